@@ -25,7 +25,7 @@ from protocol.lifecycles import FINAL_RUN_STATES
 from protocol.tables import TABLES
 from storage import leases
 from storage.changes import Change, changes_after, newest
-from storage.devices.devices import find_user_by_name
+from storage.devices.users import find_user_by_name
 from storage.kernel.columns import (
     Int,
     Key,

@@ -17,7 +17,7 @@ from protocol.requirements import CAPABILITY, parse_version
 from protocol.work import RunCheckpoint
 from storage import audit
 from storage.agents import checkpoints, configs
-from storage.agents.configs import Capability, CapabilityRow, Registered
+from storage.agents.capabilities import Capability, CapabilityRow, Registered
 from storage.audit import Entry
 from storage.store import Store
 
@@ -58,7 +58,7 @@ class CapabilityRegistry:
         description: str | None = None,
         actor: str,
     ) -> Registered:
-        """Register or change a capability; see ``storage.agents.configs.Capability``.
+        """Register or change a capability; see ``storage.agents.capabilities.Capability``.
 
         Raises:
             CodedError (BAD_PARAMS), BadVersion, CodedError: a field is invalid.

@@ -64,7 +64,7 @@ from protocol.ids import UserId
 from storage import audit
 from storage.agents import agents
 from storage.agents.agents import AgentRow
-from storage.devices import devices
+from storage.devices import users
 from storage.devices.devices import NO_LIMITS, Grant, Limits
 from storage.kernel.columns import Key, foreign_key
 from storage.store import Store
@@ -701,7 +701,7 @@ class ResourceRegistry:
 
     async def user_named(self, name: str) -> UserId:
         """Return the id of a user. Raises CodedError."""
-        row = await self._store.read(devices.find_user_by_name, name)
+        row = await self._store.read(users.find_user_by_name, name)
         if row is None:
             raise CodedError(ErrorCode.UNKNOWN_USER, f"there is no user {name!r}")
         return row.id

@@ -13,7 +13,7 @@ from protocol.requirements import Unmet
 from storage.devices import pairings
 from storage.runs import run_claims, run_locks
 from storage.runs.run_claims import RunWait
-from storage.runs.run_locks import Offered
+from storage.runs.run_needs import Offered
 from storage.runs.runs import RunRow
 from storage.store import Connection
 

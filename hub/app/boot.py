@@ -40,7 +40,7 @@ from hub.settings.reload import SettingsWatch
 from hub.settings.settings import Settings
 from protocol.ids import BootId, NodeId, UserId
 from storage import audit, leases
-from storage.devices import devices, nodes, settings_revisions
+from storage.devices import nodes, settings_revisions, users
 from storage.effects import sessions
 from storage.kernel import identity
 from storage.kernel.database import Database, StorageError
@@ -230,7 +230,7 @@ async def begin(context: HubContext) -> StartResult:
     )
     shared = context.watch_settings.reloader.shared
     number = None if shared is None else shared.number
-    user_id = await store.write(devices.ensure_user, UserId(context.ids.fresh()), devices.OWNER, at)
+    user_id = await store.write(users.ensure_user, UserId(context.ids.fresh()), users.OWNER, at)
     await reconcile(
         store,
         declared_agents(settings),

@@ -25,7 +25,7 @@ from hub.links.roster import Roster
 from protocol.coordination import EventName
 from protocol.frame import Values
 from storage.connectors.connectors import ConnectorRow
-from storage.devices import devices
+from storage.devices import users
 from storage.store import Store
 
 log = Channel(__name__)
@@ -87,14 +87,14 @@ class AgentEventDelivery:
 
     async def _queue_for_device(self, event: EventName, entry: LogEntry) -> None:
         kind = "agent_id" if "agent_id" in entry.fields else "run_id"
-        found = await self._store.read(devices.find_worker, kind, str(entry.fields.get(kind)))
+        found = await self._store.read(users.find_worker, kind, str(entry.fields.get(kind)))
         agent_id, device_id = found or (None, None)
         if device_id is not None:
             self._events.queue(device_id, event, {**_data(entry), "agent_id": agent_id})
 
     async def _queue_for_user(self, event: EventName, entry: LogEntry) -> None:
         kind = OF_USERS[event]
-        user_id = await self._store.read(devices.find_owner, kind, str(entry.fields.get(kind)))
+        user_id = await self._store.read(users.find_owner, kind, str(entry.fields.get(kind)))
         for device_id in self._events.subscribers(event):
             if user_id is not None and self._events.user_of(device_id) == user_id:
                 self._events.queue(device_id, event, _data(entry))

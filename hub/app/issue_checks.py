@@ -31,7 +31,7 @@ from hub.runs.waiting import describe_hold
 from protocol.ids import UserId
 from storage import changes
 from storage.deliveries import OpenIssue
-from storage.runs.run_locks import Offered
+from storage.runs.run_needs import Offered
 from storage.store import Store
 
 if TYPE_CHECKING:

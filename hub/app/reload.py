@@ -39,7 +39,7 @@ from storage.connectors import connectors
 from storage.connectors.connectors import UnknownConnector
 from storage.coordination import gateways
 from storage.coordination.gateway_agents import RemoteIdTaken
-from storage.devices import devices, pairings, settings_revisions
+from storage.devices import devices, pairings, settings_revisions, users
 from storage.devices.settings_revisions import SettingsRevision
 from storage.kernel.database import StorageError
 from storage.store import Connection, Store
@@ -304,7 +304,7 @@ async def _sign_ins_deleted(store: Store, settings: Settings) -> list[Remark]:
 
 async def _paths_outside(store: Store, shared: SharedRoots, settings: Settings) -> list[Remark]:
     """Warn of agents' paths outside the folders that their devices share, if these are known."""
-    names = {user.id: user.name for user in await store.read(devices.list_users)}
+    names = {user.id: user.name for user in await store.read(users.list_users)}
     ids = {
         (names[row.user_id], row.name): row.id
         for row in await store.read(devices.list_devices)
@@ -329,7 +329,7 @@ async def _paths_outside(store: Store, shared: SharedRoots, settings: Settings) 
 async def _unknown_devices(context: HubContext, settings: Settings) -> list[Remark]:
     """Warn of unknown device names, which may be misspelt, where other devices have been paired."""
     names = await context.store.read(pairings.list_names, at=now_ms(context.clock))
-    ids = {user.name: user.id for user in await context.store.read(devices.list_users)}
+    ids = {user.name: user.id for user in await context.store.read(users.list_users)}
     named = [
         (number, agent.device, ids[agent.user])
         for number, agent in enumerate(settings.agents)
@@ -357,7 +357,7 @@ async def _users_made(store: Store, settings: Settings) -> list[Remark]:
         Remark(
             named[name], f"makes user '{name}'", "if the name is mistyped: hub users lists those there are"
         )
-        for name in await store.read(devices.not_made_yet, list(named))
+        for name in await store.read(users.not_made_yet, list(named))
     ]
 
 

@@ -32,9 +32,10 @@ from hub.openclaw import (
 )
 from hub.openclaw.methods import agents_list, chat_history
 from protocol.agent_status import ExhaustReason
-from storage.coordination import gateway_agents, gateways
+from storage.coordination import gateway_agents, gateway_creations, gateway_reports, gateways
 from storage.coordination.gateway_agents import GatewayAgentRow
-from storage.coordination.gateways import Exhaustion, Seen, UnknownGateway
+from storage.coordination.gateway_reports import Exhaustion, Seen
+from storage.coordination.gateways import UnknownGateway
 from storage.kernel.database import StorageError
 from storage.leases import LostLease
 from storage.store import Store
@@ -366,7 +367,7 @@ class Watch:
                 self._on_missing(row)
         for row in lost:  # the gateway was reset; its main agent must be created again to reach people
             problem, at = f"gateway {self.name} has lost it", now_ms(self._clock)
-            if await self._store.write(gateways.note_missing, row.agent_id, problem=problem, at=at):
+            if await self._store.write(gateway_creations.note_missing, row.agent_id, problem=problem, at=at):
                 log.warning("agent.lost_at_gateway", agent_id=row.agent_id, gateway=self.name)
                 self._on_missing(row)
         known = {row.remote_id: self._agents.get(row.remote_id) or _Working(row) for row in rows}
@@ -432,7 +433,9 @@ class Watch:
         """Write the changes, if any."""
         at = now_ms(self._clock)
         for begin in range(0, len(seen), AT_ONCE):
-            await self._store.write(gateways.record_observations, self.name, seen[begin:][:AT_ONCE], at=at)
+            await self._store.write(
+                gateway_reports.record_observations, self.name, seen[begin:][:AT_ONCE], at=at
+            )
 
 
 def _is_ours_to_make(row: GatewayAgentRow) -> bool:

@@ -38,7 +38,8 @@ from storage import audit
 from storage.agents import agent_states
 from storage.agents.declared_agents import AgentLimits
 from storage.audit import Entry
-from storage.coordination import boards, gateway_agents, gateways, message_rows, messages
+from storage.coordination import boards, gateway_agents, message_rows, messages
+from storage.coordination import leads as stored_leads
 from storage.coordination.boards import (
     BoardLimits,
     BoardPlace,
@@ -47,7 +48,7 @@ from storage.coordination.boards import (
     UnknownBoard,
 )
 from storage.coordination.gateway_agents import GatewayAgentRow
-from storage.coordination.gateways import Led, NoGateway
+from storage.coordination.leads import Led, NoGateway
 from storage.coordination.message_rows import MessageMove, MessageRow, UnknownMessage
 from storage.coordination.messages import MessageLimits, NewMessage
 from storage.kernel.columns import Key
@@ -401,7 +402,7 @@ class LeadService:
             return Led(lead, False)  # the usual case: nothing to write
         with self._metrics.count_limits():
             led = await self._store.write(
-                gateways.ensure_lead,
+                stored_leads.ensure_lead,
                 board_id,
                 fresh_id=AgentId(self._ids.fresh()),
                 limits=AgentLimits(),

@@ -47,10 +47,10 @@ from hub.openclaw import (
 )
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BootId, RunId, trace_id_of, traceparent_of
-from storage.coordination import boards, gateway_agents, gateways, messages
+from storage.coordination import boards, gateway_agents, gateway_creations, gateways, messages
 from storage.coordination.boards import BoardRow
 from storage.coordination.gateway_agents import LEAD, MAIN, OWN_MAIN, GatewayAgentRow
-from storage.coordination.gateways import NoGateway
+from storage.coordination.leads import NoGateway
 from storage.kernel.database import StorageError
 from storage.store import Store
 
@@ -212,7 +212,7 @@ class Provisioning:
         if not await self._exists(gateway, row.remote_id):
             problem = f"gateway {gateway.name} has no agent {row.remote_id} any more"
             at = now_ms(self._clock)
-            if await self._store.write(gateways.note_missing, row.agent_id, problem=problem, at=at):
+            if await self._store.write(gateway_creations.note_missing, row.agent_id, problem=problem, at=at):
                 log.warning("agent.lost_at_gateway", agent_id=row.agent_id, gateway=gateway.name)
 
     # --- creation of one agent ---
@@ -231,7 +231,7 @@ class Provisioning:
             raise self._retryable(row, error) from error
         id = self._ids.fresh()
         await self._store.write(
-            gateways.made, row.agent_id, self._mine.boot_id, at=now_ms(self._clock), activity_id=id
+            gateway_creations.made, row.agent_id, self._mine.boot_id, at=now_ms(self._clock), activity_id=id
         )
         row = await self._row(row.agent_id)
         self._made.labels("made").inc()
@@ -244,7 +244,9 @@ class Provisioning:
     async def _claim(self, row: GatewayAgentRow) -> GatewayAgentRow | None:
         """Claim the creation of an agent. Return None on success, or its row if another hub created it."""
         until = self._clock.monotonic() + OTHER_S
-        while not await self._store.write(gateways.claim, row.agent_id, self._mine, at=now_ms(self._clock)):
+        while not await self._store.write(
+            gateway_creations.claim, row.agent_id, self._mine, at=now_ms(self._clock)
+        ):
             found = await self._row(row.agent_id)
             if found.state == gateway_agents.READY:
                 return found
@@ -266,7 +268,7 @@ class Provisioning:
             own = gateway_agents.use_own_main
             if has_own and await self._store.write(own, row.agent_id, at=now_ms(self._clock)):
                 return  # its texts are not the hub's
-            await self._store.write(gateways.missing, row.agent_id, self._mine.boot_id)
+            await self._store.write(gateway_creations.missing, row.agent_id, self._mine.boot_id)
             await self._create(gateway, row.remote_id, trace)
             is_new = True
         if is_new:
@@ -338,7 +340,7 @@ class Provisioning:
             is_final=is_final,
         )
         await self._store.write(
-            gateways.not_made,
+            gateway_creations.not_made,
             row.agent_id,
             self._mine.boot_id,
             problem=shortened(str(error)),
@@ -397,11 +399,11 @@ class Provisioning:
     async def _unmade(self) -> list[GatewayAgentRow]:
         """Return the missing agents whose gateway is connected, except those in progress."""
         ready = {gateway.name for gateway in self._fleet.list() if gateway.health().state == "ready"}
-        found = list(await self._store.read(gateways.list_unmade))
+        found = list(await self._store.read(gateway_creations.list_unmade))
         anew, self._anew = self._anew & ready, self._anew - ready
         for row in await self._store.read(gateways.list_gateways) if anew else ():
             if row.name in anew:
-                found += await self._store.read(gateways.list_unmade, row.id, with_failed=True)
+                found += await self._store.read(gateway_creations.list_unmade, row.id, with_failed=True)
         known = {row.agent_id: row for row in found if row.gateway_name in ready}
         return [row for id, row in known.items() if id not in self._in_flight]
 

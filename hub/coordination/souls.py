@@ -50,7 +50,7 @@ from protocol.frame import Record
 from protocol.ids import AgentId, CallId, DeviceId, RunId, SoulWriteId, trace_id_of, traceparent
 from protocol.tool_calls import Action, ToolCall
 from storage.coordination import souls
-from storage.coordination.gateways import NoGateway
+from storage.coordination.leads import NoGateway
 from storage.coordination.souls import (
     NewSoulWrite,
     SoulBusy,

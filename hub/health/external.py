@@ -21,7 +21,7 @@ from storage import deliveries
 from storage.connectors import connectors
 from storage.connectors.connectors import ConnectorRow, GrantAge
 from storage.deliveries import TargetRow
-from storage.runs import run_pauses
+from storage.runs import waiting_runs
 from storage.store import Store
 
 Reach = Callable[[], Awaitable[str | None]]  # returns the problem of an endpoint, or None
@@ -136,7 +136,7 @@ async def check_models(
     A circuit breaker keeps the error from the first failure until an answer, so that the finding holds while
     waiting runs try again. After a restart no breaker knows of it, and the waiting runs alone show it.
     """
-    waiting = await store.read(run_pauses.model_waits)
+    waiting = await store.read(waiting_runs.model_waits)
     failing = {name: breaker for name, breaker in breakers.items() if breaker.error is not None}
     if not failing:
         return [_about_waits(waits, away) for waits in waiting]
@@ -156,7 +156,7 @@ async def check_models(
     ]
 
 
-def _about_waits(waits: run_pauses.ModelWaits, away: Away) -> Finding:
+def _about_waits(waits: waiting_runs.ModelWaits, away: Away) -> Finding:
     which = "model" if waits.allow_cloud else "model of agents without the cloud"
     why = away(allow_cloud=waits.allow_cloud) or "it is asked again now"
     return warning(

@@ -22,9 +22,9 @@ from storage.agents import agents_in_trouble
 from storage.agents.agents import AgentRow
 from storage.coordination import questions
 from storage.devices import devices
-from storage.runs import failing_agents, run_locks, runs
+from storage.runs import failing_agents, run_needs, runs
 from storage.runs.failing_agents import FailingAgent
-from storage.runs.run_locks import Offered
+from storage.runs.run_needs import Offered
 from storage.runs.runs import RunError
 from storage.schedules import schedule_rows
 from storage.schedules.schedule_rows import ScheduleRow
@@ -246,7 +246,7 @@ async def check_budgets(
 async def check_needs(store: Store, offered: Callable[[], Offered], now: datetime) -> Iterable[Finding]:
     """Find runs that wait for a capability that neither agent nor device offers."""
     present = offered()
-    unmet = await store.read(run_locks.unmet_runs, present)
+    unmet = await store.read(run_needs.unmet_runs, present)
     rows = await store.read(runs.find_runs, list(unmet)[:500])
     names = {row.id: row.name for row in await store.read(devices.list_devices)} if rows else {}
     long_since = epoch_ms(now - NEEDY_FOR)

@@ -38,8 +38,10 @@ from protocol.ids import BootId, ConnectionId, DeviceId, KeyId, TokenId, UserId
 from storage import audit
 from storage.devices import devices
 from storage.devices.attempts import AttemptLimits
-from storage.devices.devices import Copy, Origin, TokenRevoked, UnknownDevice
-from storage.devices.tokens import DeviceTokenRow, KeyOwner, KeyRevoked
+from storage.devices.credential_copies import Copy, Origin
+from storage.devices.devices import TokenRevoked, UnknownDevice
+from storage.devices.keys import KeyOwner, KeyRevoked
+from storage.devices.tokens import DeviceTokenRow
 from storage.effects import sessions
 from storage.effects.sessions import Opened, Opening, Owner, TooManyDevices
 from storage.kernel.database import StorageError

@@ -11,7 +11,7 @@ from protocol import keys
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import KeyId
 from storage.devices import tokens
-from storage.devices.tokens import RotatedTooSoon
+from storage.devices.keys import RotatedTooSoon
 from storage.kernel.database import Conflict
 from storage.store import Store
 

@@ -47,7 +47,7 @@ from protocol.errors import CloseCode, DeliveryError, ErrorCode, HubError
 from protocol.handshake import DeviceHello, Error, Goodbye
 from protocol.ids import ConnectionId, DeviceId
 from protocol.session import HubSession
-from storage.devices.devices import Copy
+from storage.devices.credential_copies import Copy
 
 log = Channel(__name__)
 

@@ -22,8 +22,8 @@ from protocol.handshake import (
 )
 from protocol.ids import ConnectionId, DeviceId, KeyId, PairingId
 from storage.devices import pairings
+from storage.devices.keys import KeyOwner
 from storage.devices.pairings import Asked, BadInvitation, PairingAsk, TooManyPairings
-from storage.devices.tokens import KeyOwner
 from storage.store import Store
 
 PAIRING_TTL_S: Final = 600.0  # lifetime of a code

@@ -40,7 +40,8 @@ from protocol.work import Usage
 from storage.agents import agents
 from storage.agents.configs import ModelUse
 from storage.runs import model_calls
-from storage.runs.model_calls import JournaledAnswer, ModelCall
+from storage.runs.model_answers import JournaledAnswer
+from storage.runs.model_calls import ModelCall
 from storage.store import Store
 
 log = Channel(__name__)

@@ -31,7 +31,9 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import RunId
 from protocol.work import Usage
 from storage.runs import model_calls
-from storage.runs.model_calls import BatchRow, BatchState, JournaledAnswer, ModelCall
+from storage.runs.model_answers import JournaledAnswer
+from storage.runs.model_batches import BatchRow, BatchState
+from storage.runs.model_calls import ModelCall
 from storage.store import Store
 
 log = Channel(__name__)

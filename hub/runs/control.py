@@ -23,7 +23,7 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BootId, RunId
 from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunState
 from storage import audit
-from storage.agents import agent_states, agents
+from storage.agents import agents, exhaustion, state_moves
 from storage.agents.agents import AgentRow
 from storage.audit import Entry
 from storage.effects import status_writes, termination
@@ -227,7 +227,7 @@ class RunControl:
         Runs in progress continue to their end.
         """
         entry = self._entry("agent.paused", actor, agent_id)
-        pause = audit.audited(agents.move, lambda moved: entry if moved else None)
+        pause = audit.audited(state_moves.move, lambda moved: entry if moved else None)
         return await self._store.write(pause, agent_id, "lifecycle", "paused", at=entry.at, actor=actor)
 
     async def resume_agent(self, agent_id: AgentId, *, actor: str) -> bool:
@@ -241,8 +241,8 @@ class RunControl:
         paused, exhausted = (
             self._entry("agent.resumed", actor, agent_id, was=was) for was in ("paused", "exhausted")
         )
-        resume = audit.audited(agents.move, lambda moved: paused if moved else None)
-        recover = audit.audited(agent_states.recover_agent, lambda moved: exhausted if moved else None)
+        resume = audit.audited(state_moves.move, lambda moved: paused if moved else None)
+        recover = audit.audited(exhaustion.recover_agent, lambda moved: exhausted if moved else None)
         was_paused = await self._store.write(
             resume, agent_id, "lifecycle", "active", at=paused.at, actor=actor
         )

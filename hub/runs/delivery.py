@@ -41,7 +41,8 @@ from protocol.tables import DeviceTable, Tables
 from protocol.tool_calls import Action, Answer, ToolCall
 from storage.runs import plans
 from storage.runs.calls import CallAnswer, OpenCall, mark_sent
-from storage.runs.items import ItemRow, SealedExcerpt
+from storage.runs.excerpts import SealedExcerpt
+from storage.runs.items import ItemRow
 from storage.runs.plans import ItemCaps, Seal, UnitPlan
 from storage.runs.units import settle_answers
 from storage.store import Store

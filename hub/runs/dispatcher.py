@@ -36,14 +36,14 @@ from protocol.handshake import HeldRun as RunAtDevice
 from protocol.ids import AgentId, BootId, DeviceId, RunId
 from protocol.lifecycles import EXECUTING_RUN_STATES, PauseReason, RunEvent, RunOutcome
 from protocol.work import AgentCancel
-from storage.agents import agent_states, locks
+from storage.agents import exhaustion, locks
 from storage.effects import sessions
 from storage.held import StaleRun
 from storage.kernel.database import StorageError
-from storage.runs import run_claims, run_moves, run_pauses, runs
+from storage.runs import run_claims, run_moves, run_resumes, runs, waiting_runs
 from storage.runs.run_claims import Gates
-from storage.runs.run_pauses import GateSight
 from storage.runs.runs import RunRow
+from storage.runs.waiting_runs import GateSight
 from storage.store import ObservedDatabase, Store
 
 # connections within a window after which a device settles for longer
@@ -365,7 +365,7 @@ class Dispatcher:
         at = now_ms(self._clock)
         is_steady = self._clock_trust.is_steady()
         seen = await self._store.read(
-            run_pauses.read_gates, boot_id=self._boot_id, at=at, paused_ms=PAUSED_MS
+            waiting_runs.read_gates, boot_id=self._boot_id, at=at, paused_ms=PAUSED_MS
         )
         if self._store.is_shared:
             await self._take_over(seen, at)
@@ -377,9 +377,9 @@ class Dispatcher:
             await self._resume(PauseReason.DEVICE_OFFLINE, devices=back)
         recovery_at, rested = seen.recovery_at, seen.rested
         if recovery_at is not None and recovery_at <= at:
-            recovered = await self._store.write(run_pauses.recover_agents, at, spread_ms=RESUME_SPREAD_MS)
+            recovered = await self._store.write(run_resumes.recover_agents, at, spread_ms=RESUME_SPREAD_MS)
             log.info("agents.recovered", agents=len(recovered))
-            recovery_at = await self._store.read(agent_states.next_recovery)
+            recovery_at = await self._store.read(exhaustion.next_recovery)
             rested = rested.union(recovered)
         if rested:
             await self._resume(PauseReason.EXHAUSTED, agents=rested)
@@ -410,7 +410,7 @@ class Dispatcher:
             await self._store.write(run_moves.take_back, self._boot_id, lost, at)
 
     async def _sweep(self, at: int) -> None:
-        swept = await self._store.write(run_pauses.sweep, at, paused_ms=PAUSED_MS)
+        swept = await self._store.write(waiting_runs.sweep, at, paused_ms=PAUSED_MS)
         log.info(
             "runs.swept",
             not_started=len(swept.not_started),
@@ -544,7 +544,7 @@ class Dispatcher:
     ) -> None:
         """Queue runs again whose pause has ended."""
         resumed = await self._store.write(
-            run_pauses.resume_runs,
+            run_resumes.resume_runs,
             paused,
             devices=devices,
             agents=agents,

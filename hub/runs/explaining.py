@@ -41,7 +41,7 @@ from storage.agents.agents import AgentRow
 from storage.devices.devices import NotGranted
 from storage.runs import item_verdicts, runs, units
 from storage.runs.items import Decision, ItemRow, Known, known_items
-from storage.runs.run_locks import NoDevice
+from storage.runs.run_devices import NoDevice
 from storage.runs.run_moves import CannotRun, LivesAtGateway
 from storage.runs.runs import RunRow
 from storage.runs.units import PastUnit

@@ -40,7 +40,7 @@ from storage import audit, changes
 from storage.agents import measurements
 from storage.agents.measurements import HOUR_MS, MINUTE_MS
 from storage.devices import nodes
-from storage.effects import clock_steps, retention, user_data
+from storage.effects import clock_steps, orphans, retention, user_data
 from storage.effects.retention import DAY_MS, Places
 from storage.kernel import database
 from storage.kernel.database import written_for
@@ -186,10 +186,10 @@ class Housekeeping:
             if not await lease.is_held():
                 break
             if is_first or any(unit):
-                rows, unit = await self._store.write(retention.prune_units, unit, before=before, since=since)
+                rows, unit = await self._store.write(orphans.prune_units, unit, before=before, since=since)
                 went["units"] += rows
             if is_first or item:
-                rows, item = await self._store.write(retention.prune_items, item, before=before)
+                rows, item = await self._store.write(orphans.prune_items, item, before=before)
                 went["items"] += rows
         return unit, item
 

@@ -66,7 +66,7 @@ from storage.runs.items import (
     known_items,
 )
 from storage.runs.plans import ItemCaps, capped
-from storage.runs.run_locks import place_of
+from storage.runs.run_devices import place_of
 from storage.runs.run_moves import CannotRun, LivesAtGateway
 from storage.store import Store
 

@@ -14,7 +14,8 @@ from hub.base.clock import from_epoch_ms, offset_text
 from protocol.errors import connect_command
 from protocol.lifecycles import EXECUTING_RUN_STATES, FINAL_RUN_STATES, PauseReason, RunState
 from protocol.requirements import Unmet
-from storage.runs.run_locks import ADMIT, LockInTheWay
+from storage.runs.run_devices import ADMIT
+from storage.runs.run_locks import LockInTheWay
 
 _LIFECYCLES: Final = {
     "paused": "agent is paused",

@@ -23,8 +23,9 @@ from protocol.configs import type_of
 from protocol.requirements import parse_version
 from protocol.secret_rules import RedactionRule
 from storage.agents.agent_snapshot import WrittenTemplate
+from storage.agents.capabilities import Capability
 from storage.agents.config_changes import NewConfig
-from storage.agents.configs import Capability, Mailbox, ModelUse
+from storage.agents.configs import Mailbox, ModelUse
 from storage.agents.declared_agents import DeclaredAgent
 from storage.connectors.connectors import DeclaredConnector
 from storage.coordination.gateways import DeclaredGateway

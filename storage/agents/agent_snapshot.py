@@ -23,11 +23,12 @@ from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, RunId, TemplateI
 from protocol.requirements import Requirement
 from protocol.status_vocabularies import Vocabulary
 from storage import schema
-from storage.agents import configs, locks
-from storage.agents.agent_states import AXES_OF_AGENTS, AgentState, find_state, states_of, words_in_sql
+from storage.agents import capabilities, configs, locks
+from storage.agents.agent_states import AgentState, find_state, states_of
 from storage.agents.agents import AgentRow, missing_for_runs, spell_missing
 from storage.agents.configs import Mailbox
 from storage.agents.locks import LockRow
+from storage.agents.status_sql import AXES_OF_AGENTS, words_in_sql
 from storage.kernel.columns import Key, columns_of, fill, fill_page, filled, in_parts, paged, readable, reader
 from storage.kernel.database import UnreadableRow, lone
 from storage.schedules.schedule_rows import REMOVED
@@ -589,7 +590,7 @@ def conditions_of(c: sa.Connection, filters: AgentFilter) -> Iterator[sa.ColumnE
     for column, word in filters.words.items():
         yield columns[column] == word
     if filters.needed is not None:
-        yield configs.having(c, filters.needed)
+        yield capabilities.having(c, filters.needed)
     if filters.kind is not None:
         yield agents.c.type == str(filters.kind.type)
         if filters.kind.subtype is not None:

@@ -20,10 +20,10 @@ from msgspec import UNSET, UnsetType
 from protocol.configs import BadConfig, ConfigType, check_key, text_of, type_of, value_in
 from protocol.errors import CodedError, ErrorCode, HubError, LimitReached
 from protocol.ids import AgentId, TemplateId
-from storage.agents import agent_snapshot
-from storage.agents import agents as all_agents
+from storage.agents import agent_snapshot, state_moves
 from storage.agents.agent_snapshot import Check, Setup, TemplateRow, WrittenTemplate, keep_templates
-from storage.agents.configs import FILE, LAST_MOVE, ConfigRow, list_configs, moves_after
+from storage.agents.capabilities import FILE
+from storage.agents.configs import LAST_MOVE, ConfigRow, list_configs, moves_after
 from storage.kernel.columns import sparing, values_of
 from storage.schema import agent_config_history, agent_configs, agent_templates, agents
 from storage.schema import agent_states as states
@@ -239,7 +239,7 @@ def put_in_error(
     for one in broken:
         text = f"{SET_UP_WRONG}{'; '.join(one.wrong)}"
         with sparing(c):
-            all_agents.move(c, one.agent_id, "health", "error", at=at, actor=actor, reason=text)
+            state_moves.move(c, one.agent_id, "health", "error", at=at, actor=actor, reason=text)
     query = (
         sa.select(states.c.agent_id)
         .join_from(states, agents, agents.c.id == states.c.agent_id)
@@ -249,7 +249,7 @@ def put_in_error(
     healed = were_wrong if judged is None else were_wrong.intersection(judged)
     for agent_id in sorted(healed - wrong.keys()):
         with sparing(c):
-            all_agents.move(c, agent_id, "health", "ok", at=at, actor=actor, reason=RIGHT_AGAIN)
+            state_moves.move(c, agent_id, "health", "ok", at=at, actor=actor, reason=RIGHT_AGAIN)
 
 
 def _template_change_write(

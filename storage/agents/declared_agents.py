@@ -16,8 +16,8 @@ from protocol.configs import RESERVED
 from protocol.errors import CodedError, ErrorCode, HubError, LimitReached
 from protocol.ids import AgentId, DeviceId, UserId
 from storage import schema
-from storage.agents import agent_snapshot, agent_states, config_changes, configs
-from storage.agents import agents as all_agents
+from storage.agents import agent_snapshot, agent_states, config_changes, state_moves
+from storage.agents import capabilities as stored_capabilities
 from storage.agents.agent_snapshot import TemplateRow
 from storage.agents.agents import (
     FILE_AGENTS,
@@ -26,12 +26,13 @@ from storage.agents.agents import (
     agent_in,
     find_agent_by_name,
 )
+from storage.agents.capabilities import Capability
 from storage.agents.config_changes import NewConfig
-from storage.agents.configs import Capability, write_configs
+from storage.agents.configs import write_configs
 from storage.agents.locks import let_agent_go
 from storage.connectors import connectors
 from storage.connectors.connectors import Reconciled
-from storage.devices import devices
+from storage.devices import devices, users
 from storage.kernel.columns import fill, readable, sparing
 from storage.schedules import schedule_rows, schedules
 from storage.schedules.schedule_rows import DeclaredSchedule, ScheduleRow
@@ -135,9 +136,9 @@ def update_agent(
     c.execute(sa.update(agents).where(agents.c.id == old.id).values(values))
     _write_configs(c, old.id, agent, at)
     if old.max_concurrent_runs != agent.max_concurrent_runs:
-        all_agents.follow_limit(c, old.id, old.max_concurrent_runs, at=at, actor=actor)
+        state_moves.follow_limit(c, old.id, old.max_concurrent_runs, at=at, actor=actor)
     if old.archived_at is not None:
-        all_agents.move_if_legal(c, old.id, "lifecycle", "active", at=at, actor=actor, reason=back_because)
+        state_moves.move_if_legal(c, old.id, "lifecycle", "active", at=at, actor=actor, reason=back_because)
         if "api" in (old.source, source):  # it was deleted: what it has read and done stays known, no more
             c.execute(sa.delete(schema.checkpoints).where(schema.checkpoints.c.agent_id == old.id))
             agent_states.write_metadata(c, old.id, {}, at=at)
@@ -145,9 +146,9 @@ def update_agent(
     # A terminated agent stays offline, and one that has had no device is as its heartbeats say.
     if (device is not None or old.device_id is not None) and old.lifecycle != "terminated":
         connectivity = "offline" if device is None else device.connectivity
-        all_agents.move(c, old.id, "connectivity", connectivity, at=at, actor=actor)
+        state_moves.move(c, old.id, "connectivity", connectivity, at=at, actor=actor)
     if device is not None and old.device_id is None:  # its runs count from now on
-        all_agents.count_turns(c, old.id, 0, because="it has a device now", at=at, actor=actor)
+        state_moves.count_turns(c, old.id, 0, because="it has a device now", at=at, actor=actor)
 
 
 # A removed agent leaves its board, which frees the place of the lead.
@@ -158,7 +159,7 @@ def archive_agent(c: sa.Connection, agent: AgentRow, *, at: int, actor: str, rea
     """Archive an agent: pause it, remove its schedules, release its locks; keep its history."""
     c.execute(sa.update(agents).where(agents.c.id == agent.id).values(deleted_at=at, updated_at=at))
     schedules.remove(c, agent.id, at)
-    all_agents.move_if_legal(c, agent.id, "lifecycle", "paused", at=at, actor=actor, reason=reason)
+    state_moves.move_if_legal(c, agent.id, "lifecycle", "paused", at=at, actor=actor, reason=reason)
     let_agent_go(c, agent.id)
     c.execute(LEAVE_BOARD, {"agent": agent.id})
 
@@ -294,7 +295,7 @@ def reconcile_declared(
         own_id, device_id, schedule_id, fresh_user = fresh_ids[position * IDS_PER_AGENT :][:IDS_PER_AGENT]
         whose = user_id
         if agent.user_name is not None:
-            whose = devices.ensure_user(c, UserId(fresh_user), agent.user_name, at)
+            whose = users.ensure_user(c, UserId(fresh_user), agent.user_name, at)
         device = None
         if agent.device_name is not None:
             id = DeviceId(device_id)
@@ -307,12 +308,12 @@ def reconcile_declared(
             config_changes.declare(c, AgentId(own_id), agent.config, at=at, actor=ACTOR)
             schedules.declare(c, AgentId(own_id), agent.schedule, fresh_id=schedule_id, at=at)
             schedules.declare_slots(c, AgentId(own_id), agent.slots, at=at)
-            configs.declare(c, AgentId(own_id), agent.capabilities, source="file", at=at)
+            stored_capabilities.declare(c, AgentId(own_id), agent.capabilities, source="file", at=at)
             created.append(agent.name)
             continue
         is_rescheduled = schedules.declare(c, old.id, agent.schedule, fresh_id=schedule_id, at=at)
         is_rescheduled |= schedules.declare_slots(c, old.id, agent.slots, at=at)
-        is_able = configs.declare(c, old.id, agent.capabilities, source="file", at=at)
+        is_able = stored_capabilities.declare(c, old.id, agent.capabilities, source="file", at=at)
         is_reconfigured = config_changes.declare(c, old.id, agent.config, at=at, actor=ACTOR).keys
         if (
             is_able
@@ -364,13 +365,13 @@ def check_number(
     for number, agent in enumerate(declared):
         places.setdefault(agent.user_name, []).append(number)
     for name, numbers in places.items():
-        user = None if name is None else devices.find_user_by_name(c, name)
+        user = None if name is None else users.find_user_by_name(c, name)
         whose = user_id if name is None else user and user.id
         is_made = sa.and_(agents.c.user_id == whose, agents.c.source != "file", agents.c.deleted_at.is_(None))
         made = c.execute(sa.select(sa.func.count()).select_from(agents).where(is_made)).scalar_one()
         if made + len(numbers) > most_per_user:
             first = numbers[min(max(0, most_per_user - made), len(numbers) - 1)]
-            raise TooManyDeclared(name or devices.OWNER, made, most_per_user, first)
+            raise TooManyDeclared(name or users.OWNER, made, most_per_user, first)
 
 
 def check_names(c: sa.Connection, *, user_id: UserId, declared: Sequence[DeclaredAgent]) -> None:
@@ -382,7 +383,7 @@ def check_names(c: sa.Connection, *, user_id: UserId, declared: Sequence[Declare
     for agent in declared:
         whose: UserId | None = user_id
         if agent.user_name is not None:
-            user = devices.find_user_by_name(c, agent.user_name)
+            user = users.find_user_by_name(c, agent.user_name)
             whose = None if user is None else user.id
         found = None if whose is None else find_agent_by_name(c, agent.name, user_id=whose)
         if found is not None and found.source != "file" and found.archived_at is None:

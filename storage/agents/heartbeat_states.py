@@ -15,8 +15,7 @@ import sqlalchemy as sa
 from protocol.agent_status import Availability, Axis, Connectivity, ExhaustReason, Health
 from protocol.coordination import AGENT, DEVICE
 from protocol.ids import AgentId, DeviceId
-from storage.agents import agent_states as moves
-from storage.agents import agents as all_agents
+from storage.agents import exhaustion, state_moves
 from storage.kernel.columns import Doc, Int, columns_of, fill_each, in_parts, sparing
 from storage.schema import agent_state_history, agent_states, agents, devices
 
@@ -261,7 +260,7 @@ def _take(c: sa.Connection, sight: AgentSight, report: AgentReport, at: int) -> 
         _count_turns(c, sight, report.turns, BY_REPORT, at)
     for requested in requested_moves(sight, report):
         if requested.to == Availability.EXHAUSTED:
-            moves.exhaust(
+            exhaustion.exhaust(
                 c,
                 report.agent_id,
                 cause=report.exhaust_reason,
@@ -281,7 +280,7 @@ def _take(c: sa.Connection, sight: AgentSight, report: AgentReport, at: int) -> 
 
 
 def _move(c: sa.Connection, sight: AgentSight, requested: RequestedMove, at: int, actor: str) -> None:
-    all_agents.move(
+    state_moves.move(
         c, sight.agent_id, requested.axis, requested.to, at=at, actor=actor, reason=requested.reason
     )
 
@@ -292,7 +291,7 @@ def _actor(sight: AgentSight) -> str:
 
 def _count_turns(c: sa.Connection, sight: AgentSight, turns: int, because: str, at: int) -> None:
     if sight.turns != turns:
-        all_agents.count_turns(c, sight.agent_id, turns, because=because, at=at, actor=_actor(sight))
+        state_moves.count_turns(c, sight.agent_id, turns, because=because, at=at, actor=_actor(sight))
 
 
 def _was_set_by_heartbeat(c: sa.Connection, sight: AgentSight, axis: Axis) -> bool:

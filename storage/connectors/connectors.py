@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId
 from storage import audit
-from storage.devices import devices
+from storage.devices import users as stored_users
 from storage.kernel.columns import (
     Int,
     Key,
@@ -313,7 +313,7 @@ def reconcile_connectors(
     revived: list[str] = []
     for position, one in enumerate(declared):
         own_id, fresh_user = fresh_ids[position * IDS_PER_CONNECTOR :][:IDS_PER_CONNECTOR]
-        whose = devices.ensure_user(c, UserId(fresh_user), one.user_name, at)
+        whose = stored_users.ensure_user(c, UserId(fresh_user), one.user_name, at)
         if one.name in broken:
             continue
         old = known.pop(one.name, None)

@@ -12,10 +12,10 @@ import sqlalchemy as sa
 from protocol.agent_status import Axes, Lifecycle
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, GatewayId, UserId
-from storage.agents import agent_states, declared_agents
-from storage.agents import agents as all_agents
-from storage.agents.agents import AgentRow, axes_in, find_agent_by_name, free_name, get_agent
+from storage.agents import agent_states, declared_agents, state_moves
+from storage.agents.agents import AgentRow, find_agent_by_name, free_name, get_agent
 from storage.agents.declared_agents import LOCK_USER, AgentLimits, archive_agent
+from storage.agents.state_moves import axes_in
 from storage.kernel.columns import columns_of, fill, fill_each, readable, sparing
 from storage.schema import agent_states as states
 from storage.schema import agent_tokens, agents, gateway_agents, gateways
@@ -308,8 +308,8 @@ def let_go(c: sa.Connection, gateway_id: GatewayId, *, at: int, actor: str, reas
         with sparing(c):
             agent = get_agent(c, row.agent_id)
             if agent.archived_at is None:
-                all_agents.count_turns(c, agent.id, 0, because=reason, at=at, actor=actor)
-                all_agents.move_if_legal(
+                state_moves.count_turns(c, agent.id, 0, because=reason, at=at, actor=actor)
+                state_moves.move_if_legal(
                     c, agent.id, "connectivity", "offline", at=at, actor=actor, reason=reason
                 )
                 if row.role == MAIN:
@@ -350,7 +350,7 @@ def _revive(c: sa.Connection, agent: AgentRow, *, at: int, actor: str) -> None:
         .where(agents.c.id == agent.id)
         .values(deleted_at=None, config_rev=agents.c.config_rev + 1, updated_at=at)
     )
-    all_agents.move_if_legal(c, agent.id, "lifecycle", "active", at=at, actor=actor, reason="wanted again")
+    state_moves.move_if_legal(c, agent.id, "lifecycle", "active", at=at, actor=actor, reason="wanted again")
 
 
 def _relocate(c: sa.Connection, row: GatewayAgentRow, remote_id: str, state: str, at: int) -> None:

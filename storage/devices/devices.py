@@ -1,16 +1,9 @@
-"""Devices, their connections and revocations, copied credentials; and users, who own devices and agents.
+"""Devices, their connections and revocations.
 
 A revoked device that is admitted again keeps its id; its old keys and tokens stay refused.
-
-Copied credentials: two machines that connect as one device, and the one of them that keeps it.
-
-Each connection has an origin. Programs that differ, of which the older one still answered when the newer one
-took its place, show that the credential is on two machines. A device that reconnects, or that was restarted,
-answers at its older connection no more, or is the same program.
 """
 
 from collections.abc import Collection, Iterable
-from contextlib import suppress
 from enum import StrEnum
 from typing import Any, Final
 
@@ -18,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.errors import CodedError, ErrorCode, HubError, connect_command
-from protocol.ids import AgentId, BootId, DeviceId, UserId
+from protocol.ids import BootId, DeviceId, UserId
 from storage import audit
 from storage.kernel.columns import (
     Int,
@@ -35,18 +28,10 @@ from storage.kernel.database import lone
 from storage.leases import has_node, is_online
 from storage.schema import (
     agents,
-    boards,
-    broadcasts,
     browser_sessions,
     device_keys,
     device_tokens,
     devices,
-    gateways,
-    messages,
-    operator_tokens,
-    questions,
-    runs,
-    schedules,
     users,
 )
 
@@ -388,247 +373,3 @@ REVOKED = sa.union_all(
 def revoked_since(c: sa.Connection, since: int) -> list[tuple[DeviceId, str | None]]:
     """Return devices that were revoked since *since*, or whose ``token:ID`` or ``key:ID`` was (epoch ms)."""
     return [(DeviceId(row[0]), row[1]) for row in c.execute(REVOKED, {"since": since})]
-
-
-OWNER: Final = "owner"  # user of everything that names no other user
-
-
-class UserRow(msgspec.Struct, frozen=True):
-    """User; *devices*: number of devices that are not revoked."""
-
-    id: UserId
-    name: str
-    created_at: int
-    devices: int
-
-
-_mine = sa.select(sa.func.count()).where(devices.c.user_id == users.c.id, devices.c.revoked_at.is_(None))
-USERS = sa.select(users.c.id, users.c.name, users.c.created_at, _mine.scalar_subquery().label("devices"))
-# Counts of objects that prevent removal, by name. Revoked and archived objects are removed with the user.
-OWNED = {
-    "devices": _mine,
-    "agents": sa.select(sa.func.count()).where(agents.c.user_id == users.c.id, agents.c.deleted_at.is_(None)),
-    "gateways": sa.select(sa.func.count()).where(
-        gateways.c.user_id == users.c.id, gateways.c.deleted_at.is_(None)
-    ),
-    "boards": sa.select(sa.func.count()).where(boards.c.user_id == users.c.id),
-    "operators' tokens": sa.select(sa.func.count()).where(
-        operator_tokens.c.user_id == users.c.id, operator_tokens.c.revoked_at.is_(None)
-    ),
-    "runs in the history": sa.select(sa.func.count())
-    .select_from(runs.join(agents, runs.c.agent_id == agents.c.id))
-    .where(agents.c.user_id == users.c.id),
-}
-OWNED_BY = sa.select(*(count.correlate(users).scalar_subquery() for count in OWNED.values())).where(
-    users.c.id == sa.bindparam("user")
-)
-USER_NAMES = sa.select(users.c.id, users.c.name).where(users.c.id.in_(sa.bindparam("listed", expanding=True)))
-
-
-def ensure_user(c: sa.Connection, id: UserId, name: str, at: int) -> UserId:
-    """Return the user of that name, or create it with this id."""
-    known = c.execute(sa.select(users.c.id).where(users.c.name == name)).scalar_one_or_none()
-    if known is not None:
-        return UserId(known)
-    c.execute(sa.insert(users), {"id": id, "name": name, "created_at": at})
-    return id
-
-
-def not_made_yet(c: sa.Connection, names: Iterable[str]) -> list[str]:
-    """Return those of *names* that no user has, without duplicates."""
-    known = {row.name for row in list_users(c)}
-    return [name for name in dict.fromkeys(names) if name not in known]
-
-
-def create_user(c: sa.Connection, *, id: UserId, name: str, at: int, actor: str) -> UserRow:
-    """Create a user.
-
-    Raises:
-        CodedError (NAME_TAKEN): a user has the name; nothing was written.
-    """
-    if find_user_by_name(c, name) is not None:
-        raise CodedError(ErrorCode.NAME_TAKEN, f"there is a user {name!r} already")
-    c.execute(sa.insert(users), {"id": id, "name": name, "created_at": at})
-    audit.append(c, at=at, actor=actor, event="user.created", subject=id, detail={"name": name})
-    return UserRow(id, name, at, 0)
-
-
-def remove_user(c: sa.Connection, name: str, *, at: int, actor: str) -> UserRow:
-    """Remove a user who owns nothing active, with their revoked and archived objects.
-
-    Raises:
-        CodedError (UNKNOWN_USER): no user has the name.
-        CodedError (ILLEGAL_TRANSITION): the user still owns active objects; nothing was written.
-    """
-    user = find_user_by_name(c, name)
-    if user is None:
-        raise CodedError(ErrorCode.UNKNOWN_USER, f"there is no user {name!r}")
-    counts = zip(OWNED, c.execute(OWNED_BY, {"user": user.id}).one(), strict=True)
-    if owned := ", ".join(f"{what} ({count})" for what, count in counts if count):
-        raise CodedError(ErrorCode.ILLEGAL_TRANSITION, f"user {name!r} still owns: {owned}")
-    c.execute(sa.delete(users).where(users.c.id == user.id))
-    audit.append(c, at=at, actor=actor, event="user.removed", subject=user.id, detail={"name": name})
-    return user
-
-
-def find_user_by_name(c: sa.Connection, name: str) -> UserRow | None:
-    """Return the user of that name, if any."""
-    return filled(UserRow, c.execute(USERS.where(users.c.name == name)).one_or_none())
-
-
-def list_users(
-    c: sa.Connection, *, user_id: UserId | None = None, limit: int | None = None, after: Key | None = None
-) -> list[UserRow]:
-    """Return the users, or one of them, by name."""
-    query = paged(USERS, users.c.name, limit=limit, after=after)
-    if user_id is not None:
-        query = query.where(users.c.id == user_id)
-    return fill_page(c, UserRow, query, limit)
-
-
-def user_names(c: sa.Connection, ids: Iterable[UserId]) -> dict[UserId, str]:
-    """Return the names of these users, by id."""
-    return {
-        UserId(row.id): row.name
-        for part in in_parts(sorted(set(ids)))
-        for row in c.execute(USER_NAMES, {"listed": part})
-    }
-
-
-_thing: sa.BindParameter[str] = sa.bindparam("thing")
-_OWNED: Final = {
-    **{"agent_id": agents, "board_id": boards, "broadcast_id": broadcasts, "device_id": devices},
-    **{"gateway_id": gateways, "message_id": messages, "question_id": questions},
-}
-_OWNERS: Final = {
-    **{kind: sa.select(table.c.user_id).where(table.c.id == _thing) for kind, table in _OWNED.items()},
-    "run_id": sa.select(agents.c.user_id).join_from(runs, agents).where(runs.c.id == _thing),
-    "schedule_id": sa.select(agents.c.user_id).join_from(schedules, agents).where(schedules.c.id == _thing),
-}
-KINDS: Final = frozenset(_OWNERS)
-
-
-def find_owner(c: sa.Connection, kind: str, id: str) -> UserId | None:
-    """Return the owner of the object; ``None`` if it does not exist.
-
-    Args:
-        kind: one of KINDS, the names of event fields.
-    """
-    found = c.execute(_OWNERS[kind], {"thing": id}).scalar_one_or_none()
-    return None if found is None else UserId(found)
-
-
-_WORKERS: Final = {
-    "agent_id": sa.select(agents.c.id, agents.c.device_id).where(agents.c.id == _thing),
-    "run_id": (
-        sa.select(agents.c.id, sa.func.coalesce(runs.c.device_id, agents.c.device_id).label("device_id"))
-        .join_from(runs, agents)
-        .where(runs.c.id == _thing)
-    ),
-}
-
-
-def find_worker(c: sa.Connection, kind: str, id: str) -> tuple[AgentId, DeviceId | None] | None:
-    """Return the agent that works on the object, and its device; ``None``: the object does not exist.
-
-    Args:
-        kind: ``agent_id`` or ``run_id``, the names of event fields.
-    """
-    row = c.execute(_WORKERS[kind], {"thing": id}).one_or_none()
-    return None if row is None else (row.id, row.device_id)
-
-
-_MACHINE: Final = ("host", "store", "address")
-
-
-class Origin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Machine and program of a connection, as they name themselves; *at*: when it began, epoch milliseconds.
-
-    *store*: id of the device's file; *instance*: of the program's process.
-    """
-
-    address: str = ""
-    host: str = ""
-    store: str = ""
-    instance: str = ""
-    at: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.host or 'a machine'} at {self.address} (file {self.store[-6:] or 'unknown'})"
-
-
-class Copy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Two machines with one credential; *is_newer_chosen*: the decision of a person, if made."""
-
-    older: Origin
-    newer: Origin
-    is_newer_chosen: bool | None = None
-
-    def refuses(self, origin: Origin) -> bool:
-        """Return True if a person decided that the machine of *origin* is the one that does not keep it."""
-        if self.is_newer_chosen is None:
-            return False
-        chosen, other = (self.newer, self.older) if self.is_newer_chosen else (self.older, self.newer)
-        return all(getattr(origin, part) == getattr(other, part) for part in _differing(chosen, other))
-
-
-def _differing(one: Origin, other: Origin) -> list[str]:
-    return [part for part in _MACHINE if getattr(one, part) != getattr(other, part)]
-
-
-def note_replaced(c: sa.Connection, device_id: DeviceId, older: Origin, *, at: int) -> Copy | None:
-    """Note that *older* still answered when the device's present connection took its place.
-
-    Return the two machines, or None if it was one program, or one machine with another program.
-    """
-    text = c.execute(sa.select(devices.c.origin).where(devices.c.id == device_id)).scalar_one_or_none()
-    newer = Origin() if text is None else msgspec.json.decode(text, type=Origin)
-    are_two = bool(older.store and newer.store) and older.store != newer.store
-    if older.instance and newer.instance:
-        are_two = older.instance != newer.instance and bool(_differing(older, newer))
-    if not are_two:
-        return None
-    copy = Copy(older=older, newer=newer)
-    _write(c, device_id, copy)
-    detail = {"older": str(older), "newer": str(newer)}
-    audit.append(c, at=at, actor="hub", event="device.copied", subject=device_id, detail=detail)
-    return copy
-
-
-def keep(c: sa.Connection, device_id: DeviceId, called: str, *, at: int, actor: str) -> tuple[Copy, Origin]:
-    """Assign the device to the machine *called* by its host, address or the end of its file's id.
-
-    Return the machines, and the origin of the present connection. Raises CodedError.
-    """
-    row = c.execute(sa.select(devices.c.copies, devices.c.origin).where(devices.c.id == device_id)).one()
-    if row.copies is None:
-        raise CodedError(ErrorCode.BAD_PARAMS, "no other machine has connected with the key of this device")
-    copy = msgspec.json.decode(row.copies, type=Copy)
-    are_called = [called in (one.host, one.address, one.store[-6:]) for one in (copy.older, copy.newer)]
-    if sum(are_called) != 1:
-        raise CodedError(
-            ErrorCode.BAD_PARAMS, f"{called!r} is not one of both: {copy.older}, or {copy.newer}"
-        )
-    copy = msgspec.structs.replace(copy, is_newer_chosen=are_called[1])
-    _write(c, device_id, copy)
-    chosen = copy.newer if copy.is_newer_chosen else copy.older
-    audit.append(c, at=at, actor=actor, event="device.kept", subject=device_id, detail={"kept": str(chosen)})
-    return copy, msgspec.json.decode(row.origin, type=Origin)
-
-
-def list_copies(c: sa.Connection) -> list[tuple[DeviceRow, Copy]]:
-    """Return the devices with a copied credential that no person has assigned."""
-    query = sa.select(devices.c.id, devices.c.copies).where(
-        devices.c.copies.is_not(None), devices.c.revoked_at.is_(None)
-    )
-    copies: dict[DeviceId, Copy] = {}
-    for row in c.execute(query):
-        with suppress(msgspec.DecodeError, TypeError):  # a broken row
-            copies[row.id] = msgspec.json.decode(row.copies, type=Copy)
-    rows = fill_each(DeviceRow, c.execute(DEVICES.where(devices.c.id.in_(copies))))
-    return [(row, copies[row.id]) for row in rows if copies[row.id].is_newer_chosen is None]
-
-
-def _write(c: sa.Connection, device_id: DeviceId, copy: Copy) -> None:
-    text = msgspec.json.encode(copy).decode()
-    c.execute(sa.update(devices).where(devices.c.id == device_id).values(copies=text))

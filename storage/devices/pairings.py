@@ -21,9 +21,10 @@ from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import ConnectionId, DeviceId, KeyId, PairingId, UserId
 from protocol.similar_names import nearest
 from storage import audit
-from storage.devices import tokens
+from storage.devices import keys, tokens
 from storage.devices.devices import DeviceRow, UnknownDevice, devices_called, find_device, revoked_device
-from storage.devices.tokens import INVITATIONS, InvitationRow, KeyOwner
+from storage.devices.keys import KeyOwner
+from storage.devices.tokens import INVITATIONS, InvitationRow
 from storage.kernel.columns import Key, columns_of, fill, fill_page, filled, paged, values_of
 from storage.schema import device_keys as key_table
 from storage.schema import device_tokens, devices, invitations, pairings
@@ -223,8 +224,8 @@ def approve(
     decision = {"pairing": row.id, "now": at, "as": "approved", "by": actor, "became": device.id}
     if c.execute(DECIDE, decision).rowcount == 0:
         raise CodedError(ErrorCode.UNKNOWN_PAIRING, "no device waits under this code any more")
-    tokens.add_key(c, id=KeyId(row.key_id), device_id=device.id, public_key=bytes(row.public_key), at=at)
-    shown = tokens.key_subject(KeyId(row.key_id))
+    keys.add_key(c, id=KeyId(row.key_id), device_id=device.id, public_key=bytes(row.public_key), at=at)
+    shown = keys.key_subject(KeyId(row.key_id))
     detail = {"key": shown, "device": device.name, "user": user_id, "network": row.network}
     audit.append(c, at=at, actor=actor, event="pairing.approved", subject=device.id, detail=detail)
     return device
@@ -240,7 +241,7 @@ def deny(c: sa.Connection, id: PairingId, *, actor: str, at: int) -> PairingRow:
     if c.execute(DECIDE, decision).rowcount == 0:
         raise CodedError(ErrorCode.UNKNOWN_PAIRING, f"no device waits under the id {id!r}")
     denied = _pairing(c, id)
-    detail = {"key": tokens.key_subject(denied.key_id), "network": denied.network}
+    detail = {"key": keys.key_subject(denied.key_id), "network": denied.network}
     audit.append(c, at=at, actor=actor, event="pairing.denied", subject=id, detail=detail)
     return denied
 
@@ -305,7 +306,7 @@ def redeem(
     invitation = INVITATIONS.find(c, token_hash)
     if invitation is None:
         raise BadInvitation("there is no such invitation")
-    known = tokens.find_key(c, key_id)
+    known = keys.find_key(c, key_id)
     if known is not None:
         return known
     update = (
@@ -335,14 +336,14 @@ def redeem(
             at=at,
             actor=invitation.created_by,
         )
-    tokens.add_key(c, id=key_id, device_id=device.id, public_key=public_key, at=at)
+    keys.add_key(c, id=key_id, device_id=device.id, public_key=public_key, at=at)
     audit.append(
         c,
         at=at,
         actor=f"device:{device.id}",
         event="invitation.redeemed",
         subject=invitation.id,
-        detail={"key": tokens.key_subject(key_id), "device": device.name, "user": invitation.user_id},
+        detail={"key": keys.key_subject(key_id), "device": device.name, "user": invitation.user_id},
     )
     return KeyOwner(key_id, device.id, device.name, device.user_id, None, None, None)
 

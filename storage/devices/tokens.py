@@ -1,31 +1,16 @@
-"""Tokens, public keys of devices, invitations, sessions of browsers; of secrets only hashes are stored.
+"""Tokens of devices, operators and agents, and invitations; of their secrets only hashes are stored.
 
 This module does not know what a role may do: roles and scopes are plain text here.
-
-The id of a key is derived from the key itself (``protocol.keys``), so a known id determines whose signature
-is required. A revoked or replaced key stays on record, and is never accepted for a device again.
-
-Sessions of browsers, and the links that open them. Only hashes of their secrets are stored.
-
-A link and the session that it opens are one row: opening replaces the secret of the link by that of the
-session, so a link works once. A session ends with the token or the device that it was made with.
-
-Grants of assistants: what a person allowed a client, and the secrets that renew its operator's token. A
-secret has two halves. The one of the family stays, the one of the turn is replaced at each use: a secret with
-another turn was used before, by its owner or by a thief, and the token is revoked. The code of an
-authorization is the first secret of its family.
 """
 
-import math
 from collections.abc import Callable, Collection
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 import sqlalchemy as sa
 
-from protocol import keys
 from protocol.errors import CodedError, ErrorCode, HubError, connect_command
-from protocol.ids import AgentId, DeviceId, InvitationId, KeyId, TokenId, UserId
+from protocol.ids import AgentId, DeviceId, InvitationId, TokenId, UserId
 from storage import audit
 from storage.devices import devices as all_devices
 from storage.devices.devices import NO_LIMITS, DeviceRow, Limits
@@ -33,10 +18,8 @@ from storage.kernel.columns import (
     Key,
     columns_of,
     fill,
-    fill_each,
     fill_page,
     filled,
-    listed,
     paged,
     readable,
 )
@@ -45,7 +28,6 @@ from storage.schema import (
     agent_tokens,
     agents,
     assistant_grants,
-    browser_sessions,
     device_keys,
     device_tokens,
     devices,
@@ -55,7 +37,6 @@ from storage.schema import (
 )
 
 DAY_MS: Final = 86_400_000
-FRESH_MS: Final = 3_600_000  # for which the token of an assistant counts after its renewal
 RowT = TypeVar("RowT", bound=msgspec.Struct)
 
 
@@ -408,320 +389,7 @@ INVITATIONS: Final = Tokens(
 )
 
 
-IDLE_MS: Final = DAY_MS // 2  # without a request a session ends
-LONGEST_MS: Final = 7 * DAY_MS  # after this time a session ends, however often it is used
-
-
-class BrowserSessionRow(OperatorTokenRow, frozen=True, kw_only=True):
-    """Session of a browser, or the link that opens it, with the rights of an operator's token.
-
-    Attributes:
-        token_id: operator's token that it was made with, if it was.
-        device_id: device whose owner it is for, if it was made by one.
-        opened_at: ``None``: a link that was not opened yet.
-        token_expires_at, token_revoked_at, device_revoked_at: ends of what it was made with.
-    """
-
-    token_id: TokenId | None
-    device_id: DeviceId | None
-    opened_at: int | None
-    token_expires_at: int | None
-    token_revoked_at: int | None
-    device_revoked_at: int | None
-
-    @property
-    def ends_at(self) -> int:
-        """Return when the session ends, unless it is used or revoked."""
-        ends = (self.expires_at, self.token_expires_at, self.token_revoked_at, self.device_revoked_at)
-        return min(end for end in ends if end is not None)
-
-
-_SESSIONS: Final = (
-    sa.select(
-        *columns_of(
-            BrowserSessionRow,
-            browser_sessions,
-            user_name=users.c.name,
-            limits=sa.null(),  # a limited token opens none
-            renewed_at=sa.null(),
-            token_expires_at=operator_tokens.c.expires_at,
-            token_revoked_at=operator_tokens.c.revoked_at,
-            device_revoked_at=devices.c.revoked_at,
-        )
-    )
-    .join_from(browser_sessions, users, browser_sessions.c.user_id == users.c.id, isouter=True)
-    .join(operator_tokens, browser_sessions.c.token_id == operator_tokens.c.id, isouter=True)
-    .join(devices, browser_sessions.c.device_id == devices.c.id, isouter=True)
-)
-SESSIONS: Final = Tokens(
-    browser_sessions,
-    BrowserSessionRow,
-    _SESSIONS,
-    event="session",
-    detail=lambda row: {"role": row.role, "user": row.user_id},
-    retention_ms=DAY_MS,
-)
-_TABLE: Final = browser_sessions.c
-
-
-def open_link(
-    c: sa.Connection, /, id: TokenId, *, token_hash: bytes, last4: str, at: int, actor: str
-) -> BrowserSessionRow | None:
-    """Turn a link into a session with another secret; ``None``: it was opened, has ended, or is unknown."""
-    is_open = sa.and_(_TABLE.opened_at.is_(None), _TABLE.revoked_at.is_(None), _TABLE.expires_at > at)
-    values = {
-        "token_hash": token_hash,
-        "last4": last4,
-        "opened_at": at,
-        "last_used_at": at,
-        "expires_at": at + IDLE_MS,
-    }
-    opening = sa.update(browser_sessions).where(_TABLE.id == id, is_open).values(values)
-    if not c.execute(opening).rowcount:
-        return None
-    audit.append(c, at=at, actor=actor, event="session.opened", subject=id)
-    return SESSIONS.find_by_id(c, id)
-
-
-def use_session(c: sa.Connection, row: BrowserSessionRow, at: int) -> None:
-    """Record the use of a session, which prolongs it."""
-    expires_at = min(at + IDLE_MS, (row.opened_at or row.created_at) + LONGEST_MS)
-    valid = sa.update(browser_sessions).where(_TABLE.id == row.id, _TABLE.revoked_at.is_(None))
-    c.execute(valid.values(last_used_at=at, expires_at=expires_at))
-
-
-_GRANTS: Final = assistant_grants.c
-_TOKENS: Final = operator_tokens.c
-_OPENERS: Final = {"device": devices, "token": operator_tokens}
-
-
-class GrantRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Grant of an assistant, with everything that may end it.
-
-    Attributes:
-        code_challenge: for the verifier of its code; ``None``: the code was used.
-        opener: device or token that the session of its person was opened with: ``device:ID``.
-        ends_at: end of its token once the code was used.
-    """
-
-    token_id: TokenId
-    turn_hash: bytes
-    client_id: str
-    redirect_uri: str
-    code_challenge: str | None
-    opener: str | None
-    ends_at: int
-    limits: dict[str, list[str]]
-    expires_at: int
-    revoked_at: int | None
-
-
-_OF_GRANTS: Final = sa.select(*columns_of(GrantRow, assistant_grants, operator_tokens)).join_from(
-    assistant_grants, operator_tokens
-)
-
-
-def create_grant(c: sa.Connection, *, grant: dict[str, Any], at: int, **token: Any) -> OperatorTokenRow:
-    """Create a grant and its token, which counts once the code was used; delete codes that were not used.
-
-    Args:
-        grant: the columns of the grant.
-        token: of the operator's token; see ``Tokens.create``.
-    """
-    unused = sa.select(_GRANTS.token_id).where(_GRANTS.code_challenge.is_not(None))
-    c.execute(sa.delete(operator_tokens).where(_TOKENS.id.in_(unused), _TOKENS.expires_at <= at))
-    row = OPERATOR_TOKENS.create(c, at=at, **token)
-    c.execute(sa.insert(assistant_grants), {"token_id": row.id, "created_at": at, "renewed_at": at, **grant})
-    return row
-
-
-def find_grant(c: sa.Connection, family_hash: bytes, at: int) -> GrantRow | None:
-    """Return the grant with secrets of this family, unless it has ended."""
-    row = filled(GrantRow, c.execute(_OF_GRANTS.where(_GRANTS.family_hash == family_hash)).one_or_none())
-    if row is None or row.revoked_at is not None or row.expires_at <= at:
-        return None
-    if row.opener is not None:
-        kind, _, id = row.opener.partition(":")
-        opener = _OPENERS[kind].c
-        valid = sa.select(opener.id).where(opener.id == id, opener.revoked_at.is_(None))
-        if c.execute(valid).one_or_none() is None:
-            return None
-    return row
-
-
-def find_client(c: sa.Connection, token_hash: bytes) -> tuple[TokenId, str] | None:
-    """Return the id and the client of an assistant's token with this hash."""
-    query = _OF_GRANTS.with_only_columns(_GRANTS.token_id, _GRANTS.client_id)
-    found = c.execute(query.where(_TOKENS.token_hash == token_hash)).one_or_none()
-    return None if found is None else (found.token_id, found.client_id)
-
-
-def renew(
-    c: sa.Connection,
-    grant: GrantRow,
-    turn_hash: bytes,
-    *,
-    next_hash: bytes,
-    token_hash: bytes,
-    last4: str,
-    at: int,
-) -> bool:
-    """Replace the secret of a grant, and its token. False: the secret was used before, or the grant ended."""
-    turn = {"turn_hash": next_hash, "code_challenge": None, "renewed_at": at}
-    used = sa.update(assistant_grants).where(_GRANTS.token_id == grant.token_id)
-    if not c.execute(used.where(_GRANTS.turn_hash == turn_hash).values(turn)).rowcount:
-        OPERATOR_TOKENS.revoke(c, grant.token_id, at=at, actor="hub")
-        return False
-    token = {"token_hash": token_hash, "last4": last4, "expires_at": grant.ends_at}
-    valid = sa.update(operator_tokens).where(_TOKENS.id == grant.token_id, _TOKENS.revoked_at.is_(None))
-    return c.execute(valid.values(token)).rowcount > 0
-
-
 FREE_NAMES = 100  # tried for a device that reports the name of another device
-
-
-class KeyRevoked(HubError):
-    """Error: the key was revoked or replaced; it is no longer valid."""
-
-    code = ErrorCode.REVOKED
-
-
-class RotatedTooSoon(HubError):
-    """Error: the device replaced a key too recently; it may retry after *retry_after_s*."""
-
-    code = ErrorCode.RATE_LIMITED
-
-    def __init__(self, retry_after_s: float) -> None:
-        message = f"the device has replaced its key just now; again in {math.ceil(retry_after_s)} s"
-        super().__init__(f"{message} (key_rotation_wait_s)")
-        self.retry_after_s = retry_after_s
-
-
-class KeyRow(msgspec.Struct, frozen=True):
-    """Key of a device. *rotated_to*: the key by which the device itself replaced it."""
-
-    id: KeyId
-    device_id: DeviceId
-    public_key: bytes
-    created_at: int
-    last_used_at: int | None
-    revoked_at: int | None
-    rotated_to: KeyId | None
-
-
-class KeyOwner(msgspec.Struct, frozen=True):
-    """Owner of a key, with everything that may invalidate it."""
-
-    key_id: KeyId
-    device_id: DeviceId
-    device_name: str
-    user_id: UserId
-    key_revoked_at: int | None
-    rotated_to: KeyId | None
-    device_revoked_at: int | None
-
-
-KEYS = sa.select(*columns_of(KeyRow, device_keys))
-KEY = KEYS.where(device_keys.c.id == sa.bindparam("key"))
-REVOKE_KEY = (
-    sa.update(device_keys)
-    .where(device_keys.c.id == sa.bindparam("key"), device_keys.c.revoked_at.is_(None))
-    .values(revoked_at=sa.bindparam("now"), rotated_to=sa.bindparam("next_key", type_=sa.Text))
-    .returning(device_keys.c.device_id)
-)
-
-
-OWNERS = (
-    sa.select(
-        *columns_of(
-            KeyOwner,
-            device_keys,
-            devices,
-            key_id=device_keys.c.id,
-            device_name=devices.c.name,
-            key_revoked_at=device_keys.c.revoked_at,
-            device_revoked_at=devices.c.revoked_at,
-        )
-    )
-    .join_from(device_keys, devices)
-    .where(device_keys.c.id.in_(listed(sa.bindparam("ids"))))
-)
-
-
-def find_keys(c: sa.Connection, ids: Collection[KeyId]) -> dict[KeyId, KeyOwner]:
-    """Return the owners of those of the keys that exist, by key; the caller checks whether a key is valid."""
-    return {row.key_id: row for row in fill_each(KeyOwner, c.execute(OWNERS, {"ids": sorted(ids)}))}
-
-
-def find_key(c: sa.Connection, id: KeyId) -> KeyOwner | None:
-    """Return the key's owner, if any; the caller checks whether the key is valid."""
-    return find_keys(c, [id]).get(id)
-
-
-def list_keys(c: sa.Connection, *, device_id: DeviceId | None = None) -> list[KeyRow]:
-    """Return keys, also revoked ones, oldest first: of every device, or of one."""
-    mine = sa.true() if device_id is None else device_keys.c.device_id == device_id
-    ordered = KEYS.where(mine).order_by(device_keys.c.created_at, device_keys.c.id)
-    return fill_each(KeyRow, c.execute(ordered))
-
-
-def add_key(c: sa.Connection, *, id: KeyId, device_id: DeviceId, public_key: bytes, at: int) -> KeyRow:
-    """Add a key by which the device can authenticate.
-
-    Raises:
-        Conflict: the device does not exist, or the key is on record already.
-    """
-    row = {"id": id, "device_id": device_id, "public_key": public_key, "created_at": at}
-    c.execute(sa.insert(device_keys), row)
-    return KeyRow(id, device_id, public_key, at, None, None, None)
-
-
-def key_subject(id: KeyId) -> str:
-    """Return the key's fingerprint for people and the audit log; a malformed id is returned unchanged."""
-    try:
-        return keys.shown(id)
-    except ValueError:
-        return id
-
-
-def rotate_key(
-    c: sa.Connection,
-    device_id: DeviceId,
-    *,
-    old: KeyId,
-    new: KeyId,
-    public_key: bytes,
-    at: int,
-    wait_ms: int = 0,
-) -> None:
-    """Replace *old* by *new*, as the device requested; repeating it changes nothing.
-
-    Args:
-        wait_ms: minimum time between two replacements of the device's keys.
-
-    Raises:
-        KeyRevoked: *old* is not valid, or not the device's; nothing was written.
-        RotatedTooSoon: the last replacement was less than *wait_ms* ago; nothing was written.
-        Conflict: *new* is on record already; nothing was written.
-    """
-    before = c.execute(KEY, {"key": old}).one_or_none()
-    if before is not None and before.device_id == device_id and before.rotated_to == new:
-        return
-    if before is None or before.device_id != device_id or before.revoked_at is not None:
-        raise KeyRevoked("the old key does not count any more")
-    last = c.execute(
-        sa.select(sa.func.max(device_keys.c.revoked_at)).where(
-            device_keys.c.device_id == device_id, device_keys.c.rotated_to.is_not(None)
-        )
-    ).scalar_one()
-    if last is not None and 0 <= at - last < wait_ms:  # negative after a clock was set back: no wait
-        raise RotatedTooSoon((last + wait_ms - at) / 1000)
-    if c.execute(REVOKE_KEY, {"key": old, "now": at, "next_key": new}).one_or_none() is None:
-        raise KeyRevoked("the old key was revoked meanwhile")
-    add_key(c, id=new, device_id=device_id, public_key=public_key, at=at)
-    c.execute(sa.update(devices).where(devices.c.id == device_id).values(copies=None))
-    detail = {"old": key_subject(old), "new": key_subject(new)}
-    audit.append(c, at=at, actor=f"device:{device_id}", event="key.rotated", subject=device_id, detail=detail)
 
 
 def give_device(

@@ -9,8 +9,7 @@ import sqlalchemy as sa
 from protocol.agent_status import FINAL, Lifecycle
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, RunId, UserId
-from storage.agents import agent_snapshot, config_changes, configs
-from storage.agents import agents as all_agents
+from storage.agents import agent_snapshot, capabilities, config_changes, state_moves
 from storage.agents.agent_snapshot import Check, keep_templates
 from storage.agents.agents import AgentRow, find_agent_by_name, free_name, get_agent
 from storage.agents.config_changes import NewConfig
@@ -111,10 +110,10 @@ def make_agent(
     else:
         update_agent(c, old, agent, device, source="api", at=at, actor=actor, back_because="made again")
         if lifecycle is not Lifecycle.ACTIVE:
-            all_agents.move_if_legal(c, id, "lifecycle", lifecycle, at=at, actor=actor)
+            state_moves.move_if_legal(c, id, "lifecycle", lifecycle, at=at, actor=actor)
     schedules.declare(c, id, agent.schedule, fresh_id=fresh_schedule_id, at=at)
     schedules.declare_slots(c, id, agent.slots, at=at)
-    configs.declare(c, id, agent.capabilities, source="api", at=at)
+    capabilities.declare(c, id, agent.capabilities, source="api", at=at)
     _configure(c, id, agent.config, writing)
     agent_snapshot.check_setup(c, id, check=writing.check)
     return get_agent(c, id)

@@ -29,7 +29,8 @@ from storage.effects.fire_runs import (
 )
 from storage.kernel.columns import sparing, values_of
 from storage.leases import Term, check_term
-from storage.runs.run_locks import let_go, waits_alone, with_other_locks
+from storage.runs.run_devices import waits_alone
+from storage.runs.run_locks import let_go, with_other_locks
 from storage.runs.run_moves import remember_moves
 from storage.runs.run_pauses import request_cancel
 from storage.runs.runs import RunMove

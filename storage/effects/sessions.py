@@ -11,18 +11,11 @@ from protocol.errors import ErrorCode, HubError
 from protocol.handshake import StoreMark
 from protocol.ids import BootId, DeviceId, KeyId, TokenId
 from storage.agents import agent_states
-from storage.devices import tokens
-from storage.devices.devices import (
-    CLOSED_AT_ONCE,
-    CUT,
-    LEFT,
-    Copy,
-    Origin,
-    TokenRevoked,
-    UnknownDevice,
-    dead_boots,
-)
-from storage.devices.tokens import DEVICE_TOKENS, DeviceTokenRow, KeyOwner, KeyRevoked
+from storage.devices import keys
+from storage.devices.credential_copies import Copy, Origin
+from storage.devices.devices import CLOSED_AT_ONCE, CUT, LEFT, TokenRevoked, UnknownDevice, dead_boots
+from storage.devices.keys import KeyOwner, KeyRevoked
+from storage.devices.tokens import DEVICE_TOKENS, DeviceTokenRow
 from storage.effects import first_runs
 from storage.kernel.columns import Int, listed
 from storage.kernel.database import lone
@@ -158,7 +151,7 @@ def owners_of(
     c: sa.Connection, hashes: Collection[bytes], key_ids: Collection[KeyId]
 ) -> tuple[dict[bytes, DeviceTokenRow], dict[KeyId, KeyOwner]]:
     """Return the tokens by hash and the keys by id, as far as they exist; the caller checks them."""
-    return DEVICE_TOKENS.find_all(c, hashes), tokens.find_keys(c, key_ids)
+    return DEVICE_TOKENS.find_all(c, hashes), keys.find_keys(c, key_ids)
 
 
 def open_sessions(

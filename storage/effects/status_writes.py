@@ -33,8 +33,9 @@ from protocol.status_vocabularies import (
     reading,
     write_pair,
 )
-from storage.agents.agent_states import AgentState, exhaust, find_state, write_metadata
-from storage.agents.agents import axes_in, end_keeping_offline, keep_offline, locked_state, move, refine
+from storage.agents.agent_states import AgentState, find_state, write_metadata
+from storage.agents.exhaustion import exhaust
+from storage.agents.state_moves import axes_in, end_keeping_offline, keep_offline, locked_state, move, refine
 from storage.effects.termination import terminate
 
 FOLLOWS_DEVICE: Final = (

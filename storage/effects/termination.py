@@ -5,8 +5,8 @@ import sqlalchemy as sa
 from protocol.agent_status import Axis, Connectivity, Lifecycle
 from protocol.ids import AgentId, RunId
 from storage import schema
-from storage.agents.agents import move
 from storage.agents.locks import let_agent_go
+from storage.agents.state_moves import move
 from storage.runs.run_pauses import request_cancel
 from storage.schedules import schedules
 from storage.schema import runs

@@ -23,7 +23,7 @@ from protocol.ids import RunId, UserId
 from storage import audit
 from storage.agents.agents import get_agent
 from storage.agents.declared_agents import archive_agent
-from storage.devices.devices import OWNER, UserRow, find_user_by_name
+from storage.devices.users import OWNER, UserRow, find_user_by_name
 from storage.kernel.columns import Key, in_parts, paged
 from storage.schema import (
     LIVE,

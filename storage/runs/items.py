@@ -1,4 +1,4 @@
-"""Ledger of items: their rows, known ones that a unit is compared with, verdicts, excerpts, and lists.
+"""Ledger of items: their rows, the known ones that a unit is compared with, and their verdicts.
 
 An item has one row as long as its device may have it (``orphans``): if a later run, another prompt or another
 source finds it again, nothing is sent. ``storage.runs.plans`` writes the row in the transaction that plans a
@@ -6,23 +6,10 @@ unit. A pure function that is passed in makes the decisions (``hub.runs.matching
 the rows that it compares: of the unit, of the same name or quote, and of the same days. Days are left out if
 the unit has more than ``MAX_DAYS``.
 
-Lines around the quotes of items that wait for a verdict, sealed by a key that is not in the database.
-
 An item whose row the device no longer has when an update arrives there counts as rejected.
-
-An excerpt is written with the plan of its item. It is deleted with the verdict, with the item, when the
-device is revoked, and by its age.
-
-Lists of items: pages of those that a filter lets through, and the number of items of each value.
-
-A page is read in the order of an index. A filter that no index has is checked item by item, of
-``MAX_EXAMINED`` items at most: the next page goes on behind them. Counts are of the newest
-``MAX_COUNTED`` items.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from itertools import zip_longest
 from typing import Any, Final, Literal, get_args
 
@@ -37,97 +24,31 @@ from protocol.tables import DeviceTable
 from storage.agents import configs
 from storage.devices.devices import NO_LIMITS, Limits
 from storage.kernel.columns import (
-    IN_LIST,
     Int,
-    Key,
     columns_of,
     execute_for_each,
     fill,
-    foreign_key,
     in_parts,
     listed_keys,
-    narrowed,
-    paged,
-    readable,
-    readable_page,
-    texts,
     unindexed,
     values_of,
 )
-from storage.kernel.database import UnreadableRow
 from storage.runs.item_proposals import withdraw
-from storage.runs.item_words import BY_CALL, Term, add_words, follow, in_index
+from storage.runs.item_words import BY_CALL, add_words, follow
 from storage.schema import (
     agents,
     devices,
     item_excerpts,
-    item_proposals,
-    item_words,
     items,
     run_calls,
     runs,
 )
 
-RESEALED: Final = 500  # in one transaction
-
-
-class SealedExcerpt(msgspec.Struct, frozen=True):
-    """Excerpt of the item *item_id*, sealed by the key *key_id*."""
-
-    item_id: str
-    key_id: str
-    sealed: bytes
-
-
-# Maps row id, owner, key id and sealed bytes to the newest key and sealed bytes; None: they cannot be opened.
-Reseal = Callable[[str, str, str, bytes], tuple[str, bytes] | None]
-
-_EXCERPT_COLUMNS = (item_excerpts.c.item_id, item_excerpts.c.key_id, item_excerpts.c.sealed)
-OF_ITEMS = sa.select(*_EXCERPT_COLUMNS).where(
-    item_excerpts.c.item_id.in_(sa.bindparam("ids", expanding=True))
-)
-OF_KEY = (
-    sa.select(*_EXCERPT_COLUMNS)
-    .where(item_excerpts.c.key_id == sa.bindparam("key"))
-    .order_by(item_excerpts.c.created_at)
-    .limit(sa.bindparam("rows", type_=sa.Integer))
-)
-KEYS = sa.select(item_excerpts.c.key_id, sa.func.count().label("rows")).group_by(item_excerpts.c.key_id)
-ADD = sa.insert(item_excerpts)
-RESEAL = (
-    sa.update(item_excerpts)
-    .where(item_excerpts.c.item_id == sa.bindparam("item"))
-    .values(key_id=sa.bindparam("key"), sealed=sa.bindparam("blob", type_=sa.LargeBinary))
-)
-DROP = sa.delete(item_excerpts).where(item_excerpts.c.item_id.in_(sa.bindparam("ids", expanding=True)))
 DROP_OF_CALLS = sa.delete(item_excerpts).where(
     item_excerpts.c.item_id.in_(
         sa.select(items.c.id).where(items.c.call_id.in_(sa.bindparam("calls", expanding=True)))
     )
 )
-DROP_OF_DEVICE = sa.delete(item_excerpts).where(
-    item_excerpts.c.item_id.in_(sa.select(items.c.id).where(items.c.device_id == sa.bindparam("device")))
-)
-
-
-def put_excerpts(
-    c: sa.Connection, excerpts: Mapping[str, SealedExcerpt | None], *, at: int, fresh: Sequence[str] = ()
-) -> None:
-    """Replace the excerpts of items, by item. *fresh*: items that have none yet."""
-    for part in in_parts(sorted(excerpts.keys() - set(fresh))):
-        c.execute(DROP, {"ids": part})
-    rows = [
-        msgspec.structs.asdict(excerpt) | {"created_at": at}
-        for excerpt in excerpts.values()
-        if excerpt is not None
-    ]
-    execute_for_each(c, ADD, rows)
-
-
-def find_excerpts(c: sa.Connection, item_ids: Sequence[str]) -> dict[str, SealedExcerpt]:
-    """Return the excerpts of items that have one, by item."""
-    parts = (c.execute(OF_ITEMS, {"ids": part}) for part in in_parts(item_ids))
-    return {row.item_id: fill(SealedExcerpt, row) for found in parts for row in found}
 
 
 def end_review(c: sa.Connection, call_ids: Sequence[str], at: int) -> None:
@@ -135,31 +56,6 @@ def end_review(c: sa.Connection, call_ids: Sequence[str], at: int) -> None:
     for part in in_parts(call_ids):
         c.execute(DROP_OF_CALLS, {"calls": part})
     withdraw(c, call_ids, at)
-
-
-def drop_excerpts_of_device(c: sa.Connection, device_id: DeviceId) -> None:
-    """Delete the excerpts of a device's items: it was revoked, and takes no verdict any more."""
-    c.execute(DROP_OF_DEVICE, {"device": device_id})
-
-
-def keys_of_excerpts(c: sa.Connection) -> dict[str, int]:
-    """Return the number of excerpts that each key seals, by key id."""
-    return {row.key_id: row.rows for row in c.execute(KEYS)}
-
-
-def reseal_excerpts(c: sa.Connection, key_id: str, reseal: Reseal, *, rows: int = RESEALED) -> int:
-    """Seal some excerpts of a key by another one; delete those that do not open. Return their number."""
-    found = c.execute(OF_KEY, {"key": key_id, "rows": rows}).all()
-    lost = []
-    for row in found:
-        again = reseal(row.item_id, row.item_id, row.key_id, row.sealed)
-        if again is None:
-            lost.append(row.item_id)
-        else:
-            c.execute(RESEAL, {"item": row.item_id, "key": again[0], "blob": again[1]})
-    if lost:
-        c.execute(DROP, {"ids": lost})
-    return len(found)
 
 
 # Fingerprint of an item that its device reported: which config found it is unknown.
@@ -702,388 +598,3 @@ def count_with_verdicts(
 def count_open(c: sa.Connection) -> int:
     """Return the number of items at their devices without a verdict; MAX_COUNTED_OPEN if there are more."""
     return c.execute(REVIEW_QUEUE).scalar_one()
-
-
-MAX_EXAMINED: Final = 10_000
-MAX_COUNTED: Final = 10_000
-MAX_JUDGED: Final = 500
-MAX_VALUES: Final = 50
-ANY, NONE = "any", "none"  # items with some warning, or without one
-_FEW: Final = (items.c.target_table, items.c.device_id, items.c.agent_id, items.c.unit_key, items.c.warnings)
-
-
-class ItemFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Filter of items; None lets all through.
-
-    Attributes:
-        run_id: only items whose newest call this run planned.
-        warning: the name of one, ``ANY`` or ``NONE``.
-        apart: True: only items that their agents list apart; False: without them.
-        path: of a file; of a folder with all below it, if it ends in a slash.
-        text: in a value or in the path of the item, in capital or small letters.
-        since: only items found from then on, epoch milliseconds.
-        proposed: True: only items with an open proposal; False: without one.
-    """
-
-    user_id: UserId | None = None
-    limits: Limits = NO_LIMITS
-    agent_id: AgentId | None = None
-    verdict: Verdict | None = None
-    run_id: RunId | None = None
-    table: str | None = None
-    device_id: DeviceId | None = None
-    warning: str | None = None
-    apart: bool | None = None
-    path: str | None = None
-    text: str | None = None
-    since: int | None = None
-    proposed: bool | None = None
-
-
-class ListedItem(msgspec.Struct, frozen=True):
-    """Item with the names of its agent and device, and the zone in which its days begin.
-
-    *key*: sort key of the list.
-    """
-
-    row: ItemRow
-    agent: str
-    device: str | None
-    timezone: str | None
-    key: Key
-
-
-class ItemPage(msgspec.Struct, frozen=True):
-    """Items, newest first. *rest*: key of the last one that was examined, if others may follow it."""
-
-    items: list[ListedItem]
-    rest: Key | None = None
-
-
-_is_proposed: Final = sa.exists().where(
-    item_proposals.c.item_id == items.c.id, sa.text("item_proposals.state = 'open'")
-)
-_KEY: Final = sa.select(items.c.created_at, items.c.id)
-
-
-def list_items(
-    c: sa.Connection, chosen: ItemFilter, *, limit: int | None = None, after: Key | None = None
-) -> ItemPage:
-    """Return a page of items, newest first.
-
-    Args:
-        after: ``(created_at, id)`` of the last item of the previous page.
-    """
-    indexed, parts = _indexed(chosen)
-    checked = list(_checked(chosen))
-    last = None
-    if checked and chosen.run_id is None:
-        last = _last_examined(c, indexed, parts, after)
-    if last is not None:
-        checked.append(sa.tuple_(items.c.created_at, items.c.id) >= sa.tuple_(*map(sa.literal, last)))
-    query = paged(
-        *(_NAMED, items.c.created_at, items.c.id),
-        limit=limit,
-        after=after,
-        descending=True,
-        only=[*indexed, *checked],
-        parts=parts,
-    )
-
-    def convert(row: Any) -> ListedItem:
-        item = fill(ItemRow, row)
-        if chosen.text is not None and not _has_text(chosen.text, item.unit_key, item.data):
-            raise UnreadableRow("the filter does not let it through")
-        key = (item.created_at, item.id)
-        return ListedItem(item, row.agent_name, row.device_name, _timezone(row), key)
-
-    found = readable_page(c, convert, query, limit)
-    return ItemPage(found, last if limit is None or len(found) < limit else None)
-
-
-class Sought(msgspec.Struct, frozen=True, kw_only=True):
-    """Words that items are to have. *due_since*, *due_until*: of their days, in epoch milliseconds."""
-
-    terms: Sequence[Term] = ()
-    due_since: int | None = None
-    due_until: int | None = None
-
-
-_FIRST: Final = 2**62  # above all numbers
-_INDEX: Final = sa.table("item_search", sa.column("rowid", Int))  # of a file
-_WORDS: Final = sa.select(item_words.c.number, item_words.c.item_id)
-_MATCHING: Final = {
-    "sqlite": _WORDS.join_from(_INDEX, item_words, item_words.c.number == _INDEX.c.rowid)
-    .where(sa.text("item_search MATCH :question"), _INDEX.c.rowid < sa.bindparam("behind", type_=Int))
-    .order_by(_INDEX.c.rowid.desc()),
-    # The words are in the text of the statement: how rare they are decides how the server goes about it.
-    "postgresql": _WORDS.where(
-        sa.text("item_words.search @@ CAST(:question AS tsquery)").bindparams(
-            sa.bindparam("question", type_=sa.Text, literal_execute=True)
-        ),
-        item_words.c.number < sa.bindparam("behind", type_=Int),
-    ).order_by(item_words.c.number.desc()),
-}
-_ANY: Final = _WORDS.where(item_words.c.number < sa.bindparam("behind", type_=Int)).order_by(
-    item_words.c.number.desc()
-)
-
-
-def find_items(
-    c: sa.Connection, chosen: ItemFilter, *, sought: Sought, limit: int, after: Key | None = None
-) -> ItemPage:
-    """Return a page of items with certain words: first those with all of them in their titles.
-
-    Within both parts the newest are first. Rejected items are only found if *chosen* asks for them. The words
-    alone are asked of the index; of ``MAX_EXAMINED`` items at most the rest is checked.
-
-    Args:
-        after: ``key`` of the last item of the previous page.
-    """
-    if after is not None and [*map(type, after)] != [int, int]:
-        raise foreign_key()
-    part, behind = map(int, after or (0, _FIRST))
-    dialect = c.dialect.name
-    words = _MATCHING[dialect] if sought.terms else _ANY
-    if chosen.user_id is not None:
-        words = words.where(unindexed(item_words.c.user_id) == chosen.user_id)
-    words = words if sought.due_since is None else words.where(item_words.c.due >= sought.due_since)
-    words = words if sought.due_until is None else words.where(item_words.c.due < sought.due_until)
-    others = [
-        (items.c.agent_id, chosen.agent_id),
-        (items.c.run_id, chosen.run_id),
-        (items.c.verdict, chosen.verdict),
-    ]
-    query = _NAMED.where(*_checked(chosen), *(column == one for column, one in others if one is not None))
-    query = query if chosen.verdict else query.where(items.c.verdict != "rejected")
-    query = query if chosen.since is None else query.where(items.c.created_at >= chosen.since)
-    found: list[ListedItem] = []
-    examined, many = 0, limit
-    while part < (2 if sought.terms else 1):
-        given = {"behind": behind}
-        question = {"question": in_index(sought.terms, dialect, in_title=part == 0)} if sought.terms else {}
-        numbers = {row.item_id: row.number for row in c.execute(words.limit(many), given | question)}
-        rows = (row for ids in in_parts([*numbers]) for row in c.execute(query.where(items.c.id.in_(ids))))
-        matching = readable(partial(_found, part, chosen, numbers), rows)
-        found += sorted(matching, key=lambda one: one.key, reverse=True)
-        examined += len(numbers)
-        part, behind = (part, min(numbers.values())) if len(numbers) == many else (part + 1, _FIRST)
-        if len(found) >= limit:
-            return ItemPage(found[:limit])
-        if examined >= MAX_EXAMINED:
-            return ItemPage(found, (part, behind))
-        many = IN_LIST
-    return ItemPage(found)
-
-
-def _found(part: int, chosen: ItemFilter, numbers: Mapping[str, int], row: Any) -> ListedItem:
-    item = fill(ItemRow, row)
-    if chosen.text is not None and not _has_text(chosen.text, item.unit_key, item.data):
-        raise UnreadableRow("the filter does not let it through")
-    return ListedItem(item, row.agent_name, row.device_name, _timezone(row), (part, numbers[row.id]))
-
-
-_DECIDED: Final = (
-    sa.select(*columns_of(ItemRow, items))
-    .where(
-        items.c.user_id == sa.bindparam("user"),
-        items.c.verdict == sa.bindparam("verdict"),
-        items.c.verdict_at < sa.bindparam("before", type_=Int),
-        sa.text("items.verdict_at IS NOT NULL AND length(items.id) > 0"),
-    )
-    .order_by(items.c.verdict_at.desc(), items.c.id.desc())
-    .limit(MAX_JUDGED)
-)
-
-
-def newest_judged(
-    c: sa.Connection, user_id: UserId, agent_id: AgentId, verdicts: Iterable[Verdict], before: int
-) -> list[ItemRow]:
-    """Return the items of an agent with one of these verdicts, the newest verdict first.
-
-    Only the newest ``MAX_JUDGED`` items of its user with each verdict are examined.
-
-    Args:
-        before: only verdicts before this instant, in epoch milliseconds.
-    """
-    found = [
-        fill(ItemRow, row)
-        for verdict in verdicts
-        for row in c.execute(_DECIDED, {"user": user_id, "verdict": verdict, "before": before})
-        if row.agent_id == agent_id
-    ]
-    return sorted(found, key=lambda row: (row.verdict_at or 0, row.id), reverse=True)
-
-
-def _indexed(chosen: ItemFilter) -> tuple[list[sa.ColumnElement[bool]], list[sa.ColumnElement[bool]]]:
-    """Return the conditions that an index has, and the parts from which the list is merged."""
-    verdict = chosen.verdict
-    of_verdict = items.c.verdict if chosen.run_id is None else unindexed(items.c.verdict)
-    only = narrowed(
-        (items.c.run_id, chosen.run_id),
-        (items.c.agent_id, chosen.agent_id),
-        (items.c.user_id, chosen.user_id),
-    )
-    only += [items.c.agent_id.is_not(None), listed_keys(items)]
-    only += [] if verdict is None else [of_verdict == verdict]
-    only += [] if chosen.since is None else [items.c.created_at >= chosen.since]
-    is_any = chosen.run_id is None and verdict is None
-    return only, [items.c.verdict == one for one in VERDICTS] if is_any else []
-
-
-def _checked(chosen: ItemFilter) -> Iterator[sa.ColumnElement[bool]]:
-    """Yield the conditions that are checked item by item."""
-    yield from within(chosen.limits)
-    if chosen.table is not None:
-        yield unindexed(items.c.target_table) == chosen.table
-    if chosen.device_id is not None:
-        yield unindexed(items.c.device_id) == chosen.device_id
-    if chosen.warning is not None:
-        warnings = sa.cast(items.c.warnings, sa.Text)
-        if chosen.warning in (ANY, NONE):
-            yield warnings != "[]" if chosen.warning == ANY else warnings == "[]"
-        else:
-            yield warnings.contains(f'"{chosen.warning}"', autoescape=True)
-    if chosen.apart is not None:
-        is_apart = sa.cast(items.c.warnings, sa.Text).contains('"apart"')
-        yield is_apart if chosen.apart else sa.not_(is_apart)
-    if chosen.proposed is not None:
-        yield _is_proposed if chosen.proposed else ~_is_proposed
-    if chosen.path is not None:
-        path = unindexed(items.c.unit_key)
-        is_folder = chosen.path.endswith("/")
-        yield (sa.func.substr(path, 1, len(chosen.path)) if is_folder else path) == chosen.path
-    if chosen.text is not None:
-        yield _may_have(chosen.text)
-
-
-def _may_have(text: str) -> sa.ColumnElement[bool]:
-    """Return a condition of all items with *text*: letters whose case no database knows are left out."""
-    plain = "".join(letter if letter.isascii() and letter.isalnum() else "%" for letter in text)
-    columns = (sa.cast(items.c.data, sa.Text), items.c.unit_key)
-    return sa.or_(*(column.ilike(f"%{plain}%") for column in columns))
-
-
-def _has_text(text: str, path: str, data: Mapping[str, Any]) -> bool:
-    sought = text.casefold()
-    lists = (value if isinstance(value, list) else [value] for value in data.values())
-    found = (value for values in lists for value in values if isinstance(value, str))
-    return sought in path.casefold() or any(sought in value.casefold() for value in found)
-
-
-def _last_examined(
-    c: sa.Connection,
-    only: list[sa.ColumnElement[bool]],
-    parts: list[sa.ColumnElement[bool]],
-    after: Key | None,
-) -> Key | None:
-    """Return the key of the item at which a page ends, however few it has; None: all may be examined."""
-    keys: list[Key] = []
-    for part in parts or [sa.true()]:
-        query = paged(
-            *(_KEY, items.c.created_at, items.c.id),
-            limit=1,
-            after=after,
-            descending=True,
-            only=[*only, part],
-        ).offset(MAX_EXAMINED - 1)
-        keys += [(row.created_at, row.id) for row in c.execute(query)]
-    return max(keys, default=None)
-
-
-class ItemCounts(msgspec.Struct, kw_only=True):
-    """Numbers of items by the values of a filter, each with the other filters.
-
-    Attributes:
-        total: with all filters.
-        is_complete: False: older items were not counted.
-        devices, agents, folders: those with the most items.
-    """
-
-    total: int
-    is_complete: bool
-    tables: dict[str, int]
-    devices: dict[str, int]
-    agents: dict[str, int]
-    warnings: dict[str, int]
-    folders: dict[str, int]
-
-
-def count_items(c: sa.Connection, chosen: ItemFilter) -> ItemCounts:
-    """Count the newest items of each table, device, agent, warning and folder."""
-    indexed, parts = _indexed(chosen)
-    columns: tuple[sa.ColumnElement[Any], ...] = _FEW if chosen.text is None else (*_FEW, items.c.data)
-    if chosen.proposed is not None:
-        columns = (*columns, _is_proposed.label("is_proposed"))
-    newest = paged(
-        *(sa.select(*columns), items.c.created_at, items.c.id),
-        limit=MAX_COUNTED,
-        descending=True,
-        only=indexed,
-        parts=parts,
-    ).subquery()
-    query = (
-        sa.select(
-            *newest.c,
-            sa.and_(sa.true(), *within(chosen.limits, newest.c)).label("is_within"),
-            agents.c.name.label("agent"),
-            devices.c.name.label("device"),
-            sa.func.count().label("items"),
-        )
-        .join_from(newest, agents, agents.c.id == newest.c.agent_id)
-        .outerjoin(devices, devices.c.id == newest.c.device_id)
-        .group_by(*newest.c, "is_within", agents.c.name, devices.c.name)
-    )
-    found: Counter[tuple[str, DeviceId | None, str | None, str, str, tuple[str, ...]]] = Counter()
-    counted = 0
-    for row in c.execute(query):
-        counted += row.items
-        is_proposed = chosen.proposed is None or bool(row.is_proposed) == chosen.proposed
-        if not (is_proposed and row.is_within):
-            continue
-        if chosen.text is None or (
-            isinstance(row.data, dict) and _has_text(chosen.text, row.unit_key, row.data)
-        ):
-            key = (row.target_table, row.device_id, row.device, row.agent, row.unit_key)
-            found[*key, tuple(texts(row.warnings))] += row.items
-    return _counts(found, chosen, is_complete=counted < MAX_COUNTED)
-
-
-def _counts(found: Mapping[Any, int], chosen: ItemFilter, *, is_complete: bool) -> ItemCounts:
-    counted: dict[str, Counter[str]] = {
-        name: Counter() for name in ("tables", "devices", "agents", "warnings", "folders")
-    }
-    total = 0
-    for (table, device_id, device, agent, path, warnings), count in found.items():
-        marks = (ANY, *warnings) if warnings else (NONE,)
-        folder = path.rpartition("/")[0] if isinstance(path, str) else ""
-        failed = [
-            name
-            for name, is_through in (
-                ("tables", chosen.table in (None, table)),
-                ("devices", chosen.device_id in (None, device_id)),
-                (
-                    "warnings",
-                    chosen.warning in (None, *marks) and chosen.apart in (None, "apart" in warnings),
-                ),
-                ("folders", chosen.path is None or _is_at(path, chosen.path)),
-            )
-            if not is_through
-        ]
-        total += 0 if failed else count
-        values = {
-            "tables": (table,),
-            "devices": () if device is None else (device,),
-            "agents": (agent,),
-            "warnings": marks,
-            "folders": (f"{folder}/",) if folder else (),
-        }
-        for name, all_values in values.items():
-            if failed in ([], [name]):
-                counted[name].update({value: count for value in all_values if isinstance(value, str)})
-    most = {name: dict(sorted(values.most_common(MAX_VALUES))) for name, values in counted.items()}
-    return ItemCounts(total=total, is_complete=is_complete, **most)
-
-
-def _is_at(path: str, chosen: str) -> bool:
-    return path.startswith(chosen) if chosen.endswith("/") else path == chosen

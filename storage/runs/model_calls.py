@@ -1,29 +1,20 @@
-"""Requests to models: cost of each question, stored answers, batches, and sums reserved by live nodes.
+"""Requests to models: the cost of each question.
 
-The cost of a request counts whatever the state of its run. It is written without a check of the run's fence,
-and added to the run in the same transaction.
-
-Sums reserved by each node on the accounts of day budgets, so that nodes do not overdraw them together. Sums
-of processes that live no longer are deleted.
+The cost of a request counts whatever the state of its run. It is written without a check of the fence of the
+run, and added to the run in the same transaction.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import msgspec
 import sqlalchemy as sa
 
-from protocol.ids import AgentId, BootId, RunId, UserId
+from protocol.ids import AgentId, RunId, UserId
 from protocol.work import Usage
-from storage import leases
-from storage.agents.agent_states import forgive
+from storage.agents.exhaustion import forgive
 from storage.kernel.columns import (
     Int,
-    columns_of,
     execute_for_each,
-    fill_each,
-    in_parts,
-    put_first,
     values_of,
 )
 from storage.kernel.database import lone
@@ -31,9 +22,6 @@ from storage.schema import (
     ANSWERED,
     agent_states,
     agents,
-    budget_holds,
-    model_answers,
-    model_batches,
     model_calls,
     run_units,
     runs,
@@ -336,240 +324,3 @@ def lately(c: sa.Connection, agent_id: AgentId, *, since: int) -> Lately:
     requests, prompt, completion, cost = (int(count or 0) for count in spent)
     usage = Usage(requests=requests, prompt_tokens=prompt, completion_tokens=completion, cost_nanos=cost)
     return Lately(files=files, size=int(size or 0), usage=usage)
-
-
-class JournaledAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Answer of a model. *finish*: why it ended: ``whole``, ``cut_off`` or ``too_long``."""
-
-    model: str
-    finish: str
-    text: str
-
-
-_ANSWER = (
-    model_answers.c.agent_id == sa.bindparam("agent"),
-    model_answers.c.question == sa.bindparam("asked"),
-)
-ANSWER = sa.select(
-    model_answers.c.model, model_answers.c.finish, model_answers.c.answer, model_answers.c.used_at
-).where(*_ANSWER)
-ADD_ANSWER = put_first(model_answers)
-ANSWERED_QUESTIONS = sa.select(model_answers.c.question).where(
-    model_answers.c.agent_id == sa.bindparam("agent"),
-    model_answers.c.question.in_(sa.bindparam("asked", expanding=True)),
-)
-TOUCH = sa.update(model_answers).where(*_ANSWER).values(used_at=sa.bindparam("now"))
-FORGET = sa.delete(model_answers).where(
-    model_answers.c.agent_id == sa.bindparam("agent"),
-    model_answers.c.question.in_(sa.bindparam("asked", expanding=True)),
-)
-
-
-@lone
-def find_answer(
-    c: sa.Connection, agent_id: AgentId, question: str, at: int
-) -> tuple[JournaledAnswer, bool] | None:
-    """Return the stored answer, if any, and True if ``touch_answer`` is due."""
-    row = c.execute(ANSWER, {"agent": agent_id, "asked": question}).one_or_none()
-    if row is None:
-        return None
-    found = JournaledAnswer(model=row.model, finish=row.finish, text=row.answer)
-    return found, at - row.used_at >= DAY_MS
-
-
-def answered(c: sa.Connection, agent_id: AgentId, questions: Collection[str]) -> set[str]:
-    """Return those of the questions that have a stored answer."""
-    return {
-        str(question)
-        for part in in_parts(sorted(questions))
-        for question in c.execute(ANSWERED_QUESTIONS, {"agent": agent_id, "asked": part}).scalars()
-    }
-
-
-def touch_answer(c: sa.Connection, agent_id: AgentId, question: str, at: int) -> None:
-    """Record that the answer was used, which extends its retention."""
-    c.execute(TOUCH, {"agent": agent_id, "asked": question, "now": at})
-
-
-def record_answer(c: sa.Connection, call: ModelCall, answer: JournaledAnswer) -> None:
-    """Record an answer and its cost. The first answer to a question stays."""
-    record_call(c, call)
-    row = {
-        "agent_id": call.agent_id,
-        "question": call.question,
-        "model": answer.model,
-        "finish": answer.finish,
-        "answer": answer.text,
-        "created_at": call.at,
-        "used_at": call.at,
-    }
-    execute_for_each(c, ADD_ANSWER, [row])
-
-
-def forget_answers(c: sa.Connection, agent_id: AgentId, questions: Collection[str]) -> int:
-    """Delete useless answers, so that the questions are asked again. Return the number deleted."""
-    return sum(
-        c.execute(FORGET, {"agent": agent_id, "asked": part}).rowcount for part in in_parts(sorted(questions))
-    )
-
-
-# State of a batch. The questions of a FAILED batch are asked one by one.
-BatchState = Literal["made", "submitted", "done", "failed"]
-
-
-class BatchRow(msgspec.Struct, frozen=True):
-    """Batch of a run. *questions*: key in the journal and unit of each question."""
-
-    id: str
-    agent_id: AgentId
-    run_id: RunId
-    model: str
-    remote_id: str | None
-    state: BatchState
-    questions: dict[str, str]
-    created_at: int
-
-
-_ROWS = sa.select(*columns_of(BatchRow, model_batches)).order_by(
-    model_batches.c.created_at, model_batches.c.id
-)
-BATCHES = _ROWS.where(model_batches.c.run_id == sa.bindparam("run"))
-_is_run_on = sa.exists().where(runs.c.id == model_batches.c.run_id, runs.c.completed_at.is_(None))
-LEFT_BEHIND = _ROWS.where(
-    model_batches.c.agent_id == sa.bindparam("agent"),
-    model_batches.c.state.in_(("made", "submitted")),
-    sa.not_(_is_run_on),
-)
-
-
-def batches_of(c: sa.Connection, run_id: RunId) -> list[BatchRow]:
-    """Return the batches of a run, oldest first."""
-    return _rows(c, BATCHES, {"run": run_id})
-
-
-def left_behind(c: sa.Connection, agent_id: AgentId) -> list[BatchRow]:
-    """Return open batches whose runs have ended, as after a cancellation: their answers are paid for."""
-    return _rows(c, LEFT_BEHIND, {"agent": agent_id})
-
-
-def _rows(c: sa.Connection, query: sa.Select[Any], given: Mapping[str, str]) -> list[BatchRow]:
-    return fill_each(BatchRow, c.execute(query, dict(given)))
-
-
-def make_batch(
-    c: sa.Connection,
-    *,
-    id: str,
-    agent_id: AgentId,
-    run_id: RunId,
-    model: str,
-    questions: Mapping[str, str],
-    at: int,
-) -> None:
-    """Record that these questions are about to be submitted together."""
-    row = {"id": id, "agent_id": agent_id, "run_id": run_id, "model": model}
-    c.execute(sa.insert(model_batches), row | {"questions": dict(questions), "created_at": at})
-
-
-def move_batch(
-    c: sa.Connection, id: str, state: BatchState, at: int, *, remote_id: str | None = None
-) -> None:
-    """Record that the batch was submitted or has ended."""
-    ended = at if state in ("done", "failed") else None
-    c.execute(
-        sa.update(model_batches)
-        .where(model_batches.c.id == id)
-        .values(
-            state=state,
-            remote_id=sa.func.coalesce(sa.literal(remote_id, sa.Text), model_batches.c.remote_id),
-            checked_at=at,
-            done_at=ended,
-        )
-    )
-
-
-def drop_batch(c: sa.Connection, id: str) -> None:
-    """Delete a batch that was never submitted; its questions may join another batch."""
-    c.execute(sa.delete(model_batches).where(model_batches.c.id == id, model_batches.c.remote_id.is_(None)))
-
-
-def record_answers(c: sa.Connection, calls: Sequence[tuple[ModelCall, JournaledAnswer]]) -> int:
-    """Record the answers of an agent's batch and their cost. Return the number of new ones. Repeatable."""
-    if not calls:
-        return 0
-    known = answered(c, calls[0][0].agent_id, [call.question for call, _ in calls])
-    fresh = [(call, answer) for call, answer in calls if call.question not in known]
-    for call, answer in fresh:
-        record_answer(c, call, answer)
-    return len(fresh)
-
-
-_LOCK: Final = 0x6875_7403  # key of PostgreSQL's advisory lock on the sums
-
-
-class Hold(msgspec.Struct, frozen=True, kw_only=True):
-    """Sum that a node reserves on one account.
-
-    *agent_id*: None for the hub's account. *began*: start of the account's day, in epoch milliseconds.
-    *is_short*: it is for questions in flight alone, not for batches.
-    """
-
-    agent_id: AgentId | None
-    began: int
-    amount: Spent
-    is_short: bool
-
-
-class Drawn(msgspec.Struct, frozen=True, kw_only=True):
-    """Sums drawn on one account: *spent* by all nodes, and *held* by the others.
-
-    *is_waited_for*: another node has questions in flight, which may cost less than it holds.
-    """
-
-    spent: Spent
-    held: Spent
-    is_waited_for: bool
-
-
-_is_account = sa.and_(
-    budget_holds.c.account == sa.bindparam("account"), budget_holds.c.began == sa.bindparam("day")
-)
-_HELD = sa.select(
-    sa.func.coalesce(sa.func.sum(budget_holds.c.tokens), 0),
-    sa.func.coalesce(sa.func.sum(budget_holds.c.cost_nanos), 0),
-    sa.func.coalesce(sa.func.max(budget_holds.c.in_flight), 0),
-).where(_is_account, budget_holds.c.boot_id != sa.bindparam("boot"))
-_is_own = _is_account & (budget_holds.c.boot_id == sa.bindparam("boot"))
-_FORGET = sa.delete(budget_holds).where(_is_own | ~leases.has_node(budget_holds.c.boot_id))
-_HOLD = sa.insert(budget_holds).values(
-    boot_id=sa.bindparam("boot"),
-    account=sa.bindparam("account"),
-    began=sa.bindparam("day", type_=Int),
-    tokens=sa.bindparam("tokens", type_=Int),
-    cost_nanos=sa.bindparam("cost", type_=Int),
-    in_flight=sa.bindparam("waits", type_=Int),
-)
-
-
-def hold(c: sa.Connection, boot_id: BootId, holds: Sequence[Hold]) -> list[Drawn]:
-    """Store the sums that a node reserves, and return what is drawn on these accounts, in their order.
-
-    Sums of hub processes that live no longer are deleted.
-    """
-    if c.dialect.name == "postgresql":  # two nodes that reserve at once would not see each other's sum
-        c.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-    return [_hold(c, boot_id, one) for one in holds]
-
-
-def _hold(c: sa.Connection, boot_id: BootId, one: Hold) -> Drawn:
-    named = {"boot": boot_id, "account": one.agent_id or "", "day": one.began}
-    c.execute(_FORGET, named)
-    if one.amount != Spent():
-        amount = {"tokens": one.amount.tokens, "cost": one.amount.cost_nanos, "waits": int(one.is_short)}
-        c.execute(_HOLD, named | amount)
-    tokens, cost, waits = c.execute(_HELD, named).one()
-    return Drawn(
-        spent=spent_since(c, one.began, agent_id=one.agent_id),
-        held=Spent(tokens=int(tokens), cost_nanos=int(cost)),
-        is_waited_for=bool(waits),
-    )

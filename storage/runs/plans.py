@@ -17,6 +17,7 @@ from storage.held import HeldRun, check_held, is_held, stale
 from storage.kernel.columns import Int, as_stored, columns_of, execute_for_each, in_parts, values_of
 from storage.kernel.database import Conflict
 from storage.runs.calls import AMONG, IS_OPEN, OF_UNIT, OPEN_CALLS_OF_UNIT, OpenCall, count_calls
+from storage.runs.excerpts import SealedExcerpt, put_excerpts
 from storage.runs.items import (
     Decide,
     Decision,
@@ -24,9 +25,7 @@ from storage.runs.items import (
     FoundItem,
     ItemRow,
     PlannedCall,
-    SealedExcerpt,
     known_items,
-    put_excerpts,
     write_items,
 )
 from storage.runs.runs import advance

@@ -17,20 +17,10 @@ from storage.connectors.connectors import NOT_YET
 from storage.kernel.columns import Int, fill, in_parts, listed, now_ms, readable, sparing, texts
 from storage.kernel.database import UnreadableRow, lone
 from storage.leases import is_online
-from storage.runs import run_locks
+from storage.runs import run_needs
 from storage.runs.calls import IS_OPEN
-from storage.runs.run_locks import (
-    WAITS_FOR_LOCKS,
-    LockInTheWay,
-    RunToLock,
-    check_place,
-    has_place,
-    let_go,
-    locks_in_the_way,
-    place_runs,
-    take_locks,
-    waits_alone,
-)
+from storage.runs.run_devices import WAITS_FOR_LOCKS, check_place, has_place, place_runs, waits_alone
+from storage.runs.run_locks import LockInTheWay, RunToLock, let_go, locks_in_the_way, take_locks
 from storage.runs.run_moves import MOVED_FOR, CannotRun, create_run, remember_moves
 from storage.runs.runs import RunMove, RunRow, get_run
 from storage.schema import (
@@ -341,7 +331,7 @@ def claim_runs(
         lease_ms: duration of the lease without renewal, on a shared database.
     """
     broken = set() if broken is None else broken
-    unmet = run_locks.unmet_runs(c, gates.offered)
+    unmet = run_needs.unmet_runs(c, gates.offered)
     known_broken = len(broken)
     held_up: set[RunId] = set()  # by their locks; most of them are in the locks' queues now
     claimed: list[RunRow] = []

@@ -38,13 +38,14 @@ from protocol.lifecycles import (
 )
 from storage import schema
 from storage.agents import agents
-from storage.agents.agents import Counts, count_runs, recount
+from storage.agents.state_moves import Counts, count_runs, recount
 from storage.held import HeldRun, StaleRun, check_held
 from storage.kernel.columns import Int, in_parts, listed, now_ms, sparing, spelled, unindexed, write_each
 from storage.kernel.database import end_sessions
 from storage.leases import is_alive
 from storage.runs.calls import count_calls
-from storage.runs.run_locks import IS_ENDED, IS_LEFT, let_go
+from storage.runs.run_devices import IS_ENDED, IS_LEFT
+from storage.runs.run_locks import let_go
 from storage.runs.runs import (
     ANSWER,
     RunMove,

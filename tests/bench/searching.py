@@ -14,9 +14,10 @@ import sqlalchemy as sa
 
 from storage.kernel.migrate import upgrade
 from storage.kernel.sqlite import set_clock
-from storage.runs import items
+from storage.runs import item_lists, items
+from storage.runs.item_lists import ItemFilter, Sought
 from storage.runs.item_words import terms_in
-from storage.runs.items import Decision, ItemFilter, ItemRow, Sought
+from storage.runs.items import Decision, ItemRow
 from storage.schema import items as item_table
 from tests.bench.rounds import Ratio, spread_of
 from tests.bench.rows import Goal, Row
@@ -130,7 +131,7 @@ def _write_bare(c: sa.Connection, made: Sequence[ItemRow], clock: Callable[[], f
 
 def _ask(c: sa.Connection, question: str) -> float:
     began = perf_counter()
-    items.find_items(c, ItemFilter(), sought=Sought(terms=terms_in(question)), limit=_PAGE)
+    item_lists.find_items(c, ItemFilter(), sought=Sought(terms=terms_in(question)), limit=_PAGE)
     return 1_000 * (perf_counter() - began)
 
 

@@ -33,7 +33,7 @@ from protocol.tool_calls import Answer
 from protocol.work import AgentComplete, AgentData, AgentRun, FilePiece, RunConfig
 from storage.agents import agents, locks
 from storage.agents.declared_agents import DeclaredAgent, reconcile_declared
-from storage.devices import devices
+from storage.devices import users
 from storage.kernel.database import Unavailable
 from storage.kernel.postgres import _Places
 from tests.simulation.store import fresh_disk
@@ -327,7 +327,7 @@ class DeviceLocks:
         clock = FakeClock()
         self._store = GatedStore(fresh_disk())
         self._store.disk.set_clock(lambda: epoch_ms(clock.now()))
-        self._store.disk.write(devices.ensure_user, UserId("anna"), "owner", 1)
+        self._store.disk.write(users.ensure_user, UserId("anna"), "owner", 1)
         agent = DeclaredAgent(name="notes", device_name="desk", data_types=("tasks",), prompt="Find tasks.")
         self._store.disk.write(
             reconcile_declared, user_id=UserId("anna"), declared=[agent], at=1, fresh_ids=list("abcd")

@@ -17,7 +17,7 @@ from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 from websockets.asyncio.client import ClientConnection, connect
 
-from storage.devices import devices
+from storage.devices import users
 from tests.scenarios.attackers import Plan
 from tests.scenarios.attacks import AGENT, Attack, Door
 from tests.support.processes import ROOT, HubProcess, Running
@@ -169,8 +169,8 @@ class Arena:
         if attack.role:
             wanted = {"name": f"attacker {attack.plan.subnet}", "role": attack.role}
             return [(await hub.post("/v1/operator-tokens", wanted))["token"]]
-        user = devices.OWNER if attack.agents else f"user{attack.plan.subnet}"
-        if attack.devices and user != devices.OWNER:
+        user = users.OWNER if attack.agents else f"user{attack.plan.subnet}"
+        if attack.devices and user != users.OWNER:
             await hub.post("/v1/users", {"name": user})
         return [
             (await hub.post(f"/v1/tokens?user={user}", {"device": f"bad{number}"}))["token"]

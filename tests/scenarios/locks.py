@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from hub.base.clock import Chance
 from storage.agents import locks
 from storage.agents.locks import database_now
-from storage.devices import devices
+from storage.devices import users
 from storage.schema import agent_locks, lock_waits
 from storage.schema import metadata as tables
 from tests.scenarios.lock_worker import NAMES, TTL_MS, USERS, Database, arrivals, metadata, opened, writes
@@ -158,7 +158,7 @@ def _prepare(c: sa.Connection) -> None:
         for limit in ("lock_timeout = '2s'", "idle_in_transaction_session_timeout = '10s'"):
             c.exec_driver_sql(f"ALTER DATABASE {name} SET {limit}")
     for user_id in USERS:
-        devices.ensure_user(c, user_id, user_id, 1)
+        users.ensure_user(c, user_id, user_id, 1)
 
 
 def _hand_over(database: Database) -> None:

@@ -22,7 +22,7 @@ from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import synchronize
 from hub.device.sinks.text_file import TextFile
 from protocol.lifecycles import CallState
-from storage.effects import retention
+from storage.effects import orphans
 from storage.schema import run_calls
 from tests.scenarios.scene import Scene, rows
 from tests.support.processes import POLL_S
@@ -102,10 +102,10 @@ class Restores:
         engine = sa.create_engine(f"sqlite:///{self.hub_database}")
         with engine.begin() as c:
             far = 2**53
-            assert retention.prune_units(c, ("", ""), before=far, since=0, rows=10_000)[0] > 0
-            retention.prune_items(c, "", before=far, rows=10_000)
+            assert orphans.prune_units(c, ("", ""), before=far, since=0, rows=10_000)[0] > 0
+            orphans.prune_items(c, "", before=far, rows=10_000)
             c.execute(sa.delete(run_calls).where(run_calls.c.state == CallState.ACKED))
-            retention.prune_items(c, "", before=far, rows=10_000)
+            orphans.prune_items(c, "", before=far, rows=10_000)
         engine.dispose()
         await self.play.start_hub()
 

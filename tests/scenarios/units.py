@@ -25,7 +25,7 @@ from hub.app.systemd import this_installation, unit_files
 from hub.base.tokens import hash_token
 from protocol.backoff import Backoff
 from protocol.ids import DeviceId, TokenId, UserId
-from storage.devices import devices
+from storage.devices import devices, users
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.store import open_store
 from tests.bench.machine import allow_open_files
@@ -249,7 +249,7 @@ async def _until(is_so: Callable[[], bool], folder: Path) -> None:
 async def _fill(folder: Path, count: int) -> None:
     """The devices and their tokens."""
     async with open_store("sqlite:///hub.db", base=folder) as store:
-        user = await store.write(devices.ensure_user, UserId("anna"), "anna", _AT_MS)
+        user = await store.write(users.ensure_user, UserId("anna"), "anna", _AT_MS)
         for number in range(count):
             name = f"device-{number:03}"
             device = await store.write(

@@ -6,15 +6,15 @@ from typing import Any
 
 from storage import leases
 from storage.agents import due_schedules
-from storage.runs import run_claims, run_moves, run_pauses
+from storage.runs import run_claims, run_moves, run_resumes, waiting_runs
 
 CHECKED_ANSWERS = 50  # one of so many remembered answers is looked up all the same
 # Queries with the current time as an argument, and the index of that argument.
 POLLS: dict[Callable[..., Any], int | str] = {
     run_claims.claim_runs: "at",
     run_moves.recover: "at",
-    run_pauses.read_gates: "at",
-    run_pauses.resume_runs: "at",
+    waiting_runs.read_gates: "at",
+    run_resumes.resume_runs: "at",
     due_schedules.agenda: 0,
 }
 NEXT_INSTANT = """SELECT min(at) FROM (

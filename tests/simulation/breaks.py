@@ -38,7 +38,7 @@ from protocol.tool_calls import Answer, ToolCall
 from storage.effects import clock_steps, sessions
 from storage.held import HeldRun
 from storage.leases import Term
-from storage.runs import agreement, calls, item_verdicts, model_calls, plans, run_claims, units
+from storage.runs import agreement, calls, item_verdicts, model_answers, plans, run_claims, units
 from storage.runs.item_verdicts import DueVerdict, GivenVerdict, VerdictAnswer
 from storage.runs.items import Decide, Decision, Known
 from storage.runs.plans import UnitPlan
@@ -149,7 +149,7 @@ class NoJournal(_Passing):
 
     async def read(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Run the query, and return nothing for the journal."""
-        if fn is model_calls.find_answer:
+        if fn is model_answers.find_answer:
             return None
         return await self._door.read(fn, *args, **kwargs)
 

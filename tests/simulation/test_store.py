@@ -8,7 +8,7 @@ import anyio.lowlevel
 import pytest
 import sqlalchemy as sa
 
-from storage.runs import run_pauses
+from storage.runs import waiting_runs
 from tests.simulation import answers
 from tests.simulation.dice import Dice
 from tests.simulation.loop import Process, run
@@ -140,7 +140,7 @@ def test_polled_query_is_executed_again_only_when_a_stored_instant_passed() -> N
     asked: list[int] = []
     disk.raw.set_trace_callback(lambda sql: asked.append(1) if "start_deadline_at <=" in sql else None)
     told = [
-        disk.read(run_pauses.read_gates, (), {"boot_id": "b", "at": at, "paused_ms": 10**9}).is_overdue
+        disk.read(waiting_runs.read_gates, (), {"boot_id": "b", "at": at, "paused_ms": 10**9}).is_overdue
         for at in (1_000, 2_000, 4_999, 5_001)
     ]
     disk.raw.set_trace_callback(None)

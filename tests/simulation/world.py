@@ -27,7 +27,7 @@ from hub.runs.delivery import Window
 from protocol.errors import HubError
 from protocol.ids import DeviceId, TokenId, UserId
 from storage import leases
-from storage.devices import devices
+from storage.devices import devices, users
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.kernel.database import StorageError
 from storage.runs import item_verdicts
@@ -167,7 +167,7 @@ class World:
         )
         self.disk.set_clock(self.database_clock.now_ms, has_others=self.scene.is_shared)
         at = self.time.epoch_ms
-        self.disk.write(devices.ensure_user, OWNER, "owner", at)
+        self.disk.write(users.ensure_user, OWNER, "owner", at)
         for name in self.scene.devices:
             device_id = DeviceId(name)
             self.disk.write(devices.ensure_device, id=device_id, user_id=OWNER, name=name, at=at)

@@ -21,7 +21,7 @@ from storage import leases
 from storage.effects import sessions
 from storage.held import HeldRun, StaleRun
 from storage.kernel.migrate import upgrade
-from storage.runs import run_moves, run_pauses, runs, units
+from storage.runs import run_moves, run_resumes, runs, units
 from storage.runs.calls import mark_sent
 from tests.storage.hub_file import told
 from tests.storage.laws import broken_laws, held_by_others, over_limits
@@ -73,7 +73,7 @@ class Machine(RunsAtWork):
             leases.end_others(c, self.hub.boot_id)
             run_moves.recover(c, boot_id=self.hub.boot_id, at=self.at)
             sessions.close_left_sessions(c, self.at, boot_id=self.hub.boot_id, is_alone=True)
-            run_pauses.resume_runs(c, PauseReason.DRAIN, at=self.at)
+            run_resumes.resume_runs(c, PauseReason.DRAIN, at=self.at)
             assert held_by_others(c, self.hub.boot_id) == []
         self.online.clear()
         self.world.recover(self.at)

@@ -10,13 +10,13 @@ from protocol.errors import AtAnotherNode, IllegalTransition
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent
 from storage import leases
-from storage.agents import agents, due_schedules
+from storage.agents import due_schedules, state_moves
 from storage.agents.agents import get_agent
 from storage.agents.declared_agents import DeclaredAgent
 from storage.effects import clock_steps, fire_decisions, retention
 from storage.effects.fire_decisions import Covered
 from storage.effects.fire_runs import FreshRun
-from storage.runs import run_moves, run_pauses
+from storage.runs import run_moves, run_pauses, run_resumes, waiting_runs
 from storage.schedules import fires, schedule_rows, schedules
 from storage.schedules.schedule_rows import DeclaredSchedule, Overlap
 from storage.schedules.schedules import NextFire
@@ -86,7 +86,7 @@ class PeopleAndTime(Steps):
             return
         agent = self.world.agents[f"agent-{name}"]
         with self.hub.transaction() as c:
-            agents.move(c, AgentId(agent.id), "lifecycle", what, at=self.at, actor="operator")
+            state_moves.move(c, AgentId(agent.id), "lifecycle", what, at=self.at, actor="operator")
         agent.is_active = what == "active"
 
     def _remove(self, name: str) -> None:
@@ -176,7 +176,7 @@ class PeopleAndTime(Steps):
         self.hub.at += choose(MINUTE, 20 * MINUTE, HOUR, 5 * HOUR, DAY)
         back = [agent for agent in self.world.agents.values() if (agent.back_at or self.at + 1) <= self.at]
         with self.hub.transaction() as c:
-            assert set(run_pauses.recover_agents(c, self.at)) == {agent.id for agent in back}
+            assert set(run_resumes.recover_agents(c, self.at)) == {agent.id for agent in back}
         for agent in back:
             agent.back_at = None
             self.world.resume("exhausted", self.at, agents=[agent.id])
@@ -232,7 +232,7 @@ class PeopleAndTime(Steps):
     @step(2)
     def what_waits_too_long_is_given_up(self, choose: Choose) -> None:
         with self.hub.transaction() as c:
-            run_pauses.sweep(c, self.at, paused_ms=PAUSED_MS)
+            waiting_runs.sweep(c, self.at, paused_ms=PAUSED_MS)
         self.world.sweep(self.at, paused_ms=PAUSED_MS, online={f"device-{device}" for device in self.online})
 
     @step(2)

@@ -14,7 +14,7 @@ from storage.agents import agents, declared_agents
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
 from storage.connectors.connectors import Reconciled
-from storage.devices import devices
+from storage.devices import users
 from storage.held import HeldRun
 from storage.runs import plans, run_claims, run_moves, run_pauses, runs
 from storage.runs.calls import CallAnswer, mark_sent
@@ -85,7 +85,7 @@ def declare(c: sa.Connection, *declared: DeclaredAgent, at: int = AT) -> Reconci
 
 
 def _declare(c: sa.Connection, declared: Sequence[DeclaredAgent], at: int) -> Reconciled:
-    user = devices.ensure_user(c, ME, "me", at)
+    user = users.ensure_user(c, ME, "me", at)
     fresh = [
         name
         for agent in declared

@@ -5,10 +5,10 @@ import pytest
 from protocol.errors import IllegalTransition
 from protocol.ids import AgentId, CallId, DeviceId
 from protocol.lifecycles import CallEvent, PauseReason, RunEvent, RunOutcome
-from storage.agents import agent_states
+from storage.agents import exhaustion
 from storage.effects import sessions
 from storage.kernel.database import Conflict
-from storage.runs import plans, run_claims, run_moves, run_pauses, units
+from storage.runs import plans, run_claims, run_moves, run_pauses, run_resumes, units
 from storage.runs.calls import CallAnswer, mark_sent
 from storage.runs.items import Decision, PlannedCall
 from storage.runs.plans import UnitPlan
@@ -317,8 +317,8 @@ class RunsAtWork(PeopleAndTime):
         agents = self.world.agents
         agent = agents[choose.among([id for id, agent in agents.items() if agent.back_at])]
         with self.hub.transaction() as c:
-            assert agent_states.recover_agent(c, AgentId(agent.id), at=self.at, actor="operator")
-            run_pauses.resume_runs(c, PauseReason.EXHAUSTED, agents=[AgentId(agent.id)], at=self.at)
+            assert exhaustion.recover_agent(c, AgentId(agent.id), at=self.at, actor="operator")
+            run_resumes.resume_runs(c, PauseReason.EXHAUSTED, agents=[AgentId(agent.id)], at=self.at)
         agent.back_at = None
         self.world.resume("exhausted", self.at, agents=[agent.id])
 

@@ -17,7 +17,7 @@ from protocol.ids import DeviceId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunState
 from storage.agents.declared_agents import DeclaredAgent
 from storage.held import HeldRun
-from storage.runs import run_moves, run_pauses
+from storage.runs import run_moves, run_resumes
 from tests.storage.expected import World
 from tests.storage.expected_rows import Run
 from tests.storage.hub_file import HubFile
@@ -117,7 +117,7 @@ class Steps(RuleBasedStateMachine):
         device_id = f"device-{device}"
         with self.hub.transaction() as c:
             epoch = open_session(c, DeviceId(device_id), boot_id=self.hub.boot_id, platform=None, at=self.at)
-            run_pauses.resume_runs(c, PauseReason.DEVICE_OFFLINE, devices=[DeviceId(device_id)], at=self.at)
+            run_resumes.resume_runs(c, PauseReason.DEVICE_OFFLINE, devices=[DeviceId(device_id)], at=self.at)
         assert epoch == self.epochs.get(device, 0) + 1
         self.epochs[device] = epoch
         self.online.add(device)

@@ -13,13 +13,20 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, TemplateId
 from protocol.requirements import parse_requirement, parse_version
 from protocol.status_vocabularies import Vocabulary, status_columns, status_words
-from storage.agents import agent_snapshot, agent_states, agents, config_changes, configs
+from storage.agents import (
+    agent_snapshot,
+    agent_states,
+    agents,
+    capabilities,
+    config_changes,
+    state_moves,
+)
 from storage.agents.agent_snapshot import AgentFilter, Setup, UnknownTemplate, WrittenTemplate, conditions_of
 from storage.agents.agent_states import AgentState, states_of
+from storage.agents.capabilities import Capability
 from storage.agents.config_changes import NewConfig, Put, TemplateOfFile, WouldBreak
-from storage.agents.configs import Capability
 from storage.agents.declared_agents import DeclaredAgent
-from storage.devices import devices
+from storage.devices import users
 from storage.effects import declaring
 from storage.schema import agent_states as state_table
 from storage.schema import agents as table
@@ -82,7 +89,7 @@ def take_up(
     at: int = AT,
 ) -> declaring.TakenUp:
     """The agents and templates of hub.toml, as they stand now."""
-    user = devices.ensure_user(c, ME, "me", at)
+    user = users.ensure_user(c, ME, "me", at)
     fresh = [
         name
         for agent in declared
@@ -111,7 +118,7 @@ def used(c: sa.Connection, kept: None) -> None:
     take_up(c, NOTES)
 
 
-def test_template_reads_back_as_written(c: sa.Connection) -> None:
+def test_a_template_reads_back_as_it_was_written(c: sa.Connection) -> None:
     done = put(c)
     assert (done.is_new, done.template.source, done.template.version) == (True, "api", 1)
     assert agent_snapshot.get_template(c, "researcher").written == RESEARCHER
@@ -121,7 +128,7 @@ def test_template_reads_back_as_written(c: sa.Connection) -> None:
         agent_snapshot.get_template(c, "nobody")
 
 
-def test_agent_inherits_type_prompt_and_config_defaults_of_the_template(c: sa.Connection) -> None:
+def test_agent_inherits_type_prompt_and_config_defaults_of_its_template(c: sa.Connection) -> None:
     take_up(c, NOTES, of=(RESEARCHER,))
     (agent,) = agents.list_agents(c)
     assert (agent.template, agent.type, agent.subtype, agent.own_prompt, agent.prompt) == (
@@ -135,7 +142,7 @@ def test_agent_inherits_type_prompt_and_config_defaults_of_the_template(c: sa.Co
     assert agent_snapshot.setup_of(c, agent.id).prompt_in_use == "Find {{ project }}."
 
 
-def test_own_values_of_an_agent_override_the_values_of_the_template(c: sa.Connection) -> None:
+def test_own_values_of_an_agent_override_those_of_its_template(c: sa.Connection) -> None:
     own = msgspec.structs.replace(
         NOTES,
         type=AgentType.AUDITOR,
@@ -170,7 +177,7 @@ def test_forced_template_change_puts_broken_agents_in_error_until_valid(
 @pytest.mark.usefixtures("used")
 def test_template_change_leaves_an_agent_error_of_another_cause(c: sa.Connection) -> None:
     id = AgentId("agent-notes")
-    agents.move(c, id, "health", "error", at=AT, actor="device:desk", reason="disk broken")
+    state_moves.move(c, id, "health", "error", at=AT, actor="device:desk", reason="disk broken")
     put(c, msgspec.structs.replace(RESEARCHER, description="Another."))
     assert health(c) == ("error", "disk broken")
 
@@ -238,7 +245,7 @@ def test_template_removed_from_the_file_remains_only_while_used_by_an_agent(c: s
     assert agent_snapshot.list_templates(c) == []
 
 
-def test_file_with_an_agent_refused_by_the_template_is_not_applied(c: sa.Connection) -> None:
+def test_file_with_an_agent_that_its_template_refuses_is_not_applied(c: sa.Connection) -> None:
     with pytest.raises(WouldBreak, match="agent notes"):
         take_up(c, NOTES, of=(RESEARCHER,), check=wants("owner"))
 
@@ -328,7 +335,7 @@ def test_agents_are_filtered_by_the_enabled_version_of_a_capability(c: sa.Connec
         agent = ids[name]
         for number, enabled in (("9.9.9", False), (version, True)):
             given = Capability(name="read", version=parse_version(number), enabled=enabled)
-            configs.register(c, agent, given, source="api", at=AT, most=9)
+            capabilities.register(c, agent, given, source="api", at=AT, most=9)
     for need in NEEDS:
         needed = parse_requirement(need)
         expected = {name for name, version in versions.items() if needed.is_met_by(version)}

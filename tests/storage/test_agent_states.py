@@ -12,10 +12,13 @@ from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from protocol.status_vocabularies import OrchestratorStatus, StateDetail, Vocabulary, pair_of, status_words
-from storage.agents import agent_states, agents
-from storage.agents.agent_states import STATE_DETAIL, AgentMove, exhaust, words_in_sql
-from storage.agents.agents import AgentRow, Counts, count_runs, move_if_legal
+from storage.agents import agent_states, agents, exhaustion, state_history, state_moves
+from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
+from storage.agents.exhaustion import exhaust
+from storage.agents.state_history import AgentMove
+from storage.agents.state_moves import Counts, count_runs, move_if_legal
+from storage.agents.status_sql import STATE_DETAIL, words_in_sql
 from storage.effects import termination
 from storage.effects.status_writes import StatusWrite, write_status
 from storage.kernel.columns import fill
@@ -88,20 +91,20 @@ def test_illegal_agent_move_is_refused_and_writes_nothing(c: sa.Connection, agen
         ("availability", "exhausted", ValueError),
     ):
         with pytest.raises(error):
-            agents.move(c, agent.id, axis, to, at=AT + 1, actor="test")
+            state_moves.move(c, agent.id, axis, to, at=AT + 1, actor="test")
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):
-        agents.move(c, AgentId("nobody"), "health", "error", at=AT, actor="test")
+        state_moves.move(c, AgentId("nobody"), "health", "error", at=AT, actor="test")
     assert agent_states.find_state(c, agent.id) == before
-    assert not agents.move_if_legal(c, agent.id, "lifecycle", "created", at=AT + 1, actor="test")
+    assert not state_moves.move_if_legal(c, agent.id, "lifecycle", "created", at=AT + 1, actor="test")
 
 
 def test_agent_move_is_recorded_with_actor_reason_and_axes_snapshot(
     c: sa.Connection, agent: AgentRow
 ) -> None:
-    assert agents.move(
+    assert state_moves.move(
         c, agent.id, "lifecycle", "maintenance", at=AT + 5, actor="operator:1", reason="new disk"
     )
-    assert not agents.move(c, agent.id, "lifecycle", "maintenance", at=AT + 6, actor="operator:1")
+    assert not state_moves.move(c, agent.id, "lifecycle", "maintenance", at=AT + 6, actor="operator:1")
     last = stored.agent_history(c, agent.id)[-1]
     assert (last.old_value, last.new_value, last.reason, last.actor, last.at, last.snapshot) == (
         "active",
@@ -116,9 +119,9 @@ def test_agent_move_is_recorded_with_actor_reason_and_axes_snapshot(
 
 def test_health_reason_of_an_agent_is_cleared_when_the_error_ends(c: sa.Connection, agent: AgentRow) -> None:
     for at, reason in ((AT + 1, "no camera"), (AT + 2, "no camera, no disk")):
-        agents.move(c, agent.id, "health", "error", at=at, actor="device:d", reason=reason)
+        state_moves.move(c, agent.id, "health", "error", at=at, actor="device:d", reason=reason)
         assert agent_states.find_state(c, agent.id).health_reason == reason
-    agents.move(c, agent.id, "health", "ok", at=AT + 3, actor="device:d")
+    state_moves.move(c, agent.id, "health", "ok", at=AT + 3, actor="device:d")
     assert agent_states.find_state(c, agent.id).health_reason is None
     assert history_of(c, agent.id, Axis.HEALTH) == [("ok", "error"), ("error", "ok")]
 
@@ -128,7 +131,7 @@ def test_end_of_exhaustion_clears_all_exhaustion_fields_of_an_agent(
     c: sa.Connection, agent: AgentRow, to: str
 ) -> None:
     exhaust(c, agent.id, cause="rate_limit", retry_after_ms=None, at=AT, actor="hub")
-    agents.move(c, agent.id, "availability", to, at=AT + 1, actor="operator")
+    state_moves.move(c, agent.id, "availability", to, at=AT + 1, actor="operator")
     state = agent_states.find_state(c, agent.id)
     assert (state.exhaust_reason, state.exhausted_at, state.recovery_at, state.probe_at) == (None,) * 4
 
@@ -162,7 +165,7 @@ def test_second_exhaustion_keeps_the_later_recovery_time_and_cause(
 def test_repeated_budget_exhaustion_does_not_double_the_wait(c: sa.Connection, agent: AgentRow) -> None:
     for _ in range(3):
         assert exhaust(c, agent.id, cause="budget", retry_after_ms=MINUTE, at=AT, actor="hub") == AT + MINUTE
-        agent_states.recover_agent(c, agent.id, at=AT, actor="hub")
+        exhaustion.recover_agent(c, agent.id, at=AT, actor="hub")
     assert agent_states.find_state(c, agent.id).exhaust_count == 0
 
 
@@ -171,7 +174,7 @@ def test_operator_sets_an_earlier_recovery_time_of_an_exhaustion(c: sa.Connectio
     exhaust(c, agent.id, cause="billing", recovery_at=AT + 5, at=AT, actor="operator", is_last_word=True)
     state = agent_states.find_state(c, agent.id)
     assert (state.recovery_at, state.probe_at) == (AT + 5, None)
-    assert agent_states.recover_due(c, AT + 5, actor="hub") == [agent.id]
+    assert exhaustion.recover_due(c, AT + 5, actor="hub") == [agent.id]
 
 
 def test_each_activity_move_of_an_agent_names_the_causing_run(c: sa.Connection, agent: AgentRow) -> None:
@@ -197,7 +200,7 @@ def test_each_activity_move_of_an_agent_names_the_causing_run(c: sa.Connection, 
     assert all(move.snapshot.activity == move.new_value for move in told)
 
 
-def test_run_move_without_a_change_of_activity_writes_no_agent_history(c: sa.Connection) -> None:
+def test_run_move_that_leaves_the_activity_unchanged_writes_no_agent_history(c: sa.Connection) -> None:
     run = make_run(c, state=RunState.PREPARING)
     version = agent_states.find_state(c, run.agent_id).version
     run_moves.move(c, run.held, RunEvent.SENT_BACK, at=AT, actor="hub")
@@ -214,9 +217,9 @@ def test_run_move_without_a_change_of_activity_writes_no_agent_history(c: sa.Con
 def test_recount_corrects_wrong_run_counters_and_the_activity_of_an_agent(
     c: sa.Connection, run: RunRow
 ) -> None:
-    assert agents.recount(c, at=AT, actor="hub") == []
+    assert state_moves.recount(c, at=AT, actor="hub") == []
     c.execute(sa.update(states).values(runs_waiting=4, runs_executing=0, runs_running=0))
-    assert agents.recount(c, at=AT + 1, actor="hub") == [run.agent_id]
+    assert state_moves.recount(c, at=AT + 1, actor="hub") == [run.agent_id]
     state = agent_states.find_state(c, run.agent_id)
     assert (state.runs_waiting, state.runs_executing, state.runs_running) == (0, 1, 1)
     assert history_of(c, run.agent_id, Axis.ACTIVITY)[-1] == ("waiting", "saturated")
@@ -267,14 +270,14 @@ def test_terminated_agent_gets_no_run_and_no_other_lifecycle_state(c: sa.Connect
     for to in Lifecycle:
         if to is not Lifecycle.TERMINATED:
             with pytest.raises(IllegalMove, match="terminated is final"):
-                agents.move(c, agent.id, "lifecycle", to, at=AT, actor="operator")
+                state_moves.move(c, agent.id, "lifecycle", to, at=AT, actor="operator")
     declare(c)
     assert declare(c, DeclaredAgent(name="inbox", device_name="laptop")).revived == ("inbox",)
     assert agents.get_agent(c, agent.id).lifecycle == "terminated"
 
 
 def test_status_lists_time_and_reason_of_each_axis(c: sa.Connection, agent: AgentRow) -> None:
-    agents.move(c, agent.id, "lifecycle", "paused", at=AT + 7, actor="operator", reason="holidays")
+    state_moves.move(c, agent.id, "lifecycle", "paused", at=AT + 7, actor="operator", reason="holidays")
     run = make_run(c, agent=agent, at=AT + 8)
     since = agent_states.status_called(c, agent.name, agent.user_id).since
     assert list(since) == list(Axis)
@@ -287,20 +290,20 @@ def test_status_lists_time_and_reason_of_each_axis(c: sa.Connection, agent: Agen
 
 def test_the_history_is_listed_in_pages_the_newest_first(c: sa.Connection, agent: AgentRow) -> None:
     for n in range(6):
-        agents.move(c, agent.id, "health", ("error", "ok")[n % 2], at=AT + n, actor="device:d")
-    first = agent_states.history_page(c, agent.id, limit=4)
-    rest = agent_states.history_page(c, agent.id, limit=9, after=(first[-1].seq,))
+        state_moves.move(c, agent.id, "health", ("error", "ok")[n % 2], at=AT + n, actor="device:d")
+    first = state_history.history_page(c, agent.id, limit=4)
+    rest = state_history.history_page(c, agent.id, limit=9, after=(first[-1].seq,))
     assert [move.seq for move in (*first, *rest)] == list(range(10, 0, -1))
-    of_health = agent_states.history_page(c, agent.id, limit=9, axis=Axis.HEALTH)
+    of_health = state_history.history_page(c, agent.id, limit=9, axis=Axis.HEALTH)
     assert {move.axis for move in of_health} == {"health"} and len(of_health) == 6
 
 
-def test_recorded_moves_collects_agent_moves_within_the_block_only(c: sa.Connection, agent: AgentRow) -> None:
-    with agents.recorded_moves(c) as told:
-        agents.move(c, agent.id, "health", "error", at=AT + 1, actor="device:d", reason="no disk")
-        agents.move(c, agent.id, "health", "error", at=AT + 2, actor="device:d")
+def test_recorded_moves_collects_agent_moves_within_its_block_only(c: sa.Connection, agent: AgentRow) -> None:
+    with state_moves.recorded_moves(c) as told:
+        state_moves.move(c, agent.id, "health", "error", at=AT + 1, actor="device:d", reason="no disk")
+        state_moves.move(c, agent.id, "health", "error", at=AT + 2, actor="device:d")
         make_run(c, agent=agent, state=RunState.RUNNING)
-    agents.move(c, agent.id, "health", "ok", at=AT + 3, actor="device:d")
+    state_moves.move(c, agent.id, "health", "ok", at=AT + 3, actor="device:d")
     assert [(str(move.axis), move.before, move.after) for move in told] == [
         ("health", "ok", "error"),
         ("activity", "idle", "waiting"),
@@ -314,7 +317,7 @@ def test_recorded_moves_collects_agent_moves_within_the_block_only(c: sa.Connect
     )
 
 
-def test_agent_is_idle_after_the_end_of_the_run(c: sa.Connection, run: RunRow) -> None:
+def test_agent_is_idle_after_the_end_of_its_run(c: sa.Connection, run: RunRow) -> None:
     run_moves.move(c, run.held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
     assert agent_states.find_state(c, run.agent_id).activity is Activity.IDLE
 
@@ -329,7 +332,7 @@ STEPS = 400
 PAGE = 7
 
 
-def test_status_words_in_sql_equal_the_words_of_the_rules(c: sa.Connection) -> None:
+def test_status_words_in_sql_equal_those_of_the_rules(c: sa.Connection) -> None:
     names = [*map(str, Axis), STATE_DETAIL]
     rows = list(product(*(map(str, VALUES[axis]) for axis in Axis), DETAILS, (1, 2)))
     columns = (sa.Column(name, sa.Text) for name in names)
@@ -380,11 +383,11 @@ def test_word_changes_of_an_agent_are_listed_over_all_pages_without_gaps(c: sa.C
     if seed == 0:
         write_status(c, agent, StatusWrite(axes={"lifecycle": "terminated"}), at=AT, actor="test")
         move_if_legal(c, agent, Axis.HEALTH, "error", at=AT, actor="test")
-    every = agent_states.history_page(c, agent)
+    every = state_history.history_page(c, agent)
     expected = [move for move in every if words_before(move) != pair_of(move.snapshot)]
     assert 50 < len(expected) < len(every)
     found: list[AgentMove] = []
-    while page := agent_states.word_changes(c, agent, limit=PAGE, after=(found[-1].seq,) if found else None):
+    while page := state_history.word_changes(c, agent, limit=PAGE, after=(found[-1].seq,) if found else None):
         found += page
     assert found == expected
     for later, earlier in pairwise(found):

@@ -7,12 +7,12 @@ from protocol.agent_types import AgentType
 from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.lifecycles import RunState
-from storage.agents import agents, config_changes, declared_agents
+from storage.agents import agents, config_changes, declared_agents, state_moves
 from storage.agents.agents import AgentRow
 from storage.agents.config_changes import Broken, NewConfig
 from storage.agents.declared_agents import AgentLimits, DeclaredAgent, NameTaken
 from storage.connectors.connectors import Reconciled
-from storage.devices import devices
+from storage.devices import devices, users
 from storage.devices.devices import UnknownDevice
 from storage.effects import agent_changes
 from storage.effects.agent_changes import AgentOfFile, Writing
@@ -71,12 +71,12 @@ def test_two_users_may_each_have_an_agent_and_a_device_of_the_same_name(c: sa.Co
         fresh = [f"{at}-{number}" for number in range(4 * len(declared))]
         return declared_agents.reconcile_declared(c, user_id=me, declared=declared, at=at, fresh_ids=fresh)
 
-    me = devices.ensure_user(c, ME, "me", AT)
+    me = users.ensure_user(c, ME, "me", AT)
     mine, annas = INBOX, msgspec.structs.replace(INBOX, user_name="anna")
     assert read(mine, annas, at=AT) == Reconciled(created=("inbox", "inbox"))
     assert read(mine, annas, at=AT + 1) == Reconciled()
 
-    anna = some(devices.find_user_by_name(c, "anna"))
+    anna = some(users.find_user_by_name(c, "anna"))
     assert {row.user_id for row in agents.list_agents(c)} == {me, anna.id}
     assert {row.user_id for row in devices.devices_called(c, "laptop")} == {me, anna.id}
 
@@ -227,7 +227,7 @@ WRITING = Writing(at=AT, actor="anna", check=lambda _: ())
 
 
 def owner(c: sa.Connection, name: str = "laptop") -> UserId:
-    user = devices.ensure_user(c, ME, "me", AT)
+    user = users.ensure_user(c, ME, "me", AT)
     devices.ensure_device(c, id=DeviceId(f"device-{name}"), user_id=user, name=name, at=AT)
     return user
 
@@ -303,7 +303,7 @@ def test_external_id_used_by_another_agent_is_refused(c: sa.Connection) -> None:
 
 @pytest.mark.usefixtures("made")
 def test_holder_of_an_external_id_is_not_named_to_another_user(c: sa.Connection) -> None:
-    anna = devices.ensure_user(c, UserId("u-anna"), "anna", AT)
+    anna = users.ensure_user(c, UserId("u-anna"), "anna", AT)
     devices.ensure_device(c, id=DeviceId("device-anna"), user_id=anna, name="laptop", at=AT)
     with pytest.raises(CodedError, check=coded(ErrorCode.NAME_TAKEN), match="another agent is called that"):
         make(c, msgspec.structs.replace(MAIL, name="other"), id="a-2", user_id=anna)
@@ -398,7 +398,7 @@ def test_agent_created_again_by_name_is_revived_with_history(c: sa.Connection) -
 def test_terminated_agent_is_not_revived_and_a_new_agent_gets_the_name(
     c: sa.Connection, made: AgentRow
 ) -> None:
-    agents.move(c, made.id, "lifecycle", "terminated", at=AT, actor="anna")
+    state_moves.move(c, made.id, "lifecycle", "terminated", at=AT, actor="anna")
     agent_changes.remove_agent(c, made.id, writing=WRITING)
     again = make(c, id="a-2")
     assert (again.id, again.lifecycle, agents.get_agent(c, made.id).name) == ("a-2", "active", "mail~a-1")

@@ -5,8 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from protocol.lifecycles import RunOutcome, RunState
-from storage.agents import agent_states, agents_in_trouble
-from storage.agents import agents as all_agents
+from storage.agents import agents_in_trouble, exhaustion, state_moves
 from storage.agents.agents import AgentRow
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.runs import agreement, failing_agents
@@ -41,9 +40,9 @@ def test_checks_find_failing_exhausted_silent_and_ungranted_agents(c: sa.Connect
     ill, empty, silent, _ = (make_agent(c, name) for name in ("ill", "empty", "silent", "well"))
     assert silent.device_id is not None
     c.execute(sa.update(state_table).values(connectivity="online"))
-    all_agents.move(c, ill.id, "health", "error", at=AT, actor="hub", reason="it broke")
-    agent_states.exhaust(c, empty.id, cause="rate_limit", retry_after_ms=None, at=AT, actor="hub")
-    all_agents.move(c, silent.id, "connectivity", "offline", at=AT, actor="hub", reason="no heartbeat")
+    state_moves.move(c, ill.id, "health", "error", at=AT, actor="hub", reason="it broke")
+    exhaustion.exhaust(c, empty.id, cause="rate_limit", retry_after_ms=None, at=AT, actor="hub")
+    state_moves.move(c, silent.id, "connectivity", "offline", at=AT, actor="hub", reason="no heartbeat")
     assert names(agents_in_trouble.exhausted_or_failing(c)) == ["empty", "ill"]
     assert names(agents_in_trouble.silent(c, [silent.device_id])) == ["silent"]
     c.execute(sa.update(devices).values(grants=["agents"]))

@@ -13,10 +13,11 @@ from protocol.ids import CallId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunOutcome
 from storage.held import HeldRun
 from storage.kernel.columns import values_of
-from storage.runs import agreement, calls, items, run_moves, units
+from storage.runs import agreement, calls, excerpts, items, run_moves, units
 from storage.runs.agreement import ReportedRow, Resent
 from storage.runs.calls import ReportedVerdict
-from storage.runs.items import TAKEN, ItemRow, SealedExcerpt
+from storage.runs.excerpts import SealedExcerpt
+from storage.runs.items import TAKEN, ItemRow
 from storage.runs.units import SPOILED, has_settled_tree, settle_tree
 from storage.schema import devices, folder_trees, run_units, unit_ledger
 from storage.schema import items as item_table
@@ -145,11 +146,11 @@ def test_row_from_a_lost_day_overrides_an_older_unanswered_change(c: sa.Connecti
     plan(c, held, changed)
     on_its_way = the_item(c)
     assert on_its_way.answered_at is None
-    items.put_excerpts(c, {on_its_way.id: SealedExcerpt(on_its_way.id, "k1", b"")}, at=AT)
+    excerpts.put_excerpts(c, {on_its_way.id: SealedExcerpt(on_its_way.id, "k1", b"")}, at=AT)
     told = taken(on_its_way, "c-9")
     assert agreement.take_rows(c, [told], device_id=DESK, epoch=0, mark=MARK, is_last=True, at=AT) == 1
     assert the_item(c).call_id == "c-9"
-    assert items.find_excerpts(c, [on_its_way.id]) == {}, "its words are others now"
+    assert excerpts.find_excerpts(c, [on_its_way.id]) == {}, "its words are others now"
 
 
 @pytest.mark.usefixtures("delivered")

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, BootId, NodeId, RunId, UserId, trace_id_of
 from storage import audit
 from storage.audit import AuditBreak, Entry, Link
-from storage.devices import devices, nodes
+from storage.devices import nodes, users
 from storage.schema import activity_log, audit_log, hub
 from tests.storage.rows import AT, some
 
@@ -314,18 +314,18 @@ def test_change_and_the_audit_entry_are_a_single_transaction(c: sa.Connection) -
     def entry(made: UserId) -> Entry:
         return Entry(at=AT, actor=ME, event="user.created", subject=made)
 
-    assert audit.audited(devices.ensure_user, entry)(c, user, "anna", AT) == user
-    assert audit.audited(devices.ensure_user, lambda _: None)(c, user, "anna", AT) == user
+    assert audit.audited(users.ensure_user, entry)(c, user, "anna", AT) == user
+    assert audit.audited(users.ensure_user, lambda _: None)(c, user, "anna", AT) == user
     assert [(row.event, row.subject) for row in audit.list_entries(c, limit=9)] == [("user.created", "u-1")]
 
 
 @pytest.mark.parametrize(
     ("job", "events"),
     [
-        (lambda c: devices.ensure_user(c, UserId("u"), "anna", AT), ["item.judged"]),
+        (lambda c: users.ensure_user(c, UserId("u"), "anna", AT), ["item.judged"]),
         (lambda c: tell(c, "lock.released"), ["lock.released"]),
-        (lambda c: devices.find_user_by_name(c, "anna"), []),
-        (audit.audited(lambda c: devices.ensure_user(c, UserId("u"), "anna", AT), lambda _: None), []),
+        (lambda c: users.find_user_by_name(c, "anna"), []),
+        (audit.audited(lambda c: users.ensure_user(c, UserId("u"), "anna", AT), lambda _: None), []),
     ],
     ids=["a-change", "a-change-with-an-entry", "no-change", "a-change-that-needs-none"],
 )
@@ -382,7 +382,7 @@ def test_activity_is_listed_newest_first_and_page_by_page(c: sa.Connection) -> N
 def test_activity_is_listed_by_agent_run_or_user_and_bears_the_trace_of_the_run(
     c: sa.Connection,
 ) -> None:
-    anna = devices.ensure_user(c, UserId("anna"), "anna", AT)
+    anna = users.ensure_user(c, UserId("anna"), "anna", AT)
     record(c, "act-1", AT, run="run-1")
     record(c, "act-2", AT, agent="agent-2")
     asked = ({"agent_id": AgentId("agent-2")}, {"run_id": RunId("run-1")}, {"user_id": anna})

@@ -17,7 +17,7 @@ from hub.cli.errors import as_failure
 from protocol.ids import BootId, NodeId, UserId
 from storage import leases as stored_leases
 from storage.database_copy import TABLES, Copied, NotEmpty, copy_database
-from storage.devices import devices, nodes
+from storage.devices import nodes, users
 from storage.kernel import identity
 from storage.kernel.backup import DATABASE, MANIFEST, BackupRefused, Manifest, checked, make, restore, verify
 from storage.kernel.database import Busy, Unavailable, held_alone
@@ -41,7 +41,7 @@ async def state(tmp_path: Path) -> Path:
     new_database(state / "hub.db")
     async with open_store("sqlite:///hub.db", base=state) as store:
         await store.write(identity.ensure_hub_id, "hub-1")
-        await store.write(devices.ensure_user, UserId("anna"), "anna", AT)
+        await store.write(users.ensure_user, UserId("anna"), "anna", AT)
     (state / "node_id").write_text("node-1\n")
     return state
 
@@ -60,7 +60,7 @@ def people(database: Path) -> list[str]:
 
 async def add(state: Path, name: str) -> None:
     async with open_store("sqlite:///hub.db", base=state) as store:
-        await store.write(devices.ensure_user, UserId(name), name, AT)
+        await store.write(users.ensure_user, UserId(name), name, AT)
 
 
 @pytest.fixture
@@ -71,9 +71,9 @@ def file(state: Path) -> Path:
 
 async def test_backup_made_while_the_hub_writes_contains_the_committed_rows(state: Path) -> None:
     async with open_store("sqlite:///hub.db", base=state) as store:
-        await store.write(devices.ensure_user, UserId("bo"), "bo", AT)  # in the log, not in the file yet
+        await store.write(users.ensure_user, UserId("bo"), "bo", AT)  # in the log, not in the file yet
         file = await anyio.to_thread.run_sync(back_up, state)
-        await store.write(devices.ensure_user, UserId("cy"), "cy", AT)
+        await store.write(users.ensure_user, UserId("cy"), "cy", AT)
     manifest = verify(file)
     assert (manifest.hub_id, manifest.version, manifest.made_at) == ("hub-1", "0.1.0", AT)
     assert (set(manifest.files), file.stat().st_mode & 0o777) == ({DATABASE, "node_id"}, 0o600)

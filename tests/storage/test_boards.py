@@ -10,7 +10,7 @@ from storage.agents import agents
 from storage.agents.declared_agents import DeclaredAgent
 from storage.coordination import boards
 from storage.coordination.boards import BoardLimits, BoardRow, TooManyOfBoards, UnknownBoard
-from storage.devices import devices
+from storage.devices import users
 from storage.schema import board_members as rows_of_members
 from tests.storage.rows import AT, ME, declare, some
 from tests.storage.test_gateways import OFFICE, put, worker
@@ -61,7 +61,7 @@ def led(c: sa.Connection, garden: BoardRow) -> None:
     add(c, garden, INBOX, is_lead=True)
 
 
-def test_board_is_found_by_id_and_by_name(c: sa.Connection) -> None:
+def test_a_board_is_found_by_its_id_and_by_its_name(c: sa.Connection) -> None:
     made = make(c, description="What grows.")
     assert (made.name, made.description, made.user_name, made.members, made.lead_id) == (
         *("garden", "What grows.", "me"),
@@ -74,7 +74,7 @@ def test_board_is_found_by_id_and_by_name(c: sa.Connection) -> None:
 
 
 def test_board_of_another_user_is_unknown_by_name_and_by_id(c: sa.Connection) -> None:
-    made, eve = make(c), devices.ensure_user(c, UserId("eve"), "eve", AT)
+    made, eve = make(c), users.ensure_user(c, UserId("eve"), "eve", AT)
     for given in ("garden", made.id):
         with pytest.raises(UnknownBoard):
             boards.find_board(c, given, user_id=eve)
@@ -115,7 +115,7 @@ def test_boards_are_listed_by_name_in_pages_and_by_gateway(c: sa.Connection) -> 
     assert (served.name, served.gateway_name) == ("b", "office")
 
 
-def test_agent_is_on_a_single_board_at_most(c: sa.Connection) -> None:
+def test_an_agent_is_on_one_board_at_most(c: sa.Connection) -> None:
     garden, kitchen = make(c), make(c, "kitchen")
     add(c, garden, INBOX)
     add(c, garden, INBOX)
@@ -132,7 +132,7 @@ def test_agent_is_on_a_single_board_at_most(c: sa.Connection) -> None:
 
 
 def test_board_refuses_an_agent_of_another_user(c: sa.Connection) -> None:
-    eve = devices.ensure_user(c, UserId("eve"), "eve", AT)
+    eve = users.ensure_user(c, UserId("eve"), "eve", AT)
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):
         add(c, make(c, user_id=eve), INBOX)
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):
@@ -194,7 +194,7 @@ def test_place_of_returns_the_board_and_role_of_an_agent(c: sa.Connection) -> No
 
 
 @pytest.mark.usefixtures("led")
-def test_removed_agent_leaves_the_board_and_frees_the_lead(c: sa.Connection, garden: BoardRow) -> None:
+def test_removed_agent_leaves_its_board_and_frees_the_lead(c: sa.Connection, garden: BoardRow) -> None:
     add(c, garden, NOTES)
     declare(c, DeclaredAgent(name="notes", device_name="laptop", paths=("notes",)))
     assert (members(c, garden), boards.place_of(c, INBOX)) == ([("notes", False)], None)
@@ -202,7 +202,7 @@ def test_removed_agent_leaves_the_board_and_frees_the_lead(c: sa.Connection, gar
 
 
 @pytest.mark.usefixtures("led")
-def test_removed_board_releases_the_agents(c: sa.Connection, garden: BoardRow) -> None:
+def test_removed_board_releases_its_agents(c: sa.Connection, garden: BoardRow) -> None:
     assert boards.remove_board(c, garden.id, at=AT, actor=ANNA).members == 1
     with pytest.raises(UnknownBoard):
         boards.get_board(c, garden.id)
@@ -220,7 +220,7 @@ def test_decisions_about_a_board_are_in_the_audit_log(c: sa.Connection, garden: 
     assert told[::-1] == [f"board.{event}" for event in expected]
 
 
-def test_user_with_a_board_is_not_removed(c: sa.Connection) -> None:
-    make(c, user_id=devices.create_user(c, id=UserId("eve"), name="eve", at=AT, actor=ANNA).id)
+def test_a_user_who_has_a_board_is_not_removed(c: sa.Connection) -> None:
+    make(c, user_id=users.create_user(c, id=UserId("eve"), name="eve", at=AT, actor=ANNA).id)
     with pytest.raises(CodedError, check=coded(ErrorCode.ILLEGAL_TRANSITION), match=r"boards \(1\)"):
-        devices.remove_user(c, "eve", at=AT, actor=ANNA)
+        users.remove_user(c, "eve", at=AT, actor=ANNA)

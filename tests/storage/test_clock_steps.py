@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
 from storage import audit
-from storage.agents import agent_states
+from storage.agents import exhaustion
 from storage.effects import clock_steps
 from storage.effects.clock_steps import DOUBTED_MS, ClockStep
 from storage.kernel.columns import Instant, instants, is_instant, metadata
@@ -137,10 +137,10 @@ def test_backward_clock_step_deletes_wakes_of_future_slots(c: sa.Connection) -> 
 def test_clock_step_shifts_run_and_recovery_waits(c: sa.Connection, by: int) -> None:
     run_id = make_run(c, "retried").id
     c.execute(sa.update(run_table).where(run_table.c.id == run_id).values(eligible_at=AT + 5_000))
-    back = agent_states.exhaust(c, INBOX, cause="rate_limit", retry_after_ms=HOUR, at=AT, actor="hub")
+    back = exhaustion.exhaust(c, INBOX, cause="rate_limit", retry_after_ms=HOUR, at=AT, actor="hub")
     step(c, before=AT + 1_000, to=AT + 1_000 + by)
     assert runs.get_run(c, run_id).eligible_at == AT + 5_000 + by
-    assert agent_states.next_recovery(c) == back + by
+    assert exhaustion.next_recovery(c) == back + by
 
 
 def invite(c: sa.Connection, name: str, *, at: int, ends: int) -> None:

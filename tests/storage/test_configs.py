@@ -11,10 +11,10 @@ from protocol.configs import BadConfig, ConfigType
 from protocol.errors import CodedError, ErrorCode, HubError, LimitReached
 from protocol.ids import AgentId
 from protocol.requirements import parse_version
-from storage.agents import agents, config_changes, configs
+from storage.agents import agents, capabilities, config_changes, configs
 from storage.agents.agents import AgentRow
+from storage.agents.capabilities import Capability, CapabilityRow, DeclaredCapability, Registered, Source
 from storage.agents.config_changes import ConfigLimits, ConfigOfFile, ConfigsChanged, NewConfig
-from storage.agents.configs import Capability, CapabilityRow, DeclaredCapability, Registered, Source
 from storage.agents.declared_agents import DeclaredAgent
 from storage.effects import retention
 from storage.schema import agent_capabilities
@@ -334,7 +334,7 @@ def register(
     """``name version``, said of the agent."""
     name, version = spelled.split()
     given = Capability(name=name, version=parse_version(version), enabled=enabled, description=description)
-    return configs.register(c, agent.id, given, source=source, at=at, most=most)
+    return capabilities.register(c, agent.id, given, source=source, at=at, most=most)
 
 
 def told(row: CapabilityRow) -> str:
@@ -343,7 +343,7 @@ def told(row: CapabilityRow) -> str:
 
 def able(c: sa.Connection, agent: AgentRow) -> list[str]:
     """What the agent can do, as it is listed."""
-    return [told(row) for row in configs.list_capabilities(c, agent.id)]
+    return [told(row) for row in capabilities.list_capabilities(c, agent.id)]
 
 
 def test_capabilities_are_listed_by_name_and_the_newest_version_first(
@@ -377,7 +377,7 @@ def test_enabling_a_version_disables_the_other_in_the_same_write(c: sa.Connectio
     assert (done.is_new, done.disabled) == (False, parse_version("1.3.0"))
     assert able(c, agent) == ["read 1.3.0", "read 1.2.0 enabled"]
     register(c, agent, "read 1.2.0", enabled=False)
-    assert (able(c, agent), configs.enabled_of(c, [agent.id])) == (["read 1.3.0", "read 1.2.0"], {})
+    assert (able(c, agent), capabilities.enabled_of(c, [agent.id])) == (["read 1.3.0", "read 1.2.0"], {})
 
 
 def test_database_refuses_two_enabled_versions_of_a_capability(c: sa.Connection, agent: AgentRow) -> None:
@@ -413,9 +413,9 @@ def test_capability_beyond_the_limit_of_an_agent_is_refused(c: sa.Connection, ag
 def test_capability_is_removed_in_a_single_version_or_in_all(c: sa.Connection, agent: AgentRow) -> None:
     for spelled in ("read 1.0.0", "read 1.1.0", "read 1.2.0", "web 1.0.0"):
         register(c, agent, spelled)
-    (gone,) = configs.remove(c, agent.id, "read", parse_version("1.1.0"))
+    (gone,) = capabilities.remove(c, agent.id, "read", parse_version("1.1.0"))
     assert told(gone) == "read 1.1.0"
-    assert [told(row) for row in configs.remove(c, agent.id, "read")] == [
+    assert [told(row) for row in capabilities.remove(c, agent.id, "read")] == [
         "read 1.2.0 enabled",
         "read 1.0.0",
     ]
@@ -429,9 +429,9 @@ def test_removing_an_unknown_version_names_the_known_ones(c: sa.Connection, agen
         check=coded(ErrorCode.UNKNOWN_CAPABILITY),
         match=r"no capability read 2\.0\.0; it has 1\.0\.0",
     ):
-        configs.remove(c, agent.id, "read", parse_version("2.0.0"))
+        capabilities.remove(c, agent.id, "read", parse_version("2.0.0"))
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_CAPABILITY), match=r"no capability web$"):
-        configs.remove(c, agent.id, "web")
+        capabilities.remove(c, agent.id, "web")
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):
         register(c, msgspec.structs.replace(agent, id=AgentId("nobody")), "read 1.0.0")
 
@@ -473,6 +473,6 @@ def test_capability_declared_in_hub_toml_cannot_be_changed_otherwise(
     with pytest.raises(DeclaredCapability, match=r"hub\.toml enables read 1\.0\.0"):
         register(c, agent, "read 2.0.0", enabled=True, source=source)
     with pytest.raises(DeclaredCapability, match="remove it there"):
-        configs.remove(c, agent.id, "read")
+        capabilities.remove(c, agent.id, "read")
     assert register(c, agent, "read 2.0.0", source=source).row.enabled is False
     assert able(c, agent) == ["read 2.0.0", "read 1.0.0 enabled"]

@@ -18,8 +18,8 @@ from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector, Reconciled
 from storage.coordination import gateways
 from storage.coordination.gateways import DeclaredGateway
-from storage.devices import devices, nodes
-from storage.effects import declaring
+from storage.devices import nodes, users
+from storage.effects import declaring, node_declarations
 from storage.effects.declaring import TakenUp
 from storage.runs import runs
 from storage.schema import agents as agent_table
@@ -34,7 +34,7 @@ ENTRY = Entry(at=AT, actor="operator:7", event="settings.applied", detail={"live
 
 @pytest.fixture
 def me(c: sa.Connection) -> UserId:
-    return devices.ensure_user(c, ME, "me", AT)
+    return users.ensure_user(c, ME, "me", AT)
 
 
 def take_up(c: sa.Connection, me: UserId, *declared: DeclaredAgent, at: int = AT) -> TakenUp:
@@ -86,7 +86,7 @@ def me_at_node(c: sa.Connection) -> UserId:
     for node in (EAST, WEST):
         nodes.begin_boot(c, node, BootId(f"boot of {node}"), AT, name=f"{node}.example")
         leases.beat(c, node, BootId(f"boot of {node}"), ttl_ms=30_000)
-    return devices.ensure_user(c, ME, devices.OWNER, AT)
+    return users.ensure_user(c, ME, users.OWNER, AT)
 
 
 def applies(
@@ -169,7 +169,7 @@ def test_declarations_are_equal_if_and_only_if_the_files_say_the_same(
 ) -> None:
     applies(c, me_at_node, EAST, INBOX_OF_NODE, NOTES)
     applies(c, me_at_node, WEST, msgspec.structs.replace(INBOX_OF_NODE, prompt="Find all."), NOTES)
-    east, west = declaring.list_declarations(c)
+    east, west = node_declarations.list_declarations(c)
     assert (east.name, east.is_alive) == ("east.example", True)
     assert east.declared is not None and west.declared is not None
     assert east.declared.differing(west.declared) == ["agent owner/inbox"]

@@ -10,10 +10,11 @@ from storage.agents import agents, declared_agents
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
 from storage.coordination import boards
-from storage.devices import devices, pairings, tokens
-from storage.devices.devices import DeviceRow, Grant, NotGranted, UnknownDevice, UserRow
+from storage.devices import devices, keys, pairings, users
+from storage.devices.devices import DeviceRow, Grant, NotGranted, UnknownDevice
 from storage.devices.pairings import BadInvitation
 from storage.devices.tokens import DEVICE_TOKENS, INVITATIONS
+from storage.devices.users import UserRow
 from storage.effects import sessions
 from storage.effects.sessions import Taken, TooManyDevices
 from storage.kernel.columns import now_ms
@@ -32,7 +33,7 @@ HASH = b"\x01" * 32
 
 def make_device(c: sa.Connection, id: str = "d-1", name: str = "laptop") -> DeviceRow:
     live(c)
-    user = devices.ensure_user(c, UserId("u-1"), "anna", AT)
+    user = users.ensure_user(c, UserId("u-1"), "anna", AT)
     return devices.ensure_device(c, id=DeviceId(id), user_id=user, name=name, at=AT)
 
 
@@ -66,7 +67,7 @@ def test_revoked_device_keeps_the_name_until_reused_by_another_device(c: sa.Conn
 
 def test_devices_are_found_by_id_or_by_name(c: sa.Connection) -> None:
     mine = make_device(c, "d-1")
-    otto = devices.ensure_user(c, UserId("u-2"), "otto", AT)
+    otto = users.ensure_user(c, UserId("u-2"), "otto", AT)
     his = devices.ensure_device(c, id=DeviceId("d-2"), user_id=otto, name="laptop", at=AT)
     assert devices.devices_called(c, "laptop") == [mine, his]
     assert devices.devices_called(c, "laptop", user_id=otto) == [his]
@@ -78,7 +79,7 @@ def test_devices_are_found_by_id_or_by_name(c: sa.Connection) -> None:
 
 def test_devices_and_tokens_are_listed_by_user(c: sa.Connection) -> None:
     mine = make_device(c, "d-1")
-    otto = devices.ensure_user(c, UserId("u-2"), "otto", AT)
+    otto = users.ensure_user(c, UserId("u-2"), "otto", AT)
     his = devices.ensure_device(c, id=DeviceId("d-2"), user_id=otto, name="laptop", at=AT)
     for device in (mine, his):
         token, hashed = TokenId(f"t-{device.id}"), device.id.encode()
@@ -195,7 +196,7 @@ def test_the_end_of_an_older_connection_does_not_take_a_device_offline(
 
 
 def test_token_revoked_after_lookup_opens_no_session(c: sa.Connection) -> None:
-    user_id = devices.ensure_user(c, UserId("u-1"), "anna", AT)
+    user_id = users.ensure_user(c, UserId("u-1"), "anna", AT)
     device = devices.ensure_device(c, id=DeviceId("d-1"), user_id=user_id, name="desk", at=AT)
     DEVICE_TOKENS.create(c, id=TokenId("t-1"), device_id=device.id, token_hash=b"hash", at=AT)
     DEVICE_TOKENS.revoke(c, TokenId("t-1"), at=AT, actor="hub")
@@ -301,47 +302,47 @@ def test_grant_change_of_a_revoked_device_is_refused(c: sa.Connection, device: D
 
 
 def test_a_name_is_unique_among_users(c: sa.Connection) -> None:
-    assert devices.find_user_by_name(c, "anna") is None
-    anna = devices.create_user(c, id=UserId("u-1"), name="anna", at=AT, actor="token:t-1")
-    assert devices.find_user_by_name(c, "anna") == anna
+    assert users.find_user_by_name(c, "anna") is None
+    anna = users.create_user(c, id=UserId("u-1"), name="anna", at=AT, actor="token:t-1")
+    assert users.find_user_by_name(c, "anna") == anna
     assert audited(c) == [("user.created", "u-1", "token:t-1")]
-    assert devices.ensure_user(c, UserId("u-2"), "anna", AT) == "u-1"
+    assert users.ensure_user(c, UserId("u-2"), "anna", AT) == "u-1"
     with pytest.raises(CodedError, check=coded(ErrorCode.NAME_TAKEN), match="anna"):
-        devices.create_user(c, id=UserId("u-2"), name="anna", at=AT, actor="operator:7")
-    assert devices.list_users(c) == [anna]
+        users.create_user(c, id=UserId("u-2"), name="anna", at=AT, actor="operator:7")
+    assert users.list_users(c) == [anna]
 
 
 def test_users_are_listed_by_name_with_their_counted_devices(c: sa.Connection) -> None:
     for id, name in (("u-1", "otto"), ("u-2", "anna")):
-        devices.create_user(c, id=UserId(id), name=name, at=AT, actor="operator:7")
+        users.create_user(c, id=UserId(id), name=name, at=AT, actor="operator:7")
     for id, name in (("d-1", "desk"), ("d-2", "lab")):
         devices.ensure_device(c, id=DeviceId(id), user_id=UserId("u-1"), name=name, at=AT)
     devices.revoke_device(c, DeviceId("d-2"), at=AT, actor="operator:7")
-    assert devices.list_users(c) == [
+    assert users.list_users(c) == [
         UserRow(UserId("u-2"), "anna", AT, 0),
         UserRow(UserId("u-1"), "otto", AT, 1),
     ]
 
 
 def test_user_is_removed_only_when_owning_nothing(c: sa.Connection) -> None:
-    devices.create_user(c, id=UserId("u-1"), name="anna", at=AT, actor="operator:7")
+    users.create_user(c, id=UserId("u-1"), name="anna", at=AT, actor="operator:7")
     devices.ensure_device(c, id=DeviceId("d-1"), user_id=UserId("u-1"), name="desk", at=AT)
     with pytest.raises(
         CodedError, check=coded(ErrorCode.ILLEGAL_TRANSITION), match=r"user 'anna' still owns: devices \(1\)$"
     ):
-        devices.remove_user(c, "anna", at=AT, actor="operator:7")
+        users.remove_user(c, "anna", at=AT, actor="operator:7")
     devices.revoke_device(c, DeviceId("d-1"), at=AT, actor="operator:7")
-    assert devices.remove_user(c, "anna", at=AT, actor="operator:7").id == "u-1"
-    assert devices.list_users(c) == []
+    assert users.remove_user(c, "anna", at=AT, actor="operator:7").id == "u-1"
+    assert users.list_users(c) == []
     *_, entry = c.execute(audit.ONWARDS, {"after": 0})
     assert (entry.event, entry.actor, entry.subject) == ("user.removed", "operator:7", "u-1")
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_USER), match="anna"):
-        devices.remove_user(c, "anna", at=AT, actor="operator:7")
+        users.remove_user(c, "anna", at=AT, actor="operator:7")
 
 
 def test_unknown_user_names_are_listed_once(c: sa.Connection) -> None:
-    devices.create_user(c, id=UserId("u-1"), name="anna", at=AT, actor="operator:7")
-    assert devices.not_made_yet(c, ["otto", "anna", "otto"]) == ["otto"]
+    users.create_user(c, id=UserId("u-1"), name="anna", at=AT, actor="operator:7")
+    assert users.not_made_yet(c, ["otto", "anna", "otto"]) == ["otto"]
 
 
 # --- devices that are let in again ---
@@ -377,7 +378,7 @@ def test_readmitted_device_keeps_agents_runs_and_grants(c: sa.Connection) -> Non
 def test_earlier_credentials_of_a_readmitted_device_remain_revoked(c: sa.Connection) -> None:
     make_run(c)
     device = admit(c)
-    tokens.add_key(c, id=OLD_KEY, device_id=device.id, public_key=b"o", at=AT)
+    keys.add_key(c, id=OLD_KEY, device_id=device.id, public_key=b"o", at=AT)
     DEVICE_TOKENS.create(
         c, id=TokenId("t"), device_id=device.id, token_hash=OLD_TOKEN, at=AT, actor="operator:7"
     )
@@ -386,8 +387,8 @@ def test_earlier_credentials_of_a_readmitted_device_remain_revoked(c: sa.Connect
     c.execute(sa.insert(browser_sessions), session | more)
     revoke_later(c, device)
     admit(c)
-    tokens.add_key(c, id=KeyId("new"), device_id=device.id, public_key=b"n", at=AT + 2)
-    assert {key.id: key.revoked_at for key in tokens.list_keys(c)} == {"old": AT + 2, "new": None}
+    keys.add_key(c, id=KeyId("new"), device_id=device.id, public_key=b"n", at=AT + 2)
+    assert {key.id: key.revoked_at for key in keys.list_keys(c)} == {"old": AT + 2, "new": None}
     token = some(DEVICE_TOKENS.find(c, OLD_TOKEN))
     assert token.revoked_at == c.execute(sa.select(browser_sessions.c.revoked_at)).scalar() == AT + 2
     # a hub that has not ended the connection of the old key yet still learns that it has to
@@ -399,7 +400,7 @@ def test_admission_under_another_name_or_user_creates_another_device(c: sa.Conne
     run = make_run(c)
     device = admit(c)
     revoke_later(c, device)
-    anna = devices.ensure_user(c, UserId("anna"), "anna", AT)
+    anna = users.ensure_user(c, UserId("anna"), "anna", AT)
     assert {admit(c, "desk").id, admit(c, user_id=anna).id}.isdisjoint({device.id})
     assert agents.get_agent(c, run.agent_id).device_id == device.id
     assert devices.get_device(c, device.id).revoked_at == AT + 1
@@ -469,11 +470,11 @@ INBOX = AgentId("agent-inbox")
 @pytest.fixture
 def both(c: sa.Connection) -> tuple[AgentRow, AgentRow]:
     """My agent and eve's, which have the same name, each with a run: ``run-me`` and ``run-eve``."""
-    devices.ensure_user(c, EVE, "eve", AT)
+    users.ensure_user(c, EVE, "eve", AT)
     mine = DeclaredAgent(name="notes", device_name="desk", paths=("notes",))
     eves = msgspec.structs.replace(mine, user_name="eve")
     fresh = [f"{kind}-{of}" for of in ("mine", "eves") for kind in ("agent", "device", "schedule", "user")]
-    devices.ensure_user(c, ME, "me", AT)
+    users.ensure_user(c, ME, "me", AT)
     declared_agents.reconcile_declared(c, user_id=ME, declared=[mine, eves], at=AT, fresh_ids=fresh)
     first, second = (agents.agent_called(c, "notes", user) for user in (ME, EVE))
     for agent, run_id in ((first, "run-me"), (second, "run-eve")):
@@ -523,9 +524,9 @@ def test_find_owner_returns_the_user_of_each_kind_of_id(
         "schedule_id": "schedule-of-eve",
         **_coordination_of_eve(c),
     }
-    assert things.keys() == devices.KINDS
+    assert things.keys() == users.KINDS
     for kind, id in things.items():
-        assert (devices.find_owner(c, kind, id), devices.find_owner(c, kind, "nothing")) == (EVE, None)
+        assert (users.find_owner(c, kind, id), users.find_owner(c, kind, "nothing")) == (EVE, None)
 
 
 def _coordination_of_eve(c: sa.Connection) -> dict[str, str]:

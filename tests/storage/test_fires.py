@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage import leases
-from storage.agents import agent_states, agents, due_schedules, locks
+from storage.agents import agents, due_schedules, exhaustion, locks, state_moves
 from storage.effects import fire_decisions, fire_runs, first_runs
 from storage.effects.fire_decisions import WAITING_PER_DEVICE, WAITING_PER_SCHEDULE, Covered, decide_overlap
 from storage.effects.fire_runs import BackfillPlan, FreshRun
@@ -201,14 +201,14 @@ def test_merged_fire_records_the_wait_reason_of_the_run(
     c: sa.Connection, axes: dict[str, str], reason: str
 ) -> None:
     for axis, to in axes.items():
-        agents.move(c, INBOX, axis, to, at=AT, actor="test")
+        state_moves.move(c, INBOX, axis, to, at=AT, actor="test")
     assert [(decided.decision, decided.reason) for decided in fire(c, SECOND)] == [("coalesced", reason)]
 
 
 @pytest.mark.usefixtures("fired")
 def test_merged_fire_of_an_exhausted_agent_records_exhausted_as_reason(c: sa.Connection) -> None:
-    agents.move(c, INBOX, "connectivity", "online", at=AT, actor="test")
-    agent_states.exhaust(c, INBOX, cause="rate_limit", retry_after_ms=None, at=AT, actor="test")
+    state_moves.move(c, INBOX, "connectivity", "online", at=AT, actor="test")
+    exhaustion.exhaust(c, INBOX, cause="rate_limit", retry_after_ms=None, at=AT, actor="test")
     assert fire(c, SECOND)[0].reason == "exhausted"
 
 

@@ -10,22 +10,17 @@ from protocol.agent_status import Activity, ExhaustReason
 from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import AgentId, BoardId, BootId, GatewayId, NodeId
 from storage import audit, leases
-from storage.agents import agent_states, agents, declared_agents
+from storage.agents import agent_states, agents, declared_agents, exhaustion, state_moves
 from storage.agents.declared_agents import AgentLimits, DeclaredAgent
 from storage.connectors.connectors import Reconciled
-from storage.coordination import boards, gateway_agents, gateways
+from storage.coordination import boards, gateway_agents, gateway_creations, gateway_reports, gateways, leads
 from storage.coordination.boards import BoardLimits, TooManyOfBoards, create_board, edit_board, lead_of
 from storage.coordination.gateway_agents import GatewayAgentRow, RemoteIdTaken
-from storage.coordination.gateways import (
-    DeclaredGateway,
-    Exhaustion,
-    Led,
-    NoGateway,
-    Seen,
-    UnknownGateway,
-)
+from storage.coordination.gateway_reports import Exhaustion, Seen
+from storage.coordination.gateways import DeclaredGateway, UnknownGateway
+from storage.coordination.leads import Led, NoGateway
 from storage.coordination.messages import Hand
-from storage.devices import devices
+from storage.devices import users
 from storage.effects import agent_changes, termination
 from storage.runs import runs
 from storage.runs.run_moves import LivesAtGateway
@@ -40,7 +35,7 @@ MINUTE_MS = 60_000
 
 def put(c: sa.Connection, *declared: DeclaredGateway, at: int = AT) -> Reconciled:
     """The gateways of hub.toml are these now. Ids tell what they are of."""
-    owner = devices.ensure_user(c, ME, "me", at)
+    owner = users.ensure_user(c, ME, "me", at)
     fresh = [id for one in declared for id in (f"gw-{one.name}", f"main-{one.name}", f"user-{one.user_name}")]
     return gateways.reconcile_gateways(c, owner_id=owner, declared=declared, at=at, fresh_ids=fresh)
 
@@ -68,7 +63,7 @@ def worker(
 
 def see(c: sa.Connection, agent: GatewayAgentRow, *seen: Seen, at: int = AT) -> None:
     assert all(one.agent_id == agent.agent_id for one in seen)
-    gateways.record_observations(c, "office", seen, at=at)
+    gateway_reports.record_observations(c, "office", seen, at=at)
 
 
 def moves(c: sa.Connection, agent: GatewayAgentRow) -> list[str]:
@@ -185,7 +180,7 @@ def test_main_agent_of_a_gateway_cannot_be_removed(c: sa.Connection) -> None:
 @pytest.mark.usefixtures("office")
 def test_user_with_a_gateway_cannot_be_removed(c: sa.Connection) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.ILLEGAL_TRANSITION), match=r"gateways \(1\)"):
-        devices.remove_user(c, "me", at=AT, actor="anna")
+        users.remove_user(c, "me", at=AT, actor="anna")
 
 
 # --- agents at a gateway ---
@@ -291,7 +286,7 @@ def test_gateway_agent_is_saturated_while_the_turn_runs(c: sa.Connection, row: G
 
 def test_recount_of_runs_leaves_gateway_turns_unchanged(c: sa.Connection, row: GatewayAgentRow) -> None:
     see(c, row, Seen(agent_id=row.agent_id, turns=1, because="turn k began"))
-    assert agents.recount(c, at=AT, actor="hub") == []
+    assert state_moves.recount(c, at=AT, actor="hub") == []
     assert agent_states.find_state(c, row.agent_id).activity is Activity.SATURATED
 
 
@@ -316,7 +311,7 @@ def test_gateway_agent_without_credit_is_probed_after_ten_minutes(
     see(c, row, Seen(agent_id=row.agent_id, exhausted=Exhaustion(ExhaustReason.BILLING)))
     state = agent_states.find_state(c, row.agent_id)
     assert (state.exhaust_reason, state.recovery_at, state.probe_at) == ("billing", None, AT + 10 * MINUTE_MS)
-    assert agent_states.recover_due(c, AT + 10 * MINUTE_MS, actor="hub") == [row.agent_id]
+    assert exhaustion.recover_due(c, AT + 10 * MINUTE_MS, actor="hub") == [row.agent_id]
 
 
 @pytest.mark.usefixtures("office")
@@ -335,7 +330,7 @@ def test_agent_missing_at_the_gateway_is_in_error_until_known_again(c: sa.Connec
 def test_gateway_report_does_not_clear_an_error_set_by_a_person(
     c: sa.Connection, row: GatewayAgentRow
 ) -> None:
-    agents.move(c, row.agent_id, "health", "error", at=AT, actor="anna", reason="answers nonsense")
+    state_moves.move(c, row.agent_id, "health", "error", at=AT, actor="anna", reason="answers nonsense")
     see(c, row, Seen(agent_id=row.agent_id, is_known=True))
     assert agent_states.find_state(c, row.agent_id).health_reason == "answers nonsense"
 
@@ -366,7 +361,7 @@ def board(c: sa.Connection, gateway_id: GatewayId | None = OFFICE_ID) -> None:
 
 
 def ensure(c: sa.Connection, id: str = "agent-lead", **limits: Any) -> Led:
-    return gateways.ensure_lead(c, GARDEN, fresh_id=AgentId(id), at=AT, actor="anna", **limits)
+    return leads.ensure_lead(c, GARDEN, fresh_id=AgentId(id), at=AT, actor="anna", **limits)
 
 
 def home(c: sa.Connection, agent_id: str = "agent-lead") -> GatewayAgentRow:
@@ -378,15 +373,15 @@ def shared(boot: BootId) -> Hand:
 
 
 def claim(c: sa.Connection, hand: Hand) -> bool:
-    return gateways.claim(c, AgentId("agent-lead"), hand, at=AT)
+    return gateway_creations.claim(c, AgentId("agent-lead"), hand, at=AT)
 
 
 def made(c: sa.Connection, boot: BootId = FIRST) -> bool:
-    return gateways.made(c, AgentId("agent-lead"), boot, at=AT, activity_id=f"a-{boot}")
+    return gateway_creations.made(c, AgentId("agent-lead"), boot, at=AT, activity_id=f"a-{boot}")
 
 
 def not_made(c: sa.Connection, *, is_final: bool) -> None:
-    gateways.not_made(
+    gateway_creations.not_made(
         c,
         AgentId("agent-lead"),
         FIRST,
@@ -487,12 +482,12 @@ def test_agent_refused_by_the_gateway_is_retried_only_on_request(c: sa.Connectio
     assert claim(c, alone)
     not_made(c, is_final=False)
     assert (home(c).state, home(c).problem) == ("creating", "no")
-    assert {row.agent_name for row in gateways.list_unmade(c)} == {"office-main", "garden-lead"}
+    assert {row.agent_name for row in gateway_creations.list_unmade(c)} == {"office-main", "garden-lead"}
     assert claim(c, alone)
     not_made(c, is_final=True)
     assert home(c).state == "failed"
-    assert [row.agent_name for row in gateways.list_unmade(c, OFFICE_ID)] == ["office-main"]
-    again = gateways.list_unmade(c, OFFICE_ID, with_failed=True)
+    assert [row.agent_name for row in gateway_creations.list_unmade(c, OFFICE_ID)] == ["office-main"]
+    again = gateway_creations.list_unmade(c, OFFICE_ID, with_failed=True)
     assert {row.agent_name for row in again} == {"office-main", "garden-lead"}
     assert [one.event_type for one in audit.list_activity(c)] == ["agent.not_made"]
 
@@ -501,6 +496,6 @@ def test_agent_refused_by_the_gateway_is_retried_only_on_request(c: sa.Connectio
 def test_agent_lost_by_the_gateway_is_to_be_created_again(c: sa.Connection) -> None:
     claim(c, Hand(FIRST, is_alone=True))
     made(c)
-    assert gateways.note_missing(c, AgentId("agent-lead"), problem="lost", at=AT)
+    assert gateway_creations.note_missing(c, AgentId("agent-lead"), problem="lost", at=AT)
     assert (home(c).state, home(c).made_at) == ("wanted", None)
-    assert not gateways.note_missing(c, AgentId("agent-lead"), problem="lost", at=AT)
+    assert not gateway_creations.note_missing(c, AgentId("agent-lead"), problem="lost", at=AT)

@@ -10,11 +10,12 @@ import sqlalchemy as sa
 from protocol.errors import CodedError
 from protocol.ids import CallId, DeviceId, UserId
 from storage.kernel.columns import IN_LIST, _compiled
-from storage.runs import calls, item_verdicts, item_words, items
+from storage.runs import calls, item_lists, item_verdicts, item_words, items
 from storage.runs.calls import ReportedVerdict
+from storage.runs.item_lists import ItemFilter, Sought
 from storage.runs.item_verdicts import NewVerdict, VerdictAnswer
 from storage.runs.item_words import terms_in, words_in, words_of
-from storage.runs.items import Decision, ItemFilter, ItemRow, Sought
+from storage.runs.items import Decision, ItemRow
 from storage.schema import agents, devices, users
 from storage.schema import item_words as rows_of_words
 from storage.schema import items as item_rows
@@ -57,7 +58,7 @@ def find(
     for name in ("person", "project"):
         terms += terms_in(how.pop(name), name, name=name) if name in how else []
     sought = Sought(terms=terms, **how)
-    page = items.find_items(c, ItemFilter(**chosen), sought=sought, limit=limit, after=after)
+    page = item_lists.find_items(c, ItemFilter(**chosen), sought=sought, limit=limit, after=after)
     return [one.row.id for one in page.items]
 
 
@@ -130,7 +131,7 @@ def test_search_pages_list_each_item_once_with_title_matches_first(
     after = None
     while True:
         sought = Sought(terms=terms_in("heron"))
-        page = items.find_items(c, ItemFilter(), sought=sought, limit=2, after=after).items
+        page = item_lists.find_items(c, ItemFilter(), sought=sought, limit=2, after=after).items
         paged += [one.row.id for one in page]
         if not page:
             break
@@ -196,7 +197,7 @@ def expected(c: sa.Connection) -> dict[str, dict[str, Any]]:
 
 
 def ledger(c: sa.Connection) -> list[ItemRow]:
-    return [one.row for one in items.list_items(c, ItemFilter(), limit=500).items]
+    return [one.row for one in item_lists.list_items(c, ItemFilter(), limit=500).items]
 
 
 def judge(c: sa.Connection, one: ItemRow, id: str, chance: Random) -> None:

@@ -20,6 +20,8 @@ from storage.kernel.database import Database
 from storage.runs import (
     agreement,
     calls,
+    excerpts,
+    item_lists,
     item_proposals,
     item_verdicts,
     item_words,
@@ -31,18 +33,11 @@ from storage.runs import (
 )
 from storage.runs.agreement import ReportedRow
 from storage.runs.calls import ReportedVerdict
+from storage.runs.excerpts import SealedExcerpt
+from storage.runs.item_lists import ItemFilter
 from storage.runs.item_proposals import ProposalRow
 from storage.runs.item_verdicts import NewVerdict, VerdictAnswer, VerdictRow
-from storage.runs.items import (
-    Decide,
-    Decision,
-    FoundItem,
-    ItemFilter,
-    ItemRow,
-    Known,
-    PlannedCall,
-    SealedExcerpt,
-)
+from storage.runs.items import Decide, Decision, FoundItem, ItemRow, Known, PlannedCall
 from storage.runs.plans import UnitPlan
 from storage.schema import agents as agent_table
 from storage.schema import devices, users
@@ -149,7 +144,7 @@ def bring(c: sa.Connection, held: HeldRun, written: UnitPlan, **answer: Any) -> 
 
 
 def ledger(c: sa.Connection, **options: Any) -> list[ItemRow]:
-    return [one.row for one in items.list_items(c, ItemFilter(**options), limit=100).items]
+    return [one.row for one in item_lists.list_items(c, ItemFilter(**options), limit=100).items]
 
 
 def the_item(c: sa.Connection) -> ItemRow:
@@ -388,10 +383,10 @@ def test_items_are_listed_newest_first_in_pages_and_by_filter(
     plan(c, held, as_new(*(item(f"task {n}") for n in range(5))))
     everything = ledger(c)
     assert [row.data["title"] for row in everything] == [f"task {n}" for n in (4, 3, 2, 1, 0)]
-    first = items.list_items(c, ItemFilter(), limit=2).items
+    first = item_lists.list_items(c, ItemFilter(), limit=2).items
     last = first[-1].row
     assert first[-1].agent == "inbox"
-    rest = items.list_items(c, ItemFilter(), limit=9, after=(last.created_at, last.id)).items
+    rest = item_lists.list_items(c, ItemFilter(), limit=9, after=(last.created_at, last.id)).items
     assert [one.row for one in (*first, *rest)] == everything
     for nothing in (
         {"agent_id": AgentId("other")},
@@ -406,12 +401,12 @@ def test_items_are_listed_newest_first_in_pages_and_by_filter(
 def test_few_items_among_many_are_found_over_pages_of_limited_work(
     c: sa.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(items, "MAX_EXAMINED", 10)
+    monkeypatch.setattr(item_lists, "MAX_EXAMINED", 10)
     plan(c, running(c), as_new(*(item(f"Überweisung {n}") for n in range(25))))
     sought = ItemFilter(text="ÜBERWEISUNG 2", verdict="open")
-    pages = [items.list_items(c, sought, limit=50)]
+    pages = [item_lists.list_items(c, sought, limit=50)]
     while pages[-1].rest is not None:
-        pages.append(items.list_items(c, sought, limit=50, after=pages[-1].rest))
+        pages.append(item_lists.list_items(c, sought, limit=50, after=pages[-1].rest))
     assert len(pages) == 3
     found = [one.row.data["title"] for page in pages for one in page.items]
     assert sorted(found) == [f"Überweisung {n}" for n in (2, 20, 21, 22, 23, 24)]
@@ -427,7 +422,7 @@ def test_items_are_listed_and_counted_within_token_limits_only(c: sa.Connection,
         (Limits(tables=("projects", "notes")), 0),
         (Limits(roots=("note", "notes/")), 0),
     ):
-        counts = items.count_items(c, ItemFilter(user_id=ME, verdict="open", limits=limits))
+        counts = item_lists.count_items(c, ItemFilter(user_id=ME, verdict="open", limits=limits))
         assert (
             len(ledger(c, user_id=ME, verdict="open", limits=limits)),
             counts.total,
@@ -648,7 +643,11 @@ def test_accepted_proposal_withdraws_the_others_and_undo_reopens_none(c: sa.Conn
     assert states(c) == {"p-1": "withdrawn", "p-3": "open", "p-4": "open"}
     for is_proposed, count in ((True, 1), (False, 0), (None, 1)):
         chosen = ItemFilter(user_id=ME, proposed=is_proposed)
-        assert len(items.list_items(c, chosen, limit=9).items) == items.count_items(c, chosen).total == count
+        assert (
+            len(item_lists.list_items(c, chosen, limit=9).items)
+            == item_lists.count_items(c, chosen).total
+            == count
+        )
     given = give(c, "reject", proposal=newer.id)
     assert isinstance(given, VerdictRow)
     assert (given.proposed_by, stored(c)) == ("token:1", given)
@@ -793,7 +792,7 @@ def test_revoked_device_gets_no_verdict(c: sa.Connection) -> None:
 @pytest.mark.usefixtures("row")
 def test_old_verdicts_and_excerpts_are_pruned_and_deleted_with_their_user(c: sa.Connection) -> None:
     excerpt = {the_item(c).id: SealedExcerpt(the_item(c).id, "k1", b"")}
-    items.put_excerpts(c, excerpt, at=AT)
+    excerpts.put_excerpts(c, excerpt, at=AT)
     assert (retention.prune_excerpts(c, before=AT), retention.prune_excerpts(c, before=AT + 1)) == (0, 1)
     give(c, "reject")
     assert retention.prune_verdicts(c, before=AT + 99) == 0, "it is open"
@@ -801,6 +800,6 @@ def test_old_verdicts_and_excerpts_are_pruned_and_deleted_with_their_user(c: sa.
     settle(c, "v-1", "rejected")
     assert (retention.prune_verdicts(c, before=AT + 9), retention.prune_verdicts(c, before=AT + 10)) == (0, 1)
     give(c, "approve", "v-2")
-    items.put_excerpts(c, excerpt, at=AT)
+    excerpts.put_excerpts(c, excerpt, at=AT)
     c.execute(sa.delete(users).where(users.c.id == ME))
-    assert (item_verdicts.devices_with_open(c), items.keys_of_excerpts(c)) == ([], {})
+    assert (item_verdicts.devices_with_open(c), excerpts.keys_of_excerpts(c)) == ([], {})

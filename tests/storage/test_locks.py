@@ -21,7 +21,7 @@ from storage.agents.locks import (
     LockRequest,
     TooManyLocks,
 )
-from storage.devices import devices
+from storage.devices import users
 from storage.schema import agent_locks
 from tests.storage.rows import AT, ME, make_agent, some
 from tests.support.clock import SeededChance
@@ -33,7 +33,7 @@ ANNA, BERT, CARL, DORA = (Holder("device", f"device-{name}") for name in "abcd")
 
 @pytest.fixture(autouse=True)
 def _owner(c: sa.Connection) -> None:
-    devices.ensure_user(c, ME, "me", AT)
+    users.ensure_user(c, ME, "me", AT)
 
 
 def wanted(holder: Holder, *names: str, **changed: Any) -> LockRequest:
@@ -296,7 +296,7 @@ def test_force_release_removes_a_lock_from_the_holder(c: sa.Connection) -> None:
 
 
 def test_locks_of_the_same_name_are_separate_for_each_user(c: sa.Connection) -> None:
-    other = devices.ensure_user(c, UserId("other"), "other", AT)
+    other = users.ensure_user(c, UserId("other"), "other", AT)
     take(c, ANNA, "mailbox")
     assert take(c, BERT, "mailbox", user_id=other).fences == {"mailbox": 1}
     assert [lock.holder for lock in locks.list_locks(c, user_id=other)] == [BERT]
@@ -477,7 +477,7 @@ class Disorder:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_lock_fences_and_turns_hold_under_random_events(c: sa.Connection, seed: int) -> None:
-    devices.ensure_user(c, ME, "me", AT)
+    users.ensure_user(c, ME, "me", AT)
     disorder = Disorder(c, seed)
     for _ in range(STEPS):
         disorder.step()

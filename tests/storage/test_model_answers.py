@@ -9,11 +9,12 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, RunId, UserId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from protocol.work import Usage
-from storage.agents import agent_states
+from storage.agents import exhaustion
 from storage.effects import retention
 from storage.held import HeldRun
-from storage.runs import model_calls, run_moves, runs, units
-from storage.runs.model_calls import CostsBy, JournaledAnswer, Lately, ModelCall, Spent, SpentByFire
+from storage.runs import model_answers, model_batches, model_calls, run_moves, runs, units
+from storage.runs.model_answers import JournaledAnswer
+from storage.runs.model_calls import CostsBy, Lately, ModelCall, Spent, SpentByFire
 from storage.schema import ANSWERED
 from storage.schema import model_answers as answers_table
 from storage.schema import model_calls as calls_table
@@ -44,26 +45,26 @@ def call(
 
 
 def find(c: sa.Connection, question: str = "q", *, agent: str = "agent-inbox", at: int = AT) -> str | None:
-    found = model_calls.find_answer(c, AgentId(agent), question, at)
+    found = model_answers.find_answer(c, AgentId(agent), question, at)
     return None if found is None else found[0].text
 
 
 @pytest.mark.usefixtures("held")
-def test_model_answer_is_found_only_by_the_agent_and_question(c: sa.Connection) -> None:
+def test_model_answer_is_found_only_by_its_agent_and_question(c: sa.Connection) -> None:
     make_agent(c, "other")
-    model_calls.record_answer(c, call(), SAID)
+    model_answers.record_answer(c, call(), SAID)
     assert (find(c), find(c, "another"), find(c, agent="agent-other")) == (SAID.text, None, None)
 
 
 @pytest.mark.usefixtures("held")
 def test_first_model_answer_to_a_question_is_not_replaced(c: sa.Connection) -> None:
-    model_calls.record_answer(c, call(), SAID)
-    model_calls.record_answer(c, call(id="c-2"), msgspec.structs.replace(SAID, text="later"))
+    model_answers.record_answer(c, call(), SAID)
+    model_answers.record_answer(c, call(id="c-2"), msgspec.structs.replace(SAID, text="later"))
     assert find(c) == SAID.text
 
 
-def test_cost_of_a_call_is_added_to_the_run_under_any_holder(c: sa.Connection, held: HeldRun) -> None:
-    model_calls.record_answer(c, call(), SAID)
+def test_the_cost_of_a_call_is_added_to_its_run_under_any_holder(c: sa.Connection, held: HeldRun) -> None:
+    model_answers.record_answer(c, call(), SAID)
     run_moves.take_back(c, runs.get_run(c, held.id).lease_boot_id, {held.id}, AT)  # type: ignore[arg-type]
     model_calls.record_call(c, call(id="c-2", outcome="model_unavailable"))
     assert runs.get_run(c, held.id).usage == Usage(
@@ -72,8 +73,8 @@ def test_cost_of_a_call_is_added_to_the_run_under_any_holder(c: sa.Connection, h
     assert model_calls.spent_by_run(c, held.id) == SpentByFire(tokens=214, cost_nanos=3_000, runs=1)
 
 
-def test_runs_of_a_fire_share_the_budget_of_a_run(c: sa.Connection, held: HeldRun) -> None:
-    model_calls.record_answer(c, call(), SAID)
+def test_runs_of_one_fire_share_the_budget_of_a_run(c: sa.Connection, held: HeldRun) -> None:
+    model_answers.record_answer(c, call(), SAID)
     c.execute(sa.update(run_table).values(units_done=1))
     follow_up, ended = run_moves.FollowUp(RunId("run-2"), "f", {}), RunOutcome.SUCCESS
     run_moves.move(c, held, RunEvent.FINISHED, at=AT + 5, actor="hub", outcome=ended, follow_up=follow_up)
@@ -99,39 +100,39 @@ def test_model_answer_resets_the_exhaustion_count_of_the_agent(c: sa.Connection)
     waits = []
     for number in range(3):
         if number == 2:
-            model_calls.record_answer(c, call(), SAID)
-        back = agent_states.exhaust(c, agent, cause="rate_limit", retry_after_ms=None, at=AT, actor="hub")
+            model_answers.record_answer(c, call(), SAID)
+        back = exhaustion.exhaust(c, agent, cause="rate_limit", retry_after_ms=None, at=AT, actor="hub")
         waits.append(back - AT)
-        agent_states.recover_agent(c, agent, at=AT, actor="test")
+        exhaustion.recover_agent(c, agent, at=AT, actor="test")
     assert waits == [60_000, 120_000, 60_000]
 
 
 @pytest.mark.usefixtures("held")
 def test_forget_answers_removes_the_given_questions_only(c: sa.Connection) -> None:
     for number in range(3):
-        model_calls.record_answer(c, call(id=f"c-{number}", question=f"q-{number}"), SAID)
+        model_answers.record_answer(c, call(id=f"c-{number}", question=f"q-{number}"), SAID)
     agent = AgentId("agent-inbox")
-    assert model_calls.forget_answers(c, agent, {"q-0", "q-2", "never asked"}) == 2
-    assert model_calls.answered(c, agent, {"q-0", "q-1", "q-2"}) == {"q-1"}
+    assert model_answers.forget_answers(c, agent, {"q-0", "q-2", "never asked"}) == 2
+    assert model_answers.answered(c, agent, {"q-0", "q-1", "q-2"}) == {"q-1"}
 
 
 @pytest.mark.usefixtures("held")
 def test_used_model_answer_is_not_pruned(c: sa.Connection) -> None:
     agent = AgentId("agent-inbox")
     for question in ("used", "unused"):
-        model_calls.record_answer(c, call(id=question, question=question), SAID)
-    assert some(model_calls.find_answer(c, agent, "used", AT + DAY))[1]
-    model_calls.touch_answer(c, agent, "used", AT + DAY)
-    assert not some(model_calls.find_answer(c, agent, "used", AT + DAY + 1))[1]  # not again before tomorrow
+        model_answers.record_answer(c, call(id=question, question=question), SAID)
+    assert some(model_answers.find_answer(c, agent, "used", AT + DAY))[1]
+    model_answers.touch_answer(c, agent, "used", AT + DAY)
+    assert not some(model_answers.find_answer(c, agent, "used", AT + DAY + 1))[1]  # not again before tomorrow
 
     assert retention.prune_answers(c, before=AT + DAY) == 1
-    assert model_calls.answered(c, agent, {"used", "unused"}) == {"used"}
+    assert model_answers.answered(c, agent, {"used", "unused"}) == {"used"}
 
 
 @pytest.mark.usefixtures("held")
 def test_model_answers_beyond_the_limit_are_pruned_least_recently_used_first(c: sa.Connection) -> None:
     for number in range(6):
-        model_calls.record_answer(c, call(id=f"c-{number}", at=AT + number, question=f"q-{number}"), SAID)
+        model_answers.record_answer(c, call(id=f"c-{number}", at=AT + number, question=f"q-{number}"), SAID)
     places, before = [retention.ANSWERS_FROM], None
     while before is None:
         before, place = retention.count_answers(c, places[-1], retained=2, rows=2)
@@ -146,14 +147,14 @@ def test_model_answers_beyond_the_limit_are_pruned_least_recently_used_first(c: 
 @pytest.mark.usefixtures("held")
 def test_old_model_answers_are_pruned_oldest_first(c: sa.Connection) -> None:
     for number in range(3):
-        model_calls.record_answer(c, call(id=f"c-{number}", at=AT + number, question=f"q-{number}"), SAID)
+        model_answers.record_answer(c, call(id=f"c-{number}", at=AT + number, question=f"q-{number}"), SAID)
     assert retention.prune_answers(c, before=AT + 9, rows=1) == 1
     assert set(c.execute(sa.select(answers_table.c.question)).scalars()) == {"q-1", "q-2"}
 
 
 def test_submitted_model_batch_is_not_dropped(c: sa.Connection, held: HeldRun) -> None:
     for name in ("here", "there"):
-        model_calls.make_batch(
+        model_batches.make_batch(
             c,
             id=name,
             agent_id=AgentId("agent-inbox"),
@@ -162,10 +163,10 @@ def test_submitted_model_batch_is_not_dropped(c: sa.Connection, held: HeldRun) -
             questions={"q": "a.txt"},
             at=AT,
         )
-    model_calls.move_batch(c, "there", "submitted", AT, remote_id="batch-1")
+    model_batches.move_batch(c, "there", "submitted", AT, remote_id="batch-1")
     for name in ("here", "there"):
-        model_calls.drop_batch(c, name)
-    assert [row.id for row in model_calls.batches_of(c, held.id)] == ["there"]
+        model_batches.drop_batch(c, name)
+    assert [row.id for row in model_batches.batches_of(c, held.id)] == ["there"]
 
 
 @pytest.mark.usefixtures("held")
@@ -176,17 +177,17 @@ def test_old_model_calls_are_pruned_in_steps(c: sa.Connection) -> None:
     assert c.execute(sa.select(calls_table.c.id)).scalars().all() == ["c-4"]
 
 
-def test_model_batch_is_pruned_only_after_the_run(c: sa.Connection, held: HeldRun) -> None:
+def test_model_batch_is_pruned_only_after_its_run(c: sa.Connection, held: HeldRun) -> None:
     agent = AgentId("agent-inbox")
     for id, run_id in (("waiting", held.id), ("over", RunId("pruned by now"))):
-        model_calls.make_batch(
+        model_batches.make_batch(
             c, id=id, agent_id=agent, run_id=run_id, model="large", questions={"q": "a.txt"}, at=AT
         )
     assert retention.prune_batches(c, before=AT + 90 * DAY) == 1
-    assert [row.id for row in model_calls.batches_of(c, held.id)] == ["waiting"]
+    assert [row.id for row in model_batches.batches_of(c, held.id)] == ["waiting"]
 
 
-def test_notes_of_a_plan_are_stored_with_the_unit(c: sa.Connection, held: HeldRun) -> None:
+def test_notes_of_a_plan_are_stored_with_its_unit(c: sa.Connection, held: HeldRun) -> None:
     plan(c, held, notes={"halved": 2})
     assert some(units.find_unit(c, held.id, "a.txt")).notes == {"halved": 2}
 

@@ -5,10 +5,12 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import ConnectionId, DeviceId, InvitationId, KeyId, PairingId, UserId
 from storage import audit
-from storage.devices import devices, pairings, tokens
-from storage.devices.devices import DeviceRow, ensure_user
+from storage.devices import devices, keys, pairings
+from storage.devices.devices import DeviceRow
+from storage.devices.keys import KeyOwner
 from storage.devices.pairings import Asked, BadInvitation, PairingAsk, TooManyPairings
-from storage.devices.tokens import INVITATIONS, InvitationRow, KeyOwner
+from storage.devices.tokens import INVITATIONS, InvitationRow
+from storage.devices.users import ensure_user
 from storage.schema import devices as device_table
 from tests.storage.rows import AT, some
 from tests.support.coded import coded
@@ -87,7 +89,7 @@ def test_approved_pairing_code_admits_the_key_under_the_reported_device_name(c: 
 
     device = approve(c)
 
-    owner = some(tokens.find_key(c, KeyId("k-1")))
+    owner = some(keys.find_key(c, KeyId("k-1")))
     assert (device.name, device.user_id, owner.device_id, owner.user_id) == ("desk", ANNA, device.id, ANNA)
     assert (pairings.list_pairings(c, at=AT), told(c)) == ([], ["pairing.approved"])
 
@@ -111,7 +113,7 @@ def test_waiting_pairings_are_counted_until_decided_or_expired(c: sa.Connection)
 def test_another_code_admits_no_device(c: sa.Connection) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_PAIRING)):
         approve(c, "CODE-2")
-    assert tokens.find_key(c, KeyId("k-1")) is None
+    assert keys.find_key(c, KeyId("k-1")) is None
 
 
 @pytest.mark.usefixtures("asked")
@@ -210,7 +212,7 @@ def test_approval_of_another_pairing_than_shown_is_refused(c: sa.Connection) -> 
     shown = ask(c).pairing.id
     with pytest.raises(CodedError, check=coded(ErrorCode.CHANGED_MEANWHILE)):
         approve(c, shown=PairingId("p-another"))
-    assert (tokens.find_key(c, KeyId("k-1")), approve(c, shown=shown).name) == (None, "desk")
+    assert (keys.find_key(c, KeyId("k-1")), approve(c, shown=shown).name) == (None, "desk")
 
 
 def test_pairing_under_the_name_of_an_existing_device_is_refused(c: sa.Connection, desk: DeviceRow) -> None:
@@ -218,13 +220,13 @@ def test_pairing_under_the_name_of_an_existing_device_is_refused(c: sa.Connectio
     with pytest.raises(CodedError):
         approve(c, "CODE-2")
     assert approve(c, "CODE-2", name="desk-2", fresh="d-2").name == "desk-2"
-    assert tokens.list_keys(c, device_id=desk.id)[0].id == "k-1"
+    assert keys.list_keys(c, device_id=desk.id)[0].id == "k-1"
 
 
 def test_operator_may_approve_another_key_for_a_known_device(c: sa.Connection, desk: DeviceRow) -> None:
     ask(c, asking("k-2", code="CODE-2"))
     assert approve(c, "CODE-2", name="desk", fresh="d-2") == desk
-    assert [key.id for key in tokens.list_keys(c, device_id=desk.id)] == ["k-1", "k-2"]
+    assert [key.id for key in keys.list_keys(c, device_id=desk.id)] == ["k-1", "k-2"]
 
 
 def test_first_approved_pairing_takes_the_device_named_by_an_agent(c: sa.Connection) -> None:
@@ -286,7 +288,7 @@ def made(c: sa.Connection) -> InvitationRow:
 def test_invitation_admits_a_key_as_a_device_of_the_user(c: sa.Connection, made: InvitationRow) -> None:
     owner = redeem(c)
     assert (owner.device_id, owner.device_name, owner.user_id) == ("d-k-1", "desk", ANNA)
-    assert tokens.find_key(c, KeyId("k-1")) == owner
+    assert keys.find_key(c, KeyId("k-1")) == owner
     (used,) = INVITATIONS.page(c)
     assert (made.uses_left, used.uses_left, used.user_name) == (1, 0, "anna")
     events = [row.event for row in audit.list_entries(c, limit=10, oldest_first=True)]
@@ -318,7 +320,7 @@ def test_an_ended_invitation_gives_the_reason_and_is_deleted_a_week_later(
     assert not INVITATIONS.revoke(c, made.id, at=AT, actor="operator:0")
     with pytest.raises(BadInvitation, match="revoked"):
         redeem(c)
-    assert tokens.list_keys(c) == []
+    assert keys.list_keys(c) == []
     invite(c, "i-2", at=END + INVITATIONS.retention_ms)
     assert [row.id for row in INVITATIONS.page(c, user_id=ANNA)] == ["i-2"]
     assert INVITATIONS.find_by_id(c, made.id) is None

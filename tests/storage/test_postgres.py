@@ -15,7 +15,7 @@ from sqlalchemy.util import await_only
 
 from protocol.ids import UserId
 from storage.devices import nodes
-from storage.devices.devices import ensure_user
+from storage.devices.users import ensure_user
 from storage.kernel import identity
 from storage.kernel import postgres as module
 from storage.kernel.database import (

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunOutcome, RunState
 from storage import audit
-from storage.agents import agents
+from storage.agents import agents, state_moves
 from storage.agents.agents import AgentRow
 from storage.devices import idempotency
 from storage.effects import retention
@@ -277,8 +277,8 @@ def test_fires_of_a_schedule_beyond_the_limit_are_pruned_oldest_first(c: sa.Conn
 
 def test_old_activity_agent_history_and_idempotency_answers_are_pruned(c: sa.Connection) -> None:
     agent = make_agent(c)
-    agents.move(c, agent.id, "health", "error", at=AT, actor="operator")
-    agents.move(c, agent.id, "lifecycle", "paused", at=NOW, actor="operator")
+    state_moves.move(c, agent.id, "health", "error", at=AT, actor="operator")
+    state_moves.move(c, agent.id, "lifecycle", "paused", at=NOW, actor="operator")
     for name, at in (("old", AT), ("new", NOW)):
         audit.record(c, id=name, at=at, event_type="run.failed", message="Run failed", actor="hub")
         idempotency.keep_answer(c, "api", name, request_hash="h", response=None, at=at)
@@ -298,7 +298,7 @@ def test_old_activity_agent_history_and_idempotency_answers_are_pruned(c: sa.Con
 def test_agent_with_pruned_history_can_move_on(c: sa.Connection) -> None:
     agent = make_agent(c)
     assert retention.prune_agent_history(c, before=NOW) == 3
-    agents.move(c, agent.id, "lifecycle", "paused", at=NOW, actor="operator")
+    state_moves.move(c, agent.id, "lifecycle", "paused", at=NOW, actor="operator")
     assert agents.get_agent(c, agent.id).lifecycle == "paused"
 
 

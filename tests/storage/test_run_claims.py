@@ -6,11 +6,11 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import DeviceId, RunId, UserId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from storage.agents import agents
+from storage.agents import agents, state_moves
 from storage.agents.agents import AgentRow
 from storage.runs import run_claims, run_moves, run_pauses, runs
 from storage.runs.run_claims import MOVES_AT_ONCE, Gates, WaitingLimits
-from storage.runs.run_locks import NoDevice
+from storage.runs.run_devices import NoDevice
 from storage.runs.runs import RunRow
 from storage.schema import agent_states as state_table
 from storage.schema import agents as agent_table
@@ -59,9 +59,9 @@ def test_run_of_a_silent_connected_device_is_not_claimed(c: sa.Connection) -> No
     assert run.device_id is not None
     live(c)
     open_session(c, run.device_id, boot_id=BOOT, platform=None, at=AT)
-    agents.move(c, run.agent_id, "connectivity", "offline", at=AT, actor="hub")
+    state_moves.move(c, run.agent_id, "connectivity", "offline", at=AT, actor="hub")
     assert claim(c) is None
-    agents.move(c, run.agent_id, "connectivity", "online", at=AT, actor="hub")
+    state_moves.move(c, run.agent_id, "connectivity", "online", at=AT, actor="hub")
     assert claim(c) is not None
 
 

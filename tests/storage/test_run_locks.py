@@ -9,18 +9,19 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState
 from protocol.requirements import Unmet, parse_version
-from storage.agents import agent_states, agents, configs, declared_agents, locks
+from storage.agents import agents, capabilities, declared_agents, exhaustion, locks, state_moves
 from storage.agents.agents import AgentRow
-from storage.agents.configs import Capability, Mailbox
+from storage.agents.capabilities import Capability
+from storage.agents.configs import Mailbox
 from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.locks import Grant, Holder, LockLimits, LockRequest
 from storage.connectors import connectors
 from storage.connectors.connectors import NOT_YET, DeclaredConnector
-from storage.devices import devices
+from storage.devices import devices, users
 from storage.effects import fire_decisions, sessions, termination
-from storage.runs import run_claims, run_locks, run_moves, run_pauses, runs, units
+from storage.runs import run_claims, run_devices, run_moves, run_needs, run_pauses, run_resumes, runs, units
 from storage.runs.run_claims import READY, Gates
-from storage.runs.run_locks import NoDevice
+from storage.runs.run_devices import NoDevice
 from storage.runs.runs import RunRow
 from storage.schedules import schedules
 from storage.schedules.schedule_rows import DeclaredSchedule
@@ -51,7 +52,7 @@ TTL = 60_000
 
 @pytest.fixture(autouse=True)
 def _owner(c: sa.Connection) -> None:
-    devices.ensure_user(c, ME, "me", AT)
+    users.ensure_user(c, ME, "me", AT)
 
 
 def make_locking_run(c: sa.Connection, run_id: str, *names: str, agent: AgentRow | None = None) -> RunRow:
@@ -239,7 +240,7 @@ DEVICES = ("attic", "desk", "tablet")
 @pytest.fixture
 def mail(c: sa.Connection) -> AgentRow:
     """An agent that reads a mailbox and has no device; three devices of its user have connected before."""
-    devices.ensure_user(c, ME, "me", AT)
+    users.ensure_user(c, ME, "me", AT)
     declared = DeclaredConnector(name="work", user_name="me", provider="listed", origin="me")
     connectors.reconcile_connectors(c, declared=[declared], at=AT, fresh_ids=["work", "none"])
     mailbox = Mailbox(connector="work", filter={})
@@ -312,7 +313,7 @@ def test_device_connected_to_the_own_process_is_preferred_at_a_claim(
     make_run(c, agent=mail)
     given = {"agent": mail.id, "user": ME}
     chosen = [
-        c.execute(run_locks.PLACE, given | {"boot": boot}).scalar_one() for boot in (BOOT, NEXT_BOOT, "")
+        c.execute(run_devices.PLACE, given | {"boot": boot}).scalar_one() for boot in (BOOT, NEXT_BOOT, "")
     ]
     assert chosen == ["device-tablet", "device-attic", "device-attic"]
 
@@ -328,7 +329,7 @@ def test_run_with_a_planned_unit_keeps_the_device(c: sa.Connection, mail: AgentR
     plan(c, running, of=calls("c-1"))
     run_moves.move(c, running, RunEvent.DEVICE_LOST, at=AT, actor="hub")
     change(c, "tablet", boot_id=None)
-    run_pauses.resume_runs(c, PauseReason.DEVICE_OFFLINE, at=AT)
+    run_resumes.resume_runs(c, PauseReason.DEVICE_OFFLINE, at=AT)
     last = claim(c, "attic", at=AT + 200_000)
     assert last is not None and last.device_id == "device-tablet"
 
@@ -396,7 +397,7 @@ def claimed(c: sa.Connection, offers: Mapping[str, str] | None = None, *, total:
 
 def enable(c: sa.Connection, agent: AgentRow, name: str, version: str) -> None:
     given = Capability(name=name, version=parse_version(version), enabled=True)
-    configs.register(c, agent.id, given, source="api", at=AT, most=9)
+    capabilities.register(c, agent.id, given, source="api", at=AT, most=9)
 
 
 @pytest.mark.parametrize(
@@ -426,7 +427,7 @@ def test_enabled_capability_of_the_agent_meets_a_need_of_the_run(c: sa.Connectio
 def test_disabled_capability_does_not_count(c: sa.Connection, agent: AgentRow) -> None:
     make_needy_run(c, "run-1", "file.read", agent=agent)
     given = Capability(name="file.read", version=parse_version("1.0.0"), enabled=False)
-    configs.register(c, agent.id, given, source="api", at=AT, most=9)
+    capabilities.register(c, agent.id, given, source="api", at=AT, most=9)
     assert claimed(c) == []
 
 
@@ -481,9 +482,9 @@ def test_run_has_the_needs_and_locks_of_the_agent_and_of_the_request(
 def test_unmet_needs_are_listed_with_the_known_versions(c: sa.Connection, agent: AgentRow) -> None:
     run = make_needy_run(c, "run-1", "file.read >= 1.2", "web", agent=agent)
     enable(c, agent, "file.read", "1.0.0")
-    found = run_locks.unmet_of(c, [run.id], {LAPTOP_ID: {"file.read": "1.1.0"}})
+    found = run_needs.unmet_of(c, [run.id], {LAPTOP_ID: {"file.read": "1.1.0"}})
     assert found == {run.id: [Unmet("file.read >= 1.2", of_device="1.1.0", of_agent="1.0.0"), Unmet("web")]}
-    assert run_locks.unmet_of(c, [run.id], {LAPTOP_ID: {"file.read": "1.2.0", "web": "1.0.0"}}) == {}
+    assert run_needs.unmet_of(c, [run.id], {LAPTOP_ID: {"file.read": "1.2.0", "web": "1.0.0"}}) == {}
 
 
 def _wait(c: sa.Connection, run_id: str) -> run_claims.RunWait:
@@ -532,8 +533,8 @@ def test_wait_reason_counts_executing_runs_of_agent_device_and_hub(c: sa.Connect
 
 @pytest.mark.usefixtures("waiting_run")
 def test_wait_reason_lists_agent_axes_and_device_connection(c: sa.Connection, agent: AgentRow) -> None:
-    agents.move(c, agent.id, "lifecycle", "paused", at=AT, actor="me")
-    agent_states.exhaust(c, agent.id, cause="billing", retry_after_ms=None, at=AT, actor="hub")
+    state_moves.move(c, agent.id, "lifecycle", "paused", at=AT, actor="me")
+    exhaustion.exhaust(c, agent.id, cause="billing", retry_after_ms=None, at=AT, actor="hub")
     device_id = DeviceId(f"device-{LAPTOP}")
     live(c)
     epoch = open_session(c, device_id, boot_id=BOOT, platform=None, at=AT + 5)
@@ -590,7 +591,7 @@ def test_wait_of_an_offline_agent_on_a_connected_device_has_a_reason(
     open_session(c, device_id, boot_id=BOOT, platform=None, at=AT)
     assert not _wait(c, "run-1").is_away
     why = "no heartbeat for 45 s"
-    agents.move(c, agent.id, "connectivity", "offline", at=AT + 45, actor="hub", reason=why)
+    state_moves.move(c, agent.id, "connectivity", "offline", at=AT + 45, actor="hub", reason=why)
     told = _wait(c, "run-1")
     assert (told.is_online, told.is_away, told.away_since, told.away_reason) == (True, True, AT + 45, why)
 

@@ -7,14 +7,14 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BootId, CallId, DeviceId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState
-from storage.agents import agent_states, agents
+from storage.agents import agents, exhaustion
 from storage.agents.configs import ModelUse
 from storage.agents.declared_agents import DeclaredAgent
 from storage.held import StaleRun
-from storage.runs import run_moves, run_pauses, runs
+from storage.runs import run_moves, run_pauses, run_resumes, runs, waiting_runs
 from storage.runs.calls import mark_sent
-from storage.runs.run_pauses import Swept
 from storage.runs.runs import RunRow
+from storage.runs.waiting_runs import Swept
 from storage.schema import runs as run_table
 from tests.storage.rows import AT, BOOT, LAPTOP, calls, claim, declare, make_agent, make_run, plan, running
 from tests.support.coded import coded
@@ -40,7 +40,7 @@ def exhaust(
 
 def waits(c: sa.Connection) -> int | None:
     """How long from now until the first agent is back."""
-    back = agent_states.next_recovery(c)
+    back = exhaustion.next_recovery(c)
     return None if back is None else back - AT
 
 
@@ -56,7 +56,7 @@ def test_waiting_run_can_be_paused_and_resumed_by_a_person(c: sa.Connection, sta
     paused = run_pauses.pause_run(c, run.id, AT, actor="anna")
     assert (paused.state, paused.pause_reason) == (RunState.PAUSED, PauseReason.USER)
     assert run_pauses.pause_run(c, run.id, AT, actor="anna") == paused
-    assert run_pauses.resume_runs(c, PauseReason.DEVICE_OFFLINE, at=AT) == []
+    assert run_resumes.resume_runs(c, PauseReason.DEVICE_OFFLINE, at=AT) == []
     assert run_pauses.resume_run(c, run.id, AT, actor="anna").state is RunState.QUEUED
 
 
@@ -71,7 +71,7 @@ def test_pause_of_an_executing_or_ended_run_is_refused(c: sa.Connection, state: 
 def test_runs_waiting_for_a_model_are_counted_for_each_model_with_the_oldest_pause(
     c: sa.Connection,
 ) -> None:
-    assert run_pauses.model_waits(c) == []
+    assert waiting_runs.model_waits(c) == []
     local = DeclaredAgent(name="local", device_name="tower", model_use=ModelUse(allow_cloud=False))
     declare(c, DeclaredAgent(name="inbox", device_name=LAPTOP), local)
     for at, name in enumerate(("inbox", "inbox", "local"), AT):
@@ -79,19 +79,19 @@ def test_runs_waiting_for_a_model_are_counted_for_each_model_with_the_oldest_pau
             c, f"run-{at}", agent=agents.find_agent_by_name(c, name), state=RunState.RUNNING, at=at
         )
         run_moves.move(c, run.held, RunEvent.MODEL_AWAY, at=at, actor="hub")
-    assert sorted(run_pauses.model_waits(c), key=lambda waits: waits.count) == [
-        run_pauses.ModelWaits(count=1, since=AT + 2, allow_cloud=False),
-        run_pauses.ModelWaits(count=2, since=AT, allow_cloud=True),
+    assert sorted(waiting_runs.model_waits(c), key=lambda waits: waits.count) == [
+        waiting_runs.ModelWaits(count=1, since=AT + 2, allow_cloud=False),
+        waiting_runs.ModelWaits(count=2, since=AT, allow_cloud=True),
     ]
 
 
 def test_paused_runs_are_resumed_by_pause_reason_device_and_agent(c: sa.Connection) -> None:
     paused = make_run(c, state=RunState.PAUSED)
-    assert run_pauses.awaited_devices(c) == {DeviceId("device-laptop")}
-    assert run_pauses.resume_runs(c, PauseReason.EXHAUSTED, at=AT) == []
-    assert run_pauses.resume_runs(c, PauseReason.DEVICE_OFFLINE, devices=[DeviceId("device-x")], at=AT) == []
-    assert run_pauses.resume_runs(c, PauseReason.DEVICE_OFFLINE, agents=[AgentId("x")], at=AT) == []
-    assert run_pauses.resume_runs(
+    assert waiting_runs.awaited_devices(c) == {DeviceId("device-laptop")}
+    assert run_resumes.resume_runs(c, PauseReason.EXHAUSTED, at=AT) == []
+    assert run_resumes.resume_runs(c, PauseReason.DEVICE_OFFLINE, devices=[DeviceId("device-x")], at=AT) == []
+    assert run_resumes.resume_runs(c, PauseReason.DEVICE_OFFLINE, agents=[AgentId("x")], at=AT) == []
+    assert run_resumes.resume_runs(
         c, PauseReason.DEVICE_OFFLINE, devices=[DeviceId("device-laptop")], at=AT + 7
     ) == [paused.id]
     row = runs.get_run(c, paused.id)
@@ -110,7 +110,7 @@ def test_runs_resumed_together_are_spread_over_time(c: sa.Connection) -> None:
         make_run(c, f"run-{n}", agent=make_agent(c, f"agent-{n}", device=f"desk-{n}"))
         run_pauses.pause_run(c, RunId(f"run-{n}"), AT, actor="anna")
     c.execute(sa.update(run_table).values(pause_reason=PauseReason.DRAIN))
-    back = run_pauses.resume_runs(c, PauseReason.DRAIN, at=AT, spread_ms=500)
+    back = run_resumes.resume_runs(c, PauseReason.DRAIN, at=AT, spread_ms=500)
     assert [runs.get_run(c, run_id).eligible_at - AT for run_id in back] == [0, 500, 1_000]
 
 
@@ -118,8 +118,8 @@ def test_run_of_an_exhausted_agent_is_paused_until_recovery(c: sa.Connection) ->
     exhaust(c, retry_after_ms=5 * MINUTE)
     run = runs.get_run(c, RunId("run-1"))
     assert (run.state, run.pause_reason, run.attempt) == (RunState.PAUSED, PauseReason.EXHAUSTED, 1)
-    assert (waits(c), run_pauses.recover_agents(c, AT + 5 * MINUTE - 1)) == (5 * MINUTE, [])
-    assert run_pauses.recover_agents(c, AT + 5 * MINUTE) == [run.agent_id]
+    assert (waits(c), run_resumes.recover_agents(c, AT + 5 * MINUTE - 1)) == (5 * MINUTE, [])
+    assert run_resumes.recover_agents(c, AT + 5 * MINUTE) == [run.agent_id]
     assert runs.get_run(c, run.id).state is RunState.QUEUED
     told = [
         (move.new_value, move.reason)
@@ -133,9 +133,9 @@ def exhaust_again(c: sa.Connection, times: int, cause: str) -> list[int | None]:
     found = []
     agent = make_agent(c)
     for _ in range(times):
-        agent_states.exhaust(c, agent.id, cause=cause, retry_after_ms=None, at=AT, actor="hub")
+        exhaustion.exhaust(c, agent.id, cause=cause, retry_after_ms=None, at=AT, actor="hub")
         found.append(waits(c))
-        agent_states.recover_agent(c, agent.id, at=AT, actor="hub")
+        exhaustion.recover_agent(c, agent.id, at=AT, actor="hub")
     return found
 
 
@@ -154,7 +154,7 @@ def test_consecutive_exhaustions_double_the_wait_up_to_a_limit(
 
 def test_billing_exhaustion_ends_after_ten_minutes_by_a_probe(c: sa.Connection) -> None:
     exhaust(c, cause="billing")
-    assert run_pauses.recover_agents(c, AT + 10 * MINUTE) != []
+    assert run_resumes.recover_agents(c, AT + 10 * MINUTE) != []
     last = agent_history(c, runs.get_run(c, RunId("run-1")).agent_id)[-1]
     assert (last.new_value, last.reason) == ("available", "probe")
 
@@ -162,22 +162,20 @@ def test_billing_exhaustion_ends_after_ten_minutes_by_a_probe(c: sa.Connection) 
 def test_exhaustion_wait_is_reset_after_a_model_answer(c: sa.Connection) -> None:
     exhaust_again(c, 3, "rate_limit")
     held = running(c, agent=agents.find_agent_by_name(c, "inbox"))
-    agent_states.forgive(c, runs.get_run(c, held.id).agent_id, AT)
+    exhaustion.forgive(c, runs.get_run(c, held.id).agent_id, AT)
     assert exhaust_again(c, 1, "rate_limit") == [MINUTE]
 
 
 def test_second_exhaustion_of_an_agent_only_prolongs_the_wait(c: sa.Connection) -> None:
     agent = make_agent(c)
     for wait in (5, 1, 9):
-        agent_states.exhaust(
-            c, agent.id, cause="rate_limit", retry_after_ms=wait * MINUTE, at=AT, actor="hub"
-        )
+        exhaustion.exhaust(c, agent.id, cause="rate_limit", retry_after_ms=wait * MINUTE, at=AT, actor="hub")
     assert waits(c) == 9 * MINUTE
     assert len([move for move in agent_history(c, agent.id) if move.axis == "availability"]) == 1
 
 
 def is_overdue(c: sa.Connection, at: int) -> bool:
-    return run_pauses.read_gates(c, boot_id=BOOT, at=at, paused_ms=7 * DAY).is_overdue
+    return waiting_runs.read_gates(c, boot_id=BOOT, at=at, paused_ms=7 * DAY).is_overdue
 
 
 def test_run_waiting_too_long_is_given_up_unless_paused_by_a_person(c: sa.Connection) -> None:
@@ -188,7 +186,7 @@ def test_run_waiting_too_long_is_given_up_unless_paused_by_a_person(c: sa.Connec
     run_pauses.pause_run(c, kept.id, AT, actor="anna")
 
     assert not is_overdue(c, AT + 4) and is_overdue(c, AT + 5)
-    assert run_pauses.sweep(c, AT + 7 * DAY, paused_ms=7 * DAY) == Swept((late.id,), (left.id,))
+    assert waiting_runs.sweep(c, AT + 7 * DAY, paused_ms=7 * DAY) == Swept((late.id,), (left.id,))
     assert runs.get_run(c, late.id).reason == "start_deadline"
     assert runs.get_run(c, left.id).errors[0].code == "paused_too_long"
     assert runs.get_run(c, kept.id).state is RunState.PAUSED
@@ -207,7 +205,7 @@ def test_run_sent_back_before_acknowledgement_still_has_the_start_deadline(
 def test_read_gates_of_an_idle_hub_uses_a_single_statement(c: sa.Connection) -> None:
     asked: list[str] = []
     sa.event.listen(c, "before_cursor_execute", lambda *call: asked.append(call[2]))
-    seen = run_pauses.read_gates(c, boot_id=BOOT, at=AT, paused_ms=7 * DAY)
+    seen = waiting_runs.read_gates(c, boot_id=BOOT, at=AT, paused_ms=7 * DAY)
     assert (len(asked), seen.recovery_at) == (1, None)
     assert not any(value for value in msgspec.structs.astuple(seen))
 
@@ -216,25 +214,25 @@ def test_read_gates_finds_drained_runs_and_runs_of_an_expired_lease(c: sa.Connec
     make_run(c, "left", state=RunState.RUNNING, at=AT)
     make_run(c, "drained", agent=make_agent(c, "b", device="desk-b"), state=RunState.PAUSED)
     c.execute(sa.update(run_table).where(run_table.c.id == "drained").values(pause_reason=PauseReason.DRAIN))
-    seen = run_pauses.read_gates(c, boot_id=BootId("other"), at=AT, paused_ms=7 * DAY)
+    seen = waiting_runs.read_gates(c, boot_id=BootId("other"), at=AT, paused_ms=7 * DAY)
     assert (seen.is_any_left, seen.is_any_drained, seen.executing) == (False, True, set())
     c.execute(sa.update(run_table).where(run_table.c.id == "left").values(lease_expires_at=1))
-    seen = run_pauses.read_gates(c, boot_id=BootId("other"), at=AT, paused_ms=7 * DAY)
+    seen = waiting_runs.read_gates(c, boot_id=BootId("other"), at=AT, paused_ms=7 * DAY)
     assert seen.is_any_left
-    assert not run_pauses.read_gates(c, boot_id=BOOT, at=AT, paused_ms=7 * DAY).is_any_left
+    assert not waiting_runs.read_gates(c, boot_id=BOOT, at=AT, paused_ms=7 * DAY).is_any_left
 
 
 def test_runs_to_cancel_returns_requested_cancellations_to_the_holder(c: sa.Connection, run: RunRow) -> None:
-    assert run_pauses.runs_to_cancel(c, BOOT) == []
+    assert waiting_runs.runs_to_cancel(c, BOOT) == []
     run_pauses.request_cancel(c, run.id, "enough", AT)
     run_pauses.request_cancel(c, run.id, "too late", AT + 1)
-    assert run_pauses.runs_to_cancel(c, BOOT) == [(run.id, "enough")]
+    assert waiting_runs.runs_to_cancel(c, BOOT) == [(run.id, "enough")]
 
 
 def test_begun_run_of_a_device_absent_for_days_is_given_up(c: sa.Connection, run: RunRow) -> None:
     run_moves.move(c, run.held, RunEvent.RETRIED, at=AT, actor="hub")
     assert not is_overdue(c, AT + 7 * DAY - 1)
-    assert run_pauses.sweep(c, AT + 7 * DAY, paused_ms=7 * DAY) == Swept(stranded=(run.id,))
+    assert waiting_runs.sweep(c, AT + 7 * DAY, paused_ms=7 * DAY) == Swept(stranded=(run.id,))
     assert runs.get_run(c, run.id).reason == "device_gone"
 
 

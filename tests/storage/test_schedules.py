@@ -10,7 +10,7 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId
 from protocol.lifecycles import RunOutcome
 from storage import audit, leases
-from storage.agents import agent_states, agents, due_schedules
+from storage.agents import agent_states, agents, due_schedules, exhaustion, state_moves
 from storage.agents.configs import UnreadableConfig
 from storage.effects import fire_decisions, retention
 from storage.leases import LostLease
@@ -506,26 +506,26 @@ def test_agent_reported_offline_by_a_connected_device_is_not_woken(
     c: sa.Connection,
     wake: WakeRow,
 ) -> None:
-    agents.move(c, INBOX, "connectivity", "offline", at=FIRST, actor="device:device-laptop")
+    state_moves.move(c, INBOX, "connectivity", "offline", at=FIRST, actor="device:device-laptop")
     assert (look(c), [away.connectivity for away in look(c, wake.ends_at)]) == ([], ["offline"])
 
 
 @pytest.mark.usefixtures("wake")
 def test_wake_of_a_paused_agent_is_due_at_once(c: sa.Connection) -> None:
-    agents.move(c, INBOX, "lifecycle", "paused", at=FIRST, actor="operator")
+    state_moves.move(c, INBOX, "lifecycle", "paused", at=FIRST, actor="operator")
     assert [sight.lifecycle for sight in look(c)] == ["paused"]
 
 
 @pytest.mark.usefixtures("wake")
 def test_deferred_wake_is_due_at_recovery_or_at_the_expected_recovery_time(c: sa.Connection) -> None:
     back = FIRST + 5 * MINUTE
-    agent_states.exhaust(c, INBOX, cause="rate_limit", recovery_at=back, at=FIRST, actor="model")
+    exhaustion.exhaust(c, INBOX, cause="rate_limit", recovery_at=back, at=FIRST, actor="model")
     (sight,) = look(c)
     assert (sight.availability, sight.recovery_at) == ("exhausted", back)
     assert wakes.put_off(c, sight, at=FIRST, next_at=back, reason="exhausted", is_deferred=True)
     assert (outcome(c), look(c, back - 1)) == (("deferred", "exhausted"), [])
     assert [sight.state for sight in look(c, back)] == ["deferred"]
-    agent_states.recover_agent(c, INBOX, at=FIRST + MINUTE, actor="operator")
+    exhaustion.recover_agent(c, INBOX, at=FIRST + MINUTE, actor="operator")
     (early,) = look(c, FIRST + MINUTE)
     assert wakes.take(c, early, at=FIRST + MINUTE, next_at=back), "the quota came back sooner"
 

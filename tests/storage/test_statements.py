@@ -16,7 +16,7 @@ from sqlalchemy.sql.dml import UpdateBase
 import storage
 from protocol.ids import AgentId
 from protocol.lifecycles import RunOutcome, RunState
-from storage.agents import agent_states
+from storage.agents import state_history
 from storage.devices.tokens import DEVICE_TOKENS, OPERATOR_TOKENS
 from storage.runs import runs
 from storage.schema import metadata
@@ -77,12 +77,12 @@ def test_a_table_can_be_made_on_postgresql(name: str) -> None:
             "runs_ready",
         ),
         ("run_claims.ANY_WAITING", {"now": 0, "boot": "b"}, "runs_ready"),
-        ("run_locks.NEEDY_RUNS", {}, "runs_needy"),
+        ("run_needs.NEEDY_RUNS", {}, "runs_needy"),
         ("run_moves.LEFT_BEHIND", {"boot": "b", "is_alone": 1, "dead": []}, "runs_"),
-        ("run_pauses.LATE", {"now": 0}, "runs_late"),
-        ("run_pauses.PAUSED_RUNS", {"pause": "drain"}, "runs_paused"),
-        ("run_pauses.AWAITED_DEVICES", {}, "runs_paused"),
-        ("agent_states.NEXT_BACK", {}, "agent_states_recovery"),
+        ("waiting_runs.LATE", {"now": 0}, "runs_late"),
+        ("run_resumes.PAUSED_RUNS", {"pause": "drain"}, "runs_paused"),
+        ("waiting_runs.AWAITED_DEVICES", {}, "runs_paused"),
+        ("exhaustion.NEXT_BACK", {}, "agent_states_recovery"),
         ("runs.MOVES_OF_RUNS", {"agent": "a"}, "runs_agent"),
         ("calls.OPEN_CALLS", {"run": "r"}, "run_calls_open"),
         ("calls.OPEN_CALLS_OF_UNIT", {"run": "r", "unit": "u"}, "run_calls_open"),
@@ -181,5 +181,5 @@ def test_parameter_in_arithmetic_is_bound_as_a_big_integer(name: str) -> None:
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("after", [None, (7,)])
 def test_word_changes_query_uses_an_index(c: sa.Connection, after: tuple[int, ...] | None) -> None:
-    plan = plan_of(c, lambda: agent_states.word_changes(c, AgentId("a"), limit=2, after=after))
+    plan = plan_of(c, lambda: state_history.word_changes(c, AgentId("a"), limit=2, after=after))
     assert "agent_state_history_words" in plan and "TEMP B-TREE" not in plan

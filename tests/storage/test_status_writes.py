@@ -8,9 +8,9 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId
 from protocol.lifecycles import RunState
 from protocol.status_vocabularies import READINGS, AxisMove, StatusWordRefused, Vocabulary
-from storage.agents import agent_states, agents, heartbeat_states
-from storage.agents.agent_states import exhaust
+from storage.agents import agent_states, exhaustion, heartbeat_states, state_history, state_moves
 from storage.agents.agents import AgentRow
+from storage.agents.exhaustion import exhaust
 from storage.agents.heartbeat_states import AgentReport, Reports, Silence
 from storage.devices import devices
 from storage.effects import sessions
@@ -25,7 +25,7 @@ from tests.support.presence import BOOT, open_session
 def agent(c: sa.Connection) -> AgentRow:
     """An agent that is active and online."""
     agent = make_agent(c)
-    agents.move(c, agent.id, "connectivity", "online", at=AT, actor="device:laptop")
+    state_moves.move(c, agent.id, "connectivity", "online", at=AT, actor="device:laptop")
     return agent
 
 
@@ -33,7 +33,7 @@ def write(c: sa.Connection, agent: AgentRow, asked: StatusWrite, *, at: int = AT
     return write_status(c, agent.id, asked, at=at, actor="operator:1")
 
 
-def test_single_status_write_moves_several_axes(c: sa.Connection, agent: AgentRow) -> None:
+def test_one_status_write_moves_several_axes(c: sa.Connection, agent: AgentRow) -> None:
     asked = StatusWrite(axes={"health": "error", "availability": "on_call"}, reason="no disk")
     written = write(c, agent, asked)
     assert written.moves == (AxisMove(Axis.HEALTH, "error"), AxisMove(Axis.AVAILABILITY, "on_call"))
@@ -128,11 +128,11 @@ def test_the_details_of_an_exhaustion_are_changed_without_a_move(c: sa.Connectio
     assert (later.exhaust_reason, later.recovery_at) == ("rate_limit", AT + 10_000)
     other = write(c, agent, StatusWrite(exhaust_reason="billing")).state
     assert (other.exhaust_reason, other.recovery_at) == ("billing", AT + 10_000)
-    history = agent_states.history_page(c, agent.id, limit=9, axis=Axis.AVAILABILITY)
+    history = state_history.history_page(c, agent.id, limit=9, axis=Axis.AVAILABILITY)
     assert [move.new_value for move in history] == ["exhausted"]
 
 
-def test_termination_of_an_agent_cancels_the_runs(c: sa.Connection, agent: AgentRow) -> None:
+def test_termination_of_an_agent_cancels_its_runs(c: sa.Connection, agent: AgentRow) -> None:
     run = make_run(c, agent=agent, state=RunState.RUNNING)
     asked = StatusWrite(vocabulary=Vocabulary.ORCHESTRATOR, words={"state_detail": "TERMINATED"})
     written = write(c, agent, asked)
@@ -213,7 +213,7 @@ def moves(c: sa.Connection, reporting: AgentRow) -> list[tuple[str, str | None, 
     ][1:]
 
 
-def test_agent_is_on_call_while_reported_so_by_the_device(
+def test_agent_is_on_call_while_reported_so_by_its_device(
     c: sa.Connection, reporting: AgentRow, epoch: int
 ) -> None:
     hear(c, reporting, epoch, SAYS(agent_id=reporting.id, availability=Availability.ON_CALL))
@@ -228,8 +228,8 @@ def test_agent_is_on_call_while_reported_so_by_the_device(
 def test_heartbeat_does_not_revert_axes_set_by_a_person(
     c: sa.Connection, reporting: AgentRow, epoch: int
 ) -> None:
-    agents.move(c, reporting.id, "availability", "on_call", at=AT, actor="user:anna")
-    agents.move(c, reporting.id, "health", "error", at=AT, actor="user:anna", reason="looks wrong")
+    state_moves.move(c, reporting.id, "availability", "on_call", at=AT, actor="user:anna")
+    state_moves.move(c, reporting.id, "health", "error", at=AT, actor="user:anna", reason="looks wrong")
     hear(c, reporting, epoch, SAYS(agent_id=reporting.id, availability=Availability.AVAILABLE))
     stands = agent_states.find_state(c, reporting.id)
     assert (stands.availability, stands.health) == ("on_call", "error")
@@ -249,13 +249,13 @@ def test_heartbeat_does_not_clear_an_error_with_another_reason(
     c: sa.Connection, reporting: AgentRow, epoch: int
 ) -> None:
     hear(c, reporting, epoch, SAYS(agent_id=reporting.id, error="the disk is full"))
-    agents.move(c, reporting.id, "health", "error", at=AT + 2, actor="hub", reason="not set up right")
+    state_moves.move(c, reporting.id, "health", "error", at=AT + 2, actor="hub", reason="not set up right")
     hear(c, reporting, epoch, SAYS(agent_id=reporting.id))
     stands = agent_states.find_state(c, reporting.id)
     assert (stands.health, stands.health_reason) == ("error", "not set up right")
 
 
-def test_exhaustion_ends_at_the_recovery_time_despite_heartbeats(
+def test_exhaustion_ends_at_its_recovery_time_despite_heartbeats(
     c: sa.Connection, reporting: AgentRow, epoch: int
 ) -> None:
     spent = SAYS(
@@ -274,7 +274,7 @@ def test_exhaustion_ends_at_the_recovery_time_despite_heartbeats(
         AT + 1,
         AT + 5 * MINUTE,
     )
-    assert agent_states.recover_due(c, AT + 5 * MINUTE, actor="hub") == [reporting.id]
+    assert exhaustion.recover_due(c, AT + 5 * MINUTE, actor="hub") == [reporting.id]
 
 
 def test_heartbeat_may_only_postpone_the_recovery_time(
@@ -292,7 +292,7 @@ def test_heartbeat_may_only_postpone_the_recovery_time(
     assert [move[:3] for move in moves(c, reporting)] == [("availability", "available", "exhausted")]
 
 
-def test_agents_of_a_silent_device_are_offline_until_the_next_heartbeat(
+def test_agents_of_a_silent_device_are_offline_until_its_next_heartbeat(
     c: sa.Connection, reporting: AgentRow, epoch: int
 ) -> None:
     silence(c, reporting, epoch)
@@ -304,7 +304,7 @@ def test_agents_of_a_silent_device_are_offline_until_the_next_heartbeat(
     ]
 
 
-def test_heartbeat_not_listing_an_agent_leaves_the_reported_error(
+def test_heartbeat_not_listing_an_agent_leaves_its_reported_error(
     c: sa.Connection, reporting: AgentRow, epoch: int
 ) -> None:
     hear(c, reporting, epoch, SAYS(agent_id=reporting.id, error="the disk is full"))
@@ -338,7 +338,7 @@ def test_heartbeats_of_a_terminated_agent_are_ignored(
     if end == "archived":
         declare(c)
     else:
-        agents.move(c, reporting.id, "lifecycle", "terminated", at=AT, actor="anna")
+        state_moves.move(c, reporting.id, "lifecycle", "terminated", at=AT, actor="anna")
     before = agent_states.find_state(c, reporting.id)
     hear(c, reporting, epoch, SAYS(agent_id=reporting.id, error="too late"))
     silence(c, reporting, epoch)

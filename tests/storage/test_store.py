@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from protocol.agent_status import AgentMoved
 from protocol.ids import AgentId
-from storage.agents import agent_states, agents
+from storage.agents import agent_states, state_moves
 from storage.devices import nodes
 from storage.kernel import database, identity
 from storage.kernel.database import Busy, Unavailable
@@ -138,7 +138,7 @@ AGENT = AgentId("agent-inbox")
 
 
 def move(c: sa.Connection, axis: str, to: str) -> None:
-    agents.move(c, AGENT, axis, to, at=AT, actor="device:d")
+    state_moves.move(c, AGENT, axis, to, at=AT, actor="device:d")
 
 
 def two_moves(c: sa.Connection) -> str:

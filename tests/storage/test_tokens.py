@@ -4,21 +4,21 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, KeyId, TokenId, UserId
 from storage import audit
-from storage.agents import agents
-from storage.devices import devices, tokens
-from storage.devices.devices import DeviceRow, ensure_user
+from storage.agents import state_moves
+from storage.devices import devices, keys, tokens, users
+from storage.devices.devices import DeviceRow
+from storage.devices.keys import KeyRevoked, RotatedTooSoon
 from storage.devices.tokens import (
     AGENT_TOKENS,
     DEVICE_TOKENS,
     OPERATOR_TOKENS,
     AgentTokenRow,
-    KeyRevoked,
     OperatorTokenRow,
-    RotatedTooSoon,
     TooManyAgentTokens,
     create_agent_token,
     list_agent_tokens,
 )
+from storage.devices.users import ensure_user
 from storage.kernel.database import translated
 from storage.kernel.migrate import broken_rows
 from storage.schema import operator_tokens
@@ -50,7 +50,7 @@ def make_token(
 
 
 def test_operator_token_is_found_by_hash_with_role_scopes_and_user(c: sa.Connection) -> None:
-    made = make_token(c, user_id=devices.ensure_user(c, UserId("u-1"), "anna", AT))
+    made = make_token(c, user_id=users.ensure_user(c, UserId("u-1"), "anna", AT))
     assert OPERATOR_TOKENS.find(c, HASH) == made
     assert (made.role, made.scopes, made.user_id, made.user_name) == (
         "operator",
@@ -77,7 +77,7 @@ def test_token_limits_with_a_non_list_value_are_a_broken_row(c: sa.Connection) -
 
 
 def test_operator_tokens_are_listed_by_user(c: sa.Connection) -> None:
-    anna = devices.ensure_user(c, UserId("u-1"), "anna", AT)
+    anna = users.ensure_user(c, UserId("u-1"), "anna", AT)
     everybodys, annas = make_token(c), make_token(c, "t-2", token_hash=b"\x02" * 32, user_id=anna)
     assert (OPERATOR_TOKENS.page(c), OPERATOR_TOKENS.page(c, user_id=anna)) == ([everybodys, annas], [annas])
 
@@ -159,7 +159,7 @@ def test_revoked_agent_token_is_found_and_records_no_second_revocation_or_use(c:
 
 def test_token_of_a_removed_or_terminated_agent_is_marked_as_removed(c: sa.Connection) -> None:
     make(c)
-    agents.move(c, INBOX, "lifecycle", "terminated", at=AT, actor="operator:7", reason="done")
+    state_moves.move(c, INBOX, "lifecycle", "terminated", at=AT, actor="operator:7", reason="done")
     assert find(c).is_removed
     declare(c)
     assert find(c).is_removed
@@ -194,7 +194,7 @@ def make_device(c: sa.Connection, name: str = "desk") -> DeviceRow:
 
 
 def make_key(c: sa.Connection, device: DeviceRow, id: KeyId = OLD) -> None:
-    tokens.add_key(c, id=id, device_id=device.id, public_key=id.encode(), at=AT)
+    keys.add_key(c, id=id, device_id=device.id, public_key=id.encode(), at=AT)
 
 
 def use_key(c: sa.Connection, device: DeviceRow, key: KeyId) -> int:
@@ -212,7 +212,7 @@ def device(c: sa.Connection) -> DeviceRow:
 def test_key_opens_a_session_of_the_device_and_records_last_use(c: sa.Connection, device: DeviceRow) -> None:
     live(c)
     assert (use_key(c, device, OLD), devices.get_device(c, device.id).connectivity) == (1, "online")
-    assert tokens.list_keys(c)[0].last_used_at == AT + 5
+    assert keys.list_keys(c)[0].last_used_at == AT + 5
 
 
 def test_key_revoked_after_lookup_opens_no_session(c: sa.Connection, device: DeviceRow) -> None:
@@ -225,11 +225,11 @@ def test_key_revoked_after_lookup_opens_no_session(c: sa.Connection, device: Dev
 
 def test_rotated_key_of_a_device_opens_no_session(c: sa.Connection, device: DeviceRow) -> None:
     for _ in range(2):  # twice is once
-        tokens.rotate_key(c, device.id, old=OLD, new=NEW, public_key=b"new", at=AT)
+        keys.rotate_key(c, device.id, old=OLD, new=NEW, public_key=b"new", at=AT)
     assert use_key(c, device, NEW) == 1
     with pytest.raises(KeyRevoked):
         use_key(c, device, OLD)
-    assert some(tokens.find_key(c, OLD)).rotated_to == NEW
+    assert some(keys.find_key(c, OLD)).rotated_to == NEW
     assert [row.event for row in audit.list_entries(c, limit=10)] == ["key.rotated"]
 
 
@@ -241,7 +241,7 @@ def test_second_key_rotation_of_a_device_within_the_wait_is_refused(c: sa.Connec
 
     def rotate(of: DeviceRow, old: str, new: str, at: int) -> None:
         key, old_key = KeyId(new), KeyId(old)
-        tokens.rotate_key(c, of.id, old=old_key, new=key, public_key=new.encode(), at=at, wait_ms=60_000)
+        keys.rotate_key(c, of.id, old=old_key, new=key, public_key=new.encode(), at=at, wait_ms=60_000)
 
     rotate(device, OLD, NEW, AT)
     rotate(device, OLD, NEW, AT + 1)  # twice is once
@@ -258,11 +258,11 @@ def test_key_rotation_by_another_device_or_of_a_revoked_key_is_refused(c: sa.Con
     desk, laptop = make_device(c), make_device(c, "laptop")
     make_key(c, desk)
     with pytest.raises(KeyRevoked):
-        tokens.rotate_key(c, laptop.id, old=OLD, new=NEW, public_key=b"new", at=AT)
+        keys.rotate_key(c, laptop.id, old=OLD, new=NEW, public_key=b"new", at=AT)
     stored.revoke_key(c, OLD, at=AT)
     with pytest.raises(KeyRevoked):
-        tokens.rotate_key(c, desk.id, old=OLD, new=NEW, public_key=b"new", at=AT)
-    assert tokens.find_key(c, NEW) is None
+        keys.rotate_key(c, desk.id, old=OLD, new=NEW, public_key=b"new", at=AT)
+    assert keys.find_key(c, NEW) is None
 
 
 def test_key_belongs_to_a_single_device_for_good(c: sa.Connection) -> None:
@@ -301,7 +301,7 @@ def test_recent_revocations_are_listed_with_their_credentials(c: sa.Connection) 
     stored.revoke_key(c, OLD, at=AT)
     devices.revoke_device(c, laptop.id, at=AT + 1, actor="operator:0")
     make_key(c, phone, NEW)
-    tokens.rotate_key(c, phone.id, old=NEW, new=KeyId("newer"), public_key=b"n", at=AT)
+    keys.rotate_key(c, phone.id, old=NEW, new=KeyId("newer"), public_key=b"n", at=AT)
     assert set(devices.revoked_since(c, AT)) == {
         (desk.id, "key:old"),
         (laptop.id, None),

@@ -12,7 +12,7 @@ from protocol.agent_messages import MessageEvent, MessageKind, MessageState
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, MemoryId, MessageId
 from protocol.lifecycles import RunEvent
-from storage.agents import agents, config_changes
+from storage.agents import config_changes, state_moves
 from storage.agents.agent_snapshot import check_setup
 from storage.agents.config_changes import NewConfig
 from storage.coordination import boards, message_rows, messages, questions
@@ -374,7 +374,7 @@ async def test_agent_move_does_not_wait_for_an_uncommitted_config_change(hubs: l
     puts = [NewConfig(key="a", value=1)]
     async with uncommitted(hubs[0], lambda c: config_changes.change(c, agent.id, puts, at=AT, actor="ben")):
         await hubs[1].write(
-            agents.move, agent.id, "health", "error", at=AT, actor="anna", reason="waits for nobody"
+            state_moves.move, agent.id, "health", "error", at=AT, actor="anna", reason="waits for nobody"
         )
 
 
@@ -386,7 +386,7 @@ async def test_claim_with_locks_does_not_wait_for_a_locked_agent_state(
         return make_agent(c).id
 
     agent_id = await hubs[0].write(two_runs)
-    async with uncommitted(hubs[0], lambda c: agents.locked_state(c, agent_id)):
+    async with uncommitted(hubs[0], lambda c: state_moves.locked_state(c, agent_id)):
         assert await hubs[1].write(lambda c: claim(c)) is None
     assert some(await hubs[1].write(lambda c: claim(c))).id == "run-1"
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage.agents.agents import AgentRow, get_agent
-from storage.effects import retention
+from storage.effects import orphans
 from storage.held import HeldRun, StaleRun
 from storage.runs import agreement, calls, run_moves, run_pauses, units
 from storage.runs.calls import ReportedVerdict
@@ -139,7 +139,7 @@ def empty(c: sa.Connection, agent: AgentRow) -> None:
 
 def prune(c: sa.Connection, agent: AgentRow) -> None:
     """Nobody has seen the file for long, although runs went on."""
-    assert retention.prune_units(c, ("", ""), before=AT + 1, since=0)[0] == 1
+    assert orphans.prune_units(c, ("", ""), before=AT + 1, since=0)[0] == 1
 
 
 @pytest.mark.usefixtures("settled")
@@ -245,9 +245,9 @@ def forget_calls(c: sa.Connection) -> None:
 
 def prune_items(c: sa.Connection) -> tuple[int, int]:
     """Delete what is gone; the numbers of entries and items."""
-    went, place = retention.prune_units(c, ("", ""), before=BEFORE, since=SINCE)
+    went, place = orphans.prune_units(c, ("", ""), before=BEFORE, since=SINCE)
     assert place == ("", "")
-    return went, retention.prune_items(c, "", before=BEFORE)[0]
+    return went, orphans.prune_items(c, "", before=BEFORE)[0]
 
 
 def left(c: sa.Connection, table: sa.Table) -> int:
@@ -346,7 +346,7 @@ def test_unit_pruning_examines_a_limited_number_of_rows_and_continues(c: sa.Conn
     place = ("", "")
     went: list[int] = []
     while place != ("", "") or not went:
-        rows, place = retention.prune_units(c, place, before=BEFORE, since=SINCE, rows=2)
+        rows, place = orphans.prune_units(c, place, before=BEFORE, since=SINCE, rows=2)
         went.append(rows)
     assert went == [2, 2, 1]
 

@@ -12,7 +12,8 @@ from storage.agents import declared_agents
 from storage.agents.agents import find_agent_by_name
 from storage.agents.declared_agents import DeclaredAgent
 from storage.audit import Entry
-from storage.devices import devices, idempotency
+from storage.devices import idempotency
+from storage.devices import users as stored_users
 from storage.effects import user_data
 from storage.schema import (
     agent_locks,
@@ -70,7 +71,7 @@ def breaks(c: sa.Connection) -> list[str]:
 
 def make_world(c: sa.Connection, user_id: UserId, name: str) -> str:
     """A user with an agent of the API, a device, a run and audit entries. Returns the id of the agent."""
-    devices.create_user(c, id=user_id, name=name, at=AT, actor="operator:1000")
+    stored_users.create_user(c, id=user_id, name=name, at=AT, actor="operator:1000")
     declared = DeclaredAgent(name=f"{name}-mail", device_name=f"{name}-desk", user_name=name, paths=("a",))
     fresh = [f"{kind}-{user_id}" for kind in ("agent", "device", "schedule", "user")]
     declared_agents.reconcile_declared(c, user_id=ME, declared=[declared], at=AT, fresh_ids=fresh)
@@ -103,7 +104,7 @@ def both(c: sa.Connection) -> tuple[str, str]:
 
 
 def make_worlds(c: sa.Connection) -> tuple[str, str]:
-    devices.ensure_user(c, ME, "owner", AT)
+    stored_users.ensure_user(c, ME, "owner", AT)
     audit.begin_chain(c, at=AT, subject="hub")
     return make_world(c, BOB, "bob"), make_world(c, ANNA, "anna")
 

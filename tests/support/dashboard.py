@@ -31,8 +31,9 @@ from storage.agents import agents, measurements
 from storage.agents.measurements import BucketRetention, SampleRow
 from storage.devices.devices import DeviceRow
 from storage.effects import fire_runs
-from storage.runs import items
-from storage.runs.items import Decision, ItemRow, SealedExcerpt
+from storage.runs import excerpts, items
+from storage.runs.excerpts import SealedExcerpt
+from storage.runs.items import Decision, ItemRow
 from storage.schedules import schedule_rows
 from storage.schedules.fires import FireRow
 from storage.schema import deliveries as delivery_rows
@@ -177,7 +178,7 @@ def keep_items(c: sa.Connection, hub: ServedHub) -> None:
     for row, around in zip(rows, (HOSTILE, LONG, "Hello,"), strict=True):
         excerpt = Excerpt(98, f"{around}\n- [ ] ", f" @due(2026-12-01)\n\n{around}")
         sealed = SealedExcerpt(row.id, *ring.seal(excerpt, row=row.id, owner=row.id))
-        items.put_excerpts(c, {row.id: sealed}, at=hub.now_ms)
+        excerpts.put_excerpts(c, {row.id: sealed}, at=hub.now_ms)
     (schedule,) = schedule_rows.schedules_of(c, agent.id)
     hour = 3_600_000
     decided = [

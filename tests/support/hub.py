@@ -41,7 +41,7 @@ from hub.settings.reload import Reloader, SettingsWatch
 from protocol.ids import BootId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunOutcome, RunState
 from storage.agents import agents
-from storage.devices import devices
+from storage.devices import users
 from storage.devices.devices import DeviceRow
 from storage.effects import sessions
 from storage.runs import run_claims, run_moves, runs
@@ -349,7 +349,7 @@ async def open_empty_hub(
         await app.open(resources)
         resources.enter_context(lent_process(app.rules))
         await context.watch_settings.reloader.begin()
-        owner = await context.store.read(devices.find_user_by_name, devices.OWNER)
+        owner = await context.store.read(users.find_user_by_name, users.OWNER)
         assert owner is not None
         yield ServedHub(app, context, owner.id, clock)
 

@@ -19,7 +19,7 @@ from protocol.ids import AgentId, BootId, ConnectionId, DeviceId, PairingId, Use
 from protocol.keys import key_id
 from storage.agents import agents, declared_agents
 from storage.agents.declared_agents import DeclaredAgent
-from storage.devices import devices, pairings
+from storage.devices import devices, pairings, users
 from storage.devices.devices import DeviceRow
 from storage.devices.pairings import PairingAsk, PairingRow
 from storage.schedules import schedules
@@ -96,7 +96,7 @@ class IdentityBench:
     async def user(self, name: str) -> UserId:
         """The user of that name."""
         id = UserId(self.ids.fresh())
-        return await self.store.write(devices.ensure_user, id, name, self.now_ms)
+        return await self.store.write(users.ensure_user, id, name, self.now_ms)
 
     async def device(self, name: str = "desk", *, user_id: UserId | None = None) -> DeviceRow:
         """The device of that name."""
@@ -174,5 +174,5 @@ class IdentityBench:
 async def open_identity(limits: IdentityLimits | None = None) -> AsyncIterator[IdentityBench]:
     """A bench over a store of its own."""
     async with open_store("sqlite://") as store:
-        owner_id = await store.write(devices.ensure_user, UserId("u-owner"), OWNER, 1)
+        owner_id = await store.write(users.ensure_user, UserId("u-owner"), OWNER, 1)
         yield IdentityBench(store, owner_id, limits)

@@ -55,7 +55,7 @@ AT_WORK: Final = {
 # Functions of storage whose statements may scan or sort, and why.
 _ALLOWED: Final = {
     "once, when the hub starts or takes over": (
-        *("agents.agents.recount", "schedules.schedules.replan_all"),
+        *("agents.state_moves.recount", "schedules.schedules.replan_all"),
         "agents.config_changes.put_in_error",
     ),
     "when the clock was set": (
@@ -69,7 +69,7 @@ _ALLOWED: Final = {
     ),
     "when hub.toml or a template is read": (
         *("agents.declared_agents.reconcile_declared", "agents.agent_snapshot.setups_to_judge"),
-        *("agents.declared_agents._declared_values", "agents.agents.locked_states"),
+        *("agents.declared_agents._declared_values", "agents.state_moves.locked_states"),
         *("connectors.connectors.reconcile_connectors", "coordination.gateways.reconcile_gateways"),
     ),
     "housekeeping, in bounded parts": (
@@ -114,7 +114,7 @@ _ALLOWED: Final = {
             "runs.model_calls.spent_since",
             "agents.agent_snapshot.uses_of_templates",
         ),
-        "runs.items.keys_of_excerpts",
+        "runs.excerpts.keys_of_excerpts",
     ),
     "sorts the rows of one agent, board, run or name, which are few": (
         *("agents.agents.agent_called", "agents.agents.find_agent_by_name", "runs.units.first_units"),
@@ -129,25 +129,28 @@ _ALLOWED: Final = {
     "an update of what it selects, which a server of few rows begins at the wrong table": (
         "effects.first_runs.note_connects",
     ),
-    "sorts the devices of one user, which are few": ("runs.run_locks.place_runs", "runs.run_locks.place_of"),
+    "sorts the devices of one user, which are few": (
+        "runs.run_devices.place_runs",
+        "runs.run_devices.place_of",
+    ),
     "sorts what waits or is worked on": (
         *("runs.run_claims._next_of_each_device", "coordination.questions.expire_due"),
-        *("coordination.gateways.list_unmade", "agents.locks.list_lock_waits"),
+        *("coordination.gateway_creations.list_unmade", "agents.locks.list_lock_waits"),
         *("agents.locks.users_due", "schedules.wakes.resend"),
     ),
     "a list with filters: tests/hub/api/test_lists.py counts what each of them reads": (
         *("agents.agents.list_agents", "agents.locks.list_locks", "audit.list_activity"),
         *("coordination.message_rows.list_messages", "coordination.questions.list_questions"),
-        *("runs.items.list_items", "runs.items.find_items", "runs.runs.list_runs"),
+        *("runs.item_lists.list_items", "runs.item_lists.find_items", "runs.runs.list_runs"),
         "coordination.messages.list_broadcasts",
-        *("coordination.boards.list_boards", "devices.devices.list_users"),
+        *("coordination.boards.list_boards", "devices.users.list_users"),
     ),
 }
 ALLOWED: Final = {function: reason for reason, functions in _ALLOWED.items() for function in functions}
 # Functions that may be asked for all rows, without a limit.
 WHOLE: Final = {
-    *("coordination.boards.list_boards", "devices.tokens.list_keys", "devices.devices.list_devices"),
-    *("devices.tokens.Tokens.page", "devices.devices.list_users"),
+    *("coordination.boards.list_boards", "devices.keys.list_keys", "devices.devices.list_devices"),
+    *("devices.tokens.Tokens.page", "devices.users.list_users"),
 }
 
 

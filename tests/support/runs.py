@@ -39,8 +39,8 @@ from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector
-from storage.devices import devices
-from storage.runs import run_claims, run_pauses, runs, units
+from storage.devices import users
+from storage.runs import run_claims, runs, units, waiting_runs
 from storage.runs.run_claims import Gates
 from storage.runs.runs import RunRow
 from storage.runs.units import UnitRow
@@ -303,7 +303,7 @@ class Bench:
 
     async def probe_models(self) -> None:
         """Let runs that wait for a model go on, if it is time for a probe and it gets an answer."""
-        if await self.store.read(run_pauses.awaiting_model):
+        if await self.store.read(waiting_runs.awaiting_model):
             await self.dispatcher.open_gates()
             await self.asking.gates.probe()
             await self.dispatcher.open_gates()
@@ -345,7 +345,7 @@ async def store() -> AsyncIterator[Store]:
 
 async def declare_agent(store: Store, *, at: int = 1, fresh_ids: str = "abcd", **fields: Any) -> AgentRow:
     """Declare the only agent of hub.toml, by default one that reads notes of a device called desk."""
-    user_id = await store.write(devices.ensure_user, UserId("u"), "owner", 1)
+    user_id = await store.write(users.ensure_user, UserId("u"), "owner", 1)
     by_default = {"name": "notes", "device_name": "desk", "data_types": ("tasks",), "prompt": "Find tasks."}
     if "mailbox" not in fields:
         by_default["paths"] = ("notes",)
@@ -366,7 +366,7 @@ async def declare_agent(store: Store, *, at: int = 1, fresh_ids: str = "abcd", *
 
 async def declare_connector(store: Store, name: str = "work", provider: str = "listed") -> None:
     """Declare the only connector of hub.toml."""
-    await store.write(devices.ensure_user, UserId("u"), "owner", 1)
+    await store.write(users.ensure_user, UserId("u"), "owner", 1)
     declared = DeclaredConnector(name=name, user_name="owner", provider=provider, origin="me")
     await store.write(
         connectors.reconcile_connectors, declared=[declared], at=1, fresh_ids=[f"{name}-id", "no-user"]

@@ -20,7 +20,7 @@ from storage import audit
 from storage.agents import agents, declared_agents
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
-from storage.devices import devices
+from storage.devices import users
 from storage.runs import runs
 from storage.runs.runs import RunRow
 from storage.schedules import fires
@@ -124,7 +124,7 @@ class Desk:
 
     async def declare(self, *declared: DeclaredSchedule | None) -> list[AgentRow]:
         """An agent for each schedule: agent-0, agent-1, ... all on one device."""
-        user = await self.store.write(devices.ensure_user, UserId("u"), "owner", self.at)
+        user = await self.store.write(users.ensure_user, UserId("u"), "owner", self.at)
         wanted = [
             DeclaredAgent(name=f"agent-{n}", device_name="desk", data_types=("tasks",), schedule=schedule)
             for n, schedule in enumerate(declared)

@@ -7,9 +7,9 @@ import sqlalchemy as sa
 
 from protocol.errors import HubError
 from protocol.ids import AgentId, KeyId
-from storage.agents import agent_states, configs
-from storage.agents.agent_states import AgentMove
-from storage.devices import tokens
+from storage.agents import configs, state_history
+from storage.agents.state_history import AgentMove
+from storage.devices import keys
 from storage.runs.calls import CallAnswer, judge_answers, write_settled
 from storage.schedules import schedule_rows
 from storage.schedules.schedule_rows import ScheduleRow
@@ -22,7 +22,7 @@ def configuration_of(c: sa.Connection, agent_id: AgentId) -> dict[str, Any]:
 
 def agent_history(c: sa.Connection, agent_id: AgentId) -> list[AgentMove]:
     """Return every state change of the agent, oldest first."""
-    return agent_states.history_page(c, agent_id)[::-1]
+    return state_history.history_page(c, agent_id)[::-1]
 
 
 def list_schedules(c: sa.Connection) -> list[ScheduleRow]:
@@ -34,7 +34,7 @@ def list_schedules(c: sa.Connection) -> list[ScheduleRow]:
 def revoke_key(c: sa.Connection, id: KeyId, *, at: int) -> bool:
     """Revoke the key of a device. Return True if it was valid."""
     given = {"key": id, "now": at, "next_key": None}
-    return c.execute(tokens.REVOKE_KEY, given).one_or_none() is not None
+    return c.execute(keys.REVOKE_KEY, given).one_or_none() is not None
 
 
 def settle_calls(c: sa.Connection, answers: Sequence[CallAnswer], at: int) -> list[bool | HubError]:

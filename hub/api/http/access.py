@@ -68,16 +68,9 @@ from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.frame import check_value
 from protocol.ids import TokenId
 from storage import audit
-from storage.devices.tokens import (
-    AGENT_TOKENS,
-    FRESH_MS,
-    OPERATOR_TOKENS,
-    SESSIONS,
-    AgentTokenRow,
-    BrowserSessionRow,
-    OperatorTokenRow,
-    use_session,
-)
+from storage.devices.browser_sessions import SESSIONS, BrowserSessionRow, use_session
+from storage.devices.keys import FRESH_MS
+from storage.devices.tokens import AGENT_TOKENS, OPERATOR_TOKENS, AgentTokenRow, OperatorTokenRow
 from storage.kernel.database import CAUSE, StorageError
 from storage.store import Connection, Store
 

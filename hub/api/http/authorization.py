@@ -45,7 +45,9 @@ from hub.base.outbound.client import AnswerTooLarge, DecodingError, InvalidURL, 
 from hub.base.outbound.rules import is_this_machine, leads_here
 from hub.base.printable import one_line
 from hub.base.tokens import TokenKind, hash_token
-from storage.devices.tokens import FRESH_MS, OPERATOR_TOKENS, GrantRow, find_client, find_grant, renew
+from storage.devices.assistant_grants import GrantRow, find_client, find_grant, renew
+from storage.devices.keys import FRESH_MS
+from storage.devices.tokens import OPERATOR_TOKENS
 from storage.store import Store
 
 log = Channel(__name__)

@@ -38,11 +38,13 @@ from protocol.frame import Fence, Id, Text
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunState
 from storage.agents import agent_snapshot, agents, checkpoints, configs
+from storage.agents import capabilities as stored_capabilities
 from storage.agents.agent_snapshot import EffectiveConfig
 from storage.agents.agents import AgentRow
+from storage.agents.capabilities import CapabilityRow, DeclaredCapability
 from storage.agents.checkpoints import AGENT_SCOPE
 from storage.agents.config_changes import ConfigsChanged, NewConfig
-from storage.agents.configs import CapabilityRow, ConfigMove, ConfigRow, DeclaredCapability
+from storage.agents.configs import ConfigMove, ConfigRow
 from storage.devices.devices import Grant
 from storage.held import HeldRun
 from storage.runs import runs
@@ -460,7 +462,9 @@ class CapabilitiesResource(Resource):
 
     async def of_agent(self, name: str) -> list[CapabilityView]:
         """Return the capabilities of an agent by name, of each the newest version first."""
-        _, rows = await self._store.read(agents.with_agent, name, self.user_id, configs.list_capabilities)
+        _, rows = await self._store.read(
+            agents.with_agent, name, self.user_id, stored_capabilities.list_capabilities
+        )
         return [_view(row) for row in rows]
 
     @command(

@@ -46,11 +46,11 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId
 from protocol.status_vocabularies import Vocabulary, words_of
 from storage import audit
-from storage.agents import agent_snapshot, agent_states, agents
+from storage.agents import agent_snapshot, agent_states, agents, state_history
 from storage.agents.agent_snapshot import AgentFacts, conditions_of
-from storage.agents.agent_states import AgentMove
 from storage.agents.agents import AgentRow
 from storage.agents.heartbeat_states import Sender
+from storage.agents.state_history import AgentMove
 from storage.devices.devices import Grant
 from storage.effects.agent_changes import AgentOfFile
 from storage.effects.status_writes import StatusWrite
@@ -322,7 +322,7 @@ class AgentStatusesResource(Resource):
         def read(c: Connection) -> tuple[list[AgentMove], dict[str, str]]:
             agent = agents.agent_called(c, name, self.user_id)
             limit, after = paging.part.limit, paging.after
-            rows = agent_states.history_page(c, agent.id, axis=of_axis, limit=limit, after=after)
+            rows = state_history.history_page(c, agent.id, axis=of_axis, limit=limit, after=after)
             return rows, audit.names_of_actors(c, {row.actor for row in rows})
 
         rows, names = await self._store.read(read)

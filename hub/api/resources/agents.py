@@ -71,7 +71,7 @@ from storage.devices.devices import NO_LIMITS, Grant, Limits
 from storage.effects.agent_changes import AgentOfFile
 from storage.effects.status_writes import StatusWrite
 from storage.runs import run_locks, runs
-from storage.runs.run_locks import Offered
+from storage.runs.run_needs import Offered
 from storage.schedules import schedule_rows
 from storage.schedules.schedule_rows import ScheduleRow
 from storage.store import Connection, Store

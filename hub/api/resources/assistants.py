@@ -28,7 +28,9 @@ from hub.base.tokens import TokenKind
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import TokenId, UserId
 from protocol.similar_names import did_you_mean
-from storage.devices.tokens import DAY_MS, SESSIONS, BrowserSessionRow, create_grant
+from storage.devices.assistant_grants import create_grant
+from storage.devices.browser_sessions import SESSIONS, BrowserSessionRow
+from storage.devices.tokens import DAY_MS
 from storage.store import Store
 
 if TYPE_CHECKING:

@@ -53,15 +53,16 @@ from protocol.ids import DeviceId, PairingId, UserId
 from protocol.receipts import SentFile
 from protocol.work import MAX_IDS, MAX_PAGE_BYTES
 from storage import audit
-from storage.agents import agent_states, agents
-from storage.agents.agent_states import AgentMove
-from storage.devices import devices, pairings, receipts, tokens
+from storage.agents import agents, state_history
+from storage.agents.state_history import AgentMove
+from storage.devices import credential_copies, devices, pairings, receipts, tokens, users
+from storage.devices import keys as stored_keys
 from storage.devices.attempts import AttemptLimits
 from storage.devices.devices import DeviceRow, Grant
 from storage.devices.pairings import PairingRow
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.effects import retention, user_data
-from storage.runs import agreement, item_verdicts, items
+from storage.runs import agreement, excerpts, item_verdicts
 from storage.store import Connection, Store
 
 log = Channel(__name__)
@@ -251,7 +252,7 @@ class DevicesResource(Resource):
         row, known_keys, known_tokens, readers, comparison = await self._store.read(
             lambda c: (
                 row := self._called(c, device_id),
-                tokens.list_keys(c, device_id=row.id),
+                stored_keys.list_keys(c, device_id=row.id),
                 DEVICE_TOKENS.page(c, device_id=row.id),
                 agents.list_agents(c, device_id=row.id),
                 agreement.find_store(c, row.id),
@@ -302,7 +303,7 @@ class DevicesResource(Resource):
             first = agents.first_agent_on(c, device.id)
             if first is None:
                 return None, [], False
-            moves = agent_states.history_page(c, first[0], axis=Axis.CONNECTIVITY, limit=MAX_MOVES)
+            moves = state_history.history_page(c, first[0], axis=Axis.CONNECTIVITY, limit=MAX_MOVES)
             return first[1], moves, device.connectivity == "online"
 
         known_since, moves, is_online = await self._store.read(read)
@@ -359,7 +360,7 @@ class DevicesResource(Resource):
         def write(c: Connection) -> None:
             devices.revoke_device(c, device.id, at=at, actor=actor)
             item_verdicts.refuse_all(c, device.id, at)
-            items.drop_excerpts_of_device(c, device.id)
+            excerpts.drop_excerpts_of_device(c, device.id)
 
         await self._store.write(write)
         self._roster.end_revoked(device.id, None)
@@ -439,7 +440,9 @@ class DevicesResource(Resource):
         """Assign a device to one of two machines with its credential; the other one is refused."""
         device = await self._find(device_id)
         await link_of(self._store, self._roster, device.id, device.name)
-        copy, present = await self._store.write(devices.keep, device.id, machine, at=self._now, actor=actor)
+        copy, present = await self._store.write(
+            credential_copies.keep, device.id, machine, at=self._now, actor=actor
+        )
         if copy.refuses(present):
             self._roster.end_revoked(device.id, None)
         log.info("device.kept", device_id=device.id)
@@ -730,7 +733,7 @@ class PairingsResource(Resource):
                 at=self._now,
             )
             log.info("pairing.approved", pairing_id=waiting.id, device_id=approved.id)
-        user = (await self._store.read(devices.user_names, [user_id]))[user_id]
+        user = (await self._store.read(users.user_names, [user_id]))[user_id]
         view = _view(waiting, known)
         return PairedView(pairing=view, device=device, user=user, dry_run=dry_run)
 
@@ -846,7 +849,7 @@ class UsersResource(Resource):
     async def all(self, part: ListPart = ALL) -> list[UserView]:
         """List the users by name."""
         rows = await self._store.read(
-            devices.list_users, user_id=self.user_id, limit=part.limit, after=part.after
+            users.list_users, user_id=self.user_id, limit=part.limit, after=part.after
         )
         return list(map(UserView.from_row, rows))
 
@@ -863,12 +866,12 @@ class UsersResource(Resource):
     ) -> UserView:
         """Create a user, whose devices and agents other users do not see."""
         most = self.limits.users
-        if len(await self._store.read(devices.list_users)) >= most:
+        if len(await self._store.read(users.list_users)) >= most:
             self._metrics.limits_reached.labels("users").inc()
             raise CodedError(ErrorCode.LIMIT_REACHED, f"there are {most} users (users)")
         at = self._now
         made = await self._store.write(
-            devices.create_user, id=UserId(self._ids.fresh()), name=name, at=at, actor=actor
+            users.create_user, id=UserId(self._ids.fresh()), name=name, at=at, actor=actor
         )
         log.info("user.created", user_id=made.id)
         return UserView.from_row(made)
@@ -880,10 +883,10 @@ class UsersResource(Resource):
     @audited("user.removed")
     async def remove(self, name: str, actor: Actor) -> UserView:
         """Delete a user who owns no devices, agents, tokens or runs."""
-        if name == devices.OWNER:
+        if name == users.OWNER:
             raise CodedError(ErrorCode.ILLEGAL_TRANSITION, f"user {name!r} is made at each start, and stays")
         at = self._now
-        removed = await self._store.write(devices.remove_user, name, at=at, actor=actor)
+        removed = await self._store.write(users.remove_user, name, at=at, actor=actor)
         log.info("user.removed", user_id=removed.id)
         return UserView.from_row(removed)
 

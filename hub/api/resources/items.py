@@ -55,13 +55,16 @@ from protocol.items import CountedDay, FoundBy, Mark, Provenance
 from protocol.tables import TABLES, DeviceTable, Filler, Kind, Tables
 from storage import audit
 from storage.audit import Entry
-from storage.devices import devices
-from storage.runs import calls, item_proposals, item_verdicts, item_words, items
+from storage.devices import devices, users
+from storage.runs import calls, item_lists, item_proposals, item_verdicts, item_words, items
+from storage.runs import excerpts as stored_excerpts
 from storage.runs.calls import ReportedVerdict
+from storage.runs.excerpts import SealedExcerpt
+from storage.runs.item_lists import ItemCounts, ItemFilter, ItemPage, Sought
 from storage.runs.item_proposals import ProposalRow, ProposedVerdict
 from storage.runs.item_verdicts import GivenVerdict, NewVerdict, VerdictRefused, VerdictRow, VerdictState
 from storage.runs.item_words import terms_in
-from storage.runs.items import ItemCounts, ItemFilter, ItemPage, ItemRow, SealedExcerpt, Sought
+from storage.runs.items import ItemRow
 from storage.store import Connection, Store
 
 
@@ -575,16 +578,16 @@ class ItemsResource(Resource):
         ) -> tuple[
             ItemPage, Given, Proposed, Edits, set[DeviceId], dict[UserId, str], dict[str, SealedExcerpt]
         ]:
-            chosen, find = self._filter(c, asked), items.list_items
+            chosen, find = self._filter(c, asked), item_lists.list_items
             if sought is not None:
-                find = partial(items.find_items, sought=sought)
+                find = partial(item_lists.find_items, sought=sought)
             page = find(c, chosen, limit=paging.limit + 1, after=paging.after)
             rows = [item.row for item in page.items]
             newest, proposals = _given(c, [row.id for row in rows]), self._proposed(c, rows)
-            owners = devices.user_names(c, {row.user_id for row in rows}) if values else {}
+            owners = users.user_names(c, {row.user_id for row in rows}) if values else {}
             edits, elsewhere = item_words.edited_values(c, rows), self._elsewhere(c, rows)
             shown = [row.id for row in rows if detail and row.source is not None]
-            sealed = items.find_excerpts(c, shown)
+            sealed = stored_excerpts.find_excerpts(c, shown)
             return page, newest, proposals, edits, elsewhere, owners, sealed
 
         found, newest, proposals, edits, elsewhere, owners, sealed = await self._store.read(read)
@@ -623,7 +626,7 @@ class ItemsResource(Resource):
         """Count the newest 10,000 items by table, device, agent, warning and folder."""
 
         def read(c: Connection) -> ItemCounts:
-            return items.count_items(c, self._filter(c, asked))
+            return item_lists.count_items(c, self._filter(c, asked))
 
         return ItemCountsView.from_row(await self._store.read(read))
 
@@ -703,7 +706,7 @@ class ItemsResource(Resource):
             newest = _given(c, [item_id]).get(item_id)
             found = items.get_item(c, item_id, self.user_id, self.limited_to)
             edits, elsewhere = item_words.edited_values(c, found[:1]), self._elsewhere(c, found[:1])
-            proposals, sealed = self._proposed(c, found[:1]), items.find_excerpts(c, [item_id])
+            proposals, sealed = self._proposed(c, found[:1]), stored_excerpts.find_excerpts(c, [item_id])
             return found, newest, proposals, sealed, edits, elsewhere
 
         found, newest, proposals, sealed, edits, elsewhere = await self._store.read(read)

@@ -47,7 +47,7 @@ from hub.links.roster import LocalLink
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, BootId, UserId
 from storage.agents import agents
-from storage.devices import devices
+from storage.devices import devices, users
 from storage.devices.devices import UnknownDevice
 from storage.kernel.columns import Key
 from storage.store import Store
@@ -341,7 +341,7 @@ class EventsResource(Resource):
 
     async def _is_theirs(self, fields: Mapping[str, object], user_id: UserId) -> bool:
         """Return whether the event concerns things, all of which are this user's."""
-        things = [(kind, str(fields[kind])) for kind in devices.KINDS if fields.get(kind) is not None]
+        things = [(kind, str(fields[kind])) for kind in users.KINDS if fields.get(kind) is not None]
         for kind, id in things:
             if await self._owner(kind, id) != user_id:
                 return False
@@ -350,7 +350,7 @@ class EventsResource(Resource):
     async def _owner(self, kind: str, id: str) -> UserId | None:
         thing = (kind, id)
         if thing not in self._owners:
-            found = await self._store.read(devices.find_owner, kind, id)
+            found = await self._store.read(users.find_owner, kind, id)
             if found is None:
                 return None  # its row may not be written yet
             if len(self._owners) >= REMEMBERED:

@@ -53,7 +53,7 @@ from storage import audit
 from storage.devices import devices
 from storage.devices.devices import Grant
 from storage.runs import runs
-from storage.runs.run_locks import Offered
+from storage.runs.run_needs import Offered
 from storage.runs.runs import (
     TASK_CHARACTERS,
     Report,

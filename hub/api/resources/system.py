@@ -76,7 +76,7 @@ from protocol.lifecycles import RunState
 from storage import audit
 from storage.agents import agents
 from storage.coordination import gateways
-from storage.devices import devices, nodes, pairings
+from storage.devices import devices, nodes, pairings, users
 from storage.devices.nodes import NodeRow
 from storage.kernel.database import StorageError
 from storage.runs import runs
@@ -298,9 +298,7 @@ class SystemResource(Resource):
     @route("GET", "/v1/me", Scope.READ, within=BY_ALL)
     async def me(self, caller: Caller) -> MeView:
         """Return who the caller is, and what it may do."""
-        (user,) = (
-            await self._store.read(devices.list_users, user_id=self.user_id) if self.user_id else (None,)
-        )
+        (user,) = await self._store.read(users.list_users, user_id=self.user_id) if self.user_id else (None,)
         names = await self._store.read(devices.names_of_devices, caller.limits.devices)
         return MeView(
             actor=caller.actor,

@@ -41,24 +41,20 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import DeviceId, TokenId, UserId
 from storage.agents import agents
 from storage.devices import devices, pairings
+from storage.devices.browser_sessions import IDLE_MS, LONGEST_MS, SESSIONS, BrowserSessionRow, open_link
 from storage.devices.devices import Grant, Limits
 from storage.devices.tokens import (
     AGENT_TOKENS,
     DEVICE_TOKENS,
-    IDLE_MS,
     INVITATIONS,
-    LONGEST_MS,
     OPERATOR_TOKENS,
-    SESSIONS,
     AgentTokenRow,
-    BrowserSessionRow,
     DeviceTokenRow,
     InvitationRow,
     OperatorTokenRow,
     TooManyAgentTokens,
     create_agent_token,
     list_agent_tokens,
-    open_link,
 )
 from storage.devices.tokens import Tokens as StoredTokens
 from storage.store import Connection, Store

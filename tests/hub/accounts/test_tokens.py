@@ -30,8 +30,8 @@ from protocol.ids import BootId, NodeId
 from storage import leases
 from storage.connectors import connectors
 from storage.devices import nodes
-from storage.runs import items
-from storage.runs.items import SealedExcerpt
+from storage.runs import excerpts
+from storage.runs.excerpts import SealedExcerpt
 from tests.hub.accounts.bench import ID, Bench, bench
 from tests.support.filling import fill
 from tests.support.log import opened_log
@@ -307,15 +307,15 @@ async def test_key_rotation_reseals_excerpts_and_deletes_unopenable_ones(b: Benc
     ]
     lost = SealedExcerpt("id-000003", "gone", b"")
     await b.store.write(fill, {"users": 1, "agents": 1, "devices": 1, "items": 4})
-    await b.store.write(items.put_excerpts, {one.item_id: one for one in [*sealed, lost]}, at=1)
+    await b.store.write(excerpts.put_excerpts, {one.item_id: one for one in [*sealed, lost]}, at=1)
     await b.accounts.keys.add()
     with pytest.raises(BadKeys, match="seals 3"):
         await b.accounts.remove_key(old.newest.id)
     await _lives(b, "process-1", "process-2")
     await b.accounts.rotate()
     ring = await b.accounts.keys.ring()
-    assert await b.store.read(items.keys_of_excerpts) == {ring.newest.id: 3, "gone": 1}
-    (found,) = (await b.store.read(items.find_excerpts, ["id-000002"])).values()
+    assert await b.store.read(excerpts.keys_of_excerpts) == {ring.newest.id: 3, "gone": 1}
+    (found,) = (await b.store.read(excerpts.find_excerpts, ["id-000002"])).values()
     assert ring.open(found.sealed, int, row=found.item_id, owner=found.item_id, key_id=found.key_id) == 2
     assert (await b.accounts.list_keys())[0][1:] == (0, 3)
 
@@ -323,7 +323,7 @@ async def test_key_rotation_reseals_excerpts_and_deletes_unopenable_ones(b: Benc
     await b.store.write(lambda c: c.exec_driver_sql(ended).rowcount)
     await b.accounts.rotate()
     newest = (await b.accounts.keys.ring()).newest.id
-    assert await b.store.read(items.keys_of_excerpts) == {newest: 3}
+    assert await b.store.read(excerpts.keys_of_excerpts) == {newest: 3}
 
 
 async def _lives(b: Bench, *boots: str) -> None:

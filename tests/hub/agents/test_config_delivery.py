@@ -23,7 +23,7 @@ from storage.agents.agent_snapshot import WrittenTemplate
 from storage.agents.agents import AgentRow
 from storage.agents.config_changes import ConfigLimits, NewConfig
 from storage.agents.declared_agents import DeclaredAgent
-from storage.devices import devices
+from storage.devices import devices, users
 from storage.store import Store
 from tests.support.clock import START, FakeClock, SeededChance
 from tests.support.coded import coded
@@ -50,7 +50,7 @@ class House:
 
     async def declare(self, **more: Any) -> None:
         """The agents, with *more* said of ``notes``."""
-        owner = await self.store.write(devices.ensure_user, UserId("me"), "owner", epoch_ms(START))
+        owner = await self.store.write(users.ensure_user, UserId("me"), "owner", epoch_ms(START))
         declared = [
             DeclaredAgent(name="inbox", device_name="laptop", paths=("mail",)),
             DeclaredAgent(name="notes", device_name="laptop", paths=("notes",), **more),
@@ -150,7 +150,7 @@ async def test_slowly_reading_device_gets_only_the_newest_configuration(
 async def test_configurations_beyond_the_event_queue_are_delivered_once_each(
     house: House, store: Store
 ) -> None:
-    owner = await store.write(devices.ensure_user, UserId("me"), "owner", epoch_ms(START))
+    owner = await store.write(users.ensure_user, UserId("me"), "owner", epoch_ms(START))
     many = [DeclaredAgent(name=f"agent-{n}", device_name="laptop", paths=("notes",)) for n in range(22)]
     await reconcile(store, many, user_id=owner, clock=house.clock, ids=house.ids)
     house.hearers.events.most = 4

@@ -27,7 +27,7 @@ from protocol.coordination import AgentBeat, Heartbeat
 from protocol.errors import CodedError, ErrorCode
 from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, DeviceId
-from storage.agents import agent_states, agents, declared_agents
+from storage.agents import agent_states, agents, declared_agents, exhaustion, state_history, state_moves
 from storage.agents.agent_states import AgentState
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
@@ -139,7 +139,7 @@ class Desk:
     async def recovers(self, *, at: int) -> None:
         """Its quota is back at *at*, and everybody hears of it."""
         store = ObservedDatabase(self.rows, self.moves.publish)
-        assert await store.write(agent_states.recover_due, at, actor="hub") == [self.agent.id]
+        assert await store.write(exhaustion.recover_due, at, actor="hub") == [self.agent.id]
 
     async def stands(self) -> AgentState:
         return await self.rows.read(agent_states.find_state, self.agent.id)
@@ -189,7 +189,7 @@ async def test_a_changed_status_is_written_once(desk: Desk) -> None:
 async def test_a_status_set_by_a_person_stays_until_the_device_reports_another(desk: Desk) -> None:
     await desk.beats("on_call")
     await desk.rows.write(
-        agents.move, desk.agent.id, "availability", "available", at=desk.now_ms, actor="anna"
+        state_moves.move, desk.agent.id, "availability", "available", at=desk.now_ms, actor="anna"
     )
     await desk.beats("on_call")
     assert (await desk.stands()).availability == "available"
@@ -214,7 +214,7 @@ async def test_device_still_reporting_exhaustion_after_recovery_exhausts_the_age
 async def test_on_call_agent_is_on_call_again_after_an_exhaustion(desk: Desk) -> None:
     await desk.beats("on_call")
     await desk.rows.write(
-        agent_states.exhaust,
+        exhaustion.exhaust,
         desk.agent.id,
         cause="rate_limit",
         retry_after_ms=None,
@@ -369,7 +369,7 @@ async def _planner(desk: Desk) -> AgentId:
 
 async def _connectivity(desk: Desk, agent_id: AgentId) -> list[str]:
     """Return the values that the connectivity of the agent has had, the oldest first."""
-    moves = await desk.rows.read(agent_states.history_page, agent_id, limit=100, axis=Axis.CONNECTIVITY)
+    moves = await desk.rows.read(state_history.history_page, agent_id, limit=100, axis=Axis.CONNECTIVITY)
     return [move.new_value for move in reversed(moves)]
 
 
@@ -395,12 +395,12 @@ async def test_agent_without_a_device_is_offline_after_missing_heartbeats(desk: 
 async def test_the_heartbeats_of_a_healthy_agent_are_written_twice_a_minute(desk: Desk) -> None:
     planner = await _planner(desk)
     await _sends(desk, planner)
-    history = await desk.rows.read(agent_states.history_page, planner, limit=100)
+    history = await desk.rows.read(state_history.history_page, planner, limit=100)
     desk.counted.writes = 0
     for _ in range(40):
         await _sends(desk, planner, resource_usage={"cpu": 1})
     assert desk.counted.writes <= 21
-    assert await desk.rows.read(agent_states.history_page, planner, limit=100) == history
+    assert await desk.rows.read(state_history.history_page, planner, limit=100) == history
     assert desk.heartbeats.last(planner) == desk.now_ms
 
 

@@ -15,7 +15,7 @@ from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
 from storage.coordination import boards
-from storage.devices import devices
+from storage.devices import devices, users
 from storage.runs import run_moves
 from storage.schema import metadata
 from storage.store import Store
@@ -37,7 +37,7 @@ class House:
         self.news = AgentEventDelivery(store, ring=self.ring, events=self.hearers.events, clock=self.clock)
 
     async def open(self) -> None:
-        owner = await self.store.write(devices.ensure_user, UserId("me"), "owner", AT)
+        owner = await self.store.write(users.ensure_user, UserId("me"), "owner", AT)
         declared = [
             DeclaredAgent(name="notes", device_name="laptop", paths=("notes",)),
             DeclaredAgent(name="away", device_name="phone", paths=("notes",)),

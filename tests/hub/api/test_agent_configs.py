@@ -11,10 +11,10 @@ from protocol.ids import UserId
 from protocol.requirements import parse_version
 from storage import audit
 from storage.agents import declared_agents
+from storage.agents.capabilities import Capability
 from storage.agents.config_changes import NewConfig
-from storage.agents.configs import Capability
 from storage.agents.declared_agents import DeclaredAgent
-from storage.devices import devices
+from storage.devices import users
 from tests.support.hub import ServedHub
 from tests.support.presence import have_connected
 
@@ -26,7 +26,7 @@ CHECKPOINTS = "/v1/agents/inbox/checkpoints"
 
 def an_agent(c: sa.Connection) -> None:
     """Store an agent of hub.toml called inbox that can read files, with one config."""
-    owner = devices.ensure_user(c, UserId("u"), "owner", 1)
+    owner = users.ensure_user(c, UserId("u"), "owner", 1)
     able = Capability(name="file.read", version=parse_version("1.2.0"), enabled=True)
     inbox = DeclaredAgent(
         name="inbox",

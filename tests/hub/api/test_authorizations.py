@@ -35,7 +35,7 @@ from hub.health.access_checks import check_tokens
 from hub.links.hosts import Hosts, TrustedProxies
 from protocol.coordination import Method
 from storage import audit
-from storage.devices.tokens import FRESH_MS
+from storage.devices.keys import FRESH_MS
 from tests.hub.api.test_assistants import TOOLS, names, opened, told
 from tests.support.certificates import write_certificate
 from tests.support.families import each

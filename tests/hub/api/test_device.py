@@ -20,10 +20,10 @@ from storage import audit, changes
 from storage.agents import agents
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector
-from storage.devices import devices, tokens
+from storage.devices import devices, keys
 from storage.devices.devices import Grant
-from storage.runs import items, run_claims, runs
-from storage.runs.items import ItemFilter
+from storage.runs import item_lists, run_claims, runs
+from storage.runs.item_lists import ItemFilter
 from storage.schema import devices as device_rows
 from tests.hub.api.test_device_requests import MAIL
 from tests.support.families import each
@@ -60,7 +60,7 @@ async def test_device_reports_verdicts_of_own_items_and_repeats_are_idempotent(b
     assert foreign.result == {"known": 0, "unknown": 2}
     for _ in range(2):
         assert await result(bench, "review.report", verdicts=verdicts) == {"known": 1, "unknown": 1}
-    (listed,) = (await bench.store.read(items.list_items, ItemFilter(), limit=9)).items
+    (listed,) = (await bench.store.read(item_lists.list_items, ItemFilter(), limit=9)).items
     assert listed.row.verdict == "rejected"
     entries = await bench.store.read(audit.list_entries, event="item.judged")
     assert [one.detail for one in entries] == ['{"rejected":1}']
@@ -74,7 +74,7 @@ async def test_verdicts_over_an_older_connection_are_not_written(bench: Bench) -
     await bench.store.write(lambda c: c.execute(sa.update(device_rows).values(session_epoch=link.epoch + 1)))
     verdicts: Parameter = [{"call_id": link.calls[0].id, "verdict": "rejected"}]
     assert (await refused(bench, "review.report", verdicts=verdicts)).code == ErrorCode.DEVICE_GONE
-    (listed,) = (await bench.store.read(items.list_items, ItemFilter(), limit=9)).items
+    (listed,) = (await bench.store.read(item_lists.list_items, ItemFilter(), limit=9)).items
     assert listed.row.verdict == "open"
 
 
@@ -83,7 +83,7 @@ async def test_device_reports_places_of_own_items_and_repeats_are_idempotent(
 ) -> None:
     link = bench.connect(runs=folder(a="- [ ] call Anna"))
     await bench.run()
-    (listed,) = (await bench.store.read(items.list_items, ItemFilter(), limit=9)).items
+    (listed,) = (await bench.store.read(item_lists.list_items, ItemFilter(), limit=9)).items
     row_id = listed.row.row_id
     place: dict[str, Parameter] = {
         "name": "todo",
@@ -103,7 +103,7 @@ async def test_device_reports_places_of_own_items_and_repeats_are_idempotent(
     for places in ([place], [place], [later], []):
         rows = [{"row_id": row_id, "places": places}, {"row_id": "unknown", "places": []}]
         assert (await ask(bench, "places.report", rows=rows)).result == {"known": 1, "unknown": 1}
-        (listed,) = (await bench.store.read(items.list_items, ItemFilter(), limit=9)).items
+        (listed,) = (await bench.store.read(item_lists.list_items, ItemFilter(), limit=9)).items
         changed = await bench.store.read(changes.changes_after, 0)
         seen.append([one.version for one in changed.changes if one.kind == "item"])
         assert [*msgspec.to_builtins(listed.row.places)] == places
@@ -147,7 +147,7 @@ async def test_key_rotation_above_the_rate_is_refused_with_the_retry_time(bench:
     link = bench.connect()
     link.credential = f"key:{key_id(old.public)}"
     await bench.store.write(
-        tokens.add_key,
+        keys.add_key,
         id=key_id(old.public),
         device_id=link.device_id,
         public_key=old.public,

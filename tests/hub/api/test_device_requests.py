@@ -20,10 +20,10 @@ from protocol.ids import BoardId, RunId, UserId
 from protocol.lifecycles import RunState
 from protocol.work import RunCheckpoint
 from storage import audit
-from storage.agents import agent_states, agents, checkpoints, configs
+from storage.agents import agent_states, agents, capabilities, checkpoints, configs
 from storage.agents.config_changes import ConfigLimits
 from storage.coordination import boards
-from storage.devices import devices
+from storage.devices import users
 from storage.runs import runs
 from storage.runs.runs import RunRow
 from tests.support import stored
@@ -129,7 +129,7 @@ async def test_device_removes_a_single_version_of_a_capability_or_all(bench: Ben
     of: dict[str, Any] = {"agent_id": "notes", "name": "file.read"}
     assert await result(bench, "capabilities.remove", **of, version="1.1.0") == {"removed": ["1.1.0"]}
     assert await result(bench, "capabilities.remove", **of) == {"removed": ["1.2.0", "1.0.0"]}
-    assert await bench.store.read(configs.list_capabilities, bench.agent.id) == []
+    assert await bench.store.read(capabilities.list_capabilities, bench.agent.id) == []
 
 
 async def test_run_start_of_a_device_returns_the_unmet_needs(bench: Bench) -> None:
@@ -479,7 +479,7 @@ async def test_device_neither_sees_nor_changes_agents_and_runs_of_another_device
     assert [row.state for row in await bench.store.read(runs.list_runs)] == [RunState.QUEUED]
     assert (await bench.store.read(agent_states.find_state, bench.agent.id)).health == "ok"
     assert await bench.store.read(stored.configuration_of, bench.agent.id) == {"limit": 5}
-    assert len(await bench.store.read(configs.list_capabilities, bench.agent.id)) == 1
+    assert len(await bench.store.read(capabilities.list_capabilities, bench.agent.id)) == 1
     assert len(await bench.store.read(agents.list_agents)) == 1
 
 
@@ -489,7 +489,7 @@ _AT: Mapping[str, Any] = {"at": 1, "actor": "operator:0"}
 @pytest.fixture
 async def on_boards(bench: Bench) -> None:
     """The boards roses, on which the agent notes is, and lawn; eve has one that is called eves."""
-    mine, eve = bench.agent.user_id, await bench.store.write(devices.ensure_user, UserId("eve"), "eve", 1)
+    mine, eve = bench.agent.user_id, await bench.store.write(users.ensure_user, UserId("eve"), "eve", 1)
     for name, user_id in (("roses", mine), ("lawn", mine), ("eves", eve)):
         id = BoardId(f"board-{name}")
         await bench.store.write(boards.create_board, id=id, user_id=user_id, name=name, **_AT)

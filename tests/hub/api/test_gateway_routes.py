@@ -8,14 +8,14 @@ from protocol.ids import AgentId, GatewayId, UserId
 from storage import audit
 from storage.coordination import gateway_agents, gateways
 from storage.coordination.gateways import DeclaredGateway
-from storage.devices import devices
+from storage.devices import users
 from tests.support.hub import ServedHub
 
 
 def keep(c: sa.Connection) -> None:
     """Two gateways of the owner, one with a worker, and one of another user. Nothing is connected."""
-    owner = devices.ensure_user(c, UserId("u"), "owner", 1)
-    devices.ensure_user(c, UserId("o"), "other", 1)
+    owner = users.ensure_user(c, UserId("u"), "owner", 1)
+    users.ensure_user(c, UserId("o"), "other", 1)
     declared = [
         DeclaredGateway(name=name, user_name=user, main_agent="main" if name == "lab" else None)
         for name, user in (("office", "owner"), ("lab", "owner"), ("theirs", "other"))

@@ -14,8 +14,7 @@ from hub.base.tokens import TokenKind
 from protocol.errors import CloseCode, CodedError, ErrorCode, HubError
 from protocol.handshake import StoreMark
 from storage import audit
-from storage.devices import pairings
-from storage.devices import tokens as credentials
+from storage.devices import keys, pairings
 from storage.devices.devices import UnknownDevice
 from storage.devices.tokens import DEVICE_TOKENS, OPERATOR_TOKENS
 from storage.runs import agreement
@@ -242,7 +241,7 @@ async def test_pairing_code_admits_the_device_showing_the_code(bench: IdentityBe
         "owner",
         listed.fingerprint,
     )
-    owner = await bench.store.read(credentials.find_key, waiting.key_id)
+    owner = await bench.store.read(keys.find_key, waiting.key_id)
     assert owner is not None
     assert (owner.device_name, await bench.identity.pairings.all()) == ("laptop", [])
     (entry,) = await bench.store.read(audit.list_entries, limit=5, event="pairing.approved")
@@ -253,7 +252,7 @@ async def test_dry_run_of_a_pairing_approval_names_the_device_without_admitting(
     waiting = await bench.asks("laptop")
     tried = await bench.identity.pairings.approve(code=CODE, name="desk", dry_run=True, actor=ME)
     assert (tried.device, tried.dry_run, tried.pairing.label) == ("desk", True, "laptop")
-    assert await bench.store.read(credentials.find_key, waiting.key_id) is None
+    assert await bench.store.read(keys.find_key, waiting.key_id) is None
     assert len(await bench.identity.pairings.all()) == 1
 
 
@@ -336,7 +335,7 @@ async def test_pairing_approval_with_another_pairing_id_is_refused(bench: Identi
             CodedError, check=coded(ErrorCode.CHANGED_MEANWHILE), match="than the one that you were shown"
         ):
             await approve(code=CODE, pairing_id=shown.id, dry_run=dry_run, actor=ME)
-    assert await bench.store.read(credentials.find_key, shown.key_id) is None
+    assert await bench.store.read(keys.find_key, shown.key_id) is None
     assert (await approve(code=CODE, pairing_id=asks_anew.id, actor=ME)).device == "root"
 
 

@@ -20,11 +20,12 @@ from protocol.tool_calls import Action
 from storage import changes
 from storage.agents import declared_agents
 from storage.agents.declared_agents import DeclaredAgent
-from storage.devices import devices
+from storage.devices import users
 from storage.effects import retention
-from storage.runs import calls, item_proposals, items
+from storage.runs import calls, excerpts, item_proposals, items
 from storage.runs.calls import ReportedVerdict
-from storage.runs.items import ITEMS, Decision, ItemRow, SealedExcerpt
+from storage.runs.excerpts import SealedExcerpt
+from storage.runs.items import ITEMS, Decision, ItemRow
 from storage.schema import item_proposals as table
 from tests.hub.device.test_inbox import COUNTED
 from tests.support.clock import SeededChance
@@ -36,7 +37,7 @@ MAIL = {"origin": "mail", "author": "Ann <ann@example.org>", "trusted": False}
 
 def keep(c: sa.Connection) -> None:
     """Five items of an agent called notes, one of each verdict and one more."""
-    owner = devices.ensure_user(c, UserId("u"), "owner", 1)
+    owner = users.ensure_user(c, UserId("u"), "owner", 1)
     declared = DeclaredAgent(name="inbox", device_name="lab", data_types=("tasks",))
     declared_agents.reconcile_declared(
         c, user_id=owner, declared=[declared], at=1, fresh_ids=["a-1", "d-1", "s-1", "u-1"]
@@ -199,7 +200,7 @@ async def test_open_item_shows_the_excerpt_and_lists_only_with_detail(
         SealedExcerpt(f"i-{n}", *keys.ring_now().seal(text, row=f"i-{n}", owner=f"i-{of}"))
         for n, of in ((0, 0), (4, 0))
     ]
-    await hub.store.write(items.put_excerpts, {one.item_id: one for one in sealed}, at=1)
+    await hub.store.write(excerpts.put_excerpts, {one.item_id: one for one in sealed}, at=1)
     place = (await client.get("/v1/items/i-0")).json()["place"]
     assert place["excerpt"] == {"line": 3, "before": "Hello.\n", "after": "\nBye."}
     assert (await client.get("/v1/items/i-1")).json()["place"]["excerpt"] is None
@@ -221,7 +222,7 @@ async def test_open_item_shows_the_excerpt_and_lists_only_with_detail(
     (hub.folder / FILE).unlink()
     assert (await client.get("/v1/items/i-0")).json()["place"]["excerpt"] is None, "its key is gone"
     assert (await client.post("/v1/devices/lab/revoke")).status_code == 200
-    assert await hub.store.read(items.keys_of_excerpts) == {}
+    assert await hub.store.read(excerpts.keys_of_excerpts) == {}
 
 
 async def test_items_are_chosen_by_agent_verdict_and_run(client: httpx2.AsyncClient) -> None:
@@ -659,7 +660,7 @@ async def test_items_of_another_user_have_no_proposals_for_a_caller(
     hub: ServedHub, client: httpx2.AsyncClient, reader: httpx2.AsyncClient
 ) -> None:
     made = await propose(reader, "i-0", "reject")
-    anna_id = await hub.store.write(devices.ensure_user, UserId("u-2"), "anna", 1)
+    anna_id = await hub.store.write(users.ensure_user, UserId("u-2"), "anna", 1)
     scopes = [Scope.READ, Scope.REVIEW]
     async with over_tcp(hub, await hub.token(Role.OPERATOR, scopes, user_id=anna_id)) as anna:
         assert (await propose(anna, "i-0", "reject"))["error"]["code"] == "unknown_item"

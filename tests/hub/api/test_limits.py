@@ -15,7 +15,7 @@ from protocol.lifecycles import RunState
 from storage.agents import agents, declared_agents
 from storage.agents.declared_agents import DeclaredAgent
 from storage.audit import list_entries
-from storage.devices import devices
+from storage.devices import devices, users
 from storage.runs import items
 from storage.runs.items import Decision, ItemRow
 from storage.schema import agents as agent_table
@@ -46,7 +46,7 @@ SECRETS: Final = ("attic", "secretary", "r-attic")
 
 
 def _keep(c: sa.Connection) -> None:
-    owner = devices.find_user_by_name(c, devices.OWNER)
+    owner = users.find_user_by_name(c, users.OWNER)
     assert owner is not None
     for name, device, ids in (("secretary", "attic", "1234"), ("mails", "desk", "5678")):
         agent = DeclaredAgent(name=name, device_name=device, data_types=("tasks",))

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from protocol.ids import UserId
 from storage import audit
 from storage.agents import locks
-from storage.devices import devices
+from storage.devices import users
 from tests.support.hub import ServedHub
 
 ANNA, BERT = (locks.Holder("device", f"device-{name}") for name in ("anna", "bert"))
@@ -17,8 +17,8 @@ ANNA, BERT = (locks.Holder("device", f"device-{name}") for name in ("anna", "ber
 
 def keep(c: sa.Connection) -> None:
     """A lock that is held and waited for, one that is free, and one of another user."""
-    owner = devices.ensure_user(c, UserId("u"), "owner", 1)
-    other = devices.ensure_user(c, UserId("o"), "other", 1)
+    owner = users.ensure_user(c, UserId("u"), "owner", 1)
+    other = users.ensure_user(c, UserId("o"), "other", 1)
     take(c, owner, ANNA, "mailbox")
     take(c, owner, BERT, "mailbox", wait_ms=60_000)
     free = take(c, owner, ANNA, "calendar")

@@ -16,7 +16,7 @@ from hub.api.resources.logs import LogLevel, LogsResource
 from hub.base.log import Ring
 from hub.links.roster import LocalLink
 from protocol.ids import DeviceId, UserId
-from storage.devices import devices
+from storage.devices import devices, users
 from storage.devices.devices import UnknownDevice
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock
@@ -29,7 +29,7 @@ RUN, OTHER = "019b8d2e-1f00-7abc-8def-0123456789ab", "019b8d2e-1f00-7abc-8def-01
 @pytest.fixture
 async def store() -> AsyncIterator[Store]:
     async with open_store("sqlite://") as opened:
-        await opened.write(devices.ensure_user, UserId("u"), "owner", 1)
+        await opened.write(users.ensure_user, UserId("u"), "owner", 1)
         await opened.write(devices.ensure_device, id=DeviceId("d-1"), user_id=UserId("u"), name="desk", at=1)
         yield opened
 

@@ -14,7 +14,7 @@ from protocol.lifecycles import RunState
 from storage.agents import declared_agents, measurements
 from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.measurements import BucketRetention, SampleRow
-from storage.devices import devices
+from storage.devices import users
 from tests.support.clock import START
 from tests.support.hub import ServedHub
 
@@ -24,8 +24,8 @@ MINUTE_MS = 60_000
 
 def keep(c: sa.Connection) -> None:
     """An agent called inbox that answered in 1 to 100 ms, and one of somebody else that nobody measured."""
-    owner = devices.ensure_user(c, UserId("u"), "owner", 1)
-    devices.ensure_user(c, UserId("u-anna"), "anna", 1)
+    owner = users.ensure_user(c, UserId("u"), "owner", 1)
+    users.ensure_user(c, UserId("u-anna"), "anna", 1)
     declared = [
         DeclaredAgent(name="inbox", device_name="lab"),
         DeclaredAgent(name="letters", device_name="phone", user_name="anna"),

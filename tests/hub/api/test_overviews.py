@@ -20,7 +20,7 @@ from protocol.ids import AgentId, UserId
 from protocol.lifecycles import RunOutcome, RunState
 from storage import audit, changes
 from storage.agents import agents
-from storage.devices import devices
+from storage.devices import users
 from storage.schema import agents as agent_table
 from storage.schema import changes as change_table
 from storage.schema import items, model_calls
@@ -279,7 +279,7 @@ async def test_summary_counts_runs_items_questions_and_costs_since_the_given_tim
 async def test_summary_counts_only_rows_of_the_requested_user(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
-    await hub.store.write(devices.ensure_user, UserId("u-other"), "other", 1)
+    await hub.store.write(users.ensure_user, UserId("u-other"), "other", 1)
     assert (await client.get("/v1/summary")).json()["runs"]["failed"] == 2, "of the last 24 hours"
     mine = (await client.get("/v1/summary", params={"user": "owner"})).json()
     others = (await client.get("/v1/summary", params={"user": "other"})).json()

@@ -10,7 +10,7 @@ from protocol.ids import AgentId, BoardId, UserId
 from storage import audit
 from storage.agents.declared_agents import DeclaredAgent
 from storage.coordination import boards
-from storage.devices import devices
+from storage.devices import users
 from tests.storage.rows import AT, declare
 from tests.support.hub import ServedHub
 
@@ -18,7 +18,7 @@ from tests.support.hub import ServedHub
 def two_boards(c: sa.Connection) -> None:
     """A board of the owner's with a lead, and one of somebody else."""
     declare(c, DeclaredAgent(name="inbox", device_name="laptop", paths=("notes",)))
-    me, other = devices.ensure_user(c, UserId("me"), "me", 1), devices.ensure_user(c, UserId("o"), "other", 1)
+    me, other = users.ensure_user(c, UserId("me"), "me", 1), users.ensure_user(c, UserId("o"), "other", 1)
     for id, user_id, name in (("b-1", me, "roadmap"), ("b-2", other, "theirs")):
         boards.create_board(c, id=BoardId(id), user_id=user_id, name=name, at=AT, actor="hub")
     boards.add_member(c, BoardId("b-1"), AgentId("agent-inbox"), is_lead=True, at=AT, actor="hub")

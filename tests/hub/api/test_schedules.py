@@ -13,7 +13,7 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, UserId
 from storage.agents import declared_agents
 from storage.agents.declared_agents import DeclaredAgent
-from storage.devices import devices
+from storage.devices import users
 from storage.schedules import schedule_rows, wakes
 from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.schedules.wakes import INSERT
@@ -82,8 +82,8 @@ SLOT = DeclaredSchedule(
 
 def keep_slots(c: sa.Connection) -> None:
     """An agent with a slot that came twice, and one of somebody else."""
-    owner = devices.ensure_user(c, UserId("u"), "owner", 1)
-    devices.ensure_user(c, UserId("u-anna"), "anna", 1)
+    owner = users.ensure_user(c, UserId("u"), "owner", 1)
+    users.ensure_user(c, UserId("u-anna"), "anna", 1)
     declared = [
         DeclaredAgent(name="inbox", device_name="lab", slots=(SLOT,)),
         DeclaredAgent(name="letters", device_name="phone", user_name="anna"),

@@ -16,7 +16,7 @@ from hub.base.roles import Role
 from hub.base.toml.limits import Limits
 from hub.health.machine import check_limits
 from protocol.coordination import Method
-from storage.devices import devices
+from storage.devices import users
 from tests.hub.api.test_certificates import trusting
 from tests.support.certificates import write_certificate
 from tests.support.clock import START
@@ -199,7 +199,7 @@ async def test_user_with_sessions_can_be_removed(hub: ServedHub) -> None:
         await _signed_in(browser, path.partition("#")[2])
         assert (await local.delete("/v1/users/anna")).is_success
         assert await _me(browser) == 401
-    assert await hub.store.read(devices.find_user_by_name, "anna") is None, anna
+    assert await hub.store.read(users.find_user_by_name, "anna") is None, anna
 
 
 def _scope(*headers: tuple[bytes, bytes], scheme: str = "http") -> dict[str, Any]:

@@ -31,7 +31,7 @@ from protocol.ids import AgentId, DeviceId, UserId
 from storage import audit
 from storage.agents import agent_states
 from storage.coordination import gateway_agents, gateways
-from storage.devices import devices
+from storage.devices import devices, users
 from storage.schema import agents as agent_table
 from tests.support.families import each
 from tests.support.hub import open_context
@@ -157,7 +157,7 @@ async def test_settings_check_reports_an_agent_name_taken_over_the_api(
 
 def make_over_the_api(c: Connection) -> None:
     """The owner's agent called notes."""
-    owner = devices.ensure_user(c, UserId("u-fresh"), "owner", 1)
+    owner = users.ensure_user(c, UserId("u-fresh"), "owner", 1)
     about = {"id": "a-1", "user_id": owner, "name": "notes", "source": "api", "executor": "device"}
     c.execute(insert(agent_table), about | {"created_at": 1, "updated_at": 1})
     agent_states.create_state(c, AgentId("a-1"), lifecycle="active", online=False, at=1, actor="operator:7")
@@ -175,7 +175,7 @@ async def test_user_to_be_created_by_a_setting_is_reported(tmp_path: Path, table
 
 def let_in_desk(c: Connection) -> None:
     """The owner's device called desk, which has connected."""
-    (owner,) = devices.list_users(c)
+    (owner,) = users.list_users(c)
     desk = devices.ensure_device(c, id=DeviceId("d-9"), user_id=owner.id, name="desk", at=1)
     open_session(c, desk.id, boot_id=BOOT, platform="linux", at=1)
 

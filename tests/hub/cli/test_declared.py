@@ -24,7 +24,7 @@ from protocol.work import Usage
 from storage.agents import declared_agents
 from storage.agents.declared_agents import DeclaredAgent
 from storage.connectors import connectors
-from storage.devices import devices
+from storage.devices import users
 from storage.runs import model_calls
 from storage.runs.model_calls import ModelCall
 from tests.hub.api.test_agent_configs import an_agent
@@ -362,7 +362,7 @@ def spend(served: ServedHub, portal: BlockingPortal, *, cost_nanos: int = 1_234_
     """Store the cost of one call by an agent called mail."""
 
     def written(c: sa.Connection) -> None:
-        owner = devices.ensure_user(c, UserId("u-costs"), "somebody", 1)
+        owner = users.ensure_user(c, UserId("u-costs"), "somebody", 1)
         mail = DeclaredAgent(name="mail", device_name="desk-2", paths=("mail",))
         declared_agents.reconcile_declared(
             c, user_id=owner, declared=[mail], at=1, fresh_ids=["agent-mail", "d-2", "s-2", "u-2"]

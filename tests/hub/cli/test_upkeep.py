@@ -14,7 +14,7 @@ from click.testing import Result
 from hub.base.supervisor import Drain
 from protocol.ids import UserId
 from storage import audit
-from storage.devices import devices
+from storage.devices import users
 from storage.store import open_store
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.hub import TEXT, ServedHub, serving
@@ -33,7 +33,7 @@ def known(state: Path) -> Path:
 
 async def _add(state: Path, name: str) -> None:
     async with open_store("sqlite:///hub.db", base=state) as store:
-        await store.write(devices.ensure_user, UserId(name), name, AT)
+        await store.write(users.ensure_user, UserId(name), name, AT)
 
 
 def test_drain_with_restart_cannot_be_taken_back_by_a_later_drain(hub: Hub, served: ServedHub) -> None:
@@ -89,7 +89,7 @@ def test_restore_leaves_settings_in_the_state_folder_unchanged(hub: Hub, known: 
 
 async def _people(state: Path) -> list[str]:
     async with open_store("sqlite:///hub.db", base=state) as store:
-        return [user.name for user in await store.read(devices.list_users)]
+        return [user.name for user in await store.read(users.list_users)]
 
 
 def test_a_backup_without_settings_is_reported(hub: Hub, known: Path, tmp_path: Path) -> None:

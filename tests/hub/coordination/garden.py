@@ -15,7 +15,7 @@ from storage.agents.declared_agents import DeclaredAgent
 from storage.coordination import boards, gateways
 from storage.coordination.boards import BoardRow
 from storage.coordination.gateways import DeclaredGateway
-from storage.devices import devices
+from storage.devices import users
 from storage.store import Store
 
 OWNER, EVE = UserId("owner"), UserId("eve")
@@ -46,7 +46,7 @@ class Garden:
 async def open_garden(store: Store) -> Garden:
     """All of it, made."""
     for user_id in (OWNER, EVE):
-        await store.write(devices.ensure_user, user_id, user_id, 1)
+        await store.write(users.ensure_user, user_id, user_id, 1)
     await _declare(store, *_ON_DEVICES)
     await store.write(
         gateways.reconcile_gateways,

@@ -29,7 +29,7 @@ from storage.coordination import boards, gateway_agents, gateways, message_rows
 from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.coordination.gateways import IDS_PER_GATEWAY, DeclaredGateway
 from storage.coordination.message_rows import MessageRow
-from storage.devices import devices
+from storage.devices import users
 from storage.store import Store
 from tests.hub.coordination.souls import FastClock
 from tests.support.clock import SeededChance
@@ -152,7 +152,7 @@ async def declare(
     store: Store, at: int, names: Sequence[str] = ("west",), main_agent: str | None = "main"
 ) -> None:
     """A user with gateways; the ids of a gateway and its main agent are made from its name."""
-    await store.write(devices.ensure_user, OWNER, "anna", at)
+    await store.write(users.ensure_user, OWNER, "anna", at)
     declared = [DeclaredGateway(name=name, user_name="anna", main_agent=main_agent) for name in names]
     fresh = [id for name in names for id in (f"gateway-{name}", f"main-{name}", OWNER)[:IDS_PER_GATEWAY]]
     await store.write(gateways.reconcile_gateways, owner_id=OWNER, declared=declared, at=at, fresh_ids=fresh)

@@ -27,7 +27,7 @@ from storage.agents.declared_agents import DeclaredAgent
 from storage.coordination import boards, gateway_agents, gateways, souls
 from storage.coordination.gateways import IDS_PER_GATEWAY, DeclaredGateway
 from storage.coordination.souls import SoulVersion, SoulWriteRow
-from storage.devices import devices
+from storage.devices import users
 from storage.store import Store, open_store
 from tests.support.clock import START, SeededChance
 from tests.support.gateway import DEFAULT_SOUL, FakeGateway
@@ -193,7 +193,7 @@ class SoulBench:
 async def declare(store: Store, clock: Clock) -> None:
     """A user with a gateway, a device, and a board with three agents: two there, one here."""
     at = epoch_ms(clock.now())
-    await store.write(devices.ensure_user, OWNER, "anna", at)
+    await store.write(users.ensure_user, OWNER, "anna", at)
     declared = [DeclaredGateway(name="west", user_name="anna")]
     fresh = [GATEWAY, "agent-main", OWNER][:IDS_PER_GATEWAY]
     await store.write(gateways.reconcile_gateways, owner_id=OWNER, declared=declared, at=at, fresh_ids=fresh)

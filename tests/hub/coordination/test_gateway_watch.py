@@ -23,7 +23,7 @@ from storage.agents.agent_states import AgentState
 from storage.coordination import gateway_agents, gateways
 from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.coordination.gateways import DeclaredGateway
-from storage.devices import devices
+from storage.devices import users
 from storage.store import ObservedDatabase, Store, open_store
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.gateway import Fails, FakeGateway, fake_gateway
@@ -121,7 +121,7 @@ async def opened(folder: Path) -> AsyncIterator[Office]:
         open_store("sqlite://") as store,
         fake_gateway("office", agents=("notes",), clock=clock) as gateway,
     ):
-        await store.write(devices.ensure_user, OWNER, "owner", at)
+        await store.write(users.ensure_user, OWNER, "owner", at)
         await store.write(
             gateways.reconcile_gateways,
             owner_id=OWNER,

@@ -16,7 +16,7 @@ from protocol.ids import AgentId, GatewayId
 from storage import audit
 from storage.agents import agents
 from storage.coordination import boards, gateway_agents
-from storage.coordination.gateways import NoGateway
+from storage.coordination.leads import NoGateway
 from storage.store import Store, open_store
 from tests.hub.coordination.leading import (
     BOARD,

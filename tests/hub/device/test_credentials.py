@@ -50,7 +50,8 @@ from protocol.coordination import Response
 from protocol.errors import CloseCode, ErrorCode
 from protocol.handshake import SPOKEN, Challenge, Error, GrantOfOwner
 from protocol.ids import DeviceId, UserId
-from storage.devices import devices, pairings, tokens
+from storage.devices import devices, pairings, users
+from storage.devices import keys as stored_keys
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.device import RunningDevice, open_device
 from tests.support.families import each
@@ -386,7 +387,7 @@ async def time_passes(clock: FakeClock, condition: Callable[[], bool]) -> None:
 
 
 async def approve(port: Port, code: str) -> None:
-    await port.store.write(devices.ensure_user, ANNA, "anna", AT_MS)
+    await port.store.write(users.ensure_user, ANNA, "anna", AT_MS)
     await port.store.write(
         pairings.approve,
         pairing.hash_code(code),
@@ -496,7 +497,7 @@ async def test_device_without_the_rotation_answer_connects_with_the_next_key(tmp
         await know_key(port, credential)
         fresh = credential.next_identity()
         await port.store.write(
-            tokens.rotate_key,
+            stored_keys.rotate_key,
             DeviceId("desk"),
             old=credential.identity.id,
             new=fresh.id,
@@ -535,10 +536,10 @@ async def know_key(port: Port, credential: KeyCredential) -> None:
     """The hub knows the key as that of the device "desk"."""
     credential.read()
     identity = credential.identity
-    await port.store.write(devices.ensure_user, ANNA, "anna", AT_MS)
+    await port.store.write(users.ensure_user, ANNA, "anna", AT_MS)
     await port.store.write(devices.ensure_device, id=DeviceId("desk"), user_id=ANNA, name="desk", at=AT_MS)
     await port.store.write(
-        tokens.add_key,
+        stored_keys.add_key,
         id=identity.id,
         device_id=DeviceId("desk"),
         public_key=identity.public_key,

@@ -14,7 +14,7 @@ from hub.health.issues import Severity
 from hub.links.roster import SharedRoots
 from hub.settings.reload import Reloader
 from protocol.ids import DeviceId, TokenId
-from storage.agents import agents, declared_agents
+from storage.agents import agents, declared_agents, state_moves
 from storage.agents.configs import Mailbox
 from storage.agents.declared_agents import DeclaredAgent
 from storage.connectors import connectors
@@ -171,7 +171,7 @@ async def test_missing_files_grant_is_reported_while_agents_read_files_of_the_de
     assert found.explanation.endswith("every run fails that reads its files: those of notes, papers")
     assert "hub devices grant desk +files" in found.fix
 
-    pause = partial(agents.move, at=bench.now_ms, actor="me")
+    pause = partial(state_moves.move, at=bench.now_ms, actor="me")
     for agent in await bench.store.read(agents.list_agents):
         await bench.store.write(pause, agent.id, "lifecycle", "paused")
     assert list(await check(bench.clock.now())) == []

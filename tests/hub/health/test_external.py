@@ -18,9 +18,9 @@ from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector
 from storage.coordination import gateways
 from storage.coordination.gateways import DeclaredGateway
-from storage.devices import devices
+from storage.devices import users
 from storage.devices.tokens import create_agent_token
-from storage.runs import run_moves, run_pauses
+from storage.runs import run_moves, run_resumes
 from storage.store import Store, open_store
 from tests.storage.rows import make_run
 from tests.support.clock import START, FakeClock
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 async def store() -> AsyncIterator[Store]:
     async with open_store("sqlite://") as store:
-        await store.write(devices.ensure_user, OWNER, "owner", AT)
+        await store.write(users.ensure_user, OWNER, "owner", AT)
         await store.write(
             gateways.reconcile_gateways,
             owner_id=OWNER,
@@ -195,7 +195,7 @@ async def test_a_model_that_gave_no_answer_is_one_finding_from_the_first_failure
     (waited,) = await look(clock.now())
     assert waited.explanation.endswith("; 1 run waits")
     clock.advance(60)
-    await store.write(run_pauses.resume_runs, PauseReason.MODEL_AWAY, at=AT)
+    await store.write(run_resumes.resume_runs, PauseReason.MODEL_AWAY, at=AT)
     breaker.failed(ModelUnavailable("no answer (HTTP 500)"))
     (tried,) = await look(clock.now())  # while the run asks again
     assert (tried.id, tried.subject, tried.since) == (waited.id, waited.subject, START)

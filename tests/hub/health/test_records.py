@@ -13,7 +13,7 @@ from hub.health.issues import Check, Severity
 from protocol.handshake import StoreMark
 from protocol.ids import DeviceId, UserId
 from storage import audit
-from storage.devices import devices
+from storage.devices import devices, users
 from storage.runs import agreement
 from storage.runs.agreement import Resent
 from storage.store import Store, open_store
@@ -27,7 +27,7 @@ D, U = DeviceId("d"), UserId("u")
 async def store() -> AsyncIterator[Store]:
     """A hub's, whose first user was made at the start."""
     async with open_store("sqlite://") as opened:
-        await opened.write(devices.ensure_user, UserId("u"), "owner", epoch_ms(START))
+        await opened.write(users.ensure_user, UserId("u"), "owner", epoch_ms(START))
         yield opened
 
 

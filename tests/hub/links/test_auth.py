@@ -16,7 +16,7 @@ from protocol.handshake import SPOKEN, Challenge, DeviceHello
 from protocol.ids import BootId, ConnectionId, DeviceId, TokenId
 from protocol.keys import key_id
 from storage import audit
-from storage.devices import devices, pairings, tokens
+from storage.devices import devices, keys, pairings
 from storage.devices.attempts import AttemptLimits
 from storage.devices.tokens import DEVICE_TOKENS
 from tests.support import stored
@@ -213,7 +213,7 @@ async def keyed_device(port: Port, key: KeyPair) -> DeviceId:
     """A device that comes in with *key*."""
     await port.pair("desk")
     await port.store.write(
-        tokens.add_key,
+        keys.add_key,
         id=key_id(key.public),
         device_id=DeviceId("desk"),
         public_key=key.public,

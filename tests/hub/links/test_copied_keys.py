@@ -5,7 +5,7 @@ from typing import Any
 from hub.health.access_checks import check_copies
 from protocol.errors import CloseCode, CodedError
 from protocol.ids import DeviceId
-from storage.devices import devices
+from storage.devices import credential_copies
 from tests.support.clock import START
 from tests.support.wire import AT_MS, Port, open_port, until
 
@@ -91,4 +91,4 @@ async def test_choosing_a_machine_for_a_key_without_copies_is_refused(port: Port
 
 
 async def keep(port: Port, called: str) -> None:
-    await port.store.write(devices.keep, LAPTOP, called, at=AT_MS, actor="operator:0")
+    await port.store.write(credential_copies.keep, LAPTOP, called, at=AT_MS, actor="operator:0")

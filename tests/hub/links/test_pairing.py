@@ -17,7 +17,7 @@ from protocol import keys
 from protocol.errors import CloseCode, CodedError, ErrorCode
 from protocol.ids import DeviceId, InvitationId, UserId
 from storage import audit
-from storage.devices import devices, pairings
+from storage.devices import devices, pairings, users
 from storage.devices.tokens import INVITATIONS
 from tests.support import stored
 from tests.support.clock import SeededChance
@@ -46,7 +46,7 @@ async def knock(
 
 async def approve(port: Port, code: str, *, name: str | None = None) -> None:
     """What the operator does with the code that the device shows."""
-    await port.store.write(devices.ensure_user, ANNA, "anna", AT_MS)
+    await port.store.write(users.ensure_user, ANNA, "anna", AT_MS)
     await port.store.write(
         pairings.approve,
         pairing.hash_code(pairing.read_code(code)),
@@ -65,7 +65,7 @@ async def paired(port: Port, key: KeyPair = KEY, *, label: str = "desk") -> None
 
 async def invitation(port: Port, *, uses: int = 1) -> str:
     token = make(TokenKind.INVITATION, SeededChance(uses))
-    await port.store.write(devices.ensure_user, ANNA, "anna", AT_MS)
+    await port.store.write(users.ensure_user, ANNA, "anna", AT_MS)
     await port.store.write(
         INVITATIONS.create,
         id=InvitationId("i-1"),

@@ -11,7 +11,7 @@ from hub.links.roster import REMEMBERED, DeviceLost, DeviceReady, LinkEvent, Ros
 from protocol.errors import CloseCode
 from protocol.handshake import DeviceHello, Goodbye, Hubs
 from protocol.ids import BootId, DeviceId, NodeId, UserId
-from storage.devices import devices, nodes
+from storage.devices import devices, nodes, users
 from storage.effects import sessions
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock
@@ -146,7 +146,7 @@ EAST, WEST = BootId("east"), BootId("west")
 
 
 def _add_desk(c: sa.Connection) -> DeviceId:
-    user = devices.ensure_user(c, UserId("u-1"), "anna", 0)
+    user = users.ensure_user(c, UserId("u-1"), "anna", 0)
     return devices.ensure_device(c, id=DeviceId("desk"), user_id=user, name="desk", at=0).id
 
 

@@ -10,8 +10,9 @@ from hub.links.revocation_watch import RevocationWatch
 from protocol import keys
 from protocol.errors import CloseCode, CodedError, ErrorCode
 from protocol.ids import DeviceId, UserId
-from storage.devices import devices, tokens
-from storage.devices.tokens import KeyRevoked, RotatedTooSoon
+from storage.devices import devices, users
+from storage.devices import keys as stored_keys
+from storage.devices.keys import KeyRevoked, RotatedTooSoon
 from tests.support import stored
 from tests.support.coded import coded
 from tests.support.keys import NOTHING, KeyPair
@@ -26,10 +27,10 @@ DESK = DeviceId("desk")
 async def device(port: Port) -> AsyncIterator[RawDevice]:
     """A device that came in with its key."""
     async with port.connect() as opened:
-        await port.store.write(devices.ensure_user, UserId("anna"), "anna", AT_MS)
+        await port.store.write(users.ensure_user, UserId("anna"), "anna", AT_MS)
         await port.store.write(devices.ensure_device, id=DESK, user_id=UserId("anna"), name="desk", at=AT_MS)
         await port.store.write(
-            tokens.add_key,
+            stored_keys.add_key,
             id=keys.key_id(OLD.public),
             device_id=DESK,
             public_key=OLD.public,
@@ -71,12 +72,12 @@ async def test_second_key_rotation_within_a_minute_is_refused(port: Port, device
     port.clock.advance(59)
     with pytest.raises(RotatedTooSoon, match=r"again in 1 s \(key_rotation_wait_s\)"):
         await rotate(port, OTHER, old=NEW)
-    kept = await port.store.read(tokens.list_keys)
+    kept = await port.store.read(stored_keys.list_keys)
     assert sorted(key.id for key in kept) == sorted(keys.key_id(pair.public) for pair in (OLD, NEW))
     assert port.count("hub_limits_reached_total", limit="key_rotation_wait_s") == 1
     port.clock.advance(1)
     await rotate(port, OTHER, old=NEW)
-    assert len(await port.store.read(tokens.list_keys)) == 3
+    assert len(await port.store.read(stored_keys.list_keys)) == 3
 
 
 async def test_revoked_new_key_ends_the_connection_used_for_the_rotation(
@@ -99,7 +100,7 @@ async def test_key_rotation_requires_signatures_of_both_keys_for_the_same_hub(
         await rotate(port, instead={"proof": OTHER.sign(*lines)})
     with pytest.raises(BadProof):
         await rotate(port, hub_id="hub-2")
-    assert len(await port.store.read(tokens.list_keys)) == 1
+    assert len(await port.store.read(stored_keys.list_keys)) == 1
 
 
 async def test_key_rotation_to_a_known_or_by_a_revoked_key_is_refused(port: Port, device: RawDevice) -> None:

@@ -16,7 +16,7 @@ from hub.notify.notifier import EVERY_S, Notifier
 from protocol.ids import BootId, UserId
 from storage import deliveries
 from storage.deliveries import DeliveryRow, TargetRow
-from storage.devices import devices
+from storage.devices import users
 from storage.schema import questions
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock, SeededChance
@@ -103,7 +103,7 @@ async def opened(
     allow: Sequence[str] = (),
 ) -> AsyncIterator[Bench]:
     async with open_store(database, boot_id=BootId(boot)) as store:
-        await store.write(devices.ensure_user, OWNER, "me", 1)
+        await store.write(users.ensure_user, OWNER, "me", 1)
         yield Bench(store, folder, clock or FakeClock(), boot, allow)
 
 

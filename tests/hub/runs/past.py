@@ -24,7 +24,7 @@ from protocol.tool_calls import Answer, ToolCall
 from protocol.work import AgentComplete, AgentData, AgentManifest, FilePiece, ManifestFile
 from storage.agents import agents, declared_agents
 from storage.agents.declared_agents import DeclaredAgent
-from storage.devices import devices
+from storage.devices import devices, users
 from storage.runs import agreement, calls
 from storage.runs.agreement import StoreRow
 from storage.runs.calls import ReportedVerdict
@@ -110,7 +110,7 @@ class Past:
             self.lives += 1
             new_database(self.hub_file)
         async with open_store(f"sqlite:///{self.hub_file}") as store:
-            user_id = await store.write(devices.ensure_user, UserId(f"u-{self.lives}"), "owner", 1)
+            user_id = await store.write(users.ensure_user, UserId(f"u-{self.lives}"), "owner", 1)
             declared = DeclaredAgent(
                 name="notes",
                 device_name="desk",

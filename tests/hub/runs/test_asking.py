@@ -33,7 +33,7 @@ from protocol.secret_rules import RedactionRule
 from protocol.work import Usage
 from storage.agents.agents import AgentRow
 from storage.agents.configs import ModelUse
-from storage.runs import model_calls, run_moves, runs, units
+from storage.runs import model_answers, model_calls, run_moves, runs, units
 from storage.store import Store
 from tests.support.clock import FakeClock
 from tests.support.runs import Bench, KeywordModel, declare_agent, folder, titles
@@ -78,7 +78,7 @@ async def opened(bench: Bench, unit_key: str = "a.md") -> UnitAsking:
 
 async def journaled(store: Store, agent: AgentRow, request: ModelRequest, model: LanguageModel) -> bool:
     asked = question_of(model.name, request)
-    return await store.read(model_calls.find_answer, agent.id, asked, 0) is not None
+    return await store.read(model_answers.find_answer, agent.id, asked, 0) is not None
 
 
 async def test_stored_model_answer_is_reused_by_the_next_hub_process(store: Store, agent: AgentRow) -> None:

@@ -23,8 +23,10 @@ from protocol.work import Usage
 from storage.agents.agents import AgentRow
 from storage.agents.configs import ModelUse
 from storage.kernel.database import Unavailable
-from storage.runs import model_calls
-from storage.runs.model_calls import BatchState, Drawn, Spent
+from storage.runs import model_batches
+from storage.runs.budget_holds import Drawn
+from storage.runs.model_batches import BatchState
+from storage.runs.model_calls import Spent
 from storage.runs.runs import RunRow
 from storage.store import Store
 from tests.support.runs import Bench, declare_agent, folder
@@ -90,7 +92,7 @@ async def go(bench: Bench, *, after_s: float = 0.0) -> RunRow:
 
 
 async def states(bench: Bench, run: RunRow) -> list[BatchState]:
-    return [row.state for row in await bench.store.read(model_calls.batches_of, run.id)]
+    return [row.state for row in await bench.store.read(model_batches.batches_of, run.id)]
 
 
 async def test_questions_are_submitted_as_a_single_batch_and_complete_the_run(bench: Bench) -> None:

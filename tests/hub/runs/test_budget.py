@@ -19,7 +19,8 @@ from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.agents.configs import ModelUse
 from storage.devices import nodes
-from storage.runs.model_calls import Drawn, Spent
+from storage.runs.budget_holds import Drawn
+from storage.runs.model_calls import Spent
 from storage.store import Store, open_store
 from tests.support.clock import START
 from tests.support.families import each

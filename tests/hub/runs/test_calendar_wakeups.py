@@ -17,9 +17,9 @@ from protocol.frame import ErrorBody
 from protocol.ids import AgentId, DeviceId, UserId
 from protocol.tool_calls import Answer
 from storage import audit
-from storage.agents import agent_states, agents, declared_agents
+from storage.agents import agent_states, agents, declared_agents, exhaustion, state_moves
 from storage.agents.declared_agents import DeclaredAgent
-from storage.devices import devices
+from storage.devices import users
 from storage.schedules import fires, schedule_rows
 from storage.schedules import wakes as stored_wakes
 from storage.schedules.schedule_rows import DeclaredSchedule
@@ -59,7 +59,7 @@ class Calendar:
 
     async def declare(self, prompt: str = "") -> None:
         store, at = self.desk.store, self.desk.at
-        user = await store.write(devices.ensure_user, UserId("u"), "owner", at)
+        user = await store.write(users.ensure_user, UserId("u"), "owner", at)
         wanted = [
             DeclaredAgent(
                 name="anna", device_name="desk", data_types=("tasks",), slots=(SLOT,), prompt=prompt
@@ -85,14 +85,16 @@ class Calendar:
         )
 
     async def move(self, axis: str, to: str) -> None:
-        await self.desk.store.write(agents.move, self.agent_id, axis, to, at=self.desk.at, actor="operator")
+        await self.desk.store.write(
+            state_moves.move, self.agent_id, axis, to, at=self.desk.at, actor="operator"
+        )
 
     async def exhaust(self, *, back_in_s: float | None) -> None:
         at = self.desk.at
         back = None if back_in_s is None else at + round(back_in_s * 1_000)
         cause = "billing" if back is None else "rate_limit"
         await self.desk.store.write(
-            agent_states.exhaust, self.agent_id, cause=cause, recovery_at=back, at=at, actor="model"
+            exhaustion.exhaust, self.agent_id, cause=cause, recovery_at=back, at=at, actor="model"
         )
 
     @asynccontextmanager

@@ -28,7 +28,7 @@ from protocol.handshake import HeldRun
 from protocol.ids import BootId, DeviceId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunState
 from protocol.work import AgentCancel, AgentComplete, AgentManifest
-from storage.agents import agent_states, agents, locks
+from storage.agents import agents, exhaustion, locks
 from storage.agents.agents import AgentRow
 from storage.kernel.database import Busy
 from storage.runs import run_claims, run_moves, run_pauses
@@ -325,7 +325,7 @@ async def test_runs_resumed_after_an_exhaustion_have_staggered_start_times(
             set_columns, run.id, state=RunState.PAUSED, pause_reason=PauseReason.EXHAUSTED
         )
     await bench.store.write(
-        agent_states.exhaust,
+        exhaustion.exhaust,
         bench.agent.id,
         cause="rate_limit",
         retry_after_ms=None,
@@ -478,7 +478,7 @@ async def test_run_paused_as_exhausted_resumes_if_the_agent_is_recovered(bench: 
     bench.connect(runs=folder(a="A riddle to read."))
     run = await bench.run()
     at = int(bench.clock.now().timestamp() * 1000)
-    await bench.store.write(agent_states.recover_agent, bench.agent.id, at=at, actor="anna")
+    await bench.store.write(exhaustion.recover_agent, bench.agent.id, at=at, actor="anna")
 
     await bench.dispatcher.open_gates()
 

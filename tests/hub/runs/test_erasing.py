@@ -13,7 +13,7 @@ from hub.base.clock import epoch_ms
 from hub.runs.housekeeping import ERASED_FILE, Erasures, note_erased
 from protocol.ids import RunId
 from storage import audit
-from storage.devices import devices
+from storage.devices import users
 from storage.effects import user_data
 from storage.kernel import backup
 from storage.runs import run_pauses
@@ -30,7 +30,7 @@ ITEMS = 600  # of the user who leaves
 
 
 def both(c: sa.Connection) -> None:
-    devices.ensure_user(c, ME, "owner", AT)
+    users.ensure_user(c, ME, "owner", AT)
     audit.begin_chain(c, at=AT, subject="hub")
     for user_id, name in ((BOB, "bob"), (ANNA, "anna")):
         agent_id = make_world(c, user_id, name)

@@ -21,7 +21,7 @@ from hub.extraction.rules_process import RulesClient, RulesHere, RulesProcess
 from protocol.lifecycles import RunOutcome, RunState
 from storage.agents.configs import ModelUse
 from storage.connectors import seen_messages
-from storage.runs.run_pauses import recover_agents
+from storage.runs.run_resumes import recover_agents
 from storage.store import Store
 from tests.hub.connectors.gmail_rig import Rig, rig
 from tests.hub.connectors.imap_rig import Wire, imap, mail, settings_of, wire_to

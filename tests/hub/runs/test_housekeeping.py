@@ -19,7 +19,7 @@ from protocol.ids import BootId, NodeId
 from storage import audit
 from storage import leases as stored_leases
 from storage.devices import nodes
-from storage.effects import retention
+from storage.effects import orphans, retention
 from storage.kernel.database import measure_used
 from storage.schema import (
     agents,
@@ -199,7 +199,7 @@ async def test_pruning_of_ledger_units_continues_in_the_next_round(
     store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(housekeeping, "SEARCHED", 2)
-    monkeypatch.setattr(retention, "prune_units", partial(retention.prune_units, rows=2))
+    monkeypatch.setattr(orphans, "prune_units", partial(orphans.prune_units, rows=2))
 
     def archive(c: sa.Connection) -> None:
         """An agent that has read five files was archived long ago."""

@@ -17,7 +17,8 @@ from protocol.tool_calls import Action, Answer, ToolCall
 from protocol.work import AgentComplete, AgentData, AgentManifest, FilePiece, ManifestFile
 from storage.runs import calls, items, runs
 from storage.runs.calls import ReportedVerdict
-from storage.runs.items import ItemFilter, ItemRow
+from storage.runs.item_lists import ItemFilter
+from storage.runs.items import ItemRow
 from storage.runs.runs import RunRow
 from tests.support.link import FakeLink
 from tests.support.runs import MODERN, Bench, declare_agent

@@ -36,10 +36,9 @@ from storage.agents.configs import Mailbox as MailboxConfig
 from storage.connectors import connectors, seen_messages
 from storage.connectors.connectors import DeclaredConnector
 from storage.devices.devices import revoke_device
-from storage.runs import items as item_rows
-from storage.runs import run_pauses, runs
-from storage.runs.items import ItemFilter
-from storage.runs.run_locks import NoDevice
+from storage.runs import excerpts, item_lists, run_resumes, runs
+from storage.runs.item_lists import ItemFilter
+from storage.runs.run_devices import NoDevice
 from storage.runs.runs import RunRow
 from storage.schema import devices, items
 from storage.store import Store
@@ -104,9 +103,9 @@ async def test_messages_become_device_items_without_quotes_and_advance_the_curso
     assert await cursor(bench) == {"at": 3}
     assert next(call.source.link for call in link.calls if call.source) == "https://mail.example/t1"
     assert mailbox.opened == mailbox.closed == 1
-    found = await bench.store.read(item_rows.list_items, ItemFilter())
+    found = await bench.store.read(item_lists.list_items, ItemFilter())
     assert {(one.row.source or {}).get("quote") for one in found.items} == {""}, "no part of a mail is kept"
-    assert await bench.store.read(item_rows.keys_of_excerpts) == {}
+    assert await bench.store.read(excerpts.keys_of_excerpts) == {}
 
 
 async def test_first_mailbox_run_reads_back_by_lookback_days(store: Store, mailbox: Mailbox) -> None:
@@ -480,7 +479,7 @@ async def test_mailbox_is_read_without_the_device_and_delivered_in_order_at_reco
     assert await cursor(bench) == {"at": 5}
     link = bench.connect()
     resumed = await bench.store.write(
-        run_pauses.resume_runs, PauseReason.DEVICE_OFFLINE, devices=set(bench.links), at=bench.now_ms
+        run_resumes.resume_runs, PauseReason.DEVICE_OFFLINE, devices=set(bench.links), at=bench.now_ms
     )
     assert resumed == [run.id]
     assert (shown(await bench.run()), titles(link), len(mailbox.read)) == (DONE, keys, 5)
@@ -498,7 +497,7 @@ async def test_device_lost_during_delivery_pauses_the_run_after_reading_all_mess
     assert sorted(mailbox.read) == ["t1", "t2", "t3", "t4"]
     link = bench.connect()
     await bench.store.write(
-        run_pauses.resume_runs, PauseReason.DEVICE_OFFLINE, devices=set(bench.links), at=2
+        run_resumes.resume_runs, PauseReason.DEVICE_OFFLINE, devices=set(bench.links), at=2
     )
     assert (shown(await bench.run()), len(mailbox.read)) == (DONE, 4)
     assert {unit.state for unit in (await bench.units(run.id)).values()} == {UnitState.DONE}
@@ -708,7 +707,7 @@ async def connect(bench: Bench, name: str, **options: Any) -> FakeLink:
     given: dict[str, Any] = {"user_id": "u", "capabilities": MODERN, "answers": lambda call: TAKEN}
     link = bench.links[DeviceId(name)] = FakeLink(name, **given | options)
     await bench.store.write(
-        run_pauses.resume_runs, PauseReason.DEVICE_OFFLINE, devices={DeviceId(name)}, at=bench.now_ms
+        run_resumes.resume_runs, PauseReason.DEVICE_OFFLINE, devices={DeviceId(name)}, at=bench.now_ms
     )
     return link
 

@@ -33,7 +33,7 @@ from protocol.work import (
     ManifestTree,
     RunLimits,
 )
-from storage.agents import agent_states, agents
+from storage.agents import agents, exhaustion
 from storage.agents.agents import AgentRow
 from storage.held import HeldRun
 from storage.kernel.database import Busy
@@ -254,7 +254,7 @@ async def test_used_up_model_quota_pauses_the_run_and_exhausts_the_agent(bench: 
 
     assert (run.state, run.pause_reason, run.attempt) == (RunState.PAUSED, PauseReason.EXHAUSTED, 1)
     assert (await bench.store.read(agents.get_agent, bench.agent.id)).availability == "exhausted"
-    back = await bench.store.read(agent_states.next_recovery)
+    back = await bench.store.read(exhaustion.next_recovery)
     assert back == bench.clock.now().timestamp() * 1000 + 90_000
 
 

@@ -22,17 +22,17 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, RunId, TemplateId, UserId
 from protocol.lifecycles import RunState
 from storage import leases
-from storage.agents import agents, config_changes, declared_agents
+from storage.agents import agents, config_changes, declared_agents, state_moves
 from storage.agents.agent_snapshot import WrittenTemplate
 from storage.agents.agents import AgentRow
 from storage.agents.config_changes import NewConfig
 from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.due_schedules import DueSchedule
-from storage.devices import devices
+from storage.devices import users
 from storage.effects import sessions
 from storage.effects.fire_runs import BackfillPlan, BackfillSight
 from storage.effects.first_runs import note_connects
-from storage.runs import run_moves, run_pauses, runs
+from storage.runs import run_moves, runs, waiting_runs
 from storage.schedules import schedules
 from storage.schedules.fires import FireRow
 from storage.schedules.schedule_rows import DeclaredSchedule, ScheduleRow
@@ -685,7 +685,7 @@ async def test_first_connection_makes_a_run_after_a_run_cancelled_by_start_deadl
     async with desk.serving():
         await desk.pass_time(HOUR_S)
         await desk.pass_time(120)
-        await desk.store.write(run_pauses.sweep, desk.at, paused_ms=1)
+        await desk.store.write(waiting_runs.sweep, desk.at, paused_ms=1)
         (late,) = await desk.runs()
         assert (late.state, late.reason) == (RunState.CANCELLED, "start_deadline")
         await connect(desk, agent)
@@ -749,7 +749,7 @@ async def test_connection_during_a_pause_of_agent_or_schedule_makes_no_run(desk:
         await desk.store.write(schedules.set_enabled, schedule.id, True, at=desk.at)
         await desk.looks_again()
         assert (await desk.runs(), await state_of(desk)) == ([], "awaited")
-        lifecycle = partial(agents.move, agent_id=agent.id, axis=Axis.LIFECYCLE, actor="operator:0")
+        lifecycle = partial(state_moves.move, agent_id=agent.id, axis=Axis.LIFECYCLE, actor="operator:0")
         await desk.store.write(lifecycle, to=Lifecycle.PAUSED, at=desk.at)
         await connect(desk, agent)
         await desk.looks_again()
@@ -797,7 +797,7 @@ NOTES = DeclaredAgent(
 
 
 async def declared(store: Store, agent: DeclaredAgent = NOTES) -> AgentRow:
-    user_id = await store.write(devices.ensure_user, UserId("u"), "owner", 1)
+    user_id = await store.write(users.ensure_user, UserId("u"), "owner", 1)
     await store.write(
         config_changes.put_template,
         TEMPLATE,

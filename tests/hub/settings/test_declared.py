@@ -15,7 +15,7 @@ from storage.agents import agents, config_changes, configs
 from storage.agents.config_changes import ConfigOfFile, NewConfig
 from storage.agents.declared_agents import DeclaredAgent, reconcile_declared
 from storage.connectors.connectors import Reconciled
-from storage.devices import devices
+from storage.devices import users
 from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.store import open_store
 from tests.support import stored
@@ -222,7 +222,7 @@ def test_invalid_setting_is_reported_with_the_position(lines: str, problem: str)
 
 async def test_applying_a_file_changes_only_configs_of_the_file() -> None:
     def take_up(c: sa.Connection, at: int, config: str) -> Reconciled:
-        owner = devices.ensure_user(c, UserId("u"), "owner", 1)
+        owner = users.ensure_user(c, UserId("u"), "owner", 1)
         declared = declared_agents(check_text(NOTES + config, Path("hub.toml"), environ={}).usable())
         return reconcile_declared(
             c, user_id=owner, declared=declared, at=at, fresh_ids=["a-1", "d-1", "s-1", "u-1"]
