@@ -9,7 +9,7 @@ hub's creation before its first use: a hub in use without it has lost its chain.
 database can also rewrite the whole chain. Only a copy of its end elsewhere reveals that, such as the log, to
 which the hub writes it daily.
 
-A large log is checked in small parts over time: ``Checked`` is how far that came, so that a start reads only
+A large log is checked in small parts over time: ``ChainProgress`` is how far that came, so that a start reads only
 a bounded number of entries (``hub.health.records``).
 
 The activity log, also here, is the list of events that people read; it has no chain.
@@ -27,7 +27,7 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, DeviceId, RunId, UserId, trace_id_of
 from protocol.secret_rules import redact_secrets
 from protocol.status_vocabularies import EVENT_ALIASES, EventAlias
-from storage.kernel.columns import Key, columns_of, fill_page, in_parts, narrowed, now_ms, paged, unindexed
+from storage.kernel.columns import Key, columns_of, fetch_page, in_parts, narrowed, now_ms, paged, unindexed
 from storage.kernel.database import address_of, translation
 from storage.schema import (
     activity_log,
@@ -68,7 +68,7 @@ _CHAIN_LOCK: Final = 0x4155444954
 Detail = Mapping[str, str | int | bool | None]
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     """Content of a new entry.
 
     Attributes:
@@ -129,7 +129,7 @@ class AuditBreak(msgspec.Struct, frozen=True):
     what: str
 
 
-class Part(msgspec.Struct, frozen=True):
+class ChainPart(msgspec.Struct, frozen=True):
     """Checked part of the chain, up to *end*; *is_last*: no entries follow."""
 
     entries: int
@@ -159,7 +159,7 @@ def append(
     outcome: Literal["done", "refused"] = "done",
     detail: Detail | None = None,
 ) -> int:
-    """Append an entry to the chain and return its number. See ``Entry`` for the arguments."""
+    """Append an entry to the chain and return its number. See ``AuditEntry`` for the arguments."""
     c.info[_SETTLED] = True
     _lock_chain(c)
     head, last = _stored_head(c), _last(c)
@@ -214,12 +214,12 @@ def continues(c: sa.Connection, seq: int, digest: str) -> bool:
     return seq < (first or 1)
 
 
-def append_entry(c: sa.Connection, entry: Entry) -> int:
+def append_entry(c: sa.Connection, entry: AuditEntry) -> int:
     """Append *entry* to the chain and return its number."""
     return append(c, **msgspec.structs.asdict(entry))
 
 
-def append_entries(c: sa.Connection, entries: Sequence[Entry]) -> None:
+def append_entries(c: sa.Connection, entries: Sequence[AuditEntry]) -> None:
     """Append *entries* to the chain, in their order."""
     for entry in entries:
         append_entry(c, entry)
@@ -243,7 +243,7 @@ def _shortened(value: object) -> str | None:
 
 
 def audited(
-    fn: Callable[Concatenate[sa.Connection, P], T], entry_of: Callable[[T], Entry | None]
+    fn: Callable[Concatenate[sa.Connection, P], T], entry_of: Callable[[T], AuditEntry | None]
 ) -> Callable[Concatenate[sa.Connection, P], T]:
     """Wrap *fn* with an audit entry in the same transaction: ``store.write(audited(fn, tell), ...)``.
 
@@ -262,7 +262,7 @@ def audited(
     return job
 
 
-class Owed:
+class PendingAuditEntry:
     """Entry of a request that changes something: appended in the transaction of its first change.
 
     A job that appends an entry itself, or is ``audited``, has answered for it. So does the first change: what
@@ -297,7 +297,7 @@ class Owed:
 
 
 # entry of the request for which the task writes; None: the hub writes for itself
-OWED: Final[ContextVar[Owed | None]] = ContextVar("owed", default=None)
+OWED: Final[ContextVar[PendingAuditEntry | None]] = ContextVar("owed", default=None)
 
 
 def _changes(c: sa.Connection) -> Any:
@@ -455,7 +455,7 @@ def end_of_chain(c: sa.Connection) -> Link | None:
     return _stored_head(c) or _last(c)
 
 
-def check_part(c: sa.Connection, after: Link | None = None, *, rows: int = ROWS) -> Part:
+def check_part(c: sa.Connection, after: Link | None = None, *, rows: int = ROWS) -> ChainPart:
     """Check the entries after *after*, or from the beginning, at most *rows* of them.
 
     Repeat with the ``end`` of the previous part until ``is_last``. Entries may be added and pruned meanwhile.
@@ -469,10 +469,10 @@ def check_part(c: sa.Connection, after: Link | None = None, *, rows: int = ROWS)
     is_last = len(found) < rows
     if is_last:
         breaks += _wrong_at_end(_stored_head(c), stand, is_in_use=_is_in_use(c))
-    return Part(len(found), tuple(breaks), stand if stand.seq else None, is_last)
+    return ChainPart(len(found), tuple(breaks), stand if stand.seq else None, is_last)
 
 
-class Checked(msgspec.Struct, frozen=True):
+class ChainProgress(msgspec.Struct, frozen=True):
     """Progress of the checks of the chain, stored in the table ``hub``.
 
     Attributes:
@@ -486,16 +486,16 @@ class Checked(msgspec.Struct, frozen=True):
     began_at: int = 0
 
 
-def find_checked(c: sa.Connection) -> Checked:
+def find_checked(c: sa.Connection) -> ChainProgress:
     """Return the stored progress; that of a chain that was never checked also if it is unreadable."""
     stored = c.execute(sa.select(hub.c.value).where(hub.c.key == _CHECKED)).scalar_one_or_none()
     try:
-        return Checked() if stored is None else msgspec.json.decode(stored, type=Checked)
+        return ChainProgress() if stored is None else msgspec.json.decode(stored, type=ChainProgress)
     except msgspec.DecodeError:
-        return Checked()
+        return ChainProgress()
 
 
-def note_checked(c: sa.Connection, checked: Checked) -> None:
+def note_checked(c: sa.Connection, checked: ChainProgress) -> None:
     """Store the progress of the checks."""
     value = msgspec.json.encode(checked).decode()
     if c.execute(sa.update(hub).where(hub.c.key == _CHECKED).values(value=value)).rowcount == 0:
@@ -710,7 +710,7 @@ def _canonical(detail: Detail) -> str:
     return msgspec.json.encode(_redacted(detail), order="sorted").decode()
 
 
-class Activity(msgspec.Struct, frozen=True):
+class ActivityEntry(msgspec.Struct, frozen=True):
     """Entry of the activity log. *event_type*: stable name; *message*: sentence for people."""
 
     id: str
@@ -725,7 +725,7 @@ class Activity(msgspec.Struct, frozen=True):
     data: dict[str, Any]
 
 
-ACTIVITY = sa.select(*columns_of(Activity, activity_log))
+ACTIVITY = sa.select(*columns_of(ActivityEntry, activity_log))
 NEXT_NAME = sa.select(sa.func.min(activity_log.c.event_type)).where(
     activity_log.c.event_type > sa.bindparam("after")
 )
@@ -735,7 +735,7 @@ def _owner(owned: sa.Table, parameter: str) -> sa.ScalarSelect[Any]:
     return sa.select(owned.c.user_id).where(owned.c.id == sa.bindparam(parameter)).scalar_subquery()
 
 
-_RECORDED = (*Activity.__struct_fields__, "trace_id")
+_RECORDED = (*ActivityEntry.__struct_fields__, "trace_id")
 RECORD = sa.insert(activity_log).values(
     {name: sa.bindparam(f"new_{name}", type_=activity_log.c[name].type) for name in _RECORDED}
     | {"user_id": sa.func.coalesce(_owner(agents, "new_agent_id"), _owner(devices, "new_device_id"))}
@@ -766,7 +766,7 @@ def record(
         Conflict: an entry has this id already.
     """
     data = _redacted(data or {})
-    entry = Activity(id, at, event_type, level, message, agent_id, run_id, device_id, actor, data)
+    entry = ActivityEntry(id, at, event_type, level, message, agent_id, run_id, device_id, actor, data)
     trace_id = trace_id or (None if run_id is None else trace_id_of(run_id))
     row = msgspec.structs.asdict(entry) | {"trace_id": trace_id}
     c.execute(RECORD, {f"new_{name}": value for name, value in row.items()})
@@ -783,7 +783,7 @@ def list_activity(
     until: int | None = None,
     limit: int | None = 100,
     after: Key | None = None,
-) -> list[Activity]:
+) -> list[ActivityEntry]:
     """Return entries, newest first.
 
     Args:
@@ -800,7 +800,7 @@ def list_activity(
     if until is not None:
         only.append(log.at < until)
     query = paged(ACTIVITY, log.at, log.id, limit=limit, after=after, descending=True, only=only, parts=parts)
-    return fill_page(c, Activity, query, limit)
+    return fetch_page(c, ActivityEntry, query, limit)
 
 
 def _names(c: sa.Connection, event: str) -> list[str]:
@@ -816,7 +816,7 @@ def _names(c: sa.Connection, event: str) -> list[str]:
     return found
 
 
-def note(database: Path, entry: Entry) -> None:
+def append_in_file(database: Path, entry: AuditEntry) -> None:
     """Append *entry* about the backup to the audit log of *database*, which a hub may have open.
 
     Raises:

@@ -13,7 +13,7 @@ _OF_BOARD = "(SELECT user_id FROM boards WHERE id = {row}.board_id)"
 _OWN = "{row}.user_id"
 
 
-class Followed(msgspec.Struct, frozen=True):
+class FollowedTable(msgspec.Struct, frozen=True):
     """Table whose rows are followed.
 
     *owner*: SQL of the user whose row it is, or of NULL; *only*: SQL of a condition of the followed rows.
@@ -27,34 +27,34 @@ class Followed(msgspec.Struct, frozen=True):
 
 
 FOLLOWED: Final = (
-    Followed(
+    FollowedTable(
         "audit_log",  # settings of hub.toml have no other table
         "settings",
         "subject",
         "NULL",
         "{row}.event = 'settings.applied' AND {row}.subject IS NOT NULL",
     ),
-    Followed("agents", "agent"),
-    Followed("agent_states", "agent", "agent_id", _OF_AGENT),
-    Followed("agent_configs", "agent", "agent_id", _OF_AGENT),
-    Followed("boards", "board"),
-    Followed("board_memory", "board", "board_id", _OF_BOARD),
-    Followed("board_members", "board", "board_id", _OF_BOARD),
-    Followed("broadcasts", "broadcast"),
-    Followed("connectors", "connector"),
-    Followed("devices", "device"),
-    Followed("gateways", "gateway"),
-    Followed("invitations", "invitation"),
-    Followed("issue_mutes", "issue", "key"),
-    Followed("items", "item"),
-    Followed("item_proposals", "proposal", "item_id"),
-    Followed("item_verdicts", "verdict", "item_id"),
-    Followed("messages", "message"),
-    Followed("notify_targets", "target", "name"),  # changed with each of its deliveries
-    Followed("pairings", "pairing", owner=_OF_DEVICE),
-    Followed("questions", "question"),
-    Followed("runs", "run", owner=_OF_AGENT),
-    Followed("schedules", "schedule", owner=_OF_AGENT),
+    FollowedTable("agents", "agent"),
+    FollowedTable("agent_states", "agent", "agent_id", _OF_AGENT),
+    FollowedTable("agent_configs", "agent", "agent_id", _OF_AGENT),
+    FollowedTable("boards", "board"),
+    FollowedTable("board_memory", "board", "board_id", _OF_BOARD),
+    FollowedTable("board_members", "board", "board_id", _OF_BOARD),
+    FollowedTable("broadcasts", "broadcast"),
+    FollowedTable("connectors", "connector"),
+    FollowedTable("devices", "device"),
+    FollowedTable("gateways", "gateway"),
+    FollowedTable("invitations", "invitation"),
+    FollowedTable("issue_mutes", "issue", "key"),
+    FollowedTable("items", "item"),
+    FollowedTable("item_proposals", "proposal", "item_id"),
+    FollowedTable("item_verdicts", "verdict", "item_id"),
+    FollowedTable("messages", "message"),
+    FollowedTable("notify_targets", "target", "name"),  # changed with each of its deliveries
+    FollowedTable("pairings", "pairing", owner=_OF_DEVICE),
+    FollowedTable("questions", "question"),
+    FollowedTable("runs", "run", owner=_OF_AGENT),
+    FollowedTable("schedules", "schedule", owner=_OF_AGENT),
 )
 _ON_SERVER = """
 CREATE FUNCTION changes_of_{table}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -109,7 +109,7 @@ def trigger_names() -> Iterator[tuple[str, str]]:
 
 
 @cache
-def _statements(each: Followed, dialect: str) -> tuple[str, ...]:
+def _statements(each: FollowedTable, dialect: str) -> tuple[str, ...]:
     is_server, named = dialect == "postgresql", {"table": each.table, "subject": each.subject}
     function = [_ON_SERVER.format(**_of_row(each, "changed"), **named)] if is_server else []
     trigger = _CALL_ON_SERVER if is_server else _IN_FILE
@@ -122,6 +122,6 @@ def _statements(each: Followed, dialect: str) -> tuple[str, ...]:
     )
 
 
-def _of_row(each: Followed, row: str) -> dict[str, str]:
+def _of_row(each: FollowedTable, row: str) -> dict[str, str]:
     """Return the parts of a trigger that are about the row that it calls *row*."""
     return {"owner": each.owner.format(row=row), "only": each.only.format(row=row)}

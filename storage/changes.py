@@ -43,7 +43,7 @@ def note(c: sa.Connection, source: str, subjects: Iterable[tuple[str, UserId | N
         c.execute(_NOTES[c.dialect.name], {"source": source, "subject": subject, "user": user})
 
 
-class Change(msgspec.Struct, frozen=True):
+class SubjectChange(msgspec.Struct, frozen=True):
     """Newest change of a subject. *version*: its number."""
 
     kind: str
@@ -51,13 +51,13 @@ class Change(msgspec.Struct, frozen=True):
     version: int
 
 
-class Changes(msgspec.Struct, frozen=True):
+class ChangeBatch(msgspec.Struct, frozen=True):
     """Changes in order, up to and including number *upto*.
 
     *is_gapless*: False if earlier ones are missing, so that everything is to be read again.
     """
 
-    changes: tuple[Change, ...]
+    changes: tuple[SubjectChange, ...]
     upto: int
     is_gapless: bool
     has_more: bool
@@ -90,7 +90,7 @@ def newest(c: sa.Connection) -> int:
 
 def changes_after(
     c: sa.Connection, after: int, *, user_id: UserId | None = None, limit: int = 500
-) -> Changes:
+) -> ChangeBatch:
     """Return the changes after number *after*, about *limit* at once: those with one number stay together.
 
     Args:
@@ -107,8 +107,8 @@ def changes_after(
         rows = c.execute(SINCE, given | {"until": until, "most": 2**31 - 1}).all()
     # The last one of each; a table that an earlier release followed has no kind.
     found = {(_KINDS[row.source], row.subject): row.seq for row in rows if row.source in _KINDS}
-    return Changes(
-        changes=tuple(Change(kind, subject, seq) for (kind, subject), seq in found.items()),
+    return ChangeBatch(
+        changes=tuple(SubjectChange(kind, subject, seq) for (kind, subject), seq in found.items()),
         upto=max(after, until),
         is_gapless=after >= int(floor or 0),
         has_more=has_more,

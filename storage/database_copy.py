@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from storage.change_triggers import drop_triggers, make_triggers
 from storage.kernel.address import SERVER, shown
 from storage.kernel.columns import BrokenDocument, json_text
-from storage.kernel.database import Busy, Conflict, Unavailable, file_of, held_alone
+from storage.kernel.database import Busy, Conflict, DatabaseUnavailable, file_of, held_alone
 from storage.kernel.migrate import change_file, revision_in, revisions, upgrade
 from storage.leases import LIVING_NODES
 from storage.schema import changes, leases, metadata, notify_targets
@@ -63,16 +63,16 @@ async def copy_database(
         Conflict: the copy differs. Nothing was written.
     """
     if source.startswith(SERVER) is target.startswith(SERVER):
-        raise Unavailable(
+        raise DatabaseUnavailable(
             "one database is to be a file and the other one on a server; use 'hub backup' for two files,"
             " and pg_dump for two servers"
         )
     to_server = target.startswith(SERVER)
     path = file_of(source if to_server else target, base)
     if path is None:
-        raise Unavailable("a database in memory cannot be copied")
+        raise DatabaseUnavailable("a database in memory cannot be copied")
     if to_server and not path.exists():
-        raise Unavailable(f"there is no database {path}")
+        raise DatabaseUnavailable(f"there is no database {path}")
 
     def with_server(server: sa.Connection) -> None:
         def with_file(file: sa.Connection) -> None:
@@ -98,7 +98,9 @@ def _fill_copy(
 ) -> None:
     for name, c in zip(names, (source, target), strict=True):
         if (current := revision_in(c)) != revisions()[-1]:
-            raise Unavailable(f"the tables of {name} are at revision {current}: run 'hub migrate up' first")
+            raise DatabaseUnavailable(
+                f"the tables of {name} are at revision {current}: run 'hub migrate up' first"
+            )
         if c.dialect.name == "postgresql" and c.execute(LIVING_NODES).first() is not None:
             raise Busy(f"a hub is running on {name}: stop it first, or wait 30 s after it died")
     for table in metadata.sorted_tables:
@@ -125,7 +127,9 @@ def _rows_of(c: sa.Connection, table: sa.Table) -> Iterator[dict[str, Any]]:
     for row in c.execute(sa.select(table), execution_options={"yield_per": ROWS}).mappings():
         plain = {name: _on_server(value) for name, value in row.items()} | left_out
         if any(isinstance(value, BrokenDocument) for value in plain.values()):
-            raise Unavailable(f"the table {table.name} has a broken row, which 'hub migrate verify' names")
+            raise DatabaseUnavailable(
+                f"the table {table.name} has a broken row, which 'hub migrate verify' names"
+            )
         yield plain
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from storage.kernel.database import StorageError, Trouble, Unavailable
+from storage.kernel.database import DatabaseUnavailable, StorageError, Trouble
 from storage.kernel.sqlite import machine_now_ms
 
 _LASTING: Final = ("damaged", "replaced")
@@ -53,7 +53,9 @@ class DatabaseHealth:
     def check_writable(self) -> None:
         """Refuse a write to a database that was damaged or replaced. Raises StorageError."""
         if self.condition is not None and self.condition.is_lasting:
-            refusal = Unavailable(f"the hub writes no more: {self.condition.error}", self.condition.trouble)
+            refusal = DatabaseUnavailable(
+                f"the hub writes no more: {self.condition.error}", self.condition.trouble
+            )
             refusal.is_on_a_server = self.condition.error.is_on_a_server
             raise refusal
 

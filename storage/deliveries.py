@@ -24,19 +24,19 @@ from protocol.ids import BootId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES
 from protocol.tables import TABLES
 from storage import leases
-from storage.changes import Change, changes_after, newest
+from storage.changes import SubjectChange, changes_after, newest
 from storage.devices.users import find_user_by_name
 from storage.kernel.columns import (
     Int,
     Key,
     columns_of,
-    fill,
-    fill_page,
-    filled,
+    fetch_page,
     in_parts,
+    insert_if_absent,
     listed_keys,
     paged,
-    put_first,
+    struct_from,
+    struct_or_none,
 )
 from storage.schema import (
     agents,
@@ -100,7 +100,7 @@ ASKED: Final = (
 
 
 def derive_events(
-    c: sa.Connection, changed: Iterable[Change], *, since: int, has_titles: bool
+    c: sa.Connection, changed: Iterable[SubjectChange], *, since: int, has_titles: bool
 ) -> list[HubEvent]:
     """Return the events of runs, items and questions that changed, in the order of their times.
 
@@ -290,12 +290,12 @@ _TRIED_AGAIN: Final = {
 
 def find_target(c: sa.Connection, name: str) -> TargetRow | None:
     """Return the row of a target, or None."""
-    return filled(TargetRow, c.execute(TARGETS.where(_named), {"of_target": name}).one_or_none())
+    return struct_or_none(TargetRow, c.execute(TARGETS.where(_named), {"of_target": name}).one_or_none())
 
 
 def list_targets(c: sa.Connection) -> dict[str, TargetRow]:
     """Return all targets by their names, also those that no settings name any more."""
-    return {row.name: fill(TargetRow, row) for row in c.execute(TARGETS)}
+    return {row.name: struct_from(TargetRow, row) for row in c.execute(TARGETS)}
 
 
 def try_again(c: sa.Connection, name: str) -> None:
@@ -303,7 +303,7 @@ def try_again(c: sa.Connection, name: str) -> None:
     _update(c, name, **_TRIED_AGAIN)
 
 
-class News(msgspec.Struct, frozen=True):
+class EventBatch(msgspec.Struct, frozen=True):
     """Events of a target behind its cursor, and the cursor behind them. *has_gap*: others may be missing."""
 
     events: list[HubEvent]
@@ -314,17 +314,17 @@ class News(msgspec.Struct, frozen=True):
 
 def read_news(
     c: sa.Connection, row: TargetRow, cursor: int, *, events: Collection[str], has_titles: bool, at: int
-) -> News:
+) -> EventBatch:
     """Return the events of what changed behind *cursor*; from the first change if the numbers began anew."""
     after = cursor if cursor <= newest(c) else 0
     found = changes_after(c, after, user_id=row.user_id)
     since = max(at - NEWS_MS, row.created_at)
     new = derive_events(c, found.changes, since=since, has_titles=has_titles)
     has_gap = after > 0 and not found.is_gapless
-    return News([one for one in new if one.event in events], found.upto, has_gap, found.has_more)
+    return EventBatch([one for one in new if one.event in events], found.upto, has_gap, found.has_more)
 
 
-def add_news(c: sa.Connection, term: leases.Term, name: str, news: News, *, at: int) -> None:
+def add_news(c: sa.Connection, term: leases.Term, name: str, news: EventBatch, *, at: int) -> None:
     """Write the deliveries of events, and move the cursor.
 
     Raises:
@@ -404,7 +404,7 @@ def next_deliveries(
     found: list[DeliveryRow] = []
     for window in (most + FEW, AT_ONCE):  # more than a few are rarely in the way
         subjects: set[str] = set()
-        for one in fill_page(c, DeliveryRow, WAITING, None, {"of_target": name, "most": window}):
+        for one in fetch_page(c, DeliveryRow, WAITING, None, {"of_target": name, "most": window}):
             if one.subject not in subjects and one.due_at <= at and len(found) < most:
                 found.append(one)
             else:
@@ -478,7 +478,7 @@ def list_deliveries(
     """Return deliveries of a target, or those in a state, the newest first."""
     found = _DELIVERY.where(_of) if state is None else _DELIVERY.where(_of, deliveries.c.state == state)
     query = paged(found, deliveries.c.number, limit=limit, after=after, descending=True)
-    return fill_page(c, DeliveryRow, query, limit, {"of_target": name})
+    return fetch_page(c, DeliveryRow, query, limit, {"of_target": name})
 
 
 def retry(c: sa.Connection, id: str, *, at: int) -> DeliveryRow | None:
@@ -501,7 +501,9 @@ def _changed(c: sa.Connection, id: str, *, is_waiting: bool = False, **values: A
     """Change a delivery. Return it, or None if there is none, or it does not wait as it has to."""
     which = sa.and_(deliveries.c.id == id, _waits if is_waiting else sa.true())
     query = sa.update(deliveries).where(which).values(**values)
-    return filled(DeliveryRow, c.execute(query.returning(*columns_of(DeliveryRow, deliveries))).one_or_none())
+    return struct_or_none(
+        DeliveryRow, c.execute(query.returning(*columns_of(DeliveryRow, deliveries))).one_or_none()
+    )
 
 
 def _locked(c: sa.Connection, name: str, **values: Any) -> TargetRow:
@@ -511,7 +513,7 @@ def _locked(c: sa.Connection, name: str, **values: Any) -> TargetRow:
         raise CodedError(ErrorCode.UNKNOWN_TARGET, f"there is no target {name!r}")
     if values:
         _update(c, name, **values)
-    return fill(TargetRow, row)
+    return struct_from(TargetRow, row)
 
 
 def _update(c: sa.Connection, name: str, **values: Any) -> None:
@@ -542,7 +544,7 @@ def _insert(c: sa.Connection, name: str, new: Sequence[HubEvent], *, at: int) ->
         for number, one in enumerate(new, last + 1)
     ]
     if rows:
-        c.execute(put_first(deliveries), rows)
+        c.execute(insert_if_absent(deliveries), rows)
 
 
 def _known(c: sa.Connection, ids: Sequence[str]) -> set[str]:

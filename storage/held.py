@@ -19,7 +19,7 @@ class StaleRun(HubError):
     code = ErrorCode.STALE_RUN
 
 
-class HeldRun(msgspec.Struct, frozen=True):
+class FencedRun(msgspec.Struct, frozen=True):
     """Run as its holder last read it; every move compares with it."""
 
     id: RunId
@@ -36,7 +36,7 @@ is_held = (
 CHECK_HELD = sa.select(runs.c.id).where(*is_held).with_for_update()
 
 
-def check_held(c: sa.Connection, held: HeldRun) -> None:
+def check_held(c: sa.Connection, held: FencedRun) -> None:
     """Check that the run executes under this fence, and lock it until the transaction ends.
 
     Raises:
@@ -46,6 +46,6 @@ def check_held(c: sa.Connection, held: HeldRun) -> None:
         raise stale(held)
 
 
-def stale(held: HeldRun) -> StaleRun:
+def stale(held: FencedRun) -> StaleRun:
     """Return the error for a holder that lost the run."""
     return StaleRun(f"run {held.id} is no longer held under fence {held.fence}")

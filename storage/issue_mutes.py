@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import UserId
 from storage import audit
-from storage.kernel.columns import Int, columns_of, fill
+from storage.kernel.columns import Int, columns_of, struct_from
 from storage.schema import issue_mutes
 
 MAX_MUTES: Final = 1_000
@@ -35,7 +35,7 @@ _of_issue: Final = issue_mutes.c.key == sa.bindparam("of")
 
 def list_mutes(c: sa.Connection, now: int) -> dict[str, IssueMute]:
     """Return the mutes that have not ended, by their keys."""
-    return {row.key: fill(IssueMute, row) for row in c.execute(MUTES, {"now": now})}
+    return {row.key: struct_from(IssueMute, row) for row in c.execute(MUTES, {"now": now})}
 
 
 def mute(c: sa.Connection, new: IssueMute) -> None:

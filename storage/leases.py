@@ -16,7 +16,7 @@ from storage.kernel.columns import Int, now_ms
 from storage.kernel.database import end_sessions
 from storage.schema import devices, leases, nodes
 
-_NODE = "node "  # with the node's id: name of the lease that its process renews while it lives
+NODE_PREFIX = "node "  # with the node's id: name of the lease that its process renews while it lives
 ALONE_MS = 100 * 365 * 86_400_000  # lease of a process that has its database alone: until its end
 
 
@@ -99,13 +99,15 @@ LIVES_UNTIL = sa.select(leases.c.expires_at).where(
 OTHERS = (
     sa.select(leases.c.name)
     .where(
-        leases.c.name.startswith(_NODE),
+        leases.c.name.startswith(NODE_PREFIX),
         leases.c.holder_boot_id != sa.bindparam("boot"),
         leases.c.expires_at > now_ms(),
     )
     .limit(1)
 )
-LIVING_NODES = sa.select(leases.c.name).where(leases.c.name.startswith(_NODE), leases.c.expires_at > now_ms())
+LIVING_NODES = sa.select(leases.c.name).where(
+    leases.c.name.startswith(NODE_PREFIX), leases.c.expires_at > now_ms()
+)
 LIVING_BOOTS = LIVING_NODES.with_only_columns(leases.c.holder_boot_id)
 
 
@@ -115,7 +117,7 @@ def is_alive(boot_id: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
 
 
 _LIVING_BOOTS = sa.select(_others.c.holder_boot_id).where(
-    _others.c.name.startswith(_NODE),
+    _others.c.name.startswith(NODE_PREFIX),
     _others.c.holder_boot_id.is_not(None),
     _others.c.expires_at > now_ms(),
 )
@@ -142,7 +144,7 @@ def beat(c: sa.Connection, node_id: NodeId, boot_id: BootId, *, ttl_ms: int, is_
     Raises:
         LostLease: a later process began with the node's identity, or the node was removed.
     """
-    name = _lease_of(node_id)
+    name = lease_of_node(node_id)
     if is_first:
         c.execute(ENSURE, {"lease": name})
     if not c.execute(BEAT, {"lease": name, "node": node_id, "boot": boot_id, "ttl": ttl_ms}).rowcount:
@@ -156,7 +158,7 @@ def living_boots(c: sa.Connection) -> list[BootId]:
 
 def lives_until(c: sa.Connection, node_id: NodeId) -> int | None:
     """Return when the node's liveness lease expires, in the database's time; None if it has expired."""
-    return c.execute(LIVES_UNTIL, {"lease": _lease_of(node_id)}).scalar_one_or_none()
+    return c.execute(LIVES_UNTIL, {"lease": lease_of_node(node_id)}).scalar_one_or_none()
 
 
 def has_others(c: sa.Connection, boot_id: BootId) -> bool:
@@ -202,8 +204,8 @@ def end_others(c: sa.Connection, boot_id: BootId) -> None:
     )
 
 
-def _lease_of(node_id: NodeId) -> str:
-    return _NODE + node_id
+def lease_of_node(node_id: NodeId) -> str:
+    return NODE_PREFIX + node_id
 
 
 def _spelled(term: Term) -> dict[str, str | int]:

@@ -12,7 +12,7 @@ from hub.base.log import Channel
 from hub.base.periodic_loop import PeriodicLoop
 from protocol.ids import NodeId
 from storage import audit
-from storage.audit import Entry
+from storage.audit import AuditEntry
 from storage.devices import nodes
 from storage.devices.nodes import NodeRow
 from storage.store import Connection, Store
@@ -69,7 +69,7 @@ class KeySharing:
         except BadKeys as error:
             why = str(error)
             log.error("keys.not_taken", reason=why)
-        entry = Entry(
+        entry = AuditEntry(
             at=now_ms(self._clock),
             actor="hub",
             event="keys.taken",

@@ -17,8 +17,8 @@ from protocol.requirements import CAPABILITY, parse_version
 from protocol.work import RunCheckpoint
 from storage import audit
 from storage.agents import checkpoints, configs
-from storage.agents.capabilities import Capability, CapabilityRow, Registered
-from storage.audit import Entry
+from storage.agents.capabilities import AgentCapability, CapabilityRow, Registered
+from storage.audit import AuditEntry
 from storage.store import Store
 
 log = Channel(__name__)
@@ -58,7 +58,7 @@ class CapabilityRegistry:
         description: str | None = None,
         actor: str,
     ) -> Registered:
-        """Register or change a capability; see ``storage.agents.capabilities.Capability``.
+        """Register or change a capability; see ``storage.agents.capabilities.AgentCapability``.
 
         Raises:
             CodedError (BAD_PARAMS), BadVersion, CodedError: a field is invalid.
@@ -67,7 +67,7 @@ class CapabilityRegistry:
         If an error is raised, nothing was written.
         """
         with self._metrics.count_limits():
-            given = Capability(
+            given = AgentCapability(
                 name=capability_name(name),
                 version=parse_version(version),
                 enabled=enabled,
@@ -167,11 +167,11 @@ def _description(given: str | None) -> str | None:
 
 def _entry(
     what: str, agent_id: AgentId, rows: Sequence[CapabilityRow], *, at: int, actor: str
-) -> Entry | None:
+) -> AuditEntry | None:
     """Return the audit entry for versions of one capability, or None if a device made the change."""
     if actor.startswith(DEVICE):
         return None
-    return Entry(
+    return AuditEntry(
         at=at,
         actor=actor,
         event=f"capability.{what}",

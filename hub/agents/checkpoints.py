@@ -12,8 +12,8 @@ from protocol.ids import AgentId
 from storage import audit
 from storage.agents import checkpoints
 from storage.agents.checkpoints import Checkpoint, CheckpointRow
-from storage.audit import Entry
-from storage.held import HeldRun
+from storage.audit import AuditEntry
+from storage.held import FencedRun
 from storage.store import Store
 
 log = Channel(__name__)
@@ -48,7 +48,7 @@ class CheckpointService:
         sequence: int,
         state: dict[str, Any],
         is_recoverable: bool = True,
-        held: HeldRun | None = None,
+        held: FencedRun | None = None,
         lock: tuple[str, int] | None = None,
         actor: str,
     ) -> CheckpointRow:
@@ -128,11 +128,11 @@ def checkpoint_scope(given: str) -> str:
     return given
 
 
-def _note_of(what: str, agent_id: AgentId, row: CheckpointRow, *, at: int, actor: str) -> Entry | None:
+def _note_of(what: str, agent_id: AgentId, row: CheckpointRow, *, at: int, actor: str) -> AuditEntry | None:
     """Return the audit entry, or None if a device made the change."""
     if actor.startswith(DEVICE):
         return None
-    return Entry(
+    return AuditEntry(
         at=at,
         actor=actor,
         event=f"checkpoint.{what}",

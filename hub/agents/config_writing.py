@@ -17,7 +17,7 @@ from storage.agents.config_changes import (
     ConfigsChanged,
     NewConfig,
 )
-from storage.audit import Entry
+from storage.audit import AuditEntry
 from storage.devices import devices
 from storage.store import Store
 
@@ -80,7 +80,7 @@ class ConfigWriter:
     ) -> ConfigsChanged:
         at = now_ms(self._clock)
 
-        def entry(done: ConfigsChanged) -> Entry | None:
+        def entry(done: ConfigsChanged) -> AuditEntry | None:
             if not done.keys:
                 return None
             detail: dict[str, str | int] = {
@@ -90,7 +90,7 @@ class ConfigWriter:
             }
             if len(done.keys) > MAX_KEYS:
                 detail["more"] = len(done.keys) - MAX_KEYS
-            return Entry(at=at, actor=actor, event="agent.configured", subject=agent.id, detail=detail)
+            return AuditEntry(at=at, actor=actor, event="agent.configured", subject=agent.id, detail=detail)
 
         try:
             with self._metrics.count_limits():

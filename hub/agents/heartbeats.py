@@ -36,7 +36,7 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.frame import HEARTBEAT_INTERVAL_MS, SILENT_AFTER_HEARTBEATS
 from protocol.ids import AgentId
 from storage.agents import heartbeat_states
-from storage.agents.heartbeat_states import OWN, AgentReport, AgentSight, Reports, Sender, Silence
+from storage.agents.heartbeat_states import OWN, AgentProjection, AgentReport, Reports, Sender, Silence
 from storage.kernel.database import Conflict, StorageError, UnreadableRow
 from storage.store import Store
 
@@ -478,7 +478,7 @@ class Heartbeats:
                 else:
                     share.give_back()
 
-    def _judge(self, share: _Share, beat: Heartbeat, rows: Sequence[AgentSight] | None) -> None:
+    def _judge(self, share: _Share, beat: Heartbeat, rows: Sequence[AgentProjection] | None) -> None:
         """Determine the changes in *beat*.
 
         Args:

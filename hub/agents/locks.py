@@ -43,7 +43,7 @@ class LockTicket:
         self.request = request
         self.wait_s = (request.wait_ms or 0) / 1_000
         self.settled = anyio.Event()
-        self.grant: locks.Grant | None = None
+        self.grant: locks.LockGrant | None = None
         self.is_disconnected = False  # the device has disconnected
 
 
@@ -120,7 +120,7 @@ class LockService:
         *,
         ttl_ms: int = TTL_MS,
         wait_ms: int = 0,
-    ) -> locks.Grant | LockTicket:
+    ) -> locks.LockGrant | LockTicket:
         """Acquire all locks for an agent of a device, or return its place in their queues.
 
         Raises:
@@ -165,7 +165,7 @@ class LockService:
 
     async def take(
         self, user_id: UserId, agent_id: AgentId, names: tuple[str, ...], *, ttl_ms: int = TTL_MS
-    ) -> locks.Grant:
+    ) -> locks.LockGrant:
         """Acquire all locks for an agent itself, at once.
 
         Raises:
@@ -175,7 +175,7 @@ class LockService:
 
     async def _take(
         self, user_id: UserId, holder: locks.Holder, names: tuple[str, ...], ttl_ms: int
-    ) -> locks.Grant:
+    ) -> locks.LockGrant:
         request = locks.LockRequest(
             request_id=self._ids.fresh(), user_id=user_id, names=names, holder=holder, ttl_ms=ttl_ms
         )
@@ -209,13 +209,13 @@ class LockService:
             with anyio.CancelScope(shield=True), suppress(locks.LockLost):
                 await self.release(user_id, grant.fences, holder)
 
-    async def _keep(self, grant: locks.Grant) -> None:
+    async def _keep(self, grant: locks.LockGrant) -> None:
         """Renew locks until cancelled."""
         while True:
             await self._clock.sleep(TTL_MS / 3_000)
             await self.renew(grant.user_id, grant.fences, grant.holder, ttl_ms=TTL_MS)
 
-    async def granted(self, turn: LockTicket) -> locks.Grant:
+    async def granted(self, turn: LockTicket) -> locks.LockGrant:
         """Wait for the locks and return their grant.
 
         Raises:
@@ -257,7 +257,7 @@ class LockService:
         self._hand_out(await self._store.write(rows.release, user_id, fences, holder))
         log.info("lock.released", locks=sorted(fences), **_named(holder))
 
-    def report(self, handed: Iterable[locks.Grant]) -> None:
+    def report(self, handed: Iterable[locks.LockGrant]) -> None:
         """Report grants that another component of this hub caused."""
         self._hand_out(handed)
 
@@ -280,7 +280,7 @@ class LockService:
         wait_s = WAITING_POLL_S if self._waiting else REST_S if self.is_resting else POLL_S
         return wait_s if found.next_due_ms is None else min(wait_s, found.next_due_ms / 1_000 + MIN_WAIT_S)
 
-    def _hand_out(self, handed: Iterable[locks.Grant]) -> None:
+    def _hand_out(self, handed: Iterable[locks.LockGrant]) -> None:
         for grant in handed:
             turn = self._waiting.get(grant.request_id)
             if turn is not None and turn.grant is None:
@@ -320,6 +320,6 @@ def _named(holder: locks.Holder) -> dict[str, str | None]:
     return {"agent_id": holder.agent_id} | {f"{holder.kind}_id": holder.id}
 
 
-def _log_granted(grant: locks.Grant) -> None:
+def _log_granted(grant: locks.LockGrant) -> None:
     holder = grant.holder
     log.info("lock.granted", locks=sorted(grant.fences), **_named(holder))

@@ -12,7 +12,7 @@ from storage import audit
 from storage.agents import agents, declared_agents
 from storage.agents.agent_snapshot import WrittenTemplate
 from storage.agents.declared_agents import DeclaredAgent
-from storage.audit import Entry
+from storage.audit import AuditEntry
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector, Reconciled
 from storage.coordination import gateways
@@ -35,7 +35,7 @@ async def reconcile(
     declared_gateways: Sequence[DeclaredGateway] | None = None,
     declared_connectors: Sequence[DeclaredConnector] | None = None,
     force: bool = True,
-    entries: Sequence[Entry] = (),
+    entries: Sequence[AuditEntry] = (),
     most_per_user: int | None = None,
     node_id: NodeId | None = None,
     also: Callable[[Connection], None] | None = None,
@@ -69,7 +69,7 @@ async def reconcile(
     count += connectors.IDS_PER_CONNECTOR * len(declared_connectors or ())
     fresh = [ids.fresh() for _ in range(count)]
     taken_up = await store.write(
-        declaring.take_up,
+        declaring.apply_declarations,
         user_id=user_id,
         declared=list(declared),
         at=at,

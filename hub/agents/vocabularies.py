@@ -36,7 +36,7 @@ from protocol.status_vocabularies import (
     status_words,
 )
 from storage.agents import agent_snapshot, agent_states, checkpoints, configs, measurements
-from storage.agents.agent_snapshot import AgentFacts
+from storage.agents.agent_snapshot import AgentRelations
 from storage.agents.agents import AgentRow
 from storage.agents.locks import LockRow
 from storage.audit import list_activity
@@ -180,7 +180,7 @@ def _setting(
     return _column(name, lives, read, note, set_by(name, setting.key))._replace(setting=setting)
 
 
-def _shown_name(facts: AgentFacts) -> str:
+def _shown_name(facts: AgentRelations) -> str:
     return facts.agent.title or facts.agent.name
 
 
@@ -212,7 +212,7 @@ def _configuration(value: Any) -> dict[str, Any]:
 def _status(vocabulary: Vocabulary, name: str, lives: str) -> VocabularyColumn:
     """Return a status column, which is read and written by rules."""
 
-    def read(facts: AgentFacts) -> Any:
+    def read(facts: AgentRelations) -> Any:
         return status_words(facts.state.axes, vocabulary, slots=facts.state.max_concurrent_runs)[name]
 
     return _column(name, lives, read, "by the rules above", f"PATCH of `{name}`, as its values say")
@@ -878,7 +878,7 @@ TABLES: Final[Mapping[Vocabulary, tuple[VocabularyTable, ...]]] = {
 }
 
 
-def document_of(vocabulary: Vocabulary, facts: AgentFacts) -> Document:
+def document_of(vocabulary: Vocabulary, facts: AgentRelations) -> Document:
     """Return the columns of the agent in *vocabulary*, without its other tables."""
     return TABLES[vocabulary][0].document(facts.agent, facts)
 

@@ -23,7 +23,7 @@ from storage.agents.config_changes import (
     ConfigLimits,
 )
 from storage.agents.declared_agents import AgentLimits, DeclaredAgent
-from storage.audit import Entry
+from storage.audit import AuditEntry
 from storage.effects.agent_changes import Writing
 from storage.store import Connection, Store
 
@@ -152,7 +152,7 @@ class AgentWriter:
         force: bool = False,
         version: int | None = None,
         actor: str,
-    ) -> config_changes.Put:
+    ) -> config_changes.TemplateWrite:
         """Write a template of the API.
 
         Args:
@@ -168,13 +168,13 @@ class AgentWriter:
         _check(template)
         at = now_ms(self._clock)
 
-        def entry(put: config_changes.Put) -> Entry | None:
+        def entry(put: config_changes.TemplateWrite) -> AuditEntry | None:
             if not put.is_changed:
                 return None
             event = "template.created" if put.is_new else "template.changed"
             broken = ", ".join(one.name for one in put.broken) or None
             detail = {"version": put.template.version, "broken": broken}
-            return Entry(at=at, actor=actor, event=event, subject=put.template.name, detail=detail)
+            return AuditEntry(at=at, actor=actor, event=event, subject=put.template.name, detail=detail)
 
         with self._metrics.count_limits():
             put = await self._store.write(
@@ -196,7 +196,7 @@ class AgentWriter:
     async def remove_template(self, name: str, *, actor: str) -> TemplateRow:
         """Remove a template without agents. See ``config_changes.remove_template``."""
         at = now_ms(self._clock)
-        entry = Entry(at=at, actor=actor, event="template.removed", subject=name)
+        entry = AuditEntry(at=at, actor=actor, event="template.removed", subject=name)
         removed = await self._store.write(
             audit.audited(config_changes.remove_template, lambda _: entry), name
         )
@@ -242,7 +242,9 @@ def _edit(c: Connection, agent_id: AgentId, *, writing: Writing, **options: Any)
     before = _fields(agents.get_agent(c, agent_id))
     done = declared_agents.edit_agent(c, agent_id, writing=writing, **options)
     detail = {"agent": done.name, **audit.changed(before, _fields(done))}
-    entry = Entry(at=writing.at, actor=writing.actor, event="agent.edited", subject=done.id, detail=detail)
+    entry = AuditEntry(
+        at=writing.at, actor=writing.actor, event="agent.edited", subject=done.id, detail=detail
+    )
     audit.append_entry(c, entry)
     return done
 
@@ -252,11 +254,11 @@ def _fields(row: AgentRow) -> dict[str, object]:
     return {EDITED_AS.get(name, name): getattr(row, name) for name in names}
 
 
-def _entry(writing: Writing, event: str, *names: str) -> Callable[[AgentRow], Entry]:
+def _entry(writing: Writing, event: str, *names: str) -> Callable[[AgentRow], AuditEntry]:
     """Return a function that makes the audit entry of an agent; *names* are further attributes."""
 
-    def entry(row: AgentRow) -> Entry:
+    def entry(row: AgentRow) -> AuditEntry:
         details = {"agent": row.name, **{name.removesuffix("_name"): getattr(row, name) for name in names}}
-        return Entry(at=writing.at, actor=writing.actor, event=event, subject=row.id, detail=details)
+        return AuditEntry(at=writing.at, actor=writing.actor, event=event, subject=row.id, detail=details)
 
     return entry

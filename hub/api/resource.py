@@ -65,7 +65,7 @@ from storage import audit
 from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.devices import users
-from storage.devices.devices import NO_LIMITS, Grant, Limits
+from storage.devices.devices import NO_LIMITS, Grant, TokenLimits
 from storage.kernel.columns import Key, foreign_key
 from storage.store import Store
 
@@ -351,7 +351,7 @@ def audited(event: str, **options: bool) -> Callable[[Method], Method]:
     """Declare the audit entry of a method: *event*, or ``NO_CHANGE``; *options* are fields of ``Audit``.
 
     Every method that answers another verb than ``GET``, or a request of devices, has to have one. The entry
-    is appended with the first change of the request (``storage.audit.Owed``), unless the change appends one.
+    is appended with the first change of the request (``storage.audit.PendingAuditEntry``), unless the change appends one.
     """
 
     return _marked(_AUDIT, Audit(event, **options))
@@ -421,7 +421,7 @@ class Resource:
     is_scoped: ClassVar[bool] = True
     within: ClassVar[Collection[str]] = ()
     user_id: UserId | None = None
-    limited_to: Limits = NO_LIMITS
+    limited_to: TokenLimits = NO_LIMITS
     _store: Store
     _clock: Clock
 
@@ -434,7 +434,7 @@ class Resource:
         """Return the visible agent of that name or id. Raises CodedError."""
         return await self._store.read(agents.agent_called, name, self.user_id)
 
-    def seen_by(self, user_id: UserId | None, limits: Limits = NO_LIMITS) -> Self:
+    def seen_by(self, user_id: UserId | None, limits: TokenLimits = NO_LIMITS) -> Self:
         """Return the same resource, scoped to this user's things within *limits*."""
         scoped = copy(self)
         scoped.user_id, scoped.limited_to = user_id, limits
@@ -658,7 +658,7 @@ class ResourceRegistry:
         return self._resources.keys()
 
     def resource(
-        self, kind: type[AnyResource], user_id: UserId | None = None, limits: Limits = NO_LIMITS
+        self, kind: type[AnyResource], user_id: UserId | None = None, limits: TokenLimits = NO_LIMITS
     ) -> AnyResource:
         """Return the resource of this class, scoped to a user's things, or everybody's, within *limits*.
 
@@ -677,7 +677,7 @@ class ResourceRegistry:
         at, key = self._clock.monotonic(), (call.caller.actor, declared.event, *detail.items())
         if declared.is_often and self._entries.get(key, at - DAY_S) > at - DAY_S:
             return await work
-        owed = audit.Owed(call.caller.actor, declared.event, detail)
+        owed = audit.PendingAuditEntry(call.caller.actor, declared.event, detail)
         before = audit.OWED.set(owed)
         try:
             done = await work

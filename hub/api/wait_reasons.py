@@ -12,7 +12,7 @@ from protocol.lifecycles import LIVE_RUN_STATES
 from protocol.requirements import Unmet
 from storage.devices import pairings
 from storage.runs import run_claims, run_locks
-from storage.runs.run_claims import RunWait
+from storage.runs.run_claims import WaitingConditions
 from storage.runs.run_needs import Offered
 from storage.runs.runs import RunRow
 from storage.store import Connection
@@ -27,7 +27,7 @@ class WaitConditions(NamedTuple):
     show a code expire, by device name.
     """
 
-    gates: Mapping[RunId, RunWait]
+    gates: Mapping[RunId, WaitingConditions]
     unmet: Mapping[RunId, Sequence[Unmet]]
     pairing: Mapping[str, int]
 
@@ -130,7 +130,7 @@ class WaitReasons:
         )
 
 
-def _wanting(gates: RunWait) -> Wanting:
+def _wanting(gates: WaitingConditions) -> Wanting:
     retry_at = gates.connector_retry_at
     return Wanting(
         name=gates.connector,

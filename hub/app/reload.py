@@ -34,7 +34,7 @@ from storage import audit
 from storage.agents.agent_snapshot import UnknownTemplate
 from storage.agents.config_changes import WouldBreak
 from storage.agents.declared_agents import NameTaken, TooManyDeclared, check_names, check_number
-from storage.audit import Entry
+from storage.audit import AuditEntry
 from storage.connectors import connectors
 from storage.connectors.connectors import UnknownConnector
 from storage.coordination import gateways
@@ -143,7 +143,7 @@ async def last_generation(store: Store, node_id: NodeId) -> int:
 
 def _entries(
     context: HubContext, actor: str, revision: Revision, found: ChangedKeys = NOTHING_CHANGED
-) -> tuple[Entry, ...]:
+) -> tuple[AuditEntry, ...]:
     """Return the audit entries of applied settings: one for each key, then one for all."""
     at = now_ms(context.clock)
     about = {"generation": revision.generation, "source": revision.source}
@@ -151,7 +151,7 @@ def _entries(
     named = {name: listed(keys, MAX_NAMED) for name, keys in found._asdict().items() if keys}
     return (
         *(
-            Entry(
+            AuditEntry(
                 at=at,
                 actor=actor,
                 event=CHANGED,
@@ -166,7 +166,7 @@ def _entries(
             )
             for change in revision.changes
         ),
-        Entry(
+        AuditEntry(
             at=at, actor=actor, event=APPLIED, subject=context.node.id, detail={**about, **shared, **named}
         ),
     )
@@ -362,7 +362,7 @@ async def _users_made(store: Store, settings: Settings) -> list[Remark]:
 
 
 async def _record_refusal(context: HubContext, actor: str, why: str) -> None:
-    entry = Entry(
+    entry = AuditEntry(
         at=now_ms(context.clock),
         actor=actor,
         event="settings.refused",

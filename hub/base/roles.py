@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Self
 from protocol.coordination import AGENT as AGENT_ACTOR
 from protocol.coordination import DEVICE, Method
 from protocol.ids import AgentId, DeviceId, UserId
-from storage.devices.devices import NO_LIMITS, Grant, Limits
+from storage.devices.devices import NO_LIMITS, Grant, TokenLimits
 
 
 class Role(StrEnum):
@@ -76,7 +76,7 @@ class Principal:
     user_id: UserId | None
     name: str
     agent_id: AgentId | None = None
-    limits: Limits = NO_LIMITS
+    limits: TokenLimits = NO_LIMITS
 
     @classmethod
     def of_uid(cls, uid: int) -> Self:
@@ -153,7 +153,7 @@ AUDITED: Final[dict[RouteKey, str]] = {}  # event in the audit log of each route
 # Kinds of limits that each route respects; it is refused to a caller that has limits of another kind.
 LIMITED: Final[dict[RouteKey, frozenset[str]]] = {}
 BY_DEVICE: Final = ("devices",)
-BY_ALL: Final = Limits.__struct_fields__
+BY_ALL: Final = TokenLimits.__struct_fields__
 
 # In addition to ``HUB_WIDE``: routes that show data of all users, refused to a caller scoped to one user.
 HUB_WIDE_ROUTES: Final = frozenset({RouteKey("GET", "/metrics"), RouteKey("GET", "/v1/metrics/series")})

@@ -153,7 +153,7 @@ def _database_faults(storage: "StorageSettings", state: Path) -> Iterator[Issue]
     from protocol.errors import CodedError
     from storage.kernel.address import SERVER
     from storage.kernel.backup import BackupRefused, checked
-    from storage.kernel.database import Unavailable, file_of
+    from storage.kernel.database import DatabaseUnavailable, file_of
 
     broken: tuple[BrokenRow, ...] = ()
     try:
@@ -168,7 +168,7 @@ def _database_faults(storage: "StorageSettings", state: Path) -> Iterator[Issue]
         yield _issue("database.missing", str(error), fix=error.hint)
     except SecretMissing:
         return  # already listed with the problems of the settings
-    except (Unavailable, OSError) as error:
+    except (DatabaseUnavailable, OSError) as error:
         fix = "check storage.url in the settings, and that the hub can write that file and its folder"
         yield _issue("database.unreadable", str(error), fix=fix)
     except BackupRefused as error:

@@ -25,7 +25,7 @@ from hub.cli.waiting import WAITS_FOR, waits_for
 
 if TYPE_CHECKING:
     from hub.settings.settings import Settings
-    from storage.kernel.backup import Manifest
+    from storage.kernel.backup import BackupManifest
     from storage.kernel.verify import SchemaVersion
 
 
@@ -152,7 +152,7 @@ def _begin_anew(config: Path, state: Path, *, yes: bool, as_json: bool) -> None:
     show.report(f"{state} belongs to hub {hub_id} now; next: hub serve --state {state} --config {config}")
 
 
-def _back_up(file: Path, config: Path, state: Path) -> "Manifest":
+def _back_up(file: Path, config: Path, state: Path) -> "BackupManifest":
     from hub.base.clock import SystemClock, epoch_ms
     from hub.base.version import VERSION
     from hub.health.backups import ALONG, entry_of, files_along, made_at
@@ -174,7 +174,7 @@ def _back_up(file: Path, config: Path, state: Path) -> "Manifest":
         show.report(f"warning: there is no {config}, so the backup has no settings; use --config FILE")
     manifest = backups.make(file.absolute(), database=database, others=others, at=at, version=VERSION)
     try:
-        audit.note(database, entry_of(made_at(file, manifest), actor=f"operator:{os.getuid()}"))
+        audit.append_in_file(database, entry_of(made_at(file, manifest), actor=f"operator:{os.getuid()}"))
     except StorageError as error:
         show.report(f"warning: the backup is not in the audit log: {error}")
     return manifest
@@ -192,7 +192,7 @@ def _record(file: Path, config: Path, state: Path) -> int | None:
 
     address = _address(config, state, only_reads=True)
     size_bytes = file.stat().st_size if file.is_file() else None
-    entry = audit.Entry(
+    entry = audit.AuditEntry(
         at=now_ms(SystemClock()),
         actor=f"operator:{os.getuid()}",
         event=audit.BACKUP_MADE,
@@ -216,7 +216,7 @@ def _record(file: Path, config: Path, state: Path) -> int | None:
         if database is None:
             anyio.run(record)
         else:
-            audit.note(database, entry)  # a hub may have it open
+            audit.append_in_file(database, entry)  # a hub may have it open
     except StorageError as error:
         raise CommandError(f"the backup is not recorded: {error}", Exit.FAILED) from error
     return size_bytes
@@ -255,7 +255,7 @@ def settings_of(config: Path, state: Path, *, only_reads: bool = False) -> "Sett
     return opened.settings
 
 
-def _as_json(manifest: "Manifest") -> dict[str, Any]:
+def _as_json(manifest: "BackupManifest") -> dict[str, Any]:
     from hub.base.clock import from_epoch_ms
 
     return {
@@ -270,7 +270,7 @@ def _as_json(manifest: "Manifest") -> dict[str, Any]:
     }
 
 
-def _shown(manifest: "Manifest") -> str:
+def _shown(manifest: "BackupManifest") -> str:
     fields = _as_json(manifest)
     size = sum(field["bytes"] for field in fields["files"].values())
     return (

@@ -10,7 +10,7 @@ from protocol.ids import AgentId, GatewayId, UserId
 from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.coordination import boards
-from storage.coordination.boards import BoardRow, Place, UnknownBoard
+from storage.coordination.boards import BoardPlacement, BoardRow, UnknownBoard
 from storage.kernel.columns import Key
 from storage.store import Connection
 
@@ -98,7 +98,7 @@ def role(c: Connection, caller: Caller, board: BoardRow) -> BoardCallerRole:
     return BoardCallerRole.OPERATOR if caller.agent_id is None else role_of(place(c, caller), board)
 
 
-def place(c: Connection, caller: Caller) -> Place:
+def place(c: Connection, caller: Caller) -> BoardPlacement:
     """Return the calling agent's place: its board, its role and its gateway.
 
     Raises:
@@ -151,7 +151,7 @@ def _whom(c: Connection, caller: Caller, board: BoardRow, target: AgentRow) -> W
             return Whom.OUTSIDER
 
 
-def role_of(place: Place, board: BoardRow) -> BoardCallerRole:
+def role_of(place: BoardPlacement, board: BoardRow) -> BoardCallerRole:
     """Return the role of an agent with this place towards the board."""
     if place.user_id != board.user_id:
         return BoardCallerRole.STRANGER

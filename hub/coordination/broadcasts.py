@@ -24,17 +24,17 @@ from hub.coordination.messages import MAX_WAIT_S, WAIT_S, MessageService, ToLead
 from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import BroadcastId, GatewayId, MessageId, RunId, UserId, trace_id_of
 from storage import audit
-from storage.audit import Entry
+from storage.audit import AuditEntry
 from storage.coordination import boards, messages
-from storage.coordination.boards import BoardPlace
+from storage.coordination.boards import LeadHome
 from storage.coordination.message_rows import MessageRow
 from storage.coordination.messages import (
     Aim,
     BoardResult,
     BroadcastRow,
+    DeliveryTally,
     NewBroadcast,
-    Refused,
-    Tally,
+    RefusedBoard,
 )
 from storage.kernel.columns import Key
 from storage.kernel.database import StorageError
@@ -51,7 +51,7 @@ class BroadcastStatus(msgspec.Struct, frozen=True):
     """A broadcast with its counts, and the results for some of its boards."""
 
     row: BroadcastRow
-    tally: Tally
+    tally: DeliveryTally
     results: Sequence[BoardResult] = ()
 
     @property
@@ -138,7 +138,7 @@ class BroadcastService:
             expires_at=at + round(self._messages.expires_s * 1_000),
         )
         detail: audit.Detail = {"kind": str(checked.kind), "boards": len(recipients), "refused": len(refused)}
-        entry = Entry(at=at, actor=caller.actor, event="broadcast.sent", subject=id, detail=detail)
+        entry = AuditEntry(at=at, actor=caller.actor, event="broadcast.sent", subject=id, detail=detail)
         row = await self._write(
             audit.audited(messages.add_broadcast, lambda row: entry if row.id == id else None),
             new,
@@ -227,8 +227,8 @@ class BroadcastService:
         return await self._store.read(_gateway_of, caller)
 
     def _recipients(
-        self, places: Sequence[BoardPlace], gateway_id: GatewayId | None, named: Sequence[str] | None
-    ) -> tuple[list[BoardPlace], list[Refused]]:
+        self, places: Sequence[LeadHome], gateway_id: GatewayId | None, named: Sequence[str] | None
+    ) -> tuple[list[LeadHome], list[RefusedBoard]]:
         """Return the recipient boards without duplicates, by name, and the refused boards with reasons."""
         if named is None:
             named = [place.board_id for place in places if gateway_id in (None, place.gateway_id)]
@@ -238,8 +238,8 @@ class BroadcastService:
             raise LimitReached(
                 f"a broadcast goes to at most {self.most_boards} boards", limit="boards_per_broadcast"
             )
-        recipients: dict[str, BoardPlace] = {}
-        refused: dict[str, Refused] = {}
+        recipients: dict[str, LeadHome] = {}
+        refused: dict[str, RefusedBoard] = {}
         for given, place in matches:
             why = _why_not(given, place, gateway_id)
             if why is None and place is not None:
@@ -251,7 +251,7 @@ class BroadcastService:
             refused.values()
         )
 
-    def _aims(self, places: Sequence[BoardPlace]) -> list[Aim]:
+    def _aims(self, places: Sequence[LeadHome]) -> list[Aim]:
         ids = sorted(self._ids.fresh() for _ in places)  # results are listed in the order of the ids
         return [
             Aim(
@@ -348,7 +348,7 @@ def _seen(c: Connection, caller: Caller, id: str) -> BroadcastRow:
     return row
 
 
-def _found(places: Sequence[BoardPlace], named: Sequence[str]) -> Iterator[tuple[str, BoardPlace | None]]:
+def _found(places: Sequence[LeadHome], named: Sequence[str]) -> Iterator[tuple[str, LeadHome | None]]:
     """Yield each given name with its board, found by id or else by name."""
     by_id = {str(place.board_id): place for place in places}
     by_name = {place.name: place for place in places}
@@ -357,7 +357,7 @@ def _found(places: Sequence[BoardPlace], named: Sequence[str]) -> Iterator[tuple
 
 
 def _why_not(
-    given: str, place: BoardPlace | None, gateway_id: GatewayId | None
+    given: str, place: LeadHome | None, gateway_id: GatewayId | None
 ) -> tuple[ErrorCode, str] | None:
     """Return why a board is refused, or None if it is a recipient."""
     if place is None:
@@ -367,6 +367,6 @@ def _why_not(
     return place.refusal
 
 
-def _refused(given: str, place: BoardPlace | None, code: ErrorCode, error: str) -> Refused:
+def _refused(given: str, place: LeadHome | None, code: ErrorCode, error: str) -> RefusedBoard:
     known: Mapping[str, Any] = {} if place is None else {"board_id": place.board_id, "board": place.name}
-    return Refused(given=given[:NAME_CHARACTERS], code=str(code), error=error, **known)
+    return RefusedBoard(given=given[:NAME_CHARACTERS], code=str(code), error=error, **known)

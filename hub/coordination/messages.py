@@ -37,16 +37,10 @@ from protocol.ids import AgentId, BoardId, DeviceId, MessageId, RunId, trace_id_
 from storage import audit
 from storage.agents import agent_states
 from storage.agents.declared_agents import AgentLimits
-from storage.audit import Entry
+from storage.audit import AuditEntry
 from storage.coordination import boards, gateway_agents, message_rows, messages
 from storage.coordination import leads as stored_leads
-from storage.coordination.boards import (
-    BoardLimits,
-    BoardPlace,
-    BoardRow,
-    MemberRow,
-    UnknownBoard,
-)
+from storage.coordination.boards import BoardLimits, BoardRow, LeadHome, MemberRow, UnknownBoard
 from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.coordination.leads import Led, NoGateway
 from storage.coordination.message_rows import MessageMove, MessageRow, UnknownMessage
@@ -163,11 +157,11 @@ class MessageService:
             CodedError, LimitReached: nothing was written.
         """
 
-        def entry(row: MessageRow) -> Entry | None:
+        def entry(row: MessageRow) -> AuditEntry | None:
             if row.id != new.id:
                 return None
             detail: dict[str, str | int | bool | None] = {"kind": str(row.kind), "to": row.to_agent_id}
-            return Entry(at=new.at, actor=new.actor, event="message.sent", subject=row.id, detail=detail)
+            return AuditEntry(at=new.at, actor=new.actor, event="message.sent", subject=row.id, detail=detail)
 
         with self._metrics.count_limits():
             row = await self._store.write(audit.audited(messages.add_message, entry), new, limits=self.limits)
@@ -551,7 +545,7 @@ class LeadMessages:
         return SentToLead(row, led.lead, led.is_created)
 
 
-def _check(place: BoardPlace) -> None:
+def _check(place: LeadHome) -> None:
     """Check that the board can receive messages. Raises CodedError, NoGateway."""
     match place.refusal:
         case (ErrorCode.NO_GATEWAY, words):

@@ -444,7 +444,7 @@ class SoulWriter:
             if write.reason_code != absent.code:
                 await self._postpone(write, absent, 0)
             return
-        if not await self._store.write(souls.take, write, until=now_ms(self._clock) + TAKEN_MS):
+        if not await self._store.write(souls.claim_write, write, until=now_ms(self._clock) + TAKEN_MS):
             return
         try:
             await self._try(write, place.agent, home)

@@ -26,7 +26,7 @@ from storage import audit
 from storage.devices import devices, nodes
 from storage.kernel import backup
 from storage.kernel.address import SERVER
-from storage.kernel.backup import BackupRefused, Manifest
+from storage.kernel.backup import BackupManifest, BackupRefused
 from storage.kernel.database import file_of
 from storage.kernel.verify import schema_version_of
 from storage.store import Connection, Store
@@ -46,7 +46,7 @@ class Made(NamedTuple):
     """Completed backup. *sha256* is the digest of the file."""
 
     path: Path
-    manifest: Manifest
+    manifest: BackupManifest
     size_bytes: int
     sha256: str
 
@@ -147,7 +147,7 @@ async def sort_backups(store: Store, folder: Path) -> tuple[list[Path], list[Pat
     return own, [file for file in manifests if file not in own]
 
 
-def manifests_in(folder: Path) -> dict[Path, Manifest | None]:
+def manifests_in(folder: Path) -> dict[Path, BackupManifest | None]:
     """Return the manifests of the backups in a folder, the newest first by their names; None: damaged."""
     files = sorted(folder.glob(f"*{SUFFIX}"), reverse=True)
     return {file: backup.read_manifest(file) for file in files}
@@ -194,16 +194,16 @@ def _make(target: Path, database: Path, at: int, along: Iterable[Path]) -> Made:
     return made_at(target, manifest)
 
 
-def made_at(path: Path, manifest: Manifest) -> Made:
+def made_at(path: Path, manifest: BackupManifest) -> Made:
     """Return the description of the backup at *path*."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Made(path, manifest, path.stat().st_size, digest)
 
 
-def entry_of(made: Made, *, actor: str) -> audit.Entry:
+def entry_of(made: Made, *, actor: str) -> audit.AuditEntry:
     """Return the audit entry of a backup."""
-    return audit.Entry(
+    return audit.AuditEntry(
         at=made.manifest.made_at,
         actor=actor,
         event="backup.made",

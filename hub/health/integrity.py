@@ -10,8 +10,8 @@ from typing import Final
 from hub.base.clock import epoch_ms, from_epoch_ms
 from hub.health.issues import Check, Finding, error
 from storage import audit
-from storage.audit import AuditBreak, Checked, Link
-from storage.kernel.migrate import FIRST_PLACE, SHOWN, BrokenRow, Place, broken_from
+from storage.audit import AuditBreak, ChainProgress, Link
+from storage.kernel.migrate import FIRST_PLACE, SHOWN, BrokenRow, SearchPosition, broken_from
 from storage.store import Store
 
 CHAIN_EVERY: Final = timedelta(days=1)
@@ -28,7 +28,7 @@ def check_chain(store: Store) -> Check:
     it goes on where it was, so that a hub that restarts often comes to its end too. A check never goes on
     behind a break, so the break is found again by every check, until it is corrected.
     """
-    progress: Checked | None = None
+    progress: ChainProgress | None = None
 
     async def check(now: datetime) -> Iterable[Finding]:
         nonlocal progress
@@ -41,7 +41,7 @@ def check_chain(store: Store) -> Check:
         if place is not None and not broken:
             place, _, broken, is_whole = await _checked(store, place, left)
             place = None if is_whole else place
-        progress = Checked(newest, place, began_at)
+        progress = ChainProgress(newest, place, began_at)
         if progress != before:
             await store.write(audit.note_checked, progress)
         return [
@@ -84,7 +84,7 @@ def check_rows(store: Store) -> Check:
     A search that takes many checks begins anew after ROWS_PAUSE times as long. While there are broken rows it
     begins anew at once, so that corrected rows are no issue any more.
     """
-    place: Place | None = FIRST_PLACE
+    place: SearchPosition | None = FIRST_PLACE
     began_at: datetime | None = None
     due_at: datetime | None = None
     known: list[BrokenRow] = []

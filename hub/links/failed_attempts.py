@@ -14,7 +14,7 @@ from hub.base.call_coalescer import CallCoalescer
 from hub.base.clock import Clock, now_ms
 from hub.base.log import Channel
 from storage.devices import attempts
-from storage.devices.attempts import AttemptLimits, Failures
+from storage.devices.attempts import AttemptLimits, AttemptRecord
 from storage.kernel.database import StorageError
 from storage.store import Store
 
@@ -48,7 +48,7 @@ class FailedAttempts:
         self._kind = kind
         self.limits = limits or AttemptLimits()
         self._remembered = remembered
-        self._failures: dict[str, Failures] = {}  # by row; the oldest failure first
+        self._failures: dict[str, AttemptRecord] = {}  # by row; the oldest failure first
         self._waits_until: dict[str, float] = {}  # monotonic, likewise
         self._dropped: list[str] = []  # rows to delete
         self._counting = CallCoalescer[Sequence[str], float](self._count, most=AT_ONCE)

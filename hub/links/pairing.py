@@ -23,7 +23,7 @@ from protocol.handshake import (
 from protocol.ids import ConnectionId, DeviceId, KeyId, PairingId
 from storage.devices import pairings
 from storage.devices.keys import KeyOwner
-from storage.devices.pairings import Asked, BadInvitation, PairingAsk, TooManyPairings
+from storage.devices.pairings import BadInvitation, PairingAsk, PairingRequested, TooManyPairings
 from storage.store import Store
 
 PAIRING_TTL_S: Final = 600.0  # lifetime of a code
@@ -128,7 +128,7 @@ class PairingDesk:
         """Forget the code of a key that no longer waits."""
         self._issued.pop(key_id, None)
 
-    def _answer(self, key_id: KeyId, asked: Asked, issued: _IssuedCode) -> HelloRefusal:
+    def _answer(self, key_id: KeyId, asked: PairingRequested, issued: _IssuedCode) -> HelloRefusal:
         if asked.pairing.decision == "denied":
             self.forget(key_id)
             message = "who runs the hub does not let this device in"

@@ -29,7 +29,7 @@ from protocol.work import Usage
 from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.runs import budget_holds, model_calls
-from storage.runs.budget_holds import Drawn, Hold
+from storage.runs.budget_holds import BudgetHold, Drawn
 from storage.runs.model_calls import Spent
 from storage.store import Store
 
@@ -450,9 +450,9 @@ def size_of(request: ModelRequest) -> int:
     return turns + len(msgspec.json.encode(request.schema))
 
 
-def _hold_of(account: BudgetAccount) -> Hold:
+def _hold_of(account: BudgetAccount) -> BudgetHold:
     assert account.day is not None
-    return Hold(
+    return BudgetHold(
         agent_id=account.agent_id,
         began=epoch_ms(account.day[0]),
         amount=_sum(account.reserved, account.promised),

@@ -25,11 +25,11 @@ from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunState
 from storage import audit
 from storage.agents import agents, exhaustion, state_moves
 from storage.agents.agents import AgentRow
-from storage.audit import Entry
+from storage.audit import AuditEntry
 from storage.effects import status_writes, termination
 from storage.effects.agent_changes import AgentOfFile
 from storage.effects.status_writes import StatusWrite, Written
-from storage.held import HeldRun
+from storage.held import FencedRun
 from storage.runs import run_claims, run_pauses, runs
 from storage.runs.runs import RunRow
 from storage.store import Connection, Store
@@ -280,7 +280,9 @@ class RunControl:
             details = {str(move.axis): move.to for move in written.moves} | _other_details(asked)
             if details:
                 event = "agent.status_set"
-                audit.append_entry(c, Entry(at=at, actor=actor, event=event, subject=row.id, detail=details))
+                audit.append_entry(
+                    c, AuditEntry(at=at, actor=actor, event=event, subject=row.id, detail=details)
+                )
             return row, written
 
         row, written = await self._store.write(write)
@@ -291,7 +293,7 @@ class RunControl:
         self._dispatcher.recheck()
         return row
 
-    async def report(self, run_id: RunId, fence: int, report: runs.Report) -> RunRow:
+    async def report(self, run_id: RunId, fence: int, report: runs.RunReport) -> RunRow:
         """Store a device's report about a run that the device executes.
 
         Raises:
@@ -301,7 +303,7 @@ class RunControl:
         for name in ("context", "result"):
             if (given := getattr(report, name)) is not None:
                 report = msgspec.structs.replace(report, **{name: self._checked(name, given)})
-        held = HeldRun(run_id, RunState.RUNNING, fence)
+        held = FencedRun(run_id, RunState.RUNNING, fence)
         with self._metrics.count_limits():
             row = await self._store.write(
                 runs.report, held, report, at=now_ms(self._clock), context_bytes=self.context_bytes
@@ -314,9 +316,9 @@ class RunControl:
         with self._metrics.count_limits():
             return validated_object(name, given, most=self.context_bytes, limit="run_context_bytes")
 
-    def _entry(self, event: str, actor: str, subject: str, **detail: str | None) -> Entry:
+    def _entry(self, event: str, actor: str, subject: str, **detail: str | None) -> AuditEntry:
         """Return the audit entry for an operation that *actor* requests now."""
-        return Entry(at=now_ms(self._clock), actor=actor, event=event, subject=subject, detail=detail)
+        return AuditEntry(at=now_ms(self._clock), actor=actor, event=event, subject=subject, detail=detail)
 
 
 def _other_details(asked: StatusWrite) -> dict[str, str | None]:

@@ -43,7 +43,7 @@ from storage.agents.agents import AgentRow
 from storage.devices import devices
 from storage.devices.devices import Grant
 from storage.runs import model_calls
-from storage.runs.model_calls import Lately
+from storage.runs.model_calls import RecentCosts
 from storage.runs.units import NO_ENTRY, ledger_entries
 from storage.store import Store
 
@@ -240,7 +240,7 @@ def _loads(files: list[ManifestFile], piece_chars: float) -> tuple[_Load, _Load]
 
 
 def _from_files(
-    lately: Lately, files: list[ManifestFile], model: LanguageModel
+    lately: RecentCosts, files: list[ManifestFile], model: LanguageModel
 ) -> tuple[Range, Range, Range | None]:
     """Estimate from the recent costs per question and per character; the more files, the narrower."""
     piece_chars = model.chunk_tokens * _CHARS_PER_TOKEN

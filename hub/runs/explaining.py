@@ -40,7 +40,7 @@ from storage import audit
 from storage.agents.agents import AgentRow
 from storage.devices.devices import NotGranted
 from storage.runs import item_verdicts, runs, units
-from storage.runs.items import Decision, ItemRow, Known, known_items
+from storage.runs.items import Decision, ItemRow, KnownItems, known_items
 from storage.runs.run_devices import NoDevice
 from storage.runs.run_moves import CannotRun, LivesAtGateway
 from storage.runs.runs import RunRow
@@ -399,7 +399,7 @@ class Explainer:
         items = found_items(document, found.items, order.settings.timezone, options.tables)
         finder = preview.finder(document)
 
-        def read(c: Connection) -> Known:
+        def read(c: Connection) -> KnownItems:
             known = known_items(c, finder, items)
             given = item_verdicts.newest_verdicts(
                 c, [known_item.row.id for known_item in (*known.here, *known.elsewhere)]

@@ -41,7 +41,7 @@ from storage.agents import measurements
 from storage.agents.measurements import HOUR_MS, MINUTE_MS
 from storage.devices import nodes
 from storage.effects import clock_steps, orphans, retention, user_data
-from storage.effects.retention import DAY_MS, Places
+from storage.effects.retention import DAY_MS, PruningCursors
 from storage.kernel import database
 from storage.kernel.database import written_for
 from storage.kernel.sqlite import SqliteDatabase
@@ -172,7 +172,7 @@ class Housekeeping:
         await self._clock.sleep(self._pause_s)
 
     async def _search(
-        self, now: datetime, start: Places, lease: Leadership, went: Counter[str]
+        self, now: datetime, start: PruningCursors, lease: Leadership, went: Counter[str]
     ) -> tuple[tuple[str, str], str]:
         """Delete units and items that are gone, in SEARCHED parts of each. Return the places to go on."""
         before, since = _before(now, self.keep.items_days + RENEWED_DAYS), _before(now, self.keep.items_days)
@@ -194,8 +194,8 @@ class Housekeeping:
         return unit, item
 
     async def _steps(
-        self, now: datetime, start: Places, keep: RetentionSettings
-    ) -> tuple[list[tuple[str, Callable[..., int]]], Places]:
+        self, now: datetime, start: PruningCursors, keep: RetentionSettings
+    ) -> tuple[list[tuple[str, Callable[..., int]]], PruningCursors]:
         """Return the deletion steps at *now* in order, and the places where the next round goes on.
 
         Each step is repeated until it returns 0.

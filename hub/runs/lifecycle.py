@@ -21,7 +21,7 @@ from hub.extraction.model import ModelExhausted
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunOutcome, RunState
 from storage import audit
-from storage.held import HeldRun
+from storage.held import FencedRun
 from storage.kernel.database import StorageError
 from storage.runs import run_moves, run_pauses
 from storage.store import Store
@@ -108,7 +108,7 @@ class RunTransitions:
 
     async def move(
         self,
-        held: HeldRun,
+        held: FencedRun,
         event: RunEvent,
         *,
         actor: str = "hub",
@@ -120,7 +120,7 @@ class RunTransitions:
         agent_id: AgentId | None = None,
         device_id: DeviceId | None = None,
         follow_up: run_moves.FollowUp | None = None,
-    ) -> HeldRun:
+    ) -> FencedRun:
         """Move a run by *event*.
 
         Args:
@@ -160,8 +160,8 @@ class RunTransitions:
         return after
 
     async def exhaust(
-        self, held: HeldRun, exhausted: ModelExhausted, *, agent_id: AgentId, device_id: DeviceId | None
-    ) -> HeldRun:
+        self, held: FencedRun, exhausted: ModelExhausted, *, agent_id: AgentId, device_id: DeviceId | None
+    ) -> FencedRun:
         """Pause a run and its agent for lack of quota, until the quota is available again.
 
         Raises:
@@ -185,7 +185,7 @@ class RunTransitions:
         self._watch.moved(held.id)
         return after
 
-    async def pause_early(self, held: HeldRun, *, reason: str | None) -> HeldRun:
+    async def pause_early(self, held: FencedRun, *, reason: str | None) -> FencedRun:
         """Pause a run for a person before its device has accepted it.
 
         Raises:
@@ -203,7 +203,7 @@ class RunTransitions:
 
     async def _publish(
         self,
-        after: HeldRun,
+        after: FencedRun,
         sentence: str,
         event: RunEvent,
         reason: str | None,
@@ -227,7 +227,9 @@ class RunTransitions:
             log.error("activity.unwritten", exc=exc, run_id=after.id)
 
 
-def _log_move(after: HeldRun, event: RunEvent, reason: str | None, outcome: RunOutcome | None = None) -> None:
+def _log_move(
+    after: FencedRun, event: RunEvent, reason: str | None, outcome: RunOutcome | None = None
+) -> None:
     log.info(
         "run.moved",
         run_id=after.id,

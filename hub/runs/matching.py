@@ -49,7 +49,7 @@ from protocol.frame import Field, Record
 from protocol.ids import content_of, derive_call_id, derive_item_id, is_taken_item_id
 from protocol.lifecycles import CallState
 from protocol.tables import TABLES, DeviceTable, Filler, Kind, TableName
-from storage.runs.items import Decision, Finder, FoundItem, ItemRow, Known, KnownItem, PlannedCall
+from storage.runs.items import Decision, Finder, FoundItem, ItemRow, KnownItem, KnownItems, PlannedCall
 
 # minimum of difflib's ratio; "call Anna on Friday" and "call Anna on Monday" have 0.84
 SAME_TITLE: Final = 0.7
@@ -62,7 +62,7 @@ COMPARED_CHARS: Final = 160  # of a title; a comparison takes up to 0.3 ms in th
 
 
 def decide(
-    known: Known,
+    known: KnownItems,
     *,
     found: Sequence[FoundItem],
     timezone: str,
@@ -149,7 +149,7 @@ def _called_off(
             yield item, one
 
 
-def _unwanted_names(known: Known) -> frozenset[str]:
+def _unwanted_names(known: KnownItems) -> frozenset[str]:
     """Return the names of items that the agent's owner has only ever rejected, and often."""
     rows = [
         known_item.row

@@ -60,8 +60,8 @@ from storage.runs.items import (
     Finder,
     FoundItem,
     ItemRow,
-    Known,
     KnownItem,
+    KnownItems,
     Verdict,
     known_items,
 )
@@ -562,8 +562,8 @@ class RunPreview:
         )
 
     def _decide(
-        self, ledger: Known, items: Sequence[FoundItem], document: Document
-    ) -> tuple[Known, Sequence[Decision]]:
+        self, ledger: KnownItems, items: Sequence[FoundItem], document: Document
+    ) -> tuple[KnownItems, Sequence[Decision]]:
         known = self._planned.added_to(ledger, items)
         decisions = decide(
             known,
@@ -578,7 +578,7 @@ class RunPreview:
     def _take(
         self,
         items: Sequence[FoundItem],
-        known: Known,
+        known: KnownItems,
         decisions: Sequence[Decision],
         document: Document,
         *,
@@ -666,7 +666,7 @@ class _Planned:
         for key in keys:
             self._by_key.setdefault(key, []).append(row.id)
 
-    def added_to(self, known: Known, items: Iterable[FoundItem]) -> Known:
+    def added_to(self, known: KnownItems, items: Iterable[FoundItem]) -> KnownItems:
         """Return the known items with these rows in place of older ones, and with similar new ones."""
         unit_key = known.finder.unit_key
         elsewhere = {known_item.row.id: known_item for known_item in map(self._newer, known.elsewhere)}

@@ -27,7 +27,7 @@ from storage.agents.agents import AgentRow, is_worker
 from storage.agents.configs import Mailbox
 from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.due_schedules import DueSchedule
-from storage.held import HeldRun
+from storage.held import FencedRun
 from storage.runs.runs import TASK, RunRow
 from storage.store import Store
 
@@ -184,9 +184,9 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
     fire_at: int = 0  # nominal time, in epoch milliseconds; a run that follows another one has its time
     locks: Mapping[str, int] = {}  # locks held by the run, with their fences
 
-    def held(self, state: RunState) -> HeldRun:
+    def held(self, state: RunState) -> FencedRun:
         """Return the run's id and fence with the expected *state*."""
-        return HeldRun(id=self.run_id, state=state, fence=self.fence)
+        return FencedRun(id=self.run_id, state=state, fence=self.fence)
 
     @property
     def config(self) -> RunConfig:

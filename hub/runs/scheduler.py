@@ -33,8 +33,8 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import BootId, RunId
 from storage import audit
 from storage.agents.due_schedules import DueSchedule
-from storage.audit import Entry
-from storage.effects.fire_decisions import Covered, Decided, FireDecision
+from storage.audit import AuditEntry
+from storage.effects.fire_decisions import CoveredFires, DecidedFires, FireDecision
 from storage.effects.fire_runs import BackfillPlan, BackfillSight, FreshRun
 from storage.effects.first_runs import FirstRun
 from storage.kernel.database import Conflict, StorageError
@@ -42,7 +42,7 @@ from storage.leases import LostLease, Term
 from storage.schedules import fires, schedule_rows, schedules
 from storage.schedules.fires import FireRow
 from storage.schedules.schedule_rows import ScheduleRow
-from storage.schedules.schedules import NextFire, Passed
+from storage.schedules.schedules import NextFire, PassedFires
 from storage.store import Store
 
 
@@ -81,7 +81,7 @@ def next_fire(schedule: ScheduleRow) -> NextFire:
     return NextFire(schedule.id, schedule.rev, fire_at, due_at)
 
 
-def passed_over(schedule: ScheduleRow, at: int) -> Passed | None:
+def passed_over(schedule: ScheduleRow, at: int) -> PassedFires | None:
     """Return the undecided fires up to *at*, or None if every fire is decided.
 
     Raises:
@@ -90,7 +90,7 @@ def passed_over(schedule: ScheduleRow, at: int) -> Passed | None:
     missed = walk(trigger_for(schedule), schedule.cursor_at, at)
     if missed is None:
         return None
-    return Passed(schedule.cursor_at, missed.oldest, missed.newest, missed.count)
+    return PassedFires(schedule.cursor_at, missed.oldest, missed.newest, missed.count)
 
 
 def decide(due: DueSchedule, settings: RunSettings | None, at: int, ids: IdFactory) -> FireDecision:
@@ -108,7 +108,7 @@ def decide(due: DueSchedule, settings: RunSettings | None, at: int, ids: IdFacto
     until = at - offset
     missed = walk(trigger, schedule.cursor_at, until)
     fresh: tuple[FreshRun, ...] = ()
-    covered: tuple[Covered, ...] = ()
+    covered: tuple[CoveredFires, ...] = ()
     is_catchup = False
     if missed is None:  # another release planned the fire by other rules; no fire is due
         cursor_at, next_at = schedule.cursor_at, trigger.next_after(schedule.cursor_at)
@@ -124,7 +124,8 @@ def decide(due: DueSchedule, settings: RunSettings | None, at: int, ids: IdFacto
         is_catchup = plan.is_catchup
         fresh = tuple(FreshRun(RunId(ids.fresh()), fire_at) for fire_at in plan.runs)
         covered = tuple(
-            Covered(part.first_at, part.fire_at, part.count, part.decision, part.of) for part in plan.covered
+            CoveredFires(part.first_at, part.fire_at, part.count, part.decision, part.of)
+            for part in plan.covered
         )
     return FireDecision(
         due=due,
@@ -376,9 +377,11 @@ class Scheduler:
         await self._publish(decisions, decided)
         return bool(decided) or len(decisions) < len(due)
 
-    async def _decide_each(self, term: Term, decisions: Iterable[FireDecision], at: int) -> list[Decided]:
+    async def _decide_each(
+        self, term: Term, decisions: Iterable[FireDecision], at: int
+    ) -> list[DecidedFires]:
         """Decide one schedule at a time after a conflict, so that the others are not blocked."""
-        decided: list[Decided] = []
+        decided: list[DecidedFires] = []
         refused_before, self._refused = self._refused, set()
         for decision in decisions:
             try:
@@ -391,7 +394,7 @@ class Scheduler:
 
     async def _decide_what_is_left(
         self, term: Term, decision: FireDecision, at: int, *, is_last_try: bool
-    ) -> Sequence[Decided]:
+    ) -> Sequence[DecidedFires]:
         """Decide the fires that are not recorded yet. If that fails twice, disable the schedule."""
         schedule = decision.due.schedule
         try:
@@ -436,7 +439,7 @@ class Scheduler:
             await anyio.lowlevel.checkpoint()
             self._turn_ends = self._clock.monotonic() + TURN_S
 
-    async def _publish(self, decisions: Sequence[FireDecision], decided: Sequence[Decided]) -> None:
+    async def _publish(self, decisions: Sequence[FireDecision], decided: Sequence[DecidedFires]) -> None:
         """Count and log the decisions, and notify the dispatcher of queued runs and wakes."""
         at = now_ms(self._clock)
         policies = {decision.due.schedule.id: decision.due.schedule.coalesce for decision in decisions}
@@ -469,7 +472,7 @@ class Scheduler:
         if any(one.decision == "deferred" for one in decided):
             self._on_wakes()
 
-    async def _notify_if_full(self, one: Decided) -> None:
+    async def _notify_if_full(self, one: DecidedFires) -> None:
         """Notify the owner once that fires are dropped, until one is queued again."""
         if one.decision != "dropped_queue_full":
             self._full.discard(one.schedule_id)
@@ -553,7 +556,7 @@ class Scheduler:
         missing = tuple(run.fire_at for run in plan.runs)
         if dry_run or not missing:
             return Backfilled(within, missing)
-        entry = Entry(
+        entry = AuditEntry(
             at=now_ms(self._clock),
             actor=actor,
             event="schedule.backfilled",

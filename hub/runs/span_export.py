@@ -30,7 +30,7 @@ from storage.kernel.columns import Key
 from storage.kernel.database import StorageError
 from storage.runs import runs
 from storage.runs.runs import RunRow
-from storage.runs.spans import Span, list_spans
+from storage.runs.spans import RunSpan, list_spans
 from storage.schema import ANSWERED
 from storage.store import Connection, Store
 
@@ -116,7 +116,7 @@ class SpanExport:
     async def _export(self, client: OutboundClient, run_id: RunId) -> None:
         """Send the spans of a run in parts."""
 
-        def read(c: Connection, after: Key | None) -> tuple[RunRow | None, list[Span]]:
+        def read(c: Connection, after: Key | None) -> tuple[RunRow | None, list[RunSpan]]:
             return runs.find_run(c, run_id), list_spans(c, run_id, limit=AT_ONCE, after=after)
 
         after: Key | None = None
@@ -189,7 +189,7 @@ class SpanExport:
         self.problem, self.dropped_at = why, self._clock.now()
 
 
-def span_of(span: Span, run: RunRow) -> dict[str, Any]:
+def span_of(span: RunSpan, run: RunRow) -> dict[str, Any]:
     """Return a span of a run as OTLP has it."""
     ended_at = span.ended_at if span.ended_at is not None else run.completed_at
     has_failed = span.outcome in _FAILED if span.kind != "model" else span.outcome != ANSWERED
@@ -206,7 +206,7 @@ def span_of(span: Span, run: RunRow) -> dict[str, Any]:
     }
 
 
-def _facts(span: Span, run: RunRow) -> Iterator[tuple[str, str | int | float | None]]:
+def _facts(span: RunSpan, run: RunRow) -> Iterator[tuple[str, str | int | float | None]]:
     """Yield the attributes of a span; reasons are left out, because they may be texts."""
     yield "hub.run.id", run.id
     yield "hub.agent.name", run.agent_name

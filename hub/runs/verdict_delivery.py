@@ -104,7 +104,7 @@ class VerdictDelivery:
         if not due:
             return False
         ids, again = [one.id for one in due], at + ANSWER_MS + AGAIN_MS
-        taken = await self._store.write(item_verdicts.take, ids, epoch=link.epoch, at=at, again=again)
+        taken = await self._store.write(item_verdicts.claim_sends, ids, epoch=link.epoch, at=at, again=again)
         answers: list[VerdictAnswer] = []
 
         async def send(verdict: DueVerdict) -> None:

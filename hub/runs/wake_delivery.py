@@ -28,7 +28,7 @@ from protocol.tool_calls import Action, ToolCall
 from storage import audit
 from storage.kernel.database import StorageError
 from storage.schedules import schedule_rows
-from storage.schedules.wakes import WakeDecision, WakeEnd, WakeSight
+from storage.schedules.wakes import WakeDecision, WakeEnd, WakeProjection
 from storage.store import Store
 
 log = Channel(__name__)
@@ -58,7 +58,7 @@ class DroppedWake:
     reason: str
 
 
-def fate_of(wake: WakeSight, at: int) -> DroppedWake | int:
+def fate_of(wake: WakeProjection, at: int) -> DroppedWake | int:
     """Return how a wake is dropped, or when its call is due, which is now or when its quota returns."""
     is_over = wake.ends_at <= at
     if wake.is_removed:
@@ -72,7 +72,7 @@ def fate_of(wake: WakeSight, at: int) -> DroppedWake | int:
     return DroppedWake("failed", "wake_failed", _why_not(wake)) if is_over else at
 
 
-def _why_not(wake: WakeSight) -> str:
+def _why_not(wake: WakeProjection) -> str:
     """Return why the wake was not answered until its slot was over."""
     if wake.connectivity != "online":
         return "device_offline"
@@ -140,7 +140,7 @@ class WakeDelivery:
                 await self._begin(wake, tasks)
         return WAKEUPS_POLL_S if await self._store.read(schedule_rows.is_any_open) else REST_S
 
-    async def _begin(self, wake: WakeSight, tasks: TaskGroup) -> None:
+    async def _begin(self, wake: WakeProjection, tasks: TaskGroup) -> None:
         """Start the call if the device is connected to this hub; other hubs call their own devices."""
         link = None if wake.device_id is None else self._find_link(wake.device_id)
         if link is None or len(self._in_flight) >= AT_ONCE:
@@ -155,7 +155,7 @@ class WakeDelivery:
             taken = msgspec.structs.replace(wake, state="sent", sends=tries)
             tasks.start_soon(self._send, taken, link)
 
-    async def _send(self, wake: WakeSight, link: DeviceLink) -> None:
+    async def _send(self, wake: WakeProjection, link: DeviceLink) -> None:
         """Send the call once, and store its result."""
         try:
             log.info("wake.sent", wake_id=wake.id, agent_id=wake.agent_id, sends=wake.sends)
@@ -169,7 +169,7 @@ class WakeDelivery:
         finally:
             self._in_flight.discard(wake.id)
 
-    async def _ask(self, wake: WakeSight, link: DeviceLink) -> str | None:
+    async def _ask(self, wake: WakeProjection, link: DeviceLink) -> str | None:
         """Call the device. Return None if it acknowledged, else the reason."""
         rest_ms = max(1, wake.ends_at - now_ms(self._clock))
         frame = ToolCall(
@@ -200,11 +200,13 @@ class WakeDelivery:
         log.warning("wake.refused", wake_id=wake.id, agent_id=wake.agent_id, code=answer.error.code)
         return "refused"
 
-    async def _postpone(self, wake: WakeSight, reason: str, wait_ms: int) -> None:
+    async def _postpone(self, wake: WakeProjection, reason: str, wait_ms: int) -> None:
         at = now_ms(self._clock)
         await self._store.write(schedule_rows.put_off, wake, at=at, next_at=at + wait_ms, reason=reason)
 
-    async def _settle(self, wake: WakeSight, to: WakeEnd, decision: WakeDecision, reason: str | None) -> None:
+    async def _settle(
+        self, wake: WakeProjection, to: WakeEnd, decision: WakeDecision, reason: str | None
+    ) -> None:
         """Settle a wake. Does nothing if it was settled already."""
         at = now_ms(self._clock)
         if not await self._store.write(schedule_rows.settle, wake.id, to, decision, at=at, reason=reason):

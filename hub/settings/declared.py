@@ -23,13 +23,13 @@ from protocol.configs import type_of
 from protocol.requirements import parse_version
 from protocol.secret_rules import RedactionRule
 from storage.agents.agent_snapshot import WrittenTemplate
-from storage.agents.capabilities import Capability
+from storage.agents.capabilities import AgentCapability
 from storage.agents.config_changes import NewConfig
 from storage.agents.configs import Mailbox, ModelUse
 from storage.agents.declared_agents import DeclaredAgent
 from storage.connectors.connectors import DeclaredConnector
 from storage.coordination.gateways import DeclaredGateway
-from storage.kernel.columns import fill
+from storage.kernel.columns import struct_from
 from storage.schedules.schedule_rows import DeclaredSchedule
 
 NANOS: Final = 1_000_000_000  # of a US dollar
@@ -105,7 +105,7 @@ def declared_agent(
     """
     schedule, kind = agent.schedule, None if agent.type is None else kind_of(agent.type)
     connector, budget = agent.connector, agent.budget_usd
-    return fill(
+    return struct_from(
         DeclaredAgent,
         agent,
         user_name=agent.user,
@@ -176,7 +176,7 @@ def _ms(seconds: float | None) -> int | None:
     return None if seconds is None else round(seconds * 1_000)
 
 
-def declared_capabilities(written: Sequence[CapabilitySettings]) -> tuple[Capability, ...]:
+def declared_capabilities(written: Sequence[CapabilitySettings]) -> tuple[AgentCapability, ...]:
     """Convert capabilities to their rows; without an explicit choice, the newest version is enabled."""
     parsed = [(capability, parse_version(capability.version)) for capability in written]
     chosen: dict[str, Version] = {}
@@ -184,7 +184,7 @@ def declared_capabilities(written: Sequence[CapabilitySettings]) -> tuple[Capabi
         if capability.enabled is not False:
             chosen[capability.name] = version  # the last wins: the explicitly enabled one, else the newest
     return tuple(
-        Capability(
+        AgentCapability(
             name=capability.name,
             version=version,
             enabled=chosen.get(capability.name) == version,

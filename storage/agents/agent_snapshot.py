@@ -29,7 +29,17 @@ from storage.agents.agents import AgentRow, missing_for_runs, spell_missing
 from storage.agents.configs import Mailbox
 from storage.agents.locks import LockRow
 from storage.agents.status_sql import AXES_OF_AGENTS, words_in_sql
-from storage.kernel.columns import Key, columns_of, fill, fill_page, filled, in_parts, paged, readable, reader
+from storage.kernel.columns import (
+    Key,
+    columns_of,
+    fetch_page,
+    in_parts,
+    paged,
+    readable,
+    reader,
+    struct_from,
+    struct_or_none,
+)
 from storage.kernel.database import UnreadableRow, lone
 from storage.schedules.schedule_rows import REMOVED
 from storage.schema import agent_templates, agents, devices, schedules, users
@@ -74,7 +84,7 @@ class TemplateRow(WrittenTemplate, frozen=True, kw_only=True):
     @property
     def written(self) -> WrittenTemplate:
         """Declaration of the template."""
-        return fill(WrittenTemplate, self)
+        return struct_from(WrittenTemplate, self)
 
 
 TEMPLATES = sa.select(*columns_of(TemplateRow, agent_templates))
@@ -121,12 +131,14 @@ def template_called(c: sa.Connection, given: str) -> TemplateRow:
         UnknownTemplate: no template has the id or the name.
     """
     row = c.execute(TEMPLATES.where(agent_templates.c.id == given)).one_or_none()
-    return get_template(c, given) if row is None else fill(TemplateRow, row)
+    return get_template(c, given) if row is None else struct_from(TemplateRow, row)
 
 
 def find_template(c: sa.Connection, name: str) -> TemplateRow | None:
     """Return the template with that name, if any."""
-    return filled(TemplateRow, c.execute(TEMPLATES.where(agent_templates.c.name == name)).one_or_none())
+    return struct_or_none(
+        TemplateRow, c.execute(TEMPLATES.where(agent_templates.c.name == name)).one_or_none()
+    )
 
 
 def list_templates(
@@ -134,7 +146,7 @@ def list_templates(
 ) -> list[TemplateRow]:
     """Return the templates, by name."""
     query = paged(TEMPLATES, agent_templates.c.name, limit=limit, after=after)
-    return fill_page(c, TemplateRow, query, limit)
+    return fetch_page(c, TemplateRow, query, limit)
 
 
 def uses_of_templates(c: sa.Connection) -> dict[TemplateId, int]:
@@ -279,7 +291,7 @@ def _setup_rows(
 
 @reader
 def _setup(row: Any, own: dict[str, Any], known: _Templates) -> Setup:
-    setup = fill(
+    setup = struct_from(
         Setup,
         row,
         device=row.device or "",
@@ -399,7 +411,7 @@ def effective_of(c: sa.Connection, agent_id: AgentId) -> EffectiveConfig:
     return found[0]
 
 
-class BoardPlace(msgspec.Struct, frozen=True):
+class BoardOfAgent(msgspec.Struct, frozen=True):
     """Place of an agent among boards and gateways, as far as it has one.
 
     Attributes:
@@ -416,7 +428,7 @@ class BoardPlace(msgspec.Struct, frozen=True):
     session_key: str | None
 
 
-class AgentFacts(msgspec.Struct, frozen=True, kw_only=True):
+class AgentRelations(msgspec.Struct, frozen=True, kw_only=True):
     """Facts about an agent, apart from the rows that it has many of.
 
     Attributes:
@@ -439,7 +451,7 @@ class AgentFacts(msgspec.Struct, frozen=True, kw_only=True):
     cron: str | None
     last_run_at: int | None
     provider: str | None
-    place: BoardPlace
+    place: BoardOfAgent
 
 
 _listed: sa.BindParameter[str] = sa.bindparam("listed", expanding=True)
@@ -475,7 +487,7 @@ CRONS = (
 PLACES = (
     sa.select(
         *columns_of(
-            BoardPlace,
+            BoardOfAgent,
             agents,
             schema.board_members,
             schema.gateway_agents,
@@ -501,16 +513,16 @@ SOUL = (
 )
 
 
-def facts_of(c: sa.Connection, rows: Sequence[AgentRow]) -> list[AgentFacts]:
+def facts_of(c: sa.Connection, rows: Sequence[AgentRow]) -> list[AgentRelations]:
     """Return the facts about these agents, without those whose state or set-up cannot be read."""
-    found: list[AgentFacts] = []
+    found: list[AgentRelations] = []
     for part in in_parts([row.id for row in rows]):
         given = {"listed": list(part)}
         stamps = {row.id: row for row in c.execute(STAMPS, given)}
         states, setups = states_of(c, part), setups_of(c, part)
         crons = {row.agent_id: row.expr for row in c.execute(CRONS, given)}  # the first one is the last
         rows_of_places = c.execute(PLACES, given).all()
-        places = dict(readable(lambda row: (AgentId(row.id), fill(BoardPlace, row)), rows_of_places))
+        places = dict(readable(lambda row: (AgentId(row.id), struct_from(BoardOfAgent, row)), rows_of_places))
         live: dict[str, list[RunId]] = {id: [] for id in part}
         for row in c.execute(LIVE, given):
             live[row.agent_id].append(RunId(row.id))
@@ -523,8 +535,8 @@ def facts_of(c: sa.Connection, rows: Sequence[AgentRow]) -> list[AgentFacts]:
             if not all(agent.id in known for known in (live, states, setups, places)):
                 continue
             facts = partial(
-                fill,
-                AgentFacts,
+                struct_from,
+                AgentRelations,
                 agent=agent,
                 state=states[agent.id],
                 configuration=setups[agent.id].configuration,
@@ -537,9 +549,9 @@ def facts_of(c: sa.Connection, rows: Sequence[AgentRow]) -> list[AgentFacts]:
     return found
 
 
-def place_of(c: sa.Connection, agent: AgentRow) -> BoardPlace | None:
+def place_of(c: sa.Connection, agent: AgentRow) -> BoardOfAgent | None:
     """Return the place of an agent that is on a board."""
-    place = fill(BoardPlace, c.execute(PLACES, {"listed": [agent.id]}).one())
+    place = struct_from(BoardOfAgent, c.execute(PLACES, {"listed": [agent.id]}).one())
     return None if place.board_id is None else place
 
 
@@ -549,7 +561,7 @@ def soul_of(c: sa.Connection, agent_id: AgentId) -> str | None:
     return soul
 
 
-def facts_of_agent(c: sa.Connection, agent: AgentRow) -> AgentFacts:
+def facts_of_agent(c: sa.Connection, agent: AgentRow) -> AgentRelations:
     """Return the facts about an agent.
 
     Raises:

@@ -22,12 +22,7 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, UserId
 from storage.agents.agents import agent_called, called
 from storage.agents.state_moves import activity_in, move, remember
-from storage.kernel.columns import (
-    fill,
-    listed,
-    readable,
-    sparing,
-)
+from storage.kernel.columns import isolating_broken_row, listed, readable, struct_from
 from storage.schema import agent_state_history, agent_states, agents
 
 
@@ -73,7 +68,7 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def axes(self) -> Axes:
         """Values of the axes."""
-        return fill(Axes, self)
+        return struct_from(Axes, self)
 
 
 class Since(msgspec.Struct, frozen=True):
@@ -88,7 +83,7 @@ class Since(msgspec.Struct, frozen=True):
     actor: str | None = None
 
 
-class AgentStatus(AgentState, frozen=True, kw_only=True):
+class StatedAgent(AgentState, frozen=True, kw_only=True):
     """State of an agent, and of each axis its value with the change that led to it."""
 
     name: str
@@ -172,10 +167,10 @@ def states_of(c: sa.Connection, agent_ids: Sequence[AgentId]) -> dict[AgentId, A
 
 
 def _state(row: Any) -> AgentState:
-    return fill(AgentState, row, activity=activity_in(row))
+    return struct_from(AgentState, row, activity=activity_in(row))
 
 
-def status_called(c: sa.Connection, name: str, user_id: UserId | None) -> AgentStatus:
+def status_called(c: sa.Connection, name: str, user_id: UserId | None) -> StatedAgent:
     """Return the status of the agent of that name, as ``agents.agent_called`` finds it, in one query.
 
     Raises:
@@ -196,7 +191,7 @@ def status_called(c: sa.Connection, name: str, user_id: UserId | None) -> AgentS
         value = str(activity if axis is Axis.ACTIVITY else row._mapping[axis])
         one = changes.get((axis, value))
         since[axis] = Since(value) if one is None else Since(value, one.at, one.reason, one.actor)
-    return fill(AgentStatus, row, activity=activity, since=since)
+    return struct_from(StatedAgent, row, activity=activity, since=since)
 
 
 TO_CONNECT = (
@@ -229,7 +224,7 @@ def connect_agents(
     to = Connectivity.ONLINE if online else Connectivity.OFFLINE
     for agent_id, device_id in c.execute(TO_CONNECT, {"ids": list(device_ids), "after": to}).all():
         by = actor or f"device:{device_id}"
-        with sparing(c):
+        with isolating_broken_row(c):
             move(c, AgentId(agent_id), Axis.CONNECTIVITY, to, at=at, actor=by, reason=reason)
 
 

@@ -14,15 +14,7 @@ from protocol.ids import AgentId, DeviceId, RunId, TemplateId, UserId
 from protocol.lifecycles import RunOutcome, RunState
 from storage.agents import configs
 from storage.agents.configs import Mailbox, ModelUse
-from storage.kernel.columns import (
-    Key,
-    columns_of,
-    fill,
-    paged,
-    readable,
-    readable_page,
-    reader,
-)
+from storage.kernel.columns import Key, columns_of, paged, readable, readable_page, reader, struct_from
 from storage.schedules import schedule_rows
 from storage.schema import (
     agent_states,
@@ -444,12 +436,12 @@ def _of_user(query: sa.Select[Any], user_id: UserId | None) -> sa.Select[Any]:
 @reader
 def agent_in(row: sa.Row[Any]) -> AgentRow:
     """Convert a row of ``AGENTS``."""
-    return fill(
+    return struct_from(
         AgentRow,
         row,
         schedule=None
         if row.schedule_id is None
         else schedule_rows.time_text(row.expr, row.every_ms, row.at_ms),
-        last_run=None if row.run_id is None else fill(LastRun, row, prefix="run_"),
+        last_run=None if row.run_id is None else struct_from(LastRun, row, prefix="run_"),
         **configs.configs_in(row),
     )

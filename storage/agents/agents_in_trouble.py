@@ -15,7 +15,7 @@ from protocol.lifecycles import PauseReason, RunState
 from storage.agents import agents as all_agents
 from storage.agents.agents import AgentRow
 from storage.agents.configs import UnreadableConfig, read_config
-from storage.kernel.columns import Int, fill, fill_each, in_parts, listed
+from storage.kernel.columns import Int, in_parts, listed, struct_from, structs_from
 from storage.leases import is_online
 from storage.schedules import schedule_rows
 from storage.schedules.schedule_rows import ScheduleRow
@@ -32,7 +32,7 @@ from storage.schema import (
     unit_ledger,
 )
 
-MOST = 200  # findings of one check
+MAX_FINDINGS = 200  # findings of one check
 
 _CONNECTED: sa.BindParameter[list[str]] = sa.bindparam("connected")
 _is_offline = sa.and_(
@@ -40,17 +40,23 @@ _is_offline = sa.and_(
     agent_states.c.lifecycle.not_in(["paused", "terminated"]),
     agents.c.deleted_at.is_(None),
 )
-_STATES = sa.select(agents.c.id).join_from(agents, agent_states, agent_states.c.agent_id == agents.c.id)
+AGENTS_WITH_STATES = sa.select(agents.c.id).join_from(
+    agents, agent_states, agent_states.c.agent_id == agents.c.id
+)
 # Literal texts, for the partial indexes.
-EXHAUSTED = sa.select(agent_states.c.agent_id).where(sa.text("availability = 'exhausted'")).limit(MOST)
-FAILING = sa.select(agent_states.c.agent_id).where(sa.text("health <> 'ok'")).limit(MOST)
-SILENT_ON_DEVICES = _STATES.where(agents.c.device_id.in_(listed(_CONNECTED)), _is_offline).limit(MOST)
-SILENT_ALONE = _STATES.where(
+EXHAUSTED = (
+    sa.select(agent_states.c.agent_id).where(sa.text("availability = 'exhausted'")).limit(MAX_FINDINGS)
+)
+FAILING = sa.select(agent_states.c.agent_id).where(sa.text("health <> 'ok'")).limit(MAX_FINDINGS)
+SILENT_ON_DEVICES = AGENTS_WITH_STATES.where(agents.c.device_id.in_(listed(_CONNECTED)), _is_offline).limit(
+    MAX_FINDINGS
+)
+SILENT_ALONE = AGENTS_WITH_STATES.where(
     agents.c.device_id.is_(None),
     agents.c.executor == "device",
     agent_states.c.last_heartbeat_at.is_not(None),
     _is_offline,
-).limit(MOST)
+).limit(MAX_FINDINGS)
 _UNPAIRED = sa.or_(
     devices.c.revoked_at.is_not(None),
     sa.and_(
@@ -63,7 +69,7 @@ ON_UNPAIRED = (
     sa.select(agents.c.id)
     .join_from(devices, agents, agents.c.device_id == devices.c.id)
     .where(_UNPAIRED, agents.c.deleted_at.is_(None))
-    .limit(MOST)
+    .limit(MAX_FINDINGS)
 )
 _without_files = sa.and_(
     devices.c.revoked_at.is_(None), sa.cast(devices.c.grants, sa.Text).not_like('%"files"%')
@@ -72,7 +78,7 @@ READING_WITHOUT_GRANT = (
     sa.select(agents.c.id)
     .join_from(devices, agents, agents.c.device_id == devices.c.id)
     .where(_without_files, agents.c.executor == "device", agents.c.deleted_at.is_(None))
-    .limit(MOST)
+    .limit(MAX_FINDINGS)
 )
 PATHS = (
     sa.select(
@@ -112,7 +118,7 @@ STOPPED = (
         agents.c.deleted_at.is_(None),
     )
     .order_by(agents.c.name, schedules.c.id)
-    .limit(MOST)
+    .limit(MAX_FINDINGS)
 )
 OVERDUE = (
     schedule_rows.SCHEDULES.where(
@@ -121,7 +127,7 @@ OVERDUE = (
         agents.c.deleted_at.is_(None),
     )
     .order_by(schedules.c.due_at)
-    .limit(MOST)
+    .limit(MAX_FINDINGS)
 )
 # A device without a manifest announces no number of files: those that it sent count.
 _found = (
@@ -156,7 +162,7 @@ EMPTIED = (
         _newest_listing.scalar_subquery() == 0,
         sa.exists().where(unit_ledger.c.agent_id == agents.c.id),
     )
-    .limit(MOST)
+    .limit(MAX_FINDINGS)
 )
 # Without those of agents that read mailboxes, which need no device, and of agents that are paused. A device
 # that was revoked is an issue of its own, at once.
@@ -182,7 +188,7 @@ ABSENT = (
     )
     .group_by(devices.c.id)
     .having(sa.func.min(runs.c.created_at) <= sa.bindparam("by", type_=Int))
-    .limit(MOST)
+    .limit(MAX_FINDINGS)
 )
 
 
@@ -255,7 +261,7 @@ def emptied(c: sa.Connection) -> list[tuple[AgentRow, int | None]]:
 
 def absent_devices(c: sa.Connection, by: int) -> list[AbsentDevice]:
     """Return devices that are away, and that runs wait for, since *by* (epoch ms) or longer."""
-    return fill_each(AbsentDevice, c.execute(ABSENT, {"by": by}))
+    return structs_from(AbsentDevice, c.execute(ABSENT, {"by": by}))
 
 
 def paths_on(c: sa.Connection, connected: Sequence[DeviceId]) -> list[SharedPaths]:
@@ -263,7 +269,7 @@ def paths_on(c: sa.Connection, connected: Sequence[DeviceId]) -> list[SharedPath
     found: list[SharedPaths] = []
     for row in c.execute(PATHS, {"connected": connected}):
         with suppress(UnreadableConfig):  # an issue of its own
-            found.append(fill(SharedPaths, row, paths=read_config("paths", row.config_value)))
+            found.append(struct_from(SharedPaths, row, paths=read_config("paths", row.config_value)))
     return found
 
 

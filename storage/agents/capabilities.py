@@ -14,7 +14,16 @@ from semver import Version
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId
 from protocol.requirements import Requirement
-from storage.kernel.columns import Key, fill, in_parts, listed, paged, readable, readable_page, values_of
+from storage.kernel.columns import (
+    Key,
+    in_parts,
+    listed,
+    paged,
+    readable,
+    readable_page,
+    struct_from,
+    values_of,
+)
 from storage.schema import agent_capabilities as table
 from storage.schema import agents
 
@@ -29,7 +38,7 @@ class DeclaredCapability(HubError):
     code = ErrorCode.MANAGED_BY_FILE
 
 
-class Capability(msgspec.Struct, frozen=True, kw_only=True):
+class AgentCapability(msgspec.Struct, frozen=True, kw_only=True):
     """Declaration of a capability.
 
     Attributes:
@@ -55,7 +64,7 @@ class CapabilityRow(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     updated_at: int
 
-    def equals(self, given: Capability, source: Source) -> bool:
+    def equals(self, given: AgentCapability, source: Source) -> bool:
         """Return True if registering *given* from *source* would change nothing."""
         return given.enabled in (None, self.enabled) and (self.config, self.description, self.source) == (
             given.config,
@@ -104,7 +113,7 @@ def capabilities_page(
 
 
 def _capability(row: Any) -> CapabilityRow:
-    return fill(CapabilityRow, row, version=_version(row))
+    return struct_from(CapabilityRow, row, version=_version(row))
 
 
 def key_of(row: CapabilityRow) -> Key:
@@ -138,7 +147,7 @@ def enabled_of(c: sa.Connection, agent_ids: Iterable[AgentId]) -> dict[AgentId, 
 
 
 def register(
-    c: sa.Connection, agent_id: AgentId, given: Capability, *, source: Source, at: int, most: int
+    c: sa.Connection, agent_id: AgentId, given: AgentCapability, *, source: Source, at: int, most: int
 ) -> Registered:
     """Register a capability of the agent, or change the registered one.
 
@@ -185,7 +194,7 @@ def remove(
 
 
 def declare(
-    c: sa.Connection, agent_id: AgentId, declared: Sequence[Capability], *, source: Source, at: int
+    c: sa.Connection, agent_id: AgentId, declared: Sequence[AgentCapability], *, source: Source, at: int
 ) -> bool:
     """Replace the capabilities of a source by those that it declares. Return True if any changed.
 
@@ -209,7 +218,7 @@ def _register(
     c: sa.Connection,
     agent_id: AgentId,
     known: Sequence[CapabilityRow],
-    given: Capability,
+    given: AgentCapability,
     *,
     source: Source,
     at: int,
@@ -242,7 +251,7 @@ def _register(
         others = sa.update(table).where(table.c.agent_id == agent_id, table.c.name == given.name, _is_enabled)
         c.execute(others.values(enabled=False, updated_at=at))
     if old is None:
-        row = fill(CapabilityRow, given, enabled=enabled, source=source, created_at=at, updated_at=at)
+        row = struct_from(CapabilityRow, given, enabled=enabled, source=source, created_at=at, updated_at=at)
         c.execute(sa.insert(table), values_of(row, table, agent_id=agent_id, **_columns(row.version)))
     else:
         change = {"config": given.config, "description": given.description, "updated_at": at}

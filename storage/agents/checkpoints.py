@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, RunId, UserId
 from storage.agents import locks
-from storage.held import HeldRun, check_held
-from storage.kernel.columns import Key, columns_of, fill, fill_page, filled, paged, values_of
+from storage.held import FencedRun, check_held
+from storage.kernel.columns import Key, columns_of, fetch_page, paged, struct_from, struct_or_none, values_of
 from storage.schema import agents
 from storage.schema import checkpoints as table
 
@@ -35,7 +35,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     sequence: int
     state: dict[str, Any]
     is_recoverable: bool = True
-    held: HeldRun | None = None
+    held: FencedRun | None = None
     lock: tuple[str, int] | None = None
 
 
@@ -65,12 +65,14 @@ def list_checkpoints(
 ) -> list[CheckpointRow]:
     """Return the agent's checkpoints, by scope."""
     query = paged(CHECKPOINTS, table.c.scope, limit=limit, after=after)
-    return fill_page(c, CheckpointRow, query, limit, {"agent": agent_id})
+    return fetch_page(c, CheckpointRow, query, limit, {"agent": agent_id})
 
 
 def find_checkpoint(c: sa.Connection, agent_id: AgentId, scope: str = AGENT_SCOPE) -> CheckpointRow | None:
     """Return the agent's checkpoint of the scope, if any."""
-    return filled(CheckpointRow, c.execute(CHECKPOINT, {"agent": agent_id, "of_scope": scope}).one_or_none())
+    return struct_or_none(
+        CheckpointRow, c.execute(CHECKPOINT, {"agent": agent_id, "of_scope": scope}).one_or_none()
+    )
 
 
 def get_checkpoint(c: sa.Connection, agent_id: AgentId, scope: str = AGENT_SCOPE) -> CheckpointRow:
@@ -117,7 +119,7 @@ def put_checkpoint(
         check_held(c, given.held)
     if given.lock is not None:
         locks.check_fence(c, UserId(user_id), *given.lock)
-    row = fill(
+    row = struct_from(
         CheckpointRow,
         given,
         run_id=None if given.held is None else given.held.id,

@@ -24,7 +24,7 @@ from storage.agents import agent_snapshot, state_moves
 from storage.agents.agent_snapshot import Check, Setup, TemplateRow, WrittenTemplate, keep_templates
 from storage.agents.capabilities import FILE
 from storage.agents.configs import LAST_MOVE, ConfigRow, list_configs, moves_after
-from storage.kernel.columns import sparing, values_of
+from storage.kernel.columns import isolating_broken_row, values_of
 from storage.schema import agent_config_history, agent_configs, agent_templates, agents
 from storage.schema import agent_states as states
 
@@ -66,7 +66,7 @@ class TemplateOfFile(HubError):
     code = ErrorCode.MANAGED_BY_FILE
 
 
-class Put(msgspec.Struct, frozen=True):
+class TemplateWrite(msgspec.Struct, frozen=True):
     """Result of writing a template.
 
     Attributes:
@@ -111,7 +111,7 @@ def put_template(
     force: bool = False,
     version: int | None = None,
     most: int | None = None,
-) -> Put:
+) -> TemplateWrite:
     """Write a template of the API, new or in place of the existing one with that name.
 
     Args:
@@ -162,7 +162,7 @@ def remove_template(c: sa.Connection, name: str) -> TemplateRow:
 
 def reconcile_templates(
     c: sa.Connection, declared: Sequence[WrittenTemplate], *, fresh_ids: Sequence[str], at: int
-) -> list[Put]:
+) -> list[TemplateWrite]:
     """Make the templates of source ``file`` match the declarations. Return the new and changed ones.
 
     The file takes over a template of the API with a declared name. Agents are not validated here: those of
@@ -182,7 +182,7 @@ def reconcile_templates(
     return [put for put in done if put.is_changed]
 
 
-def let_go_templates(
+def release_templates(
     c: sa.Connection,
     declared: Iterable[str],
     *,
@@ -238,7 +238,7 @@ def put_in_error(
     wrong = {one.agent_id: one for one in broken}
     for one in broken:
         text = f"{SET_UP_WRONG}{'; '.join(one.wrong)}"
-        with sparing(c):
+        with isolating_broken_row(c):
             state_moves.move(c, one.agent_id, "health", "error", at=at, actor=actor, reason=text)
     query = (
         sa.select(states.c.agent_id)
@@ -248,7 +248,7 @@ def put_in_error(
     were_wrong = {AgentId(id) for id in c.execute(query).scalars()}
     healed = were_wrong if judged is None else were_wrong.intersection(judged)
     for agent_id in sorted(healed - wrong.keys()):
-        with sparing(c):
+        with isolating_broken_row(c):
             state_moves.move(c, agent_id, "health", "ok", at=at, actor=actor, reason=RIGHT_AGAIN)
 
 
@@ -260,14 +260,14 @@ def _template_change_write(
     fresh_id: TemplateId,
     source: str,
     at: int,
-) -> Put:
+) -> TemplateWrite:
     about = msgspec.structs.asdict(written)
     if old is None:
         row = about | {"id": fresh_id, "source": source, "created_at": at, "updated_at": at}
         c.execute(sa.insert(agent_templates), row)
-        return Put(agent_snapshot.get_template(c, written.name), is_new=True, is_changed=True)
+        return TemplateWrite(agent_snapshot.get_template(c, written.name), is_new=True, is_changed=True)
     if (old.written, old.source) == (written, source):
-        return Put(old)
+        return TemplateWrite(old)
     new = about | {"source": source, "version": agent_templates.c.version + 1, "updated_at": at}
     c.execute(sa.update(agent_templates).where(agent_templates.c.id == old.id).values(new))
     made = tuple(agent_snapshot.setups_with(c, old.id))
@@ -280,7 +280,7 @@ def _template_change_write(
             .where(agents.c.template_id == old.id, agents.c.deleted_at.is_(None))
             .values(config_rev=agents.c.config_rev + 1, updated_at=at)
         )
-    return Put(agent_snapshot.get_template(c, written.name), is_changed=True, agents=made)
+    return TemplateWrite(agent_snapshot.get_template(c, written.name), is_changed=True, agents=made)
 
 
 API = "api"
@@ -386,7 +386,7 @@ def change(
             f"the configuration is at revision {rev} by now, not {expected_rev}; read it again",
         )
     old = {row.key: row for row in list_configs(c, agent_id)}
-    new = _put(old, puts, API, at)
+    new = _updated_configs(old, puts, API, at)
     for key in drops:
         if key not in old:
             raise CodedError(ErrorCode.UNKNOWN_CONFIG, f"the agent has no config {key!r}")
@@ -471,10 +471,12 @@ def declare(
     old = {row.key: row for row in list_configs(c, agent_id)}
     declared = {put.key for put in puts}
     stay = {key: row for key, row in old.items() if row.source != FILE or key in declared}
-    return _write(c, agent_id, rev, old, _put(stay, puts, FILE, at), at=at, actor=actor, check=check)
+    return _write(
+        c, agent_id, rev, old, _updated_configs(stay, puts, FILE, at), at=at, actor=actor, check=check
+    )
 
 
-def _put(
+def _updated_configs(
     old: Mapping[str, ConfigRow], puts: Sequence[NewConfig], source: str, at: int
 ) -> dict[str, ConfigRow]:
     """Return *old* updated with *puts*; an unchanged config keeps its row.

@@ -17,13 +17,13 @@ from protocol.secret_rules import RedactionRule
 from storage.kernel.columns import (
     Key,
     columns_of,
-    fill,
-    fill_each,
-    fill_page,
+    fetch_page,
     in_parts,
     paged,
     readable,
     readable_page,
+    struct_from,
+    structs_from,
 )
 from storage.kernel.database import UnreadableRow
 from storage.schema import agent_config_history, agent_configs, agents
@@ -216,7 +216,7 @@ def list_configs(
 
 
 def _with_value(row: Any) -> tuple[ConfigRow, Any]:
-    config = fill(ConfigRow, row)
+    config = struct_from(ConfigRow, row)
     return config, config.value
 
 
@@ -242,9 +242,9 @@ def config_history(
     """Return changes of the agent's configs, or of *key*, newest first."""
     query, about = (MOVES, {}) if key is None else (MOVES_OF_KEY, {"named": key})
     query = paged(query, agent_config_history.c.seq, limit=limit, after=after, descending=True)
-    return fill_page(c, ConfigMove, query, limit, {"agent": agent_id} | about)
+    return fetch_page(c, ConfigMove, query, limit, {"agent": agent_id} | about)
 
 
 def moves_after(c: sa.Connection, agent_id: AgentId, seq: int) -> list[ConfigMove]:
     """Return every change after number *seq*, newest first."""
-    return fill_each(ConfigMove, c.execute(MOVES_AFTER, {"agent": agent_id, "seq_after": seq}))
+    return structs_from(ConfigMove, c.execute(MOVES_AFTER, {"agent": agent_id, "seq_after": seq}))

@@ -26,14 +26,14 @@ from storage.agents.agents import (
     agent_in,
     find_agent_by_name,
 )
-from storage.agents.capabilities import Capability
+from storage.agents.capabilities import AgentCapability
 from storage.agents.config_changes import NewConfig
 from storage.agents.configs import write_configs
-from storage.agents.locks import let_agent_go
+from storage.agents.locks import release_agent
 from storage.connectors import connectors
 from storage.connectors.connectors import Reconciled
 from storage.devices import devices, users
-from storage.kernel.columns import fill, readable, sparing
+from storage.kernel.columns import isolating_broken_row, readable, struct_from
 from storage.schedules import schedule_rows, schedules
 from storage.schedules.schedule_rows import DeclaredSchedule, ScheduleRow
 from storage.schema import agents, board_members
@@ -62,7 +62,7 @@ class DeclaredAgent(AgentFields, frozen=True, kw_only=True):
     schedule: DeclaredSchedule | None = None
     slots: tuple[DeclaredSchedule, ...] = ()
     config: tuple[NewConfig, ...] = ()
-    capabilities: tuple[Capability, ...] = ()
+    capabilities: tuple[AgentCapability, ...] = ()
 
 
 # Compared separately. With another user the declaration means another agent.
@@ -160,7 +160,7 @@ def archive_agent(c: sa.Connection, agent: AgentRow, *, at: int, actor: str, rea
     c.execute(sa.update(agents).where(agents.c.id == agent.id).values(deleted_at=at, updated_at=at))
     schedules.remove(c, agent.id, at)
     state_moves.move_if_legal(c, agent.id, "lifecycle", "paused", at=at, actor=actor, reason=reason)
-    let_agent_go(c, agent.id)
+    release_agent(c, agent.id)
     c.execute(LEAVE_BOARD, {"agent": agent.id})
 
 
@@ -332,7 +332,7 @@ def reconcile_declared(
         if agent.archived_at is None and not is_elsewhere(agent.user_id, agent.name)
     ]
     for agent_row in undeclared:
-        with sparing(c):
+        with isolating_broken_row(c):
             archive_agent(c, agent_row, at=at, actor=ACTOR, reason="no longer declared")
     return Reconciled(
         tuple(created), tuple(updated), tuple(revived), tuple(sorted(a.name for a in undeclared))
@@ -405,7 +405,7 @@ def declaration_of(c: sa.Connection, agent: AgentRow) -> DeclaredAgent:
     """Return the agent's current declaration, without configs and capabilities, which have their own API."""
     run = [row for row in schedule_rows.schedules_of(c, agent.id) if not _is_removed(row)]
     slots = [row for row in schedule_rows.slots_of(c, agent.id) if not _is_removed(row)]
-    return fill(
+    return struct_from(
         DeclaredAgent,
         agent,
         user_name=None,

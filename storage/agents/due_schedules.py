@@ -8,14 +8,14 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode
 from storage.agents import configs
 from storage.agents.configs import Mailbox, ModelUse
-from storage.kernel.columns import columns_of, fill, readable, reader
+from storage.kernel.columns import columns_of, readable, reader, struct_from
 from storage.kernel.database import UnreadableRow
 from storage.schedules.schedule_rows import (
-    _PLANNED,
+    IS_PLANNED,
     SCHEDULES,
     ScheduleRow,
-    _schedule,
     next_due_at,
+    read_schedule,
     unplanned,
 )
 from storage.schema import agent_states, agent_templates, agents, schedules
@@ -38,7 +38,7 @@ class DueSchedule(msgspec.Struct, frozen=True, kw_only=True):
     config_rev: int
 
 
-class Unreadable(msgspec.Struct, frozen=True):
+class UnreadableSchedule(msgspec.Struct, frozen=True):
     """Due schedule whose agent's settings cannot be read; *why*: explanation for people."""
 
     schedule: ScheduleRow
@@ -54,7 +54,7 @@ class Agenda(msgspec.Struct, frozen=True):
     unplanned: tuple[ScheduleRow, ...]
     due: tuple[DueSchedule, ...]
     next_due_at: int | None
-    unreadable: tuple[Unreadable, ...] = ()
+    unreadable: tuple[UnreadableSchedule, ...] = ()
     connected: tuple[DueSchedule, ...] = ()
 
     @property
@@ -75,7 +75,7 @@ WITH_SETTINGS = configs.with_configs(
     ).outerjoin(agent_templates, agent_templates.c.id == agents.c.template_id)
 )
 DUE = (
-    WITH_SETTINGS.where(_PLANNED, schedules.c.due_at <= sa.bindparam("now"), agents.c.deleted_at.is_(None))
+    WITH_SETTINGS.where(IS_PLANNED, schedules.c.due_at <= sa.bindparam("now"), agents.c.deleted_at.is_(None))
     .order_by(schedules.c.due_at)  # no other key, so that ten thousand of one minute need no sorting
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
@@ -125,18 +125,20 @@ def with_settings(c: sa.Connection, id: str) -> DueSchedule:
 
 def _with_readable_settings(
     c: sa.Connection, query: sa.Select[Any], at: int, limit: int
-) -> tuple[list[DueSchedule], list[Unreadable]]:
+) -> tuple[list[DueSchedule], list[UnreadableSchedule]]:
     """Read schedules row by row, so that an unreadable one does not block the others."""
     most = limit
     while True:
         found: list[DueSchedule] = []
-        unreadable: list[Unreadable] = []
+        unreadable: list[UnreadableSchedule] = []
         rows = c.execute(query, {"now": at, "most": most}).all()
         for row in rows:
             try:
                 found.append(_with_settings(row))
             except UnreadableRow as exc:
-                unreadable += [Unreadable(schedule, str(exc)) for schedule in readable(_schedule, [row])]
+                unreadable += [
+                    UnreadableSchedule(schedule, str(exc)) for schedule in readable(read_schedule, [row])
+                ]
         if found or unreadable or len(rows) < most:
             return found, unreadable
         most *= 2  # all of them are broken: others take their places
@@ -144,4 +146,4 @@ def _with_readable_settings(
 
 @reader
 def _with_settings(row: Any) -> DueSchedule:
-    return fill(DueSchedule, row, schedule=_schedule(row), **configs.configs_in(row))
+    return struct_from(DueSchedule, row, schedule=read_schedule(row), **configs.configs_in(row))

@@ -16,7 +16,7 @@ from protocol.agent_status import Availability, Axis, Connectivity, ExhaustReaso
 from protocol.coordination import AGENT, DEVICE
 from protocol.ids import AgentId, DeviceId
 from storage.agents import exhaustion, state_moves
-from storage.kernel.columns import Doc, Int, columns_of, fill_each, in_parts, sparing
+from storage.kernel.columns import Doc, Int, columns_of, in_parts, isolating_broken_row, structs_from
 from storage.schema import agent_state_history, agent_states, agents, devices
 
 BY_REPORT: Final = "its heartbeat says so"
@@ -72,7 +72,7 @@ class Silence(msgspec.Struct, frozen=True):
     since: int = 0
 
 
-class AgentSight(msgspec.Struct, frozen=True):
+class AgentProjection(msgspec.Struct, frozen=True):
     """State of an agent that a heartbeat may change. Instants are epoch milliseconds."""
 
     agent_id: AgentId
@@ -101,7 +101,7 @@ _connectivity = sa.func.coalesce(agent_states.c.reported_connectivity, agent_sta
 _sights = (
     sa.select(
         *columns_of(
-            AgentSight,
+            AgentProjection,
             agents,
             agent_states,
             agent_id=agents.c.id,
@@ -150,22 +150,22 @@ SAVE = (
 )
 
 
-def statuses_of(c: sa.Connection, senders: Sequence[Sender]) -> dict[Sender, list[AgentSight]]:
+def statuses_of(c: sa.Connection, senders: Sequence[Sender]) -> dict[Sender, list[AgentProjection]]:
     """Return the agents that each of these senders reports on, by id."""
-    found: dict[Sender, list[AgentSight]] = {sender: [] for sender in senders}
+    found: dict[Sender, list[AgentProjection]] = {sender: [] for sender in senders}
     for part in in_parts(senders):
         is_sent = sa.or_(agents.c.device_id.in_(part), sa.and_(agents.c.id.in_(part), _sends_its_own))
         for row in c.execute(_sights.where(is_sent)):
-            found[row.sender] += fill_each(AgentSight, [row])
+            found[row.sender] += structs_from(AgentProjection, [row])
     return found
 
 
-def online_senders(c: sa.Connection) -> list[AgentSight]:
+def online_senders(c: sa.Connection) -> list[AgentProjection]:
     """Return the agents that send their own heartbeats and are online, by id."""
-    return fill_each(AgentSight, c.execute(_sights.where(_sends_its_own, _connectivity == "online")))
+    return structs_from(AgentProjection, c.execute(_sights.where(_sends_its_own, _connectivity == "online")))
 
 
-def requested_moves(sight: AgentSight, report: AgentReport) -> list[RequestedMove]:
+def requested_moves(sight: AgentProjection, report: AgentReport) -> list[RequestedMove]:
     """Return the moves that *report* requests; empty if it reports no change. Pure."""
     found = []
     if report.is_online != (sight.connectivity is Connectivity.ONLINE):
@@ -191,7 +191,7 @@ def requested_moves(sight: AgentSight, report: AgentReport) -> list[RequestedMov
     return found
 
 
-def is_news(sight: AgentSight, report: AgentReport) -> bool:
+def is_news(sight: AgentProjection, report: AgentReport) -> bool:
     """Return True if *report* differs from the state of the agent."""
     return bool(requested_moves(sight, report)) or report.turns not in (None, sight.turns)
 
@@ -220,18 +220,18 @@ def record(
     received = [one for one in received if one.epoch == OWN or (one.sender, one.epoch) in current]
     silent = [one for one in silent if one.epoch == OWN or (one.sender, one.epoch) in current]
     for one, sight, report in _reported(c, received):
-        with sparing(c):
-            _take(c, sight, report, one.at)
+        with isolating_broken_row(c):
+            _apply_report(c, sight, report, one.at)
     silenced = {one.sender: one for one in silent}
     left = [sight for sights in statuses_of(c, list(silenced)).values() for sight in sights]
     for sight in sorted(left, key=lambda one: one.agent_id):
-        with sparing(c):
+        with isolating_broken_row(c):
             _silence(c, sight, silenced[sight.sender])
     if last:
         c.execute(SAVE, [{"sender": sender, "heard": last[sender]} for sender in sorted(last)])
 
 
-def _silence(c: sa.Connection, sight: AgentSight, fallen: Silence) -> None:
+def _silence(c: sa.Connection, sight: AgentProjection, fallen: Silence) -> None:
     if fallen.epoch == OWN:
         if (sight.last_heartbeat_at or 0) > fallen.since:
             return
@@ -241,7 +241,7 @@ def _silence(c: sa.Connection, sight: AgentSight, fallen: Silence) -> None:
 
 def _reported(
     c: sa.Connection, received: Sequence[Reports]
-) -> Iterator[tuple[Reports, AgentSight, AgentReport]]:
+) -> Iterator[tuple[Reports, AgentProjection, AgentReport]]:
     """Return the reports about agents of their sender, with their states, ordered by agent.
 
     Locks the agents' states in the order in which all writers lock them.
@@ -250,11 +250,11 @@ def _reported(
     for part in in_parts(sorted({agent_id for _, agent_id in by_agent})):
         for row in c.execute(_sights.where(agents.c.id.in_(part)).with_for_update(of=agent_states)).all():
             if (match := by_agent.get((row.sender, row.agent_id))) is not None:
-                for sight in fill_each(AgentSight, [row]):
+                for sight in structs_from(AgentProjection, [row]):
                     yield match[0], sight, match[1]
 
 
-def _take(c: sa.Connection, sight: AgentSight, report: AgentReport, at: int) -> None:
+def _apply_report(c: sa.Connection, sight: AgentProjection, report: AgentReport, at: int) -> None:
     actor = _actor(sight)
     if report.turns is not None:
         _count_turns(c, sight, report.turns, BY_REPORT, at)
@@ -279,22 +279,22 @@ def _take(c: sa.Connection, sight: AgentSight, report: AgentReport, at: int) -> 
         c.execute(KEEP_USAGE, beat | {"usage": dict(report.usage)})
 
 
-def _move(c: sa.Connection, sight: AgentSight, requested: RequestedMove, at: int, actor: str) -> None:
+def _move(c: sa.Connection, sight: AgentProjection, requested: RequestedMove, at: int, actor: str) -> None:
     state_moves.move(
         c, sight.agent_id, requested.axis, requested.to, at=at, actor=actor, reason=requested.reason
     )
 
 
-def _actor(sight: AgentSight) -> str:
+def _actor(sight: AgentProjection) -> str:
     return f"{AGENT if sight.sender == sight.agent_id else DEVICE}{sight.sender}"
 
 
-def _count_turns(c: sa.Connection, sight: AgentSight, turns: int, because: str, at: int) -> None:
+def _count_turns(c: sa.Connection, sight: AgentProjection, turns: int, because: str, at: int) -> None:
     if sight.turns != turns:
         state_moves.count_turns(c, sight.agent_id, turns, because=because, at=at, actor=_actor(sight))
 
 
-def _was_set_by_heartbeat(c: sa.Connection, sight: AgentSight, axis: Axis) -> bool:
+def _was_set_by_heartbeat(c: sa.Connection, sight: AgentProjection, axis: Axis) -> bool:
     """Return True if a heartbeat of this sender made the agent's last move on *axis*.
 
     Only then may a heartbeat revert it. An error with a different reason now, such as invalid settings, is

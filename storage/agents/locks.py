@@ -36,13 +36,13 @@ from protocol.ids import AgentId, UserId
 from storage.kernel.columns import (
     Key,
     columns_of,
-    fill,
     in_parts,
     now_ms,
     paged,
     readable,
     readable_page,
     reader,
+    struct_from,
 )
 from storage.schema import agent_locks, agents, devices, lock_waits, users
 
@@ -119,7 +119,7 @@ class LockWait(msgspec.Struct, frozen=True, kw_only=True):
     deadline_at: int | None
 
 
-class Grant(msgspec.Struct, frozen=True, kw_only=True):
+class LockGrant(msgspec.Struct, frozen=True, kw_only=True):
     """Locks granted to a request, all at once: fences by name, and the time of expiry."""
 
     request_id: str
@@ -253,10 +253,10 @@ def list_lock_waits(
         query = query.where(lock_waits.c.agent_id.in_(agent_ids))
     if resources is not None:
         query = query.where(lock_waits.c.resource.in_(resources))
-    return readable(lambda row: fill(LockWait, row, holder=fill(Holder, row)), c.execute(query))
+    return readable(lambda row: struct_from(LockWait, row, holder=struct_from(Holder, row)), c.execute(query))
 
 
-def granted(c: sa.Connection, request_ids: Sequence[str]) -> dict[str, Grant]:
+def granted(c: sa.Connection, request_ids: Sequence[str]) -> dict[str, LockGrant]:
     """Return the grants of these requests, as far as they still hold their locks."""
     found: dict[str, list[LockRow]] = {}
     for part in in_parts(request_ids):
@@ -276,11 +276,11 @@ def locks_named(c: sa.Connection, user_id: UserId, names: Sequence[str]) -> list
     return readable(lock_of, c.execute(LOCKS_NAMED, {"user": user_id, "names": list(names)}))
 
 
-def grant_of(locks: Sequence[LockRow]) -> Grant:
+def grant_of(locks: Sequence[LockRow]) -> LockGrant:
     """Return the grant of *locks*, which one request holds."""
     first = locks[0]
     assert first.holder is not None and first.request_id is not None
-    return Grant(
+    return LockGrant(
         request_id=first.request_id,
         user_id=first.user_id,
         holder=first.holder,
@@ -297,7 +297,7 @@ def instant_text(at: int) -> str:
 @reader
 def lock_of(row: Any) -> LockRow:
     """Return the lock in a row of ``LOCKS``."""
-    return fill(LockRow, row, holder=None if row.kind is None else fill(Holder, row))
+    return struct_from(LockRow, row, holder=None if row.kind is None else struct_from(Holder, row))
 
 
 # first key of PostgreSQL's advisory locks that serialize changes of one user's locks
@@ -364,7 +364,7 @@ LEAVE = (
 )
 
 
-def let_agent_go(c: sa.Connection, agent_id: AgentId) -> None:
+def release_agent(c: sa.Connection, agent_id: AgentId) -> None:
     """Release the locks and waits of an ended agent and of devices for it, and grant the locks to others.
 
     Locks of its runs are released when the runs end.
@@ -394,9 +394,9 @@ def alone(c: sa.Connection, user_id: UserId) -> None:
         c.execute(sa.select(sa.func.pg_advisory_xact_lock(TAKEN_ALONE, sa.func.hashtext(user_id))))
 
 
-def hand_over(c: sa.Connection, user_id: UserId, names: Iterable[str]) -> list[Grant]:
+def hand_over(c: sa.Connection, user_id: UserId, names: Iterable[str]) -> list[LockGrant]:
     """Grant the free locks of *names* to the next requests in turn, and delete expired requests."""
-    handed: list[Grant] = []
+    handed: list[LockGrant] = []
     now = 0  # read only if needed: mostly no request waits
     looked_at = deque(names)
     while looked_at:
@@ -414,7 +414,7 @@ def hand_over(c: sa.Connection, user_id: UserId, names: Iterable[str]) -> list[G
     return handed
 
 
-def _handed(c: sa.Connection, user_id: UserId, head: Any, now: int) -> Grant | None:
+def _handed(c: sa.Connection, user_id: UserId, head: Any, now: int) -> LockGrant | None:
     """Grant all locks of the request at the head of a queue, if it has its turn in every queue."""
     names = tuple(c.execute(WAITS_OF_REQUEST, {"request": head.request_id}).scalars())
     for name in names:
@@ -434,7 +434,7 @@ def _handed(c: sa.Connection, user_id: UserId, head: Any, now: int) -> Grant | N
     return give(c, request, now)
 
 
-def give(c: sa.Connection, request: LockRequest, now: int) -> Grant:
+def give(c: sa.Connection, request: LockRequest, now: int) -> LockGrant:
     """Grant all locks of the request, each under its next fence."""
     taken = (
         sa.update(agent_locks)
@@ -454,7 +454,7 @@ def give(c: sa.Connection, request: LockRequest, now: int) -> Grant:
     fences = {
         name: c.execute(taken.where(agent_locks.c.resource == name)).scalar_one() for name in request.names
     }
-    return Grant(
+    return LockGrant(
         request_id=request.request_id,
         user_id=request.user_id,
         holder=request.holder,
@@ -500,8 +500,8 @@ class Acquired(msgspec.Struct, frozen=True):
         in_the_way: the first lock, by name, that it waits for.
     """
 
-    grant: Grant | None
-    handed: tuple[Grant, ...] = ()
+    grant: LockGrant | None
+    handed: tuple[LockGrant, ...] = ()
     in_the_way: LockRow | None = None
 
 
@@ -516,7 +516,7 @@ class PendingWork(msgspec.Struct, frozen=True):
 
     users_due: list[UserId]
     next_due_ms: int | None
-    granted: dict[str, Grant]
+    granted: dict[str, LockGrant]
 
 
 _waited = sa.exists().where(
@@ -540,7 +540,7 @@ DUE = (
 
 
 def acquire(c: sa.Connection, request: LockRequest, limits: LockLimits = DEFAULT_LIMITS) -> Acquired:
-    """Acquire locks like ``take``, but idempotently: a granted or waiting request stays unchanged."""
+    """Acquire locks like ``acquire_or_wait``, but idempotently: a granted or waiting request stays unchanged."""
     alone(c, request.user_id)
     locks = locks_named(c, request.user_id, request.names)
     now = database_now(c)
@@ -550,10 +550,10 @@ def acquire(c: sa.Connection, request: LockRequest, limits: LockLimits = DEFAULT
         return Acquired(grant_of(locks))
     if c.execute(WAITS_OF_REQUEST, {"request": request.request_id}).first() is not None:
         return Acquired(None, in_the_way=locks[0])
-    return _take(c, request, limits, locks, now)
+    return _acquire_locked(c, request, limits, locks, now)
 
 
-def take(c: sa.Connection, request: LockRequest, limits: LockLimits = DEFAULT_LIMITS) -> Acquired:
+def acquire_or_wait(c: sa.Connection, request: LockRequest, limits: LockLimits = DEFAULT_LIMITS) -> Acquired:
     """Acquire all locks, or wait for them in their queues.
 
     Raises:
@@ -564,16 +564,16 @@ def take(c: sa.Connection, request: LockRequest, limits: LockLimits = DEFAULT_LI
     """
     alone(c, request.user_id)
     locks = locks_named(c, request.user_id, request.names)
-    return _take(c, request, limits, locks, database_now(c))
+    return _acquire_locked(c, request, limits, locks, database_now(c))
 
 
-def _take(
+def _acquire_locked(
     c: sa.Connection, request: LockRequest, limits: LockLimits, locks: list[LockRow], now: int
 ) -> Acquired:
     if len(locks) < len(request.names):
         known = {lock.resource for lock in locks}
         _make(c, request, [name for name in request.names if name not in known], limits, now)
-    handed: list[Grant] = []
+    handed: list[LockGrant] = []
     if any(lock.waiting and not lock.is_held(now) for lock in locks):
         handed = hand_over(c, request.user_id, request.names)
         locks = locks_named(c, request.user_id, request.names)
@@ -612,7 +612,7 @@ def renew(
     return now + ttl_ms
 
 
-def release(c: sa.Connection, user_id: UserId, fences: Mapping[str, int], holder: Holder) -> list[Grant]:
+def release(c: sa.Connection, user_id: UserId, fences: Mapping[str, int], holder: Holder) -> list[LockGrant]:
     """Release the locks. Return the grants to other requests. Releasing twice does no harm.
 
     Raises:
@@ -629,7 +629,7 @@ def release(c: sa.Connection, user_id: UserId, fences: Mapping[str, int], holder
 
 def force_release(
     c: sa.Connection, user_id: UserId, name: str, *, fence: int | None = None
-) -> tuple[LockRow, list[Grant]] | None:
+) -> tuple[LockRow, list[LockGrant]] | None:
     """Release a lock by force. Return the previous holder's lock and the new grants.
 
     Returns ``None`` if the lock is free. Writes under the old fence are refused from now on.
@@ -695,7 +695,7 @@ def users_due(c: sa.Connection) -> list[UserId]:
     return sorted({UserId(row.user_id) for row in c.execute(DUE)})
 
 
-def sweep(c: sa.Connection, user_id: UserId) -> list[Grant]:
+def sweep(c: sa.Connection, user_id: UserId) -> list[LockGrant]:
     """Pass on a user's expired locks, and delete expired requests. Return the new grants."""
     alone(c, user_id)
     due = [row.resource for row in c.execute(DUE.where(lock_waits.c.user_id == user_id))]

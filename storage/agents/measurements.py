@@ -33,7 +33,7 @@ from protocol.coordination import MetricType
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId
 from storage.devices import idempotency
-from storage.kernel.columns import IN_LIST, Key, columns_of, fill_each, fill_page, in_parts, paged
+from storage.kernel.columns import IN_LIST, Key, columns_of, fetch_page, in_parts, paged, structs_from
 from storage.schema import ANSWERED, agent_metrics, agents, items, metric_series, model_calls, runs
 
 ERROR: Final = 1 / 128  # relative, at level 0
@@ -626,7 +626,7 @@ def list_series(
     given = {} if agent_id is None else {"agent": str(agent_id)}
     given |= {} if name is None else {"metric": name}
     query = paged(query, metric_series.c.name, metric_series.c.tags_key, limit=limit, after=after)
-    return fill_page(c, SeriesRow, query, limit, given)
+    return fetch_page(c, SeriesRow, query, limit, given)
 
 
 def list_buckets(
@@ -641,7 +641,7 @@ def list_buckets(
     """Return buckets of this size that begin in [*since*, *until*), in no particular order."""
     query = BUCKETS_WITH_SKETCHES if with_sketches else BUCKETS
     within = {"listed": list(series_ids), "size": size_ms, "since": since, "until": until}
-    return fill_each(BucketRow, c.execute(query, within))
+    return structs_from(BucketRow, c.execute(query, within))
 
 
 AT_ONCE: Final = 50  # runs, and as many requests, in one transaction of about 20 ms
@@ -712,7 +712,7 @@ VERDICTS_SINCE = (
 )
 
 
-class Measured(NamedTuple):
+class MeasurementCount(NamedTuple):
     """Number of rows that were measured, and of samples that were left out, as there are too many series."""
 
     rows: int
@@ -728,7 +728,9 @@ def has_unmeasured(c: sa.Connection, *, at: int, retention: BucketRetention) -> 
     return bool(c.execute(sa.select(unmeasured)).scalar_one() or _decided(c, at, retention, most=1))
 
 
-def measure(c: sa.Connection, *, at: int, retention: BucketRetention, most: int = AT_ONCE) -> Measured:
+def measure(
+    c: sa.Connection, *, at: int, retention: BucketRetention, most: int = AT_ONCE
+) -> MeasurementCount:
     """Measure ended runs, requests to models, and verdicts: of their agents, and of the hub as a whole."""
     ended = c.execute(UNMEASURED_RUNS, {"most": most}).all()
     asked = c.execute(UNMEASURED_CALLS, {"most": most}).all()
@@ -741,7 +743,7 @@ def measure(c: sa.Connection, *, at: int, retention: BucketRetention, most: int 
     for mark, rows in ((MARK_RUNS, ended), (MARK_CALLS, asked)):
         if rows:
             c.execute(mark, {"listed": [row.id for row in rows], "now": at})
-    return Measured(len(ended) + len(asked) + (0 if left_out else len(decided)), left_out)
+    return MeasurementCount(len(ended) + len(asked) + (0 if left_out else len(decided)), left_out)
 
 
 def _decided(c: sa.Connection, at: int, retention: BucketRetention, *, most: int) -> list[SampleRow]:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from protocol.agent_status import DETAILED_AXES, Axes, Axis
 from protocol.ids import AgentId
 from storage.agents.status_sql import _axes_after, _axes_before, pair_in_sql
-from storage.kernel.columns import Key, columns_of, fill_each, fill_page, paged
+from storage.kernel.columns import Key, columns_of, fetch_page, paged, structs_from
 from storage.schema import MAY_CHANGE_WORDS, agent_state_history
 
 _words_before, _words_after = pair_in_sql(_axes_before), pair_in_sql(_axes_after)
@@ -68,7 +68,7 @@ def history_page(
     query = paged(HISTORY, agent_state_history.c.seq, limit=limit, after=after, descending=True)
     if axis is not None:
         query = query.where(agent_state_history.c.axis == sa.bindparam("on_axis", str(axis)))
-    return fill_page(c, AgentMove, query, limit, {"agent": agent_id})
+    return fetch_page(c, AgentMove, query, limit, {"agent": agent_id})
 
 
 def word_changes(
@@ -77,4 +77,4 @@ def word_changes(
     """Return the changes of the agent that changed a status word of the orchestrator, newest first."""
     newest = after or (MAX_SEQ,)  # without a bound SQLite would not use the index of these moves
     query = paged(WORD_CHANGES, agent_state_history.c.seq, limit=limit, after=newest, descending=True)
-    return fill_each(AgentMove, c.execute(query, {"agent": agent_id}))
+    return structs_from(AgentMove, c.execute(query, {"agent": agent_id}))

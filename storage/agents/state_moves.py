@@ -28,7 +28,14 @@ from protocol.agent_status import (
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId
 from protocol.lifecycles import EXECUTING_RUN_STATES, LIVE_RUN_STATES, RunState
-from storage.kernel.columns import fill, in_parts, is_readable, reader, sparing, write_each
+from storage.kernel.columns import (
+    in_parts,
+    is_readable,
+    isolating_broken_row,
+    reader,
+    struct_from,
+    write_each,
+)
 from storage.schema import EXECUTING, LIVE, agent_state_history, agent_states, agents, runs
 
 _RECORDED: Final = "agent_moves"  # key in a connection's info while its moves are recorded
@@ -128,7 +135,7 @@ def activity_in(row: Any) -> Activity:
 @reader
 def axes_in(row: Any) -> Axes:
     """Return the axes of a row that has their columns, the counters and the limit."""
-    return fill(Axes, row, activity=activity_in(row))
+    return struct_from(Axes, row, activity=activity_in(row))
 
 
 @reader
@@ -435,7 +442,7 @@ def _settle(
     c: sa.Connection, before: Mapping[str, Any], ids: Sequence[AgentId], *, reason: str, at: int, actor: str
 ) -> None:
     for row in locked_states(c, ids):
-        with sparing(c):
+        with isolating_broken_row(c):
             _change(c, row, activity_in(before[row.agent_id]), reason=reason, at=at, actor=actor)
 
 

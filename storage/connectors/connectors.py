@@ -28,13 +28,13 @@ from storage.kernel.columns import (
     Int,
     Key,
     columns_of,
-    fill,
-    fill_each,
-    fill_page,
-    filled,
+    fetch_page,
+    isolating_broken_row,
     now_ms,
     paged,
-    sparing,
+    struct_from,
+    struct_or_none,
+    structs_from,
     values_of,
 )
 from storage.schema import connectors, credentials, sign_ins, users
@@ -194,12 +194,12 @@ def list_connectors(
     query = paged(PRESENT_CONNECTORS, connectors.c.name, limit=limit, after=after)
     if user_id is not None:
         query = query.where(connectors.c.user_id == user_id)
-    return fill_page(c, ConnectorRow, query, limit)
+    return fetch_page(c, ConnectorRow, query, limit)
 
 
 def find_connector(c: sa.Connection, id: str) -> ConnectorRow | None:
     """Return the connector with that id, archived or not."""
-    return filled(ConnectorRow, c.execute(CONNECTOR, {"connector": id}).one_or_none())
+    return struct_or_none(ConnectorRow, c.execute(CONNECTOR, {"connector": id}).one_or_none())
 
 
 def get_connector(c: sa.Connection, given: str, *, user_id: UserId | None = None) -> ConnectorRow:
@@ -215,7 +215,7 @@ def get_connector(c: sa.Connection, given: str, *, user_id: UserId | None = None
     row = row or c.execute(CONNECTOR, {"connector": given}).one_or_none()
     if row is None or row.archived_at is not None or user_id not in (None, row.user_id):
         raise UnknownConnector(given)
-    return fill(ConnectorRow, row)
+    return struct_from(ConnectorRow, row)
 
 
 def move_connector(
@@ -306,7 +306,7 @@ def reconcile_connectors(
         is_elsewhere: returns True for a connector that stays although it is not declared.
     """
     rows = c.execute(CONNECTORS).all()
-    known = {row.name: row for row in fill_each(ConnectorRow, rows)}
+    known = {row.name: row for row in structs_from(ConnectorRow, rows)}
     broken = {row.name for row in rows} - known.keys()  # stay as they are until they are corrected
     created: list[str] = []
     updated: list[str] = []
@@ -328,7 +328,7 @@ def reconcile_connectors(
             (updated if old.archived_at is None else revived).append(one.name)
     undeclared = [row for row in known.values() if row.archived_at is None and not is_elsewhere(row.name)]
     for row in undeclared:
-        with sparing(c):
+        with isolating_broken_row(c):
             _archive(c, row, at)
     names = tuple(sorted(row.name for row in undeclared))
     return Reconciled(tuple(created), tuple(updated), tuple(revived), names)
@@ -471,7 +471,7 @@ ALL = sa.select(credentials).order_by(credentials.c.connector_id).with_for_updat
 def find_credential(c: sa.Connection, connector_id: str, *, lock: bool = False) -> CredentialRow | None:
     """Return the connector's credential, if any. *lock*: lock its row until the transaction ends."""
     query = LOCKED if lock else CREDENTIAL
-    return filled(CredentialRow, c.execute(query, {"connector": connector_id}).one_or_none())
+    return struct_or_none(CredentialRow, c.execute(query, {"connector": connector_id}).one_or_none())
 
 
 def find_grant_state(c: sa.Connection, connector_id: str) -> GrantSight | None:
@@ -488,8 +488,8 @@ def find_grant_state(c: sa.Connection, connector_id: str) -> GrantSight | None:
     ).one_or_none()
     if found is None:
         return None
-    row = None if found.connector_id is None else fill(CredentialRow, found)
-    return fill(GrantSight, found, row=row)
+    row = None if found.connector_id is None else struct_from(CredentialRow, found)
+    return struct_from(GrantSight, found, row=row)
 
 
 def put_credential(
@@ -622,7 +622,7 @@ def note_end(c: sa.Connection, connector_id: str, *, at: int) -> None:
 
 def list_grants(c: sa.Connection) -> list[GrantAge]:
     """Return the ages of all credentials."""
-    return fill_each(GrantAge, c.execute(sa.select(*columns_of(GrantAge, credentials))))
+    return structs_from(GrantAge, c.execute(sa.select(*columns_of(GrantAge, credentials))))
 
 
 def origins_of_credentials(c: sa.Connection) -> dict[tuple[str, str], str]:
@@ -711,7 +711,7 @@ def find_by_state(c: sa.Connection, state: str) -> SignInRow | None:
 
 def open_sign_ins(c: sa.Connection) -> list[SignInRow]:
     """Return the open sign-ins, oldest first."""
-    return fill_each(SignInRow, c.execute(OPEN))
+    return structs_from(SignInRow, c.execute(OPEN))
 
 
 def aim_sign_in(c: sa.Connection, id: str, redirect_uri: str) -> bool:
@@ -738,7 +738,7 @@ def correct_sign_in(c: sa.Connection, id: str, *, outcome: Outcome, problem: str
 
 
 def _row(found: Any) -> SignInRow | None:
-    return None if found is None else fill(SignInRow, found)
+    return None if found is None else struct_from(SignInRow, found)
 
 
 def refuse_connector(

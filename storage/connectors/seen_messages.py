@@ -22,8 +22,8 @@ import sqlalchemy as sa
 
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, RunId
-from storage.held import HeldRun, check_held
-from storage.kernel.columns import columns_of, fill, fill_each, in_parts
+from storage.held import FencedRun, check_held
+from storage.kernel.columns import columns_of, in_parts, struct_from, structs_from
 from storage.schema import agents, connector_cursors, connectors, posted, seen_messages
 
 MAX_TRIES: Final = 3
@@ -194,12 +194,12 @@ def find_cursor(c: sa.Connection, agent_id: AgentId) -> CursorRow | None:
     if row is None:
         return None
     cursor = None if row.cursor is None else msgspec.json.decode(row.cursor, type=dict[str, Any])
-    return fill(CursorRow, row, cursor=cursor)
+    return struct_from(CursorRow, row, cursor=cursor)
 
 
 def move_cursor(
     c: sa.Connection,
-    held: HeldRun,
+    held: FencedRun,
     agent_id: AgentId,
     *,
     origin: str,
@@ -349,7 +349,7 @@ def settle_and_list(
                 sa.update(posted).where(posted.c.id.in_(part), _post_waits).values(body=None, settled_at=at)
             )
     rows = c.execute(WAITING_POSTS, {"connector": connector_id, "behind": after, "most": most})
-    return fill_each(PostedRow, rows)
+    return structs_from(PostedRow, rows)
 
 
 def connectors_with_news(c: sa.Connection) -> list[str]:

@@ -20,11 +20,11 @@ from storage import audit
 from storage.kernel.columns import (
     Key,
     columns_of,
-    fill,
-    fill_each,
-    fill_page,
-    filled,
+    fetch_page,
     paged,
+    struct_from,
+    struct_or_none,
+    structs_from,
     texts_in,
     values_of,
 )
@@ -155,7 +155,7 @@ def get_board(c: sa.Connection, id: BoardId) -> BoardRow:
     row = c.execute(BOARD, {"board": id}).one_or_none()
     if row is None:
         raise UnknownBoard(f"there is no board {id}")
-    return fill(BoardRow, row)
+    return struct_from(BoardRow, row)
 
 
 def find_board(c: sa.Connection, given: str, *, user_id: UserId | None = None) -> BoardRow:
@@ -167,7 +167,7 @@ def find_board(c: sa.Connection, given: str, *, user_id: UserId | None = None) -
     """
     row = c.execute(BOARD, {"board": given}).one_or_none()
     if row is not None and user_id in (None, row.user_id):
-        return fill(BoardRow, row)
+        return struct_from(BoardRow, row)
     found = boards_named(c, given, user_id=user_id)
     if len(found) > 1:
         raise CodedError(ErrorCode.BAD_PARAMS, f"several users have a board {given!r}; say whose: ?user=NAME")
@@ -179,7 +179,7 @@ def find_board(c: sa.Connection, given: str, *, user_id: UserId | None = None) -
 def boards_named(c: sa.Connection, name: str, *, user_id: UserId | None = None) -> list[BoardRow]:
     """Return the boards of that name: at most one of each user, or of *user_id*."""
     query = BOARDS_NAMED if user_id is None else BOARDS_NAMED.where(boards.c.user_id == user_id)
-    return fill_each(BoardRow, c.execute(query, {"named": name}))
+    return structs_from(BoardRow, c.execute(query, {"named": name}))
 
 
 def list_boards(
@@ -196,7 +196,7 @@ def list_boards(
         query = query.where(boards.c.user_id == user_id)
     if gateway_id is not None:
         query = query.where(boards.c.gateway_id == gateway_id)
-    return fill_page(c, BoardRow, query, limit)
+    return fetch_page(c, BoardRow, query, limit)
 
 
 def edit_board(
@@ -263,7 +263,7 @@ def lock_board(c: sa.Connection, id: BoardId) -> UserId:
     return UserId(user_id)
 
 
-class BoardPlace(msgspec.Struct, frozen=True, kw_only=True):
+class LeadHome(msgspec.Struct, frozen=True, kw_only=True):
     """Board, with the home of its lead.
 
     Attributes:
@@ -306,7 +306,7 @@ _home = gateways.alias("home")
 PLACES = (
     sa.select(
         *columns_of(
-            BoardPlace,
+            LeadHome,
             boards,
             board_id=boards.c.id,
             has_gateway=boards.c.gateway_id.is_not(None),
@@ -327,15 +327,15 @@ PLACES = (
 )
 
 
-def list_places(c: sa.Connection, user_id: UserId) -> list[BoardPlace]:
+def list_places(c: sa.Connection, user_id: UserId) -> list[LeadHome]:
     """Return all boards of a user, by name."""
-    return fill_each(BoardPlace, c.execute(PLACES, {"user": user_id}))
+    return structs_from(LeadHome, c.execute(PLACES, {"user": user_id}))
 
 
-def find_place(c: sa.Connection, user_id: UserId, board_id: BoardId) -> BoardPlace | None:
+def find_place(c: sa.Connection, user_id: UserId, board_id: BoardId) -> LeadHome | None:
     """Return the user's board with that id, if any."""
     query = PLACES.where(boards.c.id == board_id)
-    return filled(BoardPlace, c.execute(query, {"user": user_id}).one_or_none())
+    return struct_or_none(LeadHome, c.execute(query, {"user": user_id}).one_or_none())
 
 
 class MemberRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -355,7 +355,7 @@ class MemberRow(msgspec.Struct, frozen=True, kw_only=True):
     joined_at: int
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
+class BoardPlacement(msgspec.Struct, frozen=True, kw_only=True):
     """Board of an agent, and the gateway whose main agent it is."""
 
     agent_id: AgentId
@@ -397,7 +397,7 @@ DROP = sa.delete(board_members).where(board_members.c.board_id == _board, board_
 
 def list_members(c: sa.Connection, board_id: BoardId) -> list[MemberRow]:
     """Return the agents of a board, its lead first, then by name."""
-    return fill_each(MemberRow, c.execute(MEMBERS_OF_BOARD, {"board": board_id}))
+    return structs_from(MemberRow, c.execute(MEMBERS_OF_BOARD, {"board": board_id}))
 
 
 def lead_of(c: sa.Connection, board_id: BoardId) -> MemberRow | None:
@@ -406,12 +406,12 @@ def lead_of(c: sa.Connection, board_id: BoardId) -> MemberRow | None:
     return first if first is not None and first.is_lead else None
 
 
-def place_of(c: sa.Connection, agent_id: AgentId) -> Place | None:
+def place_of(c: sa.Connection, agent_id: AgentId) -> BoardPlacement | None:
     """Return the agent's board and role; ``None`` if the agent does not exist or was removed."""
     row = c.execute(
         sa.select(
             *columns_of(
-                Place,
+                BoardPlacement,
                 agents,
                 board_members,
                 agent_id=agents.c.id,
@@ -424,7 +424,7 @@ def place_of(c: sa.Connection, agent_id: AgentId) -> Place | None:
         .outerjoin(gateway_agents, gateway_agents.c.agent_id == agents.c.id)
         .where(agents.c.id == agent_id, agents.c.deleted_at.is_(None))
     ).one_or_none()
-    return None if row is None else fill(Place, row)
+    return None if row is None else struct_from(BoardPlacement, row)
 
 
 def add_member(
@@ -521,7 +521,7 @@ def _member(c: sa.Connection, board_id: BoardId, agent_id: AgentId) -> MemberRow
     row = c.execute(MEMBER, {"board": board_id, "agent": agent_id}).one_or_none()
     if row is None:
         raise CodedError(ErrorCode.UNKNOWN_AGENT, "the agent is not on this board")
-    return fill(MemberRow, row)
+    return struct_from(MemberRow, row)
 
 
 class MemoryLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -610,7 +610,7 @@ def add_memory(
     if new.dedupe_key is not None:
         known = c.execute(MEMORY.where(board_memory.c.dedupe_key == new.dedupe_key)).one_or_none()
         if known is not None:
-            return fill(MemoryRow, known), False
+            return struct_from(MemoryRow, known), False
     if limits is not None:
         count = c.execute(COUNT, {"board": new.board_id}).scalar_one()
         if count >= limits.memory_items_per_board:
@@ -622,7 +622,7 @@ def add_memory(
     last: int | None = c.execute(query).scalar_one()
     created_at = new.at if last is None else max(new.at, last + 1)
     c.execute(sa.insert(board_memory), values_of(new, board_memory, created_at=created_at))
-    return fill(MemoryRow, c.execute(ITEM, {"item": new.id}).one()), True
+    return struct_from(MemoryRow, c.execute(ITEM, {"item": new.id}).one()), True
 
 
 def get_memory(c: sa.Connection, board_id: BoardId, id: str) -> MemoryRow:
@@ -630,7 +630,7 @@ def get_memory(c: sa.Connection, board_id: BoardId, id: str) -> MemoryRow:
     row = c.execute(ITEM, {"item": id}).one_or_none()
     if row is None or row.board_id != board_id:
         raise CodedError(ErrorCode.UNKNOWN_MEMORY, f"this board remembers no item {id!r}")
-    return fill(MemoryRow, row)
+    return struct_from(MemoryRow, row)
 
 
 def list_memory(
@@ -653,7 +653,7 @@ def list_memory(
         query = query.where(column == value)
     for tag in filter.tags:
         query = query.where(sa.literal(tag).in_(texts_in(board_memory.c.tags)))
-    return fill_page(c, MemoryRow, query, limit, {"board": board_id})
+    return fetch_page(c, MemoryRow, query, limit, {"board": board_id})
 
 
 def remove_memory(c: sa.Connection, board_id: BoardId, id: str, *, at: int, actor: str) -> MemoryRow:

@@ -16,7 +16,7 @@ from storage.agents import agent_states, declared_agents, state_moves
 from storage.agents.agents import AgentRow, find_agent_by_name, free_name, get_agent
 from storage.agents.declared_agents import LOCK_USER, AgentLimits, archive_agent
 from storage.agents.state_moves import axes_in
-from storage.kernel.columns import columns_of, fill, fill_each, readable, sparing
+from storage.kernel.columns import columns_of, isolating_broken_row, readable, struct_from, structs_from
 from storage.schema import agent_states as states
 from storage.schema import agent_tokens, agents, gateway_agents, gateways
 
@@ -115,7 +115,7 @@ def find_by_session(c: sa.Connection, gateway_id: GatewayId, session_key: str) -
 
 def list_gateway_agents(c: sa.Connection, gateway_id: GatewayId) -> list[GatewayAgentRow]:
     """Return the agents of a gateway that are not archived, by name."""
-    rows = fill_each(GatewayAgentRow, c.execute(OF_GATEWAY, {"gateway": gateway_id}))
+    rows = structs_from(GatewayAgentRow, c.execute(OF_GATEWAY, {"gateway": gateway_id}))
     return [row for row in rows if row.is_listed]
 
 
@@ -156,7 +156,7 @@ def find_main_agent(c: sa.Connection, gateway_id: GatewayId) -> GatewayAgentRow 
 
 
 def _found(row: Any) -> GatewayAgentRow | None:
-    return None if row is None else fill(GatewayAgentRow, row)
+    return None if row is None else struct_from(GatewayAgentRow, row)
 
 
 class RemoteIdTaken(HubError):
@@ -302,10 +302,10 @@ def check_main_agent(c: sa.Connection, gateway_id: GatewayId, remote_id: str) ->
         raise RemoteIdTaken(other)
 
 
-def let_go(c: sa.Connection, gateway_id: GatewayId, *, at: int, actor: str, reason: str) -> None:
+def archive_agents_of(c: sa.Connection, gateway_id: GatewayId, *, at: int, actor: str, reason: str) -> None:
     """Archive the main agent of a gateway that is no longer declared, and take its other agents offline."""
-    for row in fill_each(GatewayAgentRow, c.execute(OF_GATEWAY, {"gateway": gateway_id})):
-        with sparing(c):
+    for row in structs_from(GatewayAgentRow, c.execute(OF_GATEWAY, {"gateway": gateway_id})):
+        with isolating_broken_row(c):
             agent = get_agent(c, row.agent_id)
             if agent.archived_at is None:
                 state_moves.count_turns(c, agent.id, 0, because=reason, at=at, actor=actor)

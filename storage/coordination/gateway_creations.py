@@ -21,12 +21,12 @@ from storage.coordination.gateway_agents import (
     find_gateway_agent,
 )
 from storage.coordination.messages import Hand
-from storage.kernel.columns import Int, fill_each
+from storage.kernel.columns import Int, structs_from
 from storage.leases import is_alive
 from storage.schema import agents, gateways
 from storage.schema import gateway_agents as agent_rows
 
-MOST: Final = 500  # agents in one query
+MAX_LISTED: Final = 500  # agents in one query
 _agent: sa.BindParameter[str] = sa.bindparam("agent")
 _boot: sa.BindParameter[str] = sa.bindparam("boot")
 _now: sa.BindParameter[int] = sa.bindparam("now")
@@ -146,7 +146,7 @@ def list_unmade(
     gateway_id: GatewayId | None = None,
     *,
     with_failed: bool = False,
-    most: int = MOST,
+    most: int = MAX_LISTED,
 ) -> Sequence[GatewayAgentRow]:
     """Return agents that are yet to be created at their gateway, or at any; oldest first.
 
@@ -155,7 +155,7 @@ def list_unmade(
     """
     states = [REQUESTED, CREATING, *([FAILED] if with_failed else [])]
     query = UNMADE if gateway_id is None else UNMADE.where(agent_rows.c.gateway_id == gateway_id)
-    return fill_each(GatewayAgentRow, c.execute(query, {"states": states, "most": most}))
+    return structs_from(GatewayAgentRow, c.execute(query, {"states": states, "most": most}))
 
 
 def _present(c: sa.Connection, agent_id: AgentId) -> GatewayAgentRow:

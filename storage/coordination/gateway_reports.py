@@ -15,7 +15,7 @@ from protocol.agent_status import Availability, Axis, Connectivity, ExhaustReaso
 from protocol.ids import AgentId
 from storage.agents import exhaustion, state_moves
 from storage.agents.heartbeat_states import LAST_MOVE
-from storage.kernel.columns import sparing
+from storage.kernel.columns import isolating_broken_row
 from storage.schema import agent_states as states
 from storage.schema import agents, gateways
 from storage.schema import gateway_agents as agent_rows
@@ -85,7 +85,7 @@ def record_observations(c: sa.Connection, gateway: str, seen: Sequence[Seen], *,
     """
     actor = f"gateway:{gateway}"
     for one in sorted(seen, key=lambda one: one.agent_id):  # all writers lock agents in this order
-        with sparing(c):
+        with isolating_broken_row(c):
             _write_seen(c, one, at, actor)
 
 

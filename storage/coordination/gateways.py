@@ -18,7 +18,17 @@ from storage.agents.declared_agents import LOCK_USER
 from storage.connectors.connectors import Reconciled
 from storage.coordination import gateway_agents
 from storage.devices import users
-from storage.kernel.columns import Int, Key, columns_of, fill, fill_each, fill_page, filled, paged, sparing
+from storage.kernel.columns import (
+    Int,
+    Key,
+    columns_of,
+    fetch_page,
+    isolating_broken_row,
+    paged,
+    struct_from,
+    struct_or_none,
+    structs_from,
+)
 from storage.schema import agent_states as states
 from storage.schema import gateway_agents as agent_rows
 from storage.schema import gateways
@@ -78,12 +88,12 @@ def list_gateways(
     query = paged(PRESENT_GATEWAYS, gateways.c.name, limit=limit, after=after)
     if user_id is not None:
         query = query.where(gateways.c.user_id == user_id)
-    return fill_page(c, GatewayRow, query, limit)
+    return fetch_page(c, GatewayRow, query, limit)
 
 
 def find_gateway(c: sa.Connection, id: GatewayId) -> GatewayRow | None:
     """Return the gateway, archived or not."""
-    return filled(GatewayRow, c.execute(GATEWAY, {"gateway": id}).one_or_none())
+    return struct_or_none(GatewayRow, c.execute(GATEWAY, {"gateway": id}).one_or_none())
 
 
 def get_gateway(c: sa.Connection, given: str, *, user_id: UserId | None = None) -> GatewayRow:
@@ -99,7 +109,7 @@ def get_gateway(c: sa.Connection, given: str, *, user_id: UserId | None = None) 
     row = row or c.execute(GATEWAY, {"gateway": given}).one_or_none()
     if row is None or row.archived_at is not None or user_id not in (None, row.user_id):
         raise UnknownGateway(f"there is no gateway {given!r}")
-    return fill(GatewayRow, row)
+    return struct_from(GatewayRow, row)
 
 
 def reconcile_gateways(
@@ -126,7 +136,7 @@ def reconcile_gateways(
     """
     c.execute(LOCK_USER, {"user": owner_id})
     rows = c.execute(GATEWAYS).all()
-    known = {row.name: row for row in fill_each(GatewayRow, rows)}
+    known = {row.name: row for row in structs_from(GatewayRow, rows)}
     broken = {row.name for row in rows} - known.keys()  # stay as they are until they are corrected
     created: list[str] = []
     updated: list[str] = []
@@ -144,7 +154,7 @@ def reconcile_gateways(
         if old is None:
             about = {"id": own_id, "user_id": whose, "name": one.name, "created_at": at, "updated_at": at}
             c.execute(sa.insert(gateways), about)
-            row = fill(GatewayRow, c.execute(GATEWAY, {"gateway": own_id}).one())
+            row = struct_from(GatewayRow, c.execute(GATEWAY, {"gateway": own_id}).one())
             created.append(row.name)
             _record(c, row, "gateway.created", at)
         else:
@@ -170,7 +180,7 @@ def reconcile_gateways(
             _record(c, row, "gateway.changed", at, main_agent=main.remote_id)
     undeclared = [row for row in known.values() if row.archived_at is None and not is_elsewhere(row.name)]
     for row in undeclared:
-        with sparing(c):
+        with isolating_broken_row(c):
             _archive(c, row, at)
     names = tuple(sorted(row.name for row in undeclared))
     return Reconciled(tuple(created), tuple(updated), tuple(revived), names)
@@ -193,7 +203,9 @@ def _archive(c: sa.Connection, row: GatewayRow, at: int) -> None:
     if row.archived_at is not None:
         return
     c.execute(sa.update(gateways).where(gateways.c.id == row.id).values(deleted_at=at, updated_at=at))
-    gateway_agents.let_go(c, row.id, at=at, actor=ACTOR, reason="its gateway is no longer declared")
+    gateway_agents.archive_agents_of(
+        c, row.id, at=at, actor=ACTOR, reason="its gateway is no longer declared"
+    )
     _record(c, row, "gateway.archived", at)
 
 

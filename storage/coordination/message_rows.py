@@ -25,12 +25,12 @@ from storage.coordination.boards import MemoryRow, NewMemory, add_memory, lock_b
 from storage.kernel.columns import (
     Key,
     columns_of,
-    fill_each,
-    fill_page,
-    filled,
+    fetch_page,
     listed_keys,
     narrowed,
     paged,
+    struct_or_none,
+    structs_from,
     unindexed,
 )
 from storage.schema import (
@@ -228,7 +228,7 @@ MOVES = (
 
 def find_message(c: sa.Connection, id: str) -> MessageRow | None:
     """Return the message with that id, if any."""
-    return filled(MessageRow, c.execute(MESSAGE_BY_ID, {"message": id}).one_or_none())
+    return struct_or_none(MessageRow, c.execute(MESSAGE_BY_ID, {"message": id}).one_or_none())
 
 
 def get_message(c: sa.Connection, id: str) -> MessageRow:
@@ -241,12 +241,12 @@ def get_message(c: sa.Connection, id: str) -> MessageRow:
 
 def find_sight(c: sa.Connection, id: str) -> MessageSight | None:
     """Return the message with its route, if any has that id."""
-    return filled(MessageSight, c.execute(SIGHT, {"message": id}).one_or_none())
+    return struct_or_none(MessageSight, c.execute(SIGHT, {"message": id}).one_or_none())
 
 
 def moves_of(c: sa.Connection, id: str) -> list[MessageMove]:
     """Return the moves of a message, in order."""
-    return fill_each(MessageMove, c.execute(MOVES, {"message": id}))
+    return structs_from(MessageMove, c.execute(MOVES, {"message": id}))
 
 
 MAX_AGENTS: Final = 10  # whose messages are read page by page; of more agents they are sorted
@@ -298,7 +298,7 @@ def list_messages(
         only=[*only, listed_keys(messages)],
         parts=parts,
     )
-    return fill_page(c, MessageRow, query, limit)
+    return fetch_page(c, MessageRow, query, limit)
 
 
 def home_of(c: sa.Connection, agent_id: AgentId) -> tuple[GatewayId | None, DeviceId | None] | None:
@@ -551,7 +551,7 @@ def _asked_for(c: sa.Connection, memory: MemoryRow) -> MessageRow | None:
     ).order_by(messages.c.created_at.desc(), messages.c.id.desc())
     found = [
         row
-        for row in fill_each(MessageRow, c.execute(query.limit(MAX_COMPARED)))
+        for row in structs_from(MessageRow, c.execute(query.limit(MAX_COMPARED)))
         if MESSAGE.allows(row.state, MessageEvent.ANSWERED)
         and is_as_asked(
             memory, row.reply_tags or DEFAULT_TAGS, row.reply_source or DEFAULT_SOURCE, row.correlation_id

@@ -55,13 +55,13 @@ from storage.kernel.columns import (
     Int,
     Key,
     columns_of,
-    fill,
-    fill_each,
-    fill_page,
+    fetch_page,
     listed,
     listed_keys,
     narrowed,
     paged,
+    struct_from,
+    structs_from,
     values_of,
 )
 from storage.leases import is_alive
@@ -197,7 +197,7 @@ def due_at_gateway(
 ) -> list[MessageSight]:
     """Return due messages of a gateway that no other hub has leased, longest overdue first."""
     given = _spelled(hand) | {"gateway": gateway_id, "now": at, "most": most}
-    return fill_each(MessageSight, c.execute(DUE_AT_GATEWAY, given))
+    return structs_from(MessageSight, c.execute(DUE_AT_GATEWAY, given))
 
 
 def due_at_devices(
@@ -205,19 +205,19 @@ def due_at_devices(
 ) -> list[MessageSight]:
     """Return due messages of agents on these devices, which are connected to this hub."""
     given: dict[str, Any] = {"devices": list(devices), "now": at, "most": most}
-    return fill_each(MessageSight, c.execute(DUE_AT_DEVICES, given))
+    return structs_from(MessageSight, c.execute(DUE_AT_DEVICES, given))
 
 
 def due_nowhere(c: sa.Connection, hand: Hand, *, at: int, most: int) -> list[MessageSight]:
     """Return due messages of agents without a known home."""
     given = _spelled(hand) | {"now": at, "most": most}
-    return fill_each(MessageSight, c.execute(DUE_NOWHERE, given))
+    return structs_from(MessageSight, c.execute(DUE_NOWHERE, given))
 
 
 def expiring(c: sa.Connection, hand: Hand, *, at: int, most: int) -> list[MessageSight]:
     """Return open messages whose time to live is over."""
     given = _spelled(hand) | {"now": at, "most": most}
-    return fill_each(MessageSight, c.execute(EXPIRING, given))
+    return structs_from(MessageSight, c.execute(EXPIRING, given))
 
 
 def stirred(
@@ -230,7 +230,7 @@ def stirred(
 ) -> list[MessageSight]:
     """Return sent messages to agents whose sessions had an event."""
     given = _spelled(hand) | {"gateway": gateway_id, "sessions": list(sessions), "most": most}
-    return fill_each(MessageSight, c.execute(STIRRED, given))
+    return structs_from(MessageSight, c.execute(STIRRED, given))
 
 
 def next_due(c: sa.Connection, at: int) -> tuple[bool, int | None]:
@@ -489,7 +489,7 @@ def repeated_message(c: sa.Connection, seen: MessageRow, fresh: MessageId, *, at
     """Return a copy under another id, unique for each original; it replaces the original in its broadcast."""
     if seen.broadcast_id is not None:
         c.execute(sa.update(messages).where(messages.c.id == seen.id).values(broadcast_id=None))
-    return fill(
+    return struct_from(
         NewMessage,
         seen,
         id=fresh,
@@ -505,7 +505,7 @@ def repeated_message(c: sa.Connection, seen: MessageRow, fresh: MessageId, *, at
 CHECKED: Final = 100  # broadcasts in one query
 
 
-class Refused(msgspec.Struct, frozen=True, kw_only=True):
+class RefusedBoard(msgspec.Struct, frozen=True, kw_only=True):
     """Board that gets no message. *given*: its name in the request; *error*: reason, in words."""
 
     given: str
@@ -526,7 +526,7 @@ class BroadcastFields(SentFields, frozen=True, kw_only=True):
     id: BroadcastId
     gateway_id: GatewayId | None = None
     kind: MessageKind
-    refused: tuple[Refused, ...] = ()
+    refused: tuple[RefusedBoard, ...] = ()
 
 
 class BroadcastRow(BroadcastFields, frozen=True, kw_only=True):
@@ -547,7 +547,7 @@ class BroadcastRow(BroadcastFields, frozen=True, kw_only=True):
     settled_at: int | None
 
 
-class Tally(msgspec.Struct, frozen=True):
+class DeliveryTally(msgspec.Struct, frozen=True):
     """Number of boards whose lead has the message, will not get it, or may still get it."""
 
     sent: int = 0
@@ -626,7 +626,7 @@ def get_broadcast(c: sa.Connection, id: str) -> BroadcastRow:
     row = c.execute(BROADCAST, {"broadcast": id}).one_or_none()
     if row is None:
         raise CodedError(ErrorCode.UNKNOWN_BROADCAST, f"there is no broadcast {id}")
-    return fill(BroadcastRow, row)
+    return struct_from(BroadcastRow, row)
 
 
 def list_broadcasts(
@@ -654,7 +654,7 @@ def list_broadcasts(
         descending=True,
         only=[*only, listed_keys(broadcasts)],
     )
-    return fill_page(c, BroadcastRow, query, limit)
+    return fetch_page(c, BroadcastRow, query, limit)
 
 
 def list_open(c: sa.Connection, after: str = "", most: int = CHECKED) -> list[BroadcastId]:
@@ -667,15 +667,15 @@ def results_of(
 ) -> list[BoardResult]:
     """Return the results of a broadcast at its boards, by message id, without the refused boards."""
     query = paged(RESULTS, messages.c.id, limit=limit, after=after)
-    return fill_page(c, BoardResult, query, limit, {"broadcast": id})
+    return fetch_page(c, BoardResult, query, limit, {"broadcast": id})
 
 
-def tally_of(c: sa.Connection, row: BroadcastRow) -> Tally:
+def tally_of(c: sa.Connection, row: BroadcastRow) -> DeliveryTally:
     """Count a broadcast's messages by outcome; refused boards count as failed."""
     counts = {found.state: int(found.many) for found in c.execute(STATES_OF, {"broadcast": row.id})}
     waiting = sum(counts.pop(state, 0) for state in UNPROVEN)
     failed = counts.pop(MessageState.FAILED, 0) + counts.pop(MessageState.EXPIRED, 0)
-    return Tally(sent=sum(counts.values()), failed=failed + len(row.refused), waiting=waiting)
+    return DeliveryTally(sent=sum(counts.values()), failed=failed + len(row.refused), waiting=waiting)
 
 
 PART: Final = 200  # rows in one statement
@@ -743,7 +743,7 @@ def resume(
     id: BroadcastId,
     fresh: Sequence[MessageId],
     aims: Sequence[Aim],
-    refused: Sequence[Refused],
+    refused: Sequence[RefusedBoard],
     *,
     expires_at: int,
     at: int,
@@ -773,7 +773,7 @@ def resume(
     ids = iter(fresh)
     while part := c.execute(UNDELIVERED, {"broadcast": id, "after": after, "most": PART}).all():
         after = part[-1].id
-        for old in (fill(MessageRow, row) for row in part):
+        for old in (struct_from(MessageRow, row) for row in part):
             place = None if old.board_id is None else places.get(old.board_id)
             if place is None:
                 continue  # its board was deleted meanwhile
@@ -789,7 +789,7 @@ def resume(
                 )
             )
     known = {one.given for one in row.refused}
-    new = fill(NewBroadcast, row, refused=(), at=at, expires_at=expires_at)
+    new = struct_from(NewBroadcast, row, refused=(), at=at, expires_at=expires_at)
     anew += [_message_to(new, aim) for aim in aims if aim.board_id not in has]
     if not anew:
         return row
@@ -813,7 +813,7 @@ def settle(c: sa.Connection, id: str, *, at: int) -> BroadcastRow | None:
     found = c.execute(BROADCAST, {"broadcast": id}).one_or_none()
     if found is None or found.settled_at is not None:
         return None
-    row = fill(BroadcastRow, found)
+    row = struct_from(BroadcastRow, found)
     tally = tally_of(c, row)
     if tally.waiting:
         return None
@@ -836,7 +836,7 @@ def settle(c: sa.Connection, id: str, *, at: int) -> BroadcastRow | None:
 
 
 def _message_to(new: NewBroadcast, aim: Aim) -> NewMessage:
-    return fill(
+    return struct_from(
         NewMessage,
         new,
         id=aim.message_id,

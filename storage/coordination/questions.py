@@ -30,13 +30,13 @@ from storage.coordination.messages import MessageLimits, NewMessage, add_message
 from storage.kernel.columns import (
     Key,
     columns_of,
-    fill,
-    fill_each,
-    fill_page,
+    fetch_page,
     in_parts,
     listed_keys,
     narrowed,
     paged,
+    struct_from,
+    structs_from,
     unindexed,
     values_of,
 )
@@ -154,7 +154,7 @@ def find_question(c: sa.Connection, id: str, *, user_id: UserId | None = None) -
     row = c.execute(QUESTION, {"question": id}).one_or_none()
     if row is None or user_id not in (None, row.user_id):
         return None
-    return fill(QuestionRow, row)
+    return struct_from(QuestionRow, row)
 
 
 def get_question(c: sa.Connection, id: str, *, user_id: UserId | None = None) -> QuestionRow:
@@ -196,7 +196,7 @@ def list_questions(
         only=[*only, listed_keys(questions)],
         parts=[column == state for state in states],
     )
-    return fill_page(c, QuestionRow, query, limit)
+    return fetch_page(c, QuestionRow, query, limit)
 
 
 class WaitingLong(msgspec.Struct, frozen=True):
@@ -414,8 +414,8 @@ def with_news(c: sa.Connection, device_ids: Sequence[DeviceId]) -> list[DeviceId
 def due_of(c: sa.Connection, device_id: DeviceId, limit: int) -> list[Due]:
     """Return the notifications due to the device: first ends, then new questions, oldest first."""
     given = {"device": device_id, "most": limit}
-    ended = [Due(row, True) for row in fill_each(QuestionRow, c.execute(TO_CLOSE, given))]
-    asked = [Due(row, False) for row in fill_each(QuestionRow, c.execute(TO_ASK, given))]
+    ended = [Due(row, True) for row in structs_from(QuestionRow, c.execute(TO_CLOSE, given))]
+    asked = [Due(row, False) for row in structs_from(QuestionRow, c.execute(TO_ASK, given))]
     return [*ended, *asked][:limit]
 
 
@@ -549,7 +549,7 @@ def answer_by_memory(
         message_id=message_id,
         message_expires_at=message_expires_at,
     )
-    asked = fill(QuestionRow, rows[0])
+    asked = struct_from(QuestionRow, rows[0])
     answered = {"text": given.text, "who": given.actor, "memory": item.id}
     if not settle(c, asked, QuestionState.ANSWERED, given.at, answered):
         return None
@@ -561,7 +561,7 @@ def _answered(c: sa.Connection, asked: QuestionRow, given: NewAnswer) -> Questio
     if asked.from_agent_id is not None:
         home = home_of(c, asked.from_agent_id)
         if home is not None:
-            message = fill(
+            message = struct_from(
                 NewMessage,
                 asked,
                 id=given.message_id,
@@ -627,7 +627,7 @@ def ask(c: sa.Connection, new: NewQuestion, *, most: int, limits: MessageLimits)
     if new.dedupe_key is not None:
         known = c.execute(QUESTIONS.where(questions.c.dedupe_key == new.dedupe_key)).one_or_none()
         if known is not None:
-            return fill(QuestionRow, known), False
+            return struct_from(QuestionRow, known), False
     count = c.execute(OPEN_OF_USER, {"user": new.user_id}).scalar_one()
     if count >= most:
         raise CodedError(
@@ -639,7 +639,7 @@ def ask(c: sa.Connection, new: NewQuestion, *, most: int, limits: MessageLimits)
     c.execute(sa.insert(questions), values_of(new, questions, created_at=new.at, message_id=None))
     main = main_of(c, new.board_id)
     if main is not None:
-        message = fill(
+        message = struct_from(
             NewMessage,
             new,
             id=new.message_id,
@@ -765,5 +765,5 @@ def _as_before(c: sa.Connection, memory: MemoryRow) -> Replied:
         memory=memory,
         is_new=False,
         message=message if message is not None and message.memory_id == memory.id else None,
-        question=None if asked is None else fill(QuestionRow, asked),
+        question=None if asked is None else struct_from(QuestionRow, asked),
     )

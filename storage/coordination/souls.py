@@ -15,7 +15,16 @@ from protocol.coordination import SoulWriteState
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, SoulWriteId, UserId
 from storage import audit
-from storage.kernel.columns import Key, columns_of, fill, fill_each, fill_page, filled, paged, values_of
+from storage.kernel.columns import (
+    Key,
+    columns_of,
+    fetch_page,
+    paged,
+    struct_from,
+    struct_or_none,
+    structs_from,
+    values_of,
+)
 from storage.schema import agents, devices, gateway_agents, gateways, soul_versions, soul_writes
 
 VersionKind = Literal["written", "seen", "refused"]
@@ -122,7 +131,7 @@ def find_place(c: sa.Connection, agent_id: AgentId) -> SoulPlace | None:
         )
         .where(agents.c.id == agent_id, agents.c.deleted_at.is_(None))
     ).one_or_none()
-    return None if row is None else fill(SoulPlace, row)
+    return None if row is None else struct_from(SoulPlace, row)
 
 
 def list_versions(
@@ -130,7 +139,7 @@ def list_versions(
 ) -> list[SoulVersion]:
     """Return versions, newest first."""
     query = paged(VERSIONS, soul_versions.c.seq, limit=limit, after=after, descending=True)
-    return fill_page(c, SoulVersion, query, limit, {"agent": agent_id})
+    return fetch_page(c, SoulVersion, query, limit, {"agent": agent_id})
 
 
 def get_version(c: sa.Connection, agent_id: AgentId, seq: int) -> tuple[SoulVersion, str]:
@@ -142,7 +151,7 @@ def get_version(c: sa.Connection, agent_id: AgentId, seq: int) -> tuple[SoulVers
     row = c.execute(VERSION, {"agent": agent_id, "number": seq}).one_or_none()
     if row is None:
         raise CodedError(ErrorCode.UNKNOWN_SOUL_VERSION, f"version {seq} of the soul is not kept")
-    return fill(SoulVersion, row), str(row.content)
+    return struct_from(SoulVersion, row), str(row.content)
 
 
 def last_digest(c: sa.Connection, agent_id: AgentId) -> str | None:
@@ -344,7 +353,7 @@ def add_write(c: sa.Connection, new: NewSoulWrite) -> SoulWriteRow:
     if new.dedupe_key is not None:
         known = c.execute(sa.select(*_ROW).where(soul_writes.c.dedupe_key == new.dedupe_key)).one_or_none()
         if known is not None:
-            return fill(SoulWriteRow, known)
+            return struct_from(SoulWriteRow, known)
     sha256 = digest(new.content)
     other = find_open(c, new.agent_id)
     if other is not None:
@@ -359,17 +368,17 @@ def add_write(c: sa.Connection, new: NewSoulWrite) -> SoulWriteRow:
 
 def get_write(c: sa.Connection, write_id: SoulWriteId) -> SoulWriteRow:
     """Return an existing write."""
-    return fill(SoulWriteRow, c.execute(sa.select(*_ROW).where(soul_writes.c.id == write_id)).one())
+    return struct_from(SoulWriteRow, c.execute(sa.select(*_ROW).where(soul_writes.c.id == write_id)).one())
 
 
 def find_open(c: sa.Connection, agent_id: AgentId) -> SoulWriteRow | None:
     """Return the open write of an agent's soul, if any."""
-    return filled(SoulWriteRow, c.execute(OPEN_WRITE, {"agent": agent_id}).one_or_none())
+    return struct_or_none(SoulWriteRow, c.execute(OPEN_WRITE, {"agent": agent_id}).one_or_none())
 
 
 def list_writes(c: sa.Connection, agent_id: AgentId, *, limit: int) -> list[SoulWriteRow]:
     """Return the writes of an agent's soul, newest first."""
-    return fill_each(SoulWriteRow, c.execute(WRITES, {"agent": agent_id, "most": limit}))
+    return structs_from(SoulWriteRow, c.execute(WRITES, {"agent": agent_id, "most": limit}))
 
 
 def due_writes(c: sa.Connection, at: int, limit: int, *, after: str = "") -> list[SoulWriteId]:
@@ -392,7 +401,7 @@ def _if_open(write: SoulWriteRow) -> sa.Update:
     return sa.update(soul_writes).where(soul_writes.c.id == write.id, _is_open)
 
 
-def take(c: sa.Connection, write: SoulWriteRow, *, until: int) -> bool:
+def claim_write(c: sa.Connection, write: SoulWriteRow, *, until: int) -> bool:
     """Claim the write until *until*. Return False if another process has it, or it is settled."""
     seen = _if_open(write).where(soul_writes.c.not_before == write.not_before)
     return c.execute(seen.values(not_before=until)).rowcount > 0
@@ -440,7 +449,7 @@ def settle(
         _note_found(c, write, end, most_versions)
     if not is_done or last_digest(c, write.agent_id) != write.sha256:
         kind = "written" if is_done else "refused"
-        version = fill(NewVersion, write, kind=kind, at=end.at, write_id=write.id)
+        version = struct_from(NewVersion, write, kind=kind, at=end.at, write_id=write.id)
         add_version(c, version, most_versions=most_versions)
     if is_done:  # the other writer's version came after this one
         _note_found(c, write, end, most_versions)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from protocol.ids import TokenId
 from storage.devices.tokens import OPERATOR_TOKENS, OperatorTokenRow
-from storage.kernel.columns import columns_of, filled
+from storage.kernel.columns import columns_of, struct_or_none
 from storage.schema import assistant_grants, devices, operator_tokens
 
 _OPENERS: Final = {"device": devices, "token": operator_tokens}
@@ -64,7 +64,9 @@ def create_grant(c: sa.Connection, *, grant: dict[str, Any], at: int, **token: A
 
 def find_grant(c: sa.Connection, family_hash: bytes, at: int) -> GrantRow | None:
     """Return the grant with secrets of this family, unless it has ended."""
-    row = filled(GrantRow, c.execute(_OF_GRANTS.where(_GRANTS.family_hash == family_hash)).one_or_none())
+    row = struct_or_none(
+        GrantRow, c.execute(_OF_GRANTS.where(_GRANTS.family_hash == family_hash)).one_or_none()
+    )
     if row is None or row.revoked_at is not None or row.expires_at <= at:
         return None
     if row.opener is not None:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 import sqlalchemy as sa
 
-from storage.kernel.columns import columns_of, fill_each, in_parts, now_ms
+from storage.kernel.columns import columns_of, in_parts, now_ms, structs_from
 from storage.schema import failed_attempts
 
 
@@ -22,7 +22,7 @@ class AttemptLimits(msgspec.Struct, frozen=True, kw_only=True):
     wait_most_s: float = 3_600.0
 
 
-class Failures(msgspec.Struct, frozen=True):
+class AttemptRecord(msgspec.Struct, frozen=True):
     """Failures of a party (instants in epoch milliseconds).
 
     *recent*: of the last *window_s*. *waits*: number of its waits, of which the last one ends at
@@ -39,17 +39,17 @@ class Failures(msgspec.Struct, frozen=True):
         """Return the rest of its wait; never more than the longest one, whatever the clocks said."""
         return max(0, min(self.wait_ends_at - at, round(limits.wait_most_s * 1000)))
 
-    def and_one(self, at: int, limits: AttemptLimits) -> "Failures":
+    def and_one(self, at: int, limits: AttemptLimits) -> "AttemptRecord":
         """Return them with one more at *at*."""
         wait_most_ms = round(limits.wait_most_s * 1000)
         if self.waits and at - self.wait_ends_at >= wait_most_ms:
-            return Failures(self.party).and_one(at, limits)  # reset after a long time without failures
+            return AttemptRecord(self.party).and_one(at, limits)  # reset after a long time without failures
         since = at - round(limits.window_s * 1000)
         recent = [*(one for one in self.recent if since < one <= at), at]
         if len(recent) < limits.failures:
-            return Failures(self.party, recent, self.waits, self.wait_ends_at, at)
+            return AttemptRecord(self.party, recent, self.waits, self.wait_ends_at, at)
         wait_ms = min(wait_most_ms, round(limits.wait_s * 1000) * 2 ** min(self.waits, 64))
-        return Failures(self.party, [], self.waits + 1, at + wait_ms, at)
+        return AttemptRecord(self.party, [], self.waits + 1, at + wait_ms, at)
 
 
 class Counted(msgspec.Struct, frozen=True):
@@ -60,14 +60,14 @@ class Counted(msgspec.Struct, frozen=True):
 
     at: int
     waits: list[int]
-    failures: dict[str, Failures]
+    failures: dict[str, AttemptRecord]
 
 
 def add(
-    known: Mapping[str, Failures], attempts: Sequence[Sequence[str]], *, at: int, limits: AttemptLimits
+    known: Mapping[str, AttemptRecord], attempts: Sequence[Sequence[str]], *, at: int, limits: AttemptLimits
 ) -> Counted:
     """Return the failures of the parties after the attempts, each of which is one of several parties."""
-    failures = {party: known.get(party, Failures(party)) for attempt in attempts for party in attempt}
+    failures = {party: known.get(party, AttemptRecord(party)) for attempt in attempts for party in attempt}
     waits = []
     for attempt in attempts:
         waits.append(max(failures[party].wait_ms(at, limits) for party in attempt))
@@ -77,7 +77,7 @@ def add(
 
 
 _OF_PARTIES = (
-    sa.select(*columns_of(Failures, failed_attempts))
+    sa.select(*columns_of(AttemptRecord, failed_attempts))
     .where(failed_attempts.c.party.in_(sa.bindparam("parties", expanding=True)))
     .order_by(failed_attempts.c.party)  # two hubs lock them in the same order
 )
@@ -106,7 +106,7 @@ def count(
     known = {
         one.party: one
         for part in in_parts(parties)
-        for one in fill_each(Failures, c.execute(_OF_PARTIES.with_for_update(), {"parties": part}))
+        for one in structs_from(AttemptRecord, c.execute(_OF_PARTIES.with_for_update(), {"parties": part}))
     }
     counted = add(known, attempts, at=_now(c) if at is None else at, limits=limits)
     changed = [one for party, one in sorted(counted.failures.items()) if one != known.get(party)]
@@ -121,7 +121,7 @@ def count(
 
 def wait_ms(c: sa.Connection, party: str, *, limits: AttemptLimits, at: int | None) -> int:
     """Return the rest of a party's wait, whichever hub made it wait."""
-    found = fill_each(Failures, c.execute(_OF_PARTIES, {"parties": [party]}))
+    found = structs_from(AttemptRecord, c.execute(_OF_PARTIES, {"parties": [party]}))
     now = _now(c) if at is None else at
     return max((one.wait_ms(now, limits) for one in found), default=0)
 

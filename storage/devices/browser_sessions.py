@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from protocol.ids import DeviceId, TokenId
 from storage import audit
-from storage.devices.tokens import DAY_MS, OperatorTokenRow, Tokens
+from storage.devices.tokens import DAY_MS, OperatorTokenRow, TokenStatements
 from storage.kernel.columns import columns_of
 from storage.schema import browser_sessions, devices, operator_tokens, users
 
@@ -62,7 +62,7 @@ _SESSIONS: Final = (
     .join(operator_tokens, browser_sessions.c.token_id == operator_tokens.c.id, isouter=True)
     .join(devices, browser_sessions.c.device_id == devices.c.id, isouter=True)
 )
-SESSIONS: Final = Tokens(
+SESSIONS: Final = TokenStatements(
     browser_sessions,
     BrowserSessionRow,
     _SESSIONS,

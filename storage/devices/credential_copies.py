@@ -15,7 +15,7 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import DeviceId
 from storage import audit
 from storage.devices.devices import DEVICES, DeviceRow
-from storage.kernel.columns import fill_each
+from storage.kernel.columns import structs_from
 from storage.schema import devices
 
 _MACHINE: Final = ("host", "store", "address")
@@ -105,7 +105,7 @@ def list_copies(c: sa.Connection) -> list[tuple[DeviceRow, Copy]]:
     for row in c.execute(query):
         with suppress(msgspec.DecodeError, TypeError):  # a broken row
             copies[row.id] = msgspec.json.decode(row.copies, type=Copy)
-    rows = fill_each(DeviceRow, c.execute(DEVICES.where(devices.c.id.in_(copies))))
+    rows = structs_from(DeviceRow, c.execute(DEVICES.where(devices.c.id.in_(copies))))
     return [(row, copies[row.id]) for row in rows if copies[row.id].is_newer_chosen is None]
 
 

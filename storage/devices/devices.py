@@ -17,12 +17,12 @@ from storage.kernel.columns import (
     Int,
     Key,
     columns_of,
-    fill,
-    fill_each,
-    fill_page,
-    filled,
+    fetch_page,
     in_parts,
     paged,
+    struct_from,
+    struct_or_none,
+    structs_from,
 )
 from storage.kernel.database import lone
 from storage.leases import has_node, is_online
@@ -125,7 +125,7 @@ NAMES = sa.select(devices.c.id, devices.c.name).where(
 
 def find_device(c: sa.Connection, name: str, *, user_id: UserId) -> DeviceRow | None:
     """Return the user's device of that name, if any; a revoked one keeps its name until another takes it."""
-    return filled(DeviceRow, c.execute(BY_NAME, {"user": user_id, "named": name}).one_or_none())
+    return struct_or_none(DeviceRow, c.execute(BY_NAME, {"user": user_id, "named": name}).one_or_none())
 
 
 def ensure_device(c: sa.Connection, *, id: DeviceId, user_id: UserId, name: str, at: int) -> DeviceRow:
@@ -165,7 +165,7 @@ def get_device(c: sa.Connection, id: DeviceId) -> DeviceRow:
     row = c.execute(DEVICE, {"device": id}).one_or_none()
     if row is None:
         raise UnknownDevice(f"there is no device {id}")
-    return fill(DeviceRow, row)
+    return struct_from(DeviceRow, row)
 
 
 def count_devices(c: sa.Connection, *, at: int, user_id: UserId | None = None) -> int:
@@ -196,7 +196,7 @@ def connected_of(c: sa.Connection, ids: Iterable[DeviceId]) -> set[DeviceId]:
     return {DeviceId(id) for rows in found for id in rows.scalars()}
 
 
-class Limits(msgspec.Struct, frozen=True):
+class TokenLimits(msgspec.Struct, frozen=True):
     """Things that an operator's token is limited to; of an empty kind, it is not limited.
 
     Attributes:
@@ -214,13 +214,13 @@ class Limits(msgspec.Struct, frozen=True):
         """Return the kinds of things that it limits."""
         return frozenset(kind for kind in self.__struct_fields__ if getattr(self, kind))
 
-    def beyond(self, other: "Limits") -> list[str]:
+    def beyond(self, other: "TokenLimits") -> list[str]:
         """Return the kinds of which *other* reaches more than these limits."""
         reached = {kind: {*getattr(other, kind)} for kind in sorted(self.kinds)}
         return [kind for kind, things in reached.items() if not things or things - {*getattr(self, kind)}]
 
 
-NO_LIMITS: Final = Limits()
+NO_LIMITS: Final = TokenLimits()
 
 
 def list_devices(
@@ -235,7 +235,7 @@ def list_devices(
     mine = [] if user_id is None else [devices.c.user_id == user_id]
     mine += [devices.c.id.in_(only)] if only else []
     query = paged(DEVICES.where(*mine), devices.c.name, devices.c.id, limit=limit, after=after)
-    return fill_page(c, DeviceRow, query, limit)
+    return fetch_page(c, DeviceRow, query, limit)
 
 
 def devices_of(c: sa.Connection, ids: Iterable[DeviceId]) -> list[DeviceRow]:
@@ -243,7 +243,7 @@ def devices_of(c: sa.Connection, ids: Iterable[DeviceId]) -> list[DeviceRow]:
     return [
         row
         for part in in_parts(sorted(set(ids)))
-        for row in fill_each(
+        for row in structs_from(
             DeviceRow, c.execute(DEVICES.where(devices.c.id.in_(part)).order_by(devices.c.id))
         )
     ]
@@ -266,12 +266,12 @@ def devices_called(
     Args:
         user_id: only devices of this user; ``None``: several users may have a device of that name.
     """
-    found = fill_each(DeviceRow, c.execute(DEVICE, {"device": called}))
+    found = structs_from(DeviceRow, c.execute(DEVICE, {"device": called}))
     revoked_at = devices.c.revoked_at
     query = DEVICES.where(
         devices.c.name == called, revoked_at.is_not(None) if is_revoked else revoked_at.is_(None)
     )
-    found = found or fill_each(DeviceRow, c.execute(query))
+    found = found or structs_from(DeviceRow, c.execute(query))
     return [row for row in found if user_id in (None, row.user_id)]
 
 
@@ -315,7 +315,7 @@ def rename_device(c: sa.Connection, id: DeviceId, name: str, *, at: int, actor: 
 def require_grant(c: sa.Connection, id: DeviceId, grant: Grant) -> None:
     """Check that the device has *grant*; raise NotGranted otherwise. An unknown device passes here."""
     row = c.execute(DEVICE, {"device": id}).one_or_none()
-    if row is not None and grant not in fill(DeviceRow, row).grants:
+    if row is not None and grant not in struct_from(DeviceRow, row).grants:
         raise NotGranted(row.name, grant)
 
 

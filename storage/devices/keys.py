@@ -15,7 +15,7 @@ from protocol import keys
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import DeviceId, KeyId, UserId
 from storage import audit
-from storage.kernel.columns import columns_of, fill_each, listed
+from storage.kernel.columns import columns_of, listed, structs_from
 from storage.schema import device_keys, devices
 
 FRESH_MS: Final = 3_600_000  # for which the token of an assistant counts after its renewal
@@ -90,7 +90,7 @@ OWNERS = (
 
 def find_keys(c: sa.Connection, ids: Collection[KeyId]) -> dict[KeyId, KeyOwner]:
     """Return the owners of those of the keys that exist, by key; the caller checks whether a key is valid."""
-    return {row.key_id: row for row in fill_each(KeyOwner, c.execute(OWNERS, {"ids": sorted(ids)}))}
+    return {row.key_id: row for row in structs_from(KeyOwner, c.execute(OWNERS, {"ids": sorted(ids)}))}
 
 
 def find_key(c: sa.Connection, id: KeyId) -> KeyOwner | None:
@@ -102,7 +102,7 @@ def list_keys(c: sa.Connection, *, device_id: DeviceId | None = None) -> list[Ke
     """Return keys, also revoked ones, oldest first: of every device, or of one."""
     mine = sa.true() if device_id is None else device_keys.c.device_id == device_id
     ordered = KEYS.where(mine).order_by(device_keys.c.created_at, device_keys.c.id)
-    return fill_each(KeyRow, c.execute(ordered))
+    return structs_from(KeyRow, c.execute(ordered))
 
 
 def add_key(c: sa.Connection, *, id: KeyId, device_id: DeviceId, public_key: bytes, at: int) -> KeyRow:

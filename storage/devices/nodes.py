@@ -7,16 +7,16 @@ import sqlalchemy as sa
 
 from protocol.errors import CodedError, ErrorCode, IllegalTransition
 from protocol.ids import BootId, DeviceId, NodeId, UserId
-from storage.kernel.columns import Int, Key, columns_of, fill, fill_page, in_parts, now_ms, paged
+from storage.kernel.columns import Int, Key, columns_of, fetch_page, in_parts, now_ms, paged, struct_from
 from storage.kernel.database import lone
 from storage.kernel.migrate import revisions
-from storage.leases import _NODE, END, LIVING_BOOTS, _lease_of, is_alive, is_online
+from storage.leases import END, LIVING_BOOTS, NODE_PREFIX, is_alive, is_online, lease_of_node
 from storage.schema import devices, leases, nodes, runs
 
 BOOTS_WINDOW_MS = 600_000  # starts that follow each other within this time are counted together
 
 
-class Boot(msgspec.Struct, frozen=True):
+class NodeStart(msgspec.Struct, frozen=True):
     """Start of a node.
 
     *boots_10min*: number of consecutive starts within ten minutes of each other, each after a crash.
@@ -46,7 +46,7 @@ def begin_boot(
     name: str | None = None,
     version: str | None = None,
     address: str | None = None,
-) -> Boot:
+) -> NodeStart:
     """Record a start of the node. A start after an orderly stop resets the count.
 
     The leases of the node's earlier process end: one process at a time has the state folder.
@@ -61,7 +61,7 @@ def begin_boot(
     if last is None:
         first = {"id": node_id, "boot_id": boot_id, "started_at": at, "seen_at": at}
         c.execute(sa.insert(nodes), first | about)
-        return Boot(node_id, boot_id, at, 1, None)
+        return NodeStart(node_id, boot_id, at, 1, None)
     crashed_just_now = last.stopped_at is None and at - last.started_at < window_ms
     boots = last.boots_10min + 1 if crashed_just_now else 1
     c.execute(
@@ -70,7 +70,7 @@ def begin_boot(
         .values(boot_id=boot_id, boots_10min=boots, started_at=at, seen_at=at, stopped_at=None, **about)
     )
     c.execute(END, {"ended": last.boot_id})
-    return Boot(node_id, boot_id, at, boots, BootId(last.boot_id))
+    return NodeStart(node_id, boot_id, at, boots, BootId(last.boot_id))
 
 
 def end_boot(c: sa.Connection, node_id: NodeId, boot_id: BootId, at: int) -> None:
@@ -137,7 +137,7 @@ class NodeRow(msgspec.Struct, frozen=True):
 MAX_ADDRESSES: Final = 64  # in a welcome
 MIN_END: Final = 6  # characters at the end of an id that identify it
 _alive = sa.and_(
-    leases.c.name == sa.literal(_NODE) + nodes.c.id,
+    leases.c.name == sa.literal(NODE_PREFIX) + nodes.c.id,
     leases.c.holder_boot_id == nodes.c.boot_id,
     leases.c.expires_at > now_ms(),
 )
@@ -165,7 +165,7 @@ def list_nodes(
     c: sa.Connection, *, user_id: UserId | None = None, limit: int | None = None, after: Key | None = None
 ) -> list[NodeRow]:
     """Return the nodes, the oldest first. *user_id*: whose devices and runs are counted; None: all."""
-    return fill_page(c, NodeRow, paged(_nodes(user_id), nodes.c.id, limit=limit, after=after), limit)
+    return fetch_page(c, NodeRow, paged(_nodes(user_id), nodes.c.id, limit=limit, after=after), limit)
 
 
 def node_called(c: sa.Connection, called: str, *, user_id: UserId | None = None) -> NodeRow:
@@ -181,7 +181,7 @@ def node_called(c: sa.Connection, called: str, *, user_id: UserId | None = None)
         raise CodedError(ErrorCode.UNKNOWN_NODE, f"there is no node {called!r}")
     if len(found) > 1:
         raise CodedError(ErrorCode.UNKNOWN_NODE, f"several nodes are called {called!r}: use an id")
-    return fill(NodeRow, found[0])
+    return struct_from(NodeRow, found[0])
 
 
 ADDRESSES = sa.select(nodes.c.address).where(nodes.c.address.is_not(None)).order_by(nodes.c.id)
@@ -222,7 +222,7 @@ def remove_node(c: sa.Connection, called: str) -> NodeRow:
             f"node {called} is alive; stop it first with 'hub nodes drain {called}', or wait 30 s after its"
             " process died"
         )
-    c.execute(sa.delete(leases).where(leases.c.name == _lease_of(node.id)))
+    c.execute(sa.delete(leases).where(leases.c.name == lease_of_node(node.id)))
     c.execute(sa.delete(nodes).where(nodes.c.id == node.id, nodes.c.boot_id == node.boot_id))
     return node
 
@@ -261,6 +261,6 @@ def prune_nodes(c: sa.Connection, *, own: BootId, before: int, rows: int = 100) 
     """
     old = c.execute(OLD_NODES.limit(rows), {"before": before, "own": own}).scalars().all()
     for part in in_parts(old):
-        c.execute(sa.delete(leases).where(leases.c.name.in_([_lease_of(NodeId(id)) for id in part])))
+        c.execute(sa.delete(leases).where(leases.c.name.in_([lease_of_node(NodeId(id)) for id in part])))
         c.execute(sa.delete(nodes).where(nodes.c.id.in_(part)))
     return len(old)

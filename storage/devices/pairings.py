@@ -25,7 +25,7 @@ from storage.devices import keys, tokens
 from storage.devices.devices import DeviceRow, UnknownDevice, devices_called, find_device, revoked_device
 from storage.devices.keys import KeyOwner
 from storage.devices.tokens import INVITATIONS, InvitationRow
-from storage.kernel.columns import Key, columns_of, fill, fill_page, filled, paged, values_of
+from storage.kernel.columns import Key, columns_of, fetch_page, paged, struct_from, struct_or_none, values_of
 from storage.schema import device_keys as key_table
 from storage.schema import device_tokens, devices, invitations, pairings
 
@@ -91,7 +91,7 @@ class PairingAsk(msgspec.Struct, frozen=True, kw_only=True):
     connection_id: ConnectionId
 
 
-class Asked(msgspec.Struct, frozen=True):
+class PairingRequested(msgspec.Struct, frozen=True):
     """State of a device's request. *is_new_code*: the code of this request is the valid one."""
 
     pairing: PairingRow
@@ -118,7 +118,7 @@ DECIDE = (
 
 def ask(
     c: sa.Connection, asking: PairingAsk, *, at: int, expires_at: int, most: int, most_per_network: int
-) -> Asked:
+) -> PairingRequested:
     """Record a key's request for access, or return its state. Expired requests are deleted.
 
     A waiting key keeps its row and its expiry, and its code if that is known. A device that changed its
@@ -141,7 +141,7 @@ def ask(
         row, expires_at = None, end
     if row is None:
         _find_place(c, asking.network, at=at, most=most, most_per_network=most_per_network)
-        return Asked(_insert(c, asking, at=at, expires_at=expires_at), is_new_code=True)
+        return PairingRequested(_insert(c, asking, at=at, expires_at=expires_at), is_new_code=True)
     if row.decision is None:
         is_known = asking.known_code_hash is not None and asking.known_code_hash == bytes(row.code_hash)
         c.execute(
@@ -152,8 +152,8 @@ def ask(
                 connection_id=asking.connection_id,
             )
         )
-        return Asked(_pairing(c, row.id), is_new_code=not is_known)
-    return Asked(_pairing(c, row.id), is_new_code=False)
+        return PairingRequested(_pairing(c, row.id), is_new_code=not is_known)
+    return PairingRequested(_pairing(c, row.id), is_new_code=False)
 
 
 def count_pairings(c: sa.Connection, *, at: int) -> int:
@@ -166,7 +166,7 @@ def list_pairings(
 ) -> list[PairingRow]:
     """Return the waiting devices, oldest request first."""
     query = paged(WAITING, pairings.c.created_at, pairings.c.id, limit=limit, after=after)
-    return fill_page(c, PairingRow, query, limit, {"now": at})
+    return fetch_page(c, PairingRow, query, limit, {"now": at})
 
 
 def waiting_labels(c: sa.Connection) -> dict[str, int]:
@@ -177,7 +177,7 @@ def waiting_labels(c: sa.Connection) -> dict[str, int]:
 
 def find_pairing(c: sa.Connection, code_hash: bytes, *, at: int) -> PairingRow | None:
     """Return the device that waits under this code, if any."""
-    return filled(PairingRow, c.execute(BY_CODE, {"code": code_hash, "now": at}).one_or_none())
+    return struct_or_none(PairingRow, c.execute(BY_CODE, {"code": code_hash, "now": at}).one_or_none())
 
 
 def approve(
@@ -272,7 +272,7 @@ def _insert(c: sa.Connection, asking: PairingAsk, *, at: int, expires_at: int) -
 
 
 def _pairing(c: sa.Connection, id: PairingId) -> PairingRow:
-    return fill(PairingRow, c.execute(PAIRINGS.where(pairings.c.id == id)).one())
+    return struct_from(PairingRow, c.execute(PAIRINGS.where(pairings.c.id == id)).one())
 
 
 class BadInvitation(HubError):

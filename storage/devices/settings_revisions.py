@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import NodeId
 from storage import audit
-from storage.kernel.columns import Key, columns_of, fill, fill_page, filled, paged
+from storage.kernel.columns import Key, columns_of, fetch_page, paged, struct_from, struct_or_none
 from storage.kernel.database import lone
 from storage.schema import nodes, settings_revisions
 
@@ -43,13 +43,13 @@ def newest_number(c: sa.Connection) -> int:
 
 def newest_revision(c: sa.Connection) -> SettingsRevision | None:
     """Return the newest revision, if there is one."""
-    return filled(SettingsRevision, c.execute(NEWEST_REVISION).one_or_none())
+    return struct_or_none(SettingsRevision, c.execute(NEWEST_REVISION).one_or_none())
 
 
 def revision_of(c: sa.Connection, node_id: NodeId) -> SettingsRevision | None:
     """Return the revision that a node used last, if it used one."""
     used = sa.select(nodes.c.settings_number).where(nodes.c.id == node_id).scalar_subquery()
-    return filled(
+    return struct_or_none(
         SettingsRevision, c.execute(_REVISIONS.where(settings_revisions.c.number == used)).one_or_none()
     )
 
@@ -62,7 +62,7 @@ def find_revision(c: sa.Connection, number: int) -> SettingsRevision:
             ErrorCode.UNKNOWN_NAME,
             f"no revision {number} of the settings is kept; hub config revisions lists all",
         )
-    return fill(SettingsRevision, row)
+    return struct_from(SettingsRevision, row)
 
 
 def list_revisions(
@@ -70,7 +70,7 @@ def list_revisions(
 ) -> list[SettingsRevision]:
     """Return the revisions, the newest first."""
     query = paged(_REVISIONS, settings_revisions.c.number, limit=limit, after=after, descending=True)
-    return fill_page(c, SettingsRevision, query, limit)
+    return fetch_page(c, SettingsRevision, query, limit)
 
 
 def publish(c: sa.Connection, revision: SettingsRevision) -> None:

@@ -13,16 +13,8 @@ from protocol.errors import CodedError, ErrorCode, HubError, connect_command
 from protocol.ids import AgentId, DeviceId, InvitationId, TokenId, UserId
 from storage import audit
 from storage.devices import devices as all_devices
-from storage.devices.devices import NO_LIMITS, DeviceRow, Limits
-from storage.kernel.columns import (
-    Key,
-    columns_of,
-    fill,
-    fill_page,
-    filled,
-    paged,
-    readable,
-)
+from storage.devices.devices import NO_LIMITS, DeviceRow, TokenLimits
+from storage.kernel.columns import Key, columns_of, fetch_page, paged, readable, struct_from, struct_or_none
 from storage.schema import (
     agent_states,
     agent_tokens,
@@ -40,7 +32,7 @@ DAY_MS: Final = 86_400_000
 RowT = TypeVar("RowT", bound=msgspec.Struct)
 
 
-class Tokens(Generic[RowT]):
+class TokenStatements(Generic[RowT]):
     """Statements about the tokens of one kind.
 
     Args:
@@ -105,23 +97,23 @@ class Tokens(Generic[RowT]):
         c.execute(sa.delete(table).where(sa.or_(table.c.revoked_at <= until, has_expired)))
         row = {"id": id, "token_hash": token_hash, "last4": last4, "created_by": actor, "created_at": at}
         c.execute(sa.insert(table), row | columns | {"expires_at": expires_at})
-        made = fill(self._row, c.execute(self._query.where(table.c.id == id)).one())
+        made = struct_from(self._row, c.execute(self._query.where(table.c.id == id)).one())
         event = f"{self._event}.created"
         audit.append(c, at=at, actor=actor, event=event, subject=id, detail=self._detail(made))
         return made
 
     def find(self, c: sa.Connection, token_hash: bytes) -> RowT | None:
         """Return the token with this SHA-256; the caller checks whether it is valid."""
-        return filled(self._row, c.execute(self.of_hash, {"hash": token_hash}).one_or_none())
+        return struct_or_none(self._row, c.execute(self.of_hash, {"hash": token_hash}).one_or_none())
 
     def find_all(self, c: sa.Connection, hashes: Collection[bytes]) -> dict[bytes, RowT]:
         """Return those of the tokens with these SHA-256 that exist, by hash; at most one IN list."""
         found = c.execute(self._of_hashes, {"hashes": list(hashes)})
-        return dict(readable(lambda row: (row.hash, fill(self._row, row)), found))
+        return dict(readable(lambda row: (row.hash, struct_from(self._row, row)), found))
 
     def find_by_id(self, c: sa.Connection, id: str) -> RowT | None:
         """Return the token with that id, valid or not."""
-        return filled(self._row, c.execute(self._query.where(self._table.c.id == id)).one_or_none())
+        return struct_or_none(self._row, c.execute(self._query.where(self._table.c.id == id)).one_or_none())
 
     def page(
         self,
@@ -139,7 +131,7 @@ class Tokens(Generic[RowT]):
         """
         table = self._table.c
         query = paged(self._of(owner), table.created_at, table.id, limit=limit, after=after)
-        return fill_page(c, self._row, query, limit)
+        return fetch_page(c, self._row, query, limit)
 
     def ending_or_unused(
         self, c: sa.Connection, /, *, ends_after: int, ends_by: int, unused_since: int, limit: int = 200
@@ -152,7 +144,7 @@ class Tokens(Generic[RowT]):
             sa.func.coalesce(table.last_used_at, table.created_at) < unused_since,
         )
         query = self._query.where(table.revoked_at.is_(None), sa.or_(is_ending, is_unused))
-        return fill_page(c, self._row, query.order_by(table.created_at, table.id), limit)
+        return fetch_page(c, self._row, query.order_by(table.created_at, table.id), limit)
 
     def count(self, c: sa.Connection, at: int, /, **owner: str | None) -> int:
         """Return the number of valid tokens; see ``page`` about *owner*."""
@@ -204,7 +196,7 @@ class DeviceTokenRow(msgspec.Struct, frozen=True, kw_only=True):
     revoked_at: int | None
 
 
-DEVICE_TOKENS: Final = Tokens(
+DEVICE_TOKENS: Final = TokenStatements(
     device_tokens,
     DeviceTokenRow,
     sa.select(
@@ -245,7 +237,7 @@ class OperatorTokenRow(TokenFields, frozen=True, kw_only=True):
         role: "viewer", "operator" or "admin".
         scopes: granted subset of the role's scopes; empty with *limits*.
         user_id: user whose devices, agents and runs it may access; ``None``: all users.
-        limits: fields of ``Limits``, and the granted ``scopes``: a hub of release 0.2, which knows no limits
+        limits: fields of ``TokenLimits``, and the granted ``scopes``: a hub of release 0.2, which knows no limits
             and fewer scopes, gives such a token nothing. ``None``: it has neither limits nor newer scopes.
         renewed_at: last renewal of the token of an assistant, after which it counts for ``FRESH_MS``;
             ``None``: it is none.
@@ -265,12 +257,12 @@ class OperatorTokenRow(TokenFields, frozen=True, kw_only=True):
         return self.scopes if self.limits is None else self.limits["scopes"]
 
     @property
-    def limited_to(self) -> Limits:
+    def limited_to(self) -> TokenLimits:
         """Return the limits of the token."""
-        return NO_LIMITS if self.limits is None else msgspec.convert(self.limits, Limits)
+        return NO_LIMITS if self.limits is None else msgspec.convert(self.limits, TokenLimits)
 
 
-OPERATOR_TOKENS: Final = Tokens(
+OPERATOR_TOKENS: Final = TokenStatements(
     operator_tokens,
     OperatorTokenRow,
     sa.select(*columns_of(OperatorTokenRow, operator_tokens, assistant_grants, user_name=users.c.name))
@@ -301,7 +293,7 @@ class AgentTokenRow(TokenFields, frozen=True, kw_only=True):
     is_removed: bool
 
 
-AGENT_TOKENS: Final = Tokens(
+AGENT_TOKENS: Final = TokenStatements(
     agent_tokens,
     AgentTokenRow,
     sa.select(
@@ -331,7 +323,7 @@ class TooManyAgentTokens(HubError):
 def create_agent_token(
     c: sa.Connection, /, *, agent_id: AgentId, most: int, at: int, **token: Any
 ) -> AgentTokenRow:
-    """Create a token of an agent; see ``Tokens.create``.
+    """Create a token of an agent; see ``TokenStatements.create``.
 
     Raises:
         CodedError (UNKNOWN_AGENT): the agent does not exist or was removed.
@@ -373,7 +365,7 @@ class InvitationRow(msgspec.Struct, frozen=True):
     revoked_at: int | None
 
 
-INVITATIONS: Final = Tokens(
+INVITATIONS: Final = TokenStatements(
     invitations,
     InvitationRow,
     sa.select(*columns_of(InvitationRow, invitations, user_name=users.c.name)).join_from(invitations, users),

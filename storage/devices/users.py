@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, UserId
 from storage import audit
-from storage.kernel.columns import Key, fill_page, filled, in_parts, paged
+from storage.kernel.columns import Key, fetch_page, in_parts, paged, struct_or_none
 from storage.schema import (
     agents,
     boards,
@@ -107,7 +107,7 @@ def remove_user(c: sa.Connection, name: str, *, at: int, actor: str) -> UserRow:
 
 def find_user_by_name(c: sa.Connection, name: str) -> UserRow | None:
     """Return the user of that name, if any."""
-    return filled(UserRow, c.execute(USERS.where(users.c.name == name)).one_or_none())
+    return struct_or_none(UserRow, c.execute(USERS.where(users.c.name == name)).one_or_none())
 
 
 def list_users(
@@ -117,7 +117,7 @@ def list_users(
     query = paged(USERS, users.c.name, limit=limit, after=after)
     if user_id is not None:
         query = query.where(users.c.id == user_id)
-    return fill_page(c, UserRow, query, limit)
+    return fetch_page(c, UserRow, query, limit)
 
 
 def user_names(c: sa.Connection, ids: Iterable[UserId]) -> dict[UserId, str]:

@@ -11,21 +11,21 @@ from protocol.ids import NodeId, RunId, UserId
 from storage import audit
 from storage.agents import config_changes, declared_agents
 from storage.agents.agent_snapshot import Check, TemplateRow, WrittenTemplate, change_alone
-from storage.agents.config_changes import Broken, Put
+from storage.agents.config_changes import Broken, TemplateWrite
 from storage.agents.declared_agents import DeclaredAgent
-from storage.audit import Entry
+from storage.audit import AuditEntry
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector, Reconciled
 from storage.coordination import gateways
 from storage.coordination.gateways import DeclaredGateway
-from storage.effects.node_declarations import Elsewhere, declarations_of, declared_elsewhere, record
+from storage.effects.node_declarations import OtherDeclarations, declarations_of, declared_elsewhere, record
 from storage.runs import run_pauses
 
 ACTOR: Final = "hub.toml"
 UNDECLARED: Final = "the agent is no longer declared"
 
 
-class TakenUp(msgspec.Struct, frozen=True):
+class AppliedDeclarations(msgspec.Struct, frozen=True):
     """Result of applying hub.toml.
 
     Attributes:
@@ -42,12 +42,12 @@ class TakenUp(msgspec.Struct, frozen=True):
     connectors: Reconciled | None = None
     followed: tuple[RunId, ...] = ()
     orphaned: tuple[RunId, ...] = ()
-    templates: tuple[Put, ...] = ()
+    templates: tuple[TemplateWrite, ...] = ()
     let_go: tuple[TemplateRow, ...] = ()
     broken: tuple[Broken, ...] = ()
 
 
-def take_up(
+def apply_declarations(
     c: sa.Connection,
     *,
     user_id: UserId,
@@ -59,11 +59,11 @@ def take_up(
     declared_connectors: Sequence[DeclaredConnector] | None = None,
     check: Check = lambda _: (),
     force: bool = True,
-    entries: Sequence[Entry] = (),
+    entries: Sequence[AuditEntry] = (),
     most_per_user: int | None = None,
     node_id: NodeId | None = None,
     also: Callable[[sa.Connection], None] | None = None,
-) -> TakenUp:
+) -> AppliedDeclarations:
     """Make templates, agents, gateways and connectors match the declarations, and move their waiting runs.
 
     See ``reconcile_declared``, ``reconcile_templates``, ``reconcile_gateways``, ``reconcile_connectors``.
@@ -92,7 +92,7 @@ def take_up(
     change_alone(c)
     if also is not None:
         also(c)
-    elsewhere = Elsewhere() if node_id is None else declared_elsewhere(c, node_id)
+    elsewhere = OtherDeclarations() if node_id is None else declared_elsewhere(c, node_id)
     for_agents = declared_agents.IDS_PER_AGENT * len(declared)
     changed = config_changes.reconcile_templates(
         c, templates, fresh_ids=fresh_ids[for_agents:][: len(templates)], at=at
@@ -131,13 +131,13 @@ def take_up(
     orphaned = run_pauses.cancel_orphans(c, UNDECLARED, at, actor=ACTOR)
     named = {template.name for template in templates}
     stays = partial(elsewhere.has, "templates")
-    let_go = config_changes.let_go_templates(c, named, at=at, is_elsewhere=stays)
+    let_go = config_changes.release_templates(c, named, at=at, is_elsewhere=stays)
     broken = config_changes.settle(c, check, at=at, actor=ACTOR, force=force)
     audit.append_entries(c, entries)
     if node_id is not None:
         ours = declarations_of(declared, templates, declared_gateways or (), declared_connectors or ())
         record(c, node_id, ours)
-    return TakenUp(
+    return AppliedDeclarations(
         agents=done,
         gateways=reconciled,
         connectors=accounts,

@@ -27,10 +27,10 @@ from storage.effects.fire_runs import (
     run_row,
     runs_of_fires,
 )
-from storage.kernel.columns import sparing, values_of
+from storage.kernel.columns import isolating_broken_row, values_of
 from storage.leases import Term, check_term
 from storage.runs.run_devices import waits_alone
-from storage.runs.run_locks import let_go, with_other_locks
+from storage.runs.run_locks import release_locks, with_other_locks
 from storage.runs.run_moves import remember_moves
 from storage.runs.run_pauses import request_cancel
 from storage.runs.runs import RunMove
@@ -43,7 +43,7 @@ from storage.schema import LIVE, Decision, agent_states, agents, runs, schedule_
 SLOTTED = frozenset({"skip", "queue_one", "cancel_running"})  # policies with at most one waiting run
 
 
-class Covered(msgspec.Struct, frozen=True):
+class CoveredFires(msgspec.Struct, frozen=True):
     """*count* consecutive fires without a run of their own; *of*: the fire whose run covers them, if any."""
 
     first_at: int
@@ -69,13 +69,13 @@ class FireDecision(msgspec.Struct, frozen=True, kw_only=True):
     next_fire_at: int | None
     due_at: int | None
     runs: tuple[FreshRun, ...]
-    covered: tuple[Covered, ...]
+    covered: tuple[CoveredFires, ...]
     trigger_kind: Literal["schedule", "catchup"]
     config_fingerprint: str
     settings: dict[str, Any]
 
 
-class Decided(msgspec.Struct, frozen=True, kw_only=True):
+class DecidedFires(msgspec.Struct, frozen=True, kw_only=True):
     """Result for *fires* consecutive fires, from *first_at* to *fire_at*; stored as one row.
 
     Attributes:
@@ -94,7 +94,7 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True):
     cancelled: tuple[RunId, ...] = ()
 
 
-def with_one_slot(decision: FireDecision) -> tuple[tuple[FreshRun, ...], tuple[Covered, ...]]:
+def with_one_slot(decision: FireDecision) -> tuple[tuple[FreshRun, ...], tuple[CoveredFires, ...]]:
     """Reduce the runs to that of the newest fire if only one may wait; it covers the others."""
     if len(decision.runs) < 2 or decision.due.schedule.overlap not in SLOTTED:
         return decision.runs, decision.covered
@@ -102,11 +102,11 @@ def with_one_slot(decision: FireDecision) -> tuple[tuple[FreshRun, ...], tuple[C
     covered = [
         msgspec.structs.replace(part, of=newest.fire_at) if part.of else part for part in decision.covered
     ]
-    covered += [Covered(run.fire_at, run.fire_at, 1, "coalesced", newest.fire_at) for run in older]
+    covered += [CoveredFires(run.fire_at, run.fire_at, 1, "coalesced", newest.fire_at) for run in older]
     return (newest,), tuple(covered)
 
 
-def cover(decision: FireDecision, part: Covered, placed: dict[int, Decided]) -> Decided:
+def cover(decision: FireDecision, part: CoveredFires, placed: dict[int, DecidedFires]) -> DecidedFires:
     """Return the result of covered fires, which share that of the fire whose run covers them."""
     if part.of is None:
         return became(decision, part, "skipped_window", "window", None)
@@ -119,16 +119,16 @@ def cover(decision: FireDecision, part: Covered, placed: dict[int, Decided]) -> 
 
 def became(
     decision: FireDecision,
-    of: FreshRun | Covered,
+    of: FreshRun | CoveredFires,
     what: Decision,
     reason: str | None,
     run_id: RunId | None,
     cancelled: tuple[RunId, ...] = (),
-) -> Decided:
+) -> DecidedFires:
     """Return the result of one fire, or of several with the same result."""
     schedule = decision.due.schedule
     first_at, fires = (of.fire_at, 1) if isinstance(of, FreshRun) else (of.first_at, of.count)
-    return Decided(
+    return DecidedFires(
         schedule_id=schedule.id,
         agent_id=schedule.agent_id,
         first_at=first_at,
@@ -141,7 +141,7 @@ def became(
     )
 
 
-def row_of(decided: Decided, at: int) -> dict[str, Any]:
+def row_of(decided: DecidedFires, at: int) -> dict[str, Any]:
     """Return the row of schedule_fires for the result."""
     return values_of(decided, schedule_fires, missed_count=decided.fires - 1, decided_at=at)
 
@@ -260,7 +260,7 @@ def lock_schedules(c: sa.Connection, batch: Sequence[FireDecision]) -> dict[str,
     for row in live:
         sight = sights[row.schedule_id]
         if row.is_stray:  # of another agent or of none: a broken row, which never ends
-            with sparing(c):
+            with isolating_broken_row(c):
                 c.execute(GIVE_UP_PLACE, {"run": row.id})
             continue
         if row.id in alone:  # its items wait for their device, and new ones go to another
@@ -325,7 +325,7 @@ SUPERSEDED = "superseded"
 # Waiting scheduled runs; fires beyond them are dropped, and recorded.
 WAITING_PER_SCHEDULE: Final = 100
 WAITING_PER_DEVICE: Final = 1_000  # of all schedules together
-NOTHING_HAD: Final[Mapping[int, Decided]] = MappingProxyType({})
+NOTHING_HAD: Final[Mapping[int, DecidedFires]] = MappingProxyType({})
 
 
 def decide(
@@ -333,7 +333,7 @@ def decide(
     term: Term,
     batch: Sequence[FireDecision],
     at: int,
-) -> list[Decided]:
+) -> list[DecidedFires]:
     """Execute the planned decisions. Return the results, by schedule and fire.
 
     Schedules that changed since are left out, and nothing is written for them.
@@ -375,7 +375,7 @@ def decide_what_is_left(
     term: Term,
     decision: FireDecision,
     at: int,
-) -> list[Decided] | None:
+) -> list[DecidedFires] | None:
     """Decide again after ``decide`` met a Conflict, because some of the fires may be decided already.
 
     If rows exist for fires beyond the cursor, the cursor moves to the last of them, and later fires must be
@@ -405,7 +405,7 @@ def decide_what_is_left(
     return clerk.decided
 
 
-def _had(c: sa.Connection, decision: FireDecision) -> dict[int, Decided]:
+def _had(c: sa.Connection, decision: FireDecision) -> dict[int, DecidedFires]:
     """Return the results of fires that have a run or a wake already."""
     schedule, fresh = decision.due.schedule, {run.fire_at: run for run in decision.runs}
     if schedule.action == "wake":
@@ -457,7 +457,7 @@ class _Clerk:
     """Collector of rows to write, so that each kind is written once for all schedules."""
 
     def __init__(self, at: int, waiting_for: Counter[str | None]) -> None:
-        self.decided: list[Decided] = []
+        self.decided: list[DecidedFires] = []
         self._at = at
         self._waiting_for = waiting_for
         self._cancels: list[RunId] = []
@@ -469,7 +469,7 @@ class _Clerk:
         self._cursors: list[dict[str, Any]] = []
 
     def decide(
-        self, decision: FireDecision, sight: ScheduleSight, had: Mapping[int, Decided] = NOTHING_HAD
+        self, decision: FireDecision, sight: ScheduleSight, had: Mapping[int, DecidedFires] = NOTHING_HAD
     ) -> None:
         """Collect the rows of every fire, and move the cursor; *had*: results that exist already."""
         is_finished = decision.next_fire_at is None
@@ -496,7 +496,9 @@ class _Clerk:
             placed[part.fire_at] = cover(decision, part, placed)
         self.decided += (placed[fire_at] for fire_at in sorted(placed))
 
-    def _place(self, decision: FireDecision, sight: ScheduleSight, run: FreshRun, covers: int) -> Decided:
+    def _place(
+        self, decision: FireDecision, sight: ScheduleSight, run: FreshRun, covers: int
+    ) -> DecidedFires:
         """Return the result of a fire that should get a run; *covers*: number of fires it would cover."""
         if decision.due.schedule.action == "wake":
             return self._place_wake(decision, sight, run)
@@ -517,7 +519,7 @@ class _Clerk:
                 self._queue(decision, sight, run, covers)
                 return became(decision, run, "run", None, run.id)
 
-    def _place_wake(self, decision: FireDecision, sight: ScheduleSight, fresh: FreshRun) -> Decided:
+    def _place_wake(self, decision: FireDecision, sight: ScheduleSight, fresh: FreshRun) -> DecidedFires:
         """Collect the wake of a slot that has begun; the device's answer is recorded later."""
         schedule = decision.due.schedule
         fate = decide_overlap(
@@ -633,7 +635,7 @@ class _Clerk:
         ):
             if rows:
                 c.execute(statement, rows)
-        let_go(c, relocked)  # releases their old locks and waits
+        release_locks(c, relocked)  # releases their old locks and waits
         remember_moves(c, self._made)
         if self.decided:
             c.execute(INSERT_FIRES, [row_of(one, self._at) for one in self.decided])

@@ -59,7 +59,7 @@ class NodeDeclarations(msgspec.Struct, frozen=True):
     declared: Declarations | None
 
 
-class Elsewhere:
+class OtherDeclarations:
     """Declarations of the other nodes.
 
     Args:
@@ -118,10 +118,10 @@ def list_declarations(c: sa.Connection) -> list[NodeDeclarations]:
     ]
 
 
-def declared_elsewhere(c: sa.Connection, node_id: NodeId) -> Elsewhere:
+def declared_elsewhere(c: sa.Connection, node_id: NodeId) -> OtherDeclarations:
     """Return what other nodes declare, whether they are alive or not."""
     others = [declaration for declaration in list_declarations(c) if declaration.node_id != node_id]
-    return Elsewhere(others, {user.name: user.id for user in users.list_users(c)})
+    return OtherDeclarations(others, {user.name: user.id for user in users.list_users(c)})
 
 
 def _declared(document: Any) -> Declarations | None:

@@ -24,19 +24,19 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from storage.effects.retention import ROWS, _rows
+from storage.effects.retention import ROW_LIMIT, ROWS
 from storage.kernel.columns import Int
 from storage.runs.units import spoil_trees_of
 from storage.schema import agents, devices, items, run_calls, runs, unit_ledger
 
 
-def _text(name: str) -> sa.BindParameter[Any]:
+def text_parameter(name: str) -> sa.BindParameter[Any]:
     return sa.bindparam(name, type_=sa.Text)
 
 
 _cutoff = sa.bindparam("before", type_=Int)
 _entry = sa.tuple_(unit_ledger.c.agent_id, unit_ledger.c.unit_key)
-_from_unit = _entry > sa.tuple_(_text("after_agent"), _text("after_unit"))
+_from_unit = _entry > sa.tuple_(text_parameter("after_agent"), text_parameter("after_unit"))
 _goes_on = sa.exists().where(
     runs.c.agent_id == unit_ledger.c.agent_id,
     sa.text("runs.outcome = 'success'"),
@@ -60,19 +60,21 @@ UNITS_FROM = (
     sa.select(unit_ledger.c.agent_id, unit_ledger.c.unit_key)
     .where(_from_unit)
     .order_by(unit_ledger.c.agent_id, unit_ledger.c.unit_key)
-    .limit(_rows)
+    .limit(ROW_LIMIT)
 )
 DROP_ENTRIES = (
     sa.delete(unit_ledger)
     .where(
         _from_unit,
-        _entry <= sa.tuple_(_text("last_agent"), _text("last_unit")),
+        _entry <= sa.tuple_(text_parameter("last_agent"), text_parameter("last_unit")),
         unit_ledger.c.done_at < _cutoff,
         _is_unread,
     )
     .returning(unit_ledger.c.agent_id)
 )
-ITEMS_FROM = sa.select(items.c.id).where(items.c.id > sa.bindparam("after")).order_by(items.c.id).limit(_rows)
+ITEMS_FROM = (
+    sa.select(items.c.id).where(items.c.id > sa.bindparam("after")).order_by(items.c.id).limit(ROW_LIMIT)
+)
 DROP_ITEMS = sa.delete(items).where(
     items.c.id > sa.bindparam("after"),
     items.c.id <= sa.bindparam("last"),

@@ -68,7 +68,7 @@ RUNS = 100  # examined in one transaction
 PAGES = 250  # pages of 4 kB, moved in one transaction
 SPARE_PAGES = 2_000  # 8 MB of free pages stay in the file, for the next hour's writes
 
-_rows: sa.BindParameter[int] = sa.bindparam("rows", type_=sa.Integer)
+ROW_LIMIT: sa.BindParameter[int] = sa.bindparam("rows", type_=sa.Integer)
 _before: sa.BindParameter[int] = sa.bindparam("before")
 _old: sa.BindParameter[str] = sa.bindparam("old", expanding=True)
 
@@ -85,7 +85,7 @@ class Pruning:
         self, table: sa.Table, at: sa.Column[Any], *only: sa.ColumnElement[bool] | sa.TextClause
     ) -> None:
         key = list(table.primary_key)
-        oldest = sa.select(*key).where(*only, at < _before).order_by(at).limit(_rows)
+        oldest = sa.select(*key).where(*only, at < _before).order_by(at).limit(ROW_LIMIT)
         self._drop = sa.delete(table).where((sa.tuple_(*key) if len(key) > 1 else key[0]).in_(oldest))
 
     def __call__(self, c: sa.Connection, /, *, before: int, rows: int = ROWS, **values: str) -> int:
@@ -127,18 +127,20 @@ OLD_RUNS = (
         ~sa.exists().where(run_calls.c.run_id == runs.c.id, _waits.correlate(run_calls)),
     )
     .order_by(runs.c.completed_at)
-    .limit(_rows)
+    .limit(ROW_LIMIT)
 )
 # Checked again under the row's lock: meanwhile a plan may have adopted the call into another run.
 _is_of_old_run = run_calls.c.run_id.in_(_old)
 DROP_CALLS = sa.delete(run_calls).where(
-    run_calls.c.call_id.in_(sa.select(run_calls.c.call_id).where(_is_of_old_run).limit(_rows)),
+    run_calls.c.call_id.in_(sa.select(run_calls.c.call_id).where(_is_of_old_run).limit(ROW_LIMIT)),
     _is_of_old_run,
 )
 _unit = sa.tuple_(run_units.c.run_id, run_units.c.unit_key)
 DROP_UNITS = sa.delete(run_units).where(
     _unit.in_(
-        sa.select(run_units.c.run_id, run_units.c.unit_key).where(run_units.c.run_id.in_(_old)).limit(_rows)
+        sa.select(run_units.c.run_id, run_units.c.unit_key)
+        .where(run_units.c.run_id.in_(_old))
+        .limit(ROW_LIMIT)
     )
 )
 _move = sa.tuple_(run_state_history.c.run_id, run_state_history.c.seq)
@@ -146,10 +148,12 @@ DROP_HISTORY = sa.delete(run_state_history).where(
     _move.in_(
         sa.select(run_state_history.c.run_id, run_state_history.c.seq)
         .where(run_state_history.c.run_id.in_(_old))
-        .limit(_rows)
+        .limit(ROW_LIMIT)
     )
 )
-DROP_RUNS = sa.delete(runs).where(runs.c.id.in_(sa.select(runs.c.id).where(runs.c.id.in_(_old)).limit(_rows)))
+DROP_RUNS = sa.delete(runs).where(
+    runs.c.id.in_(sa.select(runs.c.id).where(runs.c.id.in_(_old)).limit(ROW_LIMIT))
+)
 
 
 _oldest = (
@@ -176,7 +180,7 @@ AGENTS_FROM = (
     )
     .where(agents.c.id > _after)
     .order_by(agents.c.id)
-    .limit(_rows)
+    .limit(ROW_LIMIT)
 )
 
 
@@ -243,7 +247,7 @@ REMEMBERED = (
     sa.select(runs.c.id)
     .where(runs.c.completed_at.is_not(None), runs.c.forgotten_at.is_(None), runs.c.completed_at < _before)
     .order_by(runs.c.completed_at)
-    .limit(_rows)
+    .limit(ROW_LIMIT)
 )
 FORGET = (
     sa.update(run_calls)
@@ -251,7 +255,7 @@ FORGET = (
         run_calls.c.call_id.in_(
             sa.select(run_calls.c.call_id)
             .where(_is_of_old_run, run_calls.c.payload.is_not(None), ~_waits)
-            .limit(_rows)
+            .limit(ROW_LIMIT)
         ),
         _is_of_old_run,
     )
@@ -334,7 +338,7 @@ SCHEDULES_FROM = (
     sa.select(schedules.c.id, _is_crowded.label("is_found"))
     .where(schedules.c.id > _after)
     .order_by(schedules.c.id)
-    .limit(_rows)
+    .limit(ROW_LIMIT)
 )
 
 
@@ -458,14 +462,14 @@ OLD_MESSAGES = (
     sa.select(messages.c.id)
     .where(messages.c.settled_at < _before)
     .order_by(messages.c.settled_at)
-    .limit(_rows)
+    .limit(ROW_LIMIT)
 )
 _message_move = sa.tuple_(message_moves.c.message_id, message_moves.c.seq)
 DROP_MOVES = sa.delete(message_moves).where(
     _message_move.in_(
         sa.select(message_moves.c.message_id, message_moves.c.seq)
         .where(message_moves.c.message_id.in_(_old))
-        .limit(_rows)
+        .limit(ROW_LIMIT)
     )
 )
 _has_messages = sa.exists().where(messages.c.broadcast_id == broadcasts.c.id)
@@ -506,7 +510,7 @@ def vacuum(c: sa.Connection, *, pages: int = PAGES, spare: int = SPARE_PAGES) ->
 PLACES = "housekeeping.places"  # key in the table hub
 
 
-class Places(msgspec.Struct, frozen=True):
+class PruningCursors(msgspec.Struct, frozen=True):
     """Places where the searches go on: primary keys; empty: at the beginning."""
 
     unit: tuple[str, str] = ("", "")
@@ -516,16 +520,16 @@ class Places(msgspec.Struct, frozen=True):
     answers: tuple[int, int] = ANSWERS_FROM  # counted to here, see ``count_answers``
 
 
-def find_places(c: sa.Connection) -> Places:
+def find_places(c: sa.Connection) -> PruningCursors:
     """Return the stored places; the beginnings if they are unreadable."""
     stored = c.execute(sa.select(hub.c.value).where(hub.c.key == PLACES)).scalar_one_or_none()
     try:
-        return Places() if stored is None else msgspec.json.decode(stored, type=Places)
+        return PruningCursors() if stored is None else msgspec.json.decode(stored, type=PruningCursors)
     except msgspec.DecodeError:
-        return Places()
+        return PruningCursors()
 
 
-def note_places(c: sa.Connection, places: Places) -> None:
+def note_places(c: sa.Connection, places: PruningCursors) -> None:
     """Store the places."""
     value = msgspec.json.encode(places).decode()
     if c.execute(sa.update(hub).where(hub.c.key == PLACES).values(value=value)).rowcount == 0:

@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from protocol.agent_status import Axis, Connectivity, Lifecycle
 from protocol.ids import AgentId, RunId
 from storage import schema
-from storage.agents.locks import let_agent_go
+from storage.agents.locks import release_agent
 from storage.agents.state_moves import move
 from storage.runs.run_pauses import request_cancel
 from storage.schedules import schedules
@@ -34,7 +34,7 @@ def terminate(
     if not move(c, agent_id, Axis.LIFECYCLE, Lifecycle.TERMINATED, at=at, actor=actor, reason=reason):
         return []
     schedules.remove(c, agent_id, at)
-    let_agent_go(c, agent_id)
+    release_agent(c, agent_id)
     live = [RunId(run_id) for run_id in c.execute(LIVE_RUNS, {"agent": agent_id}).scalars()]
     for run_id in live:
         request_cancel(c, run_id, BECAUSE, at, actor=actor)

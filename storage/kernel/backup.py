@@ -21,13 +21,7 @@ from typing import IO, Annotated, Final, NamedTuple
 import msgspec
 
 from protocol.errors import ErrorCode, HubError
-from storage.kernel.database import (
-    StorageError,
-    Unavailable,
-    check_in_place,
-    held_alone,
-    translated,
-)
+from storage.kernel.database import DatabaseUnavailable, StorageError, check_in_place, held_alone, translated
 from storage.kernel.migrate import refusal
 from storage.kernel.sqlite import find_damages
 
@@ -52,7 +46,7 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+class BackupManifest(msgspec.Struct, frozen=True, kw_only=True):
     """Contents of a backup.
 
     Attributes:
@@ -76,7 +70,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     audit_hash: str = ""
 
 
-def make(target: Path, *, database: Path, others: Mapping[str, bytes], at: int, version: str) -> Manifest:
+def make(
+    target: Path, *, database: Path, others: Mapping[str, bytes], at: int, version: str
+) -> BackupManifest:
     """Back up the database, which a hub may have open, to the new file *target*.
 
     Rows that violate constraints are copied as they are: the others must not go without a backup for them.
@@ -92,7 +88,7 @@ def make(target: Path, *, database: Path, others: Mapping[str, bytes], at: int, 
     if target.exists():
         raise BackupRefused(f"{target} is there already, and was left as it is")
     if not database.is_file():
-        raise Unavailable(f"there is no database {database}")
+        raise DatabaseUnavailable(f"there is no database {database}")
     check_in_place(database)
     try:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as name:
@@ -102,7 +98,7 @@ def make(target: Path, *, database: Path, others: Mapping[str, bytes], at: int, 
             found = checked(copy)
             for other, content in others.items():
                 (folder / other).write_bytes(content)
-            manifest = Manifest(
+            manifest = BackupManifest(
                 format=FORMAT,
                 made_at=at,
                 version=version,
@@ -120,11 +116,11 @@ def make(target: Path, *, database: Path, others: Mapping[str, bytes], at: int, 
     except FileExistsError as error:
         raise BackupRefused(f"{target} is there already, and was left as it is") from error
     except (OSError, sqlite3.Error) as error:
-        raise Unavailable(f"cannot back up to {target}: {worded(error)}") from error
+        raise DatabaseUnavailable(f"cannot back up to {target}: {worded(error)}") from error
     return manifest
 
 
-def verify(file: Path) -> Manifest:
+def verify(file: Path) -> BackupManifest:
     """Verify all bytes of a backup against its manifest, and the database inside.
 
     Raises:
@@ -135,7 +131,7 @@ def verify(file: Path) -> Manifest:
         return manifest
 
 
-def read_manifest(file: Path) -> Manifest | None:
+def read_manifest(file: Path) -> BackupManifest | None:
     """Return what a backup says about itself, or None if that cannot be read. Its files are not checked."""
     with suppress(BackupRefused, tarfile.TarError, OSError), tarfile.open(file, "r:") as archive:
         return _manifest(archive, file)
@@ -143,7 +139,7 @@ def read_manifest(file: Path) -> Manifest | None:
 
 
 @contextmanager
-def unpacked(file: Path, folder: Path | None = None) -> Iterator[tuple[Manifest, Path]]:
+def unpacked(file: Path, folder: Path | None = None) -> Iterator[tuple[BackupManifest, Path]]:
     """Unpack and verify a backup into a folder that is deleted after the block.
 
     Args:
@@ -159,7 +155,7 @@ def unpacked(file: Path, folder: Path | None = None) -> Iterator[tuple[Manifest,
         except tarfile.TarError as error:
             raise BackupRefused(f"{file} is no backup of a hub, or is cut off: {error}") from error
         except OSError as error:
-            raise Unavailable(f"cannot read the backup {file}: {worded(error)}") from error
+            raise DatabaseUnavailable(f"cannot read the backup {file}: {worded(error)}") from error
         yield manifest, Path(name)
 
 
@@ -176,14 +172,14 @@ def _copy(database: Path, copy: Path) -> None:
     copy.chmod(0o600)
 
 
-def _unreadable(database: Path, error: sqlite3.Error) -> Unavailable:
+def _unreadable(database: Path, error: sqlite3.Error) -> DatabaseUnavailable:
     """Return the error about a database that cannot be read; SQLite has to write in its folder even then."""
     why = "" if os.access(database.parent, os.W_OK) else f"; {database.parent} is read-only for this user"
-    return Unavailable(f"cannot read the database {database}: {error}{why}")
+    return DatabaseUnavailable(f"cannot read the database {database}: {error}{why}")
 
 
-class Checked(NamedTuple):
-    """Result of ``checked``. *end*: number and hash of the last audit entry; others: see ``Manifest``."""
+class CheckedDatabase(NamedTuple):
+    """Result of ``checked``. *end*: number and hash of the last audit entry; others: see ``BackupManifest``."""
 
     hub_id: str
     revision: str
@@ -191,7 +187,7 @@ class Checked(NamedTuple):
     end: tuple[int, bytes]
 
 
-def checked(database: Path) -> Checked:
+def checked(database: Path) -> CheckedDatabase:
     """Check the whole database file.
 
     Raises:
@@ -213,7 +209,7 @@ def checked(database: Path) -> Checked:
         if not isinstance(ours := translated(error), StorageError) or ours.trouble == "damaged":
             raise BackupRefused(f"the database is damaged: {error}") from error
         raise _unreadable(database, error) from error
-    return Checked(hub_id, revision, has_broken_rows or has_broken_values, end or (0, b""))
+    return CheckedDatabase(hub_id, revision, has_broken_rows or has_broken_values, end or (0, b""))
 
 
 def _stored_file(file: Path) -> StoredFile:
@@ -221,7 +217,7 @@ def _stored_file(file: Path) -> StoredFile:
         return StoredFile(bytes=file.stat().st_size, sha256=hashlib.file_digest(opened, "sha256").hexdigest())
 
 
-def _pack(packed: Path, folder: Path, manifest: Manifest) -> None:
+def _pack(packed: Path, folder: Path, manifest: BackupManifest) -> None:
     with packed.open("xb") as out:
         packed.chmod(0o600)
         with tarfile.open(fileobj=out, mode="w") as archive:
@@ -240,7 +236,7 @@ def _member(name: str, size: int, at: int) -> tarfile.TarInfo:
     return member
 
 
-def _unpack(file: Path, folder: Path) -> Manifest:
+def _unpack(file: Path, folder: Path) -> BackupManifest:
     with tarfile.open(file, "r:") as archive:
         manifest = _manifest(archive, file)
         for name, stored in manifest.files.items():
@@ -262,10 +258,10 @@ def _for_us_alone(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _manifest(archive: tarfile.TarFile, file: Path) -> Manifest:
+def _manifest(archive: tarfile.TarFile, file: Path) -> BackupManifest:
     try:
         text = _content(archive, MANIFEST, file).read(MANIFEST_BYTES)
-        manifest = msgspec.json.decode(text, type=Manifest)
+        manifest = msgspec.json.decode(text, type=BackupManifest)
     except msgspec.DecodeError as error:
         raise BackupRefused(f"{file} is no backup of a hub: {MANIFEST}: {error}") from error
     if manifest.format > FORMAT:
@@ -305,7 +301,7 @@ _LOGS = ("-wal", "-shm")  # files next to a SQLite database that was not closed
 
 def restore(
     file: Path, state: Path, *, database: Path, at: int, unchanged: Collection[str] = ()
-) -> tuple[Manifest, Path | None]:
+) -> tuple[BackupManifest, Path | None]:
     """Replace the state in the folder *state* with the backup *file*; the old state is copied first.
 
     An interruption is safe: the copy of the old database is complete before the restored one replaces it, in
@@ -331,13 +327,15 @@ def restore(
             with open(folder / HUB_ID, "w", encoding="utf-8", opener=_for_us_alone) as written:
                 written.write(manifest.hub_id)
             for name in (*others, HUB_ID):
-                _put(folder / name, state / (name + RESTORED if name in unchanged else name), owner=state)
+                _replace_file(
+                    folder / name, state / (name + RESTORED if name in unchanged else name), owner=state
+                )
             # The backed-up hub has stopped, so that its next start does not count as a crash.
             with closing(sqlite3.connect(folder / DATABASE)) as copy, copy:
                 copy.execute("UPDATE nodes SET stopped_at = ? WHERE stopped_at IS NULL", (at,))
-            _put(folder / DATABASE, database, owner=state)
+            _replace_file(folder / DATABASE, database, owner=state)
         except (OSError, sqlite3.Error) as error:
-            raise Unavailable(f"cannot restore to {state}: {worded(error)}") from error
+            raise DatabaseUnavailable(f"cannot restore to {state}: {worded(error)}") from error
     return manifest, aside
 
 
@@ -354,7 +352,7 @@ def remove_database(state: Path, database: Path, at: int) -> Path | None:
         aside = _set_aside(state, database, (), at)
         database.unlink(missing_ok=True)
     except OSError as error:
-        raise Unavailable(f"cannot move {database} aside: {worded(error)}") from error
+        raise DatabaseUnavailable(f"cannot move {database} aside: {worded(error)}") from error
     return aside
 
 
@@ -381,7 +379,7 @@ def _set_aside(state: Path, database: Path, others: Iterable[str], at: int) -> P
     return aside
 
 
-def _put(new: Path, place: Path, *, owner: Path) -> None:
+def _replace_file(new: Path, place: Path, *, owner: Path) -> None:
     _own(new, owner)
     os.replace(new, place)
     sync_folder(place.parent)

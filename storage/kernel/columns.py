@@ -5,7 +5,7 @@ all others.
 
 Fields of structs as columns: a field is spelled in its table and in its struct, and in no statement.
 
-``columns_of`` selects a column for each field, ``fill`` makes the struct of such a row, ``values_of`` is the
+``columns_of`` selects a column for each field, ``struct_from`` makes the struct of such a row, ``values_of`` is the
 way back. ``paged`` reads a list in pages: the rows after a sort key, in the order of that key. A page costs
 the same wherever it begins, and rows that are inserted or deleted between two pages neither repeat nor hide
 other rows. The columns of a key are unique together and never NULL.
@@ -407,8 +407,8 @@ def columns_of(
 
     Args:
         tables: the first one that has a column of the field's name gives it.
-        prefix: put before each label, where a row holds several structs; see ``fill``.
-        spelled: columns of another name, and expressions, by field; ``None``: ``fill`` gets the field.
+        prefix: put before each label, where a row holds several structs; see ``struct_from``.
+        spelled: columns of another name, and expressions, by field; ``None``: ``struct_from`` gets the field.
 
     Raises:
         KeyError: no table has a column for a field.
@@ -428,7 +428,7 @@ def columns_of(
     return columns
 
 
-def fill(kind: type[T], source: Any, /, *, prefix: str = "", **own: Any) -> T:
+def struct_from(kind: type[T], source: Any, /, *, prefix: str = "", **own: Any) -> T:
     """Return a struct *kind* of the fields of *source*; those that it lacks have their defaults.
 
     Args:
@@ -468,9 +468,9 @@ def reader(convert: Callable[P, R]) -> Callable[P, R]:
     return read
 
 
-def filled(kind: type[T], row: Any) -> T | None:
+def struct_or_none(kind: type[T], row: Any) -> T | None:
     """Return ``fill(kind, row)``, or ``None`` without a row."""
-    return None if row is None else fill(kind, row)
+    return None if row is None else struct_from(kind, row)
 
 
 def values_of(struct: msgspec.Struct, table: sa.Table, **own: Any) -> dict[str, Any]:
@@ -504,13 +504,13 @@ def texts(document: Any) -> list[str]:
     return document if is_whole else []
 
 
-def fill_each(kind: type[T], rows: Iterable[Any]) -> list[T]:
+def structs_from(kind: type[T], rows: Iterable[Any]) -> list[T]:
     """Return ``fill(kind, row)`` of the rows, without unreadable ones; see ``readable``."""
-    return readable(partial(fill, kind), rows)
+    return readable(partial(struct_from, kind), rows)
 
 
 @contextmanager
-def sparing(c: sa.Connection) -> Iterator[None]:
+def isolating_broken_row(c: sa.Connection) -> Iterator[None]:
     """Undo what the block wrote if a broken row ends it; the row stays as it is until it is corrected.
 
     For work on many rows, of which one broken row must not keep the others from theirs.
@@ -540,7 +540,7 @@ def write_each(c: sa.Connection, statement: sa.UpdateBase, changes: Sequence[Cha
     except sa.exc.IntegrityError:
         written: list[Change] = []
         for change in changes:
-            with sparing(c):
+            with isolating_broken_row(c):
                 c.execute(statement, change)
                 written.append(change)
         return written
@@ -638,7 +638,7 @@ def readable_page(
         most *= 2
 
 
-def fill_page(
+def fetch_page(
     c: sa.Connection,
     kind: type[T],
     query: sa.Select[Any],
@@ -646,7 +646,7 @@ def fill_page(
     given: Mapping[str, Any] | None = None,
 ) -> list[T]:
     """Return ``fill(kind, row)`` of up to *limit* rows of a ``paged`` query; see ``readable_page``."""
-    return readable_page(c, partial(fill, kind), query, limit, given)
+    return readable_page(c, partial(struct_from, kind), query, limit, given)
 
 
 _Bind = tuple[str, Callable[[Any], Any] | None, Any]
@@ -676,14 +676,14 @@ def execute_for_each(c: sa.Connection, statement: sa.UpdateBase, rows: Sequence[
     )
 
 
-def put(table: sa.Table) -> postgresql.Insert:
+def upsert(table: sa.Table) -> postgresql.Insert:
     """Return a statement that inserts a row of *table*, or replaces the row with the same primary key."""
     insert = postgresql.insert(table)
     others = {column.name: insert.excluded[column.name] for column in table.c if not column.primary_key}
     return insert.on_conflict_do_update(index_elements=[*table.primary_key], set_=others)
 
 
-def put_first(table: sa.Table) -> postgresql.Insert:
+def insert_if_absent(table: sa.Table) -> postgresql.Insert:
     """Return a statement that inserts a row of *table*, unless there is one with the same primary key."""
     return postgresql.insert(table).on_conflict_do_nothing(index_elements=[*table.primary_key])
 

@@ -122,7 +122,7 @@ class Conflict(StorageError):
     code = ErrorCode.DATABASE_CONFLICT
 
 
-class Unavailable(StorageError):
+class DatabaseUnavailable(StorageError):
     """Error: the database or its disk does not work; *trouble*: how, or None if this process closed it."""
 
     def __init__(self, message: str, trouble: Trouble | None = "away") -> None:
@@ -149,7 +149,7 @@ class Database(Protocol):
     * ``read``: one snapshot; a job that tries to write fails.
     * Cancelling the caller does not cancel the job: the job is complete or was not begun, and the outcome is
       unknown. Every write must therefore be repeatable.
-    * Errors of the database are ``Busy``, ``Conflict`` or ``Unavailable``; errors that a job raises itself
+    * Errors of the database are ``Busy``, ``Conflict`` or ``DatabaseUnavailable``; errors that a job raises itself
       propagate unchanged.
 
     Where writes queue, writes of one cause (``written_for``) keep their order. The writer serves the causes
@@ -189,7 +189,7 @@ class Database(Protocol):
         ...
 
 
-_in_trouble: Final = {trouble: partial(Unavailable, trouble=trouble) for trouble in get_args(Trouble)}
+_in_trouble: Final = {trouble: partial(DatabaseUnavailable, trouble=trouble) for trouble in get_args(Trouble)}
 _DAMAGED = (_in_trouble["damaged"], "the database is damaged")
 _FAILING = (
     _in_trouble["failing"],
@@ -208,7 +208,7 @@ _CODES: dict[int, tuple[Callable[[str], StorageError], str]] = {
     sqlite3.SQLITE_IOERR_SHORT_READ: _DAMAGED,
     sqlite3.SQLITE_CORRUPT: _DAMAGED,
     sqlite3.SQLITE_FULL: (_in_trouble["full"], "the disk of the database is full"),
-    sqlite3.SQLITE_CANTOPEN: (Unavailable, "the file of the database cannot be opened"),
+    sqlite3.SQLITE_CANTOPEN: (DatabaseUnavailable, "the file of the database cannot be opened"),
     sqlite3.SQLITE_PROTOCOL: (Busy, "another process holds the database"),
     sqlite3.SQLITE_NOLFS: _FAILING,
     sqlite3.SQLITE_NOTADB: _DAMAGED,
@@ -216,19 +216,19 @@ _CODES: dict[int, tuple[Callable[[str], StorageError], str]] = {
 POOLED: Final = "if this is PgBouncer in transaction mode, add the option pgbouncer=true to the address"
 # PostgreSQL's SQLSTATEs: complete ones, or the class in the first two characters.
 _STATES: dict[str, tuple[Callable[[str], StorageError], str]] = {
-    "08": (Unavailable, "the connection to the database was lost"),
+    "08": (DatabaseUnavailable, "the connection to the database was lost"),
     "23": (Conflict, "the database refused"),
     "25006": (
         _in_trouble["read_only"],
         "the database cannot be written here",
     ),  # in a read, or on a standby
-    "25P03": (Unavailable, "the connection to the database was lost"),  # idle in a transaction
-    "26": (Unavailable, f"the database has lost a prepared statement; {POOLED}"),
-    "28": (Unavailable, "the database lets this hub not in"),
-    "3D": (Unavailable, "the database is not there; create it, or correct its name in the address"),
+    "25P03": (DatabaseUnavailable, "the connection to the database was lost"),  # idle in a transaction
+    "26": (DatabaseUnavailable, f"the database has lost a prepared statement; {POOLED}"),
+    "28": (DatabaseUnavailable, "the database lets this hub not in"),
+    "3D": (DatabaseUnavailable, "the database is not there; create it, or correct its name in the address"),
     "40": (Busy, "others write the same rows"),  # serialization failure, deadlock
-    "42P05": (Unavailable, f"the database has that prepared statement already; {POOLED}"),
-    "42501": (Unavailable, "the database lets this hub not do that"),
+    "42P05": (DatabaseUnavailable, f"the database has that prepared statement already; {POOLED}"),
+    "42501": (DatabaseUnavailable, "the database lets this hub not do that"),
     "53": (Busy, "the database has no room for more"),
     "53300": (
         Busy,
@@ -237,9 +237,9 @@ _STATES: dict[str, tuple[Callable[[str], StorageError], str]] = {
     "53100": (_in_trouble["full"], "the disk of the database is full"),
     "55P03": (Busy, "another hub holds the row"),  # lock_timeout
     "57014": (Busy, "the database took too long"),  # statement_timeout
-    "57P": (Unavailable, "the database stops or starts"),
+    "57P": (DatabaseUnavailable, "the database stops or starts"),
     "58": (_in_trouble["failing"], "the database does not work"),
-    "XX": (Unavailable, "the database does not work"),
+    "XX": (DatabaseUnavailable, "the database does not work"),
     "XX001": _DAMAGED,
     "XX002": (_in_trouble["damaged"], "an index of the database is damaged"),
 }
@@ -258,7 +258,7 @@ def translated(error: Exception) -> Exception:
         kind, message = known
         return kind(f"{message}: {cause} ({getattr(cause, 'sqlite_errorname', code)})")
     if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
-        return Unavailable(f"the database does not work: {cause}")
+        return DatabaseUnavailable(f"the database does not work: {cause}")
     return error
 
 
@@ -340,7 +340,7 @@ def file_of(url: str, base: Path | None = None) -> Path | None:
     """
     if not url.startswith(SQLITE):
         # The URL is not repeated: it may contain the password of a server.
-        raise Unavailable(
+        raise DatabaseUnavailable(
             "the database is of a kind this hub does not know; write sqlite:///hub.db"
             " or postgresql://user@host/name"
         )
@@ -348,7 +348,7 @@ def file_of(url: str, base: Path | None = None) -> Path | None:
     if name in ("", "/:memory:"):
         return None
     if not name.startswith("/") or name == "/":
-        raise Unavailable(f"the database {url!r} names no file; write sqlite:///hub.db")
+        raise DatabaseUnavailable(f"the database {url!r} names no file; write sqlite:///hub.db")
     return ((base or Path.cwd()) / name[1:]).resolve()
 
 
@@ -376,7 +376,7 @@ def held_alone(path: Path, otherwise: str = "") -> Iterator[None]:
     try:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise Unavailable(f"cannot open the database {path}: {error.strerror} ({lock})") from error
+        raise DatabaseUnavailable(f"cannot open the database {path}: {error.strerror} ({lock})") from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -411,7 +411,7 @@ def check_in_place(path: Path) -> None:
         except BlockingIOError:
             if len(words := _lock_text(handle)) == 2 and words[1] != _identity(path):
                 message = f"{path} was replaced by another file while a hub had it open"
-                raise Unavailable(message, "replaced") from None
+                raise DatabaseUnavailable(message, "replaced") from None
         finally:
             os.close(handle)
 

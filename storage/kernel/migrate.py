@@ -31,7 +31,7 @@ import sqlalchemy as sa
 
 from storage.change_triggers import drop_triggers, make_triggers
 from storage.kernel.columns import FIRST_INSTANT, LAST_INSTANT, Doc, Flag, is_instant, now_ms
-from storage.kernel.database import FromTheFuture, Unavailable, address_of, sqlstate, translation
+from storage.kernel.database import DatabaseUnavailable, FromTheFuture, address_of, sqlstate, translation
 from storage.schema import metadata
 
 _COLUMNS: Final = "title, project, person, body"
@@ -76,7 +76,7 @@ class BrokenRow(NamedTuple):
         return f"row {self.table} {self.key}: {self.what}"
 
 
-class Place(NamedTuple):
+class SearchPosition(NamedTuple):
     """Place in the tables where a search continues. *after*: primary key of the last row examined."""
 
     table: str
@@ -84,8 +84,8 @@ class Place(NamedTuple):
 
 
 _TABLES: Final = metadata.sorted_tables
-_NEXT: Final = {one.name: Place(following.name) for one, following in pairwise(_TABLES)}
-FIRST_PLACE: Final = Place(_TABLES[0].name)
+_NEXT: Final = {one.name: SearchPosition(following.name) for one, following in pairwise(_TABLES)}
+FIRST_PLACE: Final = SearchPosition(_TABLES[0].name)
 
 
 def broken_rows(c: sa.Connection) -> list[BrokenRow]:
@@ -103,7 +103,9 @@ def broken_rows(c: sa.Connection) -> list[BrokenRow]:
     return rows
 
 
-def broken_from(c: sa.Connection, place: Place, *, most: int) -> tuple[list[BrokenRow], Place | None]:
+def broken_from(
+    c: sa.Connection, place: SearchPosition, *, most: int
+) -> tuple[list[BrokenRow], SearchPosition | None]:
     """Return the broken rows among *most* rows at *place*, and the next place; ``None`` after the last."""
     table, following = metadata.tables[place.table], _NEXT.get(place.table)
     name = c.dialect.identifier_preparer.format_table(table)
@@ -115,7 +117,9 @@ def broken_from(c: sa.Connection, place: Place, *, most: int) -> tuple[list[Brok
         sa.select(*table.primary_key).where(part).order_by(*table.primary_key).offset(most - 1).limit(1)
     ).one_or_none()
     if end is not None:
-        return list(_broken_in(c, table, part & (key <= _literal(table, end)))), Place(table.name, tuple(end))
+        return list(_broken_in(c, table, part & (key <= _literal(table, end)))), SearchPosition(
+            table.name, tuple(end)
+        )
     return list(_broken_in(c, table, part)), following
 
 
@@ -353,7 +357,7 @@ def upgrade(path: Path) -> None:
         # SQLite gives the WAL file the same permissions
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
-        raise Unavailable(f"cannot open the database {path}: {error.strerror}") from error
+        raise DatabaseUnavailable(f"cannot open the database {path}: {error.strerror}") from error
     change_file(path, partial(upgrade_tables, where=str(path)))
 
 
@@ -406,16 +410,20 @@ def upgrade_tables(c: sa.Connection, *, where: str) -> None:
         if c.dialect.name == "postgresql":  # where programs may share a database, if their tables differ
             others &= metadata.tables.keys()
         if others:
-            raise Unavailable(f"{where} is the database of another program, with the table {min(others)}")
+            raise DatabaseUnavailable(
+                f"{where} is the database of another program, with the table {min(others)}"
+            )
         make_tables(c)
         make_triggers(c)
         VERSION_TABLE.create(c, checkfirst=True)
         c.execute(VERSION_TABLE.insert().values(version_num=newest))
         return
     if (why := refusal(current)) is not None:
-        raise (FromTheFuture if current > newest else Unavailable)(f"cannot open the database {where}: {why}")
+        raise (FromTheFuture if current > newest else DatabaseUnavailable)(
+            f"cannot open the database {where}: {why}"
+        )
     if current < _DEVICES_CHANGED and "connectivity" not in _columns_of(c).get("devices", ()):
-        raise Unavailable(
+        raise DatabaseUnavailable(
             f"cannot open the database {where}: a hub between two releases made its tables, which no hub"
             " upgrades; start with a new database, or with a backup of a release"
         )
@@ -425,14 +433,16 @@ def upgrade_tables(c: sa.Connection, *, where: str) -> None:
             _run_revisions(c, current)
     except sa.exc.IntegrityError as error:
         rows = "; ".join(map(str, broken_rows(c))) or str(error.orig)
-        raise Unavailable(
+        raise DatabaseUnavailable(
             f"the database {where} cannot be migrated: {rows}; correct or delete these rows with SQL, or"
             " start the older hub: nothing was changed"
         ) from error
     if c.dialect.name == "sqlite":
         _sort_indexes(c)
         if broken := c.exec_driver_sql("PRAGMA foreign_key_check").all():
-            raise Unavailable(f"the database {where} cannot be migrated: {len(broken)} rows refer to nothing")
+            raise DatabaseUnavailable(
+                f"the database {where} cannot be migrated: {len(broken)} rows refer to nothing"
+            )
     make_triggers(c)
 
 

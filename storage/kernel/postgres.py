@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from storage.kernel.address import fault_of, shown, without_pooler
 from storage.kernel.columns import json_text
-from storage.kernel.database import CAUSE, POOLED, Busy, Unavailable, is_lone, sqlstate, translated
+from storage.kernel.database import CAUSE, POOLED, Busy, DatabaseUnavailable, is_lone, sqlstate, translated
 from storage.kernel.migrate import upgrade_tables
 
 P = ParamSpec("P")
@@ -52,7 +52,7 @@ _DISCONNECTED = ("08", _IDLE, "57P")  # the connection was ended, or the server 
 _NOT_SENT = ("cannot switch to state", "cannot call Transaction.commit()")
 
 
-class Limits(NamedTuple):
+class ServerTimeouts(NamedTuple):
     """Time limits of the server for a connection, and of the client for an answer."""
 
     statement_ms: int
@@ -61,13 +61,15 @@ class Limits(NamedTuple):
     answer_s: float
 
 
-MIGRATION = Limits(statement_ms=0, lock_ms=30_000, idle_ms=30_000, answer_s=600.0)  # a table may be large
+MIGRATION = ServerTimeouts(
+    statement_ms=0, lock_ms=30_000, idle_ms=30_000, answer_s=600.0
+)  # a table may be large
 
 
 _Turns: TypeAlias = deque[asyncio.Future[None]]
 
 
-class _Places:
+class _JobSlots:
     """Places for jobs on the connections, given to waiting jobs in turn.
 
     Every other turn is the hub's own: claims, hellos and leases. The rest go to the causes, one job of each,
@@ -80,7 +82,7 @@ class _Places:
         self._of_causes: dict[str, _Turns] = {}  # no queue is empty, and the first key has the next turn
         self._is_turn_of_hub = True
 
-    async def take(self) -> None:
+    async def acquire(self) -> None:
         if self._free:
             self._free -= 1
             return
@@ -126,7 +128,7 @@ class PostgresDatabase:
         self._reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         # PgBouncer needs transactions, because each of them sets the time limits.
         self._reading_once = self._reading if is_pooled else _without_transactions(engine)
-        self._places = _Places(CONNECTIONS)
+        self._places = _JobSlots(CONNECTIONS)
         self._is_closed = False
 
     async def read(
@@ -147,12 +149,12 @@ class PostgresDatabase:
         self._is_closed = True
         with anyio.move_on_after(JOB_S, shield=True):
             for _ in range(CONNECTIONS):
-                await self._places.take()
+                await self._places.acquire()
             await self._writing.dispose()
 
     async def _run(self, engine: AsyncEngine, call: Callable[[sa.Connection], T], *, is_write: bool) -> T:
         self._check_open()
-        await self._places.take()  # a caller that is cancelled while it waits has begun no transaction
+        await self._places.acquire()  # a caller that is cancelled while it waits has begun no transaction
         # Cancelling a statement costs its connection, and leaves the outcome unknown: the job goes on alone.
         return await asyncio.shield(self._finish(engine, call, is_write=is_write))
 
@@ -162,7 +164,7 @@ class PostgresDatabase:
             self._check_open()
             with anyio.move_on_after(JOB_S, shield=True):
                 return await _run_again(engine, call, is_write=is_write)
-            raise Unavailable(
+            raise DatabaseUnavailable(
                 f"the database took longer than {JOB_S:.0f} s; it may have taken effect"
             ).on_a_server()
         finally:
@@ -170,7 +172,7 @@ class PostgresDatabase:
 
     def _check_open(self) -> None:
         if self._is_closed:
-            raise Unavailable("the database is closed", None)
+            raise DatabaseUnavailable("the database is closed", None)
 
 
 @asynccontextmanager
@@ -189,7 +191,7 @@ async def open_postgres(url: str, *, session: str = "hub") -> AsyncIterator[Post
     """
     _check_driver()
     await _migrate(url)
-    limits = Limits(STATEMENT_MS, LOCK_MS, IDLE_MS, ANSWER_S)
+    limits = ServerTimeouts(STATEMENT_MS, LOCK_MS, IDLE_MS, ANSWER_S)
     engine = _engine(url, limits, session=session, pool_size=CONNECTIONS, max_overflow=0)
     database = PostgresDatabase(engine, is_pooled=without_pooler(url)[1])
     try:
@@ -233,7 +235,7 @@ async def _run_again(engine: AsyncEngine, call: Callable[[sa.Connection], T], *,
         except (sa.exc.DBAPIError, sa.exc.PendingRollbackError, OSError) as error:
             is_disconnected = _is_disconnected(error)
             if is_disconnected and is_write and job.is_committing and not _is_undone(error):
-                raise Unavailable(
+                raise DatabaseUnavailable(
                     "the connection was lost in the commit; it may have taken effect"
                 ) from error
             lost_race = sqlstate(error) in _LOST_RACE and not looked_again
@@ -270,12 +272,12 @@ def _is_undone(error: Exception) -> bool:
 
 def _ours(error: Exception) -> Exception:
     if isinstance(error, sa.exc.PendingRollbackError):
-        return Unavailable("the connection to the database was lost").on_a_server()
+        return DatabaseUnavailable("the connection to the database was lost").on_a_server()
     if isinstance(error, TimeoutError):
-        return Unavailable("the database did not answer in time").on_a_server()
+        return DatabaseUnavailable("the database did not answer in time").on_a_server()
     if isinstance(error, OSError):
         fault = error.strerror or type(error).__name__
-        return Unavailable(f"the database cannot be reached: {fault}").on_a_server()
+        return DatabaseUnavailable(f"the database cannot be reached: {fault}").on_a_server()
     return translated(error)
 
 
@@ -284,7 +286,7 @@ def _check_driver() -> None:
         import asyncpg  # noqa: F401
         import greenlet  # noqa: F401
     except ImportError as error:
-        raise Unavailable(
+        raise DatabaseUnavailable(
             f"PostgreSQL needs {error.name}, of the extra 'cluster': pip install 'device-hub[cluster]'"
         ) from error
 
@@ -351,8 +353,8 @@ async def _connect(*args: Any, **options: Any) -> Any:
         raise _cannot_open(url, f"{fault}; switch ssl on in postgresql.conf") from error
 
 
-def _cannot_open(url: str, fault: str) -> Unavailable:
-    return Unavailable(f"cannot open the database {shown(url)}: {fault}").on_a_server()
+def _cannot_open(url: str, fault: str) -> DatabaseUnavailable:
+    return DatabaseUnavailable(f"cannot open the database {shown(url)}: {fault}").on_a_server()
 
 
 async def _run_once(url: str, fn: Callable[[sa.Connection], T]) -> T:
@@ -365,16 +367,18 @@ async def _run_once(url: str, fn: Callable[[sa.Connection], T]) -> T:
         ours = _ours(error)
         if ours is error:
             raise
-        if isinstance(ours, Unavailable):
+        if isinstance(ours, DatabaseUnavailable):
             ours = _cannot_open(url, str(ours))
         raise ours from error
     except ValueError:  # from None: its message contains the text in place of the port
-        raise Unavailable(f"the database {shown(url)!r} is no address of a PostgreSQL server") from None
+        raise DatabaseUnavailable(
+            f"the database {shown(url)!r} is no address of a PostgreSQL server"
+        ) from None
     finally:
         await engine.dispose()
 
 
-def _engine(url: str, limits: Limits, *, session: str = "hub", **pool: Any) -> AsyncEngine:
+def _engine(url: str, limits: ServerTimeouts, *, session: str = "hub", **pool: Any) -> AsyncEngine:
     """Create an engine for *url*, which the driver parses like libpq.
 
     PgBouncer in transaction mode gives each transaction a connection to the server that others used before.

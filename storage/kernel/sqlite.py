@@ -29,14 +29,7 @@ import anyio
 import sqlalchemy as sa
 
 from storage.change_triggers import make_triggers
-from storage.kernel.database import (
-    CAUSE,
-    WAL,
-    StorageError,
-    Unavailable,
-    translated,
-    translation,
-)
+from storage.kernel.database import CAUSE, WAL, DatabaseUnavailable, StorageError, translated, translation
 from storage.kernel.migrate import make_tables
 from storage.schema import metadata
 
@@ -57,7 +50,7 @@ class SqliteFiles:
         try:
             self._opened = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise Unavailable(f"cannot open the database {path}: {error.strerror}") from error
+            raise DatabaseUnavailable(f"cannot open the database {path}: {error.strerror}") from error
         file = os.fstat(self._opened)
         self._seen = {str(path): (file.st_dev, file.st_ino)}
         self._counter = 0
@@ -71,13 +64,13 @@ class SqliteFiles:
             except FileNotFoundError:
                 if known is not None:
                     message = f"{name} was removed while the hub had it open"
-                    raise Unavailable(message, "replaced") from None
+                    raise DatabaseUnavailable(message, "replaced") from None
             except OSError as error:
-                raise Unavailable(f"the file of the database cannot be opened: {error}") from error
+                raise DatabaseUnavailable(f"the file of the database cannot be opened: {error}") from error
             else:
                 if self._seen.setdefault(name, (found.st_dev, found.st_ino)) != (found.st_dev, found.st_ino):
                     message = f"{name} was replaced by another file while the hub had it open"
-                    raise Unavailable(message, "replaced")
+                    raise DatabaseUnavailable(message, "replaced")
 
     def check_header(self) -> None:
         """Check that the file has the header of a database, and that no older copy overwrote it.
@@ -88,11 +81,11 @@ class SqliteFiles:
         header = os.pread(self._opened, 100, 0)
         if not header.startswith(_MAGIC):
             message = f"the database is damaged: {self.path} does not begin as a database"
-            raise Unavailable(message, "damaged")
+            raise DatabaseUnavailable(message, "damaged")
         counter = int.from_bytes(header[_COUNTER])
         if counter < self._counter:
             message = f"{self.path} was overwritten by an older copy while the hub had it open"
-            raise Unavailable(message, "damaged")
+            raise DatabaseUnavailable(message, "damaged")
         self._counter = counter
 
     def check_pages(self) -> None:
@@ -104,7 +97,7 @@ class SqliteFiles:
         self.check()
         with translation(), closing(sqlite3.connect(f"{self.path.as_uri()}?mode=rw", uri=True)) as opened:
             if damages := find_damages(opened, "quick_check(2147483647)")[0]:
-                raise Unavailable(f"the database is damaged: {'; '.join(damages)}", "damaged")
+                raise DatabaseUnavailable(f"the database is damaged: {'; '.join(damages)}", "damaged")
 
     def damaged_tables(self) -> list[str]:
         """Return the names of tables of which not all pages can be read. Blocks."""
@@ -302,7 +295,7 @@ class SqliteDatabase:
             self._room = anyio.Event() if self._room.is_set() else self._room
             await self._room.wait()
         if self._is_closed:
-            raise Unavailable("the database is closed", None)
+            raise DatabaseUnavailable("the database is closed", None)
         settled: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         queue = self._queues.get(cause)
         if queue is None:
@@ -415,7 +408,7 @@ class _Session:
         version.
         """
         if self._is_closed:
-            raise Unavailable("the database is closed", None)
+            raise DatabaseUnavailable("the database is closed", None)
         result: T = await self._raw._execute(fn, *args)  # type: ignore[no-untyped-call]
         return result
 
@@ -537,7 +530,7 @@ async def _session(source: Path | bytes, begin: str, now_ms: Callable[[], int]) 
     try:
         raw = await aiosqlite.connect(path, isolation_level=None, cached_statements=256)
     except sqlite3.Error as error:
-        raise Unavailable(f"cannot open the database {path}: {error}") from error
+        raise DatabaseUnavailable(f"cannot open the database {path}: {error}") from error
     session = _Session(raw)
     try:
         await session.in_thread(session.dress, begin, now_ms, content)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from storage.change_triggers import make_triggers, trigger_names
 from storage.kernel.address import SERVER
-from storage.kernel.database import Unavailable, address_of, file_of, translation
+from storage.kernel.database import DatabaseUnavailable, address_of, file_of, translation
 from storage.kernel.identity import find_hub_id
 from storage.kernel.migrate import (
     VERSION_TABLE,
@@ -70,7 +70,7 @@ async def schema_version_of(url: str, *, base: Path | None = None) -> SchemaVers
     return SchemaVersion(current, tuple(known for known in revisions() if current is None or known > current))
 
 
-class Part(NamedTuple):
+class SchemaPart(NamedTuple):
     """Part of the schema. *kind*: table, column, constraint or index; *table*: its table."""
 
     table: str
@@ -115,7 +115,7 @@ def _read_file(path: Path, read: Callable[[sa.Connection], T]) -> T:
         return read(connection)
 
 
-Parts: TypeAlias = dict[Part, str]  # SQL of each part as the database spells it, without schema names
+Parts: TypeAlias = dict[SchemaPart, str]  # SQL of each part as the database spells it, without schema names
 
 
 class Difference(NamedTuple):
@@ -124,7 +124,7 @@ class Difference(NamedTuple):
     Both spellings are SQL; ``None`` means that this release, or the database, lacks the part.
     """
 
-    part: Part
+    part: SchemaPart
     expected: str | None
     found: str | None
 
@@ -155,7 +155,7 @@ async def verify(url: str, *, base: Path | None = None) -> Verified:
     """
     found = await _read_once(url, verified, base)
     if found is None:
-        raise Unavailable(f"there is no database {file_of(url, base) or url}")
+        raise DatabaseUnavailable(f"there is no database {file_of(url, base) or url}")
     return found
 
 
@@ -200,7 +200,7 @@ def _release_parts(c: sa.Connection) -> Parts:
     try:
         c.exec_driver_sql("SET LOCAL search_path TO pg_temp")  # new tables are then temporary
         make_tables(c)
-        made = {Part(table, "trigger", name): "" for table, name in trigger_names()}
+        made = {SchemaPart(table, "trigger", name): "" for table, name in trigger_names()}
         return parts_in(c) | made
     finally:
         moment.rollback()  # also restores the search path
@@ -216,23 +216,26 @@ _CONSTRAINT = re.compile(r'CONSTRAINT "?(\w+)"? ')
 _NAMELESS = ("PRIMARY KEY", "UNIQUE", "CHECK", "FOREIGN KEY")
 
 
-def _parts_in_file(c: sa.Connection) -> Iterator[tuple[Part, str]]:
+def _parts_in_file(c: sa.Connection) -> Iterator[tuple[SchemaPart, str]]:
     for kind, name, table, sql in c.exec_driver_sql(_STATEMENTS).all():
         text = _plain(sql)
         if kind != "table":
-            yield Part(table, kind, name), text
+            yield SchemaPart(table, kind, name), text
             continue
         head, _, rest = text.partition("(")
         body, _, tail = rest.rpartition(")")
-        yield Part(table, "table", ""), " ".join((*head.replace('"', "").split()[:2], tail.strip())).strip()
+        yield (
+            SchemaPart(table, "table", ""),
+            " ".join((*head.replace('"', "").split()[:2], tail.strip())).strip(),
+        )
         for clause in _clauses(body):
             if (named := _CONSTRAINT.match(clause)) is not None:
-                yield Part(table, "constraint", named[1]), clause[named.end() :]
+                yield SchemaPart(table, "constraint", named[1]), clause[named.end() :]
             elif clause.startswith(_NAMELESS):
-                yield Part(table, "constraint", clause), clause
+                yield SchemaPart(table, "constraint", clause), clause
             else:
                 column, _, spelled = clause.partition(" ")
-                yield Part(table, "column", column.strip('"')), spelled
+                yield SchemaPart(table, "column", column.strip('"')), spelled
 
 
 def _plain(sql: str) -> str:
@@ -276,7 +279,7 @@ _SCHEMA = "current_schema()::text::regnamespace"
 _QUALIFIED = re.compile(r"\b(ON|REFERENCES) (?:ONLY )?\w+\.")  # the schema that holds the table
 
 
-def _parts_on_server(c: sa.Connection) -> Iterator[tuple[Part, str]]:
+def _parts_on_server(c: sa.Connection) -> Iterator[tuple[SchemaPart, str]]:
     catalogues = {
         "column": _COLUMNS,
         "constraint": _CONSTRAINTS,
@@ -285,5 +288,5 @@ def _parts_on_server(c: sa.Connection) -> Iterator[tuple[Part, str]]:
     }
     for kind, statement in catalogues.items():
         for table, name, *definition in c.exec_driver_sql(statement.replace("%s", _SCHEMA)).all():
-            yield Part(table, "table", ""), "CREATE TABLE"
-            yield Part(table, kind, name), _QUALIFIED.sub(r"\1 ", "".join(definition))
+            yield SchemaPart(table, "table", ""), "CREATE TABLE"
+            yield SchemaPart(table, kind, name), _QUALIFIED.sub(r"\1 ", "".join(definition))

@@ -18,7 +18,15 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.handshake import StoreMark
 from protocol.ids import CallId, DeviceId, content_of, derive_call_id
 from storage import audit
-from storage.kernel.columns import columns_of, fill, fill_each, filled, in_parts, listed, values_of
+from storage.kernel.columns import (
+    columns_of,
+    in_parts,
+    listed,
+    struct_from,
+    struct_or_none,
+    structs_from,
+    values_of,
+)
 from storage.runs import item_verdicts
 from storage.runs.calls import IS_OPEN, ReportedVerdict, check_newest, record_verdicts
 from storage.runs.item_words import follow
@@ -100,13 +108,15 @@ BEGIN = {
 
 def find_store(c: sa.Connection, device_id: DeviceId) -> StoreRow | None:
     """Return the state of the device's store; ``None``: the device never reported a store."""
-    return filled(StoreRow, c.execute(STORE, {"device": device_id}).one_or_none())
+    return struct_or_none(StoreRow, c.execute(STORE, {"device": device_id}).one_or_none())
 
 
 def find_stores(c: sa.Connection, device_ids: Collection[DeviceId]) -> dict[DeviceId, StoreRow]:
     """Return the states of those of the devices' stores that are known, by device."""
     query = STORES.where(device_stores.c.device_id.in_(listed(sa.bindparam("ids"))))
-    return {row.device_id: row for row in fill_each(StoreRow, c.execute(query, {"ids": sorted(device_ids)}))}
+    return {
+        row.device_id: row for row in structs_from(StoreRow, c.execute(query, {"ids": sorted(device_ids)}))
+    }
 
 
 def differing_stores(c: sa.Connection, *, agreed_since: int, limit: int = 200) -> list[StoreRow]:
@@ -118,7 +128,7 @@ def differing_stores(c: sa.Connection, *, agreed_since: int, limit: int = 200) -
     has_differed = device_stores.c.sent + device_stores.c.taken + device_stores.c.refused > 0
     is_late = sa.and_(device_stores.c.agreed_at >= agreed_since, has_differed)
     query = STORES.where(sa.or_(is_open, is_late)).order_by(device_stores.c.device_id).limit(limit)
-    return fill_each(StoreRow, c.execute(query))
+    return structs_from(StoreRow, c.execute(query))
 
 
 def mark_of(known: StoreRow) -> StoreMark:
@@ -229,7 +239,7 @@ def list_at_device(c: sa.Connection, device_id: DeviceId, *, after: str, limit: 
     owner of a restored device may not have done yet.
     """
     found = c.execute(AT_DEVICE, {"device": device_id, "after": after, "most": limit}).all()
-    return [_whole(fill(ItemRow, row), row.payload or {}) for row in found]
+    return [_whole(struct_from(ItemRow, row), row.payload or {}) for row in found]
 
 
 def _whole(item: ItemRow, payload: dict[str, Any]) -> ItemRow:
@@ -272,7 +282,7 @@ def note_resent(
     lacking = {item.id: item for item in (*unknown, *rowless)}
     changing: dict[str, ItemRow] = {}  # items whose newest call has no answer yet
     for part in in_parts(sorted({*lacking} | {one.item_id for one in resent})):
-        changing |= {row.id: fill(ItemRow, row) for row in c.execute(CHANGING, {"ids": part})}
+        changing |= {row.id: struct_from(ItemRow, row) for row in c.execute(CHANGING, {"ids": part})}
     for one in resent:
         if one.item_id in changing and one.row_id is not None:
             _change_row(c, changing[one.item_id], one.row_id)
@@ -333,21 +343,23 @@ class _Ledger:
         for part in in_parts(sorted(calls)):
             item_of_call |= {row.call_id: row.item_id for row in c.execute(PLANNED, {"calls": part})}
             found = c.execute(BY_CALLS, {"device": device_id, "calls": part})
-            self._by_call |= {row.call_id: fill(ItemRow, row) for row in found}
+            self._by_call |= {row.call_id: struct_from(ItemRow, row) for row in found}
         self.planned = item_of_call.keys()
         self.by_id: dict[str, ItemRow] = {}
         ids = {str(item_id) for item_id in item_of_call.values()} | {row.item.id for row in reported}
         for part in in_parts(sorted(ids)):
             found = c.execute(BY_IDS, {"device": device_id, "ids": part})
-            self.by_id |= {row.id: fill(ItemRow, row) for row in found}
+            self.by_id |= {row.id: struct_from(ItemRow, row) for row in found}
         self._by_older_call = {call: self.by_id[id] for call, id in item_of_call.items() if id in self.by_id}
         for part in in_parts(sorted({row.item.row_id or "" for row in reported})):
             found = c.execute(BY_ROWS, {"device": device_id, "rows": part})
-            self._by_row |= {row.row_id: fill(ItemRow, row) for row in found}
+            self._by_row |= {row.row_id: struct_from(ItemRow, row) for row in found}
         for part in in_parts(sorted({row.item.quote_hash for row in reported})):
             for row in c.execute(OF_QUOTES, {"device": device_id, "quotes": part}):
                 if row.call_id not in calls:
-                    self._by_place.setdefault(_place_of(fill(ItemRow, row)), []).append(fill(ItemRow, row))
+                    self._by_place.setdefault(_place_of(struct_from(ItemRow, row)), []).append(
+                        struct_from(ItemRow, row)
+                    )
 
     def find(self, row: ReportedRow) -> ItemRow | None:
         """Return the item of the row: by its calls, or by the row id in the ledger."""
@@ -447,7 +459,7 @@ def take_rows(
     """
     check_newest(c, device_id, epoch)
     ledger = _Ledger(c, device_id, reported)
-    taken = sum(_take(c, row, ledger, {*lost}, rowless, at) for row in reported)
+    taken = sum(_admit_row(c, row, ledger, {*lost}, rowless, at) for row in reported)
     reported_items = [row.item for row in reported]
     words = [
         ReportedVerdict(reported_item.call_id, reported_item.verdict)
@@ -464,7 +476,7 @@ def take_rows(
     return taken
 
 
-def _take(
+def _admit_row(
     c: sa.Connection, row: ReportedRow, ledger: _Ledger, lost: set[str], rowless: Collection[str], at: int
 ) -> bool:
     """Add one row. Return True if it was news for the ledger."""

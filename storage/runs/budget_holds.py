@@ -18,7 +18,7 @@ from storage.schema import budget_holds
 _LOCK: Final = 0x6875_7403  # key of PostgreSQL's advisory lock on the sums
 
 
-class Hold(msgspec.Struct, frozen=True, kw_only=True):
+class BudgetHold(msgspec.Struct, frozen=True, kw_only=True):
     """Sum that a node reserves on one account.
 
     *agent_id*: None for the hub's account. *began*: start of the account's day, in epoch milliseconds.
@@ -62,7 +62,7 @@ _HOLD = sa.insert(budget_holds).values(
 )
 
 
-def hold(c: sa.Connection, boot_id: BootId, holds: Sequence[Hold]) -> list[Drawn]:
+def hold(c: sa.Connection, boot_id: BootId, holds: Sequence[BudgetHold]) -> list[Drawn]:
     """Store the sums that a node reserves, and return what is drawn on these accounts, in their order.
 
     Sums of hub processes that live no longer are deleted.
@@ -72,7 +72,7 @@ def hold(c: sa.Connection, boot_id: BootId, holds: Sequence[Hold]) -> list[Drawn
     return [_hold(c, boot_id, one) for one in holds]
 
 
-def _hold(c: sa.Connection, boot_id: BootId, one: Hold) -> Drawn:
+def _hold(c: sa.Connection, boot_id: BootId, one: BudgetHold) -> Drawn:
     named = {"boot": boot_id, "account": one.agent_id or "", "day": one.began}
     c.execute(_FORGET, named)
     if one.amount != Spent():

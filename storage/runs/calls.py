@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from protocol.errors import HubError, IllegalTransition, LinkLost
 from protocol.ids import CallId, DeviceId, RunId
 from protocol.lifecycles import CALL, CallEvent, CallState, UnitState
-from storage.held import HeldRun, check_held
-from storage.kernel.columns import Int, columns_of, execute_for_each, fill_each, in_parts, spelled
+from storage.held import FencedRun, check_held
+from storage.kernel.columns import Int, columns_of, execute_for_each, in_parts, spelled, structs_from
 from storage.kernel.database import lone
 from storage.runs.item_words import BY_CALL, follow
 from storage.runs.items import end_review, note_answers, note_rows_deleted
@@ -61,10 +61,10 @@ MARK_SENT = (
 @lone
 def open_calls(c: sa.Connection, run_id: RunId) -> list[OpenCall]:
     """Return the calls of a run that are not settled, by unit and ordinal."""
-    return fill_each(OpenCall, c.execute(OPEN_CALLS, {"run": run_id}))
+    return structs_from(OpenCall, c.execute(OPEN_CALLS, {"run": run_id}))
 
 
-def mark_sent(c: sa.Connection, held: HeldRun, call_ids: Sequence[CallId], at: int) -> list[CallId]:
+def mark_sent(c: sa.Connection, held: FencedRun, call_ids: Sequence[CallId], at: int) -> list[CallId]:
     """Mark calls as SENT before they are sent. Return those that may be sent; settled ones may not.
 
     Raises:

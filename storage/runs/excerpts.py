@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import DeviceId
-from storage.kernel.columns import execute_for_each, fill, in_parts
+from storage.kernel.columns import execute_for_each, in_parts, struct_from
 from storage.schema import item_excerpts, items
 
 RESEALED: Final = 500  # in one transaction
@@ -68,7 +68,7 @@ def put_excerpts(
 def find_excerpts(c: sa.Connection, item_ids: Sequence[str]) -> dict[str, SealedExcerpt]:
     """Return the excerpts of items that have one, by item."""
     parts = (c.execute(OF_ITEMS, {"ids": part}) for part in in_parts(item_ids))
-    return {row.item_id: fill(SealedExcerpt, row) for found in parts for row in found}
+    return {row.item_id: struct_from(SealedExcerpt, row) for found in parts for row in found}
 
 
 def drop_excerpts_of_device(c: sa.Connection, device_id: DeviceId) -> None:

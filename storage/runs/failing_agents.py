@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from protocol.lifecycles import RunOutcome
 from storage.agents.agents import AgentRow
-from storage.agents.agents_in_trouble import _STATES, MOST, rows_of
+from storage.agents.agents_in_trouble import AGENTS_WITH_STATES, MAX_FINDINGS, rows_of
 from storage.kernel.columns import Int, in_parts
 from storage.runs.runs import RunRow, find_runs
 from storage.schema import agent_states, agents, runs
@@ -30,12 +30,12 @@ _succeeded = sa.exists().where(
 )
 # Files that failed stay so; what made a run fail as a whole is often over by the next one.
 # One seek in the index of each agent's runs for an agent whose newest run succeeded, else up to three.
-WITHOUT_SUCCESS = _STATES.where(
+WITHOUT_SUCCESS = AGENTS_WITH_STATES.where(
     agents.c.deleted_at.is_(None),
     agent_states.c.lifecycle == "active",
     _newest != RunOutcome.SUCCESS,
     sa.or_(_of_agent.with_only_columns(runs.c.units_failed).limit(1).scalar_subquery() > 0, ~_succeeded),
-).limit(MOST)
+).limit(MAX_FINDINGS)
 NEWEST_FIRST = _ended.where(runs.c.agent_id == sa.bindparam("agent")).limit(MAX_COUNTED)
 
 

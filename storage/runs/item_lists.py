@@ -14,13 +14,12 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, DeviceId, RunId, UserId
-from storage.devices.devices import NO_LIMITS, Limits
+from storage.devices.devices import NO_LIMITS, TokenLimits
 from storage.kernel.columns import (
     IN_LIST,
     Int,
     Key,
     columns_of,
-    fill,
     foreign_key,
     in_parts,
     listed_keys,
@@ -28,11 +27,12 @@ from storage.kernel.columns import (
     paged,
     readable,
     readable_page,
+    struct_from,
     texts,
     unindexed,
 )
 from storage.kernel.database import UnreadableRow
-from storage.runs.item_words import Term, in_index
+from storage.runs.item_words import SearchTerm, in_index
 from storage.runs.items import _NAMED, VERDICTS, ItemRow, Verdict, _timezone, within
 from storage.schema import agents, devices, item_proposals, item_words, items
 
@@ -60,7 +60,7 @@ class ItemFilter(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     user_id: UserId | None = None
-    limits: Limits = NO_LIMITS
+    limits: TokenLimits = NO_LIMITS
     agent_id: AgentId | None = None
     verdict: Verdict | None = None
     run_id: RunId | None = None
@@ -125,7 +125,7 @@ def list_items(
     )
 
     def convert(row: Any) -> ListedItem:
-        item = fill(ItemRow, row)
+        item = struct_from(ItemRow, row)
         if chosen.text is not None and not _has_text(chosen.text, item.unit_key, item.data):
             raise UnreadableRow("the filter does not let it through")
         key = (item.created_at, item.id)
@@ -138,7 +138,7 @@ def list_items(
 class Sought(msgspec.Struct, frozen=True, kw_only=True):
     """Words that items are to have. *due_since*, *due_until*: of their days, in epoch milliseconds."""
 
-    terms: Sequence[Term] = ()
+    terms: Sequence[SearchTerm] = ()
     due_since: int | None = None
     due_until: int | None = None
 
@@ -211,7 +211,7 @@ def find_items(
 
 
 def _found(part: int, chosen: ItemFilter, numbers: Mapping[str, int], row: Any) -> ListedItem:
-    item = fill(ItemRow, row)
+    item = struct_from(ItemRow, row)
     if chosen.text is not None and not _has_text(chosen.text, item.unit_key, item.data):
         raise UnreadableRow("the filter does not let it through")
     return ListedItem(item, row.agent_name, row.device_name, _timezone(row), (part, numbers[row.id]))
@@ -241,7 +241,7 @@ def newest_judged(
         before: only verdicts before this instant, in epoch milliseconds.
     """
     found = [
-        fill(ItemRow, row)
+        struct_from(ItemRow, row)
         for verdict in verdicts
         for row in c.execute(_DECIDED, {"user": user_id, "verdict": verdict, "before": before})
         if row.agent_id == agent_id
@@ -325,7 +325,7 @@ def _last_examined(
     return max(keys, default=None)
 
 
-class ItemCounts(msgspec.Struct, kw_only=True):
+class ItemFacets(msgspec.Struct, kw_only=True):
     """Numbers of items by the values of a filter, each with the other filters.
 
     Attributes:
@@ -343,7 +343,7 @@ class ItemCounts(msgspec.Struct, kw_only=True):
     folders: dict[str, int]
 
 
-def count_items(c: sa.Connection, chosen: ItemFilter) -> ItemCounts:
+def count_items(c: sa.Connection, chosen: ItemFilter) -> ItemFacets:
     """Count the newest items of each table, device, agent, warning and folder."""
     indexed, parts = _indexed(chosen)
     columns: tuple[sa.ColumnElement[Any], ...] = _FEW if chosen.text is None else (*_FEW, items.c.data)
@@ -383,7 +383,7 @@ def count_items(c: sa.Connection, chosen: ItemFilter) -> ItemCounts:
     return _counts(found, chosen, is_complete=counted < MAX_COUNTED)
 
 
-def _counts(found: Mapping[Any, int], chosen: ItemFilter, *, is_complete: bool) -> ItemCounts:
+def _counts(found: Mapping[Any, int], chosen: ItemFilter, *, is_complete: bool) -> ItemFacets:
     counted: dict[str, Counter[str]] = {
         name: Counter() for name in ("tables", "devices", "agents", "warnings", "folders")
     }
@@ -416,7 +416,7 @@ def _counts(found: Mapping[Any, int], chosen: ItemFilter, *, is_complete: bool) 
             if failed in ([], [name]):
                 counted[name].update({value: count for value in all_values if isinstance(value, str)})
     most = {name: dict(sorted(values.most_common(MAX_VALUES))) for name, values in counted.items()}
-    return ItemCounts(total=total, is_complete=is_complete, **most)
+    return ItemFacets(total=total, is_complete=is_complete, **most)
 
 
 def _is_at(path: str, chosen: str) -> bool:

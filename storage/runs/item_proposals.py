@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import CallId, UserId
 from storage import audit
-from storage.kernel.columns import Int, columns_of, fill_each, in_parts, values_of
+from storage.kernel.columns import Int, columns_of, in_parts, structs_from, values_of
 from storage.schema import item_proposals, items
 
 ProposedVerdict = Literal["approve", "edit", "reject"]
@@ -76,7 +76,7 @@ SETTLE_ON_CALLS = (
 def find(c: sa.Connection, ids: Sequence[str]) -> dict[str, ProposalRow]:
     """Return proposals, whatever their states, by id."""
     found = (c.execute(BY_ID, {"ids": part}) for part in in_parts(sorted(ids)))
-    return {row.id: row for rows in found for row in fill_each(ProposalRow, rows)}
+    return {row.id: row for rows in found for row in structs_from(ProposalRow, rows)}
 
 
 def open_on(c: sa.Connection, item_ids: Sequence[str]) -> dict[str, list[ProposalRow]]:
@@ -85,7 +85,7 @@ def open_on(c: sa.Connection, item_ids: Sequence[str]) -> dict[str, list[Proposa
     rows = [
         row
         for part in in_parts(sorted(item_ids))
-        for row in fill_each(ProposalRow, c.execute(OPEN_ON, {"ids": part}))
+        for row in structs_from(ProposalRow, c.execute(OPEN_ON, {"ids": part}))
     ]
     for row in sorted(rows, key=lambda row: (row.created_at, row.id), reverse=True):
         found[row.item_id].append(row)

@@ -19,8 +19,16 @@ from protocol.calls import RowState
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import CallId, DeviceId, UserId
 from storage import audit
-from storage.devices.devices import NO_LIMITS, Limits
-from storage.kernel.columns import Int, columns_of, execute_for_each, fill, fill_each, in_parts, values_of
+from storage.devices.devices import NO_LIMITS, TokenLimits
+from storage.kernel.columns import (
+    Int,
+    columns_of,
+    execute_for_each,
+    in_parts,
+    struct_from,
+    structs_from,
+    values_of,
+)
 from storage.kernel.database import lone
 from storage.runs import item_proposals
 from storage.runs.calls import EPOCH, NOTE_COUNTER, ReportedVerdict, record_verdicts
@@ -133,7 +141,7 @@ def newest_verdicts(c: sa.Connection, item_ids: Sequence[str]) -> dict[str, Verd
     found = [
         row
         for part in in_parts(item_ids)
-        for row in fill_each(VerdictRow, c.execute(OF_ITEMS, {"ids": part}))
+        for row in structs_from(VerdictRow, c.execute(OF_ITEMS, {"ids": part}))
     ]
     return {row.item_id: row for row in sorted(found, key=lambda row: (row.created_at, row.id))}
 
@@ -143,7 +151,7 @@ def give(
     new: Sequence[NewVerdict],
     *,
     user_id: UserId | None,
-    limits: Limits = NO_LIMITS,
+    limits: TokenLimits = NO_LIMITS,
     actor: str,
     at: int,
     check: Check,
@@ -204,12 +212,12 @@ def give(
 
 
 def _known(
-    c: sa.Connection, item_ids: Iterable[str], user_id: UserId | None, limits: Limits
+    c: sa.Connection, item_ids: Iterable[str], user_id: UserId | None, limits: TokenLimits
 ) -> dict[str, ItemRow]:
     """Return those of these items that exist for a caller, by id."""
     query = ITEMS_BY_ID.where(*within(limits))
     return {
-        row.id: fill(ItemRow, row)
+        row.id: struct_from(ItemRow, row)
         for part in in_parts(sorted(set(item_ids)))
         for row in c.execute(query, {"ids": part})
         if user_id in (None, row.user_id)
@@ -218,7 +226,7 @@ def _known(
 
 def proposed_at(c: sa.Connection, device_id: DeviceId, limit: int) -> list[ItemRow]:
     """Return the newest items of a device that have an open proposal."""
-    return fill_each(ItemRow, c.execute(PROPOSED_AT, {"device": device_id, "most": limit}))
+    return structs_from(ItemRow, c.execute(PROPOSED_AT, {"device": device_id, "most": limit}))
 
 
 def _as_seen(item: ItemRow, new: NewVerdict) -> NewVerdict:
@@ -252,7 +260,7 @@ def propose(
     why: Mapping[CallId, str],
     *,
     user_id: UserId | None,
-    limits: Limits = NO_LIMITS,
+    limits: TokenLimits = NO_LIMITS,
     actor: str,
     at: int,
     check: Check,
@@ -426,10 +434,10 @@ def devices_with_open(c: sa.Connection) -> list[DeviceId]:
 def due(c: sa.Connection, device_id: DeviceId, *, epoch: int, at: int, limit: int) -> list[DueVerdict]:
     """Return the oldest verdicts to send over the device's connection *epoch* at *at*."""
     given = {"device": device_id, "session": epoch, "now": at, "most": limit}
-    return fill_each(DueVerdict, c.execute(DUE, given))
+    return structs_from(DueVerdict, c.execute(DUE, given))
 
 
-def take(c: sa.Connection, ids: Sequence[CallId], *, epoch: int, at: int, again: int) -> set[str]:
+def claim_sends(c: sa.Connection, ids: Sequence[CallId], *, epoch: int, at: int, again: int) -> set[str]:
     """Mark verdicts as sent, before they are sent over the connection *epoch*.
 
     Args:
@@ -507,7 +515,7 @@ def settle(
         row = c.execute(SETTLE, given).one_or_none()
         if row is None:
             continue  # settled before
-        verdict = fill(VerdictRow, row)
+        verdict = struct_from(VerdictRow, row)
         settled.append(verdict)
         is_old = None not in (answer.counter, verdict.counter) and answer.counter < verdict.counter  # type: ignore[operator]
         if answer.state is not None and not is_old:
@@ -549,7 +557,7 @@ def overtake(c: sa.Connection, device_id: DeviceId, reports: Sequence[ReportedVe
     """
     reported = {report.call_id: report.verdict for report in reports}
     for part in in_parts(sorted(reported)):
-        found = fill_each(VerdictRow, c.execute(OF_CALLS, {"device": device_id, "calls": part}))
+        found = structs_from(VerdictRow, c.execute(OF_CALLS, {"device": device_id, "calls": part}))
         for row in sorted(found, key=lambda row: row.id):
             is_same = (row.verdict, reported[row.seen_call]) in (
                 ("approve", "approved"),

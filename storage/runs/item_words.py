@@ -186,7 +186,7 @@ def merge_index(c: sa.Connection, *, begins: bool) -> bool:
     return (c.scalar(_CHANGES) or 0) - before > 1  # the command itself is a change
 
 
-class Term(NamedTuple):
+class SearchTerm(NamedTuple):
     """Words that follow each other in an item. *column*: where; None: anywhere."""
 
     words: tuple[str, ...]
@@ -194,7 +194,7 @@ class Term(NamedTuple):
     is_begin: bool = False  # the last word is the beginning of others, too
 
 
-def terms_in(question: str, column: Column | None = None, *, name: str = "q") -> list[Term]:
+def terms_in(question: str, column: Column | None = None, *, name: str = "q") -> list[SearchTerm]:
     """Return what a question asks for: plain words, and phrases in quotes.
 
     Args:
@@ -209,7 +209,7 @@ def terms_in(question: str, column: Column | None = None, *, name: str = "q") ->
         for text in [part] if is_phrase else part.split():
             if words := tuple(words_in(text)):
                 is_begin = not is_phrase and len(words[-1]) >= MIN_BEGIN
-                terms.append(Term(words, column, is_begin))
+                terms.append(SearchTerm(words, column, is_begin))
     if not terms or sum(len(term.words) for term in terms) > MAX_TERMS:
         why = (
             f"has more than {MAX_TERMS} words; ask for fewer"
@@ -220,7 +220,7 @@ def terms_in(question: str, column: Column | None = None, *, name: str = "q") ->
     return terms
 
 
-def in_index(terms: Sequence[Term], dialect: str, *, in_title: bool | None = None) -> str:
+def in_index(terms: Sequence[SearchTerm], dialect: str, *, in_title: bool | None = None) -> str:
     """Return a question in the language of a database's index.
 
     Args:
@@ -235,7 +235,7 @@ def in_index(terms: Sequence[Term], dialect: str, *, in_title: bool | None = Non
     return titled if in_title else f"({anywhere}){other}({titled})"
 
 
-def _in_file_spelled(term: Term) -> str:
+def _in_file_spelled(term: SearchTerm) -> str:
     where = "" if term.column is None else f"{term.column} : "
     return f'{where}"{" ".join(term.words)}"{" *" if term.is_begin else ""}'
 
@@ -249,7 +249,7 @@ _WEIGHTS: Final[Mapping[Column | None, str]] = {
 }
 
 
-def _on_server_spelled(term: Term) -> str:
+def _on_server_spelled(term: SearchTerm) -> str:
     weight = _WEIGHTS[term.column]
     marks = [weight] * (len(term.words) - 1) + [f"{'*' if term.is_begin else ''}{weight}"]
     words = (f"'{word}'{':' if mark else ''}{mark}" for word, mark in zip(term.words, marks, strict=True))

@@ -22,14 +22,14 @@ from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, CallState, RunState
 from protocol.tables import DeviceTable
 from storage.agents import configs
-from storage.devices.devices import NO_LIMITS, Limits
+from storage.devices.devices import NO_LIMITS, TokenLimits
 from storage.kernel.columns import (
     Int,
     columns_of,
     execute_for_each,
-    fill,
     in_parts,
     listed_keys,
+    struct_from,
     unindexed,
     values_of,
 )
@@ -179,7 +179,7 @@ class Finder(msgspec.Struct, frozen=True, kw_only=True):
     at: int
 
 
-class Known(msgspec.Struct, frozen=True, kw_only=True):
+class KnownItems(msgspec.Struct, frozen=True, kw_only=True):
     """Known items: all of the unit, and similar ones of the device's other units.
 
     *here* includes items that other agents of the user found in the same unit of the same device.
@@ -228,7 +228,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
         return self.before is None and self.call is not None
 
 
-Decide = Callable[[Known], Sequence[Decision]]
+Decide = Callable[[KnownItems], Sequence[Decision]]
 
 _COLUMNS = columns_of(ItemRow, items)
 ITEMS = sa.select(*_COLUMNS)
@@ -290,7 +290,7 @@ def unknown_likeness(quote_hash: str) -> str:
     return f"quote {quote_hash}"
 
 
-def known_items(c: sa.Connection, finder: Finder, found: Iterable[FoundItem]) -> Known:
+def known_items(c: sa.Connection, finder: Finder, found: Iterable[FoundItem]) -> KnownItems:
     """Return the known items of a unit, and those similar to the items found in it."""
     mine = {"user": finder.user_id, "device": finder.device_id, "unit": finder.unit_key}
     likenesses = [*in_parts(sorted({item.likeness for item in found}))]
@@ -309,7 +309,7 @@ def known_items(c: sa.Connection, finder: Finder, found: Iterable[FoundItem]) ->
         about = {"table": table, "since": (day - 1) * DAY_MS, "until": (day + 2) * DAY_MS}
         near = c.execute(OF_DAY, mine | about | {"most": MAX_OF_A_DAY})
         elsewhere |= {row.id: _known(row) for row in near}
-    return Known(finder=finder, here=tuple(here), elsewhere=tuple(elsewhere.values()))
+    return KnownItems(finder=finder, here=tuple(here), elsewhere=tuple(elsewhere.values()))
 
 
 def _in_order(rows: Iterable[Any]) -> list[KnownItem]:
@@ -320,7 +320,7 @@ def _in_order(rows: Iterable[Any]) -> list[KnownItem]:
 def _known(row: Any) -> KnownItem:
     state: RunState | None = row.run_state
     return KnownItem(
-        row=fill(ItemRow, row),
+        row=struct_from(ItemRow, row),
         call_state=row.call_state,
         call_unit=row.call_unit,
         held_by=None if state is None or state in FINAL_RUN_STATES else row.holder,
@@ -432,7 +432,7 @@ BY_ROW = ITEMS.where(*_OF_ROWS)
 def items_of_rows(c: sa.Connection, device_id: DeviceId, row_ids: Sequence[str]) -> dict[str, ItemRow]:
     """Return the items whose rows a device has under these ids, by id of the row."""
     found = c.execute(BY_ROW, {"device": device_id, "rows": row_ids}) if row_ids else ()
-    return {row.row_id: fill(ItemRow, row) for row in found}
+    return {row.row_id: struct_from(ItemRow, row) for row in found}
 
 
 ROWS_OF_USER = sa.select(items.c.target_table, items.c.row_id).where(
@@ -527,7 +527,7 @@ ITEM = _NAMED.where(items.c.id == sa.bindparam("item"))
 
 
 def get_item(
-    c: sa.Connection, id: str, user_id: UserId | None = None, limits: Limits = NO_LIMITS
+    c: sa.Connection, id: str, user_id: UserId | None = None, limits: TokenLimits = NO_LIMITS
 ) -> tuple[ItemRow, str, str | None, str | None]:
     """Return an item with the names of its agent and device, and the zone in which its days begin.
 
@@ -537,13 +537,13 @@ def get_item(
     row = c.execute(ITEM.where(*within(limits)), {"item": id}).one_or_none()
     if row is None or user_id not in (None, row.user_id):
         raise CodedError(ErrorCode.UNKNOWN_ITEM, f"there is no item {id!r}")
-    return fill(ItemRow, row), row.agent_name, row.device_name, _timezone(row)
+    return struct_from(ItemRow, row), row.agent_name, row.device_name, _timezone(row)
 
 
 _finder: Final = agents.alias("finder")
 
 
-def within(limits: Limits, table: Any = items.c) -> list[sa.ColumnElement[bool]]:
+def within(limits: TokenLimits, table: Any = items.c) -> list[sa.ColumnElement[bool]]:
     """Return the conditions of items within *limits*; of a folder are those of files alone.
 
     Args:

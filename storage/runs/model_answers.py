@@ -6,7 +6,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import AgentId
-from storage.kernel.columns import execute_for_each, in_parts, put_first
+from storage.kernel.columns import execute_for_each, in_parts, insert_if_absent
 from storage.kernel.database import lone
 from storage.runs.model_calls import DAY_MS, ModelCall, record_call
 from storage.schema import model_answers
@@ -27,7 +27,7 @@ _ANSWER = (
 ANSWER = sa.select(
     model_answers.c.model, model_answers.c.finish, model_answers.c.answer, model_answers.c.used_at
 ).where(*_ANSWER)
-ADD_ANSWER = put_first(model_answers)
+ADD_ANSWER = insert_if_absent(model_answers)
 ANSWERED_QUESTIONS = sa.select(model_answers.c.question).where(
     model_answers.c.agent_id == sa.bindparam("agent"),
     model_answers.c.question.in_(sa.bindparam("asked", expanding=True)),

@@ -7,7 +7,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
-from storage.kernel.columns import columns_of, fill_each
+from storage.kernel.columns import columns_of, structs_from
 from storage.schema import model_batches, runs
 
 # State of a batch. The questions of a FAILED batch are asked one by one.
@@ -50,7 +50,7 @@ def left_behind(c: sa.Connection, agent_id: AgentId) -> list[BatchRow]:
 
 
 def _rows(c: sa.Connection, query: sa.Select[Any], given: Mapping[str, str]) -> list[BatchRow]:
-    return fill_each(BatchRow, c.execute(query, dict(given)))
+    return structs_from(BatchRow, c.execute(query, dict(given)))
 
 
 def make_batch(

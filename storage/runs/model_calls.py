@@ -274,7 +274,7 @@ def _cost(row: Any) -> CostRow:
     )
 
 
-class Lately(msgspec.Struct, frozen=True, kw_only=True):
+class RecentCosts(msgspec.Struct, frozen=True, kw_only=True):
     """Costs of the files that an agent read lately; *size*: their total size in characters."""
 
     files: int
@@ -318,9 +318,9 @@ LATELY = (
 )
 
 
-def lately(c: sa.Connection, agent_id: AgentId, *, since: int) -> Lately:
+def lately(c: sa.Connection, agent_id: AgentId, *, since: int) -> RecentCosts:
     """Return the costs of files that the agent read from *since* on, as far as their runs are stored."""
     files, size, *spent = c.execute(LATELY, {"agent": agent_id, "since": since}).one()
     requests, prompt, completion, cost = (int(count or 0) for count in spent)
     usage = Usage(requests=requests, prompt_tokens=prompt, completion_tokens=completion, cost_nanos=cost)
-    return Lately(files=files, size=int(size or 0), usage=usage)
+    return RecentCosts(files=files, size=int(size or 0), usage=usage)

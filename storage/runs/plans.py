@@ -13,7 +13,7 @@ from protocol.ids import AgentId, CallId
 from protocol.lifecycles import FINAL_RUN_STATES, UNIT, CallState, UnitEvent, UnitState
 from storage.connectors import seen_messages
 from storage.connectors.seen_messages import State
-from storage.held import HeldRun, check_held, is_held, stale
+from storage.held import FencedRun, check_held, is_held, stale
 from storage.kernel.columns import Int, as_stored, columns_of, execute_for_each, in_parts, values_of
 from storage.kernel.database import Conflict
 from storage.runs.calls import AMONG, IS_OPEN, OF_UNIT, OPEN_CALLS_OF_UNIT, OpenCall, count_calls
@@ -150,7 +150,7 @@ OUTDATED = (
 
 def plan_unit(
     c: sa.Connection,
-    held: HeldRun,
+    held: FencedRun,
     *,
     unit_key: str,
     content_hash: str,
@@ -360,7 +360,7 @@ def _write_excerpts(c: sa.Connection, decisions: Sequence[Decision], seal: Seal,
 
 
 def _count_known(
-    c: sa.Connection, held: HeldRun, known: Sequence[Decision], of_this_run: set[str], counted: int
+    c: sa.Connection, held: FencedRun, known: Sequence[Decision], of_this_run: set[str], counted: int
 ) -> int:
     """Return the number of items that are known from outside this run's earlier plans of the unit.
 
@@ -373,7 +373,7 @@ def _count_known(
     return count
 
 
-def _of_earlier_runs(c: sa.Connection, held: HeldRun, decisions: Sequence[Decision]) -> list[CallId]:
+def _of_earlier_runs(c: sa.Connection, held: FencedRun, decisions: Sequence[Decision]) -> list[CallId]:
     """Return the planned calls that ended runs planned too. Drop answered ones of items that are new here.
 
     Raises:
@@ -398,7 +398,7 @@ def _of_earlier_runs(c: sa.Connection, held: HeldRun, decisions: Sequence[Decisi
 
 def plan_message(
     c: sa.Connection,
-    held: HeldRun,
+    held: FencedRun,
     agent_id: AgentId,
     *,
     unit_key: str,
@@ -459,7 +459,7 @@ def plan_message(
 
 def fail_message(
     c: sa.Connection,
-    held: HeldRun,
+    held: FencedRun,
     agent_id: AgentId,
     *,
     unit_key: str,
@@ -514,7 +514,7 @@ def fail_message(
 
 
 def leave_out(
-    c: sa.Connection, held: HeldRun, agent_id: AgentId, messages: Sequence[tuple[str, str, str]], at: int
+    c: sa.Connection, held: FencedRun, agent_id: AgentId, messages: Sequence[tuple[str, str, str]], at: int
 ) -> None:
     """Record these messages (key, version, reason) as left out, and count them as skipped.
 

@@ -14,13 +14,22 @@ from protocol.lifecycles import RUN, PauseReason, RunEvent, RunState
 from storage.agents.agents import AgentRow, get_agent, roams
 from storage.agents.locks import DEFAULT_LIMITS, LockLimits
 from storage.connectors.connectors import NOT_YET
-from storage.kernel.columns import Int, fill, in_parts, listed, now_ms, readable, sparing, texts
+from storage.kernel.columns import (
+    Int,
+    in_parts,
+    isolating_broken_row,
+    listed,
+    now_ms,
+    readable,
+    struct_from,
+    texts,
+)
 from storage.kernel.database import UnreadableRow, lone
 from storage.leases import is_online
 from storage.runs import run_needs
 from storage.runs.calls import IS_OPEN
 from storage.runs.run_devices import WAITS_FOR_LOCKS, check_place, has_place, place_runs, waits_alone
-from storage.runs.run_locks import LockInTheWay, RunToLock, let_go, locks_in_the_way, take_locks
+from storage.runs.run_locks import LockInTheWay, RunToLock, acquire_locks, locks_in_the_way, release_locks
 from storage.runs.run_moves import MOVED_FOR, CannotRun, create_run, remember_moves
 from storage.runs.runs import RunMove, RunRow, get_run
 from storage.schema import (
@@ -374,7 +383,7 @@ class _Counts:
             own = count if holder == boot_id else 0
             self._add(device_id or "", agent_id, user_id, executor == "connector", count, own)
 
-    def take(self, run: _Candidate) -> None:
+    def count(self, run: _Candidate) -> None:
         self._add(run.device_id, run.agent_id, run.user_id, run.reads_mailbox, 1, 1)
 
     def _add(
@@ -442,7 +451,7 @@ def _in_turn(
         run = min(
             waiting, key=lambda run: (-run.priority, counts.by_user[run.user_id], run.eligible_at, run.id)
         )
-        counts.take(run)
+        counts.count(run)
         # An agent that moved may have runs on two devices; the next round sees its limit and its
         # schedule.
         waiting = [
@@ -478,7 +487,7 @@ def _with_locks(
             locks=tuple(run.locks),
             timeout_ms=run.timeout_ms,
         )
-        if not run.locks or take_locks(c, to_lock, limits):
+        if not run.locks or acquire_locks(c, to_lock, limits):
             free.append(run.id)
         else:
             held_up.add(run.id)
@@ -496,10 +505,10 @@ def _claim_or_each(
         taken: list[RunRow] = []
         for run_id in chosen:
             broken.add(run_id)
-            with sparing(c):
+            with isolating_broken_row(c):
                 taken += claim([run_id])
                 broken.discard(run_id)
-        let_go(c, broken)
+        release_locks(c, broken)
         return taken
 
 
@@ -519,7 +528,7 @@ def _claim(
     after = RUN.after(RunState.QUEUED, RunEvent.DISPATCHED)
     taken = c.execute(CLAIM, given).all()
     if len(taken) < len(chosen):
-        let_go(c, {*chosen} - {row.id for row in taken})
+        release_locks(c, {*chosen} - {row.id for row in taken})
     remember_moves(
         c,
         (
@@ -535,7 +544,7 @@ def _claim(
     return [get_run(c, run_id) for run_id in chosen if run_id in claimed]
 
 
-class RunWait(msgspec.Struct, frozen=True, kw_only=True):
+class WaitingConditions(msgspec.Struct, frozen=True, kw_only=True):
     """Conditions of a waiting run. Instants are epoch milliseconds.
 
     Attributes:
@@ -648,14 +657,14 @@ WAITS = (
 )
 
 
-def waits_of(c: sa.Connection, run_ids: Sequence[RunId]) -> dict[RunId, RunWait]:
+def waits_of(c: sa.Connection, run_ids: Sequence[RunId]) -> dict[RunId, WaitingConditions]:
     """Return the conditions of these runs, by run, without those that depend on an unreadable row."""
     locked = locks_in_the_way(c, run_ids)
-    found: dict[RunId, RunWait] = {}
+    found: dict[RunId, WaitingConditions] = {}
     for part in in_parts(run_ids):
         for row in c.execute(WAITS, {"runs": part}):
             run_id = RunId(row.run_id)
-            for wait in readable(partial(fill, RunWait, lock=locked.get(run_id)), [row]):
+            for wait in readable(partial(struct_from, WaitingConditions, lock=locked.get(run_id)), [row]):
                 found[run_id] = wait
     return found
 

@@ -18,18 +18,18 @@ from protocol.ids import AgentId, RunId, UserId
 from storage import schema
 from storage.agents.locks import (
     FREED,
-    Grant,
     Holder,
     HoldsAlready,
+    LockGrant,
     LockLimits,
     LockRequest,
     LockRow,
     TooManyLocks,
+    acquire_or_wait,
     alone,
     database_now,
     hand_over,
     locks_named,
-    take,
 )
 from storage.kernel.columns import in_parts
 from storage.schema import (
@@ -99,7 +99,7 @@ UNSTARTED = (
 )
 
 
-def take_locks(c: sa.Connection, run: RunToLock, limits: LockLimits) -> bool:
+def acquire_locks(c: sa.Connection, run: RunToLock, limits: LockLimits) -> bool:
     """Acquire all locks of a run that is claimed in this transaction. Return False if it must wait.
 
     They belong to the run until its deadline plus ``GRACE_MS``; a move frees them earlier.
@@ -114,19 +114,19 @@ def take_locks(c: sa.Connection, run: RunToLock, limits: LockLimits) -> bool:
         turn_ttl_ms=START_MS,
     )
     try:
-        return take(c, request, limits).grant is not None
+        return acquire_or_wait(c, request, limits).grant is not None
     except (TooManyLocks, HoldsAlready):  # retried with the next claim
         return False
 
 
-def let_go(c: sa.Connection, run_ids: Collection[RunId]) -> list[Grant]:
+def release_locks(c: sa.Connection, run_ids: Collection[RunId]) -> list[LockGrant]:
     """Release the locks of these runs and withdraw their waits. Return the new grants."""
     users: defaultdict[UserId, list[RunId]] = defaultdict(list)
     for part in in_parts(sorted(run_ids)):
         for query in (HELD_BY_RUNS, WAITED_BY_RUNS):
             for row in c.execute(query, {"runs": part}):
                 users[UserId(row.user_id)].append(RunId(row.holder_id))
-    handed: list[Grant] = []
+    handed: list[LockGrant] = []
     for user_id, ids in sorted(users.items()):
         alone(c, user_id)
         names: set[str] = set()

@@ -39,13 +39,22 @@ from protocol.lifecycles import (
 from storage import schema
 from storage.agents import agents
 from storage.agents.state_moves import Counts, count_runs, recount
-from storage.held import HeldRun, StaleRun, check_held
-from storage.kernel.columns import Int, in_parts, listed, now_ms, sparing, spelled, unindexed, write_each
+from storage.held import FencedRun, StaleRun, check_held
+from storage.kernel.columns import (
+    Int,
+    in_parts,
+    isolating_broken_row,
+    listed,
+    now_ms,
+    spelled,
+    unindexed,
+    write_each,
+)
 from storage.kernel.database import end_sessions
 from storage.leases import is_alive
 from storage.runs.calls import count_calls
 from storage.runs.run_devices import IS_ENDED, IS_LEFT
-from storage.runs.run_locks import let_go
+from storage.runs.run_locks import release_locks
 from storage.runs.runs import (
     ANSWER,
     RunMove,
@@ -501,7 +510,7 @@ OPEN_WORK = sa.select(_open_units.scalar_subquery(), _open_calls.scalar_subquery
 
 def move(
     c: sa.Connection,
-    held: HeldRun,
+    held: FencedRun,
     event: RunEvent,
     *,
     at: int,
@@ -512,7 +521,7 @@ def move(
     error: str | None = None,
     code: str = "run_failed",
     follow_up: FollowUp | None = None,
-) -> HeldRun:
+) -> FencedRun:
     """Move a run by *event*, record the move and count it. Return the held run for the next comparison.
 
     A run that leaves execution loses its lease and its locks. A run that is failed or cancelled while it
@@ -568,7 +577,7 @@ def move(
     made = RunMove(moved.state_seq, held.state, after, moved.attempt, moved.fence, reason, actor, at)
     remember_move(c, held.id, moved.agent_id, made)
     if moved.locks and after not in EXECUTING_RUN_STATES:
-        let_go(c, [held.id])
+        release_locks(c, [held.id])
     if error is not None and after is RunState.FAILED:
         record_error(c, held.id, None, code, error, at)
     elif error is not None:
@@ -584,7 +593,7 @@ def move(
         keep_result(c, held.id, followed_by=followed_by)
     if ends_as is RunOutcome.SUCCESS and moved.state_seq == MOVES and moved.trigger_kind in FIRED:
         fold(c, moved.agent_id)
-    waiting = HeldRun(held.id, after, moved.fence)
+    waiting = FencedRun(held.id, after, moved.fence)
     if moved.cancel_requested_at is not None and after in (RunState.QUEUED, RunState.PAUSED):
         # Requested while the run was leaving execution: it must not start again.
         return move(c, waiting, RunEvent.CANCELLED, at=at, actor=actor, reason=moved.cancel_reason)
@@ -599,7 +608,7 @@ def _outcome(after: RunState, outcome: RunOutcome | None) -> RunOutcome | None:
     return outcome if after is RunState.COMPLETED else None
 
 
-def _why_not(c: sa.Connection, held: HeldRun, event: RunEvent) -> HubError:
+def _why_not(c: sa.Connection, held: FencedRun, event: RunEvent) -> HubError:
     """Return the error that explains why a move changed no row."""
     run = find_run(c, held.id)
     if run is None:
@@ -782,14 +791,14 @@ def _settle(
     failed: list[RunId] = []
     requeued: dict[RunId, RunState] = {}
     for row in left:
-        held = HeldRun(RunId(row.id), row.state, row.fence)
+        held = FencedRun(RunId(row.id), row.state, row.fence)
         if row.cancel_requested_at is not None:
-            with sparing(c):
+            with isolating_broken_row(c):
                 move(c, held, RunEvent.CANCELLED, at=at, actor="hub", reason=row.cancel_reason)
                 cancelled.append(held.id)
         elif why in _GIVEN_UP and row.crash_count + 1 >= crash_limit:
             reason, message = _GIVEN_UP[why]
-            with sparing(c):
+            with isolating_broken_row(c):
                 record_error(c, held.id, None, reason, message.format(crash_limit), at)
                 move(c, held, RunEvent.FAILED, at=at, actor="hub", reason=reason)
                 failed.append(held.id)
@@ -806,7 +815,7 @@ def _requeue(c: sa.Connection, left: dict[RunId, RunState], at: int, why: str) -
     given = {"now": at, "why": why, "crashes": int(why in _GIVEN_UP)}
     written = write_each(c, REQUEUE, [{"run": run_id, **given} for run_id in left])
     ids = [RunId(str(one["run"])) for one in written]
-    let_go(c, ids)
+    release_locks(c, ids)
     moved = [row for part in in_parts(ids) for row in c.execute(REQUEUED, {"runs": part})]
     moves = []
     for row in moved:
@@ -822,7 +831,7 @@ AT_ONCE: Final = 500  # units in one transaction
 _own = runs.alias("own")
 
 
-def adopt_left(c: sa.Connection, held: HeldRun, agent_id: AgentId, at: int) -> int:
+def adopt_left(c: sa.Connection, held: FencedRun, agent_id: AgentId, at: int) -> int:
     """Adopt the open calls of the agent's ended runs, with their units; repeat until it returns 0.
 
     A unit keeps the time of its plan, which defines the order of delivery. Items of an agent without a device

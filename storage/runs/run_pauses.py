@@ -15,8 +15,8 @@ from protocol.lifecycles import (
 from storage import schema
 from storage.agents import exhaustion
 from storage.agents.agents import roams
-from storage.held import HeldRun
-from storage.kernel.columns import Int, sparing
+from storage.held import FencedRun
+from storage.kernel.columns import Int, isolating_broken_row
 from storage.runs.run_moves import move
 from storage.runs.runs import RunRow, get_run
 from storage.schema import LIVE, run_calls, runs
@@ -93,7 +93,7 @@ def pause_run(c: sa.Connection, run_id: RunId, at: int, *, actor: str) -> RunRow
     return get_run(c, run_id)
 
 
-def pause_early(c: sa.Connection, held: HeldRun, at: int, *, actor: str, reason: str | None) -> HeldRun:
+def pause_early(c: sa.Connection, held: FencedRun, at: int, *, actor: str, reason: str | None) -> FencedRun:
     """Pause a claimed run that has not started yet, by way of the queue; called by its holder.
 
     A run with a requested cancellation is CANCELLED.
@@ -124,7 +124,7 @@ def resume_run(c: sa.Connection, run_id: RunId, at: int, *, actor: str) -> RunRo
 
 def exhaust_run(
     c: sa.Connection,
-    held: HeldRun,
+    held: FencedRun,
     *,
     agent_id: AgentId,
     cause: str,
@@ -132,7 +132,7 @@ def exhaust_run(
     at: int,
     reason: str | None = None,
     actor: str = "hub",
-) -> HeldRun:
+) -> FencedRun:
     """Pause a run whose model refused for lack of quota, and mark its agent as exhausted.
 
     Args:
@@ -173,7 +173,7 @@ def follow_agents(c: sa.Connection, at: int, *, actor: str) -> list[RunId]:
     ).all()
     followed: list[RunId] = []
     for row in left:
-        with sparing(c):
+        with isolating_broken_row(c):
             if row.has_sent:
                 request_cancel(c, RunId(row.id), "the agent works on another device now", at, actor=actor)
             else:

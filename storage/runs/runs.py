@@ -12,13 +12,12 @@ from protocol.lifecycles import LIVE_RUN_STATES, CallState, PauseReason, RunOutc
 from protocol.secret_rules import redact_secrets
 from protocol.status_vocabularies import RunLogStatus
 from protocol.work import Usage
-from storage.held import HeldRun, check_held, is_held, stale
+from storage.held import FencedRun, check_held, is_held, stale
 from storage.kernel.columns import (
     Int,
     Key,
     columns_of,
-    fill,
-    fill_page,
+    fetch_page,
     in_parts,
     listed_keys,
     paged,
@@ -26,6 +25,7 @@ from storage.kernel.columns import (
     readable_page,
     reader,
     spelled,
+    struct_from,
     unindexed,
 )
 from storage.schema import LIVE, agents, run_calls, run_state_history, runs
@@ -113,9 +113,9 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: int
 
     @property
-    def held(self) -> HeldRun:
+    def held(self) -> FencedRun:
         """State and fence that its holder compares with."""
-        return HeldRun(self.id, self.state, self.fence)
+        return FencedRun(self.id, self.state, self.fence)
 
     @property
     def lasting_errors(self) -> tuple[RunError, ...]:
@@ -380,7 +380,7 @@ def moves_of_runs(
     query = paged(query, *by, limit=limit, after=after, descending=True)
     if after is not None:
         query = query.where(runs.c.created_at <= after[0])  # the index of runs has no other part of the key
-    return fill_page(c, MoveOfRun, query, limit, {"agent": agent_id})
+    return fetch_page(c, MoveOfRun, query, limit, {"agent": agent_id})
 
 
 def _of_user(query: sa.Select[Any], user_id: UserId | None) -> sa.Select[Any]:
@@ -395,7 +395,7 @@ def _of_devices(query: sa.Select[Any], devices: Collection[DeviceId]) -> sa.Sele
 
 @reader
 def _run(row: Any) -> RunRow:
-    return fill(RunRow, row, usage=fill(Usage, row))
+    return struct_from(RunRow, row, usage=struct_from(Usage, row))
 
 
 MAX_ERRORS = 100  # stored with a run, and one for each failed attempt; error_count counts the rest too
@@ -446,7 +446,7 @@ NOTE_TOTAL = (
 
 def advance(
     c: sa.Connection,
-    held: HeldRun,
+    held: FencedRun,
     *,
     at: int,
     done: int = 0,
@@ -465,7 +465,7 @@ def advance(
 
 
 def note_progress(
-    c: sa.Connection, held: HeldRun, units_total: int | None, at: int, *, unchanged: int = 0
+    c: sa.Connection, held: FencedRun, units_total: int | None, at: int, *, unchanged: int = 0
 ) -> None:
     """Record the run's total number of units.
 
@@ -487,7 +487,7 @@ NOTE_LEFT_OUT = (
 
 
 def note_left_out(
-    c: sa.Connection, held: HeldRun, left_out: Mapping[str, int], at: int, *, unlisted: int
+    c: sa.Connection, held: FencedRun, left_out: Mapping[str, int], at: int, *, unlisted: int
 ) -> None:
     """Record the number of files that were left out on purpose, by reason, in the run's result.
 
@@ -560,7 +560,7 @@ def _keep_errors(c: sa.Connection, run_id: RunId, errors: list[Any], count: int,
 
 
 def record_held_error(
-    c: sa.Connection, held: HeldRun, unit_key: str | None, code: str, message: str, at: int
+    c: sa.Connection, held: FencedRun, unit_key: str | None, code: str, message: str, at: int
 ) -> None:
     """Record an error like ``record_error``, on behalf of the run's holder.
 
@@ -589,7 +589,7 @@ def task_in(context: Mapping[str, Any]) -> str | None:
     )
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     """Progress of a run as its device reports it; None: it has not changed.
 
     Attributes:
@@ -622,7 +622,7 @@ REPORT = (
 )
 
 
-def report(c: sa.Connection, held: HeldRun, reported: Report, *, at: int, context_bytes: int) -> RunRow:
+def report(c: sa.Connection, held: FencedRun, reported: RunReport, *, at: int, context_bytes: int) -> RunRow:
     """Record a device's report about a run that it executes.
 
     Args:

@@ -10,14 +10,14 @@ import sqlalchemy as sa
 
 from protocol.ids import RunId, span_id_of
 from protocol.lifecycles import FINAL_RUN_STATES, CallState, RunState, UnitState
-from storage.kernel.columns import Int, Key, columns_of, fill_page, paged
+from storage.kernel.columns import Int, Key, columns_of, fetch_page, paged
 from storage.schema import model_calls, run_calls, run_state_history, run_units, runs
 
 SpanKind = Literal["run", "state", "unit", "model", "call"]
 KINDS: Final[tuple[SpanKind, ...]] = ("run", "state", "unit", "model", "call")
 
 
-class Span(msgspec.Struct, frozen=True, kw_only=True):
+class RunSpan(msgspec.Struct, frozen=True, kw_only=True):
     """Part of a run that took time, in epoch milliseconds.
 
     Attributes:
@@ -86,9 +86,9 @@ def _text(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
 
 
 def _columns(rank: int, *tables: sa.FromClause, **spelled: Any) -> list[sa.ColumnElement[Any]]:
-    unsaid: dict[str, Any] = {name: None for name in Span.__struct_fields__ if name not in spelled}
+    unsaid: dict[str, Any] = {name: None for name in RunSpan.__struct_fields__ if name not in spelled}
     own = {"rank": sa.cast(sa.literal_column(str(rank)), Int)} | spelled
-    return columns_of(Span, *tables, **(unsaid | own))
+    return columns_of(RunSpan, *tables, **(unsaid | own))
 
 
 _moves = (
@@ -185,14 +185,14 @@ _KINDS: Final[tuple[sa.Select[Any], ...]] = (
 
 def list_spans(
     c: sa.Connection, run_id: RunId, *, limit: int | None = None, after: Key | None = None
-) -> list[Span]:
+) -> list[RunSpan]:
     """Return the spans of a run in the order of their beginnings."""
-    spans: list[Span] = []
+    spans: list[RunSpan] = []
     for query in _KINDS:
         named = query.selected_columns
         by = named["started_at"], named["rank"], named["ref"]
         part = paged(query, *(_plain(column) for column in by), limit=limit, after=after)
-        spans += fill_page(c, Span, part, limit, {"run": run_id})
+        spans += fetch_page(c, RunSpan, part, limit, {"run": run_id})
     return sorted(spans, key=lambda span: span.key)[:limit]
 
 

@@ -28,8 +28,8 @@ from protocol.errors import ErrorCode, HubError, IllegalTransition
 from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.lifecycles import EXECUTING_RUN_STATES, UNIT, CallState, UnitEvent, UnitState
 from storage.agents.agents import roams
-from storage.held import HeldRun, check_held
-from storage.kernel.columns import Int, Key, columns_of, execute_for_each, fill_page, in_parts, paged, put
+from storage.held import FencedRun, check_held
+from storage.kernel.columns import Int, Key, columns_of, execute_for_each, fetch_page, in_parts, paged, upsert
 from storage.kernel.database import lone
 from storage.runs.calls import OF_UNIT, CallAnswer, count_calls, judge_answers, write_settled
 from storage.runs.items import are_answered
@@ -203,7 +203,7 @@ def ledger_entries(
     }
 
 
-def renew_entries(c: sa.Connection, held: HeldRun, unit_keys: Sequence[str], at: int) -> None:
+def renew_entries(c: sa.Connection, held: FencedRun, unit_keys: Sequence[str], at: int) -> None:
     """Keep the old ones among these entries for longer, because their units are there unchanged.
 
     Raises:
@@ -245,7 +245,7 @@ def list_units(
     query = paged(
         sa.select(*columns_of(UnitRow, run_units)), of.unit_key, limit=limit, after=after, only=only
     )
-    return fill_page(c, UnitRow, query, limit)
+    return fetch_page(c, UnitRow, query, limit)
 
 
 _COUNTED: Final = sa.select(
@@ -306,7 +306,7 @@ def device_of_unit(
 
 def skip_units(
     c: sa.Connection,
-    held: HeldRun,
+    held: FencedRun,
     units: Collection[tuple[str, str, int | None]],
     at: int,
     *,
@@ -370,7 +370,7 @@ REFUSALS = (
     .where(*OF_UNIT, run_calls.c.state.in_((CallState.REJECTED, CallState.UNKNOWN)))
     .order_by(run_calls.c.ordinal)
 )
-ENTER = put(unit_ledger)
+ENTER = upsert(unit_ledger)
 TRIED = (
     sa.update(unit_ledger)
     .where(unit_ledger.c.agent_id == sa.bindparam("agent"), unit_ledger.c.unit_key == sa.bindparam("unit"))
@@ -383,7 +383,7 @@ AWAITS = sa.select(run_units.c.awaits, run_units.c.is_behind).where(
 
 
 def settle_unit(
-    c: sa.Connection, held: HeldRun, unit_key: str, at: int, *, waits_for: str | None = None
+    c: sa.Connection, held: FencedRun, unit_key: str, at: int, *, waits_for: str | None = None
 ) -> UnitState:
     """Settle a unit whose calls are all answered: DONE and in the ledger, or FAILED if one was refused.
 
@@ -431,7 +431,7 @@ ANSWERED_UNITS = sa.select(*columns_of(UnitRow, run_units), run_units.c.awaits, 
 
 
 def settle_answers(
-    c: sa.Connection, held: HeldRun, answers: Sequence[CallAnswer], at: int, *, whole: Collection[str] = ()
+    c: sa.Connection, held: FencedRun, answers: Sequence[CallAnswer], at: int, *, whole: Collection[str] = ()
 ) -> tuple[list[bool | HubError], set[str]]:
     """Settle calls by their answers, and with them the units of a run that this completes.
 
@@ -483,7 +483,7 @@ LEANING = (
 
 
 def settle_leaning(
-    c: sa.Connection, held: HeldRun, *, after: str, at: int, most: int = LEANING_AT_ONCE
+    c: sa.Connection, held: FencedRun, *, after: str, at: int, most: int = LEANING_AT_ONCE
 ) -> str | None:
     """Add DONE units to the ledger whose device has received the items that they depended on.
 
@@ -546,7 +546,7 @@ def _note_tried(c: sa.Connection, run_id: RunId, unit_key: str, at: int) -> None
 
 def fail_unit(
     c: sa.Connection,
-    held: HeldRun,
+    held: FencedRun,
     *,
     unit_key: str,
     content_hash: str,
@@ -586,7 +586,7 @@ def fail_unit(
 
 def _fail(
     c: sa.Connection,
-    held: HeldRun,
+    held: FencedRun,
     unit: UnitRow,
     message: str,
     errors: Sequence[tuple[str, str]],
@@ -629,7 +629,7 @@ FORGET = sa.delete(folder_trees).where(
 BEGIN = sa.insert(folder_trees)
 
 
-def has_settled_tree(c: sa.Connection, held: HeldRun, digest: str | None, at: int) -> bool:
+def has_settled_tree(c: sa.Connection, held: FencedRun, digest: str | None, at: int) -> bool:
     """Return True if all files of the tree are settled; otherwise note that the run may change the ledger.
 
     Args:
@@ -661,7 +661,7 @@ SETTLE = (
 )
 
 
-def settle_tree(c: sa.Connection, held: HeldRun, digest: str, units: Mapping[str, str]) -> bool:
+def settle_tree(c: sa.Connection, held: FencedRun, digest: str, units: Mapping[str, str]) -> bool:
     """Store the tree of a run that settled all of it. Return False if that is not certain.
 
     Args:

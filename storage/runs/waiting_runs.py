@@ -8,7 +8,7 @@ from protocol.lifecycles import PauseReason, RunEvent, RunState
 from storage import schema
 from storage.agents import configs, exhaustion
 from storage.devices.devices import DEAD_BOOTS
-from storage.held import HeldRun
+from storage.held import FencedRun
 from storage.kernel.columns import in_parts
 from storage.leases import is_online
 from storage.runs.run_claims import QUEUED
@@ -173,10 +173,12 @@ def sweep(c: sa.Connection, at: int, *, paused_ms: int, actor: str = "hub") -> S
     return Swept(*(tuple(held.id for held in found) for found in (late, forgotten, stranded)))
 
 
-def _to_sweep(c: sa.Connection, query: sa.Select[str, RunState, int], given: dict[str, int]) -> list[HeldRun]:
+def _to_sweep(
+    c: sa.Connection, query: sa.Select[str, RunState, int], given: dict[str, int]
+) -> list[FencedRun]:
     """Lock and return the runs to give up; other nodes sweep the same rows."""
     locked = query.with_for_update(of=runs, skip_locked=True)
-    return [HeldRun(RunId(row.id), row.state, row.fence) for row in c.execute(locked, given)]
+    return [FencedRun(RunId(row.id), row.state, row.fence) for row in c.execute(locked, given)]
 
 
 _queries = {

@@ -7,14 +7,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
-from storage.kernel.columns import (
-    Key,
-    columns_of,
-    fill_each,
-    fill_page,
-    in_parts,
-    paged,
-)
+from storage.kernel.columns import Key, columns_of, fetch_page, in_parts, paged, structs_from
 from storage.schema import Decision, schedule_fires, schedules
 
 
@@ -40,7 +33,7 @@ class FireRow(msgspec.Struct, frozen=True):
         return self.missed_count + 1
 
 
-class Missed(msgspec.Struct, frozen=True):
+class MissedFires(msgspec.Struct, frozen=True):
     """Number of fires besides its own that a run covers or blocked, with the reason."""
 
     decision: Decision
@@ -81,7 +74,7 @@ def list_fires(
     """
     fires = schedule_fires.c
     query = paged(ROWS_OF_AGENT, fires.fire_at, fires.schedule_id, limit=limit, after=after, descending=True)
-    return fill_page(c, FireRow, query, limit, {"agent": agent_id})
+    return fetch_page(c, FireRow, query, limit, {"agent": agent_id})
 
 
 def fires_within(c: sa.Connection, schedule_id: str, first_at: int, last_at: int) -> list[FireRow]:
@@ -90,20 +83,20 @@ def fires_within(c: sa.Connection, schedule_id: str, first_at: int, last_at: int
     The first and last row may extend beyond the range.
     """
     within = {"schedule": schedule_id, "first": first_at, "last": last_at}
-    return fill_each(FireRow, c.execute(ROWS_WITHIN, within))
+    return structs_from(FireRow, c.execute(ROWS_WITHIN, within))
 
 
 def newest_within(c: sa.Connection, schedule_id: str, since: int, until: int, most: int) -> list[FireRow]:
     """Return up to *most* decisions about a schedule's fires in [*since*, *until*), newest first."""
     at = schedule_fires.c.fire_at
     query = ROWS.where(schedule_fires.c.schedule_id == schedule_id, at >= since, at < until)
-    return fill_each(FireRow, c.execute(query.order_by(at.desc()).limit(most)))
+    return structs_from(FireRow, c.execute(query.order_by(at.desc()).limit(most)))
 
 
-def missed_of(c: sa.Connection, run_ids: Sequence[RunId]) -> dict[RunId, tuple[Missed, ...]]:
+def missed_of(c: sa.Connection, run_ids: Sequence[RunId]) -> dict[RunId, tuple[MissedFires, ...]]:
     """Return the other fires that these runs cover or blocked; runs without any are omitted."""
-    missed: defaultdict[RunId, list[Missed]] = defaultdict(list)
+    missed: defaultdict[RunId, list[MissedFires]] = defaultdict(list)
     for part in in_parts(run_ids):
         for row in c.execute(MISSED, {"runs": part}):
-            missed[row.run_id].append(Missed(row.decision, row.reason, int(row.fires)))
+            missed[row.run_id].append(MissedFires(row.decision, row.reason, int(row.fires)))
     return {run_id: tuple(found) for run_id, found in missed.items()}

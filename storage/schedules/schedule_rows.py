@@ -13,19 +13,19 @@ from protocol.ids import AgentId, DeviceId, UserId
 from storage.kernel.columns import (
     Key,
     columns_of,
-    fill,
     in_parts,
     paged,
     readable,
     readable_page,
     reader,
+    struct_from,
 )
 from storage.schema import agent_states, agents, schedules
 
 Kind = Literal["cron", "every", "at"]
 Overlap = Literal["skip", "queue_one", "queue_all", "cancel_running", "allow"]
 Coalesce = Literal["latest", "earliest", "all"]
-Does = Literal["run", "wake"]
+FireAction = Literal["run", "wake"]
 
 # Progress of a schedule's first run at a connection; see ``fire_rows``.
 FirstConnect = Literal["awaited", "due", "done"]
@@ -77,7 +77,7 @@ class DeclaredSchedule(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     kind: Kind
-    action: Does = "run"
+    action: FireAction = "run"
     label: str | None = None
     duration_ms: int | None = None
     expr: str | None = None
@@ -131,7 +131,7 @@ class ScheduleRow(DeclaredSchedule, frozen=True, kw_only=True):
     @property
     def declared(self) -> DeclaredSchedule:
         """Declaration of the schedule."""
-        return fill(DeclaredSchedule, self)
+        return struct_from(DeclaredSchedule, self)
 
 
 _FIELDS = [name for name in ScheduleRow.__struct_fields__ if name != "is_catching_up"]
@@ -153,7 +153,7 @@ SCHEDULES = (
     .join(agent_states, agent_states.c.agent_id == agents.c.id)
 )
 # As text: a bound parameter, or ``enabled = 1``, could not use the partial indexes.
-_PLANNED = sa.text("schedules.enabled AND schedules.due_at IS NOT NULL")
+IS_PLANNED = sa.text("schedules.enabled AND schedules.due_at IS NOT NULL")
 _UNPLANNED = sa.text("schedules.enabled AND schedules.due_at IS NULL")
 SCHEDULE = SCHEDULES.where(schedules.c.id == sa.bindparam("schedule"))
 _OF_AGENT = SCHEDULES.where(schedules.c.agent_id == sa.bindparam("agent"))
@@ -176,7 +176,7 @@ UNPLANNED = (
 NEXT_DUE = (
     sa.select(schedules.c.due_at)
     .join_from(schedules, agents)
-    .where(_PLANNED, schedules.c.due_at > sa.bindparam("now"), agents.c.deleted_at.is_(None))
+    .where(IS_PLANNED, schedules.c.due_at > sa.bindparam("now"), agents.c.deleted_at.is_(None))
     .order_by(schedules.c.due_at)
     .limit(1)
 )
@@ -210,17 +210,17 @@ def page_of_declared(
     )
     if user_id is not None:
         query = query.where(agents.c.user_id == user_id)
-    return readable_page(c, _schedule, paged(query, schedules.c.id, limit=limit, after=after), limit)
+    return readable_page(c, read_schedule, paged(query, schedules.c.id, limit=limit, after=after), limit)
 
 
 def schedules_in(rows: Iterable[Any]) -> list[ScheduleRow]:
     """Convert rows of ``SCHEDULES``, without unreadable ones."""
-    return readable(_schedule, rows)
+    return readable(read_schedule, rows)
 
 
 def schedules_of(c: sa.Connection, agent_id: AgentId) -> list[ScheduleRow]:
     """Return an agent's schedules of runs: the current one first, then those of older releases."""
-    return readable(_schedule, c.execute(SCHEDULES_OF, {"agent": agent_id}))
+    return readable(read_schedule, c.execute(SCHEDULES_OF, {"agent": agent_id}))
 
 
 def schedules_of_agents(c: sa.Connection, agent_ids: Sequence[AgentId]) -> list[ScheduleRow]:
@@ -228,28 +228,28 @@ def schedules_of_agents(c: sa.Connection, agent_ids: Sequence[AgentId]) -> list[
     return [
         schedule
         for part in in_parts(agent_ids)
-        for schedule in readable(_schedule, c.execute(SCHEDULES_OF_AGENTS, {"listed": part}))
+        for schedule in readable(read_schedule, c.execute(SCHEDULES_OF_AGENTS, {"listed": part}))
     ]
 
 
 def slots_of(c: sa.Connection, agent_id: AgentId) -> list[ScheduleRow]:
     """Return an agent's slots, by label, including those that are no longer declared."""
-    return readable(_schedule, c.execute(SLOTS_OF, {"agent": agent_id}))
+    return readable(read_schedule, c.execute(SLOTS_OF, {"agent": agent_id}))
 
 
 def lock_slots_of(c: sa.Connection, agent_id: AgentId) -> list[ScheduleRow]:
     """Lock an agent's slots until the transaction ends, and return them like ``slots_of``."""
-    return readable(_schedule, c.execute(LOCKED_SLOTS_OF, {"agent": agent_id}))
+    return readable(read_schedule, c.execute(LOCKED_SLOTS_OF, {"agent": agent_id}))
 
 
 def lock_schedules_of(c: sa.Connection, agent_id: AgentId) -> list[ScheduleRow]:
     """Lock an agent's schedules until the transaction ends, and return them like ``schedules_of``."""
-    return readable(_schedule, c.execute(LOCKED_SCHEDULES_OF, {"agent": agent_id}))
+    return readable(read_schedule, c.execute(LOCKED_SCHEDULES_OF, {"agent": agent_id}))
 
 
 def unplanned(c: sa.Connection, limit: int) -> list[ScheduleRow]:
     """Return enabled schedules whose next fire is unknown: new, edited, enabled again."""
-    return readable(_schedule, c.execute(UNPLANNED, {"most": limit}))
+    return readable(read_schedule, c.execute(UNPLANNED, {"most": limit}))
 
 
 def next_due_at(c: sa.Connection, at: int) -> int | None:
@@ -285,12 +285,12 @@ def _found(c: sa.Connection, query: sa.Select[Any], id: str) -> ScheduleRow:
     row = c.execute(query, {"schedule": id}).one_or_none()
     if row is None:
         raise CodedError(ErrorCode.BAD_PARAMS, f"there is no schedule {id}")
-    return _schedule(row)
+    return read_schedule(row)
 
 
 @reader
-def _schedule(row: Any) -> ScheduleRow:
+def read_schedule(row: Any) -> ScheduleRow:
     fields = dict(zip(_FIELDS, row, strict=False))  # additional columns of a query follow
     reason, enabled = fields["paused_reason"], fields["enabled"]
     fields["paused_reason"] = None if enabled else reason
-    return fill(ScheduleRow, fields, is_catching_up=enabled and reason == CATCHING_UP)
+    return struct_from(ScheduleRow, fields, is_catching_up=enabled and reason == CATCHING_UP)

@@ -35,7 +35,7 @@ from storage.schedules.schedule_rows import (
 from storage.schema import hub, runs, schedule_fires, schedules, wakes
 
 
-class Passed(msgspec.Struct, frozen=True):
+class PassedFires(msgspec.Struct, frozen=True):
     """Fires after *cursor_at* that were passed over: *count* of them, from *first_at* to *fire_at*."""
 
     cursor_at: int
@@ -141,7 +141,7 @@ def remove(c: sa.Connection, agent_id: AgentId, at: int) -> bool:
     return c.execute(REMOVE, {"agent": agent_id, "now": at}).rowcount > 0
 
 
-def pass_over(c: sa.Connection, old: ScheduleRow, at: int, passed: Passed | None = None) -> None:
+def pass_over(c: sa.Connection, old: ScheduleRow, at: int, passed: PassedFires | None = None) -> None:
     """Record the undecided fires between the cursor and *at*, to which the caller moves the cursor."""
     decision, reason = ("skipped_window", "edited") if old.enabled else ("skipped_paused", "schedule_paused")
     row = {"schedule_id": old.id, "decision": decision, "reason": reason, "decided_at": at}
@@ -303,7 +303,7 @@ def set_enabled(
     at: int,
     reason: str = USER,
     catch_up: bool = False,
-    passed: Passed | None = None,
+    passed: PassedFires | None = None,
 ) -> bool:
     """Pause or enable a schedule. Return False if nothing changed.
 

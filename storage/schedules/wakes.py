@@ -13,7 +13,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, DeviceId, UserId
-from storage.kernel.columns import Int, Key, columns_of, fill_each, fill_page, paged
+from storage.kernel.columns import Int, Key, columns_of, fetch_page, paged, structs_from
 from storage.schedules.schedule_rows import REMOVED
 from storage.schema import Decision, agent_states, agents, schedule_fires, schedules, wakes
 
@@ -50,7 +50,7 @@ class WakeRow(msgspec.Struct, frozen=True, kw_only=True):
     settled_at: int | None
 
 
-class WakeSight(WakeRow, frozen=True, kw_only=True):
+class WakeProjection(WakeRow, frozen=True, kw_only=True):
     """Open wake that can be processed, with everything that determines how.
 
     Attributes:
@@ -93,7 +93,7 @@ _is_up = sa.and_(
     sa.or_(_is_due, wakes.c.state == "deferred"),
 )
 DUE_WAKES = (
-    sa.select(*_columns(WakeSight))
+    sa.select(*_columns(WakeProjection))
     .join_from(wakes, schedules, schedules.c.id == wakes.c.schedule_id)
     .join(agents, agents.c.id == wakes.c.agent_id)
     .join(agent_states, agent_states.c.agent_id == wakes.c.agent_id)
@@ -124,9 +124,9 @@ OF_AGENT = (
 )
 
 
-def due_wakes(c: sa.Connection, at: int, limit: int) -> list[WakeSight]:
+def due_wakes(c: sa.Connection, at: int, limit: int) -> list[WakeProjection]:
     """Return the open wakes that can be processed at *at*, longest waiting first."""
-    return fill_each(WakeSight, c.execute(DUE_WAKES, {"now": at, "most": limit}))
+    return structs_from(WakeProjection, c.execute(DUE_WAKES, {"now": at, "most": limit}))
 
 
 def is_any_open(c: sa.Connection) -> bool:
@@ -143,7 +143,7 @@ def wakes_of(
         after: ``(fire_at, id)`` of the last wake of the previous page.
     """
     query = paged(OF_AGENT, wakes.c.fire_at, wakes.c.id, limit=limit, after=after, descending=True)
-    return fill_page(c, WakeRow, query, limit, {"agent": agent_id})
+    return fetch_page(c, WakeRow, query, limit, {"agent": agent_id})
 
 
 INSERT = sa.insert(wakes)
@@ -197,7 +197,7 @@ def _if_seen(wake: WakeRow) -> sa.Update:
     )
 
 
-def take(c: sa.Connection, wake: WakeRow, *, at: int, next_at: int) -> bool:
+def claim_wake(c: sa.Connection, wake: WakeRow, *, at: int, next_at: int) -> bool:
     """Claim the wake for a notification. Return False if another process did, or it is settled.
 
     Args:
@@ -217,7 +217,7 @@ def resend(c: sa.Connection, at: int) -> int:
     return c.execute(sent.values(next_at=at, updated_at=at)).rowcount
 
 
-def put_off(
+def postpone(
     c: sa.Connection, wake: WakeRow, *, at: int, next_at: int, reason: str, is_deferred: bool = False
 ) -> bool:
     """Postpone the wake to *next_at* with a reason. Return False if another process changed it.

@@ -34,8 +34,8 @@ from protocol.work import AgentComplete, AgentData, AgentRun, FilePiece, RunConf
 from storage.agents import agents, locks
 from storage.agents.declared_agents import DeclaredAgent, reconcile_declared
 from storage.devices import users
-from storage.kernel.database import Unavailable
-from storage.kernel.postgres import _Places
+from storage.kernel.database import DatabaseUnavailable
+from storage.kernel.postgres import _JobSlots
 from tests.simulation.store import fresh_disk
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.link import FakeLink
@@ -125,7 +125,7 @@ def idempotency_key() -> Alone:
 class DatabasePlace:
     """Block that holds one of the connections to a server."""
 
-    def __init__(self, places: _Places) -> None:
+    def __init__(self, places: _JobSlots) -> None:
         self._places = places
 
     async def __aenter__(self) -> None:
@@ -136,7 +136,7 @@ class DatabasePlace:
 
 
 def database_places() -> Alone:
-    places = _Places(1)
+    places = _JobSlots(1)
     return Alone(lambda _: DatabasePlace(places), lambda: 1 - places._free)
 
 
@@ -231,7 +231,7 @@ class Joined:
     async def _run(self, items: Sequence[str]) -> list[str]:
         await self._may.wait()
         if self._fails:
-            raise Unavailable("the database cannot be reached")
+            raise DatabaseUnavailable("the database cannot be reached")
         return list(items)
 
     def start(self, tasks: Tasks) -> None:
@@ -244,7 +244,7 @@ class Joined:
 
     async def check(self) -> None:
         for name, ended in self._tasks.ended.items():
-            assert ended == name or isinstance(ended, Unavailable)
+            assert ended == name or isinstance(ended, DatabaseUnavailable)
         assert "c" in self._tasks.ended
         self._fails = False
         assert await self._together.run("d") == "d"
@@ -358,7 +358,7 @@ class DeviceLocks:
 
     async def _wait(self) -> None:
         asked = await self._locks.ask(self._link, self._agent_id, ("door",), wait_ms=600_000)
-        turn = asked if isinstance(asked, locks.Grant) else await self._locks.granted(asked)
+        turn = asked if isinstance(asked, locks.LockGrant) else await self._locks.granted(asked)
         await self._locks.release(UserId("anna"), turn.fences, turn.holder)
 
     async def finish(self) -> None:

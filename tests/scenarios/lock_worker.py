@@ -18,7 +18,7 @@ from sqlalchemy import exc
 
 from protocol.ids import UserId
 from storage.agents import locks
-from storage.agents.locks import Acquired, Grant, Holder, LockLimits, LockLost, LockRequest
+from storage.agents.locks import Acquired, Holder, LockGrant, LockLimits, LockLost, LockRequest
 from storage.kernel.sqlite import set_clock
 from tests.support.blocking import blocking_engine
 from tests.support.clock import SeededChance
@@ -127,31 +127,31 @@ def arrive(c: sa.Connection, wanted: LockRequest) -> Acquired:
     return acquired
 
 
-def note(c: sa.Connection, grant: Grant) -> None:
+def note(c: sa.Connection, grant: LockGrant) -> None:
     """A request was granted."""
     (fence,) = grant.fences.values()
     c.execute(GRANTED, {"request": grant.request_id, "got": fence})
 
 
-def write_protected(c: sa.Connection, grant: Grant) -> None:
+def write_protected(c: sa.Connection, grant: LockGrant) -> None:
     """What a lock is for. Raises LockLost; nothing was written."""
     for resource, fence in grant.fences.items():
         locks.check_fence(c, grant.user_id, resource, fence)
         c.execute(sa.insert(writes), {"resource": resource, "fence": fence})
 
 
-def last_write(c: sa.Connection, grant: Grant) -> None:
+def last_write(c: sa.Connection, grant: LockGrant) -> None:
     """One more write, and the lock is let go. Raises LockLost; nothing was written."""
     write_protected(c, grant)
     locks.release(c, grant.user_id, grant.fences, grant.holder)
 
 
-def late(c: sa.Connection, grant: Grant) -> None:
+def late(c: sa.Connection, grant: LockGrant) -> None:
     """A write was refused."""
     c.execute(REFUSED, {"request": grant.request_id})
 
 
-def given_up(c: sa.Connection, wanted: LockRequest) -> Grant | None:
+def given_up(c: sa.Connection, wanted: LockRequest) -> LockGrant | None:
     """The request waits no longer; what it got in the last moment."""
     grant = locks.withdraw(c, wanted.user_id, wanted.request_id).grant
     if grant is not None:
@@ -178,7 +178,7 @@ class Worker:
             if grant is not None:
                 self._use(grant)
 
-    def _acquire(self, number: int, request_id: str) -> Grant | None:
+    def _acquire(self, number: int, request_id: str) -> LockGrant | None:
         write = self._database.write
         wanted = LockRequest(
             request_id=request_id,
@@ -201,7 +201,7 @@ class Worker:
             write(note, grant)
         return grant
 
-    def _use(self, grant: Grant) -> None:
+    def _use(self, grant: LockGrant) -> None:
         write = self._database.write
         try:
             if self._chance.uniform(0, 1) < 0.5:

@@ -36,11 +36,11 @@ from protocol.errors import DeliveryError
 from protocol.ids import CallId, RunId
 from protocol.tool_calls import Answer, ToolCall
 from storage.effects import clock_steps, sessions
-from storage.held import HeldRun
+from storage.held import FencedRun
 from storage.leases import Term
 from storage.runs import agreement, calls, item_verdicts, model_answers, plans, run_claims, units
 from storage.runs.item_verdicts import DueVerdict, GivenVerdict, VerdictAnswer
-from storage.runs.items import Decide, Decision, Known
+from storage.runs.items import Decide, Decision, KnownItems
 from storage.runs.plans import UnitPlan
 from storage.schema import runs
 from storage.store import Store
@@ -102,9 +102,9 @@ class _Unfenced:
     def _renewed(self, given: Any) -> Any:
         disk = self._world.disk
         match given:
-            case HeldRun():
+            case FencedRun():
                 row = disk.one("SELECT fence, state FROM runs WHERE id = ?", given.id)
-                return given if row is None else HeldRun(given.id, type(given.state)(row[1]), row[0])
+                return given if row is None else FencedRun(given.id, type(given.state)(row[1]), row[0])
             case Term() if self._terms:
                 row = disk.one("SELECT holder_boot_id, fence FROM leases WHERE name = ?", given.name)
                 return given if row is None else Term(given.name, row[0], row[1])
@@ -204,7 +204,7 @@ class SettledWhenSent(_Passing):
     async def write(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Run the job; after the mark, settle the verdicts."""
         result = await self._door.write(fn, *args, **kwargs)
-        if fn is item_verdicts.take:
+        if fn is item_verdicts.claim_sends:
             about = {"epoch": kwargs["epoch"], "at": kwargs["at"]}
             for sent in [self._due[id] for id in sorted(result)]:
                 answer = VerdictAnswer(id=sent.id, state=_STATES[sent.verdict])
@@ -279,7 +279,7 @@ class PausedHolder(_Pausing):
 
     async def write(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Run the job, some of them after a pause."""
-        held = [one.id for one in args if isinstance(one, HeldRun) and one.state in EXECUTING]
+        held = [one.id for one in args if isinstance(one, FencedRun) and one.state in EXECUTING]
         if held and not self._world.is_calm and self._dice.says(0.05):
             await self._let_others_work(held)
         return await self._door.write(fn, *args, **kwargs)
@@ -318,8 +318,8 @@ def _undone(c: sa.Connection, fn: Callable[..., T], *args: Any, **kwargs: Any) -
     return result
 
 
-def _nothing(known: Known) -> Known:
-    return Known(finder=known.finder, here=(), elsewhere=())
+def _nothing(known: KnownItems) -> KnownItems:
+    return KnownItems(finder=known.finder, here=(), elsewhere=())
 
 
 def _forgotten(decision: Decision) -> Decision:

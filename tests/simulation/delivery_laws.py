@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from hub.base.log.channel import bound
 from hub.runs.found_items import quote_hash_of
-from storage.held import HeldRun
+from storage.held import FencedRun
 from tests.simulation.device import SimDevice
 from tests.simulation.files import REFUSED_WORD, edition, files_of, line_of
 from tests.simulation.laws import Law
@@ -97,7 +97,7 @@ class Deliveries(Law):
         elif is_undone:
             self._rejected.pop(item_id, None)
 
-    def _settled_tree(self, held: HeldRun, digest: str, at: int) -> None:
+    def _settled_tree(self, held: FencedRun, digest: str, at: int) -> None:
         """Check that each file of a tree that needs no listing is in the ledger."""
         entries = self.facts.disk.rows(
             "SELECT unit_key, content_hash FROM unit_ledger JOIN runs USING (agent_id, config_fingerprint)"

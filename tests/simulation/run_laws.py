@@ -6,7 +6,7 @@ from typing import Any
 
 from protocol.ids import DeviceId
 from protocol.lifecycles import RunState
-from storage.held import HeldRun
+from storage.held import FencedRun
 from storage.leases import Term
 from tests.simulation.facts import EXECUTING, RunFacts
 from tests.simulation.laws import Law
@@ -175,7 +175,7 @@ class Fences(Law):
                 self.findings.add("I5", f"run {run.id} went from fence {before.fence} to {run.fence}")
         for given in (*commit.args, *commit.kwargs.values()):
             match given:
-                case HeldRun():
+                case FencedRun():
                     self._run(commit, given)
                 case Term():
                     self._term(commit, given)
@@ -184,7 +184,7 @@ class Fences(Law):
             if old is not None and lease.fence < old.fence:
                 self.findings.add("I5", f"lease {lease.name} went from fence {old.fence} to {lease.fence}")
 
-    def _run(self, commit: Commit, held: HeldRun) -> None:
+    def _run(self, commit: Commit, held: FencedRun) -> None:
         if commit.name == "settle_answers" and not commit.value[1]:
             return  # an answer counts at any time, but settles units only under the run's fence
         changed = next((one for one in self.facts.changes if one.after and one.after.id == held.id), None)

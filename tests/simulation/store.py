@@ -16,7 +16,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import anyio
 import sqlalchemy as sa
 
-from storage.kernel.database import Busy, Unavailable, translated
+from storage.kernel.database import Busy, DatabaseUnavailable, translated
 from storage.runs import units
 from storage.schema import metadata
 from tests.simulation.answers import POLLS, RENEWALS, Answers, name_of
@@ -296,7 +296,7 @@ class Door:
         await self._turn()
         if self._weather.is_cut_off:
             await anyio.sleep(0.2)
-            raise Unavailable("the database cannot be reached")
+            raise DatabaseUnavailable("the database cannot be reached")
 
     async def _turn(self) -> None:
         await asyncio.sleep(0)

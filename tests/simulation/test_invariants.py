@@ -21,7 +21,7 @@ from protocol.tables import TableName
 from protocol.tool_calls import Action, ToolCall
 from storage.agents import agents
 from storage.agents.declared_agents import DeclaredAgent
-from storage.held import HeldRun
+from storage.held import FencedRun
 from storage.leases import Term
 from storage.runs import calls
 from storage.runs.calls import ReportedVerdict
@@ -238,10 +238,10 @@ async def a_run_ends_with_another_outcome(world: World) -> None:
 async def an_old_holder_writes(world: World) -> None:
     run_id = RunId(await starts_a_run_that_stalls(world))
 
-    def advance(c: sa.Connection, held: HeldRun) -> None:
+    def advance(c: sa.Connection, held: FencedRun) -> None:
         c.execute(sa.text("UPDATE runs SET units_done = 7 WHERE id = :run"), {"run": held.id})
 
-    world.disk.commit("hub-a boot 0", advance, (HeldRun(run_id, RunState.RUNNING, 0),), {})
+    world.disk.commit("hub-a boot 0", advance, (FencedRun(run_id, RunState.RUNNING, 0),), {})
 
 
 async def an_old_leader_writes(world: World) -> None:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from storage.agents.agents import AgentRow
-from storage.held import HeldRun
+from storage.held import FencedRun
 from storage.kernel.database import Database
 from storage.kernel.postgres import open_postgres
 from storage.kernel.sqlite import empty_database, set_clock
@@ -67,7 +67,7 @@ def agent(c: sa.Connection) -> AgentRow:
 
 
 @pytest.fixture
-def held(c: sa.Connection, agent: AgentRow) -> HeldRun:
+def held(c: sa.Connection, agent: AgentRow) -> FencedRun:
     """A run of the agent that executes."""
     return running(c, agent=agent)
 

@@ -19,7 +19,7 @@ from protocol.ids import CallId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunState
 from storage import leases
 from storage.effects import sessions
-from storage.held import HeldRun, StaleRun
+from storage.held import FencedRun, StaleRun
 from storage.kernel.migrate import upgrade
 from storage.runs import run_moves, run_resumes, runs, units
 from storage.runs.calls import mark_sent
@@ -36,7 +36,7 @@ class Machine(RunsAtWork):
     def somebody_writes_with_an_old_fence(self, choose: Choose) -> None:
         run = self.world.runs[choose.among(sorted(id for id, run in self.world.runs.items() if run.fence))]
         unit = choose.among(UNITS)
-        late = HeldRun(RunId(run.id), RunState.RUNNING, run.fence - 1)
+        late = FencedRun(RunId(run.id), RunState.RUNNING, run.fence - 1)
         calls = [CallId(id) for id in self.world.calls_of(run)]
         for write in (
             lambda c: run_moves.move(c, late, RunEvent.FAILED, at=self.at, actor="late"),

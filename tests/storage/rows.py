@@ -15,7 +15,7 @@ from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
 from storage.connectors.connectors import Reconciled
 from storage.devices import users
-from storage.held import HeldRun
+from storage.held import FencedRun
 from storage.runs import plans, run_claims, run_moves, run_pauses, runs
 from storage.runs.calls import CallAnswer, mark_sent
 from storage.runs.items import Decision, PlannedCall
@@ -169,7 +169,7 @@ def _make_run(
     return runs.get_run(c, run.id)
 
 
-def running(c: sa.Connection, run_id: str = "run-1", *, agent: AgentRow | None = None) -> HeldRun:
+def running(c: sa.Connection, run_id: str = "run-1", *, agent: AgentRow | None = None) -> FencedRun:
     """A run in RUNNING, as its holder sees it."""
     return make_run(c, run_id, agent=agent, state=RunState.RUNNING).held
 
@@ -197,7 +197,7 @@ def calls(*ids: str) -> list[PlannedCall]:
 
 def plan(
     c: sa.Connection,
-    held: HeldRun,
+    held: FencedRun,
     unit_key: str = "a.txt",
     *,
     of: Sequence[PlannedCall] = (),
@@ -235,7 +235,7 @@ def settle_call(
 
 
 def answer(
-    c: sa.Connection, held: HeldRun, *ids: str, event: CallEvent = CallEvent.ACKED, at: int = AT
+    c: sa.Connection, held: FencedRun, *ids: str, event: CallEvent = CallEvent.ACKED, at: int = AT
 ) -> None:
     """The calls are sent, and settled by *event*."""
     sent = [CallId(call_id) for call_id in ids]

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from protocol.ids import DeviceId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunState
 from storage.agents.declared_agents import DeclaredAgent
-from storage.held import HeldRun
+from storage.held import FencedRun
 from storage.runs import run_moves, run_resumes
 from tests.storage.expected import World
 from tests.storage.expected_rows import Run
@@ -57,9 +57,9 @@ def has_run(*states: str) -> Callable[["Steps"], object]:
     return lambda machine: machine.world.live(*states)
 
 
-def held(run: Run) -> HeldRun:
+def held(run: Run) -> FencedRun:
     """The run as its holder sees it."""
-    return HeldRun(RunId(run.id), RunState(run.state), run.fence)
+    return FencedRun(RunId(run.id), RunState(run.state), run.fence)
 
 
 class Steps(RuleBasedStateMachine):

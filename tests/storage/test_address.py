@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from storage.kernel.address import fault_of, has_password, shown
-from storage.kernel.database import Unavailable
+from storage.kernel.database import DatabaseUnavailable
 from storage.store import open_store
 from tests.support.certificates import write_certificate
 from tests.support.families import each
@@ -30,7 +30,7 @@ async def test_no_error_contains_the_password(
     address = postgres.url(url.rpartition("/")[2], user=user, password=password)
     if port is not None:
         address = address.replace(f":{postgres.port}/", f":{port}/")
-    with pytest.raises(Unavailable, match=told) as refused:
+    with pytest.raises(DatabaseUnavailable, match=told) as refused:
         async with open_store(address):
             pass
     error: BaseException | None = refused.value
@@ -56,7 +56,7 @@ def test_database_address_is_shown_without_the_password(url: str, people_see: st
 
 
 async def test_a_missing_database_is_reported(postgres: Postgres) -> None:
-    with pytest.raises(Unavailable, match=r'database "nowhere" does not exist'):
+    with pytest.raises(DatabaseUnavailable, match=r'database "nowhere" does not exist'):
         async with open_store(postgres.url("nowhere")):
             pass
 
@@ -66,7 +66,7 @@ async def test_missing_database_driver_error_names_the_package_to_install(
     missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(Unavailable, match=rf"needs {missing}.*pip install 'device-hub\[cluster\]'"):
+    with pytest.raises(DatabaseUnavailable, match=rf"needs {missing}.*pip install 'device-hub\[cluster\]'"):
         async with open_store("postgresql://hub@db/hub"):
             pass
 
@@ -82,7 +82,7 @@ async def test_missing_database_driver_error_names_the_package_to_install(
     ],
 )
 async def test_unfulfillable_address_option_is_refused_by_name(url: str, options: str, fault: str) -> None:
-    with pytest.raises(Unavailable, match="cannot open the database") as refused:
+    with pytest.raises(DatabaseUnavailable, match="cannot open the database") as refused:
         async with open_store(f"{url}?{options}"):
             pass
     assert fault in str(refused.value)
@@ -96,7 +96,9 @@ async def test_tls_connection_to_a_server_requires_a_trusted_certificate(
     with postgres.over_tls() as authority:
         async with open_store(f"{url}?sslmode=verify-full&sslrootcert={authority}") as store:
             assert await store.read(_is_over_tls)
-        with pytest.raises(Unavailable, match=r"certificate is not trusted .*; sslrootcert=FILE names"):
+        with pytest.raises(
+            DatabaseUnavailable, match=r"certificate is not trusted .*; sslrootcert=FILE names"
+        ):
             async with open_store(f"{url}?sslmode=verify-full&sslrootcert={stranger}"):
                 pass
 

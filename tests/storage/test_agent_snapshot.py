@@ -23,8 +23,8 @@ from storage.agents import (
 )
 from storage.agents.agent_snapshot import AgentFilter, Setup, UnknownTemplate, WrittenTemplate, conditions_of
 from storage.agents.agent_states import AgentState, states_of
-from storage.agents.capabilities import Capability
-from storage.agents.config_changes import NewConfig, Put, TemplateOfFile, WouldBreak
+from storage.agents.capabilities import AgentCapability
+from storage.agents.config_changes import NewConfig, TemplateOfFile, TemplateWrite, WouldBreak
 from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import users
 from storage.effects import declaring
@@ -68,7 +68,7 @@ def put(
     *,
     check: agent_snapshot.Check = needs_a_project,
     **how: int,
-) -> Put:
+) -> TemplateWrite:
     return config_changes.put_template(
         c,
         template,
@@ -87,7 +87,7 @@ def take_up(
     check: agent_snapshot.Check = needs_a_project,
     force: bool = False,
     at: int = AT,
-) -> declaring.TakenUp:
+) -> declaring.AppliedDeclarations:
     """The agents and templates of hub.toml, as they stand now."""
     user = users.ensure_user(c, ME, "me", at)
     fresh = [
@@ -96,7 +96,7 @@ def take_up(
         for name in (f"agent-{agent.name}", f"device-{agent.device_name}", f"s-{agent.name}", "u")
     ]
     fresh += [f"t-{template.name}" for template in of]
-    return declaring.take_up(
+    return declaring.apply_declarations(
         c, user_id=user, declared=declared, at=at, fresh_ids=fresh, templates=of, check=check, force=force
     )
 
@@ -334,7 +334,7 @@ def test_agents_are_filtered_by_the_enabled_version_of_a_capability(c: sa.Connec
     for name, version in versions.items():
         agent = ids[name]
         for number, enabled in (("9.9.9", False), (version, True)):
-            given = Capability(name="read", version=parse_version(number), enabled=enabled)
+            given = AgentCapability(name="read", version=parse_version(number), enabled=enabled)
             capabilities.register(c, agent, given, source="api", at=AT, most=9)
     for need in NEEDS:
         needed = parse_requirement(need)

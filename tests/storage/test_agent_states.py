@@ -21,7 +21,7 @@ from storage.agents.state_moves import Counts, count_runs, move_if_legal
 from storage.agents.status_sql import STATE_DETAIL, words_in_sql
 from storage.effects import termination
 from storage.effects.status_writes import StatusWrite, write_status
-from storage.kernel.columns import fill
+from storage.kernel.columns import struct_from
 from storage.runs import run_moves, run_pauses, runs
 from storage.runs.runs import RunRow
 from storage.schedules import schedule_rows
@@ -343,7 +343,7 @@ def test_status_words_in_sql_equal_those_of_the_rules(c: sa.Connection) -> None:
         read = words_in_sql(vocabulary, {name: table.c[name] for name in names}, table.c.slots)
         words = [column.label(f"read_{name}") for name, column in read.items()]
         for row in c.execute(sa.select(table, *words)):
-            axes = fill(Axes, row)
+            axes = struct_from(Axes, row)
             expected = status_words(axes, vocabulary, slots=row.slots)
             assert {name: row._mapping[f"read_{name}"] for name in read} == expected, row
 

@@ -11,7 +11,7 @@ from protocol.errors import LinkLost
 from protocol.handshake import StoreMark
 from protocol.ids import CallId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunOutcome
-from storage.held import HeldRun
+from storage.held import FencedRun
 from storage.kernel.columns import values_of
 from storage.runs import agreement, calls, excerpts, items, run_moves, units
 from storage.runs.agreement import ReportedRow, Resent
@@ -38,13 +38,15 @@ def counter(c: sa.Connection) -> int:
 
 
 @pytest.fixture
-def delivered(c: sa.Connection, held: HeldRun) -> None:
+def delivered(c: sa.Connection, held: FencedRun) -> None:
     """The device has the item of a run, and both agree about its store."""
     agreed(c)
     bring(c, held, plan(c, held, as_new(item())))
 
 
-def test_answer_moves_the_store_counter_forward_only_after_agreement(c: sa.Connection, held: HeldRun) -> None:
+def test_answer_moves_the_store_counter_forward_only_after_agreement(
+    c: sa.Connection, held: FencedRun
+) -> None:
     agreement.greet(c, DESK, MARK, AT)
     bring(c, held, plan(c, held, as_new(item())), counter=7)
     assert counter(c) == 0
@@ -66,7 +68,7 @@ def test_lost_rows_of_an_older_device_store_are_open_again(c: sa.Connection) -> 
 
 @pytest.mark.usefixtures("delivered")
 def test_places_of_an_item_follow_the_device_reports_until_a_lost_row(
-    c: sa.Connection, held: HeldRun
+    c: sa.Connection, held: FencedRun
 ) -> None:
     def listed(*places: RowPlace) -> None:
         told = ReportedRow(the_item(c), places=None if not places else places[1:])
@@ -89,7 +91,7 @@ def test_places_of_an_item_follow_the_device_reports_until_a_lost_row(
 
 @pytest.mark.usefixtures("delivered")
 def test_item_with_unknown_content_is_deleted_and_the_file_is_read_again(
-    c: sa.Connection, held: HeldRun
+    c: sa.Connection, held: FencedRun
 ) -> None:
     units.settle_unit(c, held, "a.txt", AT)
     other = make_agent(c, "elsewhere", device="tower").id  # which has read a file of the same name
@@ -107,7 +109,7 @@ def test_item_with_unknown_content_is_deleted_and_the_file_is_read_again(
 
 @pytest.mark.usefixtures("delivered")
 def test_item_of_unknown_content_is_sent_again_although_the_call_was_answered(
-    c: sa.Connection, held: HeldRun
+    c: sa.Connection, held: FencedRun
 ) -> None:
     units.settle_unit(c, held, "a.txt", AT)
     run_moves.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
@@ -142,7 +144,7 @@ def test_repeated_row_reports_of_a_device_are_applied_once(c: sa.Connection) -> 
 
 
 @pytest.mark.usefixtures("delivered")
-def test_row_from_a_lost_day_overrides_an_older_unanswered_change(c: sa.Connection, held: HeldRun) -> None:
+def test_row_from_a_lost_day_overrides_an_older_unanswered_change(c: sa.Connection, held: FencedRun) -> None:
     plan(c, held, changed)
     on_its_way = the_item(c)
     assert on_its_way.answered_at is None
@@ -155,7 +157,7 @@ def test_row_from_a_lost_day_overrides_an_older_unanswered_change(c: sa.Connecti
 
 @pytest.mark.usefixtures("delivered")
 def test_unanswered_change_applies_to_the_older_row_of_a_restored_device(
-    c: sa.Connection, held: HeldRun
+    c: sa.Connection, held: FencedRun
 ) -> None:
     change = plan(c, held, changed)
     on_its_way = the_item(c)
@@ -171,7 +173,7 @@ def test_unanswered_change_applies_to_the_older_row_of_a_restored_device(
 @pytest.mark.usefixtures("delivered")
 def test_row_taken_over_earlier_does_not_undo_an_unanswered_change(
     c: sa.Connection,
-    held: HeldRun,
+    held: FencedRun,
 ) -> None:
     row = msgspec.structs.replace(taken(the_item(c), "c-9").item, id=the_item(c).id)
     c.execute(items.CHANGE_ITEM, items.change_of(msgspec.structs.replace(row, agent_id=the_item(c).agent_id)))
@@ -183,7 +185,7 @@ def test_row_taken_over_earlier_does_not_undo_an_unanswered_change(
 
 @pytest.mark.usefixtures("delivered")
 def test_unanswered_change_of_a_row_lost_by_the_device_becomes_an_insert(
-    c: sa.Connection, held: HeldRun
+    c: sa.Connection, held: FencedRun
 ) -> None:
     plan(c, held, changed)
     agreement.greet(c, DESK, StoreMark(id="another", counter=0), AT)
@@ -217,7 +219,7 @@ def test_restored_row_is_an_own_item_although_the_call_created_another_row(
 @pytest.mark.usefixtures("delivered")
 def test_row_claimed_by_two_items_belongs_to_the_item_the_device_reports(
     c: sa.Connection,
-    held: HeldRun,
+    held: FencedRun,
 ) -> None:
     units.settle_unit(c, held, "a.txt", AT)
     made = the_item(c)
@@ -232,7 +234,7 @@ def test_row_claimed_by_two_items_belongs_to_the_item_the_device_reports(
 
 def test_restored_rows_with_swapped_words_get_their_older_words_again(
     c: sa.Connection,
-    held: HeldRun,
+    held: FencedRun,
 ) -> None:
     agreed(c)
     bring(c, held, plan(c, held, as_new(item("call Anna", quote="Anna"), item("call Bob", quote="Bob"))))
@@ -268,7 +270,7 @@ def test_older_row_replaces_an_item_version_of_unknown_words(c: sa.Connection) -
 @pytest.mark.usefixtures("delivered")
 def test_change_planned_during_a_resend_updates_the_new_row(
     c: sa.Connection,
-    held: HeldRun,
+    held: FencedRun,
 ) -> None:
     (there,) = agreement.list_at_device(c, DESK, after="", limit=9)
     plan(c, held, changed)
@@ -280,7 +282,7 @@ def test_change_planned_during_a_resend_updates_the_new_row(
 
 @pytest.mark.usefixtures("delivered")
 def test_planned_change_of_an_item_of_unknown_content_becomes_an_insert(
-    c: sa.Connection, held: HeldRun
+    c: sa.Connection, held: FencedRun
 ) -> None:
     (there,) = agreement.list_at_device(c, DESK, after="", limit=9)
     plan(c, held, changed)
@@ -307,7 +309,7 @@ def test_item_with_a_row_deleted_by_the_owner_during_the_comparison_is_rejected(
 
 def test_unanswered_insert_updates_a_reported_row_of_the_same_words(
     c: sa.Connection,
-    held: HeldRun,
+    held: FencedRun,
 ) -> None:
     agreed(c)
     planned = plan(c, held, as_new(item()))
@@ -320,7 +322,7 @@ def test_unanswered_insert_updates_a_reported_row_of_the_same_words(
 
 def test_unanswered_insert_takes_the_restored_row_of_a_rejected_item(
     c: sa.Connection,
-    held: HeldRun,
+    held: FencedRun,
 ) -> None:
     agreed(c)
     bring(c, held, plan(c, held, as_new(item("pay the rent")), unit="b.txt"))
@@ -338,7 +340,7 @@ def test_unanswered_insert_takes_the_restored_row_of_a_rejected_item(
 
 
 @pytest.mark.usefixtures("delivered")
-def test_unanswered_change_of_a_lost_row_updates_the_restored_row(c: sa.Connection, held: HeldRun) -> None:
+def test_unanswered_change_of_a_lost_row_updates_the_restored_row(c: sa.Connection, held: FencedRun) -> None:
     plan(c, held, changed)
     on_its_way = the_item(c)
     told = taken(on_its_way, "c-9", row_id="row-9")  # of an item that was rejected in a later version
@@ -354,7 +356,7 @@ def test_unanswered_change_of_a_lost_row_updates_the_restored_row(c: sa.Connecti
 
 def test_item_rejected_before_the_call_is_answered_is_not_sent_again(
     c: sa.Connection,
-    held: HeldRun,
+    held: FencedRun,
 ) -> None:
     plan(c, held, as_new(item()))
     (call,) = calls.open_calls(c, held.id)
@@ -382,7 +384,7 @@ def taken(row: ItemRow, call_id: str, row_id: str | None = None) -> ReportedRow:
     )
 
 
-def test_units_awaiting_items_enter_the_ledger_after_the_answers(c: sa.Connection, held: HeldRun) -> None:
+def test_units_awaiting_items_enter_the_ledger_after_the_answers(c: sa.Connection, held: FencedRun) -> None:
     bring(c, held, plan(c, held, as_new(item())))
     plan(c, held, is_known, unit="b.txt")
     c.execute(sa.update(run_units).where(run_units.c.unit_key == "b.txt").values(awaits=[the_item(c).id]))

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, BootId, NodeId, RunId, UserId, trace_id_of
 from storage import audit
-from storage.audit import AuditBreak, Entry, Link
+from storage.audit import AuditBreak, AuditEntry, Link
 from storage.devices import nodes, users
 from storage.schema import activity_log, audit_log, hub
 from tests.storage.rows import AT, some
@@ -311,8 +311,8 @@ def test_entries_are_found_by_the_alias_of_their_event_as_well(c: sa.Connection)
 def test_change_and_the_audit_entry_are_a_single_transaction(c: sa.Connection) -> None:
     user = UserId("u-1")
 
-    def entry(made: UserId) -> Entry:
-        return Entry(at=AT, actor=ME, event="user.created", subject=made)
+    def entry(made: UserId) -> AuditEntry:
+        return AuditEntry(at=AT, actor=ME, event="user.created", subject=made)
 
     assert audit.audited(users.ensure_user, entry)(c, user, "anna", AT) == user
     assert audit.audited(users.ensure_user, lambda _: None)(c, user, "anna", AT) == user
@@ -332,7 +332,7 @@ def test_change_and_the_audit_entry_are_a_single_transaction(c: sa.Connection) -
 def test_request_writes_a_single_owed_audit_entry_with_the_first_change(
     c: sa.Connection, job: Callable[[sa.Connection], object], events: list[str]
 ) -> None:
-    owed = audit.Owed("token:t-1", "item.judged", {"name": "notes"})
+    owed = audit.PendingAuditEntry("token:t-1", "item.judged", {"name": "notes"})
     for _ in range(2):  # a job that is run again has one entry after all: its first attempt was rolled back
         owed.run(c, partial(job, c))
         c.rollback()

@@ -19,8 +19,17 @@ from storage import leases as stored_leases
 from storage.database_copy import TABLES, Copied, NotEmpty, copy_database
 from storage.devices import nodes, users
 from storage.kernel import identity
-from storage.kernel.backup import DATABASE, MANIFEST, BackupRefused, Manifest, checked, make, restore, verify
-from storage.kernel.database import Busy, Unavailable, held_alone
+from storage.kernel.backup import (
+    DATABASE,
+    MANIFEST,
+    BackupManifest,
+    BackupRefused,
+    checked,
+    make,
+    restore,
+    verify,
+)
+from storage.kernel.database import Busy, DatabaseUnavailable, held_alone
 from storage.schema import hub, leases, metric_series
 from storage.store import Store, open_store
 from tests.storage.jobs import add as add_user
@@ -94,7 +103,7 @@ async def test_a_damaged_database_is_not_backed_up(state: Path) -> None:
     with database.open("r+b") as file:
         file.seek(4096 * 3)
         file.write(os.urandom(4096 * 4))
-    with pytest.raises((BackupRefused, Unavailable)):
+    with pytest.raises((BackupRefused, DatabaseUnavailable)):
         back_up(state)
     assert os.listdir(state.parent) == ["state"], "nothing half-done is left"
 
@@ -165,12 +174,15 @@ def _be_something_else(file: Path) -> None:
 
 
 def _repack(
-    file: Path, *, keep: set[str] | None = None, change: Callable[[Manifest], Manifest] = lambda told: told
+    file: Path,
+    *,
+    keep: set[str] | None = None,
+    change: Callable[[BackupManifest], BackupManifest] = lambda told: told,
 ) -> None:
     with tarfile.open(file) as archive:
         parts = {name: archive.extractfile(name) for name in archive.getnames()}
         texts = {name: part.read() for name, part in parts.items() if part is not None}
-    texts[MANIFEST] = msgspec.json.encode(change(msgspec.json.decode(texts[MANIFEST], type=Manifest)))
+    texts[MANIFEST] = msgspec.json.encode(change(msgspec.json.decode(texts[MANIFEST], type=BackupManifest)))
     with tarfile.open(file, "w") as archive:
         for name, text in texts.items():
             if keep is None or name in keep:
@@ -255,12 +267,12 @@ async def test_restore_is_refused_while_the_hub_runs(state: Path, file: Path) ->
 
 async def test_backup_of_an_unreadable_database_names_the_database_in_the_error(state: Path) -> None:
     (state / f"{DATABASE}-wal").mkdir()  # as in a folder that cannot be written
-    with pytest.raises(Unavailable, match=r"^cannot read the database .*hub\.db: "):
+    with pytest.raises(DatabaseUnavailable, match=r"^cannot read the database .*hub\.db: "):
         back_up(state)
 
 
 def test_backup_of_a_missing_database_creates_no_file(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match="no database"):
+    with pytest.raises(DatabaseUnavailable, match="no database"):
         make(tmp_path / "one", database=tmp_path / "hub.db", others={}, at=AT, version="0.1.0")
     assert os.listdir(tmp_path) == []
 
@@ -281,7 +293,7 @@ def test_file_replacing_an_open_database_is_not_backed_up(tmp_path: Path) -> Non
     with held_alone(database):
         make(tmp_path / "before", database=database, others={}, at=1, version="0")
         other.replace(database)
-        with pytest.raises(Unavailable, match="was replaced by another file"):
+        with pytest.raises(DatabaseUnavailable, match="was replaced by another file"):
             make(tmp_path / "meanwhile", database=database, others={}, at=1, version="0")
     make(tmp_path / "after", database=database, others={}, at=1, version="0")
     assert not (tmp_path / "meanwhile").exists()
@@ -373,7 +385,9 @@ async def test_database_copy_of_a_broken_row_names_the_table_and_writes_nothing(
     async with open_store(file_url) as store:
         await store.write(fill, ROWS)
         await store.write(break_one)
-    with pytest.raises(Unavailable, match="agents has a broken row, which 'hub migrate verify' names"):
+    with pytest.raises(
+        DatabaseUnavailable, match="agents has a broken row, which 'hub migrate verify' names"
+    ):
         await _copy(file_url, server)
     async with open_store(server) as store:
         assert await store.read(lambda c: c.execute(sa.select(hub)).all()) == []
@@ -391,5 +405,5 @@ async def test_database_copy_of_a_broken_row_names_the_table_and_writes_nothing(
 async def test_impossible_database_copy_is_refused_with_a_reason(
     source: str, target: str, fault: str
 ) -> None:
-    with pytest.raises(Unavailable, match=fault):
+    with pytest.raises(DatabaseUnavailable, match=fault):
         await _copy(source, target)

@@ -13,7 +13,15 @@ from storage import audit
 from storage.coordination import boards, message_rows, messages
 from storage.coordination.boards import create_board, remove_board
 from storage.coordination.message_rows import MessageRow
-from storage.coordination.messages import Aim, BroadcastRow, Hand, MessageLimits, NewBroadcast, Refused, Tally
+from storage.coordination.messages import (
+    Aim,
+    BroadcastRow,
+    DeliveryTally,
+    Hand,
+    MessageLimits,
+    NewBroadcast,
+    RefusedBoard,
+)
 from storage.effects import retention
 from tests.storage.rows import AT, ME, some
 from tests.storage.test_gateways import OFFICE, put
@@ -21,7 +29,7 @@ from tests.support.coded import coded
 
 NEWS = BroadcastId("cast")
 DAY_MS = 86_400_000
-NOWHERE = Refused(given="nowhere", code="unknown_board", error="there is no board 'nowhere'")
+NOWHERE = RefusedBoard(given="nowhere", code="unknown_board", error="there is no board 'nowhere'")
 
 
 def garden(c: sa.Connection, *names: str) -> list[Aim]:
@@ -66,7 +74,7 @@ def send(
     return messages.add_broadcast(c, new, aims, limits=limits or MessageLimits())
 
 
-def resume(c: sa.Connection, aims: Sequence[Aim] = (), refused: Sequence[Refused] = ()) -> BroadcastRow:
+def resume(c: sa.Connection, aims: Sequence[Aim] = (), refused: Sequence[RefusedBoard] = ()) -> BroadcastRow:
     return messages.resume(
         c,
         NEWS,
@@ -92,7 +100,7 @@ def move(c: sa.Connection, id: str, *events: MessageEvent, code: str = "gateway_
     return message_rows.get_message(c, id)
 
 
-def tally(c: sa.Connection) -> Tally:
+def tally(c: sa.Connection) -> DeliveryTally:
     return messages.tally_of(c, messages.get_broadcast(c, NEWS))
 
 
@@ -115,7 +123,7 @@ def two_cast(c: sa.Connection) -> None:
 def test_broadcast_and_messages_are_written_together(c: sa.Connection) -> None:
     row = send(c, garden(c, "roses", "weeds"), refused=(NOWHERE,))
     assert (row.boards, row.rounds, row.settled_at, row.refused) == (3, 1, None, (NOWHERE,))
-    assert tally(c) == Tally(sent=0, failed=1, waiting=2)
+    assert tally(c) == DeliveryTally(sent=0, failed=1, waiting=2)
     said = message_rows.get_message(c, "m1-roses")
     assert (said.kind, said.to_lead, said.broadcast_id, said.reply_tags, said.state, said.trace_id) == (
         MessageKind.HANDOFF,
@@ -182,7 +190,7 @@ def test_broadcast_without_pending_messages_is_settled_with_a_single_activity_en
     assert messages.settle(c, NEWS, at=AT + 2) is None
     move(c, "m1-weeds", MessageEvent.FAILED)
     assert some(messages.settle(c, NEWS, at=AT + 2)).settled_at == AT + 2
-    assert (messages.settle(c, NEWS, at=AT + 3), tally(c)) == (None, Tally(sent=1, failed=1))
+    assert (messages.settle(c, NEWS, at=AT + 3), tally(c)) == (None, DeliveryTally(sent=1, failed=1))
     (told,) = audit.list_activity(c)
     assert (told.event_type, told.message) == (
         "gateway.main.lead_broadcast.sent",
@@ -200,7 +208,7 @@ def test_resumed_broadcast_replaces_failed_messages_with_new_ones(c: sa.Connecti
     move(c, "m1-roses", MessageEvent.SENT, MessageEvent.CONSUMED)
     move(c, "m1-weeds", MessageEvent.FAILED)
     row = resume(c, refused=(NOWHERE,))
-    assert (row.rounds, row.refused, tally(c)) == (2, (NOWHERE,), Tally(sent=1, failed=1, waiting=2))
+    assert (row.rounds, row.refused, tally(c)) == (2, (NOWHERE,), DeliveryTally(sent=1, failed=1, waiting=2))
     assert message_rows.get_message(c, "m1-weeds").broadcast_id is None
     anew = message_rows.get_message(c, "m2-0")
     assert (anew.board, anew.content, anew.trace_id) == ("weeds", "The harvest is on Sunday.", "1" * 32)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from protocol.ids import UserId
 from storage import changes
 from storage.change_triggers import FOLLOWED, drop_triggers
-from storage.changes import Change, Changes, changes_after, newest, prune
+from storage.changes import ChangeBatch, SubjectChange, changes_after, newest, prune
 from storage.kernel.migrate import upgrade
 from storage.kernel.sqlite import set_clock
 from storage.kernel.verify import differences_in
@@ -37,12 +37,12 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine
         engine.dispose()
 
 
-def after(engine: sa.Engine, number: int, **asked: object) -> Changes:
+def after(engine: sa.Engine, number: int, **asked: object) -> ChangeBatch:
     with engine.begin() as c:
         return changes_after(c, number, **asked)  # type: ignore[arg-type]
 
 
-def kinds(found: Changes) -> Counter[str]:
+def kinds(found: ChangeBatch) -> Counter[str]:
     return Counter(each.kind for each in found.changes)
 
 
@@ -88,7 +88,7 @@ def test_changes_are_read_in_parts_without_splitting_a_number(engine: sa.Engine)
             make_agent(c, f"agent-{number}")
             make_agent(c, f"other-{number}")
     whole = after(engine, 0)
-    found: dict[tuple[str, str], Change] = {}
+    found: dict[tuple[str, str], SubjectChange] = {}
     number = parts = 0
     while (part := after(engine, number, limit=3)).changes:
         assert part.has_more or part.upto == whole.upto

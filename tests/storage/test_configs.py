@@ -13,7 +13,7 @@ from protocol.ids import AgentId
 from protocol.requirements import parse_version
 from storage.agents import agents, capabilities, config_changes, configs
 from storage.agents.agents import AgentRow
-from storage.agents.capabilities import Capability, CapabilityRow, DeclaredCapability, Registered, Source
+from storage.agents.capabilities import AgentCapability, CapabilityRow, DeclaredCapability, Registered, Source
 from storage.agents.config_changes import ConfigLimits, ConfigOfFile, ConfigsChanged, NewConfig
 from storage.agents.declared_agents import DeclaredAgent
 from storage.effects import retention
@@ -333,7 +333,9 @@ def register(
 ) -> Registered:
     """``name version``, said of the agent."""
     name, version = spelled.split()
-    given = Capability(name=name, version=parse_version(version), enabled=enabled, description=description)
+    given = AgentCapability(
+        name=name, version=parse_version(version), enabled=enabled, description=description
+    )
     return capabilities.register(c, agent.id, given, source=source, at=at, most=most)
 
 
@@ -440,7 +442,7 @@ def declared(c: sa.Connection, *spelled: str, at: int = AT) -> AgentRow:
     """The agent of hub.toml with these capabilities; ``read 1.0.0 on`` is enabled."""
     given = [one.split() for one in spelled]
     able = tuple(
-        Capability(name=one[0], version=parse_version(one[1]), enabled=len(one) > 2) for one in given
+        AgentCapability(name=one[0], version=parse_version(one[1]), enabled=len(one) > 2) for one in given
     )
     declare_agents(c, DeclaredAgent(name="inbox", device_name=LAPTOP, capabilities=able), at=at)
     return agents.get_agent(c, AgentId("agent-inbox"))
@@ -457,7 +459,7 @@ def test_capabilities_of_hub_toml_follow_the_file(c: sa.Connection) -> None:
 
 def test_unchanged_agent_of_hub_toml_is_not_written_again(c: sa.Connection) -> None:
     declared(c, "read 1.0.0 on")
-    given = Capability(name="read", version=parse_version("1.0.0"), enabled=True)
+    given = AgentCapability(name="read", version=parse_version("1.0.0"), enabled=True)
     as_it_is = DeclaredAgent(name="inbox", device_name=LAPTOP, capabilities=(given,))
     assert declare_agents(c, as_it_is, at=AT + 1).updated == ()
     assert declare_agents(c, DeclaredAgent(name="inbox", device_name=LAPTOP), at=AT + 2).updated == ("inbox",)

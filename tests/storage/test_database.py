@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from storage.kernel.columns import now_ms
-from storage.kernel.database import Conflict, Database, Unavailable
+from storage.kernel.database import Conflict, Database, DatabaseUnavailable
 from storage.kernel.postgres import open_postgres
 from storage.kernel.sqlite import empty_database, open_sqlite
 from storage.schema import devices, nodes
@@ -79,7 +79,7 @@ async def test_a_job_is_written_wholly_or_not_at_all(database: Database) -> None
 
 
 async def test_writing_read_fails_and_writes_nothing(database: Database) -> None:
-    with pytest.raises(Unavailable, match=r"read-?only"):
+    with pytest.raises(DatabaseUnavailable, match=r"read-?only"):
         await database.read(add, "anna")
     assert (await database.read(names), await database.write(add, "anna")) == ([], "anna")
 
@@ -136,9 +136,9 @@ async def test_a_closed_database_refuses_jobs_with_a_message(database_opened_by:
     opening: AbstractAsyncContextManager[Database] = database_opened_by()
     async with opening as database:
         pass
-    with pytest.raises(Unavailable, match="closed"):
+    with pytest.raises(DatabaseUnavailable, match="closed"):
         await database.write(add, "late")
-    with pytest.raises(Unavailable, match="closed"):
+    with pytest.raises(DatabaseUnavailable, match="closed"):
         await database.read(names)
 
 

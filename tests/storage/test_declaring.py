@@ -13,14 +13,14 @@ from storage.agents import agent_snapshot, agents, declared_agents
 from storage.agents.agent_snapshot import WrittenTemplate
 from storage.agents.agents import list_agents
 from storage.agents.declared_agents import DeclaredAgent, NameTaken
-from storage.audit import Entry
+from storage.audit import AuditEntry
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector, Reconciled
 from storage.coordination import gateways
 from storage.coordination.gateways import DeclaredGateway
 from storage.devices import nodes, users
 from storage.effects import declaring, node_declarations
-from storage.effects.declaring import TakenUp
+from storage.effects.declaring import AppliedDeclarations
 from storage.runs import runs
 from storage.schema import agents as agent_table
 from storage.schema import nodes as node_table
@@ -29,7 +29,7 @@ from tests.storage.rows import AT, ME, make_run
 INBOX = DeclaredAgent(
     name="inbox", device_name="laptop", paths=("notes",), data_types=("tasks",), prompt="Find."
 )
-ENTRY = Entry(at=AT, actor="operator:7", event="settings.applied", detail={"live": "agents.inbox"})
+ENTRY = AuditEntry(at=AT, actor="operator:7", event="settings.applied", detail={"live": "agents.inbox"})
 
 
 @pytest.fixture
@@ -37,9 +37,11 @@ def me(c: sa.Connection) -> UserId:
     return users.ensure_user(c, ME, "me", AT)
 
 
-def take_up(c: sa.Connection, me: UserId, *declared: DeclaredAgent, at: int = AT) -> TakenUp:
+def take_up(c: sa.Connection, me: UserId, *declared: DeclaredAgent, at: int = AT) -> AppliedDeclarations:
     fresh: Sequence[str] = [f"{at}-{n}" for n in range(declared_agents.IDS_PER_AGENT * len(declared))]
-    return declaring.take_up(c, user_id=me, declared=declared, at=at, fresh_ids=fresh, entries=[ENTRY])
+    return declaring.apply_declarations(
+        c, user_id=me, declared=declared, at=at, fresh_ids=fresh, entries=[ENTRY]
+    )
 
 
 def test_applied_settings_write_an_audit_entry_with_the_agents(c: sa.Connection, me: UserId) -> None:
@@ -96,9 +98,9 @@ def applies(
     *agents: DeclaredAgent,
     others: bool = False,
     at: int = AT,
-) -> TakenUp:
+) -> AppliedDeclarations:
     """The node applies a hub.toml with these agents; *others*: and one of each other kind."""
-    return declaring.take_up(
+    return declaring.apply_declarations(
         c,
         user_id=me_at_node,
         declared=agents,

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from storage import audit
-from storage.audit import Entry
+from storage.audit import AuditEntry
 from storage.kernel import backup
 from storage.kernel.migrate import upgrade
 from storage.kernel.verify import hub_id_of, schema_version_of
@@ -38,7 +38,9 @@ async def test_every_use_of_a_file_stays_in_the_folder_under_any_name(tmp_path: 
     assert await hub_id_of(f"sqlite:///{database}", base=tmp_path) is None
     made = partial(backup.make, copy, database=database, others={}, at=1, version="1")
     await anyio.to_thread.run_sync(made)
-    await anyio.to_thread.run_sync(audit.note, database, Entry(at=1, actor="a", event="backup.made"))
+    await anyio.to_thread.run_sync(
+        audit.append_in_file, database, AuditEntry(at=1, actor="a", event="backup.made")
+    )
     restored = partial(backup.restore, copy, folder, database=database, at=2)
     await anyio.to_thread.run_sync(restored)
     assert sorted(_modes(tmp_path)) == sorted(f"{name}/{file}" for file in FILES)

@@ -10,9 +10,9 @@ from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage import audit
 from storage.agents import agents, measurements
-from storage.held import HeldRun
+from storage.held import FencedRun
 from storage.runs import run_moves, runs, units
-from storage.runs.runs import Report
+from storage.runs.runs import RunReport
 from storage.schema import activity_log, agent_state_history, changes, schedule_fires
 from storage.schema import agents as agent_table
 from tests.storage.rows import AT, answer, calls, claim, make_run, plan, some, undone
@@ -22,7 +22,7 @@ ID = "schedule-inbox"
 INBOX = AgentId("agent-inbox")
 FILES = 3
 STEP = 10_000  # milliseconds between fires
-Deed = Callable[[sa.Connection, HeldRun], object]
+Deed = Callable[[sa.Connection, FencedRun], object]
 
 
 def at_of(number: int) -> int:
@@ -33,7 +33,7 @@ def run_of(number: int) -> RunId:
     return RunId(f"{ID}-{at_of(number)}")
 
 
-def begin(c: sa.Connection, number: int, **made_with: Any) -> HeldRun:
+def begin(c: sa.Connection, number: int, **made_with: Any) -> FencedRun:
     """Let the schedule fire for the time of that number, and start its run."""
     fire(c, at_of(number), **made_with)
     claimed = some(claim(c, at=at_of(number), per_device=9))
@@ -42,7 +42,7 @@ def begin(c: sa.Connection, number: int, **made_with: Any) -> HeldRun:
 
 
 def end(
-    c: sa.Connection, number: int, held: HeldRun, *, files: int = FILES, is_measured: bool = True
+    c: sa.Connection, number: int, held: FencedRun, *, files: int = FILES, is_measured: bool = True
 ) -> None:
     """Let the run see so many files that have not changed, and end; it is told of and measured."""
     at = at_of(number)
@@ -70,13 +70,13 @@ def rows(c: sa.Connection, table: sa.Table, *where: sa.ColumnElement[bool]) -> i
     return c.execute(sa.select(sa.func.count()).select_from(table).where(*where)).scalar_one()
 
 
-def deliver(c: sa.Connection, held: HeldRun) -> None:
+def deliver(c: sa.Connection, held: FencedRun) -> None:
     plan(c, held, of=calls("call-1"))
     answer(c, held, "call-1")
     units.settle_unit(c, held, "a.txt", AT)
 
 
-def fail(c: sa.Connection, held: HeldRun) -> None:
+def fail(c: sa.Connection, held: FencedRun) -> None:
     units.fail_unit(
         c, held, unit_key="a.txt", content_hash="", size_bytes=None, error="broken", code="bad", at=AT
     )
@@ -87,7 +87,7 @@ def skip(name: str, digest: str = "") -> Deed:
 
 
 def report(**what: Any) -> Deed:
-    return lambda c, held: runs.report(c, held, Report(**what), at=AT, context_bytes=1_000)
+    return lambda c, held: runs.report(c, held, RunReport(**what), at=AT, context_bytes=1_000)
 
 
 @pytest.mark.usefixtures("schedule")

@@ -13,9 +13,9 @@ from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunState, UnitState
 from protocol.tables import TABLES
 from storage.agents.agents import AgentRow
-from storage.devices.devices import Limits
+from storage.devices.devices import TokenLimits
 from storage.effects import retention
-from storage.held import HeldRun
+from storage.held import FencedRun
 from storage.kernel.database import Database
 from storage.runs import (
     agreement,
@@ -37,7 +37,7 @@ from storage.runs.excerpts import SealedExcerpt
 from storage.runs.item_lists import ItemFilter
 from storage.runs.item_proposals import ProposalRow
 from storage.runs.item_verdicts import NewVerdict, VerdictAnswer, VerdictRow
-from storage.runs.items import Decide, Decision, FoundItem, ItemRow, Known, PlannedCall
+from storage.runs.items import Decide, Decision, FoundItem, ItemRow, KnownItems, PlannedCall
 from storage.runs.plans import UnitPlan
 from storage.schema import agents as agent_table
 from storage.schema import devices, users
@@ -66,7 +66,7 @@ def item(title: str = "call Anna", *, day: int | None = None, quote: str = "quot
     )
 
 
-def new(known: Known, one: FoundItem) -> Decision:
+def new(known: KnownItems, one: FoundItem) -> Decision:
     """It is inserted."""
     finder = known.finder
     id = f"{finder.agent_id} {finder.unit_key} {one.main}"
@@ -108,7 +108,7 @@ def as_new(*found: FoundItem) -> Decide:
     return lambda known: [new(known, one) for one in found]
 
 
-def changed(known: Known) -> list[Decision]:
+def changed(known: KnownItems) -> list[Decision]:
     """The only item of the unit has another title by now."""
     (one,) = known.here
     after = msgspec.structs.replace(
@@ -122,20 +122,20 @@ def changed(known: Known) -> list[Decision]:
     return [Decision(before=one.row, after=after, call=call_of(after))]
 
 
-def is_known(known: Known) -> list[Decision]:
+def is_known(known: KnownItems) -> list[Decision]:
     """Nothing is sent for it."""
     return [Decision(before=one.row) for one in known.here]
 
 
 def plan(
-    c: sa.Connection, held: HeldRun, decide: Decide, unit: str = "a.txt", found: Sequence[FoundItem] = ()
+    c: sa.Connection, held: FencedRun, decide: Decide, unit: str = "a.txt", found: Sequence[FoundItem] = ()
 ) -> UnitPlan:
     return plans.plan_unit(
         c, held, unit_key=unit, content_hash="sha", size_bytes=1, found=found, decide=decide, at=AT
     )
 
 
-def bring(c: sa.Connection, held: HeldRun, written: UnitPlan, **answer: Any) -> None:
+def bring(c: sa.Connection, held: FencedRun, written: UnitPlan, **answer: Any) -> None:
     """All calls of the plan are sent and answered."""
     for call in written.open_calls:
         calls.mark_sent(c, held, [call.call_id], AT)
@@ -153,12 +153,12 @@ def the_item(c: sa.Connection) -> ItemRow:
 
 
 @pytest.fixture
-def delivered(c: sa.Connection, held: HeldRun) -> None:
+def delivered(c: sa.Connection, held: FencedRun) -> None:
     """The device has the item of the run."""
     bring(c, held, plan(c, held, as_new(item())))
 
 
-def test_planned_items_are_in_the_ledger_in_the_same_transaction(c: sa.Connection, held: HeldRun) -> None:
+def test_planned_items_are_in_the_ledger_in_the_same_transaction(c: sa.Connection, held: FencedRun) -> None:
     plan(c, held, as_new(item()))
     row = the_item(c)
     assert (row.data, row.warnings, row.run_id, row.device_id, row.config_fingerprint, row.verdict) == (
@@ -173,21 +173,21 @@ def test_planned_items_are_in_the_ledger_in_the_same_transaction(c: sa.Connectio
 
 
 @pytest.mark.usefixtures("delivered")
-def test_an_answer_records_the_row_of_the_device_in_the_ledger(c: sa.Connection, held: HeldRun) -> None:
+def test_an_answer_records_the_row_of_the_device_in_the_ledger(c: sa.Connection, held: FencedRun) -> None:
     assert (the_item(c).row_id, the_item(c).answered_at) == (f"row of {the_item(c).call_id}", AT + 1)
     assert runs.get_run(c, held.id).items_created == 1
 
 
 @pytest.mark.parametrize("event", [CallEvent.REJECTED, CallEvent.GIVEN_UP])
 def test_item_refused_by_the_device_remains_unanswered(
-    c: sa.Connection, held: HeldRun, event: CallEvent
+    c: sa.Connection, held: FencedRun, event: CallEvent
 ) -> None:
     bring(c, held, plan(c, held, as_new(item())), event=event, row_id=None)
     assert the_item(c).answered_at is None
 
 
 @pytest.mark.usefixtures("delivered")
-def test_answered_change_of_an_item_reopens_the_verdict(c: sa.Connection, held: HeldRun) -> None:
+def test_answered_change_of_an_item_reopens_the_verdict(c: sa.Connection, held: FencedRun) -> None:
     before = the_item(c)
     calls.record_verdicts(c, DESK, [ReportedVerdict(before.call_id, "approved")], AT)
     written = plan(c, held, changed)
@@ -205,14 +205,14 @@ def test_answered_change_of_an_item_reopens_the_verdict(c: sa.Connection, held: 
     assert (row.items_created, row.items_updated) == (1, 1)
 
 
-def test_item_has_the_row_id_reported_last_by_the_device(c: sa.Connection, held: HeldRun) -> None:
+def test_item_has_the_row_id_reported_last_by_the_device(c: sa.Connection, held: FencedRun) -> None:
     bring(c, held, plan(c, held, as_new(item())), row_id="old")
     bring(c, held, plan(c, held, changed), row_id="new")  # it could not change the first, and made another
     assert the_item(c).row_id == "new"
 
 
 @pytest.mark.usefixtures("delivered")
-def test_change_of_a_deleted_row_marks_the_item_as_rejected(c: sa.Connection, held: HeldRun) -> None:
+def test_change_of_a_deleted_row_marks_the_item_as_rejected(c: sa.Connection, held: FencedRun) -> None:
     bring(c, held, plan(c, held, changed), is_deleted=True, row_id=None)
     assert (the_item(c).verdict, the_item(c).verdict_at) == ("rejected", AT + 1)
     assert runs.get_run(c, held.id).items_updated == 0
@@ -222,9 +222,9 @@ def test_change_of_a_deleted_row_marks_the_item_as_rejected(c: sa.Connection, he
 def test_the_ledger_has_the_state_of_the_newest_call_of_an_item(c: sa.Connection, agent: AgentRow) -> None:
     first = running(c, "run-1", agent=agent)
     plan(c, first, as_new(item()))
-    seen: list[Known] = []
+    seen: list[KnownItems] = []
 
-    def look(known: Known) -> list[Decision]:
+    def look(known: KnownItems) -> list[Decision]:
         seen.append(known)
         return is_known(known)
 
@@ -232,12 +232,12 @@ def test_the_ledger_has_the_state_of_the_newest_call_of_an_item(c: sa.Connection
     second = running(c, "run-2", agent=agent)
     plan(c, second, look)
     assert [(one.call_state, one.held_by) for one in seen[0].here] == [(CallState.PLANNED, "run-1")]
-    run_moves.move(c, HeldRun(first.id, RunState.PAUSED, first.fence), RunEvent.FAILED, at=AT, actor="hub")
+    run_moves.move(c, FencedRun(first.id, RunState.PAUSED, first.fence), RunEvent.FAILED, at=AT, actor="hub")
     plan(c, second, look)
     assert seen[1].here[0].held_by is None
 
 
-def test_plan_sees_similar_items_of_other_units_of_the_device(c: sa.Connection, held: HeldRun) -> None:
+def test_plan_sees_similar_items_of_other_units_of_the_device(c: sa.Connection, held: FencedRun) -> None:
     for unit, one in {
         "same.txt": item(),
         "day.txt": item("ring Anna", day=20_000, quote="on a day"),
@@ -246,9 +246,9 @@ def test_plan_sees_similar_items_of_other_units_of_the_device(c: sa.Connection, 
         "other.txt": item("pay the rent", quote="rent"),
     }.items():
         plan(c, held, as_new(one), unit)
-    seen: list[Known] = []
+    seen: list[KnownItems] = []
 
-    def look(known: Known) -> list[Decision]:
+    def look(known: KnownItems) -> list[Decision]:
         seen.append(known)
         return []
 
@@ -272,9 +272,9 @@ def test_two_agents_reading_the_same_file_of_a_device_share_the_items(c: sa.Conn
     first = running(c, "run-1", agent=make_agent(c, "inbox"))
     plan(c, first, as_new(item()))
     run_moves.move(c, first, RunEvent.FAILED, at=AT, actor="hub")
-    seen: list[Known] = []
+    seen: list[KnownItems] = []
 
-    def look(known: Known) -> list[Decision]:
+    def look(known: KnownItems) -> list[Decision]:
         seen.append(known)
         return []
 
@@ -301,7 +301,7 @@ def test_known_item_is_counted_once_for_repeated_plans(c: sa.Connection, agent: 
 
 
 def test_unit_awaiting_an_item_enters_the_ledger_only_after_delivery(
-    c: sa.Connection, held: HeldRun, agent: AgentRow
+    c: sa.Connection, held: FencedRun, agent: AgentRow
 ) -> None:
     written = plan(c, held, as_new(item()), "a.txt")
     id = the_item(c).id
@@ -314,7 +314,7 @@ def test_unit_awaiting_an_item_enters_the_ledger_only_after_delivery(
 
 
 def test_unit_with_a_postponed_newer_version_is_read_again(
-    c: sa.Connection, held: HeldRun, agent: AgentRow
+    c: sa.Connection, held: FencedRun, agent: AgentRow
 ) -> None:
     bring(c, held, plan(c, held, lambda known: [msgspec.structs.replace(new(known, item()), is_behind=True)]))
     assert units.settle_unit(c, held, "a.txt", AT) is UnitState.DONE
@@ -324,7 +324,7 @@ def test_unit_with_a_postponed_newer_version_is_read_again(
 # --- verdicts ---
 
 
-def test_an_owners_verdict_is_stored_and_may_be_reported_twice(c: sa.Connection, held: HeldRun) -> None:
+def test_an_owners_verdict_is_stored_and_may_be_reported_twice(c: sa.Connection, held: FencedRun) -> None:
     bring(c, held, plan(c, held, as_new(item(), item("pay the rent"))))
     assert items.count_open(c) == 2
     said = [ReportedVerdict(row.call_id, "rejected") for row in ledger(c)[:1]]
@@ -345,7 +345,7 @@ def test_device_verdict_on_an_item_of_another_device_is_ignored(c: sa.Connection
     assert (calls.record_verdicts(c, DESK, said[1:], AT), the_item(c).verdict) == ({}, "open")
 
 
-def test_verdict_reported_before_the_answer_of_the_call_remains(c: sa.Connection, held: HeldRun) -> None:
+def test_verdict_reported_before_the_answer_of_the_call_remains(c: sa.Connection, held: FencedRun) -> None:
     written = plan(c, held, as_new(item()))
     calls.record_verdicts(c, DESK, [ReportedVerdict(the_item(c).call_id, "approved")], AT)
     bring(c, held, written, row_id="row-1")
@@ -356,7 +356,7 @@ def test_verdict_reported_before_the_answer_of_the_call_remains(c: sa.Connection
 @pytest.mark.parametrize("earlier", ["open", "approved", "edited"])
 @pytest.mark.parametrize("verdict", ["approved", "edited"])
 def test_verdict_reported_before_the_answer_of_a_change_remains_over_earlier_verdicts(
-    c: sa.Connection, held: HeldRun, earlier: Any, verdict: Any
+    c: sa.Connection, held: FencedRun, earlier: Any, verdict: Any
 ) -> None:
     if earlier != "open":
         calls.record_verdicts(c, DESK, [ReportedVerdict(the_item(c).call_id, earlier)], AT)
@@ -368,7 +368,7 @@ def test_verdict_reported_before_the_answer_of_a_change_remains_over_earlier_ver
 
 
 @pytest.mark.usefixtures("delivered")
-def test_verdict_on_a_replaced_item_version_is_ignored(c: sa.Connection, held: HeldRun) -> None:
+def test_verdict_on_a_replaced_item_version_is_ignored(c: sa.Connection, held: FencedRun) -> None:
     old = the_item(c).call_id
     plan(c, held, changed)
     assert calls.record_verdicts(c, DESK, [ReportedVerdict(old, "approved")], AT) == {}
@@ -378,7 +378,7 @@ def test_verdict_on_a_replaced_item_version_is_ignored(c: sa.Connection, held: H
 
 
 def test_items_are_listed_newest_first_in_pages_and_by_filter(
-    c: sa.Connection, held: HeldRun, agent: AgentRow
+    c: sa.Connection, held: FencedRun, agent: AgentRow
 ) -> None:
     plan(c, held, as_new(*(item(f"task {n}") for n in range(5))))
     everything = ledger(c)
@@ -417,10 +417,10 @@ def test_items_are_listed_and_counted_within_token_limits_only(c: sa.Connection,
     assert one.device_id is not None
     c.execute(sa.update(item_rows).values(unit_key="notes/a.txt"))
     for limits, expected in (
-        (Limits((one.device_id,), (one.target_table,), ("work", "notes")), 1),
-        (Limits(devices=(DeviceId("another"),)), 0),
-        (Limits(tables=("projects", "notes")), 0),
-        (Limits(roots=("note", "notes/")), 0),
+        (TokenLimits((one.device_id,), (one.target_table,), ("work", "notes")), 1),
+        (TokenLimits(devices=(DeviceId("another"),)), 0),
+        (TokenLimits(tables=("projects", "notes")), 0),
+        (TokenLimits(roots=("note", "notes/")), 0),
     ):
         counts = item_lists.count_items(c, ItemFilter(user_id=ME, verdict="open", limits=limits))
         assert (
@@ -430,7 +430,9 @@ def test_items_are_listed_and_counted_within_token_limits_only(c: sa.Connection,
         ) == (expected,) * 3
 
 
-def test_items_are_deleted_with_their_agent_and_survive_their_device(c: sa.Connection, held: HeldRun) -> None:
+def test_items_are_deleted_with_their_agent_and_survive_their_device(
+    c: sa.Connection, held: FencedRun
+) -> None:
     plan(c, held, as_new(item()))
     c.execute(sa.delete(device_table))
     assert the_item(c).device_id is None
@@ -444,16 +446,16 @@ def test_items_are_deleted_with_their_agent_and_survive_their_device(c: sa.Conne
 async def test_second_of_two_concurrent_plans_sees_the_item_of_the_first(
     hubs: list[Database], postgres: Postgres, url: str
 ) -> None:
-    def two_agents(c: sa.Connection) -> list[HeldRun]:
+    def two_agents(c: sa.Connection) -> list[FencedRun]:
         made = [make_agent(c, name, device=name) for name in ("inbox", "notes")]
         held = [make_run(c, agent.name, agent=agent, state=RunState.RUNNING).held for agent in made]
         c.execute(sa.text("UPDATE runs SET device_id = 'device-inbox'"))
         return held
 
     first, second = await hubs[0].write(two_agents)
-    seen: list[Known] = []
+    seen: list[KnownItems] = []
 
-    def look(known: Known) -> list[Decision]:
+    def look(known: KnownItems) -> list[Decision]:
         seen.append(known)
         return []
 
@@ -496,7 +498,7 @@ def code_of(given: object) -> ErrorCode | None:
 
 def send(c: sa.Connection, epoch: int = EPOCH, at: int = AT, again: int = AT + 60) -> set[str]:
     rows = item_verdicts.due(c, DESK, epoch=epoch, at=at, limit=100)
-    return item_verdicts.take(c, [row.id for row in rows], epoch=epoch, at=at, again=again)
+    return item_verdicts.claim_sends(c, [row.id for row in rows], epoch=epoch, at=at, again=again)
 
 
 def settle(c: sa.Connection, id: str, state: Any = None, epoch: int = EPOCH, **how: Any) -> list[VerdictRow]:
@@ -589,7 +591,7 @@ def test_verdict_is_sent_once_a_connection_and_again_over_the_next(c: sa.Connect
     assert send(c, at=AT + 60, again=AT + 999) == {"v-1"}, "no answer came"
     c.execute(sa.update(devices).values(session_epoch=EPOCH + 1))
     assert settle(c, "v-1", "approved") == [], "an answer over the old connection"
-    assert item_verdicts.take(c, [CallId("v-1")], epoch=EPOCH, at=AT + 999, again=AT) == set()
+    assert item_verdicts.claim_sends(c, [CallId("v-1")], epoch=EPOCH, at=AT + 999, again=AT) == set()
     assert (send(c, EPOCH + 1, AT + 61), stored(c).sends) == ({"v-1"}, 3)
     assert len(settle(c, "v-1", "approved", EPOCH + 1)) == 1
 

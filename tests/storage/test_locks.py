@@ -13,9 +13,9 @@ from protocol.ids import UserId
 from storage.agents import locks
 from storage.agents.locks import (
     Acquired,
-    Grant,
     Holder,
     HoldsAlready,
+    LockGrant,
     LockLimits,
     LockLost,
     LockRequest,
@@ -47,7 +47,7 @@ def wanted(holder: Holder, *names: str, **changed: Any) -> LockRequest:
     return LockRequest(**given | changed)
 
 
-def take(c: sa.Connection, holder: Holder, *names: str, **changed: Any) -> Grant:
+def take(c: sa.Connection, holder: Holder, *names: str, **changed: Any) -> LockGrant:
     """Locks that are free."""
     return some(locks.acquire(c, wanted(holder, *names, **changed)).grant)
 
@@ -64,7 +64,7 @@ def over(c: sa.Connection, *names: str) -> None:
     c.execute(sa.update(agent_locks).where(agent_locks.c.resource.in_(names)).values(expires_at=1))
 
 
-def holders(grants: Sequence[Grant]) -> list[str]:
+def holders(grants: Sequence[LockGrant]) -> list[str]:
     return [grant.holder.id for grant in grants]
 
 
@@ -362,10 +362,10 @@ class Disorder:
         self._c = c
         self._chance = SeededChance(seed)
         self._requests = 0
-        self._held: dict[int, Grant] = {}  # what each believes it holds, by its number
+        self._held: dict[int, LockGrant] = {}  # what each believes it holds, by its number
         self._waiting: dict[int, LockRequest] = {}
         self._arrived: list[str] = []
-        self._granted: list[Grant] = []
+        self._granted: list[LockGrant] = []
         self.writes: defaultdict[str, list[int]] = defaultdict(list)
         self.refused = 0
 
@@ -431,7 +431,7 @@ class Disorder:
                 del self._waiting[who]
                 self._got(who, grant)
 
-    def _got(self, who: int, grant: Grant) -> None:
+    def _got(self, who: int, grant: LockGrant) -> None:
         self._granted.append(grant)
         self._held[who] = grant
 
@@ -458,7 +458,7 @@ class Disorder:
     def _die(self, who: int) -> None:
         self._expire(self._held.pop(who))
 
-    def _expire(self, grant: Grant) -> None:
+    def _expire(self, grant: LockGrant) -> None:
         given = sa.and_(
             agent_locks.c.request_id == grant.request_id, agent_locks.c.holder_id == grant.holder.id
         )

@@ -20,10 +20,10 @@ from protocol.coordination import MetricType
 from storage.agents import measurements
 from storage.agents.measurements import HOUR_MS, BucketRetention, SampleRow
 from storage.kernel import migrate
-from storage.kernel.database import FromTheFuture, Unavailable
+from storage.kernel.database import DatabaseUnavailable, FromTheFuture
 from storage.kernel.migrate import Release, contracts, releases, revisions, upgrade
 from storage.kernel.postgres import open_postgres, run_once
-from storage.kernel.verify import Part, Parts, parts_in
+from storage.kernel.verify import Parts, SchemaPart, parts_in
 from storage.schema import metadata
 from tests.release.cut import digest_of, edited_since
 from tests.support.blocking import blocking_engine
@@ -146,7 +146,7 @@ def names_of(parts: Parts, kind: str) -> set[str]:
 def test_every_table_is_strict_and_every_constraint_has_a_name(tmp_path: Path) -> None:
     upgrade(tmp_path / "hub.db")
     made = parts_of(tmp_path / "hub.db")
-    assert all("STRICT" in made[Part(name, "table", "")] for name in metadata.tables)
+    assert all("STRICT" in made[SchemaPart(name, "table", "")] for name in metadata.tables)
     assert [part for part in made if part.kind == "constraint" and not part.name.isidentifier()] == []
 
 
@@ -159,7 +159,7 @@ def test_an_up_to_date_database_is_left_alone(tmp_path: Path) -> None:
 
 def test_migration_leaving_a_dangling_reference_is_undone(tmp_path: Path) -> None:
     older(tmp_path / "hub.db", "DELETE FROM users")
-    with pytest.raises(Unavailable, match="cannot be migrated: 2 rows refer to nothing"):
+    with pytest.raises(DatabaseUnavailable, match="cannot be migrated: 2 rows refer to nothing"):
         upgrade(tmp_path / "hub.db")
     assert revision_of(tmp_path / "hub.db") == FIRST
 
@@ -181,7 +181,9 @@ IN_THE_WAY = {
 def test_rows_breaking_a_new_constraint_are_named_and_the_file_is_unchanged(tmp_path: Path) -> None:
     path = older(tmp_path / "hub.db", *IN_THE_WAY)
     before = parts_of(path)
-    with pytest.raises(Unavailable, match=r"migrated: row .*; correct or delete these rows") as refused:
+    with pytest.raises(
+        DatabaseUnavailable, match=r"migrated: row .*; correct or delete these rows"
+    ) as refused:
         upgrade(path)
     assert [named for named in IN_THE_WAY.values() if named not in str(refused.value)] == []
     assert (revision_of(path), parts_of(path)) == (FIRST, before)
@@ -190,7 +192,9 @@ def test_rows_breaking_a_new_constraint_are_named_and_the_file_is_unchanged(tmp_
 async def test_rows_breaking_a_new_constraint_are_named_on_a_server(postgres: Postgres, bare: str) -> None:
     await run_once(bare, make_old)
     postgres.run(";".join(IN_THE_WAY), url=bare)
-    with pytest.raises(Unavailable, match=r"migrated: row .*; correct or delete these rows") as refused:
+    with pytest.raises(
+        DatabaseUnavailable, match=r"migrated: row .*; correct or delete these rows"
+    ) as refused:
         async with open_postgres(bare):
             pass
     assert [named for named in IN_THE_WAY.values() if named not in str(refused.value)] == []
@@ -231,7 +235,9 @@ def test_tables_of_a_state_between_releases_are_refused(tmp_path: Path, revision
     upgrade(tmp_path / "hub.db")
     with closing(sqlite3.connect(tmp_path / "hub.db")) as opened, opened:
         opened.execute("UPDATE alembic_version SET version_num = ?", [revision])
-    with pytest.raises(Unavailable, match=r"a hub between two releases made its tables.*start with a new"):
+    with pytest.raises(
+        DatabaseUnavailable, match=r"a hub between two releases made its tables.*start with a new"
+    ):
         upgrade(tmp_path / "hub.db")
     assert revision_of(tmp_path / "hub.db") == revision
 
@@ -240,7 +246,7 @@ def test_tables_of_a_state_between_releases_are_refused(tmp_path: Path, revision
     ("revision", "error", "told"),
     [
         ("0999", FromTheFuture, r"newer hub.*revision 0999.*start that newer hub"),
-        ("0000", Unavailable, r"revision 0000.*oldest.* is 0001: let .*hub.* upgrade it first"),
+        ("0000", DatabaseUnavailable, r"revision 0000.*oldest.* is 0001: let .*hub.* upgrade it first"),
     ],
 )
 def test_a_database_of_a_newer_hub_or_older_than_all_releases_is_refused_with_a_way_out(
@@ -378,7 +384,7 @@ def test_database_of_another_program_gets_no_tables_of_a_hub(tmp_path: Path) -> 
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE mine (x TEXT)")
     connection.close()
-    with pytest.raises(Unavailable, match="of another program, with the table mine"):
+    with pytest.raises(DatabaseUnavailable, match="of another program, with the table mine"):
         upgrade(path)
     assert tables_in(parts_of(path)) == {"mine"}
 
@@ -387,7 +393,7 @@ async def test_database_of_a_server_with_a_table_of_the_same_name_gets_no_tables
     postgres: Postgres, bare: str
 ) -> None:
     postgres.run("CREATE TABLE mine (x TEXT); CREATE TABLE users (x TEXT)", url=bare)
-    with pytest.raises(Unavailable, match="of another program, with the table users"):
+    with pytest.raises(DatabaseUnavailable, match="of another program, with the table users"):
         async with open_postgres(bare):
             pass
     assert await run_once(bare, lambda c: set(sa.inspect(c).get_table_names())) == {"mine", "users"}

@@ -11,10 +11,10 @@ from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from protocol.work import Usage
 from storage.agents import exhaustion
 from storage.effects import retention
-from storage.held import HeldRun
+from storage.held import FencedRun
 from storage.runs import model_answers, model_batches, model_calls, run_moves, runs, units
 from storage.runs.model_answers import JournaledAnswer
-from storage.runs.model_calls import CostsBy, Lately, ModelCall, Spent, SpentByFire
+from storage.runs.model_calls import CostsBy, ModelCall, RecentCosts, Spent, SpentByFire
 from storage.schema import ANSWERED
 from storage.schema import model_answers as answers_table
 from storage.schema import model_calls as calls_table
@@ -63,7 +63,7 @@ def test_first_model_answer_to_a_question_is_not_replaced(c: sa.Connection) -> N
     assert find(c) == SAID.text
 
 
-def test_the_cost_of_a_call_is_added_to_its_run_under_any_holder(c: sa.Connection, held: HeldRun) -> None:
+def test_the_cost_of_a_call_is_added_to_its_run_under_any_holder(c: sa.Connection, held: FencedRun) -> None:
     model_answers.record_answer(c, call(), SAID)
     run_moves.take_back(c, runs.get_run(c, held.id).lease_boot_id, {held.id}, AT)  # type: ignore[arg-type]
     model_calls.record_call(c, call(id="c-2", outcome="model_unavailable"))
@@ -73,7 +73,7 @@ def test_the_cost_of_a_call_is_added_to_its_run_under_any_holder(c: sa.Connectio
     assert model_calls.spent_by_run(c, held.id) == SpentByFire(tokens=214, cost_nanos=3_000, runs=1)
 
 
-def test_runs_of_one_fire_share_the_budget_of_a_run(c: sa.Connection, held: HeldRun) -> None:
+def test_runs_of_one_fire_share_the_budget_of_a_run(c: sa.Connection, held: FencedRun) -> None:
     model_answers.record_answer(c, call(), SAID)
     c.execute(sa.update(run_table).values(units_done=1))
     follow_up, ended = run_moves.FollowUp(RunId("run-2"), "f", {}), RunOutcome.SUCCESS
@@ -152,7 +152,7 @@ def test_old_model_answers_are_pruned_oldest_first(c: sa.Connection) -> None:
     assert set(c.execute(sa.select(answers_table.c.question)).scalars()) == {"q-1", "q-2"}
 
 
-def test_submitted_model_batch_is_not_dropped(c: sa.Connection, held: HeldRun) -> None:
+def test_submitted_model_batch_is_not_dropped(c: sa.Connection, held: FencedRun) -> None:
     for name in ("here", "there"):
         model_batches.make_batch(
             c,
@@ -177,7 +177,7 @@ def test_old_model_calls_are_pruned_in_steps(c: sa.Connection) -> None:
     assert c.execute(sa.select(calls_table.c.id)).scalars().all() == ["c-4"]
 
 
-def test_model_batch_is_pruned_only_after_its_run(c: sa.Connection, held: HeldRun) -> None:
+def test_model_batch_is_pruned_only_after_its_run(c: sa.Connection, held: FencedRun) -> None:
     agent = AgentId("agent-inbox")
     for id, run_id in (("waiting", held.id), ("over", RunId("pruned by now"))):
         model_batches.make_batch(
@@ -187,7 +187,7 @@ def test_model_batch_is_pruned_only_after_its_run(c: sa.Connection, held: HeldRu
     assert [row.id for row in model_batches.batches_of(c, held.id)] == ["waiting"]
 
 
-def test_notes_of_a_plan_are_stored_with_its_unit(c: sa.Connection, held: HeldRun) -> None:
+def test_notes_of_a_plan_are_stored_with_its_unit(c: sa.Connection, held: FencedRun) -> None:
     plan(c, held, notes={"halved": 2})
     assert some(units.find_unit(c, held.id, "a.txt")).notes == {"halved": 2}
 
@@ -272,4 +272,4 @@ def test_the_recent_cost_of_files_is_reported_with_their_size(c: sa.Connection) 
     found = model_calls.lately(c, agent, since=AT)
 
     twice = Usage(requests=4, prompt_tokens=200, completion_tokens=14, cost_nanos=2 * USAGE.cost_nanos)
-    assert found == Lately(files=1, size=10, usage=twice)
+    assert found == RecentCosts(files=1, size=10, usage=twice)

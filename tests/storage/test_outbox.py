@@ -10,7 +10,7 @@ from protocol.errors import IllegalTransition, LinkLost
 from protocol.ids import CallId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunOutcome, RunState, UnitState
 from storage.agents.agents import AgentRow
-from storage.held import HeldRun, StaleRun
+from storage.held import FencedRun, StaleRun
 from storage.kernel.database import Conflict
 from storage.runs import run_moves, runs
 from storage.runs.calls import CallAnswer, mark_sent, open_calls
@@ -44,7 +44,7 @@ from tests.storage.rows import (
 from tests.support.presence import BOOT, open_session
 
 
-def unit_of(c: sa.Connection, held: HeldRun, key: str = "a.txt") -> UnitRow:
+def unit_of(c: sa.Connection, held: FencedRun, key: str = "a.txt") -> UnitRow:
     return some(find_unit(c, held.id, key))
 
 
@@ -53,11 +53,11 @@ def states_of_calls(c: sa.Connection) -> dict[str, CallState]:
     return {row.call_id: row.state for row in rows}
 
 
-def end(c: sa.Connection, held: HeldRun) -> None:
+def end(c: sa.Connection, held: FencedRun) -> None:
     run_moves.move(c, held, RunEvent.FAILED, at=AT, actor="hub", reason="broken")
 
 
-def fail(c: sa.Connection, held: HeldRun, key: str = "a.txt") -> None:
+def fail(c: sa.Connection, held: FencedRun, key: str = "a.txt") -> None:
     fail_unit(
         c,
         held,
@@ -71,18 +71,18 @@ def fail(c: sa.Connection, held: HeldRun, key: str = "a.txt") -> None:
 
 
 @pytest.fixture
-def planned(c: sa.Connection, held: HeldRun) -> None:
+def planned(c: sa.Connection, held: FencedRun) -> None:
     """A unit of the run with one call."""
     plan(c, held, of=calls("call-1"))
 
 
 @pytest.fixture
-def two_planned(c: sa.Connection, held: HeldRun) -> None:
+def two_planned(c: sa.Connection, held: FencedRun) -> None:
     """A unit of the run with two calls."""
     plan(c, held, of=calls("call-1", "call-2"))
 
 
-def test_plan_stores_all_calls_before_any_is_sent(c: sa.Connection, held: HeldRun) -> None:
+def test_plan_stores_all_calls_before_any_is_sent(c: sa.Connection, held: FencedRun) -> None:
     written = plan(c, held, of=calls("call-1", "call-2"))
     assert written.open_calls == open_calls(c, held.id)
     assert [(call.call_id, call.state, call.sends) for call in written.open_calls] == [
@@ -94,14 +94,14 @@ def test_plan_stores_all_calls_before_any_is_sent(c: sa.Connection, held: HeldRu
     assert (unit.state, unit.calls_planned, unit.calls_settled) == (UnitState.EXTRACTED, 2, 0)
 
 
-def test_repeated_plan_writes_no_second_call(c: sa.Connection, held: HeldRun) -> None:
+def test_repeated_plan_writes_no_second_call(c: sa.Connection, held: FencedRun) -> None:
     first = plan(c, held, of=calls("call-1", "call-2"))
     assert (plan(c, held, of=calls("call-1", "call-2")), unit_of(c, held).calls_planned) == (first, 2)
 
 
 def test_changed_file_with_unsent_calls_gets_only_the_new_plan(
     c: sa.Connection,
-    held: HeldRun,
+    held: FencedRun,
 ) -> None:
     plan(c, held, of=calls("old-1", "old-2"), digest="sha-old")
     written = plan(c, held, of=calls("new-1"), digest="sha-new")
@@ -109,7 +109,7 @@ def test_changed_file_with_unsent_calls_gets_only_the_new_plan(
     assert (unit_of(c, held).content_hash, unit_of(c, held).calls_planned) == ("sha-new", 1)
 
 
-def test_calls_sent_before_a_file_changed_remain_in_the_unit(c: sa.Connection, held: HeldRun) -> None:
+def test_calls_sent_before_a_file_changed_remain_in_the_unit(c: sa.Connection, held: FencedRun) -> None:
     plan(c, held, of=calls("old-1", "old-2", "old-3"), digest="sha-old")
     answer(c, held, "old-1")
     mark_sent(c, held, [CallId("old-2")], AT)
@@ -165,7 +165,7 @@ def test_calls_of_a_live_run_are_not_adopted_by_another_run(c: sa.Connection, ag
 
 
 @pytest.mark.usefixtures("two_planned")
-def test_call_may_be_sent_until_answered(c: sa.Connection, held: HeldRun) -> None:
+def test_call_may_be_sent_until_answered(c: sa.Connection, held: FencedRun) -> None:
     both = [CallId("call-1"), CallId("call-2")]
     assert mark_sent(c, held, both, AT) == both
     settle_call(c, both[0], CallEvent.ACKED, None, AT)
@@ -174,7 +174,7 @@ def test_call_may_be_sent_until_answered(c: sa.Connection, held: HeldRun) -> Non
 
 
 @pytest.mark.usefixtures("planned")
-def test_only_the_first_answer_to_a_call_counts(c: sa.Connection, held: HeldRun) -> None:
+def test_only_the_first_answer_to_a_call_counts(c: sa.Connection, held: FencedRun) -> None:
     mark_sent(c, held, [CallId("call-1")], AT)
     assert settle_call(c, CallId("call-1"), CallEvent.ACKED, {"result": 1}, AT)
     assert not settle_call(c, CallId("call-1"), CallEvent.ACKED, {"result": 2}, AT)
@@ -185,7 +185,7 @@ def test_only_the_first_answer_to_a_call_counts(c: sa.Connection, held: HeldRun)
 
 
 @pytest.mark.usefixtures("planned")
-def test_answer_counts_after_the_run_has_ended(c: sa.Connection, held: HeldRun) -> None:
+def test_answer_counts_after_the_run_has_ended(c: sa.Connection, held: FencedRun) -> None:
     mark_sent(c, held, [CallId("call-1")], AT)
     end(c, held)
     assert settle_call(c, CallId("call-1"), CallEvent.ACKED, None, AT)
@@ -204,7 +204,7 @@ def test_answer_to_an_unknown_or_unsent_call_settles_nothing(c: sa.Connection) -
 
 @pytest.mark.usefixtures("two_planned")
 def test_unit_with_all_items_delivered_is_done_and_known_to_the_ledger(
-    c: sa.Connection, held: HeldRun
+    c: sa.Connection, held: FencedRun
 ) -> None:
     answer(c, held, "call-1", "call-2")
     assert settle_unit(c, held, "a.txt", AT) is UnitState.DONE
@@ -214,7 +214,7 @@ def test_unit_with_all_items_delivered_is_done_and_known_to_the_ledger(
     assert known_units(c, row.agent_id, PROMPT_1) == {"a.txt": "sha-1"}
 
 
-def test_plan_marks_calls_within_the_limit_as_sent(c: sa.Connection, held: HeldRun) -> None:
+def test_plan_marks_calls_within_the_limit_as_sent(c: sa.Connection, held: FencedRun) -> None:
     written = plan(c, held, of=calls("call-1", "call-2"), most_sent=2)
     assert written.is_marked
     assert written.open_calls == open_calls(c, held.id)
@@ -225,7 +225,7 @@ def test_plan_marks_calls_within_the_limit_as_sent(c: sa.Connection, held: HeldR
 
 
 def answered(
-    c: sa.Connection, held: HeldRun, *ids: str, event: CallEvent = CallEvent.ACKED, whole: str = "a.txt"
+    c: sa.Connection, held: FencedRun, *ids: str, event: CallEvent = CallEvent.ACKED, whole: str = "a.txt"
 ) -> set[str]:
     """Answer these calls at once; the keys of the units that this settled."""
     mark_sent(c, held, [CallId(call_id) for call_id in ids], AT)
@@ -236,7 +236,7 @@ def answered(
 
 
 def test_last_answer_settles_a_whole_unit_like_a_separate_settle(
-    c: sa.Connection, held: HeldRun, agent: AgentRow
+    c: sa.Connection, held: FencedRun, agent: AgentRow
 ) -> None:
     runs.note_progress(c, held, 4, AT)
     for key in ("a.txt", "b.txt"):
@@ -255,14 +255,14 @@ def test_last_answer_settles_a_whole_unit_like_a_separate_settle(
 @pytest.mark.usefixtures("planned")
 @pytest.mark.parametrize("event", [CallEvent.REJECTED, CallEvent.GIVEN_UP])
 def test_answers_settle_no_unit_with_a_refused_item(
-    c: sa.Connection, held: HeldRun, event: CallEvent
+    c: sa.Connection, held: FencedRun, event: CallEvent
 ) -> None:
     assert (answered(c, held, "call-1", event=event), unit_of(c, held).state) == (set(), UnitState.EXTRACTED)
     assert settle_unit(c, held, "a.txt", AT) is UnitState.FAILED
 
 
 @pytest.mark.usefixtures("two_planned")
-def test_answers_settle_no_unit_missing_a_part_or_an_answer(c: sa.Connection, held: HeldRun) -> None:
+def test_answers_settle_no_unit_missing_a_part_or_an_answer(c: sa.Connection, held: FencedRun) -> None:
     plan(c, held, "b.txt", of=calls("call-3"))
     assert answered(c, held, "call-1") == set()
     assert answered(c, held, "call-3") == set()  # of another unit than the whole one
@@ -272,7 +272,7 @@ def test_answers_settle_no_unit_missing_a_part_or_an_answer(c: sa.Connection, he
 
 @pytest.mark.usefixtures("planned")
 def test_answers_under_a_stale_fence_count_but_settle_no_unit(
-    c: sa.Connection, held: HeldRun, agent: AgentRow
+    c: sa.Connection, held: FencedRun, agent: AgentRow
 ) -> None:
     mark_sent(c, held, [CallId("call-1")], AT)
     run_moves.move(c, held, RunEvent.HUB_LOST, at=AT, actor="hub")
@@ -283,7 +283,7 @@ def test_answers_under_a_stale_fence_count_but_settle_no_unit(
     assert known_units(c, agent.id, PROMPT_1) == {}
 
 
-def test_plan_of_a_whole_unit_without_open_calls_settles_the_unit(c: sa.Connection, held: HeldRun) -> None:
+def test_plan_of_a_whole_unit_without_open_calls_settles_the_unit(c: sa.Connection, held: FencedRun) -> None:
     assert plan(c, held, "b.txt", of=calls("call-1"), is_whole=True).settled is None
     assert plan(c, held, is_whole=True).settled is UnitState.DONE
     row = runs.get_run(c, held.id)
@@ -295,7 +295,7 @@ def test_plan_of_a_whole_unit_without_open_calls_settles_the_unit(c: sa.Connecti
     ("event", "code"), [(CallEvent.REJECTED, "device_error"), (CallEvent.GIVEN_UP, "unknown_effect")]
 )
 def test_unit_with_a_refused_item_fails_and_is_read_again(
-    c: sa.Connection, held: HeldRun, event: CallEvent, code: str
+    c: sa.Connection, held: FencedRun, event: CallEvent, code: str
 ) -> None:
     answer(c, held, "call-1")
     answer(c, held, "call-2", event=event)
@@ -338,7 +338,7 @@ def test_ledger_records_when_a_unit_was_tried_and_retains_settled_content(
     assert known_units(c, agent.id, PROMPT_1) == {"a.txt": "sha-1"}
 
 
-def test_first_units_lists_units_unknown_to_earlier_runs_first(c: sa.Connection, held: HeldRun) -> None:
+def test_first_units_lists_units_unknown_to_earlier_runs_first(c: sa.Connection, held: FencedRun) -> None:
     skip_units(c, held, [(f"{number}.txt", "sha", 1) for number in range(50)], AT)
     skip_units(c, held, [("x.txt", "", None)], AT, reason="no text")
     plan(c, held)
@@ -346,7 +346,7 @@ def test_first_units_lists_units_unknown_to_earlier_runs_first(c: sa.Connection,
 
 
 @pytest.mark.usefixtures("two_planned")
-def test_a_unit_is_not_settled_while_a_call_is_open(c: sa.Connection, held: HeldRun) -> None:
+def test_a_unit_is_not_settled_while_a_call_is_open(c: sa.Connection, held: FencedRun) -> None:
     answer(c, held, "call-1")
     with pytest.raises(StillOpen) as refused:
         settle_unit(c, held, "a.txt", AT)
@@ -377,7 +377,7 @@ def test_planned_call_of_newer_content_unsettles_the_older_content(c: sa.Connect
     assert known_units(c, agent.id, PROMPT_1) == {}
 
 
-def test_thousands_of_known_units_are_skipped_in_a_single_write(c: sa.Connection, held: HeldRun) -> None:
+def test_thousands_of_known_units_are_skipped_in_a_single_write(c: sa.Connection, held: FencedRun) -> None:
     plan(c, held, "7.txt")
     units = [(f"{n}.txt", f"sha-{n}", n) for n in range(2_000)]
     assert (skip_units(c, held, units, AT), skip_units(c, held, units, AT)) == (1_999, 0)
@@ -392,7 +392,7 @@ WAITS = "its prose waits"
 
 @pytest.mark.usefixtures("planned")
 def test_unit_waiting_for_the_model_is_read_again_before_the_run_ends(
-    c: sa.Connection, held: HeldRun
+    c: sa.Connection, held: FencedRun
 ) -> None:
     with pytest.raises(StillOpen):
         settle_unit(c, held, "a.txt", AT, waits_for=WAITS)
@@ -410,7 +410,9 @@ def test_unit_waiting_for_the_model_is_read_again_before_the_run_ends(
     assert (runs.get_run(c, held.id).units_done, postponed_units(c, held.id)) == (1, [])
 
 
-def test_unit_waiting_for_the_model_is_skipped_when_no_longer_listed(c: sa.Connection, held: HeldRun) -> None:
+def test_unit_waiting_for_the_model_is_skipped_when_no_longer_listed(
+    c: sa.Connection, held: FencedRun
+) -> None:
     plan(c, held)
     settle_unit(c, held, "a.txt", AT, waits_for=WAITS)
     skip_units(c, held, [("a.txt", "sha-1", 1)], AT, reason="gone")
@@ -418,7 +420,7 @@ def test_unit_waiting_for_the_model_is_skipped_when_no_longer_listed(c: sa.Conne
     assert (unit.state, unit.error, runs.get_run(c, held.id).units_skipped) == (UnitState.SKIPPED, "gone", 1)
 
 
-def test_unreadable_unit_fails_with_a_reason(c: sa.Connection, held: HeldRun) -> None:
+def test_unreadable_unit_fails_with_a_reason(c: sa.Connection, held: FencedRun) -> None:
     fail(c, held)
     fail(c, held)
     row = runs.get_run(c, held.id)
@@ -426,7 +428,7 @@ def test_unreadable_unit_fails_with_a_reason(c: sa.Connection, held: HeldRun) ->
     assert unit_of(c, held).error == "no converter for .xyz"
 
 
-def test_failed_unit_may_be_retried_in_the_same_run(c: sa.Connection, held: HeldRun) -> None:
+def test_failed_unit_may_be_retried_in_the_same_run(c: sa.Connection, held: FencedRun) -> None:
     fail(c, held)
     plan(c, held, of=calls("call-1"))
     answer(c, held, "call-1")
@@ -436,7 +438,7 @@ def test_failed_unit_may_be_retried_in_the_same_run(c: sa.Connection, held: Held
 
 
 @pytest.mark.usefixtures("two_planned")
-def test_failed_unit_drops_the_unsent_calls(c: sa.Connection, held: HeldRun) -> None:
+def test_failed_unit_drops_the_unsent_calls(c: sa.Connection, held: FencedRun) -> None:
     mark_sent(c, held, [CallId("call-1")], AT)
     with pytest.raises(StillOpen):
         fail(c, held)
@@ -448,7 +450,7 @@ def test_failed_unit_drops_the_unsent_calls(c: sa.Connection, held: HeldRun) -> 
 
 @pytest.mark.parametrize("again", [plan, fail])
 def test_settled_unit_cannot_be_planned_or_failed_again(
-    c: sa.Connection, held: HeldRun, again: Callable[..., object]
+    c: sa.Connection, held: FencedRun, again: Callable[..., object]
 ) -> None:
     plan(c, held)
     settle_unit(c, held, "a.txt", AT)
@@ -458,7 +460,7 @@ def test_settled_unit_cannot_be_planned_or_failed_again(
             again(c, held, key)
 
 
-STALE: list[Callable[[sa.Connection, HeldRun], object]] = [
+STALE: list[Callable[[sa.Connection, FencedRun], object]] = [
     lambda c, held: plan(c, held, "b.txt", of=calls("call-2")),
     lambda c, held: skip_units(c, held, [("b.txt", "sha", 1)], AT),
     lambda c, held: mark_sent(c, held, [CallId("call-1")], AT),
@@ -472,9 +474,9 @@ STALE: list[Callable[[sa.Connection, HeldRun], object]] = [
 @pytest.mark.parametrize("event", [RunEvent.CANCELLED, RunEvent.HUB_LOST])
 def test_write_of_a_former_holder_of_a_run_is_refused(
     c: sa.Connection,
-    held: HeldRun,
+    held: FencedRun,
     event: RunEvent,
-    write: Callable[[sa.Connection, HeldRun], object],
+    write: Callable[[sa.Connection, FencedRun], object],
 ) -> None:
     run_moves.move(c, held, event, at=AT, actor="hub")
     if event is RunEvent.HUB_LOST:
@@ -486,7 +488,7 @@ def test_write_of_a_former_holder_of_a_run_is_refused(
 
 
 @pytest.mark.usefixtures("planned")
-def test_call_answer_over_an_older_connection_is_refused(c: sa.Connection, held: HeldRun) -> None:
+def test_call_answer_over_an_older_connection_is_refused(c: sa.Connection, held: FencedRun) -> None:
     mark_sent(c, held, [CallId("call-1")], AT)
     device_id = some(runs.get_run(c, held.id).device_id)
     older, newer = (open_session(c, device_id, boot_id=BOOT, platform=None, at=AT) for _ in range(2))

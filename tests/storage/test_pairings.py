@@ -8,7 +8,7 @@ from storage import audit
 from storage.devices import devices, keys, pairings
 from storage.devices.devices import DeviceRow
 from storage.devices.keys import KeyOwner
-from storage.devices.pairings import Asked, BadInvitation, PairingAsk, TooManyPairings
+from storage.devices.pairings import BadInvitation, PairingAsk, PairingRequested, TooManyPairings
 from storage.devices.tokens import INVITATIONS, InvitationRow
 from storage.devices.users import ensure_user
 from storage.schema import devices as device_table
@@ -39,7 +39,9 @@ def elsewhere(wanted: PairingAsk, network: str = "2001:db8::/64") -> PairingAsk:
     return msgspec.structs.replace(wanted, network=network)
 
 
-def ask(c: sa.Connection, wanted: PairingAsk | None = None, *, at: int = AT, most: int = 50) -> Asked:
+def ask(
+    c: sa.Connection, wanted: PairingAsk | None = None, *, at: int = AT, most: int = 50
+) -> PairingRequested:
     return pairings.ask(c, wanted or asking(), at=at, expires_at=at + TTL_MS, most=most, most_per_network=3)
 
 
@@ -70,13 +72,13 @@ def told(c: sa.Connection) -> list[str]:
 
 
 @pytest.fixture
-def asked(c: sa.Connection) -> Asked:
+def asked(c: sa.Connection) -> PairingRequested:
     """A key that waits for its approval."""
     return ask(c)
 
 
 @pytest.fixture
-def desk(c: sa.Connection, asked: Asked) -> DeviceRow:
+def desk(c: sa.Connection, asked: PairingRequested) -> DeviceRow:
     """A device that was let in."""
     return approve(c)
 

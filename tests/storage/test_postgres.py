@@ -23,7 +23,7 @@ from storage.kernel.database import (
     Busy,
     Conflict,
     Database,
-    Unavailable,
+    DatabaseUnavailable,
     lone,
     translated,
     written_for,
@@ -210,14 +210,14 @@ async def test_begun_job_is_finished_although_the_caller_is_cancelled(database: 
         ("23514", Conflict),
         ("40001", Busy),  # lost against another every time
         ("40P01", Busy),
-        ("42501", Unavailable),
+        ("42501", DatabaseUnavailable),
         ("53300", Busy),
-        ("53100", Unavailable),
+        ("53100", DatabaseUnavailable),
         ("55P03", Busy),
         ("57014", Busy),
-        ("57P03", Unavailable),
-        ("58030", Unavailable),
-        ("XX001", Unavailable),
+        ("57P03", DatabaseUnavailable),
+        ("58030", DatabaseUnavailable),
+        ("XX001", DatabaseUnavailable),
     ],
 )
 async def test_postgresql_error_states_are_translated_to_hub_errors(
@@ -292,7 +292,10 @@ async def test_concurrent_ensure_of_a_user_returns_a_single_id(database: Databas
 
 
 async def test_connection_lost_in_the_commit_leaves_the_outcome_unknown(database: Database) -> None:
-    with before_each("commit", end_session), pytest.raises(Unavailable, match="may have taken effect"):
+    with (
+        before_each("commit", end_session),
+        pytest.raises(DatabaseUnavailable, match="may have taken effect"),
+    ):
         await database.write(add, "anna")
     assert await database.write(add, "bruno") == "bruno"
 
@@ -412,7 +415,7 @@ async def test_unanswered_server_connection_is_attempted_once(
         with (
             before_each("do_connect", lambda *connecting: asked.append(connecting)),
             postgres.frozen(),
-            pytest.raises(Unavailable, match="in time"),
+            pytest.raises(DatabaseUnavailable, match="in time"),
         ):
             await database.write(add, "anna")
         assert (len(asked), await database.write(add, "anna")) == (1, "anna")
@@ -425,15 +428,15 @@ async def test_stopped_server_is_unavailable_until_started_again() -> None:
             await database.write(add, "before")
             for end in (server.kill, server.stop):
                 end()
-                with pytest.raises(Unavailable) as refused:
+                with pytest.raises(DatabaseUnavailable) as refused:
                     await database.write(add, "meanwhile")
                 assert refused.value.retryable
-                with pytest.raises(Unavailable):
+                with pytest.raises(DatabaseUnavailable):
                     await database.read(names)
                 server.start()
                 assert await database.read(names) == ["before"]
         server.stop()
-        with pytest.raises(Unavailable, match="cannot be reached"):
+        with pytest.raises(DatabaseUnavailable, match="cannot be reached"):
             async with open_postgres(url):
                 pass
         server.start()
@@ -614,11 +617,11 @@ def test_lost_prepared_statement_is_a_condition_naming_the_option(state: str) ->
     lost = Exception('prepared statement "__asyncpg_stmt_1__" does not exist')
     lost.sqlstate = state  # type: ignore[attr-defined]
     found = translated(sa.exc.DBAPIError("SELECT 1", (), lost))
-    assert isinstance(found, Unavailable) and found.trouble == "away"
+    assert isinstance(found, DatabaseUnavailable) and found.trouble == "away"
     assert POOLED in str(found) and "__asyncpg_stmt_1__" in str(found)
 
 
 async def test_pgbouncer_without_the_option_is_detected_and_the_option_named(pooled_url: str) -> None:
-    with pytest.raises(Unavailable, match="add the option pgbouncer=true to the address"):
+    with pytest.raises(DatabaseUnavailable, match="add the option pgbouncer=true to the address"):
         async with open_store(pooled_url):
             pass

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from protocol.lifecycles import RunState
 from storage.agents import agents
 from storage.agents.declared_agents import DeclaredAgent
-from storage.kernel.columns import columns_of, fill, now_ms, values_of
+from storage.kernel.columns import columns_of, now_ms, struct_from, values_of
 from storage.kernel.database import UnreadableRow
 from storage.schema import boards, idempotency_keys, runs, users
 from tests.storage.rows import AT, LAPTOP, ME, declare, make_agent, make_run
@@ -36,7 +36,7 @@ def test_row_and_struct_convert_into_each_other(c: sa.Connection) -> None:
     new = Board(id="b", name="B", owner="not a column")
     c.execute(sa.insert(boards), values_of(new, boards, user_id=ME, created_at=AT, updated_at=AT))
     query = sa.select(*columns_of(Board, boards, owner=users.c.name, tags=None)).join_from(boards, users)
-    filled = fill(Board, c.execute(query).one(), tags=["a"])
+    filled = struct_from(Board, c.execute(query).one(), tags=["a"])
     assert filled == msgspec.structs.replace(new, owner="me", tags=("a",))
 
 

@@ -11,10 +11,10 @@ from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState
 from protocol.requirements import Unmet, parse_version
 from storage.agents import agents, capabilities, declared_agents, exhaustion, locks, state_moves
 from storage.agents.agents import AgentRow
-from storage.agents.capabilities import Capability
+from storage.agents.capabilities import AgentCapability
 from storage.agents.configs import Mailbox
 from storage.agents.declared_agents import DeclaredAgent
-from storage.agents.locks import Grant, Holder, LockLimits, LockRequest
+from storage.agents.locks import Holder, LockGrant, LockLimits, LockRequest
 from storage.connectors import connectors
 from storage.connectors.connectors import NOT_YET, DeclaredConnector
 from storage.devices import devices, users
@@ -69,7 +69,7 @@ def make_locking_run(c: sa.Connection, run_id: str, *names: str, agent: AgentRow
 
 def ask(
     c: sa.Connection, *names: str, holder: Holder = DEVICE, wait_ms: int = 0, request_id: str = "r"
-) -> Grant | None:
+) -> LockGrant | None:
     """A device wants locks of these names."""
     wanted = LockRequest(
         request_id=request_id, user_id=ME, names=names, holder=holder, ttl_ms=TTL, wait_ms=wait_ms
@@ -87,7 +87,7 @@ def waiting(c: sa.Connection) -> list[str]:
 
 
 @pytest.fixture
-def grant(c: sa.Connection) -> Grant:
+def grant(c: sa.Connection) -> LockGrant:
     """The lock ``a`` of the device."""
     return some(ask(c, "a"))
 
@@ -112,7 +112,9 @@ def test_run_waiting_for_a_lock_lets_the_next_run_start(c: sa.Connection) -> Non
     assert (some(claim(c)).id, holders(c), waiting(c)) == ("run-2", {"a": DEVICE.id}, ["run-1", "run-1"])
 
 
-def test_run_gets_locks_in_queue_order_and_is_claimed_with_new_fences(c: sa.Connection, grant: Grant) -> None:
+def test_run_gets_locks_in_queue_order_and_is_claimed_with_new_fences(
+    c: sa.Connection, grant: LockGrant
+) -> None:
     make_locking_run(c, "run-1", "a")
     assert claim(c) is None
     (handed,) = locks.release(c, ME, grant.fences, DEVICE)
@@ -121,7 +123,7 @@ def test_run_gets_locks_in_queue_order_and_is_claimed_with_new_fences(c: sa.Conn
     assert locks.run_fences(c, "run-1") == {"a": 3}
 
 
-def test_run_missing_the_turn_loses_the_lock_to_the_next_request(c: sa.Connection, grant: Grant) -> None:
+def test_run_missing_the_turn_loses_the_lock_to_the_next_request(c: sa.Connection, grant: LockGrant) -> None:
     make_locking_run(c, "run-1", "a")
     assert (claim(c), ask(c, "a", holder=OTHER, wait_ms=TTL, request_id="later")) == (None, None)
     locks.release(c, ME, grant.fences, DEVICE)
@@ -396,7 +398,7 @@ def claimed(c: sa.Connection, offers: Mapping[str, str] | None = None, *, total:
 
 
 def enable(c: sa.Connection, agent: AgentRow, name: str, version: str) -> None:
-    given = Capability(name=name, version=parse_version(version), enabled=True)
+    given = AgentCapability(name=name, version=parse_version(version), enabled=True)
     capabilities.register(c, agent.id, given, source="api", at=AT, most=9)
 
 
@@ -426,7 +428,7 @@ def test_enabled_capability_of_the_agent_meets_a_need_of_the_run(c: sa.Connectio
 
 def test_disabled_capability_does_not_count(c: sa.Connection, agent: AgentRow) -> None:
     make_needy_run(c, "run-1", "file.read", agent=agent)
-    given = Capability(name="file.read", version=parse_version("1.0.0"), enabled=False)
+    given = AgentCapability(name="file.read", version=parse_version("1.0.0"), enabled=False)
     capabilities.register(c, agent.id, given, source="api", at=AT, most=9)
     assert claimed(c) == []
 
@@ -487,7 +489,7 @@ def test_unmet_needs_are_listed_with_the_known_versions(c: sa.Connection, agent:
     assert run_needs.unmet_of(c, [run.id], {LAPTOP_ID: {"file.read": "1.2.0", "web": "1.0.0"}}) == {}
 
 
-def _wait(c: sa.Connection, run_id: str) -> run_claims.RunWait:
+def _wait(c: sa.Connection, run_id: str) -> run_claims.WaitingConditions:
     return run_claims.waits_of(c, [RunId(run_id)])[RunId(run_id)]
 
 
@@ -499,7 +501,7 @@ def waiting_run(c: sa.Connection) -> None:
 
 @pytest.mark.usefixtures("waiting_run")
 def test_wait_of_a_startable_run_shows_no_obstacle(c: sa.Connection) -> None:
-    assert _wait(c, "run-1") == run_claims.RunWait(
+    assert _wait(c, "run-1") == run_claims.WaitingConditions(
         run_id=RunId("run-1"),
         lifecycle="active",
         availability="available",

@@ -16,10 +16,10 @@ from protocol.lifecycles import (
 )
 from storage import leases
 from storage.agents import agents
-from storage.held import HeldRun, StaleRun
+from storage.held import FencedRun, StaleRun
 from storage.runs import run_moves, run_pauses, runs, units
 from storage.runs.run_moves import CRASH_LIMIT, FollowUp, Recovered
-from storage.runs.runs import Report, RunRow
+from storage.runs.runs import RunReport, RunRow
 from storage.runs.units import fail_unit, settle_unit
 from storage.schema import agents as agent_table
 from storage.schema import runs as run_table
@@ -99,10 +99,12 @@ def test_run_can_be_dispatched_only_by_a_claim(c: sa.Connection) -> None:
         run_moves.move(c, make_run(c).held, RunEvent.DISPATCHED, at=AT, actor="somebody")
 
 
-@pytest.mark.parametrize("seen", [HeldRun(RunId("run-1"), RunState.RUNNING, 0), None])
-def test_run_move_with_an_outdated_state_or_fence_is_refused(c: sa.Connection, seen: HeldRun | None) -> None:
+@pytest.mark.parametrize("seen", [FencedRun(RunId("run-1"), RunState.RUNNING, 0), None])
+def test_run_move_with_an_outdated_state_or_fence_is_refused(
+    c: sa.Connection, seen: FencedRun | None
+) -> None:
     run = make_run(c, state=RunState.RUNNING)
-    stale = seen or HeldRun(run.id, RunState.PREPARING, run.fence)
+    stale = seen or FencedRun(run.id, RunState.PREPARING, run.fence)
     with pytest.raises(StaleRun, match="RUNNING under fence 1"):
         run_moves.move(c, stale, RunEvent.FAILED, at=AT + 1, actor="a late one")
     assert runs.get_run(c, run.id) == run
@@ -110,22 +112,22 @@ def test_run_move_with_an_outdated_state_or_fence_is_refused(c: sa.Connection, s
 
 def test_an_unknown_run_is_reported(c: sa.Connection) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_RUN)):
-        run_moves.move(c, HeldRun(RunId("run-9"), RunState.QUEUED, 0), RunEvent.CANCELLED, at=AT, actor="x")
+        run_moves.move(c, FencedRun(RunId("run-9"), RunState.QUEUED, 0), RunEvent.CANCELLED, at=AT, actor="x")
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_RUN)):
         runs.get_run(c, RunId("run-9"))
     assert runs.find_run(c, RunId("run-9")) is None
 
 
 @pytest.mark.parametrize("event", [RunEvent.FAILED, RunEvent.CANCELLED])
-def test_forced_end_of_a_run_raises_the_fence(c: sa.Connection, held: HeldRun, event: RunEvent) -> None:
+def test_forced_end_of_a_run_raises_the_fence(c: sa.Connection, held: FencedRun, event: RunEvent) -> None:
     assert run_moves.move(c, held, event, at=AT, actor="hub").fence == held.fence + 1
 
 
-def test_paused_run_keeps_the_fence(c: sa.Connection, held: HeldRun) -> None:
+def test_paused_run_keeps_the_fence(c: sa.Connection, held: FencedRun) -> None:
     assert run_moves.move(c, held, RunEvent.DEVICE_LOST, at=AT, actor="hub").fence == held.fence
 
 
-def claimed(c: sa.Connection) -> HeldRun:
+def claimed(c: sa.Connection) -> FencedRun:
     """Claim the run that waits, and begin it."""
     return run_moves.move(c, some(claim(c, at=AT)).held, RunEvent.ACKNOWLEDGED, at=AT, actor="device")
 
@@ -142,7 +144,7 @@ def test_dispatches_attempts_and_crashes_of_a_run_are_counted_separately(c: sa.C
     assert (row.dispatch_count, row.attempt, row.started_at) == (1, 2, AT + 501)
 
 
-def test_the_last_attempt_is_not_retried(c: sa.Connection, held: HeldRun) -> None:
+def test_the_last_attempt_is_not_retried(c: sa.Connection, held: FencedRun) -> None:
     c.execute(sa.update(run_table).values(attempt=5))
     with pytest.raises(IllegalTransition, match="5 times"):
         run_moves.move(c, held, RunEvent.RETRIED, at=AT, actor="hub")
@@ -150,7 +152,7 @@ def test_the_last_attempt_is_not_retried(c: sa.Connection, held: HeldRun) -> Non
 
 @pytest.mark.parametrize("error_of_file", [False, True], ids=["nothing else", "a file failed too"])
 def test_errors_of_overcome_attempts_do_not_count_at_the_end(
-    c: sa.Connection, held: HeldRun, error_of_file: bool
+    c: sa.Connection, held: FencedRun, error_of_file: bool
 ) -> None:
     runs.record_held_error(c, held, None, "disk_error", "the device ended the run early", AT)
     if error_of_file:
@@ -179,7 +181,7 @@ def test_failing_run_counts_the_errors_of_all_attempts(c: sa.Connection) -> None
     assert [(one.attempt, one.message) for one in row.errors] == [(1, "stalled"), (2, "given up")]
 
 
-def test_a_run_with_an_open_call_or_an_open_unit_cannot_finish(c: sa.Connection, held: HeldRun) -> None:
+def test_a_run_with_an_open_call_or_an_open_unit_cannot_finish(c: sa.Connection, held: FencedRun) -> None:
     plan(c, held, of=calls("call-1"))
     with pytest.raises(IllegalTransition, match="1 units and 1 calls"):
         run_moves.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
@@ -242,7 +244,7 @@ def test_runs_are_listed_newest_first_page_by_page(c: sa.Connection) -> None:
     assert runs.count_live(c) == {RunState.QUEUED: 4}, "not those that ended"
 
 
-def test_run_keeps_the_first_hundred_errors_and_counts_all(c: sa.Connection, held: HeldRun) -> None:
+def test_run_keeps_the_first_hundred_errors_and_counts_all(c: sa.Connection, held: FencedRun) -> None:
     for n in range(130):
         runs.record_error(c, held.id, f"{n}.txt", "not_convertible", "x" * 5_000, AT)
     row = runs.get_run(c, held.id)
@@ -250,7 +252,7 @@ def test_run_keeps_the_first_hundred_errors_and_counts_all(c: sa.Connection, hel
     assert (row.errors[7].unit_key, len(row.errors[7].message)) == ("7.txt", 1_000)
 
 
-def test_progress_is_the_share_of_settled_units(c: sa.Connection, held: HeldRun) -> None:
+def test_progress_is_the_share_of_settled_units(c: sa.Connection, held: FencedRun) -> None:
     runs.note_progress(c, held, 4, AT)
     units.skip_units(c, held, [("b.txt", "sha", 1)], AT)
     plan(c, held, of=calls("call-1"))
@@ -260,21 +262,21 @@ def test_progress_is_the_share_of_settled_units(c: sa.Connection, held: HeldRun)
     assert runs.get_run(c, held.id).progress == 50.0
 
 
-def test_progress_of_a_run_held_by_another_hub_is_refused(c: sa.Connection, held: HeldRun) -> None:
+def test_progress_of_a_run_held_by_another_hub_is_refused(c: sa.Connection, held: FencedRun) -> None:
     with pytest.raises(StaleRun):
-        runs.note_progress(c, HeldRun(held.id, held.state, held.fence + 1), 4, AT)
+        runs.note_progress(c, FencedRun(held.id, held.state, held.fence + 1), 4, AT)
 
 
 # --- what a device reports of a run ---
 
 
-def report(c: sa.Connection, held: HeldRun, said: Report, *, context_bytes: int = 1_000) -> RunRow:
+def report(c: sa.Connection, held: FencedRun, said: RunReport, *, context_bytes: int = 1_000) -> RunRow:
     return runs.report(c, held, said, at=AT + 5, context_bytes=context_bytes)
 
 
-def test_run_report_changes_only_the_given_fields(c: sa.Connection, held: HeldRun) -> None:
-    report(c, held, Report(progress=40.0, message="reading", context={"folder": "in", "seen": 3}))
-    row = report(c, held, Report(context={"seen": None, "page": 2}))
+def test_run_report_changes_only_the_given_fields(c: sa.Connection, held: FencedRun) -> None:
+    report(c, held, RunReport(progress=40.0, message="reading", context={"folder": "in", "seen": 3}))
+    row = report(c, held, RunReport(context={"seen": None, "page": 2}))
     assert (row.progress, row.status_message, row.context, row.updated_at) == (
         40.0,
         "reading",
@@ -283,31 +285,31 @@ def test_run_report_changes_only_the_given_fields(c: sa.Connection, held: HeldRu
     )
 
 
-def test_report_of_a_former_holder_of_a_run_is_refused(c: sa.Connection, held: HeldRun) -> None:
+def test_report_of_a_former_holder_of_a_run_is_refused(c: sa.Connection, held: FencedRun) -> None:
     run_moves.move(c, held, RunEvent.DEVICE_LOST, at=AT, actor="hub")
     with pytest.raises(StaleRun):
-        report(c, held, Report(message="still here"))
+        report(c, held, RunReport(message="still here"))
     assert runs.get_run(c, held.id).status_message is None
 
 
 def test_hub_computes_progress_itself_when_the_number_of_units_is_known(
-    c: sa.Connection, held: HeldRun
+    c: sa.Connection, held: FencedRun
 ) -> None:
-    report(c, held, Report(progress=90.0))
+    report(c, held, RunReport(progress=90.0))
     runs.note_progress(c, held, 4, AT)
     plan(c, held, "a.txt")
     units.settle_unit(c, held, "a.txt", AT)
-    assert report(c, held, Report(progress=90.0)).progress == 25.0
+    assert report(c, held, RunReport(progress=90.0)).progress == 25.0
 
 
-def test_too_large_context_is_refused_as_a_whole(c: sa.Connection, held: HeldRun) -> None:
-    report(c, held, Report(context={"a": "x" * 50}), context_bytes=100)
+def test_too_large_context_is_refused_as_a_whole(c: sa.Connection, held: FencedRun) -> None:
+    report(c, held, RunReport(context={"a": "x" * 50}), context_bytes=100)
     with pytest.raises(CodedError, check=coded(ErrorCode.TOO_LARGE), match="run_context_bytes") as caught:
-        report(c, held, Report(context={"b": "x" * 50}), context_bytes=100)
+        report(c, held, RunReport(context={"b": "x" * 50}), context_bytes=100)
     assert (caught.value.code, runs.get_run(c, held.id).context) == (ErrorCode.TOO_LARGE, {"a": "x" * 50})
 
 
-def test_finished_run_has_a_result_summary(c: sa.Connection, held: HeldRun) -> None:
+def test_finished_run_has_a_result_summary(c: sa.Connection, held: FencedRun) -> None:
     runs.note_progress(c, held, 2, AT)
     plan(c, held, "a.txt", of=calls("c-1", "c-2"))
     answer(c, held, "c-1")
@@ -402,7 +404,7 @@ def test_recovery_leaves_runs_of_a_node_whose_lease_is_renewed(c: sa.Connection)
 
 
 def test_hand_over_requeues_runs_of_a_moved_device_without_counting_a_crash(
-    c: sa.Connection, held: HeldRun
+    c: sa.Connection, held: FencedRun
 ) -> None:
     other = running(c, "run-2", agent=make_agent(c, "second", device="desktop"))
     device_id = some(runs.get_run(c, held.id).device_id)
@@ -426,7 +428,7 @@ def crash(c: sa.Connection, n: int) -> Recovered:
     return run_moves.recover(c, boot_id=type(BOOT)(f"boot-after-{n}"), at=AT)
 
 
-def run_on(c: sa.Connection) -> HeldRun:
+def run_on(c: sa.Connection) -> FencedRun:
     return run_moves.move(c, some(claim(c)).held, RunEvent.ACKNOWLEDGED, at=AT, actor="device")
 
 

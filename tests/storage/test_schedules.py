@@ -16,8 +16,8 @@ from storage.effects import fire_decisions, retention
 from storage.leases import LostLease
 from storage.schedules import schedule_rows, schedules, wakes
 from storage.schedules.schedule_rows import DeclaredSchedule, ScheduleRow, time_text
-from storage.schedules.schedules import NextFire, Passed
-from storage.schedules.wakes import WakeRow, WakeSight
+from storage.schedules.schedules import NextFire, PassedFires
+from storage.schedules.wakes import WakeProjection, WakeRow
 from storage.schema import agent_configs
 from storage.schema import schedules as schedule_table
 from storage.schema import schedules as table
@@ -222,7 +222,7 @@ def test_paused_schedule_does_not_fire_until_enabled(c: sa.Connection) -> None:
 
 @pytest.mark.usefixtures("paused")
 def test_fires_passed_over_in_a_pause_are_recorded_as_a_single_row(c: sa.Connection) -> None:
-    passed = Passed(cursor_at=AT, first_at=AT + HOUR, fire_at=AT + 4 * HOUR, count=4)
+    passed = PassedFires(cursor_at=AT, first_at=AT + HOUR, fire_at=AT + 4 * HOUR, count=4)
     schedules.set_enabled(c, ID, True, at=AT + 4 * HOUR + 1, passed=passed)
     (row,) = told(c)
     assert (row.decision, row.reason, row.fires, row.first_at, row.fire_at) == (
@@ -236,7 +236,7 @@ def test_fires_passed_over_in_a_pause_are_recorded_as_a_single_row(c: sa.Connect
 
 @pytest.mark.usefixtures("paused")
 def test_passed_fires_counted_from_another_cursor_are_ignored(c: sa.Connection) -> None:
-    passed = Passed(cursor_at=AT - HOUR, first_at=AT, fire_at=AT + HOUR, count=2)
+    passed = PassedFires(cursor_at=AT - HOUR, first_at=AT, fire_at=AT + HOUR, count=2)
     schedules.set_enabled(c, ID, True, at=AT + HOUR, passed=passed)
     assert [(row.first_at, row.fire_at, row.fires) for row in told(c)] == [(AT + HOUR, AT + HOUR, 1)]
 
@@ -394,7 +394,7 @@ def come(c: sa.Connection, at: int = FIRST, **fields: Any) -> WakeRow:
     return wake
 
 
-def look(c: sa.Connection, at: int = FIRST) -> list[WakeSight]:
+def look(c: sa.Connection, at: int = FIRST) -> list[WakeProjection]:
     return wakes.due_wakes(c, at, 100)
 
 
@@ -471,12 +471,12 @@ def test_slot_due_while_the_last_wake_is_open_follows_the_overlap_policy(
 @pytest.mark.usefixtures("wake")
 def test_notified_device_of_a_wake_is_not_notified_again_before_next_at(c: sa.Connection) -> None:
     (sight,) = look(c)
-    assert wakes.take(c, sight, at=FIRST, next_at=FIRST + MINUTE)
-    assert not wakes.take(c, sight, at=FIRST, next_at=FIRST + MINUTE), "another hub came second"
+    assert wakes.claim_wake(c, sight, at=FIRST, next_at=FIRST + MINUTE)
+    assert not wakes.claim_wake(c, sight, at=FIRST, next_at=FIRST + MINUTE), "another hub came second"
     assert look(c, FIRST + MINUTE - 1) == []
     (again,) = look(c, FIRST + MINUTE)
     assert (again.state, again.sends, again.sent_at) == ("sent", 1, FIRST)
-    assert wakes.take(c, again, at=FIRST + MINUTE, next_at=FIRST + 2 * MINUTE)
+    assert wakes.claim_wake(c, again, at=FIRST + MINUTE, next_at=FIRST + 2 * MINUTE)
 
 
 def test_wake_is_acknowledged_once_and_the_fire_is_woken(c: sa.Connection, wake: WakeRow) -> None:
@@ -491,7 +491,7 @@ def test_wake_is_acknowledged_once_and_the_fire_is_woken(c: sa.Connection, wake:
 
 def test_sent_wake_is_due_only_after_a_grace_period_past_the_end(c: sa.Connection, wake: WakeRow) -> None:
     (sight,) = look(c)
-    wakes.take(c, sight, at=FIRST, next_at=wake.ends_at + MINUTE)
+    wakes.claim_wake(c, sight, at=FIRST, next_at=wake.ends_at + MINUTE)
     assert look(c, wake.ends_at + wakes.GRACE_MS - 1) == []
     assert [row.state for row in look(c, wake.ends_at + wakes.GRACE_MS)] == ["sent"]
 
@@ -522,12 +522,12 @@ def test_deferred_wake_is_due_at_recovery_or_at_the_expected_recovery_time(c: sa
     exhaustion.exhaust(c, INBOX, cause="rate_limit", recovery_at=back, at=FIRST, actor="model")
     (sight,) = look(c)
     assert (sight.availability, sight.recovery_at) == ("exhausted", back)
-    assert wakes.put_off(c, sight, at=FIRST, next_at=back, reason="exhausted", is_deferred=True)
+    assert wakes.postpone(c, sight, at=FIRST, next_at=back, reason="exhausted", is_deferred=True)
     assert (outcome(c), look(c, back - 1)) == (("deferred", "exhausted"), [])
     assert [sight.state for sight in look(c, back)] == ["deferred"]
     exhaustion.recover_agent(c, INBOX, at=FIRST + MINUTE, actor="operator")
     (early,) = look(c, FIRST + MINUTE)
-    assert wakes.take(c, early, at=FIRST + MINUTE, next_at=back), "the quota came back sooner"
+    assert wakes.claim_wake(c, early, at=FIRST + MINUTE, next_at=back), "the quota came back sooner"
 
 
 @pytest.mark.usefixtures("wake")

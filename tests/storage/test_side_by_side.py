@@ -21,7 +21,7 @@ from storage.agents.config_changes import NewConfig
 from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.measurements import HOUR_MS, BucketRetention, SampleRow, SeriesLimits, Sketch
 from storage.devices import idempotency
-from storage.held import HeldRun, StaleRun
+from storage.held import FencedRun, StaleRun
 from storage.kernel.database import Conflict, Database
 from storage.kernel.postgres import open_postgres
 from storage.runs import run_claims, run_moves, runs, units
@@ -140,7 +140,7 @@ async def test_fire_seen_by_many_hubs_makes_a_single_run(hubs: list[Database]) -
 async def test_call_planned_by_two_concurrent_runs_belongs_to_a_single_run(
     postgres: Postgres, hubs: list[Database], url: str
 ) -> None:
-    def two_runs(c: sa.Connection) -> list[HeldRun]:
+    def two_runs(c: sa.Connection) -> list[FencedRun]:
         earlier = make_run(c, "run-0", state=RunState.RUNNING)
         plan(c, earlier.held, of=calls("call-1"))
         run_moves.move(c, earlier.held, RunEvent.FAILED, at=AT, actor="hub", reason="broken")
@@ -167,7 +167,7 @@ def _rejected(c: sa.Connection, call_id: CallId) -> None:
 async def test_call_answer_written_by_two_hubs_at_once_counts_once(
     postgres: Postgres, hubs: list[Database], url: str, second: Callable[[sa.Connection, CallId], None]
 ) -> None:
-    def begin(c: sa.Connection) -> tuple[HeldRun, CallId]:
+    def begin(c: sa.Connection) -> tuple[FencedRun, CallId]:
         held = running(c)
         found = map(test_items.item, ("call Anna", "call Bob"))
         call, _ = test_items.plan(c, held, test_items.as_new(*found)).open_calls
@@ -189,7 +189,7 @@ def _claim_of_east(c: sa.Connection, gates: Gates) -> RunRow:
 
 
 def _send_of_east(c: sa.Connection, gates: Gates) -> RunRow:
-    mark_sent(c, HeldRun(RunId("run-1"), RunState.RUNNING, 1), [CallId("call-1")], AT)
+    mark_sent(c, FencedRun(RunId("run-1"), RunState.RUNNING, 1), [CallId("call-1")], AT)
     return runs.get_run(c, RunId("run-1"))
 
 
@@ -255,7 +255,7 @@ async def test_concurrent_answers_and_sends_of_calls_do_not_deadlock(postgres: P
     before = deadlocks(postgres, url)
     async with open_postgres(url) as hub:
 
-        def planned(c: sa.Connection) -> HeldRun:
+        def planned(c: sa.Connection) -> FencedRun:
             held = running(c)
             plan(c, held, of=calls(*ids))
             mark_sent(c, held, ids, AT)

@@ -119,7 +119,7 @@ def test_repeated_soul_write_returns_the_existing_write(c: sa.Connection) -> Non
 
 @pytest.mark.usefixtures("agent")
 def test_a_claimed_write_is_claimed_by_no_other_process(c: sa.Connection, write: SoulWriteRow) -> None:
-    assert souls.take(c, write, until=AT + 100) and not souls.take(c, write, until=AT + 200)
+    assert souls.claim_write(c, write, until=AT + 100) and not souls.claim_write(c, write, until=AT + 200)
     assert (souls.due_writes(c, AT, 10), souls.hurry(c, AT + 5)) == ([], 1)
     assert souls.due_writes(c, AT + 5, 10) == ["w-1"]
 

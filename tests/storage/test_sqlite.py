@@ -17,9 +17,9 @@ from protocol.ids import CallId
 from protocol.lifecycles import CallEvent, RunEvent, RunOutcome, RunState, UnitState
 from storage import audit
 from storage.effects import retention
-from storage.held import HeldRun
+from storage.held import FencedRun
 from storage.kernel import sqlite
-from storage.kernel.database import Busy, Database, Unavailable, written_for
+from storage.kernel.database import Busy, Database, DatabaseUnavailable, written_for
 from storage.kernel.sqlite import BATCH, QUEUE, open_sqlite
 from storage.runs import run_moves, run_pauses, runs
 from storage.runs.calls import mark_sent, open_calls
@@ -180,10 +180,10 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def held(database: Database) -> HeldRun:
+async def held(database: Database) -> FencedRun:
     """A run that executes: one call of its first unit is under way."""
 
-    def prepare(c: sa.Connection) -> HeldRun:
+    def prepare(c: sa.Connection) -> FencedRun:
         run = make_run(c, state=RunState.RUNNING).held
         plan(c, run, "a.txt", of=calls("call-1"))
         mark_sent(c, run, [CallId("call-1")], AT)
@@ -219,11 +219,11 @@ def large() -> list[PlannedCall]:
     ]
 
 
-async def plan_large(database: Database, held: HeldRun) -> None:
+async def plan_large(database: Database, held: FencedRun) -> None:
     await database.write(plan, held, "b.txt", of=large())
 
 
-async def end(database: Database, held: HeldRun) -> None:
+async def end(database: Database, held: FencedRun) -> None:
     """What is left of a run once the call under way is answered."""
     await database.write(settle_call, CallId("call-1"), CallEvent.ACKED, {"result": {"id": "row-1"}}, AT)
     await database.write(settle_unit, held, "a.txt", AT)
@@ -233,11 +233,11 @@ async def end(database: Database, held: HeldRun) -> None:
 
 
 async def test_plan_on_a_full_disk_writes_nothing_and_the_run_finishes(
-    database: Database, held: HeldRun
+    database: Database, held: FencedRun
 ) -> None:
     await allow_pages(database, None)
     before = await database.read(everything)
-    with pytest.raises(Unavailable, match="full"):
+    with pytest.raises(DatabaseUnavailable, match="full"):
         await plan_large(database, held)
     assert await database.read(everything) == before
     await end(database, held)
@@ -245,7 +245,7 @@ async def test_plan_on_a_full_disk_writes_nothing_and_the_run_finishes(
     assert (run.state, run.items_created) == (RunState.COMPLETED, 1)
 
 
-async def test_a_run_can_be_cancelled_on_a_full_disk(database: Database, held: HeldRun) -> None:
+async def test_a_run_can_be_cancelled_on_a_full_disk(database: Database, held: FencedRun) -> None:
     await allow_pages(database, None)
     await database.write(run_pauses.request_cancel, held.id, "not needed", AT)
     await database.write(run_moves.move, held, RunEvent.CANCELLED, at=AT, actor="hub")
@@ -253,12 +253,12 @@ async def test_a_run_can_be_cancelled_on_a_full_disk(database: Database, held: H
 
 
 async def test_write_refused_by_a_full_disk_does_not_affect_concurrent_writes(
-    database: Database, held: HeldRun
+    database: Database, held: FencedRun
 ) -> None:
     await allow_pages(database, None)
 
     async def too_much() -> None:
-        with pytest.raises(Unavailable):
+        with pytest.raises(DatabaseUnavailable):
             await plan_large(database, held)
 
     async with anyio.create_task_group() as writers:
@@ -268,9 +268,9 @@ async def test_write_refused_by_a_full_disk_does_not_affect_concurrent_writes(
     assert (await database.read(runs.get_run, held.id)).state is RunState.COMPLETED
 
 
-async def test_run_continues_after_disk_space_is_available_again(database: Database, held: HeldRun) -> None:
+async def test_run_continues_after_disk_space_is_available_again(database: Database, held: FencedRun) -> None:
     await allow_pages(database, None)
-    with pytest.raises(Unavailable):
+    with pytest.raises(DatabaseUnavailable):
         await plan_large(database, held)
     await allow_pages(database, UNLIMITED)
     await plan_large(database, held)
@@ -280,14 +280,14 @@ async def test_run_continues_after_disk_space_is_available_again(database: Datab
     assert (await database.read(lambda c: c.exec_driver_sql("PRAGMA integrity_check").scalar_one())) == "ok"
 
 
-async def test_pruning_frees_space_in_a_full_database_file(database: Database, held: HeldRun) -> None:
+async def test_pruning_frees_space_in_a_full_database_file(database: Database, held: FencedRun) -> None:
     def fill(c: sa.Connection) -> None:
         for n in range(400):
             audit.record(c, id=f"a-{n}", at=n, event_type="run.failed", message="x" * 4_000, actor="hub")
 
     await database.write(fill)
     await allow_pages(database, None)
-    with pytest.raises(Unavailable):
+    with pytest.raises(DatabaseUnavailable):
         await plan_large(database, held)
     while await database.write(retention.prune_activity, before=400):
         pass

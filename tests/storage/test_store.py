@@ -11,7 +11,7 @@ from protocol.ids import AgentId
 from storage.agents import agent_states, state_moves
 from storage.devices import nodes
 from storage.kernel import database, identity
-from storage.kernel.database import Busy, Unavailable
+from storage.kernel.database import Busy, DatabaseUnavailable
 from storage.store import ObservedDatabase, open_store
 from tests.storage.rows import AT, make_agent
 from tests.support.postgres import Postgres
@@ -68,20 +68,20 @@ async def test_database_files_are_not_readable_by_other_users_of_the_machine(tmp
 
 @pytest.mark.parametrize("url", ["mysql://x", "sqlite:hub.db", "sqlite:///", "hub.db"])
 async def test_address_without_a_database_is_reported(url: str, tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match=r"write sqlite:///hub\.db"):
+    with pytest.raises(DatabaseUnavailable, match=r"write sqlite:///hub\.db"):
         async with open_store(url, base=tmp_path):
             pass
 
 
 async def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match="No such file"):
+    with pytest.raises(DatabaseUnavailable, match="No such file"):
         async with open_store("sqlite:///missing/hub.db", base=tmp_path):
             pass
 
 
 async def test_file_without_a_database_is_reported(tmp_path: Path) -> None:
     (tmp_path / "hub.db").write_text("not a database, " * 100)
-    with pytest.raises(Unavailable, match="not a database"):
+    with pytest.raises(DatabaseUnavailable, match="not a database"):
         async with open_store("sqlite:///hub.db", base=tmp_path):
             pass
 
@@ -117,14 +117,14 @@ async def test_each_write_is_timed_including_a_failed_write() -> None:
     ticks = iter(range(100))
 
     def fails(c: sa.Connection) -> None:
-        raise Unavailable("on purpose")
+        raise DatabaseUnavailable("on purpose")
 
     async with open_store("sqlite://") as store:
         measured = ObservedDatabase(
             store, lambda moves: None, on_write=took.append, monotonic=lambda: float(next(ticks))
         )
         await measured.write(nodes.touch)
-        with pytest.raises(Unavailable):
+        with pytest.raises(DatabaseUnavailable):
             await measured.write(fails)
         await measured.read(nodes.touch)
     assert took == [1.0, 1.0]

@@ -22,7 +22,7 @@ from storage.coordination.messages import NewMessage
 from storage.coordination.questions import Replied, ReplyIds, add_reply
 from storage.devices.tokens import TooManyAgentTokens, list_agent_tokens
 from storage.effects import fire_decisions, retention
-from storage.held import HeldRun
+from storage.held import FencedRun
 from storage.kernel.database import Database
 from storage.runs import run_moves
 from storage.runs.calls import mark_sent
@@ -83,7 +83,7 @@ async def test_schedule_resume_does_not_move_back_a_cursor_moved_by_an_edit(
     assert (enabled.enabled, enabled.cursor_at) == (True, AT + HOUR - 5)
 
 
-def an_old_run_and_a_new_one(c: sa.Connection, of: list[PlannedCall]) -> HeldRun:
+def an_old_run_and_a_new_one(c: sa.Connection, of: list[PlannedCall]) -> FencedRun:
     """The old one has planned the call and ended; another one ended after it."""
     for name in ("old", "newer"):
         held = running(c, name)
@@ -128,7 +128,7 @@ async def test_device_is_notified_of_a_slot_by_a_single_hub_of_two(
         return wake
 
     wake = await hubs[0].write(come)
-    tell = partial(wakes.take, wake=wake, at=AT + HOUR, next_at=AT + 2 * HOUR)
+    tell = partial(wakes.claim_wake, wake=wake, at=AT + HOUR, next_at=AT + 2 * HOUR)
     assert not await while_the_other_waits(postgres, url, hubs, tell, tell)
     (told,) = await hubs[0].read(wakes.wakes_of, INBOX, 1)
     assert (told.state, told.sends) == ("sent", 1)

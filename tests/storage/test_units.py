@@ -10,7 +10,7 @@ from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage.agents.agents import AgentRow, get_agent
 from storage.effects import orphans
-from storage.held import HeldRun, StaleRun
+from storage.held import FencedRun, StaleRun
 from storage.runs import agreement, calls, run_moves, run_pauses, units
 from storage.runs.calls import ReportedVerdict
 from storage.runs.units import RENEWED_AFTER_MS, has_settled_tree, ledger_entries, settle_tree, settle_unit
@@ -27,15 +27,15 @@ def agent(c: sa.Connection) -> AgentRow:
     return make_agent(c)
 
 
-def begin(c: sa.Connection, agent: AgentRow, name: str, fingerprint: str = PROMPT_1) -> HeldRun:
+def begin(c: sa.Connection, agent: AgentRow, name: str, fingerprint: str = PROMPT_1) -> FencedRun:
     return make_run(c, name, agent=agent, state=RunState.RUNNING, fingerprint=fingerprint).held
 
 
-def end(c: sa.Connection, held: HeldRun) -> None:
+def end(c: sa.Connection, held: FencedRun) -> None:
     run_moves.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
 
 
-def read(c: sa.Connection, held: HeldRun, digest: str = "sha-1", file: str = "a.txt", at: int = AT) -> None:
+def read(c: sa.Connection, held: FencedRun, digest: str = "sha-1", file: str = "a.txt", at: int = AT) -> None:
     plan(c, held, file, digest=digest)
     settle_unit(c, held, file, at)
 
@@ -56,7 +56,7 @@ def settled(c: sa.Connection, agent: AgentRow) -> None:
 
 
 @pytest.fixture
-def held(c: sa.Connection, agent: AgentRow) -> HeldRun:
+def held(c: sa.Connection, agent: AgentRow) -> FencedRun:
     """The first run of the agent."""
     return begin(c, agent, "first")
 
@@ -94,7 +94,7 @@ def test_run_reading_a_changed_tree_invalidates_the_settled_tree(c: sa.Connectio
 
 @pytest.mark.parametrize("files", [{"a.txt": "sha-2"}, {"a.txt": "sha-1", "b.txt": "sha-1"}])
 def test_tree_with_a_content_missing_from_the_ledger_is_not_settled(
-    c: sa.Connection, held: HeldRun, agent: AgentRow, files: dict[str, str]
+    c: sa.Connection, held: FencedRun, agent: AgentRow, files: dict[str, str]
 ) -> None:
     has_settled_tree(c, held, TREE, AT)
     read(c, held)
@@ -124,7 +124,7 @@ def test_tree_can_be_settled_after_runs_with_an_early_end(c: sa.Connection, agen
     settle(c, agent)
 
 
-def test_a_later_attempt_of_a_run_lists_the_files_again(c: sa.Connection, held: HeldRun) -> None:
+def test_a_later_attempt_of_a_run_lists_the_files_again(c: sa.Connection, held: FencedRun) -> None:
     has_settled_tree(c, held, TREE, AT)
     read(c, held)
     assert settle_tree(c, held, TREE, FILES)
@@ -186,8 +186,8 @@ def test_deletion_of_an_agent_deletes_the_folder_trees(c: sa.Connection, agent: 
     assert c.execute(sa.select(folder_trees)).all() == []
 
 
-def test_run_with_a_wrong_fence_neither_reads_nor_settles_a_tree(c: sa.Connection, held: HeldRun) -> None:
-    late = HeldRun(held.id, held.state, held.fence + 1)
+def test_run_with_a_wrong_fence_neither_reads_nor_settles_a_tree(c: sa.Connection, held: FencedRun) -> None:
+    late = FencedRun(held.id, held.state, held.fence + 1)
     with pytest.raises(StaleRun):
         has_settled_tree(c, late, TREE, AT)
     with pytest.raises(StaleRun):
@@ -210,7 +210,7 @@ SINCE: Final = AT + 130 * DAY
 LATER: Final = AT + 150 * DAY
 
 
-def settled_item(c: sa.Connection, *, verdict: Verdict | None = None) -> HeldRun:
+def settled_item(c: sa.Connection, *, verdict: Verdict | None = None) -> FencedRun:
     """An item of the unit ``a.txt`` is at the device; its owner may have judged it. The run goes on."""
     held = running(c)
     bring(c, held, plan_items(c, held, as_new(item())))
@@ -220,7 +220,7 @@ def settled_item(c: sa.Connection, *, verdict: Verdict | None = None) -> HeldRun
     return held
 
 
-def begin_run(c: sa.Connection, id: str) -> HeldRun:
+def begin_run(c: sa.Connection, id: str) -> FencedRun:
     """Begin a later run of the only agent."""
     (agent_id,) = c.execute(sa.select(agents.c.id)).scalars()
     agent = get_agent(c, AgentId(agent_id))

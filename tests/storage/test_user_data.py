@@ -11,7 +11,7 @@ from storage import audit
 from storage.agents import declared_agents
 from storage.agents.agents import find_agent_by_name
 from storage.agents.declared_agents import DeclaredAgent
-from storage.audit import Entry
+from storage.audit import AuditEntry
 from storage.devices import idempotency
 from storage.devices import users as stored_users
 from storage.effects import user_data
@@ -87,10 +87,10 @@ def make_world(c: sa.Connection, user_id: UserId, name: str) -> str:
     ]
     for event, subject, detail in details:
         audit.append_entry(
-            c, Entry(at=AT, actor="operator:1000", event=event, subject=subject, detail=detail)
+            c, AuditEntry(at=AT, actor="operator:1000", event=event, subject=subject, detail=detail)
         )
     device_id = f"device-{user_id}"
-    audit.append_entry(c, Entry(at=AT, actor=f"device:{device_id}", event="item.judged"))
+    audit.append_entry(c, AuditEntry(at=AT, actor=f"device:{device_id}", event="item.judged"))
     response = {"status": 201, "body": {"id": f"agent-{user_id}"}}
     idempotency.keep_answer(
         c, "operator:1000 POST", f"key-{name}", request_hash="h", response=response, at=AT
@@ -214,7 +214,9 @@ def test_erasure_leaves_audit_entries_with_a_name_shared_by_two_users(
 ) -> None:
     c.execute(sa.update(agents).values(name="mail"))
     c.execute(sa.update(users).where(users.c.id == ANNA).values(name="operator"))  # nor are words of the hub
-    audit.append_entry(c, Entry(at=AT, actor="operator:1000", event="agent.removed", detail={"name": "mail"}))
+    audit.append_entry(
+        c, AuditEntry(at=AT, actor="operator:1000", event="agent.removed", detail={"name": "mail"})
+    )
     erase(c, ANNA)
     (kept,) = audit.list_entries(c, event="agent.removed")
     assert kept.detail == '{"name":"mail"}'

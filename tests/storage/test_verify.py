@@ -11,8 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.keys import key_id
-from storage.kernel.database import Unavailable
-from storage.kernel.migrate import BrokenRow, Place, broken_from, revisions
+from storage.kernel.database import DatabaseUnavailable
+from storage.kernel.migrate import BrokenRow, SearchPosition, broken_from, revisions
 from storage.kernel.verify import Verified, schema_version_of, verify
 from storage.schema import metadata
 from storage.store import open_store
@@ -131,7 +131,7 @@ async def test_verify_changes_nothing_while_a_hub_has_the_file_open(tmp_path: Pa
 
 
 async def test_verify_of_a_missing_database_creates_no_file(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match=r"there is no database .*hub\.db"):
+    with pytest.raises(DatabaseUnavailable, match=r"there is no database .*hub\.db"):
         await verify(URL, base=tmp_path)
     assert os.listdir(tmp_path) == []
 
@@ -232,7 +232,7 @@ def test_every_fault_of_a_server_without_constraints_is_named(postgres: Postgres
 async def test_a_search_in_parts_finds_the_same_rows(damaged: Path, verified: Verified) -> None:
     found: list[BrokenRow] = []
     async with open_store(f"sqlite:///{damaged}") as store:
-        place: Place | None = Place("activity_log")
+        place: SearchPosition | None = SearchPosition("activity_log")
         while place is not None:
             rows, place = await store.read(broken_from, place, most=100)
             found += rows

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import anyio
 import anyio.lowlevel
 
-from storage.kernel.database import Unavailable
+from storage.kernel.database import DatabaseUnavailable
 from tests.simulation.store import Disk
 
 TURNS: Final = 40  # of the event loop, after which each task waits for an event
@@ -167,4 +167,4 @@ class GatedStore:
 
     def _check(self) -> None:
         if self.is_away:
-            raise Unavailable("the database cannot be reached")
+            raise DatabaseUnavailable("the database cannot be reached")

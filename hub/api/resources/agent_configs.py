@@ -46,7 +46,7 @@ from storage.agents.checkpoints import AGENT_SCOPE
 from storage.agents.config_changes import ConfigsChanged, NewConfig
 from storage.agents.configs import ConfigMove, ConfigRow
 from storage.devices.devices import Grant
-from storage.held import HeldRun
+from storage.held import FencedRun
 from storage.runs import runs
 from storage.store import Connection, Store
 
@@ -769,7 +769,7 @@ class CheckpointsResource(Resource):
         agent = await self._agent_called(name)
         return CheckpointView.from_row(await self._checkpoints.clear(agent.id, scope, actor=actor))
 
-    async def _held(self, agent: AgentRow, under: Under) -> HeldRun | None:
+    async def _held(self, agent: AgentRow, under: Under) -> FencedRun | None:
         """Return the run that the agent's device works on, with its fence.
 
         Raises:
@@ -783,7 +783,7 @@ class CheckpointsResource(Resource):
         run = await self._store.read(runs.find_run, RunId(under.run_id))
         if run is None or run.device_id != agent.device_id or run.agent_id != agent.id:
             raise CodedError(ErrorCode.UNKNOWN_RUN, f"the agent has no run {under.run_id!r} at this device")
-        return HeldRun(run.id, RunState.RUNNING, under.fence)
+        return FencedRun(run.id, RunState.RUNNING, under.fence)
 
 
 def _lock(under: Under) -> tuple[str, int] | None:

@@ -47,7 +47,7 @@ from protocol.ids import AgentId
 from protocol.status_vocabularies import Vocabulary, words_of
 from storage import audit
 from storage.agents import agent_snapshot, agent_states, agents, state_history
-from storage.agents.agent_snapshot import AgentFacts, conditions_of
+from storage.agents.agent_snapshot import AgentRelations, conditions_of
 from storage.agents.agents import AgentRow
 from storage.agents.heartbeat_states import Sender
 from storage.agents.state_history import AgentMove
@@ -221,7 +221,7 @@ class AgentStatusesResource(Resource):
     async def get(self, name: str) -> AgentStatusView:
         """Return the status of an agent on each axis: since when, why, and the moves from there."""
 
-        def read(c: Connection) -> tuple[agent_states.AgentStatus, Finding | None, dict[str, str]]:
+        def read(c: Connection) -> tuple[agent_states.StatedAgent, Finding | None, dict[str, str]]:
             status = agent_states.status_called(c, name, self.user_id)
             names = audit.names_of_actors(c, {move.actor for move in status.since.values() if move.actor})
             return status, faults_of(c, self._agents.now_ms, [status.agent_id]).get(status.agent_id), names
@@ -405,7 +405,7 @@ class AgentStatusesResource(Resource):
     async def _document(
         self, words: Vocabulary, find: Callable[[Connection], AgentRow], *, has_tables: bool = True
     ) -> dict[str, Any]:
-        def read(c: Connection) -> tuple[AgentFacts, dict[str, Any]]:
+        def read(c: Connection) -> tuple[AgentRelations, dict[str, Any]]:
             agent = find(c)
             facts = agent_snapshot.facts_of_agent(c, agent)
             return facts, tables_of(c, words, agent) if has_tables else {}
@@ -466,7 +466,7 @@ def _move_view(row: AgentMove, names: Mapping[str, str]) -> AgentMoveView:
     )
 
 
-def _with_heartbeat(facts: AgentFacts, last_heartbeat: LastHeartbeat) -> AgentFacts:
+def _with_heartbeat(facts: AgentRelations, last_heartbeat: LastHeartbeat) -> AgentRelations:
     """Return the facts with the last heartbeat of the agent or its device."""
     at = last_heartbeat(facts.agent.device_id or facts.agent.id, facts.state.last_heartbeat_at)
     return msgspec.structs.replace(facts, state=msgspec.structs.replace(facts.state, last_heartbeat_at=at))
@@ -491,7 +491,7 @@ class AgentDocumentsResource(Resource):
         words = words_of(vocabulary)
         filter = filters.filter(words)
 
-        def read(c: Connection) -> tuple[list[AgentRow], dict[AgentId, AgentFacts]]:
+        def read(c: Connection) -> tuple[list[AgentRow], dict[AgentId, AgentRelations]]:
             only = conditions_of(c, filter)
             rows = agents.list_agents(c, user_id=self.user_id, only=only, **paging.part._asdict())
             return rows, {facts.agent.id: facts for facts in agent_snapshot.facts_of(c, rows)}

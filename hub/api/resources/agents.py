@@ -67,7 +67,7 @@ from storage.agents.agents import AgentFields, AgentRow
 from storage.agents.config_changes import TemplateOfFile
 from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import devices
-from storage.devices.devices import NO_LIMITS, Grant, Limits
+from storage.devices.devices import NO_LIMITS, Grant, TokenLimits
 from storage.effects.agent_changes import AgentOfFile
 from storage.effects.status_writes import StatusWrite
 from storage.runs import run_locks, runs
@@ -835,7 +835,7 @@ class AgentsResource(Resource):
         )
         return view
 
-    def seen_by(self, user_id: UserId | None, limits: Limits = NO_LIMITS) -> Self:
+    def seen_by(self, user_id: UserId | None, limits: TokenLimits = NO_LIMITS) -> Self:
         """Return the same resource, with its runs, scoped to this user's things within *limits*."""
         scoped = super().seen_by(user_id, limits)
         scoped._runs = self._runs.seen_by(user_id, limits)

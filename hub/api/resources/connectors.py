@@ -36,7 +36,7 @@ from protocol.errors import ErrorCode
 from protocol.ids import AgentId
 from storage import audit
 from storage.agents import agents
-from storage.audit import Entry
+from storage.audit import AuditEntry
 from storage.connectors import connectors, seen_messages
 from storage.connectors.connectors import ConnectorRow
 from storage.store import Connection, Store
@@ -418,7 +418,7 @@ class ConnectorsResource(Resource):
 
     async def _note(self, event: str, row: ConnectorRow, actor: str) -> None:
         at = self._now
-        entry = Entry(at=at, actor=actor, event=event, subject=row.id, detail={"name": row.name})
+        entry = AuditEntry(at=at, actor=actor, event=event, subject=row.id, detail={"name": row.name})
         await self._store.write(audit.append_entry, entry)
 
 
@@ -579,5 +579,5 @@ class KeysResource(Resource):
         return SharedKeysView(node_id=shared.id)
 
     async def _note(self, event: str, actor: str, **detail: str | int) -> None:
-        entry = Entry(at=self._now, actor=actor, event=event, detail=dict(detail))
+        entry = AuditEntry(at=self._now, actor=actor, event=event, detail=dict(detail))
         await self._store.write(audit.append_entry, entry)

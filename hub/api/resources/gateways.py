@@ -34,7 +34,7 @@ from storage import audit
 from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import AgentLimits
-from storage.audit import Entry
+from storage.audit import AuditEntry
 from storage.coordination import gateway_agents, gateways
 from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.coordination.gateways import GatewayRow
@@ -330,9 +330,9 @@ class GatewaysResource(Resource):
             main_agent=main,
         )
 
-    def _entry(self, event: str, actor: str, row: GatewayRow, **detail: str | None) -> Entry:
+    def _entry(self, event: str, actor: str, row: GatewayRow, **detail: str | None) -> AuditEntry:
         about = {"gateway": row.name, **detail}
-        return Entry(at=self._now, actor=actor, event=event, subject=row.id, detail=about)
+        return AuditEntry(at=self._now, actor=actor, event=event, subject=row.id, detail=about)
 
 
 def _with_members(c: Connection, row: GatewayRow) -> _Found:

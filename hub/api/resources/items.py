@@ -54,13 +54,13 @@ from protocol.ids import CallId, DeviceId, RunId, UserId
 from protocol.items import CountedDay, FoundBy, Mark, Provenance
 from protocol.tables import TABLES, DeviceTable, Filler, Kind, Tables
 from storage import audit
-from storage.audit import Entry
+from storage.audit import AuditEntry
 from storage.devices import devices, users
 from storage.runs import calls, item_lists, item_proposals, item_verdicts, item_words, items
 from storage.runs import excerpts as stored_excerpts
 from storage.runs.calls import ReportedVerdict
 from storage.runs.excerpts import SealedExcerpt
-from storage.runs.item_lists import ItemCounts, ItemFilter, ItemPage, Sought
+from storage.runs.item_lists import ItemFacets, ItemFilter, ItemPage, Sought
 from storage.runs.item_proposals import ProposalRow, ProposedVerdict
 from storage.runs.item_verdicts import GivenVerdict, NewVerdict, VerdictRefused, VerdictRow, VerdictState
 from storage.runs.item_words import terms_in
@@ -268,7 +268,7 @@ class ItemsPage(View):
     next_cursor: str | None = None
 
 
-class ItemCountsView(ItemCounts, View):
+class ItemCountsView(ItemFacets, View):
     """Numbers of items by the values of each filter, as all other filters let them through.
 
     *total*: with all filters. *is_complete*: false if only the newest items were counted. *warnings* has
@@ -625,7 +625,7 @@ class ItemsResource(Resource):
     async def counts(self, asked: ItemQuery) -> ItemCountsView:
         """Count the newest 10,000 items by table, device, agent, warning and folder."""
 
-        def read(c: Connection) -> ItemCounts:
+        def read(c: Connection) -> ItemFacets:
             return item_lists.count_items(c, self._filter(c, asked))
 
         return ItemCountsView.from_row(await self._store.read(read))
@@ -891,7 +891,9 @@ class ItemsResource(Resource):
             # a device whose file keeps no confirmation reports the same ones again and again
             if new := [str(verdict.verdict) for verdict in last if known.get(verdict.call_id)]:
                 owner, counts = f"{DEVICE}{link.device_id}", Counter(new)
-                entry = Entry(at=at, actor=owner, event="item.judged", subject=link.device_id, detail=counts)
+                entry = AuditEntry(
+                    at=at, actor=owner, event="item.judged", subject=link.device_id, detail=counts
+                )
                 audit.append_entry(c, entry)
             return known
 

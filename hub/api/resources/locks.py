@@ -34,7 +34,7 @@ from protocol.ids import UserId
 from storage import audit
 from storage.agents import agents, locks
 from storage.agents.agents import AgentRow
-from storage.audit import Entry
+from storage.audit import AuditEntry
 from storage.devices.devices import Grant
 from storage.store import Connection, Store
 
@@ -216,7 +216,7 @@ class LocksResource(Resource):
         What the old holder does under its fence is refused from then on. A free lock stays free.
         """
         found = await self._find(resource)
-        entry = Entry(
+        entry = AuditEntry(
             at=self._now,
             actor=actor,
             event="lock.released",

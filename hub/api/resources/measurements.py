@@ -18,7 +18,7 @@ from protocol.frame import Count, Id
 from storage.agents import agents, measurements
 from storage.agents.measurements import tags_key
 from storage.devices import nodes
-from storage.kernel.columns import fill
+from storage.kernel.columns import struct_from
 from storage.store import Store
 
 MAX_LINES: Final = 60  # of a page; a day of them is read by the minute within the limit of buckets
@@ -192,7 +192,7 @@ class MeasurementsResource(Resource):
                     ErrorCode.UNKNOWN_AGENT,
                     f"{where}: expected {agent.name!r} as in the path, not {sample.agent_id!r}",
                 )
-        filled = [fill(Sample, sample, agent_id=sample.agent_id or agent.id) for sample in samples]
+        filled = [struct_from(Sample, sample, agent_id=sample.agent_id or agent.id) for sample in samples]
         scope = f"metrics:user:{agent.user_id}"
         is_new = await self._measurements.report(filled, own, scope=scope, report_id=report_id)
         count = len(samples)

@@ -43,7 +43,7 @@ from protocol.ids import DeviceId
 from storage import audit
 from storage.agents import agents
 from storage.coordination.message_rows import MessageRow
-from storage.coordination.messages import BoardResult, Refused
+from storage.coordination.messages import BoardResult, RefusedBoard
 from storage.devices import devices
 from storage.devices.devices import Grant
 from storage.kernel.columns import Key as SortKey
@@ -790,7 +790,7 @@ class BroadcastsResource(Resource):
     async def _detail(
         self,
         found: BroadcastStatus,
-        refused: Sequence[Refused],
+        refused: Sequence[RefusedBoard],
         rows: Sequence[BoardResult],
         cursor: str | None,
     ) -> BroadcastDetail:
@@ -818,7 +818,7 @@ class BroadcastsResource(Resource):
         )
 
 
-def _refused(one: Refused) -> BroadcastResultView:
+def _refused(one: RefusedBoard) -> BroadcastResultView:
     return BroadcastResultView.from_row(one, board=one.board or one.given, ok=False, state="refused")
 
 

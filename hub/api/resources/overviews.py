@@ -51,7 +51,7 @@ from protocol.lifecycles import RunOutcome, RunState
 from protocol.status_vocabularies import EVENT_ALIASES
 from storage import audit, changes
 from storage.agents import agents
-from storage.audit import Activity, AuditBreak, AuditRow
+from storage.audit import ActivityEntry, AuditBreak, AuditRow
 from storage.coordination import questions
 from storage.devices import pairings
 from storage.kernel.database import StorageError
@@ -381,7 +381,7 @@ class ActivityLogResource(Resource):
     ) -> list[ActivityView]:
         """List what happened to agents, messages, questions and schedules, the newest first."""
 
-        def read(c: Connection) -> list[Activity]:
+        def read(c: Connection) -> list[ActivityEntry]:
             return audit.list_activity(
                 c,
                 user_id=self.user_id,

@@ -54,14 +54,8 @@ from storage.devices import devices
 from storage.devices.devices import Grant
 from storage.runs import runs
 from storage.runs.run_needs import Offered
-from storage.runs.runs import (
-    TASK_CHARACTERS,
-    Report,
-    RunFilter,
-    RunMove,
-    RunRow,
-)
-from storage.runs.spans import KINDS, Span, SpanKind, list_spans
+from storage.runs.runs import TASK_CHARACTERS, RunFilter, RunMove, RunReport, RunRow
+from storage.runs.spans import KINDS, RunSpan, SpanKind, list_spans
 from storage.runs.units import UnitRow, first_units, list_units, missing_units
 from storage.schedules import fires
 from storage.store import Connection, Store
@@ -255,7 +249,7 @@ class RunRows(NamedTuple):
     rows: Sequence[RunRow]
     devices: Mapping[DeviceId, str]
     waits: WaitConditions
-    missed: Mapping[RunId, Sequence[fires.Missed]]
+    missed: Mapping[RunId, Sequence[fires.MissedFires]]
 
 
 class RunListFilter(NamedTuple):
@@ -656,7 +650,7 @@ class RunsResource(Resource):
 
     @device(Method.RUNS_REPORT, "its own runs", answer=_run_record)
     @audited("run.reported", is_often=True)
-    async def report(self, link: Link, run_id: Id, fence: Fence, progress: Report) -> RunRow:
+    async def report(self, link: Link, run_id: Id, fence: Fence, progress: RunReport) -> RunRow:
         """Store the progress of a run that a device works on. Raises StaleRun."""
         row = await self.get_own(link, run_id)
         return await self._control.report(row.id, fence, progress)
@@ -730,7 +724,12 @@ def run_named(
 
 
 def _run_view(
-    row: RunRow, *, device: str, waiting_for: str | None, is_pausing: bool, missed: Sequence[fires.Missed]
+    row: RunRow,
+    *,
+    device: str,
+    waiting_for: str | None,
+    is_pausing: bool,
+    missed: Sequence[fires.MissedFires],
 ) -> RunView:
     result = row.result or {}
     unlisted = result.get("unlisted", 0)
@@ -853,7 +852,7 @@ class TracesResource(Resource):
     async def spans(self, run_id: str, part: ListPart = ALL) -> list[SpanView]:
         """List the spans of a run in the order of their beginnings."""
 
-        def read(c: Connection) -> list[Span]:
+        def read(c: Connection) -> list[RunSpan]:
             run = run_named(c, run_id, self.user_id, self.limited_to.devices)
             return list_spans(c, run.id, limit=part.limit, after=part.after)
 

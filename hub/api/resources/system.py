@@ -494,7 +494,7 @@ class UpkeepResource(Resource):
         """Stop gracefully: start no run, and let executing ones finish their present step or pause."""
         executing = self._executing()
         if not self._drain.is_begun:
-            entry = audit.Entry(
+            entry = audit.AuditEntry(
                 at=self._now,
                 actor=actor,
                 event="hub.drained",

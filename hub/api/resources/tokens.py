@@ -42,7 +42,7 @@ from protocol.ids import DeviceId, TokenId, UserId
 from storage.agents import agents
 from storage.devices import devices, pairings
 from storage.devices.browser_sessions import IDLE_MS, LONGEST_MS, SESSIONS, BrowserSessionRow, open_link
-from storage.devices.devices import Grant, Limits
+from storage.devices.devices import Grant, TokenLimits
 from storage.devices.tokens import (
     AGENT_TOKENS,
     DEVICE_TOKENS,
@@ -56,7 +56,7 @@ from storage.devices.tokens import (
     create_agent_token,
     list_agent_tokens,
 )
-from storage.devices.tokens import Tokens as StoredTokens
+from storage.devices.tokens import TokenStatements as StoredTokens
 from storage.store import Connection, Store
 
 log = Channel(__name__)
@@ -320,7 +320,7 @@ class LimitsView(View):
     roots: Limited = ()
 
     @classmethod
-    def of(cls, limits: Limits, names: Mapping[DeviceId, str]) -> "LimitsView | None":
+    def of(cls, limits: TokenLimits, names: Mapping[DeviceId, str]) -> "LimitsView | None":
         """Return limits with the names of devices; None without any."""
         named = tuple(names.get(id, id) for id in limits.devices)
         return cls(named, limits.tables, limits.roots) if limits.kinds else None
@@ -422,7 +422,7 @@ class OperatorTokensResource(SecretsOfKind[OperatorTokenRow], Resource):
         check_within_rights(role, granted, scopes, caller)
         find = partial(pairings.device_named, user_id=self.user_id, at=self._now, only=caller.limits.devices)
         limits = limits or LimitsView()
-        limited = Limits(
+        limited = TokenLimits(
             tuple([(await self._store.read(find, name)).id for name in dict.fromkeys(limits.devices)]),
             limits.tables,
             limits.roots,

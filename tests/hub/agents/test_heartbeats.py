@@ -32,7 +32,7 @@ from storage.agents.agent_states import AgentState
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.heartbeat_states import AgentReport, Reports
-from storage.kernel.database import Conflict, Unavailable
+from storage.kernel.database import Conflict, DatabaseUnavailable
 from storage.store import ObservedDatabase, Store
 from tests.support import stored
 from tests.support.clock import FakeClock
@@ -67,7 +67,7 @@ class Counted:
         self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         if self.is_away:
-            raise Unavailable("the database is away")
+            raise DatabaseUnavailable("the database is away")
         self.writes += 1
         heard: Sequence[Reports] = kwargs.get("received", ())  # type: ignore[assignment]
         if any(report.agent_id == self.refused for one in heard for report in one.reports):

@@ -79,7 +79,7 @@ class Served:
         """The device that the agent works on, connected."""
         return Desk(self, self.bench.connect(epoch=epoch, user_id=self.bench.agent.user_id), self.bench.agent)
 
-    async def hold(self, *names: str, ttl_ms: int = FAR_MS) -> locks.Grant:
+    async def hold(self, *names: str, ttl_ms: int = FAR_MS) -> locks.LockGrant:
         """Somebody else takes the locks."""
         wanted = locks.LockRequest(
             request_id=" ".join(names),
@@ -92,7 +92,7 @@ class Served:
         assert grant is not None
         return grant
 
-    async def let_go(self, grant: locks.Grant) -> None:
+    async def let_go(self, grant: locks.LockGrant) -> None:
         await self.locks.release(grant.user_id, grant.fences, OTHER)
 
 

@@ -11,7 +11,7 @@ from protocol.ids import UserId
 from protocol.requirements import parse_version
 from storage import audit
 from storage.agents import declared_agents
-from storage.agents.capabilities import Capability
+from storage.agents.capabilities import AgentCapability
 from storage.agents.config_changes import NewConfig
 from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import users
@@ -27,7 +27,7 @@ CHECKPOINTS = "/v1/agents/inbox/checkpoints"
 def an_agent(c: sa.Connection) -> None:
     """Store an agent of hub.toml called inbox that can read files, with one config."""
     owner = users.ensure_user(c, UserId("u"), "owner", 1)
-    able = Capability(name="file.read", version=parse_version("1.2.0"), enabled=True)
+    able = AgentCapability(name="file.read", version=parse_version("1.2.0"), enabled=True)
     inbox = DeclaredAgent(
         name="inbox",
         device_name="lab",

@@ -14,7 +14,7 @@ from protocol.ids import TokenId
 from storage import audit
 from storage.devices.attempts import AttemptLimits
 from storage.devices.tokens import OPERATOR_TOKENS, OperatorTokenRow, list_agent_tokens
-from storage.kernel.database import Unavailable
+from storage.kernel.database import DatabaseUnavailable
 from storage.store import ObservedDatabase
 from tests.support.identity import IdentityBench, open_identity
 
@@ -97,7 +97,7 @@ async def test_last_use_of_a_token_is_stored_once_a_minute(bench: IdentityBench)
 
 async def test_token_is_accepted_by_a_hub_with_a_damaged_database(bench: IdentityBench) -> None:
     token, store = await bench.token(), ObservedDatabase(bench.store)
-    store.health.failed(Unavailable("a page is not what was written", "damaged"), is_write=False)
+    store.health.failed(DatabaseUnavailable("a page is not what was written", "damaged"), is_write=False)
     attempts = FailedAttempts(store, bench.clock, kind="operator")
     principal = await BearerTokens(store, clock=bench.clock, attempts=attempts).principal(token, HERE)
     assert principal.role is Role.ADMIN

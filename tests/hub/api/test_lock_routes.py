@@ -30,7 +30,7 @@ def keep(c: sa.Connection) -> None:
 
 def take(
     c: sa.Connection, user_id: UserId, holder: locks.Holder, name: str, wait_ms: int = 0
-) -> locks.Grant | None:
+) -> locks.LockGrant | None:
     wanted = locks.LockRequest(
         request_id=f"{user_id} {holder.id} {name}",
         user_id=user_id,

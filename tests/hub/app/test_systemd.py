@@ -43,7 +43,7 @@ from hub.runs.scheduler import Scheduler
 from protocol.handshake import DeviceHello, HeldRun
 from protocol.ids import BootId
 from storage.devices import nodes
-from storage.kernel.database import Unavailable
+from storage.kernel.database import DatabaseUnavailable
 from storage.store import ObservedDatabase, Store, open_store
 from tests.hub.app.test_reload import grounded
 from tests.hub.app.test_router import make_router
@@ -258,7 +258,7 @@ class Silent:
         while self.is_silent:
             await anyio.sleep_forever()
         if self.refuses:
-            raise Unavailable("the disk is full")
+            raise DatabaseUnavailable("the disk is full")
         return await ask(*args, **kwargs)
 
 

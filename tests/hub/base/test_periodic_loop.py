@@ -9,7 +9,7 @@ import pytest
 
 from hub.base.clock import Clock
 from hub.base.periodic_loop import RETRY_S, PeriodicLoop
-from storage.kernel.database import Unavailable
+from storage.kernel.database import DatabaseUnavailable
 from tests.support.clock import FakeClock
 
 
@@ -45,7 +45,7 @@ async def test_service_loop_works_when_woken_or_after_a_rest_and_survives_errors
         tasks.start_soon(serve)
         await clock.pass_time(10.0)
         service.rounds.wake()
-        service.errors = [ValueError("a fault"), Unavailable("away")]
+        service.errors = [ValueError("a fault"), DatabaseUnavailable("away")]
         with caplog.at_level(logging.ERROR):
             await clock.pass_time(40.0)
         assert not service.rounds.is_late
@@ -59,7 +59,7 @@ async def test_service_loop_without_a_rest_time_retries_after_an_error() -> None
     clock = FakeClock()
     service, began = Service(clock), clock.monotonic()
     service.rest_s = None
-    service.errors = [Unavailable("away"), ValueError("a fault")]
+    service.errors = [DatabaseUnavailable("away"), ValueError("a fault")]
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(partial(service.rounds.serve, service.work, of="things", every_s=math.inf))
         await clock.pass_time(60.0)

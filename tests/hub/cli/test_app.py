@@ -21,7 +21,7 @@ from hub.cli.show import duration
 from protocol.configs import ConfigType
 from protocol.errors import CATALOGUE, ErrorCode, HubError
 from protocol.status_vocabularies import Vocabulary
-from storage.kernel.database import Unavailable
+from storage.kernel.database import DatabaseUnavailable
 from tests.hub.cli.conftest import Hub, ends
 
 HEAVY = (
@@ -165,7 +165,7 @@ def test_hub_error_is_shown_with_hint_and_exit_code() -> None:
     assert failure.format_message() == (
         f"the database is locked\n  {CATALOGUE[ErrorCode.DATABASE_BUSY].hint}"
     )
-    full = as_failure(Unavailable("the disk is full", "full"))
+    full = as_failure(DatabaseUnavailable("the disk is full", "full"))
     assert full.next_step == "free some space"  # and no hub continues by itself
 
 

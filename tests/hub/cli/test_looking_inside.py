@@ -18,7 +18,7 @@ from hub.cli import logs
 from hub.cli.doctor import of_nodes
 from hub.cli.errors import Exit
 from hub.cli.logs import merged
-from storage.kernel.database import Unavailable
+from storage.kernel.database import DatabaseUnavailable
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.hub import ServedHub, serving
 
@@ -46,7 +46,7 @@ def test_logs_command_prints_events_while_the_database_is_away(
     hub: Hub, served: ServedHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(*_: object, **__: object) -> None:
-        raise Unavailable("the database did not answer in time")
+        raise DatabaseUnavailable("the database did not answer in time")
 
     append_event(served, "run.moved", run_id=RUN)
     with monkeypatch.context() as away:

@@ -22,7 +22,7 @@ from protocol.lifecycles import RunOutcome, RunState
 from protocol.work import Usage
 from storage.agents.agents import AgentRow
 from storage.agents.configs import ModelUse
-from storage.kernel.database import Unavailable
+from storage.kernel.database import DatabaseUnavailable
 from storage.runs import model_batches
 from storage.runs.budget_holds import Drawn
 from storage.runs.model_batches import BatchState
@@ -238,7 +238,7 @@ async def test_database_failure_as_a_question_is_promised_leaves_no_budget_promi
 
     async def hold(accounts: Sequence[BudgetAccount]) -> list[tuple[BudgetAccount, Drawn]]:
         if not holds.pop(0):
-            raise Unavailable("the database cannot be reached")
+            raise DatabaseUnavailable("the database cannot be reached")
         return []
 
     bench.budgets.limits = BudgetSettings(day_usd=1.0)
@@ -248,7 +248,7 @@ async def test_database_failure_as_a_question_is_promised_leaves_no_budget_promi
     asking = await bench.asking.open(await bench.claim())
     assert asking.collection is not None
     request = ModelRequest(messages=(), schema={}, max_tokens=100)
-    with pytest.raises(Unavailable):
+    with pytest.raises(DatabaseUnavailable):
         async with asking.opened():
             await asking.collection.note("large", Price(1, 1), "a.md", "question", request)
     day = await bench.budgets.day_of_hub()

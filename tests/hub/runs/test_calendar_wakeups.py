@@ -23,7 +23,7 @@ from storage.devices import users
 from storage.schedules import fires, schedule_rows
 from storage.schedules import wakes as stored_wakes
 from storage.schedules.schedule_rows import DeclaredSchedule
-from storage.schedules.wakes import WakeRow, WakeSight
+from storage.schedules.wakes import WakeProjection, WakeRow
 from storage.store import open_store
 from tests.support.clock import FakeClock
 from tests.support.coded import coded
@@ -323,7 +323,7 @@ async def test_backfill_of_a_calendar_slot_is_refused(calendar: Calendar) -> Non
         await calendar.desk.current.backfill(slot.id, hours(0), hours(1), actor="somebody")
 
 
-SIGHT = WakeSight(
+SIGHT = WakeProjection(
     id="w",
     schedule_id="s",
     agent_id=AgentId("a"),

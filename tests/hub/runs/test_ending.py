@@ -11,7 +11,7 @@ from hub.runs.sources import DeviceStalled, NotTakenOn
 from protocol.errors import LinkLost
 from protocol.lifecycles import RunEvent, RunState
 from storage.held import StaleRun
-from storage.kernel.database import Conflict, Unavailable
+from storage.kernel.database import Conflict, DatabaseUnavailable
 from tests.support.clock import SeededChance
 from tests.support.families import each
 from tests.support.runs import Bench
@@ -37,8 +37,8 @@ PREPARING, RUNNING = RunState.PREPARING, RunState.RUNNING
         (DeviceStalled("nothing came"), RUNNING, RunEvent.RETRIED),
         (DeviceStalled("nothing came"), PREPARING, RunEvent.SENT_BACK),
         # An outage of the database costs no attempt; what it refuses for good does.
-        (Unavailable("away"), RUNNING, RunEvent.SENT_BACK),
-        (Unavailable("full", "full"), RUNNING, RunEvent.SENT_BACK),
+        (DatabaseUnavailable("away"), RUNNING, RunEvent.SENT_BACK),
+        (DatabaseUnavailable("full", "full"), RUNNING, RunEvent.SENT_BACK),
         (Conflict("held elsewhere"), RUNNING, RunEvent.RETRIED),
         (ValueError("a surprise"), RUNNING, RunEvent.FAILED),
     ],
@@ -57,7 +57,7 @@ async def test_wait_of_a_run_for_disk_space_is_capped_after_many_dispatches(
     bench.connect()
     await bench.control.submit(bench.agent)
     order = msgspec.structs.replace(await bench.claim(), dispatches=20)
-    ending = ending_of(Unavailable("full", "full"), order, RUNNING, SeededChance())
+    ending = ending_of(DatabaseUnavailable("full", "full"), order, RUNNING, SeededChance())
     assert ending.wait_s is not None
     assert ending.wait_s <= FULL_CAP_S
 

@@ -18,7 +18,7 @@ from hub.runs.matching import MAX_COMPARED, decide
 from protocol.ids import AgentId, DeviceId, RunId, UserId, derive_item_id
 from protocol.lifecycles import CallState
 from protocol.tables import TABLES, TableName
-from storage.runs.items import Decision, Finder, FoundItem, ItemRow, Known, KnownItem
+from storage.runs.items import Decision, Finder, FoundItem, ItemRow, KnownItem, KnownItems
 from tests.support.families import each
 
 DAY = 86_400_000
@@ -54,7 +54,7 @@ def decisions(
     text: str = "",
     learns: bool = False,
 ) -> list[Decision]:
-    known = Known(finder=finder, here=tuple(here or ()), elsewhere=tuple(elsewhere or ()))
+    known = KnownItems(finder=finder, here=tuple(here or ()), elsewhere=tuple(elsewhere or ()))
     new = found(*items, text=text)
     return decide(known, found=new, timezone=timezone, can_update=can_update, learns=learns)
 
@@ -121,7 +121,7 @@ def decided(
     """The decision of an agent with this time zone about the only item of a text."""
     finder = msgspec.structs.replace(FINDER, agent_id=AgentId(zone), config_fingerprint=zone)
     (decision,) = decide(
-        Known(finder=finder, here=tuple(here), elsewhere=elsewhere),
+        KnownItems(finder=finder, here=tuple(here), elsewhere=elsewhere),
         found=read_in(zone, text),
         timezone=zone,
         can_update=True,
@@ -235,7 +235,7 @@ def test_item_ids_of_a_list_of_equal_titles_are_derived_once_each(
 
 
 def test_quote_of_a_message_is_sent_to_the_device_and_not_stored() -> None:
-    known = Known(finder=FINDER, here=(), elsewhere=())
+    known = KnownItems(finder=FINDER, here=(), elsewhere=())
     one = found(item("call Anna"))
     (decision,) = decide(known, found=one, timezone="UTC", can_update=True, with_quotes=False)
     assert stored(decision).source == one[0].source | {"quote": ""}

@@ -35,7 +35,7 @@ from protocol.work import (
 )
 from storage.agents import agents, exhaustion
 from storage.agents.agents import AgentRow
-from storage.held import HeldRun
+from storage.held import FencedRun
 from storage.kernel.database import Busy
 from storage.runs import run_pauses, runs
 from storage.runs.calls import open_calls
@@ -407,7 +407,7 @@ async def test_final_move_of_a_run_is_retried_while_the_database_is_busy(
     move = bench.lifecycle.move
     refused: list[RunEvent] = []
 
-    async def refuse_once(held: HeldRun, event: RunEvent, **given: Any) -> HeldRun:
+    async def refuse_once(held: FencedRun, event: RunEvent, **given: Any) -> FencedRun:
         if event is RunEvent.FINISHED and not refused:
             refused.append(event)
             raise Busy("somebody holds the file")

@@ -24,7 +24,7 @@ from protocol.frame import Frame
 from protocol.ids import CallId, DeviceId, UserId
 from protocol.lifecycles import RunEvent, RunState
 from protocol.tool_calls import Answer, ToolCall
-from storage.kernel.database import Unavailable
+from storage.kernel.database import DatabaseUnavailable
 from storage.runs import calls, runs
 from storage.runs.calls import OpenCall
 from tests.simulation.store import fresh_disk
@@ -151,7 +151,7 @@ class Delivering:
     async def check(self) -> None:
         self._store.is_away = False
         for unit_key, ended in self._tasks.ended.items():
-            assert ended is True or isinstance(ended, LinkLost | Unavailable), (unit_key, ended)
+            assert ended is True or isinstance(ended, LinkLost | DatabaseUnavailable), (unit_key, ended)
         assert not self._window.waiting
         link = self._device.connect(self._bench, 2)
         async with anyio.create_task_group() as again:

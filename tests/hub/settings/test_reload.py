@@ -22,7 +22,7 @@ from hub.settings.reload import (
     Unfit,
 )
 from protocol.errors import CodedError, ErrorCode, HubError
-from storage.kernel.database import Unavailable
+from storage.kernel.database import DatabaseUnavailable
 from tests.support.coded import coded
 from tests.support.services import running
 from tests.support.settings import TEXT, SettingsBench, files_of_at_most
@@ -581,7 +581,7 @@ async def test_unusable_settings_revision_is_refused_once_with_the_position(benc
 
 async def test_settings_revision_is_retried_after_the_database_was_unavailable(bench: SettingsBench) -> None:
     bench.hub.newest = Shared(4, PUSHED)
-    bench.hub.cannot_reconcile = Unavailable("away")
+    bench.hub.cannot_reconcile = DatabaseUnavailable("away")
     with pytest.raises(SettingsInvalid):
         await bench.reloader.follow(actor="hub")
     bench.hub.cannot_reconcile = None
