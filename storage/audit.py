@@ -9,8 +9,8 @@ hub's creation before its first use: a hub in use without it has lost its chain.
 database can also rewrite the whole chain. Only a copy of its end elsewhere reveals that, such as the log, to
 which the hub writes it daily.
 
-A large log is checked in small parts over time: ``ChainProgress`` is how far that came, so that a start reads only
-a bounded number of entries (``hub.health.records``).
+A large log is checked in small parts over time: ``ChainProgress`` is how far that came, so that a start reads
+only a bounded number of entries (``hub.health.records``).
 
 The activity log, also here, is the list of events that people read; it has no chain.
 """
@@ -573,8 +573,8 @@ def erase_entries(
     _lock_chain(c)
     whole = _rows(c, ENTRIES.where(audit_log.c.seq.in_(numbers)))
     left = [msgspec.structs.replace(row, actor=ERASED, subject=None, detail="{}") for row in whole]
-    for one in masked:
-        spelled = {**one, "detail": _canonical(one["detail"])}
+    for entry in masked:
+        spelled = {**entry, "detail": _canonical(entry["detail"])}
         left.append(_row_in(*(spelled[name] for name in AuditRow.__struct_fields__)))
     digests = []
     for row in sorted(left, key=lambda row: row.seq):

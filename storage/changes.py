@@ -39,7 +39,7 @@ _NOTES: Final = {
 
 def note(c: sa.Connection, source: str, subjects: Iterable[tuple[str, UserId | None]]) -> None:
     """Write changes of subjects without a table, each with the user whose it is."""
-    for subject, user in sorted(subjects, key=lambda one: one[0]):
+    for subject, user in sorted(subjects, key=lambda subject: subject[0]):
         c.execute(_NOTES[c.dialect.name], {"source": source, "subject": subject, "user": user})
 
 

@@ -171,7 +171,7 @@ def _numbered(value: Any) -> Any:
         case dict():
             return {key: _numbered(one) for key, one in value.items()}
         case list():
-            return [_numbered(one) for one in value]
+            return [_numbered(item) for item in value]
         case float() if value.is_integer():
             return int(value)
         case _:

@@ -109,13 +109,13 @@ def derive_events(
         has_titles: also with titles of items and the words of questions.
     """
     ids: dict[str, list[str]] = {"run": [], "item": [], "question": []}
-    for one in changed:
-        ids.get(one.kind, []).append(one.subject)
+    for change in changed:
+        ids.get(change.kind, []).append(change.subject)
     found: list[HubEvent] = []
     for make, kind in ((_of_runs, "run"), (_of_items, "item"), (_of_questions, "question")):
         for part in in_parts(ids[kind]):
             found += make(c, part, since, has_titles)
-    return sorted(found, key=lambda one: one.at)
+    return sorted(found, key=lambda event: event.at)
 
 
 def _of_runs(c: sa.Connection, ids: Sequence[str], since: int, has_titles: bool) -> Iterator[HubEvent]:
@@ -321,7 +321,7 @@ def read_news(
     since = max(at - NEWS_MS, row.created_at)
     new = derive_events(c, found.changes, since=since, has_titles=has_titles)
     has_gap = after > 0 and not found.is_gapless
-    return EventBatch([one for one in new if one.event in events], found.upto, has_gap, found.has_more)
+    return EventBatch([event for event in new if event.event in events], found.upto, has_gap, found.has_more)
 
 
 def add_news(c: sa.Connection, term: leases.Term, name: str, news: EventBatch, *, at: int) -> None:
@@ -358,7 +358,7 @@ def sync_issues(
     """
     row = _locked(c, name)
     known, living = dict(row.issues), {boot_id, *leases.living_boots(c)}
-    seen = {one.key: one for one in found if row.user_id in (None, one.user_id)}
+    seen = {issue.key: issue for issue in found if row.user_id in (None, issue.user_id)}
     new = []
     for key, one in seen.items():
         if key not in known and one.is_muted:
@@ -379,7 +379,7 @@ def sync_issues(
             new.append(_about_issue(key, closed, is_open=False, at=at))
     if known != row.issues:
         _update(c, name, issues=known)
-    _add(c, row, [one for one in new if one.event in events], at=at)
+    _add(c, row, [event for event in new if event.event in events], at=at)
 
 
 def _is_user(c: sa.Connection, user_id: str) -> bool:
@@ -404,11 +404,11 @@ def next_deliveries(
     found: list[DeliveryRow] = []
     for window in (most + FEW, AT_ONCE):  # more than a few are rarely in the way
         subjects: set[str] = set()
-        for one in fetch_page(c, DeliveryRow, WAITING, None, {"of_target": name, "most": window}):
-            if one.subject not in subjects and one.due_at <= at and len(found) < most:
-                found.append(one)
+        for delivery in fetch_page(c, DeliveryRow, WAITING, None, {"of_target": name, "most": window}):
+            if delivery.subject not in subjects and delivery.due_at <= at and len(found) < most:
+                found.append(delivery)
             else:
-                subjects.add(one.subject)
+                subjects.add(delivery.subject)
         if found:
             break
     return row, found
@@ -437,13 +437,13 @@ def settle(
     leases.check_term(c, term)
     name = sent[0].target
     row = _locked(c, name, retry_at=at + wait_ms)
-    for one in sent:
-        attempts = one.attempts + 1
+    for delivery in sent:
+        attempts = delivery.attempts + 1
         is_lost = outcome == "refused" and attempts >= MAX_REFUSALS
         state = "delivered" if outcome == "delivered" else "failed" if is_lost else "waiting"
         values = {"state": state, "attempts": attempts, "answer": answer, "due_at": at + due_ms}
         # One that was dropped meanwhile is not tried again.
-        which = sa.and_(deliveries.c.id == one.id, sa.true() if outcome == "delivered" else _waits)
+        which = sa.and_(deliveries.c.id == delivery.id, sa.true() if outcome == "delivered" else _waits)
         c.execute(sa.update(deliveries).where(which).values(answered_at=at, **values))
     expired = c.execute(EXPIRE, {"of_target": name, "before": at - NEWS_MS}).rowcount
     left_out, since = row.left_out + expired, row.left_out_since or at
@@ -524,8 +524,8 @@ def _add(c: sa.Connection, row: TargetRow, new: Sequence[HubEvent], *, at: int) 
     """Add deliveries as far as there is a place, and count the others."""
     is_behind = row.left_out and row.waiting > MAX_WAITING // 2
     place = 0 if is_behind or row.disabled_at is not None else max(0, MAX_WAITING - row.waiting)
-    known = _known(c, [_id(row.name, one) for one in new])
-    missing = [one for one in new if _id(row.name, one) not in known]
+    known = _known(c, [_id(row.name, event) for event in new])
+    missing = [event for event in new if _id(row.name, event) not in known]
     _insert(c, row.name, missing[:place], at=at)
     if left_out := len(missing[place:]):
         since = row.left_out_since or at

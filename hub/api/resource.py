@@ -351,7 +351,8 @@ def audited(event: str, **options: bool) -> Callable[[Method], Method]:
     """Declare the audit entry of a method: *event*, or ``NO_CHANGE``; *options* are fields of ``Audit``.
 
     Every method that answers another verb than ``GET``, or a request of devices, has to have one. The entry
-    is appended with the first change of the request (``storage.audit.PendingAuditEntry``), unless the change appends one.
+    is appended with the first change of the request, unless the change appends one
+    (``storage.audit.PendingAuditEntry``).
     """
 
     return _marked(_AUDIT, Audit(event, **options))

@@ -267,7 +267,7 @@ def setup_of(c: sa.Connection, agent_id: AgentId) -> Setup:
 
 def setups_of(c: sa.Connection, agent_ids: Iterable[AgentId]) -> dict[AgentId, Setup]:
     """Return the set-ups of these agents, in the order of their names, without unreadable ones."""
-    found = readable(lambda one: (AgentId(one[0].id), _setup(*one)), _setup_rows(c, agent_ids))
+    found = readable(lambda pair: (AgentId(pair[0].id), _setup(*pair)), _setup_rows(c, agent_ids))
     return dict(found)
 
 

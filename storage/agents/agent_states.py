@@ -185,7 +185,7 @@ def status_called(c: sa.Connection, name: str, user_id: UserId | None) -> Stated
     activity = activity_of(
         live=row.runs_waiting + row.runs_executing, running=row.runs_running, limit=row.max_concurrent_runs
     )
-    changes = {(one.axis, one.new_value): one for one in rows}
+    changes = {(row.axis, row.new_value): row for row in rows}
     since = {}
     for axis in Axis:
         value = str(activity if axis is Axis.ACTIVITY else row._mapping[axis])

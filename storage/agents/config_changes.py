@@ -55,7 +55,9 @@ class WouldBreak(HubError):
 
     def __init__(self, broken: Sequence[Broken]) -> None:
         more = len(broken) - MAX_NAMED
-        parts = [one.text for one in broken[:MAX_NAMED]] + ([f"and {more} more agents"] if more > 0 else [])
+        parts = [agent.text for agent in broken[:MAX_NAMED]] + (
+            [f"and {more} more agents"] if more > 0 else []
+        )
         super().__init__("; ".join(parts))
         self.broken = tuple(broken)
 
@@ -203,11 +205,11 @@ def release_templates(
         if template.source == "file" and template.name not in named and not is_elsewhere(template.name)
     ]
     used = agent_snapshot.uses_of_templates(c)
-    for one in undeclared:
-        if one.id in used:
-            _template_change_write(c, one, one.written, fresh_id=one.id, source="api", at=at)
+    for released in undeclared:
+        if released.id in used:
+            _template_change_write(c, released, released.written, fresh_id=released.id, source="api", at=at)
         else:
-            c.execute(DELETE_TEMPLATE, {"template": one.id})
+            c.execute(DELETE_TEMPLATE, {"template": released.id})
     return undeclared
 
 
@@ -235,11 +237,11 @@ def put_in_error(
     Args:
         judged: validated agents; None: all agents.
     """
-    wrong = {one.agent_id: one for one in broken}
-    for one in broken:
-        text = f"{SET_UP_WRONG}{'; '.join(one.wrong)}"
+    wrong = {agent.agent_id: agent for agent in broken}
+    for agent in broken:
+        text = f"{SET_UP_WRONG}{'; '.join(agent.wrong)}"
         with isolating_broken_row(c):
-            state_moves.move(c, one.agent_id, "health", "error", at=at, actor=actor, reason=text)
+            state_moves.move(c, agent.agent_id, "health", "error", at=at, actor=actor, reason=text)
     query = (
         sa.select(states.c.agent_id)
         .join_from(states, agents, agents.c.id == states.c.agent_id)

@@ -211,20 +211,24 @@ def record(
         last: time of each sender's last heartbeat, epoch milliseconds, for all of its agents.
     """
     ids = sorted(
-        {one.sender for one in received if one.epoch != OWN}
-        | {one.sender for one in silent if one.epoch != OWN}
+        {reports.sender for reports in received if reports.epoch != OWN}
+        | {silence.sender for silence in silent if silence.epoch != OWN}
     )
     current = {
         (row.id, row.session_epoch) for part in in_parts(ids) for row in c.execute(CURRENT, {"devices": part})
     }
-    received = [one for one in received if one.epoch == OWN or (one.sender, one.epoch) in current]
-    silent = [one for one in silent if one.epoch == OWN or (one.sender, one.epoch) in current]
+    received = [
+        reports for reports in received if reports.epoch == OWN or (reports.sender, reports.epoch) in current
+    ]
+    silent = [
+        silence for silence in silent if silence.epoch == OWN or (silence.sender, silence.epoch) in current
+    ]
     for one, sight, report in _reported(c, received):
         with isolating_broken_row(c):
             _apply_report(c, sight, report, one.at)
-    silenced = {one.sender: one for one in silent}
+    silenced = {silence.sender: silence for silence in silent}
     left = [sight for sights in statuses_of(c, list(silenced)).values() for sight in sights]
-    for sight in sorted(left, key=lambda one: one.agent_id):
+    for sight in sorted(left, key=lambda sight: sight.agent_id):
         with isolating_broken_row(c):
             _silence(c, sight, silenced[sight.sender])
     if last:
@@ -246,7 +250,11 @@ def _reported(
 
     Locks the agents' states in the order in which all writers lock them.
     """
-    by_agent = {(one.sender, report.agent_id): (one, report) for one in received for report in one.reports}
+    by_agent = {
+        (reports.sender, report.agent_id): (reports, report)
+        for reports in received
+        for report in reports.reports
+    }
     for part in in_parts(sorted({agent_id for _, agent_id in by_agent})):
         for row in c.execute(_sights.where(agents.c.id.in_(part)).with_for_update(of=agent_states)).all():
             if (match := by_agent.get((row.sender, row.agent_id))) is not None:

@@ -540,7 +540,7 @@ DUE = (
 
 
 def acquire(c: sa.Connection, request: LockRequest, limits: LockLimits = DEFAULT_LIMITS) -> Acquired:
-    """Acquire locks like ``acquire_or_wait``, but idempotently: a granted or waiting request stays unchanged."""
+    """Acquire locks like ``acquire_or_wait``, but a granted or waiting request stays unchanged."""
     alone(c, request.user_id)
     locks = locks_named(c, request.user_id, request.names)
     now = database_now(c)

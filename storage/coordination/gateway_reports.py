@@ -84,9 +84,11 @@ def record_observations(c: sa.Connection, gateway: str, seen: Sequence[Seen], *,
         gateway: name of the gateway, for the history: ``gateway:NAME``.
     """
     actor = f"gateway:{gateway}"
-    for one in sorted(seen, key=lambda one: one.agent_id):  # all writers lock agents in this order
+    for observation in sorted(
+        seen, key=lambda observation: observation.agent_id
+    ):  # all writers lock agents in this order
         with isolating_broken_row(c):
-            _write_seen(c, one, at, actor)
+            _write_seen(c, observation, at, actor)
 
 
 def _write_seen(c: sa.Connection, one: Seen, at: int, actor: str) -> None:

@@ -192,10 +192,10 @@ def check_main_agents(c: sa.Connection, declared: Sequence[DeclaredGateway]) -> 
     Raises:
         RemoteIdTaken: another agent has the id of a declared main agent.
     """
-    for one in declared:
-        row = c.execute(GATEWAY_NAMED, {"named": one.name}).one_or_none()
-        if row is not None and one.main_agent is not None:
-            gateway_agents.check_main_agent(c, GatewayId(row.id), one.main_agent)
+    for gateway in declared:
+        row = c.execute(GATEWAY_NAMED, {"named": gateway.name}).one_or_none()
+        if row is not None and gateway.main_agent is not None:
+            gateway_agents.check_main_agent(c, GatewayId(row.id), gateway.main_agent)
 
 
 def _archive(c: sa.Connection, row: GatewayRow, at: int) -> None:

@@ -788,13 +788,13 @@ def resume(
                     expires_at=expires_at,
                 )
             )
-    known = {one.given for one in row.refused}
+    known = {board.given for board in row.refused}
     new = struct_from(NewBroadcast, row, refused=(), at=at, expires_at=expires_at)
     anew += [_message_to(new, aim) for aim in aims if aim.board_id not in has]
     if not anew:
         return row
     _check_room(c, row.user_id, len(anew), limits)
-    still = [msgspec.structs.asdict(one) for one in refused if one.given in known]
+    still = [msgspec.structs.asdict(board) for board in refused if board.given in known]
     again = {"rounds": broadcasts.c.rounds + 1, "settled_at": None, "refused": still}
     c.execute(sa.update(broadcasts).where(broadcasts.c.id == id).values(again))
     _add_messages(c, anew, at)

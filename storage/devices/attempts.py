@@ -45,7 +45,7 @@ class AttemptRecord(msgspec.Struct, frozen=True):
         if self.waits and at - self.wait_ends_at >= wait_most_ms:
             return AttemptRecord(self.party).and_one(at, limits)  # reset after a long time without failures
         since = at - round(limits.window_s * 1000)
-        recent = [*(one for one in self.recent if since < one <= at), at]
+        recent = [*(failed_at for failed_at in self.recent if since < failed_at <= at), at]
         if len(recent) < limits.failures:
             return AttemptRecord(self.party, recent, self.waits, self.wait_ends_at, at)
         wait_ms = min(wait_most_ms, round(limits.wait_s * 1000) * 2 ** min(self.waits, 64))
@@ -104,15 +104,17 @@ def count(
     """
     parties = sorted({party for attempt in attempts for party in attempt})
     known = {
-        one.party: one
+        record.party: record
         for part in in_parts(parties)
-        for one in structs_from(AttemptRecord, c.execute(_OF_PARTIES.with_for_update(), {"parties": part}))
+        for record in structs_from(AttemptRecord, c.execute(_OF_PARTIES.with_for_update(), {"parties": part}))
     }
     counted = add(known, attempts, at=_now(c) if at is None else at, limits=limits)
     changed = [one for party, one in sorted(counted.failures.items()) if one != known.get(party)]
-    if fresh := [msgspec.structs.asdict(one) for one in changed if one.party not in known]:
+    if fresh := [msgspec.structs.asdict(record) for record in changed if record.party not in known]:
         c.execute(sa.insert(failed_attempts), fresh)
-    if older := [msgspec.structs.asdict(one) | {"of": one.party} for one in changed if one.party in known]:
+    if older := [
+        msgspec.structs.asdict(record) | {"of": record.party} for record in changed if record.party in known
+    ]:
         c.execute(_CHANGE, older)
     for part in in_parts([*dropped]):
         c.execute(sa.delete(failed_attempts).where(failed_attempts.c.party.in_(part)))
@@ -123,7 +125,7 @@ def wait_ms(c: sa.Connection, party: str, *, limits: AttemptLimits, at: int | No
     """Return the rest of a party's wait, whichever hub made it wait."""
     found = structs_from(AttemptRecord, c.execute(_OF_PARTIES, {"parties": [party]}))
     now = _now(c) if at is None else at
-    return max((one.wait_ms(now, limits) for one in found), default=0)
+    return max((record.wait_ms(now, limits) for record in found), default=0)
 
 
 def _now(c: sa.Connection) -> int:

@@ -84,7 +84,9 @@ def keep(c: sa.Connection, device_id: DeviceId, called: str, *, at: int, actor: 
     if row.copies is None:
         raise CodedError(ErrorCode.BAD_PARAMS, "no other machine has connected with the key of this device")
     copy = msgspec.json.decode(row.copies, type=Copy)
-    are_called = [called in (one.host, one.address, one.store[-6:]) for one in (copy.older, copy.newer)]
+    are_called = [
+        called in (origin.host, origin.address, origin.store[-6:]) for origin in (copy.older, copy.newer)
+    ]
     if sum(are_called) != 1:
         raise CodedError(
             ErrorCode.BAD_PARAMS, f"{called!r} is not one of both: {copy.older}, or {copy.newer}"

@@ -99,8 +99,8 @@ def list_receipts(
     if ids:
         query = query.where(receipts.c.id.in_(ids))
     found = readable(_receipt, c.execute(query, {"device": device_id}).scalars())
-    now = _hashes(c, [one.entry for one in found])
-    return [ListedReceipt(one, now.get(one.entry)) for one in found]
+    now = _hashes(c, [receipt.entry for receipt in found])
+    return [ListedReceipt(receipt, now.get(receipt.entry)) for receipt in found]
 
 
 def find_files(c: sa.Connection, device_id: DeviceId, receipt_id: str) -> list[SentFile]:

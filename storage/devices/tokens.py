@@ -237,8 +237,8 @@ class OperatorTokenRow(TokenFields, frozen=True, kw_only=True):
         role: "viewer", "operator" or "admin".
         scopes: granted subset of the role's scopes; empty with *limits*.
         user_id: user whose devices, agents and runs it may access; ``None``: all users.
-        limits: fields of ``TokenLimits``, and the granted ``scopes``: a hub of release 0.2, which knows no limits
-            and fewer scopes, gives such a token nothing. ``None``: it has neither limits nor newer scopes.
+        limits: fields of ``TokenLimits``, and the granted ``scopes``: a hub of release 0.2, which knows no
+            limits and fewer scopes, gives such a token nothing. ``None``: neither limits nor newer scopes.
         renewed_at: last renewal of the token of an assistant, after which it counts for ``FRESH_MS``;
             ``None``: it is none.
     """

@@ -205,7 +205,7 @@ def _own(c: sa.Connection, agent_id: AgentId) -> AgentRow:
 def _device(c: sa.Connection, user_id: UserId, name: str | None, at: int) -> devices.DeviceRow | None:
     if name is None:
         return None
-    found = [one for one in devices.devices_called(c, name) if one.user_id == user_id]
+    found = [device for device in devices.devices_called(c, name) if device.user_id == user_id]
     if not found:
         raise pairings.unknown_device(c, name, user_id=user_id, at=at)
     return found[0]

@@ -638,5 +638,5 @@ class _Clerk:
         release_locks(c, relocked)  # releases their old locks and waits
         remember_moves(c, self._made)
         if self.decided:
-            c.execute(INSERT_FIRES, [row_of(one, self._at) for one in self.decided])
+            c.execute(INSERT_FIRES, [row_of(decided, self._at) for decided in self.decided])
         c.execute(ADVANCE, self._cursors)

@@ -92,24 +92,24 @@ def queue_first_runs(c: sa.Connection, term: Term, planned: Sequence[FirstRun], 
         LostLease: nothing was written.
     """
     check_term(c, term)
-    listed = [one.due.schedule.id for one in planned]
+    listed = [first.due.schedule.id for first in planned]
     has_run = {row.id: row.has_run for row in c.execute(STILL_DUE, {"listed": listed})}
-    queued = [one for one in planned if has_run.get(one.due.schedule.id) is False]
+    queued = [first for first in planned if has_run.get(first.due.schedule.id) is False]
     rows = [
         run_row(
-            one.due,
-            one.run,
+            first.due,
+            first.run,
             trigger_kind="catchup",
             at=at,
             fire_key=FIRE_KEY,
-            config_fingerprint=one.config_fingerprint,
-            settings=one.settings,
+            config_fingerprint=first.config_fingerprint,
+            settings=first.settings,
         )
-        for one in queued
+        for first in queued
     ]
     if rows:
         c.execute(INSERT_RUNS, rows)
-        moves = (first_move(one.run, one.due.schedule.agent_id, at, ACTOR, REASON) for one in queued)
+        moves = (first_move(first.run, first.due.schedule.agent_id, at, ACTOR, REASON) for first in queued)
         remember_moves(c, moves)
     if has_run:
         c.execute(DECIDED, [{"schedule": id, "now": at} for id in has_run])

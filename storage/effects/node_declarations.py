@@ -71,7 +71,7 @@ class OtherDeclarations:
         known = [other.declared for other in others if other.declared is not None]
         # While such a node lives, it may have declared whatever is there.
         self._is_known = not any(other.is_alive and other.declared is None for other in others)
-        agents = (name.partition("/") for one in known for name in one.agents)
+        agents = (name.partition("/") for declarations in known for name in declarations.agents)
         self._agents = {(ids[user], name) for user, _, name in agents if user in ids}
         self._known = known
 
@@ -81,7 +81,7 @@ class OtherDeclarations:
 
     def has(self, kind: str, name: str) -> bool:
         """Return True if another node may declare the template, gateway or connector. *kind*: a field."""
-        return not self._is_known or any(name in getattr(one, kind) for one in self._known)
+        return not self._is_known or any(name in getattr(declarations, kind) for declarations in self._known)
 
 
 ALL = sa.select(
@@ -132,7 +132,7 @@ def _declared(document: Any) -> Declarations | None:
 
 
 def _digests(named: Iterable[WrittenTemplate | DeclaredGateway | DeclaredConnector]) -> dict[str, str]:
-    return {one.name: _digest(one) for one in named}
+    return {declaration.name: _digest(declaration) for declaration in named}
 
 
 def _digest(one: object) -> str:

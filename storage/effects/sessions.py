@@ -232,8 +232,8 @@ def open_sessions(
         agent_states.connect_agents(c, taken, online=True, at=at, reason=CONNECTED)
         if first_runs.note_connects(c, taken, at):
             opened = [
-                msgspec.structs.replace(one, has_due=True) if isinstance(one, Opened) else one
-                for one in opened
+                msgspec.structs.replace(result, has_due=True) if isinstance(result, Opened) else result
+                for result in opened
             ]
         if is_shared:
             run_moves.hand_over(c, taken, boot_id=boot_id, at=at)
@@ -290,7 +290,7 @@ def apart(
 
 def note_taken(c: sa.Connection, boot_id: BootId, ended: Sequence[Taken]) -> None:
     """Record that the hub process has ended its connections to these devices."""
-    c.execute(KNOWN, [{"device": one.device_id, "epoch": one.epoch, "boot": boot_id} for one in ended])
+    c.execute(KNOWN, [{"device": taken.device_id, "epoch": taken.epoch, "boot": boot_id} for taken in ended])
 
 
 LEFT_SESSIONS = (

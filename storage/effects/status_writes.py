@@ -108,13 +108,13 @@ def write_status(c: sa.Connection, agent_id: AgentId, asked: StatusWrite, *, at:
     about: dict[str, Any] = {"at": at, "actor": actor, "reason": asked.reason}
     if plan.keep_offline is not None:
         (keep_offline if plan.keep_offline else end_keeping_offline)(c, agent_id, **about)
-    for one in plan.moves:
-        if one.axis is Axis.CONNECTIVITY or one.to == Availability.EXHAUSTED:
+    for planned in plan.moves:
+        if planned.axis is Axis.CONNECTIVITY or planned.to == Availability.EXHAUSTED:
             continue  # above, and below with its reason
-        if one.to == Lifecycle.TERMINATED:
+        if planned.to == Lifecycle.TERMINATED:
             called_off = terminate(c, agent_id, **about)
         else:
-            move(c, agent_id, one.axis, one.to, **about)
+            move(c, agent_id, planned.axis, planned.to, **about)
     if asked.axes.get(Axis.HEALTH) == Health.ERROR and asked.reason is not None:
         move(c, agent_id, Axis.HEALTH, Health.ERROR, **about)
     if plan.state_detail != locked_state(c, agent_id).state_detail:
@@ -186,7 +186,7 @@ def _exhaustion(
 ) -> tuple[str | None, int | None] | None:
     """Return reason and recovery time of the exhaustion to write; ``None``: it stays unchanged."""
     cause, recovery_at = asked.exhaust_reason, asked.recovery_at
-    to = next((one.to for one in moves if one.axis is Axis.AVAILABILITY), row.availability)
+    to = next((planned.to for planned in moves if planned.axis is Axis.AVAILABILITY), row.availability)
     is_asked = cause is not msgspec.UNSET or recovery_at is not msgspec.UNSET
     if to != Availability.EXHAUSTED:
         if (cause is not msgspec.UNSET and cause is not None) or isinstance(recovery_at, int):

@@ -185,7 +185,7 @@ def begin_erasing(c: sa.Connection, name: str, *, at: int, actor: str) -> UserRo
 def shut_out(c: sa.Connection, user_id: UserId, *, at: int, actor: str) -> None:
     """Record that a user is erased, and revoke all credentials of the user; no row is deleted yet."""
     audit.append(c, at=at, actor=actor, event=audit.USER_ERASED, subject=user_id)
-    for table in (one for one in OWNED if "revoked_at" in one.c):
+    for table in (owned for owned in OWNED if "revoked_at" in owned.c):
         revoke = sa.update(table).where(OWNED[table], table.c.revoked_at.is_(None))
         c.execute(revoke.values(revoked_at=at), {"user": user_id})
 
@@ -245,7 +245,7 @@ def find_rows(
 
 def _is_row(table: sa.Table) -> sa.ColumnElement[bool]:
     key = table.primary_key.columns
-    return sa.and_(*(one == sa.bindparam(f"key_{one.name}", type_=one.type) for one in key))
+    return sa.and_(*(column == sa.bindparam(f"key_{column.name}", type_=column.type) for column in key))
 
 
 def delete_rows(c: sa.Connection, batch: Batch) -> int:
@@ -303,7 +303,7 @@ def find_mentions(
         {*_WORD.findall(f"{text} {row.get('actor') or row.get('scope', '')}")}
         for row, text in zip(found, texts, strict=True)
     ]
-    ids = {one for each in tokens for one in each if len(one) >= _MIN_ID}
+    ids = {token for each in tokens for token in each if len(token) >= _MIN_ID}
     owned, others = _owners(c, signs.user_id, ids)
     mentions = Mentions([], [])
     for row, text, words in zip(found, texts, tokens, strict=True):
@@ -311,7 +311,7 @@ def find_mentions(
         is_shared = bool(words & others) or event.startswith(_SETTINGS)
         if event not in _EMPTIED and (words & owned or is_named):
             (mentions.about if words & owned or not is_shared else mentions.naming).append(row)
-    place = tuple(found[-1][one.name] for one in key) if len(found) == rows else None
+    place = tuple(found[-1][column.name] for column in key) if len(found) == rows else None
     return mentions, place
 
 
@@ -345,18 +345,18 @@ def erase_mentions(c: sa.Connection, table: sa.Table, mentions: Mentions, signs:
             if (subject := _masked(row["subject"], signs)) != row["subject"]:  # what it was, and is, goes
                 detail |= {name: None for name in ("old", "new") if name in detail}
             row |= {"subject": subject, "detail": _masked(detail, signs)}
-        return audit.erase_entries(c, [one["seq"] for one in about], naming, at=at)
+        return audit.erase_entries(c, [row["seq"] for row in about], naming, at=at)
     if table is activity_log:
-        others = [one for one in (*about, *naming) if one["user_id"] != signs.user_id]
+        others = [row for row in (*about, *naming) if row["user_id"] != signs.user_id]
         for row in others:
             changed = {name: _masked(row[name], signs) for name in ("message", "data")}
             c.execute(sa.update(table).where(table.c.id == row["id"]).values(changed))
         return len(others)
     if table is settings_revisions:  # the newest one counts, and declares nothing of the user
         newest = c.execute(sa.select(sa.func.max(settings_revisions.c.number))).scalar_one()
-        about = [one for one in about if one["number"] != newest]
+        about = [row for row in about if row["number"] != newest]
     key = [column.name for column in table.primary_key.columns]
-    return delete_rows(c, Batch(table, [{f"key_{name}": one[name] for name in key} for one in about]))
+    return delete_rows(c, Batch(table, [{f"key_{name}": row[name] for name in key} for row in about]))
 
 
 def _masked(value: Any, signs: Signs) -> Any:
@@ -364,14 +364,14 @@ def _masked(value: Any, signs: Signs) -> Any:
     if isinstance(value, dict):
         return {key: _masked(one, signs) for key, one in value.items()}
     if isinstance(value, list):
-        return [_masked(one, signs) for one in value]
+        return [_masked(part, signs) for part in value]
     return signs.names.sub(MASK, value) if isinstance(value, str) else value
 
 
 MENTIONING: Final = (audit_log, activity_log, idempotency_keys, settings_revisions)
 _EXPORTED: Final = {str(table.name): table for table in (*OWNED, audit_log) if table is not changes}
 LEFT_OUT: Final = tuple(
-    sorted(f"{table.name}.{one.name}" for table in OWNED for one in table.c if one.name in SECRET)
+    sorted(f"{table.name}.{column.name}" for table in OWNED for column in table.c if column.name in SECRET)
 )
 
 
@@ -397,7 +397,7 @@ def read_rows(c: sa.Connection, name: str, *, limit: int, after: Key | None = No
         raise CodedError(ErrorCode.BAD_PARAMS, "cursor: take it from next_cursor of the page before")
     called = str(called)
     table, behind = _EXPORTED[called], tuple(place) or None
-    following = [(one,) for one in names[names.index(called) + 1 :]]
+    following = [(name,) for name in names[names.index(called) + 1 :]]
     if table is audit_log:
         mentions, rest = find_mentions(c, table, signs_of(c, user.id), behind, rows=limit)
         found = mentions.about

@@ -179,7 +179,7 @@ def _unreadable(database: Path, error: sqlite3.Error) -> DatabaseUnavailable:
 
 
 class CheckedDatabase(NamedTuple):
-    """Result of ``checked``. *end*: number and hash of the last audit entry; others: see ``BackupManifest``."""
+    """Result of ``checked``. *end*: number and hash of the last audit entry; see ``BackupManifest``."""
 
     hub_id: str
     revision: str

@@ -5,10 +5,10 @@ all others.
 
 Fields of structs as columns: a field is spelled in its table and in its struct, and in no statement.
 
-``columns_of`` selects a column for each field, ``struct_from`` makes the struct of such a row, ``values_of`` is the
-way back. ``paged`` reads a list in pages: the rows after a sort key, in the order of that key. A page costs
-the same wherever it begins, and rows that are inserted or deleted between two pages neither repeat nor hide
-other rows. The columns of a key are unique together and never NULL.
+``columns_of`` selects a column for each field, ``struct_from`` makes the struct of such a row, ``values_of``
+is the way back. ``paged`` reads a list in pages: the rows after a sort key, in the order of that key. A page
+costs the same wherever it begins, and rows that are inserted or deleted between two pages neither repeat nor
+hide other rows. The columns of a key are unique together and never NULL.
 
 Statements for many rows: compiled once to the text of the driver, and executed with tuples.
 
@@ -43,7 +43,7 @@ Real: sa.types.TypeEngine[float] = sa.Double().with_variant(
 
 
 class BrokenDocument(str):
-    """Text of a JSON column that is not of its shape: ``rows.fill`` refuses it, other code finds it empty."""
+    """Text of a JSON column that is not of its shape: ``struct_from`` refuses it, others find it empty."""
 
     def __iter__(self) -> Iterator[Any]:
         return iter(())
@@ -106,8 +106,8 @@ class Doc(sa.TypeDecorator[Any]):
             and (
                 self._value is None
                 or all(
-                    isinstance(one, self._value)
-                    for one in (found.values() if isinstance(found, dict) else found)
+                    isinstance(member, self._value)
+                    for member in (found.values() if isinstance(found, dict) else found)
                 )
             )
         ):
@@ -161,7 +161,7 @@ class Reported(sa.TypeDecorator[str]):
 class Choice(sa.TypeDecorator[StrEnum]):
     """Enum column: text in the row, the member in code. A CHECK constraint enforces the values.
 
-    Another text, which the hub never writes, is returned as it is: ``rows.fill`` names its row.
+    Another text, which the hub never writes, is returned as it is: ``struct_from`` names its row.
     """
 
     impl = sa.Text
@@ -495,12 +495,12 @@ def readable(convert: Callable[[Any], R], rows: Iterable[Any]) -> list[R]:
 
 def is_readable(convert: Callable[[Any], Any], row: Any) -> bool:
     """Return True if *convert* reads the row."""
-    return bool(readable(lambda one: (convert(one),), [row]))
+    return bool(readable(lambda value: (convert(value),), [row]))
 
 
 def texts(document: Any) -> list[str]:
     """Return a stored list of texts, empty in a broken row, which is refused where it is read as a whole."""
-    is_whole = isinstance(document, list) and all(isinstance(one, str) for one in document)
+    is_whole = isinstance(document, list) and all(isinstance(member, str) for member in document)
     return document if is_whole else []
 
 

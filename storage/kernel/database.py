@@ -149,8 +149,8 @@ class Database(Protocol):
     * ``read``: one snapshot; a job that tries to write fails.
     * Cancelling the caller does not cancel the job: the job is complete or was not begun, and the outcome is
       unknown. Every write must therefore be repeatable.
-    * Errors of the database are ``Busy``, ``Conflict`` or ``DatabaseUnavailable``; errors that a job raises itself
-      propagate unchanged.
+    * Errors of the database are ``Busy``, ``Conflict`` or ``DatabaseUnavailable``; errors that a job raises
+      itself propagate unchanged.
 
     Where writes queue, writes of one cause (``written_for``) keep their order. The writer serves the causes
     in turn, so that a cause waits for at most one write of each other cause. On a server this holds for reads

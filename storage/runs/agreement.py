@@ -281,13 +281,13 @@ def note_resent(
     check_newest(c, device_id, epoch)
     lacking = {item.id: item for item in (*unknown, *rowless)}
     changing: dict[str, ItemRow] = {}  # items whose newest call has no answer yet
-    for part in in_parts(sorted({*lacking} | {one.item_id for one in resent})):
+    for part in in_parts(sorted({*lacking} | {call.item_id for call in resent})):
         changing |= {row.id: struct_from(ItemRow, row) for row in c.execute(CHANGING, {"ids": part})}
-    for one in resent:
-        if one.item_id in changing and one.row_id is not None:
-            _change_row(c, changing[one.item_id], one.row_id)
-        c.execute(HAS_AGAIN, {"item": one.item_id, "row": one.row_id, "now": at})
-    follow(c, [one.item_id for one in resent])
+    for call in resent:
+        if call.item_id in changing and call.row_id is not None:
+            _change_row(c, changing[call.item_id], call.row_id)
+        c.execute(HAS_AGAIN, {"item": call.item_id, "row": call.row_id, "now": at})
+    follow(c, [call.item_id for call in resent])
     for item in lacking.values():
         if item.id in changing:
             _insert_instead(c, changing[item.id])
@@ -385,8 +385,8 @@ class _Ledger:
 
     def coming(self, item: ItemRow, rowless: Collection[str]) -> ItemRow | None:
         """Take out one *of_place* that a call on its way is to insert, or to bring to a row that is lost."""
-        coming = (one for one in self.of_place(item) if one.answered_at is None)
-        found = (one for one in coming if one.row_id is None or one.call_id in rowless)
+        coming = (known for known in self.of_place(item) if known.answered_at is None)
+        found = (item for item in coming if item.row_id is None or item.call_id in rowless)
         if (one := next(found, None)) is not None:
             self.of_place(item).remove(one)
         return one
@@ -415,14 +415,16 @@ def list_doubtful(
         known = ledger.find(row)
         if known is None or known.call_id != row.item.call_id:
             found |= {
-                one.call_id: one.row_id
-                for one in (*ledger.of_place(row.item), *([known] if known else ()))
-                if one.answered_at is not None and one.verdict != "rejected" and one.row_id != row.item.row_id
+                known_item.call_id: known_item.row_id
+                for known_item in (*ledger.of_place(row.item), *([known] if known else ()))
+                if known_item.answered_at is not None
+                and known_item.verdict != "rejected"
+                and known_item.row_id != row.item.row_id
             }
             found |= {
-                one.call_id: one.row_id
-                for one in ledger.of_place(row.item)
-                if one.answered_at is None and one.row_id not in (None, row.item.row_id)
+                known_item.call_id: known_item.row_id
+                for known_item in ledger.of_place(row.item)
+                if known_item.answered_at is None and known_item.row_id not in (None, row.item.row_id)
             }
             if known is not None and known.answered_at is None and not ledger.is_older(row.item, known):
                 found[known.call_id] = known.row_id
@@ -467,7 +469,7 @@ def take_rows(
         if reported_item.verdict != "open"
     ]
     record_verdicts(c, device_id, words, at)
-    placed = {one.item.row_id: one.places for one in reported if one.places is not None}
+    placed = {row.item.row_id: row.places for row in reported if row.places is not None}
     note_places(c, device_id, {row_id: places for row_id, places in placed.items() if row_id is not None})
     item_verdicts.note_listed(
         c, device_id, {reported_item.call_id: reported_item.version for reported_item in reported_items}

@@ -69,7 +69,7 @@ def hold(c: sa.Connection, boot_id: BootId, holds: Sequence[BudgetHold]) -> list
     """
     if c.dialect.name == "postgresql":  # two nodes that reserve at once would not see each other's sum
         c.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-    return [_hold(c, boot_id, one) for one in holds]
+    return [_hold(c, boot_id, own_hold) for own_hold in holds]
 
 
 def _hold(c: sa.Connection, boot_id: BootId, one: BudgetHold) -> Drawn:

@@ -203,7 +203,7 @@ def judge_answers(
     rows = (row for part in in_parts(call_ids) for row in c.execute(CALLS_BY_ID, {"calls": part}))
     open_ = {row.call_id: row for row in rows if row.state in OPEN}
     epochs = _epochs(
-        c, {open_[one.call_id].device_id for one in answers if one.call_id in open_ and one.epoch}
+        c, {open_[answer.call_id].device_id for answer in answers if answer.call_id in open_ and answer.epoch}
     )
     outcomes: list[bool | HubError] = []
     settled: list[SettledCall] = []
@@ -237,12 +237,18 @@ def write_settled(
         done: units, by run and key, that become DONE with these answers.
     """
     _settle(c, settled, at, done)
-    note_answers(c, {one.call.call_id: one.answer.row_id for one in settled if one.is_taken}, at)
-    note_rows_deleted(c, [one.call.call_id for one in settled if one.answer.is_deleted], at)
+    note_answers(
+        c,
+        {settlement.call.call_id: settlement.answer.row_id for settlement in settled if settlement.is_taken},
+        at,
+    )
+    note_rows_deleted(
+        c, [settlement.call.call_id for settlement in settled if settlement.answer.is_deleted], at
+    )
     counters: dict[str, int] = {}
-    for one in settled:
-        if (counter := one.answer.counter) is not None:
-            counters[one.call.device_id] = max(counter, counters.get(one.call.device_id, 0))
+    for settlement in settled:
+        if (counter := settlement.answer.counter) is not None:
+            counters[settlement.call.device_id] = max(counter, counters.get(settlement.call.device_id, 0))
     if counters:
         c.execute(
             NOTE_COUNTER, [{"device": device, "reported": counters[device]} for device in sorted(counters)]
@@ -250,7 +256,7 @@ def write_settled(
 
 
 def _epochs(c: sa.Connection, device_ids: Collection[str | None]) -> dict[str, int]:
-    known = sorted(one for one in device_ids if one is not None)
+    known = sorted(device_id for device_id in device_ids if device_id is not None)
     return {
         row.id: row.session_epoch or 0
         for part in in_parts(known)
@@ -264,18 +270,25 @@ def _settle(
     if not settled:
         return
     calls = [
-        {"call": one.call.call_id, "after": one.after, "answer": one.answer.result, "now": at}
-        for one in settled
+        {
+            "call": settlement.call.call_id,
+            "after": settlement.after,
+            "answer": settlement.answer.result,
+            "now": at,
+        }
+        for settlement in settled
     ]
     execute_for_each(c, SETTLE_CALL, calls)
-    units = Counter((one.call.run_id, one.call.unit_key) for one in settled)
+    units = Counter((settlement.call.run_id, settlement.call.unit_key) for settlement in settled)
     counts = [
         {"run": run, "unit": unit, "settled": n, "now": at}
         | {"after": UnitState.DONE if (run, unit) in done else None}
         for (run, unit), n in sorted(units.items())
     ]
     execute_for_each(c, COUNT_SETTLED, counts)
-    taken = Counter((one.call.run_id, one.call.action) for one in settled if one.is_taken)
+    taken = Counter(
+        (settlement.call.run_id, settlement.call.action) for settlement in settled if settlement.is_taken
+    )
     ended = Counter(run for run, _ in done)
     in_runs = [
         {"run": run, "created": taken[run, "insert"], "updated": taken[run, "update"], "now": at}

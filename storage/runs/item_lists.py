@@ -199,7 +199,7 @@ def find_items(
         numbers = {row.item_id: row.number for row in c.execute(words.limit(many), given | question)}
         rows = (row for ids in in_parts([*numbers]) for row in c.execute(query.where(items.c.id.in_(ids))))
         matching = readable(partial(_found, part, chosen, numbers), rows)
-        found += sorted(matching, key=lambda one: one.key, reverse=True)
+        found += sorted(matching, key=lambda item: item.key, reverse=True)
         examined += len(numbers)
         part, behind = (part, min(numbers.values())) if len(numbers) == many else (part + 1, _FIRST)
         if len(found) >= limit:
@@ -262,7 +262,7 @@ def _indexed(chosen: ItemFilter) -> tuple[list[sa.ColumnElement[bool]], list[sa.
     only += [] if verdict is None else [of_verdict == verdict]
     only += [] if chosen.since is None else [items.c.created_at >= chosen.since]
     is_any = chosen.run_id is None and verdict is None
-    return only, [items.c.verdict == one for one in VERDICTS] if is_any else []
+    return only, [items.c.verdict == verdict for verdict in VERDICTS] if is_any else []
 
 
 def _checked(chosen: ItemFilter) -> Iterator[sa.ColumnElement[bool]]:

@@ -169,35 +169,35 @@ def give(
         For each: its row, which is an older one if the same verdict was given before; None if it undid a
         verdict that was never sent; or why it was not stored.
     """
-    known = _known(c, [one.item_id for one in new], user_id, limits)
+    known = _known(c, [verdict.item_id for verdict in new], user_id, limits)
     newest = newest_verdicts(c, list(known))
-    proposals = item_proposals.find(c, [one.proposal for one in new if one.proposal is not None])
+    proposals = item_proposals.find(c, [verdict.proposal for verdict in new if verdict.proposal is not None])
     fresh: dict[str, VerdictRow] = {}  # by item
     done: list[tuple[ItemRow, NewVerdict]] = []
     given: list[VerdictRow | HubError | None] = []
-    for one in new:
-        item, before = known.get(one.item_id), newest.get(one.item_id)
+    for verdict in new:
+        item, before = known.get(verdict.item_id), newest.get(verdict.item_id)
         try:
             if item is None:
-                raise _unknown(one.item_id)
-            if one.proposal is not None:
-                one = _accepted(item, read(item, one), proposals.get(one.proposal))
-            one = _as_seen(item, read(item, one))
-            if one.verdict == "undo" and _can_be_withdrawn(before):
+                raise _unknown(verdict.item_id)
+            if verdict.proposal is not None:
+                verdict = _accepted(item, read(item, verdict), proposals.get(verdict.proposal))
+            verdict = _as_seen(item, read(item, verdict))
+            if verdict.verdict == "undo" and _can_be_withdrawn(before):
                 is_stored = fresh.pop(item.id, None) is None
                 if is_stored and not is_dry and c.execute(WITHDRAW, {"given": before.id}).rowcount == 0:
                     raise _on_its_way(item)
                 newest.pop(item.id)
-                done.append((item, one))
+                done.append((item, verdict))
                 given.append(None)
                 continue
-            row = _repeated(item, before, one) or _new(item, before, one, check, actor=actor, at=at)
+            row = _repeated(item, before, verdict) or _new(item, before, verdict, check, actor=actor, at=at)
         except HubError as error:
             given.append(error)
             continue
         if row is not before:
             newest[item.id] = fresh[item.id] = row
-            done.append((item, one))
+            done.append((item, verdict))
         given.append(row)
     if is_dry:
         return given
@@ -267,25 +267,25 @@ def propose(
     read: Read,
 ) -> list[ProposalRow | HubError]:
     """Store proposals, each with its reason *why*. See ``give``."""
-    known = _known(c, [one.item_id for one in new], user_id, limits)
+    known = _known(c, [verdict.item_id for verdict in new], user_id, limits)
     newest = newest_verdicts(c, list(known))
     open_ones = item_proposals.Open(c, actor, list(known))
     results: list[ProposalRow | HubError] = []
-    for one in new:
+    for verdict in new:
         try:
-            if (item := known.get(one.item_id)) is None:
-                raise _unknown(one.item_id)
-            one = _as_seen(item, read(item, one))
+            if (item := known.get(verdict.item_id)) is None:
+                raise _unknown(verdict.item_id)
+            verdict = _as_seen(item, read(item, verdict))
             # Proposed is what could be given, so that the same is checked.
-            row = _new(item, newest.get(item.id), one, check, actor=actor, at=at)
+            row = _new(item, newest.get(item.id), verdict, check, actor=actor, at=at)
             added = open_ones.add(
                 ProposalRow(
                     id=row.id,
                     item_id=item.id,
                     user_id=item.user_id,
-                    verdict=one.verdict,  # type: ignore[arg-type]  # not undo: the body of the request has none
-                    data=one.data,
-                    why=why[one.id],
+                    verdict=verdict.verdict,  # type: ignore[arg-type]  # not undo: the body of the request has none
+                    data=verdict.data,
+                    why=why[verdict.id],
                     seen_call=item.call_id,
                     actor=actor,
                     created_at=at,
@@ -313,7 +313,7 @@ def _record(c: sa.Connection, done: Sequence[tuple[ItemRow, NewVerdict]], actor:
     by = audit.actor_name(c, actor)
     for device_id in sorted({item.device_id for item, _ in done if item.device_id is not None}):
         of_device = [one for item, one in done if item.device_id == device_id]
-        counted = Counter(_DONE[one.verdict] for one in of_device)
+        counted = Counter(_DONE[verdict.verdict] for verdict in of_device)
         words = ", ".join(f"{word} {count}" for word, count in counted.items())
         audit.record(
             c,
@@ -584,7 +584,7 @@ def note_listed(c: sa.Connection, device_id: DeviceId, counters: Mapping[CallId,
     listed = [
         {"given": row.id, "listed": counters[row.seen_call]} for row in found if row.seen_call in counters
     ]
-    execute_for_each(c, LISTED, sorted(listed, key=lambda one: one["given"]))
+    execute_for_each(c, LISTED, sorted(listed, key=lambda row: row["given"]))
 
 
 REVOKED = (

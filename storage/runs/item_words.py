@@ -42,16 +42,16 @@ _COLUMNS: Final[Mapping[str, Column]] = {
 }
 _DAYS: Final = dict.fromkeys(("dueDate", "date")).keys()
 # Their few values are no words that anyone looks for.
-_NOT_WORDS: Final = {one.name for table in TABLES.values() for one in table.columns if one.choices} | {
-    "taskId"
-}
+_NOT_WORDS: Final = {
+    column.name for table in TABLES.values() for column in table.columns if column.choices
+} | {"taskId"}
 
 
 def words_in(text: str) -> list[str]:
     """Return the words of a text, without case and without marks on letters."""
     if text.isascii():
         return [word[:MAX_LETTERS] for word in _PLAIN.findall(text.lower())]
-    plain = "".join(one for one in normalize("NFKD", text).casefold() if not combining(one))
+    plain = "".join(character for character in normalize("NFKD", text).casefold() if not combining(character))
     return [word[:MAX_LETTERS] for word in _WORD.findall(plain)]
 
 
@@ -73,15 +73,15 @@ def words_of(item: Any, edited: Mapping[str, Any] = {}) -> dict[str, Any]:
     )
     found_day = None if edited.keys() & _DAYS else item.date_ms
     return {"item_id": item.id, "user_id": item.user_id, "due": next(days, found_day)} | {
-        name: " ".join(islice(chain.from_iterable([*words_in(one), APART] for one in found), MAX_WORDS))
+        name: " ".join(islice(chain.from_iterable([*words_in(word), APART] for word in found), MAX_WORDS))
         for name, found in texts.items()
     }
 
 
 def _texts(value: Any) -> Iterator[str]:
     """Yield the texts of a value: itself, each of a list, or the title of a row that it names."""
-    for one in value if isinstance(value, list) else [value]:
-        text = one.get("title") if isinstance(one, dict) else one
+    for part in value if isinstance(value, list) else [value]:
+        text = part.get("title") if isinstance(part, dict) else part
         if isinstance(text, str):
             yield text
 

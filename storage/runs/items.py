@@ -302,7 +302,8 @@ def known_items(c: sa.Connection, finder: Finder, found: Iterable[FoundItem]) ->
         rows = c.execute(NEAR, mine | sought).all()
         here = _in_order(row for row in rows if row.part == 0)
         for part in (1, 2):
-            elsewhere |= {one.row.id: one for one in _in_order(row for row in rows if row.part == part)}
+            similar = _in_order(row for row in rows if row.part == part)
+            elsewhere |= {known.row.id: known for known in similar}
     days = sorted({(item.table, item.date_ms // DAY_MS) for item in found if item.date_ms is not None})
     for table, day in days if len(days) <= MAX_DAYS else ():
         # A day in the user's time zone may overlap the UTC days before and after.
@@ -314,7 +315,7 @@ def known_items(c: sa.Connection, finder: Finder, found: Iterable[FoundItem]) ->
 
 def _in_order(rows: Iterable[Any]) -> list[KnownItem]:
     """Return items of the ledger, oldest first."""
-    return sorted(map(_known, rows), key=lambda one: (one.row.created_at, one.row.id))
+    return sorted(map(_known, rows), key=lambda known: (known.row.created_at, known.row.id))
 
 
 def _known(row: Any) -> KnownItem:

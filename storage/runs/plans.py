@@ -340,7 +340,7 @@ def capped(
     if not beyond:
         return decisions, {}
     cap = "items_per_file" if in_unit <= in_run else "items_per_run"
-    without = {id(one) for one in beyond}
+    without = {id(unit) for unit in beyond}
     return [decision for decision in decisions if id(decision) not in without], {cap: len(beyond)}
 
 
@@ -367,7 +367,9 @@ def _count_known(
     Args:
         counted: their number when the unit was planned last in this run.
     """
-    count = sum(1 for one in known if one.before is None or one.before.call_id not in of_this_run)
+    count = sum(
+        1 for decision in known if decision.before is None or decision.before.call_id not in of_this_run
+    )
     if count != counted:
         c.execute(COUNT_KNOWN, {"run": held.id, "more": count - counted})
     return count

@@ -814,7 +814,7 @@ def _requeue(c: sa.Connection, left: dict[RunId, RunState], at: int, why: str) -
         return []
     given = {"now": at, "why": why, "crashes": int(why in _GIVEN_UP)}
     written = write_each(c, REQUEUE, [{"run": run_id, **given} for run_id in left])
-    ids = [RunId(str(one["run"])) for one in written]
+    ids = [RunId(str(move["run"])) for move in written]
     release_locks(c, ids)
     moved = [row for part in in_parts(ids) for row in c.execute(REQUEUED, {"runs": part})]
     moves = []

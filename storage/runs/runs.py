@@ -536,7 +536,7 @@ def record_error(
 def record_failed_attempt(c: sa.Connection, run_id: RunId, attempt: int, message: str, at: int) -> None:
     """Store the error that ended an attempt; an attempt has one, the newest, so a run has one for each."""
     count, errors, _ = c.execute(ERRORS, {"run": run_id}).one()
-    others = [one for one in errors if (one["code"], one.get("attempt")) != (ATTEMPT_FAILED, attempt)]
+    others = [error for error in errors if (error["code"], error.get("attempt")) != (ATTEMPT_FAILED, attempt)]
     error = RunError(None, ATTEMPT_FAILED, redact_secrets(message)[:MAX_ERROR_CHARS], at, attempt)
     count += len(others) == len(errors)
     _keep_errors(c, run_id, [*others, msgspec.structs.asdict(error)], count, at)

@@ -447,12 +447,12 @@ def settle_answers(
     """
     outcomes, settled = judge_answers(c, answers)
     mine = [
-        one
-        for one in settled
-        if (one.call.run_id, one.call.fence) == (held.id, held.fence)
-        and one.call.run_state in EXECUTING_RUN_STATES
+        unit
+        for unit in settled
+        if (unit.call.run_id, unit.call.fence) == (held.id, held.fence)
+        and unit.call.run_state in EXECUTING_RUN_STATES
     ]
-    answered = Counter(one.call.unit_key for one in mine if one.is_taken and one.call.unit_key in whole)
+    answered = Counter(unit.call.unit_key for unit in mine if unit.is_taken and unit.call.unit_key in whole)
     done = [
         row
         for part in in_parts(sorted(answered))

@@ -260,7 +260,7 @@ def next_due_at(c: sa.Connection, at: int) -> int | None:
 def time_text(expr: str | None, every_ms: int | None, at_ms: int | None) -> str:
     """Return a trigger in words: ``every day at 07:00``. A cron expression that has none stays as it is."""
     if every_ms is not None:
-        size, unit = next((one for one in _UNITS if every_ms % one[0] == 0), (1_000, "second"))
+        size, unit = next((unit for unit in _UNITS if every_ms % unit[0] == 0), (1_000, "second"))
         return f"every {unit}" if every_ms == size else f"every {every_ms / size:g} {unit}s"
     if at_ms is not None:
         at = datetime.fromtimestamp(at_ms // 1000, UTC)

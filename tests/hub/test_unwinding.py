@@ -129,7 +129,7 @@ class DatabasePlace:
         self._places = places
 
     async def __aenter__(self) -> None:
-        await self._places.take()
+        await self._places.acquire()
 
     async def __aexit__(self, *_: object) -> None:
         self._places.give_back()

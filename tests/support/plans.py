@@ -75,7 +75,7 @@ _ALLOWED: Final = {
     "housekeeping, in bounded parts": (
         "effects.retention.Pruning.__call__",
         *("agents.measurements.has_unmeasured", "agents.measurements.prune_buckets"),
-        "devices.tokens.Tokens.create",
+        "devices.tokens.TokenStatements.create",
     ),
     "the audit log is verified and pruned in parts, by its primary key": (
         *("audit._rows", "audit._was_pruned", "audit.prune_audit"),
@@ -86,8 +86,8 @@ _ALLOWED: Final = {
         *("agents.agents_in_trouble.reading_without_grant", "agents.agents_in_trouble.absent_devices"),
         *("agents.agents_in_trouble.stopped_schedules", "agents.agents_in_trouble.paths_on"),
         *("agents.agents_in_trouble.silent", "runs.failing_agents.failing"),
-        *("devices.pairings.list_names", "devices.tokens.Tokens.ending_or_unused"),
-        *("devices.tokens.Tokens.count", "runs.agreement.differing_stores", "runs.items.count_open"),
+        *("devices.pairings.list_names", "devices.tokens.TokenStatements.ending_or_unused"),
+        *("devices.tokens.TokenStatements.count", "runs.agreement.differing_stores", "runs.items.count_open"),
     ),
     "a user is erased, which is rare": (
         *(
@@ -119,7 +119,7 @@ _ALLOWED: Final = {
     "sorts the rows of one agent, board, run or name, which are few": (
         *("agents.agents.agent_called", "agents.agents.find_agent_by_name", "runs.units.first_units"),
         *("agents.agents.find_agent", "agents.agents.find_agent_on", "agents.agent_states.status_called"),
-        *("connectors.seen_messages.failed_messages", "devices.tokens.Tokens.page"),
+        *("connectors.seen_messages.failed_messages", "devices.tokens.TokenStatements.page"),
         *("coordination.messages.results_of", "coordination.messages.resume", "runs.items.known_items"),
         *("coordination.boards.boards_named", "coordination.questions.main_of"),
         *("coordination.gateway_agents.has_tokens",),
@@ -150,7 +150,7 @@ ALLOWED: Final = {function: reason for reason, functions in _ALLOWED.items() for
 # Functions that may be asked for all rows, without a limit.
 WHOLE: Final = {
     *("coordination.boards.list_boards", "devices.keys.list_keys", "devices.devices.list_devices"),
-    *("devices.tokens.Tokens.page", "devices.users.list_users"),
+    *("devices.tokens.TokenStatements.page", "devices.users.list_users"),
 }
 
 
