@@ -252,8 +252,8 @@ def size_text(size: int) -> str:
 def ask_grants(url: str, db: Path) -> tuple[str, ...]:
     """Ask the owner which rights a hub gets that is new to the device; Enter grants none."""
     from hub.device.addresses import BadAddress, address_of
-    from hub.device.credentials import SUFFIX, BadKnownHubs, KnownHubs, dialled
     from hub.device.grants import BadGrant, changed
+    from hub.device.known_hubs import SUFFIX, BadKnownHubs, KnownHubs, dialled
     from protocol.tables import TABLES
 
     try:

@@ -30,7 +30,7 @@ from hub.cli.formats import FINAL
 from hub.cli.hub_client import HubClient, hub_status, open_client
 from hub.cli.options import machine_zone
 from hub.cli.runs import show_found, sum_up
-from hub.device.inbox import DeviceItem, read_items
+from hub.device.items import DeviceItem, read_items
 from hub.extraction.embedded import find_weights
 from hub.extraction.model import ModelUnavailable
 

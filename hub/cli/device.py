@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from hub.device.autostart import Entry
     from hub.device.keeping import Plan
-    from hub.device.sending_log import Day, HeldBack, Sent
+    from hub.device.sent_files import Day, HeldBack, Sent
     from hub.device.settings import AnySink, DeviceSettings
     from hub.device.sinks.sink import Sink
     from hub.device.sinks.target import Target
@@ -349,7 +349,8 @@ def log(
     """
     import msgspec
 
-    from hub.device.sending_log import read_days, read_faults, read_held_back, read_sent
+    from hub.device.sending_log import read_faults
+    from hub.device.sent_files import read_days, read_held_back, read_sent
 
     if with_files + held_back + verify > 1:
         raise CommandError("--files, --held-back and --verify are different lists; name one", Exit.USAGE)
@@ -490,7 +491,7 @@ def _verify(file: Path, since_ms: int, limit: int, as_json: bool) -> Exit:
     """Show how the log differs from what the hub has, and return the exit code."""
     import msgspec
 
-    from hub.device.credentials import fingerprint
+    from hub.device.known_hubs import fingerprint
     from hub.device.receipts import compare, hub_at
 
     found = compare(file, since_ms, hub_at(file))
@@ -512,7 +513,7 @@ def _cells(row: "Day | Sent | HeldBack") -> dict[str, object]:
     """Return the cells of a row of the log by their headers."""
     import msgspec
 
-    from hub.device.credentials import fingerprint
+    from hub.device.known_hubs import fingerprint
 
     cells = msgspec.structs.asdict(row)
     if (at := cells.pop("at_ms", None)) is not None:

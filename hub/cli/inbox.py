@@ -26,21 +26,19 @@ from hub.base.clock import Clock, epoch_ms, from_epoch_ms, moment_text
 from hub.base.dates import dates_as_texts, day_at
 from hub.base.printable import spelled
 from hub.cli.formats import proposals
-from hub.device.inbox import (
+from hub.device.inbox import Inbox, NotDecided, Verdict
+from hub.device.inserts import DeviceFileError
+from hub.device.items import (
     DeviceItem,
-    Inbox,
-    NotDecided,
     OthersProposal,
-    SourceState,
-    Verdict,
     is_apart,
     is_unsure,
     proposed_by_others,
     read_excerpt,
     waits,
 )
-from hub.device.inserts import DeviceFileError
 from hub.device.owner import lacking, remedy
+from hub.device.sources import SourceState
 from hub.text.excerpt import Excerpt, lines_around, spoken
 from protocol.frame import Field, Record
 from protocol.items import MARKS, UNSURE, FoundBy, Provenance, ProvenanceOrigin

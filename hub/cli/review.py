@@ -23,7 +23,7 @@ from hub.cli.formats import short
 from hub.cli.options import NAME, CommandT, FilePathParam, device_state_option, example, json_option
 
 if TYPE_CHECKING:
-    from hub.device.inbox import DeviceItem, OthersProposal
+    from hub.device.items import DeviceItem, OthersProposal
     from hub.device.messages import Question
     from hub.device.owner import Decided
 
@@ -90,8 +90,9 @@ def _is_terminal() -> bool:
 def _show_inbox(path: Path) -> None:
     """Show the inbox on the terminal, if an item waits."""
     from hub.cli.inbox import show_inbox
-    from hub.device.inbox import Inbox, waits
+    from hub.device.inbox import Inbox
     from hub.device.inserts import DeviceFileError
+    from hub.device.items import waits
 
     inbox = Inbox(path)
     try:
@@ -147,8 +148,8 @@ def _serve_pages(path: Path, *, no_open: bool) -> None:
 def list_items(here: _Here, everything: bool, apart: bool, whole: bool, as_json: bool) -> None:
     """List the items that wait for your approval, with the quotes that support them."""
     from hub.cli.inbox import lines_of
-    from hub.device.inbox import is_apart, is_unsure, proposed_by_others, read_items, waits
     from hub.device.inserts import DeviceFileError
+    from hub.device.items import is_apart, is_unsure, proposed_by_others, read_items, waits
 
     db = here()
     try:
@@ -254,7 +255,7 @@ def _as_json(
     import msgspec
 
     from hub.base.dates import dates_as_texts
-    from hub.device.inbox import DeviceItem
+    from hub.device.items import DeviceItem
 
     fields: dict[str, Any] = msgspec.to_builtins(item)
     if isinstance(item, DeviceItem):
@@ -416,9 +417,9 @@ def grants(
 
     Example: hub grants +rows.read=tasks,projects -review.remote
     """
-    from hub.device.credentials import SUFFIX, BadKnownHubs, KnownHubs
     from hub.device.grants import BadGrant
     from hub.device.inserts import DeviceFileError
+    from hub.device.known_hubs import SUFFIX, BadKnownHubs, KnownHubs
     from hub.device.owner import change_grants
 
     db = file_here(ctx, db, name)

@@ -326,7 +326,7 @@ def _device_roots(
     """
     import tomlkit
 
-    from hub.device.credentials import dialled
+    from hub.device.known_hubs import dialled
     from hub.device.settings import device_text
 
     if settings is None:
@@ -359,8 +359,9 @@ def _let_in(hub: HubClient, db: Path, url: str, roots: Sequence[Path], grants: S
 
     Returns its name at the hub once it is connected and shares its folders, else None.
     """
-    from hub.device.credentials import SUFFIX, KnownHubs, dialled, read_identity
+    from hub.device.credentials import read_identity
     from hub.device.keeping import last_message
+    from hub.device.known_hubs import SUFFIX, KnownHubs, dialled
     from hub.device.owner import change_grants
     from hub.device.pages import SUFFIX as SOCKET
     from hub.device.pages import ask_hub

@@ -1,50 +1,22 @@
 """Reference device as one object: folders, file, connection, reports, and sign-in by its browser.
 
 People run it until their desktop application speaks the protocol; it also specifies the protocol in code.
-
-Exchange with the hub besides calls: events of the hub, and reports of the owner's decisions.
-
-The newest configuration of each agent of this device is stored in the device's file. A revision never
-decreases. A gap in the event numbers triggers a new request of all configurations.
-
-Verdicts on rows, their places, answers to questions and replies to messages are reported. A report is one
-request. What the hub has confirmed is marked in the device's file and not repeated; a request without a
-response is sent again, and the hub counts it once.
-
-Lets the owner sign in at a provider: listens for the OAuth redirect and forwards its code to the hub.
-
-The listener binds to 127.0.0.1 only, takes one redirect, and outlives the connection: a hub that restarts
-receives the code after the reconnect. The code is useless without the secrets that the hub keeps.
-
-A hub opens nothing by itself: the owner sees the requested host, and the browser is opened only with their
-consent. The number of addresses per minute is limited; addresses of this machine or a private network are
-refused.
 """
 
 import os
 import platform
-import re
-import sys
-import webbrowser
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from html import escape
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Event as Flag
-from threading import Thread
-from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
-from urllib.parse import parse_qs, urlsplit
+from typing import Final, Literal
 
 import anyio
 import anyio.to_thread
-import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.base.clock import Chance, Clock, IdFactory, SystemChance, SystemClock, wait_for_event
+from hub.base.clock import Chance, Clock, IdFactory, SystemChance, SystemClock
 from hub.base.log import Channel
 from hub.base.system.files import is_open_to_others, restricting
 from hub.base.system.processes import wait_for_stop
@@ -52,500 +24,33 @@ from hub.base.version import VERSION
 from hub.device import pages
 from hub.device.addresses import BadAddress, address_of
 from hub.device.client import Client, Handler, TurnedAway
-from hub.device.connection import ACTIONS, RESPONSE_WITHIN_S, Bench, Line, Tools, refusal
-from hub.device.credentials import (
-    SUFFIX,
-    BadCredential,
-    BadKnownHubs,
-    Credential,
-    HubNotTrusted,
-    KeyCredential,
-    KnownHubs,
-    Rotation,
-    TokenCredential,
-    dialled,
-)
+from hub.device.connection import ACTIONS, Bench, Line, Tools
+from hub.device.credentials import BadCredential, Credential, KeyCredential, Rotation, TokenCredential
+from hub.device.digests import open_digests
 from hub.device.file_calls import FileCalls
-from hub.device.inserts import Configuration, DeviceFileError, DeviceStore, open_device_store
-from hub.device.messages import Reply, describe_message, describe_question
+from hub.device.hub_events import Hearing
+from hub.device.inserts import DeviceFileError, DeviceStore, open_device_store
+from hub.device.known_hubs import SUFFIX, BadKnownHubs, HubNotTrusted, KnownHubs, dialled
+from hub.device.messages import describe_message, describe_question
 from hub.device.receipts import ReceiptBook
-from hub.device.rows import Verdict
+from hub.device.reporting import ANSWERS, PLACES, POLL_EVERY_S, REPLIES, VERDICTS, Reporting
 from hub.device.run_reading import Contents, Library, Readings
 from hub.device.sending_log import open_sending_log
-from hub.device.shared import (
-    MAX_FILE_BYTES,
-    Root,
-    SharedFolders,
-    declare,
-    open_digests,
-    root_spellings,
-    settle,
-)
-from hub.device.sinks.reports import Placed
+from hub.device.shared import MAX_FILE_BYTES, Root, SharedFolders, declare, root_spellings, settle
+from hub.device.sign_in import Browser
 from protocol import keys
-from protocol.backoff import Backoff
-from protocol.calls import MAX_PLACED
 from protocol.capabilities import CapabilityName
 from protocol.codec import JSON, MSGPACK
-from protocol.coordination import AgentBeat, Event, EventName, Heartbeat, Method, Response
-from protocol.errors import CloseCode, ErrorCode, connect_command
-from protocol.frame import Frame, Parameters, Values
+from protocol.coordination import AgentBeat, Event, Heartbeat, Response
+from protocol.errors import CloseCode, connect_command
+from protocol.frame import Frame
 from protocol.handshake import SPOKEN, Capability, DeviceHello, GrantOfOwner, Hubs, Welcome
 from protocol.handshake import Client as ClientProgram
 from protocol.ids import KeyId
-from protocol.tool_calls import Action, Answer, ToolCall, ToolCalls
+from protocol.tool_calls import Action, ToolCall, ToolCalls
 from protocol.work import AgentCancel, AgentCredit, AgentFetch, AgentReceipt, AgentRun
 
-MOST: Final = 8  # concurrent listeners
-MAX_LIFE_MS: Final = 600_000
-POLL_S: Final = 0.25  # poll interval of the listener thread, and for its result
-REQUEST_S: Final = 10.0  # timeout of a browser's request
-AGAIN_S: Final = 3.0
-SHOWN_A_MINUTE: Final = 4  # addresses; a person signs in to one account at a time
-MAX_CHARACTERS: Final = 2_048  # of an address
-_ACCOUNT_CHARACTERS: Final = 80
-# The host needs a dot and a last label that starts with a letter, which excludes IP addresses in any
-# notation. After the host, blanks, quotes and backslashes are excluded; browsers read a backslash as a slash.
-_ADDRESS: Final = re.compile(
-    r"https://(?P<host>(?:[A-Za-z0-9-]+\.)+[A-Za-z][A-Za-z0-9-]*)(?::[0-9]{1,5})?"
-    r"(?:[/?#][!#-\[\]-~]*)?"
-)
-_NEAR: Final = (".localhost", ".local", ".internal", ".lan", ".home", ".arpa", ".box", ".intranet", ".corp")
-
 log = Channel(__name__)
-
-
-class _OpenRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Data of a ``browser.open`` call."""
-
-    sign_in_id: str
-    account: str = ""
-    expires_ms: int = MAX_LIFE_MS
-    listen: bool = False
-    state: str = ""
-    url: str = ""
-
-
-class Door:
-    """Listener for one OAuth redirect.
-
-    Attributes:
-        found: parameters of the redirect, once it has arrived.
-        is_shown: True once the owner was shown the provider's address.
-        url: the provider's address, until the owner was asked whether to open it.
-    """
-
-    def __init__(self, state: str, *, life_ms: int, clock: Clock) -> None:
-        self.found: dict[str, str] | None = None
-        self.is_over = self.is_shown = False
-        self.url: str | None = None
-        self._state = state
-        self._clock = clock
-        self._until = clock.monotonic() + min(life_ms, MAX_LIFE_MS) / 1_000
-        self._is_answered = Flag()
-        self._words = "The hub was not reached yet; it will be informed. You may close this window."
-        self._server = HTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.timeout = POLL_S
-        Thread(target=self._listen, name="browser.open", daemon=True).start()
-
-    @property
-    def port(self) -> int:
-        """Port of the listener."""
-        return int(self._server.server_address[1])
-
-    def send_page(self, words: str) -> None:
-        """Set the text of the page that the browser shows, and send the page."""
-        self._words = words
-        self._is_answered.set()
-
-    def close(self) -> None:
-        """Stop listening."""
-        self.is_over = True
-        self._is_answered.set()
-
-    def _listen(self) -> None:
-        with self._server:
-            while not self.is_over and self.found is None and self._clock.monotonic() < self._until:
-                self._server.handle_request()
-        self.is_over = self.is_over or self.found is None
-
-    def _handler(door: "Door") -> type[BaseHTTPRequestHandler]:
-        class Handler(BaseHTTPRequestHandler):
-            timeout = REQUEST_S
-
-            def do_GET(self) -> None:
-                parameters = parse_qs(urlsplit(self.path).query)
-                one = {name: parameters[name][0] for name in ("code", "error") if parameters.get(name)}
-                if parameters.get("state") != [door._state] or not one:
-                    self.send_error(404)
-                    return
-                door.found = one
-                door._is_answered.wait(RESPONSE_WITHIN_S)
-                page = f"<!doctype html><meta charset=utf-8><title>Hub</title><p>{escape(door._words)}"
-                self.send_response(200)
-                self.send_header("Content-Type", "text/html; charset=utf-8")
-                self.send_header("Content-Security-Policy", "default-src 'none'")
-                self.send_header("Referrer-Policy", "no-referrer")
-                self.send_header("Cache-Control", "no-store")
-                self.end_headers()
-                self.wfile.write(page.encode())
-
-            def log_message(self, format: str, *args: Any) -> None:
-                """Log nothing: the requested address contains the code."""
-
-        return Handler
-
-
-class Browser:
-    """Executor of ``browser.open`` calls.
-
-    The first callback gets messages for the owner.
-
-    Args:
-        asks: asks the owner a question and returns whether they agree; None: the owner opens the address.
-        opens: opens an address in the system's browser; returns False if no browser is available.
-    """
-
-    def __init__(
-        self,
-        clock: Clock,
-        on_status: Callable[[str], None],
-        asks: Callable[[str], Awaitable[bool]] | None = None,
-        opens: Callable[[str], bool] | None = None,
-    ) -> None:
-        self._clock = clock
-        self._on_status = on_status
-        self._asks = asks
-        self._opens = opens or open_address
-        self._shown_at: deque[float] = deque(maxlen=SHOWN_A_MINUTE)
-        self._is_shown = anyio.Event()
-        self._doors: dict[str, Door] = {}
-        self._has_doors = anyio.Event()
-
-    async def take(self, line: Line, call: ToolCall) -> None:
-        """Execute a call and send its answer."""
-        await line.answer([(call, await self.done(call))])
-
-    async def done(self, call: ToolCall) -> Answer:
-        """Execute a call and return its answer."""
-        try:
-            request = msgspec.convert(call.data, _OpenRequest)
-        except msgspec.ValidationError as error:
-            return refusal(ErrorCode.BAD_RECORD, f"data of browser.open: {error}")
-        return self._listen(request) if request.listen else self._show(request)
-
-    async def serve(self, line: Line) -> None:
-        """Ask the owner for consent, and forward redirects to the hub of this connection, until cancelled."""
-        async with anyio.create_task_group() as tasks:
-            if self._asks is not None:
-                tasks.start_soon(self._ask, self._asks)
-            await self._forward_redirects(line)
-
-    async def _ask(self, asks: Callable[[str], Awaitable[bool]]) -> None:
-        """Ask the owner about each shown address while its listener waits."""
-        while True:
-            self._is_shown = anyio.Event()
-            while door := next((one for one in self._doors.values() if one.url and not one.is_over), None):
-                assert door.url is not None
-                if await asks(f"open {urlsplit(door.url).hostname} in the browser?"):
-                    await anyio.to_thread.run_sync(self._opens, door.url)
-                door.url = None
-            await self._is_shown.wait()
-
-    async def _forward_redirects(self, line: Line) -> None:
-        while True:
-            self._doors = {id: door for id, door in self._doors.items() if not door.is_over}
-            if not self._doors:
-                self._has_doors = anyio.Event()
-                await self._has_doors.wait()
-            for id, door in list(self._doors.items()):
-                if door.found is not None and not door.is_over:
-                    await self._forward(line, id, door)
-            await self._clock.sleep(POLL_S)
-
-    def _listen(self, request: _OpenRequest) -> Answer:
-        door = self._doors.get(request.sign_in_id)
-        if door is None or door.is_over:
-            if not request.state:
-                return refusal(ErrorCode.BAD_RECORD, "data of browser.open: there is no state to expect")
-            if len([one for one in self._doors.values() if not one.is_over]) >= MOST:
-                return refusal(ErrorCode.TOO_MANY_CALLS, f"{MOST} sign-ins are open")
-            try:
-                door = Door(request.state, life_ms=request.expires_ms, clock=self._clock)
-            except OSError as error:
-                return refusal(ErrorCode.INTERNAL, f"nothing can listen here: {error.strerror}")
-            self._doors[request.sign_in_id] = door
-            self._has_doors.set()
-        return Answer(result={"port": door.port})
-
-    def _show(self, request: _OpenRequest) -> Answer:
-        if why := why_not_shown(request.url):
-            return refusal(ErrorCode.BAD_RECORD, f"data of browser.open: {why}")
-        door = self._doors.get(request.sign_in_id)
-        if door is None:
-            return refusal(ErrorCode.BAD_RECORD, "data of browser.open: no listener waits for that sign-in")
-        if not door.is_shown:
-            now = self._clock.monotonic()
-            if len(self._shown_at) == SHOWN_A_MINUTE and now - self._shown_at[0] < 60:
-                return refusal(ErrorCode.RATE_LIMITED, f"{SHOWN_A_MINUTE} addresses a minute are shown")
-            self._shown_at.append(now)
-            door.is_shown = True
-            self._on_status(
-                f"the hub asks you to sign in to {request.account[:_ACCOUNT_CHARACTERS]}: {request.url}"
-            )
-            door.url = request.url
-            self._is_shown.set()
-        return Answer(result={"opened": False})
-
-    async def _forward(self, line: Line, id: str, door: Door) -> None:
-        assert door.found is not None
-        params: dict[str, Any] = {"sign_in_id": id, "state": door._state, **door.found}
-        response = await line.request(Method.SIGN_INS_ANSWER, params)
-        if response is None or (response.error is not None and response.error.retryable):
-            await self._clock.sleep(AGAIN_S)
-            return
-        if response.error is None:
-            words = "Signed in. You may close this window."
-        else:
-            words = f"Not signed in: {response.error.message}"
-        self._on_status(words.split(". ")[0])
-        door.send_page(words)
-        door.close()
-
-
-def why_not_shown(url: str) -> str | None:
-    """Return why *url* cannot be the address of a provider, or None if it is an https page elsewhere.
-
-    The owner is shown exactly the address that the browser opens: an ambiguous address is refused.
-    """
-    found = _ADDRESS.fullmatch(url) if len(url) <= MAX_CHARACTERS else None
-    if found is None:
-        return f"the address is not https to a name, in ASCII, of at most {MAX_CHARACTERS} characters"
-    if found["host"].lower().endswith(_NEAR):
-        return "the address is one of this machine or of a private network"
-    return None
-
-
-def open_address(url: str) -> bool:
-    """Open an address in the system's browser. Return False if no graphical browser is available."""
-    if sys.platform.startswith("linux") and not (
-        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    ):
-        return False
-    try:
-        return webbrowser.open(url)
-    except (webbrowser.Error, OSError, ValueError) as error:
-        log.warning("device.browser.failed", exc=error)
-        return False
-
-
-POLL_EVERY_S: Final = 3.0  # an unchanged file costs one PRAGMA
-VERDICTS_PER_REPORT: Final = 500  # as limited by the hub
-_REPORTED_AGAIN: Final = Backoff(base_s=1.0, cap_s=300.0)  # what the hub has, but the file cannot confirm
-
-Decision = TypeVar("Decision")
-
-
-class Hearing:
-    """Receiver of one connection's events; the status callback gets a short sentence for each change."""
-
-    def __init__(self, line: Line, tools: Tools, on_status: Callable[[str], None]) -> None:
-        self._line = line
-        self._tools = tools
-        self._on_status = on_status
-        self._seq = 0  # number of the previous event
-        self._known: dict[str, int] = {}  # by agent: last revision received on this connection
-        self._waiting: dict[str, Configuration] = {}  # to be stored
-        self._has_gap = False
-        self._arrived = anyio.Event()
-
-    async def serve(self) -> None:
-        """Store received configurations and fetch missed ones, until cancelled."""
-        while True:
-            await self._arrived.wait()
-            self._arrived = anyio.Event()
-            await self._keep()
-            if self._has_gap:
-                self._has_gap = False
-                await self._ask_again()
-
-    def take(self, event: Event) -> None:
-        """Handle an event of the hub; never blocks."""
-        if event.seq != self._seq + 1:
-            self._has_gap = True
-            self._arrived.set()
-        self._seq = event.seq
-        if event.event == EventName.AGENT_CONFIG:
-            self._note(event.data)
-
-    def _note(self, data: Any) -> None:
-        try:
-            one = msgspec.convert(data, Configuration)
-        except msgspec.ValidationError as error:
-            log.warning("device.config.unreadable", why=str(error))
-            return
-        if one.rev > self._known.get(one.agent_id, -1):
-            self._known[one.agent_id] = one.rev
-            self._waiting[one.agent_id] = one
-            self._arrived.set()
-
-    async def _keep(self) -> None:
-        """Store the received configurations; after a disk failure, the next connection gets them again."""
-        waiting, self._waiting = list(self._waiting.values()), {}
-        if waiting:
-            await self._tools.on_file(DeviceStore.keep_configurations, waiting, otherwise=None)
-        for one in waiting:
-            keys = len(one.configuration)
-            counted = "1 key" if keys == 1 else f"{keys} keys"
-            self._on_status(f"configuration of {one.agent_id}: revision {one.rev}, {counted}")
-
-    async def _ask_again(self) -> None:
-        """Fetch the configuration of each agent sequentially: a hub limits the number of pending requests."""
-        listed = await self._ask(Method.AGENTS_LIST, {})
-        try:
-            mine = msgspec.convert(listed, _Agents).agents
-        except msgspec.ValidationError as error:
-            log.warning("device.config.unreadable", why=str(error))
-            return
-        for agent in mine:
-            answer = await self._ask(Method.CONFIG_GET, {"agent_id": agent.agent_id})
-            if answer is not None:
-                self._note(answer)
-
-    async def _ask(self, method: Method, params: Parameters) -> Values | None:
-        """Send a request and return its result, or None after a refusal or timeout."""
-        response = await self._line.request(method, params)
-        return None if response is None else response.result
-
-
-class _Agent(msgspec.Struct):
-    agent_id: str
-
-
-class _Agents(msgspec.Struct):
-    """Needed fields of the answer to ``agents.list``."""
-
-    agents: list[_Agent]
-
-
-class Outbox(NamedTuple, Generic[Decision]):
-    """Decisions of one kind in the device's file.
-
-    Attributes:
-        most: decisions in one request.
-        unconfirmed: returns at most so many decisions that the hub has not confirmed.
-        confirm: marks a decision as confirmed.
-        discard: marks a decision that the hub refused for good; None: it is sent again.
-    """
-
-    name: str
-    method: Method
-    most: int
-    unconfirmed: Callable[[DeviceStore, int], Sequence[Decision]]
-    params: Callable[[Sequence[Decision]], Parameters]
-    confirm: Callable[[DeviceStore, Sequence[Decision]], None]
-    discard: Callable[[DeviceStore, Sequence[Decision]], None] | None = None
-
-
-# the owner's verdicts on rows that a hub wrote
-VERDICTS: Final = Outbox[Verdict](
-    "verdicts",
-    Method.REVIEW_REPORT,
-    VERDICTS_PER_REPORT,
-    DeviceStore.unreported,
-    lambda report: {"verdicts": [msgspec.structs.asdict(one) for one in report]},
-    DeviceStore.note_reported,
-)
-# where approved rows are, outside of this device's file
-PLACES: Final = Outbox[Placed](
-    "places",
-    Method.PLACES_REPORT,
-    MAX_PLACED,
-    DeviceStore.unreported_places,
-    lambda report: {"rows": [msgspec.to_builtins(one.row) for one in report]},
-    DeviceStore.note_places,
-)
-# the owner's answers to questions; of several answers to a question the hub counts the first
-ANSWERS: Final = Outbox[Reply](
-    "answers",
-    Method.QUESTIONS_ANSWER,
-    1,
-    DeviceStore.unreported_answers,
-    lambda report: {"question_id": report[0].id, "answer": report[0].answer},
-    lambda store, report: store.note_answer(report[0], counts=True),
-    lambda store, report: store.note_answer(report[0], counts=False),
-)
-# the replies of this device's agents to messages
-REPLIES: Final = Outbox[Reply](
-    "replies",
-    Method.MESSAGES_ANSWER,
-    1,
-    DeviceStore.unreported_replies,
-    lambda report: {"message_id": report[0].id, "answer": report[0].answer},
-    lambda store, report: store.note_reply(report[0]),
-    lambda store, report: store.note_reply(report[0]),
-)
-
-
-class Reporting:
-    """Reporter of one outbox over one connection, one request at a time.
-
-    *on_status* gets a sentence for each decision that the hub refused for good.
-    """
-
-    def __init__(
-        self, line: Line, tools: Tools, outbox: Outbox[Any], clock: Clock, on_status: Callable[[str], None]
-    ) -> None:
-        self._line = line
-        self._tools = tools
-        self._outbox = outbox
-        self._clock = clock
-        self._on_status = on_status
-        self._requested = anyio.Event()
-
-    async def serve(self) -> None:
-        """Poll and report until cancelled, or until the hub does not know the method."""
-        is_due = True  # the file may have changed while the device was disconnected
-        failures = 0  # in a row, of a file that keeps no confirmation
-        while True:
-            name = self._outbox.name
-            if await self._tools.on_file(DeviceStore.is_changed, name, otherwise=False) or is_due:
-                failure = await self._report()
-                if failure == ErrorCode.UNKNOWN_METHOD:
-                    log.info("device.reports.not_taken", outbox=name)
-                    return
-                is_due = failure is not None
-                failures = failures + 1 if failure == ErrorCode.DATABASE_UNAVAILABLE else 0
-            pause_s = _REPORTED_AGAIN.delay(failures - 1, 1.0) if failures else POLL_EVERY_S
-            await wait_for_event(self._requested, self._clock, pause_s)
-            self._requested = anyio.Event()
-
-    def poll(self) -> None:
-        """Poll at once: a run starts, and should take the latest verdicts into account."""
-        self._requested.set()
-
-    async def _report(self) -> str | None:
-        """Send all unconfirmed decisions. Return the error code of a failure that may pass, else None.
-
-        A confirmation that the file cannot store is such a failure: the same decisions are sent again.
-        """
-        outbox, on_file = self._outbox, self._tools.on_file
-        nothing: Sequence[Any] = ()
-        while report := await on_file(outbox.unconfirmed, outbox.most, otherwise=nothing):
-            response = await self._line.request(outbox.method, outbox.params(report))
-            if response is None:
-                return ErrorCode.CALL_TIMED_OUT
-            error, mark = response.error, outbox.confirm
-            if error is not None:
-                if error.retryable or error.code == ErrorCode.UNKNOWN_METHOD or outbox.discard is None:
-                    return error.code
-                # another answer counts, or the hub does not know the id: a retry cannot succeed
-                self._on_status(f"the answer does not count: {error.message}")
-                mark = outbox.discard
-            failed: bool | None = await on_file(mark, report, otherwise=True)
-            if failed:
-                return ErrorCode.DATABASE_UNAVAILABLE
-        return None
 
 
 CAPABILITIES: Final = (

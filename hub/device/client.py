@@ -34,14 +34,8 @@ from hub.base.log import Channel
 from hub.base.tls_faults import certificate_fault, certificate_fix
 from hub.device.addresses import Route, address_of, connect_elsewhere, is_local
 from hub.device.connection import Line
-from hub.device.credentials import (
-    BadCredential,
-    BadKnownHubs,
-    Credential,
-    HubNotTrusted,
-    check_proof,
-    dialled,
-)
+from hub.device.credentials import BadCredential, Credential
+from hub.device.known_hubs import BadKnownHubs, HubNotTrusted, check_proof, dialled
 from protocol import keys
 from protocol.backoff import Backoff, requested_wait_s
 from protocol.codec import Codec, for_subprotocol

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from hub.device import rows, schema
+from hub.device import declared_tables, schema
 from protocol.calls import MARKED, OwnerGrant
 from protocol.errors import ErrorCode, HubError
 from protocol.tables import TABLES
@@ -33,7 +33,7 @@ def of_hub(db: sqlite3.Connection, hub: str) -> dict[str, list[str]]:
 def change(db: sqlite3.Connection, hub: str, changes: Sequence[str]) -> dict[str, list[str]]:
     """Change the grants of *hub* and return the new grants. Raises BadGrant as ``changed``."""
     folders = [name for (name,) in db.execute("SELECT name FROM roots ORDER BY rowid")]
-    granted = changed(of_hub(db, hub), changes, rows.tables_of(db), folders)
+    granted = changed(of_hub(db, hub), changes, declared_tables.tables_of(db), folders)
     for statement in schema.ANY_GRANT if schema.is_of_old_grants(db) else ():
         db.execute(statement)
     db.execute("DELETE FROM owner_grants WHERE hub = ?", (hub,))

@@ -1,69 +1,53 @@
-"""SQLite file of the device: rows of the tables, answered calls, text files, agreement and verdicts.
+"""SQLite file of the device: its rows, the calls of the hub that were answered, and its locks.
 
 A changed row and the call's answer are written in one transaction. So after a crash either both exist or
 neither; a repeated call is answered from the file and changes nothing again.
 
 A refusal that follows from the call itself is stored like any answer. A temporary failure (a full disk, a
 locked file) is raised and not stored.
-
-History of a device's file for its hub: change counter, written rows and completed calls.
-
-Each call that changed a row gets the next counter value, and another one when the hub has confirmed the
-owner's verdict on the row. So a hub that knows the file up to a counter asks for the changes after it. Plain
-functions over a connection, inside the caller's transaction.
-
-Verdicts that the owner gave elsewhere, which a hub brings by ``review.apply``.
-
-A verdict is applied only if the row is as its owner saw it: a change at the device meanwhile is a conflict.
-The row from before the newest verdict is stored, so that the verdict can be undone while the row is unchanged
-since. Plain functions over a connection, inside the caller's transaction.
-
-Text files of the agents on this device, such as SOUL.md: read in parts, replaced by compare-and-swap.
-
-Plain functions over a connection, inside the caller's transaction.
 """
 
-import hashlib
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 
 from hub.base.atomic_file import write_atomically
 from hub.base.clock import Clock, IdFactory, epoch_ms, now_ms
-from hub.device import addresses, grants, messages, moved_files, proposals, rows, schema, sending_log, shared
+from hub.device import (
+    addresses,
+    declared_tables,
+    digests,
+    grants,
+    messages,
+    moved_files,
+    proposals,
+    review_calls,
+    rows,
+    schema,
+    sending_log,
+    text_files,
+    verdicts,
+)
+from hub.device.call_history import list_known, list_rows, note_confirmed, note_welcome, read_mark
 from hub.device.messages import Reply
-from hub.device.proposals import Proposal
-from hub.device.rows import Refusal, Verdict, row_called
+from hub.device.review_calls import is_of_marked
+from hub.device.rows import Refusal
 from hub.device.sinks import reports
-from hub.device.sinks.reports import Placed, destinations
+from hub.device.sinks.reports import Placed
+from hub.device.verdicts import Verdict
 from protocol.calls import (
-    FILES,
-    MAX_ASKED,
-    MAX_PAGE_BYTES,
-    PART_BYTES,
-    FileGet,
-    FilePart,
-    FilePut,
-    FileStored,
-    KnownToDevice,
-    ListedRow,
-    Reviewed,
-    RowPlace,
-    RowsPage,
     refused_by_owner,
 )
 from protocol.errors import ErrorCode, HubError
-from protocol.frame import MAX_RESULT_BYTES, ErrorBody, Record
-from protocol.handshake import StoreMark, Welcome
+from protocol.frame import ErrorBody
+from protocol.handshake import Welcome
 from protocol.ids import CallId
-from protocol.items import ReviewVerdict, RowReview
-from protocol.tables import SUGGESTED, TABLES, DeviceTable, Filler, TableName
 from protocol.tool_calls import Action, Answer, ToolCall
 
 # For calls that changed nothing. The answer to a change is kept as long as the file: a hub restored from a
@@ -212,7 +196,7 @@ class DeviceStore:
                 " OR json_extract(answer, '$.error') IS NOT NULL)",
                 (epoch_ms(now - KEEP_CALLS),),
             )
-            forget(self._db, epoch_ms(now - KEEP_CALLS))
+            review_calls.forget(self._db, epoch_ms(now - KEEP_CALLS))
         self._pruned_ms = epoch_ms(now)
 
     def is_changed(self, asker: str) -> bool:
@@ -225,14 +209,14 @@ class DeviceStore:
     def unreported(self, most: int) -> list[Verdict]:
         """Return at most *most* verdicts of the owner that the hub has not confirmed."""
         return [
-            *rows.unreported(self._db, self.hub),
+            *verdicts.unreported(self._db, self.hub),
             *proposals.unreported(self._db, self.hub),
         ][:most]
 
     def note_reported(self, report: Sequence[Verdict]) -> None:
         """Mark verdicts as confirmed by the hub."""
         with self._transaction():
-            rows.note_reported(self._db, report)
+            verdicts.note_reported(self._db, report)
             proposals.note_reported(self._db, report)
             note_confirmed(self._db, [one.call_id for one in report])
         self.mark = read_mark(self._db)
@@ -356,7 +340,7 @@ class DeviceStore:
                 source.end if source else None,
                 msgspec.json.encode(answer).decode(),
                 now_ms(self._clock),
-                rows.remarks_of(source),
+                verdicts.remarks_of(source),
                 own_counter,
                 self.hub,
             ),
@@ -390,21 +374,21 @@ class DeviceStore:
             case Action.MESSAGE_DELIVER:
                 return None, messages.take_message(self._db, call, at_ms)
             case Action.FILE_GET:
-                return None, get(self._db, call)
+                return None, text_files.get(self._db, call)
             case Action.FILE_PUT:
-                return None, put(self._db, call, at_ms)
+                return None, text_files.put(self._db, call, at_ms)
             case Action.ROWS_LIST:
                 return None, list_rows(self._db, call, self.hub, self._roots)
             case Action.ROWS_KNOWN:
                 return None, list_known(self._db, call, self.hub)
             case Action.TABLE_DECLARE:
-                return None, rows.declare(self._db, call)
-        table = rows.table_of(self._db, call.table)
+                return None, declared_tables.declare(self._db, call)
+        table = declared_tables.table_of(self._db, call.table)
         match call.action:
             case Action.INSERT:
                 row_id = self._ids.fresh()
                 row = rows.insert(self._db, table, row_id, call.data, at_ms)
-                rows.note_written(self._db, table, row_id, row, call.id, hub=self.hub)
+                verdicts.note_written(self._db, table, row_id, row, call.id, hub=self.hub)
                 return row_id, {"id": row_id}
             case Action.UPDATE:
                 return None, proposals.change(self._db, table, call, at_ms, hub=self.hub)
@@ -416,7 +400,7 @@ class DeviceStore:
                 found = rows.query(self._db, table, call.where, call.limit, call.data, sees=sees)
                 return None, {"rows": found}
             case Action.REVIEW_APPLY:
-                return None, apply(self._db, table, call, at_ms, hub=self.hub)
+                return None, review_calls.apply(self._db, table, call, at_ms, hub=self.hub)
         raise Refusal(ErrorCode.CALL_UNSUPPORTED, f"{call.action} is nothing that a table does")
 
     def _check_file(self) -> None:
@@ -593,10 +577,10 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
             for statement in schema.statements():
                 db.execute(statement)
     for table in (
-        shared.CREATE,
+        digests.CREATE,
         addresses.CREATE,
-        CREATE,
-        rows.CREATE,
+        review_calls.CREATE,
+        declared_tables.CREATE,
         *schema.SINKS,
         *moved_files.CREATE,
     ):  # also in older files; older versions ignore them
@@ -609,416 +593,3 @@ def _fresh_name(path: Path, taken: set[str]) -> str:
     candidates = [path.name, f"{path.name} ({path.parent.name})"]
     candidates.extend(f"{path.name} ({number})" for number in range(2, len(taken) + 3))
     return next(name for name in candidates if name not in taken)
-
-
-_MAX_DATA_BYTES: Final = 8_192  # of one row; a longer row is listed without its fields
-
-_LISTED: Final = """
-SELECT calls.*, reviews.tbl AS written_tbl, reviews.row_id AS written_row, reviews.written,
-    (SELECT made.call_id FROM calls AS made WHERE made.row_id = reviews.row_id) AS made_by
-FROM calls JOIN reviews ON reviews.call_id = calls.call_id
-WHERE calls.counter > ? AND calls.hub = ? ORDER BY calls.counter LIMIT ?
-"""
-_DONE: Final = "SELECT 1 FROM calls WHERE call_id = ? AND hub = ?"
-_WRITTEN: Final = "SELECT 1 FROM reviews WHERE tbl = ? AND row_id = ? AND hub = ?"
-
-
-def read_mark(db: sqlite3.Connection) -> StoreMark:
-    """Return the mark of the file, which each served file has."""
-    id, counter = db.execute("SELECT id, counter FROM store").fetchone()
-    return StoreMark(id=id, counter=counter)
-
-
-def note_confirmed(db: sqlite3.Connection, call_ids: list[str]) -> None:
-    """Assign new counter values to confirmed verdicts, so that a restored hub receives them again."""
-    for call_id in call_ids:
-        known = db.execute(
-            "SELECT 1 FROM calls WHERE call_id = ? AND counter IS NOT NULL", (call_id,)
-        ).fetchone()
-        if known is not None:
-            db.execute("UPDATE store SET counter = counter + 1")
-            db.execute("UPDATE calls SET counter = (SELECT counter FROM store) WHERE call_id = ?", (call_id,))
-
-
-def note_welcome(db: sqlite3.Connection, welcome: Welcome, fresh_id: str) -> str | None:
-    """Store the counter up to which the hub knows this file. Return a message for the owner, or None.
-
-    There is a message if hub and device compare their rows. If the hub's counter is ahead of the file's, the
-    file is an older copy; if the hub does not know the file, it may be one. The file gets *fresh_id* then, so
-    that reused counter values are not taken for the lost ones, not by a restored hub either.
-    """
-    mark, known = read_mark(db), welcome.store
-    hub_knows = 0 if known is None or known.id != mark.id else known.counter
-    if hub_knows > mark.counter or hub_knows == 0 < mark.counter:
-        db.execute("UPDATE store SET id = ?", (fresh_id,))
-    if known is None:
-        return None
-    hub_id, hub_counter = db.execute("SELECT hub_id, hub_counter FROM store").fetchone()
-    message = None
-    if hub_knows > mark.counter:
-        message = "this device's file is older than the hub knows it: the hub sends the missing rows again"
-    elif known.id == mark.id and hub_id == welcome.hub_id and known.counter < (hub_counter or 0):
-        # A hub that compares from the start sends 0, on an operator's request or after a loss. Any other
-        # lower counter means that the hub was restored.
-        message = (
-            "the hub knows fewer of this device's rows than before: they are reported again"
-            if known.counter
-            else "the hub compares all of this device's rows with its own: they are reported again"
-        )
-    if (hub_id, hub_counter) != (welcome.hub_id, known.counter):
-        db.execute("UPDATE store SET hub_id = ?, hub_counter = ?", (welcome.hub_id, known.counter))
-    return message
-
-
-def list_rows(
-    db: sqlite3.Connection, call: ToolCall, hub: str, roots: Mapping[str, str]
-) -> dict[str, object]:
-    """Execute ``rows.list``: return one page of the rows that *hub* wrote.
-
-    Raises:
-        Refusal: ``since`` is not a counter.
-    """
-    since = call.data.get("since", 0)
-    if not isinstance(since, int) or isinstance(since, bool) or since < 0:
-        raise Refusal(ErrorCode.BAD_RECORD, "since: expected the counter that the last page ended with")
-    listed: list[ListedRow] = []
-    size, more = 0, False
-    written = db.execute(_LISTED, (since, hub, call.limit + 1)).fetchall()
-    places = destinations(db, [found["written_row"] for found in written])
-    for found in written:
-        at = places.get((found["written_tbl"], found["written_row"]), ())
-        row = _listed(db, found, reports.places_of(at, roots))
-        size += len(msgspec.json.encode(row)) + 1
-        if listed and (size > MAX_PAGE_BYTES or len(listed) == call.limit):
-            more = True
-            break
-        listed.append(row)
-    page: dict[str, object] = msgspec.to_builtins(RowsPage(store=read_mark(db), rows=listed, more=more))
-    return page
-
-
-def list_known(db: sqlite3.Connection, call: ToolCall, hub: str) -> dict[str, object]:
-    """Execute ``rows.known``: return those of the requested calls and rows of *hub* that exist in this file.
-
-    Raises:
-        Refusal: too many ids, or values that are not ids.
-    """
-    calls, asked = _ids(call.data, "calls"), _ids(call.data, "rows")
-    tables = rows.tables_of(db).values()
-    done = [id for id in calls if db.execute(_DONE, (id, hub)).fetchone()]
-    known = [
-        id
-        for id in asked
-        for table in tables
-        if db.execute(_WRITTEN, (table.name, id, hub)).fetchone() and rows.find(db, table, id) is not None
-    ]
-    answer: dict[str, object] = msgspec.to_builtins(KnownToDevice(calls=done, rows=known))
-    return answer
-
-
-def _ids(data: Record, name: str) -> list[str]:
-    asked = data.get(name, [])
-    if not isinstance(asked, list) or len(asked) > MAX_ASKED:
-        raise Refusal(ErrorCode.BAD_RECORD, f"{name}: expected a list of at most {MAX_ASKED} ids")
-    return asked
-
-
-def _listed(db: sqlite3.Connection, found: sqlite3.Row, places: list[RowPlace]) -> ListedRow:
-    table = rows.table_of(db, found["written_tbl"])
-    row = rows.find(db, table, found["written_row"])
-    state = rows.state_of(table, row, found["written"])
-    return ListedRow(
-        counter=found["counter"],
-        call_id=found["call_id"],
-        table=table.name,
-        row_id=found["written_row"],
-        state=state,
-        inserted_by=found["made_by"] if found["made_by"] != found["call_id"] else None,
-        agent_id=found["agent_id"],
-        run_id=found["run_id"],
-        path=found["source_path"],
-        sha256=found["source_sha256"],
-        quote=found["quote"] or "",
-        start=found["quote_start"] or 0,
-        end=found["quote_end"] or 0,
-        timezone=rows.read_remarks(found["remarks"]).timezone,
-        data={} if row is None else _shown(db, table, row, is_open=state == "open"),
-        places=places,
-    )
-
-
-def _shown(db: sqlite3.Connection, table: DeviceTable, row: Record, *, is_open: bool) -> Record:
-    """Return the fields of *row* that a hub may see, without those that the device or flags provide."""
-    is_open = is_open and not proposals.is_owned(db, table, row["id"])
-    content = {column.name for column in table.columns if column.filler in (Filler.MODEL, Filler.PERSON)}
-    visible = content & {*proposals.seen_fields(table, row, is_open=is_open)}
-    shown: Record = {name: value for name, value in row.items() if value is not None and name in visible}
-    return shown if len(msgspec.json.encode(shown)) <= _MAX_DATA_BYTES else {}
-
-
-# Newest verdict on a row that a hub brought, with the row before and after it; *after* is null where the
-# verdict removed the row.
-CREATE: Final = """
-CREATE TABLE IF NOT EXISTS remote_reviews (
-    tbl TEXT NOT NULL,
-    row_id TEXT NOT NULL,
-    call_id TEXT NOT NULL,
-    before TEXT NOT NULL CHECK (json_valid(before)),
-    after TEXT NOT NULL CHECK (json_valid(after)),
-    at INTEGER NOT NULL,
-    PRIMARY KEY (tbl, row_id)
-) STRICT, WITHOUT ROWID
-"""
-OPEN_PROJECTS: Final = f"""
-SELECT r.call_id, r.hub, p.{TABLES[TableName.PROJECTS].title} AS title FROM projects AS p
-JOIN reviews AS r ON r.tbl = 'projects' AND r.row_id = p.id
-WHERE p.isApproved = 0
-"""
-_row: Final = msgspec.json.Decoder(Record | None)
-
-
-def apply(
-    db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: int, *, hub: str
-) -> dict[str, object]:
-    """Apply the verdict of *call* to a row of *hub* or to its proposal, and return a ``Reviewed``.
-
-    Raises:
-        Refusal: the call is invalid, there is no such row, it is no longer as the owner saw it, or only the
-            device may do it.
-    """
-    review, row_id = call.review, call.where.get("id")
-    if review is None or not isinstance(row_id, str) or call.where.keys() != {"id"}:
-        message = f"{table.name}: expected 'review', and an 'id' alone in 'where'"
-        raise Refusal(ErrorCode.BAD_RECORD, message)
-    _check_fields(table, review, call.data)
-    called = {title.casefold() for title in review.titles.values()}
-    if any(row["hub"] != hub and row["title"].casefold() in called for row in db.execute(OPEN_PROJECTS)):
-        message = f"{table.name}: the project is a suggestion of another hub; approve it at the device"
-        raise Refusal(ErrorCode.BAD_RECORD, message)
-    known = db.execute(
-        "SELECT call_id, written FROM reviews WHERE tbl = ? AND row_id = ? AND hub = ?",
-        (table.name, row_id, hub),
-    ).fetchone()
-    if known is None:
-        raise Refusal(ErrorCode.DATABASE_CONFLICT, f"{table.name}: there is no such row")
-    row = rows.find(db, table, row_id)
-    proposal = proposals.of_row(db, table.name, row_id)
-    if review.verdict is ReviewVerdict.UNDO:
-        _undo(db, table, row_id, row, review.seen, has_proposal=proposal is not None)
-    elif row is None:
-        raise _changed(table, "its owner has deleted the row")
-    elif proposal is not None:
-        _decide(db, table, row_id, proposal, call, at_ms)
-    else:
-        is_open = rows.is_open(table, row, known["written"])
-        if not is_open or proposals.is_owned(db, table, row_id):
-            raise _changed(table, "its owner has decided about the row at the device")
-        if known["call_id"] != review.seen:
-            raise _changed(table, "the row has been written again since")
-        _judge(db, table, row, call, at_ms)
-    after = rows.find(db, table, row_id)
-    (written,) = db.execute(
-        "SELECT written FROM reviews WHERE tbl = ? AND row_id = ?", (table.name, row_id)
-    ).fetchone()
-    state = rows.state_of(table, after, written)
-    if state == "open" and proposal is not None:
-        state = "edited"  # as the device reports it: the row is its owner's
-    db.execute(  # the answer reports it
-        "UPDATE reviews SET reported = ? WHERE tbl = ? AND row_id = ?",
-        (None if state == "open" else state, table.name, row_id),
-    )
-    answer: dict[str, object] = msgspec.to_builtins(Reviewed(state))
-    return answer
-
-
-def is_of_marked(db: sqlite3.Connection, call: ToolCall) -> bool:
-    """Return whether *call* approves or edits what a call wrote or proposed with a mark.
-
-    A project that the verdict names by its title is approved with it, so its call counts too.
-    """
-    if call.review is None or call.review.verdict not in (ReviewVerdict.APPROVE, ReviewVerdict.EDIT):
-        return False
-    called = {title.casefold() for title in call.review.titles.values()}
-    projects = db.execute(OPEN_PROJECTS).fetchall() if called else []
-    seen = [call.review.seen, *(row["call_id"] for row in projects if row["title"].casefold() in called)]
-    remarks = [db.execute("SELECT remarks FROM calls WHERE call_id = ?", (id,)).fetchone() for id in seen]
-    return any(row is not None and rows.read_remarks(row["remarks"]).warnings for row in remarks)
-
-
-def forget(db: sqlite3.Connection, before_ms: int) -> None:
-    """Delete what undoing verdicts from before *before_ms* would need."""
-    db.execute("DELETE FROM remote_reviews WHERE at < ?", (before_ms,))
-
-
-def _check_fields(table: DeviceTable, review: RowReview, data: Record) -> None:
-    """Refuse flags, and fields that the verdict does not take."""
-    takes = review.verdict in (ReviewVerdict.APPROVE, ReviewVerdict.EDIT)
-    written = data.keys() | review.titles.keys()
-    if (
-        data.keys() & (SUGGESTED.keys() | review.titles.keys())
-        or (written and not takes)
-        or (not written and review.verdict is ReviewVerdict.EDIT)
-    ):
-        message = (
-            f"{table.name}: 'data' has the values of an approval or edit, without flags, and nothing else"
-        )
-        raise Refusal(ErrorCode.BAD_RECORD, message)
-
-
-def _judge(db: sqlite3.Connection, table: DeviceTable, row: Record, call: ToolCall, at_ms: int) -> None:
-    """Apply a verdict to an open row, and keep the row from before it."""
-    assert call.review is not None
-    row_id = str(row["id"])
-    if call.review.verdict is ReviewVerdict.REJECT:
-        rows.delete(db, table, row_id)
-    else:
-        flags: Record = {"isApproved": 1} if call.review.verdict is ReviewVerdict.APPROVE else {}
-        rows.update(db, table, row_id, {**call.data, **_called(db, table, call, at_ms), **flags}, at_ms)
-    db.execute(
-        "INSERT OR REPLACE INTO remote_reviews VALUES (?, ?, ?, ?, ?, ?)",
-        (
-            table.name,
-            row_id,
-            call.id,
-            rows.json_text(row),
-            rows.json_text(rows.find(db, table, row_id)),
-            at_ms,
-        ),
-    )
-
-
-def _called(db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: int) -> Record:
-    """Return the ids of the rows whose titles the verdict has, by field. Raises Refusal if there are none."""
-    assert call.review is not None
-    found: Record = {}
-    for name, title in call.review.titles.items():
-        column = table.column(name)
-        if column is None or column.refers_to is None:
-            raise Refusal(ErrorCode.BAD_RECORD, f"{table.name}.{name}: refers to no row")
-        referred = TABLES[column.refers_to]
-        found[name], _ = row_called(db, referred, title, at_ms, by_title_alone=True)
-    return found
-
-
-def _decide(
-    db: sqlite3.Connection, table: DeviceTable, row_id: str, proposal: Proposal, call: ToolCall, at_ms: int
-) -> None:
-    """Accept or reject a proposed change of a row. Raises Refusal if the device alone may do that."""
-    assert call.review is not None
-    if proposal.call_id != call.review.seen:
-        raise _changed(table, "another change of the row has been proposed since")
-    if call.review.verdict is ReviewVerdict.REJECT:
-        proposals.reject(db, table, row_id)
-    elif proposal.data is None or call.review.verdict is ReviewVerdict.EDIT:
-        what = "a deletion is approved" if proposal.data is None else "a proposed change is edited"
-        raise Refusal(ErrorCode.BAD_RECORD, f"{table.name}: {what} at the device alone")
-    else:
-        changes: Record = {**proposal.data, **call.data, **_called(db, table, call, at_ms)}
-        proposals.accept(db, table, row_id, Proposal(proposal.call_id, changes), at_ms)
-    db.execute("DELETE FROM remote_reviews WHERE tbl = ? AND row_id = ?", (table.name, row_id))
-
-
-def _undo(
-    db: sqlite3.Connection,
-    table: DeviceTable,
-    row_id: str,
-    row: Record | None,
-    undone: str,
-    *,
-    has_proposal: bool,
-) -> None:
-    """Restore the row from before the verdict of call *undone*."""
-    saved = db.execute(
-        "SELECT before, after FROM remote_reviews WHERE tbl = ? AND row_id = ? AND call_id = ?",
-        (table.name, row_id, undone),
-    ).fetchone()
-    if saved is None or has_proposal or _row.decode(saved["after"]) != row:
-        raise _changed(table, "the row has been decided about or changed since that verdict")
-    before = _row.decode(saved["before"])
-    assert before is not None
-    rows.restore(db, table, before)
-    db.execute("DELETE FROM remote_reviews WHERE tbl = ? AND row_id = ?", (table.name, row_id))
-
-
-def _changed(table: DeviceTable, why: str) -> Refusal:
-    return Refusal(ErrorCode.CHANGED_MEANWHILE, f"{table.name}: {why}")
-
-
-T = TypeVar("T", FileGet, FilePut)
-
-
-def get(db: sqlite3.Connection, call: ToolCall) -> dict[str, Any]:
-    """Return one part of a text file.
-
-    Raises:
-        Refusal: the call is invalid.
-    """
-    request = _request(call, FileGet)
-    row = _find(db, call.agent_id, request.name)
-    if row is None:
-        return msgspec.structs.asdict(FilePart(name=request.name, sha256=None))
-    content: str = row["content"]
-    part = _fitting(content[request.offset : request.offset + PART_BYTES])
-    end = request.offset + len(part)
-    answer = FilePart(
-        name=request.name,
-        sha256=row["sha256"],
-        content=part,
-        size_bytes=len(content.encode()),
-        offset=request.offset,
-        next_offset=end if end < len(content) else None,
-        updated_at=row["updated_at"],
-    )
-    return msgspec.structs.asdict(answer)
-
-
-def put(db: sqlite3.Connection, call: ToolCall, at_ms: int) -> dict[str, Any]:
-    """Replace the text whose digest the call expects.
-
-    Raises:
-        Refusal: the call is invalid, or the stored text has another digest; nothing was changed.
-    """
-    request = _request(call, FilePut)
-    if not request.content.strip() or "\0" in request.content:
-        raise Refusal(ErrorCode.BAD_PARAMS, f"{request.name} has to say something, and without NUL")
-    row = _find(db, call.agent_id, request.name)
-    found = None if row is None else row["sha256"]
-    if found != request.expected_sha256:
-        actual = "there is none" if found is None else f"it is {found}"
-        raise Refusal(ErrorCode.CHANGED_MEANWHILE, f"{request.name} is not what was expected: {actual}")
-    raw = request.content.encode()
-    sha256 = hashlib.sha256(raw).hexdigest()
-    db.execute(
-        "INSERT INTO agent_files VALUES (?, ?, ?, ?, ?) ON CONFLICT (agent_id, name) DO UPDATE SET"
-        " content = excluded.content, sha256 = excluded.sha256, updated_at = excluded.updated_at",
-        (call.agent_id, request.name, request.content, sha256, at_ms),
-    )
-    return msgspec.structs.asdict(
-        FileStored(name=request.name, sha256=sha256, size_bytes=len(raw), updated_at=at_ms)
-    )
-
-
-def _request(call: ToolCall, kind: type[T]) -> T:
-    try:
-        request: T = msgspec.convert(call.data, kind)
-    except msgspec.ValidationError as error:
-        raise Refusal(ErrorCode.BAD_PARAMS, f"{call.action}: {error}") from None
-    if call.agent_id is None:
-        raise Refusal(ErrorCode.BAD_PARAMS, f"{call.action} has to say whose text it is: agent_id")
-    if request.name not in FILES:
-        raise Refusal(ErrorCode.BAD_PARAMS, f"there is no text {request.name!r}, only {', '.join(FILES)}")
-    return request
-
-
-def _find(db: sqlite3.Connection, agent_id: str | None, name: str) -> sqlite3.Row | None:
-    found = db.execute("SELECT * FROM agent_files WHERE agent_id = ? AND name = ?", (agent_id, name))
-    row: sqlite3.Row | None = found.fetchone()
-    return row
-
-
-def _fitting(part: str) -> str:
-    """Shorten *part* until its JSON fits an answer: escapes take up to six times the length."""
-    assert PART_BYTES < MAX_RESULT_BYTES
-    while len(msgspec.json.encode(part)) > PART_BYTES:
-        part = part[: len(part) // 2]
-    return part

@@ -14,8 +14,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Final
 
+from hub.device.digests import stamp_of
 from hub.device.exclusion import why_private
-from hub.device.shared import stamp_of
 
 CREATE: Final = (
     """

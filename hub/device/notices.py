@@ -22,8 +22,8 @@ from typing import Any, Final, NamedTuple
 from hub.base.atomic_file import write_atomically
 from hub.base.clock import Clock
 from hub.device.conditions import output_of
-from hub.device.inbox import Waiting, count_waiting
 from hub.device.inserts import DeviceFileError
+from hub.device.items import Waiting, count_waiting
 
 _SUFFIX: Final = ".digest"
 _PATIENCE_S: Final = 10.0

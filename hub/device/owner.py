@@ -18,12 +18,14 @@ import msgspec
 from hub.base.clock import epoch_ms, from_epoch_ms
 from hub.base.dates import DAY, begin_of, day_at
 from hub.base.name_lists import listed
-from hub.device import grants, messages, proposals, rows
+from hub.device import declared_tables, grants, messages, proposals, rows, verdicts
 from hub.device.inserts import DeviceFileError, connect_shared
 from hub.device.messages import Question
 from hub.device.proposals import Proposal
-from hub.device.rows import Refusal, Review, bad_record, cut, row_called
+from hub.device.rows import Refusal, bad_record
 from hub.device.schema import transaction
+from hub.device.titled_rows import cut, row_called
+from hub.device.verdicts import Review
 from protocol.agent_messages import QuestionState
 from protocol.calls import ANSWER_CHARACTERS
 from protocol.frame import Field, Record
@@ -69,7 +71,7 @@ def approve(
             _refuse_referred(db, review)
             proposals.accept(db, review.table, review.row_id, proposal, at_ms)
             return f"deleted: {_title(review)}"
-        timezone = rows.timezone_of(db, review.call_id)
+        timezone = verdicts.timezone_of(db, review.call_id)
         filled, report = read_fields(db, review.table, fields or {}, at_ms, timezone)
         if proposal is not None:
             filled = {**(proposal.data or {}), **filled}
@@ -91,7 +93,7 @@ def edit(path: Path, numbers: Sequence[int | str], fields: Mapping[str, str], *,
     """
 
     def decide(db: sqlite3.Connection, review: Review) -> str:
-        timezone = rows.timezone_of(db, review.call_id)
+        timezone = verdicts.timezone_of(db, review.call_id)
         filled, report = read_fields(db, review.table, fields, at_ms, timezone)
         rows.update(db, review.table, review.row_id, filled, at_ms)
         title = _title(review, filled)
@@ -145,14 +147,14 @@ def _refuse_referred(db: sqlite3.Connection, review: Review) -> None:
     """Refuse to remove a row that other rows refer to; the Refusal names them by label, or as the owner's."""
     found = [
         (table.name, row_id)
-        for table in rows.tables_of(db).values()
+        for table in declared_tables.tables_of(db).values()
         for column in table.columns
         if column.refers_to == review.table.name
         for row_id in rows.ids_of(db, table, {column.name: review.row_id})
     ]
     if not found:
         return
-    labels = {(one.table.name, one.row_id): one.label for one in rows.reviews(db)}
+    labels = {(one.table.name, one.row_id): one.label for one in verdicts.reviews(db)}
     named = list(dict.fromkeys(labels.get(key, f"{key[0]} of your own") for key in found))
     shown = listed(named, _MAX_NAMED)
     raise bad_record(f"{shown} belong to it; reject them with it, or let them belong to another first")
@@ -201,7 +203,7 @@ def change_grants(path: Path, hub: str, changes: Sequence[str]) -> dict[str, lis
 def _reviews(path: Path, numbers: Sequence[int | str]) -> Iterator[tuple[sqlite3.Connection, list[Review]]]:
     """Yield the rows of these numbers or labels, in a transaction that ends with the block."""
     with connect_shared(path) as db, transaction(db):
-        existing = [review for review in rows.reviews(db) if review.row is not None]
+        existing = [review for review in verdicts.reviews(db) if review.row is not None]
         known: dict[int | str, Review] = {review.number: review for review in existing}
         known |= {review.label: review for review in existing}
         if missing := [number for number in numbers if number not in known]:

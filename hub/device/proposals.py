@@ -12,8 +12,9 @@ from typing import Final
 
 import msgspec
 
-from hub.device import rows
-from hub.device.rows import Refusal, Verdict
+from hub.device import declared_tables, rows, verdicts
+from hub.device.rows import Refusal
+from hub.device.verdicts import Verdict
 from protocol.errors import ErrorCode
 from protocol.frame import Record
 from protocol.tables import SUGGESTED, DeviceTable, TableName
@@ -57,11 +58,11 @@ def change(
             reject(db, table, row_id)
             return {"updated": 0}
         _propose(db, table, row_id, call.id, changes, at_ms)
-        rows.count_change(db, table, row_id)
+        verdicts.count_change(db, table, row_id)
         return {"updated": 0, "proposed": 1}
     rows.update(db, table, row_id, call.data, at_ms)
-    rows.note_written(db, table, row_id, rows.find(db, table, row_id), call.id)
-    rows.count_change(db, table, row_id)
+    verdicts.note_written(db, table, row_id, rows.find(db, table, row_id), call.id)
+    verdicts.count_change(db, table, row_id)
     return {"updated": 1}
 
 
@@ -72,19 +73,19 @@ def remove(
     row_id, is_open = _named(db, table, call.where, hub)
     if not is_open:
         _propose(db, table, row_id, call.id, None, at_ms)
-        rows.count_change(db, table, row_id)
+        verdicts.count_change(db, table, row_id)
         return {"deleted": 0, "proposed": 1}
     rows.delete(db, table, row_id)
-    rows.forget(db, table, [row_id])
+    verdicts.forget(db, table, [row_id])
     return {"deleted": 1}
 
 
 def seen_by(db: sqlite3.Connection, table: DeviceTable, hub: str) -> Callable[[Record], Collection[str]]:
     """Return a function that returns the fields of a row of *table* that *hub* may see."""
-    written, owned = rows.written_rows(db, table, hub), _owned(db, table)
+    written, owned = verdicts.written_rows(db, table, hub), _owned(db, table)
 
     def sees(row: Record) -> Collection[str]:
-        is_open = row["id"] not in owned and rows.is_open(table, row, written.get(str(row["id"])))
+        is_open = row["id"] not in owned and verdicts.is_open(table, row, written.get(str(row["id"])))
         return seen_fields(table, row, is_open=is_open)
 
     return sees
@@ -125,10 +126,10 @@ def accept(db: sqlite3.Connection, table: DeviceTable, row_id: str, proposal: Pr
     """
     if proposal.data is None:
         rows.delete(db, table, row_id)
-        rows.forget(db, table, [row_id])
+        verdicts.forget(db, table, [row_id])
     else:
         rows.update(db, table, row_id, {**proposal.data, "isApproved": 1}, at_ms)
-        rows.note_written(db, table, row_id, rows.find(db, table, row_id), proposal.call_id)
+        verdicts.note_written(db, table, row_id, rows.find(db, table, row_id), proposal.call_id)
         db.execute("INSERT OR IGNORE INTO owned VALUES (?, ?)", (table.name, row_id))
     db.execute("DELETE FROM proposals WHERE tbl = ? AND row_id = ?", (table.name, row_id))
 
@@ -150,10 +151,10 @@ def unreported(db: sqlite3.Connection, hub: str) -> list[Verdict]:
     )
     report = []
     for call_id, name, row_id, is_rejected, written in found.fetchall():
-        table = rows.table_of(db, name)
+        table = declared_tables.table_of(db, name)
         row = rows.find(db, table, row_id)
         if row is None or is_rejected:
-            state = rows.state_of(table, row, written)
+            state = verdicts.state_of(table, row, written)
             report.append(Verdict(call_id, "edited" if state == "open" else state))
     return report
 
@@ -171,12 +172,12 @@ def _named(db: sqlite3.Connection, table: DeviceTable, where: Record, hub: str) 
     Raises:
         Refusal: *where* is empty, has an unknown field, or does not match exactly one row.
     """
-    written, mixed = rows.written_rows(db, table, hub), _owned(db, table)
+    written, mixed = verdicts.written_rows(db, table, hub), _owned(db, table)
     named: list[tuple[str, bool]] = []
     for row_id in rows.ids_of(db, table, where):
         row = rows.find(db, table, row_id) if row_id in written else None
         if row is not None:
-            is_open = row_id not in mixed and rows.is_open(table, row, written[row_id])
+            is_open = row_id not in mixed and verdicts.is_open(table, row, written[row_id])
             named += [(row_id, is_open)] if is_open or where.keys() == {"id"} else []
     if len(named) > 1:  # a verdict is reported per call, so a call changes one row
         raise Refusal(ErrorCode.BAD_RECORD, f"{table.name}: 'where' names several rows; name one by its id")

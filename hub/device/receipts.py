@@ -20,8 +20,9 @@ from hub.base.clock import SystemClock, now_ms
 from hub.base.log import Channel
 from hub.device import pages
 from hub.device.connection import Line
-from hub.device.credentials import fingerprint, is_signed
-from hub.device.sending_log import MAX_RECEIPTS, MAX_SENT, SendingLog, no_log
+from hub.device.known_hubs import fingerprint, is_signed
+from hub.device.sending_log import MAX_RECEIPTS, MAX_SENT, SendingLog
+from hub.device.sent_files import no_log
 from protocol.coordination import Method
 from protocol.receipts import Receipt, SentFile, digest_of, receipt_text, root_of, sorted_files
 from protocol.work import MAX_IDS

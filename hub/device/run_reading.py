@@ -31,18 +31,10 @@ from anyio.abc import TaskGroup
 from hub.base.clock import Clock, epoch_ms
 from hub.base.log import Channel, bind
 from hub.base.version import VERSION
+from hub.device.digests import Digests, stamp_of
 from hub.device.secret_scan import find_secrets, xml_text
 from hub.device.sending_log import Order, SendingLog
-from hub.device.shared import (
-    Check,
-    Digests,
-    Place,
-    SharedFile,
-    SharedFolders,
-    Unreadable,
-    is_hard_link,
-    stamp_of,
-)
+from hub.device.shared import Check, Place, SharedFile, SharedFolders, Unreadable, is_hard_link
 from hub.device.sinks.own_rows import without_own_rows
 from hub.text import office, pictures
 from hub.text.convert import convert

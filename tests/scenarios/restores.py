@@ -13,8 +13,8 @@ import anyio
 import sqlalchemy as sa
 
 from hub.base.clock import SystemClock
-from hub.device.inbox import read_items
 from hub.device.inserts import connect_shared
+from hub.device.items import read_items
 from hub.device.owner import approve
 from hub.device.sinks.lines import Markdown
 from hub.device.sinks.reports import destinations

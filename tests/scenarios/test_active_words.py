@@ -8,7 +8,7 @@ import anyio
 import pytest
 from playwright.async_api import Browser
 
-from hub.device.inbox import read_items
+from hub.device.items import read_items
 from hub.device.owner import approve
 from hub.device.sinks.lines import Markdown
 from hub.device.sinks.target import Put

@@ -17,7 +17,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from hub.base.clock import SystemClock
-from hub.device.inbox import read_items
+from hub.device.items import read_items
 from hub.device.owner import approve, reject
 from protocol.ids import RunId, trace_id_of
 from tests.scenarios.scene import Point, Scene, check_boxes, rows, scene, write

@@ -20,8 +20,8 @@ from hub.base.clock import IdFactory
 from hub.base.printable import printable
 from hub.cli import show
 from hub.cli.app import hub as command
-from hub.device.credentials import KnownHub, KnownHubs
 from hub.device.inserts import open_device_store
+from hub.device.known_hubs import KnownHub, KnownHubs
 from hub.links.hub_key import HubKey
 from hub.text.excerpt import Excerpt
 from protocol.frame import Record

@@ -21,7 +21,7 @@ import anyio
 import msgspec
 
 from hub.device import owner
-from hub.device.inbox import read_items
+from hub.device.items import read_items
 from hub.runs.explaining import MAX_TEXT
 from hub.text.convert import convert
 from hub.text.files import ConvertLimits

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from hub.device import inserts, rows, schema
+from hub.device import review_calls, rows, schema, verdicts
 from hub.device.rows import Refusal
 from protocol.calls import OwnerGrant, refused_by_owner
 from protocol.coordination import Method, Request, Response
@@ -60,7 +60,7 @@ def apply_review(memory: Memory, call: ToolCall) -> Answer:
         if written is not None:
             _write(db, written, is_there=row is not None, saved=memory.undoable.get(row_id))
         try:
-            result = inserts.apply(db, TASKS, call, AT_MS, hub="")
+            result = review_calls.apply(db, TASKS, call, AT_MS, hub="")
         except Refusal as refusal:
             return Answer(error=ErrorBody(code=refusal.code, message=str(refusal)))
         assert written is not None
@@ -81,7 +81,7 @@ def _file() -> sqlite3.Connection:
     """Return an empty file of a device, in memory; it is empty again after each verdict."""
     db = sqlite3.connect(":memory:", isolation_level=None)
     db.row_factory = sqlite3.Row
-    for statement in (*schema.statements(), inserts.CREATE):
+    for statement in (*schema.statements(), review_calls.CREATE):
         db.execute(statement)
     return db
 
@@ -89,7 +89,7 @@ def _file() -> sqlite3.Connection:
 def _write(db: sqlite3.Connection, row: Row, *, is_there: bool, saved: Undoable | None) -> None:
     """Write a row as the hub wrote it, then as its owner left it."""
     rows.insert(db, TASKS, row.row_id, {"title": row.title}, AT_MS)
-    rows.note_written(db, TASKS, row.row_id, rows.find(db, TASKS, row.row_id), row.call_id)
+    verdicts.note_written(db, TASKS, row.row_id, rows.find(db, TASKS, row.row_id), row.call_id)
     owned: Record = {"description": row.note, "isApproved": int(row.is_approved)}
     if not is_there:
         rows.delete(db, TASKS, row.row_id)

@@ -9,8 +9,9 @@ import anyio
 
 from hub.base.clock import Chance, Clock, SystemChance, SystemClock
 from hub.device.app import DeviceOptions, ReferenceDevice
-from hub.device.credentials import Credential, KnownHubs, TokenCredential
-from hub.device.inbox import DeviceItem, read_items
+from hub.device.credentials import Credential, TokenCredential
+from hub.device.items import DeviceItem, read_items
+from hub.device.known_hubs import KnownHubs
 from protocol.ids import KeyId
 from tests.support.processes import POLL_S, START_TIMEOUT_S
 

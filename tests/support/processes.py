@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 import anyio
 import httpx2
 
-from hub.device.inbox import read_items
+from hub.device.items import read_items
 from tests.support.database import new_database
 
 Found = TypeVar("Found")

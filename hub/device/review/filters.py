@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from hub.device.inbox import DeviceItem, is_unsure, place_of
+from hub.device.items import DeviceItem, is_unsure, place_of
 from hub.device.review.views import Fields, item_view, verdict_of
 
 DEFAULT_LIMIT: Final = 50  # items in a page

@@ -23,8 +23,9 @@ from hub.api.problem import Problem
 from hub.base import tokens
 from hub.base.clock import Chance, Clock, epoch_ms, from_epoch_ms
 from hub.base.tokens import TokenKind
-from hub.device.inbox import DeviceItem, Inbox, proposed_by_others, read_excerpt
+from hub.device.inbox import Inbox
 from hub.device.inserts import DeviceFileError
+from hub.device.items import DeviceItem, proposed_by_others, read_excerpt
 from hub.device.review.filters import counts_of, page_of
 from hub.device.review.views import (
     Fields,
@@ -134,7 +135,8 @@ class OwnReview:
         item = next((item for item in items if str(item.number) == number), None)
         if item is None or part not in ("", "choices"):
             return None
-        return await self._in_thread(self._choices if part else self._detail, item)
+        found: Fields = await self._in_thread(self._choices if part else self._detail, item)
+        return found
 
     def _detail(self, item: DeviceItem) -> Fields:
         others = proposed_by_others(self._inbox.path).get(item.row_id, ())

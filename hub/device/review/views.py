@@ -13,7 +13,7 @@ import msgspec
 
 from hub.base.clock import from_epoch_ms
 from hub.base.dates import dates_as_texts
-from hub.device.inbox import DeviceItem, OthersProposal, waits
+from hub.device.items import DeviceItem, OthersProposal, waits
 from hub.device.owner import lacking
 from hub.device.sinks.reports import Destination
 from hub.text.excerpt import Excerpt

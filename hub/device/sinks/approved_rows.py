@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from hub.device import rows
+from hub.device import declared_tables, rows, verdicts
 from hub.device.owner import typed
 from hub.device.schema import quoted
 from hub.text.item_text import plain_lines, with_clean_title
@@ -53,7 +53,7 @@ class ApprovedRow:
 
     @property
     def timezone(self) -> str | None:
-        return rows.read_remarks(self._remarks).timezone
+        return verdicts.read_remarks(self._remarks).timezone
 
     @property
     def title(self) -> str:
@@ -97,7 +97,7 @@ def approved_rows(
 ) -> dict[str, ApprovedRow]:
     """Return the approved rows of these tables by key. *keys*: those known, by table and id."""
     found: dict[str, ApprovedRow] = {}
-    declared = rows.tables_of(db)
+    declared = declared_tables.tables_of(db)
     for table in (declared[name] for name in names if name in declared):
         zones = dict(db.execute(_TIMEZONES, (table.name,)).fetchall())
         referring = {column.name: column.refers_to for column in table.fields if column.refers_to is not None}

@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Collection
 from typing import Final
 
-from hub.device.inbox import sources_of
+from hub.device.items import sources_of
 from hub.device.sinks.sink import Sink
 from hub.text.row_keys import key_of
 

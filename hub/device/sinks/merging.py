@@ -8,7 +8,7 @@ import sqlite3
 
 import msgspec
 
-from hub.device import rows
+from hub.device import declared_tables, rows
 from hub.device.owner import read_fields
 from hub.device.sinks.approved_rows import ApprovedRow
 from hub.device.sinks.moved_rows import last_place
@@ -114,7 +114,7 @@ def apply_merge(
     before = msgspec.structs.replace(recorded)
     recorded.place, recorded.digest, recorded.is_deleted = found.place, digest, False
     if recorded.base_text is None or merge.base != recorded.base:
-        recorded.base_text = rows.json_text(merge.base)
+        recorded.base_text = declared_tables.json_text(merge.base)
     if recorded != before:
         record(db, sink, recorded, at_ms)
     return refusals

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from hub.device import rows
+from hub.device import declared_tables
 from hub.device.sinks.approved_rows import DIGEST_CHARS, ApprovedRow
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.target import Fields, Found
@@ -101,6 +101,6 @@ def note_change(
     db: sqlite3.Connection, sink: str, row: RecordedRow, at_ms: int, what: str, local: Fields, remote: Fields
 ) -> None:
     """Add a change of a row to the history, with its fields on both sides."""
-    sides = (rows.json_text(dict(fields)) for fields in (local, remote))
+    sides = (declared_tables.json_text(dict(fields)) for fields in (local, remote))
     db.execute(_NOTE, (at_ms, sink, row.tbl, row.row_id, what, *sides))
     db.execute(_FORGET_NOTES, (MAX_HISTORY,))

@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from hub.device import rows
+from hub.device import declared_tables
 from hub.device.schema import quoted
 from hub.device.sinks.records import column_remark
 from hub.device.sinks.sink import Sink
@@ -20,7 +20,7 @@ def remarks_on(db: sqlite3.Connection, sinks: Sequence[Sink], now: datetime) -> 
 
     Without any sink there is none: approved rows are to stay in the device's file.
     """
-    declared = rows.tables_of(db)
+    declared = declared_tables.tables_of(db)
     remarks: dict[str, str] = {}
     for name in sorted(declared.keys() - _tables_at(sinks, declared)) if sinks else ():
         query = f'SELECT count(*) FROM {quoted(name)} WHERE "isApproved" = 1'

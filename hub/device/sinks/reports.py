@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from hub.device import rows
+from hub.device import declared_tables
 from hub.device.schema import quoted
 from protocol.calls import LINK_CHARACTERS, MAX_PLACES, PlacedRow, PlaceState, RowPlace, place_sentence
 
@@ -70,9 +70,9 @@ def destinations(
     if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sink_states'").fetchone() is None:
         return {}  # a file of an older version, or one whose tables are being made: this is the last one
     chosen = "(SELECT value FROM json_each(:ids))" if ids is not None else ""
-    named = {"ids": rows.json_text([*(ids or ())])}
+    named = {"ids": declared_tables.json_text([*(ids or ())])}
     approved: dict[tuple[str, str], int] = {}
-    for table in rows.tables_of(db):
+    for table in declared_tables.tables_of(db):
         only = f" AND id IN {chosen}" if chosen else ""
         query = f'SELECT id, "updatedAt" FROM {quoted(table)} WHERE "isApproved" = 1{only}'
         approved |= {(table, row_id): at_ms for row_id, at_ms in db.execute(query, named)}
@@ -149,7 +149,7 @@ def unreported(db: sqlite3.Connection, hub: str, roots: Mapping[str, str]) -> li
         if (tbl, row_id) not in found and confirmed == "[]":
             continue
         places = places_of(found.get((tbl, row_id), ()), roots)
-        if rows.json_text(places) != confirmed:
+        if declared_tables.json_text(places) != confirmed:
             changed.append(Placed(tbl, call_id, PlacedRow(row_id, places)))
     return changed
 
@@ -158,7 +158,7 @@ def fitting(report: Sequence[Placed], most: int) -> Sequence[Placed]:
     """Return the first rows of a report, at most *most*, that fit into a request."""
     size = 0
     for count, one in enumerate(report[:most]):
-        size += len(rows.json_text(one.row))
+        size += len(declared_tables.json_text(one.row))
         if count and size > _MAX_BYTES:
             return report[:count]
     return report[:most]
@@ -166,5 +166,5 @@ def fitting(report: Sequence[Placed], most: int) -> Sequence[Placed]:
 
 def note_reported(db: sqlite3.Connection, report: Sequence[Placed]) -> None:
     """Store the places that a hub has confirmed."""
-    confirmed = [(one.tbl, one.row.row_id, rows.json_text(one.row.places)) for one in report]
+    confirmed = [(one.tbl, one.row.row_id, declared_tables.json_text(one.row.places)) for one in report]
     db.executemany(_CONFIRM, confirmed)

@@ -16,8 +16,8 @@ from typing import Final
 import anyio.to_thread
 
 from hub.base.clock import Clock, epoch_ms
-from hub.device.inbox import sources_of
 from hub.device.inserts import DeviceFileError, connect_shared
+from hub.device.items import sources_of
 from hub.device.moved_files import note_replaced
 from hub.device.sinks import answers
 from hub.device.sinks.calendar import Calendar

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 
 import msgspec
 
-from hub.device import rows
+from hub.device import declared_tables, rows
 from hub.device.sinks.waits import Wait, WaitReason, end_waits, waits_of
 from protocol.tables import Tables
 
@@ -47,7 +47,7 @@ def states(db: sqlite3.Connection) -> dict[str, State]:
     )
     deleted = "SELECT sink, tbl, row_id FROM sink_rows WHERE is_deleted ORDER BY sink, key"
     found = {sink: State(problem, rows or 0, new or 0) for sink, problem, rows, new in db.execute(query)}
-    tables = rows.tables_of(db)
+    tables = declared_tables.tables_of(db)
     for sink, name, row_id in db.execute(deleted).fetchall():
         table = tables.of(name)
         if sink in found and (row := rows.find(db, table, row_id)) is not None:

@@ -15,7 +15,7 @@ import msgspec
 from hub.base.clock import epoch_ms
 from hub.base.log import Channel
 from hub.base.outbound.scopes import RefusalScope
-from hub.device import rows
+from hub.device import declared_tables
 from hub.device.moved_files import note_replaced
 from hub.device.schema import transaction
 from hub.device.sinks import answers
@@ -88,7 +88,7 @@ def synchronize(db: sqlite3.Connection, sink: Sink, now: datetime) -> Synced:
             synced.fail(error)
             break
     # Nothing is written where nothing has changed: other connections would take it for a change of rows.
-    state = (epoch_ms(now), synced.problem, synced.why, sink.kind, rows.json_text(synced.missing))
+    state = (epoch_ms(now), synced.problem, synced.why, sink.kind, declared_tables.json_text(synced.missing))
     db.execute(_STATE, (sink.name, *state))
     return synced
 
@@ -101,7 +101,7 @@ class _Pass:
     ) -> None:
         self._db, self._sink, self._now, self._synced, self._is_last = db, sink, now, synced, is_last
         self._at_ms, self._version = epoch_ms(now), _version(db)
-        self._declared = rows.tables_of(db)
+        self._declared = declared_tables.tables_of(db)
         self._recorded = recorded_rows(db, sink.name)
         keys = {(row.tbl, row.row_id): key for key, row in self._recorded.items()}
         self._approved = approved_rows(db, sink.tables, keys)
@@ -300,7 +300,7 @@ class _Pass:
         stored = result if isinstance(result, Found) else Found(expressed, row.place, self._at_ms)
         base = {name: text for name, text in stored.fields.items() if name not in merge.unsettled}
         base |= {name: merge.base[name] for name in merge.unsettled & merge.base.keys()}
-        row.base_text, row.place = rows.json_text(base), stored.place
+        row.base_text, row.place = declared_tables.json_text(base), stored.place
         is_agreed = put.fields == approved.fields and stored.fields == expressed
         row.digest = approved.digest if is_agreed else ""
         record(self._db, self._sink, row, self._at_ms)

@@ -11,7 +11,7 @@ from hub.api.device import DeferredResponse, requests_of
 from hub.api.resource import ResourceRegistry
 from hub.api.resources.connectors import ConnectorsResource
 from hub.base.clock import SystemClock
-from hub.device.app import Browser
+from hub.device.sign_in import Browser
 from protocol.coordination import Method, Response
 from protocol.errors import HubError
 from protocol.frame import ErrorBody, Parameters
@@ -57,7 +57,7 @@ async def test_a_person_signs_in_with_the_browser_of_a_device(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The provider of this test is on this machine, where no device looks for one.
-    monkeypatch.setattr("hub.device.app.why_not_shown", lambda url: None)
+    monkeypatch.setattr("hub.device.sign_in.why_not_shown", lambda url: None)
     async with bench(tmp_path, clock=SystemClock()) as b:
         row = await b.store.read(connectors.get_connector, "work")
         wire: Any = Wire(b, row.user_id)

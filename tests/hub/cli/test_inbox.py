@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from hub.cli.inbox import KEYS, TerminalInbox, keys_of
-from hub.device.inbox import read_items
+from hub.device.items import read_items
 from hub.device.owner import approve
 from protocol.items import UNSURE
 from protocol.tables import SUGGESTED

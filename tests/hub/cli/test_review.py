@@ -18,9 +18,11 @@ from click.testing import CliRunner, Result
 from hub.cli.app import hub as command
 from hub.cli.connect import ask_grants
 from hub.cli.inbox import TerminalInbox, lines_of
-from hub.device.credentials import KnownHub, KnownHubs
-from hub.device.inbox import MAX_BYTES, Inbox, Sources, read_excerpt, read_items
+from hub.device.inbox import Inbox
+from hub.device.items import read_excerpt, read_items
+from hub.device.known_hubs import KnownHub, KnownHubs
 from hub.device.owner import approve
+from hub.device.sources import MAX_BYTES, Sources
 from hub.links.hub_key import HubKey
 from hub.text.excerpt import Excerpt
 from protocol.frame import Record

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 
 from hub.base.clock import IdFactory
 from hub.device import run_reading
+from hub.device.digests import Digests, open_digests
 from hub.device.inserts import open_device_store
 from hub.device.run_reading import Contents, FileText, cut
-from hub.device.shared import Digests, Root, SharedFile, SharedFolders, Unreadable, open_digests
+from hub.device.shared import Root, SharedFile, SharedFolders, Unreadable
 from hub.text import office
 from hub.text.files import NotConvertible
 from protocol.skipped_files import SkipReason

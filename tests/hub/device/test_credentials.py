@@ -27,18 +27,13 @@ from hub.device import app
 from hub.device.client import TurnedAway
 from hub.device.credentials import (
     BadCredential,
-    BadKnownHubs,
-    HubNotTrusted,
     KeyCredential,
-    KnownHub,
-    KnownHubs,
-    check_proof,
-    dialled,
     make_identity,
     next_file,
     open_identity,
     read_identity,
 )
+from hub.device.known_hubs import BadKnownHubs, HubNotTrusted, KnownHub, KnownHubs, check_proof, dialled
 from hub.device.owner import change_grants
 from hub.links import pairing
 from hub.links.hub_key import HubKey

@@ -14,7 +14,8 @@ from hub.device.file_calls import AT_ONCE, FileCalls
 from hub.device.grants import BadGrant, changed
 from hub.device.inserts import DeviceStore
 from hub.device.run_reading import Contents, Library
-from hub.device.sending_log import open_sending_log, read_sent
+from hub.device.sending_log import open_sending_log
+from hub.device.sent_files import read_sent
 from hub.device.shared import Root, SharedFolders
 from protocol.calls import PART_BYTES
 from protocol.frame import MAX_RESULT_BYTES

@@ -22,7 +22,6 @@ import msgspec
 import pytest
 
 from hub.base.clock import IdFactory
-from hub.device.inbox import DeviceItem, read_items
 from hub.device.inserts import (
     KEEP_CALLS,
     LOCK,
@@ -33,8 +32,9 @@ from hub.device.inserts import (
     is_in_use,
     open_device_store,
 )
+from hub.device.items import DeviceItem, read_items
 from hub.device.owner import approve
-from hub.device.rows import Remarks
+from hub.device.verdicts import Remarks
 from protocol.calls import MAX_PAGE_BYTES, PART_BYTES, KnownToDevice, RowsPage
 from protocol.errors import ErrorCode
 from protocol.frame import MAX_RESULT_BYTES, Record

@@ -13,10 +13,10 @@ import pytest
 from hub.base.clock import IdFactory
 from hub.cli.inbox import lines_of
 from hub.device import moved_files
-from hub.device.inbox import DeviceItem, read_excerpt, read_items
+from hub.device.digests import open_digests, stamp_of
 from hub.device.inserts import connect_shared, open_device_store
+from hub.device.items import DeviceItem, read_excerpt, read_items
 from hub.device.owner import approve, edit
-from hub.device.shared import open_digests, stamp_of
 from hub.device.sinks.lines import Markdown
 from hub.device.sinks.running import tick_sources
 from hub.device.sinks.sink import Sink

@@ -14,8 +14,8 @@ import pytest
 
 from hub.base.clock import IdFactory
 from hub.device import notices
-from hub.device.inbox import Waiting, count_waiting, is_apart, read_items, waits
 from hub.device.inserts import open_device_store
+from hub.device.items import Waiting, count_waiting, is_apart, read_items, waits
 from hub.device.notices import Digests, command_of, digest, missing_program, run
 from protocol.items import ItemSource
 from protocol.tables import SUGGESTED

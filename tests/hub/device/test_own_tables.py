@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from hub.base.clock import IdFactory
-from hub.device import grants, rows
-from hub.device.inbox import read_items
+from hub.device import declared_tables, grants
 from hub.device.inserts import DeviceStore, open_device_store
+from hub.device.items import read_items
 from hub.device.owner import approve, edit, reject
 from protocol.errors import ErrorCode
 from protocol.frame import Record
@@ -122,7 +122,7 @@ def test_table_declarations_are_stored_in_the_device_file(
 ) -> None:
     declare(store)
     insert(store, "c-1")
-    assert rows.tables_of(store._db).own == (CONTACTS,)
+    assert declared_tables.tables_of(store._db).own == (CONTACTS,)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_incompatible_table_declaration_is_refused_with_a_message(
     answer = declare(store, table)
     assert answer.error is not None and answer.error.code == ErrorCode.BAD_RECORD
     assert words in answer.error.message
-    assert rows.tables_of(store._db).own == (CONTACTS,)
+    assert declared_tables.tables_of(store._db).own == (CONTACTS,)
     assert insert(store, "c-2", {**ADA, "name": "Bob"}).error is None
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from hub.device.inbox import read_items
 from hub.device.inserts import DeviceStore
+from hub.device.items import read_items
 from hub.device.owner import approve, reject
 from hub.device.proposals import Proposal
 from protocol.errors import ErrorCode

@@ -13,8 +13,9 @@ from msgspec.structs import replace
 
 from hub.base.clock import IdFactory, SystemClock, epoch_ms
 from hub.device import receipts, sending_log
-from hub.device.credentials import DeviceIdentity, is_signed
+from hub.device.credentials import DeviceIdentity
 from hub.device.inserts import open_device_store
+from hub.device.known_hubs import is_signed
 from hub.device.receipts import Ask, Comparison, HubAway, Listed, ReceiptBook, compare
 from hub.device.sending_log import Order, SendingLog, open_sending_log
 from protocol import keys

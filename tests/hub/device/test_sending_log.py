@@ -9,17 +9,8 @@ import pytest
 from hub.base.clock import IdFactory
 from hub.device import sending_log
 from hub.device.inserts import open_device_store
-from hub.device.sending_log import (
-    Day,
-    HeldBack,
-    Order,
-    SendingLog,
-    open_sending_log,
-    read_days,
-    read_faults,
-    read_held_back,
-    read_sent,
-)
+from hub.device.sending_log import Order, SendingLog, open_sending_log, read_faults
+from hub.device.sent_files import Day, HeldBack, read_days, read_held_back, read_sent
 from protocol.errors import CodedError, ErrorCode
 from protocol.frame import ErrorBody
 from protocol.skipped_files import SkippedFile

@@ -11,16 +11,16 @@ import msgspec
 import pytest
 
 from hub.base.clock import IdFactory
-from hub.device.app import POLL_EVERY_S
-from hub.device.inbox import read_items
 from hub.device.inserts import DeviceFileError, DeviceStore, connect_shared, open_device_store
+from hub.device.items import read_items
 from hub.device.owner import approve, edit, reject
-from hub.device.rows import Remarks, Verdict
+from hub.device.reporting import POLL_EVERY_S
 from hub.device.sending_log import Order, open_sending_log, read_faults
 from hub.device.sinks.lines import Markdown
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import synchronize
 from hub.device.sinks.text_file import TextFile
+from hub.device.verdicts import Remarks, Verdict
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Record

@@ -15,10 +15,10 @@ import msgspec
 import pytest
 
 from hub.base.clock import IdFactory
-from hub.device import rows
+from hub.device import verdicts
 from hub.device.inserts import DeviceStore, connect_shared
 from hub.device.owner import approve, edit, reject
-from hub.device.rows import Verdict
+from hub.device.verdicts import Verdict
 from protocol.tables import SUGGESTED
 from protocol.tool_calls import ToolCall
 from tests.support.clock import FakeClock
@@ -136,7 +136,7 @@ class Reference:
             return True
         numbers = [
             one.number
-            for one in rows.reviews(self._store._db)
+            for one in verdicts.reviews(self._store._db)
             if one.row_id == args[0] and one.row is not None
         ]
         if not numbers:

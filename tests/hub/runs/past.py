@@ -14,8 +14,8 @@ from pathlib import Path
 import anyio
 
 from hub.base.clock import IdFactory
-from hub.device.inbox import read_items
 from hub.device.inserts import DeviceStore, open_device_store
+from hub.device.items import read_items
 from hub.extraction.model import Finish, ModelAnswer, ModelRequest
 from hub.runs.agreement import Agreements
 from protocol.handshake import Welcome

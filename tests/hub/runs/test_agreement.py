@@ -13,8 +13,8 @@ import pytest
 import sqlalchemy as sa
 
 from hub.api.resources.items import ItemsResource
-from hub.device.inbox import read_items
 from hub.device.inserts import DeviceStore
+from hub.device.items import read_items
 from hub.device.owner import approve, edit, reject
 from hub.links.roster import Roster
 from hub.runs.agreement import MAX_LISTINGS, Agreements

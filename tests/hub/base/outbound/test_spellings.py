@@ -26,8 +26,8 @@ from hub.base.toml.notify_targets import NotifySettings
 from hub.connectors.calling import ConnectorFailure, ProviderCaller, ProviderQuota, Throttle, origin_of
 from hub.connectors.imap_settings import ImapSettings
 from hub.device.addresses import Route, address_of, connect_elsewhere
-from hub.device.app import why_not_shown
 from hub.device.pages import answer_of
+from hub.device.sign_in import why_not_shown
 from hub.device.sinks.target import TargetFailed
 from hub.device.sinks.web import Web
 from hub.notify.sending import Sender
