@@ -7,5 +7,5 @@ runs are read by ``run_reading`` from the folders in ``shared``. ``exclusion`` a
 stays; ``preview`` shows it, ``sending_log`` logs what went, and ``receipts`` compares it with what the hub
 got. ``keeping`` runs a device by its ``settings``, at the times of ``conditions``, and ``autostart`` at every
 login. The owner decides on ``items`` in ``inbox`` and ``owner``, in a browser by ``review``; ``verdicts`` are
-derived from rows and sent by ``reporting``. All state is in the file (``schema``), except keys and known hubs.
+derived from rows, sent by ``reporting``. All state is in the file (``schema``), except keys and known hubs.
 """
