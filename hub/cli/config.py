@@ -18,7 +18,7 @@ from hub.cli.options import URL, FilePathParam, config_option, example, hub_opti
 
 if TYPE_CHECKING:
     from hub.base.toml.positions import KeyPath
-    from hub.base.toml.problems import Problem
+    from hub.base.toml.problems import SettingsProblem
 
 
 PATH: Final = "/v1/config"
@@ -457,9 +457,9 @@ def report_changes(response: Mapping[str, Sequence[str]], *, nothing: str) -> No
         show.report(nothing)
 
 
-def _problem(response: Mapping[str, Any], file: Path | None = None) -> "Problem":
+def _problem(response: Mapping[str, Any], file: Path | None = None) -> "SettingsProblem":
     """Convert a problem of the hub's response; *file* replaces the path of the settings file."""
-    from hub.base.toml.problems import Problem
+    from hub.base.toml.problems import SettingsProblem
 
-    problem = Problem(**response)
+    problem = SettingsProblem(**response)
     return problem if file is None or not problem.line else problem._replace(file=str(file))

@@ -24,7 +24,7 @@ from protocol.ids import KeyId
 
 if TYPE_CHECKING:
     from hub.base.log import Log
-    from hub.device.preview import Preview, Stays
+    from hub.device.preview import FolderPreview, Stays
     from hub.device.settings import DeviceSettings
 
 TOKEN_VARIABLE: Final = "HUB_DEVICE_TOKEN"
@@ -180,7 +180,7 @@ def _introduce(roots: Sequence[Path], db: Path) -> None:
 
 def preview_of(
     folders: Sequence[Path], seconds: float, settings: "DeviceSettings | None" = None
-) -> "Preview":
+) -> "FolderPreview":
     """Return the preview of shared folders.
 
     Args:
@@ -199,7 +199,7 @@ def preview_of(
         raise CommandError(str(error), Exit.USAGE) from error
 
 
-def show_preview(found: "Preview") -> None:
+def show_preview(found: "FolderPreview") -> None:
     """Print what would be offered by folder, and what stays by reason."""
     rows = [
         (folder.path, folder.files, size_text(folder.size), _kinds(folder.kinds))
@@ -251,7 +251,7 @@ def size_text(size: int) -> str:
 
 def ask_grants(url: str, db: Path) -> tuple[str, ...]:
     """Ask the owner which rights a hub gets that is new to the device; Enter grants none."""
-    from hub.device.addresses import BadAddress, address_of
+    from hub.device.addresses import UnusableHubAddress, address_of
     from hub.device.grants import BadGrant, changed
     from hub.device.known_hubs import SUFFIX, BadKnownHubs, KnownHubs, dialled
     from protocol.tables import TABLES
@@ -260,7 +260,7 @@ def ask_grants(url: str, db: Path) -> tuple[str, ...]:
         address = dialled(address_of(url))
         if address in KnownHubs(db.with_suffix(SUFFIX), db).at_addresses():
             return ()
-    except (BadAddress, BadKnownHubs):
+    except (UnusableHubAddress, BadKnownHubs):
         return ()  # reported when it is used
     show.report(f"the address {address} is new to this device; a hub that it knows keeps its rights")
     show.report("to change them later: hub grants")

@@ -31,9 +31,9 @@ from hub.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hub.device.autostart import Entry
-    from hub.device.keeping import Plan
-    from hub.device.sent_files import Day, HeldBack, Sent
+    from hub.device.autostart import LoginEntry
+    from hub.device.keeping import DevicePlan
+    from hub.device.sent_files import Day, HeldBack, SentEntry
     from hub.device.settings import AnySink, DeviceSettings
     from hub.device.sinks.sink import Sink
     from hub.device.sinks.target import Target
@@ -142,7 +142,7 @@ def run(ctx: click.Context, config: Path, log_level: str) -> None:
     from hub.device.keeping import Keeper
     from hub.device.settings import check_device_file
 
-    def load() -> "Plan":
+    def load() -> "DevicePlan":
         return _plan(ctx, config, check_device_file(config).usable())
 
     make_folder(load().options.db.parent)
@@ -509,7 +509,7 @@ def _verify(file: Path, since_ms: int, limit: int, as_json: bool) -> Exit:
     return code
 
 
-def _cells(row: "Day | Sent | HeldBack") -> dict[str, object]:
+def _cells(row: "Day | SentEntry | HeldBack") -> dict[str, object]:
     """Return the cells of a row of the log by their headers."""
     import msgspec
 
@@ -536,7 +536,7 @@ def _word(value: object) -> object:
             return value
 
 
-def _notification(plan: "Plan") -> str:
+def _notification(plan: "DevicePlan") -> str:
     """Return when the notification of items that wait is shown, and what it lacks."""
     from hub.device.notices import missing_program
 
@@ -571,9 +571,9 @@ def _settings(config: Path) -> "DeviceSettings":
     return check_device_file(config).usable()
 
 
-def _plan(ctx: click.Context, config: Path, settings: "DeviceSettings") -> "Plan":
+def _plan(ctx: click.Context, config: Path, settings: "DeviceSettings") -> "DevicePlan":
     from hub.device.app import DeviceOptions
-    from hub.device.keeping import Plan
+    from hub.device.keeping import DevicePlan
 
     name = device_name(settings.name)
     options = DeviceOptions(
@@ -587,7 +587,7 @@ def _plan(ctx: click.Context, config: Path, settings: "DeviceSettings") -> "Plan
         ignore=settings.ignore,
     )
     sinks = _sinks_of(config, options.db, settings)
-    return Plan(options, settings.when, settings.notify, sinks, settings.tick_in)
+    return DevicePlan(options, settings.when, settings.notify, sinks, settings.tick_in)
 
 
 def _remarks(db: Path, sinks: "Sequence[Sink]") -> list[str]:
@@ -600,7 +600,7 @@ def _remarks(db: Path, sinks: "Sequence[Sink]") -> list[str]:
 
 
 def _sinks_of(config: Path, db: Path, settings: "DeviceSettings") -> "tuple[Sink, ...]":
-    from hub.base.toml.problems import Problem, SettingsInvalid
+    from hub.base.toml.problems import SettingsInvalid, SettingsProblem
     from hub.device.settings import FileSink
     from hub.device.sinks.sink import Sink
 
@@ -608,7 +608,7 @@ def _sinks_of(config: Path, db: Path, settings: "DeviceSettings") -> "tuple[Sink
     for sink in settings.sinks:
         if isinstance(sink, FileSink) and sink.path.resolve().is_relative_to(own):
             what = "is in the folder of the device's own data"
-            raise SettingsInvalid([Problem(str(config), 1, 1, f"sinks.{sink.name}.path", what)])
+            raise SettingsInvalid([SettingsProblem(str(config), 1, 1, f"sinks.{sink.name}.path", what)])
     return tuple(
         Sink(sink.name, _target_of(sink), sink.tables, sink.back, sink.kind) for sink in settings.sinks
     )
@@ -629,9 +629,9 @@ def _target_of(sink: "AnySink") -> "Target":
 
     secret = partial(secret_in, sink.password_file, sink.password_env)
     if isinstance(sink, CalDavSink):
-        from hub.device.sinks.caldav import CalDav
+        from hub.device.sinks.caldav import CalDavTarget
 
-        return CalDav(Web(sink.url, lambda: basic_authorization(sink.user, secret())), sink.url)
+        return CalDavTarget(Web(sink.url, lambda: basic_authorization(sink.user, secret())), sink.url)
     from hub.device.sinks.rest import Rest
 
     manifest, problems = sink.read()
@@ -640,7 +640,7 @@ def _target_of(sink: "AnySink") -> "Target":
     return Rest(Web(manifest.url, lambda: manifest.authorization.replace("{token}", secret())), manifest)
 
 
-def _entry(ctx: click.Context, config: Path) -> "Entry":
+def _entry(ctx: click.Context, config: Path) -> "LoginEntry":
     """Return what starts the device at login on this system."""
     from hub.base.system.processes import user_name
     from hub.device.autostart import entry_of

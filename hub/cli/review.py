@@ -24,8 +24,8 @@ from hub.cli.options import NAME, CommandT, FilePathParam, device_state_option, 
 
 if TYPE_CHECKING:
     from hub.device.items import DeviceItem, OthersProposal
-    from hub.device.messages import Question
-    from hub.device.owner import Decided
+    from hub.device.messages import StoredQuestion
+    from hub.device.owner import OwnerDecisions
 
 
 _File = FilePathParam(dir_okay=False)
@@ -236,7 +236,7 @@ def reject_items(here: _Here, numbers: tuple[str, ...], approved: bool) -> None:
     _decide(lambda: reject(here(), numbers, deletes=approved))
 
 
-def _decide(decision: Callable[[], "Decided"]) -> None:
+def _decide(decision: Callable[[], "OwnerDecisions"]) -> None:
     """Apply the decision of the owner and print its result. Exits with 1 if an item was refused."""
     from hub.device.inserts import DeviceFileError
 
@@ -250,7 +250,8 @@ def _decide(decision: Callable[[], "Decided"]) -> None:
 
 
 def _as_json(
-    item: "DeviceItem | Question", others: "Mapping[str, Sequence[OthersProposal]]" = MappingProxyType({})
+    item: "DeviceItem | StoredQuestion",
+    others: "Mapping[str, Sequence[OthersProposal]]" = MappingProxyType({}),
 ) -> dict[str, Any]:
     import msgspec
 
@@ -315,7 +316,7 @@ def answer(
         show.report(f"answered: {short(question.content)}")
 
 
-def _list(known: "list[Question]", everything: bool, as_json: bool) -> None:
+def _list(known: "list[StoredQuestion]", everything: bool, as_json: bool) -> None:
     shown = [question for question in known if everything or question.is_waiting]
     if as_json:
         show.print_json("questions", {"questions": [_as_json(question) for question in shown]})
@@ -328,7 +329,7 @@ def _list(known: "list[Question]", everything: bool, as_json: bool) -> None:
     show.report("answer one by its number: hub answer 3 TEXT")
 
 
-def _lines(question: "Question") -> list[str]:
+def _lines(question: "StoredQuestion") -> list[str]:
     from hub.base.clock import from_epoch_ms, moment_text
 
     asker = question.asked_by or "unknown sender"

@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS hub_addresses (
 """
 
 
-class BadAddress(HubError):
+class UnusableHubAddress(HubError):
     """Unusable URL of the hub."""
 
     code = ErrorCode.BAD_PARAMS
@@ -61,10 +61,10 @@ def address_of(url: str) -> str:
             if corrected == url or not url
             else f"did you mean {corrected}?"
         )
-        raise BadAddress(f"{url!r} is no address of a hub, {hint}")
+        raise UnusableHubAddress(f"{url!r} is no address of a hub, {hint}")
     parts = urlsplit(url)
     if parts.query or parts.fragment:
-        raise BadAddress("the address of a hub has no query and no user; a token goes into a file")
+        raise UnusableHubAddress("the address of a hub has no query and no user; a token goes into a file")
     return urlunsplit(parts._replace(path=parts.path if parts.path not in ("", "/") else PATH))
 
 
@@ -111,7 +111,7 @@ def read_addresses(db: sqlite3.Connection, hub: str) -> tuple[list[str], str]:
     return [url for url, is_named, _ in rows if is_named], last
 
 
-class Route:
+class HubRoute:
     """Addresses of one hub, and the one to connect to next.
 
     The address of the last welcome is kept. If its connection ends, the others are tried in random order, so
@@ -198,7 +198,7 @@ class Route:
         has_tls = any(url.startswith("wss:") for url in self._given)
         may_be_local = any(map(is_local, self._given))
         for spelled in named:
-            with suppress(BadAddress):
+            with suppress(UnusableHubAddress):
                 url = address_of(spelled)
                 if (url.startswith("wss:") or not has_tls) and (may_be_local or not is_local(url)):
                     yield url

@@ -22,9 +22,9 @@ from hub.base.system.files import is_open_to_others, restricting
 from hub.base.system.processes import wait_for_stop
 from hub.base.version import VERSION
 from hub.device import pages
-from hub.device.addresses import BadAddress, address_of
-from hub.device.client import Client, Handler, TurnedAway
-from hub.device.connection import ACTIONS, Bench, Line, Tools
+from hub.device.addresses import UnusableHubAddress, address_of
+from hub.device.client import DeviceClient, Handler, HubRejection
+from hub.device.connection import ACTIONS, Bench, HubConnection, Tools
 from hub.device.credentials import BadCredential, Credential, KeyCredential, Rotation, TokenCredential
 from hub.device.digests import open_digests
 from hub.device.file_calls import FileCalls
@@ -150,7 +150,7 @@ class ReferenceDevice:
         self._clock = clock
         self._chance = chance
         self._on_status = on_status
-        self._client = Client(
+        self._client = DeviceClient(
             options.urls,
             codec=JSON if options.codec == "json" else MSGPACK,
             credential=credential,
@@ -261,7 +261,7 @@ class ReferenceDevice:
         identity = self._credential.identity
         return keys.encode(identity.public_key), identity.sign(text)
 
-    def _attend(self, line: Line, tasks: TaskGroup) -> Handler:
+    def _attend(self, line: HubConnection, tasks: TaskGroup) -> Handler:
         assert self._library is not None  # sessions are opened only inside serve
         assert self._tools is not None
         tools = self._tools
@@ -304,17 +304,17 @@ class ReferenceDevice:
                     if isinstance(frame, AgentRun):
                         for reporting in reports:
                             reporting.poll()
-                    readings.take(frame)
+                    readings.handle_frame(frame)
                 case ToolCall(action=Action.BROWSER_OPEN):
-                    tasks.start_soon(self._browser.take, line, frame)
+                    tasks.start_soon(self._browser.handle_call, line, frame)
                 case ToolCall(action=Action.FILES_LIST | Action.FILES_READ):
-                    tasks.start_soon(file_calls.take, line, frame)
+                    tasks.start_soon(file_calls.handle_call, line, frame)
                 case ToolCall():
                     lay([frame])
                 case ToolCalls(calls=calls):
                     lay(calls)
                 case Event():
-                    hearing.take(frame)
+                    hearing.handle_event(frame)
                 case AgentReceipt(receipt=receipt):
                     tasks.start_soon(book.keep, receipt)
                 case Hubs(hubs=hubs):
@@ -349,7 +349,7 @@ class ReferenceDevice:
         named, address = self._client.named, self._client.address
         await tools.on_file(DeviceStore.keep_addresses, named, address, otherwise=None)
 
-    async def _send_heartbeats(self, line: Line, readings: Readings) -> None:
+    async def _send_heartbeats(self, line: HubConnection, readings: Readings) -> None:
         interval_s = max(_MIN_HEARTBEAT_S, line.welcome.heartbeat_interval_ms / 1000)
         while True:
             beats = [AgentBeat(agent_id=agent_id, status="busy") for agent_id in readings.agents]
@@ -430,12 +430,12 @@ async def serve_device(
             hubs=hubs,
             asks=asks,
         )
-    except (BadAddress, BadCredential, BadKnownHubs, ValueError) as error:
+    except (UnusableHubAddress, BadCredential, BadKnownHubs, ValueError) as error:
         on_status(str(error))
         return EXIT_USAGE
     try:
         await device.serve()
-    except TurnedAway as refused:
+    except HubRejection as refused:
         again = connect_command(options.name or "NAME", anew=True)
         reason = str(refused).replace(connect_command(anew=True), again)
         on_status(f"not coming back by itself: {reason}")

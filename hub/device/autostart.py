@@ -78,7 +78,7 @@ class CannotStart(Exception):
     """Refusal of the service manager; ``str()`` has its words."""
 
 
-class Entry(NamedTuple):
+class LoginEntry(NamedTuple):
     """Entry of a service manager.
 
     Attributes:
@@ -94,13 +94,15 @@ class Entry(NamedTuple):
     state: Sequence[str]
 
 
-def entry_of(command: Sequence[str], *, system: str = sys.platform, home: Path, user: str) -> Entry | None:
+def entry_of(
+    command: Sequence[str], *, system: str = sys.platform, home: Path, user: str
+) -> LoginEntry | None:
     """Return the entry that runs a command at login; None for a system without one that is known."""
     make = _ENTRIES.get(system)
     return None if make is None else make(command, home, user)
 
 
-def install(entry: Entry) -> None:
+def install(entry: LoginEntry) -> None:
     """Write the entry and start it; write nothing if it does not start. Raises CannotStart, OSError."""
     entry.file.parent.mkdir(parents=True, exist_ok=True)
     entry.file.write_bytes(entry.content)
@@ -113,7 +115,7 @@ def install(entry: Entry) -> None:
         raise
 
 
-def uninstall(entry: Entry) -> bool:
+def uninstall(entry: LoginEntry) -> bool:
     """Stop the entry and remove its file; return False if there is none. Raises CannotStart, OSError."""
     if not entry.file.exists():
         return False
@@ -123,7 +125,7 @@ def uninstall(entry: Entry) -> bool:
     return True
 
 
-def is_running(entry: Entry) -> bool:
+def is_running(entry: LoginEntry) -> bool:
     """Return True if the service manager runs the entry."""
     try:
         _run(entry.state)
@@ -146,12 +148,12 @@ def _run(words: Sequence[str]) -> None:
         raise CannotStart(f"{' '.join(words)}: {answer}")
 
 
-def _of_systemd(command: Sequence[str], home: Path, _: str) -> Entry:
+def _of_systemd(command: Sequence[str], home: Path, _: str) -> LoginEntry:
     base = os.environ.get("XDG_CONFIG_HOME") or home / ".config"
     name = f"{_LABEL}.service"
     unit = _UNIT.format(command=" ".join(map(_quoted, command)), no_restart=_NO_RESTART)
     ctl = ("systemctl", "--user")
-    return Entry(
+    return LoginEntry(
         Path(base, "systemd/user", name),
         unit.encode(),
         start=[(*ctl, "daemon-reload"), (*ctl, "enable", "--now", name)],
@@ -166,7 +168,7 @@ def _quoted(word: str) -> str:
     return f'"{escaped}"'
 
 
-def _of_launchd(command: Sequence[str], home: Path, _: str) -> Entry:
+def _of_launchd(command: Sequence[str], home: Path, _: str) -> LoginEntry:
     logs = home / "Library/Logs/device-hub.log"
     file = home / "Library/LaunchAgents" / f"{_LABEL}.plist"
     content = plistlib.dumps(
@@ -182,7 +184,7 @@ def _of_launchd(command: Sequence[str], home: Path, _: str) -> Entry:
         }
     )
     domain = f"gui/{os.getuid() if hasattr(os, 'getuid') else 0}"
-    return Entry(
+    return LoginEntry(
         file,
         content,
         start=[("launchctl", "bootstrap", domain, str(file))],
@@ -191,14 +193,14 @@ def _of_launchd(command: Sequence[str], home: Path, _: str) -> Entry:
     )
 
 
-def _of_task_scheduler(command: Sequence[str], home: Path, user: str) -> Entry:
+def _of_task_scheduler(command: Sequence[str], home: Path, user: str) -> LoginEntry:
     program, *arguments = command
     task = _TASK.format(
         user=escape(user), program=escape(program), arguments=escape(subprocess.list2cmdline(arguments))
     )
     file = home / "AppData/Local/hub" / f"{_LABEL}.xml"
     run = ("schtasks", "/Run", "/TN", _LABEL)
-    return Entry(
+    return LoginEntry(
         file,
         task.encode("utf-16"),
         start=[("schtasks", "/Create", "/TN", _LABEL, "/XML", str(file), "/F"), run],
@@ -207,7 +209,7 @@ def _of_task_scheduler(command: Sequence[str], home: Path, user: str) -> Entry:
     )
 
 
-_ENTRIES: Final[Mapping[str, Callable[[Sequence[str], Path, str], Entry]]] = {
+_ENTRIES: Final[Mapping[str, Callable[[Sequence[str], Path, str], LoginEntry]]] = {
     "linux": _of_systemd,
     "darwin": _of_launchd,
     "win32": _of_task_scheduler,

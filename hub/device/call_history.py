@@ -17,7 +17,7 @@ from hub.device import (
     rows,
     verdicts,
 )
-from hub.device.rows import Refusal
+from hub.device.rows import CallRefusal
 from hub.device.sinks import reports
 from hub.device.sinks.reports import destinations
 from protocol.calls import (
@@ -108,7 +108,7 @@ def list_rows(
     """
     since = call.data.get("since", 0)
     if not isinstance(since, int) or isinstance(since, bool) or since < 0:
-        raise Refusal(ErrorCode.BAD_RECORD, "since: expected the counter that the last page ended with")
+        raise CallRefusal(ErrorCode.BAD_RECORD, "since: expected the counter that the last page ended with")
     listed: list[ListedRow] = []
     size, more = 0, False
     written = db.execute(_LISTED, (since, hub, call.limit + 1)).fetchall()
@@ -147,7 +147,7 @@ def list_known(db: sqlite3.Connection, call: ToolCall, hub: str) -> dict[str, ob
 def _ids(data: Record, name: str) -> list[str]:
     asked = data.get(name, [])
     if not isinstance(asked, list) or len(asked) > MAX_ASKED:
-        raise Refusal(ErrorCode.BAD_RECORD, f"{name}: expected a list of at most {MAX_ASKED} ids")
+        raise CallRefusal(ErrorCode.BAD_RECORD, f"{name}: expected a list of at most {MAX_ASKED} ids")
     return asked
 
 

@@ -32,8 +32,8 @@ from websockets.uri import parse_uri
 from hub.base.clock import Chance, Clock
 from hub.base.log import Channel
 from hub.base.tls_faults import certificate_fault, certificate_fix
-from hub.device.addresses import Route, address_of, connect_elsewhere, is_local
-from hub.device.connection import Line
+from hub.device.addresses import HubRoute, address_of, connect_elsewhere, is_local
+from hub.device.connection import HubConnection
 from hub.device.credentials import BadCredential, Credential
 from hub.device.known_hubs import BadKnownHubs, HubNotTrusted, check_proof, dialled
 from protocol import keys
@@ -70,10 +70,10 @@ _DONE: Final = Ended(CloseCode.NORMAL, "done")
 log = Channel(__name__)
 
 Handler = Callable[[Frame], None]
-Attend = Callable[[Line, TaskGroup], Handler]
+Attend = Callable[[HubConnection, TaskGroup], Handler]
 
 
-class TurnedAway(HubError):
+class HubRejection(HubError):
     """Rejection after which the device must not reconnect; ``str()`` gives the reason and a remedy."""
 
     code = ErrorCode.FORBIDDEN
@@ -84,7 +84,7 @@ class TurnedAway(HubError):
 
 
 @dataclass
-class _Visit:
+class _ConnectionAttempt:
     """State of one connection attempt: the last messages of the hub, and its end."""
 
     was_welcome: bool = False
@@ -97,14 +97,14 @@ class _Visit:
     retry_after_ms: int | None = None
 
 
-class _Straight(connect):
+class _WithoutRedirects(connect):
     """WebSocket connect without redirects: the token is meant only for the configured address."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc
 
 
-class Client:
+class DeviceClient:
     """Client that keeps a device connected to its hub and reports events to the person at the desktop.
 
     Args:
@@ -132,7 +132,7 @@ class Client:
         on_status: Callable[[str], None],
     ) -> None:
         given = [address_of(url) for url in urls]
-        self._route = Route(given, chance)
+        self._route = HubRoute(given, chance)
         self._is_in_clear = any(not (is_local(url) or url.startswith("wss:")) for url in given)
         self._codec = codec
         self._credential = credential
@@ -176,11 +176,11 @@ class Client:
         unanswered_until = 0.0  # a hello that is answered late replaces the connection made after it
         while True:
             began = self._clock.monotonic()
-            visit = _Visit()
+            visit = _ConnectionAttempt()
             await self._visit(visit, task_status)
             if visit.distrust:
                 if not self._route.leave_out():
-                    raise TurnedAway(visit.distrust, 0)
+                    raise HubRejection(visit.distrust, 0)
                 self._on_status(f"warning: {visit.distrust}; this address is not tried again")
             if visit.was_welcome:
                 task_status = anyio.TASK_STATUS_IGNORED
@@ -200,7 +200,7 @@ class Client:
                 ):
                     self._on_status(report)
                     continue
-                raise TurnedAway(_farewell(visit), visit.close or 0)
+                raise HubRejection(_farewell(visit), visit.close or 0)
             where = ""
             to = None if visit.goodbye is None else visit.goodbye.to
             if to is not None and self._route.turn_to(to):
@@ -226,7 +226,7 @@ class Client:
             self._on_status(f"{begins} pairing code is {code}")
             self._on_status(f"to let it in, type at the hub: hub pair approve {code}")
 
-    async def _visit(self, visit: _Visit, task_status: TaskStatus[None]) -> None:
+    async def _visit(self, visit: _ConnectionAttempt, task_status: TaskStatus[None]) -> None:
         nonce = keys.encode(self._chance.token_bytes(_NONCE_BYTES))
         url = self._route.current
         ping_s = _PING_S if len(self._route) == 1 else _PING_OF_SEVERAL_S
@@ -235,7 +235,7 @@ class Client:
             options: dict[str, Any] = {"proxy": None if is_local(url) else True}
             if self._route.is_foreign and get_proxy(parse_uri(url)) is None:
                 options = {"proxy": None, "sock": await connect_elsewhere(url)}
-            socket = await _Straight(
+            socket = await _WithoutRedirects(
                 url,
                 additional_headers={NONCE_HEADER: nonce},
                 subprotocols=[Subprotocol(self._codec.name)],
@@ -255,10 +255,10 @@ class Client:
             await self._talk(socket, nonce, visit, task_status)
 
     async def _talk(
-        self, socket: ClientConnection, nonce: str, visit: _Visit, task_status: TaskStatus[None]
+        self, socket: ClientConnection, nonce: str, visit: _ConnectionAttempt, task_status: TaskStatus[None]
     ) -> None:
         session = DeviceSession(codec=for_subprotocol(socket.subprotocol), now=self._clock.monotonic())
-        line = Line(session, socket)
+        line = HubConnection(session, socket)
         address = dialled(self._route.current)
         ended: Ended | None = None
         try:
@@ -296,14 +296,14 @@ class Client:
             try:
                 while talk.ended is None:
                     message = await socket.recv()
-                    talk.take(session.receive_data(message, self._clock.monotonic()))
+                    talk.handle_events(session.receive_data(message, self._clock.monotonic()))
             except ConnectionClosed:
                 return
 
     async def _mind_the_time(self, session: DeviceSession, talk: "_Talk") -> None:
         while (deadline := session.next_deadline()) is not None:
             await self._clock.sleep(deadline - self._clock.monotonic())
-            talk.take(session.tick(self._clock.monotonic()))
+            talk.handle_events(session.tick(self._clock.monotonic()))
 
 
 class _Talk:
@@ -311,8 +311,8 @@ class _Talk:
 
     def __init__(
         self,
-        line: Line,
-        visit: _Visit,
+        line: HubConnection,
+        visit: _ConnectionAttempt,
         tasks: TaskGroup,
         greet: Callable[[Challenge], None],
         attend: Attend,
@@ -332,7 +332,7 @@ class _Talk:
         self._task_status = task_status
         self._handle: Handler = lambda frame: None
 
-    def take(self, events: list[SessionEvent]) -> None:
+    def handle_events(self, events: list[SessionEvent]) -> None:
         """Handle *events*; never blocks."""
         for event in events:
             if isinstance(event, Welcomed | Refused | Leaving):
@@ -376,7 +376,7 @@ class _Talk:
         self.reading.cancel()
 
 
-async def _close(socket: ClientConnection, line: Line, ended: Ended) -> None:
+async def _close(socket: ClientConnection, line: HubConnection, ended: Ended) -> None:
     """Flush the remaining frames and close. Has no effect if the hub closed already."""
     with contextlib.suppress(ConnectionClosed):
         await line.flush()
@@ -387,7 +387,7 @@ def _hint(code: str) -> str:
     return next((info.hint for known, info in CATALOGUE.items() if known == code), "")
 
 
-def _farewell(visit: _Visit) -> str:
+def _farewell(visit: _ConnectionAttempt) -> str:
     """Describe a connection's end for a person: the goodbye's message, not its machine-readable reason."""
     meaning = next((text for code, text in CLOSE_MEANINGS.items() if code == visit.close), "")
     if (goodbye := visit.goodbye) is None:

@@ -79,7 +79,7 @@ class Tools:
     async def serve(self, bench: "Bench") -> None:
         """Execute the calls on *bench* until cancelled. A started transaction is always completed."""
         while True:
-            batches = await bench.take()
+            batches = await bench.dequeue()
             calls = [call for batch in batches for call in batch]
             answers = iter(await self._answers(calls))
             for batch in batches:
@@ -144,7 +144,7 @@ class Bench:
         self._is_laid.set()
         return None
 
-    async def take(self) -> list[Sequence[ToolCall]]:
+    async def dequeue(self) -> list[Sequence[ToolCall]]:
         """Wait for calls and return all pending ones, in order, those of one frame together."""
         await self._is_laid.wait()
         taken, self._waiting, self._is_laid = self._waiting, [], anyio.Event()
@@ -156,7 +156,7 @@ def refusal(code: ErrorCode, message: str) -> Answer:
     return Answer(error=ErrorBody(code=code, message=message, retryable=CATALOGUE[code].retryable))
 
 
-class Line:
+class HubConnection:
     """Sender of frames for a session in state READY. In another state, senders block until cancelled."""
 
     def __init__(self, session: DeviceSession, socket: ClientConnection) -> None:

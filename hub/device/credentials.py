@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from hub.base.clock import Chance, Clock, now_ms
 from hub.base.log import Channel
 from hub.base.system.files import create_private, publish, replace
-from hub.device.connection import Line
+from hub.device.connection import HubConnection
 from protocol import keys
 from protocol.coordination import Method
 from protocol.errors import ErrorCode, HubError
@@ -321,7 +321,7 @@ class Rotation:
         """True if the key is still the initial one."""
         return not self._is_done and not self._credential.is_renewed
 
-    async def ask(self, line: Line, on_status: Callable[[str], None]) -> None:
+    async def ask(self, line: HubConnection, on_status: Callable[[str], None]) -> None:
         """Send the new key, signed by both keys, and report the hub's response to *on_status*.
 
         Raises:

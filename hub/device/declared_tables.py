@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from hub.device import schema
-from hub.device.rows import Refusal, bad_record
+from hub.device.rows import CallRefusal, bad_record
 from hub.device.schema import quoted
 from protocol.errors import ErrorCode
 from protocol.tables import (
@@ -59,7 +59,7 @@ def table_of(db: sqlite3.Connection, name: str | None) -> DeviceTable:
     """
     found = TABLES.get(name or "") or tables_of(db).get(name or "")
     if found is None:
-        raise Refusal(ErrorCode.UNKNOWN_TABLE, f"there is no table {name!r}")
+        raise CallRefusal(ErrorCode.UNKNOWN_TABLE, f"there is no table {name!r}")
     return found
 
 

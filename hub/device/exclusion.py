@@ -205,7 +205,7 @@ class _RuleFile(NamedTuple):
     patterns: Patterns
 
 
-class Rules:
+class IgnoreRules:
     """Ignore rules that apply in a folder: those of its own ignore files, and of the folders around it.
 
     Args:
@@ -225,7 +225,7 @@ class Rules:
         self._own = own
 
     @classmethod
-    def around(cls, root: str, own: Patterns) -> "Rules":
+    def around(cls, root: str, own: Patterns) -> "IgnoreRules":
         """Return the rules of the folders around a root, up to the top of its git repository.
 
         A root that they exclude was shared in spite of them: they do not apply in it.
@@ -249,11 +249,11 @@ class Rules:
             rules = rules.below(way[depth])
         return cls(rules._files, way, (_RuleFile(OWN_PATTERNS, len(way), own),) if own else ())
 
-    def below(self, name: str) -> "Rules":
+    def below(self, name: str) -> "IgnoreRules":
         """Return the rules for a folder in this one, before those of its own files."""
-        return Rules(self._files, (*self._way, name), self._own)
+        return IgnoreRules(self._files, (*self._way, name), self._own)
 
-    def within(self, folder: Folder, names: Collection[str]) -> "Rules":
+    def within(self, folder: Folder, names: Collection[str]) -> "IgnoreRules":
         """Return the rules with those of the folder's own ignore files.
 
         Args:
@@ -263,7 +263,7 @@ class Rules:
             BadIgnoreFile: a file of them is broken, or cannot be read.
         """
         found = [self._read(folder, name) for name in IGNORE_FILES if name in names]
-        return Rules((*self._files, *found), self._way, self._own) if found else self
+        return IgnoreRules((*self._files, *found), self._way, self._own) if found else self
 
     def why_not(self, name: str, *, is_folder: bool, siblings: Collection[str]) -> Exclusion | None:
         """Return why a name in this folder is not offered, or None. Private names are judged by their own.

@@ -14,12 +14,12 @@ import msgspec
 from anyio import from_thread, to_thread
 
 from hub.base.log import Channel
-from hub.device.connection import Line, Tools, refusal
+from hub.device.connection import HubConnection, Tools, refusal
 from hub.device.inserts import DeviceStore
-from hub.device.rows import Refusal
+from hub.device.rows import CallRefusal
 from hub.device.run_reading import Library, cut
-from hub.device.sending_log import Order
-from hub.device.shared import Place, SharedFile, Unreadable, is_hard_link
+from hub.device.sending_log import SendingOrder
+from hub.device.shared import FileLocation, SharedFile, UnreadableFile, is_hard_link
 from hub.text import pictures
 from hub.text.files import PICTURES
 from protocol.calls import (
@@ -57,7 +57,7 @@ class FileCalls:
         self._hub = hub
         self._open = 0
 
-    async def take(self, line: Line, call: ToolCall) -> None:
+    async def handle_call(self, line: HubConnection, call: ToolCall) -> None:
         """Execute a call, and answer it."""
         if self._open >= AT_ONCE:
             await line.answer([(call, refusal(ErrorCode.TOO_MANY_CALLS, f"{AT_ONCE} are open"))])
@@ -77,7 +77,7 @@ class FileCalls:
         roots = granted[OwnerGrant.FILES_READ]
         try:
             return Answer(result=await to_thread.run_sync(work, call, roots, limiter=self._library.threads))
-        except Refusal as refused:
+        except CallRefusal as refused:
             return refusal(refused.code, str(refused))
         except msgspec.ValidationError as error:
             return refusal(ErrorCode.BAD_PARAMS, str(error))
@@ -110,8 +110,8 @@ class FileCalls:
             text = self._library.contents.text(
                 file, from_thread.check_cancelled, piece_bytes=_WHOLE_BYTES, escaped_bytes=_WHOLE_BYTES
             )
-        except Unreadable as error:
-            raise Refusal(ErrorCode.UNKNOWN_FILE, f"{asked.path} is not sent: {error}") from error
+        except UnreadableFile as error:
+            raise CallRefusal(ErrorCode.UNKNOWN_FILE, f"{asked.path} is not sent: {error}") from error
         (whole,) = text.pieces
         start = min(asked.offset or _start_of_line(whole, asked.line), len(whole))
         end = _after_lines(whole, start, asked.lines)
@@ -119,7 +119,7 @@ class FileCalls:
             whole[start : min(end, start + PART_BYTES)], piece_bytes=PART_BYTES, escaped_bytes=PART_BYTES
         )[0]
         end = start + len(content)
-        order = Order(self._hub, call.id, call.agent_id or "", asked.reader)
+        order = SendingOrder(self._hub, call.id, call.agent_id or "", asked.reader)
         self._library.log.sent(order, [(file.path, len(content.encode()), text.sha256)])
         self._library.on_status(f"read for {asked.reader or 'a program'}: {file.path}")
         return FileExcerpt(
@@ -153,21 +153,21 @@ class FileCalls:
             files = [file for file in files if f"{file.path}/".startswith(f"{path}/")]
         return files, skipped
 
-    def _places(self, path: str, roots: Collection[str]) -> list[Place]:
+    def _places(self, path: str, roots: Collection[str]) -> list[FileLocation]:
         places, _ = self._library.shared.places([path])
         return [place for place in places if place.root.name in roots]
 
-    def _files(self, places: list[Place]) -> tuple[list[SharedFile], list[SkippedFile]]:
+    def _files(self, places: list[FileLocation]) -> tuple[list[SharedFile], list[SkippedFile]]:
         readable = PICTURES if pictures.is_installed() else ()
         check = from_thread.check_cancelled
         return self._library.shared.list_files(places, RunConfig(), None, check, readable=readable)
 
 
-def _not_offered(path: str, skipped: Collection[SkippedFile]) -> Refusal:
+def _not_offered(path: str, skipped: Collection[SkippedFile]) -> CallRefusal:
     """Return the refusal of a path, which does not reveal whether a private file exists."""
     named = [one.reason for one in skipped if one.path == path]
     why = next((reason for reason in named if reason.partition(":")[0] not in _UNNAMED), "")
-    return Refusal(ErrorCode.UNKNOWN_FILE, f"{path}: {why or 'no file is offered under this path'}")
+    return CallRefusal(ErrorCode.UNKNOWN_FILE, f"{path}: {why or 'no file is offered under this path'}")
 
 
 def _start_of_line(text: str, line: int) -> int:

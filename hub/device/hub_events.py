@@ -12,7 +12,7 @@ import anyio.to_thread
 import msgspec
 
 from hub.base.log import Channel
-from hub.device.connection import Line, Tools
+from hub.device.connection import HubConnection, Tools
 from hub.device.inserts import Configuration, DeviceStore
 from protocol.coordination import Event, EventName, Method
 from protocol.frame import Parameters, Values
@@ -23,7 +23,7 @@ log = Channel(__name__)
 class Hearing:
     """Receiver of one connection's events; the status callback gets a short sentence for each change."""
 
-    def __init__(self, line: Line, tools: Tools, on_status: Callable[[str], None]) -> None:
+    def __init__(self, line: HubConnection, tools: Tools, on_status: Callable[[str], None]) -> None:
         self._line = line
         self._tools = tools
         self._on_status = on_status
@@ -43,7 +43,7 @@ class Hearing:
                 self._has_gap = False
                 await self._ask_again()
 
-    def take(self, event: Event) -> None:
+    def handle_event(self, event: Event) -> None:
         """Handle an event of the hub; never blocks."""
         if event.seq != self._seq + 1:
             self._has_gap = True

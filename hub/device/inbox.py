@@ -11,8 +11,8 @@ from hub.base.system.files import stamp_of_file
 from hub.device import proposals, rows
 from hub.device.inserts import DeviceFileError, connect_shared
 from hub.device.items import DeviceItem, place_of, read_items
-from hub.device.owner import Decided, approve, edit, reject
-from hub.device.rows import Refusal
+from hub.device.owner import OwnerDecisions, approve, edit, reject
+from hub.device.rows import CallRefusal
 from hub.device.schema import quoted, transaction
 from protocol.frame import Record
 from protocol.tables import DeviceTable
@@ -98,7 +98,7 @@ class Inbox:
                 raise NotDecided("the item has been changed since the decision")
             try:
                 rows.restore(db, saved.table, saved.before)
-            except Refusal as refusal:
+            except CallRefusal as refusal:
                 raise NotDecided(str(refusal)) from refusal
             # the next decision is reported to the hub, whatever was reported of this one
             db.execute(
@@ -120,7 +120,7 @@ class Inbox:
             return rows.find(db, table, row_id)
 
 
-def _sentence(decided: Decided) -> str:
+def _sentence(decided: OwnerDecisions) -> str:
     if decided.refused:
         raise NotDecided(decided.refused[0])
     return decided.done[0]

@@ -35,12 +35,12 @@ from hub.device import (
     verdicts,
 )
 from hub.device.call_history import list_known, list_rows, note_confirmed, note_welcome, read_mark
-from hub.device.messages import Reply
+from hub.device.messages import OwnerReply
 from hub.device.review_calls import is_of_marked
-from hub.device.rows import Refusal
+from hub.device.rows import CallRefusal
 from hub.device.sinks import reports
 from hub.device.sinks.reports import Placed
-from hub.device.verdicts import Verdict
+from hub.device.verdicts import RowVerdict
 from protocol.calls import (
     refused_by_owner,
 )
@@ -206,14 +206,14 @@ class DeviceStore:
         before, self._seen[asker] = self._seen.get(asker), int(seen)
         return before != self._seen[asker]
 
-    def unreported(self, most: int) -> list[Verdict]:
+    def unreported(self, most: int) -> list[RowVerdict]:
         """Return at most *most* verdicts of the owner that the hub has not confirmed."""
         return [
             *verdicts.unreported(self._db, self.hub),
             *proposals.unreported(self._db, self.hub),
         ][:most]
 
-    def note_reported(self, report: Sequence[Verdict]) -> None:
+    def note_reported(self, report: Sequence[RowVerdict]) -> None:
         """Mark verdicts as confirmed by the hub."""
         with self._transaction():
             verdicts.note_reported(self._db, report)
@@ -238,20 +238,20 @@ class DeviceStore:
         self._placed = [one for one in self._placed if one.call_id not in done]
         self.mark = read_mark(self._db)
 
-    def unreported_replies(self, most: int) -> list[Reply]:
+    def unreported_replies(self, most: int) -> list[OwnerReply]:
         """Return at most *most* answers to messages that the hub has not confirmed."""
         return messages.unreported(self._db, most)
 
-    def note_reply(self, reply: Reply) -> None:
+    def note_reply(self, reply: OwnerReply) -> None:
         """Mark an answer to a message as confirmed, or as refused by the hub."""
         with self._transaction():
             messages.note_reported(self._db, reply, now_ms(self._clock))
 
-    def unreported_answers(self, most: int) -> list[Reply]:
+    def unreported_answers(self, most: int) -> list[OwnerReply]:
         """Return at most *most* answers of the owner that the hub has not confirmed."""
         return messages.unreported_answers(self._db, most)
 
-    def note_answer(self, answer: Reply, *, counts: bool) -> None:
+    def note_answer(self, answer: OwnerReply, *, counts: bool) -> None:
         """Mark an answer to a question as confirmed, or as superseded by another answer."""
         with self._transaction():
             messages.note_answer(self._db, answer, now_ms(self._clock), counts=counts)
@@ -354,7 +354,7 @@ class DeviceStore:
         try:
             row_id, result = self._change(call)
             answer = Answer(result=result)
-        except Refusal as refusal:
+        except CallRefusal as refusal:
             if not is_single:
                 self._db.execute("ROLLBACK TO one_call")
             row_id = None
@@ -374,9 +374,9 @@ class DeviceStore:
             case Action.MESSAGE_DELIVER:
                 return None, messages.take_message(self._db, call, at_ms)
             case Action.FILE_GET:
-                return None, text_files.get(self._db, call)
+                return None, text_files.read_file(self._db, call)
             case Action.FILE_PUT:
-                return None, text_files.put(self._db, call, at_ms)
+                return None, text_files.write_file(self._db, call, at_ms)
             case Action.ROWS_LIST:
                 return None, list_rows(self._db, call, self.hub, self._roots)
             case Action.ROWS_KNOWN:
@@ -401,7 +401,7 @@ class DeviceStore:
                 return None, {"rows": found}
             case Action.REVIEW_APPLY:
                 return None, review_calls.apply(self._db, table, call, at_ms, hub=self.hub)
-        raise Refusal(ErrorCode.CALL_UNSUPPORTED, f"{call.action} is nothing that a table does")
+        raise CallRefusal(ErrorCode.CALL_UNSUPPORTED, f"{call.action} is nothing that a table does")
 
     def _check_file(self) -> None:
         """Raise sqlite3.Error, and note it for other programs, if the path leads to another file now."""

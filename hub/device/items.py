@@ -139,7 +139,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection | None]:
         raise DeviceFileError(f"{path}: {error}") from error
 
 
-class Waiting(NamedTuple):
+class WaitingItems(NamedTuple):
     """Items that wait for the owner, counted without those that agents list apart.
 
     Attributes:
@@ -155,12 +155,12 @@ class Waiting(NamedTuple):
     titles: Sequence[str]
 
 
-def count_waiting(path: Path) -> Waiting:
+def count_waiting(path: Path) -> WaitingItems:
     """Count the items that wait, without opening their files. Raises DeviceFileError."""
     found: list[tuple[int, str, str | None]] = []
     with _opened(path) as db:
         if db is None:
-            return Waiting(0, 0, 0, ())
+            return WaitingItems(0, 0, 0, ())
         roots = {name for (name,) in db.execute("SELECT name FROM roots")}
         for table in declared_tables.tables_of(db).values():
             waiting = _WAITING.format(title=quoted(table.title), table=quoted(table.name))
@@ -168,7 +168,7 @@ def count_waiting(path: Path) -> Waiting:
     sources = {source for _, _, source in found if source is not None}
     files = sum(source.partition("/")[0] in roots for source in sources)
     newest = nlargest(_MAX_TITLES, found)
-    return Waiting(len(found), files, len(sources) - files, [title for _, title, _ in newest])
+    return WaitingItems(len(found), files, len(sources) - files, [title for _, title, _ in newest])
 
 
 _EXPORTED: Final = """

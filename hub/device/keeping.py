@@ -24,7 +24,7 @@ from hub.base.system.files import stamp_of_file
 from hub.device.addresses import is_local
 from hub.device.app import DeviceOptions, serve_device
 from hub.device.conditions import is_metered, is_on_power, own_addresses
-from hub.device.notices import Digests
+from hub.device.notices import DailyDigests
 from hub.device.sinks.running import Sinks
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.web import Polled
@@ -54,7 +54,7 @@ class When(Protocol):
         """Return True if the device is disconnected at this time of day."""
 
 
-class Notify(Protocol):
+class DailyNotice(Protocol):
     """Daily notification of the items that wait for the owner."""
 
     @property
@@ -67,12 +67,12 @@ class Notify(Protocol):
 
 
 @dataclass(frozen=True)
-class Plan:
+class DevicePlan:
     """Device as its settings say: when it is connected and shows a notification, and where its rows go."""
 
     options: DeviceOptions
     when: When
-    notify: Notify
+    notify: DailyNotice
     sinks: tuple[Sink, ...] = ()
     tick_in: tuple[Path, ...] = ()
 
@@ -149,7 +149,7 @@ class Keeper:
     """
 
     file: Path
-    load: Callable[[], Plan]
+    load: Callable[[], DevicePlan]
     clock: Clock
     on_status: Callable[[str], None]
     device: Callable[..., Awaitable[int]] = serve_device
@@ -162,8 +162,8 @@ class Keeper:
     _sleeps: int = 0
     _asked: float = field(default=float("-inf"))
     _of_system: str = ""
-    _digests: Digests = field(init=False)
-    _plan: Plan = field(init=False)
+    _digests: DailyDigests = field(init=False)
+    _plan: DevicePlan = field(init=False)
 
     async def serve(self) -> int:
         """Run the device until it is turned away or its file cannot be used; return the exit code.
@@ -174,20 +174,20 @@ class Keeper:
         self._stamp = stamp_of_file(self.file)
         written = self.load()
         written.options.db.with_suffix(_LAST).unlink(missing_ok=True)
-        self._digests = Digests(written.options.db, self.clock)
+        self._digests = DailyDigests(written.options.db, self.clock)
         self._plan = written
         async with anyio.create_task_group() as tasks:
             for at_server in (False, True):  # files do not wait for servers, nor all for the hub
                 sinks = Sinks(written.options.db, self.clock, self.on_status)
                 every = (lambda: None) if at_server else (lambda: self._plan.sinks)
                 tasks.start_soon(sinks.serve, partial(self._places_of_rows, at_server), every)
-            changed: Plan | None = written
+            changed: DevicePlan | None = written
             while changed is not None:
                 code, changed = await self._until_changed(changed)
             tasks.cancel_scope.cancel()
         return code
 
-    async def _until_changed(self, written: Plan) -> tuple[int, Plan | None]:
+    async def _until_changed(self, written: DevicePlan) -> tuple[int, DevicePlan | None]:
         """Run the device, or wait; return its exit code, or the plan that takes the place of *written*."""
         options, why_not, _ = state = await self._state(written)
         code, changed = 0, None
@@ -218,7 +218,7 @@ class Keeper:
             write_atomically(self._plan.options.db.with_suffix(_LAST), message.encode(), mode=0o600)
         self.on_status(message)
 
-    async def _show_digest(self, plan: Plan) -> None:
+    async def _show_digest(self, plan: DevicePlan) -> None:
         """Show the digest of today from its time on, outside of quiet hours and pauses."""
         at, now = plan.notify.at, self.clock.now().astimezone().time()
         if at is None or now < at or not self._digests.is_due():
@@ -233,7 +233,7 @@ class Keeper:
         sinks = [sink for sink in self._plan.sinks if isinstance(sink.target, Polled) == at_server]
         return sinks, () if at_server else self._plan.tick_in
 
-    def _reloaded(self, plan: Plan) -> Plan:
+    def _reloaded(self, plan: DevicePlan) -> DevicePlan:
         """Return the plan of the file, or the one in use if it has not changed or is wrong."""
         stamp = stamp_of_file(self.file)
         if stamp == self._stamp:
@@ -249,7 +249,7 @@ class Keeper:
             self.on_status(f"the settings of before stay in use: {error}")
             return plan
 
-    async def _state(self, plan: Plan) -> tuple[DeviceOptions, str, object]:
+    async def _state(self, plan: DevicePlan) -> tuple[DeviceOptions, str, object]:
         """Return the options with the folders that exist, why the device is disconnected, and its network."""
         options = await self._present(plan)
         return options, await self._why_not(plan, options), self._network(options)
@@ -262,7 +262,7 @@ class Keeper:
         self._seen_at = now
         return self._sleeps, () if all(map(is_local, options.urls)) else own_addresses()
 
-    async def _present(self, plan: Plan) -> DeviceOptions:
+    async def _present(self, plan: DevicePlan) -> DeviceOptions:
         """Return the options with the folders that exist; report once which one is missing."""
         missing = await self.missing([Path(root) for root in plan.options.roots])
         for root in sorted(missing - self._missing):
@@ -271,7 +271,7 @@ class Keeper:
         roots = [root for root in plan.options.roots if Path(root) not in missing]
         return replace(plan.options, roots=roots)
 
-    async def _why_not(self, plan: Plan, options: DeviceOptions) -> str:
+    async def _why_not(self, plan: DevicePlan, options: DeviceOptions) -> str:
         """Return why the device is disconnected now; empty if it is connected."""
         when = plan.when
         if paused := why_paused(plan.options.db, self.clock):

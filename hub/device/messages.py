@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from hub.device.rows import Refusal
+from hub.device.rows import CallRefusal
 from protocol.agent_messages import QuestionState
 from protocol.calls import ANSWER_CHARACTERS, question_in
 from protocol.errors import ErrorCode
@@ -24,7 +24,7 @@ from protocol.tool_calls import ToolCall
 _MESSAGE_ANSWER_CHARACTERS: Final = 32_768  # of an answer that is sent to the hub
 
 
-class Reply(msgspec.Struct, frozen=True):
+class OwnerReply(msgspec.Struct, frozen=True):
     """Answer to the message or question *id* that no hub has confirmed."""
 
     id: str
@@ -74,10 +74,10 @@ def delivered_in(call: ToolCall) -> Delivered:
     try:
         return msgspec.convert(call.data, Delivered)
     except msgspec.ValidationError as error:
-        raise Refusal(ErrorCode.BAD_RECORD, f"data of message.deliver: {error}") from error
+        raise CallRefusal(ErrorCode.BAD_RECORD, f"data of message.deliver: {error}") from error
 
 
-def unreported(db: sqlite3.Connection, most: int) -> list[Reply]:
+def unreported(db: sqlite3.Connection, most: int) -> list[OwnerReply]:
     """Return at most *most* answers to messages that no hub has confirmed. Blank answers are ignored."""
     found = db.execute(
         "SELECT message_id, answer FROM messages"
@@ -86,12 +86,12 @@ def unreported(db: sqlite3.Connection, most: int) -> list[Reply]:
     return _replies(found, _MESSAGE_ANSWER_CHARACTERS)[:most]
 
 
-def _replies(found: sqlite3.Cursor, most_characters: int) -> list[Reply]:
+def _replies(found: sqlite3.Cursor, most_characters: int) -> list[OwnerReply]:
     answers = ((id, answer.strip()) for id, answer in found)
-    return [Reply(id, answer[:most_characters]) for id, answer in answers if answer]
+    return [OwnerReply(id, answer[:most_characters]) for id, answer in answers if answer]
 
 
-def note_reported(db: sqlite3.Connection, reply: Reply, at_ms: int) -> None:
+def note_reported(db: sqlite3.Connection, reply: OwnerReply, at_ms: int) -> None:
     """Mark the answer as confirmed, or as refused by the hub."""
     db.execute(
         "UPDATE messages SET reported = 1, answered_at = coalesce(answered_at, ?2) WHERE message_id = ?1",
@@ -106,7 +106,7 @@ def describe_message(call: ToolCall) -> str:
     return f"{delivered.kind}{sender} to {delivered.agent_id}: {' '.join(delivered.content.split())[:200]}"
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True):
+class StoredQuestion(msgspec.Struct, frozen=True, kw_only=True):
     """Question in the file.
 
     Attributes:
@@ -144,7 +144,7 @@ def take_question(db: sqlite3.Connection, call: ToolCall) -> dict[str, bool]:
     try:
         question = question_in(call.data)
     except msgspec.ValidationError as error:
-        raise Refusal(ErrorCode.BAD_RECORD, f"data of user.ask: {error}") from error
+        raise CallRefusal(ErrorCode.BAD_RECORD, f"data of user.ask: {error}") from error
     if question.state is QuestionState.OPEN:
         db.execute(
             "INSERT INTO questions (question_id, content, board, asked_by, asked_at, expires_at)"
@@ -167,15 +167,15 @@ def take_question(db: sqlite3.Connection, call: ToolCall) -> dict[str, bool]:
     return {"closed": True}
 
 
-def list_questions(db: sqlite3.Connection) -> list[Question]:
+def list_questions(db: sqlite3.Connection) -> list[StoredQuestion]:
     """Return all questions, the oldest first."""
-    names = Question.__struct_fields__
+    names = StoredQuestion.__struct_fields__
     found = db.execute(f"SELECT {', '.join(names)} FROM questions ORDER BY number").fetchall()
     listed = [dict(zip(names, tuple(row), strict=True)) for row in found]
-    return msgspec.convert(listed, list[Question], strict=False)
+    return msgspec.convert(listed, list[StoredQuestion], strict=False)
 
 
-def unreported_answers(db: sqlite3.Connection, most: int) -> list[Reply]:
+def unreported_answers(db: sqlite3.Connection, most: int) -> list[OwnerReply]:
     """Return at most *most* answers of the owner that no hub has confirmed. Blank answers are ignored."""
     found = db.execute(
         "SELECT question_id, answer FROM questions"
@@ -184,7 +184,7 @@ def unreported_answers(db: sqlite3.Connection, most: int) -> list[Reply]:
     return _replies(found, ANSWER_CHARACTERS)[:most]
 
 
-def note_answer(db: sqlite3.Connection, answer: Reply, at_ms: int, *, counts: bool) -> None:
+def note_answer(db: sqlite3.Connection, answer: OwnerReply, at_ms: int, *, counts: bool) -> None:
     """Mark an answer as confirmed, or as superseded; the hub sends the answer that counts by itself."""
     db.execute(
         "UPDATE questions SET reported = 1, answered_at = coalesce(answered_at, ?2),"

@@ -23,7 +23,7 @@ from hub.base.atomic_file import write_atomically
 from hub.base.clock import Clock
 from hub.device.conditions import output_of
 from hub.device.inserts import DeviceFileError
-from hub.device.items import Waiting, count_waiting
+from hub.device.items import WaitingItems, count_waiting
 
 _SUFFIX: Final = ".digest"
 _PATIENCE_S: Final = 10.0
@@ -55,7 +55,7 @@ _SHOW_ON_WINDOWS: Final = "; ".join(
 )
 
 
-class Digests:
+class DailyDigests:
     """Daily digests of a device, each shown once. *db*: the device's database."""
 
     def __init__(self, db: Path, clock: Clock) -> None:
@@ -102,7 +102,7 @@ class Digests:
         return "" if command is None or not waiting.items or missing_program() else run(command)
 
 
-def digest(waiting: Waiting, *, titles: bool) -> str:
+def digest(waiting: WaitingItems, *, titles: bool) -> str:
     """Return the digest of the items that wait. *titles*: with the titles of the newest items."""
     sources = (_counted(waiting.files, "file"), _counted(waiting.others, "other source"))
     listed = " and ".join(filter(None, sources))
@@ -115,14 +115,14 @@ def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}" if count else ""
 
 
-class Command(NamedTuple):
+class NotificationCommand(NamedTuple):
     """Program with its arguments, and the environment that it needs besides that of this process."""
 
     words: list[str]
     variables: Mapping[str, str] = {}
 
 
-def command_of(text: str, system: str = sys.platform) -> Command | None:
+def command_of(text: str, system: str = sys.platform) -> NotificationCommand | None:
     """Return what shows a notification; None over ssh, or without a desktop."""
     make = _COMMANDS.get(system)
     if make is None or "SSH_CONNECTION" in os.environ:
@@ -136,7 +136,7 @@ def missing_program(system: str = sys.platform) -> str:
     return "" if not name or shutil.which(name) else name
 
 
-def run(command: Command) -> str:
+def run(command: NotificationCommand) -> str:
     """Show a notification. Return why it was not shown; empty if it was. Blocks."""
     try:
         done = subprocess.run(
@@ -153,7 +153,7 @@ def run(command: Command) -> str:
     return f"{command.words[0]}: {problem}" if done.returncode else ""
 
 
-def _on_linux(text: str) -> Command | None:
+def _on_linux(text: str) -> NotificationCommand | None:
     # A unit begins before the desktop, which gives its variables to the service manager later.
     shown = output_of(["systemctl", "--user", "show-environment"]) if "INVOCATION_ID" in os.environ else ""
     of_manager = dict(line.split("=", 1) for line in (shown or "").splitlines() if "=" in line)
@@ -162,27 +162,27 @@ def _on_linux(text: str) -> Command | None:
     if _BUS not in found or found.keys().isdisjoint(_DISPLAYS):
         return None
     body = escape(text, quote=False).replace("\\", "\\\\")  # markup, and escapes as in C
-    return Command(["notify-send", "--app-name=hub", "--", _TITLE, body], found)
+    return NotificationCommand(["notify-send", "--app-name=hub", "--", _TITLE, body], found)
 
 
-def _on_macos(text: str) -> Command | None:
+def _on_macos(text: str) -> NotificationCommand | None:
     if (output_of(["launchctl", "managername"]) or "").strip() != "Aqua":
         return None
     script = [word for line in ("on run argv", _SHOW_ON_MACOS, "end run") for word in ("-e", line)]
-    return Command(["osascript", *script, _TITLE, text])  # after the title, nothing is an option
+    return NotificationCommand(["osascript", *script, _TITLE, text])  # after the title, nothing is an option
 
 
-def _on_windows(text: str) -> Command | None:
+def _on_windows(text: str) -> NotificationCommand | None:
     session = ctypes.c_ulong()
     kernel: Any = getattr(ctypes, "windll").kernel32  # noqa: B009  # only Windows has it
     kernel.ProcessIdToSessionId(os.getpid(), ctypes.byref(session))
     if session.value == 0:  # that of services
         return None
     words = ["powershell", "-NoProfile", "-NonInteractive", "-Command", _SHOW_ON_WINDOWS]
-    return Command(words, {"HUB_TITLE": _TITLE, "HUB_TEXT": text})
+    return NotificationCommand(words, {"HUB_TITLE": _TITLE, "HUB_TEXT": text})
 
 
-_COMMANDS: Final[Mapping[str, Callable[[str], Command | None]]] = {
+_COMMANDS: Final[Mapping[str, Callable[[str], NotificationCommand | None]]] = {
     "linux": _on_linux,
     "darwin": _on_macos,
     "win32": _on_windows,

@@ -20,9 +20,9 @@ from hub.base.dates import DAY, begin_of, day_at
 from hub.base.name_lists import listed
 from hub.device import declared_tables, grants, messages, proposals, rows, verdicts
 from hub.device.inserts import DeviceFileError, connect_shared
-from hub.device.messages import Question
+from hub.device.messages import StoredQuestion
 from hub.device.proposals import Proposal
-from hub.device.rows import Refusal, bad_record
+from hub.device.rows import CallRefusal, bad_record
 from hub.device.schema import transaction
 from hub.device.titled_rows import cut, row_called
 from hub.device.verdicts import Review
@@ -36,7 +36,7 @@ _TITLE_CHARACTERS: Final = 120  # of an item's title in a sentence
 _MAX_NAMED: Final = 8  # items in a sentence
 
 
-class Decided(msgspec.Struct, frozen=True):
+class OwnerDecisions(msgspec.Struct, frozen=True):
     """Results of a decision: a sentence for each changed item, and for each item left unchanged."""
 
     done: list[str]
@@ -50,7 +50,7 @@ def approve(
     at_ms: int,
     deletes: bool = False,
     fields: Mapping[str, str] | None = None,
-) -> Decided:
+) -> OwnerDecisions:
     """Approve items, or accept their proposed changes; an item that cannot be approved affects no other.
 
     Args:
@@ -86,7 +86,9 @@ def approve(
     return _decide(path, numbers, decide)
 
 
-def edit(path: Path, numbers: Sequence[int | str], fields: Mapping[str, str], *, at_ms: int) -> Decided:
+def edit(
+    path: Path, numbers: Sequence[int | str], fields: Mapping[str, str], *, at_ms: int
+) -> OwnerDecisions:
     """Change fields of items, as their owner types them. Raises as ``approve``.
 
     An open item stays open, but counts as edited by its owner: hubs cannot change it any more.
@@ -102,7 +104,7 @@ def edit(path: Path, numbers: Sequence[int | str], fields: Mapping[str, str], *,
     return _decide(path, numbers, decide)
 
 
-def reject(path: Path, numbers: Sequence[int | str], *, deletes: bool = False) -> Decided:
+def reject(path: Path, numbers: Sequence[int | str], *, deletes: bool = False) -> OwnerDecisions:
     """Remove items, or reject their proposed changes and leave the items unchanged.
 
     Items that refer to other items of *numbers* are removed first.
@@ -168,15 +170,15 @@ def _depth(table: DeviceTable) -> int:
 
 def _decide(
     path: Path, numbers: Sequence[int | str], decide: Callable[[sqlite3.Connection, Review], str]
-) -> Decided:
+) -> OwnerDecisions:
     """Apply *decide* to each item, each within its own savepoint of one transaction."""
-    decided = Decided([], [])
+    decided = OwnerDecisions([], [])
     with _reviews(path, numbers) as (db, chosen):
         for review in sorted(chosen, key=lambda review: -_depth(review.table)):
             db.execute("SAVEPOINT one_item")
             try:
                 decided.done.append(decide(db, review))
-            except Refusal as refusal:
+            except CallRefusal as refusal:
                 db.execute("ROLLBACK TO one_item")
                 decided.refused.append(
                     f"left as it is: {review.label}  {review.table.name}  {_title(review)}: {refusal}"
@@ -343,7 +345,7 @@ def _utf8(column: Column, text: str) -> str:
     return text
 
 
-def read_questions(path: Path) -> list[Question]:
+def read_questions(path: Path) -> list[StoredQuestion]:
     """Return every question that the device received, the oldest first.
 
     Raises:
@@ -353,7 +355,7 @@ def read_questions(path: Path) -> list[Question]:
         return messages.list_questions(db)
 
 
-def answer(path: Path, number: int, text: str, *, at_ms: int) -> Question:
+def answer(path: Path, number: int, text: str, *, at_ms: int) -> StoredQuestion:
     """Answer the question with this number and return its new state.
 
     Raises:
@@ -374,7 +376,7 @@ def answer(path: Path, number: int, text: str, *, at_ms: int) -> Question:
         return next(question for question in messages.list_questions(db) if question.number == number)
 
 
-def _why_not(question: Question) -> str:
+def _why_not(question: StoredQuestion) -> str:
     match question.state:
         case QuestionState.WITHDRAWN:
             return "was withdrawn: no answer is expected any more"

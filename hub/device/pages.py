@@ -1,6 +1,6 @@
 """Requests of the owner's programs to the hub, over a socket that only the owner can open.
 
-The connected device passes them on. A program sends a line of JSON, a ``Question``, and gets an ``Answer``.
+The connected device passes them on. A program sends a line of JSON, a ``OwnerRequest``, and gets an ``PageReply``.
 ``hub open`` asks for a *link* to the hub's pages, or gets a *problem*; ``hub device log --verify`` asks for
 receipts, ``hub review`` for proposals. A program that sends no question gets a link.
 
@@ -26,7 +26,7 @@ from hub.base.clock import Chance
 from hub.base.log import Channel
 from hub.base.system.files import create_private
 from hub.device.addresses import is_local
-from hub.device.connection import Line
+from hub.device.connection import HubConnection
 from protocol.coordination import Method, Response
 from protocol.errors import ErrorCode
 
@@ -46,7 +46,7 @@ ELSEWHERE: Final = (
 log = Channel(__name__)
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class PageReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Answer over the socket: a link, or the result of another request to the *hub* with that public key."""
 
     link: str = ""
@@ -64,7 +64,7 @@ class _Link(msgspec.Struct, frozen=True):
     tls: bool
 
 
-class Question(msgspec.Struct, frozen=True, omit_defaults=True):
+class OwnerRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """Request of a program of the owner: one of the METHODS."""
 
     method: Method = Method.SESSIONS_LINK
@@ -79,7 +79,7 @@ class _Port(msgspec.Struct, frozen=True):
     secret: str
 
 
-async def serve_links(path: Path, line: Line, address: str, hub: str, chance: Chance) -> None:
+async def serve_links(path: Path, line: HubConnection, address: str, hub: str, chance: Chance) -> None:
     """Answer each connection to the socket at *path*, until cancelled.
 
     Args:
@@ -130,13 +130,13 @@ def _listening_at_port(path: Path, secret: str) -> Iterator[socket.socket]:
             path.unlink(missing_ok=True)
 
 
-async def _answer(asking: socket.socket, line: Line, address: str, hub: str, secret: str) -> None:
+async def _answer(asking: socket.socket, line: HubConnection, address: str, hub: str, secret: str) -> None:
     asking.setblocking(False)
     with asking, suppress(OSError, msgspec.DecodeError):
-        question = Question()
+        question = OwnerRequest()
         with anyio.move_on_after(QUESTION_S):
             await anyio.wait_readable(asking)
-            question = msgspec.json.decode(asking.recv(MAX_BYTES) or b"{}", type=Question)
+            question = msgspec.json.decode(asking.recv(MAX_BYTES) or b"{}", type=OwnerRequest)
         if question.method not in METHODS or not hmac.compare_digest(
             question.secret.encode(), secret.encode()
         ):
@@ -148,45 +148,45 @@ async def _answer(asking: socket.socket, line: Line, address: str, hub: str, sec
         if question.method is Method.SESSIONS_LINK:
             answer = answer_of(response, address)
         elif response is None:
-            answer = Answer(hub=hub, problem="the hub did not answer")
+            answer = PageReply(hub=hub, problem="the hub did not answer")
         elif response.error is not None:
-            answer = Answer(hub=hub, problem=response.error.message)
+            answer = PageReply(hub=hub, problem=response.error.message)
         else:
-            answer = Answer(hub=hub, result=response.result or {})
+            answer = PageReply(hub=hub, result=response.result or {})
         await asyncio.get_running_loop().sock_sendall(asking, msgspec.json.encode(answer))
 
 
-def answer_of(response: Response | None, address: str) -> Answer:
+def answer_of(response: Response | None, address: str) -> PageReply:
     """Return the link of the hub's answer, for a device that has reached the hub at *address*."""
     if response is None:
-        return Answer(problem="the hub did not answer")
+        return PageReply(problem="the hub did not answer")
     if response.error is not None:
         is_old = response.error.code == ErrorCode.UNKNOWN_METHOD
-        return Answer(problem=OLD_HUB if is_old else response.error.message)
+        return PageReply(problem=OLD_HUB if is_old else response.error.message)
     try:
         link = msgspec.convert(response.result, _Link)
     except msgspec.ValidationError:
-        return Answer(problem="the hub answered with something that is no link")
+        return PageReply(problem="the hub answered with something that is no link")
     host = link.host or urlsplit(address).hostname or ""
     spelled = f"[{host}]" if ":" in host else host
     url = f"{'https' if link.tls else 'http'}://{spelled}:{link.port}{link.path}"
-    return Answer(problem=ELSEWHERE) if is_local(url) and not is_local(address) else Answer(link=url)
+    return PageReply(problem=ELSEWHERE) if is_local(url) and not is_local(address) else PageReply(link=url)
 
 
-def ask_link(path: Path) -> Answer:
+def ask_link(path: Path) -> PageReply:
     """Ask the connected device for a link. Raises OSError if none serves the socket at *path*."""
     return ask_hub(path, Method.SESSIONS_LINK, {})
 
 
-def ask_hub(path: Path, method: Method, params: dict[str, Any]) -> Answer:
+def ask_hub(path: Path, method: Method, params: dict[str, Any]) -> PageReply:
     """Send a request by the connected device. Raises OSError if none serves the socket at *path*."""
     try:
-        return msgspec.json.decode(_ask(path, Question(method, params)), type=Answer)
+        return msgspec.json.decode(_ask(path, OwnerRequest(method, params)), type=PageReply)
     except msgspec.DecodeError:
-        return Answer(problem="the device lost its connection; try again")
+        return PageReply(problem="the device lost its connection; try again")
 
 
-def _ask(path: Path, question: Question) -> bytes:
+def _ask(path: Path, question: OwnerRequest) -> bytes:
     asking, secret = _connected(path)
     with asking:
         asking.sendall(msgspec.json.encode(msgspec.structs.replace(question, secret=secret)))

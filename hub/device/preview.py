@@ -12,7 +12,15 @@ import msgspec
 
 from hub.base.clock import Clock
 from hub.device.run_reading import Contents
-from hub.device.shared import MAX_FILE_BYTES, LeftOut, Root, SharedFile, SharedFolders, Unreadable, declare
+from hub.device.shared import (
+    MAX_FILE_BYTES,
+    LeftOut,
+    Root,
+    SharedFile,
+    SharedFolders,
+    UnreadableFile,
+    declare,
+)
 from hub.text.files import OFFICE
 from protocol.work import MANY, RunConfig
 
@@ -51,7 +59,7 @@ class Offered(msgspec.Struct):
     kinds: Counter[str] = msgspec.field(default_factory=Counter)
 
 
-class Preview(msgspec.Struct):
+class FolderPreview(msgspec.Struct):
     """Files that a device would offer, by the folders at the top of each root, and what stays.
 
     Attributes:
@@ -71,7 +79,7 @@ def preview(
     max_file_bytes: int = MAX_FILE_BYTES,
     hidden: bool = False,
     ignore: Sequence[str] = (),
-) -> Preview:
+) -> FolderPreview:
     """Return the preview of shared folders. Blocks.
 
     Args:
@@ -108,7 +116,7 @@ def preview(
         folder.files += 1
         folder.size += file.size_bytes
         folder.kinds[os.path.splitext(file.parts[-1])[1].lower()] += 1
-    return Preview([offered[path] for path in sorted(offered)], stays, unsearched)
+    return FolderPreview([offered[path] for path in sorted(offered)], stays, unsearched)
 
 
 def known_roots(file: Path) -> list[Path]:
@@ -136,7 +144,7 @@ def _go_on() -> None:
 def _why_not_sent(contents: Contents, file: SharedFile) -> Stays | None:
     try:
         contents.text(file, _go_on, piece_bytes=_ANY_BYTES, escaped_bytes=_ANY_BYTES, hub_reads=OFFICE)
-    except Unreadable as error:
+    except UnreadableFile as error:
         reason, _, detail = str(error).partition(": ")
         return Stays("/".join((file.folder, file.parts[-1])), reason, detail)
     return None

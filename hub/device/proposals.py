@@ -13,8 +13,8 @@ from typing import Final
 import msgspec
 
 from hub.device import declared_tables, rows, verdicts
-from hub.device.rows import Refusal
-from hub.device.verdicts import Verdict
+from hub.device.rows import CallRefusal
+from hub.device.verdicts import RowVerdict
 from protocol.errors import ErrorCode
 from protocol.frame import Record
 from protocol.tables import SUGGESTED, DeviceTable, TableName
@@ -47,7 +47,7 @@ def change(
         message = (
             f"{table.name}.isApproved, isAiSuggested: a hub writes suggestions, their owner approves them"
         )
-        raise Refusal(ErrorCode.BAD_RECORD, message)
+        raise CallRefusal(ErrorCode.BAD_RECORD, message)
     row_id, is_open = _named(db, table, call.where, hub)
     if not is_open:
         row = rows.find(db, table, row_id) or {}
@@ -139,7 +139,7 @@ def reject(db: sqlite3.Connection, table: DeviceTable, row_id: str) -> None:
     db.execute("UPDATE proposals SET is_rejected = 1 WHERE tbl = ? AND row_id = ?", (table.name, row_id))
 
 
-def unreported(db: sqlite3.Connection, hub: str) -> list[Verdict]:
+def unreported(db: sqlite3.Connection, hub: str) -> list[RowVerdict]:
     """Return the owner's verdicts on proposals of *hub* that were rejected, or whose row was deleted.
 
     After a rejected change, the row keeps its verdict: approved or edited.
@@ -155,11 +155,11 @@ def unreported(db: sqlite3.Connection, hub: str) -> list[Verdict]:
         row = rows.find(db, table, row_id)
         if row is None or is_rejected:
             state = verdicts.state_of(table, row, written)
-            report.append(Verdict(call_id, "edited" if state == "open" else state))
+            report.append(RowVerdict(call_id, "edited" if state == "open" else state))
     return report
 
 
-def note_reported(db: sqlite3.Connection, report: Collection[Verdict]) -> None:
+def note_reported(db: sqlite3.Connection, report: Collection[RowVerdict]) -> None:
     """Delete proposals whose verdicts the hub has confirmed."""
     db.executemany("DELETE FROM proposals WHERE call_id = ?", [(one.call_id,) for one in report])
 
@@ -180,9 +180,11 @@ def _named(db: sqlite3.Connection, table: DeviceTable, where: Record, hub: str) 
             is_open = row_id not in mixed and verdicts.is_open(table, row, written[row_id])
             named += [(row_id, is_open)] if is_open or where.keys() == {"id"} else []
     if len(named) > 1:  # a verdict is reported per call, so a call changes one row
-        raise Refusal(ErrorCode.BAD_RECORD, f"{table.name}: 'where' names several rows; name one by its id")
+        raise CallRefusal(
+            ErrorCode.BAD_RECORD, f"{table.name}: 'where' names several rows; name one by its id"
+        )
     if not named:
-        raise Refusal(ErrorCode.DATABASE_CONFLICT, f"{table.name}: there is no such row")
+        raise CallRefusal(ErrorCode.DATABASE_CONFLICT, f"{table.name}: there is no such row")
     return named[0]
 
 

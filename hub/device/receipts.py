@@ -19,7 +19,7 @@ from anyio import to_thread
 from hub.base.clock import SystemClock, now_ms
 from hub.base.log import Channel
 from hub.device import pages
-from hub.device.connection import Line
+from hub.device.connection import HubConnection
 from hub.device.known_hubs import fingerprint, is_signed
 from hub.device.sending_log import MAX_RECEIPTS, MAX_SENT, SendingLog
 from hub.device.sent_files import no_log
@@ -50,7 +50,7 @@ class HubAway(Exception):
     """The hub cannot be asked now; ``str()`` gives the reason."""
 
 
-class Finding(msgspec.Struct, frozen=True):
+class ReceiptFinding(msgspec.Struct, frozen=True):
     """Difference between the log and what the hub has or signed, or what could not be compared, and why.
 
     Attributes:
@@ -66,16 +66,16 @@ class Finding(msgspec.Struct, frozen=True):
     words: str
 
 
-class Comparison(msgspec.Struct, frozen=True):
+class ReceiptComparison(msgspec.Struct, frozen=True):
     """Number of files and receipts that were compared, and the findings."""
 
     files: int
     receipts: int
-    differences: list[Finding]
-    not_compared: list[Finding]
+    differences: list[ReceiptFinding]
+    not_compared: list[ReceiptFinding]
 
 
-class Listed(msgspec.Struct, frozen=True):
+class AuditedReceipt(msgspec.Struct, frozen=True):
     """Receipt as the hub has it, with the hash that its entry in the audit log has now."""
 
     receipt: Receipt
@@ -146,17 +146,17 @@ class ReceiptBook:
                 f"run {receipt.run_id}: the hub's receipt is about other files than were sent: {VERIFY}"
             )
 
-    async def request_lost(self, line: Line) -> None:
+    async def request_lost(self, line: HubConnection) -> None:
         """Request the receipts that earlier connections did not bring."""
         with suppress(sqlite3.Error, msgspec.ValidationError):
             if ids := await to_thread.run_sync(self._log.lacking, self._hub):
                 response = await line.request(Method.RECEIPTS_LIST, {"ids": ids})
                 if response is not None and response.result is not None:
-                    for listed in msgspec.convert(response.result.get("receipts"), list[Listed]):
+                    for listed in msgspec.convert(response.result.get("receipts"), list[AuditedReceipt]):
                         await self.keep(listed.receipt)
 
 
-class _Reading(NamedTuple):
+class _LoggedReading(NamedTuple):
     """Reading of a run, as the log has it. *receipt*: as it was stored, if it was."""
 
     id: str
@@ -165,8 +165,8 @@ class _Reading(NamedTuple):
     files: list[SentFile]
     receipt: Receipt | None
 
-    def find(self, kind: str, words: str, path: str = "") -> Finding:
-        return Finding(kind, self.hub, self.run_id, path, words)
+    def find(self, kind: str, words: str, path: str = "") -> ReceiptFinding:
+        return ReceiptFinding(kind, self.hub, self.run_id, path, words)
 
 
 class _AtHub(NamedTuple):
@@ -175,7 +175,7 @@ class _AtHub(NamedTuple):
     *expired_ms*: the hub has deleted older receipts; None: it does not say, as those of earlier releases.
     """
 
-    listed: Mapping[str, Listed]
+    listed: Mapping[str, AuditedReceipt]
     files: Mapping[str, list[SentFile]]
     expired_ms: int | None
 
@@ -192,7 +192,7 @@ class _AtHub(NamedTuple):
         return min(numbers, default=0), max(numbers, default=0)
 
 
-def compare(path: Path, since_ms: int, ask: Ask | None) -> Comparison:
+def compare(path: Path, since_ms: int, ask: Ask | None) -> ReceiptComparison:
     """Compare the log in the device's file at *path* with receipts, and with the hub if it can be asked.
 
     Raises:
@@ -207,7 +207,7 @@ def compare(path: Path, since_ms: int, ask: Ask | None) -> Comparison:
             findings += _lost_rows(db, next(iter(hubs), ""))
     except sqlite3.Error as error:
         raise no_log(path, error) from error
-    compared: list[_Reading] = []
+    compared: list[_LoggedReading] = []
     for hub in hubs:
         mine = [one for one in readings if one.hub == hub]
         at_hub, why = None, "the device is not connected to it"
@@ -218,7 +218,7 @@ def compare(path: Path, since_ms: int, ask: Ask | None) -> Comparison:
                 why = str(error)
         if at_hub is None:
             words = f"hub {fingerprint(hub)[:7]}: compared with the receipts that it signed alone: {why}"
-            findings.append(Finding(NOT_COMPARED, hub, "", "", words))
+            findings.append(ReceiptFinding(NOT_COMPARED, hub, "", "", words))
         for reading in mine:
             now = None if at_hub is None else at_hub.listed.get(reading.id)
             receipt = reading.receipt or (None if now is None else now.receipt)
@@ -232,7 +232,7 @@ def compare(path: Path, since_ms: int, ask: Ask | None) -> Comparison:
             findings += _compare_files(reading, receipt, files)
         stored = [one.receipt for one in mine if one.receipt is not None]
         findings += _compare_chain(stored, known, at_hub, 0 if since_ms else began[hub])
-    return Comparison(
+    return ReceiptComparison(
         sum(len(one.files) for one in compared),
         len(compared),
         [finding for finding in findings if finding.kind != NOT_COMPARED],
@@ -240,10 +240,10 @@ def compare(path: Path, since_ms: int, ask: Ask | None) -> Comparison:
     )
 
 
-def _readings(db: sqlite3.Connection, since_ms: int) -> tuple[list[_Reading], list[Finding]]:
+def _readings(db: sqlite3.Connection, since_ms: int) -> tuple[list[_LoggedReading], list[ReceiptFinding]]:
     """Return the readings that expect a receipt, and findings about the others."""
     findings = [
-        Finding(
+        ReceiptFinding(
             NOT_COMPARED, hub, run_id, "", f"{files} files of run {run_id}: no receipt, the hub gave none"
         )
         for hub, run_id, files in db.execute(_UNEXPECTED, (since_ms,))
@@ -253,9 +253,9 @@ def _readings(db: sqlite3.Connection, since_ms: int) -> tuple[list[_Reading], li
     files: dict[str, list[SentFile]] = defaultdict(list)
     for id, *file in db.execute(_FILES, (min((first for _, _, _, first, _ in expected), default=0),)):
         files[id].append((file[0], file[1], file[2]))
-    readings: list[_Reading] = []
+    readings: list[_LoggedReading] = []
     for id, hub, run_id, first, spelled in expected:
-        reading = _Reading(id, hub, run_id, sorted_files(files[id]), None)
+        reading = _LoggedReading(id, hub, run_id, sorted_files(files[id]), None)
         if first <= newest - MAX_SENT:
             findings.append(reading.find(NOT_COMPARED, "its files are too old for this log"))
             continue
@@ -265,28 +265,28 @@ def _readings(db: sqlite3.Connection, since_ms: int) -> tuple[list[_Reading], li
     return readings, findings
 
 
-def _lost_rows(db: sqlite3.Connection, hub: str) -> Iterator[Finding]:
+def _lost_rows(db: sqlite3.Connection, hub: str) -> Iterator[ReceiptFinding]:
     """Find tables of the log in which rows are missing that are not among the oldest."""
     for table, key, most in (("sent", "number", MAX_SENT), ("receipts", "rowid", MAX_RECEIPTS)):
         count, newest = db.execute(_COUNTED.format(key, table)).fetchone()
         if lost := min(newest, most) - count:
             words = f"{lost} of {lost + count} rows of {table!r} are missing: another program deleted them"
-            yield Finding("log", hub, "", "", words)
+            yield ReceiptFinding("log", hub, "", "", words)
 
 
-def _read_hub(ask: Ask, readings: Sequence[_Reading], since_ms: int, *, is_full: bool) -> _AtHub:
+def _read_hub(ask: Ask, readings: Sequence[_LoggedReading], since_ms: int, *, is_full: bool) -> _AtHub:
     """Ask the hub for its receipts since then, for those of the readings, and for their lists of files.
 
     Args:
         is_full: the device has deleted its oldest receipts, which the hub may have.
     """
-    listed: dict[str, Listed] = {}
+    listed: dict[str, AuditedReceipt] = {}
     expired_ms: int | None = None
 
-    def read(**params: Any) -> list[Listed]:
+    def read(**params: Any) -> list[AuditedReceipt]:
         nonlocal expired_ms
         answer = ask.request(Method.RECEIPTS_LIST, params)
-        page = msgspec.convert(answer.get("receipts"), list[Listed])
+        page = msgspec.convert(answer.get("receipts"), list[AuditedReceipt])
         expired_ms = msgspec.convert(answer.get("expired_ms"), int | None)
         listed.update({one.receipt.id: one for one in page})
         return page
@@ -316,8 +316,8 @@ def _read_hub(ask: Ask, readings: Sequence[_Reading], since_ms: int, *, is_full:
 
 
 def _compare_receipt(
-    reading: _Reading, receipt: Receipt, now: Listed | None, at_hub: _AtHub | None
-) -> Iterator[Finding]:
+    reading: _LoggedReading, receipt: Receipt, now: AuditedReceipt | None, at_hub: _AtHub | None
+) -> Iterator[ReceiptFinding]:
     """Check the signature of a receipt, and whether the hub still has it as it was signed."""
     which = f"receipt {receipt.number}, {receipt.files} files"
     if receipt.id != reading.id or not is_genuine(receipt, reading.hub):
@@ -332,7 +332,9 @@ def _compare_receipt(
         yield reading.find("audit", f"{which}: entry {receipt.entry} of the audit log is another one now")
 
 
-def _compare_files(reading: _Reading, receipt: Receipt, at_hub: list[SentFile] | None) -> Iterator[Finding]:
+def _compare_files(
+    reading: _LoggedReading, receipt: Receipt, at_hub: list[SentFile] | None
+) -> Iterator[ReceiptFinding]:
     """Compare the files of a reading with those of the hub's list, or with the root alone."""
     mine, listed = set(reading.files), reading.files if at_hub is None else at_hub
     unlike: dict[str, tuple[list[SentFile], list[SentFile]]] = defaultdict(lambda: ([], []))
@@ -355,7 +357,7 @@ def _compare_files(reading: _Reading, receipt: Receipt, at_hub: list[SentFile] |
 
 def _compare_chain(
     stored: Sequence[Receipt], known: set[str], at_hub: _AtHub | None, began_ms: int
-) -> Iterator[Finding]:
+) -> Iterator[ReceiptFinding]:
     """Check that each receipt names the one before it, and that the log expects those of the hub.
 
     Args:
@@ -365,7 +367,7 @@ def _compare_chain(
     for one in listed:
         if one.id not in known:
             words = f"receipt {one.number}, {one.files} files"
-            yield Finding("unknown_to_device", one.hub, one.run_id, "", words)
+            yield ReceiptFinding("unknown_to_device", one.hub, one.run_id, "", words)
     chain = sorted({one.id: one for one in [*stored, *listed]}.values(), key=_place)
     if began_ms and at_hub is not None and at_hub.expired_ms is not None and chain and chain[0].number > 1:
         is_young = began_ms >= at_hub.expired_ms
@@ -373,17 +375,17 @@ def _compare_chain(
         words += (
             "are missing, and none was old enough to expire" if is_young else "have expired, or are missing"
         )
-        yield Finding("chain" if is_young else NOT_COMPARED, chain[0].hub, chain[0].run_id, "", words)
+        yield ReceiptFinding("chain" if is_young else NOT_COMPARED, chain[0].hub, chain[0].run_id, "", words)
     for first, second in pairwise(chain):
         if second.previous != digest_of(first):
             is_gap = at_hub is None and second.number > first.number + 1
             words = f"receipt {second.number} does not follow receipt {first.number} of run {first.run_id}"
             words += ": the hub was restored from a backup in between, or receipts are missing"
-            yield Finding(NOT_COMPARED if is_gap else "chain", second.hub, second.run_id, "", words)
+            yield ReceiptFinding(NOT_COMPARED if is_gap else "chain", second.hub, second.run_id, "", words)
     if at_hub is not None and stored and at_hub.ends[1] < (last := max(stored, key=_place)).number:
         words = f"the hub's receipts end with {at_hub.ends[1]}, and it signed {last.number}"
         words += ": it was restored from a backup, or deleted some"
-        yield Finding("chain", last.hub, last.run_id, "", words)
+        yield ReceiptFinding("chain", last.hub, last.run_id, "", words)
 
 
 def _place(receipt: Receipt) -> tuple[int, int]:

@@ -13,11 +13,11 @@ import msgspec
 
 from hub.base.clock import Clock, wait_for_event
 from hub.base.log import Channel
-from hub.device.connection import Line, Tools
+from hub.device.connection import HubConnection, Tools
 from hub.device.inserts import DeviceStore
-from hub.device.messages import Reply
+from hub.device.messages import OwnerReply
 from hub.device.sinks.reports import Placed
-from hub.device.verdicts import Verdict
+from hub.device.verdicts import RowVerdict
 from protocol.backoff import Backoff
 from protocol.calls import MAX_PLACED
 from protocol.coordination import Method
@@ -58,7 +58,7 @@ class Outbox(NamedTuple, Generic[Decision]):
 
 
 # the owner's verdicts on rows that a hub wrote
-VERDICTS: Final = Outbox[Verdict](
+VERDICTS: Final = Outbox[RowVerdict](
     "verdicts",
     Method.REVIEW_REPORT,
     VERDICTS_PER_REPORT,
@@ -80,7 +80,7 @@ PLACES: Final = Outbox[Placed](
 
 
 # the owner's answers to questions; of several answers to a question the hub counts the first
-ANSWERS: Final = Outbox[Reply](
+ANSWERS: Final = Outbox[OwnerReply](
     "answers",
     Method.QUESTIONS_ANSWER,
     1,
@@ -92,7 +92,7 @@ ANSWERS: Final = Outbox[Reply](
 
 
 # the replies of this device's agents to messages
-REPLIES: Final = Outbox[Reply](
+REPLIES: Final = Outbox[OwnerReply](
     "replies",
     Method.MESSAGES_ANSWER,
     1,
@@ -110,7 +110,12 @@ class Reporting:
     """
 
     def __init__(
-        self, line: Line, tools: Tools, outbox: Outbox[Any], clock: Clock, on_status: Callable[[str], None]
+        self,
+        line: HubConnection,
+        tools: Tools,
+        outbox: Outbox[Any],
+        clock: Clock,
+        on_status: Callable[[str], None],
     ) -> None:
         self._line = line
         self._tools = tools

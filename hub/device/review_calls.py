@@ -17,7 +17,7 @@ from hub.device import (
     verdicts,
 )
 from hub.device.proposals import Proposal
-from hub.device.rows import Refusal
+from hub.device.rows import CallRefusal
 from hub.device.titled_rows import row_called
 from protocol.calls import (
     Reviewed,
@@ -65,18 +65,18 @@ def apply(
     review, row_id = call.review, call.where.get("id")
     if review is None or not isinstance(row_id, str) or call.where.keys() != {"id"}:
         message = f"{table.name}: expected 'review', and an 'id' alone in 'where'"
-        raise Refusal(ErrorCode.BAD_RECORD, message)
+        raise CallRefusal(ErrorCode.BAD_RECORD, message)
     _check_fields(table, review, call.data)
     called = {title.casefold() for title in review.titles.values()}
     if any(row["hub"] != hub and row["title"].casefold() in called for row in db.execute(OPEN_PROJECTS)):
         message = f"{table.name}: the project is a suggestion of another hub; approve it at the device"
-        raise Refusal(ErrorCode.BAD_RECORD, message)
+        raise CallRefusal(ErrorCode.BAD_RECORD, message)
     known = db.execute(
         "SELECT call_id, written FROM reviews WHERE tbl = ? AND row_id = ? AND hub = ?",
         (table.name, row_id, hub),
     ).fetchone()
     if known is None:
-        raise Refusal(ErrorCode.DATABASE_CONFLICT, f"{table.name}: there is no such row")
+        raise CallRefusal(ErrorCode.DATABASE_CONFLICT, f"{table.name}: there is no such row")
     row = rows.find(db, table, row_id)
     proposal = proposals.of_row(db, table.name, row_id)
     if review.verdict is ReviewVerdict.UNDO:
@@ -138,7 +138,7 @@ def _check_fields(table: DeviceTable, review: RowReview, data: Record) -> None:
         message = (
             f"{table.name}: 'data' has the values of an approval or edit, without flags, and nothing else"
         )
-        raise Refusal(ErrorCode.BAD_RECORD, message)
+        raise CallRefusal(ErrorCode.BAD_RECORD, message)
 
 
 def _judge(db: sqlite3.Connection, table: DeviceTable, row: Record, call: ToolCall, at_ms: int) -> None:
@@ -170,7 +170,7 @@ def _called(db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: i
     for name, title in call.review.titles.items():
         column = table.column(name)
         if column is None or column.refers_to is None:
-            raise Refusal(ErrorCode.BAD_RECORD, f"{table.name}.{name}: refers to no row")
+            raise CallRefusal(ErrorCode.BAD_RECORD, f"{table.name}.{name}: refers to no row")
         referred = TABLES[column.refers_to]
         found[name], _ = row_called(db, referred, title, at_ms, by_title_alone=True)
     return found
@@ -187,7 +187,7 @@ def _decide(
         proposals.reject(db, table, row_id)
     elif proposal.data is None or call.review.verdict is ReviewVerdict.EDIT:
         what = "a deletion is approved" if proposal.data is None else "a proposed change is edited"
-        raise Refusal(ErrorCode.BAD_RECORD, f"{table.name}: {what} at the device alone")
+        raise CallRefusal(ErrorCode.BAD_RECORD, f"{table.name}: {what} at the device alone")
     else:
         changes: Record = {**proposal.data, **call.data, **_called(db, table, call, at_ms)}
         proposals.accept(db, table, row_id, Proposal(proposal.call_id, changes), at_ms)
@@ -216,5 +216,5 @@ def _undo(
     db.execute("DELETE FROM remote_reviews WHERE tbl = ? AND row_id = ?", (table.name, row_id))
 
 
-def _changed(table: DeviceTable, why: str) -> Refusal:
-    return Refusal(ErrorCode.CHANGED_MEANWHILE, f"{table.name}: {why}")
+def _changed(table: DeviceTable, why: str) -> CallRefusal:
+    return CallRefusal(ErrorCode.CHANGED_MEANWHILE, f"{table.name}: {why}")

@@ -1,7 +1,7 @@
 """Rows of the device's tables, built-in and declared: validated, converted between file and wire.
 
 Plain functions over a connection, inside the caller's transaction. Every problem of a record is raised as a
-``Refusal`` with a code of the protocol, never as an exception of SQLite.
+``CallRefusal`` with a code of the protocol, never as an exception of SQLite.
 """
 
 import sqlite3
@@ -32,7 +32,7 @@ _MAX_PROBLEMS: Final = 20  # in one message
 _ROOM: Final = 1024  # for the parts of an answer around its rows
 
 
-class Refusal(HubError):
+class CallRefusal(HubError):
     """Call that can never be executed; nothing was changed."""
 
     def __init__(self, code: ErrorCode, message: str) -> None:
@@ -161,7 +161,7 @@ def query(
         found.append({name: whole[name] for name in asked})
         size += len(msgspec.json.encode(found[-1])) + 1
         if size > MAX_RESULT_BYTES:
-            raise Refusal(
+            raise CallRefusal(
                 ErrorCode.RESULT_TOO_LARGE, f"{len(found)} rows are more than {MAX_RESULT_BYTES} bytes"
             )
     return found
@@ -187,7 +187,7 @@ def _stored(table: DeviceTable, data: Mapping[str, Field]) -> Iterator[tuple[str
     for name, value in data.items():
         column = table.column(name)
         if column is None:
-            raise Refusal(ErrorCode.BAD_RECORD, f"{table.name}.{name}: there is no such field")
+            raise CallRefusal(ErrorCode.BAD_RECORD, f"{table.name}.{name}: there is no such field")
         yield name, _in_the_file(column, value)
 
 
@@ -197,7 +197,7 @@ def _in_the_file(column: Column, value: Field) -> str | int | float | None:
     if column.kind is Kind.NAMES:
         return msgspec.json.encode(_names(value)).decode()
     if isinstance(value, list):
-        raise Refusal(ErrorCode.BAD_RECORD, f"{column.name}: expected one value, got a list")
+        raise CallRefusal(ErrorCode.BAD_RECORD, f"{column.name}: expected one value, got a list")
     if column.kind is Kind.NUMBER:
         return float(value)
     return int(value) if column.kind is Kind.FLAG else value
@@ -236,7 +236,7 @@ def _condition(table: DeviceTable, where: Record) -> tuple[str, tuple[str | int 
 def _refuse(problems: Iterable[str]) -> None:
     listed = list(problems)
     if listed:
-        raise Refusal(ErrorCode.BAD_RECORD, "; ".join(listed[:_MAX_PROBLEMS]))
+        raise CallRefusal(ErrorCode.BAD_RECORD, "; ".join(listed[:_MAX_PROBLEMS]))
 
 
 @contextmanager
@@ -246,11 +246,11 @@ def _refusals() -> Iterator[None]:
     except sqlite3.IntegrityError as error:
         if error.sqlite_errorname == "SQLITE_CONSTRAINT_FOREIGNKEY":
             message = "it refers to a row that is not there, or another row refers to it"
-            raise Refusal(ErrorCode.DATABASE_CONFLICT, message) from error
+            raise CallRefusal(ErrorCode.DATABASE_CONFLICT, message) from error
         message = str(error).partition("constraint failed: ")[2] or str(error)
-        raise Refusal(ErrorCode.BAD_RECORD, message) from error
+        raise CallRefusal(ErrorCode.BAD_RECORD, message) from error
 
 
-def bad_record(why: str) -> Refusal:
+def bad_record(why: str) -> CallRefusal:
     """Return the refusal of a record."""
-    return Refusal(ErrorCode.BAD_RECORD, why)
+    return CallRefusal(ErrorCode.BAD_RECORD, why)

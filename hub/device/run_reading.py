@@ -33,8 +33,8 @@ from hub.base.log import Channel, bind
 from hub.base.version import VERSION
 from hub.device.digests import Digests, stamp_of
 from hub.device.secret_scan import find_secrets, xml_text
-from hub.device.sending_log import Order, SendingLog
-from hub.device.shared import Check, Place, SharedFile, SharedFolders, Unreadable, is_hard_link
+from hub.device.sending_log import SendingLog, SendingOrder
+from hub.device.shared import Check, FileLocation, SharedFile, SharedFolders, UnreadableFile, is_hard_link
 from hub.device.sinks.own_rows import without_own_rows
 from hub.text import office, pictures
 from hub.text.convert import convert
@@ -159,11 +159,11 @@ class Contents:
         except NotConvertible as error:
             # Owners know their damaged or non-text files; a reached limit is reported by its name.
             reason = SkipReason.NOT_CONVERTIBLE if error.limit is None else SkipReason(error.limit)
-            raise Unreadable(reason, str(error)) from error
+            raise UnreadableFile(reason, str(error)) from error
         # Rules of a format apply to the file's own text.
         path = "" if is_raw or kind in OFFICE | PICTURES else file.path
         if (secret := next(find_secrets(searched, path), None)) is not None:
-            raise Unreadable(SkipReason.SECRET, f"{secret.rule} in line {secret.line}")
+            raise UnreadableFile(SkipReason.SECRET, f"{secret.rule} in line {secret.line}")
         parts = [PartCount(name=name, count=count) for name, count in converted.parts.items()]
         modified_ms = info.st_mtime_ns // 1_000_000
         if converted.date is not None:
@@ -214,13 +214,13 @@ def _blocks(descriptor: int, before: os.stat_result, check: Check) -> Iterator[b
         try:
             block = os.read(descriptor, min(_BLOCK_BYTES, left + 1))  # one byte more, to detect growth
         except OSError as error:
-            raise Unreadable(SkipReason.UNREADABLE) from error
+            raise UnreadableFile(SkipReason.UNREADABLE) from error
         if not block:
             break
         left -= len(block)
         yield block
     if left != 0 or stamp_of(os.fstat(descriptor)) != stamp_of(before):
-        raise Unreadable(SkipReason.CHANGED)
+        raise UnreadableFile(SkipReason.CHANGED)
 
 
 REMIND_S: Final = 30.0  # between two frames while a file is converted; a hub waits 120 s for one
@@ -290,7 +290,7 @@ class Credit:
     def is_spent(self) -> bool:
         return self._pieces <= 0
 
-    async def take(self) -> None:
+    async def consume(self) -> None:
         """Wait for credit and take one piece of it."""
         while self.is_spent:
             self._is_granted = anyio.Event()
@@ -323,7 +323,7 @@ class FolderRun:
         self.scope = anyio.CancelScope()
         self.stopped_for: str | None = None
         self._library = library
-        self._order = Order(hub, frame.run_id, frame.agent_id, frame.reader, frame.receipt or "")
+        self._order = SendingOrder(hub, frame.run_id, frame.agent_id, frame.reader, frame.receipt or "")
         self._unlogged: list[tuple[str, int, str]] = []  # files of the next frame that begin in it
         self._send = send if frame.trace is None else _traced(send, frame.trace)
         self._frame_bytes = limits.max_message_bytes - _FRAME_ROOM
@@ -340,7 +340,7 @@ class FolderRun:
         self._batch: list[FilePiece] = []
         self._batch_bytes = 0
 
-    def take(self, frame: AgentFetch | AgentCredit) -> None:
+    def handle_frame(self, frame: AgentFetch | AgentCredit) -> None:
         """Record requested paths or granted credit. Never blocks."""
         match frame:
             case AgentCredit():
@@ -371,7 +371,7 @@ class FolderRun:
         readable = {*self.frame.reads, *(PICTURES if pictures.is_installed() else ())}
         config, check = self.frame.config, from_thread.check_cancelled
 
-        def list_files(where: list[Place]) -> tuple[list[SharedFile], list[SkippedFile]]:
+        def list_files(where: list[FileLocation]) -> tuple[list[SharedFile], list[SkippedFile]]:
             return self._library.shared.list_files(where, config, limits, check, readable=readable)
 
         files, left_out = await self._in_thread(list_files, places)
@@ -479,7 +479,7 @@ class FolderRun:
                 continue
             try:
                 digest = self._library.contents.digest(file, from_thread.check_cancelled)
-            except Unreadable as error:
+            except UnreadableFile as error:
                 self._skipped.add(SkippedFile(path=file.path, reason=str(error)))
                 continue
             files[number] = msgspec.structs.replace(file, sha256=bytes.fromhex(digest))
@@ -506,7 +506,7 @@ class FolderRun:
         """Send a frame of the manifest. Return False if the hub needs no more of it."""
         run = self.frame
         if run.paged:
-            await self._pages.take()
+            await self._pages.consume()
         if self._has_last_fetch and run.paged:
             return False
         frame = AgentManifest(
@@ -534,7 +534,7 @@ class FolderRun:
     async def _send_file(self, file: SharedFile) -> None:
         try:
             text = await self._read_with_reminders(file)
-        except Unreadable as error:
+        except UnreadableFile as error:
             self._skipped.add(SkippedFile(path=file.path, reason=str(error)))
             return
         size = sum(len(piece.encode()) for piece in text.pieces)
@@ -562,12 +562,12 @@ class FolderRun:
 
         Raises Unreadable as ``_read`` does.
         """
-        unreadable: Unreadable | None = None
+        unreadable: UnreadableFile | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._remind)
             try:
                 return await self._in_thread(self._read, file)
-            except Unreadable as error:
+            except UnreadableFile as error:
                 unreadable = error
             finally:
                 tasks.cancel_scope.cancel()
@@ -582,7 +582,7 @@ class FolderRun:
     def _read(self, file: SharedFile) -> FileText:
         around = len(msgspec.json.encode(file.path)) + _FRAME_ROOM
         if self._frame_bytes - around < _MIN_PIECE_BYTES:
-            raise Unreadable(SkipReason.TOO_DEEP, "its path fills a frame")
+            raise UnreadableFile(SkipReason.TOO_DEEP, "its path fills a frame")
         return self._library.contents.text(
             file,
             from_thread.check_cancelled,
@@ -597,7 +597,7 @@ class FolderRun:
             await self._send_batch()
         if self._credit.is_spent:
             await self._send_batch()  # the hub grants credit for pieces it has received
-        await self._credit.take()
+        await self._credit.consume()
         self._batch.append(piece)
         self._batch_bytes += size
 
@@ -687,7 +687,7 @@ class Readings:
         """Ids of the agents whose runs are open."""
         return sorted({run.frame.agent_id for run in self._open.values()})
 
-    def take(self, frame: AgentRun | AgentFetch | AgentCredit | AgentCancel) -> None:
+    def handle_frame(self, frame: AgentRun | AgentFetch | AgentCredit | AgentCancel) -> None:
         """Start a run, or pass a frame to its run. Frames of unknown runs are dropped."""
         if isinstance(frame, AgentRun):
             self._begin(frame)
@@ -699,7 +699,7 @@ class Readings:
             run.stopped_for = frame.reason or "no reason given"
             run.scope.cancel()
         else:
-            run.take(frame)
+            run.handle_frame(frame)
 
     def _begin(self, frame: AgentRun) -> None:
         before = self._open.get(frame.run_id)

@@ -111,7 +111,7 @@ class _Allowed:
         return (all if self._is_all else any)(checks)
 
 
-class _Rule:
+class _SecretRule:
     """Rule of one kind of secret."""
 
     def __init__(self, table: Mapping[str, Any]) -> None:
@@ -144,7 +144,7 @@ class _Rule:
 
 
 class _Rules(NamedTuple):
-    rules: Sequence[_Rule]
+    rules: Sequence[_SecretRule]
     allowed: Sequence[_Allowed]
     keywords: Sequence[bytes]
 
@@ -211,7 +211,9 @@ def _loaded() -> _Rules:
     for name in _FILES:
         with Path(__file__).with_name(name).open("rb") as file:
             tables = tomllib.load(file)
-        rules += [_Rule(table) for table in tables["rules"] if "regex" in table]  # else it is one of names
+        rules += [
+            _SecretRule(table) for table in tables["rules"] if "regex" in table
+        ]  # else it is one of names
         allowed.append(_Allowed(tables["allowlist"] | {"paths": ()}))  # no ending makes a text harmless
     keywords = {word for rule in rules for word in rule.keywords}
     return _Rules(rules, allowed, sorted(keywords))
@@ -295,7 +297,7 @@ def _text_in(code: str) -> str | None:
     return text if text.translate(_BLANKS).isprintable() else None
 
 
-class _Table(NamedTuple):
+class _PasswordTable(NamedTuple):
     """Table with columns of passwords. *labels*: the names of those columns by their number."""
 
     delimiter: str
@@ -316,7 +318,7 @@ def _labelled(form: _Form) -> _Form | None:
     if _has_label(form.text) is None:
         return None
     found: list[tuple[str, int]] = []
-    table: _Table | None = None
+    table: _PasswordTable | None = None
     items: _List | None = None
     for line, number in zip(form.text.split("\n"), form.lines, strict=True):
         if not line.strip():
@@ -342,14 +344,14 @@ def _labelled(form: _Form) -> _Form | None:
     return _Form("\n".join(text for text, _ in found), [number for _, number in found]) if found else None
 
 
-def _table_under(line: str) -> _Table | None:
+def _table_under(line: str) -> _PasswordTable | None:
     """Return the table that a line of names begins, or None."""
     delimiter = next((mark for mark in _DELIMITERS if mark in line), None)
     cells = [] if delimiter is None else _cells(line, delimiter)
     labels = {at: cell for at, cell in enumerate(cells) if _is_label(cell)}
     if not labels or delimiter is None or not all(map(_is_name, cells)):
         return None
-    return _Table(delimiter, len(cells), labels)
+    return _PasswordTable(delimiter, len(cells), labels)
 
 
 def _cells(line: str, delimiter: str) -> list[str]:

@@ -92,7 +92,7 @@ _PRUNE_HELD: Final = (
 )
 
 
-class Order(NamedTuple):
+class SendingOrder(NamedTuple):
     """Reading of a run for which files are sent. *receipt*: its id, or empty at a hub that gives none."""
 
     hub: str
@@ -111,7 +111,7 @@ class SendingLog:
         self._clock = clock
         self._lock = Lock()
 
-    def sent(self, order: Order, files: Sequence[tuple[str, int, str]]) -> None:
+    def sent(self, order: SendingOrder, files: Sequence[tuple[str, int, str]]) -> None:
         """Log the files that are sent now: path, size of the text in bytes, and digest of the file."""
         at, hub, run_id = epoch_ms(self._clock.now()), order.hub, order.run_id
         head = (at, hub, run_id, order.agent_id, order.reader, order.receipt)
@@ -122,7 +122,7 @@ class SendingLog:
             self._db.executemany(_LET_GO, [(order.hub, path) for path, _, _ in files])
             self._db.execute(_PRUNE, (MAX_SENT,))
 
-    def held_back(self, order: Order, skipped: Collection[SkippedFile]) -> None:
+    def held_back(self, order: SendingOrder, skipped: Collection[SkippedFile]) -> None:
         """Log the files of a run that were named and not sent."""
         at = epoch_ms(self._clock.now())
         rows = [(order.hub, one.path, one.reason, at) for one in skipped if one.path != MANY]

@@ -26,7 +26,7 @@ _DAYS: Final = (
 )
 
 
-class Sent(msgspec.Struct, frozen=True):
+class SentEntry(msgspec.Struct, frozen=True):
     """File that was sent.
 
     Attributes:
@@ -65,9 +65,9 @@ class Day(msgspec.Struct, frozen=True):
     bytes: int
 
 
-def read_sent(path: Path, since_ms: int, most: int) -> list[Sent]:
+def read_sent(path: Path, since_ms: int, most: int) -> list[SentEntry]:
     """Return the newest files that were sent. Raises as ``read_days``."""
-    return [Sent(*row) for row in _rows(path, _SENT, since_ms, most)]
+    return [SentEntry(*row) for row in _rows(path, _SENT, since_ms, most)]
 
 
 def read_held_back(path: Path, since_ms: int, most: int) -> list[HeldBack]:

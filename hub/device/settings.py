@@ -13,14 +13,24 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, Validati
 from pydantic_core import PydanticCustomError
 
 from hub.base.outbound.rules import is_this_machine
-from hub.base.toml.origins import Places
+from hub.base.toml.origins import TomlPositions
 from hub.base.toml.parsing import parsed
 from hub.base.toml.positions import Located
-from hub.base.toml.problems import Problem, SettingsInvalid, found_by_validation, in_order
+from hub.base.toml.problems import SettingsInvalid, SettingsProblem, found_by_validation, in_order
 from hub.base.toml.schema import DIALECT, Generator, default_at, names_at
-from hub.base.toml.values import REQUIRED, Flag, Name, SettingsPath, Table, Whole, live, refusal, url_parts
+from hub.base.toml.values import (
+    REQUIRED,
+    Flag,
+    Name,
+    SettingsPath,
+    SettingsTable,
+    Whole,
+    live,
+    refusal,
+    url_parts,
+)
 from hub.device.exclusion import is_pattern
-from hub.device.sinks.manifest import SHIPPED, Manifest
+from hub.device.sinks.manifest import SHIPPED, SinkManifest
 
 _T = TypeVar("_T", bound=BaseModel)
 _TIME: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
@@ -61,7 +71,7 @@ def _pattern(text: str) -> str:
     return text
 
 
-class WhenSettings(Table):
+class WhenSettings(SettingsTable):
     """Times at which the device is connected."""
 
     on_power: Flag = live(False, "Only while the machine is on mains power.")
@@ -77,7 +87,7 @@ class WhenSettings(Table):
         return start <= now < end if start <= end else now >= start or now < end
 
 
-class NotifySettings(Table):
+class NotifySettings(SettingsTable):
     """Notification on the desktop of the items that wait."""
 
     daily: Annotated[str, AfterValidator(_time)] = live(
@@ -132,7 +142,7 @@ def _manifest_file(path: Path) -> Path:
 OF_CALENDARS: Final = ("tasks", "timelines")
 
 
-class SinkSettings(Table):
+class SinkSettings(SettingsTable):
     """Place where approved rows go."""
 
     name: Name = live(REQUIRED, "Name of the place.")
@@ -214,15 +224,15 @@ class RestSink(AtServer):
         REQUIRED, "Description of the interface; todoist.toml is included."
     )
 
-    def read(self) -> tuple[Manifest | None, list[Problem]]:
+    def read(self) -> tuple[SinkManifest | None, list[SettingsProblem]]:
         """Return the manifest if it is usable, and its problems."""
-        found, problems, places = _checked(self.manifest, Manifest)
+        found, problems, places = _checked(self.manifest, SinkManifest)
         if found is not None and places is not None:
             try:
                 _server(found.url)
             except PydanticCustomError as error:
                 hint = str((error.context or {}).get("hint", ""))
-                return None, [Problem(*places.value(("url",)), "url", error.message(), hint)]
+                return None, [SettingsProblem(*places.value(("url",)), "url", error.message(), hint)]
         return found, problems
 
     @property
@@ -245,7 +255,7 @@ class PackageSink(SinkSettings):
 AnySink = Annotated[FileSink | CalDavSink | RestSink | PackageSink, Field(discriminator="kind")]
 
 
-class DeviceSettings(Table):
+class DeviceSettings(SettingsTable):
     """Settings of this machine as a device of a hub."""
 
     hub: Annotated[tuple[Annotated[str, AfterValidator(_address)], ...], Field(min_length=1)] = live(
@@ -273,7 +283,7 @@ class DeviceReading(NamedTuple):
     """Result of reading a file: *settings* if they are usable, and all problems in order."""
 
     settings: DeviceSettings | None
-    problems: list[Problem]
+    problems: list[SettingsProblem]
 
     def usable(self) -> DeviceSettings:
         """Return the settings.
@@ -292,7 +302,7 @@ def check_device_file(path: Path) -> DeviceReading:
     if settings is None or places is None:
         return DeviceReading(None, problems)
     own = [
-        Problem(
+        SettingsProblem(
             *places.value(("sinks", number, "path")), f"sinks.{one.name}.path", "this is the settings file"
         )
         for number, one in enumerate(settings.sinks)
@@ -304,21 +314,23 @@ def check_device_file(path: Path) -> DeviceReading:
     return DeviceReading(None if wrong else settings, wrong)  # a folder may be missing for a while
 
 
-def _checked(path: Path, top: type[_T], remedy: str = "") -> tuple[_T | None, list[Problem], Places | None]:
+def _checked(
+    path: Path, top: type[_T], remedy: str = ""
+) -> tuple[_T | None, list[SettingsProblem], TomlPositions | None]:
     """Read a file of settings; return them if they are usable, all problems, and where the values are."""
     file = str(path)
     try:
         text = path.read_bytes().decode()
     except OSError as error:
         hint = remedy if isinstance(error, FileNotFoundError) else ""
-        return None, [Problem(file, 1, 1, "", error.strerror or "cannot be read", hint)], None
+        return None, [SettingsProblem(file, 1, 1, "", error.strerror or "cannot be read", hint)], None
     except UnicodeDecodeError as error:
         before = error.object[: error.start].decode().split("\n")
-        return None, [Problem(file, len(before), len(before[-1]) + 1, "", "not UTF-8")], None
+        return None, [SettingsProblem(file, len(before), len(before[-1]) + 1, "", "not UTF-8")], None
     doc = parsed(text, file)
-    if isinstance(doc, Problem):
+    if isinstance(doc, SettingsProblem):
         return None, [doc], None
-    places = Places(file, Located(text), doc, [])
+    places = TomlPositions(file, Located(text), doc, [])
     try:
         return top.model_validate(doc, context={"base": path.absolute().parent}), [], places
     except ValidationError as error:
@@ -345,7 +357,7 @@ def device_text(hub: tuple[str, ...], roots: tuple[Path, ...], name: str) -> str
             for line in ("[[sinks]]", 'name = "todo"', 'kind = "markdown"', 'path = "~/notes/todo.md"'):
                 doc.add(tomlkit.comment(line))
             continue
-        if isinstance(field.default, Table):
+        if isinstance(field.default, SettingsTable):
             table = tomlkit.table()
             for name, inner in type(field.default).model_fields.items():
                 shown = json.dumps(inner.default)

@@ -41,8 +41,8 @@ from hub.device.exclusion import (
     OWN_PATTERNS,
     STATE,
     BadIgnoreFile,
+    IgnoreRules,
     Patterns,
-    Rules,
     generated_by,
     state_files,
     why_private,
@@ -83,7 +83,7 @@ NO_TEXT: Final = (
 Check = Callable[[], None]  # called regularly; raises to cancel the work
 
 
-class Unreadable(Exception):
+class UnreadableFile(Exception):
     """File that is not sent; *reason* and *detail* say why."""
 
     def __init__(self, reason: SkipReason, detail: str = "") -> None:
@@ -153,7 +153,7 @@ class _Excluded(Exception):
 
 
 @dataclass(frozen=True)
-class Place:
+class FileLocation:
     """Part of a root that an agent may read; *asked* is the requested path. Without parts, the whole root."""
 
     root: Root
@@ -292,15 +292,15 @@ class SharedFolders:
         self._database = None if database is None else os.path.realpath(database)
         self._own = self._own_files()
 
-    def places(self, asked: Sequence[str]) -> tuple[list[Place], list[SkippedFile]]:
+    def places(self, asked: Sequence[str]) -> tuple[list[FileLocation], list[SkippedFile]]:
         """Return the shared places of the requested paths, and the refused paths. Without paths: everything.
 
         Paths are resolved as text: ``~`` is the owner's home, ``..`` goes up, and a relative path starts at a
         root, with or without the root's name.
         """
         if not asked:
-            return [Place(root, (), root.name) for root in self._roots], []
-        places: list[Place] = []
+            return [FileLocation(root, (), root.name) for root in self._roots], []
+        places: list[FileLocation] = []
         refused: list[SkippedFile] = []
         for path in asked:
             found = [] if "\0" in path else list(dict.fromkeys(self._places_of(path)))
@@ -309,7 +309,7 @@ class SharedFolders:
                 refused.append(SkippedFile(path=path, reason=SkipReason.OUTSIDE_SHARED))
         return places, refused
 
-    def only(self, path: str, places: Sequence[Place]) -> tuple[list[Place], list[SkippedFile]]:
+    def only(self, path: str, places: Sequence[FileLocation]) -> tuple[list[FileLocation], list[SkippedFile]]:
         """Return the places of one file within *places*, or why it is not read, as ``places`` does.
 
         A path without its folder may be of a file in any of the shared folders.
@@ -332,7 +332,7 @@ class SharedFolders:
 
     def list_files(
         self,
-        places: Sequence[Place],
+        places: Sequence[FileLocation],
         config: RunConfig,
         limits: RunLimits | None,
         check: Check,
@@ -406,20 +406,20 @@ class SharedFolders:
             with enter(file.root.path, file.parts[:-1], lists=False) as folder:
                 before = folder.stat(file.parts[-1])
                 if (before.st_dev, before.st_ino) in self._own_files():  # opened, it would lose its locks
-                    raise Unreadable(SkipReason.GENERATED, STATE)
+                    raise UnreadableFile(SkipReason.GENERATED, STATE)
                 descriptor = folder.open_file(file.parts[-1])
         except OSError as error:
-            raise Unreadable(_why(error)) from error
+            raise UnreadableFile(_why(error)) from error
         try:
             info = os.fstat(descriptor)
             if not stat.S_ISREG(info.st_mode):
-                raise Unreadable(SkipReason.NOT_A_FILE)
+                raise UnreadableFile(SkipReason.NOT_A_FILE)
             if info.st_size > self._max_file_bytes:
-                raise Unreadable(SkipReason.TOO_LARGE, self._why_too_large(file.parts[-1], info.st_size))
+                raise UnreadableFile(SkipReason.TOO_LARGE, self._why_too_large(file.parts[-1], info.st_size))
             if info.st_nlink > file.links:  # a hard link was added since its folder was read
-                raise Unreadable(SkipReason.HARD_LINK)
+                raise UnreadableFile(SkipReason.HARD_LINK)
             if file.inode not in (None, (info.st_dev, info.st_ino)):
-                raise Unreadable(SkipReason.CHANGED)
+                raise UnreadableFile(SkipReason.CHANGED)
             yield descriptor
         finally:
             os.close(descriptor)
@@ -433,7 +433,7 @@ class SharedFolders:
                 found.add((info.st_dev, info.st_ino))
         return frozenset(found)
 
-    def _places_of(self, asked: str) -> Iterator[Place]:
+    def _places_of(self, asked: str) -> Iterator[FileLocation]:
         path = slashed(asked)
         if path == "~" or path.startswith("~/"):
             path = self._home + path[1:]
@@ -448,16 +448,16 @@ class SharedFolders:
                 yield self._innermost(whole, asked)
                 for other in self._roots:
                     if _below(other.path, whole):
-                        yield Place(other, (), asked)
+                        yield FileLocation(other, (), asked)
 
-    def _innermost(self, path: str, asked: str) -> Place:
+    def _innermost(self, path: str, asked: str) -> FileLocation:
         around = [root for root in self._roots if path == root.path or _below(path, root.path)]
         root = max(around, key=lambda root: len(root.path))
         below = path[len(root.path) + 1 :]
-        return Place(root, tuple(below.split("/")) if below else (), asked)
+        return FileLocation(root, tuple(below.split("/")) if below else (), asked)
 
     def _see(
-        self, places: Sequence[Place], file_filter: _FileFilter
+        self, places: Sequence[FileLocation], file_filter: _FileFilter
     ) -> Generator[SharedFile | SkippedFile | LeftOut, None, None]:
         missing: dict[str, bool] = {}
         for place in places:
@@ -475,7 +475,7 @@ class SharedFolders:
                 yield SkippedFile(path=asked, reason=SkipReason.MISSING)
 
     def _see_place(
-        self, place: Place, file_filter: _FileFilter
+        self, place: FileLocation, file_filter: _FileFilter
     ) -> Iterator[SharedFile | SkippedFile | LeftOut]:
         try:
             rules, place = self._rules_above(place)
@@ -500,7 +500,7 @@ class SharedFolders:
         if self._digests is not None and not any(_below(path, top) for path in self._paths):
             self._digests.forget_folders(top, walked)
 
-    def _rules_above(self, place: Place) -> tuple[Rules, Place]:
+    def _rules_above(self, place: FileLocation) -> tuple[IgnoreRules, FileLocation]:
         """Return the rules for a place, before those of its own files, and the place as its folders list it.
 
         Raises:
@@ -509,7 +509,7 @@ class SharedFolders:
         """
         root, parts = place.root, place.parts
         try:
-            rules = Rules.around(root.path, self._ignore)
+            rules = IgnoreRules.around(root.path, self._ignore)
         except BadIgnoreFile as error:
             raise _Excluded(_skip(root, (), SkipReason.BAD_IGNORE_FILE, str(error))) from error
         for depth, part in enumerate(parts):
@@ -531,14 +531,14 @@ class SharedFolders:
             if (exclusion := rules.why_not(part, is_folder=is_folder, siblings=names)) is not None:
                 raise _Excluded(_skip(root, parts[: depth + 1], exclusion.reason))
             rules = rules.below(part)
-        return rules, Place(root, parts, place.asked)
+        return rules, FileLocation(root, parts, place.asked)
 
     def _walk(
         self,
         root: Root,
         parts: tuple[str, ...],
         folder: Folder,
-        rules: Rules,
+        rules: IgnoreRules,
         file_filter: _FileFilter,
         walked: set[str],
     ) -> Iterator[SharedFile | SkippedFile | LeftOut]:
@@ -591,7 +591,7 @@ class SharedFolders:
         root: Root,
         parts: tuple[str, ...],
         folder: Folder,
-        rules: Rules,
+        rules: IgnoreRules,
         file_filter: _FileFilter,
         walked: set[str],
     ) -> Iterator[SharedFile | SkippedFile | LeftOut]:
@@ -647,8 +647,8 @@ class SharedFolders:
 
 
 def _rules_in(
-    root: Root, parts: tuple[str, ...], folder: Folder, names: Collection[str], rules: Rules
-) -> Rules:
+    root: Root, parts: tuple[str, ...], folder: Folder, names: Collection[str], rules: IgnoreRules
+) -> IgnoreRules:
     """Return *rules* with those of a folder's own ignore files.
 
     Raises:

@@ -27,14 +27,14 @@ import msgspec
 
 from hub.base.clock import Clock
 from hub.base.log import Channel
-from hub.device.connection import RESPONSE_WITHIN_S, Line, refusal
+from hub.device.connection import RESPONSE_WITHIN_S, HubConnection, refusal
 from protocol.coordination import Method
 from protocol.errors import ErrorCode
 from protocol.tool_calls import Answer, ToolCall
 
 log = Channel(__name__)
 
-MOST: Final = 8  # concurrent listeners
+MAX_LISTENERS: Final = 8  # concurrent listeners
 
 
 MAX_LIFE_MS: Final = 600_000
@@ -176,7 +176,7 @@ class Browser:
         self._doors: dict[str, Door] = {}
         self._has_doors = anyio.Event()
 
-    async def take(self, line: Line, call: ToolCall) -> None:
+    async def handle_call(self, line: HubConnection, call: ToolCall) -> None:
         """Execute a call and send its answer."""
         await line.answer([(call, await self.done(call))])
 
@@ -188,7 +188,7 @@ class Browser:
             return refusal(ErrorCode.BAD_RECORD, f"data of browser.open: {error}")
         return self._listen(request) if request.listen else self._show(request)
 
-    async def serve(self, line: Line) -> None:
+    async def serve(self, line: HubConnection) -> None:
         """Ask the owner for consent, and forward redirects to the hub of this connection, until cancelled."""
         async with anyio.create_task_group() as tasks:
             if self._asks is not None:
@@ -206,7 +206,7 @@ class Browser:
                 door.url = None
             await self._is_shown.wait()
 
-    async def _forward_redirects(self, line: Line) -> None:
+    async def _forward_redirects(self, line: HubConnection) -> None:
         while True:
             self._doors = {id: door for id, door in self._doors.items() if not door.is_over}
             if not self._doors:
@@ -222,8 +222,8 @@ class Browser:
         if door is None or door.is_over:
             if not request.state:
                 return refusal(ErrorCode.BAD_RECORD, "data of browser.open: there is no state to expect")
-            if len([one for one in self._doors.values() if not one.is_over]) >= MOST:
-                return refusal(ErrorCode.TOO_MANY_CALLS, f"{MOST} sign-ins are open")
+            if len([one for one in self._doors.values() if not one.is_over]) >= MAX_LISTENERS:
+                return refusal(ErrorCode.TOO_MANY_CALLS, f"{MAX_LISTENERS} sign-ins are open")
             try:
                 door = Door(request.state, life_ms=request.expires_ms, clock=self._clock)
             except OSError as error:
@@ -251,7 +251,7 @@ class Browser:
             self._is_shown.set()
         return Answer(result={"opened": False})
 
-    async def _forward(self, line: Line, id: str, door: Door) -> None:
+    async def _forward(self, line: HubConnection, id: str, door: Door) -> None:
         assert door.found is not None
         params: dict[str, Any] = {"sign_in_id": id, "state": door._state, **door.found}
         response = await line.request(Method.SIGN_INS_ANSWER, params)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from hub.device.rows import Refusal
+from hub.device.rows import CallRefusal
 from protocol.calls import (
     FILES,
     PART_BYTES,
@@ -25,7 +25,7 @@ from protocol.tool_calls import ToolCall
 T = TypeVar("T", FileGet, FilePut)
 
 
-def get(db: sqlite3.Connection, call: ToolCall) -> dict[str, Any]:
+def read_file(db: sqlite3.Connection, call: ToolCall) -> dict[str, Any]:
     """Return one part of a text file.
 
     Raises:
@@ -50,7 +50,7 @@ def get(db: sqlite3.Connection, call: ToolCall) -> dict[str, Any]:
     return msgspec.structs.asdict(answer)
 
 
-def put(db: sqlite3.Connection, call: ToolCall, at_ms: int) -> dict[str, Any]:
+def write_file(db: sqlite3.Connection, call: ToolCall, at_ms: int) -> dict[str, Any]:
     """Replace the text whose digest the call expects.
 
     Raises:
@@ -58,12 +58,12 @@ def put(db: sqlite3.Connection, call: ToolCall, at_ms: int) -> dict[str, Any]:
     """
     request = _request(call, FilePut)
     if not request.content.strip() or "\0" in request.content:
-        raise Refusal(ErrorCode.BAD_PARAMS, f"{request.name} has to say something, and without NUL")
+        raise CallRefusal(ErrorCode.BAD_PARAMS, f"{request.name} has to say something, and without NUL")
     row = _find(db, call.agent_id, request.name)
     found = None if row is None else row["sha256"]
     if found != request.expected_sha256:
         actual = "there is none" if found is None else f"it is {found}"
-        raise Refusal(ErrorCode.CHANGED_MEANWHILE, f"{request.name} is not what was expected: {actual}")
+        raise CallRefusal(ErrorCode.CHANGED_MEANWHILE, f"{request.name} is not what was expected: {actual}")
     raw = request.content.encode()
     sha256 = hashlib.sha256(raw).hexdigest()
     db.execute(
@@ -80,11 +80,11 @@ def _request(call: ToolCall, kind: type[T]) -> T:
     try:
         request: T = msgspec.convert(call.data, kind)
     except msgspec.ValidationError as error:
-        raise Refusal(ErrorCode.BAD_PARAMS, f"{call.action}: {error}") from None
+        raise CallRefusal(ErrorCode.BAD_PARAMS, f"{call.action}: {error}") from None
     if call.agent_id is None:
-        raise Refusal(ErrorCode.BAD_PARAMS, f"{call.action} has to say whose text it is: agent_id")
+        raise CallRefusal(ErrorCode.BAD_PARAMS, f"{call.action} has to say whose text it is: agent_id")
     if request.name not in FILES:
-        raise Refusal(ErrorCode.BAD_PARAMS, f"there is no text {request.name!r}, only {', '.join(FILES)}")
+        raise CallRefusal(ErrorCode.BAD_PARAMS, f"there is no text {request.name!r}, only {', '.join(FILES)}")
     return request
 
 

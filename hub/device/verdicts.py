@@ -31,7 +31,7 @@ ReviewState = Literal["open", "approved", "edited", "rejected"]
 _NO_CONTENT: Final = frozenset({"id", "createdAt", "updatedAt", *SUGGESTED})
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class RowVerdict(msgspec.Struct, frozen=True):
     """Owner's verdict on the row that call *call_id* wrote."""
 
     call_id: str
@@ -187,16 +187,16 @@ def reviews(db: sqlite3.Connection, hub: str | None = None) -> Iterator[Review]:
             )
 
 
-def unreported(db: sqlite3.Connection, hub: str) -> list[Verdict]:
+def unreported(db: sqlite3.Connection, hub: str) -> list[RowVerdict]:
     """Return the owner's verdicts on rows of *hub* that it has not confirmed."""
     return [
-        Verdict(review.call_id, review.state)
+        RowVerdict(review.call_id, review.state)
         for review in reviews(db, hub)
         if review.state != "open" and review.state != review.reported
     ]
 
 
-def note_reported(db: sqlite3.Connection, report: Sequence[Verdict]) -> None:
+def note_reported(db: sqlite3.Connection, report: Sequence[RowVerdict]) -> None:
     """Record verdicts that a hub has confirmed. A later different verdict is reported again."""
     db.executemany(
         "UPDATE reviews SET reported = ? WHERE call_id = ?", [(one.verdict, one.call_id) for one in report]

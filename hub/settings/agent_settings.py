@@ -24,7 +24,7 @@ from hub.base.toml.values import (
     Instant,
     Name,
     Seconds,
-    Table,
+    SettingsTable,
     TimeZone,
     Usd,
     accepted,
@@ -66,7 +66,7 @@ def _as_table(value: object) -> object:
     return value
 
 
-class TriggerTable(Table):
+class TriggerTable(SettingsTable):
     """Trigger: either *cron*, *every_s* or *at*, and how its fires are handled."""
 
     cron: Cron | None = live(None, 'minute hour day month weekday, as in "0 9 * * 1-5".')
@@ -215,7 +215,7 @@ def _checked_config(config: dict[str, Any]) -> dict[str, Any]:
     return validated_object("config", config, most=16 * 1024, limit="capability_config_bytes")
 
 
-class CapabilitySettings(Table):
+class CapabilitySettings(SettingsTable):
     """Capability of an agent, in one version."""
 
     name: Annotated[str, AfterValidator(_capability_name)] = live(REQUIRED, 'Name, as in "file.read".')
@@ -313,7 +313,7 @@ DataType = Annotated[
 ]
 
 
-class AgentSettings(Table):
+class AgentSettings(SettingsTable):
     """Settings of an agent. Only runs need a device, something to read, kinds of records and a prompt."""
 
     name: Name = live(REQUIRED, "Name.")
@@ -476,7 +476,7 @@ Document = Annotated[
 ]
 
 
-class TemplateTable(Table):
+class TemplateTable(SettingsTable):
     """Settings of a template without its name."""
 
     description: Description | None = live(None, "Purpose, for people.")

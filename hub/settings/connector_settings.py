@@ -11,7 +11,7 @@ from pydantic import (
     model_validator,
 )
 
-from hub.base.toml.values import REQUIRED, Name, SecretRef, Table, live
+from hub.base.toml.values import REQUIRED, Name, SecretRef, SettingsTable, live
 
 MAX_CONNECTORS: Final = 200  # each needs a client and a rate limiter in memory
 
@@ -22,7 +22,7 @@ Provider = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$(?!
 ClientId = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
 
 
-class ConnectorSettings(Table):
+class ConnectorSettings(SettingsTable):
     """Settings of an account; its provider checks *settings*."""
 
     name: Name = live(REQUIRED, "Name.")

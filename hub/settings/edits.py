@@ -18,11 +18,11 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import InlineTable
 
-from hub.base.toml.origins import Places
+from hub.base.toml.origins import TomlPositions
 from hub.base.toml.positions import KeyPath, Located, document, value_at
-from hub.base.toml.problems import Problem, is_secret_like, spell
+from hub.base.toml.problems import SettingsProblem, is_secret_like, spell
 from hub.base.toml.schema import tables_at
-from hub.base.toml.values import Table
+from hub.base.toml.values import SettingsTable
 from hub.settings.findings import removed_value
 from hub.settings.reading import SHARED, Shared
 from hub.settings.settings import Settings
@@ -242,10 +242,10 @@ def _styled(value: Any) -> Any:
     return table
 
 
-def problems_of_keys(keys: Collection[str], problems: Sequence[Problem]) -> list[Problem]:
+def problems_of_keys(keys: Collection[str], problems: Sequence[SettingsProblem]) -> list[SettingsProblem]:
     """Return *problems*, with those of the edited *keys* assigned to the key: no file was written."""
 
-    def assigned(problem: Problem) -> Problem:
+    def assigned(problem: SettingsProblem) -> SettingsProblem:
         if problem.path not in keys:
             return problem
         message = f"{problem.message}; nothing was written"
@@ -254,19 +254,19 @@ def problems_of_keys(keys: Collection[str], problems: Sequence[Problem]) -> list
     return [assigned(problem) for problem in problems]
 
 
-def wrong_by_itself(keys: Collection[str], problems: Sequence[Problem]) -> list[Problem]:
+def wrong_by_itself(keys: Collection[str], problems: Sequence[SettingsProblem]) -> list[SettingsProblem]:
     """Return the errors of *keys* in a text without overrides, which would hide an invalid value."""
     found = problems_of_keys(keys, problems)
     return [problem for problem in found if problem.file in keys and problem.severity == "error"]
 
 
-def written_in_vain(keys: Collection[str], text: str, places: Places) -> Iterator[Problem]:
+def written_in_vain(keys: Collection[str], text: str, places: TomlPositions) -> Iterator[SettingsProblem]:
     """Yield a warning for each of *keys* whose value in *text* is overridden and thus has no effect."""
     for key, path in _paths(keys, text):
         place = places.origin(path)
         if place is not None and not place.line:
             assigned = f"written, but {place} overrides it"
-            yield Problem("hub.toml", 0, 0, key, assigned, severity="warning")
+            yield SettingsProblem("hub.toml", 0, 0, key, assigned, severity="warning")
 
 
 def _paths(keys: Collection[str], text: str) -> list[tuple[str, KeyPath]]:
@@ -450,7 +450,9 @@ def _text(values: Mapping[str, _Value], key: str) -> str | None:
 
 
 def _fields(path: tuple[str, ...], value: object) -> Iterator[tuple[str, object]]:
-    if isinstance(value, Mapping) and any(issubclass(model, Table) for model in tables_at(path, Settings)):
+    if isinstance(value, Mapping) and any(
+        issubclass(model, SettingsTable) for model in tables_at(path, Settings)
+    ):
         for name, inner in value.items():
             yield from _fields((*path, name), inner)
     else:

@@ -20,9 +20,9 @@ from hub.base.outbound.rules import AddressRefused, OutboundRules
 from hub.base.system.files import is_open_to_others
 from hub.base.toml.cluster import ClusterSettings
 from hub.base.toml.listeners import TlsSettings
-from hub.base.toml.origins import Places
+from hub.base.toml.origins import TomlPositions
 from hub.base.toml.positions import KeyPath, value_at
-from hub.base.toml.problems import Problem, Reporter, is_secret_like
+from hub.base.toml.problems import Reporter, SettingsProblem, is_secret_like
 from hub.base.toml.sentences import sentence
 from hub.base.toml.values import IN_THE_OPEN, REFER_TO_IT, SecretMissing, SecretRef
 from hub.settings.agent_settings import AgentSettings, TriggerTable
@@ -36,7 +36,7 @@ if TYPE_CHECKING:  # their dependencies are imported only if templates or agents
     from storage.agents.declared_agents import DeclaredAgent
 
 
-def found_in_agents(settings: Settings, report: Reporter) -> Iterator[Problem]:
+def found_in_agents(settings: Settings, report: Reporter) -> Iterator[SettingsProblem]:
     """Yield problems of unusable templates, and of agents that do not fit their template."""
     if not settings.templates and not any(
         agent.template is not None or "{{" in (agent.prompt or "") or _may_miss_something(agent)
@@ -99,7 +99,7 @@ def _wrong_in(template: "WrittenTemplate") -> Iterator[tuple[str, str]]:
 
 def _found_in_setups(
     settings: Settings, templates: "Mapping[str, WrittenTemplate]", report: Reporter
-) -> Iterator[Problem]:
+) -> Iterator[SettingsProblem]:
     from hub.agents.schemas import problems_of
     from hub.settings.declared import declared_agent
 
@@ -121,7 +121,7 @@ def _found_in_setups(
                     yield report.error(("agents", number, "name"), wrong.removeprefix("prompt: "))
 
 
-def found_in_tables(settings: Settings, report: Reporter) -> Iterator[Problem]:
+def found_in_tables(settings: Settings, report: Reporter) -> Iterator[SettingsProblem]:
     """Yield the problems of declared tables."""
     names: set[str] = set()
     for number, table in enumerate(settings.tables):
@@ -140,7 +140,7 @@ def found_in_tables(settings: Settings, report: Reporter) -> Iterator[Problem]:
                 yield report.error(("tables", number, "needs", place), f"there is no field {name!r}", hint)
 
 
-def found_in_connectors(settings: Settings, report: Reporter) -> Iterator[Problem]:
+def found_in_connectors(settings: Settings, report: Reporter) -> Iterator[SettingsProblem]:
     """Yield problems of unknown providers, refused settings or filters, and missing connectors."""
     if not settings.connectors and not any(agent.connector for agent in settings.agents):
         return
@@ -172,7 +172,9 @@ def found_in_connectors(settings: Settings, report: Reporter) -> Iterator[Proble
     yield from _found_in_agents(settings, kinds, report)
 
 
-def _found_in_agents(settings: Settings, kinds: Mapping[str, Any], report: Reporter) -> Iterator[Problem]:
+def _found_in_agents(
+    settings: Settings, kinds: Mapping[str, Any], report: Reporter
+) -> Iterator[SettingsProblem]:
     declared = {connector.name: connector for connector in settings.connectors}
     read_by: dict[str, str] = {}
     for number, agent in enumerate(settings.agents):
@@ -211,7 +213,7 @@ def _not_taken(
     report: Reporter,
     *,
     base: Path | None = None,
-) -> Iterator[Problem]:
+) -> Iterator[SettingsProblem]:
     try:
         model.model_validate(given, context=None if base is None else {"base": base})
     except ValidationError as error:
@@ -269,8 +271,8 @@ class ReferenceContext(NamedTuple):
 
 
 def found_in_references(
-    doc: Mapping[str, Any], places: Places, around: ReferenceContext
-) -> Iterator[Problem]:
+    doc: Mapping[str, Any], places: TomlPositions, around: ReferenceContext
+) -> Iterator[SettingsProblem]:
     """Yield the problems of all references in *doc*, valid or not.
 
     A secret that is missing, or with which no hub starts, is an error only for a process that will serve: a
@@ -298,9 +300,9 @@ def _found_in_certificate(
     path: KeyPath,
     tls: TlsSettings,
     report: Reporter,
-    missing: Callable[[KeyPath, str], Problem],
+    missing: Callable[[KeyPath, str], SettingsProblem],
     now: datetime,
-) -> Iterator[Problem]:
+) -> Iterator[SettingsProblem]:
     from hub.base.certificates import (  # imported here: it needs a library
         RENEW,
         CertificateUnread,
@@ -375,7 +377,7 @@ def _read(model: type[_Table], value: object, around: ReferenceContext) -> _Tabl
         return None
 
 
-def found_by_looking(doc: Mapping[str, Any], places: Places) -> Iterator[Problem]:
+def found_by_looking(doc: Mapping[str, Any], places: TomlPositions) -> Iterator[SettingsProblem]:
     """Yield problems visible in any document, valid or not: names twice or of nothing, literal secrets."""
     report = Reporter(places)
     yield from _found_in_data_types(doc, report)
@@ -396,7 +398,7 @@ def found_by_looking(doc: Mapping[str, Any], places: Places) -> Iterator[Problem
             yield report.error(path, IN_THE_OPEN, REFER_TO_IT)
 
 
-def _found_in_data_types(doc: Mapping[str, Any], report: Reporter) -> Iterator[Problem]:
+def _found_in_data_types(doc: Mapping[str, Any], report: Reporter) -> Iterator[SettingsProblem]:
     """Yield the names of tables that are neither built in nor declared."""
     tables = [*TABLES, *(table["name"] for table in _entries(doc, "tables") if "name" in table)]
     for number, agent in enumerate(_entries(doc, "agents")):
@@ -414,7 +416,7 @@ def _entries(doc: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     )
 
 
-def found_beyond(settings: Settings, places: Places, *, now: datetime) -> Iterator[Problem]:
+def found_beyond(settings: Settings, places: TomlPositions, *, now: datetime) -> Iterator[SettingsProblem]:
     """Yield unexpected consequences of valid settings; times before *now* are among them."""
     report = Reporter(places)
     yield from _found_in_listeners(settings, report)
@@ -449,7 +451,7 @@ def found_beyond(settings: Settings, places: Places, *, now: datetime) -> Iterat
             yield report.warning((*whole, key) if places.has((*whole, key)) else whole, message, hint)
 
 
-def _found_in_listeners(settings: Settings, report: Reporter) -> Iterator[Problem]:
+def _found_in_listeners(settings: Settings, report: Reporter) -> Iterator[SettingsProblem]:
     for name, listener in settings.listen.named():
         if listener.insecure and not listener.address.is_loopback:
             yield report.warning(
@@ -471,7 +473,7 @@ def _found_in_listeners(settings: Settings, report: Reporter) -> Iterator[Proble
         )
 
 
-def _found_in_model(settings: Settings, report: Reporter) -> Iterator[Problem]:
+def _found_in_model(settings: Settings, report: Reporter) -> Iterator[SettingsProblem]:
     """Yield model problems; all models must be of the same kind, as they are prompted in the same way."""
     first = settings.model
     if first is not None:
@@ -495,7 +497,7 @@ def _found_in_model(settings: Settings, report: Reporter) -> Iterator[Problem]:
             yield report.error(whole, "this model is asked already", "leave this table out")
 
 
-def _found_in_redaction(settings: Settings, report: Reporter) -> Iterator[Problem]:
+def _found_in_redaction(settings: Settings, report: Reporter) -> Iterator[SettingsProblem]:
     """Yield invalid patterns, and names that match no pattern."""
     from hub.text.redaction import BUILT_IN, problem_of
     from protocol.secret_rules import RedactionRule  # imported here: the CLI reads settings without it
@@ -512,7 +514,7 @@ def _found_in_redaction(settings: Settings, report: Reporter) -> Iterator[Proble
                 yield report.error(("agents", number, "redact"), f"{name!r}: {wrong}", hint)
 
 
-def _found_in_use_of_models(settings: Settings, report: Reporter) -> Iterator[Problem]:
+def _found_in_use_of_models(settings: Settings, report: Reporter) -> Iterator[SettingsProblem]:
     """Yield agents without a usable model, and budgets in money for models without a price."""
     models = [] if settings.model is None else [settings.model, *settings.fallback_models]
     speech = settings.transcription
@@ -538,12 +540,14 @@ def _found_in_use_of_models(settings: Settings, report: Reporter) -> Iterator[Pr
 
 def _found_in_base_url(
     model: ModelSettings, path: KeyPath, settings: Settings, report: Reporter
-) -> Iterator[Problem]:
+) -> Iterator[SettingsProblem]:
     if isinstance(model, OpenAIModelSettings):
         yield from _found_in_address(model.base_url, (*path, "base_url"), settings, report)
 
 
-def _found_in_address(url: str, path: KeyPath, settings: Settings, report: Reporter) -> Iterator[Problem]:
+def _found_in_address(
+    url: str, path: KeyPath, settings: Settings, report: Reporter
+) -> Iterator[SettingsProblem]:
     """Warn of a forbidden IP address; a host name is checked only when the hub connects to it."""
     host = urlsplit(url).hostname or ""
     try:
@@ -556,7 +560,7 @@ def _found_in_address(url: str, path: KeyPath, settings: Settings, report: Repor
         yield report.warning(path, str(error))
 
 
-def _found_in_number_of_agents(settings: Settings, report: Reporter) -> Iterator[Problem]:
+def _found_in_number_of_agents(settings: Settings, report: Reporter) -> Iterator[SettingsProblem]:
     """Yield the first agent of each user that is too many."""
     most = settings.limits.agents_per_user
     counts = Counter[str]()
@@ -568,7 +572,7 @@ def _found_in_number_of_agents(settings: Settings, report: Reporter) -> Iterator
             yield report.error(("agents", number, "name"), message, hint)
 
 
-def _found_in_limits(settings: Settings, report: Reporter) -> Iterator[Problem]:
+def _found_in_limits(settings: Settings, report: Reporter) -> Iterator[SettingsProblem]:
     limits, files = settings.limits, open_files.most()
     if files is None:
         return

@@ -17,7 +17,7 @@ from hub.base.toml.values import (
     Seconds,
     SecretRef,
     SettingsPath,
-    Table,
+    SettingsTable,
     live,
     refusal,
     shaped,
@@ -74,7 +74,7 @@ RemoteId = Annotated[str, AfterValidator(_remote_id)]
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
 
 
-class GatewaySettings(Table):
+class GatewaySettings(SettingsTable):
     """Settings of a gateway."""
 
     name: Name = live(REQUIRED, "Name.")
@@ -100,7 +100,7 @@ class GatewaySettings(Table):
 Gateways = Annotated[tuple[GatewaySettings, ...], Field(max_length=MOST)]
 
 
-class CoordinationSettings(Table):
+class CoordinationSettings(SettingsTable):
     """``[coordination]``: messages between agents, and questions to people."""
 
     reply_url: (

@@ -25,10 +25,10 @@ from pydantic import ValidationError
 
 from hub.base.atomic_file import write_atomically
 from hub.base.clock import Clock, SystemClock
-from hub.base.toml.origins import Override, Place, Places
+from hub.base.toml.origins import Override, TomlPosition, TomlPositions
 from hub.base.toml.parsing import parsed
 from hub.base.toml.positions import KeyPath, Located, document
-from hub.base.toml.problems import Problem, SettingsInvalid, found_by_validation, in_order, spell
+from hub.base.toml.problems import SettingsInvalid, SettingsProblem, found_by_validation, in_order, spell
 from hub.base.toml.schema import default_at, names_at
 from hub.settings.findings import (
     ReferenceContext,
@@ -151,9 +151,9 @@ class ParsedSettings(NamedTuple):
     """
 
     settings: Settings | None
-    problems: list[Problem]
+    problems: list[SettingsProblem]
     text: str = ""
-    places: Places | None = None
+    places: TomlPositions | None = None
     shared: Shared | None = None
 
     @property
@@ -193,16 +193,20 @@ def check_settings(
         mode = stat.S_IMODE(path.stat().st_mode)
     except OSError as error:
         hint = "'hub init' writes one" if isinstance(error, FileNotFoundError) else ""
-        return ParsedSettings(None, [Problem(file, 1, 1, "", error.strerror or "cannot be read", hint)])
+        return ParsedSettings(
+            None, [SettingsProblem(file, 1, 1, "", error.strerror or "cannot be read", hint)]
+        )
     except UnicodeDecodeError as error:
         before = error.object[: error.start].decode().split("\n")
-        return ParsedSettings(None, [Problem(file, len(before), len(before[-1]) + 1, "", "not UTF-8")])
+        return ParsedSettings(
+            None, [SettingsProblem(file, len(before), len(before[-1]) + 1, "", "not UTF-8")]
+        )
     reading = check_text(
         text, path, environ=environ, given=given, serving=serving, clock=clock, shared=shared
     )
     if mode & 0o022:
         message = "users other than its owner may change this file"
-        problem = Problem(file, 1, 1, "", message, f"chmod go-w {file}", "warning")
+        problem = SettingsProblem(file, 1, 1, "", message, f"chmod go-w {file}", "warning")
         reading = reading._replace(problems=in_order([problem, *reading.problems]))
     return reading
 
@@ -231,20 +235,20 @@ def check_text(
     """
     file = name or str(path)
     doc = parsed(text, file)
-    if isinstance(doc, Problem):
+    if isinstance(doc, SettingsProblem):
         return ParsedSettings(None, [doc], text, shared=shared)
-    located, problems, elsewhere = Located(text), list[Problem](), dict[str, tuple[str, Located]]()
+    located, problems, elsewhere = Located(text), list[SettingsProblem](), dict[str, tuple[str, Located]]()
     if shared is not None and shared.text is not None:
         common = parsed(shared.text, shared.name)
-        if isinstance(common, Problem):
+        if isinstance(common, SettingsProblem):
             return ParsedSettings(None, [common], text, shared=shared)
-        problems += _ignored(doc, Place(file, *located.key(tuple(ignored_tables(doc)[:1]))), shared)
+        problems += _ignored(doc, TomlPosition(file, *located.key(tuple(ignored_tables(doc)[:1]))), shared)
         doc = merged(doc, common)
         of_shared = (shared.name, Located(shared.text))
         elsewhere = dict.fromkeys((*SHARED, *(name for name in common if name not in OWN)), of_shared)
     overrides = [*in_environment(environ), *given]
     doc = overlaid(doc, overrides, is_text=is_text)
-    places = Places(file, located, doc, overrides, elsewhere=elsewhere)
+    places = TomlPositions(file, located, doc, overrides, elsewhere=elsewhere)
     folder = path.absolute().parent  # paths in the settings are absolute from here on
     problems += [_removed(path, places) for path in drop_removed(doc)]
     problems += found_by_looking(doc, places)
@@ -264,19 +268,19 @@ def check_text(
     return ParsedSettings(settings, in_order(problems), text, places, shared)
 
 
-def _ignored(own: Mapping[str, Any], place: Place, shared: Shared) -> Iterator[Problem]:
+def _ignored(own: Mapping[str, Any], place: TomlPosition, shared: Shared) -> Iterator[SettingsProblem]:
     """Yield a warning if a node's file has tables that the revision replaces. *place*: of the first one."""
     tables = ignored_tables(own)
     if tables:
         named = ", ".join(f"[{name}]" for name in tables)
         message = f"{named}: not used, because {shared.name} has the tables of all nodes"
         hint = "remove them here; change them with 'hub config push FILE'"
-        yield Problem(*place, tables[0], message, hint, "warning")
+        yield SettingsProblem(*place, tables[0], message, hint, "warning")
 
 
-def _removed(path: KeyPath, places: Places) -> Problem:
+def _removed(path: KeyPath, places: TomlPositions) -> SettingsProblem:
     message = f"is no longer a setting: the hub always uses {removed_value(path)}"
-    return Problem(*places.key(path), spell(path, places.doc), message, "remove the line", "warning")
+    return SettingsProblem(*places.key(path), spell(path, places.doc), message, "remove the line", "warning")
 
 
 class FileLines:
@@ -396,7 +400,7 @@ class OpenedSettings(NamedTuple):
 
     file: SettingsFile
     reading: ParsedSettings
-    refused: tuple[Problem, ...] = ()
+    refused: tuple[SettingsProblem, ...] = ()
 
     @property
     def settings(self) -> Settings:
@@ -437,7 +441,7 @@ def open_settings(
     return OpenedSettings(file, reading, tuple(refused.problems))
 
 
-def _other_storage(file: SettingsFile, stored: str) -> Problem | None:
+def _other_storage(file: SettingsFile, stored: str) -> SettingsProblem | None:
     """Return the problem of a broken file that may name another database than the *stored* text."""
     try:
         text = file.path.read_bytes().decode(errors="replace")
@@ -451,7 +455,7 @@ def _other_storage(file: SettingsFile, stored: str) -> Problem | None:
     state = "differs from them" if text.strip() else "is not known"
     message = f"the hub does not start with the last good settings, because [storage] {state}"
     hint = f"correct the file; for the settings and the database of before, copy {LAST_GOOD} over it"
-    return Problem(str(file.path), min(added, default=1), 1, "storage", message, hint)
+    return SettingsProblem(str(file.path), min(added, default=1), 1, "storage", message, hint)
 
 
 def _lines(text: str) -> list[str]:

@@ -25,9 +25,9 @@ from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.periodic_loop import LoopReports
 from hub.base.toml.positions import KeyPath
-from hub.base.toml.problems import Problem, Reporter, SettingsInvalid, in_order, spell
+from hub.base.toml.problems import Reporter, SettingsInvalid, SettingsProblem, in_order, spell
 from hub.base.toml.schema import effect_of
-from hub.base.toml.values import Effect, Table
+from hub.base.toml.values import Effect, SettingsTable
 from hub.settings.agent_settings import AgentSettings
 from hub.settings.edits import (
     BeyondSettings,
@@ -101,24 +101,26 @@ def changes(before: Settings, after: Settings, *, started: Settings) -> ChangedK
     )
 
 
-def _differences(before: Table, after: Table, path: KeyPath = ()) -> Iterator[tuple[str, Effect]]:
+def _differences(
+    before: SettingsTable, after: SettingsTable, path: KeyPath = ()
+) -> Iterator[tuple[str, Effect]]:
     """Yield the differences, except those of agents."""
     for name, field in type(after).model_fields.items():
         old, new = getattr(before, name), getattr(after, name)
         if old == new or (path == () and name == "agents"):
             continue
         match old, new:
-            case Table(), Table() if type(old) is type(new):
+            case SettingsTable(), SettingsTable() if type(old) is type(new):
                 yield from _differences(old, new, (*path, name))
             case _:
                 waits = any(table.needs_restart for value in (old, new) for table in _tables(value))
                 yield spell((*path, name)), "restart" if waits else effect_of(field)
 
 
-def _tables(value: object) -> Iterator[Table]:
+def _tables(value: object) -> Iterator[SettingsTable]:
     """Yield *value* if it is a table, or the tables in it if it is a list."""
     for table in value if isinstance(value, tuple) else (value,):
-        if isinstance(table, Table):
+        if isinstance(table, SettingsTable):
             yield table
 
 
@@ -213,7 +215,7 @@ class ReloadResult(NamedTuple):
 
     generation: int
     changes: ChangedKeys
-    warnings: tuple[Problem, ...] = ()
+    warnings: tuple[SettingsProblem, ...] = ()
     revision: int = 0
 
 
@@ -475,7 +477,7 @@ class Reloader:
 
     async def check(
         self, edit: Edit, *, may_all: bool = True, folder: Path | None = None
-    ) -> tuple[list[Problem], ChangedKeys]:
+    ) -> tuple[list[SettingsProblem], ChangedKeys]:
         """Return the problems of the file after *edit*, and the changes that it would make.
 
         Args:
@@ -652,13 +654,13 @@ class Reloader:
         except OSError as error:
             log.error("settings.not_kept", exc=error)
 
-    async def _remarks(self, parts: Parts, reading: ParsedSettings) -> list[Problem]:
+    async def _remarks(self, parts: Parts, reading: ParsedSettings) -> list[SettingsProblem]:
         """Return the parts' remarks about a usable reading, as warnings with positions."""
         assert reading.places is not None
         report = Reporter(reading.places)
         return [report.warning(*remark) for remark in await parts.remark(reading.usable())]
 
-    def _problem_at(self, error: HubError, reading: ParsedSettings) -> Problem:
+    def _problem_at(self, error: HubError, reading: ParsedSettings) -> SettingsProblem:
         """Convert a part's refusal of a value to a problem with its position."""
         path, hint = (error.path, error.hint) if isinstance(error, Unfit) else ((), "")
         assert reading.places is not None

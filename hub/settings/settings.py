@@ -29,7 +29,7 @@ from hub.base.toml.values import (
     Seconds,
     SecretMissing,
     SecretRef,
-    Table,
+    SettingsTable,
     Usd,
     Whole,
     live,
@@ -51,7 +51,7 @@ def _web_address(url: str) -> str:
     return url
 
 
-class EndpointAccess(Table):
+class EndpointAccess(SettingsTable):
     """Settings of an endpoint with the interface of OpenAI."""
 
     base_url: Annotated[str, AfterValidator(_web_address), shaped(r"^https?://[^/ ]+", "https://host/v1")] = (
@@ -92,7 +92,7 @@ class TranscriptionSettings(EndpointAccess):
     price_minute_usd: Usd | None = live(None, "Price of a minute of recording, in US dollars.")
 
 
-class ModelTuning(Table):
+class ModelTuning(SettingsTable):
     """Settings of both kinds of models."""
 
     timeout_s: Seconds = live(60.0, "Seconds without data after which a request to the endpoint fails.")
@@ -182,7 +182,7 @@ def _kind(value: object) -> str:
     return "reference" if isinstance(value, dict | SecretRef) else "plain"
 
 
-class StorageSettings(Table):
+class StorageSettings(SettingsTable):
     """``[storage]``: a relative path is in the state folder; ``sqlite://`` keeps nothing.
 
     An address with a password in it is a secret, and must be a reference.
@@ -209,7 +209,7 @@ class StorageSettings(Table):
         return url
 
 
-class LogSettings(Table):
+class LogSettings(SettingsTable):
     """``[log]``: what the hub writes to its log."""
 
     level: Literal["debug", "info", "warning", "error"] = live("info", "Lowest level that is logged.")
@@ -231,7 +231,7 @@ HostOrNetwork = Annotated[
 ]
 
 
-class OutboundSettings(Table):
+class OutboundSettings(SettingsTable):
     """``[outbound]``: where the hub itself may connect to, in addition to public addresses."""
 
     allow: tuple[HostOrNetwork, ...] = restart(
@@ -239,7 +239,7 @@ class OutboundSettings(Table):
     )
 
 
-class PluginSettings(Table):
+class PluginSettings(SettingsTable):
     """``[plugins]``: installed packages that are used; by default none."""
 
     connectors: tuple[Name, ...] = restart((), "Names of connector providers to load.")
@@ -248,7 +248,7 @@ class PluginSettings(Table):
 Regex = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
 
 
-class RedactionSettings(Table):
+class RedactionSettings(SettingsTable):
     """``[redaction]``: named patterns in addition to email, phone, iban, card, ip and address."""
 
     patterns: Annotated[dict[str, Regex], Field(max_length=50)] = live(
@@ -270,7 +270,7 @@ def _sender(written: str) -> str:
 Sender = Annotated[str, AfterValidator(_sender), shaped(r"^@?[^\s<>]+$", "anna@example.org", "example.org")]
 
 
-class TrustSettings(Table):
+class TrustSettings(SettingsTable):
     """``[trust]``: people who may write to the owners of this hub without a mark on their items."""
 
     senders: Annotated[tuple[Sender, ...], Field(max_length=1_000)] = live(
@@ -287,7 +287,7 @@ def _receiver(url: str) -> str:
     return url
 
 
-class TraceSettings(Table):
+class TraceSettings(SettingsTable):
     """``[traces]``: where traces of runs go."""
 
     otlp: Annotated[str, AfterValidator(_receiver), shaped("^https?://", "http://localhost:4318")] | None = (
@@ -295,19 +295,19 @@ class TraceSettings(Table):
     )
 
 
-class ReloadSettings(Table):
+class ReloadSettings(SettingsTable):
     """``[reload]``: how an edit of hub.toml is applied."""
 
     watch: Flag = live(True, "Apply a valid edit automatically; otherwise run 'hub reload'.")
 
 
-class HubSettings(Table):
+class HubSettings(SettingsTable):
     """``[hub]``: what people call this hub."""
 
     name: Name = restart("home", "Name of this hub.")
 
 
-class Settings(Table):
+class Settings(SettingsTable):
     """Complete settings of hub.toml."""
 
     hub: HubSettings = HubSettings()

@@ -8,7 +8,7 @@ from pydantic import (
     StringConstraints,
 )
 
-from hub.base.toml.values import REQUIRED, Flag, Table, live, shaped
+from hub.base.toml.values import REQUIRED, Flag, SettingsTable, live, shaped
 from protocol.similar_names import did_you_mean
 from protocol.tables import (
     MAX_FIELDS,
@@ -40,7 +40,7 @@ _Name = Annotated[
 ]
 
 
-class FieldSettings(Table):
+class FieldSettings(SettingsTable):
     """Field of a table."""
 
     name: _Name = live(REQUIRED, "Name, a small letter first: letters and digits.")
@@ -57,7 +57,7 @@ class FieldSettings(Table):
     )
 
 
-class TableSettings(Table):
+class TableSettings(SettingsTable):
     """Table of a device, which agents may name in *data_types*."""
 
     name: _Name = live(REQUIRED, 'Name, as in "contacts".')

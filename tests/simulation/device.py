@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from hub.device import review_calls, rows, schema, verdicts
-from hub.device.rows import Refusal
+from hub.device.rows import CallRefusal
 from protocol.calls import OwnerGrant, refused_by_owner
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
@@ -61,7 +61,7 @@ def apply_review(memory: Memory, call: ToolCall) -> Answer:
             _write(db, written, is_there=row is not None, saved=memory.undoable.get(row_id))
         try:
             result = review_calls.apply(db, TASKS, call, AT_MS, hub="")
-        except Refusal as refusal:
+        except CallRefusal as refusal:
             return Answer(error=ErrorBody(code=refusal.code, message=str(refusal)))
         assert written is not None
         after = rows.find(db, TASKS, row_id)

@@ -26,7 +26,7 @@ from hub.api.resource import (
 )
 from hub.base.roles import BY_ALL, Scope
 from hub.base.toml.positions import KeyPath, document
-from hub.base.toml.problems import Problem, spell
+from hub.base.toml.problems import SettingsProblem, spell
 from hub.settings.edits import (
     APPLIED,
     CHANGED,
@@ -446,7 +446,7 @@ def reload_view(done: ReloadResult) -> ReloadView:
     return ReloadView.from_row(done.changes, done, warnings=_views(done.warnings))
 
 
-def _views(problems: Sequence[Problem]) -> tuple[ProblemView, ...]:
+def _views(problems: Sequence[SettingsProblem]) -> tuple[ProblemView, ...]:
     return tuple(map(ProblemView.from_row, problems))
 
 

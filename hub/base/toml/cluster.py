@@ -17,7 +17,7 @@ from hub.base.toml.values import (
     Name,
     SecretMissing,
     SecretRef,
-    Table,
+    SettingsTable,
     refusal,
     restart,
     shaped,
@@ -65,7 +65,7 @@ def _kind(value: object) -> str | None:
     return "reference" if isinstance(value, dict | SecretRef) else "plain"
 
 
-class ClusterSettings(Table):
+class ClusterSettings(SettingsTable):
     """``[cluster]``: this hub as one of several on one PostgreSQL.
 
     An address with a user or token in it is a secret, and must be a reference.

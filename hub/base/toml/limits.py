@@ -6,7 +6,18 @@ from pydantic import (
     Field,
 )
 
-from hub.base.toml.values import Days, Delay, Flag, Seconds, Table, Usd, Whole, live, reconnect, restart
+from hub.base.toml.values import (
+    Days,
+    Delay,
+    Flag,
+    Seconds,
+    SettingsTable,
+    Usd,
+    Whole,
+    live,
+    reconnect,
+    restart,
+)
 
 NANOS: Final = 1_000_000_000  # of a US dollar
 KIB, MIB = 1024, 1024 * 1024
@@ -16,7 +27,7 @@ ConvertBytes = Annotated[int, Field(strict=True, ge=256 * MIB)]  # Python and it
 Rate = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=1e9)]  # per second
 
 
-class Limits(Table):
+class Limits(SettingsTable):
     """``[limits]``: resource limits; reaching one results in a named error.
 
     Of several hubs on one database, each counts a limit *per node* alone, and all together one *per cluster*.
@@ -93,7 +104,7 @@ class Limits(Table):
 DEFAULTS: Final = Limits()
 
 
-class BudgetSettings(Table):
+class BudgetSettings(SettingsTable):
     """``[budget]``: spending limits, which are never exceeded. Money counts where a model has a price."""
 
     run_usd: Usd = live(1.0, "Spending limit of a run in US dollars; its other files fail then. 0: no limit.")
@@ -116,7 +127,7 @@ class BudgetSettings(Table):
         return None if self.day_usd is None else round(self.day_usd * NANOS)
 
 
-class RetentionSettings(Table):
+class RetentionSettings(SettingsTable):
     """``[retention]``: how long ended work is kept. Work in progress is always kept."""
 
     runs_days: Days = live(30, "Runs that succeeded.")
@@ -142,13 +153,13 @@ class RetentionSettings(Table):
     questions_days: Days = live(90, "Questions to people, after they were answered or withdrawn.")
 
 
-class AuditSettings(Table):
+class AuditSettings(SettingsTable):
     """``[audit]``: how long the record of who changed what is kept."""
 
     keep_days: Days = live(400, "Entries older than this are removed.")
 
 
-class BackupSettings(Table):
+class BackupSettings(SettingsTable):
     """``[backup]``: the backups that the hub makes of itself, in its state folder."""
 
     daily: Flag = live(True, "Make a backup every day, if the database is a file of this hub.")

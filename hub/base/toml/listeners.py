@@ -18,7 +18,7 @@ from hub.base.toml.values import (
     Flag,
     HostPort,
     SettingsPath,
-    Table,
+    SettingsTable,
     live,
     reconnect,
     refusal,
@@ -107,14 +107,14 @@ AssistantClient = Annotated[
 ]
 
 
-class TlsSettings(Table):
+class TlsSettings(SettingsTable):
     """``tls = { certificate = "PATH", key = "PATH" }``: PEM files, relative to the folder of hub.toml."""
 
     certificate: SettingsPath = live(REQUIRED, "Certificate chain, the hub's certificate first.")
     key: SettingsPath = live(REQUIRED, "Private key, without a password.")
 
 
-class Listener(Table):
+class Listener(SettingsTable):
     """Settings of all listeners: without TLS, only this machine may connect, unless configured otherwise."""
 
     address: Listening
@@ -175,7 +175,7 @@ class WebhookListener(Listener):
     )
 
 
-class Listen(Table):
+class Listen(SettingsTable):
     """``[listen]``: the listeners; the listener of webhooks is off unless it is configured."""
 
     devices: DeviceListener = DeviceListener()

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from hub.base.outbound.addresses import parse_target
 from hub.base.outbound.rules import is_this_machine
-from hub.base.toml.values import REQUIRED, Flag, Name, SecretRef, Table, live, refusal, shaped
+from hub.base.toml.values import REQUIRED, Flag, Name, SecretRef, SettingsTable, live, refusal, shaped
 
 Event = Literal[
     "run.completed",
@@ -50,7 +50,7 @@ Recipient = Annotated[
 ]
 
 
-class NotifySettings(Table):
+class NotifySettings(SettingsTable):
     """``[[notify]]``: an address that is notified of events."""
 
     name: Name = live(REQUIRED, "Name.")

@@ -17,7 +17,7 @@ class Override(NamedTuple):
     origin: str
 
 
-class Place(NamedTuple):
+class TomlPosition(NamedTuple):
     """Position in a file; numbers count from 1, columns in code points. Line 0: *file* names an override."""
 
     file: str
@@ -28,7 +28,7 @@ class Place(NamedTuple):
         return f"{self.file}:{self.line}" if self.line else self.file
 
 
-class Places:
+class TomlPositions:
     """Positions of one reading's values; an overridden value has the origin of its override.
 
     Args:
@@ -54,28 +54,28 @@ class Places:
         """Return True if *path* has a value in the file or an override."""
         return self._override(path) is not None or self._text(path)[1].has(path)
 
-    def key(self, path: KeyPath) -> Place:
+    def key(self, path: KeyPath) -> TomlPosition:
         """Return the position of the key at *path*."""
         file, located = self._text(path)
-        return self._override(path) or Place(file, *located.key(path))
+        return self._override(path) or TomlPosition(file, *located.key(path))
 
-    def value(self, path: KeyPath) -> Place:
+    def value(self, path: KeyPath) -> TomlPosition:
         """Return the position of the value at *path*, else of its nearest table."""
         file, located = self._text(path)
-        return self._override(path) or Place(file, *located.value(path))
+        return self._override(path) or TomlPosition(file, *located.value(path))
 
-    def origin(self, path: KeyPath) -> Place | None:
+    def origin(self, path: KeyPath) -> TomlPosition | None:
         """Return the origin of the value at *path*, or None if it is the default."""
         return self.value(path) if self.has(path) else None
 
-    def _override(self, path: KeyPath) -> Place | None:
+    def _override(self, path: KeyPath) -> TomlPosition | None:
         for length in range(len(path), 0, -1):
             if path[:length] in self._overrides:
-                return Place(self._overrides[path[:length]])
+                return TomlPosition(self._overrides[path[:length]])
         if path and not self._text(path)[1].has(path):  # a table that exists only in overrides
             for inner, origin in self._overrides.items():
                 if inner[: len(path)] == path:
-                    return Place(origin)
+                    return TomlPosition(origin)
         return None
 
     def _text(self, path: KeyPath) -> tuple[str, Located]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from hub.base.toml.positions import Position
-from hub.base.toml.problems import ARRAYS_OF_TABLES, Problem, spell
+from hub.base.toml.problems import ARRAYS_OF_TABLES, SettingsProblem, spell
 
 _BACKSLASH: Final = (
     r"a backslash begins an escape in double quotes; write 'C:\Users' in single quotes, or C:/Users"
@@ -37,7 +37,7 @@ _PARSER_HINTS: Final = (
 _TABLE_TWICE: Final = re.compile(r"Cannot declare \((.+?),?\) twice")
 
 
-def found_by_parser(message: str, *, file: str, text: str) -> Problem:
+def found_by_parser(message: str, *, file: str, text: str) -> SettingsProblem:
     """Convert a TOML syntax error. In Python 3.11, only the message has the position."""
     what, _, where = message.rpartition(" (at ")
     numbers = [int(word) for word in where.rstrip(")").replace(",", "").split() if word.isdigit()]
@@ -51,30 +51,30 @@ def found_by_parser(message: str, *, file: str, text: str) -> Problem:
         return _declared_twice(file, text, at, tuple(re.findall(r"'([^']*)'", twice[1])))
     here = text.split("\n")[at.line - 1][at.column - 1 :]
     hints = (h for begins, word, h in _PARSER_HINTS if message.startswith(begins) and re.match(word, here))
-    return Problem(file, at.line, at.column, "", message, next(hints, ""))
+    return SettingsProblem(file, at.line, at.column, "", message, next(hints, ""))
 
 
-def _declared_twice(file: str, text: str, at: Position, table: tuple[str, ...]) -> Problem:
+def _declared_twice(file: str, text: str, at: Position, table: tuple[str, ...]) -> SettingsProblem:
     """Return the problem of a table whose head is written twice, with the line of the first one."""
     head = re.compile(r"\s*\[{1,2}\s*" + r"\s*\.\s*".join(map(re.escape, table)) + r"\s*\]")
     first = next((n for n, line in enumerate(text.split("\n"), start=1) if head.match(line)), at.line)
     name = spell(table)
     several = f", or write [[{name}]] for each of several" if name in ARRAYS_OF_TABLES else ""
     hint = f"put the keys of both under the first head{several}"
-    return Problem(file, at.line, 1, "", f"[{name}] is in line {first} already", hint)
+    return SettingsProblem(file, at.line, 1, "", f"[{name}] is in line {first} already", hint)
 
 
 MAX_LEVELS: Final = 64  # of tables and lists in each other; the code behind walks them by recursion
 
 
-def parsed(text: str, file: str) -> dict[str, Any] | Problem:
+def parsed(text: str, file: str) -> dict[str, Any] | SettingsProblem:
     """Parse a text as TOML; return its problem if it cannot be used."""
     if text.startswith("\ufeff"):  # some editors write it
         message = "begins with a byte order mark, which TOML does not have"
-        return Problem(file, 1, 1, "", message, "save it as UTF-8 without one")
+        return SettingsProblem(file, 1, 1, "", message, "save it as UTF-8 without one")
     if not text.strip():  # an editor or a full disk cut the file off
         hint = "write it again, or a comment for the defaults; last-good.toml has the settings of before"
-        return Problem(file, 1, 1, "", "the file is empty", hint)
+        return SettingsProblem(file, 1, 1, "", "the file is empty", hint)
     try:
         doc = tomllib.loads(text)
         too_deep = next(_deeper(doc, MAX_LEVELS), None)
@@ -85,7 +85,7 @@ def parsed(text: str, file: str) -> dict[str, Any] | Problem:
         too_deep = "a value"
     if too_deep is not None:
         message = f"{too_deep} is nested more than {MAX_LEVELS} levels deep"
-        return Problem(file, 1, 1, "", message, "no setting needs as many")
+        return SettingsProblem(file, 1, 1, "", message, "no setting needs as many")
     return doc
 
 

@@ -68,7 +68,7 @@ class Position(NamedTuple):
     column: int
 
 
-class Span(NamedTuple):
+class OffsetRange(NamedTuple):
     """Range from *start* to *end*, exclusive: offsets into the text with ``\\n`` line ends."""
 
     start: int
@@ -129,9 +129,9 @@ class Located:
 class _Scanner:
     def __init__(self, text: str) -> None:
         self.text = text
-        self.keys: dict[KeyPath, Span] = {}
-        self.values: dict[KeyPath, Span] = {}
-        self.headers: dict[KeyPath, Span] = {}
+        self.keys: dict[KeyPath, OffsetRange] = {}
+        self.values: dict[KeyPath, OffsetRange] = {}
+        self.headers: dict[KeyPath, OffsetRange] = {}
         self.starts: list[tuple[int, str]] = []
         self._at = 0
         self._table_counts: dict[KeyPath, int] = {}  # number of tables seen in each array of tables
@@ -156,7 +156,7 @@ class _Scanner:
         self._at += 2 if is_array else 1
         parts = self._dotted_key()
         self._at += 2 if is_array else 1
-        span = Span(start, self._at)
+        span = OffsetRange(start, self._at)
         path: KeyPath = ()
         for number, (part, part_span) in enumerate(parts, start=1):
             path = (*path, part)
@@ -187,9 +187,9 @@ class _Scanner:
         self._value(path)
         return parts[0][0]
 
-    def _dotted_key(self) -> list[tuple[str, Span]]:
+    def _dotted_key(self) -> list[tuple[str, OffsetRange]]:
         """Scan and return the parts of a key; stop after the blanks that follow the key."""
-        parts: list[tuple[str, Span]] = []
+        parts: list[tuple[str, OffsetRange]] = []
         while True:
             self._skip(_BLANK)
             start = self._at
@@ -202,7 +202,7 @@ class _Scanner:
                     self._skip(_BARE_KEY)
             spelled = self.text[start : self._at]
             name = _read(spelled) if spelled[0] in "\"'" else spelled
-            parts.append((name, Span(start, self._at)))
+            parts.append((name, OffsetRange(start, self._at)))
             self._skip(_BLANK)
             if self.text[self._at] != ".":
                 return parts
@@ -226,7 +226,7 @@ class _Scanner:
                     self._inline_table(path)
                 case _:
                     self._skip(_SCALAR)
-        self.values[path] = Span(start, self._at)
+        self.values[path] = OffsetRange(start, self._at)
 
     def _array(self, path: KeyPath) -> None:
         self._at += 1  # the opening bracket

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import ValidationError
 
-from hub.base.toml.origins import Places
+from hub.base.toml.origins import TomlPositions
 from hub.base.toml.positions import KeyPath, value_at
 from hub.base.toml.sentences import AS_NUMBER, sentence
 from protocol.errors import ErrorCode, HubError
@@ -56,7 +56,7 @@ _HEADS_NAMED: Final = 3  # in a hint
 Severity = Literal["error", "warning"]
 
 
-class Problem(NamedTuple):
+class SettingsProblem(NamedTuple):
     """Line of the output of ``hub check``. *line* and *column* count from 1, in code points.
 
     Line 0: *file* names an override instead of a file.
@@ -80,13 +80,13 @@ class Problem(NamedTuple):
 class Reporter(NamedTuple):
     """Factory of problems at the position of a value."""
 
-    places: Places
+    places: TomlPositions
 
-    def warning(self, path: KeyPath, message: str, hint: str = "") -> Problem:
+    def warning(self, path: KeyPath, message: str, hint: str = "") -> SettingsProblem:
         return self.error(path, message, hint)._replace(severity="warning")
 
-    def error(self, path: KeyPath, message: str, hint: str = "") -> Problem:
-        return Problem(*self.places.value(path), spell(path, self.places.doc), message, hint)
+    def error(self, path: KeyPath, message: str, hint: str = "") -> SettingsProblem:
+        return SettingsProblem(*self.places.value(path), spell(path, self.places.doc), message, hint)
 
 
 class SettingsInvalid(HubError):
@@ -95,12 +95,12 @@ class SettingsInvalid(HubError):
     code = ErrorCode.BAD_SETTINGS
     hint = "correct the file that is named"  # hub check reads no device.toml
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    def __init__(self, problems: Iterable[SettingsProblem]) -> None:
         self.problems = in_order(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-def in_order(problems: Iterable[Problem]) -> list[Problem]:
+def in_order(problems: Iterable[SettingsProblem]) -> list[SettingsProblem]:
     """Sort problems by position and remove duplicates."""
     return sorted(set(problems), key=lambda problem: (problem.line, problem.column, problem))
 
@@ -148,16 +148,16 @@ def found_by_validation(
     error: ValidationError,
     *,
     doc: Mapping[str, Any],
-    places: Places,
+    places: TomlPositions,
     names_at: NamesAt,
     default_at: DefaultAt,
-) -> list[Problem]:
+) -> list[SettingsProblem]:
     """Convert pydantic's errors to problems with positions.
 
     The project's validators may add to an error's context: ``hint``, and ``key``, if they check a whole table
     but one key is at fault; ``schedule.jitter_s`` is a key of a nested table.
     """
-    problems: list[Problem] = []
+    problems: list[SettingsProblem] = []
     listed = error.errors(include_url=False)
     for found in listed:
         if found["type"] == "too_short" and any(_is_inside(other["loc"], found["loc"]) for other in listed):
@@ -185,7 +185,7 @@ def found_by_validation(
                 hint = _nearest_choice(value_at(doc, path), message)
         if not place.line and "quotes" in hint:
             hint = ""  # overrides need no quotes
-        problems.append(Problem(*place, spell(path, doc), message, hint))
+        problems.append(SettingsProblem(*place, spell(path, doc), message, hint))
     return problems
 
 
@@ -227,7 +227,7 @@ def _path_in(doc: Mapping[str, Any], loc: tuple[int | str, ...], *, has_value: b
     return tuple(path)
 
 
-def _hint_for(path: KeyPath, doc: Mapping[str, Any], places: Places, names_at: NamesAt) -> str:
+def _hint_for(path: KeyPath, doc: Mapping[str, Any], places: TomlPositions, names_at: NamesAt) -> str:
     """Return a hint for an unknown key: a similar key that the table does not have yet."""
     table, unknown = path[:-1], str(path[-1])
     known = list(names_at(table))

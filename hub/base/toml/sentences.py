@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 
-class Sentence(NamedTuple):
+class ProblemSentence(NamedTuple):
     """Problem and remedy; *hint* may be empty."""
 
     message: str
@@ -17,7 +17,7 @@ AS_NUMBER: Final = "write a number without quotes"
 _OF_NAMES: Final = "letters, digits, _ . and -, at most 64 of them; the first no . and no -"
 
 
-def sentence(kind: str, message: str, value: object, context: Mapping[str, Any]) -> Sentence:
+def sentence(kind: str, message: str, value: object, context: Mapping[str, Any]) -> ProblemSentence:
     """Return the message for an error of *kind*.
 
     Args:
@@ -26,51 +26,53 @@ def sentence(kind: str, message: str, value: object, context: Mapping[str, Any])
         context: further data of the error, from pydantic or from the project's validators.
     """
     make = _SENTENCES.get(kind)
-    made = Sentence(message) if make is None else make(value, context)
+    made = ProblemSentence(message) if make is None else make(value, context)
     return made._replace(hint=context.get("hint", made.hint))
 
 
-def _whole(value: object, _: Mapping[str, Any]) -> Sentence:
+def _whole(value: object, _: Mapping[str, Any]) -> ProblemSentence:
     if isinstance(value, float):
-        return Sentence("a whole number is expected", "write it without a decimal point")
-    return Sentence("a whole number is expected", AS_NUMBER if isinstance(value, str) else "")
+        return ProblemSentence("a whole number is expected", "write it without a decimal point")
+    return ProblemSentence("a whole number is expected", AS_NUMBER if isinstance(value, str) else "")
 
 
-def _number(value: object, _: Mapping[str, Any]) -> Sentence:
-    return Sentence("a number is expected", AS_NUMBER if isinstance(value, str) else "")
+def _number(value: object, _: Mapping[str, Any]) -> ProblemSentence:
+    return ProblemSentence("a number is expected", AS_NUMBER if isinstance(value, str) else "")
 
 
-def _flag(value: object, _: Mapping[str, Any]) -> Sentence:
+def _flag(value: object, _: Mapping[str, Any]) -> ProblemSentence:
     hint = "without quotes" if isinstance(value, str) else "as in key = true"
-    return Sentence("true or false is expected", hint)
+    return ProblemSentence("true or false is expected", hint)
 
 
-def _text(value: object, _: Mapping[str, Any]) -> Sentence:
-    return Sentence("a text is expected", "" if isinstance(value, dict | list) else "write a text in quotes")
+def _text(value: object, _: Mapping[str, Any]) -> ProblemSentence:
+    return ProblemSentence(
+        "a text is expected", "" if isinstance(value, dict | list) else "write a text in quotes"
+    )
 
 
-def _bound(word: str, key: str) -> Callable[[object, Mapping[str, Any]], Sentence]:
-    return lambda _, context: Sentence(f"{word} {_spelled(context[key])}")
+def _bound(word: str, key: str) -> Callable[[object, Mapping[str, Any]], ProblemSentence]:
+    return lambda _, context: ProblemSentence(f"{word} {_spelled(context[key])}")
 
 
 def _spelled(bound: float) -> str:
     return f"{int(bound) if bound == int(bound) else bound:_}"
 
 
-def _pattern(_: object, context: Mapping[str, Any]) -> Sentence:
+def _pattern(_: object, context: Mapping[str, Any]) -> ProblemSentence:
     if r"[\w.-]" in context["pattern"]:
-        return Sentence("not a valid name", _OF_NAMES)
+        return ProblemSentence("not a valid name", _OF_NAMES)
     if "{64}" in context["pattern"]:
-        return Sentence("not the whole of a SHA-256", "64 digits and letters from a to f")
-    return Sentence("has characters that are not allowed here")
+        return ProblemSentence("not the whole of a SHA-256", "64 digits and letters from a to f")
+    return ProblemSentence("has characters that are not allowed here")
 
 
-def _always(message: str, hint: str = "") -> Callable[[object, Mapping[str, Any]], Sentence]:
+def _always(message: str, hint: str = "") -> Callable[[object, Mapping[str, Any]], ProblemSentence]:
     """Return a function that fills the error's context into *message*."""
-    return lambda _, context: Sentence(message.format(**context), hint)
+    return lambda _, context: ProblemSentence(message.format(**context), hint)
 
 
-_SENTENCES: Final[Mapping[str, Callable[[object, Mapping[str, Any]], Sentence]]] = {
+_SENTENCES: Final[Mapping[str, Callable[[object, Mapping[str, Any]], ProblemSentence]]] = {
     "int_type": _whole,
     "int_parsing": _whole,
     "int_from_float": _whole,
@@ -87,7 +89,7 @@ _SENTENCES: Final[Mapping[str, Callable[[object, Mapping[str, Any]], Sentence]]]
     "greater_than_equal": _bound("must be at least", "ge"),
     "less_than": _bound("must be less than", "lt"),
     "less_than_equal": _bound("must be at most", "le"),
-    "string_too_short": lambda _, context: Sentence(
+    "string_too_short": lambda _, context: ProblemSentence(
         "may not be empty" if context["min_length"] == 1 else f"at least {context['min_length']} characters"
     ),
     "string_too_long": _always("longer than {max_length} characters"),
@@ -95,7 +97,7 @@ _SENTENCES: Final[Mapping[str, Callable[[object, Mapping[str, Any]], Sentence]]]
     "too_long": _always("more than {max_length} are given"),
     "literal_error": _always("must be {expected}"),
     "enum": _always("must be {expected}"),
-    "union_tag_invalid": lambda _, context: Sentence(
+    "union_tag_invalid": lambda _, context: ProblemSentence(
         f"must be {context['expected_tags'].replace(', ', ' or ')}"
     ),
     "union_tag_not_found": _always("missing"),

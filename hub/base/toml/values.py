@@ -119,7 +119,7 @@ WEEK_S = 7 * 86_400
 YEAR_S = 366 * 86_400
 
 
-class Table(BaseModel):
+class SettingsTable(BaseModel):
     """Base of all tables of hub.toml."""
 
     # The other engine compiles each pattern anew for each field: 10 ms and 1 MB if it has ``\w``.

@@ -11,11 +11,11 @@ from typing import Final, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from hub.base.outbound.scopes import DELETED_STATUSES, SCOPES, RefusalScope, scope_of_status
-from hub.device.sinks.calendar import Calendar, changed_ms, component_kind
+from hub.device.sinks.calendar import CalendarFormat, changed_ms, component_kind
 from hub.device.sinks.calendar_collections import XML, examine_collection
 from hub.device.sinks.target import Fields, Found, Put, Snapshot, TargetFailed
 from hub.device.sinks.text_file import read_back, spliced
-from hub.device.sinks.web import POLL_S, Answer, Polled, Web
+from hub.device.sinks.web import POLL_S, Polled, SinkReply, Web
 from hub.text.webdav import (
     CAL,
     DAV,
@@ -39,7 +39,7 @@ _TRUNCATED: Final = 507
 _MAX_PAGES: Final = 1_000  # of changes
 
 
-class _Object(NamedTuple):
+class _RowObject(NamedTuple):
     """Object of a row; *text* and *found* only after it was fetched."""
 
     url: str
@@ -56,15 +56,15 @@ class _Object(NamedTuple):
         return [{"If-Match": etag} for etag in dict.fromkeys((self.etag.removeprefix("W/"), self.etag))]
 
 
-class CalDav(Polled):
+class CalDavTarget(Polled):
     """Collection at *url*."""
 
     def __init__(self, web: Web, url: str, poll_s: float = POLL_S) -> None:
         super().__init__(web, poll_s)
         self._url = url if url.endswith("/") else f"{url}/"
-        self._form = Calendar()
+        self._form = CalendarFormat()
         self._token = ""
-        self._own: dict[str, _Object] = {}
+        self._own: dict[str, _RowObject] = {}
         self._others: set[str] = set()
 
     def fresh_place(self, now: datetime) -> str:
@@ -118,14 +118,14 @@ class CalDav(Polled):
         self._token = listed.sync_token
         return is_whole
 
-    def _note(self, one: WebDavResource, before: Mapping[str, _Object]) -> None:
+    def _note(self, one: WebDavResource, before: Mapping[str, _RowObject]) -> None:
         """Remember an object that is listed as present, changed or deleted."""
         url, etag = urljoin(self._url, one.href), one.text(f"{DAV}getetag")
         name = _NAME.search(url)
         match one.status:
             case None | 200 if name is not None and etag:
                 known = before.get(name[1])
-                self._own[name[1]] = known if known and known.etag == etag else _Object(url, etag)
+                self._own[name[1]] = known if known and known.etag == etag else _RowObject(url, etag)
             case None | 200 if etag and url != self._url:
                 self._others.add(url)
             case 404 if name is not None:
@@ -133,7 +133,7 @@ class CalDav(Polled):
             case 404:
                 self._others.discard(url)
             case status if name is not None and status not in (None, 200, _TRUNCATED):
-                self._own[name[1]] = before.get(name[1]) or _Object(url, "")  # fetched, or left out
+                self._own[name[1]] = before.get(name[1]) or _RowObject(url, "")  # fetched, or left out
 
     def _fetch(self) -> None:
         """Fetch the objects of this device that have changed, and note those that the server leaves out."""
@@ -178,14 +178,14 @@ class CalDav(Polled):
         text = text.replace("\r\n", "\n")
         for piece in self._form.pieces(text, {key: self._tables[key]}):
             found = Found(piece.fields, self._url, changed_ms(text), source=text)
-            self._own[key] = _Object(url, etag, text, found)
+            self._own[key] = _RowObject(url, etag, text, found)
             return
-        self._own[key] = _Object(url, etag, "")  # the object of another program by this name
+        self._own[key] = _RowObject(url, etag, "")  # the object of another program by this name
 
     def _state(self) -> Hashable:
         return tuple((key, one.etag) for key, one in sorted(self._own.items()) if key in self._tables)
 
-    def _put(self, put: Put) -> None:
+    def _write_row(self, put: Put) -> None:
         known = self._own.get(put.key)
         text = spliced(self._form, (known and known.text) or "", [put], (), {put.key: put.table})
         url = known.url if known else f"{self._url}{put.key}.ics"
@@ -193,7 +193,7 @@ class CalDav(Polled):
         kind = {"Content-Type": "text/calendar; charset=utf-8"}
         answer = self._replace("PUT", url, text.replace("\n", "\r\n").encode(), kind, versions, (412, 404))
         if answer.status == 412:
-            self._own[put.key] = _Object(url, "")  # fetched again, also where its listing lacks it
+            self._own[put.key] = _RowObject(url, "")  # fetched again, also where its listing lacks it
             raise self._changed(url)
         if answer.status == 404:
             raise self._vanished()
@@ -208,7 +208,7 @@ class CalDav(Polled):
         if known is not None:
             answer = self._replace("DELETE", known.url, b"", {}, known.versions, (*DELETED_STATUSES, 412))
             if answer.status == 412:
-                self._own[key] = _Object(known.url, "")
+                self._own[key] = _RowObject(known.url, "")
                 raise self._changed(known.url)
             del self._own[key]
 
@@ -220,7 +220,7 @@ class CalDav(Polled):
         headers: Mapping[str, str],
         versions: Sequence[Mapping[str, str]],
         accept: Collection[int],
-    ) -> Answer:
+    ) -> SinkReply:
         """Write or remove an object of one of these versions, and return the last answer.
 
         Raises:
@@ -238,7 +238,7 @@ class CalDav(Polled):
 
     def _report(
         self, body: bytes, depth: str, method: str = "REPORT", accept: Collection[int] = ()
-    ) -> Answer:
+    ) -> SinkReply:
         answer = self._web.ask(method, self._url, body, {**XML, "Depth": depth}, accept=(*accept, 404))
         if answer.status == 404:
             raise self._vanished()
@@ -251,7 +251,7 @@ class CalDav(Polled):
         )
 
 
-def _read(answer: Answer) -> Multistatus:
+def _read(answer: SinkReply) -> Multistatus:
     try:
         listed = multistatus(answer.body)
         for resource in listed.resources:

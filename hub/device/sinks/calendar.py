@@ -37,7 +37,7 @@ _NAMES: Final = {"NEEDS-ACTION": "todo", "IN-PROCESS": "in_progress", "COMPLETED
 _PRIORITIES: Final = {"high": 1, "medium": 5, "low": 9}
 
 
-class Calendar(Format):
+class CalendarFormat(Format):
     """Components of a calendar file."""
 
     kind = "ics"

@@ -46,7 +46,7 @@ def _label(column: Column) -> str:
     return column.name.removesuffix("Id") if column.refers_to else column.name
 
 
-class _Row(NamedTuple):
+class _RowLine(NamedTuple):
     """Line of Markdown that is a row, from *start* to *end*, with its end."""
 
     start: int
@@ -62,12 +62,12 @@ class _Row(NamedTuple):
         return len(self.lead) - len(self.lead.lstrip(" \t>")) + 2
 
 
-def _rows(text: str, start: int = 0, stop: int | None = None) -> Iterator[_Row]:
+def _rows(text: str, start: int = 0, stop: int | None = None) -> Iterator[_RowLine]:
     for end in _END.finditer(text, start, len(text) if stop is None else stop):
         begin = text.rfind("\n", 0, end.start()) + 1
         if lead := _LEAD.match(text, begin, end.start()):
             rest = text[lead.end() : end.start()].strip(" \t")
-            yield _Row(begin, end.end(), lead["lead"], lead["box"], rest, end[1])
+            yield _RowLine(begin, end.end(), lead["lead"], lead["box"], rest, end[1])
 
 
 class Markdown(Format):
@@ -84,7 +84,7 @@ class Markdown(Format):
                 fields = LateFields(partial(words, unescape))
                 yield Piece(row.key, row.start, end, fields, LateFields(partial(words, unescape_former)))
 
-    def _fields(self, shape: Shape, row: _Row, below: str, words: Callable[[str], str]) -> dict[str, str]:
+    def _fields(self, shape: Shape, row: _RowLine, below: str, words: Callable[[str], str]) -> dict[str, str]:
         """Return the fields of a row; *words* removes the escapes of Markdown."""
         fields: dict[str, str] = {}
         if shape.has_status:

@@ -14,13 +14,13 @@ JsonPath = Annotated[str, StringConstraints(pattern=r"^[^.\s]+(\.[^.\s]+)*$(?!\n
 Scalar = str | int | float | bool
 
 
-class Part(BaseModel):
+class ManifestTable(BaseModel):
     """Base of the tables of a manifest."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, regex_engine="python-re")
 
 
-class Request(Part):
+class ManifestRequest(ManifestTable):
     """Request to the server."""
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = Field(description="Method of the request.")
@@ -28,7 +28,7 @@ class Request(Part):
     query: dict[str, str] = Field(default={}, description="Parameters after the path.")
 
 
-class ListRequest(Request):
+class ListRequest(ManifestRequest):
     """Request for all items, page by page."""
 
     items: JsonPath = Field(description="Where the items are in the answer.")
@@ -36,7 +36,7 @@ class ListRequest(Request):
     cursor_query: str = Field(default="cursor", description="Parameter that requests the next page.")
 
 
-class KeyPlace(Part):
+class KeyPlace(ManifestTable):
     """Place of a row's key in its item."""
 
     path: JsonPath = Field(description="Field that has the key.")
@@ -45,7 +45,7 @@ class KeyPlace(Part):
     )
 
 
-class FieldPlace(Part):
+class FieldPlace(ManifestTable):
     """Place of a field in an item."""
 
     path: JsonPath = Field(description="Where the field is read.")
@@ -56,7 +56,7 @@ class FieldPlace(Part):
     max_length: int = Field(default=100_000, ge=1, description="Characters that the server keeps.")
 
 
-class Manifest(Part):
+class SinkManifest(ManifestTable):
     """Task list at a server."""
 
     url: str = Field(pattern=r"^https?://[^\s@]+$(?!\n)", description="Address of the server's interface.")
@@ -79,12 +79,12 @@ class Manifest(Part):
         min_length=1, description="By title, text, date, priority, status, or the name of a column."
     )
     list: ListRequest = Field(description="Lists the open items.")
-    get: Request = Field(description="Reads one item.")
-    create: Request = Field(description="Makes an item.")
-    update: Request = Field(description="Changes fields of an item.")
-    delete: Request = Field(description="Deletes an item.")
-    close: Request | None = Field(default=None, description="Marks an item as done.")
-    reopen: Request | None = Field(default=None, description="Marks an item as not done.")
+    get: ManifestRequest = Field(description="Reads one item.")
+    create: ManifestRequest = Field(description="Makes an item.")
+    update: ManifestRequest = Field(description="Changes fields of an item.")
+    delete: ManifestRequest = Field(description="Deletes an item.")
+    close: ManifestRequest | None = Field(default=None, description="Marks an item as done.")
+    reopen: ManifestRequest | None = Field(default=None, description="Marks an item as not done.")
 
     @property
     def closes(self) -> bool:

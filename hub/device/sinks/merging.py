@@ -97,7 +97,7 @@ def apply_merge(
             values, _ = read_fields(db, approved.table, {name: text}, at_ms, approved.timezone)
             rows.update(db, approved.table, approved.row_id, values, at_ms)
             changed[name] = text
-        except rows.Refusal as refusal:
+        except rows.CallRefusal as refusal:
             db.execute("ROLLBACK TO one_field")
             refusals.append(f"{found.place}: {approved.title}: {refusal}")
             merge.base[name] = recorded.base.get(name, "")

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import Final
 
-from hub.device.sinks.calendar import Calendar
+from hub.device.sinks.calendar import CalendarFormat
 from hub.device.sinks.lines import Markdown, TodoTxt
 from hub.device.sinks.records import Csv, JsonLines
 from hub.device.sinks.text_file import Format
@@ -18,7 +18,7 @@ _FORMATS: Final[dict[str, Format]] = {
     ".txt": TodoTxt(),
     ".csv": Csv(),
     ".jsonl": JsonLines(),
-    ".ics": Calendar(),
+    ".ics": CalendarFormat(),
 }
 _VISIBLE: Final = re.compile(r"[^\s]")
 # Label of an attachment in the text of a mail, as in ``plan.csv, text/csv, 2 KB``.

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 
 from hub.base.clock import epoch_ms
 from hub.base.outbound.scopes import DELETED_STATUSES, RefusalScope
-from hub.device.sinks.manifest import FieldPlace, Manifest, Request
+from hub.device.sinks.manifest import FieldPlace, ManifestRequest, SinkManifest
 from hub.device.sinks.target import (
     Fields,
     Found,
@@ -26,7 +26,7 @@ from hub.device.sinks.target import (
     WrongPlace,
     shape_of,
 )
-from hub.device.sinks.web import POLL_S, Answer, Polled, Web
+from hub.device.sinks.web import POLL_S, Polled, SinkReply, Web
 from hub.text.row_keys import ROW_KEY
 from protocol.calls import PlaceProblem
 from protocol.tables import DeviceTable
@@ -38,7 +38,7 @@ Item = dict[str, Any]
 class Rest(Polled):
     """Items at the server of a manifest."""
 
-    def __init__(self, web: Web, manifest: Manifest, poll_s: float = POLL_S) -> None:
+    def __init__(self, web: Web, manifest: SinkManifest, poll_s: float = POLL_S) -> None:
         super().__init__(web, poll_s)
         self._manifest = manifest
         self._source = hashlib.sha256(manifest.model_dump_json().encode()).hexdigest()
@@ -149,7 +149,7 @@ class Rest(Polled):
         own = [one for key, one in sorted(self._items.items()) if key in self._tables]
         return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).digest()
 
-    def _put(self, put: Put) -> Found | None:
+    def _write_row(self, put: Put) -> Found | None:
         manifest, before = self._manifest, self._items.get(put.key)
         own = {} if before is None else self._fields(before, put.table)
         asked = self.expressed(put.table, put.fields)
@@ -195,7 +195,7 @@ class Rest(Polled):
             del self._items[key]
             self._done.pop(self._id(item), None)
 
-    def _check_changed(self, answer: Answer, before: Item) -> None:
+    def _check_changed(self, answer: SinkReply, before: Item) -> None:
         """Check that an item was changed, where the answer is none: it may be an error with status 200.
 
         Raises:
@@ -219,13 +219,13 @@ class Rest(Polled):
 
     def _ask(
         self,
-        asked: Request,
+        asked: ManifestRequest,
         item_id: str = "",
         body: Item | None = None,
         put: Put | None = None,
         accept: Collection[int] = (),
         query: Mapping[str, str] | None = None,
-    ) -> Answer:
+    ) -> SinkReply:
         path = asked.path.replace("{id}", quote(item_id, safe=""))
         parameters = urlencode({**asked.query, **(query or {})})
         url = f"{self._manifest.url.rstrip('/')}{path}{'?' if parameters else ''}{parameters}"
@@ -316,7 +316,7 @@ def _is_same(one: object, other: object) -> bool:
     return json.dumps(one) == json.dumps(other)  # true is not 1
 
 
-def _json(answer: Answer) -> Item:
+def _json(answer: SinkReply) -> Item:
     try:
         found = json.loads(answer.body)
     except (ValueError, RecursionError):

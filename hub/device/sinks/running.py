@@ -20,7 +20,7 @@ from hub.device.inserts import DeviceFileError, connect_shared
 from hub.device.items import sources_of
 from hub.device.moved_files import note_replaced
 from hub.device.sinks import answers
-from hub.device.sinks.calendar import Calendar
+from hub.device.sinks.calendar import CalendarFormat
 from hub.device.sinks.lines import Markdown, TodoTxt
 from hub.device.sinks.records import Csv, JsonLines
 from hub.device.sinks.remarks import remarks_on
@@ -36,7 +36,7 @@ FORMATS: Final[Mapping[str, Callable[[], Format]]] = {
     "todo.txt": TodoTxt,
     "csv": Csv,
     "jsonl": JsonLines,
-    "ics": Calendar,
+    "ics": CalendarFormat,
 }
 INTERVAL_S: Final = 2.0  # between two looks at both sides
 _RETRY_S: Final = 30.0  # after a problem

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 import msgspec
 
 from hub.device import declared_tables, rows
-from hub.device.sinks.waits import Wait, WaitReason, end_waits, waits_of
+from hub.device.sinks.waits import RowWait, WaitReason, end_waits, waits_of
 from protocol.tables import Tables
 
 
@@ -58,7 +58,7 @@ def states(db: sqlite3.Connection) -> dict[str, State]:
     return found
 
 
-def _refused_row(db: sqlite3.Connection, tables: Tables, sink: str, wait: Wait) -> Iterable[RefusedRow]:
+def _refused_row(db: sqlite3.Connection, tables: Tables, sink: str, wait: RowWait) -> Iterable[RefusedRow]:
     """Return the refused row of a wait, if the sink has it; the title of a deleted row is its id."""
     query = "SELECT tbl, row_id FROM sink_rows WHERE sink = ? AND key = ?"
     for name, row_id in db.execute(query, (sink, wait.key)).fetchall() if wait.tries else ():

@@ -267,7 +267,7 @@ class _Pass:
         keys = [*self._merges, *self._removed, *self._errors]
         due = due_keys(self._waits, keys, changed_ms, self._at_ms)
         self._errors = {key: error for key, error in self._errors.items() if key in due}
-        puts = {key: self._put(key, self._merges[key]) for key in due if key in self._merges}
+        puts = {key: self._row_to_write(key, self._merges[key]) for key in due if key in self._merges}
         removed = [key for key in due if key in self._removed]
         if not puts and not removed:
             return False
@@ -288,7 +288,7 @@ class _Pass:
             end_waits(self._db, self._sink.name, self._waits.keys() & {*accepted})
         return bool(accepted)
 
-    def _put(self, key: str, merge: Merge) -> Put:
+    def _row_to_write(self, key: str, merge: Merge) -> Put:
         approved, place = self._approved[key], self._recorded[key].place
         return Put(key, approved.table, merge.written or {}, place, approved.at_ms)
 

@@ -22,7 +22,7 @@ class WaitReason(StrEnum):
     MISSED = "missed"
 
 
-class Wait(msgspec.Struct, frozen=True):
+class RowWait(msgspec.Struct, frozen=True):
     """Wait of a row, from *since_ms* to *until_ms* (epoch milliseconds), with the answer of the place.
 
     *tries*: attempts, or looks, that had this result, one after the other. Of a refused row 0: the place
@@ -41,17 +41,17 @@ class Wait(msgspec.Struct, frozen=True):
         return not self.tries or at_ms >= self.until_ms or changed_ms > self.until_ms - _delay_ms(self.tries)
 
 
-def waits_of(db: sqlite3.Connection, sink: str, what: WaitReason | None = None) -> dict[str, Wait]:
+def waits_of(db: sqlite3.Connection, sink: str, what: WaitReason | None = None) -> dict[str, RowWait]:
     """Return the waits of a sink's rows by key, of one kind or of all."""
     query = "SELECT key, what, since_ms, until_ms, reason, tries FROM sink_waits WHERE sink = ?"
     return {
-        key: Wait(key, WaitReason(kind), since_ms, until_ms, reason, tries)
+        key: RowWait(key, WaitReason(kind), since_ms, until_ms, reason, tries)
         for key, kind, since_ms, until_ms, reason, tries in db.execute(query, (sink,))
         if what in (None, kind)
     }
 
 
-def store_wait(db: sqlite3.Connection, sink: str, wait: Wait) -> None:
+def store_wait(db: sqlite3.Connection, sink: str, wait: RowWait) -> None:
     """Store the wait of a row, in place of its former one."""
     db.execute(
         "INSERT OR REPLACE INTO sink_waits (sink, key, what, since_ms, until_ms, reason, tries)"
@@ -66,7 +66,7 @@ def end_waits(db: sqlite3.Connection, sink: str, keys: Iterable[str]) -> None:
 
 
 def due_keys(
-    waits: Mapping[str, Wait], keys: Iterable[str], changed_ms: Mapping[str, int], at_ms: int
+    waits: Mapping[str, RowWait], keys: Iterable[str], changed_ms: Mapping[str, int], at_ms: int
 ) -> list[str]:
     """Return those of *keys* that are to be tried at *at_ms*: rows that were refused come last.
 
@@ -82,7 +82,7 @@ def due_keys(
 def note_refusals(
     db: sqlite3.Connection,
     sink: str,
-    waits: Mapping[str, Wait],
+    waits: Mapping[str, RowWait],
     refused: Mapping[str, TargetFailed],
     has_accepted: bool,
     at_ms: int,
@@ -105,11 +105,11 @@ def note_refusals(
     if not has_accepted and len(first) >= MAX_REFUSALS:
         of_place = [*first.values()]
     for key, error in refused.items():
-        before = waits.get(key, Wait(key, WaitReason.REFUSED, at_ms, at_ms, tries=0))
+        before = waits.get(key, RowWait(key, WaitReason.REFUSED, at_ms, at_ms, tries=0))
         is_of_row = error not in limits and not (of_place and key in first)
         tries = before.tries + is_of_row
         until_ms = at_ms + _delay_ms(tries)
-        wait = Wait(key, WaitReason.REFUSED, before.since_ms, until_ms, str(error), tries)
+        wait = RowWait(key, WaitReason.REFUSED, before.since_ms, until_ms, str(error), tries)
         store_wait(db, sink, wait)
     return next(iter([*limits, *of_place]), None)
 
@@ -129,7 +129,7 @@ def missed_until(db: sqlite3.Connection, sink: str, keys: Collection[str], at_ms
     for key in keys:
         wait = missed.get(key)
         if wait is None or at_ms < wait.since_ms:  # the clock was set back
-            wait = Wait(key, WaitReason.MISSED, at_ms, at_ms + MISSED_MS)
+            wait = RowWait(key, WaitReason.MISSED, at_ms, at_ms + MISSED_MS)
             store_wait(db, sink, wait)
         if at_ms < wait.until_ms:
             waiting[key] = wait.until_ms

@@ -71,7 +71,7 @@ class NoSecret(TargetFailed):
     scope = RefusalScope.ACCOUNT
 
 
-class Answer(NamedTuple):
+class SinkReply(NamedTuple):
     """Answer of a server; names of *headers* ignore case."""
 
     status: int
@@ -151,7 +151,7 @@ class Web:
         headers: Mapping[str, str] | None = None,
         accept: Collection[int] = (),
         row: str = "",
-    ) -> Answer:
+    ) -> SinkReply:
         """Send a request and return its answer: a successful one, or one with an accepted status.
 
         Args:
@@ -199,7 +199,7 @@ class Web:
         self._suspects = dict([*self._suspects.items()][-_MAX_SUSPECTS:]) | {row: self._accepted}
         return scope
 
-    def _sent(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    def _sent(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> SinkReply:
         import httpx2  # imported with the first request: devices without such a sink do without
 
         if self._client is None:
@@ -215,14 +215,14 @@ class Web:
                     read += piece
                     if len(read) > _MAX_BYTES or self.clock.monotonic() > end:
                         raise TargetFailed(f"{self.host}: its answer is too long, or too slow")
-                return Answer(response.status_code, response.headers, bytes(read))
+                return SinkReply(response.status_code, response.headers, bytes(read))
         except httpx2.TimeoutException:
             reason = f"does not answer within {self._silence_s:g} s"
         except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:  # its text may have the secret
             reason = _why_not(self.host, error)
         raise TargetFailed(f"{self.host}: {reason}; the next attempt follows", PlaceProblem.UNREACHABLE)
 
-    def _failure(self, answer: Answer, authorization: str, row: str) -> TargetFailed:
+    def _failure(self, answer: SinkReply, authorization: str, row: str) -> TargetFailed:
         """Return the error of a refusal; a refused password, and a busy server, are left alone for a time."""
         now, condition = self.clock.monotonic(), precondition_in(answer.body)
         status = 507 if condition in _FULL else answer.status
@@ -289,7 +289,9 @@ class Polled(ABC):
     def write(
         self, snapshot: Snapshot, puts: Sequence[Put], removed: Collection[str]
     ) -> Mapping[str, Written]:
-        steps: list[tuple[str, Callable[[], Written]]] = [(put.key, partial(self._put, put)) for put in puts]
+        steps: list[tuple[str, Callable[[], Written]]] = [
+            (put.key, partial(self._write_row, put)) for put in puts
+        ]
         steps += [(key, partial(self._remove, key)) for key in removed]
         results: dict[str, Written] = {}
         in_a_row, is_over = 0, False
@@ -348,7 +350,7 @@ class Polled(ABC):
         """Return a value that differs once a row has changed."""
 
     @abstractmethod
-    def _put(self, put: Put) -> Written:
+    def _write_row(self, put: Put) -> Written:
         """Write a row; return what the server has then, where it differs. Raises TargetFailed."""
 
     @abstractmethod

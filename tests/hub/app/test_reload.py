@@ -20,7 +20,7 @@ from hub.base.metrics import Metrics
 from hub.base.toml.positions import KeyPath
 from hub.base.toml.problems import SettingsInvalid
 from hub.base.toml.schema import leaves
-from hub.base.toml.values import HostPort, Table
+from hub.base.toml.values import HostPort, SettingsTable
 from hub.links.roster import DeviceReady
 from hub.settings.edits import Revision
 from hub.settings.reading import check_text
@@ -64,13 +64,13 @@ HANDED_OVER: WeakSet["Read"] = WeakSet()  # and held by those that they were han
 class Read:
     """A table that remembers which of its fields, and of those of the tables in it, were looked at."""
 
-    def __init__(self, table: Table, seen: set[KeyPath], path: KeyPath = ()) -> None:
+    def __init__(self, table: SettingsTable, seen: set[KeyPath], path: KeyPath = ()) -> None:
         self._table, self._seen, self.path = table, seen, path
         HANDED_OVER.add(self)
 
     def __getattr__(self, name: str) -> Any:
         value, path = getattr(self._table, name), (*self.path, name)
-        if isinstance(value, Table):
+        if isinstance(value, SettingsTable):
             return Read(value, self._seen, path)
         self._seen.add(path)
         return value

@@ -14,7 +14,7 @@ import pytest
 from hub.cli.errors import Exit
 from hub.device.inserts import RUN_LOCK, held
 from hub.device.known_hubs import fingerprint
-from hub.device.sending_log import Order, open_sending_log
+from hub.device.sending_log import SendingOrder, open_sending_log
 from hub.device.settings import check_device_file
 from protocol import keys
 from protocol.skipped_files import SkippedFile
@@ -210,7 +210,7 @@ def test_device_log_shows_sent_and_held_back_files(hub: Hub, home: Path) -> None
         ends(hub("device", "log"), 0, "nothing was sent")
         key = keys.encode(bytes(32))
         with open_sending_log(file, clock) as log:
-            order = Order(key, "r-1", "a-1", "cloud gpt")
+            order = SendingOrder(key, "r-1", "a-1", "cloud gpt")
             log.sent(order, [("notes/a.md", 2_048, "0a"), ("notes/b.md", 3, "0b")])
             log.held_back(order, [SkippedFile(path="notes/k.md", reason="secret: jwt in line 2")])
     who = fingerprint(key)[:7]

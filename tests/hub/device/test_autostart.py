@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from hub.device.autostart import CannotStart, Entry, entry_of, install, is_running, uninstall
+from hub.device.autostart import CannotStart, LoginEntry, entry_of, install, is_running, uninstall
 
 COMMAND = [
     sys.executable,
@@ -25,7 +25,7 @@ COMMAND = [
 TASK = "{http://schemas.microsoft.com/windows/2004/02/mit/task}"
 
 
-def entry(system: str, home: Path) -> Entry:
+def entry(system: str, home: Path) -> LoginEntry:
     found = entry_of(COMMAND, system=system, home=home, user="PC\\anna & co")
     assert found is not None
     return found

@@ -12,9 +12,9 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from hub.api.resources.devices import KICKED
-from hub.device.addresses import BadAddress, Route, address_of
+from hub.device.addresses import HubRoute, UnusableHubAddress, address_of
 from hub.device.app import CAPABILITIES
-from hub.device.client import Client, TurnedAway, why_unreachable
+from hub.device.client import DeviceClient, HubRejection, why_unreachable
 from hub.device.credentials import BadCredential, TokenCredential, read_secret
 from protocol.capabilities import CapabilityName
 from protocol.codec import JSON
@@ -58,10 +58,10 @@ async def _away(device: RunningDevice, clock: FakeClock) -> str:
     return device.told[-1]
 
 
-async def _turned_away(device: RunningDevice) -> TurnedAway:
+async def _turned_away(device: RunningDevice) -> HubRejection:
     """Wait until the device has given up; return why."""
     failure = await device.over()
-    assert isinstance(failure, TurnedAway), failure
+    assert isinstance(failure, HubRejection), failure
     return failure
 
 
@@ -305,8 +305,8 @@ def test_hub_address_without_a_path_gets_the_default_path(url: str, address: str
     ],
 )
 def test_client_with_an_invalid_hub_address_is_refused(url: str, clock: FakeClock) -> None:
-    with pytest.raises(BadAddress):
-        Client(
+    with pytest.raises(UnusableHubAddress):
+        DeviceClient(
             [url],
             codec=JSON,
             credential=TokenCredential("t"),
@@ -320,7 +320,7 @@ def test_client_with_an_invalid_hub_address_is_refused(url: str, clock: FakeCloc
 
 @each("url", ["127.0.0.1:8770", "localhost:8770", "hub.example"])
 def test_address_without_a_scheme_is_refused_with_a_suggestion(url: str) -> None:
-    with pytest.raises(BadAddress, match=f"did you mean ws://{url}"):
+    with pytest.raises(UnusableHubAddress, match=f"did you mean ws://{url}"):
         address_of(url)
 
 
@@ -540,10 +540,10 @@ def test_a_hub_cannot_name_an_address_without_tls_or_on_the_devices_own_machine(
     given: str, used: list[str]
 ) -> None:
     for named in NAMED:
-        route = Route([address_of(given)], SeededChance())
+        route = HubRoute([address_of(given)], SeededChance())
         route.learn([named])
         assert (len(route) > 1) == (named in used)
-        assert Route([address_of(given)], SeededChance()).turn_to(named) == (named in used)
+        assert HubRoute([address_of(given)], SeededChance()).turn_to(named) == (named in used)
 
 
 async def told_of(url: str, folder: Path) -> str:

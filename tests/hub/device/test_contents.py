@@ -21,7 +21,7 @@ from hub.device import run_reading
 from hub.device.digests import Digests, open_digests
 from hub.device.inserts import open_device_store
 from hub.device.run_reading import Contents, FileText, cut
-from hub.device.shared import Root, SharedFile, SharedFolders, Unreadable
+from hub.device.shared import Root, SharedFile, SharedFolders, UnreadableFile
 from hub.text import office
 from hub.text.files import NotConvertible
 from protocol.skipped_files import SkipReason
@@ -146,7 +146,7 @@ def test_file_with_a_secret_is_unreadable_with_kind_and_line_as_detail(
     if detail is None:
         assert text().pieces
     else:
-        with pytest.raises(Unreadable, match=f"^{SkipReason.SECRET}: {detail}$"):
+        with pytest.raises(UnreadableFile, match=f"^{SkipReason.SECRET}: {detail}$"):
             text()
 
 
@@ -229,7 +229,7 @@ def test_file_changed_during_reading_is_skipped_as_changed(folder: _Folder, long
     def write_meanwhile() -> None:
         folder.path.write_bytes(longer)
 
-    with pytest.raises(Unreadable) as refusal:
+    with pytest.raises(UnreadableFile) as refusal:
         folder.contents.digest(folder.file, write_meanwhile)
 
     assert refusal.value.reason is SkipReason.CHANGED
@@ -299,7 +299,7 @@ def test_device_without_pdf_reader_sends_bytes_to_a_capable_hub(
         assert base64.b64decode("".join(text.pieces)) == b"%PDF-1.7 ..."
         assert (text.encoding, text.media_type) == ("base64", "application/pdf")
     else:
-        with pytest.raises(Unreadable, match=r"\[files\]"):
+        with pytest.raises(UnreadableFile, match=r"\[files\]"):
             read()
 
 
@@ -312,6 +312,6 @@ def test_mail_reaching_a_conversion_limit_is_unreadable_with_the_limit_name(
 
     monkeypatch.setattr(run_reading, "convert", reach)
     folder.path.rename(folder.path.with_suffix(".eml"))
-    with pytest.raises(Unreadable) as refusal:
+    with pytest.raises(UnreadableFile) as refusal:
         folder.contents.text(folder.named("a.eml"), lambda: None, piece_bytes=4, escaped_bytes=20)
     assert str(refusal.value) == f"{limit}: it took too much"

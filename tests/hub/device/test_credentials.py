@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from hub.base.clock import SystemChance
 from hub.base.system.files import is_open_to_others
 from hub.device import app
-from hub.device.client import TurnedAway
+from hub.device.client import HubRejection
 from hub.device.credentials import (
     BadCredential,
     KeyCredential,
@@ -315,7 +315,7 @@ async def test_device_stops_without_hello_at_a_hub_with_another_key(tmp_path: Pa
             await guest.flush()
             assert await guest.left() is not None
             failure = await device.over()
-    assert isinstance(failure, TurnedAway) and OTHER.shown in str(failure)
+    assert isinstance(failure, HubRejection) and OTHER.shown in str(failure)
     assert guest.session.hello is None
 
 
@@ -434,7 +434,7 @@ async def test_device_with_a_denied_pairing_stops_with_the_reason(tmp_path: Path
         (waiting,) = await port.store.read(pairings.list_pairings, at=at)
         await port.store.write(pairings.deny, waiting.id, actor="operator:0", at=at)
         await time_passes(clock, device.is_over.is_set)
-    assert isinstance(device.failure, TurnedAway) and "does not let this device in" in str(device.failure)
+    assert isinstance(device.failure, HubRejection) and "does not let this device in" in str(device.failure)
 
 
 async def test_waiting_for_pairing_approval_does_not_increase_the_reconnect_wait(tmp_path: Path) -> None:
@@ -523,7 +523,7 @@ async def test_revoked_device_with_renewal_is_paired_again_with_a_new_key(tmp_pa
             assert not any(isinstance(event, RequestReceived) for event in port.events), "it is new already"
 
             port.roster.end_revoked(DeviceId("desk"), None)
-            assert isinstance(await device.over(), TurnedAway), "the person meant this one"
+            assert isinstance(await device.over(), HubRejection), "the person meant this one"
         assert read_identity(tmp_path / "desk.key").id == fresh.id
 
 

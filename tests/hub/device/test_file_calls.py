@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from hub.device.connection import Answered, Line, Tools
+from hub.device.connection import Answered, HubConnection, Tools
 from hub.device.file_calls import AT_ONCE, FileCalls
 from hub.device.grants import BadGrant, changed
 from hub.device.inserts import DeviceStore
@@ -54,7 +54,7 @@ class Desk:
     async def ask(self, action: Action, limit: int = 50, **data: Any) -> Any:
         """Return the result of a call, or the code of its refusal."""
         call = ToolCall(id="q-1", action=action, data=data, limit=limit)
-        await self.calls.take(cast(Line, self), call)
+        await self.calls.handle_call(cast(HubConnection, self), call)
         answer = self.answers.pop()
         return answer.result if answer.error is None else (answer.error.code, answer.error.message)
 

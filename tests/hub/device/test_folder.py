@@ -74,7 +74,7 @@ class Desk:
     ) -> None:
         """The hub hands a run out."""
         config = RunConfig(paths=more.pop("paths", []), file_extensions=more.pop("file_extensions", []))
-        self.readings.take(
+        self.readings.handle_frame(
             AgentRun(run_id=run_id, fence=fence, agent_id="a-1", config=config, mode=mode, **more)
         )
 
@@ -86,10 +86,10 @@ class Desk:
 
     def fetch(self, *names: str, last: bool = True, fence: int | None = 1) -> None:
         paths = [f"notes/{name}.md" for name in names]
-        self.readings.take(AgentFetch(run_id="r-1", fence=fence, paths=paths, last=last))
+        self.readings.handle_frame(AgentFetch(run_id="r-1", fence=fence, paths=paths, last=last))
 
     def grant(self, pieces: int) -> None:
-        self.readings.take(AgentCredit(run_id="r-1", fence=1, pieces=pieces))
+        self.readings.handle_frame(AgentCredit(run_id="r-1", fence=1, pieces=pieces))
 
     async def hear(self, kind: type[F]) -> F:
         """The next frame, which is of that kind."""
@@ -194,7 +194,7 @@ async def test_run_over_a_single_file_lists_or_skips_the_file_with_reason(desk: 
     for only, reason in ONLY.items():
         run = {"only": only, "paths": ["work"], "file_extensions": [".md"], "run_id": only[-40:]}
         manifest = await desk.offer(paged=True, **run)
-        desk.readings.take(AgentFetch(run_id=only[-40:], fence=1, last=True))
+        desk.readings.handle_frame(AgentFetch(run_id=only[-40:], fence=1, last=True))
         complete = await desk.hear(AgentComplete)
         name = only.rpartition("/")[2]
         offered = [file.path for file in manifest.files]
@@ -449,7 +449,7 @@ async def test_run_over_unshared_folders_is_refused_immediately(desk: Desk) -> N
 async def test_cancelled_reading_sends_complete_with_cancelled_and_no_further_frame(desk: Desk) -> None:
     desk.write(a="one")
     await desk.offer()
-    desk.readings.take(AgentCancel(run_id="r-1", fence=1, reason="enough"))
+    desk.readings.handle_frame(AgentCancel(run_id="r-1", fence=1, reason="enough"))
     complete = await desk.hear(AgentComplete)
     desk.fetch("a")
     await anyio.wait_all_tasks_blocked()

@@ -12,8 +12,8 @@ import pytest
 
 from hub.device import keeping
 from hub.device.app import DeviceOptions
-from hub.device.keeping import Keeper, Plan, last_message, pause, resume, why_paused
-from hub.device.notices import Digests
+from hub.device.keeping import DevicePlan, Keeper, last_message, pause, resume, why_paused
+from hub.device.notices import DailyDigests
 from hub.device.sinks import running
 from hub.device.sinks.lines import Markdown
 from hub.device.sinks.sink import Sink
@@ -52,7 +52,7 @@ class Desk:
         self.file.write_text("1")
         self.clock = clock
         options = DeviceOptions(urls=["ws://h"], roots=[self.root, self.more], db=folder / "desk.db")
-        self.plan = Plan(options, Times(), Notify())
+        self.plan = DevicePlan(options, Times(), Notify())
         self.said: list[str] = []
         self.runs: list[DeviceOptions] = []
         self.live = False
@@ -60,7 +60,7 @@ class Desk:
         self.code: int | None = None
         self.wrong = ""
 
-    def load(self) -> Plan:
+    def load(self) -> DevicePlan:
         if self.wrong:
             raise HubError(self.wrong)
         return self.plan
@@ -82,7 +82,7 @@ class Desk:
     async def missing(self, folders: Collection[Path]) -> frozenset[Path]:
         return frozenset(folder for folder in folders if not folder.is_dir())
 
-    def change(self, plan: Plan, *, wrong: str = "") -> None:
+    def change(self, plan: DevicePlan, *, wrong: str = "") -> None:
         self.plan, self.wrong = plan, wrong
         self.file.write_text(self.file.read_text() + "1")
 
@@ -192,12 +192,12 @@ async def test_digest_is_shown_on_time_except_in_quiet_hours_and_pauses(
     shown: list[bool] = []
     problem = "there is no program"
 
-    def show(_: Digests, *, titles: bool) -> str:
+    def show(_: DailyDigests, *, titles: bool) -> str:
         shown.append(titles)
         return problem
 
-    monkeypatch.setattr(Digests, "show", show)
-    monkeypatch.setattr(Digests, "is_due", lambda _: not shown)
+    monkeypatch.setattr(DailyDigests, "show", show)
+    monkeypatch.setattr(DailyDigests, "is_due", lambda _: not shown)
     now = desk.clock.now().astimezone()
     await desk.look()
     assert shown == [], "no time is set"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hub.device.inserts import DeviceFileError, DeviceStore
-from hub.device.messages import Reply
+from hub.device.messages import OwnerReply
 from hub.device.owner import answer, read_questions
 from protocol.agent_messages import QuestionState
 from protocol.calls import QuestionToUser, asking_call_id
@@ -63,8 +63,8 @@ def test_reply_to_a_message_is_unreported_until_confirmed_by_the_hub(store: Devi
     owner_writes(db, "  ")
     assert store.unreported_replies(9) == []
     owner_writes(db, " thank you\n")
-    assert store.unreported_replies(9) == [Reply("m-1", "thank you")]
-    store.note_reply(Reply("m-1", "thank you"))
+    assert store.unreported_replies(9) == [OwnerReply("m-1", "thank you")]
+    store.note_reply(OwnerReply("m-1", "thank you"))
     assert store.unreported_replies(9) == []
 
 

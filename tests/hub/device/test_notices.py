@@ -15,8 +15,8 @@ import pytest
 from hub.base.clock import IdFactory
 from hub.device import notices
 from hub.device.inserts import open_device_store
-from hub.device.items import Waiting, count_waiting, is_apart, read_items, waits
-from hub.device.notices import Digests, command_of, digest, missing_program, run
+from hub.device.items import WaitingItems, count_waiting, is_apart, read_items, waits
+from hub.device.notices import DailyDigests, command_of, digest, missing_program, run
 from protocol.items import ItemSource
 from protocol.tables import SUGGESTED
 from protocol.tool_calls import Action, ToolCall
@@ -81,7 +81,7 @@ def fill(path: Path, titles: Mapping[str, str], **source: Any) -> None:
 def test_arguments_of_each_system_have_the_title_as_text_alone(
     programs: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, titles: Sequence[str]
 ) -> None:
-    text = digest(Waiting(7, 3, 0, titles), titles=True)
+    text = digest(WaitingItems(7, 3, 0, titles), titles=True)
     begin = "7 suggestions from 3 files wait for you: hub review\n"
     plain = begin + "\n".join(titles).replace("\0", " ").replace("\x1b", " ").replace("\u202e", " ")
     for name, value in DESKTOP.items():
@@ -178,14 +178,14 @@ def test_digest_counts_the_items_of_review_and_contains_titles_only_on_request(t
     fill(path, {"Call Ana": "notes/a.md", "Pay": "notes/a.md", "Post": "notes/b.md", "Mail": "mail:1"})
     fill(path, {"Of a stranger": "notes/c.md"}, warnings=["apart"])
     waiting = count_waiting(path)
-    assert waiting == Waiting(4, 2, 1, ["Mail", "Post", "Pay"])
+    assert waiting == WaitingItems(4, 2, 1, ["Mail", "Post", "Pay"])
     assert waiting.items == len([one for one in read_items(path) if waits(one) and not is_apart(one)])
     text = "4 suggestions from 2 files and 1 other source wait for you: hub review"
     assert digest(waiting, titles=False) == text
     assert digest(waiting, titles=True) == f"{text}\nMail\nPost\nPay"
-    long = digest(Waiting(1, 1, 0, ["two\nlines" + "x" * 99]), titles=True)
+    long = digest(WaitingItems(1, 1, 0, ["two\nlines" + "x" * 99]), titles=True)
     assert long == f"1 suggestion from 1 file waits for you: hub review\ntwo lines{'x' * 51}"
-    assert digest(Waiting(2, 0, 0, []), titles=True) == "2 suggestions wait for you: hub review"
+    assert digest(WaitingItems(2, 0, 0, []), titles=True) == "2 suggestions wait for you: hub review"
 
 
 class Desk:
@@ -193,7 +193,7 @@ class Desk:
 
     def __init__(self, path: Path, clock: FakeClock) -> None:
         self.path, self.clock = path, clock
-        self.digests = Digests(path, clock)
+        self.digests = DailyDigests(path, clock)
 
     def look(self) -> None:
         if self.digests.is_due():
@@ -226,7 +226,7 @@ def test_digest_is_shown_once_a_day_despite_restarts_and_clock_steps(
     for _ in range(2):
         desk.look()
     assert len(shown(desk)) == 1
-    desk.digests = Digests(desk.path, desk.clock)
+    desk.digests = DailyDigests(desk.path, desk.clock)
     desk.look()
     assert len(shown(desk)) == 1, "after a restart"
     desk.step(timedelta(days=1))
@@ -237,7 +237,7 @@ def test_digest_is_shown_once_a_day_despite_restarts_and_clock_steps(
     desk.clock.advance(300)
     desk.look()
     desk.step(timedelta(days=-20_000))
-    desk.digests = Digests(desk.path, desk.clock)
+    desk.digests = DailyDigests(desk.path, desk.clock)
     desk.look()
     desk.step(timedelta(days=20_001, hours=1))
     desk.clock.advance(3_599)

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from hub.base.system.files import is_open_to_others
-from hub.device.connection import Line
-from hub.device.pages import Answer, ask_link, serve_links
+from hub.device.connection import HubConnection
+from hub.device.pages import PageReply, ask_link, serve_links
 from protocol.coordination import Response
 from tests.support.clock import SeededChance
 
@@ -28,7 +28,7 @@ class _Line:
         return Response(id="1", result=LINK)
 
 
-async def asked(file: anyio.Path) -> Answer:
+async def asked(file: anyio.Path) -> PageReply:
     return await anyio.to_thread.run_sync(ask_link, Path(file))
 
 
@@ -45,10 +45,10 @@ async def test_owner_gets_a_link_while_the_device_is_connected(
         await asked(file)
     async with anyio.create_task_group() as tasks:
         address, chance = "ws://hub.example.org:8770", SeededChance()
-        tasks.start_soon(serve_links, Path(file), cast(Line, _Line()), address, "key", chance)
+        tasks.start_soon(serve_links, Path(file), cast(HubConnection, _Line()), address, "key", chance)
         await anyio.wait_all_tasks_blocked()
         assert not is_open_to_others(Path(file))
-        assert await asked(file) == Answer(link="https://hub.example.org:8771/login#abc")
+        assert await asked(file) == PageReply(link="https://hub.example.org:8771/login#abc")
         if not has_paths:
             known = msgspec.json.decode(await file.read_bytes())
             await file.write_bytes(msgspec.json.encode(known | {"secret": "0" * len(known["secret"])}))

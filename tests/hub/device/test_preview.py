@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from hub.base.clock import Clock
-from hub.device.preview import Preview, preview
+from hub.device.preview import FolderPreview, preview
 from protocol.handshake import Limits
 from protocol.work import MANY, AgentComplete, AgentData, RunMode
 from tests.hub.device.test_folder import Desk
@@ -88,7 +88,7 @@ async def desk(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Desk]:
     opened.close()
 
 
-def shown(desk: Desk, clock: Clock, seconds: float = 60.0) -> Preview:
+def shown(desk: Desk, clock: Clock, seconds: float = 60.0) -> FolderPreview:
     return preview([desk.notes], clock=clock, seconds=seconds)
 
 

@@ -16,8 +16,8 @@ from hub.device import receipts, sending_log
 from hub.device.credentials import DeviceIdentity
 from hub.device.inserts import open_device_store
 from hub.device.known_hubs import is_signed
-from hub.device.receipts import Ask, Comparison, HubAway, Listed, ReceiptBook, compare
-from hub.device.sending_log import Order, SendingLog, open_sending_log
+from hub.device.receipts import Ask, AuditedReceipt, HubAway, ReceiptBook, ReceiptComparison, compare
+from hub.device.sending_log import SendingLog, SendingOrder, open_sending_log
 from protocol import keys
 from protocol.coordination import Method
 from protocol.receipts import Receipt, SentFile, digest_of, receipt_text, root_of, sent_text
@@ -72,13 +72,13 @@ class Desktop:
 
     async def has(self, receipt: Receipt | None, number: int = 1, files: Sequence[SentFile] = FILES) -> None:
         """The device has sent files, and has the receipt."""
-        self.log.sent(Order(KEY, f"r-{number}", "a", "rules", f"q-{number}"), files)
+        self.log.sent(SendingOrder(KEY, f"r-{number}", "a", "rules", f"q-{number}"), files)
         if receipt is not None:
             await self.book.keep(receipt)
 
     def compare(
         self, *at_hub: tuple[Receipt, Sequence[SentFile]], since_ms: int = 0, expired_ms: int | None = None
-    ) -> Comparison:
+    ) -> ReceiptComparison:
         """The comparison with a hub that has these receipts with their lists."""
         return compare(self.file, since_ms, Ask(KEY, _Hub(at_hub, expired_ms)))
 
@@ -95,7 +95,7 @@ class _Hub:
     def __call__(self, method: Method, params: dict[str, Any]) -> dict[str, Any]:
         ids = params.get("ids", self._at_hub)
         if method is Method.RECEIPTS_LIST:
-            found = [Listed(self._at_hub[id][0], "e" * 64) for id in ids if id in self._at_hub]
+            found = [AuditedReceipt(self._at_hub[id][0], "e" * 64) for id in ids if id in self._at_hub]
             page = [
                 one
                 for one in found
@@ -118,7 +118,7 @@ def desktop(tmp_path: Path, clock: FakeClock) -> Iterator[Desktop]:
         yield Desktop(file, log)
 
 
-def kinds(found: Comparison) -> list[tuple[str, str]]:
+def kinds(found: ReceiptComparison) -> list[tuple[str, str]]:
     return [(one.kind, one.path) for one in found.differences]
 
 
@@ -146,7 +146,7 @@ async def test_forged_receipt_is_dropped_and_a_receipt_about_other_files_is_repo
 
 
 async def test_files_without_a_receipt_are_not_compared_and_no_difference(desktop: Desktop) -> None:
-    desktop.log.sent(Order(KEY, "r-0", "a", "rules"), FILES)  # to a hub that knew no receipts
+    desktop.log.sent(SendingOrder(KEY, "r-0", "a", "rules"), FILES)  # to a hub that knew no receipts
     await desktop.has(None)
     found = desktop.compare()
     assert [(one.run_id, one.words.partition(",")[0]) for one in found.not_compared] == [

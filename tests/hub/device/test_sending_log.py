@@ -9,7 +9,7 @@ import pytest
 from hub.base.clock import IdFactory
 from hub.device import sending_log
 from hub.device.inserts import open_device_store
-from hub.device.sending_log import Order, SendingLog, open_sending_log, read_faults
+from hub.device.sending_log import SendingLog, SendingOrder, open_sending_log, read_faults
 from hub.device.sent_files import Day, HeldBack, read_days, read_held_back, read_sent
 from protocol.errors import CodedError, ErrorCode
 from protocol.frame import ErrorBody
@@ -21,7 +21,7 @@ from tests.support.clock import FakeClock, SeededChance
 __all__ = ["desk", "open_desk"]  # fixtures
 pytestmark = pytest.mark.anyio
 
-ORDER = Order("hub-a", "r-1", "a-1", "cloud gpt")
+ORDER = SendingOrder("hub-a", "r-1", "a-1", "cloud gpt")
 
 
 def skipped(path: str, reason: str) -> SkippedFile:

@@ -18,7 +18,7 @@ from hub.device.shared import (
     Root,
     SharedFile,
     SharedFolders,
-    Unreadable,
+    UnreadableFile,
     declare,
     root_spellings,
     settle,
@@ -229,7 +229,7 @@ def test_file_hard_linked_outside_after_the_listing_is_not_opened(home: Path) ->
     shared = _share(home, "notes")
     (file,), _ = _look(shared)
     (home / "b.md").hardlink_to(home / "notes/a.md")
-    with pytest.raises(Unreadable, match="hard_link"), shared.open(file):
+    with pytest.raises(UnreadableFile, match="hard_link"), shared.open(file):
         pass
 
 
@@ -473,7 +473,7 @@ def test_listed_file_replaced_by_a_link_pipe_or_folder_is_not_opened(home: Path,
         case "large":
             path.write_text("x" * 2_000)
 
-    with pytest.raises(Unreadable), shared.open(file):
+    with pytest.raises(UnreadableFile), shared.open(file):
         pass
 
 
@@ -484,7 +484,7 @@ def test_folder_replaced_by_a_link_after_the_listing_is_not_entered(home: Path) 
     (home / "notes/sub").rename(home / "old")
     (home / "notes/sub").symlink_to(home / "secret")
 
-    with pytest.raises(Unreadable) as refusal, shared.open(file):
+    with pytest.raises(UnreadableFile) as refusal, shared.open(file):
         pass
     assert refusal.value.reason is SkipReason.SYMLINK
 
@@ -517,7 +517,7 @@ def test_replacing_a_folder_with_a_link_does_not_escape_the_shared_folder(home: 
             with shared.open(file) as descriptor:
                 assert os.read(descriptor, 100) == b"shared"
                 read += 1
-        except Unreadable:
+        except UnreadableFile:
             refused += 1
     is_over.set()
     attacker.join()
@@ -541,7 +541,7 @@ def test_hard_links_to_the_device_database_are_not_opened_and_locks_remain(
     os.link(moved, notes / "later.md")
     with closing(sqlite3.connect(moved, isolation_level=None)) as own:
         own.execute("BEGIN IMMEDIATE")
-        with pytest.raises(Unreadable, match="generated: the state of a device"), shared.open(later):
+        with pytest.raises(UnreadableFile, match="generated: the state of a device"), shared.open(later):
             pass
         busy = f"import sqlite3; sqlite3.connect({str(moved)!r}, timeout=0).execute('BEGIN IMMEDIATE')"
         other = subprocess.run([sys.executable, "-c", busy], capture_output=True, text=True)

@@ -15,12 +15,12 @@ from hub.device.inserts import DeviceFileError, DeviceStore, connect_shared, ope
 from hub.device.items import read_items
 from hub.device.owner import approve, edit, reject
 from hub.device.reporting import POLL_EVERY_S
-from hub.device.sending_log import Order, open_sending_log, read_faults
+from hub.device.sending_log import SendingOrder, open_sending_log, read_faults
 from hub.device.sinks.lines import Markdown
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import synchronize
 from hub.device.sinks.text_file import TextFile
-from hub.device.verdicts import Remarks, Verdict
+from hub.device.verdicts import Remarks, RowVerdict
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Record
@@ -85,7 +85,7 @@ def test_confirmed_verdict_is_reported_again_only_after_a_change(
 ) -> None:
     store.apply([insert("c-1")])
     owner.execute("UPDATE tasks SET isApproved = 1")
-    store.note_reported([Verdict("c-1", "approved")])
+    store.note_reported([RowVerdict("c-1", "approved")])
     assert words(store) == {}
     owner.execute("DELETE FROM tasks")
     assert words(store) == {"c-1": "rejected"}
@@ -310,7 +310,7 @@ async def test_replaced_file_of_an_idle_device_is_reported_and_not_logged_to(
     await until(is_known)
     assert read_faults(device.db) == [f"this device keeps nothing: {why}"]
     with open_sending_log(device.db, clock) as log, pytest.raises(sqlite3.OperationalError, match="replaced"):
-        log.sent(Order("hub", "r-1", "a-1", "rules"), [("notes/a.md", 1, "0a")])
+        log.sent(SendingOrder("hub", "r-1", "a-1", "rules"), [("notes/a.md", 1, "0a")])
 
 
 def test_fault_of_the_device_file_is_cleared_by_a_restart(db: Path, clock: FakeClock, ids: IdFactory) -> None:

@@ -18,7 +18,7 @@ from hub.base.clock import IdFactory
 from hub.device import verdicts
 from hub.device.inserts import DeviceStore, connect_shared
 from hub.device.owner import approve, edit, reject
-from hub.device.verdicts import Verdict
+from hub.device.verdicts import RowVerdict
 from protocol.tables import SUGGESTED
 from protocol.tool_calls import ToolCall
 from tests.support.clock import FakeClock
@@ -132,7 +132,7 @@ class Reference:
         if what == "unreported":
             return msgspec.to_builtins(self._store.unreported(1000))
         if what == "noteReported":
-            self._store.note_reported([msgspec.convert(one, Verdict) for one in args[0]])
+            self._store.note_reported([msgspec.convert(one, RowVerdict) for one in args[0]])
             return True
         numbers = [
             one.number

@@ -13,7 +13,7 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from hub.device.client import TurnedAway
+from hub.device.client import HubRejection
 from hub.device.credentials import Credential, KeyCredential, TokenCredential
 from hub.links.hub_key import HubKey
 from protocol import keys
@@ -126,7 +126,7 @@ async def test_device_sends_no_hello_to_a_hub_relaying_the_challenge_of_another(
     relay = Relay(port.url, keeps_host=keeps_host, gives_nonce=gives_nonce, edit=edit)
     async with relay.open(), open_device(relay.url, tmp_path, credential, clock=port.clock) as device:
         failure = await device.over()
-    assert isinstance(failure, TurnedAway) and why in str(failure)
+    assert isinstance(failure, HubRejection) and why in str(failure)
     assert relay.hellos == []
 
 

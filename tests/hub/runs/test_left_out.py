@@ -12,7 +12,7 @@ from starlette.responses import Response
 from hub.connectors.calling import Unread
 from hub.connectors.imap_settings import ImapFilter
 from hub.device.run_reading import Contents
-from hub.device.shared import Root, SharedFile, SharedFolders, Unreadable
+from hub.device.shared import Root, SharedFile, SharedFolders, UnreadableFile
 from hub.document import Document
 from hub.extraction.items import ExtractionOptions
 from hub.extraction.ruled import ToRead
@@ -71,7 +71,7 @@ async def of_desktop(path: str, data: bytes, folder: Path) -> str:
     file = SharedFile(f"notes/{path}", root, (path,), len(data), 0)
     try:
         text = contents.text(file, lambda: None, piece_bytes=1 << 20, escaped_bytes=1 << 22)
-    except Unreadable as error:
+    except UnreadableFile as error:
         return "refused: " + str(error).partition(": ")[2]
     pieces = [
         FilePiece(

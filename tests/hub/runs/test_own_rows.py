@@ -15,7 +15,7 @@ from hub.base.outbound.rules import OutboundRules
 from hub.connectors.catalogue import find
 from hub.connectors.webhook import Source
 from hub.connectors.webhook import read as read_post
-from hub.device.sinks.calendar import Calendar
+from hub.device.sinks.calendar import CalendarFormat
 from hub.device.sinks.lines import Markdown, TodoTxt
 from hub.device.sinks.own_rows import without_own_rows
 from hub.device.sinks.records import Csv, JsonLines
@@ -140,7 +140,9 @@ async def test_rows_edited_at_a_place_both_sink_and_source_are_not_suggested(
 KEY = key_of("tasks", "row-1")
 PUT = Put(KEY, TABLES["tasks"], {"title": "Call Ana", "status": "todo", "description": "soon"}, "", 0)
 OTHER = "hub-" + "a" * 16
-ICS = Calendar().insert(Calendar().insert("", PUT), PUT._replace(key=OTHER, fields={"title": "Keep this"}))
+ICS = CalendarFormat().insert(
+    CalendarFormat().insert("", PUT), PUT._replace(key=OTHER, fields={"title": "Keep this"})
+)
 CSV = Csv().insert(Csv().insert("", PUT), PUT._replace(key=OTHER, fields={"title": "Keep this"}))
 LINE, TODO = Markdown().insert("- [ ] Keep this\n", PUT), TodoTxt().insert("Keep this\n", PUT)
 OBJECTS = JsonLines().insert('{"id": 1, "title": "Keep this"}\n', PUT)

@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from hub.base.periodic_loop import WORK_S
-from hub.base.toml.problems import Problem, SettingsInvalid
+from hub.base.toml.problems import SettingsInvalid, SettingsProblem
 from hub.settings.edits import CannotEdit
 from hub.settings.reading import Shared, revision_text
 from hub.settings.reload import (
@@ -313,7 +313,7 @@ async def test_changed_agent_is_reported_with_the_user_if_the_user_changed(
 
 async def test_remark_of_a_component_on_settings_is_a_warning_with_position(bench: SettingsBench) -> None:
     bench.hub.remarks = [Remark(("limits", "runs"), "that is few", "write more")]
-    few = Problem(str(bench.path), 6, 8, "limits.runs", "that is few", "write more", "warning")
+    few = SettingsProblem(str(bench.path), 6, 8, "limits.runs", "that is few", "write more", "warning")
     assert (await bench.reloader.check(Edit(text=TEXT)))[0] == [few]
     assert (await bench.reloader.reload(actor=ME)).warnings == (few,)
 
@@ -503,7 +503,7 @@ run_usd = 2.0
 """
 
 
-def warnings(bench: SettingsBench) -> list[Problem]:
+def warnings(bench: SettingsBench) -> list[SettingsProblem]:
     """What is doubtful about the settings in use."""
     return [one for one in bench.reloader.reading.problems if one.severity == "warning"]
 

@@ -8,9 +8,9 @@ from pydantic import BaseModel
 
 from hub.base.toml.listeners import DeviceListener, Listener
 from hub.base.toml.positions import KeyPath
-from hub.base.toml.problems import Problem, SettingsInvalid
+from hub.base.toml.problems import SettingsInvalid, SettingsProblem
 from hub.base.toml.schema import leaves, names_at, tables_at
-from hub.base.toml.values import Effect, HostPort, SecretRef, Table
+from hub.base.toml.values import Effect, HostPort, SecretRef, SettingsTable
 from hub.settings.agent_settings import AgentSettings, ScheduleTable
 from hub.settings.reading import check_settings
 from hub.settings.settings import LocalModelSettings, ModelTuning, OpenAIModelSettings, Settings
@@ -493,7 +493,7 @@ def test_catch_up_all_with_a_replacing_overlap_is_a_warning(check: Check, overla
 def test_non_utf8_text_is_reported_with_the_position_of_the_first_fault(tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
     file.write_bytes(b'[hub]\nname = "\xff"')
-    assert check_settings(file).problems == [Problem(str(file), 2, 9, "", "not UTF-8")]
+    assert check_settings(file).problems == [SettingsProblem(str(file), 2, 9, "", "not UTF-8")]
 
 
 def test_loading_settings_raises_errors_without_warnings(tmp_path: Path) -> None:
@@ -516,7 +516,7 @@ def test_every_settings_field_has_a_description_and_an_effect() -> None:
     def below(model: type[BaseModel]) -> set[type[BaseModel]]:
         return {model}.union(*(below(inner) for inner in model.__subclasses__()))
 
-    tables = below(Table) - {Table, Listener, ModelTuning}
+    tables = below(SettingsTable) - {SettingsTable, Listener, ModelTuning}
     for table in tables:
         for leaf in leaves(table):
             assert leaf.field.description, (table, leaf.path)

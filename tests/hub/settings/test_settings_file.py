@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hub.base.atomic_file import write_atomically
-from hub.base.toml.origins import Place
+from hub.base.toml.origins import TomlPosition
 from hub.base.toml.problems import SettingsInvalid
 from hub.base.toml.values import SecretMissing, SecretRef
 from hub.settings.overrides import NotAnOverride, on_command_line, value_of
@@ -197,7 +197,7 @@ def test_settings_precedence_is_command_line_environment_file_default(read: Read
     assert (limits.runs, limits.run_files, limits.connector_runs) == (9, 7, 8)
     assert found.places is not None
     origins = [found.places.origin(("limits", name)) for name in ("runs", "run_files", "connector_runs")]
-    assert origins == [Place("--set limits.runs"), Place("HUB__LIMITS__RUN_FILES"), None]
+    assert origins == [TomlPosition("--set limits.runs"), TomlPosition("HUB__LIMITS__RUN_FILES"), None]
     assert str(found.places.origin(("hub", "name"))) == f"{tmp_path}/hub.toml:2"
 
 

@@ -25,7 +25,7 @@ from hub.base.outbound.rules import AddressRefused, OutboundRules
 from hub.base.toml.notify_targets import NotifySettings
 from hub.connectors.calling import ConnectorFailure, ProviderCaller, ProviderQuota, Throttle, origin_of
 from hub.connectors.imap_settings import ImapSettings
-from hub.device.addresses import Route, address_of, connect_elsewhere
+from hub.device.addresses import HubRoute, address_of, connect_elsewhere
 from hub.device.pages import answer_of
 from hub.device.sign_in import why_not_shown
 from hub.device.sinks.target import TargetFailed
@@ -233,7 +233,7 @@ async def hub_named_address(rig: Rig, host: str) -> None:
         return
     for scheme in ("ws", "wss"):
         url = url_of(scheme, host, rig.port)
-        route = Route(
+        route = HubRoute(
             [address_of("wss://hub.example" if scheme == "wss" else "ws://hub.example")], SeededChance()
         )
         if route.turn_to(url):

@@ -16,7 +16,7 @@ from time import thread_time
 from typing import Final
 
 from hub.device import rows
-from hub.device.sinks.caldav import CalDav
+from hub.device.sinks.caldav import CalDavTarget
 from hub.device.sinks.rest import Rest
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import Synced, synchronize
@@ -65,7 +65,7 @@ def place_of(kind: str, folder: Path) -> Iterator[tuple[Callable[[], Target], Re
                 radicale.ask(user, "PUT", f"/{user}/todo/{file.name}", text, kind="text/calendar")
 
             def opened() -> Target:
-                return CalDav(Web(url, lambda: basic_authorization(user, PASSWORD)), url, poll_s=0)
+                return CalDavTarget(Web(url, lambda: basic_authorization(user, PASSWORD)), url, poll_s=0)
 
             yield opened, rename
     else:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from hub.device.sinks.caldav import CalDav
-from hub.device.sinks.calendar import Calendar
+from hub.device.sinks.caldav import CalDavTarget
+from hub.device.sinks.calendar import CalendarFormat
 from hub.device.sinks.lines import Markdown, TodoTxt
-from hub.device.sinks.manifest import SHIPPED, Manifest
+from hub.device.sinks.manifest import SHIPPED, SinkManifest
 from hub.device.sinks.records import Csv, JsonLines
 from hub.device.sinks.rest import Rest
 from hub.device.sinks.target import Target
@@ -32,7 +32,7 @@ FILES: Final[dict[str, tuple[Callable[[], Format], str, str, tuple[str, str]]]] 
     ),
     "jsonl": (JsonLines, '{"id": 1, "title": "of others"}\nno json\n', "", ("todo", "done")),
     "ics": (
-        Calendar,
+        CalendarFormat,
         "BEGIN:VCALENDAR\nVERSION:2.0\nX-MINE:1\nBEGIN:VTODO\nUID:1\nSUMMARY:of\n  others\nEND:VTODO\n",
         "END:VCALENDAR\n",
         ("STATUS:NEEDS-ACTION", "STATUS:COMPLETED"),
@@ -152,7 +152,7 @@ class CalDavPlace:
 
     def open(self, silence_s: float = 10.0, password: str = PASSWORD) -> Target:
         web = Web(self.url, lambda: basic_authorization(self._user, password), silence_s=silence_s)
-        return CalDav(web, self.url, poll_s=0)
+        return CalDavTarget(web, self.url, poll_s=0)
 
     def settings(self) -> Mapping[str, str]:
         file = self._folder / "password"
@@ -268,6 +268,6 @@ def _forbidden(place: CalDavPlace | RestPlace) -> Target:
     return place.open()
 
 
-def manifest_at(url: str) -> Manifest:
+def manifest_at(url: str) -> SinkManifest:
     doc = tomllib.loads((SHIPPED / "todoist.toml").read_text())
-    return Manifest.model_validate(doc | {"url": url})
+    return SinkManifest.model_validate(doc | {"url": url})

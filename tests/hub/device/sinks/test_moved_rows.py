@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from hub.device.sinks import near_files, text_file
-from hub.device.sinks.calendar import Calendar
+from hub.device.sinks.calendar import CalendarFormat
 from hub.device.sinks.lines import Markdown, TodoTxt
 from hub.device.sinks.near_files import files_near
 from hub.device.sinks.recorded_rows import write_again
@@ -56,7 +56,7 @@ KINDS: Final = {
     "an archive of Org": Kind(Markdown, "todo.org", "todo.org_archive", ("[ ]", "[X]")),
     "csv": Kind(Csv, "there.csv", "done.csv", (",todo,", ",done,")),
     "jsonl": Kind(JsonLines, "there.jsonl", "done.jsonl", ('"todo"', '"done"')),
-    "ics": Kind(Calendar, "there.ics", "done.ics", ("NEEDS-ACTION", "COMPLETED")),
+    "ics": Kind(CalendarFormat, "there.ics", "done.ics", ("NEEDS-ACTION", "COMPLETED")),
 }
 
 # Before each commit; the other kinds are run with the slow tests.

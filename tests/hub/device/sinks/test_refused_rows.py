@@ -12,7 +12,7 @@ from hub.device.sinks.recorded_rows import write_again
 from hub.device.sinks.states import State, states
 from hub.device.sinks.target import Fields, Put, Snapshot, TargetFailed, Written
 from hub.device.sinks.text_file import TextFile
-from hub.device.sinks.waits import Wait, WaitReason, store_wait
+from hub.device.sinks.waits import RowWait, WaitReason, store_wait
 from hub.text.row_keys import key_of
 from protocol.tables import DeviceTable
 from tests.hub.device.sinks.bench import SinkBench
@@ -264,7 +264,7 @@ def test_wait_of_a_row_unknown_to_both_sides_ends_at_the_next_synchronization(
     bench.synchronize(target)
     for key in (key_of("tasks", "unknown"), key_of("tasks", row)):
         with bench.open() as db:
-            store_wait(db, "there", Wait(key, WaitReason.REFUSED, 0, 2**53, "no"))
+            store_wait(db, "there", RowWait(key, WaitReason.REFUSED, 0, 2**53, "no"))
         bench.delete(row)
         assert bench.synchronize(target).problem == ""
         with bench.open() as db:

@@ -14,7 +14,7 @@ import anyio.to_thread
 import pytest
 
 from hub.device.sinks import caldav
-from hub.device.sinks.caldav import CalDav
+from hub.device.sinks.caldav import CalDavTarget
 from hub.device.sinks.manifest import KeyPlace
 from hub.device.sinks.rest import Rest
 from hub.device.sinks.target import TargetFailed
@@ -374,5 +374,5 @@ def test_calendar_whose_list_of_changes_never_ends_is_a_problem(monkeypatch: pyt
     with answering(answer) as port:
         url = f"http://127.0.0.1:{port}/tasks/"
         with pytest.raises(TargetFailed, match="without end"):
-            CalDav(Web(url, lambda: "Basic x"), url).read([url], {})
+            CalDavTarget(Web(url, lambda: "Basic x"), url).read([url], {})
     assert len(asked) == 10

@@ -11,7 +11,7 @@ from time import process_time
 import icalendar
 import pytest
 
-from hub.device.sinks.calendar import Calendar
+from hub.device.sinks.calendar import CalendarFormat
 from hub.device.sinks.lines import Markdown, TodoTxt
 from hub.device.sinks.own_rows import without_own_rows
 from hub.device.sinks.records import Csv, JsonLines
@@ -54,8 +54,13 @@ def file(request: pytest.FixtureRequest, tmp_path: Path) -> FilePlace:
         ),
         (Csv(), "projects", {"name": "=1+1"}, "'=1+1"),
         (JsonLines(), "projects", {"name": "Hüt\nte"}, '"name": "Hüt\\nte"'),
-        (Calendar(), "timelines", {"title": "Fair", "date": "2026-12-01"}, "DTSTART;VALUE=DATE:20261201"),
-        (Calendar(), "notes", {"title": "Wifi", "content": "a;b"}, "DESCRIPTION:a\\;b"),
+        (
+            CalendarFormat(),
+            "timelines",
+            {"title": "Fair", "date": "2026-12-01"},
+            "DTSTART;VALUE=DATE:20261201",
+        ),
+        (CalendarFormat(), "notes", {"title": "Wifi", "content": "a;b"}, "DESCRIPTION:a\\;b"),
     ],
 )
 def test_row_is_written_in_the_file_format_and_parsed_back(
@@ -85,10 +90,10 @@ CRLF, LF = "\r\n", "\n"
 @pytest.mark.parametrize(
     ("form", "before", "newline"),
     [
-        (Calendar(), None, CRLF),  # RFC 5545, section 3.1
-        (Calendar(), b"", CRLF),
-        (Calendar(), CALENDAR, LF),
-        (Calendar(), CALENDAR.replace(b"\n", b"\r\n"), CRLF),
+        (CalendarFormat(), None, CRLF),  # RFC 5545, section 3.1
+        (CalendarFormat(), b"", CRLF),
+        (CalendarFormat(), CALENDAR, LF),
+        (CalendarFormat(), CALENDAR.replace(b"\n", b"\r\n"), CRLF),
         (Csv(), None, LF),
         (Csv(), b"id,title", LF),
         (Csv(), b"id,title\r\n", CRLF),
@@ -120,7 +125,7 @@ def test_written_rows_have_the_line_ends_of_the_file_or_of_the_format(
 def test_new_calendar_and_table_are_read_by_other_programs(bench: SinkBench, tmp_path: Path) -> None:
     bench.approve({"title": "Call Ana", "description": "one\ntwo"})
     path, table = tmp_path / "T.ics", tmp_path / "T.csv"
-    bench.synchronize(TextFile(path, Calendar()), sink="calendar")
+    bench.synchronize(TextFile(path, CalendarFormat()), sink="calendar")
     bench.synchronize(TextFile(table, Csv()), sink="table")
     written = path.read_bytes()
     assert written.splitlines(keepends=True) == [line + b"\r\n" for line in written.split(b"\r\n")[:-1]]
@@ -198,7 +203,7 @@ def test_rows_go_to_the_new_file_of_a_sink_whose_path_was_changed(bench: SinkBen
     assert texts == ["- [ ] Call Ana", "- [ ] Ring Ana"]
 
 
-@pytest.mark.parametrize("form", [Markdown(), TodoTxt(), Csv(), JsonLines(), Calendar()])
+@pytest.mark.parametrize("form", [Markdown(), TodoTxt(), Csv(), JsonLines(), CalendarFormat()])
 def test_byte_order_mark_of_a_sink_file_is_preserved(form: Format, bench: SinkBench, tmp_path: Path) -> None:
     row = bench.approve({"title": "Call Ana"})
     path = tmp_path / "there"
@@ -213,7 +218,7 @@ def test_byte_order_mark_of_a_sink_file_is_preserved(form: Format, bench: SinkBe
 
 @pytest.mark.parametrize(
     ("form", "broken", "line"),
-    [(JsonLines(), "}", 1), (Calendar(), "END:VTODO", 10), (Markdown(), "- ", 1)],
+    [(JsonLines(), "}", 1), (CalendarFormat(), "END:VTODO", 10), (Markdown(), "- ", 1)],
 )
 def test_broken_sink_row_is_reported_with_the_line_and_not_deleted(
     form: Format, broken: str, line: int, bench: SinkBench, tmp_path: Path
@@ -313,7 +318,7 @@ def test_csv_file_without_a_column_for_the_key_is_refused(bench: SinkBench, tmp_
     assert path.read_text() == "title,status\nof others,todo\n"
 
 
-@pytest.mark.parametrize("form", [Markdown(), TodoTxt(), Csv(), JsonLines(), Calendar()])
+@pytest.mark.parametrize("form", [Markdown(), TodoTxt(), Csv(), JsonLines(), CalendarFormat()])
 def test_terminal_control_characters_of_a_row_are_not_written_to_a_sink(
     form: Format, bench: SinkBench, tmp_path: Path
 ) -> None:
@@ -392,7 +397,7 @@ def test_calendar_component_with_a_repeated_property_is_read_without_a_problem(
 ) -> None:
     row = bench.approve({"title": "Call Ana", "description": "one", "dueDate": 1_796_083_200_000})
     path = tmp_path / "there.ics"
-    target = TextFile(path, Calendar())
+    target = TextFile(path, CalendarFormat())
     bench.synchronize(target)
     bench.clock.advance(60)
     twice = {
@@ -417,10 +422,10 @@ def test_insert_into_a_large_calendar_file_takes_constant_time() -> None:
     components = "".join(other.format(number) for number in range(100_000))
     text = f"BEGIN:VCALENDAR\n{components}END:VCALENDAR\n"
     puts = [Put(f"hub-{number}", TABLES["tasks"], {"title": "Call"}, "", 0) for number in range(40)]
-    after = Calendar().insert(text, puts[0])
+    after = CalendarFormat().insert(text, puts[0])
     began = process_time()
     for put in puts[1:]:
-        after = Calendar().insert(after, put)
+        after = CalendarFormat().insert(after, put)
     assert process_time() - began < 0.6
     assert after.endswith("END:VTODO\nEND:VCALENDAR\n")
     assert after.count("SUMMARY:Call") == len(puts)

@@ -8,7 +8,7 @@ from pathlib import Path
 import icalendar
 import pytest
 
-from hub.device.sinks.calendar import Calendar
+from hub.device.sinks.calendar import CalendarFormat
 from hub.device.sinks.lines import TodoTxt
 from hub.device.sinks.records import Csv, JsonLines
 from hub.device.sinks.target import Put
@@ -90,9 +90,9 @@ def names_of(lines: list[str]) -> Iterator[str]:
 
 
 def test_calendar_has_a_single_component_with_the_properties_of_the_row() -> None:
-    names = [*names_of(written(Calendar(), "Call").splitlines())]
+    names = [*names_of(written(CalendarFormat(), "Call").splitlines())]
     for text in TEXTS:
-        content = written(Calendar(), text)
+        content = written(CalendarFormat(), text)
         lines = content.splitlines()
         assert [*names_of(lines)] == names, ascii(text)
         (todo,) = icalendar.Calendar.from_ical(content).subcomponents
@@ -103,7 +103,7 @@ def test_calendar_has_a_single_component_with_the_properties_of_the_row() -> Non
         other = vobject.readOne(content).vtodo
         assert (other.summary.value, other.description.value) == (title, lasting), ascii(text)
         assert re.search("[\0-\x08\v-\x1f\x7f-\x9f]", content) is None, ascii(text)
-        assert read(Calendar(), text) == (" ".join(title.split()), lasting.strip("\n")), ascii(text)
+        assert read(CalendarFormat(), text) == (" ".join(title.split()), lasting.strip("\n")), ascii(text)
 
 
 def test_words_added_by_the_owner_to_a_todo_txt_line_keep_their_meaning() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hub.device.sinks import answers
-from hub.device.sinks.caldav import CalDav
+from hub.device.sinks.caldav import CalDavTarget
 from hub.device.sinks.lines import Markdown
 from hub.device.sinks.recognition import other_format
 from hub.device.sinks.rest import Rest
@@ -189,7 +189,7 @@ class Server:
 
     def target(self, path: str) -> Target:
         url = f"http://127.0.0.1:{self.port}{path}"
-        return CalDav(Web(url, lambda: basic_authorization(self.user, PASSWORD)), url, poll_s=0)
+        return CalDavTarget(Web(url, lambda: basic_authorization(self.user, PASSWORD)), url, poll_s=0)
 
     def objects(self) -> set[str]:
         """Return the names of all collections and objects of rows."""
@@ -348,7 +348,7 @@ def test_answer_with_countless_addresses_or_names_costs_few_requests_and_words(
     with answering(answer) as port:
         url = f"http://127.0.0.1:{port}/tasks/"
         bench.approve({"title": "Pay the rent"})
-        problem = bench.synchronize(CalDav(Web(url, lambda: "Basic x"), url)).problem
+        problem = bench.synchronize(CalDavTarget(Web(url, lambda: "Basic x"), url)).problem
     assert "no calendar" in problem or "no VTODO" in problem
     assert len(paths) < 50 and len(problem) < 2_000
 
