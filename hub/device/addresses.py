@@ -89,7 +89,7 @@ async def connect_elsewhere(url: str) -> socket.socket:
     """
     _, host, port = parse_target(url)
     found = await resolve(host, port)
-    others = [one for one in found if not is_here(ip_address(one.partition("%")[0]))]
+    others = [address for address in found if not is_here(ip_address(address.partition("%")[0]))]
     if not others:
         raise OSError(f"{host} leads to this machine, which only the owner of the device may name")
     return await anyio.to_thread.run_sync(connect_to_first, others, port, CONNECT_S, abandon_on_cancel=True)

@@ -91,7 +91,7 @@ class FileCalls:
     def _list(self, call: ToolCall, roots: Collection[str]) -> FilesPage:
         asked = msgspec.convert(call.data, FilesList)
         files, skipped = self._below(asked.path, roots)
-        if not files and any(f"{asked.path}/".startswith(f"{one.path}/") for one in skipped):
+        if not files and any(f"{asked.path}/".startswith(f"{file.path}/") for file in skipped):
             raise _not_offered(asked.path, skipped)
         listed: list[ListedFile] = []
         size = 0
@@ -148,7 +148,7 @@ class FileCalls:
         """Return the files at a path or below it, and what is left out."""
         root, _, inside = path.partition("/")
         files, skipped = self._files(self._places(path, roots))
-        if inside and any(is_hard_link(one) for one in skipped):  # other names may be in the shared folder
+        if inside and any(is_hard_link(file) for file in skipped):  # other names may be in the shared folder
             files, skipped = self._files(self._places(root, roots))
             files = [file for file in files if f"{file.path}/".startswith(f"{path}/")]
         return files, skipped
@@ -165,7 +165,7 @@ class FileCalls:
 
 def _not_offered(path: str, skipped: Collection[SkippedFile]) -> CallRefusal:
     """Return the refusal of a path, which does not reveal whether a private file exists."""
-    named = [one.reason for one in skipped if one.path == path]
+    named = [file.reason for file in skipped if file.path == path]
     why = next((reason for reason in named if reason.partition(":")[0] not in _UNNAMED), "")
     return CallRefusal(ErrorCode.UNKNOWN_FILE, f"{path}: {why or 'no file is offered under this path'}")
 

@@ -68,10 +68,10 @@ class Hearing:
         waiting, self._waiting = list(self._waiting.values()), {}
         if waiting:
             await self._tools.on_file(DeviceStore.keep_configurations, waiting, otherwise=None)
-        for one in waiting:
-            keys = len(one.configuration)
+        for new in waiting:
+            keys = len(new.configuration)
             counted = "1 key" if keys == 1 else f"{keys} keys"
-            self._on_status(f"configuration of {one.agent_id}: revision {one.rev}, {counted}")
+            self._on_status(f"configuration of {new.agent_id}: revision {new.rev}, {counted}")
 
     async def _ask_again(self) -> None:
         """Fetch the configuration of each agent sequentially: a hub limits the number of pending requests."""

@@ -218,7 +218,7 @@ class DeviceStore:
         with self._transaction():
             verdicts.note_reported(self._db, report)
             proposals.note_reported(self._db, report)
-            note_confirmed(self._db, [one.call_id for one in report])
+            note_confirmed(self._db, [verdict.call_id for verdict in report])
         self.mark = read_mark(self._db)
 
     def unreported_places(self, most: int) -> Sequence[Placed]:
@@ -233,9 +233,9 @@ class DeviceStore:
         """Mark the places of rows as confirmed by the hub."""
         with self._transaction():
             reports.note_reported(self._db, report)
-            note_confirmed(self._db, [one.call_id for one in report])
-        done = {one.call_id for one in report}
-        self._placed = [one for one in self._placed if one.call_id not in done]
+            note_confirmed(self._db, [reported.call_id for reported in report])
+        done = {reported.call_id for reported in report}
+        self._placed = [placed for placed in self._placed if placed.call_id not in done]
         self.mark = read_mark(self._db)
 
     def unreported_replies(self, most: int) -> list[OwnerReply]:
@@ -259,14 +259,14 @@ class DeviceStore:
     def keep_configurations(self, received: Iterable[Configuration]) -> None:
         """Store configurations of agents that the hub sent."""
         with self._transaction():
-            for one in received:
+            for configuration in received:
                 self._db.execute(
                     "INSERT INTO agent_configs VALUES (?1, ?2, ?3, ?4)"
                     " ON CONFLICT (agent_id) DO UPDATE SET rev = ?2, configuration = ?3, at = ?4",
                     (
-                        one.agent_id,
-                        one.rev,
-                        msgspec.json.encode(one.configuration).decode(),
+                        configuration.agent_id,
+                        configuration.rev,
+                        msgspec.json.encode(configuration.configuration).decode(),
                         now_ms(self._clock),
                     ),
                 )

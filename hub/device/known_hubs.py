@@ -145,7 +145,7 @@ class KnownHubs:
             BadKnownHubs: the file cannot be read or written.
         """
         same = (hub.address, hub.public_key)
-        self._write([*(one for one in self.read() if (one.address, one.public_key) != same), hub])
+        self._write([*(known for known in self.read() if (known.address, known.public_key) != same), hub])
 
     def at_addresses(self) -> dict[str, KnownHub]:
         """Return the current hub at each address.

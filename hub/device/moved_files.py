@@ -100,7 +100,11 @@ class MovedFiles:
         listed, by_inode = self._walked
         known = {(size, at, inode) for size, at, inode in self._db.execute(_IDENTITIES, sought)}
         moved = {other for _, _, inode in known for other in by_inode.get(inode, ())}
-        found = {one for one in moved if listed[one] in known or self._is_changed(path, one, quotes)}
+        found = {
+            candidate
+            for candidate in moved
+            if listed[candidate] in known or self._is_changed(path, candidate, quotes)
+        }
         if len(found) != 1:
             digests = {(bytes.fromhex(sha256), path) for sha256, _ in contents if sha256}
             same = {
@@ -108,7 +112,12 @@ class MovedFiles:
                 for digest in digests
                 for size, at, inode in self._db.execute(_SAME_CONTENT, digest)
             }
-            found |= {one for _, _, inode in same for one in by_inode.get(inode, ()) if listed[one] in same}
+            found |= {
+                candidate
+                for _, _, inode in same
+                for candidate in by_inode.get(inode, ())
+                if listed[candidate] in same
+            }
         return tuple(sorted(found)[:MAX_NAMED])
 
     def _is_changed(self, path: str, other: str, quotes: list[str]) -> bool:

@@ -127,7 +127,9 @@ def command_of(text: str, system: str = sys.platform) -> NotificationCommand | N
     make = _COMMANDS.get(system)
     if make is None or "SSH_CONNECTION" in os.environ:
         return None
-    return make("".join(one if one.isprintable() or one == "\n" else " " for one in text))
+    return make(
+        "".join(character if character.isprintable() or character == "\n" else " " for character in text)
+    )
 
 
 def missing_program(system: str = sys.platform) -> str:

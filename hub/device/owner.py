@@ -156,7 +156,7 @@ def _refuse_referred(db: sqlite3.Connection, review: Review) -> None:
     ]
     if not found:
         return
-    labels = {(one.table.name, one.row_id): one.label for one in verdicts.reviews(db)}
+    labels = {(review.table.name, review.row_id): review.label for review in verdicts.reviews(db)}
     named = list(dict.fromkeys(labels.get(key, f"{key[0]} of your own") for key in found))
     shown = listed(named, _MAX_NAMED)
     raise bad_record(f"{shown} belong to it; reject them with it, or let them belong to another first")
@@ -165,7 +165,7 @@ def _refuse_referred(db: sqlite3.Connection, review: Review) -> None:
 def _depth(table: DeviceTable) -> int:
     """Return the depth of *table* in the hierarchy; referring rows are deleted before their targets."""
     above = [TABLES[column.refers_to] for column in table.columns if column.refers_to is not None]
-    return max((1 + _depth(one) for one in above), default=0)
+    return max((1 + _depth(referred) for referred in above), default=0)
 
 
 def _decide(
@@ -290,7 +290,9 @@ def _column(table: DeviceTable, name: str) -> Column:
     known = {column.name: column for column in table.columns if column.filler in _OWNERS}
     column = known.get(name) or known.get(f"{name}Id")
     if column is None:
-        others = [one.name for one in TABLES.values() if any(c.name == f"{name}Id" for c in one.columns)]
+        others = [
+            other.name for other in TABLES.values() if any(c.name == f"{name}Id" for c in other.columns)
+        ]
         if others:
             raise bad_record(f"{table.name} belong to no {name}; {', '.join(others)} do")
         hint = did_you_mean(name, known) or f"there are {', '.join(known)}"

@@ -1,8 +1,8 @@
 """Requests of the owner's programs to the hub, over a socket that only the owner can open.
 
-The connected device passes them on. A program sends a line of JSON, a ``OwnerRequest``, and gets an ``PageReply``.
-``hub open`` asks for a *link* to the hub's pages, or gets a *problem*; ``hub device log --verify`` asks for
-receipts, ``hub review`` for proposals. A program that sends no question gets a link.
+The connected device passes them on. A program sends a line of JSON, an ``OwnerRequest``, and gets a
+``PageReply``. ``hub open`` asks for a *link* to the hub's pages, or gets a *problem*; ``hub device log
+--verify`` asks for receipts, ``hub review`` for proposals. A program that sends no question gets a link.
 
 Windows has no sockets with a path: there a file that only the owner can read has a port of this machine, and
 a secret that each question names.

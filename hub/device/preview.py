@@ -99,10 +99,10 @@ def preview(
         stays.append(Stays(one.path, one.reason, one.detail, _files_below(one.path)))
 
     files, skipped = shared.list_files(places, RunConfig(), None, _go_on, note=note)
-    for one in skipped:
-        if one.path != MANY:
-            reason, _, detail = one.reason.partition(": ")
-            stays.append(Stays(one.path, reason, detail, _files_below(one.path)))
+    for left in skipped:
+        if left.path != MANY:
+            reason, _, detail = left.reason.partition(": ")
+            stays.append(Stays(left.path, reason, detail, _files_below(left.path)))
     contents, until, unsearched = Contents(shared, clock), clock.monotonic() + seconds, 0
     offered: dict[str, Offered] = {root.path: Offered(root.path) for root in roots}
     for file in files:

@@ -161,7 +161,7 @@ def unreported(db: sqlite3.Connection, hub: str) -> list[RowVerdict]:
 
 def note_reported(db: sqlite3.Connection, report: Collection[RowVerdict]) -> None:
     """Delete proposals whose verdicts the hub has confirmed."""
-    db.executemany("DELETE FROM proposals WHERE call_id = ?", [(one.call_id,) for one in report])
+    db.executemany("DELETE FROM proposals WHERE call_id = ?", [(verdict.call_id,) for verdict in report])
 
 
 def _named(db: sqlite3.Connection, table: DeviceTable, where: Record, hub: str) -> tuple[str, bool]:

@@ -188,7 +188,7 @@ class _AtHub(NamedTuple):
     @property
     def ends(self) -> tuple[int, int]:
         """Numbers of the first and the last receipt; 0 without any."""
-        numbers = [one.receipt.number for one in self.listed.values()]
+        numbers = [entry.receipt.number for entry in self.listed.values()]
         return min(numbers, default=0), max(numbers, default=0)
 
 
@@ -202,14 +202,14 @@ def compare(path: Path, since_ms: int, ask: Ask | None) -> ReceiptComparison:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
             readings, findings = _readings(db, since_ms)
             known = {id for (id,) in db.execute(_KNOWN)}
-            hubs = dict.fromkeys([one.hub for one in readings] + ([] if ask is None else [ask.hub]))
+            hubs = dict.fromkeys([reading.hub for reading in readings] + ([] if ask is None else [ask.hub]))
             began = {hub: sum(row[0] for row in db.execute(_BEGAN, (hub,))) for hub in hubs}
             findings += _lost_rows(db, next(iter(hubs), ""))
     except sqlite3.Error as error:
         raise no_log(path, error) from error
     compared: list[_LoggedReading] = []
     for hub in hubs:
-        mine = [one for one in readings if one.hub == hub]
+        mine = [reading for reading in readings if reading.hub == hub]
         at_hub, why = None, "the device is not connected to it"
         if ask is not None and hub == ask.hub:
             try:
@@ -230,10 +230,10 @@ def compare(path: Path, since_ms: int, ask: Ask | None) -> ReceiptComparison:
             findings += _compare_receipt(reading, receipt, now, at_hub)
             files = None if now is None or at_hub is None else at_hub.files.get(reading.id)
             findings += _compare_files(reading, receipt, files)
-        stored = [one.receipt for one in mine if one.receipt is not None]
+        stored = [reading.receipt for reading in mine if reading.receipt is not None]
         findings += _compare_chain(stored, known, at_hub, 0 if since_ms else began[hub])
     return ReceiptComparison(
-        sum(len(one.files) for one in compared),
+        sum(len(compared_reading.files) for compared_reading in compared),
         len(compared),
         [finding for finding in findings if finding.kind != NOT_COMPARED],
         [finding for finding in findings if finding.kind == NOT_COMPARED],
@@ -288,7 +288,7 @@ def _read_hub(ask: Ask, readings: Sequence[_LoggedReading], since_ms: int, *, is
         answer = ask.request(Method.RECEIPTS_LIST, params)
         page = msgspec.convert(answer.get("receipts"), list[AuditedReceipt])
         expired_ms = msgspec.convert(answer.get("expired_ms"), int | None)
-        listed.update({one.receipt.id: one for one in page})
+        listed.update({entry.receipt.id: entry for entry in page})
         return page
 
     stored = [reading.receipt.number for reading in readings if reading.receipt is not None]
@@ -364,11 +364,11 @@ def _compare_chain(
         began_ms: when the first file was sent to the hub; 0: not known, or later receipts are compared.
     """
     listed = [] if at_hub is None else [now.receipt for now in at_hub.listed.values()]
-    for one in listed:
-        if one.id not in known:
-            words = f"receipt {one.number}, {one.files} files"
-            yield ReceiptFinding("unknown_to_device", one.hub, one.run_id, "", words)
-    chain = sorted({one.id: one for one in [*stored, *listed]}.values(), key=_place)
+    for receipt in listed:
+        if receipt.id not in known:
+            words = f"receipt {receipt.number}, {receipt.files} files"
+            yield ReceiptFinding("unknown_to_device", receipt.hub, receipt.run_id, "", words)
+    chain = sorted({receipt.id: receipt for receipt in [*stored, *listed]}.values(), key=_place)
     if began_ms and at_hub is not None and at_hub.expired_ms is not None and chain and chain[0].number > 1:
         is_young = began_ms >= at_hub.expired_ms
         words = f"the first receipt is {chain[0].number}: those before it "

@@ -63,7 +63,7 @@ VERDICTS: Final = Outbox[RowVerdict](
     Method.REVIEW_REPORT,
     VERDICTS_PER_REPORT,
     DeviceStore.unreported,
-    lambda report: {"verdicts": [msgspec.structs.asdict(one) for one in report]},
+    lambda report: {"verdicts": [msgspec.structs.asdict(verdict) for verdict in report]},
     DeviceStore.note_reported,
 )
 
@@ -74,7 +74,7 @@ PLACES: Final = Outbox[Placed](
     Method.PLACES_REPORT,
     MAX_PLACED,
     DeviceStore.unreported_places,
-    lambda report: {"rows": [msgspec.to_builtins(one.row) for one in report]},
+    lambda report: {"rows": [msgspec.to_builtins(place.row) for place in report]},
     DeviceStore.note_places,
 )
 

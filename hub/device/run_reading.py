@@ -375,10 +375,10 @@ class FolderRun:
             return self._library.shared.list_files(where, config, limits, check, readable=readable)
 
         files, left_out = await self._in_thread(list_files, places)
-        if self.frame.only is not None and any(is_hard_link(one) for one in left_out):
-            paths = {one.path for one in left_out}  # its other names may be in what the agent reads
+        if self.frame.only is not None and any(is_hard_link(file) for file in left_out):
+            paths = {file.path for file in left_out}  # its other names may be in what the agent reads
             listed, others = await self._in_thread(list_files, covered)
-            files = [one for one in listed if one.path in paths]
+            files = [file for file in listed if file.path in paths]
             left_out = [other for other in others if other.path in paths]
         for skipped in left_out:
             self._skipped.add(skipped)

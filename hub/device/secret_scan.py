@@ -121,7 +121,7 @@ class _SecretRule:
         self._path = table.get("path")
         self._entropy = float(table.get("entropy", 0))
         self._group = table.get("secretGroup", 0)
-        self._allowed = [_Allowed(one) for one in table.get("allowlists", ())]
+        self._allowed = [_Allowed(allowlist) for allowlist in table.get("allowlists", ())]
 
     @cached_property
     def _pattern(self) -> Any:
@@ -139,7 +139,7 @@ class _SecretRule:
             found = _Found(secret, match[0], line)
             if self._entropy and _entropy(secret) <= self._entropy:
                 continue
-            if not any(one.covers(found, path) for one in (*self._allowed, *allowed)):
+            if not any(allowlist.covers(found, path) for allowlist in (*self._allowed, *allowed)):
                 yield match.start() + match[0].find(secret)
 
 
@@ -329,7 +329,9 @@ def _labelled(form: _Form) -> _Form | None:
             if (head := _head(line)) is not None:
                 items = None
                 if head["bracket"]:
-                    found += [(f"{head['label']}: {_bare(one)}", number) for one in head["items"].split(",")]
+                    found += [
+                        (f"{head['label']}: {_bare(item)}", number) for item in head["items"].split(",")
+                    ]
                 if not head["items"].strip():
                     items = _List(head["label"], len(head["indent"]), "\"'" if head["bracket"] else "-")
                 continue

@@ -125,7 +125,7 @@ class SendingLog:
     def held_back(self, order: SendingOrder, skipped: Collection[SkippedFile]) -> None:
         """Log the files of a run that were named and not sent."""
         at = epoch_ms(self._clock.now())
-        rows = [(order.hub, one.path, one.reason, at) for one in skipped if one.path != MANY]
+        rows = [(order.hub, file.path, file.reason, at) for file in skipped if file.path != MANY]
         with self._writing(_HELD_FAULT):
             self._db.executemany(_HOLD, rows)
             self._db.execute(_PRUNE_HELD, (MAX_HELD_BACK,))

@@ -133,7 +133,7 @@ def _server(url: str) -> str:
 
 
 def _manifest_file(path: Path) -> Path:
-    found = next((one for one in (path, SHIPPED / path.name) if one.is_file()), None)
+    found = next((file for file in (path, SHIPPED / path.name) if file.is_file()), None)
     if found is None:
         raise refusal("manifest", "there is no such file", hint="write a path, or todoist.toml")
     return found

@@ -316,17 +316,18 @@ class SharedFolders:
         """
         named, refused = self.places([path])
         found = [
-            one
-            for one in named
+            place
+            for place in named
             if any(
-                one.root is other.root and one.parts[: len(other.parts)] == other.parts for other in places
+                place.root is other.root and place.parts[: len(other.parts)] == other.parts
+                for other in places
             )
         ]
         if named and not found:
             refused = [SkippedFile(path=path, reason=SkipReason.OUTSIDE_PATHS)]
-        if any(stat.S_ISDIR(_mode(_folder_at(one.root, one.parts))) for one in found):
+        if any(stat.S_ISDIR(_mode(_folder_at(place.root, place.parts))) for place in found):
             return [], [SkippedFile(path=path, reason=SkipReason.NOT_A_FILE)]
-        if any(len(one.parts) > _MAX_DEPTH + 1 for one in found):
+        if any(len(place.parts) > _MAX_DEPTH + 1 for place in found):
             return [], [SkippedFile(path=path, reason=SkipReason.TOO_DEEP)]
         return found, refused
 

@@ -199,7 +199,10 @@ class Browser:
         """Ask the owner about each shown address while its listener waits."""
         while True:
             self._is_shown = anyio.Event()
-            while door := next((one for one in self._doors.values() if one.url and not one.is_over), None):
+            while door := next(
+                (waiting for waiting in self._doors.values() if waiting.url and not waiting.is_over),
+                None,
+            ):
                 assert door.url is not None
                 if await asks(f"open {urlsplit(door.url).hostname} in the browser?"):
                     await anyio.to_thread.run_sync(self._opens, door.url)
@@ -222,7 +225,7 @@ class Browser:
         if door is None or door.is_over:
             if not request.state:
                 return refusal(ErrorCode.BAD_RECORD, "data of browser.open: there is no state to expect")
-            if len([one for one in self._doors.values() if not one.is_over]) >= MAX_LISTENERS:
+            if sum(not other.is_over for other in self._doors.values()) >= MAX_LISTENERS:
                 return refusal(ErrorCode.TOO_MANY_CALLS, f"{MAX_LISTENERS} sign-ins are open")
             try:
                 door = Door(request.state, life_ms=request.expires_ms, clock=self._clock)

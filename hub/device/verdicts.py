@@ -199,7 +199,8 @@ def unreported(db: sqlite3.Connection, hub: str) -> list[RowVerdict]:
 def note_reported(db: sqlite3.Connection, report: Sequence[RowVerdict]) -> None:
     """Record verdicts that a hub has confirmed. A later different verdict is reported again."""
     db.executemany(
-        "UPDATE reviews SET reported = ? WHERE call_id = ?", [(one.verdict, one.call_id) for one in report]
+        "UPDATE reviews SET reported = ? WHERE call_id = ?",
+        [(verdict.verdict, verdict.call_id) for verdict in report],
     )
 
 

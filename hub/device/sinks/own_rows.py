@@ -67,11 +67,11 @@ def without_own_rows(
 def _blanked(text: str, path: str, tables: _AnyTable) -> str:
     """Return the text of a file without its rows; the form that its ending suggests is tried first."""
     form = _FORMATS.get(PurePosixPath(path).suffix.lower())
-    for one in _FORMATS.values() if form is None else (form, *_FORMATS.values()):
+    for candidate in _FORMATS.values() if form is None else (form, *_FORMATS.values()):
         if not any(map(tables.get, ROW_KEY.findall(text))):
             break
         parts, at = [], 0
-        for piece in one.pieces(text.replace("\r\n", " \n"), tables):
+        for piece in candidate.pieces(text.replace("\r\n", " \n"), tables):
             parts += [text[at : piece.start], _VISIBLE.sub(" ", text[piece.start : piece.end])]
             at = piece.end
         text = "".join([*parts, text[at:]])

@@ -29,7 +29,8 @@ _DELIMITERS: Final = ",;\t"
 # A cell that begins with a quote may contain line feeds and doubled quotes; in others a quote is a letter.
 _CELL: Final = r'(?>(?:"(?>(?:[^"]|"")*)(?:"|\Z)[^{0}\n]*+|[^"{0}\n][^{0}\n]*+)?)'
 _RECORD: Final = {
-    one: re.compile(f"{_CELL}(?>(?:{{0}}{_CELL})*)(?:\\n|\\Z)".format(one)) for one in _DELIMITERS
+    delimiter: re.compile(f"{_CELL}(?>(?:{{0}}{_CELL})*)(?:\\n|\\Z)".format(delimiter))
+    for delimiter in _DELIMITERS
 }
 
 

@@ -119,14 +119,14 @@ def places_of(found: Iterable[Destination], roots: Mapping[str, str]) -> list[Ro
     shared = tuple(roots.items())
     return [
         RowPlace(
-            name=one.name,
-            kind=one.kind,
-            state=one.state.value,
-            at_ms=one.at_ms,
-            problem=one.why or None,
-            link=_known_link(one.link, shared) if one.state in _WITH_LINK else None,
+            name=place.name,
+            kind=place.kind,
+            state=place.state.value,
+            at_ms=place.at_ms,
+            problem=place.why or None,
+            link=_known_link(place.link, shared) if place.state in _WITH_LINK else None,
         )
-        for one in list(found)[:MAX_PLACES]
+        for place in list(found)[:MAX_PLACES]
     ]
 
 
@@ -166,5 +166,7 @@ def fitting(report: Sequence[Placed], most: int) -> Sequence[Placed]:
 
 def note_reported(db: sqlite3.Connection, report: Sequence[Placed]) -> None:
     """Store the places that a hub has confirmed."""
-    confirmed = [(one.tbl, one.row.row_id, declared_tables.json_text(one.row.places)) for one in report]
+    confirmed = [
+        (place.tbl, place.row.row_id, declared_tables.json_text(place.row.places)) for place in report
+    ]
     db.executemany(_CONFIRM, confirmed)

@@ -97,12 +97,12 @@ class Rest(Polled):
             listed = _at(page, asked.items)
             if not isinstance(listed, list):
                 raise WrongPlace(f"{self._web.host}: its answer has no list at {asked.items}")
-            for one in listed:
-                if _at(one, self._manifest.id) is None:
+            for item in listed:
+                if _at(item, self._manifest.id) is None:
                     self._has_strange = True
                     continue
-                item_id = self._id(one)
-                items[item_id] = before[item_id] if before.get(item_id) == one else one
+                item_id = self._id(item)
+                items[item_id] = before[item_id] if before.get(item_id) == item else item
             if not (cursor := _at(page, asked.cursor or "")):
                 break
             last, more = more, {asked.cursor_query: str(cursor)}
@@ -129,9 +129,9 @@ class Rest(Polled):
             if one:
                 items[item_id] = one
         self._items = {}
-        for one in items.values():
-            if (key := self._key(one)) and not _at(one, self._manifest.deleted or ""):
-                self._items.setdefault(key, one)
+        for item in items.values():
+            if (key := self._key(item)) and not _at(item, self._manifest.deleted or ""):
+                self._items.setdefault(key, item)
         self._is_empty = is_empty and not self._items and not self._left_out
 
     def _is_done(self, item: Item) -> bool:

@@ -46,9 +46,11 @@ class Shape:
         self.title = table.title
         self.has_status = "status" in columns and "done" in columns["status"].choices
         self.has_priority = "priority" in columns and {"high", "low"} <= {*columns["priority"].choices}
-        self.date = next((one.name for one in columns.values() if one.kind is Kind.EPOCH_MS), None)
-        long = (one for one in columns.values() if one.kind is Kind.TEXT and one.max_length > LONG)
-        self.text = next((one.name for one in long if one.name != table.title), None)
+        self.date = next((column.name for column in columns.values() if column.kind is Kind.EPOCH_MS), None)
+        long = (
+            column for column in columns.values() if column.kind is Kind.TEXT and column.max_length > LONG
+        )
+        self.text = next((column.name for column in long if column.name != table.title), None)
         shown = {self.title, self.date, self.text}
         shown |= {"status"} if self.has_status else set()
         shown |= {"priority"} if self.has_priority else set()
