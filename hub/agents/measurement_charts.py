@@ -86,7 +86,7 @@ class ChartPoint(msgspec.Struct, frozen=True):
 
 
 class ChartLine(msgspec.Struct, frozen=True, kw_only=True):
-    """Points for one value of the tag in ``MeasurementQuery.by``; *whole* is the figure of the whole range."""
+    """Points for one value of the tag in ``MeasurementQuery.by``; *whole* is that of the whole range."""
 
     tag: str | None
     whole: float | None

@@ -175,7 +175,7 @@ def _setting(
     key: str = "",
     **options: Any,
 ) -> VocabularyColumn:
-    """Return a column that is written to the setting *key*, by default *name*; options of ``SettingTarget``."""
+    """Return a column that is written to the setting *key*, by default *name*; see ``SettingTarget``."""
     setting = SettingTarget(key or name, **options)
     return _column(name, lives, read, note, set_by(name, setting.key))._replace(setting=setting)
 
