@@ -30,7 +30,7 @@ class KeySharing:
         self._keys = keys
         self._node_id = node_id
         self._clock = clock
-        self.turns = PeriodicLoop(clock)
+        self.loop = PeriodicLoop(clock)
 
     async def share(self, called: str, code: str, *, actor: str) -> NodeRow:
         """Seal the keys of this node for another one, which takes them within seconds. Return that node.
@@ -57,7 +57,7 @@ class KeySharing:
         await self._store.write(write)
         return node
 
-    async def take(self) -> None:
+    async def receive_keys(self) -> None:
         """Take the keys that another node sealed for this one, if there are any."""
         sealed = await self._store.read(nodes.given_keys, self._node_id)
         if sealed is None:
@@ -87,4 +87,4 @@ class KeySharing:
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Take keys until cancelled."""
         task_status.started()
-        await self.turns.serve(self.take, of="shared keys", every_s=EVERY_S)
+        await self.loop.serve(self.receive_keys, of="shared keys", every_s=EVERY_S)

@@ -98,7 +98,7 @@ class SignIns:
         ids: IdFactory,
         links: Callable[[], Iterable[DeviceLink]],
     ) -> None:
-        self.turns = LoopReports(clock)
+        self.loop = LoopReports(clock)
         self._accounts = accounts
         self._store = store
         self._clock = clock
@@ -115,11 +115,11 @@ class SignIns:
         async with anyio.create_task_group() as watches:
             task_status.started()
             while True:
-                self.turns.work()
+                self.loop.work()
                 fresh, self._fresh, self._has_fresh = self._fresh, [], anyio.Event()
                 for id in dict.fromkeys(fresh):
                     watches.start_soon(self._watch, id)
-                self.turns.wait()
+                self.loop.wait()
                 await self._has_fresh.wait()
 
     async def begin(

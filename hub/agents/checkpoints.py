@@ -40,7 +40,7 @@ class CheckpointService:
         """Return the checkpoint of a scope. Raises CodedError."""
         return await self._store.read(checkpoints.get_checkpoint, agent_id, scope)
 
-    async def put(
+    async def store(
         self,
         agent_id: AgentId,
         *,

@@ -37,7 +37,7 @@ class ConfigDelivery:
     """Delivery of each revision of agents' configurations, once per connection."""
 
     def __init__(self, store: Store, *, roster: Roster, events: DeviceEvents, clock: Clock) -> None:
-        self.turns = PeriodicLoop(clock)
+        self.loop = PeriodicLoop(clock)
         self._store = store
         self._roster = roster
         self._events = events
@@ -49,7 +49,7 @@ class ConfigDelivery:
         """Check the agents of a device after its connection or a change. Returns at once."""
         if self._events.is_subscribed(device_id, EventName.AGENT_CONFIG):
             self._due.add(device_id)
-            self.turns.wake()
+            self.loop.wake()
 
     def changed(self, agent: AgentRow) -> None:
         """Check the agent's configuration after a possible change. Returns at once."""
@@ -59,12 +59,12 @@ class ConfigDelivery:
     def recheck(self) -> None:
         """Check the agents of all devices after a change of hub.toml or a template. Returns at once."""
         self._due.update(self._events.subscribers(EventName.AGENT_CONFIG))
-        self.turns.wake()
+        self.loop.wake()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Deliver changed configurations until cancelled."""
         task_status.started()
-        await self.turns.serve(self._deliver, of="config delivery", every_s=RETRY_S)
+        await self.loop.serve(self._deliver, of="config delivery", every_s=RETRY_S)
 
     async def _deliver(self) -> float | None:
         """Deliver to the devices that are due. Return the seconds until the next retry or poll."""

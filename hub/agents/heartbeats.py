@@ -246,7 +246,7 @@ class Heartbeats:
     """Receives heartbeats of devices and writes the changes."""
 
     def __init__(self, store: Store, *, clock: Clock, metrics: Metrics) -> None:
-        self.turns = LoopReports(clock)
+        self.loop = LoopReports(clock)
         self.usage_bytes = 4_096  # per agent, as JSON
         self._store = store
         self._clock = clock
@@ -287,7 +287,7 @@ class Heartbeats:
                 device.resets += 1
                 known.is_settled = False
 
-    def take(self, event: DeviceFact) -> None:
+    def receive(self, event: DeviceFact) -> None:
         """Queue an event of a device. Never waits: called by a socket's reader."""
         at = now_ms(self._clock)
         device = self._device_of(event, at)
@@ -364,7 +364,7 @@ class Heartbeats:
     def _wait_s(self, source: _HeartbeatSource) -> float:
         """Return the seconds until the sender may send another heartbeat, each of which may cause writes."""
         now = self._clock.monotonic()
-        return self._often.take(source.sender, now, at_once=BEATS_AT_ONCE, per_s=BEATS_PER_S)
+        return self._often.acquire(source.sender, now, at_once=BEATS_AT_ONCE, per_s=BEATS_PER_S)
 
     def _device_of(self, event: DeviceFact, at: int) -> _HeartbeatSource | None:
         """Return the connection of *event*, or None if a newer one exists or it was never known."""
@@ -393,10 +393,10 @@ class Heartbeats:
 
     async def _write_news(self) -> None:
         while True:
-            self.turns.wait()
+            self.loop.wait()
             await self._arrived.wait()
             self._arrived = anyio.Event()
-            self.turns.work()
+            self.loop.work()
             if not await self._write_all():
                 await self._clock.sleep(RETRY_S)
                 self._arrived.set()

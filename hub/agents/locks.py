@@ -66,7 +66,7 @@ class LockService:
         on_run_granted: Callable[[], None] = lambda: None,
         is_connected: Callable[[DeviceLink], bool] = lambda _: True,
     ) -> None:
-        self.turns = LoopReports(clock)
+        self.loop = LoopReports(clock)
         self.limits = locks.DEFAULT_LIMITS
         self.waits_per_device = 16
         self.on_run_granted = on_run_granted
@@ -90,14 +90,14 @@ class LockService:
             await self._store.write(rows.forget_waits)  # their devices were connected to the previous process
         task_status.started()
         while True:
-            self.turns.work()
+            self.loop.work()
             self._wake = anyio.Event()
             wait_s = POLL_S
             try:
                 wait_s = await self._grant_due()
             except StorageError as exc:
                 log.error("locks.database", exc=exc)  # retried after POLL_S
-            self.turns.wait(wait_s)
+            self.loop.wait(wait_s)
             with anyio.move_on_after(wait_s):
                 await self._wake.wait()
 
@@ -163,7 +163,7 @@ class LockService:
         _log_granted(acquired.grant)
         return acquired.grant
 
-    async def take(
+    async def acquire(
         self, user_id: UserId, agent_id: AgentId, names: tuple[str, ...], *, ttl_ms: int = TTL_MS
     ) -> locks.LockGrant:
         """Acquire all locks for an agent itself, at once.
@@ -171,9 +171,9 @@ class LockService:
         Raises:
             CodedError (LOCK_HELD), TooManyLocks: no lock was acquired.
         """
-        return await self._take(user_id, itself(agent_id), names, ttl_ms)
+        return await self._acquire(user_id, itself(agent_id), names, ttl_ms)
 
-    async def _take(
+    async def _acquire(
         self, user_id: UserId, holder: locks.Holder, names: tuple[str, ...], ttl_ms: int
     ) -> locks.LockGrant:
         request = locks.LockRequest(
@@ -199,7 +199,7 @@ class LockService:
         if not names:
             yield {}
             return
-        grant = await self._take(user_id, holder, names, TTL_MS)
+        grant = await self._acquire(user_id, holder, names, TTL_MS)
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._keep, grant)

@@ -108,7 +108,7 @@ class MeasurementService:
         self._devices = devices
         self._lag_s = lag_s
         self._sampled: tuple[int, float, float] | None = None  # slot, time and CPU time
-        self.turns = PeriodicLoop(clock)
+        self.loop = PeriodicLoop(clock)
         self.keep = keep or RetentionSettings()
         self._store = store
         self._clock = clock
@@ -119,7 +119,7 @@ class MeasurementService:
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Measure the work of agents, until cancelled."""
         task_status.started()
-        await self.turns.serve(self._measure, of="measurements", every_s=EVERY_S)
+        await self.loop.serve(self._measure, of="measurements", every_s=EVERY_S)
 
     async def _measure(self) -> None:
         await self.measure_node()
@@ -162,7 +162,7 @@ class MeasurementService:
         ):
             return total
         while True:
-            self.turns.work()
+            self.loop.work()
             at, retained = epoch_ms(self._clock.now()), self._retained()
             measured, left_out = await self._store.write(measurements.measure, at=at, retention=retained)
             self._count_left_out(left_out)
@@ -320,7 +320,7 @@ class MeasurementService:
 
     def _check_rate(self, scope: str) -> None:
         now = self._clock.monotonic()
-        wait_s = self._buckets.take(scope, now, at_once=REPORTS_AT_ONCE, per_s=REPORTS_PER_S)
+        wait_s = self._buckets.acquire(scope, now, at_once=REPORTS_AT_ONCE, per_s=REPORTS_PER_S)
         if wait_s:
             often = f"{REPORTS_PER_S:g} reports a second (metric_reports_per_s)"
             raise CodedError(

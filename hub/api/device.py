@@ -313,7 +313,7 @@ class Requests:
     """Service that answers the requests of devices."""
 
     def __init__(self, resources: ResourceRegistry, store: Store, *, clock: Clock, metrics: Metrics) -> None:
-        self.turns = LoopReports(clock)
+        self.loop = LoopReports(clock)
         self._clock = clock
         self._paces: Buckets[DeviceId] = Buckets()
         self._per_s = DEFAULTS.requests_per_s
@@ -334,7 +334,7 @@ class Requests:
 
     def enqueue(self, event: RequestReceived) -> None:
         """Queue a request, or its refusal if its device exceeds a limit. Returns at once."""
-        wait_s = self._paces.take(
+        wait_s = self._paces.acquire(
             event.link.device_id,
             self._clock.monotonic(),
             at_once=math.ceil(BURST_S * self._per_s),
@@ -361,11 +361,11 @@ class Requests:
         async with anyio.create_task_group() as later:
             task_status.started()
             while True:
-                self.turns.wait()
+                self.loop.wait()
                 await self._arrived.wait()
                 self._arrived = anyio.Event()
                 while self._waiting or self._overloaded:
-                    self.turns.work()
+                    self.loop.work()
                     if self._waiting:
                         await self._answer_next(later)
                     for _ in range(len(self._overloaded)):

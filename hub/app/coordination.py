@@ -174,13 +174,13 @@ class Coordination:
 
     def add_to(self, supervisor: Supervisor) -> None:
         """Add the services to *supervisor*."""
-        supervisor.add("gateways", self.fleet, turns=self.fleet.turns)
-        supervisor.add("gateway statuses", self.monitor, turns=self.monitor.turns)
-        supervisor.add("souls", self.soul_writer, turns=self.soul_writer.turns)
-        supervisor.add("agents at gateways", self.provisioning, turns=self.provisioning.turns)
-        supervisor.add("messages", self.courier, turns=self.courier.turns)
-        supervisor.add("broadcasts", self.broadcasts, turns=self.broadcasts.turns)
-        supervisor.add("questions", self._questions, turns=self._questions.turns)
+        supervisor.add("gateways", self.fleet, loop=self.fleet.loop)
+        supervisor.add("gateway statuses", self.monitor, loop=self.monitor.loop)
+        supervisor.add("souls", self.soul_writer, loop=self.soul_writer.loop)
+        supervisor.add("agents at gateways", self.provisioning, loop=self.provisioning.loop)
+        supervisor.add("messages", self.courier, loop=self.courier.loop)
+        supervisor.add("broadcasts", self.broadcasts, loop=self.broadcasts.loop)
+        supervisor.add("questions", self._questions, loop=self._questions.loop)
 
     def device_ready(self, device_id: DeviceId) -> None:
         """Resume the work that waits for this device."""

@@ -51,7 +51,7 @@ class AgentEventDelivery:
     """Delivery of log events about agents to their devices."""
 
     def __init__(self, store: Store, *, ring: Ring, events: DeviceEvents, clock: Clock) -> None:
-        self.turns = LoopReports(clock)
+        self.loop = LoopReports(clock)
         self._store = store
         self._ring = ring
         self._events = events
@@ -62,14 +62,14 @@ class AgentEventDelivery:
         seq = self._ring.last
         task_status.started()
         while True:
-            self.turns.wait()
+            self.loop.wait()
             await self._ring.wait(seq)
             entries = self._ring.since(seq)
             if entries[0].seq > seq + 1:  # entries were lost, because this service was too slow
                 for event in FROM_THE_LOG:
                     self._skip(event)
             for entry in entries:
-                self.turns.work()
+                self.loop.work()
                 seq = entry.seq
                 await self._forward(entry)
 
@@ -128,9 +128,9 @@ class DeviceNews:
 
     def add_to(self, supervisor: Supervisor) -> None:
         """Register the services with the supervisor."""
-        supervisor.add("device events", self.events, turns=self.events.turns)
-        supervisor.add("config delivery", self.delivery, turns=self.delivery.turns)
-        supervisor.add("device news", self._news, turns=self._news.turns)
+        supervisor.add("device events", self.events, loop=self.events.loop)
+        supervisor.add("config delivery", self.delivery, loop=self.delivery.loop)
+        supervisor.add("device news", self._news, loop=self._news.loop)
 
     def connector_moved(self, row: ConnectorRow) -> None:
         """Notify the devices of a connector's user that its state has changed."""

@@ -35,7 +35,7 @@ class Gauges:
         self._store = store
         self._clock = clock
         self._metrics = metrics
-        self.turns = PeriodicLoop(clock)
+        self.loop = PeriodicLoop(clock)
         metrics.log_dropped.follow(lambda: log.dropped)
         metrics.log_suppressed.follow(lambda: log.suppressed)
         metrics.disk_free.set_function(lambda: math.nan if disk.free_bytes is None else disk.free_bytes)
@@ -43,7 +43,7 @@ class Gauges:
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Measure periodically until cancelled."""
         task_status.started()
-        await self.turns.serve(self.read, of="gauges", every_s=EVERY_S)
+        await self.loop.serve(self.read, of="gauges", every_s=EVERY_S)
 
     async def read(self) -> None:
         """Measure now."""

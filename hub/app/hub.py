@@ -230,29 +230,29 @@ class Hub:
             dispatcher=dispatcher, requests=requests, heartbeats=heartbeats, clock=context.clock
         )
         self._fill_debug(roster, dispatcher, requests)
-        add("loop lag", lag, turns=lag.turns)
+        add("loop lag", lag, loop=lag.loop)
         add("watchdog", self._watchdog(roster, dispatcher))  # keeps notifying while the others stop
-        add("disk", disk, turns=disk.turns)
+        add("disk", disk, loop=disk.loop)
         if (watch := context.clock_watch) is not None:
-            add("clock", watch, turns=watch.turns)
+            add("clock", watch, loop=watch.loop)
             watch.on_step = work.clock_stepped
         database.on_change = issues.forget
         work.lifecycle.agent_ran = issues.forget
-        add("database", database, turns=database.turns)
+        add("database", database, loop=database.loop)
         gauges = Gauges(
             store=context.store, clock=context.clock, metrics=context.metrics, log=context.log, disk=disk
         )
-        add("gauges", gauges, turns=gauges.turns)
-        add("rules", rules, turns=rules.turns)
-        add("router", self._router, turns=self._router.turns)
-        add("requests", requests, turns=requests.turns)
-        add("locks", work.locks, turns=work.locks.turns)
+        add("gauges", gauges, loop=gauges.loop)
+        add("rules", rules, loop=rules.loop)
+        add("router", self._router, loop=self._router.loop)
+        add("requests", requests, loop=requests.loop)
+        add("locks", work.locks, loop=work.locks.loop)
         news.add_to(self.supervisor)
-        add("heartbeats", heartbeats, turns=heartbeats.turns)
+        add("heartbeats", heartbeats, loop=heartbeats.loop)
         tls = Tls(context.settings.listen, context.metrics)
         context.watch_settings.renew_certificates = tls.renew
         operators = make_operator_server(context, judges, self.resources, tls=tls.context("operator"))
-        add("operators", operators, turns=operators.turns)  # operators can watch the others stop
+        add("operators", operators, loop=operators.loop)  # operators can watch the others stop
         judges.of_devices.on_due = work.schedule_is_due
         if bus is not None:
             bus.on_request = partial(reply_to, operators.served)
@@ -284,34 +284,34 @@ class Hub:
         )
         roster.hubs = await context.store.read(nodes.addresses)
         devices.find_others = partial(context.store.read, nodes.others_with_room, context.boot_id)
-        add("devices", devices, turns=devices.turns)
-        add("revocations", ends, turns=ends.turns)
-        add("sign-ins", sign_ins, turns=sign_ins.turns)
+        add("devices", devices, loop=devices.loop)
+        add("revocations", ends, loop=ends.loop)
+        add("sign-ins", sign_ins, loop=sign_ins.loop)
         coordination.add_to(self.supervisor)  # after the devices, over which it sends
-        add("agreements", work.agreements, turns=work.agreements.turns)
+        add("agreements", work.agreements, loop=work.agreements.loop)
         # After the devices, so that it stops first: runs are paused while the devices are still connected.
-        add("dispatcher", dispatcher, turns=dispatcher.turns)
+        add("dispatcher", dispatcher, loop=dispatcher.loop)
         if bus is not None:
-            add("bus", bus, turns=bus.turns)
+            add("bus", bus, loop=bus.loop)
         if context.store.is_shared:
             leases = make_lease_keeper(context, lease)
             roster.may_send = lambda: lease.is_valid
             lease.on_given_up, roster.is_cut_off = devices.send_away, lambda: lease.is_given_up
-            add("leases", leases, turns=leases.turns)
-            add("keys", sharing, turns=sharing.turns)
-        add("models", models_in_use, turns=models_in_use.turns)
+            add("leases", leases, loop=leases.loop)
+            add("keys", sharing, loop=sharing.loop)
+        add("models", models_in_use, loop=models_in_use.loop)
         shares = ModelShares(context.store, models_in_use, boot_id=context.boot_id, clock=context.clock)
-        add("shares of models", shares, turns=shares.turns)
-        add("model gates", work.model_gates, turns=work.model_gates.turns)
-        add("wakes", work.wakes, turns=work.wakes.turns)
-        add("verdicts", work.verdicts, turns=work.verdicts.turns)
+        add("shares of models", shares, loop=shares.loop)
+        add("model gates", work.model_gates, loop=work.model_gates.loop)
+        add("wakes", work.wakes, loop=work.wakes.loop)
+        add("verdicts", work.verdicts, loop=work.verdicts.loop)
         if work.spans is not None:
-            add("spans", work.spans, turns=work.spans.turns)
-        add("notify", notifier, turns=notifier.turns)
-        add("watching", work.watching, turns=work.watching.turns)
+            add("spans", work.spans, loop=work.spans.loop)
+        add("notify", notifier, loop=notifier.loop)
+        add("watching", work.watching, loop=work.watching.loop)
         if hooks is not None:
-            add("hooks", hooks.server, turns=hooks.server.turns)
-        add("scheduler", scheduler, turns=scheduler.turns)
+            add("hooks", hooks.server, loop=hooks.server.loop)
+        add("scheduler", scheduler, loop=scheduler.loop)
         watch_for_issues(
             issues,
             context,
@@ -336,14 +336,14 @@ class Hub:
             bus=bus,
             database=database,
         )
-        add("issues", issues, turns=issues.turns)
+        add("issues", issues, loop=issues.loop)
         housekeeping = make_housekeeping(context)
-        add("housekeeping", housekeeping, turns=housekeeping.turns)
-        add("backups", backups, turns=backups.turns)
+        add("housekeeping", housekeeping, loop=housekeeping.loop)
+        add("backups", backups, loop=backups.loop)
         erasures = Erasures(context.store, context.state, cancel=work.control.cancel, clock=context.clock)
-        identity.users.on_erased = erasures.turns.wake
-        add("erasures", erasures, turns=erasures.turns)
-        add("measurements", measurements, turns=measurements.turns)
+        identity.users.on_erased = erasures.loop.wake
+        add("erasures", erasures, loop=erasures.loop)
+        add("measurements", measurements, loop=measurements.loop)
 
         def apply(settings: Settings) -> None:
             extractor.tables = tables_of(settings.tables)
@@ -394,7 +394,7 @@ class Hub:
         reloader.generation = await last_generation(context.store, context.node.id)
         reloader.attach(parts, context.metrics)
         watched = context.watch_settings  # last: it begins once all others have started
-        add("settings", watched, turns=watched.turns)
+        add("settings", watched, loop=watched.loop)
         self._listener = devices
 
     def where(self) -> dict[str, str]:

@@ -140,7 +140,7 @@ def open_embedded(context: ModelContext, supervisor: Supervisor) -> EmbeddedMode
         return None
     # Its URL is known before its server runs, so that its users can be created now.
     embedded = EmbeddedModel(clock=context.clock, chance=context.chance)
-    supervisor.add("model", embedded, turns=embedded.turns)
+    supervisor.add("model", embedded, loop=embedded.loop)
     return embedded
 
 
@@ -156,7 +156,7 @@ class ModelsInUse:
     """
 
     def __init__(self, context: ModelContext, supervisor: Supervisor) -> None:
-        self.turns = PeriodicLoop(context.clock)
+        self.loop = PeriodicLoop(context.clock)
         self._context = context
         self._embedded = open_embedded(context, supervisor)
         self.settings = context.settings
@@ -215,12 +215,12 @@ class ModelsInUse:
 
     def released(self) -> None:
         """Close the replaced models that no run uses any more. Returns at once."""
-        self.turns.wake()
+        self.loop.wake()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Close replaced models until cancelled."""
         task_status.started()
-        await self.turns.serve(self._close_unused, of="replaced models", every_s=math.inf)
+        await self.loop.serve(self._close_unused, of="replaced models", every_s=math.inf)
 
     async def _close_unused(self) -> None:
         for old in [opened for opened in self._replaced if not self._is_used(opened.models)]:
@@ -255,7 +255,7 @@ class ModelShares:
     """
 
     def __init__(self, store: Store, models: ModelsInUse, *, boot_id: BootId, clock: Clock) -> None:
-        self.turns = PeriodicLoop(clock)
+        self.loop = PeriodicLoop(clock)
         self._store = store
         self._models = models
         self._boot_id = boot_id
@@ -265,8 +265,8 @@ class ModelShares:
         """Share until cancelled."""
         task_status.started()
         if self._store.is_shared:
-            await self.turns.serve(self._share, of="shares of models", every_s=SHARED_EVERY_S)
-        self.turns.wait()
+            await self.loop.serve(self._share, of="shares of models", every_s=SHARED_EVERY_S)
+        self.loop.wait()
         await anyio.sleep_forever()
 
     async def _share(self) -> None:

@@ -40,7 +40,7 @@ class Router:
     def __init__(
         self, *, dispatcher: Dispatcher, requests: Requests, heartbeats: Heartbeats, clock: Clock
     ) -> None:
-        self.turns = PeriodicLoop(clock)
+        self.loop = PeriodicLoop(clock)
         self._heartbeats = heartbeats
         self._dispatcher = dispatcher
         self._requests = requests
@@ -54,23 +54,23 @@ class Router:
         if isinstance(event, RequestReceived):
             self._requests.take(event)
             return
-        self._heartbeats.take(event)
+        self._heartbeats.receive(event)
         if not isinstance(event, DeviceReady) or not event.hello.runs:
             return
         if len(self._queue) >= QUEUE_EVENTS:
             log.error("router.full", event_type=type(event).__name__, limit=QUEUE_EVENTS)
             return
         self._queue.append(event)
-        self.turns.wake()
+        self.loop.wake()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Dispatch events to the services until cancelled."""
         task_status.started()
-        await self.turns.serve(self._dispatch, of="router", every_s=math.inf)
+        await self.loop.serve(self._dispatch, of="router", every_s=math.inf)
 
     async def _dispatch(self) -> None:
         while self._queue:
-            self.turns.work()
+            self.loop.work()
             event = self._queue.popleft()
             try:
                 await self._dispatcher.answer_held(event.link, event.hello.runs)

@@ -31,14 +31,14 @@ class CallCoalescer(Generic[ItemT, ResultT]):
 
     Args:
         run: returns a result or an error for each item, in their order. What it raises, all callers get.
-        most: items of one set.
+        max_items: items of one set.
     """
 
     def __init__(
-        self, run: Callable[[Sequence[ItemT]], Awaitable[Sequence[ResultT | HubError]]], *, most: int
+        self, run: Callable[[Sequence[ItemT]], Awaitable[Sequence[ResultT | HubError]]], *, max_items: int
     ) -> None:
         self._run_all = run
-        self._most = most
+        self._max_items = max_items
         self._waiting: list[_Waiting[ItemT, ResultT]] = []
         self._runner: _Waiting[ItemT, ResultT] | None = None
 
@@ -65,7 +65,7 @@ class CallCoalescer(Generic[ItemT, ResultT]):
         return mine.outcome()
 
     async def _run(self) -> None:
-        some = self._waiting[: self._most]
+        some = self._waiting[: self._max_items]
         try:
             results = await self._run_all([call.item for call in some])
         except Exception as error:

@@ -32,7 +32,7 @@ class LoopLag:
     """Service that wakes every EVERY_S, or IDLE_EVERY_S, and measures how late it is."""
 
     def __init__(self, *, clock: Clock, metrics: Metrics) -> None:
-        self.turns = LoopReports(clock)
+        self.loop = LoopReports(clock)
         self._clock = clock
         self._metrics = metrics
         self._last_s = self._longest_s = 0.0
@@ -69,7 +69,7 @@ class LoopLag:
         task_status.started()
         try:
             while True:
-                self.turns.wait(every_s)
+                self.loop.wait(every_s)
                 await self._clock.sleep(self._due - self._clock.monotonic())
                 now, worked = self._clock.monotonic(), time.thread_time()
                 self._last_s = max(0.0, now - self._due)

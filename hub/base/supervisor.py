@@ -57,7 +57,7 @@ class _SupervisedService:
     name: str
     service: Service
     is_vital: bool
-    turns: LoopReports | None = None
+    loop: LoopReports | None = None
     scope: anyio.CancelScope = field(default_factory=lambda: anyio.CancelScope(shield=True))
     ready: anyio.Event = field(default_factory=anyio.Event)  # set once it has started, or failed to start
     stopped: anyio.Event = field(default_factory=anyio.Event)
@@ -101,16 +101,16 @@ class Supervisor:
     def failures(self) -> Mapping[str, ServiceFailures]:
         return self._failures
 
-    def add(self, name: str, service: Service, *, turns: LoopReports | None = None) -> None:
+    def add(self, name: str, service: Service, *, loop: LoopReports | None = None) -> None:
         """Add *service* after those that it depends on.
 
         Args:
-            turns: monitor of its loop, for the watchdog.
+            loop: monitor of its loop, for the watchdog.
         """
         is_vital = self._vital is None or name in self._vital
-        self._places.append(_SupervisedService(name, service, is_vital, turns))
-        if isinstance(turns, PeriodicLoop):
-            turns.on_fault = partial(self._count, name, is_down=False)
+        self._places.append(_SupervisedService(name, service, is_vital, loop))
+        if isinstance(loop, PeriodicLoop):
+            loop.on_fault = partial(self._count, name, is_down=False)
         if self._metrics is not None and not is_vital:
             self._metrics.service_restarts.labels(name)  # initialized to 0
 
@@ -119,7 +119,7 @@ class Supervisor:
         return [
             place.name
             for place in self._places
-            if place.turns is not None and place.turns.is_late and not place.scope.cancel_called
+            if place.loop is not None and place.loop.is_late and not place.scope.cancel_called
         ]
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -182,8 +182,8 @@ class Supervisor:
                 self._count(place.name, exc)
             place.ready.set()  # later services need not wait for its restart
             attempt += 1
-            if place.turns is not None:
-                place.turns.wait(wait_s)
+            if place.loop is not None:
+                place.loop.wait(wait_s)
             await self._clock.sleep(wait_s)
 
     def _count(self, name: str, exc: Exception, *, is_down: bool = True) -> None:

@@ -18,7 +18,7 @@ class Buckets(Generic[Key]):
     def __len__(self) -> int:
         return len(self._full_at)
 
-    def take(self, key: Key, now: float, *, at_once: int, per_s: float) -> float:
+    def acquire(self, key: Key, now: float, *, at_once: int, per_s: float) -> float:
         """Take a token from the bucket of *key*. Return 0.0, or the seconds until a token is available.
 
         Args:

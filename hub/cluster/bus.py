@@ -90,7 +90,7 @@ class Bus:
         chance: Chance,
         client: Callable[[], Client] = Client,
     ) -> None:
-        self.turns = LoopReports(clock)
+        self.loop = LoopReports(clock)
         self.on_hint: Callable[[Hint], None] = lambda _: None
         self.on_request: Callable[[BusRequest], Awaitable[BusReply]] | None = None
         self.lost_since: datetime | None = clock.now()
@@ -112,7 +112,7 @@ class Bus:
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Hold the connection until cancelled; a hub starts without it."""
-        self.turns.wait()
+        self.loop.wait()
         task_status.started()
         while True:
             try:

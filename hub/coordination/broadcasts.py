@@ -78,7 +78,7 @@ class BroadcastService:
         ids: IdFactory,
         metrics: Metrics,
     ) -> None:
-        self.turns = PeriodicLoop(clock)
+        self.loop = PeriodicLoop(clock)
         self.most_boards = 1_000
         self._store = store
         self._messages = sent
@@ -269,7 +269,7 @@ class BroadcastService:
         """Settle broadcasts until cancelled."""
         task_status.started()
         # Deliveries within a tenth of a second are counted together.
-        await self.turns.serve(self._settle_moved, of="broadcasts", every_s=POLL_S, least_s=0.1)
+        await self.loop.serve(self._settle_moved, of="broadcasts", every_s=POLL_S, least_s=0.1)
 
     async def _settle_moved(self) -> None:
         """Settle the broadcasts with a changed message; after a rest all open ones."""
@@ -280,7 +280,7 @@ class BroadcastService:
         except StorageError:
             self._moved |= moved
             raise
-        if self.turns.is_rested:
+        if self.loop.is_rested:
             await self._settle_all()
 
     async def _settle_all(self) -> None:
@@ -311,7 +311,7 @@ class BroadcastService:
     def _on_message(self, moved: MessageRow) -> None:
         if moved.broadcast_id is not None and (moved.is_delivered or moved.settled_at is not None):
             self._moved.add(moved.broadcast_id)
-            self.turns.wake()
+            self.loop.wake()
 
     async def _settled_or(self, id: BroadcastId, wait_s: float) -> BroadcastStatus:
         """Return the broadcast once it is settled, or its state after *wait_s*."""

@@ -449,7 +449,7 @@ class Lease(Protocol):
     @property
     def renewed_in_s(self) -> float: ...
 
-    async def take(self) -> object: ...
+    async def hold(self) -> object: ...
 
     async def keep(self) -> object: ...
 
@@ -474,7 +474,7 @@ class GatewayMonitor:
         clock: Clock,
         on_missing: Callable[[GatewayAgentRow], None] = lambda _: None,
     ) -> None:
-        self.turns = LoopReports(clock)
+        self.loop = LoopReports(clock)
         self._store = store
         self._fleet = fleet
         self._lease = lease
@@ -524,8 +524,8 @@ class GatewayMonitor:
         try:
             while True:
                 try:
-                    self.turns.wait()
-                    await self._lease.take()
+                    self.loop.wait()
+                    await self._lease.hold()
                     await self._lead()
                 except LostLease as exc:
                     log.warning("gateway_status.deposed", why=str(exc))
@@ -542,7 +542,7 @@ class GatewayMonitor:
         self._watches.clear()
         async with anyio.create_task_group() as watching:
             while lost is None:
-                self.turns.work()
+                self.loop.work()
                 self._changed = anyio.Event()
                 for gateway in self._fleet.list():
                     if gateway.name not in self._watches:
@@ -553,7 +553,7 @@ class GatewayMonitor:
                     lost = exc
                     break
                 wait_s = self._lease.renewed_in_s
-                self.turns.wait(wait_s)
+                self.loop.wait(wait_s)
                 await wait_for_event(self._changed, self._clock, wait_s)
             watching.cancel_scope.cancel()
         self._watches.clear()

@@ -336,7 +336,7 @@ class MessageDeliveryService:
             ensure_lead: creates the lead of a board at its gateway; None: no lead is created.
             paces, poll_s: intervals; tests use shorter ones.
         """
-        self.turns = PeriodicLoop(clock)
+        self.loop = PeriodicLoop(clock)
         self.moving = MessageTransitions(store, clock=clock, ids=ids, metrics=metrics)
         self.homes = RecipientDirectory(store, self.moving, ensure_lead)
         self.to_gateway = GatewayDelivery(
@@ -368,7 +368,7 @@ class MessageDeliveryService:
 
     def kick(self) -> None:
         """Wake the loop, because a message may be due."""
-        self.turns.wake()
+        self.loop.wake()
 
     def device_ready(self, device_id: DeviceId) -> None:
         """Check all open messages of the agents of a device that has connected.
@@ -402,7 +402,7 @@ class MessageDeliveryService:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._listen, inbox)
                 task_status.started()
-                await self.turns.serve(
+                await self.loop.serve(
                     partial(self._poll, tasks), of="messages", every_s=self._poll_s, least_s=MIN_S
                 )
         finally:

@@ -151,7 +151,7 @@ class Provisioning:
             on_made: called with a gateway's name some time after agents were created there.
             after_step: awaited with the name of each completed step; for tests.
         """
-        self.turns = PeriodicLoop(clock)
+        self.loop = PeriodicLoop(clock)
         self._on_made = on_made
         self._store = store
         self._fleet = fleet
@@ -182,7 +182,7 @@ class Provisioning:
 
     def kick(self) -> None:
         """Wake the loop, because an agent may have to be created."""
-        self.turns.wake()
+        self.loop.wake()
 
     async def ready(self, agent_id: AgentId) -> GatewayAgentRow:
         """Return the agent, existing at its gateway with its files; create it if necessary.
@@ -386,7 +386,7 @@ class Provisioning:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._report_made)
                 task_status.started()
-                await self.turns.serve(partial(self._begin, tasks), of="agents at gateways", every_s=AGAIN_S)
+                await self.loop.serve(partial(self._begin, tasks), of="agents at gateways", every_s=AGAIN_S)
         finally:
             end_listening()
 

@@ -483,7 +483,7 @@ class QuestionDelivery:
             links: returns the links of the devices connected to this hub.
             find_link: returns a device's link if it is connected.
         """
-        self.turns = PeriodicLoop(clock)
+        self.loop = PeriodicLoop(clock)
         self.answer_s = ANSWER_S
         self._store = store
         self._questions = asked
@@ -498,25 +498,25 @@ class QuestionDelivery:
     def recheck(self) -> None:
         """Wake the loop, because a question was added or settled."""
         self._is_everybody = True
-        self.turns.wake()
+        self.loop.wake()
 
     def device_ready(self, device_id: DeviceId) -> None:
         """Schedule a device that has connected, because it may have missed questions."""
         link = self._find_link(device_id)
         if link is not None and link.can(Action.USER_ASK):
             self._fresh.add(device_id)
-            self.turns.wake()
+            self.loop.wake()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Deliver questions until cancelled."""
         task_status.started()
         self._in_flight.clear()
         async with anyio.create_task_group() as tasks:
-            await self.turns.serve(partial(self._poll, tasks), of="questions", every_s=POLL_S)
+            await self.loop.serve(partial(self._poll, tasks), of="questions", every_s=POLL_S)
 
     async def _poll(self, tasks: TaskGroup) -> float:
         """Start delivery to every connected device with news. Return the seconds until the next round."""
-        if self.turns.is_rested:  # another hub may have added questions
+        if self.loop.is_rested:  # another hub may have added questions
             self._is_everybody = True
         if self._is_everybody:
             await self._questions.expire()
@@ -557,7 +557,7 @@ class QuestionDelivery:
         finally:
             self._in_flight.discard(device_id)
             if device_id in self._fresh:
-                self.turns.wake()
+                self.loop.wake()
 
     async def _send_all(self, link: DeviceLink, due: list[questions.Due]) -> bool:
         """Return True if the device confirmed all questions. Raises LinkLost."""

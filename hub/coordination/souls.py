@@ -327,7 +327,7 @@ class SoulWriter:
     def __init__(
         self, *, store: Store, homes: SoulHomes, clock: Clock, ids: IdFactory, metrics: Metrics
     ) -> None:
-        self.turns = PeriodicLoop(clock)
+        self.loop = PeriodicLoop(clock)
         self._store = store
         self._homes = homes
         self._clock = clock
@@ -358,7 +358,7 @@ class SoulWriter:
                 if left_s <= 0:
                     raise
                 await self.settled_or(busy.write_id, left_s)
-        self.turns.wake()
+        self.loop.wake()
         return await self.settled_or(write.id, deadline - self._clock.monotonic())
 
     async def settled_or(self, write_id: SoulWriteId, wait_s: float) -> SoulWriteRow:
@@ -376,7 +376,7 @@ class SoulWriter:
     def recheck(self) -> None:
         """Resume waiting writes now."""
         self._is_hurried = True
-        self.turns.wake()
+        self.loop.wake()
 
     def device_ready(self) -> None:
         """Resume waiting writes, if there are any, when a device has connected."""
@@ -393,7 +393,7 @@ class SoulWriter:
         task_status.started()
         self._in_flight.clear()
         async with anyio.create_task_group() as writers:
-            await self.turns.serve(partial(self._poll, writers), of="souls", every_s=POLL_S)
+            await self.loop.serve(partial(self._poll, writers), of="souls", every_s=POLL_S)
 
     async def _poll(self, writers: TaskGroup) -> float:
         """Start all due writes. Return the seconds until the next round."""

@@ -47,7 +47,7 @@ class EmbeddedModel:
     """
 
     def __init__(self, *, clock: Clock, chance: Chance, weights: Path | None = None) -> None:
-        self.turns = LoopReports(clock)
+        self.loop = LoopReports(clock)
         self._clock = clock
         self._chance = chance
         self._weights = weights
@@ -79,9 +79,9 @@ class EmbeddedModel:
         task_status.started(self.base_url)
         failures = 0
         while True:
-            self.turns.wait()
+            self.loop.wait()
             await self._needed.wait()
-            self.turns.work()
+            self.loop.work()
             async with await _start(weights, self._port) as child, anyio.create_task_group() as reading:
                 reading.start_soon(self._read_log, child)
                 try:
@@ -90,10 +90,10 @@ class EmbeddedModel:
                         failures, self._problem = 0, None
                         log.info("embedded.ready", pid=child.pid, port=self._port)
                         self._tried.set()
-                        self.turns.wait()
+                        self.loop.wait()
                         await child.wait()
                 finally:
-                    self.turns.work()
+                    self.loop.work()
                     await _stop(child)
             failures += 1
             why = _reason(self._log)
@@ -105,7 +105,7 @@ class EmbeddedModel:
                 )
                 self._tried.set()
                 wait_s = _BACKOFF.delay(failures - 1, self._chance.uniform(0.0, 1.0))
-                self.turns.wait(wait_s)
+                self.loop.wait(wait_s)
                 await self._clock.sleep(wait_s)
             self._needed, self._tried = anyio.Event(), anyio.Event()
 
@@ -122,7 +122,7 @@ class EmbeddedModel:
         gives_up_at = self._clock.monotonic() + START_TIMEOUT_S
         async with OutboundClient(OutboundRules(), read_timeout_s=5.0) as client:
             while child.returncode is None and self._clock.monotonic() < gives_up_at:
-                self.turns.work()
+                self.loop.work()
                 with suppress(TransportError):
                     if (await client.get(f"{self.base_url}/models")).status_code == 200:
                         return True

@@ -67,7 +67,7 @@ class RulesProcess:
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
-        self.turns = LoopReports(clock or SystemClock())
+        self.loop = LoopReports(clock or SystemClock())
         self._one_at_a_time = anyio.CapacityLimiter(1)
         self.process: subprocess.Popen[bytes] | None = None
         self._is_used = False
@@ -83,7 +83,7 @@ class RulesProcess:
         task_status.started()
         while True:
             self._is_used = False
-            self.turns.wait(IDLE_S)
+            self.loop.wait(IDLE_S)
             await anyio.sleep(IDLE_S)
             if not (self._is_used or self._one_at_a_time.borrowed_tokens):
                 self.close()

@@ -71,7 +71,7 @@ class Backups:
         keep: BackupSettings | None = None,
     ) -> None:
         self.keep = keep or BackupSettings()
-        self.turns = LoopReports(clock)
+        self.loop = LoopReports(clock)
         self._store = store
         self._folder = state / FOLDER
         self._along = [state / name for name in ALONG]
@@ -84,10 +84,10 @@ class Backups:
         task_status.started()
         wait_s = FIRST_AFTER_S
         while True:
-            self.turns.wait(wait_s)
+            self.loop.wait(wait_s)
             await self._clock.sleep(wait_s)
             wait_s = CHECK_EVERY_S
-            self.turns.wait()  # a large database takes its time, in a thread
+            self.loop.wait()  # a large database takes its time, in a thread
             try:
                 if await self._is_due():
                     await self.make(actor="hub")

@@ -158,7 +158,7 @@ class IssueRegistry:
     """Registry of issues: runs the checks every minute, and on request."""
 
     def __init__(self, *, clock: Clock, metrics: Metrics, every_s: float = EVERY_S) -> None:
-        self.turns = PeriodicLoop(clock)
+        self.loop = PeriodicLoop(clock)
         self._clock = clock
         self._every_s = every_s
         self._checks: dict[str, Check] = {}
@@ -208,7 +208,7 @@ class IssueRegistry:
         """Run the checks every minute until cancelled."""
         task_status.started()
         rest_s = self._every_s - WOKEN_S
-        await self.turns.serve(self.run_checks, of="issues", every_s=rest_s, least_s=WOKEN_S)
+        await self.loop.serve(self.run_checks, of="issues", every_s=rest_s, least_s=WOKEN_S)
 
     def forget(self, subject: str | None = None, *, online: bool = False) -> None:
         """Expire the last findings after a change, and run the checks again soon.
@@ -222,7 +222,7 @@ class IssueRegistry:
         if online:
             self._asked_at = -math.inf
         self._ran_at = -math.inf
-        self.turns.wake()
+        self.loop.wake()
 
     async def fresh(self, *, online: bool = False, anew: bool = False) -> list[Issue]:
         """Return the current issues; they may be up to FRESH_S seconds old.
@@ -306,7 +306,7 @@ class IssueRegistry:
         }
         if changed := self._keep(self._checked | self._now, now):
             self._unnoted += changed
-            self.turns.wake()
+            self.loop.wake()
 
     def _keep(self, found: dict[_Key, Finding], now: datetime) -> list[Finding]:
         """Keep findings as the issues. Return those that were opened or closed."""

@@ -30,9 +30,9 @@ ACCEPTED_AT_ONCE: Final = 8  # about a millisecond, then other tasks run
 # without a free file; with the wheel's tick, waiting connections are accepted within two seconds
 PAUSE_S: Final = 1.0
 
-LET_GO_S: Final = 1.0  # before closing a refused connection: closed at once, the message could be lost
+LINGER_S: Final = 1.0  # before closing a refused connection: closed at once, the message could be lost
 
-LET_GO_AT_ONCE: Final = 64  # above this, a socket is closed without a message
+MAX_LINGERING: Final = 64  # above this, a socket is closed without a message
 
 LOG_EVERY_S: Final = 60.0  # limits log lines about paused accepting during a flood of connections
 
@@ -124,14 +124,14 @@ class Acceptor:
         self._is_serving = False
         self._stop_accepting()
         for leaving in list(self._leaving):
-            leaving.run_late()
+            leaving.on_deadline()
 
     async def wait_closed(self) -> None:
         """Return at once; required by the interface."""
 
     # --- accepting ---
 
-    def run_late(self) -> None:
+    def on_deadline(self) -> None:
         """Resume accepting after the pause; called by the wheel."""
         if self._is_serving:
             self._accept_again()
@@ -156,10 +156,10 @@ class Acceptor:
             except OSError as error:  # the process or the machine has no file or memory left
                 self._pause(error.strerror or "cannot accept")
                 return
-            if not self._take(connection, str(address[0]) if isinstance(address, tuple) else "local"):
+            if not self._admit(connection, str(address[0]) if isinstance(address, tuple) else "local"):
                 return
 
-    def _take(self, connection: socket.socket, peer: str) -> bool:
+    def _admit(self, connection: socket.socket, peer: str) -> bool:
         """Open or refuse a connection. Return False if accepting should stop for a while."""
         connection.setblocking(False)
         if connection.family != socket.AF_UNIX:
@@ -172,7 +172,7 @@ class Acceptor:
             place = self._gate.enter(None if peer in self.proxies else network_of(peer))
         except AdmissionRefused as turned:
             liveness = self._liveness_place(turned)
-            is_answered = liveness is not None or self._let_go(connection, turned)
+            is_answered = liveness is not None or self._linger(connection, turned)
             if liveness is not None:
                 self._tasks.start_soon(self._open, connection, peer, liveness)
             if turned.limit == OPEN_FILES or (turned.limit == "connections" and not is_answered):
@@ -229,10 +229,10 @@ class Acceptor:
 
     # --- refusing ---
 
-    def _let_go(self, connection: socket.socket, turned: AdmissionRefused) -> bool:
+    def _linger(self, connection: socket.socket, turned: AdmissionRefused) -> bool:
         """Send the reason and close later. Return False if too many refused connections are open."""
         self._on_refusal(turned.reason)
-        if len(self._leaving) >= min(LET_GO_AT_ONCE, self._spared() // 2):
+        if len(self._leaving) >= min(MAX_LINGERING, self._spared() // 2):
             connection.close()
             return False
         if self._tls is not None:  # plain text would look like a broken handshake
@@ -245,7 +245,7 @@ class Acceptor:
             connection.close()
             return True
         leaving = _Leaving(connection, self._leaving)
-        self._wheel.add_after(leaving, LET_GO_S)
+        self._wheel.add_after(leaving, LINGER_S)
         return True
 
     def _pause(self, why: str) -> None:
@@ -272,7 +272,7 @@ class _Leaving:
         self._among = among
         among.add(self)
 
-    def run_late(self) -> None:
+    def on_deadline(self) -> None:
         """Close the connection; called by the wheel."""
         self._among.discard(self)
         self._connection.close()

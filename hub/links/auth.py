@@ -124,8 +124,8 @@ class Authenticator:
         self.refused = RefusedPeers(clock)
         self._desk = PairingDesk(store, clock=clock, chance=chance, metrics=metrics)
         self._takeover_wait_s = takeover_wait_s
-        self._owners = CallCoalescer[bytes | KeyId, Owner | None](self._find_owners, most=AT_ONCE)
-        self._openings = CallCoalescer[Opening, Opened](self._open_all, most=AT_ONCE)
+        self._owners = CallCoalescer[bytes | KeyId, Owner | None](self._find_owners, max_items=AT_ONCE)
+        self._openings = CallCoalescer[Opening, Opened](self._open_all, max_items=AT_ONCE)
 
     def shut_out(self) -> Iterator[tuple[str, float]]:
         """Return the waiting parties with the seconds that they have to wait."""
@@ -350,7 +350,7 @@ class Authenticator:
     # --- audit and log ---
 
     async def _record_refusal(self, network: str, reason: str) -> None:
-        sample = self._samples.take(network, reason)
+        sample = self._samples.count(network, reason)
         if sample is None:
             return
         subject, count = sample

@@ -302,15 +302,15 @@ class OpenLink:
         """Return True if an open run asked for *frame*; call this before ``put``."""
         return self._streams.has_asked_for(frame)
 
-    def put(self, frame: RunFrame) -> str | None:
+    def enqueue(self, frame: RunFrame) -> str | None:
         """Queue a frame of a run. Return the reason as one word if it was dropped, else None.
 
         Raises:
             RemoteProtocolError: the device exceeded its credit.
         """
-        return self._streams.put(frame)
+        return self._streams.enqueue(frame)
 
-    def over(self, reason: str) -> None:
+    def on_closed(self, reason: str) -> None:
         """End all calls and streams because the connection has ended."""
         self._calls.end(reason)
         self._streams.end(reason)
@@ -467,7 +467,7 @@ class PendingCalls:
                 error = LinkLost(f"call {call_id}: the connection ended ({reason})", dispatched=True)
                 future.set_exception(error)
 
-    def run_late(self) -> None:
+    def on_deadline(self) -> None:
         """Fail the calls whose deadline has passed; called by the wheel."""
         now = self._clock.monotonic()
         next_at = math.inf
@@ -557,7 +557,7 @@ class DeviceConnection:
         self._set_alarm()
         self._flush()
         place.give_way = self._give_way
-        transport.attach(self._receive, self._lost, self._slow_down)
+        transport.attach(self._receive, self._on_closed, self._slow_down)
 
     # --- opening ---
 
@@ -753,7 +753,7 @@ class DeviceConnection:
             elif event is not None:
                 if type(event) is Received and self._is_asked_for(event.frame):
                     self._transport.asked_for(len(data))
-                self._take(event)
+                self._handle_event(event)
                 self._flush()  # the session may have queued a reply
         except Exception as exc:  # an internal error must not break the event loop's callback
             self._fault(exc)
@@ -764,7 +764,7 @@ class DeviceConnection:
             return False
         return self._link.has_asked_for(frame)
 
-    def _take(self, event: SessionEvent) -> None:
+    def _handle_event(self, event: SessionEvent) -> None:
         frames = self._metrics.frames
         match event:
             case Received(frame):
@@ -794,7 +794,7 @@ class DeviceConnection:
         match frame:
             case AgentData() | AgentManifest() | AgentAck() | AgentComplete():
                 try:
-                    dropped = link.put(frame)
+                    dropped = link.enqueue(frame)
                 except RemoteProtocolError as wrong:
                     error = Error(code=wrong.reason, message=wrong.message, ref=frame.run_id)
                     self._end(self._session.refuse(error, wrong.close))
@@ -852,7 +852,7 @@ class DeviceConnection:
             self._alarm.discard(self)
         self._alarm = None if deadline is None else self._wheel.add(self, deadline)
 
-    def run_late(self) -> None:
+    def on_deadline(self) -> None:
         """Process a deadline of the session or of a full queue; called by the wheel."""
         if self._left is not None:
             return
@@ -866,7 +866,7 @@ class DeviceConnection:
                     self.end(Goodbye(reason="slow_consumer"), CloseCode.SLOW_CONSUMER)
                     return
             for event in self._session.tick(now):
-                self._take(event)
+                self._handle_event(event)
             self._set_alarm()
             self._flush()
         except Exception as exc:
@@ -874,7 +874,7 @@ class DeviceConnection:
 
     # --- end ---
 
-    def _lost(self) -> None:
+    def _on_closed(self) -> None:
         """Record that the socket was closed."""
         self._session.receive_eof(self._clock.monotonic())
         close_code = self._transport.received_close_code()
@@ -918,7 +918,7 @@ class DeviceConnection:
             elif code is CloseCode.HELLO_TIMEOUT:
                 self._metrics.connection_attempts.labels(reason).inc()
             return
-        link.over(reason)
+        link.on_closed(reason)
         self._metrics.connections.labels("device", "ready").dec()
         log.info(
             "device.left",

@@ -20,7 +20,7 @@ _LONGEST_TICKS: Final = 14_400  # of a sleep without entries: an hour
 class Timed(Protocol):
     """Object with a deadline on the wheel. Compared by identity."""
 
-    def run_late(self) -> None:
+    def on_deadline(self) -> None:
         """Handle the passed deadline, already removed from the wheel. Must not wait or raise."""
         ...
 
@@ -31,10 +31,10 @@ Slot = set[Timed]
 class DeadlineWheel:
     """Deadlines in slots of one tick each. One wheel serves a whole hub."""
 
-    __slots__ = ("_clock", "_slots", "_tick_s", "_turned_to", "_waits_for", "turns")
+    __slots__ = ("_clock", "_slots", "_tick_s", "_turned_to", "_waits_for", "loop")
 
     def __init__(self, clock: Clock, *, tick_s: float = TICK_S) -> None:
-        self.turns = PeriodicLoop(clock)
+        self.loop = PeriodicLoop(clock)
         self._clock = clock
         self._tick_s = tick_s
         self._slots: dict[int, Slot] = {}
@@ -45,7 +45,7 @@ class DeadlineWheel:
         return sum(len(slot) for slot in self._slots.values())
 
     def add(self, timed: Timed, deadline: float) -> Slot:
-        """Call ``timed.run_late`` after *deadline* (monotonic seconds).
+        """Call ``timed.on_deadline`` after *deadline* (monotonic seconds).
 
         Return the slot of the entry: ``slot.discard(timed)`` removes it.
         """
@@ -55,7 +55,7 @@ class DeadlineWheel:
         if slot is None:
             slot = self._slots[number] = set()
             if number < self._waits_for:
-                self.turns.wake()
+                self.loop.wake()
         slot.add(timed)
         return slot
 
@@ -71,12 +71,12 @@ class DeadlineWheel:
         for number in sorted(due):
             slot = self._slots.pop(number)
             while slot:  # a callback may remove other entries
-                slot.pop().run_late()
+                slot.pop().on_deadline()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Turn the wheel whenever a slot is due, until cancelled."""
         task_status.started()
-        await self.turns.serve(self._turn_due, of="deadlines", every_s=self._tick_s)
+        await self.loop.serve(self._turn_due, of="deadlines", every_s=self._tick_s)
 
     async def _turn_due(self) -> float:
         """Process the deadlines that have passed. Return the seconds until the next one."""

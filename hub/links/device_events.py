@@ -51,7 +51,7 @@ class DeviceEvents:
     """Events for the connected devices that subscribed to them."""
 
     def __init__(self, roster: Roster, *, clock: Clock, metrics: Metrics) -> None:
-        self.turns = PeriodicLoop(clock)
+        self.loop = PeriodicLoop(clock)
         self.most = WAITING_EVENTS  # queued events per device
         self._roster = roster
         self._metrics = metrics
@@ -76,7 +76,7 @@ class DeviceEvents:
         if not subscriber.waiting:
             self._due.append(subscriber)
         subscriber.waiting.append(Event(event=event, seq=subscriber.seq, data=data))
-        self.turns.wake()
+        self.loop.wake()
         return True
 
     def skip(self, device_id: DeviceId, event: EventName) -> None:
@@ -142,11 +142,11 @@ class DeviceEvents:
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Send queued events until cancelled."""
         task_status.started()
-        await self.turns.serve(self._send_due, of="device events", every_s=math.inf)
+        await self.loop.serve(self._send_due, of="device events", every_s=math.inf)
 
     async def _send_due(self) -> None:
         while self._due:
-            self.turns.work()
+            self.loop.work()
             await self._send_all(self._due.popleft())
 
     async def _send_all(self, subscriber: _Subscriber) -> None:

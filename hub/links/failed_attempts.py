@@ -51,7 +51,7 @@ class FailedAttempts:
         self._failures: dict[str, AttemptRecord] = {}  # by row; the oldest failure first
         self._waits_until: dict[str, float] = {}  # monotonic, likewise
         self._dropped: list[str] = []  # rows to delete
-        self._counting = CallCoalescer[Sequence[str], float](self._count, most=AT_ONCE)
+        self._counting = CallCoalescer[Sequence[str], float](self._count, max_items=AT_ONCE)
 
     def __len__(self) -> int:
         return len(self._failures)

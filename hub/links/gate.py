@@ -211,7 +211,7 @@ class Gate:
     def count_network(self, place: ConnectionSlot, network: str) -> None:
         """Count *place* for *network*. Raises TurnedAway if a limit of the network is reached."""
         limits = self.limits
-        wait_s = self._arrivals.take(
+        wait_s = self._arrivals.acquire(
             network, self._clock.monotonic(), at_once=limits.new_at_once, per_s=limits.new_per_s
         )
         if wait_s:

@@ -148,7 +148,7 @@ class DeviceListener:
         self._open_s = open_s
         self._drain_s = drain_s
         self._wheel = DeadlineWheel(clock)
-        self.turns = self._wheel.turns
+        self.loop = self._wheel.loop
         self._gate = Gate(port_limits or PortLimits(), clock=clock, metrics=metrics)
         self._acceptor: Acceptor | None = None
         self._sockets: set[DeviceSocket] = set()

@@ -33,7 +33,7 @@ class RefusalSamples:
         self._minute = 0.0
         self._in_minute = 0
 
-    def take(self, network: str, reason: str) -> tuple[str, int] | None:
+    def count(self, network: str, reason: str) -> tuple[str, int] | None:
         """Count a refusal. Return the network and count to record, or None to record nothing now."""
         now = self._clock.monotonic()
         if now - self._minute >= EVERY_S:

@@ -48,12 +48,12 @@ class RevocationWatch:
         self._polled_at = now_ms(clock)
         self._compare_at = clock.monotonic() + COMPARE_EVERY_S
         self._ghosts: frozenset[tuple[DeviceId, int]] = frozenset()  # this hub has them by their rows alone
-        self.turns = PeriodicLoop(clock)
+        self.loop = PeriodicLoop(clock)
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Watch until cancelled."""
         task_status.started()
-        await self.turns.serve(self._watch, of="revocations", every_s=EVERY_S)
+        await self.loop.serve(self._watch, of="revocations", every_s=EVERY_S)
 
     async def _watch(self) -> None:
         """End connections that must not stay open; without any, wait for the first one."""
@@ -61,7 +61,7 @@ class RevocationWatch:
             self.end_expired()
             await self.poll()  # the next successful read includes what one that failed missed
         else:
-            self.turns.wait()
+            self.loop.wait()
             await self._roster.wait_for_link()
             self._polled_at = now_ms(self._clock)
 

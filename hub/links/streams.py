@@ -83,7 +83,7 @@ class Spool:
     def __len__(self) -> int:
         return len(self._memory) + self._in_file
 
-    def put(self, frame: RunFrame, size_bytes: int) -> None:
+    def append(self, frame: RunFrame, size_bytes: int) -> None:
         """Append *frame*, which takes about *size_bytes*.
 
         Raises:
@@ -104,7 +104,7 @@ class Spool:
         self._write_at += _LENGTH.size + len(data)
         self._in_file += 1
 
-    def take(self) -> RunFrame:
+    def popleft(self) -> RunFrame:
         """Remove and return the oldest frame.
 
         Raises:
@@ -178,7 +178,7 @@ class FrameStream:
             self._arrived = anyio.Event()
             await self._arrived.wait()
         try:
-            return self._spool.take()
+            return self._spool.popleft()
         except OSError as error:
             raise SpoolFailed(f"run {self.run.run_id}: its spool cannot be read: {error}") from error
 
@@ -209,7 +209,7 @@ class FrameStream:
             case _:
                 return type(frame) is AgentComplete
 
-    def put(self, frame: RunFrame) -> None:
+    def enqueue(self, frame: RunFrame) -> None:
         """Queue a frame of this run; dropped if the stream has failed or is complete.
 
         Raises:
@@ -235,7 +235,7 @@ class FrameStream:
             limit = self.run.limits.bytes
             raise self.fail(RunTooLarge(f"run {frame.run_id}: the device sent more than {limit} bytes"))
         try:
-            self._spool.put(frame, size_bytes)
+            self._spool.append(frame, size_bytes)
         except OSError as error:
             raise self.fail(SpoolFailed(f"run {frame.run_id}: no room in the spool: {error}")) from error
         self.completed = type(frame) is AgentComplete
@@ -334,7 +334,7 @@ class RunStreams:
             return False
         return stream.has_asked_for(frame)
 
-    def put(self, frame: RunFrame) -> str | None:
+    def enqueue(self, frame: RunFrame) -> str | None:
         """Queue a frame for its run. Return the reason as one word if it was dropped, else None.
 
         A run that exceeds its size limit is cancelled; the connection stays open.
@@ -348,7 +348,7 @@ class RunStreams:
         if frame.fence is not None and frame.fence != stream.run.fence:
             return "stale_fence"
         try:
-            stream.put(frame)
+            stream.enqueue(frame)
         except (RunTooLarge, SpoolFailed) as error:
             with suppress(LinkLost, DeviceSlow):  # the end of the connection also ends the run
                 stream.cancel(error.code)

@@ -460,7 +460,7 @@ class DeviceSocket(ServerConnection):
             self._refuse_head()
             return
         else:
-            self._take(data)
+            self._feed(data)
         if intake.frames_left < 0 or intake.bytes_left < 0:
             self._check_intake()
 
@@ -517,7 +517,7 @@ class DeviceSocket(ServerConnection):
 
     # --- reading ---
 
-    def _take(self, data: bytes | bytearray) -> None:
+    def _feed(self, data: bytes | bytearray) -> None:
         """Process what was read. If reading pauses, the rest is kept."""
         at = 0
         while self._begun is not None:  # only its own bytes are copied; twice if its header was cut
@@ -650,7 +650,7 @@ class DeviceSocket(ServerConnection):
     def _take_unread(self) -> None:
         if self._unread is not None:
             data, self._unread = self._unread, None
-            self._take(data)
+            self._feed(data)
 
     def _yield(self) -> None:
         """Pause reading until other tasks have run."""

@@ -59,7 +59,7 @@ class Notifier:
         chance: Chance,
         metrics: Metrics,
     ) -> None:
-        self.turns = PeriodicLoop(clock)
+        self.loop = PeriodicLoop(clock)
         self.pages: Callable[[], str | None] = lambda: None
         self.problems: dict[str, str] = {}
         self.targets: tuple[NotifySettings, ...] = ()

@@ -390,7 +390,7 @@ class Fleet:
         version: str,
         resolve: Resolve = resolve,
     ) -> None:
-        self.turns = LoopReports(clock)
+        self.loop = LoopReports(clock)
         self._clock = clock
         self._chance = chance
         self._make = partial(
@@ -477,12 +477,12 @@ class Fleet:
             try:
                 task_status.started()
                 while True:
-                    self.turns.work()
+                    self.loop.work()
                     self._changed = anyio.Event()
                     for name, client in self._clients.items():
                         if name not in self._scopes:
                             self._start(tasks, name, client)
-                    self.turns.wait()
+                    self.loop.wait()
                     await self._changed.wait()
             finally:
                 self._scopes.clear()

@@ -100,7 +100,7 @@ class Agreements:
         on_lost: Callable[[DeviceId, int], None] = lambda _, __: None,
         tables: Callable[[], Tables] = lambda: TABLES,
     ) -> None:
-        self.turns = PeriodicLoop(clock)
+        self.loop = PeriodicLoop(clock)
         self._store = store
         self._clock = clock
         self._ids = ids
@@ -124,7 +124,7 @@ class Agreements:
             self._on_agreed(link)
         else:
             self._pending[link.device_id] = _DeviceComparison(link)
-            self.turns.wake()
+            self.loop.wake()
 
     def device_lost(self, device_id: DeviceId, epoch: int) -> None:
         """Forget a connection that has ended."""
@@ -152,9 +152,7 @@ class Agreements:
         limiter = anyio.CapacityLimiter(AT_ONCE)
         async with anyio.create_task_group() as tasks:
             task_status.started()
-            await self.turns.serve(
-                partial(self._begin_all, tasks, limiter), of="agreements", every_s=math.inf
-            )
+            await self.loop.serve(partial(self._begin_all, tasks, limiter), of="agreements", every_s=math.inf)
 
     async def _begin_all(self, tasks: TaskGroup, limiter: anyio.CapacityLimiter) -> None:
         for device_id, visit in self._pending.items():

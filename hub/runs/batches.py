@@ -125,11 +125,11 @@ class Batching:
             return True
         if not result.is_done:
             return False
-        await self._take(order, row, result)
+        await self._store_result(order, row, result)
         await batches.discard(remote_id)
         return True
 
-    async def _take(self, order: RunOrder, row: BatchRow, result: BatchResult) -> None:
+    async def _store_result(self, order: RunOrder, row: BatchRow, result: BatchResult) -> None:
         calls = iter(
             (
                 self._call(order, row, question, answer),

@@ -55,7 +55,7 @@ class ClockWatch:
         Args:
             machine: id of the machine's start; empty: unknown.
         """
-        self.turns = PeriodicLoop(clock)
+        self.loop = PeriodicLoop(clock)
         self._store = store
         self._clock = clock
         self._ids = ids
@@ -90,7 +90,7 @@ class ClockWatch:
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Check the clock every few seconds until cancelled."""
         task_status.started()
-        await self.turns.serve(self._check_and_record, of="clock", every_s=EVERY_S, first_s=EVERY_S)
+        await self.loop.serve(self._check_and_record, of="clock", every_s=EVERY_S, first_s=EVERY_S)
 
     async def _check_and_record(self) -> None:
         await self.check()

@@ -191,7 +191,7 @@ class Window:
         """True if the next call is sent at once."""
         return self.room > 0 and not self.waiting
 
-    def take(self, most: int) -> list[_Sending]:
+    def next_batch(self, most: int) -> list[_Sending]:
         """Take the next calls that fit into one frame: at least one, at most *most*."""
         batch: list[_Sending] = []
         room = MAX_BATCH_CHARACTERS
@@ -379,7 +379,7 @@ class ItemDelivery:
 
     async def _send_next(self, link: DeviceLink, order: RunOrder, window: Window) -> None:
         """Send the next batch until each of its calls is settled."""
-        batch = left = window.take(most_in_batch(link))
+        batch = left = window.next_batch(most_in_batch(link))
         try:
             while left:
                 window.room -= 1

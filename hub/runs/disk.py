@@ -107,7 +107,7 @@ class DiskGuard:
             statistics: returns the file system's statistics; called on the event loop, because a local disk
                 answers at once.
         """
-        self.turns = LoopReports(clock)
+        self.loop = LoopReports(clock)
         self._folder = folder
         self._clock = clock
         self._ballast = ballast
@@ -141,9 +141,9 @@ class DiskGuard:
         while True:
             spare_bytes = 0 if self._is_full else (self._free_bytes or 0) - self._required_bytes
             if self._ballast is not None and self._ballast.fits_in(spare_bytes):
-                self.turns.work()
+                self.loop.work()
                 await anyio.to_thread.run_sync(self._ballast.make)
-            self.turns.wait(CHECK_EVERY_S)
+            self.loop.wait(CHECK_EVERY_S)
             await self._clock.sleep(CHECK_EVERY_S)
             self.check()
 

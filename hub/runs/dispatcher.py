@@ -226,7 +226,7 @@ class Dispatcher:
                 ``ModelGates.let_through``.
             hold_until_ms: after repeated crashes, no run that may have caused them starts before this time.
         """
-        self.turns = LoopReports(clock)
+        self.loop = LoopReports(clock)
         self.limits = limits
         self._store = store
         self._lifecycle = lifecycle
@@ -295,7 +295,7 @@ class Dispatcher:
                 rest_s = 0.0  # until all gates are checked again
                 while True:
                     self._wake = anyio.Event()
-                    self.turns.work()
+                    self.loop.work()
                     try:
                         is_anyone_new = self.arrivals.is_anyone_new
                         if is_anyone_new and self._store.is_shared:
@@ -313,7 +313,7 @@ class Dispatcher:
                     is_settling = bool(self.arrivals.settling) and not self._is_resting
                     wait_s = min(rest_s, SETTLE_TICK_S) if is_settling else rest_s
                     rest_s -= wait_s
-                    self.turns.wait(wait_s)
+                    self.loop.wait(wait_s)
                     with anyio.move_on_after(wait_s):
                         await self._wake.wait()
             finally:

@@ -92,7 +92,7 @@ class Housekeeping:
         every_s: float = EVERY_S,
         pause_s: float = PAUSE_S,
     ) -> None:
-        self.turns = PeriodicLoop(clock)
+        self.loop = PeriodicLoop(clock)
         self._store = store
         self._clock = clock
         self._boot_id = boot_id
@@ -107,7 +107,7 @@ class Housekeeping:
         """Prune every hour, and log the end of the audit log once a day, until cancelled."""
         task_status.started()
         self._logged_at = self._clock.monotonic()  # the start logs it too
-        await self.turns.serve(
+        await self.loop.serve(
             self._prune_and_log, of="housekeeping", every_s=self._every_s, first_s=FIRST_AFTER_S
         )
 
@@ -168,7 +168,7 @@ class Housekeeping:
 
     async def _pause(self) -> None:
         """Wait for a moment, so that other writers get their turn."""
-        self.turns.work()
+        self.loop.work()
         await self._clock.sleep(self._pause_s)
 
     async def _search(
@@ -317,7 +317,7 @@ class Erasures:
     def __init__(
         self, store: Store, state: Path, *, cancel: Callable[..., Awaitable[Any]], clock: Clock
     ) -> None:
-        self.turns = PeriodicLoop(clock)
+        self.loop = PeriodicLoop(clock)
         self._store = store
         self._state = state
         self._cancel = cancel
@@ -327,7 +327,7 @@ class Erasures:
         """Delete erased users until cancelled."""
         task_status.started()
         with written_for("erasure"):
-            await self.turns.serve(
+            await self.loop.serve(
                 self.erase_all, of="erasure", every_s=EVERY_S
             )  # another node may have recorded one
 
@@ -344,7 +344,7 @@ class Erasures:
         # Its log has what was deleted, also by a hub that was killed then.
         database = getattr(self._store, "database", self._store)
         while isinstance(database, SqliteDatabase) and not await database.empty_log():
-            self.turns.work()
+            self.loop.work()
             await self._clock.sleep(ERASURE_POLL_S)
 
     async def _delete(self, user_id: UserId) -> int:
@@ -378,7 +378,7 @@ class Erasures:
             asked |= {*live}
             if not is_active and (not live or self._clock.monotonic() > until):
                 return
-            self.turns.work()
+            self.loop.work()
             await self._clock.sleep(ERASURE_PAUSE_S if is_active else ERASURE_POLL_S)
 
     async def _forget(self, signs: user_data.Signs) -> int:
@@ -398,7 +398,7 @@ class Erasures:
         return rows
 
     async def _pause(self) -> None:
-        self.turns.work()
+        self.loop.work()
         await self._clock.sleep(ERASURE_PAUSE_S)
 
 

@@ -55,7 +55,7 @@ class Leadership:
         """Seconds until ``keep`` must be called again."""
         return max(0.0, self._renew_at - self._clock.uptime_s())
 
-    async def take(self) -> Term:
+    async def hold(self) -> Term:
         """Wait until this hub holds the lease.
 
         Raises:

@@ -120,7 +120,7 @@ class LeaseKeeper:
         self._on_lost = on_lost
         self._clock = clock
         self._lease = lease or NodeLease(clock)
-        self.turns = LoopReports(clock)
+        self.loop = LoopReports(clock)
         self._open_own = open_own
         self._node_id = node_id
         self._boot_id = boot_id
@@ -157,19 +157,19 @@ class LeaseKeeper:
         stopped = anyio.Event()
         self._wake = partial(asyncio.get_running_loop().call_soon_threadsafe, stopped.set)
         while not self._stopped.is_set():
-            self.turns.work()  # a server that does not answer times out before this turn is overdue
+            self.loop.work()  # a server that does not answer times out before this turn is overdue
             try:
                 async with self._open_own() as store:
                     beat = partial(nodes.beat, ttl_ms=self._lease_ms, is_first=False)
                     while not self._stopped.is_set():
-                        self.turns.work()
+                        self.loop.work()
                         sent_at = self._clock.uptime_s()
                         await store.write(beat, self._node_id, self._boot_id)
                         self._lease.renewed(sent_at)
                         await self._wait(stopped, sent_at + self._every_s - self._clock.uptime_s())
             except LostLease as exc:
                 log.error("node.superseded", exc=exc)
-                self.turns.wait()
+                self.loop.wait()
                 self._report_lost()
                 return
             except StorageError as exc:
@@ -177,7 +177,7 @@ class LeaseKeeper:
                 await self._wait(stopped, RETRY_S)
 
     async def _wait(self, stopped: anyio.Event, seconds: float) -> None:
-        self.turns.wait(seconds)
+        self.loop.wait(seconds)
         with anyio.move_on_after(seconds):
             await stopped.wait()
 

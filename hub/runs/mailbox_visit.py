@@ -461,7 +461,7 @@ class _MailboxReading:
             try:
                 async with aclosing(self._pages()) as pages:
                     async for page in pages:
-                        await self._take(page, start)
+                        await self._read_page(page, start)
                         if self.is_full or interrupt.event is not None:
                             break
                 return None
@@ -500,7 +500,7 @@ class _MailboxReading:
             return since
         return min(since, from_epoch_ms(known.last_ok_at) - OVERLAP)
 
-    async def _take(self, page: Page, start: Callable[..., object]) -> None:
+    async def _read_page(self, page: Page, start: Callable[..., object]) -> None:
         """Settle a page's messages as far as possible, and move the cursor past the page."""
         order = self._order
         listed = (message.within_bounds() for message in page.messages)
@@ -565,7 +565,7 @@ class _MailboxReading:
                         continue
                     await self._work.room()  # released when the message has been read
                     self._page_done.add()
-                    start(self._one, document, message)
+                    start(self._read_message, document, message)
                 elif result.is_removed:
                     deleted.append((message.seen_key, message.version, "gone"))
                 else:
@@ -656,7 +656,7 @@ class _MailboxReading:
             effect="cancel" if event.is_cancel and (known or not is_off) else "",
         )
 
-    async def _one(self, document: Document, message: Message) -> None:
+    async def _read_message(self, document: Document, message: Message) -> None:
         try:
             document = self._senders.vouched(document, message)
             await self._work.read(document, message, read_at=self._turns.pop(message.seen_key))

@@ -81,7 +81,7 @@ class MailboxWatch:
         self._chance = chance
         self._ids = ids
         self._on_queued = on_queued
-        self.turns = PeriodicLoop(clock)
+        self.loop = PeriodicLoop(clock)
         self._watched: dict[_Key, anyio.CancelScope] = {}
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -89,7 +89,7 @@ class MailboxWatch:
         self._watched.clear()
         async with anyio.create_task_group() as tasks:
             task_status.started()
-            await self.turns.serve(partial(self._poll, tasks), of="mailboxes", every_s=POLL_S)
+            await self.loop.serve(partial(self._poll, tasks), of="mailboxes", every_s=POLL_S)
 
     async def news(self, connector_id: str) -> None:
         """Start a run of each agent with ``push`` that reads the connector."""

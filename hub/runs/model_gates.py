@@ -136,7 +136,7 @@ class ModelGates:
     """
 
     def __init__(self, models: Models, *, clock: Clock) -> None:
-        self.turns = PeriodicLoop(clock)
+        self.loop = PeriodicLoop(clock)
         self.on_back: Callable[[], None] = lambda: None
         self._clock = clock
         self._gates = self._made(models)
@@ -159,7 +159,7 @@ class ModelGates:
         """Probe the models that are away at once, at a person's request."""
         for gate in self._gates.values():
             gate.try_now()
-        self.turns.wake()
+        self.loop.wake()
 
     def find(self, *, allow_cloud: bool) -> ModelGate | None:
         """Return the gate of the model used with this setting, or None if no model fits."""
@@ -172,7 +172,7 @@ class ModelGates:
 
     def let_through(self, allow_cloud: bool) -> bool:
         """Return ``ModelGate.let_through``; True without a model, because runs then use rules only."""
-        self.turns.wake()
+        self.loop.wake()
         gate = self._gates.get(allow_cloud)
         return gate is None or gate.let_through()
 
@@ -185,4 +185,4 @@ class ModelGates:
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Probe until cancelled."""
         task_status.started()
-        await self.turns.serve(self.probe, of="model gates", every_s=math.inf, least_s=POLL_S)
+        await self.loop.serve(self.probe, of="model gates", every_s=math.inf, least_s=POLL_S)

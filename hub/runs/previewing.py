@@ -545,7 +545,9 @@ class RunPreview:
                 return
             ledger = await self._store.read(known_items, self.finder(document), items)
             known, decisions = await anyio.to_thread.run_sync(self._decide, ledger, items, document)
-            self._take(items, known, decisions, document, missing=missing_of(found.notes) is not None)
+            self._add_decisions(
+                items, known, decisions, document, missing=missing_of(found.notes) is not None
+            )
         if (missing := missing_of(found.notes)) is not None:
             self._problem(document.unit_key, *missing)
 
@@ -575,7 +577,7 @@ class RunPreview:
         )
         return known, decisions
 
-    def _take(
+    def _add_decisions(
         self,
         items: Sequence[FoundItem],
         known: KnownItems,

@@ -209,7 +209,7 @@ class Runner:
         await declare(link, order.settings.own_tables, call_id=f"{order.run_id}:{order.fence}:declares")
         earlier = await self._store.read(units_of, order.run_id)
         attempt.begin_listing(earlier)
-        dealt_with = {unit.unit_key: unit.state for unit in earlier if unit.state is not UnitState.PENDING}
+        settled_paths = {unit.unit_key: unit.state for unit in earlier if unit.state is not UnitState.PENDING}
         checkpoint = await checkpoint_to_run_from(self._store, order.agent_id)
         asking = await self._asking.open(order)
         # fetched for the first document, because most visits have none
@@ -222,8 +222,8 @@ class Runner:
                         link,
                         order,
                         Ledger(self._store, order, self._clock),
-                        dealt_with=dealt_with,
-                        taken=sum(state is not UnitState.SKIPPED for state in dealt_with.values()),
+                        settled_paths=settled_paths,
+                        taken=sum(state is not UnitState.SKIPPED for state in settled_paths.values()),
                         fresh=attempt.fresh,
                         checkpoint=checkpoint,
                         can_transcribe=asking.can_transcribe,

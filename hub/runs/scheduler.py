@@ -265,7 +265,7 @@ class Scheduler:
             on_cancel: called when a newer run supersedes an executing run; its row already says so.
             batch: schedules decided in one transaction.
         """
-        self.turns = LoopReports(clock)
+        self.loop = LoopReports(clock)
         self._store = store
         self._extractor = extractor
         self._clock = clock
@@ -311,9 +311,9 @@ class Scheduler:
             LostLease: another hub has taken the lease.
             StorageError: the database is unavailable.
         """
-        self.turns.wait()  # another hub may hold the lease for days
-        term = await self._leadership.take()
-        self.turns.work()
+        self.loop.wait()  # another hub may hold the lease for days
+        term = await self._leadership.hold()
+        self.loop.work()
         # The following step may be repeated after a database error.
         replanned = await self._store.write(schedules.replan_all, term, tzdata_digest(), now_ms(self._clock))
         if replanned:
@@ -321,13 +321,13 @@ class Scheduler:
         while True:
             self._wake = anyio.Event()  # created before the read, so that a later notification is not lost
             wait_s = min(await self._tick(), self._leadership.renewed_in_s)
-            self.turns.wait(wait_s)
+            self.loop.wait(wait_s)
             await wait_for_event(self._wake, self._clock, wait_s)
 
     async def _tick(self) -> float:
         """Plan and decide all due fires. Return the seconds until the next is due."""
         while True:
-            self.turns.work()
+            self.loop.work()
             term = await self._leadership.keep()
             at = now_ms(self._clock)
             agenda = await self._store.read(schedule_rows.agenda, at, self._batch)

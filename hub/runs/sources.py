@@ -223,7 +223,7 @@ class DeviceSource:
         order: RunOrder,
         ledger: Ledger,
         *,
-        dealt_with: Collection[str] = (),
+        settled_paths: Collection[str] = (),
         taken: int = 0,
         fresh: set[str] | None = None,
         checkpoint: RunCheckpoint | None = None,
@@ -235,7 +235,7 @@ class DeviceSource:
         """Yield the run's files from the device, in the device's order.
 
         Args:
-            dealt_with: units that earlier attempts of this run settled; their content may be newer now.
+            settled_paths: units that earlier attempts of this run settled; their content may be newer now.
             taken: number of files that earlier attempts of the run read; they count towards the limit.
             checkpoint: checkpoint from which the agent may continue, sent to the device.
             fresh: gets the paths of the chosen files that no run tried since the time of this run's fire.
@@ -296,7 +296,7 @@ class DeviceSource:
                 arrived,
                 order,
                 ledger,
-                dealt_with=dealt_with,
+                settled_paths=settled_paths,
                 is_paged=frame.paged,
                 limits=self.limits,
                 taken=taken,
@@ -324,7 +324,7 @@ class DeviceSource:
                     if received is None:
                         return
                     timeout_s = order.timeout_s if is_task else self._piece_timeout_s
-                    async for event in reading.take(received):
+                    async for event in reading.handle(received):
                         yield event
                     if reading.left is not None and not is_reported:
                         is_reported = True
@@ -370,7 +370,7 @@ class _DeviceReading:
         order: RunOrder,
         ledger: Ledger,
         *,
-        dealt_with: Collection[str],
+        settled_paths: Collection[str],
         is_paged: bool,
         limits: RunLimits,
         taken: int,
@@ -386,7 +386,7 @@ class _DeviceReading:
         self._arrived = arrived
         self._order = order
         self._ledger = ledger
-        self._dealt_with = dealt_with
+        self._settled_paths = settled_paths
         self._is_opened = False
         self._tree: ManifestTree | None = None
         self._is_listed = False  # the manifest is complete
@@ -414,7 +414,7 @@ class _DeviceReading:
         self._open: dict[str, IncomingFile] = {}
         self._closed: set[str] = set()  # further pieces of these are ignored
 
-    async def take(
+    async def handle(
         self, frame: AgentAck | AgentManifest | AgentData | AgentComplete
     ) -> AsyncGenerator[SourceEvent]:
         """Yield the events of one frame."""
@@ -497,7 +497,7 @@ class _DeviceReading:
         unread: list[ManifestFile] = []
         entries = await self._ledger.entries([file.path for file in files]) if files else {}
         for file in files:
-            if file.path in self._dealt_with:
+            if file.path in self._settled_paths:
                 self._hashes[file.path] = file.sha256
             elif entries.get(file.path, NO_ENTRY).content_hash == file.sha256:
                 seen.append(file)
@@ -525,7 +525,7 @@ class _DeviceReading:
         """Select the offered files that fit the limits of a run."""
         left_bytes = self._limits.bytes
         for tried_at, *_, path, size_bytes, sha256 in sorted(self._offered):
-            if size_bytes <= left_bytes and self._takes(path):
+            if size_bytes <= left_bytes and self._admits(path):
                 if tried_at < self._order.fire_at:
                     self.fresh -= 1
                     self._fresh.add(path)
@@ -551,11 +551,11 @@ class _DeviceReading:
 
     async def _piece(self, piece: FilePiece) -> SourceEvent | None:
         path = piece.path
-        if path in self._closed or path in self._dealt_with:
+        if path in self._closed or path in self._settled_paths:
             return None  # already complete, given up, or settled by an earlier attempt
         entry = self._entries.get(path, NO_ENTRY)
         known_hash = entry.content_hash
-        if not known_hash and not self._takes(path):
+        if not known_hash and not self._admits(path):
             self.is_over = True
             return None
         try:
@@ -577,25 +577,25 @@ class _DeviceReading:
             return self._give_up(path, ErrorCode.NOT_CONVERTIBLE, str(exc), is_failure=exc.limit is not None)
         except BrokenFile as exc:
             return self._give_up(path, exc.reason, str(exc))
-        self._let_go(path)
+        self._release(path)
         self._awaited.pop(path, None)
         self._closed.add(path)
         is_known = known_hash == document.content_hash
-        if document.recording is not None and (is_known or not self._takes(path)):
+        if document.recording is not None and (is_known or not self._admits(path)):
             document.recording.close()
         if is_known:
             if self._is_listed:
                 return None  # its entry in the manifest was counted
             file = ManifestFile(path=path, size_bytes=len(document.text), sha256=document.content_hash)
             return SeenUnits([file], None, entry.tried_at)
-        if not self._takes(path):
+        if not self._admits(path):
             self.is_over = True
             return None
         if path not in self._hashes:
             self._tree = None  # it came unasked, so the digest may cover another content of it
         return document
 
-    def _takes(self, path: str) -> bool:
+    def _admits(self, path: str) -> bool:
         """Return True if the run may read the file at *path*, and count it."""
         if path not in self._taken:
             entry = None if self._is_listed else self._entries.get(path, NO_ENTRY)
@@ -614,16 +614,16 @@ class _DeviceReading:
     def close(self) -> None:
         """Discard partially received files."""
         for path in list(self._open):
-            self._let_go(path)
+            self._release(path)
 
-    def _let_go(self, path: str) -> None:
+    def _release(self, path: str) -> None:
         incoming = self._open.pop(path, None)
         if incoming is not None:
             incoming.close()
 
     def _give_up(self, path: str, code: ErrorCode, message: str, *, is_failure: bool = True) -> UnreadUnit:
         self._closed.add(path)
-        self._let_go(path)
+        self._release(path)
         self._awaited.pop(path, None)
         if not is_failure:
             self._hashes.pop(path, None)
@@ -651,8 +651,8 @@ class _DeviceReading:
                 del self._awaited[skipped.path]
             elif skipped.path not in self._closed and skipped.path != MANY:
                 unlisted += 1
-            self._let_go(skipped.path)
-            if skipped.path not in self._closed and skipped.path not in self._dealt_with:
+            self._release(skipped.path)
+            if skipped.path not in self._closed and skipped.path not in self._settled_paths:
                 unread = _unread(skipped, was_fetched=was_fetched)
                 if not unread.is_failure:
                     self._hashes.pop(skipped.path, None)

@@ -78,7 +78,7 @@ class SpanExport:
             url: address of the receiver; spans go to its path ``/v1/traces``.
             resource: attributes that name this hub.
         """
-        self.turns = PeriodicLoop(clock)
+        self.loop = PeriodicLoop(clock)
         self.problem: str | None = None
         self.dropped_at: datetime | None = None
         self._store = store
@@ -96,17 +96,17 @@ class SpanExport:
             self._drop(1, f"{MAX_RUNS} runs wait for the receiver")
         else:
             self._waiting.append(run_id)
-            self.turns.wake()
+            self.loop.wake()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Send spans until cancelled."""
         async with OutboundClient(self._rules, read_timeout_s=TIMEOUT_S, connections=1) as client:
             task_status.started()
-            await self.turns.serve(partial(self._export_all, client), of="span export", every_s=math.inf)
+            await self.loop.serve(partial(self._export_all, client), of="span export", every_s=math.inf)
 
     async def _export_all(self, client: OutboundClient) -> None:
         while self._waiting:
-            self.turns.work()
+            self.loop.work()
             try:
                 await self._export(client, self._waiting.popleft())
             except StorageError as exc:
@@ -145,7 +145,7 @@ class SpanExport:
         body = msgspec.json.encode({"resourceSpans": [{"resource": self._resource, "scopeSpans": [scope]}]})
         began, attempt = self._clock.monotonic(), 0
         while True:
-            self.turns.work()
+            self.loop.work()
             wait_s: float | None = None
             try:
                 answer = await client.post(
@@ -168,7 +168,7 @@ class SpanExport:
             if self._clock.monotonic() + wait_s - began > GIVE_UP_S:
                 raise _ExportRefused(why)
             attempt += 1
-            self.turns.wait(wait_s)
+            self.loop.wait(wait_s)
             await self._clock.sleep(wait_s)
 
     def _refused_in(self, answer: bytes) -> int:

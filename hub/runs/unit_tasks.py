@@ -37,9 +37,9 @@ class UnitTasks:
         try:
             await work(*parts)
         except Exception as exc:
-            self.take(exc)
+            self.record(exc)
 
-    def take(self, exc: Exception) -> None:
+    def record(self, exc: Exception) -> None:
         """Record the loss of the device if *exc* reports it, else raise the error."""
         error = gravest(exc)
         if not isinstance(error, LinkLost | DeviceOffline):
@@ -60,10 +60,10 @@ async def unit_tasks(grace_s: float) -> AsyncIterator[UnitTasks]:
         LinkLost, DeviceOffline: the device was lost; the units have ended or were cancelled.
     """
     async with anyio.create_task_group() as tasks:
-        hands = UnitTasks(tasks, grace_s)
+        units = UnitTasks(tasks, grace_s)
         try:
-            yield hands
+            yield units
         except Exception as exc:
-            hands.take(exc)
-    if hands.lost is not None:
-        raise hands.lost
+            units.record(exc)
+    if units.lost is not None:
+        raise units.lost

@@ -56,7 +56,7 @@ class VerdictDelivery:
         Args:
             find_link: returns the link of a device that is connected to this hub and agrees about the past.
         """
-        self.turns = PeriodicLoop(clock)
+        self.loop = PeriodicLoop(clock)
         self._store = store
         self._find_link = find_link
         self._clock = clock
@@ -64,14 +64,14 @@ class VerdictDelivery:
 
     def recheck(self) -> None:
         """Wake the loop, because a verdict was given or a device has connected."""
-        self.turns.wake()
+        self.loop.wake()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Send verdicts until cancelled."""
         task_status.started()
         self._in_progress.clear()
         async with anyio.create_task_group() as tasks:
-            await self.turns.serve(partial(self._begin, tasks), of="verdicts", every_s=POLL_S)
+            await self.loop.serve(partial(self._begin, tasks), of="verdicts", every_s=POLL_S)
 
     async def _begin(self, tasks: TaskGroup) -> float:
         """Start to send the open verdicts of each connected device. Return the seconds to rest."""

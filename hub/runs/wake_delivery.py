@@ -98,7 +98,7 @@ class WakeDelivery:
         Args:
             find_link: returns the device's link if it is connected to this hub.
         """
-        self.turns = PeriodicLoop(clock)
+        self.loop = PeriodicLoop(clock)
         self._store = store
         self._find_link = find_link
         self._clock = clock
@@ -109,7 +109,7 @@ class WakeDelivery:
 
     def recheck(self) -> None:
         """Wake the loop, because a slot has begun or a device has connected."""
-        self.turns.wake()
+        self.loop.wake()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Process the calendar wake-ups of agents until cancelled. Unanswered ones are repeated later."""
@@ -117,7 +117,7 @@ class WakeDelivery:
         self._is_first = not self._store.is_shared
         self._in_flight.clear()
         async with anyio.create_task_group() as tasks:
-            await self.turns.serve(partial(self._process, tasks), of="wakes", every_s=WAKEUPS_POLL_S)
+            await self.loop.serve(partial(self._process, tasks), of="wakes", every_s=WAKEUPS_POLL_S)
 
     async def _process(self, tasks: TaskGroup) -> float:
         """Process all open wakes. Return the seconds until the next round."""
@@ -128,7 +128,7 @@ class WakeDelivery:
         for wake in await self._store.read(schedule_rows.due_wakes, at, AT_ONCE):
             if wake.id in self._in_flight:
                 continue  # its call in flight will settle or postpone it
-            self.turns.work()
+            self.loop.work()
             fate = fate_of(wake, at)
             if isinstance(fate, DroppedWake):
                 await self._settle(wake, fate.to, fate.decision, fate.reason)

@@ -260,7 +260,7 @@ class Reloader:
         self._reading = opened.reading
         self._started = opened.settings
         self._lock = anyio.Lock()
-        self._reloads = CallCoalescer[str, ReloadResult](self._reload_once, most=MAX_JOINED)
+        self._reloads = CallCoalescer[str, ReloadResult](self._reload_once, max_items=MAX_JOINED)
         self._parts: Parts | None = None
         self._is_begun = False
         self._earlier: deque[tuple[str, str]] = deque(maxlen=REMEMBERED)
@@ -703,7 +703,7 @@ class SettingsWatch:
     """
 
     def __init__(self, reloader: Reloader, clock: Clock) -> None:
-        self.turns = LoopReports(clock)  # of the loop that watches the file
+        self.loop = LoopReports(clock)  # of the loop that watches the file
         self.reloader = reloader
         self.renew_certificates: Callable[[], None] = lambda: None
         self._clock = clock
@@ -736,7 +736,7 @@ class SettingsWatch:
                     await self._reload()
             with suppress(SettingsInvalid, StorageError):  # already recorded; the database is away
                 await self.reloader.follow(actor=ACTOR)
-            self.turns.wait(POLL_S)
+            self.loop.wait(POLL_S)
             await self._clock.sleep(POLL_S)
 
     async def _reload(self) -> None:

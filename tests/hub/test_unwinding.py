@@ -191,8 +191,8 @@ class Streams:
         self._streams = RunStreams(send=self._sent.append, has_credit=False, spool_dir=None, memory_bytes=1)
         data = AgentData(run_id="r", files=[FilePiece(path="f", content="text")])
         self.events: dict[str, Callable[[], object]] = {
-            "data comes": partial(self._streams.put, data),
-            "the run is complete": partial(self._streams.put, AgentComplete(run_id="r")),
+            "data comes": partial(self._streams.enqueue, data),
+            "the run is complete": partial(self._streams.enqueue, AgentComplete(run_id="r")),
             "the reader is cancelled": lambda: self._tasks.cancel("reader"),
             "the link is lost": lambda: self._streams.end("connection_lost"),
         }
@@ -206,7 +206,7 @@ class Streams:
             return len([frame async for frame in stream])
 
     async def finish(self) -> None:
-        self._streams.put(AgentComplete(run_id="r"))
+        self._streams.enqueue(AgentComplete(run_id="r"))
 
     async def check(self) -> None:
         assert len(self._streams) == 0
@@ -220,7 +220,7 @@ class Joined:
     def __init__(self) -> None:
         self._may = anyio.Event()
         self._fails = False
-        self._together = CallCoalescer[str, str](self._run, most=2)
+        self._together = CallCoalescer[str, str](self._run, max_items=2)
         self.events: dict[str, Callable[[], object]] = {
             "a is cancelled": lambda: self._tasks.cancel("a"),
             "b is cancelled": lambda: self._tasks.cancel("b"),

@@ -593,7 +593,7 @@ class SimListener:
 
     def _lost(self, wire: Wire, reason: str) -> None:
         if wire.link is not None:
-            wire.link.over(reason)
+            wire.link.on_closed(reason)
             self._hub.roster.leave(wire.link, reason)
             if self._hub.roster.find(wire.link.device_id) is None:
                 self._hub.left_at[wire.link.device_id] = self._hub.time.awake_s

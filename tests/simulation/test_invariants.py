@@ -362,7 +362,7 @@ async def a_verdict_is_applied_to_another_row(world: World) -> None:
 async def a_verdict_waits_for_ever(world: World) -> None:
     hub = the_hub(world)
     await _let_the_device_take_verdicts(world)
-    hub.verdicts.turns.wake = lambda: None  # type: ignore[method-assign]
+    hub.verdicts.loop.wake = lambda: None  # type: ignore[method-assign]
     (item,) = world.disk.one("SELECT id FROM items WHERE answered_at IS NOT NULL")
     new = NewVerdictView(id=item, verdict="approve")
     await hub.items.seen_by(OWNER).give(NewVerdictsView(verdicts=[new]), "ana")

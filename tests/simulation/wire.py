@@ -234,7 +234,7 @@ class Wire:
             self._at_hub_asked(self.link, frame)
             is_taken = True
         else:
-            is_taken = self.link.put(frame) is None
+            is_taken = self.link.enqueue(frame) is None
         self._traffic.tally.stale += not is_taken
 
     def _tell_hub(self, reason: str) -> None:

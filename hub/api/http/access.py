@@ -170,7 +170,7 @@ class BearerTokens:
 
     async def report_forbidden(self, principal: Principal, network: str, why: str) -> None:
         """Log and audit a request without permission, at most once a minute per token."""
-        if (sample := self._samples.take(principal.actor, "forbidden")) is None:
+        if (sample := self._samples.count(principal.actor, "forbidden")) is None:
             return
         actor, count = sample
         network = network_of(network)
@@ -201,7 +201,7 @@ class BearerTokens:
         """Count the failed attempt, audit a sample of the failures, and return the error to raise."""
         parties = (network, f"token:{digest[:12].hex()}")
         wait_s = await self._attempts.fail(*parties)
-        if (sample := self._samples.take(network, reason)) is not None:
+        if (sample := self._samples.count(network, reason)) is not None:
             shown_network, count = sample
             log.warning("operator.refused", network=shown_network, reason=reason, count=count)
             detail: audit.Detail = {"network": shown_network, "reason": reason, "count": count, "door": door}

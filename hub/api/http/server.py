@@ -115,7 +115,7 @@ class HttpServer:
         allows_chunks: bool = False,
         clock: Clock,
     ) -> None:
-        self.turns = LoopReports(clock)
+        self.loop = LoopReports(clock)
         self._application = application
         self._gate = gate
         self._connections = connections
@@ -146,7 +146,7 @@ class HttpServer:
             wheel = DeadlineWheel(self._clock)
             await tasks.start(wheel.serve)
             server = BoundedServer(
-                self._config(), self.turns, self._clock, partial(self._accept_on, tcp, tasks, wheel)
+                self._config(), self.loop, self._clock, partial(self._accept_on, tcp, tasks, wheel)
             )
             tasks.start_soon(server.run_in, running, [*unix, tcp])
             try:

@@ -374,7 +374,7 @@ class DeviceCallsResource(Resource):
         if not link.capabilities and not link.owner_grants:
             message = f"the program of device {device.name!r} cannot let this hub read rows or files"
             raise CodedError(_E.CALL_UNSUPPORTED, message, hint="connect it by another one, as hub connect")
-        if wait_s := self._rate.take(caller.actor, self._clock.monotonic(), at_once=AT_ONCE, per_s=PER_S):
+        if wait_s := self._rate.acquire(caller.actor, self._clock.monotonic(), at_once=AT_ONCE, per_s=PER_S):
             message = f"more than {AT_ONCE} calls at once, or {PER_S:g} a second; wait {wait_s:.1f} s"
             raise CodedError(_E.RATE_LIMITED, message, retry_after_s=wait_s)
         return device, link

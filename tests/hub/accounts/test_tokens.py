@@ -366,7 +366,7 @@ async def test_node_without_the_credential_key_leaves_the_connector_to_another_n
             for one, boot in ((b.accounts, "process-1"), (west, "process-2"))
         )
         await east.share("node of process-2", west.keys.code(), actor="me")
-        await there.take()
+        await there.receive_keys()
         assert (await west.missing_keys(), await b.token(west)) == ({}, token)
         assert (await west.keys.ring()).newest.id == key_id, "both seal with the same key"
         assert list(await check_keys(west, b.clock.now())) == []

@@ -50,11 +50,11 @@ async def test_reached_capability_and_checkpoint_limits_are_counted_by_name(
     with pytest.raises(CodedError, check=coded(ErrorCode.TOO_LARGE)):
         await made.register(bench.agent.id, name="web", version="1.0.0", config={"a": "x" * 20}, actor="me")
     kept = CheckpointService(bench.store, clock=bench.clock, metrics=bench.metrics)
-    await kept.put(bench.agent.id, scope="agent", sequence=1, state={}, actor="device:d")
+    await kept.store(bench.agent.id, scope="agent", sequence=1, state={}, actor="device:d")
     with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED)):
-        await kept.put(bench.agent.id, scope="b", sequence=1, state={}, actor="device:d")
+        await kept.store(bench.agent.id, scope="b", sequence=1, state={}, actor="device:d")
     with pytest.raises(CodedError, check=coded(ErrorCode.TOO_LARGE)):
-        await kept.put(bench.agent.id, scope="agent", sequence=2, state={"a": "x" * 20}, actor="device:d")
+        await kept.store(bench.agent.id, scope="agent", sequence=2, state={"a": "x" * 20}, actor="device:d")
     assert bench.metrics.reached() == {
         "capabilities_per_agent": 1,
         "capability_config_bytes": 1,

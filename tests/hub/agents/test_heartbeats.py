@@ -110,7 +110,7 @@ class Desk:
         await self.happens(HeartbeatReceived(self.link, Heartbeat(agents=[listed])))
 
     async def happens(self, event: Any) -> None:
-        self.heartbeats.take(event)
+        self.heartbeats.receive(event)
         await self.settled()
 
     async def settled(self) -> None:
@@ -161,7 +161,7 @@ async def desk(store: Store, agent: AgentRow) -> AsyncIterator[Desk]:
     assert agent.device_id is not None
     epoch = await store.write(open_session, agent.device_id, boot_id=BOOT, platform=None, at=1)
     made = Desk(store, agent, epoch)
-    made.heartbeats.take(DeviceReady(made.link, DeviceHello()))
+    made.heartbeats.receive(DeviceReady(made.link, DeviceHello()))
     async with serving(made):
         yield made
 
@@ -241,7 +241,7 @@ async def test_agents_of_a_silent_device_are_offline_until_the_next_heartbeat(de
 
 
 async def test_heartbeat_together_with_silence_leaves_the_agent_online(desk: Desk) -> None:
-    desk.heartbeats.take(AgentsSilent(desk.link))
+    desk.heartbeats.receive(AgentsSilent(desk.link))
     await desk.beats()
     history = await desk.rows.read(stored.agent_history, desk.agent.id)
     assert [move.new_value for move in history if move.axis == "connectivity"] == ["online"]
@@ -249,7 +249,7 @@ async def test_heartbeat_together_with_silence_leaves_the_agent_online(desk: Des
 
 async def test_status_reported_just_before_device_loss_is_written(desk: Desk) -> None:
     desk.clock.advance(15)
-    desk.heartbeats.take(desk.beat("exhausted"))
+    desk.heartbeats.receive(desk.beat("exhausted"))
     await desk.happens(DeviceLost(desk.device_id, desk.link.epoch, "closed"))
     stands = await desk.stands()
     assert (stands.availability, stands.last_heartbeat_at) == ("exhausted", desk.now_ms)
@@ -286,7 +286,7 @@ async def test_too_large_resource_usage_is_dropped_and_counted(desk: Desk) -> No
 
 async def test_status_reported_during_a_database_outage_is_written_afterwards(desk: Desk) -> None:
     desk.counted.is_away = True
-    desk.heartbeats.take(desk.beat("exhausted"))
+    desk.heartbeats.receive(desk.beat("exhausted"))
     with anyio.fail_after(10):
         while not desk.clock.sleeping:
             await anyio.lowlevel.checkpoint()
@@ -301,13 +301,13 @@ async def test_last_reported_status_is_written_when_the_hub_stops(store: Store, 
     epoch = await store.write(open_session, agent.device_id, boot_id=BOOT, platform=None, at=1)
     desk = Desk(store, agent, epoch)
     async with serving(desk):
-        desk.heartbeats.take(desk.beat("exhausted"))
+        desk.heartbeats.receive(desk.beat("exhausted"))
     assert (await desk.stands()).availability == "exhausted"
 
 
 async def test_newer_of_two_queued_heartbeats_is_written(desk: Desk) -> None:
     for status in ("exhausted", "on_call"):
-        desk.heartbeats.take(desk.beat(status))
+        desk.heartbeats.receive(desk.beat(status))
     await desk.settled()
     assert ((await desk.stands()).availability, desk.counted_as("overtaken")) == ("on_call", 1)
 
@@ -321,7 +321,7 @@ async def test_refused_heartbeat_of_a_device_does_not_lose_heartbeats_of_other_d
 
     for there in agents_there:
         assert there.device_id is not None
-        desk.heartbeats.take(desk.beat("exhausted", link=FakeLink(there.device_id), agent=there))
+        desk.heartbeats.receive(desk.beat("exhausted", link=FakeLink(there.device_id), agent=there))
     await desk.settled()
 
     stand = [await store.read(agent_states.find_state, there.id) for there in agents_there]
@@ -334,7 +334,7 @@ async def test_heartbeat_of_a_replaced_connection_is_ignored(desk: Desk) -> None
     epoch = await desk.rows.write(open_session, desk.device_id, boot_id=BOOT, platform=None, at=2)
     desk.link = FakeLink(desk.device_id, epoch=epoch)
     await desk.beats()
-    desk.heartbeats.take(DeviceLost(desk.device_id, older.epoch, "replaced"))
+    desk.heartbeats.receive(DeviceLost(desk.device_id, older.epoch, "replaced"))
     await desk.happens(desk.beat("offline", link=older))
     assert (await desk.stands()).connectivity == "online"
     assert desk.heartbeats.last(desk.device_id) is not None

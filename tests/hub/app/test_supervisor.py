@@ -132,11 +132,11 @@ class InRounds:
     """A service whose rounds fail by a fault of the hub."""
 
     def __init__(self, clock: FakeClock) -> None:
-        self.turns = PeriodicLoop(clock)
+        self.loop = PeriodicLoop(clock)
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
-        await self.turns.serve(self._work, of="things", every_s=60.0)
+        await self.loop.serve(self._work, of="things", every_s=60.0)
 
     async def _work(self) -> None:
         raise ValueError("a fault")
@@ -145,7 +145,7 @@ class InRounds:
 async def test_supervisor_counts_failed_rounds_of_a_running_service() -> None:
     clock = FakeClock()
     supervisor, service = make_supervisor(clock, vital=()), InRounds(clock)
-    supervisor.add("things", service, turns=service.turns)
+    supervisor.add("things", service, loop=service.loop)
     async with running(supervisor):
         await clock.pass_time(61.0)
         failures = supervisor.failures["things"]
@@ -226,7 +226,7 @@ async def test_failed_service_waiting_for_a_restart_is_not_late() -> None:
     supervisor = Supervisor(
         clock=clock, chance=SeededChance(), vital=(), backoff=Backoff(base_s=10_000.0, cap_s=10_000.0)
     )
-    supervisor.add("links", Breaks(), turns=turns)
+    supervisor.add("links", Breaks(), loop=turns)
     async with running(supervisor):
         await anyio.wait_all_tasks_blocked()
         wakes_at = turns.due - WORK_S

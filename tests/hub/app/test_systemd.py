@@ -284,7 +284,7 @@ class House:
     @asynccontextmanager
     async def serving(self, service: Service, turns: LoopReports) -> AsyncIterator[None]:
         """*service* runs; afterwards it is gone, hung or not."""
-        self.supervisor.add("it", service, turns=turns)
+        self.supervisor.add("it", service, loop=turns)
         async with running(self.supervisor):
             yield
 
@@ -323,7 +323,7 @@ async def test_watchdog_beat_ends_if_a_service_loop_does_not_wake(
     house = House()
     clock = house.clock
     service = make(clock, tmp_path, store)
-    turns = service.turns
+    turns = service.loop
     async with house.serving(service, turns):
         await until(lambda: turns.due < math.inf and clock.sleeping > 0)
         promised = turns.due
@@ -340,7 +340,7 @@ async def test_dispatcher_hanging_in_the_database_ends_the_watchdog_beat(bench: 
     silent = Silent(bench.store)
     bench = Bench(silent, bench.agent)
     house = House()
-    async with house.serving(bench.dispatcher, bench.dispatcher.turns):
+    async with house.serving(bench.dispatcher, bench.dispatcher.loop):
         await bench.looks()
         assert await house.beats()
         silent.is_silent = True
@@ -355,7 +355,7 @@ async def test_a_router_whose_event_is_never_handled_ends_the_beat(bench: Bench)
     bench = Bench(silent, bench.agent)
     router = make_router(bench)
     house = House()
-    async with house.serving(router, router.turns):
+    async with house.serving(router, router.loop):
         bench.clock.advance(86_400.0)
         assert await house.beats(), "a quiet day is no fault"
         silent.is_silent = True
@@ -386,7 +386,7 @@ async def test_hanging_operator_server_ends_the_notifications(
         gate=Gate(PortLimits(), clock=house.clock, metrics=Metrics()),
         clock=house.clock,
     )
-    async with house.serving(server, server.turns):
+    async with house.serving(server, server.loop):
         assert await house.beats()
         stands = True
         house.clock.advance(30.0)

@@ -22,7 +22,7 @@ class Halves:
     def __init__(self) -> None:
         self.sets: list[list[int]] = []
         self.may = anyio.Event()
-        self.together = CallCoalescer[int, int](self._halve, most=3)
+        self.together = CallCoalescer[int, int](self._halve, max_items=3)
 
     async def _halve(self, numbers: Sequence[int]) -> list[int | HubError]:
         self.sets.append(list(numbers))
@@ -87,7 +87,7 @@ async def test_error_of_a_set_is_raised_to_all_callers_of_the_set() -> None:
     async def fail(numbers: Sequence[int]) -> list[int | HubError]:
         raise RuntimeError("a fault")
 
-    together = CallCoalescer[int, int](fail, most=3)
+    together = CallCoalescer[int, int](fail, max_items=3)
     broken = 0
 
     async def run(number: int) -> None:

@@ -29,7 +29,7 @@ async def test_node_takes_over_keys_sealed_by_another_node_for_the_own_code(
             sealed = await west.store.read(nodes.given_keys, WEST)
             assert sealed is not None
             assert code.encode() not in sealed
-            await there._sharing.take()
+            await there._sharing.receive_keys()
             assert (await there.all()).keys[0].id == given["id"]
             assert (east.folder / FILE).read_text().split()[-1] in (west.folder / FILE).read_text()
             assert await west.store.read(nodes.given_keys, WEST) is None
@@ -38,7 +38,7 @@ async def test_node_takes_over_keys_sealed_by_another_node_for_the_own_code(
                 "/v1/keys/share",
                 json={"node": "node-west", "code": east.resource(KeysResource)._accounts.keys.code()},
             )
-            await there._sharing.take()
+            await there._sharing.receive_keys()
             events = await east.store.read(audit.list_entries, limit=4, event="keys.")
             told = [(one.event, one.outcome) for one in events]
             assert told == [

@@ -167,11 +167,11 @@ def test_gate_limits_connections_to_the_open_file_limit(monkeypatch: pytest.Monk
 def test_buckets_are_remembered_in_bounded_space() -> None:
     buckets: Buckets[int] = Buckets(remembered=100)
     for key in range(1_000):
-        assert buckets.take(key, 0.0, at_once=1, per_s=1.0) == 0.0
+        assert buckets.acquire(key, 0.0, at_once=1, per_s=1.0) == 0.0
     assert len(buckets) == 100
-    assert buckets.take(999, 0.0, at_once=1, per_s=1.0) == pytest.approx(1.0)
-    assert buckets.take(999, 0.25, at_once=1, per_s=1.0) == pytest.approx(0.75)
-    assert buckets.take(0, 0.0, at_once=1, per_s=1.0) == 0.0  # forgotten: that was longest ago
+    assert buckets.acquire(999, 0.0, at_once=1, per_s=1.0) == pytest.approx(1.0)
+    assert buckets.acquire(999, 0.25, at_once=1, per_s=1.0) == pytest.approx(0.75)
+    assert buckets.acquire(0, 0.0, at_once=1, per_s=1.0) == 0.0  # forgotten: that was longest ago
 
 
 LIMITS = AttemptLimits(failures=3, window_s=60, wait_s=300, wait_most_s=3_600)
@@ -296,11 +296,11 @@ def test_network_of_an_address_is_the_prefix_of_a_single_party(address: str, net
 def test_refusals_of_many_networks_are_recorded_in_a_single_entry() -> None:
     clock = FakeClock()
     samples = RefusalSamples(clock)
-    told = [samples.take(f"10.0.{number // 256}.{number % 256}", "auth_failed") for number in range(1_000)]
+    told = [samples.count(f"10.0.{number // 256}.{number % 256}", "auth_failed") for number in range(1_000)]
     entries = [entry for entry in told if entry is not None]
     assert (len(entries), entries[-1]) == (ENTRIES + 1, (OTHERS, 1))
     clock.advance(60)
-    assert samples.take("10.0.0.1", "auth_failed") == ("10.0.0.1", 1)
+    assert samples.count("10.0.0.1", "auth_failed") == ("10.0.0.1", 1)
 
 
 class Bell:
@@ -310,7 +310,7 @@ class Bell:
         self._wheel, self._clock, self._again = wheel, clock, again
         self.rang_at: list[float] = []
 
-    def run_late(self) -> None:
+    def on_deadline(self) -> None:
         self.rang_at.append(self._clock.monotonic())
         if len(self.rang_at) <= self._again:
             self._wheel.add_after(self, 1)

@@ -59,7 +59,7 @@ class Wire:
 
     def put(self, *frames: RunFrame) -> list[str | None]:
         """Receive frames of the device; return why each was dropped."""
-        return [self.streams.put(frame) for frame in frames]
+        return [self.streams.enqueue(frame) for frame in frames]
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ async def test_credit_of_received_pieces_can_be_granted_again(wire: Wire) -> Non
 async def test_device_without_the_credit_capability_gets_no_credit_frames() -> None:
     wire = Wire(has_credit=False)
     with wire.streams.open(make_run(credit=1)) as stream:
-        wire.streams.put(data("one", "two", "three"))
+        wire.streams.enqueue(data("one", "two", "three"))
         await stream.grant(3)
         assert wire.sent == []
 
@@ -184,7 +184,7 @@ async def test_empty_run_frames_count_for_the_byte_limit(wire: Wire) -> None:
 async def test_unwritable_spool_ends_the_run_and_not_the_connection(tmp_path: Path) -> None:
     wire = Wire(has_credit=False, spool_dir=tmp_path / "missing", memory_bytes=100)
     with wire.streams.open(make_run()) as stream:
-        assert wire.streams.put(data("x" * 5_000)) == ErrorCode.OVERLOADED
+        assert wire.streams.enqueue(data("x" * 5_000)) == ErrorCode.OVERLOADED
         with pytest.raises(SpoolFailed):
             await anext(stream)
 

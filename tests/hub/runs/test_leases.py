@@ -47,14 +47,14 @@ async def test_lease_keeper_with_a_hanging_database_is_late() -> None:
     keeper = LeaseKeeper(open_own, node_id=NodeId("n"), boot_id=BootId("b"), clock=clock, every_s=0.001)
     async with anyio.create_task_group() as tasks:
         await tasks.start(keeper.serve)
-        await until(lambda: keeper.turns.due < float("inf"))
-        promised = keeper.turns.due
+        await until(lambda: keeper.loop.due < float("inf"))
+        promised = keeper.loop.due
         clock.advance(RENEW_EVERY_S)
-        await until(lambda: keeper.turns.due > promised)
+        await until(lambda: keeper.loop.due > promised)
         hangs.set()
         await until(lambda: opened[0].is_hung.is_set())
         clock.advance(WORK_S + 1.0)
-        assert keeper.turns.is_late
+        assert keeper.loop.is_late
         hangs.clear()
         tasks.cancel_scope.cancel()
 
@@ -152,7 +152,7 @@ async def test_suspended_leader_asks_before_leading_on(suspended_s: float) -> No
     clock = FakeClock()
     async with open_store("sqlite://") as store:
         lead = Leadership(store, "task", BootId("a"), clock=clock, times_s=(TTL_S, RENEW_S))
-        await lead.take()
+        await lead.hold()
         await store.write(leases.end_others, BootId("b"))  # as if the lease had expired
         await store.write(leases.acquire_lease, "task", BootId("b"), ttl_ms=LEASE_MS)
         clock.suspended_s += suspended_s
@@ -164,7 +164,7 @@ async def test_leader_whose_renewal_took_too_long_leaves_the_task_to_another() -
     async with open_store("sqlite://") as store:
         slow = SlowStore(store, clock)
         lead = Leadership(slow, "task", BootId("a"), clock=clock, times_s=(TTL_S, RENEW_S))  # type: ignore[arg-type]
-        await lead.take()
+        await lead.hold()
         clock.advance(RENEW_S)
         assert await lead.is_held()
         slow.takes_s = clock_s = RENEW_S + A_SECOND

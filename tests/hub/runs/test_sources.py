@@ -90,7 +90,7 @@ def manifest(*paths: str) -> AgentManifest:
 async def read(
     *frames: RunFrame | Exception,
     known: Mapping[str, str] | None = None,
-    dealt_with: Sequence[str] = (),
+    settled_paths: Sequence[str] = (),
     tree: str | None = None,
     capabilities: Sequence[str] = MODERN,
     piece_timeout_s: float = 60.0,
@@ -110,7 +110,7 @@ async def read(
         piece_timeout_s=piece_timeout_s,
         converting=converting,
     )
-    reading = source.read(link, ORDER, Past(known, times, tree), dealt_with=dealt_with, taken=taken)
+    reading = source.read(link, ORDER, Past(known, times, tree), settled_paths=settled_paths, taken=taken)
     async with aclosing(reading) as events:
         return [event async for event in events], link
 
@@ -161,7 +161,7 @@ async def test_only_files_with_an_unknown_digest_are_fetched() -> None:
         piece("changed.md", "new"),
         END,
         known={"same.md": digest("a"), "changed.md": digest("b")},
-        dealt_with=["mine.md"],
+        settled_paths=["mine.md"],
     )
     assert link.streams[0].fetched == [(("changed.md",), True)]
     seen = next(event for event in events if isinstance(event, SeenUnits))
@@ -353,7 +353,7 @@ FETCHED: dict[
     ),
     "what an earlier attempt has read counts": (
         [manifest("a.md", "b.md", "c.md"), Y, END],
-        {"dealt_with": ["a.md"], "run_files": 2, "taken": 1},
+        {"settled_paths": ["a.md"], "run_files": 2, "taken": 1},
         [(("b.md",), True)],
         None,
     ),

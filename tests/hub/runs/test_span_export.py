@@ -106,7 +106,7 @@ async def exporting(bench: Bench, url: str) -> AsyncIterator[SpanExport]:
         chance=SeededChance(),
         metrics=bench.metrics,
     )
-    export.turns = Waits(bench.clock)
+    export.loop = Waits(bench.clock)
     bench.lifecycle.on_ended = export.run_ended
     async with anyio.create_task_group() as tasks:
         await tasks.start(export.serve)
@@ -128,7 +128,7 @@ class Waits(PeriodicLoop):
 
 async def counts(bench: Bench, export: SpanExport, count: int, result: str) -> None:
     """Wait until so many spans were sent, or dropped."""
-    waits = export.turns
+    waits = export.loop
     assert isinstance(waits, Waits)
     with anyio.fail_after(30):
         while bench.metrics.registry.get_sample_value("hub_spans_total", {"result": result}) != count:

@@ -129,7 +129,7 @@ class Delivering:
             "b is cancelled": lambda: self._tasks.cancel("b.md"),
             "one call is answered": lambda: self._device.answer(1),
             "three calls are answered": lambda: self._device.answer(3),
-            "the link is lost": lambda: self._link.over("connection_lost"),
+            "the link is lost": lambda: self._link.on_closed("connection_lost"),
             "the device is back": partial(
                 self._store.disk.write, lambda c: c.exec_driver_sql("UPDATE devices SET session_epoch = 2")
             ),

@@ -463,7 +463,7 @@ async def test_watch_follows_the_target_of_a_symbolic_link(tmp_path: Path) -> No
 async def test_stalled_settings_watch_loop_is_late(bench: SettingsBench, watch: SettingsWatch) -> None:
     def is_late_after(seconds: float) -> bool:
         bench.clock.advance(seconds)
-        return watch.turns.is_late
+        return watch.loop.is_late
 
     assert not is_late_after(POLL_S + WORK_S - 1.0)
     assert is_late_after(2.0), "it has not looked since"
