@@ -99,12 +99,12 @@ class ConfigDelivery:
 
     async def _send(self, device_id: DeviceId, agent_ids: Sequence[AgentId]) -> bool:
         """Send the configurations of these agents. Return False if the device does not read."""
-        for one in await self._store.read(agent_snapshot.effective, agent_ids):
+        for config in await self._store.read(agent_snapshot.effective, agent_ids):
             if not self._events.has_room(device_id):
                 return False
-            if not self._events.queue(device_id, EventName.AGENT_CONFIG, config_values(one)):
+            if not self._events.queue(device_id, EventName.AGENT_CONFIG, config_values(config)):
                 return self._roster.find(device_id) is None
-            self._sent[device_id][1][one.agent_id] = one.rev
+            self._sent[device_id][1][config.agent_id] = config.rev
         return True
 
 

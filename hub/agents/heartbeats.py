@@ -416,7 +416,7 @@ class Heartbeats:
             return False
         finally:
             left = due[len(due) - self._in_flight :]
-            self._due = {(one.sender, one.epoch): one for one in left} | self._due
+            self._due = {(share.sender, share.epoch): share for share in left} | self._due
             self._in_flight = 0
 
     async def _write_or_each(self, some: Sequence[_HeartbeatSource]) -> None:

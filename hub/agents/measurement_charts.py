@@ -282,7 +282,7 @@ class Folding:
             )
             for tag in sorted(self._whole, key=str)
         )
-        coarsest = max((one.sketch.error for one in self._whole.values()), default=0.0)
+        coarsest = max((total.sketch.error for total in self._whole.values()), default=0.0)
         error = None if self._plan.percent is None else coarsest
         return Chart(name=name, type=type, plan=self._plan, error=error, lines=lines)
 

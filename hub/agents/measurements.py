@@ -263,7 +263,7 @@ class MeasurementService:
         end = now_ms if until is None else until
         begin = end - DAY_MS if since is None else since
         if step_ms is None:
-            step_ms = next((one for one in HUB_STEPS_MS if end - begin <= one * HUB_POINTS), DAY_MS)
+            step_ms = next((step for step in HUB_STEPS_MS if end - begin <= step * HUB_POINTS), DAY_MS)
             step_ms = step_ms if begin >= retained.minutes_from else max(step_ms, HOUR_MS)
         if step_ms % SLOT_MS:
             raise CodedError(

@@ -98,7 +98,9 @@ def check_schema(schema: Mapping[str, Any], defaults: Mapping[str, Any]) -> None
     try:
         jsonschema.Draft202012Validator.check_schema(schema)
     except jsonschema.SchemaError as error:
-        inner = next((one for one in error.context or () if one.validator == "enum"), error)
+        inner = next(
+            (inner_error for inner_error in error.context or () if inner_error.validator == "enum"), error
+        )
         raise BadSchema(f"configuration_schema: {error.json_path}: {inner.message[:300]}") from error
     _Parts(schema).count()
     if wrong := problems_in(schema, defaults, is_whole=False):
@@ -232,7 +234,7 @@ def _describe(error: "ValidationError") -> str:
             kinds = [expected] if isinstance(expected, str) else expected
             return f"{' or '.join(_KINDS[kind] for kind in kinds)} is expected, not {_kind(value)}"
         case "enum":
-            return f"must be one of {', '.join(_json(one) for one in expected)}"
+            return f"must be one of {', '.join(_json(value) for value in expected)}"
         case "required":
             return f"missing: {', '.join(name for name in expected if name not in value)}"
         case "additionalProperties" | "unevaluatedProperties" if expected is False:
@@ -277,9 +279,9 @@ def levels_of(value: Any) -> int:
         level += 1
         here = [
             inner
-            for one in here
-            if isinstance(one, dict | list)
-            for inner in (one.values() if isinstance(one, dict) else one)
+            for value in here
+            if isinstance(value, dict | list)
+            for inner in (value.values() if isinstance(value, dict) else value)
         ]
     return level
 
@@ -294,7 +296,7 @@ def problems_of(setup: Setup) -> Sequence[str]:
     if template is not None:
         by = f" (template {template.name})"
         wrong = problems_in(template.configuration_schema, setup.configuration)
-        found += [f"configuration: {one}{by}" for one in wrong]
+        found += [f"configuration: {problem}{by}" for problem in wrong]
     return [*found, *problems_in_prompt(setup.prompt_in_use, variables_of(setup))]
 
 

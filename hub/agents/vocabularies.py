@@ -992,7 +992,7 @@ def creation_of(vocabulary: Vocabulary, given: Mapping[str, Any], owner_id: str)
     required = _required(vocabulary)
     given = {name: value for name, value in given.items() if (name, value) != ("user_id", owner_id)}
     if not required:
-        able = ", ".join(one for one in Vocabulary if _required(one))
+        able = ", ".join(vocabulary for vocabulary in Vocabulary if _required(vocabulary))
         raise BadWrite(f"{vocabulary} has no columns of a new agent; create it as one of: {able}")
     elsewhere = LOCAL if given.get("provider") is not None else ()  # of a cloud agent
     if missing := [name for name in required if given.get(name) is None and name not in elsewhere]:

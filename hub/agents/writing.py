@@ -172,7 +172,7 @@ class AgentWriter:
             if not put.is_changed:
                 return None
             event = "template.created" if put.is_new else "template.changed"
-            broken = ", ".join(one.name for one in put.broken) or None
+            broken = ", ".join(agent.name for agent in put.broken) or None
             detail = {"version": put.template.version, "broken": broken}
             return AuditEntry(at=at, actor=actor, event=event, subject=put.template.name, detail=detail)
 

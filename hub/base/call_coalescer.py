@@ -67,13 +67,13 @@ class CallCoalescer(Generic[ItemT, ResultT]):
     async def _run(self) -> None:
         some = self._waiting[: self._max_items]
         try:
-            results = await self._run_all([call.item for call in some])
+            results = await self._run_all([waiting.item for waiting in some])
         except Exception as error:
             results = [error] * len(some)  # type: ignore[list-item]
-        for call, result in zip(some, results, strict=True):
-            call.outcome = _raises(result) if isinstance(result, Exception) else _returns(result)
-            call.turn.set()
-        self._waiting = [call for call in self._waiting if call.outcome is None]
+        for waiting, result in zip(some, results, strict=True):
+            waiting.outcome = _raises(result) if isinstance(result, Exception) else _returns(result)
+            waiting.turn.set()
+        self._waiting = [waiting for waiting in self._waiting if waiting.outcome is None]
 
 
 def _raises(error: Exception) -> Callable[[], Any]:

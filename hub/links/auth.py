@@ -312,10 +312,13 @@ class Authenticator:
 
     async def _find_owners(self, shown: Sequence[bytes | KeyId]) -> Sequence[Owner | None]:
         """Return the owners of hashes of tokens, and of keys."""
-        hashes = {one for one in shown if isinstance(one, bytes)}
-        keys = {one for one in shown if not isinstance(one, bytes)}
+        hashes = {credential for credential in shown if isinstance(credential, bytes)}
+        keys = {credential for credential in shown if not isinstance(credential, bytes)}
         tokens, owners = await self._store.read(sessions.owners_of, hashes, keys)
-        return [tokens.get(one) if isinstance(one, bytes) else owners.get(one) for one in shown]
+        return [
+            tokens.get(credential) if isinstance(credential, bytes) else owners.get(credential)
+            for credential in shown
+        ]
 
     async def _open_all(self, openings: Sequence[Opening]) -> Sequence[Opened | HubError]:
         at = now_ms(self._clock)
@@ -328,7 +331,7 @@ class Authenticator:
             is_shared=is_shared,
             per_user=self.connections_per_user,
         )
-        if any(isinstance(one, Opened) and one.has_due for one in opened):
+        if any(isinstance(opening, Opened) and opening.has_due for opening in opened):
             self.on_due()
         return opened
 

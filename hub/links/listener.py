@@ -254,7 +254,9 @@ class DeviceListener:
             extensions=self._extensions,
             subprotocols=_SUBPROTOCOLS,
             # the first known one in the client's order; None means JSON
-            select_subprotocol=lambda _, offered: next((one for one in offered if one in SUBPROTOCOLS), None),
+            select_subprotocol=lambda _, offered: next(
+                (name for name in offered if name in SUBPROTOCOLS), None
+            ),
             # the session reports smaller excess sizes with a message
             max_size=HELLO_ROOM * limits.hello_bytes,
             logger=server.logger,

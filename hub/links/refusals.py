@@ -173,8 +173,8 @@ class RefusedPeers:
 
 
 def _add_to_others(others: _Reasons, refused: Iterable[RefusedPeer]) -> None:
-    for one in refused:
-        _add(others, (one.code, ""), replace(one, peer=Peer(network=OTHERS)))
+    for peer in refused:
+        _add(others, (peer.code, ""), replace(peer, peer=Peer(network=OTHERS)))
 
 
 def _add(reasons: _Reasons, of: tuple[str, str], one: RefusedPeer) -> None:

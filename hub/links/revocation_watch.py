@@ -92,10 +92,10 @@ class RevocationWatch:
             self._compare_at = self._clock.monotonic() + COMPARE_EVERY_S
 
     def _end_taken(self, taken: Sequence[Taken]) -> None:
-        for one in taken:
-            if not one.is_elsewhere:
-                self._roster.end(one.device_id, FROZEN, CloseCode.RESTARTING, until=one.epoch)
-            self._roster.supersede(one.device_id, one.epoch)
+        for ended in taken:
+            if not ended.is_elsewhere:
+                self._roster.end(ended.device_id, FROZEN, CloseCode.RESTARTING, until=ended.epoch)
+            self._roster.supersede(ended.device_id, ended.epoch)
 
     async def _compare(self, at: int) -> None:
         """End what a lost record or write has left between the connections of this hub and their rows.

@@ -258,7 +258,9 @@ class Roster:
         """Welcome devices with the addresses of all nodes, and send them to those that know others."""
         if hubs != self.hubs:
             self.hubs = hubs
-            self._outdated = [one for one in self._links.values() if CapabilityName.HUBS in one.capabilities]
+            self._outdated = [
+                link for link in self._links.values() if CapabilityName.HUBS in link.capabilities
+            ]
         links, self._outdated = self._outdated, []
         for number, link in enumerate(links, 1):
             try:
@@ -312,9 +314,9 @@ class Roster:
             heappush(self._expiring, (link.expires_at, link.device_id, link.epoch))
             if len(self._expiring) > 2 * len(self._links) + 64:  # most of them have left
                 self._expiring = sorted(
-                    (one.expires_at, one.device_id, one.epoch)
-                    for one in self._links.values()
-                    if one.expires_at is not None
+                    (link.expires_at, link.device_id, link.epoch)
+                    for link in self._links.values()
+                    if link.expires_at is not None
                 )
         self._entered.set()
         self.notify(DeviceReady(link, hello))

@@ -85,7 +85,9 @@ def check_still_allowed(order: RunOrder, now: ModelUse) -> None:
     """
     made = order.settings
     hidden = {(rule.name, rule.regex) for rule in made.redact}
-    if (made.allow_cloud and not now.allow_cloud) or {(one.name, one.regex) for one in now.redact} - hidden:
+    if (made.allow_cloud and not now.allow_cloud) or {
+        (rule.name, rule.regex) for rule in now.redact
+    } - hidden:
         raise NoModel(
             "its agent keeps more from models by now (allow_cloud, redact) than when this run was made: "
             "start a new run"

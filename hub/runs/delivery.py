@@ -400,7 +400,7 @@ class ItemDelivery:
     ) -> list[_Sending]:
         """Send calls once, and settle those that are answered for good. Return the others."""
         given_up = [sending for sending in batch if sending.sends >= self._max_sends]
-        settled = [_unknown(one) for one in given_up]
+        settled = [_unknown(call) for call in given_up]
         # Committed before the send: SENT only means that a call may have been sent.
         marked = {sending.call.call_id for sending in batch if sending.is_marked}
         ids = [

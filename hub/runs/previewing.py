@@ -600,7 +600,7 @@ class RunPreview:
                     self._pass_on(self._item_of(change, decision.after, decision.before))
         if missing:
             return  # a part was not read, so nothing is known of what it has
-        paired = {one.before.id for one in decisions if one.before is not None}
+        paired = {decision.before.id for decision in decisions if decision.before is not None}
         for known_item in known.here:
             row = known_item.row
             is_own = row.agent_id == self.order.agent_id and row.verdict != "rejected"

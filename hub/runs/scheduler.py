@@ -340,8 +340,8 @@ class Scheduler:
             await self._plan(term, agenda.unplanned, at)
             if agenda.due and not await self._decide(term, agenda.due, at):
                 return RETRY_S
-            for one in agenda.connected:
-                await self._queue_first_run(term, one, at)
+            for first in agenda.connected:
+                await self._queue_first_run(term, first, at)
 
     async def _plan(self, term: Term, unplanned: Sequence[ScheduleRow], at: int) -> None:
         """Compute the next fire of new or changed schedules."""
@@ -424,12 +424,12 @@ class Scheduler:
         except (BadPrompt, UndeclaredTable, ValueError, Conflict) as exc:
             await self._give_up(term, schedule, f"its first run cannot be created: {exc}")
             return
-        for one in queued:
+        for first_run in queued:
             log.info(
                 "fire.first_connect",
                 schedule_id=schedule.id,
                 agent_id=schedule.agent_id,
-                run_id=one.run.id,
+                run_id=first_run.run.id,
             )
             self._on_queued()
 
@@ -443,33 +443,33 @@ class Scheduler:
         """Count and log the decisions, and notify the dispatcher of queued runs and wakes."""
         at = now_ms(self._clock)
         policies = {decision.due.schedule.id: decision.due.schedule.coalesce for decision in decisions}
-        for one in decided:
-            self._metrics.fires.labels(one.decision).inc(one.fires)
-            if one.decision not in ("run", "deferred"):  # a deferred wake may still happen
-                self._metrics.scheduler_missed.labels(policies[one.schedule_id]).inc(one.fires)
+        for fire in decided:
+            self._metrics.fires.labels(fire.decision).inc(fire.fires)
+            if fire.decision not in ("run", "deferred"):  # a deferred wake may still happen
+                self._metrics.scheduler_missed.labels(policies[fire.schedule_id]).inc(fire.fires)
             log.info(
                 "fire.decided",
-                schedule_id=one.schedule_id,
-                agent_id=one.agent_id,
-                fire_at=one.fire_at,
-                fires=one.fires,
-                decision=one.decision,
-                reason=one.reason,
-                run_id=one.run_id,
+                schedule_id=fire.schedule_id,
+                agent_id=fire.agent_id,
+                fire_at=fire.fire_at,
+                fires=fire.fires,
+                decision=fire.decision,
+                reason=fire.reason,
+                run_id=fire.run_id,
             )
-            for run_id in one.cancelled:
+            for run_id in fire.cancelled:
                 self._on_cancel(run_id)
-            if one.decision == "dropped_queue_full":
-                self._metrics.limits_reached.labels("waiting_runs").inc(one.fires)
-            await self._notify_if_full(one)
-        ours = {one.schedule_id for one in decided}
+            if fire.decision == "dropped_queue_full":
+                self._metrics.limits_reached.labels("waiting_runs").inc(fire.fires)
+            await self._notify_if_full(fire)
+        ours = {fire.schedule_id for fire in decided}
         for decision in decisions:
             schedule = decision.due.schedule
             if schedule.id in ours and decision.trigger_kind == "schedule" and schedule.due_at is not None:
                 self._metrics.scheduler_lag.observe((at - schedule.due_at) / 1000)
-        if any(one.decision in ("run", "coalesced") for one in decided):
+        if any(fire.decision in ("run", "coalesced") for fire in decided):
             self._on_queued()
-        if any(one.decision == "deferred" for one in decided):
+        if any(fire.decision == "deferred" for fire in decided):
             self._on_wakes()
 
     async def _notify_if_full(self, one: DecidedFires) -> None:

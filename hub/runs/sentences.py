@@ -87,8 +87,8 @@ def describe_missed(missed: Sequence[MissedFires], device: str) -> str | None:
 
     Fires that were skipped because the run was in progress are reported separately.
     """
-    merged = [one for one in missed if one.decision == "coalesced"]
-    skipped = sum(one.fires for one in missed if one.decision != "coalesced")
+    merged = [fires for fires in missed if fires.decision == "coalesced"]
+    skipped = sum(fires.fires for fires in missed if fires.decision != "coalesced")
     parts = [_describe_causes(merged, device)] if merged else []
     if skipped:
         parts.append(f"{describe_count(skipped)} skipped while it was under way")
@@ -97,9 +97,9 @@ def describe_missed(missed: Sequence[MissedFires], device: str) -> str | None:
 
 def _describe_causes(missed: Sequence[MissedFires], device: str) -> str:
     by_cause: dict[str, int] = {}
-    for one in missed:
-        cause = describe_cause(one.reason, device) or "for no known reason"
-        by_cause[cause] = by_cause.get(cause, 0) + one.fires
+    for fires in missed:
+        cause = describe_cause(fires.reason, device) or "for no known reason"
+        by_cause[cause] = by_cause.get(cause, 0) + fires.fires
     several = len(by_cause) > 1
     causes = [f"{cause} ({describe_count(n)})" if several else cause for cause, n in by_cause.items()]
     return f"{describe_count(sum(by_cause.values()))} missed: " + ", ".join(causes)

@@ -103,7 +103,7 @@ class VerdictDelivery:
         )
         if not due:
             return False
-        ids, again = [one.id for one in due], at + ANSWER_MS + AGAIN_MS
+        ids, again = [verdict.id for verdict in due], at + ANSWER_MS + AGAIN_MS
         taken = await self._store.write(item_verdicts.claim_sends, ids, epoch=link.epoch, at=at, again=again)
         answers: list[VerdictAnswer] = []
 
@@ -111,10 +111,10 @@ class VerdictDelivery:
             if (answer := await self._ask(link, verdict)) is not None:
                 answers.append(answer)
 
-        sent = [one for one in due if one.id in taken]
+        sent = [verdict for verdict in due if verdict.id in taken]
         async with anyio.create_task_group() as senders:
-            for one in sent:
-                senders.start_soon(send, one)
+            for verdict in sent:
+                senders.start_soon(send, verdict)
         await self._settle(link, sent, answers)
         return len(answers) == len(due)
 
