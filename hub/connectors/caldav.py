@@ -385,8 +385,8 @@ class CalDavConnector(Connector):
         messages = []
         for entry in objects:
             if entry.refusal is not None:
-                digest = hashlib.sha256(entry.url.encode("utf-8", "replace")).hexdigest()
-                messages.append(Message.refused(f"caldav:{digest}.ics", entry.refusal, place=entry.url))
+                name = f"caldav:{_digest(entry.url)}.ics"
+                messages.append(Message.refused(name, entry.refusal, place=entry.url))
                 continue
             if entry.known.kind is not None and entry.known.kind not in self.filter.kinds:
                 continue
@@ -630,18 +630,23 @@ def _read_objects(base: str, resources: Sequence[WebDavResource]) -> list[_Calen
     return objects
 
 
-def _message(one: _CalendarObject) -> Message:
-    known = one.known
+def _message(entry: _CalendarObject) -> Message:
+    known = entry.known
     # Named like an iCalendar file, because rules consider names; the hash prevents names chosen by senders.
-    digest = hashlib.sha256((known.uid or one.url).encode("utf-8", "replace")).hexdigest()
+    name = f"caldav:{_digest(known.uid or entry.url)}.ics"
+    sender = Address(known.organizer.lower()) if known.organizer else None
     return Message(
-        key=message_key(None, f"caldav:{digest}.ics"),
-        version=hashlib.sha256((one.etag or one.text).encode("utf-8", "replace")).hexdigest()[:32],
-        place=one.url,
+        key=message_key(None, name),
+        version=_digest(entry.etag or entry.text)[:32],
+        place=entry.url,
         received_at=known.changed_at,
-        sender=Address(known.organizer.lower()) if known.organizer else None,
+        sender=sender,
         subject=known.title,
         labels=known.labels,
-        size_bytes=len(one.text.encode("utf-8", "replace")),
+        size_bytes=len(entry.text.encode("utf-8", "replace")),
         link=known.link,
     )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()

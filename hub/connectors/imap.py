@@ -731,19 +731,19 @@ class Imap(Connector):
         def fetch(wire: BlockingImapTransport, uids: Sequence[int]) -> dict[int, Message]:
             shown = fetch_all(wire, uids, self._heads)
             self.refusals.accepted += sum(not letter.refusal for letter in shown.values())
-            ones = [shown[uid] for uid in uids if uid in shown and not shown[uid].is_unread]
-            heads = {letter.uid: read_head(letter.sections.get("HEADER", b"")) for letter in ones}
-            nameless = [letter.uid for letter in ones if not heads[letter.uid].message_id]
+            readable = [shown[uid] for uid in uids if uid in shown and not shown[uid].is_unread]
+            heads = {letter.uid: read_head(letter.sections.get("HEADER", b"")) for letter in readable}
+            # Without a Message-ID, the key of a message is a digest of its whole header.
+            nameless = [letter.uid for letter in readable if not heads[letter.uid].message_id]
             whole = fetch_all(wire, nameless, b"(UID BODY.PEEK[HEADER])") if nameless else {}
             faults = {uid: letter for uid, letter in (shown | whole).items() if letter.is_unread}
-            return {uid: unread(letter) for uid, letter in faults.items()} | {
-                letter.uid: self._message(
-                    name, status, letter, heads[letter.uid], whole.get(letter.uid), is_sent=is_sent
-                )
-                for letter in ones
-                if letter.uid not in faults
-                and self._is_selected(letter, heads[letter.uid], found.window.since)
-            }
+            messages = {uid: unread(letter) for uid, letter in faults.items()}
+            for letter in readable:
+                uid, head = letter.uid, heads[letter.uid]
+                if uid not in faults and self._is_selected(letter, head, found.window.since):
+                    header = whole.get(uid)
+                    messages[uid] = self._message(name, status, letter, head, header, is_sent=is_sent)
+            return messages
 
         listed, failure = await self._in_halves(name, status.uidvalidity, found.uids, fetch, unread)
         return tuple(listed[uid] for uid in found.uids if uid in listed), failure
@@ -832,7 +832,7 @@ class Imap(Connector):
         self,
         folder: str,
         status: FolderStatus,
-        one: Fetched,
+        letter: Fetched,
         head: MailHead,
         whole: Fetched | None,
         *,
@@ -841,17 +841,20 @@ class Imap(Connector):
         fields = head.fields(named=self.filter.header)
         sender = fields["sender"]
         own = (self.context.identity or self.settings.username).lower()
+        is_own = sender is not None and sender.email == own
+        marks = sorted(letter.flags.intersection((r"\flagged", "$important")))
+        fallback = "" if head.message_id else _fallback(letter, whole)
         return Message(
-            key=message_key(head.message_id, "" if head.message_id else _fallback(one, whole)),
-            copy=f"{folder}/{status.uidvalidity}/{one.uid}",
-            place=place(folder, status.uidvalidity, one.uid, one.parts),
-            received_at=one.received_at,
-            labels=(folder, *sorted(one.flags.intersection((r"\flagged", "$important")))),
-            attachments=tuple(map(_attachment, attached(one.parts))),
-            size_bytes=one.size,
-            is_sent=is_sent or r"\draft" in one.flags or (sender is not None and sender.email == own),
+            key=message_key(head.message_id, fallback),
+            copy=f"{folder}/{status.uidvalidity}/{letter.uid}",
+            place=place(folder, status.uidvalidity, letter.uid, letter.parts),
+            received_at=letter.received_at,
+            labels=(folder, *marks),
+            attachments=tuple(map(_attachment, attached(letter.parts))),
+            size_bytes=letter.size,
+            is_sent=is_sent or is_own or r"\draft" in letter.flags,
             is_verified=head.is_verified(self.settings.own_authserv_id),
-            is_unread=r"\seen" not in one.flags,
+            is_unread=r"\seen" not in letter.flags,
             link=mid_link(head.message_id),
             **fields,
         )

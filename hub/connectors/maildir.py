@@ -193,16 +193,17 @@ class Maildir(Connector):
                 found.append(self._message(entry, head))
         return tuple(found)
 
-    def _message(self, one: MaildirFile, data: bytes) -> Message:
+    def _message(self, file: MaildirFile, data: bytes) -> Message:
         head = read_head(data)
         digest = hashlib.sha256(data).hexdigest()
+        location = MaildirLocation(file.part, file.file, file.name)
         return Message(
             key=message_key(head.message_id, f"maildir:{digest}"),
-            copy=one.mark,
-            place=msgspec.to_builtins(MaildirLocation(one.part, one.file, one.name)),
-            received_at=datetime.fromtimestamp(one.received, UTC),
-            size_bytes=one.size,
-            is_unread=one.part == _NEW or "S" not in one.flags,
+            copy=file.mark,
+            place=msgspec.to_builtins(location),
+            received_at=datetime.fromtimestamp(file.received, UTC),
+            size_bytes=file.size,
+            is_unread=file.part == _NEW or "S" not in file.flags,
             is_verified=head.is_verified(self.settings.authserv_id),
             link=mid_link(head.message_id),
             **head.fields(),

@@ -114,9 +114,10 @@ def read_mail(document: Document, options: ExtractionOptions) -> RulesForm:
     text, is_archive = document.text, document.media_type == MBOX
     mails = mails_in(text, document.media_type)
     read = [_Mail(document, options, mail) for mail in mails]
+    hidden = [place for mail in read for place in mail.hidden]
     by_rules = RulesForm(
         prose=[passage for mail in read for passage in mail.prose],
-        view=blanked(text, [place for mail in read for place in mail.hidden]),
+        view=blanked(text, hidden),
         date=document.modified_at,
         excluded=[place for mail in read for place in mail.excluded],
     )
@@ -124,12 +125,12 @@ def read_mail(document: Document, options: ExtractionOptions) -> RulesForm:
         items=[item for mail in read for item in mail.items],
         prose=[
             Passage(start, end, _headings_of(mail) if is_archive else ())
-            for mail, parts in zip(mails, read, strict=True)
-            for start, end in parts.without_calendars
+            for mail, contents in zip(mails, read, strict=True)
+            for start, end in contents.without_calendars
         ],
         date=document.modified_at,
-        parts=sum((form.parts for form in read), Counter[str]()),
-        dropped=[note for form in read for note in form.dropped],
+        parts=sum((mail.parts for mail in read), Counter[str]()),
+        dropped=[note for mail in read for note in mail.dropped],
         by_rules=by_rules,
     )
 

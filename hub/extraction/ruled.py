@@ -93,14 +93,14 @@ class ToSort(msgspec.Struct, frozen=True, kw_only=True, tag="sort"):
         single, doubles = duplicates.deduplicate(marked, options.tables)
         items, outside = suspicion.by_authorship(map(self._finished, single), document, options.outside)
         dropped = (*self.dropped, *doubles, *outside)
+        # Only characters beyond ASCII depend on the encoding that was guessed.
+        beyond_ascii = sum(char > "\x7f" for char in document.text) if document.guessed else 0
         notes = Notes(
             dropped=dict(Counter(note.reason for note in dropped)),
             hidden_chars=suspicion.hidden_count(document.text),
             hidden_parts=document.hidden_parts,
             undecoded=document.text.count("\ufffd"),
-            guessed_encoding={document.guessed: sum(char > "\x7f" for char in document.text)}
-            if document.guessed
-            else {},
+            guessed_encoding={document.guessed: beyond_ascii} if document.guessed else {},
             parts=dict(Counter(document.parts) + Counter(form.parts)),
             unresolved=sum(len(item.unresolved) for item in items),
             is_cut_off=form.is_cut_off,

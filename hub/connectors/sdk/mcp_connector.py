@@ -356,12 +356,16 @@ def entry_of(tool: Mapping[str, Any], entry: Any) -> Message:
     author = text_at(entry, fields["author"])[:MAX_SHOWN]
     labels = texts_at(entry, fields["labels"])
     texts[key] = with_row_key(text, row_key_in(entry, [text, *labels]))
+    version = version_of(text_at(entry, fields["version"]))
+    written = text_at(entry, [*fields["modified"], *fields["created"]])
+    title = text_at(entry, fields["title"]) or text.partition("\n")[0]
+    sender = {"email": author.lower()} if "@" in author else {"email": "", "name": author}
     return Message(
         key=key,
-        version=version_of(text_at(entry, fields["version"])) or digest(json.dumps(entry, sort_keys=True)),
-        received_at=moment(text_at(entry, [*fields["modified"], *fields["created"]])),
-        sender={"email": author.lower()} if "@" in author else {"email": "", "name": author},
-        subject=(text_at(entry, fields["title"]) or text.partition("\n")[0])[:MAX_SHOWN],
+        version=version or digest(json.dumps(entry, sort_keys=True)),
+        received_at=moment(written),
+        sender=sender,
+        subject=title[:MAX_SHOWN],
         labels=[label[:MAX_SHOWN] for label in labels[:MAX_ENTRIES]],
         link=link_of(text_at(entry, fields["link"])),
     )

@@ -65,11 +65,11 @@ PARTS: dict[str, tuple[type, ...]] = {
 }
 # Values of any form, which are bounded as a whole where they are received.
 WHOLE = {
-    "_Line.result": process.MAX_LINE_BYTES,
-    "_Line.item": process.MAX_LINE_BYTES,
-    "_Listing.messages[]": process.MAX_LINE_BYTES,
-    "_Listing.cursor": process.MAX_CURSOR_BYTES,
-    "_Listing.next": process.MAX_CURSOR_BYTES,
+    "_ProgramLine.result": process.MAX_LINE_BYTES,
+    "_ProgramLine.item": process.MAX_LINE_BYTES,
+    "_ProgramListing.messages[]": process.MAX_LINE_BYTES,
+    "_ProgramListing.cursor": process.MAX_CURSOR_BYTES,
+    "_ProgramListing.next": process.MAX_CURSOR_BYTES,
     "Message.place": process.MAX_CURSOR_BYTES,
     "Response.payload": frames.MAX_FRAME_BYTES,
     "Event.payload": frames.MAX_FRAME_BYTES,
@@ -77,7 +77,7 @@ WHOLE = {
     "_HistoryAnswer.messages[]": frames.MAX_FRAME_BYTES,
     "_WaitAnswer.error": frames.MAX_FRAME_BYTES,
     "_Response.body": MAX_ANSWER_BYTES,
-    "_Choice.error": MAX_ANSWER_BYTES,
+    "_CompletionChoice.error": MAX_ANSWER_BYTES,
     "Request.params": frame.MAX_PARAMS_BYTES,
     "AgentBeat.resource_usage": frame.MAX_USAGE_BYTES,
     "ToolResult.result": frame.MAX_RESULT_BYTES,

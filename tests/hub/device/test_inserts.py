@@ -375,7 +375,8 @@ import sys
 from pathlib import Path
 from hub.base.clock import IdFactory, SystemChance, SystemClock
 from hub.device.inserts import open_device_store
-from protocol.work import Action, ReviewVerdict, RowReview, ToolCall
+from protocol.items import ReviewVerdict, RowReview
+from protocol.tool_calls import Action, ToolCall
 
 clock = SystemClock()
 with open_device_store(Path(sys.argv[1]), clock=clock, ids=IdFactory(clock, SystemChance())) as store:

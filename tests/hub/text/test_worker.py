@@ -144,7 +144,7 @@ async def test_cancelled_conversion_ends_the_worker_process_at_once() -> None:
 # Says which process it started, then waits for it.
 LONELY = """
 from hub.text import worker
-from hub.text.worker import DONE, REFUSED, Refusal
+from hub.text.worker import DONE, REFUSED, ConversionRefusal
 from tests.support import odd_files
 started = worker.subprocess.Popen
 def popen(*args, **more):
