@@ -26,7 +26,6 @@ import msgspec
 from anyio import to_thread
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -36,8 +35,8 @@ from pydantic import (
 )
 
 from hub.base.outbound.rules import finite_number
-from hub.connectors.caldav import MAX_CHARS, Line, joined, read_metadata
 from hub.connectors.calendar_feeds import CalendarEntry, calendar_entries
+from hub.connectors.calendar_objects import MAX_CHARS, Line, joined, read_metadata
 from hub.connectors.calling import (
     ConnectorFailure,
     HttpReply,
@@ -69,6 +68,7 @@ from hub.connectors.connector import (
     Words,
     read_cursor,
 )
+from hub.connectors.entry_fields import EntryFields, Paths
 from hub.connectors.feeds import feed_entries, plain
 from hub.connectors.sdk.json_paths import (
     link_of,
@@ -108,11 +108,6 @@ _DONE: Final = frozenset(("true", "1", "done", "completed", "closed"))
 # --- the file ---
 
 
-Paths = Annotated[
-    tuple[JsonPath, ...], BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)
-]
-
-
 class _ManifestTable(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -147,24 +142,6 @@ class Paging(_ManifestTable):
     parameter: str = ""
     size: int = Field(default=1, ge=1)
     oldest_first: bool = False
-
-
-class EntryFields(_ManifestTable):
-    """Table ``fields``: paths in an entry; of several, the first that has a value counts, of *text* all.
-
-    *version* changes with the content; without it, the content itself is compared.
-    """
-
-    key: Paths = ("id",)
-    version: Paths = ()
-    title: Paths = ("title",)
-    text: Paths = ("text",)
-    author: Paths = ("author",)
-    created: Paths = ("created",)
-    modified: Paths = ("modified",)
-    link: Paths = ("link",)
-    thread: Paths = ()  # accepted in manifests of earlier releases, and not read
-    labels: Paths = ("labels[*]",)
 
 
 class TaskEntryFields(EntryFields):

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from hub.connectors import process
 from hub.connectors.calling import origin_of, server_address
 from hub.connectors.connector import Context, JsonPath, ProviderSettings
-from hub.connectors.manifest import EntryFields
+from hub.connectors.entry_fields import EntryFields
 from hub.connectors.process import ProcessConnector, ProcessSettings, ProgramSettings
 
 _READ_SHARE: Final = 3  # the part of the hub's patience with the program that one resource has

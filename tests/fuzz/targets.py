@@ -18,7 +18,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from hub.base.clock import epoch_ms
-from hub.connectors.caldav import joined, multistatus, read_metadata
+from hub.connectors.caldav import multistatus
+from hub.connectors.calendar_objects import joined, read_metadata
 from hub.connectors.calling import HttpReply, Misconfigured, Unavailable
 from hub.connectors.catalogue import find
 from hub.connectors.connector import Context

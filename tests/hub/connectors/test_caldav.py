@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from hub.connectors import caldav
 from hub.connectors.caldav import PAGE, CalDavSettings
+from hub.connectors.calendar_objects import read_metadata
 from hub.connectors.calling import (
     ConnectorFailure,
     CursorLost,
@@ -237,13 +238,13 @@ async def test_invalid_caldav_answer_is_a_transient_failure(body: str) -> None:
 
 def test_an_object_in_a_time_zone_of_many_dots_has_no_metadata() -> None:
     event = f"BEGIN:VEVENT\r\nDTSTART;TZID=a{'.' * 2_000}/b:20260506T090000\r\nEND:VEVENT\r\n"
-    assert caldav.read_metadata(f"BEGIN:VCALENDAR\r\n{event}END:VCALENDAR\r\n").kind is None
+    assert read_metadata(f"BEGIN:VCALENDAR\r\n{event}END:VCALENDAR\r\n").kind is None
 
 
 def test_caldav_object_with_the_path_of_a_file_is_not_read_from_disk(tmp_path: Path) -> None:
     file = tmp_path / "own.ics"
     file.write_text("BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nSUMMARY:secret\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n")
-    assert caldav.read_metadata(str(file)).title == ""
+    assert read_metadata(str(file)).title == ""
 
 
 async def test_caldav_password_is_not_sent_to_a_redirected_or_foreign_address() -> None:
