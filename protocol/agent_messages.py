@@ -50,8 +50,6 @@ class MessageEvent(Enum):
 
 
 _S, _E = MessageState, MessageEvent
-
-
 MESSAGE: Final[Table[MessageState, MessageEvent]] = Table(
     "message",
     MessageState.WAITING,
@@ -87,8 +85,6 @@ MESSAGE: Final[Table[MessageState, MessageEvent]] = Table(
         (_S.INTERRUPTED, _E.EXPIRED): _S.EXPIRED,
     },
 )
-
-
 DELIVERED: Final = frozenset({MessageState.CONSUMED, MessageState.ANSWERED})
 
 

@@ -39,8 +39,6 @@ TYPE_OF: Final = {
     AgentSubtype.TOOL_CURATOR: AgentType.SPECIALIST,
     AgentSubtype.DEPLOYMENT: AgentType.SPECIALIST,
 }
-
-
 TYPE_NAMES: Final = (*AgentType, *AgentSubtype)  # accepted spellings of an agent's type
 
 

@@ -11,11 +11,7 @@ import msgspec
 from protocol.errors import CloseCode
 
 MAX_WAIT_S: Final = 86_400.0  # seconds that a peer may have another one wait; afterwards it is asked again
-
-
 _MIN_SPREAD_S = 1.0  # seconds; spreads reconnects after a restart without retry_after_ms
-
-
 _DO_NOT_RETURN = 4500  # lowest close code after which a device does not reconnect by itself
 
 

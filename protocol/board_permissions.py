@@ -58,16 +58,9 @@ class Denial(msgspec.Struct, frozen=True):
 
 
 AIMED: Final = frozenset({Verb.NUDGE, Verb.SOUL_READ, Verb.SOUL_WRITE})  # operations that target one agent
-
-
 MEMBERS: Final = frozenset({Whom.LEAD, Whom.WORKER})
-
-
 ALL: Final = MEMBERS | {Whom.SELF, Whom.MAIN}  # for operations without a target
-
-
 _R, _V, _W = BoardCallerRole, Verb, Whom
-
 
 # Missing pairs are forbidden. The targets matter only for operations in AIMED.
 LAW: Final[Mapping[tuple[BoardCallerRole, Verb], frozenset[Whom]]] = {
@@ -94,11 +87,7 @@ LAW: Final[Mapping[tuple[BoardCallerRole, Verb], frozenset[Whom]]] = {
     (_R.GATEWAY_MAIN, _V.QUESTION_READ): ALL,
     (_R.GATEWAY_MAIN, _V.QUESTION_ANSWER): ALL,
 }
-
-
 OF_THE_MAIN: Final = frozenset({Verb.LEAD_MESSAGE, Verb.ENSURE_LEAD, Verb.BROADCAST, Verb.QUESTION_ANSWER})
-
-
 _DOING: Final[Mapping[Verb, str]] = {
     Verb.BOARD_READ: "see the board",
     Verb.NUDGE: "nudge",
@@ -113,8 +102,6 @@ _DOING: Final[Mapping[Verb, str]] = {
     Verb.QUESTION_READ: "read the board's questions to its people",
     Verb.QUESTION_ANSWER: "answer for a person",
 }
-
-
 _CALLED: Final[Mapping[BoardCallerRole, str]] = {
     BoardCallerRole.OPERATOR: "an operator",
     BoardCallerRole.LEAD: "the lead of a board",
@@ -122,8 +109,6 @@ _CALLED: Final[Mapping[BoardCallerRole, str]] = {
     BoardCallerRole.GATEWAY_MAIN: "the main agent of a gateway",
     BoardCallerRole.STRANGER: "an agent of another board",
 }
-
-
 _AIM: Final[Mapping[Whom, str]] = {
     Whom.SELF: "itself",
     Whom.LEAD: "its lead",

@@ -44,9 +44,5 @@ CAPABILITY_OF = {
     else CapabilityName(action if "." in action else f"tool.{action}")
     for action in Action
 }
-
-
 ALWAYS_ALLOWED = frozenset({Action.INSERT, Action.UPDATE, Action.DELETE, Action.QUERY})  # listed or not
-
-
 ALWAYS_OFFERED: Mapping[str, str] = {CAPABILITY_OF[action]: "1.0.0" for action in sorted(ALWAYS_ALLOWED)}

@@ -136,7 +136,6 @@ Mark = Literal[
     "instruction", "hidden_characters", "approximate_quote", "cut_answer", "unsupported", "outside", "apart"
 ]
 
-
 # A sentence for the reviewer of each; the handbook, the dashboard and the command line show it.
 MARKS: Final[Mapping[str, str]] = {
     "instruction": "the quoted text contains instructions: check the file before you trust it",
@@ -147,10 +146,7 @@ MARKS: Final[Mapping[str, str]] = {
     "outside": "the author of the text is not known, or not verified: expect anything",
     "apart": "the agent lists items of unknown authors apart",
 }
-
-
 Unsure = Literal["chat", "letter", "running_text", "loose_lines", "task_list"]
-
 
 # Kinds of text in which rules are often wrong, likewise. Such an item is approved as any other one.
 UNSURE: Final[Mapping[str, str]] = {
@@ -160,12 +156,9 @@ UNSURE: Final[Mapping[str, str]] = {
     "loose_lines": "a rule took it from loose lines, and it names neither a person nor a day",
     "task_list": "a rule took it for work because of its list: its own words ask for nothing",
 }
-
-
 EvidenceKind = Literal[
     "heading", "title", "line", "field", "entry", "message", "front_matter", "file_name", "file_time"
 ]
-
 
 # What tells the day of a passage, likewise.
 EVIDENCE: Final[Mapping[str, str]] = {

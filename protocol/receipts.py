@@ -20,17 +20,9 @@ from protocol.frame import (
 from protocol.keys import signed_lines
 
 RECEIPT_HEADER: Final = "hub-receipt-v1"
-
-
 SENT_HEADER: Final = "hub-sent-v1"
-
-
 PublicKey = Annotated[str, Meta(max_length=64)]  # base64url without padding
-
-
 Signature = Annotated[str, Meta(max_length=128)]  # likewise
-
-
 SentFile = tuple[str, int, str]  # path, bytes of the text as sent, and the announced digest
 
 

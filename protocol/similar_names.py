@@ -5,8 +5,6 @@ from collections.abc import Iterable
 from typing import Final
 
 MAX_SIMILAR: Final = 64  # characters of a word: names are shorter, and comparing costs their product
-
-
 MAX_COMPARED: Final = 500  # names that a word is compared with: 5 us each
 
 

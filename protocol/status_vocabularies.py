@@ -106,10 +106,8 @@ class FoundationStatus(StrEnum):
 # ``ExhaustReason`` of the calendar vocabulary.
 CalendarExhaustReason = Literal["rate_limit", "billing"]
 
-
 # Status of a run in the run-log vocabulary.
 RunLogStatus = Literal["running", "success", "partial", "error"]
-
 
 # Types of agents in the run-log vocabulary, by the reader of documents.
 RunLogAgentType = Literal["local", "cloud"]
@@ -233,11 +231,7 @@ def _moves(**to: StrEnum) -> tuple[AxisMove, ...]:
 
 
 RUNNING: Final = frozenset({Activity.PROCESSING, Activity.SATURATED})
-
-
 _LIFE, _H = Lifecycle, Health
-
-
 CALENDAR_STATUS: Final = StatusProjection(
     Vocabulary.CALENDAR,
     "status",
@@ -264,8 +258,6 @@ CALENDAR_STATUS: Final = StatusProjection(
     Rule(AgentStatus.IDLE, Axis.AVAILABILITY, {}, _moves(availability=Availability.AVAILABLE)),
     in_seed="AgentStatus",
 )
-
-
 FOUNDATION_STATUS: Final = StatusProjection(
     Vocabulary.FOUNDATION,
     "current_status",
@@ -283,14 +275,8 @@ FOUNDATION_STATUS: Final = StatusProjection(
     ),
     in_seed="AgentStatusDetail",
 )
-
-
 READINGS: Final = (CALENDAR_STATUS, FOUNDATION_STATUS)
-
-
 _S, _D = OrchestratorStatus, StateDetail
-
-
 PAIRS: Final[Mapping[tuple[OrchestratorStatus, StateDetail], Axes]] = {
     **{
         (_S.INACTIVE, StateDetail(state.name)): Axes(lifecycle=state)
@@ -305,11 +291,7 @@ PAIRS: Final[Mapping[tuple[OrchestratorStatus, StateDetail], Axes]] = {
     },
     (_S.ERROR, _D.ERROR): Axes(health=_H.ERROR),  # whatever its lifecycle is
 }
-
-
 _STATUS_OF_DETAIL: Final = {detail: status for status, detail in reversed(list(PAIRS))}
-
-
 _DETAIL_OF_STATUS: Final = {
     _S.INACTIVE: _D.PAUSED,
     _S.ACTIVE: _D.ACTIVE,

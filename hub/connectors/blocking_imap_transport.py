@@ -20,22 +20,11 @@ from hub.base.outbound.addresses import connect_to_first
 from hub.connectors.imap_syntax import Lost
 
 T = TypeVar("T")
-
-
 MAX_LITERAL_BYTES: Final = 32 * 1024 * 1024  # of one literal; same limit as for a provider's answers
-
-
 _MAX_CHALLENGES: Final = 5
-
-
 _LITERAL: Final = re.compile(rb"\{(\d+)\+?\}\r?\n$")
-
-
 _TAGGED: Final = re.compile(rb"(\S+) (OK|NO|BAD)(?: \[([^\]]*)\])? ?(.*)", re.IGNORECASE | re.DOTALL)
-
-
 Tls = Literal["implicit", "starttls", "none"]
-
 
 # During IDLE the server may be silent; after two minutes without an answer the kernel ends the connection.
 _KEEPALIVE: Final = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))  # seconds, and times

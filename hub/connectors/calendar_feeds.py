@@ -16,8 +16,6 @@ from hub.text.calendars import unfold_names
 _BEGINS: Final = frozenset(
     f"BEGIN:{kind}" for kind in ("VEVENT", "VTODO", "VJOURNAL", "VFREEBUSY", "VTIMEZONE")
 )
-
-
 MAX_ZONE_CHARS: Final = 32 * 1024
 
 

@@ -122,6 +122,4 @@ def _instant(part: "Component", name: str) -> datetime | None:
 
 
 MAX_CHARS: Final = 256 * 1024  # of one object
-
-
 Line = Annotated[str, StringConstraints(min_length=1, max_length=1_000, pattern=r"^[^\r\n\x00]+$")]

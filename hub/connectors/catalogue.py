@@ -18,8 +18,6 @@ from protocol.errors import ErrorCode, HubError
 from protocol.similar_names import did_you_mean
 
 GROUP: Final = "hub.connectors"
-
-
 BUILT_IN: Final = {
     "gmail": "hub.connectors.gmail:Gmail",
     "outlook": "hub.connectors.outlook:Outlook",
@@ -32,8 +30,6 @@ BUILT_IN: Final = {
     "process": "hub.connectors.process:ProcessConnector",
     "mcp": "hub.connectors.mcp:McpConnector",
 }
-
-
 MANIFESTS: Final = Path(__file__).parent / "manifests"
 
 

@@ -34,8 +34,6 @@ from hub.connectors.imap_syntax import Lost, Value, folder_name, folder_word, nu
 from protocol.similar_names import did_you_mean
 
 T = TypeVar("T")
-
-
 CONNECT_TIMEOUT_S: Final = 10.0
 SILENCE_TIMEOUT_S: Final = 60.0  # of the server inside a command
 WORK_TIMEOUT_S: Final = 300.0  # of one operation: a server may also send very slowly

@@ -11,14 +11,8 @@ from hub.connectors.connector import Filter, OAuth, ProviderSettings, SettingsFi
 from hub.connectors.mime import GOOGLE, MICROSOFT
 
 PORT: Final = 143
-
-
 OneLine = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=r"^[^\r\n\x00]+$")]
-
-
 _MICROSOFT: Final = "https://login.microsoftonline.com/common/oauth2/v2.0"
-
-
 _KNOWN: Final = {
     "imap.gmail.com": OAuth(
         authorize_url="https://accounts.google.com/o/oauth2/v2/auth",

@@ -12,29 +12,15 @@ from itertools import groupby
 from typing import Final
 
 _MAX_DEPTH: Final = 60  # of parentheses; a valid mail is not nested deeper
-
-
 _MAX_DIGITS: Final = 18  # below 2**63
-
-
 _TOKEN: Final = re.compile(
     rb'([()])|"((?>(?:[^"\\]++|\\.)*))(?:"|\\?\Z)|((?:BODY|BINARY)\[[^\[\]]*+\](?:<\d+>)?|[^\s()"]+)',
     re.IGNORECASE,
 )
-
-
 _ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
-
-
 Value = bytes | None | list["Value"]  # an atom or string, NIL, or a parenthesized list
-
-
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
-
 _SHIFTED: Final = re.compile(r"&([^&-]*+)-")
-
-
 _NOT_PRINTED: Final = re.compile(r"&|[^\x20-\x7e]+")
 
 

@@ -9,22 +9,14 @@ from typing import Any, Final
 from hub.text.html import TooTangled, text_of_html
 
 MAX_HTML_CHARS: Final = 1_000_000
-
-
 _AT: Final = re.compile(r"<at\b[^<>]{0,200}>([^<]{0,500})</at>", re.IGNORECASE | re.DOTALL)
-
-
 _ATTACHMENT: Final = re.compile(
     r"<attachment\b[^<>]{0,200}?\bid=\"([^\"<]{0,200})\"[^<>]{0,200}>(?:\s{0,10}</attachment>)?",
     re.IGNORECASE,
 )
-
-
 _EMOJI: Final = re.compile(
     r"<emoji\b[^<>]{0,300}?\balt=\"([^\"<]{0,40})\"[^<>]{0,300}>(?:</emoji>)?", re.IGNORECASE
 )
-
-
 _MAX_NAME_CHARS: Final = 120
 
 

@@ -14,7 +14,6 @@ from protocol.backoff import Backoff
 
 FAILURES: Final = 3  # consecutive questions, each with all its retries
 
-
 # An agent without quota retries after 10 min; the circuit must not wait longer.
 OPEN: Final = Backoff(base_s=30.0, cap_s=600.0)
 

@@ -104,8 +104,6 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _ABOUT_LIMIT: Final = re.compile(r"max_(?:completion_|output_)?tokens|(?:completion|output) tokens", re.I)
-
-
 _NUMBER: Final = re.compile(
     r"(?<![\w.-])\d{1,3}(?:[,_]?\d{3}){0,3}(?![\w-])"
 )  # none of a model's name or a date

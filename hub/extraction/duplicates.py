@@ -23,25 +23,15 @@ from protocol.tables import (
 )
 
 _NEIGHBOURS: Final = 10  # compared on either side; one sentence has fewer items
-
-
 _MIN_STEM_CHARS: Final = 4
-
-
 _MAX_ENDING_CHARS: Final = 3  # "send" and "sending", "Angebot" and "Angebote"
-
-
 _CYRILLIC: Final = "\u0400"
-
-
 _SMALL_WORDS: Final = (
     "a an the to of for on at in and please must should will has have be is do"
     " der die das den dem des ein eine einen einem einer zu zum zur und bitte muss soll wird"
     " le la les l un une des du de d et il faut doit el los las una y por favor debe hay que"
     " и в на к по для надо нужно пожалуйста должен должна 请 要 把 的 需 必 须"
 )
-
-
 _SMALL: Final = frozenset(_SMALL_WORDS.split())
 
 

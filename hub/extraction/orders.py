@@ -18,36 +18,17 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 _WEIGHTS: Final = Path(__file__).with_name("orders.weights")  # a byte for each residue of a checksum
-
-
 BIAS: Final = ""  # a feature of every sentence
-
-
 SCALE: Final = 16  # of the weights: logits are multiplied by it and rounded
-
-
 _STRONG: Final = 2 * SCALE  # people do not write so to each other
-
-
 _MAX_WORDS: Final = 40  # of a sentence; a text without punctuation is cut
-
-
 _DIGEST: Final = r"\b(?=[a-f]{0,40}\d)[a-f\d]{12,128}\b"
-
-
 _WORD: Final = re.compile(
     rf"{_DIGEST}|[\u2e80-\u9fff]{{1,80}}|[^\W\d_\u2e80-\u9fff]{{1,40}}|\d{{1,40}}|[^\w\s]{{1,3}}"
 )
-
-
 _SENTENCE_END: Final = re.compile(r"[.!?](?=\s|$)|[\u3002\uff01\uff1f]|[\n\f]")
-
-
 _IDEOGRAPHS: Final = "\u2e80", "\u9fff"
-
-
 _STEMS: Final = 4, 6  # letters of the beginning of a word
-
 
 # Markup of conversations, prompts, answers and the hub's delimiters: a blank matches literally.
 _MARKS: Final[tuple[str, ...]] = (

@@ -16,7 +16,6 @@ from hub.text.folding import is_unspaced
 
 _LEVEL: Final = "(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|FATAL|CRITICAL)"
 
-
 # The line above a message that was copied from a chat: "Ann Lee  10:42 AM", "Ann Lee  Today at 10:42 AM".
 _STAMPED: Final = (
     r"[^\W\d_][\w.'\u2019-]{0,30}+(?: [^\W\d_][\w.'\u2019-]{0,30}+){0,3}"
@@ -25,7 +24,6 @@ _STAMPED: Final = (
     r"|\d{1,2}\.? [^\r\n\d:]{2,20})?"
     r"\d{1,2}[:.]\d\d(?:[ \u202f]?(?:[AP]M|Uhr|h))?[\])]?[ \t]*+"
 )
-
 
 # Written by machines, for machines, or a part of a link that is not shown.
 _MACHINE: Final = re.compile(
@@ -47,29 +45,16 @@ _MACHINE: Final = re.compile(
     r"|^--[ ]?\r?\n(?:[^\r\n]*\S[^\r\n]*(?:\r?\n|\Z)){1,8}",  # the signature of a mail
     re.MULTILINE,
 )
-
-
 _SPOKEN: Final = re.compile(
     '(?:[^\\s:.!?"][^\r\n:.!?"]{0,40}:[ \t]*+)?(?P<said>"[^"\r\n]{1,400}"'
     "|\u201c[^\u201c\u201d\r\n]{15,400}\u201d|\u201e[^\u201e\u201c\u201d\r\n]{15,400}[\u201c\u201d]"
     "|\u00ab[^\u00ab\u00bb\r\n]{15,400}\u00bb|\u300c[^\u300c\u300d\r\n]{8,400}\u300d)"
 )
-
-
 _MAX_HEAD: Final = 16  # lines of the head of a letter, or of its foot
-
-
 _SENTENCE_END: Final = re.compile(r"[^\W\d_]{3}[.!?]$|^[A-Z][\w-]{1,12}: ")
-
-
 _LONG: Final = 56  # characters of a line that a program may have wrapped
-
-
 _ENDED: Final = re.compile("[.!?\u2026\u3002\uff01\uff1f:\uff1a;][\"'\u2019\u201d\u00bb)\\]*_]{0,4}$")
-
-
 _QUOTE_MARKS: Final = re.compile(r"[ \t]*+(?:>[ \t]?)*[ \t]*+")
-
 
 # What begins a line of its own: marks of lists, headings and tables, labels, and stamps of messages.
 _OPENER: Final = re.compile(
@@ -77,20 +62,10 @@ _OPENER: Final = re.compile(
     r"|[\u4e00\u4e8c\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d\u5341]{1,3}[\u3001\uff0e.]|\d{1,2}\u3001"
     r"|[^\W\d_][^:\uff1a.!?,;]{0,40}[:\uff1a](?:\s|$)|(?:[\d./-]{6,10},?\s+)?\d{1,2}[:.]\d\d\b"
 )
-
-
 _ITEM: Final = re.compile(r"(?:[-*+\u2022]|\(?\d{1,3}[.)]|TOP \d+)\s")
-
-
 _DAY: Final = re.compile(r"\d{1,2}\.\s|\d{1,2}[./-]\d")
-
-
 _SENTENCES: Final = re.compile(r"[^\W\d_][.!?] ")
-
-
 _APART: Final = re.compile(r"[|#=~<]|[-*_=~ \t]+$")
-
-
 _LONGEST_JOINT: Final = 4  # letters of a word that ends no line, such as "on", "zum", "le"
 
 
@@ -209,21 +184,12 @@ _COUNTED: Final = """
 version v vers fassung release rev build stand section abschnitt kapitel chapter no nr ref réf dossier isbn
 iban ip port tel fax código numéro número версия номер заказ версии 版本 版 订单号 单号 编号 电话 号码 地址
 """
-
-
 _UNITS: Final = """
 € $ £ ¥ eur usd gbp chf euro euros rub руб kg g mg km cm mm m l ml bar nm kwh mb gb tb °c % pounds dollars 元
 """
-
-
 _LABEL: Final = rf"(?:\b(?:{'|'.join(_COUNTED.split())})|\xa7|n[\xb0\xba]|\u2116)[\s.:#]{{0,3}}"
-
-
 _UNIT: Final = rf"(?:{'|'.join(map(re.escape, _UNITS.split()))})(?![^\W\d_])"
-
-
 _FULL_DATE: Final = r"\d{1,2}[./-]\d{1,2}[./-]\d{4}(?!\d)|\d{4}[-./]\d"
-
 
 # Each begins at a figure, or at a sign or letters before it, and ends at the end of a run of figures.
 _OTHER: Final = re.compile(
@@ -242,11 +208,7 @@ _OTHER: Final = re.compile(
     r")",
     re.IGNORECASE,
 )
-
-
 _ISO: Final = re.compile(r"\d{4}-\d\d-\d\d(?:[t ]\d\d:\d\d|\b)(?!-\d)", re.IGNORECASE)
-
-
 _FIGURES: Final = re.compile(r"\d")
 
 

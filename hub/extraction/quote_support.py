@@ -27,56 +27,22 @@ from protocol.tables import TABLES, DeviceTable, Filler, Kind, Tables
 
 # Measured on the gold set by ``python -m tests.evaluation injection``.
 _MIN_QUOTED: Final = 0.2  # share of a field that the quote must support
-
-
 _MIN_IN_CONTEXT: Final = 0.44  # by the quote and the text before it
-
-
 _MIN_IDEOGRAPHS: Final = 0.52  # of a text in ideographs, which have no inflection
-
-
 _CONTEXT_CHARS: Final = 200
-
-
 _MIN_COMMON_CHARS: Final = 3
-
-
 _SAME_CONSONANTS: Final = 0.7  # share of a word whose consonants are those of another
-
-
 _IDEOGRAPH_WEIGHT: Final = 2
-
-
 _ELSEWHERE: Final = frozenset({"author"})  # people are often named elsewhere, as assignees are
-
-
 _FIGURE: Final = re.compile(r"\d(?:[.,'\u2019\u00a0\u202f ]?\d)*")
-
-
 _NAME: Final = re.compile(r"(?<=[^\W_]\W)[^\W\d_]\w+")  # not the first word of a sentence
-
-
 _GERMAN_NAME: Final = re.compile(r"(?<=\ban )[^\W\d_]\w+")
-
-
 _THOUSANDS: Final = re.compile(r"(?<=\d)[.,'\u2019\u00a0\u202f](?=\d{3}(?!\d))")
-
-
 _SENTENCE_ENDS: Final = ".!?:\n\r\u3002\uff01\uff1f\uff1a"
-
-
 _UNIT: Final = re.compile(r"(?<=\d)(?=[^\W\d_])|(?<=[^\W\d_])(?=\d)")  # between "3" and "pm"
-
-
 _PREFIX: Final = re.compile(r"(?<=\w)(?:ge|zu)(?=\w{4})")  # "abgeholt", "abzuholen"
-
-
 _VOWELS: Final = re.compile("[aeiouyаеиоуыэюяй]+")
-
-
 _GERMAN: Final = re.compile(r"\b(?:der|dem|und|ist|nicht|eine[nmr]?|für|zu[mr]|wir|ich|auf|bitte)\b")
-
-
 _PRONOUN: Final = re.compile(
     r"\b(?:its?|this|that|these|those|them|they|their|he|she|him|his|her|there|both|ones?"
     r"|es|er|sie|ihn|ihm|ihnen|ihre?[nmrs]?|seine?[nmrs]?|diese?[mnrs]?|da(?:r(?:an|auf|über|um|in|aus)|mit|für|von|zu|bei)"
@@ -85,8 +51,6 @@ _PRONOUN: Final = re.compile(
     r"|он[аои]?|его|е[её]|их|ему|ей|им|ими|н[её]м|н[еи]х?|это|туда|там)\b"
     r"|-(?:les?|la|lui|leur|y|en)\b|[ae]r(?:l[ao]s?|se)\b|[它他她其该這该]"
 )
-
-
 _SPELLED: Final = {
     word: str(number)
     for number, words in enumerate(

@@ -14,15 +14,10 @@ from hub.extraction.chunk import Passage
 from hub.extraction.wording.languages import is_line_of, languages_in, script_of
 
 _MIN_CLAUSES: Final = 3
-
-
 _LONG: Final = 1_500  # characters
-
-
 _PAGES: Final = frozenset(
     {".htm", ".html", ".xhtml", ".rst"}
 )  # such texts are published, whatever their length
-
 
 # Names by which packages have such texts, whatever the language.
 _NAMES: Final = re.compile(
@@ -31,25 +26,13 @@ _NAMES: Final = re.compile(
     r")(?![^\W_])",
     re.IGNORECASE,
 )
-
-
 _ENDS: Final = (".", "!", "?", "\u3002", "\uff01", "\uff1f")
-
-
 _MARKS: Final = " \t#*_=>\ufeff"
-
-
 _VERSION: Final = re.compile(
     r"\W{0,3}(?:v(?:ersion )?\d{1,4}\.\d|\d{1,4}\.\d{1,4}(?:\.\w|\W{1,3}\d{4}\b))", re.IGNORECASE
 )
-
-
 _BEFORE_SENTENCES: Final = re.compile(r":(?= [^:.!?]{1,200}[.!?] )")
-
-
 _OPEN: Final = re.compile(r"^[ \t]*+(?:[-*+]|\d{1,3}\.) (?:\[ \]|TODO\b)", re.MULTILINE)
-
-
 _CLAUSE: Final = re.compile(r"^[ \t]*+(\d{1,2})\.(\d{1,2})\.?[ \t]++[^\W\d_]", re.MULTILINE)
 
 
