@@ -24,8 +24,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "storage": {"protocol"},
     "storage.kernel.migrations.versions": set(),  # a revision must not change when the code does
     "hub": set(),  # the package itself; what is in it has rows of its own
-    "hub.document": {"protocol.work"},
-    "hub.docs": {"protocol.errors"},
+    "hub.document": {"protocol.items"},
+    "hub.docs": {"protocol.errors", "protocol.similar_names"},
     "hub.base": {"protocol", "storage.devices.devices", "storage.kernel.database"},
     "hub.text": {
         "protocol.frame",
