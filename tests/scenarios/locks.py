@@ -9,7 +9,6 @@ earlier, or when anybody waits for a lock that nobody has. The suite does it sma
 
 import argparse
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -29,6 +28,7 @@ from storage.schema import agent_locks, lock_waits
 from storage.schema import metadata as tables
 from tests.scenarios.lock_worker import NAMES, TTL_MS, USERS, Database, arrivals, metadata, opened, writes
 from tests.support.clock import SeededChance
+from tests.support.killing import Victim
 from tests.support.postgres import running_postgres
 
 LOOK_EVERY_S: Final = 0.2
@@ -87,14 +87,14 @@ class Crowd:
         self._started = 0
         self._processes = [self._start() for _ in range(processes)]
         self._hurts_at = perf_counter() + hurt_every_s + START_S
-        self._stopped: list[tuple[float, subprocess.Popen[bytes]]] = []
+        self._stopped: list[tuple[float, Victim]] = []
         self.stopped = self.killed = 0
 
     def hurt(self) -> None:
         """Stop one or kill one, if it is time; let those go on that were stopped for long enough."""
         now = perf_counter()
         for until, process in [one for one in self._stopped if one[0] <= now]:
-            process.send_signal(signal.SIGCONT)
+            process.thaw()
             self._stopped.remove((until, process))
         if now < self._hurts_at:
             return
@@ -104,28 +104,27 @@ class Crowd:
         if any(process is victim for _, process in self._stopped):
             return
         if self._chance.uniform(0, 1) < 0.5:
-            victim.send_signal(signal.SIGSTOP)
+            victim.freeze()
             self._stopped.append((now + STOPPED_S, victim))
             self.stopped += 1
         else:
-            victim.kill()
-            victim.wait()
+            victim.end()
             self._processes[place] = self._start()
             self.killed += 1
 
     def end(self) -> None:
         """Let everybody finish."""
         for _, process in self._stopped:
-            process.send_signal(signal.SIGCONT)
+            process.thaw()
         for process in self._processes:
             process.terminate()
         for process in self._processes:
             assert process.wait(PATIENCE_S) in (0, -signal.SIGTERM), "a worker broke"
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> Victim:
         self._started += 1
         name = f"worker-{self._started}"
-        return subprocess.Popen([sys.executable, "-m", "tests.scenarios.lock_worker", self._url, name])
+        return Victim([sys.executable, "-m", "tests.scenarios.lock_worker", self._url, name])
 
 
 def torture(

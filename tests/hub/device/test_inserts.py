@@ -8,7 +8,6 @@ once, and only to what the owner saw.
 import hashlib
 import os
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -44,6 +43,7 @@ from protocol.tables import SUGGESTED, TABLES
 from protocol.tool_calls import Action, Answer, ToolCall
 from tests.support.clock import FakeClock
 from tests.support.coded import coded
+from tests.support.killing import Victim
 from tests.support.programs import ending, read_until
 from tests.support.scripted_hub import HubCalls
 
@@ -393,16 +393,10 @@ with open_device_store(Path(sys.argv[1]), clock=clock, ids=IdFactory(clock, Syst
 
 
 def test_killed_device_has_both_row_and_answer_or_neither(db: Path, clock: FakeClock, ids: IdFactory) -> None:
-    child = subprocess.Popen(
-        [sys.executable, "-c", _CALLS_UNTIL_KILLED, str(db)],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.getcwd()},
-    )
-    assert child.stdout is not None
-    answered = [int(child.stdout.readline()) for _ in range(20)]
-    child.send_signal(signal.SIGKILL)
-    child.stdout.close()
-    child.wait()
+    command = [sys.executable, "-c", _CALLS_UNTIL_KILLED, str(db)]
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    with Victim(command, streams={"stdout": subprocess.PIPE}, environment=environment) as child:
+        answered = [int(child.output.readline()) for _ in range(20)]
 
     with open_device_store(db, clock=clock, ids=ids) as store:
         tasks, calls = _rows(store, "tasks"), _rows(store, "calls")

@@ -1,11 +1,9 @@
 """Hub and receiver are killed while events are delivered: none is lost, and each subject keeps its order."""
 
 import json
-import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import sqlalchemy as sa
 from hub.base.clock import SystemClock, now_ms
 from storage.schema import agents, items, runs
 from tests.hub.notify.bench import KEY
+from tests.support.killing import Victim
 from tests.support.processes import POLL_S, SETTINGS, HubProcess, closing
 from tests.support.programs import free_port
 
@@ -31,37 +30,18 @@ events = ["run.completed", "items.waiting"]
 """
 
 
-class Receiver:
+class Receiver(Victim):
     """A receiver in a process, which may be killed."""
 
     def __init__(self, folder: Path) -> None:
         self.port, self._file = free_port(), folder / "received.jsonl"
-        self.process = self._start()
-
-    def _start(self) -> subprocess.Popen[bytes]:
         words = [sys.executable, "-m", "tests.hub.notify.receiver_process"]
-        return subprocess.Popen([*words, str(self.port), str(self._file), KEY])
+        super().__init__([*words, str(self.port), str(self._file), KEY])
 
     @property
     def received(self) -> list[tuple[str, str, str]]:
         text = self._file.read_text() if self._file.exists() else ""
         return [tuple(json.loads(line)) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-
-    def restart(self) -> None:
-        self.kill()
-        self.process = self._start()
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
-@contextmanager
-def closing_receiver(receiver: Receiver) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        receiver.kill()
 
 
 def end_runs(file: Path, first: int) -> None:
@@ -106,7 +86,7 @@ async def test_events_of_killed_hub_and_receiver_are_all_delivered_in_order_with
     tmp_path: Path,
 ) -> None:
     receiver = Receiver(tmp_path)
-    with closing_receiver(receiver):
+    with receiver:
         await check(receiver, tmp_path)
 
 

@@ -1,7 +1,6 @@
 """``hub device sync`` that is killed at any moment: each row is at its place once, as it is here."""
 
 import os
-import subprocess
 import sys
 import time
 from itertools import count
@@ -15,6 +14,7 @@ from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.conftest import place_of
 from tests.hub.device.sinks.places import KINDS, CalDavPlace, Place, RestPlace, sink_text
 from tests.support.clock import SeededChance
+from tests.support.killing import Victim
 
 ROWS = 6
 
@@ -31,13 +31,12 @@ class Device:
         roots = f"hub = ['ws://127.0.0.1:1']\nroots = ['{folder}/notes']\nname = 'desk'\n"
         (folder / "device.toml").write_text(roots + sink_text("there", place.settings()))
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> Victim:
         words = ["--state", str(self._folder / "state"), "device", "sync"]
-        return subprocess.Popen(
+        return Victim(
             [sys.executable, "-m", "hub", *words, "--config", str(self._folder / "device.toml")],
-            stdout=DEVNULL,
-            stderr=DEVNULL,
-            env={**os.environ, "XDG_STATE_HOME": str(self._folder / "state")},
+            streams={"stdout": DEVNULL, "stderr": DEVNULL},
+            environment={**os.environ, "XDG_STATE_HOME": str(self._folder / "state")},
         )
 
     def run(self) -> float:
@@ -55,16 +54,11 @@ class Device:
             timeout = 60.0
         else:
             timeout = chance.uniform(0.5, 1.0) * seconds
-        process = self.start()
-        try:
-            process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            pass
-        finally:
-            process.kill()
-            if isinstance(self.place, CalDavPlace | RestPlace):
-                self.place.proxy.on_request = lambda: None
-        return process.wait() != 0
+        with self.start() as process:
+            code = process.end_after(timeout)
+        if isinstance(self.place, CalDavPlace | RestPlace):
+            self.place.proxy.on_request = lambda: None
+        return code != 0
 
 
 @pytest.mark.parametrize(
