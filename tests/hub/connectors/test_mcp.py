@@ -558,10 +558,12 @@ for line in sys.stdin:
     if "id" in request:
         say(id=request["id"], result=result)
 """
+UNTIMED: Final = '"title": None'
+OTHER_ANSWER: Final = 'request["id"] += 1_000'
 TIMED: Final = '"annotations": {"lastModified": "2026-05-01T07:00:00Z"}'
 
 
-@pytest.mark.parametrize("more", [TIMED, '"title": None'])
+@pytest.mark.parametrize("more", [TIMED, UNTIMED])
 @pytest.mark.parametrize(
     ("does", "words"),
     [
@@ -584,9 +586,14 @@ async def test_resource_ending_the_program_or_too_large_is_left_out_alone(
     assert later.get("note://3") == (None if more is TIMED else "text of note://3")
 
 
-@pytest.mark.parametrize("more", [TIMED, '"title": None'])
 @pytest.mark.parametrize(
-    "does", ["sys.stdin.read()", 'request["id"] += 1_000'], ids=["silence", "an answer to another request"]
+    ("does", "more"),
+    [  # each waits for six seconds of silence, without a time of change for twelve
+        pytest.param("sys.stdin.read()", TIMED, id="silence, timed"),
+        pytest.param("sys.stdin.read()", UNTIMED, id="silence, untimed", marks=pytest.mark.slow),
+        pytest.param(OTHER_ANSWER, TIMED, id="another answer, timed"),
+        pytest.param(OTHER_ANSWER, UNTIMED, id="another answer, untimed", marks=pytest.mark.slow),
+    ],
 )
 async def test_resource_unanswered_by_a_program_is_left_out_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str, more: str
