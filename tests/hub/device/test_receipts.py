@@ -80,11 +80,11 @@ class Desktop:
         self, *at_hub: tuple[Receipt, Sequence[SentFile]], since_ms: int = 0, expired_ms: int | None = None
     ) -> ReceiptComparison:
         """The comparison with a hub that has these receipts with their lists."""
-        return compare(self.file, since_ms, Ask(KEY, _Hub(at_hub, expired_ms)))
+        return compare(self.file, since_ms, Ask(KEY, ReceiptPages(at_hub, expired_ms)))
 
 
-class _Hub:
-    """A hub that answers as the pages of its lists do: two files in each."""
+class ReceiptPages:
+    """Pages of receipts and of their files as a hub returns them: two files in each."""
 
     def __init__(
         self, at_hub: Sequence[tuple[Receipt, Sequence[SentFile]]], expired_ms: int | None = None
