@@ -100,7 +100,10 @@ def proposed_by_others(path: Path) -> dict[str, list[OthersProposal]]:
         proposed = msgspec.convert(listed.get("proposals", []), list[OthersProposal])
     except (OSError, AttributeError, msgspec.ValidationError):  # some systems have no such sockets
         return {}
-    return {one.row_id: [other for other in proposed if other.row_id == one.row_id] for one in proposed}
+    by_row: dict[str, list[OthersProposal]] = {}
+    for proposal in proposed:
+        by_row.setdefault(proposal.row_id, []).append(proposal)
+    return by_row
 
 
 def read_items(path: Path) -> list[DeviceItem]:
@@ -192,24 +195,26 @@ def exported(
         DeviceFileError: see ``read_items``.
     """
     with _opened(path) as db:
-        tables = TABLES if db is None else declared_tables.tables_of(db)
-        named = [one for name, one in tables.items() if db is not None and table in (None, name)]
-        places = {} if db is None else destinations(db)
-        yield (
-            tables,
-            (
-                _exported(one, row, places.get((one.name, row["id"]), ()))
-                for one in named
-                for row in (
-                    db.execute(
-                        _EXPORTED.format(table=quoted(one.name)),
-                        (str(one.name), since, None if is_approved is None else int(is_approved)),
-                    )
-                    if db
-                    else ()
-                )
-            ),
-        )
+        if db is None:
+            yield TABLES, iter(())
+            return
+        tables = declared_tables.tables_of(db)
+        chosen = [declared for name, declared in tables.items() if table in (None, name)]
+        approved = None if is_approved is None else int(is_approved)
+        yield tables, _exported_rows(db, chosen, (since, approved), destinations(db))
+
+
+def _exported_rows(
+    db: sqlite3.Connection,
+    tables: Iterable[DeviceTable],
+    limits: tuple[int, int | None],
+    places: Mapping[tuple[str, str], list[Destination]],
+) -> Iterator[ExportedItem]:
+    """Yield the rows of some tables. *limits*: earliest time; 1 or 0: approved or not."""
+    for table in tables:
+        statement = _EXPORTED.format(table=quoted(table.name))
+        for row in db.execute(statement, (str(table.name), *limits)):
+            yield _exported(table, row, places.get((table.name, row["id"]), ()))
 
 
 def _exported(table: DeviceTable, row: sqlite3.Row, places: Iterable[Destination]) -> ExportedItem:
@@ -232,17 +237,18 @@ def _exported(table: DeviceTable, row: sqlite3.Row, places: Iterable[Destination
         quote=row["_quote"],
         found_by=remarks.found_by,
         found_at=rfc3339(int(str(record["createdAt"]))),
-        places=[
-            ExportedPlace(
-                name=place.name,
-                kind=place.kind,
-                state=place.state.value,
-                since=rfc3339(place.at_ms),
-                problem=place.why or None,
-                link=place.link,
-            )
-            for place in places
-        ],
+        places=[_exported_place(place) for place in places],
+    )
+
+
+def _exported_place(place: Destination) -> ExportedPlace:
+    return ExportedPlace(
+        name=place.name,
+        kind=place.kind,
+        state=place.state.value,
+        since=rfc3339(place.at_ms),
+        problem=place.why or None,
+        link=place.link,
     )
 
 
@@ -274,12 +280,6 @@ def _item(
     path, is_open = call["source_path"], not row["isApproved"] and proposal is None
     candidates = sources.moved(path) if is_open else ()
     path = candidates[0] if len(candidates) == 1 else path
-    belongs_to: dict[str, str] = {}
-    for column in review.table.columns:
-        if column.refers_to is not None and (id := row.get(column.name)) is not None:
-            other = TABLES[column.refers_to]
-            if (found := rows.find(db, other, str(id))) is not None:
-                belongs_to[column.name] = str(found[other.title])
     return DeviceItem(
         number=review.number,
         label=review.label,
@@ -296,11 +296,23 @@ def _item(
         verdict=review.state,
         remarks=verdicts.read_remarks(call["remarks"]),
         proposal=proposal,
-        belongs_to=belongs_to,
+        belongs_to=_titles_of_referred(db, review.table, row),
         source_state=sources.state(path, call["quote"]) if is_open else None,
         source_candidates=list(candidates) if len(candidates) > 1 else [],
         goes_to=places.get((review.table.name, review.row_id), []),
     )
+
+
+def _titles_of_referred(db: sqlite3.Connection, table: DeviceTable, row: Record) -> dict[str, str]:
+    """Return the titles of the rows that a row refers to, by column."""
+    titles: dict[str, str] = {}
+    for column in table.columns:
+        if column.refers_to is None or (id := row.get(column.name)) is None:
+            continue
+        referred = TABLES[column.refers_to]
+        if (found := rows.find(db, referred, str(id))) is not None:
+            titles[column.name] = str(found[referred.title])
+    return titles
 
 
 def is_apart(item: DeviceItem) -> bool:
