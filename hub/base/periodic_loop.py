@@ -1,6 +1,4 @@
-"""Loop of a service that works in rounds, woken or after a rest; and detection of a loop that hangs.
-
-Detection of a service's loop that hangs.
+"""Loop of a service that works in rounds, woken or after a rest.
 
 A loop reports when it works and when it waits. It is late if neither report follows within the time that the
 last report allows, because a call does not return. The supervisor detects the end of a loop.
