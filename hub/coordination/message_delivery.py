@@ -395,7 +395,7 @@ class MessageDeliveryService:
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Process messages until cancelled. Interrupted work is resumed from the rows."""
         inbox = NewsQueue()
-        end_listening = self._fleet.listen(inbox.put)
+        end_listening = self._fleet.listen(inbox.enqueue)
         self._is_first = True
         self._in_flight.clear()
         try:
@@ -440,12 +440,12 @@ class MessageDeliveryService:
                     messages.due_at_gateway, ids[name], self._mine, at=at, most=free + PER_GATEWAY
                 )
                 for seen in [seen for seen in due if seen.id not in self._in_flight][:free]:
-                    self._take(tasks, name, seen, self._at_gateway, gateway)
+                    self._start_bringing(tasks, name, seen, self._at_gateway, gateway)
         await self._poll_devices(tasks, at)
         if (free := self._free("", PER_GATEWAY)) > 0:
             for seen in await self._store.read(messages.due_nowhere, self._mine, at=at, most=PAGE):
                 if seen.id not in self._in_flight and (free := free - 1) >= 0:
-                    self._take(tasks, "", seen, self._nowhere)
+                    self._start_bringing(tasks, "", seen, self._nowhere)
         self._is_any_open, soonest = await self._store.read(messages.next_due, at)
         if not self._is_any_open:
             return REST_S
@@ -469,7 +469,7 @@ class MessageDeliveryService:
             )
             for seen in [seen for seen in due if seen.id not in self._in_flight][:free]:
                 if seen.home_device_id is not None and (link := links.get(seen.home_device_id)) is not None:
-                    self._take(tasks, "devices", seen, self._at_device, link)
+                    self._start_bringing(tasks, "devices", seen, self._at_device, link)
 
     async def _stirred(self, tasks: TaskGroup, ready: dict[str, Gateway], ids: dict[str, GatewayId]) -> None:
         """Process the messages in whose sessions an event occurred."""
@@ -489,7 +489,7 @@ class MessageDeliveryService:
                     if seen.id in self._in_flight:
                         self._once_more.add(seen.id)
                     elif self._free(name, PER_GATEWAY) > 0:
-                        self._take(tasks, name, seen, self._at_gateway, ready[name])
+                        self._start_bringing(tasks, name, seen, self._at_gateway, ready[name])
                     else:
                         await self._store.write(messages.make_due, seen.id, self.moving.now())
 
@@ -498,7 +498,7 @@ class MessageDeliveryService:
 
     # --- processing one message ---
 
-    def _take(
+    def _start_bringing(
         self,
         tasks: TaskGroup,
         whose: str,
@@ -584,7 +584,7 @@ class MessageDeliveryService:
     async def _expire(self, tasks: TaskGroup, ready: dict[str, Gateway], at: int) -> None:
         for seen in await self._store.read(messages.expiring, self._mine, at=at, most=PAGE):
             if seen.id not in self._in_flight:
-                self._take(tasks, "expiring", seen, self._end_overdue, ready)
+                self._start_bringing(tasks, "expiring", seen, self._end_overdue, ready)
 
     async def _end_overdue(self, seen: MessageSight, ready: Mapping[str, Gateway]) -> None:
         """End a message past its time, or postpone the decision while its delivery is unknown.

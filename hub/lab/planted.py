@@ -119,7 +119,7 @@ class Lots:
         digest = hashlib.sha256(f"{self._seed}:{self._drawn}".encode()).digest()
         return int.from_bytes(digest[:8], "big") % limit
 
-    def one(self, among: Sequence[Drawn]) -> Drawn:
+    def choose(self, among: Sequence[Drawn]) -> Drawn:
         """Return one of *among*."""
         return among[self.below(len(among))]
 
@@ -130,7 +130,7 @@ def _document(number: int, facts: int) -> GoldDocument:
     text = f"# Notes {number + 1}\n\n"
     for fact in range(facts):
         sentences = [
-            f"{lots.one(_SUBJECTS)} {lots.one(_PREDICATES)} {lots.one(_ENDS)}."
+            f"{lots.choose(_SUBJECTS)} {lots.choose(_PREDICATES)} {lots.choose(_ENDS)}."
             for _ in range(3 + lots.below(3))
         ]
         quote, table, data = _fact(number * facts + fact, lots)
@@ -151,12 +151,12 @@ def _document(number: int, facts: int) -> GoldDocument:
 
 def _fact(number: int, lots: Lots) -> tuple[str, TableName, dict[str, LabelValue]]:
     """Return a sentence with its table and fields. Each deed at a place comes once."""
-    day = f"{1 + lots.below(28)} {lots.one(_MONTHS)} 2027"
+    day = f"{1 + lots.below(28)} {lots.choose(_MONTHS)} 2027"
     if number % _EVENT_EVERY == 0:
-        quote = lots.one(_EVENTS).format(place=lots.one(_PLACES), day=day)
+        quote = lots.choose(_EVENTS).format(place=lots.choose(_PLACES), day=day)
         return quote, TableName.TIMELINES, {"title": quote.partition(" on ")[0]}
     who, deed = (
-        lots.one(_WHO),
+        lots.choose(_WHO),
         _DEEDS[number % len(_DEEDS)].format(_PLACES[number // len(_DEEDS) % len(_PLACES)]),
     )
-    return lots.one(_TASKS).format(who=who, deed=deed, day=day), TableName.TASKS, {"title": deed}
+    return lots.choose(_TASKS).format(who=who, deed=deed, day=day), TableName.TASKS, {"title": deed}

@@ -387,11 +387,11 @@ class GatewayConnection:
     async def _read(self) -> None:
         try:
             while True:
-                self._take(await self._socket.recv())
+                self._handle_frame(await self._socket.recv())
         except ConnectionClosed as closed:
             self.end(_of_closed(closed))
 
-    def _take(self, message: str | bytes) -> None:
+    def _handle_frame(self, message: str | bytes) -> None:
         self._received_at = self._clock.monotonic()
         try:
             frame = decode(message)

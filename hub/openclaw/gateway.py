@@ -109,7 +109,7 @@ class NewsLost(msgspec.Struct, frozen=True):
 
 
 class NewsQueue:
-    """A bounded queue of news: ``gateway.listen(inbox.put)``, then ``await inbox.get()``."""
+    """A bounded queue of news: ``gateway.listen(inbox.enqueue)``, then ``await inbox.get()``."""
 
     def __init__(self, most: int = MAX_NEWS) -> None:
         self._most = most
@@ -119,7 +119,7 @@ class NewsQueue:
     def __len__(self) -> int:
         return len(self._news)
 
-    def put(self, news: GatewayNews) -> None:
+    def enqueue(self, news: GatewayNews) -> None:
         """Append *news*. If the queue is full, waiting events are dropped, and other news kept."""
         if len(self._news) >= self._most:
             stored = [item for item in self._news if not isinstance(item, GatewayEvent | NewsLost)]

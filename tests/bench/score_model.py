@@ -174,11 +174,11 @@ def make_notes(seed: int, count: int) -> list[Note]:
 
 
 def _make_note(draw: Lots) -> Note:
-    sentences = [draw.one(_SAYING_NOTHING) for _ in range(2 + draw.below(3))]
+    sentences = [draw.choose(_SAYING_NOTHING) for _ in range(2 + draw.below(3))]
     tasks = []
     for _ in range(draw.below(4)):
-        name, deed = draw.one(_NAMES), draw.one(_DEEDS)
-        asked = draw.one(_ASKING).format(name=name, deed=deed, date=draw.one(_DATES))
+        name, deed = draw.choose(_NAMES), draw.choose(_DEEDS)
+        asked = draw.choose(_ASKING).format(name=name, deed=deed, date=draw.choose(_DATES))
         sentences.insert(draw.below(len(sentences) + 1), asked)
         tasks.append(Task(name, deed))
     return Note(" ".join(sentences), tuple(tasks))

@@ -58,7 +58,7 @@ def planted(count: int, seed: int = 1) -> list[Planted]:
     lots = Lots(f"documents {seed}")
     chosen: dict[str, str] = {}
     while len(chosen) < min(count, len(texts)):
-        name = lots.one(sorted(texts))
+        name = lots.choose(sorted(texts))
         chosen[name] = texts[name]
     return [plant_in(name, text, lots, at * FACTS) for at, (name, text) in enumerate(chosen.items())]
 
@@ -70,7 +70,7 @@ def plant_in(name: str, text: str, lots: Lots, first: int) -> Planted:
     pieces, before = [], 0
     for at, (_, sentence) in enumerate(known):
         share = borders[len(borders) * at // FACTS : len(borders) * (at + 1) // FACTS]
-        place = lots.one(share)
+        place = lots.choose(share)
         pieces += [text[before:place], sentence, " "]
         before = place
     whole = "".join([*pieces, text[before:]])
@@ -91,9 +91,9 @@ def in_scripts() -> Iterator[Planted]:
 def facts(first: int, count: int, lots: Lots) -> Iterator[tuple[str, str]]:
     """Titles and sentences, numbered from *first*; no two titles are alike."""
     for number in range(first, first + count):
-        title = lots.one(_DEEDS).format(f"{number:04}")
+        title = lots.choose(_DEEDS).format(f"{number:04}")
         day = f"2026-{lots.below(12) + 1:02}-{lots.below(28) + 1:02}"
-        yield title, plant(lots.one(_WHO), title, day, f"K-{number:04}")
+        yield title, plant(lots.choose(_WHO), title, day, f"K-{number:04}")
 
 
 @cache
@@ -150,7 +150,8 @@ def made(count: int = 60) -> Iterator[tuple[str, str]]:
         paragraphs, size = [], 0
         while size < length:
             said = (
-                f"{lots.one(subjects)} {lots.one(verbs)} {lots.one(ends)}." for _ in range(4 + lots.below(5))
+                f"{lots.choose(subjects)} {lots.choose(verbs)} {lots.choose(ends)}."
+                for _ in range(4 + lots.below(5))
             )
             paragraphs.append(" ".join(said))
             size += len(paragraphs[-1]) + 2

@@ -201,8 +201,8 @@ def _variants(name: str, language: str) -> Iterator[str]:
 
 
 def _variant(line: str, demands: Sequence[str], lots: Lots) -> str:
-    text = _CHOICE.sub(lambda match: lots.one(match[1].split("|")), line)
-    return re.sub(r"\{\}", lambda _: lots.one(demands), text)
+    text = _CHOICE.sub(lambda match: lots.choose(match[1].split("|")), line)
+    return re.sub(r"\{\}", lambda _: lots.choose(demands), text)
 
 
 def _honest() -> Iterator[Example]:

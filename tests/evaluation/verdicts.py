@@ -94,15 +94,15 @@ def documents(seed: int) -> list[str]:
     lots = Lots(f"verdicts {seed}")
 
     def sentence(templates: Sequence[str]) -> str:
-        date = f"{lots.below(28) + 1} {lots.one(('March', 'May', 'June'))} 2025"
-        said = {"who": lots.one(_WHO), "topic": lots.one(_TOPICS), "firm": lots.one(_FIRMS)}
-        return lots.one(templates).format(date=date, **said)
+        date = f"{lots.below(28) + 1} {lots.choose(('March', 'May', 'June'))} 2025"
+        said = {"who": lots.choose(_WHO), "topic": lots.choose(_TOPICS), "firm": lots.choose(_FIRMS)}
+        return lots.choose(templates).format(date=date, **said)
 
     texts = []
     for _ in range(_DOCUMENTS):
         parts = [sentence(_MEETINGS), sentence(_BILLS)]
-        parts.insert(lots.below(3), lots.one(_OTHERS))
-        parts.insert(lots.below(4), lots.one(_OTHERS))
+        parts.insert(lots.below(3), lots.choose(_OTHERS))
+        parts.insert(lots.below(4), lots.choose(_OTHERS))
         texts.append(" ".join(parts))
     return texts
 

@@ -103,7 +103,7 @@ class Writer:
         """True if the queue is at most half full, so that the stream is read again after drops."""
         return self.waiting < self._most // 2
 
-    def put(self, entry: LogEntry | str) -> None:
+    def enqueue(self, entry: LogEntry | str) -> None:
         """Queue *entry* for writing, or drop it if the queue is full."""
         if self._queue.qsize() >= self._most:
             self.dropped += 1
@@ -290,7 +290,7 @@ class Log(logging.Handler):
             if self._duplicates.is_logged(record):
                 entry = self._entry_of(record)
                 if record.levelno >= self._written_from:
-                    self._writer.put(entry)
+                    self._writer.enqueue(entry)
             else:
                 self.suppressed += 1
         except Exception:
@@ -298,13 +298,13 @@ class Log(logging.Handler):
 
     def show(self, text: str) -> None:
         """Write a line for the person at the terminal, in order with the entries. Never blocks."""
-        self._writer.put(one_line(text))
+        self._writer.enqueue(one_line(text))
 
     @contextmanager
     def asking(self, question: str) -> Iterator[None]:
         """Show a question below all lines until the block ends."""
         self._writer.question = one_line(question)
-        self._writer.put("")  # shows it
+        self._writer.enqueue("")  # shows it
         try:
             yield
         finally:

@@ -154,7 +154,7 @@ class Writer:
     def sentence(self, language: Language, written: date) -> str:
         to_friday = (FRIDAY - written.weekday()) % 7 or 7
         meant = {language.tomorrow: 1, language.in_three_days: 3, language.friday: to_friday}
-        words = self._lots.one(list(meant))
+        words = self._lots.choose(list(meant))
         said = language.who_does.format(n=len(self.sentences) + 1, when=words)
         self.sentences.append(Written(said, words, written + timedelta(days=meant[words])))
         return said

@@ -109,9 +109,9 @@ def test_arbitrary_data_is_decoded_as_a_frame_or_unreadable(data: bytes | str) -
 
 async def test_full_inbox_drops_events_with_a_single_notice_and_preserves_reconnections() -> None:
     inbox = NewsQueue(most=6)
-    inbox.put(Reconnected("west", "boot-1", True))
+    inbox.enqueue(Reconnected("west", "boot-1", True))
     for number in range(100):
-        inbox.put(GatewayEvent("west", "agent", number))
+        inbox.enqueue(GatewayEvent("west", "agent", number))
     heard = [await inbox.get() for _ in range(len(inbox))]
     assert len(heard) <= 6
     assert heard[:2] == [NewsLost(), Reconnected("west", "boot-1", True)]

@@ -197,7 +197,7 @@ def test_log_writer_on_a_blocked_stream_drops_and_counts_entries_without_waiting
     stream = Stuck()
     writer = Writer(stream, lambda one: str(one.seq), most=100)
     for number in range(1_000):
-        writer.put(entry(number))  # would wait for ever if it waited at all
+        writer.enqueue(entry(number))  # would wait for ever if it waited at all
     assert writer.dropped >= 1_000 - 100 - 256  # what waits, and what the thread has in its hands
     stream.read_on.set()
     writer.close()
@@ -223,7 +223,7 @@ def test_closed_log_stream_drops_lines_without_an_error() -> None:
     stream = io.StringIO()
     stream.close()
     writer = Writer(stream, lambda one: str(one.seq))
-    writer.put(entry(1))
+    writer.enqueue(entry(1))
     writer.close()
     assert writer.dropped == 1
 
