@@ -154,7 +154,10 @@ class Hub:
         self.bus = bus = make_bus(context, start)
         lease = NodeLease(context.clock)
         disk = DiskGuard(context.state, clock=context.clock, ballast=Ballast(context.state))
-        database = DatabaseWatch(context.store, boot.make_beat(context), clock=context.clock)
+        self.issues = issues = IssueRegistry(clock=context.clock, metrics=context.metrics)
+        database = DatabaseWatch(
+            context.store, boot.make_beat(context), clock=context.clock, on_change=issues.forget
+        )
 
         def stops() -> list[Finding]:
             return list(filter(None, (database.finding, machine.full_disk(disk.problem))))
@@ -194,7 +197,6 @@ class Hub:
         self.heartbeats = heartbeats = Heartbeats(context.store, clock=context.clock, metrics=context.metrics)
         context.moves.listen(heartbeats.agent_moved)
         context.moves.listen(dispatcher.agent_moved)
-        self.issues = issues = IssueRegistry(clock=context.clock, metrics=context.metrics)
         self.notifier = notifier = make_notifier(context)
         prepare_targets(notifier, context.settings)()
         identity = make_identity(context, start, roster=roster)
@@ -236,7 +238,6 @@ class Hub:
         if (watch := context.clock_watch) is not None:
             add("clock", watch, loop=watch.loop)
             watch.on_step = work.clock_stepped
-        database.on_change = issues.forget
         work.lifecycle.agent_ran = issues.forget
         add("database", database, loop=database.loop)
         gauges = Gauges(
@@ -457,4 +458,4 @@ class Hub:
         elif isinstance(event, DeviceLost):
             self.work.agreements.device_lost(event.device_id, event.epoch)
             self.work.locks.device_lost(event.device_id, event.epoch)
-        self._router.take(event)
+        self._router.route(event)

@@ -1,6 +1,6 @@
 """Routing of unsolicited events from devices to the services that handle them.
 
-The roster calls ``take`` from a socket's reader, so it never blocks. Connection events go to a bounded queue
+The roster calls ``route`` from a socket's reader, so it never blocks. Connection events go to a bounded queue
 of the router, requests to the queue of ``Requests``, and reports about agents to that of ``Heartbeats``. So
 connection events never wait behind the more frequent others.
 """
@@ -49,7 +49,7 @@ class Router:
     def __len__(self) -> int:
         return len(self._queue)
 
-    def take(self, event: LinkEvent) -> None:
+    def route(self, event: LinkEvent) -> None:
         """Pass an event on. If the queue is full, log an error and drop the event: all services also poll."""
         if isinstance(event, RequestReceived):
             self._requests.take(event)

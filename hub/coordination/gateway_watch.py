@@ -201,7 +201,7 @@ class Watch:
         self._contact_at = 0.0
         self._no_credit_until = 0.0
 
-    def take(self, fact: Fact) -> None:
+    def enqueue(self, fact: Fact) -> None:
         """Queue a fact; called by a socket's reader, so it never waits."""
         if len(self._facts) >= MAX_FACTS:
             log.warning("gateway_status.full", gateway=self.name, limit=MAX_FACTS)
@@ -508,7 +508,7 @@ class GatewayMonitor:
             case GatewayEvent():
                 fact = read_fact(news) if watch is not None else None
                 if watch is not None and fact is not None:
-                    watch.take(fact)
+                    watch.enqueue(fact)
                 return
             case StateChanged(health=GatewayHealth(state="ready")):
                 self._lost.pop(news.gateway, None)

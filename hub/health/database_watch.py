@@ -50,11 +50,7 @@ PAGES_REST: Final = 50  # times as long as all pages took to read: 2 % of one co
 
 
 class DatabaseWatch:
-    """Service that checks the database, whose jobs report errors too, and describes its condition.
-
-    Attributes:
-        on_change: called when a condition begins or ends.
-    """
+    """Service that checks the database, whose jobs report errors too, and describes its condition."""
 
     def __init__(
         self,
@@ -62,10 +58,16 @@ class DatabaseWatch:
         write: Callable[[Connection], object],
         *,
         clock: Clock,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """Create the service. *write*: a job that changes a page each time."""
-        self.loop = PeriodicLoop(clock)
-        self.on_change: Callable[[], None] = lambda: None
+        """Create the service.
+
+        Args:
+            write: a job that changes a page each time.
+            on_change: called when a condition begins or ends.
+        """
+        self.turns = PeriodicLoop(clock)
+        self._on_change = on_change
         self._store = store
         self._write = write
         self._clock = clock
@@ -83,8 +85,8 @@ class DatabaseWatch:
             log.info("database.works")
         else:
             log.error("database.fails", trouble=condition.trouble, detail=str(condition.error))
-            self.loop.wake()
-        self.on_change()
+            self.turns.wake()
+        self._on_change()
 
     @property
     def finding(self) -> Finding | None:
@@ -136,7 +138,7 @@ class DatabaseWatch:
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Check until cancelled."""
         task_status.started()
-        await self.loop.serve(self.check, of="database", every_s=EVERY_S)
+        await self.turns.serve(self.check, of="database", every_s=EVERY_S)
 
     async def check(self) -> None:
         """Check once; the results are the condition of the database."""
@@ -171,7 +173,7 @@ class DatabaseWatch:
         condition = self._store.health.condition
         if began < self._pages_at or (condition is not None and condition.is_lasting):
             return False
-        self.loop.wait()  # a large file takes its time, in a thread
+        self.turns.wait()  # a large file takes its time, in a thread
         try:
             await anyio.to_thread.run_sync(files.check_pages)
         except StorageError as exc:

@@ -419,7 +419,7 @@ class SimHub:
             self.agreements.device_ready(event.link)
         elif isinstance(event, DeviceLost):
             self.agreements.device_lost(event.device_id, event.epoch)
-        self._router.take(event)
+        self._router.route(event)
 
 
 class SimLeaseKeeper:

@@ -59,9 +59,9 @@ async def test_failing_handler_does_not_stop_the_next_handler(
     async with running(bench.dispatcher, routed):
         broken = bench.connect()
         monkeypatch.setattr(broken, "send", fail)
-        routed.take(DeviceReady(broken, HOLDING))
+        routed.route(DeviceReady(broken, HOLDING))
         link = bench.connect()
-        routed.take(DeviceReady(link, HOLDING))
+        routed.route(DeviceReady(link, HOLDING))
         await until(lambda: any(isinstance(frame, AgentCancel) for frame in link.sent))
     assert [record.message for record in caplog.records].count("router.handler_failed") == 1
 
@@ -73,8 +73,8 @@ async def test_connection_events_are_not_queued_behind_requests(
     routed = make_router(bench)
     link = bench.connect()
     for number in range(100):
-        routed.take(RequestReceived(link, Request(id=str(number), method="agents.list")))
-    routed.take(DeviceReady(link, HOLDING))
+        routed.route(RequestReceived(link, Request(id=str(number), method="agents.list")))
+    routed.route(DeviceReady(link, HOLDING))
     assert (len(routed), caplog.records) == (1, [])
 
 
@@ -84,5 +84,5 @@ async def test_an_event_beyond_the_limit_of_the_queue_is_logged(
     monkeypatch.setattr(routing, "QUEUE_EVENTS", 1)
     routed = make_router(bench)
     for _ in range(2):
-        routed.take(DeviceReady(bench.connect(), HOLDING))
+        routed.route(DeviceReady(bench.connect(), HOLDING))
     assert [record.message for record in caplog.records] == ["router.full"]

@@ -359,7 +359,7 @@ async def test_a_router_whose_event_is_never_handled_ends_the_beat(bench: Bench)
         bench.clock.advance(86_400.0)
         assert await house.beats(), "a quiet day is no fault"
         silent.is_silent = True
-        router.take(DeviceReady(bench.connect(), DeviceHello(runs=[HeldRun(run_id="r", fence=1)])))
+        router.route(DeviceReady(bench.connect(), DeviceHello(runs=[HeldRun(run_id="r", fence=1)])))
         await anyio.wait_all_tasks_blocked()
         bench.clock.advance(WORK_S + 1.0)
         assert not await house.beats()

@@ -61,11 +61,11 @@ def made(folder: Path) -> Path:
 
 
 @asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[Bench]:
+async def opened(folder: Path, on_change: Callable[[], None] = lambda: None) -> AsyncIterator[Bench]:
     file, clock = made(folder), FakeClock()
     async with open_sqlite(file) as database:
         store = ObservedDatabase(database, monotonic=clock.monotonic)
-        watch = DatabaseWatch(store, write, clock=clock)
+        watch = DatabaseWatch(store, write, clock=clock, on_change=on_change)
         bench = Bench(file, store, watch, clock)
         assert await bench.look() is None
         yield bench
@@ -193,13 +193,12 @@ async def test_replaced_database_is_saved_and_the_new_file_is_not_written(
 
 async def test_database_condition_is_reported_at_begin_and_end(tmp_path: Path) -> None:
     changes: list[str | None] = []
-    async with opened(tmp_path / "state") as bench:
 
-        def changed() -> None:
-            found = bench.watch.finding
-            changes.append(None if found is None else found.id)
+    def changed() -> None:
+        found = bench.watch.finding
+        changes.append(None if found is None else found.id)
 
-        bench.watch.on_change = changed
+    async with opened(tmp_path / "state", on_change=changed) as bench:
         await bench.meet(lambda _: "query_only=on")
         await bench.look()
         await bench.look()
