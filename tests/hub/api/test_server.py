@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from hub.api.errors import ProblemResponse
 from hub.api.http.listening import listen_on_unix
-from hub.api.problem import Problem
 from hub.base.listen_errors import AnotherHub, CannotListen
 from hub.base.loop_lag import LoopLag
 from hub.base.roles import Role
@@ -84,7 +84,7 @@ async def test_api_refusal_is_a_problem_with_a_stable_code(client: httpx2.AsyncC
 
 def test_each_error_code_has_the_status_of_the_catalogue() -> None:
     for code, info in CATALOGUE.items():
-        assert Problem(code, "said").status_code == info.http_status >= 400
+        assert ProblemResponse(code, "said").status_code == info.http_status >= 400
 
 
 async def test_internal_error_is_a_500_without_the_exception_message(
@@ -102,7 +102,7 @@ async def test_internal_error_is_a_500_without_the_exception_message(
     assert (await client.get("/v1/status")).json()["detail"] == "known"
 
 
-async def test_run_is_followed_until_completion(hub: ServedHub, client: httpx2.AsyncClient) -> None:
+async def test_a_run_is_followed_to_its_end(hub: ServedHub, client: httpx2.AsyncClient) -> None:
     await hub.run("r-1", RunState.RUNNING)
     async with client.stream("GET", "/v1/runs/r-1/events") as answer:
         lines = answer.aiter_lines()
