@@ -70,7 +70,7 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
     "Devices, users and access": {
         "devices": _Command("access", "List, show, rename and revoke devices."),
         "pair": _Command("access", "Admit devices: by the code that a device shows, or by an invitation."),
-        "users": _Command("export", "List, create, remove, export and erase users, who own devices."),
+        "users": _Command("users", "List, create, remove, export and erase users, who own devices."),
         "token": _Command("access", "Create, list and revoke the tokens of devices and operators."),
         "dashboard": _Command("access", "Sign a browser in at the hub's pages, with a link that works once."),
         "keys": _Command(DECLARED, "List, rotate and delete the keys that seal sign-ins."),

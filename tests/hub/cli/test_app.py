@@ -12,7 +12,7 @@ import pytest
 
 from hub.api.http.listening import listen_on_tcp, listen_on_unix
 from hub.base.listen_errors import AnotherHub, CannotListen
-from hub.base.toml.values import Address
+from hub.base.toml.values import HostPort
 from hub.cli.agents import CONFIG_TYPES, VOCABULARIES
 from hub.cli.app import COMMANDS, LazyGroup
 from hub.cli.errors import Exit, as_failure
@@ -170,8 +170,8 @@ def test_hub_error_is_shown_with_hint_and_exit_code() -> None:
 
 
 def test_start_failure_names_the_setting_or_option_to_change(tmp_path: Path) -> None:
-    with listen_on_tcp(Address("127.0.0.1", 0)) as taken:
-        address = Address("127.0.0.1", taken.getsockname()[1])
+    with listen_on_tcp(HostPort("127.0.0.1", 0)) as taken:
+        address = HostPort("127.0.0.1", taken.getsockname()[1])
         with pytest.raises(CannotListen) as in_use, listen_on_tcp(address, "operator"):
             pass
     (tmp_path / "hub.sock").touch()
