@@ -10,8 +10,8 @@ from hub.base.log import Channel, learn_names
 from protocol.ids import NodeId, UserId
 from storage import audit
 from storage.agents import agents, declared_agents
-from storage.agents.agent_snapshot import WrittenTemplate
 from storage.agents.declared_agents import DeclaredAgent
+from storage.agents.templates import WrittenTemplate
 from storage.audit import AuditEntry
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector, Reconciled

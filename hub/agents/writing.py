@@ -16,13 +16,12 @@ from protocol.agent_status import Lifecycle
 from protocol.ids import AgentId, TemplateId, UserId
 from storage import audit
 from storage.agents import agent_snapshot, agents, config_changes, declared_agents
-from storage.agents.agent_snapshot import Setup, TemplateRow, WrittenTemplate
+from storage.agents.agent_snapshot import Setup
 from storage.agents.agents import AgentFields, AgentRow
-from storage.agents.config_changes import (
-    Broken,
-    ConfigLimits,
-)
+from storage.agents.config_changes import ConfigLimits
 from storage.agents.declared_agents import AgentLimits, DeclaredAgent
+from storage.agents.template_changes import Broken
+from storage.agents.templates import TemplateRow, WrittenTemplate
 from storage.audit import AuditEntry
 from storage.effects.agent_changes import Writing
 from storage.store import Connection, Store

@@ -31,9 +31,9 @@ from hub.settings.reload import ACTOR, ChangedKeys, Commit, Parts, Prepare, Relo
 from hub.settings.settings import Settings
 from protocol.ids import NodeId
 from storage import audit
-from storage.agents.agent_snapshot import UnknownTemplate
-from storage.agents.config_changes import WouldBreak
 from storage.agents.declared_agents import NameTaken, TooManyDeclared, check_names, check_number
+from storage.agents.template_changes import WouldBreak
+from storage.agents.templates import UnknownTemplate
 from storage.audit import AuditEntry
 from storage.connectors import connectors
 from storage.connectors.connectors import UnknownConnector

@@ -42,8 +42,9 @@ from protocol.errors import CodedError, DeliveryError, ErrorCode, HubError, Link
 from protocol.ids import AgentId, BoardId, DeviceId, MemoryId, MessageId, QuestionId, RunId, trace_id_of
 from protocol.tool_calls import Action, ToolCall
 from storage import audit
-from storage.coordination import boards, questions
-from storage.coordination.boards import BoardRow, MemoryFilter, MemoryLimits, MemoryRow, NewMemory
+from storage.coordination import board_memory, boards, questions
+from storage.coordination.board_memory import MemoryFilter, MemoryLimits, MemoryRow, NewMemory
+from storage.coordination.boards import BoardRow
 from storage.coordination.message_rows import MessageRow
 from storage.coordination.messages import MessageLimits
 from storage.coordination.questions import NewAnswer, NewQuestion, QuestionRow, Replied, ReplyIds
@@ -103,7 +104,7 @@ class BoardMemory:
 
         def read(c: Connection) -> tuple[list[MemoryRow], dict[str, str]]:
             found = authority.board_for(c, caller, Verb.MEMORY_READ, board)
-            rows = boards.list_memory(c, found.id, criteria, after=after, limit=limit)
+            rows = board_memory.list_memory(c, found.id, criteria, after=after, limit=limit)
             return rows, audit.names_of_actors(c, {row.actor for row in rows})
 
         return await self._store.read(read)
@@ -165,7 +166,9 @@ class BoardMemory:
         """
         found = await self._store.read(authority.board, caller, board)
         at = now_ms(self._clock)
-        item = await self._store.write(boards.remove_memory, found.id, memory_id, at=at, actor=caller.actor)
+        item = await self._store.write(
+            board_memory.remove_memory, found.id, memory_id, at=at, actor=caller.actor
+        )
         log.info("memory.removed", board_id=found.id, memory_id=item.id, actor=caller.actor)
         return found, item
 

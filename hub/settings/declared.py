@@ -22,11 +22,11 @@ from protocol.agent_types import kind_of
 from protocol.configs import type_of
 from protocol.requirements import parse_version
 from protocol.secret_rules import RedactionRule
-from storage.agents.agent_snapshot import WrittenTemplate
 from storage.agents.capabilities import AgentCapability
 from storage.agents.config_changes import NewConfig
 from storage.agents.configs import Mailbox, ModelUse
 from storage.agents.declared_agents import DeclaredAgent
+from storage.agents.templates import WrittenTemplate
 from storage.connectors.connectors import DeclaredConnector
 from storage.coordination.gateways import DeclaredGateway
 from storage.kernel.columns import struct_from

@@ -32,8 +32,9 @@ from protocol.similar_names import did_you_mean
 from protocol.tables import REFERENCES, TABLES, problems_in
 
 if TYPE_CHECKING:  # their dependencies are imported only if templates or agents need a check
-    from storage.agents.agent_snapshot import Setup, WrittenTemplate
+    from storage.agents.agent_snapshot import Setup
     from storage.agents.declared_agents import DeclaredAgent
+    from storage.agents.templates import WrittenTemplate
 
 
 def found_in_agents(settings: Settings, report: Reporter) -> Iterator[SettingsProblem]:

@@ -16,9 +16,9 @@ from protocol.configs import RESERVED
 from protocol.errors import CodedError, ErrorCode, HubError, LimitReached
 from protocol.ids import AgentId, DeviceId, UserId
 from storage import schema
-from storage.agents import agent_snapshot, agent_states, config_changes, state_moves
+from storage.agents import agent_states, config_changes, state_moves
 from storage.agents import capabilities as stored_capabilities
-from storage.agents.agent_snapshot import TemplateRow
+from storage.agents import templates as stored_templates
 from storage.agents.agents import (
     FILE_AGENTS,
     AgentFields,
@@ -30,6 +30,7 @@ from storage.agents.capabilities import AgentCapability
 from storage.agents.config_changes import NewConfig
 from storage.agents.configs import write_configs
 from storage.agents.locks import release_agent
+from storage.agents.templates import TemplateRow
 from storage.connectors import connectors
 from storage.connectors.connectors import Reconciled
 from storage.devices import devices, users
@@ -197,7 +198,7 @@ def _read_by(c: sa.Connection, agent: DeclaredAgent, user_id: UserId) -> dict[st
 
 
 def _template(c: sa.Connection, agent: DeclaredAgent) -> TemplateRow | None:
-    return None if agent.template is None else agent_snapshot.template_called(c, agent.template)
+    return None if agent.template is None else stored_templates.template_called(c, agent.template)
 
 
 def _kind(agent: DeclaredAgent, template: TemplateRow | None) -> AgentKind:

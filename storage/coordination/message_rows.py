@@ -21,7 +21,8 @@ from protocol.ids import (
     UserId,
 )
 from storage import audit
-from storage.coordination.boards import MemoryRow, NewMemory, add_memory, lock_board
+from storage.coordination.board_memory import MemoryRow, NewMemory, add_memory
+from storage.coordination.boards import lock_board
 from storage.kernel.columns import (
     Key,
     columns_of,

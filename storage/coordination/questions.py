@@ -23,8 +23,8 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, MemoryId, MessageId, QuestionId, UserId
 from storage import audit
 from storage.agents.locks import instant_text
-from storage.coordination import boards, message_rows
-from storage.coordination.boards import MemoryLimits, MemoryRow, NewMemory, add_memory
+from storage.coordination import board_memory, message_rows
+from storage.coordination.board_memory import MemoryLimits, MemoryRow, NewMemory, add_memory
 from storage.coordination.message_rows import MessageRow, SentFields, find_message, move_message
 from storage.coordination.messages import MessageLimits, NewMessage, add_message
 from storage.kernel.columns import (
@@ -735,7 +735,7 @@ def add_reply(
     Raises:
         UnknownBoard, TooManyOfBoards: nothing was written.
     """
-    memory, is_new = boards.add_memory(c, new, limits)
+    memory, is_new = board_memory.add_memory(c, new, limits)
     if not is_new:
         return _as_before(c, memory)
     message = message_rows.answer_by_memory(c, memory, at=new.at)

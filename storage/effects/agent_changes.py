@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from protocol.agent_status import FINAL, Lifecycle
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, RunId, UserId
-from storage.agents import agent_snapshot, capabilities, config_changes, state_moves
-from storage.agents.agent_snapshot import Check, keep_templates
+from storage.agents import agent_snapshot, capabilities, config_changes, state_moves, template_changes
+from storage.agents.agent_snapshot import Check
 from storage.agents.agents import AgentRow, find_agent_by_name, free_name, get_agent
 from storage.agents.config_changes import NewConfig
 from storage.agents.declared_agents import (
@@ -24,6 +24,7 @@ from storage.agents.declared_agents import (
     set_aside,
     update_agent,
 )
+from storage.agents.templates import keep_templates
 from storage.devices import devices, pairings
 from storage.runs import run_pauses
 from storage.schedules import schedules
@@ -166,7 +167,7 @@ def edit_agent(
         update_agent(c, old, agent, device, source="api", at=at, actor=actor, back_because="made again")
     _configure(c, agent_id, agent.config, writing, replaces=replaces_config)
     agent_snapshot.check_setup(c, agent_id, check=writing.check)
-    config_changes.put_in_error(c, (), [agent_id], at=at, actor=actor)
+    template_changes.put_in_error(c, (), [agent_id], at=at, actor=actor)
     if old.device_name != agent.device_name:
         run_pauses.follow_agents(c, at, actor=actor)
     return get_agent(c, agent_id)

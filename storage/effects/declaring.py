@@ -9,10 +9,11 @@ import sqlalchemy as sa
 
 from protocol.ids import NodeId, RunId, UserId
 from storage import audit
-from storage.agents import config_changes, declared_agents
-from storage.agents.agent_snapshot import Check, TemplateRow, WrittenTemplate, change_alone
-from storage.agents.config_changes import Broken, TemplateWrite
+from storage.agents import declared_agents, template_changes
+from storage.agents.agent_snapshot import Check
 from storage.agents.declared_agents import DeclaredAgent
+from storage.agents.template_changes import Broken, TemplateWrite
+from storage.agents.templates import TemplateRow, WrittenTemplate, change_alone
 from storage.audit import AuditEntry
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector, Reconciled
@@ -94,7 +95,7 @@ def apply_declarations(
         also(c)
     elsewhere = OtherDeclarations() if node_id is None else declared_elsewhere(c, node_id)
     for_agents = declared_agents.IDS_PER_AGENT * len(declared)
-    changed = config_changes.reconcile_templates(
+    changed = template_changes.reconcile_templates(
         c, templates, fresh_ids=fresh_ids[for_agents:][: len(templates)], at=at
     )
     for_templates = for_agents + len(templates)
@@ -131,8 +132,8 @@ def apply_declarations(
     orphaned = run_pauses.cancel_orphans(c, UNDECLARED, at, actor=ACTOR)
     named = {template.name for template in templates}
     stays = partial(elsewhere.has, "templates")
-    let_go = config_changes.release_templates(c, named, at=at, is_elsewhere=stays)
-    broken = config_changes.settle(c, check, at=at, actor=ACTOR, force=force)
+    let_go = template_changes.release_templates(c, named, at=at, is_elsewhere=stays)
+    broken = template_changes.settle(c, check, at=at, actor=ACTOR, force=force)
     audit.append_entries(c, entries)
     if node_id is not None:
         ours = declarations_of(declared, templates, declared_gateways or (), declared_connectors or ())

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from protocol.ids import NodeId, UserId
 from storage import leases as stored_leases
-from storage.agents.agent_snapshot import WrittenTemplate
 from storage.agents.declared_agents import DeclaredAgent
+from storage.agents.templates import WrittenTemplate
 from storage.connectors.connectors import DeclaredConnector
 from storage.coordination.gateways import DeclaredGateway
 from storage.devices import users

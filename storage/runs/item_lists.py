@@ -6,7 +6,7 @@ A page is read in the order of an index. A filter that no index has is checked i
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -19,7 +19,6 @@ from storage.kernel.columns import (
     IN_LIST,
     Int,
     Key,
-    columns_of,
     foreign_key,
     in_parts,
     listed_keys,
@@ -41,7 +40,6 @@ ANY, NONE = "any", "none"  # items with some warning, or without one
 
 MAX_EXAMINED: Final = 10_000
 MAX_COUNTED: Final = 10_000
-MAX_JUDGED: Final = 500
 MAX_VALUES: Final = 50
 _FEW: Final = (items.c.target_table, items.c.device_id, items.c.agent_id, items.c.unit_key, items.c.warnings)
 
@@ -215,38 +213,6 @@ def _found(part: int, chosen: ItemFilter, numbers: Mapping[str, int], row: Any) 
     if chosen.text is not None and not _has_text(chosen.text, item.unit_key, item.data):
         raise UnreadableRow("the filter does not let it through")
     return ListedItem(item, row.agent_name, row.device_name, _timezone(row), (part, numbers[row.id]))
-
-
-_DECIDED: Final = (
-    sa.select(*columns_of(ItemRow, items))
-    .where(
-        items.c.user_id == sa.bindparam("user"),
-        items.c.verdict == sa.bindparam("verdict"),
-        items.c.verdict_at < sa.bindparam("before", type_=Int),
-        sa.text("items.verdict_at IS NOT NULL AND length(items.id) > 0"),
-    )
-    .order_by(items.c.verdict_at.desc(), items.c.id.desc())
-    .limit(MAX_JUDGED)
-)
-
-
-def newest_judged(
-    c: sa.Connection, user_id: UserId, agent_id: AgentId, verdicts: Iterable[Verdict], before: int
-) -> list[ItemRow]:
-    """Return the items of an agent with one of these verdicts, the newest verdict first.
-
-    Only the newest ``MAX_JUDGED`` items of its user with each verdict are examined.
-
-    Args:
-        before: only verdicts before this instant, in epoch milliseconds.
-    """
-    found = [
-        struct_from(ItemRow, row)
-        for verdict in verdicts
-        for row in c.execute(_DECIDED, {"user": user_id, "verdict": verdict, "before": before})
-        if row.agent_id == agent_id
-    ]
-    return sorted(found, key=lambda row: (row.verdict_at or 0, row.id), reverse=True)
 
 
 def _indexed(chosen: ItemFilter) -> tuple[list[sa.ColumnElement[bool]], list[sa.ColumnElement[bool]]]:

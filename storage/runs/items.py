@@ -44,6 +44,9 @@ from storage.schema import (
     runs,
 )
 
+MAX_JUDGED: Final = 500
+
+
 DROP_OF_CALLS = sa.delete(item_excerpts).where(
     item_excerpts.c.item_id.in_(
         sa.select(items.c.id).where(items.c.call_id.in_(sa.bindparam("calls", expanding=True)))
@@ -599,3 +602,35 @@ def count_with_verdicts(
 def count_open(c: sa.Connection) -> int:
     """Return the number of items at their devices without a verdict; MAX_COUNTED_OPEN if there are more."""
     return c.execute(REVIEW_QUEUE).scalar_one()
+
+
+_DECIDED: Final = (
+    sa.select(*columns_of(ItemRow, items))
+    .where(
+        items.c.user_id == sa.bindparam("user"),
+        items.c.verdict == sa.bindparam("verdict"),
+        items.c.verdict_at < sa.bindparam("before", type_=Int),
+        sa.text("items.verdict_at IS NOT NULL AND length(items.id) > 0"),
+    )
+    .order_by(items.c.verdict_at.desc(), items.c.id.desc())
+    .limit(MAX_JUDGED)
+)
+
+
+def newest_judged(
+    c: sa.Connection, user_id: UserId, agent_id: AgentId, verdicts: Iterable[Verdict], before: int
+) -> list[ItemRow]:
+    """Return the items of an agent with one of these verdicts, the newest verdict first.
+
+    Only the newest ``MAX_JUDGED`` items of its user with each verdict are examined.
+
+    Args:
+        before: only verdicts before this instant, in epoch milliseconds.
+    """
+    found = [
+        struct_from(ItemRow, row)
+        for verdict in verdicts
+        for row in c.execute(_DECIDED, {"user": user_id, "verdict": verdict, "before": before})
+        if row.agent_id == agent_id
+    ]
+    return sorted(found, key=lambda row: (row.verdict_at or 0, row.id), reverse=True)

@@ -36,8 +36,9 @@ from hub.coordination.souls import SoulHomes, SoulRequest, SoulService, SoulWrit
 from hub.openclaw import Fleet, GatewayConfig
 from protocol.agent_messages import MESSAGE, MessageKind, MessageState
 from protocol.ids import AgentId, BoardId, BootId
-from storage.coordination import boards, gateway_agents, message_rows, questions, souls
-from storage.coordination.boards import BoardRow, MemoryFilter
+from storage.coordination import board_memory, boards, gateway_agents, message_rows, questions, souls
+from storage.coordination.board_memory import MemoryFilter
+from storage.coordination.boards import BoardRow
 from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.coordination.message_rows import MessageRow
 from storage.store import Store, open_store
@@ -418,7 +419,7 @@ async def check_question(round: Round) -> None:
         raise Broken(f"the question is {row.state}: {row.answer}")
     asked = sum(token in said for said in stage.gateway.said(MAIN))
     told = sum(token in said for said in stage.gateway.said(LEADS))
-    items = await stage.store.read(boards.list_memory, BOARD, MemoryFilter(reply_to=id), limit=9)
+    items = await stage.store.read(board_memory.list_memory, BOARD, MemoryFilter(reply_to=id), limit=9)
     if (asked, told, len(items)) != (1, 1, 1):
         raise Broken(f"the user was asked {asked} times, the lead told {told} times, {len(items)} items")
 

@@ -18,14 +18,17 @@ from storage.agents import (
     agent_states,
     agents,
     capabilities,
-    config_changes,
     state_moves,
+    template_changes,
+    templates,
 )
-from storage.agents.agent_snapshot import AgentFilter, Setup, UnknownTemplate, WrittenTemplate, conditions_of
+from storage.agents.agent_snapshot import AgentFilter, Setup, conditions_of
 from storage.agents.agent_states import AgentState, states_of
 from storage.agents.capabilities import AgentCapability
-from storage.agents.config_changes import NewConfig, TemplateOfFile, TemplateWrite, WouldBreak
+from storage.agents.config_changes import NewConfig
 from storage.agents.declared_agents import DeclaredAgent
+from storage.agents.template_changes import TemplateOfFile, TemplateWrite, WouldBreak
+from storage.agents.templates import UnknownTemplate, WrittenTemplate
 from storage.devices import users
 from storage.effects import declaring
 from storage.schema import agent_states as state_table
@@ -69,7 +72,7 @@ def put(
     check: agent_snapshot.Check = needs_a_project,
     **how: int,
 ) -> TemplateWrite:
-    return config_changes.put_template(
+    return template_changes.put_template(
         c,
         template,
         fresh_id=TemplateId(f"t-{template.name}"),
@@ -121,11 +124,11 @@ def used(c: sa.Connection, kept: None) -> None:
 def test_a_template_reads_back_as_it_was_written(c: sa.Connection) -> None:
     done = put(c)
     assert (done.is_new, done.template.source, done.template.version) == (True, "api", 1)
-    assert agent_snapshot.get_template(c, "researcher").written == RESEARCHER
+    assert templates.get_template(c, "researcher").written == RESEARCHER
     assert not put(c).is_changed
     assert put(c, msgspec.structs.replace(RESEARCHER, description=None)).template.version == 2
     with pytest.raises(UnknownTemplate, match="'nobody'"):
-        agent_snapshot.get_template(c, "nobody")
+        templates.get_template(c, "nobody")
 
 
 def test_agent_inherits_type_prompt_and_config_defaults_of_its_template(c: sa.Connection) -> None:
@@ -159,7 +162,7 @@ def test_own_values_of_an_agent_override_those_of_its_template(c: sa.Connection)
 def test_template_change_breaking_an_agent_is_refused_with_the_agent_name(c: sa.Connection) -> None:
     with pytest.raises(WouldBreak, match=r"agent notes: \$: missing: owner"):
         put(c, STRICTER, check=wants("owner"))
-    assert (agent_snapshot.get_template(c, "researcher").written, health(c)) == (RESEARCHER, ("ok", None))
+    assert (templates.get_template(c, "researcher").written, health(c)) == (RESEARCHER, ("ok", None))
 
 
 @pytest.mark.usefixtures("used")
@@ -193,20 +196,20 @@ def test_new_defaults_are_a_new_revision_of_the_agents_and_a_new_description_is_
 
 @pytest.mark.usefixtures("used")
 def test_judging_a_template_change_writes_nothing(c: sa.Connection) -> None:
-    assert [one.text for one in config_changes.judge(c, STRICTER, wants("owner"))] == [
+    assert [one.text for one in template_changes.judge(c, STRICTER, wants("owner"))] == [
         "agent notes: $: missing: owner"
     ]
-    assert config_changes.judge(c, msgspec.structs.replace(STRICTER, name="new"), wants("owner")) == []
-    assert agent_snapshot.get_template(c, "researcher").version == 1
+    assert template_changes.judge(c, msgspec.structs.replace(STRICTER, name="new"), wants("owner")) == []
+    assert templates.get_template(c, "researcher").version == 1
 
 
 @pytest.mark.usefixtures("used")
 def test_template_in_use_by_an_agent_is_not_removed(c: sa.Connection) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.TEMPLATE_IN_USE), match="used by notes"):
-        config_changes.remove_template(c, "researcher")
+        template_changes.remove_template(c, "researcher")
     take_up(c)  # the agent is archived, and its template forgotten
-    config_changes.remove_template(c, "researcher")
-    assert (agent_snapshot.list_templates(c), some(agents.find_agent_by_name(c, "notes")).template) == (
+    template_changes.remove_template(c, "researcher")
+    assert (templates.list_templates(c), some(agents.find_agent_by_name(c, "notes")).template) == (
         [],
         None,
     )
@@ -230,7 +233,7 @@ def test_template_beyond_the_limit_is_refused(c: sa.Connection) -> None:
 def test_template_declared_in_the_file_cannot_be_changed_over_the_api(c: sa.Connection) -> None:
     assert [one.is_new for one in take_up(c, of=(RESEARCHER,)).templates] == [True]
     assert take_up(c, of=(RESEARCHER,)).templates == ()
-    for refused in (lambda: put(c), lambda: config_changes.remove_template(c, "researcher")):
+    for refused in (lambda: put(c), lambda: template_changes.remove_template(c, "researcher")):
         with pytest.raises(TemplateOfFile):
             refused()
 
@@ -238,11 +241,11 @@ def test_template_declared_in_the_file_cannot_be_changed_over_the_api(c: sa.Conn
 def test_template_removed_from_the_file_remains_only_while_used_by_an_agent(c: sa.Connection) -> None:
     take_up(c, NOTES, of=(RESEARCHER,))
     take_up(c, NOTES)  # the agent still names it
-    assert agent_snapshot.get_template(c, "researcher").source == "api"
+    assert templates.get_template(c, "researcher").source == "api"
     take_up(c, NOTES, of=(RESEARCHER,))
-    assert agent_snapshot.get_template(c, "researcher").source == "file"
+    assert templates.get_template(c, "researcher").source == "file"
     take_up(c)
-    assert agent_snapshot.list_templates(c) == []
+    assert templates.list_templates(c) == []
 
 
 def test_file_with_an_agent_that_its_template_refuses_is_not_applied(c: sa.Connection) -> None:

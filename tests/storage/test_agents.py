@@ -7,10 +7,11 @@ from protocol.agent_types import AgentType
 from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.lifecycles import RunState
-from storage.agents import agents, config_changes, declared_agents, state_moves
+from storage.agents import agents, declared_agents, state_moves, template_changes
 from storage.agents.agents import AgentRow
-from storage.agents.config_changes import Broken, NewConfig
+from storage.agents.config_changes import NewConfig
 from storage.agents.declared_agents import AgentLimits, DeclaredAgent, NameTaken
+from storage.agents.template_changes import Broken
 from storage.connectors.connectors import Reconciled
 from storage.devices import devices, users
 from storage.devices.devices import UnknownDevice
@@ -427,6 +428,6 @@ def test_agent_edit_correcting_the_setup_ends_the_setup_error(
     c: sa.Connection,
     made: AgentRow,
 ) -> None:
-    config_changes.put_in_error(c, [Broken(made.id, "mail", "me", ("no good",))], None, at=AT, actor="anna")
+    template_changes.put_in_error(c, [Broken(made.id, "mail", "me", ("no good",))], None, at=AT, actor="anna")
     assert agents.get_agent(c, made.id).health == "error"
     assert edit(c, declared_agents.declaration_of(c, made)).health == "ok"

@@ -8,15 +8,9 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, MemoryId
 from storage import audit
-from storage.coordination import boards
-from storage.coordination.boards import (
-    MemoryFilter,
-    MemoryLimits,
-    MemoryRow,
-    NewMemory,
-    TooManyOfBoards,
-    UnknownBoard,
-)
+from storage.coordination import board_memory, boards
+from storage.coordination.board_memory import MemoryFilter, MemoryLimits, MemoryRow, NewMemory
+from storage.coordination.boards import TooManyOfBoards, UnknownBoard
 from tests.storage.rows import AT, ME, make_agent
 from tests.support.coded import coded
 
@@ -37,13 +31,13 @@ def new(id: str, *, at: int = AT, **about: Any) -> NewMemory:
 
 
 def add(c: sa.Connection, id: str, **about: Any) -> MemoryRow:
-    row, is_new = boards.add_memory(c, new(id, **about))
+    row, is_new = board_memory.add_memory(c, new(id, **about))
     assert is_new
     return row
 
 
 def found(c: sa.Connection, **wanted: Any) -> list[str]:
-    return [row.id for row in boards.list_memory(c, GARDEN, MemoryFilter(**wanted))]
+    return [row.id for row in board_memory.list_memory(c, GARDEN, MemoryFilter(**wanted))]
 
 
 def test_memory_item_is_stored_with_all_fields(c: sa.Connection) -> None:
@@ -58,7 +52,7 @@ def test_memory_item_is_stored_with_all_fields(c: sa.Connection) -> None:
         agent_id=AgentId("agent-inbox"),
         actor="agent:agent-inbox",
     )
-    assert row == boards.get_memory(c, GARDEN, "m-1")
+    assert row == board_memory.get_memory(c, GARDEN, "m-1")
     assert (row.tags, row.is_chat, row.source, row.correlation_id, row.reply_to) == (
         *(("weeds", "gateway_main"), True),
         *("lead", "order-1", "q-1"),
@@ -82,7 +76,7 @@ def test_memory_page_continues_after_the_last_item_of_the_previous_page(c: sa.Co
         add(c, f"m-{n}", at=at)
     told: list[str] = []
     after: tuple[int, str] | None = None
-    while page := boards.list_memory(c, GARDEN, after=after, limit=2):
+    while page := board_memory.list_memory(c, GARDEN, after=after, limit=2):
         told += [row.id for row in page]
         after = (page[-1].created_at, page[-1].id)
     assert told == ["m-4", "m-3", "m-2", "m-1", "m-0"]
@@ -98,27 +92,27 @@ def test_memory_items_are_listed_in_order_of_writing(c: sa.Connection) -> None:
 
 def test_memory_item_of_a_known_dedupe_key_is_not_written_again(c: sa.Connection) -> None:
     first = add(c, "m-1", dedupe_key="answer:q-1")
-    again, is_new = boards.add_memory(c, new("m-2", dedupe_key="answer:q-1"))
+    again, is_new = board_memory.add_memory(c, new("m-2", dedupe_key="answer:q-1"))
     assert (again, is_new, found(c)) == (first, False, ["m-1"])
 
 
 def test_full_board_refuses_further_memory_items_and_loses_none(c: sa.Connection) -> None:
     full = MemoryLimits(memory_items_per_board=1)
-    boards.add_memory(c, new("m-1", is_chat=True), full)
+    board_memory.add_memory(c, new("m-1", is_chat=True), full)
     with pytest.raises(TooManyOfBoards, match="memory_items_per_board") as refused:
-        boards.add_memory(c, new("m-2"), full)
+        board_memory.add_memory(c, new("m-2"), full)
     assert (refused.value.limit, found(c)) == ("memory_items_per_board", ["m-1"])
-    boards.add_memory(c, new("m-3", board_id=KITCHEN), full)
+    board_memory.add_memory(c, new("m-3", board_id=KITCHEN), full)
     add(c, "m-4")  # what the hub itself writes is never refused for room
 
 
 def test_removed_memory_item_is_deleted_with_an_audit_entry(c: sa.Connection) -> None:
     add(c, "m-1")
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_MEMORY)):
-        boards.remove_memory(c, KITCHEN, "m-1", at=AT, actor=ANNA)
-    assert boards.remove_memory(c, GARDEN, "m-1", at=AT, actor=ANNA).content == "about m-1"
+        board_memory.remove_memory(c, KITCHEN, "m-1", at=AT, actor=ANNA)
+    assert board_memory.remove_memory(c, GARDEN, "m-1", at=AT, actor=ANNA).content == "about m-1"
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_MEMORY)):
-        boards.get_memory(c, GARDEN, "m-1")
+        board_memory.get_memory(c, GARDEN, "m-1")
     (entry, *_) = audit.list_entries(c, limit=1)
     assert (entry.event, entry.subject) == ("memory.removed", "m-1")
 
@@ -128,4 +122,4 @@ def test_removed_board_has_no_memory_items(c: sa.Connection) -> None:
     boards.remove_board(c, GARDEN, at=AT, actor=ANNA)
     assert found(c) == []
     with pytest.raises(UnknownBoard):
-        boards.add_memory(c, new("m-2"))
+        board_memory.add_memory(c, new("m-2"))

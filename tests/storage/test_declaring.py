@@ -9,10 +9,10 @@ import sqlalchemy as sa
 from protocol.ids import BootId, NodeId, UserId
 from protocol.lifecycles import RunState
 from storage import audit, leases
-from storage.agents import agent_snapshot, agents, declared_agents
-from storage.agents.agent_snapshot import WrittenTemplate
+from storage.agents import agents, declared_agents, templates
 from storage.agents.agents import list_agents
 from storage.agents.declared_agents import DeclaredAgent, NameTaken
+from storage.agents.templates import WrittenTemplate
 from storage.audit import AuditEntry
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector, Reconciled
@@ -117,7 +117,7 @@ def active(c: sa.Connection) -> list[str]:
     """Everything that is declared, and not archived."""
     return [
         *(one.name for one in list_agents(c) if one.archived_at is None and one.executor != "gateway"),
-        *(one.name for one in agent_snapshot.list_templates(c)),
+        *(one.name for one in templates.list_templates(c)),
         *(one.name for one in gateways.list_gateways(c)),
         *(one.name for one in connectors.list_connectors(c)),
     ]

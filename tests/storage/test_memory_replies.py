@@ -9,7 +9,8 @@ from protocol.agent_messages import MessageEvent, MessageKind, MessageState
 from protocol.ids import AgentId, BoardId, MemoryId, MessageId
 from storage import audit
 from storage.coordination import boards, message_rows, messages
-from storage.coordination.boards import MemoryLimits, NewMemory, TooManyOfBoards
+from storage.coordination.board_memory import MemoryLimits, NewMemory
+from storage.coordination.boards import TooManyOfBoards
 from storage.coordination.messages import NewMessage
 from storage.coordination.questions import Replied, ReplyIds, add_reply
 from tests.storage.rows import AT, ME, declare, some

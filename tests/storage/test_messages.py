@@ -10,7 +10,7 @@ from protocol.errors import CodedError, ErrorCode, IllegalTransition, LimitReach
 from protocol.ids import AgentId, BoardId, BootId, BroadcastId, DeviceId, GatewayId, MemoryId, MessageId
 from storage import audit
 from storage.coordination import boards, gateway_agents, message_rows, messages
-from storage.coordination.boards import MemoryFilter, MemoryRow, NewMemory, add_memory, list_memory
+from storage.coordination.board_memory import MemoryFilter, MemoryRow, NewMemory, add_memory, list_memory
 from storage.coordination.message_rows import MessageRow, UnknownMessage
 from storage.coordination.messages import Hand, MessageLimits, NewMessage
 from storage.effects import retention

@@ -12,8 +12,8 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, MemoryId, MessageId, QuestionId
 from storage import audit
 from storage.agents.agents import AgentRow
-from storage.coordination import boards, gateway_agents, message_rows, messages, questions
-from storage.coordination.boards import MemoryRow, NewMemory
+from storage.coordination import board_memory, boards, gateway_agents, message_rows, messages, questions
+from storage.coordination.board_memory import MemoryRow, NewMemory
 from storage.coordination.message_rows import MessageRow
 from storage.coordination.messages import MessageLimits
 from storage.coordination.questions import NewAnswer, NewQuestion, QuestionRow, ReplyIds, add_reply
@@ -82,7 +82,7 @@ def said(text: str = "Red.", *, by: str = "operator:4000007", at: int = AT + 5, 
 
 
 def remembered(c: sa.Connection) -> list[MemoryRow]:
-    return boards.list_memory(c, BOARD)
+    return board_memory.list_memory(c, BOARD)
 
 
 def to(c: sa.Connection, kind: MessageKind) -> list[MessageRow]:

@@ -15,8 +15,9 @@ from protocol.lifecycles import RunEvent
 from storage.agents import config_changes, state_moves
 from storage.agents.agent_snapshot import check_setup
 from storage.agents.config_changes import NewConfig
-from storage.coordination import boards, message_rows, messages, questions
-from storage.coordination.boards import BoardLimits, MemoryLimits, NewMemory, TooManyOfBoards, get_board
+from storage.coordination import board_memory, boards, message_rows, messages, questions
+from storage.coordination.board_memory import MemoryLimits, NewMemory
+from storage.coordination.boards import BoardLimits, TooManyOfBoards, get_board
 from storage.coordination.message_rows import MessageRow
 from storage.coordination.messages import NewMessage
 from storage.coordination.questions import Replied, ReplyIds, add_reply
@@ -474,8 +475,8 @@ async def test_second_of_two_concurrent_memory_items_beyond_the_limit_is_refused
         postgres,
         url,
         hubs,
-        lambda c: boards.add_memory(c, test_board_memory.new("m-1"), full),
-        refusal(TooManyOfBoards, lambda c: boards.add_memory(c, test_board_memory.new("m-2"), full)),
+        lambda c: board_memory.add_memory(c, test_board_memory.new("m-1"), full),
+        refusal(TooManyOfBoards, lambda c: board_memory.add_memory(c, test_board_memory.new("m-2"), full)),
     )
 
 

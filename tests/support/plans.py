@@ -56,7 +56,7 @@ AT_WORK: Final = {
 _ALLOWED: Final = {
     "once, when the hub starts or takes over": (
         *("agents.state_moves.recount", "schedules.schedules.replan_all"),
-        "agents.config_changes.put_in_error",
+        "agents.template_changes.put_in_error",
     ),
     "when the clock was set": (
         *(
@@ -112,7 +112,7 @@ _ALLOWED: Final = {
         *(
             "runs.model_calls.lately",
             "runs.model_calls.spent_since",
-            "agents.agent_snapshot.uses_of_templates",
+            "agents.templates.uses_of_templates",
         ),
         "runs.excerpts.keys_of_excerpts",
     ),

@@ -62,10 +62,11 @@ from protocol.ids import AgentId, DeviceId, UserId
 from protocol.lifecycles import RunOutcome
 from protocol.status_vocabularies import Vocabulary, words_of
 from storage.agents import agent_snapshot, agents, agents_in_trouble, declared_agents
-from storage.agents.agent_snapshot import Setup, TemplateRow, WrittenTemplate, conditions_of
+from storage.agents.agent_snapshot import Setup, conditions_of
 from storage.agents.agents import AgentFields, AgentRow
-from storage.agents.config_changes import TemplateOfFile
 from storage.agents.declared_agents import DeclaredAgent
+from storage.agents.template_changes import TemplateOfFile
+from storage.agents.templates import TemplateRow, WrittenTemplate
 from storage.devices import devices
 from storage.devices.devices import NO_LIMITS, Grant, TokenLimits
 from storage.effects.agent_changes import AgentOfFile

@@ -37,7 +37,8 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, GatewayId, UserId
 from storage.agents import agents
 from storage.coordination import boards, gateways
-from storage.coordination.boards import BoardLimits, BoardRow, MemberRow, MemoryFilter, TooManyOfBoards
+from storage.coordination.board_memory import MemoryFilter
+from storage.coordination.boards import BoardLimits, BoardRow, MemberRow, TooManyOfBoards
 from storage.devices.devices import Grant
 from storage.store import Connection, Store
 

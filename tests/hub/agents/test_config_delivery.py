@@ -19,10 +19,10 @@ from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import DeviceId, UserId
 from storage import audit
 from storage.agents import agents, config_changes, configs
-from storage.agents.agent_snapshot import WrittenTemplate
 from storage.agents.agents import AgentRow
 from storage.agents.config_changes import ConfigLimits, NewConfig
 from storage.agents.declared_agents import DeclaredAgent
+from storage.agents.templates import WrittenTemplate
 from storage.devices import devices, users
 from storage.store import Store
 from tests.support.clock import START, FakeClock, SeededChance

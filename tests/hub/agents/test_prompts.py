@@ -3,7 +3,8 @@
 import pytest
 
 from hub.agents.prompts import OWN, BadPrompt, problems_in, rendered, variables_of
-from storage.agents.agent_snapshot import Setup, WrittenTemplate
+from storage.agents.agent_snapshot import Setup
+from storage.agents.templates import WrittenTemplate
 from tests.support.families import each
 
 VALUES = {"project": "Apollo", "depth": 3, "deep": True, "tags": ["a", "b"], "agent": "notes"}

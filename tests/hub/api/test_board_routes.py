@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import MemoryId
-from storage.coordination import boards
-from storage.coordination.boards import NewMemory
+from storage.coordination import board_memory
+from storage.coordination.board_memory import NewMemory
 from storage.schema import idempotency_keys
 from tests.support.hub import ServedHub, answering, over_tcp, over_unix
 
@@ -110,7 +110,7 @@ async def test_a_page_of_memory_has_two_hundred_items_at_most(hub: Served) -> No
     board = (await hub.told("/v1/boards/roses"))["id"]
     for n in range(201):
         item = NewMemory(id=MemoryId(f"m-{n}"), board_id=board, content="x", actor="hub", at=n)
-        await hub.fake.store.write(boards.add_memory, item)
+        await hub.fake.store.write(board_memory.add_memory, item)
     page = await hub.told("/v1/boards/roses/memory", limit=1_000)
     assert len(page["memory"]) == 200 and page["next_cursor"] is not None
 

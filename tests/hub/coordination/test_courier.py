@@ -16,8 +16,8 @@ from protocol.coordination import attempt_key
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, GatewayId, MessageId, QuestionId
 from storage import audit
-from storage.coordination import boards, gateway_agents, message_rows, messages, questions
-from storage.coordination.boards import MemoryFilter
+from storage.coordination import board_memory, gateway_agents, message_rows, messages, questions
+from storage.coordination.board_memory import MemoryFilter
 from storage.coordination.messages import MessageLimits
 from storage.coordination.questions import NewQuestion
 from storage.schema import agent_states
@@ -237,7 +237,7 @@ async def test_answer_of_a_lead_to_a_question_is_added_to_the_board_memory(
     gateway.answer_with(lambda session, message: "on Tuesday")
     row = await bench.end(await bench.say("when?", to=LEAD, kind=MessageKind.QUESTION, correlation_id="c-7"))
     assert (row.state, row.answer) == (MessageState.ANSWERED, "on Tuesday")
-    (item,) = await bench.store.read(boards.list_memory, BOARD, MemoryFilter(), limit=10)
+    (item,) = await bench.store.read(board_memory.list_memory, BOARD, MemoryFilter(), limit=10)
     assert (item.content, item.reply_to, item.correlation_id) == ("on Tuesday", row.id, "c-7")
     assert (item.id, item.tags, item.source) == (
         row.memory_id,

@@ -19,7 +19,7 @@ from protocol.frame import ErrorBody, Parameters
 from protocol.ids import DeviceId, TokenId
 from protocol.tool_calls import Action, Answer, ToolCall
 from storage.coordination import boards
-from storage.coordination.boards import MemoryFilter
+from storage.coordination.board_memory import MemoryFilter
 from storage.coordination.message_rows import UnknownMessage
 from storage.devices.tokens import DEVICE_TOKENS
 from tests.hub.coordination.post import PostBench, open_post

@@ -12,8 +12,9 @@ from hub.coordination.questions import BoardMemory
 from protocol.agent_messages import MessageEvent, MessageKind, MessageState
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import MessageId
-from storage.coordination import boards, message_rows, messages
-from storage.coordination.boards import MemoryFilter, MemoryLimits, TooManyOfBoards
+from storage.coordination import board_memory, message_rows, messages
+from storage.coordination.board_memory import MemoryFilter, MemoryLimits
+from storage.coordination.boards import TooManyOfBoards
 from storage.coordination.message_rows import MessageRow
 from storage.coordination.messages import NewMessage
 from storage.coordination.questions import Replied
@@ -191,4 +192,4 @@ async def test_an_operator_removes_any_item_of_a_board(bench: Bench) -> None:
     added = await bench.add("user")
     _, gone = await bench.memory.remove(bench.garden.callers["user"], "roses", added.memory.id)
     assert gone.id == added.memory.id
-    assert await bench.garden.store.read(boards.list_memory, bench.garden.board.id) == []
+    assert await bench.garden.store.read(board_memory.list_memory, bench.garden.board.id) == []

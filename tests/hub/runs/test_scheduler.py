@@ -22,12 +22,12 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, RunId, TemplateId, UserId
 from protocol.lifecycles import RunState
 from storage import leases
-from storage.agents import agents, config_changes, declared_agents, state_moves
-from storage.agents.agent_snapshot import WrittenTemplate
+from storage.agents import agents, config_changes, declared_agents, state_moves, template_changes
 from storage.agents.agents import AgentRow
 from storage.agents.config_changes import NewConfig
 from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.due_schedules import DueSchedule
+from storage.agents.templates import WrittenTemplate
 from storage.devices import users
 from storage.effects import sessions
 from storage.effects.fire_runs import BackfillPlan, BackfillSight
@@ -799,7 +799,7 @@ NOTES = DeclaredAgent(
 async def declared(store: Store, agent: DeclaredAgent = NOTES) -> AgentRow:
     user_id = await store.write(users.ensure_user, UserId("u"), "owner", 1)
     await store.write(
-        config_changes.put_template,
+        template_changes.put_template,
         TEMPLATE,
         fresh_id=TemplateId("t"),
         at=1,

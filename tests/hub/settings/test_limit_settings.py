@@ -29,7 +29,8 @@ from protocol.errors import ErrorCode
 from storage.agents.config_changes import ConfigLimits
 from storage.agents.declared_agents import AgentLimits
 from storage.agents.locks import LockLimits
-from storage.coordination.boards import BoardLimits, MemoryLimits
+from storage.coordination.board_memory import MemoryLimits
+from storage.coordination.boards import BoardLimits
 from storage.coordination.messages import MessageLimits
 from storage.devices.attempts import AttemptLimits
 from storage.effects.fire_decisions import WAITING_PER_DEVICE, WAITING_PER_SCHEDULE
