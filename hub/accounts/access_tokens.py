@@ -22,9 +22,9 @@ from hub.base.clock import Chance, Clock, epoch_ms
 from hub.base.log import Channel
 from hub.connectors.calling import ConnectorFailure, Misconfigured, NeedsOtherNode, SignInNeeded, Unavailable
 from protocol.ids import BootId
+from storage import leases
 from storage.connectors import connectors
 from storage.connectors.connectors import CredentialRow, GrantSight
-from storage.devices import nodes
 from storage.kernel.database import StorageError
 from storage.store import Store
 
@@ -140,7 +140,7 @@ class TokenBook:
 
     async def has_others(self) -> bool:
         """Return True if another node of this database lives, which may have other keys."""
-        return await self._store.read(nodes.has_others, BootId(self._owner))
+        return await self._store.read(leases.has_others, BootId(self._owner))
 
     async def seal(self, connector_id: str, granted: TokenGrant) -> tuple[str, bytes]:
         """Seal a grant for the row of a connector. Return the key's id and the sealed data."""

@@ -27,7 +27,7 @@ from hub.connectors.calling import (
 from hub.connectors.connector import Auth, Connector, Context, Inbox, Posted
 from storage.connectors import connectors, seen_messages
 from storage.connectors.connectors import DETAIL_CHARS, ConnectorRow
-from storage.runs import items
+from storage.runs import excerpts as runs_excerpts
 from storage.store import Connection, Store
 
 __all__ = ["AccountConfig", "Accounts"]
@@ -319,11 +319,11 @@ class Accounts:
             except NotOpened:
                 return None
 
-        others = (await self._store.read(items.keys_of_excerpts)).keys() - {ring.newest.id}
+        others = (await self._store.read(runs_excerpts.keys_of_excerpts)).keys() - {ring.newest.id}
         if await self.book.has_others():  # which may have the other keys
             others &= {key.id for key in ring.keys}
         for key_id in sorted(others):
-            while await self._store.write(items.reseal_excerpts, key_id, reseal):
+            while await self._store.write(runs_excerpts.reseal_excerpts, key_id, reseal):
                 await self._clock.sleep(0)
 
     async def remove_key(self, key_id: str) -> None:
@@ -347,7 +347,7 @@ class Accounts:
 
 def _keys_in_use(c: Connection) -> tuple[dict[str, int], dict[str, int]]:
     """Return the numbers of sign-ins and of excerpts that each key seals, by key id."""
-    return connectors.keys_in_use(c), items.keys_of_excerpts(c)
+    return connectors.keys_in_use(c), runs_excerpts.keys_of_excerpts(c)
 
 
 async def waiting_posts(

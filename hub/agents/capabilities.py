@@ -16,7 +16,8 @@ from protocol.ids import AgentId
 from protocol.requirements import CAPABILITY, parse_version
 from protocol.work import RunCheckpoint
 from storage import audit
-from storage.agents import checkpoints, configs
+from storage.agents import capabilities as agents_capabilities
+from storage.agents import checkpoints
 from storage.agents.capabilities import AgentCapability, CapabilityRow, Registered
 from storage.audit import AuditEntry
 from storage.store import Store
@@ -45,7 +46,7 @@ class CapabilityRegistry:
 
     async def all(self, agent_id: AgentId) -> list[CapabilityRow]:
         """Return the agent's capabilities by name, newest version of each first."""
-        return await self._store.read(configs.list_capabilities, agent_id)
+        return await self._store.read(agents_capabilities.list_capabilities, agent_id)
 
     async def register(
         self,
@@ -82,7 +83,7 @@ class CapabilityRegistry:
             at = now_ms(self._clock)
             done = await self._store.write(
                 audit.audited(
-                    configs.register,
+                    agents_capabilities.register,
                     lambda done: (
                         _entry("registered", agent_id, [done.row], at=at, actor=actor)
                         if done.is_changed
@@ -120,7 +121,7 @@ class CapabilityRegistry:
         at = now_ms(self._clock)
         removed = await self._store.write(
             audit.audited(
-                configs.remove,
+                agents_capabilities.remove,
                 lambda removed: _entry("removed", agent_id, removed, at=at, actor=actor),
             ),
             agent_id,

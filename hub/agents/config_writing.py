@@ -18,7 +18,7 @@ from storage.agents.config_changes import (
     NewConfig,
 )
 from storage.audit import AuditEntry
-from storage.devices import devices
+from storage.devices import users
 from storage.store import Store
 
 log = Channel(__name__)
@@ -104,7 +104,7 @@ class ConfigWriter:
                     check=check_agent,
                 )
         except ConfigOfFile as declared:
-            names = {row.id: row.name for row in await self._store.read(devices.list_users)}
+            names = {row.id: row.name for row in await self._store.read(users.list_users)}
             where = self.line_of(agent.name, names.get(agent.user_id, ""), declared.key)
             raise ConfigOfFile(declared.key, where) from None
         if done.keys:

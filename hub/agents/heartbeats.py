@@ -35,7 +35,7 @@ from protocol.coordination import AgentBeat, Heartbeat
 from protocol.errors import CodedError, ErrorCode
 from protocol.frame import HEARTBEAT_INTERVAL_MS, SILENT_AFTER_HEARTBEATS
 from protocol.ids import AgentId
-from storage.agents import heartbeat_states
+from storage.agents import heartbeat_states as agents_heartbeat_states
 from storage.agents.heartbeat_states import OWN, AgentProjection, AgentReport, Reports, Sender, Silence
 from storage.kernel.database import Conflict, StorageError, UnreadableRow
 from storage.store import Store
@@ -343,7 +343,7 @@ class Heartbeats:
     async def _watch_agents(self) -> None:
         """Queue the silence of agents that send their own heartbeats, also from before the start."""
         at, now = now_ms(self._clock), self._clock.monotonic()
-        online = await self._store.read(heartbeat_states.online_senders)
+        online = await self._store.read(agents_heartbeat_states.online_senders)
         for row in sorted(online, key=lambda one: one.last_heartbeat_at or 0):
             if row.agent_id not in self._sources:
                 last = row.last_heartbeat_at or 0
@@ -452,7 +452,9 @@ class Heartbeats:
         is_written = False
         try:
             device_ids = [share.source.sender for share in shares if share.reads_rows]
-            rows = await self._store.read(heartbeat_states.statuses_of, device_ids) if device_ids else {}
+            rows = (
+                await self._store.read(agents_heartbeat_states.statuses_of, device_ids) if device_ids else {}
+            )
             for share in shares:
                 if share.beat is not None:
                     self._judge(share, share.beat, rows.get(share.source.sender))
@@ -469,7 +471,9 @@ class Heartbeats:
             ]
             last = {share.source.sender: share.at for share in shares if share.is_saved}
             if reported or silent or last:
-                await self._store.write(heartbeat_states.record, received=reported, silent=silent, last=last)
+                await self._store.write(
+                    agents_heartbeat_states.record, received=reported, silent=silent, last=last
+                )
             is_written = True
         finally:
             for share in shares:
@@ -500,14 +504,14 @@ class Heartbeats:
             if known.is_settled or row is None:
                 is_news = known.report != _without_usage(report)
             else:
-                is_news = heartbeat_states.is_news(row, report)
+                is_news = agents_heartbeat_states.is_news(row, report)
             if is_news or report.usage is not None:
                 share.reports.append(report)
             self._outcomes.labels("news" if is_news else "unchanged").inc()
         if rows is not None and not device.is_read:
             for agent_id, row in by_agent.items():
                 report = AgentReport(agent_id=agent_id, is_listed=False)
-                if agent_id not in listed and heartbeat_states.requested_moves(row, report):
+                if agent_id not in listed and agents_heartbeat_states.requested_moves(row, report):
                     share.reports.append(report)
 
     def _read(self, device: _HeartbeatSource, beat: AgentBeat, known: _Known, at: int) -> AgentReport:

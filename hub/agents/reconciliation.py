@@ -17,7 +17,7 @@ from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector, Reconciled
 from storage.coordination import gateways
 from storage.coordination.gateways import DeclaredGateway
-from storage.devices import devices
+from storage.devices import users
 from storage.effects import declaring
 from storage.store import Connection, Store
 
@@ -62,7 +62,7 @@ async def reconcile(
     named = [agent.user_name for agent in declared if agent.user_name is not None]
     named += [gateway.user_name for gateway in declared_gateways or ()]
     named += [connector.user_name for connector in declared_connectors or ()]
-    for name in await store.read(devices.not_made_yet, named):
+    for name in await store.read(users.not_made_yet, named):
         log.warning("user.named_first", user=name)
     count = declared_agents.IDS_PER_AGENT * len(declared) + len(templates)
     count += gateways.IDS_PER_GATEWAY * len(declared_gateways or ())

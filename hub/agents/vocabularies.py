@@ -35,7 +35,9 @@ from protocol.status_vocabularies import (
     run_log_status,
     status_words,
 )
-from storage.agents import agent_snapshot, agent_states, checkpoints, configs, measurements
+from storage.agents import agent_snapshot, checkpoints, configs, measurements, state_history
+from storage.agents import capabilities as agents_capabilities
+from storage.agents import templates as agents_templates
 from storage.agents.agent_snapshot import AgentRelations
 from storage.agents.agents import AgentRow
 from storage.agents.locks import LockRow
@@ -401,7 +403,7 @@ AGENT_TEMPLATE: Final = VocabularyTable(
         _instant("created_at", "agent_templates.created_at"),
         _instant("updated_at", "agent_templates.updated_at"),
     ),
-    lambda c, agent: None if agent.template is None else agent_snapshot.find_template(c, agent.template),
+    lambda c, agent: None if agent.template is None else agents_templates.find_template(c, agent.template),
 )
 AGENT_CHECKPOINT: Final = VocabularyTable(
     "agent_checkpoint",
@@ -429,7 +431,7 @@ AGENT_STATE_HISTORY: Final = VocabularyTable(
         _column("reason", "agent_state_history.reason", written="`reason` of a write"),
         _instant("timestamp", "agent_state_history.at", "at"),
     ),
-    rows=Rows(agent_states.word_changes, lambda move: (move.seq,), "the newest first"),
+    rows=Rows(state_history.word_changes, lambda move: (move.seq,), "the newest first"),
 )
 RUNS: Final = 20  # newest ones in a document: each may be long
 
@@ -616,7 +618,12 @@ AGENT_CAPABILITIES: Final = VocabularyTable(
         ),
         *_stamps("agent_capabilities"),
     ),
-    rows=Rows(configs.capabilities_page, configs.key_of, "by name and version", in_document=MAX_NAMED),
+    rows=Rows(
+        agents_capabilities.capabilities_page,
+        agents_capabilities.key_of,
+        "by name and version",
+        in_document=MAX_NAMED,
+    ),
 )
 AGENT_METRICS: Final = VocabularyTable(
     "agent_metrics",

@@ -15,7 +15,9 @@ from hub.base.toml.limits import Limits
 from protocol.agent_status import Lifecycle
 from protocol.ids import AgentId, TemplateId, UserId
 from storage import audit
-from storage.agents import agent_snapshot, agents, config_changes, declared_agents
+from storage.agents import agent_snapshot, agents
+from storage.agents import template_changes as agents_template_changes
+from storage.agents import templates as agents_templates
 from storage.agents.agent_snapshot import Setup
 from storage.agents.agents import AgentFields, AgentRow
 from storage.agents.config_changes import ConfigLimits
@@ -23,6 +25,7 @@ from storage.agents.declared_agents import AgentLimits, DeclaredAgent
 from storage.agents.template_changes import Broken
 from storage.agents.templates import TemplateRow, WrittenTemplate
 from storage.audit import AuditEntry
+from storage.effects import agent_changes as effects_agent_changes
 from storage.effects.agent_changes import Writing
 from storage.store import Connection, Store
 
@@ -78,7 +81,7 @@ class AgentWriter:
         """
         writing = self._writing(actor)
         make = partial(
-            audit.audited(declared_agents.make_agent, _entry(writing, "agent.created", "device_name")),
+            audit.audited(effects_agent_changes.make_agent, _entry(writing, "agent.created", "device_name")),
             agent=agent,
             user_id=user_id,
             fresh_id=AgentId(self._ids.fresh()),
@@ -127,7 +130,7 @@ class AgentWriter:
         writing = self._writing(actor)
         entry = _entry(writing, "agent.removed")
         agent, cancelled = await self._store.write(
-            audit.audited(declared_agents.remove_agent, lambda removed: entry(removed[0])),
+            audit.audited(effects_agent_changes.remove_agent, lambda removed: entry(removed[0])),
             agent_id,
             writing=writing,
         )
@@ -151,7 +154,7 @@ class AgentWriter:
         force: bool = False,
         version: int | None = None,
         actor: str,
-    ) -> config_changes.TemplateWrite:
+    ) -> agents_template_changes.TemplateWrite:
         """Write a template of the API.
 
         Args:
@@ -167,7 +170,7 @@ class AgentWriter:
         _check(template)
         at = now_ms(self._clock)
 
-        def entry(put: config_changes.TemplateWrite) -> AuditEntry | None:
+        def entry(put: agents_template_changes.TemplateWrite) -> AuditEntry | None:
             if not put.is_changed:
                 return None
             event = "template.created" if put.is_new else "template.changed"
@@ -177,7 +180,7 @@ class AgentWriter:
 
         with self._metrics.count_limits():
             put = await self._store.write(
-                audit.audited(config_changes.put_template, entry),
+                audit.audited(agents_template_changes.put_template, entry),
                 template,
                 fresh_id=TemplateId(self._ids.fresh()),
                 at=at,
@@ -197,7 +200,7 @@ class AgentWriter:
         at = now_ms(self._clock)
         entry = AuditEntry(at=at, actor=actor, event="template.removed", subject=name)
         removed = await self._store.write(
-            audit.audited(config_changes.remove_template, lambda _: entry), name
+            audit.audited(agents_template_changes.remove_template, lambda _: entry), name
         )
         log.info("template.removed", template=name, actor=actor)
         return removed
@@ -208,12 +211,14 @@ class AgentWriter:
             _check(template)
         except (BadSchema, BadPrompt) as error:
             return TemplateCheck(wrong=(str(error),))
-        broken = await self._store.read(config_changes.judge, template, problems_of)
+        broken = await self._store.read(agents_template_changes.judge, template, problems_of)
         return TemplateCheck(broken=tuple(broken))
 
     async def judge_stored(self, name: str) -> TemplateCheck:
         """Return the preview for a stored template. Raises UnknownTemplate."""
-        return await self.judge_template((await self._store.read(agent_snapshot.get_template, name)).written)
+        return await self.judge_template(
+            (await self._store.read(agents_templates.get_template, name)).written
+        )
 
     def _writing(self, actor: str) -> Writing:
         return Writing(
@@ -239,7 +244,7 @@ def _check(template: WrittenTemplate) -> None:
 def _edit(c: Connection, agent_id: AgentId, *, writing: Writing, **options: Any) -> AgentRow:
     """Edit an agent, with an audit entry that names the changed fields."""
     before = _fields(agents.get_agent(c, agent_id))
-    done = declared_agents.edit_agent(c, agent_id, writing=writing, **options)
+    done = effects_agent_changes.edit_agent(c, agent_id, writing=writing, **options)
     detail = {"agent": done.name, **audit.changed(before, _fields(done))}
     entry = AuditEntry(
         at=writing.at, actor=writing.actor, event="agent.edited", subject=done.id, detail=detail

@@ -34,7 +34,7 @@ from hub.api.binding import MISSING, Binding, RequestContext, RequestParameter, 
 from hub.api.events import StreamedResponse
 from hub.api.http.access import BODY, ROUTE
 from hub.api.peers import ALL, HEADER, READ_WITHIN_S, WITHIN_S, Peers
-from hub.api.problem import MEDIA_TYPE, Problem
+from hub.api.problem import MEDIA_TYPE, ProblemResponse
 from hub.api.resource import (
     Endpoint,
     IfMatch,
@@ -169,11 +169,25 @@ class RouteHandler:
         return Response(msgspec.json.encode(result), status, headers, "application/json")
 
 
+# Modules whose routes the documents list behind each other; other modules are listed by their names.
+_TOPICS: Final[Mapping[str, tuple[str, ...]]] = {
+    "agent_configs": ("agent_configs", "capabilities", "checkpoints"),
+    "agent_status": ("agent_status", "heartbeats"),
+    "connectors": ("connectors", "sealing_keys"),
+    "costs": ("costs", "why", "previews"),
+    "devices": ("devices", "device_events", "receipts", "pairings", "users"),
+    "logs": ("logs", "hub_events", "debug"),
+    "overviews": ("audit_log", "overviews", "activity", "summaries", "changes"),
+    "system": ("system", "nodes", "handbook"),
+}
+
+
 def _declared() -> tuple[type[Resource], ...]:
-    """Return the resources that the modules of ``hub.api.resources`` define, by module."""
-    modules = [
-        import_module(f"{resources.__name__}.{found.name}") for found in iter_modules(resources.__path__)
-    ]
+    """Return the resources that modules of ``hub.api.resources`` define, in the order of the documents."""
+    topics = {name: (topic, number) for topic, names in _TOPICS.items() for number, name in enumerate(names)}
+    found = (module.name for module in iter_modules(resources.__path__))
+    names = sorted(found, key=lambda name: topics.get(name, (name, 0)))
+    modules = [import_module(f"{resources.__name__}.{name}") for name in names]
     return tuple(
         kind
         for module in modules
@@ -204,7 +218,9 @@ async def reply_to(served: Served, request: BusRequest) -> BusReply:
     """Return the reply to a request of another node, which has checked the caller."""
     principal = msgspec.convert(request.principal, Principal)
     asked = rows_of(request.path).get(request.method)
-    response: Response = Problem(ErrorCode.UNKNOWN_METHOD, "a node of another release has no such route")
+    response: Response = ProblemResponse(
+        ErrorCode.UNKNOWN_METHOD, "a node of another release has no such route"
+    )
     if asked is not None and may_ask(principal, asked):
         state = {ROUTE: asked, PRINCIPAL: principal, BODY: request.body, FORWARDED: True}
         scope = {
@@ -224,8 +240,8 @@ async def reply_to(served: Served, request: BusRequest) -> BusReply:
     return _reply(response)
 
 
-def _fault(error: Exception) -> Problem:
-    return Problem(ErrorCode.INTERNAL, f"{type(error).__name__} in the hub")
+def _fault(error: Exception) -> ProblemResponse:
+    return ProblemResponse(ErrorCode.INTERNAL, f"{type(error).__name__} in the hub")
 
 
 async def _response(served: Served, scope: AsgiScope) -> Response:
@@ -239,7 +255,7 @@ async def _response(served: Served, scope: AsgiScope) -> Response:
     try:
         return await _answer(ANSWERED[asked], call)
     except HubError as error:
-        return Problem.of(error)
+        return ProblemResponse.of(error)
 
 
 async def _answer(route: RouteHandler, call: RequestContext) -> Response:
@@ -273,7 +289,7 @@ async def _answer_of_all(route: RouteHandler, call: RequestContext, peers: Peers
     try:
         response = await route.answer(call)
     except HubError as error:
-        response = Problem.of(error)
+        response = ProblemResponse.of(error)
     replies = await peers.ask_all(_reply(response), _request(call))
     return Response(msgspec.json.encode({"nodes": replies}), media_type="application/json")
 
@@ -291,7 +307,7 @@ def _request(call: RequestContext) -> BusRequest:
 
 def _reply(response: Response) -> BusReply:
     if isinstance(response, StreamedResponse):
-        response = Problem(
+        response = ProblemResponse(
             ErrorCode.UNKNOWN_METHOD,
             "a stream of another node cannot be followed here",
             hint="follow it without --node, and logs with --all-nodes; what the command began goes on",
@@ -304,9 +320,9 @@ def _unknown(scope: AsgiScope) -> Response:
     allowed = ", ".join(rows_of(scope["path"]))
     if not allowed:
         what, members = f"there is nothing at {path}", {"title": "unknown path"}
-        return Problem(ErrorCode.UNKNOWN_METHOD, what, status=404, hint=hint, members=members)
+        return ProblemResponse(ErrorCode.UNKNOWN_METHOD, what, status=404, hint=hint, members=members)
     what, headers = f"{path} does not take {scope['method']}, but {allowed}", {"allow": allowed}
-    return Problem(ErrorCode.UNKNOWN_METHOD, what, status=405, hint=hint, headers=headers)
+    return ProblemResponse(ErrorCode.UNKNOWN_METHOD, what, status=405, hint=hint, headers=headers)
 
 
 _E = ErrorCode
@@ -698,5 +714,5 @@ def _problem() -> Schema:
         "description": "A refusal (RFC 9457).",
         "required": list(fields),
         "properties": fields | {"fields": by_field},
-        "examples": [Problem.content(_E.UNKNOWN_AGENT, "there is no agent 'nots'", status=404)],
+        "examples": [ProblemResponse.content(_E.UNKNOWN_AGENT, "there is no agent 'nots'", status=404)],
     }

@@ -12,7 +12,7 @@ A device sees and changes only its own agents and runs. A method that no resourc
 wait, it is refused.
 
 Requests are answered one after the other: first in, first out for each device, and the devices take turns.
-So a busy device delays the others only little. A ``DeferredResponse`` response is awaited concurrently; its method
+So a busy device delays the others only little. A ``DeferredResponse`` is awaited concurrently; its method
 limits the number of such responses.
 """
 

@@ -1,6 +1,6 @@
-"""Messages for values that are not of their type: where, what is expected, what came.
+"""Messages for values that are not of their type.
 
-They word validation errors of msgspec and of tables of hub.toml.
+Validation errors of msgspec and of tables of hub.toml: where, what is expected, what came.
 """
 
 import re

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from hub.api.http.access import FairShares, NoCapacity
-from hub.api.problem import Problem
+from hub.api.problem import ProblemResponse
 from hub.base.roles import PRINCIPAL, Principal
 
 BEAT_S: Final = 15.0  # proxies commonly give up after 30 or 60
@@ -113,7 +113,7 @@ class EventStream(StreamedResponse):
             try:
                 places.enter_context(self._streams.place(principal))
             except NoCapacity as refusal:
-                await Problem.of(refusal)(scope, receive, send)
+                await ProblemResponse.of(refusal)(scope, receive, send)
                 return
             await send(
                 {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}

@@ -16,7 +16,7 @@ from protocol.secret_rules import redact_keys
 MEDIA_TYPE = "application/problem+json"
 
 
-class Problem(JSONResponse):
+class ProblemResponse(JSONResponse):
     """A refusal as a response: what happened, its stable code, what a person can do.
 
     *status* replaces the catalogue's where HTTP has a more specific number (400, 405, 411, 431).

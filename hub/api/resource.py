@@ -1,4 +1,4 @@
-"""Resources of the operators' interface: declaration of routes, commands, views, pages of lists and parameters.
+"""Declaration of the operators' resources: their routes, commands, views and parameters.
 
 ``@route("POST", "/release", Scope.RUN, errors=[ErrorCode.LOCK_LOST])`` above an ``async def`` declares the
 route, its row in the table of roles, and its OpenAPI entry. ``@listed`` declares a list with its
@@ -8,26 +8,6 @@ other parameters of a method are those of the request, as ``binding`` reads them
 request of devices that the method answers, as ``device`` binds it.
 A method with several of these decorators answers at several routes. Its parameter of the type
 ``authority.Caller`` is the agent at a route of ``AGENT``, and the operator at any other.
-
-Base of the bodies of the REST interface, which ``--json`` prints too, and types of their fields.
-
-A field is added, never renamed. Times are aware UTC unless they say otherwise; ids are text.
-
-Pages of lists: ``limit`` items at most, and a ``cursor`` that leads to the next ones.
-
-A cursor is the sort key of the last item of its page, so concurrent additions and removals
-neither repeat nor hide other items. It is opaque to clients.
-
-``@listed`` does this for a method. A method with a ``Paging`` of its own reads ``paging.part``, and gives the
-items to ``paging.fetched``.
-
-Parameters of routes: the caller, the user whose objects are visible, ``If-Match``, services of the hub.
-
-``If-Match`` (RFC 9110, 13.1.1) refuses an edit of an outdated version. An ``ETag`` covers the fields that an
-edit may change. Fields that change without an edit, such as the time when a device was last seen, are left
-out. ``If-Match`` is optional; with it, a client never overwrites a change that another caller made after the
-client's read. A route that is declared with ``is_tagged`` checks it and sends the tag. A method with a
-``Match`` of its own calls ``match.check`` before the change, and ``match.set_tag`` after it.
 """
 
 import base64
@@ -64,7 +44,7 @@ from protocol.ids import UserId
 from storage import audit
 from storage.agents import agents
 from storage.agents.agents import AgentRow
-from storage.devices import users
+from storage.devices import users as devices_users
 from storage.devices.devices import NO_LIMITS, Grant, TokenLimits
 from storage.kernel.columns import Key, foreign_key
 from storage.store import Store
@@ -351,8 +331,8 @@ def audited(event: str, **options: bool) -> Callable[[Method], Method]:
     """Declare the audit entry of a method: *event*, or ``NO_CHANGE``; *options* are fields of ``Audit``.
 
     Every method that answers another verb than ``GET``, or a request of devices, has to have one. The entry
-    is appended with the first change of the request, unless the change appends one
-    (``storage.audit.PendingAuditEntry``).
+    is appended with the first change of the request (``storage.audit.PendingAuditEntry``), unless the change
+    appends one.
     """
 
     return _marked(_AUDIT, Audit(event, **options))
@@ -490,7 +470,9 @@ Instant = Annotated[datetime, Meta(tz=True)]
 
 
 class View(Struct, forbid_unknown_fields=True):
-    """Base of the bodies of requests and responses.
+    """Base of the bodies of requests and responses, which ``--json`` prints too.
+
+    A field is added, never renamed. Times are aware UTC unless they say otherwise; ids are text.
 
     Attributes:
         refused_keys: keys of a body that are no fields, with a message and a hint for each.
@@ -554,7 +536,12 @@ class ListPage(NamedTuple, Generic[T]):
 
 
 class PageRequest:
-    """The requested part of a list.
+    """The requested part of a list: at most *limit* items, behind those of the page before.
+
+    A cursor is the sort key of the last item of its page, so concurrent additions and removals
+    neither repeat nor hide other items. It is opaque to clients.
+    ``@listed`` does this for a method. A method with a ``Paging`` of its own reads ``paging.part``, and gives
+    the items to ``paging.fetched``.
 
     Args:
         call: the request whose URL, with another cursor, its response links to; without it there is no link.
@@ -702,7 +689,7 @@ class ResourceRegistry:
 
     async def user_named(self, name: str) -> UserId:
         """Return the id of a user. Raises CodedError."""
-        row = await self._store.read(users.find_user_by_name, name)
+        row = await self._store.read(devices_users.find_user_by_name, name)
         if row is None:
             raise CodedError(ErrorCode.UNKNOWN_USER, f"there is no user {name!r}")
         return row.id
@@ -768,7 +755,13 @@ def agent(caller: Caller) -> authority.Caller:
 
 
 class IfMatch:
-    """``If-Match`` of a request, and ``ETag`` of its response."""
+    """``If-Match`` of a request (RFC 9110, 13.1.1), and ``ETag`` of its response.
+
+    ``If-Match`` refuses an edit of an outdated version; it is optional. An ``ETag`` covers the fields that an
+    edit may change; other fields, such as the time when a device was last seen, are left out. A route that is
+    declared with ``is_tagged`` checks it and sends the tag. A method with a ``Match`` of its own calls
+    ``match.check`` before the change, and ``match.set_tag`` after it.
+    """
 
     def __init__(self, head: ResponseHead, if_match: str | None) -> None:
         self._head = head

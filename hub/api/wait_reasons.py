@@ -11,7 +11,8 @@ from protocol.ids import RunId
 from protocol.lifecycles import LIVE_RUN_STATES
 from protocol.requirements import Unmet
 from storage.devices import pairings
-from storage.runs import run_claims, run_locks
+from storage.runs import run_claims
+from storage.runs import run_needs as runs_run_needs
 from storage.runs.run_claims import WaitingConditions
 from storage.runs.run_needs import Offered
 from storage.runs.runs import RunRow
@@ -43,7 +44,7 @@ def read_waits(c: Connection, rows: Iterable[RunRow], offered: Offered) -> WaitC
     gates = run_claims.waits_of(c, [row.id for row in live])
     are_new = any(gate.device_name is not None and gate.last_seen_at is None for gate in gates.values())
     pairing = pairings.waiting_labels(c) if are_new else {}
-    return WaitConditions(gates, run_locks.unmet_of(c, needy, offered), pairing)
+    return WaitConditions(gates, runs_run_needs.unmet_of(c, needy, offered), pairing)
 
 
 class WaitReasons:

@@ -39,10 +39,11 @@ from hub.settings.declared import declared_agents, declared_connectors, declared
 from hub.settings.reload import SettingsWatch
 from hub.settings.settings import Settings
 from protocol.ids import BootId, NodeId, UserId
-from storage import audit, leases
+from storage import audit
+from storage import leases as storage_leases
 from storage.devices import nodes, settings_revisions, users
 from storage.effects import sessions
-from storage.kernel import identity
+from storage.kernel import identity as kernel_identity
 from storage.kernel.database import Database, StorageError
 from storage.runs import run_moves
 from storage.store import Connection, ObservedDatabase
@@ -92,11 +93,11 @@ class Node:
         """
         if not self.is_moved:
             return
-        known = await database.read(leases.lives_until, self.id) if database.is_shared else None
+        known = await database.read(storage_leases.lives_until, self.id) if database.is_shared else None
         until = clock.monotonic() + RENEW_EVERY_S + RETRY_S
         while known is not None and clock.monotonic() < until:
             await clock.sleep(_CHECK_S)
-            seen = await database.read(leases.lives_until, self.id)
+            seen = await database.read(storage_leases.lives_until, self.id)
             if seen is not None and seen > known:
                 raise AnotherHub(
                     f"{self._path.parent} is a copy: a hub with the same identity is running on the same"
@@ -191,9 +192,11 @@ async def begin(context: HubContext) -> StartResult:
     at = now_ms(context.clock)
     is_alone, limits = not store.is_shared, settings.limits
     window_ms = int(limits.restart_hold_s * 1000)
-    hub_id = await store.write(identity.ensure_hub_id, context.ids.fresh())
-    secret = await store.write(identity.ensure_extraction_secret, context.chance.token_bytes(SECRET_BYTES))
-    key = HubKey(await store.write(identity.ensure_key, context.chance.token_bytes(SECRET_BYTES)))
+    hub_id = await store.write(kernel_identity.ensure_hub_id, context.ids.fresh())
+    secret = await store.write(
+        kernel_identity.ensure_extraction_secret, context.chance.token_bytes(SECRET_BYTES)
+    )
+    key = HubKey(await store.write(kernel_identity.ensure_key, context.chance.token_bytes(SECRET_BYTES)))
     await context.node.claim(store, context.clock)
     # Before the boot is recorded: see begin_chain.
     await store.write(audit.begin_chain, at=at, subject=hub_id)
@@ -248,8 +251,8 @@ async def begin(context: HubContext) -> StartResult:
 
 def make_beat(context: HubContext) -> Callable[[Connection], None]:
     """Return the job that renews the lease of this process."""
-    ttl_ms = LEASE_MS if context.store.is_shared else leases.ALONE_MS
-    return partial(leases.beat, node_id=context.node.id, boot_id=context.boot_id, ttl_ms=ttl_ms)
+    ttl_ms = LEASE_MS if context.store.is_shared else storage_leases.ALONE_MS
+    return partial(storage_leases.beat, node_id=context.node.id, boot_id=context.boot_id, ttl_ms=ttl_ms)
 
 
 async def end(context: HubContext) -> None:

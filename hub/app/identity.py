@@ -26,7 +26,7 @@ Secrets = TypeVar("Secrets", bound=SecretsOfKind[Any])
 
 
 class IdentityResources:
-    """Resources of identity of one hub, unscoped."""
+    """Nouns of identity of one hub, unscoped."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class IdentityResources:
         owner_id: UserId,
         limits: IdentityLimits | None = None,
     ) -> None:
-        """Create the resources. *owner_id*: owner of a device that is created for no user in particular."""
+        """Create the nouns. *owner_id*: owner of a device that is created for no user in particular."""
         bounds = limits or IdentityLimits()
         self.devices = DevicesResource(store=store, roster=roster, clock=clock)
         self.users = UsersResource(store=store, clock=clock, ids=ids, metrics=metrics, limits=bounds)
@@ -68,7 +68,7 @@ class IdentityResources:
 
     @property
     def resources(self) -> tuple[Resource, ...]:
-        """Return the resources."""
+        """Return the nouns."""
         return (
             self.agent_tokens,
             self.devices,

@@ -39,7 +39,9 @@ from storage.connectors import connectors
 from storage.connectors.connectors import UnknownConnector
 from storage.coordination import gateways
 from storage.coordination.gateway_agents import RemoteIdTaken
-from storage.devices import devices, pairings, settings_revisions, users
+from storage.devices import devices, pairings
+from storage.devices import settings_revisions as devices_settings_revisions
+from storage.devices import users as devices_users
 from storage.devices.settings_revisions import SettingsRevision
 from storage.kernel.database import StorageError
 from storage.store import Connection, Store
@@ -108,7 +110,7 @@ async def begin_with_revision(store: Store, reloader: Reloader, node_id: NodeId)
     try:
         reloader.begin_with(newest)
     except SettingsInvalid as error:
-        last = await store.read(settings_revisions.revision_of, node_id)
+        last = await store.read(devices_settings_revisions.revision_of, node_id)
         if last is None or last.number == newest.number:
             raise
         reloader.begin_with(Shared(last.number, last.text))
@@ -121,9 +123,9 @@ async def newest_revision(store: Store, known: int | None = None) -> Shared | No
     if known is not None:
         if not store.is_shared:  # then only this process publishes
             return None
-        if await store.read(settings_revisions.newest_number) == known:
+        if await store.read(devices_settings_revisions.newest_number) == known:
             return None
-    newest = await store.read(settings_revisions.newest_revision)
+    newest = await store.read(devices_settings_revisions.newest_revision)
     return None if newest is None else Shared(newest.number, newest.text)
 
 
@@ -229,13 +231,13 @@ def _use(context: HubContext, actor: str, revision: Revision, c: Connection) -> 
     shared = revision.shared
     if shared is not None and revision.is_published:
         row = SettingsRevision(shared.number, shared.text, actor, now_ms(context.clock))
-        settings_revisions.publish(c, row)
-    settings_revisions.record_use(c, context.node.id, None if shared is None else shared.number)
+        devices_settings_revisions.publish(c, row)
+    devices_settings_revisions.record_use(c, context.node.id, None if shared is None else shared.number)
 
 
 async def _record_lag(context: HubContext, why: str) -> None:
     try:
-        await context.store.write(settings_revisions.record_refusal, context.node.id, why)
+        await context.store.write(devices_settings_revisions.record_refusal, context.node.id, why)
     except StorageError as error:  # the log has it
         log.warning("settings.lag_not_written", code=error.code)
 
@@ -304,7 +306,7 @@ async def _sign_ins_deleted(store: Store, settings: Settings) -> list[Remark]:
 
 async def _paths_outside(store: Store, shared: SharedRoots, settings: Settings) -> list[Remark]:
     """Warn of agents' paths outside the folders that their devices share, if these are known."""
-    names = {user.id: user.name for user in await store.read(users.list_users)}
+    names = {user.id: user.name for user in await store.read(devices_users.list_users)}
     ids = {
         (names[row.user_id], row.name): row.id
         for row in await store.read(devices.list_devices)
@@ -329,7 +331,7 @@ async def _paths_outside(store: Store, shared: SharedRoots, settings: Settings) 
 async def _unknown_devices(context: HubContext, settings: Settings) -> list[Remark]:
     """Warn of unknown device names, which may be misspelt, where other devices have been paired."""
     names = await context.store.read(pairings.list_names, at=now_ms(context.clock))
-    ids = {user.name: user.id for user in await context.store.read(users.list_users)}
+    ids = {user.name: user.id for user in await context.store.read(devices_users.list_users)}
     named = [
         (number, agent.device, ids[agent.user])
         for number, agent in enumerate(settings.agents)
@@ -357,7 +359,7 @@ async def _users_made(store: Store, settings: Settings) -> list[Remark]:
         Remark(
             named[name], f"makes user '{name}'", "if the name is mistyped: hub users lists those there are"
         )
-        for name in await store.read(users.not_made_yet, list(named))
+        for name in await store.read(devices_users.not_made_yet, list(named))
     ]
 
 

@@ -182,7 +182,7 @@ def make_resources(
         ConnectorsResource(store, accounts, sign_ins, clock=clock),
         CostsResource(store=store, clock=clock),
         DebugResource(context.debug, audit_log),
-        WhyResource(store, roster=roster, explainer=Explainer(work.previews), others=others, clock=clock),
+        WhyResource(store, roster=roster, explainer=Explainer(work.previews), peers=others, clock=clock),
         EventsResource(store=store, ring=ring, clock=clock, boot_id=context.boot_id),
         HandbookResource(),
         HubSeriesResource(store, measurements),

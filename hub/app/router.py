@@ -52,7 +52,7 @@ class Router:
     def route(self, event: LinkEvent) -> None:
         """Pass an event on. If the queue is full, log an error and drop the event: all services also poll."""
         if isinstance(event, RequestReceived):
-            self._requests.take(event)
+            self._requests.enqueue(event)
             return
         self._heartbeats.receive(event)
         if not isinstance(event, DeviceReady) or not event.hello.runs:

@@ -1,4 +1,4 @@
-"""Commands declared by the resources of the REST interface, one request each; objects named by the end of an id.
+"""Commands that resources of the REST interface declare: one request each.
 
 ``commands.json`` has the declarations as data, so that no command imports the web framework.
 """
@@ -231,7 +231,7 @@ def item_called(items: Sequence[Values], id: str) -> Values | None:
 
 
 def present(response: Values, **shown: Any) -> None:
-    """Print a response as a declared command does; *shown*: fields of ``hub.api.resource.DeclaredCommand``."""
+    """Print a response as a declared command does; *shown*: fields of ``DeclaredCommand`` of ``hub.api``."""
     _show(CommandSpec(shown), {}, response)
 
 

@@ -234,7 +234,7 @@ def hub_status(state: Path) -> Any:
 
 
 def lasting_client(state: Path) -> "httpx2.AsyncClient":
-    """Create a client of the hub that ``open_client`` finds, for a command that outlives a restart of the hub.
+    """Create a client of the hub that ``open_client`` finds, for a command that outlives a restart.
 
     Raises:
         Failure: there is no token, or it would be sent without TLS.

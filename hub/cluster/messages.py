@@ -22,7 +22,7 @@ class BusRequest(Struct, frozen=True, kw_only=True, tag="request"):
     Attributes:
         path: decoded.
         query: as it was sent.
-        principal: fields of the caller, as ``api.http.roles.Principal`` has them.
+        principal: fields of the caller, as ``api.door.roles.Principal`` has them.
         key: its ``Idempotency-Key``, which names a call to a device.
     """
 

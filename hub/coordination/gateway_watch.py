@@ -32,7 +32,8 @@ from hub.openclaw import (
 )
 from hub.openclaw.methods import agents_list, chat_history
 from protocol.agent_status import ExhaustReason
-from storage.coordination import gateway_agents, gateway_creations, gateway_reports, gateways
+from storage.coordination import gateway_agents, gateway_creations, gateways
+from storage.coordination import gateway_reports as coordination_gateway_reports
 from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.coordination.gateway_reports import Exhaustion, Seen
 from storage.coordination.gateways import UnknownGateway
@@ -434,7 +435,7 @@ class Watch:
         at = now_ms(self._clock)
         for begin in range(0, len(seen), AT_ONCE):
             await self._store.write(
-                gateway_reports.record_observations, self.name, seen[begin:][:AT_ONCE], at=at
+                coordination_gateway_reports.record_observations, self.name, seen[begin:][:AT_ONCE], at=at
             )
 
 

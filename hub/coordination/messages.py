@@ -39,7 +39,7 @@ from storage.agents import agent_states
 from storage.agents.declared_agents import AgentLimits
 from storage.audit import AuditEntry
 from storage.coordination import boards, gateway_agents, message_rows, messages
-from storage.coordination import leads as stored_leads
+from storage.coordination import leads as coordination_leads
 from storage.coordination.boards import BoardLimits, BoardRow, LeadHome, MemberRow, UnknownBoard
 from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.coordination.leads import Led, NoGateway
@@ -396,7 +396,7 @@ class LeadService:
             return Led(lead, False)  # the usual case: nothing to write
         with self._metrics.count_limits():
             led = await self._store.write(
-                stored_leads.ensure_lead,
+                coordination_leads.ensure_lead,
                 board_id,
                 fresh_id=AgentId(self._ids.fresh()),
                 limits=AgentLimits(),

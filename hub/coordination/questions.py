@@ -42,7 +42,8 @@ from protocol.errors import CodedError, DeliveryError, ErrorCode, HubError, Link
 from protocol.ids import AgentId, BoardId, DeviceId, MemoryId, MessageId, QuestionId, RunId, trace_id_of
 from protocol.tool_calls import Action, ToolCall
 from storage import audit
-from storage.coordination import board_memory, boards, questions
+from storage.coordination import board_memory as coordination_board_memory
+from storage.coordination import boards, questions
 from storage.coordination.board_memory import MemoryFilter, MemoryLimits, MemoryRow, NewMemory
 from storage.coordination.boards import BoardRow
 from storage.coordination.message_rows import MessageRow
@@ -104,7 +105,7 @@ class BoardMemory:
 
         def read(c: Connection) -> tuple[list[MemoryRow], dict[str, str]]:
             found = authority.board_for(c, caller, Verb.MEMORY_READ, board)
-            rows = board_memory.list_memory(c, found.id, criteria, after=after, limit=limit)
+            rows = coordination_board_memory.list_memory(c, found.id, criteria, after=after, limit=limit)
             return rows, audit.names_of_actors(c, {row.actor for row in rows})
 
         return await self._store.read(read)
@@ -167,7 +168,7 @@ class BoardMemory:
         found = await self._store.read(authority.board, caller, board)
         at = now_ms(self._clock)
         item = await self._store.write(
-            board_memory.remove_memory, found.id, memory_id, at=at, actor=caller.actor
+            coordination_board_memory.remove_memory, found.id, memory_id, at=at, actor=caller.actor
         )
         log.info("memory.removed", board_id=found.id, memory_id=item.id, actor=caller.actor)
         return found, item

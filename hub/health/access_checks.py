@@ -21,10 +21,10 @@ from protocol.errors import connect_command
 from protocol.ids import DeviceId, NodeId
 from storage.agents import agents_in_trouble
 from storage.agents.agents_in_trouble import AbsentDevice
-from storage.devices import devices, nodes, pairings, settings_revisions
+from storage.devices import credential_copies, devices, nodes, pairings, settings_revisions
 from storage.devices.devices import DeviceRow, Grant
 from storage.devices.tokens import DEVICE_TOKENS, OPERATOR_TOKENS
-from storage.effects import declaring
+from storage.effects import node_declarations
 from storage.store import Store
 
 REPORTED_BEFORE_EXPIRY: Final = timedelta(days=14)  # before a token expires
@@ -313,7 +313,7 @@ async def check_copies(store: Store, now: datetime) -> Iterable[Finding]:
             user_id=row.user_id,
             since=from_epoch_ms(copy.newer.at),
         )
-        for row, copy in await store.read(devices.list_copies)
+        for row, copy in await store.read(credential_copies.list_copies)
     ]
 
 
@@ -389,7 +389,7 @@ async def check_declarations(store: Store, node_id: NodeId, now: datetime) -> It
     """Find declarations that differ between nodes of one database, and those only of nodes that are down."""
     if not store.is_shared:
         return []
-    known = await store.read(declaring.list_declarations)
+    known = await store.read(node_declarations.list_declarations)
     ours = next((node.declared for node in known if node.node_id == node_id), None)
     if ours is None:
         return []

@@ -23,8 +23,8 @@ from hub.base.version import VERSION
 from hub.health.issues import Finding, notice
 from protocol.errors import HubError
 from storage import audit
-from storage.devices import devices, nodes
-from storage.kernel import backup
+from storage.devices import users
+from storage.kernel import backup, identity
 from storage.kernel.address import SERVER
 from storage.kernel.backup import BackupManifest, BackupRefused
 from storage.kernel.database import file_of
@@ -134,7 +134,7 @@ async def sort_backups(store: Store, folder: Path) -> tuple[list[Path], list[Pat
     manifests = await anyio.to_thread.run_sync(manifests_in, folder)
 
     def find_own(c: Connection) -> list[Path]:
-        hub_id = nodes.find_hub_id(c)
+        hub_id = identity.find_hub_id(c)
         return [
             file
             for file, manifest in manifests.items()
@@ -250,7 +250,7 @@ async def check_backup(store: Store, now: datetime) -> Iterable[Finding]:
     last = None if made_at is None else from_epoch_ms(made_at)
     if last is not None and timedelta() <= now - last <= BACKUP_AGE:
         return []
-    everybody = await store.read(devices.list_users)
+    everybody = await store.read(users.list_users)
     first_at = min((from_epoch_ms(user.created_at) for user in everybody), default=now)
     if now - first_at <= BACKUP_AGE:
         return []

@@ -66,7 +66,7 @@ class DatabaseWatch:
             write: a job that changes a page each time.
             on_change: called when a condition begins or ends.
         """
-        self.turns = PeriodicLoop(clock)
+        self.loop = PeriodicLoop(clock)
         self._on_change = on_change
         self._store = store
         self._write = write
@@ -85,7 +85,7 @@ class DatabaseWatch:
             log.info("database.works")
         else:
             log.error("database.fails", trouble=condition.trouble, detail=str(condition.error))
-            self.turns.wake()
+            self.loop.wake()
         self._on_change()
 
     @property
@@ -138,7 +138,7 @@ class DatabaseWatch:
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Check until cancelled."""
         task_status.started()
-        await self.turns.serve(self.check, of="database", every_s=EVERY_S)
+        await self.loop.serve(self.check, of="database", every_s=EVERY_S)
 
     async def check(self) -> None:
         """Check once; the results are the condition of the database."""
@@ -173,7 +173,7 @@ class DatabaseWatch:
         condition = self._store.health.condition
         if began < self._pages_at or (condition is not None and condition.is_lasting):
             return False
-        self.turns.wait()  # a large file takes its time, in a thread
+        self.loop.wait()  # a large file takes its time, in a thread
         try:
             await anyio.to_thread.run_sync(files.check_pages)
         except StorageError as exc:

@@ -22,7 +22,9 @@ from storage.agents import agents_in_trouble
 from storage.agents.agents import AgentRow
 from storage.coordination import questions
 from storage.devices import devices
-from storage.runs import failing_agents, run_needs, runs
+from storage.runs import failing_agents as runs_failing_agents
+from storage.runs import run_needs as runs_run_needs
+from storage.runs import runs
 from storage.runs.failing_agents import FailingAgent
 from storage.runs.run_needs import Offered
 from storage.runs.runs import RunError
@@ -163,7 +165,7 @@ def _about_agent(row: AgentRow, budgets: Iterable[Reached]) -> Iterator[Finding]
 
 async def check_failing(store: Store, now: datetime) -> Iterable[Finding]:
     """Find agents whose newest runs failed, or left out files that failed."""
-    return map(about_failing, await store.read(failing_agents.failing, epoch_ms(now)))
+    return map(about_failing, await store.read(runs_failing_agents.failing, epoch_ms(now)))
 
 
 def about_failing(failing: FailingAgent) -> Finding:
@@ -246,7 +248,7 @@ async def check_budgets(
 async def check_needs(store: Store, offered: Callable[[], Offered], now: datetime) -> Iterable[Finding]:
     """Find runs that wait for a capability that neither agent nor device offers."""
     present = offered()
-    unmet = await store.read(run_needs.unmet_runs, present)
+    unmet = await store.read(runs_run_needs.unmet_runs, present)
     rows = await store.read(runs.find_runs, list(unmet)[:500])
     names = {row.id: row.name for row in await store.read(devices.list_devices)} if rows else {}
     long_since = epoch_ms(now - NEEDY_FOR)

@@ -36,6 +36,7 @@ from protocol.handshake import (
 )
 from protocol.ids import BootId, ConnectionId, DeviceId, KeyId, TokenId, UserId
 from storage import audit
+from storage.devices import credential_copies as devices_credential_copies
 from storage.devices import devices
 from storage.devices.attempts import AttemptLimits
 from storage.devices.credential_copies import Copy, Origin
@@ -167,7 +168,10 @@ class Authenticator:
         Return the two machines, if its credential is on two.
         """
         copy = await self._store.write(
-            devices.note_replaced, admission.device_id, admission.origin, at=now_ms(self._clock)
+            devices_credential_copies.note_replaced,
+            admission.device_id,
+            admission.origin,
+            at=now_ms(self._clock),
         )
         if copy is not None:
             log.warning(

@@ -10,7 +10,7 @@ from hub.links.device_link import DeviceLink
 from protocol import keys
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import KeyId
-from storage.devices import tokens
+from storage.devices import keys as devices_keys
 from storage.devices.keys import RotatedTooSoon
 from storage.kernel.database import Conflict
 from storage.store import Store
@@ -59,7 +59,7 @@ class KeyRotation:
         old_id, new = KeyId(link.credential.removeprefix(_KEY)), read_key(public_key)
         old = next(
             key
-            for key in await self._store.read(tokens.list_keys, device_id=link.device_id)
+            for key in await self._store.read(devices_keys.list_keys, device_id=link.device_id)
             if key.id == old_id
         )
         text = keys.rotation_text(self._hub_id, link.device_id, old_key=old.public_key, new_key=new.public)
@@ -67,7 +67,7 @@ class KeyRotation:
         check_signature(new.public, proof, text)
         try:
             await self._store.write(
-                tokens.rotate_key,
+                devices_keys.rotate_key,
                 link.device_id,
                 old=old_id,
                 new=new.id,

@@ -21,7 +21,8 @@ from hub.notify.sending import IN_A_MAIL, TEST, Sender, SendResult
 from protocol.backoff import Backoff
 from protocol.errors import CodedError
 from protocol.ids import BootId
-from storage import deliveries, leases
+from storage import deliveries
+from storage import leases as storage_leases
 from storage.deliveries import DeliveryRow, OpenIssue, TargetRow
 from storage.kernel.database import StorageError
 from storage.leases import LostLease, Term
@@ -178,7 +179,7 @@ class _TargetWork:
 
     async def _resign(self, term: Term) -> None:
         with suppress(StorageError):  # it ends by itself
-            await self._store.write(leases.resign_lease, term)
+            await self._store.write(storage_leases.resign_lease, term)
 
     async def _round(self) -> float:
         try:
@@ -197,9 +198,9 @@ class _TargetWork:
         """Return True while this hub has the target; take or renew its lease if due. Raises LostLease."""
         now, name = self._clock.uptime_s(), self._target.name
         if self._term is None:
-            ttl_ms = LEASE_MS if self._store.is_shared else leases.ALONE_MS
+            ttl_ms = LEASE_MS if self._store.is_shared else storage_leases.ALONE_MS
             term = await self._store.write(
-                leases.acquire_lease, f"notify {name}", self._of.boot_id, ttl_ms=ttl_ms
+                storage_leases.acquire_lease, f"notify {name}", self._of.boot_id, ttl_ms=ttl_ms
             )
             if term is None:
                 return False
@@ -219,7 +220,7 @@ class _TargetWork:
             self._term, self._cursor = term, self._row.cursor
             self._renewed = self._saved = now
         elif self._store.is_shared and now - self._renewed >= RENEW_EVERY_S:
-            if not await self._store.write(leases.renew_lease, self._term, ttl_ms=LEASE_MS):
+            if not await self._store.write(storage_leases.renew_lease, self._term, ttl_ms=LEASE_MS):
                 raise LostLease(f"another hub has the target {name}")
             self._renewed = now
         return True

@@ -37,8 +37,10 @@ from hub.runs.run_order import RunOrder
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, RunId
 from protocol.work import Usage
+from storage import schema
 from storage.agents import agents
 from storage.agents.configs import ModelUse
+from storage.runs import model_answers as runs_model_answers
 from storage.runs import model_calls
 from storage.runs.model_answers import JournaledAnswer
 from storage.runs.model_calls import ModelCall
@@ -318,7 +320,7 @@ class UnitAsking:
     async def forget(self, questions: set[str]) -> None:
         """Delete the journaled answers to *questions* about this unit, so that the next run asks again."""
         store, agent_id = self.run.asking.store, self.run.order.agent_id
-        await store.write(model_calls.forget_answers, agent_id, frozenset(questions))
+        await store.write(runs_model_answers.forget_answers, agent_id, frozenset(questions))
 
 
 class RunModel:
@@ -365,12 +367,12 @@ class RunModel:
 
     async def _journaled(self, question: str) -> ModelAnswer | None:
         store, agent_id, at = self._asking.store, self._order.agent_id, now_ms(self._asking.clock)
-        found = await store.read(model_calls.find_answer, agent_id, question, at)
+        found = await store.read(runs_model_answers.find_answer, agent_id, question, at)
         if found is None:
             return None
         stored, is_due = found
         if is_due:
-            await store.write(model_calls.touch_answer, agent_id, question, at)
+            await store.write(runs_model_answers.touch_answer, agent_id, question, at)
         self._asking.answers_known.inc()
         self._unit.run.known += 1
         return ModelAnswer(
@@ -404,11 +406,11 @@ class RunModel:
             spend(answer.usage)
             self._unit.run.spent += answer.usage
             self._asking.budgets.densities.learn(self.name, request, answer.usage)
-            call = self._call(question, answer.model or self.name, model_calls.ANSWERED, answer.usage, began)
+            call = self._call(question, answer.model or self.name, schema.ANSWERED, answer.usage, began)
             journaled = JournaledAnswer(model=call.model, finish=answer.finish, text=answer.text)
             # Shielded: the answer is paid for, even if the run is being cancelled.
             with anyio.CancelScope(shield=True):
-                await self._asking.store.write(model_calls.record_answer, call, journaled)
+                await self._asking.store.write(runs_model_answers.record_answer, call, journaled)
         return answer
 
     def _call(self, question: str, model: str, outcome: str, spent: Usage, began: float) -> ModelCall:

@@ -30,7 +30,9 @@ from hub.runs.run_order import RunOrder
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import RunId
 from protocol.work import Usage
-from storage.runs import model_calls
+from storage import schema
+from storage.runs import model_answers as runs_model_answers
+from storage.runs import model_batches as runs_model_batches
 from storage.runs.model_answers import JournaledAnswer
 from storage.runs.model_batches import BatchRow, BatchState
 from storage.runs.model_calls import ModelCall
@@ -77,10 +79,10 @@ class Batching:
             BatchPending: the run has a batch that is not complete; its files need not be read yet.
             ModelUnavailable: the provider did not answer about the state of a batch.
         """
-        rows = await self._store.read(model_calls.batches_of, order.run_id)
+        rows = await self._store.read(runs_model_batches.batches_of, order.run_id)
         open_rows = [row for row in rows if row.state in ("made", "submitted")]
         waiting = [row for row in open_rows if not await self._is_over(order, batches, row)]
-        rows = await self._store.read(model_calls.batches_of, order.run_id)
+        rows = await self._store.read(runs_model_batches.batches_of, order.run_id)
         if waiting:
             questions = sum(len(row.questions) for row in waiting)
             raise BatchPending(
@@ -91,7 +93,7 @@ class Batching:
         if rows:
             return None
         left: list[BatchRow] = []  # incomplete batches of earlier runs of the same agent
-        for row in await self._store.read(model_calls.left_behind, order.agent_id):
+        for row in await self._store.read(runs_model_batches.left_behind, order.agent_id):
             if await self._is_over(order, batches, row):
                 await self._release(row.run_id)
             else:
@@ -113,7 +115,7 @@ class Batching:
             if remote_id is None:
                 remote_id = await batches.find(row.id)
                 if remote_id is None:  # it was never submitted
-                    await self._store.write(model_calls.drop_batch, row.id)
+                    await self._store.write(runs_model_batches.drop_batch, row.id)
                     return True
                 await self._move(row.id, "submitted", remote_id=remote_id)
             result = await batches.check(remote_id)
@@ -139,7 +141,7 @@ class Batching:
             if question in row.questions
         )
         while part := list(islice(calls, _AT_ONCE)):
-            await self._store.write(model_calls.record_answers, part)
+            await self._store.write(runs_model_answers.record_answers, part)
         await self._move(row.id, "done")
         log.info("batch.done", answers=len(result.answers), failed=len(result.failed))
 
@@ -154,7 +156,7 @@ class Batching:
             unit_key=row.questions[question],
             question=question,
             model=answer.model or row.model,
-            outcome=model_calls.ANSWERED,
+            outcome=schema.ANSWERED,
             usage=usage,
             took_ms=max(0, now_ms(self._clock) - row.created_at),
         )
@@ -181,7 +183,7 @@ class Batching:
         for part in _parts(noted):
             id = self._ids.fresh()
             await self._store.write(
-                model_calls.make_batch,
+                runs_model_batches.make_batch,
                 id=id,
                 agent_id=order.agent_id,
                 run_id=order.run_id,
@@ -201,7 +203,9 @@ class Batching:
                 log.info("batch.submitted", questions=len(part))
 
     async def _move(self, id: str, state: BatchState, *, remote_id: str | None = None) -> None:
-        await self._store.write(model_calls.move_batch, id, state, now_ms(self._clock), remote_id=remote_id)
+        await self._store.write(
+            runs_model_batches.move_batch, id, state, now_ms(self._clock), remote_id=remote_id
+        )
 
 
 class Collection:

@@ -28,7 +28,8 @@ from protocol.ids import AgentId, BootId
 from protocol.work import Usage
 from storage.agents import agents
 from storage.agents.agents import AgentRow
-from storage.runs import budget_holds, model_calls
+from storage.runs import budget_holds as runs_budget_holds
+from storage.runs import model_calls
 from storage.runs.budget_holds import BudgetHold, Drawn
 from storage.runs.model_calls import Spent
 from storage.store import Store
@@ -277,7 +278,7 @@ class Budgets:
         async with self._holding:  # sums are stored in the order in which they were made
             holds = [_hold_of(account) for account in days]
             settled = [account.settled for account in days]
-            drawn = await self._store.write(budget_holds.hold, self._boot_id, holds)
+            drawn = await self._store.write(runs_budget_holds.hold, self._boot_id, holds)
         for account, before, one in zip(days, settled, drawn, strict=True):
             if account.settled == before:
                 account.spent = one.spent

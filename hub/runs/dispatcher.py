@@ -36,11 +36,13 @@ from protocol.handshake import HeldRun as RunAtDevice
 from protocol.ids import AgentId, BootId, DeviceId, RunId
 from protocol.lifecycles import EXECUTING_RUN_STATES, PauseReason, RunEvent, RunOutcome
 from protocol.work import AgentCancel
-from storage.agents import exhaustion, locks
+from storage.agents import exhaustion as agents_exhaustion
+from storage.agents import locks
 from storage.effects import sessions
 from storage.held import StaleRun
 from storage.kernel.database import StorageError
-from storage.runs import run_claims, run_moves, run_resumes, runs, waiting_runs
+from storage.runs import run_claims, run_moves, run_resumes, runs
+from storage.runs import waiting_runs as runs_waiting_runs
 from storage.runs.run_claims import Gates
 from storage.runs.runs import RunRow
 from storage.runs.waiting_runs import GateSight
@@ -365,7 +367,7 @@ class Dispatcher:
         at = now_ms(self._clock)
         is_steady = self._clock_trust.is_steady()
         seen = await self._store.read(
-            waiting_runs.read_gates, boot_id=self._boot_id, at=at, paused_ms=PAUSED_MS
+            runs_waiting_runs.read_gates, boot_id=self._boot_id, at=at, paused_ms=PAUSED_MS
         )
         if self._store.is_shared:
             await self._take_over(seen, at)
@@ -379,7 +381,7 @@ class Dispatcher:
         if recovery_at is not None and recovery_at <= at:
             recovered = await self._store.write(run_resumes.recover_agents, at, spread_ms=RESUME_SPREAD_MS)
             log.info("agents.recovered", agents=len(recovered))
-            recovery_at = await self._store.read(exhaustion.next_recovery)
+            recovery_at = await self._store.read(agents_exhaustion.next_recovery)
             rested = rested.union(recovered)
         if rested:
             await self._resume(PauseReason.EXHAUSTED, agents=rested)
@@ -410,7 +412,7 @@ class Dispatcher:
             await self._store.write(run_moves.take_back, self._boot_id, lost, at)
 
     async def _sweep(self, at: int) -> None:
-        swept = await self._store.write(waiting_runs.sweep, at, paused_ms=PAUSED_MS)
+        swept = await self._store.write(runs_waiting_runs.sweep, at, paused_ms=PAUSED_MS)
         log.info(
             "runs.swept",
             not_started=len(swept.not_started),

@@ -12,7 +12,7 @@ import anyio.to_thread
 from hub.base.clock import Clock
 from hub.base.log import Channel
 from protocol.ids import BootId
-from storage.devices import nodes
+from storage import leases as storage_leases
 from storage.kernel.database import StorageError
 from storage.leases import LostLease, Term
 from storage.store import Store
@@ -63,7 +63,7 @@ class Leadership:
         """
         while self._term is None:
             if not self._store.is_shared:  # the previous holder is dead, because the database is not shared
-                await self._store.write(nodes.end_others, self._boot_id)
+                await self._store.write(storage_leases.end_others, self._boot_id)
             term = await self.acquire()
             if term is None:
                 await self._clock.sleep(RENEW_S)
@@ -76,14 +76,14 @@ class Leadership:
         # The next renewal is counted from before the request: its answer may be late.
         self._renew_at = self._clock.uptime_s() + self._renew_s
         self._term = await self._store.write(
-            nodes.acquire_lease, self._name, self._boot_id, ttl_ms=self._ttl_ms
+            storage_leases.acquire_lease, self._name, self._boot_id, ttl_ms=self._ttl_ms
         )
         return self._term
 
     async def is_held(self) -> bool:
         """Return True if this hub holds the lease; renew it if due."""
         while self._term is not None and (began := self._clock.uptime_s()) >= self._renew_at:
-            is_renewed = await self._store.write(nodes.renew_lease, self._term, ttl_ms=self._ttl_ms)
+            is_renewed = await self._store.write(storage_leases.renew_lease, self._term, ttl_ms=self._ttl_ms)
             self._renew_at = began + self._renew_s
             if not is_renewed or self.renewed_in_s == 0.0:  # a hub that is so slow leaves it to another one
                 self.lose()
@@ -113,6 +113,6 @@ class Leadership:
             return
         with anyio.move_on_after(RESIGN_S, shield=True):
             try:
-                await self._store.write(nodes.resign_lease, term)
+                await self._store.write(storage_leases.resign_lease, term)
             except StorageError as exc:
                 log.warning("lease.not_resigned", lease=self._name, why=str(exc))

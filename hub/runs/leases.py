@@ -23,7 +23,7 @@ from hub.base.clock import Clock
 from hub.base.log import Channel
 from hub.base.periodic_loop import LoopReports
 from protocol.ids import BootId, NodeId
-from storage.devices import nodes
+from storage import leases as storage_leases
 from storage.kernel.database import StorageError
 from storage.leases import LostLease
 from storage.store import Store
@@ -160,7 +160,7 @@ class LeaseKeeper:
             self.loop.work()  # a server that does not answer times out before this turn is overdue
             try:
                 async with self._open_own() as store:
-                    beat = partial(nodes.beat, ttl_ms=self._lease_ms, is_first=False)
+                    beat = partial(storage_leases.beat, ttl_ms=self._lease_ms, is_first=False)
                     while not self._stopped.is_set():
                         self.loop.work()
                         sent_at = self._clock.uptime_s()

@@ -33,11 +33,11 @@ from protocol.backoff import Backoff
 from protocol.errors import HubError
 from protocol.ids import BootId, RunId
 from protocol.lifecycles import RunState
+from storage import leases as storage_leases
 from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.connectors import connectors
 from storage.connectors.connectors import ConnectorRow
-from storage.devices import nodes
 from storage.runs import run_moves, runs
 from storage.store import Store
 
@@ -112,7 +112,7 @@ class MailboxWatch:
 
     async def _poll(self, tasks: TaskGroup) -> None:
         # One connection for each mailbox: servers limit them, and two would start the same run.
-        living = await self._store.read(nodes.living_boots) if self._store.is_shared else []
+        living = await self._store.read(storage_leases.living_boots) if self._store.is_shared else []
         current = {
             _key(agent, row): (agent, row)
             for agent, row in await self._pushed()

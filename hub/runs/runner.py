@@ -49,10 +49,11 @@ from protocol.errors import DeviceOffline, ErrorCode, IllegalTransition, LinkLos
 from protocol.ids import DeviceId, RunId, trace_id_of
 from protocol.lifecycles import CallState, RunEvent, RunOutcome, RunState, UnitState, outcome_of
 from protocol.skipped_files import SkipReason
+from storage import held as storage_held
 from storage.agents import agents
 from storage.devices import devices
 from storage.devices.devices import Grant
-from storage.held import StaleRun, check_held
+from storage.held import StaleRun
 from storage.kernel.database import Conflict, StorageError, written_for
 from storage.runs import model_calls, plans, runs
 from storage.runs.calls import OpenCall, open_calls
@@ -188,7 +189,7 @@ class Runner:
                 if link is None:
                     raise
                 # A cancelled write may still be queued; this write waits until it is done.
-                await self._store.write(check_held, attempt.order.held(attempt.state))
+                await self._store.write(storage_held.check_held, attempt.order.held(attempt.state))
                 log.info("run.device_back")
         return AttemptEnding(event=RunEvent.DEVICE_LOST, reason="the device left before the run began")
 

@@ -32,14 +32,18 @@ from hub.schedules.trigger import Trigger, Upcoming, offset_ms, trigger_of, tzda
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import BootId, RunId
 from storage import audit
+from storage.agents import due_schedules as agents_due_schedules
 from storage.agents.due_schedules import DueSchedule
 from storage.audit import AuditEntry
+from storage.effects import fire_decisions as effects_fire_decisions
+from storage.effects import fire_runs as effects_fire_runs
+from storage.effects import first_runs as effects_first_runs
 from storage.effects.fire_decisions import CoveredFires, DecidedFires, FireDecision
 from storage.effects.fire_runs import BackfillPlan, BackfillSight, FreshRun
 from storage.effects.first_runs import FirstRun
 from storage.kernel.database import Conflict, StorageError
 from storage.leases import LostLease, Term
-from storage.schedules import fires, schedule_rows, schedules
+from storage.schedules import schedule_rows, schedules
 from storage.schedules.fires import FireRow
 from storage.schedules.schedule_rows import ScheduleRow
 from storage.schedules.schedules import NextFire, PassedFires
@@ -330,7 +334,7 @@ class Scheduler:
             self.loop.work()
             term = await self._leadership.keep()
             at = now_ms(self._clock)
-            agenda = await self._store.read(schedule_rows.agenda, at, self._batch)
+            agenda = await self._store.read(agents_due_schedules.agenda, at, self._batch)
             if agenda.is_empty:
                 if agenda.next_due_at is None:
                     return POLL_S
@@ -370,7 +374,7 @@ class Scheduler:
             except (BadSchedule, BadPrompt, UndeclaredTable, ValueError) as exc:
                 await self._give_up(term, due_schedule.schedule, f"it cannot be read: {exc}")
         try:
-            decided = await self._store.write(fires.decide, term, decisions, at)
+            decided = await self._store.write(effects_fire_decisions.decide, term, decisions, at)
             self._refused.clear()
         except Conflict:
             decided = await self._decide_each(term, decisions, at)
@@ -385,7 +389,7 @@ class Scheduler:
         refused_before, self._refused = self._refused, set()
         for decision in decisions:
             try:
-                decided += await self._store.write(fires.decide, term, [decision], at)
+                decided += await self._store.write(effects_fire_decisions.decide, term, [decision], at)
             except Conflict as exc:
                 log.error("fire.refused", exc=exc, schedule_id=decision.due.schedule.id)
                 is_last_try = decision.due.schedule.id in refused_before
@@ -398,7 +402,7 @@ class Scheduler:
         """Decide the fires that are not recorded yet. If that fails twice, disable the schedule."""
         schedule = decision.due.schedule
         try:
-            decided = await self._store.write(fires.decide_what_is_left, term, decision, at)
+            decided = await self._store.write(effects_fire_decisions.decide_what_is_left, term, decision, at)
         except Conflict as exc:
             if is_last_try:
                 await self._give_up(term, schedule, f"its fires cannot be written: {exc}")
@@ -420,7 +424,7 @@ class Scheduler:
                 config_fingerprint=settings.config_fingerprint,
                 settings=msgspec.to_builtins(settings),
             )
-            queued = await self._store.write(fires.queue_first_runs, term, [first], at)
+            queued = await self._store.write(effects_first_runs.queue_first_runs, term, [first], at)
         except (BadPrompt, UndeclaredTable, ValueError, Conflict) as exc:
             await self._give_up(term, schedule, f"its first run cannot be created: {exc}")
             return
@@ -541,7 +545,7 @@ class Scheduler:
             CodedError (BAD_PARAMS): the range has more than a thousand fires.
             Conflict: a concurrent backfill did the same; nothing was queued.
         """
-        due = await self._store.read(schedule_rows.with_settings, schedule_id)
+        due = await self._store.read(agents_due_schedules.with_settings, schedule_id)
         if due.schedule.action != "run":
             raise CodedError(
                 ErrorCode.BAD_PARAMS, f"schedule {schedule_id} is a slot: it makes no runs to make up for"
@@ -549,7 +553,7 @@ class Scheduler:
         within = fires_between(due.schedule, first_at, last_at)
         if not within:
             return Backfilled((), ())
-        sight = await self._store.read(fires.backfill_sight, due, within)
+        sight = await self._store.read(effects_fire_runs.backfill_sight, due, within)
         found = await setups_of_due(self._store, [due])
         settings = settings_of(due, self._extractor, found.get(due.schedule.agent_id))
         plan = plan_backfill(due, within, sight, settings, self._ids)
@@ -563,7 +567,7 @@ class Scheduler:
             subject=schedule_id,
             detail={"first_at": within[0], "last_at": within[-1], "runs": len(missing)},
         )
-        queue = audit.audited(fires.backfill, lambda _: entry)
+        queue = audit.audited(effects_fire_runs.backfill, lambda _: entry)
         made = await self._store.write(queue, plan, entry.at, actor=actor)
         log.info("schedule.backfilled", schedule_id=schedule_id, runs=len(made))
         await self._record(due.schedule, "backfilled", f"{len(made)} runs for old fires queued", actor=actor)

@@ -27,7 +27,7 @@ from protocol.ids import CallId, DeviceId
 from protocol.tool_calls import Action, ToolCall
 from storage import audit
 from storage.kernel.database import StorageError
-from storage.schedules import schedule_rows
+from storage.schedules import wakes as schedules_wakes
 from storage.schedules.wakes import WakeDecision, WakeEnd, WakeProjection
 from storage.store import Store
 
@@ -122,10 +122,10 @@ class WakeDelivery:
     async def _process(self, tasks: TaskGroup) -> float:
         """Process all open wakes. Return the seconds until the next round."""
         if self._is_first:  # the answers to calls of an earlier boot are lost
-            await self._store.write(schedule_rows.resend, now_ms(self._clock))
+            await self._store.write(schedules_wakes.resend, now_ms(self._clock))
             self._is_first = False
         at = now_ms(self._clock)
-        for wake in await self._store.read(schedule_rows.due_wakes, at, AT_ONCE):
+        for wake in await self._store.read(schedules_wakes.due_wakes, at, AT_ONCE):
             if wake.id in self._in_flight:
                 continue  # its call in flight will settle or postpone it
             self.loop.work()
@@ -134,11 +134,11 @@ class WakeDelivery:
                 await self._settle(wake, fate.to, fate.decision, fate.reason)
             elif fate > at:
                 await self._store.write(
-                    schedule_rows.put_off, wake, at=at, next_at=fate, reason="exhausted", is_deferred=True
+                    schedules_wakes.postpone, wake, at=at, next_at=fate, reason="exhausted", is_deferred=True
                 )
             else:
                 await self._begin(wake, tasks)
-        return WAKEUPS_POLL_S if await self._store.read(schedule_rows.is_any_open) else REST_S
+        return WAKEUPS_POLL_S if await self._store.read(schedules_wakes.is_any_open) else REST_S
 
     async def _begin(self, wake: WakeProjection, tasks: TaskGroup) -> None:
         """Start the call if the device is connected to this hub; other hubs call their own devices."""
@@ -150,7 +150,7 @@ class WakeDelivery:
             return
         at, tries = now_ms(self._clock), wake.sends + 1
         again = at + round(ANSWER_S * 1_000) + _again_ms(tries)
-        if await self._store.write(schedule_rows.take, wake, at=at, next_at=again):
+        if await self._store.write(schedules_wakes.claim_wake, wake, at=at, next_at=again):
             self._in_flight.add(wake.id)
             taken = msgspec.structs.replace(wake, state="sent", sends=tries)
             tasks.start_soon(self._send, taken, link)
@@ -202,14 +202,14 @@ class WakeDelivery:
 
     async def _postpone(self, wake: WakeProjection, reason: str, wait_ms: int) -> None:
         at = now_ms(self._clock)
-        await self._store.write(schedule_rows.put_off, wake, at=at, next_at=at + wait_ms, reason=reason)
+        await self._store.write(schedules_wakes.postpone, wake, at=at, next_at=at + wait_ms, reason=reason)
 
     async def _settle(
         self, wake: WakeProjection, to: WakeEnd, decision: WakeDecision, reason: str | None
     ) -> None:
         """Settle a wake. Does nothing if it was settled already."""
         at = now_ms(self._clock)
-        if not await self._store.write(schedule_rows.settle, wake.id, to, decision, at=at, reason=reason):
+        if not await self._store.write(schedules_wakes.settle, wake.id, to, decision, at=at, reason=reason):
             return
         self._metrics.wakes.labels(decision).inc()
         log.info(

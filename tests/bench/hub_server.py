@@ -31,7 +31,7 @@ from hub.links.transport import DeviceSocket
 from protocol.ids import BootId, DeviceId, TokenId, UserId
 from protocol.tool_calls import Action, ToolCall
 from protocol.work import AgentData, AgentRun, RunConfig, RunLimits
-from storage.devices import devices
+from storage.devices import devices, users
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.store import open_store
 from tests.bench.driver import Arrivals, obey, run_server
@@ -143,7 +143,7 @@ async def _ask_for_metrics(metrics: Metrics) -> None:
 
 def enrol(c: sa.Connection, number: int) -> None:
     """As many devices as that, each with its token."""
-    user_id = devices.ensure_user(c, UserId("u-1"), "anna", _AT_MS)
+    user_id = users.ensure_user(c, UserId("u-1"), "anna", _AT_MS)
     for n in range(number):
         device_id = DeviceId(f"d-{n}")
         devices.ensure_device(c, id=device_id, user_id=user_id, name=f"laptop-{n}", at=_AT_MS)

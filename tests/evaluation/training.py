@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from unittest.mock import patch
 
+from hub.extraction import orders as extraction_orders
 from hub.extraction import suspicion
 from hub.extraction import suspicion as model
 from hub.lab.gold import GoldDocument, read_gold
@@ -108,10 +109,10 @@ def _measure_apart() -> None:
 
 def _found(texts: Iterable[str], weights: "array[int]") -> list[list[str]]:
     """Return the places of each text that a model with *weights* takes for orders."""
-    model.weight.cache_clear()
+    extraction_orders.weight.cache_clear()
     with patch.object(model, "_weights", lambda: weights):
         plain = [suspicion._plain(text)[0] for text in texts]
-        return [[text[start:end] for start, end, _ in model.find_orders(text)] for text in plain]
+        return [[text[start:end] for start, end, _ in extraction_orders.find_orders(text)] for text in plain]
 
 
 def _learned(examples: Sequence[Example]) -> "array[int]":
@@ -130,24 +131,28 @@ def _learned(examples: Sequence[Example]) -> "array[int]":
                 squares[place] += step * step
                 values[place] = max(_LEAST, values[place] - _RATE * step / math.sqrt(squares[place]))
             bias -= _BIAS_RATE * error
-    steps = (max(-127, min(127, round(value * model.SCALE))) for value in values)
+    steps = (max(-127, min(127, round(value * extraction_orders.SCALE))) for value in values)
     weights = array("b", (step if abs(step) >= _MIN_STEPS else 0 for step in steps))
-    (place,) = model.features(model.BIAS, _COUNT)
-    weights[place] = max(-127, round((bias + _SHIFT) * model.SCALE))
+    (place,) = extraction_orders.features(extraction_orders.BIAS, _COUNT)
+    weights[place] = max(-127, round((bias + _SHIFT) * extraction_orders.SCALE))
     return weights
 
 
 @cache
 def _features(text: str) -> list[int]:
-    units = {unit for one in model.sentences_of(suspicion._plain(text[:_MAX_CHARS])[0]) for unit in one.units}
-    (bias,) = model.features(model.BIAS, _COUNT)
-    places = [place for unit in sorted(units) for place in model.features(unit, _COUNT)]
+    units = {
+        unit
+        for one in extraction_orders.sentences_of(suspicion._plain(text[:_MAX_CHARS])[0])
+        for unit in one.units
+    }
+    (bias,) = extraction_orders.features(extraction_orders.BIAS, _COUNT)
+    places = [place for unit in sorted(units) for place in extraction_orders.features(unit, _COUNT)]
     return [place for place in places if place != bias]
 
 
 def _windows(text: str) -> list[str]:
     """Return the sentences of *text*, and each with the next."""
-    pieces = [(one.start, one.end) for one in model.sentences_of(text)]
+    pieces = [(one.start, one.end) for one in extraction_orders.sentences_of(text)]
     pairs = [(first[0], second[1]) for first, second in pairwise(pieces)]
     return [text[start:end] for start, end in (*pieces, *pairs)]
 

@@ -44,7 +44,8 @@ from protocol.ids import ConnectionId, KeyId, PairingId, RunId, UserId, trace_id
 from protocol.lifecycles import RunOutcome, RunState
 from protocol.skipped_files import SkippedFile
 from protocol.work import AgentComplete
-from storage.devices import devices, pairings
+from storage.agents.declared_agents import AgentLimits
+from storage.devices import devices, pairings, users
 from storage.devices.devices import UnknownDevice
 from storage.devices.pairings import PairingAsk
 from storage.runs import run_moves
@@ -80,7 +81,7 @@ def scheduler(bench: Bench) -> Scheduler:
 @pytest.fixture
 async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callable[..., ResourceRegistry]:
     """Make the resources of the bench; a hold and a meter of the loop may be given."""
-    await bench.store.write(devices.ensure_user, UserId("u"), "owner", 1)
+    await bench.store.write(users.ensure_user, UserId("u"), "owner", 1)
     roster = Roster(lambda event: None, metrics=bench.metrics)
     reloader = SettingsBench(tmp_path).reloader
 
@@ -134,7 +135,15 @@ async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callabl
             store, fleet, lease=Leadership(store, "gateways", BOOT, clock=clock), clock=clock
         )
         gateways = GatewaysResource(
-            store, fleet, monitor, lambda _: None, clock=clock, ids=bench.ids, metrics=bench.metrics
+            store,
+            fleet,
+            monitor,
+            lambda _: None,
+            view_of=agents.view,
+            limits=AgentLimits,
+            clock=clock,
+            ids=bench.ids,
+            metrics=bench.metrics,
         )
         hub.add(agents, runs, schedules, system, issues, gateways)
         return hub

@@ -1,4 +1,4 @@
-"""Every command that lists, at a real hub with every resource: text of others is text, times have their zone."""
+"""Every command that lists, at a real hub with every resource: foreign text is text, times have a zone."""
 
 import json
 import re

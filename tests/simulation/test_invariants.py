@@ -19,7 +19,7 @@ from protocol.items import ItemSource, ReviewVerdict, RowReview
 from protocol.lifecycles import RunState
 from protocol.tables import TableName
 from protocol.tool_calls import Action, ToolCall
-from storage.agents import agents
+from storage.agents import agents, state_moves
 from storage.agents.declared_agents import DeclaredAgent
 from storage.held import FencedRun
 from storage.leases import Term
@@ -393,7 +393,7 @@ async def a_run_executes_under_a_boot_that_is_gone(world: World) -> None:
 
 async def a_run_starts_though_its_agent_is_paused(world: World) -> None:
     agent = the_agent(world)
-    world.disk.write(agents.move, agent, "lifecycle", "paused", at=1, actor="x")
+    world.disk.write(state_moves.move, agent, "lifecycle", "paused", at=1, actor="x")
     copy_of_run(world, newest(world), id="one", fire_key="one", state="QUEUED", outcome=None)
     write(world, "UPDATE runs SET state = 'PREPARING' WHERE id = 'one'")
 

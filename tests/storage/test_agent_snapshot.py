@@ -121,7 +121,7 @@ def used(c: sa.Connection, kept: None) -> None:
     take_up(c, NOTES)
 
 
-def test_a_template_reads_back_as_it_was_written(c: sa.Connection) -> None:
+def test_template_reads_back_as_written(c: sa.Connection) -> None:
     done = put(c)
     assert (done.is_new, done.template.source, done.template.version) == (True, "api", 1)
     assert templates.get_template(c, "researcher").written == RESEARCHER
@@ -131,7 +131,7 @@ def test_a_template_reads_back_as_it_was_written(c: sa.Connection) -> None:
         templates.get_template(c, "nobody")
 
 
-def test_agent_inherits_type_prompt_and_config_defaults_of_its_template(c: sa.Connection) -> None:
+def test_agent_inherits_type_prompt_and_config_defaults_of_the_template(c: sa.Connection) -> None:
     take_up(c, NOTES, of=(RESEARCHER,))
     (agent,) = agents.list_agents(c)
     assert (agent.template, agent.type, agent.subtype, agent.own_prompt, agent.prompt) == (
@@ -145,7 +145,7 @@ def test_agent_inherits_type_prompt_and_config_defaults_of_its_template(c: sa.Co
     assert agent_snapshot.setup_of(c, agent.id).prompt_in_use == "Find {{ project }}."
 
 
-def test_own_values_of_an_agent_override_those_of_its_template(c: sa.Connection) -> None:
+def test_own_values_of_an_agent_override_the_values_of_the_template(c: sa.Connection) -> None:
     own = msgspec.structs.replace(
         NOTES,
         type=AgentType.AUDITOR,
@@ -248,7 +248,7 @@ def test_template_removed_from_the_file_remains_only_while_used_by_an_agent(c: s
     assert templates.list_templates(c) == []
 
 
-def test_file_with_an_agent_that_its_template_refuses_is_not_applied(c: sa.Connection) -> None:
+def test_file_with_an_agent_refused_by_the_template_is_not_applied(c: sa.Connection) -> None:
     with pytest.raises(WouldBreak, match="agent notes"):
         take_up(c, NOTES, of=(RESEARCHER,), check=wants("owner"))
 

@@ -200,7 +200,7 @@ def test_each_activity_move_of_an_agent_names_the_causing_run(c: sa.Connection, 
     assert all(move.snapshot.activity == move.new_value for move in told)
 
 
-def test_run_move_that_leaves_the_activity_unchanged_writes_no_agent_history(c: sa.Connection) -> None:
+def test_run_move_without_a_change_of_activity_writes_no_agent_history(c: sa.Connection) -> None:
     run = make_run(c, state=RunState.PREPARING)
     version = agent_states.find_state(c, run.agent_id).version
     run_moves.move(c, run.held, RunEvent.SENT_BACK, at=AT, actor="hub")
@@ -298,7 +298,7 @@ def test_the_history_is_listed_in_pages_the_newest_first(c: sa.Connection, agent
     assert {move.axis for move in of_health} == {"health"} and len(of_health) == 6
 
 
-def test_recorded_moves_collects_agent_moves_within_its_block_only(c: sa.Connection, agent: AgentRow) -> None:
+def test_recorded_moves_collects_agent_moves_within_the_block_only(c: sa.Connection, agent: AgentRow) -> None:
     with state_moves.recorded_moves(c) as told:
         state_moves.move(c, agent.id, "health", "error", at=AT + 1, actor="device:d", reason="no disk")
         state_moves.move(c, agent.id, "health", "error", at=AT + 2, actor="device:d")
@@ -317,7 +317,7 @@ def test_recorded_moves_collects_agent_moves_within_its_block_only(c: sa.Connect
     )
 
 
-def test_agent_is_idle_after_the_end_of_its_run(c: sa.Connection, run: RunRow) -> None:
+def test_agent_is_idle_after_the_end_of_the_run(c: sa.Connection, run: RunRow) -> None:
     run_moves.move(c, run.held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
     assert agent_states.find_state(c, run.agent_id).activity is Activity.IDLE
 
@@ -332,7 +332,7 @@ STEPS = 400
 PAGE = 7
 
 
-def test_status_words_in_sql_equal_those_of_the_rules(c: sa.Connection) -> None:
+def test_status_words_in_sql_equal_the_words_of_the_rules(c: sa.Connection) -> None:
     names = [*map(str, Axis), STATE_DETAIL]
     rows = list(product(*(map(str, VALUES[axis]) for axis in Axis), DETAILS, (1, 2)))
     columns = (sa.Column(name, sa.Text) for name in names)

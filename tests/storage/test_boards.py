@@ -61,7 +61,7 @@ def led(c: sa.Connection, garden: BoardRow) -> None:
     add(c, garden, INBOX, is_lead=True)
 
 
-def test_a_board_is_found_by_its_id_and_by_its_name(c: sa.Connection) -> None:
+def test_board_is_found_by_id_and_by_name(c: sa.Connection) -> None:
     made = make(c, description="What grows.")
     assert (made.name, made.description, made.user_name, made.members, made.lead_id) == (
         *("garden", "What grows.", "me"),
@@ -115,7 +115,7 @@ def test_boards_are_listed_by_name_in_pages_and_by_gateway(c: sa.Connection) -> 
     assert (served.name, served.gateway_name) == ("b", "office")
 
 
-def test_an_agent_is_on_one_board_at_most(c: sa.Connection) -> None:
+def test_agent_is_on_a_single_board_at_most(c: sa.Connection) -> None:
     garden, kitchen = make(c), make(c, "kitchen")
     add(c, garden, INBOX)
     add(c, garden, INBOX)
@@ -194,7 +194,7 @@ def test_place_of_returns_the_board_and_role_of_an_agent(c: sa.Connection) -> No
 
 
 @pytest.mark.usefixtures("led")
-def test_removed_agent_leaves_its_board_and_frees_the_lead(c: sa.Connection, garden: BoardRow) -> None:
+def test_removed_agent_leaves_the_board_and_frees_the_lead(c: sa.Connection, garden: BoardRow) -> None:
     add(c, garden, NOTES)
     declare(c, DeclaredAgent(name="notes", device_name="laptop", paths=("notes",)))
     assert (members(c, garden), boards.place_of(c, INBOX)) == ([("notes", False)], None)
@@ -202,7 +202,7 @@ def test_removed_agent_leaves_its_board_and_frees_the_lead(c: sa.Connection, gar
 
 
 @pytest.mark.usefixtures("led")
-def test_removed_board_releases_its_agents(c: sa.Connection, garden: BoardRow) -> None:
+def test_removed_board_releases_the_agents(c: sa.Connection, garden: BoardRow) -> None:
     assert boards.remove_board(c, garden.id, at=AT, actor=ANNA).members == 1
     with pytest.raises(UnknownBoard):
         boards.get_board(c, garden.id)
@@ -220,7 +220,7 @@ def test_decisions_about_a_board_are_in_the_audit_log(c: sa.Connection, garden: 
     assert told[::-1] == [f"board.{event}" for event in expected]
 
 
-def test_a_user_who_has_a_board_is_not_removed(c: sa.Connection) -> None:
+def test_user_with_a_board_is_not_removed(c: sa.Connection) -> None:
     make(c, user_id=users.create_user(c, id=UserId("eve"), name="eve", at=AT, actor=ANNA).id)
     with pytest.raises(CodedError, check=coded(ErrorCode.ILLEGAL_TRANSITION), match=r"boards \(1\)"):
         users.remove_user(c, "eve", at=AT, actor=ANNA)

@@ -50,7 +50,7 @@ def find(c: sa.Connection, question: str = "q", *, agent: str = "agent-inbox", a
 
 
 @pytest.mark.usefixtures("held")
-def test_model_answer_is_found_only_by_its_agent_and_question(c: sa.Connection) -> None:
+def test_model_answer_is_found_only_by_the_agent_and_question(c: sa.Connection) -> None:
     make_agent(c, "other")
     model_answers.record_answer(c, call(), SAID)
     assert (find(c), find(c, "another"), find(c, agent="agent-other")) == (SAID.text, None, None)
@@ -63,7 +63,7 @@ def test_first_model_answer_to_a_question_is_not_replaced(c: sa.Connection) -> N
     assert find(c) == SAID.text
 
 
-def test_the_cost_of_a_call_is_added_to_its_run_under_any_holder(c: sa.Connection, held: FencedRun) -> None:
+def test_cost_of_a_call_is_added_to_the_run_under_any_holder(c: sa.Connection, held: FencedRun) -> None:
     model_answers.record_answer(c, call(), SAID)
     run_moves.take_back(c, runs.get_run(c, held.id).lease_boot_id, {held.id}, AT)  # type: ignore[arg-type]
     model_calls.record_call(c, call(id="c-2", outcome="model_unavailable"))
@@ -73,7 +73,7 @@ def test_the_cost_of_a_call_is_added_to_its_run_under_any_holder(c: sa.Connectio
     assert model_calls.spent_by_run(c, held.id) == SpentByFire(tokens=214, cost_nanos=3_000, runs=1)
 
 
-def test_runs_of_one_fire_share_the_budget_of_a_run(c: sa.Connection, held: FencedRun) -> None:
+def test_runs_of_a_fire_share_the_budget_of_a_run(c: sa.Connection, held: FencedRun) -> None:
     model_answers.record_answer(c, call(), SAID)
     c.execute(sa.update(run_table).values(units_done=1))
     follow_up, ended = run_moves.FollowUp(RunId("run-2"), "f", {}), RunOutcome.SUCCESS
@@ -177,7 +177,7 @@ def test_old_model_calls_are_pruned_in_steps(c: sa.Connection) -> None:
     assert c.execute(sa.select(calls_table.c.id)).scalars().all() == ["c-4"]
 
 
-def test_model_batch_is_pruned_only_after_its_run(c: sa.Connection, held: FencedRun) -> None:
+def test_model_batch_is_pruned_only_after_the_run(c: sa.Connection, held: FencedRun) -> None:
     agent = AgentId("agent-inbox")
     for id, run_id in (("waiting", held.id), ("over", RunId("pruned by now"))):
         model_batches.make_batch(
@@ -187,7 +187,7 @@ def test_model_batch_is_pruned_only_after_its_run(c: sa.Connection, held: Fenced
     assert [row.id for row in model_batches.batches_of(c, held.id)] == ["waiting"]
 
 
-def test_notes_of_a_plan_are_stored_with_its_unit(c: sa.Connection, held: FencedRun) -> None:
+def test_notes_of_a_plan_are_stored_with_the_unit(c: sa.Connection, held: FencedRun) -> None:
     plan(c, held, notes={"halved": 2})
     assert some(units.find_unit(c, held.id, "a.txt")).notes == {"halved": 2}
 

@@ -33,7 +33,7 @@ def write(c: sa.Connection, agent: AgentRow, asked: StatusWrite, *, at: int = AT
     return write_status(c, agent.id, asked, at=at, actor="operator:1")
 
 
-def test_one_status_write_moves_several_axes(c: sa.Connection, agent: AgentRow) -> None:
+def test_single_status_write_moves_several_axes(c: sa.Connection, agent: AgentRow) -> None:
     asked = StatusWrite(axes={"health": "error", "availability": "on_call"}, reason="no disk")
     written = write(c, agent, asked)
     assert written.moves == (AxisMove(Axis.HEALTH, "error"), AxisMove(Axis.AVAILABILITY, "on_call"))
@@ -132,7 +132,7 @@ def test_the_details_of_an_exhaustion_are_changed_without_a_move(c: sa.Connectio
     assert [move.new_value for move in history] == ["exhausted"]
 
 
-def test_termination_of_an_agent_cancels_its_runs(c: sa.Connection, agent: AgentRow) -> None:
+def test_termination_of_an_agent_cancels_the_runs(c: sa.Connection, agent: AgentRow) -> None:
     run = make_run(c, agent=agent, state=RunState.RUNNING)
     asked = StatusWrite(vocabulary=Vocabulary.ORCHESTRATOR, words={"state_detail": "TERMINATED"})
     written = write(c, agent, asked)
@@ -213,7 +213,7 @@ def moves(c: sa.Connection, reporting: AgentRow) -> list[tuple[str, str | None, 
     ][1:]
 
 
-def test_agent_is_on_call_while_reported_so_by_its_device(
+def test_agent_is_on_call_while_reported_so_by_the_device(
     c: sa.Connection, reporting: AgentRow, epoch: int
 ) -> None:
     hear(c, reporting, epoch, SAYS(agent_id=reporting.id, availability=Availability.ON_CALL))
@@ -255,7 +255,7 @@ def test_heartbeat_does_not_clear_an_error_with_another_reason(
     assert (stands.health, stands.health_reason) == ("error", "not set up right")
 
 
-def test_exhaustion_ends_at_its_recovery_time_despite_heartbeats(
+def test_exhaustion_ends_at_the_recovery_time_despite_heartbeats(
     c: sa.Connection, reporting: AgentRow, epoch: int
 ) -> None:
     spent = SAYS(
@@ -292,7 +292,7 @@ def test_heartbeat_may_only_postpone_the_recovery_time(
     assert [move[:3] for move in moves(c, reporting)] == [("availability", "available", "exhausted")]
 
 
-def test_agents_of_a_silent_device_are_offline_until_its_next_heartbeat(
+def test_agents_of_a_silent_device_are_offline_until_the_next_heartbeat(
     c: sa.Connection, reporting: AgentRow, epoch: int
 ) -> None:
     silence(c, reporting, epoch)
@@ -304,7 +304,7 @@ def test_agents_of_a_silent_device_are_offline_until_its_next_heartbeat(
     ]
 
 
-def test_heartbeat_not_listing_an_agent_leaves_its_reported_error(
+def test_heartbeat_not_listing_an_agent_leaves_the_reported_error(
     c: sa.Connection, reporting: AgentRow, epoch: int
 ) -> None:
     hear(c, reporting, epoch, SAYS(agent_id=reporting.id, error="the disk is full"))

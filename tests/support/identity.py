@@ -1,4 +1,4 @@
-"""Who may come in, as operators decide it: the real resources over a store in memory, and devices that ask."""
+"""Admission as operators decide it: the real resources over a store in memory, and devices that ask."""
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager

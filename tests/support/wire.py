@@ -21,7 +21,7 @@ from hub.links.listener import DeviceListener
 from hub.links.roster import LinkEvent, Roster, Takeovers
 from protocol.ids import DeviceId, TokenId, UserId
 from protocol.tool_calls import Action, Answer, ToolCall
-from storage.devices import devices
+from storage.devices import devices, users
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock, SeededChance
@@ -117,7 +117,7 @@ class Port:
         self, name: str = "laptop", token: str = "hub_dev_laptop", *, expires_at: int | None = None
     ) -> str:
         """A device with a token in the database; gives the token."""
-        await self.store.write(devices.ensure_user, UserId("anna"), "anna", AT_MS)
+        await self.store.write(users.ensure_user, UserId("anna"), "anna", AT_MS)
         await self.store.write(
             devices.ensure_device, id=DeviceId(name), user_id=UserId("anna"), name=name, at=AT_MS
         )

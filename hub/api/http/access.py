@@ -12,11 +12,6 @@ Verification of the bearer tokens of operators and agents: looked up by hash, th
 
 Failed attempts are limited per network and per token. A valid token is accepted all the same and resets
 no counter: tokens cannot be guessed, and failed attempts from the same network lock no owner out.
-
-Cookie of a signed-in browser.
-
-Cookies are shared by all ports of a host, so the name has the port: two hubs on one machine do not sign each
-other out. Over TLS the prefix ``__Host-`` keeps other hosts of the domain from setting it.
 """
 
 import hashlib
@@ -33,14 +28,14 @@ import anyio
 import anyio.lowlevel
 import msgspec
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import cookie_parser
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as Request
 
+from hub.api.cookies import MARK, cookie_of, origin_of
 from hub.api.http.idempotency import Replays
 from hub.api.pages import Pages
-from hub.api.problem import Problem
+from hub.api.problem import ProblemResponse
 from hub.base.clock import Clock, epoch_ms
 from hub.base.log import Channel
 from hub.base.loop_meter import MAX_WAIT_S, SHARE, LoopAccount, LoopMeter, charged
@@ -257,41 +252,6 @@ def _why_not(row: OperatorTokenRow | AgentTokenRow | None, at: int) -> str | Non
     elif row.renewed_at is not None and row.renewed_at + FRESH_MS <= at:
         return "expired"
     return "expired" if row.expires_at <= at else None
-
-
-MARK: Final = "x-hub-request"  # header of a change, which no form and no other origin can send
-
-
-def is_encrypted(scope: Request) -> bool:
-    """Return whether the browser uses TLS, up to this listener or up to a trusted proxy."""
-    headers = Headers(scope=scope)
-    forwarded = headers.get("x-forwarded-proto", "").strip().lower() == "https"
-    return (
-        scope.get("scheme") == "https" or forwarded or "proto=https" in headers.get("forwarded", "").lower()
-    )
-
-
-def cookie_of(scope: Request) -> str | None:
-    """Return the secret of the session that a request has in its cookie, or None."""
-    cookies = Headers(scope=scope).getlist("cookie")
-    return cookie_parser("; ".join(cookies)).get(_name(scope)) or None
-
-
-def spelled_cookie(scope: Request, secret: str, lasts_s: int) -> str:
-    """Return the header that makes the browser store the secret for *lasts_s* seconds; 0 removes it."""
-    secure = "; Secure" if is_encrypted(scope) else ""
-    return f"{_name(scope)}={secret}; Path=/; Max-Age={lasts_s}; HttpOnly; SameSite=Strict{secure}"
-
-
-def origin_of(scope: Request) -> str:
-    """Return the origin at which a client has found the hub; its Host was checked."""
-    return f"{'https' if is_encrypted(scope) else 'http'}://{Headers(scope=scope).get('host', '')}"
-
-
-def _name(scope: Request) -> str:
-    port = Headers(scope=scope).get("host", "").rpartition("]")[2].partition(":")[2]
-    name = f"hub-{port}" if port.isdigit() else "hub"
-    return f"__Host-{name}" if is_encrypted(scope) else name
 
 
 READING_METHODS: Final = frozenset({"GET", "HEAD"})
@@ -548,7 +508,7 @@ class Access:
         self, refusal: HubError, scope: Request, receive: Receive, send: Send, *, before_body: bool = False
     ) -> None:
         self._on_refusal(refusal.code)
-        problem = Problem.of(refusal)
+        problem = ProblemResponse.of(refusal)
         if self.authorizes and scope["path"] == ASSISTANTS and refusal.code is ErrorCode.AUTH_FAILED:
             problem.headers["www-authenticate"] = challenge(scope, scope=Scope.READ)
         if before_body:

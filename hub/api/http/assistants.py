@@ -91,7 +91,7 @@ from hub.api.events import Streams, cancel_when_revoked
 from hub.api.http.access import BODY, Access, FairShares, ForwardedRequest, challenge
 from hub.api.http.assistant_sessions import ToolLists, UserSessions, is_accepted, session_of
 from hub.api.pages import BUNDLE
-from hub.api.problem import Problem
+from hub.api.problem import ProblemResponse
 from hub.api.resource import AddressedResource, Consent, ResourceRegistry, Tool, command_of, tool_of
 from hub.api.resources.assistants import OFFERED
 from hub.api.resources.changes import OPEN, RESET, ChangesResource, ChangesView
@@ -657,7 +657,7 @@ class AssistantServer:
             try:
                 places.enter_context(self._streams.place(principal))
             except HubError as refusal:
-                await Problem.of(refusal)(scope, receive, send)
+                await ProblemResponse.of(refusal)(scope, receive, send)
                 return
             stream = places.enter_context(self._streams.scope())
             async with anyio.create_task_group() as watch:
@@ -711,7 +711,7 @@ class AssistantServer:
                 arguments = agreed
             result = await self._result(context, tool, arguments)
         except HubError as refusal:
-            return self._refused(Problem.of(refusal))
+            return self._refused(ProblemResponse.of(refusal))
         if tool.name == SHOWN and client_supports_apps(context):
             is_given = _is_usable(context, self._tools["items_give"])
             result.meta = {WAY: "given" if is_given else "proposed"}
@@ -822,7 +822,7 @@ class AssistantServer:
         try:
             return await self._shortened(context, tool, arguments)
         except HubError as refusal:
-            return self._refused(Problem.of(refusal))
+            return self._refused(ProblemResponse.of(refusal))
 
     def _refused(self, problem: Response) -> CallToolResult:
         """Return the refusal of a route as the result of a tool."""

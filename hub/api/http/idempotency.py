@@ -17,7 +17,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hub.api.problem import Problem
+from hub.api.problem import ProblemResponse
 from hub.base.clock import Clock, epoch_ms
 from protocol.errors import ErrorCode, HubError
 from storage.devices import idempotency
@@ -59,7 +59,7 @@ class Replays:
         """
         if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
             message = f"Idempotency-Key: 1 to {LONGEST_KEY} printable characters"
-            await Problem(ErrorCode.BAD_PARAMS, message)(scope, receive, send)
+            await ProblemResponse(ErrorCode.BAD_PARAMS, message)(scope, receive, send)
             return
         digest = _digest(scope, body)
         async with self._alone(within, key):
@@ -70,7 +70,7 @@ class Replays:
                         app, scope, receive, send, key=key, within=within, digest=digest
                     )
             except HubError as error:
-                await Problem.of(error)(scope, receive, send)
+                await ProblemResponse.of(error)(scope, receive, send)
                 return
         if stored is not None:
             await _replayed(stored, digest, key)(scope, receive, send)
@@ -144,11 +144,11 @@ def _stored_part(messages: list[Message]) -> dict[str, Any]:
 
 def _replayed(stored: StoredResponse, digest: str, key: str) -> Response:
     if stored.request_hash != digest:
-        return Problem(ErrorCode.KEY_USED, f"the key {key!r} was used for another request")
+        return ProblemResponse(ErrorCode.KEY_USED, f"the key {key!r} was used for another request")
     answer = stored.response
     if answer.get("withheld"):
         message = "this was done before; its answer bore a secret and was not kept"
-        return Problem(ErrorCode.KEY_USED, message)
+        return ProblemResponse(ErrorCode.KEY_USED, message)
     body = b"" if answer["body"] is None else json.dumps(answer["body"]).encode()
     headers = {**answer["headers"], REPLAYED: "true"}
     return Response(body, answer["status"], headers, media_type="application/json")

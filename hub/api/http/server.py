@@ -47,7 +47,7 @@ from hub.api.http.idempotency import Replays
 from hub.api.http.listening import listen_on_tcp, listen_on_unix
 from hub.api.http.sockets import HEAD_S, connection_factory, operator_refusal
 from hub.api.pages import Pages
-from hub.api.problem import Problem
+from hub.api.problem import ProblemResponse
 from hub.api.resource import ResourceRegistry, Served
 from hub.base.clock import Clock, IdFactory, epoch_ms, wait_for_event
 from hub.base.log import Channel, bind
@@ -429,7 +429,7 @@ class RefusedPost(HubError):
     def __init__(self, code: ErrorCode, message: str, *, status: int | None = None, **headers: str) -> None:
         super().__init__(message)
         self.reason = code
-        self.answer = Problem(
+        self.answer = ProblemResponse(
             code,
             message,
             status=status,
@@ -612,7 +612,7 @@ class WebhookApplication:
             self.note_refusal(error.reason, str(error))
             return error.answer
         self.note_refusal(error.code, str(error))
-        answer = Problem.of(error)
+        answer = ProblemResponse.of(error)
         if answer.status_code == 503:
             answer.headers.setdefault("retry-after", str(BUSY_S))
         return answer

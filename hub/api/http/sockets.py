@@ -1,7 +1,6 @@
-"""Sockets of the operators' listener, and the parser of HTTP with its limits and refusals (411, 431).
+"""Parser of HTTP connections, with its limits and refusals (411, 431).
 
-The sockets are a Unix socket for this user, and TCP for this machine. An HTTP connection, also of the
-webhooks' listener, is limited before its peer is authenticated.
+A connection, also of the webhooks' listener, is limited before its peer is authenticated.
 
 The parser is httptools', in C: parsing costs the loop about as much as reading the bytes. A connection
 has an intake budget like that of a device. It sends one request at a time, and declares the length of
@@ -10,128 +9,23 @@ The listener of webhooks takes chunks, because its peers cannot be configured.
 """
 
 import asyncio
-import os
 import socket
-import stat
 import struct
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from email.utils import formatdate
 from functools import partial
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from hub.api.http.access import LET_IN, LIVENESS, PEER_UID, SOCKET_PATH
-from hub.api.problem import Problem
+from hub.api.problem import ProblemResponse
 from hub.base.loop_meter import LoopMeter
-from hub.base.toml.values import HostPort
 from hub.links.gate import MIN_WAIT_S, AdmissionRefused, ConnectionSlot, LivenessSlot
 from hub.links.intake import MAX_WAIT_S, Intake
-from protocol.errors import ErrorCode, HubError
-
-_MAX_PATH_BYTES = 107  # sun_path of Linux, less its closing zero
-_BACKLOG = 128
-
-
-class CannotListen(HubError):
-    """A listening socket that could not be opened; nothing is left on disk."""
-
-    code = ErrorCode.BAD_SETTINGS
-    hint = "name another folder: --state DIR"
-
-
-class AnotherHub(CannotListen):
-    """Listener refused, because another hub process serves this state folder."""
-
-    code = ErrorCode.DATABASE_BUSY
-    hint = "stop it first, or name another folder: --state DIR"
-
-
-@contextmanager
-def listen_on_unix(path: Path) -> Iterator[socket.socket]:
-    """Listen at *path* with mode 0600 from the first moment; a dead hub's socket is replaced.
-
-    Raises:
-        AnotherHub: another process answers at the path.
-        CannotListen: the path cannot be used.
-    """
-    if len(os.fsencode(path)) > _MAX_PATH_BYTES:
-        raise CannotListen(f"{path} is too long for a socket; choose a shorter folder with --state")
-    _remove_dead(path)
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    umask = os.umask(0o177)  # set before bind: a chmod after it would leave a gap
-    try:
-        listening.bind(os.fspath(path))
-    except OSError as error:
-        listening.close()
-        raise CannotListen(f"cannot listen on {path}: {error.strerror}") from error
-    finally:
-        os.umask(umask)
-    ours = path.lstat().st_ino
-    try:
-        with listening:
-            listening.listen(_BACKLOG)
-            listening.setblocking(False)
-            yield listening
-    finally:
-        with suppress(FileNotFoundError):
-            if path.lstat().st_ino == ours:  # another process may have replaced the socket
-                path.unlink()
-
-
-@contextmanager
-def listen_on_tcp(address: HostPort, of: str = "devices") -> Iterator[socket.socket]:
-    """Listen at *address*, which is a setting *of* a listener; port 0 takes a free one.
-
-    Raises:
-        CannotListen: the address is taken, or is not this machine's.
-    """
-    try:
-        family, kind, protocol, _, where = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise _not_at(address, of, error) from error
-    with listening:
-        try:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind(where)
-            listening.listen(_BACKLOG)
-        except OSError as error:
-            raise _not_at(address, of, error) from error
-        listening.setblocking(False)
-        yield listening
-
-
-def _not_at(address: HostPort, of: str, error: OSError) -> CannotListen:
-    refused = CannotListen(f"cannot listen on {address}: {error.strerror}")
-    refused.hint = f"end the program that listens there, or change address in [listen.{of}] of the settings"
-    return refused
-
-
-def _remove_dead(path: Path) -> None:
-    try:
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            refused = CannotListen(f"{path} exists, and is not a socket")
-            refused.hint = "move it away, or name another folder: --state DIR"
-            raise refused
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(os.fspath(path))
-        except ConnectionRefusedError:
-            path.unlink()
-        except OSError as error:
-            raise CannotListen(f"cannot use {path}: {error.strerror}") from error
-        else:
-            raise AnotherHub(f"a hub is running on {path.parent} already; 'hub status' shows it")
-
+from protocol.errors import ErrorCode
 
 HEAD_S: Final = 5.0
 HEADER_BYTES: Final = 16 * 1024  # including the request line
@@ -388,20 +282,20 @@ class BoundedConnection(HttpToolsProtocol):
         self._on_refusal(code, detail)
         self._is_deaf = True
         if self.cycle is None or self.cycle.response_complete:  # no other response is half written
-            self.transport.write(_spelled(Problem(code, detail, status=status, headers=headers)))
+            self.transport.write(_spelled(ProblemResponse(code, detail, status=status, headers=headers)))
         self.transport.close()
 
 
 def operator_refusal(turned: AdmissionRefused) -> bytes:
     """Return the HTTP response that refuses a connection before anything was read from it."""
-    return _spelled(Problem(turned.reason, str(turned), headers=_headers_of(turned)))
+    return _spelled(ProblemResponse(turned.reason, str(turned), headers=_headers_of(turned)))
 
 
 def _headers_of(turned: AdmissionRefused) -> dict[str, str]:
     return _LAST | {"retry-after": str(max(1, round(turned.retry_s)))}
 
 
-def _spelled(problem: Problem) -> bytes:
+def _spelled(problem: ProblemResponse) -> bytes:
     head = f"HTTP/1.1 {problem.status_code} {HTTPStatus(problem.status_code).phrase}\r\n".encode()
     headers = b"".join(name + b": " + value + b"\r\n" for name, value in problem.raw_headers)
     return head + headers + b"\r\n" + bytes(problem.body)

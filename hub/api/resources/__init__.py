@@ -1,1 +1,1 @@
-"""Resources of the operators' interface: a module for the resources of one topic, found by ``application``."""
+"""Resources of the operators' interface: a module for each topic, found by ``application``."""

@@ -46,7 +46,8 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId
 from protocol.status_vocabularies import Vocabulary, words_of
 from storage import audit
-from storage.agents import agent_snapshot, agent_states, agents, state_history
+from storage.agents import agent_snapshot, agent_states, agents
+from storage.agents import state_history as agents_state_history
 from storage.agents.agent_snapshot import AgentRelations, conditions_of
 from storage.agents.agents import AgentRow
 from storage.agents.heartbeat_states import Sender
@@ -322,7 +323,7 @@ class AgentStatusesResource(Resource):
         def read(c: Connection) -> tuple[list[AgentMove], dict[str, str]]:
             agent = agents.agent_called(c, name, self.user_id)
             limit, after = paging.part.limit, paging.after
-            rows = state_history.history_page(c, agent.id, axis=of_axis, limit=limit, after=after)
+            rows = agents_state_history.history_page(c, agent.id, axis=of_axis, limit=limit, after=after)
             return rows, audit.names_of_actors(c, {row.actor for row in rows})
 
         rows, names = await self._store.read(read)

@@ -61,17 +61,19 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, UserId
 from protocol.lifecycles import RunOutcome
 from protocol.status_vocabularies import Vocabulary, words_of
-from storage.agents import agent_snapshot, agents, agents_in_trouble, declared_agents
+from storage.agents import agent_snapshot, agents, declared_agents
+from storage.agents import templates as agents_templates
 from storage.agents.agent_snapshot import Setup, conditions_of
 from storage.agents.agents import AgentFields, AgentRow
 from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.template_changes import TemplateOfFile
 from storage.agents.templates import TemplateRow, WrittenTemplate
-from storage.devices import devices
+from storage.devices import devices, users
 from storage.devices.devices import NO_LIMITS, Grant, TokenLimits
 from storage.effects.agent_changes import AgentOfFile
 from storage.effects.status_writes import StatusWrite
-from storage.runs import run_locks, runs
+from storage.runs import failing_agents, runs
+from storage.runs import run_needs as runs_run_needs
 from storage.runs.run_needs import Offered
 from storage.schedules import schedule_rows
 from storage.schedules.schedule_rows import ScheduleRow
@@ -138,7 +140,7 @@ class TemplatesResource(Resource):
     async def all(self, part: ListPart = ALL) -> list[TemplateView]:
         """List the templates by name."""
         return await self._views(
-            lambda c: agent_snapshot.list_templates(c, limit=part.limit, after=part.after)
+            lambda c: agents_templates.list_templates(c, limit=part.limit, after=part.after)
         )
 
     @command(
@@ -160,7 +162,7 @@ class TemplatesResource(Resource):
     @route("GET", "/{name}", Scope.READ, is_tagged=True)
     async def get(self, name: TemplateName) -> TemplateView:
         """Return one template, and the names of the agents that are made from it."""
-        (view,) = await self._views(lambda c: [agent_snapshot.template_called(c, name)])
+        (view,) = await self._views(lambda c: [agents_templates.template_called(c, name)])
         return view
 
     @command(
@@ -420,7 +422,7 @@ def _read_facts(c: Connection, rows: Sequence[AgentRow], offered: Offered, at: i
 
 def faults_of(c: Connection, at: int, ids: Collection[AgentId]) -> dict[AgentId, Finding]:
     """Return the issues of those of these agents whose runs fail."""
-    found = agents_in_trouble.failing(c, at, ids)
+    found = failing_agents.failing(c, at, ids)
     return {row.agent.id: about_failing(row) for row in found if row.run.outcome is RunOutcome.ERROR}
 
 
@@ -817,7 +819,7 @@ class AgentsResource(Resource):
     ) -> dict[str, Any]:
         """Queue a run of an agent of a device, and return the needs that the device does not meet."""
         run = await self._control.submit(agent, key=key, actor=actor, options=request.options())
-        unmet = await self._store.read(run_locks.unmet_of, [run.id], {link.device_id: link.offers})
+        unmet = await self._store.read(runs_run_needs.unmet_of, [run.id], {link.device_id: link.offers})
         return {"run": run_record(run), "unmet": [requirement.need for requirement in unmet.get(run.id, ())]}
 
     async def _check_mailbox(self, link: DeviceLink, *found: AgentRow | DeclaredAgent) -> None:
@@ -862,8 +864,8 @@ class AgentsResource(Resource):
         """Return the owner of a new agent: the user that is named, else the caller, else the hub's owner."""
         if user is None and self.user_id is not None:
             return self.user_id
-        name = user or devices.OWNER
-        row = await self._store.read(devices.find_user_by_name, name)
+        name = user or users.OWNER
+        row = await self._store.read(users.find_user_by_name, name)
         if row is None or self.user_id not in (None, row.id):
             raise CodedError(ErrorCode.UNKNOWN_USER, f"user: there is no user {name!r}")
         return row.id

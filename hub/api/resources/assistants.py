@@ -16,8 +16,9 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Request
 
 from hub.api.binding import BodyField, FromHeader, RequestContext, bad_request
+from hub.api.cookies import origin_of
 from hub.api.events import StreamedResponse
-from hub.api.http.access import ASSISTANTS, AUTHORIZES, NEW_LINK, PROTECTED, REVOKE, TOKEN, origin_of
+from hub.api.http.access import ASSISTANTS, AUTHORIZES, NEW_LINK, PROTECTED, REVOKE, TOKEN
 from hub.api.resource import NO_CHANGE, Assistants, Caller, Resource, View, audited, route
 from hub.api.resources.tokens import LimitsView, OperatorTokensResource
 from hub.base.clock import Clock, epoch_ms

@@ -44,7 +44,7 @@ from protocol.errors import ErrorCode
 from protocol.ids import NodeId
 from storage import audit
 from storage.audit import AuditRow
-from storage.devices import settings_revisions
+from storage.devices import settings_revisions as devices_settings_revisions
 from storage.devices.settings_revisions import SettingsRevision
 from storage.store import Store
 
@@ -506,14 +506,16 @@ class RevisionsResource(Resource):
     @listed("", Scope.SETTINGS, key=lambda revision: (revision.number,))
     async def all(self, part: ListPart = ALL) -> list[RevisionView]:
         """List the revisions of the settings that all nodes share, the newest first."""
-        rows = await self._store.read(settings_revisions.list_revisions, limit=part.limit, after=part.after)
+        rows = await self._store.read(
+            devices_settings_revisions.list_revisions, limit=part.limit, after=part.after
+        )
         return [_revision(row, text=None) for row in rows]
 
     @route("GET", "/{number}", Scope.SETTINGS, errors=[ErrorCode.UNKNOWN_NAME])
     async def get(self, number: Annotated[int, Meta(ge=1, le=2**53)], head: ResponseHead) -> RevisionView:
         """Return a revision of the shared settings with its text."""
         head.headers["etag"] = revision_tag(number)
-        return _revision(await self._store.read(settings_revisions.find_revision, number))
+        return _revision(await self._store.read(devices_settings_revisions.find_revision, number))
 
     @route("POST", "", Scope.SETTINGS, errors=[ErrorCode.BAD_SETTINGS])
     @audited("settings.published")
@@ -527,7 +529,7 @@ class RevisionsResource(Resource):
             raise BeyondSettings("settings of all nodes are published with all scopes of an admin")
         text = push.text
         if push.revision is not None:
-            text = (await self._store.read(settings_revisions.find_revision, push.revision)).text
+            text = (await self._store.read(devices_settings_revisions.find_revision, push.revision)).text
         done = await self._reloader.publish(
             text, name=push.name, actor=caller.actor, expected=match.tags, archives=push.archive
         )

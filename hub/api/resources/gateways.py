@@ -106,9 +106,7 @@ _Found = tuple[GatewayRow, Sequence[GatewayAgentRow], Mapping[AgentId, Axes]]
 class GatewaysResource(Resource):
     """Gateways of hub.toml, by name or id.
 
-    Attributes:
-        view_of: makes the response of an agent; set once the other resources exist.
-        limits: how many agents there may be.
+    *view_of* makes the response of an agent. *limits* returns how many agents there may be.
     """
 
     name, path = "gateways", "/v1/gateways"
@@ -120,6 +118,8 @@ class GatewaysResource(Resource):
         monitor: GatewayMonitor,
         retry_agents: Callable[[str], None],
         *,
+        view_of: Callable[[AgentRow], Awaitable[AgentView]],
+        limits: Callable[[], AgentLimits],
         clock: Clock,
         ids: IdFactory,
         metrics: Metrics,
@@ -131,8 +131,8 @@ class GatewaysResource(Resource):
         self._clock = clock
         self._ids = ids
         self._metrics = metrics
-        self.view_of: Callable[[AgentRow], Awaitable[AgentView]] | None = None
-        self.limits: Callable[[], AgentLimits] = AgentLimits
+        self._view_of = view_of
+        self._limits = limits
 
     @command(
         "gateways ls",
@@ -199,13 +199,6 @@ class GatewaysResource(Resource):
             if resident.agent_id in axes
         )
         return GatewayDetail.from_row(self._view(found), members=members)
-
-    def ready(self, rows: Sequence[GatewayRow]) -> dict[str, bool]:
-        """Return for each of these gateways, by name, whether it is connected."""
-        clients = {row.name: self._fleet.find(row.name) for row in rows}
-        return {
-            name: client is not None and client.health().state == "ready" for name, client in clients.items()
-        }
 
     @command(
         "gateways reconnect GATEWAY",
@@ -279,12 +272,11 @@ class GatewaysResource(Resource):
                 fresh_id=fresh_id,
                 at=entry.at,
                 actor=actor,
-                limits=self.limits(),
+                limits=self._limits(),
             )
         log.info("agent.changed", agent_id=made.agent_id, change="created", actor=actor)
         self._monitor.recheck(row.name)
-        assert self.view_of is not None
-        return await self.view_of(await self._store.read(agents.get_agent, made.agent_id))
+        return await self._view_of(await self._store.read(agents.get_agent, made.agent_id))
 
     async def _check_exists(self, row: GatewayRow, remote_id: str) -> None:
         """Check that the gateway has this agent, as far as the gateway can be asked.

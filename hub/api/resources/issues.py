@@ -26,7 +26,8 @@ from hub.base.roles import Scope
 from hub.health.issues import Fix, Issue, Severity, place
 from hub.health.issues import IssueRegistry as FoundIssues
 from protocol.errors import CodedError, ErrorCode
-from storage import audit, issue_mutes
+from storage import audit
+from storage import issue_mutes as storage_issue_mutes
 from storage.issue_mutes import IssueMute
 from storage.kernel.columns import Key
 from storage.store import Connection, Store
@@ -159,7 +160,7 @@ class IssuesResource(Resource):
             raise CodedError(ErrorCode.UNKNOWN_NAME, f"there is no issue {key} now; hub issues ls lists all")
         owner = None if issue is None else issue.found.user_id
         row = IssueMute(key, owner, reason, actor, now, ends_at)
-        await self._store.write(issue_mutes.mute, row)
+        await self._store.write(storage_issue_mutes.mute, row)
         await self._issues.refresh_muted()
         return (await self._store.read(_named, [row]))[key]
 
@@ -175,17 +176,17 @@ class IssuesResource(Resource):
     async def unmute(self, key: Annotated[str, Meta(pattern=KEY)], actor: Actor) -> IssueMuteView:
         """Show a muted issue again. Returns the mute that has ended."""
         now = self._now
-        row = (await self._store.read(issue_mutes.list_mutes, now)).get(key)
+        row = (await self._store.read(storage_issue_mutes.list_mutes, now)).get(key)
         if row is None or self.user_id not in (None, row.user_id):
             message = f"issue {key} is not muted; hub issues ls --muted lists those that are"
             raise CodedError(ErrorCode.UNKNOWN_NAME, message)
-        await self._store.write(issue_mutes.unmute, key, at=now, actor=actor)
+        await self._store.write(storage_issue_mutes.unmute, key, at=now, actor=actor)
         await self._issues.refresh_muted()
         return (await self._store.read(_named, [row]))[key]
 
     async def _read_mutes(self) -> dict[str, IssueMuteView]:
         now = self._now
-        return await self._store.read(lambda c: _named(c, issue_mutes.list_mutes(c, now).values()))
+        return await self._store.read(lambda c: _named(c, storage_issue_mutes.list_mutes(c, now).values()))
 
     async def counts(self, since: datetime | None = None) -> IssueCounts:
         """Return the number of issues, or of those that began since then, by severity."""

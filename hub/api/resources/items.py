@@ -56,8 +56,9 @@ from protocol.tables import TABLES, DeviceTable, Filler, Kind, Tables
 from storage import audit
 from storage.audit import AuditEntry
 from storage.devices import devices, users
-from storage.runs import calls, item_lists, item_proposals, item_verdicts, item_words, items
-from storage.runs import excerpts as stored_excerpts
+from storage.runs import calls, item_proposals, item_verdicts, item_words, items
+from storage.runs import excerpts as runs_excerpts
+from storage.runs import item_lists as runs_item_lists
 from storage.runs.calls import ReportedVerdict
 from storage.runs.excerpts import SealedExcerpt
 from storage.runs.item_lists import ItemFacets, ItemFilter, ItemPage, Sought
@@ -578,16 +579,16 @@ class ItemsResource(Resource):
         ) -> tuple[
             ItemPage, Given, Proposed, Edits, set[DeviceId], dict[UserId, str], dict[str, SealedExcerpt]
         ]:
-            chosen, find = self._filter(c, asked), item_lists.list_items
+            chosen, find = self._filter(c, asked), runs_item_lists.list_items
             if sought is not None:
-                find = partial(item_lists.find_items, sought=sought)
+                find = partial(runs_item_lists.find_items, sought=sought)
             page = find(c, chosen, limit=paging.limit + 1, after=paging.after)
             rows = [item.row for item in page.items]
             newest, proposals = _given(c, [row.id for row in rows]), self._proposed(c, rows)
             owners = users.user_names(c, {row.user_id for row in rows}) if values else {}
             edits, elsewhere = item_words.edited_values(c, rows), self._elsewhere(c, rows)
             shown = [row.id for row in rows if detail and row.source is not None]
-            sealed = stored_excerpts.find_excerpts(c, shown)
+            sealed = runs_excerpts.find_excerpts(c, shown)
             return page, newest, proposals, edits, elsewhere, owners, sealed
 
         found, newest, proposals, edits, elsewhere, owners, sealed = await self._store.read(read)
@@ -626,7 +627,7 @@ class ItemsResource(Resource):
         """Count the newest 10,000 items by table, device, agent, warning and folder."""
 
         def read(c: Connection) -> ItemFacets:
-            return item_lists.count_items(c, self._filter(c, asked))
+            return runs_item_lists.count_items(c, self._filter(c, asked))
 
         return ItemCountsView.from_row(await self._store.read(read))
 
@@ -706,7 +707,7 @@ class ItemsResource(Resource):
             newest = _given(c, [item_id]).get(item_id)
             found = items.get_item(c, item_id, self.user_id, self.limited_to)
             edits, elsewhere = item_words.edited_values(c, found[:1]), self._elsewhere(c, found[:1])
-            proposals, sealed = self._proposed(c, found[:1]), stored_excerpts.find_excerpts(c, [item_id])
+            proposals, sealed = self._proposed(c, found[:1]), runs_excerpts.find_excerpts(c, [item_id])
             return found, newest, proposals, sealed, edits, elsewhere
 
         found, newest, proposals, sealed, edits, elsewhere = await self._store.read(read)

@@ -260,7 +260,7 @@ class LocksResource(Resource):
         An agent that asks again for what it holds gets it under a greater fence.
         """
         agent = await self._agent(name)
-        granted = await self._locks.take(agent.user_id, agent.id, lock_names(resources), ttl_ms=ttl_ms)
+        granted = await self._locks.acquire(agent.user_id, agent.id, lock_names(resources), ttl_ms=ttl_ms)
         return LockGrantView(fences=granted.fences, until=from_epoch_ms(granted.expires_at))
 
     @route(

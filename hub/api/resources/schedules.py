@@ -39,7 +39,7 @@ from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.devices import devices
 from storage.schedules import fires, schedule_rows
-from storage.schedules import wakes as stored_wakes
+from storage.schedules import wakes as schedules_wakes
 from storage.schedules.fires import FireRow
 from storage.schedules.schedule_rows import ScheduleRow
 from storage.store import Connection, Store
@@ -390,7 +390,7 @@ class SlotsResource(Resource):
             self.user_id,
             lambda c, agent_id: (
                 schedule_rows.slots_of(c, agent_id),
-                stored_wakes.wakes_of(c, agent_id, paging.part.limit, after=paging.after),
+                schedules_wakes.wakes_of(c, agent_id, paging.part.limit, after=paging.after),
             ),
         )
         device = agent.device_name or ""

@@ -1,49 +1,27 @@
-"""State of the hub, its nodes, stopping it and backing it up; the handbook and the OpenAPI document.
+"""State of the hub: health, readiness, status, routes and metrics."""
 
-The handbook as pages for browsers, and the OpenAPI document of the interface.
-
-The pages are the handbook's Markdown as HTML, without scripts, under a strict policy, in the style sheet of
-the dashboard. Each heading has an id as in the handbook's links, and so has each error code.
-"""
-
-import re
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
-from functools import cache
-from html import escape
-from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
 import anyio
 import msgspec
-from anyio import to_thread
 from msgspec import field
-from starlette.datastructures import Headers
 from starlette.responses import Response
 
-from hub import docs
-from hub.api.binding import OPTIONAL, RequestContext, ResponseHead
-from hub.api.pages import HEADERS, asset
-from hub.api.peers import not_alive
+from hub.api.binding import ResponseHead
 from hub.api.resource import (
-    ALL,
-    Actor,
     Caller,
-    Document,
     Exposed,
     Instant,
-    ListPart,
     Resource,
     ResourceRegistry,
     View,
-    audited,
     command,
-    listed,
     route,
     tool,
 )
-from hub.api.resources.gateways import GatewaysResource
 from hub.api.resources.issues import CHECK_S, IssueCounts, IssuesResource, IssueView
 from hub.api.resources.tokens import LimitsView
 from hub.base.clock import Clock
@@ -64,23 +42,19 @@ from hub.base.roles import (
 from hub.base.supervisor import Drain
 from hub.base.toml.values import HostPort
 from hub.base.version import VERSION
-from hub.health.backups import Backups
 from hub.health.issues import Finding, error, notice
 from hub.health.issues import IssueRegistry as FoundIssues
 from hub.links.roster import Roster
 from hub.runs.dispatcher import Dispatcher
 from hub.settings.reload import Reloader
-from protocol.errors import AtAnotherNode, CodedError, ErrorCode, HubError
-from protocol.ids import NodeId
 from protocol.lifecycles import RunState
-from storage import audit
 from storage.agents import agents
 from storage.coordination import gateways
-from storage.devices import devices, nodes, pairings, users
-from storage.devices.nodes import NodeRow
+from storage.devices import devices, pairings
+from storage.devices import users as devices_users
 from storage.kernel.database import StorageError
 from storage.runs import runs
-from storage.store import Connection, Store
+from storage.store import Store
 
 WORST: Final = 3  # issues in the status
 ANYBODY: Final = "public"  # instead of a scope; "agent": needs the token of an agent
@@ -239,6 +213,7 @@ class SystemResource(Resource):
         reloader: Reloader,
         issues: FoundIssues,
         where: Callable[[], ListenerAddresses | None] = lambda: None,
+        is_gateway_ready: Callable[[str], bool] = lambda _: False,
         probe: Callable[[], Awaitable[None]] | None = None,
         lag: LoopLag | None = None,
     ) -> None:
@@ -246,6 +221,7 @@ class SystemResource(Resource):
 
         Args:
             where: returns the addresses of the listeners, once everything listens.
+            is_gateway_ready: returns whether the gateway of a name is connected.
             probe: asks the database; its condition is among the issues then.
         """
         self._hub = hub
@@ -257,6 +233,7 @@ class SystemResource(Resource):
         self._drain = drain
         self._reloader = reloader
         self._issues = issues
+        self._is_gateway_ready = is_gateway_ready
         self._probe = probe
         self._lag = lag
         self._started = clock.monotonic()
@@ -298,7 +275,11 @@ class SystemResource(Resource):
     @route("GET", "/v1/me", Scope.READ, within=BY_ALL)
     async def me(self, caller: Caller) -> MeView:
         """Return who the caller is, and what it may do."""
-        (user,) = await self._store.read(users.list_users, user_id=self.user_id) if self.user_id else (None,)
+        (user,) = (
+            await self._store.read(devices_users.list_users, user_id=self.user_id)
+            if self.user_id
+            else (None,)
+        )
         names = await self._store.read(devices.names_of_devices, caller.limits.devices)
         return MeView(
             actor=caller.actor,
@@ -363,7 +344,7 @@ class SystemResource(Resource):
                 raise
         known, connected, known_gateways, known_agents, run_counts, waiting = numbers or (None,) * 6
         worst, counts = await self._hub.resource(IssuesResource, mine).worst(WORST)
-        ready_gateways = self._hub.resource(GatewaysResource, mine).ready(known_gateways or [])
+        ready_gateways = {row.name: self._is_gateway_ready(row.name) for row in known_gateways or ()}
         return StatusView.from_row(
             about,
             version=VERSION,
@@ -427,312 +408,3 @@ def routes_view() -> RoutesView:
 
 
 log = Channel(__name__)
-
-
-class DrainRequest(View):
-    """Options of a stop.
-
-    *restarts*: another process takes over, so devices connect again at once; by default that is so
-    if a service manager holds the device port.
-    """
-
-    restarts: bool | None = None
-
-
-class DrainView(View, kw_only=True):
-    """A hub that stops. *executing*: the number of runs that finish their present step, or pause."""
-
-    state: Literal["draining"] = "draining"
-    restarts: bool
-    executing: int
-
-
-class BackupView(View):
-    """A backup that was made and checked. *path* is on the hub's own machine."""
-
-    path: str
-    made_at: Instant
-    size_bytes: int
-    sha256: str  # of the file itself
-    revision: str  # of its tables
-
-
-class UpkeepResource(Resource):
-    """The hub as a whole."""
-
-    name, path = "upkeep", "/v1"
-    is_scoped = False
-
-    def __init__(
-        self,
-        *,
-        store: Store,
-        executing: Callable[[], int],
-        drain: Drain,
-        backups: Backups,
-        clock: Clock,
-    ) -> None:
-        """Create the resource. *executing*: returns the number of executing runs."""
-        self._store = store
-        self._executing = executing
-        self._drain = drain
-        self._backups = backups
-        self._clock = clock
-
-    @command(
-        "drain",
-        example="hub drain --restart",
-        json="drain",
-        help="Stop the running hub after its work in progress.\n\nNo new runs start. Executing runs finish "
-        "their files in progress, or pause and resume when the hub runs again.",
-        options={"restarts": "--restart: Ask devices to reconnect at once: another hub takes over."},
-        message="the hub stops; runs in progress: {executing}",
-    )
-    @route("POST", "/drain", Scope.SYSTEM, status=202)
-    @audited("hub.drained")
-    async def drain(self, options: Annotated[DrainRequest, OPTIONAL], actor: Actor) -> DrainView:
-        """Stop gracefully: start no run, and let executing ones finish their present step or pause."""
-        executing = self._executing()
-        if not self._drain.is_begun:
-            entry = audit.AuditEntry(
-                at=self._now,
-                actor=actor,
-                event="hub.drained",
-                detail={"executing": executing},
-            )
-            try:
-                await self._store.write(audit.append_entry, entry)
-            except HubError as exc:  # a hub whose database is broken can be stopped all the same
-                log.error("drain.not_noted", exc=exc)
-            log.info("hub.stopping", actor=actor)
-            self._drain.begin(restarts=options.restarts)
-        return DrainView(restarts=self._drain.restarts, executing=executing)
-
-    @route("POST", "/backups", Scope.SYSTEM, status=201)
-    @audited("backup.made")
-    async def back_up(self, actor: Actor) -> BackupView:
-        """Make a backup in the hub's own folder, and check it."""
-        made = await self._backups.make(actor=actor)
-        return BackupView.from_row(made, made.manifest, path=str(made.path))
-
-
-class NodeView(View, kw_only=True):
-    """A node of this hub. The process of a dead one ended without a word, or its database is out of reach.
-
-    *here*: it is the node that answers. *devices*, *runs*: connected to it, and executed by it.
-    *address*: where devices reach it.
-    *settings_revision*: of the shared settings that it uses; *settings_refused*: why it uses no newer one.
-    """
-
-    id: str
-    name: str | None
-    here: bool
-    state: Literal["alive", "stopped", "dead"]
-    version: str | None
-    started_at: Instant
-    stopped_at: Instant | None
-    settings_revision: int | None
-    settings_refused: str | None
-    devices: int
-    runs: int
-    address: str | None
-
-
-class NodesResource(Resource):
-    """Nodes of this hub. A node is named by its name, its id, or six or more characters at the id's end."""
-
-    name, path = "nodes", "/v1/nodes"
-    errors = (ErrorCode.UNKNOWN_NODE,)
-
-    def __init__(self, store: Store, upkeep: UpkeepResource, *, here: NodeId, clock: Clock) -> None:
-        self._upkeep = upkeep
-        self._store = store
-        self._here = here
-        self._clock = clock
-
-    @command(
-        "nodes ls",
-        example="hub nodes ls",
-        json="nodes",
-        table=(
-            "id|id as node",
-            "name",
-            "*|node_state as state",
-            "version",
-            "settings_revision|or_none as settings",
-            "started_at|at as started",
-            "devices",
-            "runs",
-        ),
-        empty="no nodes",
-    )
-    @listed("", Scope.READ, key=lambda node: (node.id,))
-    async def all(self, part: ListPart = ALL) -> list[NodeView]:
-        """List the nodes with their devices and runs, as the database has them."""
-        rows = await self._store.read(
-            nodes.list_nodes, user_id=self.user_id, limit=part.limit, after=part.after
-        )
-        return [self._view(row) for row in rows]
-
-    @command(
-        "nodes rm NODE_ID",
-        example="hub nodes rm 4e21a9",
-        json="node",
-        message="node {node_id} is removed",
-    )
-    @route("DELETE", "/{node_id}", Scope.SYSTEM, errors=[ErrorCode.ILLEGAL_TRANSITION])
-    @audited("node.removed")
-    async def remove(self, node_id: str, actor: Actor) -> NodeView:
-        """Remove a node that is not alive from the list. A process that was only frozen ends itself."""
-        at = self._now
-
-        def write(c: Connection) -> NodeRow:
-            node = nodes.remove_node(c, node_id)
-            audit.append(c, at=at, actor=actor, event="node.removed", subject=node.id)
-            return node
-
-        removed = await self._store.write(write)
-        log.info("node.removed", node=removed.id)
-        return self._view(removed)
-
-    @command(
-        "nodes drain NODE_ID",
-        example="hub nodes drain 4e21a9 --restart",
-        json="drain",
-        help="Stop a node after its work in progress; the others go on with its runs and devices.",
-        options={"restarts": "--restart: Ask its devices to reconnect at once."},
-        message="the node stops; runs in progress: {executing}",
-    )
-    @route("POST", "/{node_id}/drain", Scope.SYSTEM, status=202, errors=[ErrorCode.NODE_UNREACHABLE])
-    @audited("hub.drained")
-    async def drain(
-        self, node_id: str, options: Annotated[DrainRequest, OPTIONAL], actor: Actor
-    ) -> DrainView:
-        """Stop a node gracefully: it starts no run, and pauses those that it executes."""
-        node = await self._store.read(nodes.node_called, node_id)
-        if node.id != self._here:
-            if node.expires_at is None:
-                raise not_alive(node)
-            message = f"{node.name or node.id} is another node; ask it, or give the nodes a bus"
-            raise AtAnotherNode(ErrorCode.NODE_UNREACHABLE, message, node.boot_id)
-        return await self._upkeep.drain(options, actor)
-
-    def _view(self, row: NodeRow) -> NodeView:
-        ended = "dead" if row.stopped_at is None else "stopped"
-        return NodeView.from_row(
-            row,
-            here=row.id == self._here,
-            state=ended if row.expires_at is None else "alive",
-            settings_revision=row.settings_number,
-        )
-
-
-class DocumentPage(Response):
-    """Markdown, or HTML for browsers. No browser runs either as a script."""
-
-    media_type = "text/markdown"
-
-
-class HandbookResource(Resource):
-    """Pages for people, and the document for programs."""
-
-    name, path, within = "handbook", "", BY_ALL
-    is_scoped = False
-
-    @route("GET", "/docs", Scope.READ)
-    async def all(self, call: RequestContext) -> DocumentPage:
-        """List the pages of the handbook, as Markdown, or as HTML for a browser."""
-        return await _page(call, "")
-
-    @route("GET", "/docs/{topic}", Scope.READ, errors=[ErrorCode.UNKNOWN_METHOD])
-    async def get(self, call: RequestContext, topic: str) -> DocumentPage:
-        """Return a page of the handbook, as Markdown, or as HTML for a browser.
-
-        The topic may end with ``.md``, as in links.
-        """
-        return await _page(call, topic.removesuffix(".md"))
-
-    @route("GET", "/v1/openapi.json", Scope.READ)
-    async def document(self, document: Document) -> Response:
-        """Return this interface as an OpenAPI 3.1 document."""
-        return document
-
-
-async def _page(call: RequestContext, topic: str) -> DocumentPage:
-    """Return a page; empty *topic*: the list of all. Raises CodedError."""
-    try:
-        if "text/html" not in Headers(scope=call.scope).get("accept", ""):
-            return DocumentPage(
-                docs.page(topic) if topic else docs.contents("/docs/"), headers={"vary": "accept"}
-            )
-
-        text = await to_thread.run_sync(html_of, topic)
-        return DocumentPage(text, media_type="text/html", headers={**HEADERS, "vary": "accept"})
-    except docs.UnknownTopic as unknown:
-        raise CodedError(ErrorCode.UNKNOWN_METHOD, str(unknown), hint=unknown.hint) from unknown
-
-
-_COMMENT: Final = re.compile(r"^<!--.*?-->\n?", re.MULTILINE | re.DOTALL)  # marks of generated parts
-_ELSEWHERE: Final = re.compile(r'<a href="\.\./[^"]*">(.*?)</a>')  # files of the repository
-_CODE: Final = re.compile(r"<li><code>([a-z_]+)</code>")  # of an error
-_NO_ID: Final = re.compile(r"[^\w\- ]")
-_PAGE: Final = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title} · handbook of the hub</title>
-<link rel="icon" href="{icon}">
-<link rel="stylesheet" href="{style}">
-</head>
-<body class="handbook">
-<nav aria-label="Pages of the handbook">
-<p><a href="/">hub</a> · <a href="/docs">handbook</a></p>
-{topics}</nav>
-<main>
-{page}</main>
-</body>
-</html>
-"""
-
-
-@cache
-def html_of(topic: str) -> str:
-    """Return a page of the handbook, or the list of all pages if *topic* is empty. Raises UnknownTopic."""
-    from markdown_it import MarkdownIt  # imported here: a start can do without
-
-    text = docs.page(topic) if topic else docs.contents("/docs/")
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
-    tokens = parser.parse(_COMMENT.sub("", text))
-    for token, inner in pairwise(tokens):
-        if token.type == "heading_open":
-            token.attrSet("id", id_of("".join(part.content for part in inner.children or ())))
-    for token in tokens:
-        if token.type in ("th_open", "td_open") and token.attrs.pop("style", "") == "text-align:right":
-            token.attrSet("class", "number")
-    page = parser.renderer.render(tokens, parser.options, {})
-    page = _ELSEWHERE.sub(r"<em>\1</em>", page)
-    if topic.removesuffix(".md") == "errors":
-        page = _CODE.sub(r'<li id="\1"><code>\1</code>', page)
-    page = page.replace("<table>", '<div class="table-room" tabindex="0"><table>')
-    return _PAGE.format(
-        title=escape(topic or "contents"),
-        icon=asset(".svg"),
-        style=asset(".css"),
-        topics="".join(_topics(topic)),
-        page=page.replace("</table>", "</table></div>").replace("<pre>", '<pre tabindex="0">'),
-    )
-
-
-def id_of(heading: str) -> str:
-    """Return the id of a heading, as links of the handbook name it."""
-    return _NO_ID.sub("", heading.lower()).strip().replace(" ", "-")
-
-
-def _topics(current: str) -> Iterator[str]:
-    for part, topics in docs.PARTS.items():
-        yield f"<p>{escape(part)}</p>\n<ul>\n"
-        for topic in topics:
-            here = ' aria-current="page"' if topic == current else ""
-            yield f'<li><a href="/docs/{topic}"{here}>{topic}</a></li>\n'
-        yield "</ul>\n"

@@ -12,8 +12,9 @@ from msgspec import Meta
 from msgspec.structs import asdict
 
 from hub.api.binding import BodyField, RequestContext, ResponseHead
+from hub.api.cookies import spelled_cookie
 from hub.api.device import Link
-from hub.api.http.access import NEW_LINK, spelled_cookie
+from hub.api.http.access import NEW_LINK
 from hub.api.resource import (
     ALL,
     Actor,

@@ -108,12 +108,12 @@ class Writer:
         if self._queue.qsize() >= self._most:
             self.dropped += 1
         else:
-            self._queue.enqueue(entry)
+            self._queue.put(entry)
 
     def close(self) -> None:
         """Write the waiting entries, for at most CLOSE_S seconds. Further calls have no effect."""
         self._is_closing.set()
-        self._queue.enqueue(None)
+        self._queue.put(None)
         self._thread.join(CLOSE_S)
 
     def _write_all(self) -> None:

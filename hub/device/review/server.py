@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from hub.api.cookies import MARK, cookie_of, spelled_cookie
 from hub.api.pages import Pages
-from hub.api.problem import Problem
+from hub.api.problem import ProblemResponse
 from hub.base import tokens
 from hub.base.clock import Chance, Clock, epoch_ms, from_epoch_ms
 from hub.base.tokens import TokenKind
@@ -73,7 +73,7 @@ class OwnReview:
         try:
             response = await self._answer(request)
         except DeviceFileError as error:
-            response = Problem(ErrorCode.DATABASE_UNAVAILABLE, str(error))
+            response = ProblemResponse(ErrorCode.DATABASE_UNAVAILABLE, str(error))
         response.headers.setdefault("cache-control", "no-store")
         response.headers.setdefault("x-content-type-options", "nosniff")
         await response(scope, receive, send)
@@ -81,22 +81,22 @@ class OwnReview:
     async def _answer(self, request: Request) -> Response:
         method, path, headers = request.method, request.url.path, request.headers
         if headers.get("host") not in self._hosts:  # a page of a site whose name leads here
-            return Problem(ErrorCode.WRONG_HOST, "this is no name of this server")
+            return ProblemResponse(ErrorCode.WRONG_HOST, "this is no name of this server")
         if method not in ("GET", "HEAD") and not _is_own(request):
-            return Problem(ErrorCode.FOREIGN_ORIGIN, "a change comes from the page of this server")
+            return ProblemResponse(ErrorCode.FOREIGN_ORIGIN, "a change comes from the page of this server")
         if (page := await self._pages.find(method, path, headers)) is not None:
             return page
         if (method, path) == ("POST", "/v1/sessions"):
             return self._sign_in(request)
         if not self._session or not hmac.compare_digest(cookie_of(request.scope) or "", self._session):
-            return Problem(ErrorCode.AUTH_FAILED, "sign in with the link", hint="hub review --web")
+            return ProblemResponse(ErrorCode.AUTH_FAILED, "sign in with the link", hint="hub review --web")
         if (method, path) == ("GET", "/v1/changes"):
             return StreamingResponse(self._changes(), media_type="text/event-stream")
         if (method, path) == ("POST", "/v1/items/verdicts"):
             return await self._judge_all(request)
         found = await self._find(path, request.query_params) if method == "GET" else None
         if found is None:
-            return Problem(ErrorCode.UNKNOWN_ITEM, f"there is nothing at {path}")
+            return ProblemResponse(ErrorCode.UNKNOWN_ITEM, f"there is nothing at {path}")
         return _json(found)
 
     def _sign_in(self, request: Request) -> Response:
@@ -104,7 +104,9 @@ class OwnReview:
         is_right = self._code is not None and hmac.compare_digest(given, self._code)
         if not is_right or self._clock.monotonic() > self._ends:
             hint = "start it again: hub review --web"
-            return Problem(ErrorCode.AUTH_FAILED, "the link was used already, or is too old", hint=hint)
+            return ProblemResponse(
+                ErrorCode.AUTH_FAILED, "the link was used already, or is too old", hint=hint
+            )
         self._code, self._session = None, tokens.make(TokenKind.SESSION, self._chance)
         cookie = spelled_cookie(request.scope, self._session, SESSION_S)
         return JSONResponse({}, 201, headers={"set-cookie": cookie})
@@ -155,11 +157,11 @@ class OwnReview:
         async for part in request.stream():
             body += part
             if len(body) > MAX_BODY:
-                return Problem(ErrorCode.TOO_LARGE, f"a body has at most {MAX_BODY} bytes")
+                return ProblemResponse(ErrorCode.TOO_LARGE, f"a body has at most {MAX_BODY} bytes")
         try:
             given = msgspec.json.decode(body, type=PageVerdicts)
         except msgspec.DecodeError as error:
-            return Problem(ErrorCode.BAD_PARAMS, str(error))
+            return ProblemResponse(ErrorCode.BAD_PARAMS, str(error))
         return _json({"results": [await self._in_thread(self._judge, verdict) for verdict in given.verdicts]})
 
     def _judge(self, given: PageVerdict) -> Fields:

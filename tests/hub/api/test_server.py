@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from hub.api.errors import ProblemResponse
 from hub.api.http.listening import listen_on_unix
+from hub.api.problem import ProblemResponse
 from hub.base.listen_errors import AnotherHub, CannotListen
 from hub.base.loop_lag import LoopLag
 from hub.base.roles import Role
@@ -102,7 +102,7 @@ async def test_internal_error_is_a_500_without_the_exception_message(
     assert (await client.get("/v1/status")).json()["detail"] == "known"
 
 
-async def test_a_run_is_followed_to_its_end(hub: ServedHub, client: httpx2.AsyncClient) -> None:
+async def test_run_is_followed_until_completion(hub: ServedHub, client: httpx2.AsyncClient) -> None:
     await hub.run("r-1", RunState.RUNNING)
     async with client.stream("GET", "/v1/runs/r-1/events") as answer:
         lines = answer.aiter_lines()

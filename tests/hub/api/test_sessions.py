@@ -8,8 +8,8 @@ import httpx2
 import pytest
 
 from hub.api import events
+from hub.api.cookies import is_encrypted, spelled_cookie
 from hub.api.device import requests_of
-from hub.api.http.access import is_encrypted, spelled_cookie
 from hub.api.resources.tokens import IdentityLimits, SessionsResource
 from hub.base.certificates import Certificates
 from hub.base.roles import Role

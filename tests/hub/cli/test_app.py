@@ -58,7 +58,7 @@ def test_help_command_imports_no_heavy_modules() -> None:
     assert done.stdout.strip() == "[]['anyio']['anyio']"  # anyio imports its own modules when they are used
 
 
-def test_choices_of_options_are_those_of_the_protocol() -> None:
+def test_choices_of_options_equal_the_choices_of_the_protocol() -> None:
     assert (list(Vocabulary), list(ConfigType)) == (list(VOCABULARIES), list(CONFIG_TYPES))
 
 

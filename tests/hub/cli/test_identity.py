@@ -19,7 +19,7 @@ from hub.base.tokens import TokenKind
 from hub.cli.access import GRANTS, has_display
 from hub.cli.errors import Exit
 from hub.links.device_link import RoundTrip
-from storage.devices import tokens as credentials
+from storage.devices import keys as devices_keys
 from storage.devices.devices import Grant
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.clock import SeededChance
@@ -117,10 +117,10 @@ def test_pair_approve_shows_the_fingerprint_before_asking(
     assert refused.exit_code == 2
     assert re.search(r"fingerprint +([A-Z2-7]{7}-){7}[A-Z2-7]{7}\n", refused.stderr)
     assert "admits it as laptop of owner" in refused.stderr
-    assert portal.call(served.store.read, credentials.find_key, waiting.key_id) is None
+    assert portal.call(served.store.read, devices_keys.find_key, waiting.key_id) is None
 
     assert "laptop of owner is admitted" in hub("pair", "approve", CODE, "--yes").stderr
-    assert portal.call(served.store.read, credentials.find_key, waiting.key_id) is not None
+    assert portal.call(served.store.read, devices_keys.find_key, waiting.key_id) is not None
 
 
 def test_pairing_of_a_revoked_device_reports_the_revocation(
@@ -157,7 +157,7 @@ def test_pair_approve_refuses_a_device_other_than_the_shown_device(
         approving.wait(30)
     os.close(ours)
     os.close(theirs)
-    is_in = portal.call(served.store.read, credentials.find_key, waiting.key_id) is not None
+    is_in = portal.call(served.store.read, devices_keys.find_key, waiting.key_id) is not None
     assert (approving.returncode, is_in) == ((0, True) if says_meanwhile == "laptop" else (1, False))
     assert is_in or b"than the one that you were shown" in told
 

@@ -18,7 +18,7 @@ from protocol.errors import CallTimedOut, CodedError, ErrorCode, LinkLost, TooMa
 from protocol.frame import ErrorBody, Parameters
 from protocol.ids import DeviceId, TokenId
 from protocol.tool_calls import Action, Answer, ToolCall
-from storage.coordination import boards
+from storage.coordination import board_memory as coordination_board_memory
 from storage.coordination.board_memory import MemoryFilter
 from storage.coordination.message_rows import UnknownMessage
 from storage.devices.tokens import DEVICE_TOKENS
@@ -141,7 +141,7 @@ async def test_device_agent_answers_a_question_once_and_the_board_stores_the_ans
     assert await asked(link, answer) == await asked(link, answer)
     ended = await alone.get(row)
     assert (ended.state, ended.answer) == (MessageState.ANSWERED, "on Tuesday")
-    (item,) = await alone.store.read(boards.list_memory, BOARD, MemoryFilter(), limit=10)
+    (item,) = await alone.store.read(coordination_board_memory.list_memory, BOARD, MemoryFilter(), limit=10)
     assert (item.content, item.reply_to) == ("on Tuesday", row.id)
     with pytest.raises(CodedError, check=coded(ErrorCode.MESSAGE_SETTLED)):
         await asked(link, answer | {"answer": "on Monday"})

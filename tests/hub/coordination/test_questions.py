@@ -29,8 +29,7 @@ from protocol.errors import CallTimedOut, CodedError, ErrorCode
 from protocol.frame import ErrorBody
 from protocol.ids import AgentId, DeviceId
 from protocol.tool_calls import Answer, ToolCall
-from storage.coordination import boards as memories
-from storage.coordination import questions
+from storage.coordination import board_memory, questions
 from storage.coordination.questions import QuestionRow
 from storage.store import Store, open_store
 from tests.storage.rows import ME
@@ -253,7 +252,7 @@ async def test_answer_lines_in_the_main_agent_chat_answer_the_questions(
     assert (await hub.now(first)).answer == "Red,\nbut not too red."
     answered = await hub.now(second)
     assert (answered.answer, answered.answered_by) == ("Blue.", f"agent:{MAIN}")
-    items = await hub.store.read(memories.list_memory, BOARD)
+    items = await hub.store.read(board_memory.list_memory, BOARD)
     assert {item.content for item in items} == {"Red,\nbut not too red.", "Blue."}
 
 

@@ -346,7 +346,7 @@ async def get_page(url: str) -> httpx2.Response:
         return await browser.get(url)
 
 
-async def test_one_redirect_with_the_right_state_is_forwarded_and_the_listener_is_closed() -> None:
+async def test_redirect_with_the_right_state_is_forwarded_once_and_the_listener_is_closed() -> None:
     desk = Desk()
     at = await desk.listen()
     assert await desk.listen() == at  # the call came twice
@@ -447,7 +447,7 @@ async def test_sign_in_addresses_beyond_the_rate_per_minute_are_refused() -> Non
         ),
     ],
 )
-async def test_sign_in_address_that_is_not_a_remote_web_page_is_refused(url: str) -> None:
+async def test_sign_in_address_other_than_a_remote_web_page_is_refused(url: str) -> None:
     desk = Desk()
     await desk.listen()
     assert (await desk.call(url=url)).error is not None

@@ -297,7 +297,7 @@ def test_event_without_a_date_is_dropped_if_notes_are_not_requested() -> None:
     assert checked.failed == []
 
 
-def test_two_repeated_records_of_one_quote_yield_four_items() -> None:
+def test_two_repeated_records_of_a_quote_yield_four_items() -> None:
     titles = ["send the quote", "quote by Friday"]
     items = check(*(task(title=title) for title in titles * 2)).items
     assert len({(item.data["title"] == titles[0], item.start) for item in items}) == 4
@@ -389,7 +389,7 @@ FIRST = item("Call Bob", 0, 10)
     ],
     ids=["one place", "two places", "one sentence", "rows of a table", "thousands of one place"],
 )
-def test_items_of_equal_text_at_one_place_are_merged(items: list[Item], doubles: int) -> None:
+def test_items_of_equal_text_at_the_same_place_are_merged(items: list[Item], doubles: int) -> None:
     kept, dropped = duplicates.deduplicate(items)
     assert (kept, [one.reason for one in dropped]) == (
         tuple(items[: len(items) - doubles]),
@@ -419,7 +419,7 @@ def test_items_are_dropped_only_on_overlap_with_an_equal_item(places: list[tuple
         (item("寄报价单"), item("请寄报价单")),
     ],
 )
-def test_items_of_similar_text_at_one_place_are_merged(first: Item, second: Item) -> None:
+def test_items_of_similar_text_at_the_same_place_are_merged(first: Item, second: Item) -> None:
     kept, doubles = duplicates.deduplicate([first, second])
     assert len(kept) == len(doubles) == 1
 

@@ -12,7 +12,7 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from hub.api.problem import Problem
+from hub.api.problem import ProblemResponse
 from hub.cli.errors import as_failure
 from hub.health import database_watch
 from hub.health.database_watch import FRESH_S, SILENT_S, VALID_S, DatabaseWatch
@@ -280,7 +280,7 @@ def test_each_database_error_code_has_the_hint_of_the_condition() -> None:
         cause.sqlstate = code if isinstance(code, str) else None
         ours = translated(sa.exc.DBAPIError("SELECT", None, cause))
         assert isinstance(ours, StorageError), code
-        hint = json.loads(bytes(Problem.of(ours).body))["hint"]
+        hint = json.loads(bytes(ProblemResponse.of(ours).body))["hint"]
         if ours.trouble is None:
             assert hint == CATALOGUE[ours.code].hint
             continue

@@ -60,14 +60,14 @@ async def gateway_findings(
     return list(await check_gateways(store, lambda: [health], lambda _: lost, START))
 
 
-async def test_a_gateway_that_is_ready_or_restarts_is_not_reported(store: Store) -> None:
+async def test_ready_or_restarting_gateway_is_not_reported(store: Store) -> None:
     away = GatewayProblem("connection_refused", "nothing listens at 127.0.0.1:1", "is the gateway running?")
     assert await gateway_findings(store, "ready") == []
     assert await gateway_findings(store, "waiting", away, lost_s=299) == []
     assert await gateway_findings(store, "connecting", away, lost_s=42) == []
 
 
-async def test_a_gateway_that_is_away_for_long_is_reported_with_the_consequence(store: Store) -> None:
+async def test_long_unreachable_gateway_is_reported_with_the_consequence(store: Store) -> None:
     away = GatewayProblem("connection_refused", "nothing listens at 127.0.0.1:1", "is the gateway running?")
     (told,) = await gateway_findings(store, "waiting", away, lost_s=360)
     assert (told.severity, told.id, told.subject, told.user_id) == (
@@ -109,7 +109,7 @@ async def test_ready_gateway_without_admin_rights_is_reported(store: Store) -> N
     assert [fix.command for fix in told.fixes] == ["hub gateways reconnect office"]
 
 
-async def test_an_agent_that_could_not_be_created_is_reported_with_the_reason(store: Store) -> None:
+async def test_uncreatable_agent_is_reported_with_the_reason(store: Store) -> None:
     main = AgentId("main-office")
     await store.write(set_state, main, "failed", "no room")
     (told,) = await check_gateway_agents(store, lambda: None, START)
@@ -177,7 +177,7 @@ async def test_model_without_quota_is_reported_with_next_attempt_and_substitute(
     assert "it is asked again after 2026-01-06 00:01 UTC, and" in found.explanation
 
 
-async def test_a_model_that_gave_no_answer_is_one_finding_from_the_first_failure_until_an_answer(
+async def test_unanswering_model_is_a_single_finding_from_the_first_failure_until_an_answer(
     store: Store,
 ) -> None:
     clock = FakeClock()
@@ -269,7 +269,7 @@ async def test_weekly_connector_sign_in_is_reported_from_the_fifth_day(
         assert [one.id for one in await connector_findings(store, clock)] == ["connector.ends_soon"] * is_told
 
 
-def test_lost_bus_is_reported_at_once_and_not_during_its_first_connection() -> None:
+def test_lost_bus_is_reported_immediately_and_not_during_the_first_connection() -> None:
     assert list(check_bus(None, "")) == []
     assert list(check_bus(START, "")) == []
     (found,) = check_bus(START, "not authorized")

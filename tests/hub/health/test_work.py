@@ -16,7 +16,7 @@ from protocol.ids import AgentId, BootId
 from protocol.lifecycles import RunOutcome, RunState
 from protocol.skipped_files import SkippedFile
 from protocol.work import AgentComplete
-from storage.agents import agent_states, agents
+from storage.agents import exhaustion, state_moves
 from storage.coordination import questions
 from storage.devices.devices import revoke_device
 from storage.effects.sessions import close_left_sessions
@@ -37,7 +37,7 @@ async def test_exhausted_agent_is_reported_with_the_recovery_time(bench: Bench) 
     look = partial(work.check_agents, bench.store, tuple)
     assert list(await look(START)) == []
     await bench.store.write(
-        agent_states.exhaust,
+        exhaustion.exhaust,
         bench.agent.id,
         cause="rate_limit",
         retry_after_ms=1_800_000,
@@ -68,7 +68,7 @@ async def test_reached_day_budget_is_reported_with_owner_and_end_time(
 
 async def test_agent_exhausted_by_a_budget_is_reported_with_the_budget_fix(bench: Bench) -> None:
     await bench.store.write(
-        agent_states.exhaust,
+        exhaustion.exhaust,
         bench.agent.id,
         cause="budget",
         retry_after_ms=60_000,
@@ -90,7 +90,7 @@ async def test_agent_exhausted_by_a_budget_is_reported_with_the_budget_fix(bench
 
 
 async def test_agent_reporting_a_fault_is_an_error(bench: Bench) -> None:
-    await bench.store.write(agents.move, bench.agent.id, "health", "error", at=1, actor="device")
+    await bench.store.write(state_moves.move, bench.agent.id, "health", "error", at=1, actor="device")
     (found,) = await work.check_agents(bench.store, tuple, START)
     assert (found.id, found.severity) == ("agent.failing", Severity.ERROR)
 
@@ -166,9 +166,9 @@ async def test_silent_agent_on_an_open_connection_is_reported(bench: Bench) -> N
     there = {bench.agent.device_id}
     look = partial(work.check_silence, bench.store, lambda: there)
     moved: dict[str, Any] = {"at": epoch_ms(START), "actor": "hub", "reason": "no heartbeat for 45 s"}
-    await bench.store.write(agents.move, bench.agent.id, "connectivity", "online", **moved)
+    await bench.store.write(state_moves.move, bench.agent.id, "connectivity", "online", **moved)
     assert list(await look(START)) == []
-    await bench.store.write(agents.move, bench.agent.id, "connectivity", "offline", **moved)
+    await bench.store.write(state_moves.move, bench.agent.id, "connectivity", "offline", **moved)
     (found,) = await look(START)
     assert (found.id, found.subject, found.user_id) == ("agent.silent", bench.agent.id, "u")
     assert "hub agents history notes --axis connectivity" in found.fix
@@ -215,7 +215,7 @@ async def test_emptied_folder_is_reported_until_a_run_finds_a_file(
     (found,) = await look(START)
     assert "agent notes read files of" in found.explanation
     assert "on device desk until 2026-01-05 09:05 UTC, and finds none there" in found.explanation
-    await bench.store.write(agents.move, bench.agent.id, "lifecycle", "paused", at=1, actor="user")
+    await bench.store.write(state_moves.move, bench.agent.id, "lifecycle", "paused", at=1, actor="user")
     assert list(await look(START)) == []
 
 
@@ -248,7 +248,7 @@ async def test_absent_device_is_reported_with_time_waiting_runs_and_commands(ben
     assert (found.id, found.since) == ("device.unknown", START)
     assert found.explanation.endswith("'desk', which was revoked, so none of its runs starts")
     assert found.fix.endswith("hub connect URL --root DIR --name desk --new-key; or hub agents pause notes")
-    await bench.store.write(agents.move, bench.agent.id, "lifecycle", "paused", at=1, actor="user")
+    await bench.store.write(state_moves.move, bench.agent.id, "lifecycle", "paused", at=1, actor="user")
     assert list(await access_checks.check_device_names(bench.store, START)) == []
 
 

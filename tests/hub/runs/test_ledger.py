@@ -15,7 +15,8 @@ from protocol.frame import ErrorBody
 from protocol.lifecycles import RunOutcome, UnitState
 from protocol.tool_calls import Action, Answer, ToolCall
 from protocol.work import AgentComplete, AgentData, AgentManifest, FilePiece, ManifestFile
-from storage.runs import calls, items, runs
+from storage.runs import calls, excerpts, runs
+from storage.runs import item_lists as runs_item_lists
 from storage.runs.calls import ReportedVerdict
 from storage.runs.item_lists import ItemFilter
 from storage.runs.items import ItemRow
@@ -54,7 +55,7 @@ async def run(
 
 
 async def ledger(bench: Bench) -> dict[object, ItemRow]:
-    found = await bench.store.read(items.list_items, ItemFilter(), limit=100)
+    found = await bench.store.read(runs_item_lists.list_items, ItemFilter(), limit=100)
     return {one.row.data["title"]: one.row for one in found.items}
 
 
@@ -179,7 +180,7 @@ async def test_changed_line_updates_the_row_or_inserts_a_replacement_without_upd
 
 async def excerpt_of(bench: Bench, title: str) -> Excerpt | None:
     row = (await ledger(bench))[title]
-    sealed = await bench.store.read(items.find_excerpts, [row.id])
+    sealed = await bench.store.read(excerpts.find_excerpts, [row.id])
     assert not any(b"Hello" in one.sealed for one in sealed.values()), "it is not readable in the database"
     return (await bench.seals.open(sealed)).get(row.id)
 

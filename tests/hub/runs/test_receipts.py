@@ -18,7 +18,7 @@ from protocol.frame import ErrorBody
 from protocol.ids import DeviceId, UserId
 from protocol.receipts import Receipt, Sent, digest_of, receipt_text, root_of, sent_text
 from protocol.work import AgentComplete, AgentReceipt, FilePiece
-from storage.devices import devices, receipts
+from storage.devices import devices, receipts, users
 from storage.effects import retention
 from storage.schema import audit_log
 from storage.store import Store, open_store
@@ -42,7 +42,7 @@ async def store() -> AsyncIterator[Store]:
 @pytest.fixture
 async def link(store: Store) -> FakeLink:
     """A device that lists receipts, connected by its key."""
-    user = await store.write(devices.ensure_user, UserId("u"), "anna", AT)
+    user = await store.write(users.ensure_user, UserId("u"), "anna", AT)
     await store.write(devices.ensure_device, id=DeviceId("d"), user_id=user, name="desk", at=AT)
     found = FakeLink("d", capabilities=["agent_receipt"])
     found.credential = f"key:{keys.key_id(DESK.public_key)}"
