@@ -40,7 +40,7 @@ from hub.links.gate import STRANGERS, STRANGERS_PER_NETWORK, Gate, PortLimits
 from hub.links.hosts import Hosts, TrustedProxies
 from hub.links.hub_key import HubKey
 from hub.links.link_limits import LinkLimits
-from hub.links.listener import DeviceListener
+from hub.links.listener import DevicesPort
 from hub.links.roster import Roster
 from hub.links.transport import UpgradeRules
 from hub.settings.connector_settings import ConnectorSettings
@@ -211,13 +211,13 @@ def make_device_listener(
     roster: Roster,
     sock: socket.socket,
     tls: ssl.SSLContext | None,
-) -> DeviceListener:
+) -> DevicesPort:
     """Create the devices' listener on a bound socket."""
     settings, limits = context.settings.listen.devices, context.settings.limits
     spool = context.state / SPOOL
     spool.mkdir(mode=0o700, exist_ok=True)
     open_files.raise_limit(limits.connections + SPARE_FILES)
-    return DeviceListener(
+    return DevicesPort(
         sock=sock,
         sock_outlives_us=DEVICES in context.manager.sockets,
         hub_id=hub_id,
@@ -237,7 +237,7 @@ def make_device_listener(
     )
 
 
-def apply_to_devices(listener: DeviceListener, settings: Settings, *, opened: Listen, state: Path) -> None:
+def apply_to_devices(listener: DevicesPort, settings: Settings, *, opened: Listen, state: Path) -> None:
     """Apply settings to new device connections; *opened* has the settings at the listeners' start."""
     limits = settings.limits
     listener.apply(

@@ -931,7 +931,7 @@ def get(hub: HubClient, key: str) -> Responses:
 @click.option("--type", "type_name", type=click.Choice(CONFIG_TYPES), help="Type of the values.")
 @click.option("--description", metavar="TEXT", help="Description of the configs.")
 @hub_command
-def put(
+def set_configs(
     hub: HubClient, assignments: Sequence[str], type_name: str | None, description: str | None
 ) -> Responses:
     """Set configs, all or none.

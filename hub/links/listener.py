@@ -91,7 +91,7 @@ class NodeAddresses:
         return address
 
 
-class DeviceListener:
+class DevicesPort:
     """Server for devices on one port.
 
     Args:

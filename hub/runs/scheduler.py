@@ -38,7 +38,7 @@ from storage.audit import AuditEntry
 from storage.effects import fire_decisions as effects_fire_decisions
 from storage.effects import fire_runs as effects_fire_runs
 from storage.effects import first_runs as effects_first_runs
-from storage.effects.fire_decisions import CoveredFires, DecidedFires, FireDecision
+from storage.effects.fire_decisions import CoveredFireRow, DecidedFires, FireDecision
 from storage.effects.fire_runs import BackfillPlan, BackfillSight, FreshRun
 from storage.effects.first_runs import FirstRun
 from storage.kernel.database import Conflict, StorageError
@@ -112,7 +112,7 @@ def decide(due: DueSchedule, settings: RunSettings | None, at: int, ids: IdFacto
     until = at - offset
     missed = walk(trigger, schedule.cursor_at, until)
     fresh: tuple[FreshRun, ...] = ()
-    covered: tuple[CoveredFires, ...] = ()
+    covered: tuple[CoveredFireRow, ...] = ()
     is_catchup = False
     if missed is None:  # another release planned the fire by other rules; no fire is due
         cursor_at, next_at = schedule.cursor_at, trigger.next_after(schedule.cursor_at)
@@ -128,7 +128,7 @@ def decide(due: DueSchedule, settings: RunSettings | None, at: int, ids: IdFacto
         is_catchup = plan.is_catchup
         fresh = tuple(FreshRun(RunId(ids.fresh()), fire_at) for fire_at in plan.runs)
         covered = tuple(
-            CoveredFires(part.first_at, part.fire_at, part.count, part.decision, part.of)
+            CoveredFireRow(part.first_at, part.fire_at, part.count, part.decision, part.of)
             for part in plan.covered
         )
     return FireDecision(

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from hub.schedules.missed_fires import describe_count
-from storage.schedules.fires import MissedFires
+from storage.schedules.fires import FireCount
 
 _CAUSES: Final = {
     "hub_down": "the hub was down",
@@ -82,7 +82,7 @@ def describe_wake(state: str, reason: str | None, *, device: str) -> str:
     return what if cause is None else f"{what}: {cause}"
 
 
-def describe_missed(missed: Sequence[MissedFires], device: str) -> str | None:
+def describe_missed(missed: Sequence[FireCount], device: str) -> str | None:
     """Return the fires that a run replaced or blocked: ``2 missed: device desk was offline``.
 
     Fires that were skipped because the run was in progress are reported separately.
@@ -95,7 +95,7 @@ def describe_missed(missed: Sequence[MissedFires], device: str) -> str | None:
     return ", ".join(parts) or None
 
 
-def _describe_causes(missed: Sequence[MissedFires], device: str) -> str:
+def _describe_causes(missed: Sequence[FireCount], device: str) -> str:
     by_cause: dict[str, int] = {}
     for fires in missed:
         cause = describe_cause(fires.reason, device) or "for no known reason"

@@ -43,7 +43,7 @@ from storage.schema import LIVE, Decision, agent_states, agents, runs, schedule_
 SLOTTED = frozenset({"skip", "queue_one", "cancel_running"})  # policies with at most one waiting run
 
 
-class CoveredFires(msgspec.Struct, frozen=True):
+class CoveredFireRow(msgspec.Struct, frozen=True):
     """*count* consecutive fires without a run of their own; *of*: the fire whose run covers them, if any."""
 
     first_at: int
@@ -69,7 +69,7 @@ class FireDecision(msgspec.Struct, frozen=True, kw_only=True):
     next_fire_at: int | None
     due_at: int | None
     runs: tuple[FreshRun, ...]
-    covered: tuple[CoveredFires, ...]
+    covered: tuple[CoveredFireRow, ...]
     trigger_kind: Literal["schedule", "catchup"]
     config_fingerprint: str
     settings: dict[str, Any]
@@ -94,7 +94,7 @@ class DecidedFires(msgspec.Struct, frozen=True, kw_only=True):
     cancelled: tuple[RunId, ...] = ()
 
 
-def with_one_slot(decision: FireDecision) -> tuple[tuple[FreshRun, ...], tuple[CoveredFires, ...]]:
+def with_one_slot(decision: FireDecision) -> tuple[tuple[FreshRun, ...], tuple[CoveredFireRow, ...]]:
     """Reduce the runs to that of the newest fire if only one may wait; it covers the others."""
     if len(decision.runs) < 2 or decision.due.schedule.overlap not in SLOTTED:
         return decision.runs, decision.covered
@@ -102,11 +102,11 @@ def with_one_slot(decision: FireDecision) -> tuple[tuple[FreshRun, ...], tuple[C
     covered = [
         msgspec.structs.replace(part, of=newest.fire_at) if part.of else part for part in decision.covered
     ]
-    covered += [CoveredFires(run.fire_at, run.fire_at, 1, "coalesced", newest.fire_at) for run in older]
+    covered += [CoveredFireRow(run.fire_at, run.fire_at, 1, "coalesced", newest.fire_at) for run in older]
     return (newest,), tuple(covered)
 
 
-def cover(decision: FireDecision, part: CoveredFires, placed: dict[int, DecidedFires]) -> DecidedFires:
+def cover(decision: FireDecision, part: CoveredFireRow, placed: dict[int, DecidedFires]) -> DecidedFires:
     """Return the result of covered fires, which share that of the fire whose run covers them."""
     if part.of is None:
         return became(decision, part, "skipped_window", "window", None)
@@ -119,7 +119,7 @@ def cover(decision: FireDecision, part: CoveredFires, placed: dict[int, DecidedF
 
 def became(
     decision: FireDecision,
-    of: FreshRun | CoveredFires,
+    of: FreshRun | CoveredFireRow,
     what: Decision,
     reason: str | None,
     run_id: RunId | None,

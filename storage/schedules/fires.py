@@ -33,7 +33,7 @@ class FireRow(msgspec.Struct, frozen=True):
         return self.missed_count + 1
 
 
-class MissedFires(msgspec.Struct, frozen=True):
+class FireCount(msgspec.Struct, frozen=True):
     """Number of fires besides its own that a run covers or blocked, with the reason."""
 
     decision: Decision
@@ -93,10 +93,10 @@ def newest_within(c: sa.Connection, schedule_id: str, since: int, until: int, mo
     return structs_from(FireRow, c.execute(query.order_by(at.desc()).limit(most)))
 
 
-def missed_of(c: sa.Connection, run_ids: Sequence[RunId]) -> dict[RunId, tuple[MissedFires, ...]]:
+def missed_of(c: sa.Connection, run_ids: Sequence[RunId]) -> dict[RunId, tuple[FireCount, ...]]:
     """Return the other fires that these runs cover or blocked; runs without any are omitted."""
-    missed: defaultdict[RunId, list[MissedFires]] = defaultdict(list)
+    missed: defaultdict[RunId, list[FireCount]] = defaultdict(list)
     for part in in_parts(run_ids):
         for row in c.execute(MISSED, {"runs": part}):
-            missed[row.run_id].append(MissedFires(row.decision, row.reason, int(row.fires)))
+            missed[row.run_id].append(FireCount(row.decision, row.reason, int(row.fires)))
     return {run_id: tuple(found) for run_id, found in missed.items()}

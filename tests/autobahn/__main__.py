@@ -30,7 +30,7 @@ from hub.links.auth import Authenticator
 from hub.links.gate import PortLimits
 from hub.links.hub_key import HubKey
 from hub.links.link_limits import LinkLimits
-from hub.links.listener import DeviceListener
+from hub.links.listener import DevicesPort
 from hub.links.roster import Roster
 from hub.links.transport import DeviceSocket
 from protocol.frame import PATH
@@ -108,7 +108,7 @@ class EchoSocket(DeviceSocket):
             self.send_frame(data, is_text)
 
 
-class EchoListener(DeviceListener):
+class EchoListener(DevicesPort):
     """A device port without sessions."""
 
     async def _serve_socket(self, transport: DeviceSocket) -> None:

@@ -25,7 +25,7 @@ from hub.links.device_link import DeviceLink
 from hub.links.gate import PortLimits
 from hub.links.hub_key import HubKey
 from hub.links.link_limits import LinkLimits
-from hub.links.listener import DeviceListener
+from hub.links.listener import DevicesPort
 from hub.links.roster import DeviceReady, LinkEvent, Roster
 from hub.links.transport import DeviceSocket
 from protocol.ids import BootId, DeviceId, TokenId, UserId
@@ -163,7 +163,7 @@ async def _serve(config: HubConfig) -> None:
     async with open_store("sqlite://", base=None) as store, anyio.create_task_group() as tasks:
         await store.write(enrol, config.devices)
         roster = Roster(on_event, metrics=metrics)
-        listener = DeviceListener(
+        listener = DevicesPort(
             hub_id="bench",
             key=HubKey(bytes(32)),
             authenticator=Authenticator(

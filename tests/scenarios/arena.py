@@ -30,7 +30,7 @@ _CORES: Final = sorted(os.sched_getaffinity(0))
 _LONGEST_TIMEOUT_S: Final = 1.0
 # Of a peer that says nothing; the hub's own are longer than an attack here takes.
 _TIMEOUTS: Final = (
-    "hub.links.listener:DeviceListener.open_s",
+    "hub.links.listener:DevicesPort.open_s",
     "hub.links.link_limits:LinkLimits.hello_timeout_s",
     "hub.api.http.server:OperatorServer.head_s",
     "hub.api.http.server:OperatorServer.body_s",

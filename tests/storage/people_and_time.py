@@ -14,7 +14,7 @@ from storage.agents import due_schedules, state_moves
 from storage.agents.agents import get_agent
 from storage.agents.declared_agents import DeclaredAgent
 from storage.effects import clock_steps, fire_decisions, retention
-from storage.effects.fire_decisions import CoveredFires
+from storage.effects.fire_decisions import CoveredFireRow
 from storage.effects.fire_runs import FreshRun
 from storage.runs import run_moves, run_pauses, run_resumes, waiting_runs
 from storage.schedules import fires, schedule_rows, schedules
@@ -197,7 +197,7 @@ class PeopleAndTime(Steps):
 
     def _decide(self, schedule: Schedule) -> None:
         *older, newest = missed = schedule.fires(self.at)
-        covered = [CoveredFires(older[0], older[-1], len(older), "coalesced", newest)] if older else []
+        covered = [CoveredFireRow(older[0], older[-1], len(older), "coalesced", newest)] if older else []
         with self.hub.transaction() as c:
             assert schedule.id in [due.schedule.id for due in due_schedules.due(c, self.at, 100)]
             fire = decision(

@@ -13,7 +13,7 @@ from storage import leases
 from storage.agents import due_schedules
 from storage.agents.agents import AgentRow, get_agent
 from storage.effects import fire_decisions
-from storage.effects.fire_decisions import CoveredFires, DecidedFires, FireDecision
+from storage.effects.fire_decisions import CoveredFireRow, DecidedFires, FireDecision
 from storage.effects.fire_runs import FreshRun
 from storage.leases import Term
 from storage.runs import run_moves
@@ -62,7 +62,7 @@ def decision(
     schedule_id: str = "schedule-inbox",
     *,
     runs: Sequence[int],
-    covered: Sequence[CoveredFires] = (),
+    covered: Sequence[CoveredFireRow] = (),
     cursor_at: int | None = None,
     kind: Literal["schedule", "catchup"] = "schedule",
     next_fire_at: int | Literal["an hour later"] | None = "an hour later",

@@ -15,7 +15,7 @@ from storage.effects import fire_decisions, fire_runs, first_runs
 from storage.effects.fire_decisions import (
     WAITING_PER_DEVICE,
     WAITING_PER_SCHEDULE,
-    CoveredFires,
+    CoveredFireRow,
     decide_overlap,
 )
 from storage.effects.fire_runs import BackfillPlan, FreshRun
@@ -24,7 +24,7 @@ from storage.kernel.database import Conflict
 from storage.leases import LostLease
 from storage.runs import run_moves, run_pauses, runs
 from storage.schedules import fires, schedule_rows, schedules
-from storage.schedules.fires import FireRow, MissedFires
+from storage.schedules.fires import FireCount, FireRow
 from storage.schedules.schedule_rows import Overlap, ScheduleRow
 from storage.schema import agent_states as states
 from storage.schema import runs as run_table
@@ -189,7 +189,7 @@ def test_fires_merge_into_the_run_waiting_for_the_device(c: sa.Connection) -> No
         (SECOND, "coalesced", "device_offline", waiting),
         (THIRD, "coalesced", "device_offline", waiting),
     ]
-    assert fires.missed_of(c, [waiting]) == {waiting: (MissedFires("coalesced", "device_offline", 2),)}
+    assert fires.missed_of(c, [waiting]) == {waiting: (FireCount("coalesced", "device_offline", 2),)}
     assert c.execute(sa.select(states.c.runs_waiting)).scalar_one() == 1
 
 
@@ -384,7 +384,7 @@ def test_last_queue_place_goes_to_a_single_schedule_of_two_decided_together(c: s
 
 @pytest.mark.usefixtures("schedule")
 def test_three_fires_missed_during_a_hub_downtime_make_a_single_catchup_run(c: sa.Connection) -> None:
-    fire(c, THIRD, covered=[CoveredFires(FIRST, SECOND, 2, "coalesced", THIRD)], kind="catchup")
+    fire(c, THIRD, covered=[CoveredFireRow(FIRST, SECOND, 2, "coalesced", THIRD)], kind="catchup")
     (caught_up,) = queued(c)
     run = runs.get_run(c, caught_up)
     assert (run.trigger_kind, run.fire_at, run.coalesced_count) == ("catchup", THIRD, 2)
@@ -393,21 +393,21 @@ def test_three_fires_missed_during_a_hub_downtime_make_a_single_catchup_run(c: s
         (THIRD, "run", None, caught_up),
     ]
     assert [(row.first_at, row.fires) for row in told(c)] == [(FIRST, 2), (THIRD, 1)]
-    assert fires.missed_of(c, [caught_up]) == {caught_up: (MissedFires("coalesced", "hub_down", 2),)}
+    assert fires.missed_of(c, [caught_up]) == {caught_up: (FireCount("coalesced", "hub_down", 2),)}
 
 
 @pytest.mark.usefixtures("schedule")
 def test_fires_missed_in_a_pause_are_not_recorded_as_a_downtime(c: sa.Connection) -> None:
     schedules.set_enabled(c, ID, False, at=AT + 1)
     schedules.set_enabled(c, ID, True, at=SECOND, catch_up=True)
-    fire(c, SECOND, covered=[CoveredFires(FIRST, FIRST, 1, "coalesced", SECOND)], kind="catchup")
+    fire(c, SECOND, covered=[CoveredFireRow(FIRST, FIRST, 1, "coalesced", SECOND)], kind="catchup")
     assert rows_of(c)[0] == (FIRST, "coalesced", "schedule_paused", run_of(SECOND))
     assert not schedule_rows.get_schedule(c, ID).is_catching_up
 
 
 @pytest.mark.usefixtures("fired")
 def test_all_missed_fires_merge_into_the_waiting_run(c: sa.Connection) -> None:
-    fire(c, THIRD, covered=[CoveredFires(SECOND, SECOND, 1, "coalesced", THIRD)], kind="catchup")
+    fire(c, THIRD, covered=[CoveredFireRow(SECOND, SECOND, 1, "coalesced", THIRD)], kind="catchup")
     assert runs.get_run(c, run_of(FIRST)).coalesced_count == 2
     assert rows_of(c)[1:] == [
         (SECOND, "coalesced", "hub_down", run_of(FIRST)),
@@ -418,7 +418,7 @@ def test_all_missed_fires_merge_into_the_waiting_run(c: sa.Connection) -> None:
 @pytest.mark.usefixtures("fired")
 def test_missed_fires_are_skipped_with_their_skipped_catchup_fire(c: sa.Connection) -> None:
     begin(c)
-    fire(c, THIRD, covered=[CoveredFires(SECOND, SECOND, 1, "coalesced", THIRD)], kind="catchup")
+    fire(c, THIRD, covered=[CoveredFireRow(SECOND, SECOND, 1, "coalesced", THIRD)], kind="catchup")
     assert [row[1:3] for row in rows_of(c)[1:]] == [("skipped_overlap", "still_running")] * 2
 
 
@@ -427,7 +427,7 @@ def test_too_old_fires_are_recorded_and_get_no_run(c: sa.Connection) -> None:
     fire_decisions.decide(
         c,
         lead(c),
-        [decision(c, runs=[], covered=[CoveredFires(FIRST, THIRD, 3, "skipped_window", None)])],
+        [decision(c, runs=[], covered=[CoveredFireRow(FIRST, THIRD, 3, "skipped_window", None)])],
         THIRD,
     )
     assert (queued(c), rows_of(c)) == ([], [(THIRD, "skipped_window", "window", None)])
@@ -437,7 +437,12 @@ def test_too_old_fires_are_recorded_and_get_no_run(c: sa.Connection) -> None:
 def test_several_runs_of_a_decision_merge_where_a_single_run_may_wait(c: sa.Connection) -> None:
     make_schedule(c, coalesce="all", catchup_window_ms=HOUR)
     fire(
-        c, FIRST, SECOND, THIRD, covered=[CoveredFires(AT + 1, AT + 2, 2, "coalesced", FIRST)], kind="catchup"
+        c,
+        FIRST,
+        SECOND,
+        THIRD,
+        covered=[CoveredFireRow(AT + 1, AT + 2, 2, "coalesced", FIRST)],
+        kind="catchup",
     )
     assert queued(c) == [run_of(THIRD)]
     assert runs.get_run(c, run_of(THIRD)).coalesced_count == 4
@@ -471,7 +476,7 @@ def test_already_recorded_fires_are_skipped(c: sa.Connection) -> None:
     fire(c, FIRST, SECOND)
     put_cursor_back(c, AT)
     before = told(c)
-    again = decision(c, runs=[THIRD], covered=[CoveredFires(FIRST, SECOND, 2, "coalesced", THIRD)])
+    again = decision(c, runs=[THIRD], covered=[CoveredFireRow(FIRST, SECOND, 2, "coalesced", THIRD)])
     assert fire_decisions.decide_what_is_left(c, lead(c), again, THIRD) is None
     (moved_on,) = schedule_rows.unplanned(c, 10)
     assert (moved_on.cursor_at, told(c)) == (SECOND, before)
@@ -481,7 +486,7 @@ def test_already_recorded_fires_are_skipped(c: sa.Connection) -> None:
 def test_fire_with_an_existing_run_makes_no_second_run(c: sa.Connection) -> None:
     c.execute(sa.delete(schedule_fires))  # pruned
     put_cursor_back(c, AT - HOUR)
-    again = decision(c, runs=[FIRST], covered=[CoveredFires(AT, AT, 1, "coalesced", FIRST)])
+    again = decision(c, runs=[FIRST], covered=[CoveredFireRow(AT, AT, 1, "coalesced", FIRST)])
     decided = some(fire_decisions.decide_what_is_left(c, lead(c), again, SECOND))
     assert [(one.decision, one.run_id) for one in decided] == [
         ("coalesced", run_of(FIRST)),
@@ -611,7 +616,7 @@ FIRST_SLOT, SECOND_SLOT, THIRD_SLOT, FOURTH = (AT + n * HOUR for n in (1, 2, 3, 
 
 def skip_all(c: sa.Connection) -> FireRow:
     """The first four fires, told of in one row."""
-    covered = CoveredFires(FIRST_SLOT, FOURTH, 4, "skipped_window", None)
+    covered = CoveredFireRow(FIRST_SLOT, FOURTH, 4, "skipped_window", None)
     fire_decisions.decide(c, lead(c), [decision(c, runs=[], covered=[covered])], FOURTH)
     (row,) = told(c)
     return row

@@ -12,7 +12,10 @@ from storage.kernel.database import Trouble
 from tests.support.source import ROOT
 
 _ID = re.compile(r"[a-z_]+\.[a-z_{}]+")
-_FOLDERS = ("hub/health", "hub/cli/doctor.py", "hub/api/resources/system.py")
+_FOLDERS = (
+    *("hub/health", "hub/app/gateway_checks.py", "hub/cli/doctor.py"),
+    *("hub/api/resources/system.py", "hub/api/resources/nodes.py"),
+)
 _SEVERITIES = {str(one) for one in Severity}
 _OMITTED = "…"
 _CREATORS = {"error", "warning", "notice", "_issue", "about", "finding", "severity"}
@@ -94,8 +97,10 @@ def issue_kinds() -> tuple[IssueKind, ...]:
         for call, scope in _calls(ast.parse(path.read_text("utf-8"))):
             keywords = {one.arg: one.value for one in call.keywords}
             function = ast.unparse(call.func)
-            if function == "partial" or not (
-                _CREATORS & set(re.split(r"\W", function)) or " if " in function
+            if (
+                function == "partial"
+                or function.startswith("log.")
+                or not (_CREATORS & set(re.split(r"\W", function)) or " if " in function)
             ):
                 continue
             place = next((n for n, one in enumerate(call.args[:3]) if _ids(one)), None)

@@ -17,7 +17,7 @@ from hub.links.auth import Authenticator
 from hub.links.device_link import DeviceLink
 from hub.links.hub_key import HubKey
 from hub.links.link_limits import LinkLimits
-from hub.links.listener import DeviceListener
+from hub.links.listener import DevicesPort
 from hub.links.roster import LinkEvent, Roster, Takeovers
 from protocol.ids import DeviceId, TokenId, UserId
 from protocol.tool_calls import Action, Answer, ToolCall
@@ -97,7 +97,7 @@ class RawDevice:
 class Port:
     """A listener that is served, and all that stands behind it."""
 
-    listener: DeviceListener
+    listener: DevicesPort
     judge: Authenticator
     roster: Roster
     metrics: Metrics
@@ -169,7 +169,7 @@ async def open_port(
 
     Args:
         judge: who says which device it is.
-        options: of ``DeviceListener``.
+        options: of ``DevicesPort``.
     """
     skip_without_hub()
     clock = clock or FakeClock()
@@ -187,7 +187,7 @@ async def open_port(
             boot_id=BOOT,
             takeover_wait_s=roster.takeover_wait_s,
         )
-        listener = DeviceListener(
+        listener = DevicesPort(
             hub_id="hub-1",
             key=HubKey(HUB_SEED),
             authenticator=authenticator,

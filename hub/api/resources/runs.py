@@ -249,7 +249,7 @@ class RunRows(NamedTuple):
     rows: Sequence[RunRow]
     devices: Mapping[DeviceId, str]
     waits: WaitConditions
-    missed: Mapping[RunId, Sequence[fires.MissedFires]]
+    missed: Mapping[RunId, Sequence[fires.FireCount]]
 
 
 class RunListFilter(NamedTuple):
@@ -729,7 +729,7 @@ def _run_view(
     device: str,
     waiting_for: str | None,
     is_pausing: bool,
-    missed: Sequence[fires.MissedFires],
+    missed: Sequence[fires.FireCount],
 ) -> RunView:
     result = row.result or {}
     unlisted = result.get("unlisted", 0)

@@ -26,7 +26,7 @@ from protocol.skipped_files import LEFT_OUT, SkipReason
 from storage.agents import locks
 from storage.runs.run_locks import LockInTheWay
 from storage.runs.runs import RunError
-from storage.schedules.fires import MissedFires
+from storage.schedules.fires import FireCount
 from tests.storage.rows import make_run
 from tests.support.clock import START
 from tests.support.families import each
@@ -286,29 +286,29 @@ def test_each_decision_is_a_sentence(decision: str, reason: str | None, fires: i
     ("missed", "note"),
     [
         ([], None),
-        ([MissedFires("coalesced", "device_offline", 2)], "2 missed: device desk was offline"),
-        ([MissedFires("coalesced", None, 1)], "1 missed: for no known reason"),
+        ([FireCount("coalesced", "device_offline", 2)], "2 missed: device desk was offline"),
+        ([FireCount("coalesced", None, 1)], "1 missed: for no known reason"),
         (
             [
-                MissedFires("coalesced", "device_offline", 2),
-                MissedFires("coalesced", "hub_down", 1),
-                MissedFires("coalesced", "device_offline", 1),
+                FireCount("coalesced", "device_offline", 2),
+                FireCount("coalesced", "hub_down", 1),
+                FireCount("coalesced", "device_offline", 1),
             ],
             "4 missed: device desk was offline (3), the hub was down (1)",
         ),
-        ([MissedFires("skipped_overlap", "still_running", 3)], "3 skipped while it was under way"),
+        ([FireCount("skipped_overlap", "still_running", 3)], "3 skipped while it was under way"),
         (
-            [MissedFires("coalesced", "hub_down", 1), MissedFires("skipped_overlap", "still_running", 2)],
+            [FireCount("coalesced", "hub_down", 1), FireCount("skipped_overlap", "still_running", 2)],
             "1 missed: the hub was down, 2 skipped while it was under way",
         ),
         (
-            [MissedFires("coalesced", "hub_down", 2_000), MissedFires("coalesced", "exhausted", 999)],
+            [FireCount("coalesced", "hub_down", 2_000), FireCount("coalesced", "exhausted", 999)],
             "2999 or more missed: the hub was down (2000 or more), the model's quota was used up (999)",
         ),
-        ([MissedFires("skipped_overlap", None, 1_000)], "1000 or more skipped while it was under way"),
+        ([FireCount("skipped_overlap", None, 1_000)], "1000 or more skipped while it was under way"),
     ],
 )
-def test_run_note_lists_the_missed_fires(missed: list[MissedFires], note: str | None) -> None:
+def test_run_note_lists_the_missed_fires(missed: list[FireCount], note: str | None) -> None:
     assert describe_missed(missed, "desk") == note
 
 
