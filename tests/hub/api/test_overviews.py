@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from hub.api.resources import overviews
+from hub.api.resources import summaries
 from hub.api.resources.changes import EVERY_S, ChangesView
 from hub.base.roles import Role
 from hub.health.issues import Check, Finding, error, notice, warning
@@ -291,8 +291,8 @@ async def test_summary_counts_only_rows_of_the_requested_user(
 async def test_summary_counts_and_costs_stop_at_a_limit(
     hub: ServedHub, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overviews, "MAX_COUNTED", 1)
-    monkeypatch.setattr(overviews, "MAX_CALLS", 2)
+    monkeypatch.setattr(summaries, "MAX_COUNTED", 1)
+    monkeypatch.setattr(summaries, "MAX_CALLS", 2)
     found = await summary(client, hub, hours=3)
     assert (found["runs"]["failed"], found["items"]["found"], found["items"]["waiting"]) == (1, 1, 1)
     assert found["costs"] == {"requests": 2, "usd": 0.5, "is_part": True}

@@ -466,13 +466,13 @@ def services() -> dict[str, bool]:
 
 def _added(function: ast.AST) -> dict[str, bool]:
     return {
-        ast.literal_eval(call.args[0]): any(keyword.arg == "turns" for keyword in call.keywords)
+        ast.literal_eval(call.args[0]): any(keyword.arg == "loop" for keyword in call.keywords)
         for call in ast.walk(function)
         if isinstance(call, ast.Call) and ast.unparse(call.func) in ("add", "supervisor.add")
     }
 
 
-def test_every_service_has_turns_checked_by_the_watchdog() -> None:
+def test_every_service_has_a_loop_checked_by_the_watchdog() -> None:
     known = services()
     assert known.keys() >= {"loop lag", "dispatcher", "leases", "model", "requests", "settings"}
     assert {name for name, is_watched in known.items() if not is_watched} == NOT_WATCHED.keys()

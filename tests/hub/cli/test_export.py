@@ -309,7 +309,7 @@ def two(served: ServedHub, portal: BlockingPortal) -> None:
 def test_users_export_contains_all_data_of_the_user_without_secrets(
     hub: Hub, two: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hub.api.resources.devices.MAX_LONG", 2)
+    monkeypatch.setattr("hub.api.resources.users.MAX_LONG", 2)
     file = tmp_path / "anna.zip"
     done = hub("users", "export", "anna", str(file))
     assert (done.exit_code, "rows written:" in done.stderr) == (0, True), done.output
