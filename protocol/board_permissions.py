@@ -1,6 +1,6 @@
 """Permissions on boards: one pure table, from the role of the caller and the verb to the allowed targets.
 
-The role is the relation of the caller to the board. ``hub.coordination.authority`` determines it; this module
+The role is the relation of the caller to the board. ``hub.coordination.board_access`` determines it; this module
 contains only the rules.
 """
 

@@ -17,7 +17,7 @@ import anyio.to_thread
 import msgspec
 
 from hub.accounts.grants import ANSWER_S, AccountConfig, Grants, TokenGrant
-from hub.accounts.keys import KeyMissing, KeyStore, NotOpened
+from hub.accounts.sealing_keys import KeyMissing, KeyStore, NotOpened
 from hub.base.clock import Chance, Clock, epoch_ms
 from hub.base.log import Channel
 from hub.connectors.calling import ConnectorFailure, Misconfigured, NeedsOtherNode, SignInNeeded, Unavailable

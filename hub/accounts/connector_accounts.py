@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from hub.accounts.access_tokens import AccountTokens, TokenBook
 from hub.accounts.grants import AccountConfig, Grants, TokenGrant
-from hub.accounts.keys import BadKeys, Key, Keyring, KeyStore, NotOpened
+from hub.accounts.sealing_keys import BadKeys, Key, Keyring, KeyStore, NotOpened
 from hub.base.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.base.log import Channel
 from hub.base.outbound.client import OutboundClient

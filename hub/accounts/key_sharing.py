@@ -6,7 +6,7 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskStatus
 
-from hub.accounts.keys import BadKeys, KeyStore
+from hub.accounts.sealing_keys import BadKeys, KeyStore
 from hub.base.clock import Clock, now_ms
 from hub.base.log import Channel
 from hub.base.periodic_loop import PeriodicLoop

@@ -23,7 +23,7 @@ from anyio.abc import TaskStatus
 
 from hub.accounts.connector_accounts import Accounts
 from hub.accounts.grants import AccountConfig, Pending, authorize_url, fresh_secret
-from hub.accounts.keys import KeyMissing, NotOpened
+from hub.accounts.sealing_keys import KeyMissing, NotOpened
 from hub.base.clock import Chance, Clock, IdFactory, epoch_ms
 from hub.base.log import Channel
 from hub.base.periodic_loop import LoopReports

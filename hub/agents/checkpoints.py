@@ -13,7 +13,7 @@ from storage import audit
 from storage.agents import checkpoints
 from storage.agents.checkpoints import Checkpoint, CheckpointRow
 from storage.audit import AuditEntry
-from storage.held import FencedRun
+from storage.executing_runs import FencedRun
 from storage.store import Store
 
 log = Channel(__name__)

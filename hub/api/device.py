@@ -51,7 +51,7 @@ from hub.base.periodic_loop import LoopReports
 from hub.base.roles import Principal
 from hub.base.token_buckets import Buckets
 from hub.base.toml.limits import DEFAULTS, Limits
-from hub.coordination.authority import Caller
+from hub.coordination.board_access import Caller
 from hub.links.device_link import DeviceLink
 from hub.links.roster import RequestReceived
 from protocol.coordination import Request, Response

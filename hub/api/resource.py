@@ -7,7 +7,7 @@ pages and its envelope: the method gets the requested ``ListPart``, and returns 
 other parameters of a method are those of the request, as ``binding`` reads them. ``@device`` declares the
 request of devices that the method answers, as ``device`` binds it.
 A method with several of these decorators answers at several routes. Its parameter of the type
-``authority.Caller`` is the agent at a route of ``AGENT``, and the operator at any other.
+``board_access.Caller`` is the agent at a route of ``AGENT``, and the operator at any other.
 """
 
 import base64
@@ -37,7 +37,7 @@ from hub.api.events import Streams
 from hub.api.peers import Peers
 from hub.base.clock import Clock, epoch_ms, from_epoch_ms
 from hub.base.roles import AGENT, DeviceNeed, Need, Principal, declare, declare_request
-from hub.coordination import authority
+from hub.coordination import board_access
 from protocol import coordination
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import UserId
@@ -743,15 +743,15 @@ async def _seen(
 Seen = Annotated[UserId | None, From(_seen)]
 
 
-def operator(caller: Caller, seen: Seen) -> authority.Caller:
-    """Return the caller of an operators' route as an ``authority.Caller``."""
-    return authority.Caller(caller.actor, seen)
+def operator(caller: Caller, seen: Seen) -> board_access.Caller:
+    """Return the caller of an operators' route as an ``board_access.Caller``."""
+    return board_access.Caller(caller.actor, seen)
 
 
-def agent(caller: Caller) -> authority.Caller:
+def agent(caller: Caller) -> board_access.Caller:
     """Return the agent that calls a route under /v1/agent."""
     assert caller.agent_id is not None and caller.user_id is not None, "the table lets agents alone come here"
-    return authority.Caller(caller.actor, caller.user_id, caller.agent_id)
+    return board_access.Caller(caller.actor, caller.user_id, caller.agent_id)
 
 
 class IfMatch:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from hub.base.clock import Clock, epoch_ms, from_epoch_ms
 from hub.runs.budget import Reached
 from hub.runs.dispatcher import Dispatcher
-from hub.runs.waiting import CrashHold, WaitFacts, Wanting, why_waiting
+from hub.runs.wait_sentences import CrashHold, WaitFacts, Wanting, why_waiting
 from protocol.ids import RunId
 from protocol.lifecycles import LIVE_RUN_STATES
 from protocol.requirements import Unmet

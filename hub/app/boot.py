@@ -34,7 +34,7 @@ from hub.links.hub_key import HubKey
 from hub.runs.clock_watch import ClockWatch
 from hub.runs.housekeeping import log_audit_head, note_erased
 from hub.runs.leases import LEASE_MS, RENEW_EVERY_S, RETRY_S
-from hub.runs.waiting import CrashHold
+from hub.runs.wait_sentences import CrashHold
 from hub.settings.declared import declared_agents, declared_connectors, declared_gateways, declared_templates
 from hub.settings.reload import SettingsWatch
 from hub.settings.settings import Settings

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hub.accounts.connector_accounts import Accounts, waiting_posts
 from hub.accounts.grants import AccountConfig
-from hub.accounts.keys import KeyStore
+from hub.accounts.sealing_keys import KeyStore
 from hub.app.boot import HubContext
 from hub.base.outbound.client import OutboundClient
 from hub.base.outbound.rules import OutboundRules

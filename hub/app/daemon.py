@@ -16,7 +16,7 @@ from hub.api.resources.debug import Dumper
 from hub.app.boot import HubContext, Node
 from hub.app.hub import Hub
 from hub.app.listeners import DEVICES
-from hub.app.reload import begin_with_revision
+from hub.app.settings_application import begin_with_revision
 from hub.app.state_database import check_database, write_hub_id
 from hub.app.systemd import ServiceManager, serve_signals
 from hub.base.clock import (

@@ -32,12 +32,12 @@ from hub.app.listeners import (
     make_operator_server,
     open_device_port,
 )
-from hub.app.model import ModelShares, ModelsInUse, asks_small_model
+from hub.app.model_chain import ModelShares, ModelsInUse, asks_small_model
 from hub.app.node_bus import exchange_hints, make_bus
 from hub.app.parts import PluggedPart, plug_in_coordination
-from hub.app.reload import at_once, last_generation, make_parts
 from hub.app.resources import make_resources
 from hub.app.router import Router
+from hub.app.settings_application import at_once, last_generation, make_parts
 from hub.app.systemd import Watchdog
 from hub.app.tls import Tls
 from hub.app.work import (
@@ -54,7 +54,7 @@ from hub.base.loop_lag import LoopLag
 from hub.base.supervisor import Supervisor
 from hub.extraction.extractor import Extractor
 from hub.extraction.rules_process import RulesProcess
-from hub.health import machine
+from hub.health import machine_and_load
 from hub.health.access_checks import Arrived
 from hub.health.database_watch import DatabaseWatch
 from hub.health.issues import Finding, IssueRegistry
@@ -160,7 +160,7 @@ class Hub:
         )
 
         def stops() -> list[Finding]:
-            return list(filter(None, (database.finding, machine.full_disk(disk.problem))))
+            return list(filter(None, (database.finding, machine_and_load.full_disk(disk.problem))))
 
         lag = LoopLag(clock=context.clock, metrics=context.metrics)
         context.debug.loop_lag_s = lambda: lag.lag_s

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from hub.accounts.connector_accounts import Accounts
 from hub.app.boot import HubContext, StartResult
-from hub.app.model import ModelsInUse
+from hub.app.model_chain import ModelsInUse
 from hub.app.parts import PluggedPart
 from hub.app.tls import Tls
 from hub.base import open_files
 from hub.base.clock import epoch_ms
 from hub.base.supervisor import ServiceFailures
-from hub.health import access_checks, backups, external, integrity, machine, records, work
+from hub.health import access_checks, backups, external, integrity, machine_and_load, records, work
 from hub.health.access_checks import Arrived
 from hub.health.backups import FOLDER
 from hub.health.database_watch import DatabaseWatch
@@ -27,7 +27,7 @@ from hub.links.roster import SharedRoots, Takeovers
 from hub.notify.notifier import Notifier
 from hub.runs.budget import Reached
 from hub.runs.span_export import SpanExport
-from hub.runs.waiting import describe_hold
+from hub.runs.wait_sentences import describe_hold
 from protocol.ids import UserId
 from storage import changes
 from storage.deliveries import OpenIssue
@@ -90,12 +90,12 @@ def watch_for_issues(
     in_use = context.watch_settings.reloader
     sources: list[Source] = [
         lambda now: stops(),
-        partial(machine.check_services, failures),
+        partial(machine_and_load.check_services, failures),
         partial(access_checks.check_reload, in_use),
         partial(work.check_hold, partial(_held, start)),
     ]
     if context.clock_watch is not None:
-        sources.append(partial(machine.check_clock, context.clock_watch))
+        sources.append(partial(machine_and_load.check_clock, context.clock_watch))
     if bus is not None:
         sources.append(lambda now: external.check_bus(bus.lost_since, bus.problem))
         issues.add("bus", partial(_ask_server, bus.check))
@@ -104,11 +104,11 @@ def watch_for_issues(
     manager = context.manager
     checks: dict[str, Check] = {
         "open files": partial(
-            machine.check_open_files, lambda: len(os.listdir("/proc/self/fd")), open_files.limit
+            machine_and_load.check_open_files, lambda: len(os.listdir("/proc/self/fd")), open_files.limit
         ),
-        "state folder": partial(machine.check_folder, context.state),
-        "log": machine.check_log(lambda: context.log.dropped),
-        "watchdog": partial(machine.check_watchdog, manager.is_managed, manager.watchdog_s),
+        "state folder": partial(machine_and_load.check_folder, context.state),
+        "log": machine_and_load.check_log(lambda: context.log.dropped),
+        "watchdog": partial(machine_and_load.check_watchdog, manager.is_managed, manager.watchdog_s),
         "restart": partial(access_checks.check_waiting, in_use),
         "settings": partial(access_checks.check_warnings, in_use),
         "declarations": partial(access_checks.check_declarations, store, context.node.id),
@@ -127,9 +127,9 @@ def watch_for_issues(
         "absent devices": lasting(partial(access_checks.check_absence, store), context.clock, RECONNECTED_S),
         "copied keys": partial(access_checks.check_copies, store),
         "takeovers": partial(access_checks.check_takeovers, store, takeovers.waiting),
-        "limits": machine.check_limits(context.metrics.reached, lambda: in_use.current.limits),
-        "event loop": partial(machine.check_loop, context.metrics.loop),
-        "attempts": partial(machine.check_shut_out, shut_out),
+        "limits": machine_and_load.check_limits(context.metrics.reached, lambda: in_use.current.limits),
+        "event loop": partial(machine_and_load.check_loop, context.metrics.loop),
+        "attempts": partial(machine_and_load.check_shut_out, shut_out),
         "schedules": partial(work.check_schedules, store),
         "emptied folders": partial(work.check_emptied, store),
         "overdue schedules": lasting(partial(work.check_overdue, store), context.clock, SETTLED_S),

@@ -1,6 +1,6 @@
 """Listeners of devices, operators and webhooks: limits of each port, from the settings.
 
-``hub.links.gate`` enforces the limits.
+``hub.links.connection_limits`` enforces the limits.
 """
 
 import math
@@ -35,8 +35,8 @@ from hub.base.toml.listeners import Listen, Listener
 from hub.base.toml.values import HostPort, SecretMissing
 from hub.connectors.webhook import WebhookSettings, problem_of
 from hub.links.auth import Authenticator
+from hub.links.connection_limits import STRANGERS, STRANGERS_PER_NETWORK, Gate, PortLimits
 from hub.links.failed_attempts import FailedAttempts
-from hub.links.gate import STRANGERS, STRANGERS_PER_NETWORK, Gate, PortLimits
 from hub.links.hosts import Hosts, TrustedProxies
 from hub.links.hub_key import HubKey
 from hub.links.link_limits import LinkLimits

@@ -53,7 +53,7 @@ from hub.api.wait_reasons import WaitReasons
 from hub.app.boot import HubContext, StartResult
 from hub.app.device_news import DeviceNews
 from hub.app.identity import IdentityResources
-from hub.app.model import ModelsInUse, shown_model
+from hub.app.model_chain import ModelsInUse, shown_model
 from hub.app.parts import PluggedPart
 from hub.app.work import Work
 from hub.base.loop_lag import LoopLag
@@ -66,7 +66,7 @@ from hub.health.issues import IssueRegistry as FoundIssues
 from hub.links.key_rotation import KeyRotation
 from hub.links.roster import Roster
 from hub.notify.notifier import Notifier
-from hub.runs.explaining import Explainer
+from hub.runs.file_explanations import Explainer
 from hub.settings.reading import FileLines
 from hub.settings.settings import Settings
 from storage.kernel.address import shown

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from hub.accounts import keys
+from hub.accounts import sealing_keys
 from hub.base.atomic_file import write_atomically
 from hub.base.clock import Clock, IdFactory, SystemChance, epoch_ms
 from hub.health.backups import FOLDER, manifests_in
@@ -46,7 +46,7 @@ async def check_database(url: str, state: Path) -> None:
     backups = await anyio.to_thread.run_sync(manifests_in, state / FOLDER)
     saved = {manifest.hub_id for manifest in backups.values() if manifest}
     known = {_read_hub_id(state)} - {""} or saved - {""}
-    is_used = bool(backups) or (state / keys.FILE).exists()  # also where no backup can be read
+    is_used = bool(backups) or (state / sealing_keys.FILE).exists()  # also where no backup can be read
     if found in known or not (known or (found is None and is_used)):
         return
     problem = f"the database {where} is of another hub, {found}"

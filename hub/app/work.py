@@ -10,7 +10,7 @@ from hub.agents.checkpoints import CheckpointService
 from hub.agents.locks import LockService
 from hub.agents.measurements import MeasurementService
 from hub.app.boot import HubContext, StartResult
-from hub.app.model import ModelsInUse
+from hub.app.model_chain import ModelsInUse
 from hub.base.loop_lag import LoopLag
 from hub.base.outbound.rules import OutboundRules
 from hub.base.toml.limits import BudgetSettings, Limits
@@ -35,9 +35,9 @@ from hub.runs.leases import LeaseKeeper, NodeLease
 from hub.runs.lifecycle import POLL_S, QUIET_POLL_S, RunTransitions, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits
 from hub.runs.mailbox_watch import MailboxWatch
-from hub.runs.own_rows import OwnRows
 from hub.runs.previewing import Previews
 from hub.runs.receipts import ReceiptSender
+from hub.runs.rows_read_back import OwnRows
 from hub.runs.runner import Runner
 from hub.runs.scheduler import Scheduler
 from hub.runs.sources import DeviceSource

@@ -83,8 +83,8 @@ def set_(hub: HubClient, assignments: tuple[str, ...], check: bool) -> Responses
     As in limits.runs=40, agents.notes.priority=3, hub.name=home. KEY= removes the key from
     the file, so that its default applies. Comments and order stay.
     """
+    from hub.settings.editor_schema import is_text
     from hub.settings.overrides import value_of
-    from hub.settings.schema import is_text
 
     values: dict[str, Any] = {}
     without: list[str] = []
@@ -421,7 +421,7 @@ def schema(output: Path | None) -> None:
 
     TOML editors check a file with it if the first line is #:schema ./hub.schema.json.
     """
-    from hub.settings.schema import schema_text
+    from hub.settings.editor_schema import schema_text
 
     text = schema_text()
     if output is None:

@@ -49,7 +49,7 @@ def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
     Never overwrites an existing file. Writes a schema next to it, with which TOML editors
     check the file.
     """
-    from hub.extraction.embedded import find_weights
+    from hub.extraction.local_model import find_weights
     from hub.extraction.model import ModelUnavailable
     from hub.settings.reading import check_settings
 
@@ -181,7 +181,7 @@ def write_settings(config: Path, text: str) -> None:
     Raises:
         Failure: the file exists, or cannot be written.
     """
-    from hub.settings.schema import schema_text
+    from hub.settings.editor_schema import schema_text
 
     try:
         with config.open("x", encoding="utf-8") as file:

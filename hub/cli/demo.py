@@ -31,7 +31,7 @@ from hub.cli.hub_client import HubClient, hub_status, open_client
 from hub.cli.options import machine_zone
 from hub.cli.runs import show_found, sum_up
 from hub.device.items import DeviceItem, read_items
-from hub.extraction.embedded import find_weights
+from hub.extraction.local_model import find_weights
 from hub.extraction.model import ModelUnavailable
 
 Found = TypeVar("Found")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hub.device.autostart import LoginEntry
-    from hub.device.keeping import DevicePlan
+    from hub.device.daemon import DevicePlan
     from hub.device.sent_files import Day, HeldBack, SentEntry
     from hub.device.settings import AnySink, DeviceSettings
     from hub.device.sinks.sink import Sink
@@ -138,8 +138,8 @@ def run(ctx: click.Context, config: Path, log_level: str) -> None:
 
     from hub.base.log import open_log
     from hub.device.app import until_signal
-    from hub.device.inserts import RUN_LOCK, DeviceFileError, held
-    from hub.device.keeping import Keeper
+    from hub.device.daemon import Keeper
+    from hub.device.device_file import RUN_LOCK, DeviceFileError, held
     from hub.device.settings import check_device_file
 
     def load() -> "DevicePlan":
@@ -214,7 +214,7 @@ def install(
 
 def write_settings(ctx: click.Context, config: Path, text: str) -> None:
     """Write a new device.toml, and its schema next to it. Raises Failure: it cannot be written."""
-    from hub.device.inserts import forget_settings
+    from hub.device.device_file import forget_settings
     from hub.device.settings import device_schema
 
     make_folder(config.parent)
@@ -249,8 +249,8 @@ def uninstall(ctx: click.Context, config: Path) -> None:
 @click.pass_context
 def pause(ctx: click.Context, duration: float | None, config: Path) -> None:
     """Disconnect the device for a time, or until it is resumed. Suggestions wait at the hub."""
-    from hub.device.keeping import pause as pause_device
-    from hub.device.keeping import why_paused
+    from hub.device.daemon import pause as pause_device
+    from hub.device.daemon import why_paused
 
     db = database(ctx, config)
     clock = SystemClock()
@@ -265,7 +265,7 @@ def pause(ctx: click.Context, duration: float | None, config: Path) -> None:
 @click.pass_context
 def resume(ctx: click.Context, config: Path) -> None:
     """End the pause of the device."""
-    from hub.device.keeping import resume as resume_device
+    from hub.device.daemon import resume as resume_device
 
     is_ended = resume_device(database(ctx, config))
     show.report("the pause is over" if is_ended else "the device was not paused")
@@ -279,9 +279,9 @@ def resume(ctx: click.Context, config: Path) -> None:
 def status(ctx: click.Context, config: Path, as_json: bool) -> None:
     """Show whether the device runs, is connected or paused, and what it shares."""
     from hub.device import autostart
-    from hub.device.inserts import RUN_LOCK, is_in_use
-    from hub.device.keeping import last_message, why_paused
-    from hub.device.pages import SUFFIX
+    from hub.device.daemon import last_message, why_paused
+    from hub.device.device_file import RUN_LOCK, is_in_use
+    from hub.device.owner_requests import SUFFIX
     from hub.device.sending_log import read_faults
 
     plan, clock = _plan(ctx, config, _settings(config)), SystemClock()
@@ -384,7 +384,7 @@ def sinks(ctx: click.Context, config: Path, as_json: bool) -> None:
     """
     import msgspec
 
-    from hub.device.inserts import connect_shared
+    from hub.device.device_file import connect_shared
     from hub.device.sinks.states import State, states
 
     settings = _settings(config)
@@ -448,7 +448,7 @@ def sync(ctx: click.Context, again: bool, agree: tuple[str, ...], config: Path) 
 
     A running device does both by itself.
     """
-    from hub.device.inserts import connect_shared
+    from hub.device.device_file import connect_shared
     from hub.device.sinks import answers
     from hub.device.sinks.recorded_rows import write_again
     from hub.device.sinks.running import tick_sources
@@ -491,8 +491,8 @@ def _verify(file: Path, since_ms: int, limit: int, as_json: bool) -> Exit:
     """Show how the log differs from what the hub has, and return the exit code."""
     import msgspec
 
+    from hub.device.hub_receipts import compare, hub_at
     from hub.device.known_hubs import fingerprint
-    from hub.device.receipts import compare, hub_at
 
     found = compare(file, since_ms, hub_at(file))
     code = Exit.FAILED if found.differences else Exit.DONE
@@ -559,7 +559,7 @@ def database(ctx: click.Context, config: Path, db: Path | None = None, name: str
 
 def _database(ctx: click.Context, config: Path, name: str) -> Path:
     """Return the database of device.toml: that of its first name, with its key, whatever the name is now."""
-    from hub.device.inserts import file_of_settings
+    from hub.device.device_file import file_of_settings
 
     by_name = device_file(ctx, name)
     return file_of_settings(by_name.parent, config.absolute()) or by_name
@@ -573,7 +573,7 @@ def _settings(config: Path) -> "DeviceSettings":
 
 def _plan(ctx: click.Context, config: Path, settings: "DeviceSettings") -> "DevicePlan":
     from hub.device.app import DeviceOptions
-    from hub.device.keeping import DevicePlan
+    from hub.device.daemon import DevicePlan
 
     name = device_name(settings.name)
     options = DeviceOptions(
@@ -591,7 +591,7 @@ def _plan(ctx: click.Context, config: Path, settings: "DeviceSettings") -> "Devi
 
 
 def _remarks(db: Path, sinks: "Sequence[Sink]") -> list[str]:
-    from hub.device.inserts import DeviceFileError, connect_shared
+    from hub.device.device_file import DeviceFileError, connect_shared
     from hub.device.sinks.remarks import remarks_on
 
     with suppress(DeviceFileError), connect_shared(db) as opened:

@@ -127,7 +127,7 @@ def of_nodes(found: Sequence[Mapping[str, Any]]) -> Iterator[Issue]:
 
 def _seen_without_it(state: Path, config: Path) -> Iterator[Issue]:
     from hub.base.toml.problems import SettingsInvalid
-    from hub.health.machine import exposed_in
+    from hub.health.machine_and_load import exposed_in
     from hub.settings.reading import SettingsFile, check_settings, open_settings
 
     reading = check_settings(config)
@@ -194,7 +194,7 @@ def _about_row(row: "BrokenRow") -> Issue:
 
 def _close_to_others(state: Path) -> Iterator[str]:
     """Remove other users' access to the state folder. Yield a sentence for each change."""
-    from hub.health.machine import exposed_in
+    from hub.health.machine_and_load import exposed_in
 
     for exposed in exposed_in(state) if state.is_dir() else ():
         exposed.path.chmod(exposed.expected_mode)

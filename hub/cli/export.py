@@ -114,7 +114,7 @@ def review_export(
     Needs no hub. Your own rows are among them; rejected items are not: the device has deleted them.
     """
     from hub.base.clock import epoch_ms
-    from hub.device.inserts import DeviceFileError
+    from hub.device.device_file import DeviceFileError
     from hub.device.items import exported
 
     from_ms = 0 if since is None else epoch_ms(datetime.fromisoformat(since))

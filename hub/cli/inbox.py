@@ -26,8 +26,8 @@ from hub.base.clock import Clock, epoch_ms, from_epoch_ms, moment_text
 from hub.base.dates import dates_as_texts, day_at
 from hub.base.printable import spelled
 from hub.cli.formats import proposals
+from hub.device.device_file import DeviceFileError
 from hub.device.inbox import Inbox, NotDecided, Verdict
-from hub.device.inserts import DeviceFileError
 from hub.device.items import (
     DeviceItem,
     OthersProposal,

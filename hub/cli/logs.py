@@ -133,7 +133,7 @@ def print_entry(entry: Mapping[str, Any], *, as_json: bool) -> None:
         show.print_json("log", entry, on_one_line=True)
         return
     from hub.base.log import LogEntry
-    from hub.base.log.lines import short_line
+    from hub.base.log.line_formats import short_line
 
     at = int(datetime.fromisoformat(entry["at"]).timestamp() * 1000)
     shown = LogEntry(

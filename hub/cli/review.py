@@ -90,8 +90,8 @@ def _is_terminal() -> bool:
 def _show_inbox(path: Path) -> None:
     """Show the inbox on the terminal, if an item waits."""
     from hub.cli.inbox import show_inbox
+    from hub.device.device_file import DeviceFileError
     from hub.device.inbox import Inbox
-    from hub.device.inserts import DeviceFileError
     from hub.device.items import waits
 
     inbox = Inbox(path)
@@ -113,8 +113,8 @@ def _serve_pages(path: Path, *, no_open: bool) -> None:
 
     from hub.base.clock import SystemChance, SystemClock
     from hub.cli.access import has_display
+    from hub.device.device_file import DeviceFileError
     from hub.device.inbox import Inbox
-    from hub.device.inserts import DeviceFileError
     from hub.device.review.server import OwnReview, serve
 
     inbox = Inbox(path)
@@ -148,7 +148,7 @@ def _serve_pages(path: Path, *, no_open: bool) -> None:
 def list_items(here: _Here, everything: bool, apart: bool, whole: bool, as_json: bool) -> None:
     """List the items that wait for your approval, with the quotes that support them."""
     from hub.cli.inbox import lines_of
-    from hub.device.inserts import DeviceFileError
+    from hub.device.device_file import DeviceFileError
     from hub.device.items import is_apart, is_unsure, proposed_by_others, read_items, waits
 
     db = here()
@@ -238,7 +238,7 @@ def reject_items(here: _Here, numbers: tuple[str, ...], approved: bool) -> None:
 
 def _decide(decision: Callable[[], "OwnerDecisions"]) -> None:
     """Apply the decision of the owner and print its result. Exits with 1 if an item was refused."""
-    from hub.device.inserts import DeviceFileError
+    from hub.device.device_file import DeviceFileError
 
     try:
         decided = decision()
@@ -292,7 +292,7 @@ def answer(
     Only the first answer to a question counts. TEXT of - is read from standard input.
     """
     from hub.base.clock import epoch_ms
-    from hub.device.inserts import DeviceFileError
+    from hub.device.device_file import DeviceFileError
     from hub.device.owner import answer as write_answer
     from hub.device.owner import read_questions
 
@@ -365,7 +365,7 @@ def open_page(db: Path, page: str = "", *, no_open: bool = False, as_json: bool 
         Failure: the device is not connected, or the hub gives it no link.
     """
     from hub.cli.access import has_display
-    from hub.device.pages import SUFFIX, ask_link
+    from hub.device.owner_requests import SUFFIX, ask_link
 
     path = db.with_suffix(SUFFIX)
     try:
@@ -418,8 +418,8 @@ def grants(
 
     Example: hub grants +rows.read=tasks,projects -review.remote
     """
+    from hub.device.device_file import DeviceFileError
     from hub.device.grants import BadGrant
-    from hub.device.inserts import DeviceFileError
     from hub.device.known_hubs import SUFFIX, BadKnownHubs, KnownHubs
     from hub.device.owner import change_grants
 

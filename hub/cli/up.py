@@ -174,8 +174,8 @@ def up(
     Both go on without the terminal, until hub down or the machine stops.
     """
     check_system()
-    from hub.device.inserts import RUN_LOCK, is_in_use
-    from hub.device.keeping import why_paused
+    from hub.device.daemon import why_paused
+    from hub.device.device_file import RUN_LOCK, is_in_use
     from hub.device.settings import check_device_file
 
     ctx.meta[STATE] = str(state)
@@ -294,7 +294,7 @@ def _new_settings() -> str:
 
 def _has_model() -> bool:
     """Return True if the small model of this machine is installed."""
-    from hub.extraction.embedded import find_weights
+    from hub.extraction.local_model import find_weights
     from hub.extraction.model import ModelUnavailable
 
     with suppress(ModelUnavailable):
@@ -360,11 +360,11 @@ def _let_in(hub: HubClient, db: Path, url: str, roots: Sequence[Path], grants: S
     Returns its name at the hub once it is connected and shares its folders, else None.
     """
     from hub.device.credentials import read_identity
-    from hub.device.keeping import last_message
+    from hub.device.daemon import last_message
     from hub.device.known_hubs import SUFFIX, KnownHubs, dialled
     from hub.device.owner import change_grants
-    from hub.device.pages import SUFFIX as SOCKET
-    from hub.device.pages import ask_hub
+    from hub.device.owner_requests import SUFFIX as SOCKET
+    from hub.device.owner_requests import ask_hub
     from protocol.coordination import Method
 
     known = KnownHubs(db.with_suffix(SUFFIX), db.with_suffix(".key"))

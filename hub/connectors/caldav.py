@@ -19,7 +19,7 @@ import msgspec
 from anyio import to_thread
 from pydantic import AfterValidator, Field, field_validator
 
-from hub.base.outbound.scopes import RefusalScope
+from hub.base.outbound.refusal_reach import RefusalScope
 from hub.connectors.calendar_objects import (
     MAX_CHARS,
     Line,

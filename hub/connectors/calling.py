@@ -22,8 +22,8 @@ from pydantic import AfterValidator
 from hub.base.clock import Chance, Clock
 from hub.base.outbound.addresses import parse_target
 from hub.base.outbound.client import AnswerTooLarge, DecodingError, InvalidURL, OutboundClient, TransportError
+from hub.base.outbound.refusal_reach import MAX_REFUSALS, RefusalScope
 from hub.base.outbound.rules import AddressRefused, bounded_wait, is_this_machine, retry_after
-from hub.base.outbound.scopes import MAX_REFUSALS, RefusalScope
 from hub.base.printable import with_whole_characters
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import check_numbers, read_json

@@ -81,8 +81,8 @@ from hub.text.letter_text import (
     LetterOptions,
     is_stub,
 )
+from hub.text.mail_wrappers import flow_of
 from hub.text.mime import header_text
-from hub.text.wrapped import flow_of
 from protocol.frame import NO_JSON, read_json
 from protocol.similar_names import did_you_mean
 

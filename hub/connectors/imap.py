@@ -29,7 +29,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from hub.base.outbound.scopes import MAX_REFUSALS
+from hub.base.outbound.refusal_reach import MAX_REFUSALS
 from hub.connectors.blocking_imap_transport import BlockingImapTransport, ImapRefused, ImapResponse
 from hub.connectors.calling import Misconfigured, Unavailable, Unread
 from hub.connectors.connector import (
@@ -61,8 +61,8 @@ from hub.connectors.mime import (
 from hub.document import Document
 from hub.text.files import HTML, MAIL, MIB, PLAIN, NotConvertible
 from hub.text.letter_text import PARTS, Enclosure, Letter, LetterBody, LetterOptions, is_stub
+from hub.text.mail_wrappers import flow_of
 from hub.text.mime import date_in, file_name, header_text, in_charset, parameter, undone
-from hub.text.wrapped import flow_of
 
 MAX_PARTS: Final = 100  # examined in one mail
 _MAX_DEPTH: Final = 20

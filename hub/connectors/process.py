@@ -25,8 +25,8 @@ from msgspec import Meta
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
 
 from hub.base.log import LAST_WORDS, Channel, foreign_words
+from hub.base.outbound.refusal_reach import RefusalScope
 from hub.base.outbound.rules import bounded_wait
-from hub.base.outbound.scopes import RefusalScope
 from hub.base.output_pace import LINES_BYTES_PER_S, LOG_BYTES_PER_S, OutputPace
 from hub.base.printable import one_line, with_whole_characters
 from hub.connectors.calling import (

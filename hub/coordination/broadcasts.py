@@ -16,8 +16,8 @@ from hub.base.clock import Clock, IdFactory, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.periodic_loop import PeriodicLoop
-from hub.coordination import authority
-from hub.coordination.authority import Caller
+from hub.coordination import board_access
+from hub.coordination.board_access import Caller
 from hub.coordination.message_delivery import MessageDeliveryService
 from hub.coordination.message_transitions import Waiters
 from hub.coordination.messages import MAX_WAIT_S, WAIT_S, MessageService, ToLead
@@ -337,7 +337,7 @@ class BroadcastService:
 
 
 def _gateway_of(c: Connection, caller: Caller) -> GatewayId | None:
-    return None if caller.agent_id is None else authority.main_of(c, caller)
+    return None if caller.agent_id is None else board_access.main_of(c, caller)
 
 
 def _seen(c: Connection, caller: Caller, id: str) -> BroadcastRow:

@@ -23,8 +23,8 @@ import msgspec
 from hub.base.clock import Clock, IdFactory, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
-from hub.coordination import authority
-from hub.coordination.authority import Caller
+from hub.coordination import board_access
+from hub.coordination.board_access import Caller
 from hub.coordination.message_delivery import MessageDeliveryService
 from hub.coordination.provisioning import Provisioning
 from hub.coordination.questions import checked_tags, checked_word
@@ -117,7 +117,7 @@ class MessageService:
             NoSession, CodedError, LimitReached: nothing was written.
             CodedError (GATEWAY_REFUSED): the message has failed.
         """
-        found, target = await self._store.read(authority.target, caller, Verb.NUDGE, board, agent)
+        found, target = await self._store.read(board_access.target, caller, Verb.NUDGE, board, agent)
         if nudge.queue_mode not in (None, *QueueMode):
             modes = ", ".join(QueueMode)
             raise CodedError(ErrorCode.BAD_PARAMS, f"queue_mode is one of {modes}, not {nudge.queue_mode!r}")
@@ -205,7 +205,7 @@ class MessageService:
         """
         board_id = None
         if board is not None:
-            board_id = (await self._store.read(authority.board, caller, board)).id
+            board_id = (await self._store.read(board_access.board, caller, board)).id
         return await self._store.read(
             message_rows.list_messages,
             user_id=caller.user_id,
@@ -368,7 +368,7 @@ class LeadService:
             CodedError, NoGateway, LimitReached, TooManyOfBoards: nothing was written.
             GatewayError: the gateway refused.
         """
-        found = await self._store.read(authority.board_for, caller, Verb.ENSURE_LEAD, board)
+        found = await self._store.read(board_access.board_for, caller, Verb.ENSURE_LEAD, board)
         led = await self.led(found.id, caller.actor)
         home = await self._store.read(gateway_agents.find_gateway_agent, led.lead.agent_id)
         if home is not None:
@@ -509,7 +509,7 @@ class LeadMessages:
             LimitReached: no message was written; the lead may have been created.
             CodedError (GATEWAY_REFUSED): the message has failed.
         """
-        found = await self._store.read(authority.board_for, caller, Verb.LEAD_MESSAGE, board)
+        found = await self._store.read(board_access.board_for, caller, Verb.LEAD_MESSAGE, board)
         checked = message.checked()
         messages.check_content(checked.content, self._messages.limits)
         led = await self._leads.led(found.id, caller.actor)

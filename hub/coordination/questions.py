@@ -26,8 +26,8 @@ from hub.base.clock import Clock, IdFactory, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.periodic_loop import PeriodicLoop
-from hub.coordination import authority
-from hub.coordination.authority import Caller
+from hub.coordination import board_access
+from hub.coordination.board_access import Caller
 from hub.links.device_link import DeviceLink
 from protocol.board_permissions import Verb
 from protocol.calls import (
@@ -104,7 +104,7 @@ class BoardMemory:
         """
 
         def read(c: Connection) -> tuple[list[MemoryRow], dict[str, str]]:
-            found = authority.board_for(c, caller, Verb.MEMORY_READ, board)
+            found = board_access.board_for(c, caller, Verb.MEMORY_READ, board)
             rows = coordination_board_memory.list_memory(c, found.id, criteria, after=after, limit=limit)
             return rows, audit.names_of_actors(c, {row.actor for row in rows})
 
@@ -132,7 +132,7 @@ class BoardMemory:
             UnknownBoard,
             CodedError, TooManyOfBoards: nothing was written.
         """
-        found = await self._store.read(authority.board_for, caller, Verb.MEMORY_WRITE, board)
+        found = await self._store.read(board_access.board_for, caller, Verb.MEMORY_WRITE, board)
         at, who = now_ms(self._clock), caller.agent_id or caller.actor
         new = NewMemory(
             id=MemoryId(self._ids.fresh()),
@@ -165,7 +165,7 @@ class BoardMemory:
         Raises:
             UnknownBoard, CodedError
         """
-        found = await self._store.read(authority.board, caller, board)
+        found = await self._store.read(board_access.board, caller, board)
         at = now_ms(self._clock)
         item = await self._store.write(
             coordination_board_memory.remove_memory, found.id, memory_id, at=at, actor=caller.actor
@@ -298,7 +298,7 @@ class QuestionService:
             UnknownBoard,
             CodedError, LimitReached: nothing was written.
         """
-        found = await self._store.read(authority.board_for, caller, Verb.ASK_USER, board)
+        found = await self._store.read(board_access.board_for, caller, Verb.ASK_USER, board)
         id, at = QuestionId(self._ids.fresh()), now_ms(self._clock)
         key = asked.dedupe_key
         new = NewQuestion(
@@ -434,7 +434,7 @@ def seen_question(c: Connection, caller: Caller, verb: Verb, id: str) -> Questio
     if caller.agent_id is not None:
         if asked.board_id is None:
             raise CodedError(ErrorCode.UNKNOWN_QUESTION, f"there is no question {id}")
-        authority.require(c, caller, verb, boards.get_board(c, asked.board_id))
+        board_access.require(c, caller, verb, boards.get_board(c, asked.board_id))
     return asked
 
 

@@ -26,8 +26,8 @@ from hub.base.clock import Clock, IdFactory, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.periodic_loop import PeriodicLoop
-from hub.coordination import authority
-from hub.coordination.authority import Caller
+from hub.coordination import board_access
+from hub.coordination.board_access import Caller
 from hub.coordination.message_transitions import Waiters
 from hub.coordination.messages import NoSession
 from hub.links.device_link import DeviceLink
@@ -653,7 +653,7 @@ class SoulService:
             UnknownBoard, CodedError, NoSession, NoGateway
             GatewayError, DeliveryError, DeviceRefused: the home is unavailable or refused.
         """
-        _, target = await self._store.read(authority.target, caller, Verb.SOUL_READ, board, agent)
+        _, target = await self._store.read(board_access.target, caller, Verb.SOUL_READ, board, agent)
         place = await self._writer.place_of(target.id)
         home = self._homes.get(place)
         since = await self._store.read(souls.last_version, target.id)
@@ -677,7 +677,7 @@ class SoulService:
             SoulBusy: another write is still open.
             CodedError: the write has failed.
         """
-        found, target = await self._store.read(authority.target, caller, Verb.SOUL_WRITE, board, agent)
+        found, target = await self._store.read(board_access.target, caller, Verb.SOUL_WRITE, board, agent)
         content = request.content.strip()
         self._check(content)
         self._homes.check(await self._writer.place_of(target.id))
@@ -768,7 +768,7 @@ def _of_target(
     **kwargs: P.kwargs,
 ) -> T:
     """Return the result of *fn* for the id of an agent whose soul the caller may read."""
-    _, target = authority.target(c, caller, Verb.SOUL_READ, board, agent)
+    _, target = board_access.target(c, caller, Verb.SOUL_READ, board, agent)
     return fn(c, target.id, *args, **kwargs)
 
 

@@ -21,18 +21,18 @@ from hub.base.log import Channel
 from hub.base.system.files import is_open_to_others, restricting
 from hub.base.system.processes import wait_for_stop
 from hub.base.version import VERSION
-from hub.device import pages
+from hub.device import owner_requests
 from hub.device.addresses import UnusableHubAddress, address_of
 from hub.device.client import DeviceClient, Handler, HubRejection
 from hub.device.connection import ACTIONS, Bench, HubConnection, Tools
 from hub.device.credentials import BadCredential, Credential, KeyCredential, Rotation, TokenCredential
+from hub.device.device_file import DeviceFileError, DeviceStore, open_device_store
 from hub.device.digests import open_digests
 from hub.device.file_calls import FileCalls
 from hub.device.hub_events import Hearing
-from hub.device.inserts import DeviceFileError, DeviceStore, open_device_store
+from hub.device.hub_receipts import ReceiptBook
 from hub.device.known_hubs import SUFFIX, BadKnownHubs, HubNotTrusted, KnownHubs, dialled
 from hub.device.messages import describe_message, describe_question
-from hub.device.receipts import ReceiptBook
 from hub.device.reporting import ANSWERS, PLACES, POLL_EVERY_S, REPLIES, VERDICTS, Reporting
 from hub.device.run_reading import Contents, Library, Readings
 from hub.device.sending_log import open_sending_log
@@ -283,9 +283,9 @@ class ReferenceDevice:
         for reporting in reports:
             tasks.start_soon(reporting.serve)
         tasks.start_soon(self._browser.serve, line)
-        socket = self._options.db.with_suffix(pages.SUFFIX)
+        socket = self._options.db.with_suffix(owner_requests.SUFFIX)
         key = self._key_of_hub
-        tasks.start_soon(pages.serve_links, socket, line, self._client.address, key, self._chance)
+        tasks.start_soon(owner_requests.serve_links, socket, line, self._client.address, key, self._chance)
         book = ReceiptBook(self._library.log, key, self._on_status)
         tasks.start_soon(book.request_lost, line)
         tasks.start_soon(self._send_heartbeats, line, readings)

@@ -18,7 +18,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from hub.base.log import Channel
-from hub.device.inserts import DeviceStore
+from hub.device.device_file import DeviceStore
 from protocol.capabilities import CapabilityName
 from protocol.coordination import Method, Request, Response
 from protocol.errors import CATALOGUE, ErrorCode, LocalProtocolError

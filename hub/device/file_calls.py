@@ -15,7 +15,7 @@ from anyio import from_thread, to_thread
 
 from hub.base.log import Channel
 from hub.device.connection import HubConnection, Tools, refusal
-from hub.device.inserts import DeviceStore
+from hub.device.device_file import DeviceStore
 from hub.device.rows import CallRefusal
 from hub.device.run_reading import Library, cut
 from hub.device.sending_log import SendingOrder

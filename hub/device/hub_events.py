@@ -13,7 +13,7 @@ import msgspec
 
 from hub.base.log import Channel
 from hub.device.connection import HubConnection, Tools
-from hub.device.inserts import Configuration, DeviceStore
+from hub.device.device_file import Configuration, DeviceStore
 from protocol.coordination import Event, EventName, Method
 from protocol.frame import Parameters, Values
 

@@ -9,7 +9,7 @@ from typing import Final, Literal, NamedTuple
 
 from hub.base.system.files import stamp_of_file
 from hub.device import proposals, rows
-from hub.device.inserts import DeviceFileError, connect_shared
+from hub.device.device_file import DeviceFileError, connect_shared
 from hub.device.items import DeviceItem, place_of, read_items
 from hub.device.owner import OwnerDecisions, approve, edit, reject
 from hub.device.rows import CallRefusal

@@ -13,8 +13,8 @@ import msgspec
 
 from hub.base.clock import from_epoch_ms
 from hub.base.dates import dates_as_texts, rfc3339
-from hub.device import declared_tables, pages, proposals, rows, verdicts
-from hub.device.inserts import BUSY_TIMEOUT_S, DeviceFileError, check_file, connect_shared
+from hub.device import declared_tables, owner_requests, proposals, rows, verdicts
+from hub.device.device_file import BUSY_TIMEOUT_S, DeviceFileError, check_file, connect_shared
 from hub.device.proposals import Proposal
 from hub.device.schema import quoted
 from hub.device.sinks.reports import Destination, destinations
@@ -96,7 +96,9 @@ class OthersProposal(msgspec.Struct, frozen=True):
 def proposed_by_others(path: Path) -> dict[str, list[OthersProposal]]:
     """Return what others propose at the hub, by row; nothing while the device is not connected."""
     try:
-        listed = pages.ask_hub(path.with_suffix(pages.SUFFIX), Method.PROPOSALS_LIST, {}).result
+        listed = owner_requests.ask_hub(
+            path.with_suffix(owner_requests.SUFFIX), Method.PROPOSALS_LIST, {}
+        ).result
         proposed = msgspec.convert(listed.get("proposals", []), list[OthersProposal])
     except (OSError, AttributeError, msgspec.ValidationError):  # some systems have no such sockets
         return {}

@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple
 from hub.base.atomic_file import write_atomically
 from hub.base.clock import Clock
 from hub.device.conditions import output_of
-from hub.device.inserts import DeviceFileError
+from hub.device.device_file import DeviceFileError
 from hub.device.items import WaitingItems, count_waiting
 
 _SUFFIX: Final = ".digest"

@@ -19,7 +19,7 @@ from hub.base.clock import epoch_ms, from_epoch_ms
 from hub.base.dates import DAY, begin_of, day_at
 from hub.base.name_lists import listed
 from hub.device import declared_tables, grants, messages, proposals, rows, verdicts
-from hub.device.inserts import DeviceFileError, connect_shared
+from hub.device.device_file import DeviceFileError, connect_shared
 from hub.device.messages import StoredQuestion
 from hub.device.proposals import Proposal
 from hub.device.rows import CallRefusal, bad_record

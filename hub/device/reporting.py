@@ -14,7 +14,7 @@ import msgspec
 from hub.base.clock import Clock, wait_for_event
 from hub.base.log import Channel
 from hub.device.connection import HubConnection, Tools
-from hub.device.inserts import DeviceStore
+from hub.device.device_file import DeviceStore
 from hub.device.messages import OwnerReply
 from hub.device.sinks.reports import Placed
 from hub.device.verdicts import RowVerdict

@@ -30,7 +30,7 @@ from hub.base.toml.values import (
     url_parts,
 )
 from hub.device.exclusion import is_pattern
-from hub.device.sinks.manifest import SHIPPED, SinkManifest
+from hub.device.sinks.task_list_manifest import SHIPPED, SinkManifest
 
 _T = TypeVar("_T", bound=BaseModel)
 _TIME: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")

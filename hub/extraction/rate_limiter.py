@@ -3,7 +3,7 @@
 It obeys the limits of hub.toml (requests and tokens per minute), the limits in the headers of the endpoint,
 and the requested waits. A refusal nonetheless reduces the pace by a factor, and each answer increases it by
 a step: the pace scales the concurrency, and the used share of a quota's refill. Waiting here is not an
-attempt, as nothing was sent. ``hub.app.model`` decides the share of this node.
+attempt, as nothing was sent. ``hub.app.model_chain`` decides the share of this node.
 
 Rate limits are in headers, in OpenAI's format, which most compatible endpoints use:
 ``x-ratelimit-{limit,remaining,reset}-{requests,tokens}``, ``retry-after-ms``, ``retry-after``.

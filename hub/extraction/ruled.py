@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from hub.document import Document
-from hub.extraction import chunk, duplicates, suspicion
+from hub.extraction import chunk, duplicates, injection_warnings
 from hub.extraction.chunk import Chunk
 from hub.extraction.dating import PassageDates
 from hub.extraction.items import Dropped, Extraction, ExtractionOptions, Item, Notes, RulesForm
@@ -88,16 +88,18 @@ class ToSort(msgspec.Struct, frozen=True, kw_only=True, tag="sort"):
     def answer(self) -> Extraction:
         """Sort the items out."""
         document, options, form = self.document, self.options, self.form
-        suspicions = suspicion.spans(form.authored or document.text, form.apart)
-        marked = suspicion.marked(self.found, document.text, suspicions, options.tables)
+        suspicions = injection_warnings.spans(form.authored or document.text, form.apart)
+        marked = injection_warnings.marked(self.found, document.text, suspicions, options.tables)
         single, doubles = duplicates.deduplicate(marked, options.tables)
-        items, outside = suspicion.by_authorship(map(self._finished, single), document, options.outside)
+        items, outside = injection_warnings.by_authorship(
+            map(self._finished, single), document, options.outside
+        )
         dropped = (*self.dropped, *doubles, *outside)
         # Only characters beyond ASCII depend on the encoding that was guessed.
         beyond_ascii = sum(char > "\x7f" for char in document.text) if document.guessed else 0
         notes = Notes(
             dropped=dict(Counter(note.reason for note in dropped)),
-            hidden_chars=suspicion.hidden_count(document.text),
+            hidden_chars=injection_warnings.hidden_count(document.text),
             hidden_parts=document.hidden_parts,
             undecoded=document.text.count("\ufffd"),
             guessed_encoding={document.guessed: beyond_ascii} if document.guessed else {},

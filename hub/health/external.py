@@ -8,7 +8,7 @@ from typing import Final, Protocol
 import anyio
 
 from hub.accounts.connector_accounts import Accounts
-from hub.accounts.keys import BadKeys
+from hub.accounts.sealing_keys import BadKeys
 from hub.base.clock import epoch_ms, from_epoch_ms
 from hub.base.roles import Scope
 from hub.base.toml.notify_targets import NotifySettings
@@ -16,7 +16,7 @@ from hub.extraction.circuit_breaker import Breaker, Circuit
 from hub.health.issues import Finding, Fix, Severity, error, post, warning
 from hub.notify.notifier import Notifier
 from hub.runs.span_export import SpanExport
-from hub.runs.waiting import describe_time
+from hub.runs.wait_sentences import describe_time
 from storage import deliveries
 from storage.connectors import connectors
 from storage.connectors.connectors import ConnectorRow, GrantAge

@@ -15,7 +15,7 @@ from hub.health.issues import Finding, Fix, Severity, error, notice, post, warni
 from hub.runs.budget import Reached
 from hub.runs.failures import explain
 from hub.runs.sentences import describe_reason
-from hub.runs.waiting import describe_unmet
+from hub.runs.wait_sentences import describe_unmet
 from protocol.ids import AgentId, DeviceId, UserId
 from protocol.lifecycles import RunOutcome
 from storage.agents import agents_in_trouble

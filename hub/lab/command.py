@@ -276,7 +276,7 @@ def _documents(gold: Path, settings: "Settings") -> tuple[list["GoldDocument"], 
 
 def _with_model(settings: "Settings", name: str) -> "Settings":
     """Return *settings* with one model alone: that of this name, else this name at the first endpoint."""
-    from hub.app.model import in_order
+    from hub.app.model_chain import in_order
     from hub.settings.settings import OpenAIModelSettings
 
     models = in_order(settings)
@@ -327,7 +327,7 @@ def _declared(settings: "Settings", agent: "AgentSettings", *, prompt: str | Non
 
     from hub.agents.prompts import rendered, variables_of
     from hub.settings.declared import declared_agent, declared_templates
-    from hub.settings.findings import setup_in
+    from hub.settings.settings_checks import setup_in
 
     declared = declared_agent(
         agent, run_wall_s=settings.limits.run_wall_s, patterns=settings.redaction.patterns
@@ -408,7 +408,7 @@ def run_calibration(
     """
     import anyio
 
-    from hub.app.model import price_of
+    from hub.app.model_chain import price_of
     from hub.lab.calibration import CannotCalibrate, calibrate, model_to_calibrate, plan
 
     model = model_to_calibrate(means.settings)

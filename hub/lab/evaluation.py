@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import anyio
 import msgspec
 
-from hub.app.model import asks_small_model, open_embedded, open_models
+from hub.app.model_chain import asks_small_model, open_embedded, open_models
 from hub.base.atomic_file import write_atomically
 from hub.base.clock import Chance, Clock
 from hub.base.metrics import Metrics

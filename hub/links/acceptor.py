@@ -17,8 +17,8 @@ from anyio.abc import TaskGroup
 from hub.base import open_files
 from hub.base.clock import Clock
 from hub.base.log import Channel
+from hub.links.connection_limits import OPEN_FILES, AdmissionRefused, ConnectionSlot, Gate, LivenessSlot
 from hub.links.deadline_wheel import DeadlineWheel
-from hub.links.gate import OPEN_FILES, AdmissionRefused, ConnectionSlot, Gate, LivenessSlot
 from hub.links.hosts import TrustedProxies, network_of
 from hub.links.transport import RequestRefused
 from protocol.errors import ErrorCode

@@ -20,9 +20,9 @@ from hub.base.log import Channel, learn_names
 from hub.base.metrics import Metrics
 from hub.base.tokens import hash_token
 from hub.base.toml.limits import DEFAULTS
+from hub.links.connection_limits import RETRY_S
 from hub.links.device_keys import BadProof, check_hello, read_key
 from hub.links.failed_attempts import FailedAttempts
-from hub.links.gate import RETRY_S
 from hub.links.hosts import network_of
 from hub.links.pairing import PairingDesk, label_of
 from hub.links.refusals import HelloRefusal, Peer, RefusalSamples, RefusedPeers

@@ -32,9 +32,9 @@ from hub.base.log import Channel
 from hub.base.loop_meter import EVERY, MAX_WAIT_S, SHARE
 from hub.base.metrics import Metrics
 from hub.links.auth import Admission
+from hub.links.connection_limits import MIN_WAIT_S, AdmissionRefused, ConnectionSlot
 from hub.links.deadline_wheel import DeadlineWheel, Slot
 from hub.links.device_link import ALWAYS, ALWAYS_ACTIONS, IDEMPOTENT, RoundTrip, RunFrame, RunStream
-from hub.links.gate import MIN_WAIT_S, AdmissionRefused, ConnectionSlot
 from hub.links.link_limits import LinkLimits
 from hub.links.roster import AgentsSilent, HeartbeatReceived, RequestReceived, Roster
 from hub.links.streams import RunStreams

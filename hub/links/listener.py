@@ -27,14 +27,14 @@ from websockets.typing import Subprotocol
 
 from hub.base.clock import Chance, Clock, IdFactory, now_ms, utc_text
 from hub.base.log import Channel
-from hub.base.log.lines import readable
+from hub.base.log.line_formats import readable
 from hub.base.metrics import Metrics
 from hub.base.toml.limits import DEFAULTS
 from hub.links.acceptor import Acceptor
 from hub.links.auth import Admission, Authenticator, Knock
 from hub.links.connection import DeviceConnection
+from hub.links.connection_limits import AdmissionRefused, ConnectionSlot, Gate, PortLimits
 from hub.links.deadline_wheel import DeadlineWheel
-from hub.links.gate import AdmissionRefused, ConnectionSlot, Gate, PortLimits
 from hub.links.hosts import network_of
 from hub.links.hub_key import HubKey
 from hub.links.intake import HELLO_ROOM

@@ -35,8 +35,8 @@ from websockets.http11 import Request, Response
 from websockets.protocol import CONNECTING, OPEN, Event
 from websockets.speedups import apply_mask
 
+from hub.links.connection_limits import HEAD_BYTES, AdmissionRefused, ConnectionSlot
 from hub.links.device_link import RoundTrip
-from hub.links.gate import HEAD_BYTES, AdmissionRefused, ConnectionSlot
 from hub.links.hosts import FORWARDING, BadForwarding, Hosts, TrustedProxies
 from hub.links.intake import Intake
 from hub.links.link_limits import LinkLimits

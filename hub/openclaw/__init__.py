@@ -1,7 +1,7 @@
 """Client of OpenClaw gateways: a supervised connection to each, with typed methods and errors."""
 
-from hub.openclaw.client import Fleet, Gateway, GatewayConfig
-from hub.openclaw.failures import (
+from hub.openclaw.gateway_client import Fleet, Gateway, GatewayConfig
+from hub.openclaw.gateway_errors import (
     FileConflict,
     GatewayError,
     GatewayForbidden,
@@ -10,7 +10,7 @@ from hub.openclaw.failures import (
     GatewayTimedOut,
     GatewayUnreachable,
 )
-from hub.openclaw.gateway import (
+from hub.openclaw.gateway_interface import (
     GatewayEvent,
     GatewayHealth,
     GatewayNews,

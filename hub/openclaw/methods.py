@@ -10,9 +10,9 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 from msgspec import Meta
 
-from hub.openclaw.client import Gateway
-from hub.openclaw.failures import FileConflict, GatewayInvalid, GatewayRefused
 from hub.openclaw.frames import MAX_FRAME_BYTES, MAX_LISTED, Word
+from hub.openclaw.gateway_client import Gateway
+from hub.openclaw.gateway_errors import FileConflict, GatewayInvalid, GatewayRefused
 from protocol.agent_messages import QueueMode
 
 _SPARE_S: Final = 15.0  # additional time for the answer, beyond the gateway's own time limit

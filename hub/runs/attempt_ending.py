@@ -20,7 +20,7 @@ from hub.runs.sources import DeviceStalled, NotTakenOn
 from protocol.errors import DeliveryError, DeviceOffline, ErrorCode, HubError, LinkLost
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage.devices.devices import NotGranted
-from storage.held import StaleRun
+from storage.executing_runs import StaleRun
 from storage.kernel.database import Conflict, StorageError
 
 log = Channel(__name__)

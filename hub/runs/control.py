@@ -29,7 +29,7 @@ from storage.audit import AuditEntry
 from storage.effects import status_writes, termination
 from storage.effects.agent_changes import AgentOfFile
 from storage.effects.status_writes import StatusWrite, Written
-from storage.held import FencedRun
+from storage.executing_runs import FencedRun
 from storage.runs import run_claims, run_pauses, runs
 from storage.runs.runs import RunRow
 from storage.store import Connection, Store

@@ -19,7 +19,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from hub.accounts.keys import BadKeys, Keyring, KeyStore, NotOpened
+from hub.accounts.sealing_keys import BadKeys, Keyring, KeyStore, NotOpened
 from hub.base.clock import Clock, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics

@@ -39,7 +39,7 @@ from protocol.work import AgentCancel
 from storage.agents import exhaustion as agents_exhaustion
 from storage.agents import locks
 from storage.effects import sessions
-from storage.held import StaleRun
+from storage.executing_runs import StaleRun
 from storage.kernel.database import StorageError
 from storage.runs import run_claims, run_moves, run_resumes, runs
 from storage.runs import waiting_runs as runs_waiting_runs

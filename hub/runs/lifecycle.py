@@ -21,7 +21,7 @@ from hub.extraction.model import ModelExhausted
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunOutcome, RunState
 from storage import audit
-from storage.held import FencedRun
+from storage.executing_runs import FencedRun
 from storage.kernel.database import StorageError
 from storage.runs import run_moves, run_pauses
 from storage.store import Store

@@ -35,7 +35,7 @@ from hub.runs.delivery import can_update, missing_of
 from hub.runs.found_items import MAX_VALUE_CHARACTERS, found_items
 from hub.runs.mailbox_visit import MailboxVisits
 from hub.runs.matching import decide
-from hub.runs.own_rows import OwnRows
+from hub.runs.rows_read_back import OwnRows
 from hub.runs.run_order import RunOrder, set_up, settings_of
 from hub.runs.shown_rows import run_extraction_config
 from hub.runs.sources import (

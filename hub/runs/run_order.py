@@ -27,7 +27,7 @@ from storage.agents.agents import AgentRow, is_worker
 from storage.agents.configs import Mailbox
 from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.due_schedules import DueSchedule
-from storage.held import FencedRun
+from storage.executing_runs import FencedRun
 from storage.runs.runs import TASK, RunRow
 from storage.store import Store
 

@@ -31,7 +31,7 @@ from hub.runs.delivery import NOT_READ, POSTPONED, ItemDelivery, TableRefused, W
 from hub.runs.interrupt import Interrupt
 from hub.runs.lifecycle import RunTransitions, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits, MessageWork
-from hub.runs.own_rows import OwnRows
+from hub.runs.rows_read_back import OwnRows
 from hub.runs.run_order import RunOrder, UndeclaredTable, set_up, settings_of
 from hub.runs.shown_rows import run_extraction_config
 from hub.runs.sources import (
@@ -49,11 +49,11 @@ from protocol.errors import DeviceOffline, ErrorCode, IllegalTransition, LinkLos
 from protocol.ids import DeviceId, RunId, trace_id_of
 from protocol.lifecycles import CallState, RunEvent, RunOutcome, RunState, UnitState, outcome_of
 from protocol.skipped_files import SkipReason
-from storage import held as storage_held
+from storage import executing_runs as storage_held
 from storage.agents import agents
 from storage.devices import devices
 from storage.devices.devices import Grant
-from storage.held import StaleRun
+from storage.executing_runs import StaleRun
 from storage.kernel.database import Conflict, StorageError, written_for
 from storage.runs import model_calls, plans, runs
 from storage.runs.calls import OpenCall, open_calls

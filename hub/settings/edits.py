@@ -23,9 +23,9 @@ from hub.base.toml.positions import KeyPath, Located, document, value_at
 from hub.base.toml.problems import SettingsProblem, is_secret_like, spell
 from hub.base.toml.schema import tables_at
 from hub.base.toml.values import SettingsTable
-from hub.settings.findings import removed_value
 from hub.settings.reading import SHARED, Shared
 from hub.settings.settings import Settings
+from hub.settings.settings_checks import removed_value
 from protocol.errors import ErrorCode, HubError
 
 NAMED: Final = (

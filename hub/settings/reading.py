@@ -30,7 +30,10 @@ from hub.base.toml.parsing import parsed
 from hub.base.toml.positions import KeyPath, Located, document
 from hub.base.toml.problems import SettingsInvalid, SettingsProblem, found_by_validation, in_order, spell
 from hub.base.toml.schema import default_at, names_at
-from hub.settings.findings import (
+from hub.settings.editor_schema import is_text
+from hub.settings.overrides import PREFIX, in_environment, overlaid
+from hub.settings.settings import Settings
+from hub.settings.settings_checks import (
     ReferenceContext,
     drop_removed,
     found_beyond,
@@ -38,9 +41,6 @@ from hub.settings.findings import (
     found_in_references,
     removed_value,
 )
-from hub.settings.overrides import PREFIX, in_environment, overlaid
-from hub.settings.schema import is_text
-from hub.settings.settings import Settings
 from protocol.similar_names import nearest
 
 # Tables about the machine of a node, or needed before the database is open.

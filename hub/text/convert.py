@@ -41,10 +41,10 @@ from hub.text.letter_text import (
     shown_headers,
     text_of_letter,
 )
+from hub.text.mail_wrappers import SMIME
 from hub.text.mbox import text_of_mbox
 from hub.text.parts import part_key
 from hub.text.worker import LETTER, Check, packed, read_apart
-from hub.text.wrapped import SMIME
 
 # Of a page or mail that is read in this process. The worst constructed file of this size takes 1 s.
 _SMALL_BYTES: Final = 32 * 1024

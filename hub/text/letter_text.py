@@ -68,6 +68,17 @@ from hub.text.files import (
     media_type_of,
 )
 from hub.text.html import TooTangled, text_of_html
+from hub.text.mail_wrappers import (
+    ENCRYPTED,
+    PGP_NOTE,
+    SIGNATURES,
+    SMIME,
+    NotSigned,
+    flow_of,
+    signed_content,
+    unarmoured,
+    unflowed,
+)
 from hub.text.mime import (
     BULK_HEADERS,
     Decoded,
@@ -84,17 +95,6 @@ from hub.text.mime import (
     undone,
 )
 from hub.text.parts import MAX_NAMED, part_key
-from hub.text.wrapped import (
-    ENCRYPTED,
-    PGP_NOTE,
-    SIGNATURES,
-    SMIME,
-    NotSigned,
-    flow_of,
-    signed_content,
-    unarmoured,
-    unflowed,
-)
 
 MAX_LETTER_BYTES: Final = 25 * MIB  # of one mail; no large provider accepts more
 MAX_PARTS: Final = 100

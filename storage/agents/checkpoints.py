@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, RunId, UserId
 from storage.agents import locks
-from storage.held import FencedRun, check_held
+from storage.executing_runs import FencedRun, check_held
 from storage.kernel.columns import Key, columns_of, fetch_page, paged, struct_from, struct_or_none, values_of
 from storage.schema import agents
 from storage.schema import checkpoints as table

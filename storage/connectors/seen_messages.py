@@ -22,7 +22,7 @@ import sqlalchemy as sa
 
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, RunId
-from storage.held import FencedRun, check_held
+from storage.executing_runs import FencedRun, check_held
 from storage.kernel.columns import columns_of, in_parts, struct_from, structs_from
 from storage.schema import agents, connector_cursors, connectors, posted, seen_messages
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from protocol.errors import HubError, IllegalTransition, LinkLost
 from protocol.ids import CallId, DeviceId, RunId
 from protocol.lifecycles import CALL, CallEvent, CallState, UnitState
-from storage.held import FencedRun, check_held
+from storage.executing_runs import FencedRun, check_held
 from storage.kernel.columns import Int, columns_of, execute_for_each, in_parts, spelled, structs_from
 from storage.kernel.database import lone
 from storage.runs.item_words import BY_CALL, follow

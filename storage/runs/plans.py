@@ -13,7 +13,7 @@ from protocol.ids import AgentId, CallId
 from protocol.lifecycles import FINAL_RUN_STATES, UNIT, CallState, UnitEvent, UnitState
 from storage.connectors import seen_messages
 from storage.connectors.seen_messages import State
-from storage.held import FencedRun, check_held, is_held, stale
+from storage.executing_runs import FencedRun, check_held, is_held, stale
 from storage.kernel.columns import Int, as_stored, columns_of, execute_for_each, in_parts, values_of
 from storage.kernel.database import Conflict
 from storage.runs.calls import AMONG, IS_OPEN, OF_UNIT, OPEN_CALLS_OF_UNIT, OpenCall, count_calls

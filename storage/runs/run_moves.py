@@ -39,7 +39,7 @@ from protocol.lifecycles import (
 from storage import schema
 from storage.agents import agents
 from storage.agents.state_moves import Counts, count_runs, recount
-from storage.held import FencedRun, StaleRun, check_held
+from storage.executing_runs import FencedRun, StaleRun, check_held
 from storage.kernel.columns import (
     Int,
     in_parts,

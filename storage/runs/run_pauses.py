@@ -15,7 +15,7 @@ from protocol.lifecycles import (
 from storage import schema
 from storage.agents import exhaustion
 from storage.agents.agents import roams
-from storage.held import FencedRun
+from storage.executing_runs import FencedRun
 from storage.kernel.columns import Int, isolating_broken_row
 from storage.runs.run_moves import move
 from storage.runs.runs import RunRow, get_run

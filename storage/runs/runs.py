@@ -12,7 +12,7 @@ from protocol.lifecycles import LIVE_RUN_STATES, CallState, PauseReason, RunOutc
 from protocol.secret_rules import redact_secrets
 from protocol.status_vocabularies import RunLogStatus
 from protocol.work import Usage
-from storage.held import FencedRun, check_held, is_held, stale
+from storage.executing_runs import FencedRun, check_held, is_held, stale
 from storage.kernel.columns import (
     Int,
     Key,

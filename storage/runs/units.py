@@ -28,7 +28,7 @@ from protocol.errors import ErrorCode, HubError, IllegalTransition
 from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.lifecycles import EXECUTING_RUN_STATES, UNIT, CallState, UnitEvent, UnitState
 from storage.agents.agents import roams
-from storage.held import FencedRun, check_held
+from storage.executing_runs import FencedRun, check_held
 from storage.kernel.columns import Int, Key, columns_of, execute_for_each, fetch_page, in_parts, paged, upsert
 from storage.kernel.database import lone
 from storage.runs.calls import OF_UNIT, CallAnswer, count_calls, judge_answers, write_settled

@@ -8,7 +8,7 @@ from protocol.lifecycles import PauseReason, RunEvent, RunState
 from storage import schema
 from storage.agents import configs, exhaustion
 from storage.devices.devices import DEAD_BOOTS
-from storage.held import FencedRun
+from storage.executing_runs import FencedRun
 from storage.kernel.columns import in_parts
 from storage.leases import is_online
 from storage.runs.run_claims import QUEUED

@@ -27,7 +27,7 @@ from hub.base.clock import SystemChance, SystemClock
 from hub.base.metrics import Metrics
 from hub.links import listener
 from hub.links.auth import Authenticator
-from hub.links.gate import PortLimits
+from hub.links.connection_limits import PortLimits
 from hub.links.hub_key import HubKey
 from hub.links.link_limits import LinkLimits
 from hub.links.listener import DevicesPort

@@ -21,8 +21,8 @@ from hub.base.metrics import Durations, Metrics
 from hub.base.tokens import hash_token
 from hub.links.auth import Authenticator
 from hub.links.connection import PendingCalls
+from hub.links.connection_limits import PortLimits
 from hub.links.device_link import DeviceLink
-from hub.links.gate import PortLimits
 from hub.links.hub_key import HubKey
 from hub.links.link_limits import LinkLimits
 from hub.links.listener import DevicesPort

@@ -22,10 +22,10 @@ import openai
 
 from hub.base.clock import SystemChance, SystemClock
 from hub.document import Document
-from hub.extraction.embedded import CHUNK_TOKENS, MODEL_NAME, EmbeddedModel
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions
+from hub.extraction.local_model import CHUNK_TOKENS, MODEL_NAME, EmbeddedModel
 from hub.extraction.model import Models
 from hub.lab.planted import Lots
 from hub.text.folding import fold

@@ -8,7 +8,7 @@ import anyio
 
 from hub.accounts.connector_accounts import Accounts
 from hub.accounts.grants import AccountConfig
-from hub.accounts.keys import KeyStore
+from hub.accounts.sealing_keys import KeyStore
 from hub.base.clock import IdFactory, SystemChance, SystemClock
 from hub.base.outbound.client import OutboundClient
 from hub.base.outbound.rules import OutboundRules

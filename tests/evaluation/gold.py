@@ -14,10 +14,10 @@ import anyio
 
 from hub.base.clock import SystemChance, SystemClock
 from hub.base.toml.limits import BudgetSettings
-from hub.extraction.embedded import CHUNK_TOKENS, MODEL_NAME, EmbeddedModel
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions
+from hub.extraction.local_model import CHUNK_TOKENS, MODEL_NAME, EmbeddedModel
 from hub.extraction.model import Models
 from hub.lab.evaluation import CountedModel, Evaluation
 from hub.lab.gold import GoldDocument, Tally, added, in_all, read_gold

@@ -17,9 +17,9 @@ from typing import Any, Final, NamedTuple
 
 from hub.document import Document
 from hub.extraction.extractor import Extractor
+from hub.extraction.injection_warnings import spans
 from hub.extraction.items import Extraction, ExtractionOptions, Item
 from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Models, Price
-from hub.extraction.suspicion import spans
 from hub.lab.gold import GoldDocument, read_gold
 from hub.text.folding import fold
 from protocol.items import Provenance, ProvenanceOrigin

@@ -1,4 +1,4 @@
-"""``python -m tests.evaluation.training``: learn the weights of ``hub.extraction.suspicion``.
+"""``python -m tests.evaluation.training``: learn the weights of ``hub.extraction.injection_warnings``.
 
 The same sources give the same weights. With ``--apart`` no file is written: each source of orders and each
 gold set in turn is kept out of training, and measured.
@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from unittest.mock import patch
 
-from hub.extraction import orders as extraction_orders
-from hub.extraction import suspicion
-from hub.extraction import suspicion as model
+from hub.extraction import injection_warnings
+from hub.extraction import injection_warnings as model
+from hub.extraction import prompt_injection as extraction_orders
 from hub.lab.gold import GoldDocument, read_gold
 from hub.lab.planted import Lots
 from tests.evaluation.opened_orders import opened_orders
@@ -111,7 +111,7 @@ def _found(texts: Iterable[str], weights: "array[int]") -> list[list[str]]:
     """Return the places of each text that a model with *weights* takes for orders."""
     extraction_orders.weight.cache_clear()
     with patch.object(model, "_weights", lambda: weights):
-        plain = [suspicion._plain(text)[0] for text in texts]
+        plain = [injection_warnings._plain(text)[0] for text in texts]
         return [[text[start:end] for start, end, _ in extraction_orders.find_orders(text)] for text in plain]
 
 
@@ -142,7 +142,7 @@ def _learned(examples: Sequence[Example]) -> "array[int]":
 def _features(text: str) -> list[int]:
     units = {
         unit
-        for one in extraction_orders.sentences_of(suspicion._plain(text[:_MAX_CHARS])[0])
+        for one in extraction_orders.sentences_of(injection_warnings._plain(text[:_MAX_CHARS])[0])
         for unit in one.units
     }
     (bias,) = extraction_orders.features(extraction_orders.BIAS, _COUNT)

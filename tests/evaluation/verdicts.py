@@ -21,10 +21,10 @@ import msgspec
 from hub.base.clock import SystemChance, SystemClock
 from hub.base.metrics import Metrics
 from hub.document import Document
-from hub.extraction.embedded import MODEL_NAME, EmbeddedModel
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions, JudgedTitle
+from hub.extraction.local_model import MODEL_NAME, EmbeddedModel
 from hub.extraction.model import ModelAnswer, ModelRequest, Models, PromptMessage
 from hub.lab.planted import Lots
 from hub.runs.matching import UNWANTED_TIMES

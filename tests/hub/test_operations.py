@@ -31,13 +31,13 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.health.issues import Finding
 from hub.health.issues import IssueRegistry as FoundIssues
-from hub.health.machine import full_disk
+from hub.health.machine_and_load import full_disk
 from hub.health.work import check_hold
 from hub.links.roster import Roster
 from hub.openclaw import Fleet
 from hub.runs.leadership import Leadership
 from hub.runs.scheduler import Scheduler
-from hub.runs.waiting import CrashHold, describe_hold
+from hub.runs.wait_sentences import CrashHold, describe_hold
 from hub.settings.reading import FileLines
 from protocol.errors import CodedError, ErrorCode, IllegalTransition
 from protocol.ids import ConnectionId, KeyId, PairingId, RunId, UserId, trace_id_of

@@ -112,7 +112,7 @@ def _names() -> Iterator[str]:
 
 def _build_the_rest(*, has_words: bool) -> dict[Pattern, tuple[str, str]]:
     """Build the expressions that the product compiles when they are first used; return their names."""
-    from hub.extraction import chunk, orders, suspicion
+    from hub.extraction import chunk, injection_warnings, prompt_injection
     from hub.extraction.wording.languages import ATTRIBUTES, languages
     from hub.text import letter_text
     from hub.text.redaction import BUILT_IN, Redaction
@@ -130,9 +130,9 @@ def _build_the_rest(*, has_words: bool) -> dict[Pattern, tuple[str, str]]:
         built += [("rewrites", pattern) for pattern, _ in time.compiled_rewrites]
         named |= {pattern: ("hub.extraction.when", f"{name} ({code})") for name, pattern in built}
     named[chunk._day_with_point()] = "hub.extraction.chunk", "day"
-    orders._dress()
+    prompt_injection._dress()
     letter_text.above_quotations()
-    list(suspicion._hidden_runs("\u200b" * 99))
+    list(injection_warnings._hidden_runs("\u200b" * 99))
     pattern_of_names(["Anna Rossi", "Anna", "laptop-2"])
     Redaction([RedactionRule(name=name) for name in BUILT_IN], "a@b.example")
     return named

@@ -13,7 +13,7 @@ import anyio
 import sqlalchemy as sa
 
 from hub.base.clock import SystemClock
-from hub.device.inserts import connect_shared
+from hub.device.device_file import connect_shared
 from hub.device.items import read_items
 from hub.device.owner import approve
 from hub.device.sinks.lines import Markdown

@@ -1,6 +1,6 @@
 """Who may do what on a board, asked of a running hub: every verb, by everybody, with status and code.
 
-What each is answered stands in ``tests.hub.coordination.test_authority``; here it is what a client sees.
+What each is answered stands in ``tests.hub.coordination.test_board_access``; here it is what a client sees.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -14,7 +14,7 @@ import pytest
 from protocol.board_permissions import Verb
 from protocol.errors import CATALOGUE, ErrorCode
 from tests.hub.coordination.garden import CALLERS
-from tests.hub.coordination.test_authority import MAIN_ONLY, MATRIX, OK
+from tests.hub.coordination.test_board_access import MAIN_ONLY, MATRIX, OK
 from tests.support.gateway import FakeGateway, fake_gateway
 from tests.support.processes import HubProcess, closing
 

@@ -15,12 +15,12 @@ import pytest
 from click.testing import CliRunner, Result
 from websockets.asyncio.client import connect
 
-from hub.accounts.keys import KeyStore
+from hub.accounts.sealing_keys import KeyStore
 from hub.base.clock import IdFactory
 from hub.base.printable import printable
 from hub.cli import show
 from hub.cli.app import hub as command
-from hub.device.inserts import open_device_store
+from hub.device.device_file import open_device_store
 from hub.device.known_hubs import KnownHub, KnownHubs
 from hub.links.hub_key import HubKey
 from hub.text.excerpt import Excerpt

@@ -61,7 +61,7 @@ COMMANDS: Final = {
     "asyncio": [sys.executable, "-c", ON_ASYNCIO],
     "uvloop": [sys.executable, "-m", "hub"],
 }
-EMBEDDED: Final = "hub.extraction.embedded"
+EMBEDDED: Final = "hub.extraction.local_model"
 # As the table in security.md has them; pipes to the hub are sockets under uvloop.
 PIPES: Final = {0: "pipe", 1: "pipe", 2: "pipe"}
 EXPECTED: Final = {

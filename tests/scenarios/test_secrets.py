@@ -16,7 +16,7 @@ import pytest
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from hub.accounts.keys import FILE
+from hub.accounts.sealing_keys import FILE
 from hub.base.clock import SystemClock
 from hub.connectors.calling import TRIES
 from protocol.secret_rules import SECRET_RULES

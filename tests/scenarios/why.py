@@ -22,7 +22,7 @@ import msgspec
 
 from hub.device import owner
 from hub.device.items import read_items
-from hub.runs.explaining import MAX_TEXT
+from hub.runs.file_explanations import MAX_TEXT
 from hub.text.convert import convert
 from hub.text.files import ConvertLimits
 from tests.support.oracle import Oracle, order, plant

@@ -36,7 +36,7 @@ from protocol.errors import DeliveryError
 from protocol.ids import CallId, RunId
 from protocol.tool_calls import Answer, ToolCall
 from storage.effects import clock_steps, sessions
-from storage.held import FencedRun
+from storage.executing_runs import FencedRun
 from storage.leases import Term
 from storage.runs import agreement, calls, item_verdicts, model_answers, plans, run_claims, units
 from storage.runs.item_verdicts import DueVerdict, GivenVerdict, VerdictAnswer

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from hub.base.log.channel import bound
 from hub.runs.found_items import quote_hash_of
-from storage.held import FencedRun
+from storage.executing_runs import FencedRun
 from tests.simulation.device import SimDevice
 from tests.simulation.files import REFUSED_WORD, edition, files_of, line_of
 from tests.simulation.laws import Law

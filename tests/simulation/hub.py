@@ -49,7 +49,7 @@ from hub.runs.dispatcher import Dispatcher
 from hub.runs.housekeeping import Housekeeping
 from hub.runs.leases import CHECK_S, LEASE_MS, RENEW_EVERY_S, NodeLease
 from hub.runs.lifecycle import RunTransitions, RunWatch
-from hub.runs.own_rows import OwnRows
+from hub.runs.rows_read_back import OwnRows
 from hub.runs.runner import Runner
 from hub.runs.scheduler import Scheduler
 from hub.runs.sources import DeviceSource

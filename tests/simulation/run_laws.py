@@ -6,7 +6,7 @@ from typing import Any
 
 from protocol.ids import DeviceId
 from protocol.lifecycles import RunState
-from storage.held import FencedRun
+from storage.executing_runs import FencedRun
 from storage.leases import Term
 from tests.simulation.facts import EXECUTING, RunFacts
 from tests.simulation.laws import Law

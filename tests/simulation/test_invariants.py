@@ -21,7 +21,7 @@ from protocol.tables import TableName
 from protocol.tool_calls import Action, ToolCall
 from storage.agents import agents, state_moves
 from storage.agents.declared_agents import DeclaredAgent
-from storage.held import FencedRun
+from storage.executing_runs import FencedRun
 from storage.leases import Term
 from storage.runs import calls
 from storage.runs.calls import ReportedVerdict

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from storage.agents.agents import AgentRow
-from storage.held import FencedRun
+from storage.executing_runs import FencedRun
 from storage.kernel.database import Database
 from storage.kernel.postgres import open_postgres
 from storage.kernel.sqlite import empty_database, set_clock

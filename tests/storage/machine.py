@@ -19,7 +19,7 @@ from protocol.ids import CallId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunState
 from storage import leases
 from storage.effects import sessions
-from storage.held import FencedRun, StaleRun
+from storage.executing_runs import FencedRun, StaleRun
 from storage.kernel.migrate import upgrade
 from storage.runs import run_moves, run_resumes, runs, units
 from storage.runs.calls import mark_sent

@@ -15,7 +15,7 @@ from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
 from storage.connectors.connectors import Reconciled
 from storage.devices import users
-from storage.held import FencedRun
+from storage.executing_runs import FencedRun
 from storage.runs import plans, run_claims, run_moves, run_pauses, runs
 from storage.runs.calls import CallAnswer, mark_sent
 from storage.runs.items import Decision, PlannedCall

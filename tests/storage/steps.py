@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from protocol.ids import DeviceId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunState
 from storage.agents.declared_agents import DeclaredAgent
-from storage.held import FencedRun
+from storage.executing_runs import FencedRun
 from storage.runs import run_moves, run_resumes
 from tests.storage.expected import World
 from tests.storage.expected_rows import Run

@@ -11,7 +11,7 @@ from protocol.errors import LinkLost
 from protocol.handshake import StoreMark
 from protocol.ids import CallId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunOutcome
-from storage.held import FencedRun
+from storage.executing_runs import FencedRun
 from storage.kernel.columns import values_of
 from storage.runs import agreement, calls, excerpts, items, run_moves, units
 from storage.runs.agreement import ReportedRow, Resent

@@ -13,7 +13,7 @@ from storage.agents import checkpoints, locks
 from storage.agents.agents import AgentRow
 from storage.agents.checkpoints import Checkpoint, CheckpointRow
 from storage.agents.locks import Holder, LockRequest
-from storage.held import FencedRun, StaleRun
+from storage.executing_runs import FencedRun, StaleRun
 from storage.runs import run_moves
 from tests.storage.rows import AT, make_agent, running, some
 from tests.support.coded import coded

@@ -10,7 +10,7 @@ from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage import audit
 from storage.agents import agents, measurements
-from storage.held import FencedRun
+from storage.executing_runs import FencedRun
 from storage.runs import run_moves, runs, units
 from storage.runs.runs import RunReport
 from storage.schema import activity_log, agent_state_history, changes, schedule_fires

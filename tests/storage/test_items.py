@@ -15,7 +15,7 @@ from protocol.tables import TABLES
 from storage.agents.agents import AgentRow
 from storage.devices.devices import TokenLimits
 from storage.effects import retention
-from storage.held import FencedRun
+from storage.executing_runs import FencedRun
 from storage.kernel.database import Database
 from storage.runs import (
     agreement,

@@ -11,7 +11,7 @@ from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from protocol.work import Usage
 from storage.agents import exhaustion
 from storage.effects import retention
-from storage.held import FencedRun
+from storage.executing_runs import FencedRun
 from storage.runs import model_answers, model_batches, model_calls, run_moves, runs, units
 from storage.runs.model_answers import JournaledAnswer
 from storage.runs.model_calls import CostsBy, ModelCall, RecentCosts, Spent, SpentByFire

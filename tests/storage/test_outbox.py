@@ -10,7 +10,7 @@ from protocol.errors import IllegalTransition, LinkLost
 from protocol.ids import CallId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunOutcome, RunState, UnitState
 from storage.agents.agents import AgentRow
-from storage.held import FencedRun, StaleRun
+from storage.executing_runs import FencedRun, StaleRun
 from storage.kernel.database import Conflict
 from storage.runs import run_moves, runs
 from storage.runs.calls import CallAnswer, mark_sent, open_calls

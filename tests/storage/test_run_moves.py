@@ -16,7 +16,7 @@ from protocol.lifecycles import (
 )
 from storage import leases
 from storage.agents import agents
-from storage.held import FencedRun, StaleRun
+from storage.executing_runs import FencedRun, StaleRun
 from storage.runs import run_moves, run_pauses, runs, units
 from storage.runs.run_moves import CRASH_LIMIT, FollowUp, Recovered
 from storage.runs.runs import RunReport, RunRow

@@ -10,7 +10,7 @@ from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState
 from storage.agents import agents, exhaustion
 from storage.agents.configs import ModelUse
 from storage.agents.declared_agents import DeclaredAgent
-from storage.held import StaleRun
+from storage.executing_runs import StaleRun
 from storage.runs import run_moves, run_pauses, run_resumes, runs, waiting_runs
 from storage.runs.calls import mark_sent
 from storage.runs.runs import RunRow

@@ -21,7 +21,7 @@ from storage.agents.config_changes import NewConfig
 from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.measurements import HOUR_MS, BucketRetention, SampleRow, SeriesLimits, Sketch
 from storage.devices import idempotency
-from storage.held import FencedRun, StaleRun
+from storage.executing_runs import FencedRun, StaleRun
 from storage.kernel.database import Conflict, Database
 from storage.kernel.postgres import open_postgres
 from storage.runs import run_claims, run_moves, runs, units

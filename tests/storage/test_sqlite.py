@@ -17,7 +17,7 @@ from protocol.ids import CallId
 from protocol.lifecycles import CallEvent, RunEvent, RunOutcome, RunState, UnitState
 from storage import audit
 from storage.effects import retention
-from storage.held import FencedRun
+from storage.executing_runs import FencedRun
 from storage.kernel import sqlite
 from storage.kernel.database import Busy, Database, DatabaseUnavailable, written_for
 from storage.kernel.sqlite import BATCH, QUEUE, open_sqlite

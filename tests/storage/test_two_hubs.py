@@ -23,7 +23,7 @@ from storage.coordination.messages import NewMessage
 from storage.coordination.questions import Replied, ReplyIds, add_reply
 from storage.devices.tokens import TooManyAgentTokens, list_agent_tokens
 from storage.effects import fire_decisions, retention
-from storage.held import FencedRun
+from storage.executing_runs import FencedRun
 from storage.kernel.database import Database
 from storage.runs import run_moves
 from storage.runs.calls import mark_sent

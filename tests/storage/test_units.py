@@ -10,7 +10,7 @@ from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage.agents.agents import AgentRow, get_agent
 from storage.effects import orphans
-from storage.held import FencedRun, StaleRun
+from storage.executing_runs import FencedRun, StaleRun
 from storage.runs import agreement, calls, run_moves, run_pauses, units
 from storage.runs.calls import ReportedVerdict
 from storage.runs.units import RENEWED_AFTER_MS, has_settled_tree, ledger_entries, settle_tree, settle_unit

@@ -17,7 +17,7 @@ import msgspec
 import sqlalchemy as sa
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
-from hub.accounts.keys import KeyStore
+from hub.accounts.sealing_keys import KeyStore
 from hub.base.roles import ROLE_SCOPES, Role, Scope
 from hub.health.issues import Finding, notice, post, warning
 from hub.text.excerpt import Excerpt

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from hub.api.pages import COMMANDS as COMMAND_LIST
 from hub.cli.app import hub
 from hub.docs import contents
-from hub.runs.explaining import REASONS
+from hub.runs.file_explanations import REASONS
 from protocol.items import MARKS, UNSURE
 from tests.support import left_out, references
 from tests.support.commands import command_list, commands

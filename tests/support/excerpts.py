@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hub.accounts.keys import KEY_BYTES, VARIABLE, KeyStore
+from hub.accounts.sealing_keys import KEY_BYTES, VARIABLE, KeyStore
 from hub.runs.delivery import ExcerptSeals
 from protocol.keys import encode
 from tests.support.clock import SeededChance

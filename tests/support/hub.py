@@ -24,18 +24,18 @@ from hub.api.resource import AnyResource
 from hub.api.resources.debug import Dumper
 from hub.app.boot import FILE, HubContext, Node
 from hub.app.hub import Hub
-from hub.app.reload import begin_with_revision
+from hub.app.settings_application import begin_with_revision
 from hub.app.systemd import ServiceManager
 from hub.base.clock import Clock, IdFactory
 from hub.base.log import Log, Ring
-from hub.base.log.opening import Duplicates, Writer
+from hub.base.log.handler import Duplicates, Writer
 from hub.base.metrics import Metrics
 from hub.base.supervisor import Drain
 from hub.base.toml.values import HostPort
 from hub.extraction.rules_process import RulesProcess
+from hub.links.connection_limits import Gate, PortLimits
 from hub.links.device_link import RunFrame
 from hub.links.failed_attempts import FailedAttempts
-from hub.links.gate import Gate, PortLimits
 from hub.settings.reading import SettingsFile, open_settings
 from hub.settings.reload import Reloader, SettingsWatch
 from protocol.ids import BootId, RunId, UserId

@@ -17,7 +17,7 @@ from hub.base.metrics import Metrics
 from hub.base.roles import AGENT, DEVICE_REQUESTS, PUBLIC, ROLE_SCOPES, ROUTES, Need, Role, RouteKey, Scope
 from hub.cli.app import hub
 from hub.cli.errors import Exit
-from hub.settings.schema import settings_schema
+from hub.settings.editor_schema import settings_schema
 from protocol.errors import CATALOGUE
 from tests.support import outcome_doors
 from tests.support.source import LoggedEvent, modules_of_the_product

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 
 from hub.accounts.connector_accounts import Accounts
-from hub.accounts.keys import KeyStore
+from hub.accounts.sealing_keys import KeyStore
 from hub.accounts.sign_in import SignIns
 from hub.agents.capabilities import CapabilityRegistry as KeptCapabilities
 from hub.agents.checkpoints import CheckpointService as KeptCheckpoints

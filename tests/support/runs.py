@@ -25,8 +25,8 @@ from hub.runs.estimates import Estimator
 from hub.runs.interrupt import Interrupt
 from hub.runs.lifecycle import RunTransitions, RunWatch
 from hub.runs.mailbox_visit import ConnectorOpener, MailboxVisits
-from hub.runs.own_rows import OwnRows
 from hub.runs.previewing import Previews
+from hub.runs.rows_read_back import OwnRows
 from hub.runs.run_order import RunOrder, order_of
 from hub.runs.runner import Runner
 from hub.runs.sources import DeviceSource

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from hub.base.outbound.scopes import (
+from hub.base.outbound.refusal_reach import (
     DELETED_STATUSES,
     MAX_REFUSALS,
     PRECONDITIONS,

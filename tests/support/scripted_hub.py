@@ -12,7 +12,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from hub.device.inserts import DeviceStore
+from hub.device.device_file import DeviceStore
 from hub.links.hub_key import HubKey
 from hub.links.transport import nonces_offered
 from protocol.codec import SUBPROTOCOLS, for_subprotocol

@@ -45,7 +45,7 @@ from hub.api.http.access import (
 )
 from hub.api.http.idempotency import Replays
 from hub.api.http.listening import listen_on_tcp, listen_on_unix
-from hub.api.http.sockets import HEAD_S, connection_factory, operator_refusal
+from hub.api.http.request_parser import HEAD_S, connection_factory, operator_refusal
 from hub.api.pages import Pages
 from hub.api.problem import ProblemResponse
 from hub.api.resource import ResourceRegistry, Served
@@ -59,8 +59,8 @@ from hub.base.toml.values import HostPort
 from hub.base.version import command_to_add
 from hub.connectors.webhook import Source, VerifiedPost, judge, value_of
 from hub.links.acceptor import Acceptor, Make
+from hub.links.connection_limits import ConnectionSlot, Gate
 from hub.links.deadline_wheel import DeadlineWheel
-from hub.links.gate import ConnectionSlot, Gate
 from hub.links.hosts import FORWARDING, Hosts, TrustedProxies, network_of
 from protocol.errors import CodedError, ErrorCode, HubError
 from storage.connectors import connectors, seen_messages

@@ -28,8 +28,8 @@ from hub.base.clock import Clock, IdFactory
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.roles import AGENT, Scope
-from hub.coordination import authority
-from hub.coordination.authority import Caller
+from hub.coordination import board_access
+from hub.coordination.board_access import Caller
 from hub.coordination.questions import BoardMemory
 from protocol.board_permissions import BoardCallerRole, Verb
 from protocol.coordination import Method
@@ -160,7 +160,7 @@ class BoardsResource(Resource):
 
         An agent sees its own board, the main agent of a gateway those of its gateway.
         """
-        rows = await self._store.read(authority.boards_of, caller, limit=part.limit, after=part.after)
+        rows = await self._store.read(board_access.boards_of, caller, limit=part.limit, after=part.after)
         return [_view(row) for row in rows]
 
     @command(
@@ -263,7 +263,7 @@ class BoardsResource(Resource):
         ] = UNSET,
     ) -> BoardDetail:
         """Change the name, the description or the gateway of a board."""
-        found = await self._store.read(authority.board, caller, board)
+        found = await self._store.read(board_access.board, caller, board)
         changed: dict[str, Any] = {}
         if name is not None:
             changed["name"] = name
@@ -288,7 +288,7 @@ class BoardsResource(Resource):
     @audited("board.removed")
     async def remove(self, caller: Caller, board: str) -> BoardView:
         """Delete a board with its memory. Its agents stay; they are on no board then."""
-        found = await self._store.read(authority.board, caller, board)
+        found = await self._store.read(board_access.board, caller, board)
         removed = await self._store.write(boards.remove_board, found.id, at=self._now, actor=caller.actor)
         log.info("board.removed", board_id=removed.id, actor=caller.actor)
         return _view(removed)
@@ -322,7 +322,7 @@ class BoardsResource(Resource):
         is_lead: Annotated[bool, _NEW_MEMBER] = False,
     ) -> BoardDetail:
         """Add an agent to a board. An agent is on one board at most."""
-        found = await self._store.read(authority.board, caller, board)
+        found = await self._store.read(board_access.board, caller, board)
         agent_id = await self._agent(found, agent)
         try:
             await self._store.write(
@@ -354,7 +354,7 @@ class BoardsResource(Resource):
     @audited("board.left")
     async def drop_agent(self, caller: Caller, board: str, agent: str) -> BoardDetail:
         """Remove an agent from a board."""
-        found = await self._store.read(authority.board, caller, board)
+        found = await self._store.read(board_access.board, caller, board)
         agent_id = await self._agent(found, agent)
         await self._store.write(boards.drop_member, found.id, agent_id, at=self._now, actor=caller.actor)
         log.info("board.left", board_id=found.id, agent_id=agent_id, actor=caller.actor)
@@ -379,7 +379,7 @@ class BoardsResource(Resource):
         ],
     ) -> BoardDetail:
         """Make one of the board's agents its lead. There is one at most."""
-        found = await self._store.read(authority.board, caller, board)
+        found = await self._store.read(board_access.board, caller, board)
         agent_id = None if agent is None else await self._agent(found, agent)
         await self._store.write(boards.set_lead, found.id, agent_id, at=self._now, actor=caller.actor)
         log.info("board.lead_set", board_id=found.id, agent_id=agent_id, actor=caller.actor)
@@ -388,16 +388,16 @@ class BoardsResource(Resource):
     @route("GET", "/v1/agent", AGENT, errors=[_E.UNKNOWN_AGENT])
     async def me(self, caller: Caller) -> AgentSelfView:
         """Return the name of the calling agent, its board, and its role there."""
-        place = await self._store.read(authority.place, caller)
+        place = await self._store.read(board_access.place, caller)
         agent = await self._store.read(agents.get_agent, place.agent_id)
         role: BoardRole | None = None
         board = gateway = None
         if place.main_of is not None:
             role = "gateway_main"
             gateway = await self._store.read(gateways.find_gateway, place.main_of)
-        elif found := await self._store.read(authority.boards_of, caller):
+        elif found := await self._store.read(board_access.boards_of, caller):
             (board,) = found
-            role = _ROLES[await self._store.read(authority.role, caller, board)]
+            role = _ROLES[await self._store.read(board_access.role, caller, board)]
         return AgentSelfView.from_row(
             agent,
             role=role,
@@ -430,7 +430,7 @@ class BoardsResource(Resource):
 
 
 def _read_board(c: Connection, caller: Caller, given: str) -> tuple[BoardRow, list[MemberRow]]:
-    row = authority.board_for(c, caller, Verb.BOARD_READ, given)
+    row = board_access.board_for(c, caller, Verb.BOARD_READ, given)
     return row, boards.list_members(c, row.id)
 
 

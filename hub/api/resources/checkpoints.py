@@ -30,7 +30,7 @@ from storage.agents import agents, checkpoints
 from storage.agents.agents import AgentRow
 from storage.agents.checkpoints import AGENT_SCOPE
 from storage.devices.devices import Grant
-from storage.held import FencedRun
+from storage.executing_runs import FencedRun
 from storage.runs import runs
 from storage.store import Store
 

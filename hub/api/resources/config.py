@@ -27,6 +27,7 @@ from hub.api.resource import (
 from hub.base.roles import BY_ALL, Scope
 from hub.base.toml.positions import KeyPath, document
 from hub.base.toml.problems import SettingsProblem, spell
+from hub.settings.editor_schema import settings_schema
 from hub.settings.edits import (
     APPLIED,
     CHANGED,
@@ -39,7 +40,6 @@ from hub.settings.edits import (
 )
 from hub.settings.reading import revision_tag
 from hub.settings.reload import Edit, Reloader, ReloadResult
-from hub.settings.schema import settings_schema
 from protocol.errors import ErrorCode
 from protocol.ids import NodeId
 from storage import audit

@@ -25,7 +25,7 @@ from hub.base.clock import Clock, IdFactory, from_epoch_ms
 from hub.base.dates import dates_as_instants, dates_as_texts
 from hub.base.roles import BY_ALL, Principal, Scope
 from hub.base.token_buckets import Buckets
-from hub.extraction.suspicion import hidden_count, spans
+from hub.extraction.injection_warnings import hidden_count, spans
 from hub.links.device_link import DeviceLink
 from hub.links.roster import Roster
 from hub.runs.incoming_file import provenance_of

@@ -24,7 +24,7 @@ from hub.api.resource import (
 )
 from hub.base.clock import epoch_ms
 from hub.base.roles import AGENT, Scope
-from hub.coordination.authority import Caller
+from hub.coordination.board_access import Caller
 from hub.coordination.broadcasts import BroadcastService, BroadcastStatus
 from hub.coordination.messages import (
     MAX_WAIT_S,

@@ -26,8 +26,8 @@ from hub.api.resource import (
 from hub.api.resources.messages import SentView
 from hub.base.clock import epoch_ms
 from hub.base.roles import AGENT, Scope
-from hub.coordination import authority
-from hub.coordination.authority import Caller
+from hub.coordination import board_access
+from hub.coordination.board_access import Caller
 from hub.coordination.questions import QuestionDraft, QuestionService, seen_question
 from protocol.agent_messages import QuestionState
 from protocol.board_permissions import Verb
@@ -216,7 +216,7 @@ class QuestionsResource(Resource):
             rows = questions.list_questions(
                 c,
                 user_id=caller.user_id,
-                board_id=None if board is None else authority.board(c, caller, board).id,
+                board_id=None if board is None else board_access.board(c, caller, board).id,
                 states=state or (),
                 correlation_id=correlation_id,
                 limit=paging.part.limit,

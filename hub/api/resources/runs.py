@@ -43,7 +43,7 @@ from hub.runs.dispatcher import Dispatcher
 from hub.runs.failures import describe_errors, explain
 from hub.runs.lifecycle import RunWatch
 from hub.runs.sentences import describe_folded, describe_missed, describe_reason
-from hub.runs.waiting import PAUSING
+from hub.runs.wait_sentences import PAUSING
 from protocol.coordination import Method
 from protocol.errors import CodedError, ErrorCode, IllegalTransition
 from protocol.frame import Fence, Id

@@ -7,7 +7,7 @@ from msgspec import Meta
 from hub.api.binding import ResponseHead
 from hub.api.resource import IfMatch, Instant, Match, Paging, Resource, View, audited, route
 from hub.base.roles import AGENT, Scope
-from hub.coordination.authority import Caller
+from hub.coordination.board_access import Caller
 from hub.coordination.souls import MAX_WAIT_S, WAIT_S, SoulRequest, SoulService
 from protocol.coordination import SoulWriteState
 from protocol.errors import CodedError, ErrorCode

@@ -1,7 +1,7 @@
 """Explanations of a file: ``hub why`` tells what became of the file, or of a line of it.
 
 The agents are selected here, and a line is read from its path (``notes/monday.md:12``);
-``hub.runs.explaining`` explains the file in each.
+``hub.runs.file_explanations`` explains the file in each.
 """
 
 import re
@@ -30,7 +30,7 @@ from hub.base.printable import one_line
 from hub.base.roles import Principal, Scope
 from hub.cluster.messages import BusRequest, NodeUnreachable
 from hub.links.roster import Roster
-from hub.runs.explaining import Explainer, Reason
+from hub.runs.file_explanations import Explainer, Reason
 from protocol.errors import AtAnotherNode, CodedError, ErrorCode
 from storage.agents import agents
 from storage.agents.agents import AgentRow

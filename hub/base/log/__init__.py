@@ -6,8 +6,8 @@ document text, token or personal address; any that slip in are redacted.
 
 from hub.base.log.channel import Channel, bind
 from hub.base.log.files import LogFile
-from hub.base.log.lines import learn_names
-from hub.base.log.opening import Log, open_log
+from hub.base.log.handler import Log, open_log
+from hub.base.log.line_formats import learn_names
 from hub.base.log.redaction import LAST_WORDS, foreign_words
 from hub.base.log.ring import LogEntry, Ring
 

@@ -23,8 +23,8 @@ from hub.api.problem import ProblemResponse
 from hub.base import tokens
 from hub.base.clock import Chance, Clock, epoch_ms, from_epoch_ms
 from hub.base.tokens import TokenKind
+from hub.device.device_file import DeviceFileError
 from hub.device.inbox import Inbox
-from hub.device.inserts import DeviceFileError
 from hub.device.items import DeviceItem, proposed_by_others, read_excerpt
 from hub.device.review.filters import counts_of, page_of
 from hub.device.review.views import (

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
-from hub.base.outbound.scopes import DELETED_STATUSES, SCOPES, RefusalScope, scope_of_status
+from hub.base.outbound.refusal_reach import DELETED_STATUSES, SCOPES, RefusalScope, scope_of_status
 from hub.device.sinks.calendar import CalendarFormat, changed_ms, component_kind
 from hub.device.sinks.calendar_collections import XML, examine_collection
 from hub.device.sinks.target import Fields, Found, Put, Snapshot, TargetFailed

@@ -14,8 +14,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from hub.base.clock import epoch_ms
-from hub.base.outbound.scopes import DELETED_STATUSES, RefusalScope
-from hub.device.sinks.manifest import FieldPlace, ManifestRequest, SinkManifest
+from hub.base.outbound.refusal_reach import DELETED_STATUSES, RefusalScope
 from hub.device.sinks.target import (
     Fields,
     Found,
@@ -26,6 +25,7 @@ from hub.device.sinks.target import (
     WrongPlace,
     shape_of,
 )
+from hub.device.sinks.task_list_manifest import FieldPlace, ManifestRequest, SinkManifest
 from hub.device.sinks.web import POLL_S, Polled, SinkReply, Web
 from hub.text.row_keys import ROW_KEY
 from protocol.calls import PlaceProblem

@@ -16,7 +16,7 @@ from typing import Final
 import anyio.to_thread
 
 from hub.base.clock import Clock, epoch_ms
-from hub.device.inserts import DeviceFileError, connect_shared
+from hub.device.device_file import DeviceFileError, connect_shared
 from hub.device.items import sources_of
 from hub.device.moved_files import note_replaced
 from hub.device.sinks import answers

@@ -14,7 +14,7 @@ import msgspec
 
 from hub.base.clock import epoch_ms
 from hub.base.log import Channel
-from hub.base.outbound.scopes import RefusalScope
+from hub.base.outbound.refusal_reach import RefusalScope
 from hub.device import declared_tables
 from hub.device.moved_files import note_replaced
 from hub.device.schema import transaction

@@ -6,7 +6,7 @@ from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
-from hub.base.outbound.scopes import RefusalScope
+from hub.base.outbound.refusal_reach import RefusalScope
 from protocol.calls import PlaceProblem
 from protocol.errors import HubError
 from protocol.similar_names import did_you_mean

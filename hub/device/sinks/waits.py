@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from hub.base.outbound.scopes import MAX_REFUSALS, RefusalScope
+from hub.base.outbound.refusal_reach import MAX_REFUSALS, RefusalScope
 from hub.device.sinks.target import TargetFailed
 
 MISSED_MS: Final = 10_000  # from the first look that misses a row to the one by which it counts as deleted

@@ -19,14 +19,14 @@ from anyio import from_thread
 
 from hub.base.clock import Clock, SystemClock
 from hub.base.outbound.addresses import UrlTarget, parse_target
-from hub.base.outbound.rules import retry_after
-from hub.base.outbound.scopes import (
+from hub.base.outbound.refusal_reach import (
     MAX_REFUSALS,
     PRECONDITIONS,
     RefusalScope,
     precondition_in,
     scope_of_status,
 )
+from hub.base.outbound.rules import retry_after
 from hub.base.tls_faults import certificate_fault, certificate_fix
 from hub.device.addresses import is_local
 from hub.device.sinks.target import Put, Snapshot, TargetChanged, TargetFailed, Written

@@ -8,7 +8,7 @@ from typing import Any
 
 from hub.accounts.connector_accounts import Accounts
 from hub.accounts.grants import AccountConfig, TokenGrant
-from hub.accounts.keys import KeyStore
+from hub.accounts.sealing_keys import KeyStore
 from hub.accounts.sign_in import SignIns
 from hub.base.clock import Chance, Clock, IdFactory, epoch_ms
 from hub.base.outbound.client import OutboundClient

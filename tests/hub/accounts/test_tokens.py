@@ -13,7 +13,7 @@ from hub.accounts import access_tokens
 from hub.accounts.connector_accounts import Accounts
 from hub.accounts.grants import AccountConfig
 from hub.accounts.key_sharing import KeySharing
-from hub.accounts.keys import FILE, BadKeys
+from hub.accounts.sealing_keys import FILE, BadKeys
 from hub.base.clock import SystemClock
 from hub.connectors.calling import (
     FileUnusable,

@@ -12,7 +12,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from hub.api.http.access import PEER_UID, SOCKET_PATH, Access
-from hub.api.http.sockets import peer_uid
+from hub.api.http.request_parser import peer_uid
 from hub.base.loop_meter import LATE_S, OVER_S, SHARE, LoopMeter
 from hub.base.roles import Role
 from hub.links.hosts import Hosts, TrustedProxies

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
-from hub.app.reload import _is_known, last_generation
+from hub.app.settings_application import _is_known, last_generation
 from hub.base.roles import AUDITED
 from hub.settings.edits import APPLIED, CHANGED
 from protocol.ids import NodeId

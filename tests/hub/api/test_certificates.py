@@ -17,7 +17,7 @@ from websockets.exceptions import InvalidHandshake
 from hub.base.certificates import Certificates, CertificateUnusable, load_pair
 from hub.base.clock import SystemClock
 from hub.base.metrics import Metrics
-from hub.links.gate import Gate
+from hub.links.connection_limits import Gate
 from tests.support.certificates import Files, write_certificate
 from tests.support.clock import FakeClock
 from tests.support.hub import ROOMY, serving

@@ -7,8 +7,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from hub.settings.editor_schema import settings_schema
 from hub.settings.reload import Reloader
-from hub.settings.schema import settings_schema
 from storage import audit
 from tests.support.hub import TEXT, ServedHub, answer, open_empty_hub, over_unix
 

@@ -18,11 +18,11 @@ from starlette.responses import PlainTextResponse
 from uvicorn.server import ServerState
 
 from hub.api.http.access import LIVENESS_PLACES
-from hub.api.http.sockets import STRANGER_READS_PER_S, BoundedConnection
+from hub.api.http.request_parser import STRANGER_READS_PER_S, BoundedConnection
 from hub.base.loop_meter import LoopMeter
 from hub.base.metrics import Metrics
 from hub.base.roles import Role
-from hub.links.gate import Gate
+from hub.links.connection_limits import Gate
 from tests.support.clock import FakeClock
 from tests.support.hub import ROOMY, ServedHub, over_tcp, over_unix, serving
 

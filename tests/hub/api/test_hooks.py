@@ -20,7 +20,7 @@ from hub.base.clock import IdFactory
 from hub.base.metrics import Metrics
 from hub.base.toml.values import HostPort
 from hub.connectors.webhook import Source
-from hub.links.gate import Gate, PortLimits
+from hub.links.connection_limits import Gate, PortLimits
 from hub.links.hosts import Hosts, TrustedProxies
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from hub.accounts.keys import FILE, KeyStore
+from hub.accounts.sealing_keys import FILE, KeyStore
 from hub.api.resources import items as item_resources
 from hub.base.roles import Role, Scope
 from hub.text.excerpt import Excerpt

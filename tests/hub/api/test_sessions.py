@@ -14,7 +14,7 @@ from hub.api.resources.tokens import IdentityLimits, SessionsResource
 from hub.base.certificates import Certificates
 from hub.base.roles import Role
 from hub.base.toml.limits import Limits
-from hub.health.machine import check_limits
+from hub.health.machine_and_load import check_limits
 from protocol.coordination import Method
 from storage.devices import users
 from tests.hub.api.test_certificates import trusting

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from hub.api.resources.why import informative
 from hub.base.clock import utc_text
-from hub.runs.explaining import Reason
+from hub.runs.file_explanations import Reason
 from protocol.ids import RunId
 from protocol.lifecycles import RunOutcome, RunState
 from storage.agents import agents

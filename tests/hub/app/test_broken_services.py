@@ -32,7 +32,7 @@ from storage.devices.devices import Grant
 from storage.devices.pairings import PairingAsk
 from storage.runs import run_moves
 from storage.store import ObservedDatabase, Store, open_store
-from tests.hub.app.test_reload import TEXT, grounded, opened_hub
+from tests.hub.app.test_settings_application import TEXT, grounded, opened_hub
 from tests.storage.rows import AT, make_agent, make_run
 from tests.support.clock import START, FakeClock
 from tests.support.database import new_database

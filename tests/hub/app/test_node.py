@@ -22,7 +22,7 @@ from storage import audit, leases
 from storage.agents import agents
 from storage.devices import nodes
 from storage.store import Store, open_store
-from tests.hub.app.test_reload import grounded
+from tests.hub.app.test_settings_application import grounded
 from tests.support.clock import START, FakeClock, SeededChance
 from tests.support.hub import open_context
 from tests.support.postgres import Postgres

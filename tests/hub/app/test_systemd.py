@@ -34,8 +34,8 @@ from hub.base.supervisor import Service, Supervisor
 from hub.base.toml.values import HostPort
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
+from hub.links.connection_limits import Gate, PortLimits
 from hub.links.deadline_wheel import DeadlineWheel
-from hub.links.gate import Gate, PortLimits
 from hub.links.roster import DeviceReady
 from hub.runs.disk import DiskGuard
 from hub.runs.housekeeping import Housekeeping
@@ -45,8 +45,8 @@ from protocol.ids import BootId
 from storage.devices import nodes
 from storage.kernel.database import DatabaseUnavailable
 from storage.store import ObservedDatabase, Store, open_store
-from tests.hub.app.test_reload import grounded
 from tests.hub.app.test_router import make_router
+from tests.hub.app.test_settings_application import grounded
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.families import each
 from tests.support.runs import Bench, agent, bench, store

@@ -15,7 +15,7 @@ from hub.base.clock import IdFactory, SystemClock, epoch_ms
 from hub.base.dates import begin_of, dates_as_instants, dates_as_texts, day_at
 from hub.cli.inbox import lines_of
 from hub.cli.review import _as_json
-from hub.device.inserts import open_device_store
+from hub.device.device_file import open_device_store
 from hub.device.items import read_items
 from hub.device.owner import edit
 from hub.device.review.views import detail_view

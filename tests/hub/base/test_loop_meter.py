@@ -25,7 +25,7 @@ from hub.base.loop_meter import (
     charged,
 )
 from hub.base.metrics import Metrics
-from hub.health.machine import LATELY, check_loop
+from hub.health.machine_and_load import LATELY, check_loop
 from tests.support.clock import FakeClock
 from tests.support.services import running
 

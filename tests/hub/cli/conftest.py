@@ -15,7 +15,7 @@ from hub.base.clock import IdFactory
 from hub.cli import show
 from hub.cli.app import hub as command
 from hub.cli.hub_client import HubClient
-from hub.device.inserts import DeviceStore, open_device_store
+from hub.device.device_file import DeviceStore, open_device_store
 from protocol.lifecycles import RunState
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.hub import ServedHub, serving

@@ -8,7 +8,7 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from hub.cli.config import WHEN
-from hub.settings.schema import settings_schema
+from hub.settings.editor_schema import settings_schema
 from storage.connectors.connectors import origins_of_credentials
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.certificates import write_certificate

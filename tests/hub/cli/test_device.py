@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hub.cli.errors import Exit
-from hub.device.inserts import RUN_LOCK, held
+from hub.device.device_file import RUN_LOCK, held
 from hub.device.known_hubs import fingerprint
 from hub.device.sending_log import SendingOrder, open_sending_log
 from hub.device.settings import check_device_file

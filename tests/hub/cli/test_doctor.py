@@ -16,7 +16,7 @@ from hub.api.resource import DEFAULT_LIMIT
 from hub.api.resources.system import WORST, SystemResource
 from hub.base.roles import Scope
 from hub.cli import show
-from hub.health import machine
+from hub.health import machine_and_load
 from hub.health.issues import FRESH_S, Finding, Severity, error, notice, post, warning
 from storage import audit
 from tests.hub.cli.conftest import Hub, ends
@@ -134,7 +134,7 @@ def test_doctor_fix_closes_an_open_state_folder(hub: Hub, served: ServedHub, sta
 
 
 def test_a_fixed_problem_is_not_listed_again(hub: Hub, served: ServedHub, state: Path) -> None:
-    served.app.issues.add("folder", partial(machine.check_folder, state))
+    served.app.issues.add("folder", partial(machine_and_load.check_folder, state))
     state.chmod(0o755)
     assert "folder.open" in hub("doctor").stdout
     done = hub("doctor", "--fix")

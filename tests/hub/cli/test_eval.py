@@ -13,8 +13,8 @@ from selectolax.lexbor import LexborHTMLParser
 
 from hub.base.printable import printable
 from hub.cli.errors import Exit
-from hub.extraction.embedded import free_port
 from hub.extraction.endpoint import CHUNK_TOKENS
+from hub.extraction.local_model import free_port
 from hub.lab import command
 from hub.lab.comparison import sign_test
 from hub.lab.evaluation import MAX_SHOWN_CHARS, MAX_STORED

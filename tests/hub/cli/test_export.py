@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
 
 from hub.cli import export, show
-from hub.device.inserts import connect_shared
+from hub.device.device_file import connect_shared
 from hub.device.owner import approve
 from hub.device.sinks.lines import Markdown
 from hub.device.sinks.sink import Sink

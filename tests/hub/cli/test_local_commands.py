@@ -19,8 +19,8 @@ from hub.base.certificates import Certificates
 from hub.cli.app import hub as command
 from hub.cli.daemon import make_folder
 from hub.cli.options import machine_zone
+from hub.settings.editor_schema import settings_schema
 from hub.settings.reading import check_settings
-from hub.settings.schema import settings_schema
 from hub.settings.settings import LocalModelSettings
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.hub import serving

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hub.accounts.keys import FILE
+from hub.accounts.sealing_keys import FILE
 from hub.api.resources.sealing_keys import KeysResource
 from protocol.ids import NodeId
 from storage import audit

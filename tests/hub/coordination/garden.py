@@ -7,7 +7,7 @@ The board asked about is ``roses``, at the gateway ``west``: on it are ``lead`` 
 
 from typing import Final
 
-from hub.coordination.authority import Caller
+from hub.coordination.board_access import Caller
 from protocol.ids import AgentId, BoardId, GatewayId, UserId
 from storage.agents import agents, declared_agents
 from storage.agents.agents import AgentRow

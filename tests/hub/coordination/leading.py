@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 from hub.base.clock import Clock, IdFactory, epoch_ms
 from hub.base.metrics import Metrics
 from hub.base.outbound.rules import OutboundRules
-from hub.coordination.authority import Caller
+from hub.coordination.board_access import Caller
 from hub.coordination.broadcasts import BroadcastService
 from hub.coordination.message_delivery import MessageDeliveryService
 from hub.coordination.messages import MAX_WAIT_S, Ensured, LeadMessages, LeadService, MessageService

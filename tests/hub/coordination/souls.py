@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup
 from hub.base.clock import Clock, IdFactory, epoch_ms
 from hub.base.metrics import Metrics
 from hub.base.outbound.rules import OutboundRules
-from hub.coordination.authority import Caller
+from hub.coordination.board_access import Caller
 from hub.coordination.souls import SoulHomes, SoulRequest, SoulService, SoulWriter
 from hub.links.device_link import DeviceLink
 from hub.openclaw import Fleet, GatewayConfig

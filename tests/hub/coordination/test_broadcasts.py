@@ -8,7 +8,7 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from hub.coordination.authority import Caller
+from hub.coordination.board_access import Caller
 from hub.coordination.broadcasts import BroadcastStatus
 from hub.coordination.messages import ToLead
 from protocol.agent_messages import MessageKind, MessageState

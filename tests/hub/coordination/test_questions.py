@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from hub.base.clock import IdFactory
 from hub.base.metrics import Metrics
-from hub.coordination.authority import Caller
+from hub.coordination.board_access import Caller
 from hub.coordination.questions import (
     AGAIN_S,
     POLL_S,

@@ -9,7 +9,7 @@ import pytest
 
 from hub.base.clock import IdFactory
 from hub.base.system import folders
-from hub.device.inserts import DeviceStore, open_device_store
+from hub.device.device_file import DeviceStore, open_device_store
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.device import RunningDevice, open_device
 from tests.support.scripted_hub import Guest, ScriptedHub

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from hub.base.clock import IdFactory
 from hub.device import run_reading
+from hub.device.device_file import open_device_store
 from hub.device.digests import Digests, open_digests
-from hub.device.inserts import open_device_store
 from hub.device.run_reading import Contents, FileText, cut
 from hub.device.shared import Root, SharedFile, SharedFolders, UnreadableFile
 from hub.text import office

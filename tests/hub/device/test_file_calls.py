@@ -10,9 +10,9 @@ from typing import Any, cast
 import pytest
 
 from hub.device.connection import Answered, HubConnection, Tools
+from hub.device.device_file import DeviceStore
 from hub.device.file_calls import AT_ONCE, FileCalls
 from hub.device.grants import BadGrant, changed
-from hub.device.inserts import DeviceStore
 from hub.device.run_reading import Contents, Library
 from hub.device.sending_log import open_sending_log
 from hub.device.sent_files import read_sent

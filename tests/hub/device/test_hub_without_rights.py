@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hub.base.clock import IdFactory
-from hub.device.inserts import open_device_store
+from hub.device.device_file import open_device_store
 from hub.device.owner import approve, change_grants
 from hub.links.hub_key import HubKey
 from protocol.items import ReviewVerdict, RowReview

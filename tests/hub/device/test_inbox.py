@@ -10,8 +10,8 @@ import pytest
 from hub.api.cookies import MARK
 from hub.base.clock import IdFactory
 from hub.cli import inbox as cli_inbox
+from hub.device.device_file import connect_shared, open_device_store
 from hub.device.inbox import Inbox, NotDecided
-from hub.device.inserts import connect_shared, open_device_store
 from hub.device.items import DeviceItem
 from hub.device.owner import approve
 from hub.device.review.server import OwnReview

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hub.device.inserts import DeviceFileError, DeviceStore
+from hub.device.device_file import DeviceFileError, DeviceStore
 from hub.device.messages import OwnerReply
 from hub.device.owner import answer, read_questions
 from protocol.agent_messages import QuestionState

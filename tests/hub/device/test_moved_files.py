@@ -13,8 +13,8 @@ import pytest
 from hub.base.clock import IdFactory
 from hub.cli.inbox import lines_of
 from hub.device import moved_files
+from hub.device.device_file import connect_shared, open_device_store
 from hub.device.digests import open_digests, stamp_of
-from hub.device.inserts import connect_shared, open_device_store
 from hub.device.items import DeviceItem, read_excerpt, read_items
 from hub.device.owner import approve, edit
 from hub.device.sinks.lines import Markdown

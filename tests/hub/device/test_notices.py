@@ -14,7 +14,7 @@ import pytest
 
 from hub.base.clock import IdFactory
 from hub.device import notices
-from hub.device.inserts import open_device_store
+from hub.device.device_file import open_device_store
 from hub.device.items import WaitingItems, count_waiting, is_apart, read_items, waits
 from hub.device.notices import DailyDigests, command_of, digest, missing_program, run
 from protocol.items import ItemSource

@@ -9,7 +9,7 @@ import pytest
 
 from hub.base.clock import IdFactory
 from hub.device import declared_tables, grants
-from hub.device.inserts import DeviceStore, open_device_store
+from hub.device.device_file import DeviceStore, open_device_store
 from hub.device.items import read_items
 from hub.device.owner import approve, edit, reject
 from protocol.errors import ErrorCode

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hub.device.inserts import DeviceStore
+from hub.device.device_file import DeviceStore
 from hub.device.items import read_items
 from hub.device.owner import approve, reject
 from hub.device.proposals import Proposal

@@ -8,7 +8,7 @@ import pytest
 
 from hub.base.clock import IdFactory
 from hub.device import sending_log
-from hub.device.inserts import open_device_store
+from hub.device.device_file import open_device_store
 from hub.device.sending_log import SendingLog, SendingOrder, open_sending_log, read_faults
 from hub.device.sent_files import Day, HeldBack, read_days, read_held_back, read_sent
 from protocol.errors import CodedError, ErrorCode

@@ -8,7 +8,7 @@ from pathlib import Path
 import jsonschema
 
 from hub.device.settings import NotifySettings, WhenSettings, check_device_file, device_schema, device_text
-from hub.device.sinks.manifest import SHIPPED
+from hub.device.sinks.task_list_manifest import SHIPPED
 from tests.support.families import each
 
 SINK = "[[sinks]]\nname = 'todo'\nkind = 'markdown'\npath = 'todo.md'\n"

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from hub.device.connection import Answered, Bench, Tools
-from hub.device.inserts import DeviceStore
+from hub.device.device_file import DeviceStore
 from protocol.errors import ErrorCode
 from protocol.frame import MAX_PENDING_CALLS
 from protocol.tables import SUGGESTED

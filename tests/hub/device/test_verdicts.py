@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from hub.base.clock import IdFactory
-from hub.device.inserts import DeviceFileError, DeviceStore, connect_shared, open_device_store
+from hub.device.device_file import DeviceFileError, DeviceStore, connect_shared, open_device_store
 from hub.device.items import read_items
 from hub.device.owner import approve, edit, reject
 from hub.device.reporting import POLL_EVERY_S

@@ -16,7 +16,7 @@ import pytest
 
 from hub.base.clock import IdFactory
 from hub.device import verdicts
-from hub.device.inserts import DeviceStore, connect_shared
+from hub.device.device_file import DeviceStore, connect_shared
 from hub.device.owner import approve, edit, reject
 from hub.device.verdicts import RowVerdict
 from protocol.tables import SUGGESTED

@@ -12,7 +12,7 @@ import anyio.lowlevel
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from hub.links.gate import PortLimits
+from hub.links.connection_limits import PortLimits
 from hub.links.hosts import TrustedProxies
 from hub.links.link_limits import LinkLimits
 from hub.links.transport import UpgradeRules

@@ -15,7 +15,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from hub.links.auth import Admission, Authenticator, Knock
-from hub.links.gate import PortLimits
+from hub.links.connection_limits import PortLimits
 from hub.links.listener import RESTARTING
 from protocol.codec import MSGPACK
 from protocol.errors import CloseCode, DeviceSlow

@@ -17,7 +17,7 @@ from websockets.speedups import apply_mask
 
 from hub.base.clock import SystemClock
 from hub.base.metrics import Metrics
-from hub.links.gate import Gate, PortLimits
+from hub.links.connection_limits import Gate, PortLimits
 from hub.links.link_limits import LinkLimits
 from hub.links.transport import DeviceSocket
 

@@ -13,8 +13,8 @@ from hub.openclaw import (
     GatewayTimedOut,
     GatewayUnreachable,
 )
-from hub.openclaw.client import MAX_WAITING
-from hub.openclaw.connection import MAX_IN_FLIGHT
+from hub.openclaw.gateway_client import MAX_WAITING
+from hub.openclaw.gateway_connection import MAX_IN_FLIGHT
 from hub.openclaw.methods import agent_wait, agents_list, chat_send
 from protocol.errors import ErrorCode
 from tests.support.families import each

@@ -20,7 +20,7 @@ from hub.openclaw.frames import (
     decode,
     encode,
 )
-from hub.openclaw.gateway import GatewayEvent, NewsLost, NewsQueue, Reconnected
+from hub.openclaw.gateway_interface import GatewayEvent, NewsLost, NewsQueue, Reconnected
 from tests.support.families import each
 
 

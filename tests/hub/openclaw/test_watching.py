@@ -7,7 +7,7 @@ import anyio
 import anyio.lowlevel
 
 from hub.openclaw import GatewayError, GatewayNews, GatewayUnreachable
-from hub.openclaw.connection import MAX_UNSENT_BYTES
+from hub.openclaw.gateway_connection import MAX_UNSENT_BYTES
 from hub.openclaw.methods import chat_send
 from tests.support.clock import FakeClock
 from tests.support.gateway import FakeGateway, fake_gateway

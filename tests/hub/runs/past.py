@@ -14,7 +14,7 @@ from pathlib import Path
 import anyio
 
 from hub.base.clock import IdFactory
-from hub.device.inserts import DeviceStore, open_device_store
+from hub.device.device_file import DeviceStore, open_device_store
 from hub.device.items import read_items
 from hub.extraction.model import Finish, ModelAnswer, ModelRequest
 from hub.runs.agreement import Agreements

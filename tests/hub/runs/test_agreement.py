@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.api.resources.items import ItemsResource
-from hub.device.inserts import DeviceStore
+from hub.device.device_file import DeviceStore
 from hub.device.items import read_items
 from hub.device.owner import approve, edit, reject
 from hub.links.roster import Roster

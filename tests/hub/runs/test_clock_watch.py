@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from hub.health.machine import check_clock
+from hub.health.machine_and_load import check_clock
 from hub.runs.clock_watch import DOUBT_S, JUMP_S, ClockWatch
 from storage.effects import clock_steps
 from storage.schedules.schedule_rows import DeclaredSchedule

@@ -10,7 +10,7 @@ from hub.runs.batches import BatchPending
 from hub.runs.sources import DeviceStalled, NotTakenOn
 from protocol.errors import LinkLost
 from protocol.lifecycles import RunEvent, RunState
-from storage.held import StaleRun
+from storage.executing_runs import StaleRun
 from storage.kernel.database import Conflict, DatabaseUnavailable
 from tests.support.clock import SeededChance
 from tests.support.families import each

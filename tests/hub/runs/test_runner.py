@@ -35,7 +35,7 @@ from protocol.work import (
 )
 from storage.agents import agents, exhaustion
 from storage.agents.agents import AgentRow
-from storage.held import FencedRun
+from storage.executing_runs import FencedRun
 from storage.kernel.database import Busy
 from storage.runs import run_pauses, runs
 from storage.runs.calls import open_calls

@@ -17,7 +17,7 @@ from hub.runs.sentences import (
     describe_reason,
     describe_wake,
 )
-from hub.runs.waiting import CrashHold, WaitFacts, Wanting, why_waiting
+from hub.runs.wait_sentences import CrashHold, WaitFacts, Wanting, why_waiting
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, PauseReason, RunState

@@ -10,21 +10,21 @@ from pathlib import Path
 import pytest
 
 from hub.api.http.access import BODY_BYTES, BODY_S
-from hub.api.http.sockets import HEAD_S
+from hub.api.http.request_parser import HEAD_S
 from hub.api.resources.tokens import IdentityLimits
-from hub.base.log.opening import A_MINUTE, QUEUE
+from hub.base.log.handler import A_MINUTE, QUEUE
 from hub.base.log.ring import ENTRIES
 from hub.base.metrics import Metrics
 from hub.base.toml.limits import Limits
-from hub.health.machine import COUNSEL
-from hub.links.gate import PortLimits
+from hub.health.machine_and_load import COUNSEL
+from hub.links.connection_limits import PortLimits
 from hub.links.link_limits import LinkLimits
 from hub.links.listener import OPEN_S
 from hub.links.pairing import PAIRING_TTL_S, PAIRINGS, PAIRINGS_PER_NETWORK
 from hub.links.roster import TAKEOVER_WAIT_S, TAKEOVER_WINDOW_S, TAKEOVERS
 from hub.settings.edits import CannotEdit, edited
-from hub.settings.findings import REMOVED
 from hub.settings.reading import check_text
+from hub.settings.settings_checks import REMOVED
 from protocol.errors import ErrorCode
 from storage.agents.config_changes import ConfigLimits
 from storage.agents.declared_agents import AgentLimits
@@ -205,7 +205,7 @@ TABLES: tuple[dict[str, object], ...] = (
 @cache
 def said_in_the_code() -> frozenset[str]:
     """Every word that is a text in the hub, or in its storage, outside of the settings and of the doctor."""
-    told_of = ("hub.base.toml.limits", "hub.health.machine", "protocol.")
+    told_of = ("hub.base.toml.limits", "hub.health.machine_and_load", "protocol.")
     modules = (one for one in modules_of_the_product() if not one.name.startswith(told_of))
     return frozenset(word for one in modules for word in re.findall(r'"(\w+)"', one.source))
 

@@ -21,7 +21,7 @@ from protocol.tables import (
     Kind,
     problems_in,
 )
-from tests.hub.settings.test_findings import AGENT
+from tests.hub.settings.test_settings_checks import AGENT
 from tests.support.families import each
 from tests.support.settings import Check
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hub.text.convert import convert, read, read_letter
 from hub.text.files import Converted, NotConvertible
 from hub.text.letter_text import Enclosure, Letter, LetterBody
-from hub.text.wrapped import NotSigned, signed_content
+from hub.text.mail_wrappers import NotSigned, signed_content
 from tests.support.families import each
 
 Case = tuple[str, bytes, str]

@@ -12,7 +12,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from hub.base.clock import IdFactory
-from hub.device.inserts import open_device_store
+from hub.device.device_file import open_device_store
 from hub.device.items import read_items
 from hub.device.owner import approve
 from protocol.items import UNSURE, ItemSource

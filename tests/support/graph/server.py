@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import msgspec
 from starlette.types import ASGIApp
 
+from hub.text.mail_wrappers import flow_of, unflowed
 from hub.text.mime import bytes_of, header_text, name_of, parameter_of, text_of
-from hub.text.wrapped import flow_of, unflowed
 from tests.support.clock import START
 from tests.support.graph.http import Request, Response, serving, with_query
 

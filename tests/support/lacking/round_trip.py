@@ -16,9 +16,9 @@ from hub.base.clock import IdFactory, SystemClock
 from hub.base.system import missing_for_hub
 from hub.base.system.files import is_open_to_others
 from hub.device.credentials import open_identity
-from hub.device.inserts import DeviceFileError, held, is_in_use, open_device_store
+from hub.device.daemon import pause, resume, why_paused
+from hub.device.device_file import DeviceFileError, held, is_in_use, open_device_store
 from hub.device.items import read_items
-from hub.device.keeping import pause, resume, why_paused
 from hub.device.owner import approve
 from hub.device.shared import Root, SharedFolders, declare
 from protocol.tool_calls import Action, ToolCall

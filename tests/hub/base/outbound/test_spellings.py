@@ -26,7 +26,7 @@ from hub.base.toml.notify_targets import NotifySettings
 from hub.connectors.calling import ConnectorFailure, ProviderCaller, ProviderQuota, Throttle, origin_of
 from hub.connectors.imap_settings import ImapSettings
 from hub.device.addresses import HubRoute, address_of, connect_elsewhere
-from hub.device.pages import answer_of
+from hub.device.owner_requests import answer_of
 from hub.device.sign_in import why_not_shown
 from hub.device.sinks.target import TargetFailed
 from hub.device.sinks.web import Web

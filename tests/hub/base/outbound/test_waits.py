@@ -13,8 +13,8 @@ from websockets.http11 import Response
 from hub.base.outbound.rules import bounded, bounded_wait, retry_after
 from hub.extraction.completion import tokens_of
 from hub.extraction.rate_limiter import QuotaModel, reported_quota
-from hub.openclaw.failures import REFUSED_S, of_answer, of_opening, of_refusal
 from hub.openclaw.frames import RefusalBody
+from hub.openclaw.gateway_errors import REFUSED_S, of_answer, of_opening, of_refusal
 from protocol.backoff import MAX_WAIT_S, Backoff, requested_wait_s
 from protocol.errors import CloseCode
 from tests.support.clock import START

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hub.base.clock import IdFactory, epoch_ms
 from hub.device import rows
-from hub.device.inserts import connect_shared, open_device_store
+from hub.device.device_file import connect_shared, open_device_store
 from hub.device.sinks.reports import destinations, places_of
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import Synced, synchronize

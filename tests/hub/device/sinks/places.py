@@ -10,10 +10,10 @@ from typing import Any, Final, Protocol
 from hub.device.sinks.caldav import CalDavTarget
 from hub.device.sinks.calendar import CalendarFormat
 from hub.device.sinks.lines import Markdown, TodoTxt
-from hub.device.sinks.manifest import SHIPPED, SinkManifest
 from hub.device.sinks.records import Csv, JsonLines
 from hub.device.sinks.rest import Rest
 from hub.device.sinks.target import Target
+from hub.device.sinks.task_list_manifest import SHIPPED, SinkManifest
 from hub.device.sinks.text_file import Format, TextFile, spliced
 from hub.device.sinks.web import Web, basic_authorization
 from protocol.tables import TABLES

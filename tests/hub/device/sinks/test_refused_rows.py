@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.base.outbound.scopes import MAX_REFUSALS, RefusalScope
+from hub.base.outbound.refusal_reach import MAX_REFUSALS, RefusalScope
 from hub.device.sinks.lines import Markdown
 from hub.device.sinks.recorded_rows import write_again
 from hub.device.sinks.states import State, states

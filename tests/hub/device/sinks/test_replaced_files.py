@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hub.base.system import folders
-from hub.device.inserts import connect_shared
+from hub.device.device_file import connect_shared
 from hub.device.sinks import answers
 from hub.device.sinks.running import tick_sources
 from hub.device.sinks.text_file import TextFile, content_of

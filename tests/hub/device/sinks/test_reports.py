@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.device.inserts import DeviceStore, connect_shared
+from hub.device.device_file import DeviceStore, connect_shared
 from hub.device.owner import approve, reject
 from hub.device.sinks.lines import Markdown
 from hub.device.sinks.reports import Destination, places_of
@@ -18,7 +18,7 @@ from protocol.frame import MAX_PARAMS_BYTES
 from protocol.tables import SUGGESTED
 from protocol.tool_calls import Action, ToolCall
 from tests.hub.device.sinks.bench import SinkBench
-from tests.hub.device.test_inserts import listed
+from tests.hub.device.test_device_file import listed
 from tests.support.clock import FakeClock
 
 HOME = "/home/ana"

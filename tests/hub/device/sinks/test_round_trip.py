@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from hub.base.clock import IdFactory
-from hub.device.inserts import open_device_store
+from hub.device.device_file import open_device_store
 from hub.device.items import read_items
 from hub.device.owner import approve
 from protocol.items import ItemSource

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hub.base.clock import IdFactory
-from hub.device.inserts import connect_shared, open_device_store
+from hub.device.device_file import connect_shared, open_device_store
 from hub.device.owner import approve, edit
 from hub.device.sinks.lines import Markdown, TodoTxt
 from hub.device.sinks.reports import destinations

@@ -8,9 +8,9 @@ import pytest
 from hub.document import Document
 from hub.extraction.chunk import sentences
 from hub.extraction.extractor import Extractor
+from hub.extraction.injection_warnings import spans
 from hub.extraction.items import Extraction, ExtractionOptions
 from hub.extraction.model import Models
-from hub.extraction.suspicion import spans
 from hub.text.folding import shown
 from protocol.tables import TABLES, Filler, TableName
 from tests.hub.extraction.hostile.gullible import Gullible

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 
 from hub.base.metrics import Metrics
 from hub.base.token_buckets import Buckets
+from hub.links.connection_limits import AdmissionRefused, ConnectionSlot, Gate, PortLimits
 from hub.links.deadline_wheel import DeadlineWheel
 from hub.links.failed_attempts import FailedAttempts
-from hub.links.gate import AdmissionRefused, ConnectionSlot, Gate, PortLimits
 from hub.links.hosts import network_of
 from hub.links.refusals import ENTRIES, OTHERS, RefusalSamples
 from protocol.errors import ErrorCode

@@ -18,7 +18,7 @@ import pytest
 
 from hub.base.certificates import Certificates
 from hub.base.log import Channel, LogEntry
-from hub.base.log.opening import Writer
+from hub.base.log.handler import Writer
 from storage.kernel.database import Busy, Conflict
 from tests.support.certificates import write_certificate
 from tests.support.log import Opened

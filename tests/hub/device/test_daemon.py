@@ -10,9 +10,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from hub.device import keeping
+from hub.device import daemon
 from hub.device.app import DeviceOptions
-from hub.device.keeping import DevicePlan, Keeper, last_message, pause, resume, why_paused
+from hub.device.daemon import DevicePlan, Keeper, last_message, pause, resume, why_paused
 from hub.device.notices import DailyDigests
 from hub.device.sinks import running
 from hub.device.sinks.lines import Markdown
@@ -95,7 +95,7 @@ class Desk:
 
     async def look(self) -> bool:
         """Let the keeper look once; return whether the device runs."""
-        await self.clock.pass_time(keeping.INTERVAL_S)
+        await self.clock.pass_time(daemon.INTERVAL_S)
         return self.live
 
 
@@ -176,8 +176,8 @@ async def test_device_is_disconnected_in_quiet_hours_and_on_battery(
     assert not await desk.look()
     desk.change(replace(desk.plan, when=Times(on_power=True, unmetered=True)))
     told: dict[str, bool | None] = {"power": False, "metered": True}
-    monkeypatch.setattr(keeping, "is_on_power", lambda: told["power"])
-    monkeypatch.setattr(keeping, "is_metered", lambda: told["metered"])
+    monkeypatch.setattr(daemon, "is_on_power", lambda: told["power"])
+    monkeypatch.setattr(daemon, "is_metered", lambda: told["metered"])
     await desk.until(lambda: desk.said[-1] == "disconnected: the machine runs on its battery")
     assert not desk.live
     told["power"] = True
@@ -262,9 +262,9 @@ async def test_folder_on_a_hanging_disk_is_missing_and_checked_once(
         asked.append(folder)
         return folder != dead or answers.wait(60)
 
-    monkeypatch.setattr(keeping, "ANSWER_S", 0.5)
+    monkeypatch.setattr(daemon, "ANSWER_S", 0.5)
     monkeypatch.setattr(Path, "is_dir", is_dir)
-    folders = keeping.Folders()
+    folders = daemon.Folders()
     for _ in range(3):
         assert await folders.missing([dead, alive]) == {dead}
     assert asked.count(dead) == 1, "no thread more waits for it"
@@ -279,7 +279,7 @@ async def test_device_reconnects_after_a_sleep_and_after_a_network_change(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     networks: list[tuple[str, ...]] = [("192.168.1.7",)]
-    monkeypatch.setattr(keeping, "own_addresses", lambda: networks[-1])
+    monkeypatch.setattr(daemon, "own_addresses", lambda: networks[-1])
     assert await desk.look()
     await desk.clock.pass_time(60)
     runs = len(desk.runs)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from hub.document import Document
 from hub.extraction.extractor import Extractor
+from hub.extraction.injection_warnings import hidden_count, marked, spans
 from hub.extraction.items import Extraction, ExtractionOptions, Item, Origin, Outside
 from hub.extraction.model import Models
 from hub.extraction.quote_support import has_words, is_supported
-from hub.extraction.suspicion import hidden_count, marked, spans
 from hub.lab.gold import GoldDocument, Label
 from hub.text.files import CHAT
 from protocol.frame import Record

@@ -11,7 +11,7 @@ import pytest
 
 from hub.base.system.files import is_open_to_others
 from hub.device.connection import HubConnection
-from hub.device.pages import PageReply, ask_link, serve_links
+from hub.device.owner_requests import PageReply, ask_link, serve_links
 from protocol.coordination import Response
 from tests.support.clock import SeededChance
 

@@ -30,7 +30,7 @@ from typing import Final, NamedTuple, TextIO
 
 from hub.base.log.channel import Channel, fields_of
 from hub.base.log.files import LogFile
-from hub.base.log.lines import is_journal, json_line, short_line, with_priority
+from hub.base.log.line_formats import is_journal, json_line, short_line, with_priority
 from hub.base.log.redaction import redact, redact_fields, shortened
 from hub.base.log.ring import ENTRIES, LogEntry, Ring
 from hub.base.printable import one_line

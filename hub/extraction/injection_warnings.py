@@ -22,7 +22,7 @@ import msgspec
 from hub.document import Document
 from hub.extraction.chunk import sentences
 from hub.extraction.items import Dropped, Item, Outside, merged
-from hub.extraction.orders import SCALE, find_orders, score_of, sentences_of
+from hub.extraction.prompt_injection import SCALE, find_orders, score_of, sentences_of
 from hub.extraction.quote_support import is_supported
 from hub.text.folding import clusters, is_hidden, is_plain
 from protocol.items import Mark

@@ -3,7 +3,7 @@
 import anyio
 
 from hub.extraction.model import ModelAnswer, ModelRequest
-from hub.runs.explaining import Explainer
+from hub.runs.file_explanations import Explainer
 from protocol.skipped_files import SkippedFile
 from protocol.work import AgentComplete, AgentManifest, ManifestFile, RunLimits
 from storage.agents.agents import AgentRow

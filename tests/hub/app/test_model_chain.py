@@ -5,7 +5,7 @@ from pathlib import Path
 
 import anyio
 
-from hub.app.model import (
+from hub.app.model_chain import (
     SHARED_EVERY_S,
     ModelShares,
     ModelsInUse,
@@ -22,7 +22,7 @@ from protocol.ids import BootId, NodeId
 from storage import leases
 from storage.devices import nodes
 from storage.store import open_store
-from tests.hub.app.test_reload import grounded
+from tests.hub.app.test_settings_application import grounded
 from tests.support.clock import FakeClock
 from tests.support.postgres import Postgres
 

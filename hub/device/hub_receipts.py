@@ -18,7 +18,7 @@ from anyio import to_thread
 
 from hub.base.clock import SystemClock, now_ms
 from hub.base.log import Channel
-from hub.device import pages
+from hub.device import owner_requests
 from hub.device.connection import HubConnection
 from hub.device.known_hubs import fingerprint, is_signed
 from hub.device.sending_log import MAX_RECEIPTS, MAX_SENT, SendingLog
@@ -104,11 +104,11 @@ def is_genuine(receipt: Receipt, hub: str) -> bool:
 
 def hub_at(path: Path) -> Ask | None:
     """Return the hub to which the device with the file at *path* is connected; None: it is not connected."""
-    socket = path.with_suffix(pages.SUFFIX)
+    socket = path.with_suffix(owner_requests.SUFFIX)
 
     def request(method: Method, params: dict[str, Any]) -> dict[str, Any]:
         try:
-            answer = pages.ask_hub(socket, method, params)
+            answer = owner_requests.ask_hub(socket, method, params)
         except OSError as error:
             raise HubAway(str(error)) from error
         if answer.problem:
@@ -116,7 +116,7 @@ def hub_at(path: Path) -> Ask | None:
         return answer.result
 
     try:
-        return Ask(pages.ask_hub(socket, Method.RECEIPTS_LIST, {"after": 2**53}).hub, request)
+        return Ask(owner_requests.ask_hub(socket, Method.RECEIPTS_LIST, {"after": 2**53}).hub, request)
     except (OSError, AttributeError):  # no device is connected, or this system has no such sockets
         return None
 

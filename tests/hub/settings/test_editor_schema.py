@@ -7,8 +7,8 @@ from typing import Any
 import jsonschema
 
 from hub.base.toml.schema import leaves
+from hub.settings.editor_schema import settings_schema
 from hub.settings.reading import check_text
-from hub.settings.schema import settings_schema
 from hub.settings.settings import Settings
 from tests.support.families import each
 

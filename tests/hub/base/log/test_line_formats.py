@@ -13,7 +13,14 @@ import anyio.to_thread
 from hub.base.clock import from_epoch_ms, moment_text
 from hub.base.log import Channel, LogEntry, LogFile, Ring, bind, learn_names
 from hub.base.log.files import NAME
-from hub.base.log.lines import NAMES_RETAINED, is_journal, json_line, readable, short_line, with_priority
+from hub.base.log.line_formats import (
+    NAMES_RETAINED,
+    is_journal,
+    json_line,
+    readable,
+    short_line,
+    with_priority,
+)
 from tests.support.families import each
 from tests.support.log import Opened, opened_log
 

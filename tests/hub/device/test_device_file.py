@@ -21,7 +21,7 @@ import msgspec
 import pytest
 
 from hub.base.clock import IdFactory
-from hub.device.inserts import (
+from hub.device.device_file import (
     KEEP_CALLS,
     LOCK,
     RUN_LOCK,
@@ -374,7 +374,7 @@ _CALLS_UNTIL_KILLED = """
 import sys
 from pathlib import Path
 from hub.base.clock import IdFactory, SystemChance, SystemClock
-from hub.device.inserts import open_device_store
+from hub.device.device_file import open_device_store
 from protocol.items import ReviewVerdict, RowReview
 from protocol.tool_calls import Action, ToolCall
 
@@ -412,7 +412,7 @@ def test_killed_device_has_both_row_and_answer_or_neither(db: Path, clock: FakeC
 HOLD = """
 import sys
 from pathlib import Path
-from hub.device.inserts import held
+from hub.device.device_file import held
 with held(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

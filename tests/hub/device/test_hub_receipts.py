@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec.structs import replace
 
 from hub.base.clock import IdFactory, SystemClock, epoch_ms
-from hub.device import receipts, sending_log
+from hub.device import hub_receipts, sending_log
 from hub.device.credentials import DeviceIdentity
-from hub.device.inserts import open_device_store
+from hub.device.device_file import open_device_store
+from hub.device.hub_receipts import Ask, AuditedReceipt, HubAway, ReceiptBook, ReceiptComparison, compare
 from hub.device.known_hubs import is_signed
-from hub.device.receipts import Ask, AuditedReceipt, HubAway, ReceiptBook, ReceiptComparison, compare
 from hub.device.sending_log import SendingLog, SendingOrder, open_sending_log
 from protocol import keys
 from protocol.coordination import Method
@@ -254,7 +254,7 @@ async def test_deleted_rows_of_the_device_log_are_differences(desktop: Desktop, 
 async def test_reading_older_than_the_sending_log_is_not_compared(
     desktop: Desktop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (sending_log, receipts):
+    for module in (sending_log, hub_receipts):
         monkeypatch.setattr(module, "MAX_SENT", 3)
     first = receipt_of(1)
     second = receipt_of(2, before=first)

@@ -22,8 +22,8 @@ from hub.device.sinks.records import Csv, JsonLines
 from hub.device.sinks.target import Put
 from hub.document import Document
 from hub.extraction.model import Models
-from hub.runs import own_rows
-from hub.runs.own_rows import OwnRows
+from hub.runs import rows_read_back
+from hub.runs.rows_read_back import OwnRows
 from hub.text.row_keys import key_of
 from protocol.items import Provenance, ProvenanceOrigin
 from protocol.tables import TABLES
@@ -237,7 +237,7 @@ async def test_unknown_keys_of_strangers_read_only_new_rows_for_a_minute(
         hashed.append(row_id)
         return key_of(table, row_id)
 
-    monkeypatch.setattr(own_rows, "key_of", counted_key)
+    monkeypatch.setattr(rows_read_back, "key_of", counted_key)
 
     async def read(key: str, seconds: float) -> tuple[int, bool]:
         """Return how many rows were read for a text with a key, and whether it is blank."""

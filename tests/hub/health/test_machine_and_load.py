@@ -7,9 +7,9 @@ from pathlib import Path
 from hub.base.metrics import Metrics
 from hub.base.supervisor import ServiceFailures
 from hub.base.toml.limits import Limits
-from hub.health import machine
+from hub.health import machine_and_load
 from hub.health.issues import Severity
-from hub.health.machine import LATELY, check_services
+from hub.health.machine_and_load import LATELY, check_services
 from hub.links.failed_attempts import FailedAttempts
 from storage.devices.attempts import AttemptLimits
 from storage.store import open_store
@@ -18,8 +18,8 @@ from tests.support.families import each
 
 
 def test_full_disk_is_an_error_with_the_free_space() -> None:
-    assert machine.full_disk(None) is None
-    found = machine.full_disk("only 123 MB are free")
+    assert machine_and_load.full_disk(None) is None
+    found = machine_and_load.full_disk("only 123 MB are free")
     assert found is not None
     assert (found.id, found.severity) == ("disk.full", Severity.ERROR)
     assert "123 MB" in found.explanation
@@ -29,7 +29,7 @@ def test_full_disk_is_an_error_with_the_free_space() -> None:
 async def test_open_files_are_reported_as_scarce_at_four_fifths_of_the_limit(
     used: int, is_told: bool
 ) -> None:
-    look = partial(machine.check_open_files, lambda: used, lambda: 1_000)
+    look = partial(machine_and_load.check_open_files, lambda: used, lambda: 1_000)
     assert [found.id for found in await look(START)] == ["files.scarce"] * is_told
 
 
@@ -45,32 +45,34 @@ def made(folder: Path, mode: int, **files: int) -> Path:
 
 
 async def test_private_state_folder_is_not_reported_despite_readable_files(tmp_path: Path) -> None:
-    assert list(await machine.check_folder(made(tmp_path, 0o700, node=0o644), START)) == []
+    assert list(await machine_and_load.check_folder(made(tmp_path, 0o700, node=0o644), START)) == []
 
 
 async def test_state_folder_may_be_entered_by_the_group_but_files_not_read(tmp_path: Path) -> None:
     state = made(tmp_path, 0o750, db=0o600)
-    assert list(await machine.check_folder(state, START)) == []
+    assert list(await machine_and_load.check_folder(state, START)) == []
     (state / "db").chmod(0o640)
-    (found,) = await machine.check_folder(state, START)
+    (found,) = await machine_and_load.check_folder(state, START)
     assert (found.id, found.severity) == ("folder.open", Severity.WARNING)
     assert f"chmod 0600 {state}/db" in found.fix
 
 
 async def test_open_state_folder_is_reported_with_all_readable_files(tmp_path: Path) -> None:
     state = made(tmp_path, 0o755, db=0o644, key=0o600, node=0o604)
-    assert [(found.path.name, found.mode, found.expected_mode) for found in machine.exposed_in(state)] == [
+    assert [
+        (found.path.name, found.mode, found.expected_mode) for found in machine_and_load.exposed_in(state)
+    ] == [
         ("state", 0o755, 0o750),
         ("db", 0o644, 0o600),
         ("node", 0o604, 0o600),
     ]
-    (found,) = await machine.check_folder(state, START)
+    (found,) = await machine_and_load.check_folder(state, START)
     assert f"others on this machine get at {state} (mode 0755) and 2 more" in found.explanation
 
 
 async def test_lost_log_lines_are_reported_for_an_hour_after_the_last_lost_line() -> None:
     dropped = 0
-    look = machine.check_log(lambda: dropped)
+    look = machine_and_load.check_log(lambda: dropped)
     assert list(await look(START)) == []
     dropped = 7
     (found,) = await look(START)
@@ -85,7 +87,7 @@ async def test_lost_log_lines_are_reported_for_an_hour_after_the_last_lost_line(
 async def test_a_service_manager_without_a_watchdog_is_reported(
     is_managed: bool, watchdog_s: float | None, is_told: bool
 ) -> None:
-    look = partial(machine.check_watchdog, is_managed, watchdog_s)
+    look = partial(machine_and_load.check_watchdog, is_managed, watchdog_s)
     assert [found.id for found in await look(START)] == ["watchdog.off"] * is_told
 
 
@@ -94,7 +96,7 @@ MINUTE = timedelta(minutes=1)
 
 async def test_reached_limit_is_reported_with_the_count_and_a_fix() -> None:
     metrics = Metrics()
-    look = machine.check_limits(metrics.reached, lambda: Limits(connections_per_user=3))
+    look = machine_and_load.check_limits(metrics.reached, lambda: Limits(connections_per_user=3))
     assert list(await look(START)) == []
     for _ in range(4):
         metrics.limits_reached.labels("connections_per_user").inc()
@@ -111,7 +113,7 @@ async def test_reached_limit_is_reported_with_the_count_and_a_fix() -> None:
 
 async def test_reached_limit_is_reported_for_an_hour() -> None:
     metrics = Metrics()
-    look = machine.check_limits(metrics.reached, Limits)
+    look = machine_and_load.check_limits(metrics.reached, Limits)
     metrics.limits_reached.labels("users").inc()
     begin = START + MINUTE  # the hub is a minute old when somebody looks first
     assert [found.subject for found in await look(begin)] == ["users"]
@@ -125,18 +127,18 @@ async def test_reached_limit_is_reported_for_an_hour() -> None:
 
 async def test_limit_merely_slowing_a_device_down_is_not_reported() -> None:
     metrics = Metrics()
-    look = machine.check_limits(metrics.reached, Limits)
+    look = machine_and_load.check_limits(metrics.reached, Limits)
     metrics.limits_reached.labels("frames_per_s").inc(1_000)
     assert list(await look(START)) == []
 
 
 async def test_every_reported_limit_is_a_limit_of_the_settings() -> None:
     metrics = Metrics()
-    look = machine.check_limits(metrics.reached, Limits)
-    for name in machine.COUNSEL:
+    look = machine_and_load.check_limits(metrics.reached, Limits)
+    for name in machine_and_load.COUNSEL:
         metrics.limits_reached.labels(name).inc()
     found = list(await look(START))
-    assert {one.subject for one in found} == machine.COUNSEL.keys()
+    assert {one.subject for one in found} == machine_and_load.COUNSEL.keys()
     (files,) = [one for one in found if one.subject == "open_files"]  # the one limit that no setting raises
     assert "LimitNOFILE=" in files.fix and "limits." not in files.fix + files.explanation
 
@@ -145,7 +147,7 @@ async def test_throttled_addresses_are_reported_with_the_longest_wait_first() ->
     clock, once = FakeClock(), AttemptLimits(failures=1, wait_s=100.0)
     async with open_store("sqlite://") as store:
         attempts = FailedAttempts(store, clock, kind="operator", limits=once)
-        look = partial(machine.check_shut_out, attempts.waiting)
+        look = partial(machine_and_load.check_shut_out, attempts.waiting)
         assert list(await look(START)) == []
         for number in range(1, 6):
             await attempts.fail(f"192.0.2.{number}")

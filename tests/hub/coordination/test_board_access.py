@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from hub.coordination import authority
-from hub.coordination.authority import Caller
+from hub.coordination import board_access
+from hub.coordination.board_access import Caller
 from protocol.board_permissions import AIMED, LAW, BoardCallerRole, Verb, Whom, denial
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import UserId
@@ -128,7 +128,7 @@ async def test_board_is_unknown_to_another_user(garden: Garden) -> None:
             assert await _answer(garden, caller, verb, None) == "unknown_board"
         for given in ("roses", garden.board.id):
             with pytest.raises(UnknownBoard):
-                await garden.store.read(authority.board, caller, given)
+                await garden.store.read(board_access.board, caller, given)
 
 
 async def test_operator_of_all_users_is_permitted_every_verb(garden: Garden) -> None:
@@ -141,13 +141,13 @@ async def test_an_agent_of_another_user_is_not_on_the_board(garden: Garden) -> N
     eves = await garden.agent("eves")
     assert await _answer(garden, garden.callers["user"], Verb.NUDGE, eves) == NOBODY
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):
-        await garden.store.read(authority.target, garden.callers["user"], Verb.NUDGE, "roses", eves.id)
+        await garden.store.read(board_access.target, garden.callers["user"], Verb.NUDGE, "roses", eves.id)
 
 
 async def test_caller_without_permission_cannot_tell_existing_from_missing_agents(garden: Garden) -> None:
     for given in ("worker", "nobody at all"):
         with pytest.raises(HubError) as refused:
-            await garden.store.read(authority.target, garden.callers["main"], Verb.NUDGE, "roses", given)
+            await garden.store.read(board_access.target, garden.callers["main"], Verb.NUDGE, "roses", given)
         assert refused.value.code == FORBIDDEN
 
 
@@ -166,15 +166,15 @@ async def test_caller_without_permission_cannot_tell_existing_from_missing_agent
 async def test_caller_sees_only_the_boards_of_the_role_or_gateway(
     garden: Garden, caller: str, boards: list[str]
 ) -> None:
-    seen = await garden.store.read(authority.boards_of, garden.callers[caller])
+    seen = await garden.store.read(board_access.boards_of, garden.callers[caller])
     assert [board.name for board in seen] == boards
 
 
 async def test_only_the_gateway_main_agent_is_recognized_as_main(garden: Garden) -> None:
-    assert await garden.store.read(authority.main_of, garden.callers["main"]) == garden.board.gateway_id
+    assert await garden.store.read(board_access.main_of, garden.callers["main"]) == garden.board.gateway_id
     for caller in ("user", "lead", "worker", "stranger", "idle"):
         with pytest.raises(CodedError, check=coded(ErrorCode.NOT_GATEWAY_MAIN)):
-            await garden.store.read(authority.main_of, garden.callers[caller])
+            await garden.store.read(board_access.main_of, garden.callers[caller])
 
 
 async def test_board_role_of_an_agent_follows_lead_and_membership_changes() -> None:
@@ -182,15 +182,15 @@ async def test_board_role_of_an_agent_follows_lead_and_membership_changes() -> N
         garden = await open_garden(store)
         worker = await garden.agent("worker")
         caller = garden.callers["worker"]
-        assert await garden.store.read(authority.role, caller, garden.board) is BoardCallerRole.WORKER
+        assert await garden.store.read(board_access.role, caller, garden.board) is BoardCallerRole.WORKER
         await store.write(boards.set_lead, garden.board.id, worker.id, at=1, actor="anna")
-        assert await garden.store.read(authority.role, caller, garden.board) is BoardCallerRole.LEAD
+        assert await garden.store.read(board_access.role, caller, garden.board) is BoardCallerRole.LEAD
         assert (
-            await garden.store.read(authority.role, garden.callers["lead"], garden.board)
+            await garden.store.read(board_access.role, garden.callers["lead"], garden.board)
             is BoardCallerRole.WORKER
         )
         await store.write(boards.drop_member, garden.board.id, worker.id, at=1, actor="anna")
-        assert await garden.store.read(authority.role, caller, garden.board) is BoardCallerRole.STRANGER
+        assert await garden.store.read(board_access.role, caller, garden.board) is BoardCallerRole.STRANGER
 
 
 async def test_removed_agent_is_denied_every_verb() -> None:
@@ -208,14 +208,14 @@ async def test_agent_acting_for_another_user_is_denied(garden: Garden) -> None:
     lead = await garden.agent("lead")
     with pytest.raises(HubError):
         await garden.store.read(
-            authority.require, Caller.of_agent(lead.id, UserId("eve")), Verb.NUDGE, garden.board
+            board_access.require, Caller.of_agent(lead.id, UserId("eve")), Verb.NUDGE, garden.board
         )
     assert set(AGENTS) >= set(CALLERS) - {"user"}
 
 
 async def _answer(garden: Garden, caller: Caller, verb: Verb, target: AgentRow | None) -> str:
     try:
-        await garden.store.read(authority.require, caller, verb, garden.board, target)
+        await garden.store.read(board_access.require, caller, verb, garden.board, target)
     except HubError as refused:
         assert str(refused)
         return str(refused.code)
@@ -225,7 +225,7 @@ async def _answer(garden: Garden, caller: Caller, verb: Verb, target: AgentRow |
 async def _named(garden: Garden, caller: Caller, verb: Verb, target: AgentRow) -> str:
     """The same, as a route asks it: by names."""
     try:
-        board, agent = await garden.store.read(authority.target, caller, verb, "roses", target.name)
+        board, agent = await garden.store.read(board_access.target, caller, verb, "roses", target.name)
     except HubError as refused:
         return str(refused.code)
     assert (board.id, agent.id) == (garden.board.id, target.id)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.accounts.keys import FILE, NODE_FILE, BadKeys, Key, Keyring, KeyStore, NotOpened
+from hub.accounts.sealing_keys import FILE, NODE_FILE, BadKeys, Key, Keyring, KeyStore, NotOpened
 from protocol.errors import CodedError, ErrorCode
 from protocol.keys import encode
 from tests.support.clock import SeededChance

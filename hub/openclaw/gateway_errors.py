@@ -16,7 +16,7 @@ from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatu
 from hub.base.outbound.rules import bounded, bounded_wait
 from hub.base.tls_faults import certificate_fault, certificate_fix
 from hub.openclaw.frames import BadFrame, RefusalBody
-from hub.openclaw.gateway import GatewayProblem, GatewayState
+from hub.openclaw.gateway_interface import GatewayProblem, GatewayState
 from protocol.errors import CATALOGUE, ErrorCode, HubError
 
 

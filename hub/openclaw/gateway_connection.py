@@ -8,7 +8,7 @@ A supervised connection to a gateway: established, used and re-established as lo
 
 The permanent connection is always needed. A connection on demand is needed while a caller waits for it, and
 closes after a minute without use. Neither gives up: after each end, the time of the next attempt is known.
-``failures`` decides the state and the least wait; the growing wait is decided here.
+``gateway_errors`` decides the state and the least wait; the growing wait is decided here.
 """
 
 import asyncio
@@ -31,14 +31,7 @@ from hub.base.metrics import Metrics
 from hub.base.outbound.addresses import Resolve
 from hub.base.outbound.rules import OutboundRules
 from hub.base.tls_faults import ca_file_fault, trusting
-from hub.openclaw import failures
-from hub.openclaw.failures import (
-    ConnectionEnd,
-    GatewayError,
-    GatewayInvalid,
-    GatewayRefused,
-    GatewayUnreachable,
-)
+from hub.openclaw import gateway_errors
 from hub.openclaw.frames import (
     CHALLENGE,
     FIRST_FRAME_BYTES,
@@ -57,7 +50,14 @@ from hub.openclaw.frames import (
     decode,
     encode,
 )
-from hub.openclaw.gateway import GatewayProblem, GatewayState, Need
+from hub.openclaw.gateway_errors import (
+    ConnectionEnd,
+    GatewayError,
+    GatewayInvalid,
+    GatewayRefused,
+    GatewayUnreachable,
+)
+from hub.openclaw.gateway_interface import GatewayProblem, GatewayState, Need
 from hub.openclaw.identity import GatewayAddress, GatewayCredentials
 from protocol.backoff import Backoff
 from protocol.errors import CodedError, ErrorCode, HubError
@@ -266,7 +266,7 @@ class GatewayConnection:
         except ConnectionClosed as closed:
             raise ConnectionRefused(_of_closed(closed)) from None
         except BadFrame as error:
-            raise ConnectionRefused(failures.of_opening("the gateway", error)) from None
+            raise ConnectionRefused(gateway_errors.of_opening("the gateway", error)) from None
         self._max_payload = hello.policy.max_payload
         self._tick_s = min(max(hello.policy.tick_interval_ms / 1000, _MIN_TICK_S), _MAX_TICK_S)
         return hello
@@ -285,7 +285,7 @@ class GatewayConnection:
                 case ResponseFrame(id="connect", error=refusal):
                     if refusal is None:
                         raise BadFrame("a refusal without a reason")
-                    raise ConnectionRefused(failures.of_refusal(refusal))
+                    raise ConnectionRefused(gateway_errors.of_refusal(refusal))
 
     # --- requests ---
 
@@ -298,7 +298,7 @@ class GatewayConnection:
                     await self._read()
                     tasks.cancel_scope.cancel()
         finally:
-            self.end(failures.STOPPED)
+            self.end(gateway_errors.STOPPED)
         assert self.ending is not None
         return self.ending
 
@@ -335,7 +335,7 @@ class GatewayConnection:
         if response.error is None:
             message = f"gateway {self._gateway}: {method}: refused without a reason"
             raise GatewayInvalid(message, gateway=self._gateway, dispatched=True)
-        raise failures.of_answer(self._gateway, method, response.error)
+        raise gateway_errors.of_answer(self._gateway, method, response.error)
 
     def _encoded(self, frame: RequestFrame) -> bytes:
         """Return the encoded frame. Raises GatewayRefused, GatewayUnreachable if it cannot be sent."""
@@ -397,7 +397,7 @@ class GatewayConnection:
             frame = decode(message)
         except BadFrame:
             log.warning("gateway.frame_unreadable", gateway=self._gateway, size_bytes=len(message))
-            self.end(failures.of_opening("the gateway", BadFrame()))
+            self.end(gateway_errors.of_opening("the gateway", BadFrame()))
             return
         match frame:
             case ResponseFrame(id=id):
@@ -425,7 +425,7 @@ class GatewayConnection:
                 self._unsent_at = now
             left_s = min(self._received_at, self._unsent_at) + limit_s - now
             if left_s <= 0:
-                self.end(failures.of_close(failures.SILENT))
+                self.end(gateway_errors.of_close(gateway_errors.SILENT))
                 return
             await self._clock.sleep(min(left_s, self._tick_s / 2))
 
@@ -439,8 +439,8 @@ def _converted(payload: Any, kind: type[_Kind]) -> _Kind:
 
 def _of_closed(closed: ConnectionClosed) -> ConnectionEnd:
     if closed.sent is not None and not closed.rcvd_then_sent:  # closed by this side: a message was too large
-        return failures.of_close(closed.sent.code)
-    return failures.of_close(None if closed.rcvd is None else closed.rcvd.code)
+        return gateway_errors.of_close(closed.sent.code)
+    return gateway_errors.of_close(None if closed.rcvd is None else closed.rcvd.code)
 
 
 OPEN_S: Final = (
@@ -548,7 +548,7 @@ class ConnectionSupervisor:
             async with anyio.create_task_group() as tasks:
                 await self._keep(Alarms(self._around.clock, tasks))
         finally:
-            self.ending, self.next_try = failures.STOPPED, self._around.clock.monotonic()
+            self.ending, self.next_try = gateway_errors.STOPPED, self._around.clock.monotonic()
             self._move("stopped")
 
     async def _keep(self, alarms: Alarms) -> None:
@@ -640,7 +640,7 @@ class ConnectionSupervisor:
             except ConnectionRefused as refused:
                 return self._scrubbed(refused.ending), None
             except (OSError, WebSocketException, HubError, ValueError) as error:
-                return failures.of_opening(around.address.where, error), None
+                return gateway_errors.of_opening(around.address.where, error), None
             await around.identity.welcomed(hello.auth.device_token)
             self._used_token = around.identity.device_token
             began = around.clock.monotonic()
@@ -653,7 +653,7 @@ class ConnectionSupervisor:
         finally:
             self._connection = None
             if connection is not None:
-                connection.end(failures.STOPPED)
+                connection.end(gateway_errors.STOPPED)
                 with anyio.move_on_after(2 * CLOSE_S, shield=True):
                     await connection.hang_up()
 
@@ -667,7 +667,7 @@ class ConnectionSupervisor:
             ):
                 await self._around.clock.sleep(max(left_s, ASK_AGAIN_S))
             is_idle = True
-            connection.end(failures.STOPPED)
+            connection.end(gateway_errors.STOPPED)
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hub.base.outbound.scopes import (
+from hub.base.outbound.refusal_reach import (
     PRECONDITIONS,
     SCOPE_MEANINGS,
     SCOPES,

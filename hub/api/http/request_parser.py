@@ -23,7 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from hub.api.http.access import LET_IN, LIVENESS, PEER_UID, SOCKET_PATH
 from hub.api.problem import ProblemResponse
 from hub.base.loop_meter import LoopMeter
-from hub.links.gate import MIN_WAIT_S, AdmissionRefused, ConnectionSlot, LivenessSlot
+from hub.links.connection_limits import MIN_WAIT_S, AdmissionRefused, ConnectionSlot, LivenessSlot
 from hub.links.intake import MAX_WAIT_S, Intake
 from protocol.errors import ErrorCode
 

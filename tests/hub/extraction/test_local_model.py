@@ -16,11 +16,11 @@ import pytest
 from hub.base.clock import SystemChance, SystemClock
 from hub.base.version import command_to_add
 from hub.document import Document
-from hub.extraction import embedded
-from hub.extraction.embedded import CHUNK_TOKENS, MODEL_NAME, EmbeddedModel, find_weights
+from hub.extraction import local_model
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions
+from hub.extraction.local_model import CHUNK_TOKENS, MODEL_NAME, EmbeddedModel, find_weights
 from hub.extraction.model import Models, ModelUnavailable
 from protocol.tables import TableName
 from tests.support.processes import children
@@ -82,7 +82,7 @@ async def test_embedded_server_starts_on_demand_and_restarts_after_a_kill() -> N
 
 @needs_weights
 async def test_embedded_server_exits_when_stdin_of_the_hub_is_closed() -> None:
-    command = embedded.command_for(find_weights(), embedded.free_port())
+    command = local_model.command_for(find_weights(), local_model.free_port())
     async with await anyio.open_process(command, stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL) as child:
         assert child.stdin is not None
         await child.stdin.aclose()

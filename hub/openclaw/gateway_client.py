@@ -21,7 +21,8 @@ from hub.base.metrics import Metrics
 from hub.base.outbound.addresses import Resolve, resolve
 from hub.base.outbound.rules import OutboundRules
 from hub.base.periodic_loop import LoopReports
-from hub.openclaw.connection import (
+from hub.openclaw.frames import MAX_TRACEPARENT, EventFrame
+from hub.openclaw.gateway_connection import (
     BACKOFF,
     STEADY_S,
     Alarms,
@@ -31,9 +32,8 @@ from hub.openclaw.connection import (
     NotSent,
     Sending,
 )
-from hub.openclaw.failures import GatewayError, GatewayForbidden, GatewayTimedOut, GatewayUnreachable
-from hub.openclaw.frames import MAX_TRACEPARENT, EventFrame
-from hub.openclaw.gateway import (
+from hub.openclaw.gateway_errors import GatewayError, GatewayForbidden, GatewayTimedOut, GatewayUnreachable
+from hub.openclaw.gateway_interface import (
     GatewayEvent,
     GatewayHealth,
     GatewayNews,
@@ -320,7 +320,7 @@ class Gateway:
         """Register a listener for news. Return a callable that ends the registration.
 
         The listener is called by the socket's reader, so it must not wait; it may queue the news
-        (``hub.openclaw.gateway``). Its errors are logged and have no other effect.
+        (``hub.openclaw.gateway_interface``). Its errors are logged and have no other effect.
         """
         self._listeners.append(listener)
 
