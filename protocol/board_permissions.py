@@ -1,7 +1,7 @@
 """Permissions on boards: one pure table, from the role of the caller and the verb to the allowed targets.
 
-The role is the relation of the caller to the board. ``hub.coordination.board_access`` determines it; this module
-contains only the rules.
+The role is the relation of the caller to the board. ``hub.coordination.board_access`` determines it; this
+module contains only the rules.
 """
 
 from collections.abc import Mapping

@@ -5,7 +5,7 @@
 packages above (``hub``) decide when to call them. ``audit`` and ``changes`` record what happened.
 
 Floors, lowest first; each imports only those below: ``change_triggers``; ``kernel`` and ``schema``; then
-``audit``, ``changes``, ``held`` and ``leases``; the subjects ``devices``, ``connectors``, ``schedules``,
-``agents``, ``coordination`` and ``runs``, of which none imports one to its right; ``effects``, what touches
-several subjects in one transaction; ``store``.
+``audit``, ``changes``, ``executing_runs`` and ``leases``; the subjects ``devices``, ``connectors``,
+``schedules``, ``agents``, ``coordination`` and ``runs``, of which none imports one to its right; ``effects``,
+what touches several subjects in one transaction; ``store``.
 """

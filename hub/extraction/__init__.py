@@ -13,11 +13,11 @@ The way of a document: ``extractor`` is called by runs, previews and evaluations
    It is split into clauses, and the patterns of the language match them: tasks, events, decisions, facts.
 3. Words for days in a sentence are found and resolved by ``when``, from the day that ``dating`` finds for the
    passage. ``outline`` and ``wording.names`` say whose a list is.
-4. ``duplicates`` are removed, and ``suspicion`` marks items whose text gives orders (``orders``),
-   or whose quote does not support them (``quote_support``).
+4. ``duplicates`` are removed, and ``injection_warnings`` marks items whose text gives orders
+   (``prompt_injection``), or whose quote does not support them (``quote_support``).
 
 With a model, step 2 is its: ``chunk`` cuts the passages, ``hub.text.redaction`` hides values, ``prompt``
-asks, ``endpoint`` or ``embedded`` answers, ``answers`` and ``validate`` make items; a second request does
+asks, ``endpoint`` or ``local_model`` answers, ``answers`` and ``validate`` make items; a second request does
 step 4.
 
 Items carry their place in the text and its quote. Nothing is kept between two documents but the compiled

@@ -1,10 +1,10 @@
 """Warnings for the reviewer about passages that give orders to the reader.
 
-Anyone may have written a document. Rules detect passages that give orders, openly (``orders``) or in a form
-invisible to people. An item from such a passage has a warning and is never delivered without it. An item
-that an order caused, with a harmless quote, is not supported by that quote (``quote_support``). The rules
-are broad on purpose: a false warning costs a glance, a missed order costs trust. The own judgement of the
-model is not used.
+Anyone may have written a document. Rules detect passages that give orders, openly (``prompt_injection``) or
+in a form invisible to people. An item from such a passage has a warning and is never delivered without it. An
+item that an order caused, with a harmless quote, is not supported by that quote (``quote_support``). The
+rules are broad on purpose: a false warning costs a glance, a missed order costs trust. The own judgement of
+the model is not used.
 """
 
 import base64
