@@ -1,4 +1,4 @@
-"""The program ``hub``, also ``python -m hub``."""
+"""Entry point of the program ``hub``, also of ``python -m hub``."""
 
 import sys
 

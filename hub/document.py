@@ -1,4 +1,4 @@
-"""Document: a text with its origin and its fingerprint, created by sources for the extraction."""
+"""Document: a text with origin and fingerprint, and which parts of it a trusted author wrote."""
 
 import re
 from bisect import bisect_right

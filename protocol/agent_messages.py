@@ -1,4 +1,4 @@
-"""Messages between agents: kinds, states and moves.
+"""Messages between agents: kinds, states and legal state changes.
 
 A message is stored before it is sent. Its state says what is *proven*: an acknowledgement is not a delivery,
 and a delivery is not an answer.

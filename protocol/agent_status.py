@@ -1,4 +1,4 @@
-"""States of an agent: stored axes, and the moves on each.
+"""Status of an agent: its axes, their values, and legal changes of each.
 
 The axes are independent, so an exhausted agent that goes offline keeps its recovery time. Every other status
 is a projection of these. The spellings are used in rows, in answers and on the wire.

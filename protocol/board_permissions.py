@@ -1,4 +1,4 @@
-"""Permissions on boards: one pure table, from the role of the caller and the verb to the allowed targets.
+"""Permissions on boards: what each role may do to whom, as one table.
 
 The role is the relation of the caller to the board. ``hub.coordination.board_access`` determines it; this
 module contains only the rules.

@@ -1,4 +1,4 @@
-"""Payloads of calls that concern no table of the device, and the grants of its owner that calls need."""
+"""Bodies of device calls that are not rows of a table: files, places, reviews, questions; owner grants."""
 
 import hashlib
 import re

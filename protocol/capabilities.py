@@ -1,4 +1,4 @@
-"""Names of the capabilities of devices, and the actions that each permits."""
+"""Capabilities of devices, and which actions each permits."""
 
 from collections.abc import Mapping
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""Encoding and decoding of frames, JSON or MessagePack; open values beyond the limits stay undecoded.
+"""Encoding and decoding of frames (JSON, MessagePack), and refusal of oversized values.
 
 Modules above this one do not know which is in use. Parameters and usage are measured before they are decoded,
 by the constants of ``frame``. Any input from a peer becomes a frame or a ``RemoteProtocolError`` that

@@ -1,4 +1,4 @@
-"""Configs of an agent: typed keys and values, and their stored text.
+"""Configs of an agent: allowed keys, value types, and stored text.
 
 A value is validated against its type when it is written, never when it is read. The text is canonical: equal
 values have equal texts.

@@ -1,4 +1,4 @@
-"""Frames outside runs and calls: heartbeats, requests, responses, events and measurements."""
+"""Frames for heartbeats, requests, responses, events and measurements."""
 
 import re
 from collections.abc import Iterable

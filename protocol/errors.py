@@ -1,4 +1,4 @@
-"""Errors, and their stable codes with HTTP status, hint and party at fault.
+"""Error codes: HTTP status, hint, and the party at fault; close codes of a connection.
 
 One tree of exceptions::
 

@@ -1,4 +1,4 @@
-"""Base class of all frames, constants that limit their contents, and decoding of foreign JSON within them.
+"""Base class of frames, and size limits of all frames and of JSON values in them.
 
 Unknown fields are ignored and a field never changes its type or meaning, so an older peer can read a newer
 one. Absent fields have the defaults declared here.

@@ -1,4 +1,4 @@
-"""Frames at the start and end of a session, and the negotiation of the protocol version."""
+"""Frames of connection start and end (hello, welcome, goodbye), and protocol version negotiation."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Ids: a type for each, spelling of fresh ones, derivation of others, as of the key of a delivery.
+"""Ids of rows: format, time order, and derivation of item and call ids.
 
 Fresh ids are UUIDv7 text (RFC 9562, 5.7), so that they sort by the time of their creation. The caller passes
 time and randomness.

@@ -1,4 +1,4 @@
-"""Properties of items on the wire: origin, warnings, evidence, and the review of them."""
+"""Fields of items on the wire: source, warnings, evidence and review."""
 
 from collections.abc import Mapping
 from enum import StrEnum

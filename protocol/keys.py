@@ -1,4 +1,4 @@
-"""Keys of devices: ids, check characters against typing errors, and the text signed for a replacement.
+"""Ids and fingerprints of device keys, detection of typing errors, and the text signed at a replacement.
 
 Pure: bytes and text in and out. Signing and verifying (Ed25519, RFC 8032) happen where keys are stored.
 """

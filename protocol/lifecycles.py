@@ -1,4 +1,4 @@
-"""State machines as tables, and those of runs, units and calls.
+"""State tables of runs, files and messages of runs, and calls: legal changes and final states.
 
 Only a table decides on a move; the engine is a look-up. An event that the state does not allow raises
 ``IllegalTransition`` and changes nothing. The spellings of the states are used in rows and on the wire.

@@ -1,4 +1,4 @@
-"""Receipts: signed statements of a hub and a device about the files that one reading of a run sent.
+"""Receipts about sent files: content, numbering and signed text.
 
 A receipt names the previous receipt of the device and an entry of the audit log of the hub. So neither can be
 replaced later.

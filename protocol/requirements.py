@@ -1,4 +1,4 @@
-"""Semantic versions, and requirements of agents and runs on capabilities: ``file.read >= 1.2, < 2``. Pure.
+"""Versions of capabilities, and requirements on them such as ``file.read >= 1.2, < 2``. Pure.
 
 Versions are ordered as in SemVer 2.0.0 (semver.org); the part after a ``+`` does not affect the order and is
 not stored.

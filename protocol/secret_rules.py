@@ -1,4 +1,4 @@
-"""Rules for secrets, as data: keys of providers by their form, other secrets by the name before them.
+"""Rules that recognize secrets in texts: forms of keys, and names of fields.
 
 Prefixes, characters and lengths are facts of the list of gitleaks (https://github.com/gitleaks/gitleaks, MIT
 license, Copyright (c) 2019 Zachary Rice) and of the documentation of providers. Lengths are lower bounds, so

@@ -1,4 +1,4 @@
-"""Session over one connection, from challenge to goodbye: the rules of both sides.
+"""Connection between hub and device: which frame is allowed in which state, on both sides.
 
 Bytes and time in, events and bytes out; no I/O. Tables define the moves between states, and the frames
 allowed in each state; any other frame ends the connection (``wrong_state``). A peer can make a session *end*;

@@ -1,4 +1,4 @@
-"""Names that a person probably meant, for hints about unknown names."""
+"""Suggestions ("did you mean") for unknown names."""
 
 from bisect import bisect
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Files that a run left out, with the reasons."""
+"""Reasons why a run skips a file."""
 
 from collections.abc import Mapping
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""Status words of other vocabularies, read from the axes of an agent and written to them.
+"""Status words of other systems, and their translation to and from the hub's status axes.
 
 Five vocabularies existed before this hub: calendar, orchestrator, foundation, run log and coordination.
 Each but the last has its own status, of which no word is stored; the last has names of events.

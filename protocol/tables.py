@@ -1,4 +1,4 @@
-"""Tables of a device, built-in and declared: for prompt, validator, device schema and documents.
+"""Tables of a device: columns, allowed values, who fills a column, and tables that a hub declares.
 
 A column declares who fills it: the *model* (or a rule) extracts it from a document, the *hub* sets it on
 every insert, the *device* sets it itself. Ids, flags and foreign keys are never taken from a model.

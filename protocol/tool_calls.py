@@ -1,4 +1,4 @@
-"""Calls of the tools of a device: actions on rows, their order, and their results."""
+"""Calls of the hub that change or read rows of a device, and their results."""
 
 from enum import StrEnum
 from typing import Annotated, Any

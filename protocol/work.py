@@ -1,4 +1,4 @@
-"""Frames of runs and calls: the requests of the hub, and the answers of the device."""
+"""Frames of runs: order, manifest, file pieces, credit, end and receipt."""
 
 from enum import StrEnum
 from operator import add

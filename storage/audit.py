@@ -1,4 +1,4 @@
-"""Audit log of changes and refusals, as a chain: each entry contains the hash of the previous one.
+"""Audit log: entries with the hash of the previous entry, filters, and detection of changed entries.
 
 An entry is written in the transaction of the change that it describes. ``check_part`` detects edited, removed
 and reordered entries. Two more records help it. The table ``hub`` also has the end of the chain, so that

@@ -1,4 +1,4 @@
-"""Triggers that record the changes of what people look at, in the transaction of each change."""
+"""Database triggers that record changes of rows for the change stream."""
 
 from collections.abc import Iterator
 from functools import cache

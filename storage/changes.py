@@ -1,4 +1,4 @@
-"""Changes of what people look at: the newest one of each agent, run, item, device and so on.
+"""Change stream: number of the newest change of each agent, run, item and device.
 
 Triggers write them, in the transaction of the change, whichever statement makes it; so a reader who has all
 changes up to a number has missed none. There is one row for each row that is followed, with the

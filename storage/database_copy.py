@@ -1,4 +1,4 @@
-"""Copy of a whole database between a file and a server, for a hub that moves from one to the other.
+"""Copy of a whole database from SQLite to PostgreSQL or back, all or nothing.
 
 The copy is complete or empty: its rows are written, read again and compared in one transaction. They are
 compared in one form, because a server keeps no U+0000 in a text and no order of keys in a JSON value.

@@ -1,4 +1,4 @@
-"""Condition of the database, as all jobs on it and the checks of its files report it."""
+"""Condition of the database (full, blocked, damaged, read-only), as reported by jobs and checks."""
 
 from collections.abc import Callable
 from typing import Final, NamedTuple

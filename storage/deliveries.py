@@ -1,4 +1,4 @@
-"""Targets of events and their deliveries, in order, given up after three days.
+"""Notifications in the database: which events a target gets, order, retries, end after three days.
 
 A delivery is written in the transaction that moves the cursor of its target, and given up after ``NEWS_MS``.
 Its id is made from target, event and subject: a change that is read again, after a kill, at another hub or

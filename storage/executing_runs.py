@@ -1,4 +1,4 @@
-"""Executing runs as their holders know them, and the check of their fences.
+"""Fences of executing runs: writes of a process that lost its run are refused.
 
 An executing run is held by the process that knows its fence. A move that ends the execution by force raises
 the fence; later writes of the old holder are refused with ``StaleRun``.

@@ -1,4 +1,4 @@
-"""Mutes: a person does not want to be shown an issue, for a time or for good, at all nodes."""
+"""Muted issues: which, until when, and how many may be muted."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Leases: rights of hub processes that expire unless they are renewed.
+"""Leases of hub processes: acquisition, renewal, expiry, and which nodes are alive.
 
 A ``Term`` is one holding of a lease, identified by its fence. Its holder checks it in each transaction that
 depends on it (``check_term``): writes of a holder that missed its own expiry are refused. Instants of leases

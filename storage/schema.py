@@ -1,4 +1,4 @@
-"""Tables of the database, declared once for SQLite and PostgreSQL.
+"""Tables of the database for SQLite and PostgreSQL: columns, constraints and indexes.
 
 ``SCHEMA.md`` describes the contents of each. Forbidden states are constraints, written so that NULL does not
 satisfy them. Instants are UTC epoch milliseconds, ids are text. ``kernel/migrations/`` leads to the same

@@ -1,4 +1,4 @@
-"""Opening the database, ``async with open_store(url) as store``, and observing its writes.
+"""Opening of the database by URL, refusal of writes if it is damaged, seconds until a block is reported.
 
 ``store.read`` and ``store.write`` run functions of the other modules::
 

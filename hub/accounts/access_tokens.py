@@ -1,4 +1,4 @@
-"""Access tokens, each refreshed by one process for all waiting callers.
+"""Access tokens of accounts: when a token is refreshed, and by which process, while other callers wait.
 
 Strict providers revoke a grant when a refresh token is used twice. So the refreshing process holds a lease of
 the row. The result is stored before its use, by compare-and-set on the row's version. If a person has signed

@@ -1,4 +1,4 @@
-"""Accounts of the hub: opening their connectors for runs, and their state for people."""
+"""Accounts for runs: opening a connector with its credential, and the account state that people see."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""Transfer of the keys of one node to the other nodes of its database, sealed for each."""
+"""Transfer of a node's sealing keys to the other nodes of its database, encrypted for each node."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Keys that seal credentials and excerpts; never stored in the database.
+"""Keys that encrypt credentials and excerpts: where they are read from; never stored in the database.
 
 The first existing source is used:
 

@@ -1,4 +1,4 @@
-"""Sign-in: a person allows the hub to read an account, with a browser.
+"""Sign-in to an account in a browser: which way is offered, and how long a sign-in stays open.
 
 The ways, best first:
 

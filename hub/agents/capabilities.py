@@ -1,4 +1,4 @@
-"""Capabilities of agents, registered and removed by devices and people.
+"""Capabilities of agents: rules of registration and removal by devices and people, and limits.
 
 A registered capability may meet the requirement of a waiting run, so the dispatcher is notified.
 """

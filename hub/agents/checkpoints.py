@@ -1,4 +1,4 @@
-"""Checkpoints of agents, stored, read and cleared by devices and people."""
+"""Checkpoints of agents: scopes, size limits, storing, reading and clearing by devices and people."""
 
 from typing import Any, Final
 

@@ -1,4 +1,4 @@
-"""Delivery of agents' configurations to their devices.
+"""Delivery of agents' configs to their devices: at each connection, and after each change.
 
 A device with the capability ``agent.config`` gets the configuration of each of its agents when it connects,
 and again whenever an agent's ``config_rev`` has grown. The configuration is read when it can be sent, so a

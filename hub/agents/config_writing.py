@@ -1,4 +1,4 @@
-"""Changes of agents' configs by operators and devices, validated and audited."""
+"""Changes of agents' configs by operators and devices: validation, limits and audit entries."""
 
 from collections.abc import Callable, Collection, Sequence
 from functools import partial

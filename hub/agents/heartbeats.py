@@ -1,4 +1,4 @@
-"""Heartbeats of devices: only changes are written, silence is noticed, ends of exhaustion are limited.
+"""Heartbeats of devices: which reports are written, when a silent agent is reported, limits of recovery.
 
 For each connected device, the last report of each agent is kept in memory, so an unchanged heartbeat costs
 one comparison. Changes of all devices within one turn of the loop are written together. The time of a

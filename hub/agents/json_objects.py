@@ -1,4 +1,4 @@
-"""Validation of objects that devices and people store with an agent."""
+"""Validation of the JSON objects that devices and people store with an agent."""
 
 from collections.abc import Mapping
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""Locks for devices: acquisition, waiting, renewal and release; and the service that grants them."""
+"""Locks over API and device: lifetime limits, waits in the queue, renewal, release and granting."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress

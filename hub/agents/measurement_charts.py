@@ -1,4 +1,4 @@
-"""Queries over measurements and their results: a figure per step of a time range.
+"""Charts of measurements: step sizes, number of points, and aggregation of samples. Pure functions.
 
 Pure functions: the buckets that a query needs, and their aggregation.
 """

@@ -1,4 +1,4 @@
-"""Measurements of agents and of the hub: reports of devices, own samples, and answers to queries."""
+"""Measurements: checks of reported samples, the hub's own samples, and answers to queries."""
 
 import hashlib
 import math

@@ -1,4 +1,4 @@
-"""Prompts with named variables: ``Find what {{ device }} holds about {{ project }}.``
+"""Variables in prompts (``{{ project }}``): which names exist, and their replacement by values.
 
 A variable is a name between double braces. It is replaced by a value that is known at the creation of a run.
 Conditions and loops are not supported, and a value that looks like a variable is not replaced again. A prompt

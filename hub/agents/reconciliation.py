@@ -1,4 +1,4 @@
-"""Reconciliation of agents, templates, gateways and connectors with their declarations in hub.toml."""
+"""Application of a hub.toml's agents, templates, gateways and connectors to the database."""
 
 from collections.abc import Callable, Sequence
 

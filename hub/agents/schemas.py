@@ -1,4 +1,4 @@
-"""Validation of templates' schemas (JSON Schema 2020-12), and of configurations by them.
+"""JSON Schemas of templates: which schemas are accepted, and validation of agents' configurations.
 
 A schema is fully checked before it is stored, so that later validation cannot fail. Three rules are stricter
 than the standard, to keep validation linear in time:

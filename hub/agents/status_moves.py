@@ -1,4 +1,4 @@
-"""Status moves of agents, reported as one log event each after their commit.
+"""Log events about status changes of agents, one for each change, after its commit.
 
 People follow these events (``GET /v1/events``), and devices subscribe to them.
 """

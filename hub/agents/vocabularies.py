@@ -1,4 +1,4 @@
-"""Agents in the words of other vocabularies: the columns of each, read from an agent and written to it.
+"""Columns of agents in the terms of other systems (calendar, orchestrator, run log): reading and writing.
 
 Five vocabularies describe agents: calendar, orchestrator, foundation, run log and coordination. A column is
 declared once, with where the hub stores it, how it is read, and how it is written: as a word of the agent's

@@ -1,4 +1,4 @@
-"""Changes of agents and templates, over the API and by devices: creation, fields, removal."""
+"""Creation, change and removal of agents and templates by people and devices: rules and audit entries."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial

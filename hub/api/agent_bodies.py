@@ -1,4 +1,4 @@
-"""Agents in request bodies, validated by the rules of hub.toml."""
+"""Request bodies that describe agents, validated by the same rules as hub.toml."""
 
 import re
 from collections.abc import Collection, Mapping

@@ -1,4 +1,4 @@
-"""Parameters of lists by which agents and devices are chosen."""
+"""Query parameters that select agents or devices in lists."""
 
 from typing import Annotated, Final, NamedTuple
 

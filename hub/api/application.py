@@ -1,4 +1,4 @@
-"""The operators' interface as one ASGI application: routes, errors, and the OpenAPI document.
+"""The REST interface as an ASGI application: routes, unknown paths, errors, and the OpenAPI document.
 
 Callers are checked by ``api/http/access``, which also finds the route in the table of roles.
 

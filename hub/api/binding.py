@@ -1,4 +1,4 @@
-"""Arguments of a resource's method, read from a request as the signature of the method declares them.
+"""Reading of request parameters and bodies for a resource's method, and errors about invalid ones.
 
 A parameter that the path names is a path parameter; a struct, a table of hub.toml or a ``dict`` is the
 body; any other is a query parameter. In ``Annotated``, ``Header(name)`` makes it a header. ``Body(name,

@@ -1,4 +1,4 @@
-"""Cookie of a signed-in browser, and the header that marks a request of a page of the same origin.
+"""Sign-in cookie of a browser: its name and attributes, and the header that proves the same origin.
 
 Cookies are shared by all ports of a host, so the name has the port: two hubs on one machine do not sign each
 other out. Over TLS the prefix ``__Host-`` keeps other hosts of the domain from setting it.

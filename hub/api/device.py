@@ -1,4 +1,4 @@
-"""Requests of devices: their rate, burst and overload, and the methods of resources that answer them.
+"""Requests of devices: rate limit, overload, largest answer, and the methods of resources that answer.
 
 Parameters that only these methods have are declared here. The parameters of a request are bound as
 ``binding`` binds those of a REST request, by their names; unknown ones are ignored. In a resource of

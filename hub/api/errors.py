@@ -1,4 +1,4 @@
-"""Messages for values that are not of their type.
+"""Error messages for request values of a wrong type: place, expected type and actual value.
 
 Validation errors of msgspec and of tables of hub.toml: where, what is expected, what came.
 """

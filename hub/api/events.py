@@ -1,4 +1,4 @@
-"""Server-sent events: a response that continues until its subject or the server ends.
+"""Server-sent event streams: how many a caller may open, keep-alive comments, and ends of a stream.
 
 The number of open streams is limited, in total and per caller. All streams end at a drain, as an open
 stream would delay the server's shutdown. A silent stream sends comments, so that proxies keep it open and

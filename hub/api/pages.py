@@ -1,4 +1,4 @@
-"""Pages for browsers: the files of a bundle that was built before, and what its pages may do.
+"""Web pages of the dashboard: which files of the built bundle are served, and their security headers.
 
 A request never names a file of the disk. Its path is looked up among the files that the bundle's
 ``manifest.json`` lists, which are read once.

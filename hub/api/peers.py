@@ -1,4 +1,4 @@
-"""Other nodes of this hub: one answers what this node cannot, or all are asked (at most 100).
+"""Requests that another node answers, or all nodes (at most 100): choice of the node, and time limits.
 
 A request names a node with the header ``Hub-Node``, or all of them with ``all``. Without it, the node is
 asked that has the device or the run: ``AtAnotherNode`` names its process.

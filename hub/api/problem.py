@@ -1,4 +1,4 @@
-"""Refusals over HTTP: problem details (RFC 9457).
+"""Error responses over HTTP as problem details (RFC 9457), with the status of each error code.
 
 The one map from error code to HTTP status is the catalogue's ``http_status``.
 """

@@ -1,4 +1,4 @@
-"""Declaration of the operators' resources: their routes, commands, views and parameters.
+"""Declarations of resources: how a route, command, list, view, tool and audit entry is declared.
 
 ``@route("POST", "/release", Scope.RUN, errors=[ErrorCode.LOCK_LOST])`` above an ``async def`` declares the
 route, its row in the table of roles, and its OpenAPI entry. ``@listed`` declares a list with its

@@ -1,4 +1,4 @@
-"""Reasons why runs wait, as sentences, from one snapshot of the gates that hold runs back."""
+"""Facts for the explanation of waiting runs, read in one snapshot and passed to ``hub.runs``."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple

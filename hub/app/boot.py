@@ -1,4 +1,4 @@
-"""Start and end of the hub: recovery, hold of work after repeated crashes, node identity, shared context.
+"""Start and end of a hub process: crash recovery, pause of work after repeated crashes, node identity.
 
 The third start in short succession, each after a crash, holds work back. ``storage.devices.nodes`` counts the
 starts.

@@ -1,4 +1,4 @@
-"""Accounts of the connectors in the settings: their secrets, their configuration, and their HTTP client."""
+"""Accounts built from the connector settings: secrets, configuration, HTTP client and its limits."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Coordination: gateways, boards, and messages over gateways and devices.
+"""Construction of the services for gateways, boards and messages, in their start order.
 
 Its services are created here. They are added to the supervisor bottom up, above the roster of devices, so
 that a sender stops before the connections that it uses.

@@ -1,4 +1,4 @@
-"""Process of the hub: opens the database, serves in one event loop, and stops cleanly."""
+"""The hub process: opening the database, running the event loop, and stopping cleanly."""
 
 import faulthandler
 import gc

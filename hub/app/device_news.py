@@ -1,4 +1,4 @@
-"""Messages that devices receive unsolicited: events of the log, to one device or all of a user; and configs.
+"""Unsolicited messages to devices: which log events each device or user receives, and agents' configs.
 
 Events about agents, runs and boards for the devices that subscribed to them.
 

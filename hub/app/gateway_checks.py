@@ -1,4 +1,4 @@
-"""Checks of gateways: their connections, and the agents that must live there."""
+"""Issues about gateways: how long one may be disconnected, and agents missing there."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""Gauges of the database, measured periodically."""
+"""Metrics that are counted in the database, and how often."""
 
 import math
 from typing import TYPE_CHECKING, Final

@@ -1,4 +1,4 @@
-"""Hub: its services in their order.
+"""Construction of all services of the hub, and their order of start and stop.
 
 Services start bottom-up and stop in reverse: first no new run starts and runs in progress are paused, then
 devices receive a goodbye, and the database closes last.

@@ -1,4 +1,4 @@
-"""Services that decide who may connect, and the resources of tokens, pairings and users."""
+"""Construction of the services for authentication, pairing, tokens and users."""
 
 from typing import Any, TypeVar
 

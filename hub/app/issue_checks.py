@@ -1,4 +1,4 @@
-"""Registration of all checks for issues, with the facts that they examine."""
+"""Registration of all checks for issues, with the facts that each check gets."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Listeners of devices, operators and webhooks: limits of each port, from the settings.
+"""Listeners of devices, operators and webhooks, built from settings: limits, proxies, host names.
 
 ``hub.links.connection_limits`` enforces the limits.
 """

@@ -1,4 +1,4 @@
-"""Models that read documents: a chain of endpoints, or this machine's; rate limits shared among nodes.
+"""Models of the hub: order of endpoints, prices, keys, the local model, and each node's rate share.
 
 A node's share is what it has to ask, half a question if nothing, of what all nodes have to ask.
 """

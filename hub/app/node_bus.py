@@ -1,4 +1,4 @@
-"""Bus between the nodes of a hub, and the hints that they exchange over it."""
+"""Messages between nodes: which hints about runs and devices they exchange over the bus."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING

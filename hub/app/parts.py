@@ -1,4 +1,4 @@
-"""Contract between the hub and a part that is plugged in.
+"""Interface between the hub and an optional part, such as coordination.
 
 Coordination, with boards, messages, questions and gateways, is such a part: the hub's other services know it
 only by this contract.

@@ -1,4 +1,4 @@
-"""The nouns of the operators' interface, over the services of a hub."""
+"""List of all resources of the REST interface, with the services that each gets."""
 
 from collections.abc import Awaitable, Callable
 from functools import cache, partial

@@ -1,4 +1,4 @@
-"""Routing of unsolicited events from devices to the services that handle them.
+"""Routing of device events (connection, heartbeat, request) to the services that handle them.
 
 The roster calls ``route`` from a socket's reader, so it never blocks. Connection events go to a bounded queue
 of the router, requests to the queue of ``Requests``, and reports about agents to that of ``Heartbeats``. So

@@ -1,4 +1,4 @@
-"""Application of new settings to a running hub: all steps that can fail come first."""
+"""Application of changed settings to the running parts: order of steps, failures, state of each node."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager

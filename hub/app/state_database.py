@@ -1,4 +1,4 @@
-"""Database of a state folder: checked before a hub starts on it, and begun anew on purpose.
+"""Check that a state folder's database belongs to its hub, and deliberate start with an empty one.
 
 A hub that begins anew beside the backups of an earlier one hides a loss, and no device knows it. So the state
 folder names the hub that used it last, in the file ``hub_id``. Without that file, as after an upgrade, its

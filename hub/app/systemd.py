@@ -1,4 +1,4 @@
-"""Service manager of the hub: its sockets, notifications, watchdog and units; and signals, also without one.
+"""Service manager: passed sockets, notifications, watchdog, units; and which signal stops the hub how.
 
 Without a service manager, only the signals have an effect: the first SIGTERM or SIGINT drains, the second
 hurries, the third kills. See sd_notify(3), sd_listen_fds(3) and sd_watchdog_enabled(3).

@@ -1,4 +1,4 @@
-"""Certificates of the listeners: loaded at the start, and again when their files or the settings change."""
+"""TLS certificates of the listeners: reloaded when their files or the settings change."""
 
 import ssl
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Services that execute work: runs, schedules, leases, and housekeeping."""
+"""Construction of the services that execute work: runs, schedules, leases, backups, housekeeping."""
 
 from collections.abc import Callable
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Replacement of a file in one step."""
+"""Replacement of a file's content in one step, so that a crash leaves the old or the new content."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Calls that are made at the same time, joined into one."""
+"""Merging of simultaneous calls with equal arguments into one call."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar

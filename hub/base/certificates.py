@@ -1,4 +1,4 @@
-"""The certificate of a listener: TLS 1.2 or newer, replaced without a restart; how early its end is reported.
+"""Certificate of a listener: TLS versions, exchange without restart, and how early its expiry is reported.
 
 A new pair is loaded in a context of its own before it is used: a broken pair leaves the current pair in use.
 Open connections keep the pair that they were accepted with. A warning is due 21 days before the end

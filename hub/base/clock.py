@@ -1,4 +1,4 @@
-"""Sources of time, randomness and ids.
+"""Clock, randomness and ids of the process, and conversion of instants to text.
 
 All other modules receive a ``Clock``, a ``Chance`` or an ``IdFactory``. So a test can set the time, and a
 simulation can run the hub from a seed.

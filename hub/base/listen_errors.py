@@ -1,4 +1,4 @@
-"""Errors of sockets that cannot listen."""
+"""Errors raised when a listening socket cannot be opened, or another hub uses the state folder."""
 
 from protocol.errors import ErrorCode, HubError
 

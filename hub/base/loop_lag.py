@@ -1,4 +1,4 @@
-"""Delay of the event loop, which distinguishes a blocked hub from an idle one.
+"""Delay of the event loop: how it is measured, and which blocking calls are logged.
 
 A thread observes the loop, and logs the calls that block it.
 """

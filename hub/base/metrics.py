@@ -1,4 +1,4 @@
-"""All metrics of the process, by name, on a registry of their own.
+"""Prometheus metrics of the process: names, labels and buckets.
 
 The object is created once and passed to each component that counts. Counters per frame are plain integers,
 and become metrics only when they are scraped; the others are prometheus-client's own. Labels have few

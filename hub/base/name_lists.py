@@ -1,4 +1,4 @@
-"""Lists of names in a sentence."""
+"""Formatting of a list of names in a sentence ("a, b and 3 more")."""
 
 from collections.abc import Sequence
 

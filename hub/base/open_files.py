@@ -1,4 +1,4 @@
-"""Files and sockets of this process: their limit, those kept for other use, those kept from its children."""
+"""Limit of open files and sockets: raising it, the reserve, and descriptors hidden from children."""
 
 import os
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Rate at which the hub reads output of another program, so that a flood of it leaves the event loop free."""
+"""Rate limit for reading another program's output, so that a flood does not block the event loop."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Loop of a service that works in rounds, woken or after a rest.
+"""Loop of a service that works periodically or when woken; when such a loop counts as late.
 
 A loop reports when it works and when it waits. It is late if neither report follows within the time that the
 last report allows, because a call does not return. The supervisor detects the end of a loop.

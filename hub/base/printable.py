@@ -1,4 +1,4 @@
-"""Escaping of untrusted text for printing: no control of the terminal, hidden text or reversed text."""
+"""Escaping of untrusted text for terminals: control, hidden and reversed characters."""
 
 import json
 import re

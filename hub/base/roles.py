@@ -1,4 +1,4 @@
-"""Roles and their scopes, the principal of a request, and the table of the routes with the scope of each.
+"""Roles and scopes of operators, and the table that gives the scope required by each route.
 
 Claims of a client about itself are never trusted: a principal comes from the kernel (Unix socket) or from a
 token's row. A route that is not in the table is refused for every caller. ``hub routes`` prints the table."""

@@ -1,4 +1,4 @@
-"""Supervisor of services: starts them in order and stops them in reverse order; the request to stop the hub.
+"""Start and stop of services in order, restart of failed services, and the request to stop the hub.
 
 A service has a method ``serve(*, task_status)`` that returns only by cancellation or failure. The failure of
 a vital service stops all others in order; any other service is restarted after a growing delay, without

@@ -1,4 +1,4 @@
-"""Faults of a peer's TLS certificate, each with its mend."""
+"""Explanations of TLS certificate faults of a server, each with its fix."""
 
 import ssl
 from collections.abc import Mapping

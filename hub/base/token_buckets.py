@@ -1,4 +1,4 @@
-"""Token buckets: a burst of limited size, and then a limited rate per second."""
+"""Rate limiter by token buckets: a burst, then a rate per second, for each key."""
 
 from collections.abc import Hashable
 from typing import Final, Generic, TypeVar

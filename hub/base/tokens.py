@@ -1,4 +1,4 @@
-"""Tokens: creation, and offline detection of typing errors in them; ids of keys are in ``protocol.keys``.
+"""Format of tokens: prefixes, length, creation, and detection of typing errors.
 
 A token has 47 characters: ``hub_dev_``, ``hub_op_``, ``hub_inv_``, ``hub_agt_``, ``hub_lnk_``, ``hub_ses_``,
 ``hub_mcp_`` or ``hub_ref_``, at least 192 random bits in base62, and their CRC-32 as six more characters.

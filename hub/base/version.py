@@ -1,4 +1,4 @@
-"""Version of this hub, and the command that adds an extra to this installation of it."""
+"""Version of this hub, and the install command for an extra."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""Commands on devices, tokens and connectors: ``hub devices``, ``pair``, ``token``, ``connectors``.
+"""Commands ``hub devices``, ``pair``, ``token``, ``connectors``: tables, sign-in and pairing dialogs.
 
 Most are declared.
 """

@@ -1,4 +1,4 @@
-"""``hub agents``: show, status, metrics (step and rows), calendars, previews; other commands are declared.
+"""Commands ``hub agents``: show, status, metrics (choice of the step), calendar, previews, configs.
 
 Without ``--step``, metrics have the smallest step that needs no more than ``ROWS``.
 """

@@ -1,4 +1,4 @@
-"""The command ``hub``. A command's module is imported when it is used, so that ``--help`` stays fast."""
+"""The command ``hub``: list of all commands, imported only when used."""
 
 import sys
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Commands on settings: check, reload, schema; show single ones with their sources, and change them."""
+"""Commands ``hub config``: check, reload, show and change settings, with the source of each value."""
 
 import os
 import shlex

@@ -1,4 +1,4 @@
-"""``hub connect``: run this machine as a device of a hub. Also finds the databases of devices here."""
+"""Command ``hub connect``: this machine as a device; names and finds the device's database."""
 
 import os
 import platform

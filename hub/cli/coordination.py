@@ -1,4 +1,4 @@
-"""The groups ``hub boards``, ``hub messages`` and ``hub ask``; most of their commands are declared."""
+"""Commands ``hub boards``, ``hub messages`` and ``hub ask``."""
 
 import difflib
 from pathlib import Path

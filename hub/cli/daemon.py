@@ -1,4 +1,4 @@
-"""The commands ``hub init``, ``hub serve``, ``hub install-unit`` and ``hub demo``."""
+"""Commands ``hub init``, ``hub serve``, ``hub install-unit`` and ``hub demo``."""
 
 import gc
 import os

@@ -1,4 +1,4 @@
-"""Commands that resources of the REST interface declare: one request each.
+"""Commands built from declarations of resources: arguments, request, table and JSON output.
 
 ``commands.json`` has the declarations as data, so that no command imports the web framework.
 """

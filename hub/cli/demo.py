@@ -1,4 +1,4 @@
-"""``hub demo``: the main job end to end, with real processes, on sample files.
+"""Command ``hub demo``: a complete run with real processes on sample files.
 
 Starts a hub and the reference device over a folder, runs one agent with the model on this
 machine, and prints the device's database. All files stay in one folder, so that a second

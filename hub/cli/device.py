@@ -1,4 +1,4 @@
-"""``hub device``: this machine as a device that stays connected, by its settings file device.toml."""
+"""Commands ``hub device``: run, install, pause and inspect this machine's device (device.toml)."""
 
 import json
 import math

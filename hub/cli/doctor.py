@@ -1,4 +1,4 @@
-"""``hub doctor``, also without a running hub; and ``hub debug``: stacks, and an archive of diagnostics."""
+"""Commands ``hub doctor`` (also without a running hub) and ``hub debug``: stacks, diagnostics archive."""
 
 import io
 import json

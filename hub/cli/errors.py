@@ -1,4 +1,4 @@
-"""Failures of commands: a message, a next step, and an exit code by the code of the error."""
+"""Errors of commands: message, next step and exit code of each error."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Export of items: ``hub export`` of a hub's ledger, and ``hub review export`` of a device."""
+"""Commands ``hub export`` and ``hub review export``: items as CSV, JSON or iCalendar."""
 
 import json
 import sys

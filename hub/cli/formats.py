@@ -1,4 +1,4 @@
-"""Formats of values in the responses of declared commands, by the names that follow ``|`` in a column.
+"""Formats of table cells in command output: durations, prices, sources, traces.
 
 A format whose argument is the name of a noun formats the response itself, or an item of its list.
 """

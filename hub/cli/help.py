@@ -1,4 +1,4 @@
-"""The commands ``hub help``, ``hub routes`` and ``hub completion``, which need no running hub."""
+"""Commands ``hub help``, ``hub routes`` and ``hub completion``, without a running hub."""
 
 import sys
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Requests to a running hub, over its Unix socket or to a URL; exit codes by the HTTP status of a refusal.
+"""HTTP client of commands: socket or URL, token, node, exit codes by status, completion of names.
 
 A shell completes names of the running hub with them.
 """

@@ -1,4 +1,4 @@
-"""Inbox of ``hub review`` on a terminal: items in a list, one in full; its keys, and how they are read.
+"""Terminal inbox of ``hub review``: layout, keys, and reading of key presses.
 
 The keys are those of the dashboard's page for review. An escape byte without a successor within ``REST_S`` is
 the Escape key.

@@ -1,4 +1,4 @@
-"""The group ``hub items``: verdicts on items, given at the hub; ``ls`` and ``show`` are declared."""
+"""Commands ``hub items``: approve, edit, reject and undo verdicts at the hub."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""``hub logs`` and ``hub audit``: the log of the running hub, and the audit log."""
+"""Commands ``hub logs`` and ``hub audit``."""
 
 import json
 import sys

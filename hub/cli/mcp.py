@@ -1,4 +1,4 @@
-"""Commands ``hub mcp``: a bridge for an assistant's messages, which waits and retries; settings entries."""
+"""Commands ``hub mcp``: bridge between an assistant and the hub, retries, settings entries."""
 
 import base64
 import json

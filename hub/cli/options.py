@@ -1,4 +1,4 @@
-"""Options and their types that several commands share, completion of names, and the machine's time zone."""
+"""Options and argument types shared by commands: times, durations, names, state folder, time zone."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Commands of the owner of a device on this machine: ``hub review``, ``hub answer``, ``hub grants``."""
+"""Commands ``hub review``, ``hub answer`` and ``hub grants`` of a device's owner."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""``hub run`` and ``hub runs``: start, follow, list, show, cancel, pause, resume and rerun."""
+"""Commands ``hub run`` and ``hub runs``: start, follow, list, show, trace, pause, cancel, rerun."""
 
 import shlex
 import textwrap

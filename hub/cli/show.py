@@ -1,4 +1,4 @@
-"""Output of commands: tables, sentences, JSON, times, ends of ids. Data goes to stdout, prose to stderr.
+"""Output of commands: tables, times, durations, sizes, QR codes; data on stdout, messages on stderr.
 
 Control characters in text of devices and documents are escaped, so that no file name can control the
 terminal. A time in a column has its year only if it is more than half a year away.

@@ -1,4 +1,4 @@
-"""Certificates for the local network: ``hub tls init`` makes an own authority, and a certificate by it.
+"""Command ``hub tls init``: a local certificate authority and a certificate for the hub.
 
 The authority can sign for the hub's own names only, so a phone that trusts it trusts it for nothing else.
 """

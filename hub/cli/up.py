@@ -1,4 +1,4 @@
-"""``hub up`` and ``hub down``: hub and device of this machine as processes that outlive the terminal.
+"""Commands ``hub up`` and ``hub down``: hub and device as background processes of this machine.
 
 Each process inherits a lock on a file with its process id, which ends with the process. While the lock is
 held, the id is that of the process that ``hub up`` started, so ``hub down`` ends no other one.

@@ -1,4 +1,4 @@
-"""The commands ``hub drain``, ``hub backup``, ``hub restore`` and ``hub migrate``."""
+"""Commands ``hub drain``, ``hub backup``, ``hub restore`` and ``hub migrate``."""
 
 import os
 from functools import partial

@@ -1,4 +1,4 @@
-"""``hub users``: the users who own devices, export of all data of a user, and erasure of a user."""
+"""Commands ``hub users``: list, export and erase users."""
 
 import json
 from collections.abc import Iterator, Mapping

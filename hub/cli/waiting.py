@@ -1,4 +1,4 @@
-"""Waits of commands: a command says after a second what it waits for, and ``--timeout`` ends its waits."""
+"""Wait notices of commands: after a second, and the ``--timeout`` that ends a wait."""
 
 import signal
 import threading

@@ -1,4 +1,4 @@
-"""Connection of this hub process to the other ones on its database, over NATS.
+"""Connection between the nodes of a database over NATS: sealed messages, limits, reconnects.
 
 The database alone has the truth: a lost hint costs a second, and a request that no node answers is refused.
 Nothing waits for NATS longer than a time limit, and everything else goes on without it.

@@ -1,4 +1,4 @@
-"""Messages of the bus. A field is added with a default, never renamed: nodes may be of two releases."""
+"""Messages between nodes: their fields, compatible between two releases."""
 
 from collections.abc import Mapping
 from typing import Final, TypeAlias

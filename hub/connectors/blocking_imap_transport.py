@@ -1,4 +1,4 @@
-"""Synchronous transport of IMAP commands and responses, for one thread at a time.
+"""Blocking exchange of IMAP commands and responses with a server, and the size limit of a response.
 
 ``imaplib`` opens the connection, starts TLS and transports the bytes. ``imap_connection`` runs the transport
 outside the event loop.

@@ -1,4 +1,4 @@
-"""Entries of an iCalendar feed, as the engine of manifests reads them. Pure functions.
+"""Division of an iCalendar feed into separate entries. Pure functions.
 
 A calendar is divided by its lines, so that a broken entry breaks no other. Each entry is a calendar of its
 own, with the time zones of the feed.

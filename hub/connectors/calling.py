@@ -1,4 +1,4 @@
-"""HTTP client of a provider, and failures at a provider, by the action that they require.
+"""HTTP requests to a provider, and classification of failures: retry, sign in, wait or give up.
 
 A request yields an accepted answer or a ``ConnectorFailure``. A connector's ``Judge`` interprets the statuses
 of its provider; ``general`` interprets all others. A connector does not know the source of its access tokens.

@@ -1,4 +1,4 @@
-"""Catalogue of connectors: the built-in ones, those of manifests, and plug-ins.
+"""List of available connectors: built-in ones, manifests and allowed plug-ins.
 
 Plug-ins of other packages are entry points of the group ``hub.connectors`` (name -> class), and are used only
 if hub.toml allows them by name. Each is loaded on first use; one that fails is listed with the reason and

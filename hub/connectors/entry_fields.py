@@ -1,4 +1,4 @@
-"""Paths of the fields of a message in an entry of JSON, as manifests and settings give them."""
+"""Settings that map JSON fields of an entry to title, text, date and author of a message."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Entries of RSS and Atom feeds, as the engine of manifests reads them. Pure functions.
+"""Parsing of RSS and Atom feeds into entries. Pure functions.
 
 A feed is parsed without document types, and thus without entities.
 """

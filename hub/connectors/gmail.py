@@ -1,4 +1,4 @@
-"""Gmail: a mailbox at Google, followed by its history.
+"""Gmail connector: history of a mailbox, selection of labels, reading of mails.
 
 Without a cursor, the mailbox is **back-filled**: its history id is recorded first, then all ids of the
 requested time are listed and read, oldest first. Then the **history** is followed from the recorded id. So

@@ -1,4 +1,4 @@
-"""Client of Microsoft Graph, shared by Outlook and Teams: addresses, pages, and meanings of errors.
+"""Client of Microsoft Graph for Outlook and Teams: pages, batches, and meaning of errors.
 
 A link to another origin in an answer is refused before anything is sent (the caller's rule), because the
 bearer token would go along. Batches of requests (``$batch``) are not used: each request in a batch counts,

@@ -1,4 +1,4 @@
-"""Mailboxes over IMAP, on any server; and waits for new mail (IDLE), renewed after 28 minutes.
+"""IMAP connector: which mails of which folders are read, and waiting for new mail (IDLE, 28 minutes).
 
 A folder is a stream of growing numbers (UIDs) while its UIDVALIDITY stays the same; the cursor has both for
 each folder. The numbers are divided into segments: of those before the first reading, only recent messages

@@ -1,4 +1,4 @@
-"""Connection to an IMAP server for async code, reopened on demand.
+"""IMAP connection for async code: time limits, cancellation, reopening after a failure.
 
 A wait can be cancelled at any time, even if the server hangs: the connection is then cut, which ends the
 waiting thread. All failures are raised as ``ConnectorFailure``.

@@ -1,4 +1,4 @@
-"""Settings of a connector that reads a mailbox over IMAP, and the filter of its agents."""
+"""Settings of an IMAP connector, and an agent's filter of folders."""
 
 from typing import Annotated, Final, Literal, Self
 

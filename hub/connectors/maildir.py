@@ -1,4 +1,4 @@
-"""Mails in a folder of the hub's machine: a Maildir, or a folder of ``.eml`` files.
+"""Maildir connector: mails in a folder of this machine, and detection of new ones.
 
 A mail in a Maildir is a file that is never changed, but renamed when its flags change; the name before ``:``
 stays. The kernel's time of a change (ctime) is set by each delivery, move and rename, so files changed since

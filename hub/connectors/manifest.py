@@ -1,4 +1,4 @@
-"""Connectors that a file describes: one engine for REST with JSON, and for RSS, Atom and iCalendar feeds.
+"""Manifest connectors: services described by a TOML file (REST, RSS, Atom, iCalendar).
 
 A manifest is a TOML file: where the entries are, how to sign in, how pages follow each other, and which parts
 of an entry are the fields of a message. The files of ``manifests`` are providers of their own; an operator's

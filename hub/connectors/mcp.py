@@ -1,4 +1,4 @@
-"""MCP servers of others as sources: their resources, or what their tools list, are messages.
+"""MCP connector: resources or tool results of another MCP server as messages.
 
 A program of the hub, in the jail of process connectors, speaks the Model Context Protocol. So no answer of
 the server is parsed in the hub, which sends the program's requests and adds the token. A server that is a

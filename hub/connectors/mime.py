@@ -1,4 +1,4 @@
-"""Header fields of a mail, given as bytes or as a provider's fields, and its conversion to a document.
+"""Mail headers as sender, dates, identity and verification results; conversion to a document.
 
 Real headers are often malformed, so no function raises: an invalid field is empty. Anybody can send them:
 each field is cut, and parsed in one pass.

@@ -1,4 +1,4 @@
-"""Outlook by Microsoft Graph: mail of a work or personal account, read folder by folder.
+"""Outlook connector: mail folders by Microsoft Graph, and their change cursors.
 
 A meeting request and a signed mail are read as the mail that was sent, since its fields lack the calendar and
 the text.

@@ -1,4 +1,4 @@
-"""Connectors by others: programs in any language, each in a jail, that exchange lines of JSON with the hub.
+"""Process connectors: a program in a jail that exchanges JSON lines with the hub; its limits.
 
 The page ``process-connectors`` of the handbook specifies the lines. A program is started for a run and ended
 after it. It has no socket, no environment and no file but its own: it asks the hub for each HTTP request. The

@@ -1,4 +1,4 @@
-"""Jail of a process connector: gives up all that a connector does not need, then becomes its program.
+"""Jail of a process connector: gives up rights, memory and network before the program starts.
 
 Started by ``process`` with an order in JSON. Standard input and output are the lines between hub and
 connector. If the jail cannot be closed, one line with the reason replaces the program.

@@ -1,4 +1,4 @@
-"""Other spellings of a secret in an answer of its server, which must not show the secret to a program."""
+"""Removal of a secret, in any encoding, from a server's answer before a program reads it."""
 
 import re
 import zlib

@@ -1,4 +1,4 @@
-"""Decision whether the filter of an agent selects a message.
+"""Filter of an agent: whether a message is selected, by sender, subject, attachment or read state.
 
 All conditions are checked here, even those that the server of the provider has applied: servers may compare
 dates instead of times, or spell words differently.

@@ -1,4 +1,4 @@
-"""Teams by Microsoft Graph: a person's chats, and channels, of a work account.
+"""Teams connector: chats and channels of a work account by Microsoft Graph.
 
 Microsoft permits such polling once a day: polling a chat more often violates its terms. Chats are read in the
 order of their last message, newest first, down to the first one without a new message. So an edit in a chat

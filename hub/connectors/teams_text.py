@@ -1,4 +1,4 @@
-"""Text of a chat message of Teams, which is HTML with elements of Teams. Pure functions."""
+"""Conversion of a Teams message from HTML to text. Pure functions."""
 
 import html
 import json

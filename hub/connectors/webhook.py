@@ -1,4 +1,4 @@
-"""Webhooks: posts of other systems, verified, and read from the inbox in which the hub stores them.
+"""Webhook connector: signature checks of received posts, and reading of stored posts.
 
 Four signature schemes: Standard Webhooks 1.0, GitHub's, Slack's, and a plain bearer token. Verification takes
 the same time for a valid post, a forged one, and an unknown webhook, so that existing webhooks cannot be

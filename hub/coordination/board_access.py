@@ -1,4 +1,4 @@
-"""Callers of board operations and their permissions, by the table of ``protocol.coordination``."""
+"""Which boards an agent or person may see, and what each may do on a board."""
 
 from dataclasses import dataclass
 from typing import Self

@@ -1,4 +1,4 @@
-"""Broadcasts to the leads of many boards: creation, waiting, resumption and settlement.
+"""Broadcasts to leads of boards: creation, waiting for answers, resumption after a restart.
 
 A broadcast is committed in one transaction, with one message per board. The courier delivers a few messages
 of each gateway at a time, so that an unreachable gateway does not delay the others. The result of a broadcast

@@ -1,4 +1,4 @@
-"""Delivery of messages to agents at gateways: proof of each step, letters (tags of an answer), and answers.
+"""Delivery of messages to agents at gateways: text of a letter, proof of delivery, answer, retries.
 
 The rules:
 

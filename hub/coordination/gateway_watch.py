@@ -1,4 +1,4 @@
-"""Status of agents at gateways (connected, busy, out of quota or credit), by events and periodic queries.
+"""Status of agents at gateways: when an agent counts as connected, busy, exhausted or missing.
 
 Events report the start and end of turns. After each connection, the gateway is asked for its agents and for
 those that are working. If the gateway is disconnected for ``GRACE_S``, its agents become offline. Their turns

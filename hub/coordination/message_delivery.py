@@ -1,4 +1,4 @@
-"""Service that delivers each open message and follows it; it also finds answers that were missed.
+"""Delivery of messages to agents on devices, follow-up of open messages, and missed answers.
 
 A message to an agent on a device is delivered when the device has stored it and answered. The call id is
 derived from the message's id, and a device carries out a call once, so a repeated message is stored once. The

@@ -1,4 +1,4 @@
-"""State changes of messages, reported after their commit, and resolution of their recipients and homes."""
+"""State changes of messages, waiting callers, and the gateway or device of each recipient."""
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping

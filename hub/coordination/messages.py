@@ -1,4 +1,4 @@
-"""Messages between agents and to leads of boards: sending, listing, answering, cancelling, retrying.
+"""Messages between agents and to leads: checks, sending, listing, answering, cancelling, retrying.
 
 Input is validated here, so that REST and device callers get the same errors. A retry is stored by
 ``storage.coordination.messages``. A committed message is delivered in the background: an unreachable gateway

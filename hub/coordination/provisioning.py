@@ -1,4 +1,4 @@
-"""Creation of agents at gateways, while the gateway's configuration is stable.
+"""Creation of agents at gateways: delay while a gateway's configuration changes, and retries.
 
 A gateway that applies a new configuration, as for every agent created there, drops each turn that is about to
 begin: the letter is in the agent's history, but no model was asked. So letters wait while agents are created,

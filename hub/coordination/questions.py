@@ -1,4 +1,4 @@
-"""Questions to people, and their delivery to devices; reads and writes of the memory of boards.
+"""Questions to people: checks and delivery to devices; writing and reading of board memory.
 
 Questions to a person: asking, answering and withdrawing.
 

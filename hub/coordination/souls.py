@@ -1,4 +1,4 @@
-"""Souls of agents: read and written where the agents live, on gateways and on devices, to their end.
+"""Souls of agents (SOUL.md): reading and writing at gateways and devices, conflicts, retries.
 
 Permissions are checked first. Writes are passed to ``SoulWriter``, which carries them out. Versions by other
 authors are added to the history when they are read.

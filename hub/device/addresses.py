@@ -1,4 +1,4 @@
-"""Addresses of the hub: those of the command line, those that the hub names, and the one to connect to next.
+"""Addresses of the hub: which address a device connects to next, and which moves a hub may request.
 
 A hub names the addresses of its nodes in ``welcome.hubs`` and in ``hubs``, and one of them in ``goodbye.to``.
 The device's file keeps them, so that the device reaches a node that its owner never named. What answers at

@@ -1,4 +1,4 @@
-"""Reference device as one object: folders, file, connection, reports, and sign-in by its browser.
+"""The reference device assembled: folders, file, connection, reports, exit codes.
 
 People run it until their desktop application speaks the protocol; it also specifies the protocol in code.
 """

@@ -1,4 +1,4 @@
-"""Start of the device at login, by each system's service manager: restarts, and exit codes that end them.
+"""Start of the device at login (systemd, launchd, Task Scheduler), and restarts after failures.
 
 Linux: a unit of ``systemd --user``. macOS: an agent of launchd. Windows: a task of the Task Scheduler. Only
 systemd knows exit codes that end the restarts (``_NO_RESTART``); the others restart after each failure.

@@ -1,4 +1,4 @@
-"""History of a device's file for its hub: change counter, written rows and completed calls.
+"""Change counter of a device's file, and the rows and calls that a hub may compare with its ledger.
 
 Each call that changed a row gets the next counter value, and another one when the hub has confirmed the
 owner's verdict on the row. So a hub that knows the file up to a counter asks for the changes after it. Plain

@@ -1,4 +1,4 @@
-"""Power and network of this machine, as its system knows them, one function for each system.
+"""Power supply and metered network of this machine, as each operating system reports them.
 
 None: the system does not tell; a device is connected then.
 """

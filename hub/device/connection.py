@@ -1,4 +1,4 @@
-"""Connection to a hub: the hub's calls, and the frames that are sent.
+"""Frames of a connected device: queued calls of the hub, transactions, and outgoing requests.
 
 Calls queue up while the disk is busy, and all waiting calls form one transaction with a single sync to disk.
 The socket's reader never waits.

@@ -1,4 +1,4 @@
-"""Credentials of a device at its hub: a token, or its own key.
+"""Credentials of a device: token or own key, the key's file, and its replacement.
 
 Device's key: an Ed25519 key pair, created by the device, in a file that only its owner can read. The private
 key never leaves the file and this process. During a rotation, the next key is stored next to the current one:

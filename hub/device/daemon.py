@@ -1,4 +1,4 @@
-"""Device that keeps running: its settings and pause; reconnects after a sleep and in another network.
+"""The running device: when it is paused, disconnected or reconnected, and reload of device.toml.
 
 Its settings file is followed, and at some times it is disconnected. The owner's pause is a file next to the
 device's database, so that it outlasts a restart. Programs write it; the running device looks at it, at its

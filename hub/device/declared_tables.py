@@ -1,4 +1,4 @@
-"""Tables that hubs declare in the device's file, in addition to the built-in ones.
+"""Tables that a hub adds to a device's file: limits, new columns, and what stays of old ones.
 
 A field that a hub adds becomes a column; a field that it leaves out keeps its column and values. Plain
 functions over a connection, inside the caller's transaction.

@@ -1,4 +1,4 @@
-"""SQLite file of the device: its rows, the calls of the hub that were answered, and its locks.
+"""The device's SQLite file: execution of the hub's calls once each, locks, and checks of the file.
 
 A changed row and the call's answer are written in one transaction. So after a crash either both exist or
 neither; a repeated call is answered from the file and changes nothing again.

@@ -1,4 +1,4 @@
-"""Digests of shared files, kept in the device's file, so that only changed files are opened.
+"""Cached digests of shared files: when a file has to be opened again.
 
 A digest holds while size, times and inode of its file are unchanged. A file that was written a moment ago
 could be written again within the same tick of its file system's clock, without looking changed. The digest of

@@ -1,4 +1,4 @@
-"""Exclusion of files from what a device offers: private names, generated folders, and ignore files.
+"""Exclusion of files that no hub may see: private names, generated folders, ignore files.
 
 A folder is judged before it is opened, so no rule below it includes what a rule above excludes, as in git.
 Of the rules that match, the last one decides. ``.hubignore`` is read after ``.gitignore`` of its folder. A

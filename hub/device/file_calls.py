@@ -1,4 +1,4 @@
-"""Calls of programs that the owner lets read shared files: ``files.list`` and ``files.read``.
+"""Reading of shared files for programs (``files.list``, ``files.read``): which files are refused.
 
 A file that no agent of the hub gets is none for a program either: one that is hidden, ignored, a link,
 outside of the shared folders, or whose text has a secret. What is read is logged before it is sent.

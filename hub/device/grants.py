@@ -1,4 +1,4 @@
-"""Owner's grants to each hub, stored in the device's file and enforced by the device at every call.
+"""Grants of a device's owner to each hub: stored at the device and enforced at every call.
 
 Plain functions over a connection, inside the caller's transaction.
 """

@@ -1,4 +1,4 @@
-"""Events of the hub, and configurations of agents, as a device stores them.
+"""Storage of a hub's events and agents' configs at the device, and detection of lost events.
 
 The newest configuration of each agent of this device is stored in the device's file. A revision never
 decreases. A gap in the event numbers triggers a new request of all configurations.

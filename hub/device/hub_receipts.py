@@ -1,4 +1,4 @@
-"""Receipts of hubs: kept as they arrive, and compared with the log of what was sent.
+"""Check of a hub's receipts: signature, numbering, and comparison with the log of sent files.
 
 A receipt whose connection broke is requested at the next one. The comparison reads the log, the receipts that
 were kept, and, while the device is connected, what the hub has now: its receipts, its lists of files, and the

@@ -1,4 +1,4 @@
-"""Inbox of a device's owner: decisions on the items that wait, which can be taken back.
+"""Review inbox of a device's owner: list of waiting items, decisions, and their undo.
 
 It works over the device's file, as ``hub.device.owner`` does. All functions block.
 """

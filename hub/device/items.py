@@ -1,4 +1,4 @@
-"""Items of a device's file as their owner sees them. All functions block."""
+"""Items in a device's file as review and export show them. All functions block."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Hubs that a device knows by their keys; each proves its key at every connection.
+"""Trusted hubs of a device: their stored keys, and refusal of a hub with another key.
 
 A file next to the device's database has one hub per line, as known_hosts of SSH has: its dialled address, its
 public key, and the file of the device key used only for that hub. A hub that proves another key at a known

@@ -1,4 +1,4 @@
-"""Messages to agents of this device, and questions to its owner: plain functions over the file.
+"""Messages to a device's agents and questions to its owner: storage in its file, and replies.
 
 They run inside the caller's transaction. A stored message counts as delivered. An agent's program, or the
 owner on its behalf, answers by writing ``answer`` into the message's row; the hub then forwards the answer to

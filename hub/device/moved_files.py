@@ -1,4 +1,4 @@
-"""Files that were moved or renamed since items were found in them, by their identity or by their content.
+"""Files that were moved or renamed after items were found in them: how the new path is found.
 
 The identity of a file is noted when an item of it is inserted, and when this device replaces it: size,
 modification time and inode, which a move keeps. A changed file with that inode is the same one if it has kept

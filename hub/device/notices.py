@@ -1,4 +1,4 @@
-"""Notifications on the owner's desktop, by a program of each system, and the digest of each day.
+"""Desktop notifications of the owner, and the daily digest: when and what.
 
 No shell reads an argument, and no argument is read as an option or as a script, whatever a title contains.
 

@@ -1,4 +1,4 @@
-"""Owner's decisions about inserted rows, and answers to questions.
+"""Approval, edit and rejection of rows by a device's owner, checks of edited fields, and answers.
 
 The functions write to the device's file while the device may be serving it, as any program of the owner may.
 The device detects decisions and answers, and reports them to its hub.

@@ -1,4 +1,4 @@
-"""Requests of the owner's programs to the hub, over a socket that only the owner can open.
+"""Socket by which the owner's programs ask the connected device, and pass requests to the hub.
 
 The connected device passes them on. A program sends a line of JSON, an ``OwnerRequest``, and gets a
 ``PageReply``. ``hub open`` asks for a *link* to the hub's pages, or gets a *problem*; ``hub device log

@@ -1,4 +1,4 @@
-"""Preview of what a device would offer of its folders, and of what stays with the reason. Nothing is sent."""
+"""Preview of shared folders: which files would be offered, and why others stay. Nothing is sent."""
 
 import os
 import sqlite3

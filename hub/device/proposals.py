@@ -1,4 +1,4 @@
-"""Calls of a hub that change rows: applied to open rows, proposed to the owner for other rows.
+"""Changes and deletions of rows by a hub: applied to open rows, proposed to the owner otherwise.
 
 A hub changes only rows that it wrote and that are still open. A row that its owner approved or changed
 belongs to the owner: its change or deletion becomes a proposal. Other rows are hidden from the hub, except

@@ -1,4 +1,4 @@
-"""Reports of a device's owner to the hub: verdicts, places of rows, answers and replies.
+"""Reports to the hub about verdicts, places of rows, answers and replies: what each contains, and repeats.
 
 A report is one request. What the hub has confirmed is marked in the device's file and not repeated; a request
 without a response is sent again, and the hub counts it once.

@@ -1,4 +1,4 @@
-"""Verdicts that the owner gave elsewhere, which a hub brings by ``review.apply``.
+"""Verdicts from elsewhere that a hub brings (``review.apply``): applied, or refused as conflicts.
 
 A verdict is applied only if the row is as its owner saw it: a change at the device meanwhile is a conflict.
 The row from before the newest verdict is stored, so that the verdict can be undone while the row is unchanged

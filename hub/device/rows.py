@@ -1,4 +1,4 @@
-"""Rows of the device's tables, built-in and declared: validated, converted between file and wire.
+"""Rows of the device's tables: validation, insertion, change, deletion and queries by a hub.
 
 Plain functions over a connection, inside the caller's transaction. Every problem of a record is raised as a
 ``CallRefusal`` with a code of the protocol, never as an exception of SQLite.

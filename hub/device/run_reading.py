@@ -1,4 +1,4 @@
-"""Runs that a device executes, four at most at once, and content of shared files: digests, text in pieces.
+"""Runs at the device: reading of shared files as text in pieces, at most four runs at once.
 
 ``fstat`` before and after reading detects a concurrent change. Such a file is skipped; the next run reads it
 again. All functions that read a file block.

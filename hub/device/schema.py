@@ -1,4 +1,4 @@
-"""SQL schema of a device's file: the five tables of ``protocol.tables``, and the hub's calls.
+"""SQL schema of a device's file: tables, constraints and its version.
 
 Columns keep the camelCase names of the wire. Invariants are constraints of the file, so that they hold for
 other programs that write to it, too.

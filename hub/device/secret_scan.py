@@ -1,4 +1,4 @@
-"""Search for keys and passwords in a text, before it leaves the device.
+"""Detection of keys and passwords in a text before it leaves the device.
 
 The rules are those of gitleaks (``gitleaks.toml``, unchanged) and our own in the same form
 (``own_secrets.toml``), matched by RE2: in linear time, whatever a text holds. A rule is compiled when one of

@@ -1,4 +1,4 @@
-"""Log of what a device has sent, and of what it held back, in the device's own file.
+"""Log of files that a device sent or held back: written before sending, limited in entries.
 
 A file is logged before its first piece is sent; while the log cannot be written, nothing is. What is held
 back has one entry for each file and hub, with the latest reason. Beyond MAX_SENT and MAX_HELD_BACK the

@@ -1,4 +1,4 @@
-"""Files that a device has sent or held back, read from its log for its owner."""
+"""Reading of the log of sent and held-back files for the owner."""
 
 import sqlite3
 from contextlib import closing

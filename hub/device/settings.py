@@ -1,4 +1,4 @@
-"""Settings file of a device, device.toml: its tables, and how it is read and checked."""
+"""Settings file of a device (device.toml): its tables, defaults and checks."""
 
 import json
 import re

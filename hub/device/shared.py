@@ -1,4 +1,4 @@
-"""Shared folders: which may be shared, which files an agent may read, how they are opened.
+"""Shared folders: which folders may be shared, which files agents may read, safe opening of files.
 
 A folder is shared by its real path; the whole disk is refused. Every file is opened from ``/`` one component
 at a time, each relative to the previous one and never through a symbolic link (``hub.base.system.folders``).

@@ -1,4 +1,4 @@
-"""Sign-in of the owner at a provider: listens for the OAuth redirect and forwards its code to the hub.
+"""Listener for the redirect of a provider's sign-in, which passes the code to the hub.
 
 The listener binds to 127.0.0.1 only, takes one redirect, and outlives the connection: a hub that restarts
 receives the code after the reconnect. The code is useless without the secrets that the hub keeps.

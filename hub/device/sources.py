@@ -1,4 +1,4 @@
-"""Source files of items on this machine, and how they differ from what the hub has read.
+"""Source file of an item: whether it changed, moved or vanished since the hub read it.
 
 The device compares suggestions with their files, not the hub: the files are on this machine. All functions
 block. Files over 4 MiB are not compared.

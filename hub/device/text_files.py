@@ -1,4 +1,4 @@
-"""Text files of the agents on a device, such as SOUL.md: read in parts, replaced by compare-and-swap.
+"""Text files of a device's agents (SOUL.md): reading in parts, and replacement if unchanged.
 
 Plain functions over a connection, inside the caller's transaction.
 """

@@ -1,4 +1,4 @@
-"""Rows that people name by their titles: the projects and tasks that other rows belong to."""
+"""Search of projects and tasks by title, for fields that refer to other rows."""
 
 import sqlite3
 from typing import Final

@@ -1,4 +1,4 @@
-"""Verdicts of a device's owner on rows that a hub wrote, derived from the rows themselves.
+"""Verdicts of a device's owner, derived from changes of rows in the device's file.
 
 Any program of the owner gives a verdict by setting ``isApproved``, changing a field or deleting a row in the
 device's file. Plain functions over a connection, inside the caller's transaction.

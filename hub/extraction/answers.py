@@ -1,4 +1,4 @@
-"""Tolerant parser for the records in a model's answer; unclosed thoughts are unreadable. Pure functions.
+"""Tolerant parser of a model's answer; which broken answers count as complete. Pure functions.
 
 Strict JSON is parsed as such. Otherwise the parser tolerates fences, chatter, thoughts, comments, unquoted
 names, trailing commas and missing brackets. The one rule: a truncated answer is never taken for a complete

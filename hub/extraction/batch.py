@@ -1,4 +1,4 @@
-"""Client of the Batch API: many questions at half the price, answered within a day.
+"""Client of the Batch API of a provider: questions at half the price, answered within a day.
 
 A batch is an uploaded file of requests and a downloaded file of answers. It has a separate quota, so neither
 limiter nor circuit breaker applies; unanswered questions are asked individually. ``hub.runs.asking``

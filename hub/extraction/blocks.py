@@ -1,4 +1,4 @@
-"""Parts of a text that are no prose, by the parser of its format: code, comments, queries and data.
+"""Code, queries and data in a text, which rules and models do not read as prose.
 
 Rules and models read the view of a text, in which such parts are blank: what is not there becomes no item.
 Blocks of CommonMark (code, HTML) are found by markdown-it. Vaults and outlines add marks of their own:

@@ -1,4 +1,4 @@
-"""Rules for iCalendar (RFC 5545): to-dos become tasks, events timelines, journals notes. Pure functions.
+"""Rules for iCalendar files: which to-dos, events and journals become items. Pure functions.
 
 Each component is parsed separately, with or without a calendar around it. Of a broken time, the words stay
 for a person. An event without a time is left to a model, and its texts to the rules for prose: the names and

@@ -1,4 +1,4 @@
-"""Ends of sentences and of wrapped lines, and division of prose into chunks that fit a model. Pure functions.
+"""Division of a text into sentences, and into chunks that fit a model. Pure functions.
 
 A chunk is ``document.text[start:end]``, unchanged, in code points. Cuts depend on the local text as far as
 possible: the strongest borders are cut first, among equals those with the highest hash of their words, until

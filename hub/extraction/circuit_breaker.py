@@ -1,4 +1,4 @@
-"""Circuit breaker of an endpoint. No I/O.
+"""Circuit breaker of a model endpoint: after which failures it opens, and when it tries again. No I/O.
 
 A closed circuit opens after several consecutive failures, and at once when the quota is used up. After a
 delay it is half open: one question tests the endpoint. Meanwhile other endpoints are asked.

@@ -1,4 +1,4 @@
-"""Answers of chat completions: parsing, token counts, and answers that would not end. Pure.
+"""Parsing of a model endpoint's response: token counts, and detection of endless answers. Pure.
 
 ``runs_away`` recognizes endless blanks and repetitions.
 """

@@ -1,4 +1,4 @@
-"""Dates of writing of a document's passages, as references for relative dates. Pure functions.
+"""Date of writing of each passage, as the reference for "tomorrow". Pure functions.
 
 A passage is dated by its heading ("## 2025-01-06"), by a list item around it ("- 2025-01-06"), by a stamp
 ("[2025-01-06 14:22] Anna: ..."), by the line above a quoted mail ("On ... wrote:") or by a field of minutes

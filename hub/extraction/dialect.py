@@ -1,4 +1,4 @@
-"""Requests of chat completions, in the form that an endpoint supports. Pure.
+"""Request format of a model endpoint (JSON schema, parameters), adapted after refusals. Pure.
 
 Of the forms of a JSON answer, the best that the endpoint supports is used, detected by refusals:
 ``json_schema`` enforces the schema, ``json_object`` only JSON; ``prompt`` relies on instructions.

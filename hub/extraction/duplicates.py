@@ -1,4 +1,4 @@
-"""Removal of duplicates, so that each statement of a document yields one suggestion. Pure.
+"""Removal of duplicate items of a document: when two items count as equal. Pure.
 
 Two items are equal if they are of the same table, overlap in the text, have similar titles, and do not
 contradict each other: "call Bob" on Monday and on Tuesday are two items, as are items for Anna and Ben. The

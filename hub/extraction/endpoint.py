@@ -1,4 +1,4 @@
-"""Model at an OpenAI-compatible endpoint, a chain of them, and which waits end a question (over 2 minutes).
+"""Requests to a model endpoint, or to the next of a chain: retries, time limits, when a question waits.
 
 The one rule: a question is retried only if that may help, and never before the endpoint permits it. The
 client library's own retries are disabled, because they also repeat what cannot succeed (a used-up quota) and

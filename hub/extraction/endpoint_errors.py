@@ -1,4 +1,4 @@
-"""Errors of an endpoint, the result of each request to it, and their counters. No I/O."""
+"""Classification of errors of a model endpoint: rate limit, quota, parameter, outage. No I/O."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager

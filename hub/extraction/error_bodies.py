@@ -1,4 +1,4 @@
-"""Errors in the bodies of endpoints, in the forms that providers, servers and proxies use. Pure.
+"""Parsing of error responses in the formats of model providers and proxies. Pure.
 
 Known forms: ``error`` as an object or a text, in the body, in its first choice, or in a list; the fields
 of an error at the top; ``detail``; a page of a proxy; plain text.

@@ -1,4 +1,4 @@
-"""Extractor: converts a document to items by rules, then by a model, in pieces halved up to five times.
+"""Extraction of a document: order of rules and model, halving of chunks (up to five times), retries.
 
 Nothing is lost silently: a document is read completely, or its notes say how much was not read, or the
 extraction raises. Items in text that gives orders to its reader are marked, whether found by rules or by a

@@ -1,4 +1,4 @@
-"""Warnings for the reviewer about passages that give orders to the reader.
+"""Warnings on items from passages that give orders to a machine or are hidden from people.
 
 Anyone may have written a document. Rules detect passages that give orders, openly (``prompt_injection``) or
 in a form invisible to people. An item from such a passage has a warning and is never delivered without it. An

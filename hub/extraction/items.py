@@ -1,4 +1,4 @@
-"""Input and output types of extraction, and the construction of items by rules. Pure functions.
+"""Types of extraction (item, options, notes), and construction of items by rules. Pure functions.
 
 An item has a place in the document: ``document.text[start:end] == quote``, in code points, without exception.
 Its data contains only fields that a document can determine; ids, flags and foreign keys are added elsewhere.

@@ -1,4 +1,4 @@
-"""Rules for mails: prose of the author, quotations that count for rules, calendars. Pure functions.
+"""Rules for mails: which parts of a mail yield items (own text, quotations, invitations). Pure functions.
 
 The view of the rules has no headers, legal remarks or names of attachments. Of a subject and of a quoted mail
 only events count. A mail that was forwarded, or whose answer is too short to be understood alone, counts as a

@@ -1,4 +1,4 @@
-"""Local model: a server process, which the hub starts with the first question and monitors.
+"""Local model on this machine: start of its server process, its end, weights and context size.
 
 Engine and weights are packages (extra ``[local]``); nothing is downloaded. The child ends with its hub: it
 reads from a pipe whose other end only the hub holds, and exits when the pipe closes, for whatever reason.

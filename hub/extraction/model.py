@@ -1,4 +1,4 @@
-"""Interface of models for extraction: requests, answers and errors.
+"""Interface of language models: request, answer, price, errors and guarantees.
 
 Guarantees of every ``LanguageModel``:
 

@@ -1,4 +1,4 @@
-"""Lines that enclose a place of a text by its layout: what a reader knows when the place is shown alone.
+"""Headings, list items and people above a line that explain it.
 
 Three kinds of lines enclose a line: list items above it that are less indented; a line with a colon at its
 end, directly above its list or quotation ("Anna:", "On 3 May Anna wrote:"); and the name at the start of its

@@ -1,4 +1,4 @@
-"""Prompts for the model, with examples, and the JSON Schema of its answer. Pure functions.
+"""Prompt to the model: instructions, examples, delimiters, and JSON Schema of the answer. Pure functions.
 
 The document's text is data: it is enclosed in two unpredictable delimiters, and invisible characters are
 removed. As prompting is no protection by itself, ``validate`` checks every answer.

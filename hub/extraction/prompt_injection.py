@@ -1,4 +1,4 @@
-"""Recognition of sentences that give orders to a machine (prompt injection). Pure.
+"""Detection of sentences that give orders to a machine (prompt injection), by a linear model. Pure.
 
 A linear model decides, in six languages: each word, pair of words, beginning of a word and pair of
 ideographs has a weight. A sentence whose weights sum up to more than zero resembles orders more than what

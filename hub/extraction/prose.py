@@ -1,4 +1,4 @@
-"""Rules for prose: tasks, events, decisions and facts in sentences of six languages. Pure functions.
+"""Rules for prose: which sentences become tasks, events, decisions or facts. Pure functions.
 
 A sentence is split into clauses, and each is compared with the patterns of its language
 (``hub.extraction.wording``). The layout (``prose_layout``) decides with them: in minutes, the present tense

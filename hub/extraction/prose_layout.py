@@ -1,4 +1,4 @@
-"""Lines of a text, and the kind of text that their layout shows: a list, a chat, minutes, a ticket.
+"""Layout of a text section: list, chat, minutes, ticket or prose, and its lines.
 
 ``prose_view`` makes the view that is divided here. Published texts and invoices are recognized in
 ``text_kinds``.

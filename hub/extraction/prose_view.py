@@ -1,4 +1,4 @@
-"""View of a text in which rules of prose find sentences: each on one line, and blanks for what is none.
+"""Text as the prose rules read it: wrapped lines joined, unsuitable parts blanked.
 
 The view has the length of the text, so that places in it are places in the text. Numbers that are no days
 and no times have signs for their figures: versions, addresses, prices, telephones, ids.

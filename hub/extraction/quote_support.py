@@ -1,4 +1,4 @@
-"""Comparison of the fields of an item with its quote, which has to support their words. Pure.
+"""Check that an item's quote supports its fields, against invented records. Pure.
 
 A model may return a record that no part of its quote supports: it invented the record, or obeyed an order
 elsewhere in the document. The check compares words, so it does not depend on the wording of orders, and its

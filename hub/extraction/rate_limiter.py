@@ -1,4 +1,4 @@
-"""Rate limiter of an endpoint, shared by all callers, with a fair queue and a model of each quota.
+"""Rate limiter of a model endpoint: quotas, pace after refusals, fair queue of callers.
 
 It obeys the limits of hub.toml (requests and tokens per minute), the limits in the headers of the endpoint,
 and the requested waits. A refusal nonetheless reduces the pace by a factor, and each answer increases it by

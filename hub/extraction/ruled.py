@@ -1,4 +1,4 @@
-"""Reading of a document by rules: the work that ``rules_process`` does outside of the hub. Pure functions.
+"""Reading of one document by rules, as executed in the rules process. Pure functions.
 
 A request has all that its answer depends on, and both can be sent to another process.
 """

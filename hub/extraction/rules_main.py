@@ -1,4 +1,4 @@
-"""Process that reads documents by rules: started by ``rules_process``, confined, one request after another.
+"""Entry point of the confined process that reads documents by rules.
 
 Requests come on standard input and answers go to standard output, each with its length. All modules, weights
 and time zones are loaded before the confinement.

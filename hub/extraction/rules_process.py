@@ -1,4 +1,4 @@
-"""Process that reads documents by rules, so that no text holds the hub, whatever a pattern makes of it.
+"""Separate process for reading by rules: start, time limit, memory, restart after a crash.
 
 It is started with the first document, and ended when there was none for a while, with its memory of 40 MB. A
 text that breaks it, or takes too long, is given up alone: the next one gets another process.

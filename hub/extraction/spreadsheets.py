@@ -1,4 +1,4 @@
-"""Rules for tables: CSV, and the tables with pipes in any text. Pure functions.
+"""Rules for tables (CSV, pipes): which columns and rows become items. Pure functions.
 
 The rows of a text are divided into tables. One begins with a row of headings that is clear: title and date
 have one column each, and one kind of table uses more columns than any other. No row of a text is prose,

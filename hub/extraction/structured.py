@@ -1,4 +1,4 @@
-"""Reading of structured formats. Pure.
+"""Choice of the rules by a document's format (suffix, media type): captions, chats, lists, prose.
 
 Rules come first: they are exact, free and deterministic. Text that no rule handles is returned as prose; a
 completely structured file leaves none.

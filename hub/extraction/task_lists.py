@@ -1,4 +1,4 @@
-"""Rules for lists of tasks: check boxes and rows with a state in Markdown, todo.txt, TaskPaper, Org. Pure.
+"""Rules for task lists: check boxes, todo.txt, TaskPaper and Org. Pure.
 
 ``x 2026-03-02 2026-02-01 (A) Call the plumber +house @phone due:2026-03-09`` ``- Call the plumber
 @due(2026-03-09)`` below ``House:``

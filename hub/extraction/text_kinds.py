@@ -1,4 +1,4 @@
-"""Recognition of texts that have no work for a certain person: texts of reference, and invoices. Pure.
+"""Detection of published texts and invoices, which contain no tasks of a person. Pure.
 
 Texts of reference, such as change logs, licences, guides and recipes, are published and are no notes. The
 text as a whole decides: its title, titles and versions among its headings, and numbers of clauses.

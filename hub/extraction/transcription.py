@@ -1,4 +1,4 @@
-"""Transcription of recordings by an OpenAI-compatible endpoint (``/v1/audio/transcriptions``).
+"""Transcription of recordings to text by an endpoint, and its cost.
 
 A recording is a question to an ``Endpoint``, so retries, rate limits and the circuit breaker are the same.
 Its costs are counted by the second: a second is a token of the answer. The text has a line for each sentence,

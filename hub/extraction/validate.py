@@ -1,4 +1,4 @@
-"""Validation of a model's answer: records to items, without invented names and words. Pure.
+"""Validation of a model's records: required quote, allowed fields, no invented names. Pure.
 
 Nothing is accepted on the model's word alone. Every record must have a quote from the text. Only requested
 tables and fields that a document can fill are accepted. Values are converted to the types of their columns

@@ -1,4 +1,4 @@
-"""Daily backups of the hub's database, in a folder of its state, and checks of backups.
+"""Daily backups: when they are made, which are kept, and issues about them.
 
 The newest backup of each recent day and week is kept. These backups are on the same disk as the database:
 ``hub backup FILE`` writes one elsewhere.

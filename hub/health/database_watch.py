@@ -1,4 +1,4 @@
-"""Watch of the database: whether it answers and accepts writes, and whether its pages are intact."""
+"""Watch of the database: answers, accepts writes, intact pages; how long each may take."""
 
 import math
 from collections.abc import Callable

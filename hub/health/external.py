@@ -1,4 +1,4 @@
-"""Checks of systems that the hub calls: models, providers of connectors, receivers of events."""
+"""Issues about models, connectors, notification targets and other systems that the hub calls."""
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta

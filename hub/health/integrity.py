@@ -1,4 +1,4 @@
-"""Checks of the integrity of stored data.
+"""Verification of the audit log's hash chain and of stored rows, in small parts.
 
 The hash chain of the audit log is verified in parts, and rows that another program broke are found.
 """

@@ -1,4 +1,4 @@
-"""Registry of issues that a person should correct, found by checks and kept with their start time.
+"""Registry of issues: severity, fixes, start time, and how often the checks run.
 
 A person may mute an issue, by its key; muted ones are not counted.
 

@@ -1,4 +1,4 @@
-"""Checks of the machine and of the hub's load: disk, open files, clock, limits, services that fail."""
+"""Issues about disk, open files, clock, log, reached limits, refused connections and failing services."""
 
 import os
 from collections import deque

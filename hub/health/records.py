@@ -1,4 +1,4 @@
-"""Checks of the database's nodes and log, and of devices whose rows differed from the ledger."""
+"""Issues about nodes, the database's write-ahead log, and devices that differ from the ledger."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""Checks of agents, schedules, budgets, runs and questions that do not progress, and after what time.
+"""Issues about agents, schedules, budgets, runs and questions without progress, and after what time.
 
 ``storage.agents.agents_in_trouble`` decides how many failed runs count.
 """

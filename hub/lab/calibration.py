@@ -1,4 +1,4 @@
-"""Calibration of an endpoint: the largest chunks in which its model overlooks hardly more than in small ones.
+"""Calibration of a model: the largest chunk size in which it still finds nearly all items.
 
 The same documents are read in chunks of several sizes, the smallest first, until the model clearly overlooks
 more. From all labels found and overlooked, with the lengths of their chunks, the share found at any size

@@ -1,4 +1,4 @@
-"""Comparison of two evaluations of the same documents, label by label."""
+"""Comparison of two evaluations, and whether their difference is significant."""
 
 import math
 from collections.abc import Sequence

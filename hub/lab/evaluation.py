@@ -1,4 +1,4 @@
-"""Evaluation of an agent on labelled documents, the last 20 stored in a file.
+"""Evaluation of an agent on labelled documents, and storage of the last 20 evaluations.
 
 Nothing is delivered or stored, and no stored answer of a model is used, so that the current model is
 measured. The costs are limited by the budget of a run. No running hub is needed. Each agent has a file in the

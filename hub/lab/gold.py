@@ -1,4 +1,4 @@
-"""Gold files, which are documents with the expected items, and scores of extracted items.
+"""Gold files (documents with expected items), and scoring: when an item counts as found.
 
 A gold file has one JSON object per line. A gold folder has files of any form, and beside them an
 ``expected.json``: an object with an entry for each file. All problems are reported at once with their

@@ -1,4 +1,4 @@
-"""Share of labels that a model finds, by the length of the text that it is asked about.
+"""Estimate of how many items a model misses, by length of the text.
 
 A model may overlook more in a longer text. The share found is fitted by the highest likelihood of all
 observations as ``base * exp(-(length / scale) ** power)``. With a large scale the length does not matter; the

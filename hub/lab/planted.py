@@ -1,4 +1,4 @@
-"""Long documents with tasks and events in known sentences, for a calibration without a gold file.
+"""Generated documents with known tasks, for a calibration without a gold file; equal at each hub.
 
 The prose around them says nothing that an agent looks for. Its words are drawn by hashes, so that the
 documents are the same at each hub. Every sentence with a task or an event is one of several wordings.

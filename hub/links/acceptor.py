@@ -1,4 +1,4 @@
-"""Acceptance of connections on the listening socket, as long as the limits allow more.
+"""Acceptance of sockets on the device port, and early refusal beyond the limits.
 
 Connections over a rate limit are refused here with a message, before a task, TLS or the WebSocket library has
 cost anything. Near the limit of open files, accepting pauses for a while: new connections wait in the

@@ -1,4 +1,4 @@
-"""Authentication of devices by their hello: admission, pairing or refusal.
+"""Authentication of a device's hello: token or key, admission, pairing or refusal.
 
 A device's statements about itself are displayed but not trusted. Its token decides, or the key that signed
 the hello. Only SHA-256 hashes of tokens are kept in memory and in the database. Tokens are long and random,

@@ -1,4 +1,4 @@
-"""A live connection of a device, and its ``DeviceLink`` with calls and streams.
+"""A live connection of a device: calls, answers, time limits, and its end.
 
 A connection owns its link with its calls and streams. All of them end in ``_over``, at once and with one
 reason. It is called when the device disconnects, breaks a rule, is replaced or does not read, and when the

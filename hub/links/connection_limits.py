@@ -1,4 +1,4 @@
-"""Admission of connections to a port, within its limits on connections and on new ones per second.
+"""Limits of connections to a port: in total, per network, and new ones per second.
 
 A connection counts from its acceptance until its socket is closed. It counts as a stranger until it is
 welcomed. Loopback counts as a network like any other. If no place is free, a new connection gets that

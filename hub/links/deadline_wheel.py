@@ -1,4 +1,4 @@
-"""A coarse wheel of deadlines for all waits on devices.
+"""Timer for all deadlines of calls to devices, in ticks of a quarter of a second.
 
 A timer or cancel scope per call costs more than the rest of the call: a third of the throughput. Here a
 deadline is an entry in the set of its quarter of a second. Adding and removing are set operations, and

@@ -1,4 +1,4 @@
-"""Events sent to connected devices that subscribed to them or list them as a capability.
+"""Sending of events to connected devices: subscriptions, numbering, and limits of unsent ones.
 
 Each connection numbers its events. An event that could not be sent leaves a gap in the numbers, so that the
 device detects the loss and requests the state again. Events are neither repeated nor kept for a disconnected

@@ -1,4 +1,4 @@
-"""Proof that a device holds the key it names: an Ed25519 signature over its hello and our nonce."""
+"""Verification that a device holds its key, by the signature of its hello."""
 
 from dataclasses import dataclass
 from typing import Final

@@ -1,4 +1,4 @@
-"""Waits after failed attempts to authenticate, per network and per proved key or token.
+"""Waits after failed authentication, per network, key or token.
 
 The length of a wait is decided in ``storage.devices.attempts``.
 

@@ -1,4 +1,4 @@
-"""Hosts and clients of requests: allowed host names, and client addresses behind proxies.
+"""Allowed host names of requests, and client addresses behind trusted proxies.
 
 A listener allows only some host names, as protection against DNS rebinding. Client addresses are trusted only
 from proxies listed in hub.toml.

@@ -1,4 +1,4 @@
-"""Replacement of the key of a connected device."""
+"""Replacement of a connected device's key by a new one."""
 
 from typing import Final
 

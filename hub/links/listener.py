@@ -1,4 +1,4 @@
-"""The device port: a WebSocket server, whose goodbye at a stop spreads the returns of devices.
+"""The device port: WebSocket upgrade, goodbye at a stop, and when each device should return.
 
 Strangers get few connections, small messages and short deadlines. All messages to a device before its socket
 closes are sent by its session. The goodbye of a stop names a random wait, longer with more devices.

@@ -1,4 +1,4 @@
-"""Pairing of unknown keys, by a code or an invitation.
+"""Pairing of devices: codes, their lifetime and number, and invitations.
 
 A device shows its code, and a person types it at the hub: eight symbols of an alphabet without similar
 symbols, shown as ``K7QF-2M9X``. A code is valid for ``PAIRING_TTL_S``. The codes are only in memory, by key,

@@ -1,4 +1,4 @@
-"""Refusals of devices: a sample for the audit log, and the last ones for a person who should see them.
+"""Refused devices: which refusals enter the audit log, and which a person sees.
 
 The audit log gets one per network, reason and minute, with a count: otherwise unauthorized peers could fill
 the disk. The first refusal is recorded at once. Later ones are counted, and recorded with the first refusal

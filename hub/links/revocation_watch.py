@@ -1,4 +1,4 @@
-"""Watch that ends connections after revocations and takeovers at other hubs on the same database."""
+"""End of connections after a device was revoked or taken over at another node."""
 
 from collections.abc import Sequence
 from typing import Final

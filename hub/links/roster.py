@@ -1,4 +1,4 @@
-"""Connected devices of this process, with one connection each.
+"""Connected devices: one connection each; which connection ends when a second arrives.
 
 A newer epoch ends the older connection, and an older epoch that arrives late is refused. Events are passed to
 one callable, ``on_event``. It must not wait, because it is called by the socket's reader.

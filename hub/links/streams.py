@@ -1,4 +1,4 @@
-"""Streams of the frames that devices send for runs: filled by the reader, consumed by a runner.
+"""Buffers of frames that devices send for runs, in memory and in a file, with their limits.
 
 The reader never waits for a runner. Otherwise a ``tool_result`` behind a full queue would not be read, the
 runner would wait for that result, and the queue would never empty. So a stream is bounded by the device: by

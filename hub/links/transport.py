@@ -1,4 +1,4 @@
-"""Interface to a WebSocket, its implementation with the library, and the check of the upgrade request.
+"""WebSocket of a device: upgrade rules, sending, closing.
 
 ``Transport`` is a connection's view of its socket. ``DeviceSocket`` implements it with ``websockets``:
 

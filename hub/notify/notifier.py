@@ -1,4 +1,4 @@
-"""Service that notifies targets of events: a task, a lease, and connections of its own for each.
+"""Delivery of notifications to each target: order, retries, lease among nodes.
 
 A target that hangs costs its own task alone. Its events wait in the database, so a hub that ends, or another
 one that takes the lease, loses none; one that was sent and not recorded is sent again with the same id.

@@ -1,4 +1,4 @@
-"""Events as messages: signed webhooks, ntfy, Matrix and mail, to addresses that the outbound rules allow."""
+"""Notification messages: webhook signatures, ntfy, Matrix and mail."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""Client of one gateway (a connection, one for admin methods, limit of waiting requests), and fleet of all.
+"""Client of a gateway: requests, limits of waiting ones, admin connection; and all gateways together.
 
 The permanent connection has read and write scopes, and is the only source of events. A method that needs
 admin rights opens the second connection, which is closed after a minute without use. A request beyond

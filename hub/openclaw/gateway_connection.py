@@ -1,4 +1,4 @@
-"""Connection to a gateway: opened, multiplexed, supervised, and re-established after a growing wait.
+"""Connection to a gateway: opening, requests in flight, liveness, and waits before a reconnect.
 
 Sockets lead to checked addresses only, without proxies or redirects. A connection owns its open requests.
 When it ends, all of them end at once, and report whether their frame may have been sent. No request is sent

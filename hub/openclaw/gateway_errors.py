@@ -1,4 +1,4 @@
-"""Ends of connections to gateways (state, least wait) and errors of requests: may one have been carried out?
+"""Meaning of gateway errors: connection state, shortest wait, and whether a request may have taken effect.
 
 Decisions use only structure: exception type, HTTP status, close code, ``code``, ``details.code``,
 ``retryable``, ``retryAfterMs``. Messages are never used, because gateways may change their wording. The close

@@ -1,4 +1,4 @@
-"""Interface of a gateway for the rest of the hub: requests, events and connection state.
+"""Interface of a gateway for other packages: errors, health, events.
 
 The reader of a socket puts news into an inbox without waiting. A consumer that is too slow loses the unread
 events, and gets one notification of the loss. It then has to read the gateway's state again, as after a

@@ -1,4 +1,4 @@
-"""The hub's identity at a gateway, the gateway's token for it, and the check of its address.
+"""The hub's key and token at a gateway, and which gateway addresses are allowed.
 
 Both are in one file of the state folder that only the hub's user can read. A token is sent only to the
 gateway that issued it, not to another URL in hub.toml. No secret appears in a ``repr``, a log line or a row.

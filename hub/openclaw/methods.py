@@ -1,4 +1,4 @@
-"""The gateway methods that the hub uses, as typed functions, with the data of a gateway's sessions.
+"""Typed functions for a gateway's methods: chat, history, agents and files.
 
 Reading is lenient: unknown fields are ignored, and a missing required field raises ``GatewayInvalid``.
 Nothing is retried here, and messages of errors are never interpreted.

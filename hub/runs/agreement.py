@@ -1,4 +1,4 @@
-"""Agreement of the hub's ledger with the store of each device.
+"""Comparison of the hub's ledger with a device's store after it connects: lost and newer rows.
 
 Either side may have been restored from an older backup, or may have lost data without notice. Up to the
 counter in ``storage.runs.agreement``, the ledger contains every row that hubs wrote into the device's store.

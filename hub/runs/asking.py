@@ -1,4 +1,4 @@
-"""Questions of a run to a model, through journal, budgets and the model's gate.
+"""Questions of a run to a model: stored answer, budget, then the model; whether a run may still ask.
 
 Each question passes, in this order: the journal of the agent's answers, the budgets, the model. One
 transaction then stores the answer and its cost before the answer is used. So after a crash only the questions

@@ -1,4 +1,4 @@
-"""State of one execution of a run, in memory."""
+"""State in memory of a run that is executing."""
 
 from collections import Counter
 from collections.abc import Iterable

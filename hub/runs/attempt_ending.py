@@ -1,4 +1,4 @@
-"""End of an attempt: the state change of its run, by the error that ended it.
+"""Outcome of an attempt by the error that ended it: retry, pause or failure, and after which wait.
 
 The decisive error of several determines the state change. This is pure, except for the jitter of waiting
 times.

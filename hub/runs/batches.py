@@ -1,4 +1,4 @@
-"""Batches: the first questions of a run, submitted together at half the price.
+"""Batched questions of a run at half the price: when they are submitted, and how long a run waits.
 
 Used for agents whose results may be late. A run reads its files once, collects its questions and submits
 them. It returns to the queue until the answers are journaled: a batch is checked after 30 s, and more rarely

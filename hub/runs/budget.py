@@ -1,4 +1,4 @@
-"""Budgets for model calls: the cost of a question, estimated from its bytes, is reserved before it is asked.
+"""Budgets for model calls (run, agent's day, hub's day): reservation of a question's estimated cost.
 
 The highest possible cost of a question is reserved on three accounts: the run's, the agent's day and the
 hub's day. If it does not fit, the question waits for questions in flight, which mostly cost less than

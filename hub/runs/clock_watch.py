@@ -1,4 +1,4 @@
-"""Watch of the machine's clock: a step of over 2 s moves the hub's clock with all stored instants.
+"""Detection of steps of the machine's clock (over 2 s), and when the hub follows them.
 
 A step is a difference between the wall clock and the uptime of the machine, which goes on during a
 suspension. The hub's own time goes on as before until every stored instant is judged again

@@ -1,4 +1,4 @@
-"""Operations on runs and agents that people and devices request: start, cancel, pause, rerun, set a status.
+"""Actions on runs and agents by people and devices: start, cancel, pause, resume, rerun, set a status.
 
 Each is written to the database first, with its audit entry in the same transaction. The dispatcher is
 notified afterwards, and would otherwise find the change by polling.

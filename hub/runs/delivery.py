@@ -1,4 +1,4 @@
-"""Delivery of items to a device: planned per unit, sent until answered, settled once; with excerpts.
+"""Delivery of items to a device: batches, retries, refused tables; excerpts for the review.
 
 The plan of a unit is committed before its first call is sent. A call is repeated with the same id until it is
 answered, in this run or after a restart. The device stores answer and row in one transaction. So each item is

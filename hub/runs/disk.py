@@ -1,4 +1,4 @@
-"""Free space on the disk of the state folder, with a ballast file as reserve for a full disk.
+"""Free disk space: when the disk counts as full, the reserve file, and its release.
 
 No new run is claimed while ``is_full`` is True. Executing runs still have space to end, because answers,
 cancellations and final states are small. If other programs fill the disk completely, the hub frees its

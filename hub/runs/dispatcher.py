@@ -1,4 +1,4 @@
-"""Dispatcher: claims queued runs that may start, and spreads those of devices that connect together.
+"""Dispatcher of runs: which queued run starts when, and pauses and resumptions of runs.
 
 A run is a durable row first. Events of devices and quotas only open gates: the row waits until a claim under
 a new fence starts it.

@@ -1,4 +1,4 @@
-"""Estimates of the files and costs of a run before it starts.
+"""Estimate of a run's files and cost before it starts.
 
 The device lists its files as at the beginning of a run, under an unused run id. No file is fetched. Files
 that the ledger already knows are subtracted. The cost of the others is estimated from the recent costs of the

@@ -1,4 +1,4 @@
-"""Failures of runs, explained for people, with the steps that mend them."""
+"""Explanations of failed runs for people: cause and remedy of each error code."""
 
 import shlex
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Explanations of what a file became in one agent, and why others of its lines became nothing.
+"""Explanation for ``hub why``: why a file or line became an item of an agent, or none.
 
 The file is read again as it is now, and by the rules of a run, so the reasons hold for the next run. No model
 is asked: its answers come from the journal, or its items from the ledger. Nothing is written. No text of the

@@ -1,4 +1,4 @@
-"""Extracted items: their keys for comparison with the ledger, and their calls.
+"""Conversion of extracted items to calls of the device, and their keys for the ledger. Pure functions.
 
 The keys are name, day and place. The stored content of a planned call is enough to send its frame again after
 a restart. Pure functions.

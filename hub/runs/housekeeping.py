@@ -1,4 +1,4 @@
-"""Hourly deletion of old rows in small transactions, which keeps the database's size stable.
+"""Hourly deletion of old rows: intervals, shorter periods for a large database, erasure of users.
 
 A database above its limit keeps ended work for half of its periods, then for a quarter, and so on. Rows that
 prevent a second delivery of an item stay for their whole period, however large the database is.

@@ -1,4 +1,4 @@
-"""Assembly of a file from the pieces that a device sends, and its conversion to a document.
+"""Assembly of a file from a device's pieces, and its conversion to a document.
 
 Text made by the device is kept as it is. Bytes are converted to text here. Text that the device did not
 convert is converted too, if it is of a web page, a mail or an archive of messages.

@@ -1,4 +1,4 @@
-"""Interruption of a run in progress, by a person or a shutdown."""
+"""Signal that interrupts an executing run, with its reason."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Leases of leaders on a shared database: one node at a time executes a task.
+"""Leader leases on a shared database: which node executes a task that needs only one node.
 
 A leader counts its lease from the sending of the last confirmed renewal, by ``Clock.uptime_s``, which counts
 suspensions.

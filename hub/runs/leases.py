@@ -1,4 +1,4 @@
-"""Lease of a node on a shared database: 30 s long, renewed every 4 s.
+"""Lease of this node on a shared database (30 s, renewed every 4 s), and work's end without it.
 
 The node counts its lease from the sending of the last confirmed renewal, by ``Clock.uptime_s``, which counts
 suspensions.

@@ -1,4 +1,4 @@
-"""State changes of runs: the row first, then log event, metric, activity and watchers.
+"""State changes of runs: database row, then log event, metric and notification of watchers.
 
 The caller names the event, and the transition table determines the next state. A concurrent change of the row
 is reported as ``StaleRun``.

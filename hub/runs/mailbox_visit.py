@@ -1,4 +1,4 @@
-"""Runs that read a connector: start, pages, messages.
+"""Runs over a connector: pages, messages, how far back a first run reads, and waits after failures.
 
 A run reads its connector page by page, and each message once.
 

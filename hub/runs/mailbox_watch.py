@@ -1,4 +1,4 @@
-"""Watch of mailboxes, which starts runs of agents with ``push`` when new messages arrive.
+"""Start of runs when a mailbox or webhook has new messages (``push``).
 
 If a connector can wait for news, one connection is kept open per agent. News posted to a webhook is reported
 by the webhook's handler. Both start a run at once. All news before that run begins is read by the same run. A

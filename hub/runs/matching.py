@@ -1,4 +1,4 @@
-"""Matching of a unit's items with the ledger: new, changed, known, or rejected and learned from. Pure.
+"""Comparison of extracted items with the ledger: new, changed, known or rejected before. Pure.
 
 The rules, in this order:
 

@@ -1,4 +1,4 @@
-"""Gates in front of models: closed while a model does not answer, and opened by a cheap probe.
+"""Gates of models: runs wait while a model does not answer, until a probe succeeds.
 
 A question without an answer after all attempts closes its model's gate, unless another question was answered
 in the meantime. While a gate is closed, no question is asked. Rules still extract items, and runs wait for

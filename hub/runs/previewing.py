@@ -1,4 +1,4 @@
-"""Previews: what an agent would find in its documents with another prompt, model or tables.
+"""Previews of an agent: extraction without delivery, and limits of a preview.
 
 A preview reads and extracts as a run does, and compares the items with the ledger. It has no row, moves no
 cursor, settles no unit and sends no call to the device, so its end leaves nothing behind. Its questions are

@@ -1,4 +1,4 @@
-"""Receipts for devices, of the files that arrived in one reading.
+"""Sending of receipts to devices about the files that arrived in one reading.
 
 A device that lists the capability gets a receipt for every reading in which a file arrived, even if it was
 cut off. A receipt that was lost with a connection is requested later, so that nothing is sent twice here.

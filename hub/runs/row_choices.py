@@ -1,4 +1,4 @@
-"""Rows of a device that a person may choose for a reference of an item."""
+"""Projects and tasks of a device that a person may choose for an item's reference."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Orders: claimed runs with all settings that their execution needs.
+"""Settings with which a claimed run executes, copied from its row.
 
 The settings were copied from the agent's into the run's row at its creation. So a run has the same ones after
 a restart with others.

@@ -1,4 +1,4 @@
-"""Execution of one run.
+"""Execution of a run: reading, extraction, delivery; waits for a model, retries, and the final state.
 
 Files wait for a model that is away for ``MODEL_WAIT_S`` at most, then they fail.
 

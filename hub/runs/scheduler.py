@@ -1,4 +1,4 @@
-"""Scheduler, which asks at its time for each fire that is due.
+"""Scheduler: which fires are due when, jitter, missed fires, and backfills.
 
 ``storage.schedules.fires`` carries a decision out, and makes the final choice if other runs are in the way.
 

@@ -1,4 +1,4 @@
-"""Sentences for people about fires, pauses and ends of runs.
+"""Explanations for people of decided fires (run, skipped, merged), pauses and ends of runs.
 
 Pure functions from the stable words of rows (``schedule_fires.decision`` and ``reason``, ``runs.reason``) to
 sentences. A word of a newer release is shown unchanged, as is a reason that was written for people already.

@@ -1,4 +1,4 @@
-"""Rows of a device and judged titles that a run shows to a model.
+"""Existing projects, tasks and judged titles of a device that a run shows to the model.
 
 A run queries rows that items may refer to, such as projects and tasks, once. The call ids are fixed, and a
 device answers a known id with its first answer. So the model is shown the same rows in the whole run, even

@@ -1,4 +1,4 @@
-"""Documents of a run, read from a device by manifest (at most a million files), fetch and pieces.
+"""Reading of a run's files from a device: manifest (at most a million), fetch, and time limits.
 
 Yields each file when its last piece has arrived. So memory holds at most the pieces in flight, bounded by
 credit, and one file. Files that the ledger knows are not fetched.

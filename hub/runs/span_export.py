@@ -1,4 +1,4 @@
-"""Export of the spans of ended runs to an OpenTelemetry receiver, as JSON over HTTP (OTLP 1.9).
+"""Export of run traces to an OpenTelemetry receiver (OTLP): queue limit, retries, dropped runs.
 
 Spans are read from the database once their run has ended. So no step of a run waits for the receiver, and
 one that is away costs only the spans. No span bears the path or text of a file, a prompt or an answer.

@@ -1,4 +1,4 @@
-"""Units of a run in progress, with a grace period after the loss of the device.
+"""Concurrent files or messages of a run, and their grace period when the device disconnects.
 
 When a device disconnects, questions sent to a model are still in flight and paid for. They get a grace period
 to complete, so that they need not be asked again. Their items wait in the outbox.

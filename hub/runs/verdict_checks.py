@@ -1,4 +1,4 @@
-"""Validation of verdicts by the schema of the item's table, before they are stored."""
+"""Validation of a verdict's edited fields by the item's table."""
 
 from typing import Any, Final
 

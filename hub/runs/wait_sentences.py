@@ -1,4 +1,4 @@
-"""Reasons why a run waits, as a sentence for people.
+"""Explanation why a run does not start yet: order of the conditions, and the sentence for each.
 
 Pure functions: the facts are collected by the caller at one moment, and the first closed gate is named. A
 gate is a condition that the dispatcher checks.

@@ -1,4 +1,4 @@
-"""Delivery of wake calls to devices, when a slot of an agent's calendar begins.
+"""Wake calls to devices at the begin of a calendar slot: when sent, repeated or dropped.
 
 The scheduler creates a row for each slot that begins; this module settles it. The call is sent while the
 agent's gates are open, repeated with backoff until it is answered, and dropped when the slot is over. The

@@ -1,4 +1,4 @@
-"""Cron expressions: their parser, which refuses ambiguous ones, and the minutes that they name.
+"""Cron expressions: accepted syntax, refused ambiguities, and matching minutes.
 
 Five fields or an ``@name``, by the rules of Debian's cron. An accepted expression is expanded once into a
 ``CronCalendar``. ``hub.schedules.trigger`` decides when its readings occur in a time zone.

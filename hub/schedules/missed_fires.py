@@ -1,4 +1,4 @@
-"""Past fires of a schedule, and the selection of those that get a run.
+"""Missed fires of a schedule: which of them still get a run. Pure functions.
 
 ``walk`` lists the fires, and ``plan_fires`` applies the schedule's policies. Neither considers active runs:
 ``storage.schedules.fires`` applies the overlap policy.

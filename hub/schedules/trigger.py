@@ -1,4 +1,4 @@
-"""Triggers: a cron expression in a time zone, an interval of at least 5 s, or an instant.
+"""Times of a schedule: cron in a time zone (also at clock changes), interval of at least 5 s, instant.
 
 A trigger computes fires: nominal instants in UTC epoch milliseconds. It has no state. A zone is read as
 stretches of constant offset, in whole minutes since the epoch, UTC. Since 1973, no zone has changed its

@@ -1,4 +1,4 @@
-"""Tables of hub.toml about agents and their templates: schedules, warnings, capabilities, needs."""
+"""Tables of hub.toml about agents and templates: schedules, capabilities, needs, and warnings."""
 
 import json
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Conversion of hub.toml's agents, gateways and connectors to their rows; seconds become milliseconds."""
+"""Conversion of agents, templates, gateways and connectors of hub.toml to database declarations."""
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""JSON Schema of hub.toml for editors, and the fields that are texts."""
+"""JSON Schema of hub.toml for editors, and which settings are texts."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Edits of hub.toml that keep comments and order, the keys that they may change, and history of settings.
+"""Edits of hub.toml by the API: which keys may change, comments kept, and revert of changes.
 
 History of the settings: the keys that a change of hub.toml changed, with their old and new values.
 

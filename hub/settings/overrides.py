@@ -1,4 +1,4 @@
-"""Overrides of settings: ``HUB__LIMITS__RUNS=9`` in the environment, ``--set limits.runs=9``.
+"""Overrides of settings by environment and ``--set``: precedence, and the type of a value.
 
 The command line takes precedence over the environment, which takes precedence over the file. Agents cannot be
 overridden.

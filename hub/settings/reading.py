@@ -1,4 +1,4 @@
-"""Reading of hub.toml: all problems at once, overrides, fallback for a broken file, settings of all nodes.
+"""Reading of hub.toml: errors, the last good version for a broken file, tables shared by all nodes.
 
 Settings file of a hub, its overrides, and the fallback for a broken file.
 

@@ -1,4 +1,4 @@
-"""Settings of a running hub: the only way to change them, the differences, and automatic reloads.
+"""Change of a running hub's settings: all or nothing, reports of refusals, reload when the file changes.
 
 A change is read, checked, prepared and then applied completely or not at all: after any failure, the hub
 continues with the old settings, and ``refused`` has the reasons. Settings that need new connections or a

@@ -1,4 +1,4 @@
-"""Tree of all tables of hub.toml.
+"""All tables of hub.toml: models, storage, log, outbound, redaction, trust and others.
 
 Each table is a separate model; ``hub.settings.reading`` creates this tree from a file and reports all
 problems. Only the daemon and the CLI read settings: all other code takes plain arguments with units in their

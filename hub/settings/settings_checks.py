@@ -1,4 +1,4 @@
-"""Checks of hub.toml beyond types: consequences, secrets, agents against each other; and removed keys.
+"""Checks of a whole hub.toml: names, references, secrets, contradictions and removed keys.
 
 Some checks work on any document, the others only on a valid one. Warnings of schedules that are probably not
 meant are in ``agent_settings``, and collected here.

@@ -1,4 +1,4 @@
-"""Files of many messages, an mbox or the export of a chat: detection, and the messages in their text.
+"""Archives of many messages (mbox, chat exports): detection, and division into messages.
 
 Both are converted to one text (``mbox``, ``chats``) in which each message begins with a line that no message
 can contain. So authors and dates can be read from the text alone, wherever it was converted.

@@ -1,4 +1,4 @@
-"""Parser of iCalendar (RFC 5545) for files and for servers, and lines whose names are not folded."""
+"""Parser of iCalendar (RFC 5545), tolerant of folded lines."""
 
 import re
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Conversion of chats to text: exports of WhatsApp, Telegram, Slack and Signal, and copied messages. Pure.
+"""Conversion of chat exports (WhatsApp, Telegram, Slack, Signal) to text. Pure.
 
 The format is always the same; ``archives`` reads it::
 

@@ -1,4 +1,4 @@
-"""Sandbox of a process before it parses an untrusted file.
+"""Sandbox of a process for untrusted files: limits, and blocked system calls and files.
 
 An untrusted file may exploit a hole in its parser. So the parsing process irrevocably limits its memory,
 time, output, descriptors and threads. On Linux, it also gives up everything else (on other systems, it keeps

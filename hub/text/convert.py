@@ -1,4 +1,4 @@
-"""Conversion of files, and of mails of a mailbox, to text: selects the converter and the process.
+"""Conversion of a file or mail to text: which converter, and whether in a separate process.
 
 Extracted text is what travels and what offsets refer to, so the content of a text file is not normalized.
 Plain text and small pages or mails are read in this process. Everything else (office, pdf, large files,

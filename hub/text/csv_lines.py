@@ -1,4 +1,4 @@
-"""Lines of CSV, each one record without a formula in any spreadsheet.
+"""Lines of CSV: quoting, and prevention of spreadsheet formulas.
 
 A spreadsheet of another country splits at another delimiter, and there these quotes protect nothing.
 So an apostrophe precedes the sign of a formula at the start of a cell, after each delimiter, and on each new

@@ -1,4 +1,4 @@
-"""Encoding of a text: its mark, the charset that it declares, UTF-8, or the most plausible of a few.
+"""Character set of a text: byte order mark, declaration, UTF-8, or a guess.
 
 A charset has the meaning that it has for browsers and mail programs (WHATWG Encoding): ``iso-8859-1`` is
 cp1252. A page may declare it in its head, but is often stored as UTF-8 all the same.

@@ -1,4 +1,4 @@
-"""Lines of a text around a place in it, for a person who judges what was found there. Pure."""
+"""Lines around an item's quote, as an excerpt for the reviewer. Pure."""
 
 import re
 from collections.abc import Iterator

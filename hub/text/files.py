@@ -1,4 +1,4 @@
-"""Files that are converted to text: their media types, the limits of a conversion, its result and failure."""
+"""Media type of a file by its name, which types are converted, and limits of a conversion."""
 
 from dataclasses import dataclass, field
 from datetime import datetime

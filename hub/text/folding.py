@@ -1,4 +1,4 @@
-"""Normalization of text for comparison and display, with positions in the original. Pure functions.
+"""Normalization of text for comparison, and detection of invisible characters. Pure functions.
 
 Texts that look alike must compare as equal: Unicode forms, kinds of quotation marks, line breaks in a
 sentence and invisible characters make no difference. Every folded character has its position in the original.

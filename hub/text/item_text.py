@@ -1,4 +1,4 @@
-"""Characters that texts of items may have, whether a document, an assistant or an owner wrote them."""
+"""Characters allowed in titles and texts of items; all others are removed."""
 
 import re
 from typing import Final

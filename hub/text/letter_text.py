@@ -1,4 +1,4 @@
-"""Mails: parsing into a ``Letter``, parts, quotations (whole below a short answer), and rendering as text.
+"""Conversion of a mail to text: headers, body, attachments, and how much quoted text is kept.
 
 The format is always the same; the chunker relies on it::
 

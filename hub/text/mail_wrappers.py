@@ -1,4 +1,4 @@
-"""Text inside wrappers of mail programs: flowed lines, OpenPGP armour and S/MIME. Pure functions.
+"""Unwrapping of mail text: flowed lines, OpenPGP armour and S/MIME signatures. Pure functions.
 
 A signature is removed and not verified, as it proves nothing about what a person sees. Encrypted text is
 named.

@@ -1,4 +1,4 @@
-"""Tolerant parsing of mail parts: headers, names, charsets and dates.
+"""Tolerant parser of mail headers and parts: names, charsets, dates, and bulk mail.
 
 Real mail is often malformed, and may be an attack. So headers are parsed leniently, each in one pass: the
 parsers of ``email`` raise on a stray comma, or take quadratic time. An unknown charset is guessed, never

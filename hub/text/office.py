@@ -1,4 +1,4 @@
-"""Conversion of office and pdf files by kreuzberg, if the extra ``[files]`` is installed.
+"""Conversion of office and PDF files to text (extra ``[files]``).
 
 It is imported for the first such file: most devices never need its 98 MB. Nothing is cached on disk, nothing
 leaves the process, images are not read. Only ``hub.text.worker_main`` calls it, in a separate process, as

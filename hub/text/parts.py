@@ -1,4 +1,4 @@
-"""Parts of a file or mail by what became of them, in the same words for every reader.
+"""Counts of unreadable or skipped parts of a file or mail, and whether content was lost.
 
 A converter counts each part under ``TYPE OUTCOME``, as in ``application/pdf encrypted``. The sender of a mail
 chooses types, so only those that look like one are kept. Counts hold no text and no names of files.

@@ -1,4 +1,4 @@
-"""Text of pictures and scanned pages of a pdf by OCR (extra ``[ocr]``), and which pages count as scans.
+"""Text recognition (OCR) in pictures and scanned PDF pages (extra ``[ocr]``): which pages count as scans.
 
 The models are in the wheel of RapidOCR, so nothing is loaded from elsewhere. They know Latin and Chinese
 script. Lines of a page are in reading order. A page that was scanned sideways or upside down is turned: its

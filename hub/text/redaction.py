@@ -1,4 +1,4 @@
-"""Redaction of values before a model is asked, and their restoration in the answer. Pure functions.
+"""Replacement of private values before a question to a model, and restoration in its answer. Pure.
 
 A value is replaced by its rule's name and a number, ``[EMAIL_1]``: the same value has the same placeholder in
 the whole document, and no placeholder can be confused with the document's own words. Numbers follow the order

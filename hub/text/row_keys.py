@@ -1,4 +1,4 @@
-"""Keys of rows of devices, by which their sinks and the readers of a hub recognize the rows at any place."""
+"""Keys in delivered rows by which sinks and readers recognize them."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""Styles of a page: whether a person sees its text, by style sheets, inline styles and attributes.
+"""Visibility of HTML elements by styles and attributes.
 
 The rules for a wide screen count. Only properties that may hide text are computed. A rule whose condition is
 not known here may apply or not: if it decides whether text is seen, the text is uncertain. Pure functions.

@@ -1,4 +1,4 @@
-"""Conversion of a file in a separate, confined process that answers once and exits.
+"""Conversion of a file in a separate confined process: time and memory limits, crashes.
 
 Its start takes about a tenth of a second. A decompression bomb, a crash or an endless loop ends only this
 process. File and answer are anonymous temporary files, so that neither side waits for the other, and the file

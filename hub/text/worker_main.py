@@ -1,4 +1,4 @@
-"""Process that converts one file: started by ``worker``, confined, ended after its answer.
+"""Entry point of the confined process that converts one file.
 
 The file is on standard input, the answer goes to standard output; both are anonymous files. All modules are
 imported before the confinement.

@@ -1,4 +1,4 @@
-"""Set-up of agents, facts about agents and filters of agents, each read in one snapshot.
+"""Set-up of agents (configs, template, board) as prompts use it, and filters of agent lists.
 
 A set-up has the values that prompts may name and templates validate. A function passed in decides whether it
 is valid: this module knows rows, but neither JSON Schema nor prompts.

@@ -1,4 +1,4 @@
-"""States of agents, as they are read, and as the connection of their device changes them."""
+"""Current status of agents: reading, and its change when a device connects or disconnects."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Agents: their rows, and finding them by name or id."""
+"""Agents in the database: reading, listing, finding by name, and what an agent lacks for runs."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Agents and schedules that need a person: queries of the checks of health, and how many failed runs count.
+"""Queries for issues: exhausted, failing, silent or unpaired agents, and stopped schedules.
 
 They run every minute, so each returns only rows with a finding, at most MOST of them.
 """

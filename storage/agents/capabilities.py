@@ -1,4 +1,4 @@
-"""Capabilities of agents, with semantic versions; of each name at most one version is enabled.
+"""Capabilities in the database: versions, one enabled per name; those of hub.toml change only there.
 
 An agent may have several versions of one capability. Enabling a version disables the other in the same
 transaction, and a unique index guarantees it.

@@ -1,4 +1,4 @@
-"""Checkpoints: state that an agent keeps between its runs, one for each scope.
+"""Checkpoints in the database: state between an agent's runs, refused if older than the stored one.
 
 A checkpoint only moves forward: a lower sequence number is refused, and so is a write by a run that lost its
 lease. A repeated write, as after a lost response, does no harm.

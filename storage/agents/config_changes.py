@@ -1,4 +1,4 @@
-"""Changes of the typed configs of an agent, all keys or none, the last 1,000 remembered.
+"""Changes of agents' configs: all keys or none, revert, and the last 1,000 changes kept.
 
 Each change of a value is recorded with the value before, so that it can be reverted. The last ``REMEMBERED``
 changes of an agent are stored, fewer if their values are long.

@@ -1,4 +1,4 @@
-"""Typed configs of an agent, and reading of their history; configs of the hub are rows of the same table.
+"""Agents' configs in the database: reading of values and of their history.
 
 All keys of one change are written, or none. How many changes the history has is decided in
 ``config_changes``.

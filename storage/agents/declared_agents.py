@@ -1,4 +1,4 @@
-"""Declarations of agents, and their reconciliation with hub.toml.
+"""Agents of hub.toml in the database: created, changed, archived, revived; limits and name conflicts.
 
 Agents of hub.toml are changed only there. A removed agent keeps its row and its history; creating an agent
 with its name revives it. An archived agent that lived at a gateway is renamed instead, with a tilde and its

@@ -1,4 +1,4 @@
-"""Due schedules with the settings of their agents, as the scheduler reads them."""
+"""Due schedules with their agents' settings, as the scheduler reads them."""
 
 from typing import Any
 

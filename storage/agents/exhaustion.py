@@ -1,4 +1,4 @@
-"""Exhaustion of agents without quota, until a time or a probe, and their recovery.
+"""Exhausted agents (rate limit, no credit): length of the wait, and recovery.
 
 After a rate limit the waits go from a minute to an hour, without credit from ten minutes to six hours,
 doubled each time.

@@ -1,4 +1,4 @@
-"""States of agents as heartbeats report them: online, on call, without quota, or in error.
+"""Status changes by heartbeats: which reports change a status, and which statuses they may undo.
 
 A report is written only if it changes the state. It revokes only states that an earlier heartbeat set; states
 set by a person, a template or the hub stay. It never ends an exhaustion, which ends at its time;

@@ -1,4 +1,4 @@
-"""Locks: named leases with fences, and their queues. Acquired all or none, granted in order, expiring.
+"""Locks in the database: granting all or none, queue order, fences, renewal and expiry.
 
 The rules:
 

@@ -1,4 +1,4 @@
-"""Measurements of agents and of the hub: buckets of a minute and of an hour, percentiles as sketches.
+"""Measurements in the database: buckets per minute and hour, percentiles, retention, limits of series.
 
 A sample is added to both of its buckets in the transaction that receives it; percentiles are kept as
 sketches. So buckets of either size are always exact, and late samples need no special case. A sample older

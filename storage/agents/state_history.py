@@ -1,4 +1,4 @@
-"""History of the states of agents, and of their status words."""
+"""History of agents' status changes: pages, and changes as status words."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Changes of the states of agents: each is validated, recorded in history, and reported after the commit.
+"""Status changes of agents: validation, history, activity by running work, and offline mode.
 
 The table of the axis validates a change. Every change of a stored axis passes through ``move`` or
 ``exhaustion.exhaust``. The derived axis follows from the counters of the runs, see ``count_runs``.

@@ -1,4 +1,4 @@
-"""Axes of agents, and status words of the vocabularies, as SQL expressions that filter agents and moves.
+"""SQL expressions for agents' status words, for filters of lists.
 
 The expressions follow the rules of ``protocol.agent_status``: a test compares both for all values.
 """

@@ -1,4 +1,4 @@
-"""Changes of templates, and their effect on the agents with that template.
+"""Changes of templates: refused if they break an agent, or forced; effect on its agents.
 
 A change is validated for every agent with the template, in the transaction that makes it. A change that would
 break an agent is refused. With *force* it is applied: those agents are then in error, with the reason, until

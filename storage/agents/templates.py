@@ -1,4 +1,4 @@
-"""Templates: common properties of a kind of agents, and the schema of their configuration.
+"""Templates of agents in the database: reading, listing and use counts.
 
 This module reads them; ``storage.agents.template_changes`` writes them and validates their agents.
 """

@@ -1,4 +1,4 @@
-"""Connectors of hub.toml as rows, whether their runs may start and why not, sign-ins, sealed credentials.
+"""Connectors in the database: state, whether runs may start, waits after failures, credentials.
 
 The file decides: a connector that it names is created or revived as the same row. A connector that it no
 longer names is archived, and its grant stays until a person removes it. Grants of a sign-in, and passwords

@@ -1,4 +1,4 @@
-"""Messages that an agent has seen, with their state, so that no message is read twice or skipped.
+"""Messages already seen by an agent: planned, left out or failed; cursors, and posts of webhooks.
 
 A message is *planned* in the transaction that plans its items, or *left_out* by the filter. It is *failed* if
 it could not be read or extracted; the cursor waits, so the next run meets it again. After ``MAX_TRIES`` runs

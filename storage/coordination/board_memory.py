@@ -1,4 +1,4 @@
-"""Memory of boards: tagged items that agents and people write, some of them replies.
+"""Memory of boards: adding, listing, limits and removal of items.
 
 Items never expire. A board with the maximum number accepts no more items until a person removes some. Items
 of the hub itself, such as the answer of a person, are always accepted.

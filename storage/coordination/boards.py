@@ -1,4 +1,4 @@
-"""Boards: groups of agents with a common task and a lead, at most one for each agent.
+"""Boards in the database: creation, members, lead, limits and removal.
 
 A place of a board is the target of messages to its lead.
 """

@@ -1,4 +1,4 @@
-"""Agents that live at a gateway: their rows, creation, archiving, and revival at the same gateway.
+"""Agents at gateways in the database: names there, creation, archiving and revival.
 
 A removed agent is revived if it lived at the same gateway in the same role. Any other archived agent of the
 name is renamed by ``storage.agents.declared_agents``.

@@ -1,4 +1,4 @@
-"""Creation of agents at their gateways: claims of the hubs that create them.
+"""Claims on agents to be created at gateways, so that only one hub creates each.
 
 A hub claims an agent before it creates it, so only one of several hubs does. Claims of a dead hub are free
 for the others. No row is locked while the gateway is called.

@@ -1,4 +1,4 @@
-"""States of the agents at gateways, as their gateway reports them.
+"""Status of agents as reported by their gateway, and which statuses such a report may undo.
 
 They are written if they changed. As with heartbeats (``storage.agents.heartbeat_states``), a gateway revokes
 only its own reports: an error that a person or a template caused stays. Reports about archived and terminated

@@ -1,4 +1,4 @@
-"""Gateways of hub.toml as rows, without address and token.
+"""Gateways of hub.toml in the database: creation, archiving and main agents.
 
 The file decides: a gateway that it names is created or revived as the same row. A gateway that it no longer
 names is archived with its main agent. The agents that live at it (``storage.coordination.gateway_agents``)

@@ -1,4 +1,4 @@
-"""Leads that boards need: agents at a gateway, called as their board, cut, with ``-lead`` behind."""
+"""Creation of a board's lead agent at a gateway, and its name."""
 
 from typing import Final, NamedTuple
 

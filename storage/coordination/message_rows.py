@@ -1,4 +1,4 @@
-"""Rows of messages between agents, and their moves. Instants are epoch milliseconds."""
+"""Messages between agents in the database: reading, listing, state changes and answers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""Messages between agents: stored before they are sent, moved by proof, retried as copies; and broadcasts.
+"""Messages and broadcasts: admission, due times, expiry, retry as copies, and results.
 
 The rules:
 

@@ -1,4 +1,4 @@
-"""Questions to people: asked once, answered once, on any channel or by an item of a board's memory.
+"""Questions to people in the database: first answer counts, withdrawal, and effects of an answer.
 
 The first answer counts, however many come at the same moment. It is one transaction with its effects: the
 item in the board's memory, the message to the agent that asked, the activity. So the answer is visible

@@ -1,4 +1,4 @@
-"""Souls of agents as known to this hub: location, and versions, as many as fit into 16 MiB of an agent.
+"""Versions of agents' souls in the database: at most 16 MiB per agent, and writes in progress.
 
 The soul itself is a file where its agent lives. A version is *written* if a write of this hub stored it
 there, and *seen* if another writer had. It is *refused* if a write failed, so that its text is not lost. Old

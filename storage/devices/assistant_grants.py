@@ -1,4 +1,4 @@
-"""Grants of assistants: what a person allowed a client, and the secrets that renew the token of its operator.
+"""Permissions of assistants in the database, renewal of tokens, and reuse of an old secret.
 
 A secret has two halves. The one of the family stays, the one of the turn is replaced at each use: a secret
 with another turn was used before, by its owner or by a thief, and the token is revoked. The code of an

@@ -1,4 +1,4 @@
-"""Failed attempts to authenticate, and waits after them: each twice the last, forgotten after a long calm.
+"""Failed authentication attempts: how long a party waits, and when failures are forgotten.
 
 All hubs on a database count them together, and across their restarts. A party is a network, a token, a key,
 or an operator who types codes. While it waits, its failures neither count nor write anything.

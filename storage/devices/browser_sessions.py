@@ -1,4 +1,4 @@
-"""Sessions of browsers, and the links that open them. Only hashes of their secrets are stored.
+"""Browser sessions and sign-in links in the database: lifetime, idleness, single use.
 
 A link and the session that it opens are one row: opening replaces the secret of the link by that of the
 session, so a link works once. A session ends with the token or the device that it was made with.

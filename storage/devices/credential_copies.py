@@ -1,4 +1,4 @@
-"""Copied credentials: two machines that connect as one device, and the machine of them that keeps it.
+"""Detection of two machines that use one device's credential, and which of them keeps it.
 
 Each connection has an origin. Programs that differ, of which the older one still answered when the newer one
 took its place, show that the credential is on two machines. A device that reconnects, or that was restarted,

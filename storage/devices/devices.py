@@ -1,4 +1,4 @@
-"""Devices, their connections and revocations.
+"""Devices in the database: admission, listing, renaming, grants and revocation.
 
 A revoked device that is admitted again keeps its id; its old keys and tokens stay refused.
 """

@@ -1,4 +1,4 @@
-"""Stored responses to requests that may arrive more than once."""
+"""Stored responses of repeated requests."""
 
 from typing import Any
 

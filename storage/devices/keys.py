@@ -1,4 +1,4 @@
-"""Public keys of devices.
+"""Public keys of devices in the database: adding, replacement, revocation.
 
 The id of a key is derived from the key itself (``protocol.keys``), so a known id determines whose signature
 is required. A revoked or replaced key stays on record, and is never accepted for a device again.

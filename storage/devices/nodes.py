@@ -1,4 +1,4 @@
-"""Nodes of the database: their starts, their addresses, and the keys that one gives another."""
+"""Nodes in the database: starts after crashes, addresses, load, and transferred keys."""
 
 from typing import Any, Final
 

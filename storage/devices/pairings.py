@@ -1,4 +1,4 @@
-"""Pairings and invitations: two ways to admit a device with its own key, and hints at misspelt device names.
+"""Pairings and invitations in the database: codes, expiry, approval, and misspelt device names.
 
 A device that requests access shows a code, which its owner types. The person who types the code decides; only
 its hash is stored. A pairing belongs to one key: its code admits no other key. The device's description is

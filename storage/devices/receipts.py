@@ -1,4 +1,4 @@
-"""Receipts that the hub gave to devices about the files that it received from them, with the lists of files.
+"""Receipts to devices in the database: numbering, link to the previous one, and lists of files.
 
 The receipts of a device are numbered, and each names the one before it. Each has an entry in the audit log,
 written in the same transaction, which also keeps the device's own signed statement.

@@ -1,4 +1,4 @@
-"""Settings that the nodes of one database share: every node uses the newest revision of them."""
+"""Settings revisions shared by all nodes: publishing, and which node uses which."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Tokens of devices, operators and agents, and invitations; of their secrets only hashes are stored.
+"""Tokens of devices, operators and agents, and invitations: creation, limits, expiry, revocation.
 
 This module does not know what a role may do: roles and scopes are plain text here.
 """

@@ -1,4 +1,4 @@
-"""Users, who own devices and agents."""
+"""Users in the database: creation, listing, and removal only if they own nothing."""
 
 from collections.abc import Iterable
 from typing import Final

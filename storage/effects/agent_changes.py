@@ -1,4 +1,4 @@
-"""Agents created, changed and removed over the API, by people and by devices."""
+"""Agents created, edited or removed by people and devices, with schedules and configs, at once."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -1,4 +1,4 @@
-"""Steps of the hub's clock: waits move along, rights that a taken-back step ended come back.
+"""Effect of a clock step on stored instants: shifted waits, and expired rights restored.
 
 Every stored instant is judged again, in the transaction that records the step. What a step does to an instant
 is declared with its column in ``storage.schema``, by the kinds of ``storage.kernel.columns.Instant``.

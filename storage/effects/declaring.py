@@ -1,4 +1,4 @@
-"""Application of hub.toml in one transaction."""
+"""Application of a whole hub.toml to the database in one transaction."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

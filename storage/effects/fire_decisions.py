@@ -1,4 +1,4 @@
-"""Decisions about fires of schedules: run, wake, merge or skip by overlap policy, which runs may wait.
+"""Decision about each due fire: run, wake, merge or skip, by overlap policy and waiting runs.
 
 ``hub.schedules.trigger`` decides which fires get a run; this module takes the existing runs and the overlap
 policies into account; by most of them only one run may wait. One transaction decides for up to a few hundred

@@ -1,4 +1,4 @@
-"""Runs of fires: their rows, and backfills of missed fires."""
+"""Creation of runs for fires, and backfills of missed fires."""
 
 from collections.abc import Sequence
 from typing import Any

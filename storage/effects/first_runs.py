@@ -1,4 +1,4 @@
-"""Runs of agents that have never run, when their device connects for the first time.
+"""Runs at a device's first connection (``on_first_connect``).
 
 A schedule with the setting ``on_first_connect`` has a state: ``awaited`` until its device connects, ``due``
 from the transaction of that connection on, and ``done`` once the scheduler has decided. The state is kept, so

@@ -1,4 +1,4 @@
-"""Declarations of each node: the agents, templates, gateways and connectors in its hub.toml.
+"""Which node's hub.toml declares which agents, so that no node archives those of another.
 
 Several nodes on one database have a hub.toml each, while the rows are common to all. A node archives only
 rows that no other node declares, so that nodes with different files do not undo the work of each other.

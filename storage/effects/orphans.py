@@ -1,4 +1,4 @@
-"""Deletion of what neither a source nor a device has any more: entries of the ledger of units, and items.
+"""Deletion of ledger entries and items that neither a source nor a device has any more.
 
 Both tables are searched by key, a part at a time, so that no transaction grows with them.
 

@@ -1,4 +1,4 @@
-"""Deletion of old rows, in bounded steps; and return of free pages.
+"""Deletion of old rows: which runs, fires, messages and answers go, and which are kept at any age.
 
 Live runs are never touched. ``runs.rerun_of``, ``unit_ledger.run_id``, ``schedule_fires.run_id`` and
 ``activity_log.run_id`` may name a deleted run. The ledger needs only its own row; other readers say "a run

@@ -1,4 +1,4 @@
-"""Connections of devices (so many of a user at most), opened and closed in sets, as thousands may return."""
+"""Device connections in the database: limit per user, takeover by a newer one, crash cleanup."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence

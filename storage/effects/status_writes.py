@@ -1,4 +1,4 @@
-"""Requested changes of the state of an agent: on the axes of the hub, or in the words of a vocabulary.
+"""Requested status changes of an agent, checked as a whole before the first write.
 
 A request is checked as a whole against the agent's locked state before the first write: all of it is done, or
 nothing.

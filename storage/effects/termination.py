@@ -1,4 +1,4 @@
-"""Termination of an agent for good: its schedules stop, and its runs end."""
+"""Termination of an agent for good: schedules stop, runs end."""
 
 import sqlalchemy as sa
 

@@ -1,4 +1,4 @@
-"""Rows of a user in all tables: read for an export; deleted with the user, refused while others use them.
+"""All rows of a user: export, erasure, and mentions of the user in the audit log.
 
 A table's rows belong to a user by a column ``user_id``, or by the row that they are deleted with. A table
 that has neither is named here, or importing this module fails: so a new table cannot be forgotten.

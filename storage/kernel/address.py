@@ -1,4 +1,4 @@
-"""Addresses of databases, as text. Settings are read without the library that opens databases."""
+"""Database URLs: allowed forms, errors, and display without the password."""
 
 import os
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit

@@ -1,4 +1,4 @@
-"""Backup files: written while the hub runs, verified, restored after a copy aside.
+"""Backup files: creation while the hub runs, verification and restore.
 
 A backup is a tar archive: ``manifest.json`` first, then a compact copy of the database, then small additional
 files. An interrupted backup leaves either no file or a complete file. A restore first copies the files that

@@ -1,4 +1,4 @@
-"""Columns for SQLite and PostgreSQL, their constructors, and fields of structs as columns.
+"""Column types for SQLite and PostgreSQL, and conversion of rows to structs.
 
 Besides these types, tables use only ``sa.Text``, ``sa.REAL`` and ``sa.LargeBinary``; a STRICT table refuses
 all others.

@@ -1,4 +1,4 @@
-"""Contract of a database, and its address. Each job is a function that it runs in one transaction.
+"""Interface of a database: jobs as transactions, errors (busy, full, damaged), and size.
 
 A job is a plain function of a ``sa.Connection`` and its arguments. It may depend only on the database: it
 uses no clock and no randomness. The database runs a job again when another job of its batch fails, or when

@@ -1,4 +1,4 @@
-"""Identity of this hub: the id and the key by which devices know it, and the secret of its prompts."""
+"""Id, key and secrets of the hub in its database."""
 
 import sqlalchemy as sa
 

@@ -1,4 +1,4 @@
-"""Migration of a database to this release, one process at a time (30 s on a file); search for broken rows.
+"""Migration of a database to this release: supported releases, waits, and when old columns are dropped.
 
 A database of a newer release, or older than the first revision that this release has, is refused. Another
 process waits for a migration: on a file for ``BUSY_TIMEOUT_MS``.

@@ -1,4 +1,4 @@
-"""Database on a PostgreSQL server, which several hubs may share.
+"""PostgreSQL database: connections, time limits of statements, and retries of transactions.
 
 A job is one READ COMMITTED transaction on one of a few connections; a read is a read-only snapshot. Every
 wait is bounded: the server ends statements, lock waits and idle transactions after a time limit. This module

@@ -1,4 +1,4 @@
-"""Database in one SQLite file: one writer with group commit, one reader.
+"""SQLite database: writer with group commit, reader, locks, damage checks.
 
 The writer takes up to ``BATCH`` waiting jobs, one of each cause in turn. It runs them in aiosqlite's own
 thread in one transaction and commits once. Callers get their result after the commit, so acknowledged data is

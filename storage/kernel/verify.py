@@ -1,4 +1,4 @@
-"""Comparison of a database with this release: its schema revision, and parts of tables that differ.
+"""Comparison of a database's tables with this release, and its schema version.
 
 The expected tables are created from the schema for a moment and never committed. The database then spells
 both sets in its own words. So a database that went through every migration is compared with a database that

@@ -1,4 +1,4 @@
-"""Agreement with devices about past items: how far each store is known, and losses on either side.
+"""Known state of each device's store: counters, rows to compare, losses on either side.
 
 A store has an id, and a counter that grows with every row that a hub wrote. The ledger of items has all rows
 up to the counter stored here; later rows are fetched page by page. A store that is new, or lost rows, is

@@ -1,4 +1,4 @@
-"""Sums reserved by each node on the accounts of day budgets, so that nodes do not overdraw them together.
+"""Reserved sums of day budgets per node, so that nodes together stay within them.
 
 Sums of processes that live no longer are deleted.
 """

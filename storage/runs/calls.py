@@ -1,4 +1,4 @@
-"""Calls to devices: open calls, sending, settling, and the verdicts of owners on their items."""
+"""Calls to devices in the database: open, sent, answered; and verdicts that owners reported."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence

@@ -1,4 +1,4 @@
-"""Excerpts: lines around the quotes of items that wait for a verdict.
+"""Encrypted excerpts around items' quotes: storage until the verdict.
 
 They are sealed by a key that is not in the database. An excerpt is written with the plan of its item. It is
 deleted with the verdict, with the item, when the device is revoked, and by its age.

@@ -1,4 +1,4 @@
-"""Agents whose newest runs did not succeed, for the checks of health."""
+"""Agents whose newest runs failed, and after how many failures they count."""
 
 from collections.abc import Collection
 from itertools import takewhile

@@ -1,4 +1,4 @@
-"""Lists of items: pages of those that a filter lets through, and the number of items of each value.
+"""Lists of items: filters, search, pages, and counts per value.
 
 A page is read in the order of an index. A filter that no index has is checked item by item, of
 ``MAX_EXAMINED`` items at most: the next page goes on behind them. Counts are of the newest

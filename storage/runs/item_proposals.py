@@ -1,4 +1,4 @@
-"""Proposals of verdicts on items: who may only read an item proposes, and its owner decides.
+"""Proposed verdicts in the database: limits (1,000 open per proposer, five per item) and settlement.
 
 A proposal concerns one version of its item. It is settled, and its row stays, once the item changes or gets a
 verdict. States: *open*, then *accepted*, *declined* or *withdrawn*. Each proposer has at most one open

@@ -1,4 +1,4 @@
-"""Verdicts on items that people give at the hub: stored first, then brought to the items' devices.
+"""Verdicts given at the hub, in the database: storage, delivery state, refusals and conflicts.
 
 The device owns the row and decides whether it takes a verdict: it refuses one on a version that its owner
 has not seen. The verdict of an item changes with the device's answer, in the transaction that settles the

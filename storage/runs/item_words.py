@@ -1,4 +1,4 @@
-"""Words of items, and questions about them: the same ones on each kind of database.
+"""Full-text index of items: words, search terms, and limits, on both databases.
 
 Each item has a row of its words, written in the transaction of each change of what is shown of the item.
 Letters are folded here, so that a database only splits words at blanks. The words of the owner's edits count

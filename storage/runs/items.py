@@ -1,4 +1,4 @@
-"""Ledger of items: their rows, the known ones that a unit is compared with, and their verdicts.
+"""Ledger of items in the database: rows, known items for comparison, answers and verdicts.
 
 An item has one row as long as its device may have it (``orphans``): if a later run, another prompt or another
 source finds it again, nothing is sent. ``storage.runs.plans`` writes the row in the transaction that plans a

@@ -1,4 +1,4 @@
-"""Stored answers of models: a question that was answered is not asked again."""
+"""Stored model answers, so that an answered question is not asked again."""
 
 from collections.abc import Collection, Sequence
 

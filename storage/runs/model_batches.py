@@ -1,4 +1,4 @@
-"""Batches of requests to models, and the states that their providers report."""
+"""Batches of model questions in the database, and their states at the provider."""
 
 from collections.abc import Mapping
 from typing import Any, Literal

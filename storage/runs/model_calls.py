@@ -1,4 +1,4 @@
-"""Requests to models: the cost of each question.
+"""Costs of model calls in the database: recording, sums by agent, model and day.
 
 The cost of a request counts whatever the state of its run. It is written without a check of the fence of the
 run, and added to the run in the same transaction.

@@ -1,4 +1,4 @@
-"""Plan of a unit, a file or a message: all its calls, written before the first of them is sent.
+"""Plan of a file or message: all its calls are stored before the first is sent; limits of items.
 
 Messages of a mailbox are planned, failed or left out together with the record of seen messages.
 """

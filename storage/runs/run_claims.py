@@ -1,4 +1,4 @@
-"""Queue of runs: requested runs, conditions of waiting ones, and their exclusive claim."""
+"""Queue of runs: which runs may start, in which order, and their claim by one hub."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set

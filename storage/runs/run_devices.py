@@ -1,4 +1,4 @@
-"""Devices of runs: which one a run gets, and whether a run waits alone.
+"""Choice of the device for a run of an agent without its own device.
 
 An agent that reads a connector may have no device of its own. Its run gets one when it is claimed, and keeps
 it from its first unit on. Its items stay at that device, and so do their later versions: a run for another

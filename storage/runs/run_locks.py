@@ -1,4 +1,4 @@
-"""Locks of runs.
+"""Locks of runs: acquired at the claim, released at the end, and waiting in the queue.
 
 They are granted in the transaction that claims a run, and released in the transaction that ends or parks it.
 A run holds locks only while it executes. A run whose turn has not come stays QUEUED and waits in the queues

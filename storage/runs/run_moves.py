@@ -1,4 +1,4 @@
-"""Creation, moves and folding of runs; recovery of a dead hub's runs, and their end after three crashes.
+"""Creation and state changes of runs; recovery after a hub's crash, end after three crashes.
 
 Also recovery of runs from a dead hub, and adoption of undelivered units by an agent's next run. Runs over
 files need no adoption, because their files are read again. A mailbox message is never read again after its

@@ -1,4 +1,4 @@
-"""Needs of waiting runs, met by their agent or its connected device.
+"""Unmet needs of waiting runs: capabilities of agent and device.
 
 In most hubs no run has needs, so a separate index finds those that have.
 """

@@ -1,4 +1,4 @@
-"""Runs that people, agents and devices stop or pause from outside."""
+"""Cancel and pause requests for runs by people, agents and devices."""
 
 import sqlalchemy as sa
 

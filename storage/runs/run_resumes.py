@@ -1,4 +1,4 @@
-"""Paused runs that continue, spread over time."""
+"""Resumption of paused runs when a device, agent or model is back, spread over time."""
 
 from collections.abc import Collection
 

@@ -1,4 +1,4 @@
-"""Rows of runs: reading them, their counters, reports, results and errors."""
+"""Runs in the database: reading, listing, filters, counters, progress and errors."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, NamedTuple, TypedDict, Unpack

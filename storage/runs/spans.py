@@ -1,4 +1,4 @@
-"""Spans of a run's trace: the run, its states, its units, its questions to models, and its calls.
+"""Trace of a run (spans), derived from its rows.
 
 No span is stored. Each is read from a row that the run has anyway, with its times, and goes with it.
 """

@@ -1,4 +1,4 @@
-"""Units of runs (files, messages), failed if the device refused a call; and the ledger of settled ones.
+"""Files and messages of runs: state, retries, failure after a refused call; ledger of finished ones.
 
 ``plans`` has the calls of a unit, and ``calls`` sends and settles them. The plan of a unit is written before
 its first call is sent. A call is sent again with the same id until it is answered. So after any crash an item

@@ -1,4 +1,4 @@
-"""Runs that wait, and what they wait for: read at once for the controller of runs."""
+"""Waiting runs and their open gates, as the dispatcher reads them."""
 
 import msgspec
 import sqlalchemy as sa

@@ -1,4 +1,4 @@
-"""Fires of schedules as rows: which were decided, and how."""
+"""Decided fires of schedules in the database: reading and listing."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Rows of schedules, as they are read; ``storage.schedules.schedules`` changes them."""
+"""Schedules and slots in the database: reading, listing and locking."""
 
 import re
 from collections.abc import Iterable, Sequence

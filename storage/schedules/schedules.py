@@ -1,4 +1,4 @@
-"""Schedules and calendar slots: declaring, planning, pausing, enabling; repair after a wrong clock.
+"""Schedules and slots: declaring, planning of the next fire, pausing, repair after a wrong clock.
 
 Also re-exports ``schedule_rows`` (reading); ``fires`` decides their fires. An agent has at most one schedule
 that creates runs, and any number of slots that wake it. Two invariants hold: the cursor never goes back,

@@ -1,4 +1,4 @@
-"""Wakes: begun slots of calendars of agents, of which devices are notified until they acknowledge.
+"""Wakes of devices for calendar slots: states, retries, and end.
 
 The row is inserted in the transaction that decides the fire, so each slot fires once. States: *waiting* for
 the conditions of the agent, *sent* but not acknowledged, *deferred* until the quota of the agent recovers.

@@ -1,4 +1,4 @@
-"""Authentication (tokens, cookies, socket) and authorization of a request; places for requests and streams.
+"""Authentication of a request (token, cookie, Unix socket), its permission, and limits per caller.
 
 Over the Unix socket the kernel identifies the caller; over TCP a bearer token is always required, also
 from loopback. Requests of web pages on another origin and of rebound host names are refused. Then the

@@ -1,4 +1,4 @@
-"""Sessions of assistants (MCP, revision 2025-11-25), and answers that are the same for many of them.
+"""MCP sessions of assistants: how many a user has, when one ends; shared lists of tools.
 
 Clients rarely end a session: the official ones close without a word. So a session ends by idleness, and a new
 one of a user that has SESSIONS ends the one that was idle for longest. One with an open request or stream is

@@ -1,4 +1,4 @@
-"""Server of assistants that speak MCP, over HTTP, with the package ``mcp`` (extra ``[mcp]``).
+"""MCP server of assistants: tools as requests to routes, subscriptions, and limits of answers.
 
 Each call of a tool is a request to the route of the tool, with the caller of the message: ``Access`` checks,
 limits, audits and repeats it as any other. A client of the revision 2025-11-25 has a session, which only the

@@ -1,4 +1,4 @@
-"""``Idempotency-Key``: a repeated request is executed once.
+"""``Idempotency-Key``: which responses are stored and replayed when a request is repeated.
 
 The first successful response is stored and replayed. A refused request changed nothing, so it is
 executed again. A response with a secret (``Cache-Control: no-store``) is never stored: a repeated

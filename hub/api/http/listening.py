@@ -1,4 +1,4 @@
-"""Listening sockets of the operators: a Unix socket for this user, and TCP for this machine."""
+"""Listening sockets of the operators' interface: the Unix socket with its rights, and TCP ports."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Parser of HTTP connections, with its limits and refusals (411, 431).
+"""Parser of HTTP requests: limits of heads, bodies and speed of a connection, and refusals (411, 431).
 
 A connection, also of the webhooks' listener, is limited before its peer is authenticated.
 

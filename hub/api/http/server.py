@@ -1,4 +1,4 @@
-"""Listeners of operators, and of webhooks (429 for posts beyond a limit of unread ones), by uvicorn.
+"""HTTP servers of operators and webhooks (by uvicorn): start, stop, and 429 while many posts are unread.
 
 The servers are uvicorn's, started and stopped by the hub, which accepts TCP connections itself.
 

@@ -1,4 +1,4 @@
-"""Configs of agents: read, written, reverted, and their history."""
+"""Routes of agents' configs: reading, writing, reverting, and their history."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal

@@ -1,4 +1,4 @@
-"""Status of agents on each axis: read, written and recorded."""
+"""Routes of an agent's status: reading and changing each axis, and its history."""
 
 from collections.abc import Callable, Mapping
 from functools import partial

@@ -1,4 +1,4 @@
-"""Agents and templates: created (names made out of titles), changed, removed, paused, resumed; runs started.
+"""Routes of agents and templates: create (name made from the title), edit, remove, pause, start a run.
 
 ``_key`` makes the name of an agent that is created in the terms of a vocabulary out of its title.
 """

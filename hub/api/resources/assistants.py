@@ -1,4 +1,4 @@
-"""Address of assistants that speak MCP (``/mcp``), and their permission: scopes, days, time of a code.
+"""Route ``/mcp`` of assistants, and a person's permission: scopes, days, lifetime of its code.
 
 Authorization of assistants by persons who are signed in at the dashboard (OAuth 2.1). A person decides its
 scopes and days here, and its code holds for a minute; ``hub.api.http.authorization`` checks the rest.

@@ -1,4 +1,4 @@
-"""The audit log: changes, refusals, and the check that the log itself was not changed."""
+"""Routes of the audit log: entries, filters, and the check of its hash chain."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal

@@ -1,4 +1,4 @@
-"""Boards and their memories: agents that work on one thing together, and what they and people write."""
+"""Routes of boards and board memories: create, edit, assign agents, write and list memory items."""
 
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, Literal

@@ -1,4 +1,4 @@
-"""Capabilities of agents: listed, registered and removed."""
+"""Routes of agents' capabilities: listing, registering and removing."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal

@@ -1,4 +1,4 @@
-"""Stream of changes, whichever node made them.
+"""Route of the change stream: which rows changed, on whichever node.
 
 The id of a change names the start of the hub. So a stream that goes on after a restart begins with ``reset``,
 as that of ``hub_events`` does.

@@ -1,4 +1,4 @@
-"""Checkpoints of agents: listed, read, written and cleared."""
+"""Routes of agents' checkpoints: listing, reading, writing and clearing."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""Settings: reading, checking, editing and reloading hub.toml, and revisions that all nodes share."""
+"""Routes of settings: read, check, edit, reload and revert hub.toml, and revisions for all nodes."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Connectors of hub.toml: self-tests, sign-in, giving a grant back."""
+"""Routes of connectors: list, self-test, sign-in, password, and return of a grant to the provider."""
 
 from collections.abc import Mapping
 from contextlib import aclosing

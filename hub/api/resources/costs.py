@@ -1,4 +1,4 @@
-"""Costs of models, by agent, model, device or day."""
+"""Routes of model costs, by agent, model, device or day."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, Literal

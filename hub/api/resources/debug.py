@@ -1,4 +1,4 @@
-"""Dump of the process, for an operator, or to the log on SIGUSR1: connections, tasks and threads.
+"""Dump of the process (connections, tasks, threads), for an operator, or in the log after SIGUSR1.
 
 Everything is read without waiting and without I/O, so that a hub in trouble can still be inspected.
 """

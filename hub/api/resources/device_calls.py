@@ -1,4 +1,4 @@
-"""Calls to connected devices for rows and files, as owners grant and a token's folders and tables allow."""
+"""Routes that read rows and files of connected devices: limits, and what grants and tokens allow."""
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Events that connected devices subscribe to, and the rotation of their keys."""
+"""Requests of devices to subscribe to events, and to replace their key."""
 
 from typing import Annotated, Any, Final
 

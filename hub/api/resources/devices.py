@@ -1,4 +1,4 @@
-"""Devices with their grants: listed, shown, renamed, kicked and revoked.
+"""Routes of devices: list, details, presence, grants, rename, kick and revoke.
 
 With a revoked device the excerpts of its items are deleted.
 """

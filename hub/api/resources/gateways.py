@@ -1,4 +1,4 @@
-"""Gateways: the state of their connections, reconnecting them, and the agents that live there."""
+"""Routes of gateways: connection state, reconnect, and the agents at a gateway."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Final, Literal

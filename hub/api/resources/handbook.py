@@ -1,4 +1,4 @@
-"""The handbook as pages for browsers, and the OpenAPI document of the interface.
+"""Routes of the handbook as HTML pages, and of the OpenAPI document.
 
 The pages are the handbook's Markdown as HTML, without scripts, under a strict policy, in the style sheet of
 the dashboard. Each heading has an id as in the handbook's links, and so has each error code.

@@ -1,4 +1,4 @@
-"""Heartbeats of agents over HTTP."""
+"""Route by which an agent reports its heartbeat over HTTP."""
 
 from typing import Annotated, Any, Literal
 

@@ -1,4 +1,4 @@
-"""Events of the running hub as a stream.
+"""Route of the stream of log events: which levels and fields it shows, and how many it remembers.
 
 The id of an event names the start of the hub. So a stream that goes on after a restart begins with ``reset``,
 as that of ``changes`` does.

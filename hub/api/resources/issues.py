@@ -1,4 +1,4 @@
-"""Issues: problems that a person has to resolve, with fixes for each; those that are muted are apart."""
+"""Routes of issues that a person has to resolve: list, counts, fixes, and muting."""
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime

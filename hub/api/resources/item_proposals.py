@@ -1,4 +1,4 @@
-"""Proposals of verdicts on items: a reader proposes, the owner of the item decides."""
+"""Routes of proposed verdicts: a reader suggests a verdict on an item, its owner decides."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""Items that agents found (pages end at a size in bytes), verdicts of their owners, and tables of devices."""
+"""Routes of items: filtered pages with a size limit, verdicts, choices of fields, tables of devices."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence

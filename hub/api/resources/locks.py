@@ -1,4 +1,4 @@
-"""Locks of agents: of their runs, of their devices and of agents themselves; and release by force."""
+"""Routes of locks: list, acquire, renew, release, and release by force."""
 
 from collections import defaultdict
 from collections.abc import Sequence

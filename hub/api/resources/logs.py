@@ -1,4 +1,4 @@
-"""The log of the running hub: its newest lines, filtered by level, run and device."""
+"""Route of the newest log lines of the running hub: filters by level, run and device."""
 
 from collections.abc import AsyncGenerator, Callable
 from datetime import datetime

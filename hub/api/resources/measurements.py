@@ -1,4 +1,4 @@
-"""Measurements of agents and of the hub: their series, and charts of them."""
+"""Routes of measurements: series, charts, and samples reported by agents."""
 
 from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal

@@ -1,4 +1,4 @@
-"""Messages between agents, leads of boards and messages to them, and broadcasts to many boards."""
+"""Routes of messages between agents, to leads of boards, and of broadcasts to many boards."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal, cast

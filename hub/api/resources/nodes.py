@@ -1,4 +1,4 @@
-"""Nodes of the hub: listed, drained, backed up and removed."""
+"""Routes of the hub's nodes: list, drain, back up and remove."""
 
 from collections.abc import Callable
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""Targets that are notified of events, and what was delivered to them."""
+"""Routes of notification targets: list, test, retry, and their deliveries."""
 
 from collections.abc import Callable
 from functools import partial

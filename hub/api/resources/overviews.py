@@ -1,4 +1,4 @@
-"""Overviews of agents: what each does now, and what waits for a person."""
+"""Route of agent overviews: current work, newest runs, and what waits for a person."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Pairings: devices that wait for an approval, approved and denied."""
+"""Routes of pairings: waiting devices, approval by code, and denial."""
 
 import math
 from typing import Annotated, Final, Literal

@@ -1,4 +1,4 @@
-"""Previews of agents with another prompt, model or tables, and estimates of their costs."""
+"""Routes of previews with another prompt, model or tables, and of cost estimates before a run."""
 
 from typing import Annotated, Final, Literal
 

@@ -1,4 +1,4 @@
-"""Questions of agents to a person: asked, shown, answered, withdrawn."""
+"""Routes of questions from agents to a person: ask, list, answer, withdraw."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""Receipts of devices about the files that they sent."""
+"""Requests of devices for their own receipts about files that they sent."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Final

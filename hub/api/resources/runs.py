@@ -1,4 +1,4 @@
-"""Runs: lists, details (also at their end: ``Prefer: wait``), progress, traces, and changes by operators.
+"""Routes of runs: list, details, progress, trace, waiting for the end, cancel, pause, resume, rerun.
 
 A request with ``Prefer: wait=N`` is answered at the end of a run, or after ``LONGEST_WAIT_S``.
 """

@@ -1,4 +1,4 @@
-"""Schedules and slots of agents, and a calendar of all planned work: future and past fires, backfills, wakes.
+"""Routes of schedules, slots and the calendar: which planned, past and backfilled fires it lists.
 
 A schedule starts runs. At the times of a slot, which an agent's calendar has, its device is asked to wake it.
 ``MAX_PLANS`` limits a page of the calendar.

@@ -1,4 +1,4 @@
-"""Keys that seal grants and excerpts: listed, renewed and shared with other nodes."""
+"""Routes of the keys that encrypt grants and excerpts: list, renew, share with other nodes."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final

@@ -1,4 +1,4 @@
-"""Souls of the agents of boards: read and written where the agents live, by people and by agents."""
+"""Routes of agents' souls (SOUL.md): read, write, history; by people and by agents of a board."""
 
 from typing import Annotated, Final, Literal
 

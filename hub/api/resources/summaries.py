@@ -1,4 +1,4 @@
-"""Summaries of the time since a person looked: runs, items, questions and costs."""
+"""Route of the summary since a person last looked: counts of runs, items, questions and costs."""
 
 from datetime import UTC, datetime, timedelta
 from functools import partial

@@ -1,4 +1,4 @@
-"""State of the hub: health, readiness, status, routes and metrics."""
+"""Routes of the hub's state: health, readiness (and what makes it false), status, routes, metrics."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime

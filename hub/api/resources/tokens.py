@@ -1,4 +1,4 @@
-"""Tokens of devices, operators, agents (no right beyond the creator's), invitations, sessions of browsers.
+"""Routes of tokens, invitations and browser sessions; no token exceeds the rights of its creator.
 
 Only hashes of secrets are stored. ``check_within_rights`` refuses rights that the creator lacks.
 """

@@ -1,4 +1,4 @@
-"""Users who own devices: listed, created, removed, exported and erased."""
+"""Routes of users: list, create, remove, export of all data, and erasure."""
 
 from collections.abc import Callable
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""Explanations of a file: ``hub why`` tells what became of the file, or of a line of it.
+"""Route of ``hub why``: what became of a file, or of a line, in which agents, within a time limit.
 
 The agents are selected here, and a line is read from its path (``notes/monday.md:12``);
 ``hub.runs.file_explanations`` explains the file in each.

@@ -1,4 +1,4 @@
-"""Event channels of modules, and context fields that are added to every event of a block."""
+"""Writing of log events by modules, and context fields (run, device) added to each event."""
 
 import logging
 from collections.abc import Iterator, Mapping

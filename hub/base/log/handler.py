@@ -1,4 +1,4 @@
-"""Log handler of this process: redacts, suppresses duplicates, keeps and writes each record.
+"""Log handler of the process: limit of equal entries per minute, redaction, queue and writer.
 
 It is the only handler: records of all loggers pass through it.
 

@@ -1,4 +1,4 @@
-"""Formats of log entries as lines.
+"""Log lines on standard error: text or JSON, severity prefixes for the system's journal, names for ids.
 
 Lines for people show the names of agents and devices, and the end of other ids; JSON lines keep the ids.
 """

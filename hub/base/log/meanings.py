@@ -1,4 +1,4 @@
-"""Meanings of the log's events: what happened, and what follows; the fields of an entry name its subject."""
+"""Explanation of each log event: what happened, and its consequence."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -1,4 +1,4 @@
-"""Redaction of secrets and document content in log texts and fields.
+"""Removal of secrets and document text from log entries: which forms and fields are recognized.
 
 Tokens and keys are recognized by their form, passwords by their context, and document content by the name of
 its field. This is the last line of defence: callers should not log any of it.

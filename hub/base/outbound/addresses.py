@@ -1,4 +1,4 @@
-"""Addresses of servers as text, and connections to the addresses that a rule permitted.
+"""Parsing of server addresses, and connections to only the addresses that a rule permitted.
 
 The parts that ``parse_target`` returns are judged, and the same parts are connected to. So no other parser,
 of a library or of the system, finds another host in the same text.

@@ -1,4 +1,4 @@
-"""HTTP client of the hub: checks and pins the addresses it connects to, and limits the size of answers.
+"""HTTP client of the hub: checked addresses, no redirects or proxies, time limits and answer size.
 
 Redirects are not followed. The environment's proxies are not used: the hub could not check the address that a
 proxy calls.

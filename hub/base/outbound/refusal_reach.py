@@ -1,4 +1,4 @@
-"""Scopes of a refusal: how far the answer of a server to one request reaches.
+"""Reach of a server's refusal: whether a status concerns one entry or the whole calendar or list.
 
 A request concerns one row, message or object of a place: a calendar, a list, a mailbox. Its refusal says
 nothing about the others unless its scope does. The statuses are those of RFC 9110, RFC 4918 and RFC 6585;

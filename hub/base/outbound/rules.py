@@ -1,4 +1,4 @@
-"""Rules for the addresses that the hub may call; and bounds of waits and numbers that another party names.
+"""Which network addresses the hub may call, and bounds of waits and numbers that a server requests.
 
 A URL may point into the operator's own network by mistake, by a redirect, or by a name that resolves to an
 internal address. So an address is checked after its name was resolved, and the connection goes to exactly

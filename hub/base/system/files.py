@@ -1,4 +1,4 @@
-"""Files that only their owner may read, and replacement of files that other programs have open.
+"""Private files (mode or access list), and replacement of files that another program has open.
 
 Windows keeps an access list for each file in place of a mode. Its accounts are named by their identifiers,
 since the names are translated. All functions block.

@@ -1,4 +1,4 @@
-"""Folders whose content is reached, and replaced, without following links, in one of two ways.
+"""Access to files of a folder without following links, on Linux, macOS and Windows.
 
 With descriptors of folders, each name is opened relative to its folder: no program can redirect that. Windows
 has none: there a folder is a path. Every component is checked before and after each use: it must be no link,

@@ -1,4 +1,4 @@
-"""Signals that end a process, the person at its terminal, and its user, on systems that lack some of them."""
+"""Stop signals, questions at the terminal, and the user's name, on each operating system."""
 
 import asyncio
 import getpass

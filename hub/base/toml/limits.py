@@ -1,4 +1,4 @@
-"""Tables of hub.toml that bound what the hub uses and keeps."""
+"""Tables of hub.toml about limits, budgets, retention, audit and backups, with their defaults."""
 
 from typing import Annotated, Final
 

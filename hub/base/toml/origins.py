@@ -1,4 +1,4 @@
-"""Origins of the values of settings: a position in a file, or an override."""
+"""Origin of a setting's value: its position in a file, or an override."""
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType

@@ -1,4 +1,4 @@
-"""Parsing of a TOML text, and the problem of a text that cannot be used."""
+"""Parsing of a TOML text: nesting limit, and the error for a text that is not TOML."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""Positions of keys and values in a TOML text.
+"""Line and column of each key and value in a TOML text.
 
 The text must have been accepted by ``tomllib``; the scanner relies on that and validates nothing. Paths have
 pydantic's form: ``("agents", 1, "paths", 0)``.

@@ -1,4 +1,4 @@
-"""Problems of a settings file: their places, words and hints.
+"""Error reports about a settings file: place, message, hint, and order.
 
 A problem never quotes the faulty value, which may be a secret.
 """

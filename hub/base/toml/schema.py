@@ -1,4 +1,4 @@
-"""Structure of a settings file, derived from its models: tables, fields, and the JSON Schema for editors."""
+"""Fields of a settings model: names, defaults, effect of a change, and JSON Schema for editors."""
 
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple, get_args

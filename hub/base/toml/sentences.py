@@ -1,4 +1,4 @@
-"""Messages for values that pydantic refuses: the problem and its remedy, without the value."""
+"""Error messages for setting values that pydantic refuses, without quoting the value."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple

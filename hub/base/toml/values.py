@@ -1,4 +1,4 @@
-"""Types of values that tables of hub.toml share (addresses, zones, secrets), their fields and refusals.
+"""Types of settings (addresses, zones, durations, secrets), and what a change of each requires.
 
 A field is one line: ``runs: Whole = live(32, "Runs at once.")``. Its text is shown in the JSON Schema and in
 editors; ``live``, ``reconnect`` and ``restart`` say when a change takes effect.

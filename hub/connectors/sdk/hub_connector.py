@@ -1,4 +1,4 @@
-"""SDK for connectors in Python: one file without dependencies, to lie next to the connector.
+"""SDK for process connectors in Python: one file without dependencies.
 
 Derive from ``Connector``, define ``page`` and ``read``, and end the program with ``run(YourConnector)``. The
 hub starts the program, and calls it over standard input and output. The program has no network: ``ask`` lets

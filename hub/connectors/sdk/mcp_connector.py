@@ -1,4 +1,4 @@
-"""Connector to the resources of an MCP server, or to what its tools list: the program of the provider mcp.
+"""Program of the MCP connector: requests to an MCP server, and its results as messages.
 
 It speaks streamable HTTP, or, with two descriptors as its last arguments, over pipes to a program beside it.
 

@@ -1,4 +1,4 @@
-"""Items that the review page asks for: its filters, their counts, and pages of a list."""
+"""Filters, counts and pages of the device's own review page."""
 
 import math
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Server of the review page: it answers on loopback as a hub does, with the same paths and bodies.
+"""Web server of the device's own review page: loopback only, sign-in link, sessions.
 
 A link signs one browser in, once, within a minute; other users of this machine are refused.
 """

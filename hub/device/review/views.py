@@ -1,4 +1,4 @@
-"""Bodies of the review page: requests as structs, responses as the fields that a hub's bodies have.
+"""Request and response bodies of the device's own review page, equal to those of a hub.
 
 The page is that of a hub, which it does not know from a device: each response has all fields of the hub's
 view, in its order. Fields that a device cannot fill are null, or empty.

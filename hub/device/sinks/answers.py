@@ -1,4 +1,4 @@
-"""Answers about the places of sinks: whether a place fits its rows, and what its owner has agreed to.
+"""Questions about the place of a sink before its first write: fit of the place, and the owner's consent.
 
 A place is asked before its first row is written, and again when the kind or the tables of its sink have
 changed. The boxes of ``tick_in`` have the sink ``""``.

@@ -1,4 +1,4 @@
-"""Approved rows of a device, as a sink compares them with the rows at its target."""
+"""Approved rows of a device as a sink reads them."""
 
 import hashlib
 import sqlite3

@@ -1,4 +1,4 @@
-"""Calendar collection of a CalDAV server (RFC 4791) as a target: an object for each row.
+"""Sink to a calendar of a CalDAV server: reading, writing and deleting its objects.
 
 An object is named after the key of its row. Changes are listed by the sync token (RFC 6578), else by ETags,
 and only changed objects of this device are fetched. Each write names the version that it replaces.

@@ -1,4 +1,4 @@
-"""Rows as components of iCalendar (RFC 5545): to-dos, events and journal entries.
+"""Conversion of rows to iCalendar to-dos, events and journal entries, and back.
 
 A table with a status becomes to-dos, another with a date events, all else journal entries. Properties of
 others in a component stay; other components of a file are not touched.

@@ -1,4 +1,4 @@
-"""Calendar at the address of a CalDAV sink, and calendars its user can write to (RFC 4791, 5397, 6764)."""
+"""Check of a CalDAV sink's address, and the writable calendars of its user."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Rows as lines of a text: Markdown with the marks of Obsidian, and todo.txt.
+"""Formats of rows as text lines: Markdown for Obsidian, and todo.txt; writing and reading back.
 
 In Markdown a row ends with its block id, ``^hub-…``. A row of a table with a status has a box; dates and
 priorities have the signs of the Tasks plug-in, other columns are inline fields, ``[assignee:: Anna]``. A text

@@ -1,4 +1,4 @@
-"""Items that were found in the files of a sink itself: there they are already, and are not written again."""
+"""Items that were found in a sink's own file: not written there again."""
 
 import re
 import sqlite3

@@ -1,4 +1,4 @@
-r"""Escaping of words for Markdown as Obsidian and its plug-ins read it: all that they find is text.
+r"""Escaping of text in Markdown, so that Obsidian and its plug-ins interpret none of it.
 
 A backslash precedes what may begin a picture, a link, HTML, code, math, a comment, a template,
 an inline field, a tag or a key. Signs of plug-ins for tasks become entities, since a backslash does not stop

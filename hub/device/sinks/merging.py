@@ -1,4 +1,4 @@
-"""Merge of one row: what is changed here, and what is written to the target.
+"""Merge of a row's changes at the device and at the target: which side wins for each field.
 
 The base of a row is the fields that both sides had last: a side whose field differs from it was changed.
 Where both sides were changed, the later change counts.

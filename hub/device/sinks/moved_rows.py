@@ -1,4 +1,4 @@
-"""Rows at a target where they are now: at their place, or where people and programs have moved them.
+"""Rows that people or programs moved within or between files of a target: how they are found.
 
 Of several lines of a row that at its recorded place counts. One in an archive, or in the note
 of an earlier day, is a copy that was left behind, if there is another line.

@@ -1,4 +1,4 @@
-"""Files near a text file, to which people and programs move its lines: archives, other lists, other days.
+"""Files near a sink's file (archives, other lists, other days) that are searched for moved rows.
 
 They have its ending, as ``done.txt`` next to ``todo.txt``, or that of an archive of Org, as in
 ``todo.org_archive``. They are in its folder, in a folder below, or in the same vault of Obsidian.

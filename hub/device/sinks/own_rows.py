@@ -1,4 +1,4 @@
-"""Rows of sinks in texts that agents read: they are no news, since they are made of what hubs found."""
+"""Removal of a sink's own rows from texts that agents read, so that they yield no suggestions."""
 
 import re
 from collections.abc import Collection

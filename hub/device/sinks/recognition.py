@@ -1,4 +1,4 @@
-"""Recognition of files that are of another format than their sink writes."""
+"""Detection of a target file that has another format than its sink writes."""
 
 import re
 from collections.abc import Mapping

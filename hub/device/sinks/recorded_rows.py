@@ -1,4 +1,4 @@
-"""Rows as they were recorded when a sink and its target last agreed, and the history of their changes."""
+"""State of each row at the last synchronization with a target, and the history of changes."""
 
 import sqlite3
 from typing import Final

@@ -1,4 +1,4 @@
-"""Rows as CSV, whose cells are no formulas, and as JSON lines. Both have all columns of a table."""
+"""Formats of rows as CSV (without formulas) and as JSON lines."""
 
 import csv
 import io

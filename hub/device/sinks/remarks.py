@@ -1,4 +1,4 @@
-"""Remarks for a device's owner: approved rows that go to no place, and columns that match no field."""
+"""Remarks to the owner about approved rows without a sink, and columns without a field."""
 
 import sqlite3
 from collections.abc import Sequence

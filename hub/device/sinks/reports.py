@@ -1,4 +1,4 @@
-"""Places of approved rows: for their owner, and as reports to hubs.
+"""Places of approved rows (note, calendar, list): for the owner, and which parts a hub gets.
 
 A hub gets the name and kind of each place, its state and a word for a problem. It gets addresses of http, and
 paths below shared folders without a name that begins with a dot, but no other address or path.

@@ -1,4 +1,4 @@
-"""Task list at a server with an interface of JSON, described by a manifest, as a target.
+"""Sink to a task list with a JSON interface that a manifest describes.
 
 The key of a row is in its item. A server lists open items only, so that an item that is known, but not
 listed, is read by its id: it is done, or it was deleted.

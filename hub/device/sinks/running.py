@@ -1,4 +1,4 @@
-"""Sinks of a device that keeps running: each is synchronized when either side has changed.
+"""Sinks of a running device: when each is synchronized, and ticking of boxes in source notes.
 
 The boxes of tasks in the notes that they were found in are ticked once the task is done, where its owner
 agrees. Only the mark in the box changes, only once, and only while the line is the one that was quoted.

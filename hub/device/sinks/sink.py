@@ -1,4 +1,4 @@
-"""Sink of a device: a target with the tables whose approved rows go there."""
+"""A configured sink: its target, and the tables whose rows go there."""
 
 from collections.abc import Collection
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""States of the sinks of a device: what a synchronization has stored, for their owner."""
+"""State of each sink after its last synchronization, as the owner sees it."""
 
 import sqlite3
 from collections.abc import Collection, Iterable

@@ -1,4 +1,4 @@
-"""Synchronization of a device's approved rows with one target, tried again if the target changes meanwhile.
+"""Synchronization of approved rows with a target: reading, merging, writing, retry after a conflict.
 
 The key of a row is derived from its table and id, and its place is recorded before it is written. So a row is
 found again that was written, but not recorded, when the process died. If another program changes the target

@@ -1,4 +1,4 @@
-"""Interface of a target of approved rows. Fields are texts by column, as an owner types them."""
+"""Interface of sink targets (also of plug-ins): reading, writing, and errors."""
 
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Description of a task list at a server: its requests, and how fields of an item are those of a row.
+"""Manifest of a foreign to-do service: requests, authentication header, and mapping of fields.
 
 Paths into JSON are keys with dots between, as in ``due.date``. In the path of a request, ``{id}`` is the
 item's id at the server.

@@ -1,4 +1,4 @@
-"""Text files as targets: rows are spliced into their text, and all other bytes stay as they are."""
+"""Sink to a text file: rows are spliced in, other bytes stay, links and modes are kept."""
 
 import errno
 import os

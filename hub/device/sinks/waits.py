@@ -1,4 +1,4 @@
-"""Rows of a sink that wait alone: the place refused them, or a look missed them."""
+"""Rows that a target refused or lost: until when each waits alone."""
 
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping

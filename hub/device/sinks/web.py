@@ -1,4 +1,4 @@
-"""Requests to the server of a sink, and waits after a refused password or a busy answer. All calls block.
+"""HTTP requests of sinks to a server: secrets, and waits after a refused password or a busy server.
 
 ``Polled`` has what CalDAV and REST targets have in common.
 """

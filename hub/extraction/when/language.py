@@ -1,4 +1,4 @@
-"""Words about time of a language: a lexicon, a list of sayings, and their parsed parts. Pure functions.
+"""Date and time expressions of a language: lexicon and parser. Pure functions.
 
 A saying is a regular expression with places, ``in {n} {unit}``, and its ``DateParts``. A text is parsed
 from left to right, the longest saying first; an unknown word makes the whole text unparsable. No backtracking

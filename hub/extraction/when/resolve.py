@@ -1,4 +1,4 @@
-"""Resolution of words about time to a moment, by the document's date and the calendar. Pure functions.
+"""Resolution of date and time expressions ("next Friday") to instants. Pure functions.
 
 All languages in which the words may be written parse them, and must agree: "mar 4" is a Tuesday in one and a
 day of March in another, so it is not resolved. Ambiguous words stay unresolved.

@@ -1,4 +1,4 @@
-"""Languages of the rules, read from the data files beside this module when they are first asked for.
+"""Words and sentence patterns of each language, loaded from data files.
 
 A language is one data file, in the notation that ``en.toml`` explains: its words and patterns of clauses, and
 its words about time. A pattern is a regular expression for the start of a clause. Its group ``what`` is the

@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 - letters of other alphabets
-"""First names of people, to tell the person above a list ("Anna") from its topic ("Kitchen"). Pure functions.
+"""First names of people, to distinguish a person above a list from a topic. Pure functions.
 
 The names are common ones in six languages, without those that are words of a list as well ("Bill", "May").
 """
