@@ -26,7 +26,7 @@ from hub.connectors.calling import (
     Unavailable,
 )
 from hub.connectors.connector import Auth, Connector, OAuth, ProviderSettings
-from hub.connectors.graph import sign_in_codes, sign_in_failure
+from hub.connectors.microsoft_sign_in import sign_in_codes, sign_in_failure
 from protocol.frame import NO_JSON, read_json
 from protocol.keys import encode
 

@@ -67,7 +67,7 @@ from hub.base.version import VERSION
 from hub.cluster.messages import BusReply, BusRequest
 from hub.coordination.board_access import Caller
 from protocol.errors import CATALOGUE, AtAnotherNode, CodedError, ErrorCode, HubError
-from storage.devices.devices import NO_LIMITS
+from protocol.grants import NO_LIMITS
 from storage.kernel.database import CAUSE
 
 log = Channel(__name__)

@@ -40,12 +40,12 @@ from hub.base.roles import AGENT, DeviceNeed, Need, Principal, declare, declare_
 from hub.coordination import board_access
 from protocol import coordination
 from protocol.errors import CodedError, ErrorCode
+from protocol.grants import NO_LIMITS, Grant, TokenLimits
 from protocol.ids import UserId
 from storage import audit
 from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.devices import users as devices_users
-from storage.devices.devices import NO_LIMITS, Grant, TokenLimits
 from storage.kernel.columns import Key, foreign_key
 from storage.store import Store
 

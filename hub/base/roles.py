@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple, Self
 
 from protocol.coordination import AGENT as AGENT_ACTOR
 from protocol.coordination import DEVICE, Method
+from protocol.grants import NO_LIMITS, Grant, TokenLimits
 from protocol.ids import AgentId, DeviceId, UserId
-from storage.devices.devices import NO_LIMITS, Grant, TokenLimits
 
 
 class Role(StrEnum):

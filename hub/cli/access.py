@@ -42,7 +42,7 @@ from hub.cli.options import (
 DEVICES: Final = "/v1/devices"
 TOKENS: Final = "/v1/tokens"
 OPERATOR_TOKENS: Final = "/v1/operator-tokens"
-GRANTS: Final = ("files", "agents", "connectors", "coordination")  # as in storage.devices.devices.Grant
+GRANTS: Final = ("files", "agents", "connectors", "coordination")  # as in protocol.grants.Grant
 SIGNS: Final = {"+": "add", "-": "remove"}
 ABOUT_THE_STREAM: Final = ("open", "reset")  # events after which the list is read again
 SESSIONS: Final = "/v1/sessions"

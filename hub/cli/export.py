@@ -218,7 +218,7 @@ def _entry(item: "ExportedItem", _: Sequence[str]) -> str | None:
     """Return the entry of a calendar: of a task with a date, or a timeline."""
     from hub.base.clock import epoch_ms
     from hub.device.sinks.calendar import text_of
-    from hub.device.sinks.target import Put
+    from hub.device.sinks.row import Put
     from protocol.tables import TABLES
 
     day = {"tasks": "dueDate", "timelines": "date"}.get(item.table, "")

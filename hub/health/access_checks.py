@@ -18,11 +18,12 @@ from hub.links.refusals import OTHERS, RefusedPeer
 from hub.links.roster import SharedRoots
 from hub.settings.reload import Reloader
 from protocol.errors import connect_command
+from protocol.grants import Grant
 from protocol.ids import DeviceId, NodeId
 from storage.agents import agents_in_trouble
 from storage.agents.agents_in_trouble import AbsentDevice
 from storage.devices import credential_copies, devices, nodes, pairings, settings_revisions
-from storage.devices.devices import DeviceRow, Grant
+from storage.devices.devices import DeviceRow
 from storage.devices.tokens import DEVICE_TOKENS, OPERATOR_TOKENS
 from storage.effects import node_declarations
 from storage.store import Store

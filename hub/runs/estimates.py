@@ -29,6 +29,7 @@ from hub.runs.sources import (
 from hub.text.files import OFFICE, media_type_of
 from protocol.errors import CallUnsupported, DeviceOffline
 from protocol.frame import ErrorBody
+from protocol.grants import Grant
 from protocol.ids import RunId, traceparent
 from protocol.work import (
     AgentAck,
@@ -41,7 +42,6 @@ from protocol.work import (
 )
 from storage.agents.agents import AgentRow
 from storage.devices import devices
-from storage.devices.devices import Grant
 from storage.runs import model_calls
 from storage.runs.model_calls import RecentCosts
 from storage.runs.units import NO_ENTRY, ledger_entries

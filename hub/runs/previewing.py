@@ -47,12 +47,12 @@ from hub.runs.sources import (
 )
 from protocol.errors import CallUnsupported, CodedError, DeviceOffline, ErrorCode, HubError, LinkLost
 from protocol.frame import Record
+from protocol.grants import Grant
 from protocol.ids import AgentId, RunId
 from protocol.items import Provenance
 from storage.agents.agents import AgentRow, is_worker
 from storage.agents.locks import Holder
 from storage.devices import devices
-from storage.devices.devices import Grant
 from storage.kernel.database import StorageError
 from storage.runs.items import (
     DAY_MS,

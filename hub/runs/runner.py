@@ -1,4 +1,4 @@
-"""Execution of a run: reading, extraction, delivery; waits for a model, retries, and the final state.
+"""Execution of one run.
 
 Files wait for a model that is away for ``MODEL_WAIT_S`` at most, then they fail.
 
@@ -46,13 +46,13 @@ from hub.runs.sources import (
 )
 from hub.runs.unit_tasks import unit_tasks
 from protocol.errors import DeviceOffline, ErrorCode, IllegalTransition, LinkLost
+from protocol.grants import Grant
 from protocol.ids import DeviceId, RunId, trace_id_of
 from protocol.lifecycles import CallState, RunEvent, RunOutcome, RunState, UnitState, outcome_of
 from protocol.skipped_files import SkipReason
 from storage import executing_runs as storage_held
 from storage.agents import agents
 from storage.devices import devices
-from storage.devices.devices import Grant
 from storage.executing_runs import StaleRun
 from storage.kernel.database import Conflict, StorageError, written_for
 from storage.runs import model_calls, plans, runs

@@ -4,13 +4,13 @@ A revoked device that is admitted again keeps its id; its old keys and tokens st
 """
 
 from collections.abc import Collection, Iterable
-from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
 
 from protocol.errors import CodedError, ErrorCode, HubError, connect_command
+from protocol.grants import Grant
 from protocol.ids import BootId, DeviceId, UserId
 from storage import audit
 from storage.kernel.columns import (
@@ -50,15 +50,6 @@ class TokenRevoked(HubError):
     """Error: the token was revoked."""
 
     code = ErrorCode.REVOKED
-
-
-class Grant(StrEnum):
-    """Permissions of a device at its hub, in addition to receiving its items."""
-
-    FILES = "files"  # runs may read its files
-    AGENTS = "agents"  # it may create, change and start agents
-    CONNECTORS = "connectors"  # it may create and change agents that read accounts of its user
-    COORDINATION = "coordination"  # its agents may use boards, messages, questions and locks
 
 
 class NotGranted(HubError):
@@ -194,33 +185,6 @@ def connected_of(c: sa.Connection, ids: Iterable[DeviceId]) -> set[DeviceId]:
     query = sa.select(devices.c.id).where(is_online())
     found = [c.execute(query.where(devices.c.id.in_(part))) for part in in_parts(sorted(set(ids)))]
     return {DeviceId(id) for rows in found for id in rows.scalars()}
-
-
-class TokenLimits(msgspec.Struct, frozen=True):
-    """Things that an operator's token is limited to; of an empty kind, it is not limited.
-
-    Attributes:
-        devices: their ids.
-        tables: names of devices' tables.
-        roots: names of shared folders, the first part of the paths in them.
-    """
-
-    devices: tuple[DeviceId, ...] = ()
-    tables: tuple[str, ...] = ()
-    roots: tuple[str, ...] = ()
-
-    @property
-    def kinds(self) -> frozenset[str]:
-        """Return the kinds of things that it limits."""
-        return frozenset(kind for kind in self.__struct_fields__ if getattr(self, kind))
-
-    def beyond(self, other: "TokenLimits") -> list[str]:
-        """Return the kinds of which *other* reaches more than these limits."""
-        reached = {kind: {*getattr(other, kind)} for kind in sorted(self.kinds)}
-        return [kind for kind, things in reached.items() if not things or things - {*getattr(self, kind)}]
-
-
-NO_LIMITS: Final = TokenLimits()
 
 
 def list_devices(

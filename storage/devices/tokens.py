@@ -10,10 +10,11 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.errors import CodedError, ErrorCode, HubError, connect_command
+from protocol.grants import NO_LIMITS, TokenLimits
 from protocol.ids import AgentId, DeviceId, InvitationId, TokenId, UserId
 from storage import audit
 from storage.devices import devices as all_devices
-from storage.devices.devices import NO_LIMITS, DeviceRow, TokenLimits
+from storage.devices.devices import DeviceRow
 from storage.kernel.columns import Key, columns_of, fetch_page, paged, readable, struct_from, struct_or_none
 from storage.schema import (
     agent_states,

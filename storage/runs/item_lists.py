@@ -13,8 +13,8 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
+from protocol.grants import NO_LIMITS, TokenLimits
 from protocol.ids import AgentId, DeviceId, RunId, UserId
-from storage.devices.devices import NO_LIMITS, TokenLimits
 from storage.kernel.columns import (
     IN_LIST,
     Int,

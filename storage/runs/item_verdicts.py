@@ -17,9 +17,9 @@ import sqlalchemy as sa
 
 from protocol.calls import RowState
 from protocol.errors import CodedError, ErrorCode, HubError
+from protocol.grants import NO_LIMITS, TokenLimits
 from protocol.ids import CallId, DeviceId, UserId
 from storage import audit
-from storage.devices.devices import NO_LIMITS, TokenLimits
 from storage.kernel.columns import (
     Int,
     columns_of,

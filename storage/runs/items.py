@@ -18,11 +18,11 @@ import sqlalchemy as sa
 
 from protocol.calls import RowPlace
 from protocol.errors import CodedError, ErrorCode
+from protocol.grants import NO_LIMITS, TokenLimits
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, CallState, RunState
 from protocol.tables import DeviceTable
 from storage.agents import configs
-from storage.devices.devices import NO_LIMITS, TokenLimits
 from storage.kernel.columns import (
     Int,
     columns_of,

@@ -11,7 +11,7 @@ from playwright.async_api import Browser
 from hub.device.items import read_items
 from hub.device.owner import approve
 from hub.device.sinks.lines import Markdown
-from hub.device.sinks.target import Put
+from hub.device.sinks.row import Put
 from protocol.tables import TABLES
 from tests.scenarios.scene import scene
 from tests.support.active_texts import HOST, MARKDOWN, filled, texts

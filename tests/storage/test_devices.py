@@ -3,6 +3,7 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.errors import CodedError, ErrorCode
+from protocol.grants import Grant
 from protocol.ids import AgentId, BoardId, BootId, DeviceId, InvitationId, KeyId, RunId, TokenId, UserId
 from protocol.lifecycles import RunState
 from storage import audit, schema
@@ -11,7 +12,7 @@ from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
 from storage.coordination import boards
 from storage.devices import devices, keys, pairings, users
-from storage.devices.devices import DeviceRow, Grant, NotGranted, UnknownDevice
+from storage.devices.devices import DeviceRow, NotGranted, UnknownDevice
 from storage.devices.pairings import BadInvitation
 from storage.devices.tokens import DEVICE_TOKENS, INVITATIONS
 from storage.devices.users import UserRow
@@ -364,7 +365,7 @@ def test_readmitted_device_keeps_agents_runs_and_grants(c: sa.Connection) -> Non
     run = make_run(c)
     device = admit(c)
     assert device.id == run.device_id
-    devices.change_grants(c, device.id, add=[], remove=[devices.Grant.FILES], at=AT, actor="operator:7")
+    devices.change_grants(c, device.id, add=[], remove=[Grant.FILES], at=AT, actor="operator:7")
     before = devices.get_device(c, device.id)
     revoke_later(c, device)
     assert devices.ensure_device(c, id=DeviceId("d"), user_id=ME, name=LAPTOP, at=AT).revoked_at == AT + 1

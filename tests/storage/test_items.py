@@ -8,12 +8,12 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
+from protocol.grants import TokenLimits
 from protocol.handshake import StoreMark
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunState, UnitState
 from protocol.tables import TABLES
 from storage.agents.agents import AgentRow
-from storage.devices.devices import TokenLimits
 from storage.effects import retention
 from storage.executing_runs import FencedRun
 from storage.kernel.database import Database

@@ -27,13 +27,13 @@ from hub.base.roles import Scope
 from protocol.configs import ConfigType, value_in
 from protocol.coordination import Method
 from protocol.errors import CodedError, ErrorCode
+from protocol.grants import Grant
 from protocol.ids import AgentId
 from storage.agents import agent_snapshot, agents, configs
 from storage.agents.agent_snapshot import EffectiveConfig
 from storage.agents.agents import AgentRow
 from storage.agents.config_changes import ConfigsChanged, NewConfig
 from storage.agents.configs import ConfigMove, ConfigRow
-from storage.devices.devices import Grant
 from storage.store import Connection, Store
 
 MAX_KEYS: Final = 1_000  # of configs in one request of a device

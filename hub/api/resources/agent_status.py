@@ -43,6 +43,7 @@ from hub.settings.reading import FileLines
 from protocol.agent_status import STORED_AXES, Axis, Lifecycle, legal_moves
 from protocol.coordination import Method
 from protocol.errors import CodedError, ErrorCode
+from protocol.grants import Grant
 from protocol.ids import AgentId
 from protocol.status_vocabularies import Vocabulary, words_of
 from storage import audit
@@ -52,7 +53,6 @@ from storage.agents.agent_snapshot import AgentRelations, conditions_of
 from storage.agents.agents import AgentRow
 from storage.agents.heartbeat_states import Sender
 from storage.agents.state_history import AgentMove
-from storage.devices.devices import Grant
 from storage.effects.agent_changes import AgentOfFile
 from storage.effects.status_writes import StatusWrite
 from storage.runs.runs import TASK_CHARACTERS

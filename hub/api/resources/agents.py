@@ -58,6 +58,7 @@ from protocol.agent_status import Lifecycle
 from protocol.agent_types import AgentKind
 from protocol.coordination import MAX_LOCKS, Method
 from protocol.errors import CodedError, ErrorCode
+from protocol.grants import NO_LIMITS, Grant, TokenLimits
 from protocol.ids import AgentId, DeviceId, UserId
 from protocol.lifecycles import RunOutcome
 from protocol.status_vocabularies import Vocabulary, words_of
@@ -69,7 +70,6 @@ from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.template_changes import TemplateOfFile
 from storage.agents.templates import TemplateRow, WrittenTemplate
 from storage.devices import devices, users
-from storage.devices.devices import NO_LIMITS, Grant, TokenLimits
 from storage.effects.agent_changes import AgentOfFile
 from storage.effects.status_writes import StatusWrite
 from storage.runs import failing_agents, runs

@@ -34,12 +34,12 @@ from hub.coordination.questions import BoardMemory
 from protocol.board_permissions import BoardCallerRole, Verb
 from protocol.coordination import Method
 from protocol.errors import CodedError, ErrorCode
+from protocol.grants import Grant
 from protocol.ids import AgentId, BoardId, GatewayId, UserId
 from storage.agents import agents
 from storage.coordination import boards, gateways
 from storage.coordination.board_memory import MemoryFilter
 from storage.coordination.boards import BoardLimits, BoardRow, MemberRow, TooManyOfBoards
-from storage.devices.devices import Grant
 from storage.store import Connection, Store
 
 log = Channel(__name__)

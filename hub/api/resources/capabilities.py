@@ -24,11 +24,11 @@ from hub.base.roles import Scope
 from hub.settings.reading import FileLines
 from protocol.coordination import Method
 from protocol.errors import ErrorCode
+from protocol.grants import Grant
 from storage.agents import agents
 from storage.agents import capabilities as agents_capabilities
 from storage.agents.agents import AgentRow
 from storage.agents.capabilities import CapabilityRow, DeclaredCapability
-from storage.devices.devices import Grant
 from storage.store import Store
 
 Description = Annotated[str, Meta(max_length=4_096, pattern=r"^[^\x00]*$")]

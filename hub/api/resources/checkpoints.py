@@ -1,4 +1,4 @@
-"""Routes of agents' checkpoints: listing, reading, writing and clearing."""
+"""Checkpoints of agents: listed, read, written and cleared."""
 
 from typing import Annotated, Any
 
@@ -24,12 +24,12 @@ from hub.base.roles import Scope
 from protocol.coordination import Method
 from protocol.errors import CodedError, ErrorCode
 from protocol.frame import Fence, Id, Text
+from protocol.grants import Grant
 from protocol.ids import RunId
 from protocol.lifecycles import RunState
 from storage.agents import agents, checkpoints
 from storage.agents.agents import AgentRow
 from storage.agents.checkpoints import AGENT_SCOPE
-from storage.devices.devices import Grant
 from storage.executing_runs import FencedRun
 from storage.runs import runs
 from storage.store import Store

@@ -34,6 +34,7 @@ from protocol import keys
 from protocol.agent_status import Axis
 from protocol.calls import MARKED
 from protocol.errors import CloseCode, CodedError, ErrorCode, connect_command
+from protocol.grants import Grant
 from protocol.handshake import Goodbye
 from storage import audit
 from storage.agents import agents
@@ -41,7 +42,7 @@ from storage.agents import state_history as agents_state_history
 from storage.agents.state_history import AgentMove
 from storage.devices import credential_copies, devices, pairings
 from storage.devices import keys as devices_keys
-from storage.devices.devices import DeviceRow, Grant
+from storage.devices.devices import DeviceRow
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.runs import agreement, item_verdicts
 from storage.runs import excerpts as runs_excerpts

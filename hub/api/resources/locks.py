@@ -30,12 +30,12 @@ from protocol.agent_status import Lifecycle
 from protocol.coordination import LOCK_CHARACTERS, MAX_LOCKS, Method, lock_names
 from protocol.errors import CodedError, ErrorCode
 from protocol.frame import Fence
+from protocol.grants import Grant
 from protocol.ids import UserId
 from storage import audit
 from storage.agents import agents, locks
 from storage.agents.agents import AgentRow
 from storage.audit import AuditEntry
-from storage.devices.devices import Grant
 from storage.store import Connection, Store
 
 log = Channel(__name__)

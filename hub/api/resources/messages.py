@@ -39,13 +39,13 @@ from protocol.agent_messages import DELIVERED, MessageKind, MessageState, QueueM
 from protocol.calls import REPLY_TAGS
 from protocol.coordination import Method, attempt_key
 from protocol.errors import ErrorCode
+from protocol.grants import Grant
 from protocol.ids import DeviceId
 from storage import audit
 from storage.agents import agents
 from storage.coordination.message_rows import MessageRow
 from storage.coordination.messages import BoardResult, RefusedBoard
 from storage.devices import devices
-from storage.devices.devices import Grant
 from storage.kernel.columns import Key as SortKey
 from storage.store import Connection, Store
 

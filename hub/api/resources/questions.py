@@ -35,12 +35,12 @@ from protocol.calls import ANSWER_CHARACTERS, CHANNEL_CHARACTERS, REPLY_TAGS, Qu
 from protocol.coordination import Method
 from protocol.errors import ErrorCode
 from protocol.frame import Record
+from protocol.grants import Grant
 from protocol.ids import DeviceId
 from storage import audit
 from storage.coordination import questions
 from storage.coordination.questions import QuestionRow
 from storage.devices import devices
-from storage.devices.devices import Grant
 from storage.store import Connection, Store
 
 _E = ErrorCode

@@ -47,11 +47,11 @@ from hub.runs.wait_sentences import PAUSING
 from protocol.coordination import Method
 from protocol.errors import CodedError, ErrorCode, IllegalTransition
 from protocol.frame import Fence, Id
+from protocol.grants import Grant
 from protocol.ids import DeviceId, RunId, UserId, trace_id_of
 from protocol.lifecycles import EXECUTING_RUN_STATES, FINAL_RUN_STATES, RUN, RunOutcome, RunState, UnitState
 from storage import audit
 from storage.devices import devices
-from storage.devices.devices import Grant
 from storage.runs import runs
 from storage.runs.run_needs import Offered
 from storage.runs.runs import TASK_CHARACTERS, RunFilter, RunMove, RunReport, RunRow

@@ -39,11 +39,11 @@ from hub.base.tokens import TokenKind
 from hub.links.roster import Roster
 from protocol.coordination import DEVICE, Method
 from protocol.errors import CodedError, ErrorCode
+from protocol.grants import Grant, TokenLimits
 from protocol.ids import DeviceId, TokenId, UserId
 from storage.agents import agents
 from storage.devices import devices, pairings
 from storage.devices.browser_sessions import IDLE_MS, LONGEST_MS, SESSIONS, BrowserSessionRow, open_link
-from storage.devices.devices import Grant, TokenLimits
 from storage.devices.tokens import (
     AGENT_TOKENS,
     DEVICE_TOKENS,

@@ -13,7 +13,8 @@ from urllib.parse import urljoin, urlsplit
 from hub.base.outbound.refusal_reach import DELETED_STATUSES, SCOPES, RefusalScope, scope_of_status
 from hub.device.sinks.calendar import CalendarFormat, changed_ms, component_kind
 from hub.device.sinks.calendar_collections import XML, examine_collection
-from hub.device.sinks.target import Fields, Found, Put, Snapshot, TargetFailed
+from hub.device.sinks.row import Fields, Put, TargetFailed
+from hub.device.sinks.target import Found, Snapshot
 from hub.device.sinks.text_file import read_back, spliced
 from hub.device.sinks.web import POLL_S, Polled, SinkReply, Web
 from hub.text.webdav import (

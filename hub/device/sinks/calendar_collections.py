@@ -7,7 +7,8 @@ from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 from hub.base.printable import shortened
-from hub.device.sinks.target import TargetFailed, WrongPlace
+from hub.device.sinks.row import TargetFailed
+from hub.device.sinks.target import WrongPlace
 from hub.device.sinks.web import Web
 from hub.text.webdav import CAL, DAV, NotWebDav, WebDavResource, multistatus, propfind
 

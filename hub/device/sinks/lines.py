@@ -13,8 +13,8 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from hub.device.sinks.markdown_escapes import escape, unescape, unescape_former
-from hub.device.sinks.target import LateFields, Put, Shape, shape_of
-from hub.device.sinks.text_file import Format, Piece, with_line
+from hub.device.sinks.row import LateFields, Put, Shape, shape_of
+from hub.device.sinks.row_format import Format, Piece, with_line
 from protocol.tables import Column, DeviceTable
 
 _BOXES: Final = {"todo": " ", "in_progress": "/", "done": "x"}

@@ -13,8 +13,9 @@ from hub.device.owner import read_fields
 from hub.device.sinks.approved_rows import ApprovedRow
 from hub.device.sinks.moved_rows import last_place
 from hub.device.sinks.recorded_rows import RecordedRow, note_change, record
+from hub.device.sinks.row import Fields
 from hub.device.sinks.sink import Sink
-from hub.device.sinks.target import Fields, Found, is_archived
+from hub.device.sinks.target import Found, is_archived
 
 
 class Merge(msgspec.Struct):

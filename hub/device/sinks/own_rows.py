@@ -8,7 +8,7 @@ from typing import Final
 from hub.device.sinks.calendar import CalendarFormat
 from hub.device.sinks.lines import Markdown, TodoTxt
 from hub.device.sinks.records import Csv, JsonLines
-from hub.device.sinks.text_file import Format
+from hub.device.sinks.row_format import Format
 from hub.text.row_keys import ROW_KEY
 from protocol.tables import TABLES, DeviceTable, TableName
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from hub.device import declared_tables
 from hub.device.schema import quoted
 from hub.device.sinks.records import column_remark
+from hub.device.sinks.row import TargetFailed
 from hub.device.sinks.sink import Sink
-from hub.device.sinks.target import TargetFailed
 from hub.device.sinks.text_file import content_of
 from protocol.tables import Tables
 

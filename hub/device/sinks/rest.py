@@ -1,4 +1,4 @@
-"""Sink to a task list with a JSON interface that a manifest describes.
+"""Task list at a server with an interface of JSON, described by a manifest, as a target.
 
 The key of a row is in its item. A server lists open items only, so that an item that is known, but not
 listed, is read by its id: it is done, or it was deleted.
@@ -15,16 +15,8 @@ from urllib.parse import quote, urlencode
 
 from hub.base.clock import epoch_ms
 from hub.base.outbound.refusal_reach import DELETED_STATUSES, RefusalScope
-from hub.device.sinks.target import (
-    Fields,
-    Found,
-    LateFields,
-    Put,
-    Snapshot,
-    TargetFailed,
-    WrongPlace,
-    shape_of,
-)
+from hub.device.sinks.row import Fields, LateFields, Put, TargetFailed, shape_of
+from hub.device.sinks.target import Found, Snapshot, WrongPlace
 from hub.device.sinks.task_list_manifest import FieldPlace, ManifestRequest, SinkManifest
 from hub.device.sinks.web import POLL_S, Polled, SinkReply, Web
 from hub.text.row_keys import ROW_KEY

@@ -24,11 +24,12 @@ from hub.device.sinks.calendar import CalendarFormat
 from hub.device.sinks.lines import Markdown, TodoTxt
 from hub.device.sinks.records import Csv, JsonLines
 from hub.device.sinks.remarks import remarks_on
+from hub.device.sinks.row import TargetFailed
+from hub.device.sinks.row_format import Format
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.states import forget_others
 from hub.device.sinks.sync import Synced, synchronize
-from hub.device.sinks.target import TargetFailed
-from hub.device.sinks.text_file import Format, content_of, replace_content, require_writable
+from hub.device.sinks.text_file import content_of, replace_content, require_writable
 from hub.text.row_keys import key_of
 
 FORMATS: Final[Mapping[str, Callable[[], Format]]] = {

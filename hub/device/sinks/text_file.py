@@ -5,26 +5,23 @@ import os
 import re
 import stat
 from codecs import BOM_UTF8
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
 from hub.base.dates import DAY
 from hub.base.system.files import copy_access, stamp_of_file
 from hub.base.system.folders import Folder, enter, without_links
 from hub.device.sinks.near_files import files_near
 from hub.device.sinks.recognition import other_format
+from hub.device.sinks.row import Fields, LateFields, Put, TargetFailed
+from hub.device.sinks.row_format import Format, Piece
 from hub.device.sinks.target import (
-    Fields,
     Found,
-    LateFields,
-    Put,
     Snapshot,
     TargetChanged,
-    TargetFailed,
     Unconfirmed,
     Written,
     WrongPlace,
@@ -43,45 +40,6 @@ _MAX_BYTES = 64 * 1024 * 1024
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Who can give a new file the owner or the group of the old one, besides root.
 _RIGHTS = {"owner": "this owner", "group": "a member of this group"}
-
-
-class Piece(NamedTuple):
-    """Part of a text that is one row: its place from *start* to *end*, with the end of its line.
-
-    *former*: the fields as former releases wrote them, if they spelled words in another way. *context*: text
-    elsewhere, as a header, that decides what the fields are.
-    """
-
-    key: str
-    start: int
-    end: int
-    fields: Fields
-    former: Mapping[str, str] = {}
-    context: str = ""
-
-
-class Format(Protocol):
-    """Form of the rows in a text, whose line ends are line feeds here.
-
-    *kind*: the kind of its sinks; *newline*: how the lines of a new file end.
-    """
-
-    kind: str
-    newline: str = "\n"
-
-    def pieces(self, text: str, tables: Mapping[str, DeviceTable]) -> Iterator[Piece]:
-        """Yield the rows of the keys of *tables*, in order; all else belongs to others."""
-
-    def rendered(self, put: Put, text: str, piece: Piece | None) -> str:
-        """Return a row for *text*, in place of *piece*, whose other marks it keeps."""
-
-    def insert(self, text: str, put: Put) -> str:
-        """Return the text with a new row."""
-
-
-def with_line(text: str, line: str) -> str:
-    """Return *text* with a line at its end."""
-    return text + ("\n" if text and not text.endswith("\n") else "") + line
 
 
 def read_back(form: Format, table: DeviceTable, fields: Fields) -> Fields:

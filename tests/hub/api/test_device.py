@@ -14,6 +14,7 @@ from hub.base.toml.limits import Limits
 from protocol.coordination import Method, Response
 from protocol.errors import ErrorCode
 from protocol.frame import Parameter, Parameters
+from protocol.grants import Grant
 from protocol.keys import key_id
 from protocol.lifecycles import RunOutcome, RunState
 from storage import audit, changes
@@ -21,7 +22,6 @@ from storage.agents import agents
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector
 from storage.devices import devices, keys
-from storage.devices.devices import Grant
 from storage.runs import item_lists, run_claims, runs
 from storage.runs.item_lists import ItemFilter
 from storage.schema import devices as device_rows

@@ -24,11 +24,11 @@ from hub.base.metrics import Metrics
 from hub.base.supervisor import Service, Supervisor
 from hub.health.backups import FOLDER
 from hub.runs.disk import DiskGuard
+from protocol.grants import Grant
 from protocol.ids import BootId, ConnectionId, KeyId, PairingId
 from protocol.lifecycles import RunEvent, RunState
 from storage import audit
 from storage.devices import devices, pairings
-from storage.devices.devices import Grant
 from storage.devices.pairings import PairingAsk
 from storage.runs import run_moves
 from storage.store import ObservedDatabase, Store, open_store

@@ -19,8 +19,8 @@ from hub.base.tokens import TokenKind
 from hub.cli.access import GRANTS, has_display
 from hub.cli.errors import Exit
 from hub.links.device_link import RoundTrip
+from protocol.grants import Grant
 from storage.devices import keys as devices_keys
-from storage.devices.devices import Grant
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.clock import SeededChance
 from tests.support.families import each

@@ -15,7 +15,8 @@ from hub.connectors.calling import (
     QuotaSpent,
     SignInNeeded,
 )
-from hub.connectors.graph import GraphSettings, judge, read_time, sign_in_codes, sign_in_failure, web_link
+from hub.connectors.graph import GraphSettings, judge, read_time, web_link
+from hub.connectors.microsoft_sign_in import sign_in_codes, sign_in_failure
 from tests.support.families import each
 
 

@@ -13,13 +13,14 @@ from hub.health.access_checks import FLAPS, MAX_NAMED, WITHIN_S, Arrived, Certif
 from hub.health.issues import Severity
 from hub.links.roster import SharedRoots
 from hub.settings.reload import Reloader
+from protocol.grants import Grant
 from protocol.ids import DeviceId, TokenId
 from storage.agents import agents, declared_agents, state_moves
 from storage.agents.configs import Mailbox
 from storage.agents.declared_agents import DeclaredAgent
 from storage.connectors import connectors
 from storage.devices import devices, pairings
-from storage.devices.devices import Grant, UnknownDevice
+from storage.devices.devices import UnknownDevice
 from storage.devices.tokens import DEVICE_TOKENS, OPERATOR_TOKENS
 from tests.support.clock import START, FakeClock
 from tests.support.identity import IdentityBench, open_identity

@@ -19,7 +19,7 @@ from hub.device.sinks.calendar import CalendarFormat
 from hub.device.sinks.lines import Markdown, TodoTxt
 from hub.device.sinks.own_rows import without_own_rows
 from hub.device.sinks.records import Csv, JsonLines
-from hub.device.sinks.target import Put
+from hub.device.sinks.row import Put
 from hub.document import Document
 from hub.extraction.model import Models
 from hub.runs import rows_read_back

@@ -11,7 +11,7 @@ import pytest
 
 from hub.device.sinks.lines import Markdown
 from hub.device.sinks.markdown_escapes import escape, unescape
-from hub.device.sinks.target import Put
+from hub.device.sinks.row import Put
 from hub.device.sinks.text_file import TextFile, read_back
 from protocol.tables import TABLES
 from tests.hub.device.sinks.bench import SinkBench

@@ -9,8 +9,9 @@ import pytest
 from hub.base.outbound.refusal_reach import MAX_REFUSALS, RefusalScope
 from hub.device.sinks.lines import Markdown
 from hub.device.sinks.recorded_rows import write_again
+from hub.device.sinks.row import Fields, Put, TargetFailed
 from hub.device.sinks.states import State, states
-from hub.device.sinks.target import Fields, Put, Snapshot, TargetFailed, Written
+from hub.device.sinks.target import Snapshot, Written
 from hub.device.sinks.text_file import TextFile
 from hub.device.sinks.waits import RowWait, WaitReason, store_wait
 from hub.text.row_keys import key_of

@@ -16,7 +16,7 @@ import pytest
 from hub.device.sinks import caldav
 from hub.device.sinks.caldav import CalDavTarget
 from hub.device.sinks.rest import Rest
-from hub.device.sinks.target import TargetFailed
+from hub.device.sinks.row import TargetFailed
 from hub.device.sinks.task_list_manifest import KeyPlace
 from hub.device.sinks.web import Web, secret_in
 from hub.text.row_keys import key_of

@@ -15,8 +15,9 @@ from hub.device.sinks.calendar import CalendarFormat
 from hub.device.sinks.lines import Markdown, TodoTxt
 from hub.device.sinks.own_rows import without_own_rows
 from hub.device.sinks.records import Csv, JsonLines
-from hub.device.sinks.target import Put
-from hub.device.sinks.text_file import Format, TextFile
+from hub.device.sinks.row import Put
+from hub.device.sinks.row_format import Format
+from hub.device.sinks.text_file import TextFile
 from protocol.tables import TABLES
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.places import FILES, FilePlace

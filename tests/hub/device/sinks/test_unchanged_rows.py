@@ -8,7 +8,8 @@ import pytest
 
 from hub.device.sinks.approved_rows import ApprovedRow
 from hub.device.sinks.records import JsonLines
-from hub.device.sinks.target import Fields, LateFields, Target
+from hub.device.sinks.row import Fields, LateFields
+from hub.device.sinks.target import Target
 from hub.device.sinks.text_file import TextFile
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.places import Place

@@ -11,8 +11,9 @@ import pytest
 from hub.device.sinks.calendar import CalendarFormat
 from hub.device.sinks.lines import TodoTxt
 from hub.device.sinks.records import Csv, JsonLines
-from hub.device.sinks.target import Put
-from hub.device.sinks.text_file import Format, TextFile, read_back
+from hub.device.sinks.row import Put
+from hub.device.sinks.row_format import Format
+from hub.device.sinks.text_file import TextFile, read_back
 from hub.text.item_text import plain_lines, title_line
 from protocol.tables import TABLES
 from tests.hub.device.sinks.bench import SinkBench
