@@ -34,7 +34,6 @@ from hub.api.binding import MISSING, Binding, RequestContext, RequestParameter, 
 from hub.api.events import StreamedResponse
 from hub.api.http.access import BODY, ROUTE
 from hub.api.peers import ALL, HEADER, READ_WITHIN_S, WITHIN_S, Peers
-from hub.api.problem import MEDIA_TYPE, ProblemResponse
 from hub.api.resource import (
     Endpoint,
     IfMatch,
@@ -64,6 +63,7 @@ from hub.base.roles import (
     rows_of,
 )
 from hub.base.version import VERSION
+from hub.base.web.problem import MEDIA_TYPE, ProblemResponse
 from hub.cluster.messages import BusReply, BusRequest
 from hub.coordination.board_access import Caller
 from protocol.errors import CATALOGUE, AtAnotherNode, CodedError, ErrorCode, HubError

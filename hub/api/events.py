@@ -15,8 +15,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from hub.api.http.access import FairShares, NoCapacity
-from hub.api.problem import ProblemResponse
 from hub.base.roles import PRINCIPAL, Principal
+from hub.base.web.problem import ProblemResponse
 
 BEAT_S: Final = 15.0  # proxies commonly give up after 30 or 60
 RECHECK_S: Final = 0.5  # a revocation has to take effect within a second

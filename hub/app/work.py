@@ -15,7 +15,6 @@ from hub.base.loop_lag import LoopLag
 from hub.base.outbound.rules import OutboundRules
 from hub.base.toml.limits import BudgetSettings, Limits
 from hub.base.toml.values import SecretMissing
-from hub.device.sinks.own_rows import without_own_rows
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.health.backups import Backups
@@ -47,6 +46,7 @@ from hub.runs.wake_delivery import WakeDelivery
 from hub.settings.reload import Commit, Unfit
 from hub.settings.settings import Settings, TrustSettings
 from hub.text.files import ConvertLimits
+from hub.text.rows.own_rows import without_own_rows
 from protocol.frame import CREDIT_PIECES
 from protocol.ids import DeviceId
 from protocol.work import RunLimits

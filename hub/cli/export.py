@@ -20,7 +20,7 @@ from hub.cli.hub_client import (
     open_client,
 )
 from hub.cli.options import CommandT, FilePathParam, example, hub_option, moment_option
-from hub.text.csv_lines import as_text, csv_line
+from hub.text.rows.csv_lines import as_text, csv_line
 
 if TYPE_CHECKING:
     from protocol.tables import ExportedItem
@@ -217,8 +217,8 @@ def _cell(value: Any) -> str:
 def _entry(item: "ExportedItem", _: Sequence[str]) -> str | None:
     """Return the entry of a calendar: of a task with a date, or a timeline."""
     from hub.base.clock import epoch_ms
-    from hub.device.sinks.calendar import text_of
-    from hub.device.sinks.row import Put
+    from hub.text.rows.calendar import text_of
+    from hub.text.rows.row import Put
     from protocol.tables import TABLES
 
     day = {"tasks": "dueDate", "timelines": "date"}.get(item.table, "")

@@ -35,10 +35,10 @@ from hub.device.digests import Digests, stamp_of
 from hub.device.secret_scan import find_secrets, xml_text
 from hub.device.sending_log import SendingLog, SendingOrder
 from hub.device.shared import Check, FileLocation, SharedFile, SharedFolders, UnreadableFile, is_hard_link
-from hub.device.sinks.own_rows import without_own_rows
 from hub.text import office, pictures
 from hub.text.convert import convert
 from hub.text.files import AUDIO, OFFICE, PICTURES, Converted, NotConvertible, media_type_of
+from hub.text.rows.own_rows import without_own_rows
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Frame
 from protocol.handshake import Limits

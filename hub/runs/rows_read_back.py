@@ -14,7 +14,7 @@ import msgspec
 from hub.base.clock import Clock, epoch_ms
 from hub.document import Document
 from hub.text.files import HTML, media_type_of
-from hub.text.row_keys import ROW_KEY, key_of
+from hub.text.rows.row_keys import ROW_KEY, key_of
 from protocol.ids import UserId
 from protocol.items import ProvenanceOrigin
 from storage.runs.items import rows_of_user

@@ -51,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub.device": {"protocol", "hub.text", "hub.base"},
     # The page is that of a hub: its files, cookie and refusals need nothing else of the interface.
     "hub.device.review": {"protocol", "hub.text", "hub.base", "hub.device"}
-    | {"hub.api.cookies", "hub.api.pages", "hub.api.problem"},
+    | {"hub.base.web.cookies", "hub.base.web.pages", "hub.base.web.problem"},
 }
 # Rooms above all others, the lowest first: each may import from all rooms below it.
 UPPER: Final = (

@@ -16,11 +16,11 @@ from hub.base.clock import SystemClock
 from hub.device.device_file import connect_shared
 from hub.device.items import read_items
 from hub.device.owner import approve
-from hub.device.sinks.lines import Markdown
 from hub.device.sinks.reports import destinations
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import synchronize
 from hub.device.sinks.text_file import TextFile
+from hub.text.rows.lines import Markdown
 from protocol.lifecycles import CallState
 from storage.effects import orphans
 from storage.schema import run_calls

@@ -10,8 +10,8 @@ from playwright.async_api import Browser
 
 from hub.device.items import read_items
 from hub.device.owner import approve
-from hub.device.sinks.lines import Markdown
-from hub.device.sinks.row import Put
+from hub.text.rows.lines import Markdown
+from hub.text.rows.row import Put
 from protocol.tables import TABLES
 from tests.scenarios.scene import scene
 from tests.support.active_texts import HOST, MARKDOWN, filled, texts

@@ -27,7 +27,6 @@ from hub.base.supervisor import Supervisor
 from hub.base.toml.limits import Limits
 from hub.cluster.bus import Bus, Member
 from hub.cluster.messages import BusRequest, NodeUnreachable
-from hub.device.sinks.own_rows import without_own_rows
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.links.auth import Admission, Authenticator, Knock
@@ -55,6 +54,7 @@ from hub.runs.scheduler import Scheduler
 from hub.runs.sources import DeviceSource
 from hub.runs.verdict_delivery import VerdictDelivery
 from hub.runs.wake_delivery import WakeDelivery
+from hub.text.rows.own_rows import without_own_rows
 from protocol.errors import CloseCode, HubError
 from protocol.handshake import SPOKEN, Capability, Challenge, DeviceHello, Goodbye, GrantOfOwner, Welcome
 from protocol.ids import BootId, ConnectionId, DeviceId, NodeId, UserId

@@ -7,7 +7,7 @@ from textwrap import fill
 
 from click.testing import CliRunner
 
-from hub.api.pages import COMMANDS as COMMAND_LIST
+from hub.base.web.pages import COMMANDS as COMMAND_LIST
 from hub.cli.app import hub
 from hub.docs import contents
 from hub.runs.file_explanations import REASONS

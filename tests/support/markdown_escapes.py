@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from hub.device.sinks.markdown_escapes import escape
+from hub.text.rows.markdown_escapes import escape
 from tests.support.active_texts import MARKDOWN, filled
 
 FILE: Final = Path(__file__).with_suffix(".json")

@@ -11,7 +11,6 @@ from hub.agents.locks import LockService
 from hub.base.clock import IdFactory
 from hub.base.metrics import Metrics
 from hub.base.toml.limits import Limits
-from hub.device.sinks.own_rows import without_own_rows
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Batches, Finish, ModelAnswer, ModelRequest, Models, Price
 from hub.extraction.rules_process import RulesClient, RulesHere
@@ -30,6 +29,7 @@ from hub.runs.rows_read_back import OwnRows
 from hub.runs.run_order import RunOrder, order_of
 from hub.runs.runner import Runner
 from hub.runs.sources import DeviceSource
+from hub.text.rows.own_rows import without_own_rows
 from protocol.ids import BootId, DeviceId, RunId, UserId
 from protocol.lifecycles import RunState, UnitState
 from protocol.tool_calls import Answer

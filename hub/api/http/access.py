@@ -32,10 +32,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as Request
 
-from hub.api.cookies import MARK, cookie_of, origin_of
 from hub.api.http.idempotency import Replays
-from hub.api.pages import Pages
-from hub.api.problem import ProblemResponse
 from hub.base.clock import Clock, epoch_ms
 from hub.base.log import Channel
 from hub.base.loop_meter import MAX_WAIT_S, SHARE, LoopAccount, LoopMeter, charged
@@ -56,6 +53,9 @@ from hub.base.roles import (
     rows_of,
 )
 from hub.base.tokens import TokenKind
+from hub.base.web.cookies import MARK, cookie_of, origin_of
+from hub.base.web.pages import Pages
+from hub.base.web.problem import ProblemResponse
 from hub.links.failed_attempts import FailedAttempts
 from hub.links.hosts import FORWARDING, Hosts, TrustedProxies, network_of
 from hub.links.refusals import OTHERS, RefusalSamples

@@ -90,8 +90,6 @@ from hub.api.application import ALIAS, ANSWERED, RouteHandler, openapi_document,
 from hub.api.events import Streams, cancel_when_revoked
 from hub.api.http.access import BODY, Access, FairShares, ForwardedRequest, challenge
 from hub.api.http.assistant_sessions import ToolLists, UserSessions, is_accepted, session_of
-from hub.api.pages import BUNDLE
-from hub.api.problem import ProblemResponse
 from hub.api.resource import AddressedResource, Consent, ResourceRegistry, Tool, command_of, tool_of
 from hub.api.resources.assistants import OFFERED
 from hub.api.resources.changes import OPEN, RESET, ChangesResource, ChangesView
@@ -101,6 +99,8 @@ from hub.base.roles import PRINCIPAL, ROUTES, Principal, RouteKey, may_ask, rows
 from hub.base.roles import Scope as TokenScope
 from hub.base.tokens import TokenKind
 from hub.base.version import VERSION
+from hub.base.web.pages import BUNDLE
+from hub.base.web.problem import ProblemResponse
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.frame import NO_JSON
 from protocol.similar_names import did_you_mean

@@ -17,8 +17,8 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hub.api.problem import ProblemResponse
 from hub.base.clock import Clock, epoch_ms
+from hub.base.web.problem import ProblemResponse
 from protocol.errors import ErrorCode, HubError
 from storage.devices import idempotency
 from storage.devices.idempotency import StoredResponse

@@ -1,4 +1,4 @@
-"""HTTP servers of operators and webhooks (by uvicorn): start, stop, and 429 while many posts are unread.
+"""Listeners of operators, and of webhooks (429 for posts beyond a limit of unread ones), by uvicorn.
 
 The servers are uvicorn's, started and stopped by the hub, which accepts TCP connections itself.
 
@@ -46,8 +46,6 @@ from hub.api.http.access import (
 from hub.api.http.idempotency import Replays
 from hub.api.http.listening import listen_on_tcp, listen_on_unix
 from hub.api.http.request_parser import HEAD_S, connection_factory, operator_refusal
-from hub.api.pages import Pages
-from hub.api.problem import ProblemResponse
 from hub.api.resource import ResourceRegistry, Served
 from hub.base.clock import Clock, IdFactory, epoch_ms, wait_for_event
 from hub.base.log import Channel, bind
@@ -57,6 +55,8 @@ from hub.base.periodic_loop import LoopReports
 from hub.base.toml.limits import DEFAULTS
 from hub.base.toml.values import HostPort
 from hub.base.version import command_to_add
+from hub.base.web.pages import Pages
+from hub.base.web.problem import ProblemResponse
 from hub.connectors.webhook import Source, VerifiedPost, judge, value_of
 from hub.links.acceptor import Acceptor, Make
 from hub.links.connection_limits import ConnectionSlot, Gate

@@ -16,7 +16,6 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Request
 
 from hub.api.binding import BodyField, FromHeader, RequestContext, bad_request
-from hub.api.cookies import origin_of
 from hub.api.events import StreamedResponse
 from hub.api.http.access import ASSISTANTS, AUTHORIZES, NEW_LINK, PROTECTED, REVOKE, TOKEN
 from hub.api.resource import NO_CHANGE, Assistants, Caller, Resource, View, audited, route
@@ -26,6 +25,7 @@ from hub.base.log import Channel
 from hub.base.printable import one_line
 from hub.base.roles import ASSISTANT, BY_ALL, OPERATOR, PRINCIPAL, PUBLIC, ROLE_SCOPES, Principal, Role, Scope
 from hub.base.tokens import TokenKind
+from hub.base.web.cookies import origin_of
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import TokenId, UserId
 from protocol.similar_names import did_you_mean

@@ -17,7 +17,6 @@ from starlette.responses import Response
 
 from hub import docs
 from hub.api.binding import RequestContext
-from hub.api.pages import HEADERS, asset
 from hub.api.resource import (
     Document,
     Resource,
@@ -27,6 +26,7 @@ from hub.base.roles import (
     BY_ALL,
     Scope,
 )
+from hub.base.web.pages import HEADERS, asset
 from protocol.errors import CodedError, ErrorCode
 
 

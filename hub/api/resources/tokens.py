@@ -12,7 +12,6 @@ from msgspec import Meta
 from msgspec.structs import asdict
 
 from hub.api.binding import BodyField, RequestContext, ResponseHead
-from hub.api.cookies import spelled_cookie
 from hub.api.device import Link
 from hub.api.http.access import NEW_LINK
 from hub.api.resource import (
@@ -36,6 +35,7 @@ from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.roles import AT_DEVICES, BY_ALL, Principal, Role, Scope, scopes_of
 from hub.base.tokens import TokenKind
+from hub.base.web.cookies import spelled_cookie
 from hub.links.roster import Roster
 from protocol.coordination import DEVICE, Method
 from protocol.errors import CodedError, ErrorCode

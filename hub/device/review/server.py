@@ -1,4 +1,4 @@
-"""Web server of the device's own review page: loopback only, sign-in link, sessions.
+"""Server of the review page: it answers on loopback as a hub does, with the same paths and bodies.
 
 A link signs one browser in, once, within a minute; other users of this machine are refused.
 """
@@ -17,12 +17,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from hub.api.cookies import MARK, cookie_of, spelled_cookie
-from hub.api.pages import Pages
-from hub.api.problem import ProblemResponse
 from hub.base import tokens
 from hub.base.clock import Chance, Clock, epoch_ms, from_epoch_ms
 from hub.base.tokens import TokenKind
+from hub.base.web.cookies import MARK, cookie_of, spelled_cookie
+from hub.base.web.pages import Pages
+from hub.base.web.problem import ProblemResponse
 from hub.device.device_file import DeviceFileError
 from hub.device.inbox import Inbox
 from hub.device.items import DeviceItem, proposed_by_others, read_excerpt

@@ -10,9 +10,9 @@ from datetime import datetime
 from typing import Final
 
 from hub.device.sinks.recorded_rows import RecordedRow
-from hub.device.sinks.row import TargetFailed
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.target import Unconfirmed
+from hub.text.rows.row import TargetFailed
 from protocol.tables import DeviceTable
 
 _STORE: Final = """

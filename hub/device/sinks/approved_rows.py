@@ -13,7 +13,7 @@ from hub.device import declared_tables, rows, verdicts
 from hub.device.owner import typed
 from hub.device.schema import quoted
 from hub.text.item_text import plain_lines, with_clean_title
-from hub.text.row_keys import key_of
+from hub.text.rows.row_keys import key_of
 from protocol.frame import Field, Record
 from protocol.tables import DeviceTable
 

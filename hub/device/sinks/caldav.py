@@ -1,4 +1,4 @@
-"""Sink to a calendar of a CalDAV server: reading, writing and deleting its objects.
+"""Calendar collection of a CalDAV server (RFC 4791) as a target: an object for each row.
 
 An object is named after the key of its row. Changes are listed by the sync token (RFC 6578), else by ETags,
 and only changed objects of this device are fetched. Each write names the version that it replaces.
@@ -11,12 +11,12 @@ from typing import Final, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from hub.base.outbound.refusal_reach import DELETED_STATUSES, SCOPES, RefusalScope, scope_of_status
-from hub.device.sinks.calendar import CalendarFormat, changed_ms, component_kind
 from hub.device.sinks.calendar_collections import XML, examine_collection
-from hub.device.sinks.row import Fields, Put, TargetFailed
 from hub.device.sinks.target import Found, Snapshot
 from hub.device.sinks.text_file import read_back, spliced
 from hub.device.sinks.web import POLL_S, Polled, SinkReply, Web
+from hub.text.rows.calendar import CalendarFormat, changed_ms, component_kind
+from hub.text.rows.row import Fields, Put, TargetFailed
 from hub.text.webdav import (
     CAL,
     DAV,

@@ -7,9 +7,9 @@ from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 from hub.base.printable import shortened
-from hub.device.sinks.row import TargetFailed
 from hub.device.sinks.target import WrongPlace
 from hub.device.sinks.web import Web
+from hub.text.rows.row import TargetFailed
 from hub.text.webdav import CAL, DAV, NotWebDav, WebDavResource, multistatus, propfind
 
 XML: Final = {"Content-Type": "application/xml; charset=utf-8"}

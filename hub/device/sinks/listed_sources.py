@@ -7,7 +7,7 @@ from typing import Final
 
 from hub.device.items import sources_of
 from hub.device.sinks.sink import Sink
-from hub.text.row_keys import key_of
+from hub.text.rows.row_keys import key_of
 
 _LISTED: Final = re.compile(r"[ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]")
 _SOURCES: Final = """

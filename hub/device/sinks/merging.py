@@ -13,9 +13,9 @@ from hub.device.owner import read_fields
 from hub.device.sinks.approved_rows import ApprovedRow
 from hub.device.sinks.moved_rows import last_place
 from hub.device.sinks.recorded_rows import RecordedRow, note_change, record
-from hub.device.sinks.row import Fields
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.target import Found, is_archived
+from hub.text.rows.row import Fields
 
 
 class Merge(msgspec.Struct):

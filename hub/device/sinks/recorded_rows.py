@@ -7,10 +7,10 @@ import msgspec
 
 from hub.device import declared_tables
 from hub.device.sinks.approved_rows import DIGEST_CHARS, ApprovedRow
-from hub.device.sinks.row import Fields
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.target import Found
 from hub.device.sinks.waits import end_waits, waits_of
+from hub.text.rows.row import Fields
 
 MAX_HISTORY: Final = 20_000  # changes that are remembered, of all sinks
 _ROWS: Final = """

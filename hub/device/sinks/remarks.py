@@ -8,10 +8,10 @@ from pathlib import Path
 
 from hub.device import declared_tables
 from hub.device.schema import quoted
-from hub.device.sinks.records import column_remark
-from hub.device.sinks.row import TargetFailed
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.text_file import content_of
+from hub.text.rows.records import column_remark
+from hub.text.rows.row import TargetFailed
 from protocol.tables import Tables
 
 

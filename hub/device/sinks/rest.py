@@ -15,11 +15,11 @@ from urllib.parse import quote, urlencode
 
 from hub.base.clock import epoch_ms
 from hub.base.outbound.refusal_reach import DELETED_STATUSES, RefusalScope
-from hub.device.sinks.row import Fields, LateFields, Put, TargetFailed, shape_of
 from hub.device.sinks.target import Found, Snapshot, WrongPlace
 from hub.device.sinks.task_list_manifest import FieldPlace, ManifestRequest, SinkManifest
 from hub.device.sinks.web import POLL_S, Polled, SinkReply, Web
-from hub.text.row_keys import ROW_KEY
+from hub.text.rows.row import Fields, LateFields, Put, TargetFailed, shape_of
+from hub.text.rows.row_keys import ROW_KEY
 from protocol.calls import PlaceProblem
 from protocol.tables import DeviceTable
 

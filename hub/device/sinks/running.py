@@ -20,17 +20,17 @@ from hub.device.device_file import DeviceFileError, connect_shared
 from hub.device.items import sources_of
 from hub.device.moved_files import note_replaced
 from hub.device.sinks import answers
-from hub.device.sinks.calendar import CalendarFormat
-from hub.device.sinks.lines import Markdown, TodoTxt
-from hub.device.sinks.records import Csv, JsonLines
 from hub.device.sinks.remarks import remarks_on
-from hub.device.sinks.row import TargetFailed
-from hub.device.sinks.row_format import Format
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.states import forget_others
 from hub.device.sinks.sync import Synced, synchronize
 from hub.device.sinks.text_file import content_of, replace_content, require_writable
-from hub.text.row_keys import key_of
+from hub.text.rows.calendar import CalendarFormat
+from hub.text.rows.lines import Markdown, TodoTxt
+from hub.text.rows.records import Csv, JsonLines
+from hub.text.rows.row import TargetFailed
+from hub.text.rows.row_format import Format
+from hub.text.rows.row_keys import key_of
 
 FORMATS: Final[Mapping[str, Callable[[], Format]]] = {
     "markdown": Markdown,

@@ -24,10 +24,10 @@ from hub.device.sinks.listed_sources import listed_already
 from hub.device.sinks.merging import Merge, apply_merge, merge_row
 from hub.device.sinks.moved_rows import leaves_place, locate_rows, vanished_places
 from hub.device.sinks.recorded_rows import RecordedRow, forget, note_change, record, recorded_rows
-from hub.device.sinks.row import Put, TargetFailed
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.target import Found, Snapshot, TargetChanged, is_archived
 from hub.device.sinks.waits import WaitReason, due_keys, end_waits, missed_until, note_refusals, waits_of
+from hub.text.rows.row import Put, TargetFailed
 from protocol.calls import PlaceProblem
 
 log = Channel(__name__)

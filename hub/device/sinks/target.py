@@ -5,7 +5,7 @@ from datetime import datetime
 from importlib.metadata import entry_points
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
-from hub.device.sinks.row import Fields, Put, TargetFailed
+from hub.text.rows.row import Fields, Put, TargetFailed
 from protocol.calls import PlaceProblem
 from protocol.errors import HubError
 from protocol.similar_names import did_you_mean

@@ -16,8 +16,6 @@ from hub.base.system.files import copy_access, stamp_of_file
 from hub.base.system.folders import Folder, enter, without_links
 from hub.device.sinks.near_files import files_near
 from hub.device.sinks.recognition import other_format
-from hub.device.sinks.row import Fields, LateFields, Put, TargetFailed
-from hub.device.sinks.row_format import Format, Piece
 from hub.device.sinks.target import (
     Found,
     Snapshot,
@@ -27,6 +25,8 @@ from hub.device.sinks.target import (
     WrongPlace,
     is_archived,
 )
+from hub.text.rows.row import Fields, LateFields, Put, TargetFailed
+from hub.text.rows.row_format import Format, Piece
 from protocol.calls import PlaceProblem
 from protocol.tables import DeviceTable
 

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from hub.base.outbound.refusal_reach import MAX_REFUSALS, RefusalScope
-from hub.device.sinks.row import TargetFailed
+from hub.text.rows.row import TargetFailed
 
 MISSED_MS: Final = 10_000  # from the first look that misses a row to the one by which it counts as deleted
 _BASE_MS: Final = 30_000  # before the second attempt; doubled after each one

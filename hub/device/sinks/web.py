@@ -29,8 +29,8 @@ from hub.base.outbound.refusal_reach import (
 from hub.base.outbound.rules import retry_after
 from hub.base.tls_faults import certificate_fault, certificate_fix
 from hub.device.addresses import is_local
-from hub.device.sinks.row import Put, TargetFailed
 from hub.device.sinks.target import Snapshot, TargetChanged, Written
+from hub.text.rows.row import Put, TargetFailed
 from protocol.calls import PlaceProblem
 from protocol.tables import DeviceTable
 

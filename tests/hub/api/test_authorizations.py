@@ -23,7 +23,6 @@ from pydantic import AnyUrl
 
 from hub.api.device import requests_of
 from hub.api.http.authorization import DOCUMENT_BYTES, DOCUMENTS, Authorization
-from hub.api.pages import HEADERS
 from hub.api.resource import ALL
 from hub.api.resources.assistants import CODE_S, AuthorizationsResource, _called
 from hub.api.resources.devices import DevicesResource
@@ -31,6 +30,7 @@ from hub.api.resources.tokens import DAY_S, IdentityLimits, OperatorTokensResour
 from hub.base.outbound.client import OutboundClient
 from hub.base.outbound.rules import OutboundRules
 from hub.base.roles import Role, Scope
+from hub.base.web.pages import HEADERS
 from hub.health.access_checks import check_tokens
 from hub.links.hosts import Hosts, TrustedProxies
 from protocol.coordination import Method

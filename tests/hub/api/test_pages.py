@@ -7,8 +7,8 @@ import pytest
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
-from hub.api.pages import BUNDLE, NO_PAGES, Pages
 from hub.base.roles import ROUTES
+from hub.base.web.pages import BUNDLE, NO_PAGES, Pages
 from tests.support.hub import ServedHub, over_tcp, over_unix
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}

@@ -7,9 +7,9 @@ import httpx2
 import msgspec
 import pytest
 
-from hub.api.cookies import MARK
 from hub.api.resources.items import ItemChoices, ItemCountsView, ItemDetail, ItemsPage, VerdictResults
 from hub.api.resources.system import MeView
+from hub.base.web.cookies import MARK
 from hub.device.review.server import OwnReview
 from tests.hub.device.test_inbox import inbox_of
 from tests.support.clock import FakeClock, SeededChance

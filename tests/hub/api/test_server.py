@@ -11,10 +11,10 @@ import httpx2
 import pytest
 
 from hub.api.http.listening import listen_on_unix
-from hub.api.problem import ProblemResponse
 from hub.base.listen_errors import AnotherHub, CannotListen
 from hub.base.loop_lag import LoopLag
 from hub.base.roles import Role
+from hub.base.web.problem import ProblemResponse
 from protocol.errors import CATALOGUE, ErrorCode, HubError
 from protocol.lifecycles import RunState
 from tests.support.hub import ServedHub, over_tcp, over_unix, serving

@@ -8,12 +8,12 @@ import httpx2
 import pytest
 
 from hub.api import events
-from hub.api.cookies import is_encrypted, spelled_cookie
 from hub.api.device import requests_of
 from hub.api.resources.tokens import IdentityLimits, SessionsResource
 from hub.base.certificates import Certificates
 from hub.base.roles import Role
 from hub.base.toml.limits import Limits
+from hub.base.web.cookies import is_encrypted, spelled_cookie
 from hub.health.machine_and_load import check_limits
 from protocol.coordination import Method
 from storage.devices import users

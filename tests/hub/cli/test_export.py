@@ -23,12 +23,12 @@ from anyio.from_thread import BlockingPortal
 from hub.cli import export, show
 from hub.device.device_file import connect_shared
 from hub.device.owner import approve
-from hub.device.sinks.lines import Markdown
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import synchronize
 from hub.device.sinks.text_file import TextFile
-from hub.text.csv_lines import as_read
 from hub.text.item_text import title_line
+from hub.text.rows.csv_lines import as_read
+from hub.text.rows.lines import Markdown
 from protocol.calls import RowPlace
 from protocol.frame import Record
 from protocol.ids import DeviceId

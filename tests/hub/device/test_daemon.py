@@ -15,9 +15,9 @@ from hub.device.app import DeviceOptions
 from hub.device.daemon import DevicePlan, Keeper, last_message, pause, resume, why_paused
 from hub.device.notices import DailyDigests
 from hub.device.sinks import running
-from hub.device.sinks.lines import Markdown
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.text_file import TextFile
+from hub.text.rows.lines import Markdown
 from protocol.errors import HubError
 from tests.hub.device.sinks.bench import SinkBench
 from tests.support.clock import FakeClock

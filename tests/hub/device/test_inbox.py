@@ -7,18 +7,18 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from hub.api.cookies import MARK
 from hub.base.clock import IdFactory
+from hub.base.web.cookies import MARK
 from hub.cli import inbox as cli_inbox
 from hub.device.device_file import connect_shared, open_device_store
 from hub.device.inbox import Inbox, NotDecided
 from hub.device.items import DeviceItem
 from hub.device.owner import approve
 from hub.device.review.server import OwnReview
-from hub.device.sinks.lines import Markdown
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import synchronize
 from hub.device.sinks.text_file import TextFile
+from hub.text.rows.lines import Markdown
 from protocol.items import CountedDay, ItemSource
 from protocol.tables import SUGGESTED
 from protocol.tool_calls import Action, ToolCall

@@ -17,11 +17,11 @@ from hub.device.device_file import connect_shared, open_device_store
 from hub.device.digests import open_digests, stamp_of
 from hub.device.items import DeviceItem, read_excerpt, read_items
 from hub.device.owner import approve, edit
-from hub.device.sinks.lines import Markdown
 from hub.device.sinks.running import tick_sources
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import synchronize
 from hub.device.sinks.text_file import TextFile
+from hub.text.rows.lines import Markdown
 from protocol.items import ItemSource
 from protocol.tables import SUGGESTED
 from protocol.tool_calls import Action, ToolCall

@@ -16,11 +16,11 @@ from hub.device.items import read_items
 from hub.device.owner import approve, edit, reject
 from hub.device.reporting import POLL_EVERY_S
 from hub.device.sending_log import SendingOrder, open_sending_log, read_faults
-from hub.device.sinks.lines import Markdown
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import synchronize
 from hub.device.sinks.text_file import TextFile
 from hub.device.verdicts import Remarks, RowVerdict
+from hub.text.rows.lines import Markdown
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Record

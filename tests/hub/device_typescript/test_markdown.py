@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.device.sinks.markdown_escapes import escape, unescape
+from hub.text.rows.markdown_escapes import escape, unescape
 from tests.support import markdown_escapes
 from tests.support.active_texts import random_texts, texts
 from tests.support.node_device import PACKAGE, needs_node, run_script

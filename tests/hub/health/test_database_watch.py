@@ -12,7 +12,7 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from hub.api.problem import ProblemResponse
+from hub.base.web.problem import ProblemResponse
 from hub.cli.errors import as_failure
 from hub.health import database_watch
 from hub.health.database_watch import FRESH_S, SILENT_S, VALID_S, DatabaseWatch

@@ -15,16 +15,16 @@ from hub.base.outbound.rules import OutboundRules
 from hub.connectors.catalogue import find
 from hub.connectors.webhook import Source
 from hub.connectors.webhook import read as read_post
-from hub.device.sinks.calendar import CalendarFormat
-from hub.device.sinks.lines import Markdown, TodoTxt
-from hub.device.sinks.own_rows import without_own_rows
-from hub.device.sinks.records import Csv, JsonLines
-from hub.device.sinks.row import Put
 from hub.document import Document
 from hub.extraction.model import Models
 from hub.runs import rows_read_back
 from hub.runs.rows_read_back import OwnRows
-from hub.text.row_keys import key_of
+from hub.text.rows.calendar import CalendarFormat
+from hub.text.rows.lines import Markdown, TodoTxt
+from hub.text.rows.own_rows import without_own_rows
+from hub.text.rows.records import Csv, JsonLines
+from hub.text.rows.row import Put
+from hub.text.rows.row_keys import key_of
 from protocol.items import Provenance, ProvenanceOrigin
 from protocol.tables import TABLES
 from protocol.tool_calls import Answer, ToolCall

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.api.pages import BUNDLE
+from hub.base.web.pages import BUNDLE
 
 WEB = BUNDLE.parent
 MAX_BYTES = 120 * 1024  # of all files, compressed

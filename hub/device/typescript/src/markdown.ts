@@ -1,5 +1,5 @@
 // Escaping of words for Markdown as Obsidian and its plug-ins read it: all that they find is text. The reference device
-// has the same patterns, in hub/device/sinks/markdown_escapes.py, and the same examples.
+// has the same patterns, in hub/text/rows/markdown_escapes.py, and the same examples.
 
 const MARKS = "\\\\!<\\[`~$%{#:^&=\\-@";
 const BLANK = " \\t\\xa0\\u1680\\u2000-\\u200a\\u202f\\u205f\\u3000";

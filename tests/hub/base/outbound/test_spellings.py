@@ -28,12 +28,12 @@ from hub.connectors.imap_settings import ImapSettings
 from hub.device.addresses import HubRoute, address_of, connect_elsewhere
 from hub.device.owner_requests import answer_of
 from hub.device.sign_in import why_not_shown
-from hub.device.sinks.row import TargetFailed
 from hub.device.sinks.web import Web
 from hub.notify.sending import Sender
 from hub.openclaw.identity import BadGatewayUrl as BadGateway
 from hub.openclaw.identity import GatewayAddress
 from hub.settings.settings import OpenAIModelSettings
+from hub.text.rows.row import TargetFailed
 from protocol.coordination import Response
 from protocol.errors import CodedError
 from tests.hub.connectors.imap_rig import imap

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from hub.device.sinks.caldav import CalDavTarget
-from hub.device.sinks.calendar import CalendarFormat
-from hub.device.sinks.lines import Markdown, TodoTxt
-from hub.device.sinks.records import Csv, JsonLines
 from hub.device.sinks.rest import Rest
-from hub.device.sinks.row_format import Format
 from hub.device.sinks.target import Target
 from hub.device.sinks.task_list_manifest import SHIPPED, SinkManifest
 from hub.device.sinks.text_file import TextFile, spliced
 from hub.device.sinks.web import Web, basic_authorization
+from hub.text.rows.calendar import CalendarFormat
+from hub.text.rows.lines import Markdown, TodoTxt
+from hub.text.rows.records import Csv, JsonLines
+from hub.text.rows.row_format import Format
 from protocol.tables import TABLES
 from tests.hub.device.sinks.servers import TOKEN, Proxy, Reply, Tasks
 from tests.support.radicale import PASSWORD, Radicale

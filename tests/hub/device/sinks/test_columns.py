@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from hub.device.sinks.records import Csv, columns_of
 from hub.device.sinks.remarks import remarks_on
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.text_file import TextFile
+from hub.text.rows.records import Csv, columns_of
 from protocol.tables import TABLES
 from tests.hub.device.sinks.bench import SinkBench
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.text.row_keys import key_of
+from hub.text.rows.row_keys import key_of
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.conftest import caldav_place, rest_place
 from tests.hub.device.sinks.servers import Asked, Reply

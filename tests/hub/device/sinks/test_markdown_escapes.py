@@ -9,10 +9,10 @@ from typing import Final
 
 import pytest
 
-from hub.device.sinks.lines import Markdown
-from hub.device.sinks.markdown_escapes import escape, unescape
-from hub.device.sinks.row import Put
 from hub.device.sinks.text_file import TextFile, read_back
+from hub.text.rows.lines import Markdown
+from hub.text.rows.markdown_escapes import escape, unescape
+from hub.text.rows.row import Put
 from protocol.tables import TABLES
 from tests.hub.device.sinks.bench import SinkBench
 from tests.support import markdown_escapes

@@ -13,18 +13,18 @@ import anyio
 import pytest
 
 from hub.device.sinks import near_files, text_file
-from hub.device.sinks.calendar import CalendarFormat
-from hub.device.sinks.lines import Markdown, TodoTxt
 from hub.device.sinks.near_files import files_near
 from hub.device.sinks.recorded_rows import write_again
-from hub.device.sinks.records import Csv, JsonLines
-from hub.device.sinks.row_format import Format
 from hub.device.sinks.running import Sinks
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import Synced
 from hub.device.sinks.text_file import TextFile
 from hub.device.sinks.waits import MISSED_MS
-from hub.text.row_keys import key_of
+from hub.text.rows.calendar import CalendarFormat
+from hub.text.rows.lines import Markdown, TodoTxt
+from hub.text.rows.records import Csv, JsonLines
+from hub.text.rows.row_format import Format
+from hub.text.rows.row_keys import key_of
 from protocol.tables import TABLES
 from tests.hub.device.sinks.bench import SinkBench
 

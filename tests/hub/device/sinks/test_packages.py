@@ -12,7 +12,7 @@ from tests.hub.device.sinks.bench import SinkBench
 
 MODULE = """\
 from pathlib import Path
-from hub.device.sinks.lines import Markdown
+from hub.text.rows.lines import Markdown
 from hub.device.sinks.text_file import TextFile
 
 class Broken(TextFile):

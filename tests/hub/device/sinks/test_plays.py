@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from hub.device.sinks.recorded_rows import write_again
-from hub.device.sinks.row import Put
 from hub.device.sinks.target import Snapshot, Target, Written
 from hub.device.sinks.waits import MISSED_MS
-from hub.text.row_keys import key_of
+from hub.text.rows.row import Put
+from hub.text.rows.row_keys import key_of
 from protocol.tables import DeviceTable
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.places import CalDavPlace, FilePlace, Place

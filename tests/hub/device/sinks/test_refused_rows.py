@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from hub.base.outbound.refusal_reach import MAX_REFUSALS, RefusalScope
-from hub.device.sinks.lines import Markdown
 from hub.device.sinks.recorded_rows import write_again
-from hub.device.sinks.row import Fields, Put, TargetFailed
 from hub.device.sinks.states import State, states
 from hub.device.sinks.target import Snapshot, Written
 from hub.device.sinks.text_file import TextFile
 from hub.device.sinks.waits import RowWait, WaitReason, store_wait
-from hub.text.row_keys import key_of
+from hub.text.rows.lines import Markdown
+from hub.text.rows.row import Fields, Put, TargetFailed
+from hub.text.rows.row_keys import key_of
 from protocol.tables import DeviceTable
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.conftest import caldav_place, rest_place

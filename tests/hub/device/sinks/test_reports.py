@@ -7,13 +7,13 @@ import pytest
 
 from hub.device.device_file import DeviceStore, connect_shared
 from hub.device.owner import approve, reject
-from hub.device.sinks.lines import Markdown
 from hub.device.sinks.reports import Destination, places_of
-from hub.device.sinks.row import Put, TargetFailed
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import synchronize
 from hub.device.sinks.target import Found, Snapshot
 from hub.device.sinks.text_file import TextFile
+from hub.text.rows.lines import Markdown
+from hub.text.rows.row import Put, TargetFailed
 from protocol.calls import LINK_CHARACTERS, MAX_PLACES, PlaceProblem, PlaceState
 from protocol.frame import MAX_PARAMS_BYTES
 from protocol.tables import SUGGESTED

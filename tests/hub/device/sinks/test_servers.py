@@ -16,10 +16,10 @@ import pytest
 from hub.device.sinks import caldav
 from hub.device.sinks.caldav import CalDavTarget
 from hub.device.sinks.rest import Rest
-from hub.device.sinks.row import TargetFailed
 from hub.device.sinks.task_list_manifest import KeyPlace
 from hub.device.sinks.web import Web, secret_in
-from hub.text.row_keys import key_of
+from hub.text.rows.row import TargetFailed
+from hub.text.rows.row_keys import key_of
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.conftest import caldav_place, rest_place
 from tests.hub.device.sinks.places import CalDavPlace, RestPlace, manifest_at

@@ -8,13 +8,13 @@ import pytest
 from hub.base.clock import IdFactory
 from hub.device.device_file import connect_shared, open_device_store
 from hub.device.owner import approve, edit
-from hub.device.sinks.lines import Markdown, TodoTxt
 from hub.device.sinks.reports import destinations
-from hub.device.sinks.row_format import Format
 from hub.device.sinks.running import tick_sources
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import synchronize
 from hub.device.sinks.text_file import TextFile
+from hub.text.rows.lines import Markdown, TodoTxt
+from hub.text.rows.row_format import Format
 from protocol.items import ItemSource
 from protocol.tables import SUGGESTED
 from protocol.tool_calls import Action, ToolCall

@@ -11,13 +11,13 @@ from time import process_time
 import icalendar
 import pytest
 
-from hub.device.sinks.calendar import CalendarFormat
-from hub.device.sinks.lines import Markdown, TodoTxt
-from hub.device.sinks.own_rows import without_own_rows
-from hub.device.sinks.records import Csv, JsonLines
-from hub.device.sinks.row import Put
-from hub.device.sinks.row_format import Format
 from hub.device.sinks.text_file import TextFile
+from hub.text.rows.calendar import CalendarFormat
+from hub.text.rows.lines import Markdown, TodoTxt
+from hub.text.rows.own_rows import without_own_rows
+from hub.text.rows.records import Csv, JsonLines
+from hub.text.rows.row import Put
+from hub.text.rows.row_format import Format
 from protocol.tables import TABLES
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.places import FILES, FilePlace

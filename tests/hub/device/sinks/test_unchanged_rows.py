@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from hub.device.sinks.approved_rows import ApprovedRow
-from hub.device.sinks.records import JsonLines
-from hub.device.sinks.row import Fields, LateFields
 from hub.device.sinks.target import Target
 from hub.device.sinks.text_file import TextFile
+from hub.text.rows.records import JsonLines
+from hub.text.rows.row import Fields, LateFields
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.places import Place
 

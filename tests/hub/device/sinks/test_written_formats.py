@@ -8,13 +8,13 @@ from pathlib import Path
 import icalendar
 import pytest
 
-from hub.device.sinks.calendar import CalendarFormat
-from hub.device.sinks.lines import TodoTxt
-from hub.device.sinks.records import Csv, JsonLines
-from hub.device.sinks.row import Put
-from hub.device.sinks.row_format import Format
 from hub.device.sinks.text_file import TextFile, read_back
 from hub.text.item_text import plain_lines, title_line
+from hub.text.rows.calendar import CalendarFormat
+from hub.text.rows.lines import TodoTxt
+from hub.text.rows.records import Csv, JsonLines
+from hub.text.rows.row import Put
+from hub.text.rows.row_format import Format
 from protocol.tables import TABLES
 from tests.hub.device.sinks.bench import SinkBench
 from tests.support.active_texts import random_texts

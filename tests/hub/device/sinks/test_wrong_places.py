@@ -11,12 +11,12 @@ import pytest
 
 from hub.device.sinks import answers
 from hub.device.sinks.caldav import CalDavTarget
-from hub.device.sinks.lines import Markdown
 from hub.device.sinks.recognition import other_format
 from hub.device.sinks.rest import Rest
 from hub.device.sinks.target import Target
 from hub.device.sinks.text_file import TextFile
 from hub.device.sinks.web import Web, basic_authorization
+from hub.text.rows.lines import Markdown
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.places import FILES, manifest_at
 from tests.hub.device.sinks.servers import TOKEN, Asked, Proxy, Reply, answering

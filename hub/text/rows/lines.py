@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Final, NamedTuple
 
-from hub.device.sinks.markdown_escapes import escape, unescape, unescape_former
-from hub.device.sinks.row import LateFields, Put, Shape, shape_of
-from hub.device.sinks.row_format import Format, Piece, with_line
+from hub.text.rows.markdown_escapes import escape, unescape, unescape_former
+from hub.text.rows.row import LateFields, Put, Shape, shape_of
+from hub.text.rows.row_format import Format, Piece, with_line
 from protocol.tables import Column, DeviceTable
 
 _BOXES: Final = {"todo": " ", "in_progress": "/", "done": "x"}

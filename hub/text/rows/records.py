@@ -9,9 +9,9 @@ from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 from hub.base.printable import printable_json
-from hub.device.sinks.row import LateFields, Put, TargetFailed, shape_of
-from hub.device.sinks.row_format import Format, Piece, with_line
-from hub.text.csv_lines import as_read, as_text, csv_line
+from hub.text.rows.csv_lines import as_read, as_text, csv_line
+from hub.text.rows.row import LateFields, Put, TargetFailed, shape_of
+from hub.text.rows.row_format import Format, Piece, with_line
 from protocol.calls import PlaceProblem
 from protocol.tables import DeviceTable
 

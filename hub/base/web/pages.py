@@ -16,8 +16,9 @@ from anyio import to_thread
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
-BUNDLE: Final = Path(__file__).parent / "web" / "dist"
-COMMANDS: Final = Path(__file__).with_name("commands.json")  # with a sentence about each, for the palette
+_API: Final = Path(__file__).parents[2] / "api"  # which has the sources of the bundle
+BUNDLE: Final = _API / "web" / "dist"
+COMMANDS: Final = _API / "commands.json"  # with a sentence about each, for the palette
 INDEX: Final = "index.html"
 ASSETS: Final = "assets/"  # folder of files with a hash in their names, which never change
 # First parts of paths that are no pages: those of the interface, and of the bundle's files.

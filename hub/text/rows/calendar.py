@@ -12,10 +12,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from hub.base.clock import epoch_ms, from_epoch_ms
-from hub.device.sinks.row import LateFields, Put, shape_of
-from hub.device.sinks.row_format import Format, Piece, with_line
 from hub.text.calendars import BROKEN, reading_calendar
 from hub.text.item_text import plain_lines, title_line
+from hub.text.rows.row import LateFields, Put, shape_of
+from hub.text.rows.row_format import Format, Piece, with_line
 from protocol.tables import DeviceTable
 
 if TYPE_CHECKING:

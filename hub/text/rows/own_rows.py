@@ -5,11 +5,11 @@ from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import Final
 
-from hub.device.sinks.calendar import CalendarFormat
-from hub.device.sinks.lines import Markdown, TodoTxt
-from hub.device.sinks.records import Csv, JsonLines
-from hub.device.sinks.row_format import Format
-from hub.text.row_keys import ROW_KEY
+from hub.text.rows.calendar import CalendarFormat
+from hub.text.rows.lines import Markdown, TodoTxt
+from hub.text.rows.records import Csv, JsonLines
+from hub.text.rows.row_format import Format
+from hub.text.rows.row_keys import ROW_KEY
 from protocol.tables import TABLES, DeviceTable, TableName
 
 _FORMATS: Final[dict[str, Format]] = {

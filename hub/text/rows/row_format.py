@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, Protocol
 
-from hub.device.sinks.row import Fields, Put
+from hub.text.rows.row import Fields, Put
 from protocol.tables import DeviceTable
 
 

@@ -1,0 +1,1 @@
+"""Parts of web servers: cookies, pages of browsers, and problems as responses."""
