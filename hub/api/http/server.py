@@ -21,7 +21,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import anyio
 import uvicorn
@@ -68,9 +68,6 @@ from storage.connectors.connectors import UnknownConnector
 from storage.connectors.seen_messages import TooManyPosted
 from storage.store import Store
 
-if TYPE_CHECKING:
-    from hub.api.http.assistants import AssistantServer
-
 log = Channel(__name__)
 
 FINISH_S: Final = 5  # for responses in progress when the server stops
@@ -85,6 +82,17 @@ class Application(Protocol):
     proxies: TrustedProxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
+class AssistantApplication(Protocol):
+    """ASGI application of assistants that speak MCP. *access* answers the requests of tools."""
+
+    access: Access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+    async def serve(self, *, task_status: TaskStatus[None]) -> None:
+        """Serve until cancelled."""
 
 
 class HttpServer:
@@ -391,7 +399,7 @@ class OperatorServer(HttpServer):
                     self._streams.end()
 
 
-def _assistants(hub: ResourceRegistry, streams: Streams) -> "AssistantServer":
+def _assistants(hub: ResourceRegistry, streams: Streams) -> AssistantApplication:
     # Imported where it is used alone: the package takes a second and 28 MiB.
     try:
         from hub.api.http.assistants import AssistantServer
