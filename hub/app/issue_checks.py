@@ -1,11 +1,11 @@
-"""Registration of all checks for issues, with the facts that each check gets."""
+"""Registration of all checks for issues, with the facts that they examine."""
 
 import math
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from hub.accounts.connector_accounts import Accounts
 from hub.app.boot import HubContext, StartResult
@@ -15,6 +15,7 @@ from hub.app.tls import Tls
 from hub.base import open_files
 from hub.base.clock import epoch_ms
 from hub.base.supervisor import ServiceFailures
+from hub.cluster.messages import NodeBus
 from hub.health import access_checks, backups, external, integrity, machine_and_load, records, work
 from hub.health.access_checks import Arrived
 from hub.health.backups import FOLDER
@@ -33,9 +34,6 @@ from storage import changes
 from storage.deliveries import OpenIssue
 from storage.runs.run_needs import Offered
 from storage.store import Store
-
-if TYPE_CHECKING:
-    from hub.cluster.bus import Bus
 
 SETTLED_S: Final = 600.0  # by then due schedules fired after a start of the hub
 
@@ -65,7 +63,7 @@ def watch_for_issues(
     accounts: Accounts,
     spans: SpanExport | None,
     notifier: Notifier,
-    bus: "Bus | None",
+    bus: NodeBus | None,
     database: DatabaseWatch,
 ) -> None:
     """Register every check in *issues*.

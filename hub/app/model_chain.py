@@ -44,6 +44,16 @@ from storage.store import Store
 
 log = Channel(__name__)
 
+
+class LocalModelServer(Protocol):
+    """Server of the local model; ``hub.extraction.local_model`` is imported where the settings have one."""
+
+    base_url: str
+
+    async def ready(self) -> None:
+        """Wait until the server answers."""
+
+
 SHARED_EVERY_S: Final = 5.0
 MIN_DEMAND: Final = 0.5  # in questions, of a hub that asks none
 TRIES_BEFORE_ANOTHER = 3  # of a question that another endpoint can answer, instead of waiting half a minute
@@ -82,7 +92,9 @@ class OpenModels(NamedTuple):
         return self.endpoints if self.transcriber is None else (*self.endpoints, self.transcriber)
 
 
-def open_models(context: ModelContext, settings: Settings, *, embedded: EmbeddedModel | None) -> OpenModels:
+def open_models(
+    context: ModelContext, settings: Settings, *, embedded: LocalModelServer | None
+) -> OpenModels:
     """Open the models of *settings*.
 
     Args:
@@ -134,10 +146,12 @@ def asks_small_model(settings: Settings) -> bool:
     return any(isinstance(table, LocalModelSettings) and table.reads_prose for table in in_order(settings))
 
 
-def open_embedded(context: ModelContext, supervisor: Supervisor) -> EmbeddedModel | None:
+def open_embedded(context: ModelContext, supervisor: Supervisor) -> LocalModelServer | None:
     """Create the server of the local model, if the settings have one; *supervisor* runs it."""
     if not any(isinstance(table, LocalModelSettings) for table in in_order(context.settings)):
         return None
+    from hub.extraction.local_model import EmbeddedModel
+
     # Its URL is known before its server runs, so that its users can be created now.
     embedded = EmbeddedModel(clock=context.clock, chance=context.chance)
     supervisor.add("model", embedded, loop=embedded.loop)
@@ -302,7 +316,7 @@ def _key(settings: ModelSettings | TranscriptionSettings) -> str | None:
 
 def _open(
     context: ModelContext,
-    embedded: EmbeddedModel | None,
+    embedded: LocalModelServer | None,
     settings: ModelSettings,
     *,
     table: str,
@@ -310,6 +324,9 @@ def _open(
 ) -> Endpoint:
     match settings:
         case LocalModelSettings():
+            from hub.extraction.local_model import CHUNK_TOKENS as EMBEDDED_CHUNK_TOKENS
+            from hub.extraction.local_model import MODEL_NAME
+
             assert embedded is not None
             return Endpoint(
                 embedded.base_url,
@@ -395,6 +412,8 @@ def shown_model(settings: Settings) -> str | None:
 def _shown(settings: ModelSettings) -> str:
     match settings:
         case LocalModelSettings():
+            from hub.extraction.local_model import MODEL_NAME
+
             return f"{MODEL_NAME} (on this machine)"
         case OpenAIModelSettings():
             return f"{settings.name} (openai{', private' if settings.private else ''})"

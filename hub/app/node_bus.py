@@ -1,11 +1,10 @@
 """Messages between nodes: which hints about runs and devices they exchange over the bus."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from hub.app.boot import HubContext, StartResult
 from hub.base.version import command_to_add
-from hub.cluster.messages import RENEWALS, DeviceTaken, Hint, NodeRenewed, RunChanged, RunsWaiting
+from hub.cluster.messages import RENEWALS, DeviceTaken, Hint, NodeBus, NodeRenewed, RunChanged, RunsWaiting
 from hub.links.auth import Authenticator
 from hub.links.roster import Roster
 from hub.runs.control import RunControl
@@ -14,11 +13,8 @@ from hub.runs.lifecycle import RunWatch
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import BootId
 
-if TYPE_CHECKING:
-    from hub.cluster.bus import Bus  # needs an optional extra
 
-
-def make_bus(context: HubContext, start: StartResult) -> "Bus | None":
+def make_bus(context: HubContext, start: StartResult) -> NodeBus | None:
     """Create the bus of hub.toml; None: it has none, or no other hub can use the database.
 
     Raises:
@@ -40,7 +36,7 @@ def make_bus(context: HubContext, start: StartResult) -> "Bus | None":
 
 
 def exchange_hints(
-    bus: "Bus",
+    bus: NodeBus,
     *,
     watch: RunWatch,
     control: RunControl,

@@ -1,10 +1,13 @@
 """Messages between nodes: their fields, compatible between two releases."""
 
-from collections.abc import Mapping
-from typing import Final, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Final, Protocol, TypeAlias
 
+from anyio.abc import TaskStatus
 from msgspec import Struct
 
+from hub.base.periodic_loop import LoopReports
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import BootId, DeviceId, RunId
 
@@ -80,3 +83,25 @@ class NodeRenewed(Struct, frozen=True, tag="node_renewed"):
 
 Hint: TypeAlias = RunChanged | RunsWaiting | DeviceTaken | NodeRenewed
 Message: TypeAlias = BusRequest | BusReply | RunChanged | RunsWaiting | DeviceTaken | NodeRenewed
+
+
+class NodeBus(Protocol):
+    """Connection of a node to the others; ``bus`` has the one over NATS, and says more on each attribute."""
+
+    loop: LoopReports
+    on_hint: Callable[[Hint], None]
+    on_request: Callable[[BusRequest], Awaitable[BusReply]] | None
+    lost_since: datetime | None
+    problem: str
+
+    async def serve(self, *, task_status: TaskStatus[None] = ...) -> None:
+        """Keep the connection until cancelled."""
+
+    def hint(self, hint: Hint, to: BootId | None = None) -> None:
+        """Send a hint to the other nodes, or to one."""
+
+    async def ask(self, to: BootId, request: BusRequest, within_s: float) -> BusReply:
+        """Return the answer of a node."""
+
+    async def check(self) -> None:
+        """Check that the server of the bus answers, and end a connection over which no answer comes."""

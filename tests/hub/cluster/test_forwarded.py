@@ -13,6 +13,7 @@ import pytest
 from hub.api.peers import READ_WITHIN_S, WITHIN_S, Peers
 from hub.api.resources.runs import RunsResource
 from hub.base.roles import Role
+from hub.cluster.bus import Bus
 from hub.health.records import check_nodes
 from hub.runs.interrupt import Interrupt
 from protocol.errors import CloseCode, CodedError, ErrorCode
@@ -59,7 +60,7 @@ async def pair(tmp_path: Path, postgres: Postgres, nats: Nats) -> AsyncIterator[
 
 
 def _lose_the_bus(hub: ServedHub) -> None:
-    assert hub.app.bus is not None
+    assert isinstance(hub.app.bus, Bus)
     hub.app.bus._client = None
 
 
@@ -126,7 +127,7 @@ async def test_read_of_a_named_node_ends_sooner_than_a_change_there(
         limits.append(limit["timeout"] / 2)
         raise TimeoutError
 
-    assert pair.west.app.bus is not None
+    assert isinstance(pair.west.app.bus, Bus)
     monkeypatch.setattr(pair.west.app.bus._client, "request", give_no_answer)
     for verb, path, headers in (
         ("GET", "/v1/issues", {"hub-node": "node-east"}),
