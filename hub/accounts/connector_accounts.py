@@ -59,7 +59,7 @@ class Accounts:
     ) -> None:
         self.keys = keys
         self.grants = Grants(client, clock)
-        self.on_change = on_change or (lambda row: None)
+        self._on_change = on_change or (lambda row: None)
         self.book = TokenBook(
             store,
             keys=keys,
@@ -163,7 +163,7 @@ class Accounts:
         if row is None:
             return False
         log.warning("connector.refused", connector=row.name, state=state, code=failure.code)
-        self.on_change(row)
+        self._on_change(row)
         return True
 
     async def judged(self, failure: ConnectorFailure) -> ConnectorFailure:
@@ -219,7 +219,7 @@ class Accounts:
         if row is None:
             return False
         log.info("connector.signed_in", connector=row.name)
-        self.on_change(row)
+        self._on_change(row)
         return True
 
     async def set_password(self, given: str, password: str, *, actor: str) -> None:

@@ -30,19 +30,29 @@ _Job = Callable[..., ConfigsChanged]  # function of the store that takes the age
 class ConfigWriter:
     """Changes configs of agents.
 
-    Attributes:
-        limits: limits on the configs of an agent.
+    Args:
         on_change: called with each agent whose configs were changed.
         line_of: returns where hub.toml declares a config, by agent, user and key: ``hub.toml:12``.
+
+    Attributes:
+        limits: limits on the configs of an agent.
     """
 
-    def __init__(self, store: Store, *, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        on_change: Callable[[AgentRow], None] = lambda _: None,
+        line_of: Callable[[str, str, str], str] = lambda *_: "hub.toml",
+    ) -> None:
         self._store = store
         self._clock = clock
         self._metrics = metrics
         self.limits = ConfigLimits()
-        self.on_change: Callable[[AgentRow], None] = lambda _: None
-        self.line_of: Callable[[str, str, str], str] = lambda *_: "hub.toml"
+        self._on_change = on_change
+        self._line_of = line_of
 
     async def change(
         self,
@@ -105,9 +115,9 @@ class ConfigWriter:
                 )
         except ConfigOfFile as declared:
             names = {row.id: row.name for row in await self._store.read(users.list_users)}
-            where = self.line_of(agent.name, names.get(agent.user_id, ""), declared.key)
+            where = self._line_of(agent.name, names.get(agent.user_id, ""), declared.key)
             raise ConfigOfFile(declared.key, where) from None
         if done.keys:
             log.info("agent.configured", agent_id=agent.id, rev=done.rev, changed=len(done.keys), actor=actor)
-            self.on_change(agent)
+            self._on_change(agent)
         return done

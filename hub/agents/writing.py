@@ -46,19 +46,29 @@ class TemplateCheck(msgspec.Struct, frozen=True):
 class AgentWriter:
     """Writer of the API's agents and templates.
 
+    Args:
+        on_change: called after a change, because schedules, limits or devices may be affected.
+
     Attributes:
         limits, config_limits: limits on agents, templates and configs.
-        on_change: called after a change, because schedules, limits or devices may be affected.
     """
 
-    def __init__(self, store: Store, *, clock: Clock, ids: IdFactory, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Clock,
+        ids: IdFactory,
+        metrics: Metrics,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._ids = ids
         self._metrics = metrics
         self.limits = AgentLimits()
         self.config_limits = ConfigLimits()
-        self.on_change: Callable[[], None] = lambda: None
+        self._on_change = on_change
 
     def apply(self, limits: Limits) -> None:
         """Use new limits of hub.toml."""
@@ -232,7 +242,7 @@ class AgentWriter:
     def _publish(self, change: str, agent_ids: Iterable[AgentId], actor: str) -> None:
         for agent_id in agent_ids:
             log.info("agent.changed", agent_id=agent_id, change=change, actor=actor)
-        self.on_change()
+        self._on_change()
 
 
 def _check(template: WrittenTemplate) -> None:

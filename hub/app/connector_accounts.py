@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING
 
 from hub.accounts.connector_accounts import Accounts, waiting_posts
 from hub.accounts.grants import AccountConfig
@@ -18,10 +17,7 @@ from hub.connectors.catalogue import UnknownProvider, find
 from hub.settings.connector_settings import ConnectorSettings
 from hub.settings.reload import Commit, Unfit
 from hub.settings.settings import Settings
-
-if TYPE_CHECKING:
-    pass  # needs an optional extra
-
+from storage.connectors.connectors import ConnectorRow
 
 CONNECTIONS = 32  # of all connectors together, over HTTP
 
@@ -76,8 +72,15 @@ def _looked_up(reference: SecretRef) -> str:
         raise SignInNeeded(str(error)) from error
 
 
-async def make_accounts(context: HubContext, resources: AsyncExitStack) -> Accounts:
-    """Create the accounts of this hub with an HTTP client of their own."""
+async def make_accounts(
+    context: HubContext, resources: AsyncExitStack, *, on_change: Callable[[ConnectorRow], object]
+) -> Accounts:
+    """Create the accounts of this hub with an HTTP client of their own.
+
+    Args:
+        resources: closes the client.
+        on_change: called with each connector that starts or stops waiting for a person.
+    """
     client = OutboundClient(
         OutboundRules.parse(context.settings.outbound.allow),
         connections=CONNECTIONS,
@@ -92,5 +95,6 @@ async def make_accounts(context: HubContext, resources: AsyncExitStack) -> Accou
         chance=context.chance,
         ids=context.ids,
         owner=context.boot_id,
+        on_change=on_change,
         inbox=lambda connector_id: partial(waiting_posts, context.store, context.clock, connector_id),
     )

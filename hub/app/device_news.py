@@ -22,6 +22,7 @@ from hub.base.periodic_loop import LoopReports
 from hub.base.supervisor import Supervisor
 from hub.links.device_events import DeviceEvents
 from hub.links.roster import Roster
+from hub.settings.reading import FileLines
 from protocol.coordination import EventName
 from protocol.frame import Values
 from storage.connectors.connectors import ConnectorRow
@@ -116,14 +117,22 @@ class DeviceNews:
         events: sends events to devices.
         configs: changes configurations of agents.
         delivery: sends changed configurations to their devices.
+
+    Args:
+        lines: finds the lines of hub.toml that declare configurations.
     """
 
-    def __init__(self, context: HubContext, *, roster: Roster) -> None:
+    def __init__(self, context: HubContext, *, roster: Roster, lines: FileLines) -> None:
         store, clock, metrics = context.store, context.clock, context.metrics
         self.events = DeviceEvents(roster, clock=clock, metrics=metrics)
-        self.configs = ConfigWriter(store, clock=clock, metrics=metrics)
         self.delivery = ConfigDelivery(store, roster=roster, events=self.events, clock=clock)
-        self.configs.on_change = self.delivery.changed
+        self.configs = ConfigWriter(
+            store,
+            clock=clock,
+            metrics=metrics,
+            on_change=self.delivery.changed,
+            line_of=lambda agent, user, key: lines.of_agent(agent, user, "config", key),
+        )
         self._news = AgentEventDelivery(store, ring=context.log.ring, events=self.events, clock=clock)
 
     def add_to(self, supervisor: Supervisor) -> None:

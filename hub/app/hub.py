@@ -7,7 +7,7 @@ devices receive a goodbye, and the database closes last.
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from hub.accounts.key_sharing import KeySharing
 from hub.accounts.sign_in import SignIns
@@ -16,13 +16,14 @@ from hub.agents.writing import AgentWriter
 from hub.api.application import reply_to
 from hub.api.device import Requests
 from hub.api.resources.system import ListenerAddresses
+from hub.api.resources.tokens import PagesAt
 from hub.app import boot
 from hub.app.boot import HubContext
 from hub.app.connector_accounts import make_accounts, prepare_connectors
 from hub.app.device_news import DeviceNews
 from hub.app.gauges import Gauges
 from hub.app.identity import make_identity
-from hub.app.issue_checks import watch_for_issues
+from hub.app.issue_checks import make_issues, watch_for_issues
 from hub.app.listeners import (
     HooksInUse,
     Judges,
@@ -35,7 +36,7 @@ from hub.app.listeners import (
 from hub.app.model_chain import ModelShares, ModelsInUse, asks_small_model
 from hub.app.node_bus import exchange_hints, make_bus
 from hub.app.parts import PluggedPart, plug_in_coordination
-from hub.app.resources import make_resources
+from hub.app.resources import address_of_pages, find_pages, make_resources
 from hub.app.router import Router
 from hub.app.settings_application import at_once, last_generation, make_parts
 from hub.app.systemd import Watchdog
@@ -57,7 +58,7 @@ from hub.extraction.rules_process import RulesProcess
 from hub.health import machine_and_load
 from hub.health.access_checks import Arrived
 from hub.health.database_watch import DatabaseWatch
-from hub.health.issues import Finding, IssueRegistry
+from hub.health.issues import Finding
 from hub.links.key_rotation import KeyRotation
 from hub.links.listener import RESTARTING, STOPPING
 from hub.links.revocation_watch import RevocationWatch
@@ -71,10 +72,6 @@ from hub.settings.reload import Commit
 from hub.settings.settings import Settings
 from hub.settings.table_settings import tables_of
 from storage.devices import nodes
-
-if TYPE_CHECKING:
-    pass  # needs an optional extra
-
 
 log = Channel(__name__)
 
@@ -138,7 +135,10 @@ class Hub:
         )
         takeovers = Takeovers(context.clock)
         self.roster = roster = Roster(self._route, metrics=context.metrics, takeovers=takeovers)
-        accounts = await make_accounts(context, resources)
+        reloader = context.watch_settings.reloader
+        lines = FileLines(lambda: reloader.reading)
+        news = self._news = DeviceNews(context, roster=roster, lines=lines)
+        accounts = await make_accounts(context, resources, on_change=news.connector_moved)
         prepare_connectors(accounts, context.settings)()
         sign_ins = SignIns(
             accounts,
@@ -154,7 +154,8 @@ class Hub:
         self.bus = bus = make_bus(context, start)
         lease = NodeLease(context.clock)
         disk = DiskGuard(context.state, clock=context.clock, ballast=Ballast(context.state))
-        self.issues = issues = IssueRegistry(clock=context.clock, metrics=context.metrics)
+        self.notifier = notifier = make_notifier(context, pages=lambda: address_of_pages(self._pages_at()))
+        self.issues = issues = make_issues(context, notifier)
         database = DatabaseWatch(
             context.store, boot.make_beat(context), clock=context.clock, on_change=issues.forget
         )
@@ -178,7 +179,6 @@ class Hub:
         dispatcher.rest_between_writes(context.store)
         work.locks.rest_between_writes(context.store)
         work.take_models(models_in_use)
-        news = self._news = DeviceNews(context, roster=roster)
         self.coordination: PluggedPart = plug_in_coordination(context, start, roster=roster)
         coordination = self.coordination
         rotation = KeyRotation(
@@ -187,19 +187,28 @@ class Hub:
             clock=context.clock,
             metrics=context.metrics,
         )
-        accounts.on_change = news.connector_moved
         measurements = make_measurements(context, roster, lag)
-        reloader = context.watch_settings.reloader
-        lines = FileLines(lambda: reloader.reading)
-        news.configs.line_of = lambda agent, user, key: lines.of_agent(agent, user, "config", key)
-        writer = AgentWriter(context.store, clock=context.clock, ids=context.ids, metrics=context.metrics)
+
+        def agents_changed() -> None:
+            work.recheck()
+            news.delivery.recheck()
+
+        writer = AgentWriter(
+            context.store,
+            clock=context.clock,
+            ids=context.ids,
+            metrics=context.metrics,
+            on_change=agents_changed,
+        )
         writer.apply(context.settings.limits)
         self.heartbeats = heartbeats = Heartbeats(context.store, clock=context.clock, metrics=context.metrics)
         context.moves.listen(heartbeats.agent_moved)
         context.moves.listen(dispatcher.agent_moved)
-        self.notifier = notifier = make_notifier(context)
         prepare_targets(notifier, context.settings)()
-        identity = make_identity(context, start, roster=roster)
+        erasures = Erasures(context.store, context.state, cancel=work.control.cancel, clock=context.clock)
+        identity = make_identity(
+            context, start, roster=roster, pages_at=self._pages_at, on_erased=erasures.loop.wake
+        )
         backups = make_backups(context)
         self.resources = make_resources(
             context,
@@ -341,8 +350,6 @@ class Hub:
         housekeeping = make_housekeeping(context)
         add("housekeeping", housekeeping, loop=housekeeping.loop)
         add("backups", backups, loop=backups.loop)
-        erasures = Erasures(context.store, context.state, cancel=work.control.cancel, clock=context.clock)
-        identity.users.on_erased = erasures.loop.wake
         add("erasures", erasures, loop=erasures.loop)
         add("measurements", measurements, loop=measurements.loop)
 
@@ -364,11 +371,6 @@ class Hub:
             context.log.change(level=settings.log.level, content=settings.log.content)
             context.log.keep(settings.limits.log_bytes)
 
-        def agents_changed() -> None:
-            work.recheck()
-            news.delivery.recheck()
-
-        writer.on_change = agents_changed
         prepare: list[Callable[[Settings], Commit]] = [
             tls.prepare,
             coordination.prepare,
@@ -397,6 +399,9 @@ class Hub:
         watched = context.watch_settings  # last: it begins once all others have started
         add("settings", watched, loop=watched.loop)
         self._listener = devices
+
+    def _pages_at(self) -> PagesAt | None:
+        return find_pages(self._where, self._ground.watch_settings.reloader.current)
 
     def where(self) -> dict[str, str]:
         """Return the addresses of all listeners, once all services have started."""

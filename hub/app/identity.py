@@ -1,5 +1,7 @@
 """Construction of the services for authentication, pairing, tokens and users."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from hub.api.resource import Resource
@@ -10,6 +12,7 @@ from hub.api.resources.tokens import (
     IdentityLimits,
     InvitationsResource,
     OperatorTokensResource,
+    PagesAt,
     SecretsOfKind,
     SessionsResource,
     TokensResource,
@@ -39,16 +42,26 @@ class IdentityResources:
         metrics: Metrics,
         owner_id: UserId,
         limits: IdentityLimits | None = None,
+        pages_at: Callable[[], PagesAt | None] = lambda: None,
+        on_erased: Callable[[], None] = lambda: None,
     ) -> None:
-        """Create the nouns. *owner_id*: owner of a device that is created for no user in particular."""
+        """Create the nouns.
+
+        Args:
+            owner_id: owner of a device that is created for no user in particular.
+            pages_at: returns where browsers find the pages; None: nothing listens yet.
+            on_erased: called when a user is to be erased.
+        """
         bounds = limits or IdentityLimits()
         self.devices = DevicesResource(store=store, roster=roster, clock=clock)
-        self.users = UsersResource(store=store, clock=clock, ids=ids, metrics=metrics, limits=bounds)
+        self.users = UsersResource(
+            store=store, clock=clock, ids=ids, metrics=metrics, limits=bounds, on_erased=on_erased
+        )
         self.pairings = PairingsResource(
             store=store, clock=clock, ids=ids, metrics=metrics, owner_id=owner_id, limits=bounds
         )
 
-        def secrets(kind: type[Secrets]) -> Secrets:
+        def secrets(kind: Callable[..., Secrets]) -> Secrets:
             return kind(
                 store=store,
                 roster=roster,
@@ -64,7 +77,7 @@ class IdentityResources:
         self.operator_tokens = secrets(OperatorTokensResource)
         self.agent_tokens = secrets(AgentTokensResource)
         self.invitations = secrets(InvitationsResource)
-        self.sessions = secrets(SessionsResource)
+        self.sessions = secrets(partial(SessionsResource, pages_at=pages_at))
 
     @property
     def resources(self) -> tuple[Resource, ...]:
@@ -81,7 +94,14 @@ class IdentityResources:
         )
 
 
-def make_identity(context: HubContext, start: StartResult, *, roster: Roster) -> IdentityResources:
+def make_identity(
+    context: HubContext,
+    start: StartResult,
+    *,
+    roster: Roster,
+    pages_at: Callable[[], PagesAt | None],
+    on_erased: Callable[[], None],
+) -> IdentityResources:
     """Create the operators' operations on identity."""
     return IdentityResources(
         store=context.store,
@@ -91,4 +111,6 @@ def make_identity(context: HubContext, start: StartResult, *, roster: Roster) ->
         chance=context.chance,
         metrics=context.metrics,
         owner_id=start.user_id,
+        pages_at=pages_at,
+        on_erased=on_erased,
     )

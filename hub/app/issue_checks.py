@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final
 
 from hub.accounts.connector_accounts import Accounts
+from hub.api.resources.issues import read_mutes
 from hub.app.boot import HubContext, StartResult
 from hub.app.model_chain import ModelsInUse
 from hub.app.parts import PluggedPart
@@ -39,6 +40,17 @@ SETTLED_S: Final = 600.0  # by then due schedules fired after a start of the hub
 
 
 RECONNECTED_S: Final = 120.0  # by then devices reconnected after a start
+
+
+def make_issues(context: HubContext, notifier: Notifier) -> FoundIssues:
+    """Create the registry of issues, without checks. *notifier* sends those that are found."""
+    return FoundIssues(
+        clock=context.clock,
+        metrics=context.metrics,
+        read_muted=partial(read_mutes, context.store, context.clock),
+        note_changes=partial(_note_changes, context.store),
+        on_found=partial(_notify, notifier),
+    )
 
 
 def watch_for_issues(
@@ -83,8 +95,6 @@ def watch_for_issues(
         database: says whether the database answers.
     """
     store = context.store
-    issues.note_changes = partial(_note_changes, store)
-    issues.on_found = partial(_notify, notifier, issues)
     in_use = context.watch_settings.reloader
     sources: list[Source] = [
         lambda now: stops(),

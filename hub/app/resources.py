@@ -129,8 +129,6 @@ def make_resources(
         rules=lambda: common_settings_of(reloader.current),
         lines=lines,
     )
-    identity.sessions.pages_at = lambda: _pages_at(where(), reloader.current)
-    notifier.pages = lambda: _pages_address(_pages_at(where(), reloader.current))
     audit_log = AuditLogResource(store, clock)
     about = HubInfo(
         hub_id=start.hub_id,
@@ -247,7 +245,7 @@ def _authorization(context: HubContext) -> "Authorization":
     return Authorization(context.store, context.clock, context.chance, http, registered)
 
 
-def _pages_at(where: ListenerAddresses | None, settings: Settings) -> PagesAt | None:
+def find_pages(where: ListenerAddresses | None, settings: Settings) -> PagesAt | None:
     """Return where browsers find the pages: by the name that the certificate is for, if there is one."""
     if where is None:
         return None
@@ -260,7 +258,8 @@ def _pages_at(where: ListenerAddresses | None, settings: Settings) -> PagesAt | 
     return PagesAt(host, where.operator.port, is_encrypted)
 
 
-def _pages_address(at: PagesAt | None) -> str | None:
+def address_of_pages(at: PagesAt | None) -> str | None:
+    """Return the address of the pages, or None if it is not known, or their host is not."""
     if at is None or not at.host:
         return None
     return f"{'https' if at.is_encrypted else 'http'}://{HostPort(at.host, at.port)}"

@@ -283,8 +283,8 @@ def _run_limits(limits: Limits) -> RunLimits:
     return RunLimits(files=limits.run_files, bytes=limits.run_bytes)
 
 
-def make_notifier(context: HubContext) -> Notifier:
-    """Create the service that notifies the targets of [[notify]]."""
+def make_notifier(context: HubContext, *, pages: Callable[[], str | None]) -> Notifier:
+    """Create the service that notifies the targets of [[notify]]. *pages*: returns the dashboard's address."""
     return Notifier(
         context.store,
         hub=context.settings.hub.name,
@@ -293,6 +293,7 @@ def make_notifier(context: HubContext) -> Notifier:
         clock=context.clock,
         chance=context.chance,
         metrics=context.metrics,
+        pages=pages,
     )
 
 

@@ -154,10 +154,32 @@ def lasting(check: Check, clock: Clock, for_s: float) -> Check:
     return check_again
 
 
-class IssueRegistry:
-    """Registry of issues: runs the checks every minute, and on request."""
+async def _nothing(*_: object) -> Any:
+    return {}
 
-    def __init__(self, *, clock: Clock, metrics: Metrics, every_s: float = EVERY_S) -> None:
+
+class IssueRegistry:
+    """Registry of issues: runs the checks every minute, and on request.
+
+    Args:
+        read_muted: returns the mutes by the key of an issue.
+        note_changes: stores the keys, and the users, of issues that were opened or closed.
+        on_found: called with the registry after each run of the checks.
+
+    Attributes:
+        muted: mutes by the key of an issue, as of the last run.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        every_s: float = EVERY_S,
+        read_muted: Callable[[], Awaitable[Mapping[str, Any]]] = _nothing,
+        note_changes: Callable[[Iterable[tuple[str, UserId | None]]], Awaitable[None]] = _nothing,
+        on_found: Callable[["IssueRegistry"], Awaitable[None]] = _nothing,
+    ) -> None:
         self.loop = PeriodicLoop(clock)
         self._clock = clock
         self._every_s = every_s
@@ -172,10 +194,10 @@ class IssueRegistry:
         self._ran_at = -math.inf  # monotonic time of the last run
         self._asked_at = -math.inf  # monotonic time of the last run of online checks
         self._running = anyio.Lock()
-        self.muted: Mapping[str, Any] = {}  # mutes by the key of an issue, as of the last run
-        self.read_muted: Callable[[], Awaitable[Mapping[str, Any]]] = _nothing
-        self.note_changes: Callable[[Iterable[tuple[str, UserId | None]]], Awaitable[None]] = _nothing
-        self.on_found: Callable[[], Awaitable[None]] = _nothing  # after each run of the checks
+        self.muted: Mapping[str, Any] = {}
+        self._read_muted = read_muted
+        self._note_changes = note_changes
+        self._on_found = on_found
         metrics.issues.follow(self.counts)
 
     def add(self, name: str, check: Check, *, online: bool = False) -> None:
@@ -249,8 +271,8 @@ class IssueRegistry:
         try:
             while self._unnoted:
                 changed, self._unnoted = self._unnoted, []
-                await self.note_changes([(finding.key, finding.user_id) for finding in changed])
-            await self.on_found()
+                await self._note_changes([(finding.key, finding.user_id) for finding in changed])
+            await self._on_found(self)
         except StorageError as exc:  # the next run reads them; an issue says that the database is away
             log.warning("issue.not_noted", code=exc.code)
 
@@ -296,7 +318,7 @@ class IssueRegistry:
     async def refresh_muted(self) -> None:
         """Read anew which issues are muted, if the database can be read."""
         with suppress(StorageError):
-            self.muted = await self.read_muted()
+            self.muted = await self._read_muted()
 
     def _read_sources(self) -> None:
         """Keep the findings of the last run and of the sources; run the checks soon if one is new or over."""
@@ -325,10 +347,6 @@ class IssueRegistry:
             elif before is None:
                 log.warning("issue.opened", issue=finding.id, subject=finding.subject)
         return changed
-
-
-async def _nothing(*_: object) -> Any:
-    return {}
 
 
 def _failed(name: str, exc: Exception) -> Finding:

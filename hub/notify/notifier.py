@@ -44,8 +44,10 @@ AGAIN: Final = Backoff(base_s=4.0, cap_s=3_600.0)
 class Notifier:
     """Service that sends events to the targets of the settings.
 
-    Attributes:
+    Args:
         pages: returns the address of the dashboard; None: it is not known.
+
+    Attributes:
         problems: why targets are not served at this hub, by their names.
     """
 
@@ -59,9 +61,9 @@ class Notifier:
         clock: Clock,
         chance: Chance,
         metrics: Metrics,
+        pages: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.loop = PeriodicLoop(clock)
-        self.pages: Callable[[], str | None] = lambda: None
         self.problems: dict[str, str] = {}
         self.targets: tuple[NotifySettings, ...] = ()
         self._served: dict[str, anyio.CancelScope] = {}  # by name
@@ -72,13 +74,14 @@ class Notifier:
         self.counted = metrics.deliveries
         self._hub = hub
         self._rules = rules
+        self._pages = pages
         self._changed = anyio.Event()
         self._began = clock.monotonic()
         self._synced: object = None
 
     def sender(self, target: NotifySettings) -> Sender:
         """Return a new sender for a target."""
-        return Sender(target, hub=self._hub, rules=self._rules, clock=self.clock, pages=lambda: self.pages())
+        return Sender(target, hub=self._hub, rules=self._rules, clock=self.clock, pages=self._pages)
 
     def apply(self, targets: Sequence[NotifySettings]) -> None:
         """Serve these targets from now on; each goes on from the database."""

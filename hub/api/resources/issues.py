@@ -88,6 +88,12 @@ def _key(issue: IssueView) -> Key:
     return place(issue.is_stop, issue.severity, issue.since, issue.id, issue.subject)
 
 
+async def read_mutes(store: Store, clock: Clock) -> dict[str, IssueMuteView]:
+    """Return the mutes that have not ended, by the key of their issue."""
+    now = epoch_ms(clock.now())
+    return await store.read(lambda c: _named(c, storage_issue_mutes.list_mutes(c, now).values()))
+
+
 class IssuesResource(Resource):
     """Issues of the hub; scoped to a user, those of this user's things."""
 
@@ -97,7 +103,6 @@ class IssuesResource(Resource):
         self._issues = issues
         self._store = store
         self._clock = clock
-        issues.read_muted = self._read_mutes
 
     @command(
         "issues ls",
@@ -183,10 +188,6 @@ class IssuesResource(Resource):
         await self._store.write(storage_issue_mutes.unmute, key, at=now, actor=actor)
         await self._issues.refresh_muted()
         return (await self._store.read(_named, [row]))[key]
-
-    async def _read_mutes(self) -> dict[str, IssueMuteView]:
-        now = self._now
-        return await self._store.read(lambda c: _named(c, storage_issue_mutes.list_mutes(c, now).values()))
 
     async def counts(self, since: datetime | None = None) -> IssueCounts:
         """Return the number of issues, or of those that began since then, by severity."""

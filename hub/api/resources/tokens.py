@@ -749,7 +749,11 @@ class SessionsResource(SecretsOfKind[BrowserSessionRow], Resource):
     kind, stored = TokenKind.LINK, SESSIONS
     unknown = ErrorCode.UNKNOWN_TOKEN, "there is no session {!r}"
     errors = (ErrorCode.UNKNOWN_TOKEN, ErrorCode.LIMIT_REACHED)
-    pages_at: Callable[[], PagesAt | None] = staticmethod(lambda: None)  # None: nothing listens yet
+
+    def __init__(self, *, pages_at: Callable[[], PagesAt | None] = lambda: None, **common: Any) -> None:
+        """Create the resource. *pages_at*: returns where the pages are; None: nothing listens yet."""
+        super().__init__(**common)
+        self._pages_at = pages_at
 
     @listed("", Scope.TOKENS, key=lambda session: (epoch_ms(session.created_at), session.id))
     async def all(self, part: ListPart = ALL) -> list[SessionView]:
@@ -793,7 +797,7 @@ class SessionsResource(SecretsOfKind[BrowserSessionRow], Resource):
 
         The session ends with the device.
         """
-        at = self.pages_at()
+        at = self._pages_at()
         if at is None:
             raise CodedError(ErrorCode.OVERLOADED, "the hub is starting")
         await self._check_room("browser_sessions", "sessions of browsers")

@@ -60,21 +60,28 @@ class UserRows(View):
 class UsersResource(Resource):
     """Users; scoped to one user, that one.
 
-    Attributes:
+    Args:
         on_erased: called when a user is to be erased.
     """
 
     name, path = "users", "/v1/users"
 
     def __init__(
-        self, *, store: Store, clock: Clock, ids: IdFactory, metrics: Metrics, limits: IdentityLimits
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        ids: IdFactory,
+        metrics: Metrics,
+        limits: IdentityLimits,
+        on_erased: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._ids = ids
         self._metrics = metrics
         self.limits = limits
-        self.on_erased: Callable[[], None] = lambda: None
+        self._on_erased = on_erased
 
     @command(
         "users ls",
@@ -150,5 +157,5 @@ class UsersResource(Resource):
         at = self._now
         erased = await self._store.write(user_data.begin_erasing, name, at=at, actor=actor)
         log.warning("user.erasing", user_id=erased.id)
-        self.on_erased()
+        self._on_erased()
         return UserView.from_row(erased)

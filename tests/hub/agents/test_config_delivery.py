@@ -42,11 +42,17 @@ class House:
         self.hearers = Hearers(self.clock)
         events = self.hearers.events
         self.delivery = ConfigDelivery(store, roster=self.hearers.roster, events=events, clock=self.clock)
-        self.configs = ConfigWriter(store, clock=self.clock, metrics=self.hearers.metrics)
-        self.configs.on_change = self.delivery.changed
+        self.configs = ConfigWriter(
+            store, clock=self.clock, metrics=self.hearers.metrics, on_change=self.delivery.changed
+        )
         self.ids = IdFactory(self.clock, SeededChance())
-        self.writer = AgentWriter(store, clock=self.clock, ids=self.ids, metrics=self.hearers.metrics)
-        self.writer.on_change = self.delivery.recheck
+        self.writer = AgentWriter(
+            store,
+            clock=self.clock,
+            ids=self.ids,
+            metrics=self.hearers.metrics,
+            on_change=self.delivery.recheck,
+        )
 
     async def declare(self, **more: Any) -> None:
         """The agents, with *more* said of ``notes``."""

@@ -118,14 +118,14 @@ async def test_metric_of_issues_has_a_series_for_each_id_and_severity_while_an_i
 
 
 async def test_watched_finding_is_an_issue_without_a_run_of_the_checks(
-    issues: IssueRegistry, clock: FakeClock, metrics: Metrics
+    clock: FakeClock, metrics: Metrics
 ) -> None:
     facts, held, noted = Facts(OLD), list[Finding](), list[str]()
 
     async def note(changed: Iterable[tuple[str, UserId | None]]) -> None:
         noted.extend(key for key, _ in changed)
 
-    issues.note_changes = note
+    issues = IssueRegistry(clock=clock, metrics=metrics, note_changes=note)
     issues.add("tokens", facts)
     issues.watch(lambda now: held)
     await issues.run_checks()

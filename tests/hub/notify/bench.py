@@ -30,7 +30,15 @@ OWNER: Final = UserId("me")
 class Bench:
     """A notifier whose targets are served in the block."""
 
-    def __init__(self, store: Store, folder: Path, clock: FakeClock, boot: str, allow: Sequence[str]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        folder: Path,
+        clock: FakeClock,
+        boot: str,
+        allow: Sequence[str],
+        pages: str | None,
+    ) -> None:
         self.store, self.clock, self.metrics = store, clock, Metrics()
         self._folder = folder
         self.notifier = Notifier(
@@ -41,6 +49,7 @@ class Bench:
             clock=clock,
             chance=SeededChance(),
             metrics=self.metrics,
+            pages=lambda: pages,
         )
 
     def secret(self, text: str = KEY) -> dict[str, str]:
@@ -101,10 +110,11 @@ async def opened(
     boot: str = "boot-1",
     clock: FakeClock | None = None,
     allow: Sequence[str] = (),
+    pages: str | None = None,
 ) -> AsyncIterator[Bench]:
     async with open_store(database, boot_id=BootId(boot)) as store:
         await store.write(users.ensure_user, OWNER, "me", 1)
-        yield Bench(store, folder, clock or FakeClock(), boot, allow)
+        yield Bench(store, folder, clock or FakeClock(), boot, allow, pages)
 
 
 def trusting(certificate: Path) -> ssl.SSLContext:

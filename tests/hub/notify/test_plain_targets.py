@@ -25,8 +25,10 @@ def delivery(event: str = FAILED[0], data: dict[str, Any] = FAILED[1], id: str =
 
 
 async def test_ntfy_gets_title_priority_tag_and_link(tmp_path: Path) -> None:
-    async with opened(tmp_path) as bench, receiving() as receiver:
-        bench.notifier.pages = lambda: "https://hub.example"
+    async with (
+        opened(tmp_path, pages="https://hub.example") as bench,
+        receiving() as receiver,
+    ):
         sender = bench.notifier.sender(
             bench.target(f"{receiver.url}/alerts", kind="ntfy", secret="tk_1"),
         )

@@ -21,8 +21,10 @@ from tests.hub.notify.test_plain_targets import delivery
 
 
 async def test_post_bears_signatures_accepted_by_other_implementations(tmp_path: Path) -> None:
-    async with opened(tmp_path) as bench, receiving() as receiver:
-        bench.notifier.pages = lambda: "https://hub.example"
+    async with (
+        opened(tmp_path, pages="https://hub.example") as bench,
+        receiving() as receiver,
+    ):
         target = bench.target(f"{receiver.url}/hooks?x=1", secret=f"{KEY}\n{PRIVATE_KEY}")
         async with bench.serving(target):
             await bench.ask("q-1")
