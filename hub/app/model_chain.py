@@ -24,8 +24,6 @@ from hub.base.toml.values import SecretMissing, SecretRef
 from hub.extraction.batch import BatchClient
 from hub.extraction.circuit_breaker import Breaker
 from hub.extraction.endpoint import CHUNK_TOKENS, MAX_TRIES, Chain, Endpoint
-from hub.extraction.local_model import CHUNK_TOKENS as EMBEDDED_CHUNK_TOKENS
-from hub.extraction.local_model import MODEL_NAME, EmbeddedModel
 from hub.extraction.model import Models, Price
 from hub.extraction.transcription import Transcriber
 from hub.health.external import Reach

@@ -284,7 +284,7 @@ def _run_limits(limits: Limits) -> RunLimits:
 
 
 def make_notifier(context: HubContext, *, pages: Callable[[], str | None]) -> Notifier:
-    """Create the service that notifies the targets of [[notify]]. *pages*: returns the dashboard's address."""
+    """Create the service that notifies targets of [[notify]]. *pages*: returns the dashboard's address."""
     return Notifier(
         context.store,
         hub=context.settings.hub.name,
