@@ -1,4 +1,4 @@
-"""Document: a text with origin and fingerprint, and which parts of it a trusted author wrote."""
+"""Document: a text with its origin, and which parts of a trusted mail (quotations) are not trusted."""
 
 import re
 from bisect import bisect_right

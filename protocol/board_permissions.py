@@ -1,4 +1,4 @@
-"""Permissions on boards: what each role may do to whom, as one table.
+"""Permissions on boards: one table from the caller's role and the action to the allowed targets.
 
 The role is the relation of the caller to the board. ``hub.coordination.board_access`` determines it; this
 module contains only the rules.

@@ -1,4 +1,4 @@
-"""Condition of the database (full, blocked, damaged, read-only), as reported by jobs and checks."""
+"""Condition of the database (full, busy, away, damaged), as reported by jobs and file checks."""
 
 from collections.abc import Callable
 from typing import Final, NamedTuple

@@ -1,4 +1,4 @@
-"""Models of the hub: order of endpoints, prices, keys, the local model, and each node's rate share.
+"""Models in use: order of endpoints, exchange by new settings, prices, and each node's rate share.
 
 A node's share is what it has to ask, half a question if nothing, of what all nodes have to ask.
 """

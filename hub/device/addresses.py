@@ -1,4 +1,4 @@
-"""Addresses of the hub: which address a device connects to next, and which moves a hub may request.
+"""Addresses of the hub: which a device connects to next, and which of a hub's suggestions it follows.
 
 A hub names the addresses of its nodes in ``welcome.hubs`` and in ``hubs``, and one of them in ``goodbye.to``.
 The device's file keeps them, so that the device reaches a node that its owner never named. What answers at

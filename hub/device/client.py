@@ -1,4 +1,4 @@
-"""Connection of a device to its hub: sign-in, reconnects, and explanations of failed connections.
+"""Connection of a device to its hub: authentication, reconnects, and explanations of failures.
 
 The reader never blocks on work: frames go to a handler that only queues them. When a connection ends, all its
 work ends; the hub assigns the runs again with a newer fence, so a reconnecting device claims no runs. A

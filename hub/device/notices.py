@@ -1,4 +1,4 @@
-"""Desktop notifications of the owner, and the daily digest: when and what.
+"""Desktop notifications of a device's owner: program of each system, and times of the daily digest.
 
 No shell reads an argument, and no argument is read as an option or as a script, whatever a title contains.
 

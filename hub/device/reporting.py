@@ -1,4 +1,4 @@
-"""Reports to the hub about verdicts, places of rows, answers and replies: what each contains, and repeats.
+"""Reports of a device to its hub (verdicts, places of rows, answers, replies): content and repetition.
 
 A report is one request. What the hub has confirmed is marked in the device's file and not repeated; a request
 without a response is sent again, and the hub counts it once.

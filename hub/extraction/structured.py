@@ -1,4 +1,4 @@
-"""Choice of the rules by a document's format (suffix, media type): captions, chats, lists, prose.
+"""Choice of the rules by a document's name or media type; a document without rules is read as prose.
 
 Rules come first: they are exact, free and deterministic. Text that no rule handles is returned as prose; a
 completely structured file leaves none.

@@ -1,4 +1,4 @@
-"""Issues about devices, tokens, pairings, shared folders, grants, hub.toml, and certificates.
+"""Issues about devices, tokens, pairings, shared folders, grants, a broken hub.toml and certificates.
 
 Checks of hub.toml: refused or pending changes, insecure listeners and expiring certificates. How long before
 its end a certificate is reported is decided in ``hub.base.certificates``.

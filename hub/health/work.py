@@ -1,6 +1,6 @@
 """Issues about agents, schedules, budgets, runs and questions without progress, and after what time.
 
-``storage.agents.agents_in_trouble`` decides how many failed runs count.
+``storage.runs.failing_agents`` decides how many failed runs count.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Rate limit of what a connection sends, in frames and bytes per second.
+"""Rate limit of a connection's input, in frames and bytes per second.
 
 Each frame and each read reduces the remaining allowance. The clock is only read when the allowance is used
 up: the accrued allowance is added, and if that is not enough, reading pauses. No data is dropped, and no

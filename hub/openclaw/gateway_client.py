@@ -1,4 +1,4 @@
-"""Client of a gateway: requests, limits of waiting ones, admin connection; and all gateways together.
+"""Client of a gateway: requests, the error of one that is not connected, waiting limits; all gateways.
 
 The permanent connection has read and write scopes, and is the only source of events. A method that needs
 admin rights opens the second connection, which is closed after a minute without use. A request beyond

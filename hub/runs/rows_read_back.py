@@ -1,4 +1,4 @@
-"""Detection of the user's own delivered rows in what agents read, so that none is suggested again.
+"""Detection of delivered rows in texts that agents read, so that no row is suggested again.
 
 A row is recognized by its key, which is computed from the items of its user: whatever becomes of an item,
 its row stays known. The key of another user's row counts as text: a row in a calendar that people share, or

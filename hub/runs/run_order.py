@@ -1,4 +1,4 @@
-"""Settings with which a claimed run executes, copied from its row.
+"""Settings with which a claimed run executes, as copied into its row at its creation.
 
 The settings were copied from the agent's into the run's row at its creation. So a run has the same ones after
 a restart with others.

@@ -1,4 +1,4 @@
-"""Delivery of verdicts from the hub to the items' devices: retries, and what a refusal means.
+"""Delivery of verdicts from the hub to the items' devices: retries, and meaning of refusals.
 
 A verdict is marked as sent before it leaves. Without an answer it is sent again, with the same id: after a
 while, or over the device's next connection. The device answers a repeated id as before. So a verdict is

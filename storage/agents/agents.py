@@ -1,4 +1,4 @@
-"""Agents in the database: reading, listing, finding by name, and what an agent lacks for runs."""
+"""Agents in the database: reading, listing, finding by name, and missing settings for runs."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Status changes of agents: validation, history, activity by running work, and offline mode.
+"""Status changes of agents: validation, history, activity by running work, agents kept offline.
 
 The table of the axis validates a change. Every change of a stored axis passes through ``move`` or
 ``exhaustion.exhaust``. The derived axis follows from the counters of the runs, see ``count_runs``.

@@ -1,4 +1,4 @@
-"""Users in the database: creation, listing, and removal only if they own nothing."""
+"""Users in the database: creation, listing, and removal, refused while they own anything active."""
 
 from collections.abc import Iterable
 from typing import Final

@@ -1,4 +1,4 @@
-"""Agents whose newest runs failed, and after how many failures they count."""
+"""Agents whose newest runs failed, and how many failed runs count."""
 
 from collections.abc import Collection
 from itertools import takewhile

@@ -1,4 +1,4 @@
-"""Routes of board activity: what agents and people did on a board, from the audit log."""
+"""Routes of board activity: actions of agents and people on a board, from the audit log."""
 
 from typing import Annotated, Any, Literal
 

@@ -1,4 +1,4 @@
-"""Routes that read rows and files of connected devices: limits, and what grants and tokens allow."""
+"""Routes that read rows and files of connected devices, within owners' grants and a token's limits."""
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence

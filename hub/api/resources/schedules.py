@@ -1,4 +1,4 @@
-"""Routes of schedules, slots and the calendar: which planned, past and backfilled fires it lists.
+"""Routes of schedules and slots, and the calendar: which planned and past times it lists, backfills.
 
 A schedule starts runs. At the times of a slot, which an agent's calendar has, its device is asked to wake it.
 ``MAX_PLANS`` limits a page of the calendar.

@@ -1,4 +1,4 @@
-"""Routes of the hub's state: health, readiness (and what makes it false), status, routes, metrics."""
+"""Routes of the hub's state: health, readiness with its issues, status, routes, metrics."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Log handler of the process: limit of equal entries per minute, redaction, queue and writer.
+"""Log handler of the process: redaction, limit of equal entries, wait for the terminal's foreground.
 
 It is the only handler: records of all loggers pass through it.
 

@@ -1,4 +1,4 @@
-"""Explanation of each log event: what happened, and its consequence."""
+"""Explanations of all log events: cause and consequence of each."""
 
 from collections.abc import Mapping
 from typing import Final
