@@ -1,4 +1,4 @@
-"""Parser of iCalendar (RFC 5545), tolerant of folded lines."""
+"""Parser of iCalendar (RFC 5545): errors of invalid input, names of time zones, folded lines."""
 
 import re
 from collections.abc import Callable, Iterator

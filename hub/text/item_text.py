@@ -1,4 +1,4 @@
-"""Characters allowed in titles and texts of items; all others are removed."""
+"""Cleaning of titles and texts of items: removal of control and invisible characters."""
 
 import re
 from typing import Final

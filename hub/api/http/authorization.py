@@ -1,4 +1,4 @@
-"""OAuth 2.1 authorization of assistants: registration of clients, codes, tokens and their renewal.
+"""OAuth 2.1 authorization of assistants: which clients are known, codes, tokens and their renewal.
 
 A client opens ``/authorize`` in the browser of its person. That is a page of the dashboard, which asks what
 the request is for and, once the person allows it, for a code. Nothing of a request is stored before, and the
