@@ -639,3 +639,7 @@ class CallUnsupported(DeliveryError):
     """Error: the device does not list the capability; the frame was not sent."""
 
     code = ErrorCode.CALL_UNSUPPORTED
+
+
+class DependencyFailed(HubError):
+    """Base class of errors of a service that this one needs, as its database: loops try again."""

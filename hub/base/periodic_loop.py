@@ -12,7 +12,7 @@ import anyio
 
 from hub.base.clock import Clock, wait_for_event
 from hub.base.log import Channel
-from storage.kernel.database import StorageError
+from protocol.errors import DependencyFailed
 
 RETRY_S: Final = 5.0  # after an error, of a loop that else rests until it is woken
 WORK_S: Final = 75.0  # no turn takes so long: a database that does not answer is given up after 60 s
@@ -84,7 +84,7 @@ class PeriodicLoop(LoopReports):
             rest_s: float | None = RETRY_S if math.isinf(every_s) else every_s
             try:
                 rest_s = await work()
-            except StorageError as exc:
+            except DependencyFailed as exc:
                 log.error("round.database", service=of, exc=exc)
             except Exception as exc:
                 log.error("round.broke", service=of, exc=exc)

@@ -173,7 +173,7 @@ def about_schedules(agent: Mapping[str, Any]) -> Iterator[str]:
 def _decision_row(fire: Mapping[str, Any]) -> Sequence[object]:
     when = show.column_moment(fire["fire_at"], UTC)
     if fire["fires"] > 1:
-        from hub.schedules.missed_fires import describe_count  # imported late: it has the rules of cron
+        from hub.base.fire_counts import describe_count
 
         when = f"{show.column_moment(fire['first_at'], UTC)} to {when} ({describe_count(fire['fires'])})"
     return when, fire["said"], show.short_id(fire["run"]) if fire["run"] else None

@@ -1,7 +1,6 @@
 """Commands ``hub help``, ``hub routes`` and ``hub completion``, without a running hub."""
 
 import sys
-from importlib import import_module
 from typing import Final
 
 import click
@@ -58,11 +57,10 @@ def routes(as_json: bool) -> None:
     """List the REST routes with the roles that may use them."""
     from msgspec import to_builtins
 
-    from hub.api.resources.system import routes_view
+    from hub.app.route_table import complete_table
     from hub.base.roles import BY_ALL, IN_NAME_OF_OWNERS, Role
 
-    import_module("hub.api.application")  # its nouns enter their routes in the table
-    table = routes_view()
+    table = complete_table()
     if as_json:
         show.print_json("routes", to_builtins(table))
         return

@@ -12,7 +12,6 @@ from hub.accounts.sealing_keys import BadKeys
 from hub.base.clock import epoch_ms, from_epoch_ms
 from hub.base.roles import Scope
 from hub.base.toml.notify_targets import NotifySettings
-from hub.extraction.circuit_breaker import Breaker, Circuit
 from hub.health.issues import Finding, Fix, Severity, error, post, warning
 from hub.notify.notifier import Notifier
 from hub.runs.span_export import SpanExport
@@ -37,6 +36,24 @@ FAILURES: Final = 3  # in a row; shorter series are treated as transient
 DROPPED_SPANS_REPORTED: Final = timedelta(hours=1)  # after the last one
 
 FAILS_FOR: Final = timedelta(hours=1)  # a receiver that is updated is back by then
+
+
+class EndpointState(Protocol):
+    """State of an endpoint of models, which its circuit breaker keeps.
+
+    Attributes:
+        error: the last error since the last answer.
+        failed_at: time of the first one.
+        wait_s: seconds until it is asked again; 0.0 if it may be asked.
+    """
+
+    failed_at: datetime | None
+
+    @property
+    def error(self) -> Exception | None: ...
+
+    @property
+    def wait_s(self) -> float: ...
 
 
 def check_bus(since: datetime | None, why: str) -> Iterable[Finding]:
@@ -129,7 +146,7 @@ class Away(Protocol):
 
 
 async def check_models(
-    store: Store, breakers: Mapping[str, Breaker], away: Away, now: datetime
+    store: Store, breakers: Mapping[str, EndpointState], away: Away, now: datetime
 ) -> Iterable[Finding]:
     """Find models that gave no answer to the last question, or have no quota left, and who waits for them.
 
@@ -173,8 +190,8 @@ def _spelled_waits(count: int) -> str:
     return "1 run waits" if count == 1 else f"{count} runs wait"
 
 
-def _again(breaker: Breaker, now: datetime) -> str:
-    if breaker.circuit is not Circuit.OPEN:
+def _again(breaker: EndpointState, now: datetime) -> str:
+    if not breaker.wait_s:
         return "the next document finds out whether it is over"
     return f"it is asked again after {describe_time(now + timedelta(seconds=breaker.wait_s), now, UTC)}"
 

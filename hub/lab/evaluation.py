@@ -42,7 +42,6 @@ from hub.settings.settings import Settings
 from hub.settings.table_settings import tables_of
 from hub.text.folding import words_of
 from protocol.work import Usage
-from storage.runs.model_calls import Spent
 
 _SECRET_BYTES: Final = 32
 MAX_STORED: Final = 20  # of an agent
@@ -317,7 +316,7 @@ class CountedModel:
         self.unparsable = self.cut_off = self.cut_off_tokens = 0
         self._model = model
         self._densities = Densities()
-        self._account = BudgetAccount("budget.run_*", Spent())
+        self._account = BudgetAccount("budget.run_*")
         self._account.cost_nanos, self._account.tokens = limits.run_cost_nanos, limits.run_tokens
 
     async def reach(self) -> str | None:

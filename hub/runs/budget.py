@@ -89,7 +89,7 @@ class BudgetAccount:
     def __init__(
         self,
         setting: str,
-        spent: Spent,
+        spent: Spent | None = None,
         *,
         day: tuple[datetime, datetime] | None = None,
         agent_id: AgentId | None = None,
@@ -100,7 +100,7 @@ class BudgetAccount:
         self.agent_id = agent_id
         self.cost_nanos: int | None = None
         self.tokens: int | None = None
-        self.spent = spent
+        self.spent = spent or Spent()
         self.reserved = Spent()
         self.promised = Spent()  # for batches, whose answers take hours; questions do not wait for them
         self.settled = 0  # number of changes; a sum read before the last one is outdated

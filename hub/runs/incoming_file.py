@@ -19,6 +19,7 @@ import msgspec
 
 from hub.base.clock import from_epoch_ms
 from hub.document import Document
+from hub.extraction.injection_warnings import hidden_count, spans
 from hub.text import archives
 from hub.text.convert import convert, convert_file
 from hub.text.decoding import GUESSED
@@ -228,3 +229,9 @@ def provenance_of(read: Converted, path: str) -> Provenance:
     if author is None and origin is ProvenanceOrigin.MAIL:  # a device sent the text alone
         author = archives.author_of_mail(read.text)
     return Provenance(origin=origin, author=author and author[:MAX_AUTHOR_CHARS], trusted=False)
+
+
+def marks_of(text: str, *, is_row: bool = True) -> tuple[str, ...]:
+    """Return the marks of a text by its own words. *is_row*: it is one of fields or names."""
+    marks = ["instruction"] if spans(text, is_row=is_row) else []
+    return (*marks, "hidden_characters") if hidden_count(text) else tuple(marks)

@@ -20,6 +20,7 @@ from anyio.abc import TaskStatus
 
 from hub.agents.prompts import BadPrompt
 from hub.base.clock import Clock, IdFactory, now_ms, wait_for_event
+from hub.base.fire_counts import MAX_WALKED
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.periodic_loop import LoopReports
@@ -27,7 +28,7 @@ from hub.extraction.extractor import Extractor
 from hub.runs.leadership import Leadership
 from hub.runs.run_order import RunSettings, UndeclaredTable, settings_of, setups_of_due
 from hub.schedules.cron import BadSchedule
-from hub.schedules.missed_fires import MAX_WALKED, plan_fires, walk
+from hub.schedules.missed_fires import plan_fires, walk
 from hub.schedules.trigger import Trigger, Upcoming, offset_ms, trigger_of, tzdata_digest, upcoming
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import BootId, RunId

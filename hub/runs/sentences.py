@@ -1,4 +1,4 @@
-"""Explanations for people of decided fires (run, skipped, merged), pauses and ends of runs.
+"""Sentences for people about fires, pauses and ends of runs.
 
 Pure functions from the stable words of rows (``schedule_fires.decision`` and ``reason``, ``runs.reason``) to
 sentences. A word of a newer release is shown unchanged, as is a reason that was written for people already.
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from hub.schedules.missed_fires import describe_count
+from hub.base.fire_counts import describe_count
 from storage.schedules.fires import FireCount
 
 _CAUSES: Final = {

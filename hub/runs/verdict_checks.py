@@ -1,7 +1,9 @@
 """Validation of a verdict's edited fields by the item's table."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
+from hub.extraction.quote_support import has_words
 from protocol.frame import Record
 from protocol.tables import DeviceTable, Filler, Tables, problems_of
 from storage.runs.item_verdicts import NewVerdict
@@ -55,3 +57,16 @@ def problem_with(item: ItemRow, new: NewVerdict, tables: Tables) -> str | None:
     lacks = lacking(table, item.data | new.data) if new.verdict == "approve" else ()
     problems += [f"{table.name}.{name}: is required" for name in (*emptied, *lacks)]
     return "; ".join(problems[:MAX_PROBLEMS]) or None
+
+
+def unsupported(new: Mapping[str, Any], before: Mapping[str, Any], quote: str) -> tuple[str, ...]:
+    """Return the fields of *new* whose words neither *before* nor the quote of an item has."""
+    texts = {name: (_text(value), _text(before.get(name))) for name, value in new.items()}
+    return tuple(name for name, (text, known) in texts.items() if not has_words(text, quote, known))
+
+
+def _text(value: object) -> str:
+    """Return the words of a value, of a row by its title."""
+    if isinstance(value, dict):
+        value = value.get("title")
+    return " ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)

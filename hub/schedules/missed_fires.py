@@ -9,19 +9,13 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from hub.base.fire_counts import MAX_WALKED
 from hub.schedules.trigger import Trigger
-
-MAX_WALKED: Final = 1_000
 
 # maximum age of a fire processed in time: a round waits 30 s at most, and another node takes over within 15 s
 TICK_LATE_MS: Final = 60_000
 
 _DAY_MS: Final = 24 * 60 * 60 * 1_000
-
-
-def describe_count(fires: int) -> str:
-    """Return a number of fires in words; one that may be a lower bound as ``2000 or more``."""
-    return f"{fires} or more" if fires >= MAX_WALKED else str(fires)
 
 
 # Policy for several missed fires: which of them get a run.

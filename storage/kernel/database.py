@@ -22,7 +22,7 @@ from typing import Any, Concatenate, Final, Literal, ParamSpec, Protocol, Self, 
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import DependencyFailed, ErrorCode
 from storage.kernel.address import SQLITE
 
 P = ParamSpec("P")
@@ -87,7 +87,7 @@ REMEDIES_ON_A_SERVER: Final = REMEDIES | {
 }
 
 
-class StorageError(HubError):
+class StorageError(DependencyFailed):
     """Error: the database could not run the job. Nothing of the job was written.
 
     *trouble*: condition of the database that the error shows, if any. *is_on_a_server*: not of a file here.

@@ -1,4 +1,4 @@
-"""Routes that read rows and files of connected devices, within owners' grants and a token's limits."""
+"""Calls to connected devices for rows and files, as owners grant and a token's folders and tables allow."""
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -25,10 +25,9 @@ from hub.base.clock import Clock, IdFactory, from_epoch_ms
 from hub.base.dates import dates_as_instants, dates_as_texts
 from hub.base.roles import BY_ALL, Principal, Scope
 from hub.base.token_buckets import Buckets
-from hub.extraction.injection_warnings import hidden_count, spans
 from hub.links.device_link import DeviceLink
 from hub.links.roster import Roster
-from hub.runs.incoming_file import provenance_of
+from hub.runs.incoming_file import marks_of, provenance_of
 from hub.text.files import Converted
 from protocol.calls import FileExcerpt, FilesList, FilesPage, FilesRead, OwnerGrant, root_in
 from protocol.errors import CodedError, ErrorCode
@@ -271,7 +270,7 @@ class DeviceCallsResource(Resource):
         )
         files = [file for file in page.files if root_in(file.path) in roots]
         shown = tuple(
-            CalledFile(file.path, file.size_bytes, from_epoch_ms(file.modified_ms), _marks_of(file.path))
+            CalledFile(file.path, file.size_bytes, from_epoch_ms(file.modified_ms), marks_of(file.path))
             for file in files
         )
         return CalledFiles(device.name, shown, next_cursor=files[-1].path if page.more and files else None)
@@ -447,23 +446,17 @@ def _marked(
         called.append(
             CalledRow(
                 dates_as_texts(table, row, source.get("timezone")),
-                tuple(dict.fromkeys((*marks, *_marks_of(text)))),
+                tuple(dict.fromkeys((*marks, *marks_of(text)))),
                 None if provenance is None else msgspec.convert(provenance, Provenance),
             )
         )
     return tuple(called)
 
 
-def _marks_of(text: str, *, is_row: bool = True) -> tuple[str, ...]:
-    """Return the marks of a text by its own words. *is_row*: it is one of fields or names."""
-    marks = ["instruction"] if spans(text, is_row=is_row) else []
-    return (*marks, "hidden_characters") if hidden_count(text) else tuple(marks)
-
-
 def _marks_in(part: FileExcerpt) -> tuple[tuple[str, ...], Provenance]:
     """Return the marks of a part of a file, and who wrote it; takes a while."""
     provenance = provenance_of(Converted(part.content, part.media_type), part.path)
-    marks = [*_marks_of(part.content, is_row=False)]
+    marks = [*marks_of(part.content, is_row=False)]
     marks += ["hidden_characters"] if part.hidden else []
     marks += [] if provenance.trusted else ["outside"]
     return tuple(dict.fromkeys(marks)), provenance

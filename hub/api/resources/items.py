@@ -38,11 +38,10 @@ from hub.base.dates import dates_as_instants, dates_as_texts
 from hub.base.metrics import Metrics
 from hub.base.printable import NOT_QUOTED
 from hub.base.roles import BY_ALL, BY_DEVICE, Scope
-from hub.extraction.quote_support import has_words
 from hub.links.roster import Roster
 from hub.runs.delivery import ExcerptSeals
 from hub.runs.row_choices import RowTitle, choices_of
-from hub.runs.verdict_checks import lacking, problem_with
+from hub.runs.verdict_checks import lacking, problem_with, unsupported
 from hub.runs.verdict_delivery import refused_by
 from hub.settings.table_settings import unknown_tables
 from hub.text.excerpt import Excerpt
@@ -464,19 +463,6 @@ def _question(verdict: Mapping[str, Any], item: Mapping[str, Any]) -> str:
     }
     text = ", ".join(f"{name} {fact}" for name, fact in facts.items() if fact)
     return f"{verdict.get('verdict')} {item['title']!r}: {text}"
-
-
-def unsupported(new: Mapping[str, Any], before: Mapping[str, Any], quote: str) -> tuple[str, ...]:
-    """Return the fields of *new* whose words neither *before* nor the quote of an item has."""
-    texts = {name: (_text(value), _text(before.get(name))) for name, value in new.items()}
-    return tuple(name for name, (text, known) in texts.items() if not has_words(text, quote, known))
-
-
-def _text(value: object) -> str:
-    """Return the words of a value, of a row by its title."""
-    if isinstance(value, dict):
-        value = value.get("title")
-    return " ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
 
 
 def _cut(item: Mapping[str, Any], value: object) -> str:
