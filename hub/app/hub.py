@@ -34,7 +34,7 @@ from hub.app.listeners import (
     open_device_port,
 )
 from hub.app.model_chain import ModelShares, ModelsInUse, asks_small_model
-from hub.app.node_bus import exchange_hints, make_bus
+from hub.app.node_bus import NodeHints, follow_hint, make_bus
 from hub.app.parts import PluggedPart, plug_in_coordination
 from hub.app.resources import address_of_pages, find_pages, make_resources
 from hub.app.router import Router
@@ -53,6 +53,7 @@ from hub.app.work import (
 from hub.base.log import Channel
 from hub.base.loop_lag import LoopLag
 from hub.base.supervisor import Supervisor
+from hub.cluster.messages import BusReply, BusRequest, Hint
 from hub.extraction.extractor import Extractor
 from hub.extraction.rules_process import RulesProcess
 from hub.health import machine_and_load
@@ -123,18 +124,32 @@ class Hub:
         resources.push_async_callback(boot.end, context)
         models_in_use = ModelsInUse(context, self.supervisor)
         resources.push_async_callback(models_in_use.close)
-        models = models_in_use.opened.models
         self.rules = rules = RulesProcess(context.clock)
         resources.callback(rules.close)
         extractor = Extractor(
-            models,
+            models_in_use.opened.models,
             rules=rules,
             secret=start.secret,
             tables=tables_of(context.settings.tables),
             asks_small=asks_small_model(context.settings),
         )
         takeovers = Takeovers(context.clock)
-        self.roster = roster = Roster(self._route, metrics=context.metrics, takeovers=takeovers)
+        self.bus = bus = make_bus(context, start, on_hint=self._follow_hint, on_request=self._reply)
+        hints = NodeHints(bus, context.boot_id, address=context.settings.cluster.address)
+        self._lease = lease = NodeLease(
+            context.clock,
+            on_renewed=lambda steady_s: hints.lease_renewed(steady_s, devices=len(self.roster)),
+            on_given_up=lambda others: self._listener.send_away(others),
+        )
+        self.roster = roster = Roster(
+            self._route,
+            metrics=context.metrics,
+            takeovers=takeovers,
+            # Only in a shared database is the lease renewed, and can it end.
+            may_send=(lambda: lease.is_valid) if context.store.is_shared else lambda: True,
+            is_cut_off=lambda: lease.is_given_up,
+            hubs=await context.store.read(nodes.addresses),
+        )
         reloader = context.watch_settings.reloader
         lines = FileLines(lambda: reloader.reading)
         news = self._news = DeviceNews(context, roster=roster, lines=lines)
@@ -149,10 +164,7 @@ class Hub:
             links=roster.connected,  # it uses the browsers of connected devices
         )
         sharing = KeySharing(context.store, accounts.keys, node_id=context.node.id, clock=context.clock)
-        self.judges = judges = Judges(context, roster=roster)
         ends = RevocationWatch(context.store, roster=roster, boot_id=context.boot_id, clock=context.clock)
-        self.bus = bus = make_bus(context, start)
-        lease = NodeLease(context.clock)
         disk = DiskGuard(context.state, clock=context.clock, ballast=Ballast(context.state))
         self.notifier = notifier = make_notifier(context, pages=lambda: address_of_pages(self._pages_at()))
         self.issues = issues = make_issues(context, notifier)
@@ -169,16 +181,19 @@ class Hub:
             context,
             start,
             extractor=extractor,
-            models=models,
+            models=models_in_use,
             roster=roster,
             accounts=accounts,
+            hints=hints,
+            agent_ran=issues.forget,
             why_stopped=lambda: next((found.explanation for found in stops()), None),
-            on_recovered=models_in_use.try_now,
+        )
+        self.judges = judges = Judges(
+            context, roster=roster, on_taken=hints.device_taken, on_due=work.schedule_is_due
         )
         dispatcher, scheduler = work.dispatcher, work.scheduler
         dispatcher.rest_between_writes(context.store)
         work.locks.rest_between_writes(context.store)
-        work.take_models(models_in_use)
         self.coordination: PluggedPart = plug_in_coordination(context, start, roster=roster)
         coordination = self.coordination
         rotation = KeyRotation(
@@ -247,7 +262,6 @@ class Hub:
         if (watch := context.clock_watch) is not None:
             add("clock", watch, loop=watch.loop)
             watch.on_step = work.clock_stepped
-        work.lifecycle.agent_ran = issues.forget
         add("database", database, loop=database.loop)
         gauges = Gauges(
             store=context.store, clock=context.clock, metrics=context.metrics, log=context.log, disk=disk
@@ -261,29 +275,17 @@ class Hub:
         add("heartbeats", heartbeats, loop=heartbeats.loop)
         tls = Tls(context.settings.listen, context.metrics)
         context.watch_settings.renew_certificates = tls.renew
-        operators = make_operator_server(context, judges, self.resources, tls=tls.context("operator"))
+        self._operators = operators = make_operator_server(
+            context, judges, self.resources, tls=tls.context("operator")
+        )
         add("operators", operators, loop=operators.loop)  # operators can watch the others stop
-        judges.of_devices.on_due = work.schedule_is_due
-        if bus is not None:
-            bus.on_request = partial(reply_to, operators.served)
-            exchange_hints(
-                bus,
-                watch=work.watch,
-                control=work.control,
-                recheck=work.recheck,
-                roster=roster,
-                authenticator=judges.of_devices,
-                lease=lease,
-                boot_id=context.boot_id,
-                address=context.settings.cluster.address,
-            )
         hooks = None
         if (webhooks := context.settings.listen.webhooks) is not None:
             hooks = HooksInUse(context, webhooks, tls=tls.context("webhooks"), on_news=work.watching.news)
             hooks.prepare(context.settings)()
         # Bound now, so that an unusable address is reported before any service starts.
         sock = resources.enter_context(open_device_port(context))
-        devices = make_device_listener(
+        self._listener = devices = make_device_listener(
             context,
             judges,
             hub_id=start.hub_id,
@@ -291,9 +293,8 @@ class Hub:
             roster=roster,
             sock=sock,
             tls=tls.context("devices"),
+            find_others=partial(context.store.read, nodes.others_with_room, context.boot_id),
         )
-        roster.hubs = await context.store.read(nodes.addresses)
-        devices.find_others = partial(context.store.read, nodes.others_with_room, context.boot_id)
         add("devices", devices, loop=devices.loop)
         add("revocations", ends, loop=ends.loop)
         add("sign-ins", sign_ins, loop=sign_ins.loop)
@@ -305,8 +306,6 @@ class Hub:
             add("bus", bus, loop=bus.loop)
         if context.store.is_shared:
             leases = make_lease_keeper(context, lease)
-            roster.may_send = lambda: lease.is_valid
-            lease.on_given_up, roster.is_cut_off = devices.send_away, lambda: lease.is_given_up
             add("leases", leases, loop=leases.loop)
             add("keys", sharing, loop=sharing.loop)
         add("models", models_in_use, loop=models_in_use.loop)
@@ -398,7 +397,13 @@ class Hub:
         reloader.attach(parts, context.metrics)
         watched = context.watch_settings  # last: it begins once all others have started
         add("settings", watched, loop=watched.loop)
-        self._listener = devices
+
+    def _follow_hint(self, hint: Hint) -> None:
+        work = self.work
+        follow_hint(hint, watch=work.watch, recheck=work.recheck, roster=self.roster, lease=self._lease)
+
+    async def _reply(self, request: BusRequest) -> BusReply:
+        return await reply_to(self._operators.served, request)
 
     def _pages_at(self) -> PagesAt | None:
         return find_pages(self._where, self._ground.watch_settings.reloader.current)

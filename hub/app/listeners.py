@@ -47,6 +47,7 @@ from hub.settings.connector_settings import ConnectorSettings
 from hub.settings.reload import Commit, Unfit
 from hub.settings.settings import Settings
 from protocol.errors import CodedError, ErrorCode
+from protocol.ids import BootId, DeviceId
 from storage.connectors import seen_messages
 from storage.devices.attempts import AttemptLimits
 
@@ -56,7 +57,15 @@ log = Channel(__name__)
 class Judges:
     """Services that decide who may connect, with the limits of the settings."""
 
-    def __init__(self, context: HubContext, *, roster: Roster) -> None:
+    def __init__(
+        self,
+        context: HubContext,
+        *,
+        roster: Roster,
+        on_taken: Callable[[DeviceId, int, BootId], None],
+        on_due: Callable[[], None],
+    ) -> None:
+        """Create the services. *on_taken*, *on_due*: as of ``Authenticator``."""
         attempts = AttemptLimits(failures=context.settings.limits.auth_failures)
         self.of_devices = Authenticator(
             context.store,
@@ -67,6 +76,8 @@ class Judges:
             attempts=attempts,
             takeover_wait_s=roster.takeover_wait_s,
             connections_per_user=context.settings.limits.connections_per_user,
+            on_taken=on_taken,
+            on_due=on_due,
         )
         self.of_operators = FailedAttempts(context.store, context.clock, kind="operator", limits=attempts)
 
@@ -211,8 +222,9 @@ def make_device_listener(
     roster: Roster,
     sock: socket.socket,
     tls: ssl.SSLContext | None,
+    find_others: Callable[[], Awaitable[list[tuple[int, str]]]],
 ) -> DevicesPort:
-    """Create the devices' listener on a bound socket."""
+    """Create the devices' listener on a bound socket. *find_others*: as of ``DevicesPort``."""
     settings, limits = context.settings.listen.devices, context.settings.limits
     spool = context.state / SPOOL
     spool.mkdir(mode=0o700, exist_ok=True)
@@ -234,6 +246,7 @@ def make_device_listener(
         compression=settings.compression,
         ping_every_s=limits.ping_interval_s,
         pong_within_s=limits.ping_timeout_s,
+        find_others=find_others,
     )
 
 

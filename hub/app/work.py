@@ -11,6 +11,7 @@ from hub.agents.locks import LockService
 from hub.agents.measurements import MeasurementService
 from hub.app.boot import HubContext, StartResult
 from hub.app.model_chain import ModelsInUse
+from hub.app.node_bus import NodeHints
 from hub.base.loop_lag import LoopLag
 from hub.base.outbound.rules import OutboundRules
 from hub.base.toml.limits import BudgetSettings, Limits
@@ -48,7 +49,7 @@ from hub.settings.settings import Settings, TrustSettings
 from hub.text.files import ConvertLimits
 from hub.text.rows.own_rows import without_own_rows
 from protocol.frame import CREDIT_PIECES
-from protocol.ids import DeviceId
+from protocol.ids import AgentId, DeviceId
 from protocol.work import RunLimits
 from storage.kernel.database import file_of
 from storage.store import open_store
@@ -63,24 +64,37 @@ class Work:
         boot: StartResult,
         *,
         extractor: Extractor,
-        models: Models,
+        models: ModelsInUse,
         roster: Roster,
         accounts: Accounts,
+        hints: NodeHints,
+        agent_ran: Callable[[AgentId], None],
         why_stopped: Callable[[], str | None],
-        on_recovered: Callable[[], None],
     ) -> None:
+        """Create the services.
+
+        Args:
+            hints: sends hints of runs to the other nodes.
+            agent_ran: called with the agent of each run that has ended.
+            why_stopped: returns why the hub starts no run now; None: it does.
+        """
+        opened = models.opened.models
         self._find_link = roster.find
         self._hold = boot.hold
         limits = context.settings.limits
         store, metrics, boot_id = context.store, context.metrics, context.boot_id
         clock, ids, chance = context.clock, context.ids, context.chance
-        self.watch = RunWatch(poll_s=POLL_S if store.is_shared else QUIET_POLL_S)
-        self.lifecycle = lifecycle = RunTransitions(
-            store, clock=clock, ids=ids, metrics=metrics, watch=self.watch
-        )
+        self.watch = RunWatch(poll_s=POLL_S if store.is_shared else QUIET_POLL_S, on_moved=hints.run_changed)
         self.spans = _make_span_export(context)
-        if self.spans is not None:
-            lifecycle.on_ended = self.spans.run_ended
+        self.lifecycle = lifecycle = RunTransitions(
+            store,
+            clock=clock,
+            ids=ids,
+            metrics=metrics,
+            watch=self.watch,
+            on_ended=(lambda run_id: None) if self.spans is None else self.spans.run_ended,
+            agent_ran=agent_ran,
+        )
         self._source = DeviceSource(
             limits=_run_limits(limits),
             credit=CREDIT_PIECES,
@@ -109,10 +123,18 @@ class Work:
             ids=ids,
             trusted=context.settings.trust.senders,
         )
-        asking = Asking(store, models=models, budgets=self.budgets, clock=clock, ids=ids, metrics=metrics)
+        asking = Asking(
+            store,
+            models=opened,
+            budgets=self.budgets,
+            clock=clock,
+            ids=ids,
+            metrics=metrics,
+            on_back=self.recheck,
+            on_released=models.released,
+        )
         self._asking, self.extractor = asking, extractor
         self.model_gates = asking.gates
-        self.model_gates.on_back = self.recheck
         own_rows = OwnRows(store, clock, without_own_rows)
         self._runner = Runner(
             store=store,
@@ -154,9 +176,10 @@ class Work:
             boot_id=boot_id,
             metrics=metrics,
             run_timeout_s=limits.run_wall_s,
-            on_recovered=on_recovered,
+            on_recovered=models.try_now,
+            wake_others=hints.runs_waiting,
+            on_requested=self.model_gates.try_now,
         )
-        self.control.on_requested = self.model_gates.try_now
         self.capabilities = CapabilityRegistry(
             store, clock=clock, metrics=metrics, on_changed=self.dispatcher.recheck
         )
@@ -172,7 +195,7 @@ class Work:
         self.estimator = Estimator(
             store,
             extractor=extractor,
-            models=models,
+            models=opened,
             budgets=self.budgets,
             clock=clock,
             ids=ids,
@@ -189,6 +212,7 @@ class Work:
             clock=clock,
             ids=ids,
             limits=limits,
+            model_named=models.named,
         )
         self.verdicts = VerdictDelivery(store, find_link=self._agreeing, clock=clock)
         self.wakes = WakeDelivery(store=store, find_link=roster.find, clock=clock, ids=ids, metrics=metrics)
@@ -213,6 +237,7 @@ class Work:
             on_cancel=self.dispatcher.supersede,
             on_wakes=self.wakes.recheck,
         )
+        models.serve_to(self._use, is_used=lambda old: old in asking.in_use)
         self.apply(limits)
 
     def _agreeing(self, device_id: DeviceId) -> DeviceLink | None:
@@ -247,16 +272,10 @@ class Work:
         self.wakes.recheck()
         self.verdicts.recheck()
 
-    def take_models(self, models: ModelsInUse) -> None:
+    def _use(self, models: Models) -> None:
         """Use the models that replace others from the next run on."""
-
-        def use(new: Models) -> None:
-            self.extractor.models = self.estimator.models = new
-            self._asking.use(new)
-
-        models.serve_to(use, is_used=lambda old: old in self._asking.in_use)
-        self._asking.on_released = models.released
-        self.previews.model_named = models.named
+        self.extractor.models = self.estimator.models = models
+        self._asking.use(models)
 
     def apply_budget(self, budget: BudgetSettings) -> None:
         """Apply a new budget from the next question on."""
@@ -284,7 +303,7 @@ def _run_limits(limits: Limits) -> RunLimits:
 
 
 def make_notifier(context: HubContext, *, pages: Callable[[], str | None]) -> Notifier:
-    """Create the service that notifies targets of [[notify]]. *pages*: returns the dashboard's address."""
+    """Create the service that notifies the targets of [[notify]]. *pages*: returns the dashboard's address."""
     return Notifier(
         context.store,
         hub=context.settings.hub.name,

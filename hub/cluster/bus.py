@@ -72,10 +72,10 @@ class Bus:
 
     Args:
         client: creates a client of NATS for each connection.
-
-    Attributes:
         on_hint: called with each hint of another process; must not wait.
         on_request: answers a request of another process.
+
+    Attributes:
         refused: number of messages that no process of this hub sealed, or of another release.
         lost_since: since when there is no connection; None while there is one.
         problem: why the last connection was not made; empty: it was.
@@ -89,10 +89,12 @@ class Bus:
         clock: Clock,
         chance: Chance,
         client: Callable[[], Client] = Client,
+        on_hint: Callable[[Hint], None] = lambda _: None,
+        on_request: Callable[[BusRequest], Awaitable[BusReply]] | None = None,
     ) -> None:
         self.loop = LoopReports(clock)
-        self.on_hint: Callable[[Hint], None] = lambda _: None
-        self.on_request: Callable[[BusRequest], Awaitable[BusReply]] | None = None
+        self.on_hint = on_hint
+        self.on_request = on_request
         self.lost_since: datetime | None = clock.now()
         self.problem = ""
         self._last_error: Exception | None = None

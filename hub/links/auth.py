@@ -105,6 +105,8 @@ class Authenticator:
         attempts: AttemptLimits | None = None,
         takeover_wait_s: Callable[[DeviceId], float] = lambda _: 0.0,
         connections_per_user: int = DEFAULTS.connections_per_user,
+        on_taken: Callable[[DeviceId, int, BootId], None] = lambda *_: None,
+        on_due: Callable[[], None] = lambda: None,
     ) -> None:
         """Set up the authenticator.
 
@@ -112,12 +114,15 @@ class Authenticator:
             boot_id: process of the hub that has the connections.
             takeover_wait_s: returns the seconds during which a connected device cannot be taken over.
             connections_per_user: maximum number of connected devices of a user, at all hubs together.
+            on_taken: called with a device that connected while another process of the hub had it, with its
+                epoch and that process.
+            on_due: called when a schedule waited for a connection that was opened.
         """
         self.connections_per_user = connections_per_user
         self._store = store
         self._boot_id = boot_id
-        self.on_taken: Callable[[DeviceId, int, BootId], None] = lambda *_: None
-        self.on_due: Callable[[], None] = lambda: None  # a schedule waited for a connection that was opened
+        self.on_taken = on_taken
+        self._on_due = on_due
         self._clock = clock
         self._metrics = metrics
         self.failed = FailedAttempts(store, clock, kind="device", limits=attempts)
@@ -336,7 +341,7 @@ class Authenticator:
             per_user=self.connections_per_user,
         )
         if any(isinstance(opening, Opened) and opening.has_due for opening in opened):
-            self.on_due()
+            self._on_due()
         return opened
 
     # --- waiting after failures ---

@@ -103,6 +103,7 @@ class DevicesPort:
         key: key by which devices recognize the hub.
         rules: rules for upgrade requests: hosts, origins, proxies.
         compression: True to accept permessage-deflate.
+        find_others: returns the number of devices and the address of each other node that has room.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class DevicesPort:
         pong_within_s: float | None = DEFAULTS.ping_timeout_s,
         open_s: float = OPEN_S,
         drain_s: float = DRAIN_S,
+        find_others: Callable[[], Awaitable[list[tuple[int, str]]]] | None = None,
     ) -> None:
         self._address = host, port
         self._sock = sock
@@ -155,7 +157,7 @@ class DevicesPort:
         self._greeting: set[DeviceConnection] = set()
         metrics.connections.labels("device", "greeting").set_function(lambda: self._gate.strangers)
         self.farewell = STOPPING  # may be replaced before the stop
-        self.find_others: Callable[[], Awaitable[list[tuple[int, str]]]] | None = None
+        self._find_others = find_others
 
     def send_away(self, nodes: Iterable[tuple[int, str]]) -> None:
         """Send all devices to other nodes.
@@ -288,10 +290,10 @@ class DevicesPort:
 
     async def _others(self) -> NodeAddresses:
         """Return the nodes to which the devices of this one can go."""
-        if self.find_others is not None and len(self._roster):
+        if self._find_others is not None and len(self._roster):
             with anyio.move_on_after(FIND_S):
                 try:
-                    return NodeAddresses(await self.find_others())
+                    return NodeAddresses(await self._find_others())
                 except HubError as exc:  # the devices find one by themselves
                     log.warning("listener.others_not_read", code=exc.code)
         return NodeAddresses()

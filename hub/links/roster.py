@@ -208,11 +208,17 @@ class Roster:
         *,
         metrics: Metrics,
         takeovers: Takeovers | None = None,
+        may_send: Callable[[], bool] = lambda: True,
+        is_cut_off: Callable[[], bool] = lambda: False,
+        hubs: Sequence[str] = (),
     ) -> None:
         """Set up the roster.
 
         Args:
             takeovers: counts and limits takeovers; None for no limit.
+            may_send: returns False while the lease of this node is over: no work is sent to devices.
+            is_cut_off: returns True while this node has given its devices to others: none is accepted.
+            hubs: addresses of all nodes, for the welcome.
         """
         self._on_event = on_event
         self._takeovers = takeovers
@@ -222,11 +228,9 @@ class Roster:
         self._expiring: list[tuple[int, DeviceId, int]] = []
         self._entered = anyio.Event()
         self.is_draining = False
-        # while the lease of this node is over, no work is sent to devices
-        self.may_send: Callable[[], bool] = lambda: True
-        # while this node has given its devices to others, none is accepted
-        self.is_cut_off: Callable[[], bool] = lambda: False
-        self.hubs: Sequence[str] = ()  # addresses of all nodes, for the welcome
+        self.may_send = may_send
+        self.is_cut_off = is_cut_off
+        self.hubs = hubs
         self._outdated: list[LocalLink] = []  # devices that know other addresses
         metrics.pending_calls.set_function(lambda: sum(link.pending_calls for link in self._links.values()))
         buffered = metrics.outbound_bytes

@@ -99,9 +99,12 @@ def check_still_allowed(order: RunOrder, now: ModelUse) -> None:
 class Asking:
     """Access of runs to *models*, through the journal, the budgets and the gates.
 
+    Args:
+        on_back: called when runs that waited for a model may resume.
+        on_released: called after the last attempt with replaced models has ended.
+
     Attributes:
         in_use: number of attempts of runs that began with these models, and have not ended.
-        on_released: called after the last such attempt has ended.
     """
 
     def __init__(
@@ -113,6 +116,8 @@ class Asking:
         clock: Clock,
         ids: IdFactory,
         metrics: Metrics,
+        on_back: Callable[[], None] = lambda: None,
+        on_released: Callable[[], None] = lambda: None,
     ) -> None:
         self.store = store
         self.models = models
@@ -121,9 +126,9 @@ class Asking:
         self.ids = ids
         self.answers_known = metrics.model_answers_known
         self.batching = Batching(store, budgets=budgets, clock=clock, ids=ids)
-        self.gates = ModelGates(models, clock=clock)
+        self.gates = ModelGates(models, clock=clock, on_back=on_back)
         self.in_use: Counter[Models] = Counter()
-        self.on_released: Callable[[], None] = lambda: None
+        self.on_released = on_released
         self._asked_now: dict[tuple[AgentId, str], anyio.Lock] = {}
 
     def use(self, models: Models) -> None:

@@ -44,8 +44,6 @@ class RunControl:
         run_timeout_s: maximum duration of one execution of a manually started run.
         limits: maximum numbers of manually started runs that may wait.
         on_recovered: called when a person reports that the model of an agent answers again.
-
-    Attributes:
         wake_others: called when a run was queued or is to be cancelled, which another node may have to do.
         on_requested: called when a run was requested, to end the delays of models that are away.
     """
@@ -64,6 +62,8 @@ class RunControl:
         run_timeout_s: float,
         limits: run_claims.WaitingLimits | None = None,
         on_recovered: Callable[[], None] = lambda: None,
+        wake_others: Callable[[], None] = lambda: None,
+        on_requested: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._lifecycle = lifecycle
@@ -74,8 +74,8 @@ class RunControl:
         self._boot_id = boot_id
         self._metrics = metrics
         self._on_recovered = on_recovered
-        self.wake_others: Callable[[], None] = lambda: None
-        self.on_requested: Callable[[], None] = lambda: None
+        self.wake_others = wake_others
+        self._on_requested = on_requested
         self.run_timeout_s = run_timeout_s
         self.limits = limits or run_claims.WaitingLimits()
         self.context_bytes = 16 * 1024  # largest context of a run, as JSON
@@ -135,7 +135,7 @@ class RunControl:
                 actor=actor,
             )
         log.info("run.queued", run_id=row.id, agent_id=agent.id)
-        self.on_requested()
+        self._on_requested()
         self._dispatcher.recheck()
         self.wake_others()
         return row

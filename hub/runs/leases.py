@@ -47,16 +47,24 @@ class NodeLease:
     If this node cannot renew its lease, and another one can, it gives its devices up long before the others
     take them. If no other node reports a renewal, the devices stay.
 
-    Attributes:
-        is_given_up: True from then on until a renewal is confirmed soon enough.
+    Args:
         on_renewed: called with the seconds for which each renewal has been confirmed soon enough.
         on_given_up: called with the number of devices and the address of each node that renews its lease.
+
+    Attributes:
+        is_given_up: True from then on until a renewal is confirmed soon enough.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        on_renewed: Callable[[float], object] = lambda steady_s: None,
+        on_given_up: Callable[[list[tuple[int, str]]], object] = lambda nodes: None,
+    ) -> None:
         self.is_given_up = False
-        self.on_renewed: Callable[[float], object] = lambda steady_s: None
-        self.on_given_up: Callable[[list[tuple[int, str]]], object] = lambda nodes: None
+        self._on_renewed = on_renewed
+        self._on_given_up = on_given_up
         self._clock = clock
         # uptime at the sending of the last confirmed renewal, of the first since the last gap, and of the
         # last one that was reported
@@ -88,11 +96,11 @@ class NodeLease:
             self.is_given_up = False
             if renewed_at != self._reported:
                 self._reported = renewed_at
-                self.on_renewed(renewed_at - self._steady_from)
+                self._on_renewed(renewed_at - self._steady_from)
         elif now - renewed_at > GIVE_UP_S and self._others and not self.is_given_up:
             self.is_given_up = True
             log.error("node.cut_off", not_renewed_s=round(now - renewed_at, 1), others=len(self._others))
-            self.on_given_up([(number, url) for _, number, url in self._others.values() if url is not None])
+            self._on_given_up([(number, url) for _, number, url in self._others.values() if url is not None])
 
 
 class LeaseKeeper:

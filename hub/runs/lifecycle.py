@@ -43,13 +43,13 @@ class RunWatch:
 
     Args:
         poll_s: wakes them after this time as well, on a database that other hub processes share.
-
-    Attributes:
         on_moved: called with each run that came to another state.
     """
 
-    def __init__(self, *, poll_s: float | None = None) -> None:
-        self.on_moved: Callable[[RunId], None] = lambda _: None
+    def __init__(
+        self, *, poll_s: float | None = None, on_moved: Callable[[RunId], None] = lambda _: None
+    ) -> None:
+        self._on_moved = on_moved
         self._poll_s = math.inf if poll_s is None else poll_s
         self._changes: dict[RunId, anyio.Event] = {}
         self._watchers: Counter[RunId] = Counter()
@@ -65,7 +65,7 @@ class RunWatch:
     def moved(self, run_id: RunId) -> None:
         """Wake all watchers of the run, which came to another state, also those at other nodes."""
         self.changed(run_id)
-        self.on_moved(run_id)
+        self._on_moved(run_id)
 
     async def changes(self, run_id: RunId, *, at_most_every_s: float = 0.2) -> AsyncGenerator[None]:
         """Yield immediately, and then at least once per change; changes in quick succession count as one.
@@ -90,21 +90,29 @@ class RunWatch:
 class RunTransitions:
     """The only place where the state of a run changes.
 
-    Attributes:
+    Args:
         on_ended: called with each run that has ended.
         agent_ran: called with its agent.
     """
 
     def __init__(
-        self, store: Store, *, clock: Clock, ids: IdFactory, metrics: Metrics, watch: RunWatch
+        self,
+        store: Store,
+        *,
+        clock: Clock,
+        ids: IdFactory,
+        metrics: Metrics,
+        watch: RunWatch,
+        on_ended: Callable[[RunId], None] = lambda _: None,
+        agent_ran: Callable[[AgentId], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._ids = ids
         self._metrics = metrics
         self._watch = watch
-        self.on_ended: Callable[[RunId], None] = lambda _: None
-        self.agent_ran: Callable[[AgentId], None] = lambda _: None
+        self.on_ended = on_ended
+        self._agent_ran = agent_ran
 
     async def move(
         self,
@@ -153,7 +161,7 @@ class RunTransitions:
             self._metrics.runs.labels(outcome or after.state.lower()).inc()
             self.on_ended(after.id)
             if agent_id is not None:
-                self.agent_ran(agent_id)
+                self._agent_ran(agent_id)
         if sentence := _SENTENCES.get(after.state):
             await self._publish(after, sentence, event, reason, agent_id, device_id, at)
         self._watch.moved(held.id)

@@ -131,13 +131,13 @@ class ModelGate:
 class ModelGates:
     """Gates in front of all models of a hub.
 
-    Attributes:
+    Args:
         on_back: called when runs may resume.
     """
 
-    def __init__(self, models: Models, *, clock: Clock) -> None:
+    def __init__(self, models: Models, *, clock: Clock, on_back: Callable[[], None] = lambda: None) -> None:
         self.loop = PeriodicLoop(clock)
-        self.on_back: Callable[[], None] = lambda: None
+        self._on_back = on_back
         self._clock = clock
         self._gates = self._made(models)
 
@@ -153,7 +153,7 @@ class ModelGates:
         self._gates = self._made(models)
         for gate in self._gates.values():
             gate.release()
-        self.on_back()
+        self._on_back()
 
     def try_now(self) -> None:
         """Probe the models that are away at once, at a person's request."""
@@ -180,7 +180,7 @@ class ModelGates:
         """Probe each model that runs wait for, if a probe is due."""
         backs = [await gate.probe() for gate in self._gates.values()]
         if any(backs):
-            self.on_back()
+            self._on_back()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Probe until cancelled."""

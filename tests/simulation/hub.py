@@ -19,14 +19,14 @@ from hub.agents.reconciliation import reconcile
 from hub.api.device import Requests
 from hub.api.resource import ResourceRegistry
 from hub.api.resources.items import ItemsResource
-from hub.app.node_bus import exchange_hints
+from hub.app.node_bus import NodeHints, follow_hint
 from hub.app.router import Router
 from hub.base.clock import IdFactory, epoch_ms
 from hub.base.metrics import Metrics
 from hub.base.supervisor import Supervisor
 from hub.base.toml.limits import Limits
 from hub.cluster.bus import Bus, Member
-from hub.cluster.messages import BusRequest, NodeUnreachable
+from hub.cluster.messages import BusRequest, Hint, NodeUnreachable
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.links.auth import Admission, Authenticator, Knock
@@ -159,7 +159,11 @@ class SimHub:
         self.watch = ClockWatch(store, self.clock, ids=self.ids, metrics=METRICS, machine=started)
         self.watch.reference = self._wall_time
         self.watch.on_step = self._clock_stepped
-        self.lease = NodeLease(machine.source)
+        self.lease = NodeLease(
+            machine.source,
+            on_renewed=lambda steady_s: self.hints.lease_renewed(steady_s, devices=len(self.roster)),
+            on_given_up=self._send_away,
+        )
         self.node_id = NodeId(machine.name)
         self.user_id = UserId("")
         self.listener: SimListener | None = None  # once it is built
@@ -258,13 +262,28 @@ class SimHub:
     def _build(self) -> None:
         store, clock, chance = self.store, self.clock, self._chance
         limits = Limits(runs_per_device=self.settings.per_device, runs=self.settings.total)
-        watch = RunWatch()
+        if store.is_shared and self._nats.is_there:
+            self.bus = self._make_bus()
+        self.hints = hints = NodeHints(self.bus, self.boot_id)
+        self.run_watch = watch = RunWatch(on_moved=hints.run_changed)
         models = Models(self._model, self._model)
         extractor = Extractor(models, secret=bytes(32))
-        self.roster = Roster(self.tell_router, metrics=METRICS)
+        self.roster = Roster(
+            self.tell_router,
+            metrics=METRICS,
+            may_send=(lambda: self.lease.is_valid) if store.is_shared else lambda: True,
+        )
         lifecycle = RunTransitions(store, clock=clock, ids=self.ids, metrics=METRICS, watch=watch)
         budgets = Budgets(store, boot_id=self.boot_id, clock=clock, metrics=METRICS)
-        asking = Asking(store, models=models, budgets=budgets, clock=clock, ids=self.ids, metrics=METRICS)
+        asking = Asking(
+            store,
+            models=models,
+            budgets=budgets,
+            clock=clock,
+            ids=self.ids,
+            metrics=METRICS,
+            on_back=lambda: self.dispatcher.recheck(),
+        )
         self.agreements = self._agreements(
             store,
             clock=clock,
@@ -303,7 +322,6 @@ class SimHub:
             hold_until_ms=self.hold_until_ms,
             is_model_back=asking.gates.let_through,
         )
-        asking.gates.on_back = self.dispatcher.recheck
         self.control = RunControl(
             store=store,
             lifecycle=lifecycle,
@@ -314,6 +332,7 @@ class SimHub:
             boot_id=self.boot_id,
             metrics=METRICS,
             run_timeout_s=limits.run_wall_s,
+            wake_others=hints.runs_waiting,
         )
         self.wakes = WakeDelivery(
             store=store, find_link=self.roster.find, clock=clock, ids=self.ids, metrics=METRICS
@@ -359,34 +378,35 @@ class SimHub:
         self._supervisor.add("model gates", asking.gates)
         if store.is_shared:
             self._supervisor.add("leases", SimLeaseKeeper(self, store))
-            self.roster.may_send = lambda: self.lease.is_valid
-            self.lease.on_given_up = self.listener.send_away
             ends = RevocationWatch(store, roster=self.roster, boot_id=self.boot_id, clock=clock)
             self._supervisor.add("ends elsewhere", ends)
-            if self._nats.is_there:
-                self._supervisor.add("bus", self._make_bus(watch))
+            if self.bus is not None:
+                self._supervisor.add("bus", self.bus)
         self._supervisor.add("wakes", self.wakes)
         self._supervisor.add("verdicts", self.verdicts)
         self._supervisor.add("scheduler", self.scheduler)
         self._supervisor.add("housekeeping", Housekeeping(store, clock=clock, boot_id=self.boot_id))
 
-    def _make_bus(self, watch: RunWatch) -> Bus:
-        assert self.listener is not None
+    def _make_bus(self) -> Bus:
         client = cast(Any, partial(SimClient, self._nats, self.machine.name))
         member = Member("hub", self.boot_id, bytes(32))
-        self.bus = Bus("", member, clock=self.clock, chance=self._chance.fork("bus"), client=client)
-        self.bus.on_request = partial(self._nats.answer, self.boot_id)
-        exchange_hints(
-            self.bus,
-            watch=watch,
-            control=self.control,
-            recheck=self.dispatcher.recheck,
-            roster=self.roster,
-            authenticator=self.listener.authenticator,
-            lease=self.lease,
-            boot_id=self.boot_id,
+        return Bus(
+            "",
+            member,
+            clock=self.clock,
+            chance=self._chance.fork("bus"),
+            client=client,
+            on_hint=self._follow_hint,
+            on_request=partial(self._nats.answer, self.boot_id),
         )
-        return self.bus
+
+    def _follow_hint(self, hint: Hint) -> None:
+        recheck = self.dispatcher.recheck
+        follow_hint(hint, watch=self.run_watch, recheck=recheck, roster=self.roster, lease=self.lease)
+
+    def _send_away(self, nodes: list[tuple[int, str]]) -> None:
+        assert self.listener is not None
+        self.listener.send_away(nodes)
 
     async def ask(self, other: BootId, path: str) -> None:
         """Send a request to another hub, which tells its boot.
@@ -458,7 +478,12 @@ class SimListener:
         self._chance = chance
         self._traffic = traffic
         self.authenticator = Authenticator(
-            store, clock=hub.clock, chance=chance, metrics=METRICS, boot_id=hub.boot_id
+            store,
+            clock=hub.clock,
+            chance=chance,
+            metrics=METRICS,
+            boot_id=hub.boot_id,
+            on_taken=hub.hints.device_taken,
         )
         self._context = contextvars.copy_context()
         self._wheel = LazyWheel(hub.clock, self._context)

@@ -21,8 +21,8 @@ from typing import Any, Final, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from hub.api.http.access import LET_IN, LIVENESS, PEER_UID, SOCKET_PATH
-from hub.api.problem import ProblemResponse
 from hub.base.loop_meter import LoopMeter
+from hub.base.web.problem import ProblemResponse
 from hub.links.connection_limits import MIN_WAIT_S, AdmissionRefused, ConnectionSlot, LivenessSlot
 from hub.links.intake import MAX_WAIT_S, Intake
 from protocol.errors import ErrorCode

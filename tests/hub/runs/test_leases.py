@@ -67,9 +67,9 @@ class Neighbour:
 
     def __init__(self) -> None:
         self.clock = FakeClock()
-        self.lease = NodeLease(self.clock)
         self.decisions: list[object] = []
-        self.lease.on_given_up = self.decisions.append
+        self.renewals: list[float] = []
+        self.lease = NodeLease(self.clock, on_renewed=self.renewals.append, on_given_up=self.decisions.append)
 
     def pass_time(self, seconds: float, *, renews: bool, other: float | None) -> None:
         """Let time pass, in which both nodes renew or do not; *other*: what the other node reports."""
@@ -139,8 +139,8 @@ def test_lease_of_a_suspended_node_is_over_until_the_renewal(near: Neighbour) ->
 
 
 def test_renewals_in_time_are_reported_with_their_duration(near: Neighbour) -> None:
-    steady: list[float] = []
-    near.lease.on_renewed = steady.append
+    steady = near.renewals
+    steady.clear()  # of those before
     near.pass_time(2 * RENEW_EVERY_S + A_SECOND, renews=True, other=None)
     near.pass_time(2 * WELL_S, renews=False, other=None)
     near.pass_time(A_SECOND, renews=True, other=None)
