@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "hub.base.printable",
         "hub.base.version",
     },
+    "hub.text.rows": {"protocol", "hub.base", "hub.text"},
     "hub.schedules": {"protocol", "hub.base"},
     "hub.extraction": GROUND | {"hub.text"},
     "hub.links": GROUND | {"storage"},
