@@ -4,6 +4,6 @@
 on one side is copied to the other; where both changed, the later edit of a field wins, and the history has
 both. Its steps are in modules of their own: ``approved_rows`` and ``recorded_rows`` read the device's file,
 ``moved_rows`` finds rows at the target, ``merging`` merges a row. ``target`` is what a kind of target
-implements. ``text_file`` splices rows into files whose other bytes stay, in the formats of ``lines``,
-``records`` and ``calendar``.
+implements. ``text_file`` splices rows into files whose other bytes stay, in the formats of
+``hub.text.rows.lines``, ``hub.text.rows.records`` and ``hub.text.rows.calendar``.
 """
