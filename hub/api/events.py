@@ -25,7 +25,8 @@ _BEAT: Final = b": still here\n\n"  # a comment, which readers ignore
 StillValid = Callable[[Principal], Awaitable[bool]]
 
 
-async def _counts_for_ever(_: Principal) -> bool:
+async def counts_for_ever(_: Principal) -> bool:
+    """Return True: the rights of this principal do not end."""
     return True
 
 
@@ -36,15 +37,21 @@ class Streams:
         limit: maximum number of streams; each costs a task and a connection.
         beat_s: seconds of silence after which a stream sends a comment.
         still_counts: returns whether the principal of a stream is still permitted to read.
+        on_refusal: called with the error code of a stream for which there is no place.
     """
 
     def __init__(
-        self, limit: int, *, beat_s: float = BEAT_S, still_counts: StillValid = _counts_for_ever
+        self,
+        limit: int,
+        *,
+        beat_s: float = BEAT_S,
+        still_counts: StillValid = counts_for_ever,
+        on_refusal: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._shares = FairShares(limit, "no further event stream")
         self.beat_s = beat_s
         self.still_counts = still_counts
-        self.on_refusal: Callable[[str], None] = lambda _: None  # called with a stream's error code
+        self._on_refusal = on_refusal
         self._open: set[anyio.CancelScope] = set()
         self._has_ended = False
 
@@ -59,7 +66,7 @@ class Streams:
             try:
                 places.enter_context(self._shares.hold(principal.share))
             except NoCapacity as refusal:
-                self.on_refusal(refusal.code)
+                self._on_refusal(refusal.code)
                 raise
             yield
 

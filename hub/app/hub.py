@@ -176,7 +176,6 @@ class Hub:
             return list(filter(None, (database.finding, machine_and_load.full_disk(disk.problem))))
 
         lag = LoopLag(clock=context.clock, metrics=context.metrics)
-        context.debug.loop_lag_s = lambda: lag.lag_s
         self.work = work = Work(
             context,
             start,
@@ -255,7 +254,7 @@ class Hub:
         self._router = Router(
             dispatcher=dispatcher, requests=requests, heartbeats=heartbeats, clock=context.clock
         )
-        self._fill_debug(roster, dispatcher, requests)
+        self._fill_debug(roster, dispatcher, requests, lag)
         add("loop lag", lag, loop=lag.loop)
         add("watchdog", self._watchdog(roster, dispatcher))  # keeps notifying while the others stop
         add("disk", disk, loop=disk.loop)
@@ -393,8 +392,8 @@ class Hub:
             agents_changed=agents_changed,
             after=partial(issues.forget, online=True),
         )
-        reloader.generation = await last_generation(context.store, context.node.id)
-        reloader.attach(parts, context.metrics)
+        generation = await last_generation(context.store, context.node.id)
+        reloader.attach(parts, context.metrics, generation=generation)
         watched = context.watch_settings  # last: it begins once all others have started
         add("settings", watched, loop=watched.loop)
 
@@ -426,16 +425,15 @@ class Hub:
         self._ground.drain.on_hurry(self.work.dispatcher.hurry)
         self._listener.farewell = RESTARTING if self._ground.drain.restarts else STOPPING
 
-    def _fill_debug(self, roster: Roster, dispatcher: Dispatcher, requests: Requests) -> None:
+    def _fill_debug(self, roster: Roster, dispatcher: Dispatcher, requests: Requests, lag: LoopLag) -> None:
         """Provide the data for a debug dump of this process."""
-        debug = self._ground.debug
-        debug.links = roster.local
-        debug.queues |= {
+        queues: dict[str, Callable[[], int]] = {
             "log": lambda: self._ground.log.waiting,
             "router": lambda: len(self._router),
             "requests": lambda: len(requests),
             "runs executing": lambda: dispatcher.executing,
         }
+        self._ground.debug.attach(queues=queues, links=roster.local, loop_lag_s=lambda: lag.lag_s)
 
     def _watchdog(self, roster: Roster, dispatcher: Dispatcher) -> Watchdog:
         context = self._ground

@@ -303,7 +303,7 @@ def _run_limits(limits: Limits) -> RunLimits:
 
 
 def make_notifier(context: HubContext, *, pages: Callable[[], str | None]) -> Notifier:
-    """Create the service that notifies the targets of [[notify]]. *pages*: returns the dashboard's address."""
+    """Create the service that notifies the targets of [[notify]]. *pages*: returns where the pages are."""
     return Notifier(
         context.store,
         hub=context.settings.hub.name,

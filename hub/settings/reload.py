@@ -311,9 +311,9 @@ class Reloader:
 
     # --- changes ---
 
-    def attach(self, parts: Parts, metrics: Metrics) -> None:
-        """Set the callbacks that apply changes, once the hub runs, and the metrics."""
-        self._parts, self._metrics = parts, metrics
+    def attach(self, parts: Parts, metrics: Metrics, *, generation: int = 1) -> None:
+        """Set the callbacks that apply changes, once the hub runs, the metrics and the last generation."""
+        self._parts, self._metrics, self.generation = parts, metrics, generation
         self._set_metrics()
 
     async def begin(self) -> None:

@@ -369,8 +369,6 @@ class Access:
         on_refusal: called with the error code of every refusal.
         loop: meter that is charged with the loop time of requests; a caller over its share is delayed or
             refused.
-
-    Attributes:
         authorizes: whether the hub serves assistants, and authorizes them.
     """
 
@@ -389,6 +387,7 @@ class Access:
         guarded: Collection[str] = (),
         on_refusal: Callable[[str], None] = lambda _: None,
         loop: LoopMeter | None = None,
+        authorizes: bool = False,
     ) -> None:
         self._app = app
         self.hosts = hosts
@@ -403,7 +402,7 @@ class Access:
         self._uids = frozenset({0, os.getuid()})
         self._on_refusal = on_refusal
         self.loop = loop or LoopMeter()
-        self.authorizes = False
+        self._authorizes = authorizes
         self._checks = anyio.Lock()
         self._edits: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)  # by the resource of a route
 
@@ -509,7 +508,7 @@ class Access:
     ) -> None:
         self._on_refusal(refusal.code)
         problem = ProblemResponse.of(refusal)
-        if self.authorizes and scope["path"] == ASSISTANTS and refusal.code is ErrorCode.AUTH_FAILED:
+        if self._authorizes and scope["path"] == ASSISTANTS and refusal.code is ErrorCode.AUTH_FAILED:
             problem.headers["www-authenticate"] = challenge(scope, scope=Scope.READ)
         if before_body:
             await answer_before_body(problem, scope, receive, send)

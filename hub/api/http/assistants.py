@@ -548,14 +548,12 @@ class AssistantServer:
 
     Args:
         streams: limit on the event streams of sessions and subscriptions, and their end.
-
-    Attributes:
-        access: answers the requests of tools.
+        find_access: returns what answers the requests of tools. It admits the callers of this application
+            too, so that it is made after it.
     """
 
-    access: Access
-
-    def __init__(self, hub: ResourceRegistry, streams: Streams) -> None:
+    def __init__(self, hub: ResourceRegistry, streams: Streams, find_access: Callable[[], Access]) -> None:
+        self._find_access = find_access
         self._streams = streams
         self._tools = all_tools()
         self._resources = resources = AddressedResources(hub, streams, self._tools, self._result)
@@ -606,9 +604,8 @@ class AssistantServer:
         if (refusal := await self._insufficient(scope, principal)) is not None:
             await refusal(scope, receive, send)
             return
-        ACCOUNT.set(
-            LoopAccount(self.access.loop, principal.actor)
-        )  # of tasks that last as long as the session
+        # The account of tasks that last as long as the session.
+        ACCOUNT.set(LoopAccount(self._find_access().loop, principal.actor))
         sessions = await self._sessions_of(principal)
         if scope["method"] == "GET":
             await self._follow(sessions, scope, receive, send)
@@ -633,7 +630,7 @@ class AssistantServer:
             call = msgspec.json.decode(scope["state"][BODY], type=_ToolCall)
             tool = self._tools.get(call.params.name)
             if tool is not None and (need := ROUTES[tool.asked]) in OFFERED - principal.scopes:
-                answer = await self.access.ask(scope, ForwardedRequest(*tool.asked, "", (), b""))
+                answer = await self._find_access().ask(scope, ForwardedRequest(*tool.asked, "", (), b""))
                 scopes = " ".join(sorted({*principal.scopes, str(need.value)}))
                 answer.headers["www-authenticate"] = challenge(
                     scope, error="insufficient_scope", scope=scopes
@@ -849,7 +846,7 @@ class AssistantServer:
         raise CodedError(ErrorCode.TOO_LARGE, message, hint="ask for a smaller part, or over REST")
 
     async def _ask(self, context: Context, request: ForwardedRequest) -> Response:
-        return await self.access.ask(_scope(context), request)
+        return await self._find_access().ask(_scope(context), request)
 
 
 def _scope(context: Context) -> Scope:

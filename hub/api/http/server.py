@@ -31,7 +31,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from hub.api.application import ANSWERED, application, document_server
-from hub.api.events import BEAT_S, Streams
+from hub.api.events import BEAT_S, Streams, counts_for_ever
 from hub.api.http.access import (
     BODY_BYTES,
     BODY_S,
@@ -85,9 +85,7 @@ class Application(Protocol):
 
 
 class AssistantApplication(Protocol):
-    """ASGI application of assistants that speak MCP. *access* answers the requests of tools."""
-
-    access: Access
+    """ASGI application of assistants that speak MCP."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
@@ -341,14 +339,16 @@ class OperatorServer(HttpServer):
         self._tcp, self._admin = tcp, admin
         self._address = address
         self._unix_path = unix_path
-        self._streams = Streams(event_streams, beat_s=beat_s)
-        self._streams.on_refusal = on_refusal
-        self._assistants = _assistants(hub, self._streams) if assistants else None
+        still_counts = counts_for_ever if bearer is None else bearer.still_counts
+        self._streams = Streams(
+            event_streams, beat_s=beat_s, still_counts=still_counts, on_refusal=on_refusal
+        )
+        self._assistants = (
+            _assistants(hub, self._streams, find_access=lambda: self.access) if assistants else None
+        )
         self.served = served = Served(
             hub, self._streams, metrics, document_server(ANSWERED.values()), self._assistants
         )
-        if bearer is not None:
-            self._streams.still_counts = bearer.still_counts
         self.access = Access(
             partial(application, served),
             hosts=hosts or Hosts(),
@@ -362,10 +362,8 @@ class OperatorServer(HttpServer):
             guarded=() if admin is None else (admin.getsockname(),),
             on_refusal=on_refusal,
             loop=loop,
+            authorizes=assistants,
         )
-        if self._assistants is not None:
-            self._assistants.access = self.access
-            self.access.authorizes = True
         super().__init__(
             self.access,
             gate=gate,
@@ -399,7 +397,9 @@ class OperatorServer(HttpServer):
                     self._streams.end()
 
 
-def _assistants(hub: ResourceRegistry, streams: Streams) -> AssistantApplication:
+def _assistants(
+    hub: ResourceRegistry, streams: Streams, find_access: Callable[[], Access]
+) -> AssistantApplication:
     # Imported where it is used alone: the package takes a second and 28 MiB.
     try:
         from hub.api.http.assistants import AssistantServer
@@ -408,7 +408,7 @@ def _assistants(hub: ResourceRegistry, streams: Streams) -> AssistantApplication
             ErrorCode.BAD_SETTINGS,
             f"[listen.operator] assistants needs {error.name}, of the extra 'mcp': {command_to_add('mcp')}",
         ) from error
-    return AssistantServer(hub, streams)
+    return AssistantServer(hub, streams, find_access)
 
 
 AT_ONCE: Final = 32  # each holds a body in memory while its signature is checked

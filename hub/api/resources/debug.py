@@ -8,7 +8,7 @@ import sys
 import sysconfig
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, Final
@@ -91,7 +91,7 @@ class Dumper:
     """Source of dumps of the process.
 
     Attributes:
-        queues: returns the length of each queue, by name; owners of queues add theirs.
+        queues: returns the length of each queue, by name.
         links: returns the connections.
         loop_lag_s: returns how late the event loop is.
     """
@@ -102,6 +102,17 @@ class Dumper:
         self.queues: dict[str, Callable[[], int]] = {}
         self.links: Callable[[], Sequence[LocalLink]] = list
         self.loop_lag_s: Callable[[], float] = float
+
+    def attach(
+        self,
+        *,
+        queues: Mapping[str, Callable[[], int]],
+        links: Callable[[], Sequence[LocalLink]],
+        loop_lag_s: Callable[[], float],
+    ) -> None:
+        """Read these from now on: the process can be dumped before its hub is made."""
+        self.queues |= queues
+        self.links, self.loop_lag_s = links, loop_lag_s
 
     def dump(self) -> DumpView:
         """Return the present tasks, threads, connections and queues."""

@@ -53,9 +53,9 @@ class Watched(Reloader):
 
     parts: Parts
 
-    def attach(self, parts: Parts, metrics: Metrics) -> None:
+    def attach(self, parts: Parts, metrics: Metrics, *, generation: int = 1) -> None:
         self.parts = parts
-        super().attach(parts, metrics)
+        super().attach(parts, metrics, generation=generation)
 
 
 HANDED_OVER: WeakSet["Read"] = WeakSet()  # and held by those that they were handed to
