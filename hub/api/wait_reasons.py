@@ -78,6 +78,7 @@ class WaitReasons:
         settles_at = (
             None if starts_at_once or device_id is None else dispatcher.arrivals.settles_at(device_id)
         )
+        reached = [budget.setting for budget in self._reached_budgets() if budget.holds(run.agent_id)]
         return WaitFacts(
             now=now,
             state=run.state,
@@ -99,14 +100,7 @@ class WaitReasons:
             lifecycle=gates.lifecycle,
             is_exhausted=gates.availability == "exhausted",
             exhaust_reason=gates.exhaust_reason,
-            budget=next(
-                (
-                    reached_budget.setting
-                    for reached_budget in self._reached_budgets()
-                    if reached_budget.holds(run.agent_id)
-                ),
-                None,
-            ),
+            budget=reached[0] if reached else None,
             recovery_at=None if gates.recovery_at is None else from_epoch_ms(gates.recovery_at),
             is_healthy=gates.health == "ok",
             follows=gates.follows,

@@ -151,27 +151,14 @@ def _entries(
     about = {"generation": revision.generation, "source": revision.source}
     shared = {} if revision.shared is None else {"revision": revision.shared.number}
     named = {name: listed(keys, MAX_NAMED) for name, keys in found._asdict().items() if keys}
-    return (
-        *(
-            AuditEntry(
-                at=at,
-                actor=actor,
-                event=CHANGED,
-                subject=change.key,
-                detail={
-                    **about,
-                    "node": context.node.id,
-                    **(shared if revision.is_published else {}),
-                    "old": change.old,
-                    "new": change.new,
-                },
-            )
-            for change in revision.changes
-        ),
-        AuditEntry(
-            at=at, actor=actor, event=APPLIED, subject=context.node.id, detail={**about, **shared, **named}
-        ),
-    )
+    of_change = {**about, "node": context.node.id, **(shared if revision.is_published else {})}
+    entries = []
+    for change in revision.changes:
+        detail = {**of_change, "old": change.old, "new": change.new}
+        entries.append(AuditEntry(at=at, actor=actor, event=CHANGED, subject=change.key, detail=detail))
+    applied = {**about, **shared, **named}
+    entries.append(AuditEntry(at=at, actor=actor, event=APPLIED, subject=context.node.id, detail=applied))
+    return tuple(entries)
 
 
 async def _record(context: HubContext, revision: Revision) -> bool:
@@ -312,20 +299,16 @@ async def _paths_outside(store: Store, shared: SharedRoots, settings: Settings) 
         for row in await store.read(devices.list_devices)
         if row.revoked_at is None
     }
-    found = [
-        (number, id, agent.paths or ())
-        for number, agent in enumerate(settings.agents)
-        if agent.device is not None and (id := ids.get((agent.user, agent.device))) is not None
-    ]
-    return [
-        Remark(
-            ("agents", number, "paths"),
-            f"{path} lies outside of what the device shares",
-            f"it shares {', '.join(shared.of(id))}",
-        )
-        for number, id, paths in found
-        for path in shared.outside(id, paths)
-    ]
+    remarks = []
+    for number, agent in enumerate(settings.agents):
+        device_id = None if agent.device is None else ids.get((agent.user, agent.device))
+        if device_id is None:  # none is named, or it is not known
+            continue
+        for path in shared.outside(device_id, agent.paths or ()):
+            message = f"{path} lies outside of what the device shares"
+            hint = f"it shares {', '.join(shared.of(device_id))}"
+            remarks.append(Remark(("agents", number, "paths"), message, hint))
+    return remarks
 
 
 async def _unknown_devices(context: HubContext, settings: Settings) -> list[Remark]:

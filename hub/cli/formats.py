@@ -529,11 +529,16 @@ def course(values: Sequence[float | None]) -> str:
     """Draw values as columns of one line, from the least to the greatest; a gap is a dot."""
     columns, gap = next(pair for pair in zip(COLUMNS, GAPS, strict=True) if show.can_print("".join(pair)))
     known = [value for value in values if value is not None]
-    least, span = min(known, default=0), max(known, default=0) - min(known, default=0)
-    return "".join(
-        gap if value is None else columns[round((value - least) / span * (len(columns) - 1)) if span else 0]
-        for value in values
-    )
+    least, greatest = min(known, default=0), max(known, default=0)
+    span = greatest - least
+    drawn = []
+    for value in values:
+        if value is None:
+            drawn.append(gap)
+        else:
+            height = (value - least) / span if span else 0
+            drawn.append(columns[round(height * (len(columns) - 1))])
+    return "".join(drawn)
 
 
 # Locks

@@ -44,15 +44,21 @@ def found_items(
 def _found(
     document: Document, ordinal: int, item: Item, timezone: str | None, table: DeviceTable
 ) -> FoundItem:
-    data = with_clean_title(table, {name: value for name, value in item.data.items() if value is not None})
+    given: Record = {name: value for name, value in item.data.items() if value is not None}
+    data = with_clean_title(table, given)
     main = main_of(table, data)
     is_local = not item.has_time or item.is_floating
     # An exact item is distinguished by its content, in addition to its quote.
-    exactly = [content_of(_local_data(table, data, timezone if is_local else None))] if item.is_exact else []
+    local_data = _local_data(table, data, timezone if is_local else None)
+    exactly = [content_of(local_data)] if item.is_exact else []
     at_ms = date_ms_of(table, data)
     # Without it, a time of day that is midnight would be read as the day.
     is_midnight = item.has_time and at_ms is not None and day_at(at_ms, timezone) is not None
     zone = timezone if _day_columns(table) and not is_midnight else None
+    if item.date_of_series is None:
+        place_hash = _digest(fold(_place(document.text, item)), *exactly)
+    else:
+        place_hash = place_of_date(item.date_of_series)
     return FoundItem(
         ordinal=ordinal,
         declaration=table,
@@ -61,9 +67,7 @@ def _found(
         likeness=likeness_of(item.table, main),
         quote_hash=_digest(fold(item.quote), *exactly),
         words_hash=quote_hash_of(item.quote),
-        place_hash=_digest(fold(_place(document.text, item)), *exactly)
-        if item.date_of_series is None
-        else place_of_date(item.date_of_series),
+        place_hash=place_hash,
         date_ms=at_ms,
         warnings=item.warnings,
         source=source_of(document, item, zone),
@@ -176,6 +180,10 @@ def frame_of(
 
 def source_of(document: Document, item: Item, timezone: str | None = None) -> dict[str, Any]:
     """Return an item's source in wire format; *timezone* is the zone in which its days begin."""
+    unresolved = [
+        Unresolved(field=field, words=words[:MAX_VALUE_CHARACTERS])
+        for field, words in list(item.unresolved.items())[:MAX_UNRESOLVED]
+    ]
     source = ItemSource(
         path=document.unit_key,
         quote=item.quote[:MAX_QUOTE_CHARS],
@@ -183,10 +191,7 @@ def source_of(document: Document, item: Item, timezone: str | None = None) -> di
         end=min(item.end, item.start + MAX_QUOTE_CHARS),
         sha256=document.content_hash,
         warnings=[str(warning) for warning in item.warnings[:MAX_WARNINGS]],
-        unresolved=[
-            Unresolved(field=field, words=words[:MAX_VALUE_CHARACTERS])
-            for field, words in list(item.unresolved.items())[:MAX_UNRESOLVED]
-        ],
+        unresolved=unresolved,
         counted=list(item.counted[:MAX_UNRESOLVED]),
         unsure=item.unsure,
         link=document.link,

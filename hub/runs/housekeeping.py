@@ -213,18 +213,14 @@ class Housekeeping:
             retained=runs_retained,
         )
         crowds = partial(retention.prune_crowded_fires, retained=fires_retained)
-        payloads, fires, activity, answers = (
-            _before(now, days)
-            for days in (keep.payload_days, keep.fires_days, keep.activity_days, keep.answers_days)
-        )
+        payloads, fires = _before(now, keep.payload_days), _before(now, keep.fires_days)
+        activity, answers = _before(now, keep.activity_days), _before(now, keep.answers_days)
         journaled, asked = _before(now, keep.model_answers_days), _before(now, keep.model_calls_days)
         minutes, hours = _before(now, keep.metric_minutes_days), _before(now, keep.metric_hours_days)
         settled = _before(now, keep.questions_days)
         messages = _before(now, keep.messages_days)
-        orphaned, delivered = (
-            _before(now, keep.items_days),
-            _before(now, max(DELIVERED_DAYS, keep.activity_days)),
-        )
+        orphaned = _before(now, keep.items_days)
+        delivered = _before(now, max(DELIVERED_DAYS, keep.activity_days))
         seen, posted = _before(now, keep.seen_messages_days), _before(now, keep.posted_days)
         # As much shorter as the others above ``most_bytes``: what is listed again is judged again.
         left_out_days = keep.seen_messages_days * keep.activity_days // self.keep.activity_days

@@ -612,15 +612,16 @@ class RunPreview:
         source = row.source or {}
         table = self.order.extraction_config.tables.of(row.target_table)
         zone = source.get("timezone")
+        before = None
+        if change == "changed" and row.before is not None:
+            before = _shortened(dates_as_texts(table, row.before, zone))
         return PreviewItem(
             change=change,
             table=row.target_table,
             title=str(row.data.get(table.title) or ""),
             path=row.unit_key,
             data=_shortened(dates_as_texts(table, row.data, zone)),
-            before=_shortened(dates_as_texts(table, row.before, zone))
-            if change == "changed" and row.before is not None
-            else None,
+            before=before,
             quote=source.get("quote", ""),
             start=source.get("start"),
             link=source.get("link"),

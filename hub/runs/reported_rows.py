@@ -33,7 +33,9 @@ def taken_item(
     defaults = {column.name: column.default for column in table.columns}
     data: Record = {name: value for name, value in listed.data.items() if value != defaults.get(name)}
     quote_hash = quote_hash_of(listed.quote)
-    main = main_of(table, data)
+    # Without a title, nothing but the quote says whether two rows are alike.
+    has_title = bool(data.get(table.title))
+    likeness = likeness_of(table.name, main_of(table, data)) if has_title else unknown_likeness(quote_hash)
     source = ItemSource(
         path=listed.path or "?",
         quote=listed.quote,
@@ -49,7 +51,7 @@ def taken_item(
         device_id=device_id,
         unit_key=listed.path or "",
         target_table=table.name,
-        likeness=likeness_of(table.name, main) if data.get(table.title) else unknown_likeness(quote_hash),
+        likeness=likeness,
         quote_hash=quote_hash,
         place_hash=quote_hash,
         config_fingerprint=TAKEN,

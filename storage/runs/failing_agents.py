@@ -70,17 +70,14 @@ def failing(c: sa.Connection, at: int, only: Collection[str] | None = None) -> l
     found = [id for query in queries for id in c.execute(query, {"since": at - DAY_MS}).scalars()]
     series: dict[str, list[Any]] = {}
     for id in found:
-        ended = c.execute(NEWEST_FIRST, {"agent": id})
-        series[id] = list(takewhile(lambda run: run.outcome != RunOutcome.SUCCESS, ended))
+        newest_first = c.execute(NEWEST_FIRST, {"agent": id})
+        series[id] = list(takewhile(lambda run: run.outcome != RunOutcome.SUCCESS, newest_first))
     newest = {run.agent_id: run for run in find_runs(c, [series[id][0].id for id in found])}
-    return [
-        FailingAgent(
-            row,
-            newest[row.id],
-            series[row.id][-1].completed_at,
-            len(series[row.id]),
-            sum(run.outcome == series[row.id][0].outcome for run in series[row.id]),
-        )
-        for row in rows_of(c, found)
-        if row.id in newest  # else its run cannot be read, which is an issue of its own
-    ]
+    result = []
+    for row in rows_of(c, found):
+        if row.id not in newest:  # its run cannot be read, which is an issue of its own
+            continue
+        ended = series[row.id]
+        alike = sum(run.outcome == ended[0].outcome for run in ended)
+        result.append(FailingAgent(row, newest[row.id], ended[-1].completed_at, len(ended), alike))
+    return result

@@ -155,6 +155,19 @@ def _ready(
     )
     if of is not None:
         joined = joined.join(of, of.c.id == agents.c.connector_id)
+    now: sa.BindParameter[int] = sa.bindparam("now")
+    is_in_time = sa.or_(
+        runs.c.start_deadline_at.is_(None),
+        runs.c.started_at.is_not(None),
+        runs.c.start_deadline_at > now,
+    )
+    # After repeated crashes of the hub, only what cannot have caused them starts by itself.
+    is_let_through = sa.or_(
+        sa.bindparam("held", type_=sa.Integer) == 0,
+        _user_waits,
+        sa.and_(runs.c.trigger_kind != "catchup", runs.c.crash_count == 0),
+    )
+    may_overlap = sa.or_(sa.func.coalesce(schedules.c.overlap, "allow") == "allow", sa.not_(FOLLOWS))
     return (
         sa.select(
             runs.c.id,
@@ -174,17 +187,9 @@ def _ready(
         .where(
             QUEUED,
             *where,
-            runs.c.eligible_at <= sa.bindparam("now"),
-            sa.or_(
-                runs.c.start_deadline_at.is_(None),
-                runs.c.started_at.is_not(None),
-                runs.c.start_deadline_at > sa.bindparam("now"),
-            ),
-            sa.or_(
-                sa.bindparam("held", type_=sa.Integer) == 0,
-                _user_waits,
-                sa.and_(runs.c.trigger_kind != "catchup", runs.c.crash_count == 0),
-            ),
+            runs.c.eligible_at <= now,
+            is_in_time,
+            is_let_through,
             agents.c.deleted_at.is_(None),
             agent_states.c.lifecycle == "active",
             agent_states.c.availability != "exhausted",
@@ -192,7 +197,7 @@ def _ready(
             runs.c.agent_id.not_in(sa.bindparam("busy_agents", expanding=True)),
             runs.c.id.not_in(listed(sa.bindparam("unmet"))),
             sa.not_(WAITS_FOR_LOCKS),
-            sa.or_(sa.func.coalesce(schedules.c.overlap, "allow") == "allow", sa.not_(FOLLOWS)),
+            may_overlap,
         )
         .subquery("ready")
     )

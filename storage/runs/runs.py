@@ -689,13 +689,15 @@ def keep_result(c: sa.Connection, run_id: RunId, *, followed_by: RunId | None = 
     ).one()
     if tally.started_at is None:
         return
+    is_acked = sa.text(f"run_calls.state = {spelled((CallState.ACKED,))}")
     query = (
         sa.select(run_calls.c.target_table, sa.func.count().label("items"))
-        .where(run_calls.c.run_id == run_id, sa.text(f"run_calls.state = {spelled((CallState.ACKED,))}"))
+        .where(run_calls.c.run_id == run_id, is_acked)
         .group_by(run_calls.c.target_table)
         .order_by(run_calls.c.target_table)
     )
     by_table = {row.target_table: row.items for row in c.execute(query)}
+    followed = {} if followed_by is None else {"followed_by": followed_by}
     message = {
         "outcome": None if tally.outcome is None else str(tally.outcome),
         "units": {
@@ -712,7 +714,7 @@ def keep_result(c: sa.Connection, run_id: RunId, *, followed_by: RunId | None = 
         },
         "errors": tally.error_count,
         **(tally.result or {}),
-        **({} if followed_by is None else {"followed_by": followed_by}),
+        **followed,
     }
     is_whole = sa.text("runs.state = 'COMPLETED'") if followed_by is None else sa.false()
     c.execute(

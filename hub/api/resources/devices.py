@@ -244,20 +244,22 @@ class DevicesResource(Resource):
         link = self._roster.find(row.id)
         granted = {} if link is None else link.owner_grants
         limits = self.limited_to
+        key_views = [KeyView.from_row(key, fingerprint=keys.shown(key.id)) for key in known_keys]
+        # Agents may read outside of the tables and folders that a caller is limited to.
+        agent_names = [] if limits.tables or limits.roots else [agent.name for agent in readers]
+        grants = []
+        for name, tables in granted.items():
+            seen = [table for table in tables if not limits.tables or table in (MARKED, *limits.tables)]
+            grants.append(OwnerGrantView(name=name, tables=tuple(seen)))
+        client = None if link is None or link.client is None else ClientView.from_row(link.client)
         return DeviceDetail.from_row(
             self._view(row),
-            keys=tuple(KeyView.from_row(key, fingerprint=keys.shown(key.id)) for key in known_keys),
+            keys=tuple(key_views),
             tokens=tuple(map(TokenView.from_row, known_tokens)),
-            agents=() if limits.tables or limits.roots else tuple(agent.name for agent in readers),
+            agents=tuple(agent_names),
             agreement=None if comparison is None else AgreementView.from_row(comparison),
-            owner_grants=tuple(
-                OwnerGrantView(
-                    name=name,
-                    tables=tuple(t for t in tables if not limits.tables or t in (MARKED, *limits.tables)),
-                )
-                for name, tables in granted.items()
-            ),
-            client=None if link is None or link.client is None else ClientView.from_row(link.client),
+            owner_grants=tuple(grants),
+            client=client,
             skew=None if link is None else link.skew or None,
             roots=() if link is None or limits.roots else tuple(link.roots),
         )

@@ -333,17 +333,19 @@ class HubSeriesResource(Resource):
         )
         known = await self._store.read(nodes.list_nodes)
         names = {str(node.id): node.name or node.id for node in known}
-        return [
-            HubSeriesView.from_row(
+        views = []
+        for line in lines:
+            node_id = line.tags.get("node")  # None: of the whole hub
+            view = HubSeriesView.from_row(
                 line,
                 line.plan,
                 tags=dict(line.tags),
-                node=names.get(line.tags["node"], line.tags["node"]) if "node" in line.tags else None,
+                node=None if node_id is None else names.get(node_id, node_id),
                 agg=line.plan.aggregate,
                 step_s=line.plan.step_ms // 1_000,
             )
-            for line in lines
-        ]
+            views.append(view)
+        return views
 
 
 def _tags(texts: Iterable[str]) -> dict[str, str]:

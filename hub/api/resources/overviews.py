@@ -77,15 +77,14 @@ class OverviewsResource(Resource):
         configuration = await hub.resource(AgentConfigsResource, mine).of_agent(name)
         capabilities = await hub.resource(CapabilitiesResource, mine).of_agent(name)
         checkpoints = await hub.resource(CheckpointsResource, mine).all(name)
+        newest_runs = await hub.resource(RunsResource, mine).newest(
+            RunListFilter(agent=name), ListPart(NEWEST_RUNS)
+        )
         return AgentOverview(
             agent=agent,
             status=await hub.resource(AgentStatusesResource, mine).get(name),
             slots=tuple(await hub.resource(SlotsResource, mine).of_agent(name)),
-            runs=tuple(
-                await hub.resource(RunsResource, mine).newest(
-                    RunListFilter(agent=name), ListPart(NEWEST_RUNS)
-                )
-            ),
+            runs=tuple(newest_runs),
             locks=tuple(await hub.resource(LocksResource, mine).all(agent=name)),
             capabilities=tuple(capability for capability in capabilities if capability.enabled),
             config=tuple(sorted(configuration.configuration)),
