@@ -163,8 +163,8 @@ async def test_erased_audit_entries_of_every_event_fail_no_reader(tmp_path: Path
         ("config", "_between"),
         ("config", "_shared"),
         ("config", "_change"),
-        ("overviews", "_view"),
-        ("reload", "_is_known"),
-        ("reload", "last_generation"),
+        ("audit_log", "_view"),
+        ("settings_application", "_is_known"),
+        ("settings_application", "last_generation"),
         ("user_data", "erase_mentions"),
     }
