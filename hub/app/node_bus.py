@@ -1,7 +1,6 @@
 """Messages between nodes: which hints about runs and devices they exchange over the bus."""
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
 from hub.app.boot import HubContext, StartResult
 from hub.base.version import command_to_add
@@ -11,6 +10,7 @@ from hub.cluster.messages import (
     BusRequest,
     DeviceTaken,
     Hint,
+    NodeBus,
     NodeRenewed,
     RunChanged,
     RunsWaiting,
@@ -21,9 +21,6 @@ from hub.runs.lifecycle import RunWatch
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import BootId, DeviceId, RunId
 
-if TYPE_CHECKING:
-    from hub.cluster.bus import Bus  # needs an optional extra
-
 
 def make_bus(
     context: HubContext,
@@ -31,7 +28,7 @@ def make_bus(
     *,
     on_hint: Callable[[Hint], None],
     on_request: Callable[[BusRequest], Awaitable[BusReply]],
-) -> "Bus | None":
+) -> NodeBus | None:
     """Create the bus of hub.toml; None: it has none, or no other hub can use the database.
 
     Args:
@@ -61,7 +58,7 @@ def make_bus(
 class NodeHints:
     """Hints of what happens at this node, for the others; without a bus, no node gets them."""
 
-    def __init__(self, bus: "Bus | None", boot_id: BootId, *, address: str | None = None) -> None:
+    def __init__(self, bus: NodeBus | None, boot_id: BootId, *, address: str | None = None) -> None:
         """Create the sender of hints. *address*: of this node for devices, if it has one."""
         self._bus = bus
         self._boot_id = boot_id
