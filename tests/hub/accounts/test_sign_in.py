@@ -141,7 +141,7 @@ async def test_device_code_is_not_redeemed_twice_after_a_crash_on_grant_storage(
     def die(_: Any) -> None:
         raise RuntimeError("killed")
 
-    monkeypatch.setattr(b.accounts, "on_change", die)  # the first thing after the write
+    monkeypatch.setattr(b.accounts, "_on_change", die)  # the first thing after the write
     begun = await b.sign_ins.begin("work", way="code", actor="me")
     b.op.approve(*b.op.device_codes)
     with pytest.raises(ExceptionGroup):
