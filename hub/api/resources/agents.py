@@ -188,7 +188,7 @@ class TemplatesResource(Resource):
         match: Match,
         head: ResponseHead,
         actor: Actor,
-        force: Annotated[bool, Meta(description="AgentsResource that it breaks are put in error.")] = False,
+        force: Annotated[bool, Meta(description="Agents that it breaks are put in error.")] = False,
     ) -> TemplateView:
         """Create a template, or replace the one of that name.
 
