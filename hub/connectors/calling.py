@@ -507,3 +507,7 @@ def _is_json(answer: HttpReply) -> bool:
     except Unavailable:
         return False
     return True
+
+
+# Names of release 0.2, which plug-ins import.
+Quota, Answer, Caller, Tokens = ProviderQuota, HttpReply, ProviderCaller, AccessTokens

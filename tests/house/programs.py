@@ -34,7 +34,7 @@ def _room(packages: str, imports: str = "") -> Room:
 # fmt: off
 ROOMS: Final[Mapping[str, Room]] = {
     "protocol": _room("protocol"),
-    "base": _room("hub.base hub.docs hub.text hub.document", "protocol"),
+    "base": _room("hub.base hub.docs hub.text hub.document hub.clock hub.outbound", "protocol"),
     "storage": _room("storage", "protocol"),
     "extraction": _room("hub.extraction", "protocol base"),
     "connectors": _room("hub.connectors", "protocol base"),

@@ -5,11 +5,13 @@ from datetime import datetime
 from importlib.metadata import entry_points
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
-from hub.text.rows.row import Fields, Put, TargetFailed
+from hub.text.rows.row import Fields, Put, Shape, TargetFailed, shape_of
 from protocol.calls import PlaceProblem
 from protocol.errors import HubError
 from protocol.similar_names import did_you_mean
 from protocol.tables import DeviceTable
+
+__all__ = ["Fields", "Found", "Put", "Shape", "Target", "TargetFailed", "shape_of", "target_of_package"]
 
 GROUP: Final = "hub.sinks"  # entry points
 
