@@ -301,7 +301,7 @@ _MAYBE_DELIVERED: Final = (MessageState.SENT, MessageState.ACCEPTED, MessageStat
 
 
 class Links(Protocol):
-    """The devices connected to this hub; implemented by ``hub.links.Roster``."""
+    """The devices connected to this hub; implemented by ``hub.links.roster.Roster``."""
 
     def find(self, device_id: DeviceId) -> DeviceLink | None: ...
 

@@ -345,7 +345,7 @@ class LeadService:
         self._metrics = metrics
 
     async def ensure(self, board_id: BoardId) -> AgentId:
-        """Return the board's lead, ready for messages; see ``hub.coordination.message_transitions.Leads``.
+        """Return the board's lead, ready for messages; see ``message_transitions.RecipientDirectory``.
 
         Raises:
             UnknownBoard, CodedError, NoGateway, LimitReached, TooManyOfBoards
