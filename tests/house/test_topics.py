@@ -1,4 +1,4 @@
-"""What a reader carries as a test: each rule holds in the product, and each finds a planted violation."""
+"""Rules of topics and of names, applied to the product and to planted violations."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a hub may do to rows of a device: a table of actions and rows, tried through one honest device."""
+"""Permissions of a hub on rows of a device: a table of actions and rows, tried through one honest device."""
 
 import sqlite3
 from contextlib import closing
