@@ -20,6 +20,7 @@ from protocol.tables import DeviceTable, Filler, TableName, Tables, problem_of, 
 
 Origin = Literal["rule", "model"]
 Outside = Literal["mark", "separate", "drop"]  # handling of items whose author is not known and verified
+EvidenceMark = Literal["box", "keyword", "field", "form", "heading", "words"]
 DropReason = Literal[
     "ungrounded",  # the quote is not in the text, or does not support the record
     "bad_record",  # refused by the table's rules
@@ -82,6 +83,20 @@ class ExtractionOptions(msgspec.Struct, frozen=True, kw_only=True):
         return tables_with(self.own_tables)
 
 
+class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a rule had to go by when it found an item.
+
+    Attributes:
+        mark: what says that the place is work, or an event: a check box, a keyword such as TODO or
+            "Action:", a field such as "due:" of a task format, a grammar that has no other content (a
+            calendar, a table of tasks, todo.txt), a heading that announces work, or words alone.
+        rule: name of the rule, as in ``markdown.box`` or ``prose.requests``.
+    """
+
+    mark: EvidenceMark = "words"
+    rule: str = ""
+
+
 class Item(msgspec.Struct, frozen=True, kw_only=True):
     """Record extracted from a document, with its place.
 
@@ -97,6 +112,9 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
         is_floating: that time is local to its reader, so that readers in other zones get another moment.
         is_of_prose: a rule found it in a sentence, which is its place.
         date_of_series: which date of the event that its unit is about; None for other items.
+        evidence: what the rule that found it had to go by; None for items of a model.
+        likelihood: probability that its owner would approve it, by the judge; None: it was not judged.
+        reasons: the two features that weighed most in it, the heavier first.
     """
 
     table: str
@@ -115,6 +133,9 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     is_floating: bool = False
     is_of_prose: bool = False
     date_of_series: str | None = None
+    evidence: Evidence | None = None
+    likelihood: float | None = None
+    reasons: tuple[str, ...] = ()
 
     @property
     def is_done(self) -> bool:
@@ -312,7 +333,13 @@ def blanked(text: str, places: Iterable[Place]) -> str:
 
 
 def make_item(
-    table: str, fields: dict[str, Field], text: str, start: int, end: int, options: ExtractionOptions
+    table: str,
+    fields: dict[str, Field],
+    text: str,
+    start: int,
+    end: int,
+    options: ExtractionOptions,
+    evidence: Evidence | None = None,
 ) -> Item | None:
     """Create an item of a rule; ``None`` if its table is not selected or a required field is missing.
 
@@ -327,7 +354,9 @@ def make_item(
         del data[name]
     if problems_of(shape, data, _BY_RULE):
         return None
-    return Item(table=table, data=data, quote=text[start:end], start=start, end=end, origin="rule")
+    return Item(
+        table=table, data=data, quote=text[start:end], start=start, end=end, origin="rule", evidence=evidence
+    )
 
 
 def _clean(value: Field) -> Field:
