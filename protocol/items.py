@@ -156,6 +156,40 @@ UNSURE: Final[Mapping[str, str]] = {
     "loose_lines": "a rule took it from loose lines, and it names neither a person nor a day",
     "task_list": "a rule took it for work because of its list: its own words ask for nothing",
 }
+# Features of an item of a rule by which the hub judges it, as a reviewer reads them.
+REASONS: Final[Mapping[str, str]] = {
+    "evidence_box": "it has a check box",
+    "evidence_keyword": "a word such as TODO marks it",
+    "evidence_field": "it has a field of a task format",
+    "evidence_form": "its format has tasks and events alone",
+    "evidence_heading": "a heading above it announces work",
+    "evidence_words": "nothing but its words marks it",
+    "document_list": "its file reads like a list of work",
+    "document_notes": "its file reads like notes of its owner",
+    "document_minutes": "its file reads like minutes",
+    "document_letter": "its file reads like a letter",
+    "document_chat": "its file reads like a chat",
+    "document_manual": "its file reads like a manual",
+    "document_rules": "its file reads like rules for assistants",
+    "document_log": "its file reads like a log",
+    "document_template": "its file reads like a template",
+    "document_code": "its file reads like code",
+    "document_newsletter": "its file reads like a newsletter",
+    "document_story": "its file reads like a story or an article",
+    "document_data": "its file reads like data",
+    "words_yes": "its words are like those of work",
+    "words_no": "its words are not like those of work",
+    "day_yes": "it names a day",
+    "day_no": "it names no day",
+    "person_yes": "it names a person",
+    "person_no": "it names no person",
+    "short_yes": "it is a word or two",
+    "short_no": "it is more than a word or two",
+    "long_yes": "it is long",
+    "long_no": "it is not long",
+    "crowd_yes": "many lines of its file are like it",
+    "crowd_no": "few lines of its file are like it",
+}
 EvidenceKind = Literal[
     "heading", "title", "line", "field", "entry", "message", "front_matter", "file_name", "file_time"
 ]

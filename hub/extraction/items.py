@@ -84,12 +84,11 @@ class ExtractionOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a rule had to go by when it found an item.
+    """Basis on which a rule found an item.
 
     Attributes:
-        mark: what says that the place is work, or an event: a check box, a keyword such as TODO or
-            "Action:", a field such as "due:" of a task format, a grammar that has no other content (a
-            calendar, a table of tasks, todo.txt), a heading that announces work, or words alone.
+        mark: sign that the place is work or an event: a check box, a keyword such as TODO or "Action:", a
+            field of a task format, a format of tasks alone, a heading, or mere words.
         rule: name of the rule, as in ``markdown.box`` or ``prose.requests``.
     """
 
@@ -112,7 +111,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
         is_floating: that time is local to its reader, so that readers in other zones get another moment.
         is_of_prose: a rule found it in a sentence, which is its place.
         date_of_series: which date of the event that its unit is about; None for other items.
-        evidence: what the rule that found it had to go by; None for items of a model.
+        evidence: basis of the rule that found it; None for items of a model.
         likelihood: probability that its owner would approve it, by the judge; None: it was not judged.
         reasons: the two features that weighed most in it, the heavier first.
     """

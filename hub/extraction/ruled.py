@@ -10,10 +10,10 @@ from typing import Any, Final
 import msgspec
 
 from hub.document import Document
-from hub.extraction import chunk, duplicates, injection_warnings
+from hub.extraction import chunk, duplicates, injection_warnings, judge
 from hub.extraction.chunk import Chunk
 from hub.extraction.dating import PassageDates
-from hub.extraction.items import Dropped, Extraction, ExtractionOptions, Item, Notes, RulesForm
+from hub.extraction.items import Dropped, Extraction, ExtractionOptions, Item, Notes, RulesForm, lines_of
 from hub.extraction.wording.languages import languages
 from protocol.secret_rules import redact_typed
 from protocol.tables import TABLES
@@ -59,7 +59,8 @@ class ToRead(msgspec.Struct, frozen=True, kw_only=True, tag="read"):
         items = [*structured.with_due_days(form, dates, options.timezone)]
         by_rules = msgspec.structs.replace(form.by_rules or form, tables=form.tables)
         found = structured.read_prose(document, options, by_rules, dates) if self.reads_prose else ()
-        items = by_place([*items, *filter(by_rules.admits, found)])
+        found = by_place([*items, *filter(by_rules.admits, found)])
+        items = judge.judged(found, document, list(lines_of(document.text)))
         if self.chunk_tokens is None:
             to_sort = ToSort(
                 document=document,
