@@ -32,7 +32,7 @@ DOCUMENT_KINDS: Final = (
     *("log", "template", "code", "newsletter", "story", "data"),
 )
 MARKED: Final = frozenset({"box", "keyword", "field", "form"})  # marks that no words overrule
-FEATURES: Final = ("evidence", "document", "words", "day", "person", "short", "long", "crowd")
+FEATURES: Final = ("evidence", "document", "words", "day", "person", "short", "long")
 DOCUMENT_SLOTS: Final = 2_048  # weights of features of a document, for each kind
 WORD_SLOTS: Final = 4_096
 SCALE: Final = 24.0  # of weights that are stored as a byte

@@ -10,6 +10,7 @@ that has not seen it. A regression with one weight for each feature then joins t
 
 import argparse
 import math
+import operator
 import sys
 from array import array
 from base64 import b85encode
@@ -56,11 +57,14 @@ _GOLD: Final = Path(__file__).parents[1] / "gold"
 _OPTIONS: Final = ExtractionOptions(data_types=tuple(TABLES), timezone="UTC")
 _FOLDS: Final = 10
 _ROUNDS: Final = 12
-_OWN_WEIGHT: Final = 0.25  # of items of our own gold sets, whose authors the rules were written for
+_OWN_WEIGHT: Final = 0.1
 _MAX_OF_FILE: Final = 12.0  # items as which all items of one file count
+_MAX_ODDS: Final = 4.0  # of evidence: no count of examples makes it certain
 _PRIOR_STRENGTH: Final = 4.0  # items as which the more general evidence counts
 _NEUTRAL: Final = frozenset({TableName.NOTES, TableName.PROJECTS, TableName.TASK_COMMENTS})
 _BINS: Final = 5
+_PENALTY: Final = 1.0  # of a squared weight
+_MAX_STEPS, _MIN_SCALE = 25, 1e-3  # of Newton's method
 
 
 class Candidate(NamedTuple):
@@ -231,6 +235,8 @@ def _evidence(examples: Sequence[Example]) -> dict[str, float]:
     counts: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     parents: dict[str, str] = {}
     for example in examples:
+        if example.is_own:
+            continue
         for candidate in example.candidates:
             keys = [*evidence_keys(candidate.item)]
             parents |= dict(pairwise(keys))
@@ -241,13 +247,15 @@ def _evidence(examples: Sequence[Example]) -> dict[str, float]:
         wrong, right = counts[key]
         above = probability(found[parents[key]]) if key in parents else 0.6
         found[key] = odds((right + _PRIOR_STRENGTH * above) / (right + wrong + _PRIOR_STRENGTH))
-    return {key: round(found[key], 3) for key in sorted(found)}
+    return {key: round(max(-_MAX_ODDS, min(_MAX_ODDS, found[key])), 3) for key in sorted(found)}
 
 
 def _kinds(examples: Sequence[Example], partial: Weights) -> dict[str, float]:
     """Return log-odds of candidates without a mark beyond their evidence, by kind of document."""
     sums = {kind: [1.0, 1.0] for kind in DOCUMENT_KINDS}  # right, expected
     for example in examples:
+        if example.is_own:
+            continue
         profile = _kinds_of(example, partial)
         for candidate in example.candidates:
             if candidate.item.evidence and candidate.item.evidence.mark not in MARKED:
@@ -344,38 +352,55 @@ def _likelihood(values: Mapping[str, float], features: Mapping[str, tuple[float,
 
 def _regression(rows: Sequence[JudgedCandidate]) -> dict[str, tuple[float, float]]:
     """Return one weight for each feature by Newton's method; that of the evidence is drawn towards 1."""
+    rows = [row for row in rows if not row.is_own]
     total = sum(row.weight for row in rows)
     means = {name: sum(row.weight * row.values[name] for row in rows) / total for name in FEATURES}
     vectors = [([1.0, *(row.values[name] - means[name] for name in FEATURES)], row) for row in rows]
-    target = [0.0, *(1.0 if name == "evidence" else 0.0 for name in FEATURES)]
-    weights = [*target]
-    size = len(weights)
-    for _ in range(25):
-        gradient = [
-            0.0,
-            *((weight - goal) * 1.0 for weight, goal in zip(weights[1:], target[1:], strict=True)),
-        ]
-        hessian = [[0.0] * size for _ in range(size)]
-        for place in range(size):
-            hessian[place][place] = 1.0 if place else 1e-6
-        for vector, row in vectors:
-            share = probability(sum(weight * value for weight, value in zip(weights, vector, strict=True)))
-            error, curve = row.weight * (share - row.is_right), row.weight * share * (1 - share)
-            for i in range(size):
-                gradient[i] += error * vector[i]
-                scaled = curve * vector[i]
-                line = hessian[i]
-                for j in range(size):
-                    line[j] += scaled * vector[j]
-        step = _solved(hessian, gradient)
-        weights = [weight - change for weight, change in zip(weights, step, strict=True)]
-        if max(map(abs, step)) < 1e-6:
+    goals = [0.0, *(1.0 if name == "evidence" else 0.0 for name in FEATURES)]
+    weights, loss = [*goals], _loss(vectors, goals, goals)
+    for _ in range(_MAX_STEPS):
+        step = _newton_step(vectors, weights, goals)
+        scale = 1.0
+        while scale > _MIN_SCALE:  # a whole step may lead beyond the minimum
+            tried = [weight - scale * change for weight, change in zip(weights, step, strict=True)]
+            if (lower := _loss(vectors, tried, goals)) < loss:
+                break
+            scale /= 2
+        else:
             break
+        weights, loss = tried, lower
     found = {
         name: (round(weight, 4), round(means[name], 4))
         for name, weight in zip(FEATURES, weights[1:], strict=True)
     }
     return {"": (round(weights[0], 4), 0.0), **found}
+
+
+_Vectors = Sequence[tuple[list[float], JudgedCandidate]]
+
+
+def _loss(vectors: _Vectors, weights: Sequence[float], goals: Sequence[float]) -> float:
+    drawn = sum((weight - goal) ** 2 for weight, goal in zip(weights[1:], goals[1:], strict=True))
+    return _PENALTY / 2 * drawn - sum(
+        row.weight * math.log(max(1e-12, share if row.is_right else 1 - share))
+        for vector, row in vectors
+        for share in [probability(sum(map(operator.mul, weights, vector)))]
+    )
+
+
+def _newton_step(vectors: _Vectors, weights: Sequence[float], goals: Sequence[float]) -> list[float]:
+    size = len(weights)
+    gradient = [_PENALTY * (weight - goal) for weight, goal in zip(weights, goals, strict=True)]
+    gradient[0] = 0.0
+    hessian = [[_PENALTY * (row == column > 0) for column in range(size)] for row in range(size)]
+    for vector, row in vectors:
+        share = probability(sum(map(operator.mul, weights, vector)))
+        error, curve = row.weight * (share - row.is_right), row.weight * share * (1 - share)
+        for place in range(size):
+            gradient[place] += error * vector[place]
+            scaled = curve * vector[place]
+            hessian[place] = [old + scaled * value for old, value in zip(hessian[place], vector, strict=True)]
+    return _solved(hessian, gradient)
 
 
 def _solved(matrix: list[list[float]], vector: list[float]) -> list[float]:
