@@ -22,7 +22,7 @@ import msgspec
 from hub.base.clock import epoch_ms
 from hub.document import Document
 from hub.extraction.chunk import Passage
-from hub.extraction.items import Dropped, ExtractionOptions, Item, RulesForm, make_item
+from hub.extraction.items import Dropped, Evidence, ExtractionOptions, Item, RulesForm, make_item
 from hub.extraction.when.resolve import date_ms
 from hub.text.calendars import BROKEN, reading_calendar, unfold_names
 from hub.text.folding import shown
@@ -116,7 +116,8 @@ def _read_calendar(document: Document, text: str, options: ExtractionOptions, pa
         if is_off:
             fields["title"] = f"{CANCELLED}{fields['title']}"
         title = next((texts[name] for name in _TITLES if name in texts), (start, end))
-        item = make_item(table, fields, document.text, *title, options)
+        evidence = Evidence(mark="form", rule=f"calendar.{kind.lower()}")
+        item = make_item(table, fields, document.text, *title, options, evidence)
         if item is None:
             if table in options.data_types:
                 prose.append(Passage(start, end))

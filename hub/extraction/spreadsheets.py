@@ -24,7 +24,7 @@ from hub.document import Document
 from hub.extraction.blocks import STRUCK_WORDS
 from hub.extraction.chunk import LineTable, Passage, trimmed
 from hub.extraction.dating import PassageDates
-from hub.extraction.items import ExtractionOptions, Item, RulesForm, lines_of, make_item
+from hub.extraction.items import Evidence, ExtractionOptions, Item, RulesForm, lines_of, make_item
 from hub.extraction.when.language import unmarked
 from hub.extraction.when.resolve import Anchor, date_ms, resolve
 from protocol.frame import Field
@@ -246,6 +246,7 @@ def means(meanings: Mapping[str, str], cell: str) -> str | None:
 
 
 _CANCELLED: Final = "cancelled"
+_TABLE_ROW: Final = Evidence(mark="form", rule="table.row")
 _TASK_MARKS: Final = ("status", "done", "priority", "assignee")
 _OF_TASKS: Final = ("remark", "list", "start", "type", "archived", "project", "work")
 _KINDS: Final = {"dueDate": "when", "date": "when", "description": "remark"}  # of columns, by field
@@ -480,7 +481,11 @@ def _read_rows(
                 continue
             name, cells = columns.table.name, list(_cells(columns, row))
             fields = None if row.is_sentence else _row_fields(columns, row, cells, state, dates)
-            item = None if fields is None else make_item(name, fields, text, row.start, row.end, options)
+            item = (
+                None
+                if fields is None
+                else make_item(name, fields, text, row.start, row.end, options, _TABLE_ROW)
+            )
             if item is not None:
                 words = {column.name: cell for column, _, cell in cells if column.kind is Kind.EPOCH_MS}
                 item = msgspec.structs.replace(item, words=words)
@@ -510,7 +515,9 @@ def _projects(
             at = text.find(name, row.start, row.end)
             if name not in known and at >= 0:
                 known.add(name)
-                item = make_item(TableName.PROJECTS, {"name": name}, text, at, at + len(name), options)
+                item = make_item(
+                    TableName.PROJECTS, {"name": name}, text, at, at + len(name), options, _TABLE_ROW
+                )
                 yield from filter(None, (item,))
 
 

@@ -26,6 +26,7 @@ from hub.extraction.chunk import Passage
 from hub.extraction.items import (
     MAX_NAMES,
     DocumentLine,
+    Evidence,
     ExtractionOptions,
     Item,
     RulesForm,
@@ -345,6 +346,13 @@ def _without_owner(title: str) -> tuple[str, list[str]]:
     return title, []
 
 
+_TODO_TXT_LINE: Final = Evidence(mark="form", rule="todotxt.line")
+_TASKPAPER_LINE: Final = Evidence(mark="form", rule="taskpaper.line")
+_ORG_KEYWORD: Final = Evidence(mark="keyword", rule="org.keyword")
+_ORG_STAMP: Final = Evidence(mark="field", rule="org.stamp")
+_KEYWORD: Final = Evidence(mark="keyword", rule="logseq.keyword")
+_BOX_MARK: Final = Evidence(mark="box", rule="markdown.box")
+
 _DATES: Final = r"(?:\d{4}-\d{2}-\d{2}[ \t]+){0,2}"
 _TODO_COUNTS: Final = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[ \t]+\d+){2}$"  # of its report.txt
 _TODO: Final = re.compile(
@@ -416,12 +424,15 @@ def read_todo_txt(document: Document, options: ExtractionOptions) -> RulesForm:
         parsed.is_done = match["done"] is not None
         if match["priority"]:
             parsed.priority = _level(match["priority"])
-        items += _task(parsed, match["value"], document.text, *_bounds(line), options)
+        items += _task(
+            parsed, match["value"], document.text, *_bounds(line), options, evidence=_TODO_TXT_LINE
+        )
         for mark in () if parsed.is_done else _PROJECT_MARK.finditer(line.text):
             if mark[1] not in projects:
                 projects.add(mark[1])
                 start, end = line.start + mark.start(), line.start + mark.end()
-                items += _item(TableName.PROJECTS, {"name": mark[1]}, document.text, start, end, options)
+                named: dict[str, Field] = {"name": mark[1]}
+                items += _item(TableName.PROJECTS, named, document.text, start, end, options, _TODO_TXT_LINE)
     apart = [(line.start, line.end) for line in lines]
     return RulesForm(items=items, date=document.modified_at, apart=apart)
 
@@ -464,7 +475,16 @@ def read_taskpaper(document: Document, options: ExtractionOptions) -> RulesForm:
             if not (parsed.is_given_up or is_over):
                 below = [note.text.strip() for note in lines[first:at]]
                 start, end = _bounds(line)[0], _bounds(lines[at - 1])[1]
-                items += _task(parsed, task["value"], document.text, start, end, options, more=below)
+                items += _task(
+                    parsed,
+                    task["value"],
+                    document.text,
+                    start,
+                    end,
+                    options,
+                    more=below,
+                    evidence=_TASKPAPER_LINE,
+                )
                 for heading in around:
                     heading.is_open = heading.is_open or not parsed.is_done
         elif project is not None:
@@ -478,7 +498,8 @@ def read_taskpaper(document: Document, options: ExtractionOptions) -> RulesForm:
     for heading in projects:
         if heading.is_open and heading.name.lower() not in _INBOXES:
             start, end = _bounds(heading.line)
-            items += _item(TableName.PROJECTS, {"name": heading.name}, document.text, start, end, options)
+            named: dict[str, Field] = {"name": heading.name}
+            items += _item(TableName.PROJECTS, named, document.text, start, end, options, _TASKPAPER_LINE)
     prose = [
         Passage(line.start, line.end) for line, above in notes if all(heading.is_open for heading in above)
     ]
@@ -515,12 +536,15 @@ def read_org(document: Document, options: ExtractionOptions) -> RulesForm:
         words = heading["value"] if state is None else rest.lstrip()
         start, end = line.start + len(line.text) - len(words), _bounds(last)[1]
         if (state is not None or is_planned) and not over:
-            reading.add(title, [below.text] if is_planned else [], state or STATES["TODO"], start, end)
+            plan = [below.text] if is_planned else []
+            reading.add(title, plan, state or STATES["TODO"], start, end, evidence=_ORG_KEYWORD)
             over = level if state is not None and _is_over(state) else 0
         elif day is not None and not over:
             at_ms = date_ms(_written_day(day[1]), options.timezone)
             fields: dict[str, Field] = {"title": bare, "date": at_ms}
-            reading.items += _item(TableName.TIMELINES, fields, document.text, start, end, options)
+            reading.items += _item(
+                TableName.TIMELINES, fields, document.text, start, end, options, _ORG_STAMP
+            )
         reading.begin_section(line, level, bare)
         at += last is below
     reading.close_passage(len(document.text))
@@ -567,6 +591,7 @@ def _task(
     end: int,
     options: ExtractionOptions,
     *,
+    evidence: Evidence,
     more: Sequence[str] = (),
     owners: Sequence[str] = (),
 ) -> list[Item]:
@@ -575,14 +600,20 @@ def _task(
         return []
     fields = fields_of(parsed, line, options.timezone, more=more, owners=owners)
     unresolved = {"dueDate": parsed.due} if parsed.due and fields["dueDate"] is None else {}
-    items = _item(TableName.TASKS, fields, text, start, end, options)
+    items = _item(TableName.TASKS, fields, text, start, end, options, evidence)
     return [msgspec.structs.replace(item, unresolved=unresolved) for item in items]
 
 
 def _item(
-    table: str, fields: dict[str, Field], text: str, start: int, end: int, options: ExtractionOptions
+    table: str,
+    fields: dict[str, Field],
+    text: str,
+    start: int,
+    end: int,
+    options: ExtractionOptions,
+    evidence: Evidence,
 ) -> list[Item]:
-    item = make_item(table, fields, text, start, end, options)
+    item = make_item(table, fields, text, start, end, options, evidence)
     return [] if item is None else [item]
 
 
@@ -694,7 +725,15 @@ class _TaskListReader:
             is_label = not self.people.labels.isdisjoint(range(start, end))
             if not (is_label and known_people(box["value"])):
                 more = [line.text.lstrip(" \t>").rstrip() for line in lines[at + 1 : after]]
-                self.add(box["value"].strip(), more, state, start, end, self._owners(lines[at].start))
+                self.add(
+                    box["value"].strip(),
+                    more,
+                    state,
+                    start,
+                    end,
+                    self._owners(lines[at].start),
+                    evidence=_KEYWORD if box["state"] else _BOX_MARK,
+                )
         return after
 
     def _owners(self, place: int) -> list[str]:
@@ -704,7 +743,15 @@ class _TaskListReader:
         return [*(names if is_known else known_people(heading))]
 
     def add(
-        self, title: str, more: list[str], state: ParsedLine, start: int, end: int, owners: Sequence[str] = ()
+        self,
+        title: str,
+        more: list[str],
+        state: ParsedLine,
+        start: int,
+        end: int,
+        owners: Sequence[str] = (),
+        *,
+        evidence: Evidence,
     ) -> None:
         """Add a task, unless it was cancelled, is without words, or its section is over.
 
@@ -731,7 +778,15 @@ class _TaskListReader:
         parsed.is_begun = state.is_begun or (bool(sections) and sections[-1].is_begun)
         parsed.priority = parsed.priority or state.priority
         self.items += _task(
-            parsed, title, self._text, start, end, self._options, more=description, owners=owners
+            parsed,
+            title,
+            self._text,
+            start,
+            end,
+            self._options,
+            more=description,
+            owners=owners,
+            evidence=evidence,
         )
 
 
