@@ -24,6 +24,7 @@ from typing import Final
 import msgspec
 
 from hub.extraction.outline import Outline
+from hub.extraction.sentence_ends import is_inner
 from hub.extraction.wording.languages import languages
 from hub.text.folding import is_unspaced, splits
 
@@ -34,16 +35,6 @@ _CLOSERS: Final = "\"'\u2019\u201d\u00bb\u203a)]}\u300d\u300f\uff09\u3011*_"
 _SENTENCE_END: Final = re.compile(
     rf"[{re.escape(_WIDE_ENDS)}]++[{re.escape(_CLOSERS)}]*+"
     rf"|(?<![{re.escape(_ENDS)}])[{re.escape(_ENDS)}]++[{re.escape(_CLOSERS)}]*+(?=\s|$)"
-)
-_ABBREVIATED: Final = re.compile(
-    r"(?:^|[\s(\[])(?:[^\W\d_]|mr|mrs|ms|dr|prof|st|jr|sr|no|nr|vs|ca|approx|dept|fig|inc|ltd|co|bzw|ggf|evtl|usw"
-    r"|e\.g|i\.e|a\.m|p\.m|z\.b|d\.h|u\.a)\.$",
-    re.IGNORECASE,
-)
-# "3. May", "1. first", and in "bis zum 27.11. Bescheid" and "Fr 4.12. Zahnarzt".
-_ORDINAL: Final = re.compile(
-    r"(?:^|\s)\d{1,3}\.$|\b(?:bis|zum|dem|sp\u00e4testens) \d{1,2}\.\d{1,2}\.$"
-    r"|^\W{0,4}(?:[^\W\d_]{2,10}\.?,? )?\d{1,2}\.\d{1,2}\.$"
 )
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")
 _LIST_MARK: Final = re.compile(r"\s*(?:[-*+\u2022\u2023\u25e6]\s|\d{1,3}[.)]\s|[|#])")
@@ -117,7 +108,7 @@ def sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     begin = start
     for block_end in _blocks(text, start, end):
         for match in _SENTENCE_END.finditer(text, begin, block_end):
-            if match.end() < block_end and _is_only_a_dot(text, begin, match):
+            if match.end() < block_end and is_inner(text, begin, match.start(), match.end()):
                 continue
             if trimmed(text, begin, match.end())[0] < match.end():
                 yield trimmed(text, begin, match.end())
@@ -215,19 +206,6 @@ def _quoted(line: str) -> tuple[int, str]:
     """Return the depth of quotation of a line, and its text without the marks."""
     marks = _QUOTE_MARKS.match(line)
     return (marks.group().count(_QUOTE), line[marks.end() :]) if marks else (0, line)
-
-
-def _is_only_a_dot(text: str, begin: int, match: re.Match[str]) -> bool:
-    """Return True if a full stop belongs to an abbreviation, an ordinal or a continued sentence."""
-    if not match.group().startswith("."):
-        return False
-    following = text[match.end() : match.end() + 16].lstrip()[:1]
-    if following.islower():
-        return True
-    # Only a bounded prefix: in "a. a. a. a." no dot ends a sentence, and each would scan all text before it.
-    # An abbreviation with the character before it and its dot has at most 20 characters.
-    tail = text[max(begin, match.start() - 20) : match.start() + 1]
-    return _ABBREVIATED.search(tail) is not None or _ORDINAL.search(tail) is not None
 
 
 def _heading(text: str, line: re.Match[str]) -> str:

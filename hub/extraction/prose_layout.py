@@ -36,12 +36,6 @@ SPEAKER: Final = re.compile(
     r"(?P<who>[^\W\d_][^:\uff1a,;.!?\n\"\u201c\u00ab]{0,40}?)[ \u00a0]?(?:\uff1a|:(?!\d\d))[ "
     r"\t]*(?=\S)"
 )
-_TITLE: Final = re.compile(
-    r"(?<!\w)(?:Hrn?|Frl?|Fam?|M|Mme|Mlle|Mrs?|Ms|Dr|Sra?|Srta|Dra|D\u00f1a|Ing|Lic"
-    r"|\u0433|\u0443\u043b|\u0438\u043c|\u0442\u043e\u0432|\u0441\u0442\u0440|\u043a\u0432|"
-    r"\u0434)\.$"
-)
-_TITLE_CHARS: Final = 8
 _BLANK: Final = re.compile(r"[\s\u2060]")  # the text of captions has invisible characters for its cues
 EDGES: Final = (
     ' \t\r\n,;:.!?()[]"*_->\u2013\u2014\u2026\u201c\u201d\u201e\u00ab\u00bb'
@@ -53,20 +47,6 @@ _MIN_TITLES: Final = 2
 _TICKET: Final = re.compile(
     r"(?:[A-Z]{2,8}-\d+[:.]?|[^\W\d_]\w+ (?:#|\u2116 ?)?\d[\w/-]*\s?[:.\u2013\u2014-])\s+\S"
 )
-_AFTER_NUMBER: Final = re.compile(
-    r"\d(?: ?(?:h|[Uu]hr|[ap]m|\u0447))?\.(?P<gap>\s+)(?=[^\W\d_])(?![a-z\u00df-\u00ff\u0430-\u044f])"
-)
-_DUE_DAY: Final = re.compile(
-    r"(?P<row>^\W{0,4}(?:[^\W\d_]{2,10}\.?,? )?)\d{1,2}\.\d{1,2}\.\s+$"
-    r"|\b(?:bis|zum|dem|sp\u00e4testens) \d{1,2}\.\d{1,2}\.\s+$"
-)
-_DUE_CHARS: Final = 24
-_LIST_NUMBER: Final = re.compile(r"\s{0,80}+\d{1,20}")
-_NUMBERED: Final = """
-jan feb mär mrz apr mai jun jul aug sep okt nov dez akt sto kla eta og ug sem jah qua kap pla run man geb hal
-spi woc tag tei ban auf lig obe stu sch rei mal ver
-"""
-_ORDERED: Final = frozenset(_NUMBERED.split())  # what has ordinals in German: "10. Mai", "2. Akt"
 DIGIT: Final = re.compile(r"\d")
 TICKS: Final = frozenset("xX\u2713\u2714\u221a")  # of boxes whose work is done
 _FEW_SIGNS: Final = 2  # of a tale; more in a longer text
@@ -102,7 +82,7 @@ def lines_in(text: str, passage: Passage) -> Iterator[SentenceLine]:
     headers = {field.start() for field in header if len(header) > 1 and field.group(1) != "Subject"}
     at = passage.start
     lines = lines_of(text[at : passage.end])
-    for start, end in chain.from_iterable(_joined(text, at + line.start, at + line.end) for line in lines):
+    for start, end in chain.from_iterable(sentences(text, at + line.start, at + line.end) for line in lines):
         if start in headers:  # when and by whom a mail was sent is no event and no fact
             before = end
             continue
@@ -113,40 +93,6 @@ def lines_in(text: str, passage: Passage) -> Iterator[SentenceLine]:
             line = _line(text[begin:stop], begin, is_first=is_first and begin == start)
             speaker = line.speaker or speaker
             yield line._replace(speaker=speaker)
-
-
-def _joined(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yield sentences; the point of a title, as in "Fr. Ott", ends none."""
-    begin: int | None = None
-    last = start
-    for first, last in sentences(text, start, end):
-        begin = first if begin is None else begin
-        is_title = _TITLE.search(text, max(last - _TITLE_CHARS, begin), last) is not None
-        if not is_title or last - begin > _MAX_CHARS:
-            yield from _after_numbers(text, begin, last)
-            begin = None
-    if begin is not None:
-        yield from _after_numbers(text, begin, last)
-
-
-def _after_numbers(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Split a sentence after a number that is no ordinal: "on the 12th at 10. Please"."""
-    begin, number = start, _LIST_NUMBER.match(text, start, end)
-    mark = number.end() if number else -1  # place of the point after the number of a list
-    for match in _AFTER_NUMBER.finditer(text, start, end):
-        word = _WORD.match(text, match.end())
-        first = word[0].lower() if word else ""
-        is_ordinal = match.start("gap") - 1 == mark or first[:3] in _ORDERED
-        # Behind "bis 27.11." a noun goes on with the sentence; another word begins one.
-        due = _DUE_DAY.search(text[max(match.start() - _DUE_CHARS, begin) : match.end()])
-        is_noun = due is not None and (
-            due["row"] is not None
-            or not any(first in language.other_words for language in languages_in("latin"))
-        )
-        if not (is_ordinal or is_noun):
-            yield begin, match.start("gap")
-            begin = match.end()
-    yield begin, end
 
 
 def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -77,6 +77,7 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
         least_title: characters of a title at least.
         is_past_nominal: nouns of an order may have the forms of verbs in the past tense.
         common: words by which the language is recognized, as by weekdays; *letters*: likewise.
+        abbreviations: words before a dot that ends no sentence; with ``#``, before a number alone.
         no_names: words that are no names, although they often have a capital letter.
         variants: pairs of characters, of which the first counts as the second.
         name: a person's name.
@@ -147,6 +148,7 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
     words: Mapping[str, str] = {}
     parts: Mapping[str, str] = {}
     forms: Mapping[str, Form] = {}
+    abbreviations: str = ""
     rewrites: str = ""
     variants: str = ""
     pronoun_subjects: str = ""
@@ -240,6 +242,11 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
     def other_words(self) -> frozenset[str]:
         """Words that are no names, in lower case."""
         return self.common_words.union(self.no_names.lower().split(), _firsts(self.time.months))
+
+    @cached_property
+    def opening_words(self) -> frozenset[str]:
+        """Words that may begin a sentence, and are no nouns, in lower case."""
+        return frozenset(self.common.split()).union(self.no_names.lower().split())
 
     @cached_property
     def translation(self) -> dict[int, str]:
