@@ -18,8 +18,8 @@ import msgspec
 
 from hub.base.clock import epoch_ms
 from hub.extraction.chunk import Passage
-from hub.extraction.items import ExtractionOptions, Item, make_item
-from hub.extraction.outline import known_people, people_above
+from hub.extraction.items import Evidence, EvidenceMark, ExtractionOptions, Item, make_item
+from hub.extraction.outline import people_above
 from hub.extraction.prose_layout import (
     DIGIT,
     EDGES,
@@ -33,14 +33,14 @@ from hub.extraction.prose_layout import (
     lexicon_in,
     lines_in,
     section_of,
+    speakers_in,
 )
 from hub.extraction.prose_view import view_of_prose, without_other_numbers
 from hub.extraction.when.language import fold, has_han
 from hub.extraction.when.resolve import Anchor, ResolvedTime, dates_in, is_coming_span, local_day, resolve
-from hub.extraction.wording.languages import Lexicon, is_label, is_line_of, mail_fields, way_fields
-from hub.extraction.wording.names import is_person, names_in
+from hub.extraction.wording.languages import Lexicon, is_label, is_line_of, languages, mail_fields, way_fields
+from hub.extraction.wording.names import is_person, split_names
 from protocol.frame import Field
-from protocol.items import Unsure
 from protocol.tables import TABLES, TableName
 
 # "9:30", "8 h", "9 Uhr", "7 pm".
@@ -79,6 +79,14 @@ _WITH_OBJECT: Final = re.compile(r"\S+ (?:the|an?|les?|la|une?|des|el|los|las|un
 _AUTHOR: Final = re.compile(r'From: "?(?P<name>[^<>"@]{1,60}?)"? <')  # above a mail
 _SELF: Final = re.compile(r"(?:I|ich|je|j'|yo|\u044f)\b|\u6211(?!\u4eec)", re.IGNORECASE)
 _MENTION: Final = re.compile(r"@(?P<who>[\w.-]*\w)[,:]?[ \t]+(?=\S)")
+# A person behind work, in brackets or behind an arrow, with a day or without: "(Ann, by Friday)", "-> Ann".
+_TAIL: Final = re.compile(
+    r"(?:(?<!\s)\s++)?(?:[(\[\uff08](?P<inner>[^()\[\]\uff08\uff09]{2,40})[)\]\uff09]"
+    r"|(?:\u2192|->|=>)[ \t]*(?P<arrow>[^()\[\]\u2192>]{2,40})|@(?P<mention>[\w.-]{1,30}\w))[.;!\s]*$"
+)
+_TAIL_CHARS: Final = 60
+_NAME_END: Final = re.compile(r"[,;:\u2013\uff0c]| (?=[^\W\d_]*[^\W\d_A-Z])")
+_MENTIONED: Final = re.compile(r"(?<![\w@.])@([^\W\d_][\w-]{1,30})")
 _SPEECH: Final = re.compile(
     '["\u201c\u201e\u00ab\u300c](?=(?:\\w+\\W+){2}\\w|[\u4e00-\u9fff]{4})|[\u2014\u2013] ?[^\\W\\d_]'
 )
@@ -97,6 +105,14 @@ class _Clause(NamedTuple):
     def end(self) -> int:
         """Place after the clause in the sentence."""
         return self.start + len(self.text)
+
+
+class _Owners(NamedTuple):
+    """People behind the words of a row, and the days between them."""
+
+    names: Sequence[str]
+    days: Sequence["_Day"]
+    end: int  # in the document
 
 
 class _AssigneeQuestion(NamedTuple):
@@ -164,20 +180,26 @@ class _ProseReader:
         self._days: dict[tuple[str, Anchor | None], list[_Day]] = {}
         self._meanings: set[tuple[str, ...]] = set()  # each meaning is suggested once
         self._lexicon: Lexicon | None = None  # of all passages
+        self._people = {name.lower() for name in _MENTIONED.findall(text)}
         self.author = ""  # of a mail, who says "I"
         self.asked: _AssigneeQuestion | None = None  # by the sentence before
-        self.orders: set[int] = set()  # items of the passage that are orders without a person and a day
         self.offered: tuple[int, int] = 0, 0  # items of the sentence before, whose work a person may take
         self.offered_by = ""  # speaker of that sentence
 
     def read(self, passages: Sequence[Passage]) -> list[Item]:
         if len(passages) > 1:
             self._lexicon = lexicon_in(self._text[:20_000], None)  # of a text, which tell its language
-        for passage in passages:
-            lines = list(lines_in(self._text, passage))
+        read = [(passage, list(lines_in(self._text, passage))) for passage in passages]
+        for _, lines in read:
+            self._people.update(speakers_in(lines))
+        for passage, lines in read:
             if lines:
                 self._read_passage(lines, passage)
         return self._items
+
+    def is_person(self, name: str) -> bool:
+        """Return True for a known name, and for one of a speaker, a participant or a mention."""
+        return is_person(name) or not self._people.isdisjoint((name.lower(), name.split(" ")[0].lower()))
 
     # --- layout ---
 
@@ -198,8 +220,7 @@ class _ProseReader:
             return
         author = next(filter(None, map(_AUTHOR.match, passage.headings)), None)
         self.author = author["name"] if author else ""
-        about, first = PassageLayout(lines, self._lexicon), self.count
-        self.orders.clear()
+        about = PassageLayout(lines, self._lexicon)
         section = Section.PLAIN
         for title in passage.headings:
             section = section_of(about.lexicon, title) or section
@@ -241,19 +262,19 @@ class _ProseReader:
             sentence.read()
             if self.count > count:
                 self.offered, self.offered_by, since = (count, self.count), line.speaker, nth
-                self._items[count:] = map(sentence.doubted, self._items[count:])
             elif nth - since >= 3:  # sentences between the name of a work and the offer to do it
                 self.offered = 0, 0
-        is_prose = about.is_prose and len(lines) > FEW_SENTENCES and len(self.orders) > 1
-        if is_prose and about.lexicon is not None and not about.lexicon.has("personal", about.text):
-            own = enumerate(self._items[first:], first)
-            self._items[first:] = [item for nth, item in own if nth not in self.orders]
-            self.offered = 0, 0
 
     # --- items ---
 
     def add(
-        self, table: TableName, fields: dict[str, Field], start: int, end: int, day: _Day | None = None
+        self,
+        table: TableName,
+        fields: dict[str, Field],
+        start: int,
+        end: int,
+        evidence: Evidence,
+        day: _Day | None = None,
     ) -> bool:
         """Add an item with the quote ``[start:end]``. Return False if its table is not selected.
 
@@ -271,7 +292,7 @@ class _ProseReader:
             end -= 1
         while start < end and self._text[start].isspace():
             start += 1
-        item = make_item(table, fields, self._quoted, start, end, self._options)
+        item = make_item(table, fields, self._quoted, start, end, self._options, evidence)
         if item is not None:
             meaning = table, fold(str(item.data.get(TABLES[table].title))), str(item.data.get(date))
             if meaning not in self._meanings:
@@ -303,7 +324,7 @@ class _ProseReader:
                 words = item.words
                 if day is not None and day.at is not None and "dueDate" not in data:
                     data["dueDate"], words = epoch_ms(day.at), {"dueDate": day.words}
-                self._items[nth] = msgspec.structs.replace(item, data=data, words=words, unsure=None)
+                self._items[nth] = msgspec.structs.replace(item, data=data, words=words)
 
     @property
     def count(self) -> int:
@@ -422,6 +443,9 @@ def _stripped(words: str) -> str:
     return f"{shown}{end}" if end and words[len(shown) :].startswith(end) else shown
 
 
+_RuleMatch = tuple[str, re.Match[str]]  # with the attribute of its pattern
+
+
 def _named(match: re.Match[str]) -> str:
     groups = match.groupdict()
     return groups.get("who") or groups.get("by") or ""
@@ -432,6 +456,7 @@ class _Task(NamedTuple):
     what: int  # place of the title in the sentence
     start: int  # place of the quote
     end: int
+    rule: str
     to: str = ""  # to whom it was promised
 
 
@@ -455,10 +480,12 @@ class _Sentence:
         self._line = line
         self._before = before
         self._heading = heading
-        self._speaker, self._text, self._start = self._body()
+        self._is_marked = False
         self._has_project = False
         self._lead = 0  # characters of a subject that the text has from the speaker
         self._called = ""
+        self._people_of_label: list[str] = []
+        self._speaker, self._text, self._start = self._body()
         if mention := _MENTION.match(self._text):
             self._called = mention["who"]
             self._start, self._text = self._start + mention.end(), self._text[mention.end() :]
@@ -472,6 +499,7 @@ class _Sentence:
         ):  # "Ann: will order the paint"
             self._lead = len(self._speaker) + 1
             self._start, self._text = self._start - self._lead, f"{self._speaker} {self._text}"
+        self._owners = self._owners_behind()
         words = self._text.rstrip(" \"'\u201d\u00bb)")
         self._is_question = words.endswith(("?", "\uff1f")) or lexicon.has("questions", words)
         self._days = reader.days_of(self._text, self._start, lexicon)
@@ -480,35 +508,72 @@ class _Sentence:
         for day in () if lexicon.time.is_spaced else self._days:
             self._alike = self._alike[: day.start] + " " * (day.end - day.start) + self._alike[day.end :]
         self._used: set[_Day] = set()
-        self._asks_nothing = False  # only its list makes it work
-
-    def doubted(self, item: Item) -> Item:
-        """Return an item of the sentence with the kind of text that makes it doubtful, if it is of one.
-
-        Work that names a person or a day is not doubtful, nor is a row of a list.
-        """
-        is_bare = not (item.data.get("assignee") or item.words or item.unresolved)
-        is_apart = self._section is Section.PLAIN and not self._line.is_bullet
-        unsure: Unsure | None = "task_list" if self._asks_nothing else None
-        if item.table == TableName.TASKS and is_bare and is_apart:
-            unsure = self._about.doubtful_kind
-        return msgspec.structs.replace(item, unsure=unsure)
 
     def _body(self) -> tuple[str, str, int]:
-        """Return the speaker, the text, and its place in the document."""
+        """Return the speaker, the text, and its place in the document; a label of work is none of it."""
         line, about = self._line, self._about
-        match = SPEAKER.match(line.text) if line.is_first else None
+        at = self._labelled() if line.is_first else 0
+        match = SPEAKER.match(line.text, at) if line.is_first else None
         if match is None:
-            return line.speaker if about.is_chat or about.is_minutes else "", line.text, line.start
+            is_spoken = not line.is_first and (about.is_chat or about.is_minutes)
+            return line.speaker if is_spoken else "", line.text[at:], line.start + at
         who = match["who"].strip(" *_<>@")
+        if who.lower() in mail_fields():
+            return "", line.text[match.end() :], line.start + match.end()
         is_event = self._lexicon.has("events", who) and not line.text[match.end()].islower()
         is_words = is_label(self._lexicon, who) or self._lexicon.match("decisions", line.text) is not None
-        is_person = not (is_words or is_event) and (
-            about.is_chat or ((about.is_minutes or about.is_loose) and self._is_name(who))
+        is_speaker = not (is_words or is_event) and (
+            about.is_chat or ((about.is_minutes or about.is_loose or at) and self._is_named(who))
         )
-        if not is_person:
-            return "", line.text, line.start
+        if not is_speaker:
+            return "", line.text[at:], line.start + at
         return who, line.text[match.end() :], line.start + match.end()
+
+    def _labelled(self) -> int:
+        """Return the place behind a label of work, such as "Action (Ann):", or 0."""
+        words = self._line.text
+        if _COLON.search(words[:_TAIL_CHARS]) is None and " \u2013 " not in words and " - " not in words:
+            return 0
+        found = (language.match("marks", words) for language in languages())
+        label = next(filter(None, found), None)
+        if label is None or label.end() == len(words):
+            return 0
+        self._is_marked, self._section = True, Section.TO_DO
+        self._people_of_label = self._persons(label["who"] or "")
+        return label.end()
+
+    def _owners_behind(self) -> _Owners:
+        """Cut the people behind the text off, and return them with the days beside them."""
+        text = self._text
+        since = max(len(text) - _TAIL_CHARS, 0)
+        tail = _TAIL.search(text, since)
+        names = self._persons_before(tail) if tail is not None and tail.start() > 2 else []
+        if tail is None or not names:
+            return _Owners(self._people_of_label or self._line.owners, (), 0)
+        days = self._reader.days_of(text, self._start, self._lexicon)
+        self._text = text[: tail.start()]
+        behind = [day for day in days if day.start >= tail.start()]
+        return _Owners(names, behind, self._start + len(text.rstrip(" .;!")))
+
+    def _persons_before(self, tail: re.Match[str]) -> list[str]:
+        """Return the people with which the words of a tail begin."""
+        if tail["mention"]:
+            return [tail["mention"]]
+        words = tail["inner"] or tail["arrow"]
+        ends = [len(words), *(match.start() for match in _NAME_END.finditer(words))]
+        found = (self._persons(words[:end], is_all=True) for end in ends)
+        return next(filter(None, found), [])
+
+    def _persons(self, words: str, *, is_all: bool = False) -> list[str]:
+        """Return the people that a list of names contains; none if *is_all*, and some are no people."""
+        names = [name for name in split_names(words) if name]
+        known = [name for name in names if self._reader.is_person(name)]
+        return [] if is_all and len(known) < len(names) else known
+
+    def _is_named(self, label: str) -> bool:
+        """Return True for a person before a colon: a known one, or two words with capital letters."""
+        is_full = label.count(" ") == 1 and label.istitle() and not DIGIT.search(label)
+        return self._is_name(label) and (is_full or self._reader.is_person(label))
 
     def _is_name(self, text: str) -> bool:
         pattern = self._lexicon.patterns("name")[0]
@@ -526,9 +591,10 @@ class _Sentence:
         state = self._line.tag or (self._line.speaker if self._line.is_first else "")
         if state and (state in TICKS or is_line_of("settled", state)):
             return
-        if self._answer() or self._comment() or self._value_row():
+        if not self._is_marked and (self._answer() or self._comment() or self._value_row()):
             return
-        if self._about.is_tale or self._lexicon.match("metadata", self._line.text):
+        label = self._line.text if self._line.speaker else ""
+        if self._lexicon.match("metadata", self._line.text) or is_line_of("metadata", label):
             return
         ahead = any(self._reader.is_ahead(day, self._start) for day in self._days)
         lead = self._lexicon.patterns("leads")[0].match(self._text)
@@ -546,9 +612,24 @@ class _Sentence:
         if self._is_question:
             self._ask(found)
             return
-        found |= self._events()
+        found = found or self._events()
         if not (found or self._has_project):
             self._fact()
+
+    def _add(
+        self,
+        table: TableName,
+        fields: dict[str, Field],
+        start: int,
+        end: int,
+        rule: str,
+        day: _Day | None = None,
+    ) -> bool:
+        """Add an item of the sentence with its evidence: its label, the heading above, or its words."""
+        is_listed = table is TableName.TASKS and self._section is Section.TO_DO
+        mark: EvidenceMark = "keyword" if self._is_marked else "heading" if is_listed else "words"
+        evidence = Evidence(mark=mark, rule=f"prose.{rule}")
+        return self._reader.add(table, fields, start, end, evidence, day)
 
     def _place(self, at: int) -> int:
         """Return the place of a character in the document; a subject from the speaker is there too."""
@@ -562,7 +643,7 @@ class _Sentence:
             return False
         fields: dict[str, Field] = {"title": key.strip(EDGES), "content": value.strip(EDGES)}
         end = self._start + len(self._text)
-        return self._reader.add(TableName.NOTES, fields, self._place(0), end)
+        return self._add(TableName.NOTES, fields, self._place(0), end, "fact")
 
     # --- questions who does a work ---
 
@@ -601,7 +682,8 @@ class _Sentence:
         day = ahead[0] if ahead else None
         if asked is not None:
             fields: dict[str, Field] = {"title": asked.title, "assignee": [who] if who else []}
-            reader.add(TableName.TASKS, fields, asked.start, self._start + len(self._text), day or asked.day)
+            end = self._start + len(self._text)
+            self._add(TableName.TASKS, fields, asked.start, end, "asks", day or asked.day)
         else:
             reader.take_over(who, day)
         return True
@@ -633,9 +715,8 @@ class _Sentence:
         if match is None or self._is_question:
             return False
         fields: dict[str, Field] = {"content": match["what"].strip(EDGES + "."), "author": who.strip()}
-        return self._reader.add(
-            TableName.TASK_COMMENTS, fields, start + match.start("what"), start + match.end("what")
-        )
+        begin, end = start + match.start("what"), start + match.end("what")
+        return self._add(TableName.TASK_COMMENTS, fields, begin, end, "comment")
 
     def _decision(self) -> bool:
         lexicon = self._lexicon
@@ -644,18 +725,16 @@ class _Sentence:
             return False
         start, end = match.span("what") if match else (0, len(self._text))
         title = self._shown(start, end, keep_days=True)
-        return bool(title) and self._reader.add(
-            TableName.NOTES, {"title": title}, self._place(0), self._start + len(self._text)
-        )
+        end = self._start + len(self._text)
+        return bool(title) and self._add(TableName.NOTES, {"title": title}, self._place(0), end, "decision")
 
     def _project(self) -> bool:
         lexicon = self._lexicon
         for pattern in lexicon.patterns("projects"):
             for match in pattern.finditer(self._text):
                 fields: dict[str, Field] = {"name": match["name"].strip()}
-                return self._reader.add(
-                    TableName.PROJECTS, fields, self._place(0), self._start + len(self._text)
-                )
+                end = self._start + len(self._text)
+                return self._add(TableName.PROJECTS, fields, self._place(0), end, "project")
         return False
 
     def _fact(self) -> None:
@@ -673,7 +752,7 @@ class _Sentence:
             fields: dict[str, Field] = (
                 {"title": key, "content": value} if key and value else {"title": text.strip(EDGES)}
             )
-            self._reader.add(TableName.NOTES, fields, self._place(0), self._start + len(self._text))
+            self._add(TableName.NOTES, fields, self._place(0), self._start + len(self._text), "fact")
 
     # --- tasks ---
 
@@ -709,31 +788,33 @@ class _Sentence:
         return joints
 
     def _row(self) -> bool:
-        """Add the task of a row in a list of work: ``cake: Ann``. Return False for other rows."""
-        lexicon, text = self._lexicon, self._line.text
-        match = SPEAKER.match(text) if self._line.is_first else None
-        if self._section is not Section.TO_DO or match is None or is_label(lexicon, match["who"]):
+        """Add the task of a row in a list of work, in all its words. Return False for other rows."""
+        lexicon, line = self._lexicon, self._line
+        if self._section is not Section.TO_DO or not line.is_first or self._is_question:
             return False
-        if lexicon.has("facts", text):
+        if self._has_project or lexicon.has("facts", self._text) or self._is_event_row():
             return False
-        if lexicon.has("settled", text):
+        if lexicon.has("settled", self._text):
             return True
-        value = _VALUE_END.split(text[match.end() :])[0].strip(EDGES)
-        is_before = self._is_one_of_list(match["who"])  # "Ann: the cake", and not "cake: Ann"
-        who = match["who"].strip(" *_") if is_before else value if self._is_name(value) else ""
-        if (is_before or (not who and self._is_name(match["who"]))) and lexicon.match("listed", value):
-            return False  # "Ann: buy a cake"
-        self._text, self._start = text, self._line.start
-        self._days = self._reader.days_of(text, self._start, lexicon)
-        start, end = match.span("who") if who and not is_before else (match.end() * is_before, len(text))
-        return self._add_task(_Task(who, 0, 0, len(text)), [], title=self._shown(start, end))
+        label = SPEAKER.match(self._text)
+        start, end, who = 0, len(self._text), self._speaker
+        if label is not None and not is_label(lexicon, label["who"]):  # "cake: Ann", or "Ann: the cake"
+            value = _VALUE_END.split(self._text[label.end() :])[0].strip(EDGES)
+            who = value if self._persons(value, is_all=True) else ""
+            end = label.end("who") if who else end
+            before = [] if who else self._persons(label["who"], is_all=True)
+            start, who = (label.end(), label["who"]) if before else (start, who)
+        if not who and any(self._persons(match["who"]) for match in self._named_matches()):
+            return False
+        task = _Task(who, 0, 0, len(self._text), "listed")
+        return self._add_task(task, [], title=self._shown(start, end))
 
-    def _is_one_of_list(self, label: str) -> bool:
-        """Return True for people before a colon, also unknown ones if most before others are known."""
-        known = [known_people(name.title()) != [] for name in self._about.speakers]
-        names = names_in(label)
-        is_list = self._is_name(label.strip(" *_")) and 3 * sum(known) >= 2 * len(known)
-        return bool(names) and (known_people(label) != [] or is_list)
+    def _named_matches(self) -> Iterator[re.Match[str]]:
+        """Yield the matches of the first clause that name a person who is to do its work."""
+        for clause in self._clauses()[:1]:
+            found = self._match(clause, self._called, is_after_task=False)
+            if found is not None and found[1].groupdict().get("who"):
+                yield found[1]
 
     def _tasks(self) -> bool:
         lexicon = self._lexicon
@@ -741,7 +822,7 @@ class _Sentence:
         vocative = self._called
         found: list[_Task] = []
         is_open = is_speaker = False
-        done = -1
+        called_at, done = -1, -1
         for nth, clause in enumerate(clauses):
             if nth <= done:
                 continue
@@ -750,11 +831,12 @@ class _Sentence:
             is_called = not _BRACKETS.keys() & {*marks}
             if self._is_name(bare) and is_called and nth + 1 < len(clauses):
                 vocative, is_open, is_speaker = bare, False, marks[1] in (":", "\uff1a")
+                called_at = -1 if is_label(lexicon, bare) else clause.start
                 continue
             if found and is_open and (taken := self._taker(bare)):
                 found[-1] = found[-1]._replace(who=found[-1].who or taken, end=clause.end)
                 continue
-            match = self._match(clause, vocative, is_after_task=bool(found) and is_open)
+            rule, match = self._match(clause, vocative, is_after_task=bool(found) and is_open) or ("", None)
             is_about_last = bool(
                 match is not None and found and is_open and lexicon.match("pronouns", match["what"])
             )
@@ -776,14 +858,19 @@ class _Sentence:
             is_open = not self._is_void(clause, match)
             if is_open:
                 groups = match.groupdict()
-                who = groups.get("who") or groups.get("np") or vocative
-                who = vocative if is_speaker and lexicon.match("me", who) else who
+                named = groups.get("who") or groups.get("np") or ""
+                is_me = lexicon.match("me", named) is not None
+                who = vocative if not named or (is_speaker and is_me) else named
+                what = match.start("what")
+                if who and not (is_me or self._persons(who)):  # the words stay in the title
+                    what = called_at if called_at >= 0 and not named else self._after_leads(clause)
+                    who = ""
                 if not who and clause.is_more and found:
                     who = found[-1].who
                 # "By Friday, I will send it": the day is a clause of its own.
                 is_dated = who and nth == 1 and marks[0] == "," and not self._shown(0, clauses[0].end)
                 start = 0 if is_dated else clause.start
-                found.append(_Task(who, match.start("what"), start, clause.end, groups.get("to") or ""))
+                found.append(_Task(who, what, start, clause.end, rule, groups.get("to") or ""))
         if self._line.is_bullet and self._is_event_row():  # "Party on 5 May at 7 pm, bring a chair"
             found = [
                 task
@@ -803,7 +890,7 @@ class _Sentence:
         match = self._lexicon.match("answers", words)
         if match is not None:
             return _named(match) or self._speaker or match.group().split(" ")[0]
-        return words if self._is_name(words) else ""
+        return words if self._is_name(words) and self._reader.is_person(words) else ""
 
     def _is_void(self, clause: _Clause, match: re.Match[str]) -> bool:
         """Return True if work is done, cancelled or only thought of; a request is judged by its object."""
@@ -848,8 +935,8 @@ class _Sentence:
     def _has_day_ahead(self) -> bool:
         return any(self._reader.is_ahead(day, self._start) for day in self._days)
 
-    def _match(self, clause: _Clause, vocative: str, *, is_after_task: bool) -> re.Match[str] | None:
-        """Return the first match at a clause."""
+    def _match(self, clause: _Clause, vocative: str, *, is_after_task: bool) -> _RuleMatch | None:
+        """Return the first match at a clause, with the attribute that it is of."""
         lexicon, about = self._lexicon, self._about
         attributes = ["requests", *(["addressed"] if vocative else [])]
         if not self._is_question or _BREAK.search(self._text, clause.end):
@@ -866,10 +953,11 @@ class _Sentence:
                 and about.is_short
                 and self._line.start == about.start
             )
-            if (about.is_minutes or about.is_terse or is_dated) and not is_heading:
+            is_row = self._section is Section.TO_DO
+            if (about.is_minutes or about.is_terse or is_dated or is_row) and not is_heading:
                 attributes.append("reports")
             is_list = about.is_loose and self._section is not Section.OTHER
-            if self._section is Section.TO_DO or is_list or (about.is_minutes and self._speaker):
+            if is_row or is_list or (about.is_minutes and self._speaker):
                 attributes.append("listed")
             if is_after_task:
                 attributes.append("gapped")
@@ -879,25 +967,14 @@ class _Sentence:
         text = self._alike[: clause.end]
         for attribute, match in self._matches(attributes, text, at):
             if attribute not in _IN_PLACE or self._is_report(match):
-                return match
+                return attribute, match
         attributes = [name for name in attributes if name in _ANYWHERE]
         for opener in lexicon.patterns("openers")[0].finditer(text, at + 1):
             if _NEGATION.search(text, max(opener.start() - _NEGATION_CHARS, at), opener.start()):
                 continue
-            for _, match in self._matches(attributes, text, opener.start()):
+            for attribute, match in self._matches(attributes, text, opener.start()):
                 if match.start("what") > match.start():
-                    return match
-        if (
-            self._section is Section.TO_DO
-            and self._line.is_first
-            and clause.start == 0
-            and not self._is_question
-            and not self._is_event_row()
-            and not (self._has_project or lexicon.has("facts", self._text))
-            and not (self._about.is_work and lexicon.has("states", self._text))
-        ):
-            self._asks_nothing = True
-            return re.compile(r"(?P<what>.*\w.*)").match(text, at)
+                    return attribute, match
         return None
 
     def _matches(self, attributes: Sequence[str], text: str, at: int) -> Iterator[tuple[str, re.Match[str]]]:
@@ -958,7 +1035,7 @@ class _Sentence:
         lexicon = self._lexicon
         if self._text[task.end : task.end + 1] in _BRACKETS.values():  # a joint, and the end of the title
             task = task._replace(end=task.end + 1)
-        is_ones = bool(title and task.who)  # a row with its person
+        is_ones = bool(title)  # a row
         title = title or self._shown(task.what, task.end)
         is_brief = lexicon.match("brief", title) is not None
         if not (is_brief or is_ones) and len(title) < lexicon.least_title:
@@ -977,20 +1054,19 @@ class _Sentence:
             elif self._before is not None and not (is_brief or self._line.is_bullet):
                 title = f"{title} ({self._before.text.strip(EDGES)})"
                 quote_from = self._before.start
-        days = [day for day in self._days if task.start <= day.start < task.end]
+        days = [day for day in self._days if task.start <= day.start < task.end] or [*self._owners.days]
         # In "the fair opens on 3 May please register by 3 April", the days before are of something else.
         own = [day for day in days if day.start >= task.what] or days
         day = next((day for day in own if day.at is None or self._reader.is_ahead(day, self._start)), None)
         self._used.update(days)
         fields: dict[str, Field] = {
             "title": title,
-            "assignee": self._people(task.who) or [*self._line.owners],
+            "assignee": self._people(task.who) or [*self._owners.names],
         }
         if lexicon.has("urgent", self._text):
             fields["priority"] = "high"
-        if not (task.who or day) and lexicon.match("verbs", title):
-            self._reader.orders.add(self._reader.count)
-        return self._reader.add(TableName.TASKS, fields, quote_from, self._place(task.end), day)
+        end = max(self._place(task.end), self._owners.end if task.end == len(self._text) else 0)
+        return self._add(TableName.TASKS, fields, quote_from, end, task.rule, day)
 
     def _titled(self, words: str) -> str:
         """Return the title of a task, in the form of an order if the language has rules for it."""
@@ -1007,19 +1083,10 @@ class _Sentence:
             return [self._reader.author]
         if (not who or lexicon.match("me", who)) and self._speaker:
             is_of_list = self._line.is_bullet or not self._about.is_chat
-            is_initials = self._section is Section.TO_DO and _INITIALS.fullmatch(self._speaker) is not None
-            is_of_list = is_of_list and (is_initials or is_person(self._speaker))
-            return [self._speaker] if who or self._about.is_minutes or is_of_list else []
-        names = re.split(
-            r"(?:(?<!\s)\s++)?(?:,|&|\b(?:and|or|und|oder|et|ou|y|e|o|\u0438)\b|[\u3001\u548c])\s*", who
-        )
-        return [
-            re.sub(r"^(?:[Tt]he|[Dd]ie|[Dd]er|[Ll]es?|[Ll]a|[Ll]os|[Ee]l) ", "", name)
-            for name in names
-            if name
-            and not lexicon.match("me", name)
-            and name.split()[0].lower() not in (lexicon.other_words - {"the"})
-        ]
+            is_known = self._reader.is_person(self._speaker) or _INITIALS.fullmatch(self._speaker) is not None
+            is_ones = who or self._about.is_minutes or (is_of_list and is_known)
+            return [self._speaker] if is_ones else []
+        return self._persons(who)
 
     def _shown(self, start: int, end: int, *, keep_days: bool = False) -> str:
         """Return a part of the sentence without the words for its days and fillers."""
@@ -1106,4 +1173,4 @@ class _Sentence:
         )
         clock = None if day.has_time else _CLOCK.search(self._text, day.end, until)
         day = self._reader.at_time(day, clock.group(), self._start) if clock else day
-        return self._reader.add(TableName.TIMELINES, {"title": title}, begin, self._start + end, day)
+        return self._add(TableName.TIMELINES, {"title": title}, begin, self._start + end, "event", day)

@@ -6,7 +6,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum, auto
 from itertools import chain
 from typing import Final, NamedTuple
@@ -15,7 +15,7 @@ from hub.extraction.chunk import Passage, mail_fields, sentences
 from hub.extraction.items import lines_of
 from hub.extraction.when.language import has_han
 from hub.extraction.wording.languages import Lexicon, is_label, is_line_of, languages, languages_in, script_of
-from protocol.items import Unsure
+from hub.extraction.wording.names import is_person, names_in, split_names
 
 _MAX_CHARS: Final = 400  # of a sentence; a longer one is read in pieces
 FEW_SENTENCES: Final = 3
@@ -43,6 +43,8 @@ EDGES: Final = (
 )
 ENDS: Final = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f")
 _MIN_SIGNS: Final = 3  # of another language, in a passage without any of its own
+_INITIALS: Final = re.compile(r"[^\W\d_]{2}")
+_MIN_KNOWN: Final = 2
 _MIN_TITLES: Final = 2
 _TICKET: Final = re.compile(
     r"(?:[A-Z]{2,8}-\d+[:.]?|[^\W\d_]\w+ (?:#|\u2116 ?)?\d[\w/-]*\s?[:.\u2013\u2014-])\s+\S"
@@ -124,6 +126,28 @@ def _line(text: str, start: int, *, is_first: bool) -> SentenceLine:
     return SentenceLine(plain, start + at, is_first, is_bullet, tag, speaker)
 
 
+def speakers_in(lines: Iterable[SentenceLine]) -> set[str]:
+    """Return the names before colons that are used again, and those of participants, in small letters."""
+    labels: Counter[str] = Counter()
+    people: set[str] = set()
+    for line in lines:
+        if line.is_first and line.speaker:
+            labels[line.speaker.lower()] += 1
+            if is_line_of("participants", line.text):
+                people.update(name.lower() for name in split_names(line.text.partition(":")[2].strip(EDGES)))
+    names = {label: names_in(label.title()) for label in labels if not is_line_of("labels", label)}
+    known = sum(_are_people(label, found) for label, found in names.items())
+    is_list = known >= _MIN_KNOWN and 3 * known >= 2 * len(labels)  # beside whom an unknown name is one
+    for label, found in names.items():
+        people.update(name.lower() for name in found if is_list or labels[label] > 1)
+    return people
+
+
+def _are_people(label: str, names: Sequence[str]) -> bool:
+    """Return True for known names, and for initials such as "AK"."""
+    return _INITIALS.fullmatch(label) is not None or (bool(names) and all(map(is_person, names)))
+
+
 class PassageLayout:
     """Language and layout of a passage; *known*: the language of the whole text."""
 
@@ -189,19 +213,6 @@ class PassageLayout:
         )
         is_list = self.is_work or self.is_minutes or self.has_bullets or self.is_calendar
         self.is_note = self.is_loose and not is_list
-
-    @property
-    def doubtful_kind(self) -> Unsure | None:
-        """Kind of a text in which a third of the work that names neither a person nor a day is none."""
-        if self.is_minutes or self.is_ticket:
-            return None
-        kinds: dict[Unsure, bool] = {
-            "chat": self.is_chat,
-            "letter": self.is_letter,
-            "running_text": self.is_prose,
-            "loose_lines": self.is_note,
-        }
-        return next((kind for kind in kinds if kinds[kind]), None)
 
     def _is_work(self, firsts: Sequence[SentenceLine]) -> bool:
         lexicon = self.lexicon

@@ -39,6 +39,9 @@ _PARTS: Final = {
     "what": r"(?!(?<=\d:)\d)(?P<what>\w.+)",
     "rest": r"(?!(?<=\d:)\d)(?P<what>.+)",
     "work": "(?P<what>{verbs}.*)",
+    # Behind a label of work: a person in brackets, and a colon, with marks of emphasis around.
+    "labelled": r"s?\b[*_]{0,2}( ?[(\[](?P<who>[^()\[\]]{2,40})[)\]])?"
+    r"[*_]{0,2} ?([:\uff1a]|[\u2013-](?= ))[*_]{0,2}\s*(?=\S)",
 }
 
 Script = Literal["latin", "cyrillic", "han"]
@@ -86,6 +89,7 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
         fillers: words without a meaning for the work, at any place of a clause.
         leads: words before the clause proper.
         joints: places at which a sentence is split into clauses.
+        marks: labels of work before a colon ("Action:"), with the person it is for (``who``).
         requests: requests, which also count in questions.
         duties: duties, promises and plans.
         reports: work in the present tense, which counts in minutes or next to a day ahead.
@@ -109,6 +113,7 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
         openers: words at which a request or a duty may begin within a clause.
         questions: endings of questions without a question mark.
         tales: signs of texts that are no notes (recipes, rules, stories); two different ones are needed.
+        participants: the start of rows about who took part in a meeting.
         metadata: the start of rows about a document or a ticket, which name no work.
         asks: questions who does a work; *answers*: short answers to them; *agreed*: words of consent.
         events: nouns for events; *happens*: verbs for them.
@@ -162,6 +167,7 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
     fillers: Rows = _NEVER
     leads: Rows = _NEVER
     joints: Rows = _NEVER
+    marks: Rows = _NEVER
     requests: Rows = _NEVER
     duties: Rows = _NEVER
     reports: Rows = _NEVER
@@ -187,6 +193,7 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
     openers: Rows = _NEVER
     questions: Rows = _NEVER
     tales: Rows = _NEVER
+    participants: Rows = _NEVER
     metadata: Rows = _NEVER
     asks: Rows = _NEVER
     answers: Rows = _NEVER

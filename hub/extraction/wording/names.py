@@ -100,7 +100,8 @@ _SURNAMES: Final = (
 _HAN_PERSON: Final = re.compile(
     rf"[老小阿大][一-鿿]|[{_SURNAMES}](?:[一-鿿]{{1,2}}|经理|老师|师傅|先生|女士|医生|主任|阿姨)"
 )
-_JOINTS: Final = re.compile(r"(?:(?<!\s)\s++)?(?:,|;|/|&|\+|\b(?:and|und|et|y|e|и)\b|[、，和])\s*")
+_JOINTS: Final = re.compile(r"(?:(?<!\s)\s++)?(?:[,;/&+、，和]|\b(?:and|or|und|oder|et|ou|y|e|o|и)\b)\s*")
+_ARTICLE: Final = re.compile(r"(?:the|die|der|les?|la|los|el) ", re.IGNORECASE)
 _LONGEST: Final = 80  # characters of a label
 
 
@@ -109,6 +110,11 @@ def names_in(label: str) -> list[str]:
     label = label.strip(" \t*_:：")
     names = [name.strip(" *_") for name in _JOINTS.split(label)] if len(label) <= _LONGEST else []
     return names if 0 < len(names) <= 5 and all(map(_may_be_name, names)) else []
+
+
+def split_names(words: str) -> list[str]:
+    """Split names that commas or words such as "and" join, without articles before them."""
+    return [_ARTICLE.sub("", name.strip(" *_")) for name in _JOINTS.split(words)]
 
 
 def is_person(name: str) -> bool:
