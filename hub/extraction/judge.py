@@ -32,7 +32,7 @@ DOCUMENT_KINDS: Final = (
     *("log", "template", "code", "newsletter", "story", "data"),
 )
 MARKED: Final = frozenset({"box", "keyword", "field", "form"})  # marks that no words overrule
-FEATURES: Final = ("evidence", "document", "words", "day", "person", "short", "long")
+FEATURES: Final = ("evidence", "document", "words", "row", "whole", "day", "person", "short", "long")
 DOCUMENT_SLOTS: Final = 2_048  # weights of features of a document, for each kind
 WORD_SLOTS: Final = 4_096
 SCALE: Final = 24.0  # of weights that are stored as a byte
@@ -41,6 +41,8 @@ _HEAD_CHARS: Final = 2_000  # of a document, whose words tell its kind
 _HEAD_LINES: Final = 200  # whose layout does
 _MAX_WORDS: Final = 40  # of a line
 _SHORT_WORDS, _LONG_WORDS = 2, 25
+_WHOLE_SHARE: Final = 0.7  # of a line that an item has to be
+_ROW: Final = re.compile(r"\s*(?:[-*+\u2022\u2013]|\d{1,3}[.)])\s")
 _WORD: Final = re.compile(r"[\u2e80-\u9fff]|[^\W\d_\u2e80-\u9fff]{1,24}|\d{1,4}|[^\w\s]")
 _PATH_WORD: Final = re.compile(r"[^\W\d_]{2,12}")
 _BINS: Final = 0.0, 0.03, 0.12, 0.3, 0.6  # shares of lines
@@ -176,13 +178,16 @@ def values_of(
     is_marked = item.evidence.mark in MARKED
     title = str(item.data.get("title") or item.data.get("name") or item.data.get("content") or "")
     count = len(_WORD.findall(title))
+    line = line_around(text, item.start, item.end)
     return {
         "evidence": evidence_odds(item, learned),
         "document": sum(
             share * learned.kinds[kind] for share, kind in zip(profile.kinds, DOCUMENT_KINDS, strict=True)
         )
         * (0.5 if is_marked else 1.0),
-        "words": 0.0 if is_marked else words_score(line_around(text, item.start, item.end), learned),
+        "words": 0.0 if is_marked else words_score(line, learned),
+        "row": float(_ROW.match(line) is not None) * (not is_marked),
+        "whole": float(len(title) >= _WHOLE_SHARE * len(line.strip())) * (not is_marked),
         "day": float(bool(item.words or item.data.keys() & {"dueDate", "date"})),
         "person": float(bool(item.data.get("assignee"))),
         "short": float(count <= _SHORT_WORDS) * (not is_marked),
