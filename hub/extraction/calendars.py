@@ -108,6 +108,9 @@ def _read_calendar(document: Document, text: str, options: ExtractionOptions, pa
             voids[bisect_left(voids, (start,)) - 1][1] and not is_cancelled
         )
         is_off_before = fields["status"] == "cancelled" and not is_off
+        if not document.event and _was_over(kind, component, document.modified_at):
+            parts[part_key(kind, "past")] += 1
+            continue
         if is_void or is_known or is_off_before or not texts:
             name = part_key(kind, "cancelled" if is_void or is_off_before else "no text")
             parts[name] += not is_known and document.effect != "none"  # which its mail has counted
@@ -190,6 +193,15 @@ def date_of_series(component: "Component") -> str:
         with suppress(*BROKEN):
             return str(epoch_ms(at.astimezone(UTC)))
     return at.isoformat() if isinstance(at, date) else str(when or "")[:40]  # of a date that cannot be read
+
+
+def _was_over(kind: str, component: "Component", written_at: datetime | None) -> bool:
+    """Return True for a single event that began on a day before the one of its file."""
+    at = _moment(component.get("dtstart"))
+    if kind != "VEVENT" or written_at is None or at is None or "rrule" in component or "rdate" in component:
+        return False
+    day = at.date() if isinstance(at, datetime) else at
+    return day < written_at.date()
 
 
 def _begin(component: "Component") -> str:

@@ -14,6 +14,7 @@ OUTCOMES: Final = {
     "signature": "a signature, which has no text",
     "not shown": "a picture in a page, without a name or text",
     "cancelled": "a calendar entry that is cancelled, or answers an invitation",
+    "past": "an event of a day before its file was saved",
     "encrypted": "neither hub nor device has its keys",
     "elsewhere": "only named or marked here; its content is elsewhere",
     "cut off": "its end is missing, or beyond a limit; what comes before was read",
@@ -29,7 +30,7 @@ OUTCOMES: Final = {
     "not newer": "a newer version of its event is known",
     "of too many dates": "about more dates of a series than are kept",
 }
-LOST_NOTHING: Final = frozenset({"read", "other form", "signature", "not shown", "cancelled"})
+LOST_NOTHING: Final = frozenset({"read", "other form", "signature", "not shown", "cancelled", "past"})
 MAX_NAMED: Final = 64  # kinds of parts with their outcomes, of a mail with the mails in it, or an archive
 
 _TYPE: Final = re.compile(r"[a-z]{1,20}/[a-z0-9.+-]{1,80}|V[A-Z]{3,15}")

@@ -182,3 +182,23 @@ def test_file_or_attachment_without_a_calendar_is_counted_as_unreadable() -> Non
 def test_unread_calendar_entries_are_counted_by_their_kind(entries: str, parts: dict[str, int]) -> None:
     form = read(calendar(entries))
     assert (form.items, {name: count for name, count in form.parts.items() if count}) == ([], parts)
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_suggested"),
+    [
+        (("DTSTART:20260505T090000Z",), False),
+        (("DTSTART;VALUE=DATE:20260505",), False),
+        (("DTSTART:20260506T010000Z",), True),
+        (("DTSTART:20260601T090000Z",), True),
+        (("DTSTART:20200101T090000Z", "RRULE:FREQ=YEARLY"), True),
+    ],
+)
+def test_single_event_before_the_day_of_its_file_is_counted_as_past(
+    lines: tuple[str, ...], is_suggested: bool
+) -> None:
+    text = calendar("\r\n".join(("BEGIN:VEVENT", "SUMMARY:Fair", *lines, "END:VEVENT", "")))
+    saved = datetime(2026, 5, 6, 12, tzinfo=UTC)
+    document = Document(unit_key="c.ics", text=text, content_hash="0" * 64, modified_at=saved)
+    form = structured.read(document, OPTIONS)
+    assert (len(form.items), form.parts) == ((1, {}) if is_suggested else (0, {"VEVENT past": 1}))
