@@ -26,6 +26,7 @@ import msgspec
 from hub.base.clock import from_epoch_ms
 from hub.document import Document
 from hub.extraction.items import Item, front_matter, lines_of
+from hub.extraction.tokens import fold
 from hub.extraction.when.resolve import Anchor, DateWords, dates_in, local_day, read_date, resolve
 from hub.extraction.wording.languages import languages_in, script_of
 from hub.text.archives import messages_in
@@ -536,19 +537,14 @@ class _DateReader:
         return self._read[key]
 
     def _by_lexicon(self, title: str) -> _LineDate:
-        # A dash before a date separates it from a title; it does not mean "until".
-        dates = [
-            day_words
-            for day_words in dates_in(title)
-            if not day_words.parts.is_due or day_words.words.startswith("-")
-        ]
+        dates = [day_words for day_words in dates_in(title) if not day_words.parts.is_due]
         full = [day_words for day_words in dates if day_words.is_full]
         is_interval_of_years = not dates and len(_YEAR.findall(title)) > 1
         if is_interval_of_years:
             return None
         if not full:
-            leading = [day_words for day_words in dates if not day_words.before]
-            return self._without_year(leading) if leading else _NO_DATE
+            leading = [day_words for day_words in dates if not fold(title[: day_words.start])]
+            return self._without_year(leading, title) if leading else _NO_DATE
         moments = {
             day_words.words: resolve(day_words.words, anchor=None, timezone=self._timezone)
             for day_words in full
@@ -556,25 +552,28 @@ class _DateReader:
         days = {local_day(moment.at, self._zone) if moment else None for moment in moments.values()}
         longest = max(full, key=lambda one: len(one.words))
         moment = moments[longest.words]
+        before, after = fold(title[: longest.start]), fold(title[longest.end :]).strip(" .")
         has_other_days = (
             len(days) > 1
             or any(not any(day_words.words in whole.words for whole in full) for day_words in dates)
-            or _OTHER_DAYS.search(f"{longest.before} {longest.after}") is not None
+            or _OTHER_DAYS.search(f"{before} {after}") is not None
         )
-        is_amid_words = bool(longest.before and longest.after)
-        is_interval = _INTERVAL.search(longest.words) is not None
+        is_amid_words = bool(before and after)
+        is_interval = _INTERVAL.search(fold(longest.words)) is not None
         is_own_day = days == {self._own_day}
         if moment is None or is_interval or (not is_own_day and (has_other_days or is_amid_words)):
             return None
         return self._checked(moment.at if moment.has_time else next(iter(days)))
 
-    def _without_year(self, leading: Sequence[DateWords]) -> _LineDate:
+    def _without_year(self, leading: Sequence[DateWords], title: str) -> _LineDate:
         """Resolve a day without a year by the year of a heading above, or by its weekday."""
         for day_words in leading:
             year, about = self._sections[-1].year, day_words.parts.about_day
             if about == {"weekday"} and (day := self._own_day) and self._is_weekday_of(day, day_words.words):
                 return day
-            if day_words.after or not (about >= {"month", "day"} or day_words.parts.figures):
+            if fold(title[day_words.end :]).strip(" .") or not (
+                about >= {"month", "day"} or day_words.parts.figures
+            ):
                 continue
             near: Anchor | None = date(year, 7, 1) if year else self._date if "weekday" in about else None
             moment = near and resolve(day_words.words, anchor=near, timezone=self._timezone)

@@ -35,9 +35,11 @@ from hub.extraction.prose_layout import (
     section_of,
     speakers_in,
 )
-from hub.extraction.prose_view import view_of_prose, without_other_numbers
-from hub.extraction.when.language import fold, has_han
-from hub.extraction.when.resolve import Anchor, ResolvedTime, dates_in, is_coming_span, local_day, resolve
+from hub.extraction.prose_view import view_of_prose
+from hub.extraction.tokens import fold
+from hub.extraction.when.days import FoundDay, find_days, resolve_ahead
+from hub.extraction.when.language import has_han
+from hub.extraction.when.resolve import Anchor, local_day
 from hub.extraction.wording.languages import Lexicon, is_label, is_line_of, languages, mail_fields, way_fields
 from hub.extraction.wording.names import is_person, split_names
 from protocol.frame import Field
@@ -53,7 +55,6 @@ _NUMBERING: Final = re.compile(
     r"^[\d.)\s]+|^[\u4e00\u4e8c\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d\u5341]+\u3001"
 )
 _NO_TOPIC: Final = re.compile(r"\d|[.!?,;\u2026\u3002\uff01\uff1f]\s*$")
-_MAX_LEADING: Final = 2  # words dropped before a date
 _TWO: Final = 2  # people of a chat, one of whom asks the other; clauses of a row: its day and its event
 _COPULAS: Final = frozenset(("is", "are", "ist", "sind", "est"))  # which date words may include
 _VALUE_END: Final = re.compile("[,;(\uff0c\u2013-]")
@@ -93,7 +94,6 @@ _SPEECH: Final = re.compile(
 _IN_PLACE: Final = ("reports", "listed")  # work by the layout, or by a person who does it
 _SPANNING: Final = ("promises", "requests", "spanning")  # the work may be in a later clause than the request
 _ANYWHERE: Final = ("promises", "requests", "spanning", "duties")  # of which a clause may have words before
-_HAN_FILLERS: Final = "\u8bf7\u7684\u662f\u5c31"  # before a date, which date words may include
 
 
 class _Clause(NamedTuple):
@@ -111,7 +111,7 @@ class _Owners(NamedTuple):
     """People behind the words of a row, and the days between them."""
 
     names: Sequence[str]
-    days: Sequence["_Day"]
+    days: Sequence["FoundDay"]
     end: int  # in the document
 
 
@@ -121,17 +121,7 @@ class _AssigneeQuestion(NamedTuple):
     title: str
     start: int
     end: int
-    day: "_Day | None"
-
-
-class _Day(NamedTuple):
-    """Words for a day at a place of a clause."""
-
-    start: int
-    end: int
-    at: datetime | None  # None: the words are ambiguous, or there is no day to count from
-    has_time: bool
-    words: str
+    day: FoundDay | None
 
 
 def read(
@@ -177,7 +167,7 @@ class _ProseReader:
         self._zone = ZoneInfo(options.timezone)
         self._written = None if written_at is None else local_day(written_at, self._zone)
         self._items: list[Item] = []
-        self._days: dict[tuple[str, Anchor | None], list[_Day]] = {}
+        self._days: dict[tuple[str, Anchor | None], list[FoundDay]] = {}
         self._meanings: set[tuple[str, ...]] = set()  # each meaning is suggested once
         self._lexicon: Lexicon | None = None  # of all passages
         self._people = {name.lower() for name in _MENTIONED.findall(text)}
@@ -274,7 +264,7 @@ class _ProseReader:
         start: int,
         end: int,
         evidence: Evidence,
-        day: _Day | None = None,
+        day: FoundDay | None = None,
     ) -> bool:
         """Add an item with the quote ``[start:end]``. Return False if its table is not selected.
 
@@ -313,7 +303,7 @@ class _ProseReader:
         is_others = not who or who != self.offered_by
         return is_others and any(not task.data.get("assignee") for task in tasks)
 
-    def take_over(self, who: str, day: _Day | None) -> None:
+    def take_over(self, who: str, day: FoundDay | None) -> None:
         """Name the person who offers to do the work of the sentence before, and when."""
         for nth in range(*self.offered):
             item = self._items[nth]
@@ -331,29 +321,27 @@ class _ProseReader:
         """Number of items until now."""
         return len(self._items)
 
-    def days_of(self, clause: str, place: int, lexicon: Lexicon) -> list[_Day]:
+    def days_of(self, clause: str, place: int, lexicon: Lexicon) -> list[FoundDay]:
         """Return the days in a clause that can be resolved, in order."""
-        if not (DIGIT.search(clause) or lexicon.has("dated", clause)):
-            return []
         anchor = self._day_at(place)
         key = clause, anchor
         if key not in self._days:
             if len(self._days) > 1_000:
                 self._days.clear()
-            self._days[key] = list(days_in(clause, lexicon, anchor, self._options.timezone))
+            self._days[key] = find_days(clause, lexicon, anchor=anchor, timezone=self._options.timezone)
         return self._days[key]
 
-    def at_time(self, day: _Day, clock: str, place: int) -> _Day:
+    def at_time(self, day: FoundDay, clock: str, place: int) -> FoundDay:
         """Return the day with a time that other words of its sentence tell."""
-        moment = _resolved(f"{day.words} {clock}", self._day_at(place), self._options.timezone)
+        moment = resolve_ahead(f"{day.words} {clock}", self._day_at(place), self._options.timezone)
         return day._replace(at=moment.at, has_time=True) if moment and moment.has_time else day
 
-    def is_ahead(self, day: _Day, place: int) -> bool:
+    def is_ahead(self, day: FoundDay, place: int) -> bool:
         """Return True if the day is known, and not before the text was written."""
         today = self._today(place) or self._written
         return day.at is not None and (today is None or local_day(day.at, self._zone) >= today)
 
-    def is_today(self, day: _Day, place: int) -> bool:
+    def is_today(self, day: FoundDay, place: int) -> bool:
         """Return True for the day on which the text was written."""
         return day.at is not None and local_day(day.at, self._zone) == self._today(place)
 
@@ -377,62 +365,6 @@ def _section_at(
 
 def _blanks(match: re.Match[str]) -> str:
     return " " * len(match.group())
-
-
-def days_in(clause: str, lexicon: Lexicon, anchor: Anchor | None, timezone: str) -> Iterator[_Day]:
-    """Yield the days in a clause, the longest words at each place."""
-    plain = without_other_numbers(clause)
-    marks = [at for at, char in enumerate(plain) for _ in range(sum(map(str.isalnum, fold(char))))]
-    found: list[tuple[int, int, str]] = []
-    unknown: set[str] = set()
-    for day_words in dates_in(plain, has_spans=True):
-        place = sum(map(str.isalnum, day_words.before))
-        count = sum(map(str.isalnum, day_words.words))
-        is_span = is_coming_span(day_words.parts)
-        is_part = is_span and day_words.after.startswith("'")  # "next week's menu"
-        if count and place + count <= len(marks) and not is_part:
-            found.append((marks[place], marks[place + count - 1] + 1, day_words.words))
-            unknown |= {day_words.words} if is_span else set()
-    edges = lexicon.patterns("edges")[0].finditer(clause)
-    found.extend((*match.span(), match.group()) for match in edges)
-    kinds = [match.span() for match in lexicon.patterns("undated")[0].finditer(clause)]
-    at = 0
-    for start, end, words in sorted(found, key=lambda one: (one[0], -one[1])):
-        if start < at or any(first <= start and end <= last for first, last in kinds):
-            continue
-        at, begin = end, start
-        moment = None if words in unknown else _resolved(words, anchor, timezone)
-        for _ in range(_MAX_LEADING):  # "start on 18 May" is no edge of May
-            first, _, rest = words.partition(" ")
-            # Of a date with a wrong weekday, neither counts.
-            if moment is not None or not rest or words in unknown or dates_in(first) or not dates_in(rest):
-                break
-            words = rest
-            start = clause.find(" ", start) + 1
-            moment = _resolved(words, anchor, timezone)
-        start = start if moment is not None else begin
-        while (
-            (last := clause[start:end].rpartition(" ")[2])
-            and len(last) < 4
-            and last.lower() in lexicon.common_words
-        ):
-            end = max(end - len(last) - 1, start)
-        while start < end - 1 and clause[start] in _HAN_FILLERS:
-            start += 1
-        yield _Day(
-            start, end, moment.at if moment else None, bool(moment and moment.has_time), clause[start:end]
-        )
-
-
-def _resolved(words: str, anchor: Anchor | None, timezone: str) -> ResolvedTime | None:
-    """Resolve words for a day; one that would be in the past is ahead if it may be, as a deadline is."""
-    moment = resolve(words, anchor=anchor, timezone=timezone)
-    if moment is None or anchor is None:
-        return moment
-    today = local_day(anchor, ZoneInfo(timezone)) if isinstance(anchor, datetime) else anchor
-    if local_day(moment.at, ZoneInfo(timezone)) >= today:
-        return moment
-    return resolve(words, anchor=anchor, timezone=timezone, is_due=True) or moment
 
 
 def _stripped(words: str) -> str:
@@ -507,7 +439,7 @@ class _Sentence:
         self._alike = self._text.translate(lexicon.translation)
         for day in () if lexicon.time.is_spaced else self._days:
             self._alike = self._alike[: day.start] + " " * (day.end - day.start) + self._alike[day.end :]
-        self._used: set[_Day] = set()
+        self._used: set[FoundDay] = set()
 
     def _body(self) -> tuple[str, str, int]:
         """Return the speaker, the text, and its place in the document; a label of work is none of it."""
@@ -623,7 +555,7 @@ class _Sentence:
         start: int,
         end: int,
         rule: str,
-        day: _Day | None = None,
+        day: FoundDay | None = None,
     ) -> bool:
         """Add an item of the sentence with its evidence: its label, the heading above, or its words."""
         is_listed = table is TableName.TASKS and self._section is Section.TO_DO
@@ -1155,7 +1087,7 @@ class _Sentence:
                     return self._add_event(title or others, start, end, day)
         return False
 
-    def _add_event(self, words: str, start: int, end: int, day: _Day) -> bool:
+    def _add_event(self, words: str, start: int, end: int, day: FoundDay) -> bool:
         """Add an event named by *words*; the sentence before may tell what "it" is."""
         lexicon = self._lexicon
         title, begin = lexicon.rewritten(words), self._place(start)

@@ -25,7 +25,7 @@ from hub.extraction.blocks import STRUCK_WORDS
 from hub.extraction.chunk import LineTable, Passage, trimmed
 from hub.extraction.dating import PassageDates
 from hub.extraction.items import Evidence, ExtractionOptions, Item, RulesForm, lines_of, make_item
-from hub.extraction.when.language import unmarked
+from hub.extraction.tokens import unmarked
 from hub.extraction.when.resolve import Anchor, date_ms, resolve
 from protocol.frame import Field
 from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind, TableName, plain_choice

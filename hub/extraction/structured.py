@@ -28,7 +28,6 @@ from hub.extraction.chunk import Passage
 from hub.extraction.dating import PassageDates
 from hub.extraction.items import ExtractionOptions, Item, RulesForm, blanked, lines_of, merged
 from hub.extraction.letters import read_mail
-from hub.extraction.prose_layout import DIGIT, PassageLayout, lines_in
 from hub.extraction.spreadsheets import read_spreadsheet, read_tables
 from hub.extraction.task_lists import (
     is_todo_txt,
@@ -39,8 +38,8 @@ from hub.extraction.task_lists import (
     read_todo_txt,
 )
 from hub.extraction.text_kinds import is_invoice, is_reference
+from hub.extraction.when.days import find_days
 from hub.extraction.when.resolve import Anchor, date_ms, local_day, resolve
-from hub.extraction.wording.languages import languages_in, script_of
 from hub.text.archives import messages_in
 from hub.text.excerpt import CUE
 from hub.text.files import CHAT, MAIL, MBOX, OFFICE, PLAIN
@@ -168,14 +167,9 @@ def _days_of(item: Item, anchor: Anchor | None, timezone: str) -> Iterator[tuple
         yield (moment.at, moment.has_time, words) if moment else (None, False, words)
         return
     title = _ADDRESS.sub(lambda address: " " * len(address[0]), str(item.data["title"]))
-    has_day = any(
-        language.has("dated", title) for language in languages_in(script_of(title))
-    ) or DIGIT.search(title)
-    lines = list(lines_in(title, Passage(0, len(title)))) if has_day else []
-    lexicon = PassageLayout(lines).lexicon if lines else None
     zone = ZoneInfo(timezone)
     today = local_day(anchor, zone) if isinstance(anchor, datetime) else anchor or date.min
-    for day in prose.days_in(title, lexicon, anchor, timezone) if lexicon else ():
+    for day in find_days(title, anchor=anchor, timezone=timezone):
         if day.at is None or local_day(day.at, zone) >= today:
             yield day.at, day.has_time, day.words
 

@@ -126,7 +126,7 @@ def _build_the_rest(*, has_words: bool) -> dict[Pattern, tuple[str, str]]:
         for name in ("rewrites", *language.forms):
             built += [("rewrites", pattern) for pattern, _ in language.rules(name)]
         named |= {pattern: ("hub.extraction.wording", f"{code}.{name}") for name, pattern in built}
-        built = [("any", time._any), *(("sayings", pattern) for pattern, _ in time._compiled)]
+        built = [("sayings", saying.pattern) for saying in time.all_sayings]
         built += [("rewrites", pattern) for pattern, _ in time.compiled_rewrites]
         named |= {pattern: ("hub.extraction.when", f"{name} ({code})") for name, pattern in built}
     named[chunk._day_with_point()] = "hub.extraction.chunk", "day"

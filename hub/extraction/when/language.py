@@ -10,13 +10,14 @@ reading is valid.
 """
 
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import cached_property
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 import msgspec
+
+from hub.extraction.tokens import HAN, fold, unmarked
 
 Unit = Literal["minute", "hour", "day", "week", "month", "quarter", "year"]
 Edge = Literal["start", "middle", "end"]
@@ -26,21 +27,28 @@ Half = Literal["am", "pm", "morning", "noon", "afternoon", "evening", "night", "
 Figures = tuple[int | None, int, int]
 
 # Sayings of all languages. The placeholders are those of ``hub.extraction.when.language``.
+_NAMED_ZONE: Final = "cest|cet|mesz|mez|bst|est|edt|et|cst|cdt|mst|mdt|pst|pdt|pt|jst|msk|мск"
 _ZONE: Final = (
     r"(?P<zone>(?:utc|gmt)(?: ?[+-] ?\d{1,2}(?::?[0-5]\d)?)?|z|[+]\d\d:?[0-5]\d|-\d\d[0-5]\d"
-    r"|cest|cet|mesz|mez|bst|est|edt|et|cdt|pst|pdt|pt|jst|msk|мск)"
+    rf"|{_NAMED_ZONE})"
 )
 SAYINGS: Final[tuple[tuple[str, Mapping[str, object]], ...]] = (
+    (
+        r"(?P<a>[12]\d{3})-(?P<b>\d\d)-(?P<c>\d\d)t{h}:{min}(?::[0-5]\d(?:\.\d{1,6})?)?"
+        r"(?P<zone>z|[+-]\d\d:?[0-5]\d)?",
+        {"is_sure": True},
+    ),
     (r"(?P<a>[12]\d{3})(?P<s>[-./])(?P<b>\d{1,2})(?P=s)(?P<c>\d{1,2})", {}),
     (r"(?P<a>\d{1,2})(?P<s>[./-])(?P<b>\d{1,2})(?P=s)(?P<c>[12]\d{3}|\d{2})\.?", {}),
     (r"(?P<a>\d{1,2})(?P<s>/)(?P<b>\d{1,2})", {}),
-    (r"(?P<a>\d{1,2})(?P<s>\.) ?(?P<b>\d{1,2})\.", {}),
+    (r"(?P<a>\d{1,2})(?P<s>\.) ?(?P<b>\d{1,2})\.(?!\d)", {}),
     # 3.-5.5.2025
     (r"(?P<a>\d{1,2})\.? ?- ?\d{1,2}(?P<s>\.)(?P<b>\d{1,2})\.(?P<c>[12]\d{3}|\d{2})?\.?", {}),
     (r"(?P<mo>1[0-2]|0?[1-9])[./]{y}", {}),
     (r"{y}-(?P<mo>1[0-2]|0[1-9])", {}),
     (r"{y}-?w(?P<w>5[0-3]|[1-4]\d|0[1-9])", {}),
     (rf"{{h}}:{{min}}(?::[0-5]\d(?:\.\d{{1,6}})?)?(?: ?{_ZONE})?", {}),
+    (r"{h}h{min}", {"is_sure": True}),
     (_ZONE, {}),
     ("-", {"is_to": True}),
 )
@@ -181,16 +189,14 @@ def _start_of(start: DateParts, end: DateParts) -> DateParts | None:
     return msgspec.structs.replace(start, **lent)
 
 
-def candidates(match: re.Match[str], is_day_first: bool | None) -> tuple[Figures, ...]:
+def candidates(found: Mapping[str, str], is_day_first: bool | None) -> tuple[Figures, ...]:
     """Return all readings of a date in figures, valid or not."""
-    a, b, c = (match.groupdict().get(place) for place in "abc")
-    assert a is not None  # by the patterns above
-    assert b is not None
+    a, b, c = found["a"], found["b"], found.get("c")
     if len(a) == 4:
         return ((int(a), int(b), int(c or 0)),)
     year = None if c is None else int(c) if len(c) == 4 else _CENTURY + int(c)
     day_first, month_first = (year, int(b), int(a)), (year, int(a), int(b))
-    if match["s"] == "." or is_day_first:
+    if found.get("s") == "." or is_day_first:
         return (day_first,)
     if is_day_first is False:
         return (month_first,)
@@ -207,7 +213,6 @@ def day_of(figures: Figures, default_year: int) -> date | None:
         return None
 
 
-Saying = tuple[str, Mapping[str, object]]
 _FILLER: Final[Mapping[str, object]] = {}
 _DUE: Final[Mapping[str, object]] = {"is_due": True}
 _IN: Final = frozenset(("in", "im", "en", "в"))  # fillers before the year of a date
@@ -215,8 +220,14 @@ _PLACE: Final = re.compile(r"\{([A-Za-z]+)\}")  # {d}, not the {2} of a pattern
 _NUMBER: Final = re.compile(r"[^=]+=-?\d+")
 _CONTINUED: Final = re.compile(r"\\\n\s*")
 _GROUP: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\((?!\?)")
-_END_OF_WORD: Final = r"(?!(?<=[^\W_])[^\W_])"
-_END_OF_NUMBER: Final = r"(?!(?<=\d)\d)"
+_ATOM: Final = re.compile(
+    r"\\.|\[\]?(?:\\.|[^\]\\])*\]|\(\?P=\w+\)|\(\?P<\w+>|\(\?<?[=!:]|\{\d+,?\d*\}|.", re.DOTALL
+)
+_RANGE: Final = re.compile(r"\\?(.)(?:-(.))?", re.DOTALL)
+_DONE: Final = "\0"  # behind a head to which nothing can be added
+# Neither in the middle of a word, nor of a time or a number with a point.
+_END_OF_WORD: Final = r"(?!(?<=[^\W_])[^\W_])(?!(?<=\d)[:.]\d)"
+_END_OF_NUMBER: Final = r"(?!(?<=\d)\d)(?!(?<=\d)[:.]\d)"
 # Groups that contain a number, and the parts of ``DateParts`` that they fill.
 _NUMBERS: Final = {
     "d": "day",
@@ -227,46 +238,239 @@ _NUMBERS: Final = {
     "h": "hour",
     "min": "minute",
 }
-_NAMED: Final = re.compile(r"\(\?P<\w+>")
-_REPEATED: Final = re.compile(r"\(\?P=\w+\)")
-_WORD: Final = re.compile(r"[^\W_]+")
 _BETWEEN: Final = re.compile(r"[ .,]+")  # separators between the parts of a saying
-
-_HAN: Final = "\u3400-\u4dbf\u4e00-\u9fff"
-_DASHES: Final = re.compile(r"[\u2010-\u2015\u2212~\u301c]")
-_APOSTROPHES: Final = re.compile(r"[\u2019\u2018\u02bc`\u00b4]")
-_ASIDE: Final = re.compile(r"[,;!?()\[\]{}\"\u201c\u201d\u201e\u00ab\u00bb\u3001\u3002\u300a\u300b_*|\s]+")
-_POINT_AFTER_LETTER: Final = re.compile(r"(?<=[^\W\d_])\.")
-_SPACE_BY_HAN: Final = re.compile(rf"(?<=[{_HAN}]) | (?=[{_HAN}])")
-_ISO_T: Final = re.compile(r"(?<=\d)t(?=\d\d:)")
-# Traditional characters in the sayings, and their simplified forms.
-_SIMPLE: Final = str.maketrans("點週後號兩個禮時鐘內間從這", "点周后号两个礼时钟内间从这")
-
-
-def unmarked(text: str) -> str:
-    """Remove accents and other marks from letters; Cyrillic short i and yo become i and ye."""
-    apart = unicodedata.normalize("NFD", text)
-    return "".join(sign for sign in apart if not unicodedata.combining(sign)).replace("\u00df", "ss")
-
-
-def fold(text: str) -> str:
-    """Normalize *text* for the sayings: lower case, without marks, with single spaces and plain dashes."""
-    text = unmarked(unicodedata.normalize("NFKC", text).casefold()).translate(_SIMPLE)
-    text = _APOSTROPHES.sub("'", _DASHES.sub("-", text))
-    text = _POINT_AFTER_LETTER.sub("", _ASIDE.sub(" ", text)).strip()
-    return _SPACE_BY_HAN.sub("", _ISO_T.sub(" ", text))
+_START: Final = re.compile(rf"[^\W\d_{HAN}]+|[{HAN}]|\d+(?= ?([^\W\d_{HAN}]+|[{HAN}]|[^\w\s])?)")
+_YEARS_OF_NOW: Final = range(20, 40)  # with two digits; others are rather of a version
 
 
 def has_han(text: str) -> bool:
-    return re.search(f"[{_HAN}]", text) is not None
+    return not text.isascii() and re.search(f"[{HAN}]", text) is not None
 
 
 def has_cyrillic(text: str) -> bool:
-    return re.search("[\u0400-\u04ff]", text) is not None
+    return not text.isascii() and re.search("[\u0400-\u04ff]", text) is not None
 
 
 def has_latin(text: str) -> bool:
     return re.search("[a-z]", text) is not None
+
+
+class Saying(msgspec.Struct, frozen=True, dict=True, eq=False):
+    """Pattern of a saying without places, and its meaning."""
+
+    language: "Language"
+    source: str
+    meaning: Mapping[str, object]
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """The compiled pattern; few sayings of a language occur in a text."""
+        try:
+            return re.compile(self.source)
+        except re.error as error:
+            why = f"{self.language.code}.toml: time.sayings: {error}, in {self.source:.80}"
+            raise NotationError(why) from error
+
+    def heads(self) -> set[str]:
+        """Return what a text has where the saying may begin, in the form of ``_head_at``."""
+        stack: list[tuple[set[str], set[str], str]] = []
+        start, done, now, before = {""}, set[str](), {""}, {""}
+        for atom in _ATOM.findall(self.source):
+            match atom[0]:
+                case "(" if atom.startswith("(?P="):
+                    before = now
+                case "(":
+                    stack.append((start, done, atom))
+                    start, done = now, set()
+                case ")":
+                    before, inner = start, done | now
+                    start, done, opening = stack.pop()
+                    now = before if opening[-1] in "=!" else inner
+                case "|":
+                    done, now = done | now, start
+                case "?" | "*":
+                    now = now | before
+                case "{":
+                    now = now | before if atom[1] == "0" else now
+                case "+" | "$":
+                    pass
+                case _:
+                    before = now
+                    signs = _signs(atom)
+                    now = {_longer(head, sign) for head in now for sign in signs} if signs else now
+        return {head.rstrip(_DONE) for head in done | now}
+
+
+def _signs(atom: str) -> Iterable[str]:
+    """Return the characters for which a part of a pattern without groups may stand; "0" for any digit."""
+    if atom[0] == "[":
+        found = (range(ord(first), ord(last or first) + 1) for first, last in _RANGE.findall(atom[1:-1]))
+        return {chr(point) for points in found for point in points}
+    return {"\\d": "0", "\\b": "", "\\s": " "}.get(atom, atom[-1])
+
+
+def _longer(head: str, sign: str) -> str:
+    """Return a head with one more character: a word, a sign of Han, or a number and what is behind it."""
+    if head.endswith(_DONE) or (head == "0" and (sign == " " or sign.isdigit())):
+        return head
+    if not head and sign.isdigit():
+        return "0"
+    if sign.isalpha() and not has_han(sign):
+        return head + sign
+    is_next = head in ("", "0") and sign != " "
+    return f"{head}{sign}{_DONE}" if is_next else head + _DONE
+
+
+class Said(NamedTuple):
+    """Saying in a line."""
+
+    match: re.Match[str]
+    saying: Saying
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """Groups that matched, by name."""
+        return {name: text for name, text in self.match.groupdict().items() if text}
+
+    @property
+    def is_filler(self) -> bool:
+        """True for words without a meaning of their own."""
+        return not (self.saying.meaning or self.groups)
+
+    @property
+    def is_time(self) -> bool:
+        """True if it has an hour."""
+        return "h" in self.groups or "hour" in self.saying.meaning
+
+    @property
+    def is_lead(self) -> bool:
+        """True for a word before a day or a deadline ("on", "by")."""
+        return self.saying.meaning == _DUE or self.match.group() in self.saying.language.lead_words
+
+
+class Index:
+    """Index of the sayings of some languages, by what a line has where they may begin."""
+
+    def __init__(self, languages: Sequence["Language"]) -> None:
+        self._found: dict[str, dict[Language, list[Saying]]] = {}
+        for language in languages:
+            for saying in language.all_sayings:
+                for head in saying.heads():
+                    self._found.setdefault(head, {}).setdefault(language, []).append(saying)
+
+    def runs(self, line: str) -> Iterator[tuple["Language", list[Said]]]:
+        """Yield the longest sequences of sayings of a language in a line."""
+        ends: dict[Language, int] = {}
+        for place in _START.finditer(line):
+            at = place.start()
+            for head in _heads(place):
+                for language in self._found.get(head, ()):
+                    if at < ends.get(language, 0) or (language.is_spaced and at and line[at - 1].isalnum()):
+                        continue
+                    found = self._run(language, line, at)
+                    if found:
+                        ends[language] = found[-1].match.end()
+                        yield language, found
+
+    def sequence(self, language: "Language", line: str, at: int = 0) -> list[Said]:
+        """Return the sayings of a language from a place of a line on, up to words that are none."""
+        found: list[Said] = []
+        while at < len(line):
+            if gap := _BETWEEN.match(line, at):
+                at = gap.end()
+                continue
+            said = self._longest(language, line, at)
+            if said is None:
+                break
+            found.append(said)
+            at = said.match.end()
+        return found
+
+    def _run(self, language: "Language", line: str, at: int) -> list[Said]:
+        """Return a sequence without what does not belong to a day at its edges."""
+        found = self.sequence(language, line, at)
+        if language.is_spaced:  # "est" behind no time is a verb in some languages
+            zones = (nth for nth, said in enumerate(found) if said.groups.keys() == {"zone"})
+            found = found[: next((nth for nth in zones if not (nth and found[nth - 1].is_time)), None)]
+            found = found[_after_others_year(found, at > 0) :]
+        while found and _is_loose(found[-1], language):
+            found.pop()
+        return found
+
+    def _longest(self, language: "Language", line: str, at: int) -> Said | None:
+        best: Said | None = None
+        place = _START.match(line, at)
+        for head in _heads(place) if place else (line[at],):
+            for saying in self._found.get(head, {}).get(language, ()):
+                match = saying.pattern.match(line, at)
+                if match and match.end() > (best.match.end() if best else at):
+                    best = Said(match, saying)
+        return best
+
+
+def _heads(place: re.Match[str]) -> tuple[str, ...]:
+    """Return what a line has at a place, in the forms of the index."""
+    if not place.group().isdecimal():
+        return (place.group(),)
+    return ("0", f"0{place[1]}") if place[1] else ("0",)
+
+
+def _is_loose(said: Said, language: "Language") -> bool:
+    """Return True for a short word behind a day that belongs to the words after it ("Friday at the")."""
+    word = said.match.group()
+    return language.is_spaced and (
+        (said.is_filler and len(word) <= 3) or said.saying.meaning.get("is_to") is not None
+    )
+
+
+def _after_others_year(found: Sequence[Said], has_words_before: bool) -> int:
+    """Return the number of sayings up to the year of a noun: "the budget for 2027 by 15 December"."""
+    leads, has_year = set[str](), False
+    for nth, said in enumerate(found):
+        groups, word = said.groups.keys(), said.match.group()
+        if has_year:
+            has_meaning = not said.is_filler
+            is_of_noun = bool(leads - _IN) or (has_words_before and has_meaning and not leads)
+            return nth if is_of_noun and not groups and word.strip("-") else 0
+        if groups == {"y"}:
+            has_year = True
+        elif groups or not (said.is_filler or said.saying.meaning == _DUE):
+            return 0
+        else:
+            leads.add(word)
+    return 0
+
+
+def is_supported(found: Sequence[Said], language: "Language") -> bool:
+    """Return True unless the only day is two figures that may be any number ("Django to 4.2.").
+
+    A word of time before them, a weekday, a time or a year supports them.
+    """
+    days = [nth for nth, said in enumerate(found) if "a" in said.groups]
+    others = [said for nth, said in enumerate(found) if nth not in days]
+    if not days or any(_tells(said) for said in others):
+        return True
+    return any(_is_sure_day(found, nth, language) for nth in days)
+
+
+def _tells(said: Said) -> bool:
+    """Return True for a saying that tells a day or a time, and is not only a word before or between them."""
+    return bool(said.groups or said.saying.meaning.keys() - {"is_due", "is_to"})
+
+
+def _is_sure_day(found: Sequence[Said], nth: int, language: "Language") -> bool:
+    match = found[nth].match
+    groups = found[nth].groups
+    year = groups.get("c", "")
+    if len(groups["a"]) == 4 or len(year) == 4 or (year and int(year) in _YEARS_OF_NOW):
+        return True
+    if not match.group()[0].isdecimal() or "-" in match.group():
+        return True
+    # "4.2. Zahnarzt", and "4.2. bis 6.2.", in a language that writes days so
+    is_no_section = int(groups["a"]) > 9 or "0" in (groups["a"][0], groups["b"][0])
+    is_row = match.start() == 0 and (groups["s"] == "/" or (language.has_day_points and is_no_section))
+    is_interval = language.has_day_points and sum("a" in said.groups for said in found) > 1
+    return (nth > 0 and found[nth - 1].is_lead) or is_row or is_interval
 
 
 class Language(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, forbid_unknown_fields=True):
@@ -284,7 +488,8 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, f
         parts: parts of sayings, written in them as ``{part}``.
         sayings: patterns with their meaning.
         dues: words before a deadline ("by|before"), which is never far in the past.
-        fillers: words around a date without a meaning of their own ("by|on|the").
+        fillers: words around a date without a meaning of their own ("at|the").
+        leads: those that may be before a day in two figures ("on|until").
         rewrites: patterns of an interval, with its plain form by which it is replaced first.
         is_day_first: order of dates in figures; None if both orders are in use.
         is_spaced: words are separated by spaces.
@@ -302,6 +507,7 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, f
     parts: Mapping[str, str] = {}
     sayings: str
     fillers: str
+    leads: str = ""
     dues: str
     rewrites: str = ""
     is_day_first: bool | None = None
@@ -326,76 +532,17 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, f
         """Parse folded *text* into its parts; ``None`` if it has an unknown word."""
         for pattern, plain in self.compiled_rewrites:
             text = pattern.sub(plain, text)
-        found: list[DateParts] = []
-        at = 0
-        while at < len(text):
-            if gap := _BETWEEN.match(text, at):
-                at = gap.end()
-                continue
-            match, meaning = self._longest(text, at)
-            if match is None:
-                return None
-            found += self._converted(match, meaning)
-            at = match.end()
-        return found
+        found = self._index.sequence(self, text)
+        rest = text[found[-1].match.end() if found else 0 :]
+        return None if rest.strip(" .,") else self.parts_of(found)
 
-    def runs(self, text: str) -> Iterator[str]:
-        """Yield the longest parts of folded *text* that consist only of words in sayings."""
-        at, end, start = 0, 0, None
-        while at < len(text):
-            match, _ = self._longest(text, at)
-            # A zone follows a time: "est" is a verb in some languages.
-            is_verb = match is not None and self.is_spaced and start is None and _is_zone(match)
-            if match is not None and not is_verb:
-                start = at if start is None else start
-                at = end = match.end()
-            elif gap := _BETWEEN.match(text, at):
-                at = gap.end()
-            else:
-                if start is not None:
-                    yield text[self._after_others_year(text, start) : end]
-                start = None
-                word = _WORD.match(text, at) if self.is_spaced else None
-                at = word.end() if word else at + 1
-        if start is not None:
-            yield text[self._after_others_year(text, start) : end]
+    def parts_of(self, found: Sequence[Said]) -> list[DateParts]:
+        """Return the parts of sayings."""
+        return [part for said in found for part in self._converted(said)]
 
-    def _after_others_year(self, text: str, start: int) -> int:
-        """Return the place in a run after the year of a noun: "the budget for 2027 by 15 December"."""
-        at, leads, has_year = start, set[str](), False
-        while self.is_spaced:
-            gap = _BETWEEN.match(text, at)
-            at = gap.end() if gap else at
-            match, meaning = self._longest(text, at)
-            if match is None:
-                break
-            groups = {name for name, value in match.groupdict().items() if value}
-            if has_year:
-                is_of_noun = bool(leads - _IN) or (start > 0 and bool(meaning) and not leads)
-                return at if is_of_noun and not groups and match.group().strip("-") else start
-            if groups == {"y"}:
-                has_year = True
-            elif groups or meaning not in (_FILLER, _DUE):
-                break
-            else:
-                leads.add(match.group())
-            at = match.end()
-        return start
-
-    def _longest(self, text: str, at: int) -> tuple[re.Match[str] | None, Mapping[str, object]]:
-        best: re.Match[str] | None = None
-        meaning: Mapping[str, object] = _FILLER
-        if self._any.match(text, at) is None:  # so at most places
-            return best, meaning
-        for pattern, parts in self._compiled:
-            match = pattern.match(text, at)
-            if match and match.end() > (best.end() if best else at):
-                best, meaning = match, parts
-        return best, meaning
-
-    def _converted(self, match: re.Match[str], fixed: Mapping[str, object]) -> Iterator[DateParts]:
-        found = {name: text for name, text in match.groupdict().items() if text is not None}
-        parts: dict[str, Any] = dict(fixed)
+    def _converted(self, said: Said) -> Iterator[DateParts]:
+        found = said.groups
+        parts: dict[str, Any] = dict(said.saying.meaning)
         if "unit" in found:
             unit = self._lookup["unit"][found["unit"]]
             if "steps" in parts:
@@ -411,7 +558,7 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, f
         if "dth" in found:
             parts["day"] = self._lookup["nth"][found["dth"]]
         if "a" in found:
-            parts["figures"] = candidates(match, self.is_day_first)
+            parts["figures"] = candidates(found, self.is_day_first)
         if "h" in found and found["h"].startswith("0"):
             parts["is_sure"] = True
         if "zone" in found:
@@ -442,13 +589,21 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, f
         ]
 
     @cached_property
-    def _any(self) -> re.Pattern[str]:
-        """Pattern that matches wherever a saying does, and without groups."""
-        sources = (_NAMED.sub("(?:", pattern.pattern) for pattern, _ in self._compiled)
-        return re.compile("|".join(_REPEATED.sub(".", source) for source in sources))
+    def lead_words(self) -> frozenset[str]:
+        """Folded words that may be before a day in two figures."""
+        return frozenset(map(fold, self.leads.split("|")))
 
     @cached_property
-    def _compiled(self) -> Sequence[tuple[re.Pattern[str], Mapping[str, object]]]:
+    def _index(self) -> Index:
+        return Index([self])
+
+    @cached_property
+    def all_sayings(self) -> Sequence[Saying]:
+        """All sayings, with those of all languages and the words around them.
+
+        Raises:
+            NotationError: a saying has an unknown place, part or meaning.
+        """
         words = {name: _either(spellings) for name, spellings in self._lookup.items()}
         places = {
             "month": f"(?P<month>{words['month']})",
@@ -466,34 +621,32 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, f
         }
         places |= {name: f"(?:{unmarked(uncaptured(part))})" for name, part in self.parts.items()}
         written: list[tuple[str, str | Mapping[str, object]]] = [*rules(self.sayings)]
-        written += [(filler, _FILLER) for filler in self.fillers.split("|")]
-        written += [(due, _DUE) for due in self.dues.split("|")]
+        written += [(word, _FILLER) for word in f"{self.fillers}|{self.leads}".split("|") if word]
+        written += [(word, _DUE) for word in self.dues.split("|")]
         written += SAYINGS
         end = _END_OF_WORD if self.is_spaced else _END_OF_NUMBER
         pattern = ""
-        compiled: list[tuple[re.Pattern[str], Mapping[str, object]]] = []
+        found: list[Saying] = []
         try:
             for pattern, result in written:
                 meaning = _meaning(result) if isinstance(result, str) else result
                 for saying, parts in self._by_span(pattern, meaning):
                     source = _filled(unmarked(uncaptured(saying)), places)
-                    compiled.append((re.compile(f"(?:{source}){end}"), parts))
-        except (KeyError, ValueError, re.error) as error:
+                    found.append(Saying(self, f"(?:{source}){end}", parts))
+        except (KeyError, ValueError) as error:
             why = f"no part or place {error}" if isinstance(error, KeyError) else error
             raise NotationError(f"{self.code}.toml: time.sayings: {why}, in {pattern:.80}") from error
-        return compiled
+        return found
 
-    def _by_span(self, pattern: str, meaning: Mapping[str, object]) -> Iterator[Saying]:
+    def _by_span(
+        self, pattern: str, meaning: Mapping[str, object]
+    ) -> Iterator[tuple[str, Mapping[str, object]]]:
         """Yield a saying; one with ``{span}`` for each span."""
         if "{span}" not in pattern:
             yield pattern, meaning
             return
         for unit, words in self.spans.items():
             yield pattern.replace("{span}", f"({words})"), {"span": (unit, meaning["steps"])}
-
-
-def _is_zone(match: re.Match[str]) -> bool:
-    return [name for name, text in match.groupdict().items() if text] == ["zone"]
 
 
 def _meaning(written: str) -> Mapping[str, object]:

@@ -34,29 +34,33 @@ The rules hold in all languages. The *anchor* is the day of the document.
 
 import calendar
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from datetime import timezone as fixed_zone
+from functools import cache
 from typing import Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from hub.base.clock import epoch_ms
+from hub.extraction.tokens import Tokens, fold
 from hub.extraction.when.language import (
     Ambiguous,
     DateParts,
     Edge,
+    Index,
     Language,
     NotationError,
+    Said,
     Unit,
     day_of,
-    fold,
     has_han,
     has_latin,
+    is_supported,
     together,
 )
-from hub.extraction.wording.languages import languages, languages_in, script_of
+from hub.extraction.wording.languages import Lexicon, languages, languages_in, script_of
 
 Rule = Callable[[DateParts, date], date | None]
 _DAY: Final = timedelta(days=1)
@@ -473,17 +477,18 @@ _ZONES: Final[Mapping[str, str]] = {
 
 
 class DateWords(NamedTuple):
-    """Folded words of a text for a day.
+    """Words of a text for a day.
 
     Attributes:
-        before: folded words before them in the text; likewise *after*.
+        start: place in the text; likewise *end*.
+        words: the text there.
         parts: parsed words.
         is_full: True if they contain year, month and day.
     """
 
+    start: int
+    end: int
     words: str
-    before: str
-    after: str
     parts: DateParts
     is_full: bool
 
@@ -528,8 +533,8 @@ def days_in(text: str, *, anchor: Anchor | None, timezone: str, is_due: bool = F
     with a month, or a distance.
     """
     found: dict[date, ResolvedTime] = {}
-    for run, _ in _expressions_in(fold(text[:MAX_SENTENCE_CHARS])):
-        if moment := resolve(run, anchor=anchor, timezone=timezone, is_due=is_due):
+    for day_words in dates_in(text):
+        if moment := resolve(day_words.words, anchor=anchor, timezone=timezone, is_due=is_due):
             found.setdefault(local_day(moment.at, ZoneInfo(timezone)), moment)
     return list(found.values())
 
@@ -537,28 +542,38 @@ def days_in(text: str, *, anchor: Anchor | None, timezone: str, is_due: bool = F
 def dates_in(text: str, *, has_spans: bool = False) -> list[DateWords]:
     """Return the words for days in *text*, a line or some sentences, in any of its languages.
 
+    Numbers that are versions, prices, telephones and the like are none, and neither is a number without a
+    word that supports it.
+
     Args:
         has_spans: also return words for the next week or month.
     """
-    folded = fold(text[:MAX_SENTENCE_CHARS])
-    found: dict[str, DateWords] = {}
-    for run, parts in _expressions_in(folded, has_spans=has_spans):
-        before, _, after = folded.partition(run)
-        found.setdefault(run, DateWords(run, before.strip(), after.strip(), parts, _is_full(parts)))
+    tokens = Tokens(text[:MAX_SENTENCE_CHARS])
+    found: dict[tuple[int, int], DateWords] = {}
+    for language, run in _index(_languages_of(tokens.line)).runs(tokens.line):
+        start, end = run[0].match.start(), run[-1].match.end()
+        line = tokens.line[start:end]
+        if (start, end) in found or not any(said.groups or said.saying.meaning for said in run):
+            continue
+        try:
+            parsed = language.parse(line)
+            parts = together(parsed) if parsed else None
+        except ValueError:  # no date
+            continue
+        if parts is None or not is_supported(run, language):
+            continue
+        if _denotes_day(parts, line, run[0]) or (has_spans and is_coming_span(parts)):
+            begin, after = tokens.place(start, end)
+            is_amid = "," in text[begin:after] and not text[:begin].rstrip().endswith(",")
+            if is_amid and not run[-1].is_time and text.startswith(",", after):
+                after += 1  # "on Monday, 3 May, at home"
+            found[start, end] = DateWords(begin, after, text[begin:after], parts, _is_full(parts))
     return list(found.values())
 
 
-def _expressions_in(folded: str, *, has_spans: bool = False) -> Iterator[tuple[str, DateParts]]:
-    """Yield the parts of a folded text that denote a day, with their parsed form."""
-    for language in _languages_of(folded):
-        for run in language.runs(folded):
-            found = language.parse(run)
-            try:
-                parts = together(found) if found else None
-            except ValueError:  # no date
-                continue
-            if parts is not None and (_denotes_day(parts, run) or (has_spans and is_coming_span(parts))):
-                yield run, parts
+@cache
+def _index(languages: tuple[Language, ...]) -> Index:
+    return Index(languages)
 
 
 def is_coming_span(parts: DateParts) -> bool:
@@ -572,16 +587,23 @@ def _is_full(parts: DateParts) -> bool:
     )
 
 
-def _denotes_day(parts: DateParts, run: str) -> bool:
+def _denotes_day(parts: DateParts, run: str, first: Said) -> bool:
+    if "edge" in parts.about_day and len(parts.about_day) > 1:  # "by the end of May"
+        return has_han(run) or first.is_lead or first.is_filler or bool(parts.is_due)
     if parts.about_day == {"weekday"} and not has_han(run):
         return any(len(word) > _SHORT for word in run.split())
     return bool(parts.about_day & _SUFFICIENT) or parts.about_day >= {"day", "month"}
 
 
-def _languages_of(text: str) -> Sequence[Language]:
-    script = script_of(text)
-    is_without_letters = script == "latin" and not has_latin(text)
-    return [language.time for language in (languages() if is_without_letters else languages_in(script))]
+def _languages_of(line: str) -> tuple[Language, ...]:
+    script = script_of(line)
+    is_without_letters = script == "latin" and not has_latin(line)
+    return _times(languages() if is_without_letters else languages_in(script))
+
+
+@cache
+def _times(lexicons: tuple[Lexicon, ...]) -> tuple[Language, ...]:
+    return tuple(lexicon.time for lexicon in lexicons)
 
 
 def _read(

@@ -467,7 +467,7 @@ async def test_counted_date_names_the_evidence_of_the_passage_date(
         ("| task | due |\n|---|---|\n| Pay the rent | next Friday |\n", ["next Friday"]),
         ("| task | due |\n|---|---|\n| Pay the rent | 2025-01-07 |\n", []),
         ("Ann: who orders the paint?\nBob: I will, by Friday\nAnn: good\n", ["by Friday"]),
-        ("Bitte geben Sie mir bis zum 27.3. Bescheid.\n", ["bis zum 27.3"]),
+        ("Bitte geben Sie mir bis zum 27.3. Bescheid.\n", ["bis zum 27.3."]),
         ("Choir concert on 3 May.\n", ["on 3 May"]),
     ],
 )

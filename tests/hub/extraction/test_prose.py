@@ -18,7 +18,7 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions, Item, RulesForm
 from hub.extraction.model import Models
 from hub.extraction.prose import read
-from hub.extraction.prose_view import view_of_prose, without_other_numbers
+from hub.extraction.prose_view import view_of_prose
 from hub.extraction.text_kinds import is_reference
 from hub.extraction.wording.languages import languages_in
 from protocol.tables import TABLES, TableName
@@ -1060,45 +1060,6 @@ def test_view_of_prose_has_no_stamps_of_copied_messages(stamp: str) -> None:
 def test_view_of_prose_joins_a_long_line_to_a_name_below() -> None:
     text = "Nothing more was said about the roof, the gutters and the old\nWindows of the barn."
     assert "\n" not in view_of_prose(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    (
-        "version 3.1.19",
-        "§ 4.2.7",
-        "10.11.12.13",
-        "BX-2027-01-04",
-        "2027/118-C",
-        "ISBN 978-3-12-201126-4",
-        "Nr. 11.12.2027-07",
-        "04.12.20-77",
-        "0171 301 12 26",
-        "+49 30 901820-26",
-        "20270104-1112",
-        "30.11.26,4",
-        "1.204,26 EUR",
-        "12.11 kg",
-        "£120",
-        "http://a.example/2027-01-04",
-    ),
-)
-def test_counting_numbers_are_blanked_before_date_search(text: str) -> None:
-    shown = without_other_numbers(f"Paid: {text}, until May")
-    assert not any(map(str.isdigit, shown.replace("\u00a7 ", "")))
-    assert len(shown) == len(f"Paid: {text}, until May")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("2027-01-04", "2027-01-04T10:00:00+01:00", "12.11.2027", "bis 3.12. um 9:30", "3.-5.5.2027"),
-        *("12/11/2027", "3 May 2027 at 10", "2027年1月4日14:00", "14:00-15:30", "3-5 May", "30.11."),
-        *("release 12.12.2027", "am 12.3. 18 Uhr"),
-    ],
-)
-def test_numbers_of_dates_and_times_are_not_blanked(text: str) -> None:
-    assert without_other_numbers(text) == text
 
 
 REFERENCE = [

@@ -1,0 +1,90 @@
+"""Days in a sentence or a title, with their places. Pure functions."""
+
+from datetime import datetime
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+from hub.extraction.when.resolve import Anchor, ResolvedTime, dates_in, is_coming_span, local_day, resolve
+from hub.extraction.wording.languages import Lexicon, languages_in, script_of
+
+_MAX_LEADING: Final = 2  # words dropped before a date
+_HAN_FILLERS: Final = "\u8bf7\u7684\u662f\u5c31"  # before a date, which date words may include
+
+_QUOTES: Final = frozenset(('""', "\u201c\u201d", "\u201e\u201c", "\u00ab\u00bb"))  # around a name, not a day
+
+
+class FoundDay(NamedTuple):
+    """Words for a day at a place of a text.
+
+    Attributes:
+        at: moment in UTC; None if the words are ambiguous, or no day is known to count from.
+    """
+
+    start: int
+    end: int
+    at: datetime | None
+    has_time: bool
+    words: str
+
+
+def find_days(
+    text: str, lexicon: Lexicon | None = None, *, anchor: Anchor | None, timezone: str
+) -> list[FoundDay]:
+    """Return the days in a text, the longest words at each place, in order.
+
+    Args:
+        lexicon: language of the text; without it, that of all languages in its script.
+    """
+    found: list[tuple[int, int, bool]] = []
+    for words in dates_in(text, has_spans=True):
+        is_span = is_coming_span(words.parts)
+        before, after = text[: words.start].rstrip()[-1:], text[words.end :].lstrip()[:1]
+        is_part = is_span and after in ("'", "\u2019")  # "next week's menu"
+        if not is_part and f"{before}{after}" not in _QUOTES:
+            found.append((words.start, words.end, is_span))
+    lexicons = [lexicon] if lexicon else languages_in(script_of(text))
+    for language in lexicons:
+        found += ((*match.span(), False) for match in language.patterns("edges")[0].finditer(text))
+    if not found:
+        return []
+    kinds = [
+        match.span() for language in lexicons for match in language.patterns("undated")[0].finditer(text)
+    ]
+    days: list[FoundDay] = []
+    at = 0
+    for start, end, is_span in sorted(found, key=lambda place: (place[0], -place[1])):
+        if start >= at and not any(first <= start and end <= last for first, last in kinds):
+            at = end
+            days.append(_day_at(text, start, end, anchor, timezone, is_known=not is_span))
+    return days
+
+
+def _day_at(
+    text: str, start: int, end: int, anchor: Anchor | None, timezone: str, *, is_known: bool
+) -> FoundDay:
+    begin = start
+    moment = resolve_ahead(text[start:end], anchor, timezone) if is_known else None
+    for _ in range(_MAX_LEADING if is_known else 0):  # "start on 18 May" is no edge of May
+        first, _, rest = text[begin:end].partition(" ")
+        # Of a date with a wrong weekday, neither counts.
+        if moment is not None or not rest or dates_in(first) or not dates_in(rest):
+            break
+        begin = end - len(rest)
+        moment = resolve_ahead(rest, anchor, timezone)
+    start = begin if moment is not None else start
+    while start < end - 1 and text[start] in _HAN_FILLERS:
+        start += 1
+    return FoundDay(
+        start, end, moment.at if moment else None, bool(moment and moment.has_time), text[start:end]
+    )
+
+
+def resolve_ahead(words: str, anchor: Anchor | None, timezone: str) -> ResolvedTime | None:
+    """Resolve words for a day; one that would be in the past is ahead if it may be, as a deadline is."""
+    moment = resolve(words, anchor=anchor, timezone=timezone)
+    if moment is None or anchor is None:
+        return moment
+    today = local_day(anchor, ZoneInfo(timezone)) if isinstance(anchor, datetime) else anchor
+    if local_day(moment.at, ZoneInfo(timezone)) >= today:
+        return moment
+    return resolve(words, anchor=anchor, timezone=timezone, is_due=True) or moment

@@ -1,0 +1,158 @@
+"""Days in lines of six languages: the words that are understood, the moment, and what is left as a title.
+
+A row is a line, its words for days, the moment of the first by the clock of Berlin (a day alone without an
+hour; ``?`` if it is unknown), and the title. A line without words for a day has only itself.
+"""
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from hub.extraction.tokens import Tokens, without
+from hub.extraction.when.days import find_days
+from tests.support.families import each
+
+ZONE = "Europe/Berlin"
+FRIDAY = datetime(2026, 11, 20, 9, tzinfo=UTC)  # of writing
+
+LINES = """
+send the map 2026-12-03T10:00 to Ann Berg | 2026-12-03T10:00 | 2026-12-03 10:00 | send the map to Ann Berg
+send the map 2026-12-03T10:00:00Z to Ann | 2026-12-03T10:00:00Z | 2026-12-03 11:00 | send the map to Ann
+call Bob 2026-12-03T10:00-05:00 | 2026-12-03T10:00-05:00 | 2026-12-03 16:00 | call Bob
+Dinner on 4 December 2026 at 7:30pm | on 4 December 2026 at 7:30pm | 2026-12-04 19:30 | Dinner
+call Bob on 3 December 2026 at 11:15am. | on 3 December 2026 at 11:15am | 2026-12-03 11:15 | call Bob.
+Dinner on 4 December at 7.30 pm with Ann | on 4 December at 7.30 pm | 2026-12-04 19:30 | Dinner with Ann
+Dinner on 4 December at 7 p.m. with Ann | on 4 December at 7 p.m. | 2026-12-04 19:00 | Dinner with Ann
+Call at 2pm EST on Friday about it | at 2pm EST on Friday | 2026-11-27 20:00 | Call about it
+Call on 27 November 10:00 CDT | on 27 November 10:00 CDT | 2026-11-27 16:00 | Call
+upgrade the server to Ubuntu 20.04.
+Needs Ruby 3.6.
+Upgrade Django to 4.2.
+Update Python 3.10.12 before the release
+install node 18.12. and npm
+Read section 4.2. of the manual
+4.2. Install the server
+see step 3/14 of the guide
+Tasks done: 5/20
+The score was 3/15 in the end
+Close ticket 12/24 soon
+call 0171 301 12 26
+pay 30.11 EUR to Ann
+fixed in v1.12. by Bob
+open http://a.example/2026-12-04 and read
+run `backup 2026-12-04` again
+pay the rent by 11/30 | by 11/30 | 2026-11-30 | pay the rent
+11/30 pay the rent | 11/30 | 2026-11-30 | pay the rent
+Pay rent (due 12/15/2026) | due 12/15/2026 | 2026-12-15 | Pay rent
+2026-12-03 (Thursday): call Ann | 2026-12-03 (Thursday) | 2026-12-03 | call Ann
+Call Ann (Thu, 3 Dec) about it | Thu, 3 Dec | 2026-12-03 | Call Ann about it
+Call Ann on Thursday, 3 December, about it | on Thursday, 3 December, | 2026-12-03 | Call Ann about it
+Pay the rent (📅 2026-12-04) | 2026-12-04 | 2026-12-04 | Pay the rent
+Put the bins out before 📅 2026-12-03. | 2026-12-03 | 2026-12-03 | Put the bins out before.
+Water the plants (@2026-12-05) | 2026-12-05 | 2026-12-05 | Water the plants
+send it by Dec. 4 to Ann | by Dec. 4 | 2026-12-04 | send it to Ann
+Zoë: naïve “résumé” — due 4th December | due 4th December | 2026-12-04 | Zoë: naïve “résumé”
+call\u00a0Ann on\u00a04\u00a0December please | on\u00a04\u00a0December | 2026-12-04 | call\u00a0Ann please
+send the report by the end of May | by the end of May | ? | send the report
+finish it by the end of next month | by the end of next month | 2026-12-31 | finish it
+write the report next week | next week | ? | write the report
+sweep the yard tomorrow morning | tomorrow morning | 2026-11-21 | sweep the yard
+Bericht bis 30.11. Bescheid geben | bis 30.11. | 2026-11-30 | Bericht Bescheid geben
+Bericht am 4.12. um 14.30 Uhr abgeben | am 4.12. um 14.30 Uhr | 2026-12-04 14:30 | Bericht abgeben
+Django auf 4.2. heben
+Tür streichen (bis Freitag) | bis Freitag | 2026-11-27 | Tür streichen
+Müll rausstellen, Mo, 30.11.2026 | Mo, 30.11.2026 | 2026-11-30 | Müll rausstellen
+Siehe Kapitel 3.12. zum Thema
+14.12. Zahnarzt anrufen | 14.12. | 2026-12-14 | Zahnarzt anrufen
+Anruf am Freitag um 15h30 bei Öztürk | am Freitag um 15h30 | 2026-11-27 15:30 | Anruf bei Öztürk
+übermorgen Äpfel holen | übermorgen | 2026-11-22 | Äpfel holen
+Treffen am 3. Dez. im Büro | am 3. Dez. | 2026-12-03 | Treffen im Büro
+appeler Zoé le 4 décembre à 19h30 | le 4 décembre à 19h30 | 2026-12-04 19:30 | appeler Zoé
+envoyer le devis avant le 4/12 à Léa | avant le 4/12 | ? | envoyer le devis à Léa
+mettre Django à 4.2. demain | demain | 2026-11-21 | mettre Django à 4.2.
+rendre les clés vendredi prochain | vendredi prochain | 2026-11-27 | rendre les clés
+ver a Íñigo el 4 de diciembre a las 19:30 | el 4 de diciembre a las 19:30 | 2026-12-04 19:30 | ver a Íñigo
+regar las plantas pasado mañana | pasado mañana | 2026-11-22 | regar las plantas
+actualizar Django a 4.2.
+pagar antes del viernes 27 de noviembre | antes del viernes 27 de noviembre | 2026-11-27 | pagar
+позвонить Юле до 4 декабря | до 4 декабря | 2026-12-04 | позвонить Юле
+сдать отчёт в пятницу в 15:30 | в пятницу в 15:30 | 2026-11-27 15:30 | сдать отчёт
+обновить Django до 4.2.
+полить цветы послезавтра | послезавтра | 2026-11-22 | полить цветы
+12月4日下午3点开会 | 12月4日下午3点 | 2026-12-04 15:00 | 开会
+请周五前提交报告 | 周五前 | 2026-11-27 | 请提交报告
+把 API 升级到 4.2.
+"""
+
+
+def rows() -> list[list[str]]:
+    written = (line.replace("\\u00a0", "\u00a0") for line in LINES.strip().split("\n"))
+    return [[cell.strip(" ") for cell in line.split("|")] for line in written]
+
+
+@each("row", rows())
+def test_days_of_a_line_are_cut_out_where_they_were_read(row: list[str]) -> None:
+    line, words, moment, title = (*row, "", "", row[0])[:4] if len(row) == 1 else row
+    days = find_days(line, anchor=FRIDAY, timezone=ZONE)
+    assert (
+        [line[day.start : day.end] for day in days]
+        == [day.words for day in days]
+        == words.split("; ") * bool(words)
+    )
+    assert without(line, [(day.start, day.end) for day in days]) == title
+    for day in days[:1]:
+        local = day.at and day.at.astimezone(ZoneInfo(ZONE))
+        assert (
+            (f"{local:%Y-%m-%d %H:%M}" if day.has_time else f"{local:%Y-%m-%d}") if local else moment == "?"
+        )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "version 3.1.19",
+            "§ 4.2.7",
+            "10.11.12.13",
+            "BX-2027-01-04",
+            "2027/118-C",
+            "ISBN 978-3-12-201126-4",
+        ),
+        *("Nr. 11.12.2027-07", "04.12.20-77", "0171 301 12 26", "+49 30 901820-26", "20270104-1112"),
+        *("30.11.26,4", "1.204,26 EUR", "12.11 kg", "£120", "http://a.example/2027-01-04"),
+    ],
+)
+def test_counting_numbers_are_covered_in_the_line_of_a_text(text: str) -> None:
+    assert not any(map(str.isdigit, Tokens(f"Paid: {text}, until May").line.replace("\u00a7 ", "")))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("2027-01-04", "2027-01-04t10:00:00+01:00", "12.11.2027", "bis 3.12. um 9:30", "3.-5.5.2027"),
+        *("12/11/2027", "3 may 2027 at 10", "2027年1月4日14:00", "14:00-15:30", "3-5 may", "30.11."),
+        *("release 12.12.2027", "am 12.3. 18 uhr"),
+    ],
+)
+def test_numbers_of_dates_and_times_are_in_the_line_of_a_text(text: str) -> None:
+    assert Tokens(text).line == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Zoë\u2019s “naïve” café — 3.\u00a0Mai",
+        "ﬁn du ½ jour, l'été\u0301",
+        "請點 4號 (週五)",
+        "a\u2028b  c\t\td",
+    ],
+)
+def test_tokens_cover_all_but_blanks_of_the_original(text: str) -> None:
+    tokens = Tokens(text)
+    assert "".join(text[token.start : token.end] for token in tokens.tokens) == "".join(text.split())
+    for first in range(len(tokens.line)):
+        if tokens.line[first] != " ":
+            start, end = tokens.place(first, first + 1)
+            assert any(token.start == start for token in tokens.tokens)
+            assert start < end <= len(text)
