@@ -24,7 +24,6 @@ from hub.extraction.prose_layout import (
     DIGIT,
     EDGES,
     ENDS,
-    FEW_SENTENCES,
     SPEAKER,
     TICKS,
     PassageLayout,
@@ -238,7 +237,7 @@ class _ProseReader:
             if nth and section is not Section.PLAIN and self._is_after_list(lines[nth - 1], line):
                 section = Section.OTHER
             is_heading = nth == 0 and below is not None and about.is_heading(line, below)
-            if is_heading or line.start in people.topics or (about.has_titles and line.is_bullet):
+            if is_heading or line.start in people.topics:
                 continue
             count = self.count
             is_work = about.is_work and section is Section.PLAIN and (nth or line.is_bullet)
@@ -827,18 +826,14 @@ class _Sentence:
     def _is_void(self, clause: _Clause, match: re.Match[str]) -> bool:
         """Return True if work is done, cancelled or only thought of; a request is judged by its object."""
         lexicon = self._lexicon
-        if lexicon.has("idioms", clause.text):
-            return True
         if self._section is not Section.TO_DO:
             spoken = self._text, clause.text.lstrip()
             if not self._about.is_chat and any(map(_SPEECH.match, spoken)):  # of a story
                 return True
-            about = self._about
-            is_plain = not (about.has_bullets or about.is_minutes or self._has_day_ahead())
-            if is_plain and lexicon.has("general", self._text):
+            if not self._has_day_ahead() and lexicon.has("general", self._text):
                 return True
         if match.groupdict().get("wish"):
-            return lexicon.has("settled", clause.text) or self._is_remark(clause, match)
+            return lexicon.has("settled", clause.text)
         if match.re in lexicon.patterns("promises"):  # and kept, perhaps in a later clause
             return bool(match.groupdict().get("no")) or lexicon.has("settled", match["what"])
         is_request = any(match.re in lexicon.patterns(name) for name in ("requests", "addressed", "spanning"))
@@ -852,17 +847,6 @@ class _Sentence:
             return True
         # Words of doubt at the beginning of an order are about the order.
         return lexicon.has("unreal", clause.text[:8] if is_order else clause.text)
-
-    def _is_remark(self, clause: _Clause, match: re.Match[str]) -> bool:
-        """Return True for a duty in prose of no person and of no day, in a text without a reader."""
-        about, lexicon = self._about, self._lexicon
-        has_reader = (
-            about.is_minutes or about.is_chat or about.is_loose or about.has_bullets or about.is_letter
-        )
-        if lexicon.time.is_spaced or has_reader or len(about.sentences) < FEW_SENTENCES:
-            return False
-        is_ones = match.groupdict().get("who") or self._days or lexicon.has("me", clause.text)
-        return not (is_ones or lexicon.has("concrete", clause.text))
 
     def _has_day_ahead(self) -> bool:
         return any(self._reader.is_ahead(day, self._start) for day in self._days)
@@ -1067,7 +1051,7 @@ class _Sentence:
                     continue
                 start, end = clauses[first].start, clauses[last].end
                 passage = self._text[start:end]
-                if any(lexicon.has(name, passage) for name in ("settled", "past", "unreal", "idioms")):
+                if any(lexicon.has(name, passage) for name in ("settled", "past", "unreal")):
                     return False
                 at = self._after_leads(clauses[first]) if first == nth else start
                 has_day_in_leads = at > day.end

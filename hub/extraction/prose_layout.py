@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from hub.extraction.chunk import Passage, mail_fields, sentences
 from hub.extraction.items import lines_of
 from hub.extraction.when.language import has_han
-from hub.extraction.wording.languages import Lexicon, is_label, is_line_of, languages, languages_in, script_of
+from hub.extraction.wording.languages import Lexicon, is_label, is_line_of, languages_in, script_of
 from hub.extraction.wording.names import is_person, names_in, split_names
 
 _MAX_CHARS: Final = 400  # of a sentence; a longer one is read in pieces
@@ -45,13 +45,11 @@ ENDS: Final = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f")
 _MIN_SIGNS: Final = 3  # of another language, in a passage without any of its own
 _INITIALS: Final = re.compile(r"[^\W\d_]{2}")
 _MIN_KNOWN: Final = 2
-_MIN_TITLES: Final = 2
 _TICKET: Final = re.compile(
     r"(?:[A-Z]{2,8}-\d+[:.]?|[^\W\d_]\w+ (?:#|\u2116 ?)?\d[\w/-]*\s?[:.\u2013\u2014-])\s+\S"
 )
 DIGIT: Final = re.compile(r"\d")
 TICKS: Final = frozenset("xX\u2713\u2714\u221a")  # of boxes whose work is done
-_FEW_SIGNS: Final = 2  # of a tale; more in a longer text
 
 
 class Section(Enum):
@@ -159,8 +157,6 @@ class PassageLayout:
         lexicon = self.lexicon
         self.text = " ".join(line.text for line in lines)
         self.start = lines[0].start
-        signs = lexicon.patterns("tales")[0].findall(self.text) if lexicon else ()
-        self.is_tale = len(set(signs)) >= max(_FEW_SIGNS, len(self.text) // 200)
         # "About the task Export:", after which the second line is a remark, and others are talk.
         self.is_about_task = firsts[0].text.rstrip().endswith((":", "\uff1a"))
         self.second = firsts[1].start if len(firsts) > 1 else -1
@@ -183,8 +179,6 @@ class PassageLayout:
         self.is_calendar = rows >= 2 and 2 * rows >= len(firsts)  # of a list of days
         bullets = sum(line.is_bullet for line in firsts)
         self.has_bullets = bullets > 1
-        # Rows of names of films and books: no sentence has capital letters in "Me" or "Your".
-        self.has_titles = sum(line.is_bullet and _is_title_case(line.text) for line in firsts) >= _MIN_TITLES
         ended = sum(line.text.rstrip().endswith(ENDS) for line in firsts)
         has_greeting = firsts[0].text.rstrip().endswith((",", "!", "\uff0c", "\uff1a", ":"))
         self.sentences = lines
@@ -203,14 +197,6 @@ class PassageLayout:
         self.is_terse = self.is_short and len(firsts) > FEW_SENTENCES and not has_greeting
         # A list in which some lines name work: so do the others.
         self.is_work = self.is_loose and not self.is_calendar and self._is_work(firsts)
-        self.is_prose = not (
-            self.is_loose
-            or self.has_bullets
-            or self.is_chat
-            or self.is_minutes
-            or self.is_ticket
-            or has_greeting
-        )
         is_list = self.is_work or self.is_minutes or self.has_bullets or self.is_calendar
         self.is_note = self.is_loose and not is_list
 
@@ -238,11 +224,6 @@ class PassageLayout:
             return True
         is_work = self.lexicon is not None and self.lexicon.match("listed", line.text) is not None
         return self.is_short and len(line.text) < 30 and not is_work and DIGIT.search(line.text) is None
-
-
-def _is_title_case(row: str) -> bool:
-    english = languages()[0].common.split()
-    return any(word.istitle() and len(word) > 1 and word.lower() in english for word in row.split()[1:])
 
 
 def lexicon_in(text: str, known: Lexicon | None, least: int = _MIN_SIGNS) -> Lexicon | None:

@@ -102,17 +102,12 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
         settled: work that is done, cancelled or refused.
         negated: words by which work is refused, if its patterns do not know them.
         past: verbs in the past tense.
-        unreal: hopes, doubts and stories; *general*: what holds for people in general, habits, and sayings.
+        unreal: hopes, doubts and stories; *general*: what holds for people in general, and habits.
         salutations: first lines of a letter below its head; *closings*: the last ones above its signature.
         reference: titles of texts without work for a certain person, such as licences.
         invoices: lines that tell an invoice: its first row is a title, the second a sum.
-        idioms: words that sound like work or an event, and name none ("bite the bullet").
-        personal: words of a writer and a reader, without whom several orders in a text are advice.
-        concrete: duties whose verb tells that they are work, also in prose without a reader.
-        states: verbs that tell what is, and not what to do.
         openers: words at which a request or a duty may begin within a clause.
         questions: endings of questions without a question mark.
-        tales: signs of texts that are no notes (recipes, rules, stories); two different ones are needed.
         participants: the start of rows about who took part in a meeting.
         metadata: the start of rows about a document or a ticket, which name no work.
         asks: questions who does a work; *answers*: short answers to them; *agreed*: words of consent.
@@ -186,13 +181,8 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
     closings: Rows = _NEVER
     reference: Rows = _NEVER
     invoices: Rows = _NEVER
-    idioms: Rows = _NEVER
-    personal: Rows = ""
-    concrete: Rows = _NEVER
-    states: Rows = _NEVER
     openers: Rows = _NEVER
     questions: Rows = _NEVER
-    tales: Rows = _NEVER
     participants: Rows = _NEVER
     metadata: Rows = _NEVER
     asks: Rows = _NEVER
