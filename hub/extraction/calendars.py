@@ -198,10 +198,10 @@ def date_of_series(component: "Component") -> str:
 def _was_over(kind: str, component: "Component", written_at: datetime | None) -> bool:
     """Return True for a single event that began on a day before the one of its file."""
     at = _moment(component.get("dtstart"))
-    if kind != "VEVENT" or written_at is None or at is None or "rrule" in component or "rdate" in component:
+    if kind != "VEVENT" or written_at is None or "rrule" in component or "rdate" in component:
         return False
     day = at.date() if isinstance(at, datetime) else at
-    return day < written_at.date()
+    return isinstance(day, date) and day < written_at.date()
 
 
 def _begin(component: "Component") -> str:

@@ -22,7 +22,6 @@ from hub.extraction.items import Evidence, EvidenceMark, ExtractionOptions, Item
 from hub.extraction.outline import people_above
 from hub.extraction.prose_layout import (
     DIGIT,
-    EDGES,
     ENDS,
     SPEAKER,
     TICKS,
@@ -35,6 +34,7 @@ from hub.extraction.prose_layout import (
     speakers_in,
 )
 from hub.extraction.prose_view import view_of_prose
+from hub.extraction.titles import EDGES, closed_span, title_of
 from hub.extraction.tokens import fold
 from hub.extraction.when.days import FoundDay, find_days, resolve_ahead
 from hub.extraction.when.language import has_han
@@ -67,7 +67,6 @@ _COLON: Final = re.compile(r"[:\uff1a](?!(?<=\d:)\d|(?<=\s:)\S|//)")
 _INITIALS: Final = re.compile("[A-Z\u00c4-\u00dc\u0410-\u042f]{2,3}")
 _ASIDE: Final = re.compile(r"\s?[(\uff08][^()\uff08\uff09]*[)\uff09]\s?(?=[^\W_])")  # words follow it
 _BRACKETS: Final = {"(": ")", "\uff08": "\uff09"}
-_EMPTY_BRACKETS: Final = re.compile(r"(?:(?<!\s)\s++)?[(\uff08]\s*+[)\uff09]\s*")
 _BREAK: Final = re.compile(r" [\u2013\u2014-] |; ")  # before a question that ends a longer sentence
 _PUNCTUATION: Final = re.compile("[,;:.!?\uff0c\u3002\uff1b\uff1a\uff01\uff1f]")
 _NEGATION: Final = re.compile(
@@ -364,14 +363,6 @@ def _section_at(
 
 def _blanks(match: re.Match[str]) -> str:
     return " " * len(match.group())
-
-
-def _stripped(words: str) -> str:
-    """Strip punctuation, except of a bracket that closes one inside, and empty brackets."""
-    words = _EMPTY_BRACKETS.sub(" ", words).lstrip(EDGES)
-    shown = words.rstrip(EDGES)
-    end = next((end for mark, end in _BRACKETS.items() if shown.rfind(mark) > shown.rfind(end)), None)
-    return f"{shown}{end}" if end and words[len(shown) :].startswith(end) else shown
 
 
 _RuleMatch = tuple[str, re.Match[str]]  # with the attribute of its pattern
@@ -986,7 +977,6 @@ class _Sentence:
 
     def _titled(self, words: str) -> str:
         """Return the title of a task, in the form of an order if the language has rules for it."""
-        words = _stripped(words)
         rewritten = self._lexicon.rewritten(words)
         if rewritten != words:
             return rewritten
@@ -1006,20 +996,28 @@ class _Sentence:
 
     def _shown(self, start: int, end: int, *, keep_days: bool = False) -> str:
         """Return a part of the sentence without the words for its days and fillers."""
+        start, end = closed_span(self._text, start, end)
         parts, at = [], start
         for day in () if keep_days else self._days:
-            if start <= day.start and day.end <= end:
+            if start <= day.start and day.end <= end and not self._cuts_word(day):
                 parts.append(self._text[at : day.start])
                 at = day.end + self._text.startswith(". ", day.end)
         text = " ".join([*parts, self._text[at:end]])
         text = self._lexicon.patterns("fillers")[0].sub(" ", text)
-        shown = _stripped(" ".join(text.split()).replace(" ,", ","))
+        shown = title_of(text)
         words = shown.split(" ")
         if not keep_days and len(words) > 1 and words[0].lower() in _COPULAS:
             words = words[1:]
         if len(words) > 1 and words[-1].lower() in _COPULAS:
             words = words[:-1]
         return " ".join(words)
+
+    def _cuts_word(self, day: FoundDay) -> bool:
+        """Return True for words of a day that begin or end in the middle of a word."""
+        return self._lexicon.time.is_spaced and any(
+            0 < at < len(self._text) and self._text[at - 1].isalnum() and self._text[at].isalnum()
+            for at in (day.start, day.end)
+        )
 
     # --- events ---
 

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from hub.extraction.chunk import Passage, mail_fields, sentences
 from hub.extraction.items import lines_of
+from hub.extraction.titles import EDGES
 from hub.extraction.when.language import has_han
 from hub.extraction.wording.languages import Lexicon, is_label, is_line_of, languages_in, script_of
 from hub.extraction.wording.names import is_person, names_in, split_names
@@ -37,10 +38,6 @@ SPEAKER: Final = re.compile(
     r"\t]*(?=\S)"
 )
 _BLANK: Final = re.compile(r"[\s\u2060]")  # the text of captions has invisible characters for its cues
-EDGES: Final = (
-    ' \t\r\n,;:.!?()[]"*_->\u2013\u2014\u2026\u201c\u201d\u201e\u00ab\u00bb'
-    "\u3001\u3002\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f"
-)
 ENDS: Final = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f")
 _MIN_SIGNS: Final = 3  # of another language, in a passage without any of its own
 _INITIALS: Final = re.compile(r"[^\W\d_]{2}")

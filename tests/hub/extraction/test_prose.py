@@ -956,7 +956,7 @@ def test_search_words_of_a_promise_include_text_person_and_due_date() -> None:
 NO_PROSE = [
     ("See [the plan](https://a.example/x?by=2027-01-04 'until Friday').", "See [the plan] ."),
     ('Fine.\n[plan]: ../plan.md "valid until 4 May"\n', "Fine."),
-    ("Run `git push origin` now, not `make`.", "Run now, not `make`."),
+    ("Run `git push origin` now, not `make`.", "Run `git push origin` now, not `make`."),
     ("2027-01-04 07:12:01,113 WARN pump 2 dry, please call Ann", ""),
     ("[2027-01-04T07:12:01Z] ERROR: restart before Friday", ""),
     ('10.0.0.7 - bob [04/Jan/2027:07:12:01 +0100] "GET /todo HTTP/1.1" 200 3', ""),
