@@ -53,6 +53,7 @@ _CLOCK: Final = re.compile(
 _NUMBERING: Final = re.compile(
     r"^[\d.)\s]+|^[\u4e00\u4e8c\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d\u5341]+\u3001"
 )
+_WORD: Final = re.compile(r"[^\W\d_]+")
 _NO_TOPIC: Final = re.compile(r"\d|[.!?,;\u2026\u3002\uff01\uff1f]\s*$")
 _TWO: Final = 2  # people of a chat, one of whom asks the other; clauses of a row: its day and its event
 _COPULAS: Final = frozenset(("is", "are", "ist", "sind", "est"))  # which date words may include
@@ -352,6 +353,8 @@ def _section_at(
     about: PassageLayout, lexicon: Lexicon, section: Section, line: SentenceLine, below: SentenceLine | None
 ) -> Section | None:
     """Return the section that begins below a heading; None for another line, and a topic of a meeting."""
+    if about.is_chat:
+        return None
     has_rows = below is not None and below.is_bullet
     is_whole = line.is_first and (below is None or below.is_first)
     if not is_whole or (about.is_minutes and line.is_bullet and not has_rows):
@@ -784,6 +787,14 @@ class _Sentence:
                 is_me = lexicon.match("me", named) is not None
                 who = vocative if not named or (is_speaker and is_me) else named
                 what = match.start("what")
+                first = _WORD.match(match["what"])
+                is_subject = first is not None and first.group().lower() in lexicon.subjects
+                if (
+                    is_subject
+                    and match["what"].count(" ") > 1
+                    and not lexicon.match("articles", match["what"])
+                ):
+                    what = self._after_leads(clause)  # "make sure they are dry"
                 if who and not (is_me or self._persons(who)):  # the words stay in the title
                     what = called_at if called_at >= 0 and not named else self._after_leads(clause)
                     who = ""

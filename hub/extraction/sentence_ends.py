@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from hub.extraction.wording.languages import Script, languages_in, script_of
 
+_OPENERS: Final = "([\"'\u201e\u00ab"
 _DOTS: Final = ".\u2026"
 _NEAR: Final = 80  # characters of a bracket or a quotation before and after a mark inside
 _BACK: Final = 32  # characters before a dot that are examined
@@ -17,8 +18,7 @@ _PAIRS: Final = (
     *("()", "[]", "\uff08\uff09", "\u201c\u201d", "\u201e\u201c"),
     *("\u00ab\u00bb", "\u300c\u300d", "\u300e\u300f"),
 )
-# The last word with the one before, and letters with inner dots and blanks, such as "z. B" and "e.g".
-_TOKEN: Final = re.compile(r"(?P<before>\S*\s+)?[(\[\"'\u201e\u00ab]*(?P<word>\S+)$")
+# Letters with inner dots and blanks, such as "z. B" and "e.g".
 _SPACED: Final = re.compile(r"(?<![^\W_])(?P<word>(?:[^\W\d_]{1,2}\.\s?)+[^\W\d_]{1,3})$")
 _NUMBER: Final = re.compile(r"\d{1,3}|\d{1,2}\.\d{1,2}")
 _NEXT: Final = re.compile(r"\s*[*_\"'(\u201e\u00ab\u201c\[]*(?P<word>\w+(?:['\u2019-]\w+)*)?")
@@ -102,21 +102,21 @@ def _is_short(before: str, following: str, *, is_whole: bool) -> bool:
     """
     script: Script = script_of(before + following)
     known = _dot_words(script)
-    spaced, token = _SPACED.search(before), _TOKEN.search(before)
-    if token is None:
+    spaced, words = _SPACED.search(before), before.lower().split()
+    if not words or before[-1].isspace():
         return False
-    word, opens = token["word"].lower(), following.lower() in known.openers
-    is_unit = (token["before"] or "").strip()[-1:].isdigit() and len(word) == 1
+    word, opens = words[-1].lstrip(_OPENERS), following.lower() in known.openers
+    is_unit = len(words) > 1 and words[-2][-1].isdigit() and len(word) == 1
     if is_unit and not following.isdigit():
         return False
     letters = spaced["word"] if spaced is not None else word
     if not known.bound.isdisjoint((word, re.sub(r"\s", "", letters).lower())):
         return True
     if _NUMBER.fullmatch(word):
-        return _is_of_day(before, word, following.lower(), is_first=is_whole and token.start("word") == 0)
+        return _is_of_day(before, word, following.lower(), is_first=is_whole and len(words) == 1)
     if following[:1].isdigit():
         return word in known.counted
-    is_initial = len(letters.rpartition(".")[2].strip()) == 1 and letters[-1].isalpha()
+    is_initial = len(letters.rpartition(".")[2].strip()) == 1 and letters[-1:].isalpha()
     return is_initial and not (opens or letters.lower().endswith(".m"))
 
 

@@ -20,7 +20,7 @@ _LOW: Final = "\u201e", "\u201c"  # quotation marks, of which the second opens o
 _HIGH: Final = "\u201c", "\u201d"
 _MARKS: Final = re.compile(r"\*+(?=\S)|(?<=\S)\*+|(?<!\w)_+(?=\w)|(?<=\w)_+(?!\w)|~~+|`+")
 _EMPTY: Final = re.compile(r"(?:(?<!\s)\s++)?(?:[(\uff08]\s*+[)\uff09]|\[\s*+\])\s*")
-_BEFORE_SIGN: Final = re.compile(r"\s+(?=[,.;:)](?:\s|$))")
+_BEFORE_SIGN: Final = re.compile(" (?=[,.;:)](?: |$))")
 
 
 def closed_span(text: str, start: int, end: int) -> tuple[int, int]:
