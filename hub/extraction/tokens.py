@@ -58,7 +58,8 @@ _VALUE: Final = re.compile(
     re.IGNORECASE,
 )
 _ISO: Final = re.compile(r"\d{4}-\d\d-\d\d(?:[t ]\d\d:\d\d|\b)(?!-\d)", re.IGNORECASE)
-_FIGURE: Final = re.compile(r"\d")
+# Without which no number is such a value, or it is no day either.
+_FIGURES: Final = re.compile(r"\d(?:[\s./,'()-]{1,3}\d|[/-][a-z])|\d{7}|[a-z]-\d|[€$£¥]\s?\d|://", re.IGNORECASE)
 
 _DASHES: Final = frozenset("\u2010\u2011\u2012\u2013\u2014\u2015\u2212~\u301c")
 _APOSTROPHES: Final = frozenset("\u2019\u2018\u02bc`\u00b4")
@@ -180,7 +181,7 @@ class Tokens:
 def _cut(text: str, covers: bool) -> Iterator[tuple[str, int, int]]:
     """Yield the kinds and places of tokens, with ``han`` for signs of Han."""
     at = 0
-    for value in _VALUE.finditer(text) if covers and _FIGURE.search(text) else ():
+    for value in _VALUE.finditer(text) if covers and _FIGURES.search(text) else ():
         if _ISO.match(value.group()) is None:
             for match in _TOKEN.finditer(text, at, value.start()):
                 yield match.lastgroup or "sign", *match.span()

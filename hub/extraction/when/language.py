@@ -239,7 +239,11 @@ _NUMBERS: Final = {
     "min": "minute",
 }
 _BETWEEN: Final = re.compile(r"[ .,]+")  # separators between the parts of a saying
-_START: Final = re.compile(rf"[^\W\d_{HAN}]+|[{HAN}]|\d+(?= ?([^\W\d_{HAN}]+|[{HAN}]|[^\w\s])?)")
+_START: Final = re.compile(
+    rf"(?P<word>[^\W\d_{HAN}]+)(?= (?P<second>[^\W\d_{HAN}]+|\d)(?: (?P<third>[^\W\d_{HAN}]+|\d))?)?|[{HAN}]"
+    rf"|(?P<number>\d+)(?= ?(?P<next>[^\W\d_{HAN}]+|[{HAN}]|[^\w\s])?)"
+)
+_YEAR: Final = "0000"  # head of a number of four figures; "0" of any other
 _YEARS_OF_NOW: Final = range(20, 40)  # with two digits; others are rather of a version
 
 
@@ -272,7 +276,7 @@ class Saying(msgspec.Struct, frozen=True, dict=True, eq=False):
             raise NotationError(why) from error
 
     def heads(self) -> set[str]:
-        """Return what a text has where the saying may begin, in the form of ``_head_at``."""
+        """Return what a line has where the saying may begin, in the form of ``_heads``."""
         stack: list[tuple[set[str], set[str], str]] = []
         start, done, now, before = {""}, set[str](), {""}, {""}
         for atom in _ATOM.findall(self.source):
@@ -285,20 +289,36 @@ class Saying(msgspec.Struct, frozen=True, dict=True, eq=False):
                 case ")":
                     before, inner = start, done | now
                     start, done, opening = stack.pop()
-                    now = before if opening[-1] in "=!" else inner
+                    now = before if opening.endswith("!") else inner
                 case "|":
                     done, now = done | now, start
                 case "?" | "*":
                     now = now | before
                 case "{":
                     now = now | before if atom[1] == "0" else now
+                    now = {_YEAR if head == "0" and atom == "{3}" else head for head in now}
                 case "+" | "$":
                     pass
                 case _:
                     before = now
                     signs = _signs(atom)
-                    now = {_longer(head, sign) for head in now for sign in signs} if signs else now
-        return {head.rstrip(_DONE) for head in done | now}
+                    now = {self._longer(head, sign) for head in now for sign in signs} if signs else now
+        return {head.rstrip(f"{_DONE} ") for head in done | now}
+
+    def _longer(self, head: str, sign: str) -> str:
+        """Return a head with one more character, until it is complete."""
+        first, blank, word = head.rpartition(" ")
+        if head.endswith(_DONE) or (word in ("0", _YEAR) and not blank and (sign == " " or sign.isdigit())):
+            return head
+        if sign.isalpha() and not has_han(sign):
+            return head + sign
+        is_loose = {first, word} <= self.language.loose_words | {""}
+        if sign == " " and is_loose:
+            return head + sign
+        if word in ("", "0", _YEAR) and sign != " ":
+            sign = "0" if sign.isdigit() else sign
+            return head + sign if sign == "0" and not blank else f"{head}{sign}{_DONE}"
+        return head + _DONE
 
 
 def _signs(atom: str) -> Iterable[str]:
@@ -307,18 +327,6 @@ def _signs(atom: str) -> Iterable[str]:
         found = (range(ord(first), ord(last or first) + 1) for first, last in _RANGE.findall(atom[1:-1]))
         return {chr(point) for points in found for point in points}
     return {"\\d": "0", "\\b": "", "\\s": " "}.get(atom, atom[-1])
-
-
-def _longer(head: str, sign: str) -> str:
-    """Return a head with one more character: a word, a sign of Han, or a number and what is behind it."""
-    if head.endswith(_DONE) or (head == "0" and (sign == " " or sign.isdigit())):
-        return head
-    if not head and sign.isdigit():
-        return "0"
-    if sign.isalpha() and not has_han(sign):
-        return head + sign
-    is_next = head in ("", "0") and sign != " "
-    return f"{head}{sign}{_DONE}" if is_next else head + _DONE
 
 
 class Said(NamedTuple):
@@ -349,21 +357,32 @@ class Said(NamedTuple):
 
 
 class Index:
-    """Index of the sayings of some languages, by what a line has where they may begin."""
+    """Index of the sayings of some languages, by what a line has where they may begin.
+
+    That is a sign of Han, a word, with the next one behind a word such as "in", or the kind of a number with
+    what is behind it.
+    """
 
     def __init__(self, languages: Sequence["Language"]) -> None:
         self._found: dict[str, dict[Language, list[Saying]]] = {}
+        self._telling: set[str] = set()  # heads of sayings that tell a day or a time
+        self._loose = frozenset[str]().union(*(language.loose_words for language in languages))
         for language in languages:
             for saying in language.all_sayings:
-                for head in saying.heads():
+                heads = saying.heads()
+                if "(?P<" in saying.source or saying.meaning.keys() - {"is_due", "is_to"}:
+                    self._telling |= heads
+                for head in heads:
                     self._found.setdefault(head, {}).setdefault(language, []).append(saying)
 
     def runs(self, line: str) -> Iterator[tuple["Language", list[Said]]]:
         """Yield the longest sequences of sayings of a language in a line."""
         ends: dict[Language, int] = {}
-        for place in _START.finditer(line):
-            at = place.start()
-            for head in _heads(place):
+        places = [(place.start(), self._heads(place)) for place in _START.finditer(line)]
+        if not any(head in self._telling for _, heads in places for head in heads):
+            return
+        for at, heads in places:
+            for head in heads:
                 for language in self._found.get(head, ()):
                     if at < ends.get(language, 0) or (language.is_spaced and at and line[at - 1].isalnum()):
                         continue
@@ -371,6 +390,19 @@ class Index:
                     if found:
                         ends[language] = found[-1].match.end()
                         yield language, found
+
+    def _heads(self, place: re.Match[str]) -> tuple[str, ...]:
+        """Return what a line has at a place."""
+        word, second, third, number, following = place.groups()
+        if number:
+            kind = _YEAR if len(number) == len(_YEAR) else "0"
+            return (kind, f"{kind}{following}") if following else (kind,)
+        if not second or word not in self._loose:
+            return (place.group(),)
+        two = f"{word} {'0' if second.isdecimal() else second}"
+        if not third or second not in self._loose:
+            return (two, word)
+        return (f"{two} {'0' if third.isdecimal() else third}", two, word)
 
     def sequence(self, language: "Language", line: str, at: int = 0) -> list[Said]:
         """Return the sayings of a language from a place of a line on, up to words that are none."""
@@ -400,19 +432,12 @@ class Index:
     def _longest(self, language: "Language", line: str, at: int) -> Said | None:
         best: Said | None = None
         place = _START.match(line, at)
-        for head in _heads(place) if place else (line[at],):
+        for head in self._heads(place) if place else (line[at],):
             for saying in self._found.get(head, {}).get(language, ()):
                 match = saying.pattern.match(line, at)
                 if match and match.end() > (best.match.end() if best else at):
                     best = Said(match, saying)
         return best
-
-
-def _heads(place: re.Match[str]) -> tuple[str, ...]:
-    """Return what a line has at a place, in the forms of the index."""
-    if not place.group().isdecimal():
-        return (place.group(),)
-    return ("0", f"0{place[1]}") if place[1] else ("0",)
 
 
 def _is_loose(said: Said, language: "Language") -> bool:
@@ -592,6 +617,13 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, f
     def lead_words(self) -> frozenset[str]:
         """Folded words that may be before a day in two figures."""
         return frozenset(map(fold, self.leads.split("|")))
+
+    @cached_property
+    def loose_words(self) -> frozenset[str]:
+        """Words such as "in" and "a", which may begin many sayings and tell nothing alone."""
+        words = f"{self.fillers}|{self.leads}|{self.dues}|this".split("|")
+        units = (word for word, number in self._lookup["n"].items() if number == 1)
+        return frozenset(map(fold, words)).union(units)
 
     @cached_property
     def _index(self) -> Index:

@@ -37,7 +37,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from datetime import timezone as fixed_zone
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -556,8 +556,7 @@ def dates_in(text: str, *, has_spans: bool = False) -> list[DateWords]:
         if (start, end) in found or not any(said.groups or said.saying.meaning for said in run):
             continue
         try:
-            parsed = language.parse(line)
-            parts = together(parsed) if parsed else None
+            parts = together(language.parts_of(run))
         except ValueError:  # no date
             continue
         if parts is None or not is_supported(run, language):
@@ -606,11 +605,16 @@ def _times(lexicons: tuple[Lexicon, ...]) -> tuple[Language, ...]:
     return tuple(lexicon.time for lexicon in lexicons)
 
 
+@lru_cache(maxsize=4_096)  # words of one text are often the same
+def _parsed(language: Language, line: str) -> Sequence[DateParts] | None:
+    return language.parse(line)
+
+
 def _read(
     language: Language, text: str, words: str, anchor: Anchor | None, zone: ZoneInfo, is_due: bool
 ) -> ResolvedTime | None:
     """Resolve *text* in one language."""
-    found = language.parse(text)
+    found = _parsed(language, text)
     parts = together([*found, DateParts(is_due=True)] if is_due else found) if found else None
     if parts is None:
         return None

@@ -4,6 +4,7 @@ A row is a line, its words for days, the moment of the first by the clock of Ber
 hour; ``?`` if it is unknown), and the title. A line without words for a day has only itself.
 """
 
+import re
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -11,6 +12,8 @@ import pytest
 
 from hub.extraction.tokens import Tokens, without
 from hub.extraction.when.days import find_days
+from hub.extraction.when.language import Index, has_han
+from hub.extraction.wording.languages import languages
 from tests.support.families import each
 
 ZONE = "Europe/Berlin"
@@ -156,3 +159,20 @@ def test_tokens_cover_all_but_blanks_of_the_original(text: str) -> None:
             start, end = tokens.place(first, first + 1)
             assert any(token.start == start for token in tokens.tokens)
             assert start < end <= len(text)
+
+
+def test_index_finds_the_longest_saying_that_any_language_has_at_a_place() -> None:
+    times = [lexicon.time for lexicon in languages() if lexicon.script == "latin"]
+    times += [lexicon.time for lexicon in languages() if lexicon.script == "han"]
+    index, found = Index(times), 0
+    for row in rows():
+        line = Tokens(row[0]).line
+        starts = [match.start() for match in re.finditer(r"\b[^\W_]|[\u4e00-\u9fff]", line)]
+        for at in starts:
+            for language in times[-1:] if has_han(line) else times[:-1]:
+                matches = (saying.pattern.match(line, at) for saying in language.all_sayings)
+                end = max((match.end() for match in matches if match), default=at)
+                begun = index.sequence(language, line, at)[:1]
+                assert (begun[0].match.end() if begun else at) == end, (line[at:], language.code)
+                found += end > at
+    assert found > 300
