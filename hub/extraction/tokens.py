@@ -59,7 +59,9 @@ _VALUE: Final = re.compile(
 )
 _ISO: Final = re.compile(r"\d{4}-\d\d-\d\d(?:[t ]\d\d:\d\d|\b)(?!-\d)", re.IGNORECASE)
 # Without which no number is such a value, or it is no day either.
-_FIGURES: Final = re.compile(r"\d(?:[\s./,'()-]{1,3}\d|[/-][a-z])|\d{7}|[a-z]-\d|[€$£¥]\s?\d|://", re.IGNORECASE)
+_FIGURES: Final = re.compile(
+    r"\d(?:[\s./,'()-]{1,3}\d|[/-][a-z])|\d{7}|[a-z]-\d|[€$£¥]\s?\d|://", re.IGNORECASE
+)
 
 _DASHES: Final = frozenset("\u2010\u2011\u2012\u2013\u2014\u2015\u2212~\u301c")
 _APOSTROPHES: Final = frozenset("\u2019\u2018\u02bc`\u00b4")
