@@ -133,7 +133,6 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
         brief: work that needs the words before to be understood ("have a look").
         edges: words for the edge of a span ("by the end of May").
         undated: words for a day that only tell the kind of a thing ("a weekend number").
-        dated: words for a day, at least one of which is in every sentence with a date.
     """
 
     code: str
@@ -215,7 +214,6 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
     brief: Rows = _NEVER
     edges: Rows = _NEVER
     undated: Rows = _NEVER
-    dated: Rows = _NEVER
 
     def __post_init__(self) -> None:
         """Check what forms need.

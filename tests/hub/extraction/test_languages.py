@@ -41,7 +41,6 @@ per favore( ora)? \
 duties = '{names} {must} {work}'
 rewrites = '(?P<what>.+) da (?P<verb>{work_verbs:participle}) => {verb:infinitive} {what:lower}'
 finite = '{work_verbs:future}'
-dated = '\bdopodomani\b'
 
 [words]
 work_verbs = 'comprare tagliare far_vedere'
