@@ -214,7 +214,9 @@ class Work:
             limits=limits,
             model_named=models.named,
         )
-        self.verdicts = VerdictDelivery(store, find_link=self._agreeing, clock=clock)
+        self.verdicts = VerdictDelivery(
+            store, find_link=self._agreeing, clock=clock, tables=lambda: extractor.tables
+        )
         self.wakes = WakeDelivery(store=store, find_link=roster.find, clock=clock, ids=ids, metrics=metrics)
         self.watching = MailboxWatch(
             store,

@@ -32,6 +32,7 @@ DropReason = Literal[
     "foreign_table",  # a table that was not requested
     "not_an_object",  # not a record
     "outside",  # its author is unknown, and the agent drops such items
+    "unlikely",  # the judge takes it for none, or too many of its agent are held
 ]
 
 

@@ -31,6 +31,7 @@ from hub.links.device_link import ALWAYS_ACTIONS, IDEMPOTENT, DeviceLink
 from hub.runs.found_items import CallPayload, found_items, frame_of
 from hub.runs.interrupt import Interrupt
 from hub.runs.matching import decide
+from hub.runs.owner_opinions import tiers_for
 from hub.runs.run_order import RunOrder
 from hub.text.excerpt import Excerpt, Excerpts
 from protocol.capabilities import CAPABILITY_OF, CapabilityName
@@ -280,12 +281,10 @@ class ItemDelivery:
             Conflict: a run that has not ended owns one of the calls; nothing was written.
         """
         timezone = order.settings.timezone
+        found, tiers = await tiers_for(self._store, document, found, order.agent_id)
         # Many items are looked up in a thread, to keep the event loop responsive.
-        items = (
-            found_items(document, found.items, timezone, order.tables)
-            if len(found.items) < _MANY_ITEMS
-            else await anyio.to_thread.run_sync(found_items, document, found.items, timezone, order.tables)
-        )
+        build = partial(found_items, document, found.items, timezone, order.tables, tiers.unsure)
+        items = build() if len(found.items) < _MANY_ITEMS else await anyio.to_thread.run_sync(build)
         decision = partial(
             decide,
             found=items,

@@ -21,19 +21,21 @@ from hub.agents.prompts import BadPrompt
 from hub.base.clock import utc_text
 from hub.document import Document
 from hub.extraction import chunk
-from hub.extraction.items import Extraction, merged
+from hub.extraction.items import Extraction, Item, merged
 from hub.extraction.model import ModelAnswer, ModelError, ModelRequest, ModelUnavailable
 from hub.extraction.ruled import RulesResult
 from hub.links.device_link import DeviceLink
 from hub.runs.asking import NoModel, RunModel, question_of
 from hub.runs.found_items import found_items, quote_hash_of
 from hub.runs.matching import decide
+from hub.runs.owner_opinions import tiers_for
 from hub.runs.previewing import PreviewRequest, Previews, RunPreview
 from hub.runs.sources import UnreadUnit, plain_path
 from hub.text.folding import fold
 from protocol.errors import DeviceOffline, HubError, LinkLost
 from protocol.ids import RunId
 from protocol.items import MARKS
+from protocol.items import REASONS as WEIGHED
 from protocol.lifecycles import FINAL_RUN_STATES, RunOutcome, UnitState
 from protocol.skipped_files import LEFT_OUT
 from storage import audit
@@ -194,7 +196,19 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
         "it is beyond {detail} of [limits], so run {run} left it out",
         "hub run {agent}, or raise {detail} in [limits]",
     ),
+    "held": (
+        "it is one of the less sure items, {item} of {table}, which stays at the hub: {detail}",
+        "hub items approve {item}, or hub items reject {item}",
+    ),
+    "unsure": (
+        "it is for {table}, among the less sure items that stay at the hub: {detail}",
+        "hub run {agent}; then: hub items ls --unsure",
+    ),
     # a sentence that became none
+    "unlikely": (
+        "it is hardly an item of {table}: {detail}",
+        "write it as a row of work, '- [ ] ...'",
+    ),
     "twice": ("{line} says the same", "say what differs: a day or a name"),
     "done": (
         "it is done already, and what is done is not suggested",
@@ -396,7 +410,8 @@ class Explainer:
         if not extractor.reads_prose_by_rules(options, models):
             is_read = file.is_settled or not found.notes.awaits_model
             unread = "no_item" if is_read else "not_asked"
-        items = found_items(document, found.items, order.settings.timezone, options.tables)
+        found, tiers = await tiers_for(self._store, document, found, order.agent_id)
+        items = found_items(document, found.items, order.settings.timezone, options.tables, tiers.unsure)
         finder = preview.finder(document)
 
         def read(c: Connection) -> KnownItems:
@@ -428,7 +443,7 @@ class Explainer:
 
         def work() -> list[tuple[Place, Reason]]:
             rows = [*_of_items(file, found, decisions), *_of_rows(file, document, left)]
-            rows += [*_of_dropped(file, found, rows)]
+            rows += [*_of_unlikely(file, tiers.unlikely), *_of_dropped(file, found, rows)]
             rows += [*_of_others(file, document.text, everything, order.settings.data_types, unread, rows)]
             return sorted(rows, key=lambda row: row[0])
 
@@ -546,16 +561,20 @@ class _File:
         self._name_run(newest.id if newest is not None else None)
         return ("left", limits[0]) if limits else ("unread", "")
 
-    def of_row(self, row: ItemRow) -> Reason:
-        """Return the reason of an item of the ledger."""
+    def of_row(self, row: ItemRow, detail: str = "its file has changed since") -> Reason:
+        """Return the reason of an item of the ledger. *detail*: what weighed most in its judgement."""
         code = "marked" if row.warnings else "item"
-        if row.answered_at is None:
+        if row.verdict == "held":
+            code = "held"
+        elif row.answered_at is None:
             code = "not_delivered"
         elif row.verdict != "open":
             code = row.verdict if (row.id, row.verdict_at) in self.judges else f"{row.verdict}_there"
         at, by = utc_text(row.verdict_at or 0), self.judges.get((row.id, row.verdict_at))
         marks = "; ".join(f"{mark}: {MARKS[mark]}" for mark in row.warnings if mark in MARKS)
-        reason = self.reason(code, table=row.target_table, item_id=row.id, at=at, by=by, marks=marks)
+        reason = self.reason(
+            code, table=row.target_table, item_id=row.id, at=at, by=by, marks=marks, detail=detail
+        )
         reason.title = str(next(iter(row.data.values()), ""))
         reason.found_by = (row.source or {}).get("found_by")
         return reason
@@ -572,10 +591,11 @@ def _of_items(file: _File, found: Extraction, decisions: Sequence[Decision]) -> 
         if other is not None:
             reason = file.reason("duplicate", table=other.target_table, item_id=other.id, path=other.unit_key)
         elif row is not None and not (row.verdict == "rejected" and decision.call is not None):
-            reason = file.of_row(row)
+            reason = file.of_row(row, weighed(item))
         else:
-            code = decision.skipped or ("left_out" if limits else "new")
-            reason = file.reason(code, table=item.table, detail=limits)
+            code = decision.skipped or ("unsure" if decision.is_held else "left_out" if limits else "new")
+            detail = weighed(item) if code == "unsure" else limits
+            reason = file.reason(code, table=item.table, detail=detail)
         reason.title, reason.found_by = str(next(iter(item.data.values()), "")), item.origin
         yield (item.start, item.end), reason
 
@@ -592,6 +612,17 @@ def _of_rows(file: _File, document: Document, left: Sequence[ItemRow]) -> Rows:
             place = source["start"], source["end"]
         if place is not None:
             yield place, file.of_row(row)
+
+
+def _of_unlikely(file: _File, items: Iterable[Item]) -> Rows:
+    """Yield the items that rules found and the judge takes for none."""
+    for item in items:
+        yield (item.start, item.end), file.reason("unlikely", table=item.table, detail=weighed(item))
+
+
+def weighed(item: Item) -> str:
+    """Return what weighed most in the judgement of an item, as a sentence."""
+    return " and ".join(WEIGHED.get(reason, reason) for reason in item.reasons)
 
 
 def _of_dropped(file: _File, found: Extraction, rows: Sequence[tuple[Place, Reason]]) -> Rows:

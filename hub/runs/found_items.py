@@ -33,16 +33,32 @@ _AROUND_CHARS: Final = 400  # before and after a quote, to find its sentence
 
 
 def found_items(
-    document: Document, items: Iterable[Item], timezone: str | None, tables: Tables
+    document: Document,
+    items: Iterable[Item],
+    timezone: str | None,
+    tables: Tables,
+    unsure: Iterable[Item] = (),
 ) -> list[FoundItem]:
-    """Return the items of a document with their comparison keys; their days begin in *timezone*."""
+    """Return the items of a document with their comparison keys; their days begin in *timezone*.
+
+    Args:
+        unsure: those of *items* that are held until their owner approves them.
+    """
+    held = {id(item) for item in unsure}
     return [
-        _found(document, ordinal, item, timezone, tables[item.table]) for ordinal, item in enumerate(items)
+        _found(document, ordinal, item, timezone, tables[item.table], is_unsure=id(item) in held)
+        for ordinal, item in enumerate(items)
     ]
 
 
 def _found(
-    document: Document, ordinal: int, item: Item, timezone: str | None, table: DeviceTable
+    document: Document,
+    ordinal: int,
+    item: Item,
+    timezone: str | None,
+    table: DeviceTable,
+    *,
+    is_unsure: bool,
 ) -> FoundItem:
     given: Record = {name: value for name, value in item.data.items() if value is not None}
     data = with_clean_title(table, given)
@@ -73,6 +89,8 @@ def _found(
         source=source_of(document, item, zone),
         is_by_rule=item.origin == "rule",
         is_of_event=item.date_of_series is not None,
+        is_unsure=is_unsure,
+        evidence=None if item.evidence is None else item.evidence.mark,
     )
 
 
@@ -193,7 +211,6 @@ def source_of(document: Document, item: Item, timezone: str | None = None) -> di
         warnings=[str(warning) for warning in item.warnings[:MAX_WARNINGS]],
         unresolved=unresolved,
         counted=list(item.counted[:MAX_UNRESOLVED]),
-        unsure=item.unsure,
         link=document.link,
         timezone=timezone,
         provenance=document.provenance_at(item.start),

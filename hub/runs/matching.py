@@ -3,6 +3,8 @@
 The rules, in this order:
 
 - Same place as a row reported by its device: paired with that row, whatever its content. Not sent.
+- Decided about by its owner and found by other rules, or with another prompt: paired by its place, its quote
+  or the words of its title. Not sent, whatever has changed.
 - Known in this unit, with the same quote or from the same sentence: not sent again, whatever its owner
   answered and whatever the prompt is now. But a ticked check box updates its row, unless the row was
   rejected.
@@ -20,6 +22,9 @@ The rules, in this order:
 - Of a title that its owner has rejected three times, and never kept, for an agent that learns: not sent.
 - Already done: not sent. A known item that is now done is updated as above.
 - All other items are new.
+
+An item of which rules are unsure is held instead of sent, unless its device has it; one that is held is sent
+once they are sure of it.
 
 Other sources of the same device have the same item, for example, in a forwarded mail or in two notes. Which
 rows are compared at all is decided in ``storage.runs.items``.
@@ -49,7 +54,17 @@ from protocol.frame import Field, Record
 from protocol.ids import content_of, derive_call_id, derive_item_id, is_taken_item_id
 from protocol.lifecycles import CallState
 from protocol.tables import TABLES, DeviceTable, Filler, Kind, TableName
-from storage.runs.items import Decision, Finder, FoundItem, ItemRow, KnownItem, KnownItems, PlannedCall
+from storage.runs.items import (
+    TAKEN,
+    Decision,
+    Finder,
+    FoundItem,
+    ItemRow,
+    KnownItem,
+    KnownItems,
+    PlannedCall,
+    Verdict,
+)
 
 # minimum of difflib's ratio; "call Anna on Friday" and "call Anna on Monday" have 0.84
 SAME_TITLE: Final = 0.7
@@ -57,6 +72,7 @@ SAME_TITLE: Final = 0.7
 CONTINUED_WORDS: Final = 2
 UNWANTED_TIMES: Final = 3  # that an agent's owner has rejected a title, for an agent that learns
 MAX_COMPARED: Final = 1_000  # pairs of titles per unit; above this, a changed title is a new item
+MAX_OVERLAPS: Final = 20_000  # pairs of quotes per unit, at 1 µs each
 MAX_READ: Final = 40  # titles per unit in which dates are searched, at 2 ms each
 COMPARED_CHARS: Final = 160  # of a title; a comparison takes up to 0.3 ms in the database's single writer
 
@@ -88,6 +104,7 @@ def decide(
         if document.event:
             pairing.match_event()
     pairing.match_same(known.finder)
+    pairing.match_decided(known.finder, found)
     declarations = {item.table: item.declaration for item in found}
     elsewhere = ItemsOfOtherSources(known.elsewhere, timezone, known.finder.unit_key, declarations)
     left = (*pairing.left, *pairing.new_dates)
@@ -104,12 +121,18 @@ def decide(
             row = pair.row
             after = msgspec.structs.replace(_with_content(item, row, known.finder), run_id=row.run_id)
             decisions.append(Decision(before=row, after=after))
+        elif pair is not None and pair.row.verdict == "held":
+            decisions.append(_of_held(item, pair.row, known.finder))
+        elif pair is not None and item.ordinal in pairing.decided:
+            decisions.append(Decision(before=pair.row, after=_seen(item, pair.row, known.finder)))
         elif pair is not None:
             decisions.append(_again(item, pair, known.finder, can_update))
         elif item.likeness in unwanted:
             decisions.append(Decision(skipped="unwanted"))
         elif not (item.table == TableName.TASKS and item.data.get("status") == "done"):
-            decisions.append(_new(item, known.finder, fresh.of(item)))
+            row = _new_row(item, known.finder, fresh.of(item))
+            call = None if item.is_unsure else _call(item, row, can_update=False)
+            decisions.append(Decision(after=row, call=call))
         elif with_done:
             decisions.append(Decision(skipped="done"))
     if document is not None and document.effect == "cancel" and "" in document.dates:
@@ -157,7 +180,7 @@ def _unwanted_names(known: KnownItems) -> frozenset[str]:
         if known_item.row.agent_id == known.finder.agent_id
     ]
     rejected = Counter(row.likeness for row in rows if row.verdict == "rejected")
-    others = {row.likeness for row in rows if row.verdict != "rejected"}
+    others = {row.likeness for row in rows if row.verdict not in ("rejected", "held")}
     return frozenset(
         name for name, times in rejected.items() if times >= UNWANTED_TIMES and name not in others
     )
@@ -186,6 +209,7 @@ class _Pairing:
         self.pairs: dict[int, KnownItem] = {}
         self.new_dates: list[FoundItem] = []  # of an event, without a row
         self.taken: set[int] = set()  # ordinals paired by place with a row that the device reported
+        self.decided: set[int] = set()  # ordinals paired with a row by what other rules had found of it
         self._quoted = {item.quote_hash for item in found}
         self._places = {item.place_hash for item in found}
         self._found = {item.ordinal: item for item in found}
@@ -233,6 +257,29 @@ class _Pairing:
                 row.agent_id == finder.agent_id and row.config_fingerprint != finder.config_fingerprint
             ),
         )
+
+    def match_decided(self, finder: Finder, found: Iterable[FoundItem]) -> None:
+        """Pair items with rows that other rules found, and their owner decided about; and unsure ones again.
+
+        Rules that have changed find the same in another quote, or under another title. What its owner has
+        rejected is not held under a title of the same words.
+        """
+
+        def may(row: ItemRow) -> bool:
+            is_decided = row.verdict not in ("open", "held") and row.answered_at is not None
+            return is_decided and row.config_fingerprint not in (TAKEN, finder.config_fingerprint)
+
+        def is_unchanged(item: FoundItem, row: ItemRow) -> bool:
+            is_edited = _is_ticked(item, row) and (row.source or {}).get("sha256") != item.source["sha256"]
+            return not is_edited and (row.verdict == "rejected" or _overlap(item, row) >= SAME_TITLE)
+
+        paired = ((item, self.pairs[item.ordinal].row) for item in found if item.ordinal in self.pairs)
+        same = {item.ordinal for item, row in paired if may(row) and is_unchanged(item, row)}
+        before = {*self._found}
+        self._match_alike(may, measure=_overlap, most=MAX_OVERLAPS)
+        self._match_alike(may, measure=_alike)
+        self._match_alike(lambda row: row.verdict == "rejected", measure=_unsure_again)
+        self.decided = same | before - {*self._found}
 
     def match_changed(self, *, but: Container[int]) -> None:
         """Pair items whose title and sentence have both changed, except the ordinals in *but*."""
@@ -287,8 +334,9 @@ class _Pairing:
         may: _May = lambda row: True,
         key: _Key = lambda one: None,
         measure: "_Measure | None" = None,
+        most: int = MAX_COMPARED,
     ) -> None:
-        """Pair items of the same *key* with similar titles, the most similar first."""
+        """Pair items of the same *key* with similar titles, the most similar first; of *most* pairs."""
         measure = measure or _likeness_of
         rows = self._by_key(key, may)
         pairs = (
@@ -296,8 +344,8 @@ class _Pairing:
             for item in self._found.values()
             for known_item in rows.get((item.table, key(item)), ())
         )
-        candidates = list(islice(pairs, MAX_COMPARED + 1))
-        if len(candidates) > MAX_COMPARED:
+        candidates = list(islice(pairs, most + 1))
+        if len(candidates) > most:
             return
         scored = [(-measure(item, one.row), place) for place, (item, one) in enumerate(candidates)]
         for score, place in sorted(scored):
@@ -333,6 +381,37 @@ def _may_have_an_earlier_version(row: ItemRow) -> bool:
 
 def _what_the_device_has(one: FoundItem | ItemRow) -> object:
     return content_of(one.before or {} if isinstance(one, ItemRow) else one.data)
+
+
+def _overlap(item: FoundItem, row: ItemRow) -> float:
+    """Return the part of the shorter quote that both share; in a changed text, 1.0 if the other has it whole.
+
+    It is 0.0 for a row that was rejected, which has no source.
+    """
+    mine, other = item.source, row.source
+    if not mine or not other:
+        return 0.0
+    if mine["sha256"] == other["sha256"]:
+        shared: int = min(mine["end"], other["end"]) - max(mine["start"], other["start"])
+        shortest: int = min(mine["end"] - mine["start"], other["end"] - other["start"])
+        return max(0, shared) / max(1, shortest)
+    shorter, longer = sorted((mine["quote"], other["quote"]), key=len)
+    return float(len(shorter.split()) >= CONTINUED_WORDS and shorter in longer)
+
+
+def _alike(item: FoundItem, row: ItemRow) -> float:
+    """Return how alike two titles are; 1.0 if one has all words of the other, and at least two."""
+    return _same_words(item, row) or _likeness_of(item, row)
+
+
+def _same_words(item: FoundItem, row: ItemRow) -> float:
+    mine, other = set(words_of(item.main)), set(words_of(main_of(item.declaration, row.data)))
+    shorter, longer = sorted((mine, other), key=len)
+    return float(len(shorter) >= CONTINUED_WORDS and shorter <= longer)
+
+
+def _unsure_again(item: FoundItem, row: ItemRow) -> float:
+    return _same_words(item, row) if item.is_unsure else 0.0
 
 
 def _likeness_of(item: FoundItem, row: ItemRow) -> float:
@@ -409,6 +488,7 @@ def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) 
         return _changed(item, row, finder, can_update, before=row.before)
     is_seen_before = is_same_place(item, row) and not _is_ticked(item, row)
     is_exact = item.quote_hash != item.words_hash  # its content is its place
+    is_seen_before = is_seen_before or (item.is_unsure and row.verdict == "rejected")
     if is_seen_before or (is_same and (is_exact or row.verdict != "rejected")):
         is_seen = (item.quote_hash, item.place_hash, finder.config_fingerprint) == (
             row.quote_hash,
@@ -459,6 +539,7 @@ def _seen(item: FoundItem, row: ItemRow, finder: Finder) -> ItemRow:
         config_fingerprint=finder.config_fingerprint,
         run_id=finder.run_id if row.answered_at is None else row.run_id,
         updated_at=finder.at,
+        evidence=item.evidence or row.evidence,
     )
 
 
@@ -512,9 +593,23 @@ def _call(item: FoundItem, row: ItemRow, can_update: bool) -> PlannedCall:
     )
 
 
-def _new(item: FoundItem, finder: Finder, item_id: str) -> Decision:
-    """Decide to send an item that is not in the ledger."""
-    row = ItemRow(
+def _of_held(item: FoundItem, row: ItemRow, finder: Finder) -> Decision:
+    """Decide on an item that the hub holds: it is sent once rules are sure of it."""
+    after = msgspec.structs.replace(
+        _with_content(item, row, finder),
+        device_id=finder.device_id,
+        call_id=derive_call_id(item_id=row.id, version=row.version, content=content_of(item.data)),
+        verdict="held" if item.is_unsure else "open",
+    )
+    if not item.is_unsure:
+        return Decision(before=row, after=after, call=_call(item, after, can_update=False))
+    is_same = msgspec.structs.replace(after, run_id=row.run_id, updated_at=row.updated_at) == row
+    return Decision(before=row, after=None if is_same else after)
+
+
+def _new_row(item: FoundItem, finder: Finder, item_id: str) -> ItemRow:
+    """Return the row of an item that is not in the ledger."""
+    return ItemRow(
         id=item_id,
         user_id=finder.user_id,
         agent_id=finder.agent_id,
@@ -531,11 +626,11 @@ def _new(item: FoundItem, finder: Finder, item_id: str) -> Decision:
         source=item.source,
         call_id=derive_call_id(item_id=item_id, version=1, content=content_of(item.data)),
         run_id=finder.run_id,
-        # Items are listed by it, the newest first: unsure ones below the others of their document.
-        created_at=finder.at - ("unsure" in item.source),
+        verdict="held" if item.is_unsure else "open",
+        created_at=finder.at,
         updated_at=finder.at,
+        evidence=item.evidence,
     )
-    return Decision(after=row, call=_call(item, row, can_update=False))
 
 
 class _FreshIds:
@@ -581,13 +676,14 @@ def _shared_decision(
         promised: ids of the items taken over; extended by this function.
     """
     row = other.row
-    if row.answered_at is not None:
+    if row.answered_at is not None or (item.is_unsure and row.verdict == "held"):
         return Decision(elsewhere=row)
     is_ours = other.held_by == finder.run_id and other.call_unit == finder.unit_key
     if row.id in promised or (other.held_by is not None and not is_ours):
         return Decision(awaits=row.id, elsewhere=row)
     promised.add(row.id)
-    after = msgspec.structs.replace(row, run_id=finder.run_id, updated_at=finder.at)
+    state: Verdict = "open" if row.verdict == "held" else row.verdict
+    after = msgspec.structs.replace(row, run_id=finder.run_id, verdict=state, updated_at=finder.at)
     return Decision(before=row, after=after, call=_call(item, after, can_update), elsewhere=row)
 
 

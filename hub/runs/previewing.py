@@ -35,6 +35,7 @@ from hub.runs.delivery import can_update, missing_of
 from hub.runs.found_items import MAX_VALUE_CHARACTERS, found_items
 from hub.runs.mailbox_visit import MailboxVisits
 from hub.runs.matching import decide
+from hub.runs.owner_opinions import tiers_for
 from hub.runs.rows_read_back import OwnRows
 from hub.runs.run_order import RunOrder, set_up, settings_of
 from hub.runs.shown_rows import run_extraction_config
@@ -129,7 +130,6 @@ class PreviewItem(msgspec.Struct, frozen=True, kw_only=True):
     start: int | None = None
     link: str | None = None
     warnings: tuple[str, ...] = ()
-    unsure: str | None = None
     provenance: Provenance | None = None
     item_id: str | None = None
     verdict: Verdict | None = None
@@ -151,6 +151,7 @@ class PreviewStep(msgspec.Struct, frozen=True, kw_only=True):
         settled: number of those that a run with these settings has read, and would not read again.
         to_read, read: number of documents that are read, if known, and of those that were read so far.
         known: number of items found that the ledger has as they are.
+        unsure: number of items that the hub would hold until their owner approves them.
         left_out: number of new items beyond the limits of a run.
         usd: 0 where a model has no price.
         answered_before: number of questions that the journal answered.
@@ -168,6 +169,7 @@ class PreviewStep(msgspec.Struct, frozen=True, kw_only=True):
     removed: int
     changed: int
     known: int
+    unsure: int
     left_out: int
     model_requests: int
     prompt_tokens: int
@@ -371,6 +373,7 @@ class RunPreview:
             removed=counts["removed"],
             changed=counts["changed"],
             known=counts["known"],
+            unsure=counts["unsure"],
             left_out=counts["left_out"],
             model_requests=spent.requests,
             prompt_tokens=spent.prompt_tokens,
@@ -539,7 +542,10 @@ class RunPreview:
     async def _compare(self, document: Document, found: Extraction) -> None:
         settings = self.order.settings
         tables = self.order.extraction_config.tables
-        items = await anyio.to_thread.run_sync(found_items, document, found.items, settings.timezone, tables)
+        found, tiers = await tiers_for(self._store, document, found, self.order.agent_id)
+        items = await anyio.to_thread.run_sync(
+            found_items, document, found.items, settings.timezone, tables, tiers.unsure
+        )
         async with self._comparing:  # the later document sees the items of the earlier one
             if self._is_full:
                 return
@@ -593,7 +599,7 @@ class RunPreview:
         self._is_full = self._is_full or "items_per_run" in left_out
         for decision in decisions:
             change = _change_of(decision)
-            self._counts[change or "known"] += 1
+            self._counts["unsure" if decision.is_held else change or "known"] += 1
             if decision.after is not None:
                 self._planned.add(decision.after)
                 if change is not None:
@@ -603,7 +609,7 @@ class RunPreview:
         paired = {decision.before.id for decision in decisions if decision.before is not None}
         for known_item in known.here:
             row = known_item.row
-            is_own = row.agent_id == self.order.agent_id and row.verdict != "rejected"
+            is_own = row.agent_id == self.order.agent_id and row.verdict not in ("rejected", "held")
             if is_own and row.id not in paired:
                 self._counts["removed"] += 1
                 self._pass_on(self._item_of("removed", row, row))
@@ -626,7 +632,6 @@ class RunPreview:
             start=source.get("start"),
             link=source.get("link"),
             warnings=row.warnings,
-            unsure=source.get("unsure"),
             provenance=msgspec.convert(source.get("provenance"), Provenance | None),
             item_id=None if known is None else known.id,
             verdict=None if known is None else known.verdict,
@@ -698,7 +703,7 @@ def _change_of(decision: Decision) -> Change | None:
     before, after = decision.before, decision.after
     if decision.call is None or after is None:
         return None
-    if before is None:
+    if before is None or decision.is_new:
         return "added"
     if after.version == before.version:
         return None

@@ -16,10 +16,12 @@ from anyio.abc import TaskGroup, TaskStatus
 from hub.base.clock import Clock, now_ms
 from hub.base.log import Channel
 from hub.base.periodic_loop import PeriodicLoop
-from hub.links.device_link import DeviceLink
-from hub.runs.delivery import may_change
+from hub.links.device_link import IDEMPOTENT, DeviceLink
+from hub.runs.delivery import TableRefused, declare, may_change, row_id_of
+from hub.runs.found_items import frame_of, payload_of
 from protocol.calls import MARKED, OwnerGrant, Reviewed
 from protocol.capabilities import CAPABILITY_OF
+from protocol.coordination import DEVICE
 from protocol.errors import (
     CallNotGranted,
     CallUnsupported,
@@ -29,9 +31,10 @@ from protocol.errors import (
 from protocol.frame import Record
 from protocol.ids import DeviceId
 from protocol.items import ReviewVerdict, RowReview
+from protocol.tables import TABLES, Tables
 from protocol.tool_calls import Action, Answer, ToolCall
 from storage.kernel.database import StorageError
-from storage.runs import item_verdicts
+from storage.runs import item_verdicts, items
 from storage.runs.item_verdicts import DueVerdict, VerdictAnswer
 from storage.store import Store
 
@@ -49,15 +52,22 @@ class VerdictDelivery:
     """Service that sends open verdicts to connected devices."""
 
     def __init__(
-        self, store: Store, *, find_link: Callable[[DeviceId], DeviceLink | None], clock: Clock
+        self,
+        store: Store,
+        *,
+        find_link: Callable[[DeviceId], DeviceLink | None],
+        clock: Clock,
+        tables: Callable[[], Tables] = lambda: TABLES,
     ) -> None:
         """Set up the service.
 
         Args:
             find_link: returns the link of a device that is connected to this hub and agrees about the past.
+            tables: returns the declarations of all tables.
         """
         self.loop = PeriodicLoop(clock)
         self._store = store
+        self._tables = tables
         self._find_link = find_link
         self._clock = clock
         self._in_progress: set[DeviceId] = set()
@@ -145,7 +155,16 @@ class VerdictDelivery:
         """Return the device's answer; None if there is none yet."""
         # The device may have applied what was sent before: only its answer tells.
         is_marked = bool(verdict.warnings) and verdict.verdict in ("approve", "edit")
-        if verdict.sends == 0 and (refused := refused_by(link, is_marked=is_marked)) is not None:
+        refused = refused_by(link, is_marked=is_marked) if verdict.sends == 0 else None
+        if verdict.actor == f"{DEVICE}{link.device_id}":
+            refused = None  # of the owner at the device, which knows it
+        is_held = verdict.row_id is None
+        if is_held and refused is not ErrorCode.NOT_GRANTED:
+            delivered = await self._deliver(link, verdict)
+            if delivered is None or isinstance(delivered, VerdictAnswer):
+                return delivered
+            verdict = delivered
+        if refused is not None:
             return VerdictAnswer(id=verdict.id, reason=refused)
         seen = verdict.seen_call if verdict.undoes is None else verdict.undoes
         data, titles = _with_titles(verdict.data)
@@ -165,6 +184,53 @@ class VerdictDelivery:
         except DeliveryError:
             return None
         return _answer_of(verdict, answer)
+
+    async def _deliver(self, link: DeviceLink, verdict: DueVerdict) -> DueVerdict | VerdictAnswer | None:
+        """Bring the item of a verdict, which the hub held. Return the verdict on its row.
+
+        Without it, return the answer that settles the verdict, or None if there is none yet.
+        """
+        if verdict.sends and IDEMPOTENT.isdisjoint(link.capabilities):  # it may insert the item twice
+            return VerdictAnswer(id=verdict.id, reason=ErrorCode.UNKNOWN_EFFECT)
+        item, *_ = await self._store.read(items.get_item, verdict.item_id)
+        table = self._tables().of(item.target_table)
+        try:
+            if table.name not in TABLES:
+                await declare(link, [table], call_id=f"{verdict.id}-table")
+            payload = payload_of(
+                table, item.data, item.source or {}, before=None, row_id=None, can_update=False
+            )
+            frame = frame_of(
+                item.call_id,
+                item.target_table,
+                payload,
+                run_id=item.run_id,
+                agent_id=item.agent_id,
+                deadline_ms=ANSWER_MS,
+            )
+            answer = await link.call(frame)
+            if may_change(answer):
+                return None
+            if answer.error is not None:
+                return VerdictAnswer(id=verdict.id, reason=answer.error.code)
+            row_id = row_id_of(answer)
+            await self._store.write(
+                item_verdicts.note_delivered,
+                link.device_id,
+                item.call_id,
+                row_id,
+                counter=answer.counter,
+                epoch=link.epoch,
+                at=now_ms(self._clock),
+            )
+        except TableRefused as error:
+            return VerdictAnswer(id=verdict.id, reason=error.code)
+        except DeliveryError:
+            return None
+        log.info("item.released", item_id=item.id, device_id=link.device_id, verdict_id=verdict.id)
+        if row_id is None:  # an old device, which takes no verdict on it
+            return VerdictAnswer(id=verdict.id, reason=ErrorCode.CALL_UNSUPPORTED)
+        return msgspec.structs.replace(verdict, row_id=row_id)
 
 
 def refused_by(link: DeviceLink, *, is_marked: bool = False) -> ErrorCode | None:

@@ -8,7 +8,7 @@ For a mailbox it goes by its age: messages are never listed again, and ``seen_me
 
 **An item** goes when all of these hold, so that nothing is delivered twice:
 
-* No device has its row: its owner rejected it, or the device was revoked as long ago.
+* No device has its row: its owner rejected it, the hub holds it, or the device was revoked as long ago.
   An item whose row a device may have stays, however old its source is. A file that comes back is compared
   with it, in whatever words a model finds it then.
 * No source has it: the ledger has no entry of its unit, for its agent or any agent of its device. A unit that
@@ -81,6 +81,7 @@ DROP_ITEMS = sa.delete(items).where(
     items.c.updated_at < _cutoff,
     sa.or_(
         sa.and_(sa.text("items.verdict = 'rejected'"), items.c.verdict_at < _cutoff),
+        sa.text("items.verdict = 'held'"),
         items.c.device_id.is_(None),
         _is_left,
     ),

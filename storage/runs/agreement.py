@@ -313,7 +313,8 @@ BY_IDS = _MINE.where(items.c.id.in_(sa.bindparam("ids", expanding=True)))
 BY_CALLS = _MINE.where(items.c.call_id.in_(sa.bindparam("calls", expanding=True)))
 BY_ROWS = _MINE.where(items.c.row_id.in_(sa.bindparam("rows", expanding=True)))
 OF_QUOTES = _MINE.where(
-    items.c.quote_hash.in_(sa.bindparam("quotes", expanding=True)), items.c.verdict != "rejected"
+    items.c.quote_hash.in_(sa.bindparam("quotes", expanding=True)),
+    items.c.verdict.not_in(("rejected", "held")),
 ).order_by(items.c.call_id)
 ON_ITS_WAY = sa.select(run_calls.c.call_id).where(run_calls.c.call_id == sa.bindparam("call"), IS_OPEN)
 PAYLOAD = sa.select(run_calls.c.payload).where(run_calls.c.call_id == sa.bindparam("call"))
@@ -466,7 +467,7 @@ def take_rows(
     words = [
         ReportedVerdict(reported_item.call_id, reported_item.verdict)
         for reported_item in reported_items
-        if reported_item.verdict != "open"
+        if reported_item.verdict != "open" and reported_item.verdict != "held"
     ]
     record_verdicts(c, device_id, words, at)
     placed = {row.item.row_id: row.places for row in reported if row.places is not None}

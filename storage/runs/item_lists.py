@@ -48,6 +48,7 @@ class ItemFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Filter of items; None lets all through.
 
     Attributes:
+        verdict: of items; None: all but those that the hub holds.
         run_id: only items whose newest call this run planned.
         warning: the name of one, ``ANY`` or ``NONE``.
         apart: True: only items that their agents list apart; False: without them.
@@ -187,7 +188,7 @@ def find_items(
         (items.c.verdict, chosen.verdict),
     ]
     query = _NAMED.where(*_checked(chosen), *(column == one for column, one in others if one is not None))
-    query = query if chosen.verdict else query.where(items.c.verdict != "rejected")
+    query = query if chosen.verdict else query.where(items.c.verdict.not_in(("rejected", "held")))
     query = query if chosen.since is None else query.where(items.c.created_at >= chosen.since)
     found: list[ListedItem] = []
     examined, many = 0, limit
@@ -225,7 +226,8 @@ def _indexed(chosen: ItemFilter) -> tuple[list[sa.ColumnElement[bool]], list[sa.
         (items.c.user_id, chosen.user_id),
     )
     only += [items.c.agent_id.is_not(None), listed_keys(items)]
-    only += [] if verdict is None else [of_verdict == verdict]
+    if verdict is not None or chosen.run_id is not None:
+        only.append(of_verdict != "held" if verdict is None else of_verdict == verdict)
     only += [] if chosen.since is None else [items.c.created_at >= chosen.since]
     is_any = chosen.run_id is None and verdict is None
     return only, [items.c.verdict == verdict for verdict in VERDICTS] if is_any else []

@@ -4,6 +4,9 @@ The device owns the row and decides whether it takes a verdict: it refuses one o
 has not seen. The verdict of an item changes with the device's answer, in the transaction that settles the
 verdict here. So a verdict is applied once, whatever is killed or restored in between.
 
+An item that the hub holds is for its device once it is approved here or edited: its verdict first brings the
+item, then itself. A rejection of it is final at once.
+
 States: *pending* until it is sent, *sent* until it is answered. Final states: *done*, *refused* with a
 reason. Each item has at most one open verdict.
 """
@@ -31,11 +34,11 @@ from storage.kernel.columns import (
 )
 from storage.kernel.database import lone
 from storage.runs import item_proposals
-from storage.runs.calls import EPOCH, NOTE_COUNTER, ReportedVerdict, record_verdicts
+from storage.runs.calls import EPOCH, NOTE_COUNTER, ReportedVerdict, check_newest, record_verdicts
 from storage.runs.item_proposals import SHOWN, ProposalRow, record
 from storage.runs.item_words import follow
-from storage.runs.items import ITEMS, ItemRow, within
-from storage.schema import devices, item_verdicts, items
+from storage.runs.items import ITEMS, ItemRow, end_review, note_answers, within
+from storage.schema import devices, item_verdicts, items, run_calls
 from storage.schema import item_proposals as proposed
 
 GivenVerdict = Literal["approve", "edit", "reject", "undo"]
@@ -188,6 +191,8 @@ def give(
                 if is_stored and not is_dry and c.execute(WITHDRAW, {"given": before.id}).rowcount == 0:
                     raise _on_its_way(item)
                 newest.pop(item.id)
+                if is_stored and not is_dry:
+                    c.execute(HOLD_AGAIN, {"item": item.id, "now": at})
                 done.append((item, verdict))
                 given.append(None)
                 continue
@@ -203,6 +208,7 @@ def give(
         return given
     if fresh:
         c.execute(sa.insert(item_verdicts), [values_of(row, item_verdicts) for row in fresh.values()])
+        _decide_held(c, fresh, known, at)
         accepted = [one.proposal for item, one in done if one.proposal is not None and item.id in fresh]
         item_proposals.settle(c, accepted, "accepted", at)
         item_proposals.withdraw(c, [row.seen_call for row in fresh.values()], at)
@@ -351,12 +357,14 @@ def _new(
         raise _conflict(item, "has no verdict to undo")
     if undone is not None and undone.seen_call != item.call_id:
         raise _conflict(item, f"is at version {item.version} now, after the verdict; read it again")
-    if undone is None and item.verdict != "open":
+    if undone is None and item.verdict not in ("open", "held"):
         raise _conflict(item, f"is {item.verdict} already")
-    if item.device_id is None or item.row_id is None or item.answered_at is None:
+    is_here = item.verdict == "held" or (undone is not None and item.row_id is None)  # no device ever had it
+    if item.device_id is None or (not is_here and (item.row_id is None or item.answered_at is None)):
         raise _conflict(item, "is not at its device in this version yet; try again later")
     if (problem := check(item, new)) is not None:
         raise VerdictRefused(ErrorCode.BAD_RECORD, problem)
+    is_final = is_here and new.verdict in ("reject", "undo")
     return VerdictRow(
         id=new.id,
         item_id=item.id,
@@ -366,12 +374,85 @@ def _new(
         data=new.data,
         seen_call=item.call_id,
         undoes=None if undone is None else undone.id,
-        source=None if undone is None else undone.source,
+        source=item.source if is_final and undone is None else None if undone is None else undone.source,
+        state="done" if is_final else "pending",
         next_at=at,
         actor=actor,
         proposed_by=new.proposed_by,
         created_at=at,
+        settled_at=at if is_final else None,
     )
+
+
+_is_item: Final = items.c.id == sa.bindparam("item")
+_now_held: Final = {"verdict": "held", "verdict_at": None, "answered_at": None}
+# Approved: from now on its call is to be delivered, by its verdict or by a run that finds the item again.
+RELEASE = sa.update(items).where(_is_item).values(verdict="open", updated_at=sa.bindparam("now", type_=Int))
+REJECT_HELD = (
+    sa.update(items)
+    .where(_is_item)
+    .values(
+        verdict="rejected",
+        verdict_at=sa.bindparam("now", type_=Int),
+        answered_at=sa.bindparam("now", type_=Int),
+        source=None,
+        updated_at=sa.bindparam("now", type_=Int),
+    )
+)
+UNDO_OF_HELD = (
+    sa.update(items)
+    .where(_is_item)
+    .values(_now_held | {"source": sa.bindparam("kept", type_=items.c.source.type)})
+)
+HOLD_AGAIN = (
+    sa.update(items)
+    .where(
+        _is_item,
+        items.c.verdict == "open",
+        items.c.row_id.is_(None),
+        items.c.answered_at.is_(None),
+        ~sa.exists().where(run_calls.c.call_id == items.c.call_id),
+    )
+    .values(_now_held | {"updated_at": sa.bindparam("now", type_=Int)})
+)
+
+
+def _decide_held(
+    c: sa.Connection, given: Mapping[str, VerdictRow], known: Mapping[str, ItemRow], at: int
+) -> None:
+    """Apply new verdicts to those of their items that the hub holds, or held until they were rejected."""
+    for id, verdict in given.items():
+        if verdict.state == "done" and verdict.undoes is not None:
+            c.execute(UNDO_OF_HELD, {"item": id, "kept": verdict.source})
+        elif verdict.state == "done":
+            c.execute(REJECT_HELD, {"item": id, "now": at})
+            end_review(c, [verdict.seen_call], at)
+        elif known[id].verdict == "held":
+            c.execute(RELEASE, {"item": id, "now": at})
+        else:
+            continue
+        follow(c, [id])
+
+
+def note_delivered(
+    c: sa.Connection,
+    device_id: DeviceId,
+    call_id: CallId,
+    row_id: str | None,
+    *,
+    counter: int | None,
+    epoch: int,
+    at: int,
+) -> None:
+    """Record that a device has an item that the hub held.
+
+    Raises:
+        LinkLost: the device has a newer connection than *epoch*, over which the item is sent again.
+    """
+    check_newest(c, device_id, epoch)
+    note_answers(c, {call_id: row_id}, at)
+    if counter is not None:
+        c.execute(NOTE_COUNTER, {"device": device_id, "reported": counter})
 
 
 def _on_its_way(item: ItemRow) -> VerdictRefused:
@@ -517,6 +598,8 @@ def settle(
             continue  # settled before
         verdict = struct_from(VerdictRow, row)
         settled.append(verdict)
+        if answer.state is None and answer.reason != ErrorCode.UNKNOWN_EFFECT:
+            c.execute(HOLD_AGAIN, {"item": verdict.item_id, "now": at})
         is_old = None not in (answer.counter, verdict.counter) and answer.counter < verdict.counter  # type: ignore[operator]
         if answer.state is not None and not is_old:
             _judge(c, verdict, answer.state, at)

@@ -64,8 +64,9 @@ def end_review(c: sa.Connection, call_ids: Sequence[str], at: int) -> None:
 # Fingerprint of an item that its device reported: which config found it is unknown.
 TAKEN: Final = ""
 
-Verdict = Literal["open", "approved", "edited", "rejected"]
-VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
+ItemState = Literal["open", "approved", "edited", "rejected"]  # of an item that is, or was, for its device
+Verdict = Literal[ItemState, "held"]
+VERDICTS: Final[tuple[ItemState, ...]] = get_args(ItemState)
 CallAction = Literal["insert", "update"]
 
 DAY_MS = 86_400_000
@@ -89,6 +90,8 @@ class FoundItem(msgspec.Struct, frozen=True, kw_only=True):
         source: description of its place, as sent to the device.
         is_by_rule: a rule extracted it, so it matches its source even where the quote is shorter.
         is_of_event: *place_hash* says which date of the unit's event it is, not where it is.
+        is_unsure: it is held at the hub until its owner approves it, unless a device has it already.
+        evidence: kind of evidence by which a rule found it; None: a model did.
     """
 
     ordinal: int
@@ -104,6 +107,8 @@ class FoundItem(msgspec.Struct, frozen=True, kw_only=True):
     source: dict[str, Any] = {}
     is_by_rule: bool = False
     is_of_event: bool = False
+    is_unsure: bool = False
+    evidence: str | None = None
 
     @property
     def table(self) -> str:
@@ -125,7 +130,10 @@ class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
         call_id: its newest call, planned in *run_id*.
         row_id: its row at the device, if reported.
         answered_at: time of the answer to the newest call; ``None``: its device may not have it.
+        verdict: ``held``: rules are unsure of it. No device has it, no run plans its call, and no list has it
+            that does not ask for it.
         version: number of its calls.
+        evidence: kind of evidence by which a rule found it; None: a model did, or an older release.
     """
 
     id: str
@@ -153,6 +161,7 @@ class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 1
     created_at: int
     updated_at: int
+    evidence: str | None = None
 
 
 class KnownItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,8 +236,14 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_new(self) -> bool:
-        """True if the ledger gets a new item, which is sent."""
-        return self.before is None and self.call is not None
+        """True if the device gets a new item: of a row that the ledger gets, or holds so far."""
+        return self.call is not None and (self.before is None or self.before.verdict == "held")
+
+    @property
+    def is_held(self) -> bool:
+        """True if the hub goes on to hold the item, or begins to."""
+        row = self.after or self.before
+        return self.call is None and row is not None and row.verdict == "held"
 
 
 Decide = Callable[[KnownItems], Sequence[Decision]]
@@ -361,6 +376,69 @@ def write_items(c: sa.Connection, decisions: Sequence[Decision]) -> None:
         }
         same = {decision.before.call_id for decision in decisions if decision.before is not None}
         withdraw(c, sorted(newer - same), changed[0].updated_at)
+
+
+class DecidedKinds(msgspec.Struct, frozen=True):
+    """Verdicts of an owner on items of an agent's rules.
+
+    Attributes:
+        kinds: numbers of approved and rejected items, by kind of evidence.
+        is_of_unit: some of them are of the unit.
+    """
+
+    kinds: dict[str, tuple[int, int]]
+    is_of_unit: bool = False
+
+
+MAX_DECIDED: Final = 1_000  # of an agent, with each verdict
+_OF_KIND: Final = sa.union_all(
+    *(
+        sa.select(
+            items.c.evidence, items.c.verdict, (items.c.unit_key == sa.bindparam("unit")).label("is_of_unit")
+        )
+        .where(items.c.agent_id == sa.bindparam("agent"), listed_keys(items), items.c.verdict == verdict)
+        .order_by(items.c.created_at.desc(), items.c.id.desc())
+        .limit(MAX_DECIDED)
+        .subquery()
+        .select()
+        for verdict in ("approved", "edited", "rejected")
+    )
+).subquery()
+DECIDED_KINDS: Final = sa.select(*_OF_KIND.c, sa.func.count().label("items")).group_by(*_OF_KIND.c)
+
+
+def decided_kinds(c: sa.Connection, agent_id: AgentId, unit_key: str) -> DecidedKinds:
+    """Return the verdicts on the newest items of an agent, by kind of evidence."""
+    kinds: dict[str, tuple[int, int]] = {}
+    is_of_unit = False
+    for row in c.execute(DECIDED_KINDS, {"agent": agent_id, "unit": unit_key}):
+        is_of_unit = is_of_unit or bool(row.is_of_unit)
+        if row.evidence is not None:
+            accepted, rejected = kinds.get(row.evidence, (0, 0))
+            is_rejected = row.verdict == "rejected"
+            kinds[row.evidence] = accepted + row.items * (not is_rejected), rejected + row.items * is_rejected
+    return DecidedKinds(kinds, is_of_unit)
+
+
+_HELD_OF_AGENT: Final = (
+    sa.select(sa.func.count())
+    .select_from(items)
+    .where(items.c.agent_id == sa.bindparam("agent"), items.c.verdict == "held", listed_keys(items))
+)
+_LET_GO: Final = sa.delete(items).where(
+    items.c.id.in_(sa.bindparam("ids", expanding=True)), items.c.verdict == "held"
+)
+
+
+def count_held(c: sa.Connection, agent_id: AgentId) -> int:
+    """Return the number of items of an agent that the hub holds."""
+    return int(c.execute(_HELD_OF_AGENT, {"agent": agent_id}).scalar_one())
+
+
+def drop_held(c: sa.Connection, ids: Sequence[str]) -> None:
+    """Delete those of these items that the hub holds."""
+    for part in in_parts(ids):
+        c.execute(_LET_GO, {"ids": part})
 
 
 def change_item(c: sa.Connection, item: ItemRow) -> None:

@@ -4,7 +4,7 @@ Messages of a mailbox are planned, failed or left out together with the record o
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
@@ -24,13 +24,20 @@ from storage.runs.items import (
     Finder,
     FoundItem,
     ItemRow,
+    KnownItems,
     PlannedCall,
+    count_held,
+    drop_held,
     known_items,
     write_items,
 )
 from storage.runs.runs import advance
 from storage.runs.units import ADD_UNIT, UnitRow, fail_unit, settle_unit
 from storage.schema import agents, run_calls, run_units, runs, unit_ledger, users
+
+MAX_HELD_OF_UNIT: Final = 100  # the first of a unit are held; the others count as dropped
+MAX_HELD_OF_AGENT: Final = 2_000  # about 2 MB of the database
+UNLIKELY: Final = "unlikely"  # in ``dropped`` of a unit's notes: of items that are not even held
 
 
 class ItemCaps(msgspec.Struct, frozen=True):
@@ -52,6 +59,7 @@ class UnitPlan(msgspec.Struct, frozen=True):
     is_marked: bool = False  # the calls are marked as sent
     calls: int = 0  # of the plan, also those that were planned before
     planned_before: int | None = None  # number of calls that the run had, if they were counted
+    held: int = 0  # items that the hub keeps until their owner approves them
 
 
 Seal = Callable[[ItemRow], SealedExcerpt | None]
@@ -214,7 +222,12 @@ def plan_unit(
         config_fingerprint=run.config_fingerprint,
         at=at,
     )
-    decisions = decide(known_items(c, finder, found))
+    known_rows = known_items(c, finder, found)
+    decisions, held_count, unlikely = _held(c, known_rows, decide(known_rows))
+    if unlikely:
+        dropped = (notes or {}).get("dropped", {})
+        more = {UNLIKELY: dropped.get(UNLIKELY, 0) + unlikely}
+        notes = dict(notes or {}) | {"dropped": dropped | more}
     left_out: dict[str, int] = {}
     planned_before: int | None = None
     if caps is not None and any(decision.is_new for decision in decisions):
@@ -229,7 +242,10 @@ def plan_unit(
         "content_hash": content_hash,
         "size_bytes": size_bytes,
         "state": UnitState.EXTRACTED,
-        "notes": dict(notes or {}) | ({"left_out": left_out} if left_out else {}) or None,
+        "notes": dict(notes or {})
+        | ({"left_out": left_out} if left_out else {})
+        | ({"held": held_count} if held_count else {})
+        or None,
         "awaits": sorted({decision.awaits for decision in decisions if decision.awaits is not None}),
         "is_behind": int(any(decision.is_behind for decision in decisions)),
         "error": None,
@@ -238,7 +254,7 @@ def plan_unit(
         "planned_at": at,
         "updated_at": at,
     }
-    without_call = [decision for decision in decisions if decision.call is None]
+    without_call = [decision for decision in decisions if decision.call is None and not decision.is_held]
     present: set[str] = set()
     if is_new:
         known = _count_known(c, held, without_call, present, 0)
@@ -282,7 +298,32 @@ def plan_unit(
         is_marked,
         calls=len(calls),
         planned_before=planned_before,
+        held=held_count,
     )
+
+
+def _held(
+    c: sa.Connection, known: KnownItems, decisions: Sequence[Decision]
+) -> tuple[Sequence[Decision], int, int]:
+    """Delete items that the hub holds and that the unit does not have any more.
+
+    Returns:
+        The decisions, without those that would hold too many items; the number of items that are held, and of
+        those that are not.
+    """
+    agent_id = known.finder.agent_id
+    rows = (known_item.row for known_item in known.here)
+    before = {row.id for row in rows if row.verdict == "held" and row.agent_id == agent_id}
+    stay = {decision.before.id for decision in decisions if decision.before is not None}
+    drop_held(c, sorted(before - stay))
+    held = [decision for decision in decisions if decision.is_held]
+    fresh = [decision for decision in held if decision.before is None]
+    if not fresh:
+        return decisions, len(held), 0
+    room = min(MAX_HELD_OF_UNIT - len(held) + len(fresh), MAX_HELD_OF_AGENT - count_held(c, agent_id))
+    beyond = {id(decision) for decision in fresh[max(0, room) :]}
+    left = [decision for decision in decisions if id(decision) not in beyond]
+    return left, len(held) - len(beyond), len(beyond)
 
 
 def _calls_of_before(
@@ -333,7 +374,8 @@ def capped(
             for all *decisions*.
     """
     fresh = [decision for decision in decisions if decision.is_new]
-    in_unit = caps.items_per_file - (len(decisions) - len(fresh))
+    others = sum(not decision.is_new and not decision.is_held for decision in decisions)
+    in_unit = caps.items_per_file - others
     in_run = caps.items_per_run - planned
     room = max(0, min(in_unit, in_run))
     beyond = fresh[room:]
@@ -351,7 +393,7 @@ def _write_excerpts(c: sa.Connection, decisions: Sequence[Decision], seal: Seal,
         for decision in decisions
         if decision.after is not None
         and (decision.before is None or decision.before.source != decision.after.source)
-        and (decision.after.verdict == "open" or decision.after.answered_at is None)
+        and (decision.after.verdict in ("open", "held") or decision.after.answered_at is None)
     ]
     fresh = [
         decision.after.id for decision in decisions if decision.after is not None and decision.before is None

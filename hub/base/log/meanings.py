@@ -183,6 +183,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "issue.not_checked": "a check could not be made, because the database does not answer",
     "issue.not_noted": "issues could not be stored, because the database does not answer",
     "issue.opened": "there is a new issue; hub doctor shows it with its mend",
+    "item.released": "a device has an item that the hub had held until it was approved",
     "keys.not_taken": "keys that another hub shares cannot be used here",
     "keys.removed": "an encryption key that no row needs was removed",
     "keys.rotated": "stored secrets are encrypted with a new key",

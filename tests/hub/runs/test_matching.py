@@ -668,8 +668,55 @@ def test_new_item_is_inserted_and_a_changed_item_updated(case: str) -> None:
     assert ([one.row.id for one in here], row.version) == ([row.id] * len(here), 1 + len(here))
 
 
-def test_unsure_items_are_stored_to_be_listed_below_the_others_of_their_document() -> None:
-    sure, unsure = item("call Ana"), msgspec.structs.replace(item("pay the rent"), unsure="chat")
-    rows = map(stored, decisions(unsure, sure, unsure))
-    newest_first = sorted(rows, key=lambda row: (row.created_at, row.id), reverse=True)
-    assert [row.data["title"] for row in newest_first] == ["call Ana", "pay the rent", "pay the rent"]
+# Titles and quotes of one task by the rules of two releases, in a text that stays as it is.
+MOVED_RULES: dict[str, tuple[tuple[str, str], tuple[str, str]]] = {
+    "the sentence ends later": (
+        ("call Anna about the rent", "We have to call Anna about the rent by Friday"),
+        ("call Anna about the rent", "We have to call Anna about the rent by Friday, says Bob."),
+    ),
+    "the title is the whole sentence": (
+        ("call Anna", "call Anna"),
+        ("call Anna about the rent, says Bob", "We have to call Anna about the rent by Friday, says Bob."),
+    ),
+    "the title keeps its words, in another quote": (
+        ("call Anna about the rent", "We have to call Anna about the rent by Friday"),
+        ("Anna about the rent: call", "call Anna about the rent"),
+    ),
+}
+
+
+@each("verdict", ["approved", "edited", "rejected"])
+@each("text", [NOTE, f"{NOTE} Even more."])
+@each("case", MOVED_RULES)
+def test_decided_item_is_found_again_by_other_rules_and_not_sent(case: str, text: str, verdict: str) -> None:
+    (title, quote), (later, longer) = MOVED_RULES[case]
+    one = msgspec.structs.replace(quoted(quote, title), origin="rule")
+    before = known(one, verdict=verdict, config_fingerprint="rules-0", text=NOTE)
+    of_text = {"sha256": ("0" if text == NOTE else "1") * 64}
+    source = None if verdict == "rejected" else (before.row.source or {}) | of_text
+    before = msgspec.structs.replace(before, row=msgspec.structs.replace(before.row, source=source))
+    data = {"title": later, "dueDate": FRIDAY}
+    again = msgspec.structs.replace(quoted(longer, later, text), origin="rule", data=data)
+    (decision,) = decisions(again, here=[before], text=text)
+    assert (decision.before, decision.call) == (before.row, None)
+    assert (stored(decision).data, stored(decision).verdict) == (before.row.data, verdict)
+    (once_more,) = decisions(again, here=[answered(decision, verdict)], text=text)
+    assert once_more.call is None
+
+
+def test_task_that_is_ticked_after_a_change_of_rules_updates_its_row() -> None:
+    task = msgspec.structs.replace(quoted("call Anna", "call Anna", NOTE), origin="rule")
+    before = known(
+        msgspec.structs.replace(task, data=task.data | {"status": "todo"}),
+        verdict="approved",
+        config_fingerprint="rules-0",
+        text=NOTE,
+    )
+    ticked = msgspec.structs.replace(task, data=task.data | {"status": "done"})
+    new = found_items(
+        Document(unit_key="notes/a.md", text=NOTE, content_hash="1" * 64), [ticked], None, TABLES
+    )
+    (decision,) = decide(
+        KnownItems(finder=FINDER, here=(before,), elsewhere=()), found=new, timezone="UTC", can_update=True
+    )
+    assert sent(decision) == ("update", {"status": "done"})

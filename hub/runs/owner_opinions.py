@@ -1,0 +1,64 @@
+"""Tiers of a document's items by the judge and what their owner has decided about others of the agent.
+
+An item's log-odds move by a beta prior for each agent and kind of evidence: its mean is the probability of
+the item, its strength ``STRENGTH`` verdicts, and the move is ``MAX_SHIFT`` at most. It is computed from the
+verdicts that there are, so that one that is taken back counts no more. What the judge would hold is never
+dropped for it: a kind that is rejected sinks to the unsure items.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from hub.document import Document
+from hub.extraction.items import Extraction, Item
+from hub.extraction.judge import odds, probability, weights
+from hub.extraction.tiers import TieredItems, tiers_of
+from protocol.ids import AgentId
+from storage.runs.items import DecidedKinds, decided_kinds
+from storage.runs.plans import UNLIKELY
+from storage.store import Store
+
+STRENGTH: Final = 3.0
+MAX_SHIFT: Final = 2.0
+
+
+def shift_of(item: Item, kinds: Mapping[str, tuple[int, int]]) -> float:
+    """Return by how much the owner's verdicts move the log-odds of an item.
+
+    Args:
+        kinds: numbers of approved and rejected items, by kind of evidence.
+    """
+    if item.likelihood is None or item.evidence is None:
+        return 0.0
+    accepted, rejected = kinds.get(item.evidence.mark, (0, 0))
+    before = odds(item.likelihood)
+    share = (STRENGTH * probability(before) + accepted) / (STRENGTH + accepted + rejected)
+    shift = max(-MAX_SHIFT, min(MAX_SHIFT, odds(share) - before))
+    floor = odds(weights().unsure) - before
+    return max(shift, floor) if floor <= 0 else shift
+
+
+async def tiers_for(
+    store: Store, document: Document, found: Extraction, agent_id: AgentId
+) -> tuple[Extraction, TieredItems]:
+    """Return the items of a document by tier, and what was extracted without the unlikely ones.
+
+    Its notes count these as dropped.
+    """
+    if all(item.likelihood is None for item in found.items):
+        return found, TieredItems(found.items, (), ())
+    decided: DecidedKinds = await store.read(decided_kinds, agent_id, document.unit_key)
+    tiers = tiers_of(
+        found.items,
+        shift=lambda item: shift_of(item, decided.kinds),
+        is_decided=decided.is_of_unit,
+    )
+    if not tiers.unlikely:
+        return found, tiers
+    unlikely = {id(item) for item in tiers.unlikely}
+    dropped = found.notes.dropped | {UNLIKELY: len(unlikely)}
+    likely = tuple(item for item in found.items if id(item) not in unlikely)
+    notes = msgspec.structs.replace(found.notes, dropped=dropped)
+    return msgspec.structs.replace(found, items=likely, notes=notes), tiers

@@ -1,0 +1,341 @@
+"""Items of which rules are unsure: held at the hub, approved and rejected there, and delivered once."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+import sqlalchemy as sa
+
+from hub.base.clock import IdFactory
+from hub.device.device_file import DeviceStore, open_device_store
+from hub.device.items import read_items
+from hub.document import Document
+from hub.extraction.items import Extraction, Item
+from hub.extraction.tiers import TieredItems
+from hub.runs import delivery
+from hub.runs.verdict_delivery import VerdictDelivery
+from protocol.errors import ErrorCode, LinkLost
+from protocol.frame import ErrorBody
+from protocol.ids import AgentId, CallId
+from protocol.tool_calls import Action, Answer, ToolCall
+from storage.effects import orphans
+from storage.runs import item_lists as runs_item_lists
+from storage.runs import item_verdicts, items, plans, runs
+from storage.runs.item_lists import ItemFilter
+from storage.runs.item_verdicts import GivenVerdict, NewVerdict, VerdictRow
+from storage.runs.items import ItemRow, Verdict
+from storage.schema import devices
+from storage.store import Store
+from tests.hub.runs.test_ledger import folder
+from tests.support.clock import SeededChance
+from tests.support.link import FakeLink
+from tests.support.runs import MODERN, Bench
+
+REVIEWS = (*MODERN, "item.review", "tool_calls")
+ANNA, RENT = "- [ ] call Anna\n", "- [ ] pay the rent\n"
+
+
+@pytest.fixture(autouse=True)
+def doubted(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The titles of which rules are unsure, in place of the judge."""
+    titles: set[str] = set()
+
+    async def tiers(
+        store: Store, document: Document, found: Extraction, agent_id: AgentId
+    ) -> tuple[Extraction, TieredItems]:
+        unsure: list[Item] = [item for item in found.items if item.data["title"] in titles]
+        return found, TieredItems(found.items, unsure, ())
+
+    monkeypatch.setattr(delivery, "tiers_for", tiers)
+    return titles
+
+
+@contextmanager
+def desk(folder: Path, bench: Bench) -> Iterator[DeviceStore]:
+    with open_device_store(
+        folder / "desk.db", clock=bench.clock, ids=IdFactory(bench.clock, SeededChance())
+    ) as device:
+        yield device
+
+
+async def run(bench: Bench, **files: str) -> list[str]:
+    """Return the titles that a run over a folder with these files inserts."""
+    link = bench.connect(runs=folder(**files), answers=_row_of_title, capabilities=REVIEWS)
+    await bench.run()
+    return [str(call.data["title"]) for call in link.calls if call.action is Action.INSERT]
+
+
+def _row_of_title(call: ToolCall) -> Answer:
+    return Answer(result={"id": f"row of {call.data.get('title')}"} if call.action is Action.INSERT else {})
+
+
+async def listed(bench: Bench, verdict: Verdict | None = None) -> dict[str, ItemRow]:
+    page = await bench.store.read(runs_item_lists.list_items, ItemFilter(verdict=verdict), limit=500)
+    return {str(one.row.data["title"]): one.row for one in page.items}
+
+
+_ids = count()
+
+
+async def give(bench: Bench, row: ItemRow, verdict: GivenVerdict, data: Mapping[str, Any] = {}) -> Any:
+    new = NewVerdict(id=CallId(f"v-{next(_ids):04}"), item_id=row.id, verdict=verdict, data=dict(data))
+    (given,) = await bench.store.write(
+        item_verdicts.give,
+        [new],
+        user_id=row.user_id,
+        actor="token:t",
+        at=bench.now_ms,
+        check=lambda item, new: None,
+    )
+    return given
+
+
+async def deliver(bench: Bench, link: FakeLink) -> None:
+    """Let a hub send what is open over this connection, until nothing is left to send at once."""
+
+    def connect(c: sa.Connection) -> None:
+        c.execute(sa.update(devices).values(session_epoch=link.epoch))
+
+    await bench.store.write(connect)
+    service = VerdictDelivery(bench.store, find_link={link.device_id: link}.get, clock=bench.clock)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(service.serve)
+        await bench.clock.pass_time(0.0)
+        tasks.cancel_scope.cancel()
+
+
+def linked(
+    bench: Bench, answers: Any, epoch: int = 1, can: Sequence[str] = REVIEWS, grants: Sequence[str] = ()
+) -> FakeLink:
+    link = FakeLink(bench.agent.device_id or "", epoch=epoch, capabilities=can, answers=answers)
+    link.owner_grants = {grant: [] for grant in grants}
+    return link
+
+
+async def newest_verdict(bench: Bench, row: ItemRow) -> VerdictRow:
+    return (await bench.store.read(item_verdicts.newest_verdicts, [row.id]))[row.id]
+
+
+GRANT = "review.remote"
+
+
+async def test_an_unsure_item_is_neither_sent_nor_listed_nor_counted_as_news(
+    bench: Bench, doubted: set[str]
+) -> None:
+    doubted.add("call Anna")
+    assert await run(bench, a=ANNA + RENT) == ["pay the rent"]
+    assert (*await listed(bench),) == ("pay the rent",) and (*await listed(bench, "held"),) == ("call Anna",)
+    (newest,) = await bench.store.read(runs.list_runs, limit=1)
+    of_run = await bench.store.read(runs_item_lists.list_items, ItemFilter(run_id=newest.id), limit=9)
+    assert [one.row.data["title"] for one in of_run.items] == ["pay the rent"]
+    (unit,) = (await bench.units(newest.id)).values()
+    assert (unit.notes, newest.items_known, newest.items_created) == ({"held": 1}, 0, 1)
+    assert await bench.store.read(items.count_open) == 1
+
+
+# Editions of files, each with the titles that rules doubt, those that are inserted, and those that are held.
+Edition = tuple[dict[str, str], set[str], list[str], set[str]]
+_A = {"call Anna"}
+STORIES: dict[str, list[Edition]] = {
+    "found again, it is the same item": [
+        ({"a": ANNA}, _A, [], _A),
+        ({"a": ANNA + RENT}, _A, ["pay the rent"], _A),
+    ],
+    "reworded, it is the same item": [
+        ({"a": ANNA}, _A, [], _A),
+        ({"a": "- [ ] call Anna soon\n"}, {"call Anna soon"}, [], {"call Anna soon"}),
+    ],
+    "edited away, it is deleted": [({"a": ANNA}, _A, [], _A), ({"a": RENT}, _A, ["pay the rent"], set())],
+    "suggested later, it is sent once": [
+        ({"a": ANNA}, _A, [], _A),
+        ({"a": ANNA + RENT}, set(), ["call Anna", "pay the rent"], set()),
+        ({"a": RENT + ANNA}, _A, [], set()),
+    ],
+    "of two files, it is held once": [
+        ({"a": ANNA}, _A, [], _A),
+        ({"a": ANNA, "b": RENT + ANNA}, _A, ["pay the rent"], _A),
+    ],
+    "suggested by another file, it is sent once": [
+        ({"a": ANNA}, _A, [], _A),
+        ({"a": ANNA, "b": RENT + ANNA}, set(), ["pay the rent", "call Anna"], set()),
+        ({"a": f"Hello.\n{ANNA}", "b": RENT + ANNA}, _A, [], set()),
+    ],
+    "suggested first, it stays at its device": [
+        ({"a": ANNA}, set(), ["call Anna"], set()),
+        ({"a": f"Hello.\n{ANNA}"}, _A, [], set()),
+    ],
+}
+
+
+@pytest.mark.parametrize("story", STORIES)
+async def test_each_edition_holds_and_sends_an_item_once(bench: Bench, doubted: set[str], story: str) -> None:
+    for files, titles, inserted, held in STORIES[story]:
+        doubted.clear()
+        doubted.update(titles)
+        assert (await run(bench, **files), {*await listed(bench, "held")}) == (inserted, held)
+
+
+@pytest.mark.parametrize("edition", [f"Hello.\n{ANNA}", "- [ ] call Anna!!!\n"])
+async def test_a_rejected_held_item_is_not_shown_again_until_the_rejection_is_undone(
+    bench: Bench, doubted: set[str], edition: str
+) -> None:
+    doubted.update(("call Anna", "call Anna!!!"))
+    await run(bench, a=ANNA)
+    row = (await listed(bench, "held"))["call Anna"]
+    given = await give(bench, row, "reject")
+    assert (given.state, (await give(bench, row, "reject")).id) == ("done", given.id)
+    assert await run(bench, a=edition) == [] and await listed(bench, "held") == {}
+    assert (*await listed(bench, "rejected"),) == ("call Anna",)
+    await give(bench, row, "undo")
+    assert (await listed(bench, "held"))["call Anna"].source == row.source
+    assert await listed(bench) == {}
+
+
+# Calls that reach the device before the connection breaks, and whether the one in which it breaks does.
+LOSSES = [(reached, is_done) for reached in range(3) for is_done in (True, False)]
+
+
+@pytest.mark.parametrize(("reached", "is_done"), LOSSES)
+async def test_an_approved_item_is_one_approved_row_wherever_the_connection_breaks(
+    bench: Bench, doubted: set[str], tmp_path: Path, reached: int, is_done: bool
+) -> None:
+    doubted.add("call Anna")
+    await run(bench, a=ANNA)
+    row = (await listed(bench, "held"))["call Anna"]
+    await give(bench, row, "approve")
+    with desk(tmp_path, bench) as device:
+        device.granted([f"+{GRANT}"])
+        left = iter(range(reached))
+
+        def breaks(call: ToolCall) -> Answer:
+            if next(left, None) is not None:
+                return device.apply([call])[0]
+            if is_done:
+                device.apply([call])
+            raise LinkLost("the connection was cut", dispatched=True)
+
+        await deliver(bench, linked(bench, breaks, grants=[GRANT]))
+        again = linked(bench, lambda call: device.apply([call])[0], epoch=2, grants=[GRANT])
+        await deliver(bench, again)
+        await deliver(bench, again)
+        assert await run(bench, a=ANNA + RENT) == ["pay the rent"]
+    (item,) = read_items(tmp_path / "desk.db")
+    assert (item.title, item.verdict) == ("call Anna", "approved")
+    stored = (await listed(bench, "approved"))["call Anna"]
+    assert (stored.id, stored.row_id, (await newest_verdict(bench, row)).state) == (
+        row.id,
+        item.row_id,
+        "done",
+    )
+
+
+async def test_an_approved_item_is_sent_once_though_a_run_finds_it_before_the_verdict_is_sent(
+    bench: Bench, doubted: set[str], tmp_path: Path
+) -> None:
+    doubted.add("call Anna")
+    await run(bench, a=ANNA)
+    await give(bench, (await listed(bench, "held"))["call Anna"], "approve")
+    with desk(tmp_path, bench) as device:
+        device.granted([f"+{GRANT}"])
+        bench.connect(
+            runs=folder(a=f"Hello.\n{ANNA}"),
+            answers=lambda call: device.apply([call])[0],
+            capabilities=REVIEWS,
+        )
+        await bench.run()
+        await deliver(bench, linked(bench, lambda call: device.apply([call])[0], grants=[GRANT]))
+    assert [(item.title, item.verdict) for item in read_items(tmp_path / "desk.db")] == [
+        ("call Anna", "approved")
+    ]
+
+
+REFUSED = Answer(error=ErrorBody(code=ErrorCode.BAD_RECORD, message="no"))
+REFUSALS: dict[str, tuple[Sequence[str], Sequence[str], Any, ErrorCode, Verdict]] = {
+    "without the grant, it is held again": (REVIEWS, (), _row_of_title, ErrorCode.NOT_GRANTED, "held"),
+    "refused by its table, it is held again": (REVIEWS, (GRANT,), [REFUSED], ErrorCode.BAD_RECORD, "held"),
+    "of an old device, it becomes a suggestion": (
+        MODERN,
+        (),
+        _row_of_title,
+        ErrorCode.CALL_UNSUPPORTED,
+        "open",
+    ),
+    "of a device that names no rows, it becomes a suggestion": (
+        MODERN,
+        (),
+        [Answer(result={})],
+        ErrorCode.CALL_UNSUPPORTED,
+        "open",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+async def test_an_approval_that_a_device_refuses_leaves_the_item(
+    bench: Bench, doubted: set[str], case: str
+) -> None:
+    can, grants, answers, code, state = REFUSALS[case]
+    doubted.add("call Anna")
+    await run(bench, a=ANNA)
+    row = (await listed(bench, "held"))["call Anna"]
+    await give(bench, row, "approve")
+    await deliver(bench, linked(bench, answers, can=can, grants=grants))
+    assert (await newest_verdict(bench, row)).reason == code
+    assert (*await listed(bench, state),) == ("call Anna",)
+
+
+async def test_a_device_that_keeps_no_ids_gets_an_item_once_though_it_did_not_answer(
+    bench: Bench, doubted: set[str]
+) -> None:
+    doubted.add("call Anna")
+    await run(bench, a=ANNA)
+    row = (await listed(bench, "held"))["call Anna"]
+    await give(bench, row, "approve")
+    lost = linked(bench, [LinkLost("cut", dispatched=True)], can=("agent_manifest",))
+    await deliver(bench, lost)
+    again = linked(bench, _row_of_title, epoch=2, can=("agent_manifest",))
+    await deliver(bench, again)
+    assert (len(lost.calls), again.calls) == (1, [])
+    assert (await newest_verdict(bench, row)).reason == ErrorCode.UNKNOWN_EFFECT
+
+
+async def test_an_approval_that_is_taken_back_before_it_is_sent_holds_the_item_again(
+    bench: Bench, doubted: set[str]
+) -> None:
+    doubted.add("call Anna")
+    await run(bench, a=ANNA)
+    row = (await listed(bench, "held"))["call Anna"]
+    await give(bench, row, "approve")
+    assert (*await listed(bench, "open"),) == ("call Anna",)
+    await give(bench, row, "undo")
+    assert (*await listed(bench, "held"),) == ("call Anna",)
+    await deliver(bench, link := linked(bench, _row_of_title, grants=[GRANT]))
+    assert link.calls == []
+
+
+async def test_of_a_file_so_many_unsure_items_are_held_and_the_others_are_counted(
+    bench: Bench, doubted: set[str]
+) -> None:
+    titles = [f"ask {number} of {number}" for number in range(plans.MAX_HELD_OF_UNIT + 20)]
+    doubted.update(titles)
+    for text in ("", "Hello.\n"):
+        await run(bench, a=text + "".join(f"- [ ] {title}\n" for title in titles))
+        (newest, *_) = await bench.store.read(runs.list_runs, limit=1)
+        (unit,) = (await bench.units(newest.id)).values()
+        assert unit.notes == {"held": plans.MAX_HELD_OF_UNIT, "dropped": {"unlikely": 20}}
+        assert len(await listed(bench, "held")) == plans.MAX_HELD_OF_UNIT
+
+
+async def test_a_held_item_without_a_source_is_forgotten_with_time(bench: Bench, doubted: set[str]) -> None:
+    doubted.add("call Anna")
+    await run(bench, a=ANNA)
+
+    def forget(c: sa.Connection) -> int:
+        c.execute(sa.text("DELETE FROM unit_ledger"))
+        return orphans.prune_items(c, "", before=2**53)[0]
+
+    assert (await bench.store.write(forget), await listed(bench, "held")) == (1, {})
