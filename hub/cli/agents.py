@@ -361,7 +361,7 @@ def _changes(step: Mapping[str, Any]) -> str:
 
 
 def _print(found: Mapping[str, Any]) -> None:
-    for item in sorted(found["items"], key=lambda one: (one["path"], bool(one["unsure"]), one["start"] or 0)):
+    for item in sorted(found["items"], key=lambda one: (one["path"], one["start"] or 0)):
         show.out("\n".join(_lines(item)))
     for problem in (*found["problems"], *filter(None, [found["failure"]])):
         where = f"{problem['path']}: " if problem["path"] else ""
@@ -373,7 +373,9 @@ def _print(found: Mapping[str, Any]) -> None:
             f"{found['left_out']} new items are left out by items_per_file or items_per_run of [limits]"
         )
     settled = f", {found['settled']} are settled with these settings" if found["settled"] else ""
-    show.out(f"{found['read']} documents read{settled}: {_changes(found)}, {found['known']} as they are")
+    unsure = f", {found['unsure']} less sure" if found["unsure"] else ""
+    changes = f"{_changes(found)}{unsure}"
+    show.out(f"{found['read']} documents read{settled}: {changes}, {found['known']} as they are")
     tokens = found["prompt_tokens"] + found["completion_tokens"]
     before = f", {found['answered_before']} answered before" if found["answered_before"] else ""
     cost = f", {usd(found['usd'])} USD" if found["usd"] else ""
@@ -389,7 +391,7 @@ def _lines(item: Mapping[str, Any]) -> Iterator[str]:
             yield f"    ! {field} was {_short(before.get(field))}, is {_short(value)}"
     quote = f': "{_short(item["quote"])}"' if item["quote"] else ""
     yield f"    {one_line(item['path'])}{quote}"
-    for mark in (*item["warnings"], *(["unsure"] if item["unsure"] else [])):
+    for mark in item["warnings"]:
         yield f"    ! {mark}"
 
 

@@ -204,8 +204,10 @@ def _run(spec: CommandSpec, values: dict[str, Any], state: Path, *, as_json: boo
         show.confirm(_text(spec["confirm"], values))
     with open_client(state) as hub:
         if spec["ids"]:
-            listed = hub.get(spec["path"].partition("/{")[0], limit=SEARCHED)[spec["noun"]]
-            found = item_called(listed, values[spec["ids"]])
+            path, noun = spec["path"].partition("/{")[0], spec["noun"]
+            found = item_called(hub.get(path, limit=SEARCHED)[noun], values[spec["ids"]])
+            if found is None and noun == "items":
+                found = item_called(hub.get(path, limit=SEARCHED, unsure="true")[noun], values[spec["ids"]])
             values[spec["ids"]] = found["id"] if found else values[spec["ids"]]
         response = _response(hub, spec, values)
     if as_json:

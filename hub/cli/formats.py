@@ -337,7 +337,7 @@ def provenance(found: Item | None) -> str:
 def item_state(item: Item) -> str:
     """Return the verdict on an item, what became of one that was given at the hub, and its marks."""
     given = item["given"]
-    words = [item["verdict"], *item["warnings"], *(["unsure"] if item["unsure"] else [])]
+    words = ["less sure" if item["verdict"] == "held" else item["verdict"], *item["warnings"]]
     if given and (given["state"] != "done" or given["verdict"] == "undo"):
         words.insert(
             1,
@@ -354,14 +354,6 @@ def owner_changed(item: Item) -> str | None:
     if item["verdict"] != "edited" or (given.get("verdict"), given.get("state")) == ("edit", "done"):
         return None
     return "its owner changed it at the device since; the values there are not known here"
-
-
-@_format
-def unsure(kind: str | None) -> str:
-    """Return why a rule may be wrong about an item."""
-    from protocol.items import UNSURE
-
-    return UNSURE.get(kind or "", kind or "")
 
 
 @_format

@@ -35,6 +35,8 @@ def _choosing(command: CommandT) -> CommandT:
     """Add the options that choose items, in place of their ids or within a list of them."""
     command = click.option("--yes", is_flag=True, help="Do not ask.")(command)
     command = click.option("--dry-run", is_flag=True, help="List the items, and give no verdict.")(command)
+    unsure = "Less sure items, which stay at the hub until you approve them."
+    command = click.option("--unsure", is_flag=True, help=unsure)(command)
     older = click.option(
         "--older",
         metavar="DAYS",
@@ -180,7 +182,7 @@ def decline(hub: HubClient, ids: Sequence[str], **chosen: Any) -> Responses:
 def _settle(
     hub: HubClient, ids: Sequence[str], verb: str, *, by: str | None, is_all: bool, **chosen: Any
 ) -> Responses:
-    if not (ids or is_all or by or any(chosen[name] for name in ("older", *_FILTERS))):
+    if not (ids or is_all or by or any(chosen[name] for name in ("older", "unsure", *_FILTERS))):
         raise click.UsageError("name items by their ids, choose them by a filter, or take --all")
     return _give(hub, ids, verb, by=by, proposed="true", **chosen)
 
@@ -225,8 +227,7 @@ def _give(
         quote = (changed["place"] or {}).get("quote") or ""
         show.report(f"{changed['title']}: {_proposed_on(changed, by)}", f"  from the words {quote!r}")
     if (is_asked or changing) and chosen and not yes:
-        counts = {"unsure": sum(bool(item.get("unsure")) for item in chosen), "with changes": len(changing)}
-        more = "".join(f", {count} of them {name}" for name, count in counts.items() if count)
+        more = f", {len(changing)} of them with changes" if changing else ""
         show.confirm(f"items to {verdict}: {len(chosen)}{more}. Go on?")
     results: list[Chosen] = []
     for start in range(0, len(chosen), MAX_VERDICTS):
@@ -293,19 +294,22 @@ def _chosen(
     verdict: str,
     *,
     older: float | None,
+    unsure: bool,
     last: int | None = None,
     by: str | None = None,
     **filters: Any,
 ) -> list[Chosen]:
     """Return the items of a command: those named, those from one to another, or all of a filter."""
-    is_filtered = any((older, last, *filters.values()))
+    is_filtered = any((older, last, unsure, *filters.values()))
     if not ids and not is_filtered:
         raise click.UsageError(
             "name items by their ids, as 'hub items' lists them, or choose them by a filter"
         )
     listed = hub.get("/v1/items", limit=SEARCHED)["items"]
+    if any(".." not in id and item_called(listed, id) is None for id in ids):
+        listed += hub.get("/v1/items", limit=SEARCHED, unsure="true")["items"]
     if is_filtered or any(".." in id for id in ids):
-        waiting = None if verdict == "undo" else "open"
+        waiting = "held" if unsure else None if verdict == "undo" else "open"
         listed = hub.get_all("/v1/items", "items", verdict=waiting, **filters)["items"]
     if older is not None:
         end = show.clock.now() - timedelta(days=older)

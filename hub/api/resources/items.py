@@ -157,7 +157,7 @@ _Name = Annotated[str, Meta(max_length=200)]
 Edits = Mapping[str, Mapping[str, Any]]  # values by item
 Verdicts = Annotated[list[ReportedVerdict], Meta(max_length=MAX_VERDICTS)]
 PlacedRows = Annotated[list[PlacedRow], Meta(max_length=MAX_PLACED)]
-ItemVerdict = Literal["open", "approved", "edited", "rejected"]
+ItemVerdict = Literal["open", "approved", "edited", "rejected", "held"]
 ItemWarning = Literal["any", "none", Mark]
 
 
@@ -218,8 +218,9 @@ class ItemView(View, kw_only=True):
     *answered_at*: when the device answered for the newest version; null: the device may not have it.
     *warnings* for a reviewer: ``hub help extraction`` explains each.
     *provenance*: who wrote the text that it is from; null if that is not known, or once its owner has
-    rejected it. *found_by*: a rule or a model; null likewise. *unsure*: the kind of text that makes an item
-    of a rule doubtful, if it is of one: such items are below the others of their document.
+    rejected it. *found_by*: a rule or a model; null likewise. *evidence*: kind of evidence by which a rule
+    found it. *verdict*: ``held``: rules are unsure of it, so it stays at the hub until it is approved here or
+    at its device; only a filter for it lists it.
     *given*: the newest verdict that was given at the hub; null once it is no longer kept.
     *device_refuses*: why its device would refuse a verdict from this hub, an error code; null: it would not,
     or is not connected to this node. *device_is_elsewhere*: it is connected to another node of the hub, which
@@ -240,7 +241,7 @@ class ItemView(View, kw_only=True):
     title: str
     provenance: Provenance | None = None
     found_by: FoundBy | None = None
-    unsure: str | None = None
+    evidence: str | None = None
     warnings: tuple[str, ...] = ()
     verdict: ItemVerdict
     version: int  # number of calls that it has led to
@@ -406,6 +407,9 @@ class ItemListFilter(NamedTuple):
     proposed: Annotated[
         bool | None, Meta(description="Only items with an open proposal, or only others.")
     ] = None
+    unsure: Annotated[
+        bool, Meta(description="Only less sure items, which the hub holds: verdict is held.")
+    ] = False
 
 
 ItemQuery = Annotated[ItemListFilter, From(ItemListFilter)]
@@ -525,6 +529,7 @@ class ItemsResource(Resource):
             "text": "Only with this text in a value or in the path.",
             "since": "Only those found from then on.",
             "proposed": "--proposed/--not-proposed: Only items with an open proposal, or only others.",
+            "unsure": "Only less sure items, which stay at the hub until you approve them.",
             "limit": "--limit=50: Maximum number of items.",
         },
         rows="items",
@@ -630,7 +635,7 @@ class ItemsResource(Resource):
             agent_id=agent_id,
             device_id=device_id,
             run_id=None if asked.run is None else RunId(asked.run),
-            verdict=asked.verdict,
+            verdict="held" if asked.unsure else asked.verdict,
             table=asked.table,
             warning=asked.warning,
             apart=asked.apart,
@@ -656,7 +661,6 @@ class ItemsResource(Resource):
             "path",
             "provenance|provenance as from?",
             "found_by as found by?",
-            "unsure|unsure as unsure?",
             "reasons as dated?",
             "created_at|moment as found",
             "answered_at|moment as at the device",
@@ -800,7 +804,10 @@ class ItemsResource(Resource):
             return problem
         link = None if item.device_id is None else self._roster.find(item.device_id)
         is_marked = bool(item.warnings) and new.verdict in ("approve", "edit")
-        if link is not None and (code := refused_by(link, is_marked=is_marked)) is not None:
+        code = None if link is None else refused_by(link, is_marked=is_marked)
+        if item.verdict == "held" and (new.verdict == "reject" or code is ErrorCode.CALL_UNSUPPORTED):
+            return None  # the hub alone decides, or the device gets a suggestion
+        if code is not None:
             why = _OF_OWNER if is_marked and code is ErrorCode.NOT_GRANTED else VERDICT_REFUSALS[code]
             raise VerdictRefused(code, f"item {item.id!r}: {why}")
         return None
@@ -859,7 +866,6 @@ class ItemsResource(Resource):
         known = {
             "provenance": None if found is None else msgspec.convert(found, Provenance),
             "found_by": source.get("found_by"),
-            "unsure": source.get("unsure"),
         }
         shown = {"agent": agent, "device": device, "given": given, "lacks": lacks, "places": places}
         return named | known | shown | verdicts

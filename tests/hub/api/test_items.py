@@ -17,7 +17,7 @@ from protocol.capabilities import CAPABILITY_OF
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.tool_calls import Action
-from storage import changes
+from storage import changes, schema
 from storage.agents import declared_agents
 from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import users
@@ -69,7 +69,6 @@ def keep(c: sa.Connection) -> None:
                 "provenance": MAIL,
                 "found_by": "rule",
                 "counted": [msgspec.to_builtins(COUNTED)],
-                **({"unsure": "chat"} if n == 0 else {}),
             },
             row_id=f"row-{n}",
             answered_at=2_000,
@@ -104,10 +103,48 @@ async def test_items_are_listed_with_verdict_warnings_and_provenance(
     one = (await client.get("/v1/items/i-4")).json()
     assert [(item["provenance"], item["found_by"]) for item in (newest, one)] == [(MAIL, "rule")] * 2
     assert (older["id"], older["provenance"], older["found_by"]) == ("i-3", None, None), "of an older release"
-    assert (one["unsure"], one["reasons"]) == (None, [COUNTED.sentence])
-    (unsure,) = [item for item in (await client.get("/v1/items")).json()["items"] if item["unsure"]]
-    assert (unsure["id"], unsure["unsure"], unsure["needs_owner"]) == ("i-0", "chat", False)
+    assert one["reasons"] == [COUNTED.sentence]
     assert (await client.get("/v1/items/i-3")).json()["reasons"] == []
+
+
+def held(c: sa.Connection) -> None:
+    """Let the hub hold the oldest item."""
+    c.execute(
+        sa.update(schema.items)
+        .where(schema.items.c.id == "i-0")
+        .values(verdict="held", verdict_at=None, row_id=None, answered_at=None)
+    )
+
+
+async def test_held_item_is_listed_and_counted_only_where_a_request_names_it(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
+    await hub.store.write(held)
+    others: list[dict[str, Any]] = [
+        {},
+        {"run": "r-1"},
+        {"q": "task"},
+        {"table": "tasks"},
+        {"verdict": "open"},
+    ]
+    for asked in others:
+        assert "task 0" not in await titles(client, **asked)
+    for named in ({"unsure": True}, {"verdict": "held"}, {"unsure": True, "q": "task"}):
+        assert await titles(client, **named) == ["task 0"]
+    counts = [(await client.get("/v1/items/counts", params=asked)).json() for asked in ({}, {"unsure": True})]
+    assert [one["total"] for one in counts] == [4, 1]
+    assert (await client.get("/v1/items/i-0")).json()["verdict"] == "held"
+
+
+async def test_held_item_is_rejected_at_once_and_held_again_by_undo(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
+    await hub.store.write(held)
+    for verdict, state in (("reject", "rejected"), ("undo", "held"), ("approve", "open"), ("undo", "held")):
+        body = {"verdicts": [{"id": "i-0", "verdict": verdict}]}
+        (result,) = (await client.post("/v1/items/verdicts", json=body)).json()["results"]
+        assert result["error"] is None
+        assert (await client.get("/v1/items/i-0")).json()["verdict"] == state
 
 
 async def test_item_shows_each_place_with_state_and_problem_in_words(

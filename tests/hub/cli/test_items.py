@@ -16,11 +16,10 @@ from hub.cli.formats import proposals
 from protocol.calls import RowPlace
 from protocol.capabilities import CAPABILITY_OF
 from protocol.ids import DeviceId
-from protocol.items import UNSURE
 from protocol.tool_calls import Action
 from storage import schema
 from storage.runs import item_verdicts, items
-from tests.hub.api.test_items import keep
+from tests.hub.api.test_items import held, keep
 from tests.hub.cli.conftest import Hub, ends
 from tests.hub.device.test_inbox import COUNTED
 from tests.support.hub import ServedHub, over_tcp
@@ -45,7 +44,20 @@ def test_items_are_listed_by_filters_and_shown(hub: Hub, served: ServedHub, port
     shown = hub("items", "show", "i-4").output
     assert "title=task 4" in shown and "quote" in shown and "open, instruction" in shown
     assert COUNTED.sentence in shown
-    assert "open, unsure" in listed and UNSURE["chat"] in hub("items", "show", "i-0").output
+
+
+def test_held_items_are_listed_shown_and_approved_apart(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    portal.call(served.store.write, held)
+    assert "task 0" not in hub("items", "ls", "--all").output
+    assert "less sure" in hub("items", "ls", "--unsure").output
+    assert "less sure" in hub("items", "show", "i-0").output
+    ends(hub("items", "reject", "--table", "tasks", "--dry-run"), 0, unsaid=("task 0",))
+    ends(hub("items", "reject", "--unsure", "--dry-run"), 0, output=("task 0", "items to reject: 1"))
+    ends(hub("items", "reject", "i-0"), 0, output=("reject task 0: done",))
+    ends(hub("items", "undo", "i-0"), 0)
+    ends(hub("items", "approve", "i-0"), 0, output=("approve task 0: pending",))
 
 
 def test_items_find_shows_days_quotes_and_files(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
@@ -126,7 +138,7 @@ def test_items_approve_by_filter_or_range_skips_marked_items(
         looked = hub("items", "approve", *words, "--dry-run")
         assert "items to approve: 1" in looked.output, looked.output
         assert "1 with a mark are left out: approve them by their ids" in looked.output
-        ends(hub("items", "approve", *words), 2, output=("items to approve: 1, 1 of them unsure. Go on?",))
+        ends(hub("items", "approve", *words), 2, output=("items to approve: 1. Go on?",))
         assert given() == {}
     ends(hub("items", "approve", "--path", "notes/", "--yes"), 0, output=("approve: 1 of 1 items",))
     assert given() == {"i-0": "approve"}
@@ -213,7 +225,7 @@ def test_proposals_are_listed_accepted_and_declined(
     asked = (
         change,
         "from the words 'task'",
-        "items to accept: 1, 1 of them unsure, 1 of them with changes. Go on?",
+        "items to accept: 1, 1 of them with changes. Go on?",
     )
     ends(hub("items", "accept", "i-0"), 2, output=asked)
     ends(hub("items", "accept", "i-0", "--yes"), 0, output=("accept task 0: pending",))
