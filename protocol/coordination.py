@@ -58,6 +58,8 @@ class Method(StrEnum):
     RECEIPTS_LIST = "receipts.list"
     RECEIPTS_GET = "receipts.get"
     PROPOSALS_LIST = "proposals.list"
+    HELD_LIST = "held.list"
+    HELD_JUDGE = "held.judge"
     SIGN_INS_ANSWER = "sign_ins.answer"
     SUBSCRIBE = "subscribe"
     UNSUBSCRIBE = "unsubscribe"

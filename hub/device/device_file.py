@@ -389,6 +389,8 @@ class DeviceStore:
                 row_id = self._ids.fresh()
                 row = rows.insert(self._db, table, row_id, call.data, at_ms)
                 verdicts.note_written(self._db, table, row_id, row, call.id, hub=self.hub)
+                if verdicts.is_approved_ahead(self._db, call.id):
+                    rows.update(self._db, table, row_id, {"isApproved": 1}, at_ms)
                 return row_id, {"id": row_id}
             case Action.UPDATE:
                 return None, proposals.change(self._db, table, call, at_ms, hub=self.hub)
@@ -581,6 +583,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         addresses.CREATE,
         review_calls.CREATE,
         declared_tables.CREATE,
+        verdicts.APPROVED_AHEAD,
         *schema.SINKS,
         *moved_files.CREATE,
     ):  # also in older files; older versions ignore them

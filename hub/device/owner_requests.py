@@ -2,7 +2,8 @@
 
 The connected device passes them on. A program sends a line of JSON, an ``OwnerRequest``, and gets a
 ``PageReply``. ``hub open`` asks for a *link* to the hub's pages, or gets a *problem*; ``hub device log
---verify`` asks for receipts, ``hub review`` for proposals. A program that sends no question gets a link.
+--verify`` asks for receipts, ``hub review`` for proposals and held items. A program that sends no question
+gets a link.
 
 Windows has no sockets with a path: there a file that only the owner can read has a port of this machine, and
 a secret that each question names.
@@ -35,7 +36,10 @@ ANSWER_S: Final = 10.0
 QUESTION_S: Final = 1.0  # to wait for the question of a program
 MAX_BYTES: Final = 64 * 1024  # of a question, in one message; and of a part of an answer
 METHODS: Final = frozenset(
-    {Method.SESSIONS_LINK, Method.RECEIPTS_LIST, Method.RECEIPTS_GET, Method.PROPOSALS_LIST}
+    {
+        *(Method.SESSIONS_LINK, Method.RECEIPTS_LIST, Method.RECEIPTS_GET, Method.PROPOSALS_LIST),
+        *(Method.HELD_LIST, Method.HELD_JUDGE),
+    }
 )
 _SECRET_BYTES: Final = 32
 OLD_HUB: Final = "this hub has no pages for the owners of devices; it is older than this program"

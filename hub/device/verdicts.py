@@ -31,6 +31,12 @@ ReviewState = Literal["open", "approved", "edited", "rejected"]
 _NO_CONTENT: Final = frozenset({"id", "createdAt", "updatedAt", *SUGGESTED})
 
 
+# Ids of the calls that are to bring items which their owner has approved before.
+APPROVED_AHEAD: Final = (
+    "CREATE TABLE IF NOT EXISTS approved_ahead (call_id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID"
+)
+
+
 class RowVerdict(msgspec.Struct, frozen=True):
     """Owner's verdict on the row that call *call_id* wrote."""
 
@@ -101,6 +107,12 @@ def timezone_of(db: sqlite3.Connection, call_id: str) -> str | None:
     """Return the zone in which the days begin that a call wrote, or None if it named none."""
     found = db.execute("SELECT remarks FROM calls WHERE call_id = ?", (call_id,)).fetchone()
     return read_remarks(found["remarks"]).timezone if found else None
+
+
+def is_approved_ahead(db: sqlite3.Connection, call_id: str) -> bool:
+    """Return True if the owner has approved the item that this call brings."""
+    found = db.execute("SELECT 1 FROM approved_ahead WHERE call_id = ?", (call_id,)).fetchone()
+    return found is not None
 
 
 def note_written(

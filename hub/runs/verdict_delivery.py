@@ -156,14 +156,14 @@ class VerdictDelivery:
         # The device may have applied what was sent before: only its answer tells.
         is_marked = bool(verdict.warnings) and verdict.verdict in ("approve", "edit")
         refused = refused_by(link, is_marked=is_marked) if verdict.sends == 0 else None
-        if verdict.actor == f"{DEVICE}{link.device_id}":
-            refused = None  # of the owner at the device, which knows it
-        is_held = verdict.row_id is None
-        if is_held and refused is not ErrorCode.NOT_GRANTED:
+        is_of_device = verdict.actor == f"{DEVICE}{link.device_id}"
+        if verdict.row_id is None and (is_of_device or refused is not ErrorCode.NOT_GRANTED):
             delivered = await self._deliver(link, verdict)
             if delivered is None or isinstance(delivered, VerdictAnswer):
                 return delivered
             verdict = delivered
+        if is_of_device:  # the device has approved it as it wrote it
+            return VerdictAnswer(id=verdict.id, state="approved")
         if refused is not None:
             return VerdictAnswer(id=verdict.id, reason=refused)
         seen = verdict.seen_call if verdict.undoes is None else verdict.undoes
@@ -228,7 +228,7 @@ class VerdictDelivery:
         except DeliveryError:
             return None
         log.info("item.released", item_id=item.id, device_id=link.device_id, verdict_id=verdict.id)
-        if row_id is None:  # an old device, which takes no verdict on it
+        if row_id is None:  # an old device, which accepts no verdict on it
             return VerdictAnswer(id=verdict.id, reason=ErrorCode.CALL_UNSUPPORTED)
         return msgspec.structs.replace(verdict, row_id=row_id)
 

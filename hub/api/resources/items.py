@@ -60,7 +60,7 @@ from storage.runs import excerpts as runs_excerpts
 from storage.runs import item_lists as runs_item_lists
 from storage.runs.calls import ReportedVerdict
 from storage.runs.excerpts import SealedExcerpt
-from storage.runs.item_lists import ItemFacets, ItemFilter, ItemPage, Sought
+from storage.runs.item_lists import ItemFacets, ItemFilter, ItemPage, ListedItem, Sought
 from storage.runs.item_proposals import ProposalRow, ProposedVerdict
 from storage.runs.item_verdicts import GivenVerdict, NewVerdict, VerdictRefused, VerdictRow, VerdictState
 from storage.runs.item_words import terms_in
@@ -311,6 +311,32 @@ class ItemDetail(ItemView, kw_only=True):
     place: ItemPlace | None = None
     reasons: tuple[str, ...] = ()
     fields: tuple[TableField, ...] = ()
+
+
+class HeldItemView(View):
+    """Item that the hub holds for a device, as the device shows it. *data*: with dates as texts."""
+
+    id: str
+    call_id: str
+    table: str
+    title: str
+    path: str
+    quote: str
+    created_at: Instant
+    data: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+    evidence: str | None = None
+
+
+class HeldItemVerdict(Struct, frozen=True):
+    """Verdict of a device's owner on an item that the hub holds, as it was listed with *call_id*."""
+
+    id: _Name
+    call_id: _Name
+    verdict: Literal["approve", "reject", "undo"]
+
+
+HeldVerdicts = Annotated[list[HeldItemVerdict], Meta(max_length=MAX_VERDICTS)]
 
 
 class FieldChoices(View):
@@ -909,6 +935,62 @@ class ItemsResource(Resource):
             {"row_id": row.row_id, **msgspec.to_builtins(field)} for row in rows for field in found[row.id]
         ]
         return {"proposals": listed[: fitting(listed)]}
+
+    @device(Method.HELD_LIST, "its own items")
+    async def held_at(self, link: Link) -> dict[str, Any]:
+        """List the newest items of a device that the hub holds, with what a reviewer needs of each."""
+        chosen = ItemFilter(device_id=link.device_id, user_id=link.user_id, verdict="held")
+
+        def read(c: Connection) -> tuple[ItemPage, int]:
+            page = runs_item_lists.list_items(c, chosen, limit=MAX_LONG)
+            return page, runs_item_lists.count_items(c, chosen).total
+
+        page, total = await self._store.read(read)
+        views = [msgspec.to_builtins(self._held_view(found_item)) for found_item in page.items]
+        return {"items": views[: fitting(views)], "total": total}
+
+    def _held_view(self, found_item: ListedItem) -> HeldItemView:
+        row, table = found_item.row, self._tables().of(found_item.row.target_table)
+        return HeldItemView.from_row(
+            row,
+            table=row.target_table,
+            title=str(row.data.get(table.title, "")),
+            path=row.unit_key,
+            quote=(row.source or {}).get("quote", ""),
+            data=dates_as_texts(table, row.data, found_item.timezone),
+        )
+
+    @device(Method.HELD_JUDGE, "its own items")
+    @audited("item.judged")
+    async def judge_held(self, link: Link, verdicts: HeldVerdicts) -> dict[str, Any]:
+        """Store what the owner of a device decided there about items that the hub holds."""
+        fresh = sorted(self._ids.fresh() for _ in verdicts)
+        listed = {id: verdict.call_id for id, verdict in zip(fresh, verdicts, strict=True)}
+
+        def read(item: ItemRow, new: NewVerdict) -> NewVerdict:
+            if item.device_id != link.device_id:
+                raise CodedError(ErrorCode.UNKNOWN_ITEM, f"there is no item {item.id!r}")
+            is_held = item.verdict == "held" or (new.verdict == "undo" and item.row_id is None)
+            if item.call_id != listed[new.id] or not is_held:
+                raise VerdictRefused(
+                    ErrorCode.CHANGED_MEANWHILE, "it has changed since; list the items again"
+                )
+            return new
+
+        results = await self._store.write(
+            item_verdicts.give,
+            [
+                NewVerdict(id=CallId(id), item_id=verdict.id, verdict=verdict.verdict)
+                for id, verdict in zip(fresh, verdicts, strict=True)
+            ],
+            user_id=link.user_id,
+            actor=f"{DEVICE}{link.device_id}",
+            at=self._now,
+            check=lambda item, new: problem_with(item, new, self._tables()),
+            read=read,
+        )
+        self._on_given()
+        return {"results": [str(result) if isinstance(result, HubError) else None for result in results]}
 
     @device(Method.PLACES_REPORT, "its own items")
     @audited("item.placed", is_often=True)

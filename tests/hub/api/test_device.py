@@ -413,6 +413,7 @@ def test_device_methods_without_a_grant_are_the_listed_ones() -> None:
         *(Method.REVIEW_REPORT, Method.PLACES_REPORT),
         *(Method.QUESTIONS_LIST, Method.QUESTIONS_ANSWER, Method.SIGN_INS_ANSWER),
         *(Method.KEYS_ROTATE, Method.RECEIPTS_LIST, Method.RECEIPTS_GET, Method.PROPOSALS_LIST),
+        *(Method.HELD_LIST, Method.HELD_JUDGE),
         *(Method.SUBSCRIBE, Method.UNSUBSCRIBE),
     }
     assert {method for method, need in DEVICE_REQUESTS.items() if need.grant is None} == free

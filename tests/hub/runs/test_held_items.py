@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 import sqlalchemy as sa
 
 from hub.base.clock import IdFactory
+from hub.device import owner_requests
 from hub.device.device_file import DeviceStore, open_device_store
+from hub.device.held_items import HeldItem, HeldItems, judge_held
 from hub.device.items import read_items
+from hub.device.owner_requests import PageReply
 from hub.document import Document
 from hub.extraction.items import Extraction, Item
 from hub.extraction.tiers import TieredItems
@@ -33,6 +37,7 @@ from storage.store import Store
 from tests.hub.runs.test_ledger import folder
 from tests.support.clock import SeededChance
 from tests.support.link import FakeLink
+from tests.support.requests import result
 from tests.support.runs import MODERN, Bench
 
 REVIEWS = (*MODERN, "item.review", "tool_calls")
@@ -339,3 +344,91 @@ async def test_a_held_item_without_a_source_is_forgotten_with_time(bench: Bench,
         return orphans.prune_items(c, "", before=2**53)[0]
 
     assert (await bench.store.write(forget), await listed(bench, "held")) == (1, {})
+
+
+# --- the owner decides at the device ---
+
+
+def answers(monkeypatch: pytest.MonkeyPatch, *results: str | None, problem: str = "") -> None:
+    """Let the connected device pass on what its hub answers."""
+    reply = PageReply(hub="hub", result={"results": [*results]}, problem=problem)
+    monkeypatch.setattr(owner_requests, "ask_hub", lambda *_: reply)
+
+
+async def held_at_device(bench: Bench) -> list[HeldItem]:
+    found = msgspec.convert(await result(bench, "held.list"), HeldItems)
+    assert found.total == len(found.items)
+    return [*found.items]
+
+
+async def judge(bench: Bench, item: HeldItem, verdict: str, **changed: str) -> str | None:
+    asked = {"id": item.id, "call_id": item.call_id, "verdict": verdict} | changed
+    (problem,) = (await result(bench, "held.judge", verdicts=[asked]))["results"]
+    return problem
+
+
+@pytest.mark.parametrize("is_done", [True, False])
+async def test_an_item_that_its_owner_approves_at_the_device_is_one_approved_row_without_a_grant(
+    bench: Bench, doubted: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_done: bool
+) -> None:
+    doubted.add("call Anna")
+    await run(bench, a=ANNA)
+    (item,) = await held_at_device(bench)
+    assert (item.title, item.path, item.quote, item.table) == ("call Anna", "a.md", "call Anna", "tasks")
+    with desk(tmp_path, bench) as device:
+        answers(monkeypatch, None)
+        assert judge_held(tmp_path / "desk.db", [item], "approve") == [None]
+        assert await judge(bench, item, "approve") is None
+
+        def breaks(call: ToolCall) -> Answer:
+            if is_done:
+                device.apply([call])
+            raise LinkLost("the connection was cut", dispatched=True)
+
+        await deliver(bench, linked(bench, breaks))
+        await deliver(bench, again := linked(bench, lambda call: device.apply([call])[0], epoch=2))
+        assert [call.action for call in again.calls] == [Action.INSERT]
+        (report,) = device.unreported(9)
+        assert (report.call_id, report.verdict) == (item.call_id, "approved")
+    (row,) = read_items(tmp_path / "desk.db")
+    assert (row.title, row.verdict) == ("call Anna", "approved")
+    assert (await listed(bench, "approved"))["call Anna"].row_id == row.row_id
+    assert await held_at_device(bench) == []
+
+
+async def test_an_item_that_its_owner_rejects_at_the_device_never_comes(
+    bench: Bench, doubted: set[str]
+) -> None:
+    doubted.add("call Anna")
+    await run(bench, a=ANNA)
+    (item,) = await held_at_device(bench)
+    assert await judge(bench, item, "reject") is None
+    assert (await held_at_device(bench), await run(bench, a=f"Hello.\n{ANNA}")) == ([], [])
+    assert await judge(bench, item, "undo") is None
+    assert [one.title for one in await held_at_device(bench)] == ["call Anna"]
+
+
+async def test_a_verdict_on_an_item_that_has_changed_since_it_was_listed_is_refused(
+    bench: Bench, doubted: set[str]
+) -> None:
+    doubted.update(("call Anna", "call Anna soon"))
+    await run(bench, a=ANNA)
+    (item,) = await held_at_device(bench)
+    await run(bench, a="- [ ] call Anna soon\n")
+    assert "changed since" in (await judge(bench, item, "approve") or "")
+    assert "no item" in (await judge(bench, item, "approve", id="i-none") or "")
+    assert [one.title for one in await held_at_device(bench)] == ["call Anna soon"]
+
+
+async def test_an_approval_that_the_hub_did_not_get_approves_no_row(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = HeldItem("i-1", "c-1", "tasks", "call Anna", "a.md", "call Anna", bench.clock.now())
+    with desk(tmp_path, bench) as device:
+        answers(monkeypatch, "it has changed since")
+        assert judge_held(tmp_path / "desk.db", [item], "approve") == ["it has changed since"]
+        answers(monkeypatch, problem="the hub did not answer")
+        assert judge_held(tmp_path / "desk.db", [item], "approve") == ["the hub did not answer"]
+        device.apply([ToolCall(id="c-1", action=Action.INSERT, table="tasks", data={"title": "call Anna"})])
+    (row,) = read_items(tmp_path / "desk.db")
+    assert row.verdict == "open"
