@@ -85,7 +85,8 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
         suggested: probability from which an item is suggested.
         unsure: probability from which it is kept as unsure.
         evidence: log-odds of items by mark, rule and table, joined by blanks; by mark alone for others.
-        kinds: log-odds of items without a mark, by the kind of their document.
+        kinds: log-odds of items by the kind of their document, of those without a mark.
+        marked_kinds: likewise of those with one.
         features: weight of each feature, and the mean from which its effect counts; ``""``: the constant.
         document: bytes in base 85, ``DOCUMENT_SLOTS`` for each kind.
         words: bytes in base 85, ``WORD_SLOTS``.
@@ -96,6 +97,7 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
     unsure: float
     evidence: dict[str, float]
     kinds: dict[str, float]
+    marked_kinds: dict[str, float]
     features: dict[str, tuple[float, float]]
     document: str
     words: str
@@ -179,12 +181,12 @@ def values_of(
     title = str(item.data.get("title") or item.data.get("name") or item.data.get("content") or "")
     count = len(_WORD.findall(title))
     line = line_around(text, item.start, item.end)
+    kinds = learned.marked_kinds if is_marked else learned.kinds
     return {
         "evidence": evidence_odds(item, learned),
         "document": sum(
-            share * learned.kinds[kind] for share, kind in zip(profile.kinds, DOCUMENT_KINDS, strict=True)
-        )
-        * (0.5 if is_marked else 1.0),
+            share * kinds[kind] for share, kind in zip(profile.kinds, DOCUMENT_KINDS, strict=True)
+        ),
         "words": 0.0 if is_marked else words_score(line, learned),
         "row": float(_ROW.match(line) is not None) * (not is_marked),
         "whole": float(len(title) >= _WHOLE_SHARE * len(line.strip())) * (not is_marked),

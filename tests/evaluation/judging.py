@@ -222,12 +222,14 @@ def _base(examples: Sequence[Example]) -> Weights:
         suggested=0.8,
         unsure=0.4,
         evidence=_evidence(examples),
-        kinds=dict.fromkeys(DOCUMENT_KINDS, 0.0),
+        kinds={},
+        marked_kinds={},
         features={},
         document=b85encode(b"".join(column.tobytes() for column in columns)).decode(),
         words=b85encode(_learned_words(examples).tobytes()).decode(),
     )
-    return msgspec.structs.replace(partial, kinds=_kinds(examples, partial))
+    kinds, marked = (_kinds(examples, partial, is_marked=is_marked) for is_marked in (False, True))
+    return msgspec.structs.replace(partial, kinds=kinds, marked_kinds=marked)
 
 
 def _evidence(examples: Sequence[Example]) -> dict[str, float]:
@@ -250,15 +252,15 @@ def _evidence(examples: Sequence[Example]) -> dict[str, float]:
     return {key: round(max(-_MAX_ODDS, min(_MAX_ODDS, found[key])), 3) for key in sorted(found)}
 
 
-def _kinds(examples: Sequence[Example], partial: Weights) -> dict[str, float]:
-    """Return log-odds of candidates without a mark beyond their evidence, by kind of document."""
+def _kinds(examples: Sequence[Example], partial: Weights, *, is_marked: bool) -> dict[str, float]:
+    """Return log-odds of candidates with a mark or without beyond their evidence, by kind of document."""
     sums = {kind: [1.0, 1.0] for kind in DOCUMENT_KINDS}  # right, expected
     for example in examples:
         if example.is_own:
             continue
         profile = _kinds_of(example, partial)
         for candidate in example.candidates:
-            if candidate.item.evidence and candidate.item.evidence.mark not in MARKED:
+            if candidate.item.evidence and (candidate.item.evidence.mark in MARKED) is is_marked:
                 expected = probability(judge.evidence_odds(candidate.item, partial))
                 for kind, share in zip(DOCUMENT_KINDS, profile.kinds, strict=True):
                     sums[kind][0] += share * example.weight * candidate.is_right
