@@ -38,18 +38,12 @@ from hub.extraction.titles import EDGES, closed_span, title_of
 from hub.extraction.tokens import fold
 from hub.extraction.when.days import FoundDay, find_days, resolve_ahead
 from hub.extraction.when.language import has_han
-from hub.extraction.when.resolve import Anchor, local_day
+from hub.extraction.when.resolve import Anchor, local_day, time_in
 from hub.extraction.wording.languages import Lexicon, is_label, is_line_of, languages, mail_fields, way_fields
 from hub.extraction.wording.names import is_person, split_names
 from protocol.frame import Field
 from protocol.tables import TABLES, TableName
 
-# "9:30", "8 h", "9 Uhr", "7 pm".
-_CLOCK: Final = re.compile(
-    r"(?<![\d:.,])\d{1,2}(?::\d\d| ?h(?: ?\d\d)?"
-    r"|(?:[:.]\d\d)? ?(?:uhr|[ap]\.?m\.?|heures|\u0447\u0430\u0441\w*))(?![\w:])",
-    re.IGNORECASE,
-)
 _NUMBERING: Final = re.compile(
     r"^[\d.)\s]+|^[\u4e00\u4e8c\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d\u5341]+\u3001"
 )
@@ -1096,6 +1090,6 @@ class _Sentence:
             (following.start for following in self._days if following.start > day.start),
             default=len(self._text),
         )
-        clock = None if day.has_time else _CLOCK.search(self._text, day.end, until)
-        day = self._reader.at_time(day, clock.group(), self._start) if clock else day
+        clock = None if day.has_time else time_in(self._text[day.end : until])
+        day = self._reader.at_time(day, clock, self._start) if clock else day
         return self._add(TableName.TIMELINES, {"title": title}, begin, self._start + end, "event", day)

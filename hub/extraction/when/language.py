@@ -27,7 +27,7 @@ Half = Literal["am", "pm", "morning", "noon", "afternoon", "evening", "night", "
 Figures = tuple[int | None, int, int]
 
 # Sayings of all languages. The placeholders are those of ``hub.extraction.when.language``.
-_NAMED_ZONE: Final = "cest|cet|mesz|mez|bst|est|edt|et|cst|cdt|mst|mdt|pst|pdt|pt|jst|msk|мск"
+_NAMED_ZONE: Final = "cest|cet|mesz|mez|bst|edt|cst|cdt|mst|mdt|pst|pdt|pt|jst|msk|мск"
 _ZONE: Final = (
     r"(?P<zone>(?:utc|gmt)(?: ?[+-] ?\d{1,2}(?::?[0-5]\d)?)?|z|[+]\d\d:?[0-5]\d|-\d\d[0-5]\d"
     rf"|{_NAMED_ZONE})"

@@ -34,7 +34,7 @@ The rules hold in all languages. The *anchor* is the day of the document.
 
 import calendar
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from datetime import timezone as fixed_zone
 from functools import cache, lru_cache
@@ -468,6 +468,7 @@ _ZONES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("cet", "cest", "mez", "mesz"), "Europe/Berlin"),
     **dict.fromkeys(("et", "est", "edt"), "America/New_York"),
     **dict.fromkeys(("pt", "pst", "pdt"), "America/Los_Angeles"),
+    **dict.fromkeys(("mst", "mdt"), "America/Denver"),
     "cdt": "America/Chicago",
     "bst": "Europe/London",
     **dict.fromkeys(("msk", "мск"), "Europe/Moscow"),
@@ -550,24 +551,35 @@ def dates_in(text: str, *, has_spans: bool = False) -> list[DateWords]:
     """
     tokens = Tokens(text[:MAX_SENTENCE_CHARS])
     found: dict[tuple[int, int], DateWords] = {}
-    for language, run in _index(_languages_of(tokens.line)).runs(tokens.line):
-        start, end = run[0].match.start(), run[-1].match.end()
-        line = tokens.line[start:end]
-        if (start, end) in found or not any(said.groups or said.saying.meaning for said in run):
-            continue
-        try:
-            parts = together(language.parts_of(run))
-        except ValueError:  # no date
-            continue
-        if parts is None or not is_supported(run, language):
-            continue
-        if _denotes_day(parts, line, run[0]) or (has_spans and is_coming_span(parts)):
+    for start, end, run, parts in _said_in(tokens.line):
+        is_day = _denotes_day(parts, tokens.line[start:end], run[0])
+        if (start, end) not in found and (is_day or (has_spans and is_coming_span(parts))):
             begin, after = tokens.place(start, end)
             is_amid = "," in text[begin:after] and not text[:begin].rstrip().endswith(",")
             if is_amid and not run[-1].is_time and text.startswith(",", after):
                 after += 1  # "on Monday, 3 May, at home"
             found[start, end] = DateWords(begin, after, text[begin:after], parts, _is_full(parts))
     return list(found.values())
+
+
+def time_in(text: str) -> str | None:
+    """Return the first words for a definite time of day that are beside no day, or None."""
+    tokens = Tokens(text[:MAX_SENTENCE_CHARS])
+    for start, end, _, parts in _said_in(tokens.line):
+        if not parts.about_day and find_time(parts) is not None:
+            return text[slice(*tokens.place(start, end))]
+    return None
+
+
+def _said_in(line: str) -> Iterator[tuple[int, int, Sequence[Said], DateParts]]:
+    """Yield the places of words about time in a line, with their sayings and what they mean together."""
+    for language, run in _index(_languages_of(line)).runs(line):
+        try:
+            parts = together(language.parts_of(run))
+        except ValueError:  # no date
+            continue
+        if parts is not None and is_supported(run, language):
+            yield run[0].match.start(), run[-1].match.end(), run, parts
 
 
 @cache

@@ -28,7 +28,9 @@ call Bob on 3 December 2026 at 11:15am. | on 3 December 2026 at 11:15am | 2026-1
 Dinner on 4 December at 7.30 pm with Ann | on 4 December at 7.30 pm | 2026-12-04 19:30 | Dinner with Ann
 Dinner on 4 December at 7 p.m. with Ann | on 4 December at 7 p.m. | 2026-12-04 19:00 | Dinner with Ann
 Call at 2pm EST on Friday about it | at 2pm EST on Friday | 2026-11-27 20:00 | Call about it
+Call on 27 November 10:00 MST | on 27 November 10:00 MST | 2026-11-27 18:00 | Call
 Call on 27 November 10:00 CDT | on 27 November 10:00 CDT | 2026-11-27 16:00 | Call
+Call on 27 November 10:00 CST | on 27 November 10:00 CST | ? | Call
 upgrade the server to Ubuntu 20.04.
 Needs Ruby 3.6.
 Upgrade Django to 4.2.
