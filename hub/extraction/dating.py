@@ -403,14 +403,22 @@ class _DateReader:
         if title is None and self._is_own_line(content):
             # A line that is only a date is a heading if there are several, or if it comes first; a single one
             # may refer to anything.
-            is_sure = is_notes or nth <= self._head or content.startswith(("**", "__"))
-            return _Heading(_OWN_LINE_LEVEL, content, "line", is_sure)
+            is_below = self._is_below_title(nth)
+            is_sure = is_notes or is_below or nth <= self._head or content.startswith(("**", "__"))
+            level = self._sections[-1].level if is_below and not is_notes else _OWN_LINE_LEVEL
+            return _Heading(level, content, "line", is_sure)
         kind: EvidenceKind = "line"  # of a letter
         if title is None and self._is_title(nth):
             title, kind = content, "title"
         if title is None or self._is_dated or self._day(self._of_title(title)) is None:
             return None
         return _Heading(1, title, kind)
+
+    def _is_below_title(self, nth: int) -> bool:
+        """Return True for the first line below that of the title, which dates all that the title names."""
+        between = [text for text in self._texts[self._first + 1 : nth][:_HEAD_LINES] if text.strip()]
+        is_first = self._first < nth <= self._first + _HEAD_LINES and all(map(_UNDERLINE.match, between))
+        return is_first and (nth <= self._head or self._sections[-1].level > 0)
 
     def _letter_day(self, content: str) -> str | None:
         """Return the day behind the place of a letter; a weekday is no place."""
@@ -430,7 +438,7 @@ class _DateReader:
         lines = self._texts[self._first :] if self._first >= 0 else []
         head = list(takewhile(lambda text: text.strip() and not MAIL_FIELD.match(text), lines[:_HEAD_LINES]))
         is_title = len(head) < _HEAD_LINES and all(len(text) <= 100 for text in head)
-        has_items = any(_ITEM.match(text) for text in head)
+        has_items = any(_ITEM.match(text) and not self._is_own_line(text) for text in head)
         return self._first + len(head) - 1 if is_title and not has_items else -1
 
     def _is_own_line(self, line: str) -> bool:
@@ -442,7 +450,7 @@ class _DateReader:
     def _open(self, heading: _Heading) -> None:
         """Open the passage of a heading; without a date, it inherits that of the enclosing passage."""
         level, title = heading.level, heading.title
-        while self._sections[-1].level >= level:
+        while len(self._sections) > 1 and self._sections[-1].level >= level:
             self._sections.pop()
         around, anchor = self._sections[-1], self._of_title(title)
         self._entry, self._quotes, self._since_heading, self._outline = None, {}, 0, []

@@ -319,6 +319,27 @@ def test_only_first_lines_naming_the_day_of_a_document_date_the_document(head: s
     assert is_dated == (head in SAID)
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        *(
+            "# Choir\n\nMonday, 6 January 2025\n\n## Present\n\n- Rosa",
+            "Choir\n=====\n\n6.1.2025\n\n## Here\n\n- Rosa",
+        ),
+        *("# Coro\n6 de enero de 2025\n\n## Asistentes\n\n- Rosa", "Chor\n6. Januar 2025\n\n# Da\n\n- Rosa"),
+        *(
+            "# Собрание\n\n6 января 2025\n\n## Были\n\n- Рита",
+            "# 合唱团\n\n2025年1月6日\n\n## 出席\n\n- 小王",
+        ),
+    ],
+)
+def test_day_below_the_title_dates_the_passages_of_later_headings(head: str) -> None:
+    text = f"{head}\n\n## Points\n\n- Anna calls tomorrow\n"
+    document = Document(unit_key="notes.md", text=text, content_hash="0" * 64, modified_at=SAVED)
+    dates = PassageDates.of(document, date=SAVED, timezone=TASKS.timezone)
+    assert dates.at(text.index("Anna calls")) == date(2025, 1, 6)
+
+
 def test_date_stamps_of_writing_are_excluded_from_prose() -> None:
     text = (
         "Whitby, 6 January 2025\n\n**2025-01-07** Anna came.\n\nDate: 2025-01-07\nThe fair is on 2025-03-01."
