@@ -173,10 +173,10 @@ class Tokens:
             and last + 1 < len(self.tokens)
         ):
             after, last = follows.end, last + 1
-        inside = self.text[begin:after]
         for opening, closing in _CLOSING.items():
-            if inside.count(opening) > inside.count(closing) and self.text.startswith(closing, after):
-                after += 1
+            left = self.text.count(opening, begin, after) - self.text.count(closing, begin, after)
+            while left > 0 and self.text.startswith(closing, after):
+                left, after = left - 1, after + 1
         return begin, after
 
 

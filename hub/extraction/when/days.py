@@ -40,16 +40,15 @@ def find_days(
         is_span = is_coming_span(words.parts)
         before, after = text[: words.start].rstrip()[-1:], text[words.end :].lstrip()[:1]
         is_part = is_span and after in ("'", "\u2019")  # "next week's menu"
-        if not is_part and f"{before}{after}" not in _QUOTES:
+        is_other = words.is_word and _is_foreign(words.language, text, lexicon)
+        if not (is_part or is_other or f"{before}{after}" in _QUOTES):
             found.append((words.start, words.end, is_span))
     lexicons = [lexicon] if lexicon else languages_in(script_of(text))
-    for language in lexicons:
-        found += ((*match.span(), False) for match in language.patterns("edges")[0].finditer(text))
+    for known in lexicons:
+        found += ((*match.span(), False) for match in known.patterns("edges")[0].finditer(text))
     if not found:
         return []
-    kinds = [
-        match.span() for language in lexicons for match in language.patterns("undated")[0].finditer(text)
-    ]
+    kinds = [match.span() for known in lexicons for match in known.patterns("undated")[0].finditer(text)]
     days: list[FoundDay] = []
     at = 0
     for start, end, is_span in sorted(found, key=lambda place: (place[0], -place[1])):
@@ -57,6 +56,15 @@ def find_days(
             at = end
             days.append(_day_at(text, start, end, anchor, timezone, is_known=not is_span))
     return days
+
+
+def _is_foreign(code: str, text: str, lexicon: Lexicon | None) -> bool:
+    """Return True if a text is of another language than *code*: of *lexicon*, or by its common words."""
+    words = [word.strip(".,;:!?()") for word in text.lower().split()]
+    counts = {
+        one.code: sum(map(one.common_words.__contains__, words)) for one in languages_in(script_of(text))
+    }
+    return lexicon.code != code if lexicon else counts.get(code, 0) < max(counts.values())
 
 
 def _day_at(

@@ -347,8 +347,8 @@ class Said(NamedTuple):
 
     @property
     def is_time(self) -> bool:
-        """True if it has an hour."""
-        return "h" in self.groups or "hour" in self.saying.meaning
+        """True if it has an hour or a part of the day."""
+        return not {"h", "half", "hour"}.isdisjoint((*self.groups, *self.saying.meaning))
 
     @property
     def is_lead(self) -> bool:
@@ -518,6 +518,7 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, f
         rewrites: patterns of an interval, with its plain form by which it is replaced first.
         is_day_first: order of dates in figures; None if both orders are in use.
         is_spaced: words are separated by spaces.
+        has_short_days: short names of weekdays are no other words behind one such as "by" ("by Fri").
         has_day_points: a point after a day that is followed by a month ends no sentence.
     """
 
@@ -537,6 +538,7 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, f
     rewrites: str = ""
     is_day_first: bool | None = None
     is_spaced: bool = True
+    has_short_days: bool = False
     has_day_points: bool = False
 
     def __post_init__(self) -> None:

@@ -55,7 +55,6 @@ from hub.extraction.when.language import (
     Said,
     Unit,
     day_of,
-    has_han,
     has_latin,
     is_supported,
     together,
@@ -485,6 +484,8 @@ class DateWords(NamedTuple):
         words: the text there.
         parts: parsed words.
         is_full: True if they contain year, month and day.
+        is_word: they are one word, which may be another one in a text of another language.
+        language: code of the language that has these words.
     """
 
     start: int
@@ -492,6 +493,8 @@ class DateWords(NamedTuple):
     words: str
     parts: DateParts
     is_full: bool
+    is_word: bool
+    language: str
 
 
 def resolve(words: str, *, anchor: Anchor | None, timezone: str, is_due: bool = False) -> ResolvedTime | None:
@@ -552,13 +555,16 @@ def dates_in(text: str, *, has_spans: bool = False) -> list[DateWords]:
     tokens = Tokens(text[:MAX_SENTENCE_CHARS])
     found: dict[tuple[int, int], DateWords] = {}
     for start, end, run, parts in _said_in(tokens.line):
-        is_day = _denotes_day(parts, tokens.line[start:end], run[0])
+        is_day = _denotes_day(parts, run) and not tokens.line.startswith("'s", end)  # "today's post"
         if (start, end) not in found and (is_day or (has_spans and is_coming_span(parts))):
             begin, after = tokens.place(start, end)
             is_amid = "," in text[begin:after] and not text[:begin].rstrip().endswith(",")
             if is_amid and not run[-1].is_time and text.startswith(",", after):
                 after += 1  # "on Monday, 3 May, at home"
-            found[start, end] = DateWords(begin, after, text[begin:after], parts, _is_full(parts))
+            words, language = text[begin:after], run[0].saying.language
+            found[start, end] = DateWords(
+                begin, after, words, parts, _is_full(parts), words.isalpha(), language.code
+            )
     return list(found.values())
 
 
@@ -598,12 +604,22 @@ def _is_full(parts: DateParts) -> bool:
     )
 
 
-def _denotes_day(parts: DateParts, run: str, first: Said) -> bool:
+def _denotes_day(parts: DateParts, run: Sequence[Said]) -> bool:
+    first = run[0]
     if "edge" in parts.about_day and len(parts.about_day) > 1:  # "by the end of May"
-        return has_han(run) or first.is_lead or first.is_filler or bool(parts.is_due)
-    if parts.about_day == {"weekday"} and not has_han(run):
-        return any(len(word) > _SHORT for word in run.split())
+        is_han = not first.saying.language.is_spaced
+        return is_han or first.is_lead or first.is_filler or bool(parts.is_due)
+    if parts.about_day == {"weekday"} and not parts.about_time:
+        return any(map(_is_sure_weekday, run, (None, *run)))
     return bool(parts.about_day & _SUFFICIENT) or parts.about_day >= {"day", "month"}
+
+
+def _is_sure_weekday(said: Said, before: Said | None) -> bool:
+    """Return True unless the name of a weekday is short, and may be another word ("in the sun")."""
+    language, name = said.saying.language, said.groups.get("weekday", "")
+    if len(name) > _SHORT or not name.isascii() or "weekday" in said.saying.meaning:
+        return True
+    return bool(name and language.has_short_days and before and before.is_lead)
 
 
 def _languages_of(line: str) -> tuple[Language, ...]:

@@ -63,6 +63,12 @@ send the report by the end of May | by the end of May | ? | send the report
 finish it by the end of next month | by the end of next month | 2026-12-31 | finish it
 write the report next week | next week | ? | write the report
 sweep the yard tomorrow morning | tomorrow morning | 2026-11-21 | sweep the yard
+send it by Fri to Bob | by Fri | 2026-11-27 | send it to Bob
+sit in the sun
+prepare today's report
+prepare Monday\u2019s slides
+note of [[Dec 4th, 2026]] kept | of [[Dec 4th, 2026]] | 2026-12-04 | note kept
+Hier gibt es nur den Plan der Küche
 Bericht bis 30.11. Bescheid geben | bis 30.11. | 2026-11-30 | Bericht Bescheid geben
 Bericht am 4.12. um 14.30 Uhr abgeben | am 4.12. um 14.30 Uhr | 2026-12-04 14:30 | Bericht abgeben
 Django auf 4.2. heben
@@ -75,6 +81,7 @@ Anruf am Freitag um 15h30 bei Öztürk | am Freitag um 15h30 | 2026-11-27 15:30 
 Treffen am 3. Dez. im Büro | am 3. Dez. | 2026-12-03 | Treffen im Büro
 appeler Zoé le 4 décembre à 19h30 | le 4 décembre à 19h30 | 2026-12-04 19:30 | appeler Zoé
 envoyer le devis avant le 4/12 à Léa | avant le 4/12 | ? | envoyer le devis à Léa
+ranger les pièces à partir du jeu
 mettre Django à 4.2. demain | demain | 2026-11-21 | mettre Django à 4.2.
 rendre les clés vendredi prochain | vendredi prochain | 2026-11-27 | rendre les clés
 ver a Íñigo el 4 de diciembre a las 19:30 | el 4 de diciembre a las 19:30 | 2026-12-04 19:30 | ver a Íñigo
@@ -83,6 +90,7 @@ actualizar Django a 4.2.
 pagar antes del viernes 27 de noviembre | antes del viernes 27 de noviembre | 2026-11-27 | pagar
 позвонить Юле до 4 декабря | до 4 декабря | 2026-12-04 | позвонить Юле
 сдать отчёт в пятницу в 15:30 | в пятницу в 15:30 | 2026-11-27 15:30 | сдать отчёт
+сдать отчёт до пт | до пт | 2026-11-27 | сдать отчёт
 обновить Django до 4.2.
 полить цветы послезавтра | послезавтра | 2026-11-22 | полить цветы
 12月4日下午3点开会 | 12月4日下午3点 | 2026-12-04 15:00 | 开会
@@ -92,7 +100,9 @@ pagar antes del viernes 27 de noviembre | antes del viernes 27 de noviembre | 20
 
 
 def rows() -> list[list[str]]:
-    written = (line.replace("\\u00a0", "\u00a0") for line in LINES.strip().split("\n"))
+    written = (
+        line.replace("\\u00a0", "\u00a0").replace("\\u2019", "\u2019") for line in LINES.strip().split("\n")
+    )
     return [[cell.strip(" ") for cell in line.split("|")] for line in written]
 
 
