@@ -63,7 +63,7 @@ class Ambiguous(Exception):
     """Words with several readings, none of which is preferred."""
 
 
-class DateParts(msgspec.Struct, frozen=True, kw_only=True):
+class DateParts(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """Parts of a saying; each is None unless it was said.
 
     Attributes:
@@ -106,19 +106,20 @@ class DateParts(msgspec.Struct, frozen=True, kw_only=True):
     is_due: bool | None = None
     is_to: bool | None = None
 
-    @property
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Names of the parts that were said."""
+        return frozenset(name for name in self.__struct_fields__ if getattr(self, name) is not None)
+
+    @cached_property
     def about_day(self) -> frozenset[str]:
         """Names of the parts about a day."""
-        return self._names - _OF_TIME - {"is_due"}
+        return self.names - _OF_TIME - {"is_due"}
 
-    @property
+    @cached_property
     def about_time(self) -> frozenset[str]:
         """Names of the parts about a time of day."""
-        return self._names & _OF_TIME
-
-    @property
-    def _names(self) -> frozenset[str]:
-        return frozenset(name for name in self.__struct_fields__ if getattr(self, name) is not None)
+        return self.names & _OF_TIME
 
 
 class Meaning(DateParts, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -156,15 +157,13 @@ def together(parts: Iterable[DateParts]) -> DateParts | None:
 
 
 def _merged(parts: list[DateParts]) -> DateParts | None:
-    merged: dict[str, object] = {}
+    merged: dict[str, Any] = {}
     for part in parts:
-        for name in part.__struct_fields__:
+        for name in part.names:
             value = getattr(part, name)
-            if value is None:
-                continue
             if merged.setdefault(name, value) != value:
                 return None
-    return msgspec.convert(merged, DateParts)
+    return DateParts(**merged)
 
 
 def _start_of(start: DateParts, end: DateParts) -> DateParts | None:
@@ -330,15 +329,11 @@ def _signs(atom: str) -> Iterable[str]:
 
 
 class Said(NamedTuple):
-    """Saying in a line."""
+    """Saying in a line. *groups*: those that matched, by name."""
 
     match: re.Match[str]
     saying: Saying
-
-    @property
-    def groups(self) -> dict[str, str]:
-        """Groups that matched, by name."""
-        return {name: text for name, text in self.match.groupdict().items() if text}
+    groups: Mapping[str, str]
 
     @property
     def is_filler(self) -> bool:
@@ -430,14 +425,17 @@ class Index:
         return found
 
     def _longest(self, language: "Language", line: str, at: int) -> Said | None:
-        best: Said | None = None
+        best: re.Match[str] | None = None
+        chosen, end = None, at
         place = _START.match(line, at)
         for head in self._heads(place) if place else (line[at],):
             for saying in self._found.get(head, {}).get(language, ()):
                 match = saying.pattern.match(line, at)
-                if match and match.end() > (best.match.end() if best else at):
-                    best = Said(match, saying)
-        return best
+                if match and match.end() > end:
+                    best, chosen, end = match, saying, match.end()
+        if best is None or chosen is None:
+            return None
+        return Said(best, chosen, {name: text for name, text in best.groupdict().items() if text})
 
 
 def _is_loose(said: Said, language: "Language") -> bool:
@@ -591,7 +589,7 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, f
         if "zone" in found:
             parts["zone"] = found["zone"]
         if parts:
-            yield msgspec.convert(parts, DateParts)
+            yield DateParts(**parts)
 
     def _number(self, text: str) -> int:
         return int(text) if text.isdecimal() else self._lookup["n"][text]
