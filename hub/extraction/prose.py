@@ -76,7 +76,7 @@ _MENTION: Final = re.compile(r"@(?P<who>[\w.-]*\w)[,:]?[ \t]+(?=\S)")
 # A person behind work, in brackets or behind an arrow, with a day or without: "(Ann, by Friday)", "-> Ann".
 _TAIL: Final = re.compile(
     r"(?:(?<!\s)\s++)?(?:[(\[\uff08](?P<inner>[^()\[\]\uff08\uff09]{2,40})[)\]\uff09]"
-    r"|(?:\u2192|->|=>)[ \t]*(?P<arrow>[^()\[\]\u2192>]{2,40})|@(?P<mention>[\w.-]{1,30}\w))[.;!\s]*$"
+    r"|(?:\u2192|->|=>)[ \t]*+(?P<arrow>[^()\[\]\u2192>]{2,40})|@(?P<mention>[\w.-]{1,30}\w))[.;!\s]*$"
 )
 _TAIL_CHARS: Final = 60
 _NAME_END: Final = re.compile(r"[,;:\u2013\uff0c]| (?=[^\W\d_]*[^\W\d_A-Z])")
@@ -774,7 +774,7 @@ class _Sentence:
             while match.start("what") >= clause.end:  # "we ask you, parents, to come"
                 done = max(done, nth) + 1
                 clause = _Clause(self._text[clause.start : clauses[done].end], clause.start, clause.is_more)
-            is_open = not self._is_void(clause, match)
+            is_open = not self._is_void(clause, rule, match)
             if is_open:
                 groups = match.groupdict()
                 named = groups.get("who") or groups.get("np") or ""
@@ -819,7 +819,7 @@ class _Sentence:
             return _named(match) or self._speaker or match.group().split(" ")[0]
         return words if self._is_name(words) and self._reader.is_person(words) else ""
 
-    def _is_void(self, clause: _Clause, match: re.Match[str]) -> bool:
+    def _is_void(self, clause: _Clause, rule: str, match: re.Match[str]) -> bool:
         """Return True if work is done, cancelled or only thought of; a request is judged by its object."""
         lexicon = self._lexicon
         if self._section is not Section.TO_DO:
@@ -830,10 +830,9 @@ class _Sentence:
                 return True
         if match.groupdict().get("wish"):
             return lexicon.has("settled", clause.text)
-        if match.re in lexicon.patterns("promises"):  # and kept, perhaps in a later clause
+        if rule == "promises":  # and kept, perhaps in a later clause
             return bool(match.groupdict().get("no")) or lexicon.has("settled", match["what"])
-        is_request = any(match.re in lexicon.patterns(name) for name in ("requests", "addressed", "spanning"))
-        if is_request:
+        if rule in ("requests", "addressed", "spanning"):
             return lexicon.has("settled", match["what"][: clause.end - match.start("what")])
         if lexicon.has("settled", clause.text) or lexicon.has("negated", match["what"].partition(",")[0]):
             return True
@@ -891,9 +890,10 @@ class _Sentence:
 
     def _matches(self, attributes: Sequence[str], text: str, at: int) -> Iterator[tuple[str, re.Match[str]]]:
         for attribute in attributes:
-            for pattern in self._lexicon.patterns(attribute):
-                match = pattern.match(self._alike if attribute in _SPANNING else text, at)
-                if match is not None and self._may_be(match.groupdict().get("who")):
+            for match in self._lexicon.matches(
+                attribute, self._alike if attribute in _SPANNING else text, at
+            ):
+                if self._may_be(match.groupdict().get("who")):
                     yield attribute, match
 
     def _is_event_row(self) -> bool:

@@ -62,6 +62,8 @@ def _pairs(text: str) -> tuple[_Pair, ...]:
 
 def _single(words: str, opener: str, closer: str) -> tuple[list[int], list[int]]:
     """Return the places of openers without a closer, and of closers without an opener."""
+    if opener not in words and closer not in words:
+        return [], []
     opened, unopened = list[int](), list[int]()
     for at, char in enumerate(words):
         if char == closer and (opened or char != opener):

@@ -46,6 +46,7 @@ MODULES: Final = {
     "hub.extraction.dialect": Reach(_MODEL),
     "hub.text.patterns": Reach("the owner's expressions, at most 1,000 characters", 1_000),
     "hub.extraction.when": Reach("sentences of files and mails", SENTENCE_CHARS),
+    "hub.extraction.sentence_ends": Reach("words before a dot, and after it", 80),
     "hub.extraction.wording": Reach("sentences of files and mails", SENTENCE_CHARS),
     "hub.text.item_text": Reach(_FILES),
     "hub.links": Reach("heads of requests, within the limit of a head"),
@@ -62,7 +63,7 @@ MODULES: Final = {
     "hub.base.version": Reach("files that installers of Python programs write"),
 }
 # Attributes of a lexicon that are looked for in whole texts, not in sentences.
-_WHOLE: Final = ("personal", "tales", "letters", "minutes", "tickets")
+_WHOLE: Final = ("letters", "minutes", "tickets")
 
 
 def reach_of(module: str, name: str) -> Reach | None:

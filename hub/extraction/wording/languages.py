@@ -8,7 +8,7 @@ repetition, and clauses are short: the work grows with the text.
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -29,6 +29,8 @@ from hub.extraction.when.language import (
 _PLACE: Final = re.compile(r"\{(\w*[^\W\d_]\w*(?::\w+)?)\}")
 _RESULT: Final = re.compile(r"\{(\w+):?(\w*)\}")
 _PAIR: Final = re.compile(r"(\w+)=\w*")
+_GROUP: Final = re.compile(r"\(\?P<(\w+)>")
+_REPEATED: Final = re.compile(r"\(\?P=(\w+)\)")
 _NEVER: Final = "(?!)"
 _PARTS: Final = {
     "A": "(?-i:[A-ZÀ-ÖØ-ÞА-ЯЁ])",
@@ -254,20 +256,44 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
         return frozenset(self.pronoun_subjects.split())
 
     def patterns(self, attribute: str) -> Patterns:
-        """Return the compiled patterns of an attribute."""
+        """Return the patterns of an attribute."""
         found: Patterns | None = self.__dict__.get(f"_{attribute}")
         if found is None:
+            found = self.__dict__[f"_{attribute}"] = _LazyPatterns(self, attribute)
+        return found
+
+    def _joined(self, attribute: str) -> re.Pattern[str]:
+        """Return one pattern for all of the attribute, whose last group names the row that matches."""
+        found: re.Pattern[str] | None = self.__dict__.get(f"_joined_{attribute}")
+        if found is None:
             written = rows(getattr(self, attribute))
-            found = self.__dict__[f"_{attribute}"] = [self._compiled(attribute, row) for row in written]
+            found = self.patterns(attribute)[0] if len(written) == 1 else self._compiled(attribute, *written)
+            self.__dict__[f"_joined_{attribute}"] = found
         return found
 
     def has(self, attribute: str, text: str) -> bool:
         """Return True if a pattern of the attribute occurs in *text*."""
-        return any(pattern.search(text) is not None for pattern in self.patterns(attribute))
+        return self._joined(attribute).search(text) is not None
 
     def match(self, attribute: str, text: str) -> re.Match[str] | None:
         """Return the first match of the attribute's patterns at the start of *text*."""
-        return next(filter(None, (pattern.match(text) for pattern in self.patterns(attribute))), None)
+        return next(self.matches(attribute, text), None)
+
+    def matches_start(self, attribute: str, text: str) -> bool:
+        """Return True if a pattern of the attribute matches at the start of *text*."""
+        return self._joined(attribute).match(text) is not None
+
+    def matches(self, attribute: str, text: str, at: int = 0) -> Iterator[re.Match[str]]:
+        """Yield the matches of the attribute's patterns at a place, in their order."""
+        found = self._joined(attribute).match(text, at)
+        if found is None:
+            return
+        group = found.lastgroup or ""
+        first = int(group[3:]) if group.startswith("row") else 0
+        written = self.patterns(attribute)
+        for nth in range(first, len(written)):
+            if (match := written[nth].match(text, at)) is not None:
+                yield match
 
     def rewritten(self, title: str) -> str:
         """Return a title in the form of the first rule that matches the whole of it."""
@@ -323,12 +349,16 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
             self.__dict__[f"_pairs_of_{form.endings}"] = found
         return found
 
-    def _compiled(self, key: str, pattern: str) -> re.Pattern[str]:
+    def _compiled(self, key: str, *written: str) -> re.Pattern[str]:
         try:
-            return re.compile(self._filled(pattern), re.IGNORECASE)
+            filled = [*map(self._filled, written)]
+            if len(written) != 1:
+                unnamed = (f"(?P<row{nth}>{_unnamed(row, nth)})" for nth, row in enumerate(filled))
+                filled = ["|".join(unnamed) or _NEVER]
+            return re.compile(filled[0], re.IGNORECASE)
         except (KeyError, RecursionError, re.error) as error:
             why = f"no list, part, form or pattern {error}" if isinstance(error, KeyError) else error
-            raise NotationError(f"{self.code}.toml: {key}: {why}, in {pattern:.80}") from error
+            raise NotationError(f"{self.code}.toml: {key}: {why}, in {written[0]:.80}") from error
 
     def _filled(self, pattern: str) -> str:
         return _PLACE.sub(lambda place: f"(?:{self._part(place[1])})", uncaptured(pattern))
@@ -356,6 +386,30 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
         if name not in ATTRIBUTES:
             raise KeyError(name)
         return rows(getattr(self, name))
+
+
+def _unnamed(row: str, nth: int) -> str:
+    """Return a row without names of groups, but those that it repeats, with the row's number behind them."""
+    for name in _REPEATED.findall(row):
+        row = row.replace(f"(?P<{name}>", f"(?P<{name}{nth}>").replace(f"(?P={name})", f"(?P={name}{nth})")
+    return _GROUP.sub(lambda group: group[0] if group[1].endswith(str(nth)) else "(?:", row)
+
+
+class _LazyPatterns(Sequence[re.Pattern[str]]):
+    """Patterns of an attribute, each compiled when it is first used."""
+
+    def __init__(self, lexicon: Lexicon, attribute: str) -> None:
+        self._lexicon, self._attribute = lexicon, attribute
+        self._rows: list[str | re.Pattern[str]] = [*rows(getattr(lexicon, attribute))]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, nth: int) -> re.Pattern[str]:  # type: ignore[override]
+        row = self._rows[nth]
+        if isinstance(row, str):
+            row = self._rows[nth] = self._lexicon._compiled(self._attribute, row)
+        return row
 
 
 ATTRIBUTES: Final = tuple(field.name for field in msgspec.structs.fields(Lexicon) if field.type is Rows)
@@ -421,7 +475,7 @@ def is_label(lexicon: Lexicon, words: str) -> bool:
 
 def is_line_of(attribute: str, words: str) -> bool:
     """Return True if a pattern of *attribute* in any language matches from the start of *words*."""
-    return any(language.match(attribute, words) is not None for language in languages())
+    return any(language.matches_start(attribute, words) for language in languages())
 
 
 def read_language(code: str, text: str) -> Lexicon:

@@ -243,7 +243,7 @@ def forget() -> None:
 def built(language: Lexicon) -> None:
     """Compile all patterns of a language."""
     for attribute in ATTRIBUTES:
-        language.patterns(attribute)
+        _ = [*language.patterns(attribute)]
     for rules in ("rewrites", *language.forms):
         language.rules(rules)
         language.formed(rules, "visto") if rules in language.forms else language.rewritten("Pane da visto")
