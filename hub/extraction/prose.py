@@ -191,8 +191,11 @@ class _ProseReader:
         between = self._text[last.start + len(last.text) : line.start]
         return last.is_bullet and line.is_first and not line.is_bullet and between.count("\n") > 1
 
+    def _is_indented(self, line: SentenceLine) -> bool:
+        return self._text[max(line.start - 1, 0) : line.start] in (" ", "\t")
+
     def _read_passage(self, lines: Sequence[SentenceLine], passage: Passage) -> None:
-        rows = [line.start for line in lines if line.is_first and line.is_bullet]
+        rows = [line.start for line in lines if line.is_first and (line.is_bullet or self._is_indented(line))]
         people = people_above(self._text, passage.start, rows, passage.headings)
         lines = [
             line._replace(owners=people.by_place.get(line.start, ()))
