@@ -86,6 +86,7 @@ _SPEECH: Final = re.compile(
 )
 _IN_PLACE: Final = ("reports", "listed")  # work by the layout, or by a person who does it
 _SPANNING: Final = ("promises", "requests", "spanning")  # the work may be in a later clause than the request
+_CONTINUED: Final = ("more", "gapped")  # work behind other work of its sentence
 _ANYWHERE: Final = ("promises", "requests", "spanning", "duties")  # of which a clause may have words before
 
 
@@ -784,6 +785,9 @@ class _Sentence:
                 is_me = lexicon.match("me", named) is not None
                 who = vocative if not named or (is_speaker and is_me) else named
                 what = match.start("what")
+                is_inside = rule == "duties" and not (lexicon.time.is_spaced or who)
+                if is_inside and has_han(self._text[what - 1 : what]):
+                    what = self._after_leads(clauses[0])
                 first = _WORD.match(match["what"])
                 is_subject = first is not None and first.group().lower() in lexicon.subjects
                 if (
@@ -950,25 +954,24 @@ class _Sentence:
         lexicon = self._lexicon
         if self._text[task.end : task.end + 1] in _BRACKETS.values():  # a joint, and the end of the title
             task = task._replace(end=task.end + 1)
-        is_ones = bool(title)  # a row
-        title = title or self._shown(task.what, task.end)
-        is_brief = lexicon.match("brief", title) is not None
-        if not (is_brief or is_ones) and len(title) < lexicon.least_title:
+        is_row = bool(title)
+        title = title or self._titled(self._shown(task.what, task.end))
+        if not is_row and len(title) < lexicon.least_title and lexicon.match("brief", title) is None:
             return False
-        quote_from = self._place(task.start)
-        title = self._titled(title)
         if task.to and task.to not in title:
             title = f"{title} ({task.to})"
-        if is_brief or lexicon.match("pronouns", title):
-            # "Lena to bring it": the clause before says what.
+        quote_from = self._place(task.start)
+        if not is_row and (lexicon.match("brief", title) or lexicon.match("pronouns", title)):
+            # "Lena to bring it": the clause before says what, or the sentence before.
             before = next((clause for clause in reversed(clauses) if clause.start < task.start), None)
             if before is not None:
-                title = f"{title} ({self._shown(before.start, before.end)})"
-                task = task._replace(start=before.start)
+                title, task = self._shown(before.start, task.end), task._replace(start=before.start)
                 quote_from = self._place(task.start)
-            elif self._before is not None and not (is_brief or self._line.is_bullet):
+            elif self._before is not None and not self._line.is_bullet:
                 title = f"{title} ({self._before.text.strip(EDGES)})"
                 quote_from = self._before.start
+        elif task.rule in _CONTINUED and lexicon.time.is_spaced and " " not in title:
+            title = self._shown(0, task.end)
         days = [day for day in self._days if task.start <= day.start < task.end] or [*self._owners.days]
         # In "the fair opens on 3 May please register by 3 April", the days before are of something else.
         own = [day for day in days if day.start >= task.what] or days
@@ -1010,7 +1013,8 @@ class _Sentence:
             if start <= day.start and day.end <= end and not self._cuts_word(day):
                 parts.append(self._text[at : day.start])
                 at = day.end + self._text.startswith(". ", day.end)
-        text = " ".join([*parts, self._text[at:end]])
+        blank = " " if self._lexicon.time.is_spaced else ""
+        text = blank.join([*parts, self._text[at:end]])
         text = self._lexicon.patterns("fillers")[0].sub(" ", text)
         shown = title_of(text)
         words = shown.split(" ")

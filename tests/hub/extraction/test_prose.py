@@ -212,7 +212,7 @@ CHINESE = """
 车险续保别拖了 | tasks | 车险续保别拖了
 那箱旧杂志你顺便给卖了吧 | tasks | 那箱旧杂志你顺便给卖了吧
 我明天一早去工商局取执照。 | tasks | 去工商局取执照 | | 2026-03-05
-车牌照片少一张，请补拍。 | tasks | 补拍 (车牌照片少一张)
+车牌照片少一张，请补拍。 | tasks | 车牌照片少一张，请补拍
 超过三天的请假今后一律由院长批准。 | notes | 超过三天的请假今后一律由院长批准
 集合点改到体育馆北门。 | notes | 集合点改到体育馆北门
 急救箱放在前厅柜子下面。 | notes | 急救箱放在前厅柜子下面
@@ -465,7 +465,7 @@ PASSAGES: dict[str, tuple[str, list[str]]] = {
     ),
     "nouns that may be verbs": ("Log\n\n- mail from Otto, quite long\n- visit of the plumber\n", []),
     "status of a page": ("Verein Nord\nStand: Mitte März\n", []),
-    "work of a pronoun in Chinese": ("他周五把样品送过来。", ["把样品送过来 | | 2026-03-06"]),
+    "work of a pronoun in Chinese": ("他周五把样品送过来。", ["他把样品送过来 | | 2026-03-06"]),
     "craft in a diary": ("Diario, Lugo\n\nEl taller de pan abre. Doña Paz dice siempre que llueve.\n", []),
     "rows of a box": ("Crate 4 (cellar)\n\n- Mail\n- Record\n- Call cards of the guests\n- Sort\n", []),
     "rows of a day that was": (
