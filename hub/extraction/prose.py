@@ -955,7 +955,7 @@ class _Sentence:
         if self._text[task.end : task.end + 1] in _BRACKETS.values():  # a joint, and the end of the title
             task = task._replace(end=task.end + 1)
         is_row = bool(title)
-        title = title or self._titled(self._shown(task.what, task.end))
+        title = lexicon.rewritten(title) if is_row else self._titled(self._shown(task.what, task.end))
         if not is_row and len(title) < lexicon.least_title and lexicon.match("brief", title) is None:
             return False
         if task.to and task.to not in title:
