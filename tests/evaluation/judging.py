@@ -237,8 +237,6 @@ def _evidence(examples: Sequence[Example]) -> dict[str, float]:
     counts: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     parents: dict[str, str] = {}
     for example in examples:
-        if example.is_own:
-            continue
         for candidate in example.candidates:
             keys = [*evidence_keys(candidate.item)]
             parents |= dict(pairwise(keys))
@@ -256,8 +254,6 @@ def _kinds(examples: Sequence[Example], partial: Weights, *, is_marked: bool) ->
     """Return log-odds of candidates with a mark or without beyond their evidence, by kind of document."""
     sums = {kind: [1.0, 1.0] for kind in DOCUMENT_KINDS}  # right, expected
     for example in examples:
-        if example.is_own:
-            continue
         profile = _kinds_of(example, partial)
         for candidate in example.candidates:
             if candidate.item.evidence and (candidate.item.evidence.mark in MARKED) is is_marked:
@@ -354,7 +350,6 @@ def _likelihood(values: Mapping[str, float], features: Mapping[str, tuple[float,
 
 def _regression(rows: Sequence[JudgedCandidate]) -> dict[str, tuple[float, float]]:
     """Return one weight for each feature by Newton's method; that of the evidence is drawn towards 1."""
-    rows = [row for row in rows if not row.is_own]
     total = sum(row.weight for row in rows)
     means = {name: sum(row.weight * row.values[name] for row in rows) / total for name in FEATURES}
     vectors = [([1.0, *(row.values[name] - means[name] for name in FEATURES)], row) for row in rows]
