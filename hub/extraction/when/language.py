@@ -242,6 +242,7 @@ _START: Final = re.compile(
     rf"(?P<word>[^\W\d_{HAN}]+)(?= (?P<second>[^\W\d_{HAN}]+|\d)(?: (?P<third>[^\W\d_{HAN}]+|\d))?)?|[{HAN}]"
     rf"|(?P<number>\d+)(?= ?(?P<next>[^\W\d_{HAN}]+|[{HAN}]|[^\w\s])?)"
 )
+_LEADING: Final = 5  # words at most of which the last one tells something ("no later than the 3rd")
 _YEAR: Final = "0000"  # head of a number of four figures; "0" of any other
 _YEARS_OF_NOW: Final = range(20, 40)  # with two digits; others are rather of a version
 
@@ -374,10 +375,9 @@ class Index:
         """Yield the longest sequences of sayings of a language in a line."""
         ends: dict[Language, int] = {}
         places = [(place.start(), self._heads(place)) for place in _START.finditer(line)]
-        if not any(head in self._telling for _, heads in places for head in heads):
-            return
-        for at, heads in places:
-            for head in heads:
+        tells = [not self._telling.isdisjoint(heads) for _, heads in places]
+        for nth, (at, heads) in enumerate(places):
+            for head in heads if any(tells[nth : nth + _LEADING]) else ():
                 for language in self._found.get(head, ()):
                     if at < ends.get(language, 0) or (language.is_spaced and at and line[at - 1].isalnum()):
                         continue
