@@ -124,7 +124,7 @@ _NO_DATE: Final = _NoDate()
 _LineDate = Anchor | None | _NoDate  # None: a date exists, but it is ambiguous
 
 
-class Evidence(msgspec.Struct, frozen=True, array_like=True):
+class DateEvidence(msgspec.Struct, frozen=True, array_like=True):
     """Evidence of a date of writing. *words*: the line that has it, or the file's name; empty: no words."""
 
     by: EvidenceKind
@@ -144,7 +144,7 @@ class PassageDates(msgspec.Struct, frozen=True):
 
     places: list[int]
     written: list[str | None]
-    evidence: list[Evidence]
+    evidence: list[DateEvidence]
     stamps: list[tuple[int, int]]
     has_day: bool
 
@@ -158,19 +158,19 @@ class PassageDates(msgspec.Struct, frozen=True):
             has_day = whole.has_days or document.media_type == MAIL
             return cls(begins, *_columns(days), whole.stamps, has_day)
         places: list[int] = [0]
-        dates: list[tuple[Anchor | None, Evidence]] = [(None, Evidence("message"))]
+        dates: list[tuple[Anchor | None, DateEvidence]] = [(None, DateEvidence("message"))]
         stamps: list[tuple[int, int]] = []
         left = _MAX_READ
         for message in messages:
             if document.media_type == CHAT:
                 places.append(message.start)
                 words = f"{message.written} {message.author or ''}".strip()
-                dates.append((read_date(message.written, timezone), Evidence("message", words)))
+                dates.append((read_date(message.written, timezone), DateEvidence("message", words)))
                 continue
             body = document.text[message.body : message.end]
             mail = msgspec.structs.replace(document, text=body, media_type=MAIL)
             written = date_in(message.written)
-            by = Evidence("message", message.written)
+            by = DateEvidence("message", message.written)
             places.append(message.start)  # its subject
             dates.append((written, by))
             reader = _DateReader(mail, written, timezone, most_read=left, by=by)
@@ -219,13 +219,15 @@ def _days_counted(words: str, anchor: Anchor, timezone: str) -> set[date]:
     return {local_day(moment.at, ZoneInfo(timezone)) for moment in moments if moment is not None}
 
 
-def _columns(dates: Iterable[tuple[Anchor | None, Evidence]]) -> tuple[list[str | None], list[Evidence]]:
+def _columns(
+    dates: Iterable[tuple[Anchor | None, DateEvidence]],
+) -> tuple[list[str | None], list[DateEvidence]]:
     """Return the dates by ISO 8601, and their evidence."""
     pairs = [(None if anchor is None else anchor.isoformat(), by) for anchor, by in dates]
     return [written for written, _ in pairs], [by for _, by in pairs]
 
 
-_Dated = tuple[_LineDate, Evidence]
+_Dated = tuple[_LineDate, DateEvidence]
 
 
 class _Section(NamedTuple):
@@ -233,7 +235,7 @@ class _Section(NamedTuple):
 
     level: int
     anchor: _LineDate
-    by: Evidence
+    by: DateEvidence
     is_day: bool = False
     year: int | None = None
 
@@ -266,7 +268,7 @@ class _DateReader:
         timezone: str,
         *,
         most_read: int = _MAX_READ,
-        by: Evidence | None = None,
+        by: DateEvidence | None = None,
     ) -> None:
         self._most_read = most_read
         self._zone = ZoneInfo(timezone)
@@ -287,11 +289,13 @@ class _DateReader:
         # A date from the file may be its last modification: it counts only if no other date exists.
         self._is_own = self._is_mail or (date is not None and date != document.modified_at)
         fields = (f"{key}: {text}" for key, text in front.items() if read_date(text, timezone) == date)
-        by_file = Evidence("front_matter", next(fields, "")) if self._is_own else Evidence("file_time")
-        self._by = by or (Evidence("message") if self._is_mail else by_file)  # of the whole
+        by_file = (
+            DateEvidence("front_matter", next(fields, "")) if self._is_own else DateEvidence("file_time")
+        )
+        self._by = by or (DateEvidence("message") if self._is_mail else by_file)  # of the whole
         self._sections = [_Section(0, _NO_DATE, self._by)]
         # Depth of quotation, date, whether it ends at a blank line, evidence.
-        self._entry: tuple[int, _LineDate, bool, Evidence] | None = None
+        self._entry: tuple[int, _LineDate, bool, DateEvidence] | None = None
         self._quotes: dict[int, _Dated] = {}
         self._outline: list[tuple[int, _Dated]] = []  # days of enclosing list items, with their indents
         self._since_heading = 0
@@ -311,7 +315,7 @@ class _DateReader:
         """True if a line of the text, a field or the name tells a day. Known once the text is read."""
         return self._is_own or any(self._day(anchor) for anchor, _ in self._line_dates)
 
-    def read(self) -> tuple[list[int], list[tuple[Anchor | None, Evidence]]]:
+    def read(self) -> tuple[list[int], list[tuple[Anchor | None, DateEvidence]]]:
         """Return the places where a new date begins, and the dates with their evidence."""
         self._sections[0] = self._by_name()
         self._note(0, self._now(0))
@@ -464,7 +468,7 @@ class _DateReader:
         by = _shown(heading.by, title)
         self._sections.append(_Section(level, anchor if is_known else None, by, is_day=True, year=year))
 
-    def _stamp(self, content: str, start: int) -> tuple[_LineDate, bool, Evidence] | None:
+    def _stamp(self, content: str, start: int) -> tuple[_LineDate, bool, DateEvidence] | None:
         """Return the moment at the start of a line, and whether it applies only up to the next blank line."""
         if match := _stamped(content):
             anchor = self._with_time(self._numeric_or_words(match["day"]), match["time"])
@@ -620,7 +624,7 @@ class _DateReader:
 
     def _by_name(self) -> _Section:
         """Return the section of the file with the day in its name."""
-        by = Evidence("file_name", self._name.name)
+        by = DateEvidence("file_name", self._name.name)
         if self._is_mail or not is_named(self._name.name):
             return _Section(0, _NO_DATE, by)
         name = (
@@ -684,9 +688,9 @@ class _DateReader:
             self._line_dates.append(dated)
 
 
-def _shown(by: EvidenceKind, line: str) -> Evidence:
+def _shown(by: EvidenceKind, line: str) -> DateEvidence:
     """Return the evidence of a line without marks of headings and lists."""
-    return Evidence(by, " ".join(line.strip(_DECORATION).split())[:100])
+    return DateEvidence(by, " ".join(line.strip(_DECORATION).split())[:100])
 
 
 def _stamped(text: str) -> re.Match[str] | None:

@@ -1,7 +1,7 @@
 """Tokens of a text, with their places in the original. Pure functions.
 
-A text is cut one time, in linear time. Whatever is found later speaks of tokens, so it begins and ends where
-tokens do, and no place is found again by folding and counting letters::
+A text is cut one time, in linear time. What is found in the line begins and ends where tokens do. So its
+place in the original is known, and is never found again by folding and counting letters::
 
     tokens = Tokens("Call Zoë by 3.\u00a0Mai (Sonntag), not 4.2.1")
     tokens.line                        # "call zoe by 3. mai sonntag not #"
@@ -25,7 +25,7 @@ _MARKED: Final = f"[^\\W\\d_{HAN}]"
 _TOKEN: Final = re.compile(
     r"(?P<code>`(?!\d{4}-)[^`\r\n]{1,300}+`)|(?P<link>(?:https?|ftp)://\S++)"
     r"|(?P<time>\d{1,2}:[0-5]\d(?::[0-5]\d)?(?!\d))|(?P<number>\d+)"
-    rf"|(?P<han>[{HAN}])|(?P<word>{_MARKED}+(?:[\u0300-\u036f]+{_MARKED}*+)*+)|(?P<sign>\S)"
+    rf"|(?P<han>[{HAN}])|(?P<word>{_MARKED}+(?>(?:[\u0300-\u036f]+{_MARKED}*+)*))|(?P<sign>\S)"
 )
 _COUNTED: Final = """
 version v vers fassung release rev build stand section abschnitt kapitel chapter no nr ref réf dossier isbn

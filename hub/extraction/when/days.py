@@ -62,7 +62,8 @@ def _is_foreign(code: str, text: str, lexicon: Lexicon | None) -> bool:
     """Return True if a text is of another language than *code*: of *lexicon*, or by its common words."""
     words = [word.strip(".,;:!?()") for word in text.lower().split()]
     counts = {
-        one.code: sum(map(one.common_words.__contains__, words)) for one in languages_in(script_of(text))
+        known.code: sum(map(known.common_words.__contains__, words))
+        for known in languages_in(script_of(text))
     }
     return lexicon.code != code if lexicon else counts.get(code, 0) < max(counts.values())
 

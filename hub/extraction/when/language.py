@@ -64,7 +64,7 @@ class Ambiguous(Exception):
 
 
 class DateParts(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """Parts of a saying; each is None unless it was said.
+    """Parts of a saying; each is None unless it was named.
 
     Attributes:
         weekday: 0 is Monday.
@@ -108,7 +108,7 @@ class DateParts(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """Names of the parts that were said."""
+        """Names of the parts that were named."""
         return frozenset(name for name in self.__struct_fields__ if getattr(self, name) is not None)
 
     @cached_property
@@ -242,7 +242,7 @@ _START: Final = re.compile(
     rf"(?P<word>[^\W\d_{HAN}]+)(?= (?P<second>[^\W\d_{HAN}]+|\d)(?: (?P<third>[^\W\d_{HAN}]+|\d))?)?|[{HAN}]"
     rf"|(?P<number>\d+)(?= ?(?P<next>[^\W\d_{HAN}]+|[{HAN}]|[^\w\s])?)"
 )
-_LEADING: Final = 5  # words at most of which the last one tells something ("no later than the 3rd")
+_LEADING: Final = 5  # words at most of which the last one names something ("no later than the 3rd")
 _YEAR: Final = "0000"  # head of a number of four figures; "0" of any other
 _YEARS_OF_NOW: Final = range(20, 40)  # with two digits; others are rather of a version
 
@@ -329,7 +329,7 @@ def _signs(atom: str) -> Iterable[str]:
     return {"\\d": "0", "\\b": "", "\\s": " "}.get(atom, atom[-1])
 
 
-class Said(NamedTuple):
+class SayingMatch(NamedTuple):
     """Saying in a line. *groups*: those that matched, by name."""
 
     match: re.Match[str]
@@ -355,29 +355,29 @@ class Said(NamedTuple):
 class Index:
     """Index of the sayings of some languages, by what a line has where they may begin.
 
-    That is a sign of Han, a word, with the next one behind a word such as "in", or the kind of a number with
-    what is behind it.
+    Such a head is a sign of Han, a word, or the kind of a number with what is behind it. A word such as "in"
+    leads on to the next two.
     """
 
     def __init__(self, languages: Sequence["Language"]) -> None:
         self._found: dict[str, dict[Language, list[Saying]]] = {}
-        self._telling: set[str] = set()  # heads of sayings that tell a day or a time
+        self._of_days: set[str] = set()  # heads of sayings that tell a day or a time
         self._loose = frozenset[str]().union(*(language.loose_words for language in languages))
         for language in languages:
             for saying in language.all_sayings:
                 heads = saying.heads()
                 if "(?P<" in saying.source or saying.meaning.keys() - {"is_due", "is_to"}:
-                    self._telling |= heads
+                    self._of_days |= heads
                 for head in heads:
                     self._found.setdefault(head, {}).setdefault(language, []).append(saying)
 
-    def runs(self, line: str) -> Iterator[tuple["Language", list[Said]]]:
+    def runs(self, line: str) -> Iterator[tuple["Language", list[SayingMatch]]]:
         """Yield the longest sequences of sayings of a language in a line."""
         ends: dict[Language, int] = {}
         places = [(place.start(), self._heads(place)) for place in _START.finditer(line)]
-        tells = [not self._telling.isdisjoint(heads) for _, heads in places]
+        has_day = [not self._of_days.isdisjoint(heads) for _, heads in places]
         for nth, (at, heads) in enumerate(places):
-            for head in heads if any(tells[nth : nth + _LEADING]) else ():
+            for head in heads if any(has_day[nth : nth + _LEADING]) else ():
                 for language in self._found.get(head, ()):
                     if at < ends.get(language, 0) or (language.is_spaced and at and line[at - 1].isalnum()):
                         continue
@@ -399,32 +399,32 @@ class Index:
             return (two, word)
         return (f"{two} {'0' if third.isdecimal() else third}", two, word)
 
-    def sequence(self, language: "Language", line: str, at: int = 0) -> list[Said]:
+    def sequence(self, language: "Language", line: str, at: int = 0) -> list[SayingMatch]:
         """Return the sayings of a language from a place of a line on, up to words that are none."""
-        found: list[Said] = []
+        found: list[SayingMatch] = []
         while at < len(line):
             if gap := _BETWEEN.match(line, at):
                 at = gap.end()
                 continue
-            said = self._longest(language, line, at)
-            if said is None:
+            phrase = self._longest(language, line, at)
+            if phrase is None:
                 break
-            found.append(said)
-            at = said.match.end()
+            found.append(phrase)
+            at = phrase.match.end()
         return found
 
-    def _run(self, language: "Language", line: str, at: int) -> list[Said]:
+    def _run(self, language: "Language", line: str, at: int) -> list[SayingMatch]:
         """Return a sequence without what does not belong to a day at its edges."""
         found = self.sequence(language, line, at)
         if language.is_spaced:  # "est" behind no time is a verb in some languages
-            zones = (nth for nth, said in enumerate(found) if said.groups.keys() == {"zone"})
+            zones = (nth for nth, phrase in enumerate(found) if phrase.groups.keys() == {"zone"})
             found = found[: next((nth for nth in zones if not (nth and found[nth - 1].is_time)), None)]
             found = found[_after_others_year(found, at > 0) :]
         while found and _is_loose(found[-1], language):
             found.pop()
         return found
 
-    def _longest(self, language: "Language", line: str, at: int) -> Said | None:
+    def _longest(self, language: "Language", line: str, at: int) -> SayingMatch | None:
         best: re.Match[str] | None = None
         chosen, end = None, at
         place = _START.match(line, at)
@@ -435,53 +435,53 @@ class Index:
                     best, chosen, end = match, saying, match.end()
         if best is None or chosen is None:
             return None
-        return Said(best, chosen, {name: text for name, text in best.groupdict().items() if text})
+        return SayingMatch(best, chosen, {name: text for name, text in best.groupdict().items() if text})
 
 
-def _is_loose(said: Said, language: "Language") -> bool:
+def _is_loose(phrase: SayingMatch, language: "Language") -> bool:
     """Return True for a short word behind a day that belongs to the words after it ("Friday at the")."""
-    word = said.match.group()
+    word = phrase.match.group()
     return language.is_spaced and (
-        (said.is_filler and len(word) <= 3) or said.saying.meaning.get("is_to") is not None
+        (phrase.is_filler and len(word) <= 3) or phrase.saying.meaning.get("is_to") is not None
     )
 
 
-def _after_others_year(found: Sequence[Said], has_words_before: bool) -> int:
+def _after_others_year(found: Sequence[SayingMatch], has_words_before: bool) -> int:
     """Return the number of sayings up to the year of a noun: "the budget for 2027 by 15 December"."""
     leads, has_year = set[str](), False
-    for nth, said in enumerate(found):
-        groups, word = said.groups.keys(), said.match.group()
+    for nth, phrase in enumerate(found):
+        groups, word = phrase.groups.keys(), phrase.match.group()
         if has_year:
-            has_meaning = not said.is_filler
+            has_meaning = not phrase.is_filler
             is_of_noun = bool(leads - _IN) or (has_words_before and has_meaning and not leads)
             return nth if is_of_noun and not groups and word.strip("-") else 0
         if groups == {"y"}:
             has_year = True
-        elif groups or not (said.is_filler or said.saying.meaning == _DUE):
+        elif groups or not (phrase.is_filler or phrase.saying.meaning == _DUE):
             return 0
         else:
             leads.add(word)
     return 0
 
 
-def is_supported(found: Sequence[Said], language: "Language") -> bool:
+def is_supported(found: Sequence[SayingMatch], language: "Language") -> bool:
     """Return True unless the only day is two figures that may be any number ("Django to 4.2.").
 
     A word of time before them, a weekday, a time or a year supports them.
     """
-    days = [nth for nth, said in enumerate(found) if "a" in said.groups]
-    others = [said for nth, said in enumerate(found) if nth not in days]
-    if not days or any(_tells(said) for said in others):
+    days = [nth for nth, phrase in enumerate(found) if "a" in phrase.groups]
+    others = [phrase for nth, phrase in enumerate(found) if nth not in days]
+    if not days or any(_has_meaning(phrase) for phrase in others):
         return True
     return any(_is_sure_day(found, nth, language) for nth in days)
 
 
-def _tells(said: Said) -> bool:
-    """Return True for a saying that tells a day or a time, and is not only a word before or between them."""
-    return bool(said.groups or said.saying.meaning.keys() - {"is_due", "is_to"})
+def _has_meaning(phrase: SayingMatch) -> bool:
+    """Return True for a saying that names a day or a time, and is not only a word before or between them."""
+    return bool(phrase.groups or phrase.saying.meaning.keys() - {"is_due", "is_to"})
 
 
-def _is_sure_day(found: Sequence[Said], nth: int, language: "Language") -> bool:
+def _is_sure_day(found: Sequence[SayingMatch], nth: int, language: "Language") -> bool:
     match = found[nth].match
     groups = found[nth].groups
     year = groups.get("c", "")
@@ -492,7 +492,7 @@ def _is_sure_day(found: Sequence[Said], nth: int, language: "Language") -> bool:
     # "4.2. Zahnarzt", and "4.2. bis 6.2.", in a language that writes days so
     is_no_section = int(groups["a"]) > 9 or "0" in (groups["a"][0], groups["b"][0])
     is_row = match.start() == 0 and (groups["s"] == "/" or (language.has_day_points and is_no_section))
-    is_interval = language.has_day_points and sum("a" in said.groups for said in found) > 1
+    is_interval = language.has_day_points and sum("a" in phrase.groups for phrase in found) > 1
     return (nth > 0 and found[nth - 1].is_lead) or is_row or is_interval
 
 
@@ -561,13 +561,13 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, f
         rest = text[found[-1].match.end() if found else 0 :]
         return None if rest.strip(" .,") else self.parts_of(found)
 
-    def parts_of(self, found: Sequence[Said]) -> list[DateParts]:
+    def parts_of(self, found: Sequence[SayingMatch]) -> list[DateParts]:
         """Return the parts of sayings."""
-        return [part for said in found for part in self._converted(said)]
+        return [part for phrase in found for part in self._converted(phrase)]
 
-    def _converted(self, said: Said) -> Iterator[DateParts]:
-        found = said.groups
-        parts: dict[str, Any] = dict(said.saying.meaning)
+    def _converted(self, phrase: SayingMatch) -> Iterator[DateParts]:
+        found = phrase.groups
+        parts: dict[str, Any] = dict(phrase.saying.meaning)
         if "unit" in found:
             unit = self._lookup["unit"][found["unit"]]
             if "steps" in parts:
@@ -631,7 +631,7 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, f
 
     @cached_property
     def all_sayings(self) -> Sequence[Saying]:
-        """All sayings, with those of all languages and the words around them.
+        """Sayings, with those of all languages and the words around them.
 
         Raises:
             NotationError: a saying has an unknown place, part or meaning.

@@ -52,7 +52,7 @@ from hub.extraction.when.language import (
     Index,
     Language,
     NotationError,
-    Said,
+    SayingMatch,
     Unit,
     day_of,
     has_latin,
@@ -554,7 +554,7 @@ def dates_in(text: str, *, has_spans: bool = False) -> list[DateWords]:
     """
     tokens = Tokens(text[:MAX_SENTENCE_CHARS])
     found: dict[tuple[int, int], DateWords] = {}
-    for start, end, run, parts in _said_in(tokens.line):
+    for start, end, run, parts in _phrases_in(tokens.line):
         is_day = _denotes_day(parts, run) and not tokens.line.startswith("'s", end)  # "today's post"
         if (start, end) not in found and (is_day or (has_spans and is_coming_span(parts))):
             begin, after = tokens.place(start, end)
@@ -571,13 +571,13 @@ def dates_in(text: str, *, has_spans: bool = False) -> list[DateWords]:
 def time_in(text: str) -> str | None:
     """Return the first words for a definite time of day that are beside no day, or None."""
     tokens = Tokens(text[:MAX_SENTENCE_CHARS])
-    for start, end, _, parts in _said_in(tokens.line):
+    for start, end, _, parts in _phrases_in(tokens.line):
         if not parts.about_day and find_time(parts) is not None:
             return text[slice(*tokens.place(start, end))]
     return None
 
 
-def _said_in(line: str) -> Iterator[tuple[int, int, Sequence[Said], DateParts]]:
+def _phrases_in(line: str) -> Iterator[tuple[int, int, Sequence[SayingMatch], DateParts]]:
     """Yield the places of words about time in a line, with their sayings and what they mean together."""
     for language, run in _index(_languages_of(line)).runs(line):
         try:
@@ -604,7 +604,7 @@ def _is_full(parts: DateParts) -> bool:
     )
 
 
-def _denotes_day(parts: DateParts, run: Sequence[Said]) -> bool:
+def _denotes_day(parts: DateParts, run: Sequence[SayingMatch]) -> bool:
     first = run[0]
     if "edge" in parts.about_day and len(parts.about_day) > 1:  # "by the end of May"
         is_han = not first.saying.language.is_spaced
@@ -614,10 +614,10 @@ def _denotes_day(parts: DateParts, run: Sequence[Said]) -> bool:
     return bool(parts.about_day & _SUFFICIENT) or parts.about_day >= {"day", "month"}
 
 
-def _is_sure_weekday(said: Said, before: Said | None) -> bool:
+def _is_sure_weekday(phrase: SayingMatch, before: SayingMatch | None) -> bool:
     """Return True unless the name of a weekday is short, and may be another word ("in the sun")."""
-    language, name = said.saying.language, said.groups.get("weekday", "")
-    if len(name) > _SHORT or not name.isascii() or "weekday" in said.saying.meaning:
+    language, name = phrase.saying.language, phrase.groups.get("weekday", "")
+    if len(name) > _SHORT or not name.isascii() or "weekday" in phrase.saying.meaning:
         return True
     return bool(name and language.has_short_days and before and before.is_lead)
 
