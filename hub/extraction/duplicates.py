@@ -2,9 +2,10 @@
 
 Two items are equal if they are of the same table, overlap in the text, have similar titles, and do not
 contradict each other: "call Bob" on Monday and on Tuesday are two items, as are items for Anna and Ben. The
-same words at another place are another item: a list may contain "call Bob" twice on purpose. Titles are
-similar if each word of one has a similar word in the other. An additional word is a difference, except for
-stop words and the names of the assignees.
+same words at another place are another item: a list may contain "call Bob" twice on purpose. But a sentence
+that says no more than another place of its document is no item of its own. Titles are similar if each
+word of one has a similar word in the other. An additional word is a difference, except for stop words and the
+names of the assignees.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -42,29 +43,47 @@ def deduplicate(
 
     A later item with more fields replaces an equal item of a model.
     """
+    items = list(items)
+    order = {id(item): nth for nth, item in enumerate(items)}
     unique: list[Item] = []
     doubles: list[Dropped] = []
     same: defaultdict[tuple[str, ...], _DisjointPlaces] = defaultdict(_DisjointPlaces)
     near: defaultdict[str, _Neighbours] = defaultdict(_Neighbours)
-    for item in items:
+    by_words: dict[tuple[str, tuple[str, ...]], Item] = {}  # of their titles
+    for item in sorted(items, key=_is_of_words):  # marked rows first
         neighbours, table = near[item.table], tables.of(item.table)
         title = fold(_title(item, table))
         words = significant_words(title, item.data.get("assignee"))
         deciding = _deciding(table)
         is_new = same[_meaning(item, title, deciding)].claim(item.start, item.end)
         alike = neighbours.find_alike(item, words, unique, deciding) if is_new else None
-        if not is_new or alike is not None:
+        first = by_words.setdefault((item.table, words), item)
+        is_repeated = first is not item and _is_of_words(item) and _covers(first, item, deciding)
+        if not is_new or alike is not None or is_repeated:
             doubles.append(_double(item))
             if (
                 alike is not None
                 and unique[alike].origin == "model"
                 and len(item.data) > len(unique[alike].data)
             ):
+                order[id(item)] = order[id(unique[alike])]
                 unique[alike] = item
             continue
         neighbours.add(item.start, words, len(unique))
         unique.append(item)
+    unique.sort(key=lambda item: order[id(item)])
     return _deduplicate_by_key(unique, doubles, tables), tuple(doubles)
+
+
+def _is_of_words(item: Item) -> bool:
+    """Return True for an item of a sentence in which nothing but its words is evidence."""
+    return item.is_of_prose and item.evidence is not None and item.evidence.mark == "words"
+
+
+def _covers(other: Item, item: Item, deciding: Sequence[str]) -> bool:
+    """Return True if *other* has the days and people of *item*, or more."""
+    values = [(item.data.get(name), other.data.get(name)) for name in deciding]
+    return not item.unresolved and all(mine is None or mine == theirs for mine, theirs in values)
 
 
 def _deduplicate_by_key(unique: Iterable[Item], doubles: list[Dropped], tables: Tables) -> tuple[Item, ...]:

@@ -24,7 +24,7 @@ _BEFORE_SIGN: Final = re.compile(" (?=[,.;:)](?: |$))")
 
 
 def closed_span(text: str, start: int, end: int) -> tuple[int, int]:
-    """Widen a part of a sentence to the brackets and quotation marks that it opens or closes alone."""
+    """Return a part of a sentence with the brackets and quotation marks that it opens or closes alone."""
     for opener, closer in _pairs(text):
         opened, unopened = _single(text[start:end], opener, closer)
         if opened and (at := text.find(closer, end, end + MAX_CHARS)) >= 0:

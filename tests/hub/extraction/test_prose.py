@@ -1135,3 +1135,21 @@ async def test_long_text_without_dates_or_work_lists_is_a_reference_text(
     text: str, name: str, count: int
 ) -> None:
     assert len(await _titles(text, name)) == count
+
+
+@pytest.mark.parametrize(
+    ("text", "quotes"),
+    [
+        ("Please call the roofer.\n\n- [ ] call the roofer\n", ["call the roofer"]),
+        ("- [ ] call the roofer\n\nIt rains. Please call the roofer.\n", ["call the roofer"]),
+        ("- [ ] call the roofer\n- [ ] call the roofer\n", ["call the roofer"] * 2),
+        (
+            "- [ ] call the roofer\n\nPlease call the roofer by Friday.\n",
+            ["call the roofer", "Please call the roofer by Friday."],
+        ),
+    ],
+)
+async def test_sentence_that_repeats_a_row_is_no_item(text: str, quotes: list[str]) -> None:
+    document = Document(unit_key="a.md", text=text, content_hash="0" * 64, modified_at=WEDNESDAY)
+    extraction = await Extractor(Models(), secret=bytes(32)).extract(document, ALL)
+    assert [item.quote.strip("- []") for item in extraction.items] == quotes
