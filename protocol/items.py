@@ -108,7 +108,6 @@ class ItemSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     provenance: Provenance | None = None
     found_by: FoundBy | None = None  # None: an older hub
     counted: Annotated[list[CountedDay], Meta(max_length=16)] = []  # why fields have their days
-    unsure: Name | None = None  # why a rule may be wrong: see PROTOCOL.md
 
 
 class ReviewVerdict(StrEnum):
@@ -145,16 +144,6 @@ MARKS: Final[Mapping[str, str]] = {
     "unsupported": "the quote does not say this: compare the item with the file",
     "outside": "the author of the text is not known, or not verified: expect anything",
     "apart": "the agent lists items of unknown authors apart",
-}
-Unsure = Literal["chat", "letter", "running_text", "loose_lines", "task_list"]
-
-# Kinds of text in which rules are often wrong, likewise. Such an item is approved as any other one.
-UNSURE: Final[Mapping[str, str]] = {
-    "chat": "a rule took it from a chat, and it names neither a person nor a day",
-    "letter": "a rule took it from a letter, and it names neither a person nor a day",
-    "running_text": "a rule took it from running text, and it names neither a person nor a day",
-    "loose_lines": "a rule took it from loose lines, and it names neither a person nor a day",
-    "task_list": "a rule took it for work because of its list: its own words ask for nothing",
 }
 # Features of an item of a rule by which the hub judges it, as a reviewer reads them.
 REASONS: Final[Mapping[str, str]] = {

@@ -27,12 +27,12 @@ from hub.base.dates import dates_as_texts, day_at
 from hub.base.printable import spelled
 from hub.cli.formats import proposals
 from hub.device.device_file import DeviceFileError
+from hub.device.held_items import UNSURE_COMMAND, list_held
 from hub.device.inbox import Inbox, NotDecided, Verdict
 from hub.device.items import (
     DeviceItem,
     OthersProposal,
     is_apart,
-    is_unsure,
     proposed_by_others,
     read_excerpt,
     waits,
@@ -41,7 +41,7 @@ from hub.device.owner import lacking, remedy
 from hub.device.sources import SourceState
 from hub.text.excerpt import Excerpt, lines_around, spoken
 from protocol.frame import Field, Record
-from protocol.items import MARKS, UNSURE, FoundBy, Provenance, ProvenanceOrigin
+from protocol.items import MARKS, FoundBy, Provenance, ProvenanceOrigin
 from protocol.tables import SUGGESTED, TABLES, Column, Filler, Kind
 
 _INDENT: Final = 4
@@ -166,8 +166,6 @@ def _remarks(item: DeviceItem) -> list[str]:
     table = item.declaration
     columns = {column.name: column for column in table.columns}
     lines = [MARKS.get(warning, warning) for warning in remarks.warnings]
-    if remarks.unsure is not None:
-        lines.append(f"unsure: {UNSURE.get(remarks.unsure, remarks.unsure)}")
     if (column := lacking(table, item.data)) is not None and not item.data.get("isApproved"):
         lines.append(remedy(column, item.label))
     lines += [f"{remark.field}: the meaning of {remark.words!r} is unclear" for remark in remarks.unresolved]
@@ -272,8 +270,10 @@ class TerminalInbox:
         inbox: Inbox,
         clock: Clock,
         others: Mapping[str, Sequence[OthersProposal]] = MappingProxyType({}),
+        held: int = 0,
     ) -> None:
         self._inbox = inbox
+        self._held = held  # number of items that the hub holds
         self._others = others
         self._clock = clock
         self._ahead: list[int] | None = None  # numbers of the current item and of those below it
@@ -303,7 +303,7 @@ class TerminalInbox:
 
     @property
     def items(self) -> list[DeviceItem]:
-        """Items that wait and have the searched text, the newest first; unsure ones below."""
+        """Items that wait and have the searched text, the newest first."""
         text = self._find.casefold()
         return [
             item
@@ -354,7 +354,8 @@ class TerminalInbox:
             self._go(0)  # what comes above it from now on is not decided in its place
         item = self.item
         found = f' with "{spelled(self._find)}"' if self._find else ""
-        head = f"{len(items)} waiting{found}   j k  a e r u  x A  /  ?  q"
+        less_sure = f", {self._held} less sure ({UNSURE_COMMAND})" if self._held else ""
+        head = f"{len(items)} waiting{found}{less_sure}   j k  a e r u  x A  /  ?  q"
         detail: list[str] = []
         if item is not None:
             others = self._others.get(item.row_id, ())
@@ -381,7 +382,7 @@ class TerminalInbox:
 
     def _line(self, item: DeviceItem, is_current: bool) -> str:
         picked = "x" if item.number in self._picked else " "
-        warns = "!" if item.remarks.warnings else "?" if is_unsure(item) else " "
+        warns = "!" if item.remarks.warnings else " "
         title = spelled(item.title)
         return f"{'>' if is_current else ' '}{picked}{warns} {item.label:<5} {item.table:<10} {title}"
 
@@ -457,8 +458,8 @@ class TerminalInbox:
         unmarked = [item for item in self.items if not item.remarks.warnings]
         plain = [item for item in unmarked if item.proposal is None]
         self._picked = {item.number for item in plain}
-        unsure, changes = sum(map(is_unsure, plain)), len(unmarked) - len(plain)
-        self._note = f"{len(plain)} selected" + (f", {unsure} of them unsure" if unsure else "")
+        changes = len(unmarked) - len(plain)
+        self._note = f"{len(plain)} selected"
         self._note += f"; {changes} proposed: select them one by one" if changes else ""
 
     def _search(self, text: str) -> None:
@@ -493,7 +494,8 @@ def show_inbox(inbox: Inbox, clock: Clock) -> None:
     from rich.text import Text
 
     console = Console(highlight=False)
-    shown = TerminalInbox(inbox, clock, proposed_by_others(inbox.path))
+    held = list_held(inbox.path).total
+    shown = TerminalInbox(inbox, clock, proposed_by_others(inbox.path), held)
     with suppress(KeyboardInterrupt, EOFError), console.screen() as screen:
 
         def draw() -> None:

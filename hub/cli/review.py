@@ -23,6 +23,7 @@ from hub.cli.formats import short
 from hub.cli.options import NAME, CommandT, FilePathParam, device_state_option, example, json_option
 
 if TYPE_CHECKING:
+    from hub.device.held_items import HeldItems, HeldVerdict
     from hub.device.items import DeviceItem, OthersProposal
     from hub.device.messages import StoredQuestion
     from hub.device.owner import OwnerDecisions
@@ -43,8 +44,16 @@ class _Label(click.ParamType[str]):
         return _LABEL.sub(r"\1\2", value)
 
 
+class _AnyLabel(_Label):
+    """The label of an item, or of a less sure one that the hub holds, as in u4e21a9."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return value if _HELD.fullmatch(value) else super().convert(value, param, ctx)
+
+
+_HELD: Final = re.compile(r"u[0-9a-z-]{6}")
 _LABEL: Final = re.compile(r"([1-9][0-9]{0,17})(?:\.1|(\.[1-9][0-9]{0,17}))?")
-_numbers = click.argument("numbers", type=_Label(), nargs=-1, required=True)
+_numbers = click.argument("numbers", type=_AnyLabel(), nargs=-1, required=True)
 
 
 def _device_options(command: CommandT) -> CommandT:
@@ -74,7 +83,7 @@ def review(ctx: click.Context, db: Path | None, name: str | None, web: bool, no_
     elif _is_terminal() and find_spec("termios"):
         _show_inbox(ctx.obj())
     else:
-        ctx.invoke(list_items, everything=False, apart=False, whole=False, as_json=False)
+        ctx.invoke(list_items, everything=False, apart=False, unsure=False, whole=False, as_json=False)
         if _is_terminal():
             show.report("this system has no inbox by keys; review in a browser: hub review --web")
 
@@ -142,19 +151,25 @@ def _serve_pages(path: Path, *, no_open: bool) -> None:
     help="Include approved and changed items; show the status and project of each.",
 )
 @click.option("--apart", is_flag=True, help="List the items of unknown authors that agents list apart.")
+@click.option(
+    "--unsure", is_flag=True, help="List the less sure items, which stay at the hub until approved."
+)
 @click.option("--whole", is_flag=True, help="Show long texts, as of notes, completely.")
 @json_option
 @click.pass_obj
-def list_items(here: _Here, everything: bool, apart: bool, whole: bool, as_json: bool) -> None:
+def list_items(here: _Here, everything: bool, apart: bool, unsure: bool, whole: bool, as_json: bool) -> None:
     """List the items that wait for your approval, with the quotes that support them."""
     from hub.cli.inbox import lines_of
     from hub.device.device_file import DeviceFileError
-    from hub.device.items import is_apart, is_unsure, proposed_by_others, read_items, waits
+    from hub.device.held_items import UNSURE_COMMAND, list_held
+    from hub.device.items import is_apart, proposed_by_others, read_items, waits
 
     db = here()
+    if unsure:
+        _list_held(list_held(db), as_json=as_json)
+        return
     try:
-        found = sorted(read_items(db), key=is_unsure)
-        waiting = [item for item in found if everything or waits(item)]
+        waiting = [item for item in read_items(db) if everything or waits(item)]
     except DeviceFileError as error:
         raise CommandError(str(error), Exit.FAILED) from error
     items, others = [item for item in waiting if is_apart(item) is apart], proposed_by_others(db)
@@ -162,6 +177,8 @@ def list_items(here: _Here, everything: bool, apart: bool, whole: bool, as_json:
         show.print_json("review", {"items": [_as_json(item, others) for item in items]})
         return
     left = len(waiting) - len(items)
+    if held := list_held(db).total:
+        show.report(f"{held} less sure: {UNSURE_COMMAND}")
     if left and not apart:
         noun = "item of an unknown author is" if left == 1 else "items of unknown authors are"
         show.report(f"{left} {noun} listed apart: hub review ls --apart")
@@ -195,7 +212,12 @@ def approve_items(
     options = {"project": project, "task": task}
     fields = {name: value for name, value in options.items() if value is not None}
     at_ms = epoch_ms(show.clock.now())
-    _decide(lambda: approve(here(), numbers, at_ms=at_ms, deletes=deletions, fields=fields))
+    _decide_all(
+        here(),
+        numbers,
+        "approve",
+        lambda db, plain: approve(db, plain, at_ms=at_ms, deletes=deletions, fields=fields),
+    )
 
 
 @review.command("edit", epilog=example("hub review edit 3 dueDate=2026-03-09"))
@@ -233,7 +255,50 @@ def reject_items(here: _Here, numbers: tuple[str, ...], approved: bool) -> None:
     """
     from hub.device.owner import reject
 
-    _decide(lambda: reject(here(), numbers, deletes=approved))
+    _decide_all(here(), numbers, "reject", lambda db, plain: reject(db, plain, deletes=approved))
+
+
+def _decide_all(
+    db: Path,
+    labels: Sequence[str],
+    verdict: "HeldVerdict",
+    decision: "Callable[[Path, Sequence[str]], OwnerDecisions]",
+) -> None:
+    """Apply a decision to items, and to those that the hub holds."""
+    from hub.device.held_items import decide_held
+    from hub.device.owner import OwnerDecisions
+
+    held = [label for label in labels if _HELD.fullmatch(label)]
+    plain = [label for label in labels if label not in held]
+
+    def decide() -> OwnerDecisions:
+        parts = [decision(db, plain)] if plain else []
+        parts += [decide_held(db, held, verdict)] if held else []
+        return OwnerDecisions(
+            [line for part in parts for line in part.done], [line for part in parts for line in part.refused]
+        )
+
+    _decide(decide)
+
+
+def _list_held(found: "HeldItems", *, as_json: bool) -> None:
+    """Print the items that the hub holds."""
+    import msgspec
+
+    from hub.device.held_items import label_of
+
+    if as_json:
+        show.print_json("review", {"items": msgspec.to_builtins(found.items)})
+        return
+    for item in found.items:
+        show.out(one_line(f"{label_of(item)}  {item.table}  {item.title}"))
+        show.out(one_line(f'    {item.path}: "{short(item.quote)}"'))
+    if not found.items:
+        show.report("the hub holds no less sure items, or the device is not connected: hub connect")
+        return
+    more = found.total - len(found.items)
+    show.report(*([f"{more} older ones follow once these are decided"] if more else []))
+    show.report(f"approve or reject them: hub review approve {label_of(found.items[0])}")
 
 
 def _decide(decision: Callable[[], "OwnerDecisions"]) -> None:

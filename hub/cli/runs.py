@@ -325,6 +325,8 @@ def show_found(hub: HubClient, run: Mapping[str, Any], state: Path) -> None:
     Args:
         state: state folder of the hub, which may be that of the device too.
     """
+    if held := hub.get("/v1/items/counts", run=run["id"], unsure="true")["total"]:
+        show.report(f"{held} less sure: hub items ls --unsure --run {show.short_id(run['id'])}")
     count = run["items_created"] + run["items_updated"]
     if not count:
         return

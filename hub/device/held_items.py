@@ -1,23 +1,31 @@
 """Items that a hub holds because its rules are unsure of them: list, verdicts, and rows approved ahead.
 
-The connected device asks its hub for them. An approval is stored here before the hub gets it, so that the row
-is approved in the transaction that inserts it, whatever is killed in between. All functions block.
+The connected device asks its hub for them. An approval is stored here before the hub gets it. So the row is
+approved in the transaction that inserts it, whatever is killed. All functions block.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from hub.device import owner_requests
 from hub.device.device_file import connect_shared
+from hub.device.owner import OwnerDecisions
 from hub.device.schema import transaction
 from hub.device.verdicts import APPROVED_AHEAD
 from protocol.coordination import Method
 
 HeldVerdict = Literal["approve", "reject", "undo"]
+LABEL_CHARACTERS: Final = 6
+UNSURE_COMMAND: Final = "hub review ls --unsure"
+_DONE: Final = {
+    "approve": "approved, it comes in a moment",
+    "reject": "rejected",
+    "undo": "waits again",
+}
 
 
 class HeldItem(msgspec.Struct, frozen=True):
@@ -49,6 +57,23 @@ def list_held(path: Path) -> HeldItems:
         return msgspec.convert(answer.result, HeldItems)
     except (OSError, AttributeError, msgspec.ValidationError):  # some systems have no such sockets
         return HeldItems()
+
+
+def label_of(item: HeldItem) -> str:
+    """Return the label by which an owner names an item: ``u`` and the end of its id."""
+    return f"u{item.id[-LABEL_CHARACTERS:]}"
+
+
+def decide_held(path: Path, labels: Sequence[str], verdict: HeldVerdict) -> OwnerDecisions:
+    """Give a verdict on items by their labels. Return a sentence for each. Raises DeviceFileError."""
+    held = {label_of(item): item for item in list_held(path).items}
+    unknown = [f"the hub holds no item {label}: {UNSURE_COMMAND}" for label in labels if label not in held]
+    items = [held[label] for label in labels if label in held]
+    results = judge_held(path, items, verdict) if items else []
+    pairs = list(zip(items, results, strict=True))
+    done = [f"{_DONE[verdict]}: {item.title}" for item, problem in pairs if problem is None]
+    refused = [f"{label_of(item)}: {problem}" for item, problem in pairs if problem is not None]
+    return OwnerDecisions(done, unknown + refused)
 
 
 def judge_held(path: Path, items: Sequence[HeldItem], verdict: HeldVerdict) -> list[str | None]:

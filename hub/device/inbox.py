@@ -10,7 +10,7 @@ from typing import Final, Literal, NamedTuple
 from hub.base.system.files import stamp_of_file
 from hub.device import proposals, rows
 from hub.device.device_file import DeviceFileError, connect_shared
-from hub.device.items import DeviceItem, place_of, read_items
+from hub.device.items import DeviceItem, read_items
 from hub.device.owner import OwnerDecisions, approve, edit, reject
 from hub.device.rows import CallRefusal
 from hub.device.schema import quoted, transaction
@@ -48,10 +48,10 @@ class Inbox:
         return tuple(stamp_of_file(self.path.with_name(self.path.name + end)) for end in ("", "-wal"))
 
     def items(self) -> list[DeviceItem]:
-        """Return all items, the newest first, and unsure ones below. Raises DeviceFileError."""
+        """Return all items, the newest first. Raises DeviceFileError."""
         version = self.version
         if self._known is None or self._known[0] != version:
-            self._known = version, sorted(read_items(self.path), key=place_of)
+            self._known = version, read_items(self.path)[::-1]
         return self._known[1]
 
     def judge(

@@ -322,16 +322,6 @@ def is_apart(item: DeviceItem) -> bool:
     return "apart" in item.remarks.warnings
 
 
-def is_unsure(item: DeviceItem) -> bool:
-    """Return whether a rule found the item in a text of a kind in which rules are often wrong."""
-    return item.remarks.unsure is not None
-
-
-def place_of(item: DeviceItem) -> tuple[bool, int]:
-    """Return the key by which items are listed: the newest first, and unsure ones below."""
-    return is_unsure(item), -item.number
-
-
 def waits(item: DeviceItem) -> bool:
     """Return whether the owner has yet to decide: on the item, or on a change of it."""
     return not item.data.get("isApproved") or item.proposal is not None

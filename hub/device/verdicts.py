@@ -52,7 +52,6 @@ class Remarks(msgspec.Struct, frozen=True, omit_defaults=True):
         provenance: who wrote the text of the item; ``None``: the hub is of an older release.
         found_by: a rule or a model; ``None`` likewise.
         counted: why fields have their days.
-        unsure: why a rule may be wrong.
     """
 
     warnings: list[str] = []
@@ -63,7 +62,6 @@ class Remarks(msgspec.Struct, frozen=True, omit_defaults=True):
     provenance: Provenance | None = None
     found_by: FoundBy | None = None
     counted: list[CountedDay] = []
-    unsure: str | None = None
 
 
 class Review(msgspec.Struct, frozen=True, kw_only=True):

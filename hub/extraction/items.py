@@ -14,7 +14,7 @@ import msgspec
 from hub.extraction.chunk import Passage
 from hub.text.folding import shown
 from protocol.frame import Field, Record
-from protocol.items import CountedDay, Mark, Unsure
+from protocol.items import CountedDay, Mark
 from protocol.secret_rules import RedactionRule
 from protocol.tables import DeviceTable, Filler, TableName, Tables, problem_of, problems_of, tables_with
 
@@ -105,7 +105,6 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
         unresolved: by field, words of the text that could not be converted to a value.
         words: by field, words of the text from which its day was resolved.
         counted: why fields have their days, of those whose words count from another day.
-        unsure: why the rule that found it may be wrong.
         is_exact: the item equals its source, though the quote is only a part: an event is quoted by its
             summary, while its date is on another line. If both differ, the source is right.
         has_time: the date has a time of day, even if that is midnight.
@@ -127,7 +126,6 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     unresolved: dict[str, str] = {}
     words: dict[str, str] = {}
     counted: tuple[CountedDay, ...] = ()
-    unsure: Unsure | None = None
     is_exact: bool = False
     has_time: bool = False
     is_floating: bool = False

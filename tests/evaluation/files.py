@@ -17,11 +17,11 @@ from hub.document import Document
 from hub.extraction import structured
 from hub.extraction.dating import PassageDates
 from hub.extraction.extractor import Extractor
-from hub.extraction.items import Extraction, ExtractionOptions, lines_of
+from hub.extraction.items import ExtractionOptions, lines_of
 from hub.extraction.model import Models
 from hub.extraction.when.resolve import local_day
 from hub.lab.evaluation import Evaluation
-from hub.lab.gold import EXPECTED, GoldDocument, Tally, in_all, judge, read_folder
+from hub.lab.gold import EXPECTED, Tally, in_all, read_folder
 from protocol.tables import TABLES
 from tests.evaluation.figures import Figure, Told, at_least, only
 
@@ -31,20 +31,18 @@ _MIN_RECALL: Final = 0.97
 _MIN_PRECISION: Final = 0.95
 _MIN_OF_FORMAT: Final = 0.90
 _MIN_DAYS: Final = 0.95
-_MIN_UNSURE: Final = 5  # times as many of the items marked as unsure are false
 
 
 async def measure(told: Told) -> list[Figure]:
     """Recall and precision by format and of all files, and the share of documents whose day is known."""
     evaluation, extractor = Evaluation(), Extractor(Models(), secret=bytes(32))
     days = dict(_days())
-    wrong_days, unsure = 0, Counter[tuple[str, bool]]()
+    wrong_days = 0
     for gold in read_folder(FILES):
         options = msgspec.structs.replace(_OPTIONS, timezone=gold.timezone or _OPTIONS.timezone)
         form = gold.id.partition("/")[0]
         document = gold.document(options.timezone)
         extraction = await extractor.extract(document, options)
-        unsure.update(_judged(gold, extraction))
         result = evaluation.count(msgspec.structs.replace(gold, kind=form), extraction, options)
         for number in result.missed:
             told(f"{gold.id}: missed {result.labels[number].headline}")
@@ -57,10 +55,6 @@ async def measure(told: Told) -> list[Figure]:
             wrong_days += 1
     for form, tally in evaluation.kinds.items():
         told(f"{form:10} {_figures(tally)}")
-    for kind in sorted({kind for kind, _ in unsure}):
-        right, false = unsure[kind, True], unsure[kind, False]
-        told(f"{kind or 'not unsure':13} right {right}  false {false}")
-    marked, others = (_share_of_false(unsure, is_marked=is_marked) for is_marked in (True, False))
     kinds, whole = evaluation.kinds.values(), in_all(evaluation.kinds)
     worst = min(min(tally.recall or 0.0, tally.precision or 0.0) for tally in kinds)
     return [
@@ -68,7 +62,6 @@ async def measure(told: Told) -> list[Figure]:
         at_least("all formats: precision", whole.precision or 0.0, _MIN_PRECISION, ".2f"),
         at_least("recall or precision of the worst format", worst, _MIN_OF_FORMAT, ".2f"),
         at_least("share of right days of documents", 1 - wrong_days / len(days), _MIN_DAYS, ".2f"),
-        at_least("share of false items: of unsure ones, over others", marked / others, _MIN_UNSURE, ".1f"),
         only("all formats: share of right fields", whole.field_share or 0.0, ".2f"),
     ]
 
@@ -79,21 +72,6 @@ def _figures(tally: Tally) -> str:
         f"fields {tally.field_share or 0.0:.2f}  "
         f"expected {tally.labelled}  found {tally.found}  right {tally.right}"
     )
-
-
-def _judged(gold: GoldDocument, extraction: Extraction) -> Iterator[tuple[str, bool]]:
-    """Yield why each item is unsure, and whether it is right; not those that need not be found."""
-    items = [item for item in extraction.items if not item.is_done]
-    judged = judge(gold.labels, items, TABLES)
-    optional = {index for number, index in judged.matched if gold.labels[number].is_optional}
-    for index, item in enumerate(items):
-        if index not in optional:
-            yield item.unsure or "", index not in judged.false
-
-
-def _share_of_false(unsure: Counter[tuple[str, bool]], *, is_marked: bool) -> float:
-    counts = Counter({key: count for key, count in unsure.items() if bool(key[0]) == is_marked})
-    return sum(count for (_, is_right), count in counts.items() if not is_right) / max(1, counts.total())
 
 
 def _days() -> Iterator[tuple[str, date]]:

@@ -12,7 +12,7 @@ from hypothesis import given
 from protocol.codec import FROM_DEVICE, FROM_HUB, JSON, type_of
 from protocol.errors import CloseCode, ErrorCode
 from protocol.frame import Frame
-from protocol.items import EVIDENCE, MARKS, UNSURE, EvidenceKind, Mark, Unsure
+from protocol.items import EVIDENCE, MARKS, EvidenceKind, Mark
 from protocol.lifecycles import CALL, RUN, UNIT, Table
 from protocol.session import DEVICE_SESSION, HUB_SESSION, SessionState
 from tests.support.frames import frames
@@ -85,12 +85,11 @@ def test_the_asyncapi_document_has_the_frames_of_each_side() -> None:
     assert said["deviceSays"] == {type_of(frame) for frame in FROM_DEVICE}
 
 
-@pytest.mark.parametrize(("terms", "kind"), [(MARKS, Mark), (UNSURE, Unsure), (EVIDENCE, EvidenceKind)])
+@pytest.mark.parametrize(("terms", "kind"), [(MARKS, Mark), (EVIDENCE, EvidenceKind)])
 def test_each_mark_of_an_item_has_an_explanation_for_the_reviewer(
     terms: Mapping[str, str], kind: object
 ) -> None:
     assert terms.keys() == set(get_args(kind))
-    assert not UNSURE.keys() & MARKS.keys(), "one table has both on the page"
 
 
 def test_every_frame_has_an_example() -> None:

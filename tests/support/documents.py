@@ -11,7 +11,8 @@ from hub.base.web.pages import COMMANDS as COMMAND_LIST
 from hub.cli.app import hub
 from hub.docs import contents
 from hub.runs.file_explanations import REASONS
-from protocol.items import MARKS, UNSURE
+from protocol.items import MARKS
+from protocol.items import REASONS as WEIGHED
 from tests.support import left_out, references
 from tests.support.commands import command_list, commands
 from tests.support.device_types import TYPES as DEVICE_TYPES
@@ -112,7 +113,7 @@ def documents() -> dict[Path, str]:
         ),
         HANDBOOK / "service.md": _with_section(HANDBOOK / "service.md", "issues", issue_list()),
         HANDBOOK / "why.md": _with_section(HANDBOOK / "why.md", "reasons", reasons()),
-        extraction: _with_section(extraction, "unsure", meanings("kind", UNSURE), with_parts),
+        extraction: _with_section(extraction, "weighed", meanings("feature", WEIGHED), with_parts),
     }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hub.api.application import ANSWERED, openapi_document
-from protocol.items import MARKS, UNSURE
+from protocol.items import MARKS
 from tests.support.source import ROOT
 
 SOURCES: Final = ROOT / "hub" / "api" / "web" / "src"
@@ -39,7 +39,7 @@ def types() -> str:
         used |= found
         found = set(_references([schemas[name] for name in found])) - used
     named = [f"export type {_name(name)} = {typescript_of(schemas[name])};\n" for name in sorted(used)]
-    sentences = json.dumps({**MARKS, **UNSURE}, indent=2)
+    sentences = json.dumps({**MARKS}, indent=2)
     marks = f"\nexport const MARKS: Readonly<Record<string, string>> = {sentences};\n"
     return "".join([HEAD, *named, *_routes(paths, parameters), marks])
 

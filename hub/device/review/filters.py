@@ -5,13 +5,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from hub.device.items import DeviceItem, is_unsure, place_of
+from hub.device.held_items import HeldItem
+from hub.device.items import DeviceItem
 from hub.device.review.views import Fields, item_view, verdict_of
 
 DEFAULT_LIMIT: Final = 50  # items in a page
 MAX_LIMIT: Final = 1_000
 MAX_FOLDERS: Final = 50  # in the counts: those with the most items
-_UNSURE: Final = "u"  # behind the number of an unsure item in a cursor: they follow all others
 Query = Mapping[str, str]  # parameters of a request, by their names
 
 
@@ -21,7 +21,9 @@ def matches(item: DeviceItem, query: Query, *, without: str = "") -> bool:
     verdict, table, warning = (filters.get(name) for name in ("verdict", "table", "warning"))
     if verdict not in (None, verdict_of(item)) or table not in (None, item.table):
         return False
-    if warning not in (None, *_marks(item)) or not _is_below(item, filters.get("path") or ""):
+    if warning not in (None, *_marks(item)) or not _is_below(
+        item.source_path or "", filters.get("path") or ""
+    ):
         return False
     # Items that agents list apart have a mark: marks are counted without this filter, too.
     apart = None if without == "warning" else query.get("apart")
@@ -32,9 +34,22 @@ def matches(item: DeviceItem, query: Query, *, without: str = "") -> bool:
     return not text or any(text in str(value).casefold() for value in values)
 
 
-def _is_below(item: DeviceItem, path: str) -> bool:
-    """Return whether an item is of the file *path*, or of a file below it if it ends in a slash."""
-    source = item.source_path or ""
+def is_held_match(item: HeldItem, query: Query) -> bool:
+    """Return whether the filters of a request let an item through that the hub holds."""
+    texts = (item.path, item.title, *map(str, item.data.values()))
+    text, table = (query.get("text") or "").casefold(), query.get("table")
+    is_of_mark = query.get("warning") in (None, *(("any", *item.warnings) if item.warnings else ("none",)))
+    is_of_text = any(text in part.casefold() for part in texts)
+    return (
+        table in (None, item.table)
+        and is_of_mark
+        and is_of_text
+        and _is_below(item.path, query.get("path") or "")
+    )
+
+
+def _is_below(source: str, path: str) -> bool:
+    """Return whether *source* is the file *path*, or a file below it if it ends in a slash."""
     return path in ("", source) or (path.endswith("/") and source.startswith(path))
 
 
@@ -53,12 +68,10 @@ def page_of(items: Iterable[DeviceItem], query: Query) -> Fields:
     found = [item for item in items if matches(item, query)]
     limit, cursor = query.get("limit") or "", query.get("cursor") or ""
     size = min(MAX_LIMIT, int(limit)) if limit.isdecimal() else DEFAULT_LIMIT
-    number = cursor.removesuffix(_UNSURE)
-    after = (cursor != number, -int(number)) if number.isdecimal() else (False, -math.inf)
-    rest = [item for item in found if place_of(item) > after]
-    page, next_cursor = rest[:size], None
-    if page and len(rest) > size:
-        next_cursor = f"{page[-1].number}{_UNSURE if is_unsure(page[-1]) else ''}"
+    before = int(cursor) if cursor.isdecimal() else math.inf
+    rest = [item for item in found if item.number < before]
+    page = rest[:size]
+    next_cursor = str(page[-1].number) if page and len(rest) > size else None
     return {"items": [item_view(item) for item in page], "next_cursor": next_cursor}
 
 

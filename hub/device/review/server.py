@@ -24,15 +24,19 @@ from hub.base.web.cookies import MARK, cookie_of, spelled_cookie
 from hub.base.web.pages import Pages
 from hub.base.web.problem import ProblemResponse
 from hub.device.device_file import DeviceFileError
+from hub.device.held_items import HeldItem, judge_held, list_held
 from hub.device.inbox import Inbox
 from hub.device.items import DeviceItem, proposed_by_others, read_excerpt
-from hub.device.review.filters import counts_of, page_of
+from hub.device.review.filters import Query, counts_of, is_held_match, page_of
 from hub.device.review.views import (
     Fields,
     PageVerdict,
     PageVerdicts,
     choices_view,
     detail_view,
+    held_counts,
+    held_detail,
+    held_view,
     owner_view,
     result_view,
     version_of,
@@ -62,6 +66,7 @@ class OwnReview:
         self._code: str | None = tokens.make(TokenKind.LINK, chance)
         self._ends = clock.monotonic() + LINK_S
         self._session = ""
+        self._shown: dict[str, HeldItem] = {}  # items that the hub held, also those that were decided since
         self._one_at_a_time = anyio.CapacityLimiter(1)
         self.path = f"/login#{self._code}"
 
@@ -128,6 +133,9 @@ class OwnReview:
         """Return what a page reads at a path; None if there is nothing."""
         if path == "/v1/me":
             return owner_view(self._inbox.path.stem)
+        if query.get("unsure") == "true" or _is_held(path.removeprefix("/v1/items/")):
+            held: Fields | None = await self._in_thread(self._held, path, query)
+            return held
         items = await self._in_thread(self._inbox.items)
         if path == "/v1/items":
             return page_of(items, query)
@@ -139,6 +147,19 @@ class OwnReview:
             return None
         found: Fields = await self._in_thread(self._choices if part else self._detail, item)
         return found
+
+    def _held(self, path: str, query: Query) -> Fields | None:
+        """Return what a page reads of the items that the hub holds; None if there is nothing."""
+        found = list_held(self._inbox.path)
+        if path == "/v1/items":
+            return {
+                "items": [held_view(item) for item in found.items if is_held_match(item, query)],
+                "next_cursor": None,
+            }
+        if path == "/v1/items/counts":
+            return held_counts(found)
+        id = path.removeprefix("/v1/items/")
+        return next((held_detail(item) for item in found.items if item.id == id), None)
 
     def _detail(self, item: DeviceItem) -> Fields:
         others = proposed_by_others(self._inbox.path).get(item.row_id, ())
@@ -166,6 +187,8 @@ class OwnReview:
 
     def _judge(self, given: PageVerdict) -> Fields:
         """Give a verdict, or take the last one back; return its result."""
+        if _is_held(given.id):
+            return self._judge_held(given)
         item = next((item for item in self._inbox.items() if str(item.number) == given.id), None)
         code, version = ErrorCode.CHANGED_MEANWHILE, None if item is None else version_of(item)
         try:
@@ -186,6 +209,23 @@ class OwnReview:
             return result_view(given.id, None, problem)
         return result_view(given.id, "done")
 
+    def _judge_held(self, given: PageVerdict) -> Fields:
+        """Give a verdict on an item that the hub holds, as it was listed last."""
+        path = self._inbox.path
+        self._shown |= {item.id: item for item in list_held(path).items}
+        item, code, problem = self._shown.get(given.id), ErrorCode.UNKNOWN_ITEM, "there is no such item"
+        if item is not None and given.verdict == "edit":
+            code, problem = ErrorCode.BAD_PARAMS, "approve it first, then change it"
+        elif item is not None and given.verdict != "edit":
+            (why,) = judge_held(path, [item], given.verdict)
+            if why is None:
+                return result_view(given.id, "open" if given.verdict == "undo" else "done")
+            code, problem = ErrorCode.CHANGED_MEANWHILE, why
+        status = CATALOGUE[code].http_status
+        return result_view(
+            given.id, None, {"code": code, "message": problem, "status": status, "version": None}
+        )
+
     async def _in_thread(self, call: Callable[..., Any], *args: object) -> Any:
         return await to_thread.run_sync(call, *args, limiter=self._one_at_a_time)
 
@@ -203,6 +243,11 @@ async def serve(app: OwnReview, sock: socket.socket) -> None:
         timeout_graceful_shutdown=1,
     )
     await uvicorn.Server(config).serve([sock])
+
+
+def _is_held(id: str) -> bool:
+    """Return True if an id is one of the hub, and no number of the device."""
+    return id.startswith("i-")
 
 
 def _is_own(request: Request) -> bool:

@@ -13,6 +13,7 @@ import msgspec
 
 from hub.base.clock import from_epoch_ms
 from hub.base.dates import dates_as_texts
+from hub.device.held_items import HeldItem, HeldItems
 from hub.device.items import DeviceItem, OthersProposal, waits
 from hub.device.owner import lacking
 from hub.device.sinks.reports import Destination
@@ -63,39 +64,77 @@ def version_of(item: DeviceItem) -> int:
     return int(item.label.partition(".")[2] or 1)
 
 
+# Fields of a view, with what a device does not know.
+_VIEW: Final[Fields] = {
+    "id": "",
+    "agent": "",
+    "device": None,
+    "run_id": "",
+    "path": "",
+    "table": "",
+    "title": "",
+    "provenance": None,
+    "found_by": None,
+    "evidence": None,
+    "warnings": (),
+    "verdict": "open",
+    "version": 1,
+    "row_id": None,
+    "created_at": None,
+    "answered_at": None,
+    "verdict_at": None,
+    "given": None,
+    "device_refuses": None,
+    "device_is_elsewhere": False,
+    "needs_owner": False,
+    "lacks": (),
+    "places": (),
+    "proposals": (),
+    "user": None,
+    "quote": None,
+    "excerpt": None,
+    "data": None,
+}
+
+
 def item_view(item: DeviceItem) -> Fields:
     """Return an item of a list."""
     lacks = lacking(item.declaration, item.data)
-    return {
+    return _VIEW | {
         "id": str(item.number),
-        "agent": "",
-        "device": None,
-        "run_id": "",
         "path": item.source_path or "",
         "table": item.table,
         "title": item.title,
         "provenance": item.remarks.provenance,
         "found_by": item.remarks.found_by,
-        "unsure": item.remarks.unsure,
         "warnings": item.remarks.warnings,
         "verdict": verdict_of(item),
         "version": version_of(item),
         "row_id": item.row_id,
         "created_at": item.at,
         "answered_at": item.at,
-        "verdict_at": None,
-        "given": None,
-        "device_refuses": None,
-        "device_is_elsewhere": False,
-        "needs_owner": False,
         "lacks": () if lacks is None else (lacks.name,),
-        "places": (),
         "proposals": _own_proposals(item),
-        "user": None,
-        "quote": None,
-        "excerpt": None,
-        "data": None,
     }
+
+
+def held_view(item: HeldItem) -> Fields:
+    """Return an item of the list of those that the hub holds."""
+    names = ("id", "path", "table", "title", "evidence", "warnings", "created_at")
+    return _VIEW | {name: getattr(item, name) for name in names} | {"found_by": "rule", "verdict": "held"}
+
+
+def held_detail(item: HeldItem) -> Fields:
+    """Return an item that the hub holds with its content."""
+    place = {"quote": item.quote, "start": 0, "end": 0, "sha256": None, "link": None, "excerpt": None}
+    more = {"found": None, "before": None, "reasons": (), "fields": ()}
+    return held_view(item) | {"data": item.data, "place": place if item.quote else None} | more
+
+
+def held_counts(found: HeldItems) -> Fields:
+    """Return the number of items that the hub holds."""
+    names = ("tables", "devices", "agents", "warnings", "folders")
+    return {"total": found.total, "is_complete": True, **{name: {} for name in names}}
 
 
 def detail_view(item: DeviceItem, excerpt: Excerpt | None, others: Iterable[OthersProposal] = ()) -> Fields:

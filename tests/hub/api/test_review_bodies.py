@@ -20,7 +20,7 @@ PAGE = "http://127.0.0.1:8080"
 @pytest.fixture
 def app(tmp_path: Path) -> OwnReview:
     """The review of a file with an item that has a source, and an item that has none."""
-    inbox = inbox_of(tmp_path, "call Ana", "pay the rent", unsure=["call Ana"])
+    inbox = inbox_of(tmp_path, "call Ana", "pay the rent", sourced=["call Ana"])
     return OwnReview(inbox, port=8080, clock=FakeClock(), chance=SeededChance())
 
 

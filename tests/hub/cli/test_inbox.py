@@ -16,11 +16,10 @@ import pytest
 from hub.cli.inbox import KEYS, TerminalInbox, keys_of
 from hub.device.items import read_items
 from hub.device.owner import approve
-from protocol.items import UNSURE
 from protocol.tables import SUGGESTED
 from protocol.tool_calls import Action, ToolCall
 from tests.hub.cli.conftest import device_store
-from tests.hub.device.test_inbox import COUNTED, inbox_of
+from tests.hub.device.test_inbox import inbox_of
 from tests.support.clock import FakeClock
 from tests.support.programs import ending
 from tests.support.terminal import Terminal
@@ -33,8 +32,8 @@ TYPED = 15  # keys
 class Owner:
     """Somebody at the terminal."""
 
-    def __init__(self, folder: Path, *titles: str, unsure: Collection[str] = ()) -> None:
-        inbox = inbox_of(folder, *titles, unsure=unsure)
+    def __init__(self, folder: Path, *titles: str, sourced: Collection[str] = ()) -> None:
+        inbox = inbox_of(folder, *titles, sourced=sourced)
         self.path, self.clock = inbox.path, FakeClock()
         self._shown = TerminalInbox(inbox, self.clock)
 
@@ -95,13 +94,13 @@ def test_inbox_selects_several_items_and_filters_by_text(owner: Owner) -> None:
 
 
 def test_inbox_says_how_many_lines_of_an_item_do_not_fit(tmp_path: Path) -> None:
-    owner = Owner(tmp_path, "call Ana", unsure=["call Ana"])
+    owner = Owner(tmp_path, "call Ana", sourced=["call Ana"])
     whole = owner.lines(40)
     assert "more lines" not in "".join(whole)
-    small = owner.lines(10)
-    assert small[7].startswith("… ") and "more lines: enlarge the terminal" in small[7]
+    small = owner.lines(8)
+    assert small[5].startswith("… ") and "more lines: enlarge the terminal" in small[5]
     lost = [line for line in whole[:-2] if line not in small]
-    assert small[7].split()[1] == str(len(lost)) and any("unsure" in line for line in lost)
+    assert small[5].split()[1] == str(len(lost)) and any("counted from" in line for line in lost)
 
 
 def test_inbox_selects_no_proposed_change_with_all_others(owner: Owner) -> None:
@@ -117,22 +116,11 @@ def test_inbox_selects_no_proposed_change_with_all_others(owner: Owner) -> None:
     assert "the hub would change title from pay to" in "\n".join(owner.types("k"))
 
 
-def test_inbox_lists_unsure_items_last_with_the_reason(tmp_path: Path) -> None:
-    owner = Owner(tmp_path, "call Ana", "pay", "mend the roof", unsure=["mend the roof"])
-    lines = owner.types("j", "j")
-    assert lines[1:4] == [
-        "    2     tasks      pay",
-        "    1     tasks      call Ana",
-        "> ? 3     tasks      mend the roof",
-    ]
-    reasons = [
-        f"    {COUNTED.sentence}"[:70],
-        f"    ! unsure: {UNSURE['chat']}"[:70],
-    ]
-    assert [line[:70] for line in lines if "counted from" in line or "unsure" in line] == reasons
-    assert owner.types("A")[-1] == "3 selected, 1 of them unsure"
-    owner.types("a")
-    assert set(owner.decided().values()) == {"approved"}
+def test_inbox_shows_the_number_of_less_sure_items(tmp_path: Path) -> None:
+    inbox = inbox_of(tmp_path, "call Ana")
+    assert "1 waiting   j k" in TerminalInbox(inbox, FakeClock()).lines(80, 24)[0]
+    head = TerminalInbox(inbox, FakeClock(), held=12).lines(80, 24)[0]
+    assert head.startswith("1 waiting, 12 less sure (hub review ls --unsure)")
 
 
 def test_inbox_edit_approves_an_item_with_other_values(owner: Owner) -> None:

@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 from hub.cli.app import hub as command
 from hub.cli.connect import ask_grants
 from hub.cli.inbox import TerminalInbox, lines_of
+from hub.device.device_file import connect_shared
 from hub.device.inbox import Inbox
 from hub.device.items import read_excerpt, read_items
 from hub.device.known_hubs import KnownHub, KnownHubs
@@ -31,7 +32,7 @@ from protocol.tables import SUGGESTED
 from protocol.tool_calls import Action, ToolCall
 from tests.hub.api.test_question_routes import two_boards
 from tests.hub.cli.conftest import Hub, device_store, ends
-from tests.hub.device.test_inbox import COUNTED
+from tests.hub.device.test_inbox import COUNTED, HoldingHub
 from tests.hub.device.test_messages import ASKED, asking, settled
 from tests.support.clock import FakeClock
 from tests.support.families import each
@@ -102,6 +103,21 @@ def test_review_approves_and_rejects_items_by_number(review: Callable[..., Resul
     ]
     assert "pay the rent" not in review().stdout
     assert "pay the rent" in review("ls", "--all").stdout
+
+
+def test_review_lists_and_judges_less_sure_items_by_their_labels(
+    review: Callable[..., Result], db: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holding = HoldingHub(monkeypatch)
+    ends(review("ls"), 0, output=("2 less sure: hub review ls --unsure",), unsaid=("ask Bo",))
+    ends(review("ls", "--unsure"), 0, output=("uaaaaa1  tasks  ask Bo", 'notes/a.md: "ask Bo"', "uaaaaa2"))
+    assert json.loads(review("ls", "--unsure", "--json").stdout)["items"][0]["title"] == "ask Bo"
+    ends(review("approve", "1", "uaaaaa1"), 0, output=("approved, it comes in a moment: ask Bo",))
+    ends(review("reject", "uaaaaa2", "u999999"), 1, output=("rejected: ask Cy", "holds no item u999999"))
+    assert holding.verdicts == [("i-aaaaaa1", "approve"), ("i-aaaaaa2", "reject")]
+    with connect_shared(db) as file:
+        assert [id for (id,) in file.execute("SELECT call_id FROM approved_ahead")] == ["c-1"]
+    assert {item.title: item.verdict for item in read_items(db)}["call Ana"] == "approved"
 
 
 def listed(db: Path, width: int | None = None, *, whole: bool = False) -> list[str]:

@@ -38,7 +38,7 @@ from protocol.calls import MAX_PAGE_BYTES, PART_BYTES, KnownToDevice, RowsPage
 from protocol.errors import ErrorCode
 from protocol.frame import MAX_RESULT_BYTES, Record
 from protocol.handshake import StoreMark, Welcome
-from protocol.items import ItemSource, Mark, ReviewVerdict, RowReview, Unsure
+from protocol.items import ItemSource, Mark, ReviewVerdict, RowReview
 from protocol.tables import SUGGESTED, TABLES
 from protocol.tool_calls import Action, Answer, ToolCall
 from tests.support.clock import FakeClock
@@ -781,16 +781,6 @@ def test_remote_approval_of_an_item_with_warnings_requires_the_marked_grant(
     assert (hub.bring(REJECT, call_id="v-8"), hub.bring(UNDO, seen="v-8")) == ("rejected", "open")
     store.granted(["+review.remote=marked"])
     assert hub.bring(APPROVE, call_id="v-approve") == "approved"
-
-
-@pytest.mark.parametrize("kind", get_args(Unsure))
-def test_an_unsure_item_is_approved_and_changed_by_a_hub_as_any_other(
-    store: DeviceStore, kind: Unsure
-) -> None:
-    source = ItemSource(path="notes/a.md", quote="call", start=0, end=4, unsure=kind)
-    hub = VerdictHub(store, data={"title": "call Ana", **SUGGESTED}, source=source)
-    assert hub.bring(EDIT, call_id="v-edit", title="call Ann") == "edited"
-    assert (hub.bring(UNDO, seen="v-edit"), hub.bring(APPROVE, call_id="v-a")) == ("open", "approved")
 
 
 def test_remote_verdict_naming_a_marked_project_requires_the_marked_grant(

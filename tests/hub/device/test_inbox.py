@@ -1,24 +1,25 @@
 """The inbox of a device's owner: decisions on items, taken back while nothing else has changed them."""
 
-from collections.abc import Collection
-from datetime import timedelta
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 
-from hub.base.clock import IdFactory
+from hub.base.clock import IdFactory, from_epoch_ms
 from hub.base.web.cookies import MARK
-from hub.cli import inbox as cli_inbox
-from hub.device.device_file import connect_shared, open_device_store
+from hub.device import owner_requests
+from hub.device.device_file import open_device_store
+from hub.device.held_items import HeldItem
 from hub.device.inbox import Inbox, NotDecided
 from hub.device.items import DeviceItem
 from hub.device.owner import approve
+from hub.device.owner_requests import PageReply
 from hub.device.review.server import OwnReview
-from hub.device.sinks.sink import Sink
-from hub.device.sinks.sync import synchronize
-from hub.device.sinks.text_file import TextFile
-from hub.text.rows.lines import Markdown
+from protocol.coordination import Method
 from protocol.items import CountedDay, ItemSource
 from protocol.tables import SUGGESTED
 from protocol.tool_calls import Action, ToolCall
@@ -32,12 +33,12 @@ COUNTED = CountedDay(
 )
 
 
-def inbox_of(folder: Path, *titles: str, unsure: Collection[str] = ()) -> Inbox:
-    """The inbox of a device's file with a task of each title; with a source, if it is *unsure*."""
+def inbox_of(folder: Path, *titles: str, sourced: Collection[str] = ()) -> Inbox:
+    """The inbox of a device's file with a task of each title; with a source, if it is among *sourced*."""
     path, clock = folder / "desk.db", FakeClock()
     with open_device_store(path, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
         rows = [{"title": title, **SUGGESTED} for title in titles]
-        source = ItemSource(path="a.md", quote="x", start=0, end=1, counted=[COUNTED], unsure="chat")
+        source = ItemSource(path="a.md", quote="x", start=0, end=1, counted=[COUNTED])
         store.apply(
             [
                 ToolCall(
@@ -45,7 +46,7 @@ def inbox_of(folder: Path, *titles: str, unsure: Collection[str] = ()) -> Inbox:
                     action=Action.INSERT,
                     table="tasks",
                     data=row,
-                    source=source if row["title"] in unsure else None,
+                    source=source if row["title"] in sourced else None,
                 )
                 for row in rows
             ]
@@ -90,41 +91,84 @@ def test_approval_with_an_unknown_field_is_refused_and_leaves_the_item_open(tmp_
     assert inbox.items() == [item]
 
 
-async def test_unsure_items_are_listed_below_all_others_also_page_by_page(tmp_path: Path) -> None:
-    inbox = inbox_of(tmp_path, "one", "two", "three", "four", unsure=["four", "two"])
-    order = ["three", "one", "four", "two"]
+async def test_items_are_listed_page_by_page_the_newest_first(tmp_path: Path) -> None:
+    inbox = inbox_of(tmp_path, "one", "two", "three", "four", sourced=["four"])
+    order = ["four", "three", "two", "one"]
     assert [item.title for item in inbox.items()] == order
-    app = OwnReview(inbox, port=8080, clock=FakeClock(), chance=SeededChance())
-    transport, url = httpx2.ASGITransport(app), "http://127.0.0.1:8080"
-    async with httpx2.AsyncClient(transport=transport, base_url=url, headers={MARK: "1"}) as page:
-        code = app.path.partition("#")[2]
-        await page.post("/v1/sessions", headers={"authorization": f"Bearer {code}"})
+    async with signed_in(OwnReview(inbox, port=8080, clock=FakeClock(), chance=SeededChance())) as page:
         for limit in (1, 2, 3):
             titles, cursor = list[str](), ""
             for _ in range(4):
                 body = (await page.get("/v1/items", params={"limit": limit, "cursor": cursor})).json()
                 titles += [item["title"] for item in body["items"]]
-                cursor = body["next_cursor"] or "0u"
+                cursor = body["next_cursor"] or "0"
             assert titles == order
         shown = (await page.get("/v1/items/4")).json()
-    assert (shown["unsure"], shown["reasons"]) == ("chat", [COUNTED.sentence])
+    assert shown["reasons"] == [COUNTED.sentence]
 
 
-def test_approved_inbox_item_shows_the_sink_place_or_the_problem(tmp_path: Path) -> None:
-    inbox = inbox_of(tmp_path, "call Ana")
-    inbox.judge(shown(inbox)["call Ana"], "approve", at_ms=AT)
-    for path in (tmp_path / "no-folder/todo.md", tmp_path / "todo.md"):
-        with connect_shared(tmp_path / "desk.db") as db:
-            db.execute("DELETE FROM sink_rows")
-            sink = Sink("todo", TextFile(path, Markdown()), ("tasks",))
-            synchronize(db, sink, FakeClock().now())
-        (place,) = shown(inbox)["call Ana"].goes_to
-        problem = f"not in todo yet: there is no folder {path.parent}: items follow once it is made, or back"
-        assert place.sentence == (f"in todo: {path}" if path.exists() else problem)
-    (tmp_path / "todo.md").write_text("# Mine\n")
-    with connect_shared(tmp_path / "desk.db") as db:
-        for moment in (FakeClock().now(), FakeClock().now() + timedelta(minutes=1)):
-            synchronize(db, sink, moment)  # the first look that misses a row is no deletion
-    item = shown(inbox)["call Ana"]
-    assert [place.sentence for place in item.goes_to] == ["deleted in todo"]
-    assert "deleted in todo" in "\n".join(cli_inbox.lines_of(item, 80))
+@asynccontextmanager
+async def signed_in(app: OwnReview) -> AsyncIterator[httpx2.AsyncClient]:
+    transport, url = httpx2.ASGITransport(app), "http://127.0.0.1:8080"
+    async with httpx2.AsyncClient(transport=transport, base_url=url, headers={MARK: "1"}) as page:
+        await page.post("/v1/sessions", headers={"authorization": f"Bearer {app.path.partition('#')[2]}"})
+        yield page
+
+
+HELD = [
+    HeldItem("i-aaaaaa1", "c-1", "tasks", "ask Bo", "notes/a.md", "ask Bo", from_epoch_ms(AT)),
+    HeldItem(
+        "i-aaaaaa2", "c-2", "tasks", "ask Cy", "b.md", "ask Cy", from_epoch_ms(AT), warnings=("outside",)
+    ),
+]
+
+
+class HoldingHub:
+    """A hub that holds items, in place of the connected device that passes requests on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *items: HeldItem) -> None:
+        self.items = {item.id: item for item in items or HELD}
+        self.verdicts: list[tuple[str, str]] = []
+        monkeypatch.setattr(owner_requests, "ask_hub", self._answer)
+
+    def _answer(self, path: Path, method: Method, params: dict[str, Any]) -> PageReply:
+        waiting = [item for id, item in self.items.items() if (id, "reject") not in self.verdicts]
+        if method is Method.HELD_LIST:
+            items = msgspec.to_builtins(waiting)
+            return PageReply(hub="hub", result={"items": items, "total": len(items)})
+        if method is Method.HELD_JUDGE:
+            self.verdicts += [(one["id"], one["verdict"]) for one in params["verdicts"]]
+            return PageReply(hub="hub", result={"results": [None] * len(params["verdicts"])})
+        return PageReply(hub="hub")
+
+
+async def test_held_items_are_folded_and_judged_on_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = HoldingHub(monkeypatch)
+    app = OwnReview(inbox_of(tmp_path, "one"), port=8080, clock=FakeClock(), chance=SeededChance())
+    held: dict[str, Any] = {"unsure": "true"}
+    async with signed_in(app) as page:
+
+        async def titles(**more: str) -> list[str]:
+            body = (await page.get("/v1/items", params=held | more)).json()
+            return [item["title"] for item in body["items"]]
+
+        async def judge(id: str, verdict: str) -> Any:
+            body = {"verdicts": [{"id": id, "verdict": verdict}]}
+            (result,) = (await page.post("/v1/items/verdicts", json=body)).json()["results"]
+            return result["state"] or result["error"]["code"]
+
+        assert [item["title"] for item in (await page.get("/v1/items")).json()["items"]] == ["one"]
+        assert (await page.get("/v1/items/counts", params=held)).json()["total"] == 2
+        assert (await titles(), await titles(path="notes/"), await titles(warning="none")) == (
+            ["ask Bo", "ask Cy"],
+            ["ask Bo"],
+            ["ask Bo"],
+        )
+        assert (await page.get("/v1/items/i-aaaaaa1")).json()["place"]["quote"] == "ask Bo"
+        assert [
+            await judge("i-aaaaaa1", verdict) for verdict in ("approve", "undo", "reject", "undo", "edit")
+        ] == [*("done", "open", "done", "open", "bad_params")]
+        assert await judge("i-none", "approve") == "unknown_item"
+    assert [verdict for _, verdict in hub.verdicts] == ["approve", "undo", "reject", "undo"]

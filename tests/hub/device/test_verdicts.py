@@ -124,11 +124,10 @@ def test_item_is_stored_with_warnings_and_remarks_for_the_reviewer(store: Device
         unresolved=[Unresolved(field="dueDate", words="some day")],
         changed=[Changed(field="title", before="call Bo", after="call Ana")],
         counted=[COUNTED],
-        unsure="chat",
     )
     store.apply([insert("c-1", source=source)])
     (item,) = read_items(db)
-    known = Remarks(source.warnings, source.unresolved, source.changed, counted=[COUNTED], unsure="chat")
+    known = Remarks(source.warnings, source.unresolved, source.changed, counted=[COUNTED])
     assert item.remarks == known
 
 

@@ -15,7 +15,7 @@ from hub.base.clock import IdFactory
 from hub.device.device_file import open_device_store
 from hub.device.items import read_items
 from hub.device.owner import approve
-from protocol.items import UNSURE, ItemSource
+from protocol.items import ItemSource
 from protocol.tables import SUGGESTED
 from protocol.tool_calls import Action, ToolCall
 from tests.hub.device.test_inbox import COUNTED, inbox_of
@@ -33,7 +33,7 @@ pytestmark = [
 
 @pytest.fixture
 def db(tmp_path: Path) -> Path:
-    path = inbox_of(tmp_path, "pay the rent", "call Ana", unsure=["call Ana"]).path
+    path = inbox_of(tmp_path, "pay the rent", "call Ana", sourced=["call Ana"]).path
     clock = FakeClock()
     folder = tmp_path / "notes"
     folder.mkdir()
@@ -104,7 +104,7 @@ async def test_an_owner_reviews_the_items_of_the_device_by_keys(
         await page.get_by_text("Approved “pay the rent").wait_for()
         await page.get_by_role("link", name="call Ana").click()
         await expect(title).to_have_text("call Ana")
-        await expect(page.get_by_text(f"unsure: {UNSURE['chat']}")).to_be_visible()
+        await expect(page.get_by_text(COUNTED.sentence)).to_be_visible()
         await keys.press("r")
         await page.get_by_text("Rejected “call Ana").wait_for()
         await page.get_by_role("link", name="Ada").click()

@@ -78,7 +78,7 @@ function One({ of: row }: { of: ItemView }): JSX.Element {
   const [pressed, setPressed] = useState<Pressed>();
   const [refusal, setRefusal] = useState<Refusal | null>(null);
   const item = { ...row, ...read.data };
-  const isOpen = read.data !== undefined && item.verdict === "open" && !ON_ITS_WAY.has(item.given?.state);
+  const isOpen = read.data !== undefined && (item.verdict === "open" || item.verdict === "held") && !ON_ITS_WAY.has(item.given?.state);
   const isRefused = isGiven.value && item.device_refuses !== null;
   const isOwners = isRefused || (isGiven.value && item.needs_owner);
 
@@ -128,8 +128,8 @@ function One({ of: row }: { of: ItemView }): JSX.Element {
   );
 }
 
-function Marks({ of: { warnings, unsure, verdict, given } }: { of: ItemView }): JSX.Element {
-  const states = [...warnings, ...(unsure ? ["unsure"] : []), ...(verdict === "open" ? [] : [verdict]), ...(given && given.state !== "done" ? [given.state] : [])];
+function Marks({ of: { warnings, verdict, given } }: { of: ItemView }): JSX.Element {
+  const states = [...warnings, ...(verdict === "open" ? [] : [verdict === "held" ? "less sure" : verdict]), ...(given && given.state !== "done" ? [given.state] : [])];
   return (
     <span class="marks">
       {states.map((one) => (

@@ -55,8 +55,9 @@ export const sought = computed(() => {
 });
 /** What is listed: the other filters of the address. */
 export const asked = computed(() => {
-  const { agent, run, table, device, warning, path, text, proposed, verdict = "open", apart } = Object.fromEntries(place.value.query);
+  const { agent, run, table, device, warning, path, text, proposed, unsure, verdict = "open", apart } = Object.fromEntries(place.value.query);
   // Agents list items of unknown authors apart; a run's items, and those of one warning, are shown together.
+  if (unsure === "true") return { agent, run, table, device, warning, path, text, unsure };
   const isApart = apart ?? ((run ?? warning ?? proposed) !== undefined || Object.keys(sought.value).length > 0 ? undefined : "false");
   return { agent, run, table, device, warning, path, text, proposed, apart: isApart, verdict: verdict === "any" ? undefined : verdict };
 });
@@ -295,15 +296,13 @@ export async function pickAll(): Promise<void> {
   const found = page.items.filter(isOpen);
   if (found.length === 0) return report("None of these items has no warning and can be decided here.", true);
   chosen.value = new Map(found.map((row) => [row.id, row]));
-  const unsure = found.filter((row) => row.unsure).length;
-  if (unsure > 0) report(<>{titled(found)} selected, {unsure} of them unsure</>);
   if (page.next_cursor) report(<>{titled(found)} selected; there are more: once these are decided, A selects the next ones</>);
 }
 
 export async function rejectFile(): Promise<void> {
   const one = subject();
   if (!one) return;
-  const { items, next_cursor: next } = await waiting({ path: one.path, device: one.device ?? undefined });
+  const { items, next_cursor: next } = await waiting({ path: one.path, device: one.device ?? undefined, unsure: one.verdict === "held" ? "true" : undefined });
   decide(items.filter(isOpen), "reject", undefined, whyNot(one, "reject"), next ? "; the file has more: R rejects the next ones" : "");
 }
 

@@ -318,10 +318,5 @@ export const MARKS: Readonly<Record<string, string>> = {
   "cut_answer": "the answer of the model was cut off; the file may contain more",
   "unsupported": "the quote does not say this: compare the item with the file",
   "outside": "the author of the text is not known, or not verified: expect anything",
-  "apart": "the agent lists items of unknown authors apart",
-  "chat": "a rule took it from a chat, and it names neither a person nor a day",
-  "letter": "a rule took it from a letter, and it names neither a person nor a day",
-  "running_text": "a rule took it from running text, and it names neither a person nor a day",
-  "loose_lines": "a rule took it from loose lines, and it names neither a person nor a day",
-  "task_list": "a rule took it for work because of its list: its own words ask for nothing"
+  "apart": "the agent lists items of unknown authors apart"
 };

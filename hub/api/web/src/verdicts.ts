@@ -72,7 +72,7 @@ export function isOnItsWay(item: ItemView): boolean {
 export function isUndecided(item: ItemView): boolean {
   const mine = decided.value.get(item.id);
   if (mine === null) return true;
-  return item.verdict === "open" && (mine ? mine.version < item.version : !isOnItsWay(item));
+  return (item.verdict === "open" || item.verdict === "held") && (mine ? mine.version < item.version : !isOnItsWay(item));
 }
 
 /** Decide about items, by their newest proposals or not. Return false if too many verdicts wait for the hub already. */

@@ -212,7 +212,6 @@ export type ItemSource = {
     "provenance"?: (Provenance) | (null);
     "found_by"?: (FoundBy) | (null);
     "counted"?: readonly (CountedDay)[];
-    "unsure"?: (string) | (null);
 };
 /** Words of the text that could not be converted to a field's value, as "some day next spring". */
 export type Unresolved = {

@@ -62,7 +62,6 @@ export function ItemCard({ of, marks, origin, children }: CardProps): JSX.Elemen
           {mark.replaceAll("_", " ")}: {MARKS[mark] ?? "a newer release of the hub explains it"}
         </p>
       ))}
-      {of.unsure && <p class="quiet">unsure: {MARKS[of.unsure] ?? of.unsure}</p>}
       {(of.reasons ?? []).map((reason) => (
         <p key={reason} class="quiet">
           <Foreign of={reason} />

@@ -36,6 +36,13 @@ function Apart({ count, isShown, query }: { count: number; isShown: boolean; que
   );
 }
 
+/** Leads to the less sure items, which stay at the hub until they are approved, and back. */
+function Unsure({ count, isShown, query }: { count: number; isShown: boolean; query: Readonly<Record<string, string>> }): JSX.Element | null {
+  if (isShown) return <a href={link(["review"], { ...query, unsure: undefined, item: undefined, cursor: undefined })}>← Suggested items</a>;
+  if (count === 0) return null;
+  return <a href={link(["review"], { ...query, unsure: "true", item: undefined, cursor: undefined })}>{count} less sure</a>;
+}
+
 /** Return the filters of items, with the values that there are and their numbers. */
 function fieldsOf(counts: ItemCountsView | undefined): readonly SearchField[] {
   return [
@@ -82,6 +89,8 @@ export function Review(): JSX.Element {
   const isRead = list.value.key === key && list.value.next !== undefined;
   const items = useReading("/v1/items", { query: { ...asked.value, ...sought.value, cursor: query["cursor"], limit: size.value }, kinds: KINDS });
   const counts = useReading("/v1/items/counts", { query: asked.value, kinds: KINDS });
+  const isUnsure = query["unsure"] === "true";
+  const unsure = useReading("/v1/items/counts", { query: { agent, run, table, device, path, text, unsure: "true" }, kinds: KINDS });
   const isSearch = Object.keys(sought.value).length > 0;
   const hasFilter = isSearch || verdict !== "open" || Object.entries(asked.value).some(([name, value]) => name !== "verdict" && value);
   const id = current.value;
@@ -124,10 +133,11 @@ export function Review(): JSX.Element {
         <div class="review-list">
           <Search fields={fieldsOf(counts.data)} />
           <p class="quiet" role="status">
-            {counts.data && total(counts.data, verdict === "open")}
+            {counts.data && total(counts.data, verdict === "open" && !isUnsure)}
             {unsent.value > 0 && <span class="unsent">{` · ${unsent.value} being saved`}</span>}
           </p>
           {delay.value && <p class="banner">{unsent.value} verdicts are kept in this window until the hub takes them: {delay.value}</p>}
+          <Unsure count={unsure.data?.total ?? 0} isShown={isUnsure} query={query} />
           <Apart count={counts.data?.warnings["apart"] ?? 0} isShown={asked.value.apart === "true"} query={query} />
           {mayJudge && rows.value.some(isOpen) && (
             <div class="actions">
@@ -353,9 +363,9 @@ function Marks({ of }: { of: ItemView }): JSX.Element {
       {of.warnings.map((warning) => (
         <State key={warning} of={warning} />
       ))}
-      {of.unsure && <State of="unsure" />}
       {isUndecided(of) && of.proposals[0] && <State of={`proposed: ${of.proposals[0].verdict}`} />}
-      {of.verdict !== "open" && !isUndone ? <State of={of.verdict} /> : (on || of.given?.state === "refused") && <State of={on ?? "refused"} />}
+      {of.verdict === "held" && !on && <State of="less sure" />}
+      {of.verdict !== "open" && of.verdict !== "held" && !isUndone ? <State of={of.verdict} /> : (on || of.given?.state === "refused") && <State of={on ?? "refused"} />}
     </span>
   );
 }
