@@ -9,12 +9,12 @@ repositories, and writes them with their card.
 A mark in the line (a check box, a keyword, a field, a format of tasks) is never judged by the line's words.
 """
 
+import lzma
 import math
 import re
 from array import array
-from base64 import b85decode
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache, lru_cache
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
@@ -27,6 +27,7 @@ from hub.extraction.items import DocumentLine, Item
 from protocol.tables import TABLES
 
 WEIGHTS: Final = Path(__file__).with_name("judge.json")
+SLOTS: Final = Path(__file__).with_name("judge.weights")  # a byte for each slot, compressed
 DOCUMENT_KINDS: Final = (
     *("list", "notes", "minutes", "letter", "chat", "manual", "rules"),
     *("log", "template", "code", "newsletter", "story", "data"),
@@ -67,9 +68,8 @@ _LAYOUT: Final[Mapping[str, re.Pattern[str]]] = {
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
-    """Provenance of the weights: when and from what they were learned, and where they are weak."""
+    """Provenance of the weights: the labelled files and items of strangers, and where they are weak."""
 
-    date: str
     files: int
     repositories: int
     items: int
@@ -78,8 +78,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     weak: tuple[str, ...]
 
 
-class Weights(msgspec.Struct, frozen=True, kw_only=True):
-    """Learned weights.
+class JudgeNumbers(msgspec.Struct, frozen=True, kw_only=True):
+    """Learned numbers that people can read.
 
     Attributes:
         suggested: probability from which an item is suggested.
@@ -88,8 +88,6 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
         kinds: log-odds of items by the kind of their document, of those without a mark.
         marked_kinds: likewise of those with one.
         features: weight of each feature, and the mean from which its effect counts; ``""``: the constant.
-        document: bytes in base 85, ``DOCUMENT_SLOTS`` for each kind.
-        words: bytes in base 85, ``WORD_SLOTS``.
     """
 
     card: Card
@@ -99,8 +97,19 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
     kinds: dict[str, float]
     marked_kinds: dict[str, float]
     features: dict[str, tuple[float, float]]
-    document: str
-    words: str
+
+
+class Slots(NamedTuple):
+    """Weights of hashed features: of documents, in the order of ``DOCUMENT_KINDS``, and of words."""
+
+    document: tuple["array[int]", ...]
+    words: "array[int]"
+
+
+class Weights(JudgeNumbers, frozen=True, kw_only=True):
+    """All that was learned."""
+
+    slots: Slots
 
 
 class DocumentProfile(NamedTuple):
@@ -114,25 +123,14 @@ class DocumentProfile(NamedTuple):
         return DOCUMENT_KINDS[max(range(len(self.kinds)), key=self.kinds.__getitem__)]
 
 
-class _Tables(NamedTuple):
-    document: tuple["array[int]", ...]
-    words: "array[int]"
-
-
 @cache
 def weights() -> Weights:
     """Return the weights of this release."""
-    return msgspec.json.decode(WEIGHTS.read_bytes(), type=Weights)
-
-
-@lru_cache(maxsize=2)
-def _tables(learned_document: str, learned_words: str) -> _Tables:
-    """Return the bytes of both models; the numbers of a slot of all kinds are in ``document``."""
-    document = array("b", b85decode(learned_document))
-    columns = tuple(
-        document[nth * DOCUMENT_SLOTS : (nth + 1) * DOCUMENT_SLOTS] for nth in range(len(DOCUMENT_KINDS))
-    )
-    return _Tables(columns, array("b", b85decode(learned_words)))
+    numbers = msgspec.json.decode(WEIGHTS.read_bytes(), type=JudgeNumbers)
+    found = array("b", lzma.decompress(SLOTS.read_bytes()))
+    ends = [nth * DOCUMENT_SLOTS for nth in range(len(DOCUMENT_KINDS) + 1)]
+    document = tuple(found[start:end] for start, end in pairwise(ends))
+    return Weights(**msgspec.structs.asdict(numbers), slots=Slots(document, found[ends[-1] :]))
 
 
 def judged(
@@ -143,15 +141,13 @@ def judged(
     if not any(item.evidence for item in items):
         return list(items)
     profile = profile_of(document, lines, learned)
-    crowd = crowd_of(items, lines)
     return [
-        item if item.evidence is None else _judged(item, document.text, profile, crowd, learned)
-        for item in items
+        item if item.evidence is None else _judged(item, document.text, profile, learned) for item in items
     ]
 
 
-def _judged(item: Item, text: str, profile: DocumentProfile, crowd: float, learned: Weights) -> Item:
-    values = values_of(item, text, profile, crowd, learned)
+def _judged(item: Item, text: str, profile: DocumentProfile, learned: Weights) -> Item:
+    values = values_of(item, text, profile, learned)
     effects = {
         name: weight * (values[name] - mean) for name, (weight, mean) in learned.features.items() if name
     }
@@ -172,9 +168,7 @@ def _reason(name: str, is_high: bool, item: Item, profile: DocumentProfile) -> s
     return f"{name}_{'yes' if is_high else 'no'}"
 
 
-def values_of(
-    item: Item, text: str, profile: DocumentProfile, crowd: float, learned: Weights
-) -> dict[str, float]:
+def values_of(item: Item, text: str, profile: DocumentProfile, learned: Weights) -> dict[str, float]:
     """Return the value of each feature for an item."""
     assert item.evidence is not None  # the caller has checked it
     is_marked = item.evidence.mark in MARKED
@@ -194,7 +188,6 @@ def values_of(
         "person": float(bool(item.data.get("assignee"))),
         "short": float(count <= _SHORT_WORDS) * (not is_marked),
         "long": float(count > _LONG_WORDS) * (not is_marked),
-        "crowd": 0.0 if is_marked else crowd,
     }
 
 
@@ -216,17 +209,10 @@ def evidence_keys(item: Item) -> Iterator[str]:
     yield item.evidence.mark
 
 
-def crowd_of(items: Iterable[Item], lines: Sequence[DocumentLine]) -> float:
-    """Return the share of a document's lines that are items without a mark, as a number from 0 to 1."""
-    count = sum(item.evidence is not None and item.evidence.mark not in MARKED for item in items)
-    filled = sum(bool(line.text.strip()) for line in lines)
-    return min(1.0, count / max(8, filled))
-
-
 def profile_of(document: Document, lines: Sequence[DocumentLine], learned: Weights) -> DocumentProfile:
     """Return what kind of document it is."""
     slots = [crc32(feature.encode()) % DOCUMENT_SLOTS for feature in document_features(document, lines)]
-    columns = _tables(learned.document, learned.words).document
+    columns = learned.slots.document
     size = SCALE * math.sqrt(max(1, len(slots)))
     scores = [sum([column[slot] for slot in slots]) / size * 4 for column in columns]
     return DocumentProfile(softmax(scores))
@@ -266,7 +252,7 @@ def line_around(text: str, start: int, end: int) -> str:
 def words_score(line: str, learned: Weights) -> float:
     """Return how much the words of a line are like those of work, as log-odds."""
     slots = word_slots(line)
-    table = _tables(learned.document, learned.words).words
+    table = learned.slots.words
     return sum([table[slot] for slot in slots]) / SCALE
 
 

@@ -9,11 +9,11 @@ that has not seen it. A regression with one weight for each feature then joins t
 """
 
 import argparse
+import lzma
 import math
 import operator
 import sys
 from array import array
-from base64 import b85encode
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -37,6 +37,8 @@ from hub.extraction.judge import (
     WORD_SLOTS,
     Card,
     DocumentProfile,
+    JudgeNumbers,
+    Slots,
     Weights,
     document_features,
     evidence_keys,
@@ -63,6 +65,8 @@ _MAX_ODDS: Final = 4.0  # of evidence: no count of examples makes it certain
 _PRIOR_STRENGTH: Final = 4.0  # items as which the more general evidence counts
 _NEUTRAL: Final = frozenset({TableName.NOTES, TableName.PROJECTS, TableName.TASK_COMMENTS})
 _BINS: Final = 5
+_MIN_KEPT: Final = 0.95  # share of right items that are suggested or unsure
+_MIN_SEEN: Final = 8  # items
 _PENALTY: Final = 1.0  # of a squared weight
 _MAX_STEPS, _MIN_SCALE = 25, 1e-3  # of Newton's method
 
@@ -75,15 +79,15 @@ class Candidate(NamedTuple):
 
 
 class Example(NamedTuple):
-    """Document with its judged candidates. *kind*: its label, empty if there is none."""
+    """Document with its judged candidates. *round*, *kind*: empty if there is none."""
 
+    round: str
     repository: str
     document: Document
     lines: Sequence[DocumentLine]
     kind: str
     candidates: Sequence[Candidate]
     is_own: bool
-    crowd: float
 
     @property
     def weight(self) -> float:
@@ -105,7 +109,11 @@ def main() -> int:
     if chosen.apart:
         print_reliability([pair for pair in likelihoods if not pair[0].is_own])
         return 0
-    judge.WEIGHTS.write_bytes(msgspec.json.format(msgspec.json.encode(learned), indent=1) + b"\n")
+    names = JudgeNumbers.__struct_fields__
+    numbers = msgspec.json.encode({name: getattr(learned, name) for name in names})
+    judge.WEIGHTS.write_bytes(msgspec.json.format(numbers, indent=1) + b"\n")
+    slots = b"".join(column.tobytes() for column in (*learned.slots.document, learned.slots.words))
+    judge.SLOTS.write_bytes(lzma.compress(slots, preset=9))
     card = learned.card
     print(f"{card.items} items of {card.files} files of {card.repositories} repositories, {card.right} right")
     return 0
@@ -114,33 +122,39 @@ def main() -> int:
 async def read_examples(texts: Path, rounds: Sequence[str]) -> list[Example]:
     """Return the candidates that the rules find in all labelled files."""
     labelled = [
-        (file.source.repository, file.gold, file.source.document, False) for file in read_files(texts, rounds)
+        _Entry(file.source.round, file.source.repository, file.gold, file.source.document)
+        for file in read_files(texts, rounds)
     ]
-    own = [(f"own {gold.id.partition('/')[0]}", gold, "", True) for gold in read_folder(_GOLD / "files")]
+    own = [_Entry("", f"own {gold.id.partition('/')[0]}", gold, "") for gold in read_folder(_GOLD / "files")]
     own += [
-        (f"own {gold.id}", gold, "", True)
+        _Entry("", f"own {gold.id}", gold, "")
         for folder in (_GOLD, _GOLD / "second")
         for path in sorted(folder.glob("*.jsonl"))
         for gold in read_gold(path.read_text("utf-8"))
     ]
     extractor = Extractor(Models(), secret=bytes(32))
-    return [await _example(extractor, *entry) for entry in (*labelled, *own)]
+    return [await _example(extractor, entry) for entry in (*labelled, *own)]
 
 
-async def _example(
-    extractor: Extractor, repository: str, gold: GoldDocument, kind: str, is_own: bool
-) -> Example:
-    document = gold.document("UTC")
+class _Entry(NamedTuple):
+    round: str
+    repository: str
+    gold: GoldDocument
+    kind: str
+
+
+async def _example(extractor: Extractor, entry: _Entry) -> Example:
+    document = entry.gold.document("UTC")
     extraction = await extractor.extract(document, _OPTIONS)
     items = [item for item in extraction.items if not item.is_done and item.evidence]
     return Example(
-        repository=repository,
+        round=entry.round,
+        repository=entry.repository,
         document=document,
-        lines=(lines := list(lines_of(document.text))),
-        kind=kind if kind in DOCUMENT_KINDS else "",
-        candidates=list(_candidates(gold, items)),
-        is_own=is_own,
-        crowd=judge.crowd_of(items, lines),
+        lines=list(lines_of(document.text)),
+        kind=entry.kind if entry.kind in DOCUMENT_KINDS else "",
+        candidates=list(_candidates(entry.gold, items)),
+        is_own=not entry.round,
     )
 
 
@@ -188,17 +202,46 @@ def learn(examples: Sequence[Example]) -> tuple[Weights, list[tuple[JudgedCandid
         if (features := _regression([row for row in rows if not _is_of(row, held)]))
         for row in held
     ]
-    base = _base(examples)
+    strangers = [(row, share) for row, share in apart if not row.is_own]
     card = Card(
-        date="",
-        files=len(examples),
-        repositories=len({example.repository for example in examples}),
-        items=len(rows),
-        right=sum(row.is_right for row in rows),
-        rounds=(),
-        weak=(),
+        files=len({(row.example.repository, row.example.document.unit_key) for row, _ in strangers}),
+        repositories=len({row.example.repository for row, _ in strangers}),
+        items=len(strangers),
+        right=sum(row.is_right for row, _ in strangers),
+        rounds=tuple(sorted({example.round for example in examples if example.round})),
+        weak=_weak(strangers),
     )
-    return msgspec.structs.replace(base, features=_regression(rows), card=card), apart
+    learned = msgspec.structs.replace(
+        _base(examples), features=_regression(rows), card=card, **_thresholds(strangers)
+    )
+    return learned, apart
+
+
+def _thresholds(pairs: Sequence[tuple[JudgedCandidate, float]]) -> dict[str, float]:
+    """Return the thresholds: the best trade of precision for right items, twice as heavy; most right items."""
+    shares = [step / 100 for step in range(10, 91)]
+    kept = {share: [row for row, likelihood in pairs if likelihood >= share] for share in shares}
+    right = {share: sum(row.weight for row in rows if row.is_right) for share, rows in kept.items()}
+    whole = sum(row.weight for row, _ in pairs if row.is_right)
+
+    def f_half(share: float) -> float:
+        return right[share] / (sum(row.weight for row in kept[share]) + whole / 4)
+
+    unsure = max((share for share in shares if right[share] >= _MIN_KEPT * whole), default=shares[0])
+    suggested = max(shares, key=f_half)
+    return {"suggested": suggested, "unsure": min(unsure, suggested - 0.1)}
+
+
+def _weak(pairs: Sequence[tuple[JudgedCandidate, float]]) -> tuple[str, ...]:
+    """Return where less than half of the judged items are right, or few were seen: mark and kind of file."""
+    groups: dict[str, list[bool]] = defaultdict(list)
+    for row, _ in pairs:
+        groups[f"{row.mark} in {row.example.kind or 'other files'}"].append(row.is_right)
+    return tuple(
+        f"{name}: {sum(found)} of {len(found)}"
+        for name, found in sorted(groups.items())
+        if len(found) >= _MIN_SEEN and sum(found) < len(found) / 2
+    )
 
 
 def _is_of(row: JudgedCandidate, rows: Sequence[JudgedCandidate]) -> bool:
@@ -218,15 +261,14 @@ def _base(examples: Sequence[Example]) -> Weights:
     """Return weights without those of the features."""
     columns = _learned_document([example for example in examples if example.kind])
     partial = Weights(
-        card=Card(date="", files=0, repositories=0, items=0, right=0, rounds=(), weak=()),
-        suggested=0.8,
-        unsure=0.4,
+        card=Card(files=0, repositories=0, items=0, right=0, rounds=(), weak=()),
+        suggested=0.0,
+        unsure=0.0,
         evidence=_evidence(examples),
         kinds={},
         marked_kinds={},
         features={},
-        document=b85encode(b"".join(column.tobytes() for column in columns)).decode(),
-        words=b85encode(_learned_words(examples).tobytes()).decode(),
+        slots=Slots(tuple(columns), _learned_words(examples)),
     )
     kinds, marked = (_kinds(examples, partial, is_marked=is_marked) for is_marked in (False, True))
     return msgspec.structs.replace(partial, kinds=kinds, marked_kinds=marked)
@@ -332,7 +374,7 @@ def _rows(example: Example, partial: Weights) -> list[JudgedCandidate]:
         JudgedCandidate(
             candidate.is_right,
             example.weight,
-            values_of(candidate.item, example.document.text, profile, example.crowd, partial),
+            values_of(candidate.item, example.document.text, profile, partial),
             example.is_own,
             candidate,
             example,
