@@ -218,7 +218,7 @@ def learn(examples: Sequence[Example]) -> tuple[Weights, list[tuple[JudgedCandid
 
 
 def _thresholds(pairs: Sequence[tuple[JudgedCandidate, float]]) -> dict[str, float]:
-    """Return the thresholds: the best trade of precision for right items, twice as heavy; most right items."""
+    """Return the thresholds with the best F½ of what is suggested, and with most right items kept."""
     shares = [step / 100 for step in range(10, 91)]
     kept = {share: [row for row, likelihood in pairs if likelihood >= share] for share in shares}
     right = {share: sum(row.weight for row in rows if row.is_right) for share, rows in kept.items()}

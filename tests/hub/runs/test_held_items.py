@@ -364,7 +364,7 @@ async def held_at_device(bench: Bench) -> list[HeldItem]:
 async def judge(bench: Bench, item: HeldItem, verdict: str, **changed: str) -> str | None:
     asked = {"id": item.id, "call_id": item.call_id, "verdict": verdict} | changed
     (problem,) = (await result(bench, "held.judge", verdicts=[asked]))["results"]
-    return problem
+    return None if problem is None else str(problem)
 
 
 @pytest.mark.parametrize("is_done", [True, False])
