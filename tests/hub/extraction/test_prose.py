@@ -1153,3 +1153,21 @@ async def test_sentence_that_repeats_a_row_is_no_item(text: str, quotes: list[st
     document = Document(unit_key="a.md", text=text, content_hash="0" * 64, modified_at=WEDNESDAY)
     extraction = await Extractor(Models(), secret=bytes(32)).extract(document, ALL)
     assert [item.quote.strip("- []") for item in extraction.items] == quotes
+
+
+@pytest.mark.parametrize(
+    ("text", "titles"),
+    [
+        ("[09:20] Ana: Gracias por todo\n[09:25] Luis: De nada\n[09:26] Ana: Un beso\n", []),
+        ("Lo hemos hecho todo\n\n- La playa\n- El museo\n", []),
+        ("Before you read this list\n\n- The harbour\n- The old mill\n", []),
+        ("Sadly there is no sense to be derived from the note.\n", []),
+        ("The fence is to be painted by Friday.\n", ["paint the fence"]),
+        ("由于数据集很小，结果不稳定。\n", []),
+        ("Amazon und Netflix sind nur zwei Namen.\n", []),
+        ("Notes of the club\n\n- Put new bulbs in the hall (mind. 3). Thanks.\n", []),
+    ],
+)
+def test_line_that_only_sounds_like_work_gives_no_task(text: str, titles: list[str]) -> None:
+    tasks = [item for item in found(text) if item.table == TableName.TASKS]
+    assert [item.data["title"] for item in tasks] == titles
