@@ -22,6 +22,7 @@ from storage.store import Store
 
 STRENGTH: Final = 3.0
 MAX_SHIFT: Final = 2.0
+_ROUNDING: Final = 1e-9  # so that an item at the threshold does not fall below it
 
 
 def shift_of(item: Item, kinds: Mapping[str, tuple[int, int]]) -> float:
@@ -33,10 +34,12 @@ def shift_of(item: Item, kinds: Mapping[str, tuple[int, int]]) -> float:
     if item.likelihood is None or item.evidence is None:
         return 0.0
     accepted, rejected = kinds.get(item.evidence.mark, (0, 0))
+    if accepted == rejected == 0:
+        return 0.0
     before = odds(item.likelihood)
     share = (STRENGTH * probability(before) + accepted) / (STRENGTH + accepted + rejected)
     shift = max(-MAX_SHIFT, min(MAX_SHIFT, odds(share) - before))
-    floor = odds(weights().unsure) - before
+    floor = odds(weights().unsure) - before + _ROUNDING
     return max(shift, floor) if floor <= 0 else shift
 
 

@@ -1,0 +1,102 @@
+"""What an owner has decided moves the tiers of other items of the agent."""
+
+from typing import Any
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+
+from hub.document import Document
+from hub.extraction.items import Evidence, Extraction, Item
+from hub.extraction.judge import odds, weights
+from hub.runs.owner_opinions import MAX_SHIFT, shift_of, tiers_for
+from protocol.tables import TableName
+from storage.runs import calls, items
+from storage.runs.calls import ReportedVerdict
+from storage.runs.items import ItemRow
+from storage.schema import items as item_rows
+from tests.hub.runs.test_ledger import ledger, run
+from tests.support.runs import Bench
+
+SUGGESTED, UNSURE = weights().suggested, weights().unsure
+
+
+def found(likelihood: float | None, mark: str = "words", at: int = 0) -> Item:
+    return Item(
+        table=TableName.TASKS,
+        data={"title": f"call Anna {at}"},
+        quote=f"call Anna {at}",
+        start=20 * at,
+        end=20 * at + 11,
+        origin="rule",
+        evidence=Evidence(mark=mark),  # type: ignore[arg-type]  # a parameter of the tests
+        likelihood=likelihood,
+    )
+
+
+@pytest.mark.parametrize("likelihood", [0.45, 0.6, 0.9, 0.99])
+@pytest.mark.parametrize(
+    ("accepted", "rejected"), [(0, 0), (1, 0), (0, 3), (0, 10), (200, 0), (0, 5_000), (5, 5)]
+)
+def test_verdicts_move_the_odds_of_a_kind_by_a_bounded_amount(
+    likelihood: float, accepted: int, rejected: int
+) -> None:
+    shift = shift_of(found(likelihood), {"words": (accepted, rejected), "box": (0, 1_000)})
+    assert -MAX_SHIFT <= shift <= MAX_SHIFT
+    assert (shift > 0) <= (accepted > 0) and (shift < 0) <= (rejected > 0)
+    assert odds(likelihood) + shift >= odds(UNSURE) or likelihood < UNSURE
+
+
+def test_items_without_a_probability_and_of_other_kinds_do_not_move() -> None:
+    kinds = {"words": (0, 50)}
+    assert shift_of(found(None), kinds) == shift_of(found(0.9, "box"), kinds) == 0.0
+
+
+def test_a_rejected_kind_sinks_to_the_less_sure_items_and_rises_with_the_undoing() -> None:
+    one = found(SUGGESTED + 0.02)
+    after = [odds(one.likelihood or 0) + shift_of(one, {"words": (0, times)}) for times in range(12)]
+    assert after == sorted(after, reverse=True) and after[0] >= odds(SUGGESTED) > after[3]
+    assert after[-1] >= odds(UNSURE)
+
+
+async def test_only_verdicts_that_there_are_count_by_agent_and_evidence(bench: Bench) -> None:
+    names = ("Anna", "Bo", "Cy", "Di")
+    await run(bench, a="".join(f"- [ ] call {name}\n" for name in names))
+    rows = await ledger(bench)
+
+    async def judge(name: str, verdict: Any) -> None:
+        row: ItemRow = rows[f"call {name}"]
+        report = [ReportedVerdict(row.call_id, verdict)]
+        assert row.device_id is not None
+        await bench.store.write(calls.record_verdicts, row.device_id, report, at=1)
+
+    async def kinds(path: str = "b.md") -> tuple[dict[str, tuple[int, int]], bool]:
+        decided = await bench.store.read(items.decided_kinds, bench.agent.id, path)
+        return decided.kinds, decided.is_of_unit
+
+    assert {row.evidence for row in rows.values()} == {"box"}
+    assert await kinds() == ({}, False)
+    for name, verdict in zip(names, ("approved", "edited", "rejected"), strict=False):
+        await judge(name, verdict)
+    assert await kinds() == ({"box": (2, 1)}, False)
+    assert await kinds("a.md") == ({"box": (2, 1)}, True)
+
+    def undo(c: sa.Connection) -> None:
+        undone = {"verdict": "open", "verdict_at": None}
+        c.execute(sa.update(item_rows).where(item_rows.c.verdict == "rejected").values(undone))
+
+    await bench.store.write(undo)
+    assert await kinds() == ({"box": (2, 0)}, False)
+
+
+async def test_unlikely_items_are_left_out_and_counted(bench: Bench) -> None:
+    likely, doubted, unlikely = (
+        found(value, "box", at) for at, value in enumerate((0.99, UNSURE + 0.01, 0.01))
+    )
+    extraction = Extraction(items=(likely, doubted, unlikely))
+    document = Document(unit_key="a.md", text="", content_hash="0" * 64)
+    left, tiers = await tiers_for(bench.store, document, extraction, bench.agent.id)
+    assert ([*left.items], left.notes.dropped) == ([likely, doubted], {"unlikely": 1})
+    assert ([*tiers.unsure], [*tiers.unlikely]) == ([doubted], [unlikely])
+    sure = msgspec.structs.replace(extraction, items=(found(None),))
+    assert (await tiers_for(bench.store, document, sure, bench.agent.id))[0] is sure
