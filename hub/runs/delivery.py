@@ -31,7 +31,7 @@ from hub.links.device_link import ALWAYS_ACTIONS, IDEMPOTENT, DeviceLink
 from hub.runs.found_items import CallPayload, found_items, frame_of
 from hub.runs.interrupt import Interrupt
 from hub.runs.matching import decide
-from hub.runs.owner_opinions import tiers_for
+from hub.runs.owner_opinions import are_certain, tiered
 from hub.runs.run_order import RunOrder
 from hub.text.excerpt import Excerpt, Excerpts
 from protocol.capabilities import CAPABILITY_OF, CapabilityName
@@ -43,7 +43,7 @@ from protocol.tool_calls import Action, Answer, ToolCall
 from storage.runs import plans
 from storage.runs.calls import CallAnswer, OpenCall, mark_sent
 from storage.runs.excerpts import SealedExcerpt
-from storage.runs.items import ItemRow
+from storage.runs.items import DecidedKinds, ItemRow, decided_kinds
 from storage.runs.plans import ItemCaps, Seal, UnitPlan
 from storage.runs.units import settle_answers
 from storage.store import Store
@@ -164,6 +164,7 @@ class Window:
         self.changed = anyio.Event()
         self._planned: int | None = None  # calls of units whose plans are written; None: not known
         self._in_plans = 0  # items of plans that are being written
+        self.decided: DecidedKinds | None = None  # as its owner had decided when the first plan needed it
 
     @property
     def planned_at_most(self) -> int | None:
@@ -281,7 +282,9 @@ class ItemDelivery:
             Conflict: a run that has not ended owns one of the calls; nothing was written.
         """
         timezone = order.settings.timezone
-        found, tiers = await tiers_for(self._store, document, found, order.agent_id)
+        if window.decided is None and not are_certain(found.items):
+            window.decided = await self._store.read(decided_kinds, order.agent_id)
+        found, tiers = tiered(document, found, window.decided or DecidedKinds())
         # Many items are looked up in a thread, to keep the event loop responsive.
         build = partial(found_items, document, found.items, timezone, order.tables, tiers.unsure)
         items = build() if len(found.items) < _MANY_ITEMS else await anyio.to_thread.run_sync(build)

@@ -6,7 +6,7 @@ verdicts that there are, so that one that is taken back counts no more. What the
 dropped for it: a kind that is rejected sinks to the unsure items.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -43,20 +43,23 @@ def shift_of(item: Item, kinds: Mapping[str, tuple[int, int]]) -> float:
     return max(shift, floor) if floor <= 0 else shift
 
 
-async def tiers_for(
-    store: Store, document: Document, found: Extraction, agent_id: AgentId
-) -> tuple[Extraction, TieredItems]:
-    """Return the items of a document by tier, and what was extracted without the unlikely ones.
+def are_certain(items: Sequence[Item]) -> bool:
+    """Return True if all items are suggested, whatever their owner has decided."""
+    least = probability(odds(weights().suggested) + MAX_SHIFT)
+    judged = [item for item in items if item.likelihood is not None]
+    has_mark = any(item.evidence is None or item.evidence.mark != "words" for item in items)
+    return (has_mark or not judged) and all((item.likelihood or 0.0) >= least for item in judged)
 
-    Its notes count these as dropped.
+
+def tiered(document: Document, found: Extraction, decided: DecidedKinds) -> tuple[Extraction, TieredItems]:
+    """Return what was extracted without the unlikely items, and all items by tier.
+
+    Its notes count the unlikely ones as dropped.
     """
-    if all(item.likelihood is None for item in found.items):
-        return found, TieredItems(found.items, (), ())
-    decided: DecidedKinds = await store.read(decided_kinds, agent_id, document.unit_key)
     tiers = tiers_of(
         found.items,
         shift=lambda item: shift_of(item, decided.kinds),
-        is_decided=decided.is_of_unit,
+        is_decided=document.unit_key in decided.units,
     )
     if not tiers.unlikely:
         return found, tiers
@@ -65,3 +68,11 @@ async def tiers_for(
     likely = tuple(item for item in found.items if id(item) not in unlikely)
     notes = msgspec.structs.replace(found.notes, dropped=dropped)
     return msgspec.structs.replace(found, items=likely, notes=notes), tiers
+
+
+async def tiers_for(
+    store: Store, document: Document, found: Extraction, agent_id: AgentId
+) -> tuple[Extraction, TieredItems]:
+    """Return the result of ``tiered`` with the verdicts that there are now."""
+    decided = DecidedKinds() if are_certain(found.items) else await store.read(decided_kinds, agent_id)
+    return tiered(document, found, decided)

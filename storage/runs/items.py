@@ -383,19 +383,17 @@ class DecidedKinds(msgspec.Struct, frozen=True):
 
     Attributes:
         kinds: numbers of approved and rejected items, by kind of evidence.
-        is_of_unit: some of them are of the unit.
+        units: keys of the units of all of them.
     """
 
-    kinds: dict[str, tuple[int, int]]
-    is_of_unit: bool = False
+    kinds: dict[str, tuple[int, int]] = {}
+    units: frozenset[str] = frozenset()
 
 
 MAX_DECIDED: Final = 1_000  # of an agent, with each verdict
 _OF_KIND: Final = sa.union_all(
     *(
-        sa.select(
-            items.c.evidence, items.c.verdict, (items.c.unit_key == sa.bindparam("unit")).label("is_of_unit")
-        )
+        sa.select(items.c.evidence, items.c.verdict, items.c.unit_key)
         .where(items.c.agent_id == sa.bindparam("agent"), listed_keys(items), items.c.verdict == verdict)
         .order_by(items.c.created_at.desc(), items.c.id.desc())
         .limit(MAX_DECIDED)
@@ -407,17 +405,17 @@ _OF_KIND: Final = sa.union_all(
 DECIDED_KINDS: Final = sa.select(*_OF_KIND.c, sa.func.count().label("items")).group_by(*_OF_KIND.c)
 
 
-def decided_kinds(c: sa.Connection, agent_id: AgentId, unit_key: str) -> DecidedKinds:
+def decided_kinds(c: sa.Connection, agent_id: AgentId) -> DecidedKinds:
     """Return the verdicts on the newest items of an agent, by kind of evidence."""
     kinds: dict[str, tuple[int, int]] = {}
-    is_of_unit = False
-    for row in c.execute(DECIDED_KINDS, {"agent": agent_id, "unit": unit_key}):
-        is_of_unit = is_of_unit or bool(row.is_of_unit)
+    units = set()
+    for row in c.execute(DECIDED_KINDS, {"agent": agent_id}):
+        units.add(row.unit_key)
         if row.evidence is not None:
             accepted, rejected = kinds.get(row.evidence, (0, 0))
             is_rejected = row.verdict == "rejected"
             kinds[row.evidence] = accepted + row.items * (not is_rejected), rejected + row.items * is_rejected
-    return DecidedKinds(kinds, is_of_unit)
+    return DecidedKinds(kinds, frozenset(units))
 
 
 _HELD_OF_AGENT: Final = (

@@ -24,16 +24,15 @@ from hub.runs import delivery
 from hub.runs.verdict_delivery import VerdictDelivery
 from protocol.errors import ErrorCode, LinkLost
 from protocol.frame import ErrorBody
-from protocol.ids import AgentId, CallId
+from protocol.ids import CallId
 from protocol.tool_calls import Action, Answer, ToolCall
 from storage.effects import orphans
 from storage.runs import item_lists as runs_item_lists
 from storage.runs import item_verdicts, items, plans, runs
 from storage.runs.item_lists import ItemFilter
 from storage.runs.item_verdicts import GivenVerdict, NewVerdict, VerdictRow
-from storage.runs.items import ItemRow, Verdict
+from storage.runs.items import DecidedKinds, ItemRow, Verdict
 from storage.schema import devices
-from storage.store import Store
 from tests.hub.runs.test_ledger import folder
 from tests.support.clock import SeededChance
 from tests.support.link import FakeLink
@@ -49,13 +48,11 @@ def doubted(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The titles of which rules are unsure, in place of the judge."""
     titles: set[str] = set()
 
-    async def tiers(
-        store: Store, document: Document, found: Extraction, agent_id: AgentId
-    ) -> tuple[Extraction, TieredItems]:
+    def tiers(document: Document, found: Extraction, decided: DecidedKinds) -> tuple[Extraction, TieredItems]:
         unsure: list[Item] = [item for item in found.items if item.data["title"] in titles]
         return found, TieredItems(found.items, unsure, ())
 
-    monkeypatch.setattr(delivery, "tiers_for", tiers)
+    monkeypatch.setattr(delivery, "tiered", tiers)
     return titles
 
 
@@ -363,8 +360,8 @@ async def held_at_device(bench: Bench) -> list[HeldItem]:
 
 async def judge(bench: Bench, item: HeldItem, verdict: str, **changed: str) -> str | None:
     asked = {"id": item.id, "call_id": item.call_id, "verdict": verdict} | changed
-    (problem,) = (await result(bench, "held.judge", verdicts=[asked]))["results"]
-    return None if problem is None else str(problem)
+    results: list[str | None] = (await result(bench, "held.judge", verdicts=[asked]))["results"]
+    return results[0]
 
 
 @pytest.mark.parametrize("is_done", [True, False])

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import msgspec
 import pytest
 import sqlalchemy as sa
 
 from hub.document import Document
 from hub.extraction.items import Evidence, Extraction, Item
 from hub.extraction.judge import odds, weights
+from hub.extraction.tiers import TieredItems
 from hub.runs.owner_opinions import MAX_SHIFT, shift_of, tiers_for
 from protocol.tables import TableName
 from storage.runs import calls, items
@@ -70,23 +70,22 @@ async def test_only_verdicts_that_there_are_count_by_agent_and_evidence(bench: B
         assert row.device_id is not None
         await bench.store.write(calls.record_verdicts, row.device_id, report, at=1)
 
-    async def kinds(path: str = "b.md") -> tuple[dict[str, tuple[int, int]], bool]:
-        decided = await bench.store.read(items.decided_kinds, bench.agent.id, path)
-        return decided.kinds, decided.is_of_unit
+    async def kinds() -> tuple[dict[str, tuple[int, int]], list[str]]:
+        decided = await bench.store.read(items.decided_kinds, bench.agent.id)
+        return decided.kinds, [*decided.units]
 
     assert {row.evidence for row in rows.values()} == {"box"}
-    assert await kinds() == ({}, False)
+    assert await kinds() == ({}, [])
     for name, verdict in zip(names, ("approved", "edited", "rejected"), strict=False):
         await judge(name, verdict)
-    assert await kinds() == ({"box": (2, 1)}, False)
-    assert await kinds("a.md") == ({"box": (2, 1)}, True)
+    assert await kinds() == ({"box": (2, 1)}, ["a.md"])
 
     def undo(c: sa.Connection) -> None:
         undone = {"verdict": "open", "verdict_at": None}
         c.execute(sa.update(item_rows).where(item_rows.c.verdict == "rejected").values(undone))
 
     await bench.store.write(undo)
-    assert await kinds() == ({"box": (2, 0)}, False)
+    assert await kinds() == ({"box": (2, 0)}, ["a.md"])
 
 
 async def test_unlikely_items_are_left_out_and_counted(bench: Bench) -> None:
@@ -98,5 +97,14 @@ async def test_unlikely_items_are_left_out_and_counted(bench: Bench) -> None:
     left, tiers = await tiers_for(bench.store, document, extraction, bench.agent.id)
     assert ([*left.items], left.notes.dropped) == ([likely, doubted], {"unlikely": 1})
     assert ([*tiers.unsure], [*tiers.unlikely]) == ([doubted], [unlikely])
-    sure = msgspec.structs.replace(extraction, items=(found(None),))
-    assert (await tiers_for(bench.store, document, sure, bench.agent.id))[0] is sure
+
+
+@pytest.mark.parametrize("likely", [(), (None,), (None, 0.999), (0.999, 0.995)])
+async def test_items_that_no_verdict_can_fold_are_suggested_without_a_transaction(
+    bench: Bench, likely: tuple[float | None, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench.store, "read", None)
+    sure = Extraction(items=tuple(found(value, "box", at) for at, value in enumerate(likely)))
+    document = Document(unit_key="a.md", text="", content_hash="0" * 64)
+    found_again, tiers = await tiers_for(bench.store, document, sure, bench.agent.id)
+    assert (found_again, tiers) == (sure, TieredItems([*sure.items], [], []))
