@@ -5,18 +5,23 @@ A request has all that its answer depends on, and both can be sent to another pr
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
+from itertools import filterfalse
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import msgspec
 
+from hub.base.clock import from_epoch_ms
 from hub.document import Document
 from hub.extraction import chunk, duplicates, injection_warnings, judge
 from hub.extraction.chunk import Chunk
 from hub.extraction.dating import PassageDates
 from hub.extraction.items import Dropped, Extraction, ExtractionOptions, Item, Notes, RulesForm, lines_of
+from hub.extraction.when.resolve import local_day
 from hub.extraction.wording.languages import languages
 from protocol.secret_rules import redact_typed
-from protocol.tables import TABLES
+from protocol.tables import TABLES, TableName
 
 
 class RulesResult(msgspec.Struct, frozen=True):
@@ -59,7 +64,8 @@ class ToRead(msgspec.Struct, frozen=True, kw_only=True, tag="read"):
         items = [*structured.with_due_days(form, dates, options.timezone)]
         by_rules = msgspec.structs.replace(form.by_rules or form, tables=form.tables)
         found = structured.read_prose(document, options, by_rules, dates) if self.reads_prose else ()
-        found = by_place([*items, *filter(by_rules.admits, found)])
+        ahead = filterfalse(partial(_is_over, document=document, timezone=options.timezone), items)
+        found = by_place([*ahead, *filter(by_rules.admits, found)])
         items = judge.judged(found, document, list(lines_of(document.text)))
         if self.chunk_tokens is None:
             to_sort = ToSort(
@@ -122,6 +128,15 @@ class ToSort(msgspec.Struct, frozen=True, kw_only=True, tag="sort"):
 
 Request = ToRead | ToSort
 MEMORY_BYTES: Final = 1 << 30  # of the process that answers; a text needs ten times its size
+
+
+def _is_over(item: Item, document: Document, timezone: str) -> bool:
+    """Return True for an event of a day before its document was written; those of calendars may be series."""
+    at, written_at = item.data.get("date"), document.modified_at
+    if item.table != TableName.TIMELINES or not isinstance(at, int) or written_at is None:
+        return False
+    zone, is_of_calendar = ZoneInfo(timezone), item.evidence and item.evidence.rule.startswith("calendar.")
+    return not is_of_calendar and local_day(from_epoch_ms(at), zone) < local_day(written_at, zone)
 
 
 def by_place(items: Iterable[Item]) -> list[Item]:

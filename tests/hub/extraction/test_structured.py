@@ -694,3 +694,18 @@ async def test_guessed_encoding_is_noted_with_the_count_of_affected_characters()
     assert (await extractor.extract(document, EVERYTHING)).notes.guessed_encoding == {"cp1251": 3}
     certain = msgspec.structs.replace(document, guessed=None)
     assert (await extractor.extract(certain, EVERYTHING)).notes.guessed_encoding == {}
+
+
+@pytest.mark.parametrize(("day", "count"), [("2026-05-05", 0), ("2026-05-06", 1), ("2026-06-01", 1)])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("plan.org", "* Concert\n<{}>\n"), ("plan.csv", "Event,Date\nConcert,{}\n")],
+)
+def test_event_of_a_day_before_its_file_was_written_is_not_suggested(
+    name: str, text: str, day: str, count: int
+) -> None:
+    saved = datetime(2026, 5, 6, 12, tzinfo=UTC)
+    document = Document(unit_key=name, text=text.format(day), content_hash="0" * 64, modified_at=saved)
+    options = ExtractionOptions(data_types=(TableName.TIMELINES,), timezone="UTC")
+    request = ToRead(document=document, options=options, reads_prose=True)
+    assert len(request.answer().items) == count
