@@ -69,6 +69,8 @@ _ORG_BEGIN: Final = re.compile(r"[ \t]*+#\+BEGIN_(?P<kind>\w{1,40})", re.IGNOREC
 _ORG_DRAWER: Final = re.compile(r"[ \t]*+:[A-Za-z][\w-]{0,60}+:[ \t]*+")
 _ORG_REMARK: Final = re.compile(
     r"[ \t]*+#(?:[ \t].*|\+[A-Za-z_]{1,40}:.*)?|[ \t]*+CLOCK:.*"
+    r"|[ \t]*+- (?:State \"|Note taken on \[|Rescheduled from|New deadline|Refiled on|CLOSING NOTE).*"
+    r"|<{7}.*|={7}|>{7}.*"  # marks of a merge
     r"|[ \t]*+\[\d{4}-\d\d-\d\d[^\[\]]{0,40}+\](?:--\[[^\[\]]{0,40}+\])?[ \t]*+"  # when it was noted
 )
 _ORG_HEADING: Final = re.compile(r"(?P<stars>\*+)[ \t]")

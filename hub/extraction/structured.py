@@ -9,10 +9,11 @@ by the same number of invisible characters.
 """
 
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime
 from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import PurePosixPath
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -26,7 +27,7 @@ from hub.extraction.blocks import COVER, STRUCK, STRUCK_WORDS, is_code, view_of_
 from hub.extraction.calendars import read_calendar
 from hub.extraction.chunk import Passage
 from hub.extraction.dating import PassageDates
-from hub.extraction.items import ExtractionOptions, Item, RulesForm, blanked, lines_of, merged
+from hub.extraction.items import ExtractionOptions, Item, Place, RulesForm, blanked, lines_of, merged
 from hub.extraction.letters import read_mail
 from hub.extraction.spreadsheets import read_spreadsheet, read_tables
 from hub.extraction.task_lists import (
@@ -36,6 +37,7 @@ from hub.extraction.task_lists import (
     read_org,
     read_taskpaper,
     read_todo_txt,
+    read_work_lines,
 )
 from hub.extraction.text_kinds import is_invoice, is_reference
 from hub.extraction.when.days import find_days
@@ -184,6 +186,8 @@ def read_prose(
     is_struck = STRUCK_WORDS if document.media_type in OFFICE else STRUCK
     struck = (match.span() for match in is_struck.finditer(text))
     text = blanked(text, [*dates.stamps, *form.tables, *struck])
+    work = read_work_lines(document, text, form.prose, options)
+    text = blanked(text, work.labels)
     # Words are read without the signs between them, at places that are found again in the text.
     is_covered = COVER in text
     places = [at for at, char in enumerate(text) if char != COVER] if is_covered else range(len(text))
@@ -204,7 +208,39 @@ def read_prose(
         is_invoice=is_invoice(document.text),
         written_at=document.modified_at,
     )
-    return [_at(item, places, document.text) for item in found] if is_covered else found
+    found = [_at(item, places, document.text) for item in found] if is_covered else found
+    rows = with_due_days(RulesForm(items=[*work.items]), dates, options.timezone)
+    return _joined(found, [*rows], work.over)
+
+
+_WORK: Final = frozenset({TableName.TASKS, TableName.TIMELINES})
+
+
+def _joined(found: Sequence[Item], rows: Sequence[Item], over: Sequence[Place]) -> list[Item]:
+    """Return the items of sentences with those of rows that have none, and without those of what is done.
+
+    An item of a sentence within a row has the row's evidence.
+    """
+    places = [(row.start, row.end) for row in rows]
+    joined, filled = list[Item](), dict[int, int]()  # by row, the index of its item
+    for item in found:
+        nth, done = _place_at(places, item.start), _place_at(over, item.start)
+        if done is not None or (nth is not None and item.table not in _WORK):
+            continue
+        if nth in filled:  # a row is one task, whatever its clauses are
+            joined[filled[nth]] = rows[nth]
+            continue
+        if nth is not None:
+            filled[nth] = len(joined)
+            item = msgspec.structs.replace(item, evidence=rows[nth].evidence)
+        joined.append(item)
+    return [*joined, *(row for nth, row in enumerate(rows) if nth not in filled)]
+
+
+def _place_at(places: Sequence[Place], at: int) -> int | None:
+    """Return the index of the place that covers *at*; they are in order and disjoint."""
+    nth = bisect_right(places, at, key=itemgetter(0)) - 1
+    return nth if nth >= 0 and at < places[nth][1] else None
 
 
 def _at(item: Item, places: Sequence[int], text: str) -> Item:

@@ -12,6 +12,7 @@ continue over indented lines. Its own date overrides the date in the front matte
 
 import html
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime
 from enum import Enum, auto
@@ -29,15 +30,19 @@ from hub.extraction.items import (
     Evidence,
     ExtractionOptions,
     Item,
+    Place,
     RulesForm,
     front_matter,
     lines_of,
     make_item,
+    merged,
 )
 from hub.extraction.outline import People, known_people, people_above
 from hub.extraction.when.resolve import date_ms, read_date
 from hub.extraction.wording.languages import is_label, languages_in, script_of
 from hub.extraction.wording.names import is_person, names_in
+from hub.extraction.work_sections import SectionState, WorkSections, heading_state, name_state
+from hub.text.files import PLAIN
 from protocol.frame import Field
 from protocol.tables import TableName
 
@@ -297,18 +302,6 @@ BOXES: Final[dict[str, ParsedLine]] = {
     **dict.fromkeys("\u2611\u2713\u2714", ParsedLine(is_done=True)),
     **dict.fromkeys("\u2612\u2717\u2718", ParsedLine(is_given_up=True)),
 }
-# What the heading of a section, the column of a board or a project says of the tasks below it.
-HEADINGS: Final[dict[str, ParsedLine]] = {
-    word: ParsedLine(is_begun=is_begun, is_given_up=not is_begun)
-    for is_begun, words in (
-        (True, "doing/in progress/in arbeit/in bearbeitung/en cours/en curso/en proceso/в работе/进行中"),
-        (False, "done/completed/closed/archive/archived/won't do/cancelled/rejected"),
-        (False, "erledigt/fertig/abgeschlossen/archiv/verworfen/fait/terminé/archives/abandonné"),
-        (False, "hecho/terminado/archivo/archivado/descartado/сделано/готово/архив/отменено"),
-        (False, "完成/已完成/归档/已归档/已取消"),
-    )
-    for word in words.split("/")
-}
 _INBOXES: Final = frozenset(
     ("inbox", "eingang", "boîte de réception", "bandeja de entrada", "входящие", "收件箱")
 )
@@ -352,6 +345,8 @@ _ORG_KEYWORD: Final = Evidence(mark="keyword", rule="org.keyword")
 _ORG_STAMP: Final = Evidence(mark="field", rule="org.stamp")
 _KEYWORD: Final = Evidence(mark="keyword", rule="logseq.keyword")
 _BOX_MARK: Final = Evidence(mark="box", rule="markdown.box")
+_ROW: Final = Evidence(mark="heading", rule="list.row")
+_LABELLED: Final = Evidence(mark="keyword", rule="label.action")
 
 _DATES: Final = r"(?:\d{4}-\d{2}-\d{2}[ \t]+){0,2}"
 _TODO_COUNTS: Final = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[ \t]+\d+){2}$"  # of its report.txt
@@ -373,17 +368,31 @@ _PROJECT: Final = re.compile(r"[ \t]*(?P<name>[^\s:].*?):(?:[ \t]+@[^\s()]+(?:\(
 _BULLET: Final = r"(?:[-*+]|\d{1,9}[.)])"
 _BOX: Final = re.compile(
     r"(?P<indent>[ \t]*(?:>[ \t]*)*)"
-    rf"(?:(?:{_BULLET}[ \t]*)?(?:\[(?P<mark>.?)\]|(?P<glyph>[\u2610-\u2612\u25a1\u2713-\u2718]|\([ xX]\)))"
+    rf"(?:(?:{_BULLET}[ \t]*)?"
+    r"(?:[*_]{0,2}\[(?P<mark>.?)\]|(?P<glyph>[\u2610-\u2612\u25a1\u2713-\u2718]|\([ xX]\)))"
     rf"|{_BULLET}[ \t]+(?P<state>{'|'.join(STATES)}):?)(?:[ \t]+(?P<value>\S.*)|[ \t]*)"
 )
 _BOXES_IN: Final = re.compile(
     rf"^[ \t]*(?:{_BULLET}[ \t]*)?(?:\[[ xX]?\]|[\u2610\u2611])[ \t]+\S", re.MULTILINE
 )
 _LIST_ITEM: Final = re.compile(r"[ \t]*(?:>[ \t]*)*(?:[-*+]|\d{1,9}[.)])[ \t]")
+# A label in front of work, which may name a person: "Action:", "**TODO:**", "Action item (Ben):", "AI:".
+_LABEL: Final = re.compile(
+    rf"[ \t]*(?:{_BULLET}[ \t]+)?(?P<label>[*_]{{0,3}}(?:AI|(?i:action(?: items?| point| required)?)"
+    r"|(?i:to-?do|aufgabe|maßnahme|à faire|tarea|acción|pendiente|задача|поручение)|行动项?|待办)"
+    r"(?:[ \t]?[(\[](?P<who>[^()\[\]]{1,40})[)\]]|[ \t]#?\d{1,3})?"
+    r"(?:[*_]{1,3}[ \t]?[:：]|[:：][*_]{0,3}))[ \t]*(?P<what>[^\s:/].*)"  # noqa: RUF001
+)
+_ADDRESS: Final = re.compile(r"\w{2,10}://\S+")
 _ROW_LABEL: Final = re.compile(rf"{_LIST_ITEM.pattern}[ \t*_]*(?P<label>[^\W\d_].{{0,80}})$")
 _HEADING: Final = re.compile(r" {0,3}(#{1,6}|[-=*_~]{3,20}+(?=[ \t]+[^\W\d_]))[ \t]+")
 _UNDERLINE: Final = re.compile(r" {0,3}(={3,}|-{3,})[ \t]*")  # of a heading
 _NO_TITLE: Final = re.compile(rf"^{_LIST_ITEM.pattern}|[.!?]\s*$")
+_EMPHASIS: Final = re.compile(
+    r"\*\*(?=\S)(?P<strong>[^*]{1,400}+)\*\*|__(?=\S)(?P<bold>[^_]{1,400}+)__|==(?=\S)(?P<marked>[^=]{1,400}+)=="
+    r"|(?<![\w*])\*(?=[^\s*])(?P<slanted>[^*]{1,400}+)\*(?![\w*])|(?<!\w)_(?=\S)(?P<italic>[^_]{1,400}+)_(?!\w)"
+    r"|`(?P<code>[^`]{1,400}+)`"
+)
 _STRUCK: Final = re.compile(r"~~.*~~|\+\S.*\+")  # of Markdown, and of Org
 _OWNER: Final = re.compile(r"^(?P<who>[^\s:：][^:：]{0,40}?)[ \u00a0]?(?::\s+|：\s*)(?=\S)")  # noqa: RUF001
 _OWNER_BEHIND: Final = re.compile(
@@ -488,10 +497,10 @@ def read_taskpaper(document: Document, options: ExtractionOptions) -> RulesForm:
                 for heading in around:
                     heading.is_open = heading.is_open or not parsed.is_done
         elif project is not None:
-            archive = _state_of(project["name"])
-            is_over = is_over or _is_over(TASKPAPER.read(line.text)) or _is_over(archive)
+            is_archive = heading_state(project["name"]) == "over"
+            is_over = is_over or is_archive or _is_over(TASKPAPER.read(line.text))
             # An archive encloses also lines of its own indentation.
-            around.append(_Project(line.indent - 0.5 * _is_over(archive), line, project["name"], is_over))
+            around.append(_Project(line.indent - 0.5 * is_archive, line, project["name"], is_over))
             projects.append(around[-1])
         elif not is_over:
             notes.append((line, list(around)))
@@ -513,7 +522,8 @@ def read_org(document: Document, options: ExtractionOptions) -> RulesForm:
     """
     view = view_of_org(document.text, list(lines_of(document.text)))
     lines = list(lines_of(view))
-    reading = _TaskListReader(document.text, view, options)
+    sections = WorkSections(lines, is_org=True)
+    reading = _TaskListReader(document.text, view, options, sections.states)
     reading.boxes = BOXES | {"-": ParsedLine(is_begun=True)}  # a part of the boxes below is ticked
     states = STATES | _org_states(document.text)
     over = 0  # level of the heading that is done or given up, with all below it
@@ -526,6 +536,7 @@ def read_org(document: Document, options: ExtractionOptions) -> RulesForm:
             continue
         level = len(heading["stars"])
         over = 0 if level <= over else over
+        section = sections.states[at - 1]
         below = lines[at] if at < len(lines) else line
         word, _, rest = heading["value"].partition(" ")
         state, is_planned = states.get(word), _ORG_PLAN.fullmatch(below.text) is not None
@@ -537,7 +548,9 @@ def read_org(document: Document, options: ExtractionOptions) -> RulesForm:
         start, end = line.start + len(line.text) - len(words), _bounds(last)[1]
         if (state is not None or is_planned) and not over:
             plan = [below.text] if is_planned else []
-            reading.add(title, plan, state or STATES["TODO"], start, end, evidence=_ORG_KEYWORD)
+            reading.add(
+                title, plan, state or STATES["TODO"], start, end, section=section, evidence=_ORG_KEYWORD
+            )
             over = level if state is not None and _is_over(state) else 0
         elif day is not None and not over:
             at_ms = date_ms(_written_day(day[1]), options.timezone)
@@ -566,11 +579,6 @@ def _is_note_of(task: DocumentLine, line: DocumentLine) -> bool:
     """Return True if a line belongs to the task above: indented deeper, and neither task nor project."""
     is_entry = _TASK.fullmatch(line.text) or _PROJECT.fullmatch(line.text)
     return bool(line.text.strip()) and line.indent > task.indent and not is_entry
-
-
-def _state_of(heading: str) -> ParsedLine:
-    """Return what a heading says of the tasks below it."""
-    return HEADINGS.get(heading.strip(" \t*_:：").lower(), ParsedLine())  # noqa: RUF001
 
 
 def _is_over(parsed: ParsedLine) -> bool:
@@ -637,7 +645,9 @@ def read_markdown(document: Document, options: ExtractionOptions, *, is_plain: b
     is_named = _FILE_TEMPLATE.search(document.unit_key) and _TO_FILL_IN.search(document.text)
     if is_named or any(map(PLACEHOLDER.search, titles)):
         return RulesForm(date=date)
-    reading = _TaskListReader(document.text, view, options, front.get("title"))
+    root = name_state(document.unit_key)
+    sections = WorkSections(lines, root="" if root == "work" else root)
+    reading = _TaskListReader(document.text, view, options, sections.states, front.get("title"))
     due = next((front[key] for key in _DUE_KEYS if _front_date(front, [key], options)), None)
     boxes = [line.start for line in lines[body:] if _BOX.fullmatch(line.text)]
     reading.people = people_above(view, lines[body].start, boxes) if boxes else reading.people
@@ -653,10 +663,18 @@ def read_markdown(document: Document, options: ExtractionOptions, *, is_plain: b
 
 
 class _TaskListReader:
-    def __init__(self, text: str, view: str, options: ExtractionOptions, title: str | None = None) -> None:
+    def __init__(
+        self,
+        text: str,
+        view: str,
+        options: ExtractionOptions,
+        states: Sequence[SectionState] = (),
+        title: str | None = None,
+    ) -> None:
         self._text = text
         self._view = view
         self._options = options
+        self._states = states  # of the sections of its lines
         self.boxes = BOXES
         self._headings = [(0, title)] if title else []  # the document's title is above all headings
         self._passage_from: int | None = None
@@ -671,6 +689,7 @@ class _TaskListReader:
         if line.text.isspace() and not self._text[line.start : line.end].isspace():
             self.close_passage(line.start)  # it is no prose
             return at + 1
+        is_over = self._states[at] == "over"
         if box := _BOX.fullmatch(line.text):
             return self._take_box(lines, at, box)
         if heading := _HEADING.match(line.text):
@@ -689,7 +708,9 @@ class _TaskListReader:
             if is_above and (place in self.people.labels or place in self.people.topics):  # no prose
                 self.close_passage(line.start)
                 return at + 1
-        if self._passage_from is None:
+        if is_over and line.text.strip():
+            self.close_passage(line.start)
+        elif self._passage_from is None:
             self._passage_from = line.start
         return at + 1
 
@@ -732,6 +753,7 @@ class _TaskListReader:
                     start,
                     end,
                     self._owners(lines[at].start),
+                    section=self._states[at],
                     evidence=_KEYWORD if box["state"] else _BOX_MARK,
                 )
         return after
@@ -752,6 +774,7 @@ class _TaskListReader:
         owners: Sequence[str] = (),
         *,
         evidence: Evidence,
+        section: SectionState = "",
     ) -> None:
         """Add a task, unless it was cancelled, is without words, or its section is over.
 
@@ -759,10 +782,11 @@ class _TaskListReader:
             more: the lines below. Their text is kept as it is, and their marks count, too.
             state: what the box or the word before the title says.
             owners: people that lines above name.
+            section: what its heading says.
         """
         continued = list(takewhile(lambda line: line[:1].islower(), more))  # a sentence of several lines
         title, more = " ".join([title, *continued]), more[len(continued) :]
-        title = html.unescape(title.replace(COVER, ""))
+        title = _without_emphasis(html.unescape(title.replace(COVER, "")))
         parsed, description = MARKDOWN.read(title), list[str]()
         for line in more:
             marks = MARKDOWN.read(line)
@@ -770,12 +794,11 @@ class _TaskListReader:
             parsed.priority = parsed.priority or marks.priority
             parsed.people = list(dict.fromkeys([*parsed.people, *marks.people]))[:MAX_NAMES]
             description += [line] if marks.title else marks.unmapped
-        sections = [_state_of(heading) for _, heading in self._headings]
-        is_over = state.is_given_up or parsed.is_given_up or any(map(_is_over, sections))
+        is_over = state.is_given_up or parsed.is_given_up or section == "over"
         if is_over or not any(map(str.isalnum, parsed.title)):
             return
         parsed.is_done = parsed.is_done or state.is_done
-        parsed.is_begun = state.is_begun or (bool(sections) and sections[-1].is_begun)
+        parsed.is_begun = state.is_begun or section == "begun"
         parsed.priority = parsed.priority or state.priority
         self.items += _task(
             parsed,
@@ -788,6 +811,12 @@ class _TaskListReader:
             owners=owners,
             evidence=evidence,
         )
+
+
+def _without_emphasis(title: str) -> str:
+    """Return a title without marks of emphasis and of code, whose words stay."""
+    title = _EMPHASIS.sub(lambda found: found[found.lastgroup or 0], title)
+    return title.replace("**", "") if title.count("**") == 1 else title
 
 
 def _without_hashes(heading: str) -> str:
@@ -808,3 +837,69 @@ def _goes_on(line: DocumentLine, indent: str) -> bool:
 def _front_date(front: dict[str, str], keys: Sequence[str], options: ExtractionOptions) -> datetime | None:
     dates = (read_date(front[key], options.timezone) for key in keys if key in front)
     return next(filter(None, dates), None)
+
+
+class WorkLines(NamedTuple):
+    """Lines of a text that announce work by their place or their label.
+
+    Attributes:
+        items: tasks of these lines, by place; each is its whole line.
+        over: places below headings of what is done.
+        labels: places of labels such as "Action:", which are no words of a sentence.
+    """
+
+    items: Sequence[Item]
+    over: Sequence[Place]
+    labels: Sequence[Place]
+
+
+def read_work_lines(
+    document: Document, view: str, passages: Sequence[Passage], options: ExtractionOptions
+) -> WorkLines:
+    """Extract the rows of lists of work, and lines that a label marks as work.
+
+    Args:
+        view: text that is read, of the same length as the document's.
+        passages: places of it in which rows count.
+    """
+    lines = list(lines_of(view))
+    is_org = document.unit_key.lower().endswith((".org", ".org_archive"))
+    is_named = name_state(document.unit_key) == "work" and not is_org
+    sections = WorkSections(lines, root="work" if is_named else "", is_org=is_org)
+    is_plain = is_named and document.media_type in (None, PLAIN)
+    is_loose = is_plain and not any(
+        _UNDERLINE.fullmatch(line.text) or _LIST_ITEM.match(line.text) for line in lines
+    )
+    reading, labels = _TaskListReader(document.text, view, options), list[Place]()
+    inside = _lines_inside(lines, passages)
+    for row in sections.rows(is_loose=is_loose):
+        first, last = lines[row.first], lines[row.after - 1]
+        if inside[row.first] and _LABEL.match(first.text) is None:
+            start, end = first.start + row.start, last.start + len(last.text.rstrip())
+            more = [line.text.strip() for line in lines[row.first + 1 : row.after]]
+            title = view[start : first.end].rstrip()
+            if any(map(str.isalpha, _ADDRESS.sub("", title))):
+                reading.add(title, more, ParsedLine(), start, end, evidence=_ROW)
+    for nth in filter(inside.__getitem__, range(len(lines))):
+        line = lines[nth]
+        if (label := _LABEL.match(line.text)) is not None and sections.states[nth] != "over":
+            start, end = line.start + label.start("what"), line.start + len(line.text.rstrip())
+            owners = names_in(label["who"] or "")
+            reading.add(label["what"].rstrip(), [], ParsedLine(), start, end, owners, evidence=_LABELLED)
+            labels.append((line.start + label.start("label"), start))
+    over = [
+        (line.start, line.after)
+        for line, state in zip(lines, sections.states, strict=True)
+        if state == "over"
+    ]
+    return WorkLines(sorted(reading.items, key=lambda item: item.start), merged(over), labels)
+
+
+def _lines_inside(lines: Sequence[DocumentLine], passages: Sequence[Passage]) -> list[bool]:
+    """Return for each line whether it begins in one of *passages*."""
+    starts = sorted((passage.start, passage.end) for passage in passages)
+    found = list[bool]()
+    for line in lines:
+        place = bisect_right(starts, (line.start, len(lines[-1].text) + lines[-1].end)) - 1
+        found.append(place >= 0 and line.start < starts[place][1])
+    return found
