@@ -95,7 +95,7 @@ def is_code(document: Document) -> bool:
     if document.media_type is not None and document.media_type not in _DATA_TYPES:
         return False
     is_named = not _code_names().isdisjoint((name, f"*{PurePosixPath(name).suffix.lower()}"))
-    return is_named or _OBJECT.match(document.text) is not None
+    return is_named or document.text.startswith("#!") or _OBJECT.match(document.text) is not None
 
 
 @cache

@@ -593,6 +593,8 @@ def _built_in(header: _SheetRow, options: ExtractionOptions) -> Iterator[_Column
     if at["log"] or (at["record"] and not at["work"] and not at["event"]):
         return
     at["deadline"] = at["due"] or (at["date"] if at["work"] else [])
+    if not any(at[kind] for kind in ("work", "title", "event", "content")):
+        at["work"] = at.pop("description", [])
     at["remark"] = at["description"] + at["content"]
     at["day"] = at["date"] or at["start"] or at["time"]
     for name, titles, when, marks, more in (

@@ -105,6 +105,7 @@ _BY_SUFFIX: Final[dict[str, _Reader]] = {
     ".ical": read_calendar,
     ".taskpaper": read_taskpaper,
     ".org": read_org,
+    ".org_archive": read_org,
     ".rst": read_rst,
     ".csv": read_spreadsheet,
     ".tsv": read_spreadsheet,
@@ -133,7 +134,7 @@ def read(document: Document, options: ExtractionOptions) -> RulesForm:
     media_type = (document.media_type or "").split(";")[0].strip().lower()
     reader = _BY_SUFFIX.get(PurePosixPath(name).suffix) or _BY_MEDIA_TYPE.get(media_type)
     is_named = name in ("todo.txt", "done.txt") or name.endswith(".todo.txt")
-    if is_named or (reader in (None, read_markdown) and is_todo_txt(document.text)):
+    if (is_named or reader in (None, read_markdown)) and is_todo_txt(document.text, is_named=is_named):
         reader = read_todo_txt
     elif reader is None and media_type in ("", PLAIN, *OFFICE):
         reader = read_boxes

@@ -405,18 +405,26 @@ _TO_FILL_IN: Final = re.compile(rf"{PLACEHOLDER.pattern}|<[a-z]{{2,20}} [a-z ]{{
 _ORG_HEADING: Final = re.compile(r"(?P<stars>\*+)[ \t]+(?P<value>\S.*)")
 _ORG_STATES: Final = re.compile(r"^#\+(?:SEQ_|TYP_)?TODO:[ \t]*([^\r\n]+)", re.MULTILINE)
 _ORG_DAY: Final = re.compile(r"<(\d{4}-\d{2}-\d{2}[^<>\r\n]{0,60}+)>(?:--<[^<>\r\n]{0,60}+>)?")
-_ORG_TAGS: Final = re.compile(r"[ \t]:[\w@#%:]+:$")
+_ORG_NOTED: Final = re.compile(r"\[\d{4}-\d{2}-\d{2}[^\[\]\r\n]{0,60}+\]")
+_ORG_TAGS: Final = re.compile(r"[ \t]:[^\s:]++:(?:[^\s:]++:)*+$")
 _ORG_PLAN: Final = re.compile(r"[ \t]*(?:DEADLINE|SCHEDULED|CLOSED):[ \t]*[<\[]\d{4}-.*")
 
 _DATE_KEYS: Final = ("date", "created", "updated", "modified")
 _DUE_KEYS: Final = ("due", "duedate", "deadline")
 
 
-def is_todo_txt(text: str) -> bool:
-    """Return True if most lines have the marks of todo.txt, and a part of them marks that prose has not."""
+def is_todo_txt(text: str, *, is_named: bool = False) -> bool:
+    """Return True if most lines have the marks of todo.txt, and a part of them marks that prose has not.
+
+    Args:
+        is_named: its file is named as such; then lines are, unless more of them are of Markdown.
+    """
     lines = [line for line in text.lstrip("\ufeff").splitlines() if line.strip()]
     sure = sum(_TODO_SURE.match(line) is not None for line in lines)
     marked = sum((_TODO_SURE.match(line) or _TODO_LIKELY.match(line)) is not None for line in lines)
+    if is_named:
+        listed = sum((_LIST_ITEM.match(line) or _HEADING.match(line)) is not None for line in lines)
+        return listed < max(sure, 1)
     return len(lines) > 1 and 3 * marked > 2 * len(lines) and 3 * sure > len(lines)
 
 
@@ -527,12 +535,16 @@ def read_org(document: Document, options: ExtractionOptions) -> RulesForm:
     reading.boxes = BOXES | {"-": ParsedLine(is_begun=True)}  # a part of the boxes below is ticked
     states = STATES | _org_states(document.text)
     over = 0  # level of the heading that is done or given up, with all below it
+    is_entry = False  # the lines below a task describe it
     at = 0
     while at < len(lines):
         line, at = lines[at], at + 1
         heading = _ORG_HEADING.fullmatch(line.text)
         if heading is None:
-            at = at if over else reading.read_block(lines, at - 1)
+            if is_entry and not _BOX.fullmatch(line.text):
+                reading.close_passage(line.start)
+            elif not over:
+                at = reading.read_block(lines, at - 1)
             continue
         level = len(heading["stars"])
         over = 0 if level <= over else over
@@ -542,14 +554,15 @@ def read_org(document: Document, options: ExtractionOptions) -> RulesForm:
         state, is_planned = states.get(word), _ORG_PLAN.fullmatch(below.text) is not None
         title = _ORG_TAGS.sub("", (heading["value"] if state is None else rest).rstrip())
         day = _ORG_DAY.search(title) or _ORG_DAY.match(below.text.strip())
-        bare = " ".join(_ORG_DAY.sub("", title).split())
+        bare = " ".join(_ORG_NOTED.sub("", _ORG_DAY.sub("", title)).split())
+        is_entry = state is not None
         last = below if is_planned or (day is not None and day.string != title) else line
         words = heading["value"] if state is None else rest.lstrip()
         start, end = line.start + len(line.text) - len(words), _bounds(last)[1]
         if (state is not None or is_planned) and not over:
-            plan = [below.text] if is_planned else []
+            plan = [below.text] if is_planned else [f"DEADLINE: {day[0]}"] if day else []
             reading.add(
-                title, plan, state or STATES["TODO"], start, end, section=section, evidence=_ORG_KEYWORD
+                bare, plan, state or STATES["TODO"], start, end, section=section, evidence=_ORG_KEYWORD
             )
             over = level if state is not None and _is_over(state) else 0
         elif day is not None and not over:

@@ -23,8 +23,16 @@ _PAGES: Final = frozenset(
 _NAMES: Final = re.compile(
     r"(?:(?:un)?licen[cs]es?|copying|copyright|notice|authors|contributors|maintainers|changes?(?:log)?"
     r"|history|news|release[_ -]?notes|relnotes|readme|install|contributing|code[_ -]of[_ -]conduct|security"
+    r"|agents|claude|gemini|copilot[_ -]instructions|skill"  # rules for assistants
     r")(?![^\W_])",
     re.IGNORECASE,
+)
+# The first words of a prompt.
+_PROMPT: Final = re.compile(
+    r"^[#>* \t]*(?:You are (?:an? |the |now |working in )|Du bist (?:ein|der|die) |Tu es une? |Eres una? "
+    r"|Ты [—-] |你是一)[^\n]{0,200}?(?:assistant|agent|model|expert|engineer|repository|codebase|Assistent"
+    r"|Experte|asistente|agente|ассистент|помощник|助手|专家)",
+    re.MULTILINE,
 )
 _ENDS: Final = (".", "!", "?", "\u3002", "\uff01", "\uff1f")
 _MARKS: Final = " \t#*_=>\ufeff"
@@ -45,7 +53,7 @@ def is_reference(name: str, text: str, passages: Sequence[Passage], *, has_day: 
     Args:
         name: of its file.
     """
-    if _NAMES.match(PurePosixPath(name.replace("\\", "/")).name):
+    if _NAMES.match(PurePosixPath(name.replace("\\", "/")).name) or _PROMPT.search(text[:_LONG]):
         return True
     first = next((line for line in text.splitlines() if line.strip(_MARKS)), "").strip(_MARKS)
     titles = {title.strip(_MARKS): None for passage in passages for title in passage.headings}

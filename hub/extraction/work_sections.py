@@ -94,6 +94,7 @@ _ROW: Final = re.compile(r"(?P<indent>[ \t]*)(?:[-*+\u2022\u2023\u25e6\u2013]|\d
 _BOX_ROW: Final = re.compile(r"[ \t]*(?:[-*+]|\d{1,3}[.)])?[ \t]*(?:\[.?\]|[\u2610-\u2612])[ \t]")
 _TICKED: Final = re.compile(r"[ \t]*(?:[-*+]|\d{1,3}[.)])[ \t]+[\u2705\u2714\u2713\u2611]")
 _STATUS: Final = re.compile(r"[*_(]{0,2}(?P<word>[^\W\d_]+)[*_)]{0,2}(?=[,;!.)]|\s+(?:on|am|le|el|\d)|\s*$)")
+_FIRST_STATUS: Final = re.compile(r"[ \t]*[\[({](?P<word>[^\W\d_]{2,20})[\])}]")
 _HASHES: Final = re.compile(r" {0,3}(#{1,6})[ \t]+(?P<words>\S.*)")
 _STARS: Final = re.compile(r"(\*{1,12})[ \t]+(?P<words>\S.*)")
 _ORG_TASK: Final = re.compile(r"[A-Z-]{3,20}[ \t]+\S")  # with a keyword: its rows explain it
@@ -249,7 +250,9 @@ class WorkSections:
 
 def _is_done_row(text: str) -> bool:
     """Return True for a row that says at its end, or by a sign at its start, that it is done."""
-    if _TICKED.match(text):
+    row = _ROW.match(text)
+    first = _FIRST_STATUS.match(text, row.end() if row else 0)
+    if _TICKED.match(text) or (first is not None and heading_state(first["word"]) == "over"):
         return True
     _, *parts = _PART.split(text)
     words = [_STATUS.match(part) for part in parts]

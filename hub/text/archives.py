@@ -9,11 +9,15 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from hub.text import chats
-from hub.text.files import CHAT, JSON, MBOX, PLAIN
+from hub.text.files import CHAT, JSON, MAIL, MBOX, PLAIN
 
 HEAD_BYTES: Final = 64 * 1024  # examined to detect the kind of a file
 
 _MBOX_HEAD: Final = re.compile(rb"(?:\xef\xbb\xbf)?From [^\r\n]{0,400}\r?\n[!-9;-~]{1,80}:[ \t]")
+_MAIL_FIELD: Final = re.compile(rb"([!-9;-~]{1,80}):(?:[ \t]|$)")
+_TRANSPORT_FIELDS: Final = frozenset(
+    (b"message-id", b"mime-version", b"received", b"return-path", b"delivered-to")
+)
 _MAIL_BEGINS: Final = re.compile(r"^From [^\n]*\n", re.MULTILINE)
 _FIELD: Final = re.compile(r"^([A-Z][a-z]+): ([^\n]*)\n", re.MULTILINE)
 
@@ -37,12 +41,25 @@ class ArchivedMessage(NamedTuple):
 
 
 def kind_in(head: bytes, kind: str) -> str:
-    """Return MBOX or CHAT if the first HEAD_BYTES of a file of text show that, else *kind*."""
+    """Return MBOX, MAIL or CHAT if the first HEAD_BYTES of a file of text show that, else *kind*."""
     if kind == PLAIN and _MBOX_HEAD.match(head):
         return MBOX
+    if kind == PLAIN and _is_mail(head):
+        return MAIL
     if kind in (PLAIN, JSON) and chats.is_export(head.decode("utf-8", "replace"), is_json=kind == JSON):
         return CHAT
     return kind
+
+
+def _is_mail(head: bytes) -> bool:
+    """Return True for the fields of a mail at the start, of which at least one was added in transport."""
+    fields = set[bytes]()
+    for line in head.splitlines():
+        if (field := _MAIL_FIELD.match(line)) is not None:
+            fields.add(field[1].lower())
+        elif not line.startswith((b" ", b"\t")):
+            break
+    return {b"from", b"date"} <= fields and not _TRANSPORT_FIELDS.isdisjoint(fields)
 
 
 def messages_in(text: str, kind: str | None) -> list[ArchivedMessage]:

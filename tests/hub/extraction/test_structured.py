@@ -162,7 +162,7 @@ def test_a_heading_of_an_org_file_with_a_state_or_a_planned_day_is_a_task() -> N
         },
         {"title": "Call Bob", "status": "todo"},
     ]
-    assert [text[span.start : span.end] for span in form.prose] == ["It is long.\n", "End.\n"]
+    assert [text[span.start : span.end] for span in form.prose] == ["End.\n"]
 
 
 ICS = """BEGIN:VCALENDAR
