@@ -47,6 +47,7 @@ from hub.document import Document
 from hub.extraction.calendars import CANCELLED
 from hub.extraction.duplicates import are_alike, significant_words
 from hub.extraction.when.resolve import dates_in, local_day
+from hub.runs.decided_items import SAME_PLACE, decided_pairs, overlap_of
 from hub.runs.found_items import is_same_place, likeness_of, main_of, payload_of, place_of_date
 from hub.runs.reported_rows import is_taken, pair_by_place
 from hub.text.folding import fold, words_of
@@ -72,7 +73,6 @@ SAME_TITLE: Final = 0.7
 CONTINUED_WORDS: Final = 2
 UNWANTED_TIMES: Final = 3  # that an agent's owner has rejected a title, for an agent that learns
 MAX_COMPARED: Final = 1_000  # pairs of titles per unit; above this, a changed title is a new item
-MAX_OVERLAPS: Final = 20_000  # pairs of quotes per unit, at 1 µs each
 MAX_READ: Final = 40  # titles per unit in which dates are searched, at 2 ms each
 COMPARED_CHARS: Final = 160  # of a title; a comparison takes up to 0.3 ms in the database's single writer
 
@@ -271,13 +271,14 @@ class _Pairing:
 
         def is_unchanged(item: FoundItem, row: ItemRow) -> bool:
             is_edited = _is_ticked(item, row) and (row.source or {}).get("sha256") != item.source["sha256"]
-            return not is_edited and (row.verdict == "rejected" or _overlap(item, row) >= SAME_TITLE)
+            return not is_edited and (row.verdict == "rejected" or overlap_of(item, row) >= SAME_PLACE)
 
         paired = ((item, self.pairs[item.ordinal].row) for item in found if item.ordinal in self.pairs)
         same = {item.ordinal for item, row in paired if may(row) and is_unchanged(item, row)}
         before = {*self._found}
-        self._match_alike(may, measure=_overlap, most=MAX_OVERLAPS)
-        self._match_alike(may, measure=_alike)
+        rows = [one for one in self._known.values() if may(one.row)]
+        for item, one in list(decided_pairs(self.left, rows)):
+            self._pair(item, one)
         self._match_alike(lambda row: row.verdict == "rejected", measure=_unsure_again)
         self.decided = same | before - {*self._found}
 
@@ -334,9 +335,8 @@ class _Pairing:
         may: _May = lambda row: True,
         key: _Key = lambda one: None,
         measure: "_Measure | None" = None,
-        most: int = MAX_COMPARED,
     ) -> None:
-        """Pair items of the same *key* with similar titles, the most similar first; of *most* pairs."""
+        """Pair items of the same *key* with similar titles, the most similar first."""
         measure = measure or _likeness_of
         rows = self._by_key(key, may)
         pairs = (
@@ -344,8 +344,8 @@ class _Pairing:
             for item in self._found.values()
             for known_item in rows.get((item.table, key(item)), ())
         )
-        candidates = list(islice(pairs, most + 1))
-        if len(candidates) > most:
+        candidates = list(islice(pairs, MAX_COMPARED + 1))
+        if len(candidates) > MAX_COMPARED:
             return
         scored = [(-measure(item, one.row), place) for place, (item, one) in enumerate(candidates)]
         for score, place in sorted(scored):
@@ -381,27 +381,6 @@ def _may_have_an_earlier_version(row: ItemRow) -> bool:
 
 def _what_the_device_has(one: FoundItem | ItemRow) -> object:
     return content_of(one.before or {} if isinstance(one, ItemRow) else one.data)
-
-
-def _overlap(item: FoundItem, row: ItemRow) -> float:
-    """Return the part of the shorter quote that both share; in a changed text, 1.0 if the other has it whole.
-
-    It is 0.0 for a row that was rejected, which has no source.
-    """
-    mine, other = item.source, row.source
-    if not mine or not other:
-        return 0.0
-    if mine["sha256"] == other["sha256"]:
-        shared: int = min(mine["end"], other["end"]) - max(mine["start"], other["start"])
-        shortest: int = min(mine["end"] - mine["start"], other["end"] - other["start"])
-        return max(0, shared) / max(1, shortest)
-    shorter, longer = sorted((mine["quote"], other["quote"]), key=len)
-    return float(len(shorter.split()) >= CONTINUED_WORDS and shorter in longer)
-
-
-def _alike(item: FoundItem, row: ItemRow) -> float:
-    """Return how alike two titles are; 1.0 if one has all words of the other, and at least two."""
-    return _same_words(item, row) or _likeness_of(item, row)
 
 
 def _same_words(item: FoundItem, row: ItemRow) -> float:
