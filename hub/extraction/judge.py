@@ -23,7 +23,7 @@ from zlib import crc32
 import msgspec
 
 from hub.document import Document
-from hub.extraction.items import DocumentLine, Item
+from hub.extraction.items import DocumentLine, Item, lines_of
 from protocol.tables import TABLES
 
 WEIGHTS: Final = Path(__file__).with_name("judge.json")
@@ -216,6 +216,11 @@ def profile_of(document: Document, lines: Sequence[DocumentLine], learned: Weigh
     size = SCALE * math.sqrt(max(1, len(slots)))
     scores = [sum([column[slot] for slot in slots]) / size * 4 for column in columns]
     return DocumentProfile(softmax(scores))
+
+
+def kind_of(document: Document) -> str:
+    """Return the likeliest kind of a document, of ``DOCUMENT_KINDS``."""
+    return profile_of(document, [*lines_of(document.text)], weights()).likeliest
 
 
 def softmax(scores: Sequence[float]) -> tuple[float, ...]:

@@ -20,15 +20,16 @@ import msgspec
 from hub.agents.prompts import BadPrompt
 from hub.base.clock import utc_text
 from hub.document import Document
-from hub.extraction import chunk
+from hub.extraction import chunk, judge
 from hub.extraction.items import Extraction, Item, merged
 from hub.extraction.model import ModelAnswer, ModelError, ModelRequest, ModelUnavailable
 from hub.extraction.ruled import RulesResult
+from hub.extraction.tiers import TieredItems
 from hub.links.device_link import DeviceLink
 from hub.runs.asking import NoModel, RunModel, question_of
 from hub.runs.found_items import found_items, quote_hash_of
 from hub.runs.matching import decide
-from hub.runs.owner_opinions import tiers_for
+from hub.runs.owner_opinions import correction, tiered
 from hub.runs.previewing import PreviewRequest, Previews, RunPreview
 from hub.runs.sources import UnreadUnit, plain_path
 from hub.text.folding import fold
@@ -42,7 +43,7 @@ from storage import audit
 from storage.agents.agents import AgentRow
 from storage.devices.devices import NotGranted
 from storage.runs import item_verdicts, runs, units
-from storage.runs.items import Decision, ItemRow, KnownItems, known_items
+from storage.runs.items import Decision, ItemRow, KnownItems, decided_kinds, known_items
 from storage.runs.run_devices import NoDevice
 from storage.runs.run_moves import CannotRun, LivesAtGateway
 from storage.runs.runs import RunRow
@@ -278,6 +279,8 @@ class Reason(msgspec.Struct, kw_only=True):
         remedy: how to change it.
         run_id: the run that read or tried the file last.
         item_id: the item, or that of another source that says the same.
+        judged: tier and probability of an item of a rule, what weighed most, and the verdicts that moved it;
+            of the file, what kind of document it is taken for.
     """
 
     agent: str
@@ -292,6 +295,7 @@ class Reason(msgspec.Struct, kw_only=True):
     item_id: str | None = None
     title: str = ""
     found_by: str | None = None
+    judged: str = ""
 
 
 class _Recalled(RunModel):
@@ -344,7 +348,7 @@ class Explainer:
                     if not found.text.strip():
                         return [*top, file.reason("empty")]
                     if len(found.text) <= MAX_TEXT:
-                        rows = await self._sentences(preview, found, file)
+                        rows = await self._sentences(preview, found, file, top[0])
                         return [*top, *_grouped(file, found.text, rows, line)]
             if isinstance(found, Document) and top:
                 code, detail = "too_long", f"it has more than {MAX_TEXT:,} characters"
@@ -392,9 +396,13 @@ class Explainer:
         return inside[0] if len(inside) == 1 else None
 
     async def _sentences(
-        self, preview: RunPreview, document: Document, file: "_File"
+        self, preview: RunPreview, document: Document, file: "_File", top: Reason
     ) -> list[tuple[Place, Reason]]:
-        """Return the reasons of all sentences and items with their places, in the order of the text."""
+        """Return the reasons of all sentences and items with their places, in the order of the text.
+
+        Args:
+            top: the reason of the file, which gets the kind of document.
+        """
         order, extractor, models = preview.order, self._previews.extractor, preview.asking.models
         options = await preview.options()
         document = await self._previews.own_rows.blank(order.user_id, document)
@@ -410,7 +418,10 @@ class Explainer:
         if not extractor.reads_prose_by_rules(options, models):
             is_read = file.is_settled or not found.notes.awaits_model
             unread = "no_item" if is_read else "not_asked"
-        found, tiers = await tiers_for(self._store, document, found, order.agent_id)
+        decided = await self._store.read(decided_kinds, order.agent_id)
+        kind = judge.kind_of(document)
+        top.judged = WEIGHED[f"document_{kind}"] if any(item.evidence for item in found.items) else ""
+        found, tiers = tiered(document, found, decided)
         items = found_items(document, found.items, order.settings.timezone, options.tables, tiers.unsure)
         finder = preview.finder(document)
 
@@ -442,8 +453,13 @@ class Explainer:
         left = [known_item.row for known_item in known.here if known_item.row.id not in paired]
 
         def work() -> list[tuple[Place, Reason]]:
-            rows = [*_of_items(file, found, decisions), *_of_rows(file, document, left)]
-            rows += [*_of_unlikely(file, tiers.unlikely), *_of_dropped(file, found, rows)]
+            judgements = {
+                id(item): _judgement(tier, item, correction(item, document, decided))
+                for tier, some in zip(TieredItems._fields, tiers, strict=True)
+                for item in some
+            }
+            rows = [*_of_items(file, found, decisions, judgements), *_of_rows(file, document, left)]
+            rows += [*_of_unlikely(file, tiers.unlikely, judgements), *_of_dropped(file, found, rows)]
             rows += [*_of_others(file, document.text, everything, order.settings.data_types, unread, rows)]
             return sorted(rows, key=lambda row: row[0])
 
@@ -583,7 +599,16 @@ class _File:
 Rows = Iterator[tuple[Place, Reason]]
 
 
-def _of_items(file: _File, found: Extraction, decisions: Sequence[Decision]) -> Rows:
+def _judgement(tier: str, item: Item, moved: str) -> str:
+    """Return how an item was judged, as ``unsure, 0.62: it is long and it names a day``, or nothing."""
+    if item.likelihood is None:
+        return ""
+    return f"{tier}, {item.likelihood:.2f}: {weighed(item)}" + (f"; {moved}" if moved else "")
+
+
+def _of_items(
+    file: _File, found: Extraction, decisions: Sequence[Decision], judgements: Mapping[int, str]
+) -> Rows:
     """Yield the reasons of the items that are found in a text now."""
     limits = ", ".join(file.notes.get("left_out", ()))
     for item, decision in zip(found.items, decisions, strict=True):
@@ -597,6 +622,7 @@ def _of_items(file: _File, found: Extraction, decisions: Sequence[Decision]) -> 
             detail = weighed(item) if code == "unsure" else limits
             reason = file.reason(code, table=item.table, detail=detail)
         reason.title, reason.found_by = str(next(iter(item.data.values()), "")), item.origin
+        reason.judged = judgements.get(id(item), "")
         yield (item.start, item.end), reason
 
 
@@ -614,10 +640,12 @@ def _of_rows(file: _File, document: Document, left: Sequence[ItemRow]) -> Rows:
             yield place, file.of_row(row)
 
 
-def _of_unlikely(file: _File, items: Iterable[Item]) -> Rows:
+def _of_unlikely(file: _File, items: Iterable[Item], judgements: Mapping[int, str]) -> Rows:
     """Yield the items that rules found and the judge takes for none."""
     for item in items:
-        yield (item.start, item.end), file.reason("unlikely", table=item.table, detail=weighed(item))
+        reason = file.reason("unlikely", table=item.table, detail=weighed(item))
+        reason.judged = judgements[id(item)]
+        yield (item.start, item.end), reason
 
 
 def weighed(item: Item) -> str:
@@ -693,7 +721,7 @@ def _grouped(
     for (start, end), reason in rows:
         first, last = bisect_right(begins, start), bisect_right(begins, max(start, end - 1))
         if line is None or first <= line <= last:
-            key = reason.item_id or (reason.code, reason.because)
+            key = reason.item_id or (reason.code, reason.because, reason.judged)
             _, places = grouped.setdefault(key, (reason, []))
             places.append(str(first) if first == last else f"{first}-{last}")
     for reason, places in grouped.values():

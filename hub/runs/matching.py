@@ -518,7 +518,7 @@ def _seen(item: FoundItem, row: ItemRow, finder: Finder) -> ItemRow:
         config_fingerprint=finder.config_fingerprint,
         run_id=finder.run_id if row.answered_at is None else row.run_id,
         updated_at=finder.at,
-        evidence=item.evidence or row.evidence,
+        evidence=row.evidence if row.verdict == "rejected" else item.evidence or row.evidence,
     )
 
 

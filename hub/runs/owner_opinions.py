@@ -1,8 +1,8 @@
 """Tiers of a document's items by the judge and what their owner has decided about others of the agent.
 
-An item's log-odds move by a beta prior for each agent and kind of evidence: its mean is the probability of
-the item, its strength ``STRENGTH`` verdicts, and the move is ``MAX_SHIFT`` at most. It is computed from the
-verdicts that there are, so that one that is taken back counts no more. What the judge would hold is never
+An item's log-odds move by a beta prior for each source of an agent and kind of evidence: its mean is the
+probability of the item, its strength ``STRENGTH`` verdicts, and the move is ``MAX_SHIFT`` at most. It is
+computed from the verdicts that there are, so that one that is taken back counts no more. What the judge would hold is never
 dropped for it: a kind that is rejected sinks to the unsure items.
 """
 
@@ -14,9 +14,9 @@ import msgspec
 from hub.document import Document
 from hub.extraction.items import Extraction, Item
 from hub.extraction.judge import odds, probability, weights
-from hub.extraction.tiers import TieredItems, tiers_of
+from hub.extraction.tiers import TieredItems, shifted, tiers_of
 from protocol.ids import AgentId
-from storage.runs.items import DecidedKinds, decided_kinds
+from storage.runs.items import DecidedKinds, decided_kinds, source_of
 from storage.runs.plans import UNLIKELY
 from storage.store import Store
 
@@ -56,9 +56,10 @@ def tiered(document: Document, found: Extraction, decided: DecidedKinds) -> tupl
 
     Its notes count the unlikely ones as dropped.
     """
+    kinds = _kinds_of(document, decided)
     tiers = tiers_of(
         found.items,
-        shift=lambda item: shift_of(item, decided.kinds),
+        shift=lambda item: shift_of(item, kinds),
         is_decided=document.unit_key in decided.units,
     )
     if not tiers.unlikely:
@@ -68,6 +69,27 @@ def tiered(document: Document, found: Extraction, decided: DecidedKinds) -> tupl
     likely = tuple(item for item in found.items if id(item) not in unlikely)
     notes = msgspec.structs.replace(found.notes, dropped=dropped)
     return msgspec.structs.replace(found, items=likely, notes=notes), tiers
+
+
+def _kinds_of(document: Document, decided: DecidedKinds) -> dict[str, tuple[int, int]]:
+    """Return the numbers of the document's source, by kind of evidence."""
+    source = source_of(document.unit_key)
+    return {mark: counts for (other, mark), counts in decided.kinds.items() if other == source}
+
+
+def correction(item: Item, document: Document, decided: DecidedKinds) -> str:
+    """Return which verdicts moved an item to another tier, as a sentence; empty: none did."""
+    kinds = _kinds_of(document, decided)
+    before = item.likelihood
+    if before is None or item.evidence is None or item.evidence.mark not in kinds:
+        return ""
+    after, limits = shifted(item, lambda one: shift_of(one, kinds)), (weights().suggested, weights().unsure)
+    if all((before >= limit) == (after >= limit) for limit in limits):
+        return ""
+    accepted, rejected = kinds[item.evidence.mark]
+    place = f"of {source}" if (source := source_of(document.unit_key)) else "of its agent"
+    counted = f"{accepted} approved and {rejected} rejected"
+    return f"moved to {after:.2f} by verdicts on items {place} with such evidence: {counted}"
 
 
 async def tiers_for(

@@ -315,6 +315,17 @@ JUDGE = (
         verdict=sa.bindparam("reported"),
         # A rejected item is never sent again.
         source=sa.case((sa.bindparam("reported") == "rejected", sa.null()), else_=items.c.source),
+        # The deletion of an item that was approved before does not say that it was no task.
+        evidence=sa.case(
+            (
+                sa.and_(
+                    sa.bindparam("reported") == "rejected",
+                    items.c.verdict.in_(("approved", "edited")),
+                ),
+                sa.null(),
+            ),
+            else_=items.c.evidence,
+        ),
         verdict_at=sa.bindparam("now", type_=Int),
         answered_at=sa.func.coalesce(items.c.answered_at, sa.bindparam("now", type_=Int)),
         updated_at=sa.bindparam("now", type_=Int),

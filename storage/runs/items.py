@@ -382,11 +382,11 @@ class DecidedKinds(msgspec.Struct, frozen=True):
     """Verdicts of an owner on items of an agent's rules.
 
     Attributes:
-        kinds: numbers of approved and rejected items, by kind of evidence.
+        kinds: numbers of approved and rejected items, by source (``source_of``) and kind of evidence.
         units: keys of the units of all of them.
     """
 
-    kinds: dict[str, tuple[int, int]] = {}
+    kinds: dict[tuple[str, str], tuple[int, int]] = {}
     units: frozenset[str] = frozenset()
 
 
@@ -405,16 +405,23 @@ _OF_KIND: Final = sa.union_all(
 DECIDED_KINDS: Final = sa.select(*_OF_KIND.c, sa.func.count().label("items")).group_by(*_OF_KIND.c)
 
 
+def source_of(unit_key: str) -> str:
+    """Return the shared folder of a file; empty: the unit is of the agent's mailbox, or in no folder."""
+    folder, _, inside = unit_key.partition("/")
+    return folder if inside and "@" not in unit_key else ""
+
+
 def decided_kinds(c: sa.Connection, agent_id: AgentId) -> DecidedKinds:
-    """Return the verdicts on the newest items of an agent, by kind of evidence."""
-    kinds: dict[str, tuple[int, int]] = {}
+    """Return the verdicts on the newest items of an agent, by source and kind of evidence."""
+    kinds: dict[tuple[str, str], tuple[int, int]] = {}
     units = set()
     for row in c.execute(DECIDED_KINDS, {"agent": agent_id}):
         units.add(row.unit_key)
         if row.evidence is not None:
-            accepted, rejected = kinds.get(row.evidence, (0, 0))
+            kind = source_of(row.unit_key), row.evidence
+            accepted, rejected = kinds.get(kind, (0, 0))
             is_rejected = row.verdict == "rejected"
-            kinds[row.evidence] = accepted + row.items * (not is_rejected), rejected + row.items * is_rejected
+            kinds[kind] = accepted + row.items * (not is_rejected), rejected + row.items * is_rejected
     return DecidedKinds(kinds, frozenset(units))
 
 
@@ -478,6 +485,7 @@ ROW_DELETED = (
     .values(
         before=None,
         source=None,
+        evidence=None,  # its owner had approved it, so that its deletion teaches nothing
         verdict="rejected",
         verdict_at=sa.bindparam("now", type_=Int),
         answered_at=sa.bindparam("now", type_=Int),

@@ -74,7 +74,9 @@ class Reasons(View):
     """Reasons by agent: first that of the file, then those of its lines, never with their words.
 
     *lines*: numbers, as in ``3, 7-9``; empty: the file. *code*: a stable word of ``hub help why``. *because*:
-    the same as a sentence. *remedy*: how to change it.
+    the same as a sentence. *remedy*: how to change it. *judged*: of an item of a rule, its tier
+    (``suggested``, ``unsure``, ``unlikely``), its probability, what weighed most, and the verdicts that moved
+    it to another tier; of the file, the kind of document that it is taken for.
     """
 
     reasons: tuple[Reason, ...]
@@ -112,6 +114,7 @@ class WhyResource(Resource):
             "title|short as title?",
             "found_by as found by?",
             "because as reason",
+            "judged as judged?",
             "remedy as to change it",
         ),
     )

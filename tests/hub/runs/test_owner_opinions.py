@@ -9,11 +9,11 @@ from hub.document import Document
 from hub.extraction.items import Evidence, Extraction, Item
 from hub.extraction.judge import odds, weights
 from hub.extraction.tiers import TieredItems
-from hub.runs.owner_opinions import MAX_SHIFT, shift_of, tiers_for
+from hub.runs.owner_opinions import MAX_SHIFT, correction, shift_of, tiered, tiers_for
 from protocol.tables import TableName
 from storage.runs import calls, items
 from storage.runs.calls import ReportedVerdict
-from storage.runs.items import ItemRow
+from storage.runs.items import DecidedKinds, ItemRow
 from storage.schema import items as item_rows
 from tests.hub.runs.test_ledger import ledger, run
 from tests.support.runs import Bench
@@ -70,7 +70,7 @@ async def test_only_verdicts_that_there_are_count_by_agent_and_evidence(bench: B
         assert row.device_id is not None
         await bench.store.write(calls.record_verdicts, row.device_id, report, at=1)
 
-    async def kinds() -> tuple[dict[str, tuple[int, int]], list[str]]:
+    async def kinds() -> tuple[dict[tuple[str, str], tuple[int, int]], list[str]]:
         decided = await bench.store.read(items.decided_kinds, bench.agent.id)
         return decided.kinds, [*decided.units]
 
@@ -78,14 +78,42 @@ async def test_only_verdicts_that_there_are_count_by_agent_and_evidence(bench: B
     assert await kinds() == ({}, [])
     for name, verdict in zip(names, ("approved", "edited", "rejected"), strict=False):
         await judge(name, verdict)
-    assert await kinds() == ({"box": (2, 1)}, ["a.md"])
+    assert await kinds() == ({("", "box"): (2, 1)}, ["a.md"])
+
+    # What was approved and is deleted later was a task.
+    await judge("Bo", "rejected")
+    assert await kinds() == ({("", "box"): (1, 1)}, ["a.md"])
 
     def undo(c: sa.Connection) -> None:
         undone = {"verdict": "open", "verdict_at": None}
         c.execute(sa.update(item_rows).where(item_rows.c.verdict == "rejected").values(undone))
 
     await bench.store.write(undo)
-    assert await kinds() == ({"box": (2, 0)}, ["a.md"])
+    assert await kinds() == ({("", "box"): (1, 0)}, ["a.md"])
+
+
+LINES = [SUGGESTED + (0.999 - SUGGESTED) * nth / 20 for nth in range(1, 21)]  # probabilities of 20 items
+
+
+def tiers_after(path: str, kinds: dict[tuple[str, str], tuple[int, int]]) -> tuple[list[int], list[str]]:
+    """Return the numbers of items suggested, unsure and lost, and what is said of their corrections."""
+    document = Document(unit_key=path, text="", content_hash="0" * 64)
+    decided = DecidedKinds(kinds, frozenset({path}))
+    some = tuple(found(likelihood, "heading", at) for at, likelihood in enumerate(LINES))
+    _, tiers = tiered(document, Extraction(items=some), decided)
+    moved = [correction(item, document, decided) for item in some]
+    return [len(tier) for tier in tiers], [words for words in moved if words]
+
+
+def test_kind_that_is_rejected_ten_times_sinks_in_its_source_alone_and_loses_none() -> None:
+    before, words = tiers_after("work/a.md", {})
+    assert (before, words) == ([20, 0, 0], [])
+    rejected = {("work", "heading"): (0, 10)}
+    (suggested, unsure, lost), words = tiers_after("work/a.md", rejected)
+    assert (suggested + unsure, lost) == (20, 0) and unsure >= 15 and len(words) >= unsure
+    assert words[0].endswith("items of work with such evidence: 0 approved and 10 rejected")
+    assert tiers_after("home/a.md", rejected) == tiers_after("work/a.md", {("work", "box"): (0, 10)})
+    assert tiers_after("home/a.md", rejected) == (before, [])
 
 
 async def test_unlikely_items_are_left_out_and_counted(bench: Bench) -> None:
