@@ -2,8 +2,8 @@
 
 An item's log-odds move by a beta prior for each source of an agent and kind of evidence: its mean is the
 probability of the item, its strength ``STRENGTH`` verdicts, and the move is ``MAX_SHIFT`` at most. It is
-computed from the verdicts that there are, so that one that is taken back counts no more. What the judge would hold is never
-dropped for it: a kind that is rejected sinks to the unsure items.
+computed from the verdicts that there are, so that one that is taken back counts no more. What the judge would
+hold is never dropped for it: a kind that is rejected sinks to the unsure items.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,9 @@
 """Explanations of files beside runs that read them."""
 
 import anyio
+import pytest
 
+from hub.extraction.items import Evidence, Extraction, Item
 from hub.extraction.model import ModelAnswer, ModelRequest
 from hub.runs.file_explanations import Explainer
 from protocol.skipped_files import SkippedFile
@@ -53,3 +55,38 @@ async def test_file_left_by_a_run_without_a_follower_is_explained_by_the_limit(
     (reason, *_) = await Explainer(bench.previews).explain(agent, "c.md", None, link, within_s=5.0)
 
     assert (reason.code, "run_files" in reason.because) == ("left", True)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "code", "tier"),
+    [
+        (0.99, "new", "suggested"),
+        (0.6, "unsure", "unsure"),
+        (0.01, "unlikely", "unlikely"),
+    ],
+)
+async def test_line_says_tier_probability_and_reasons_of_its_item_and_the_file_its_kind(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, likelihood: float, code: str, tier: str
+) -> None:
+    text = "- [ ] call Anna about the rent\n"
+    one = Item(
+        table="tasks",
+        data={"title": "call Anna about the rent"},
+        quote=text[6:-1],
+        start=6,
+        end=len(text) - 1,
+        origin="rule",
+        evidence=Evidence(mark="box", rule="markdown.box"),
+        likelihood=likelihood,
+        reasons=("evidence_box", "day_no"),
+    )
+
+    async def extract(*_: object, **__: object) -> Extraction:
+        return Extraction(items=(one,))
+
+    explainer, link = Explainer(bench.previews), bench.connect(runs=folder(a=text))
+    monkeypatch.setattr(bench.previews.extractor, "extract", extract)
+    top, line = await explainer.explain(bench.agent, "a.md", 1, link, within_s=5.0)
+    assert (line.code, line.lines) == (code, "1")
+    assert line.judged == f"{tier}, {likelihood:.2f}: it has a check box and it names no day"
+    assert top.judged.startswith("its file reads like ")
