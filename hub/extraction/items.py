@@ -88,8 +88,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Basis on which a rule found an item.
 
     Attributes:
-        mark: sign that the place is work or an event: a check box, a keyword such as TODO or "Action:", a
-            field of a task format, a format of tasks alone, a heading, or mere words.
+        mark: sign that the place is work or an event. ``keyword``: such as TODO or "Action:". ``field``:
+            of a task format. ``form``: a format of tasks alone. ``words``: no sign.
         rule: name of the rule, as in ``markdown.box`` or ``prose.requests``.
     """
 

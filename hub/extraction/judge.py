@@ -107,7 +107,7 @@ class Slots(NamedTuple):
 
 
 class Weights(JudgeNumbers, frozen=True, kw_only=True):
-    """All that was learned."""
+    """Learned numbers and slots."""
 
     slots: Slots
 

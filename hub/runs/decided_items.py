@@ -1,11 +1,8 @@
 """Pairs of items with rows that other rules had found and their owner has decided about. Pure functions.
 
-Rules that have changed find the same work in another quote, or under another title. A pair is of one table,
-and
-
-- at the same place of the unchanged text, or one quote has the other, or
-- of titles that share their words, or
-- the title of a rejected row, which has no place, is made of the words of the item's quote.
+Rules that have changed find the same work in another quote, or under another title. A pair is of one table.
+Both are at the same place of the unchanged text, or one quote has the other, or their titles share their
+words. A rejected row has no place: its title may be among the words of the item's quote.
 
 Candidates are found by place and by the rarest words that they share, so that time is linear in the number
 of items.
@@ -38,8 +35,8 @@ def decided_pairs(
 ) -> Iterator[tuple[FoundItem, KnownItem]]:
     """Yield the pairs, the best first; each item and row is in at most one."""
     of_table: dict[str, list[KnownItem]] = defaultdict(list)
-    for one in rows:
-        of_table[one.row.target_table].append(one)
+    for decided in rows:
+        of_table[decided.row.target_table].append(decided)
     for table, known in of_table.items():
         mine = [item for item in items if item.table == table]
         yield from _pairs_of_table(mine, known) if mine else ()
@@ -49,7 +46,7 @@ def _pairs_of_table(
     items: Sequence[FoundItem], rows: Sequence[KnownItem]
 ) -> Iterator[tuple[FoundItem, KnownItem]]:
     declaration = items[0].declaration
-    words = [_words(main_of(declaration, one.row.data), one.row.source) for one in rows]
+    words = [_words(main_of(declaration, decided.row.data), decided.row.source) for decided in rows]
     index = _Index(rows, words)
     scored = list[tuple[float, float, int, int]]()
     for nth, item in enumerate(items):
@@ -78,7 +75,9 @@ class _Index:
     """Rows by the start of their quote, and by the words of their title."""
 
     def __init__(self, rows: Sequence[KnownItem], words: Sequence[_Words]) -> None:
-        placed = ((one.row.source["start"], nth) for nth, one in enumerate(rows) if one.row.source)
+        placed = (
+            (decided.row.source["start"], nth) for nth, decided in enumerate(rows) if decided.row.source
+        )
         self._placed: list[tuple[int, int]] = sorted(placed)
         self._of_word: dict[str, list[int]] = defaultdict(list)
         for nth, some in enumerate(words):
@@ -112,7 +111,9 @@ def overlap_of(item: FoundItem, row: ItemRow) -> float:
     if mine["sha256"] == other["sha256"]:
         start, end = max(mine["start"], other["start"]), min(mine["end"], other["end"])
         shortest: int = min(mine["end"] - mine["start"], other["end"] - other["start"])
-        shared = [one["quote"][start - one["start"] : end - one["start"]] for one in (mine, other)]
+        shared = [
+            source["quote"][start - source["start"] : end - source["start"]] for source in (mine, other)
+        ]
         # Another release may have converted the file to another text; the ledger may lack the quote.
         is_same_text = shared[0] == shared[1] or not (mine["quote"] and other["quote"])
         return max(0, end - start) / max(1, shortest) if is_same_text else 0.0

@@ -423,19 +423,13 @@ class ItemListFilter(NamedTuple):
     verdict: ItemVerdict | None = None
     run: _Name | None = None
     table: _Name | None = None
-    warning: Annotated[ItemWarning, Meta(description="Any, none, or the name of one.")] | None = None
-    apart: Annotated[
-        bool | None, Meta(description="Only items that their agents list apart, or only others.")
-    ] = None
+    warning: ItemWarning | None = None
+    apart: Annotated[bool | None, Meta(description="Listed apart, or only others.")] = None
     path: Annotated[_Text, Meta(description="Of a file; of a folder, if it ends in a slash.")] | None = None
     text: Annotated[_Text, Meta(description="In a value or in the path.")] | None = None
     since: Annotated[Instant, Meta(description="Only items found from then on.")] | None = None
-    proposed: Annotated[
-        bool | None, Meta(description="Only items with an open proposal, or only others.")
-    ] = None
-    unsure: Annotated[
-        bool, Meta(description="Only less sure items, which the hub holds: verdict is held.")
-    ] = False
+    proposed: Annotated[bool | None, Meta(description="With an open proposal, or only others.")] = None
+    unsure: Annotated[bool, Meta(description="Only held ones.")] = False
 
 
 ItemQuery = Annotated[ItemListFilter, From(ItemListFilter)]
