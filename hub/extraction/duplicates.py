@@ -12,14 +12,18 @@ from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
+from operator import itemgetter
 from typing import Final
 
-from hub.extraction.items import Dropped, Item
+import msgspec
+
+from hub.extraction.items import Dropped, Item, Place
 from hub.text.folding import fold, words_of
 from protocol.tables import (
     TABLES,
     DeviceTable,
     Kind,
+    TableName,
     Tables,
 )
 
@@ -34,6 +38,7 @@ _SMALL_WORDS: Final = (
     " и в на к по для надо нужно пожалуйста должен должна 请 要 把 的 需 必 须"
 )
 _SMALL: Final = frozenset(_SMALL_WORDS.split())
+_OF_ROWS: Final = frozenset({TableName.TASKS, TableName.TIMELINES})
 
 
 def deduplicate(
@@ -226,3 +231,30 @@ def _is_like(word: str, other: str) -> bool:
     # Russian replaces endings, other languages add them: otherwise "Marie" would equal "Maria".
     is_added = stem == min(len(word), len(other)) or word[-1] >= _CYRILLIC
     return is_added and max(len(word), len(other)) - stem <= _MAX_ENDING_CHARS
+
+
+def with_rows(found: Sequence[Item], rows: Sequence[Item], over: Sequence[Place]) -> list[Item]:
+    """Return the items of sentences with those of rows that have none, and without those of what is done.
+
+    An item of a sentence within a row has the row's evidence.
+    """
+    places = [(row.start, row.end) for row in rows]
+    joined, filled = list[Item](), dict[int, int]()  # by row, the index of its item
+    for item in found:
+        nth, done = _place_at(places, item.start), _place_at(over, item.start)
+        if done is not None or (nth is not None and item.table not in _OF_ROWS):
+            continue
+        if nth in filled:  # a row is one task, whatever its clauses are
+            joined[filled[nth]] = rows[nth]
+            continue
+        if nth is not None:
+            filled[nth] = len(joined)
+            item = msgspec.structs.replace(item, evidence=rows[nth].evidence)
+        joined.append(item)
+    return [*joined, *(row for nth, row in enumerate(rows) if nth not in filled)]
+
+
+def _place_at(places: Sequence[Place], at: int) -> int | None:
+    """Return the index of the place that covers *at*; they are in order and disjoint."""
+    nth = bisect_right(places, at, key=itemgetter(0)) - 1
+    return nth if nth >= 0 and at < places[nth][1] else None

@@ -17,6 +17,7 @@ from hub.document import Document
 from hub.extraction import chunk, duplicates, injection_warnings, judge
 from hub.extraction.chunk import Chunk
 from hub.extraction.dating import PassageDates
+from hub.extraction.due_days import with_due_days
 from hub.extraction.items import Dropped, Extraction, ExtractionOptions, Item, Notes, RulesForm, lines_of
 from hub.extraction.when.resolve import local_day
 from hub.extraction.wording.languages import languages
@@ -61,7 +62,7 @@ class ToRead(msgspec.Struct, frozen=True, kw_only=True, tag="read"):
         document, options = self.document, self.options
         form = structured.read(document, options)
         dates = PassageDates.of(document, date=form.date, timezone=options.timezone)
-        items = [*structured.with_due_days(form, dates, options.timezone)]
+        items = [*with_due_days(form, dates, options.timezone)]
         by_rules = msgspec.structs.replace(form.by_rules or form, tables=form.tables)
         found = structured.read_prose(document, options, by_rules, dates) if self.reads_prose else ()
         ahead = filterfalse(partial(_is_over, document=document, timezone=options.timezone), items)

@@ -593,7 +593,8 @@ def _built_in(header: _SheetRow, options: ExtractionOptions) -> Iterator[_Column
     if at["log"] or (at["record"] and not at["work"] and not at["event"]):
         return
     at["deadline"] = at["due"] or (at["date"] if at["work"] else [])
-    if not any(at[kind] for kind in ("work", "title", "event", "content")):
+    has_title = any(at[kind] for kind in ("work", "title", "event", "content"))
+    if not has_title and all(plain(name) in HEADINGS for name in header.cells):
         at["work"] = at.pop("description", [])
     at["remark"] = at["description"] + at["content"]
     at["day"] = at["date"] or at["start"] or at["time"]

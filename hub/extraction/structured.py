@@ -9,25 +9,23 @@ by the same number of invisible characters.
 """
 
 import re
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
-from datetime import date, datetime
-from itertools import groupby, islice
-from operator import itemgetter
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import PurePosixPath
 from typing import Final
-from zoneinfo import ZoneInfo
 
 import msgspec
 
-from hub.base.clock import epoch_ms
 from hub.document import Document
 from hub.extraction import prose
 from hub.extraction.blocks import COVER, STRUCK, STRUCK_WORDS, is_code, view_of_rst
 from hub.extraction.calendars import read_calendar
 from hub.extraction.chunk import Passage
 from hub.extraction.dating import PassageDates
-from hub.extraction.items import ExtractionOptions, Item, Place, RulesForm, blanked, lines_of, merged
+from hub.extraction.due_days import with_due_days
+from hub.extraction.duplicates import with_rows
+from hub.extraction.items import ExtractionOptions, Item, RulesForm, blanked, lines_of, merged
 from hub.extraction.letters import read_mail
 from hub.extraction.spreadsheets import read_spreadsheet, read_tables
 from hub.extraction.task_lists import (
@@ -40,14 +38,11 @@ from hub.extraction.task_lists import (
     read_work_lines,
 )
 from hub.extraction.text_kinds import is_invoice, is_reference
-from hub.extraction.when.days import find_days
-from hub.extraction.when.resolve import Anchor, date_ms, local_day, resolve
 from hub.text.archives import messages_in
 from hub.text.excerpt import CUE
 from hub.text.files import CHAT, MAIL, MBOX, OFFICE, PLAIN
 from hub.text.folding import asides
 from hub.text.parts import part_key
-from protocol.tables import TableName
 
 _BLOCK: Final = re.compile(
     r"(?:\A\ufeff?WEBVTT|(?<=\n)(?:NOTE|STYLE|REGION)(?=[ \t\r\n]))(?:[^\n]*\S[^\n]*\n?)*"
@@ -124,8 +119,6 @@ _BY_MEDIA_TYPE: Final[dict[str, _Reader]] = {
     MBOX: read_mail,
     CHAT: read_chat,
 }
-_ADDRESS: Final = re.compile(r"\w{2,10}://\S+")
-_DUE: Final = "dueDate"
 
 
 def read(document: Document, options: ExtractionOptions) -> RulesForm:
@@ -142,39 +135,6 @@ def read(document: Document, options: ExtractionOptions) -> RulesForm:
     parts = {part_key("text/calendar", "unreadable"): 1} if reader is read_calendar else {}
     form = form or RulesForm(prose=[Passage(0, len(document.text))], date=document.modified_at, parts=parts)
     return read_tables(document, form, options)
-
-
-def with_due_days(form: RulesForm, dates: PassageDates, timezone: str) -> Iterator[Item]:
-    """Yield items of lists; a task without a day gets the first one that its words denote, else the form's.
-
-    Words for a day that is unknown stay for a person.
-    """
-    for item in form.items:
-        is_open = item.table == TableName.TASKS and item.data.get("status") != "done"
-        if is_open and not item.is_exact and _DUE not in item.data:
-            for at, has_time, words in islice(_days_of(item, dates.at(item.start), timezone), 1):
-                data = item.data | ({} if at is None else {_DUE: epoch_ms(at)})
-                unresolved, known = ({_DUE: words}, {}) if at is None else ({}, {_DUE: words})
-                item = msgspec.structs.replace(
-                    item, data=data, unresolved=unresolved, words=known, has_time=has_time
-                )
-            if form.due and _DUE not in item.data and not item.unresolved:
-                item = msgspec.structs.replace(item, data=item.data | {_DUE: date_ms(form.due, timezone)})
-        yield item
-
-
-def _days_of(item: Item, anchor: Anchor | None, timezone: str) -> Iterator[tuple[datetime | None, bool, str]]:
-    """Yield the days of a field or a title that are not past, and words for days that are unknown."""
-    if (words := item.unresolved.get(_DUE)) is not None:
-        moment = resolve(words, anchor=anchor, timezone=timezone, is_due=True)
-        yield (moment.at, moment.has_time, words) if moment else (None, False, words)
-        return
-    title = _ADDRESS.sub(lambda address: " " * len(address[0]), str(item.data["title"]))
-    zone = ZoneInfo(timezone)
-    today = local_day(anchor, zone) if isinstance(anchor, datetime) else anchor or date.min
-    for day in find_days(title, anchor=anchor, timezone=timezone):
-        if day.at is None or local_day(day.at, zone) >= today:
-            yield day.at, day.has_time, day.words
 
 
 def read_prose(
@@ -211,37 +171,7 @@ def read_prose(
     )
     found = [_at(item, places, document.text) for item in found] if is_covered else found
     rows = with_due_days(RulesForm(items=[*work.items]), dates, options.timezone)
-    return _joined(found, [*rows], work.over)
-
-
-_WORK: Final = frozenset({TableName.TASKS, TableName.TIMELINES})
-
-
-def _joined(found: Sequence[Item], rows: Sequence[Item], over: Sequence[Place]) -> list[Item]:
-    """Return the items of sentences with those of rows that have none, and without those of what is done.
-
-    An item of a sentence within a row has the row's evidence.
-    """
-    places = [(row.start, row.end) for row in rows]
-    joined, filled = list[Item](), dict[int, int]()  # by row, the index of its item
-    for item in found:
-        nth, done = _place_at(places, item.start), _place_at(over, item.start)
-        if done is not None or (nth is not None and item.table not in _WORK):
-            continue
-        if nth in filled:  # a row is one task, whatever its clauses are
-            joined[filled[nth]] = rows[nth]
-            continue
-        if nth is not None:
-            filled[nth] = len(joined)
-            item = msgspec.structs.replace(item, evidence=rows[nth].evidence)
-        joined.append(item)
-    return [*joined, *(row for nth, row in enumerate(rows) if nth not in filled)]
-
-
-def _place_at(places: Sequence[Place], at: int) -> int | None:
-    """Return the index of the place that covers *at*; they are in order and disjoint."""
-    nth = bisect_right(places, at, key=itemgetter(0)) - 1
-    return nth if nth >= 0 and at < places[nth][1] else None
+    return with_rows(found, [*rows], work.over)
 
 
 def _at(item: Item, places: Sequence[int], text: str) -> Item:

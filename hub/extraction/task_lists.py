@@ -406,7 +406,7 @@ _ORG_HEADING: Final = re.compile(r"(?P<stars>\*+)[ \t]+(?P<value>\S.*)")
 _ORG_STATES: Final = re.compile(r"^#\+(?:SEQ_|TYP_)?TODO:[ \t]*([^\r\n]+)", re.MULTILINE)
 _ORG_DAY: Final = re.compile(r"<(\d{4}-\d{2}-\d{2}[^<>\r\n]{0,60}+)>(?:--<[^<>\r\n]{0,60}+>)?")
 _ORG_NOTED: Final = re.compile(r"\[\d{4}-\d{2}-\d{2}[^\[\]\r\n]{0,60}+\]")
-_ORG_TAGS: Final = re.compile(r"[ \t]:[^\s:]++:(?:[^\s:]++:)*+$")
+_ORG_TAGS: Final = re.compile(r"[ \t]:[^\s:]++:(?>(?:[^\s:]++:)*)$")
 _ORG_PLAN: Final = re.compile(r"[ \t]*(?:DEADLINE|SCHEDULED|CLOSED):[ \t]*[<\[]\d{4}-.*")
 
 _DATE_KEYS: Final = ("date", "created", "updated", "modified")

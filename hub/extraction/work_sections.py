@@ -88,6 +88,14 @@ _LEADING: Final = re.compile(
     r"|à faire|prochaines étapes|tareas|pendientes|próximos pasos|задачи|список дел|待办|任务)(?: |$)"
 )
 _TO_DO: Final = re.compile(r"(?:^|[\s:])(?:TODOs?|To-?Dos?|TO-DO|to-dos?)$")
+# Words around that of a state: "What is already done", "Noch nicht erledigt".
+_NEGATION_WORDS: Final = "not nicht noch pas encore non no aún sin не ещё еще nog niet"
+_FILLER_WORDS: Final = """
+    what is was are i we already all everything schon bereits alles ist was wir déjà tout ce qui est
+    ya lo que está todo что уже всё все мы già al wat
+"""
+_NEGATIONS: Final = frozenset(_NEGATION_WORDS.split())
+_FILLERS: Final = _NEGATIONS | frozenset(_FILLER_WORDS.split())
 _PART: Final = re.compile(r"\s*[:：|]\s*|\s+[-–—/]\s+")
 
 _ROW: Final = re.compile(r"(?P<indent>[ \t]*)(?:[-*+\u2022\u2023\u25e6\u2013]|\d{1,3}[.)])[ \t]+(?=\S)")
@@ -128,7 +136,11 @@ def heading_state(heading: str) -> SectionState:
         return state
     if others and _STATES.get(_bare(others[0])) == "work":
         return "work"
-    count = len(bare.split())
+    parts = bare.split()
+    count = len(parts)
+    core = " ".join(part for part in parts if part not in _FILLERS)
+    if count <= 5 and _STATES.get(core) == "over":
+        return "over" if _NEGATIONS.isdisjoint(parts) else "work"
     if count <= 6 and not words.rstrip().endswith((".", "!", "?", ",")) and _LEADING.match(bare):
         return "work"
     return "work" if count <= 4 and _TO_DO.search(words.strip(" *_#:!.")) else ""

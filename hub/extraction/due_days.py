@@ -1,0 +1,53 @@
+"""Days of tasks in lists, from the words of their titles and fields. Pure functions."""
+
+import re
+from collections.abc import Iterator
+from datetime import date, datetime
+from itertools import islice
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from hub.base.clock import epoch_ms
+from hub.extraction.dating import PassageDates
+from hub.extraction.items import Item, RulesForm
+from hub.extraction.when.days import find_days
+from hub.extraction.when.resolve import Anchor, date_ms, local_day, resolve
+from protocol.tables import TableName
+
+_ADDRESS: Final = re.compile(r"\w{2,10}://\S+")
+_DUE: Final = "dueDate"
+
+
+def with_due_days(form: RulesForm, dates: PassageDates, timezone: str) -> Iterator[Item]:
+    """Yield items of lists; a task without a day gets the first one that its words denote, else the form's.
+
+    Words for a day that is unknown stay for a person.
+    """
+    for item in form.items:
+        is_open = item.table == TableName.TASKS and item.data.get("status") != "done"
+        if is_open and not item.is_exact and _DUE not in item.data:
+            for at, has_time, words in islice(_days_of(item, dates.at(item.start), timezone), 1):
+                data = item.data | ({} if at is None else {_DUE: epoch_ms(at)})
+                unresolved, known = ({_DUE: words}, {}) if at is None else ({}, {_DUE: words})
+                item = msgspec.structs.replace(
+                    item, data=data, unresolved=unresolved, words=known, has_time=has_time
+                )
+            if form.due and _DUE not in item.data and not item.unresolved:
+                item = msgspec.structs.replace(item, data=item.data | {_DUE: date_ms(form.due, timezone)})
+        yield item
+
+
+def _days_of(item: Item, anchor: Anchor | None, timezone: str) -> Iterator[tuple[datetime | None, bool, str]]:
+    """Yield the days of a field or a title that are not past, and words for days that are unknown."""
+    if (words := item.unresolved.get(_DUE)) is not None:
+        moment = resolve(words, anchor=anchor, timezone=timezone, is_due=True)
+        yield (moment.at, moment.has_time, words) if moment else (None, False, words)
+        return
+    title = _ADDRESS.sub(lambda address: " " * len(address[0]), str(item.data["title"]))
+    zone = ZoneInfo(timezone)
+    today = local_day(anchor, zone) if isinstance(anchor, datetime) else anchor or date.min
+    for day in find_days(title, anchor=anchor, timezone=timezone):
+        if day.at is None or local_day(day.at, zone) >= today:
+            yield day.at, day.has_time, day.words
