@@ -276,7 +276,7 @@ class _Pairing:
         paired = ((item, self.pairs[item.ordinal].row) for item in found if item.ordinal in self.pairs)
         same = {item.ordinal for item, row in paired if may(row) and is_unchanged(item, row)}
         before = {*self._found}
-        rows = [one for decided in self._known.values() if may(one.row)]
+        rows = [known for known in self._known.values() if may(known.row)]
         for item, decided in list(decided_pairs(self.left, rows)):
             self._pair(item, decided)
         self._match_alike(lambda row: row.verdict == "rejected", measure=_unsure_again)
