@@ -23,7 +23,7 @@ from hub.cli.formats import short
 from hub.cli.options import NAME, CommandT, FilePathParam, device_state_option, example, json_option
 
 if TYPE_CHECKING:
-    from hub.device.held_items import HeldItems, HeldVerdict
+    from hub.device.held_items import HeldItem, HeldItems, HeldVerdict
     from hub.device.items import DeviceItem, OthersProposal
     from hub.device.messages import StoredQuestion
     from hub.device.owner import OwnerDecisions
@@ -211,6 +211,10 @@ def approve_items(
 
     options = {"project": project, "task": task}
     fields = {name: value for name, value in options.items() if value is not None}
+    if held := [label for label in numbers if fields and _HELD.fullmatch(label)]:
+        raise click.UsageError(
+            f"{held[0]} is a less sure item: approve it first, then set its {' and '.join(fields)}"
+        )
     at_ms = epoch_ms(show.clock.now())
     _decide_all(
         here(),
@@ -238,6 +242,8 @@ def edit_items(here: _Here, words: tuple[str, ...], stays_open: bool) -> None:
     numbers = tuple(_LABEL.sub(r"\1\2", word) for word in words if _LABEL.fullmatch(word))
     others = [word.partition("=") for word in words if not _LABEL.fullmatch(word)]
     fields = {name: value for name, sign, value in others if sign}
+    if held := [word for word in words if _HELD.fullmatch(word)]:
+        raise click.UsageError(f"{held[0]} is a less sure item: approve it first, then edit it by its number")
     if not numbers or not fields or len(fields) < len(others):
         raise click.UsageError("name the items by their numbers, and each field once as FIELD=VALUE")
     change = partial(edit if stays_open else approve, fields=fields, at_ms=epoch_ms(show.clock.now()))
@@ -286,19 +292,33 @@ def _list_held(found: "HeldItems", *, as_json: bool) -> None:
     import msgspec
 
     from hub.device.held_items import label_of
+    from protocol.items import MARKS
 
     if as_json:
         show.print_json("review", {"items": msgspec.to_builtins(found.items)})
         return
     for item in found.items:
         show.out(one_line(f"{label_of(item)}  {item.table}  {item.title}"))
+        if fields := _fields_of(item):
+            show.out(one_line(f"    {fields}"))
         show.out(one_line(f'    {item.path}: "{short(item.quote)}"'))
+        for warning in item.warnings:
+            show.out(one_line(f"    ! {MARKS.get(warning, warning)}"))
     if not found.items:
         show.report("the hub holds no less sure items, or the device is not connected: hub connect")
         return
     more = found.total - len(found.items)
     show.report(*([f"{more} older ones follow once these are decided"] if more else []))
     show.report(f"approve or reject them: hub review approve {label_of(found.items[0])}")
+
+
+def _fields_of(item: "HeldItem") -> str:
+    """Return the fields of an item that the hub holds, as ``dueDate 2026-12-04``, without its title."""
+    spelt = {
+        name: ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        for name, value in item.data.items()
+    }
+    return ", ".join(f"{name} {short(value)}" for name, value in spelt.items() if value != item.title)
 
 
 def _decide(decision: Callable[[], "OwnerDecisions"]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 from anyio.from_thread import BlockingPortal
 from click.testing import CliRunner, Result
@@ -27,12 +28,12 @@ from hub.device.sources import MAX_BYTES, Sources
 from hub.links.hub_key import HubKey
 from hub.text.excerpt import Excerpt
 from protocol.frame import Record
-from protocol.items import Changed, ItemSource, Provenance, ProvenanceOrigin, Unresolved
+from protocol.items import MARKS, Changed, ItemSource, Provenance, ProvenanceOrigin, Unresolved
 from protocol.tables import SUGGESTED
 from protocol.tool_calls import Action, ToolCall
 from tests.hub.api.test_question_routes import two_boards
 from tests.hub.cli.conftest import Hub, device_store, ends
-from tests.hub.device.test_inbox import COUNTED, HoldingHub
+from tests.hub.device.test_inbox import COUNTED, HELD, HoldingHub
 from tests.hub.device.test_messages import ASKED, asking, settled
 from tests.support.clock import FakeClock
 from tests.support.families import each
@@ -118,6 +119,38 @@ def test_review_lists_and_judges_less_sure_items_by_their_labels(
     with connect_shared(db) as file:
         assert [id for (id,) in file.execute("SELECT call_id FROM approved_ahead")] == ["c-1"]
     assert {item.title: item.verdict for item in read_items(db)}["call Ana"] == "approved"
+
+
+def test_less_sure_items_are_listed_with_their_fields_and_marks(
+    review: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data: dict[str, Any] = {"title": "send the slides", "assignee": ["Ann", "Bo"], "dueDate": "2026-12-10"}
+    HoldingHub(
+        monkeypatch, msgspec.structs.replace(HELD[0], title=data["title"], data=data, warnings=("outside",))
+    )
+    assert review("ls", "--unsure").stdout.splitlines() == [
+        "uaaaaa1  tasks  send the slides",
+        "    assignee Ann, Bo, dueDate 2026-12-10",
+        '    notes/a.md: "ask Bo"',
+        f"    ! {MARKS['outside']}",
+    ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("approve", "1", "uaaaaa1", "--project", "House"),
+        ("approve", "uaaaaa1", "--task", "call Ana"),
+        ("edit", "uaaaaa1", "title=ask Bob"),
+    ],
+)
+def test_fields_for_a_less_sure_item_are_refused_and_nothing_is_decided(
+    review: Callable[..., Result], db: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    holding = HoldingHub(monkeypatch)
+    ends(review(*words), 2, output=("uaaaaa1 is a less sure item", "approve it first"))
+    assert holding.verdicts == []
+    assert {item.verdict for item in read_items(db)} == {"open"}
 
 
 def listed(db: Path, width: int | None = None, *, whole: bool = False) -> list[str]:
