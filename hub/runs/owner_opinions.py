@@ -1,9 +1,10 @@
 """Tiers of a document's items by the judge and what their owner has decided about others of the agent.
 
-An item's log-odds move by a beta prior for each source of an agent and kind of evidence: its mean is the
-probability of the item, its strength ``STRENGTH`` verdicts, and the move is ``MAX_SHIFT`` at most. It is
-computed from the verdicts that there are, so that one that is taken back counts no more. What the judge would
-hold is never dropped for it: a kind that is rejected sinks to the unsure items.
+An item's log-odds move by a beta prior for each source of an agent and kind of evidence, by ``MAX_SHIFT`` at
+most. Its mean is the middle of the unsure tier, not the probability of the item, because owners decide about
+doubtful items too; its strength is ``STRENGTH`` verdicts. The move is computed from the verdicts that there
+are, so that one that is taken back counts no more. What the judge would hold is never dropped for it: a kind
+that is rejected sinks to the unsure items.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,8 +38,9 @@ def shift_of(item: Item, kinds: Mapping[str, tuple[int, int]]) -> float:
     if accepted == rejected == 0:
         return 0.0
     before = odds(item.likelihood)
-    share = (STRENGTH * probability(before) + accepted) / (STRENGTH + accepted + rejected)
-    shift = max(-MAX_SHIFT, min(MAX_SHIFT, odds(share) - before))
+    mean = (weights().suggested + weights().unsure) / 2
+    share = (STRENGTH * mean + accepted) / (STRENGTH + accepted + rejected)
+    shift = max(-MAX_SHIFT, min(MAX_SHIFT, odds(share) - odds(mean)))
     floor = odds(weights().unsure) - before + _ROUNDING
     return max(shift, floor) if floor <= 0 else shift
 

@@ -47,6 +47,12 @@ def test_verdicts_move_the_odds_of_a_kind_by_a_bounded_amount(
     assert odds(likelihood) + shift >= odds(UNSURE) or likelihood < UNSURE
 
 
+@pytest.mark.parametrize(("accepted", "rejected"), [(0, 1), (1, 1), (3, 2), (27, 13)])
+def test_likely_items_stay_suggested_after_few_or_mixed_verdicts(accepted: int, rejected: int) -> None:
+    shift = shift_of(found(0.9), {"words": (accepted, rejected)})
+    assert odds(0.9) + shift >= odds(SUGGESTED)
+
+
 def test_items_without_a_probability_and_of_other_kinds_do_not_move() -> None:
     kinds = {"words": (0, 50)}
     assert shift_of(found(None), kinds) == shift_of(found(0.9, "box"), kinds) == 0.0
