@@ -42,8 +42,8 @@ def test_verdicts_move_the_odds_of_a_kind_by_a_bounded_amount(
     likelihood: float, accepted: int, rejected: int
 ) -> None:
     shift = shift_of(found(likelihood), {"words": (accepted, rejected), "box": (0, 1_000)})
-    assert -MAX_SHIFT <= shift <= MAX_SHIFT
-    assert (shift > 0) <= (accepted > 0) and (shift < 0) <= (rejected > 0)
+    assert -MAX_SHIFT <= shift <= 0
+    assert (shift < 0) == (rejected > accepted and likelihood > UNSURE)
     assert odds(likelihood) + shift >= odds(UNSURE) or likelihood < UNSURE
 
 
@@ -56,6 +56,21 @@ def test_likely_items_stay_suggested_after_few_or_mixed_verdicts(accepted: int, 
 def test_items_without_a_probability_and_of_other_kinds_do_not_move() -> None:
     kinds = {"words": (0, 50)}
     assert shift_of(found(None), kinds) == shift_of(found(0.9, "box"), kinds) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("mark", "accepted", "rejected", "falls"),
+    [
+        *((mark, 0, 1, True) for mark in ("words", "heading")),
+        *((mark, 0, 9, False) for mark in ("box", "keyword", "field", "form")),
+        *((mark, 9, 10, True) for mark in ("box", "keyword", "field", "form")),
+        *((mark, 10, 10, False) for mark in ("words", "heading", "box")),
+    ],
+)
+def test_kind_falls_after_more_rejections_than_approvals_and_marked_after_ten(
+    mark: str, accepted: int, rejected: int, falls: bool
+) -> None:
+    assert (shift_of(found(0.95, mark), {mark: (accepted, rejected)}) < 0) == falls
 
 
 def test_a_rejected_kind_sinks_to_the_less_sure_items_and_rises_with_the_undoing() -> None:
