@@ -113,6 +113,17 @@ async def test_only_verdicts_that_there_are_count_by_agent_and_evidence(bench: B
     assert await kinds() == ({("", "box"): (1, 0)}, ["a.md"])
 
 
+async def test_verdicts_of_one_report_count_and_deletions_of_kept_rows_do_not(bench: Bench) -> None:
+    await run(bench, a="".join(f"- [ ] call {name}\n" for name in ("Anna", "Bo", "Cy")))
+    rows = [*(await ledger(bench)).values()]
+    assert rows[0].device_id is not None
+    for verdict in ("approved", "rejected"):
+        report = [ReportedVerdict(row.call_id, verdict) for row in rows[: 3 if verdict == "approved" else 2]]
+        await bench.store.write(calls.record_verdicts, rows[0].device_id, report, at=1)
+    decided = await bench.store.read(items.decided_kinds, bench.agent.id)
+    assert decided.kinds == {("", "box"): (1, 0)}
+
+
 LINES = [SUGGESTED + (0.999 - SUGGESTED) * nth / 20 for nth in range(1, 21)]  # probabilities of 20 items
 
 
