@@ -15,7 +15,7 @@ from hub.device import owner_requests
 from hub.device.device_file import connect_shared
 from hub.device.owner import OwnerDecisions
 from hub.device.schema import transaction
-from hub.device.verdicts import APPROVED_AHEAD
+from hub.device.verdicts import APPROVED_AHEAD, is_approved_ahead
 from protocol.coordination import Method
 
 HeldVerdict = Literal["approve", "reject", "undo"]
@@ -84,17 +84,17 @@ def judge_held(path: Path, items: Sequence[HeldItem], verdict: HeldVerdict) -> l
     """
     ids = [(item.call_id,) for item in items]
     with connect_shared(path) as db:
-        if verdict == "approve":
-            with transaction(db):
-                db.execute(APPROVED_AHEAD)
-                db.executemany("INSERT OR IGNORE INTO approved_ahead VALUES (?)", ids)
-        results = _asked(path, items, verdict)
-        refused = (
-            ids if verdict == "undo" else [id for id, problem in zip(ids, results, strict=True) if problem]
-        )
         with transaction(db):
             db.execute(APPROVED_AHEAD)
-            db.executemany("DELETE FROM approved_ahead WHERE call_id = ?", refused)
+            # A refusal of a second approval takes nothing from the first one.
+            new = [id for id in ids if not is_approved_ahead(db, *id)]
+            if verdict == "approve":
+                db.executemany("INSERT INTO approved_ahead VALUES (?)", new)
+        results = _asked(path, items, verdict)
+        refused = {id for id, problem in zip(ids, results, strict=True) if problem}
+        with transaction(db):
+            stale = ids if verdict == "undo" else refused.intersection(new)
+            db.executemany("DELETE FROM approved_ahead WHERE call_id = ?", stale)
     return results
 
 
