@@ -176,8 +176,10 @@ REASONS: Final[Mapping[str, str]] = {
     "short_no": "it is more than a word or two",
     "long_yes": "it is long",
     "long_no": "it is not long",
-    "crowd_yes": "many lines of its file are like it",
-    "crowd_no": "few lines of its file are like it",
+    "row_yes": "it is a row of a list",
+    "row_no": "it is no row of a list",
+    "whole_yes": "it is most of its line",
+    "whole_no": "it is a part of its line",
 }
 EvidenceKind = Literal[
     "heading", "title", "line", "field", "entry", "message", "front_matter", "file_name", "file_time"

@@ -55,7 +55,10 @@ def test_every_reason_has_a_sentence() -> None:
     found = judged(items, document, list(lines_of(TEXT)))
     assert {len(set(judgement.reasons)) for judgement in found} == {2}
     assert {reason for judgement in found for reason in judgement.reasons} <= REASONS.keys()
-    assert {f"document_{kind}" for kind in DOCUMENT_KINDS} <= REASONS.keys()
+    features = {*FEATURES} - {"evidence", "document"}
+    keys = {f"{name}_{value}" for name in features for value in ("yes", "no")}
+    keys |= {f"document_{kind}" for kind in DOCUMENT_KINDS} | {f"evidence_{mark}" for mark in marks}
+    assert keys == REASONS.keys()
 
 
 def test_reasons_are_the_features_with_the_largest_effects() -> None:
