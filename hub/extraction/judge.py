@@ -50,7 +50,7 @@ _BINS: Final = 0.0, 0.03, 0.12, 0.3, 0.6  # shares of lines
 _LAYOUT: Final[Mapping[str, re.Pattern[str]]] = {
     name: re.compile(pattern)
     for name, pattern in (
-        ("box", r"\s*(?:[-*+]|\d{1,3}[.)])?\s*\[.?\]\s"),
+        ("box", r"\s*+(?:(?:[-*+]|\d{1,3}[.)])\s*+)?\[.?\]\s"),
         ("bullet", r"\s*[-*+\u2022]\s"),
         ("number", r"\s*\d{1,3}[.)]\s"),
         ("heading", r"\s*(?:#{1,6}|\*{1,6}|={2,6})\s"),

@@ -96,10 +96,10 @@ _FILLER_WORDS: Final = """
 """
 _NEGATIONS: Final = frozenset(_NEGATION_WORDS.split())
 _FILLERS: Final = _NEGATIONS | frozenset(_FILLER_WORDS.split())
-_PART: Final = re.compile(r"\s*[:：|]\s*|\s+[-–—/]\s+")
+_PART: Final = re.compile(r"[:：|]|(?<=\s)[-–—/](?=\s)")
 
 _ROW: Final = re.compile(r"(?P<indent>[ \t]*)(?:[-*+\u2022\u2023\u25e6\u2013]|\d{1,3}[.)])[ \t]+(?=\S)")
-_BOX_ROW: Final = re.compile(r"[ \t]*(?:[-*+]|\d{1,3}[.)])?[ \t]*(?:\[.?\]|[\u2610-\u2612])[ \t]")
+_BOX_ROW: Final = re.compile(r"[ \t]*+(?:(?:[-*+]|\d{1,3}[.)])[ \t]*+)?(?:\[.?\]|[\u2610-\u2612])[ \t]")
 _TICKED: Final = re.compile(r"[ \t]*(?:[-*+]|\d{1,3}[.)])[ \t]+[\u2705\u2714\u2713\u2611]")
 _STATUS: Final = re.compile(r"[*_(]{0,2}(?P<word>[^\W\d_]+)[*_)]{0,2}(?=[,;!.)]|\s+(?:on|am|le|el|\d)|\s*$)")
 _FIRST_STATUS: Final = re.compile(r"[ \t]*[\[({](?P<word>[^\W\d_]{2,20})[\])}]")
@@ -267,7 +267,7 @@ def _is_done_row(text: str) -> bool:
     if _TICKED.match(text) or (first is not None and heading_state(first["word"]) == "over"):
         return True
     _, *parts = _PART.split(text)
-    words = [_STATUS.match(part) for part in parts]
+    words = [_STATUS.match(part.strip()) for part in parts]
     return any(word is not None and _STATES.get(word["word"].casefold()) == "over" for word in words)
 
 

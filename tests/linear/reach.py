@@ -42,6 +42,7 @@ MODULES: Final = {
     "hub.extraction.completion": Reach(_MODEL),
     "hub.extraction.error_bodies": Reach("the first bytes of an answer without JSON", 8_192),
     "hub.extraction.endpoint_errors": Reach(_SERVER),
+    "hub.extraction.judge": Reach("lines of files and mails, cut", 120),
     "hub.extraction.rate_limiter": Reach(_SERVER),
     "hub.extraction.dialect": Reach(_MODEL),
     "hub.text.patterns": Reach("the owner's expressions, at most 1,000 characters", 1_000),
