@@ -658,8 +658,7 @@ def read_markdown(document: Document, options: ExtractionOptions, *, is_plain: b
     is_named = _FILE_TEMPLATE.search(document.unit_key) and _TO_FILL_IN.search(document.text)
     if is_named or any(map(PLACEHOLDER.search, titles)):
         return RulesForm(date=date)
-    root = name_state(document.unit_key)
-    sections = WorkSections(lines, root="" if root == "work" else root)
+    sections = WorkSections(lines)  # an open box counts whatever its file is called
     reading = _TaskListReader(document.text, view, options, sections.states, front.get("title"))
     due = next((front[key] for key in _DUE_KEYS if _front_date(front, [key], options)), None)
     boxes = [line.start for line in lines[body:] if _BOX.fullmatch(line.text)]

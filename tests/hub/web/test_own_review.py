@@ -84,7 +84,7 @@ async def test_an_owner_reviews_the_items_of_the_device_by_keys(
         await expect(source).to_have_text(["# House", "", "- mend the roof"])
         await expect(page.get_by_text(COUNTED.sentence)).to_be_visible()
         await expect(page.locator(".picks .title")).to_have_text(
-            ["mend the roof", "Ada", "pay the rent", "call Ana"]
+            ["mend the roof", "Ada", "call Ana", "pay the rent"]
         )
         await expect(page.locator(".navigation li a")).to_have_text(["Reviewr"])
         await keys.press("a")
