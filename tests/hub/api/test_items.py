@@ -116,7 +116,7 @@ def held(c: sa.Connection) -> None:
     )
 
 
-async def test_held_item_is_listed_and_counted_only_where_a_request_names_it(
+async def test_held_item_is_listed_and_counted_only_by_a_filter_for_held_items(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     await hub.store.write(held)

@@ -194,7 +194,7 @@ def test_unread_calendar_entries_are_counted_by_their_kind(entries: str, parts: 
         (("DTSTART:20200101T090000Z", "RRULE:FREQ=YEARLY"), True),
     ],
 )
-def test_single_event_before_the_day_of_its_file_is_counted_as_past(
+def test_single_event_before_the_day_of_the_file_is_counted_as_past(
     lines: tuple[str, ...], is_suggested: bool
 ) -> None:
     text = calendar("\r\n".join(("BEGIN:VEVENT", "SUMMARY:Fair", *lines, "END:VEVENT", "")))

@@ -107,7 +107,7 @@ def rows() -> list[list[str]]:
 
 
 @each("row", rows())
-def test_days_of_a_line_are_cut_out_where_they_were_read(row: list[str]) -> None:
+def test_days_of_a_line_are_cut_out_of_the_title_at_the_places_read(row: list[str]) -> None:
     line, words, moment, title = (*row, "", "", row[0])[:4] if len(row) == 1 else row
     days = find_days(line, anchor=FRIDAY, timezone=ZONE)
     assert (

@@ -34,7 +34,7 @@ def likelihoods(*items: Item, name: str = "week.md", text: str = TEXT) -> list[f
 
 
 @pytest.mark.parametrize("mark", ["box", "keyword", "field", "form"])
-def test_item_with_a_mark_is_judged_alike_whatever_its_words_say(mark: EvidenceMark) -> None:
+def test_item_with_a_mark_is_judged_alike_with_other_words(mark: EvidenceMark) -> None:
     first, second = likelihoods(item("Oil the gate", mark), item("lorem ipsum dolor", mark))
     assert first == second
 

@@ -919,7 +919,7 @@ def test_chinese_patterns_search_a_long_repetition_quickly(unit: str) -> None:
         ("Who orders new tiles?\nAnn: I will\n", "words prose.asks"),
     ],
 )
-def test_task_names_its_mark_and_its_rule(text: str, evidence: str) -> None:
+def test_task_has_the_mark_and_the_rule_as_evidence(text: str, evidence: str) -> None:
     (task,) = (item for item in found(text) if item.table == TableName.TASKS)
     assert task.evidence is not None
     assert f"{task.evidence.mark} {task.evidence.rule}" == evidence
@@ -940,7 +940,7 @@ def test_task_names_its_mark_and_its_rule(text: str, evidence: str) -> None:
         ("Aufgaben: Äpfel, Birnen und Brot kaufen", "Äpfel, Birnen und Brot kaufen", ""),
     ],
 )
-def test_labelled_row_is_one_task_of_the_people_it_names(row: str, title: str, who: str) -> None:
+def test_labelled_row_is_one_task_of_the_named_people(row: str, title: str, who: str) -> None:
     (item,) = found(f"{row}\n")
     assert told(item)[:3] == ["tasks", title, who]
 

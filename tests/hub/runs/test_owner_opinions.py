@@ -1,4 +1,4 @@
-"""What an owner has decided moves the tiers of other items of the agent."""
+"""Owner opinions: verdicts move the tiers of other items of the agent."""
 
 from typing import Any
 
