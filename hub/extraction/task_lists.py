@@ -38,6 +38,7 @@ from hub.extraction.items import (
     merged,
 )
 from hub.extraction.outline import People, known_people, people_above
+from hub.extraction.tokens import without
 from hub.extraction.when.resolve import date_ms, read_date
 from hub.extraction.wording.languages import is_label, languages_in, script_of
 from hub.extraction.wording.names import is_person, names_in
@@ -131,7 +132,7 @@ class Convention:
         if self._signs.search(line) is None:
             return ParsedLine(title=" ".join(line.split()))
         parsed = ParsedLine()
-        taken, rest = bytearray(len(line)), list(line)
+        taken, cut = bytearray(len(line)), list[Place]()
         unmapped: list[tuple[int, str]] = []
         for mark, pattern in self._patterns:
             for match in pattern.finditer(line):
@@ -140,12 +141,12 @@ class Convention:
                     continue
                 taken[start:end] = b"\1" * (end - start)
                 if not mark.stays:
-                    rest[start:end] = " " * (end - start)
+                    cut.append((start, end))
                 value = match.group(1) if pattern.groups else None
                 if not _note(parsed, mark, (value or "").strip()):
                     unmapped.append((start, match.group().strip()))
         parsed.unmapped = [piece for _, piece in sorted(unmapped)]
-        parsed.title = " ".join("".join(rest).split())
+        parsed.title = " ".join((without(line, cut) if cut else line).split())
         return parsed
 
 

@@ -458,3 +458,16 @@ def test_each_field_of_a_dialect_is_read(dialect: str, field: str) -> None:
     assert task.unresolved == ({"dueDate": expected["words"]} if "words" in expected else {})
     projects = [item.data["name"] for item in items if item.table == TableName.PROJECTS]
     assert projects == ([expected["project"]] if "project" in expected else [])
+
+
+@pytest.mark.parametrize(
+    ("row", "title"),
+    [
+        ("Pay the rent (\U0001f4c5 2026-12-04)", "Pay the rent"),
+        ("Water the plants (@2026-12-05)", "Water the plants"),
+        ("Put the bins out \U0001f4c5 2026-12-03, then sweep", "Put the bins out, then sweep"),
+        ("Call Ann (twice) \U0001f4c5 2026-12-03", "Call Ann (twice)"),
+    ],
+)
+def test_title_of_a_row_keeps_no_empty_brackets_of_a_field(row: str, title: str) -> None:
+    assert MARKDOWN.read(row).title == title
