@@ -9,20 +9,15 @@ Fields of structs as columns: a field is spelled in its table and in its struct,
 is the way back. ``paged`` reads a list in pages: the rows after a sort key, in the order of that key. A page
 costs the same wherever it begins, and rows that are inserted or deleted between two pages neither repeat nor
 hide other rows. The columns of a key are unique together and never NULL.
-
-Statements for many rows: compiled once to the text of the driver, and executed with tuples.
-
-SQLAlchemy builds a dictionary of parameters for each row and looks up the type of each value: more work than
-SQLite has with the row.
 """
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from enum import StrEnum
-from functools import cache, lru_cache, partial, wraps
+from functools import cache, partial, wraps
 from operator import le
-from typing import Any, Final, Literal, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -649,31 +644,10 @@ def fetch_page(
     return readable_page(c, partial(struct_from, kind), query, limit, given)
 
 
-_Bind = tuple[str, Callable[[Any], Any] | None, Any]
-_MAX_ROWS: Final = 256  # statements in one shape of their parameters; there are about ten
-
-
 def execute_for_each(c: sa.Connection, statement: sa.UpdateBase, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Execute *statement* for each of *rows*, which all have the same keys.
-
-    Args:
-        statement: a constant of a module, because its text is cached by its identity.
-    """
-    if not rows:
-        return
-    text, binds = _compiled(statement, c.dialect, tuple(rows[0]))
-    c.exec_driver_sql(
-        text,
-        [
-            tuple(
-                [
-                    row.get(name, usual) if convert is None else convert(row.get(name, usual))
-                    for name, convert, usual in binds
-                ]
-            )
-            for row in rows
-        ],
-    )
+    """Execute *statement* for each of *rows*, which all have the same keys; for none of no rows."""
+    if rows:
+        c.execute(statement, rows)
 
 
 def upsert(table: sa.Table) -> postgresql.Insert:
@@ -686,20 +660,3 @@ def upsert(table: sa.Table) -> postgresql.Insert:
 def insert_if_absent(table: sa.Table) -> postgresql.Insert:
     """Return a statement that inserts a row of *table*, unless there is one with the same primary key."""
     return postgresql.insert(table).on_conflict_do_nothing(index_elements=[*table.primary_key])
-
-
-@lru_cache(maxsize=_MAX_ROWS)
-def _compiled(
-    statement: sa.UpdateBase, dialect: sa.Dialect, keys: tuple[str, ...]
-) -> tuple[str, tuple[_Bind, ...]]:
-    """Return the text of *statement*, and its parameters in order: name, conversion and usual value."""
-    columns = keys if isinstance(statement, sa.Insert) else None
-    # For many rows nothing is returned: sqlite3 of Python 3.13 refuses to execute such a statement twice.
-    compiled = statement.compile(dialect=dialect, column_keys=columns, for_executemany=True)
-    assert isinstance(compiled, sa.sql.compiler.SQLCompiler)
-    assert compiled.positiontup is not None, f"{dialect.name} numbers its parameters"
-    binds = []
-    for name in compiled.positiontup:
-        type_ = compiled.binds[name].type.dialect_impl(dialect)
-        binds.append((name, type_.bind_processor(dialect), compiled.params[name]))
-    return str(compiled), tuple(binds)

@@ -31,6 +31,7 @@ import sqlalchemy as sa
 from storage.change_triggers import make_triggers
 from storage.kernel.database import CAUSE, WAL, DatabaseUnavailable, StorageError, translated, translation
 from storage.kernel.migrate import make_tables
+from storage.kernel.statements import KernelConnection
 from storage.schema import metadata
 
 _MAGIC: Final = b"SQLite format 3\0"
@@ -377,6 +378,14 @@ class _TransactionLost(Exception):
 _LOCAL = threading.local()
 
 
+class _SqliteConnection(KernelConnection):
+    """Connection that begins transactions by the execution option ``begin``."""
+
+    def _begin_impl(self, transaction: sa.RootTransaction) -> None:
+        super()._begin_impl(transaction)
+        self.connection.cursor().execute(self._execution_options["begin"]).close()
+
+
 @cache
 def _engine() -> sa.Engine:
     """Return the engine of all sessions of this process, so that each statement is compiled once."""
@@ -387,7 +396,7 @@ def _engine() -> sa.Engine:
         query_cache_size=STATEMENTS,
         hide_parameters=True,  # they are people's documents, and errors are logged
     )
-    sa.event.listen(engine, "begin", lambda core: core.exec_driver_sql(core.get_execution_options()["begin"]))
+    engine._connection_cls = _SqliteConnection
     return engine
 
 

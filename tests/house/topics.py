@@ -28,6 +28,7 @@ KEPT_FUNCTIONS: Final = {
     "hub.api.resources.checkpoints.put": "name of the operation in the OpenAPI document",
     "hub.api.resources.locks.take": "name of the operation in the OpenAPI document",
     "hub.api.resources.souls.put": "name of the operation in the OpenAPI document",
+    "storage.kernel.statements.one": "name of the method of SQLAlchemy's result",
 }
 OLD_LIMITS: Final = ("MOST_", "LEAST_")
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -14,6 +14,7 @@ from storage.executing_runs import FencedRun
 from storage.kernel.database import Database
 from storage.kernel.postgres import open_postgres
 from storage.kernel.sqlite import empty_database, set_clock
+from storage.kernel.statements import KernelConnection
 from storage.schedules.schedule_rows import ScheduleRow
 from tests.storage.rows import make_agent, running
 from tests.storage.scheduled import make_schedule
@@ -95,6 +96,14 @@ async def hubs(
         yield [await opened.enter_async_context(open_postgres(url)) for _ in range(number)]
 
 
+class _Twofold(KernelConnection):
+    """Connection to SQLite that finds a statement of the code that PostgreSQL cannot express."""
+
+    def _compiled(self, statement: Any, *names: Any) -> Any:
+        statement.compile(dialect=POSTGRESQL)
+        return super()._compiled(statement, *names)
+
+
 @contextmanager
 def _sqlite() -> Iterator[sa.Engine]:
     """Each connection has an empty database of its own: a copy of one that was made once."""
@@ -109,16 +118,7 @@ def _sqlite() -> Iterator[sa.Engine]:
 
     options = {"is_seedable": True}  # see rows.seeded
     engine = sa.create_engine("sqlite://", creator=copy, poolclass=sa.NullPool, execution_options=options)
-    compiled: set[str] = set()
-
-    def compile_for_postgresql(*call: Any) -> None:
-        """Find a statement of the code that PostgreSQL cannot express, though the test runs on SQLite."""
-        statement, context = call[2], call[4]
-        if context.compiled is not None and statement not in compiled:
-            context.compiled.statement.compile(dialect=POSTGRESQL)
-            compiled.add(statement)
-
-    sa.event.listen(engine, "before_cursor_execute", compile_for_postgresql)
+    engine._connection_cls = _Twofold
     yield engine
     engine.dispose()
 
@@ -127,10 +127,13 @@ def _sqlite() -> Iterator[sa.Engine]:
 def _postgresql(server: Postgres) -> Iterator[sa.Engine]:
     with server.database() as url:
         engine = blocking_engine(url, server.portal)
-        sa.event.listen(engine, "commit", _refuse_commit)
+        engine._connection_cls = _Uncommitted
         yield engine
         engine.dispose()
 
 
-def _refuse_commit(_: sa.Connection) -> None:
-    raise AssertionError("what is committed would be there in every test after this one")
+class _Uncommitted(KernelConnection):
+    """Connection whose transaction is rolled back."""
+
+    def _commit_impl(self) -> None:
+        raise AssertionError("what is committed would be there in every test after this one")

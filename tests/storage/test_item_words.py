@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from protocol.errors import CodedError
 from protocol.ids import CallId, DeviceId, UserId
-from storage.kernel.columns import IN_LIST, _compiled
+from storage.kernel.columns import IN_LIST
 from storage.runs import calls, item_lists, item_verdicts, item_words, items
 from storage.runs.calls import ReportedVerdict
 from storage.runs.item_lists import ItemFilter, Sought
@@ -295,8 +295,3 @@ def test_older_items_of_several_parts_are_indexed_once_each(c: sa.Connection) ->
     add(c, *(row(f"{number:04}", "Anna") for number in range(IN_LIST + 1)))
     c.execute(sa.update(rows_of_words).values(number=-rows_of_words.c.number))
     assert [item_words.index_earlier(c) for _ in range(3)] == [IN_LIST, 1, 0]
-
-
-def test_word_index_statement_for_many_rows_has_no_returning_clause() -> None:
-    names = tuple(words_of(row("1", "a")))
-    assert "RETURNING" not in _compiled(item_words.PUT, sa.create_engine("sqlite://").dialect, names)[0]
