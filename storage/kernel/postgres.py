@@ -10,20 +10,22 @@ be repeated.
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Concatenate, NamedTuple, NoReturn, ParamSpec, TypeAlias, TypeVar
 
 import anyio
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from storage.kernel.address import fault_of, shown, without_pooler
 from storage.kernel.columns import json_text
 from storage.kernel.database import CAUSE, POOLED, Busy, DatabaseUnavailable, is_lone, sqlstate, translated
 from storage.kernel.migrate import upgrade_tables
+from storage.kernel.statements import KernelConnection
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -66,6 +68,11 @@ MIGRATION = ServerTimeouts(
 )  # a table may be large
 
 
+_Options: TypeAlias = Mapping[str, Any]  # of the connection of a job
+_WRITING: _Options = {}
+_READING: _Options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+# for jobs that are one SELECT: BEGIN and COMMIT cost more than most of these
+_ONCE: _Options = {"isolation_level": "AUTOCOMMIT"}
 _Turns: TypeAlias = deque[asyncio.Future[None]]
 
 
@@ -124,10 +131,9 @@ class PostgresDatabase:
     is_shared = True
 
     def __init__(self, engine: AsyncEngine, *, is_pooled: bool = False) -> None:
-        self._writing = engine
-        self._reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self._engine = engine
         # PgBouncer needs transactions, because each of them sets the time limits.
-        self._reading_once = self._reading if is_pooled else _without_transactions(engine)
+        self._reading_once = _READING if is_pooled else _ONCE
         self._places = _JobSlots(CONNECTIONS)
         self._is_closed = False
 
@@ -135,14 +141,14 @@ class PostgresDatabase:
         self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run *fn* in one snapshot; see ``Database.read``."""
-        engine = self._reading_once if is_lone(fn) else self._reading
-        return await self._run(engine, lambda c: fn(c, *args, **kwargs), is_write=False)
+        kind = self._reading_once if is_lone(fn) else _READING
+        return await self._run(kind, lambda c: fn(c, *args, **kwargs))
 
     async def write(
         self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run *fn* in one transaction; see ``Database.write``."""
-        return await self._run(self._writing, lambda c: fn(c, *args, **kwargs), is_write=True)
+        return await self._run(_WRITING, lambda c: fn(c, *args, **kwargs))
 
     async def close(self) -> None:
         """Refuse new jobs, wait for the running ones, then close every connection."""
@@ -150,20 +156,20 @@ class PostgresDatabase:
         with anyio.move_on_after(JOB_S, shield=True):
             for _ in range(CONNECTIONS):
                 await self._places.acquire()
-            await self._writing.dispose()
+            await self._engine.dispose()
 
-    async def _run(self, engine: AsyncEngine, call: Callable[[sa.Connection], T], *, is_write: bool) -> T:
+    async def _run(self, kind: _Options, call: Callable[[sa.Connection], T]) -> T:
         self._check_open()
         await self._places.acquire()  # a caller that is cancelled while it waits has begun no transaction
         # Cancelling a statement costs its connection, and leaves the outcome unknown: the job goes on alone.
-        return await asyncio.shield(self._finish(engine, call, is_write=is_write))
+        return await asyncio.shield(self._finish(kind, call))
 
-    async def _finish(self, engine: AsyncEngine, call: Callable[[sa.Connection], T], *, is_write: bool) -> T:
+    async def _finish(self, kind: _Options, call: Callable[[sa.Connection], T]) -> T:
         """Run a job in its place to its end, whatever becomes of its caller."""
         try:
             self._check_open()
             with anyio.move_on_after(JOB_S, shield=True):
-                return await _run_again(engine, call, is_write=is_write)
+                return await _run_again(self._engine, kind, call)
             raise DatabaseUnavailable(
                 f"the database took longer than {JOB_S:.0f} s; it may have taken effect"
             ).on_a_server()
@@ -203,7 +209,8 @@ async def open_postgres(url: str, *, session: str = "hub") -> AsyncIterator[Post
 class _Try:
     """Attempt at a job, with the phase that it reached."""
 
-    def __init__(self, call: Callable[[sa.Connection], Any]) -> None:
+    def __init__(self, kind: _Options, call: Callable[[sa.Connection], Any]) -> None:
+        self._kind = kind
         self._call = call
         self.is_begun = False
         self.is_committing = False
@@ -211,23 +218,25 @@ class _Try:
 
     def run(self, core: sa.Connection) -> Any:
         self.is_begun = True
+        assert isinstance(core, _ServerConnection)
         try:
-            with core.begin():
+            with core.execution_options(**self._kind).begin():
                 value = self._call(core)
                 self.is_committing = True
         except sa.exc.DBAPIError as error:
             if sqlstate(error) == _TOO_LONG and not core.invalidated:
-                elapsed_s = anyio.current_time() - core.info[_STATEMENT_AT]
+                elapsed_s = anyio.current_time() - core.said_at
                 self.stood_still = elapsed_s > STATEMENT_MS / 1000 + LATE_S
             raise
         return value
 
 
-async def _run_again(engine: AsyncEngine, call: Callable[[sa.Connection], T], *, is_write: bool) -> T:
+async def _run_again(engine: AsyncEngine, kind: _Options, call: Callable[[sa.Connection], T]) -> T:
     """Run a job. Retry it if nothing of it was written and a retry may succeed."""
+    is_write = kind is _WRITING
     looked_again = False
     for wait_s in (*WAITS_S, None):
-        job = _Try(call)
+        job = _Try(kind, call)
         try:
             async with engine.connect() as connection:
                 value: T = await connection.run_sync(job.run)
@@ -412,51 +421,46 @@ def _engine(url: str, limits: ServerTimeouts, *, session: str = "hub", **pool: A
         **pool,
     )
     if is_pooled:
-        values = [sa.func.set_config(name, value, True) for name, value in time_limits.items()]
-        sa.event.listen(engine.sync_engine, "begin", partial(_set_limits, sa.select(*values)))
-    sa.event.listen(engine.sync_engine, "before_cursor_execute", _note_time)
-    sa.event.listen(engine.sync_engine, "before_cursor_execute", _without_nul, retval=True)
+        limits_set = ", ".join(
+            f"set_config('{name}', '{value}', true)" for name, value in time_limits.items()
+        )
+        engine.sync_engine.update_execution_options(begin=f"SELECT {limits_set}")
+    engine.sync_engine._connection_cls = _ServerConnection
     return engine
 
 
-def _without_transactions(engine: AsyncEngine) -> AsyncEngine:
-    """Return the engine for jobs that are one SELECT: BEGIN and COMMIT cost more than most of these."""
-    once = engine.execution_options(isolation_level="AUTOCOMMIT")
-    sa.event.listen(once.sync_engine, "begin", lambda connection: connection.info.pop(_HAS_READ, None))
-    sa.event.listen(once.sync_engine, "before_cursor_execute", _check_once)
-    return once
+class _ServerConnection(KernelConnection):
+    """Connection to a server. *said_at*: when it began with its last statement, on the loop's clock."""
 
+    said_at = 0.0
+    _has_read = False
 
-def _check_once(connection: sa.Connection, *statement: Any) -> None:
-    context = statement[3]
-    if connection.info.get(_HAS_READ) or context.isinsert or context.isupdate or context.isdelete:
-        raise AssertionError(f"a job marked as one SELECT executes more: {statement[1]}")
-    connection.info[_HAS_READ] = True
+    dialect: PGDialect_asyncpg
 
+    def _cursor(self, statement: Any) -> Any:
+        self._note(statement)
+        cursor = super()._cursor(statement)
+        cursor._invalidate_schema_cache_asof = self.dialect._invalidate_schema_cache_asof
+        return cursor
 
-def _set_limits(limits: sa.Select[Any], connection: sa.Connection) -> None:
-    connection.execute(limits)
+    def _execute_context(self, dialect: Any, constructor: Any, statement: Any, *rest: Any, **own: Any) -> Any:
+        self._note(statement)
+        return super()._execute_context(dialect, constructor, statement, *rest, **own)
+
+    def _note(self, statement: Any) -> None:
+        if self._execution_options.get("isolation_level") == _ONCE["isolation_level"]:
+            if self._has_read or getattr(statement, "is_dml", False):
+                raise AssertionError(f"a job marked as one SELECT executes more: {statement}")
+            self._has_read = True
+        self.said_at = anyio.current_time()
+
+    def _handle_dbapi_exception(self, e: BaseException, *about: Any, **more: Any) -> NoReturn:
+        driver: Any = self.dialect.dbapi
+        if isinstance(e, driver.InvalidCachedStatementError | driver.InternalServerError):
+            # another hub migrated the tables
+            self.dialect._invalidate_schema_cache()  # type: ignore[no-untyped-call]
+        super()._handle_dbapi_exception(e, *about, **more)
 
 
 # A machine that vanished is noticed within a minute, which releases its locks.
 _KEEPALIVES = {"tcp_keepalives_idle": "20", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "4"}
-_STATEMENT_AT = "said_at"  # key of the last statement's time in the connection's info
-
-
-_HAS_READ = "has_read"  # likewise, of a job that is one SELECT: that was executed
-
-
-def _note_time(connection: sa.Connection, *_statement: object) -> None:
-    connection.info[_STATEMENT_AT] = anyio.current_time()
-
-
-def _without_nul(
-    _connection: object, _cursor: object, statement: str, values: Any, _context: object, many: bool
-) -> tuple[str, Any]:
-    return statement, [_cleaned(row) for row in values] if many else _cleaned(values)
-
-
-def _cleaned(values: Sequence[Any]) -> Sequence[Any]:
-    if not any(isinstance(value, str) and "\0" in value for value in values):
-        return values
-    return tuple(value.replace("\0", "\ufffd") if isinstance(value, str) else value for value in values)

@@ -378,14 +378,6 @@ class _TransactionLost(Exception):
 _LOCAL = threading.local()
 
 
-class _SqliteConnection(KernelConnection):
-    """Connection that begins transactions by the execution option ``begin``."""
-
-    def _begin_impl(self, transaction: sa.RootTransaction) -> None:
-        super()._begin_impl(transaction)
-        self.connection.cursor().execute(self._execution_options["begin"]).close()
-
-
 @cache
 def _engine() -> sa.Engine:
     """Return the engine of all sessions of this process, so that each statement is compiled once."""
@@ -396,7 +388,7 @@ def _engine() -> sa.Engine:
         query_cache_size=STATEMENTS,
         hide_parameters=True,  # they are people's documents, and errors are logged
     )
-    engine._connection_cls = _SqliteConnection
+    engine._connection_cls = KernelConnection
     return engine
 
 

@@ -5,7 +5,7 @@ each execution. That is more work than SQLite has with a row. ``KernelConnection
 which is a constant of a module mostly, and hands tuples to the driver. A statement that is built for a call
 is found by SQLAlchemy's own cache key.
 
-Whatever is not a plain statement goes SQLAlchemy's way: DDL, results in parts, connections with listeners.
+Whatever is not a plain statement goes SQLAlchemy's way: DDL, text of the driver, results in parts.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -115,14 +115,17 @@ class _Shape:
     def _spelled(self, lengths: tuple[int, ...]) -> tuple[str, _Bind]:
         compiled = self._compiled
         converts: dict[str, Any] = dict(compiled._bind_processors)
-        if not self.lists:
-            return compiled.string, _binder(compiled.positiontup or (), converts, {})
-        given = dict.fromkeys(compiled.bind_names.values())
-        lists = {name: range(length) for name, length in zip(self.lists, lengths, strict=True)}
-        state = compiled._process_parameters_for_postcompile({**given, **lists})
-        return state.statement, _binder(
-            state.positiontup or (), {**converts, **state.processors}, state.parameter_expansion
-        )
+        text = compiled.string
+        names: Sequence[str] = compiled.positiontup or ()
+        members: Mapping[str, Sequence[str]] = {}
+        if self.lists:
+            given: dict[str, Any] = dict.fromkeys(compiled.bind_names.values())
+            given |= {name: range(length) for name, length in zip(self.lists, lengths, strict=True)}
+            state = compiled._process_parameters_for_postcompile(given)
+            text, names, members = state.statement, state.positiontup or (), state.parameter_expansion
+            converts |= state.processors
+        bind = _binder(names, converts, members)
+        return text, _without_nul(bind) if compiled.dialect.name == "postgresql" else bind
 
     def rows(self, description: Sequence[Sequence[Any]], found: Sequence[Any]) -> list[NamedRow]:
         """Return the driver's rows as named tuples of converted values."""
@@ -185,6 +188,18 @@ def _binder(
     return bind
 
 
+def _without_nul(bind: _Bind) -> _Bind:
+    """Return *bind* with U+FFFD for U+0000, which a device may send, and PostgreSQL stores in no text."""
+
+    def cleaned(given: dict[str, Any]) -> Values:
+        values = bind(given)
+        if not any(isinstance(value, str) and "\0" in value for value in values):
+            return values
+        return tuple(value.replace("\0", "\ufffd") if isinstance(value, str) else value for value in values)
+
+    return cleaned
+
+
 # Shape of a statement and the values that it has itself, by dialect and names of the values to write.
 # SQLAlchemy's cache keeps the shape with the compiled statement, which refers to the statement.
 _PLANS: Final[
@@ -193,32 +208,36 @@ _PLANS: Final[
 
 
 class KernelConnection(sa.Connection):
-    """Connection whose ``execute`` costs little more than the driver's."""
+    """Connection whose ``execute`` costs little more than the driver's.
+
+    The execution option ``begin`` is the text that begins a transaction.
+    """
 
     def execute(self, statement: Any, parameters: Any = None, *, execution_options: Any = None) -> Any:
         """Execute *statement*; see ``sa.Connection.execute``. The result is read as a whole."""
         many = parameters if isinstance(parameters, (list, tuple)) and parameters else None
         first = (many[0] if many else parameters) or {}
-        plan = None
-        if not (execution_options or self._has_events or self.engine._has_events):
-            plan = self._plan(statement, first, is_many=many is not None)
+        plan = None if execution_options else self._plan(statement, first, is_many=many is not None)
         if plan is None:
             return super().execute(statement, parameters, execution_options=execution_options)
         shape, usual = plan
         text = ""
         values: Values | list[Values] | None = None
-        cursor: Any = None
         self._check_usable()
+        cursor = self._cursor(statement)
         try:
             given = {**usual, **first} if usual or shape.lists else first
             for name in shape.lists:
                 given[name] = padded(given[name])
             text, bind = shape.text(tuple([len(given[name]) for name in shape.lists]))
-            cursor = self._cursor()
+            values = bind(given) if many is None else [bind({**usual, **row}) for row in many]
+            if self._has_events or self.engine._has_events:
+                for listener in self.dispatch.before_cursor_execute:
+                    listener(self, cursor, text, values, None, many is not None)
             if many is None:
-                cursor.execute(text, values := bind(given))
+                cursor.execute(text, values)
             else:
-                cursor.executemany(text, values := [bind({**usual, **row}) for row in many])
+                cursor.executemany(text, values)
             rows: Sequence[Any] = ()
             if (description := cursor.description) is not None:
                 rows = shape.rows(description, cursor.fetchall())
@@ -228,8 +247,16 @@ class KernelConnection(sa.Connection):
             self._handle_dbapi_exception(error, text, values, cursor, None)
         return result
 
-    def _cursor(self) -> Any:
+    def _cursor(self, statement: Any) -> Any:
         return self.connection.cursor()
+
+    def _begin_impl(self, transaction: sa.RootTransaction) -> None:
+        super()._begin_impl(transaction)
+        if text := self._execution_options.get("begin"):
+            try:
+                self.connection.cursor().execute(text)
+            except BaseException as error:
+                self._handle_dbapi_exception(error, text, None, None, None)
 
     def _check_usable(self) -> None:
         """Begin a transaction if there is none. Raises PendingRollbackError after a lost connection."""
