@@ -32,13 +32,20 @@ class CallCoalescer(Generic[ItemT, ResultT]):
     Args:
         run: returns a result or an error for each item, in their order. What it raises, all callers get.
         max_items: items of one set.
+        is_whole: a set runs to its end, whoever is cancelled; its callers leave when it has ended.
     """
 
     def __init__(
-        self, run: Callable[[Sequence[ItemT]], Awaitable[Sequence[ResultT | HubError]]], *, max_items: int
+        self,
+        run: Callable[[Sequence[ItemT]], Awaitable[Sequence[ResultT | HubError]]],
+        *,
+        max_items: int,
+        is_whole: bool = False,
     ) -> None:
         self._run_all = run
         self._max_items = max_items
+        self._is_whole = is_whole
+        self._running: Sequence[_Waiting[ItemT, ResultT]] = ()
         self._waiting: list[_Waiting[ItemT, ResultT]] = []
         self._runner: _Waiting[ItemT, ResultT] | None = None
 
@@ -55,6 +62,9 @@ class CallCoalescer(Generic[ItemT, ResultT]):
             if mine.outcome is None:
                 await self._run()
         finally:
+            if self._is_whole and mine in self._running:
+                with anyio.CancelScope(shield=True):
+                    await mine.turn.wait()
             if mine in self._waiting:
                 self._waiting.remove(mine)
             if self._runner is mine:
@@ -65,14 +75,16 @@ class CallCoalescer(Generic[ItemT, ResultT]):
         return mine.outcome()
 
     async def _run(self) -> None:
-        some = self._waiting[: self._max_items]
+        self._running = some = self._waiting[: self._max_items]
         try:
-            results = await self._run_all([waiting.item for waiting in some])
+            with anyio.CancelScope(shield=self._is_whole):
+                results = await self._run_all([waiting.item for waiting in some])
         except Exception as error:
             results = [error] * len(some)  # type: ignore[list-item]
         for waiting, result in zip(some, results, strict=True):
             waiting.outcome = _raises(result) if isinstance(result, Exception) else _returns(result)
             waiting.turn.set()
+        self._running = ()
         self._waiting = [waiting for waiting in self._waiting if waiting.outcome is None]
 
 

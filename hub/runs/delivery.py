@@ -13,13 +13,15 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Final
+from itertools import accumulate
+from typing import Final, TypeVar
 
 import anyio
 import anyio.to_thread
 import msgspec
 
 from hub.accounts.sealing_keys import BadKeys, Keyring, KeyStore, NotOpened
+from hub.base.call_coalescer import CallCoalescer
 from hub.base.clock import Clock, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
@@ -40,15 +42,21 @@ from protocol.frame import MAX_BATCH_CALLS, MAX_BATCH_CHARACTERS, ErrorBody
 from protocol.lifecycles import CallEvent, RunState
 from protocol.tables import DeviceTable, Tables
 from protocol.tool_calls import Action, Answer, ToolCall
+from storage.kernel.database import Conflict, StorageError
 from storage.runs import plans
 from storage.runs.calls import CallAnswer, OpenCall, mark_sent
 from storage.runs.excerpts import SealedExcerpt
 from storage.runs.items import DecidedKinds, ItemRow, decided_kinds
-from storage.runs.plans import ItemCaps, Seal, UnitPlan
+from storage.runs.plans import ItemCaps, Seal, UnitPlan, UnitToPlan
 from storage.runs.units import settle_answers
-from storage.store import Store
+from storage.store import Connection, Store
 
 log = Channel(__name__)
+
+PartT = TypeVar("PartT")
+OutcomeT = TypeVar("OutcomeT")
+MAX_UNITS: Final = 64  # planned in one transaction
+MAX_ITEMS: Final = 1_000  # likewise, unless one unit has more
 
 
 class ExcerptSeals:
@@ -157,7 +165,8 @@ class Window:
     when there is room, whatever units its calls are of. So there is no task for each call.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, plans: CallCoalescer[UnitToPlan, UnitPlan]) -> None:
+        self.plans = plans
         self.room = BATCHES_IN_FLIGHT
         self.waiting: deque[_Sending] = deque()
         self.done: set[str] = set()  # keys of units that were settled with their calls
@@ -255,6 +264,38 @@ class ItemDelivery:
         self._metrics = metrics
         self._max_sends = max_sends
         self.limits = limits
+        self._plans = self._coalescer()
+
+    def window(self) -> Window:
+        """Return the window of an execution of a run.
+
+        Runs plan together only where no other hub can hold rows of one of them, which the others await.
+        """
+        return Window(self._coalescer() if self._store.is_shared else self._plans)
+
+    def _coalescer(self) -> CallCoalescer[UnitToPlan, UnitPlan]:
+        return CallCoalescer(self._plan_all, max_items=MAX_UNITS, is_whole=True)
+
+    async def _plan_all(self, units: Sequence[UnitToPlan]) -> list[UnitPlan | HubError]:
+        """Plan units in few transactions, of ``MAX_ITEMS`` items each if no unit has more."""
+        outcomes: list[UnitPlan | HubError] = []
+        while left := units[len(outcomes) :]:
+            sums = accumulate(len(unit.found) for unit in left)
+            fitting = sum(items <= MAX_ITEMS for items in sums)
+            outcomes += await self._write_together(plans.plan_units, left[: max(1, fitting)])
+        return outcomes
+
+    async def _write_together(
+        self, write: Callable[[Connection, Sequence[PartT]], list[OutcomeT]], parts: Sequence[PartT]
+    ) -> list[OutcomeT | HubError]:
+        """Write parts in one transaction. If it fails, write each alone, so that a bad one fails alone."""
+        try:
+            return [*await self._store.write(write, parts)]
+        except Exception as error:
+            is_away = isinstance(error, StorageError) and not isinstance(error, Conflict)
+            if is_away or len(parts) == 1:
+                return [error] * len(parts)  # type: ignore[list-item]
+        return [outcome for part in parts for outcome in await self._write_together(write, [part])]
 
     async def plan(
         self,
@@ -297,40 +338,41 @@ class ItemDelivery:
             learns=order.settings.learn,
             can_update=link is not None and can_update(link.capabilities),
         )
-        plan_it: Callable[..., UnitPlan] = partial(plans.plan_unit, seal=self._seals.of(document))
         notes = found.notes
-        if message is not None:
-            seen_keys = [message.seen_key]
-            if message.copy:
-                seen_keys += message.key, message.content_key(document.text)
-            if document.unit_key != message.key and not document.event:
-                notes = msgspec.structs.replace(notes, shared_message_id=1)
-            plan_it = partial(
-                plans.plan_message,
-                agent_id=order.agent_id,
-                seen_keys=seen_keys,
-                version=message.version,
-                event=document.event,
-            )
-        planned_at_most = window.planned_at_most
+        if message is not None and document.unit_key != message.key and not document.event:
+            notes = msgspec.structs.replace(notes, shared_message_id=1)
+        unit = UnitToPlan(
+            held=order.held(RunState.RUNNING),
+            unit_key=document.unit_key,
+            content_hash=document.content_hash,
+            size_bytes=len(document.text),
+            found=items,
+            decide=decision,
+            began_at=document.began_at,
+            read_at=read_at,
+            notes=msgspec.to_builtins(notes),
+            caps=ItemCaps(self.limits.items_per_file, self.limits.items_per_run),
+            planned_at_most=window.planned_at_most,
+            is_whole=missing_of(notes) is None and not notes.awaits_model,
+            seal=None if message is not None else self._seals.of(document),
+            most_sent=0 if link is None or not window.is_free else window.room * most_in_batch(link),
+            at=now_ms(self._clock),
+        )
         with window.planning(len(items)):
-            plan = await self._store.write(
-                plan_it,
-                order.held(RunState.RUNNING),
-                unit_key=document.unit_key,
-                content_hash=document.content_hash,
-                size_bytes=len(document.text),
-                found=items,
-                decide=decision,
-                began_at=document.began_at,
-                read_at=read_at,
-                notes=msgspec.to_builtins(notes),
-                caps=ItemCaps(self.limits.items_per_file, self.limits.items_per_run),
-                planned_at_most=planned_at_most,
-                is_whole=missing_of(notes) is None and not notes.awaits_model,
-                most_sent=0 if link is None or not window.is_free else most_in_batch(link),
-                at=now_ms(self._clock),
-            )
+            if message is None:
+                plan = await window.plans.run(unit)
+            else:
+                plan = await self._store.write(
+                    plans.plan_message,
+                    unit,
+                    order.agent_id,
+                    seen_keys=[
+                        message.seen_key,
+                        *((message.key, message.content_key(document.text)) if message.copy else ()),
+                    ],
+                    version=message.version,
+                    event=document.event,
+                )
             window.note_plan(plan)
         self._metrics.items_known.inc(plan.known)
         for cap in plan.left_out:

@@ -27,7 +27,7 @@ from hub.runs.asking import Asking
 from hub.runs.attempt import Attempt, DocumentReading
 from hub.runs.attempt_ending import AttemptEnding, ending_of, gravest, retried, wordless
 from hub.runs.budget import BudgetReached
-from hub.runs.delivery import NOT_READ, POSTPONED, ItemDelivery, TableRefused, Window, declare, missing_of
+from hub.runs.delivery import NOT_READ, POSTPONED, ItemDelivery, TableRefused, declare, missing_of
 from hub.runs.interrupt import Interrupt
 from hub.runs.lifecycle import RunTransitions, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits, MessageWork
@@ -129,7 +129,7 @@ class Runner:
 
     async def run(self, order: RunOrder, interrupt: Interrupt) -> None:
         """Execute a claimed run until it leaves the executing states."""
-        attempt = Attempt(order, Window())
+        attempt = Attempt(order, self._delivery.window())
         about = {"run_id": order.run_id, "agent_id": order.agent_id, "device_id": order.device_id}
         whose = written_for(f"device:{order.device_id or order.agent_id}")
         with bind(trace_id=trace_id_of(order.run_id), fence=order.fence, **about), whose:

@@ -9,8 +9,9 @@ the unit has more than ``MAX_DAYS``.
 An item whose row the device no longer has when an update arrives there counts as rejected.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from typing import Any, Final, Literal, get_args
 
 import msgspec
@@ -25,6 +26,7 @@ from protocol.tables import DeviceTable
 from storage.agents import configs
 from storage.kernel.columns import (
     Int,
+    as_stored,
     columns_of,
     execute_for_each,
     in_parts,
@@ -262,36 +264,33 @@ _KNOWN = (
     .outerjoin(run_calls, run_calls.c.call_id == items.c.call_id)
     .outerjoin(runs, runs.c.id == run_calls.c.run_id)
 )
-# Agents that read the same file of one device read the same source.
-_IS_HERE = sa.and_(
-    items.c.unit_key == sa.bindparam("unit"),
-    sa.or_(items.c.agent_id == sa.bindparam("agent"), items.c.device_id == sa.bindparam("device")),
-)
 # Unordered: to sort, SQLite would scan all items of the user by an ordered index.
-OF_UNIT = _KNOWN.where(items.c.user_id == sa.bindparam("user"), _IS_HERE)
-_ELSEWHERE = _KNOWN.where(items.c.unit_key != sa.bindparam("unit"))
+OF_UNITS = _KNOWN.where(
+    items.c.user_id == sa.bindparam("user"),
+    items.c.unit_key.in_(sa.bindparam("units", expanding=True)),
+    # Agents that read the same file of one device read the same source.
+    sa.or_(
+        items.c.agent_id.in_(sa.bindparam("agents", expanding=True)),
+        items.c.device_id == sa.bindparam("device"),
+    ),
+)
 # SQLite prefers an index on an equal column to one on a list: the empty text hides these two columns.
-ALIKE = _ELSEWHERE.where(
+ALIKE = _KNOWN.where(
     items.c.likeness.in_(sa.bindparam("likenesses", expanding=True)),
     items.c.device_id + "" == sa.bindparam("device"),
     items.c.user_id + "" == sa.bindparam("user"),
 )
 # By quote: a model may name the same item differently each time, and a device may report an item without its
 # name.
-QUOTED = _ELSEWHERE.where(
+QUOTED = _KNOWN.where(
     items.c.quote_hash.in_(sa.bindparam("quotes", expanding=True)),
     items.c.device_id == sa.bindparam("device"),
     items.c.user_id + "" == sa.bindparam("user"),
 )
 # One statement, because each costs the hub and a server more than its rows.
-NEAR = sa.union_all(
-    *(
-        query.add_columns(sa.literal_column(str(part), sa.Integer).label("part"))
-        for part, query in enumerate((OF_UNIT, ALIKE, QUOTED))
-    )
-)
+NEAR = sa.union_all(OF_UNITS, ALIKE, QUOTED)
 OF_DAY = (
-    _ELSEWHERE.where(
+    _KNOWN.where(
         items.c.user_id == sa.bindparam("user"),
         items.c.device_id == sa.bindparam("device"),
         items.c.target_table == sa.bindparam("table"),
@@ -308,32 +307,114 @@ def unknown_likeness(quote_hash: str) -> str:
     return f"quote {quote_hash}"
 
 
-def known_items(c: sa.Connection, finder: Finder, found: Iterable[FoundItem]) -> KnownItems:
-    """Return the known items of a unit, and those similar to the items found in it."""
-    mine = {"user": finder.user_id, "device": finder.device_id, "unit": finder.unit_key}
-    likenesses = [*in_parts(sorted({item.likeness for item in found}))]
-    quotes = [*in_parts(sorted({item.words_hash for item in found}))]
-    here: list[KnownItem] = []
-    elsewhere: dict[str, KnownItem] = {}
-    for alike, quoted in zip_longest(likenesses or [()], quotes, fillvalue=()):
-        sought = {"agent": finder.agent_id, "likenesses": alike, "quotes": quoted}
-        rows = c.execute(NEAR, mine | sought).all()
-        here = _in_order(row for row in rows if row.part == 0)
-        for part in (1, 2):
-            similar = _in_order(row for row in rows if row.part == part)
-            elsewhere |= {known.row.id: known for known in similar}
-    days = sorted({(item.table, item.date_ms // DAY_MS) for item in found if item.date_ms is not None})
-    for table, day in days if len(days) <= MAX_DAYS else ():
+class ItemLookup:
+    """Items of the ledger that units of a window are compared with, read together, and those planned since.
+
+    Args:
+        wanted: planners of the units, each with the items found in its unit.
+    """
+
+    def __init__(self, c: sa.Connection, wanted: Sequence[tuple[Finder, Sequence[FoundItem]]]) -> None:
+        self._c = c
+        self._rows: dict[str, KnownItem] = {}
+        self._by: defaultdict[tuple[str, str], dict[str, KnownItem]] = defaultdict(dict)
+        self._days: dict[tuple[UserId, DeviceId | None, str, int], list[KnownItem]] = {}
+        self._planned: list[KnownItem] = []
+        groups: defaultdict[tuple[UserId, DeviceId | None], list[int]] = defaultdict(list)
+        for nth, (finder, _) in enumerate(wanted):
+            groups[finder.user_id, finder.device_id].append(nth)
+        for (user, device), members in groups.items():
+            finders = [wanted[nth][0] for nth in members]
+            found = [item for nth in members for item in wanted[nth][1]]
+            parts = zip_longest(
+                in_parts(sorted({finder.unit_key for finder in finders})),
+                in_parts(sorted({item.likeness for item in found})),
+                in_parts(sorted({item.words_hash for item in found})),
+                fillvalue=(),
+            )
+            agents_ = sorted({finder.agent_id for finder in finders})
+            for units, alike, quoted in parts:
+                sought: dict[str, Any] = {"user": user, "device": device, "agents": agents_}
+                sought |= {"units": units, "likenesses": alike, "quotes": quoted}
+                for row in c.execute(NEAR, sought):
+                    if row.id not in self._rows:
+                        self._index(_known(row))
+
+    def _index(self, known: KnownItem) -> None:
+        row = known.row
+        self._rows[row.id] = known
+        for kind, value in (("unit", row.unit_key), ("name", row.likeness), ("quote", row.quote_hash)):
+            self._by[kind, value][row.id] = known
+
+    def add(self, planned: Iterable[Decision], finder: Finder) -> None:
+        """Add the new items of a unit's plan, which are not written yet, as they will be read."""
+        for decision in planned:
+            if decision.after is not None and decision.before is None:
+                row, call = decision.after, decision.call
+                stored = {"data": as_stored(self._c, row.data), "source": as_stored(self._c, row.source)}
+                known = KnownItem(
+                    row=msgspec.structs.replace(row, **stored),
+                    call_state=None if call is None else CallState.PLANNED,
+                    call_unit=None if call is None else finder.unit_key,
+                    held_by=None if call is None else finder.run_id,
+                )
+                self._index(known)
+                self._planned.append(known)
+
+    def known(self, finder: Finder, found: Iterable[FoundItem]) -> KnownItems:
+        """Return the known items of a unit, and those similar to the items found in it."""
+
+        def is_here(row: ItemRow) -> bool:
+            is_same = finder.device_id is not None and row.device_id == finder.device_id
+            return row.user_id == finder.user_id and (row.agent_id == finder.agent_id or is_same)
+
+        def is_elsewhere(row: ItemRow) -> bool:
+            is_same = finder.device_id is not None and row.device_id == finder.device_id
+            return is_same and row.user_id == finder.user_id and row.unit_key != finder.unit_key
+
+        here = [known for known in self._of("unit", {finder.unit_key}) if is_here(known.row)]
+        elsewhere: dict[str, KnownItem] = {}
+        names, quotes = {item.likeness for item in found}, {item.words_hash for item in found}
+        for known in (*self._of("name", names), *self._of("quote", quotes)):
+            if is_elsewhere(known.row):
+                elsewhere[known.row.id] = known
+        days = sorted({(item.table, item.date_ms // DAY_MS) for item in found if item.date_ms is not None})
+        for table, day in days if len(days) <= MAX_DAYS else ():
+            near = (known for known in self._of_day(finder, table, day) if is_elsewhere(known.row))
+            elsewhere |= {known.row.id: known for known in islice(near, MAX_OF_A_DAY)}
+        return KnownItems(finder=finder, here=tuple(here), elsewhere=tuple(elsewhere.values()))
+
+    def _of(self, kind: str, values: Iterable[str]) -> list[KnownItem]:
+        """Return the items with one of these units, names or quotes, oldest first."""
+        found = {id: known for value in values for id, known in self._by.get((kind, value), {}).items()}
+        return sorted(found.values(), key=_age)
+
+    def _of_day(self, finder: Finder, table: str, day: int) -> list[KnownItem]:
+        """Return the items of a table and day, and of the days beside it, oldest first."""
         # A day in the user's time zone may overlap the UTC days before and after.
-        about = {"table": table, "since": (day - 1) * DAY_MS, "until": (day + 2) * DAY_MS}
-        near = c.execute(OF_DAY, mine | about | {"most": MAX_OF_A_DAY})
-        elsewhere |= {row.id: _known(row) for row in near}
-    return KnownItems(finder=finder, here=tuple(here), elsewhere=tuple(elsewhere.values()))
+        since, until = (day - 1) * DAY_MS, (day + 2) * DAY_MS
+        key = finder.user_id, finder.device_id, table, day
+        if key not in self._days:
+            about = {"user": finder.user_id, "device": finder.device_id, "table": table}
+            # Those of the unit itself are left out of the most that are compared.
+            most = MAX_OF_A_DAY + len(self._rows)
+            sought = about | {"since": since, "until": until, "most": most}
+            self._days[key] = [_known(row) for row in self._c.execute(OF_DAY, sought)]
+        planned = [
+            known
+            for known in self._planned
+            if known.row.target_table == table and since <= (known.row.date_ms or 0) < until
+        ]
+        return sorted([*self._days[key], *planned], key=_age) if planned else self._days[key]
 
 
-def _in_order(rows: Iterable[Any]) -> list[KnownItem]:
-    """Return items of the ledger, oldest first."""
-    return sorted(map(_known, rows), key=lambda known: (known.row.created_at, known.row.id))
+def known_items(c: sa.Connection, finder: Finder, found: Sequence[FoundItem]) -> KnownItems:
+    """Return the known items of a unit, and those similar to the items found in it."""
+    return ItemLookup(c, [(finder, found)]).known(finder, found)
+
+
+def _age(known: KnownItem) -> tuple[int, str]:
+    return known.row.created_at, known.row.id
 
 
 def _known(row: Any) -> KnownItem:

@@ -3,18 +3,21 @@
 Messages of a mailbox are planned, failed or left out together with the record of seen messages.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
 
-from protocol.ids import AgentId, CallId
+from protocol.errors import HubError, IllegalTransition
+from protocol.ids import AgentId, CallId, RunId
 from protocol.lifecycles import FINAL_RUN_STATES, UNIT, CallState, UnitEvent, UnitState
 from storage.connectors import seen_messages
 from storage.connectors.seen_messages import State
 from storage.executing_runs import FencedRun, check_held, is_held, stale
-from storage.kernel.columns import Int, as_stored, columns_of, execute_for_each, in_parts, values_of
+from storage.kernel.columns import Int, as_stored, execute_for_each, in_parts, values_of
 from storage.kernel.database import Conflict
 from storage.runs.calls import AMONG, IS_OPEN, OF_UNIT, OPEN_CALLS_OF_UNIT, OpenCall, count_calls
 from storage.runs.excerpts import SealedExcerpt, put_excerpts
@@ -23,16 +26,17 @@ from storage.runs.items import (
     Decision,
     Finder,
     FoundItem,
+    ItemLookup,
     ItemRow,
     KnownItems,
     PlannedCall,
+    are_answered,
     count_held,
     drop_held,
-    known_items,
     write_items,
 )
 from storage.runs.runs import advance
-from storage.runs.units import ADD_UNIT, UnitRow, fail_unit, settle_unit
+from storage.runs.units import ADD_UNIT, UNITS_AMONG, UnitRow, enter_units, fail_unit, settle_unit
 from storage.schema import agents, run_calls, run_units, runs, unit_ledger, users
 
 MAX_HELD_OF_UNIT: Final = 100  # the first of a unit are held; the others count as dropped
@@ -113,6 +117,7 @@ HOLD = (
     .where(*is_held)
     .values(updated_at=sa.bindparam("now"))
     .returning(
+        runs.c.id,
         runs.c.agent_id,
         runs.c.device_id,
         runs.c.config_fingerprint,
@@ -121,16 +126,12 @@ HOLD = (
     )
 )
 # Serializes plans of a user's units, so that the later plan sees the items of the earlier. Rows that refer to
-# the user do not wait. The unit does not change during a wait, because its run is locked.
-LOCK_USER = (
-    sa.select(*columns_of(UnitRow, run_units))
-    .select_from(users)
-    .outerjoin(
-        run_units,
-        sa.and_(run_units.c.run_id == sa.bindparam("run"), run_units.c.unit_key == sa.bindparam("unit")),
-    )
-    .where(users.c.id == sa.bindparam("user"))
-    .with_for_update(of=users, key_share=True)
+# the user do not wait. The units do not change during a wait, because their runs are locked.
+LOCK_USERS = (
+    sa.select(users.c.id)
+    .where(users.c.id.in_(sa.bindparam("users", expanding=True)))
+    .order_by(users.c.id)
+    .with_for_update(key_share=True)
 )
 PLANNED_IN_RUN = sa.select(sa.func.coalesce(sa.func.sum(run_units.c.calls_planned), 0)).where(
     run_units.c.run_id == sa.bindparam("run")
@@ -147,45 +148,19 @@ COUNT_KNOWN = (
 OUTDATED = (
     sa.update(unit_ledger)
     .where(
-        unit_ledger.c.agent_id
-        == sa.select(runs.c.agent_id).where(runs.c.id == sa.bindparam("run")).scalar_subquery(),
+        unit_ledger.c.agent_id == sa.bindparam("agent"),
         unit_ledger.c.unit_key == sa.bindparam("unit"),
-        unit_ledger.c.content_hash.not_in(["", sa.bindparam("digest")]),
+        unit_ledger.c.content_hash != "",
+        unit_ledger.c.content_hash != sa.bindparam("digest"),
     )
     .values(content_hash="")
 )
 
 
-def plan_unit(
-    c: sa.Connection,
-    held: FencedRun,
-    *,
-    unit_key: str,
-    content_hash: str,
-    size_bytes: int | None,
-    found: Sequence[FoundItem],
-    decide: Decide,
-    at: int,
-    began_at: int | None = None,
-    read_at: int | None = None,
-    notes: Mapping[str, Any] | None = None,
-    caps: ItemCaps | None = None,
-    planned_at_most: int | None = None,
-    is_whole: bool = False,
-    seal: Seal | None = None,
-    most_sent: int = 0,
-) -> UnitPlan:
-    """Plan a unit that was read: EXTRACTED, with all its calls. Must be committed before the first send.
+class UnitToPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """Unit that was read, with what is to be decided about it.
 
-    Decides about each extracted item in one transaction with the ledger of items: see
-    ``storage.runs.items.Decision``. A call id that an ended run planned is adopted, with its answer if any. A
-    call without an answer is sent again, with this plan's payload if the earlier one was deleted. So is the
-    answered call of an item that the ledger has forgotten, since its device lost it. Planning a unit of this
-    run again, because its file changed or it failed, drops unsent calls and keeps the rest. A unit without
-    open calls is EXTRACTED too, and settled by ``settle_unit``: here, if nothing is missing. A plan that adds
-    calls resets the run's crash count.
-
-    Args:
+    Attributes:
         decide: pure function of the known items; called again when the transaction is repeated.
         began_at, read_at: times at which the unit's text began to arrive, and was there.
         notes: statistics about the reading; ``left_out`` is added if a limit was reached.
@@ -194,148 +169,383 @@ def plan_unit(
             only if there might be no room: to count them for each unit of a large run is slow.
         is_whole: all of the unit was read, and nothing waits for the model.
         seal: returns the excerpt around an item's quote; None: no excerpts are stored.
-        most_sent: up to so many calls of a unit that is new to the run are marked as sent, because they are
-            sent next.
+        most_sent: up to so many calls of the run's units in a window are marked as sent, because they are
+            sent next. The calls of a unit are marked together, and only if it is new to the run.
+    """
+
+    held: FencedRun
+    unit_key: str
+    content_hash: str
+    size_bytes: int | None
+    found: Sequence[FoundItem]
+    decide: Decide
+    at: int
+    began_at: int | None = None
+    read_at: int | None = None
+    notes: Mapping[str, Any] = {}
+    caps: ItemCaps | None = None
+    planned_at_most: int | None = None
+    is_whole: bool = False
+    seal: Seal | None = None
+    most_sent: int = 0
+
+
+class _Counts:
+    """Counts that the units of a window share."""
+
+    def __init__(self) -> None:
+        self.planned: Counter[RunId] = Counter()  # calls that are not written yet
+        self.marked: Counter[RunId] = Counter()
+        self.held: Counter[AgentId] = Counter()  # items that are not written yet
+
+
+class _UnitPlanning:
+    """Plan of a unit in the making. *before*: its row, if the run has one."""
+
+    def __init__(self, unit: UnitToPlan, run: Any, before: UnitRow | None) -> None:
+        self.unit, self.run, self.before = unit, run, before
+        self.finder = Finder(
+            user_id=run.user_id,
+            agent_id=run.agent_id,
+            device_id=run.device_id,
+            run_id=unit.held.id,
+            unit_key=unit.unit_key,
+            config_fingerprint=run.config_fingerprint,
+            at=unit.at,
+        )
+        self.here = {"run": unit.held.id, "unit": unit.unit_key, "now": unit.at}
+        self.notes = dict(unit.notes)
+        self.left_out: dict[str, int] = {}
+        self.adopted: list[CallId] = []
+        self.planned_before: int | None = None
+        self.is_marked = False
+        self.settled: UnitState | None = None
+        self.fresh: list[PlannedCall] = []
+        self.known = 0
+        self.still: list[OpenCall] = []
+
+    def decide(self, c: sa.Connection, known: KnownItems, counts: _Counts) -> set[str]:
+        """Decide about the items, within all limits. Return the ids of known items that this changes."""
+        unit = self.unit
+        self.decisions, self.held_count, unlikely, dropped = _held(c, known, unit.decide(known), counts)
+        if unlikely:
+            before = self.notes.get("dropped", {})
+            self.notes["dropped"] = before | {UNLIKELY: before.get(UNLIKELY, 0) + unlikely}
+        if unit.caps is not None and any(decision.is_new for decision in self.decisions):
+            planned = unit.planned_at_most
+            if planned is None or planned + len(self.decisions) > unit.caps.items_per_run:
+                stored = c.execute(PLANNED_IN_RUN, {"run": unit.held.id}).scalar_one()
+                planned = self.planned_before = stored + counts.planned[unit.held.id]
+            self.decisions, self.left_out = capped(self.decisions, unit.caps, planned=planned)
+        if self.left_out:
+            self.notes["left_out"] = self.left_out
+        if self.held_count:
+            self.notes["held"] = self.held_count
+        self.calls = [decision.call for decision in self.decisions if decision.call is not None]
+        counts.planned[unit.held.id] += len(self.calls)
+        return dropped | {
+            decision.before.id
+            for decision in self.decisions
+            if decision.before is not None and (decision.after is not None or decision.call is not None)
+        }
+
+    @property
+    def is_new(self) -> bool:
+        """True if the run has no row of the unit, and no run has planned one of its calls."""
+        return self.before is None and not self.adopted
+
+    @property
+    def is_whole(self) -> bool:
+        """True if the unit is done as soon as its device has taken all calls."""
+        return self.unit.is_whole and not self.left_out
+
+    @property
+    def is_retried(self) -> bool:
+        """True if the unit has failed in this run."""
+        return self.before is not None and self.before.state is UnitState.FAILED
+
+    def known_count(self, of_this_run: Collection[str]) -> int:
+        """Return the number of items that are known from outside this run's earlier plans of the unit."""
+        return sum(
+            decision.call is None
+            and not decision.is_held
+            and (decision.before is None or decision.before.call_id not in of_this_run)
+            for decision in self.decisions
+        )
+
+    def row(self) -> dict[str, Any]:
+        """Return the columns of the unit's row that its plan sets."""
+        unit = self.unit
+        return {
+            "content_hash": unit.content_hash,
+            "size_bytes": unit.size_bytes,
+            "state": UnitState.EXTRACTED if self.settled is None else self.settled,
+            "notes": self.notes or None,
+            "awaits": self.awaits(),
+            "is_behind": int(self.is_behind()),
+            "error": None,
+            "began_at": unit.began_at,
+            "read_at": unit.read_at,
+            "planned_at": unit.at,
+            "updated_at": unit.at,
+        }
+
+    def awaits(self) -> list[str]:
+        """Return the ids of the items that the device must have before the unit is in the ledger."""
+        return sorted({decision.awaits for decision in self.decisions if decision.awaits is not None})
+
+    def is_behind(self) -> bool:
+        """Return True if the device may have an older version of an item."""
+        return any(decision.is_behind for decision in self.decisions)
+
+
+def plan_unit(c: sa.Connection, unit: UnitToPlan) -> UnitPlan:
+    """Plan one unit; see ``plan_units``.
 
     Raises:
-        StaleRun: the run has another fence, or has ended.
-        IllegalTransition: the unit is DONE or SKIPPED in this run.
-        Conflict: another run that has not ended holds one of the calls.
-        In each case nothing was written.
+        StaleRun, IllegalTransition, Conflict: as ``plan_units``; nothing was written.
     """
-    run = c.execute(HOLD, {"run": held.id, "held": held.fence, "now": at}).one_or_none()
-    if run is None:
-        raise stale(held)
-    here = {"run": held.id, "unit": unit_key, "now": at}
-    row = c.execute(LOCK_USER, here | {"user": run.user_id}).one()
-    before = None if row.unit_key is None else UnitRow(*row)
-    is_retried = before is not None and before.state is UnitState.FAILED
-    if before is not None and before.state is not UnitState.EXTRACTED:
+    (outcome,) = plan_units(c, [unit])
+    if isinstance(outcome, HubError):
+        raise outcome
+    return outcome
+
+
+def plan_units(c: sa.Connection, units: Sequence[UnitToPlan]) -> list[UnitPlan | HubError]:
+    """Plan units that were read: EXTRACTED, with all calls. Must be committed before the first send.
+
+    They may be of several runs. Decides about each extracted item in one transaction with the ledger of
+    items: see ``storage.runs.items.Decision``. Each unit is decided as if those before it were written. The
+    rows of all are written by one statement a table. A unit that is compared with an item which another one
+    changes is planned behind that one.
+
+    A call id that an ended run planned is adopted, with its answer if any. A call without an answer is sent
+    again, with this plan's payload if the earlier one was deleted. So is the answered call of an item that
+    the ledger has forgotten, since its device lost it. Planning a unit of this run again, because its file
+    changed or it failed, drops unsent calls and keeps the rest. A unit without open calls is EXTRACTED too,
+    and settled by ``settle_unit``: here, if nothing is missing. A plan that adds calls resets the run's crash
+    count.
+
+    Returns:
+        For each unit its plan, or why nothing was written of it alone: StaleRun if the run has another fence
+        or has ended, IllegalTransition if the unit is DONE or SKIPPED in this run.
+
+    Raises:
+        Conflict: another run that has not ended holds one of the calls. Nothing was written.
+    """
+    held = _hold(c, units)
+    outcomes: dict[int, UnitPlan | HubError] = {}
+    counts = _Counts()
+    left = list(enumerate(units))
+    while left:
+        before = _rows_of(c, [unit for _, unit in left])
+        works: dict[int, _UnitPlanning] = {}
+        later: list[tuple[int, UnitToPlan]] = []
+        keys: set[str] = set()
+        for nth, unit in left:
+            run, row = held.get(unit.held), before.get((unit.held.id, unit.unit_key))
+            if run is None:
+                outcomes[nth] = stale(unit.held)
+            elif unit.unit_key in keys:
+                later.append((nth, unit))
+            elif (error := _refusal(row)) is not None:
+                outcomes[nth] = error
+            else:
+                keys.add(unit.unit_key)
+                works[nth] = _UnitPlanning(unit, run, row)
+        lookup = ItemLookup(c, [(work.finder, work.unit.found) for work in works.values()])
+        changed: set[str] = set()
+        for nth, work in list(works.items()):
+            known = lookup.known(work.finder, work.unit.found)
+            if changed and not changed.isdisjoint(item.row.id for item in (*known.here, *known.elsewhere)):
+                later.append((nth, work.unit))
+                del works[nth]
+                continue
+            changed |= work.decide(c, known, counts)
+            lookup.add(work.decisions, work.finder)
+        outcomes |= zip(works, _write_plans(c, list(works.values()), counts), strict=True)
+        counts.planned.clear()
+        counts.held.clear()
+        left = sorted(later, key=itemgetter(0))
+    return [outcomes[nth] for nth in range(len(units))]
+
+
+def _hold(c: sa.Connection, units: Sequence[UnitToPlan]) -> dict[FencedRun, Any]:
+    """Lock the runs of units under their fences, then their users. Return the runs that are held."""
+    found: dict[FencedRun, Any] = {}
+    at = {unit.held: unit.at for unit in units}
+    for held in sorted(at, key=lambda held: (held.id, held.fence)):
+        row = c.execute(HOLD, {"run": held.id, "held": held.fence, "now": at[held]}).one_or_none()
+        if row is not None:
+            found[held] = row
+    if owners := sorted({run.user_id for run in found.values()}):
+        c.execute(LOCK_USERS, {"users": owners}).all()
+    return found
+
+
+def _rows_of(c: sa.Connection, units: Sequence[UnitToPlan]) -> dict[tuple[RunId, str], UnitRow]:
+    """Return the rows that the runs have of units, by run and key."""
+    keys: defaultdict[RunId, list[str]] = defaultdict(list)
+    for unit in units:
+        keys[unit.held.id].append(unit.unit_key)
+    return {
+        (run, row.unit_key): UnitRow(*row)
+        for run, of_run in keys.items()
+        for part in in_parts(of_run)
+        for row in c.execute(UNITS_AMONG, {"run": run, "keys": part})
+    }
+
+
+def _refusal(before: UnitRow | None) -> IllegalTransition | None:
+    """Return why a unit of this row is not planned again, or None."""
+    if before is None or before.state is UnitState.EXTRACTED:
+        return None
+    try:
+        is_retried = before.state is UnitState.FAILED
         pending = UNIT.after(before.state, UnitEvent.RETRIED) if is_retried else before.state
         UNIT.after(pending, UnitEvent.PLANNED)
-    finder = Finder(
-        user_id=run.user_id,
-        agent_id=run.agent_id,
-        device_id=run.device_id,
-        run_id=held.id,
-        unit_key=unit_key,
-        config_fingerprint=run.config_fingerprint,
-        at=at,
+    except IllegalTransition as error:
+        return error
+    return None
+
+
+def _write_plans(c: sa.Connection, works: Sequence[_UnitPlanning], counts: _Counts) -> list[UnitPlan]:
+    """Write the plans of units, each of which was decided."""
+    if not works:
+        return []
+    _adopt_calls(c, works)
+    units, calls = list[dict[str, Any]](), list[dict[str, Any]]()
+    for work in works:
+        unit, run = work.unit, work.unit.held.id
+        present: set[str] = set() if work.is_new else _calls_of_before(c, work)
+        work.known = work.known_count(present)
+        work.fresh = [call for call in work.calls if call.call_id not in present]
+        if work.is_new:
+            work.is_marked = 0 < len(work.calls) <= unit.most_sent - counts.marked[run]
+            counts.marked[run] += len(work.calls) if work.is_marked else 0
+            if work.is_whole and not work.calls:
+                work.settled = UNIT.after(UnitState.EXTRACTED, UnitEvent.SETTLED)
+            planned = {"calls_planned": len(work.calls), "calls_settled": 0, "items_known": work.known}
+            units.append(work.row() | planned | {"run_id": run, "unit_key": unit.unit_key, "attempts": 1})
+        about: dict[str, Any] = {"run_id": run, "unit_key": unit.unit_key, "updated_at": unit.at}
+        about |= {"state": CallState.SENT if work.is_marked else CallState.PLANNED}
+        about |= {"sends": int(work.is_marked), "sent_at": unit.at if work.is_marked else None}
+        calls += [values_of(call, run_calls, target_table=call.table, **about) for call in work.fresh]
+    execute_for_each(c, ADD_UNIT, units)
+    execute_for_each(c, ADD_CALLS, calls)
+    write_items(c, [decision for work in works for decision in work.decisions])
+    _write_excerpts(c, works)
+    outdated = [
+        work.here | {"agent": work.run.agent_id, "digest": work.unit.content_hash}
+        for work in works
+        if work.calls
+    ]
+    execute_for_each(c, OUTDATED, sorted(outdated, key=itemgetter("agent", "unit")))
+    enter_units(
+        c,
+        [
+            {
+                "agent_id": work.run.agent_id,
+                "unit_key": work.unit.unit_key,
+                "content_hash": work.unit.content_hash,
+                "config_fingerprint": work.run.config_fingerprint,
+                "run_id": work.unit.held.id,
+                "done_at": work.unit.at,
+            }
+            for work in works
+            if work.settled is not None and not work.is_behind() and are_answered(c, work.awaits())
+        ],
     )
-    known_rows = known_items(c, finder, found)
-    decisions, held_count, unlikely = _held(c, known_rows, decide(known_rows))
-    if unlikely:
-        dropped = (notes or {}).get("dropped", {})
-        more = {UNLIKELY: dropped.get(UNLIKELY, 0) + unlikely}
-        notes = dict(notes or {}) | {"dropped": dropped | more}
-    left_out: dict[str, int] = {}
-    planned_before: int | None = None
-    if caps is not None and any(decision.is_new for decision in decisions):
-        planned = planned_at_most
-        if planned is None or planned + len(decisions) > caps.items_per_run:
-            planned = planned_before = c.execute(PLANNED_IN_RUN, {"run": held.id}).scalar_one()
-        decisions, left_out = capped(decisions, caps, planned=planned)
-    calls = [decision.call for decision in decisions if decision.call is not None]
-    adopted = _of_earlier_runs(c, held, decisions)
-    is_new = before is None and not adopted
-    unit = {
-        "content_hash": content_hash,
-        "size_bytes": size_bytes,
-        "state": UnitState.EXTRACTED,
-        "notes": dict(notes or {})
-        | ({"left_out": left_out} if left_out else {})
-        | ({"held": held_count} if held_count else {})
-        or None,
-        "awaits": sorted({decision.awaits for decision in decisions if decision.awaits is not None}),
-        "is_behind": int(any(decision.is_behind for decision in decisions)),
-        "error": None,
-        "began_at": began_at,
-        "read_at": read_at,
-        "planned_at": at,
-        "updated_at": at,
+    _count(c, works)
+    for work in works:
+        _read_open_calls(c, work)
+    return [
+        UnitPlan(
+            work.still,
+            len(work.adopted),
+            work.known,
+            work.left_out,
+            work.settled,
+            work.is_whole,
+            work.is_marked,
+            calls=len(work.calls),
+            planned_before=work.planned_before,
+            held=work.held_count,
+        )
+        for work in works
+    ]
+
+
+def _count(c: sa.Connection, works: Sequence[_UnitPlanning]) -> None:
+    """Count in each run what the plans of its units say."""
+    of_runs: defaultdict[FencedRun, list[_UnitPlanning]] = defaultdict(list)
+    for work in works:
+        of_runs[work.unit.held].append(work)
+    for held, mine in of_runs.items():
+        more = sum(work.known - (0 if work.before is None else work.before.items_known) for work in mine)
+        if more:
+            c.execute(COUNT_KNOWN, {"run": held.id, "more": more})
+        done = sum(work.settled is not None for work in mine)
+        retried = sum(work.is_retried for work in mine)
+        got_further = any(
+            work.before is None or work.is_retried or work.adopted or work.fresh for work in mine
+        )
+        if done or retried or (got_further and mine[0].run.crash_count):
+            advance(c, held, at=mine[-1].unit.at, done=done, failed=-retried)
+
+
+def _read_open_calls(c: sa.Connection, work: _UnitPlanning) -> None:
+    """Find the open calls of a planned unit; write and settle a unit that the run, or another one, had."""
+    unit, held = work.unit, work.unit.held
+    if work.is_new:
+        still = (_open_call(c, unit.unit_key, call, work.is_marked) for call in work.calls)
+        work.still = sorted(still, key=_position)
+        return
+    total, still_open, _ = count_calls(c, held.id, unit.unit_key)
+    row = work.row() | {
+        "calls_planned": total,
+        "calls_settled": total - still_open,
+        "items_known": work.known,
     }
-    without_call = [decision for decision in decisions if decision.call is None and not decision.is_held]
-    present: set[str] = set()
-    if is_new:
-        known = _count_known(c, held, without_call, present, 0)
-        counts = {"calls_planned": len(calls), "calls_settled": 0, "items_known": known, "attempts": 1}
-        c.execute(ADD_UNIT, {"run_id": held.id, "unit_key": unit_key} | unit | counts)
-    else:
-        present = _calls_of_before(c, here, before, calls, adopted)
-    fresh = [call for call in calls if call.call_id not in present]
-    is_marked = is_new and 0 < len(calls) <= most_sent
-    if fresh:
-        common: dict[str, Any] = {"run_id": held.id, "unit_key": unit_key, "updated_at": at}
-        if is_marked:
-            common |= {"state": CallState.SENT, "sends": 1, "sent_at": at}
-        rows = [values_of(call, run_calls, target_table=call.table, **common) for call in fresh]
-        execute_for_each(c, ADD_CALLS, rows)
-    write_items(c, decisions)
-    if seal is not None:
-        _write_excerpts(c, decisions, seal, at)
-    if calls:
-        c.execute(OUTDATED, here | {"digest": content_hash})
-    if is_new:
-        still = sorted((_open_call(c, unit_key, call, is_marked) for call in calls), key=_position)
-    else:
-        total, still_open, _ = count_calls(c, held.id, unit_key)
-        known = _count_known(c, held, without_call, present, 0 if before is None else before.items_known)
-        unit |= {"calls_planned": total, "calls_settled": total - still_open, "items_known": known}
-        c.execute(EXTRACT, here | {f"new_{name}": value for name, value in unit.items()})
-        still = [OpenCall(*row) for row in c.execute(OPEN_CALLS_OF_UNIT, here)] if still_open else []
-    got_further = before is None or is_retried or bool(adopted or fresh)
-    if is_retried or (got_further and run.crash_count):
-        advance(c, held, at=at, failed=-1 if is_retried else 0)
-    is_whole = is_whole and not left_out
-    settled = settle_unit(c, held, unit_key, at) if is_whole and not still else None
-    return UnitPlan(
-        still,
-        len(adopted),
-        known,
-        left_out,
-        settled,
-        is_whole,
-        is_marked,
-        calls=len(calls),
-        planned_before=planned_before,
-        held=held_count,
-    )
+    c.execute(EXTRACT, work.here | {f"new_{name}": value for name, value in row.items()})
+    if still_open:
+        work.still = [OpenCall(*row) for row in c.execute(OPEN_CALLS_OF_UNIT, work.here)]
+    elif work.is_whole:
+        work.settled = settle_unit(c, held, unit.unit_key, unit.at)
 
 
 def _held(
-    c: sa.Connection, known: KnownItems, decisions: Sequence[Decision]
-) -> tuple[Sequence[Decision], int, int]:
+    c: sa.Connection, known: KnownItems, decisions: Sequence[Decision], counts: _Counts
+) -> tuple[Sequence[Decision], int, int, set[str]]:
     """Delete items that the hub holds and that the unit does not have any more.
 
     Returns:
         The decisions, without those that would hold too many items; the number of items that are held, and of
-        those that are not.
+        those that are not; the ids of the deleted items.
     """
     agent_id = known.finder.agent_id
     rows = (known_item.row for known_item in known.here)
     before = {row.id for row in rows if row.verdict == "held" and row.agent_id == agent_id}
-    stay = {decision.before.id for decision in decisions if decision.before is not None}
-    drop_held(c, sorted(before - stay))
+    gone = before - {decision.before.id for decision in decisions if decision.before is not None}
+    drop_held(c, sorted(gone))
     held = [decision for decision in decisions if decision.is_held]
     fresh = [decision for decision in held if decision.before is None]
     if not fresh:
-        return decisions, len(held), 0
-    room = min(MAX_HELD_OF_UNIT - len(held) + len(fresh), MAX_HELD_OF_AGENT - count_held(c, agent_id))
-    beyond = {id(decision) for decision in fresh[max(0, room) :]}
+        return decisions, len(held), 0, gone
+    in_window = counts.held[agent_id]
+    of_agent = MAX_HELD_OF_AGENT - count_held(c, agent_id) - in_window
+    room = max(0, min(MAX_HELD_OF_UNIT - len(held) + len(fresh), of_agent))
+    beyond = {id(decision) for decision in fresh[room:]}
+    counts.held[agent_id] += len(fresh) - len(beyond)
     left = [decision for decision in decisions if id(decision) not in beyond]
-    return left, len(held) - len(beyond), len(beyond)
+    return left, len(held) - len(beyond), len(beyond), gone
 
 
-def _calls_of_before(
-    c: sa.Connection,
-    here: dict[str, Any],
-    before: UnitRow | None,
-    calls: Sequence[PlannedCall],
-    adopted: Sequence[CallId],
-) -> set[str]:
+def _calls_of_before(c: sa.Connection, work: _UnitPlanning) -> set[str]:
     """Apply the new plan to the calls of the unit and of earlier runs. Return the ids of the unit's calls."""
-    carried = {call.call_id: call.payload for call in calls}
-    if before is None:
+    here, adopted = work.here, work.adopted
+    carried = {call.call_id: call.payload for call in work.calls}
+    if work.before is None:
         about = {"content_hash": "", "state": UNIT.initial, "updated_at": here["now"]}
         c.execute(ADD_UNIT, {"run_id": here["run"], "unit_key": here["unit"]} | about)
     else:
@@ -386,116 +596,77 @@ def capped(
     return [decision for decision in decisions if id(decision) not in without], {cap: len(beyond)}
 
 
-def _write_excerpts(c: sa.Connection, decisions: Sequence[Decision], seal: Seal, at: int) -> None:
+def _write_excerpts(c: sa.Connection, works: Sequence[_UnitPlanning]) -> None:
     """Store the excerpts of items whose place is new and that wait for a verdict, or will."""
-    rows = [
-        decision.after
-        for decision in decisions
-        if decision.after is not None
-        and (decision.before is None or decision.before.source != decision.after.source)
-        and (decision.after.verdict in ("open", "held") or decision.after.answered_at is None)
-    ]
-    fresh = [
-        decision.after.id for decision in decisions if decision.after is not None and decision.before is None
-    ]
-    put_excerpts(c, {row.id: seal(row) for row in rows}, at=at, fresh=fresh)
+    excerpts: dict[str, SealedExcerpt | None] = {}
+    fresh: list[str] = []
+    for work in works:
+        for decision in work.decisions:
+            row, before, seal = decision.after, decision.before, work.unit.seal
+            if seal is None or row is None or (before is not None and before.source == row.source):
+                continue
+            if row.verdict in ("open", "held") or row.answered_at is None:
+                excerpts[row.id] = seal(row)
+                if before is None:
+                    fresh.append(row.id)
+    put_excerpts(c, excerpts, at=works[0].unit.at, fresh=fresh)
 
 
-def _count_known(
-    c: sa.Connection, held: FencedRun, known: Sequence[Decision], of_this_run: set[str], counted: int
-) -> int:
-    """Return the number of items that are known from outside this run's earlier plans of the unit.
-
-    Args:
-        counted: their number when the unit was planned last in this run.
-    """
-    count = sum(
-        1 for decision in known if decision.before is None or decision.before.call_id not in of_this_run
-    )
-    if count != counted:
-        c.execute(COUNT_KNOWN, {"run": held.id, "more": count - counted})
-    return count
-
-
-def _of_earlier_runs(c: sa.Connection, held: FencedRun, decisions: Sequence[Decision]) -> list[CallId]:
-    """Return the planned calls that ended runs planned too. Drop answered ones of items that are new here.
+def _adopt_calls(c: sa.Connection, works: Sequence[_UnitPlanning]) -> None:
+    """Adopt the planned calls that ended runs planned too. Drop answered ones of items that are new here.
 
     Raises:
         Conflict: one of the runs has not ended, and will deliver its plan itself.
     """
-    ids = {decision.call.call_id for decision in decisions if decision.call is not None}
+    work_of = {call.call_id: work for work in works for call in work.calls}
     of_new = {
         decision.after.call_id
-        for decision in decisions
+        for work in works
+        for decision in work.decisions
         if decision.after is not None and decision.before is None
     }
-    rows = [row for part in in_parts(sorted(ids | of_new)) for row in c.execute(STORED, {"calls": part})]
+    ids = sorted(work_of.keys() | of_new)
+    rows = [row for part in in_parts(ids) for row in c.execute(STORED, {"calls": part})]
     lost = {row.call_id for row in rows if row.state is CallState.ACKED and row.call_id in of_new}
     for part in in_parts(sorted(lost)):
         c.execute(DROP, {"calls": part})
-    elsewhere = [row for row in rows if row.run_id != held.id and row.call_id in ids - lost]
-    for row in elsewhere:
+    for row in rows:
+        work = work_of.get(row.call_id)
+        if work is None or row.call_id in lost or row.run_id == work.unit.held.id:
+            continue
         if row.run_state not in FINAL_RUN_STATES:
             raise Conflict(f"call {row.call_id} is held by run {row.run_id}, which is {row.run_state}")
-    return [CallId(row.call_id) for row in elsewhere]
+        work.adopted.append(CallId(row.call_id))
 
 
 def plan_message(
     c: sa.Connection,
-    held: FencedRun,
+    unit: UnitToPlan,
     agent_id: AgentId,
     *,
-    unit_key: str,
     seen_keys: Sequence[str],
     version: str,
     event: str = "",
-    is_whole: bool,
-    content_hash: str,
-    size_bytes: int | None,
-    found: Sequence[FoundItem],
-    decide: Decide,
-    at: int,
-    began_at: int | None = None,
-    read_at: int | None = None,
-    notes: Mapping[str, Any] | None = None,
-    caps: ItemCaps | None = None,
-    planned_at_most: int | None = None,
-    most_sent: int = 0,
 ) -> UnitPlan:
     """Plan a mailbox message like ``plan_unit``, and record it as seen.
+
+    A message that is not whole is read again by the next run, which adds the missing items.
 
     Args:
         seen_keys: keys that identify the message from now on, its own key first.
         version: version of its content, which may change under the same key.
         event: version of the event that the unit is, recorded under the unit's key; empty for others.
-        is_whole: false if a part could not be read: the next run reads it again and adds the missing items.
 
     Raises:
         StaleRun, IllegalTransition, Conflict: as ``plan_unit``; nothing was written.
     """
-    plan = plan_unit(
-        c,
-        held,
-        unit_key=unit_key,
-        content_hash=content_hash,
-        size_bytes=size_bytes,
-        found=found,
-        decide=decide,
-        at=at,
-        began_at=began_at,
-        read_at=read_at,
-        notes=notes,
-        caps=caps,
-        planned_at_most=planned_at_most,
-        is_whole=is_whole,
-        most_sent=most_sent,
-    )
-    about: dict[str, Any] = {"version": version, "run_id": held.id, "at": at}
-    if is_whole:
+    plan = plan_unit(c, unit)
+    about: dict[str, Any] = {"version": version, "run_id": unit.held.id, "at": unit.at}
+    if unit.is_whole:
         for key in seen_keys:
             seen_messages.note_seen(c, agent_id, key, "planned", **about)
         if event:
-            seen_messages.note_seen(c, agent_id, unit_key, "planned", **about | {"version": event})
+            seen_messages.note_seen(c, agent_id, unit.unit_key, "planned", **about | {"version": event})
     else:
         seen_messages.note_failed(c, agent_id, seen_keys[0], reason="incomplete", **about)
     return plan

@@ -19,6 +19,7 @@ A tree is believed for ``RENEWED_AFTER_MS``. The next run then lists every file,
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -132,6 +133,9 @@ FIRST_UNITS = (
 )
 ONE_UNIT = sa.select(*columns_of(UnitRow, run_units)).where(
     run_units.c.run_id == sa.bindparam("run"), run_units.c.unit_key == sa.bindparam("unit")
+)
+UNITS_AMONG = sa.select(*columns_of(UnitRow, run_units)).where(
+    run_units.c.run_id == sa.bindparam("run"), run_units.c.unit_key.in_(sa.bindparam("keys", expanding=True))
 )
 POSTPONED_UNITS = UNITS.where(run_units.c.state == UnitState.PENDING)
 UNIT_STATES = sa.select(run_units.c.unit_key, run_units.c.state).where(
@@ -425,9 +429,7 @@ def settle_unit(
     return after
 
 
-ANSWERED_UNITS = sa.select(*columns_of(UnitRow, run_units), run_units.c.awaits, run_units.c.is_behind).where(
-    run_units.c.run_id == sa.bindparam("run"), run_units.c.unit_key.in_(sa.bindparam("keys", expanding=True))
-)
+ANSWERED_UNITS = UNITS_AMONG.add_columns(run_units.c.awaits, run_units.c.is_behind)
 
 
 def settle_answers(
@@ -468,7 +470,7 @@ def settle_answers(
     ]
     if entered:
         call = mine[0].call
-        _enter(c, call.agent_id, call.config_fingerprint, held.id, entered, at)
+        enter_units(c, [_entry(call, held.id, unit, at) for unit in entered])
     return outcomes, keys
 
 
@@ -519,18 +521,18 @@ def _refusals(c: sa.Connection, run_id: RunId, unit_key: str) -> list[tuple[str,
 
 
 def _write_ledger(c: sa.Connection, run_id: RunId, unit: UnitRow, at: int) -> None:
-    agent_id, fingerprint = c.execute(AGENT_OF_RUN, {"run": run_id}).one()
-    _enter(c, agent_id, fingerprint, run_id, [unit], at)
+    enter_units(c, [_entry(c.execute(AGENT_OF_RUN, {"run": run_id}).one(), run_id, unit, at)])
 
 
-def _enter(
-    c: sa.Connection, agent_id: AgentId, fingerprint: str, run_id: RunId, settled: Sequence[UnitRow], at: int
-) -> None:
-    """Add units to the ledger, in the order of their keys, against deadlocks."""
-    entry = {"agent_id": agent_id, "config_fingerprint": fingerprint, "run_id": run_id, "done_at": at}
-    about = {unit.unit_key: unit.content_hash for unit in settled}
-    rows = [entry | {"unit_key": key, "content_hash": about[key]} for key in sorted(about)]
-    execute_for_each(c, ENTER, rows)
+def _entry(run: Any, run_id: RunId, unit: UnitRow, at: int) -> dict[str, Any]:
+    """Return the row of the ledger for a unit that a run has settled."""
+    entry = {"agent_id": run.agent_id, "config_fingerprint": run.config_fingerprint, "run_id": run_id}
+    return entry | {"unit_key": unit.unit_key, "content_hash": unit.content_hash, "done_at": at}
+
+
+def enter_units(c: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add settled units to the ledger, in the order of their keys, against deadlocks."""
+    execute_for_each(c, ENTER, sorted(rows, key=itemgetter("agent_id", "unit_key")))
 
 
 def _note_tried(c: sa.Connection, run_id: RunId, unit_key: str, at: int) -> None:

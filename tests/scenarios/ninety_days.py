@@ -216,9 +216,8 @@ class Inside:
         held = run_moves.move(c, run.held, RunEvent.ACKNOWLEDGED, at=at, actor="device")
         unit = f"notes/page-{number // len(self._devices) % FILES}.md"
         calls = [self._call(run, ordinal) for ordinal in range(2)]
-        plans.plan_unit(
-            c,
-            held,
+        about = plans.UnitToPlan(
+            held=held,
             unit_key=unit,
             content_hash=f"{number:064}",
             size_bytes=4_000,
@@ -226,6 +225,7 @@ class Inside:
             decide=lambda known: [Decision(call=call) for call in calls],
             at=at,
         )
+        plans.plan_unit(c, about)
         mark_sent(c, held, [call.call_id for call in calls], at)
         for call in calls:
             event = CallEvent.REJECTED if number % 30 == call.ordinal else CallEvent.ACKED

@@ -32,7 +32,7 @@ from hub.links.device_link import DeviceLink
 from hub.runs.agreement import Agreements
 from hub.runs.delivery import Window, _Sending
 from protocol.calls import RowState
-from protocol.errors import DeliveryError
+from protocol.errors import DeliveryError, HubError
 from protocol.ids import CallId, RunId
 from protocol.tool_calls import Answer, ToolCall
 from storage.effects import clock_steps, sessions
@@ -41,7 +41,7 @@ from storage.leases import Term
 from storage.runs import agreement, calls, item_verdicts, model_answers, plans, run_claims, units
 from storage.runs.item_verdicts import DueVerdict, GivenVerdict, VerdictAnswer
 from storage.runs.items import Decide, Decision, KnownItems
-from storage.runs.plans import UnitPlan
+from storage.runs.plans import UnitPlan, UnitToPlan
 from storage.schema import runs
 from storage.store import Store
 from tests.simulation.answers import name_of
@@ -105,6 +105,8 @@ class _Unfenced:
             case FencedRun():
                 row = disk.one("SELECT fence, state FROM runs WHERE id = ?", given.id)
                 return given if row is None else FencedRun(given.id, type(given.state)(row[1]), row[0])
+            case [plans.UnitToPlan(), *_]:
+                return [msgspec.structs.replace(unit, held=self._renewed(unit.held)) for unit in given]
             case Term() if self._terms:
                 row = disk.one("SELECT holder_boot_id, fence FROM leases WHERE name = ?", given.name)
                 return given if row is None else Term(given.name, row[0], row[1])
@@ -121,14 +123,8 @@ class CommitAfterSend(_Passing):
 
     async def write(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Delay the job if its result can be predicted."""
-        if getattr(fn, "func", fn) is plans.plan_unit:
-            plan: UnitPlan = await self._door.write(_undone, fn, *args, **kwargs)
-            if not plan.open_calls:
-                return await self._door.write(fn, *args, **kwargs)
-            unit: str = kwargs["unit_key"]
-            self._kept[unit] = [(fn, args, kwargs)]
-            self._unit_of |= {call.call_id: unit for call in plan.open_calls}
-            return plan
+        if fn is plans.plan_units:
+            return [await self._plan(unit) for unit in args[0]]
         if fn is calls.mark_sent and (unit_of := self._unit_of.get(args[1][0])) in self._kept:
             self._kept[unit_of].append((fn, args, kwargs))
             return list(args[1])
@@ -138,6 +134,15 @@ class CommitAfterSend(_Passing):
         if fn is units.settle_unit:
             await self._write_kept(args[1])
         return await self._door.write(fn, *args, **kwargs)
+
+    async def _plan(self, unit: UnitToPlan) -> UnitPlan | HubError:
+        (plan,) = await self._door.write(_undone, plans.plan_units, [unit])
+        if isinstance(plan, HubError) or not plan.open_calls:
+            (plan,) = await self._door.write(plans.plan_units, [unit])
+        else:
+            self._kept[unit.unit_key] = [(plans.plan_units, ([unit],), {})]
+            self._unit_of |= {call.call_id: unit.unit_key for call in plan.open_calls}
+        return plan
 
     async def _write_kept(self, unit: str) -> None:
         for fn, args, kwargs in self._kept.pop(unit, ()):
@@ -159,9 +164,8 @@ class NoLedger(_Passing):
 
     async def write(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Run the job without known items, and do not store the items."""
-        if getattr(fn, "func", fn) is plans.plan_unit:
-            decide: Decide = kwargs["decide"]
-            kwargs |= {"decide": lambda known: [_forgotten(one) for one in decide(_nothing(known))]}
+        if fn is plans.plan_units:
+            args = ([msgspec.structs.replace(unit, decide=_without_ledger(unit.decide)) for unit in args[0]],)
         return await self._door.write(fn, *args, **kwargs)
 
 
@@ -320,6 +324,10 @@ def _undone(c: sa.Connection, fn: Callable[..., T], *args: Any, **kwargs: Any) -
 
 def _nothing(known: KnownItems) -> KnownItems:
     return KnownItems(finder=known.finder, here=(), elsewhere=())
+
+
+def _without_ledger(decide: Decide) -> Decide:
+    return lambda known: [_forgotten(one) for one in decide(_nothing(known))]
 
 
 def _forgotten(decision: Decision) -> Decision:

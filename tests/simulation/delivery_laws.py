@@ -6,7 +6,9 @@ from typing import Any, Final
 
 from hub.base.log.channel import bound
 from hub.runs.found_items import quote_hash_of
+from protocol.ids import RunId
 from storage.executing_runs import FencedRun
+from storage.runs.plans import UnitPlan
 from tests.simulation.device import SimDevice
 from tests.simulation.files import REFUSED_WORD, edition, files_of, line_of
 from tests.simulation.laws import Law
@@ -199,15 +201,19 @@ class Questions(Law):
         for before, run in self.facts.changes:
             if run is not None and run.state == "PREPARING" and (before is None or before.state == "QUEUED"):
                 self._began[run.id] = self._commits
-        settled: Collection[str] = ()
-        if commit.name == "plan_unit" and commit.value.settled is not None:
-            settled = [commit.kwargs["unit_key"]]
+        settled: Collection[tuple[RunId, str]] = ()
+        if commit.name == "plan_units":
+            settled = [
+                (unit.held.id, unit.unit_key)
+                for unit, plan in zip(commit.args[0], commit.value, strict=True)
+                if isinstance(plan, UnitPlan) and plan.settled is not None
+            ]
         elif commit.name == "settle_unit":
-            settled = [commit.args[1]]
+            settled = [(commit.args[0].id, commit.args[1])]
         elif commit.name == "settle_answers":
-            settled = commit.value[1]
-        for unit in settled:
-            self._settled[self.facts.runs[commit.args[0].id].agent_id, unit] = self._commits
+            settled = [(commit.args[0].id, unit) for unit in commit.value[1]]
+        for run_id, unit in settled:
+            self._settled[self.facts.runs[run_id].agent_id, unit] = self._commits
 
     def asked(self, path: str, number: int, question: str) -> None:
         """Check a *question* to the model about an edition of a file."""

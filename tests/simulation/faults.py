@@ -16,7 +16,7 @@ from tests.simulation.people import Owners, People
 from tests.simulation.world import LATE_S, World
 
 LEASE_S: Final = 15.0
-WRITES: Final = ("decide", "claim_runs", "plan_unit", "mark_sent", "settle_answers", "settle_unit", "move")
+WRITES: Final = ("decide", "claim_runs", "plan_units", "mark_sent", "settle_answers", "settle_unit", "move")
 CHANGES: Final = 30  # how often people write their files, in one world
 SHARED_WRITES: Final = (*WRITES, "open_sessions", "close_session", "note_taken", "recover")
 STEPS_S: Final = (3 * 3_600.0, -2 * 3_600.0, -20 * 3_600.0, 86_400.0, 40.0, -40.0, 1.5)

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from typing import Any
 
+from protocol.errors import HubError
 from protocol.ids import DeviceId
 from protocol.lifecycles import RunState
 from storage.executing_runs import FencedRun
@@ -177,6 +178,10 @@ class Fences(Law):
             match given:
                 case FencedRun():
                     self._run(commit, given)
+                case [*units] if commit.name == "plan_units":
+                    for unit, plan in zip(units, commit.value, strict=True):
+                        if not isinstance(plan, HubError):
+                            self._run(commit, unit.held)
                 case Term():
                     self._term(commit, given)
         for lease in self.facts.leases.values():

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from unittest.mock import patch
 
-from hub.runs import runner
+from hub.runs import delivery
 from protocol.errors import HubError
 from storage.kernel.database import StorageError
 from tests.simulation.dice import Dice
@@ -56,7 +56,7 @@ def simulate(seed: int, *, say: Say | None = None, ways: Ways | None = None) -> 
     ways = ways or Ways()
     gc.disable()  # the time of a collection does not depend on the seed
     try:
-        with patch.object(runner, "Window", ways.window):
+        with patch.object(delivery, "Window", ways.window):
             return run(lambda: _simulate(seed, say, ways), dice)
     finally:
         gc.enable()

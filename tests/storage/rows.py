@@ -208,19 +208,19 @@ def plan(
     most_sent: int = 0,
 ) -> UnitPlan:
     """The plan of a unit, written: these calls, whatever the ledger of items knows."""
-    return plans.plan_unit(
-        c,
-        held,
+    unit = plans.UnitToPlan(
+        held=held,
         unit_key=unit_key,
         content_hash=digest,
         size_bytes=10,
-        notes=notes,
+        notes=notes or {},
         found=(),
         decide=lambda known: [Decision(call=call) for call in of],
         at=at,
         is_whole=is_whole,
         most_sent=most_sent,
     )
+    return plans.plan_unit(c, unit)
 
 
 def settle_call(

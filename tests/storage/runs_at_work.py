@@ -125,9 +125,8 @@ class RunsAtWork(PeopleAndTime):
         self, run: Run, unit: str, content: int, ids: list[str], *, most_sent: int = 0
     ) -> UnitPlan:
         with self.hub.transaction() as c:
-            return plans.plan_unit(
-                c,
-                held(run),
+            about = plans.UnitToPlan(
+                held=held(run),
                 unit_key=unit,
                 content_hash=str(content),
                 size_bytes=1,
@@ -136,6 +135,7 @@ class RunsAtWork(PeopleAndTime):
                 at=self.at,
                 most_sent=most_sent,
             )
+            return plans.plan_unit(c, about)
 
     @step(when=has_run("RUNNING"))
     def a_unit_is_passed_over(self, choose: Choose) -> None:

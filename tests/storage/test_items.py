@@ -130,9 +130,10 @@ def is_known(known: KnownItems) -> list[Decision]:
 def plan(
     c: sa.Connection, held: FencedRun, decide: Decide, unit: str = "a.txt", found: Sequence[FoundItem] = ()
 ) -> UnitPlan:
-    return plans.plan_unit(
-        c, held, unit_key=unit, content_hash="sha", size_bytes=1, found=found, decide=decide, at=AT
+    about = plans.UnitToPlan(
+        held=held, unit_key=unit, content_hash="sha", size_bytes=1, found=found, decide=decide, at=AT
     )
+    return plans.plan_unit(c, about)
 
 
 def bring(c: sa.Connection, held: FencedRun, written: UnitPlan, **answer: Any) -> None:

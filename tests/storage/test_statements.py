@@ -114,13 +114,17 @@ def test_a_table_can_be_made_on_postgresql(name: str) -> None:
         ("souls.NEXT_WRITE", {}, "soul_writes_open"),
         ("souls.OPEN_WRITE", {"agent": "a"}, "soul_writes_open"),
         ("souls.WRITES", {"agent": "a", "most": 1}, "soul_writes_agent"),
-        ("items.OF_UNIT", {"user": "u", "agent": "a", "device": "d", "unit": "x"}, "items_unit"),
+        (
+            "items.OF_UNITS",
+            {"user": "u", "agents": ["a", "b"], "device": "d", "units": ["x", "y"]},
+            "items_unit",
+        ),
         (
             "items.ALIKE",
-            {"user": "u", "device": "d", "unit": "x", "likenesses": ["a", "b"]},
+            {"user": "u", "device": "d", "likenesses": ["a", "b"]},
             "items_likeness",
         ),
-        ("items.QUOTED", {"user": "u", "device": "d", "unit": "x", "quotes": ["a", "b"]}, "items_quote"),
+        ("items.QUOTED", {"user": "u", "device": "d", "quotes": ["a", "b"]}, "items_quote"),
         ("agreement.PLANNED", {"calls": ["a", "b"]}, "call_id=?"),
         ("audit.LAST_BACKUP", {}, "audit_log_event"),
         (

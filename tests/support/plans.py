@@ -121,7 +121,11 @@ _ALLOWED: Final = {
         *("agents.agents.agent_called", "agents.agents.find_agent_by_name", "runs.units.first_units"),
         *("agents.agents.find_agent", "agents.agents.find_agent_on", "agents.agent_states.status_called"),
         *("connectors.seen_messages.failed_messages", "devices.tokens.TokenStatements.page"),
-        *("coordination.messages.results_of", "coordination.messages.resume", "runs.items.known_items"),
+        *(
+            "coordination.messages.results_of",
+            "coordination.messages.resume",
+            "runs.items.ItemLookup._of_day",
+        ),
         *("coordination.boards.boards_named", "coordination.questions.main_of"),
         *("coordination.gateway_agents.has_tokens",),
         *("coordination.messages.stirred", "coordination.questions.due_of"),

@@ -83,7 +83,7 @@ async def test_file_with_items_uses_two_transactions_and_a_further_transaction_p
     of_files = done[done.index("find_answer") : done.index("postponed_units")]
     of_model = ["find_answer", "record_answer"]
     decided, *others = [name for name in of_files if name not in of_model]
-    assert (decided, others) == ("decided_kinds", 2 * ["plan_unit", "settle_answers"])
+    assert (decided, others) == ("decided_kinds", 2 * ["plan_units", "settle_answers"])
     assert [of_files.count(name) for name in of_model] == 2 * [bench.model.asked]
 
 

@@ -16,7 +16,7 @@ from hub.links.connection import DeviceConnection, OpenLink
 from hub.links.deadline_wheel import DeadlineWheel
 from hub.links.link_limits import LinkLimits
 from hub.runs import delivery
-from hub.runs.delivery import BATCHES_IN_FLIGHT, ItemDelivery, Window
+from hub.runs.delivery import BATCHES_IN_FLIGHT, ItemDelivery
 from hub.runs.interrupt import Interrupt
 from hub.runs.run_order import RunOrder
 from protocol.errors import LinkLost
@@ -102,7 +102,7 @@ async def plan_run() -> Planned:
         text = "".join(f"- [ ] task {number} of {name}\n" for number in range(tasks))
         document = Document(unit_key=f"{name}.md", text=text, content_hash=digest(name))
         found = await bench.extractor.extract_by_rules(document, ExtractionOptions(data_types=("tasks",)))
-        await bench.delivery.plan(None, order, document, found, window=Window(), read_at=1)
+        await bench.delivery.plan(None, order, document, found, window=bench.delivery.window(), read_at=1)
     return Planned(bench, store, order, store.disk.snapshot())
 
 
@@ -121,7 +121,7 @@ class Delivering:
             seals=self._bench.seals,
             max_sends=1,  # a lost link is no attempt: another task sends the calls on the same link
         )
-        self._window = Window()
+        self._window = self._delivery.window()
         self._device = Device()
         self._link = self._device.connect(self._bench, 1)
         self.events: dict[str, Callable[[], object]] = {
