@@ -142,6 +142,7 @@ class FrameStream:
         "_arrived",
         "_credit",
         "_failed",
+        "_fetched",
         "_pages",
         "_room_bytes",
         "_send",
@@ -160,6 +161,7 @@ class FrameStream:
         self._send = send
         self._spool = spool
         self._credit = credit
+        self._fetched = 0  # files that were asked for by their paths and have not begun to come
         self._pages = 1  # allowed frames of a paged manifest: one is in memory at a time
         # Enough for a conforming device: a quarter more than the text, for names and framing.
         self._room_bytes = run.limits.bytes + max(run.limits.bytes // 4, MIN_ROOM_BYTES)
@@ -185,6 +187,7 @@ class FrameStream:
     async def fetch(self, paths: Sequence[str], *, last: bool) -> None:
         """Request files of the manifest, in several frames if the list is long."""
         self._pages += not last
+        self._fetched += len(paths)
         parts = list(_cut(paths)) or [[]]
         for number, part in enumerate(parts, 1):
             is_last = last and number == len(parts)
@@ -198,12 +201,17 @@ class FrameStream:
         self._credit += pieces
 
     def has_asked_for(self, frame: RunFrame) -> bool:
-        """Return True for pieces within the credit, a requested page, or the final frame."""
+        """Return True for pieces within the credit, a requested page, or the final frame.
+
+        Without credit, the first piece of each requested file is asked for.
+        """
         if self.completed or self._failed is not None:
             return False
         match frame:
             case AgentData(files=pieces):
-                return self._credit is not None and 0 < len(pieces) <= self._credit
+                if self._credit is None:
+                    return 0 < len(pieces) == _begun(frame) <= self._fetched
+                return 0 < len(pieces) <= self._credit
             case AgentManifest():
                 return self.run.paged and self._pages > 0
             case _:
@@ -223,6 +231,8 @@ class FrameStream:
                 message = f"run {frame.run_id}: {len(frame.files)} pieces came, {self._credit} were allowed"
                 raise RemoteProtocolError(ErrorCode.CREDIT_EXCEEDED, message)
             self._credit -= len(frame.files)
+        elif type(frame) is AgentData:
+            self._fetched = max(0, self._fetched - _begun(frame))
         size_bytes = _size_of(frame)
         if type(frame) is AgentManifest and self.run.paged:
             if self._pages < 1:
@@ -363,6 +373,11 @@ class RunStreams:
         for stream in self._by_run.values():
             message = f"run {stream.run.run_id}: the connection ended ({reason})"
             stream.cut(LinkLost(message, dispatched=True))
+
+
+def _begun(frame: AgentData) -> int:
+    """Return the number of files whose first piece is in *frame*."""
+    return sum(piece.piece == 0 for piece in frame.files)
 
 
 def _size_of(frame: RunFrame) -> int:

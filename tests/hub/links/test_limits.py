@@ -110,6 +110,26 @@ async def test_run_pieces_within_the_credit_are_not_throttled_but_empty_frames_a
             device.socket.transport.abort()  # a polite end would stand behind what is not read
 
 
+async def test_first_pieces_of_requested_files_are_not_throttled_but_others_are() -> None:
+    limits = LinkLimits(close_s=1.0, frames_per_s=20.0, bytes_per_s=10_000.0)
+    async with open_port(limits=limits) as port, port.device() as device:
+        run = AgentRun(run_id="r-1", fence=1, agent_id="a-1", config=RunConfig(), credit=1)
+        async with port.link().open_run(run) as stream:
+            await device.hear()
+            await stream.fetch([f"{number}.md" for number in range(100)], last=True)
+            await device.hear()
+            for number in range(100):
+                piece = {"path": f"{number}.md", "content": "x" * 1_000}
+                await device.say(type="agent_data", run_id="r-1", fence=1, files=[piece])
+                await anext(stream)
+            assert throttled_s(port) == 0
+            for number in range(30):
+                piece = {"path": f"more{number}.md", "content": ""}
+                await device.say(type="agent_data", run_id="r-1", fence=1, files=[piece])
+            await until(lambda: throttled_s(port) > 0)
+            device.socket.transport.abort()  # a polite end would stand behind what is not read
+
+
 async def test_pings_and_fragments_count_for_the_frame_rate() -> None:
     for flood in (ping() * 300, frame(1, b"x", fin=False) + frame(0, b"x", fin=False) * 299):
         async with open_port(limits=SLOW) as port, port.device() as device:
