@@ -12,6 +12,7 @@ import binascii
 import hashlib
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cached_property
 from tempfile import SpooledTemporaryFile
 from typing import Final
 
@@ -105,7 +106,7 @@ class IncomingFile:
     def is_to_be_read(self) -> bool:
         """True if the file needs a conversion or is an archive, which may take long."""
         is_archive = self._first.media_type in (MBOX, CHAT)
-        return self._bytes is not None or is_archive or self._kind_to_read() is not None
+        return self._bytes is not None or is_archive or self._kind_to_read is not None
 
     def document(self, limits: ConvertLimits, check: Check) -> Document:
         """Return the file as a document. Blocks if the file needs a conversion.
@@ -129,7 +130,7 @@ class IncomingFile:
         if first.encoding not in _AS_IT_IS:
             raise BrokenFile(ErrorCode.NOT_CONVERTIBLE, f"unknown encoding {first.encoding!r}")
         text = "".join(self._parts)
-        kind = self._kind_to_read()
+        kind = self._kind_to_read
         parts = {part.name: part.count for part in first.parts}
         read = Converted(text, first.media_type or "", first.hidden, guessed=first.guessed, parts=parts)
         if kind is not None:
@@ -143,14 +144,13 @@ class IncomingFile:
         if self._bytes is not None:
             self._bytes.close()
 
+    @cached_property
     def _kind_to_read(self) -> str | None:
         """Return the type of a text that is still to be converted: of a page, a mail or an archive."""
         first = self._first
-        kind = archives.kind_in(
-            self._parts[0][: archives.HEAD_BYTES].encode("utf-8", "replace"),
-            media_type_of(first.path, first.media_type),
-        )
-        if first.media_type is not None and kind == media_type_of(first.path, first.media_type):
+        named = media_type_of(first.path, first.media_type)
+        kind = archives.kind_in(self._parts[0][: archives.HEAD_BYTES].encode("utf-8", "replace"), named)
+        if first.media_type is not None and kind == named:
             return None  # converted by the device
         return kind if kind in (HTML, MAIL, MBOX, CHAT) else None
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import PurePosixPath
 from typing import Final
 
 MIB: Final = 1024 * 1024
@@ -81,8 +80,15 @@ def media_type_of(path: str, declared: str | None = None) -> str:
     """Return the declared type without parameters, else the type by file extension, else plain text."""
     if declared:
         return declared.partition(";")[0].strip().lower()
-    suffix = PurePosixPath(path).suffix.lower()
+    suffix = _suffix_of(path)
     return _KINDS.get(suffix) or _WORDLESS_TYPES.get(suffix, PLAIN)
+
+
+def _suffix_of(path: str) -> str:
+    """Return the extension of a path in lower case, with its dot: without an object per path."""
+    name = path.rstrip("/").rpartition("/")[2]
+    dot = name.rfind(".")
+    return name[dot:].lower() if 0 < dot < len(name) - 1 else ""
 
 
 def kind_of(media_type: str) -> str:
@@ -93,8 +99,7 @@ def kind_of(media_type: str) -> str:
 
 def is_named(name: str) -> bool:
     """Return True if the extension of *name* is of a type that can be converted to text."""
-    suffix = PurePosixPath(name).suffix.lower()
-    return suffix in _KINDS
+    return _suffix_of(name) in _KINDS
 
 
 @dataclass(frozen=True)
