@@ -104,6 +104,12 @@ class DeviceTable(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_def
         found: tuple[str, ...] = self.__dict__["lists"]
         return found
 
+    @property
+    def days(self) -> tuple[str, ...]:
+        """Names of the columns with a day or time that a model extracts."""
+        found: tuple[str, ...] = self.__dict__["days"]
+        return found
+
     def column(self, name: str) -> Column | None:
         """Return the column with that name, if any."""
         found: Column | None = self.__dict__["by_name"].get(name)
@@ -113,6 +119,11 @@ class DeviceTable(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_def
         columns = (_ID, *self.fields, *_REVIEW, *_STAMPS)
         self.__dict__["columns"] = columns
         self.__dict__["lists"] = tuple(column.name for column in columns if column.kind is Kind.NAMES)
+        self.__dict__["days"] = tuple(
+            column.name
+            for column in columns
+            if column.kind is Kind.EPOCH_MS and column.filler is Filler.MODEL
+        )
         self.__dict__["by_name"] = {column.name: column for column in columns}
 
 

@@ -22,7 +22,7 @@ from hub.text.item_text import with_clean_title
 from protocol.frame import Field, Record
 from protocol.ids import RunId, content_of, traceparent
 from protocol.items import Changed, FoundBy, ItemSource, Unresolved
-from protocol.tables import SUGGESTED, DeviceTable, Filler, Kind, Tables
+from protocol.tables import SUGGESTED, DeviceTable, Tables
 from protocol.tool_calls import Action, ToolCall
 from storage.runs.items import FoundItem, ItemRow
 
@@ -63,26 +63,31 @@ def _found(
     given: Record = {name: value for name, value in item.data.items() if value is not None}
     data = with_clean_title(table, given)
     main = main_of(table, data)
-    is_local = not item.has_time or item.is_floating
-    # An exact item is distinguished by its content, in addition to its quote.
-    local_data = _local_data(table, data, timezone if is_local else None)
-    exactly = [content_of(local_data)] if item.is_exact else []
+    exactly: list[str] = []
+    if item.is_exact:  # distinguished by its content, in addition to its quote
+        is_local = not item.has_time or item.is_floating
+        exactly.append(content_of(_local_data(table, data, timezone if is_local else None)))
     at_ms = date_ms_of(table, data)
     # Without it, a time of day that is midnight would be read as the day.
     is_midnight = item.has_time and at_ms is not None and day_at(at_ms, timezone) is not None
-    zone = timezone if _day_columns(table) and not is_midnight else None
-    if item.date_of_series is None:
-        place_hash = _digest(fold(_place(document.text, item)), *exactly)
-    else:
+    zone = timezone if table.days and not is_midnight else None
+    words = fold(item.quote)
+    words_hash = _digest(words)
+    quote_hash = _digest(words, *exactly) if exactly else words_hash
+    if item.date_of_series is not None:
         place_hash = place_of_date(item.date_of_series)
+    elif (place := _place(document.text, item)) == item.quote:
+        place_hash = quote_hash
+    else:
+        place_hash = _digest(fold(place), *exactly)
     return FoundItem(
         ordinal=ordinal,
         declaration=table,
         data=data,
         main=main,
         likeness=likeness_of(item.table, main),
-        quote_hash=_digest(fold(item.quote), *exactly),
-        words_hash=quote_hash_of(item.quote),
+        quote_hash=quote_hash,
+        words_hash=words_hash,
         place_hash=place_hash,
         date_ms=at_ms,
         warnings=item.warnings,
@@ -128,7 +133,7 @@ def likeness_of(table: str, main: str) -> str:
 def _local_data(table: DeviceTable, data: Record, timezone: str | None) -> Record:
     """Return the data with its days as if *timezone* were UTC, to compare them with days of other zones."""
     zone = ZoneInfo(timezone or "UTC")
-    days = {name: day for name in _day_columns(table) if isinstance(day := data.get(name), int)}
+    days = {name: day for name in table.days if isinstance(day := data.get(name), int)}
     return data | {name: _local_ms(day, zone) for name, day in days.items()}
 
 
@@ -146,17 +151,8 @@ def main_of(table: DeviceTable, data: Record) -> str:
 
 def date_ms_of(table: DeviceTable, data: Record) -> int | None:
     """Return the day that an item is about in UTC epoch milliseconds, or None if it has no day."""
-    days = (data.get(name) for name in _day_columns(table))
+    days = map(data.get, table.days)
     return next((day for day in days if isinstance(day, int)), None)
-
-
-def _day_columns(table: DeviceTable) -> list[str]:
-    """Return the names of the columns with a day or time that a model extracts."""
-    return [
-        column.name
-        for column in table.columns
-        if column.kind is Kind.EPOCH_MS and column.filler is Filler.MODEL
-    ]
 
 
 def _digest(*parts: str) -> str:
