@@ -8,7 +8,7 @@ Guarantees of every implementation:
 - Frames of one run arrive in the order in which the device sent them.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final, NamedTuple, Protocol
 
@@ -59,6 +59,10 @@ class RunStream(Protocol):
     def __aiter__(self) -> "RunStream": ...
 
     async def __anext__(self) -> RunFrame: ...
+
+    def arrived_paths(self) -> Iterable[str]:
+        """Return the paths of pieces that arrived and are not read, oldest first; some may be left out."""
+        ...
 
     async def fetch(self, paths: Sequence[str], *, last: bool) -> None:
         """Request files of the manifest. A long list is sent in several frames.

@@ -104,6 +104,11 @@ class Spool:
         self._write_at += _LENGTH.size + len(data)
         self._in_file += 1
 
+    def in_memory(self) -> Iterator[RunFrame]:
+        """Yield the frames that are in memory, oldest first."""
+        for frame, _ in self._memory:
+            yield frame
+
     def popleft(self) -> RunFrame:
         """Remove and return the oldest frame.
 
@@ -183,6 +188,13 @@ class FrameStream:
             return self._spool.popleft()
         except OSError as error:
             raise SpoolFailed(f"run {self.run.run_id}: its spool cannot be read: {error}") from error
+
+    def arrived_paths(self) -> Iterator[str]:
+        """Yield the paths of pieces that are not read and are in memory."""
+        for frame in self._spool.in_memory():
+            if type(frame) is AgentData:
+                for piece in frame.files:
+                    yield piece.path
 
     async def fetch(self, paths: Sequence[str], *, last: bool) -> None:
         """Request files of the manifest, in several frames if the list is long."""

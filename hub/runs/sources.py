@@ -13,6 +13,7 @@ Files that cannot be read are yielded as ``UnreadUnit``, so that no file is skip
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from functools import cache
+from itertools import islice
 from typing import Final
 
 import anyio
@@ -66,6 +67,7 @@ from storage.store import Store
 
 ACK_TIMEOUT_S = 15.0  # for a device that lists agent_ack
 PIECE_TIMEOUT_S = 120.0  # between two frames of a run
+MAX_LOOKED_UP: Final = 1_000  # pieces behind one whose file is looked up in the ledger
 MAX_LISTED = 1_000_000  # files that a device may list in one run
 _NOT_TAKEN_ON: Final = "the device did not take the run on"
 log = Channel(__name__)
@@ -482,12 +484,14 @@ class _DeviceReading:
         return await self._ledger.has_settled(frame.tree if is_alone else None)
 
     async def _read_entries(self, pieces: Sequence[FilePiece]) -> None:
-        """Read the ledger's entries of files that come without a manifest."""
+        """Read the ledger's entries of files that come without a manifest, and of those behind them."""
         if not self._is_opened:
             self._is_opened = True
             await self._ledger.has_settled(None)
         new = {piece.path for piece in pieces if piece.path not in self._hashes} - self._entries.keys()
-        if new:
+        if new:  # one look-up for all that have arrived, not one a file
+            arrived = islice(self._stream.arrived_paths(), MAX_LOOKED_UP)
+            new.update(path for path in arrived if path not in self._hashes and path not in self._entries)
             entries = await self._ledger.entries(list(new))
             self._entries |= {path: entries.get(path, NO_ENTRY) for path in new}
 

@@ -138,6 +138,9 @@ class FakeStream:
         self.completed = isinstance(frame, AgentComplete)
         return frame
 
+    def arrived_paths(self) -> Sequence[str]:
+        return ()
+
     async def fetch(self, paths: Sequence[str], *, last: bool) -> None:
         self._ask()
         self.fetched.append((tuple(paths), last))

@@ -99,6 +99,15 @@ async def test_stream_reader_waits_for_later_frames(wire: Wire) -> None:
     assert got == [data("one"), DONE]
 
 
+async def test_stream_names_the_pieces_that_are_not_read_yet(wire: Wire) -> None:
+    with wire.streams.open(make_run()) as stream:
+        wire.put(AgentAck(run_id="r-1", fence=3), data("one"), data("one", "two"))
+        assert [*stream.arrived_paths()] == ["0.md", "0.md", "1.md"]
+        await anext(stream)
+        await anext(stream)
+        assert [*stream.arrived_paths()] == ["0.md", "1.md"]
+
+
 async def test_frames_of_an_unknown_run_are_dropped(wire: Wire) -> None:
     before = wire.put(data("one"))
     with wire.streams.open(make_run()):

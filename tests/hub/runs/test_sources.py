@@ -52,7 +52,7 @@ from storage.runs.units import LedgerEntry
 from tests.support import odd_files
 from tests.support.clock import FakeClock
 from tests.support.families import each
-from tests.support.link import FakeLink
+from tests.support.link import FakeLink, FakeStream
 from tests.support.runs import MODERN, PAGED, digest
 
 ORDER = RunOrder(
@@ -166,6 +166,24 @@ async def test_only_files_with_an_unknown_digest_are_fetched() -> None:
     assert link.streams[0].fetched == [(("changed.md",), True)]
     seen = next(event for event in events if isinstance(event, SeenUnits))
     assert ([file.path for file in seen.files], seen.listed) == (["same.md"], 3)
+
+
+async def test_files_without_a_manifest_that_have_arrived_are_looked_up_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[list[str]] = []
+    look_up = Past.entries
+
+    async def entries(self: Past, unit_keys: Sequence[str]) -> Mapping[str, LedgerEntry]:
+        asked.append(sorted(unit_keys))
+        return await look_up(self, unit_keys)
+
+    monkeypatch.setattr(Past, "entries", entries)
+    monkeypatch.setattr(FakeStream, "arrived_paths", lambda _: ["b.md", "same.md"])
+    frames = [piece(path, path) for path in ("a.md", "b.md", "same.md", "late.md")]
+    events, _ = await read(*frames, END, capabilities=(), known={"same.md": digest("a")})
+    assert asked == [["a.md", "b.md", "same.md"], ["late.md"]]
+    assert [*documents(events)] == ["a.md", "b.md", "late.md"]
 
 
 def limits(metrics: Metrics) -> dict[str, int]:
