@@ -60,6 +60,11 @@ class RunStream(Protocol):
 
     async def __anext__(self) -> RunFrame: ...
 
+    @property
+    def is_ready(self) -> bool:
+        """True if the next frame has arrived, so that nothing waits for it."""
+        ...
+
     def arrived_paths(self) -> Iterable[str]:
         """Return the paths of pieces that arrived and are not read, oldest first; some may be left out."""
         ...

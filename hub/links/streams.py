@@ -189,6 +189,11 @@ class FrameStream:
         except OSError as error:
             raise SpoolFailed(f"run {self.run.run_id}: its spool cannot be read: {error}") from error
 
+    @property
+    def is_ready(self) -> bool:
+        """True if the next frame has arrived."""
+        return bool(self._spool)
+
     def arrived_paths(self) -> Iterator[str]:
         """Yield the paths of pieces that are not read and are in memory."""
         for frame in self._spool.in_memory():

@@ -26,7 +26,7 @@ from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.version import VERSION
 from hub.document import Document
-from hub.links.device_link import DeviceLink, RunStream, RunTooLarge
+from hub.links.device_link import DeviceLink, RunFrame, RunStream, RunTooLarge
 from hub.runs.incoming_file import BrokenFile, IncomingFile
 from hub.runs.receipts import ReceiptSender, ReceivedFiles
 from hub.runs.run_order import RunOrder
@@ -68,6 +68,8 @@ from storage.store import Store
 ACK_TIMEOUT_S = 15.0  # for a device that lists agent_ack
 PIECE_TIMEOUT_S = 120.0  # between two frames of a run
 MAX_LOOKED_UP: Final = 1_000  # pieces behind one whose file is looked up in the ledger
+UNCHANGED_BYTES: Final = 256 * 1024  # of unchanged files that come without a manifest, written together
+ENTRY_BYTES: Final = 256  # for which each of them counts, beside its text
 MAX_LISTED = 1_000_000  # files that a device may list in one run
 _NOT_TAKEN_ON: Final = "the device did not take the run on"
 log = Channel(__name__)
@@ -314,15 +316,12 @@ class DeviceSource:
                 timeout_s = ACK_TIMEOUT_S if is_task or link.can("agent_ack") else self._piece_timeout_s
                 while True:
                     try:
-                        with anyio.move_on_after(timeout_s) as waiting:
-                            received = await anext(stream, None)
+                        received = await _next(stream, timeout_s)
                     except RunTooLarge as exc:
                         # Complete files are kept; the others are reported as missing.
                         self._metrics.limits_reached.labels("run_bytes").inc()
                         yield UnreadUnit("", exc.code, str(exc))
                         return
-                    if waiting.cancelled_caught:
-                        raise DeviceStalled(f"nothing came of the run for {timeout_s:g} s")
                     if received is None:
                         return
                     timeout_s = order.timeout_s if is_task else self._piece_timeout_s
@@ -349,6 +348,19 @@ class DeviceSource:
         finally:
             if self._receipts is not None and frame.receipt is not None:
                 await self._receipts.give(link, frame.receipt, frame.run_id, arrived)
+
+
+async def _next(stream: RunStream, timeout_s: float) -> RunFrame | None:
+    """Return the next frame of a run, or None after the last one.
+
+    Raises:
+        DeviceStalled: no frame arrived in time.
+    """
+    if stream.is_ready:  # a time limit would cost more than the frame
+        return await anext(stream, None)
+    with anyio.move_on_after(timeout_s):
+        return await anext(stream, None)
+    raise DeviceStalled(f"nothing came of the run for {timeout_s:g} s")
 
 
 class _DeviceReading:
@@ -394,6 +406,9 @@ class _DeviceReading:
         self._is_listed = False  # the manifest is complete
         self._hashes: dict[str, str] = {}  # of files whose content the ledger may not know yet
         self._entries: dict[str, LedgerEntry] = {}  # of files that come without a manifest
+        # time tried, and file, of unchanged files that came without a manifest and are not yielded yet
+        self._unchanged: list[tuple[int, ManifestFile]] = []
+        self._unchanged_bytes = 0
         self._is_paged = is_paged
         self._limits = limits
         self._room = max(0, limits.files - taken)
@@ -466,8 +481,12 @@ class _DeviceReading:
                 if found is not None:
                     yield found
                 if self.is_over:
-                    return
-            if frame.files:
+                    break
+            if self._unchanged and (
+                self.is_over or not self._stream.is_ready or self._unchanged_bytes > UNCHANGED_BYTES
+            ):
+                yield self._take_unchanged()
+            if frame.files and not self.is_over:
                 # Granted after the pieces were processed: the next pieces are in flight during extraction.
                 await self._stream.grant(len(frame.files))
 
@@ -488,12 +507,16 @@ class _DeviceReading:
         if not self._is_opened:
             self._is_opened = True
             await self._ledger.has_settled(None)
-        new = {piece.path for piece in pieces if piece.path not in self._hashes} - self._entries.keys()
-        if new:  # one look-up for all that have arrived, not one a file
+        paths = [piece.path for piece in pieces]
+        if any(map(self._is_unknown, paths)):  # one look-up for all that have arrived, not one a file
             arrived = islice(self._stream.arrived_paths(), MAX_LOOKED_UP)
-            new.update(path for path in arrived if path not in self._hashes and path not in self._entries)
+            new = set(filter(self._is_unknown, (*paths, *arrived)))
             entries = await self._ledger.entries(list(new))
             self._entries |= {path: entries.get(path, NO_ENTRY) for path in new}
+
+    def _is_unknown(self, path: str) -> bool:
+        """Return True if neither a manifest nor the ledger was asked about the file at *path*."""
+        return path not in self._hashes and path not in self._entries
 
     async def _sort_out(self, files: list[ManifestFile], *, is_last: bool) -> SeenUnits:
         """Keep only files that may be fetched, because a manifest may have a million entries."""
@@ -590,14 +613,22 @@ class _DeviceReading:
         if is_known:
             if self._is_listed:
                 return None  # its entry in the manifest was counted
-            file = ManifestFile(path=path, size_bytes=len(document.text), sha256=document.content_hash)
-            return SeenUnits([file], None, entry.tried_at)
+            size_bytes = len(document.text)
+            file = ManifestFile(path=path, size_bytes=size_bytes, sha256=document.content_hash)
+            self._unchanged.append((entry.tried_at, file))
+            self._unchanged_bytes += ENTRY_BYTES + size_bytes
+            return None
         if not self._admits(path):
             self.is_over = True
             return None
         if path not in self._hashes:
             self._tree = None  # it came unasked, so the digest may cover another content of it
         return document
+
+    def _take_unchanged(self) -> SeenUnits:
+        """Return the unchanged files that came without a manifest, which are written together."""
+        unchanged, self._unchanged, self._unchanged_bytes = self._unchanged, [], 0
+        return SeenUnits([file for _, file in unchanged], None, min(tried_at for tried_at, _ in unchanged))
 
     def _admits(self, path: str) -> bool:
         """Return True if the run may read the file at *path*, and count it."""
@@ -645,6 +676,8 @@ class _DeviceReading:
             )
         if not self._taken_on:
             yield TakenOn()
+        if self._unchanged:
+            yield self._take_unchanged()
         if error is not None and error.retryable and self._order.settings.is_task:
             raise TaskNotDone(error.message or error.code)
         unlisted = 0

@@ -118,6 +118,7 @@ class FakeStream:
         self.completed = False
         self.fetched: list[tuple[tuple[str, ...], bool]] = []
         self.granted = self.taken = 0
+        self.is_ready = False
         self._frames = iter(frames)
         self._gone = gone
 

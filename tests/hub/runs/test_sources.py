@@ -186,6 +186,29 @@ async def test_files_without_a_manifest_that_have_arrived_are_looked_up_together
     assert [*documents(events)] == ["a.md", "b.md", "late.md"]
 
 
+async def test_unchanged_files_that_arrived_together_without_a_manifest_are_one_event(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = {f"{number}.md": digest("a") for number in range(3)}
+    frames = [piece(path, path) for path in (*known, "new.md")]
+    single, _ = await read(*frames, END, capabilities=(), known=known)
+    monkeypatch.setattr(FakeStream, "is_ready", property(lambda _: True, lambda *_: None), raising=False)
+    events, _ = await read(*frames, END, capabilities=(), known=known, times=dict.fromkeys(known, 7))
+    monkeypatch.setattr("hub.runs.sources.UNCHANGED_BYTES", 300)
+    bounded, _ = await read(*frames, END, capabilities=(), known=known)
+    assert [*map(seen_paths, (single, events, bounded))] == [
+        [["0.md"], ["1.md"], ["2.md"]],
+        [["0.md", "1.md", "2.md"]],
+        [["0.md", "1.md"], ["2.md"]],
+    ]
+    assert [event.oldest_at for event in events if isinstance(event, SeenUnits)] == [7]
+    assert documents(events) == documents(bounded) == {"new.md": "new.md"}
+
+
+def seen_paths(events: Sequence[SourceEvent]) -> list[list[str]]:
+    return [[file.path for file in event.files] for event in events if isinstance(event, SeenUnits)]
+
+
 def limits(metrics: Metrics) -> dict[str, int]:
     return {name: count for name, count in metrics.reached().items() if count}
 
