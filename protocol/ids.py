@@ -84,12 +84,10 @@ def content_of(data: Mapping[str, Any]) -> str:
 
 
 def _digest(*parts: str) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        raw = part.encode("utf-8", "surrogatepass")
-        digest.update(len(raw).to_bytes(8, "big"))  # so that different tuples never join to the same bytes
-        digest.update(raw)
-    return digest.hexdigest()
+    encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
+    # with their lengths, so that different tuples never join to the same bytes
+    joined = b"".join([piece for raw in encoded for piece in (len(raw).to_bytes(8, "big"), raw)])
+    return hashlib.blake2b(joined, digest_size=16).hexdigest()
 
 
 # Trace ids of runs, for following a run across processes (W3C Trace Context, 3.2). A run is a trace. Its id

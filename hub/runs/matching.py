@@ -709,6 +709,8 @@ class ItemsOfOtherSources:
 
     def find(self, item: FoundItem) -> KnownItem | None:
         """Return a known item that contains everything the new item says, or None."""
+        if not self._alike:  # the usual case: nothing is known elsewhere
+            return None
         alike = islice(self._candidates(item), MAX_LOOKED_AT)
         found = next((known_item for known_item in alike if _covers(item, known_item.row)), None)
         return found or self._of_same_words(item)
