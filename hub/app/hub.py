@@ -55,7 +55,7 @@ from hub.base.loop_lag import LoopLag
 from hub.base.supervisor import Supervisor
 from hub.cluster.messages import BusReply, BusRequest, Hint
 from hub.extraction.extractor import Extractor
-from hub.extraction.rules_process import RulesProcess
+from hub.extraction.rules_process import RulesProcesses
 from hub.health import machine_and_load
 from hub.health.access_checks import Arrived
 from hub.health.database_watch import DatabaseWatch
@@ -100,7 +100,7 @@ class Hub:
         notifier: service of the targets of events.
         nouns: nouns of the operators' interface.
         roster: links of the connected devices.
-        rules: process that reads documents by rules.
+        rules: processes that read documents by rules.
         work: services that start and execute runs.
     """
 
@@ -124,7 +124,7 @@ class Hub:
         resources.push_async_callback(boot.end, context)
         models_in_use = ModelsInUse(context, self.supervisor)
         resources.push_async_callback(models_in_use.close)
-        self.rules = rules = RulesProcess(context.clock)
+        self.rules = rules = RulesProcesses(context.clock)
         resources.callback(rules.close)
         extractor = Extractor(
             models_in_use.opened.models,

@@ -55,7 +55,7 @@ from hub.extraction.model import (
     Through,
 )
 from hub.extraction.prompt import CORRECTION, MAX_ASKED_AGAIN, LiteralPrompt, Prompt
-from hub.extraction.ruled import ToRead, ToSort
+from hub.extraction.ruled import ToExtract, ToRead, ToSort
 from hub.extraction.rules_process import RulesClient, RulesHere
 from hub.extraction.validate import CheckedRecords, Checking, FailedRecord, Material
 from hub.text.folding import fold
@@ -494,19 +494,20 @@ class Extractor:
             BadPattern: ``redaction.problem_of`` refuses a rule of the agent; the model was not asked.
         """
         model = self._reader_of_prose(options, models)
-        has_model = model is not None and bool(options.data_types)
-        found = await self._rules.read(
+        reads_prose = model is None or model.is_literal
+        if model is None or not options.data_types:
+            return await self._rules.ask(
+                ToExtract(document=document, options=options, reads_prose=reads_prose)
+            )
+        found = await self._rules.ask(
             ToRead(
                 document=document,
                 options=options,
-                reads_prose=model is None or model.is_literal,
-                chunk_tokens=model.chunk_tokens if model is not None and has_model else None,
-                by_sentence=model is not None and model.is_literal,
+                reads_prose=reads_prose,
+                chunk_tokens=model.chunk_tokens,
+                by_sentence=model.is_literal,
             )
         )
-        if model is None or found.sorted is not None:
-            assert found.sorted is not None  # as it was requested
-            return found.sorted
 
         model = through(model) if through else model
         seen = _seen(document, found.form)
@@ -527,7 +528,7 @@ class Extractor:
             msgspec.structs.replace(item, quote=document.text[item.start : item.end])
             for item in reading.items()
         ]
-        result = await self._rules.sort(
+        result = await self._rules.ask(
             ToSort(
                 document=document,
                 options=options,
@@ -551,10 +552,9 @@ class Extractor:
 
         The rules for prose are left out: the model will read the prose, in other words.
         """
-        found = await self._rules.read(ToRead(document=document, options=options, reads_prose=False))
-        assert found.sorted is not None  # as it was requested
-        notes = msgspec.structs.replace(found.sorted.notes, awaits_model=True)
-        return msgspec.structs.replace(found.sorted, notes=notes)
+        found = await self._rules.ask(ToExtract(document=document, options=options, reads_prose=False))
+        notes = msgspec.structs.replace(found.notes, awaits_model=True)
+        return msgspec.structs.replace(found, notes=notes)
 
     async def read_all_tables(
         self, document: Document, options: ExtractionOptions, models: Models | None = None
@@ -562,7 +562,7 @@ class Extractor:
         """Return what the rules of a run would find if its agent looked for items of all tables."""
         reads_prose = self.reads_prose_by_rules(options, models)
         options = msgspec.structs.replace(options, data_types=tuple(self.tables), own_tables=self.tables.own)
-        return await self._rules.read(ToRead(document=document, options=options, reads_prose=reads_prose))
+        return await self._rules.ask(ToRead(document=document, options=options, reads_prose=reads_prose))
 
     def reads_prose_by_rules(self, options: ExtractionOptions, models: Models | None = None) -> bool:
         """Return True if rules read the prose too: without a model, or before one that can only copy."""

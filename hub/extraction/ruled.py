@@ -3,11 +3,12 @@
 A request has all that its answer depends on, and both can be sent to another process.
 """
 
+import struct
 from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 from itertools import filterfalse
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -24,33 +25,42 @@ from hub.extraction.wording.languages import languages
 from protocol.secret_rules import redact_typed
 from protocol.tables import TABLES, TableName
 
+RulesAnswer = TypeVar("RulesAnswer")
+
 
 class RulesResult(msgspec.Struct, frozen=True):
-    """Result of the rules.
+    """Result of the rules, before its items are sorted out.
 
     Attributes:
         pieces: of the prose, for a model.
-        sorted: the items without duplicates and with their marks, if no model reads the prose.
     """
 
     form: RulesForm
     dates: PassageDates
     items: list[Item]
     pieces: list[Chunk] = []
-    sorted: Extraction | None = None
 
 
-class ToRead(msgspec.Struct, frozen=True, kw_only=True, tag="read"):
+class RulesRequest(msgspec.Struct, Generic[RulesAnswer], frozen=True, kw_only=True):
+    """Request about a document to the rules, by the type of its answer."""
+
+    document: Document
+    options: ExtractionOptions
+
+    def answer(self) -> RulesAnswer:
+        """Return the answer."""
+        raise NotImplementedError
+
+
+class ToRead(RulesRequest[RulesResult], frozen=True, kw_only=True, tag="read"):
     """Request to read a document by rules.
 
     Attributes:
         reads_prose: apply the rules for prose too.
-        chunk_tokens: size of the pieces for a model; without one, the items are sorted out at once.
+        chunk_tokens: size of the pieces for a model; None without one.
         by_sentence: each sentence is a piece.
     """
 
-    document: Document
-    options: ExtractionOptions
     reads_prose: bool
     chunk_tokens: int | None = None
     by_sentence: bool = False
@@ -69,25 +79,15 @@ class ToRead(msgspec.Struct, frozen=True, kw_only=True, tag="read"):
         found = by_place([*ahead, *filter(by_rules.admits, found)])
         items = judge.judged(found, document, list(lines_of(document.text)))
         if self.chunk_tokens is None:
-            to_sort = ToSort(
-                document=document,
-                options=options,
-                form=form,
-                dates=dates,
-                found=items,
-                dropped=form.dropped,
-            )
-            return RulesResult(form, dates, items, sorted=to_sort.answer())
+            return RulesResult(form, dates, items)
         text = form.view or document.text
         pieces = chunk.split(text, form.prose, self.chunk_tokens, by_sentence=self.by_sentence)
         return RulesResult(form, dates, items, pieces)
 
 
-class ToSort(msgspec.Struct, frozen=True, kw_only=True, tag="sort"):
+class ToSort(RulesRequest[Extraction], frozen=True, kw_only=True, tag="sort"):
     """Request to remove duplicates from the items of a document, and to mark them."""
 
-    document: Document
-    options: ExtractionOptions
     form: RulesForm
     dates: PassageDates
     found: list[Item]
@@ -127,7 +127,26 @@ class ToSort(msgspec.Struct, frozen=True, kw_only=True, tag="sort"):
         return msgspec.structs.replace(item, data=item.data | texts, counted=counted)
 
 
-Request = ToRead | ToSort
+class ToExtract(RulesRequest[Extraction], frozen=True, kw_only=True, tag="extract"):
+    """Request to read a document without a model, and to sort out its items."""
+
+    reads_prose: bool
+
+    def answer(self) -> Extraction:
+        """Read the document and sort its items out."""
+        document, options = self.document, self.options
+        found = ToRead(document=document, options=options, reads_prose=self.reads_prose).answer()
+        return ToSort(
+            document=document,
+            options=options,
+            form=found.form,
+            dates=found.dates,
+            found=found.items,
+            dropped=found.form.dropped,
+        ).answer()
+
+
+Request = ToRead | ToExtract | ToSort
 MEMORY_BYTES: Final = 1 << 30  # of the process that answers; a text needs ten times its size
 
 
@@ -152,13 +171,19 @@ def warm_up() -> None:
     """
     options = ExtractionOptions(data_types=tuple(TABLES), prompt="", timezone="UTC")
     document = Document(unit_key="", text=languages()[0].example, content_hash="")
-    ToRead(document=document, options=options, reads_prose=True).answer()
-
-
-def encode(value: object) -> bytes:
-    """Serialize a request or an answer."""
-    return msgspec.msgpack.encode(value, enc_hook=_left_out)
+    ToExtract(document=document, options=options, reads_prose=True).answer()
 
 
 def _left_out(value: Any) -> None:
     """Encode the recording of a document as None: rules do not read it."""
+
+
+_ENCODER: Final = msgspec.msgpack.Encoder(enc_hook=_left_out)
+
+
+def frame_of(message: object) -> bytearray:
+    """Serialize a request or an answer, behind its length."""
+    frame = bytearray(8)
+    _ENCODER.encode_into(message, frame, 8)
+    struct.pack_into("=Q", frame, 0, len(frame) - 8)
+    return frame

@@ -19,7 +19,7 @@ import msgspec
 
 from hub.document import Document
 from hub.extraction.items import ExtractionOptions
-from hub.extraction.ruled import MEMORY_BYTES, Request, ToRead, encode, warm_up
+from hub.extraction.ruled import MEMORY_BYTES, Request, ToExtract, frame_of, warm_up
 from hub.text import confinement
 from protocol.tables import TABLES
 
@@ -53,8 +53,7 @@ def main() -> None:
     assert zones
     with open(0, "rb", closefd=False) as asked, open(1, "wb", closefd=False) as answers:
         while len(length := asked.read(8)) == 8:
-            answer = encode(decoder.decode(asked.read(*struct.unpack("=Q", length))).answer())
-            answers.write(struct.pack("=Q", len(answer)) + answer)
+            answers.write(frame_of(decoder.decode(asked.read(*struct.unpack("=Q", length))).answer()))
             answers.flush()
 
 
@@ -63,7 +62,7 @@ def _warm() -> list[zoneinfo.ZoneInfo]:
     warm_up()
     calendar = Document(unit_key="a.ics", text=_CALENDAR, content_hash="", modified_at=_WRITTEN)
     options = ExtractionOptions(data_types=tuple(TABLES))
-    ToRead(document=calendar, options=options, reads_prose=True).answer()
+    ToExtract(document=calendar, options=options, reads_prose=True).answer()
     zones = [zoneinfo.ZoneInfo(name) for name in sorted(zoneinfo.available_timezones())]
     # An unknown zone is looked for in this package, and one that may not be opened would be an error.
     sys.modules["tzdata"] = sys.modules["tzdata.zoneinfo"] = None  # type: ignore[assignment]

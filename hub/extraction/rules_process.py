@@ -1,20 +1,23 @@
-"""Separate process for reading by rules: start, time limit, memory, restart after a crash.
+"""Separate processes for reading by rules: queues, time limits, memory, restart after a crash.
 
-It is started with the first document, and ended when there was none for a while, with its memory of 40 MB. A
-text that breaks it, or takes too long, is given up alone: the next one gets another process.
+The first is started with the first document, and another one where documents wait: on a second core, or
+behind a large text. A process that had no document for a while is ended, with its memory of 40 MB. Each gets
+some documents ahead, and sends each answer when it is ready. A text that breaks its process, or takes too
+long, is given up alone: those behind it are read by another process.
 """
 
-import contextlib
+import asyncio
 import os
 import signal
 import struct
 import subprocess
 import sys
+from collections import deque
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
 import anyio
-import anyio.to_thread
 import msgspec
 from anyio.abc import TaskStatus
 
@@ -23,153 +26,373 @@ from hub.base.log import Channel
 from hub.base.periodic_loop import LoopReports
 from hub.extraction.items import Extraction
 from hub.extraction.model import ExtractionError
-from hub.extraction.ruled import MEMORY_BYTES, Request, RulesResult, ToRead, ToSort, encode
+from hub.extraction.ruled import (
+    MEMORY_BYTES,
+    RulesAnswer,
+    RulesRequest,
+    RulesResult,
+    ToExtract,
+    ToRead,
+    ToSort,
+    frame_of,
+)
 from protocol.errors import ErrorCode
 from protocol.frame import NO_JSON
 
 log = Channel(__name__)
 
 IDLE_S: Final = 60.0
+LARGE_CHARS: Final = 50_000  # half a second; one process at a time reads such a text, alone
+MAX_PROCESSES: Final = 2
+_MAX_AHEAD: Final = 8  # documents sent to a process, and
+_MAX_CHARS_AHEAD: Final = 16_000
+_BACKLOG_S: Final = 2.0  # that documents wait before another process is worth its start
+_LIMIT_EVERY_S: Final = 1.0
 _START_S: Final = 5.0  # of processor time
 _FREE_S: Final = 30.0
 _CHARS_PER_S: Final = 5_000  # of the texts that take longest, on a slow machine
 _MAX_ANSWER_BYTES: Final = 256 << 20
+_PIPE_BYTES: Final = 1 << 18
 _MAIN: Final = Path(__file__).with_name("rules_main.py")
-
-_Answer = TypeVar("_Answer", RulesResult, Extraction)
+_ANSWERS: Final[dict[type, msgspec.msgpack.Decoder[Any]]] = {
+    kind: msgspec.msgpack.Decoder(answer)
+    for kind, answer in ((ToRead, RulesResult), (ToExtract, Extraction), (ToSort, Extraction))
+}
 
 
 class RulesClient(Protocol):
     """Answering of requests to the rules."""
 
-    async def read(self, request: ToRead) -> RulesResult:
-        """Read a document."""
-
-    async def sort(self, request: ToSort) -> Extraction:
-        """Sort out the items of a document."""
+    async def ask(self, request: RulesRequest[RulesAnswer]) -> RulesAnswer:
+        """Return the answer to a request."""
 
 
 class RulesHere:
     """Rules within this process, for commands that do nothing else meanwhile."""
 
-    async def read(self, request: ToRead) -> RulesResult:
-        return request.answer()
-
-    async def sort(self, request: ToSort) -> Extraction:
+    async def ask(self, request: RulesRequest[RulesAnswer]) -> RulesAnswer:
         return request.answer()
 
 
-class RulesProcess:
-    """Rules in another process, one request at a time, as each needs ten times the size of its text.
+class _Job:
+    """Request with the future of its answer."""
+
+    __slots__ = ("answer", "is_large", "is_repeated", "request", "run", "seconds")
+
+    def __init__(self, request: RulesRequest[Any]) -> None:
+        options = request.options
+        self.run = id(options)  # a run has the same options for all its documents
+        needed = msgspec.structs.replace(options, prompt="", redact=(), references=(), judged=())
+        self.request = msgspec.structs.replace(request, options=needed)
+        self.seconds = _FREE_S + self.chars / _CHARS_PER_S  # of processor time
+        self.is_large = self.chars > LARGE_CHARS
+        self.is_repeated = False
+        self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    @property
+    def chars(self) -> int:
+        """Size of the text."""
+        return len(self.request.document.text)
+
+    def fail(self) -> None:
+        """Report that the rules did not read the text."""
+        if not self.answer.done():
+            message = (
+                f"the rules did not read its {self.chars:,} characters within {self.seconds:.0f} s of "
+                f"processor time and {MEMORY_BYTES >> 30} GiB of memory"
+            )
+            self.answer.set_exception(ExtractionError(message, code=ErrorCode.LIMIT_REACHED))
+
+
+class _Queue:
+    """Waiting requests, of which each run has one in turn."""
+
+    def __init__(self) -> None:
+        self._runs: dict[int, deque[_Job]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._runs)
+
+    def append(self, job: _Job) -> None:
+        """Add a request behind those of its run."""
+        self._runs.setdefault(job.run, deque()).append(job)
+
+    def first(self) -> _Job | None:
+        """Return the next request whose asker still waits."""
+        while self._runs:
+            run, jobs = next(iter(self._runs.items()))
+            while jobs:
+                if not jobs[0].answer.done():
+                    return jobs[0]
+                jobs.popleft()
+            del self._runs[run]
+        return None
+
+    def remove_first(self) -> None:
+        """Remove the next request; the turn is another run's."""
+        run, jobs = next(iter(self._runs.items()))
+        jobs.popleft()
+        del self._runs[run]
+        if jobs:
+            self._runs[run] = jobs
+
+    def put_back(self, jobs: list[_Job]) -> None:
+        """Let requests that a process left unanswered be the next ones of their runs."""
+        for job in reversed(jobs):
+            self._runs.setdefault(job.run, deque()).appendleft(job)
+
+
+class RulesProcesses:
+    """Rules in up to two other processes, as each text needs ten times its size.
 
     Attributes:
-        process: the process, while there is one.
+        processes: those that run.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.loop = LoopReports(clock or SystemClock())
-        self._one_at_a_time = anyio.CapacityLimiter(1)
-        self.process: subprocess.Popen[bytes] | None = None
-        self._is_used = False
+        self.processes: list[RulesProcess] = []
+        self._small, self._large = _Queue(), _Queue()
+        self._backlog_since: float | None = None  # by the event loop's clock
 
-    async def read(self, request: ToRead) -> RulesResult:
-        return await self._ask(request, RulesResult)
-
-    async def sort(self, request: ToSort) -> Extraction:
-        return await self._ask(request, Extraction)
-
-    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """End the process whenever it was idle for IDLE_S."""
-        task_status.started()
-        while True:
-            self._is_used = False
-            self.loop.wait(IDLE_S)
-            await anyio.sleep(IDLE_S)
-            if not (self._is_used or self._one_at_a_time.borrowed_tokens):
-                self.close()
-
-    async def _ask(self, request: Request, kind: type[_Answer]) -> _Answer:
+    async def ask(self, request: RulesRequest[RulesAnswer]) -> RulesAnswer:
         """Return the answer to a request.
 
         Raises:
             ExtractionError (LIMIT_REACHED): its text broke two processes, or took one too long.
         """
-        seconds = _FREE_S + len(request.document.text) / _CHARS_PER_S
-        async with self._one_at_a_time:
-            for is_last in (False, True):  # another program may have ended the process
-                self._is_used = True
-                if self.process is None or self.process.poll() is not None:
-                    self.close()
-                    self.process = _started()
-                process, is_answered = self.process, False
-                try:
-                    # Other processes may be in the way.
-                    with anyio.fail_after(20 * seconds):
-                        answer = await anyio.to_thread.run_sync(
-                            _exchange, process, request, kind, seconds, abandon_on_cancel=True
-                        )
-                    is_answered = True
-                    return answer
-                except (OSError, EOFError, *NO_JSON) as error:  # a TimeoutError is an OSError
-                    code = process.poll()
-                    log.warning("rules.broke", error=type(error).__name__, code=code)
-                    if is_last or code == -signal.SIGXCPU or isinstance(error, TimeoutError):
-                        break
-                finally:
-                    if not is_answered:
-                        self.close()
-        raise ExtractionError(
-            f"the rules did not read its {len(request.document.text):,} characters within {seconds:.0f} s of "
-            f"processor time and {MEMORY_BYTES >> 30} GiB of memory",
-            code=ErrorCode.LIMIT_REACHED,
-        )
+        job = _Job(request)
+        (self._large if job.is_large else self._small).append(job)
+        self.distribute()
+        try:
+            answer: RulesAnswer = await job.answer
+            return answer
+        finally:
+            if job.answer.cancelled() and job.is_large:
+                for process in [process for process in self.processes if job in process.jobs]:
+                    self._end(process)  # it would read on for nobody
+                self.distribute()
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """End each process that was idle for IDLE_S."""
+        task_status.started()
+        while True:
+            for process in self.processes:
+                process.is_used = bool(process.jobs)
+            self.loop.wait(IDLE_S)
+            await anyio.sleep(IDLE_S)
+            for process in [process for process in self.processes if not process.is_used]:
+                self._end(process)
 
     def close(self) -> None:
-        """End the process, if there is one."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            for pipe in (self.process.stdin, self.process.stdout):
-                with contextlib.suppress(OSError):
-                    pipe.close() if pipe is not None else None
-        self.process = None
+        """End the processes."""
+        while self.processes:
+            self._end(self.processes[0])
+
+    def distribute(self) -> None:
+        """Send waiting requests to processes that have room, and start processes where that is worth it."""
+        for queue in (self._large, self._small):
+            while job := queue.first():
+                try:
+                    process = self._process_for(job)
+                except OSError as error:  # no process can be started
+                    job.answer.set_exception(error)
+                    continue
+                if process is None:
+                    break
+                queue.remove_first()
+                process.send(job)
+        self._start_where_documents_wait()
+
+    def _process_for(self, job: _Job) -> "RulesProcess | None":
+        """Return a process with room for a request, started if need be; None if there is none."""
+        free = [process for process in self.processes if process.has_room_for(job)]
+        is_large_read = any(process.is_reading_large for process in self.processes)
+        if job.is_large and is_large_read:
+            return None
+        if not job.is_large and self._large and not is_large_read:
+            free = [process for process in free if process is self.processes[0]]  # the other is to get empty
+        if free:
+            return min(free, key=lambda process: len(process.jobs))
+        is_behind_large = job.is_large or all(process.is_reading_large for process in self.processes)
+        return self._started() if is_behind_large and len(self.processes) < MAX_PROCESSES else None
+
+    def _start_where_documents_wait(self) -> None:
+        """Start another process on another core if each one had several documents for a while."""
+        if not (self.processes and all(len(process.jobs) > 1 for process in self.processes)):
+            self._backlog_since = None
+            return
+        now = asyncio.get_running_loop().time()
+        self._backlog_since = self._backlog_since or now
+        is_worth_it = now - self._backlog_since > _BACKLOG_S
+        if is_worth_it and len(self.processes) < min(MAX_PROCESSES, os.cpu_count() or 1):
+            self._started()
+            self.distribute()
+
+    def _end(self, process: "RulesProcess") -> int:
+        self.processes.remove(process)
+        return process.close()
+
+    def _started(self) -> "RulesProcess":
+        process = RulesProcess(self)
+        self.processes.append(process)
+        return process
+
+    def on_broken(self, process: "RulesProcess", error: Exception) -> None:
+        """Replace a process that ended, or was not to be trusted; give up the text that it read twice."""
+        code = self._end(process)
+        log.warning("rules.broke", error=type(error).__name__, code=code)
+        jobs = list(process.jobs)
+        if jobs and (jobs[0].is_repeated or code == -signal.SIGXCPU or isinstance(error, TimeoutError)):
+            jobs.pop(0).fail()
+        for job in jobs[:1]:
+            job.is_repeated = True  # another program may have ended the process
+        self._large.put_back([job for job in jobs if job.is_large])
+        self._small.put_back([job for job in jobs if not job.is_large])
+        self.distribute()
 
 
-def _started() -> subprocess.Popen[bytes]:
-    # By the thread of the loop: the process ends with the thread that started it.
-    return subprocess.Popen(
-        [sys.executable, "-I", str(_MAIN), str(os.getpid())],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={"MALLOC_ARENA_MAX": "1"},
-    )
+class RulesProcess:
+    """One process, and the requests that were sent to it.
 
-
-def _exchange(
-    process: subprocess.Popen[bytes], request: Request, kind: type[_Answer], seconds: float
-) -> _Answer:
-    """Send a request and return its answer. Blocks.
-
-    Raises:
-        OSError, EOFError, NO_JSON: the process ended, or its answer is none.
+    Attributes:
+        jobs: requests without an answer; the process works at the first one.
+        is_used: it had a request lately.
     """
-    assert process.stdin is not None and process.stdout is not None  # both are pipes
-    _limit(process.pid, seconds)
-    data = encode(request)
-    process.stdin.write(struct.pack("=Q", len(data)) + data)
-    process.stdin.flush()
-    (length,) = struct.unpack("=Q", _read(process.stdout, 8))
-    if length > _MAX_ANSWER_BYTES:
-        raise EOFError("an answer that is too long")
-    return msgspec.msgpack.decode(_read(process.stdout, length), type=kind)
+
+    def __init__(self, owner: RulesProcesses) -> None:
+        self.owner = owner
+        self.jobs: deque[_Job] = deque()
+        self.is_used = True
+        # By the thread of the loop: the process ends with the thread that started it.
+        self.process = subprocess.Popen(
+            [sys.executable, "-I", str(_MAIN), str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={"MALLOC_ARENA_MAX": "1"},
+            bufsize=0,
+            pipesize=_PIPE_BYTES,
+        )
+        assert self.process.stdin is not None and self.process.stdout is not None  # both are pipes
+        self._input, self._output = self.process.stdin.fileno(), self.process.stdout.fileno()
+        os.set_blocking(self._input, False)
+        os.set_blocking(self._output, False)
+        self._unsent: deque[memoryview] = deque()
+        self._received = bytearray()
+        self._loop: asyncio.AbstractEventLoop | None = None  # while there are requests
+        self._deadline: asyncio.TimerHandle | None = None
+        self._limited_at, self._limited_s = 0.0, 0.0
+
+    @property
+    def is_reading_large(self) -> bool:
+        """True if it works at a large text."""
+        return bool(self.jobs) and self.jobs[0].is_large
+
+    def has_room_for(self, job: _Job) -> bool:
+        """Return True if a request can be sent to it: a large one alone, others some ahead."""
+        if not self.jobs:
+            return True
+        chars = job.chars + sum(ahead.chars for ahead in self.jobs)
+        return len(self.jobs) < _MAX_AHEAD and chars <= _MAX_CHARS_AHEAD
+
+    def send(self, job: _Job) -> None:
+        """Send a request."""
+        self.is_used = True
+        self.jobs.append(job)
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._loop.add_reader(self._output, self._receive)
+            self._begin(self._loop)
+        self._unsent.append(memoryview(frame_of(job.request)))
+        if len(self._unsent) == 1:
+            self._write(self._loop)
+
+    def close(self) -> int:
+        """End the process, and return its exit code."""
+        self._rest()
+        self.process.kill()
+        for pipe in filter(None, (self.process.stdin, self.process.stdout)):
+            pipe.close()
+        return self.process.wait()
+
+    def _rest(self) -> None:
+        """Stop watching the pipes and the time."""
+        if self._loop is not None and self._deadline is not None:
+            self._loop.remove_reader(self._output)
+            self._loop.remove_writer(self._input)
+            self._deadline.cancel()
+        self._loop = None
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Limit the time for the first request, which the process begins with."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        seconds, now = self.jobs[0].seconds, loop.time()
+        # Other processes may be in the way.
+        self._deadline = loop.call_later(20 * seconds, self.owner.on_broken, self, TimeoutError())
+        if seconds > self._limited_s or now - self._limited_at > _LIMIT_EVERY_S:
+            with suppress(OSError):  # it has ended
+                _limit(self.process.pid, seconds)
+            self._limited_at, self._limited_s = now, seconds
+
+    def _write(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Write the requests as far as the pipe takes them, and the rest when it takes more."""
+        try:
+            while self._unsent:
+                written = os.write(self._input, self._unsent[0])
+                self._unsent[0] = self._unsent[0][written:]
+                if not self._unsent[0]:
+                    self._unsent.popleft()
+        except BlockingIOError:
+            loop.add_writer(self._input, self._write, loop)
+            return
+        except BrokenPipeError:  # the process has ended, as its answers end too
+            self._unsent.clear()
+        loop.remove_writer(self._input)
+
+    def _receive(self) -> None:
+        """Hand over the answers that arrived."""
+        try:
+            self._received += _read(self._output)
+            self._hand_over()
+        except BlockingIOError:
+            return
+        except (OSError, EOFError, *NO_JSON) as error:
+            self.owner.on_broken(self, error)
+            return
+        if self._loop is not None and self.jobs:
+            self._begin(self._loop)
+        else:
+            self._rest()
+        self.owner.distribute()
+
+    def _hand_over(self) -> None:
+        """Decode whole answers.
+
+        Raises:
+            EOFError, NO_JSON: an answer is too long, was not requested, or is none.
+        """
+        begin, received = 0, len(self._received)
+        while received - begin >= 8:
+            (length,) = struct.unpack_from("=Q", self._received, begin)
+            if length > _MAX_ANSWER_BYTES or not self.jobs:
+                raise EOFError("an answer that is too long, or to no question")
+            end = begin + 8 + length
+            if end > received:
+                break
+            with memoryview(self._received) as view, view[begin + 8 : end] as body:
+                answer = _ANSWERS[type(self.jobs[0].request)].decode(body)
+            job, begin = self.jobs.popleft(), end
+            if not job.answer.done():
+                job.answer.set_result(answer)
+        del self._received[:begin]
 
 
-def _read(pipe: Any, count: int) -> bytes:
-    data: bytes = pipe.read(count)
-    if len(data) < count:
-        raise EOFError("the process ended")
-    return data
+def _read(pipe: int) -> bytes:
+    if data := os.read(pipe, _PIPE_BYTES):
+        return data
+    raise EOFError("the process ended")
 
 
 def _limit(pid: int, seconds: float) -> None:

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing, contextmanager
 from functools import cache
 from pathlib import Path
-from subprocess import Popen
 from typing import Any, Final, NamedTuple
 
 import anyio
@@ -32,7 +31,7 @@ from hub.base.log.handler import Duplicates, Writer
 from hub.base.metrics import Metrics
 from hub.base.supervisor import Drain
 from hub.base.toml.values import HostPort
-from hub.extraction.rules_process import RulesProcess
+from hub.extraction.rules_process import RulesProcess, RulesProcesses
 from hub.links.connection_limits import Gate, PortLimits
 from hub.links.device_link import RunFrame
 from hub.links.failed_attempts import FailedAttempts
@@ -58,25 +57,24 @@ from tests.support.presence import BOOT, appear
 from tests.support.programs import skip_without_hub
 from tests.support.runs import MODERN, TAKEN
 
-_IDLE: Final[list[Popen[bytes]]] = []
+_IDLE: Final[list[RulesProcess]] = []
 
 
 @contextmanager
-def lent_process(rules: RulesProcess) -> Iterator[None]:
+def lent_process(rules: RulesProcesses) -> Iterator[None]:
     """Give the hub of the block a process that an earlier hub started; keep the one it has at the end."""
-    rules.process = _IDLE.pop() if _IDLE else None
+    for process in _IDLE:
+        process.owner = rules
+    rules.processes, _IDLE[:] = _IDLE[:], []
     yield
-    if rules.process is not None:
-        _IDLE.append(rules.process)
-        rules.process = None
+    _IDLE[:] = [process for process in rules.processes if not process.jobs]
+    rules.processes = [process for process in rules.processes if process.jobs]
 
 
 @atexit.register
 def _end() -> None:
     for process in _IDLE:
-        rules = RulesProcess()
-        rules.process = process
-        rules.close()
+        process.close()
 
 
 PATIENCE_S = 30.0  # of a client, on a busy machine

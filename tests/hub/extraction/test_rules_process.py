@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import anyio
 import anyio.lowlevel
+import msgspec
 import pytest
 
 from hub.document import Document
@@ -14,7 +15,7 @@ from hub.extraction import rules_process
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions
 from hub.extraction.model import ExtractionError, Models
-from hub.extraction.rules_process import RulesProcess
+from hub.extraction.rules_process import RulesProcesses
 from protocol.errors import ErrorCode
 from protocol.tables import TABLES
 from tests.fuzz.doubling import READERS, SHAPES
@@ -23,11 +24,13 @@ from tests.support.coded import coded
 pytestmark = pytest.mark.anyio
 
 OPTIONS = ExtractionOptions(data_types=tuple(TABLES), timezone="Europe/Berlin")
+LARGE = "The house is old. " * 3_000
+TEXTS = [f"Anna must send quote {number} by Friday." for number in range(5)]
 
 
 @pytest.fixture(scope="module")
-def rules() -> Iterator[RulesProcess]:
-    process = RulesProcess()
+def rules() -> Iterator[RulesProcesses]:
+    process = RulesProcesses()
     yield process
     process.close()
 
@@ -42,7 +45,7 @@ def document(text: str, path: str = "a.txt", media_type: str | None = None) -> D
     )
 
 
-async def test_extraction_in_the_rules_process_equals_extraction_in_process(rules: RulesProcess) -> None:
+async def test_extraction_in_the_rules_process_equals_extraction_in_process(rules: RulesProcesses) -> None:
     here, there = Extractor(Models(), secret=bytes(32)), Extractor(Models(), secret=bytes(32), rules=rules)
     shapes = [*SHAPES.values()]
     differing: list[str] = []
@@ -54,7 +57,7 @@ async def test_extraction_in_the_rules_process_equals_extraction_in_process(rule
     assert differing == []
 
 
-async def test_text_is_extracted_after_a_kill_of_the_rules_process(rules: RulesProcess) -> None:
+async def test_text_is_extracted_after_a_kill_of_the_rules_process(rules: RulesProcesses) -> None:
     extractor = Extractor(Models(), secret=bytes(32), rules=rules)
     text = document("Anna must send the quote by Friday.")
     before = await extractor.extract(text, OPTIONS)
@@ -63,14 +66,12 @@ async def test_text_is_extracted_after_a_kill_of_the_rules_process(rules: RulesP
 
 
 async def test_answer_with_invalid_text_ends_a_compromised_rules_process(
-    rules: RulesProcess, monkeypatch: pytest.MonkeyPatch
+    rules: RulesProcesses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     extractor = Extractor(Models(), secret=bytes(32), rules=rules)
     read = rules_process._read
     with monkeypatch.context() as taken_over:
-        taken_over.setattr(
-            rules_process, "_read", lambda pipe, count: read(pipe, count).replace(b"Anna", b"\xff" * 4)
-        )
+        taken_over.setattr(rules_process, "_read", lambda pipe: read(pipe).replace(b"Anna", b"\xff" * 4))
         with pytest.raises(ExtractionError):
             await extractor.extract(document("Anna must send the quote by Friday."), OPTIONS)
     found = await extractor.extract(document("Anna must send the quote by Friday."), OPTIONS)
@@ -78,7 +79,7 @@ async def test_answer_with_invalid_text_ends_a_compromised_rules_process(
 
 
 async def test_rules_time_limit_fails_only_the_slow_text(
-    rules: RulesProcess, monkeypatch: pytest.MonkeyPatch
+    rules: RulesProcesses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     extractor = Extractor(Models(), secret=bytes(32), rules=rules)
     await extractor.extract(document("Anna must send the quote by Friday."), OPTIONS)
@@ -93,19 +94,136 @@ async def test_rules_time_limit_fails_only_the_slow_text(
     assert len(found.items) == 1
 
 
-async def test_a_process_without_work_is_ended(rules: RulesProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_process_without_work_is_ended(
+    rules: RulesProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await Extractor(Models(), secret=bytes(32), rules=rules).extract(document("Call Bob."), OPTIONS)
     pid = pid_of(rules)
     monkeypatch.setattr(rules_process, "IDLE_S", 0.0)
     async with anyio.create_task_group() as tasks:
         await tasks.start(rules.serve)
-        while rules.process is not None:
+        while rules.processes:
             await anyio.lowlevel.checkpoint()
         tasks.cancel_scope.cancel()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
 
-def pid_of(rules: RulesProcess) -> int:
-    assert rules.process is not None
-    return rules.process.pid
+async def test_texts_sent_to_a_killed_rules_process_are_all_read(rules: RulesProcesses) -> None:
+    found, extractor = Found(), await stopped(rules)
+    async with anyio.create_task_group() as tasks:
+        for text in TEXTS:
+            tasks.start_soon(read, extractor, text, found)
+        await anyio.wait_all_tasks_blocked()
+        os.kill(pid_of(rules), signal.SIGKILL)
+    assert [*map(found.get, TEXTS)] == [1] * len(TEXTS)
+
+
+async def test_text_at_which_two_rules_processes_end_fails_alone(rules: RulesProcesses) -> None:
+    found, extractor = Found(), await stopped(rules)
+    async with anyio.create_task_group() as tasks:
+        for text in TEXTS:
+            tasks.start_soon(read, extractor, text, found)
+        await anyio.wait_all_tasks_blocked()
+        for _ in range(2):
+            (process,) = rules.processes
+            os.kill(process.process.pid, signal.SIGKILL)
+            while process in rules.processes:
+                await anyio.lowlevel.checkpoint()
+    assert [*map(found.get, TEXTS)] == [None, *[1] * (len(TEXTS) - 1)]
+
+
+async def test_rules_process_reads_for_others_after_an_asker_is_cancelled(rules: RulesProcesses) -> None:
+    found, extractor = Found(), await stopped(rules)
+    pid = pid_of(rules)
+    async with anyio.create_task_group() as tasks:
+        async with anyio.create_task_group() as cancelled:
+            cancelled.start_soon(read, extractor, "Call Bob.", found)
+            await anyio.wait_all_tasks_blocked()
+            for text in TEXTS:
+                tasks.start_soon(read, extractor, text, found)
+            await anyio.wait_all_tasks_blocked()
+            cancelled.cancel_scope.cancel()
+        os.kill(pid, signal.SIGCONT)
+    assert found == dict.fromkeys(TEXTS, 1)
+    assert pid_of(rules) == pid
+
+
+async def test_cancelled_large_text_ends_its_rules_process(rules: RulesProcesses) -> None:
+    extractor = await stopped(rules)
+    async with anyio.create_task_group() as cancelled:
+        cancelled.start_soon(read, extractor, LARGE, Found())
+        await anyio.wait_all_tasks_blocked()
+        cancelled.cancel_scope.cancel()
+    assert rules.processes == []
+
+
+async def test_small_text_is_read_by_another_process_while_one_reads_a_large_text(
+    rules: RulesProcesses,
+) -> None:
+    found, extractor = Found(), await stopped(rules)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read, extractor, LARGE, found)
+        await anyio.wait_all_tasks_blocked()
+        await read(extractor, TEXTS[0], found)
+        assert found == {TEXTS[0]: 1}
+        os.kill(rules.processes[0].process.pid, signal.SIGCONT)
+    assert LARGE in found
+
+
+async def test_second_process_is_started_where_documents_wait(
+    rules: RulesProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules_process, "_BACKLOG_S", 0.0)
+    monkeypatch.setattr(rules_process, "_MAX_AHEAD", 2)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    found, extractor = Found(), await stopped(rules)
+    async with anyio.create_task_group() as tasks:
+        for text in TEXTS[:2]:
+            tasks.start_soon(read, extractor, text, found)
+        await anyio.wait_all_tasks_blocked()
+        async with anyio.create_task_group() as behind:
+            for text in TEXTS[2:]:
+                behind.start_soon(read, extractor, text, found)
+        os.kill(rules.processes[0].process.pid, signal.SIGCONT)
+    assert found == dict.fromkeys(TEXTS, 1)
+
+
+async def test_text_of_another_run_waits_for_one_text_of_a_run_with_many(
+    rules: RulesProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules_process, "_MAX_AHEAD", 1)
+    found, extractor = Found(), await stopped(rules)
+    async with anyio.create_task_group() as tasks:
+        for text in TEXTS:
+            tasks.start_soon(read, extractor, text, found)
+        await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(read, extractor, "Call Bob.", found, msgspec.structs.replace(OPTIONS))
+        await anyio.wait_all_tasks_blocked()
+        os.kill(pid_of(rules), signal.SIGCONT)
+    assert [*found].index("Call Bob.") == 2
+
+
+class Found(dict[str, int | None]):
+    """Number of items by text, in the order of the answers; None: the text was given up."""
+
+
+async def stopped(rules: RulesProcesses) -> Extractor:
+    """Return an extractor whose only rules process has answered, and is stopped."""
+    rules.close()
+    extractor = Extractor(Models(), secret=bytes(32), rules=rules)
+    await extractor.extract(document("Call Bob."), OPTIONS)
+    os.kill(pid_of(rules), signal.SIGSTOP)
+    return extractor
+
+
+async def read(extractor: Extractor, text: str, found: Found, options: ExtractionOptions = OPTIONS) -> None:
+    try:
+        found[text] = len((await extractor.extract(document(text), options)).items)
+    except ExtractionError:
+        found[text] = None
+
+
+def pid_of(rules: RulesProcesses) -> int:
+    (process,) = rules.processes
+    return process.process.pid

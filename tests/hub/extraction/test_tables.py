@@ -9,7 +9,7 @@ import pytest
 from hub.base.clock import from_epoch_ms
 from hub.document import Document
 from hub.extraction.items import ExtractionOptions, Item
-from hub.extraction.ruled import ToRead
+from hub.extraction.ruled import ToExtract
 from hub.extraction.spreadsheets import PRIORITIES, STATES, means
 from hub.text.files import media_type_of
 from protocol.tables import TableName
@@ -29,10 +29,9 @@ def items_of(text: str, name: str = "list.csv", media_type: str | None = None) -
         media_type=media_type,
         modified_at=datetime(2026, 11, 25, 12, tzinfo=UTC),
     )
-    answer = ToRead(document=document, options=OPTIONS, reads_prose=True).answer()
-    assert answer.sorted is not None
-    assert all(item.quote == text[item.start : item.end] for item in answer.sorted.items)
-    return list(answer.sorted.items)
+    answer = ToExtract(document=document, options=OPTIONS, reads_prose=True).answer()
+    assert all(item.quote == text[item.start : item.end] for item in answer.items)
+    return list(answer.items)
 
 
 def spelled(item: Item) -> str:

@@ -17,7 +17,7 @@ from hub.connectors.calling import ConnectorFailure
 from hub.connectors.connector import Connector
 from hub.connectors.imap_settings import ImapFilter
 from hub.extraction.model import ModelAnswer, ModelRequest
-from hub.extraction.rules_process import RulesClient, RulesHere, RulesProcess
+from hub.extraction.rules_process import RulesClient, RulesHere, RulesProcesses
 from protocol.lifecycles import RunOutcome, RunState
 from storage.agents.configs import ModelUse
 from storage.connectors import seen_messages
@@ -76,9 +76,9 @@ async def bench_of(
 
 
 @pytest.fixture
-def rules() -> Iterator[RulesProcess]:
+def rules() -> Iterator[RulesProcesses]:
     """Rules as the hub has them, in a process of their own."""
-    process = RulesProcess()
+    process = RulesProcesses()
     yield process
     process.close()
 
@@ -226,7 +226,7 @@ async def _longest_hold_s(over: anyio.Event) -> float:
 
 @pytest.mark.slow
 async def test_hostile_mails_are_read_or_reported_and_hold_the_loop_no_longer_than_harmless_ones(
-    store: Store, dovecot: Dovecot, rules: RulesProcess
+    store: Store, dovecot: Dovecot, rules: RulesProcesses
 ) -> None:
     user = dovecot.fresh_user()
     bench = await bench_of(store, dovecot, user, rules=rules)

@@ -15,7 +15,7 @@ from hub.device.run_reading import Contents
 from hub.device.shared import Root, SharedFile, SharedFolders, UnreadableFile
 from hub.document import Document
 from hub.extraction.items import ExtractionOptions
-from hub.extraction.ruled import ToRead
+from hub.extraction.ruled import ToExtract
 from hub.runs.delivery import missing_of
 from hub.text.files import media_type_of
 from hub.text.parts import OUTCOMES, is_lost
@@ -54,7 +54,7 @@ def said_of(found: Document | Unread) -> str:
     """Return what a run says of a document: its counted parts, what is missing, or why it is not read."""
     if isinstance(found, Unread):
         return f"refused: {found.reason}"
-    extraction = ToRead(document=found, options=OPTIONS, reads_prose=True).answer().sorted
+    extraction = ToExtract(document=found, options=OPTIONS, reads_prose=True).answer()
     assert extraction is not None
     notes = msgspec.msgpack.decode(msgspec.msgpack.encode(extraction.notes), type=type(extraction.notes))
     said = [part for part in notes.parts if is_lost(part)]
