@@ -28,6 +28,10 @@ _CLOSERS: Final = {
     **{f"#+BEGIN_{kind}": f"#+END_{kind}" for kind in _ORG_BLOCKS.split()},
 }
 _OPENER: Final = re.compile("|".join(map(re.escape, _CLOSERS)))
+# Without these signs, or a line that is indented, a text has no such block and no reference.
+_MAY_BE_BLOCK: Final = re.compile(
+    r"```|~~~|<[A-Za-z!?/]|\]:|\r(?!\n)|^[-*+>\d.) ]*?(?: {4}|\t)", re.MULTILINE
+)
 # An entry of a list that is struck out, or all words of a line.
 STRUCK: Final = re.compile(
     r"^[ \t>]*+(?:(?:[-*+]|\d{1,9}[.)])[ \t]++(?:\[.\][ \t]++)?~~[^\r\n]*+"
@@ -124,11 +128,12 @@ def view_of_markdown(text: str, lines: Sequence[DocumentLine], *, is_plain: bool
     if not lines:
         return text
     begin, env = lines[0].start, dict[str, Any]()
-    kinds = _NO_PROSE - {"code_block"} if is_plain else _NO_PROSE
-    maps = [token.map for token in _parser().parse(text[begin:], env) if token.type in kinds]
-    maps += [reference["map"] for reference in env.get("references", {}).values()]
-    places = [(lines[first].start, lines[last - 1].end) for first, last in filter(None, maps)]
-    text = blanked(text, places)  # a mark in code opens nothing
+    if _MAY_BE_BLOCK.search(text[begin:]):
+        kinds = _NO_PROSE - {"code_block"} if is_plain else _NO_PROSE
+        maps = [token.map for token in _parser().parse(text[begin:], env) if token.type in kinds]
+        maps += [reference["map"] for reference in env.get("references", {}).values()]
+        places = [(lines[first].start, lines[last - 1].end) for first, last in filter(None, maps)]
+        text = blanked(text, places)  # a mark in code opens nothing
     places = [*_enclosed(text, begin), *(match.span() for match in _ON_A_LINE.finditer(text, begin))]
     places += [(line.start, line.end) for line in lines if _PROPERTY.fullmatch(line.text)]
     places += _not_own(lines)
