@@ -15,7 +15,7 @@ import re
 import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Final, Literal, NamedTuple
 
 Kind = Literal["word", "number", "time", "value", "sign", "link", "code"]
@@ -71,6 +71,10 @@ _ASIDES: Final = frozenset(
 # Traditional characters in the sayings, and their simplified forms.
 _SIMPLE: Final = str.maketrans("點週後號兩個禮時鐘內間從這", "点周后号两个礼时钟内间从这")
 _COVERED: Final = "#"  # in the place of values, links and code
+# Of texts in ASCII: what is neither a word nor a sign, the signs in the line, the points of abbreviations.
+_LINKED: Final = re.compile("`|://")
+_PLAIN: Final = str.maketrans({sign: " " for sign in _ASIDES if sign.isascii()} | {"~": "-"})
+_ABBREVIATED: Final = re.compile(r"(?<=[a-z])\.")
 _CLOSING: Final = {"(": ")", "[": "]", "\uff08": "\uff09"}
 _EMPTY: Final = re.compile(r"[ \t]?(?:\([ \t]{0,2}\)|\[[ \t]{0,2}\]|\uff08[ \t]{0,2}\uff09)")
 _EDGES: Final = " \t,;:\u2013\u2014-\uff0c\u3001\uff1a"
@@ -120,15 +124,33 @@ class Tokens:
 
     Attributes:
         text: the original.
-        tokens: its tokens, in order.
         line: their folded forms, with one space where blanks or asides part them, none beside signs of Han.
     """
 
     def __init__(self, text: str, *, covers: bool = True) -> None:
         """Cut *text*. *covers*: numbers that are no days, links and code have a sign in the line."""
         self.text = text
-        self.tokens: list[Token] = []
-        self._starts: list[int] = []  # of the tokens, in the line
+        self._covers = covers
+
+    @cached_property
+    def line(self) -> str:
+        """Folded line; for plain text it is made without tokens, which few lines need."""
+        text = self.text
+        if not text.isascii() or _LINKED.search(text) or (self._covers and _FIGURES.search(text)):
+            return self._read[2]
+        return " ".join(_ABBREVIATED.sub("", text.lower().translate(_PLAIN)).split())
+
+    @property
+    def tokens(self) -> list[Token]:
+        """Tokens of the text, in order."""
+        return self._read[0]
+
+    @cached_property
+    def _read(self) -> tuple[list[Token], list[int], str]:
+        """Tokens, their starts in the line, and the line."""
+        text, covers = self.text, self._covers
+        tokens: list[Token] = []
+        starts: list[int] = []
         pieces: list[str] = []
         at = length = 0
         is_apart, has_han, has_letter = False, True, False
@@ -148,29 +170,31 @@ class Tokens:
                 pieces.append(folded)
                 is_apart, has_han = False, is_han
             has_letter = is_han or kind == "word"
-            self._starts.append(length)
+            starts.append(length)
             length += len(folded)
-            self.tokens.append(Token(start, end, folded, "word" if is_han else kind))  # type: ignore[arg-type]
+            tokens.append(Token(start, end, folded, "word" if is_han else kind))  # type: ignore[arg-type]
             at = end
-        self.line = "".join(pieces)
+        return tokens, starts, "".join(pieces)
 
     def numbers(self, start: int, end: int) -> tuple[int, int]:
         """Return the numbers of the first token in a place of the line, and of the one after the last."""
-        return bisect_right(self._starts, start) - 1, bisect_left(self._starts, end)
+        _, starts, _ = self._read
+        return bisect_right(starts, start) - 1, bisect_left(starts, end)
 
     def place(self, start: int, end: int) -> tuple[int, int]:
         """Return the place in the text of a place of the line.
 
         The point of an abbreviation within a sentence, and a bracket that closes one inside, belong to it.
         """
+        tokens = self.tokens
         first, last = self.numbers(start, end)
-        begin, after = self.tokens[first].start, self.tokens[last - 1].end
-        follows = self.tokens[last] if last < len(self.tokens) else None
+        begin, after = tokens[first].start, tokens[last - 1].end
+        follows = tokens[last] if last < len(tokens) else None
         if (
             follows
             and not follows.folded
             and self.text[after : follows.end] == "."
-            and last + 1 < len(self.tokens)
+            and last + 1 < len(tokens)
         ):
             after, last = follows.end, last + 1
         for opening, closing in _CLOSING.items():

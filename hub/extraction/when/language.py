@@ -12,7 +12,7 @@ reading is valid.
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 import msgspec
@@ -157,6 +157,8 @@ def together(parts: Iterable[DateParts]) -> DateParts | None:
 
 
 def _merged(parts: list[DateParts]) -> DateParts | None:
+    if len(parts) == 1:
+        return parts[0]
     merged: dict[str, Any] = {}
     for part in parts:
         for name in part.names:
@@ -242,6 +244,7 @@ _START: Final = re.compile(
     rf"(?P<word>[^\W\d_{HAN}]+)(?= (?P<second>[^\W\d_{HAN}]+|\d)(?: (?P<third>[^\W\d_{HAN}]+|\d))?)?|[{HAN}]"
     rf"|(?P<number>\d+)(?= ?(?P<next>[^\W\d_{HAN}]+|[{HAN}]|[^\w\s])?)"
 )
+_ANCHOR: Final = re.compile(rf"[^\W\d_{HAN}]+|[{HAN}]|[0-9]")
 _LEADING: Final = 5  # words at most of which the last one names something ("no later than the 3rd")
 _YEAR: Final = "0000"  # head of a number of four figures; "0" of any other
 _YEARS_OF_NOW: Final = range(20, 40)  # with two digits; others are rather of a version
@@ -370,12 +373,19 @@ class Index:
                     self._of_days |= heads
                 for head in heads:
                     self._found.setdefault(head, {}).setdefault(language, []).append(saying)
+        # Without one of these words no line has a day, and it is not parsed.
+        self._anchors = {head.rpartition(" ")[2] for head in self._of_days}.union("0123456789")
+        self._sure = self._of_days - {_YEAR}  # a year alone is no day
 
     def runs(self, line: str) -> Iterator[tuple["Language", list[SayingMatch]]]:
         """Yield the longest sequences of sayings of a language in a line."""
+        if self._anchors.isdisjoint(_ANCHOR.findall(line)):
+            return
         ends: dict[Language, int] = {}
         places = [(place.start(), self._heads(place)) for place in _START.finditer(line)]
         has_day = [not self._of_days.isdisjoint(heads) for _, heads in places]
+        if not any(not self._sure.isdisjoint(heads) for _, heads in places):
+            return
         for nth, (at, heads) in enumerate(places):
             for head in heads if any(has_day[nth : nth + _LEADING]) else ():
                 for language in self._found.get(head, ()):
@@ -563,11 +573,12 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, f
 
     def parts_of(self, found: Sequence[SayingMatch]) -> list[DateParts]:
         """Return the parts of sayings."""
-        return [part for phrase in found for part in self._converted(phrase)]
+        parts = (_converted(phrase.saying, tuple(phrase.groups.items())) for phrase in found)
+        return [part for part in parts if part is not None]
 
-    def _converted(self, phrase: SayingMatch) -> Iterator[DateParts]:
-        found = phrase.groups
-        parts: dict[str, Any] = dict(phrase.saying.meaning)
+    def converted(self, meaning: Mapping[str, object], found: Mapping[str, str]) -> DateParts | None:
+        """Return the parts of a saying with the groups *found*; None if it has none."""
+        parts: dict[str, Any] = dict(meaning)
         if "unit" in found:
             unit = self._lookup["unit"][found["unit"]]
             if "steps" in parts:
@@ -588,8 +599,7 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, f
             parts["is_sure"] = True
         if "zone" in found:
             parts["zone"] = found["zone"]
-        if parts:
-            yield DateParts(**parts)
+        return DateParts(**parts) if parts else None
 
     def _number(self, text: str) -> int:
         return int(text) if text.isdecimal() else self._lookup["n"][text]
@@ -679,6 +689,11 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, f
             return
         for unit, words in self.spans.items():
             yield pattern.replace("{span}", f"({words})"), {"span": (unit, meaning["steps"])}
+
+
+@lru_cache(maxsize=4_096)  # texts repeat their days
+def _converted(saying: Saying, groups: tuple[tuple[str, str], ...]) -> DateParts | None:
+    return saying.language.converted(saying.meaning, dict(groups))
 
 
 def _meaning(written: str) -> Mapping[str, object]:
