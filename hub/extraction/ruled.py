@@ -99,9 +99,9 @@ class ToSort(RulesRequest[Extraction], frozen=True, kw_only=True, tag="sort"):
         suspicions = injection_warnings.spans(form.authored or document.text, form.apart)
         marked = injection_warnings.marked(self.found, document.text, suspicions, options.tables)
         single, doubles = duplicates.deduplicate(marked, options.tables)
-        items, outside = injection_warnings.by_authorship(
-            map(self._finished, single), document, options.outside
-        )
+        found = "\n".join(text for item in single for text in item.data.values() if isinstance(text, str))
+        finish = self._finished if redact_typed(found) != found else self._counted
+        items, outside = injection_warnings.by_authorship(map(finish, single), document, options.outside)
         dropped = (*self.dropped, *doubles, *outside)
         # Only characters beyond ASCII depend on the encoding that was guessed.
         beyond_ascii = sum(char > "\x7f" for char in document.text) if document.guessed else 0
@@ -123,8 +123,11 @@ class ToSort(RulesRequest[Extraction], frozen=True, kw_only=True, tag="sort"):
         Its owner sees these in the quote.
         """
         texts = {name: redact_typed(value) for name, value in item.data.items() if isinstance(value, str)}
-        counted = self.dates.counted(item, self.options.timezone)
-        return msgspec.structs.replace(item, data=item.data | texts, counted=counted)
+        return self._counted(msgspec.structs.replace(item, data=item.data | texts))
+
+    def _counted(self, item: Item) -> Item:
+        counted = self.dates.counted(item, self.options.timezone) if item.words else ()
+        return msgspec.structs.replace(item, counted=counted) if counted or item.counted else item
 
 
 class ToExtract(RulesRequest[Extraction], frozen=True, kw_only=True, tag="extract"):

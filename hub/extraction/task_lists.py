@@ -331,11 +331,12 @@ def fields_of(
 def _without_owner(title: str) -> tuple[str, list[str]]:
     """Return a title without the names of people before or behind it, and these names."""
     for pattern in (_OWNER, _OWNER_BEHIND):
-        match = pattern.search(title)
-        label = next(filter(None, match.groups())) if match else ""
+        if (match := pattern.search(title)) is None:
+            continue
+        label = next(filter(None, match.groups()))
         names = names_in(label) or [label]
         is_topic = any(is_label(lexicon, label) for lexicon in languages_in(script_of(label)))
-        if match is not None and all(map(is_person, names)) and not is_topic:
+        if all(map(is_person, names)) and not is_topic:
             return (title[: match.start()] + title[match.end() :]).strip(), names
     return title, []
 
