@@ -163,7 +163,7 @@ def read_prose(
         shown,
         passages,
         options,
-        day_at=lambda place: dates.at(places[place]),
+        day_at=lambda place: dates.at(places[min(place, len(places) - 1)]),  # a row may have no words
         quoted=shown if is_covered else document.text,
         is_reference=is_reference(document.unit_key, document.text, passages, has_day=dates.has_day),
         is_invoice=is_invoice(document.text),

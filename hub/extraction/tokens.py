@@ -233,9 +233,9 @@ def without(text: str, places: Iterable[tuple[int, int]]) -> str:
 
 def _joined(left: str, right: str) -> str:
     """Join what is left of a text on both sides of words that were taken out."""
+    left, rest = left.rstrip(), right.lstrip()
     if not left:
         return right
-    left, rest = left.rstrip(), right.lstrip()
     if not rest or rest[0] in ".,;:!?)]":
         return left.rstrip(",;:") + rest if rest[:1] in (".", "!", "?") else left + rest
     is_close = left[-1] in "([" or re.match(f"[{HAN}]", left[-1] + rest[0]) is not None

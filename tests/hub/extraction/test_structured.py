@@ -709,3 +709,14 @@ def test_event_of_a_day_before_its_file_was_written_is_not_suggested(
     options = ExtractionOptions(data_types=(TableName.TIMELINES,), timezone="UTC")
     request = ToRead(document=document, options=options, reads_prose=True)
     assert len(request.answer().items) == count
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("plan.org", "* A\n  SCHEDULED: <2026-03-16 Mon> <2026-03-17 Tue>\n* TODO  [#A]  [#B] Visit\n"),
+        ("mail.txt", "Thanks!\n\nOn 1/6/2025 at 14:22, Bob <bob@example.org> wrote:\n>"),
+    ],
+)
+def test_text_with_blanks_between_marks_or_an_empty_last_row_is_read(name: str, text: str) -> None:
+    assert len(suggested(name, text)) <= 2
