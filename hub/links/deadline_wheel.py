@@ -1,4 +1,4 @@
-"""Timer for all deadlines of calls to devices, in ticks of a quarter of a second.
+"""Timer for all deadlines of calls and pings to devices, in ticks of a quarter of a second.
 
 A timer or cancel scope per call costs more than the rest of the call: a third of the throughput. Here a
 deadline is an entry in the set of its quarter of a second. Adding and removing are set operations, and
@@ -31,11 +31,11 @@ Slot = set[Timed]
 class DeadlineWheel:
     """Deadlines in slots of one tick each. One wheel serves a whole hub."""
 
-    __slots__ = ("_clock", "_slots", "_tick_s", "_turned_to", "_waits_for", "loop")
+    __slots__ = ("_slots", "_tick_s", "_turned_to", "_waits_for", "loop", "monotonic")
 
     def __init__(self, clock: Clock, *, tick_s: float = TICK_S) -> None:
         self.loop = PeriodicLoop(clock)
-        self._clock = clock
+        self.monotonic = clock.monotonic
         self._tick_s = tick_s
         self._slots: dict[int, Slot] = {}
         self._waits_for = 0  # number of the slot until which the wheel sleeps
@@ -61,11 +61,11 @@ class DeadlineWheel:
 
     def add_after(self, timed: Timed, seconds: float) -> Slot:
         """Add a deadline counted from now, as ``add`` does."""
-        return self.add(timed, self._clock.monotonic() + seconds)
+        return self.add(timed, self.monotonic() + seconds)
 
     def turn(self) -> None:
         """Process all deadlines that have passed."""
-        now = int(self._clock.monotonic() / self._tick_s)
+        now = int(self.monotonic() / self._tick_s)
         due = [number for number in self._slots if number <= now]
         self._turned_to = now  # before the callbacks, which may add deadlines
         for number in sorted(due):
@@ -82,4 +82,4 @@ class DeadlineWheel:
         """Process the deadlines that have passed. Return the seconds until the next one."""
         self.turn()
         self._waits_for = min(self._slots, default=self._turned_to + _LONGEST_TICKS)
-        return max(self._tick_s / 10, self._waits_for * self._tick_s - self._clock.monotonic())
+        return max(self._tick_s / 10, self._waits_for * self._tick_s - self.monotonic())

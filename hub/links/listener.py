@@ -266,10 +266,11 @@ class DevicesPort:
         return DeviceSocket(
             protocol,
             server,
-            ping_interval=self._ping_every_s,
-            ping_timeout=self._pong_within_s,
+            wheel=self._wheel,
+            ping_every_s=self._ping_every_s,
+            pong_within_s=self._pong_within_s,
             close_timeout=limits.close_s,
-            # never reached, else the library's ping would wait for ever
+            # never reached, else the library's answer to a request would wait for ever
             write_limit=2 * limits.outgoing_bytes,
             limits=limits,
             place=place,

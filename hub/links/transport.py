@@ -4,12 +4,13 @@
 
 - Messages sent within one turn of the event loop leave in one write. Sending never waits; the unsent bytes
   are checked before each frame instead.
-- Data frames that are whole messages are parsed here: the parser of the library takes a third of the time of
-  a call. Control frames, messages in fragments, compressed ones and faults are left to the library.
+- Data frames that are whole messages are parsed here, and pings and pongs: the parser of the library takes a
+  third of the time of a call. Other frames, messages in fragments, compressed ones and faults are left to it.
 - Messages are passed on in the socket's own callback, without a queue and a task switch for each. The
   receiver must not wait, so a device that sends much is slowed down only by TCP.
 - All received frames are counted, including control frames. A read with many frames is processed in parts, so
   that one buffer cannot block the event loop.
+- Pings are deadlines of the wheel: a task of each connection would cost an idle device more than its pongs.
 
 Check of the WebSocket upgrade request, with error messages for refusals.
 
@@ -30,12 +31,13 @@ from urllib.parse import parse_qsl
 import msgspec
 from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
-from websockets.frames import BINARY, DATA_OPCODES, PING, TEXT, Frame
+from websockets.frames import BINARY, DATA_OPCODES, PING, PONG, TEXT, Frame
 from websockets.http11 import Request, Response
 from websockets.protocol import CONNECTING, OPEN, Event
 from websockets.speedups import apply_mask
 
 from hub.links.connection_limits import HEAD_BYTES, AdmissionRefused, ConnectionSlot
+from hub.links.deadline_wheel import DeadlineWheel, Slot
 from hub.links.device_link import RoundTrip
 from hub.links.hosts import FORWARDING, BadForwarding, Hosts, TrustedProxies
 from hub.links.intake import Intake
@@ -188,6 +190,8 @@ def _has_token(query: str) -> bool:
 _FIN: Final = 0x80
 _WHOLE_TEXT: Final = _FIN | TEXT
 _WHOLE_BINARY: Final = _FIN | BINARY
+_PINGS: Final = (_FIN | PING, _FIN | PONG)
+_CONTROL_BYTES: Final = 125  # of a control frame
 _MASKED: Final = 0x80
 _HEAD_END: Final = b"\r\n\r\n"
 _HEADER_16: Final = Struct("!BBH").pack
@@ -202,7 +206,7 @@ MAX_TURN_S: Final = 0.01  # CPU time for long reads of all devices in a turn of 
 
 _JOINED_BYTES: Final = 65_536  # always joined into one write
 _PIECE_BYTES: Final = 4_096  # average size of headers and data above which separate writes are cheaper
-_NO_PONG: Final = "keepalive ping timeout"  # close reason used by the library
+_NO_PONG: Final = "keepalive ping timeout"
 _TOO_MANY_PARTS: Final = "too many fragments"
 _HEAD_TOO_LONG: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -249,6 +253,7 @@ class DeviceSocket(ServerConnection):
 
     # Without slots for these, instances would lose their shared-key dictionary.
     __slots__ = (
+        "_alarm",
         "_begun",
         "_begun_size",
         "_cut",
@@ -259,12 +264,18 @@ class DeviceSocket(ServerConnection):
         "_is_split",
         "_later",
         "_lost",
+        "_ping",
+        "_ping_every_s",
+        "_pinged_at",
+        "_pings",
+        "_pong_within_s",
         "_ponged_at",
         "_receive",
         "_spent",
         "_stopped",
         "_unflushed_bytes",
         "_unread",
+        "_wheel",
         "address",
         "dialled",
         "intake",
@@ -274,9 +285,17 @@ class DeviceSocket(ServerConnection):
     )
 
     def __init__(
-        self, *args: Any, limits: LinkLimits, place: ConnectionSlot, address: str, **options: Any
+        self,
+        *args: Any,
+        limits: LinkLimits,
+        place: ConnectionSlot,
+        address: str,
+        wheel: DeadlineWheel,
+        ping_every_s: float | None,
+        pong_within_s: float | None,
+        **options: Any,
     ) -> None:
-        super().__init__(*args, **options)
+        super().__init__(*args, ping_interval=None, **options)
         self.place = place
         self.address = address
         self.dialled: tuple[str, str] | None = None
@@ -293,7 +312,13 @@ class DeviceSocket(ServerConnection):
         self._begun_size = 0  # bytes until then
         self._foreign_bytes = 0  # that the library still needs for the frame that it has begun
         self._stopped = 0
-        self._ponged_at: float | None = None  # time of the loop
+        self._wheel = wheel
+        self._ping_every_s, self._pong_within_s = ping_every_s, pong_within_s
+        self._alarm: Slot | None = None
+        self._pings = 0  # sent so far
+        self._ping: bytes | None = None  # the one that is not answered
+        self._pinged_at = 0.0  # monotonic time of the wheel
+        self._ponged_at: float | None = None
         self._unread: bytes | bytearray | None = None  # data read but not processed during a pause
         self._unflushed_bytes = 0
         self._flush_due = False
@@ -338,6 +363,10 @@ class DeviceSocket(ServerConnection):
                 protocol.writes.append(_header(first, size))
             if data:  # an empty entry would close the socket
                 protocol.writes.append(data)
+        self._flush_soon(size)
+
+    def _flush_soon(self, size: int) -> None:
+        """Write what was queued, *size* bytes of data, at the end of this loop turn."""
         self._unflushed_bytes += size
         if not self._flush_due:
             self._flush_due = True
@@ -405,8 +434,8 @@ class DeviceSocket(ServerConnection):
         # An exact timer: with the wheel, all slowed connections would resume in the same tick.
         self._later = self.loop.call_later(seconds, self.go_on)
         # The device is alive, and its pong may be behind unread data.
-        if self.pending_pings:
-            self.acknowledge_pings(next(reversed(self.pending_pings)))
+        if self._ping is not None:
+            self.acknowledge_pings(self._ping)
 
     def go_on(self) -> None:
         """End the pause of ``slow_down`` early."""
@@ -471,26 +500,78 @@ class DeviceSocket(ServerConnection):
             super().process_event(event)
             if isinstance(event, Request):
                 self.intake.greet(self.limits.hello_bytes)
-            elif isinstance(event, Frame) and event.opcode is PING and self.is_full():
-                # Each ping causes a pong that the device does not read.
-                self.intake.frames_left = min(self.intake.frames_left, -1)
+            elif isinstance(event, Frame) and event.opcode is PING:
+                self._limit_pongs()
         elif event.fin and self._fragments is None:
             self._receive(bytes(event.data))
         else:
             self._assemble(event)
+
+    # --- pings ---
 
     @property
     def round_trip(self) -> RoundTrip | None:
         """Newest round trip of the connection, or None before the first."""
         if self._ponged_at is None:
             return None
-        return RoundTrip(self.latency, self.loop.time() - self._ponged_at)
+        return RoundTrip(self.latency, self._wheel.monotonic() - self._ponged_at)
+
+    def start_keepalive(self) -> None:
+        """Ping the device from now on, and close the connection when a ping stays unanswered."""
+        self._pinged_at = self._wheel.monotonic()
+        if self._ping_every_s is not None:
+            self._alarm = self._wheel.add_after(self, self._ping_every_s)
+
+    def on_deadline(self) -> None:
+        """Send the next ping, or close because the last one was not answered; called by the wheel."""
+        if self.protocol.state is not OPEN or self._ping_every_s is None:
+            return
+        within_s = self._pong_within_s
+        age_s = self._wheel.monotonic() - self._pinged_at
+        is_awaited = self._ping is not None and within_s is not None
+        wait_s = (within_s if is_awaited and within_s else self._ping_every_s) - age_s
+        if wait_s <= 0:
+            if is_awaited:
+                self.protocol.fail(CloseCode.FAULT, _NO_PONG)
+                self.send_data()
+                self._cut = self._cut or self.loop.call_later(self.limits.close_s, self.abort)
+                return
+            self._pings = (self._pings + 1) & 0xFFFFFFFF
+            self._ping, self._pinged_at = self._pings.to_bytes(4), self._wheel.monotonic()
+            self._send_control(PING, self._ping)
+            wait_s = within_s or math.inf
+        self._alarm = self._wheel.add_after(self, min(wait_s, self._ping_every_s))
 
     def acknowledge_pings(self, data: bytes) -> None:
         """Note when the device answered a ping; called by the library, also for pongs without a ping."""
-        if data in self.pending_pings:
-            self._ponged_at = self.loop.time()
-        super().acknowledge_pings(data)
+        if data == self._ping:
+            self._ping = None
+            self._ponged_at = self._wheel.monotonic()
+            self.latency = self._ponged_at - self._pinged_at
+
+    def _take_control(self, opcode: int, data: bytes) -> None:
+        """Process a ping or a pong, as the library would."""
+        self.intake.frames_left -= 1
+        if opcode == PONG:
+            self.acknowledge_pings(data)
+            return
+        self._send_control(PONG, data)
+        self._limit_pongs()
+
+    def _limit_pongs(self) -> None:
+        """Spend the allowance of a device that sends pings, and reads none of the pongs."""
+        if self._unflushed_bytes > _JOINED_BYTES:  # the socket may take them
+            self.send_data()
+        if self.is_full():
+            self.intake.frames_left = min(self.intake.frames_left, -1)
+
+    def _send_control(self, opcode: int, data: bytes) -> None:
+        """Send a ping or a pong with the messages of this loop turn."""
+        writes = self.protocol.writes
+        writes.append(bytes((_FIN | opcode, len(data))))
+        if data:  # an empty entry would close the socket
+            writes.append(data)
+        self._flush_soon(len(data))
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -498,6 +579,8 @@ class DeviceSocket(ServerConnection):
         for timer in (self._cut, self._later):
             if timer is not None:
                 timer.cancel()
+        if self._alarm is not None:
+            self._alarm.discard(self)
         self._unread = self._begun = None
         self._receive, lost, self._lost = _drop, self._lost, None
         if lost is not None:
@@ -585,14 +668,17 @@ class DeviceSocket(ServerConnection):
                     or length > (protocol.max_message_size or 0)
                     or protocol.current_size is not None  # within a message in fragments
                 ):
-                    self._foreign_bytes = end - at
-                    continue
-                if end > size:
+                    if first not in _PINGS or second < _MASKED or length > _CONTROL_BYTES or end > size:
+                        self._foreign_bytes = end - at
+                        continue
+                    self._take_control(first - _FIN, apply_mask(data[start:end], data[start - 4 : start]))
+                elif end > size:
                     self._begun, self._begun_size = bytearray(memoryview(data)[at:]), end - at
                     return
-                intake.frames_left -= 1
-                masked = data[start:end] if length < _PIECE_BYTES else memoryview(data)[start:end]
-                self._receive(apply_mask(masked, data[start - 4 : start]))
+                else:
+                    intake.frames_left -= 1
+                    masked = data[start:end] if length < _PIECE_BYTES else memoryview(data)[start:end]
+                    self._receive(apply_mask(masked, data[start - 4 : start]))
             at = end
             if intake.frames_left < 0 and at < size:
                 self._unread = data[at:]

@@ -18,6 +18,7 @@ from websockets.speedups import apply_mask
 from hub.base.clock import SystemClock
 from hub.base.metrics import Metrics
 from hub.links.connection_limits import Gate, PortLimits
+from hub.links.deadline_wheel import DeadlineWheel
 from hub.links.link_limits import LinkLimits
 from hub.links.transport import DeviceSocket
 
@@ -87,7 +88,15 @@ def open_socket(kind: type[DeviceSocket]) -> tuple[DeviceSocket, _Outlet, list[b
     protocol = ServerProtocol(max_size=MOST)
     server = Server(_no_listener, _handle)
     socket = kind(
-        protocol, server, ping_interval=None, close_timeout=5, limits=LIMITS, place=place, address="127.0.0.1"
+        protocol,
+        server,
+        close_timeout=5,
+        limits=LIMITS,
+        place=place,
+        address="127.0.0.1",
+        wheel=DeadlineWheel(clock),
+        ping_every_s=None,
+        pong_within_s=None,
     )
     outlet, messages = _Outlet(), list[bytes]()
     socket.connection_made(outlet)
