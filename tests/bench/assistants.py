@@ -10,7 +10,7 @@ from typing import Any, Final
 import httpx2
 from anyio.from_thread import start_blocking_portal
 
-from tests.bench.machine import cpu_time
+from tests.bench.machine import tree_cpu_s, tree_rss_bytes
 from tests.bench.rounds import Ratio, alone, play, ratio, spread_of
 from tests.bench.rows import Row
 from tests.support.processes import HubProcess
@@ -44,14 +44,14 @@ _CALL: Final[dict[str, Any]] = {"name": _TOOL, "arguments": {}}
 def run(told: Callable[[str], None]) -> list[Row]:
     """Measure row 36: a hub in a process of its own, asked over TCP."""
     with _hub("false") as (_, pid, _):
-        plain = _resident_kib(pid)
+        plain = tree_rss_bytes(pid)
     with _hub("true") as (url, pid, token):
-        extra = (_resident_kib(pid) - plain) / 1024
+        extra = (tree_rss_bytes(pid) - plain) / 2**20
         with httpx2.Client(base_url=url, headers={"authorization": f"Bearer {token}"}) as client:
             rest = partial(client.get, "/v1/agents", params={"limit": 20})
             ways: dict[str, Callable[[], httpx2.Response]] = {_REST: rest, **_tools(client)}
             asked = {name: partial(_cost_ms, pid, ask) for name, ask in ways.items()}
-            rounds = play(asked, [pid], told=told)
+            rounds = play(asked, told=told)
     told(f"a hub that serves assistants has {extra:.0f} MiB more")
     return [
         *(Row("36", f"CPU ms of a call, {way}", None, alone(rounds, way), False, "ms") for way in ways),
@@ -98,13 +98,8 @@ def _message(method: str, params: dict[str, Any]) -> dict[str, Any]:
 
 def _cost_ms(pid: int, ask: Callable[[], httpx2.Response]) -> float:
     """Return the CPU time of the hub for a request, in milliseconds."""
-    began = cpu_time(pid)
+    began = tree_cpu_s(pid)
     for _ in range(_CALLS):
         answer = ask()
         assert answer.status_code == 200 and b"next_cursor" in answer.content, answer.text
-    return 1_000 * (cpu_time(pid) - began) / _CALLS
-
-
-def _resident_kib(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    return int(status.partition("VmRSS:")[2].split()[0])
+    return 1_000 * (tree_cpu_s(pid) - began) / _CALLS

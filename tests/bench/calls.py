@@ -105,7 +105,6 @@ def run(told: Callable[[str], None], wanted: Collection[int]) -> list[Row]:
 
         rounds = play(
             {phase.name: partial(measure, phase) for phase in phases},
-            [pid for pair in pairs.values() for pid in pair.pids],
             told=told,
             rounds=_ROUNDS,
             extra=0,

@@ -20,7 +20,7 @@ from typing import Any, Final
 import anyio
 from anyio.from_thread import start_blocking_portal
 
-from tests.bench.machine import TICKS_PER_S, bytes_read, cpu_seconds, cpu_ticks, cpu_time, rss_bytes
+from tests.bench.machine import bytes_read, cpu_seconds, tree_cpu_s, tree_rss_bytes
 from tests.bench.rounds import alone, play, ratio
 from tests.bench.rows import Row, at_most
 from tests.scenarios.scene import Scene, scene, write
@@ -54,7 +54,7 @@ def run(told: Callable[[str], None]) -> list[Row]:
                 used, wall, sent = portal.call(_run, play_in, device)
                 walls.append(wall)
                 frames.append(sent)
-                memory.append(rss_bytes(device.pid) / _MIB)
+                memory.append(tree_rss_bytes(device.pid) / _MIB)
                 return float(used)
 
             measurements: dict[str, Callable[[], float]] = {
@@ -63,7 +63,7 @@ def run(told: Callable[[str], None]) -> list[Row]:
                 "idle": lambda: portal.call(_idle, device.pid),
                 "change": lambda: portal.call(_change, play_in, device),
             }
-            rounds = play(measurements, [play_in.hub.pid, device.pid], told=told)
+            rounds = play(measurements, told=told)
     for played, wall, sent, mib in zip(rounds, walls, frames, memory, strict=True):
         played["wall"] = played["run"]._replace(value=wall)
         played["frames"] = played["run"]._replace(value=sent)
@@ -122,13 +122,13 @@ async def _run(play_in: Scene, device: KeptDevice) -> tuple[float, float, float]
     """Run over the folder; CPU seconds of hub and device, wall seconds, frames of its manifest."""
     pids = (play_in.hub.pid, device.pid)
     play_in.seen.clear()
-    used, began = sum(map(cpu_ticks, pids)), perf_counter()
+    used, began = sum(map(tree_cpu_s, pids)), perf_counter()
     run: dict[str, Any] = await play_in.hub.ended(await play_in.hub.start_run(), within_s=_RUN_S)
     wall = perf_counter() - began
-    used = sum(map(cpu_ticks, pids)) - used
+    used = sum(map(tree_cpu_s, pids)) - used
     assert (run["outcome"], run["units_skipped"]) == ("success", _FILES), run
     sent = sum(frame["type"] in _OF_MANIFEST for _, frame in play_in.seen)
-    return used / TICKS_PER_S, wall, float(sent)
+    return used, wall, float(sent)
 
 
 async def _change(play_in: Scene, device: KeptDevice) -> float:
@@ -143,9 +143,9 @@ async def _change(play_in: Scene, device: KeptDevice) -> float:
 
 async def _idle(pid: int) -> float:
     """CPU seconds a minute of the device while nothing happens."""
-    before = cpu_time(pid)
+    before = tree_cpu_s(pid)
     await anyio.sleep(_IDLE_S)
-    return (cpu_time(pid) - before) * 60 / _IDLE_S
+    return (tree_cpu_s(pid) - before) * 60 / _IDLE_S
 
 
 def _walk(folder: Path) -> float:

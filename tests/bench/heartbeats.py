@@ -26,7 +26,7 @@ from hub.base.clock import SystemClock, epoch_ms
 from hub.base.tokens import hash_token
 from storage import schema
 from storage.schema import agent_states, device_tokens, users
-from tests.bench.machine import TICKS_PER_S, Load, allow_open_files, cpu_ticks
+from tests.bench.machine import Load, allow_open_files, tree_cpu_s
 from tests.bench.rounds import ROUNDS, Figure, Rounds, alone, ratio
 from tests.bench.rows import Row, at_least, at_most
 from tests.scenarios.scene import rows
@@ -147,16 +147,16 @@ async def _run(told: Callable[[str], None]) -> list[Row]:
 
 async def _round(sides: dict[str, _Side], told: Callable[[str], None]) -> dict[str, Figure]:
     """What each hub used of a core, in per cent, and wrote, in rows a minute."""
-    load = Load([side.hub.pid for side in sides.values()])
+    load = Load()
     began = perf_counter()
-    before = {name: (cpu_ticks(side.hub.pid), side.written()) for name, side in sides.items()}
+    before = {name: (tree_cpu_s(side.hub.pid), side.written()) for name, side in sides.items()}
     await anyio.sleep(_ROUND_S)
     figures: dict[str, Figure] = {}
     took_s = perf_counter() - began
     others = load.others()
     for name, side in sides.items():
-        ticks, written = before[name]
-        share = 100 * (cpu_ticks(side.hub.pid) - ticks) / TICKS_PER_S / took_s
+        used_s, written = before[name]
+        share = 100 * (tree_cpu_s(side.hub.pid) - used_s) / took_s
         a_minute = (side.written() - written) * 60 / took_s
         figures[name] = Figure(share, others)
         figures[f"{name}, rows"] = Figure(a_minute, others)

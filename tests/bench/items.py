@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import anyio
 import asyncpg
 
-from tests.bench.machine import TICKS_PER_S, cpu_seconds, cpu_ticks
+from tests.bench.machine import cpu_seconds, tree_cpu_s
 from tests.bench.rounds import alone, play, ratio, spread_of
 from tests.bench.rows import Goal, Row, at_least
 from tests.support.postgres import Postgres, running_postgres, why_no_postgres
@@ -48,12 +48,12 @@ async def _deliver(folder: Path, database: str) -> _Used:
         async with ending(device):
             await device.start()
             await device.says("connected as")
-            ticks, began = cpu_ticks(hub.pid) + cpu_ticks(device.pid), perf_counter()
+            used_s, began = tree_cpu_s(hub.pid) + tree_cpu_s(device.pid), perf_counter()
             run = await hub.ended(await hub.start_run(), within_s=300, every_s=_POLL_S)
             wall_s = perf_counter() - began
-            used = cpu_ticks(hub.pid) + cpu_ticks(device.pid) - ticks
+            used_s = tree_cpu_s(hub.pid) + tree_cpu_s(device.pid) - used_s
     assert run["items_created"] == _ITEMS, run
-    return _Used(used / TICKS_PER_S, wall_s)
+    return _Used(used_s, wall_s)
 
 
 def _one_by_one(path: Path) -> float:

@@ -2,39 +2,30 @@
 
 import os
 import resource
-from collections.abc import Collection
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from time import clock_gettime
-from typing import Final
+from typing import Final, TypeVar
 
-TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+Figure = TypeVar("Figure", int, float)
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _IDLE, _IOWAIT, _LAST = 3, 4, 8  # columns of /proc/stat; what follows is contained in the earlier ones
+_PARENT, _ENDED = 1, slice(13, 15)  # columns of /proc/PID/stat behind the name; times of children that ended
 
 
 class Load:
-    """How busy the cores are with others, from here to ``others``.
+    """How busy the cores are with others than this process and all below it, from here to ``others``."""
 
-    Args:
-        own: process ids that are ours and live until ``others`` was asked. This process and
-            what it starts and waits for until then are ours anyway.
-    """
-
-    def __init__(self, own: Collection[int]) -> None:
-        self._own = own
+    def __init__(self) -> None:
         self._total, self._busy = _ticks()
-        self._ours = self._used_by_us()
+        self._ours = tree_cpu_s(os.getpid())
 
     def others(self) -> float:
         """The share of all cores, 0 to 1, that other processes (and the host) have used since."""
         total, busy = _ticks()
-        ours = self._used_by_us() - self._ours
+        ours = (tree_cpu_s(os.getpid()) - self._ours) * _TICKS_PER_S
         return max(0.0, (busy - self._busy - ours) / max(1, total - self._total))
-
-    def _used_by_us(self) -> float:
-        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return (cpu_seconds() + ended.ru_utime + ended.ru_stime) * TICKS_PER_S + sum(
-            map(cpu_ticks, self._own)
-        )
 
 
 def _ticks() -> tuple[int, int]:
@@ -44,15 +35,52 @@ def _ticks() -> tuple[int, int]:
     return total, total - columns[_IDLE] - columns[_IOWAIT]
 
 
-def cpu_ticks(pid: int) -> int:
-    """User and system time of a process, in ticks of the kernel (usually 10 ms)."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
+def tree_cpu_s(pid: int) -> float:
+    """Return the CPU seconds of a process and of all below it, with threads and children that have ended.
+
+    Raises:
+        OSError: the process has ended.
+    """
+    return _cpu_s(pid) + _sum_below(pid, _cpu_s)
 
 
-def cpu_time(pid: int) -> float:
-    """Seconds of CPU of a process with all its threads, also those that have ended, in nanoseconds' steps."""
-    return clock_gettime(~pid << 3 | 2)  # CPUCLOCK_SCHED, as clock_getcpuclockid(3) makes it
+def tree_rss_bytes(pid: int) -> int:
+    """Return the resident memory of a process and of all below it; what they share counts for each.
+
+    Raises:
+        OSError: the process has ended.
+    """
+    return rss_bytes(pid) + _sum_below(pid, rss_bytes)
+
+
+def _sum_below(pid: int, figure: Callable[[int], Figure]) -> Figure:
+    found = figure(pid) * 0
+    for child in _below(pid):
+        with suppress(OSError, LookupError):  # it ended since it was listed
+            found += figure(child)
+    return found
+
+
+def _below(pid: int) -> list[int]:
+    """Return the processes that *pid* has started, those that these have started, and so on."""
+    children: dict[int, list[int]] = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ended since it was listed
+            children.setdefault(int(_stat(int(process.name))[_PARENT]), []).append(int(process.name))
+    found = children.get(pid, []).copy()
+    for process_id in found:  # grows meanwhile
+        found += children.get(process_id, [])
+    return found
+
+
+def _stat(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/stat").read_text(encoding="latin-1").rpartition(")")[2].split()
+
+
+def _cpu_s(pid: int) -> float:
+    """CPU seconds of a process with all its threads, in nanoseconds' steps, and of its ended children."""
+    ended = sum(map(int, _stat(pid)[_ENDED])) / _TICKS_PER_S
+    return clock_gettime(~pid << 3 | 2) + ended  # CPUCLOCK_SCHED, as clock_getcpuclockid(3) makes it
 
 
 def bytes_read(pid: int) -> int:
@@ -60,8 +88,12 @@ def bytes_read(pid: int) -> int:
     return int(Path(f"/proc/{pid}/io").read_text(encoding="ascii").partition("rchar: ")[2].split()[0])
 
 
-def wakeups(pid: int) -> int:
-    """Times that threads of a process were woken, as far as the threads are still there."""
+def tree_wakeups(pid: int) -> int:
+    """Times that threads of a process and of all below it were woken, as far as they are still there."""
+    return _wakeups(pid) + _sum_below(pid, _wakeups)
+
+
+def _wakeups(pid: int) -> int:
     found = 0
     for task in Path(f"/proc/{pid}/task").iterdir():
         status = (task / "status").read_text(encoding="ascii")

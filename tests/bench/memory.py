@@ -14,7 +14,7 @@ from tests.bench.calls import FASTAPI, HUB
 from tests.bench.client import PAUSE_MS, ClientConfig
 from tests.bench.fastapi_server import FastApiConfig
 from tests.bench.hub_server import HubConfig, enrol
-from tests.bench.machine import allow_open_files, rss_bytes
+from tests.bench.machine import allow_open_files, tree_rss_bytes
 from tests.bench.processes import client_process, paired
 from tests.bench.rounds import alone, play, ratio
 from tests.bench.rows import Goal, Row, at_most
@@ -53,12 +53,11 @@ async def _grown_by(folder: Path) -> float:
         await store.write(enrol, DEVICES)
     await hub.start()
     try:
-        assert hub.process is not None
         port = int((await hub.device_url()).rpartition(":")[2])
-        before = rss_bytes(hub.process.pid)
+        before = tree_rss_bytes(hub.pid)
         with client_process(ClientConfig(port=port, devices=DEVICES, pause_ms=PAUSE_MS)) as client:
             client.hear(_COME_S)
-            return rss_bytes(hub.process.pid) - before
+            return tree_rss_bytes(hub.pid) - before
     finally:
         await hub.kill()
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import anyio
 
-from tests.bench.machine import TICKS_PER_S, cpu_ticks
+from tests.bench.machine import tree_cpu_s
 from tests.bench.rounds import Rounds, alone, play, ratio
 from tests.bench.rows import Row, at_least, at_most
 from tests.scenarios.cluster import Cluster, open_cluster
@@ -85,5 +85,5 @@ async def _measure(nodes: int) -> tuple[float, float]:
 
 def _cpu_s(cluster: Cluster) -> float:
     """Return the CPU time of the hubs and of PostgreSQL, so far."""
-    hubs = sum(cpu_ticks(node.hub.pid) for node in cluster.nodes)
-    return hubs / TICKS_PER_S + cluster.postgres.cpu_seconds()
+    hubs = sum(tree_cpu_s(node.hub.pid) for node in cluster.nodes)
+    return hubs + cluster.postgres.cpu_seconds()

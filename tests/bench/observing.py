@@ -40,7 +40,6 @@ def run(told: Callable[[str], None]) -> list[Row]:
 
         rounds = play(
             {name: partial(measure, name) for name in pairs},
-            [pid for pair in pairs.values() for pid in pair.pids],
             told=told,
         )
         for name in pairs:

@@ -18,7 +18,7 @@ from hub.base.tokens import hash_token
 from storage.schema import device_tokens, devices, users
 from tests.bench.bare_server import BareConfig
 from tests.bench.client import PAUSE_MS, ClientConfig
-from tests.bench.machine import TICKS_PER_S, allow_open_files, cpu_ticks, wakeups
+from tests.bench.machine import allow_open_files, tree_cpu_s, tree_wakeups
 from tests.bench.payloads import token_of
 from tests.bench.processes import client_process, python_process
 from tests.bench.rounds import alone, play, ratio
@@ -70,14 +70,14 @@ def _connecting(told: Callable[[str], None]) -> list[Row]:
 def _bare_ms() -> float:
     with python_process("tests.bench.bare_server", BareConfig(devices=_FEW)) as server:
         port = server.hear()["port"]
-        before = cpu_ticks(server.pid)
+        before = tree_cpu_s(server.pid)
         with _crowd(port, _FEW):
             return _ms_since(before, server.pid, _FEW)
 
 
 def _hub_ms() -> float:
     with _daemon(_FEW) as (pid, port):
-        before = cpu_ticks(pid)
+        before = tree_cpu_s(pid)
         with _crowd(port, _FEW):
             _wait(_SETTLED_S)
             return _ms_since(before, pid, _FEW)
@@ -87,8 +87,8 @@ def _wait(seconds: float) -> None:
     anyio.run(anyio.sleep, seconds)
 
 
-def _ms_since(before: int, pid: int, devices: int) -> float:
-    return (cpu_ticks(pid) - before) / TICKS_PER_S * 1_000 / devices
+def _ms_since(before_s: float, pid: int, devices: int) -> float:
+    return (tree_cpu_s(pid) - before_s) * 1_000 / devices
 
 
 @contextmanager
@@ -145,10 +145,10 @@ def _idle(told: Callable[[str], None]) -> list[Row]:
             if connected:
                 stack.enter_context(_crowd(port, connected, PAUSE_MS))
             _wait(_SETTLED_S)
-            ticks, turns = cpu_ticks(pid), wakeups(pid)
+            used_s, turns = tree_cpu_s(pid), tree_wakeups(pid)
             _wait(_IDLE_S)
-            woken[connected] = (wakeups(pid) - turns) / _IDLE_S
-            return 100 * (cpu_ticks(pid) - ticks) / TICKS_PER_S / _IDLE_S
+            woken[connected] = (tree_wakeups(pid) - turns) / _IDLE_S
+            return 100 * (tree_cpu_s(pid) - used_s) / _IDLE_S
 
     counts = (0, _FEW, _MANY)
     rounds = play({str(count): partial(share, count) for count in counts}, told=told, rounds=1, extra=0)

@@ -13,7 +13,7 @@ import msgspec
 
 from tests.bench import native_client
 from tests.bench.client import CORE, ClientConfig
-from tests.bench.machine import TICKS_PER_S, cpu_ticks, pin_to_core
+from tests.bench.machine import pin_to_core, tree_cpu_s
 
 _START_S: Final = 60.0
 _ANSWER_S: Final = 60.0
@@ -107,15 +107,11 @@ class Pair:
         self.loop = loop
         self.client_share = 0.0  # the most of its core that the client used in an order
 
-    @property
-    def pids(self) -> tuple[int, int]:
-        return self.server.pid, self.client.pid
-
     def ask(self, order: dict[str, Any]) -> dict[str, Any]:
         """Have the server do something, and look at what the client uses meanwhile."""
-        ticks, began = cpu_ticks(self.client.pid), perf_counter()
+        used_s, began = tree_cpu_s(self.client.pid), perf_counter()
         answer = self.server.ask(order)
-        used = (cpu_ticks(self.client.pid) - ticks) / TICKS_PER_S
+        used = tree_cpu_s(self.client.pid) - used_s
         self.client_share = max(self.client_share, used / (perf_counter() - began))
         return answer
 

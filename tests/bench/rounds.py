@@ -44,7 +44,6 @@ Rounds = list[dict[str, Figure]]
 
 def play(
     measurements: Mapping[str, Callable[[], float]],
-    own: Collection[int] = (),
     *,
     told: Callable[[str], None],
     rounds: int = ROUNDS,
@@ -54,7 +53,6 @@ def play(
 
     Args:
         measurements: what to measure, by name.
-        own: ids of the processes that belong to the measurement.
         told: is told about each round, in one line.
         extra: so many rounds are added at most, because of noise.
     """
@@ -64,7 +62,7 @@ def play(
     while quiet < rounds and len(played) < rounds + extra:
         figures: dict[str, Figure] = {}
         for name in sorted(measurements, key=lambda _: chance.uniform(0, 1)):
-            load = Load(own)
+            load = Load()
             value = measurements[name]()
             figures[name] = Figure(value, load.others())
         played.append(figures)

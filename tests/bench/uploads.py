@@ -50,9 +50,8 @@ def run(told: Callable[[str], None]) -> list[Row]:
             for server in pairs
             for file_set in FILE_SETS
         }
-        own = [pid for pair in pairs.values() for pid in pair.pids]
         told(f"{_DEVICES} devices, all servers on uvloop and with a steady malloc threshold")
-        rounds = play(measurements, own, told=told, rounds=_ROUNDS, extra=0)
+        rounds = play(measurements, told=told, rounds=_ROUNDS, extra=0)
         for name in measurements:
             spread = spread_of([played[name].value for played in rounds])
             told(

@@ -7,7 +7,7 @@ from typing import Any, Final
 import anyio
 
 from hub.lab.planted import Lots
-from tests.bench.machine import TICKS_PER_S, Load, cpu_ticks
+from tests.bench.machine import Load, tree_cpu_s
 from tests.evaluation.documents import Planted, facts, long_texts
 from tests.evaluation.figures import Figure, Told, at_least, at_most, only
 from tests.evaluation.ours import read
@@ -32,7 +32,7 @@ async def measure(told: Told) -> list[Figure]:
     """Without a hub around it, and through a real hub to a real device."""
     chosen = _documents()
     async with oracle_process(latency_s=_LATENCY_S) as oracle:
-        load = Load([oracle.pid])
+        load = Load()
         await read(chosen, oracle.base_url, in_flight=_IN_FLIGHT)
         told(f"others used {load.others():.0%} of the CPU meanwhile; much more than nothing: no evidence")
         alone = await oracle.stats()
@@ -43,14 +43,14 @@ async def measure(told: Told) -> list[Figure]:
             oracle_process(latency_s=_LATENCY_S) as oracle,
             played(Path(folder), files, oracle, model=f"concurrency = {_IN_FLIGHT}\n") as play,
         ):
-            ticks = cpu_ticks(play.hub.pid)
+            used_s = tree_cpu_s(play.hub.pid)
             ended, early_mib = await _run_watched(play, oracle)
-            ticks = cpu_ticks(play.hub.pid) - ticks
+            used_s = tree_cpu_s(play.hub.pid) - used_s
             within = await oracle.stats()
             growth = memory_mib(play, "VmHWM") - early_mib
             missing = sum(len(one.titles) for one in chosen) - len(set(titles(play)))
     told(f"through a hub: {ended['outcome']}, {len(files)} files, {early_mib:.0f} MiB after the first tenth")
-    cpu_ms = ticks / TICKS_PER_S * 1000 / within.calls
+    cpu_ms = used_s * 1000 / within.calls
     return [
         *figures,
         _ratio("through a hub", within, told),

@@ -30,7 +30,7 @@ from anyio import to_thread
 
 from hub.extraction import answers
 from hub.extraction.completion import Unusable, completion_of
-from tests.bench.machine import TICKS_PER_S, cpu_ticks, pin_to_core
+from tests.bench.machine import pin_to_core, tree_cpu_s
 from tests.scenarios import charges
 from tests.scenarios.arena import END_S, Arena, LimitedHub, Question, arena, asked
 from tests.scenarios.attackers import CORE
@@ -222,10 +222,10 @@ async def felt_quiet(arena: Arena, health: Question) -> Quiet:
     hub.wait_ms()
     before = await asked([arena.device, health], 1.0)
     wait_ms = hub.wait_ms()
-    used = cpu_ticks(hub.pid)
+    used = tree_cpu_s(hub.pid)
     for _ in range(HEALTH_ASKED):
         await health()
-    health_cpu_ms = (cpu_ticks(hub.pid) - used) / TICKS_PER_S / HEALTH_ASKED * 1e3
+    health_cpu_ms = (tree_cpu_s(hub.pid) - used) / HEALTH_ASKED * 1e3
     return Quiet(max(max(one) for one in before), health_cpu_ms, wait_ms)
 
 

@@ -33,7 +33,7 @@ import msgspec
 
 from hub.base.clock import SystemClock
 from hub.text.files import MIB
-from tests.bench.machine import TICKS_PER_S, Load, cpu_ticks, peak_rss_bytes
+from tests.bench.machine import Load, peak_rss_bytes, tree_cpu_s
 from tests.bench.rounds import NOISY
 from tests.scenarios.deaths import TITLES
 from tests.scenarios.fires import EVERY_5_S, each_was_decided_once
@@ -178,12 +178,10 @@ class Place(ABC):
 
     async def up(self) -> None:
         """Start the hub, and let its devices come."""
-        own: list[int] = []
-        load, began = Load(own), perf_counter()
+        load, began = Load(), perf_counter()
         await self.hub.start()
         took_s = perf_counter() - began
-        own.append(self.hub.pid)
-        self.starts.append((took_s, cpu_ticks(self.hub.pid) / TICKS_PER_S, load.others()))
+        self.starts.append((took_s, tree_cpu_s(self.hub.pid), load.others()))
         self.wire.hub_url = await self.hub.device_url()
 
     async def settle(self) -> None:
