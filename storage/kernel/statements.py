@@ -95,12 +95,13 @@ class _Shape:
     Attributes:
         lists: names of the parameters that are lists.
         is_single: the statement is not for many rows.
+        is_plain: no value is a part of the text.
     """
 
     def __init__(self, compiled: SQLCompiler, *, is_single: bool) -> None:
         self.lists = sorted(compiled.bind_names[bind] for bind in compiled.post_compile_params)
         self.is_single = is_single or bool(self.lists)
-        assert not compiled.literal_execute_params, "a value in the text is not bound"
+        self.is_plain = not compiled.literal_execute_params
         self._compiled = compiled
         self._texts: dict[tuple[int, ...], tuple[str, _Bind]] = {}
         self._read: Callable[[Sequence[Any]], list[NamedRow]] | None = None
@@ -136,7 +137,7 @@ class _Shape:
     def _reader(self, description: Sequence[Sequence[Any]]) -> Callable[[Sequence[Any]], list[NamedRow]]:
         compiled = self._compiled
         columns = compiled._result_columns
-        names = [column.keyname for column in columns] or [part[0] for part in description]
+        names = [str(column.keyname) for column in columns] or [part[0] for part in description]
         fields = {name: property(itemgetter(number)) for number, name in reversed([*enumerate(names)])}
         kind: type[NamedRow] = type(
             "NamedRow", (NamedRow,), {"__slots__": (), "_fields": tuple(names), **fields}
@@ -283,7 +284,7 @@ class KernelConnection(sa.Connection):
                 return None
             shape, usual = self._compiled(statement, names[1:])
             _PLANS.setdefault(statement, {})[names] = ref(shape), usual
-        return None if is_many and shape.is_single else (shape, usual)
+        return None if not shape.is_plain or (is_many and shape.is_single) else (shape, usual)
 
     def _compiled(self, statement: Any, names: Sequence[str]) -> tuple[_Shape, Mapping[str, Any]]:
         """Compile a statement, or find it compiled in SQLAlchemy's cache."""
