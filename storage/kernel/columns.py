@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from enum import StrEnum
 from functools import cache, partial, wraps
 from operator import le
-from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Final, Literal, ParamSpec, TypeAlias, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -28,6 +28,7 @@ from sqlalchemy.ext.compiler import compiles
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.secret_rules import redact_secrets
 from storage.kernel.database import UnreadableRow
+from storage.kernel.statements import NamedRow
 
 IdT = TypeVar("IdT", bound=str)
 
@@ -127,6 +128,17 @@ def as_stored(c: sa.Connection, value: Any) -> Any:
     )
 
 
+class _KnownValues(dict[Any, Any]):
+    """Values by their spelling; another spelling is its own value."""
+
+    def __missing__(self, key: Any) -> Any:
+        return key
+
+
+_FLAGS: Final = _KnownValues({None: None, 0: False, 1: True})
+_NUMBERS: Final = _KnownValues({None: None, False: 0, True: 1})
+
+
 class Flag(sa.TypeDecorator[bool]):
     """True or false: BOOLEAN on PostgreSQL, 0 or 1 on SQLite."""
 
@@ -136,11 +148,13 @@ class Flag(sa.TypeDecorator[bool]):
     def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
         return dialect.type_descriptor(sa.Integer() if dialect.name == "sqlite" else sa.Boolean())
 
-    def process_bind_param(self, value: bool | None, dialect: sa.Dialect) -> Any:
-        return value if value is None or dialect.name != "sqlite" else int(value)
+    def bind_processor(self, dialect: sa.Dialect) -> Any:
+        if dialect.name != "sqlite":
+            return super().bind_processor(dialect)
+        return _NUMBERS.__getitem__
 
-    def process_result_value(self, value: Any, dialect: sa.Dialect) -> bool | None:
-        return None if value is None else bool(value)
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
+        return _FLAGS.__getitem__ if dialect.name == "sqlite" else None
 
 
 class Reported(sa.TypeDecorator[str]):
@@ -166,14 +180,13 @@ class Choice(sa.TypeDecorator[StrEnum]):
         super().__init__()
         self.choices = choices
 
-    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> Any:
-        return None if value is None else str(self.choices(value))
+    def bind_processor(self, dialect: sa.Dialect) -> Any:
+        spelled: dict[str | None, str | None] = {None: None}
+        return (spelled | {member.value: member.value for member in self.choices}).__getitem__
 
-    def process_result_value(self, value: Any, dialect: sa.Dialect) -> Any:
-        try:
-            return None if value is None else self.choices(value)
-        except ValueError:
-            return value
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
+        members: dict[Any, Any] = {member.value: member for member in self.choices}
+        return _KnownValues(members | {None: None}).__getitem__
 
 
 class now_ms(sa.sql.functions.FunctionElement[int]):
@@ -436,6 +449,8 @@ def struct_from(kind: type[T], source: Any, /, *, prefix: str = "", **own: Any) 
     """
     if isinstance(source, dict):
         fields = source | own
+    elif isinstance(source, NamedRow) and not prefix:
+        fields = source._mapping | own
     else:
         named = ((name, getattr(source, prefix + name, UNSET)) for name in kind.__struct_fields__)
         fields = {name: value for name, value in named if value is not UNSET} | own
