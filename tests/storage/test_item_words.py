@@ -295,3 +295,15 @@ def test_older_items_of_several_parts_are_indexed_once_each(c: sa.Connection) ->
     add(c, *(row(f"{number:04}", "Anna") for number in range(IN_LIST + 1)))
     c.execute(sa.update(rows_of_words).values(number=-rows_of_words.c.number))
     assert [item_words.index_earlier(c) for _ in range(3)] == [IN_LIST, 1, 0]
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+def test_word_index_statement_returns_no_number(c: sa.Connection) -> None:
+    made = row("1", "a")
+    make_agent(c)
+    add(c, made)
+    texts: list[str] = []
+    sa.event.listen(c, "before_cursor_execute", lambda *call: texts.append(call[2]))
+    c.execute(item_words.PUT, [words_of(made)])
+    assert len(texts) == 1
+    assert "RETURNING" not in texts[0]

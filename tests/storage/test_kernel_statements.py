@@ -36,13 +36,6 @@ def test_row_is_a_tuple_whose_values_are_attributes(c: sa.Connection) -> None:
     assert (row, row.name, dict(row._mapping)) == (("a", "A"), "A", {"id": "a", "name": "A"})
 
 
-def test_insert_of_many_rows_returns_nothing(c: sa.Connection) -> None:
-    with executed(c) as texts:
-        add(c, "a", "b")
-    assert len(texts) == 1
-    assert "RETURNING" not in texts[0]
-
-
 def test_lists_of_similar_lengths_share_a_text_and_find_each_row_once(c: sa.Connection) -> None:
     add(c, *"abcdefgh")
     with executed(c) as texts:
