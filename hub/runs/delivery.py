@@ -17,6 +17,7 @@ from itertools import accumulate
 from typing import Final, TypeVar
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import msgspec
 
@@ -48,7 +49,7 @@ from storage.runs.calls import CallAnswer, OpenCall, mark_sent
 from storage.runs.excerpts import SealedExcerpt
 from storage.runs.items import DecidedKinds, ItemRow, decided_kinds
 from storage.runs.plans import ItemCaps, Seal, UnitPlan, UnitToPlan
-from storage.runs.units import settle_answers
+from storage.runs.units import AnsweredCalls, SettledCalls, settle_answers
 from storage.store import Connection, Store
 
 log = Channel(__name__)
@@ -165,8 +166,13 @@ class Window:
     when there is room, whatever units its calls are of. So there is no task for each call.
     """
 
-    def __init__(self, plans: CallCoalescer[UnitToPlan, UnitPlan]) -> None:
+    def __init__(
+        self,
+        plans: CallCoalescer[UnitToPlan, UnitPlan],
+        settles: CallCoalescer[AnsweredCalls, SettledCalls],
+    ) -> None:
         self.plans = plans
+        self.settles = settles
         self.room = BATCHES_IN_FLIGHT
         self.waiting: deque[_Sending] = deque()
         self.done: set[str] = set()  # keys of units that were settled with their calls
@@ -264,17 +270,21 @@ class ItemDelivery:
         self._metrics = metrics
         self._max_sends = max_sends
         self.limits = limits
-        self._plans = self._coalescer()
+        window = self._new_window()
+        self._plans, self._settles = window.plans, window.settles
 
     def window(self) -> Window:
         """Return the window of an execution of a run.
 
-        Runs plan together only where no other hub can hold rows of one of them, which the others await.
+        Runs share their writes only where no other hub can hold rows of one of them, which the others await.
         """
-        return Window(self._coalescer() if self._store.is_shared else self._plans)
+        return self._new_window() if self._store.is_shared else Window(self._plans, self._settles)
 
-    def _coalescer(self) -> CallCoalescer[UnitToPlan, UnitPlan]:
-        return CallCoalescer(self._plan_all, max_items=MAX_UNITS, is_whole=True)
+    def _new_window(self) -> Window:
+        return Window(
+            CallCoalescer(self._plan_all, max_items=MAX_UNITS, is_whole=True),
+            CallCoalescer(self._settle_all, max_items=MAX_UNITS, is_whole=True),
+        )
 
     async def _plan_all(self, units: Sequence[UnitToPlan]) -> list[UnitPlan | HubError]:
         """Plan units in few transactions, of ``MAX_ITEMS`` items each if no unit has more."""
@@ -284,6 +294,9 @@ class ItemDelivery:
             fitting = sum(items <= MAX_ITEMS for items in sums)
             outcomes += await self._write_together(plans.plan_units, left[: max(1, fitting)])
         return outcomes
+
+    async def _settle_all(self, batches: Sequence[AnsweredCalls]) -> list[SettledCalls | HubError]:
+        return await self._write_together(settle_answers, batches)
 
     async def _write_together(
         self, write: Callable[[Connection, Sequence[PartT]], list[OutcomeT]], parts: Sequence[PartT]
@@ -404,13 +417,15 @@ class ItemDelivery:
             LinkLost: the connection ended; unanswered calls stay open.
             StaleRun: another process has taken over the run.
         """
-        is_marked = is_marked and window.is_free  # others may be settled before they are sent
+        # Behind others, they may be settled before they are sent.
+        is_marked = is_marked and window.room > 0 and all(call.is_marked for call in window.waiting)
         mine = [_Sending(call, is_of_whole=is_whole, is_marked=is_marked) for call in calls]
         window.waiting.extend(mine)
         try:
+            await anyio.lowlevel.checkpoint()  # calls of units that were planned with this one
             while left := [sending for sending in mine if not sending.is_done]:
                 if not interrupt.is_winding_up and window.room and window.waiting:
-                    await self._send_next(link, order, window)
+                    await self._send_next(link, order, window, interrupt)
                 elif interrupt.is_winding_up and all(sending.is_waiting for sending in left):
                     return False
                 else:
@@ -421,18 +436,22 @@ class ItemDelivery:
         finally:
             window.withdraw(mine)
 
-    async def _send_next(self, link: DeviceLink, order: RunOrder, window: Window) -> None:
-        """Send the next batch until each of its calls is settled."""
+    async def _send_next(
+        self, link: DeviceLink, order: RunOrder, window: Window, interrupt: Interrupt
+    ) -> None:
+        """Send the next batches, each until its calls are settled, as long as all calls are answered."""
         batch = left = window.next_batch(most_in_batch(link))
         try:
             while left:
                 window.room -= 1
                 try:
-                    left = await self._send(link, order, window, left)
+                    left, following = await self._send(link, order, window, left, interrupt)
                 finally:
                     window.room += 1
                     window.notify()
-                if any(sending.why is not _NO_ANSWER for sending in left):
+                if following:
+                    batch = left = following
+                elif any(sending.why is not _NO_ANSWER for sending in left):
                     sends = max(sending.sends for sending in left)
                     await self._clock.sleep(min(REFUSED_CAP_S, REFUSED_BASE_S * 2.0 ** (sends - 1)))
         finally:
@@ -440,9 +459,18 @@ class ItemDelivery:
             window.notify()
 
     async def _send(
-        self, link: DeviceLink, order: RunOrder, window: Window, batch: Sequence[_Sending]
-    ) -> list[_Sending]:
-        """Send calls once, and settle those that are answered for good. Return the others."""
+        self,
+        link: DeviceLink,
+        order: RunOrder,
+        window: Window,
+        batch: Sequence[_Sending],
+        interrupt: Interrupt,
+    ) -> tuple[list[_Sending], list[_Sending]]:
+        """Send calls once, and settle those that are answered for good.
+
+        Returns:
+            The others; if there are none, the next batch: its calls are marked as sent with these answers.
+        """
         given_up = [sending for sending in batch if sending.sends >= self._max_sends]
         settled = [_unknown(call) for call in given_up]
         # Committed before the send: SENT only means that a call may have been sent.
@@ -478,10 +506,16 @@ class ItemDelivery:
             else:
                 settled.append(_settled(sending, answer, link.epoch, order.tables))
                 done.append(sending)
-        await self._settle(order, window, done, settled)
+        goes_on = bool(settled) and not left and not interrupt.is_winding_up
+        following = window.next_batch(most_in_batch(link)) if goes_on else []
+        try:
+            await self._settle(order, window, done, settled, following)
+        except BaseException:
+            window.put_back(following)
+            raise
         if lost is not None:
             raise lost
-        return [sending for sending in left if not sending.is_withdrawn]
+        return [sending for sending in left if not sending.is_withdrawn], following
 
     async def _ask(
         self, link: DeviceLink, order: RunOrder, batch: Sequence[_Sending]
@@ -520,20 +554,32 @@ class ItemDelivery:
         return [answers[sending.call.call_id] for sending in batch]
 
     async def _settle(
-        self, order: RunOrder, window: Window, sendings: Sequence[_Sending], answers: Sequence[CallAnswer]
+        self,
+        order: RunOrder,
+        window: Window,
+        sendings: Sequence[_Sending],
+        answers: Sequence[CallAnswer],
+        following: Sequence[_Sending],
     ) -> None:
         if not answers:
             return
-        outcomes, done = await self._store.write(
-            settle_answers,
-            order.held(RunState.RUNNING),
-            answers,
-            now_ms(self._clock),
-            whole={sending.call.unit_key for sending in sendings if sending.is_of_whole},
+        most = self._max_sends
+        result = await window.settles.run(
+            AnsweredCalls(
+                held=order.held(RunState.RUNNING),
+                answers=answers,
+                at=now_ms(self._clock),
+                whole={sending.call.unit_key for sending in sendings if sending.is_of_whole},
+                following=[sending.call.call_id for sending in following if sending.sends < most],
+            )
         )
-        window.done |= done
-        failed = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
-        together = zip(sendings, answers, outcomes, strict=True)
+        window.done |= result.done
+        if result.marked is not None:  # the owner rejected the others meanwhile
+            for sending in following:
+                sending.is_marked = sending.call.call_id in result.marked
+                sending.is_done = not sending.is_marked and sending.sends < most
+        failed = [outcome for outcome in result.outcomes if isinstance(outcome, Exception)]
+        together = zip(sendings, answers, result.outcomes, strict=True)
         written = [(one, answer) for one, answer, outcome in together if not isinstance(outcome, Exception)]
         for sending, answer in written:
             sending.is_done = True

@@ -19,6 +19,7 @@ A tree is believed for ``RENEWED_AFTER_MS``. The next run then lists every file,
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import islice
 from operator import itemgetter
 from typing import Any, Final
 
@@ -26,13 +27,13 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError, IllegalTransition
-from protocol.ids import AgentId, DeviceId, RunId, UserId
+from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import EXECUTING_RUN_STATES, UNIT, CallState, UnitEvent, UnitState
 from storage.agents.agents import roams
-from storage.executing_runs import FencedRun, check_held
+from storage.executing_runs import FencedRun, StaleRun, check_held
 from storage.kernel.columns import Int, Key, columns_of, execute_for_each, fetch_page, in_parts, paged, upsert
 from storage.kernel.database import lone
-from storage.runs.calls import OF_UNIT, CallAnswer, count_calls, judge_answers, write_settled
+from storage.runs.calls import OF_UNIT, CallAnswer, count_calls, judge_answers, mark_sent, write_settled
 from storage.runs.items import are_answered
 from storage.runs.runs import advance, record_error
 from storage.schema import agents, devices, folder_trees, items, run_calls, run_units, runs, unit_ledger
@@ -432,46 +433,79 @@ def settle_unit(
 ANSWERED_UNITS = UNITS_AMONG.add_columns(run_units.c.awaits, run_units.c.is_behind)
 
 
-def settle_answers(
-    c: sa.Connection, held: FencedRun, answers: Sequence[CallAnswer], at: int, *, whole: Collection[str] = ()
-) -> tuple[list[bool | HubError], set[str]]:
-    """Settle calls by their answers, and with them the units of a run that this completes.
+class AnsweredCalls(msgspec.Struct, frozen=True, kw_only=True):
+    """Answers to calls of a run, and the calls that are sent next.
 
-    A unit is settled if the device took all of its calls, and all with these answers; ``settle_unit`` settles
-    the others.
-
-    Args:
+    Attributes:
         held: if another process has taken over the run, the answers count, but no unit is settled.
         whole: keys of units of which no part is missing, and nothing waits for a model.
-
-    Returns:
-        The outcomes of ``judge_answers``, and the keys of the units that are DONE now.
+        following: calls to mark as sent.
     """
-    outcomes, settled = judge_answers(c, answers)
-    mine = [
-        unit
-        for unit in settled
-        if (unit.call.run_id, unit.call.fence) == (held.id, held.fence)
-        and unit.call.run_state in EXECUTING_RUN_STATES
-    ]
-    answered = Counter(unit.call.unit_key for unit in mine if unit.is_taken and unit.call.unit_key in whole)
-    done = [
-        row
-        for part in in_parts(sorted(answered))
-        for row in c.execute(ANSWERED_UNITS, {"run": held.id, "keys": part})
-        # of a unit with calls that were answered before, the states of those are not known here
-        if (row.state, row.calls_settled) == (UnitState.EXTRACTED, 0)
-        and row.calls_planned == answered[row.unit_key]
-    ]
-    keys = {row.unit_key for row in done}
-    write_settled(c, settled, at, done={(held.id, unit_key) for unit_key in keys})
-    entered = [
-        UnitRow(*unit) for *unit, awaits, is_behind in done if not is_behind and are_answered(c, awaits)
-    ]
-    if entered:
-        call = mine[0].call
-        enter_units(c, [_entry(call, held.id, unit, at) for unit in entered])
-    return outcomes, keys
+
+    held: FencedRun
+    answers: Sequence[CallAnswer]
+    at: int
+    whole: Collection[str] = ()
+    following: Sequence[CallId] = ()
+
+
+class SettledCalls(msgspec.Struct, frozen=True):
+    """Outcomes of ``judge_answers``, keys of units that are DONE now, and following calls that may be sent.
+
+    *marked*: None if the run has another fence, or has ended, so that nothing may be sent.
+    """
+
+    outcomes: list[bool | HubError]
+    done: set[str]
+    marked: list[CallId] | None
+
+
+def settle_answers(c: sa.Connection, batches: Sequence[AnsweredCalls]) -> list[SettledCalls]:
+    """Settle calls by their answers, and with them the units that this completes; mark those sent next.
+
+    A unit is settled if the device took all of its calls, and all with these answers; ``settle_unit`` settles
+    the others. The batches may be of several runs.
+    """
+    at = max(batch.at for batch in batches)
+    outcomes, settled = judge_answers(c, [answer for batch in batches for answer in batch.answers])
+    judged = iter(outcomes)
+    whole = {(batch.held.id, batch.held.fence, key) for batch in batches for key in batch.whole}
+    answered: Counter[tuple[RunId, str]] = Counter()
+    calls: dict[RunId, Any] = {}
+    for call, _, _, is_taken in settled:
+        is_held = call.run_state in EXECUTING_RUN_STATES
+        if is_taken and is_held and (call.run_id, call.fence, call.unit_key) in whole:
+            answered[call.run_id, call.unit_key] += 1
+            calls[call.run_id] = call
+    done: set[tuple[RunId, str]] = set()
+    entries = []
+    for run_id, call in sorted(calls.items()):
+        for part in in_parts(sorted(key for run, key in answered if run == run_id)):
+            for *unit, awaits, is_behind in c.execute(ANSWERED_UNITS, {"run": run_id, "keys": part}):
+                row = UnitRow(*unit)
+                # of a unit with calls that were answered before, the states of those are not known here
+                is_first = (row.state, row.calls_settled) == (UnitState.EXTRACTED, 0)
+                if is_first and row.calls_planned == answered[run_id, row.unit_key]:
+                    done.add((run_id, row.unit_key))
+                    if not is_behind:
+                        entries.append((awaits, _entry(call, run_id, row, at)))
+    write_settled(c, settled, at, done=done)
+    enter_units(c, [entry for awaits, entry in entries if are_answered(c, awaits)])
+    found = []
+    unit_of = {call.call_id: (call.run_id, call.unit_key) for call, *_ in settled}
+    for batch in batches:
+        mine = {unit_of[answer.call_id] for answer in batch.answers if answer.call_id in unit_of} & done
+        done -= mine  # each is named once
+        results = list(islice(judged, len(batch.answers)))
+        found.append(SettledCalls(results, {key for _, key in mine}, _marked(c, batch)))
+    return found
+
+
+def _marked(c: sa.Connection, batch: AnsweredCalls) -> list[CallId] | None:
+    try:
+        return mark_sent(c, batch.held, batch.following, batch.at) if batch.following else []
+    except StaleRun:
+        return None
 
 
 LEANING = (

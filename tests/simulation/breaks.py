@@ -105,7 +105,7 @@ class _Unfenced:
             case FencedRun():
                 row = disk.one("SELECT fence, state FROM runs WHERE id = ?", given.id)
                 return given if row is None else FencedRun(given.id, type(given.state)(row[1]), row[0])
-            case [plans.UnitToPlan(), *_]:
+            case [plans.UnitToPlan() | units.AnsweredCalls(), *_]:
                 return [msgspec.structs.replace(unit, held=self._renewed(unit.held)) for unit in given]
             case Term() if self._terms:
                 row = disk.one("SELECT holder_boot_id, fence FROM leases WHERE name = ?", given.name)
@@ -129,8 +129,9 @@ class CommitAfterSend(_Passing):
             self._kept[unit_of].append((fn, args, kwargs))
             return list(args[1])
         if fn is units.settle_answers:
-            for answer in args[1]:
-                await self._write_kept(self._unit_of.get(answer.call_id, ""))
+            for batch in args[0]:
+                for call_id in (*(answer.call_id for answer in batch.answers), *batch.following):
+                    await self._write_kept(self._unit_of.get(call_id, ""))
         if fn is units.settle_unit:
             await self._write_kept(args[1])
         return await self._door.write(fn, *args, **kwargs)

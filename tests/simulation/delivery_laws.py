@@ -211,7 +211,11 @@ class Questions(Law):
         elif commit.name == "settle_unit":
             settled = [(commit.args[0].id, commit.args[1])]
         elif commit.name == "settle_answers":
-            settled = [(commit.args[0].id, unit) for unit in commit.value[1]]
+            settled = [
+                (batch.held.id, unit)
+                for batch, result in zip(commit.args[0], commit.value, strict=True)
+                for unit in result.done
+            ]
         for run_id, unit in settled:
             self._settled[self.facts.runs[run_id].agent_id, unit] = self._commits
 

@@ -182,6 +182,11 @@ class Fences(Law):
                     for unit, plan in zip(units, commit.value, strict=True):
                         if not isinstance(plan, HubError):
                             self._run(commit, unit.held)
+                case [*batches] if commit.name == "settle_answers":
+                    for batch, settled in zip(batches, commit.value, strict=True):
+                        # An answer counts at any time, but settles units only under the run's fence.
+                        if settled.done or settled.marked:
+                            self._run(commit, batch.held)
                 case Term():
                     self._term(commit, given)
         for lease in self.facts.leases.values():
@@ -190,8 +195,6 @@ class Fences(Law):
                 self.findings.add("I5", f"lease {lease.name} went from fence {old.fence} to {lease.fence}")
 
     def _run(self, commit: Commit, held: FencedRun) -> None:
-        if commit.name == "settle_answers" and not commit.value[1]:
-            return  # an answer counts at any time, but settles units only under the run's fence
         changed = next((one for one in self.facts.changes if one.after and one.after.id == held.id), None)
         before = changed.before if changed is not None else self.facts.runs.get(held.id)
         if before is None:

@@ -179,11 +179,12 @@ class RunsAtWork(PeopleAndTime):
         taken = [id for id in sorted(sent) if id in self.applied]
         answers = [CallAnswer(call_id=CallId(id), event=CallEvent.ACKED) for id in taken]
         with self.hub.transaction() as c:
-            _, done = units.settle_answers(c, held(run), answers, self.at, whole=UNITS)
+            batch = units.AnsweredCalls(held=held(run), answers=answers, at=self.at, whole=UNITS)
+            (settled,) = units.settle_answers(c, [batch])
         for id in taken:
             sent[id].state = "ACKED"
             self.world.touch(run, self.at)
-        for unit in done:
+        for unit in settled.done:
             assert set(self.world.calls_of(run, unit)) <= {*taken}
             self.world.settle(run, unit, self.contents[run.id, unit], self.at)
 

@@ -15,6 +15,8 @@ from storage.kernel.database import Conflict
 from storage.runs import run_moves, runs
 from storage.runs.calls import CallAnswer, mark_sent, open_calls
 from storage.runs.units import (
+    AnsweredCalls,
+    SettledCalls,
     StillOpen,
     UnitRow,
     fail_unit,
@@ -230,7 +232,8 @@ def answered(
     """Answer these calls at once; the keys of the units that this settled."""
     mark_sent(c, held, [CallId(call_id) for call_id in ids], AT)
     answers = [CallAnswer(call_id=CallId(call_id), event=event) for call_id in ids]
-    outcomes, done = settle_answers(c, held, answers, AT, whole={whole})
+    (settled,) = settle_answers(c, [AnsweredCalls(held=held, answers=answers, at=AT, whole={whole})])
+    outcomes, done = settled.outcomes, settled.done
     assert outcomes == [True] * len(ids)
     return done
 
@@ -278,7 +281,8 @@ def test_answers_under_a_stale_fence_count_but_settle_no_unit(
     run_moves.move(c, held, RunEvent.HUB_LOST, at=AT, actor="hub")
     assert claim(c) is not None
     answers = [CallAnswer(call_id=CallId("call-1"), event=CallEvent.ACKED)]
-    assert settle_answers(c, held, answers, AT, whole={"a.txt"}) == ([True], set())
+    batch = AnsweredCalls(held=held, answers=answers, at=AT, whole={"a.txt"})
+    assert settle_answers(c, [batch]) == [SettledCalls([True], set(), [])]
     assert (unit_of(c, held).state, unit_of(c, held).calls_settled) == (UnitState.EXTRACTED, 1)
     assert known_units(c, agent.id, PROMPT_1) == {}
 
