@@ -19,10 +19,10 @@ class Odd(HubError):
 class Halves:
     """Halves numbers in sets, once it may."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_whole: bool = False) -> None:
         self.sets: list[list[int]] = []
         self.may = anyio.Event()
-        self.together = CallCoalescer[int, int](self._halve, max_items=3)
+        self.together = CallCoalescer[int, int](self._halve, max_items=3, is_whole=is_whole)
 
     async def _halve(self, numbers: Sequence[int]) -> list[int | HubError]:
         self.sets.append(list(numbers))
@@ -101,3 +101,29 @@ async def test_error_of_a_set_is_raised_to_all_callers_of_the_set() -> None:
         for number in range(3):
             callers.start_soon(run, number)
     assert broken == 3
+
+
+@pytest.mark.parametrize("cancelled", [2, 4])
+async def test_whole_set_ends_before_a_cancelled_caller_leaves(cancelled: int) -> None:
+    halves, found, left = Halves(is_whole=True), dict[int, int](), list[int]()
+    scopes = {2: anyio.CancelScope(), 4: anyio.CancelScope()}
+
+    async def halve(number: int) -> None:
+        with scopes[number]:
+            try:
+                found[number] = await halves.together.run(number)
+            finally:
+                left.append(number)
+
+    async with anyio.create_task_group() as callers:
+        for number in scopes:
+            callers.start_soon(halve, number)
+        await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
+        scopes[cancelled].cancel()
+        for _ in range(5):
+            await anyio.lowlevel.checkpoint()
+        assert left == []
+        halves.may.set()
+    assert halves.sets == [[2, 4]]
+    assert found[6 - cancelled] == (6 - cancelled) // 2
