@@ -67,7 +67,7 @@ class RunWatch:
         self.changed(run_id)
         self._on_moved(run_id)
 
-    async def changes(self, run_id: RunId, *, at_most_every_s: float = 0.2) -> AsyncGenerator[None]:
+    async def changes(self, run_id: RunId, *, at_most_every_s: float = 0.5) -> AsyncGenerator[None]:
         """Yield immediately, and then at least once per change; changes in quick succession count as one.
 
         The caller closes the generator (``contextlib.aclosing``).
