@@ -79,6 +79,7 @@ from storage.store import Store
 log = Channel(__name__)
 
 MODEL_WAIT_S = 86_400.0  # an older run does not wait for its model; its files fail with an error message
+UNITS_BEHIND = 8  # for each unit that is read, so that many small ones are planned and delivered together
 MAX_UNREAD = 10_000  # files, so that each is logged once until it changes
 MAX_RUNS_OF_FIRE = 1_000  # 2 million files, if each run reads 2,000; the next fire goes on
 END_AGAIN_CAP_S = 10.0  # between attempts to write the end of a run
@@ -125,6 +126,8 @@ class Runner:
         self._limits_reached = metrics.limits_reached
         self._mailboxes = mailboxes
         self._units_in_flight = units_in_flight
+        # of units of all runs that are read, and wait for the database or their device
+        self._behind = anyio.Semaphore((units_in_flight - 1) * UNITS_BEHIND)
         self.device_grace_s = device_grace_s
 
     async def run(self, order: RunOrder, interrupt: Interrupt) -> None:
@@ -403,7 +406,7 @@ class Runner:
         """Process one document: extract, plan, deliver and settle it."""
         order, document = attempt.order, reading.document
         self._unread_units.pop((str(order.agent_id), document.unit_key), None)
-        recording = document.recording
+        recording, slot = document.recording, slots
         unit = reading.asking.about(document.unit_key)
         try:
             if attempt.is_full:  # all its items would be left out, so reading it would only cost money
@@ -451,6 +454,10 @@ class Runner:
                 log.error("unit.broke", exc=wordless(broken))
                 await self._fail(order, reading, ErrorCode.INTERNAL, type(broken).__name__)
                 return
+            with suppress(anyio.WouldBlock):
+                self._behind.acquire_nowait()
+                slots.release()
+                slot = self._behind
             try:
                 plan = await self._delivery.plan(
                     reading.link,
@@ -481,7 +488,7 @@ class Runner:
             else:
                 self._watch.changed(order.run_id)
         finally:
-            slots.release()
+            slot.release()
             if recording is not None:
                 recording.close()
 
