@@ -10,7 +10,7 @@ reading is valid.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from datetime import date
 from functools import cached_property, lru_cache
 from typing import Any, Final, Literal, NamedTuple, get_args
@@ -221,8 +221,10 @@ _PLACE: Final = re.compile(r"\{([A-Za-z]+)\}")  # {d}, not the {2} of a pattern
 _NUMBER: Final = re.compile(r"[^=]+=-?\d+")
 _CONTINUED: Final = re.compile(r"\\\n\s*")
 _GROUP: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\((?!\?)")
-_ATOM: Final = re.compile(
-    r"\\.|\[\]?(?:\\.|[^\]\\])*\]|\(\?P=\w+\)|\(\?P<\w+>|\(\?<?[=!:]|\{\d+,?\d*\}|.", re.DOTALL
+_ATOM: Final = re.compile(  # or several letters
+    rf"[^\W\d_{HAN}]{{2,}}(?![?*{{])|\\.|\[\]?(?:\\.|[^\]\\])*\]|\(\?P=\w+\)|\(\?P<\w+>|\(\?<?[=!:]"
+    r"|\{\d+,?\d*\}|.",
+    re.DOTALL,
 )
 _RANGE: Final = re.compile(r"\\?(.)(?:-(.))?", re.DOTALL)
 _DONE: Final = "\0"  # behind a head to which nothing can be added
@@ -278,8 +280,9 @@ class Saying(msgspec.Struct, frozen=True, dict=True, eq=False):
             why = f"{self.language.code}.toml: time.sayings: {error}, in {self.source:.80}"
             raise NotationError(why) from error
 
-    def heads(self) -> set[str]:
-        """Return what a line has where the saying may begin, in the form of ``_heads``."""
+    @cached_property
+    def heads(self) -> Set[str]:
+        """What a line has where the saying may begin, in the form of ``_heads``."""
         stack: list[tuple[set[str], set[str], str]] = []
         start, done, now, before = {""}, set[str](), {""}, {""}
         for atom in _ATOM.findall(self.source):
@@ -315,8 +318,7 @@ class Saying(msgspec.Struct, frozen=True, dict=True, eq=False):
             return head
         if sign.isalpha() and not has_han(sign):
             return head + sign
-        is_loose = {first, word} <= self.language.loose_words | {""}
-        if sign == " " and is_loose:
+        if sign == " " and {first, word} - self.language.loose_words <= {""}:
             return head + sign
         if word in ("", "0", _YEAR) and sign != " ":
             sign = "0" if sign.isdigit() else sign
@@ -329,6 +331,8 @@ def _signs(atom: str) -> Iterable[str]:
     if atom[0] == "[":
         found = (range(ord(first), ord(last or first) + 1) for first, last in _RANGE.findall(atom[1:-1]))
         return {chr(point) for points in found for point in points}
+    if atom[0] != "\\":
+        return [atom]
     return {"\\d": "0", "\\b": "", "\\s": " "}.get(atom, atom[-1])
 
 
@@ -368,7 +372,7 @@ class Index:
         self._loose = frozenset[str]().union(*(language.loose_words for language in languages))
         for language in languages:
             for saying in language.all_sayings:
-                heads = saying.heads()
+                heads = saying.heads
                 if "(?P<" in saying.source or saying.meaning.keys() - {"is_due", "is_to"}:
                     self._of_days |= heads
                 for head in heads:
