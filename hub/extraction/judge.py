@@ -141,13 +141,24 @@ def judged(
     if not any(item.evidence for item in items):
         return list(items)
     profile = profile_of(document, lines, learned)
-    return [
-        item if item.evidence is None else _judged(item, document.text, profile, learned) for item in items
-    ]
+    known: dict[tuple[str | float, ...], tuple[float, tuple[str, ...]]] = {}  # a list has many alike
+    found = list[Item]()
+    for item in items:
+        if item.evidence is not None:
+            values = values_of(item, document.text, profile, learned)
+            key = (item.evidence.mark, *values.values())
+            if key not in known:
+                known[key] = _judgement(item, values, profile, learned)
+            likelihood, reasons = known[key]
+            item = msgspec.structs.replace(item, likelihood=likelihood, reasons=reasons)
+        found.append(item)
+    return found
 
 
-def _judged(item: Item, text: str, profile: DocumentProfile, learned: Weights) -> Item:
-    values = values_of(item, text, profile, learned)
+def _judgement(
+    item: Item, values: Mapping[str, float], profile: DocumentProfile, learned: Weights
+) -> tuple[float, tuple[str, ...]]:
+    """Return the probability of an item with these features, and the reasons of it."""
     effects = {
         name: weight * (values[name] - mean) for name, (weight, mean) in learned.features.items() if name
     }
@@ -156,7 +167,7 @@ def _judged(item: Item, text: str, profile: DocumentProfile, learned: Weights) -
     reasons = tuple(
         _reason(name, values[name] > learned.features[name][1], item, profile) for name in heaviest
     )
-    return msgspec.structs.replace(item, likelihood=round(probability(logit), 4), reasons=reasons)
+    return round(probability(logit), 4), reasons
 
 
 def _reason(name: str, is_high: bool, item: Item, profile: DocumentProfile) -> str:
@@ -173,8 +184,9 @@ def values_of(item: Item, text: str, profile: DocumentProfile, learned: Weights)
     assert item.evidence is not None  # the caller has checked it
     is_marked = item.evidence.mark in MARKED
     title = str(item.data.get("title") or item.data.get("name") or item.data.get("content") or "")
-    count = len(_WORD.findall(title))
-    line = line_around(text, item.start, item.end)
+    # Of an item with a mark, no words count.
+    count = 0 if is_marked else len(_WORD.findall(title))
+    line = "" if is_marked else line_around(text, item.start, item.end)
     kinds = learned.marked_kinds if is_marked else learned.kinds
     return {
         "evidence": evidence_odds(item, learned),
@@ -212,9 +224,8 @@ def evidence_keys(item: Item) -> Iterator[str]:
 def profile_of(document: Document, lines: Sequence[DocumentLine], learned: Weights) -> DocumentProfile:
     """Return what kind of document it is."""
     slots = [crc32(feature.encode()) % DOCUMENT_SLOTS for feature in document_features(document, lines)]
-    columns = learned.slots.document
     size = SCALE * math.sqrt(max(1, len(slots)))
-    scores = [sum([column[slot] for slot in slots]) / size * 4 for column in columns]
+    scores = [sum(map(column.__getitem__, slots)) / size * 4 for column in learned.slots.document]
     return DocumentProfile(softmax(scores))
 
 
@@ -239,7 +250,7 @@ def document_features(document: Document, lines: Sequence[DocumentLine]) -> list
     found |= {f"folder {word[:6]}" for part in path.parts[:-1] for word in _PATH_WORD.findall(part)}
     filled = [line.text[:120] for line in lines[:_HEAD_LINES] if line.text.strip()]
     for name, pattern in _LAYOUT.items():
-        share = sum(pattern.match(text) is not None for text in filled) / max(1, len(filled))
+        share = sum(map(bool, map(pattern.match, filled))) / max(1, len(filled))
         found |= {f"layout {name} {nth}" for nth, least in enumerate(_BINS) if share > least}
     head = document.text[:_HEAD_CHARS].lower()
     found |= {word[:6] for word in _WORD.findall(head)}
