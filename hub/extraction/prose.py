@@ -516,8 +516,8 @@ class _Sentence:
             return
         if not self._is_marked and (self._answer() or self._comment() or self._value_row()):
             return
-        label = self._line.text if self._line.speaker else ""
-        if self._lexicon.match("metadata", self._line.text) or is_line_of("metadata", label):
+        is_other = self._line.speaker and is_line_of("metadata", self._line.text)  # of another language
+        if is_other or self._lexicon.match("metadata", self._line.text):
             return
         ahead = any(self._reader.is_ahead(day, self._start) for day in self._days)
         lead = self._lexicon.patterns("leads")[0].match(self._text)

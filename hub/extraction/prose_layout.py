@@ -228,13 +228,13 @@ def lexicon_in(text: str, known: Lexicon | None, least: int = _MIN_SIGNS) -> Lex
     lexicons = languages_in(script_of(text))
     if len(lexicons) == 1:
         return lexicons[0]
-    words = Counter(word.lower() for word in _WORD.findall(text))
+    words = [word.lower() for word in _WORD.findall(text)]
 
     def signs(lexicon: Lexicon) -> int:
-        common = sum(count for word, count in words.items() if word in lexicon.common_words)
+        common = sum(map(lexicon.common_words.__contains__, words))
         return common + len(lexicon.patterns("letters")[0].findall(text))
 
-    if known in lexicons and signs(known):
+    if known in lexicons and (not known.common_words.isdisjoint(words) or signs(known)):
         return known
     best = max(lexicons, key=signs)
     return best if known is None or signs(best) >= least else known

@@ -43,7 +43,8 @@ def title_of(words: str) -> str:
     pairs = _pairs(words)
     for opener, closer in pairs:
         halves = {at for places in _single(words, opener, closer) for at in places}
-        words = "".join(char for at, char in enumerate(words) if at not in halves)
+        if halves:
+            words = "".join(char for at, char in enumerate(words) if at not in halves)
     if words.count('"') % 2:
         words = words.replace('"', "")
     start, end = len(words) - len(words.lstrip(EDGES)), max(len(words.rstrip(EDGES)), 0)
