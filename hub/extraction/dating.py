@@ -61,6 +61,7 @@ _TIME: Final = (
     r"(?:[ \u202f]?[ap]\.?m\.?)?(?: ?(?:uhr|z|utc|[+-]\d\d:?\d\d))?"
 )
 _MOMENT: Final = rf"\*{{0,2}}{_WEEKDAY}(?P<day>{_NUMBERS}|{_WORDS})(?:{_AT}|t)(?P<time>{_TIME})(?!\w)"
+_DIGIT: Final = re.compile(r"\d")
 _LIST_MARK: Final = r"(?:[-*+] )?"
 _STAMPS: Final = (
     # [2025-01-06 14:22] Anna: ...; 06.01.25, 14:22 - Anna: ...
@@ -694,7 +695,8 @@ def _shown(by: EvidenceKind, line: str) -> DateEvidence:
 
 
 def _stamped(text: str) -> re.Match[str] | None:
-    return next(filter(None, (pattern.match(text) for pattern in _STAMPS)), None)
+    has_digit = _DIGIT.search(text) is not None
+    return next(filter(None, (pattern.match(text) for pattern in _STAMPS)), None) if has_digit else None
 
 
 def _bare(text: str) -> str:

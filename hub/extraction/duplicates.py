@@ -11,6 +11,7 @@ names of the assignees.
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import takewhile
 from operator import itemgetter
 from typing import Final
@@ -18,7 +19,7 @@ from typing import Final
 import msgspec
 
 from hub.extraction.items import Dropped, Item, Place
-from hub.text.folding import fold, words_of
+from hub.text.folding import fold, words_in, words_of
 from protocol.tables import (
     TABLES,
     DeviceTable,
@@ -58,7 +59,7 @@ def deduplicate(
     for item in sorted(items, key=_is_of_words):  # marked rows first
         neighbours, table = near[item.table], tables.of(item.table)
         title = fold(_title(item, table))
-        words = significant_words(title, item.data.get("assignee"))
+        words = _significant(title, item.data.get("assignee"))
         deciding = _deciding(table)
         is_new = same[_meaning(item, title, deciding)].claim(item.start, item.end)
         alike = neighbours.find_alike(item, words, unique, deciding) if is_new else None
@@ -179,6 +180,7 @@ def _meaning(item: Item, title: str, deciding: Sequence[str]) -> tuple[str, ...]
     return item.table, title, *("" if value is None else fold(str(value)) for value in values)
 
 
+@lru_cache(maxsize=64)
 def _deciding(table: DeviceTable) -> list[str]:
     """Return the columns by which items with similar titles differ: dates, people, and the table's key."""
     return [
@@ -211,8 +213,12 @@ def _title(item: Item, table: DeviceTable) -> str:
 
 def significant_words(title: str, people: object = None) -> tuple[str, ...]:
     """Return the significant words of a title, sorted and unique, without stop words and *people*."""
-    aside = set(words_of(" ".join(map(str, people)))) if isinstance(people, list) else set()
-    words = set(words_of(title))
+    return _significant(fold(title), people)
+
+
+def _significant(folded: str, people: object) -> tuple[str, ...]:
+    aside = set(words_of(" ".join(map(str, people)))) if isinstance(people, list) and people else set()
+    words = set(words_in(folded))
     return tuple(sorted(words - _SMALL - aside or words))
 
 

@@ -288,12 +288,10 @@ class DocumentLine(msgspec.Struct, frozen=True):
 
 def lines_of(text: str) -> Iterator[DocumentLine]:
     """Yield the lines of *text* with any kind of line end; an unterminated empty last line is skipped."""
-    at = 0
-    while at < len(text):
-        match = _LINE.match(text, at)
-        assert match is not None  # the pattern matches everywhere
-        yield DocumentLine(match.group(1), at, match.end(1), match.end())
-        at = match.end()
+    for match in _LINE.finditer(text):
+        start, after = match.span()
+        if start < len(text):
+            yield DocumentLine(match[1], start, match.end(1), after)
 
 
 def front_matter(lines: Sequence[DocumentLine]) -> tuple[dict[str, str], int]:

@@ -7,6 +7,7 @@ paragraph ("[14:22] Anna: ..."). Only the layout counts. Pure functions.
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from hub.extraction.wording.names import is_person, names_in
@@ -80,6 +81,7 @@ def people_above(text: str, start: int, places: Iterable[int], headings: Sequenc
     return People(by_place, labels, frozenset(topics - labels))
 
 
+@lru_cache(maxsize=1_024)  # the heading of each row
 def known_people(label: str) -> list[str]:
     """Return the people of whose names a label consists, if all are known."""
     names = names_in(label)

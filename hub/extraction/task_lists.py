@@ -422,11 +422,12 @@ def is_todo_txt(text: str, *, is_named: bool = False) -> bool:
         is_named: its file is named as such; then lines are, unless more of them are of Markdown.
     """
     lines = [line for line in text.lstrip("\ufeff").splitlines() if line.strip()]
-    sure = sum(_TODO_SURE.match(line) is not None for line in lines)
-    marked = sum((_TODO_SURE.match(line) or _TODO_LIKELY.match(line)) is not None for line in lines)
+    unsure = [line for line in lines if _TODO_SURE.match(line) is None]
+    sure = len(lines) - len(unsure)
     if is_named:
         listed = sum((_LIST_ITEM.match(line) or _HEADING.match(line)) is not None for line in lines)
         return listed < max(sure, 1)
+    marked = sure + sum(map(bool, map(_TODO_LIKELY.match, unsure)))
     return len(lines) > 1 and 3 * marked > 2 * len(lines) and 3 * sure > len(lines)
 
 
@@ -757,7 +758,8 @@ class _TaskListReader:
         state = STATES[box["state"]] if box["state"] else self.boxes.get(sign or "")
         if box["value"] and state is not None and not is_left_open:
             start = lines[at].start + box.start("value")
-            is_label = not self.people.labels.isdisjoint(range(start, end))
+            labels = self.people.labels
+            is_label = bool(labels) and not labels.isdisjoint(range(start, end))
             if not (is_label and known_people(box["value"])):
                 more = [line.text.lstrip(" \t>").rstrip() for line in lines[at + 1 : after]]
                 self.add(

@@ -98,7 +98,12 @@ def occurs_in(words: str, folded: str) -> bool:
 
 def words_of(text: str) -> list[str]:
     """Return the folded words of *text*; in scripts without blanks, its characters."""
-    return _WORD.findall(fold(text))
+    return words_in(fold(text))
+
+
+def words_in(folded: str) -> list[str]:
+    """Return the words of a folded text."""
+    return _WORD.findall(folded)
 
 
 class Folded:

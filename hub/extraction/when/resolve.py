@@ -497,6 +497,7 @@ class DateWords(NamedTuple):
     language: str
 
 
+@lru_cache(maxsize=4_096)  # rows of a list often have the same day
 def resolve(words: str, *, anchor: Anchor | None, timezone: str, is_due: bool = False) -> ResolvedTime | None:
     """Resolve *words* to a moment; return ``None`` if they are ambiguous.
 
