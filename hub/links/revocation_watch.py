@@ -1,5 +1,6 @@
 """End of connections after a device was revoked or taken over at another node."""
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,7 +17,7 @@ from protocol.ids import BootId, DeviceId
 from storage.devices import devices, nodes
 from storage.effects import sessions
 from storage.effects.sessions import Taken
-from storage.store import Store
+from storage.store import ObservedDatabase, Store
 
 log = Channel(__name__)
 
@@ -34,10 +35,11 @@ FROZEN: Final = Goodbye(
 
 
 class RevocationWatch:
-    """Watch that ends connections for a reason that other hubs know; it looks twice a second.
+    """Watch that ends connections for a reason that other hubs know; it looks at most twice a second.
 
     Their token, key or device was revoked, or their device has a newer connection at another hub. It also
-    closes rows of devices that left while the database was away.
+    closes rows of devices that left while the database was away. A database that only this process writes is
+    read after writes of this process, and after a device was welcomed, which may be revoked since its hello.
     """
 
     def __init__(self, store: Store, *, roster: Roster, boot_id: BootId, clock: Clock) -> None:
@@ -48,22 +50,31 @@ class RevocationWatch:
         self._polled_at = now_ms(clock)
         self._compare_at = clock.monotonic() + COMPARE_EVERY_S
         self._ghosts: frozenset[tuple[DeviceId, int]] = frozenset()  # this hub has them by their rows alone
+        self._changes = 1  # writes and welcomes so far, and those that the last read covers
+        self._covered_changes = 0
         self.loop = PeriodicLoop(clock)
+        self._sees_writes = isinstance(store, ObservedDatabase) and not store.is_shared
+        if isinstance(store, ObservedDatabase):
+            store.listen(self._note_change)
+        roster.listen(self._note_change)
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Watch until cancelled."""
         task_status.started()
-        await self.loop.serve(self._watch, of="revocations", every_s=EVERY_S)
+        await self.loop.serve(self._watch, of="revocations", every_s=EVERY_S, least_s=EVERY_S)
 
-    async def _watch(self) -> None:
-        """End connections that must not stay open; without any, wait for the first one."""
-        if len(self._roster) or self._store.is_shared:
-            self.end_expired()
+    async def _watch(self) -> float:
+        """End connections that must not stay open. Return the seconds until the next look."""
+        self.end_expired()
+        changes = self._changes
+        if not self._sees_writes or (len(self._roster) and changes != self._covered_changes):
             await self.poll()  # the next successful read includes what one that failed missed
-        else:
-            self.loop.wait()
-            await self._roster.wait_for_link()
-            self._polled_at = now_ms(self._clock)
+            self._covered_changes = changes
+        return math.inf if self._sees_writes and not self._roster.has_expiring else 0.0
+
+    def _note_change(self) -> None:
+        self._changes += 1
+        self.loop.wake()
 
     def end_expired(self) -> None:
         """End every connection whose token has expired, without reading the database."""

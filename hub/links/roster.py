@@ -226,7 +226,7 @@ class Roster:
         self._links: dict[DeviceId, LocalLink] = {}
         # heap of expiry, device and epoch; also of connections that have ended
         self._expiring: list[tuple[int, DeviceId, int]] = []
-        self._entered = anyio.Event()
+        self._entered: list[Callable[[], None]] = []
         self.is_draining = False
         self.may_send = may_send
         self.is_cut_off = is_cut_off
@@ -240,11 +240,14 @@ class Roster:
     def __len__(self) -> int:
         return len(self._links)
 
-    async def wait_for_link(self) -> None:
-        """Wait until a device is connected."""
-        while not self._links:
-            self._entered = anyio.Event()
-            await self._entered.wait()
+    @property
+    def has_expiring(self) -> bool:
+        """True if the credential of a connection expires, or if one did that has ended."""
+        return bool(self._links and self._expiring)
+
+    def listen(self, entered: Callable[[], None]) -> None:
+        """Call *entered* after a device was welcomed."""
+        self._entered.append(entered)
 
     def find(self, device_id: DeviceId) -> DeviceLink | None:
         """Return the device's link, or None if it is not connected."""
@@ -322,7 +325,8 @@ class Roster:
                     for link in self._links.values()
                     if link.expires_at is not None
                 )
-        self._entered.set()
+        for entered in self._entered:
+            entered()
         self.notify(DeviceReady(link, hello))
 
     def leave(self, link: LocalLink, reason: str) -> None:

@@ -393,7 +393,7 @@ class Link(FakeLink):
 
 
 class Connections:
-    """Connections of one device, of which the newest counts, and a task that waits for one."""
+    """Connections of one device, of which the newest counts."""
 
     def __init__(self) -> None:
         self._roster = Roster(lambda event: None, metrics=Metrics())
@@ -413,7 +413,7 @@ class Connections:
             assert found is not None and found.epoch == epoch
 
     def start(self, tasks: Tasks) -> None:
-        tasks.start("waiter", self._roster.wait_for_link)
+        """Start nothing: connections have no task of their own here."""
 
     async def finish(self) -> None:
         if not len(self._roster):

@@ -19,6 +19,7 @@ from protocol.ids import DeviceId, InvitationId, UserId
 from storage import audit
 from storage.devices import devices, pairings, users
 from storage.devices.tokens import INVITATIONS
+from storage.store import ObservedDatabase
 from tests.support import stored
 from tests.support.clock import SeededChance
 from tests.support.coded import coded
@@ -303,6 +304,23 @@ async def test_connection_of_a_revoked_device_ends_within_a_second(port: Port) -
             await port.store.write(
                 devices.revoke_device, DeviceId("laptop"), at=now_ms(port), actor="operator:0"
             )
+            await port.clock.pass_time(0.5)
+            assert await device.closed() == CloseCode.REVOKED
+        tasks.cancel_scope.cancel()
+
+
+async def test_revocations_of_a_file_are_read_after_a_write_of_this_process_alone(port: Port) -> None:
+    store = ObservedDatabase(port.store)
+    async with anyio.create_task_group() as tasks:
+        watch = RevocationWatch(store, roster=port.roster, boot_id=BOOT, clock=port.clock)
+        await tasks.start(watch.serve)
+        async with port.device("laptop") as device:
+            await port.clock.pass_time(1.0)
+            laptop, at = DeviceId("laptop"), now_ms(port)
+            await port.store.write(devices.revoke_device, laptop, at=at, actor="operator:0")  # unseen
+            await port.clock.pass_time(5.0)
+            assert len(port.roster.connected()) == 1
+            await store.write(users.ensure_user, UserId("bert"), "bert", AT_MS)
             await port.clock.pass_time(0.5)
             assert await device.closed() == CloseCode.REVOKED
         tasks.cancel_scope.cancel()
