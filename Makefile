@@ -38,8 +38,8 @@ check: $(VENV)/.dev  ## linter, formatting, types; the house rules are tests: ma
 	@$(BIN)/ruff format --check --quiet . || { echo 'run: $(BIN)/ruff format .'; exit 1; }
 	@$(BIN)/mypy
 
-bench: $(VENV)/.dev  ## ratios against named baselines; a quiet machine helps
-	@$(BIN)/python -m tests.bench
+bench: $(VENV)/.dev  ## ratios against named baselines, and the last release in turns: ROWS="29 37"; a quiet machine helps
+	@$(BIN)/python -m tests.bench $(ROWS)
 
 eval: $(VENV)/.dev  ## bars of extraction: planted facts, unchanged folders, places, injection
 	@$(BIN)/python -m tests.evaluation 1 3 4 injection

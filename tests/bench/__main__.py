@@ -1,12 +1,16 @@
-"""``python -m tests.bench [ROW ...]``: measure the rows of the performance page, or only those named.
+"""``python -m tests.bench [ROW ...] [--with COMMIT ...]``: measure all rows, or only those named.
 
-Exit code 1 when a figure is beyond its hard bound, 3 when a row could not be measured.
+``--with`` plays the source of another commit in the same turns as the last release, for information. Exit
+code 1 when a figure is beyond its hard bound, or slower than the last release; 3 when a row could not be
+measured.
 """
 
+import argparse
 import os
 import platform
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from itertools import zip_longest
 from textwrap import wrap
 from time import perf_counter
@@ -32,6 +36,7 @@ from tests.bench import (
     writing,
 )
 from tests.bench.processes import ProcessFailed
+from tests.bench.release import Sources, sources
 from tests.bench.rows import Row, Verdict
 
 _NUMBER, _WHAT, _GOAL, _REACHED, _VERDICT = 4, 38, 18, 25, 10  # widths; with the gaps, 99
@@ -45,7 +50,7 @@ def table(rows: Sequence[Row]) -> str:
             [row.number],
             wrap(row.what, _WHAT),
             wrap(row.goal_text, _GOAL),
-            [row.reached_text],
+            [row.reached_text, row.interval_text],
             [row.verdict],
             fillvalue="",
         )
@@ -65,35 +70,45 @@ def _line(number: str, what: str, goal: str, reached: str, verdict: str) -> str:
     ).rstrip()
 
 
-ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, 18, 20, 21, 22, 26, *range(28, 37))
-_FAILED, _MISUSED, _NOT_MEASURED = 1, 2, 3
+ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, 18, 20, 21, 22, 26, *range(28, 41))
+COMPARED: Final = frozenset(items.SHAPES)  # in turns with the last release
+_FAILED, _NOT_MEASURED = 1, 3
 
 
 def main() -> int:
     """Measure, print the table, judge."""
-    if not all(word.isdigit() and int(word) in ALL for word in sys.argv[1:]):
-        print(f"usage: python -m tests.bench [ROW ...]   rows: {' '.join(map(str, ALL))}", file=sys.stderr)
-        return _MISUSED
-    wanted = {int(word) for word in sys.argv[1:]} or set(ALL)
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure what the hub costs.")
+    parser.add_argument("rows", nargs="*", type=int, metavar="ROW", help=f"of {ALL}")
+    parser.add_argument("--with", dest="others", action="append", default=[], metavar="COMMIT")
+    given = parser.parse_args()
+    wanted = set(given.rows) or set(ALL)
+    if unknown := wanted - set(ALL):
+        parser.error(f"there is no row {min(unknown)}, only {' '.join(map(str, ALL))}")
     began = perf_counter()
     _introduce()
     rows: list[Row] = []
-    for title, numbers, run in _sections(wanted):
-        if numbers & wanted:
-            print(f"\n{title}", flush=True)
-            try:
-                rows += run(_tell)
-            except ProcessFailed as failed:
-                print(f"  {failed}", file=sys.stderr)
-                return _NOT_MEASURED
+    try:
+        with ExitStack() as stack:
+            played = stack.enter_context(sources(given.others, _tell)) if wanted & COMPARED else {}
+            for title, numbers, run in _sections(wanted, played):
+                if numbers & wanted:
+                    print(f"\n{title}", flush=True)
+                    rows += run(_tell)
+    except ProcessFailed as failed:
+        print(f"  {failed}", file=sys.stderr)
+        return _NOT_MEASURED
     rows.sort(key=lambda row: int(row.number))
     print(f"\n{table(rows)}\n")
     print(f"{summary(rows)}; {perf_counter() - began:.0f} s")
-    return _FAILED if any(row.verdict is Verdict.FAIL for row in rows) else 0
+    slow = [row for row in rows if row.verdict is Verdict.FAIL]
+    for row in slow:
+        figures = f"{row.reached_text} {row.interval_text}".rstrip()
+        print(f"row {row.number} failed: {row.what}: {figures}, goal {row.goal_text}")
+    return _FAILED if slow else 0
 
 
 def _sections(
-    wanted: set[int],
+    wanted: set[int], played: Sources
 ) -> list[tuple[str, frozenset[int], Callable[[Callable[[str], None]], list[Row]]]]:
     return [
         ("row 12: decoding", frozenset({12}), decoding.run),
@@ -105,7 +120,7 @@ def _sections(
         ("row 21: heartbeats of agents", frozenset({21}), heartbeats.run),
         ("row 22: a mailbox", frozenset({22}), mailbox.run),
         ("rows 26 and 28: devices that are there", presence.ROWS, lambda told: presence.run(told, wanted)),
-        ("row 29: items, end to end", items.ROWS, items.run),
+        ("rows 29, 37 to 40: items", frozenset(items.SHAPES), lambda told: items.run(told, wanted, played)),
         ("row 30: pages of lists", frozenset({30}), listing.run),
         ("rows 31 and 34: a large folder", folders.ROWS, folders.run),
         ("row 32: two nodes of one", frozenset({32}), nodes.run),

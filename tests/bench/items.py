@@ -1,144 +1,216 @@
-"""Row 29: items from the files of a device to its rows, end to end.
+"""Rows 29 and 37 to 40: items from files of foreign devices to their rows, in turns with the last release.
 
-The hub and the reference device are processes as their users have them; what a database server uses is not
-counted, on either side of a ratio.
+Devices live in this process, and are not counted; nor is what a database server uses. Each play has a hub and
+a database of its own. Counted is all that the hub's processes use from the order of the runs to their end.
 """
 
-import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import anyio
-import asyncpg
 
-from tests.bench.machine import cpu_seconds, tree_cpu_s
-from tests.bench.rounds import alone, play, ratio, spread_of
+from tests.bench.foreign_device import MANIFEST, ForeignDevice
+from tests.bench.foreign_device import ROWS as ONE_BY_ONE
+from tests.bench.machine import tree_cpu_s, tree_rss_bytes
+from tests.bench.release import HUB, RELEASE, Sources, compared
+from tests.bench.rounds import Rounds, alone, play, ratio
 from tests.bench.rows import Goal, Row, at_least
+from tests.scenarios.versions import Hub
 from tests.support.postgres import Postgres, running_postgres, why_no_postgres
-from tests.support.processes import SETTINGS, DeviceProcess, HubProcess
-from tests.support.processes import closing as ending
+from tests.support.processes import SETTINGS, closing
 
-ROWS: Final = frozenset({29})
 _DISK: Final = "/var/tmp"  # as row 13
-_FILES, _BOXES = 20, 100
-_ITEMS: Final = _FILES * _BOXES
-_POLL_S: Final = 0.2
-_TABLE: Final = "CREATE TABLE bench_items (id text PRIMARY KEY, title text, at bigint)"
+_MIB: Final = 2.0**20
+_POLL_S: Final = 0.25
+_QUIET_S: Final = 1.0  # what a hub does after its devices came
+_RUN_S: Final = 400.0
+_ENDED: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
+_WORDS: Final = (
+    *("plumber", "invoice", "garden", "report", "budget", "kitchen", "meeting", "offer", "bicycle", "school"),
+    *("insurance", "letter", "window", "contract", "printer"),
+)
+_LISTENERS, _, _AGENT = SETTINGS.format(model="").partition("[[agents]]")
+
+
+def _boxes(number: int, count: int) -> str:
+    lines = (
+        f"- [ ] Call the {_word(n + number)} about the {_word(n * 7 + number)} number {number}-{n}"
+        f"{' by Friday' if n % 4 == 0 else ''}\n"
+        for n in range(count)
+    )
+    return "# House\n\n" + "".join(lines)
+
+
+def _sentences(number: int, count: int) -> str:
+    days = ("Friday", "12 May", "tomorrow")
+    topics = ((_word(n + number), _word(n * 3 + number)) for n in range(count))
+    return " ".join(
+        f"The {topic} was discussed with the {other} people again, {n + number} times."
+        if n % 3
+        else f"Please send the {topic} {number} to Anna by {days[n // 3 % 3]}."
+        for n, (topic, other) in enumerate(topics)
+    )
+
+
+def _word(number: int) -> str:
+    return _WORDS[number % len(_WORDS)]
+
+
+class Shape(NamedTuple):
+    """Files of a play. *goals*: items, or files, in a second of CPU on SQLite and on PostgreSQL."""
+
+    devices: int
+    files: int
+    entries: int  # of each file
+    what: str
+    goals: tuple[float, float]
+    write: Callable[[int, int], str] = _boxes
+    capabilities: Sequence[str] = ONE_BY_ONE
+    read: int = 0  # files that a run takes, where these are not all
+    is_by_file: bool = False
+
+    @property
+    def yields(self) -> int:
+        """Return what is counted: items of check boxes, of which each is one, or files."""
+        files = self.devices * (self.read or self.files)
+        return files if self.is_by_file else files * self.entries
+
+
+SHAPES: Final = {
+    29: Shape(12, 10, 20, "12 devices x 10 files x 20 boxes", (1_600, 1_200)),
+    37: Shape(1, 10, 200, "1 device x 10 files x 200 boxes", (2_000, 1_200)),
+    38: Shape(1, 200, 2, "1 device x 200 files x 2 boxes", (660, 500)),
+    39: Shape(1, 20_000, 1, "2,000 of a folder of 20,000 files", (660, 500), _boxes, MANIFEST, 2_000, True),
+    40: Shape(1, 100, 20, "1 device x 100 files x 20 sentences", (70, 60), _sentences, is_by_file=True),
+}
+_READY, _WORKING = Goal(130, is_most=True, unit="MiB"), Goal(220, is_most=True, unit="MiB")
 
 
 class _Used(NamedTuple):
     cpu_s: float
     wall_s: float
+    ready_mib: float
+    working_mib: float
 
 
-async def _deliver(folder: Path, database: str) -> _Used:
-    """A run over the files; the CPU time of hub and device, and the time from its order to its end."""
-    (folder / "notes").mkdir()
-    for number in range(_FILES):
-        boxes = (f"- [ ] Do the thing number {number}-{box} for the studio\n" for box in range(_BOXES))
-        (folder / "notes" / f"n{number:03}.md").write_text("".join(boxes))
-    hub = HubProcess(folder, settings=SETTINGS.format(model="") + database)
-    async with ending(hub):
+async def _deliver(folder: Path, shape: Shape, source: Path, database: str) -> _Used:
+    """Start a hub and its devices; order a run of each, and wait for all."""
+    agents = (
+        _AGENT.replace('"notes"\ndevice = "desk"', f'"notes{n}"\ndevice = "desk{n}"')
+        for n in range(shape.devices)
+    )
+    settings = _LISTENERS + database + "".join(f"[[agents]]{agent}" for agent in agents)
+    hub = Hub(folder, source, settings)
+    async with closing(hub), anyio.create_task_group() as tasks:
         await hub.start()
-        device = DeviceProcess(folder, await hub.device_url(), await hub.token())
-        async with ending(device):
-            await device.start()
-            await device.says("connected as")
-            used_s, began = tree_cpu_s(hub.pid) + tree_cpu_s(device.pid), perf_counter()
-            run = await hub.ended(await hub.start_run(), within_s=300, every_s=_POLL_S)
-            wall_s = perf_counter() - began
-            used_s = tree_cpu_s(hub.pid) + tree_cpu_s(device.pid) - used_s
-    assert run["items_created"] == _ITEMS, run
-    return _Used(used_s, wall_s)
-
-
-def _one_by_one(path: Path) -> float:
-    """Rows a second of CPU time, each in a transaction of its own."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        for statement in ("PRAGMA journal_mode=wal", "PRAGMA synchronous=full", _TABLE):
-            db.execute(statement)
-        began = cpu_seconds()
-        for number in range(_ITEMS):
-            row = (f"row-{number}", f"Do the thing number {number} for the studio", number)
-            db.execute("INSERT INTO bench_items VALUES (?, ?, ?)", row)
-        return _ITEMS / (cpu_seconds() - began)
-
-
-async def _one_by_one_over_asyncpg(url: str) -> float:
-    """The same at a server."""
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(_TABLE)
-        began = cpu_seconds()
-        for number in range(_ITEMS):
-            row = (f"row-{number}", f"Do the thing number {number} for the studio", number)
-            await connection.execute("INSERT INTO bench_items VALUES ($1, $2, $3)", *row)
-        rate = _ITEMS / (cpu_seconds() - began)
-        await connection.execute("DROP TABLE bench_items")
-        return rate
-    finally:
-        await connection.close()
+        ready = tree_rss_bytes(hub.pid)
+        url = await hub.device_url()
+        for number in range(shape.devices):
+            files = {
+                f"/home/u{number}/notes/n{n:05}.md": shape.write(number * 10_000 + n, shape.entries)
+                for n in range(shape.files)
+            }
+            token = await hub.token(f"desk{number}")
+            await tasks.start(ForeignDevice(token, files, shape.capabilities).serve, url)
+        await anyio.sleep(_QUIET_S)
+        used_s, began = tree_cpu_s(hub.pid), perf_counter()
+        for number in range(shape.devices):
+            await hub.start_run(f"notes{number}")
+        most, runs = ready, list[dict[str, Any]]()
+        with anyio.fail_after(_RUN_S):
+            while len(runs) < shape.devices or any(run["state"] not in _ENDED for run in runs):
+                await anyio.sleep(_POLL_S)
+                runs = (await hub.get("/v1/runs"))["runs"]
+                most = max(most, tree_rss_bytes(hub.pid))
+        used = _Used(tree_cpu_s(hub.pid) - used_s, perf_counter() - began, ready / _MIB, most / _MIB)
+        details = [await hub.get(f"/v1/runs/{run['id']}") for run in runs]
+        tasks.cancel_scope.cancel()
+    assert all(run["state"] == "COMPLETED" for run in details), details
+    created = sum(run["items_created"] for run in details)
+    assert created >= shape.yields if shape.write is _boxes else created, created
+    return used
 
 
 class _Bench:
-    """Measurements on one database, and the wall time of each run for each second of CPU time."""
+    """Plays of a shape on one database, and what else was measured in them."""
 
-    def __init__(self, server: Postgres | None) -> None:
+    def __init__(self, shape: Shape, server: Postgres | None) -> None:
+        self.shape = shape
         self._server = server
-        self.waits: list[float] = []
+        self.used: dict[str, list[_Used]] = {}
 
-    def end_to_end(self) -> float:
-        """Items in a second of CPU time."""
+    def cpu_s(self, name: str, source: Path) -> float:
+        """Return the CPU seconds of a play."""
         with TemporaryDirectory(dir=_DISK, prefix="hub-bench-") as directory:
+            words = (Path(directory), self.shape, source)
             if self._server is None:
-                used = anyio.run(_deliver, Path(directory), "")
+                used = anyio.run(_deliver, *words, "")
             else:
-                with self._server.database() as url:
-                    used = anyio.run(_deliver, Path(directory), f'[storage]\nurl = "{url}"\n')
-        self.waits.append(used.wall_s / used.cpu_s)
-        return _ITEMS / used.cpu_s
-
-    def one_by_one(self) -> float:
-        """Rows in a second of CPU time of plain ``sqlite3``, or asyncpg."""
-        if self._server is not None:
-            with self._server.database() as url:
-                return anyio.run(_one_by_one_over_asyncpg, url)
-        with TemporaryDirectory(dir=_DISK, prefix="hub-bench-") as directory:
-            return _one_by_one(Path(directory) / "bench.db")
+                with self._server.bare_database() as url:
+                    used = anyio.run(_deliver, *words, f'[storage]\nurl = "{url}"\n')
+        self.used.setdefault(name, []).append(used)
+        return float(used.cpu_s)
 
 
-def run(told: Callable[[str], None]) -> list[Row]:
-    """Play the rounds of row 29."""
-    rows = _rows("SQLite", "sqlite3", _Bench(None), told)
+def run(told: Callable[[str], None], wanted: Collection[int], played: Sources) -> list[Row]:
+    """Play the rounds of those *wanted*, of each of the sources in turns."""
+    rows: list[Row] = []
+    for number in sorted(SHAPES.keys() & wanted):
+        rows += _rows(number, "SQLite", None, told, played)
     if (why := why_no_postgres()) is not None:
         told(f"not on PostgreSQL: {why}")
         return rows
     with running_postgres() as server:
-        return rows + _rows("PostgreSQL", "asyncpg", _Bench(server), told)
+        for number in sorted(SHAPES.keys() & wanted):
+            rows += _rows(number, "PostgreSQL", server, told, played)
+    return rows
 
 
-def _rows(database: str, driver: str, bench: _Bench, told: Callable[[str], None]) -> list[Row]:
-    told(f"{_FILES} files of {_BOXES} check boxes, on {database}")
-    rounds = play({"hub": bench.end_to_end, "plain": bench.one_by_one}, told=told, rounds=3, extra=1)
-    items, waits = alone(rounds, "hub"), spread_of(bench.waits)
-    told(f"wall / CPU: {waits.least:.1f} / {waits.middle:.1f} / {waits.most:.1f}")
-    goal = at_least(2_500 if database == "SQLite" else 1_200)._replace(unit="items")
-    what = "items per CPU s, end to end"
-    return [
-        Row("29", f"{what}, {database}", goal, items, is_timed=False, unit="items"),
+def _rows(
+    number: int, database: str, server: Postgres | None, told: Callable[[str], None], played: Sources
+) -> list[Row]:
+    shape = SHAPES[number]
+    bench = _Bench(shape, server)
+    told(f"row {number}: {shape.what}, {database}")
+    plays = {name: partial(bench.cpu_s, name, source) for name, source in played.items()}
+    rounds = play(plays, told=told, extra=0)
+    for name, used in bench.used.items():
+        middle = _Used(*(median(column) for column in zip(*used, strict=True)))
+        told(
+            f"{name:>10}: medians {middle.cpu_s:.2f} s CPU, {middle.wall_s:.1f} s wall, "
+            f"{1_000 * middle.cpu_s / shape.yields:.2f} ms a {'file' if shape.is_by_file else 'item'}, RSS "
+            f"{middle.ready_mib:.0f} MiB ready, {middle.working_mib:.0f} MiB in work"
+        )
+    return [*_judged(number, f"{shape.what}, {database}", bench, rounds, list(played))]
+
+
+def _judged(number: int, what: str, bench: _Bench, rounds: Rounds, names: Sequence[str]) -> list[Row]:
+    shape = bench.shape
+    for round, used in zip(rounds, bench.used[HUB], strict=True):
+        round["rate"] = round[HUB]._replace(value=shape.yields / used.cpu_s)
+        round["ready"] = round[HUB]._replace(value=used.ready_mib)
+        round["working"] = round[HUB]._replace(value=used.working_mib)
+        for name in names:
+            round[f"{name} wall"] = round[name]._replace(value=bench.used[name][rounds.index(round)].wall_s)
+    unit = "files" if shape.is_by_file else "items"
+    goal = at_least(shape.goals["PostgreSQL" in what])._replace(unit=unit)
+    rows = [Row(str(number), f"{what}: {unit} a CPU s", goal, alone(rounds, "rate"), False, unit)]
+    rows += compared(number, f"{what}: CPU", rounds, names)
+    rows.append(
         Row(
-            "29",
-            f"{what}, {database} / rows one by one, {driver}",
+            str(number),
+            "... wall time / of the last release",
             None,
-            ratio(rounds, "hub", "plain"),
-            False,
-        ),
-        Row("29", f"wall / CPU for {_ITEMS} items, {database}", _MAX_WAIT, items._replace(spread=waits)),
-    ]
-
-
-_MAX_WAIT: Final = Goal(1.5, is_most=True)
+            ratio(rounds, f"{HUB} wall", f"{RELEASE} wall"),
+        )
+    )
+    if shape.devices > 1:
+        ready, working = alone(rounds, "ready"), alone(rounds, "working")
+        rows.append(Row(str(number), "... RSS of all processes, ready", _READY, ready, False, "MiB"))
+        rows.append(Row(str(number), "... in work", _WORKING, working, False, "MiB"))
+    return rows

@@ -1,10 +1,11 @@
 """What a row of the result says, and when it is good, short of its goal, or a failure."""
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from tests.bench.rounds import Ratio
 
+MAX_SLOWER = 1.1  # of the last release
 MAX_SPREAD = 2.0  # of one row's rounds; they agree within a third unless the machine's host is busy too
 
 
@@ -25,6 +26,7 @@ class Goal(NamedTuple):
     hard: float | None = None
     is_most: bool = False  # the median may be at most the bound, instead of at least
     unit: str = "x"
+    is_paired: bool = False  # it is missed when all of the interval of the pairs is beyond *hard*
 
     @property
     def text(self) -> str:
@@ -39,7 +41,12 @@ class Goal(NamedTuple):
     def is_met_by(self, value: float) -> bool:
         return self._holds(value, self.bound)
 
-    def is_missed_by(self, value: float) -> bool:
+    def is_missed_by(self, reached: Ratio) -> bool:
+        value = reached.spread.middle
+        if self.is_paired:
+            if reached.interval is None:
+                return False
+            value = reached.interval[0 if self.is_most else 1]
         return self.hard is not None and not self._holds(value, self.hard)
 
     def _holds(self, value: float, bound: float) -> bool:
@@ -61,6 +68,10 @@ def gate(bound: float) -> Goal:
     return Goal(bound, bound)
 
 
+# A row that got slower than the last release by a tenth, and whose interval excludes less, fails.
+NOT_SLOWER: Final = Goal(MAX_SLOWER, MAX_SLOWER, is_most=True, is_paired=True)
+
+
 class Row(NamedTuple):
     """One line of the result. *number* is the row of the performance page it answers."""
 
@@ -80,13 +91,20 @@ class Row(NamedTuple):
         least, middle, most = self.reached.spread
         if self.is_timed and most > MAX_SPREAD * least:
             return Verdict.NO_VERDICT
-        if self.goal.is_missed_by(middle):
+        if self.goal.is_missed_by(self.reached):
             return Verdict.FAIL
         return Verdict.OK if self.goal.is_met_by(middle) else Verdict.BELOW_GOAL
 
     @property
     def goal_text(self) -> str:
         return self.goal.text if self.goal else "-"
+
+    @property
+    def interval_text(self) -> str:
+        """Say where the true ratio is, for a goal that is about that."""
+        if self.goal is None or not self.goal.is_paired or self.reached.interval is None:
+            return ""
+        return "95 % in " + " to ".join(_figure(end, "") for end in self.reached.interval)
 
     @property
     def reached_text(self) -> str:

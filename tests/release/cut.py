@@ -39,12 +39,14 @@ NEXT_STEPS: Final = """\
   git diff                                   # read it
   make web                                   # the packages of npm have the version too
   make check test slow
+  make bench                                 # nothing may be slower than the last release
   git commit -am 'release: {version}'
   make release-check                         # builds, installs and looks through what people get
   git tag v{version}
   python -m tests.release.cut --record v{version}
   git rm -q tests/protocol/recorded/*.jsonl && mkdir -p tests/protocol/recorded
   python -m tests.scenarios.versions --record tests/protocol/recorded/{version}.jsonl
+  sed -i "s/^baseline = .*/baseline = \"$(git rev-parse v{version})\"/" pyproject.toml
   git add tests/protocol/recorded && git commit -am 'release: record {version}'"""
 
 

@@ -214,7 +214,7 @@ async def play(folder: Path, only: Literal["both", "file", "server"] = "both") -
     told, are_well = [], []
     for release in releases():
         if release.commit is not None and release.revision not in (None, revisions()[-1]):
-            source = write_source(release, folder / release.version / "source")
+            source = write_source(release.commit, folder / release.version / "source")
             if only != "server":
                 seen = await upgrade_file(folder / release.version / "file", source)
                 told.append(f"hub {release.version}, then this one, {seen}")

@@ -19,7 +19,7 @@ from typing import Any
 
 import anyio
 
-from storage.kernel.migrate import Release, releases
+from storage.kernel.migrate import releases
 from tests.scenarios.program import Verdict, run
 from tests.support.processes import ROOT, SETTINGS, DeviceProcess, HubProcess, Running
 
@@ -41,10 +41,13 @@ Connection.recv = noting("hub", Connection.recv)
 """
 
 
-def write_source(release: Release, folder: Path) -> Path:
-    """Write the source of a release into *folder*, from the history of git."""
-    assert release.commit is not None
-    words = ["git", "archive", release.commit, "hub", "storage", "protocol", "hub.toml"]
+def write_source(commit: str, folder: Path) -> Path:
+    """Write the source of a commit into *folder*, from the history of git.
+
+    Raises:
+        subprocess.CalledProcessError: git does not have it.
+    """
+    words = ["git", "archive", commit, "hub", "storage", "protocol", "hub.toml"]
     archived = subprocess.run(words, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
     with tarfile.open(fileobj=io.BytesIO(archived)) as archive:
         archive.extractall(folder, filter="data")
@@ -173,8 +176,8 @@ def _recorded(line: str) -> str:
 
 async def play(folder: Path, record: str = "") -> Verdict:
     """Connect devices and hubs of the last release and of this source, each to the other."""
-    newest = [one for one in releases() if one.commit is not None][-1]
-    release, version = write_source(newest, folder / "release"), newest.version
+    commit, version = [(one.commit, one.version) for one in releases() if one.commit is not None][-1]
+    release = write_source(commit, folder / "release")
     if record:
         (folder / "hook").mkdir()
         (folder / "hook/sitecustomize.py").write_text(_RECORDER)
