@@ -24,7 +24,11 @@ class ForeignDevice:
         self._pages: list[list[dict[str, Any]]] = []
 
     async def serve(self, url: str, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        """Connect, and answer until cancelled; started once welcome."""
+        """Connect, and answer until cancelled; started once welcome.
+
+        Raises:
+            ConnectionError: the hub closed the connection.
+        """
         async with connect(
             f"{url}/v1/device", subprotocols=[_JSON], max_size=None, compression=None
         ) as socket:
@@ -35,6 +39,7 @@ class ForeignDevice:
                     task_status.started()
                 else:
                     await self._answer(socket, frame)
+            raise ConnectionError(f"the hub went: {socket.close_code} {socket.close_reason}")
 
     async def _answer(self, socket: ClientConnection, frame: dict[str, Any]) -> None:
         match frame:

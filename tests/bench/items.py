@@ -28,7 +28,7 @@ _DISK: Final = "/var/tmp"  # as row 13
 _MIB: Final = 2.0**20
 _POLL_S: Final = 0.25
 _QUIET_S: Final = 1.0  # what a hub does after its devices came
-_RUN_S: Final = 400.0
+_RUN_S: Final = 1_800.0  # on a machine that others use
 _ENDED: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 _WORDS: Final = (
     *("plumber", "invoice", "garden", "report", "budget", "kitchen", "meeting", "offer", "bicycle", "school"),
@@ -122,11 +122,11 @@ async def _deliver(folder: Path, shape: Shape, source: Path, database: str) -> _
         for number in range(shape.devices):
             await hub.start_run(f"notes{number}")
         most, runs = ready, list[dict[str, Any]]()
-        with anyio.fail_after(_RUN_S):
-            while len(runs) < shape.devices or any(run["state"] not in _ENDED for run in runs):
-                await anyio.sleep(_POLL_S)
-                runs = (await hub.get("/v1/runs"))["runs"]
-                most = max(most, tree_rss_bytes(hub.pid))
+        while len(runs) < shape.devices or any(run["state"] not in _ENDED for run in runs):
+            await anyio.sleep(_POLL_S)
+            runs = (await hub.get("/v1/runs"))["runs"]
+            most = max(most, tree_rss_bytes(hub.pid))
+            assert perf_counter() - began < _RUN_S, f"{runs}: {hub.log()[-4_000:]}"
         used = _Used(tree_cpu_s(hub.pid) - used_s, perf_counter() - began, ready / _MIB, most / _MIB)
         details = [await hub.get(f"/v1/runs/{run['id']}") for run in runs]
         tasks.cancel_scope.cancel()
