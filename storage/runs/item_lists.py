@@ -6,7 +6,7 @@ A page is read in the order of an index. A filter that no index has is checked i
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -38,8 +38,8 @@ from storage.schema import agents, devices, item_proposals, item_words, items
 ANY, NONE = "any", "none"  # items with some warning, or without one
 
 
-MAX_EXAMINED: Final = 10_000
-MAX_COUNTED: Final = 10_000
+MAX_EXAMINED: Final = 2_500
+MAX_COUNTED: Final = 1_000
 MAX_VALUES: Final = 50
 _FEW: Final = (items.c.target_table, items.c.device_id, items.c.agent_id, items.c.unit_key, items.c.warnings)
 
@@ -314,49 +314,50 @@ class ItemFacets(msgspec.Struct, kw_only=True):
 def count_items(c: sa.Connection, chosen: ItemFilter) -> ItemFacets:
     """Count the newest items of each table, device, agent, warning and folder."""
     indexed, parts = _indexed(chosen)
-    columns: tuple[sa.ColumnElement[Any], ...] = _FEW if chosen.text is None else (*_FEW, items.c.data)
-    if chosen.proposed is not None:
-        columns = (*columns, _is_proposed.label("is_proposed"))
-    newest = paged(
+    columns = [*_FEW, sa.and_(sa.true(), *within(chosen.limits)).label("is_within")]
+    columns += [] if chosen.text is None else [items.c.data]
+    columns += [] if chosen.proposed is None else [_is_proposed.label("is_proposed")]
+    query = paged(
         *(sa.select(*columns), items.c.created_at, items.c.id),
         limit=MAX_COUNTED,
         descending=True,
         only=indexed,
         parts=parts,
-    ).subquery()
-    query = (
-        sa.select(
-            *newest.c,
-            sa.and_(sa.true(), *within(chosen.limits, newest.c)).label("is_within"),
-            agents.c.name.label("agent"),
-            devices.c.name.label("device"),
-            sa.func.count().label("items"),
-        )
-        .join_from(newest, agents, agents.c.id == newest.c.agent_id)
-        .outerjoin(devices, devices.c.id == newest.c.device_id)
-        .group_by(*newest.c, "is_within", agents.c.name, devices.c.name)
     )
-    found: Counter[tuple[str, DeviceId | None, str | None, str, str, tuple[str, ...]]] = Counter()
+    found: Counter[tuple[str, DeviceId | None, AgentId, str, tuple[str, ...]]] = Counter()
     counted = 0
     for row in c.execute(query):
-        counted += row.items
+        counted += 1
         is_proposed = chosen.proposed is None or bool(row.is_proposed) == chosen.proposed
         if not (is_proposed and row.is_within):
             continue
         if chosen.text is None or (
             isinstance(row.data, dict) and _has_text(chosen.text, row.unit_key, row.data)
         ):
-            key = (row.target_table, row.device_id, row.device, row.agent, row.unit_key)
-            found[*key, tuple(texts(row.warnings))] += row.items
-    return _counts(found, chosen, is_complete=counted < MAX_COUNTED)
+            key = (row.target_table, row.device_id, row.agent_id, row.unit_key)
+            found[*key, tuple(texts(row.warnings))] += 1
+    device_ids, agent_ids = {key[1] for key in found if key[1]}, {key[2] for key in found}
+    names = _names(c, devices, device_ids) | _names(c, agents, agent_ids)
+    return _counts(found, names, chosen, is_complete=counted < MAX_COUNTED)
 
 
-def _counts(found: Mapping[Any, int], chosen: ItemFilter, *, is_complete: bool) -> ItemFacets:
+def _names(c: sa.Connection, table: sa.Table, ids: Iterable[str]) -> dict[str | None, str]:
+    query = sa.select(table.c.id, table.c.name)
+    return {
+        id: name
+        for part in in_parts(sorted(ids))
+        for id, name in c.execute(query.where(table.c.id.in_(part)))
+    }
+
+
+def _counts(
+    found: Mapping[Any, int], names: Mapping[str | None, str], chosen: ItemFilter, *, is_complete: bool
+) -> ItemFacets:
     counted: dict[str, Counter[str]] = {
         name: Counter() for name in ("tables", "devices", "agents", "warnings", "folders")
     }
     total = 0
-    for (table, device_id, device, agent, path, warnings), count in found.items():
+    for (table, device_id, agent_id, path, warnings), count in found.items():
         marks = (ANY, *warnings) if warnings else (NONE,)
         folder = path.rpartition("/")[0] if isinstance(path, str) else ""
         failed = [
@@ -375,8 +376,8 @@ def _counts(found: Mapping[Any, int], chosen: ItemFilter, *, is_complete: bool) 
         total += 0 if failed else count
         values = {
             "tables": (table,),
-            "devices": () if device is None else (device,),
-            "agents": (agent,),
+            "devices": (names.get(device_id),),
+            "agents": (names.get(agent_id),),
             "warnings": marks,
             "folders": (f"{folder}/",) if folder else (),
         }

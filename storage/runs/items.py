@@ -712,20 +712,16 @@ def get_item(
 _finder: Final = agents.alias("finder")
 
 
-def within(limits: TokenLimits, table: Any = items.c) -> list[sa.ColumnElement[bool]]:
-    """Return the conditions of items within *limits*; of a folder are those of files alone.
-
-    Args:
-        table: columns of the items; the conditions are to be checked item by item.
-    """
-    path = table.unit_key
+def within(limits: TokenLimits) -> list[sa.ColumnElement[bool]]:
+    """Return the conditions of items within *limits*; of a folder are those of files alone."""
+    path = items.c.unit_key
     found: list[sa.ColumnElement[bool]] = []
     if limits.devices:
-        found.append(unindexed(table.device_id).in_(limits.devices))
+        found.append(unindexed(items.c.device_id).in_(limits.devices))
     if limits.tables:
-        found.append(unindexed(table.target_table).in_(limits.tables))
+        found.append(unindexed(items.c.target_table).in_(limits.tables))
     if limits.roots:
-        of_device = sa.exists().where(_finder.c.id == table.agent_id, _finder.c.executor == "device")
+        of_device = sa.exists().where(_finder.c.id == items.c.agent_id, _finder.c.executor == "device")
         begins = [sa.func.substr(path, 1, len(root) + 1) == f"{root}/" for root in limits.roots]
         found += [sa.or_(*begins), of_device]
     return found

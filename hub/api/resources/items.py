@@ -635,7 +635,7 @@ class ItemsResource(Resource):
     @tool()
     @route("GET", "/counts", Scope.READ, errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.UNKNOWN_DEVICE])
     async def counts(self, asked: ItemQuery) -> ItemCountsView:
-        """Count the newest 10,000 items by table, device, agent, warning and folder."""
+        """Count the newest 1,000 items by table, device, agent, warning and folder."""
 
         def read(c: Connection) -> ItemFacets:
             return runs_item_lists.count_items(c, self._filter(c, asked))

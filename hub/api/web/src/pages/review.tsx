@@ -390,6 +390,6 @@ function given({ verdict, by, state, reason, proposed_by: proposer }: NonNullabl
 }
 
 function total({ total, is_complete }: ItemCountsView, isWaiting: boolean): string {
-  const number = is_complete ? String(total) : `${total} of the newest 10,000`;
+  const number = is_complete ? String(total) : `${total} of the newest 1,000`;
   return `${number} ${total === 1 ? "item" : "items"}${isWaiting ? " without a verdict" : ""}`;
 }
