@@ -1540,6 +1540,7 @@ item_words = table(
     text("project", ""),
     text("person", ""),
     text("body", ""),
+    index("item_words_due", "due", where="due IS NOT NULL"),
 )
 
 model_answers = table(

@@ -31,7 +31,7 @@ from storage.kernel.columns import (
     unindexed,
 )
 from storage.kernel.database import UnreadableRow
-from storage.runs.item_words import SearchTerm, in_index
+from storage.runs.item_words import SearchTerm, in_columns, in_index
 from storage.runs.items import _NAMED, VERDICTS, ItemRow, Verdict, _timezone, within
 from storage.schema import agents, devices, item_proposals, item_words, items
 
@@ -41,6 +41,7 @@ ANY, NONE = "any", "none"  # items with some warning, or without one
 MAX_EXAMINED: Final = 2_500
 MAX_COUNTED: Final = 1_000
 MAX_VALUES: Final = 50
+MAX_SORTED_MS: Final = 31 * 86_400_000  # of the days of items that a file sorts for a page
 _FEW: Final = (items.c.target_table, items.c.device_id, items.c.agent_id, items.c.unit_key, items.c.warnings)
 
 
@@ -157,6 +158,13 @@ _MATCHING: Final = {
         item_words.c.number < sa.bindparam("behind", type_=Int),
     ).order_by(item_words.c.number.desc()),
 }
+# On a server, which knows how rare words are in each column.
+_IN_COLUMN: Final = {
+    name: sa.text(f"to_tsvector('simple', item_words.{name}) @@ CAST(:{name} AS tsquery)").bindparams(
+        sa.bindparam(name, type_=sa.Text, literal_execute=True)
+    )
+    for name in ("title", "project", "person")
+}
 _ANY: Final = _WORDS.where(item_words.c.number < sa.bindparam("behind", type_=Int)).order_by(
     item_words.c.number.desc()
 )
@@ -177,11 +185,16 @@ def find_items(
         raise foreign_key()
     part, behind = map(int, after or (0, _FIRST))
     dialect = c.dialect.name
-    words = _MATCHING[dialect] if sought.terms else _ANY
-    if chosen.user_id is not None:
-        words = words.where(unindexed(item_words.c.user_id) == chosen.user_id)
-    words = words if sought.due_since is None else words.where(item_words.c.due >= sought.due_since)
-    words = words if sought.due_until is None else words.where(item_words.c.due < sought.due_until)
+    is_by_column = bool(sought.terms) and dialect == "postgresql"
+    of_words = [] if chosen.user_id is None else [unindexed(item_words.c.user_id) == chosen.user_id]
+    since, until = sought.due_since, sought.due_until
+    # Of a long time a file had to sort all items, so it reads them in their order.
+    is_short = since is not None and until is not None and until - since <= MAX_SORTED_MS
+    due = (
+        item_words.c.due if is_short or dialect == "postgresql" else item_words.c.due + sa.literal_column("0")
+    )
+    of_words += [] if since is None else [due >= since]
+    of_words += [] if until is None else [due < until]
     others = [
         (items.c.agent_id, chosen.agent_id),
         (items.c.run_id, chosen.run_id),
@@ -192,10 +205,17 @@ def find_items(
     query = query if chosen.since is None else query.where(items.c.created_at >= chosen.since)
     found: list[ListedItem] = []
     examined, many = 0, limit
-    while part < (2 if sought.terms else 1):
-        given = {"behind": behind}
-        question = {"question": in_index(sought.terms, dialect, in_title=part == 0)} if sought.terms else {}
-        numbers = {row.item_id: row.number for row in c.execute(words.limit(many), given | question)}
+    while part < (2 if any(term.column is None for term in sought.terms) else 1):
+        given: dict[str, Any] = {"behind": behind}
+        words = _ANY
+        if sought.terms and not (is_by_column and part == 0):
+            words = _MATCHING[dialect]
+            given["question"] = in_index(sought.terms, dialect, in_title=part == 0)
+        if is_by_column:
+            columns = in_columns(sought.terms, in_title=part == 0)
+            words, given = words.where(*map(_IN_COLUMN.__getitem__, columns)), given | columns
+        query_of_words = words.where(*of_words).limit(many)
+        numbers = {row.item_id: row.number for row in c.execute(query_of_words, given)}
         rows = (row for ids in in_parts([*numbers]) for row in c.execute(query.where(items.c.id.in_(ids))))
         matching = readable(partial(_found, part, chosen, numbers), rows)
         found += sorted(matching, key=lambda item: item.key, reverse=True)

@@ -249,6 +249,19 @@ _WEIGHTS: Final[Mapping[Column | None, str]] = {
 }
 
 
+def in_columns(terms: Sequence[SearchTerm], *, in_title: bool) -> dict[Column, str]:
+    """Return a question in the language of a server's index of columns, by the column that it is about.
+
+    Args:
+        in_title: True: what is asked for anywhere is asked for in titles; False: it is left out.
+    """
+    found: dict[Column, list[str]] = {}
+    for term in terms:
+        if (column := term.column or ("title" if in_title else None)) is not None:
+            found.setdefault(column, []).append(_on_server_spelled(term._replace(column=None)))
+    return {column: " & ".join(spelled) for column, spelled in found.items()}
+
+
 def _on_server_spelled(term: SearchTerm) -> str:
     weight = _WEIGHTS[term.column]
     marks = [weight] * (len(term.words) - 1) + [f"{'*' if term.is_begin else ''}{weight}"]
