@@ -165,6 +165,10 @@ _IN_COLUMN: Final = {
     )
     for name in ("title", "project", "person")
 }
+# The same of a row that is read anyway, a tenth of the time; to the server's estimate it makes no difference.
+_IN_ROW: Final = sa.text(
+    "NULLIF(item_words.search @@ CAST(:question AS tsquery), FALSE) IS NOT NULL"
+).bindparams(sa.bindparam("question", type_=sa.Text, literal_execute=True))
 _ANY: Final = _WORDS.where(item_words.c.number < sa.bindparam("behind", type_=Int)).order_by(
     item_words.c.number.desc()
 )
@@ -208,8 +212,8 @@ def find_items(
     while part < (2 if any(term.column is None for term in sought.terms) else 1):
         given: dict[str, Any] = {"behind": behind}
         words = _ANY
-        if sought.terms and not (is_by_column and part == 0):
-            words = _MATCHING[dialect]
+        if sought.terms:
+            words = _ANY.where(_IN_ROW) if is_by_column and part == 0 else _MATCHING[dialect]
             given["question"] = in_index(sought.terms, dialect, in_title=part == 0)
         if is_by_column:
             columns = in_columns(sought.terms, in_title=part == 0)
