@@ -229,7 +229,7 @@ def find_items(
             return ItemPage(found[:limit])
         if examined >= MAX_EXAMINED:
             return ItemPage(found, (part, behind))
-        many = IN_LIST
+        many = min(max(examined, 2 * (limit - len(found))), IN_LIST)  # most pages lack a few
     return ItemPage(found)
 
 
