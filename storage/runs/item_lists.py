@@ -158,11 +158,11 @@ _MATCHING: Final = {
         item_words.c.number < sa.bindparam("behind", type_=Int),
     ).order_by(item_words.c.number.desc()),
 }
-# On a server, which knows how rare words are in each column.
+# On a server, which knows how rare words are in each column; of a column without a word, that it is empty.
 _IN_COLUMN: Final = {
-    name: sa.text(f"to_tsvector('simple', item_words.{name}) @@ CAST(:{name} AS tsquery)").bindparams(
-        sa.bindparam(name, type_=sa.Text, literal_execute=True)
-    )
+    name: sa.text(
+        f"item_words.{name} <> '' AND to_tsvector('simple', item_words.{name}) @@ CAST(:{name} AS tsquery)"
+    ).bindparams(sa.bindparam(name, type_=sa.Text, literal_execute=True))
     for name in ("title", "project", "person")
 }
 # The same of a row that is read anyway, a tenth of the time; to the server's estimate it makes no difference.
