@@ -95,13 +95,14 @@ class _Shape:
     Attributes:
         lists: names of the parameters that are lists.
         is_single: the statement is not for many rows.
-        is_plain: no value is a part of the text.
+        is_plain: no value is a part of the text, and no list has tuples.
     """
 
     def __init__(self, compiled: SQLCompiler, *, is_single: bool) -> None:
         self.lists = sorted(compiled.bind_names[bind] for bind in compiled.post_compile_params)
         self.is_single = is_single or bool(self.lists)
-        self.is_plain = not compiled.literal_execute_params
+        has_tuples = any(bind.type._is_tuple_type for bind in compiled.post_compile_params)
+        self.is_plain = not (compiled.literal_execute_params or has_tuples)
         self._compiled = compiled
         self._texts: dict[tuple[int, ...], tuple[str, _Bind]] = {}
         self._read: Callable[[Sequence[Any]], list[NamedRow]] | None = None

@@ -64,6 +64,12 @@ def test_statement_made_from_an_executed_one_is_compiled_itself(c: sa.Connection
     assert c.execute(NAMED.where(users.c.name == "B"), both).scalars().all() == ["b"]
 
 
+def test_list_of_tuples_finds_their_rows(c: sa.Connection) -> None:
+    add(c, "a", "b")
+    pairs = sa.tuple_(users.c.id, users.c.name).in_([("a", "A"), ("b", "A")])
+    assert c.execute(sa.select(users.c.id).where(pairs)).scalars().all() == ["a"]
+
+
 def test_statement_without_a_required_value_is_refused(c: sa.Connection) -> None:
     with pytest.raises(sa.exc.StatementError, match="ids"):
         c.execute(NAMED)

@@ -10,7 +10,7 @@ from typing import Any
 from weakref import WeakSet
 
 import pytest
-from sqlalchemy import Connection, insert, text
+from sqlalchemy import Connection, insert
 
 from hub.api.http.listening import listen_on_tcp
 from hub.app.boot import HubContext
@@ -245,10 +245,10 @@ async def test_problems_of_a_file_are_reported_even_if_the_audit_log_cannot_be_w
         await reloader.begin()
         reloader.path.write_text("[limits]\nrusn = 1\n")
         no_room = "CREATE TRIGGER no_room BEFORE INSERT ON audit_log BEGIN SELECT RAISE(ABORT, 'full'); END"
-        await context.store.write(lambda c: c.execute(text(no_room)).close())
+        await context.store.write(lambda c: c.exec_driver_sql(no_room).close())
         with pytest.raises(SettingsInvalid, match="unknown key"):
             await reloader.reload(actor="operator:7")
-        await context.store.write(lambda c: c.execute(text("DROP TRIGGER no_room")).close())
+        await context.store.write(lambda c: c.exec_driver_sql("DROP TRIGGER no_room").close())
 
 
 def listening(devices: str) -> Settings:
