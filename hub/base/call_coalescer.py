@@ -32,7 +32,7 @@ class CallCoalescer(Generic[ItemT, ResultT]):
     Args:
         run: returns a result or an error for each item, in their order. What it raises, all callers get.
         max_items: items of one set.
-        is_whole: a set runs to its end, whoever is cancelled; its callers leave when it has ended.
+        is_whole: a set runs to its end, even if all its callers are cancelled; these leave when it has ended.
     """
 
     def __init__(

@@ -137,7 +137,7 @@ class _Queue:
             self._runs[run] = jobs
 
     def put_back(self, jobs: list[_Job]) -> None:
-        """Let requests that a process left unanswered be the next ones of their runs."""
+        """Return requests that a process left unanswered to the heads of their runs' queues."""
         for job in reversed(jobs):
             self._runs.setdefault(job.run, deque()).appendleft(job)
 
@@ -170,7 +170,7 @@ class RulesProcesses:
         finally:
             if job.answer.cancelled() and job.is_large:
                 for process in [process for process in self.processes if job in process.jobs]:
-                    self._end(process)  # it would read on for nobody
+                    self._end(process)  # no caller waits for the rest
                 self.distribute()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -253,7 +253,7 @@ class RulesProcesses:
 
 
 class RulesProcess:
-    """One process, and the requests that were sent to it.
+    """Confined process, and the requests that were sent to it.
 
     Attributes:
         jobs: requests without an answer; the process works at the first one.
@@ -352,7 +352,7 @@ class RulesProcess:
         loop.remove_writer(self._input)
 
     def _receive(self) -> None:
-        """Hand over the answers that arrived."""
+        """Read the answers that arrived, and deliver them."""
         try:
             self._received += _read(self._output)
             self._hand_over()

@@ -39,7 +39,7 @@ class RevocationWatch:
 
     Their token, key or device was revoked, or their device has a newer connection at another hub. It also
     closes rows of devices that left while the database was away. A database that only this process writes is
-    read after writes of this process, and after a device was welcomed, which may be revoked since its hello.
+    read after its writes, and after each welcome: the device may have been revoked since its hello.
     """
 
     def __init__(self, store: Store, *, roster: Roster, boot_id: BootId, clock: Clock) -> None:

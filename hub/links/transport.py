@@ -517,7 +517,7 @@ class DeviceSocket(ServerConnection):
         return RoundTrip(self.latency, self._wheel.monotonic() - self._ponged_at)
 
     def start_keepalive(self) -> None:
-        """Ping the device from now on, and close the connection when a ping stays unanswered."""
+        """Send pings to the device from now on, and close the connection when a ping stays unanswered."""
         self._pinged_at = self._wheel.monotonic()
         if self._ping_every_s is not None:
             self._alarm = self._wheel.add_after(self, self._ping_every_s)

@@ -225,7 +225,7 @@ class _Try:
                 self.is_committing = True
         except sa.exc.DBAPIError as error:
             if sqlstate(error) == _TOO_LONG and not core.invalidated:
-                elapsed_s = anyio.current_time() - core.said_at
+                elapsed_s = anyio.current_time() - core.executed_at
                 self.stood_still = elapsed_s > STATEMENT_MS / 1000 + LATE_S
             raise
         return value
@@ -431,9 +431,9 @@ def _engine(url: str, limits: ServerTimeouts, *, session: str = "hub", **pool: A
 
 
 class _ServerConnection(KernelConnection):
-    """Connection to a server. *said_at*: when it began with its last statement, on the loop's clock."""
+    """Connection to a server. *executed_at*: when it began with its last statement, on the loop's clock."""
 
-    said_at = 0.0
+    executed_at = 0.0
     _has_read = False
 
     dialect: PGDialect_asyncpg
@@ -453,7 +453,7 @@ class _ServerConnection(KernelConnection):
             if self._has_read or getattr(statement, "is_dml", False):
                 raise AssertionError(f"a job marked as one SELECT executes more: {statement}")
             self._has_read = True
-        self.said_at = anyio.current_time()
+        self.executed_at = anyio.current_time()
 
     def _handle_dbapi_exception(self, e: BaseException, *about: Any, **more: Any) -> NoReturn:
         driver: Any = self.dialect.dbapi

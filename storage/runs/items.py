@@ -311,21 +311,21 @@ class ItemLookup:
     """Items of the ledger that units of a window are compared with, read together, and those planned since.
 
     Args:
-        wanted: planners of the units, each with the items found in its unit.
+        lookups: planners of the units, each with the items found in its unit.
     """
 
-    def __init__(self, c: sa.Connection, wanted: Sequence[tuple[Finder, Sequence[FoundItem]]]) -> None:
+    def __init__(self, c: sa.Connection, lookups: Sequence[tuple[Finder, Sequence[FoundItem]]]) -> None:
         self._c = c
         self._rows: dict[str, KnownItem] = {}
         self._by: defaultdict[tuple[str, str], dict[str, KnownItem]] = defaultdict(dict)
         self._days: dict[tuple[UserId, DeviceId | None, str, int], list[KnownItem]] = {}
         self._planned: list[KnownItem] = []
         groups: defaultdict[tuple[UserId, DeviceId | None], list[int]] = defaultdict(list)
-        for nth, (finder, _) in enumerate(wanted):
+        for nth, (finder, _) in enumerate(lookups):
             groups[finder.user_id, finder.device_id].append(nth)
         for (user, device), members in groups.items():
-            finders = [wanted[nth][0] for nth in members]
-            found = [item for nth in members for item in wanted[nth][1]]
+            finders = [lookups[nth][0] for nth in members]
+            found = [item for nth in members for item in lookups[nth][1]]
             parts = zip_longest(
                 in_parts(sorted({finder.unit_key for finder in finders})),
                 in_parts(sorted({item.likeness for item in found})),

@@ -191,7 +191,7 @@ class UnitToPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Counts:
-    """Counts that the units of a window share."""
+    """Counters that the units of a window share."""
 
     def __init__(self) -> None:
         self.planned: Counter[RunId] = Counter()  # calls that are not written yet
@@ -526,19 +526,19 @@ def _held(
     agent_id = known.finder.agent_id
     rows = (known_item.row for known_item in known.here)
     before = {row.id for row in rows if row.verdict == "held" and row.agent_id == agent_id}
-    gone = before - {decision.before.id for decision in decisions if decision.before is not None}
-    drop_held(c, sorted(gone))
+    outdated = before - {decision.before.id for decision in decisions if decision.before is not None}
+    drop_held(c, sorted(outdated))
     held = [decision for decision in decisions if decision.is_held]
     fresh = [decision for decision in held if decision.before is None]
     if not fresh:
-        return decisions, len(held), 0, gone
+        return decisions, len(held), 0, outdated
     in_window = counts.held[agent_id]
     of_agent = MAX_HELD_OF_AGENT - count_held(c, agent_id) - in_window
     room = max(0, min(MAX_HELD_OF_UNIT - len(held) + len(fresh), of_agent))
     beyond = {id(decision) for decision in fresh[room:]}
     counts.held[agent_id] += len(fresh) - len(beyond)
     left = [decision for decision in decisions if id(decision) not in beyond]
-    return left, len(held) - len(beyond), len(beyond), gone
+    return left, len(held) - len(beyond), len(beyond), outdated
 
 
 def _calls_of_before(c: sa.Connection, work: _UnitPlanning) -> set[str]:

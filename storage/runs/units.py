@@ -434,7 +434,7 @@ ANSWERED_UNITS = UNITS_AMONG.add_columns(run_units.c.awaits, run_units.c.is_behi
 
 
 class AnsweredCalls(msgspec.Struct, frozen=True, kw_only=True):
-    """Answers to calls of a run, and the calls that are sent next.
+    """Batch of answers to calls of a run, with the calls that are sent next.
 
     Attributes:
         held: if another process has taken over the run, the answers count, but no unit is settled.

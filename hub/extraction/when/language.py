@@ -282,7 +282,7 @@ class Saying(msgspec.Struct, frozen=True, dict=True, eq=False):
 
     @cached_property
     def heads(self) -> Set[str]:
-        """What a line has where the saying may begin, in the form of ``_heads``."""
+        """Beginnings of the saying in a line, in the form of ``_heads``."""
         stack: list[tuple[set[str], set[str], str]] = []
         start, done, now, before = {""}, set[str](), {""}, {""}
         for atom in _ATOM.findall(self.source):
