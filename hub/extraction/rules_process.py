@@ -74,7 +74,7 @@ class RulesHere:
         return request.answer()
 
 
-class _Job:
+class _QueuedRequest:
     """Request with the future of its answer."""
 
     __slots__ = ("answer", "is_large", "is_repeated", "request", "run", "seconds")
@@ -108,16 +108,16 @@ class _Queue:
     """Waiting requests, of which each run has one in turn."""
 
     def __init__(self) -> None:
-        self._runs: dict[int, deque[_Job]] = {}
+        self._runs: dict[int, deque[_QueuedRequest]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._runs)
 
-    def append(self, job: _Job) -> None:
+    def append(self, job: _QueuedRequest) -> None:
         """Add a request behind those of its run."""
         self._runs.setdefault(job.run, deque()).append(job)
 
-    def first(self) -> _Job | None:
+    def first(self) -> _QueuedRequest | None:
         """Return the next request whose asker still waits."""
         while self._runs:
             run, jobs = next(iter(self._runs.items()))
@@ -136,7 +136,7 @@ class _Queue:
         if jobs:
             self._runs[run] = jobs
 
-    def put_back(self, jobs: list[_Job]) -> None:
+    def put_back(self, jobs: list[_QueuedRequest]) -> None:
         """Return requests that a process left unanswered to the heads of their runs' queues."""
         for job in reversed(jobs):
             self._runs.setdefault(job.run, deque()).appendleft(job)
@@ -161,7 +161,7 @@ class RulesProcesses:
         Raises:
             ExtractionError (LIMIT_REACHED): its text broke two processes, or took one too long.
         """
-        job = _Job(request)
+        job = _QueuedRequest(request)
         (self._large if job.is_large else self._small).append(job)
         self.distribute()
         try:
@@ -204,7 +204,7 @@ class RulesProcesses:
                 process.send(job)
         self._start_where_documents_wait()
 
-    def _process_for(self, job: _Job) -> "RulesProcess | None":
+    def _process_for(self, job: _QueuedRequest) -> "RulesProcess | None":
         """Return a process with room for a request, started if need be; None if there is none."""
         free = [process for process in self.processes if process.has_room_for(job)]
         is_large_read = any(process.is_reading_large for process in self.processes)
@@ -262,7 +262,7 @@ class RulesProcess:
 
     def __init__(self, owner: RulesProcesses) -> None:
         self.owner = owner
-        self.jobs: deque[_Job] = deque()
+        self.jobs: deque[_QueuedRequest] = deque()
         self.is_used = True
         # By the thread of the loop: the process ends with the thread that started it.
         self.process = subprocess.Popen(
@@ -289,14 +289,14 @@ class RulesProcess:
         """True if it works at a large text."""
         return bool(self.jobs) and self.jobs[0].is_large
 
-    def has_room_for(self, job: _Job) -> bool:
+    def has_room_for(self, job: _QueuedRequest) -> bool:
         """Return True if a request can be sent to it: a large one alone, others some ahead."""
         if not self.jobs:
             return True
         chars = job.chars + sum(ahead.chars for ahead in self.jobs)
         return len(self.jobs) < _MAX_AHEAD and chars <= _MAX_CHARS_AHEAD
 
-    def send(self, job: _Job) -> None:
+    def send(self, job: _QueuedRequest) -> None:
         """Send a request."""
         self.is_used = True
         self.jobs.append(job)

@@ -190,7 +190,7 @@ class UnitToPlan(msgspec.Struct, frozen=True, kw_only=True):
     most_sent: int = 0
 
 
-class _Counts:
+class _WindowCounts:
     """Counters that the units of a window share."""
 
     def __init__(self) -> None:
@@ -224,7 +224,7 @@ class _UnitPlanning:
         self.known = 0
         self.still: list[OpenCall] = []
 
-    def decide(self, c: sa.Connection, known: KnownItems, counts: _Counts) -> set[str]:
+    def decide(self, c: sa.Connection, known: KnownItems, counts: _WindowCounts) -> set[str]:
         """Decide about the items, within all limits. Return the ids of known items that this changes."""
         unit = self.unit
         self.decisions, self.held_count, unlikely, dropped = _held(c, known, unit.decide(known), counts)
@@ -335,7 +335,7 @@ def plan_units(c: sa.Connection, units: Sequence[UnitToPlan]) -> list[UnitPlan |
     """
     held = _hold(c, units)
     outcomes: dict[int, UnitPlan | HubError] = {}
-    counts = _Counts()
+    counts = _WindowCounts()
     left = list(enumerate(units))
     while left:
         before = _rows_of(c, [unit for _, unit in left])
@@ -409,7 +409,7 @@ def _refusal(before: UnitRow | None) -> IllegalTransition | None:
     return None
 
 
-def _write_plans(c: sa.Connection, works: Sequence[_UnitPlanning], counts: _Counts) -> list[UnitPlan]:
+def _write_plans(c: sa.Connection, works: Sequence[_UnitPlanning], counts: _WindowCounts) -> list[UnitPlan]:
     """Write the plans of units, each of which was decided."""
     if not works:
         return []
@@ -515,7 +515,7 @@ def _read_open_calls(c: sa.Connection, work: _UnitPlanning) -> None:
 
 
 def _held(
-    c: sa.Connection, known: KnownItems, decisions: Sequence[Decision], counts: _Counts
+    c: sa.Connection, known: KnownItems, decisions: Sequence[Decision], counts: _WindowCounts
 ) -> tuple[Sequence[Decision], int, int, set[str]]:
     """Delete items that the hub holds and that the unit does not have any more.
 
