@@ -21,9 +21,8 @@ from hub.extraction.dating import PassageDates
 from hub.extraction.due_days import with_due_days
 from hub.extraction.items import Dropped, Extraction, ExtractionOptions, Item, Notes, RulesForm, lines_of
 from hub.extraction.when.resolve import local_day
-from hub.extraction.wording.languages import languages
 from protocol.secret_rules import redact_typed
-from protocol.tables import TABLES, TableName
+from protocol.tables import TableName
 
 RulesAnswer = TypeVar("RulesAnswer")
 
@@ -165,16 +164,6 @@ def _is_over(item: Item, document: Document, timezone: str) -> bool:
 def by_place(items: Iterable[Item]) -> list[Item]:
     """Return the items in the order of the text."""
     return sorted(items, key=lambda item: (item.start, item.end))
-
-
-def warm_up() -> None:
-    """Read an English sentence, which imports modules and unpacks weights.
-
-    Patterns of each language are compiled with its first text: those of all take half a second.
-    """
-    options = ExtractionOptions(data_types=tuple(TABLES), prompt="", timezone="UTC")
-    document = Document(unit_key="", text=languages()[0].example, content_hash="")
-    ToExtract(document=document, options=options, reads_prose=True).answer()
 
 
 def _left_out(value: Any) -> None:

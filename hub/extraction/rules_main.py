@@ -20,7 +20,8 @@ import msgspec
 
 from hub.document import Document
 from hub.extraction.items import ExtractionOptions
-from hub.extraction.ruled import MEMORY_BYTES, Request, ToExtract, frame_of, warm_up
+from hub.extraction.ruled import MEMORY_BYTES, Request, ToExtract, frame_of
+from hub.extraction.wording.languages import languages
 from hub.text import confinement
 from protocol.tables import TABLES
 
@@ -62,8 +63,11 @@ def main() -> None:
 
 
 def _warm() -> list[zoneinfo.ZoneInfo]:
-    """Load what a request would load later, when no file can be opened any more; return all time zones."""
-    warm_up()
+    """Load what a request would load later, when no file can be opened any more; return all time zones.
+
+    Patterns need no file: each is compiled with the first text that needs it.
+    """
+    languages()
     calendar = Document(unit_key="a.ics", text=_CALENDAR, content_hash="", modified_at=_WRITTEN)
     options = ExtractionOptions(data_types=tuple(TABLES))
     ToExtract(document=calendar, options=options, reads_prose=True).answer()
