@@ -46,7 +46,7 @@ LARGE_CHARS: Final = 50_000  # half a second; one process at a time reads such a
 MAX_PROCESSES: Final = 2
 _MAX_AHEAD: Final = 8  # documents sent to a process, and
 _MAX_CHARS_AHEAD: Final = 16_000
-_BACKLOG_S: Final = 2.0  # that documents wait before another process is worth its start
+_BACKLOG_CHARS: Final = 300_000  # two seconds of processor time; a start takes a third of a second
 _LIMIT_EVERY_S: Final = 1.0
 _START_S: Final = 5.0  # of processor time
 _FREE_S: Final = 30.0
@@ -153,7 +153,7 @@ class RulesProcesses:
         self.loop = LoopReports(clock or SystemClock())
         self.processes: list[RulesProcess] = []
         self._small, self._large = _Queue(), _Queue()
-        self._backlog_since: float | None = None  # by the event loop's clock
+        self._backlog_chars = 0  # of all requests since each process had several documents
 
     async def ask(self, request: RulesRequest[RulesAnswer]) -> RulesAnswer:
         """Return the answer to a request.
@@ -163,6 +163,7 @@ class RulesProcesses:
         """
         job = _QueuedRequest(request)
         (self._large if job.is_large else self._small).append(job)
+        self._backlog_chars += job.chars
         self.distribute()
         try:
             answer: RulesAnswer = await job.answer
@@ -218,13 +219,13 @@ class RulesProcesses:
         return self._started() if is_behind_large and len(self.processes) < MAX_PROCESSES else None
 
     def _start_where_documents_wait(self) -> None:
-        """Start another process on another core if each one had several documents for a while."""
+        """Start another process on another core if each one had several documents during much work.
+
+        The work is counted in characters, as time passes on a busy machine too, where a start pays least.
+        """
         if not (self.processes and all(len(process.jobs) > 1 for process in self.processes)):
-            self._backlog_since = None
-            return
-        now = asyncio.get_running_loop().time()
-        self._backlog_since = self._backlog_since or now
-        is_worth_it = now - self._backlog_since > _BACKLOG_S
+            self._backlog_chars = 0
+        is_worth_it = self._backlog_chars > _BACKLOG_CHARS
         if is_worth_it and len(self.processes) < min(MAX_PROCESSES, os.cpu_count() or 1):
             self._started()
             self.distribute()

@@ -174,7 +174,7 @@ async def test_small_text_is_read_by_another_process_while_one_reads_a_large_tex
 async def test_second_process_is_started_where_documents_wait(
     rules: RulesProcesses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rules_process, "_BACKLOG_S", 0.0)
+    monkeypatch.setattr(rules_process, "_BACKLOG_CHARS", 0)
     monkeypatch.setattr(rules_process, "_MAX_AHEAD", 2)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     found, extractor = Found(), await stopped(rules)
