@@ -2,7 +2,8 @@
 
 Rules that have changed find the same work in another quote, or under another title. A pair is of one table.
 Both are at the same place of the unchanged text, or one quote has the other, or their titles share their
-words. A rejected row has no place: its title may be among the words of the item's quote.
+words. A rejected row has no place: its title may be among the words of the item's quote. Of two texts with
+other numbers, or the same in another order, neither is the other: page 2 of 12 is not page 12 of 2.
 
 Candidates are found by place and by the rarest words that they share, so that time is linear in the number
 of items.
@@ -28,6 +29,8 @@ MAX_POSTINGS: Final = 200  # rows of a word, of which the candidates are chosen
 class _Words(NamedTuple):
     title: frozenset[str]
     quote: frozenset[str]
+    title_numbers: tuple[str, ...]  # in order, with those that repeat
+    quote_numbers: tuple[str, ...]
 
 
 def decided_pairs(
@@ -67,8 +70,12 @@ def _pairs_of_table(
 
 
 def _words(title: str, source: dict[str, object] | None) -> _Words:
-    quote = (source or {}).get("quote") or ""
-    return _Words(frozenset(words_of(title)), frozenset(words_of(str(quote))))
+    in_title, in_quote = words_of(title), words_of(str((source or {}).get("quote") or ""))
+    return _Words(frozenset(in_title), frozenset(in_quote), _numbers(in_title), _numbers(in_quote))
+
+
+def _numbers(words: Iterable[str]) -> tuple[str, ...]:
+    return tuple(word for word in words if word[0].isdigit())
 
 
 class _Index:
@@ -123,11 +130,19 @@ def overlap_of(item: FoundItem, row: ItemRow) -> float:
 
 def _share(mine: _Words, other: _Words) -> float:
     """Return the share of the shorter title's words in the other; 0.0 if it has another number."""
-    shorter, longer = sorted((mine.title, other.title), key=len)
-    shared = shorter & longer
-    has_other_number = any(word[0].isdigit() for word in shorter - longer)
-    return 0.0 if len(shared) < MIN_WORDS or has_other_number else len(shared) / len(shorter)
+    shorter, longer = sorted((mine, other), key=lambda words: len(words.title))
+    shared = shorter.title & longer.title
+    if len(shared) < MIN_WORDS or not _are_among(shorter.title_numbers, longer.title_numbers):
+        return 0.0
+    return len(shared) / len(shorter.title)
 
 
 def _has_title(mine: _Words, other: _Words) -> bool:
-    return len(other.title) >= MIN_WORDS and other.title <= mine.quote
+    is_named = len(other.title) >= MIN_WORDS and other.title <= mine.quote
+    return is_named and _are_among(other.title_numbers, mine.quote_numbers)
+
+
+def _are_among(some: tuple[str, ...], numbers: tuple[str, ...]) -> bool:
+    """Return True if *numbers* has each of *some*, in the same order and as often."""
+    rest = iter(numbers)
+    return all(number in rest for number in some)

@@ -143,3 +143,21 @@ def test_task_with_another_number_than_a_decided_one_is_not_left_out() -> None:
     new = found_items(document(text), [item(text.strip(), text.strip(), 0)], None, TABLES)
     (decision,) = choose(new, here, rules="2")
     assert decision.call is not None
+
+
+@pytest.mark.parametrize("verdict", VERDICTS)
+@pytest.mark.parametrize(
+    ("title", "line"),
+    [
+        ("send 2 copies of letter 1 to Anna", "send 2 copies of letter 2 to Anna"),
+        ("send 2 copies of letter 12 to Anna", "send 12 copies of letter 2 to Anna"),
+        ("paint the old door 2 of house 2", "paint the blue door 0 of house 2"),
+    ],
+    ids=["a number that repeats", "numbers in another order", "a number instead of one that repeats"],
+)
+def test_task_with_a_decided_title_but_for_the_numbers_is_sent(title: str, line: str, verdict: str) -> None:
+    old = found_items(document(line), [item(title, "x", 900)], None, TABLES)
+    here = judged(choose(old, [], rules="1"), (verdict,))
+    new = found_items(document(line), [item(line, line, 0)], None, TABLES)
+    (decision,) = choose(new, here, rules="2")
+    assert decision.call is not None
