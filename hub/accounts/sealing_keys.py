@@ -28,7 +28,6 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from hub.base.atomic_file import write_atomically
 from hub.base.clock import Chance
-from hub.base.log import Channel
 from protocol import keys as spelling
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import KeyId
@@ -395,6 +394,3 @@ def _decoded(spelled: str) -> bytes:
 
 def _purpose(node_id: str) -> bytes:
     return b"keys of the hub for node " + node_id.encode()
-
-
-log = Channel(__name__)

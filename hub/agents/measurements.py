@@ -23,7 +23,6 @@ from hub.agents.measurement_charts import (
     plan,
 )
 from hub.base.clock import Clock, epoch_ms
-from hub.base.log import Channel
 from hub.base.metrics import Metrics, value_of
 from hub.base.periodic_loop import PeriodicLoop
 from hub.base.token_buckets import Buckets
@@ -42,8 +41,6 @@ from storage.agents.measurements import (
 )
 from storage.kernel.columns import Key
 from storage.store import Store
-
-log = Channel(__name__)
 
 EVERY_S: Final = 15.0  # maximum delay of the measurement of agents' work
 PAUSE_S: Final = 0.05  # between batches: after an upgrade, ninety days of work are measured

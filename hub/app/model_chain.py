@@ -14,7 +14,6 @@ import msgspec
 from anyio.abc import TaskStatus
 
 from hub.base.clock import Chance, Clock
-from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.outbound.rules import OutboundRules
 from hub.base.periodic_loop import PeriodicLoop
@@ -39,8 +38,6 @@ from hub.settings.settings import (
 from protocol.ids import BootId
 from storage.devices import nodes
 from storage.store import Store
-
-log = Channel(__name__)
 
 
 class LocalModelServer(Protocol):

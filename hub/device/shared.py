@@ -24,7 +24,6 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from hub.base.log import Channel
 from hub.base.system.folders import (
     Folder,
     enter,
@@ -52,9 +51,6 @@ from hub.text.files import AUDIO, PICTURES, media_type_of
 from hub.text.pictures import TO_ADD_OCR
 from protocol.skipped_files import SkippedFile, SkipReason
 from protocol.work import MANY, RunConfig, RunLimits
-
-log = Channel(__name__)
-
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024  # larger files are not documents; one file is in memory at a time
 MAX_ROOTS: Final = 64  # in a hello

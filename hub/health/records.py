@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from hub.base.clock import epoch_ms, from_epoch_ms
-from hub.base.log import Channel
 from hub.base.roles import Scope
 from hub.health.issues import Finding, Fix, notice, warning
 from storage.devices import devices
@@ -104,6 +103,3 @@ def _about_agreement(row: StoreRow, device: DeviceRow, now: datetime) -> Finding
     return notice(
         "device.past", explanation, fix=fix, subject=device.id, user_id=device.user_id, since=began_at
     )
-
-
-log = Channel(__name__)

@@ -12,14 +12,11 @@ from typing import Final
 
 from hub.base import open_files
 from hub.base.clock import Clock
-from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.open_files import SPARE_FILES
 from hub.base.token_buckets import Buckets
 from hub.base.toml.limits import DEFAULTS
 from protocol.errors import ErrorCode, HubError
-
-log = Channel(__name__)
 
 HEAD_BYTES: Final = 16 * 1024  # of the WebSocket upgrade request
 STRANGERS: Final = 256  # each holds memory and a deadline before it is known who it is

@@ -15,7 +15,6 @@ import anyio
 import msgspec
 
 from hub.base.clock import Clock, IdFactory, now_ms
-from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.document import Document
 from hub.extraction.answers import is_whole
@@ -45,8 +44,6 @@ from storage.runs import model_calls
 from storage.runs.model_answers import JournaledAnswer
 from storage.runs.model_calls import ModelCall
 from storage.store import Store
-
-log = Channel(__name__)
 
 NOTHING_SPENT: Final = Usage()
 

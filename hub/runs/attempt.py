@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from hub.base.log import Channel
 from hub.connectors.connector import Message
 from hub.document import Document
 from hub.extraction.items import ExtractionOptions
@@ -16,8 +15,6 @@ from hub.runs.sources import ReadTree, UnreadUnit
 from protocol.lifecycles import RunState, UnitState
 from protocol.skipped_files import LEFT_OUT
 from storage.runs.units import UnitRow
-
-log = Channel(__name__)
 
 
 class Attempt:

@@ -22,7 +22,6 @@ import msgspec
 from anyio import from_thread
 
 from hub.base.clock import Clock, now_ms
-from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.version import VERSION
 from hub.document import Document
@@ -72,7 +71,6 @@ UNCHANGED_BYTES: Final = 256 * 1024  # of unchanged files that come without a ma
 ENTRY_BYTES: Final = 256  # for which each of them counts, beside its text
 MAX_LISTED = 1_000_000  # files that a device may list in one run
 _NOT_TAKEN_ON: Final = "the device did not take the run on"
-log = Channel(__name__)
 
 
 class NotTakenOn(HubError):

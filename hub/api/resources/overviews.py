@@ -21,12 +21,8 @@ from hub.api.resources.locks import LocksResource, LockView
 from hub.api.resources.measurements import MeasurementsResource
 from hub.api.resources.runs import RunListFilter, RunsResource, RunView
 from hub.api.resources.schedules import SlotsResource, SlotView
-from hub.base.log import Channel
 from hub.base.roles import Scope
 from protocol.errors import ErrorCode
-
-log = Channel(__name__)
-
 
 NEWEST_RUNS: Final = 5
 

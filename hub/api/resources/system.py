@@ -25,7 +25,6 @@ from hub.api.resource import (
 from hub.api.resources.issues import CHECK_S, IssueCounts, IssuesResource, IssueView
 from hub.api.resources.tokens import LimitsView
 from hub.base.clock import Clock
-from hub.base.log import Channel
 from hub.base.loop_lag import LoopLag
 from hub.base.roles import (
     AUDITED,
@@ -405,6 +404,3 @@ def routes_view() -> RoutesView:
             for method, need in DEVICE_REQUESTS.items()
         ),
     )
-
-
-log = Channel(__name__)
