@@ -301,7 +301,6 @@ def root_in(path: str) -> str:
 QUESTION_CHARACTERS: Final = 8_192
 ANSWER_CHARACTERS: Final = 8_192  # 32 KiB at the widest: question and answer fit into one message of an agent
 REPLY_TAGS: Final = 16  # of an answer
-TAG_CHARACTERS: Final = 64
 CHANNEL_CHARACTERS: Final = 128
 
 # Syntax agreed with models: the line starts an answer, and the following text belongs to it.

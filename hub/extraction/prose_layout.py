@@ -179,9 +179,6 @@ class PassageLayout:
         ended = sum(line.text.rstrip().endswith(ENDS) for line in firsts)
         has_greeting = firsts[0].text.rstrip().endswith((",", "!", "\uff0c", "\uff1a", ":"))
         self.sentences = lines
-        greeted = firsts[0].text.rstrip()
-        is_greeting = len(greeted) < 16 or is_line_of("salutations", greeted)  # characters
-        self.is_letter = has_greeting and len(firsts) > 1 and is_greeting
         self.is_short = len(firsts) > 1 and max(len(line.text) for line in firsts) < 100
         # Lines that each stand for themselves: a list, or a short note.
         self.is_loose = (

@@ -95,9 +95,7 @@ PARKED_S: Final = 60.0  # a pairing request expires at the gateway after 5 min, 
 REFUSED_S: Final = 300.0  # time for which a gateway locks out an address after ten attempts in a minute
 
 ABNORMAL_CLOSE: Final = 1006  # broken without a close frame
-RESTARTS: Final = 1012
 SILENT: Final = 4000  # close code sent after two ticks without data
-_REMOVED: Final = 4001
 
 _AUTHORITY: Final = "write its authority's certificate to a file, and name it in ca_file of the gateway"
 _MAX_QUOTE: Final = 300  # characters of a gateway's own message
