@@ -27,7 +27,16 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, DeviceId, RunId, UserId, trace_id_of
 from protocol.secret_rules import redact_secrets
 from protocol.status_vocabularies import EVENT_ALIASES, EventAlias
-from storage.kernel.columns import Key, columns_of, fetch_page, in_parts, narrowed, now_ms, paged, unindexed
+from storage.kernel.columns import (
+    Key,
+    columns_of,
+    execute_among,
+    fetch_page,
+    narrowed,
+    now_ms,
+    paged,
+    unindexed,
+)
 from storage.kernel.database import address_of, translation
 from storage.schema import (
     activity_log,
@@ -422,10 +431,8 @@ _OF_LOGINS: Final[Mapping[str, Callable[[str], str | None]]] = {"operator": _log
 
 def names_of(c: sa.Connection, ids: Iterable[str]) -> dict[str, str]:
     """Return the present names of ids, those that have one."""
-    found: dict[str, str] = {}
-    for part in in_parts(sorted({id for id in ids if isinstance(id, str)})):
-        found |= {id: name for id, name in c.execute(NAMES, {"ids": part}) if name}
-    return found
+    rows = execute_among(c, NAMES, "ids", sorted({id for id in ids if isinstance(id, str)}))
+    return {id: name for id, name in rows if name}
 
 
 def actor_names(c: sa.Connection, actors: Collection[str]) -> dict[str, str]:

@@ -36,7 +36,7 @@ from protocol.ids import AgentId, UserId
 from storage.kernel.columns import (
     Key,
     columns_of,
-    in_parts,
+    execute_among,
     now_ms,
     paged,
     readable,
@@ -259,9 +259,8 @@ def list_lock_waits(
 def granted(c: sa.Connection, request_ids: Sequence[str]) -> dict[str, LockGrant]:
     """Return the grants of these requests, as far as they still hold their locks."""
     found: dict[str, list[LockRow]] = {}
-    for part in in_parts(request_ids):
-        for row in c.execute(LOCKS_OF_REQUESTS, {"requests": part}):
-            found.setdefault(row.request_id, []).append(lock_of(row))
+    for row in execute_among(c, LOCKS_OF_REQUESTS, "requests", request_ids):
+        found.setdefault(row.request_id, []).append(lock_of(row))
     return {request_id: grant_of(locks) for request_id, locks in found.items()}
 
 

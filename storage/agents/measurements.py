@@ -33,7 +33,7 @@ from protocol.coordination import MetricType
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId
 from storage.devices import idempotency
-from storage.kernel.columns import IN_LIST, Key, columns_of, fetch_page, in_parts, paged, structs_from
+from storage.kernel.columns import IN_LIST, Key, columns_of, execute_among, fetch_page, paged, structs_from
 from storage.schema import ANSWERED, agent_metrics, agents, items, metric_series, model_calls, runs
 
 ERROR: Final = 1 / 128  # relative, at level 0
@@ -385,8 +385,7 @@ def record(
 
 def _lock(c: sa.Connection, agent_ids: Collection[AgentId | None]) -> dict[_Key, MetricType]:
     """Lock these agents, and with None the hub's own series. Return the types of the latter."""
-    for part in in_parts(sorted(id for id in agent_ids if id is not None)):
-        c.execute(LOCK_AGENTS, {"agents": part})
+    execute_among(c, LOCK_AGENTS, "agents", sorted(id for id in agent_ids if id is not None))
     if None not in agent_ids:
         return {}
     if c.dialect.name == "postgresql":  # also where there is no series yet
@@ -424,8 +423,8 @@ def _begin_series(
     """Insert the new series. Return the type of each metric of each agent, and of the hub."""
     known = dict(of_hub)
     names = sorted({key.name for key in keys})
-    for part in in_parts(sorted({key.agent_id for key in keys if key.agent_id is not None})):
-        known |= _types(c.execute(KNOWN_SERIES, {"agents": part, "names": names}))
+    ids = sorted({key.agent_id for key in keys if key.agent_id is not None})
+    known |= _types(execute_among(c, KNOWN_SERIES, "agents", ids, {"names": names}))
     types = {(key.agent_id, key.name): type for key, type in known.items()}
     for place, (sample, key) in enumerate(zip(samples, keys, strict=True)):
         is_of = types.setdefault((key.agent_id, key.name), sample.type or MetricType.GAUGE)

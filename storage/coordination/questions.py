@@ -30,8 +30,8 @@ from storage.coordination.messages import MessageLimits, NewMessage, add_message
 from storage.kernel.columns import (
     Key,
     columns_of,
+    execute_among,
     fetch_page,
-    in_parts,
     listed_keys,
     narrowed,
     paged,
@@ -404,11 +404,12 @@ CLOSE = (
 
 def with_news(c: sa.Connection, device_ids: Sequence[DeviceId]) -> list[DeviceId]:
     """Return the devices that are due a notification about a question."""
-    found: set[str] = set()
-    for part in in_parts(device_ids):
-        for query in (NOT_ASKED, NOT_CLOSED):
-            found |= set(c.execute(query, {"listed": list(part)}).scalars())
-    return sorted(DeviceId(id) for id in found)
+    found = [
+        id
+        for query in (NOT_ASKED, NOT_CLOSED)
+        for id in execute_among(c, query, "listed", device_ids).scalars()
+    ]
+    return sorted(DeviceId(id) for id in set(found))
 
 
 def due_of(c: sa.Connection, device_id: DeviceId, limit: int) -> list[Due]:

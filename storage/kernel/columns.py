@@ -28,7 +28,7 @@ from sqlalchemy.ext.compiler import compiles
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.secret_rules import redact_secrets
 from storage.kernel.database import UnreadableRow
-from storage.kernel.statements import NamedRow
+from storage.kernel.statements import NamedRow, ResultRows
 
 IdT = TypeVar("IdT", bound=str)
 
@@ -362,6 +362,22 @@ def in_parts(ids: Sequence[IdT]) -> Iterator[Sequence[IdT]]:
     """Split *ids* into parts that fit into one IN list."""
     for start in range(0, len(ids), IN_LIST):
         yield ids[start : start + IN_LIST]
+
+
+def execute_among(
+    c: sa.Connection,
+    statement: Any,
+    name: str,
+    ids: Sequence[str],
+    given: Mapping[str, Any] | None = None,
+) -> ResultRows:
+    """Execute *statement* with *ids* as its list *name*, in parts. Return all rows; their order is by part.
+
+    Args:
+        given: its other parameters.
+    """
+    results = [c.execute(statement, {**(given or {}), name: part}) for part in in_parts(ids)]
+    return ResultRows([row for rows in results for row in rows], sum(rows.rowcount for rows in results))
 
 
 def index(name: str, *columns: str, where: str | None = None, unique: bool = False) -> sa.Index:

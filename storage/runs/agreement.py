@@ -20,7 +20,7 @@ from protocol.ids import CallId, DeviceId, content_of, derive_call_id
 from storage import audit
 from storage.kernel.columns import (
     columns_of,
-    in_parts,
+    execute_among,
     listed,
     struct_from,
     struct_or_none,
@@ -280,9 +280,9 @@ def note_resent(
     """
     check_newest(c, device_id, epoch)
     lacking = {item.id: item for item in (*unknown, *rowless)}
-    changing: dict[str, ItemRow] = {}  # items whose newest call has no answer yet
-    for part in in_parts(sorted({*lacking} | {call.item_id for call in resent})):
-        changing |= {row.id: struct_from(ItemRow, row) for row in c.execute(CHANGING, {"ids": part})}
+    compared = sorted({*lacking} | {call.item_id for call in resent})
+    found = execute_among(c, CHANGING, "ids", compared)
+    changing = {row.id: struct_from(ItemRow, row) for row in found}  # whose newest call has no answer yet
     for call in resent:
         if call.item_id in changing and call.row_id is not None:
             _change_row(c, changing[call.item_id], call.row_id)
@@ -337,30 +337,24 @@ class _Ledger:
 
     def __init__(self, c: sa.Connection, device_id: DeviceId, reported: Sequence[ReportedRow]) -> None:
         calls = {str(row.item.call_id) for row in reported} | {row.inserted_by or "" for row in reported}
-        self._by_call: dict[str, ItemRow] = {}
-        self._by_row: dict[str | None, ItemRow] = {}
         self._by_place: dict[_Place, list[ItemRow]] = {}
-        item_of_call: dict[str, str | None] = {}
-        for part in in_parts(sorted(calls)):
-            item_of_call |= {row.call_id: row.item_id for row in c.execute(PLANNED, {"calls": part})}
-            found = c.execute(BY_CALLS, {"device": device_id, "calls": part})
-            self._by_call |= {row.call_id: struct_from(ItemRow, row) for row in found}
+        here = {"device": device_id}
+        planned = execute_among(c, PLANNED, "calls", sorted(calls))
+        item_of_call: dict[str, str | None] = {row.call_id: row.item_id for row in planned}
+        found = execute_among(c, BY_CALLS, "calls", sorted(calls), here)
+        self._by_call = {row.call_id: struct_from(ItemRow, row) for row in found}
         self.planned = item_of_call.keys()
-        self.by_id: dict[str, ItemRow] = {}
         ids = {str(item_id) for item_id in item_of_call.values()} | {row.item.id for row in reported}
-        for part in in_parts(sorted(ids)):
-            found = c.execute(BY_IDS, {"device": device_id, "ids": part})
-            self.by_id |= {row.id: struct_from(ItemRow, row) for row in found}
+        found = execute_among(c, BY_IDS, "ids", sorted(ids), here)
+        self.by_id = {row.id: struct_from(ItemRow, row) for row in found}
         self._by_older_call = {call: self.by_id[id] for call, id in item_of_call.items() if id in self.by_id}
-        for part in in_parts(sorted({row.item.row_id or "" for row in reported})):
-            found = c.execute(BY_ROWS, {"device": device_id, "rows": part})
-            self._by_row |= {row.row_id: struct_from(ItemRow, row) for row in found}
-        for part in in_parts(sorted({row.item.quote_hash for row in reported})):
-            for row in c.execute(OF_QUOTES, {"device": device_id, "quotes": part}):
-                if row.call_id not in calls:
-                    self._by_place.setdefault(_place_of(struct_from(ItemRow, row)), []).append(
-                        struct_from(ItemRow, row)
-                    )
+        found = execute_among(c, BY_ROWS, "rows", sorted({row.item.row_id or "" for row in reported}), here)
+        self._by_row: dict[str | None, ItemRow] = {row.row_id: struct_from(ItemRow, row) for row in found}
+        quotes = sorted({row.item.quote_hash for row in reported})
+        for row in execute_among(c, OF_QUOTES, "quotes", quotes, here):
+            if row.call_id not in calls:
+                item = struct_from(ItemRow, row)
+                self._by_place.setdefault(_place_of(item), []).append(item)
 
     def find(self, row: ReportedRow) -> ItemRow | None:
         """Return the item of the row: by its calls, or by the row id in the ledger."""

@@ -11,7 +11,15 @@ from protocol.errors import HubError, IllegalTransition, LinkLost
 from protocol.ids import CallId, DeviceId, RunId
 from protocol.lifecycles import CALL, CallEvent, CallState, UnitState
 from storage.executing_runs import FencedRun, check_held
-from storage.kernel.columns import Int, columns_of, execute_for_each, in_parts, spelled, structs_from
+from storage.kernel.columns import (
+    Int,
+    columns_of,
+    execute_among,
+    execute_for_each,
+    in_parts,
+    spelled,
+    structs_from,
+)
 from storage.kernel.database import lone
 from storage.runs.item_words import BY_CALL, follow
 from storage.runs.items import end_review, note_answers, note_rows_deleted
@@ -71,9 +79,7 @@ def mark_sent(c: sa.Connection, held: FencedRun, call_ids: Sequence[CallId], at:
         StaleRun: the run has another fence, or has ended; nothing was written.
     """
     check_held(c, held)
-    marked: set[str] = set()
-    for part in in_parts(call_ids):
-        marked.update(c.execute(MARK_SENT, {"calls": part, "run": held.id, "now": at}).scalars())
+    marked = {*execute_among(c, MARK_SENT, "calls", call_ids, {"run": held.id, "now": at}).scalars()}
     return [call_id for call_id in call_ids if call_id in marked]
 
 

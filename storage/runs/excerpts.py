@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import DeviceId
-from storage.kernel.columns import execute_for_each, in_parts, struct_from
+from storage.kernel.columns import execute_among, execute_for_each, in_parts, struct_from
 from storage.schema import item_excerpts, items
 
 RESEALED: Final = 500  # in one transaction
@@ -55,8 +55,7 @@ def put_excerpts(
     c: sa.Connection, excerpts: Mapping[str, SealedExcerpt | None], *, at: int, fresh: Sequence[str] = ()
 ) -> None:
     """Replace the excerpts of items, by item. *fresh*: items that have none yet."""
-    for part in in_parts(sorted(excerpts.keys() - set(fresh))):
-        c.execute(DROP, {"ids": part})
+    execute_among(c, DROP, "ids", sorted(excerpts.keys() - set(fresh)))
     rows = [
         msgspec.structs.asdict(excerpt) | {"created_at": at}
         for excerpt in excerpts.values()

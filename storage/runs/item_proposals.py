@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import CallId, UserId
 from storage import audit
-from storage.kernel.columns import Int, columns_of, in_parts, structs_from, values_of
+from storage.kernel.columns import Int, columns_of, execute_among, in_parts, structs_from, values_of
 from storage.schema import item_proposals, items
 
 ProposedVerdict = Literal["approve", "edit", "reject"]
@@ -179,11 +179,9 @@ def record(
 
 def settle(c: sa.Connection, ids: Sequence[str], state: ProposalState, at: int) -> None:
     """Settle those of these proposals that are open."""
-    for part in in_parts(sorted(ids)):
-        c.execute(SETTLE, {"ids": part, "after": state, "now": at})
+    execute_among(c, SETTLE, "ids", sorted(ids), {"after": state, "now": at})
 
 
 def withdraw(c: sa.Connection, call_ids: Sequence[str], at: int) -> None:
     """Withdraw the open proposals on the items with these calls: they changed, or have a verdict."""
-    for part in in_parts(sorted(call_ids)):
-        c.execute(SETTLE_ON_CALLS, {"calls": part, "after": "withdrawn", "now": at})
+    execute_among(c, SETTLE_ON_CALLS, "calls", sorted(call_ids), {"after": "withdrawn", "now": at})

@@ -26,6 +26,7 @@ from storage import audit
 from storage.kernel.columns import (
     Int,
     columns_of,
+    execute_among,
     execute_for_each,
     in_parts,
     struct_from,
@@ -639,16 +640,14 @@ def overtake(c: sa.Connection, device_id: DeviceId, reports: Sequence[ReportedVe
     brought. So a report is newer than a verdict that it has applied, and makes it refuse any other.
     """
     reported = {report.call_id: report.verdict for report in reports}
-    for part in in_parts(sorted(reported)):
-        found = structs_from(VerdictRow, c.execute(OF_CALLS, {"device": device_id, "calls": part}))
-        for row in sorted(found, key=lambda row: row.id):
-            is_same = (row.verdict, reported[row.seen_call]) in (
-                ("approve", "approved"),
-                ("reject", "rejected"),
-            )
-            after = "done" if is_same and not row.data else "refused"
-            why = CHANGED if after == "refused" else None
-            c.execute(SETTLE, {"given": row.id, "after": after, "why": why, "now": at})
+    found = structs_from(
+        VerdictRow, execute_among(c, OF_CALLS, "calls", sorted(reported), {"device": device_id})
+    )
+    for row in sorted(found, key=lambda row: row.id):
+        is_same = (row.verdict, reported[row.seen_call]) in (("approve", "approved"), ("reject", "rejected"))
+        after = "done" if is_same and not row.data else "refused"
+        why = CHANGED if after == "refused" else None
+        c.execute(SETTLE, {"given": row.id, "after": after, "why": why, "now": at})
 
 
 OPEN_OF = sa.select(item_verdicts.c.id, item_verdicts.c.seen_call).where(

@@ -28,6 +28,7 @@ from storage.kernel.columns import (
     Int,
     as_stored,
     columns_of,
+    execute_among,
     execute_for_each,
     in_parts,
     listed_keys,
@@ -58,8 +59,7 @@ DROP_OF_CALLS = sa.delete(item_excerpts).where(
 
 def end_review(c: sa.Connection, call_ids: Sequence[str], at: int) -> None:
     """Delete the excerpts of the items with these calls, and withdraw the proposals about them."""
-    for part in in_parts(call_ids):
-        c.execute(DROP_OF_CALLS, {"calls": part})
+    execute_among(c, DROP_OF_CALLS, "calls", call_ids)
     withdraw(c, call_ids, at)
 
 
@@ -523,8 +523,7 @@ def count_held(c: sa.Connection, agent_id: AgentId) -> int:
 
 def drop_held(c: sa.Connection, ids: Sequence[str]) -> None:
     """Delete those of these items that the hub holds."""
-    for part in in_parts(ids):
-        c.execute(_LET_GO, {"ids": part})
+    execute_among(c, _LET_GO, "ids", ids)
 
 
 def change_item(c: sa.Connection, item: ItemRow) -> None:
@@ -577,8 +576,7 @@ ROW_DELETED = (
 
 def note_answers(c: sa.Connection, row_ids: Mapping[CallId, str | None], at: int) -> None:
     """Record that the device has these versions of items. *row_ids*: their rows, by call, if reported."""
-    for part in in_parts([*row_ids]):
-        c.execute(REOPEN, {"calls": part})
+    execute_among(c, REOPEN, "calls", [*row_ids])
     rows = [{"call": call, "row": row, "now": at} for call, row in row_ids.items()]
     execute_for_each(c, MARK_ANSWERED, rows)
 

@@ -17,7 +17,7 @@ from protocol.lifecycles import FINAL_RUN_STATES, UNIT, CallState, UnitEvent, Un
 from storage.connectors import seen_messages
 from storage.connectors.seen_messages import State
 from storage.executing_runs import FencedRun, check_held, is_held, stale
-from storage.kernel.columns import Int, as_stored, execute_for_each, in_parts, values_of
+from storage.kernel.columns import Int, as_stored, execute_among, execute_for_each, in_parts, values_of
 from storage.kernel.database import Conflict
 from storage.runs.calls import AMONG, IS_OPEN, OF_UNIT, OPEN_CALLS_OF_UNIT, OpenCall, count_calls
 from storage.runs.excerpts import SealedExcerpt, put_excerpts
@@ -550,12 +550,9 @@ def _calls_of_before(c: sa.Connection, work: _UnitPlanning) -> set[str]:
         c.execute(ADD_UNIT, {"run_id": here["run"], "unit_key": here["unit"]} | about)
     else:
         unsent = c.execute(UNSENT_OF_UNIT, here).scalars()
-        for part in in_parts([call_id for call_id in unsent if call_id not in carried]):
-            c.execute(DROP, {"calls": part})
-    for part in in_parts(adopted):
-        c.execute(ADOPT, here | {"calls": part})
-    for part in in_parts([*carried]):
-        c.execute(ASK_AGAIN, {"calls": part, "now": here["now"]})
+        execute_among(c, DROP, "calls", [call_id for call_id in unsent if call_id not in carried])
+    execute_among(c, ADOPT, "calls", adopted, here)
+    execute_among(c, ASK_AGAIN, "calls", [*carried], {"now": here["now"]})
     if adopted:
         c.execute(REMIND, [{"call": call_id, "carried": carried[call_id]} for call_id in adopted])
     return set(c.execute(IDS_OF_UNIT, here).scalars())
@@ -626,10 +623,9 @@ def _adopt_calls(c: sa.Connection, works: Sequence[_UnitPlanning]) -> None:
         if decision.after is not None and decision.before is None
     }
     ids = sorted(work_of.keys() | of_new)
-    rows = [row for part in in_parts(ids) for row in c.execute(STORED, {"calls": part})]
+    rows = execute_among(c, STORED, "calls", ids).all()
     lost = {row.call_id for row in rows if row.state is CallState.ACKED and row.call_id in of_new}
-    for part in in_parts(sorted(lost)):
-        c.execute(DROP, {"calls": part})
+    execute_among(c, DROP, "calls", sorted(lost))
     for row in rows:
         work = work_of.get(row.call_id)
         if work is None or row.call_id in lost or row.run_id == work.unit.held.id:

@@ -16,6 +16,7 @@ from storage.agents.locks import DEFAULT_LIMITS, LockLimits
 from storage.connectors.connectors import NOT_YET
 from storage.kernel.columns import (
     Int,
+    execute_among,
     in_parts,
     isolating_broken_row,
     listed,
@@ -666,11 +667,10 @@ def waits_of(c: sa.Connection, run_ids: Sequence[RunId]) -> dict[RunId, WaitingC
     """Return the conditions of these runs, by run, without those that depend on an unreadable row."""
     locked = locks_in_the_way(c, run_ids)
     found: dict[RunId, WaitingConditions] = {}
-    for part in in_parts(run_ids):
-        for row in c.execute(WAITS, {"runs": part}):
-            run_id = RunId(row.run_id)
-            for wait in readable(partial(struct_from, WaitingConditions, lock=locked.get(run_id)), [row]):
-                found[run_id] = wait
+    for row in execute_among(c, WAITS, "runs", run_ids):
+        run_id = RunId(row.run_id)
+        for wait in readable(partial(struct_from, WaitingConditions, lock=locked.get(run_id)), [row]):
+            found[run_id] = wait
     return found
 
 

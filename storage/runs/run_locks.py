@@ -31,7 +31,7 @@ from storage.agents.locks import (
     hand_over,
     locks_named,
 )
-from storage.kernel.columns import in_parts
+from storage.kernel.columns import execute_among
 from storage.schema import (
     agent_locks,
     lock_waits,
@@ -122,17 +122,15 @@ def acquire_locks(c: sa.Connection, run: RunToLock, limits: LockLimits) -> bool:
 def release_locks(c: sa.Connection, run_ids: Collection[RunId]) -> list[LockGrant]:
     """Release the locks of these runs and withdraw their waits. Return the new grants."""
     users: defaultdict[UserId, list[RunId]] = defaultdict(list)
-    for part in in_parts(sorted(run_ids)):
-        for query in (HELD_BY_RUNS, WAITED_BY_RUNS):
-            for row in c.execute(query, {"runs": part}):
-                users[UserId(row.user_id)].append(RunId(row.holder_id))
+    for query in (HELD_BY_RUNS, WAITED_BY_RUNS):
+        for row in execute_among(c, query, "runs", sorted(run_ids)):
+            users[UserId(row.user_id)].append(RunId(row.holder_id))
     handed: list[LockGrant] = []
     for user_id, ids in sorted(users.items()):
         alone(c, user_id)
         names: set[str] = set()
-        for part in in_parts(sorted(set(ids))):
-            for change in (FREE_OF_RUNS, RUNS_LEAVE):
-                names.update(c.execute(change, {"user": user_id, "runs": part}).scalars())
+        for change in (FREE_OF_RUNS, RUNS_LEAVE):
+            names.update(execute_among(c, change, "runs", sorted(set(ids)), {"user": user_id}).scalars())
         handed += hand_over(c, user_id, sorted(names))
     return handed
 
@@ -144,17 +142,14 @@ def with_other_locks(c: sa.Connection, locks: Mapping[RunId, Sequence[str]]) -> 
     """
     return [
         RunId(row.id)
-        for part in in_parts(sorted(locks))
-        for row in c.execute(UNSTARTED, {"runs": part})
+        for row in execute_among(c, UNSTARTED, "runs", sorted(locks))
         if sorted(row.locks) != sorted(locks[RunId(row.id)])
     ]
 
 
 def locks_in_the_way(c: sa.Connection, run_ids: Sequence[RunId]) -> dict[RunId, LockInTheWay]:
     """Return, for those of these runs that wait for locks, the first lock by name."""
-    waiting = [
-        row for part in in_parts(run_ids) for row in c.execute(LOCKING_RUNS, {"runs": part}) if row.locks
-    ]
+    waiting = [row for row in execute_among(c, LOCKING_RUNS, "runs", run_ids) if row.locks]
     now = database_now(c) if waiting else 0
     found = ((RunId(row.id), _in_the_way(c, row, now)) for row in waiting)
     return {run_id: lock for run_id, lock in found if lock is not None}

@@ -31,7 +31,17 @@ from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import EXECUTING_RUN_STATES, UNIT, CallState, UnitEvent, UnitState
 from storage.agents.agents import roams
 from storage.executing_runs import FencedRun, StaleRun, check_held
-from storage.kernel.columns import Int, Key, columns_of, execute_for_each, fetch_page, in_parts, paged, upsert
+from storage.kernel.columns import (
+    Int,
+    Key,
+    columns_of,
+    execute_among,
+    execute_for_each,
+    fetch_page,
+    in_parts,
+    paged,
+    upsert,
+)
 from storage.kernel.database import lone
 from storage.runs.calls import OF_UNIT, CallAnswer, count_calls, judge_answers, mark_sent, write_settled
 from storage.runs.items import are_answered
@@ -215,8 +225,7 @@ def renew_entries(c: sa.Connection, held: FencedRun, unit_keys: Sequence[str], a
         StaleRun: the run has another fence, or has ended; nothing was written.
     """
     check_held(c, held)
-    for part in in_parts(unit_keys):
-        c.execute(RENEW, {"run": held.id, "keys": part, "old": at - RENEWED_AFTER_MS, "now": at})
+    execute_among(c, RENEW, "keys", unit_keys, {"run": held.id, "old": at - RENEWED_AFTER_MS, "now": at})
 
 
 @lone

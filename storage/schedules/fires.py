@@ -7,7 +7,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
-from storage.kernel.columns import Key, columns_of, fetch_page, in_parts, paged, structs_from
+from storage.kernel.columns import Key, columns_of, execute_among, fetch_page, paged, structs_from
 from storage.schema import Decision, schedule_fires, schedules
 
 
@@ -96,7 +96,6 @@ def newest_within(c: sa.Connection, schedule_id: str, since: int, until: int, mo
 def missed_of(c: sa.Connection, run_ids: Sequence[RunId]) -> dict[RunId, tuple[FireCount, ...]]:
     """Return the other fires that these runs cover or blocked; runs without any are omitted."""
     missed: defaultdict[RunId, list[FireCount]] = defaultdict(list)
-    for part in in_parts(run_ids):
-        for row in c.execute(MISSED, {"runs": part}):
-            missed[row.run_id].append(FireCount(row.decision, row.reason, int(row.fires)))
+    for row in execute_among(c, MISSED, "runs", run_ids):
+        missed[row.run_id].append(FireCount(row.decision, row.reason, int(row.fires)))
     return {run_id: tuple(found) for run_id, found in missed.items()}
