@@ -239,18 +239,17 @@ def _exported(table: DeviceTable, row: sqlite3.Row, places: Iterable[Destination
         quote=row["_quote"],
         found_by=remarks.found_by,
         found_at=rfc3339(int(str(record["createdAt"]))),
-        places=[_exported_place(place) for place in places],
-    )
-
-
-def _exported_place(place: Destination) -> ExportedPlace:
-    return ExportedPlace(
-        name=place.name,
-        kind=place.kind,
-        state=place.state.value,
-        since=rfc3339(place.at_ms),
-        problem=place.why or None,
-        link=place.link,
+        places=[
+            ExportedPlace(
+                name=place.name,
+                kind=place.kind,
+                state=place.state.value,
+                since=rfc3339(place.at_ms),
+                problem=place.why or None,
+                link=place.link,
+            )
+            for place in places
+        ],
     )
 
 
