@@ -379,9 +379,10 @@ MOVE_UNIT = (
         updated_at=sa.bindparam("now"),
     )
 )
+REFUSED = (CallState.REJECTED, CallState.UNKNOWN)
 REFUSALS = (
     sa.select(run_calls.c.action, run_calls.c.target_table, run_calls.c.state, run_calls.c.result)
-    .where(*OF_UNIT, run_calls.c.state.in_((CallState.REJECTED, CallState.UNKNOWN)))
+    .where(*OF_UNIT, run_calls.c.state.in_(REFUSED))
     .order_by(run_calls.c.ordinal)
 )
 ENTER = upsert(unit_ledger)
@@ -439,6 +440,11 @@ def settle_unit(
     return after
 
 
+REFUSED_AMONG = sa.select(run_calls.c.unit_key).where(
+    run_calls.c.run_id == sa.bindparam("run"),
+    run_calls.c.unit_key.in_(sa.bindparam("keys", expanding=True)),
+    run_calls.c.state.in_(REFUSED),
+)
 ANSWERED_UNITS = UNITS_AMONG.add_columns(run_units.c.awaits, run_units.c.is_behind)
 
 
@@ -472,8 +478,8 @@ class SettledCalls(msgspec.Struct, frozen=True):
 def settle_answers(c: sa.Connection, batches: Sequence[AnsweredCalls]) -> list[SettledCalls]:
     """Settle calls by their answers, and with them the units that this completes; mark those sent next.
 
-    A unit is settled if the device took all of its calls, and all with these answers; ``settle_unit`` settles
-    the others. The batches may be of several runs.
+    A unit is settled if these answers are the last of its calls, and the device took them and refused none
+    before; ``settle_unit`` settles the others. The batches may be of several runs.
     """
     at = max(batch.at for batch in batches)
     outcomes, settled = judge_answers(c, [answer for batch in batches for answer in batch.answers])
@@ -490,14 +496,20 @@ def settle_answers(c: sa.Connection, batches: Sequence[AnsweredCalls]) -> list[S
     entries = []
     for run_id, call in sorted(calls.items()):
         for part in in_parts(sorted(key for run, key in answered if run == run_id)):
-            for *unit, awaits, is_behind in c.execute(ANSWERED_UNITS, {"run": run_id, "keys": part}):
-                row = UnitRow(*unit)
-                # of a unit with calls that were answered before, the states of those are not known here
-                is_first = (row.state, row.calls_settled) == (UnitState.EXTRACTED, 0)
-                if is_first and row.calls_planned == answered[run_id, row.unit_key]:
-                    done.add((run_id, row.unit_key))
-                    if not is_behind:
-                        entries.append((awaits, _entry(call, run_id, row, at)))
+            complete = [
+                unit
+                for unit in c.execute(ANSWERED_UNITS, {"run": run_id, "keys": part})
+                if unit.state is UnitState.EXTRACTED
+                and unit.calls_planned == unit.calls_settled + answered[run_id, unit.unit_key]
+            ]
+            earlier = [unit.unit_key for unit in complete if unit.calls_settled]
+            sought = {"run": run_id, "keys": earlier}
+            refused = set(c.execute(REFUSED_AMONG, sought).scalars()) if earlier else set()
+            for unit in complete:
+                if unit.unit_key not in refused:
+                    done.add((run_id, unit.unit_key))
+                    if not unit.is_behind:
+                        entries.append((unit.awaits, _entry(call, run_id, unit, at)))
     write_settled(c, settled, at, done=done)
     enter_units(c, [entry for awaits, entry in entries if are_answered(c, awaits)])
     found = []
@@ -567,7 +579,7 @@ def _write_ledger(c: sa.Connection, run_id: RunId, unit: UnitRow, at: int) -> No
     enter_units(c, [_entry(c.execute(AGENT_OF_RUN, {"run": run_id}).one(), run_id, unit, at)])
 
 
-def _entry(run: Any, run_id: RunId, unit: UnitRow, at: int) -> dict[str, Any]:
+def _entry(run: Any, run_id: RunId, unit: Any, at: int) -> dict[str, Any]:
     """Return the row of the ledger for a unit that a run has settled."""
     entry = {"agent_id": run.agent_id, "config_fingerprint": run.config_fingerprint, "run_id": run_id}
     return entry | {"unit_key": unit.unit_key, "content_hash": unit.content_hash, "done_at": at}

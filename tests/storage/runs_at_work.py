@@ -185,7 +185,8 @@ class RunsAtWork(PeopleAndTime):
             sent[id].state = "ACKED"
             self.world.touch(run, self.at)
         for unit in settled.done:
-            assert set(self.world.calls_of(run, unit)) <= {*taken}
+            calls = self.world.calls_of(run, unit)
+            assert {*calls} & {*taken} and {call.state for call in calls.values()} == {"ACKED"}
             self.world.settle(run, unit, self.contents[run.id, unit], self.at)
 
     @step(2, when=lambda self: self.world.calls)

@@ -265,6 +265,21 @@ def test_answers_settle_no_unit_with_a_refused_item(
 
 
 @pytest.mark.usefixtures("two_planned")
+@pytest.mark.parametrize(
+    ("first", "done"),
+    [(CallEvent.ACKED, {"a.txt"}), (CallEvent.REJECTED, set[str]()), (CallEvent.GIVEN_UP, set[str]())],
+)
+def test_last_answers_settle_a_unit_that_took_the_earlier_calls(
+    c: sa.Connection, held: FencedRun, agent: AgentRow, first: CallEvent, done: set[str]
+) -> None:
+    assert answered(c, held, "call-1", event=first) == set()
+    assert answered(c, held, "call-2") == done
+    assert settle_unit(c, held, "a.txt", AT) is (UnitState.DONE if done else UnitState.FAILED)
+    assert known_units(c, agent.id, PROMPT_1).get("a.txt", "") == ("sha-1" if done else "")
+    assert runs.get_run(c, held.id).units_done == len(done)
+
+
+@pytest.mark.usefixtures("two_planned")
 def test_answers_settle_no_unit_missing_a_part_or_an_answer(c: sa.Connection, held: FencedRun) -> None:
     plan(c, held, "b.txt", of=calls("call-3"))
     assert answered(c, held, "call-1") == set()
