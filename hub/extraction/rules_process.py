@@ -47,6 +47,7 @@ MAX_PROCESSES: Final = 2
 _MAX_AHEAD: Final = 8  # documents sent to a process, and
 _MAX_CHARS_AHEAD: Final = 16_000
 _BACKLOG_CHARS: Final = 300_000  # two seconds of processor time; a start takes a third of a second
+_SLOW_S: Final = 10.0  # at one text, which is handled like a large one from then on
 _LIMIT_EVERY_S: Final = 1.0
 _START_S: Final = 5.0  # of processor time
 _FREE_S: Final = 30.0
@@ -239,6 +240,13 @@ class RulesProcesses:
         self.processes.append(process)
         return process
 
+    def on_slow(self, process: "RulesProcess") -> None:
+        """Let another process read what waits behind a text that takes long; the first answer counts."""
+        slow, *behind = process.jobs
+        slow.is_large = True
+        self._small.put_back(behind)
+        self.distribute()
+
     def on_broken(self, process: "RulesProcess", error: Exception) -> None:
         """Replace a process that ended, or was not to be trusted; give up the text that it read twice."""
         code = self._end(process)
@@ -295,7 +303,7 @@ class RulesProcess:
         if not self.jobs:
             return True
         chars = job.chars + sum(ahead.chars for ahead in self.jobs)
-        return len(self.jobs) < _MAX_AHEAD and chars <= _MAX_CHARS_AHEAD
+        return not self.is_reading_large and len(self.jobs) < _MAX_AHEAD and chars <= _MAX_CHARS_AHEAD
 
     def send(self, job: _QueuedRequest) -> None:
         """Send a request."""
@@ -330,12 +338,18 @@ class RulesProcess:
         if self._deadline is not None:
             self._deadline.cancel()
         seconds, now = self.jobs[0].seconds, loop.time()
-        # Other processes may be in the way.
-        self._deadline = loop.call_later(20 * seconds, self.owner.on_broken, self, TimeoutError())
+        self._deadline = loop.call_later(_SLOW_S, self._on_slow, loop)
         if seconds > self._limited_s or now - self._limited_at > _LIMIT_EVERY_S:
             with suppress(OSError):  # it has ended
                 _limit(self.process.pid, seconds)
             self._limited_at, self._limited_s = now, seconds
+
+    def _on_slow(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wait for a slow answer up to its limit, and not for those behind it."""
+        # Other processes may be in the way.
+        late = 20 * self.jobs[0].seconds
+        self._deadline = loop.call_later(late, self.owner.on_broken, self, TimeoutError())
+        self.owner.on_slow(self)
 
     def _write(self, loop: asyncio.AbstractEventLoop) -> None:
         """Write the requests as far as the pipe takes them, and the rest when it takes more."""

@@ -171,6 +171,24 @@ async def test_small_text_is_read_by_another_process_while_one_reads_a_large_tex
     assert LARGE in found
 
 
+async def test_texts_behind_a_slow_one_are_read_by_another_process(
+    rules: RulesProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, extractor = Found(), await stopped(rules)
+    async with anyio.create_task_group() as tasks:
+        with monkeypatch.context() as sooner:
+            sooner.setattr(rules_process, "_SLOW_S", 0.0)
+            for text in TEXTS:
+                tasks.start_soon(read, extractor, text, found)
+            await anyio.wait_all_tasks_blocked()
+        assert len(rules.processes[0].jobs) == len(TEXTS)
+        while len(found) < len(TEXTS) - 1:
+            await anyio.lowlevel.checkpoint()
+        assert found == dict.fromkeys(TEXTS[1:], 1)
+        os.kill(rules.processes[0].process.pid, signal.SIGCONT)
+    assert found == dict.fromkeys(TEXTS, 1)
+
+
 async def test_second_process_is_started_where_documents_wait(
     rules: RulesProcesses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
