@@ -60,6 +60,10 @@ class BrokenDocument(str):
         return default
 
 
+def _as_text(value: Any) -> str | None:
+    return None if value is None else msgspec.json.encode(value).decode()
+
+
 class Doc(sa.TypeDecorator[Any]):
     """A JSON value: JSONB on PostgreSQL, its text on SQLite. ``None`` is NULL; NaN becomes null.
 
@@ -83,10 +87,8 @@ class Doc(sa.TypeDecorator[Any]):
         on_postgresql = dialect.name == "postgresql"
         return dialect.type_descriptor(postgresql.JSONB(none_as_null=True) if on_postgresql else sa.Text())
 
-    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> Any:
-        if value is None or dialect.name == "postgresql":
-            return value
-        return msgspec.json.encode(value).decode()
+    def bind_processor(self, dialect: sa.Dialect) -> Any:
+        return super().bind_processor(dialect) if dialect.name == "postgresql" else _as_text
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> Any:
         if value is None:
