@@ -97,6 +97,7 @@ class Hub:
         coordination: services of gateways and boards.
         judges: who decides which devices and operators may connect.
         issues: findings of the checks, and the checks.
+        notifier: service of the targets of events.
         nouns: nouns of the operators' interface.
         roster: links of the connected devices.
         rules: processes that read documents by rules.
@@ -165,7 +166,7 @@ class Hub:
         sharing = KeySharing(context.store, accounts.keys, node_id=context.node.id, clock=context.clock)
         ends = RevocationWatch(context.store, roster=roster, boot_id=context.boot_id, clock=context.clock)
         disk = DiskGuard(context.state, clock=context.clock, ballast=Ballast(context.state))
-        notifier = make_notifier(context, pages=lambda: address_of_pages(self._pages_at()))
+        self.notifier = notifier = make_notifier(context, pages=lambda: address_of_pages(self._pages_at()))
         self.issues = issues = make_issues(context, notifier)
         database = DatabaseWatch(
             context.store, boot.make_beat(context), clock=context.clock, on_change=issues.forget
@@ -214,7 +215,7 @@ class Hub:
             on_change=agents_changed,
         )
         writer.apply(context.settings.limits)
-        heartbeats = Heartbeats(context.store, clock=context.clock, metrics=context.metrics)
+        self.heartbeats = heartbeats = Heartbeats(context.store, clock=context.clock, metrics=context.metrics)
         context.moves.listen(heartbeats.agent_moved)
         context.moves.listen(dispatcher.agent_moved)
         prepare_targets(notifier, context.settings)()
