@@ -563,7 +563,8 @@ class Runner:
             self._watch.changed(order.run_id)
             return
         unit = await self._store.read(find_unit, order.run_id, unit_key)
-        notes = Notes(**unit.notes or {}) if unit is not None else Notes()
+        # The plan has notes of its own among them, as of held items.
+        notes = msgspec.convert(unit.notes or {}, Notes) if unit is not None else Notes()
         if unit is not None and (missing := missing_of(notes)) is not None:
             await self._fail_read(order, unit, *missing)
         else:

@@ -139,6 +139,21 @@ async def test_an_unsure_item_is_neither_sent_nor_listed_nor_counted_as_news(
     assert await bench.store.read(items.count_open) == 1
 
 
+async def test_a_file_with_a_held_item_fails_alone_where_the_device_refuses_its_other_item(
+    bench: Bench, doubted: set[str]
+) -> None:
+    doubted.add("call Anna")
+    refusal = Answer(error=ErrorBody(code=ErrorCode.BAD_RECORD, message="no"))
+    bench.connect(
+        runs=folder(a=ANNA + RENT),
+        answers=lambda call: refusal if call.action is Action.INSERT else Answer(result={}),
+        capabilities=REVIEWS,
+    )
+    await bench.run()
+    (newest,) = await bench.store.read(runs.list_runs, limit=1)
+    assert (newest.reason, newest.units_failed) == (None, 1)
+
+
 # Editions of files, each with the titles that rules doubt, those that are inserted, and those that are held.
 Edition = tuple[dict[str, str], set[str], list[str], set[str]]
 _A = {"call Anna"}
