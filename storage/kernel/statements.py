@@ -22,6 +22,7 @@ Values: TypeAlias = tuple[Any, ...]
 _Convert: TypeAlias = Callable[[Any], Any]
 _Bind: TypeAlias = Callable[[dict[str, Any]], Values]
 
+_NUMERIC: Final = 1700  # PostgreSQL's type of a sum of big integers, a Decimal in Python
 PART: Final = 512  # values of a list; its length is rounded up, so that the driver prepares few texts
 
 
@@ -143,11 +144,13 @@ class _Shape:
         kind: type[NamedRow] = type(
             "NamedRow", (NamedRow,), {"__slots__": (), "_fields": tuple(names), **fields}
         )
-        converts = [
-            (number, convert)
-            for number, (column, part) in enumerate(zip(columns, description, strict=False))
-            if (convert := column.type._cached_result_processor(compiled.dialect, part[1])) is not None
+        readers = [
+            _whole
+            if part[1] == _NUMERIC and isinstance(column.type, sa.Integer)
+            else column.type._cached_result_processor(compiled.dialect, part[1])
+            for column, part in zip(columns, description, strict=False)
         ]
+        converts = [(number, convert) for number, convert in enumerate(readers) if convert is not None]
         if not converts:
             return lambda found: list(map(kind, found))
 
@@ -309,6 +312,11 @@ class KernelConnection(sa.Connection):
 def _is_plain(statement: Any) -> bool:
     has_options = bool(getattr(statement, "_execution_options", ()))
     return isinstance(statement, SelectBase | UpdateBase | sa.TextClause) and not has_options
+
+
+def _whole(value: Any) -> int | None:
+    """Return a sum of integers as an integer."""
+    return None if value is None else int(value)
 
 
 def padded(values: Iterable[Any]) -> list[Any]:

@@ -64,6 +64,13 @@ def test_statement_made_from_an_executed_one_is_compiled_itself(c: sa.Connection
     assert c.execute(NAMED.where(users.c.name == "B"), both).scalars().all() == ["b"]
 
 
+def test_sum_of_integers_is_an_integer(c: sa.Connection) -> None:
+    total = sa.select(sa.func.sum(users.c.created_at), sa.func.coalesce(sa.func.sum(users.c.created_at), 0))
+    assert c.execute(total).one() == (None, 0)
+    add(c, "a", "b")
+    assert [type(value) for value in c.execute(total).one()] == [int, int]
+
+
 def test_list_of_tuples_finds_their_rows(c: sa.Connection) -> None:
     add(c, "a", "b")
     pairs = sa.tuple_(users.c.id, users.c.name).in_([("a", "A"), ("b", "A")])
