@@ -18,14 +18,22 @@ from typing import Any, Concatenate, NamedTuple, NoReturn, ParamSpec, TypeAlias,
 import anyio
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from storage.kernel.address import fault_of, shown, without_pooler
 from storage.kernel.columns import json_text
 from storage.kernel.database import CAUSE, POOLED, Busy, DatabaseUnavailable, is_lone, sqlstate, translated
 from storage.kernel.migrate import upgrade_tables
 from storage.kernel.statements import KernelConnection
+
+try:
+    import asyncpg  # noqa: F401
+    import greenlet  # noqa: F401
+    from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+    from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+except ImportError as error:
+    raise DatabaseUnavailable(
+        f"PostgreSQL needs {error.name}, of the extra 'cluster': pip install 'device-hub[cluster]'"
+    ) from error
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -162,7 +170,9 @@ class PostgresDatabase:
         self._check_open()
         await self._places.acquire()  # a caller that is cancelled while it waits has begun no transaction
         # Cancelling a statement costs its connection, and leaves the outcome unknown: the job goes on alone.
-        return await asyncio.shield(self._finish(kind, call))
+        job = asyncio.ensure_future(self._finish(kind, call))  # noqa: TID251 (outlives its caller)
+        job.add_done_callback(_retrieve_error)
+        return await asyncio.shield(job)
 
     async def _finish(self, kind: _Options, call: Callable[[sa.Connection], T]) -> T:
         """Run a job in its place to its end, whatever becomes of its caller."""
@@ -195,7 +205,6 @@ async def open_postgres(url: str, *, session: str = "hub") -> AsyncIterator[Post
         FromTheFuture: a newer hub wrote the database; nothing was written.
         Busy, Unavailable: the database cannot be reached or written, or the driver is not installed.
     """
-    _check_driver()
     await _migrate(url)
     limits = ServerTimeouts(STATEMENT_MS, LOCK_MS, IDLE_MS, ANSWER_S)
     engine = _engine(url, limits, session=session, pool_size=CONNECTIONS, max_overflow=0)
@@ -204,6 +213,12 @@ async def open_postgres(url: str, *, session: str = "hub") -> AsyncIterator[Post
         yield database
     finally:
         await database.close()
+
+
+def _retrieve_error(job: asyncio.Future[Any]) -> None:
+    """Mark the error of a job as seen: a caller that was cancelled asks for none."""
+    if not job.cancelled():
+        job.exception()
 
 
 class _Try:
@@ -290,16 +305,6 @@ def _ours(error: Exception) -> Exception:
     return translated(error)
 
 
-def _check_driver() -> None:
-    try:
-        import asyncpg  # noqa: F401
-        import greenlet  # noqa: F401
-    except ImportError as error:
-        raise DatabaseUnavailable(
-            f"PostgreSQL needs {error.name}, of the extra 'cluster': pip install 'device-hub[cluster]'"
-        ) from error
-
-
 async def run_once(url: str, fn: Callable[[sa.Connection], T], *, migrates: bool = False) -> T:
     """Run *fn* in one transaction on the database at *url*, with the time limits of a migration.
 
@@ -309,7 +314,6 @@ async def run_once(url: str, fn: Callable[[sa.Connection], T], *, migrates: bool
     Raises:
         Busy, Unavailable: see ``open_postgres``.
     """
-    _check_driver()
     if migrates:
         await _migrate(url)
     return await _run_once(url, fn)
