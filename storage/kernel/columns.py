@@ -379,7 +379,8 @@ def execute_among(
         given: its other parameters.
     """
     results = [c.execute(statement, {**(given or {}), name: part}) for part in in_parts(ids)]
-    return ResultRows([row for rows in results for row in rows], sum(rows.rowcount for rows in results))
+    returned = [row for result in results if result.returns_rows for row in result]
+    return ResultRows(returned, sum(result.rowcount for result in results))
 
 
 def index(name: str, *columns: str, where: str | None = None, unique: bool = False) -> sa.Index:

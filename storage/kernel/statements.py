@@ -41,6 +41,7 @@ class ResultRows:
     """Result of a statement, read as a whole: the methods of SQLAlchemy's result that the hub uses."""
 
     __slots__ = ("_rows", "rowcount")
+    returns_rows = True  # none, of a statement that has none
 
     def __init__(self, rows: Sequence[Any], rowcount: int = -1) -> None:
         self._rows = rows
