@@ -241,7 +241,7 @@ class RulesProcesses:
         return process
 
     def on_slow(self, process: "RulesProcess") -> None:
-        """Let another process read what waits behind a text that takes long; the first answer counts."""
+        """Return what waits behind a text that takes long to the queue; the first answer counts."""
         slow, *behind = process.jobs
         slow.is_large = True
         self._small.put_back(behind)
