@@ -17,6 +17,7 @@ import anyio
 import sqlalchemy as sa
 
 from storage.kernel.database import Busy, DatabaseUnavailable, translated
+from storage.kernel.statements import KernelConnection
 from storage.runs import units
 from storage.schema import metadata
 from tests.simulation.answers import POLLS, RENEWALS, Answers, name_of
@@ -334,6 +335,7 @@ def _engine(guarded: bool) -> tuple[sqlite3.Connection, sa.Connection, sqlite3.C
         isolation_level="AUTOCOMMIT",
         query_cache_size=5_000,
     )
+    engine._connection_cls = KernelConnection  # as the databases of the hub
     core = engine.connect()
     (metadata if guarded else _unguarded()).create_all(core)
     empty = sqlite3.connect(":memory:")
