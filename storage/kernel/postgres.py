@@ -170,12 +170,13 @@ class PostgresDatabase:
         self._check_open()
         await self._places.acquire()  # a caller that is cancelled while it waits has begun no transaction
         # Cancelling a statement costs its connection, and leaves the outcome unknown: the job goes on alone.
-        job = asyncio.ensure_future(self._finish(kind, call))  # noqa: TID251 (outlives its caller)
-        job.add_done_callback(_retrieve_error)
-        return await asyncio.shield(job)
+        outcome = await asyncio.shield(self._finish(kind, call))
+        if isinstance(outcome, _Failed):
+            raise outcome.error
+        return outcome
 
-    async def _finish(self, kind: _Options, call: Callable[[sa.Connection], T]) -> T:
-        """Run a job in its place to its end, whatever becomes of its caller."""
+    async def _finish(self, kind: _Options, call: Callable[[sa.Connection], T]) -> "T | _Failed":
+        """Run a job in its place to its end, whatever becomes of its caller. Return its error, too."""
         try:
             self._check_open()
             with anyio.move_on_after(JOB_S, shield=True):
@@ -183,6 +184,8 @@ class PostgresDatabase:
             raise DatabaseUnavailable(
                 f"the database took longer than {JOB_S:.0f} s; it may have taken effect"
             ).on_a_server()
+        except Exception as error:  # the caller raises it
+            return _Failed(error)
         finally:
             self._places.give_back()
 
@@ -215,10 +218,10 @@ async def open_postgres(url: str, *, session: str = "hub") -> AsyncIterator[Post
         await database.close()
 
 
-def _retrieve_error(job: asyncio.Future[Any]) -> None:
-    """Mark the error of a job as seen: a caller that was cancelled asks for none."""
-    if not job.cancelled():
-        job.exception()
+class _Failed(NamedTuple):
+    """Outcome of a job that raised *error*: returned, as a caller that was cancelled takes no exception."""
+
+    error: Exception
 
 
 class _Try:

@@ -21,11 +21,3 @@ def test_hub_modules_can_be_imported_without_extras() -> None:
     program = f"import sys; {missing}; import hub.app.hub, hub.app.daemon, hub.cli.app, hub.cli.upkeep"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr[-500:]) == (0, "")
-
-
-def test_database_of_a_server_without_its_driver_names_the_extra() -> None:
-    program = "import sys; sys.modules['greenlet'] = None; import storage.kernel.postgres"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.stderr.splitlines()[-1].endswith(
-        "PostgreSQL needs greenlet, of the extra 'cluster': pip install 'device-hub[cluster]'"
-    )
