@@ -171,11 +171,11 @@ class PostgresDatabase:
         await self._places.acquire()  # a caller that is cancelled while it waits has begun no transaction
         # Cancelling a statement costs its connection, and leaves the outcome unknown: the job goes on alone.
         outcome = await asyncio.shield(self._finish(kind, call))
-        if isinstance(outcome, _Failed):
+        if isinstance(outcome, _FailedJob):
             raise outcome.error
         return outcome
 
-    async def _finish(self, kind: _Options, call: Callable[[sa.Connection], T]) -> "T | _Failed":
+    async def _finish(self, kind: _Options, call: Callable[[sa.Connection], T]) -> "T | _FailedJob":
         """Run a job in its place to its end, whatever becomes of its caller. Return its error, too."""
         try:
             self._check_open()
@@ -185,7 +185,7 @@ class PostgresDatabase:
                 f"the database took longer than {JOB_S:.0f} s; it may have taken effect"
             ).on_a_server()
         except Exception as error:  # the caller raises it
-            return _Failed(error)
+            return _FailedJob(error)
         finally:
             self._places.give_back()
 
@@ -218,7 +218,7 @@ async def open_postgres(url: str, *, session: str = "hub") -> AsyncIterator[Post
         await database.close()
 
 
-class _Failed(NamedTuple):
+class _FailedJob(NamedTuple):
     """Outcome of a job that raised *error*: returned, as a caller that was cancelled takes no exception."""
 
     error: Exception
