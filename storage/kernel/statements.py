@@ -32,9 +32,13 @@ class NamedRow(tuple[Any, ...]):
     __slots__ = ()
     _fields: tuple[str, ...] = ()
 
+    def _asdict(self) -> dict[str, Any]:
+        """Return the values by the names of their columns, as revisions of releases ask for them."""
+        return dict(zip(self._fields, self, strict=True))
+
     @property
     def _mapping(self) -> dict[str, Any]:
-        return dict(zip(self._fields, self, strict=True))
+        return self._asdict()
 
 
 class ResultRows:
