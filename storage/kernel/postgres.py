@@ -407,7 +407,6 @@ def _engine(url: str, limits: ServerTimeouts, *, session: str = "hub", **pool: A
         "lock_timeout": str(limits.lock_ms),
         "idle_in_transaction_session_timeout": str(limits.idle_ms),
         "jit": "off",  # statements are short: compiling them takes longer than running them
-        "max_parallel_workers_per_gather": "0",  # so does starting workers
     }
     engine = create_async_engine(
         "postgresql+asyncpg://",
