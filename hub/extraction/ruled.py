@@ -4,6 +4,7 @@ A request has all that its answer depends on, and both can be sent to another pr
 """
 
 import struct
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable
 from functools import partial
@@ -46,9 +47,9 @@ class RulesRequest(msgspec.Struct, Generic[RulesAnswer], frozen=True, kw_only=Tr
     document: Document
     options: ExtractionOptions
 
+    @abstractmethod
     def answer(self) -> RulesAnswer:
         """Return the answer."""
-        raise NotImplementedError
 
 
 class ToRead(RulesRequest[RulesResult], frozen=True, kw_only=True, tag="read"):

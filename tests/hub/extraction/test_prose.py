@@ -940,7 +940,7 @@ def test_task_has_the_mark_and_the_rule_as_evidence(text: str, evidence: str) ->
         ("Aufgaben: Äpfel, Birnen und Brot kaufen", "Äpfel, Birnen und Brot kaufen", ""),
     ],
 )
-def test_labelled_row_is_one_task_of_the_named_people(row: str, title: str, who: str) -> None:
+def test_labelled_row_is_a_single_task_of_the_named_people(row: str, title: str, who: str) -> None:
     (item,) = found(f"{row}\n")
     assert told(item)[:3] == ["tasks", title, who]
 

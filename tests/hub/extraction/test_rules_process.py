@@ -87,9 +87,9 @@ async def test_rules_time_limit_fails_only_the_slow_text(
         shorter.setattr(rules_process, "_FREE_S", 0.0)
         shorter.setattr(rules_process, "_START_S", 1.0)
         shorter.setattr(rules_process, "_CHARS_PER_S", 10**9)
-        message = "did not read its 300,000 characters within 0 s"
+        message = "did not read its 3,000,000 characters within 0 s"
         with pytest.raises(ExtractionError, match=message, check=coded(ErrorCode.LIMIT_REACHED)):
-            await extractor.extract(document(SHAPES["dated lines"](300_000)[:300_000]), OPTIONS)
+            await extractor.extract(document(SHAPES["dated lines"](3_000_000)[:3_000_000]), OPTIONS)
     found = await extractor.extract(document("Anna must send the quote by Friday."), OPTIONS)
     assert len(found.items) == 1
 
@@ -119,7 +119,7 @@ async def test_texts_sent_to_a_killed_rules_process_are_all_read(rules: RulesPro
     assert [*map(found.get, TEXTS)] == [1] * len(TEXTS)
 
 
-async def test_text_at_which_two_rules_processes_end_fails_alone(rules: RulesProcesses) -> None:
+async def test_text_fails_alone_after_ending_two_rules_processes(rules: RulesProcesses) -> None:
     found, extractor = Found(), await stopped(rules)
     async with anyio.create_task_group() as tasks:
         for text in TEXTS:
@@ -149,7 +149,7 @@ async def test_rules_process_reads_for_others_after_an_asker_is_cancelled(rules:
     assert pid_of(rules) == pid
 
 
-async def test_cancelled_large_text_ends_its_rules_process(rules: RulesProcesses) -> None:
+async def test_cancelled_large_text_ends_the_rules_process(rules: RulesProcesses) -> None:
     extractor = await stopped(rules)
     async with anyio.create_task_group() as cancelled:
         cancelled.start_soon(read, extractor, LARGE, Found())
