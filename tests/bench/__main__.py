@@ -114,20 +114,28 @@ def _sections(
         ("row 12: decoding", frozenset({12}), decoding.run),
         ("row 13: durable rows", frozenset({13}), writing.run),
         ("row 18: scheduling", frozenset({18}), scheduling.run),
-        ("rows 1-6: calls", calls.ROWS, lambda told: calls.run(told, wanted)),
+        ("rows 1-6: calls", calls.ROWS, lambda echo: calls.run(echo, wanted)),
         ("row 10: uploads", frozenset({10}), uploads.run),
         ("row 20: being looked at", frozenset({20}), observing.run),
         ("row 21: heartbeats of agents", frozenset({21}), heartbeats.run),
         ("row 22: a mailbox", frozenset({22}), mailbox.run),
-        ("rows 26 and 28: devices that are there", presence.ROWS, lambda told: presence.run(told, wanted)),
-        ("rows 29, 37 to 40: items", frozenset(items.SHAPES), lambda told: items.run(told, wanted, played)),
+        (
+            "rows 26 and 28: devices that are there",
+            presence.ROWS,
+            lambda echo: presence.run(echo, wanted),
+        ),
+        (
+            "rows 29, 37 to 40: items",
+            frozenset(items.SHAPES),
+            lambda echo: items.run(echo, wanted, played),
+        ),
         ("row 30: pages of lists", frozenset({30}), listing.run),
         ("rows 31 and 34: a large folder", folders.ROWS, folders.run),
         ("row 32: two nodes of one", frozenset({32}), nodes.run),
         ("row 33: devices on PostgreSQL", frozenset({33}), shared.run),
         ("row 35: words of items", searching.ROWS, searching.run),
         ("row 36: tools of assistants", assistants.ROWS, assistants.run),
-        ("rows 7 and 8: memory", memory.ROWS, lambda told: memory.run(told, wanted)),
+        ("rows 7 and 8: memory", memory.ROWS, lambda echo: memory.run(echo, wanted)),
     ]
 
 

@@ -41,7 +41,7 @@ _TOOL: Final = "agents_all"
 _CALL: Final[dict[str, Any]] = {"name": _TOOL, "arguments": {}}
 
 
-def run(told: Callable[[str], None]) -> list[Row]:
+def run(echo: Callable[[str], None]) -> list[Row]:
     """Measure row 36: a hub in a process of its own, asked over TCP."""
     with _hub("false") as (_, pid, _):
         plain = tree_rss_bytes(pid)
@@ -51,8 +51,8 @@ def run(told: Callable[[str], None]) -> list[Row]:
             rest = partial(client.get, "/v1/agents", params={"limit": 20})
             ways: dict[str, Callable[[], httpx2.Response]] = {_REST: rest, **_tools(client)}
             asked = {name: partial(_cost_ms, pid, ask) for name, ask in ways.items()}
-            rounds = play(asked, told=told)
-    told(f"a hub that serves assistants has {extra:.0f} MiB more")
+            rounds = play(asked, echo=echo)
+    echo(f"a hub that serves assistants has {extra:.0f} MiB more")
     return [
         *(Row("36", f"CPU ms of a call, {way}", None, alone(rounds, way), False, "ms") for way in ways),
         Row("36", f"the same: {_NEWER} / REST", None, ratio(rounds, _NEWER, _REST), is_timed=False),

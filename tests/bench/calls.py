@@ -84,7 +84,7 @@ def _open_pair(stack: ExitStack, server: str, devices: int) -> Pair:
             return stack.enter_context(paired(HUB, hub, client))
 
 
-def run(told: Callable[[str], None], wanted: Collection[int]) -> list[Row]:
+def run(echo: Callable[[str], None], wanted: Collection[int]) -> list[Row]:
     """Play the rounds of those *wanted*. All servers are up at once, one works at a time."""
     phases = [phase for phase in _PHASES if phase.rows & set(wanted)]
     needed: dict[str, int] = {}
@@ -93,7 +93,7 @@ def run(told: Callable[[str], None], wanted: Collection[int]) -> list[Row]:
     with ExitStack() as stack:
         pairs = {server: _open_pair(stack, server, devices) for server, devices in needed.items()}
         for server, pair in pairs.items():
-            told(f"{server}: {needed[server]} devices connected, server on {pair.loop}")
+            echo(f"{server}: {needed[server]} devices connected, server on {pair.loop}")
 
         rates: dict[str, list[float]] = {phase.name: [] for phase in phases}
 
@@ -105,24 +105,22 @@ def run(told: Callable[[str], None], wanted: Collection[int]) -> list[Row]:
 
         rounds = play(
             {phase.name: partial(measure, phase) for phase in phases},
-            told=told,
+            echo=echo,
             rounds=_ROUNDS,
             extra=0,
         )
         for phase in phases:
             spread = spread_of([1e6 / played[phase.name].value for played in rounds])
-            told(
+            echo(
                 f"{phase.name:>15}: {spread.least:5.1f} / {spread.middle:5.1f} / {spread.most:5.1f} us of CPU"
                 f" a call, {median(rates[phase.name]):7.0f} calls/s"
             )
         shares = ", ".join(f"{server} {pair.client_share:.0%}" for server, pair in pairs.items())
         language = "C" if native_client.binary() else "Python"
-        told(f"clients in {language}; they used at most this of their core: {shares}")
+        echo(f"clients in {language}; they used at most this of their core: {shares}")
         for server, pair in pairs.items():
             if pair.client_share > _WARN_SHARE:
-                told(
-                    f"WARNING: the client of {server} was near its limit: that server may be faster than told"
-                )
+                echo(f"WARNING: the client of {server} was near its limit: it may be faster than shown")
     return [
         Row(str(number), what, goal, ratio(rounds, f"{above} {shape}", f"{below} {shape}"), is_timed=False)
         for number, what, goal, shape, above, below in _RATIOS

@@ -100,9 +100,9 @@ def _timed(decode: Callable[[bytes], object]) -> Callable[[], float]:
     return measure
 
 
-def run(told: Callable[[str], None]) -> list[Row]:
+def run(echo: Callable[[str], None]) -> list[Row]:
     """Play the rounds of row 12, in this process."""
-    told(f"frames of {len(frames()[0])} B, {_DIFFERENT} different ones in turn; no event loop")
+    echo(f"frames of {len(frames()[0])} B, {_DIFFERENT} different ones in turn; no event loop")
     rounds = play(
         {
             "loop alone": _timed(lambda _: None),
@@ -111,10 +111,10 @@ def run(told: Callable[[str], None]) -> list[Row]:
             "pydantic": _timed(TypeAdapter(_AnyFrame).validate_json),
             "json": _timed(json.loads),
         },
-        told=told,
+        echo=echo,
     )
     for name in rounds[0]:
-        told(f"{name:>10}: {min(played[name].value for played in rounds):7.0f} ns a frame at best")
+        echo(f"{name:>10}: {min(played[name].value for played in rounds):7.0f} ns a frame at best")
     # The loop around the decoder is no part of the decoder.
     for played in rounds:
         for name in ("codec", "session", "pydantic", "json"):

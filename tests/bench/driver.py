@@ -1,4 +1,4 @@
-"""The inside of every server under measurement: it waits for its devices, then does what it is told.
+"""The inside of every server under measurement: it waits for its devices, then does what it is asked for.
 
 A server is a process that is handed a configuration, says which port it has
 bound, says when all devices are here, and from then on takes one command a line
@@ -41,7 +41,7 @@ class Peer(Protocol):
 
 
 class Order(msgspec.Struct, kw_only=True):
-    """What a server is told to do."""
+    """Task of a server."""
 
     do: str
     peers: int = 0
@@ -94,9 +94,9 @@ async def obey(port: int, arrivals: Arrivals) -> NoReturn:
     os._exit(0)
 
 
-def say(told: dict[str, Any]) -> None:
+def say(values: dict[str, Any]) -> None:
     """One line to whoever started this process."""
-    print(json.dumps(told), flush=True)
+    print(json.dumps(values), flush=True)
 
 
 async def _keep_calling(

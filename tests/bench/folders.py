@@ -37,9 +37,9 @@ _TEXT: Final = "# Page\n\nNothing is to be done.\n\n" + "We met on Monday, and i
 _OF_MANIFEST: Final = frozenset({"agent_manifest", "agent_fetch", "agent_data"})
 
 
-def run(told: Callable[[str], None]) -> list[Row]:
+def run(echo: Callable[[str], None]) -> list[Row]:
     """Play the rounds of both rows."""
-    told(f"{_FILES:,} files are written")
+    echo(f"{_FILES:,} files are written")
     with TemporaryDirectory(dir=_DISK, prefix="hub-bench-") as folder, start_blocking_portal() as portal:
         settings = "[limits]\nrun_files = 1\n"
         with portal.wrap_async_context_manager(scene(Path(folder), {}, settings=settings)) as play_in:
@@ -63,7 +63,7 @@ def run(told: Callable[[str], None]) -> list[Row]:
                 "idle": lambda: portal.call(_idle, device.pid),
                 "change": lambda: portal.call(_change, play_in, device),
             }
-            rounds = play(measurements, told=told)
+            rounds = play(measurements, echo=echo)
     for played, wall, sent, mib in zip(rounds, walls, frames, memory, strict=True):
         played["wall"] = played["run"]._replace(value=wall)
         played["frames"] = played["run"]._replace(value=sent)

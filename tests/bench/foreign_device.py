@@ -1,4 +1,4 @@
-"""Device of somebody else: a JSON client of the device port, which shares nothing with this project."""
+"""Foreign device: a JSON client of the device port, which shares nothing with this project."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ MANIFEST: Final = ("agent_manifest", "agent_manifest.pages", "tool.insert", "too
 
 
 class ForeignDevice:
-    """One connection. *capabilities*: what the hello lists. Rows have the id of the call that made each."""
+    """Connection of a device. *capabilities*: those of its hello. A row has the id of its call."""
 
     def __init__(self, token: str, files: Mapping[str, str], capabilities: Sequence[str]) -> None:
         self._hello = {"token": token, "capabilities": [{"name": name} for name in capabilities]}

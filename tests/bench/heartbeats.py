@@ -114,13 +114,13 @@ class _Side:
         return int(found)
 
 
-def run(told: Callable[[str], None]) -> list[Row]:
+def run(echo: Callable[[str], None]) -> list[Row]:
     """Play the rounds of row 21."""
-    told(f"{_DEVICES * _AGENTS:,} agents on {_DEVICES} devices, a heartbeat in {_INTERVAL_S:g} s; two hubs")
-    return anyio.run(_run, told)
+    echo(f"{_DEVICES * _AGENTS:,} agents on {_DEVICES} devices, a heartbeat in {_INTERVAL_S:g} s; two hubs")
+    return anyio.run(_run, echo)
 
 
-async def _run(told: Callable[[str], None]) -> list[Row]:
+async def _run(echo: Callable[[str], None]) -> list[Row]:
     allow_open_files(2 * _DEVICES + 200)
     with TemporaryDirectory(dir=_DISK, prefix="hub-bench-") as name:
         sides = {
@@ -132,20 +132,20 @@ async def _run(told: Callable[[str], None]) -> list[Row]:
                 for side in sides.values():
                     await side.open(tasks)
                 await anyio.sleep(_INTERVAL_S)
-                rounds = [await _round(sides, told) for _ in range(ROUNDS)]
+                rounds = [await _round(sides, echo) for _ in range(ROUNDS)]
                 latencies = await _follow(sides["changes"], tasks)
                 tasks.cancel_scope.cancel()
         finally:
             for side in sides.values():
                 await side.hub.close()
     worst = quantiles(latencies, n=100)[-1]
-    told(f"{len(latencies)} status changes: median {quantiles(latencies, n=2)[0]:.1f} ms, p99 {worst:.1f} ms")
+    echo(f"{len(latencies)} status changes: median {quantiles(latencies, n=2)[0]:.1f} ms, p99 {worst:.1f} ms")
     for played in rounds:
         played["p99"] = Figure(worst, max(figure.others for figure in played.values()))
     return _judged(rounds)
 
 
-async def _round(sides: dict[str, _Side], told: Callable[[str], None]) -> dict[str, Figure]:
+async def _round(sides: dict[str, _Side], echo: Callable[[str], None]) -> dict[str, Figure]:
     """What each hub used of a core, in per cent, and wrote, in rows a minute."""
     load = Load()
     began = perf_counter()
@@ -160,7 +160,7 @@ async def _round(sides: dict[str, _Side], told: Callable[[str], None]) -> dict[s
         a_minute = (side.written() - written) * 60 / took_s
         figures[name] = Figure(share, others)
         figures[f"{name}, rows"] = Figure(a_minute, others)
-        told(f"{name:>10}: {share:.2f} % of a core, {a_minute:,.0f} rows a minute; others used {others:.0%}")
+        echo(f"{name:>10}: {share:.2f} % of a core, {a_minute:,.0f} rows a minute; others used {others:.0%}")
     return figures
 
 
@@ -208,12 +208,12 @@ async def _events(side: _Side) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
     ):
         lines = answer.aiter_lines()
 
-        async def told() -> AsyncIterator[dict[str, Any]]:
+        async def echo() -> AsyncIterator[dict[str, Any]]:
             async for line in lines:
                 if line.startswith("data:"):
                     yield json.loads(line.removeprefix("data:"))
 
-        yield told()
+        yield echo()
 
 
 def _judged(rounds: Rounds) -> list[Row]:

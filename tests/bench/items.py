@@ -157,31 +157,31 @@ class _Bench:
         return float(used.cpu_s)
 
 
-def run(told: Callable[[str], None], wanted: Collection[int], played: Sources) -> list[Row]:
+def run(echo: Callable[[str], None], wanted: Collection[int], played: Sources) -> list[Row]:
     """Play the rounds of those *wanted*, of each of the sources in turns."""
     rows: list[Row] = []
     for number in sorted(SHAPES.keys() & wanted):
-        rows += _rows(number, "SQLite", None, told, played)
+        rows += _rows(number, "SQLite", None, echo, played)
     if (why := why_no_postgres()) is not None:
-        told(f"not on PostgreSQL: {why}")
+        echo(f"not on PostgreSQL: {why}")
         return rows
     with running_postgres() as server:
         for number in sorted(SHAPES.keys() & wanted):
-            rows += _rows(number, "PostgreSQL", server, told, played)
+            rows += _rows(number, "PostgreSQL", server, echo, played)
     return rows
 
 
 def _rows(
-    number: int, database: str, server: Postgres | None, told: Callable[[str], None], played: Sources
+    number: int, database: str, server: Postgres | None, echo: Callable[[str], None], played: Sources
 ) -> list[Row]:
     shape = SHAPES[number]
     bench = _Bench(shape, server)
-    told(f"row {number}: {shape.what}, {database}")
+    echo(f"row {number}: {shape.what}, {database}")
     plays = {name: partial(bench.cpu_s, name, source) for name, source in played.items()}
-    rounds = play(plays, told=told, extra=0)
+    rounds = play(plays, echo=echo, extra=0)
     for name, used in bench.used.items():
         middle = _Used(*(median(column) for column in zip(*used, strict=True)))
-        told(
+        echo(
             f"{name:>10}: medians {middle.cpu_s:.2f} s CPU, {middle.wall_s:.1f} s wall, "
             f"{1_000 * middle.cpu_s / shape.yields:.2f} ms a {'file' if shape.is_by_file else 'item'}, RSS "
             f"{middle.ready_mib:.0f} MiB ready, {middle.working_mib:.0f} MiB in work"

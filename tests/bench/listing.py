@@ -54,12 +54,12 @@ _PATHS: Final = (
 )
 
 
-def run(told: Callable[[str], None]) -> list[Row]:
+def run(echo: Callable[[str], None]) -> list[Row]:
     """Measure row 30, in this process."""
-    return anyio.run(_run, told)
+    return anyio.run(_run, echo)
 
 
-async def _run(told: Callable[[str], None]) -> list[Row]:
+async def _run(echo: Callable[[str], None]) -> list[Row]:
     rounds: list[dict[str, float]] = []
     async with AsyncExitStack() as stack:
         few = await _hub(stack, _FEW)
@@ -68,11 +68,11 @@ async def _run(told: Callable[[str], None]) -> list[Row]:
             ratios = {path: await _cost(many, path) / await _cost(few, path) for path in _PATHS}
             rounds.append(ratios)
             slowest = max(ratios, key=lambda path: ratios[path])
-            told(f"round {number + 1}: {slowest} costs {ratios[slowest]:.2f} times as much")
+            echo(f"round {number + 1}: {slowest} costs {ratios[slowest]:.2f} times as much")
     worst = [max(ratios.values()) for ratios in rounds]
     pages = [median(ratios[path] for ratios in rounds) for path in _PATHS]
     for path, grown in sorted(zip(_PATHS, pages, strict=True), key=lambda one: -one[1])[:_SHOWN]:
-        told(f"{grown:6.2f} x {path}")
+        echo(f"{grown:6.2f} x {path}")
     usual = [median(ratios.values()) for ratios in rounds]
     what, goal = f"CPU of a page, {_MANY:,} agents / {_FEW}", at_most(1.5)
     return [

@@ -15,7 +15,7 @@ _PARENT, _ENDED = 1, slice(13, 15)  # columns of /proc/PID/stat behind the name;
 
 
 class Load:
-    """How busy the cores are with others than this process and all below it, from here to ``others``."""
+    """Load of the cores by others than this process and all below it, from here to ``others``."""
 
     def __init__(self) -> None:
         self._total, self._busy = _ticks()

@@ -145,7 +145,7 @@ def _understood(head: HeadOf) -> tuple[object, ...]:
     )
 
 
-def run(told: Callable[[str], None]) -> list[Row]:
+def run(echo: Callable[[str], None]) -> list[Row]:
     """Play the rounds of row 22, in this process and one of dovecot's."""
     if (reason := why_no_dovecot()) is not None:
         raise ProcessFailed(reason)
@@ -166,15 +166,15 @@ def run(told: Callable[[str], None]) -> list[Row]:
                 "incremental": partial(side.incremental, before),
                 "idle": partial(side.idle, cursor),
             },
-            told=told,
+            echo=echo,
             rounds=_ROUNDS,
             extra=0,
         )
     for name in rounds[0]:
         spread = spread_of([played[name].value for played in rounds])
         unit = "ms" if name in ("incremental", "idle") else "messages/s"
-        told(f"{name:>14}: {spread.least:,.0f} / {spread.middle:,.0f} / {spread.most:,.0f} {unit}")
-    told(f"peak RSS grew by {', '.join(f'{one:.1f}' for one in side.grown_mib)} MiB over {_MAILS:,} heads")
+        echo(f"{name:>14}: {spread.least:,.0f} / {spread.middle:,.0f} / {spread.most:,.0f} {unit}")
+    echo(f"peak RSS grew by {', '.join(f'{one:.1f}' for one in side.grown_mib)} MiB over {_MAILS:,} heads")
     return [
         Row(
             "22",

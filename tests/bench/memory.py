@@ -62,7 +62,7 @@ async def _grown_by(folder: Path) -> float:
         await hub.kill()
 
 
-def run(told: Callable[[str], None], wanted: Collection[int]) -> list[Row]:
+def run(echo: Callable[[str], None], wanted: Collection[int]) -> list[Row]:
     """Play the rounds of those *wanted*; every figure has a fresh server. uvloop throughout."""
     measurements: dict[str, Callable[[], float]] = {}
     if 7 in wanted:
@@ -72,7 +72,7 @@ def run(told: Callable[[str], None], wanted: Collection[int]) -> list[Row]:
     if 8 in wanted:
         deflating = HubConfig(devices=DEVICES, compression=True)
         measurements["compressing"] = partial(_measure, HUB, deflating, is_compressed=True)
-    rounds = play(measurements, told=told, rounds=_ROUNDS, extra=0)
+    rounds = play(measurements, echo=echo, rounds=_ROUNDS, extra=0)
     rows: list[Row] = []
     if 7 in wanted:
         rows += [

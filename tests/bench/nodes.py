@@ -27,22 +27,22 @@ _RUNS: Final = 1  # of a node at once: with more, two nodes would take more than
 _ROUNDS: Final = 3
 
 
-def run(told: Callable[[str], None]) -> list[Row]:
+def run(echo: Callable[[str], None]) -> list[Row]:
     """Play the rounds of row 32."""
     if (problem := why_no_postgres()) is not None:
-        told(f"left out: {problem}")
+        echo(f"left out: {problem}")
         return []
-    told(f"{_DEVICES * _PAGES} items of {_DEVICES} devices, at one node and at two; runs at once: {_RUNS}")
+    echo(f"{_DEVICES * _PAGES} items of {_DEVICES} devices, at one node and at two; runs at once: {_RUNS}")
     cpu_ms: dict[int, float] = {}
 
     def items_per_s(nodes: int) -> float:
         found, cpu_ms[nodes] = anyio.run(_measure, nodes)
-        told(f"{nodes} of them: {found:.1f} items/s, {cpu_ms[nodes]:.1f} ms CPU an item")
+        echo(f"{nodes} of them: {found:.1f} items/s, {cpu_ms[nodes]:.1f} ms CPU an item")
         return found
 
     rounds: Rounds = []
     for _ in range(_ROUNDS):
-        (played,) = play({str(n): partial(items_per_s, n) for n in (1, 2)}, told=told, rounds=1, extra=0)
+        (played,) = play({str(n): partial(items_per_s, n) for n in (1, 2)}, echo=echo, rounds=1, extra=0)
         for nodes, spent in cpu_ms.items():
             played[f"{nodes}, CPU"] = played[str(nodes)]._replace(value=spent)
         rounds.append(played)

@@ -23,7 +23,7 @@ _CPU: Final = Goal(1.03, is_most=True)
 _P99: Final = Goal(1.05, is_most=True)
 
 
-def run(told: Callable[[str], None]) -> list[Row]:
+def run(echo: Callable[[str], None]) -> list[Row]:
     """Both hubs are up at once, one works at a time."""
     with ExitStack() as stack:
         pairs = {
@@ -40,11 +40,11 @@ def run(told: Callable[[str], None]) -> list[Row]:
 
         rounds = play(
             {name: partial(measure, name) for name in pairs},
-            told=told,
+            echo=echo,
         )
         for name in pairs:
             cpu_us = median(played[name].value for played in rounds)
-            told(f"{name:>8}: {cpu_us:.1f} us of CPU a call, p99 {median(p99_ms[name]):.2f} ms")
+            echo(f"{name:>8}: {cpu_us:.1f} us of CPU a call, p99 {median(p99_ms[name]):.2f} ms")
     return [
         Row("20", "CPU a call: logs and metrics / none", _CPU, ratio(rounds, "watched", "alone")),
         Row("20", "p99 of calls: the same", _P99, ratio(_of_p99(rounds, p99_ms), "watched", "alone")),

@@ -44,25 +44,25 @@ schedule = "0 0 1 1 *"
 _SETTINGS: Final = CROWD.replace("2000", str(_MANY + 1_000))
 
 
-def run(told: Callable[[str], None], wanted: set[int]) -> list[Row]:
+def run(echo: Callable[[str], None], wanted: set[int]) -> list[Row]:
     """Play those of the rows that are wanted."""
     allow_open_files(_MANY + 1_000)
     rows: list[Row] = []
     if 26 in wanted:
-        rows += _connecting(told)
+        rows += _connecting(echo)
     if 28 in wanted:
-        rows += _idle(told)
+        rows += _idle(echo)
     return rows
 
 
 # --- a device that connects ---
 
 
-def _connecting(told: Callable[[str], None]) -> list[Row]:
-    told(f"{_FEW:,} devices come to a bare server, and to the daemon, which is measured for {_SETTLED_S:g} s")
-    rounds = play({"bare": _bare_ms, "hub": _hub_ms}, told=told, rounds=2, extra=0)
+def _connecting(echo: Callable[[str], None]) -> list[Row]:
+    echo(f"{_FEW:,} devices come to a bare server, and to the daemon, which is measured for {_SETTLED_S:g} s")
+    rounds = play({"bare": _bare_ms, "hub": _hub_ms}, echo=echo, rounds=2, extra=0)
     for played in rounds:
-        told(f"bare {played['bare'].value:.3f} ms, hub {played['hub'].value:.3f} ms a device")
+        echo(f"bare {played['bare'].value:.3f} ms, hub {played['hub'].value:.3f} ms a device")
     name = f"CPU of a device that connects, of {_FEW:,}, of a bare accept"
     return [Row("26", name, at_most(4), ratio(rounds, "hub", "bare"), False)]
 
@@ -135,9 +135,9 @@ def _enrol(c: sa.Connection, number: int) -> None:
 # --- devices that are only there ---
 
 
-def _idle(told: Callable[[str], None]) -> list[Row]:
+def _idle(echo: Callable[[str], None]) -> list[Row]:
     there = f"none, {_FEW:,} and {_MANY:,} devices"
-    told(f"{_AGENTS:,} agents that are not due, {there} that are only there, for {_IDLE_S:g} s each")
+    echo(f"{_AGENTS:,} agents that are not due, {there} that are only there, for {_IDLE_S:g} s each")
     woken: dict[int, float] = {}
 
     def share(connected: int) -> float:
@@ -151,10 +151,10 @@ def _idle(told: Callable[[str], None]) -> list[Row]:
             return 100 * (tree_cpu_s(pid) - used_s) / _IDLE_S
 
     counts = (0, _FEW, _MANY)
-    rounds = play({str(count): partial(share, count) for count in counts}, told=told, rounds=1, extra=0)
+    rounds = play({str(count): partial(share, count) for count in counts}, echo=echo, rounds=1, extra=0)
     played = rounds[0]
     for count in counts:
-        told(f"{count:6,} devices: {played[str(count)].value:.2f} % of a core, {woken[count]:.0f} wake-ups/s")
+        echo(f"{count:6,} devices: {played[str(count)].value:.2f} % of a core, {woken[count]:.0f} wake-ups/s")
         played[f"{count}, woken"] = played[str(count)]._replace(value=woken[count])
     growth = ratio(rounds, str(_MANY), str(_FEW))
     found = [Row("28", f"idle CPU, {_MANY:,} devices of {_FEW:,}", at_most(12), growth, False)]

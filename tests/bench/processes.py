@@ -29,7 +29,7 @@ class ProcessFailed(Exception):
 
 
 class BenchProcess:
-    """A process that is told and asked in JSON lines. Use as a context manager."""
+    """Process that takes orders and questions in JSON lines. Use as a context manager."""
 
     def __init__(
         self,

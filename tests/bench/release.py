@@ -26,7 +26,7 @@ Sources = dict[str, Path]
 
 
 @contextmanager
-def sources(others: Sequence[str], told: Callable[[str], None]) -> Iterator[Sources]:
+def sources(others: Sequence[str], echo: Callable[[str], None]) -> Iterator[Sources]:
     """Write the source of the last release, and of *others*, into a scratch folder; yield each by its name.
 
     Raises:
@@ -35,7 +35,7 @@ def sources(others: Sequence[str], told: Callable[[str], None]) -> Iterator[Sour
     found: Sources = {HUB: ROOT}
     with TemporaryDirectory(dir=_DISK, prefix="hub-bench-") as folder:
         for name, commit in ((RELEASE, baseline()), *((other, other) for other in others)):
-            told(f"{name}: commit {commit}")
+            echo(f"{name}: commit {commit}")
             found[name] = _written(commit, Path(folder) / name)
         for source in found.values():  # no round pays for that
             words = [sys.executable, "-m", "compileall", "-q", *_PACKAGES]

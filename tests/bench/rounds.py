@@ -49,7 +49,7 @@ Rounds = list[dict[str, Figure]]
 def play(
     measurements: Mapping[str, Callable[[], float]],
     *,
-    told: Callable[[str], None],
+    echo: Callable[[str], None],
     rounds: int = ROUNDS,
     extra: int = EXTRA_ROUNDS,
 ) -> Rounds:
@@ -57,7 +57,7 @@ def play(
 
     Args:
         measurements: what to measure, by name.
-        told: is told about each round, in one line.
+        echo: gets a line about each round.
         extra: so many rounds are added at most, because of noise.
     """
     chance = SystemChance()
@@ -72,7 +72,7 @@ def play(
         played.append(figures)
         worst = max(figure.others for figure in figures.values())
         quiet += worst <= NOISY
-        told(f"round {len(played)}: others used {worst:.0%} of the CPU at worst")
+        echo(f"round {len(played)}: others used {worst:.0%} of the CPU at worst")
     return played
 
 

@@ -151,9 +151,9 @@ async def _lag(directory: Path) -> float:
     return quantiles(lags, n=100)[-1] * 1_000
 
 
-def run(told: Callable[[str], None]) -> list[Row]:
+def run(echo: Callable[[str], None]) -> list[Row]:
     """Play the rounds of row 18, in this process, each figure on a fresh file."""
-    told(f"{SCHEDULES} agents, each with a schedule; wal, synchronous=full, in {_DISK}, on uvloop")
+    echo(f"{SCHEDULES} agents, each with a schedule; wal, synchronous=full, in {_DISK}, on uvloop")
     expressions = {str(_same_minute(number)["expr"]) for number in range(SCHEDULES)}
     for expr in expressions:  # a hub has read its expressions before they are due
         trigger_of(kind="cron", expr=expr, every_ms=None, at_ms=None, tz="UTC", anchor_ms=0)
@@ -170,13 +170,13 @@ def run(told: Callable[[str], None]) -> list[Row]:
             "one by one": partial(measure, _decide, pattern, _ONE_BY_ONE, 1),
             "lag": partial(measure, _lag, directory),
         }
-        rounds = play(measurements, told=told)
+        rounds = play(measurements, echo=echo)
     for kind in ("sets", "one by one"):
         spread = spread_of([played[kind].value for played in rounds])
-        told(f"{kind:>10}: {spread.least:6.0f} / {spread.middle:6.0f} / {spread.most:6.0f} decisions/s")
+        echo(f"{kind:>10}: {spread.least:6.0f} / {spread.middle:6.0f} / {spread.most:6.0f} decisions/s")
     slowest = SCHEDULES / min(played["sets"].value for played in rounds)
-    told(f"{SCHEDULES} due in the same minute: decided in {slowest:.2f} s at most; the bar is 5 s")
-    told(f"{len(expressions)} different cron expressions among them")
+    echo(f"{SCHEDULES} due in the same minute: decided in {slowest:.2f} s at most; the bar is 5 s")
+    echo(f"{len(expressions)} different cron expressions among them")
     return [
         Row(
             "18",

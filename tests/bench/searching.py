@@ -58,19 +58,19 @@ class _Words:
         return [self.some(1 + n % 2) for n in range(18)] + [f'"{self.some(2)}"', self._known[0]]
 
 
-def run(told: Callable[[str], None]) -> list[Row]:
+def run(echo: Callable[[str], None]) -> list[Row]:
     """Measure row 35, in this process."""
     with TemporaryDirectory(dir=_DISK, prefix="hub-bench-") as directory:
         path = Path(directory) / "hub.db"
         upgrade(path)
         engine = sa.create_engine(f"sqlite:///{path}")
         sa.event.listen(engine, "connect", _open)
-        rows = _rows(engine, "SQLite", told)
+        rows = _rows(engine, "SQLite", echo)
     if (why := why_no_postgres()) is not None:
-        told(f"not on PostgreSQL: {why}")
+        echo(f"not on PostgreSQL: {why}")
         return rows
     with running_postgres(Path(_DISK), buffers="128MB") as server, server.database() as url:
-        return rows + _rows(blocking_engine(url, server.portal), "PostgreSQL", told)
+        return rows + _rows(blocking_engine(url, server.portal), "PostgreSQL", echo)
 
 
 def _open(driver: sa.engine.interfaces.DBAPIConnection, _record: object) -> None:
@@ -80,11 +80,11 @@ def _open(driver: sa.engine.interfaces.DBAPIConnection, _record: object) -> None
             cursor.execute(f"PRAGMA {pragma}")
 
 
-def _rows(engine: sa.Engine, database: str, told: Callable[[str], None]) -> list[Row]:
+def _rows(engine: sa.Engine, database: str, echo: Callable[[str], None]) -> list[Row]:
     # The work of a server is not in the processor time of this process.
     clock, unit = (process_time, "CPU") if database == "SQLite" else (perf_counter, "wall")
     words = _Words()
-    told(f"{_ITEMS:,} items on {database}")
+    echo(f"{_ITEMS:,} items on {database}")
     with engine.connect() as c:
         make_agent(c)
         costs, of_words, bare = [], 0.0, 0.0
@@ -101,7 +101,7 @@ def _rows(engine: sa.Engine, database: str, told: Callable[[str], None]) -> list
         waits = [_ask(c, question) for question in words.questions() for _ in range(_TRIES)]
     engine.dispose()
     worst = sorted(waits)[-1 - len(waits) // 100]
-    told(f"p99 {worst:.1f} ms; {int(size) / _ITEMS:.0f} bytes an item")
+    echo(f"p99 {worst:.1f} ms; {int(size) / _ITEMS:.0f} bytes an item")
     micros = [1e6 * cost / _PART for cost in costs]
     return [
         Row("35", f"ms of a question about words, {database}", None, _of(waits), unit="ms"),

@@ -44,10 +44,10 @@ _COPIES: Final = (
 _QUEUED: Final = "'id', 'r-' || n, 'agent_id', 'a-' || n, 'device_id', 'd-' || n, 'fire_key', 'f-' || n"
 
 
-def run(told: Callable[[str], None]) -> list[Row]:
+def run(echo: Callable[[str], None]) -> list[Row]:
     """Play the rounds of row 33."""
     if (problem := why_no_postgres()) is not None:
-        told(f"left out: {problem}")
+        echo(f"left out: {problem}")
         return []
     kinds = ("hello", "claim", "beat")
     spent: dict[str, dict[int, float]] = {kind: {} for kind in kinds}
@@ -58,12 +58,12 @@ def run(told: Callable[[str], None]) -> list[Row]:
         for kind, value in zip(kinds, found, strict=True):
             spent[kind][connected] = value
         figures = ", ".join(f"{kind} {spent[kind][connected]:.2f} ms" for kind in kinds)
-        told(f"{connected:7,} devices: {figures}")
+        echo(f"{connected:7,} devices: {figures}")
         return found[0]
 
     rounds: Rounds = []
     for _ in range(_ROUNDS):
-        (played,) = play({str(n): partial(hello_ms, n) for n in _COUNTS}, told=told, rounds=1, extra=0)
+        (played,) = play({str(n): partial(hello_ms, n) for n in _COUNTS}, echo=echo, rounds=1, extra=0)
         for kind in kinds:
             for connected in _COUNTS:
                 value = spent[kind][connected]

@@ -38,13 +38,13 @@ def next_step(process: "subprocess.Popen[bytes]", *, after: bytes = b"") -> None
     assert process.stdout.readline() == b"\n"
 
 
-def test_cpu_of_a_tree_has_that_of_a_running_grandchild_and_keeps_it_when_the_grandchild_ends() -> None:
+def test_cpu_of_a_tree_includes_a_grandchild_that_runs_and_a_grandchild_that_ended() -> None:
     with program(_GRANDCHILD) as child:
         assert tree_cpu_s(child.pid) >= 0.2  # seconds that the grandchild burnt
         next_step(child, after=b"\n")
         assert tree_cpu_s(child.pid) >= 0.15  # the time of ended children is rounded down
 
 
-def test_memory_of_a_tree_has_that_of_each_process() -> None:
+def test_memory_of_a_tree_is_the_sum_over_the_processes() -> None:
     with program(_GRANDCHILD) as child:
         assert tree_rss_bytes(child.pid) > rss_bytes(child.pid) + 2**20

@@ -24,20 +24,20 @@ def row(*ratios: float, others: float = 0.0) -> Row:
         ((2.0,), Verdict.BELOW_GOAL),
     ],
 )
-def test_row_fails_when_all_of_its_interval_is_a_tenth_above_the_release(
+def test_row_fails_when_the_whole_interval_is_a_tenth_above_the_release(
     ratios: tuple[float, ...], verdict: Verdict
 ) -> None:
     assert row(*ratios).verdict is verdict
     assert row(*ratios, others=0.9).verdict is verdict  # CPU time is judged on a busy machine, too
 
 
-def test_row_of_a_ratio_says_its_interval_and_row_of_a_median_does_not() -> None:
+def test_row_of_a_ratio_prints_an_interval_and_row_of_a_median_prints_none() -> None:
     compared = row(1.2, 1.3, 1.25)
     assert compared.interval_text == "95 % in 1.13 to 1.38"
     assert compared._replace(goal=at_least(1.0)).interval_text == ""
 
 
-def test_interval_of_pairs_narrows_with_their_number_and_has_their_mean_in_it() -> None:
+def test_interval_of_pairs_contains_the_mean_and_narrows_with_more_pairs() -> None:
     few, many = interval_of([1.0, 1.1]), interval_of([1.0, 1.1] * 6)
     assert few is not None and many is not None
     assert few[0] < many[0] < 1.05 < many[1] < few[1]

@@ -21,7 +21,7 @@ _SECONDS: Final = 0.2  # short, so that all servers meet the same noise
 _ROUNDS: Final = 20
 
 
-def run(told: Callable[[str], None]) -> list[Row]:
+def run(echo: Callable[[str], None]) -> list[Row]:
     """Play the rounds of row 10. The hub's devices obey credit; the baselines have none."""
     with ExitStack() as stack:
 
@@ -50,16 +50,16 @@ def run(told: Callable[[str], None]) -> list[Row]:
             for server in pairs
             for file_set in FILE_SETS
         }
-        told(f"{_DEVICES} devices, all servers on uvloop and with a steady malloc threshold")
-        rounds = play(measurements, told=told, rounds=_ROUNDS, extra=0)
+        echo(f"{_DEVICES} devices, all servers on uvloop and with a steady malloc threshold")
+        rounds = play(measurements, echo=echo, rounds=_ROUNDS, extra=0)
         for name in measurements:
             spread = spread_of([played[name].value for played in rounds])
-            told(
+            echo(
                 f"{name:>18}: {spread.least:6.0f} / {spread.middle:6.0f} / {spread.most:6.0f} MB in a second "
                 f"of CPU time, {median(rates[name]):5.0f} frames/s"
             )
         for server, pair in pairs.items():
-            told(f"{server}: client at most {pair.client_share:.0%} of its core")
+            echo(f"{server}: client at most {pair.client_share:.0%} of its core")
     goals = {"ascii-64k": at_least(1.7), "ascii-256k": at_least(1.7), "mixed-64k": at_least(1.3)}
     return [
         Row(

@@ -112,18 +112,18 @@ async def _measure(open_writer: Open, writers: int) -> float:
             return await _rate(write, count(), writers)
 
 
-def run(told: Callable[[str], None]) -> list[Row]:
+def run(echo: Callable[[str], None]) -> list[Row]:
     """Play the rounds of row 13, in this process, each figure on a fresh file."""
-    told(f"a row of 100 B a transaction, or a job; wal, synchronous=full, in {_DISK}, on uvloop")
+    echo(f"a row of 100 B a transaction, or a job; wal, synchronous=full, in {_DISK}, on uvloop")
 
     def measure(kind: str, writers: int) -> float:
         return anyio.run(_measure, _KINDS[kind], writers, backend_options={"use_uvloop": True})
 
     measurements = {f"{kind} {n}": partial(measure, kind, n) for kind in _KINDS for n in (1, 100)}
-    rounds = play(measurements, told=told)
+    rounds = play(measurements, echo=echo)
     for name in measurements:
         spread = spread_of([played[name].value for played in rounds])
-        told(f"{name:>15}: {spread.least:8.0f} / {spread.middle:8.0f} / {spread.most:8.0f} rows/s")
+        echo(f"{name:>15}: {spread.least:8.0f} / {spread.middle:8.0f} / {spread.most:8.0f} rows/s")
     many, one = "rows/s, 100 writers: group", "rows/s, 1 writer: group"
     return [
         Row("13", f"{many} / each, same SQL", gate(20), ratio(rounds, "group 100", "each 100")),
