@@ -36,7 +36,15 @@ from storage.runs.items import (
     write_items,
 )
 from storage.runs.runs import advance
-from storage.runs.units import ADD_UNIT, UNITS_AMONG, UnitRow, enter_units, fail_unit, settle_unit
+from storage.runs.units import (
+    ADD_UNIT,
+    UNITS_AMONG,
+    UnitRow,
+    enter_units,
+    fail_unit,
+    ledger_entry,
+    settle_unit,
+)
 from storage.schema import agents, run_calls, run_units, runs, unit_ledger, users
 
 MAX_HELD_OF_UNIT: Final = 100  # the first of a unit are held; the others count as dropped
@@ -444,14 +452,7 @@ def _write_plans(c: sa.Connection, works: Sequence[_UnitPlanning], counts: _Wind
     enter_units(
         c,
         [
-            {
-                "agent_id": work.run.agent_id,
-                "unit_key": work.unit.unit_key,
-                "content_hash": work.unit.content_hash,
-                "config_fingerprint": work.run.config_fingerprint,
-                "run_id": work.unit.held.id,
-                "done_at": work.unit.at,
-            }
+            ledger_entry(work.run, work.unit.held.id, work.unit, work.unit.at)
             for work in works
             if work.settled is not None and not work.is_behind() and are_answered(c, work.awaits())
         ],

@@ -509,7 +509,7 @@ def settle_answers(c: sa.Connection, batches: Sequence[AnsweredCalls]) -> list[S
                 if unit.unit_key not in refused:
                     done.add((run_id, unit.unit_key))
                     if not unit.is_behind:
-                        entries.append((unit.awaits, _entry(call, run_id, unit, at)))
+                        entries.append((unit.awaits, ledger_entry(call, run_id, unit, at)))
     write_settled(c, settled, at, done=done)
     enter_units(c, [entry for awaits, entry in entries if are_answered(c, awaits)])
     found = []
@@ -576,10 +576,10 @@ def _refusals(c: sa.Connection, run_id: RunId, unit_key: str) -> list[tuple[str,
 
 
 def _write_ledger(c: sa.Connection, run_id: RunId, unit: UnitRow, at: int) -> None:
-    enter_units(c, [_entry(c.execute(AGENT_OF_RUN, {"run": run_id}).one(), run_id, unit, at)])
+    enter_units(c, [ledger_entry(c.execute(AGENT_OF_RUN, {"run": run_id}).one(), run_id, unit, at)])
 
 
-def _entry(run: Any, run_id: RunId, unit: Any, at: int) -> dict[str, Any]:
+def ledger_entry(run: Any, run_id: RunId, unit: Any, at: int) -> dict[str, Any]:
     """Return the row of the ledger for a unit that a run has settled."""
     entry = {"agent_id": run.agent_id, "config_fingerprint": run.config_fingerprint, "run_id": run_id}
     return entry | {"unit_key": unit.unit_key, "content_hash": unit.content_hash, "done_at": at}
