@@ -9,9 +9,9 @@ repositories, and writes them with their card.
 A mark in the line (a check box, a keyword, a field, a format of tasks) is never judged by the line's words.
 """
 
-import lzma
 import math
 import re
+import zlib
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -127,7 +127,7 @@ class DocumentProfile(NamedTuple):
 def weights() -> Weights:
     """Return the weights of this release."""
     numbers = msgspec.json.decode(WEIGHTS.read_bytes(), type=JudgeNumbers)
-    found = array("b", lzma.decompress(SLOTS.read_bytes()))
+    found = array("b", zlib.decompress(SLOTS.read_bytes()))
     ends = [nth * DOCUMENT_SLOTS for nth in range(len(DOCUMENT_KINDS) + 1)]
     document = tuple(found[start:end] for start, end in pairwise(ends))
     return Weights(**msgspec.structs.asdict(numbers), slots=Slots(document, found[ends[-1] :]))

@@ -8,9 +8,8 @@ code of orders. The search is for normalized text: lower case, compatibility cha
 blank, nothing hidden.
 """
 
-import lzma
 import re
-from array import array
+import zlib
 from collections.abc import Iterator, Set
 from functools import cache, lru_cache
 from pathlib import Path
@@ -68,8 +67,8 @@ def _dress() -> list[re.Pattern[str]]:
 
 
 @cache
-def _weights() -> "array[int]":
-    return array("b", lzma.decompress(_WEIGHTS.read_bytes()))
+def _weights() -> "memoryview[int]":
+    return memoryview(zlib.decompress(_WEIGHTS.read_bytes())).cast("b")
 
 
 def find_orders(plain: str) -> Iterator[tuple[int, int, bool]]:

@@ -9,10 +9,10 @@ that has not seen it. A regression with one weight for each feature then joins t
 """
 
 import argparse
-import lzma
 import math
 import operator
 import sys
+import zlib
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -113,7 +113,7 @@ def main() -> int:
     numbers = msgspec.json.encode({name: getattr(learned, name) for name in names})
     judge.WEIGHTS.write_bytes(msgspec.json.format(numbers, indent=1) + b"\n")
     slots = b"".join(column.tobytes() for column in (*learned.slots.document, learned.slots.words))
-    judge.SLOTS.write_bytes(lzma.compress(slots, preset=9))
+    judge.SLOTS.write_bytes(zlib.compress(slots, level=9))
     card = learned.card
     print(f"{card.items} items of {card.files} files of {card.repositories} repositories, {card.right} right")
     return 0

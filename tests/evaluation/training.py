@@ -14,12 +14,12 @@ import gettext
 import hashlib
 import io
 import json
-import lzma
 import math
 import re
 import sys
 import tomllib
 import zipfile
+import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
@@ -80,7 +80,7 @@ def main() -> int:
     wanted = [text for texts in _orders().values() for text in texts]
     honest = [*_honest(), *(one for folder in _FOLDERS for one in _of_documents(folder))]
     weights = _learned([*_of_orders(wanted), *_expanded(), *honest])
-    packed = lzma.compress(weights.tobytes(), preset=9)
+    packed = zlib.compress(weights.tobytes(), level=9)
     Path(model.__file__).with_name("orders.weights").write_bytes(packed)
     counts = f"{len(wanted)} orders, {len(honest)} honest texts; {sum(map(bool, weights))} weights"
     print(f"{counts} in {len(packed)} bytes")
