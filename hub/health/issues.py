@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
 from enum import StrEnum
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final, Literal
 
 import anyio
@@ -102,7 +102,7 @@ class Finding:
     is_stop: bool = False
     fixes: tuple[Fix, ...] = ()
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Name of the issue in an address: its id, and a digest of its subject."""
         if not self.subject:
@@ -191,6 +191,7 @@ class IssueRegistry:
         self._unnoted: list[Finding] = []  # opened or closed since the last run
         self._found: dict[str, list[Finding]] = {}  # by the check
         self._issues: dict[_Key, Issue] = {}
+        self._worst_first: list[Issue] | None = None  # None: they have changed since they were sorted
         self._ran_at = -math.inf  # monotonic time of the last run
         self._asked_at = -math.inf  # monotonic time of the last run of online checks
         self._running = anyio.Lock()
@@ -218,7 +219,9 @@ class IssueRegistry:
     def current(self) -> list[Issue]:
         """Issues of the last run and of the sources now, the worst first."""
         self._read_sources()
-        return sorted(self._issues.values(), key=_place)
+        if self._worst_first is None:
+            self._worst_first = sorted(self._issues.values(), key=_place)
+        return self._worst_first.copy()
 
     def counts(self) -> Mapping[tuple[str, ...], int]:
         """Return the numbers of issues that are not muted, by id and severity."""
@@ -334,12 +337,15 @@ class IssueRegistry:
         """Keep findings as the issues. Return those that were opened or closed."""
         changed: list[Finding] = []
         for key in self._issues.keys() - found.keys():
-            closed = self._issues.pop(key)
+            closed, self._worst_first = self._issues.pop(key), None
             changed.append(closed.found)
             log.info("issue.closed", issue=closed.found.id, subject=closed.found.subject)
         for key, finding in found.items():
             before = self._issues.get(key)
+            if before is not None and (before.found is finding or before.found == finding):
+                continue
             changed += [finding] if before is None else []
+            self._worst_first = None
             since = finding.since or (now if before is None else before.since)
             self._issues[key] = Issue(finding, since)
             if before is None and finding.severity is Severity.NOTICE:
