@@ -159,19 +159,29 @@ def get_device(c: sa.Connection, id: DeviceId) -> DeviceRow:
     return struct_from(DeviceRow, row)
 
 
-def count_devices(c: sa.Connection, *, at: int, user_id: UserId | None = None) -> int:
-    """Return the number of devices that are connected or have a valid credential: of all users, or of one."""
-    mine = sa.true() if user_id is None else devices.c.user_id == user_id
-    is_unended = sa.or_(device_tokens.c.expires_at.is_(None), device_tokens.c.expires_at > at)
-    can_connect = sa.or_(
-        devices.c.boot_id.is_not(None),
-        sa.exists().where(device_keys.c.device_id == devices.c.id, device_keys.c.revoked_at.is_(None)),
-        sa.exists().where(
-            device_tokens.c.device_id == devices.c.id, device_tokens.c.revoked_at.is_(None), is_unended
+_is_unended = sa.or_(
+    device_tokens.c.expires_at.is_(None), device_tokens.c.expires_at > sa.bindparam("at", type_=Int)
+)
+COUNT = (
+    sa.select(sa.func.count())
+    .select_from(devices)
+    .where(
+        devices.c.revoked_at.is_(None),
+        sa.or_(
+            devices.c.boot_id.is_not(None),
+            sa.exists().where(device_keys.c.device_id == devices.c.id, device_keys.c.revoked_at.is_(None)),
+            sa.exists().where(
+                device_tokens.c.device_id == devices.c.id, device_tokens.c.revoked_at.is_(None), _is_unended
+            ),
         ),
     )
-    counted = sa.select(sa.func.count()).where(mine, devices.c.revoked_at.is_(None), can_connect)
-    return c.execute(counted.select_from(devices)).scalar_one()
+)
+
+
+def count_devices(c: sa.Connection, *, at: int, user_id: UserId | None = None) -> int:
+    """Return the number of devices that are connected or have a valid credential: of all users, or of one."""
+    query = COUNT if user_id is None else COUNT.where(devices.c.user_id == user_id)
+    return c.execute(query, {"at": at}).scalar_one()
 
 
 def count_connected(c: sa.Connection, *, user_id: UserId | None = None) -> int:
