@@ -9,6 +9,9 @@ from typing import Final
 # selectors that no emoji uses. One joiner stays after a letter or an emoji that may be written with it.
 _NOT_TYPED: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")  # escaped surrogate; two in a row make a whole character
+_SURROGATE: Final = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")  # as "surrogatepass" encodes it
+_REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}".encode()
+MAX_LONE_SURROGATES: Final = 8_192  # each takes time of the caller, which may be the event loop
 _NO_UTF8: Final = re.compile("[\ud800-\udfff]")  # halves of characters, which stand for other bytes
 CONTROLS: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
@@ -64,17 +67,21 @@ def typed_problem(text: str, most: int, *, blanks: str = "") -> str:
     return "is no UTF-8" if _NO_UTF8.search(text) else ""
 
 
-def with_whole_characters(data: bytes | str) -> str | None:
-    """Return a JSON text with U+FFFD for lone surrogates, or None if it has none, or other mistakes.
+def with_whole_characters(data: bytes | str) -> bytes | None:
+    """Return a JSON text with U+FFFD for lone surrogates.
 
     A program in JavaScript may cut a text between two surrogates. It then sends the lone one as an escape.
     ``read_json`` refuses such a JSON text.
+
+    Returns:
+        None: it has none, more than MAX_LONE_SURROGATES, or other mistakes.
     """
     try:
         text = data if isinstance(data, str) else data.decode()
         if not _HALF.search(text):
             return None
-        whole = json.dumps(json.loads(text), ensure_ascii=False)
+        whole = json.dumps(json.loads(text), ensure_ascii=False).encode("utf-8", "surrogatepass")
     except (ValueError, RecursionError):
         return None
-    return _NO_UTF8.sub("\N{REPLACEMENT CHARACTER}", whole)
+    mended, count = _SURROGATE.subn(_REPLACEMENT, whole, count=MAX_LONE_SURROGATES + 1)
+    return mended if count <= MAX_LONE_SURROGATES else None

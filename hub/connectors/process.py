@@ -558,11 +558,11 @@ class _Jailed:
             raise Unavailable(f"the connector's program ended ({code}); {_WROTE}") from None
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
-        await self._lines_pace.pause(len(line))
         try:
             check_value(line)
         except msgspec.DecodeError as error:
             raise Unavailable(f"{_NO_LINE}: {error}") from None
+        await self._lines_pace.pause(len(line))  # a turn of the loop before the line is decoded
         return line
 
     async def _log_errors(self) -> None:

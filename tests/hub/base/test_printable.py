@@ -5,7 +5,15 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.base.printable import one_line, printable, printable_json, shortened, spelled
+from hub.base.printable import (
+    MAX_LONE_SURROGATES,
+    one_line,
+    printable,
+    printable_json,
+    shortened,
+    spelled,
+    with_whole_characters,
+)
 from tests.support.written_forms import active_texts, obeyed_by_a_terminal
 
 TITLE = "\x1b]0;a title\x07"  # OSC: sets the title of the window
@@ -56,3 +64,15 @@ def test_generated_texts_drive_no_terminal_and_add_no_line() -> None:
         assert obeyed_by_a_terminal(shown) == [], ascii(one.text)
         assert len(shown.splitlines()) <= one.text.count("\n") + 1, ascii(one.text)
         assert (obeyed_by_a_terminal(line), len(line.splitlines())) == ([], 1), ascii(one.text)
+
+
+def test_lone_surrogates_of_a_json_text_become_replacement_characters_up_to_a_limit() -> None:
+    given = r'{"a": "\\ud83d \ud83d\ude00 \ud83d \udead\udead", "b": "퟿"}'
+    mended = with_whole_characters(given)
+    assert mended is not None
+    assert json.loads(mended) == {"a": "\\ud83d \U0001f600 \ufffd \ufffd\ufffd", "b": "\ud7ff"}
+    assert with_whole_characters(b'"\\ud83d' * 2) is None
+    assert with_whole_characters('"whole"') is None
+    most = '"%s"' % ("\\ud83d" * MAX_LONE_SURROGATES)
+    assert with_whole_characters(most) is not None
+    assert with_whole_characters(most[:-1] + '\\ud83d"') is None

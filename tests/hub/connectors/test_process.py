@@ -9,10 +9,9 @@ import select
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from time import thread_time
 from typing import Any
 from urllib.parse import quote
 
@@ -28,6 +27,7 @@ from starlette.types import Receive, Scope, Send
 from hub.base.log.channel import fields_of
 from hub.base.outbound.client import OutboundClient
 from hub.base.outbound.rules import OutboundRules
+from hub.base.output_pace import OutputPace
 from hub.cli.access import connectors as command
 from hub.connectors import process
 from hub.connectors.calling import (
@@ -68,7 +68,6 @@ pytestmark = [
 ROOT = Path(__file__).parents[3]
 KIT = Path(process.__file__).with_name("sdk")
 SECRET = "tok-4711-secret"
-MAX_HOLD_S = 0.05  # of the event loop
 # A connector that runs the code of its option, and reports what the code got, or which error it met.
 PROBE = """
 import ctypes, json, mmap, os, signal, socket, subprocess, sys, threading
@@ -618,75 +617,95 @@ FLOODS = {
     "no text": b"\xff" * 65_536,
     "wide characters": "\U0001f4a3\u202e".encode() * 9_000,
 }
+FLOOD_PIECES = 64
 FLOOD = """
 import threading
 def flood():
-    while True:
+    for _ in range({pieces}):
         os.write(2, {data!r})
-threading.Thread(target=flood, daemon=True).start()
-ends_at = time.monotonic() + 1.5
-while time.monotonic() < ends_at:
+flooding = threading.Thread(target=flood)
+flooding.start()
+for _ in range({pieces}):
     print({item!r}, flush=True)
-    time.sleep(0.001)
+flooding.join()
 print({result!r}, flush=True)
 sys.stdin.readline()
 """
+MAX_PIECE_BYTES = 65_536  # read of an output before the event loop has a turn
 
 
-@asynccontextmanager
-async def measured_hold() -> AsyncIterator[list[float]]:
-    """Yield the longest time that the block held the event loop so far, in seconds of processor time."""
-    held = [0.0]
-
-    async def measure() -> None:
-        before = thread_time()
-        while True:
-            await anyio.sleep(0.001)
-            held[0], before = max(held[0], thread_time() - before), thread_time()
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(measure)
-        yield held
-        tasks.cancel_scope.cancel()
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": loop}) for loop in (False, True)])
 @pytest.mark.parametrize("flood", FLOODS)
-async def test_flood_of_output_of_a_connector_process_leaves_the_loop_free(write: Write, flood: str) -> None:
-    item = json.dumps({"id": 2, "item": {"key": "a", "text": "x" * 10_000}})
+async def test_flood_of_output_of_a_connector_process_is_read_in_small_pieces_with_a_pause_after_each(
+    write: Write, flood: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: dict[OutputPace, list[int]] = {}
+
+    async def pause(pace: OutputPace, size: int) -> None:
+        sizes.setdefault(pace, []).append(size)
+        await anyio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(OutputPace, "pause", pause)
+    data, item = FLOODS[flood], json.dumps({"id": 2, "item": {"key": "a", "text": "x" * 10_000}})
     result = json.dumps({"id": 2, "result": {"name": "me"}})
-    connector = write(saying(SPEC, then=FLOOD.format(data=FLOODS[flood], item=item, result=result)))
-    began = thread_time()
-    async with measured_hold() as held:
-        assert (await connector.check()).name == "me"
-    assert held[0] <= MAX_HOLD_S
-    assert thread_time() - began <= 1.0
+    then = FLOOD.format(pieces=FLOOD_PIECES, data=data, item=item, result=result)
+    connector = write(saying(SPEC, then=then))
+    assert (await connector.check()).name == "me"
+    await connector.aclose()
+
+    errors, lines = sorted(sizes.values(), key=sum, reverse=True)
+    assert lines.count(len(item)) == FLOOD_PIECES
+    assert sum(errors) >= FLOOD_PIECES * len(data) - 2 * MAX_PIECE_BYTES  # the pipe has the rest
+    assert max(errors) <= MAX_PIECE_BYTES
 
 
 LINE_BYTES = process.MAX_LINE_BYTES - 1_000
-HEAVY_LINES = {  # the first has a text, the others are refused
-    "halves of characters": '{"id": 2, "result": {"name": "%s"}}' % ("\\ud83d" * 1_000),
-    "halves of characters in a field that is skipped": '{"id": 2, "result": {"name": "me"}, "x": "%s"}'
-    % ("\\ud83d" * (LINE_BYTES // 6)),
-    "escapes": '{"id": 2, "item": {"key": "a", "text": "%s"}}' % ("\\n" * (LINE_BYTES // 2)),
-    "numbers": '{"id": 2, "result": [%s1]}' % ("1," * (LINE_BYTES // 2)),
-    "names": '{"id": 2, "result": {%s"a":1}}' % ('"name":1,' * (LINE_BYTES // 9)),
-    "an error": '{"id": 2, "error": {"code": "x", "message": "%s"}}' % ("\\u0000" * 9_000),
+HEAVY_LINES = {  # with the reason that refuses the line
+    "lone surrogates": ('{"id": 2, "result": {"name": "%s"}}' % ("\\ud83d" * (LINE_BYTES // 6)), "surrogate"),
+    "lone surrogates in a field that is skipped": (
+        '{"id": 2, "result": {"name": "me"}, "x": "%s"}' % ("\\ud83d" * (LINE_BYTES // 6)),
+        "surrogate",
+    ),
+    "numbers": ('{"id": 2, "result": [%s1]}' % ("1," * (LINE_BYTES // 2)), "values, the most is"),
+    "names": ('{"id": 2, "result": {%s"a":1}}' % ('"name":1,' * (LINE_BYTES // 9)), "texts of more than"),
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("line", HEAVY_LINES)
-async def test_heavy_line_of_a_connector_process_leaves_the_loop_free(
+async def test_line_of_a_connector_process_with_too_much_to_decode_is_refused(
     write: Write, tmp_path: Path, line: str
 ) -> None:
-    (tmp_path / "probe" / "line").write_text(HEAVY_LINES[line])
+    text, reason = HEAVY_LINES[line]
+    (tmp_path / "probe" / "line").write_text(text)
     connector = write(saying(SPEC, then="print(open('line').read(), flush=True)"))
-    async with measured_hold() as held:
-        with suppress(Unavailable):
-            await connector.check()
-    assert held[0] <= MAX_HOLD_S
+    with pytest.raises(Unavailable, match=reason):
+        await connector.check()
+
+
+async def test_loop_has_a_turn_between_the_check_and_the_decoding_of_a_line(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    pause, check_value, decoded = OutputPace.pause, process.check_value, process._decoded
+
+    async def paused(pace: OutputPace, size: int) -> None:
+        steps.append("turn")
+        await pause(pace, size)
+
+    def checked(data: bytes) -> None:
+        steps.append("check")
+        check_value(data)
+
+    def noted(data: bytes | msgspec.Raw, kind: type[Any]) -> Any:
+        steps.append("decode")
+        return decoded(data, kind)
+
+    monkeypatch.setattr(OutputPace, "pause", paused)
+    monkeypatch.setattr(process, "check_value", checked)
+    monkeypatch.setattr(process, "_decoded", noted)
+    connector = write(saying(SPEC, then="""print('{"id": 2, "result": {"name": "me"}}', flush=True)"""))
+    await connector.check()
+    assert steps[:3] == ["check", "turn", "decode"]
 
 
 @pytest.mark.parametrize(
