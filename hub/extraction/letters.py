@@ -30,7 +30,7 @@ from hub.extraction.items import (
 )
 from hub.text.archives import ArchivedMessage, mails_in
 from hub.text.calendars import unfold_names
-from hub.text.files import MBOX, OFFICE
+from hub.text.files import CALENDARS, MBOX, OFFICE
 from hub.text.letter_text import BULK, FEW_CHARS, fields_below, is_forward, lines_above
 from hub.text.parts import part_key
 from protocol.tables import TableName
@@ -53,7 +53,6 @@ _INVITATION: Final = re.compile(
 _INSIDE: Final = re.compile(r"\n(?>(?:> [^\n]++\n)+)>\n")
 _NOTE_INSIDE: Final = re.compile(r"^> \[attachment: ", re.MULTILINE)
 _TEXTS: Final = frozenset({"text/plain", "text/markdown", "text/html"}) | OFFICE
-_CALENDARS: Final = frozenset({"text/calendar", "application/ics"})
 _ALL_BUT_EVENTS: Final = frozenset(TableName) - {TableName.TIMELINES}
 
 
@@ -85,7 +84,7 @@ class Invitation(msgspec.Struct, frozen=True):
 
 def invitation_in(text: str) -> Invitation | None:
     """Return what the first calendar in a mail is about; None for anything but an invitation to one event."""
-    notes = (note for note in _NOTE.finditer(text) if set((note["label"] or "").split(", ")) & _CALENDARS)
+    notes = (note for note in _NOTE.finditer(text) if set((note["label"] or "").split(", ")) & CALENDARS)
     start = next((note.end() for note in notes), len(text))
     calendar = unfold_names(text[start:])
     calendar = calendar[: calendar.find(_END) + 1]
@@ -176,7 +175,7 @@ class _Mail:
                 self._read_body(mail, inside.end(), stop)
             else:
                 self.hidden.append((note.start(), end))
-            if kinds & _CALENDARS and not (document.event and has_calendar):  # a copy of the same
+            if kinds & CALENDARS and not (document.event and has_calendar):  # a copy of the same
                 alone = blanked(text, [(0, note.end()), (end, len(text))])
                 form = read_calendar(msgspec.structs.replace(document, text=alone), options)
                 self.parts[part_key("text/calendar", "unreadable")] += form is None

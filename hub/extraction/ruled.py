@@ -22,6 +22,7 @@ from hub.extraction.dating import PassageDates
 from hub.extraction.due_days import with_due_days
 from hub.extraction.items import Dropped, Extraction, ExtractionOptions, Item, Notes, RulesForm, lines_of
 from hub.extraction.when.resolve import local_day
+from hub.text.files import CALENDAR, CALENDARS
 from protocol.secret_rules import redact_typed
 from protocol.tables import TableName
 
@@ -50,6 +51,15 @@ class RulesRequest(msgspec.Struct, Generic[RulesAnswer], frozen=True, kw_only=Tr
     @abstractmethod
     def answer(self) -> RulesAnswer:
         """Return the answer."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What its process loads for it in advance: a time zone, and for events CALENDAR."""
+        document, zone = self.document, self.options.timezone
+        declared = f"{document.unit_key} {document.media_type}".lower()
+        has_events = any(mark in declared for mark in (".ics", ".ical", CALENDAR))
+        has_events = has_events or any(kind in document.text for kind in CALENDARS)
+        return frozenset({zone, CALENDAR} if has_events else {zone})
 
 
 class ToRead(RulesRequest[RulesResult], frozen=True, kw_only=True, tag="read"):

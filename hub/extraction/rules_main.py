@@ -1,7 +1,8 @@
 """Entry point of the confined process that reads documents by rules.
 
-Requests come on standard input and answers go to standard output, each with its length. All modules, weights
-and time zones are loaded before the confinement.
+Arguments are the id of the parent process, and what its documents need, see ``RulesRequest.needs``. Requests
+come on standard input and answers go to standard output, each with its length. All modules, weights and time
+zones that are needed are loaded before the confinement.
 """
 
 import gc
@@ -14,15 +15,20 @@ from pathlib import Path
 sys.path.insert(3, str(Path(__file__).parents[2]))
 
 import zoneinfo
+from collections.abc import Set
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import msgspec
 
 from hub.document import Document
+from hub.extraction import judge, prompt_injection, structured
 from hub.extraction.items import ExtractionOptions
-from hub.extraction.ruled import MEMORY_BYTES, Request, ToExtract, frame_of
+from hub.extraction.ruled import MEMORY_BYTES, Request, frame_of
+from hub.extraction.when.resolve import ZONES
 from hub.extraction.wording.languages import languages
 from hub.text import confinement
+from hub.text.files import CALENDAR
 from protocol.tables import TABLES
 
 _WRITTEN = datetime(2026, 5, 6, tzinfo=UTC)
@@ -47,7 +53,7 @@ def main() -> None:
     confinement.die_with(int(sys.argv[1]))
     has_no_network = confinement.leave_others()
     gc.disable()  # until it is ready: collections take a tenth of the start
-    zones = _warm()
+    zones = _warm({*sys.argv[2:]})
     confinement.limit(memory_bytes=MEMORY_BYTES, seconds=_SECONDS, output_bytes=0)
     is_locked = confinement.lock()
     if sys.platform == "linux" and not (has_no_network or is_locked):
@@ -62,16 +68,23 @@ def main() -> None:
             answers.flush()
 
 
-def _warm() -> list[zoneinfo.ZoneInfo]:
-    """Load what a request would load later, when no file can be opened any more; return all time zones.
+def _warm(needs: Set[str]) -> list[zoneinfo.ZoneInfo]:
+    """Load what a request would load later, when no file can be opened any more; return the time zones.
 
     Patterns need no file: each is compiled with the first text that needs it.
     """
     languages()
-    calendar = Document(unit_key="a.ics", text=_CALENDAR, content_hash="", modified_at=_WRITTEN)
-    options = ExtractionOptions(data_types=tuple(TABLES))
-    ToExtract(document=calendar, options=options, reads_prose=True).answer()
-    zones = [zoneinfo.ZoneInfo(name) for name in sorted(zoneinfo.available_timezones())]
+    judge.weights()
+    prompt_injection.weight("")
+    names = {*ZONES.values(), *needs} - {CALENDAR}
+    if CALENDAR in needs:
+        calendar = Document(unit_key="a.ics", text=_CALENDAR, content_hash="", modified_at=_WRITTEN)
+        structured.read(calendar, ExtractionOptions(data_types=tuple(TABLES)))
+        names = zoneinfo.available_timezones()
+    zones = []
+    for name in sorted(names):
+        with suppress(zoneinfo.ZoneInfoNotFoundError):  # an error of the documents that name it
+            zones.append(zoneinfo.ZoneInfo(name))
     # An unknown zone is looked for in this package, and one that may not be opened would be an error.
     sys.modules["tzdata"] = sys.modules["tzdata.zoneinfo"] = None  # type: ignore[assignment]
     return zones

@@ -1,9 +1,10 @@
 """Separate processes for reading by rules: queues, time limits, memory, restart after a crash.
 
 The first is started with the first document, and another one where documents wait: on a second core, or
-behind a large text. A process that had no document for a while is ended, with its memory of 40 MB. Each gets
-some documents ahead, and sends each answer when it is ready. A text that breaks its process, or takes too
-long, is given up alone: those behind it are read by another process.
+behind a large text. A process loads only what documents have needed so far, as calendars and all time zones
+are a quarter of its start, and 10 MB. If the next document needs more, another process replaces it; without
+one for a while, it is ended. Each gets some documents ahead, and sends each answer when it is ready. A text
+that breaks its process, or takes too long, is given up alone: those behind it are read by another process.
 """
 
 import asyncio
@@ -78,7 +79,7 @@ class RulesHere:
 class _QueuedRequest:
     """Request with the future of its answer."""
 
-    __slots__ = ("answer", "is_large", "is_repeated", "request", "run", "seconds")
+    __slots__ = ("answer", "is_large", "is_repeated", "needs", "request", "run", "seconds")
 
     def __init__(self, request: RulesRequest[Any]) -> None:
         options = request.options
@@ -86,6 +87,7 @@ class _QueuedRequest:
         needed = msgspec.structs.replace(options, prompt="", redact=(), references=(), judged=())
         self.request = msgspec.structs.replace(request, options=needed)
         self.seconds = _FREE_S + self.chars / _CHARS_PER_S  # of processor time
+        self.needs = request.needs
         self.is_large = self.chars > LARGE_CHARS
         self.is_repeated = False
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -148,11 +150,13 @@ class RulesProcesses:
 
     Attributes:
         processes: those that run.
+        needs: what requests have needed so far, which a process loads before its first one.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.loop = LoopReports(clock or SystemClock())
         self.processes: list[RulesProcess] = []
+        self.needs = frozenset[str]()
         self._small, self._large = _Queue(), _Queue()
         self._backlog_chars = 0  # of all requests since each process had several documents
 
@@ -163,6 +167,7 @@ class RulesProcesses:
             ExtractionError (LIMIT_REACHED): its text broke two processes, or took one too long.
         """
         job = _QueuedRequest(request)
+        self.needs |= job.needs
         (self._large if job.is_large else self._small).append(job)
         self._backlog_chars += job.chars
         self.distribute()
@@ -193,6 +198,8 @@ class RulesProcesses:
 
     def distribute(self) -> None:
         """Send waiting requests to processes that have room, and start processes where that is worth it."""
+        for idle in [process for process in self.processes if not (process.jobs or process.is_up_to_date)]:
+            self._end(idle)
         for queue in (self._large, self._small):
             while job := queue.first():
                 try:
@@ -208,7 +215,7 @@ class RulesProcesses:
 
     def _process_for(self, job: _QueuedRequest) -> "RulesProcess | None":
         """Return a process with room for a request, started if need be; None if there is none."""
-        free = [process for process in self.processes if process.has_room_for(job)]
+        free = [process for process in self.processes if process.is_up_to_date and process.has_room_for(job)]
         is_large_read = any(process.is_reading_large for process in self.processes)
         if job.is_large and is_large_read:
             return None
@@ -267,15 +274,17 @@ class RulesProcess:
     Attributes:
         jobs: requests without an answer; the process works at the first one.
         is_used: it had a request lately.
+        loads: what it loads at its start for requests that need it.
     """
 
     def __init__(self, owner: RulesProcesses) -> None:
         self.owner = owner
         self.jobs: deque[_QueuedRequest] = deque()
         self.is_used = True
+        self.loads = owner.needs
         # By the thread of the loop: the process ends with the thread that started it.
         self.process = subprocess.Popen(
-            [sys.executable, "-I", str(_MAIN), str(os.getpid())],
+            [sys.executable, "-I", str(_MAIN), str(os.getpid()), *sorted(self.loads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -297,6 +306,11 @@ class RulesProcess:
     def is_reading_large(self) -> bool:
         """True if it works at a large text."""
         return bool(self.jobs) and self.jobs[0].is_large
+
+    @property
+    def is_up_to_date(self) -> bool:
+        """True if it loads all that requests have needed so far; otherwise it gets no more of them."""
+        return self.loads >= self.owner.needs
 
     def has_room_for(self, job: _QueuedRequest) -> bool:
         """Return True if a request can be sent to it: a large one alone, others some ahead."""

@@ -40,7 +40,7 @@ from hub.extraction.task_lists import (
 from hub.extraction.text_kinds import is_invoice, is_reference
 from hub.text.archives import messages_in
 from hub.text.excerpt import CUE
-from hub.text.files import CHAT, MAIL, MBOX, OFFICE, PLAIN
+from hub.text.files import CALENDAR, CHAT, MAIL, MBOX, OFFICE, PLAIN
 from hub.text.folding import asides
 from hub.text.parts import part_key
 
@@ -110,7 +110,7 @@ _BY_SUFFIX: Final[dict[str, _Reader]] = {
 _BY_MEDIA_TYPE: Final[dict[str, _Reader]] = {
     "text/markdown": read_markdown,
     "text/x-markdown": read_markdown,
-    "text/calendar": read_calendar,
+    CALENDAR: read_calendar,
     "text/csv": read_spreadsheet,
     "text/tab-separated-values": read_spreadsheet,
     "text/vtt": read_captions,

@@ -12,6 +12,8 @@ HTML: Final = "text/html"
 MAIL: Final = "message/rfc822"
 MBOX: Final = "application/mbox"
 JSON: Final = "application/json"
+CALENDAR: Final = "text/calendar"
+CALENDARS: Final = frozenset({CALENDAR, "application/ics"})  # as mails enclose them
 CHAT: Final = "text/vnd.device-hub.chat"  # an export of a chat, whatever program wrote it
 PDF: Final = "application/pdf"
 
@@ -39,7 +41,7 @@ _TEXT_TYPES: Final = {
     ".markdown": "text/markdown",
     ".csv": "text/csv",
     ".tsv": "text/tab-separated-values",
-    ".ics": "text/calendar",
+    ".ics": CALENDAR,
     ".vtt": "text/vtt",
     ".srt": "application/x-subrip",
     ".vcf": "text/vcard",

@@ -57,6 +57,7 @@ from typing import Final, Literal
 from mailparser_reply import EmailReplyParser
 
 from hub.text.files import (
+    CALENDARS,
     HTML,
     MAIL,
     MAX_BYTES,
@@ -217,7 +218,7 @@ WHOLE: Final = LetterOptions(
 
 
 # Attachments that are part of what a mail program shows: signed text, and invitations.
-PARTS: Final = SMIME | {"text/calendar", "application/ics"}
+PARTS: Final = SMIME | CALENDARS
 
 
 def kind_of_enclosure(media_type: str, name: str) -> str:

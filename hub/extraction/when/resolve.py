@@ -462,7 +462,7 @@ _HALVES: Final[Mapping[str, tuple[range, int]]] = {
 }
 _OFFSET: Final = re.compile(r"(?:utc|gmt)? ?([+-]) ?(\d{1,2}):?(\d\d)?")
 # Common names of a place's time, in summer or winter.
-_ZONES: Final[Mapping[str, str]] = {
+ZONES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("utc", "gmt", "z"), "UTC"),
     **dict.fromkeys(("cet", "cest", "mez", "mesz"), "Europe/Berlin"),
     **dict.fromkeys(("et", "est", "edt"), "America/New_York"),
@@ -703,9 +703,9 @@ def find_zone(name: str) -> ZoneInfo | fixed_zone:
         sign, hours, minutes = match.groups()
         east = timedelta(hours=int(hours), minutes=int(minutes or 0))
         return fixed_zone(east if sign == "+" else -east)
-    if name not in _ZONES:
+    if name not in ZONES:
         raise Ambiguous
-    return ZoneInfo(_ZONES[name])
+    return ZoneInfo(ZONES[name])
 
 
 def _hour_in(half: str, hour: int) -> int | None:

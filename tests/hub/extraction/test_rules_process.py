@@ -11,11 +11,13 @@ import msgspec
 import pytest
 
 from hub.document import Document
-from hub.extraction import rules_process
+from hub.extraction import rules_process, structured
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions
 from hub.extraction.model import ExtractionError, Models
+from hub.extraction.ruled import ToExtract
 from hub.extraction.rules_process import RulesProcesses
+from hub.text.files import CALENDAR, MAIL
 from protocol.errors import ErrorCode
 from protocol.tables import TABLES
 from tests.fuzz.doubling import READERS, SHAPES
@@ -24,7 +26,12 @@ from tests.support.coded import coded
 pytestmark = pytest.mark.anyio
 
 OPTIONS = ExtractionOptions(data_types=tuple(TABLES), timezone="Europe/Berlin")
+PATIENCE_S = 30.0
 LARGE = "The house is old. " * 3_000
+INVITATION = (
+    "From: ana@example.org\nSubject: Dinner\n\nCome to us.\n\n[attachment: invite.ics, text/calendar]\n\n"
+    "BEGIN:VCALENDAR\nBEGIN:VEVENT\nSUMMARY:Dinner\nDTSTART:20260520T190000Z\nEND:VEVENT\nEND:VCALENDAR\n"
+)
 TEXTS = [f"Anna must send quote {number} by Friday." for number in range(5)]
 
 
@@ -107,6 +114,58 @@ async def test_a_process_without_work_is_ended(
         tasks.cancel_scope.cancel()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*(f"a{suffix}" for suffix in structured._BY_SUFFIX), "A.ICS", "b.md\\a.ical", "a.ics/", "a.ics/."],
+)
+def test_document_that_its_name_makes_a_calendar_needs_calendars(path: str) -> None:
+    assert needs_calendars(document("a", path)) == ("ic" in path.lower())
+
+
+@pytest.mark.parametrize("media_type", [*structured._BY_MEDIA_TYPE, " Text/Calendar ; charset=utf-8"])
+def test_document_that_its_type_makes_a_calendar_needs_calendars(media_type: str) -> None:
+    assert needs_calendars(document("a", "a", media_type)) == ("calendar" in media_type.lower())
+
+
+async def test_rules_process_without_calendars_is_replaced_for_an_enclosed_event(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rules, broken = RulesProcesses(), list[Exception]()
+    monkeypatch.setattr(rules, "on_broken", lambda process, error: broken.append(error))
+    try:
+        extractor = Extractor(Models(), secret=bytes(32), rules=rules)
+        await extractor.extract(document("Call Bob."), OPTIONS)
+        before = pid_of(rules)
+        with anyio.fail_after(PATIENCE_S):
+            found = await extractor.extract(document(INVITATION, "a.eml", MAIL), OPTIONS)
+        assert [item.data["title"] for item in found.items] == ["Dinner"]
+        assert broken == []
+        after = pid_of(rules)
+        await extractor.extract(document("Call Bob."), OPTIONS)
+        assert pid_of(rules) == after != before
+    finally:
+        rules.close()
+
+
+async def test_rules_process_reads_what_was_sent_before_another_replaces_it() -> None:
+    rules, found = RulesProcesses(), Found()
+    try:
+        extractor = await stopped(rules)
+        before = pid_of(rules)
+        async with anyio.create_task_group() as tasks:
+            for text in TEXTS:
+                tasks.start_soon(read, extractor, text, found)
+            await anyio.wait_all_tasks_blocked()
+            elsewhere = msgspec.structs.replace(OPTIONS, timezone="Asia/Tokyo")
+            tasks.start_soon(read, extractor, "Call Bob.", found, elsewhere)
+            await anyio.wait_all_tasks_blocked()
+            os.kill(before, signal.SIGCONT)
+        assert found == dict.fromkeys((*TEXTS, "Call Bob."), 1)
+        assert pid_of(rules) != before
+    finally:
+        rules.close()
 
 
 async def test_texts_sent_to_a_killed_rules_process_are_all_read(rules: RulesProcesses) -> None:
@@ -220,6 +279,11 @@ async def test_text_of_another_run_waits_for_one_text_of_a_run_with_many(
         await anyio.wait_all_tasks_blocked()
         os.kill(pid_of(rules), signal.SIGCONT)
     assert [*found].index("Call Bob.") == 2
+
+
+def needs_calendars(document: Document) -> bool:
+    request = ToExtract(document=document, options=OPTIONS, reads_prose=True)
+    return CALENDAR in request.needs
 
 
 class Found(dict[str, int | None]):
