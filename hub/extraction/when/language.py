@@ -307,14 +307,16 @@ class Saying(msgspec.Struct, frozen=True, dict=True, eq=False):
                     pass
                 case _:
                     before = now
-                    signs = _signs(atom)
-                    now = {self._longer(head, sign) for head in now for sign in signs} if signs else now
+                    growing = {head for head in now if head[-1:] != _DONE}  # few: most heads are complete
+                    if growing and (signs := _signs(atom)):
+                        longer = {self._longer(head, sign) for head in growing for sign in signs}
+                        now = (now - growing) | longer
         return {head.rstrip(f"{_DONE} ") for head in done | now}
 
     def _longer(self, head: str, sign: str) -> str:
-        """Return a head with one more character, until it is complete."""
+        """Return an incomplete head with one more character."""
         first, blank, word = head.rpartition(" ")
-        if head.endswith(_DONE) or (word in ("0", _YEAR) and not blank and (sign == " " or sign.isdigit())):
+        if word in ("0", _YEAR) and not blank and (sign == " " or sign.isdigit()):
             return head
         if sign.isalpha() and not has_han(sign):
             return head + sign
