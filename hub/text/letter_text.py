@@ -54,7 +54,7 @@ from functools import cache
 from itertools import accumulate, compress, groupby, takewhile
 from typing import Final, Literal
 
-from mailparser_reply import EmailReplyParser
+from mailparser_reply import EmailMessage
 
 from hub.text.files import (
     CALENDARS,
@@ -734,12 +734,12 @@ def found_above(lines: Sequence[str]) -> Iterator[re.Match[str]]:
     Every rule matches at the start of a line, or at the line end before. Other positions and lines that no
     rule can match are skipped, which is many times faster than testing every position.
     """
-    pattern, text = above_quotations(), "\n".join(lines)
+    text = "\n".join(lines)
     within = (found.start() for found in _BEGINS_ANYWHERE.finditer(text))
     starts = (place for start in _beginnings(lines) for place in (start - 1, start))
     done = 0
     for place in heapq.merge(starts, within):
-        if place >= done and (match := pattern.match(text, place)) is not None:
+        if place >= done and (match := above_quotations().match(text, place)) is not None:
             yield match
             done = match.end()
 
@@ -777,7 +777,7 @@ def _names_a_day(above: str) -> bool:
 @cache
 def above_quotations() -> re.Pattern[str]:
     """Return all rules as one pattern."""
-    known = EmailReplyParser(languages=list(_LANGUAGES)).read("").HEADER_REGEX
+    known = EmailMessage(text="", languages=list(_LANGUAGES)).HEADER_REGEX
     return re.compile(f"{known.pattern}|{_OURS}|{_RULES}", re.MULTILINE | re.IGNORECASE)
 
 
