@@ -13,12 +13,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import takewhile
-from operator import itemgetter
 from typing import Final
 
 import msgspec
 
-from hub.extraction.items import Dropped, Item, Place
+from hub.extraction.items import Dropped, Item, Place, place_at
 from hub.text.folding import fold, words_in, words_of
 from protocol.tables import (
     TABLES,
@@ -247,7 +246,7 @@ def with_rows(found: Sequence[Item], rows: Sequence[Item], over: Sequence[Place]
     places = [(row.start, row.end) for row in rows]
     joined, filled = list[Item](), dict[int, int]()  # by row, the index of its item
     for item in found:
-        nth, done = _place_at(places, item.start), _place_at(over, item.start)
+        nth, done = place_at(places, item.start), place_at(over, item.start)
         if done is not None or (nth is not None and item.table not in _OF_ROWS):
             continue
         if nth in filled:  # a row is one task, whatever its clauses are
@@ -258,9 +257,3 @@ def with_rows(found: Sequence[Item], rows: Sequence[Item], over: Sequence[Place]
             item = msgspec.structs.replace(item, evidence=rows[nth].evidence)
         joined.append(item)
     return [*joined, *(row for nth, row in enumerate(rows) if nth not in filled)]
-
-
-def _place_at(places: Sequence[Place], at: int) -> int | None:
-    """Return the index of the place that covers *at*; they are in order and disjoint."""
-    nth = bisect_right(places, at, key=itemgetter(0)) - 1
-    return nth if nth >= 0 and at < places[nth][1] else None

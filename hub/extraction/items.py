@@ -5,8 +5,10 @@ Its data contains only fields that a document can determine; ids, flags and fore
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Final, Literal
 
 import msgspec
@@ -317,6 +319,12 @@ def merged(places: Iterable[Place]) -> list[Place]:
         elif start < end:
             found.append((start, end))
     return found
+
+
+def place_at(places: Sequence[Place], at: int) -> int | None:
+    """Return the index of the place that covers *at*; they are in order and disjoint."""
+    nth = bisect_right(places, at, key=itemgetter(0)) - 1
+    return nth if nth >= 0 and at < places[nth][1] else None
 
 
 def blanked(text: str, places: Iterable[Place]) -> str:

@@ -12,7 +12,6 @@ continue over indented lines. Its own date overrides the date in the front matte
 
 import html
 import re
-from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime
 from enum import Enum, auto
@@ -36,6 +35,7 @@ from hub.extraction.items import (
     lines_of,
     make_item,
     merged,
+    place_at,
 )
 from hub.extraction.outline import People, known_people, people_above
 from hub.extraction.tokens import without
@@ -887,7 +887,8 @@ def read_work_lines(
         _UNDERLINE.fullmatch(line.text) or _LIST_ITEM.match(line.text) for line in lines
     )
     reading, labels = _TaskListReader(document.text, view, options), list[Place]()
-    inside = _lines_inside(lines, passages)
+    read = merged((passage.start, passage.end) for passage in passages)
+    inside = [place_at(read, line.start) is not None for line in lines]
     for row in sections.rows(is_loose=is_loose):
         first, last = lines[row.first], lines[row.after - 1]
         if inside[row.first] and _LABEL.match(first.text) is None:
@@ -909,13 +910,3 @@ def read_work_lines(
         if state == "over"
     ]
     return WorkLines(sorted(reading.items, key=lambda item: item.start), merged(over), labels)
-
-
-def _lines_inside(lines: Sequence[DocumentLine], passages: Sequence[Passage]) -> list[bool]:
-    """Return for each line whether it begins in one of *passages*."""
-    starts = sorted((passage.start, passage.end) for passage in passages)
-    found = list[bool]()
-    for line in lines:
-        place = bisect_right(starts, (line.start, len(lines[-1].text) + lines[-1].end)) - 1
-        found.append(place >= 0 and line.start < starts[place][1])
-    return found

@@ -101,6 +101,12 @@ def test_list_row_above_check_boxes_is_the_assignee_among_person_rows() -> None:
     assert [span.end - span.start for span in topic.prose] == [len("- call Ann\n")]
 
 
+@pytest.mark.parametrize("end", ["", "\n", "\n\n", "\n\n\n", "\r\n\r\n"])
+def test_first_row_of_a_list_of_work_is_a_task_whatever_line_ends_the_text(end: str) -> None:
+    titles = [item.data["title"] for item in suggested("tasks.txt", f"roof repair\nkitchen lamp{end}")]
+    assert titles == ["roof repair", "kitchen lamp"]
+
+
 def test_front_matter_sets_the_document_date_and_the_default_due_date() -> None:
     front = "---\ntitle: Plan\ndate: 2026-03-01 # today\ndue: '2026-04-01'\n---\n"
     text = f"{front}- [ ] One\n- [ ] Two by 2026-03-05\n- [ ] Three tomorrow\n- [ ] Four one day\n"
