@@ -6,10 +6,10 @@ Its data contains only fields that a document can determine; ids, flags and fore
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from operator import itemgetter
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -296,6 +296,16 @@ def lines_of(text: str) -> Iterator[DocumentLine]:
             yield DocumentLine(match[1], start, match.end(1), after)
 
 
+def rows_below(lines: Sequence[DocumentLine], first: int, is_entry: Callable[[str], bool]) -> int:
+    """Return the index behind the lines below the entry *first* that are indented deeper and no entries."""
+    after = first + 1
+    while after < len(lines) and lines[after].text.strip() and not is_entry(lines[after].text):
+        if lines[after].indent <= lines[first].indent:
+            break
+        after += 1
+    return after
+
+
 def front_matter(lines: Sequence[DocumentLine]) -> tuple[dict[str, str], int]:
     """Parse the ``key: value`` lines of the front matter; return them with the index of the next line."""
     if not lines or lines[0].text.lstrip("\ufeff").rstrip() != "---":
@@ -344,11 +354,15 @@ def make_item(
     end: int,
     options: ExtractionOptions,
     evidence: Evidence | None = None,
+    **about: Any,
 ) -> Item | None:
     """Create an item of a rule; ``None`` if its table is not selected or a required field is missing.
 
     Empty and invalid optional fields are omitted. A title that is too long is shortened, and kept whole in a
     field with more space.
+
+    Args:
+        about: other attributes of the item.
     """
     if table not in options.data_types:
         return None
@@ -359,8 +373,43 @@ def make_item(
     if problems_of(shape, data, _BY_RULE):
         return None
     return Item(
-        table=table, data=data, quote=text[start:end], start=start, end=end, origin="rule", evidence=evidence
+        table=table,
+        data=data,
+        quote=text[start:end],
+        start=start,
+        end=end,
+        origin="rule",
+        evidence=evidence,
+        **about,
     )
+
+
+class RowItems:
+    """Items of the rows of a text, in the order in which they are added.
+
+    A row is the same in each format: the fields it has, its place, and the sign that marks it.
+    """
+
+    def __init__(self, text: str, options: ExtractionOptions) -> None:
+        self.text = text
+        self.options = options
+        self.found: list[Item] = []
+        self._projects = set[str]()
+
+    def add(
+        self, table: str, fields: dict[str, Field], place: Place, evidence: Evidence, **about: Any
+    ) -> bool:
+        """Add the item of a row; see ``make_item``. Return False if the row is none."""
+        item = make_item(table, fields, self.text, *place, self.options, evidence, **about)
+        if item is not None:
+            self.found.append(item)
+        return item is not None
+
+    def add_project(self, name: str, place: Place, evidence: Evidence) -> None:
+        """Add a project where it is named first."""
+        if name not in self._projects:
+            self._projects.add(name)
+            self.add(TableName.PROJECTS, {"name": name}, place, evidence)
 
 
 def _clean(value: Field) -> Field:

@@ -14,9 +14,8 @@ import html
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from enum import Enum, auto
 from itertools import islice, takewhile
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -30,12 +29,13 @@ from hub.extraction.items import (
     ExtractionOptions,
     Item,
     Place,
+    RowItems,
     RulesForm,
     front_matter,
     lines_of,
-    make_item,
     merged,
     place_at,
+    rows_below,
 )
 from hub.extraction.outline import People, known_people, people_above
 from hub.extraction.tokens import without
@@ -75,42 +75,35 @@ KNOWN_TAGS: Final = (
 )
 
 
-class Sense(Enum):
-    """Meaning of a mark."""
-
-    DUE = auto()  # the value is the day
-    PRIORITY = auto()  # the value is the level, or the mark has one
-    DONE = auto()
-    GIVEN_UP = auto()
-    PERSON = auto()
-    UNMAPPED = auto()  # no field exists: kept as written
-    CUT = auto()  # irrelevant for others: the date of writing, an id
-
-
 class Mark(NamedTuple):
     """Mark of a convention.
 
     Attributes:
         pattern: group 1, if any, is the value.
-        level: level of a priority without a value.
+        field: of the parsed line; ``cut``: irrelevant for others, as the date of writing or an id.
+        value: level of a priority without a value; a state.
         stays: the mark is a part of the sentence, and stays in the title.
     """
 
     pattern: str
-    sense: Sense
-    level: str | None = None
+    field: Literal["due", "priority", "state", "people", "unmapped", "cut"]
+    value: str = ""
     stays: bool = False
 
 
 class ParsedLine(msgspec.Struct, omit_defaults=True):
-    """Parsed line. *due* is the day as written; *unmapped* has the pieces without a field, in order."""
+    """Parsed line.
+
+    Attributes:
+        due: the day as written.
+        state: value of the status, or ``cancelled``. By the alphabet, a state that is more final is first.
+        unmapped: the pieces without a field, in order.
+    """
 
     title: str = ""
     due: str | None = None
     priority: str | None = None
-    is_begun: bool = False
-    is_done: bool = False
-    is_given_up: bool = False
+    state: str = "todo"
     people: list[str] = []
     unmapped: list[str] = []
 
@@ -152,18 +145,16 @@ class Convention:
 
 def _note(parsed: ParsedLine, mark: Mark, value: str) -> bool:
     """Store the value of *mark* in its field. Return False if no field exists or it has a value."""
-    match mark.sense:
-        case Sense.DUE if parsed.due is None:
+    match mark.field:
+        case "due" if parsed.due is None:
             parsed.due = _written_day(value)
-        case Sense.PRIORITY if parsed.priority is None and (level := mark.level or _level(value)):
+        case "priority" if parsed.priority is None and (level := mark.value or _level(value)):
             parsed.priority = level
-        case Sense.DONE:
-            parsed.is_done = True
-        case Sense.GIVEN_UP:
-            parsed.is_given_up = True
-        case Sense.PERSON:
+        case "state":
+            parsed.state = min(parsed.state, mark.value)
+        case "people":
             parsed.people += [] if value in parsed.people or len(parsed.people) == MAX_NAMES else [value]
-        case Sense.CUT:
+        case "cut":
             pass
         case _:
             return mark.stays  # a mark that stays in the title is not lost
@@ -197,50 +188,50 @@ def _sign(signs: str, value: str = "") -> str:
 
 _BOARD_DAY: Final = r"(\d{4}-\d{2}-\d{2}(?:\}\s*+@@\{\d{1,2}:\d{2})?)"  # of Kanban: @{2026-12-04} @@{17:30}
 _OBSIDIAN: Final = (
-    Mark(_sign("\U0001f4c5\U0001f4c6\U0001f5d3", rf"\s*+{_DAY}"), Sense.DUE),
-    Mark(_sign("\U0001f53a\u23eb"), Sense.PRIORITY, "high"),
-    Mark(_sign("\U0001f53c"), Sense.PRIORITY, "medium"),
-    Mark(_sign("\U0001f53d\u23ec"), Sense.PRIORITY, "low"),
-    Mark(_sign("\u2705", rf"\s*+{_DAY}"), Sense.DONE),
-    Mark(_sign("\u274c", rf"\s*+{_DAY}"), Sense.GIVEN_UP),
-    Mark(_sign("\u2795", rf"\s*+{_DAY}"), Sense.CUT),
-    Mark(_sign("\U0001f194", r"\s*+([\w-]++)"), Sense.CUT),
-    Mark(_sign("\u23f3\u231b\U0001f6eb", rf"\s*+{_DAY}"), Sense.UNMAPPED),
-    Mark(_sign("\U0001f501", r"[a-z0-9, !]++"), Sense.UNMAPPED),
-    Mark(_sign("\u26d4\U0001f3c1", r"\s*+[\w,-]++"), Sense.UNMAPPED),
-    Mark(rf"@\{{?{_BOARD_DAY}\}}*+", Sense.DUE),
-    Mark(rf"[\[(](?:due|[\U0001f4c5\U0001f4c6\U0001f5d3]\ufe0f?)::{_VALUE}[\])]", Sense.DUE),
-    Mark(rf"[\[(](?:assignee|owner|who)::{_VALUE}[\])]", Sense.PERSON),
-    Mark(r"[\[(]priority::\s*+(\w++)\s*+[\])]", Sense.PRIORITY),
-    Mark(rf"[\[(](?:completion|\u2705\ufe0f?)::\s*+{_DAY}\s*+[\])]", Sense.DONE),
-    Mark(rf"[\[(](?:cancelled|\u274c\ufe0f?)::\s*+{_DAY}\s*+[\])]", Sense.GIVEN_UP),
-    Mark(rf"[\[(](?:(?:created|\u2795\ufe0f?)::\s*+{_DAY}|id::\s*+[\w-]++)\s*+[\])]", Sense.CUT),
+    Mark(_sign("\U0001f4c5\U0001f4c6\U0001f5d3", rf"\s*+{_DAY}"), "due"),
+    Mark(_sign("\U0001f53a\u23eb"), "priority", "high"),
+    Mark(_sign("\U0001f53c"), "priority", "medium"),
+    Mark(_sign("\U0001f53d\u23ec"), "priority", "low"),
+    Mark(_sign("\u2705", rf"\s*+{_DAY}"), "state", "done"),
+    Mark(_sign("\u274c", rf"\s*+{_DAY}"), "state", "cancelled"),
+    Mark(_sign("\u2795", rf"\s*+{_DAY}"), "cut"),
+    Mark(_sign("\U0001f194", r"\s*+([\w-]++)"), "cut"),
+    Mark(_sign("\u23f3\u231b\U0001f6eb", rf"\s*+{_DAY}"), "unmapped"),
+    Mark(_sign("\U0001f501", r"[a-z0-9, !]++"), "unmapped"),
+    Mark(_sign("\u26d4\U0001f3c1", r"\s*+[\w,-]++"), "unmapped"),
+    Mark(rf"@\{{?{_BOARD_DAY}\}}*+", "due"),
+    Mark(rf"[\[(](?:due|[\U0001f4c5\U0001f4c6\U0001f5d3]\ufe0f?)::{_VALUE}[\])]", "due"),
+    Mark(rf"[\[(](?:assignee|owner|who)::{_VALUE}[\])]", "people"),
+    Mark(r"[\[(]priority::\s*+(\w++)\s*+[\])]", "priority"),
+    Mark(rf"[\[(](?:completion|\u2705\ufe0f?)::\s*+{_DAY}\s*+[\])]", "state", "done"),
+    Mark(rf"[\[(](?:cancelled|\u274c\ufe0f?)::\s*+{_DAY}\s*+[\])]", "state", "cancelled"),
+    Mark(rf"[\[(](?:(?:created|\u2795\ufe0f?)::\s*+{_DAY}|id::\s*+[\w-]++)\s*+[\])]", "cut"),
     Mark(
         r"[\[(](?:scheduled|start|repeat|dependsOn|onCompletion|[\u23f3\u231b\U0001f6eb\U0001f501]\ufe0f?)"
         r"::[^\])\r\n]{0,200}+[\])]",
-        Sense.UNMAPPED,
+        "unmapped",
     ),
 )
 
 # --- Org and Logseq: stamps of planning, and words for states ---
 
 _PLANNED: Final = (
-    Mark(rf"\bDEADLINE:[ \t]*+{_STAMP}", Sense.DUE),
-    Mark(rf"\bSCHEDULED:[ \t]*+{_STAMP}", Sense.UNMAPPED),
-    Mark(rf"\bCLOSED:[ \t]*+{_STAMP}", Sense.CUT),
-    Mark(r"(?:^|(?<=\s))\[#([A-Z])\]", Sense.PRIORITY),
+    Mark(rf"\bDEADLINE:[ \t]*+{_STAMP}", "due"),
+    Mark(rf"\bSCHEDULED:[ \t]*+{_STAMP}", "unmapped"),
+    Mark(rf"\bCLOSED:[ \t]*+{_STAMP}", "cut"),
+    Mark(r"(?:^|(?<=\s))\[#([A-Z])\]", "priority"),
 )
 
 # --- TaskPaper: tags with and without a value ---
 
 _AT: Final = r"(?<![\w@.])@"
 _TAGS: Final = (
-    Mark(rf"{_AT}(?:due|deadline)\({_VALUE}\)", Sense.DUE),
-    Mark(rf"{_AT}priority(?:\((\w++)\))", Sense.PRIORITY),
-    Mark(rf"{_AT}priority(?![\w(.-])", Sense.PRIORITY, "high"),
-    Mark(rf"{_AT}done(?:\([^()\r\n]*+\)|(?![\w(.-]))", Sense.DONE),
-    Mark(rf"{_AT}cancell?ed(?:\([^()\r\n]*+\)|(?![\w(.-]))", Sense.GIVEN_UP),
-    Mark(rf"{_AT}[\w.-]++\([^()\r\n]*+\)", Sense.UNMAPPED),
+    Mark(rf"{_AT}(?:due|deadline)\({_VALUE}\)", "due"),
+    Mark(rf"{_AT}priority(?:\((\w++)\))", "priority"),
+    Mark(rf"{_AT}priority(?![\w(.-])", "priority", "high"),
+    Mark(rf"{_AT}done(?:\([^()\r\n]*+\)|(?![\w(.-]))", "state", "done"),
+    Mark(rf"{_AT}cancell?ed(?:\([^()\r\n]*+\)|(?![\w(.-]))", "state", "cancelled"),
+    Mark(rf"{_AT}[\w.-]++\([^()\r\n]*+\)", "unmapped"),
 )
 _WORD: Final = r"(?:^|(?<=\s))"
 _LEVEL_WORDS: Final = "|".join(_NAMED)
@@ -248,29 +239,29 @@ MARKDOWN: Final = Convention(
     *_OBSIDIAN,
     *_PLANNED,
     *_TAGS,
-    Mark(rf"[(\[]?(?:due|deadline)\s*+[:(]\s*+{_DAY}[)\]]*+", Sense.DUE),
-    Mark(rf"\b(?:due|by|before|until|till|deadline)\b(?:\s++(?:on|by|is))?\s++{_DAY}", Sense.DUE, stays=True),
-    Mark(rf"{_AT}(?:{'|'.join(KNOWN_TAGS)})(?![\w(.-])", Sense.UNMAPPED, stays=True),
-    Mark(r"(?<![\w@.])@([^\W\d_][\w-]*+(?>(?:\.[\w-]++)*))(?!\()", Sense.PERSON, stays=True),
-    Mark(rf"{_WORD}#p?(?:rio(?:rity)?)?[-/]?({_LEVEL_WORDS})(?![\w/-])", Sense.PRIORITY),
-    Mark(rf"{_WORD}\*{{0,2}}\[({_LEVEL_WORDS})\]\*{{0,2}}(?!\S)", Sense.PRIORITY),
-    Mark(rf"{_WORD}(?:!{{2,3}}|[\u2757\u203c]\ufe0f?)(?!\S)", Sense.PRIORITY, "high"),
-    Mark(r"(?:^(?=p\d\s)|(?<=\s)(?=p\d(?:\s*$|\s+[^\w\s])))p([1-4])", Sense.PRIORITY),  # of Todoist
-    Mark(rf"{_WORD}#(?:task|todo)(?![\w/-])", Sense.CUT),
+    Mark(rf"[(\[]?(?:due|deadline)\s*+[:(]\s*+{_DAY}[)\]]*+", "due"),
+    Mark(rf"\b(?:due|by|before|until|till|deadline)\b(?:\s++(?:on|by|is))?\s++{_DAY}", "due", stays=True),
+    Mark(rf"{_AT}(?:{'|'.join(KNOWN_TAGS)})(?![\w(.-])", "unmapped", stays=True),
+    Mark(r"(?<![\w@.])@([^\W\d_][\w-]*+(?>(?:\.[\w-]++)*))(?!\()", "people", stays=True),
+    Mark(rf"{_WORD}#p?(?:rio(?:rity)?)?[-/]?({_LEVEL_WORDS})(?![\w/-])", "priority"),
+    Mark(rf"{_WORD}\*{{0,2}}\[({_LEVEL_WORDS})\]\*{{0,2}}(?!\S)", "priority"),
+    Mark(rf"{_WORD}(?:!{{2,3}}|[\u2757\u203c]\ufe0f?)(?!\S)", "priority", "high"),
+    Mark(r"(?:^(?=p\d\s)|(?<=\s)(?=p\d(?:\s*$|\s+[^\w\s])))p([1-4])", "priority"),  # of Todoist
+    Mark(rf"{_WORD}#(?:task|todo)(?![\w/-])", "cut"),
     # An emoji, a tag, a field of Dataview, a day, a priority.
     signs=r"[@#!\x80-\U0010ffff]|::|\d{4}-|\[\w|\b[pP]\d",
 )
-TASKPAPER: Final = Convention(*_TAGS, Mark(r"(?:^|(?<=\s))@[^\s()]++", Sense.UNMAPPED))  # every @ is a tag
+TASKPAPER: Final = Convention(*_TAGS, Mark(r"(?:^|(?<=\s))@[^\s()]++", "unmapped"))  # every @ is a tag
 
 _PROJECT_MARK: Final = re.compile(rf"{_WORD}\+(\S++)")
 _BEFORE_WORDS: Final = r"(?=[ \t]+[^\W\d_][^\s:]*+(?:\s|$))"  # in the middle of a sentence
 TODO_TXT: Final = Convention(
-    Mark(rf"{_WORD}due:(\S++)", Sense.DUE),
-    Mark(rf"{_WORD}pri:([a-z])(?!\S)", Sense.PRIORITY),
-    Mark(rf"(?<=\s)[+@]\S++{_BEFORE_WORDS}", Sense.UNMAPPED, stays=True),
-    Mark(rf"{_WORD}[+@]\S++", Sense.UNMAPPED),
-    Mark(rf"{_WORD}(?:t|rec|pri):\S++", Sense.UNMAPPED),
-    Mark(rf"{_WORD}(?:h|id|p|uuid):\S++", Sense.CUT),
+    Mark(rf"{_WORD}due:(\S++)", "due"),
+    Mark(rf"{_WORD}pri:([a-z])(?!\S)", "priority"),
+    Mark(rf"(?<=\s)[+@]\S++{_BEFORE_WORDS}", "unmapped", stays=True),
+    Mark(rf"{_WORD}[+@]\S++", "unmapped"),
+    Mark(rf"{_WORD}(?:t|rec|pri):\S++", "unmapped"),
+    Mark(rf"{_WORD}(?:h|id|p|uuid):\S++", "cut"),
 )
 
 # Words before a task of Org and Logseq, and characters between the brackets of a check box. With others,
@@ -281,51 +272,100 @@ STATES: Final[dict[str, ParsedLine]] = {
         ("TODO NEXT LATER WAITING WAIT HOLD", ParsedLine()),
         (
             "DOING NOW STARTED IN-PROGRESS REVIEW CURSO EN-COURS IN-ARBEIT РАБОТА 进行中",
-            ParsedLine(is_begun=True),
+            ParsedLine(state="in_progress"),
         ),
-        ("DONE ERLEDIGT FAIT HECHO ГОТОВО СДЕЛАНО 已完成", ParsedLine(is_done=True)),
-        ("CANCELLED CANCELED KILL", ParsedLine(is_given_up=True)),
+        ("DONE ERLEDIGT FAIT HECHO ГОТОВО СДЕЛАНО 已完成", ParsedLine(state="done")),
+        ("CANCELLED CANCELED KILL", ParsedLine(state="cancelled")),
     )
     for word in words.split()
 }
 BOXES: Final[dict[str, ParsedLine]] = {
     " ": ParsedLine(),
-    "/": ParsedLine(is_begun=True),
+    "/": ParsedLine(state="in_progress"),
     ">": ParsedLine(),  # deferred
     "<": ParsedLine(),
     "?": ParsedLine(),
     "!": ParsedLine(priority="high"),
-    "x": ParsedLine(is_done=True),
-    "X": ParsedLine(is_done=True),
-    "-": ParsedLine(is_given_up=True),
-    "~": ParsedLine(is_given_up=True),  # not applicable, at GitLab
+    "x": ParsedLine(state="done"),
+    "X": ParsedLine(state="done"),
+    "-": ParsedLine(state="cancelled"),
+    "~": ParsedLine(state="cancelled"),  # not applicable, at GitLab
     **dict.fromkeys(("", "\u2610", "\u25a1"), ParsedLine()),
-    **dict.fromkeys("\u2611\u2713\u2714", ParsedLine(is_done=True)),
-    **dict.fromkeys("\u2612\u2717\u2718", ParsedLine(is_given_up=True)),
+    **dict.fromkeys("\u2611\u2713\u2714", ParsedLine(state="done")),
+    **dict.fromkeys("\u2612\u2717\u2718", ParsedLine(state="cancelled")),
 }
+_OF_SECTION: Final[dict[SectionState, str]] = {"over": "cancelled", "begun": "in_progress"}
 _INBOXES: Final = frozenset(
     ("inbox", "eingang", "boîte de réception", "bandeja de entrada", "входящие", "收件箱")
 )
 
 
-def fields_of(
-    parsed: ParsedLine, line: str, timezone: str, *, more: Sequence[str] = (), owners: Sequence[str] = ()
-) -> dict[str, Field]:
-    """Return the fields of a task from a parsed *line*.
+class _TaskRows(RowItems):
+    """Tasks of a text, from the marks of its rows."""
 
-    Args:
-        more: lines of its description.
-        owners: people that lines above name, if the line names none.
-    """
-    title, names = (parsed.title, parsed.people) if parsed.people else _without_owner(parsed.title)
-    return {
-        "title": title or line.strip(),
-        "description": "\n".join(filter(None, [*more, " ".join(parsed.unmapped)])),
-        "status": "done" if parsed.is_done else "in_progress" if parsed.is_begun else "todo",
-        "priority": parsed.priority,
-        "assignee": [*(names or owners)],
-        "dueDate": date_ms(parsed.due or "", timezone),
-    }
+    def add_task(
+        self,
+        parsed: ParsedLine,
+        place: Place,
+        evidence: Evidence,
+        more: Sequence[str] = (),
+        owners: Sequence[str] = (),
+    ) -> None:
+        """Add a task, unless it was cancelled, is struck out or without words.
+
+        Words for the day when it is due are left to be resolved.
+
+        Args:
+            more: lines of its description.
+            owners: people that lines above name, if the row names none.
+        """
+        is_over = parsed.state == "cancelled" or _STRUCK.fullmatch(parsed.title)
+        if is_over or not any(map(str.isalnum, parsed.title)):
+            return
+        title, names = (parsed.title, parsed.people) if parsed.people else _without_owner(parsed.title)
+        due_at = date_ms(parsed.due or "", self.options.timezone)
+        fields: dict[str, Field] = {
+            "title": title,
+            "description": "\n".join(filter(None, [*more, " ".join(parsed.unmapped)])),
+            "status": parsed.state,
+            "priority": parsed.priority,
+            "assignee": [*(names or owners)],
+            "dueDate": due_at,
+        }
+        unresolved = {"dueDate": parsed.due} if parsed.due and due_at is None else {}
+        self.add(TableName.TASKS, fields, place, evidence, unresolved=unresolved)
+
+    def add_row(
+        self,
+        title: str,
+        more: Sequence[str],
+        place: Place,
+        evidence: Evidence,
+        *,
+        state: ParsedLine = STATES["TODO"],
+        section: SectionState = "",
+        owners: Sequence[str] = (),
+    ) -> None:
+        """Add a row with marks of Markdown.
+
+        Args:
+            more: the lines below. Their text is kept as it is, and their marks count, too.
+            state: what the box or the word before the title says.
+            section: what its heading says.
+            owners: people that lines above name.
+        """
+        continued = list(takewhile(lambda line: line[:1].islower(), more))  # a sentence of several lines
+        title = " ".join([title, *continued]).replace(COVER, "")
+        parsed, description = MARKDOWN.read(_without_emphasis(html.unescape(title))), list[str]()
+        for line in more[len(continued) :]:
+            marks = MARKDOWN.read(line)
+            parsed.due = parsed.due or marks.due
+            parsed.priority = parsed.priority or marks.priority
+            parsed.people = list(dict.fromkeys([*parsed.people, *marks.people]))[:MAX_NAMES]
+            description += [line] if marks.title else marks.unmapped
+        parsed.state = min(parsed.state, state.state, _OF_SECTION.get(section, "todo"))
+        parsed.priority = parsed.priority or state.priority
+        self.add_task(parsed, place, evidence, description, owners)
 
 
 def _without_owner(title: str) -> tuple[str, list[str]]:
@@ -411,6 +451,7 @@ _ORG_NOTED: Final = re.compile(r"\[\d{4}-\d{2}-\d{2}[^\[\]\r\n]{0,60}+\]")
 _ORG_TAGS: Final = re.compile(r"[ \t]:[^\s:]++:(?>(?:[^\s:]++:)*)$")
 _ORG_PLAN: Final = re.compile(r"[ \t]*(?:DEADLINE|SCHEDULED|CLOSED):[ \t]*[<\[]\d{4}-.*")
 
+_OVER: Final = ("cancelled", "done")
 _DATE_KEYS: Final = ("date", "created", "updated", "modified")
 _DUE_KEYS: Final = ("due", "duedate", "deadline")
 
@@ -433,28 +474,21 @@ def is_todo_txt(text: str, *, is_named: bool = False) -> bool:
 
 def read_todo_txt(document: Document, options: ExtractionOptions) -> RulesForm:
     """Extract the tasks of a list and the projects it names; no prose remains."""
-    items: list[Item] = []
-    projects: set[str] = set()
+    found = _TaskRows(document.text, options)
     lines = [*lines_of(document.text)]
     for line in lines:
         match = _TODO.fullmatch(line.text.strip(" \t\ufeff"))
         if match is None:
             continue
         parsed = TODO_TXT.read(match["value"])
-        parsed.is_done = match["done"] is not None
-        if match["priority"]:
-            parsed.priority = _level(match["priority"])
-        items += _task(
-            parsed, match["value"], document.text, *_bounds(line), options, evidence=_TODO_TXT_LINE
-        )
-        for mark in () if parsed.is_done else _PROJECT_MARK.finditer(line.text):
-            if mark[1] not in projects:
-                projects.add(mark[1])
-                start, end = line.start + mark.start(), line.start + mark.end()
-                named: dict[str, Field] = {"name": mark[1]}
-                items += _item(TableName.PROJECTS, named, document.text, start, end, options, _TODO_TXT_LINE)
+        parsed.state = "done" if match["done"] else "todo"
+        parsed.priority = _level(match["priority"] or "") or parsed.priority
+        found.add_task(parsed, _bounds(line), _TODO_TXT_LINE)
+        for mark in () if match["done"] else _PROJECT_MARK.finditer(line.text):
+            place = line.start + mark.start(), line.start + mark.end()
+            found.add_project(mark[1], place, _TODO_TXT_LINE)
     apart = [(line.start, line.end) for line in lines]
-    return RulesForm(items=items, date=document.modified_at, apart=apart)
+    return RulesForm(items=found.found, date=document.modified_at, apart=apart)
 
 
 class _Project(msgspec.Struct):
@@ -472,7 +506,7 @@ def read_taskpaper(document: Document, options: ExtractionOptions) -> RulesForm:
 
     Other notes are prose, if their project has open tasks. What is done or archived, or a search, is none.
     """
-    items: list[Item] = []
+    found = _TaskRows(document.text, options)
     notes: list[tuple[DocumentLine, list[_Project]]] = []
     around: list[_Project] = []
     projects: list[_Project] = []
@@ -488,28 +522,16 @@ def read_taskpaper(document: Document, options: ExtractionOptions) -> RulesForm:
             around.pop()
         is_over = any(heading.is_over for heading in around)
         if task is not None:
-            first = at
-            while at < len(lines) and _is_note_of(line, lines[at]):
-                at += 1
-            parsed = TASKPAPER.read(task["value"])
-            if not (parsed.is_given_up or is_over):
-                below = [note.text.strip() for note in lines[first:at]]
-                start, end = _bounds(line)[0], _bounds(lines[at - 1])[1]
-                items += _task(
-                    parsed,
-                    task["value"],
-                    document.text,
-                    start,
-                    end,
-                    options,
-                    more=below,
-                    evidence=_TASKPAPER_LINE,
-                )
+            first, at = at, rows_below(lines, at - 1, _is_entry)
+            parsed, below = TASKPAPER.read(task["value"]), [note.text.strip() for note in lines[first:at]]
+            if not is_over:
+                place = _bounds(line)[0], _bounds(lines[at - 1])[1]
+                found.add_task(parsed, place, _TASKPAPER_LINE, below)
                 for heading in around:
-                    heading.is_open = heading.is_open or not parsed.is_done
+                    heading.is_open = heading.is_open or parsed.state not in _OVER
         elif project is not None:
             is_archive = heading_state(project["name"]) == "over"
-            is_over = is_over or is_archive or _is_over(TASKPAPER.read(line.text))
+            is_over = is_over or is_archive or TASKPAPER.read(line.text).state in _OVER
             # An archive encloses also lines of its own indentation.
             around.append(_Project(line.indent - 0.5 * is_archive, line, project["name"], is_over))
             projects.append(around[-1])
@@ -517,13 +539,12 @@ def read_taskpaper(document: Document, options: ExtractionOptions) -> RulesForm:
             notes.append((line, list(around)))
     for heading in projects:
         if heading.is_open and heading.name.lower() not in _INBOXES:
-            start, end = _bounds(heading.line)
-            named: dict[str, Field] = {"name": heading.name}
-            items += _item(TableName.PROJECTS, named, document.text, start, end, options, _TASKPAPER_LINE)
+            found.add_project(heading.name, _bounds(heading.line), _TASKPAPER_LINE)
     prose = [
         Passage(line.start, line.end) for line, above in notes if all(heading.is_open for heading in above)
     ]
-    return RulesForm(items=sorted(items, key=lambda item: item.start), prose=prose, date=document.modified_at)
+    items = sorted(found.found, key=lambda item: item.start)
+    return RulesForm(items=items, prose=prose, date=document.modified_at)
 
 
 def read_org(document: Document, options: ExtractionOptions) -> RulesForm:
@@ -534,8 +555,9 @@ def read_org(document: Document, options: ExtractionOptions) -> RulesForm:
     view = view_of_org(document.text, list(lines_of(document.text)))
     lines = list(lines_of(view))
     sections = WorkSections(lines, is_org=True)
-    reading = _TaskListReader(document.text, view, options, sections.states)
-    reading.boxes = BOXES | {"-": ParsedLine(is_begun=True)}  # a part of the boxes below is ticked
+    found = _TaskRows(document.text, options)
+    reading = _TaskListReader(found, view, sections.states)
+    reading.boxes = BOXES | {"-": ParsedLine(state="in_progress")}  # a part of the boxes below is ticked
     states = STATES | _org_states(document.text)
     over = 0  # level of the heading that is done or given up, with all below it
     is_entry = False  # the lines below a task describe it
@@ -564,20 +586,16 @@ def read_org(document: Document, options: ExtractionOptions) -> RulesForm:
         start, end = line.start + len(line.text) - len(words), _bounds(last)[1]
         if (state is not None or is_planned) and not over:
             plan = [below.text] if is_planned else [f"DEADLINE: {day[0]}"] if day else []
-            reading.add(
-                bare, plan, state or STATES["TODO"], start, end, section=section, evidence=_ORG_KEYWORD
-            )
-            over = level if state is not None and _is_over(state) else 0
+            state = state or STATES["TODO"]
+            found.add_row(bare, plan, (start, end), _ORG_KEYWORD, state=state, section=section)
+            over = level if state.state in _OVER else 0
         elif day is not None and not over:
             at_ms = date_ms(_written_day(day[1]), options.timezone)
-            fields: dict[str, Field] = {"title": bare, "date": at_ms}
-            reading.items += _item(
-                TableName.TIMELINES, fields, document.text, start, end, options, _ORG_STAMP
-            )
+            found.add(TableName.TIMELINES, {"title": bare, "date": at_ms}, (start, end), _ORG_STAMP)
         reading.begin_section(line, level, bare)
         at += last is below
     reading.close_passage(len(document.text))
-    return RulesForm(items=reading.items, prose=reading.prose, date=document.modified_at, view=view)
+    return RulesForm(items=found.found, prose=reading.prose, date=document.modified_at, view=view)
 
 
 def _org_states(text: str) -> dict[str, ParsedLine]:
@@ -591,54 +609,14 @@ def _org_states(text: str) -> dict[str, ParsedLine]:
     return found
 
 
-def _is_note_of(task: DocumentLine, line: DocumentLine) -> bool:
-    """Return True if a line belongs to the task above: indented deeper, and neither task nor project."""
-    is_entry = _TASK.fullmatch(line.text) or _PROJECT.fullmatch(line.text)
-    return bool(line.text.strip()) and line.indent > task.indent and not is_entry
-
-
-def _is_over(parsed: ParsedLine) -> bool:
-    return parsed.is_done or parsed.is_given_up
+def _is_entry(text: str) -> bool:
+    return bool(_TASK.fullmatch(text) or _PROJECT.fullmatch(text))
 
 
 def _bounds(line: DocumentLine) -> tuple[int, int]:
     """Return start and end of the line's text without surrounding blanks."""
     start = line.start + len(line.text) - len(line.text.lstrip())
     return start, line.start + len(line.text.rstrip())
-
-
-def _task(
-    parsed: ParsedLine,
-    line: str,
-    text: str,
-    start: int,
-    end: int,
-    options: ExtractionOptions,
-    *,
-    evidence: Evidence,
-    more: Sequence[str] = (),
-    owners: Sequence[str] = (),
-) -> list[Item]:
-    """Return the item of a task; words for the day when it is due are left to be resolved."""
-    if _STRUCK.fullmatch(parsed.title):
-        return []
-    fields = fields_of(parsed, line, options.timezone, more=more, owners=owners)
-    unresolved = {"dueDate": parsed.due} if parsed.due and fields["dueDate"] is None else {}
-    items = _item(TableName.TASKS, fields, text, start, end, options, evidence)
-    return [msgspec.structs.replace(item, unresolved=unresolved) for item in items]
-
-
-def _item(
-    table: str,
-    fields: dict[str, Field],
-    text: str,
-    start: int,
-    end: int,
-    options: ExtractionOptions,
-    evidence: Evidence,
-) -> list[Item]:
-    item = make_item(table, fields, text, start, end, options, evidence)
-    return [] if item is None else [item]
 
 
 def read_boxes(document: Document, options: ExtractionOptions) -> RulesForm | None:
@@ -662,7 +640,8 @@ def read_markdown(document: Document, options: ExtractionOptions, *, is_plain: b
     if is_named or any(map(PLACEHOLDER.search, titles)):
         return RulesForm(date=date)
     sections = WorkSections(lines)  # an open box counts whatever its file is called
-    reading = _TaskListReader(document.text, view, options, sections.states, front.get("title"))
+    found = _TaskRows(document.text, options)
+    reading = _TaskListReader(found, view, sections.states, front.get("title"))
     due = next((front[key] for key in _DUE_KEYS if _front_date(front, [key], options)), None)
     boxes = [line.start for line in lines[body:] if _BOX.fullmatch(line.text)]
     reading.people = people_above(view, lines[body].start, boxes) if boxes else reading.people
@@ -674,28 +653,22 @@ def read_markdown(document: Document, options: ExtractionOptions, *, is_plain: b
     while at < len(lines):
         at = reading.read_block(lines, at)
     reading.close_passage(len(document.text))
-    return RulesForm(items=reading.items, prose=reading.prose, date=date, view=view, due=due)
+    return RulesForm(items=found.found, prose=reading.prose, date=date, view=view, due=due)
 
 
 class _TaskListReader:
     def __init__(
-        self,
-        text: str,
-        view: str,
-        options: ExtractionOptions,
-        states: Sequence[SectionState] = (),
-        title: str | None = None,
+        self, found: _TaskRows, view: str, states: Sequence[SectionState], title: str | None = None
     ) -> None:
-        self._text = text
+        self._found = found
+        self._text = found.text
         self._view = view
-        self._options = options
         self._states = states  # of the sections of its lines
         self.boxes = BOXES
         self._headings = [(0, title)] if title else []  # the document's title is above all headings
         self._passage_from: int | None = None
         self.people = People({}, frozenset(), frozenset())  # named by the lines above check boxes
         self._named: set[str] = set()  # by rows without a check box
-        self.items: list[Item] = []
         self.prose: list[Passage] = []
 
     def read_block(self, lines: Sequence[DocumentLine], at: int) -> int:
@@ -762,15 +735,14 @@ class _TaskListReader:
             is_label = bool(labels) and not labels.isdisjoint(range(start, end))
             if not (is_label and known_people(box["value"])):
                 more = [line.text.lstrip(" \t>").rstrip() for line in lines[at + 1 : after]]
-                self.add(
+                self._found.add_row(
                     box["value"].strip(),
                     more,
-                    state,
-                    start,
-                    end,
-                    self._owners(lines[at].start),
+                    (start, end),
+                    _KEYWORD if box["state"] else _BOX_MARK,
+                    state=state,
                     section=self._states[at],
-                    evidence=_KEYWORD if box["state"] else _BOX_MARK,
+                    owners=self._owners(lines[at].start),
                 )
         return after
 
@@ -779,54 +751,6 @@ class _TaskListReader:
         names = self.people.by_place.get(place, [])
         is_known = bool(names) and all(is_person(name) or name in self._named for name in names)
         return [*(names if is_known else known_people(heading))]
-
-    def add(
-        self,
-        title: str,
-        more: list[str],
-        state: ParsedLine,
-        start: int,
-        end: int,
-        owners: Sequence[str] = (),
-        *,
-        evidence: Evidence,
-        section: SectionState = "",
-    ) -> None:
-        """Add a task, unless it was cancelled, is without words, or its section is over.
-
-        Args:
-            more: the lines below. Their text is kept as it is, and their marks count, too.
-            state: what the box or the word before the title says.
-            owners: people that lines above name.
-            section: what its heading says.
-        """
-        continued = list(takewhile(lambda line: line[:1].islower(), more))  # a sentence of several lines
-        title, more = " ".join([title, *continued]), more[len(continued) :]
-        title = _without_emphasis(html.unescape(title.replace(COVER, "")))
-        parsed, description = MARKDOWN.read(title), list[str]()
-        for line in more:
-            marks = MARKDOWN.read(line)
-            parsed.due = parsed.due or marks.due
-            parsed.priority = parsed.priority or marks.priority
-            parsed.people = list(dict.fromkeys([*parsed.people, *marks.people]))[:MAX_NAMES]
-            description += [line] if marks.title else marks.unmapped
-        is_over = state.is_given_up or parsed.is_given_up or section == "over"
-        if is_over or not any(map(str.isalnum, parsed.title)):
-            return
-        parsed.is_done = parsed.is_done or state.is_done
-        parsed.is_begun = state.is_begun or section == "begun"
-        parsed.priority = parsed.priority or state.priority
-        self.items += _task(
-            parsed,
-            title,
-            self._text,
-            start,
-            end,
-            self._options,
-            more=description,
-            owners=owners,
-            evidence=evidence,
-        )
 
 
 def _without_emphasis(title: str) -> str:
@@ -886,7 +810,7 @@ def read_work_lines(
     is_loose = is_plain and not any(
         _UNDERLINE.fullmatch(line.text) or _LIST_ITEM.match(line.text) for line in lines
     )
-    reading, labels = _TaskListReader(document.text, view, options), list[Place]()
+    found, labels = _TaskRows(document.text, options), list[Place]()
     read = merged((passage.start, passage.end) for passage in passages)
     inside = [place_at(read, line.start) is not None for line in lines]
     for row in sections.rows(is_loose=is_loose):
@@ -896,17 +820,17 @@ def read_work_lines(
             more = [line.text.strip() for line in lines[row.first + 1 : row.after]]
             title = view[start : first.end].rstrip()
             if any(map(str.isalpha, _ADDRESS.sub("", title))):
-                reading.add(title, more, ParsedLine(), start, end, evidence=_ROW)
+                found.add_row(title, more, (start, end), _ROW)
     for nth in filter(inside.__getitem__, range(len(lines))):
         line = lines[nth]
         if (label := _LABEL.match(line.text)) is not None and sections.states[nth] != "over":
             start, end = line.start + label.start("what"), line.start + len(line.text.rstrip())
             owners = names_in(label["who"] or "")
-            reading.add(label["what"].rstrip(), [], ParsedLine(), start, end, owners, evidence=_LABELLED)
+            found.add_row(label["what"].rstrip(), [], (start, end), _LABELLED, owners=owners)
             labels.append((line.start + label.start("label"), start))
     over = [
         (line.start, line.after)
         for line, state in zip(lines, sections.states, strict=True)
         if state == "over"
     ]
-    return WorkLines(sorted(reading.items, key=lambda item: item.start), merged(over), labels)
+    return WorkLines(sorted(found.found, key=lambda item: item.start), merged(over), labels)

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Final, Literal, NamedTuple
 
-from hub.extraction.items import DocumentLine
+from hub.extraction.items import DocumentLine, rows_below
 
 SectionState = Literal["", "work", "begun", "over", "other"]
 
@@ -251,13 +251,8 @@ class WorkSections:
             if is_label or _is_done_row(line.text):
                 continue
             first = nth - 1
-            while not is_loose and nth < len(self._lines) and self._goes_on(nth, line.indent):
-                nth += 1
+            nth = nth if is_loose else rows_below(self._lines, first, _is_row)
             yield WorkRow(first, row.end() if row else len(line.text) - len(line.text.lstrip()), nth)
-
-    def _goes_on(self, nth: int, indent: int) -> bool:
-        line = self._lines[nth]
-        return bool(line.text.strip()) and not _is_row(line.text) and line.indent > indent
 
 
 def _is_done_row(text: str) -> bool:
