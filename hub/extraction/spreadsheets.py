@@ -14,7 +14,8 @@ import re
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from contextlib import suppress
+from functools import cache, cached_property
 from itertools import chain
 from typing import Final
 
@@ -24,7 +25,7 @@ from hub.document import Document
 from hub.extraction.blocks import STRUCK_WORDS
 from hub.extraction.chunk import LineTable, Passage, trimmed
 from hub.extraction.dating import PassageDates
-from hub.extraction.items import Evidence, ExtractionOptions, Item, RulesForm, lines_of, make_item
+from hub.extraction.items import Evidence, ExtractionOptions, Place, RowItems, RulesForm, lines_of
 from hub.extraction.tokens import unmarked
 from hub.extraction.when.resolve import Anchor, date_ms, resolve
 from protocol.frame import Field
@@ -329,29 +330,25 @@ class _Grid(msgspec.Struct):
 
 def read_spreadsheet(document: Document, options: ExtractionOptions) -> RulesForm | None:
     """Convert the rows of tables to items; ``None`` for prose, which has no rows of one width."""
-    text = document.text
+    text, found = document.text, RowItems(document.text, options)
     head, is_table = _QUOTATION.sub("", text[:_HEAD_CHARS]), False
     for delimiter in sorted(filter(head.count, _DELIMITERS), key=head.count, reverse=True):
         rows = list[_SheetRow]()
-        try:
+        with suppress(csv.Error):
             rows.extend(_rows(text, delimiter))
             dates = _Dates(options, lambda place: _anchor(document, options, place))
             columns = _without_headings(rows, options)
             start = _Grid(_SheetRow(rows[0].cells, 0, 0), columns) if columns else _Grid()
-            read = _read_rows(text, rows, dates, (), options, start)
-        except csv.Error:
-            read = None
-        if read is not None:
-            items, left = read
-            return RulesForm(
-                items=items,
-                prose=left,
-                date=document.modified_at,
-                # A cell is no part of the sentence in the one before it.
-                authored="".join("\f" if piece == delimiter else piece for piece in _BETWEEN.split(text)),
-                apart=[(row.start, row.end) for row in rows if row.cells],
-                tables=[(0, len(text))],
-            )
+            if (left := _read_rows(text, rows, dates, (), found, start)) is not None:
+                return RulesForm(
+                    items=found.found,
+                    prose=left,
+                    date=document.modified_at,
+                    # A cell is no part of the sentence in the one before it.
+                    authored="".join("\f" if piece == delimiter else piece for piece in _BETWEEN.split(text)),
+                    apart=[(row.start, row.end) for row in rows if row.cells],
+                    tables=[(0, len(text))],
+                )
         widths = Counter(len(row.cells) for row in rows if any(row.cells))
         count, width = max(((count, width) for width, count in widths.items()), default=(0, 0))
         is_even = width > 1 and 1 < count >= widths.total() / 2
@@ -376,35 +373,24 @@ def read_tables(document: Document, form: RulesForm, options: ExtractionOptions)
     text = form.view or document.text
     if form.tables or _MAY_BE_TABLE.search(text) is None:
         return form
-    items, prose, apart, places = list(form.items), list[Passage](), list(form.apart), list[tuple[int, int]]()
-    days: PassageDates | None = None
-
-    def anchor(place: int) -> Anchor | None:
-        nonlocal days
-        days = days or PassageDates.of(document, date=form.date, timezone=options.timezone)
-        return days.at(place)
-
-    dates = _Dates(options, anchor)
+    found, prose, apart = RowItems(document.text, options), list[Passage](), list(form.apart)
+    places = list[Place]()
+    days = cache(lambda: PassageDates.of(document, date=form.date, timezone=options.timezone))
+    dates = _Dates(options, lambda place: days().at(place))
     for passage in form.prose:
         at = passage.start
         for table, pattern in _tables(text, passage):
             rows = list(_rows_of_lines(text, table, pattern))
-            read = _read_rows(text, rows, dates, passage.headings, options)
-            if read is not None or pattern is not _TABBED:
+            left = _read_rows(text, rows, dates, passage.headings, found, _Grid())
+            if left is not None or pattern is not _TABBED:
                 apart += [(row.start, row.end) for row in rows]
                 places.append((table.start, table.end))
-            if read is not None:
-                found, left = read
-                if text is not document.text:
-                    found = [
-                        msgspec.structs.replace(item, quote=document.text[item.start : item.end])
-                        for item in found
-                    ]
+            if left is not None:
                 before = Passage(at, table.start, passage.headings)
-                items, prose, at = items + found, [*prose, before, *left], table.end
+                prose, at = [*prose, before, *left], table.end
         prose.append(Passage(at, passage.end, passage.headings))
     prose = [passage for passage in prose if text[passage.start : passage.end].strip()]
-    items.sort(key=lambda item: item.start)
+    items = sorted([*form.items, *found.found], key=lambda item: item.start)
     return msgspec.structs.replace(form, items=items, prose=prose, apart=sorted(apart), tables=places)
 
 
@@ -452,22 +438,22 @@ def _read_rows(
     rows: Iterable[_SheetRow],
     dates: "_Dates",
     headings: tuple[str, ...],
-    options: ExtractionOptions,
-    start: _Grid | None = None,
-) -> tuple[list[Item], list[Passage]] | None:
-    """Return the items of *rows*, and passages of the rows without one; None if no table is understood.
+    found: RowItems,
+    start: _Grid,
+) -> list[Passage] | None:
+    """Add the items of *rows*, and return passages of the rows without one; None if no table is understood.
 
     Args:
         start: table to which the first rows belong.
     """
-    items, left, projects, is_understood = list[Item](), list[Passage](), set[str](), False
+    left, options, is_understood = list[Passage](), found.options, False
 
     def leave(row: _SheetRow, header: tuple[str, ...] = ()) -> None:
         # Adjacent rows are merged, because each passage needs a question.
         is_next = bool(left) and not text[left[-1].end : row.start].strip()
         left.append(Passage(left.pop().start if is_next else row.start, row.end, (*headings, *header)))
 
-    for grid in _grids(start or _Grid(), rows, dates, options):
+    for grid in _grids(start, rows, dates, options):
         columns, header = grid.columns, grid.header
         if columns is None or header is None or not _is_list(header, columns, grid.rows, dates):
             for row in filter(None, (header, *grid.rows)):
@@ -481,18 +467,12 @@ def _read_rows(
                 continue
             name, cells = columns.table.name, list(_cells(columns, row))
             fields = None if row.is_sentence else _row_fields(columns, row, cells, state, dates)
-            item = (
-                None
-                if fields is None
-                else make_item(name, fields, text, row.start, row.end, options, _TABLE_ROW)
-            )
-            if item is not None:
-                words = {column.name: cell for column, _, cell in cells if column.kind is Kind.EPOCH_MS}
-                item = msgspec.structs.replace(item, words=words)
-                items += (item, *_projects(columns, row, projects, text, options))
+            words = {column.name: cell for column, _, cell in cells if column.kind is Kind.EPOCH_MS}
+            if fields and found.add(name, fields, (row.start, row.end), _TABLE_ROW, words=words):
+                _add_projects(columns, row, text, found)
             elif name in options.data_types:  # for example without a title, or with an informal date
                 leave(row, (text[header.start : header.end],))
-    return (items, left) if is_understood else None
+    return left if is_understood else None
 
 
 def _is_list(header: _SheetRow, columns: _Columns, rows: Sequence[_SheetRow], dates: "_Dates") -> bool:
@@ -506,19 +486,10 @@ def _is_list(header: _SheetRow, columns: _Columns, rows: Sequence[_SheetRow], da
     return not is_longer and 2 * values.count(None) <= len(values)
 
 
-def _projects(
-    columns: _Columns, row: _SheetRow, known: set[str], text: str, options: ExtractionOptions
-) -> Iterator[Item]:
-    """Yield the projects of a row that are not *known* yet."""
-    for cell in columns.of(row, "project"):
-        for name in re.split(r",[ \t]|;", cell):
-            at = text.find(name, row.start, row.end)
-            if name not in known and at >= 0:
-                known.add(name)
-                item = make_item(
-                    TableName.PROJECTS, {"name": name}, text, at, at + len(name), options, _TABLE_ROW
-                )
-                yield from filter(None, (item,))
+def _add_projects(columns: _Columns, row: _SheetRow, text: str, found: RowItems) -> None:
+    for name in chain.from_iterable(re.split(r",[ \t]|;", cell) for cell in columns.of(row, "project")):
+        if (at := text.find(name, row.start, row.end)) >= 0:
+            found.add_project(name, (at, at + len(name)), _TABLE_ROW)
 
 
 def _grids(
@@ -687,7 +658,7 @@ def _state(columns: _Columns, row: _SheetRow, dates: _Dates) -> str | None:
     found |= {_CANCELLED for cell in columns.of(row, "archived") if means(STATES, cell) == "done"}
     found |= {_CANCELLED for cell in columns.of(row, "type") if plain(cell) in NO_TASKS}
     found |= {_CANCELLED for cell in columns.of(row, "title") if STRUCK_WORDS.fullmatch(cell)}
-    return next((state for state in (_CANCELLED, "done", "in_progress", "todo") if state in found), None)
+    return min(filter(None, found), default=None)  # a state that is more final is first by the alphabet
 
 
 def _state_of(cell: str, dates: _Dates) -> str | None:
@@ -715,19 +686,9 @@ def _row_fields(
     """
     is_own = columns.table.name not in TABLES
     values: dict[str, Field] = {} if is_own else {"title": "", "description": "", "status": state}
-    unread: list[str] = []
     for column, kind, cell in cells:
-        if is_own:
-            values[column.name] = _own_value(column, cell, dates)
-        elif kind == "when":
-            is_due = column.name == "dueDate"
-            times = columns.of(row, "time")
-            at_ms = dates.at_ms(f"{cell} {times[0]}", is_due=is_due) if times else None
-            values[column.name] = at_ms or dates.at_ms(cell, is_due=is_due)
-        elif kind != "status":
-            values[column.name] = _value(kind, cell)
-        if values[column.name] is None:
-            unread.append(f"{column.name}: {cell}")
+        values[column.name] = state if kind == "status" else _value(columns, row, column, kind, cell, dates)
+    unread = [f"{column.name}: {cell}" for column, _, cell in cells if values[column.name] is None]
     if unread and is_own:
         return None
     if unread and columns.table.name == TableName.TASKS:
@@ -740,34 +701,30 @@ _NO: Final = frozenset(("no", "false", "0"))
 _PLAIN_NUMBER: Final = re.compile(r"[+-]?\d{1,15}(?:\.\d{1,15})?")
 
 
-def _own_value(column: Column, cell: str, dates: _Dates) -> Field:
-    """Return the value of a cell by the type of its column; None if it is empty or of another type."""
-    match column.kind:
-        case Kind.NUMBER:
-            return float(cell) if _PLAIN_NUMBER.fullmatch(cell) else None
-        case Kind.FLAG:
-            word = cell.lower()
-            return 1 if word in _YES else 0 if word in _NO else None
-        case Kind.NAMES:
-            return [name.strip() for name in cell.split(";") if name.strip()] or None
-        case Kind.EPOCH_MS:
-            return dates.at_ms(cell, is_due=False)
-        case _ if column.choices:
-            return next(
-                (choice for choice in column.choices if plain_choice(choice) == plain_choice(cell)), None
-            )
-        case _:
-            return cell or None
-
-
-def _value(kind: str, cell: str) -> Field:
-    match kind:
-        case "priority":
+def _value(columns: _Columns, row: _SheetRow, column: Column, kind: str, cell: str, dates: _Dates) -> Field:
+    """Return the value of a cell by its kind, or by the type of its column; None if it has another type."""
+    match kind, column.kind:
+        case "when", _:
+            is_due = column.name == "dueDate"
+            times = [dates.at_ms(f"{cell} {time}", is_due=is_due) for time in columns.of(row, "time")[:1]]
+            return next(filter(None, times), None) or dates.at_ms(cell, is_due=is_due)
+        case "priority", _:
             return means(PRIORITIES, cell)
-        case "assignee":
+        case "assignee", _:
             names = re.split(r"[;/]|,[ \t]", cell)
             return [_PERSON_NUMBER.sub("", name.strip()) for name in names if name.strip()]
-        case "title":
+        case "title", _:
             return _LINK.sub(r"\1", cell).removeprefix("* ")
+        case _, Kind.NUMBER:
+            return float(cell) if _PLAIN_NUMBER.fullmatch(cell) else None
+        case _, Kind.FLAG:
+            return 1 if cell.lower() in _YES else 0 if cell.lower() in _NO else None
+        case _, Kind.NAMES:
+            return [name.strip() for name in cell.split(";") if name.strip()] or None
+        case _, Kind.EPOCH_MS:
+            return dates.at_ms(cell, is_due=False)
+        case _ if column.choices:
+            choices = {plain_choice(choice): choice for choice in reversed(column.choices)}
+            return choices.get(plain_choice(cell))
         case _:
             return cell
