@@ -642,9 +642,11 @@ def paged(
         found = found.where(row < key if descending else row > key)
     if len(parts) > 1 and limit is not None:
         most = sa.bindparam(_MOST, limit, type_=sa.Integer)
-        ids = found.with_only_columns(by[-1], maintain_column_froms=True).order_by(*order).limit(most)
-        pages = [sa.select(ids.where(part).subquery()) for part in parts]
-        found = query.where(by[-1].in_(sa.union_all(*pages)))
+        keys = found.with_only_columns(*by, maintain_column_froms=True).order_by(*order).limit(most)
+        merged = sa.union_all(*(sa.select(keys.where(part).subquery()) for part in parts)).subquery()
+        *_, id = columns = [*merged.c]
+        newest = sa.select(id).order_by(*(column.desc() if descending else column for column in columns))
+        found = query.where(by[-1].in_(newest.limit(most)))
     elif parts:
         found = found.where(sa.or_(*parts))
     return found.order_by(*order).limit(limit)

@@ -6,7 +6,7 @@ A page is read in the order of an index. A filter that no index has is checked i
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -348,7 +348,7 @@ def count_items(c: sa.Connection, chosen: ItemFilter) -> ItemFacets:
         only=indexed,
         parts=parts,
     )
-    found: Counter[tuple[str, DeviceId | None, AgentId, str, tuple[str, ...]]] = Counter()
+    found: list[tuple[Any, Sequence[str], str]] = []  # with marks, and the only value that is filtered out
     counted = 0
     for row in c.execute(query):
         counted += 1
@@ -358,58 +358,60 @@ def count_items(c: sa.Connection, chosen: ItemFilter) -> ItemFacets:
         if chosen.text is None or (
             isinstance(row.data, dict) and _has_text(chosen.text, row.unit_key, row.data)
         ):
-            key = (row.target_table, row.device_id, row.agent_id, row.unit_key)
-            found[*key, tuple(texts(row.warnings))] += 1
-    device_ids, agent_ids = {key[1] for key in found if key[1]}, {key[2] for key in found}
-    names = _names(c, devices, device_ids) | _names(c, agents, agent_ids)
-    return _counts(found, names, chosen, is_complete=counted < MAX_COUNTED)
+            warnings = texts(row.warnings)
+            marks = (ANY, *warnings) if warnings else (NONE,)
+            failed = [*_failed(chosen, row, marks)]
+            if len(failed) < 2:
+                found.append((row, marks, "".join(failed)))
+
+    def count(name: str, value: Callable[[Any], object]) -> Counter[Any]:
+        return Counter(value(row) for row, _, failed in found if failed in ("", name))
+
+    return ItemFacets(
+        total=sum(not failed for _, _, failed in found),
+        is_complete=counted < MAX_COUNTED,
+        tables=_most(count("tables", lambda row: row.target_table)),
+        devices=_most(_by_name(c, devices, count("devices", lambda row: row.device_id))),
+        agents=_most(_by_name(c, agents, count("agents", lambda row: row.agent_id))),
+        warnings=_most(
+            Counter(mark for _, marks, failed in found if failed in ("", "warnings") for mark in marks)
+        ),
+        folders=_most(count("folders", lambda row: _folder_of(row.unit_key))),
+    )
 
 
-def _names(c: sa.Connection, table: sa.Table, ids: Iterable[str]) -> dict[str | None, str]:
+def _failed(chosen: ItemFilter, row: Any, marks: Sequence[str]) -> Iterator[str]:
+    """Yield those values of an item, as ``ItemFacets`` names them, that the filter does not let through."""
+    if chosen.table not in (None, row.target_table):
+        yield "tables"
+    if chosen.device_id not in (None, row.device_id):
+        yield "devices"
+    if chosen.warning not in (None, *marks) or chosen.apart not in (None, "apart" in marks):
+        yield "warnings"
+    if chosen.path is not None and not _is_at(row.unit_key, chosen.path):
+        yield "folders"
+
+
+def _folder_of(path: object) -> str:
+    folder = path.rpartition("/")[0] if isinstance(path, str) else ""
+    return f"{folder}/" if folder else ""
+
+
+def _by_name(c: sa.Connection, table: sa.Table, counts: Mapping[str | None, int]) -> Counter[Any]:
+    """Return the numbers of these ids by their names; those without a name have none."""
     query = sa.select(table.c.id, table.c.name)
-    return {
-        id: name
-        for part in in_parts(sorted(ids))
-        for id, name in c.execute(query.where(table.c.id.in_(part)))
-    }
+    ids = sorted(id for id in counts if id)
+    names = dict(row for part in in_parts(ids) for row in c.execute(query.where(table.c.id.in_(part))))
+    by_name: Counter[Any] = Counter()
+    for id, count in counts.items():
+        by_name[names.get(id)] += count
+    return by_name
 
 
-def _counts(
-    found: Mapping[Any, int], names: Mapping[str | None, str], chosen: ItemFilter, *, is_complete: bool
-) -> ItemFacets:
-    counted: dict[str, Counter[str]] = {
-        name: Counter() for name in ("tables", "devices", "agents", "warnings", "folders")
-    }
-    total = 0
-    for (table, device_id, agent_id, path, warnings), count in found.items():
-        marks = (ANY, *warnings) if warnings else (NONE,)
-        folder = path.rpartition("/")[0] if isinstance(path, str) else ""
-        failed = [
-            name
-            for name, is_through in (
-                ("tables", chosen.table in (None, table)),
-                ("devices", chosen.device_id in (None, device_id)),
-                (
-                    "warnings",
-                    chosen.warning in (None, *marks) and chosen.apart in (None, "apart" in warnings),
-                ),
-                ("folders", chosen.path is None or _is_at(path, chosen.path)),
-            )
-            if not is_through
-        ]
-        total += 0 if failed else count
-        values = {
-            "tables": (table,),
-            "devices": (names.get(device_id),),
-            "agents": (names.get(agent_id),),
-            "warnings": marks,
-            "folders": (f"{folder}/",) if folder else (),
-        }
-        for name, all_values in values.items():
-            if failed in ([], [name]):
-                counted[name].update({value: count for value in all_values if isinstance(value, str)})
-    most = {name: dict(sorted(values.most_common(MAX_VALUES))) for name, values in counted.items()}
-    return ItemFacets(total=total, is_complete=is_complete, **most)
+def _most(counts: Mapping[Any, int]) -> dict[str, int]:
+    """Return the values with the highest numbers, in order; those that are no text or empty are left out."""
+    named = Counter({value: count for value, count in counts.items() if value and isinstance(value, str)})
+    return dict(sorted(named.most_common(MAX_VALUES)))
 
 
 def _is_at(path: str, chosen: str) -> bool:
