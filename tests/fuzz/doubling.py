@@ -2,13 +2,14 @@
 
 Each reader gets each shape of text at three sizes, through what a run does with a file: bytes to text, text
 to items by rules, and the questions that a model would get. The sizes are as large as needed to be measured.
+Readers of a part of a text get the shapes that ``tests.fuzz.parts`` has for them.
 """
 
 import argparse
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import pairwise
 from math import prod
@@ -21,11 +22,12 @@ from hub.extraction.extractor import Extractor, first_questions
 from hub.extraction.items import ExtractionOptions
 from hub.extraction.model import Models
 from hub.text import convert as reading
-from hub.text.files import CHAT, HTML, MAIL, MBOX, NotConvertible, media_type_of
+from hub.text.files import CHAT, HTML, JSON, MAIL, MBOX, NotConvertible, media_type_of
 from hub.text.redaction import BUILT_IN
 from protocol.items import Provenance, ProvenanceOrigin
 from protocol.secret_rules import RedactionRule
 from protocol.tables import TABLES
+from tests.fuzz.parts import PARTS, Shape
 
 MAX_RATIO: Final = 2.2  # of the CPU time of twice the text
 _MIN_S: Final = 0.02  # of the smallest size
@@ -40,7 +42,7 @@ _WRITTEN: Final = datetime(2026, 5, 6, 12, tzinfo=UTC)
 _CHUNK_TOKENS: Final = 1_000
 _LETTERS: Final = "bcdfghjklmnpqrstvwxz"
 
-Shape = Callable[[int], str]
+Work = Callable[[str], object]
 
 
 class Reader(NamedTuple):
@@ -50,6 +52,10 @@ class Reader(NamedTuple):
     media_type: str | None = None
     head: str = ""
     tail: str = ""
+
+    def read_file(self, text: str) -> None:
+        """Read a file with a text."""
+        asyncio.run(read(self, text))
 
 
 READERS: Final = {
@@ -76,6 +82,8 @@ READERS: Final = {
     "mbox": Reader(
         "a.mbox", MBOX, "From ana@example.org Tue May  5 10:00:00 2026\nFrom: ana@example.org\n\nHello,\n"
     ),
+    "exported chat": Reader("a.json", JSON, '{"from_id": 1, "messages": [', "{}]}"),
+    "text of a chat": Reader("a.json", JSON, '[{"type": "message", "user": "a", "ts": "1", "text": "', '"}]'),
 }
 
 
@@ -197,6 +205,10 @@ SHAPES: Final[dict[str, Shape]] = {
     "comments": repeated("<!-- a "),
     "attributes": lambda chars: "<a " + counted("{w}=b ")(chars),
     "entities": repeated("&amp"),
+    "open lists": repeated("["),
+    "objects": repeated("{},"),
+    "open objects": repeated('{"a":'),
+    "mentions": repeated("<@"),
     "brackets": repeated("[a]("),
     "angles": repeated("<"),
     # calendars
@@ -232,12 +244,12 @@ class Hung(BaseException):
     """Error: a size takes too long to be measured."""
 
 
-def _cost(reader: Reader, shape: Shape, chars: int) -> float:
+def _cost(work: Work, shape: Shape, chars: int) -> float:
     text = shape(chars)
     signal.setitimer(signal.ITIMER_PROF, _HUNG_S)
     try:
         began = process_time()
-        asyncio.run(read(reader, text))
+        work(text)
         return process_time() - began
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
@@ -263,44 +275,49 @@ class Growth(NamedTuple):
         return prod(after / max(before, 1e-4) for before, after in pairwise(self.seconds)) ** 0.5
 
 
-def growth(reader: Reader, shape: Shape) -> Growth:
+def growth(work: Work, shape: Shape) -> Growth:
     """Measure a pair; one that seems to be slow once more, from its largest size on.
 
     A step is no growth: a table whose cell is too large for one is read as prose.
     """
     chars = _FIRST_CHARS
     try:
-        while _cost(reader, shape, chars) < _MIN_S and chars < _MAX_CHARS:
+        while _cost(work, shape, chars) < _MIN_S and chars < _MAX_CHARS:
             chars *= 2
-        found = _growth_from(reader, shape, chars)
-        return found if found.ratio <= MAX_RATIO else _growth_from(reader, shape, 4 * chars)
+        found = _growth_from(work, shape, chars)
+        return found if found.ratio <= MAX_RATIO else _growth_from(work, shape, 4 * chars)
     except Hung:
         return Growth(chars, ())
 
 
-def _growth_from(reader: Reader, shape: Shape, chars: int) -> Growth:
+def _growth_from(work: Work, shape: Shape, chars: int) -> Growth:
     """Measure three sizes; again if they seem to be slow, as other processes may have been in the way."""
-    found = [_cost(reader, shape, chars << nth) for nth in range(3)]
+    found = [_cost(work, shape, chars << nth) for nth in range(3)]
     for _ in range(_ATTEMPTS):
         if Growth(chars, tuple(found)).ratio <= MAX_RATIO:
             break
-        found = [min(known, _cost(reader, shape, chars << nth)) for nth, known in enumerate(found)]
+        found = [min(known, _cost(work, shape, chars << nth)) for nth, known in enumerate(found)]
     return Growth(chars, tuple(found))
 
 
 def main() -> int:
     """Print the table, and return 1 if a pair grows faster than its text."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.doubling", description=__doc__)
-    parser.add_argument("--reader", choices=READERS, action="append", help="by default all")
-    parser.add_argument("--shape", choices=SHAPES, action="append", help="by default all")
+    parser.add_argument("--reader", choices=(*READERS, *PARTS), action="append", help="by default all")
+    parser.add_argument("--shape", choices=SHAPES, action="append", help="by default all; not of a part")
     chosen = parser.parse_args()
     signal.signal(signal.SIGPROF, _hung)
-    asyncio.run(read(READERS["prose"], "Anna must pay by Friday."))  # compiles what is needed
+    READERS["prose"].read_file("Anna must pay by Friday.")  # compiles what is needed
+    shapes = {name: SHAPES[name] for name in chosen.shape or SHAPES}
+    readers: dict[str, tuple[Work, Mapping[str, Shape]]] = {
+        name: (READERS[name].read_file, shapes) for name in READERS
+    }
     slow: list[str] = []
-    for name in chosen.reader or READERS:
+    for name in chosen.reader or (*READERS, *PARTS):
         worst = dearest = (0.0, "")
-        for shape in chosen.shape or SHAPES:
-            grown = growth(READERS[name], SHAPES[shape])
+        work, its = (readers | PARTS)[name]
+        for shape in its:
+            grown = growth(work, its[shape])
             worst = max(worst, (grown.ratio, shape))
             if grown.seconds:
                 per_kb = 1e3 * grown.seconds[-1] / (4 * grown.chars / 1024)
