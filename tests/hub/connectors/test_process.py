@@ -47,6 +47,7 @@ from hub.connectors.connector import Connector, documents_of
 from hub.connectors.process import ProcessConnector, ProcessSettings
 from hub.document import Document
 from hub.text.confinement import landlock_version
+from protocol.frame import check_value
 from storage.agents.configs import Mailbox as MailboxConfig
 from storage.store import Store
 from tests.support.asgi import serving
@@ -686,7 +687,7 @@ async def test_loop_has_a_turn_between_the_check_and_the_decoding_of_a_line(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
-    pause, check_value, decoded = OutputPace.pause, process.check_value, process._decoded
+    pause, decoded = OutputPace.pause, process._decoded
 
     async def paused(pace: OutputPace, size: int) -> None:
         steps.append("turn")

@@ -76,7 +76,8 @@ class Manager:
             self._session.wait()
         end = monotonic() + PATIENCE_S
         while any(map(_is_left, self._cgroups)):  # what was killed ends in a moment
-            assert monotonic() < end, self._cgroups
+            if monotonic() > end:
+                raise TimeoutError(self._cgroups)
 
     def systemctl(self, *words: str) -> subprocess.CompletedProcess[str]:
         return self._inside("systemctl", "--user", *words)
@@ -96,7 +97,8 @@ class Manager:
         end = monotonic() + within_s
         while not condition():
             is_over = self._session is None or self._session.poll() is not None
-            assert not is_over and monotonic() < end, end_of(self.home / "manager.log")
+            if is_over or monotonic() > end:
+                raise TimeoutError(end_of(self.home / "manager.log"))
             await anyio.sleep(POLL_S)
 
     def _inside(self, *words: str) -> subprocess.CompletedProcess[str]:

@@ -1,7 +1,6 @@
-"""What the tests of extraction share: the oracle, the hub's client pointed at it, and a count of calls."""
+"""What the tests of extraction share: the oracle, and the hub's client pointed at it."""
 
-import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from datetime import datetime
 
@@ -30,22 +29,6 @@ class HastyClock(FakeClock):
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds * self._share)
         self.advance(seconds)
-
-
-def calls_of(work: Callable[[], object]) -> int:
-    """Count the functions that *work* calls, C ones included."""
-    count = 0
-
-    def note(_frame: object, event: str, _argument: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(note)
-    try:
-        work()
-    finally:
-        sys.setprofile(None)
-    return count
 
 
 def model_at(base_url: str, **options: object) -> Endpoint:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.extraction.answers import ParsedRecords, UnreadableAnswer, read
-from tests.hub.extraction.conftest import calls_of
+from tests.support.calls import calls_of
 
 TASK = {"table": "tasks", "title": "send the quote"}
 TOLD = '{"items": [{"table": "tasks", "title": "send the quote"}]}'

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hub.extraction.validate import Grounding, QuoteSpan
 from hub.text.folding import fold, is_hidden, shown
-from tests.hub.extraction.conftest import calls_of
+from tests.support.calls import calls_of
 
 TEXT = (
     "Hello all. Anna must send the quote to the printer by 12 May, without the old logo. "

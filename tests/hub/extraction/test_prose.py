@@ -4,7 +4,6 @@
 import re
 from datetime import UTC, datetime
 from functools import partial
-from time import process_time
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -20,11 +19,10 @@ from hub.extraction.model import Models
 from hub.extraction.prose import read
 from hub.extraction.prose_view import view_of_prose
 from hub.extraction.text_kinds import is_reference
-from hub.extraction.wording.languages import languages_in
 from protocol.tables import TABLES, TableName
 from storage.runs.item_words import words_of
-from tests.hub.extraction.conftest import calls_of
 from tests.storage.test_item_words import row
+from tests.support.calls import calls_of
 
 ALL = ExtractionOptions(data_types=tuple(TABLES))
 WEDNESDAY = datetime(2026, 3, 4, 9, tzinfo=UTC)
@@ -895,17 +893,6 @@ def test_chat_greetings_and_exclamations_yield_no_items(text: str) -> None:
 def test_lines_below_a_chinese_comments_heading_are_task_comments() -> None:
     items = found("卡片：首页轮播改版\n评论区\n小尹：图片太大，加载要三秒\n")
     assert ["taskComments", "图片太大，加载要三秒"] in [told(item)[:2] for item in items]
-
-
-@pytest.mark.parametrize("unit", ["需", "得", "都", "全", "A", "1"])
-def test_chinese_patterns_search_a_long_repetition_quickly(unit: str) -> None:
-    names = ("requests", "spanning", "duties", "reports", "listed", "values")
-    (chinese,) = languages_in("han")
-    patterns = [pattern for name in names for pattern in chinese.patterns(name)]
-    began = process_time()
-    for pattern in patterns:
-        pattern.search(unit * 400)
-    assert process_time() - began < 0.4
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hub.extraction.ruled import ToExtract
 from hub.extraction.spreadsheets import PRIORITIES, STATES, means
 from hub.text.files import media_type_of
 from protocol.tables import TableName
-from tests.hub.extraction.conftest import calls_of
+from tests.support.calls import calls_of
 
 CALLS_PER_ROW = 900  # of functions, C ones included; 1,500 took twice the time
 

@@ -3,13 +3,11 @@
 import itertools
 import json
 import re
-import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
-import anyio
 import msgspec
 import pytest
 
@@ -214,18 +212,8 @@ def hostile_mails() -> Iterator[bytes]:
     )
 
 
-async def _longest_hold_s(over: anyio.Event) -> float:
-    """Return the most processor time that this process spent between two turns of the loop."""
-    longest = 0.0
-    while not over.is_set():
-        before = time.process_time()
-        await anyio.sleep(0.001)
-        longest = max(longest, time.process_time() - before)
-    return longest
-
-
 @pytest.mark.slow
-async def test_hostile_mails_are_read_or_reported_and_hold_the_loop_no_longer_than_harmless_ones(
+async def test_hostile_mails_are_read_or_reported(
     store: Store, dovecot: Dovecot, rules: RulesProcesses
 ) -> None:
     user = dovecot.fresh_user()
@@ -233,28 +221,11 @@ async def test_hostile_mails_are_read_or_reported_and_hold_the_loop_no_longer_th
     bench.connect()
     model = bench.model
     assert isinstance(model, TaskModel)
+    mails = [*(task(number) for number in range(61)), *hostile_mails()]
+    dovecot.deliver(user, mails)
+    run = await bench.run()
+    assert (run.outcome, run.units_done) == (RunOutcome.SUCCESS, len(mails)), run.errors
 
-    async def longest_hold_s(mails: Sequence[bytes]) -> float:
-        dovecot.deliver(user, mails)
-        over = anyio.Event()
-        longest = [0.0]
-
-        async def watch() -> None:
-            longest[0] = await _longest_hold_s(over)
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(watch)
-            run = await bench.run()
-            over.set()
-        assert (run.outcome, run.units_done) == (RunOutcome.SUCCESS, len(mails)), run.errors
-        return longest[0]
-
-    await longest_hold_s([task(0)])
-    quiet_s = await longest_hold_s([task(number) for number in range(1, 61)])
-    hostile_s = await longest_hold_s(list(hostile_mails()))
-
-    # Processor time of all threads between two turns of the loop: it has a call that keeps the others out.
-    assert hostile_s < max(0.05, 2 * quiet_s)
     read = "\n".join(request.messages[-1].content for request in model.requests)
     missing = {number for number in (*range(61), *range(100, 162)) if f"do task {number} by" not in read}
     assert missing == {159}, "with a page that nests too deeply"

@@ -1,7 +1,5 @@
 """What a page shows becomes text; what it hides does not."""
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -196,12 +194,10 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_html_with_hostile_styles_is_read_within_two_seconds(name: str) -> None:
-    before = time.process_time()
+def test_html_with_hostile_styles_is_read(name: str) -> None:
     page = text_of_html(HOSTILE[name])
 
     assert "a" in page.text.replace(DOUBT, "")
-    assert time.process_time() - before < 2  # measured: 0.4 s at most
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import re
 from base64 import b32encode
 from codecs import BOM_UTF8
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from time import process_time
 
 import icalendar
 import pytest
@@ -21,6 +21,7 @@ from hub.text.rows.row_format import Format
 from protocol.tables import TABLES
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.places import FILES, FilePlace
+from tests.support.calls import calls_of
 
 vobject = pytest.importorskip("vobject")  # comes with the calendar server of the tests
 
@@ -418,28 +419,26 @@ def test_calendar_component_with_a_repeated_property_is_read_without_a_problem(
     assert bench.row(row)["dueDate"] is not None
 
 
-def test_insert_into_a_large_calendar_file_takes_constant_time() -> None:
+def test_insert_into_a_calendar_file_reads_none_of_its_components() -> None:
     other = "BEGIN:VTODO\nUID:{}\nSUMMARY:of others\nEND:VTODO\n"
-    components = "".join(other.format(number) for number in range(100_000))
-    text = f"BEGIN:VCALENDAR\n{components}END:VCALENDAR\n"
-    puts = [Put(f"hub-{number}", TABLES["tasks"], {"title": "Call"}, "", 0) for number in range(40)]
-    after = CalendarFormat().insert(text, puts[0])
-    began = process_time()
-    for put in puts[1:]:
-        after = CalendarFormat().insert(after, put)
-    assert process_time() - began < 0.6
-    assert after.endswith("END:VTODO\nEND:VCALENDAR\n")
-    assert after.count("SUMMARY:Call") == len(puts)
+    put = Put("hub-1", TABLES["tasks"], {"title": "Call"}, "", 0)
+    calls: list[int] = []
+    for count in (1, 1_000):
+        components = "".join(other.format(number) for number in range(count))
+        text = f"BEGIN:VCALENDAR\n{components}END:VCALENDAR\n"
+        after = CalendarFormat().insert(text, put)
+        assert after.endswith("END:VTODO\nEND:VCALENDAR\n")
+        assert after.count("SUMMARY:Call") == 1
+        calls.append(calls_of(partial(CalendarFormat().insert, text, put)))
+    assert calls[1] == calls[0]
 
 
-def test_line_numbers_of_many_broken_rows_are_found_in_linear_time(tmp_path: Path) -> None:
-    keys = [f"hub-{b32encode(number.to_bytes(10)).decode().lower()}" for number in range(20_000)]
+def test_line_numbers_of_broken_rows_are_found(tmp_path: Path) -> None:
+    keys = [f"hub-{b32encode(number.to_bytes(10)).decode().lower()}" for number in range(200)]
     path = tmp_path / "there"
     path.write_text("".join(f"broken {'-' * 60} {key}\n" for key in keys))
-    began = process_time()
     read = TextFile(path, Markdown()).read([str(path)], dict.fromkeys(keys, TABLES["tasks"]))
-    assert process_time() - began < 1.0
     assert [read.unreadable[key].partition(": ")[0] for key in (keys[0], keys[-1])] == [
         f"{path}:1",
-        f"{path}:20000",
+        f"{path}:200",
     ]
