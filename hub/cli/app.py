@@ -148,7 +148,13 @@ class LazyGroup(click.Group):
         except Exception as error:
             if ctx.params["debug"]:
                 raise
-            raise as_failure(error) from error
+            raise (_gap(error) if isinstance(error, KeyError) else None) or as_failure(error) from error
+
+
+def _gap(error: KeyError) -> click.ClickException | None:
+    from hub.cli.hub_client import version_gap
+
+    return version_gap(error)
 
 
 def _load(name: str) -> click.Command:

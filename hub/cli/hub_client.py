@@ -19,6 +19,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from hub.base.tls_faults import certificate_fault, certificate_fix
+from hub.base.version import VERSION
 from hub.cli import show
 from hub.cli.errors import AS_WHOM, WHERE, CommandError, Exit
 from hub.cli.options import (
@@ -44,6 +45,7 @@ ADMIN_SOCKET: Final = Path("/run/hub-admin.sock")  # as in hub-admin.socket
 TOKEN_VARIABLE: Final = "HUB_TOKEN_FILE"
 ASKED_NODE: Final = "hub-node"  # header of a request that a certain node answers
 PAGE: Final = 1_000  # items of one request
+_ASKED: Final = "hub.asked"  # key of ctx.meta: state folder of the hub that the command asked
 _TIMEOUT_S = 30.0
 NAMED: Final = ("agents", "boards", "connectors", "devices", "gateways", "templates", "users")
 _UNKNOWN: Final = re.compile(r"there is no \w+ '([^']+)'")
@@ -212,6 +214,7 @@ def open_client(state: Path) -> Iterator[HubClient]:
     import httpx2
 
     meta = click.get_current_context().meta
+    meta[_ASKED] = state
     url: str | None = meta.get(URL)
     client = _to_this_machine(state) if url is None else httpx2.Client(**_to_url(url, meta.get(TOKEN_FILE)))
     if USER in meta:
@@ -223,6 +226,24 @@ def open_client(state: Path) -> Iterator[HubClient]:
             yield HubClient(client)
         except httpx2.TransportError as error:
             raise failure_of(url, error) from error
+
+
+def version_gap(error: KeyError) -> CommandError | None:
+    """Return the failure of a command that asked a hub of another version, or None.
+
+    Such a hub may leave out a field that the command reads.
+    """
+    state = click.get_current_context().meta.get(_ASKED)
+    if state is None:
+        return None
+    try:
+        with open_client(state) as hub:
+            version = hub.get("/v1/status")["version"]
+    except (CommandError, KeyError):
+        return None
+    problem = f"the hub has version {version}, this command {VERSION}: the answer lacks {error}"
+    next_step = "use the command of that version, or start the hub with this one"
+    return CommandError(problem, Exit.FAILED, next_step=next_step) if version != VERSION else None
 
 
 def hub_status(state: Path) -> Any:

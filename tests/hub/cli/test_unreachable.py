@@ -4,15 +4,18 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from anyio.from_thread import BlockingPortal
 from click.testing import CliRunner, Result
 
 from hub.base.tokens import TokenKind, make
+from hub.base.version import VERSION
 from hub.cli import hub_client
 from hub.cli.app import hub as command
 from hub.cli.errors import Exit, as_failure
+from hub.cli.hub_client import HubClient
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.clock import SeededChance
 from tests.support.hub import ServedHub
@@ -114,3 +117,20 @@ def test_permission_error_in_an_own_folder_names_the_chmod_command(tmp_path: Pat
 def test_permission_error_names_the_file() -> None:
     told = as_failure(PermissionError(13, "Permission denied", "/var/lib/hub/hub.db"))
     assert told.message == "no permission for /var/lib/hub/hub.db: Permission denied"
+
+
+@pytest.mark.parametrize(
+    ("version", "told"), [("9.9.9", "the hub has version 9.9.9, this command"), (VERSION, "a bug in hub")]
+)
+def test_field_missing_from_the_answer_of_another_version_names_both_versions(
+    hub: Hub, served: ServedHub, monkeypatch: pytest.MonkeyPatch, version: str, told: str
+) -> None:
+    send = HubClient.send
+
+    def without_field(client: HubClient, *words: Any, **options: Any) -> Any:
+        found = send(client, *words, **options)
+        del found["worst"]
+        return found | {"version": version}
+
+    monkeypatch.setattr(HubClient, "send", without_field)
+    ends(hub("status"), Exit.FAILED, told)
