@@ -28,6 +28,7 @@ from hub.extraction.ruled import MEMORY_BYTES, Request, frame_of
 from hub.extraction.when.resolve import ZONES
 from hub.extraction.wording.languages import languages
 from hub.text import confinement
+from hub.text.decoding import load_codecs
 from hub.text.files import CALENDAR
 from protocol.tables import TABLES
 
@@ -78,6 +79,7 @@ def _warm(needs: Set[str]) -> list[zoneinfo.ZoneInfo]:
     prompt_injection.weight("")
     names = {*ZONES.values(), *needs} - {CALENDAR}
     if CALENDAR in needs:
+        load_codecs()
         calendar = Document(unit_key="a.ics", text=_CALENDAR, content_hash="", modified_at=_WRITTEN)
         structured.read(calendar, ExtractionOptions(data_types=tuple(TABLES)))
         names = zoneinfo.available_timezones()

@@ -10,6 +10,9 @@ normalized: line ends are preserved, only a byte order mark is removed.
 """
 
 import codecs
+import encodings
+import importlib
+import pkgutil
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -81,6 +84,13 @@ _META: Final = re.compile(
     rb"|\A\s{0,9}<\?xml\s[^>]{0,200}?\bencoding\s{0,9}=\s{0,9}[\"']([\w.:-]{1,60})",
     re.IGNORECASE,
 )
+
+
+def load_codecs() -> None:
+    """Import all codecs, for a process that can open no file later."""
+    for module in pkgutil.iter_modules(encodings.__path__):
+        if module.name not in ("mbcs", "oem", "cp65001"):  # Windows only
+            importlib.import_module(f"encodings.{module.name}")
 
 
 @lru_cache(maxsize=256)  # mails of one person have few charsets

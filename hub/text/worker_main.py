@@ -12,15 +12,11 @@ from pathlib import Path
 # installed packages, so that the parent's code runs here, too.
 sys.path.insert(3, str(Path(__file__).parents[2]))
 
-import encodings
-import importlib
-import pkgutil
-
 import msgspec
 
 from hub.text import confinement, office, pictures
 from hub.text.convert import Attachments, read
-from hub.text.decoding import decode
+from hub.text.decoding import decode, load_codecs
 from hub.text.files import HTML, MAIL, MBOX, OFFICE, Converted, NotConvertible
 from hub.text.letter_text import Letter, text_of_letter
 from hub.text.worker import ANSWER_ROOM, DONE, LETTER, REFUSED, ConversionRefusal, Task, packed, unpacked
@@ -74,9 +70,7 @@ def _warm(kind: str) -> None:
         pictures.warm()
     decode("Счёт".encode("cp1251"))
     if kind in (HTML, MAIL, MBOX, LETTER):
-        for module in pkgutil.iter_modules(encodings.__path__):
-            if module.name not in ("mbcs", "oem", "cp65001"):  # Windows only
-                importlib.import_module(f"encodings.{module.name}")
+        load_codecs()
     if kind in (MAIL, MBOX, LETTER):
         read(b"Subject: =?utf-8?q?a?=\n\n-- \nOn Monday, Ana wrote:\n", MAIL, max_bytes=1_000)
         unpacked(packed(Letter()))

@@ -64,6 +64,22 @@ async def test_extraction_in_the_rules_process_equals_extraction_in_process(rule
     assert differing == []
 
 
+@pytest.mark.parametrize("charset", ["koi8-r", "x-unknown"])
+async def test_calendar_in_another_charset_is_read_in_the_rules_process(
+    rules: RulesProcesses, charset: str
+) -> None:
+    here, there = Extractor(Models(), secret=bytes(32)), Extractor(Models(), secret=bytes(32), rules=rules)
+    calendar = document(
+        "BEGIN:VCALENDAR\nVERSION:1.0\nBEGIN:VEVENT\nDTSTART:20260520T190000Z\n"
+        f"SUMMARY;ENCODING=QUOTED-PRINTABLE;CHARSET={charset}:=F7=D3=D4=D2=C5=DE=C1\n"
+        "END:VEVENT\nEND:VCALENDAR\n",
+        "a.ics",
+    )
+    found = await there.extract(calendar, OPTIONS)
+    assert [item.data["title"] for item in found.items] == ["Встреча"]
+    assert found == await here.extract(calendar, OPTIONS)
+
+
 async def test_text_is_extracted_after_a_kill_of_the_rules_process(rules: RulesProcesses) -> None:
     extractor = Extractor(Models(), secret=bytes(32), rules=rules)
     text = document("Anna must send the quote by Friday.")
