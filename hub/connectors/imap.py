@@ -60,9 +60,10 @@ from hub.connectors.mime import (
 )
 from hub.document import Document
 from hub.text.files import HTML, MAIL, MIB, PLAIN, NotConvertible
+from hub.text.header_values import date_in
 from hub.text.letter_text import PARTS, Enclosure, Letter, LetterBody, LetterOptions, is_stub
 from hub.text.mail_wrappers import flow_of
-from hub.text.mime import date_in, file_name, header_text, in_charset, parameter, undone
+from hub.text.mime import file_name, header_text, in_charset, parameter, undone
 
 MAX_PARTS: Final = 100  # examined in one mail
 _MAX_DEPTH: Final = 20

@@ -80,8 +80,8 @@ from hub.connectors.sdk.json_paths import (
     with_row_key,
 )
 from hub.document import Document
+from hub.text.header_values import date_in
 from hub.text.html import TooTangled
-from hub.text.mime import date_in
 from hub.text.parts import cut_parts
 from protocol.items import ProvenanceOrigin
 

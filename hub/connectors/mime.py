@@ -31,8 +31,9 @@ from hub.connectors.connector import Address, Filter, Message
 from hub.document import Document
 from hub.text.convert import read_letter
 from hub.text.files import MIB, NotConvertible
+from hub.text.header_values import date_in, on_one_line
 from hub.text.letter_text import Letter, LetterOptions, is_tame, letter_of_mail
-from hub.text.mime import MAX_RAW_CHARS, date_in, header_text, is_bulk, letters, on_one_line
+from hub.text.mime import MAX_RAW_CHARS, header_text, is_bulk, letters
 
 MAX_BYTES: Final = 50 * MIB  # of a whole mail
 GOOGLE: Final = "mx.google.com"

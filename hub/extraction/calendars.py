@@ -26,7 +26,6 @@ from hub.extraction.items import Dropped, Evidence, ExtractionOptions, Item, Rul
 from hub.extraction.when.resolve import date_ms
 from hub.text.calendars import BROKEN, reading_calendar, unfold_names
 from hub.text.folding import shown
-from hub.text.mime import in_charset
 from hub.text.parts import part_key
 from protocol.frame import Field
 from protocol.tables import TableName
@@ -334,6 +333,8 @@ def _text(component: "Component", name: str) -> str:
     value = value[0] if isinstance(value, list) and value else value
     params = getattr(value, "params", {})
     if str(params.get("ENCODING", "")).upper() == "QUOTED-PRINTABLE":
+        from hub.text.mime import in_charset  # imported here: most documents are no calendars
+
         return in_charset(quopri.decodestring(str(value).encode()), params.get("CHARSET"))
     return str(value or "")
 

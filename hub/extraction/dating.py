@@ -31,8 +31,8 @@ from hub.extraction.when.resolve import Anchor, DateWords, dates_in, local_day, 
 from hub.extraction.wording.languages import languages_in, script_of
 from hub.text.archives import messages_in
 from hub.text.files import CHAT, MAIL, is_named
-from hub.text.letter_text import MAIL_FIELD, fields_below, lines_above
-from hub.text.mime import date_in
+from hub.text.header_values import date_in
+from hub.text.quotations import MAIL_FIELD, fields_below, lines_above
 from protocol.items import CountedDay, EvidenceKind
 
 _LINE_CHARS: Final = 200  # examined in a line

@@ -31,8 +31,8 @@ from hub.extraction.items import (
 from hub.text.archives import ArchivedMessage, mails_in
 from hub.text.calendars import unfold_names
 from hub.text.files import CALENDARS, MBOX, OFFICE
-from hub.text.letter_text import BULK, FEW_CHARS, fields_below, is_forward, lines_above
 from hub.text.parts import part_key
+from hub.text.quotations import BULK, FEW_CHARS, fields_below, is_forward, lines_above
 from protocol.tables import TableName
 
 _NOTE: Final = re.compile(r"^\[(?:attachment: (?P<label>[^\n]*)|\d+ more attachments)\]$", re.MULTILINE)

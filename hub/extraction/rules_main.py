@@ -28,7 +28,6 @@ from hub.extraction.ruled import MEMORY_BYTES, Request, frame_of
 from hub.extraction.when.resolve import ZONES
 from hub.extraction.wording.languages import languages
 from hub.text import confinement
-from hub.text.decoding import load_codecs
 from hub.text.files import CALENDAR
 from protocol.tables import TABLES
 
@@ -40,7 +39,7 @@ _ZONE = (
     "END:VTIMEZONE\r\n"
 )
 _EVENT = (
-    "BEGIN:VEVENT\r\nSUMMARY:a\r\nDTSTART;TZID={}:20260506T090000\r\nATTENDEE;CN=A:mailto:a@b\r\n"
+    "BEGIN:VEVENT\r\nSUMMARY;ENCODING=QUOTED-PRINTABLE:a\r\nDTSTART;TZID={}:20260506T090000\r\nATTENDEE;CN=A:mailto:a@b\r\n"
     "CATEGORIES:a\r\nRRULE:FREQ=DAILY;COUNT=3\r\nDURATION:PT1H\r\nEND:VEVENT\r\n"
 )
 _CALENDAR = (
@@ -79,6 +78,8 @@ def _warm(needs: Set[str]) -> list[zoneinfo.ZoneInfo]:
     prompt_injection.weight("")
     names = {*ZONES.values(), *needs} - {CALENDAR}
     if CALENDAR in needs:
+        from hub.text.decoding import load_codecs  # imported here: most processes need it not
+
         load_codecs()
         calendar = Document(unit_key="a.ics", text=_CALENDAR, content_hash="", modified_at=_WRITTEN)
         structured.read(calendar, ExtractionOptions(data_types=tuple(TABLES)))

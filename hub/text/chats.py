@@ -24,7 +24,7 @@ from typing import Final
 import msgspec
 
 from hub.text.files import NotConvertible
-from hub.text.mime import date_in, on_one_line
+from hub.text.header_values import date_in, on_one_line
 
 # Beginning of a message in the text.
 BEGINNING: Final = re.compile(r"^\[(?P<at>[^\]\n]{1,40})\] (?P<author>[^:\n]{1,80}):(?: |$)", re.MULTILINE)

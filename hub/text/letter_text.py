@@ -34,11 +34,9 @@ The passages of a marked mail are never empty: a mail that seems to be all signa
 answer keeps the mail that it answers. Pure functions.
 """
 
-import bisect
-import heapq
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from email import message_from_bytes
 from email.errors import (
@@ -50,11 +48,8 @@ from email.errors import (
 )
 from email.message import Message
 from fnmatch import fnmatchcase
-from functools import cache
-from itertools import accumulate, compress, groupby, takewhile
+from itertools import compress, groupby
 from typing import Final, Literal
-
-from mailparser_reply import EmailMessage
 
 from hub.text.files import (
     CALENDARS,
@@ -68,6 +63,7 @@ from hub.text.files import (
     is_named,
     media_type_of,
 )
+from hub.text.header_values import date_in
 from hub.text.html import TooTangled, text_of_html
 from hub.text.mail_wrappers import (
     ENCRYPTED,
@@ -84,7 +80,6 @@ from hub.text.mime import (
     BULK_HEADERS,
     Decoded,
     bytes_of,
-    date_in,
     file_name,
     header_text,
     in_charset_or_guess,
@@ -96,12 +91,12 @@ from hub.text.mime import (
     undone,
 )
 from hub.text.parts import MAX_NAMED, part_key
+from hub.text.quotations import BULK, FEW_CHARS, is_forward, lines_above
 
 MAX_LETTER_BYTES: Final = 25 * MIB  # of one mail; no large provider accepts more
 MAX_PARTS: Final = 100
 MAX_DEPTH: Final = 20  # of nested parts
 CONTEXT_CHARS: Final = 2_000  # of quoted text
-FEW_CHARS: Final = 40  # "ok, do it": incomprehensible without the mail that it answers
 
 _UNSAID: Final = ("", "application/octet-stream")
 
@@ -389,7 +384,6 @@ def _chosen(ways: list[Message]) -> list[Message]:
     return [*(meaningful[:1] or pages[-1:] or plain[:1]), *others]
 
 
-BULK: Final = "Precedence: bulk"  # line of a mail from a list or a machine
 _SHOWN: Final = ("Subject", "From", "To", "Cc", "Date")
 _MIN_ROOM_CHARS: Final = 100  # for the text of an attachment; shorter texts are useless
 _NO_ROOM: Final = "the mail is long enough without it"
@@ -657,40 +651,6 @@ def _size(size_bytes: int | None) -> str:
 
 MARK: Final = "> "
 
-# Languages of mail-parser-reply (1.36). The rules for Russian, and for missed Spanish and Chinese forms, are
-# below.
-_LANGUAGES: Final = ["en", "de", "fr", "es", "it", "nl", "pl", "cs", "da", "sv", "zh", "ja", "ko"]
-_OURS: Final = (
-    r"^(?:> ?)*El .{1,200} escribió:$"
-    r"|^(?:> ?)*.{0,100}\d{4} ?年.{1,200}写道[:：]$"  # noqa: RUF001
-    r"|^(?:> ?)*(?:.{0,200}\d{4}.{0,200}(?:пишет|писал\(а\)|написал\(?а?\)?):)$"  # noqa: RUF001
-    r"|^(?:> ?)*.{0,40}\d{4} ?г\. в \d{1,2}:\d\d,? [^\n]{0,120}\n?[^\n]{0,20}<[^<>\n]{1,100}>:$"  # noqa: RUF001 - Gmail
-    r"|^(?:> ?)*.{0,40}\d{4},? .{0,30}\d{1,2}:\d\d.{0,20} от .{0,140}:$"
-    r"|^(?:> ?)*\d{1,2}\.\d{1,2}\.\d{4},? \d{1,2}:\d\d, .{0,140}>:$"  # Yandex
-    r"|^(?:> ?)*-{2,} ?(?:Исходное сообщение|Пересылаемое сообщение|Пересылаемое письмо) ?-{2,}$"
-    r"|^(?:> ?)*От: .{0,300}\n(?:> ?)*(?:Кому|Отправлено|Дата|Тема): .*"
-)
-# Apple Mail's line above a forwarded mail; the only such line without a date.
-_APPLES: Final = (
-    r"(?:> ?)*(?:Begin forwarded message|Anfang der weitergeleiteten (?:Nachricht|E-Mail)"
-    r"|Начало (?:переадресованного|пересылаемого) сообщения|Début du message (?:transféré|réexpédié)"
-    r"|Inicio del mensaje reenviado) ?:"
-)
-# Lines that mail programs in these languages put above a forwarded or answered mail.
-_RULES: Final = (
-    r"^(?:> ?)*-{2,} ?(?:Original Message|Forwarded message|Ursprüngliche Nachricht|Weitergeleitete Nachricht"
-    r"|Message d'origine|Message transféré|Mensaje original|Mensaje reenviado|原始邮件|转发的邮件) ?-{2,}$"
-    rf"|^{_APPLES}$"
-)
-# Beginning of the only rule that may match within a line. Matched case-insensitively like the rule, because
-# ``lower`` misses some letters: the dotless i and the long s.
-_BEGINS_ANYWHERE: Final = re.compile("-----oprindelig meddelelse-----\n", re.IGNORECASE)
-_COLONS: Final = (":", "：")  # noqa: RUF001
-# The library's patterns backtrack within a line, so long lines are cut. Lines above quotations are short; 200
-# characters cost a millisecond at worst, 20,000 would cost minutes.
-_LINE_CHARS: Final = 200
-MAIL_FIELD: Final = re.compile(r"(?:>[ \t]?)*[*_]*[^\W\d_][\w -]{0,24}[*_]*[ \t]?[:\uff1a]")
-
 
 def mark(text: str) -> str:
     """Mark all quoted lines of *text*; line ends become ``\\n``."""
@@ -708,77 +668,6 @@ def mark(text: str) -> str:
                 marked[at] = f"{MARK}{marked[at]}".rstrip()
         done = end
     return "\n".join(marked)
-
-
-def fields_below(lines: Sequence[str], last: int) -> list[str]:
-    """Return the fields, such as a subject, below the line above a quoted mail, which ends at *last*."""
-    return list(takewhile(MAIL_FIELD.match, lines[last + 1 : last + 9]))
-
-
-def lines_above(lines: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield the first and last index of each header of a quoted mail that contains a date, in order."""
-    # A longer text is a log, whose first quotation comes earlier.
-    looked_at = [" ".join(line[:_LINE_CHARS].split()) for line in lines[:4_000]]  # the rules know one blank
-    starts = [0, *accumulate(len(line) + 1 for line in looked_at)]
-    for match in found_above(looked_at):
-        found = match.group()
-        first = bisect.bisect_right(starts, match.start() + len(found) - len(found.lstrip())) - 1
-        last = bisect.bisect_right(starts, match.start() + len(found.rstrip())) - 1
-        if first <= last and _names_a_day(found):
-            yield first, last
-
-
-def found_above(lines: Sequence[str]) -> Iterator[re.Match[str]]:
-    """Yield the headers of quotations in *lines*, joined, as ``finditer`` of all rules would.
-
-    Every rule matches at the start of a line, or at the line end before. Other positions and lines that no
-    rule can match are skipped, which is many times faster than testing every position.
-    """
-    text = "\n".join(lines)
-    within = (found.start() for found in _BEGINS_ANYWHERE.finditer(text))
-    starts = (place for start in _beginnings(lines) for place in (start - 1, start))
-    done = 0
-    for place in heapq.merge(starts, within):
-        if place >= done and (match := above_quotations().match(text, place)) is not None:
-            yield match
-            done = match.end()
-
-
-def _beginnings(lines: Sequence[str]) -> Iterator[int]:
-    """Yield the positions of the lines at which a rule may match.
-
-    A rule has a colon or two dashes in its first line, or its last line ends with a colon. That line follows
-    within a few lines, with only empty lines between.
-    """
-    is_near = [False] * len(lines)
-    left = 0  # lines above a line with a final colon at which its rule may start
-    for at in range(len(lines) - 1, -1, -1):
-        if lines[at].endswith(_COLONS):
-            left = 8  # of a rule that ends with a colon; currently at most five
-        is_near[at] = left > 0
-        left -= bool(lines[at])
-    start = 0
-    for line, near in zip(lines, is_near, strict=True):
-        if near or any(mark in line for mark in (*_COLONS, "--")):
-            yield start
-        start += len(line) + 1
-
-
-def _names_a_day(above: str) -> bool:
-    """Return True if a line like "On Monday he wrote:" is a mail program's, which contains a date."""
-    above = above.strip()
-    return (
-        not above.endswith((":", "："))  # noqa: RUF001
-        or any(char.isdigit() for char in above)
-        or re.fullmatch(_APPLES, above, re.IGNORECASE) is not None
-    )
-
-
-@cache
-def above_quotations() -> re.Pattern[str]:
-    """Return all rules as one pattern."""
-    known = EmailMessage(text="", languages=list(_LANGUAGES)).HEADER_REGEX
-    return re.compile(f"{known.pattern}|{_OURS}|{_RULES}", re.MULTILINE | re.IGNORECASE)
 
 
 CONTEXT: Final = "[quoted from an earlier mail, as context]"
@@ -825,12 +714,6 @@ _SIGNED_BY_PROGRAM: Final = re.compile(
     ),
     re.IGNORECASE,
 )
-_FORWARD_SUBJECT: Final = re.compile(r"(?:fwd?|wg|tr|rv|пересл|переслано|пер)\s?(?:\[\d+\])?\s?:", re.I)
-_FORWARD_LINE: Final = re.compile(
-    r"forwarded (?:message|mail)|weitergeleitete|пересыла|пересланн|переадресован|перенаправлен"
-    r"|message (?:transféré|réexpédié)|(?:mensaje|correo) reenviado",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -864,13 +747,6 @@ def separate(marked: str, *, subject: str, quoted: Literal["context", "drop", "k
         signed = _shortened(signed)
     label = FORWARDED if is_forwarded else ANSWERED if is_whole else CONTEXT
     return _put_together(signed, "" if quoted == "keep" else label)
-
-
-def is_forward(subject: str, quoted: Sequence[str]) -> bool:
-    """Return True if a mail with *quoted* lines forwards another one."""
-    return _FORWARD_SUBJECT.match(subject.strip()) is not None or any(
-        _FORWARD_LINE.search(line[:_EXAMINED_CHARS]) for line in quoted[:3]
-    )
 
 
 def cut(text: str, most_chars: int) -> str:

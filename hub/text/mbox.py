@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from hub.text.files import MAIL, MBOX, Converted, NotConvertible
+from hub.text.header_values import on_one_line
 from hub.text.letter_text import (
     WHOLE,
     Attached,
@@ -20,7 +21,7 @@ from hub.text.letter_text import (
     shown_headers,
     text_of_letter,
 )
-from hub.text.mime import letters, on_one_line
+from hub.text.mime import letters
 from hub.text.parts import MAX_NAMED, part_key
 
 MAX_MAILS: Final = 100_000

@@ -8,25 +8,20 @@ fatal.
 import binascii
 import quopri
 import re
-import unicodedata
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from email.message import Message
 from email.quoprimime import header_decode
-from email.utils import parsedate_to_datetime, unquote
+from email.utils import unquote
 from typing import Final
 
 from hub.text.decoding import decode_or_guess
 from hub.text.files import HTML, NotConvertible
+from hub.text.header_values import MAX_HEADER_CHARS, on_one_line
 
-MAX_HEADER_CHARS: Final = 1_000  # about a hundred addressees
 MAX_RAW_CHARS: Final = 20 * MAX_HEADER_CHARS  # before decoding
 MAX_NAME_CHARS: Final = 120
-_SPACE: Final = re.compile(r"\s+")
 # Encoded word, which ends before the next one begins: no text is scanned twice.
 _WORD: Final = re.compile(r"=\?([^\s?=]{1,60})\?([bBqQ])\?((?>(?:[^?=]++|=(?!\?(?!=))|\?(?!=))*))\?=")
-_ISO_DATE: Final = re.compile(r"\d{4}-\d\d-\d\dT")
-
 Decoded = tuple[str, str | None]  # text, and its encoding if that was guessed
 
 
@@ -106,15 +101,6 @@ def _word(way: str, text: str) -> bytes | None:
         return None
 
 
-def on_one_line(text: str, most_chars: int = MAX_HEADER_CHARS) -> str:
-    """Remove line ends and invisible characters from *text*, and cut it to *most_chars*."""
-    if not (text.isascii() and text.isprintable() and "  " not in text):
-        visible = _SPACE.sub(" ", text)[: 4 * most_chars]
-        text = "".join(char for char in visible if unicodedata.category(char) not in ("Cc", "Cf", "Cs"))
-    text = text.strip()
-    return text if len(text) <= most_chars else f"{text[:most_chars]}…"
-
-
 def name_of(part: Message) -> str:
     """Return the name of an attachment, or an empty string."""
     try:
@@ -175,16 +161,6 @@ def in_charset_or_guess(
         return decode_or_guess(data, charset, is_page=is_page, is_utf8=is_utf8)
     except NotConvertible:
         return data.decode("utf-8", "replace"), None
-
-
-def date_in(spelled: str) -> datetime | None:
-    """Parse a date of a mail (RFC 5322) or a provider (ISO 8601) to UTC; ``None`` if it is invalid."""
-    spelled = spelled[:200].strip()
-    try:
-        date = datetime.fromisoformat(spelled) if _ISO_DATE.match(spelled) else parsedate_to_datetime(spelled)
-        return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
-    except (TypeError, ValueError, LookupError, OverflowError, AttributeError):
-        return None
 
 
 BULK_HEADERS: Final = ("list-id", "list-unsubscribe", "auto-submitted", "precedence", "content-type")

@@ -34,7 +34,7 @@ AT_RUN_TIME: Final = {
 # Modules that try each expression at one place, and take the first that matches or stop.
 _AT_ONE_PLACE: Final = (
     *("hub.base.toml.parsing", "hub.base.toml.positions", "hub.base.toml.problems"),
-    "hub.text.letter_text",
+    *("hub.text.letter_text", "hub.text.quotations"),
 )
 
 Pattern = re.Pattern[Any]
@@ -114,7 +114,7 @@ def _build_the_rest(*, has_words: bool) -> dict[Pattern, tuple[str, str]]:
     """Build the expressions that the product compiles when they are first used; return their names."""
     from hub.extraction import chunk, injection_warnings, prompt_injection
     from hub.extraction.wording.languages import ATTRIBUTES, languages
-    from hub.text import letter_text
+    from hub.text import quotations
     from hub.text.redaction import BUILT_IN, Redaction
     from protocol.secret_rules import RedactionRule
     from storage.effects.user_data import pattern_of_names
@@ -131,7 +131,7 @@ def _build_the_rest(*, has_words: bool) -> dict[Pattern, tuple[str, str]]:
         named |= {pattern: ("hub.extraction.when", f"{name} ({code})") for name, pattern in built}
     named[chunk._day_with_point()] = "hub.extraction.chunk", "day"
     prompt_injection._dress()
-    letter_text.above_quotations()
+    quotations.above_quotations()
     list(injection_warnings._hidden_runs("\u200b" * 99))
     pattern_of_names(["Anna Rossi", "Anna", "laptop-2"])
     Redaction([RedactionRule(name=name) for name in BUILT_IN], "a@b.example")

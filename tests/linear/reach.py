@@ -3,7 +3,7 @@
 from typing import Final, NamedTuple
 
 from hub.extraction.prose_layout import _MAX_CHARS as SENTENCE_CHARS
-from hub.text.letter_text import _LINE_CHARS as LINE_CHARS
+from hub.text.quotations import _LINE_CHARS as LINE_CHARS
 
 
 class Reach(NamedTuple):
@@ -71,7 +71,7 @@ def reach_of(module: str, name: str) -> Reach | None:
     """Return the text that reaches an expression, or None for a module that is in no row."""
     if module == "hub.extraction.wording" and name.partition(".")[2] in _WHOLE:
         return MODULES["hub.extraction"]
-    if module == "hub.text.letter_text" and name.isdigit():  # of ``above_quotations``, which is cached
+    if module == "hub.text.quotations" and name.isdigit():  # of ``above_quotations``, which is cached
         return Reach("lines of mails, cut", LINE_CHARS)
     rows = [row for row in MODULES if module == row or module.startswith(f"{row}.")]
     return MODULES[max(rows, key=len)] if rows else None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hub.connectors.blocking_imap_transport import ImapResponse
 from hub.connectors.imap import attached, chosen, fetched, parts_of
 from hub.connectors.imap_syntax import Lost, day, folder_name, folder_word, iso_of, quoted, set_of, values
-from hub.text.mime import date_in
+from hub.text.header_values import date_in
 from tests.support.families import each
 
 _PLAIN = b'("TEXT" "PLAIN" ("CHARSET" "utf-8") NIL NIL "7BIT" 500 9 NIL NIL NIL NIL)'

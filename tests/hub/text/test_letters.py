@@ -17,12 +17,11 @@ from hub.text.letter_text import (
     Letter,
     LetterBody,
     LetterOptions,
-    above_quotations,
-    found_above,
     letter_of_mail,
     mark,
 )
 from hub.text.mime import undone
+from hub.text.quotations import above_quotations, found_above
 from tests.support.families import each
 
 MAILS = Path(__file__).with_name("mails")
