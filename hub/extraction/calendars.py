@@ -17,17 +17,15 @@ from copy import copy
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from hub.base.clock import epoch_ms
 from hub.document import Document
 from hub.extraction.chunk import Passage
-from hub.extraction.items import Dropped, Evidence, ExtractionOptions, Item, RulesForm, make_item
+from hub.extraction.items import Dropped, Evidence, ExtractionOptions, Place, RowItems, RulesForm
 from hub.extraction.when.resolve import date_ms
 from hub.text.calendars import BROKEN, reading_calendar, unfold_names
 from hub.text.folding import shown
 from hub.text.parts import part_key
-from protocol.frame import Field
+from protocol.frame import Field, Record
 from protocol.tables import TableName
 
 if TYPE_CHECKING:
@@ -91,12 +89,9 @@ def _read_calendar(document: Document, text: str, options: ExtractionOptions, pa
     is_cancelled = document.effect == "cancel"
     voids = [(-1, False), *((match.start(), bool(match["method"])) for match in _VOID.finditer(text))]
     parts = Counter(part_key(match[1].upper(), "no text") for match in _OTHERS.finditer(text))
-    items: list[Item] = []
-    prose: list[Passage] = []
-    blocks: list[Passage] = []
-    dropped: list[Dropped] = []
-    for kind, start, end in _blocks(text, _ITEM_KINDS):
-        blocks.append(Passage(start, end))
+    found, prose, dropped = RowItems(document.text, options), list[Passage](), list[Dropped]()
+    blocks = list(_blocks(text, _ITEM_KINDS))
+    for kind, start, end in blocks:
         texts = _own_texts(text, start, end)
         component = _parsed(parse, text[start:end], has_zones=has_zones)
         date_of = date_of_series(component) if document.event and kind == "VEVENT" else None
@@ -119,36 +114,36 @@ def _read_calendar(document: Document, text: str, options: ExtractionOptions, pa
             fields["title"] = f"{CANCELLED}{fields['title']}"
         title = next((texts[name] for name in _TITLES if name in texts), (start, end))
         evidence = Evidence(mark="form", rule=f"calendar.{kind.lower()}")
-        item = make_item(table, fields, document.text, *title, options, evidence)
-        if item is None:
-            if table in options.data_types:
-                prose.append(Passage(start, end))
-                dropped.append(Dropped(table=table, reason="unresolved_date", start=start, end=end))
-                parts[part_key(kind, "unreadable")] += component.is_empty()
-            continue
         when = component.get("due" if kind == "VTODO" else _begin(component))
         at = _moment(when)
-        items.append(
-            msgspec.structs.replace(
-                item,
-                is_exact=True,
-                has_time=isinstance(at, datetime),
-                is_floating=isinstance(at, datetime) and at.tzinfo is None,
-                unresolved=_unresolved(item, at, when),
-                date_of_series=date_of,
-            )
+        floating = at if isinstance(at, datetime) and at.tzinfo is None else None
+        is_item = found.add(
+            table,
+            fields,
+            title,
+            evidence,
+            is_exact=True,
+            has_time=isinstance(at, datetime),
+            is_floating=floating is not None,
+            unresolved=_unresolved(table, fields, floating, when),
+            date_of_series=date_of,
         )
+        if not is_item and table in options.data_types:
+            prose.append(Passage(start, end))
+            dropped.append(Dropped(table=table, reason="unresolved_date", start=start, end=end))
+            parts[part_key(kind, "unreadable")] += component.is_empty()
     is_cut_off = _lacks_end(text)
     if not (blocks or parts or is_cut_off):
         parts[part_key("text/calendar", "empty")] += 1
-    authored = _without_names(text, blocks)
+    apart = [(start, end) for _, start, end in blocks]
+    authored = _without_names(text, apart)
     return RulesForm(
-        items=items,
+        items=found.found,
         prose=prose,
         date=document.modified_at,
         view=authored if prose else None,
         authored=authored,
-        apart=[(block.start, block.end) for block in blocks],
+        apart=apart,
         is_cut_off=is_cut_off,
         parts=parts,
         dropped=dropped,
@@ -245,25 +240,24 @@ def _after(at: date, span: timedelta) -> date:
     return (day.astimezone(UTC) + timedelta(seconds=span.seconds)).astimezone(at.tzinfo)
 
 
-def _unresolved(item: Item, at: object, when: object) -> dict[str, str]:
+def _unresolved(table: TableName, fields: Record, floating: datetime | None, when: object) -> dict[str, str]:
     """Return, by field, a time without a moment, or whose zone is unknown, so that its moment is a guess."""
     zone = shown(str(getattr(when, "params", {}).get("TZID", ""))).strip()
-    field = _DATES.get(TableName(item.table), "")
-    if field in item.data:
-        is_floating = isinstance(at, datetime) and at.tzinfo is None
-        return {field: f"{at:%Y-%m-%d %H:%M} {zone}"} if zone and is_floating else {}
+    field = _DATES.get(table, "")
+    if fields.get(field) is not None:
+        return {field: f"{floating:%Y-%m-%d %H:%M} {zone}"} if zone and floating else {}
     return {field: shown(str(when))} if isinstance(when, str) and when.strip("0TZ ") else {}
 
 
-def _without_names(text: str, blocks: Sequence[Passage]) -> str:
+def _without_names(text: str, blocks: Sequence[Place]) -> str:
     """Return *text* with blanks over the properties in *blocks*, but for the words of their author.
 
     Names of times and people, which say what their value is, lose only the signs after them.
     """
     view: list[str] = []
     at = 0
-    for passage in blocks:
-        for match in _PROPERTY.finditer(text, passage.start, passage.end):
+    for block in blocks:
+        for match in _PROPERTY.finditer(text, *block):
             value = (
                 match["value"]
                 if match["telling"] or match["text"]
