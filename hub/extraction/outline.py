@@ -63,7 +63,10 @@ def people_above(text: str, start: int, places: Iterable[int], headings: Sequenc
     """
     outline = Outline(text, start=start)
     above = {
-        place: [heading for heading in outline.above(place) if _is_whole_line(text, heading)]
+        # The name at the start of a paragraph, whose line goes on, is no heading.
+        place: [
+            line for line in outline.above(place) if not text[line[1] : line[1] + 1].strip(f"{_BLANKS}\r\n")
+        ]
         for place in places
     }
     lines = {line for found in above.values() for line in found}
@@ -95,11 +98,6 @@ def _topic_at(text: str, line: Place) -> int | None:
     item = _ITEM.search(text, begin, line[0])
     word = _ONE_WORD.fullmatch(text[slice(*line)].rstrip(_BLANKS))
     return line[0] + word.start("word") if word and item and "[" not in item.group() else None
-
-
-def _is_whole_line(text: str, line: Place) -> bool:
-    """Return False for the name at the start of a paragraph, whose line goes on."""
-    return not text[line[1] : line[1] + 1].strip(_BLANKS + "\r\n")
 
 
 class Outline:
@@ -147,8 +145,7 @@ class Outline:
             self._lines, self._speaker = [], None
             return
         item = _ITEM.match(text, content, end)
-        while self._lines and self._lines[-1].column >= column - (0 if item else _BEFORE):
-            self._lines.pop()
+        self._lines = [line for line in self._lines if line.column < column - (0 if item else _BEFORE)]
         label = _SPEAKER.match(text, content, end)
         if item:
             self._lines.append(_Enclosing(column, quotes, item.end(), end))

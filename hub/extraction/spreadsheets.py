@@ -219,7 +219,6 @@ _PRIORITIES: Final = """
     low: baja, bajo, muy baja, низкий, низкая, 低, 最低
     none: none, p4, 4, 0, keine, aucune, ninguna, нет, 无
 """
-_NO_TASKS: Final = "row: section, meta, note, comment, folder, list, heading"
 
 
 def _words_of(text: str) -> list[tuple[str, str]]:
@@ -231,7 +230,7 @@ def _words_of(text: str) -> list[tuple[str, str]]:
 
 STATES: Final[Mapping[str, str]] = dict(_words_of(_STATES))
 PRIORITIES: Final[Mapping[str, str]] = dict(_words_of(_PRIORITIES))
-NO_TASKS: Final = frozenset(word for word, _ in _words_of(_NO_TASKS))
+NO_TASKS: Final = frozenset(("section", "meta", "note", "comment", "folder", "list", "heading"))
 HEADINGS: Final[dict[str, set[str]]] = defaultdict(set)
 for _word, _kind in chain.from_iterable(map(_words_of, _HEADINGS.values())):
     HEADINGS[_word].add(_kind)

@@ -254,11 +254,10 @@ MARKDOWN: Final = Convention(
 TASKPAPER: Final = Convention(*_TAGS, Mark(r"(?:^|(?<=\s))@[^\s()]++", "unmapped"))  # every @ is a tag
 
 _PROJECT_MARK: Final = re.compile(rf"{_WORD}\+(\S++)")
-_BEFORE_WORDS: Final = r"(?=[ \t]+[^\W\d_][^\s:]*+(?:\s|$))"  # in the middle of a sentence
 TODO_TXT: Final = Convention(
     Mark(rf"{_WORD}due:(\S++)", "due"),
     Mark(rf"{_WORD}pri:([a-z])(?!\S)", "priority"),
-    Mark(rf"(?<=\s)[+@]\S++{_BEFORE_WORDS}", "unmapped", stays=True),
+    Mark(r"(?<=\s)[+@]\S++(?=[ \t]+[^\W\d_][^\s:]*+(?:\s|$))", "unmapped", stays=True),  # in a sentence
     Mark(rf"{_WORD}[+@]\S++", "unmapped"),
     Mark(rf"{_WORD}(?:t|rec|pri):\S++", "unmapped"),
     Mark(rf"{_WORD}(?:h|id|p|uuid):\S++", "cut"),
@@ -452,8 +451,6 @@ _ORG_TAGS: Final = re.compile(r"[ \t]:[^\s:]++:(?>(?:[^\s:]++:)*)$")
 _ORG_PLAN: Final = re.compile(r"[ \t]*(?:DEADLINE|SCHEDULED|CLOSED):[ \t]*[<\[]\d{4}-.*")
 
 _OVER: Final = ("cancelled", "done")
-_DATE_KEYS: Final = ("date", "created", "updated", "modified")
-_DUE_KEYS: Final = ("due", "duedate", "deadline")
 
 
 def is_todo_txt(text: str, *, is_named: bool = False) -> bool:
@@ -518,8 +515,7 @@ def read_taskpaper(document: Document, options: ExtractionOptions) -> RulesForm:
             continue
         task = _TASK.fullmatch(line.text)
         project = None if task else _PROJECT.fullmatch(line.text)
-        while around and around[-1].depth >= line.indent - 0.5 * bool(project):
-            around.pop()
+        around = [above for above in around if above.depth < line.indent - 0.5 * bool(project)]
         is_over = any(heading.is_over for heading in around)
         if task is not None:
             first, at = at, rows_below(lines, at - 1, _is_entry)
@@ -634,7 +630,7 @@ def read_markdown(document: Document, options: ExtractionOptions, *, is_plain: b
     front, body = front_matter(written)
     view = view_of_markdown(document.text, written[body:], is_plain=is_plain)
     lines = list(lines_of(view))
-    date = _front_date(front, _DATE_KEYS, options) or document.modified_at
+    date = _front_date(front, ("date", "created", "updated", "modified"), options) or document.modified_at
     titles = [line.text for nth, line in enumerate(written) if nth < body or _HEADING.match(lines[nth].text)]
     is_named = _FILE_TEMPLATE.search(document.unit_key) and _TO_FILL_IN.search(document.text)
     if is_named or any(map(PLACEHOLDER.search, titles)):
@@ -642,7 +638,9 @@ def read_markdown(document: Document, options: ExtractionOptions, *, is_plain: b
     sections = WorkSections(lines)  # an open box counts whatever its file is called
     found = _TaskRows(document.text, options)
     reading = _TaskListReader(found, view, sections.states, front.get("title"))
-    due = next((front[key] for key in _DUE_KEYS if _front_date(front, [key], options)), None)
+    due = next(
+        (front[key] for key in ("due", "duedate", "deadline") if _front_date(front, [key], options)), None
+    )
     boxes = [line.start for line in lines[body:] if _BOX.fullmatch(line.text)]
     reading.people = people_above(view, lines[body].start, boxes) if boxes else reading.people
     at = body

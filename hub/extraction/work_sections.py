@@ -132,7 +132,9 @@ def heading_state(heading: str) -> SectionState:
     if (state := _STATES.get(bare)) is not None:
         return state
     head, *others = _PART.split(words.strip(" *_#"), maxsplit=1)
-    if others and (state := _STATES.get(_bare(head))) and (state != "over" or _is_day_like(others[0])):
+    # What is over may be so since a day: "Done: 3 May".
+    is_day_like = bool(others) and len(others[0].split()) <= 3 and any(map(str.isdigit, others[0]))
+    if others and (state := _STATES.get(_bare(head))) and (state != "over" or is_day_like):
         return state
     if others and _STATES.get(_bare(others[0])) == "work":
         return "work"
@@ -148,10 +150,6 @@ def heading_state(heading: str) -> SectionState:
 
 def _bare(words: str) -> str:
     return " ".join(_SIGNS.sub(" ", words.casefold()).split())
-
-
-def _is_day_like(words: str) -> bool:
-    return len(words.split()) <= 3 and any(map(str.isdigit, words))
 
 
 def name_state(unit_key: str) -> SectionState:
@@ -173,13 +171,9 @@ class WorkSections:
 
     def __init__(self, lines: Sequence[DocumentLine], *, root: SectionState = "", is_org: bool = False):
         self._lines = lines
-        self._root = root
         self._is_org = is_org
         self.states: list[SectionState] = []
         self.headings: set[int] = set()
-        self._read()
-
-    def _read(self) -> None:
         stack: list[tuple[int, SectionState]] = []
         has_rows = is_apart = False
         for nth, line in enumerate(self._lines):
@@ -188,21 +182,15 @@ class WorkSections:
             heading = None if is_blank else self._heading(nth, is_row=is_row)
             if heading is not None:
                 level, state = heading
-                while stack and stack[-1][0] >= level:
-                    stack.pop()
-                stack.append((level, state))
+                stack = [*(above for above in stack if above[0] < level), (level, state)]
                 self.headings.add(nth)
                 has_rows = False
             elif has_rows and is_apart and not is_row and not is_blank and line.indent == 0:
-                while stack and stack[-1][0] >= _COLON_LEVEL:
-                    stack.pop()
+                stack = [above for above in stack if above[0] < _COLON_LEVEL]
             has_rows = has_rows or is_row
             is_apart = is_blank
-            self.states.append(self._state(stack))
-
-    def _state(self, stack: Sequence[tuple[int, SectionState]]) -> SectionState:
-        states = [self._root, *(state for _, state in stack)]
-        return "over" if "over" in states else next(filter(None, reversed(states)), "")
+            states = [root, *(state for _, state in stack)]
+            self.states.append("over" if "over" in states else next(filter(None, reversed(states)), ""))
 
     def _heading(self, nth: int, *, is_row: bool) -> tuple[int, SectionState] | None:
         """Return level and state of a line that is a heading by its form, else None."""
@@ -242,8 +230,7 @@ class WorkSections:
             is_row = row is not None or (is_loose and line.text.strip() != "")
             if not is_row or _BOX_ROW.match(line.text):
                 continue
-            while around and around[-1][0] >= line.indent:
-                around.pop()
+            around = [above for above in around if above[0] < line.indent]
             is_label = line.text.rstrip().endswith((":", "："))
             if any(is_task for _, is_task in around):
                 continue
