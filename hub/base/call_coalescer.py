@@ -1,6 +1,7 @@
 """Merging of simultaneous calls with equal arguments into one call."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -33,6 +34,7 @@ class CallCoalescer(Generic[ItemT, ResultT]):
         run: returns a result or an error for each item, in their order. What it raises, all callers get.
         max_items: items of one set.
         is_whole: a set runs to its end, even if all its callers are cancelled; these leave when it has ended.
+        max_wait_s: so long a set waits for items that are ``expected``.
     """
 
     def __init__(
@@ -41,18 +43,35 @@ class CallCoalescer(Generic[ItemT, ResultT]):
         *,
         max_items: int,
         is_whole: bool = False,
+        max_wait_s: float = 0.0,
     ) -> None:
         self._run_all = run
         self._max_items = max_items
         self._is_whole = is_whole
+        self._max_wait_s = max_wait_s
+        self._expected = 0
+        self._complete = anyio.Event()  # the set that waits need not wait any more
         self._running: Sequence[_Waiting[ItemT, ResultT]] = ()
         self._waiting: list[_Waiting[ItemT, ResultT]] = []
         self._runner: _Waiting[ItemT, ResultT] | None = None
+
+    @contextmanager
+    def expected(self) -> Iterator[None]:
+        """Expect an item, which the caller has at the end of the block, or does not have then."""
+        self._expected += 1
+        try:
+            yield
+        finally:
+            self._expected -= 1
+            if not self._expected:
+                self._complete.set()
 
     async def run(self, item: ItemT) -> ResultT:
         """Return the result of the item, or raise its error."""
         mine = _Waiting[ItemT, ResultT](item)
         self._waiting.append(mine)
+        if len(self._waiting) == self._max_items:
+            self._complete.set()
         try:
             if self._runner is None:
                 self._runner = mine
@@ -60,6 +79,10 @@ class CallCoalescer(Generic[ItemT, ResultT]):
             else:
                 await mine.turn.wait()
             if mine.outcome is None:
+                if self._expected and len(self._waiting) < self._max_items:
+                    self._complete = anyio.Event()
+                    with anyio.move_on_after(self._max_wait_s):
+                        await self._complete.wait()
                 await self._run()
         finally:
             if self._is_whole and mine in self._running:

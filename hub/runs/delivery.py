@@ -58,6 +58,9 @@ PartT = TypeVar("PartT")
 OutcomeT = TypeVar("OutcomeT")
 MAX_UNITS: Final = 64  # planned in one transaction
 MAX_ITEMS: Final = 1_000  # likewise, unless one unit has more
+# So long, plans wait for the texts that the rules have in hand, and settled calls for the other batches under
+# way. What comes alone waits for nothing.
+MAX_PLAN_WAIT_S, MAX_SETTLE_WAIT_S = 0.05, 0.005
 
 
 class ExcerptSeals:
@@ -282,8 +285,8 @@ class ItemDelivery:
 
     def _new_window(self) -> Window:
         return Window(
-            CallCoalescer(self._plan_all, max_items=MAX_UNITS, is_whole=True),
-            CallCoalescer(self._settle_all, max_items=MAX_UNITS, is_whole=True),
+            CallCoalescer(self._plan_all, max_items=MAX_UNITS, is_whole=True, max_wait_s=MAX_PLAN_WAIT_S),
+            CallCoalescer(self._settle_all, max_items=MAX_UNITS, is_whole=True, max_wait_s=MAX_SETTLE_WAIT_S),
         )
 
     async def _plan_all(self, units: Sequence[UnitToPlan]) -> list[UnitPlan | HubError]:
@@ -490,7 +493,9 @@ class ItemDelivery:
         left: list[_Sending] = []
         done = list(given_up)
         lost: LinkLost | None = None
-        for sending, answer in zip(asked, await self._ask(link, order, asked), strict=True):
+        with window.settles.expected():
+            answers = await self._ask(link, order, asked)
+        for sending, answer in zip(asked, answers, strict=True):
             if isinstance(answer, LinkLost):  # it ends each task of the window, and counts for none of them
                 left.append(sending)
                 lost = answer

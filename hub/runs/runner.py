@@ -416,7 +416,7 @@ class Runner:
                 await self._fail(order, reading, ErrorCode.LIMIT_REACHED, NOT_READ, is_tried=False)
                 return
             try:
-                with interrupt.thinking() as thinking:
+                with interrupt.thinking() as thinking, attempt.window.plans.expected():
                     models = reading.asking.models
                     if document.recording is not None:
                         document = await unit.transcribed(document)

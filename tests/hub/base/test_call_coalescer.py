@@ -19,10 +19,12 @@ class Odd(HubError):
 class Halves:
     """Halves numbers in sets, once it may."""
 
-    def __init__(self, *, is_whole: bool = False) -> None:
+    def __init__(self, *, is_whole: bool = False, max_wait_s: float = 0.0) -> None:
         self.sets: list[list[int]] = []
         self.may = anyio.Event()
-        self.together = CallCoalescer[int, int](self._halve, max_items=3, is_whole=is_whole)
+        self.together = CallCoalescer[int, int](
+            self._halve, max_items=3, is_whole=is_whole, max_wait_s=max_wait_s
+        )
 
     async def _halve(self, numbers: Sequence[int]) -> list[int | HubError]:
         self.sets.append(list(numbers))
@@ -127,3 +129,40 @@ async def test_whole_set_ends_before_a_cancelled_caller_leaves(cancelled: int) -
         halves.may.set()
     assert halves.sets == [[2, 4]]
     assert found[6 - cancelled] == (6 - cancelled) // 2
+
+
+@pytest.mark.parametrize(("max_wait_s", "sets"), [(600.0, [[2, 4]]), (0.0, [[2], [4]])])
+async def test_set_waits_for_an_expected_item_up_to_the_limit(
+    max_wait_s: float, sets: list[list[int]]
+) -> None:
+    halves = Halves(max_wait_s=max_wait_s)
+    halves.may.set()
+    async with anyio.create_task_group() as callers:
+        with halves.together.expected():
+            callers.start_soon(halves.together.run, 2)
+            for _ in range(5):
+                await anyio.lowlevel.checkpoint()
+        assert await halves.together.run(4) == 2
+    assert halves.sets == sets
+
+
+async def test_full_set_waits_for_no_expected_item() -> None:
+    halves = Halves(max_wait_s=600.0)
+    halves.may.set()
+    with halves.together.expected():
+        async with anyio.create_task_group() as callers:
+            for number in (2, 4, 6):
+                callers.start_soon(halves.together.run, number)
+    assert halves.sets == [[2, 4, 6]]
+
+
+async def test_set_ends_the_wait_once_no_item_is_expected_any_more() -> None:
+    halves = Halves(max_wait_s=600.0)
+    halves.may.set()
+    async with anyio.create_task_group() as callers:
+        with halves.together.expected():
+            callers.start_soon(halves.together.run, 2)
+            for _ in range(5):
+                await anyio.lowlevel.checkpoint()
+            assert halves.sets == []
+    assert halves.sets == [[2]]
