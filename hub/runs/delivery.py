@@ -404,7 +404,7 @@ class ItemDelivery:
         interrupt: Interrupt,
         *,
         is_whole: bool = False,
-        is_marked: bool = False,
+        marked: int = 0,
     ) -> bool:
         """Send every call until it is answered, refused, or sent MAX_SENDS times.
 
@@ -414,15 +414,19 @@ class ItemDelivery:
         Args:
             window: of the whole run; notes in ``done`` if the unit was settled too.
             is_whole: nothing is missing of the unit of the calls.
-            is_marked: the calls are marked as sent by their plan.
+            marked: so many calls, the first ones, are marked as sent by their plan.
 
         Raises:
             LinkLost: the connection ended; unanswered calls stay open.
             StaleRun: another process has taken over the run.
         """
         # Behind others, they may be settled before they are sent.
-        is_marked = is_marked and window.room > 0 and all(call.is_marked for call in window.waiting)
-        mine = [_Sending(call, is_of_whole=is_whole, is_marked=is_marked) for call in calls]
+        if window.room == 0 or not all(sending.is_marked for sending in window.waiting):
+            marked = 0
+        mine = [
+            _Sending(call, is_of_whole=is_whole, is_marked=number < marked)
+            for number, call in enumerate(calls)
+        ]
         window.waiting.extend(mine)
         try:
             await anyio.lowlevel.checkpoint()  # calls of units that were planned with this one

@@ -483,7 +483,7 @@ class Runner:
                     plan.open_calls,
                     interrupt,
                     is_whole=plan.is_whole,
-                    is_marked=plan.is_marked,
+                    marked=plan.marked,
                 )
             else:
                 self._watch.changed(order.run_id)
@@ -501,7 +501,7 @@ class Runner:
         interrupt: Interrupt,
         *,
         is_whole: bool = False,
-        is_marked: bool = False,
+        marked: int = 0,
     ) -> None:
         """Deliver a unit's items and settle it, unless a stop left some of them unsent.
 
@@ -509,14 +509,14 @@ class Runner:
 
         Args:
             is_whole: nothing is missing of the unit, so that the last answer settles it.
-            is_marked: the calls are marked as sent by their plan.
+            marked: so many calls, the first ones, are marked as sent by their plan.
         """
         if not calls:
             await self._settle(attempt, unit_key)
         elif link is not None:
             deliver = partial(self._delivery.deliver, link, attempt.order, calls, attempt.window, interrupt)
             try:
-                if await deliver(is_whole=is_whole, is_marked=is_marked):
+                if await deliver(is_whole=is_whole, marked=marked):
                     await self._settle(attempt, unit_key)
             except Exception as exc:
                 is_lost = isinstance(gravest(exc), LinkLost | DeviceOffline)

@@ -68,7 +68,7 @@ class UnitPlan(msgspec.Struct, frozen=True):
     left_out: dict[str, int] = {}  # new items beyond a limit, by the limit's name
     settled: UnitState | None = None  # if the plan settled the unit too
     is_whole: bool = False  # the unit is done as soon as its device has taken all calls
-    is_marked: bool = False  # the calls are marked as sent
+    marked: int = 0  # so many calls, the first ones, are marked as sent
     calls: int = 0  # of the plan, also those that were planned before
     planned_before: int | None = None  # number of calls that the run had, if they were counted
     held: int = 0  # items that the hub keeps until their owner approves them
@@ -177,8 +177,8 @@ class UnitToPlan(msgspec.Struct, frozen=True, kw_only=True):
             only if there might be no room: to count them for each unit of a large run is slow.
         is_whole: all of the unit was read, and nothing waits for the model.
         seal: returns the excerpt around an item's quote; None: no excerpts are stored.
-        most_sent: up to so many calls of the run's units in a window are marked as sent, because they are
-            sent next. The calls of a unit are marked together, and only if it is new to the run.
+        most_sent: so many calls of the run's units in a window are marked as sent, because they are sent
+            next; those of units that the run or another one had planned are not.
     """
 
     held: FencedRun
@@ -226,7 +226,7 @@ class _UnitPlanning:
         self.left_out: dict[str, int] = {}
         self.adopted: list[CallId] = []
         self.planned_before: int | None = None
-        self.is_marked = False
+        self.marked = 0
         self.settled: UnitState | None = None
         self.fresh: list[PlannedCall] = []
         self.known = 0
@@ -249,7 +249,8 @@ class _UnitPlanning:
             self.notes["left_out"] = self.left_out
         if self.held_count:
             self.notes["held"] = self.held_count
-        self.calls = [decision.call for decision in self.decisions if decision.call is not None]
+        calls = [decision.call for decision in self.decisions if decision.call is not None]
+        self.calls = sorted(calls, key=_position)
         counts.planned[unit.held.id] += len(self.calls)
         return dropped | {
             decision.before.id
@@ -429,16 +430,18 @@ def _write_plans(c: sa.Connection, works: Sequence[_UnitPlanning], counts: _Wind
         work.known = work.known_count(present)
         work.fresh = [call for call in work.calls if call.call_id not in present]
         if work.is_new:
-            work.is_marked = 0 < len(work.calls) <= unit.most_sent - counts.marked[run]
-            counts.marked[run] += len(work.calls) if work.is_marked else 0
+            work.marked = max(0, min(len(work.calls), unit.most_sent - counts.marked[run]))
+            counts.marked[run] += work.marked
             if work.is_whole and not work.calls:
                 work.settled = UNIT.after(UnitState.EXTRACTED, UnitEvent.SETTLED)
-            planned = {"calls_planned": len(work.calls), "calls_settled": 0, "items_known": work.known}
-            units.append(work.row() | planned | {"run_id": run, "unit_key": unit.unit_key, "attempts": 1})
+            counted = {"calls_planned": len(work.calls), "calls_settled": 0, "items_known": work.known}
+            units.append(work.row() | counted | {"run_id": run, "unit_key": unit.unit_key, "attempts": 1})
         about: dict[str, Any] = {"run_id": run, "unit_key": unit.unit_key, "updated_at": unit.at}
-        about |= {"state": CallState.SENT if work.is_marked else CallState.PLANNED}
-        about |= {"sends": int(work.is_marked), "sent_at": unit.at if work.is_marked else None}
-        calls += [values_of(call, run_calls, target_table=call.table, **about) for call in work.fresh]
+        sent = about | {"state": CallState.SENT, "sends": 1, "sent_at": unit.at}
+        planned = about | {"state": CallState.PLANNED, "sends": 0, "sent_at": None}
+        for number, call in enumerate(work.fresh):
+            own = sent if number < work.marked else planned
+            calls.append(values_of(call, run_calls, target_table=call.table, **own))
     execute_for_each(c, ADD_UNIT, units)
     execute_for_each(c, ADD_CALLS, calls)
     write_items(c, [decision for work in works for decision in work.decisions])
@@ -468,7 +471,7 @@ def _write_plans(c: sa.Connection, works: Sequence[_UnitPlanning], counts: _Wind
             work.left_out,
             work.settled,
             work.is_whole,
-            work.is_marked,
+            work.marked,
             calls=len(work.calls),
             planned_before=work.planned_before,
             held=work.held_count,
@@ -499,8 +502,10 @@ def _read_open_calls(c: sa.Connection, work: _UnitPlanning) -> None:
     """Find the open calls of a planned unit; write and settle a unit that the run, or another one, had."""
     unit, held = work.unit, work.unit.held
     if work.is_new:
-        still = (_open_call(c, unit.unit_key, call, work.is_marked) for call in work.calls)
-        work.still = sorted(still, key=_position)
+        work.still = [
+            _open_call(c, unit.unit_key, call, is_marked=number < work.marked)
+            for number, call in enumerate(work.calls)
+        ]
         return
     total, still_open, _ = count_calls(c, held.id, unit.unit_key)
     row = work.row() | {
@@ -559,14 +564,14 @@ def _calls_of_before(c: sa.Connection, work: _UnitPlanning) -> set[str]:
     return set(c.execute(IDS_OF_UNIT, here).scalars())
 
 
-def _open_call(c: sa.Connection, unit_key: str, call: PlannedCall, is_marked: bool) -> OpenCall:
+def _open_call(c: sa.Connection, unit_key: str, call: PlannedCall, *, is_marked: bool) -> OpenCall:
     """Return a call as its row, which was just written, would be read."""
     state = CallState.SENT if is_marked else CallState.PLANNED
     payload = as_stored(c, call.payload)
     return OpenCall(call.call_id, unit_key, call.ordinal, call.table, payload, state, int(is_marked))
 
 
-def _position(call: OpenCall) -> tuple[int, str]:
+def _position(call: PlannedCall) -> tuple[int, str]:
     return call.ordinal, call.call_id
 
 

@@ -113,7 +113,7 @@ class RunsAtWork(PeopleAndTime):
         plan = self._plan_calls(run, unit, content, ids, most_sent=choose(0, 9))
         self.world.plan(run, unit, str(content), ids, self.at)
         self.contents[run.id, unit] = str(content)
-        for id in ids if plan.is_marked else ():
+        for id in ids[: plan.marked]:
             assert (state, others) == (None, [])
             self.world.calls[id].state, self.world.calls[id].sends = "SENT", 1
         assert plan.adopted == len(others)

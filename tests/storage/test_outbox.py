@@ -218,12 +218,14 @@ def test_unit_with_all_items_delivered_is_done_and_known_to_the_ledger(
 
 def test_plan_marks_calls_within_the_limit_as_sent(c: sa.Connection, held: FencedRun) -> None:
     written = plan(c, held, of=calls("call-1", "call-2"), most_sent=2)
-    assert written.is_marked
+    assert written.marked == 2
     assert written.open_calls == open_calls(c, held.id)
     assert [(call.state, call.sends) for call in written.open_calls] == 2 * [(CallState.SENT, 1)]
-    assert not plan(c, held, "b.txt", of=calls("call-3", "call-4"), most_sent=1).is_marked
-    assert not plan(c, held, "b.txt", of=calls("call-3"), most_sent=1).is_marked  # planned before
-    assert states_of_calls(c)["call-3"] is CallState.PLANNED
+    partly = plan(c, held, "b.txt", of=calls("call-3", "call-4"), most_sent=1)
+    assert (partly.marked, [call.sends for call in partly.open_calls]) == (1, [1, 0])
+    assert partly.open_calls == open_calls(c, held.id)[2:]
+    assert plan(c, held, "b.txt", of=calls("call-4"), most_sent=1).marked == 0  # planned before
+    assert states_of_calls(c)["call-4"] is CallState.PLANNED
 
 
 def answered(

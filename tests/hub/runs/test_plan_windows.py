@@ -138,5 +138,5 @@ async def test_window_marks_calls_as_sent_up_to_the_number_that_is_sent_next(sto
 
     outcomes = await store.write(plans.plan_units, [one_call(name) for name in "abcde"])
 
-    marked = [outcome.is_marked for outcome in outcomes if isinstance(outcome, UnitPlan)]
+    marked = [outcome.marked for outcome in outcomes if isinstance(outcome, UnitPlan)]
     assert marked == [number < most for number in range(5)]

@@ -98,7 +98,7 @@ async def play_until_killed(bench: Bench, mortal: MortalStore, device: Device) -
             await bench.delivery.deliver(
                 *(link, order, plan.open_calls, window, Interrupt()),
                 is_whole=plan.is_whole,
-                is_marked=plan.is_marked,
+                marked=plan.marked,
             )
         except DatabaseUnavailable:
             assert mortal.killed.is_set()
