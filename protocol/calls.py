@@ -373,6 +373,7 @@ MARKED: Final = "marked"  # named with ``review.remote``: also to approve and ed
 # Python 3.11 takes 0.3 us to look up a member of an enum, and every call to a device is compared with these.
 _REVIEW_APPLY, _QUERY = Action.REVIEW_APPLY, Action.QUERY
 _FILES: Final = (Action.FILES_LIST, Action.FILES_READ)
+GRANTED_ACTIONS: Final = frozenset({_REVIEW_APPLY, _QUERY, *_FILES})  # that the owner's grants may refuse
 
 
 def refused_by_owner(

@@ -589,23 +589,24 @@ class HubSession(Session):
             raise RemoteProtocolError(ErrorCode.BAD_FRAME, "tool_result has neither id nor call_id")
         if older is not None and older != call_id:
             raise RemoteProtocolError(ErrorCode.BAD_FRAME, "tool_result has an id and another call_id")
-        return Answered(call_id, self._answer_in(frame))  # type: ignore[arg-type]  # CallId() is a call
-
-    def _answer_in(self, frame: ToolResult) -> Answer:
-        if frame.error:
-            return Answer(error=_error_body(frame.error))
-        if frame.result is UNSET:
-            return Answer()
         result: Any = frame.result
-        if type(result) is msgspec.Raw:
+        error: object = frame.error
+        if type(result) is msgspec.Raw and not error:
             size = memoryview(result).nbytes
             if size > MAX_RESULT_BYTES:
                 message = f"the result has {size} bytes, the most is {MAX_RESULT_BYTES}"
-                return Answer(error=ErrorBody(code=ErrorCode.RESULT_TOO_LARGE, message=message))
-            result = self.codec.unpack(result)
-        if type(result) is dict and (error := result.get("error")):
-            return Answer(error=_error_body(error))
-        return Answer(result=result, counter=frame.counter)
+                error = ErrorBody(code=ErrorCode.RESULT_TOO_LARGE, message=message)
+            else:
+                result = self.codec.unpack(result)
+        if type(result) is dict and not error:
+            error = result.get("error")
+        if error:
+            answer = Answer(error=_error_body(error))
+        elif result is UNSET:
+            answer = Answer()
+        else:
+            answer = Answer(result=result, counter=frame.counter)
+        return Answered(call_id, answer)  # type: ignore[arg-type]  # CallId() is a call
 
 
 def _error_body(error: object) -> ErrorBody:

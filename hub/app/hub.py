@@ -146,7 +146,7 @@ class Hub:
             metrics=context.metrics,
             takeovers=takeovers,
             # Only in a shared database is the lease renewed, and can it end.
-            may_send=(lambda: lease.is_valid) if context.store.is_shared else lambda: True,
+            may_send=(lambda: lease.is_valid) if context.store.is_shared else None,
             is_cut_off=lambda: lease.is_given_up,
             hubs=await context.store.read(nodes.addresses),
         )

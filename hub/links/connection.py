@@ -21,7 +21,7 @@ call that is not open is reported to the caller of ``settle``, and changes nothi
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
@@ -39,7 +39,7 @@ from hub.links.link_limits import LinkLimits
 from hub.links.roster import AgentsSilent, HeartbeatReceived, RequestReceived, Roster
 from hub.links.streams import RunStreams
 from hub.links.transport import DeviceSocket
-from protocol.calls import refused_by_owner
+from protocol.calls import GRANTED_ACTIONS, refused_by_owner
 from protocol.capabilities import CAPABILITY_OF, CapabilityName
 from protocol.coordination import Heartbeat, Request
 from protocol.errors import (
@@ -75,6 +75,7 @@ from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest, Age
 
 MAX_SENT_CALLS: Final = 1_000  # of a device that may not keep ids: many times the open calls of a run
 MAX_STORED_BYTES: Final = 1_024  # of an answer; of a longer one only the id of its row is kept
+_UNCHECKED: Final = frozenset(ALWAYS_ACTIONS) - GRANTED_ACTIONS  # to every device, without a grant
 
 
 class OpenLink:
@@ -84,6 +85,7 @@ class OpenLink:
         "_calls",
         "_carrier",
         "_clock",
+        "_create_future",
         "_is_idempotent",
         "_metrics",
         "_sent",
@@ -135,8 +137,8 @@ class OpenLink:
         # Calls to a device that may not keep ids, by id, with packed answers; None: without one so far.
         self._sent: dict[str, bytes | None] = {}
         self._is_idempotent = not IDEMPOTENT.isdisjoint(offers)
-        # for the connection
-        self.settle = self._calls.settle if self._is_idempotent else self._keep_and_settle
+        self.settle = self._calls.settle  # for the connection
+        self._create_future = asyncio.get_running_loop().create_future  # the lookup costs a system call
         self._streams = RunStreams(
             send=carrier.send_now,
             has_credit=CapabilityName.AGENT_DATA_CREDIT in offers,
@@ -157,12 +159,14 @@ class OpenLink:
 
     async def call(self, frame: ToolCall) -> Answer:
         """Send one tool_call and return its answer."""
-        self._check(frame)
+        if frame.action not in _UNCHECKED:
+            self._check(frame)
         monotonic = self._clock.monotonic
         began = monotonic()
         outcome = "not_sent"
         try:
-            pending = self._calls.open(frame.id, began, frame.deadline_ms / 1000)
+            pending: asyncio.Future[Answer] = self._create_future()
+            self._calls.open(frame.id, began, frame.deadline_ms / 1000, pending)
             try:
                 self._carrier.send_now(frame)
                 outcome = "cancelled"
@@ -201,7 +205,7 @@ class OpenLink:
         opened = 0
         try:
             for frame, place in zip(frames, batch.places, strict=True):
-                self._calls.enter(frame.id, began, frame.deadline_ms / 1000, place)
+                self._calls.open(frame.id, began, frame.deadline_ms / 1000, place)
                 opened += 1
             if CapabilityName.TOOL_CALLS in self.capabilities:
                 self._carrier.send_now(ToolCalls(calls=[*frames]))
@@ -239,6 +243,7 @@ class OpenLink:
                 return
             if not self._is_idempotent:
                 self._sent[frame.id] = None
+                self.settle = self._keep_and_settle
                 if len(self._sent) > MAX_SENT_CALLS:
                     answered = (id for id, stored in self._sent.items() if stored is not None)
                     del self._sent[next(answered, next(iter(self._sent)))]
@@ -386,12 +391,11 @@ class PendingCalls:
     calls are answered long before theirs, so that an entry for each would cost more than the rest.
     """
 
-    __slots__ = ("_clock", "_due", "_due_at", "_ended", "_loop", "_most", "_open", "_wheel")
+    __slots__ = ("_clock", "_due", "_due_at", "_ended", "_most", "_open", "_wheel")
 
     def __init__(self, wheel: DeadlineWheel, clock: Clock, *, most: int = MAX_PENDING_CALLS) -> None:
         self._wheel = wheel
         self._clock = clock
-        self._loop = asyncio.get_running_loop()  # cached, because the lookup costs a system call
         self._most = most
         self._open: dict[str, tuple[asyncio.Future[Answer] | _BatchedAnswer, float, float]] = {}
         self._due: Slot | None = None  # where the wheel has this object
@@ -401,8 +405,10 @@ class PendingCalls:
     def __len__(self) -> int:
         return len(self._open)
 
-    def open(self, call_id: str, began: float, timeout_s: float) -> asyncio.Future[Answer]:
-        """Return the future of the answer to *call_id*; ``close`` the call with it if there was none.
+    def open(
+        self, call_id: str, began: float, timeout_s: float, future: "asyncio.Future[Answer] | _BatchedAnswer"
+    ) -> None:
+        """Give *future* the answer to *call_id*; ``close`` the call with it if there was none.
 
         The future raises CallTimedOut *timeout_s* after *began* (monotonic seconds), and LinkLost when the
         connection ends.
@@ -412,14 +418,6 @@ class PendingCalls:
             LinkLost: the connection has ended; ``dispatched`` is False.
             LocalProtocolError: a call with this id is open on this connection already.
         """
-        future = self._loop.create_future()
-        self.enter(call_id, began, timeout_s, future)
-        return future
-
-    def enter(
-        self, call_id: str, began: float, timeout_s: float, future: "asyncio.Future[Answer] | _BatchedAnswer"
-    ) -> None:
-        """Open a call whose answer *future* takes, as ``open`` does."""
         calls = self._open
         if self._ended is not None:
             raise LinkLost(f"the connection ended ({self._ended})", dispatched=False)
@@ -514,7 +512,6 @@ class DeviceConnection:
         "_place",
         "_roster",
         "_session",
-        "_settle",
         "_transport",
         "_unmeasured",
         "_wheel",
@@ -545,7 +542,6 @@ class DeviceConnection:
         self._metrics = metrics
         self._limits = limits
         self._link: OpenLink | None = None  # set by the welcome
-        self._settle: Callable[[str, Answer], bool]  # the link's
         self._greeted: asyncio.Future[DeviceHello | None] | None = asyncio.get_running_loop().create_future()
         self._held: list[bytes] | None = None  # messages received while the hello is authenticated
         self._left: str | None = None  # the reason, after the end
@@ -616,7 +612,6 @@ class DeviceConnection:
             metrics=self._metrics,
             limits=limits,
         )
-        self._settle = link.settle
         self._session.accept(
             user_id=link.user_id,
             device_id=link.device_id,
@@ -635,8 +630,7 @@ class DeviceConnection:
         self._flush()
         self._set_alarm()
         self._cause = f"device:{link.device_id}"
-        self._transport.allow_large_messages()
-        self._transport.intake.welcome(limits.frames_per_s, limits.bytes_per_s, self._clock.monotonic())
+        self._transport.welcome(self._clock.monotonic())
         self._transport.go_on()  # data after the hello was not read before
         self._metrics.connections.labels("device", "ready").inc()
         self._metrics.connection_attempts.labels("ready").inc()
@@ -683,10 +677,11 @@ class DeviceConnection:
         """
         if self._left is not None:
             raise LinkLost(f"the connection ended ({self._left})", dispatched=False)
-        if self._transport.is_full():
+        if self._transport.room < 0 and self._transport.is_full():
             self._full()
             raise DeviceSlow(f"{self._transport.buffered()} bytes are unsent; the device does not read")
-        if type(frame) in _WORK and not self._roster.may_send():
+        may_send = self._roster.may_send
+        if may_send is not None and type(frame) in _WORK and not may_send():
             raise DeviceSlow("the lease of this node is over: another one may serve the device meanwhile")
         data = self._session.encode(frame)
         frames = self._metrics.frames
@@ -737,22 +732,23 @@ class DeviceConnection:
             frames = self._metrics.frames
             frames.received_bytes += len(data)
             event = self._session.receive(data, self._clock.monotonic())
-            if type(event) is Answered:  # handled first, because it is the most frequent event
+            link = self._link
+            if type(event) is Answered and link is not None:  # first, because it is the most frequent event
                 frames.received[ToolResult] += 1
-                if self._settle(event.call_id, event.answer):
-                    self._transport.asked_for(len(data))
+                if link.settle(event.call_id, event.answer):
+                    self._transport.intake.give_back(len(data))
                 else:
                     frames.dropped["unknown_call"] += 1
-            elif type(event) is AnsweredTogether:
+            elif type(event) is AnsweredTogether and link is not None:
                 frames.received[ToolResults] += 1
-                unknown = sum(not self._settle(*answer) for answer in event.answers)
+                unknown = sum(not link.settle(*answer) for answer in event.answers)
                 if unknown:  # then the whole frame counts as unasked
                     frames.dropped["unknown_call"] += unknown
                 else:
-                    self._transport.asked_for(len(data))
+                    self._transport.intake.give_back(len(data))
             elif event is not None:
                 if type(event) is Received and self._is_asked_for(event.frame):
-                    self._transport.asked_for(len(data))
+                    self._transport.intake.give_back(len(data))
                 self._handle_event(event)
                 self._flush()  # the session may have queued a reply
         except Exception as exc:  # an internal error must not break the event loop's callback

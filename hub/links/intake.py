@@ -19,13 +19,21 @@ class Intake:
     A stranger gets the size of its request and then of a hello; ``welcome`` sets the rates of a device.
     """
 
-    __slots__ = ("_bytes_per_s", "_filled_at", "_frames_per_s", "bytes_left", "frames_left")
+    __slots__ = (
+        "_bytes_per_s",
+        "_filled_at",
+        "_frames_per_s",
+        "_is_compressed",
+        "bytes_left",
+        "frames_left",
+    )
 
     def __init__(self, head_bytes: int) -> None:
         self.frames_left: float = STRANGER_FRAMES
         self.bytes_left: float = head_bytes
         self._frames_per_s = self._bytes_per_s = 0.0
         self._filled_at = 0.0
+        self._is_compressed = False
 
     @property
     def is_stranger(self) -> bool:
@@ -42,14 +50,23 @@ class Intake:
         self.frames_left = STRANGER_FRAMES
         self.bytes_left = HELLO_ROOM * hello_bytes
 
-    def welcome(self, frames_per_s: float, bytes_per_s: float, now: float) -> None:
-        """Set the rates of a device from *now* on, with bursts of one second."""
+    def welcome(
+        self, frames_per_s: float, bytes_per_s: float, now: float, *, is_compressed: bool = False
+    ) -> None:
+        """Set the rates of a device from *now* on, with bursts of one second.
+
+        Args:
+            is_compressed: its messages may be compressed, so that their received size is unknown.
+        """
+        self._is_compressed = is_compressed
         self._frames_per_s, self._bytes_per_s = frames_per_s, bytes_per_s
         self.frames_left, self.bytes_left = frames_per_s, bytes_per_s
         self._filled_at = now
 
     def give_back(self, octets: int) -> None:
         """Return the allowance for a message of *octets* bytes that the hub requested."""
+        if self._is_compressed:
+            octets = 0
         frames_left, bytes_left = self.frames_left + 1, self.bytes_left + octets
         self.frames_left = frames_left if frames_left < self._frames_per_s else self._frames_per_s
         self.bytes_left = bytes_left if bytes_left < self._bytes_per_s else self._bytes_per_s

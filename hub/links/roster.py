@@ -208,7 +208,7 @@ class Roster:
         *,
         metrics: Metrics,
         takeovers: Takeovers | None = None,
-        may_send: Callable[[], bool] = lambda: True,
+        may_send: Callable[[], bool] | None = None,
         is_cut_off: Callable[[], bool] = lambda: False,
         hubs: Sequence[str] = (),
     ) -> None:
@@ -216,7 +216,8 @@ class Roster:
 
         Args:
             takeovers: counts and limits takeovers; None for no limit.
-            may_send: returns False while the lease of this node is over: no work is sent to devices.
+            may_send: returns False while the lease of this node is over: no work is sent to devices. None:
+                there is no lease.
             is_cut_off: returns True while this node has given its devices to others: none is accepted.
             hubs: addresses of all nodes, for the welcome.
         """

@@ -248,6 +248,8 @@ class DeviceSocket(ServerConnection):
         limits: limits with which the socket was created.
         intake: remaining allowance for received data.
         dialled: address that the device dialled, and its nonce, if it requested the hub's proof.
+        room: lower bound of the bytes that may be sent before the device counts as full. Below 0, ask
+            ``is_full``.
         is_head_too_long: True if the upgrade request was too long and was answered with 431.
     """
 
@@ -261,6 +263,7 @@ class DeviceSocket(ServerConnection):
         "_flush_due",
         "_foreign_bytes",
         "_fragments",
+        "_frame_room",
         "_is_split",
         "_later",
         "_lost",
@@ -282,6 +285,7 @@ class DeviceSocket(ServerConnection):
         "is_head_too_long",
         "limits",
         "place",
+        "room",
     )
 
     def __init__(
@@ -322,6 +326,9 @@ class DeviceSocket(ServerConnection):
         self._unread: bytes | bytearray | None = None  # data read but not processed during a pause
         self._unflushed_bytes = 0
         self._flush_due = False
+        # that a frame takes besides its size, so that neither limit is passed before it is asked for
+        self._frame_room = limits.outgoing_bytes // limits.outgoing_frames
+        self.room = 0
         self._cut: asyncio.TimerHandle | None = None
         self._later: asyncio.TimerHandle | None = None
         self.drain_waiters = []  # type: ignore[assignment]  # an empty deque takes 600 bytes
@@ -350,7 +357,7 @@ class DeviceSocket(ServerConnection):
     def send_frame(self, data: bytes, is_text: bool) -> None:
         """Send a message with the others of this loop turn. Dropped if the socket is closing."""
         protocol, size = self.protocol, len(data)
-        if protocol.state is not OPEN:
+        if protocol._state is not OPEN:  # the public property takes a call for each frame
             return
         if protocol.extensions:  # compression changes data and header
             frame = Frame(TEXT if is_text else BINARY, data)
@@ -368,6 +375,7 @@ class DeviceSocket(ServerConnection):
     def _flush_soon(self, size: int) -> None:
         """Write what was queued, *size* bytes of data, at the end of this loop turn."""
         self._unflushed_bytes += size
+        self.room -= size + self._frame_room
         if not self._flush_due:
             self._flush_due = True
             self.loop.call_soon(self.send_data)
@@ -391,10 +399,11 @@ class DeviceSocket(ServerConnection):
 
     def is_full(self) -> bool:
         """Return True if so many bytes are unsent that nothing should be added."""
-        return (
-            self._unflushed_bytes + self.transport.get_write_buffer_size() > self.limits.outgoing_bytes
-            or len(self.protocol.writes) >= 2 * self.limits.outgoing_frames  # a header and its data
-        )
+        limits = self.limits
+        frames = limits.outgoing_frames - len(self.protocol.writes) // 2  # of a header and its data
+        octets = limits.outgoing_bytes - self.buffered()
+        self.room = min(octets, frames * self._frame_room - 1)
+        return octets < 0 or frames <= 0
 
     def buffered(self) -> int:
         """Return the sent bytes that have not left the process."""
@@ -409,9 +418,13 @@ class DeviceSocket(ServerConnection):
         """Drop the headers, which take 1 KiB per connection and may have a token."""
         self.request, self.response = Request(PATH, Headers()), None
 
-    def allow_large_messages(self) -> None:
-        """Allow messages up to the size announced in the welcome."""
-        self.protocol.max_message_size = self.limits.message_bytes
+    def welcome(self, now: float) -> None:
+        """Allow messages up to the size announced in the welcome, and set the rates of a device."""
+        limits, protocol = self.limits, self.protocol
+        protocol.max_message_size = limits.message_bytes
+        self.intake.welcome(
+            limits.frames_per_s, limits.bytes_per_s, now, is_compressed=bool(protocol.extensions)
+        )
 
     def pause(self) -> None:
         """Pause reading while a hello is authenticated. Data already read is still passed on."""
@@ -420,11 +433,6 @@ class DeviceSocket(ServerConnection):
     def resume(self) -> None:
         """Resume reading."""
         self._start(_JUDGED)
-
-    def asked_for(self, octets: int) -> None:
-        """Exclude the current message of *octets* bytes from the allowance: the hub requested it."""
-        # the received size of a compressed message is unknown
-        self.intake.give_back(0 if self.protocol.extensions else octets)
 
     def slow_down(self, seconds: float) -> None:
         """Pause reading for *seconds*, without counting the device as silent. Data already read is kept."""
@@ -640,7 +648,7 @@ class DeviceSocket(ServerConnection):
         until = _TURN.until if size > CHECKED_BYTES else math.inf
         check_at = at + CHECKED_BYTES
         while at < size:
-            if protocol.state is not OPEN:
+            if protocol._state is not OPEN:
                 self._take_in_parts(data[at:])
                 return
             if self._foreign_bytes:

@@ -3,6 +3,7 @@
 Delivery, which shares the most, has a table of its own: ``tests/hub/runs/test_unwinding.py``.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -162,7 +163,8 @@ class Calls:
 
     async def _ask(self, name: str) -> Answer:
         call_id = self._ids[name]
-        future = self._calls.open(call_id, 0.0, 30)
+        future: asyncio.Future[Answer] = asyncio.Future()
+        self._calls.open(call_id, 0.0, 30, future)
         try:
             return await future
         finally:

@@ -271,7 +271,7 @@ class SimHub:
         self.roster = Roster(
             self.tell_router,
             metrics=METRICS,
-            may_send=(lambda: self.lease.is_valid) if store.is_shared else lambda: True,
+            may_send=(lambda: self.lease.is_valid) if store.is_shared else None,
         )
         lifecycle = RunTransitions(store, clock=clock, ids=self.ids, metrics=METRICS, watch=watch)
         budgets = Budgets(store, boot_id=self.boot_id, clock=clock, metrics=METRICS)

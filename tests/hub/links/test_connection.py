@@ -219,6 +219,18 @@ async def fill(link: DeviceLink) -> int:
     raise AssertionError("the queue has no end")
 
 
+async def test_frames_of_one_turn_above_the_limit_are_refused_until_the_others_have_left() -> None:
+    limits = replace(UNHURRIED, outgoing_frames=8)
+    async with open_port(limits=limits) as port, port.device() as device:
+        link, frame = port.link(), AgentCancel(run_id="r-1")
+        for _ in range(3):
+            for _ in range(8):
+                await link.send(frame)
+            with pytest.raises(DeviceSlow):
+                await link.send(frame)
+            assert [(await device.hear())["type"] for _ in range(8)] == ["agent_cancel"] * 8
+
+
 @contextmanager
 def not_reading(socket: ClientConnection) -> Iterator[None]:
     """A device that hangs: its socket is open, nothing is read."""
@@ -425,10 +437,17 @@ def pending_calls(clock: FakeClock | None = None, *, most: int = 64) -> tuple[Pe
     return PendingCalls(wheel, clock, most=most), wheel
 
 
+def future_of(calls: PendingCalls, call_id: str, began: float, limit_s: float = 30) -> Future[Answer]:
+    """Open a call and return the future of its answer."""
+    answer: Future[Answer] = Future()
+    calls.open(call_id, began, limit_s, answer)
+    return answer
+
+
 @contextmanager
 def opened(calls: PendingCalls, call_id: str, clock: FakeClock | None = None) -> Iterator[Future[Answer]]:
     """Open a call with a time limit of 30 s, and close it at the end of the block."""
-    answer = calls.open(call_id, 0.0 if clock is None else clock.monotonic(), 30)
+    answer = future_of(calls, call_id, 0.0 if clock is None else clock.monotonic())
     try:
         yield answer
     finally:
@@ -483,8 +502,10 @@ async def test_batch_calls_time_out_separately_with_a_single_wheel_entry() -> No
     clock = FakeClock()
     calls, wheel = pending_calls(clock)
     began = clock.monotonic()
-    late, early = (calls.open(call_id, began, limit_s) for call_id, limit_s in (("c-30", 30), ("c-5", 5)))
-    answered = calls.open("c-2", began, 2)
+    late, early = (
+        future_of(calls, call_id, began, limit_s) for call_id, limit_s in (("c-30", 30), ("c-5", 5))
+    )
+    answered = future_of(calls, "c-2", began, 2)
     assert len(wheel) == 1
     calls.settle("c-2", DONE)
     calls.close("c-2", answered)
@@ -535,7 +556,7 @@ async def test_leaving_an_answered_call_keeps_a_later_call_with_the_same_id_open
     calls, _ = pending_calls()
     with opened(calls, "c-1"):
         assert calls.settle("c-1", DONE)
-        again = calls.open("c-1", 0.0, 30)
+        again = future_of(calls, "c-1", 0.0)
     assert calls.settle("c-1", DONE)
     assert await again == DONE
 
