@@ -7,6 +7,7 @@ A page is read in the order of an index. A filter that no index has is checked i
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import Any, Final
 
@@ -144,6 +145,8 @@ class Sought(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _FIRST: Final = 2**62  # above all numbers
+# For each statement, a file merges all words with a beginning: so one, whose rows are read step by step.
+_STEPS: Final = {"stream_results": True}
 _INDEX: Final = sa.table("item_search", sa.column("rowid", Int))  # of a file
 _WORDS: Final = sa.select(item_words.c.number, item_words.c.item_id)
 _MATCHING: Final = {
@@ -192,13 +195,15 @@ def find_items(
     is_by_column = bool(sought.terms) and dialect == "postgresql"
     of_words = [] if chosen.user_id is None else [unindexed(item_words.c.user_id) == chosen.user_id]
     since, until = sought.due_since, sought.due_until
-    # Of a long time a file had to sort all items, so it reads them in their order.
     is_short = since is not None and until is not None and until - since <= MAX_SORTED_MS
-    due = (
-        item_words.c.due if is_short or dialect == "postgresql" else item_words.c.due + sa.literal_column("0")
-    )
-    of_words += [] if since is None else [due >= since]
-    of_words += [] if until is None else [due < until]
+    due = item_words.c.due
+    if dialect == "sqlite" and not is_short:  # a file had to sort all items, so it reads them in their order
+        due += sa.literal_column("0")
+    of_days = [*([] if since is None else [due >= since]), *([] if until is None else [due < until])]
+    if dialect == "sqlite" and is_short and sought.terms:  # without a look at each row with the words
+        numbers_of_days = sa.select(item_words.c.number).where(*of_days)
+        of_days = [(_INDEX.c.rowid + sa.literal_column("0")).in_(numbers_of_days)]
+    of_words += of_days
     others = [
         (items.c.agent_id, chosen.agent_id),
         (items.c.run_id, chosen.run_id),
@@ -209,27 +214,41 @@ def find_items(
     query = query if chosen.since is None else query.where(items.c.created_at >= chosen.since)
     found: list[ListedItem] = []
     examined, many = 0, limit
-    while part < (2 if any(term.column is None for term in sought.terms) else 1):
-        given: dict[str, Any] = {"behind": behind}
-        words = _ANY
-        if sought.terms:
-            words = _ANY.where(_IN_ROW) if is_by_column and part == 0 else _MATCHING[dialect]
-            given["question"] = in_index(sought.terms, dialect, in_title=part == 0)
-        if is_by_column:
-            columns = in_columns(sought.terms, in_title=part == 0)
-            words, given = words.where(*map(_IN_COLUMN.__getitem__, columns)), given | columns
-        query_of_words = words.where(*of_words).limit(many)
-        numbers = {row.item_id: row.number for row in c.execute(query_of_words, given)}
-        rows = (row for ids in in_parts([*numbers]) for row in c.execute(query.where(items.c.id.in_(ids))))
-        matching = readable(partial(_found, part, chosen, numbers), rows)
-        found += sorted(matching, key=lambda item: item.key, reverse=True)
-        examined += len(numbers)
-        part, behind = (part, min(numbers.values())) if len(numbers) == many else (part + 1, _FIRST)
-        if len(found) >= limit:
-            return ItemPage(found[:limit])
-        if examined >= MAX_EXAMINED:
-            return ItemPage(found, (part, behind))
-        many = min(max(examined, 2 * (limit - len(found))), IN_LIST)  # most pages lack a few
+    with ExitStack() as opened:
+        result: Any = None
+        while part < (2 if any(term.column is None for term in sought.terms) else 1):
+            given: dict[str, Any] = {"behind": behind}
+            words = _ANY
+            if sought.terms:
+                words = _ANY.where(_IN_ROW) if is_by_column and part == 0 else _MATCHING[dialect]
+                given["question"] = in_index(sought.terms, dialect, in_title=part == 0)
+            if is_by_column:
+                columns = in_columns(sought.terms, in_title=part == 0)
+                words, given = words.where(*map(_IN_COLUMN.__getitem__, columns)), given | columns
+            words = words.where(*of_words)
+            if dialect == "postgresql":
+                rows_of_words = c.execute(words.limit(many), given).all()
+            else:
+                if result is None:
+                    words = words.limit(MAX_EXAMINED + IN_LIST)
+                    result = opened.enter_context(closing(c.execute(words, given, execution_options=_STEPS)))
+                rows_of_words = result.fetchmany(many)
+            numbers = {row.item_id: row.number for row in rows_of_words}
+            rows = (
+                row for ids in in_parts([*numbers]) for row in c.execute(query.where(items.c.id.in_(ids)))
+            )
+            matching = readable(partial(_found, part, chosen, numbers), rows)
+            found += sorted(matching, key=lambda item: item.key, reverse=True)
+            examined += len(numbers)
+            if len(numbers) == many:
+                behind = min(numbers.values())
+            else:
+                part, behind, result = part + 1, _FIRST, None
+            if len(found) >= limit:
+                return ItemPage(found[:limit])
+            if examined >= MAX_EXAMINED:
+                return ItemPage(found, (part, behind))
+            many = min(max(examined, 2 * (limit - len(found))), IN_LIST)  # most pages lack a few
     return ItemPage(found)
 
 
