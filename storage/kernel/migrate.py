@@ -327,6 +327,22 @@ def refusal(revision: str) -> str | None:
     return None
 
 
+def refusal_in(c: sa.Connection, current: str | None) -> str | None:
+    """Return why this release cannot open a database whose tables are of *current*, or ``None`` if it can."""
+    if current is None:
+        others = set(sa.inspect(c).get_table_names())
+        if c.dialect.name == "postgresql":  # where programs may share a database, if their tables differ
+            others &= metadata.tables.keys()
+        return f"it is the database of another program, with the table {min(others)}" if others else None
+    why = refusal(current)
+    if why is None and current < _DEVICES_CHANGED and "connectivity" not in _columns_of(c).get("devices", ()):
+        why = (
+            "a hub between two releases made its tables, which no hub upgrades;"
+            " start with a new database, or with a backup of a release"
+        )
+    return why
+
+
 def revisions() -> list[str]:
     """Return the revisions of this release, oldest first: the four digits that start their file names."""
     return sorted(file.name[:4] for file in (MIGRATIONS / "versions").glob("[0-9][0-9][0-9][0-9]_*.py"))
@@ -408,28 +424,15 @@ def upgrade_tables(c: sa.Connection, *, where: str) -> None:
     current = revision_in(c)
     if current == newest:
         return
+    if (why := refusal_in(c, current)) is not None:
+        is_newer = current is not None and current > newest
+        raise (FromTheFuture if is_newer else DatabaseUnavailable)(f"cannot open the database {where}: {why}")
     if current is None:
-        others = set(sa.inspect(c).get_table_names())
-        if c.dialect.name == "postgresql":  # where programs may share a database, if their tables differ
-            others &= metadata.tables.keys()
-        if others:
-            raise DatabaseUnavailable(
-                f"{where} is the database of another program, with the table {min(others)}"
-            )
         make_tables(c)
         make_triggers(c)
         VERSION_TABLE.create(c, checkfirst=True)
         c.execute(VERSION_TABLE.insert().values(version_num=newest))
         return
-    if (why := refusal(current)) is not None:
-        raise (FromTheFuture if current > newest else DatabaseUnavailable)(
-            f"cannot open the database {where}: {why}"
-        )
-    if current < _DEVICES_CHANGED and "connectivity" not in _columns_of(c).get("devices", ()):
-        raise DatabaseUnavailable(
-            f"cannot open the database {where}: a hub between two releases made its tables, which no hub"
-            " upgrades; start with a new database, or with a backup of a release"
-        )
     drop_triggers(c)
     try:
         with c.begin_nested():

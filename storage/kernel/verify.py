@@ -22,7 +22,7 @@ from storage.kernel.migrate import (
     BrokenRow,
     broken_rows,
     make_tables,
-    refusal,
+    refusal_in,
     revision_in,
     revisions,
 )
@@ -37,10 +37,12 @@ class SchemaVersion(NamedTuple):
     Attributes:
         current: revision of the existing tables; ``None`` without tables.
         missing: revisions of this release that the database lacks, oldest first.
+        refusal: reason why this hub cannot open the database, or ``None`` if it can.
     """
 
     current: str | None
     missing: tuple[str, ...]
+    refusal: str | None = None
 
     @property
     def known(self) -> tuple[str, ...]:
@@ -52,11 +54,6 @@ class SchemaVersion(NamedTuple):
         """True if a newer hub wrote the database; this hub cannot open it then."""
         return self.current is not None and self.current > revisions()[-1]
 
-    @property
-    def refusal(self) -> str | None:
-        """Reason why this hub cannot open the database, or ``None`` if it can."""
-        return None if self.current is None else refusal(self.current)
-
 
 async def schema_version_of(url: str, *, base: Path | None = None) -> SchemaVersion:
     """Return the schema revision of the database at *url*; see ``open_store`` for the arguments.
@@ -64,9 +61,14 @@ async def schema_version_of(url: str, *, base: Path | None = None) -> SchemaVers
     Raises:
         Busy, Unavailable: the database cannot be read.
     """
-    current = await _read_once(url, revision_in, base)
-    if current is not None and refusal(current) is not None:
-        return SchemaVersion(current, ())
+    found = await _read_once(url, _schema_version_in, base)
+    return SchemaVersion(None, tuple(revisions())) if found is None else found
+
+
+def _schema_version_in(c: sa.Connection) -> SchemaVersion:
+    current = revision_in(c)
+    if (why := refusal_in(c, current)) is not None:
+        return SchemaVersion(current, (), why)
     return SchemaVersion(current, tuple(known for known in revisions() if current is None or known > current))
 
 

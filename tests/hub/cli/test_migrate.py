@@ -56,6 +56,21 @@ def new(state: Path) -> None:
     new_database(state / "hub.db")
 
 
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        (f"UPDATE alembic_version SET version_num = '{FIRST}'", "a hub between two releases made its tables"),
+        ("DROP TABLE alembic_version", "it is the database of another program, with the table"),
+    ],
+)
+def test_migrate_status_and_migrate_up_refuse_the_same_tables(
+    hub: Hub, state: Path, new: None, statement: str, why: str
+) -> None:
+    run_sql(state, statement)
+    ends(hub("migrate", "status"), Exit.FAILED, stdout=(f"this hub cannot open the database: {why}",))
+    ends(hub("migrate", "up"), Exit.UNAVAILABLE, why)
+
+
 def test_migrate_names_an_uncreatable_state_folder(hub: Hub, state: Path) -> None:
     state.write_text("a file")
     ends(hub("migrate", "up"), Exit.CANNOT_CREATE, f"cannot make the folder {state}: it exists already")
