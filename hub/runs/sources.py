@@ -10,7 +10,7 @@ always fail or change.
 Files that cannot be read are yielded as ``UnreadUnit``, so that no file is skipped silently.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from functools import cache
 from itertools import islice
@@ -46,7 +46,7 @@ from protocol.errors import CATALOGUE, ErrorCode, HubError
 from protocol.frame import ErrorBody
 from protocol.ids import traceparent
 from protocol.lifecycles import RunState
-from protocol.skipped_files import LEFT_OUT, SkippedFile
+from protocol.skipped_files import LEFT_OUT, SkippedFile, SkipReason
 from protocol.work import (
     MANY,
     AgentAck,
@@ -70,6 +70,7 @@ MAX_LOOKED_UP: Final = 1_000  # pieces behind one whose file is looked up in the
 UNCHANGED_BYTES: Final = 256 * 1024  # of unchanged files that come without a manifest, written together
 ENTRY_BYTES: Final = 256  # for which each of them counts, beside its text
 MAX_LISTED = 1_000_000  # files that a device may list in one run
+_NO_NAME: Final = "its path has U+0000, which no file has: the device is faulty"
 _NOT_TAKEN_ON: Final = "the device did not take the run on"
 
 
@@ -458,7 +459,9 @@ class _DeviceReading:
                 yield SettledTree(self._tree.files)
                 await self._stream.fetch([], last=True)
                 return
-            files = [file for file in frame.files if self._is_asked_for(file.path)]
+            for unread in self._refuse_names(frame.files):
+                yield unread
+            files = [file for file in frame.files if self._is_asked_for(file.path) and "\0" not in file.path]
             yield await self._sort_out(files, is_last=frame.last)
             if frame.last:
                 self._is_listed = True
@@ -472,7 +475,11 @@ class _DeviceReading:
         elif isinstance(frame, AgentData):
             for piece in frame.files:
                 self._arrived.add(piece)
-            pieces = [piece for piece in frame.files if self._is_asked_for(piece.path)]
+            for unread in self._refuse_names(frame.files):
+                yield unread
+            pieces = [
+                piece for piece in frame.files if self._is_asked_for(piece.path) and "\0" not in piece.path
+            ]
             await self._read_entries(pieces)
             for piece in pieces:
                 found = await self._piece(piece)
@@ -487,6 +494,13 @@ class _DeviceReading:
             if frame.files and not self.is_over:
                 # Granted after the pieces were processed: the next pieces are in flight during extraction.
                 await self._stream.grant(len(frame.files))
+
+    def _refuse_names(self, files: Sequence[ManifestFile] | Sequence[FilePiece]) -> Iterator[UnreadUnit]:
+        """Yield once each file whose path has U+0000: no file has it, and PostgreSQL does not store it."""
+        for path in {file.path for file in files if "\0" in file.path} - self._closed:
+            self._closed.add(path)
+            shown = path.replace("\0", "\N{REPLACEMENT CHARACTER}")
+            yield UnreadUnit(shown, SkipReason.NAME_NOT_UTF8, _NO_NAME, is_failure=False)
 
     def _is_asked_for(self, path: str) -> bool:
         """Return True if the file at *path* is the only one to read, or if all are read."""

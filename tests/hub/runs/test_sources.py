@@ -34,7 +34,7 @@ from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody
 from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.items import Provenance, ProvenanceOrigin
-from protocol.skipped_files import SkippedFile
+from protocol.skipped_files import SkippedFile, SkipReason
 from protocol.tables import TableName
 from protocol.work import (
     AgentAck,
@@ -272,6 +272,20 @@ READ: dict[
         {},
         {},
         [("half.md", ErrorCode.FILE_INCOMPLETE), ("never.md", ErrorCode.FILE_INCOMPLETE)],
+        {},
+    ),
+    "a path that no file has, by a manifest": (
+        [manifest("a\0.md", "b.md"), piece("a\0.md", "text"), piece("b.md", "fine"), END],
+        {},
+        {"b.md": "fine"},
+        [("a\ufffd.md", SkipReason.NAME_NOT_UTF8)],
+        {},
+    ),
+    "a path that no file has, without one": (
+        [piece("a\0.md", "te", 0, 2), piece("a\0.md", "xt", 1, 2), piece("b.md", "fine"), END],
+        SIMPLE,
+        {"b.md": "fine"},
+        [("a\ufffd.md", SkipReason.NAME_NOT_UTF8)],
         {},
     ),
     "a file sent twice": (
