@@ -54,7 +54,7 @@ class RulesRequest(msgspec.Struct, Generic[RulesAnswer], frozen=True, kw_only=Tr
 
     @property
     def needs(self) -> frozenset[str]:
-        """What its process loads for it in advance: a time zone, and for events CALENDAR."""
+        """Names of what its process loads in advance: a time zone, and CALENDAR for events."""
         document, zone = self.document, self.options.timezone
         declared = f"{document.unit_key} {document.media_type}".lower()
         has_events = any(mark in declared for mark in (".ics", ".ical", CALENDAR))
