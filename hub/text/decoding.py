@@ -20,7 +20,6 @@ from functools import lru_cache
 from typing import Final
 
 import webencodings
-from charset_normalizer import from_bytes
 
 from hub.text.files import NotConvertible
 
@@ -87,7 +86,8 @@ _META: Final = re.compile(
 
 
 def load_codecs() -> None:
-    """Import all codecs, for a process that can open no file later."""
+    """Import all codecs and the guess of them, for a process that can open no file later."""
+    importlib.import_module("charset_normalizer")
     for module in pkgutil.iter_modules(encodings.__path__):
         if module.name not in ("mbcs", "oem", "cp65001"):  # Windows only
             importlib.import_module(f"encodings.{module.name}")
@@ -192,6 +192,8 @@ def _guessed(data: bytes) -> tuple[str, str] | None:
     if start + len(sample) < len(data):
         sample = sample[: sample.rfind(b"\n") + 1] or sample
     encodings = _OLD_MAC if b"\r" in data and b"\n" not in data else _DOS if b"\r\n" in data else _EIGHT_BIT
+    from charset_normalizer import from_bytes  # imported here: takes 2 MB, and most texts are in UTF-8
+
     matches = from_bytes(
         _RUN.sub(rb"\1", sample), threshold=_MAX_CHAOS, cp_isolation=list(encodings), enable_fallback=False
     )

@@ -9,11 +9,12 @@ refused before they are parsed.
 import re
 from collections import Counter
 from dataclasses import dataclass
-from typing import Final
-
-from selectolax.lexbor import LexborHTMLParser, LexborNode
+from typing import TYPE_CHECKING, Final
 
 from hub.text.styles import Element, Style, Styles
+
+if TYPE_CHECKING:
+    from selectolax.lexbor import LexborNode
 
 # Number of tags times nesting depth: the parser's worst-case work. It grows with the page at most. A real
 # page needs two for each character; 200,000 nested divs (1 MB, measured: 77 s) need 40,000 million.
@@ -70,6 +71,8 @@ def text_of_html(page: str, *, marks_quotes: bool = False) -> PageText:
     Raises:
         TooTangled: the page would overload the parser.
     """
+    from selectolax.lexbor import LexborHTMLParser  # imported here: takes 2 MB, and few hubs read pages
+
     _refuse_a_bomb(page)
     parser = LexborHTMLParser(page)
     lines = _Lines(quote_mark="> " if marks_quotes else "")
@@ -181,7 +184,7 @@ def _doubted(text: str) -> str:
     return DOUBT + " ".join(signed)
 
 
-def _walk(root: LexborNode, lines: _Lines, styles: Styles, style: Style) -> None:
+def _walk(root: "LexborNode", lines: _Lines, styles: Styles, style: Style) -> None:
     node: LexborNode | None = root
     preformatted = 0  # number of enclosing <pre> elements
     around: list[tuple[Element | None, Style]] = [(None, style)]

@@ -18,6 +18,7 @@ from hub.text import confinement, office, pictures
 from hub.text.convert import Attachments, read
 from hub.text.decoding import decode, load_codecs
 from hub.text.files import HTML, MAIL, MBOX, OFFICE, Converted, NotConvertible
+from hub.text.html import text_of_html
 from hub.text.letter_text import Letter, text_of_letter
 from hub.text.worker import ANSWER_ROOM, DONE, LETTER, REFUSED, ConversionRefusal, Task, packed, unpacked
 
@@ -71,6 +72,7 @@ def _warm(kind: str) -> None:
     decode("Счёт".encode("cp1251"))
     if kind in (HTML, MAIL, MBOX, LETTER):
         load_codecs()
+        text_of_html("")
     if kind in (MAIL, MBOX, LETTER):
         read(b"Subject: =?utf-8?q?a?=\n\n-- \nOn Monday, Ana wrote:\n", MAIL, max_bytes=1_000)
         unpacked(packed(Letter()))
