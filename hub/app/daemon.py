@@ -1,10 +1,12 @@
 """The hub process: opening the database, running the event loop, and stopping cleanly."""
 
+import ctypes
 import faulthandler
 import gc
 import signal
+import sys
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,6 +49,7 @@ log = Channel(__name__)
 
 # Collections after as many new objects: with the default of 700 they take a twentieth of a run's time.
 YOUNG_OBJECTS = 5_000
+_M_ARENA_MAX = -8  # of mallopt(3)
 MIGRATION_S = 600  # limit of a start's duration at the service manager; a migration may rebuild a large table
 
 
@@ -62,6 +65,7 @@ def run(settings: OpenedSettings, state: Path, *, on_ready: Callable[[dict[str, 
         HubError: a resource could not be opened; nothing was served.
     """
     keep_from_children()
+    _share_heap()
     log_settings = settings.settings.log
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     opened = open_log(
@@ -78,6 +82,13 @@ def run(settings: OpenedSettings, state: Path, *, on_ready: Callable[[dict[str, 
     finally:
         opened.close()
     return 0
+
+
+def _share_heap() -> None:
+    """Let all threads allocate from one heap of glibc: what one thread frees, others of the hub can use."""
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # other C libraries have one heap anyway
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def has_uvloop() -> bool:
