@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import takewhile
+from operator import itemgetter
 from typing import Final
 
 import msgspec
@@ -38,6 +39,7 @@ _SMALL_WORDS: Final = (
     " и в на к по для надо нужно пожалуйста должен должна 请 要 把 的 需 必 须"
 )
 _SMALL: Final = frozenset(_SMALL_WORDS.split())
+_Neighbour = tuple[int, int, tuple[str, ...]]  # start of a unique item, its index, the words of its title
 _OF_ROWS: Final = frozenset({TableName.TASKS, TableName.TIMELINES})
 
 
@@ -52,16 +54,16 @@ def deduplicate(
     order = {id(item): nth for nth, item in enumerate(items)}
     unique: list[Item] = []
     doubles: list[Dropped] = []
-    same: defaultdict[tuple[str, ...], _DisjointPlaces] = defaultdict(_DisjointPlaces)
-    near: defaultdict[str, _Neighbours] = defaultdict(_Neighbours)
+    same: defaultdict[tuple[str, ...], list[Place]] = defaultdict(list)
+    near: defaultdict[str, list[_Neighbour]] = defaultdict(list)
     by_words: dict[tuple[str, tuple[str, ...]], Item] = {}  # of their titles
     for item in sorted(items, key=_is_of_words):  # marked rows first
         neighbours, table = near[item.table], tables.of(item.table)
         title = fold(_title(item, table))
         words = _significant(title, item.data.get("assignee"))
         deciding = _deciding(table)
-        is_new = same[_meaning(item, title, deciding)].claim(item.start, item.end)
-        alike = neighbours.find_alike(item, words, unique, deciding) if is_new else None
+        is_new = _claim(same[_meaning(item, title, deciding)], (item.start, item.end))
+        alike = _find_alike(neighbours, item, words, unique, deciding) if is_new else None
         first = by_words.setdefault((item.table, words), item)
         is_repeated = first is not item and _is_of_words(item) and _covers(first, item, deciding)
         if not is_new or alike is not None or is_repeated:
@@ -74,7 +76,7 @@ def deduplicate(
                 order[id(item)] = order[id(unique[alike])]
                 unique[alike] = item
             continue
-        neighbours.add(item.start, words, len(unique))
+        insort(neighbours, (item.start, len(unique), words))
         unique.append(item)
     unique.sort(key=lambda item: order[id(item)])
     return _deduplicate_by_key(unique, doubles, tables), tuple(doubles)
@@ -131,46 +133,33 @@ def _has_all_of(one: Item, other: Item) -> bool:
     )
 
 
-class _DisjointPlaces:
-    """Ordered, non-overlapping places: only a neighbour can overlap a new one.
+def _claim(places: list[Place], place: Place) -> bool:
+    """Add a place to ordered places that do not overlap; return False, without adding it, if it would.
 
     A table may repeat a value in each of its 20,000 rows; comparing all pairs would take seconds.
     """
-
-    def __init__(self) -> None:
-        self._starts: list[int] = []
-        self._ends: list[int] = []
-
-    def claim(self, start: int, end: int) -> bool:
-        """Add a place. Return False, without adding it, if it overlaps an existing one."""
-        at = bisect_right(self._ends, start)
-        if at < len(self._starts) and self._starts[at] < end:
-            return False
-        self._starts.insert(at, start)
-        self._ends.insert(at, end)
-        return True
+    at = bisect_right(places, place[0], key=itemgetter(1))
+    is_free = at == len(places) or place[1] <= places[at][0]
+    if is_free:
+        places.insert(at, place)
+    return is_free
 
 
-class _Neighbours:
-    """Kept items of one table, by start position."""
-
-    def __init__(self) -> None:
-        self._begins: list[tuple[int, int, tuple[str, ...]]] = []  # start, index of the kept item, its words
-
-    def add(self, start: int, words: tuple[str, ...], number: int) -> None:
-        insort(self._begins, (start, number, words))
-
-    def find_alike(
-        self, item: Item, words: tuple[str, ...], unique: Sequence[Item], deciding: Sequence[str]
-    ) -> int | None:
-        """Return the index of a kept item with nearly the same title at the same place, or None."""
-        at = bisect_left(self._begins, (item.start, 0))
-        for start, number, others in self._begins[max(at - _NEIGHBOURS, 0) : at + _NEIGHBOURS]:
-            other = unique[number]
-            is_here = start < item.end and item.start < other.end
-            if is_here and are_alike(words, others) and not _contradict(item, other, deciding):
-                return number
-        return None
+def _find_alike(
+    neighbours: Sequence[_Neighbour],
+    item: Item,
+    words: tuple[str, ...],
+    unique: Sequence[Item],
+    deciding: Sequence[str],
+) -> int | None:
+    """Return the index of a unique item with nearly the same title at the same place, or None."""
+    at = bisect_left(neighbours, (item.start, 0))
+    for start, number, others in neighbours[max(at - _NEIGHBOURS, 0) : at + _NEIGHBOURS]:
+        other = unique[number]
+        is_here = start < item.end and item.start < other.end
+        if is_here and are_alike(words, others) and not _contradict(item, other, deciding):
+            return number
+    return None
 
 
 def _meaning(item: Item, title: str, deciding: Sequence[str]) -> tuple[str, ...]:

@@ -367,9 +367,12 @@ def make_item(
     if table not in options.data_types:
         return None
     shape = options.tables[table]
-    data = _shortened(shape, {name: _clean(value) for name, value in fields.items()})
-    for name in [name for name in data if _is_unfit(shape, name, data[name])]:
-        del data[name]
+    cleaned = _shortened(shape, {name: _clean(value) for name, value in fields.items()})
+    data: Record = {
+        name: value
+        for name, value in cleaned.items()
+        if value not in (None, "", []) and (column := shape.column(name)) and not problem_of(column, value)
+    }
     if problems_of(shape, data, _BY_RULE):
         return None
     return Item(
@@ -416,11 +419,6 @@ def _clean(value: Field) -> Field:
     if isinstance(value, list):
         return value[:MAX_NAMES]
     return shown(value).strip() if isinstance(value, str) else value
-
-
-def _is_unfit(table: DeviceTable, name: str, value: Field) -> bool:
-    column = table.column(name)
-    return column is None or value in (None, "", []) or problem_of(column, value) is not None
 
 
 def _shortened(table: DeviceTable, data: Record) -> Record:
