@@ -23,7 +23,7 @@ import msgspec
 
 from hub.document import Document
 from hub.extraction.blocks import STRUCK_WORDS
-from hub.extraction.chunk import LineTable, Passage, trimmed
+from hub.extraction.chunk import Passage, trimmed
 from hub.extraction.dating import PassageDates
 from hub.extraction.items import Evidence, ExtractionOptions, Place, RowItems, RulesForm, lines_of
 from hub.extraction.tokens import unmarked
@@ -378,45 +378,44 @@ def read_tables(document: Document, form: RulesForm, options: ExtractionOptions)
     dates = _Dates(options, lambda place: days().at(place))
     for passage in form.prose:
         at = passage.start
-        for table, pattern in _tables(text, passage):
-            rows = list(_rows_of_lines(text, table, pattern))
+        for table in _tables(text, passage):
+            rows = list(_rows_of_lines(table))
             left = _read_rows(text, rows, dates, passage.headings, found, _Grid())
-            if left is not None or pattern is not _TABBED:
+            if left is not None or table.re is not _TABBED:
                 apart += [(row.start, row.end) for row in rows]
-                places.append((table.start, table.end))
+                places.append(table.span())
             if left is not None:
-                before = Passage(at, table.start, passage.headings)
-                prose, at = [*prose, before, *left], table.end
+                prose += (Passage(at, table.start(), passage.headings), *left)
+                at = table.end()
         prose.append(Passage(at, passage.end, passage.headings))
     prose = [passage for passage in prose if text[passage.start : passage.end].strip()]
     items = sorted([*form.items, *found.found], key=lambda item: item.start)
     return msgspec.structs.replace(form, items=items, prose=prose, apart=sorted(apart), tables=places)
 
 
-def _tables(text: str, passage: Passage) -> Iterator[tuple[LineTable, re.Pattern[str]]]:
+def _tables(text: str, passage: Passage) -> Iterator[re.Match[str]]:
     """Yield the tables in a passage with pipes, tabs or columns of blanks, except in blocks of code."""
     fences = [match.start() for match in _FENCE.finditer(text, passage.start, passage.end)]
     found = [match for gap in _GAPS for match in gap.finditer(text, passage.start, passage.end)]
     for match in sorted(found, key=re.Match.start):
         if not bisect_right(fences, match.start()) % 2:
-            yield LineTable(match.start(), match.start(), match.end()), match.re
+            yield match
 
 
-def _rows_of_lines(text: str, table: LineTable, pattern: re.Pattern[str]) -> Iterator[_SheetRow]:
+def _rows_of_lines(table: re.Match[str]) -> Iterator[_SheetRow]:
     """Yield the rows of a table, without the line below its header."""
-    for line in lines_of(text[table.start : table.end]):
-        marks = _QUOTED.match(line.text) if pattern is _TABLE else None
+    for line in lines_of(table[0]):
+        marks = _QUOTED.match(line.text) if table.re is _TABLE else None
         start, end = trimmed(line.text, marks.end() if marks else 0, len(line.text))
         row = line.text[start:end].removeprefix("|")
         row = row if row.endswith(r"\|") else row.removesuffix("|")
-        parts = _GAPS[pattern].split(line.text if pattern is _TABBED else row)
+        parts = _GAPS[table.re].split(line.text if table.re is _TABBED else row)
         cells = [_EMPHASIS.sub("", cell).replace(r"\|", "|").strip(" \t*_") for cell in parts]
         if not all(map(_RULE.fullmatch, map(str.strip, parts))):
             words = list(filter(None, cells))
             is_sentence = len(words) == 1 and words[0].endswith(_SENTENCE_ENDS)
-            yield _SheetRow(
-                cells, table.start + line.start + start, table.start + line.start + end, is_sentence
-            )
+            at = table.start() + line.start
+            yield _SheetRow(cells, at + start, at + end, is_sentence)
 
 
 def _rows(text: str, delimiter: str) -> Iterator[_SheetRow]:
@@ -642,12 +641,10 @@ class _Dates:
             cell = _FIGURES.sub(r"\1.\3.20\4" if self._is_day_first else r"\3.\1.20\4", cell)
         in_figures = date_ms(cell, self._timezone)
         key = (cell, is_due, self.anchor)
-        if in_figures is not None or not cell or (key not in self._known and len(self._known) >= _MAX_DATES):
-            return in_figures
-        if key not in self._known:
+        if in_figures is None and cell and key not in self._known and len(self._known) < _MAX_DATES:
             moment = resolve(cell, anchor=self.anchor, timezone=self._timezone, is_due=is_due)
             self._known[key] = moment.at_ms if moment is not None else None
-        return self._known[key]
+        return self._known.get(key) if in_figures is None else in_figures
 
 
 def _state(columns: _Columns, row: _SheetRow, dates: _Dates) -> str | None:

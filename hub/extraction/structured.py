@@ -182,6 +182,3 @@ def _at(item: Item, places: Sequence[int], text: str) -> Item:
     start = before if text[before] == "[" else start
     end = after if text[end : end + 1] == "]" else end
     return msgspec.structs.replace(item, start=start, end=end, quote=text[start:end])
-
-
-# --- texts of reference ---

@@ -672,10 +672,6 @@ class _TaskListReader:
     def read_block(self, lines: Sequence[DocumentLine], at: int) -> int:
         """Parse the block that starts at line *at*; return the index of the next line."""
         line = lines[at]
-        if line.text.isspace() and not self._text[line.start : line.end].isspace():
-            self.close_passage(line.start)  # it is no prose
-            return at + 1
-        is_over = self._states[at] == "over"
         if box := _BOX.fullmatch(line.text):
             return self._take_box(lines, at, box)
         if heading := _HEADING.match(line.text):
@@ -686,15 +682,15 @@ class _TaskListReader:
         if underline and is_alone and not _NO_TITLE.search(line.text):
             self.begin_section(line, 1 if underline[1][0] == "=" else 2, line.text.strip())
             return at + 2
+        is_no_prose = line.text.isspace() and not self._text[line.start : line.end].isspace()
+        is_no_prose = is_no_prose or (self._states[at] == "over" and line.text.strip() != "")
         if word := _ROW_LABEL.match(line.text):
             place = line.start + word.start("label")
             if place in self.people.labels:
                 self._named.update(names_in(word["label"]))
             is_above = at + 1 < len(lines) and _BOX.fullmatch(lines[at + 1].text) is not None
-            if is_above and (place in self.people.labels or place in self.people.topics):  # no prose
-                self.close_passage(line.start)
-                return at + 1
-        if is_over and line.text.strip():
+            is_no_prose |= is_above and (place in self.people.labels or place in self.people.topics)
+        if is_no_prose:
             self.close_passage(line.start)
         elif self._passage_from is None:
             self._passage_from = line.start
@@ -727,21 +723,18 @@ class _TaskListReader:
         is_left_open = PLACEHOLDER.search(self._text, lines[at].start, last.end)
         sign = box["glyph"] if box["mark"] is None else box["mark"]
         state = STATES[box["state"]] if box["state"] else self.boxes.get(sign or "")
-        if box["value"] and state is not None and not is_left_open:
-            start = lines[at].start + box.start("value")
-            labels = self.people.labels
-            is_label = bool(labels) and not labels.isdisjoint(range(start, end))
-            if not (is_label and known_people(box["value"])):
-                more = [line.text.lstrip(" \t>").rstrip() for line in lines[at + 1 : after]]
-                self._found.add_row(
-                    box["value"].strip(),
-                    more,
-                    (start, end),
-                    _KEYWORD if box["state"] else _BOX_MARK,
-                    state=state,
-                    section=self._states[at],
-                    owners=self._owners(lines[at].start),
-                )
+        start, labels = lines[at].start + box.start("value"), self.people.labels
+        is_label = labels and not labels.isdisjoint(range(start, end)) and known_people(box["value"] or "")
+        if box["value"] and state is not None and not (is_left_open or is_label):
+            self._found.add_row(
+                box["value"].strip(),
+                [line.text.lstrip(" \t>").rstrip() for line in lines[at + 1 : after]],
+                (start, end),
+                _KEYWORD if box["state"] else _BOX_MARK,
+                state=state,
+                section=self._states[at],
+                owners=self._owners(lines[at].start),
+            )
         return after
 
     def _owners(self, place: int) -> list[str]:
