@@ -48,7 +48,7 @@ from storage.runs import plans
 from storage.runs.calls import CallAnswer, OpenCall, mark_sent
 from storage.runs.excerpts import SealedExcerpt
 from storage.runs.items import DecidedKinds, ItemRow, decided_kinds
-from storage.runs.plans import ItemCaps, Seal, UnitPlan, UnitToPlan
+from storage.runs.plans import ItemCaps, PlannedMessage, Seal, UnitPlan, UnitToPlan
 from storage.runs.units import AnsweredCalls, SettledCalls, settle_answers
 from storage.store import Connection, Store
 
@@ -372,23 +372,11 @@ class ItemDelivery:
             is_whole=missing_of(notes) is None and not notes.awaits_model,
             seal=None if message is not None else self._seals.of(document),
             most_sent=0 if link is None or not window.is_free else window.room * most_in_batch(link),
+            message=None if message is None else _planned_message(message, document),
             at=now_ms(self._clock),
         )
         with window.planning(len(items)):
-            if message is None:
-                plan = await window.plans.run(unit)
-            else:
-                plan = await self._store.write(
-                    plans.plan_message,
-                    unit,
-                    order.agent_id,
-                    seen_keys=[
-                        message.seen_key,
-                        *((message.key, message.content_key(document.text)) if message.copy else ()),
-                    ],
-                    version=message.version,
-                    event=document.event,
-                )
+            plan = await window.plans.run(unit)
             window.note_plan(plan)
         self._metrics.items_known.inc(plan.known)
         for cap in plan.left_out:
@@ -603,6 +591,12 @@ class ItemDelivery:
             self._metrics.limits_reached.labels("call_sends").inc(given_up)
         if failed:
             raise failed[0]
+
+
+def _planned_message(message: Message, document: Document) -> PlannedMessage:
+    """Return what is recorded of a message with the plan of its text."""
+    copies = (message.key, message.content_key(document.text)) if message.copy else ()
+    return PlannedMessage((message.seen_key, *copies), message.version, document.event)
 
 
 def _settled(one: _Sending, answer: Answer, epoch: int, tables: Tables) -> CallAnswer:

@@ -18,7 +18,7 @@ earlier state. Then:
   longer than the hub keeps runs would insert again.
 
 ``forget_payloads`` keeps id, state and answer. A call that an adopting run has to send again gets the payload
-of the new plan (``plans.plan_unit``).
+of the new plan (``plans.plan_units``).
 """
 
 from collections.abc import Sequence

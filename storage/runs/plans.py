@@ -165,6 +165,22 @@ OUTDATED = (
 )
 
 
+class PlannedMessage(msgspec.Struct, frozen=True):
+    """Message of a mailbox, recorded as seen with the plan of its unit.
+
+    A message that is not whole is read again by the next run, which adds the missing items.
+
+    Attributes:
+        seen_keys: keys that identify the message from now on, its own key first.
+        version: version of its content, which may change under the same key.
+        event: version of the event that the unit is, recorded under the unit's key; empty for others.
+    """
+
+    seen_keys: Sequence[str]
+    version: str
+    event: str = ""
+
+
 class UnitToPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Unit that was read, with what is to be decided about it.
 
@@ -179,6 +195,7 @@ class UnitToPlan(msgspec.Struct, frozen=True, kw_only=True):
         seal: returns the excerpt around an item's quote; None: no excerpts are stored.
         most_sent: so many calls of the run's units in a window are marked as sent, because they are sent
             next; those of units that the run or another one had planned are not.
+        message: the message that the unit is; None: a file.
     """
 
     held: FencedRun
@@ -196,6 +213,7 @@ class UnitToPlan(msgspec.Struct, frozen=True, kw_only=True):
     is_whole: bool = False
     seal: Seal | None = None
     most_sent: int = 0
+    message: PlannedMessage | None = None
 
 
 class _WindowCounts:
@@ -306,18 +324,6 @@ class _UnitPlanning:
     def is_behind(self) -> bool:
         """Return True if the device may have an older version of an item."""
         return any(decision.is_behind for decision in self.decisions)
-
-
-def plan_unit(c: sa.Connection, unit: UnitToPlan) -> UnitPlan:
-    """Plan one unit; see ``plan_units``.
-
-    Raises:
-        StaleRun, IllegalTransition, Conflict: as ``plan_units``; nothing was written.
-    """
-    (outcome,) = plan_units(c, [unit])
-    if isinstance(outcome, HubError):
-        raise outcome
-    return outcome
 
 
 def plan_units(c: sa.Connection, units: Sequence[UnitToPlan]) -> list[UnitPlan | HubError]:
@@ -463,6 +469,7 @@ def _write_plans(c: sa.Connection, works: Sequence[_UnitPlanning], counts: _Wind
     _count(c, works)
     for work in works:
         _read_open_calls(c, work)
+        _note_seen(c, work)
     return [
         UnitPlan(
             work.still,
@@ -518,6 +525,21 @@ def _read_open_calls(c: sa.Connection, work: _UnitPlanning) -> None:
         work.still = [OpenCall(*row) for row in c.execute(OPEN_CALLS_OF_UNIT, work.here)]
     elif work.is_whole:
         work.settled = settle_unit(c, held, unit.unit_key, unit.at)
+
+
+def _note_seen(c: sa.Connection, work: _UnitPlanning) -> None:
+    """Record the message that a planned unit is."""
+    unit, message, agent_id = work.unit, work.unit.message, work.run.agent_id
+    if message is None:
+        return
+    about: dict[str, Any] = {"version": message.version, "run_id": unit.held.id, "at": unit.at}
+    if not unit.is_whole:
+        seen_messages.note_failed(c, agent_id, message.seen_keys[0], reason="incomplete", **about)
+        return
+    for key in message.seen_keys:
+        seen_messages.note_seen(c, agent_id, key, "planned", **about)
+    if message.event:
+        seen_messages.note_seen(c, agent_id, unit.unit_key, "planned", **about | {"version": message.event})
 
 
 def _held(
@@ -639,39 +661,6 @@ def _adopt_calls(c: sa.Connection, works: Sequence[_UnitPlanning]) -> None:
         if row.run_state not in FINAL_RUN_STATES:
             raise Conflict(f"call {row.call_id} is held by run {row.run_id}, which is {row.run_state}")
         work.adopted.append(CallId(row.call_id))
-
-
-def plan_message(
-    c: sa.Connection,
-    unit: UnitToPlan,
-    agent_id: AgentId,
-    *,
-    seen_keys: Sequence[str],
-    version: str,
-    event: str = "",
-) -> UnitPlan:
-    """Plan a mailbox message like ``plan_unit``, and record it as seen.
-
-    A message that is not whole is read again by the next run, which adds the missing items.
-
-    Args:
-        seen_keys: keys that identify the message from now on, its own key first.
-        version: version of its content, which may change under the same key.
-        event: version of the event that the unit is, recorded under the unit's key; empty for others.
-
-    Raises:
-        StaleRun, IllegalTransition, Conflict: as ``plan_unit``; nothing was written.
-    """
-    plan = plan_unit(c, unit)
-    about: dict[str, Any] = {"version": version, "run_id": unit.held.id, "at": unit.at}
-    if unit.is_whole:
-        for key in seen_keys:
-            seen_messages.note_seen(c, agent_id, key, "planned", **about)
-        if event:
-            seen_messages.note_seen(c, agent_id, unit.unit_key, "planned", **about | {"version": event})
-    else:
-        seen_messages.note_failed(c, agent_id, seen_keys[0], reason="incomplete", **about)
-    return plan
 
 
 def fail_message(

@@ -50,7 +50,7 @@ from storage.schema import metadata
 from tests.scenarios.program import Verdict, run
 from tests.storage import rows
 from tests.storage.hub_file import HubFile
-from tests.storage.rows import settle_call
+from tests.storage.rows import plan_unit, settle_call
 from tests.support.presence import open_session
 
 P = ParamSpec("P")
@@ -225,7 +225,7 @@ class Inside:
             decide=lambda known: [Decision(call=call) for call in calls],
             at=at,
         )
-        plans.plan_unit(c, about)
+        plan_unit(c, about)
         mark_sent(c, held, [call.call_id for call in calls], at)
         for call in calls:
             event = CallEvent.REJECTED if number % 30 == call.ordinal else CallEvent.ACKED

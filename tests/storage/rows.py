@@ -220,7 +220,15 @@ def plan(
         is_whole=is_whole,
         most_sent=most_sent,
     )
-    return plans.plan_unit(c, unit)
+    return plan_unit(c, unit)
+
+
+def plan_unit(c: sa.Connection, unit: plans.UnitToPlan) -> UnitPlan:
+    """The plan of a unit alone, or the error of its window."""
+    (outcome,) = plans.plan_units(c, [unit])
+    if isinstance(outcome, HubError):
+        raise outcome
+    return outcome
 
 
 def settle_call(

@@ -16,7 +16,7 @@ from storage.runs.run_claims import Gates
 from storage.runs.units import StillOpen
 from tests.storage.expected_rows import ATTEMPTS, Run
 from tests.storage.people_and_time import PeopleAndTime
-from tests.storage.rows import settle_call
+from tests.storage.rows import plan_unit, settle_call
 from tests.storage.steps import Choose, has_run, held, step
 from tests.support.presence import appear
 
@@ -135,7 +135,7 @@ class RunsAtWork(PeopleAndTime):
                 at=self.at,
                 most_sent=most_sent,
             )
-            return plans.plan_unit(c, about)
+            return plan_unit(c, about)
 
     @step(when=has_run("RUNNING"))
     def a_unit_is_passed_over(self, choose: Choose) -> None:

@@ -44,7 +44,18 @@ from storage.schema import devices, users
 from storage.schema import devices as device_table
 from storage.schema import items as item_rows
 from tests.storage.jobs import while_the_other_waits
-from tests.storage.rows import AT, ME, PROMPT_1, known_units, make_agent, make_run, running, settle_call, some
+from tests.storage.rows import (
+    AT,
+    ME,
+    PROMPT_1,
+    known_units,
+    make_agent,
+    make_run,
+    plan_unit,
+    running,
+    settle_call,
+    some,
+)
 from tests.support.filling import fill
 from tests.support.postgres import Postgres
 
@@ -133,7 +144,7 @@ def plan(
     about = plans.UnitToPlan(
         held=held, unit_key=unit, content_hash="sha", size_bytes=1, found=found, decide=decide, at=AT
     )
-    return plans.plan_unit(c, about)
+    return plan_unit(c, about)
 
 
 def bring(c: sa.Connection, held: FencedRun, written: UnitPlan, **answer: Any) -> None:

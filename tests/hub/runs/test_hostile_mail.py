@@ -431,7 +431,7 @@ async def test_each_mail_becomes_a_single_row_under_every_fault_of_the_mail_serv
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("write", ["plan_message", "move_cursor", "settle_answers"])
+@pytest.mark.parametrize("write", ["plan_units", "move_cursor", "settle_answers"])
 @pytest.mark.parametrize("name", ALL)
 async def test_each_mail_is_a_single_row_when_the_hub_dies(
     store: Store, dovecot: Dovecot, monkeypatch: pytest.MonkeyPatch, name: str, write: str

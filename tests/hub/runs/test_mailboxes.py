@@ -538,7 +538,7 @@ class Killed(Exception):
 
 
 WRITES = (
-    *("plan_message", "move_cursor", "leave_out", "settle_answers", "settle_unit", "mark_sent"),
+    *("plan_units", "move_cursor", "leave_out", "settle_answers", "settle_unit", "mark_sent"),
     "adopt_left",
 )
 
@@ -549,15 +549,14 @@ def dying(store: Store, at: str, number: int, *, after: bool) -> Any:
 
     async def write(fn: Any, *args: Any, **named: Any) -> Any:
         nonlocal seen
-        name = getattr(getattr(fn, "func", fn), "__name__", "")
-        is_it = name == at
-        seen += is_it
-        if is_it and seen == number and not after:
-            raise Killed
-        done = await real(fn, *args, **named)
-        if is_it and seen == number and after:
-            raise Killed
-        return done
+        is_it = getattr(getattr(fn, "func", fn), "__name__", "") == at
+        if seen < number and not (is_it and seen == number - 1 and not after):
+            done = await real(fn, *args, **named)
+            seen += is_it
+            if seen < number:
+                return done
+        seen = number  # nothing is written any more, not even what is tried again
+        raise Killed
 
     return write
 
