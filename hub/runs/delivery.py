@@ -106,7 +106,7 @@ class ExcerptSeals:
 BATCHES_IN_FLIGHT = 2  # per run: the hub writes the answers to one while the device writes the other's rows;
 # together half of a device's limit, so that other calls get through
 SINGLE_CALLS: Final = 16  # in a batch of a device that takes one call in a frame; old ones have 64 at most
-_CHARACTERS_AROUND: Final = 2_000  # of a call beside its texts: ids, names, numbers
+_CHARACTERS_AROUND: Final = 1_000  # of a call beside its payload: ids, names, numbers
 _NO_ANSWER: Final = "no answer came"
 MAX_SENDS = 5  # afterwards the effect is unknown and a person must check
 # Then the call is sent again with its id; a device writes a row in milliseconds.
@@ -244,14 +244,8 @@ class Window:
 
 
 def _characters(sending: _Sending) -> int:
-    """Return a bound on the characters of a call as JSON, apart from escapes."""
-    source = sending.payload.source
-    texts = [*sending.payload.data.values(), *sending.payload.where.values(), source.quote, source.link]
-    changed = [value for change in source.changed for value in (change.before, change.after)]
-    unresolved = [date.words for date in source.unresolved]
-    unresolved += [text for day in source.counted for text in (day.words, day.evidence)]
-    lengths = (len(str(text)) for text in (*texts, *changed, *unresolved) if text is not None)
-    return _CHARACTERS_AROUND + len(source.path) + sum(lengths)
+    """Return a bound on the characters of a call as JSON."""
+    return _CHARACTERS_AROUND + len(msgspec.json.encode(sending.payload).decode())
 
 
 class ItemDelivery:

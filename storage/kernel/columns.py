@@ -504,13 +504,16 @@ def struct_or_none(kind: type[T], row: Any) -> T | None:
 
 def values_of(struct: msgspec.Struct, table: sa.Table, **own: Any) -> dict[str, Any]:
     """Return the fields of *struct* that are columns of *table*, and *own*, as a row to insert."""
-    names = _in_table(type(struct), table)
-    return {name: getattr(struct, name) for name in names} | own
+    others = _not_in_table(type(struct), table)
+    values = msgspec.structs.asdict(struct) | own
+    for name in others:
+        del values[name]
+    return values
 
 
 @cache
-def _in_table(kind: type[msgspec.Struct], table: sa.Table) -> tuple[str, ...]:
-    return tuple(name for name in kind.__struct_fields__ if name in table.c)
+def _not_in_table(kind: type[msgspec.Struct], table: sa.Table) -> tuple[str, ...]:
+    return tuple(name for name in kind.__struct_fields__ if name not in table.c)
 
 
 def readable(convert: Callable[[Any], R], rows: Iterable[Any]) -> list[R]:

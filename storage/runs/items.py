@@ -319,7 +319,7 @@ class ItemLookup:
         self._rows: dict[str, KnownItem] = {}
         self._by: defaultdict[tuple[str, str], dict[str, KnownItem]] = defaultdict(dict)
         self._days: dict[tuple[UserId, DeviceId | None, str, int], list[KnownItem]] = {}
-        self._planned: list[KnownItem] = []
+        self._planned: dict[tuple[UserId, DeviceId | None, str, int], list[KnownItem]] = {}
         groups: defaultdict[tuple[UserId, DeviceId | None], list[int]] = defaultdict(list)
         for nth, (finder, _) in enumerate(lookups):
             groups[finder.user_id, finder.device_id].append(nth)
@@ -359,7 +359,10 @@ class ItemLookup:
                     held_by=None if call is None else finder.run_id,
                 )
                 self._index(known)
-                self._planned.append(known)
+                if row.date_ms is not None:
+                    day = row.date_ms // DAY_MS
+                    key = row.user_id, row.device_id, row.target_table, day
+                    self._planned.setdefault(key, []).append(known)
 
     def known(self, finder: Finder, found: Iterable[FoundItem]) -> KnownItems:
         """Return the known items of a unit, and those similar to the items found in it."""
@@ -400,11 +403,8 @@ class ItemLookup:
             most = MAX_OF_A_DAY + len(self._rows)
             sought = about | {"since": since, "until": until, "most": most}
             self._days[key] = [_known(row) for row in self._c.execute(OF_DAY, sought)]
-        planned = [
-            known
-            for known in self._planned
-            if known.row.target_table == table and since <= (known.row.date_ms or 0) < until
-        ]
+        days = (day - 1, day, day + 1)
+        planned = [known for near in days for known in self._planned.get((*key[:3], near), ())]
         return sorted([*self._days[key], *planned], key=_age) if planned else self._days[key]
 
 
