@@ -38,7 +38,7 @@ from hub.links.device_link import ALWAYS, ALWAYS_ACTIONS, IDEMPOTENT, RoundTrip,
 from hub.links.link_limits import LinkLimits
 from hub.links.roster import AgentsSilent, HeartbeatReceived, RequestReceived, Roster
 from hub.links.streams import RunStreams
-from hub.links.transport import DeviceSocket
+from hub.links.transport import WHOLE_BINARY, WHOLE_TEXT, DeviceSocket
 from protocol.calls import GRANTED_ACTIONS, refused_by_owner
 from protocol.capabilities import CAPABILITY_OF, CapabilityName
 from protocol.coordination import Heartbeat, Request
@@ -500,10 +500,10 @@ class DeviceConnection:
         "_alarm",
         "_cause",
         "_clock",
+        "_first",
         "_full_until",
         "_greeted",
         "_held",
-        "_is_text",
         "_left",
         "_limits",
         "_link",
@@ -535,7 +535,7 @@ class DeviceConnection:
         self._transport = transport
         self._place = place
         self._session = session
-        self._is_text = session.codec.is_text
+        self._first = WHOLE_TEXT if session.codec.is_text else WHOLE_BINARY  # byte of a frame
         self._roster = roster
         self._wheel = wheel
         self._clock = clock
@@ -687,7 +687,7 @@ class DeviceConnection:
         frames = self._metrics.frames
         frames.sent[type(frame)] += 1
         frames.sent_bytes += len(data)
-        self._transport.send_frame(data, self._is_text)
+        self._transport.send_frame(data, self._first)
 
     def end(self, goodbye: Goodbye, close: CloseCode) -> None:
         """Send the goodbye, end calls and streams, and close the socket. Safe to call twice."""
@@ -700,7 +700,7 @@ class DeviceConnection:
     def _flush(self) -> None:
         for data in self._session.data_to_send():
             self._metrics.frames.sent_bytes += len(data)
-            self._transport.send_frame(data, self._is_text)
+            self._transport.send_frame(data, self._first)
 
     def _full(self) -> None:
         """Start the write deadline of a device whose outgoing queue is full."""

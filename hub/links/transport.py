@@ -31,7 +31,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
-from websockets.frames import BINARY, DATA_OPCODES, PING, PONG, TEXT, Frame
+from websockets.frames import BINARY, DATA_OPCODES, PING, PONG, TEXT, Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import CONNECTING, OPEN, Event
 from websockets.speedups import apply_mask
@@ -188,9 +188,10 @@ def _has_token(query: str) -> bool:
 
 
 _FIN: Final = 0x80
-_WHOLE_TEXT: Final = _FIN | TEXT
-_WHOLE_BINARY: Final = _FIN | BINARY
-_PINGS: Final = (_FIN | PING, _FIN | PONG)
+WHOLE_TEXT: Final = _FIN | TEXT
+WHOLE_BINARY: Final = _FIN | BINARY
+_PING, _PONG = _PINGS = (_FIN | PING, _FIN | PONG)
+_COMPRESSED: Final = (WHOLE_TEXT, WHOLE_BINARY)  # if compression was negotiated
 _CONTROL_BYTES: Final = 125  # of a control frame
 _MASKED: Final = 0x80
 _HEAD_END: Final = b"\r\n\r\n"
@@ -354,26 +355,25 @@ class DeviceSocket(ServerConnection):
             self._lost = None
             lost()
 
-    def send_frame(self, data: bytes, is_text: bool) -> None:
-        """Send a message with the others of this loop turn. Dropped if the socket is closing."""
+    def send_frame(self, data: bytes, first: int) -> None:
+        """Send a frame with the others of this loop turn. Dropped if the socket is closing.
+
+        Args:
+            first: first byte of its header, such as WHOLE_TEXT.
+        """
         protocol, size = self.protocol, len(data)
         if protocol._state is not OPEN:  # the public property takes a call for each frame
             return
-        if protocol.extensions:  # compression changes data and header
-            frame = Frame(TEXT if is_text else BINARY, data)
+        if protocol.extensions and first in _COMPRESSED:  # which changes data and header
+            frame = Frame(Opcode(first - _FIN), data)
             protocol.writes.append(frame.serialize(mask=False, extensions=protocol.extensions))
         else:  # without a copy and an object per frame
-            first = _WHOLE_TEXT if is_text else _WHOLE_BINARY
             if 126 <= size < 65_536:
                 protocol.writes.append(_HEADER_16(first, 126, size))
             else:
                 protocol.writes.append(_header(first, size))
             if data:  # an empty entry would close the socket
                 protocol.writes.append(data)
-        self._flush_soon(size)
-
-    def _flush_soon(self, size: int) -> None:
-        """Write what was queued, *size* bytes of data, at the end of this loop turn."""
         self._unflushed_bytes += size
         self.room -= size + self._frame_room
         if not self._flush_due:
@@ -546,7 +546,7 @@ class DeviceSocket(ServerConnection):
                 return
             self._pings = (self._pings + 1) & 0xFFFFFFFF
             self._ping, self._pinged_at = self._pings.to_bytes(4), self._wheel.monotonic()
-            self._send_control(PING, self._ping)
+            self.send_frame(self._ping, _PING)
             wait_s = within_s or math.inf
         self._alarm = self._wheel.add_after(self, min(wait_s, self._ping_every_s))
 
@@ -557,13 +557,13 @@ class DeviceSocket(ServerConnection):
             self._ponged_at = self._wheel.monotonic()
             self.latency = self._ponged_at - self._pinged_at
 
-    def _take_control(self, opcode: int, data: bytes) -> None:
+    def _take_control(self, first: int, data: bytes) -> None:
         """Process a ping or a pong, as the library would."""
         self.intake.frames_left -= 1
-        if opcode == PONG:
+        if first == _PONG:
             self.acknowledge_pings(data)
             return
-        self._send_control(PONG, data)
+        self.send_frame(data, _PONG)
         self._limit_pongs()
 
     def _limit_pongs(self) -> None:
@@ -572,14 +572,6 @@ class DeviceSocket(ServerConnection):
             self.send_data()
         if self.is_full():
             self.intake.frames_left = min(self.intake.frames_left, -1)
-
-    def _send_control(self, opcode: int, data: bytes) -> None:
-        """Send a ping or a pong with the messages of this loop turn."""
-        writes = self.protocol.writes
-        writes.append(bytes((_FIN | opcode, len(data))))
-        if data:  # an empty entry would close the socket
-            writes.append(data)
-        self._flush_soon(len(data))
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -671,7 +663,7 @@ class DeviceSocket(ServerConnection):
                 end = start + length
                 first = data[at]
                 if (
-                    (first != _WHOLE_TEXT and first != _WHOLE_BINARY)
+                    (first != WHOLE_TEXT and first != WHOLE_BINARY)
                     or second < _MASKED
                     or length > (protocol.max_message_size or 0)
                     or protocol.current_size is not None  # within a message in fragments
@@ -679,7 +671,7 @@ class DeviceSocket(ServerConnection):
                     if first not in _PINGS or second < _MASKED or length > _CONTROL_BYTES or end > size:
                         self._foreign_bytes = end - at
                         continue
-                    self._take_control(first - _FIN, apply_mask(data[start:end], data[start - 4 : start]))
+                    self._take_control(first, apply_mask(data[start:end], data[start - 4 : start]))
                 elif end > size:
                     self._begun, self._begun_size = bytearray(memoryview(data)[at:]), end - at
                     return
@@ -769,7 +761,7 @@ class DeviceSocket(ServerConnection):
 
 
 def _header(first: int, length: int) -> bytes:
-    """Return the header of an unmasked message in one fragment (RFC 6455, 5.2) of an unusual length."""
+    """Return the header of an unmasked frame (RFC 6455, 5.2) of an unusual length."""
     return bytes((first, length)) if length < 126 else _HEADER_64(first, 127, length)
 
 

@@ -32,7 +32,7 @@ from hub.links.hub_key import HubKey
 from hub.links.link_limits import LinkLimits
 from hub.links.listener import DevicesPort
 from hub.links.roster import Roster
-from hub.links.transport import DeviceSocket
+from hub.links.transport import WHOLE_BINARY, WHOLE_TEXT, DeviceSocket
 from protocol.frame import PATH
 from protocol.ids import BootId
 from storage.store import open_store
@@ -92,8 +92,7 @@ class EchoSocket(DeviceSocket):
 
     def echo(self) -> None:
         """Send every message back from now on."""
-        self.allow_large_messages()
-        self.intake.welcome(_UNHURRIED, _UNHURRIED, 0.0)
+        self.welcome(0.0)
         self.attach(self._echo, lambda: None, lambda: None)
 
     def _echo(self, data: bytes) -> None:
@@ -105,7 +104,7 @@ class EchoSocket(DeviceSocket):
                 self.protocol.fail(CloseCode.INVALID_DATA, f"{wrong.reason} at {wrong.start}")
                 self.send_data()
         else:
-            self.send_frame(data, is_text)
+            self.send_frame(data, WHOLE_TEXT if is_text else WHOLE_BINARY)
 
 
 class EchoListener(DevicesPort):
@@ -136,7 +135,12 @@ async def echoing() -> AsyncIterator[int]:
                 clock=clock,
                 chance=chance,
                 metrics=metrics,
-                limits=LinkLimits(message_bytes=_MESSAGE_BYTES, message_fragments=_FRAGMENTS),
+                limits=LinkLimits(
+                    message_bytes=_MESSAGE_BYTES,
+                    message_fragments=_FRAGMENTS,
+                    frames_per_s=_UNHURRIED,
+                    bytes_per_s=_UNHURRIED,
+                ),
                 port_limits=PortLimits(
                     connections_per_network=_SOCKETS,
                     strangers=_SOCKETS,

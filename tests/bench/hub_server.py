@@ -27,7 +27,7 @@ from hub.links.hub_key import HubKey
 from hub.links.link_limits import LinkLimits
 from hub.links.listener import DevicesPort
 from hub.links.roster import DeviceReady, LinkEvent, Roster
-from hub.links.transport import DeviceSocket
+from hub.links.transport import WHOLE_TEXT, DeviceSocket
 from protocol.ids import BootId, DeviceId, TokenId, UserId
 from protocol.tool_calls import Action, ToolCall
 from protocol.work import AgentData, AgentRun, RunConfig, RunLimits
@@ -99,9 +99,9 @@ class HubPeer:
                     owed = 0
 
 
-def _send_by_library(self: DeviceSocket, data: bytes, is_text: bool) -> None:
+def _send_by_library(self: DeviceSocket, data: bytes, first: int) -> None:
     """``DeviceSocket.send_frame`` by ``await ws.send()``. What that waits for never comes up in row 5."""
-    sending = self.send(data, text=is_text)
+    sending = self.send(data, text=first == WHOLE_TEXT)
     try:
         sending.send(None)
     except StopIteration:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from hub.links.transport import DeviceSocket
+from hub.links.transport import WHOLE_TEXT, DeviceSocket
 from tests.hub.links.wire_fuzz import differences, open_socket, outcome
 
 
@@ -21,8 +21,8 @@ async def test_websocket_message_received_in_two_parts_is_read_when_complete() -
 
 async def test_empty_websocket_message_is_sent_as_an_empty_frame() -> None:
     socket, outlet, _ = open_socket(DeviceSocket)
-    socket.send_frame(b"", True)
-    socket.send_frame(b"{}", True)
-    socket.send_frame(b"", True)
+    socket.send_frame(b"", WHOLE_TEXT)
+    socket.send_frame(b"{}", WHOLE_TEXT)
+    socket.send_frame(b"", WHOLE_TEXT)
     await asyncio.sleep(0)
     assert (bytes(outlet.written), outlet.is_over) == (b"\x81\x00\x81\x02{}\x81\x00", False)
