@@ -472,7 +472,7 @@ class DecidedKinds(msgspec.Struct, frozen=True):
 
 
 MAX_DECIDED: Final = 1_000  # of an agent, with each verdict
-_OF_KIND: Final = sa.union_all(
+DECIDED_ITEMS: Final = sa.union_all(
     *(
         sa.select(items.c.evidence, items.c.verdict, items.c.unit_key)
         .where(items.c.agent_id == sa.bindparam("agent"), listed_keys(items), items.c.verdict == verdict)
@@ -482,8 +482,7 @@ _OF_KIND: Final = sa.union_all(
         .select()
         for verdict in ("approved", "edited", "rejected")
     )
-).subquery()
-DECIDED_KINDS: Final = sa.select(*_OF_KIND.c, sa.func.count().label("items")).group_by(*_OF_KIND.c)
+)
 
 
 def source_of(unit_key: str) -> str:
@@ -496,13 +495,13 @@ def decided_kinds(c: sa.Connection, agent_id: AgentId) -> DecidedKinds:
     """Return the verdicts on the newest items of an agent, by source and kind of evidence."""
     kinds: dict[tuple[str, str], tuple[int, int]] = {}
     units = set()
-    for row in c.execute(DECIDED_KINDS, {"agent": agent_id}):
+    for row in c.execute(DECIDED_ITEMS, {"agent": agent_id}):
         units.add(row.unit_key)
         if row.evidence is not None:
             kind = source_of(row.unit_key), row.evidence
             accepted, rejected = kinds.get(kind, (0, 0))
             is_rejected = row.verdict == "rejected"
-            kinds[kind] = accepted + row.items * (not is_rejected), rejected + row.items * is_rejected
+            kinds[kind] = accepted + (not is_rejected), rejected + is_rejected
     return DecidedKinds(kinds, frozenset(units))
 
 
