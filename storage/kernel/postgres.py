@@ -348,11 +348,14 @@ async def _connect(*args: Any, **options: Any) -> Any:
     began = anyio.current_time()
     try:
         try:
-            return await asyncpg.connect(*args, **options)
+            opened = await asyncpg.connect(*args, **options)
         except TimeoutError:
             if anyio.current_time() - began < options["timeout"] + LATE_S:
                 raise
-            return await asyncpg.connect(*args, **options)
+            opened = await asyncpg.connect(*args, **options)
+        # Statements are short, starting workers takes longer. As a session's parameter, PgBouncer refuses it.
+        await opened.execute("SET max_parallel_workers_per_gather = 0")
+        return opened
     except (asyncpg.ClientConfigurationError, asyncpg.TargetServerAttributeNotMatched) as error:
         raise _cannot_open(url, str(error).partition("\n")[0]) from error
     except asyncpg.ProtocolViolationError as error:
