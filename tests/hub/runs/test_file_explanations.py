@@ -5,7 +5,7 @@ import pytest
 
 from hub.extraction.items import Evidence, Extraction, Item
 from hub.extraction.model import ModelAnswer, ModelRequest
-from hub.runs.file_explanations import Explainer
+from hub.runs.file_explanations import MAX_COMPARED, Explainer, similar
 from protocol.skipped_files import SkippedFile
 from protocol.work import AgentComplete, AgentManifest, ManifestFile, RunLimits
 from storage.agents.agents import AgentRow
@@ -90,3 +90,8 @@ async def test_line_says_tier_probability_and_reasons_of_its_item_and_the_file_i
     assert (line.code, line.lines) == (code, "1")
     assert line.judged == f"{tier}, {likelihood:.2f}: it has a check box and it names no day"
     assert top.judged.startswith("its file reads like ")
+
+
+def test_name_with_swapped_letters_is_found_among_more_names_than_are_compared() -> None:
+    others = [f"meeting-{number}.md" for number in range(5 * MAX_COMPARED)]
+    assert similar("invioce-may.md", [*others, "invoice-may.md"]) == ["invoice-may.md"]
