@@ -147,12 +147,19 @@ class WhyResource(Resource):
             agent_id, device_id = ids_called(c, agent, device, user_id=self.user_id, at=at)
             if agent_id is not None:
                 return [agents.get_agent(c, agent_id)]
-            found = agents.list_agents(c, user_id=self.user_id, device_id=device_id)
-            return [
-                agent for agent in found if agent.data_types and not (agent.missing_for_runs or agent.gateway)
-            ]
+            rows: list[AgentRow] = []
+            page: list[AgentRow] = []
+            while len(rows) < MAX_EXAMINED:
+                after = (page[-1].name, page[-1].id) if page else None
+                page = agents.list_agents(
+                    c, user_id=self.user_id, device_id=device_id, limit=MAX_EXAMINED, after=after
+                )
+                rows += (row for row in page if row.data_types and not (row.missing_for_runs or row.gateway))
+                if len(page) < MAX_EXAMINED:
+                    break
+            return rows[:MAX_EXAMINED]
 
-        rows = (await self._store.read(read))[:MAX_EXAMINED]
+        rows = await self._store.read(read)
         knowing = {row.id for row in rows if len(rows) > 1 and await self._explainer.known(row, path)}
         rows = sorted(rows, key=lambda row: row.id not in knowing)[:MAX_AGENTS]
         if not rows:

@@ -4,6 +4,7 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
+from hub.api.resources import why
 from hub.api.resources.why import informative
 from hub.base.clock import utc_text
 from hub.runs.file_explanations import Reason
@@ -12,6 +13,7 @@ from protocol.lifecycles import RunOutcome, RunState
 from storage.agents import agents
 from storage.devices import devices
 from storage.runs import runs
+from storage.schema import agents as agents_table
 from storage.schema import run_units, unit_ledger
 from tests.support.hub import ServedHub
 
@@ -64,6 +66,19 @@ async def test_why_of_an_offline_device_file_reports_the_last_result(
     for place in ("0", "abc", "-1", ""):
         refused = await client.get("/v1/why", params={"path": f"notes/a.md:{place}"})
         assert (refused.status_code, f"'{place}' is no line" in refused.text) == (422, True), place
+
+
+async def test_why_finds_an_agent_behind_pages_of_agents_that_read_nothing(
+    hub: ServedHub, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(why, "MAX_EXAMINED", 1)
+    anna = await hub.user("anna")
+    for name in ("a", "b", "letters"):
+        await hub.agent(name, user_id=anna)
+    without = sa.update(agents_table).where(agents_table.c.name.in_(("a", "b"))).values(data_types=[])
+    await hub.store.write(lambda c: c.execute(without).rowcount)
+    found = (await client.get("/v1/why", params={"path": "a.md", "user": "anna"})).json()["reasons"]
+    assert [reason["agent"] for reason in found] == ["letters"]
 
 
 @pytest.mark.parametrize(
