@@ -1,6 +1,7 @@
 """JSON Schema of hub.toml for editors, and which settings are texts."""
 
 import json
+from functools import cache
 from typing import Any
 
 from hub.base.toml.positions import KeyPath
@@ -14,6 +15,7 @@ def is_text(path: KeyPath) -> bool:
     return any(field is not None and field.annotation is str for field in fields)
 
 
+@cache
 def settings_schema() -> dict[str, Any]:
     """Return the schema; ``x-effect`` of a field says when its change takes effect."""
     schema = Settings.model_json_schema(schema_generator=Generator)
