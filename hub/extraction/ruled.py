@@ -57,8 +57,8 @@ class RulesRequest(msgspec.Struct, Generic[RulesAnswer], frozen=True, kw_only=Tr
         """Names of what its process loads in advance: a time zone, and CALENDAR for events."""
         document, zone = self.document, self.options.timezone
         declared = f"{document.unit_key} {document.media_type}".lower()
-        has_events = any(mark in declared for mark in (".ics", ".ical", CALENDAR))
-        has_events = has_events or any(kind in document.text for kind in CALENDARS)
+        is_calendar = any(mark in declared for mark in (".ics", ".ical", CALENDAR))
+        has_events = is_calendar or any(kind in document.text for kind in CALENDARS)
         return frozenset({zone, CALENDAR} if has_events else {zone})
 
 

@@ -83,10 +83,10 @@ def _warm(needs: Set[str]) -> list[zoneinfo.ZoneInfo]:
         load_codecs()
         calendar = Document(unit_key="a.ics", text=_CALENDAR, content_hash="", modified_at=_WRITTEN)
         structured.read(calendar, ExtractionOptions(data_types=tuple(TABLES)))
-        names = zoneinfo.available_timezones()
+        names |= zoneinfo.available_timezones()
     zones = []
     for name in sorted(names):
-        with suppress(zoneinfo.ZoneInfoNotFoundError):  # an error of the documents that name it
+        with suppress(LookupError, ValueError, OSError):  # an error of the documents whose zone it is
             zones.append(zoneinfo.ZoneInfo(name))
     # An unknown zone is looked for in this package, and one that may not be opened would be an error.
     sys.modules["tzdata"] = sys.modules["tzdata.zoneinfo"] = None  # type: ignore[assignment]

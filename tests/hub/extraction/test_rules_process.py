@@ -165,6 +165,19 @@ async def test_rules_process_without_calendars_is_replaced_for_an_enclosed_event
         rules.close()
 
 
+@pytest.mark.parametrize("name", ["Mars/Olympus", "Europe", "../UTC"])
+async def test_unknown_time_zone_fails_only_its_own_text(name: str) -> None:
+    rules = RulesProcesses()
+    try:
+        extractor = Extractor(Models(), secret=bytes(32), rules=rules)
+        with pytest.raises(ExtractionError):
+            await extractor.extract(document(TEXTS[0]), msgspec.structs.replace(OPTIONS, timezone=name))
+        found = await extractor.extract(document(TEXTS[0]), OPTIONS)
+        assert len(found.items) == 1
+    finally:
+        rules.close()
+
+
 async def test_rules_process_reads_what_was_sent_before_another_replaces_it() -> None:
     rules, found = RulesProcesses(), Found()
     try:
