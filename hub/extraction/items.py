@@ -6,7 +6,7 @@ Its data contains only fields that a document can determine; ids, flags and fore
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from operator import itemgetter
 from typing import Any, Final, Literal
@@ -294,16 +294,6 @@ def lines_of(text: str) -> Iterator[DocumentLine]:
         start, after = match.span()
         if start < len(text):
             yield DocumentLine(match[1], start, match.end(1), after)
-
-
-def rows_below(lines: Sequence[DocumentLine], first: int, is_entry: Callable[[str], bool]) -> int:
-    """Return the index behind the lines below the entry *first* that are indented deeper and no entries."""
-    after = first + 1
-    while after < len(lines) and lines[after].text.strip() and not is_entry(lines[after].text):
-        if lines[after].indent <= lines[first].indent:
-            break
-        after += 1
-    return after
 
 
 def front_matter(lines: Sequence[DocumentLine]) -> tuple[dict[str, str], int]:

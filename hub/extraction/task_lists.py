@@ -35,14 +35,13 @@ from hub.extraction.items import (
     lines_of,
     merged,
     place_at,
-    rows_below,
 )
 from hub.extraction.outline import People, known_people, people_above
 from hub.extraction.tokens import without
 from hub.extraction.when.resolve import date_ms, read_date
 from hub.extraction.wording.languages import is_label, languages_in, script_of
 from hub.extraction.wording.names import is_person, names_in
-from hub.extraction.work_sections import SectionState, WorkSections, heading_state, name_state
+from hub.extraction.work_sections import SectionState, WorkSections, heading_state, name_state, rows_below
 from hub.text.files import PLAIN
 from protocol.frame import Field
 from protocol.tables import TableName
@@ -405,6 +404,7 @@ _TODO_LIKELY: Final = re.compile(
 _TASK: Final = re.compile(r"[ \t]*[-*+][ \t]+(?P<value>\S.*)")
 _SEARCH: Final = re.compile(r"(?<![\w@.])@search\(")
 _PROJECT: Final = re.compile(r"[ \t]*(?P<name>[^\s:].*?):(?:[ \t]+@[^\s()]+(?:\([^()]*\))?)*[ \t]*")
+_ENTRY: Final = re.compile(f"{_TASK.pattern}|{_PROJECT.pattern}")
 
 _BULLET: Final = r"(?:[-*+]|\d{1,9}[.)])"
 _BOX: Final = re.compile(
@@ -518,7 +518,7 @@ def read_taskpaper(document: Document, options: ExtractionOptions) -> RulesForm:
         around = [above for above in around if above.depth < line.indent - 0.5 * bool(project)]
         is_over = any(heading.is_over for heading in around)
         if task is not None:
-            first, at = at, rows_below(lines, at - 1, _is_entry)
+            first, at = at, rows_below(lines, at - 1, _ENTRY.fullmatch)
             parsed, below = TASKPAPER.read(task["value"]), [note.text.strip() for note in lines[first:at]]
             if not is_over:
                 place = _bounds(line)[0], _bounds(lines[at - 1])[1]
@@ -569,7 +569,6 @@ def read_org(document: Document, options: ExtractionOptions) -> RulesForm:
             continue
         level = len(heading["stars"])
         over = 0 if level <= over else over
-        section = sections.states[at - 1]
         below = lines[at] if at < len(lines) else line
         word, _, rest = heading["value"].partition(" ")
         state, is_planned = states.get(word), _ORG_PLAN.fullmatch(below.text) is not None
@@ -582,7 +581,7 @@ def read_org(document: Document, options: ExtractionOptions) -> RulesForm:
         start, end = line.start + len(line.text) - len(words), _bounds(last)[1]
         if (state is not None or is_planned) and not over:
             plan = [below.text] if is_planned else [f"DEADLINE: {day[0]}"] if day else []
-            state = state or STATES["TODO"]
+            state, section = state or STATES["TODO"], sections.states[at - 1]
             found.add_row(bare, plan, (start, end), _ORG_KEYWORD, state=state, section=section)
             over = level if state.state in _OVER else 0
         elif day is not None and not over:
@@ -605,10 +604,6 @@ def _org_states(text: str) -> dict[str, ParsedLine]:
     return found
 
 
-def _is_entry(text: str) -> bool:
-    return bool(_TASK.fullmatch(text) or _PROJECT.fullmatch(text))
-
-
 def _bounds(line: DocumentLine) -> tuple[int, int]:
     """Return start and end of the line's text without surrounding blanks."""
     start = line.start + len(line.text) - len(line.text.lstrip())
@@ -629,7 +624,7 @@ def read_markdown(document: Document, options: ExtractionOptions, *, is_plain: b
     written = list(lines_of(document.text))
     front, body = front_matter(written)
     view = view_of_markdown(document.text, written[body:], is_plain=is_plain)
-    lines = list(lines_of(view))
+    lines = written if view == document.text else list(lines_of(view))
     date = _front_date(front, ("date", "created", "updated", "modified"), options) or document.modified_at
     titles = [line.text for nth, line in enumerate(written) if nth < body or _HEADING.match(lines[nth].text)]
     is_named = _FILE_TEMPLATE.search(document.unit_key) and _TO_FILL_IN.search(document.text)
@@ -659,7 +654,6 @@ class _TaskListReader:
         self, found: _TaskRows, view: str, states: Sequence[SectionState], title: str | None = None
     ) -> None:
         self._found = found
-        self._text = found.text
         self._view = view
         self._states = states  # of the sections of its lines
         self.boxes = BOXES
@@ -682,7 +676,7 @@ class _TaskListReader:
         if underline and is_alone and not _NO_TITLE.search(line.text):
             self.begin_section(line, 1 if underline[1][0] == "=" else 2, line.text.strip())
             return at + 2
-        is_no_prose = line.text.isspace() and not self._text[line.start : line.end].isspace()
+        is_no_prose = line.text.isspace() and not self._found.text[line.start : line.end].isspace()
         is_no_prose = is_no_prose or (self._states[at] == "over" and line.text.strip() != "")
         if word := _ROW_LABEL.match(line.text):
             place = line.start + word.start("label")
@@ -720,7 +714,7 @@ class _TaskListReader:
             after = below if lines[below - 1].text.strip() else after
         last = lines[after - 1]
         end = last.start + len(last.text.rstrip())
-        is_left_open = PLACEHOLDER.search(self._text, lines[at].start, last.end)
+        is_left_open = PLACEHOLDER.search(self._found.text, lines[at].start, last.end)
         sign = box["glyph"] if box["mark"] is None else box["mark"]
         state = STATES[box["state"]] if box["state"] else self.boxes.get(sign or "")
         start, labels = lines[at].start + box.start("value"), self.people.labels

@@ -7,12 +7,12 @@ Pure functions.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Final, Literal, NamedTuple
 
-from hub.extraction.items import DocumentLine, rows_below
+from hub.extraction.items import DocumentLine
 
 SectionState = Literal["", "work", "begun", "over", "other"]
 
@@ -240,6 +240,16 @@ class WorkSections:
             first = nth - 1
             nth = nth if is_loose else rows_below(self._lines, first, _is_row)
             yield WorkRow(first, row.end() if row else len(line.text) - len(line.text.lstrip()), nth)
+
+
+def rows_below(lines: Sequence[DocumentLine], first: int, is_entry: Callable[[str], object]) -> int:
+    """Return the index behind the lines below the entry *first* that are indented deeper and no entries."""
+    after = first + 1
+    while after < len(lines) and lines[after].text.strip() and not is_entry(lines[after].text):
+        if lines[after].indent <= lines[first].indent:
+            break
+        after += 1
+    return after
 
 
 def _is_done_row(text: str) -> bool:
