@@ -84,6 +84,7 @@ class CallCoalescer(Generic[ItemT, ResultT]):
                     with anyio.move_on_after(self._max_wait_s):
                         await self._complete.wait()
                 await self._run()
+                await anyio.lowlevel.cancel_shielded_checkpoint()  # all callers of the set go on in one turn
         finally:
             if self._is_whole and mine in self._running:
                 with anyio.CancelScope(shield=True):

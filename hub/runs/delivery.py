@@ -60,7 +60,7 @@ MAX_UNITS: Final = 64  # planned in one transaction
 MAX_ITEMS: Final = 1_000  # likewise, unless one unit has more
 # So long, plans wait for the texts that the rules have in hand, and settled calls for the other batches under
 # way. What comes alone waits for nothing.
-MAX_PLAN_WAIT_S, MAX_SETTLE_WAIT_S = 0.05, 0.005
+MAX_PLAN_WAIT_S, MAX_SETTLE_WAIT_S = 0.05, 0.01
 
 
 class ExcerptSeals:
@@ -171,7 +171,7 @@ class Window:
 
     def __init__(
         self,
-        plans: CallCoalescer[UnitToPlan, UnitPlan],
+        plans: CallCoalescer[Callable[[], UnitToPlan], UnitPlan],
         settles: CallCoalescer[AnsweredCalls, SettledCalls],
     ) -> None:
         self.plans = plans
@@ -205,11 +205,6 @@ class Window:
         if before is not None:
             # Others may have been written since the plan counted the calls before it.
             self._planned = max(before, self._planned or 0) + plan.calls
-
-    @property
-    def is_free(self) -> bool:
-        """True if the next call is sent at once."""
-        return self.room > 0 and not self.waiting
 
     def next_batch(self, most: int) -> list[_Sending]:
         """Take the next calls that fit into one frame: at least one, at most *most*."""
@@ -283,8 +278,9 @@ class ItemDelivery:
             CallCoalescer(self._settle_all, max_items=MAX_UNITS, is_whole=True, max_wait_s=MAX_SETTLE_WAIT_S),
         )
 
-    async def _plan_all(self, units: Sequence[UnitToPlan]) -> list[UnitPlan | HubError]:
+    async def _plan_all(self, made: Sequence[Callable[[], UnitToPlan]]) -> list[UnitPlan | HubError]:
         """Plan units in few transactions, of ``MAX_ITEMS`` items each if no unit has more."""
+        units = [make() for make in made]
         outcomes: list[UnitPlan | HubError] = []
         while left := units[len(outcomes) :]:
             sums = accumulate(len(unit.found) for unit in left)
@@ -365,12 +361,11 @@ class ItemDelivery:
             planned_at_most=window.planned_at_most,
             is_whole=missing_of(notes) is None and not notes.awaits_model,
             seal=None if message is not None else self._seals.of(document),
-            most_sent=0 if link is None or not window.is_free else window.room * most_in_batch(link),
             message=None if message is None else _planned_message(message, document),
             at=now_ms(self._clock),
         )
         with window.planning(len(items)):
-            plan = await window.plans.run(unit)
+            plan = await window.plans.run(partial(_with_room, unit, window, link))
             window.note_plan(plan)
         self._metrics.items_known.inc(plan.known)
         for cap in plan.left_out:
@@ -585,6 +580,12 @@ class ItemDelivery:
             self._metrics.limits_reached.labels("call_sends").inc(given_up)
         if failed:
             raise failed[0]
+
+
+def _with_room(unit: UnitToPlan, window: Window, link: DeviceLink | None) -> UnitToPlan:
+    """Return a unit that is written now, with the number of calls that will be sent next."""
+    most = 0 if link is None else BATCHES_IN_FLIGHT * most_in_batch(link) - len(window.waiting)
+    return msgspec.structs.replace(unit, most_sent=max(0, most))
 
 
 def _planned_message(message: Message, document: Document) -> PlannedMessage:

@@ -1,6 +1,7 @@
 """Plans of many units in one transaction: the same as plans of each, and a bad one fails alone."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import anyio
@@ -102,7 +103,7 @@ async def test_bad_unit_of_a_window_fails_alone(store: Store) -> None:
 
     async def planned(name: str) -> None:
         try:
-            await window.plans.run(unit_of(order, name, is_bad=name == "7"))
+            await window.plans.run(partial(unit_of, order, name, is_bad=name == "7"))
         except ValueError:
             failed.append(name)
 
