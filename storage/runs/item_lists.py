@@ -196,9 +196,8 @@ def find_items(
     of_words = [] if chosen.user_id is None else [unindexed(item_words.c.user_id) == chosen.user_id]
     since, until = sought.due_since, sought.due_until
     is_short = since is not None and until is not None and until - since <= MAX_SORTED_MS
-    due = item_words.c.due
-    if dialect == "sqlite" and not is_short:  # a file had to sort all items, so it reads them in their order
-        due += sa.literal_column("0")
+    is_in_order = dialect == "sqlite" and not is_short  # a file had to sort all items of a long time
+    due = item_words.c.due + sa.literal_column("0") if is_in_order else item_words.c.due
     of_days = [*([] if since is None else [due >= since]), *([] if until is None else [due < until])]
     if dialect == "sqlite" and is_short and sought.terms:  # without a look at each row with the words
         numbers_of_days = sa.select(item_words.c.number).where(*of_days)
