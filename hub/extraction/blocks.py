@@ -9,9 +9,13 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from markdown_it import MarkdownIt
+from markdown_it.parser_block import ParserBlock
+from markdown_it.rules_block import StateBlock
+from markdown_it.token import Token
+from markdown_it.utils import EnvType
 from pygments.lexers import get_all_lexers
 
 from hub.document import Document
@@ -110,11 +114,34 @@ def _code_names() -> frozenset[str]:
     return frozenset(names | _DATA) - {"*.txt", "*"}
 
 
+class _NoProse(StateBlock):
+    """State of a parser that forgets headings, lists and paragraphs: each would cost 1 KB until the end."""
+
+    def push(self, ttype: str, tag: str, nesting: Literal[-1, 0, 1]) -> Token:
+        """Return a new token, which is among the tokens of the text only if it is no prose."""
+        token = super().push(ttype, tag, nesting)
+        if ttype not in _NO_PROSE:
+            self.tokens.pop()
+        return token
+
+
+class _NoProseParser(ParserBlock):
+    """Parser of blocks with such a state."""
+
+    def parse(self, src: str, md: MarkdownIt, env: EnvType, outTokens: list[Token]) -> list[Token]:
+        """Append the blocks of *src* to *outTokens*."""
+        state = _NoProse(src, md, env, outTokens)
+        self.tokenize(state, state.line, state.lineMax)
+        return state.tokens
+
+
 @cache
 def _parser() -> MarkdownIt:
     """Return a parser of blocks alone: what is inside a line costs no time."""
-    parser = MarkdownIt("commonmark")
+    parser, blocks = MarkdownIt("commonmark"), _NoProseParser()
     parser.core.ruler.disable(["inline", "text_join"])
+    blocks.ruler = parser.block.ruler
+    parser.block = blocks
     return parser
 
 

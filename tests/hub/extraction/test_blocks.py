@@ -4,7 +4,7 @@ from typing import Final
 
 import pytest
 
-from hub.extraction.blocks import view_of_markdown
+from hub.extraction.blocks import _parser, view_of_markdown
 from hub.extraction.items import lines_of
 from hub.text.files import HTML, MAIL
 from tests.hub.extraction.test_structured import berlin, read, suggested
@@ -193,3 +193,8 @@ def test_sentences_of_source_code_and_data_are_not_read_by_rules(
 ) -> None:
     text = "Anna must send the contract by Friday, 4 December 2026.\n"
     assert bool(suggested(name, text, media_type)) == is_read
+
+
+def test_parser_keeps_tokens_of_blocks_without_prose_alone() -> None:
+    text = "a\n===\n\n- b\n\n  ```\n  code\n  ```\n\n> c\n" * 50
+    assert [token.type for token in _parser().parse(text)] == ["fence"] * 50
