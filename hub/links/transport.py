@@ -383,8 +383,13 @@ class DeviceSocket(ServerConnection):
     def send_data(self) -> None:
         """Send all queued data in one write; called by the library too, for pongs and closes.
 
-        A few large frames are not joined, because the copy would double their memory for a moment.
+        A few large frames are not joined, because the copy would double their memory for a moment. The
+        answer to the request waits for the challenge, which follows in this loop turn.
         """
+        if self.response is not None and self.protocol._state is OPEN and not self._flush_due:
+            self._flush_due = True
+            self.loop.call_soon(self.send_data)
+            return
         self._flush_due = False
         writes, size = self.protocol.writes, self._unflushed_bytes
         if not writes:

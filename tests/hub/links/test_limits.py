@@ -1,5 +1,6 @@
 """The limits of the device port over real sockets: backpressure, turning away, proxies, files."""
 
+import asyncio
 import json
 import socket
 import zlib
@@ -15,7 +16,7 @@ from websockets.exceptions import InvalidStatus
 from hub.links.connection_limits import PortLimits
 from hub.links.hosts import TrustedProxies
 from hub.links.link_limits import LinkLimits
-from hub.links.transport import UpgradeRules
+from hub.links.transport import DeviceSocket, UpgradeRules
 from protocol.errors import CloseCode
 from protocol.tool_calls import Action, Answer, ToolCall
 from protocol.work import AgentRun, RunConfig
@@ -416,6 +417,29 @@ async def test_unlisted_host_header_is_answered_with_421() -> None:
             with raw_socket(port) as connection:
                 connection.sendall(request_of(Plan(seconds=0, sockets=1, headers={"Host": name}), None))
                 assert (await anyio.to_thread.run_sync(connection.recv, 4_096)).split(b" ")[1] == status
+
+
+async def test_challenge_leaves_in_one_write_with_the_answer_to_the_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connect = DeviceSocket.connection_made
+    writes: list[bytes] = []
+
+    def connection_made(self: DeviceSocket, transport: asyncio.BaseTransport) -> None:
+        connect(self, transport)
+        write = self.transport.write
+
+        def record(data: bytes) -> None:
+            writes.append(data)
+            write(data)
+
+        monkeypatch.setattr(self.transport, "write", record)
+
+    monkeypatch.setattr(DeviceSocket, "connection_made", connection_made)
+    async with open_port() as port, port.device():
+        pass
+    answer, _, frames = writes[0].partition(b"\r\n\r\n")
+    assert (answer.split(b" ")[1], b'"challenge"' in frames) == (b"101", True)
 
 
 async def test_connections_behind_a_trusted_proxy_are_counted_by_client_address() -> None:
