@@ -148,13 +148,9 @@ class LazyGroup(click.Group):
         except Exception as error:
             if ctx.params["debug"]:
                 raise
-            raise (_gap(error) if isinstance(error, KeyError) else None) or as_failure(error) from error
+            from hub.cli.hub_client import version_gap
 
-
-def _gap(error: KeyError) -> click.ClickException | None:
-    from hub.cli.hub_client import version_gap
-
-    return version_gap(error)
+            raise version_gap(error) or as_failure(error) from error
 
 
 def _load(name: str) -> click.Command:

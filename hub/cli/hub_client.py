@@ -228,13 +228,13 @@ def open_client(state: Path) -> Iterator[HubClient]:
             raise failure_of(url, error) from error
 
 
-def version_gap(error: KeyError) -> CommandError | None:
+def version_gap(error: Exception) -> CommandError | None:
     """Return the failure of a command that asked a hub of another version, or None.
 
     Such a hub may leave out a field that the command reads.
     """
     state = click.get_current_context().meta.get(_ASKED)
-    if state is None:
+    if state is None or not isinstance(error, KeyError):
         return None
     try:
         with open_client(state) as hub:
