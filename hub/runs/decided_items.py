@@ -3,7 +3,8 @@
 Rules that have changed find the same work in another quote, or under another title. A pair is of one table.
 Both are at the same place of the unchanged text, or one quote has the other, or their titles share their
 words. A rejected row has no place: its title may be among the words of the item's quote. Of two texts with
-other numbers, or the same in another order, neither is the other: page 2 of 12 is not page 12 of 2.
+other numbers, or the same in another order, neither is the other: page 2 of 12 is not page 12 of 2. The same
+holds for words of titles: what is sent to Anna is not what is sent to Bob, nor what Anna sends to Bob.
 
 Candidates are found by place and by the rarest words that they share, so that time is linear in the number
 of items.
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from heapq import nlargest
 from typing import Final, NamedTuple
 
+from hub.extraction.duplicates import significant_words
 from hub.runs.found_items import MAX_QUOTE_CHARS, main_of
 from hub.text.folding import words_of
 from storage.runs.items import FoundItem, ItemRow, KnownItem
@@ -28,7 +30,8 @@ MAX_POSTINGS: Final = 200  # rows of a word, of which the candidates are chosen
 
 class _Words(NamedTuple):
     title: frozenset[str]
-    quote: frozenset[str]
+    quote: tuple[str, ...]
+    significant: tuple[str, ...]  # words of the title, in order: no articles and the like, no single letters
     title_numbers: tuple[str, ...]  # in order, with those that repeat
     quote_numbers: tuple[str, ...]
 
@@ -71,7 +74,14 @@ def _pairs_of_table(
 
 def _words(title: str, source: dict[str, object] | None) -> _Words:
     in_title, in_quote = words_of(title), words_of(str((source or {}).get("quote") or ""))
-    return _Words(frozenset(in_title), frozenset(in_quote), _numbers(in_title), _numbers(in_quote))
+    significant = significant_words(title)
+    return _Words(
+        frozenset(in_title),
+        tuple(in_quote),
+        tuple(word for word in in_title if word in significant and len(word) > 1),
+        _numbers(in_title),
+        _numbers(in_quote),
+    )
 
 
 def _numbers(words: Iterable[str]) -> tuple[str, ...]:
@@ -97,7 +107,9 @@ class _Index:
         until = bisect_left(self._placed, (end, -1))
         since = bisect_left(self._placed, (start - MAX_QUOTE_CHARS, -1))
         near = {nth for _, nth in self._placed[max(since, until - MAX_CANDIDATES) : until]}
-        rows_of = {word: self._of_word[word] for word in words.title | words.quote if word in self._of_word}
+        rows_of = {
+            word: self._of_word[word] for word in words.title.union(words.quote) if word in self._of_word
+        }
         weights: dict[int, float] = defaultdict(float)
         for word in sorted(rows_of, key=lambda word: (len(rows_of[word]), word)):
             for nth in rows_of[word][:MAX_POSTINGS]:
@@ -129,20 +141,26 @@ def overlap_of(item: FoundItem, row: ItemRow) -> float:
 
 
 def _share(mine: _Words, other: _Words) -> float:
-    """Return the share of the shorter title's words in the other; 0.0 if it has another number."""
+    """Return the share of the shorter title's words in the other; 0.0 if the titles are of other work."""
     shorter, longer = sorted((mine, other), key=lambda words: len(words.title))
     shared = shorter.title & longer.title
     if len(shared) < MIN_WORDS or not _are_among(shorter.title_numbers, longer.title_numbers):
         return 0.0
-    return len(shared) / len(shorter.title)
+    if not (longer.title.issuperset(shorter.significant) or shorter.title.issuperset(longer.significant)):
+        return 0.0
+    in_order = _are_among(tuple(word for word in shorter.significant if word in shared), longer.significant)
+    return len(shared) / len(shorter.title) if in_order else 0.0
 
 
 def _has_title(mine: _Words, other: _Words) -> bool:
-    is_named = len(other.title) >= MIN_WORDS and other.title <= mine.quote
-    return is_named and _are_among(other.title_numbers, mine.quote_numbers)
+    is_named = len(other.title) >= MIN_WORDS and other.title <= {*mine.quote}
+    return is_named and all(
+        _are_among(some, words)
+        for some, words in ((other.significant, mine.quote), (other.title_numbers, mine.quote_numbers))
+    )
 
 
-def _are_among(some: tuple[str, ...], numbers: tuple[str, ...]) -> bool:
-    """Return True if *numbers* has each of *some*, in the same order and as often."""
-    rest = iter(numbers)
-    return all(number in rest for number in some)
+def _are_among(some: tuple[str, ...], words: tuple[str, ...]) -> bool:
+    """Return True if *words* has each of *some*, in the same order and as often."""
+    rest = iter(words)
+    return all(word in rest for word in some)

@@ -152,10 +152,20 @@ def test_task_with_another_number_than_a_decided_one_is_not_left_out() -> None:
         ("send 2 copies of letter 1 to Anna", "send 2 copies of letter 2 to Anna"),
         ("send 2 copies of letter 12 to Anna", "send 12 copies of letter 2 to Anna"),
         ("paint the old door 2 of house 2", "paint the blue door 0 of house 2"),
+        ("send the report to Anna", "send the report to Bob"),
+        ("call Anna about the rent", "call Anna about the flat today"),
+        ("Anna pays Bob", "Bob pays Anna"),
     ],
-    ids=["a number that repeats", "numbers in another order", "a number instead of one that repeats"],
+    ids=[
+        "a number that repeats",
+        "numbers in another order",
+        "a number instead of one that repeats",
+        "another person",
+        "another topic",
+        "words in another order",
+    ],
 )
-def test_task_with_a_decided_title_but_for_the_numbers_is_sent(title: str, line: str, verdict: str) -> None:
+def test_task_with_a_title_like_a_decided_one_of_other_work_is_sent(title: str, line: str, verdict: str) -> None:
     old = found_items(document(line), [item(title, "x", 900)], None, TABLES)
     here = judged(choose(old, [], rules="1"), (verdict,))
     new = found_items(document(line), [item(line, line, 0)], None, TABLES)
