@@ -85,7 +85,7 @@ def run(settings: OpenedSettings, state: Path, *, on_ready: Callable[[dict[str, 
 
 
 def _share_heap() -> None:
-    """Let all threads allocate from one heap of glibc: what one thread frees, others of the hub can use."""
+    """Limit glibc to one heap for all threads: what one of them frees, others can use."""
     if sys.platform == "linux":
         with suppress(AttributeError):  # other C libraries have one heap anyway
             ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
