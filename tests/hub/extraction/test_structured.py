@@ -107,6 +107,38 @@ def test_first_row_of_a_list_of_work_is_a_task_whatever_line_ends_the_text(end: 
     assert titles == ["roof repair", "kitchen lamp"]
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.taskpaper", "Garden:\n- @due(2026-06-06)\n- mow the lawn\n"),
+        ("todo.txt", "x 2026-01-02 due:2026-06-06\n(A) mow the lawn +garden\n"),
+        ("a.md", "- [ ] @due(2026-06-06)\n- [ ] mow the lawn\n"),
+    ],
+)
+def test_row_with_marks_and_no_word_is_no_task_in_any_format(name: str, text: str) -> None:
+    tasks = [item.data["title"] for item in read(name, text).items if item.table == TableName.TASKS]
+    assert tasks == ["mow the lawn"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.taskpaper", "Garden:\n\t- mow the lawn\nGarden:\n\t- cut the hedge\n"),
+        ("todo.txt", "(A) mow the lawn +Garden\n(B) cut the hedge +Garden\n"),
+        ("a.csv", "Task,Who,Project\nmow the lawn,Ann,Garden\ncut the hedge,Ben,Garden\n"),
+        (
+            "a.md",
+            "".join(
+                f"|Task|Who|Project|\n|-|-|-|\n|{what}|Ann|Garden|\n\nthen\n\n" for what in ("mow", "cut")
+            ),
+        ),
+    ],
+)
+def test_project_of_several_rows_is_one_item_in_any_format(name: str, text: str) -> None:
+    projects = [item.data for item in read(name, text).items if item.table == TableName.PROJECTS]
+    assert projects == [{"name": "Garden"}]
+
+
 def test_front_matter_sets_the_document_date_and_the_default_due_date() -> None:
     front = "---\ntitle: Plan\ndate: 2026-03-01 # today\ndue: '2026-04-01'\n---\n"
     text = f"{front}- [ ] One\n- [ ] Two by 2026-03-05\n- [ ] Three tomorrow\n- [ ] Four one day\n"
