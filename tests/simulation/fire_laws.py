@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from hub.base.clock import epoch_ms
 from storage.effects.first_runs import FIRE_KEY
 from storage.schedules.schedules import REPEATED_MS
-from storage.schedules.wakes import WakeRow
+from storage.schedules.wakes import WakeRow, claim_wake
 from tests.hub.schedules.brute_force import Job, fires, wall_clock
 from tests.simulation.device import SimDevice
 from tests.simulation.facts import Facts, ScheduleFacts
@@ -56,7 +56,7 @@ class WakesEnd(Law):
         self._called = called  # wake: last call of its device, in awake seconds; also before a restore
 
     def after(self, commit: Commit) -> None:
-        if commit.name == "take" and isinstance(wake := commit.args[0], WakeRow):
+        if commit.name == claim_wake.__name__ and isinstance(wake := commit.args[0], WakeRow):
             self._called[wake.id] = self.around.time.awake_s
 
     def at_the_end(self) -> None:
