@@ -115,6 +115,8 @@ def test_search_filters_items_by_person_project_due_day_and_verdict(c: sa.Connec
     assert find(c, person="weiss", project="heron") == ["1"]
     assert find(c, due_since=4 * DAY, due_until=6 * DAY) == ["3"]
     assert find(c, "call", due_until=4 * DAY) == ["2"]
+    assert find(c, "call", due_since=0, due_until=4 * DAY) == ["2"]
+    assert find(c, "call", due_since=4 * DAY, due_until=6 * DAY) == []
     assert (find(c, "offer", verdict="rejected"), find(c, verdict="approved", due_since=0)) == (["5"], [])
     assert (find(c, "offer", user_id=UserId("other")), find(c, "offer", user_id=ME)) == ([], ["1", "2"])
     assert (find(c, "отправить", table="tasks"), find(c, "отправить", path="notes/")) == ([], ["4"])

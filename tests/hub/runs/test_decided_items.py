@@ -165,7 +165,9 @@ def test_task_with_another_number_than_a_decided_one_is_not_left_out() -> None:
         "words in another order",
     ],
 )
-def test_task_with_a_title_like_a_decided_one_of_other_work_is_sent(title: str, line: str, verdict: str) -> None:
+def test_task_with_a_title_like_a_decided_one_of_other_work_is_sent(
+    title: str, line: str, verdict: str
+) -> None:
     old = found_items(document(line), [item(title, "x", 900)], None, TABLES)
     here = judged(choose(old, [], rules="1"), (verdict,))
     new = found_items(document(line), [item(line, line, 0)], None, TABLES)
