@@ -31,6 +31,7 @@ _RESULT: Final = re.compile(r"\{(\w+):?(\w*)\}")
 _PAIR: Final = re.compile(r"(\w+)=\w*")
 _GROUP: Final = re.compile(r"\(\?P<(\w+)>")
 _REPEATED: Final = re.compile(r"\(\?P=(\w+)\)")
+_HAN_SET: Final = re.compile(r"\[[^\]\\]*\u4e00-\u9fff[^\]\\]*\]")
 _NEVER: Final = "(?!)"
 _PARTS: Final = {
     "A": "(?-i:[A-ZÀ-ÖØ-ÞА-ЯЁ])",
@@ -355,7 +356,8 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
             if len(written) != 1:
                 unnamed = (f"(?P<row{nth}>{_unnamed(row, nth)})" for nth, row in enumerate(filled))
                 filled = ["|".join(unnamed) or _NEVER]
-            return re.compile(filled[0], re.IGNORECASE)
+            # Signs of Han have one case, and the compiler would look for another one of each.
+            return re.compile(_HAN_SET.sub(r"(?-i:\g<0>)", filled[0]), re.IGNORECASE)
         except (KeyError, RecursionError, re.error) as error:
             why = f"no list, part, form or pattern {error}" if isinstance(error, KeyError) else error
             raise NotationError(f"{self.code}.toml: {key}: {why}, in {written[0]:.80}") from error
