@@ -120,10 +120,10 @@ def test_permission_error_names_the_file() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "told"), [("9.9.9", "the hub has version 9.9.9, this command"), (VERSION, "a bug in hub")]
+    ("version", "words"), [("9.9.9", "the hub has version 9.9.9, this command"), (VERSION, "a bug in hub")]
 )
 def test_field_missing_from_the_answer_of_another_version_names_both_versions(
-    hub: Hub, served: ServedHub, monkeypatch: pytest.MonkeyPatch, version: str, told: str
+    hub: Hub, served: ServedHub, monkeypatch: pytest.MonkeyPatch, version: str, words: str
 ) -> None:
     send = HubClient.send
 
@@ -133,4 +133,4 @@ def test_field_missing_from_the_answer_of_another_version_names_both_versions(
         return found | {"version": version}
 
     monkeypatch.setattr(HubClient, "send", without_field)
-    ends(hub("status"), Exit.FAILED, told)
+    ends(hub("status"), Exit.FAILED, words)
