@@ -1,5 +1,6 @@
 """Merging of simultaneous calls with equal arguments into one call."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
@@ -83,8 +84,12 @@ class CallCoalescer(Generic[ItemT, ResultT]):
                     self._complete = anyio.Event()
                     with anyio.move_on_after(self._max_wait_s):
                         await self._complete.wait()
-                await self._run()
-                await anyio.lowlevel.cancel_shielded_checkpoint()  # all callers of the set go on in one turn
+                mine.turn = anyio.Event()
+                some = await self._run()
+                # All callers of the set go on in one turn of the loop, in the order of their items.
+                asyncio.get_running_loop().call_soon(_go_on, some)
+                with anyio.CancelScope(shield=True):
+                    await mine.turn.wait()
         finally:
             if self._is_whole and mine in self._running:
                 with anyio.CancelScope(shield=True):
@@ -98,7 +103,7 @@ class CallCoalescer(Generic[ItemT, ResultT]):
         assert mine.outcome is not None
         return mine.outcome()
 
-    async def _run(self) -> None:
+    async def _run(self) -> Sequence[_Waiting[ItemT, ResultT]]:
         self._running = some = self._waiting[: self._max_items]
         try:
             with anyio.CancelScope(shield=self._is_whole):
@@ -107,9 +112,14 @@ class CallCoalescer(Generic[ItemT, ResultT]):
             results = [error] * len(some)  # type: ignore[list-item]
         for waiting, result in zip(some, results, strict=True):
             waiting.outcome = _raises(result) if isinstance(result, Exception) else _returns(result)
-            waiting.turn.set()
         self._running = ()
         self._waiting = [waiting for waiting in self._waiting if waiting.outcome is None]
+        return some
+
+
+def _go_on(some: Sequence[_Waiting[Any, Any]]) -> None:
+    for waiting in some:
+        waiting.turn.set()
 
 
 def _raises(error: Exception) -> Callable[[], Any]:

@@ -58,6 +58,33 @@ async def test_calls_during_a_set_form_the_next_set() -> None:
     assert halves.sets == [[2], [4, 6]]
 
 
+async def test_callers_of_a_set_go_on_in_one_turn_of_the_loop_in_the_order_of_their_items() -> None:
+    halves, ended = Halves(), list[tuple[int, int]]()
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while len(ended) < 5:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    async def halve(number: int) -> None:
+        await halves.together.run(number)
+        ended.append((number, turns))
+
+    async with anyio.create_task_group() as callers:
+        callers.start_soon(halve, 2)
+        await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
+        for number in (4, 6, 8, 10):
+            callers.start_soon(halve, number)
+        callers.start_soon(count_turns)
+        await anyio.lowlevel.checkpoint()
+        halves.may.set()
+    assert [number for number, _ in ended] == [2, 4, 6, 8, 10]
+    assert len({turn for number, turn in ended if number in (4, 6, 8)}) == 1
+
+
 async def test_error_of_an_item_is_raised_only_to_the_matching_caller() -> None:
     halves = Halves()
     halves.may.set()
