@@ -550,15 +550,16 @@ class ItemDelivery:
         if not answers:
             return
         most = self._max_sends
-        result = await window.settles.run(
-            AnsweredCalls(
-                held=order.held(RunState.RUNNING),
-                answers=answers,
-                at=now_ms(self._clock),
-                whole={sending.call.unit_key for sending in sendings if sending.is_of_whole},
-                following=[sending.call.call_id for sending in following if sending.sends < most],
-            )
+        answered = AnsweredCalls(
+            held=order.held(RunState.RUNNING),
+            answers=answers,
+            at=now_ms(self._clock),
+            whole={sending.call.unit_key for sending in sendings if sending.is_of_whole},
+            following=[sending.call.call_id for sending in following if sending.sends < most],
         )
+        # Another task of the run may end it meanwhile, as the connection has; what the device did is written.
+        with anyio.CancelScope(shield=True):
+            result = await window.settles.run(answered)
         window.done |= result.done
         if result.marked is not None:  # the owner rejected the others meanwhile
             for sending in following:
