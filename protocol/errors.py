@@ -21,7 +21,7 @@ Codes are never renamed. A class carries data; ``str()`` returns the sentence.
 from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -601,29 +601,14 @@ class DeviceOffline(DeliveryError):
     code = ErrorCode.DEVICE_OFFLINE
 
 
-# why the hub ends a connection whose device broke the protocol
-BREACHES: Final = frozenset(
-    {ErrorCode.BAD_FRAME, ErrorCode.CREDIT_EXCEEDED, ErrorCode.TOO_LARGE, ErrorCode.WRONG_STATE}
-)
-
-
 class LinkLost(DeliveryError):
-    """Error: the connection ended before the answer.
-
-    *dispatched*: the frame was sent. *reason*: why it ended.
-    """
+    """Error: the connection ended before the answer; *dispatched*: the frame was sent."""
 
     code = ErrorCode.DEVICE_GONE
 
-    def __init__(self, message: str, *, dispatched: bool, reason: str = "") -> None:
+    def __init__(self, message: str, *, dispatched: bool) -> None:
         super().__init__(message)
         self.dispatched = dispatched
-        self.reason = reason
-
-    @property
-    def is_breach(self) -> bool:
-        """True if the device broke the protocol, so that the next connection may end in the same way."""
-        return self.reason in BREACHES
 
 
 class DeviceSlow(DeliveryError):

@@ -462,8 +462,8 @@ class PendingCalls:
         self._wait_until(math.inf)
         for call_id, (future, _, _) in self._open.items():
             if not future.done():
-                message = f"call {call_id}: the connection ended ({reason})"
-                future.set_exception(LinkLost(message, dispatched=True, reason=reason))
+                error = LinkLost(f"call {call_id}: the connection ended ({reason})", dispatched=True)
+                future.set_exception(error)
 
     def on_deadline(self) -> None:
         """Fail the calls whose deadline has passed; called by the wheel."""

@@ -389,7 +389,7 @@ class RunStreams:
         self._ended = reason
         for stream in self._by_run.values():
             message = f"run {stream.run.run_id}: the connection ended ({reason})"
-            stream.cut(LinkLost(message, dispatched=True, reason=reason))
+            stream.cut(LinkLost(message, dispatched=True))
 
 
 def _begun(frame: AgentData) -> int:

@@ -68,22 +68,21 @@ def ending_of(
             return AttemptEnding(event=RunEvent.FAILED, reason=str(exc), code=code, outcome=RunOutcome.ERROR)
         case ModelExhausted():
             return AttemptEnding(event=RunEvent.EXHAUSTED, reason=str(exc), exhausted=exc)
-        case LinkLost(is_breach=False) | DeviceOffline():
+        case LinkLost() | DeviceOffline():
             return AttemptEnding(event=RunEvent.DEVICE_LOST, reason=str(exc))
         case DeliveryError() | DeviceStalled() | ModelUnavailable() | StorageError():
             is_outage = isinstance(exc, StorageError) and not isinstance(exc, Conflict)
-            tries = order.dispatches + 1 if state is RunState.PREPARING else order.attempt
-            is_breach = isinstance(exc, LinkLost)
-            if is_outage or (state is RunState.PREPARING and not (is_breach and tries >= order.max_attempts)):
+            if state is RunState.PREPARING or is_outage:
                 is_full = isinstance(exc, StorageError) and exc.trouble == "full"
                 cap_s = FULL_CAP_S if is_full else SENT_BACK_CAP_S
                 wait_s = _wait(chance, order.dispatches, SENT_BACK_BASE_S, cap_s)
                 return AttemptEnding(event=RunEvent.SENT_BACK, reason=str(exc), error=str(exc), wait_s=wait_s)
-            if tries < order.max_attempts:
+            if order.attempt < order.max_attempts:
                 return retried(str(exc), order, chance)
-            reason = f"given up after {tries} attempts: {exc}"
-            code = exc.reason if isinstance(exc, LinkLost) else exc.code
-            return AttemptEnding(event=RunEvent.FAILED, reason=reason, code=code, outcome=RunOutcome.ERROR)
+            reason = f"given up after {order.attempt} attempts: {exc}"
+            return AttemptEnding(
+                event=RunEvent.FAILED, reason=reason, code=exc.code, outcome=RunOutcome.ERROR
+            )
         case HubError() if exc.code.startswith("unknown_"):
             reason = f"what the run uses was removed meanwhile: {exc}"
             return AttemptEnding(

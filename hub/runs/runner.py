@@ -174,10 +174,7 @@ class Runner:
         )
 
     async def _work(self, attempt: Attempt, interrupt: Interrupt) -> AttemptEnding:
-        """Read the device's files, and continue on its next connection if it reconnects in time.
-
-        A device that broke the protocol may do so again: that ends the attempt.
-        """
+        """Read the device's files, and continue on its next connection if it reconnects in time."""
         if attempt.order.settings.mailbox is not None:
             return await self._visit_mailbox(attempt, interrupt)
         device_id = attempt.order.device_id
@@ -188,12 +185,8 @@ class Runner:
             try:
                 return await self._visit(attempt, link, interrupt)
             except Exception as exc:
-                broken = gravest(exc)
-                is_lost = isinstance(broken, LinkLost) and not broken.is_breach
-                if (
-                    not (is_lost or isinstance(broken, DeviceOffline))
-                    or attempt.state is not RunState.RUNNING
-                ):
+                lost = isinstance(gravest(exc), LinkLost | DeviceOffline)
+                if not lost or attempt.state is not RunState.RUNNING:
                     raise
                 link = await self._reconnected(device_id, link, interrupt)
                 if link is None:

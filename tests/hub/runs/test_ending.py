@@ -8,7 +8,7 @@ from hub.runs.asking import NoModel
 from hub.runs.attempt_ending import FULL_CAP_S, ending_of, gravest
 from hub.runs.batches import BatchPending
 from hub.runs.sources import DeviceStalled, NotTakenOn
-from protocol.errors import ErrorCode, LinkLost
+from protocol.errors import LinkLost
 from protocol.lifecycles import RunEvent, RunState
 from storage.executing_runs import StaleRun
 from storage.kernel.database import Conflict, DatabaseUnavailable
@@ -17,7 +17,6 @@ from tests.support.families import each
 from tests.support.runs import Bench
 
 AWAY = LinkLost("the connection was cut", dispatched=True)
-BREACH = LinkLost("the connection ended (bad_frame)", dispatched=True, reason=ErrorCode.BAD_FRAME)
 SPENT = ModelExhausted("429", reason="rate_limit", retry_after_s=90)
 DOWN = ModelUnavailable("connection refused")
 PENDING = BatchPending("handed in", wait_s=60.0)
@@ -34,8 +33,6 @@ PREPARING, RUNNING = RunState.PREPARING, RunState.RUNNING
         (PENDING, RUNNING, RunEvent.SENT_BACK),
         (SPENT, RUNNING, RunEvent.EXHAUSTED),
         (AWAY, RUNNING, RunEvent.DEVICE_LOST),
-        (BREACH, RUNNING, RunEvent.RETRIED),
-        (BREACH, PREPARING, RunEvent.SENT_BACK),
         (DOWN, RUNNING, RunEvent.RETRIED),
         (DeviceStalled("nothing came"), RUNNING, RunEvent.RETRIED),
         (DeviceStalled("nothing came"), PREPARING, RunEvent.SENT_BACK),
@@ -52,19 +49,6 @@ async def test_each_error_ends_an_attempt_with_the_expected_run_event(
     bench.connect()
     await bench.control.submit(bench.agent)
     assert ending_of(error, await bench.claim(), state, SeededChance()).event is event
-
-
-@pytest.mark.parametrize(("state", "count"), [(RUNNING, "attempt"), (PREPARING, "dispatches")])
-async def test_run_fails_after_its_last_attempt_with_a_device_that_breaks_the_protocol(
-    bench: Bench, state: RunState, count: str
-) -> None:
-    bench.connect()
-    await bench.control.submit(bench.agent)
-    order = await bench.claim()
-    last = order.max_attempts - (count == "dispatches")  # of the times before this one
-    ending = ending_of(BREACH, msgspec.structs.replace(order, **{count: last}), state, SeededChance())
-    assert (ending.event, ending.code) == (RunEvent.FAILED, ErrorCode.BAD_FRAME)
-    assert ending.reason == "given up after 5 attempts: the connection ended (bad_frame)"
 
 
 async def test_wait_of_a_run_for_disk_space_is_capped_after_many_dispatches(

@@ -525,21 +525,6 @@ async def test_run_continues_without_a_pause_if_the_device_returns_within_the_gr
     assert moves == [RunState.QUEUED, RunState.PREPARING, RunState.RUNNING, RunState.COMPLETED]
 
 
-async def test_run_fails_if_the_device_breaks_the_protocol_in_each_attempt(
-    store: Store, agent: AgentRow
-) -> None:
-    bench = Bench(store, agent, device_grace_s=60)
-    breach = LinkLost("the connection ended (bad_frame)", dispatched=True, reason=ErrorCode.BAD_FRAME)
-    link = bench.connect(runs=[[folder(a="- [ ] one")[0][0], breach]] * 9)
-    run = await bench.run()
-    while run.state is RunState.QUEUED:
-        bench.clock.advance(3_600)
-        run = await bench.run()
-
-    assert (run.state, len(link.streams)) == (RunState.FAILED, run.max_attempts)
-    assert run.reason == f"given up after {run.max_attempts} attempts: {breach}"
-
-
 async def test_a_run_whose_device_is_away_is_cancelled_at_once(store: Store, agent: AgentRow) -> None:
     bench = Bench(store, agent, device_grace_s=60)
     interrupt = Interrupt()
