@@ -54,7 +54,7 @@ class RulesRequest(msgspec.Struct, Generic[RulesAnswer], frozen=True, kw_only=Tr
 
     @property
     def needs(self) -> frozenset[str]:
-        """Names of what its process loads in advance: a time zone, and CALENDAR for events."""
+        """Names of what its process loads in advance: a time zone, and CALENDAR for events of all zones."""
         document, zone = self.document, self.options.timezone
         declared = f"{document.unit_key} {document.media_type}".lower()
         is_calendar = any(mark in declared for mark in (".ics", ".ical", CALENDAR))

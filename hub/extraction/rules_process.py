@@ -37,6 +37,7 @@ from hub.extraction.ruled import (
     ToSort,
     frame_of,
 )
+from hub.text.files import CALENDAR
 from protocol.errors import ErrorCode
 from protocol.frame import NO_JSON
 
@@ -45,6 +46,7 @@ log = Channel(__name__)
 IDLE_S: Final = 60.0
 LARGE_CHARS: Final = 50_000  # half a second; one process at a time reads such a text, alone
 MAX_PROCESSES: Final = 2
+MAX_ZONES: Final = 3  # of requests, each for another process; with one more, the next process loads all
 _MAX_AHEAD: Final = 8  # documents sent to a process, and
 _MAX_CHARS_AHEAD: Final = 16_000
 _BACKLOG_CHARS: Final = 300_000  # two seconds of processor time; a start takes a sixth of a second
@@ -168,6 +170,8 @@ class RulesProcesses:
         """
         job = _QueuedRequest(request)
         self.needs |= job.needs
+        if CALENDAR in self.needs or len(self.needs) > MAX_ZONES:
+            self.needs = frozenset({CALENDAR})  # all time zones
         (self._large if job.is_large else self._small).append(job)
         self._backlog_chars += job.chars
         self.distribute()

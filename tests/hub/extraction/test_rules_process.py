@@ -197,6 +197,20 @@ async def test_rules_process_reads_what_was_sent_before_another_replaces_it() ->
         rules.close()
 
 
+async def test_many_time_zones_are_loaded_by_one_more_rules_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.extraction.rules_process.MAX_ZONES", 1)
+    rules, pids = RulesProcesses(), list[int]()
+    try:
+        extractor = Extractor(Models(), secret=bytes(32), rules=rules)
+        for name in ("Asia/Tokyo", "Asia/Seoul", "Asia/Dhaka", "Africa/Lagos", "Asia/Tokyo"):
+            options = msgspec.structs.replace(OPTIONS, timezone=name)
+            assert len((await extractor.extract(document(TEXTS[0]), options)).items) == 1
+            pids.append(pid_of(rules))
+        assert len(set(pids)) == 2
+    finally:
+        rules.close()
+
+
 async def test_texts_sent_to_a_killed_rules_process_are_all_read(rules: RulesProcesses) -> None:
     found, extractor = Found(), await stopped(rules)
     async with anyio.create_task_group() as tasks:
