@@ -292,7 +292,8 @@ def _response(hub: HubClient, spec: CommandSpec, values: Values) -> dict[str, An
         return hub.get_all(path, spec["pages"], **query)
     found: dict[str, Any] = hub.send(spec["verb"], path, query, body if spec["has_body"] else None)
     rows = found[spec["rows"]] if "limit" in query else []
-    while rows and found["next_cursor"] and len(rows) < query["limit"]:  # the hub cuts long pages
+    # The hub cuts long pages, and one of items that it looked through may have none that match.
+    while "limit" in query and found["next_cursor"] and len(rows) < query["limit"]:
         rest = {"limit": query["limit"] - len(rows), "cursor": found["next_cursor"]}
         found = hub.send(spec["verb"], path, query | rest)
         found[spec["rows"]] = rows = rows + found[spec["rows"]]

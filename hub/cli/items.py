@@ -86,6 +86,8 @@ def find(hub: HubClient, words: Sequence[str], **asked: Any) -> Responses:
     if not any(asked[name] for name in ("q", "person", "project", *days)):
         raise click.UsageError("give words to look for, or --person, --project, --since or --until")
     found = hub.get("/v1/items", values="true", **asked)
+    while not found["items"] and found["next_cursor"]:  # none of those that the hub looked through
+        found = hub.get("/v1/items", values="true", cursor=found["next_cursor"], **asked)
     yield "items", found
     for item in found["items"]:
         due = next((item["data"][name] for name in ("dueDate", "date") if item["data"].get(name)), None)

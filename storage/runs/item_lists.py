@@ -353,15 +353,15 @@ class ItemFacets(msgspec.Struct, kw_only=True):
     folders: dict[str, int]
 
 
-def count_items(c: sa.Connection, chosen: ItemFilter) -> ItemFacets:
-    """Count the newest items of each table, device, agent, warning and folder."""
+def count_items(c: sa.Connection, chosen: ItemFilter, *, most: int = MAX_COUNTED) -> ItemFacets:
+    """Count the newest items of each table, device, agent, warning and folder, *most* in all."""
     indexed, parts = _indexed(chosen)
     columns = [*_FEW, sa.and_(sa.true(), *within(chosen.limits)).label("is_within")]
     columns += [] if chosen.text is None else [items.c.data]
     columns += [] if chosen.proposed is None else [_is_proposed.label("is_proposed")]
     query = paged(
         *(sa.select(*columns), items.c.created_at, items.c.id),
-        limit=MAX_COUNTED,
+        limit=most,
         descending=True,
         only=indexed,
         parts=parts,
@@ -376,7 +376,7 @@ def count_items(c: sa.Connection, chosen: ItemFilter) -> ItemFacets:
         if chosen.text is None or (
             isinstance(row.data, dict) and _has_text(chosen.text, row.unit_key, row.data)
         ):
-            warnings = texts(row.warnings)
+            warnings = dict.fromkeys(texts(row.warnings))
             marks = (ANY, *warnings) if warnings else (NONE,)
             failed = [*_failed(chosen, row, marks)]
             if len(failed) < 2:
@@ -387,7 +387,7 @@ def count_items(c: sa.Connection, chosen: ItemFilter) -> ItemFacets:
 
     return ItemFacets(
         total=sum(not failed for _, _, failed in found),
-        is_complete=counted < MAX_COUNTED,
+        is_complete=counted < most,
         tables=_most(count("tables", lambda row: row.target_table)),
         devices=_most(_by_name(c, devices, count("devices", lambda row: row.device_id))),
         agents=_most(_by_name(c, agents, count("agents", lambda row: row.agent_id))),

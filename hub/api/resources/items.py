@@ -152,6 +152,7 @@ _OF_OWNER: Final = (
     " there: hub grants +review.remote=marked"
 )
 MAX_DETAIL_BYTES: Final = 256 * 1024  # of the quotes and excerpts in a page
+MAX_HELD_COUNTED: Final = 10_000  # of a device: what five of its agents may hold
 MAX_VERDICTS: Final = 500  # in one report: as many as one write may look up
 _Name = Annotated[str, Meta(max_length=200)]
 Edits = Mapping[str, Mapping[str, Any]]  # values by item
@@ -937,7 +938,7 @@ class ItemsResource(Resource):
 
         def read(c: Connection) -> tuple[ItemPage, int]:
             page = runs_item_lists.list_items(c, chosen, limit=MAX_LONG)
-            return page, runs_item_lists.count_items(c, chosen).total
+            return page, runs_item_lists.count_items(c, chosen, most=MAX_HELD_COUNTED).total
 
         page, total = await self._store.read(read)
         views = [msgspec.to_builtins(self._held_view(found_item)) for found_item in page.items]

@@ -18,7 +18,7 @@ from protocol.capabilities import CAPABILITY_OF
 from protocol.ids import DeviceId
 from protocol.tool_calls import Action
 from storage import schema
-from storage.runs import item_verdicts, items
+from storage.runs import item_lists, item_verdicts, items
 from tests.hub.api.test_items import held, keep
 from tests.hub.cli.conftest import Hub, ends
 from tests.hub.device.test_inbox import COUNTED
@@ -44,6 +44,15 @@ def test_items_are_listed_by_filters_and_shown(hub: Hub, served: ServedHub, port
     shown = hub("items", "show", "i-4").output
     assert "title=task 4" in shown and "quote" in shown and "open, instruction" in shown
     assert COUNTED.sentence in shown
+
+
+@pytest.mark.parametrize("command", [("ls", "--all", "--text"), ("find",)])
+def test_old_items_are_found_behind_pages_without_a_match(
+    command: tuple[str, ...], hub: Hub, served: ServedHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oldest = json.loads(hub("items", "ls", "--all", "--json").stdout)["items"][-1]["title"]
+    monkeypatch.setattr(item_lists, "MAX_EXAMINED", 1)
+    ends(hub("items", *command, oldest), 0, output=(oldest,), unsaid=("no matching items", "no item"))
 
 
 def test_held_items_are_listed_shown_and_approved_apart(

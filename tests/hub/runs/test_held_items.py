@@ -373,6 +373,19 @@ async def held_at_device(bench: Bench) -> list[HeldItem]:
     return [*found.items]
 
 
+async def test_device_gets_the_number_of_held_items_up_to_a_limit_of_held_items(
+    bench: Bench, doubted: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doubted.update(("call Anna", "call Bert"))
+    await run(bench, a=ANNA, b="- [ ] call Bert\n")
+    assert len(await listed(bench, "held")) == 2
+    totals = []
+    for most in (2, 1):
+        monkeypatch.setattr("hub.api.resources.items.MAX_HELD_COUNTED", most)
+        totals.append(msgspec.convert(await result(bench, "held.list"), HeldItems).total)
+    assert totals == [2, 1]
+
+
 async def judge(bench: Bench, item: HeldItem, verdict: str, **changed: str) -> str | None:
     asked = {"id": item.id, "call_id": item.call_id, "verdict": verdict} | changed
     results: list[str | None] = (await result(bench, "held.judge", verdicts=[asked]))["results"]

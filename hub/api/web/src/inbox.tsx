@@ -309,7 +309,11 @@ export async function rejectFile(): Promise<void> {
 /** Return the items without a verdict that a filter lets through, as many as one request may judge, and what leads to more. */
 async function waiting(asked: Readonly<Record<string, string | undefined>>): Promise<ItemsPage> {
   try {
-    return await ask("get", "/v1/items", { query: { ...asked, verdict: "open", limit: MOST } });
+    const query = { ...asked, verdict: "open", limit: MOST };
+    let page: ItemsPage = await ask("get", "/v1/items", { query });
+    // A page may have none of the items that the hub looked through.
+    while (page.items.length === 0 && page.next_cursor) page = await ask("get", "/v1/items", { query: { ...query, cursor: page.next_cursor } });
+    return page;
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     report([error.message, error.hint].filter(Boolean).join(" – "), true);

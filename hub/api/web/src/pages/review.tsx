@@ -150,7 +150,7 @@ export function Review(): JSX.Element {
           <Read of={items}>
             {() => (
               <>
-                {isRead && rows.value.length === 0 && <p class="empty">{hasFilter ? "No item is like this." : <>Nothing waits for a decision. What agents find comes here. {!isAtDevice() && <Command text="hub run NAME" />}</>}</p>}
+                {isRead && rows.value.length === 0 && <p class="empty">{hasFilter ? (list.value.next ? "None of the newest items is like this; the older ones come next." : "No item is like this.") : <>Nothing waits for a decision. What agents find comes here. {!isAtDevice() && <Command text="hub run NAME" />}</>}</p>}
                 <List query={query} mayJudge={mayJudge} />
                 <Pager next={list.value.next} />
               </>
