@@ -27,11 +27,11 @@ from tests.support.programs import free_port
 from tests.support.proxy import Wire, wire
 
 NO_GRACE = "[limits]\ndevice_grace_s = 0\n"
-MIDDLE = Point("the hub has the tenth answer", "to_hub", "tool_result", nth=10)
+MIDDLE = Point("the hub has an answer to the third batch", "to_hub", "tool_result", nth=70)
 
 
 async def test_run_pauses_while_the_device_is_away_and_goes_on_after_the_return(tmp_path: Path) -> None:
-    files, titles = check_boxes(20)
+    files, titles = check_boxes(60)
     async with scene(tmp_path, files, settings=NO_GRACE) as play:
         await play.device.start()
         await play.has_connected()
@@ -60,7 +60,7 @@ async def test_run_pauses_while_the_device_is_away_and_goes_on_after_the_return(
 async def test_settled_file_becoming_unreadable_does_not_fail_the_run(
     tmp_path: Path,
 ) -> None:
-    files, titles = check_boxes(20)
+    files, titles = check_boxes(60)
     async with scene(tmp_path, files, settings=NO_GRACE) as play:
         await play.device.start()
         await play.has_connected()
@@ -277,8 +277,8 @@ async def test_a_429_pauses_the_run_until_retry_after_within_a_day_and_to_the_se
         are_there_once(play.items(), LETTER_TITLE)
 
 
-FILES, PLANTED = check_boxes(60, each=4)
-SMALL_DISK = ("--spare-pages", "18")  # of 4 KB: the plans of some of the files fit
+FILES, PLANTED = check_boxes(400, each=4)
+SMALL_DISK = ("--spare-pages", "300")  # of 4 KB: the plans of some windows of files fit
 FULL = "database or disk is full"
 
 
