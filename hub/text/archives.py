@@ -6,6 +6,7 @@ can contain. So authors and dates can be read from the text alone, wherever it w
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from hub.text import chats
@@ -78,8 +79,7 @@ def mails_in(text: str, kind: str | None) -> list[ArchivedMessage]:
 
 def _mails(text: str) -> Iterator[ArchivedMessage]:
     borders = [match.span() for match in _MAIL_BEGINS.finditer(text)]
-    ends = [start for start, _ in borders[1:]]
-    for (_, start), end in zip(borders, [*ends, len(text)], strict=True):
+    for (_, start), (end, _) in pairwise([*borders, (len(text), 0)]):
         yield _mail(text, start, end)
 
 
@@ -108,6 +108,6 @@ def _head(text: str, start: int, end: int) -> tuple[dict[str, str], int]:
 
 def _chat(text: str) -> Iterator[ArchivedMessage]:
     begins = list(chats.BEGINNING.finditer(text))
-    ends = [match.start() for match in begins[1:]]
-    for match, end in zip(begins, [*ends, len(text)], strict=True):
+    ends = [*(match.start() for match in begins[1:]), len(text)]
+    for match, end in zip(begins, ends, strict=False):  # one end without a beginning, of a text that is none
         yield ArchivedMessage(match.start(), match.end(), end, match["author"], match["at"])

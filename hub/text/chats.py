@@ -192,7 +192,7 @@ def _copied(text: str) -> Iterator[str]:
     spoken = _LONG_DAY.search(text, 0, heads[0].start() if heads else 0)
     moment = date_in(f"{spoken['day']} {spoken['month'][:3]} {spoken['year']} 00:00") if spoken else None
     order = _order(heads) if heads and "sign" in heads[0].groupdict() else None
-    for head, end in zip(heads, [*(head.start() for head in heads[1:]), len(text)], strict=True):
+    for head, end in zip(heads, [*(head.start() for head in heads[1:]), len(text)], strict=False):
         lines = _CODE.sub("", text[head.end() : end]).split("\n")
         content = "\n".join(line for line in lines if not _MARKER.fullmatch(line.strip())).strip()
         if not content or _FORWARDED.match(text, head.end()) or _OF_A_BOT.search(head[0]):

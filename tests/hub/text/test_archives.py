@@ -263,6 +263,11 @@ def test_mbox_quoted_from_lines_are_restored_and_similar_lines_do_not_separate()
     assert read.text.endswith("\n\n From the start.\n>From z\n\n From now on: pay.\n\n")
 
 
+@pytest.mark.parametrize("kind", [MBOX, CHAT])
+def test_text_of_another_form_has_no_messages_of_an_archive(kind: str) -> None:
+    assert messages_in("Call Anna about the rent.\n", kind) == []
+
+
 def test_mbox_mail_without_headers_has_no_author() -> None:
     bare = (
         b"Content-Type: text/plain\n\nFrom: boss@example.org\nDate: Tue, 3 Jun 2025 10:00:00 +0200\n\npay\n"
