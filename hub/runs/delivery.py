@@ -613,7 +613,7 @@ def _unknown(one: _Sending) -> CallAnswer:
     """Return the answer in place of the one that did not come."""
     error = ErrorBody(
         code=ErrorCode.UNKNOWN_EFFECT,
-        message=f"tried {one.sends} times without an answer that settles it; {one.why}",
+        message=f"tried {one.sends} times; {one.why}",
     )
     result = {"result": None, "error": msgspec.to_builtins(error)}
     return CallAnswer(call_id=one.call.call_id, event=CallEvent.GIVEN_UP, result=result)
