@@ -442,8 +442,7 @@ async def test_stopped_server_is_unavailable_until_started_again() -> None:
         server.start()
 
 
-async def test_lock_waits_and_slow_statements_end_as_busy(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "STATEMENT_MS", 50)
+async def test_lock_wait_beyond_the_limit_ends_as_busy(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOCK_MS", 20)
     async with open_postgres(url) as ours, open_postgres(url) as theirs:
         await ours.write(add, "anna")
@@ -460,9 +459,15 @@ async def test_lock_waits_and_slow_statements_end_as_busy(url: str, monkeypatch:
             with pytest.raises(Busy, match="another hub holds the row"):
                 await ours.write(count_up)
             may_go.set()
-        with pytest.raises(Busy, match="took too long"):
-            await ours.read(lambda c: c.exec_driver_sql("SELECT pg_sleep(60)"))
         assert await ours.write(count_up) == 2
+
+
+async def test_statement_beyond_the_limit_ends_as_busy(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STATEMENT_MS", 50)
+    async with open_postgres(url) as database:
+        with pytest.raises(Busy, match="took too long"):
+            await database.read(lambda c: c.exec_driver_sql("SELECT pg_sleep(60)"))
+        assert await database.read(lambda c: c.exec_driver_sql("SELECT 1").scalar()) == 1
 
 
 async def test_read_transaction_sees_a_single_snapshot(database: Database) -> None:
