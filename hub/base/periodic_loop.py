@@ -9,9 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import anyio
-import anyio.lowlevel
 
-from hub.base.clock import Clock
+from hub.base.clock import Clock, wait_for_event
 from hub.base.log import Channel
 from protocol.errors import DependencyFailed
 
@@ -50,14 +49,11 @@ class PeriodicLoop(LoopReports):
         super().__init__(clock)
         self.is_rested = True  # the round before ended without a wake
         self.on_fault: Callable[[Exception], None] = lambda _: None  # of a fault in the hub; for its health
-        self._is_woken = False
-        self._rest: anyio.CancelScope | None = None
+        self._wake = anyio.Event()
 
     def wake(self) -> None:
         """Begin the next round at once, because there is work."""
-        self._is_woken = True
-        if self._rest is not None:
-            self._rest.cancel()
+        self._wake.set()
 
     async def serve(
         self,
@@ -82,7 +78,8 @@ class PeriodicLoop(LoopReports):
             self.wait(first_s)
             await self._clock.sleep(first_s)
         while True:
-            self._is_woken = False  # before the work reads, so that a later notification is not lost
+            # created before the work reads, so that a later notification is not lost
+            self._wake = anyio.Event()
             self.work()
             rest_s: float | None = RETRY_S if math.isinf(every_s) else every_s
             try:
@@ -96,20 +93,8 @@ class PeriodicLoop(LoopReports):
             self.wait(least_s + rest_s)
             if least_s:
                 await self._clock.sleep(least_s)
-            await self._rest_for(rest_s)
-            self.is_rested = not self._is_woken
-
-    async def _rest_for(self, seconds: float) -> None:
-        """Wait for *seconds*, or until the loop is woken.
-
-        The loop sleeps by itself: a task beside it, which is cancelled in the end, takes most of the time of
-        a round without work.
-        """
-        with anyio.CancelScope() as self._rest:
-            if self._is_woken:
-                await anyio.lowlevel.checkpoint()
-            elif math.isinf(seconds):
-                await anyio.sleep_forever()
+            if math.isinf(rest_s):
+                await self._wake.wait()
             else:
-                await self._clock.sleep(seconds)
-        self._rest = None
+                await wait_for_event(self._wake, self._clock, rest_s)
+            self.is_rested = not self._wake.is_set()
