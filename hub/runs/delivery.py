@@ -58,8 +58,8 @@ PartT = TypeVar("PartT")
 OutcomeT = TypeVar("OutcomeT")
 MAX_UNITS: Final = 64  # planned in one transaction
 MAX_ITEMS: Final = 1_000  # likewise, unless one unit has more
-# So long, plans wait for texts that the rules are reading, and settled calls for the other batches under
-# way. What comes alone waits for nothing.
+# So long, plans wait for texts that rules or a model are reading, and settled calls for the other batches
+# under way. What comes alone waits for nothing.
 MAX_PLAN_WAIT_S, MAX_SETTLE_WAIT_S = 0.05, 0.01
 
 
