@@ -38,7 +38,7 @@ def next_step(process: "subprocess.Popen[bytes]", *, after: bytes = b"") -> None
     assert process.stdout.readline() == b"\n"
 
 
-def test_cpu_of_a_tree_includes_a_grandchild_that_runs_and_a_grandchild_that_ended() -> None:
+def test_cpu_of_a_tree_includes_running_and_ended_grandchildren() -> None:
     with program(_GRANDCHILD) as child:
         assert tree_cpu_s(child.pid) >= 0.2  # seconds that the grandchild burnt
         next_step(child, after=b"\n")

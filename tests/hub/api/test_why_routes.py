@@ -68,7 +68,7 @@ async def test_why_of_an_offline_device_file_reports_the_last_result(
         assert (refused.status_code, f"'{place}' is no line" in refused.text) == (422, True), place
 
 
-async def test_why_finds_an_agent_behind_pages_of_agents_that_read_nothing(
+async def test_why_finds_an_agent_behind_pages_of_agents_without_files(
     hub: ServedHub, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(why, "MAX_EXAMINED", 1)

@@ -32,6 +32,11 @@ class Halves:
         return [Odd(f"{number} is odd") if number % 2 else number // 2 for number in numbers]
 
 
+async def some_turns() -> None:
+    for _ in range(5):
+        await anyio.lowlevel.checkpoint()
+
+
 async def test_joined_callers_share_a_set_and_each_gets_the_matching_result() -> None:
     halves, found = Halves(), dict[int, int]()
     halves.may.set()
@@ -58,7 +63,7 @@ async def test_calls_during_a_set_form_the_next_set() -> None:
     assert halves.sets == [[2], [4, 6]]
 
 
-async def test_callers_of_a_set_go_on_in_one_turn_of_the_loop_in_the_order_of_their_items() -> None:
+async def test_callers_of_a_set_go_on_in_one_turn_of_the_loop_in_the_order_of_items() -> None:
     halves, ended = Halves(), list[tuple[int, int]]()
     turns = 0
 
@@ -150,8 +155,7 @@ async def test_whole_set_ends_before_a_cancelled_caller_leaves(cancelled: int) -
         await anyio.lowlevel.checkpoint()
         await anyio.lowlevel.checkpoint()
         scopes[cancelled].cancel()
-        for _ in range(5):
-            await anyio.lowlevel.checkpoint()
+        await some_turns()
         assert left == []
         halves.may.set()
     assert halves.sets == [[2, 4]]
@@ -167,8 +171,7 @@ async def test_set_waits_for_an_expected_item_up_to_the_limit(
     async with anyio.create_task_group() as callers:
         with halves.together.expected():
             callers.start_soon(halves.together.run, 2)
-            for _ in range(5):
-                await anyio.lowlevel.checkpoint()
+            await some_turns()
         assert await halves.together.run(4) == 2
     assert halves.sets == sets
 
@@ -189,7 +192,6 @@ async def test_set_ends_the_wait_once_no_item_is_expected_any_more() -> None:
     async with anyio.create_task_group() as callers:
         with halves.together.expected():
             callers.start_soon(halves.together.run, 2)
-            for _ in range(5):
-                await anyio.lowlevel.checkpoint()
+            await some_turns()
             assert halves.sets == []
     assert halves.sets == [[2]]

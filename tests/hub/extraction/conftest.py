@@ -1,4 +1,4 @@
-"""What the tests of extraction share: the oracle, and the hub's client pointed at it."""
+"""Fixtures of the tests of extraction: the oracle, and the hub's client pointed at it."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing

@@ -136,12 +136,12 @@ async def test_a_process_without_work_is_ended(
     "path",
     [*(f"a{suffix}" for suffix in structured._BY_SUFFIX), "A.ICS", "b.md\\a.ical", "a.ics/", "a.ics/."],
 )
-def test_document_that_its_name_makes_a_calendar_needs_calendars(path: str) -> None:
+def test_document_with_the_name_of_a_calendar_needs_calendars(path: str) -> None:
     assert needs_calendars(document("a", path)) == ("ic" in path.lower())
 
 
 @pytest.mark.parametrize("media_type", [*structured._BY_MEDIA_TYPE, " Text/Calendar ; charset=utf-8"])
-def test_document_that_its_type_makes_a_calendar_needs_calendars(media_type: str) -> None:
+def test_document_with_the_type_of_a_calendar_needs_calendars(media_type: str) -> None:
     assert needs_calendars(document("a", "a", media_type)) == ("calendar" in media_type.lower())
 
 
@@ -166,7 +166,7 @@ async def test_rules_process_without_calendars_is_replaced_for_an_enclosed_event
 
 
 @pytest.mark.parametrize("name", ["Mars/Olympus", "Europe", "../UTC"])
-async def test_unknown_time_zone_fails_only_its_own_text(name: str) -> None:
+async def test_unknown_time_zone_fails_only_the_text_with_the_zone(name: str) -> None:
     rules = RulesProcesses()
     try:
         extractor = Extractor(Models(), secret=bytes(32), rules=rules)
@@ -178,7 +178,7 @@ async def test_unknown_time_zone_fails_only_its_own_text(name: str) -> None:
         rules.close()
 
 
-async def test_rules_process_reads_what_was_sent_before_another_replaces_it() -> None:
+async def test_replaced_rules_process_reads_the_requests_sent_before() -> None:
     rules, found = RulesProcesses(), Found()
     try:
         extractor = await stopped(rules)

@@ -419,7 +419,7 @@ def test_calendar_component_with_a_repeated_property_is_read_without_a_problem(
     assert bench.row(row)["dueDate"] is not None
 
 
-def test_insert_into_a_calendar_file_reads_none_of_its_components() -> None:
+def test_insert_into_a_calendar_file_reads_no_component() -> None:
     other = "BEGIN:VTODO\nUID:{}\nSUMMARY:of others\nEND:VTODO\n"
     put = Put("hub-1", TABLES["tasks"], {"title": "Call"}, "", 0)
     calls: list[int] = []
