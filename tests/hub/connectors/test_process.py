@@ -656,7 +656,7 @@ async def test_flood_of_output_of_a_connector_process_is_read_in_small_pieces_wi
 
     errors, lines = sorted(sizes.values(), key=sum, reverse=True)
     assert lines.count(len(item)) == FLOOD_PIECES
-    assert sum(errors) >= FLOOD_PIECES * len(data) - 2 * MAX_PIECE_BYTES  # the pipe has the rest
+    assert sum(errors) >= FLOOD_PIECES * len(data) / 2  # pipe and transport hold less than 1 MB of the rest
     assert max(errors) <= MAX_PIECE_BYTES
 
 
