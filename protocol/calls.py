@@ -367,9 +367,11 @@ class OwnerGrant(StrEnum):
     REVIEW_REMOTE = "review.remote"  # to send verdicts that the owner gave elsewhere
     ROWS_READ = "rows.read"  # to query approved rows of the listed tables
     FILES_READ = "files.read"  # to let programs read files of the listed shared folders
+    PLACES = "places"  # to list, test, add, change and remove the places of approved rows
 
 
 MARKED: Final = "marked"  # named with ``review.remote``: also to approve and edit items that have a mark
+APPROVED: Final = "approved"  # named with ``review.remote``: also to edit rows that the owner has approved
 # Python 3.11 takes 0.3 us to look up a member of an enum, and every call to a device is compared with these.
 _REVIEW_APPLY, _QUERY = Action.REVIEW_APPLY, Action.QUERY
 _FILES: Final = (Action.FILES_LIST, Action.FILES_READ)
@@ -382,8 +384,8 @@ def refused_by_owner(
     """Return why the owner's grants do not allow *call*, or None if they do.
 
     Args:
-        granted: tables or folders of each grant, by the grant's name; of ``review.remote``, ``MARKED`` or
-            nothing.
+        granted: tables or folders of each grant, by the grant's name; of ``review.remote``, ``MARKED``,
+            ``APPROVED``, both or nothing.
         is_marked: the call approves or edits an item that has a mark.
     """
     action = call.action

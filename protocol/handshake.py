@@ -84,7 +84,7 @@ class GrantOfOwner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     name: Name
     # of ``rows.read``: the readable tables; of ``files.read``: the readable shared folders, by their names on
-    # the wire; of ``review.remote``: ``marked`` or nothing
+    # the wire; of ``review.remote``: ``marked``, ``approved``, both or nothing; of ``places``: nothing
     tables: Annotated[list[Name], Meta(max_length=16)] = []
 
 

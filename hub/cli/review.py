@@ -495,8 +495,10 @@ def grants(
 
     \b
     files.read=NAME,NAME     programs at the hub may read files of these shared folders
+    places                   the hub may change where approved rows go
 
-    With review.remote=marked, it may also approve and change items that have a mark.
+    With review.remote=marked, it may also approve and change items that have a mark; with
+    review.remote=approved, also change rows that you approved; both: marked,approved.
 
     By default nothing is granted. A change applies on the device at once, even if 'hub connect'
     does not run; the hub is notified within seconds by a running one, else at its next connection.

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from hub.device import declared_tables, schema
-from protocol.calls import MARKED, OwnerGrant
+from protocol.calls import APPROVED, MARKED, OwnerGrant
 from protocol.errors import ErrorCode, HubError
 from protocol.tables import TABLES
 
@@ -53,8 +53,8 @@ def changed(
     """Return *granted* after *changes*.
 
     Args:
-        changes: such as ``+review.remote``, ``+review.remote=marked``, ``+rows.read=tasks``,
-            ``+files.read=notes``, ``-rows.read``.
+        changes: such as ``+review.remote``, ``+review.remote=marked,approved``, ``+rows.read=tasks``,
+            ``+files.read=notes``, ``+places``, ``-rows.read``.
         existing: names of the device's tables.
         folders: names of the shared folders; None: they are not known yet.
 
@@ -66,12 +66,13 @@ def changed(
         sign, (name, has_tables, listed) = change[:1], change[1:].partition("=")
         tables = [table for table in listed.split(",") if table]
         is_known = sign in ("+", "-") and name in tuple(OwnerGrant)
-        is_of_marked = name == OwnerGrant.REVIEW_REMOTE and tables == [MARKED]
-        may_name = sign == "+" and (name in (OwnerGrant.ROWS_READ, OwnerGrant.FILES_READ) or is_of_marked)
+        is_of_words = name == OwnerGrant.REVIEW_REMOTE and bool(tables) and {*tables} <= {MARKED, APPROVED}
+        may_name = sign == "+" and (name in (OwnerGrant.ROWS_READ, OwnerGrant.FILES_READ) or is_of_words)
         if not is_known or (has_tables and not may_name):
-            problem = f"{change!r} is no change of a grant: expected +review.remote[={MARKED}]"
+            problem = f"{change!r} is no change of a grant: expected +review.remote[={MARKED},{APPROVED}]"
             raise BadGrant(
-                f"{problem}, +rows.read=tasks,notes, +files.read=FOLDER,FOLDER, or one with - before its name"
+                f"{problem}, +rows.read=tasks,notes, +files.read=FOLDER,FOLDER, +{OwnerGrant.PLACES.value},"
+                " or one with - before its name"
             )
         if sign == "+" and name == OwnerGrant.ROWS_READ and not (tables and {*tables} <= {*existing}):
             raise BadGrant(f"{change!r}: name the tables that may be read, of {', '.join(existing)}")

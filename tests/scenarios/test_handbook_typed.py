@@ -77,6 +77,7 @@ FOLLOWS: Final = {
     "hub grants +rows.read": ("/v1/devices/desk", '"name": "rows.read"'),
     "hub grants +review.remote": ("/v1/devices/desk", '"name": "review.remote"'),
     "hub grants +review.remote=marked": ("/v1/devices/desk", '"marked"'),
+    "hub grants +places": ("/v1/devices/desk", '"name": "places"'),
     "python device.py": ("/v1/devices/mine", '"connected": true'),
 }
 ENDED: Final = r"exit-code=(\d+)"

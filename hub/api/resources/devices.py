@@ -32,7 +32,7 @@ from hub.links.device_link import DeviceLink
 from hub.links.roster import Roster
 from protocol import keys
 from protocol.agent_status import Axis
-from protocol.calls import MARKED
+from protocol.calls import APPROVED, MARKED
 from protocol.errors import CloseCode, CodedError, ErrorCode, connect_command
 from protocol.grants import Grant
 from protocol.handshake import Goodbye
@@ -249,7 +249,8 @@ class DevicesResource(Resource):
         agent_names = [] if limits.tables or limits.roots else [agent.name for agent in readers]
         grants = []
         for name, tables in granted.items():
-            seen = [table for table in tables if not limits.tables or table in (MARKED, *limits.tables)]
+            shown = (MARKED, APPROVED, *limits.tables)
+            seen = [table for table in tables if not limits.tables or table in shown]
             grants.append(OwnerGrantView(name=name, tables=tuple(seen)))
         client = None if link is None or link.client is None else ClientView.from_row(link.client)
         return DeviceDetail.from_row(

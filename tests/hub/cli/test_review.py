@@ -579,6 +579,10 @@ def test_grants_command_adds_and_removes_grants_starting_from_none(met: Path) ->
     assert "tasks, notes" in grants(met).stdout
     assert grants_of(met, "-review.remote", "+rows.read=tasks") == {"rows.read": ["tasks"]}
     assert grants_of(met, "-rows.read") == {}
+    assert grants_of(met, "+review.remote=marked,approved", "+places") == {
+        "places": [],
+        "review.remote": ["marked", "approved"],
+    }
 
 
 @each(
@@ -586,6 +590,9 @@ def test_grants_command_adds_and_removes_grants_starting_from_none(met: Path) ->
     [
         "review.remote",
         "+review.remote=tasks",
+        "+review.remote=marked,tasks",
+        "+review.remote=",
+        "+places=notes",
         "-review.remote=marked",
         "+everything",
         "+rows.read",
