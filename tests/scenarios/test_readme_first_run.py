@@ -56,7 +56,7 @@ async def test_a_new_user_types_the_first_run_in_a_clone_and_approves_a_timeline
         "PYTHONPATH": str(ROOT),
         "HUB__LISTEN__DEVICES__ADDRESS": f"127.0.0.1:{devices}",
         "HUB__LISTEN__OPERATOR__ADDRESS": f"127.0.0.1:{operator}",
-        **({"HUB__MODEL__READS_PROSE": "true"} if prose else {}),
+        **({"HUB__MODEL__KIND": "local", "HUB__MODEL__READS_PROSE": "true"} if prose else {}),
     }
     async with terminal(clone, environment) as typed:
         await type_first_run(typed, page, port=devices, has_model=bool(prose))
