@@ -50,7 +50,7 @@ async def week(folder: Path) -> AsyncIterator[tuple[HubProcess, Visit]]:
             origin = f"http://{(await hub.get('/v1/status'))['listeners']['operator']}"
             link = await hub.post("/v1/sessions/links")
             await page.goto(f"{origin}{link['path']}")
-            await page.get_by_role("heading", name="Home").wait_for()
+            await page.get_by_role("heading", name="Status").wait_for()
             yield hub, Visit(context, page, origin)
         tasks.cancel_scope.cancel()
 
@@ -146,7 +146,7 @@ async def mute_and_unmute(visit: Visit) -> None:
     """Change what needs a restart, do not hear of it for a week, and hear of it again."""
     page = visit.page
     await change(visit, "limits.operator_event_streams", "9")
-    await go(page, "h", "Home")
+    await go(page, "h", "Status")
     issue = page.locator(".cards > li", has_text="limits.operator_event_streams")
     mute = issue.get_by_text("Mute", exact=True)
     await mute.click()

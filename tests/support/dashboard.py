@@ -50,8 +50,8 @@ PLAIN: Final = "Send Anna the invoice"
 DUE_MS: Final = 1_796_083_200_000  # 2026-12-01, at midnight of UTC
 PAGES: Final = (
     "",
-    "review",
-    "review?item=i-2",
+    "inbox",
+    "inbox?item=i-2",
     "runs",
     "runs/r-1",
     "why",

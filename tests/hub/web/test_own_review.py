@@ -86,7 +86,7 @@ async def test_an_owner_reviews_the_items_of_the_device_by_keys(
         await expect(page.locator(".picks .title")).to_have_text(
             ["mend the roof", "Ada", "call Ana", "pay the rent"]
         )
-        await expect(page.locator(".navigation li a")).to_have_text(["Reviewr"])
+        await expect(page.locator(".navigation li a")).to_have_text(["Inboxi"])
         await keys.press("a")
         await page.get_by_text("Approved “mend").wait_for()
         await saved(page)

@@ -637,7 +637,7 @@ async def test_review_keys_are_saved_while_loading_offline_or_leaving_the_page(
         made = await operator.post("/v1/sessions/links", json={})
     await visit.context.set_extra_http_headers({})
     await visit.page.goto(f"{visit.origin}{made.json()['path']}")
-    await visit.page.get_by_role("heading", name="Home").wait_for()
+    await visit.page.get_by_role("heading", name="Status").wait_for()
     page, keys, is_asked = visit.page, visit.page.keyboard, anyio.Event()
     may_read = anyio.Event()
 
@@ -724,10 +724,11 @@ async def test_answered_question_leaves_the_open_list_and_the_navigation_count(
 ) -> None:
     await visit.open("questions")
     views = visit.page.get_by_role("navigation", name="Views")
-    await expect(views.get_by_role("list", name="Decide").get_by_role("link")).to_have_text(
-        [re.compile(r"^Review.*3 to review$"), re.compile(r"^Questions.*2 to answer$")]
+    mine = views.get_by_role("list", name="Mine").get_by_role("link")
+    await expect(mine.filter(has_text=" to ")).to_have_text(
+        [re.compile(r"^Inbox.*3 to review$"), re.compile(r"^Questions.*2 to answer$")]
     )
-    await expect(views.locator("li .count")).to_have_count(3)  # issues of the home page, too, and no zero
+    await expect(views.locator("a .count")).to_have_count(3)  # issues of the page Status, too, and no zero
     asked = visit.page.get_by_role("article").filter(has_text=HOSTILE)
     await asked.get_by_role("textbox").fill("Red, please.")
     await asked.get_by_role("button", name="Answer").click()
@@ -1084,7 +1085,7 @@ async def test_sign_in_link_opens_pages_once_and_sign_out_ends_the_session(
         address = f"http://{hub.listening.tcp}{made.json()['path']}"
         async with visiting(browser, hub, is_signed_in=False) as visit:
             await visit.page.goto(address)
-            await visit.page.get_by_role("heading", name="Home").wait_for()
+            await visit.page.get_by_role("heading", name="Status").wait_for()
             assert await visit.page.evaluate("location.href") == f"{visit.origin}/"
             await visit.open("agents/notes")
             await visit.page.get_by_role("button", name="Pause").click()

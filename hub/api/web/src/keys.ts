@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import { useLayoutEffect } from "preact/hooks";
 import { go } from "./router";
-import { views } from "./views";
+import { viewOfKey } from "./views";
 
 export interface Key {
   readonly key: string;
@@ -57,7 +57,7 @@ function pressed(event: KeyboardEvent): void {
 function chosen(key: string, at: number, isHeld: boolean): (() => void) | undefined {
   if (at - prefixedAt < PREFIX_MS && prefixedAt > 0) {
     prefixedAt = 0;
-    const view = views().find((one) => one.key === key);
+    const view = viewOfKey(key);
     return view && (() => go(`/${view.path}`));
   }
   const found = own.value.find((one) => one.key === key);

@@ -3,11 +3,16 @@ import { signal } from "@preact/signals";
 import type { Answer } from "./server";
 import type { Scope } from "./types";
 
-export const me = signal<Answer<"get", "/v1/me"> | null>(null);
+export const me = signal<(Answer<"get", "/v1/me"> & { readonly is_owner?: boolean }) | null>(null);
 
 /** Whether this is the page of a device, which its owner opened there: it has the items of that device alone. */
 export function isAtDevice(): boolean {
   return me.value?.actor === "owner";
+}
+
+/** Whether the page is its owner's: what was found for them comes first, and what the hub does is folded away. */
+export function isOwner(): boolean {
+  return me.value?.is_owner ?? isAtDevice();
 }
 
 /** Whether this browser has a session, which can be ended. */

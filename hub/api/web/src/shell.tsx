@@ -6,14 +6,14 @@ import { outcome, signOut } from "./acting";
 import { count, lasting, zone } from "./format";
 import { isHelpShown, isPaletteShown, listen, own } from "./keys";
 import { follow, isSignedOut, keepTime, lostAt, now } from "./live";
-import { hasSession, isAtDevice, me } from "./me";
+import { hasSession, isAtDevice, isOwner, may, me } from "./me";
 import { Palette } from "./palette";
 import { Page } from "./parts";
 import { PAGES } from "./pages/pages";
 import { useReading } from "./reading";
 import { place } from "./router";
 import { SignIn, isEntering } from "./sign_in";
-import { views } from "./views";
+import { type Side, type View, viewAt, views } from "./views";
 import { noteVisit, useSummary } from "./visit";
 
 const THEMES = ["system", "light", "dark"] as const;
@@ -21,11 +21,18 @@ const THEME = "theme";
 const PALETTE = navigator.platform.startsWith("Mac") || navigator.platform.startsWith("iP") ? "⌘ K" : "Ctrl K";
 const theme = signal(localStorage.getItem(THEME) ?? "system");
 const isMenuShown = signal(false);
+const HUB_SIDE = "hub_side"; // in this browser: whether it is unfolded
+const isHubShown = signal<boolean | null>(({ open: true, folded: false } as const)[localStorage.getItem(HUB_SIDE) ?? ""] ?? null);
 
 effect(() => {
   document.documentElement.dataset["theme"] = theme.value;
   localStorage.setItem(THEME, theme.value);
 });
+effect(() => {
+  if (isHubShown.value !== null) localStorage.setItem(HUB_SIDE, isHubShown.value ? "open" : "folded");
+});
+// A phone that is turned has the column.
+matchMedia("(max-width: 47.9rem)").addEventListener("change", () => (isMenuShown.value = false));
 effect(() => {
   void place.value;
   isMenuShown.value = false;
@@ -53,7 +60,7 @@ function Inside(): JSX.Element {
         Skip to the page
       </a>
       <Navigation />
-      <main id="main" tabIndex={-1}>
+      <main id="main" tabIndex={-1} inert={isMenuShown.value}>
         <Banner />
         {me.value && <Shown />}
         <p class="zone">Times are those of {zone(now.value)}.</p>
@@ -66,7 +73,8 @@ function Inside(): JSX.Element {
 }
 
 function Shown(): JSX.Element {
-  const [view = isAtDevice() ? "review" : "", ...rest] = place.value.path;
+  const [first, ...rest] = place.value.path;
+  const view = viewAt(first);
   const Found = PAGES[view];
   if (!Found || rest.length > 1) {
     return (
@@ -90,52 +98,77 @@ function useCounts(): Readonly<Record<string, readonly [number, string]>> {
   const status = useReading("/v1/status", { kinds: ["agent", "device", "issue", "run"], when });
   const { errors = 0, warnings = 0 } = status.data?.issues ?? {};
   return {
-    "": [errors + warnings, ISSUES],
-    review: [summary.data?.items.waiting ?? 0, "to review"],
+    status: [errors + warnings, ISSUES],
+    inbox: [summary.data?.items.waiting ?? 0, "to review"],
     questions: [summary.data?.questions.open ?? 0, "to answer"],
     devices: [summary.data?.pairings ?? 0, "to let in"],
   };
 }
 
+/** The side of an owner is a bar at the bottom of a phone; with "More", what else there is covers the page. */
 function Navigation(): JSX.Element {
-  const [current = isAtDevice() ? "review" : ""] = place.value.path;
+  const current = viewAt(place.value.path[0]);
   const counts = useCounts();
-  const sum = Object.values(counts).reduce((sum, [number]) => sum + number, 0);
-  const groups = [...new Set(views().map(({ group }) => group))];
-  return (
-    <nav class="navigation" aria-label="Views" data-open={isMenuShown.value}>
-      <div class="top">
-        <a class="brand" href="/">
-          hub
-        </a>
-        <button
-          type="button"
-          class="menu"
-          aria-expanded={isMenuShown.value}
-          aria-controls="views"
-          onClick={() => (isMenuShown.value = !isMenuShown.value)}
-        >
-          Menu <Waiting of={[sum, "in all"]} />
+  const isAsked = may("answer") && (counts["questions"]?.[0] ?? 0) > 0;
+  const sideOf = (view: View): Side => (view.path === "questions" && isAsked ? "mine" : view.side);
+  const mine = views().filter((view) => sideOf(view) === "mine");
+  const others = views().filter((view) => sideOf(view) === "hub");
+  const isUnfolded = isHubShown.value ?? (!isOwner() || others.some(({ path }) => path === current));
+  const waiting = others.reduce((sum, { path }) => sum + (counts[path]?.[0] ?? 0), 0);
+  const more = useRef<HTMLButtonElement>(null);
+  const link = (view: View): JSX.Element => (
+    <li key={view.path}>
+      <a href={`/${view.path}`} aria-current={view.path === current ? "page" : undefined} title={view.about}>
+        <Icon of={view.path} />
+        <span>{view.title}</span>
+        <kbd aria-hidden="true">{view.key}</kbd>
+        <Waiting of={counts[view.path]} />
+      </a>
+    </li>
+  );
+  function toggle(): void {
+    isMenuShown.value = !isMenuShown.value;
+    // What it shows is behind the button for some, and before it for others.
+    if (isMenuShown.value) setTimeout(() => document.querySelector<HTMLElement>(".side :is(button, a)")?.focus());
+  }
+  function pressed(event: KeyboardEvent): void {
+    if (event.key !== "Escape" || !isMenuShown.value) return;
+    isMenuShown.value = false;
+    more.current?.focus();
+  }
+  const sides = [
+    <ul key="mine" class="mine" aria-label="Mine">
+      {mine.map(link)}
+      <li class="more">
+        <button ref={more} type="button" aria-expanded={isMenuShown.value} aria-controls="hub-side" onClick={toggle}>
+          <Icon of="more" />
+          <span>More</span>
+          <Waiting of={[waiting, "in all"]} />
         </button>
-      </div>
-      <div id="views" class="groups">
-        {groups.map((group) => (
-          <ul key={group} aria-label={group || "Overview"}>
+      </li>
+    </ul>,
+    <div key="hub" class="side">
+      {others.length > 0 && (
+        <button type="button" class="turn" aria-expanded={isUnfolded} aria-controls="hub-side" onClick={() => (isHubShown.value = !isUnfolded)}>
+          Hub {!isUnfolded && <Waiting of={[waiting, "in all"]} />}
+        </button>
+      )}
+      <div id="hub-side" class="groups" hidden={!isUnfolded}>
+        {[...new Set(others.map(({ group }) => group))].map((group) => (
+          <ul key={group} aria-label={group || "Hub"}>
             {group && <li class="group" aria-hidden="true">{group}</li>}
-            {views()
-              .filter((view) => view.group === group)
-              .map((view) => (
-                <li key={view.path}>
-                  <a href={`/${view.path}`} aria-current={view.path === current ? "page" : undefined} title={view.about}>
-                    {view.title}
-                    <kbd aria-hidden="true">{view.key}</kbd>
-                    <Waiting of={counts[view.path]} />
-                  </a>
-                </li>
-              ))}
+            {others.filter((view) => view.group === group).map(link)}
           </ul>
         ))}
       </div>
+    </div>,
+  ];
+  return (
+    <nav class="navigation" aria-label="Views" data-open={isMenuShown.value} onKeyDown={pressed}>
+      <a class="brand" href="/">
+        hub
+      </a>
+      {isOwner() ? sides : sides.reverse()}
       <div class="foot">
         <button type="button" onClick={() => (isPaletteShown.value = true)}>
           Go to… <kbd>{PALETTE}</kbd>
@@ -169,6 +202,25 @@ function Navigation(): JSX.Element {
         )}
       </div>
     </nav>
+  );
+}
+
+const ICONS: Readonly<Record<string, string>> = {
+  inbox: "M4 13h4l2 3h4l2-3h4M4 13l3-8h10l3 8v6H4z",
+  tasks: "M4 6l2 2 3-4M4 16l2 2 3-4M12 7h8M12 17h8",
+  sources: "M4 6h6l2 2h8v11H4z",
+  places: "M12 21c-4-5-6-8-6-11a6 6 0 0112 0c0 3-2 6-6 11zM12 8v4M10 10h4",
+  questions: "M9 9a3 3 0 114 3c-1 1-1 1-1 2M12 18h.01",
+  more: "M5 12h.01M12 12h.01M19 12h.01",
+};
+
+function Icon({ of }: { of: string }): JSX.Element | null {
+  const path = ICONS[of];
+  if (!path) return null;
+  return (
+    <svg class="icon" viewBox="0 0 24 24" aria-hidden="true">
+      <path d={path} />
+    </svg>
   );
 }
 

@@ -4,6 +4,7 @@ import { now } from "./live";
 import { type Reading, useReading } from "./reading";
 import { place } from "./router";
 import type { SummaryView } from "./types";
+import { viewAt } from "./views";
 
 export const A_DAY = "the last 24 hours";
 export const PERIODS: Readonly<Record<string, number>> = { [A_DAY]: 1, "the last 7 days": 7, "the last 30 days": 30 };
@@ -34,10 +35,10 @@ export function noteVisit(): void {
   });
 }
 
-/** Return the time of the last visit, or the begin of the days that Home is asked for. */
+/** Return the time of the last visit, or the begin of the days that the status is asked for. */
 export function shownSince(): string {
   const { path, query } = place.value;
-  const days = path[0] ? undefined : PERIODS[query.get("since") ?? ""];
+  const days = viewAt(path[0]) !== "status" ? undefined : PERIODS[query.get("since") ?? ""];
   const visit = days === undefined ? lastVisit() : null;
   // Of whole hours, so that the same request is asked for a while.
   return (visit ?? new Date(Math.floor(now.value / HOUR_MS) * HOUR_MS - (days ?? 1) * DAY_MS)).toISOString();

@@ -16,11 +16,11 @@ const SHOWN = 6;
 const FOLDED = 20; // runs that are read: those without news are one row
 const MAX_COUNTED = 1_000; // by the hub, of each kind
 
-export function Home(): JSX.Element {
+export function Status(): JSX.Element {
   const status = useReading("/v1/status", { kinds: ["agent", "device", "issue", "run"] });
   const runs = useReading("/v1/runs", { query: { limit: FOLDED }, kinds: ["run"] });
   return (
-    <Page title="Home" command="hub status">
+    <Page title="Status" command="hub status">
       <Read of={status}>
         {(data) => (
           <>
@@ -128,7 +128,7 @@ function FirstSteps({ of }: { of: StatusView }): JSX.Element | null {
     [(shared.data?.roots.length ?? 0) > 0, "Share a folder: the device shares those after --root", connect],
     [agent !== undefined, <>Make an agent, which reads the folder: <a href={link(["agents"], { new: "1" })}>by a form</a></>, CREATE],
     [(runs.data?.runs.length ?? 0) > 0, "Start a first run", `hub run ${agent?.name ?? "NAME"}`],
-    [(items.data?.items.length ?? 0) > 0, <>Approve a first item on the page <a href="/review">Review</a></>, "hub review"],
+    [(items.data?.items.length ?? 0) > 0, <>Approve a first item on the page <a href="/inbox">Inbox</a></>, "hub review"],
   ];
   const left = steps.filter(([isDone]) => !isDone).length;
   function end(): void {
@@ -174,7 +174,7 @@ function Since(): JSX.Element {
 function Happened({ of }: { of: SummaryView }): JSX.Element {
   const { runs, items, questions, issues } = of;
   const ended = (outcome: string): string => link(["runs"], { outcome, since: of.since });
-  const decided = (verdict: string): string => link(["review"], { verdict });
+  const decided = (verdict: string): string => link(["inbox"], { verdict });
   const tiles: readonly Tile[] = [
     ...tile(runs.success, "run succeeded", "runs succeeded", ended("success")),
     ...tile(runs.failed, "run failed", "runs failed", ended("failed")),
@@ -183,7 +183,7 @@ function Happened({ of }: { of: SummaryView }): JSX.Element {
     ...tile(items.found, "item found", "items found", decided("any")),
     ...tile(items.approved, "item approved", "items approved", decided("approved")),
     ...tile(items.rejected, "item rejected", "items rejected", decided("rejected")),
-    ...tile(items.waiting, "item waits", "items wait", "/review"),
+    ...tile(items.waiting, "item waits", "items wait", "/inbox"),
     ...tile(questions.asked, "question asked", "questions asked", "/questions"),
     ...tile(of.pairings, "device waits to be let in", "devices wait to be let in", "/devices"),
     ...tile(issues.errors + issues.warnings + issues.notices, "new issue", "new issues"),
@@ -205,7 +205,7 @@ function Waiting(): JSX.Element {
       <Wait key={one.id} href="/questions" kind="question" title={one.content} at={one.created_at} />
     )),
     ...(items.data?.items ?? []).map((one) => (
-      <Wait key={one.id} href={link(["review"], { item: one.id })} kind={one.table} title={one.title} at={one.created_at} />
+      <Wait key={one.id} href={link(["inbox"], { item: one.id })} kind={one.table} title={one.title} at={one.created_at} />
     )),
   ];
   const hasRead = questions.data !== undefined && items.data !== undefined;
@@ -216,7 +216,7 @@ function Waiting(): JSX.Element {
       <ul class="cards">{waiting}</ul>
       {hasMore && (
         <p class="quiet">
-          The first {SHOWN} of each kind are shown. All of them: <a href="/review">items</a>, <a href="/questions">questions</a>
+          The first {SHOWN} of each kind are shown. All of them: <a href="/inbox">items</a>, <a href="/questions">questions</a>
           {mayApprove && <>, <a href="/devices">devices</a></>}.
         </p>
       )}

@@ -1,12 +1,13 @@
 // The page of each view, by the first part of its address.
-import type { JSX } from "preact";
+import { h as jsx, type JSX } from "preact";
+import { Page } from "../parts";
 import { Agents } from "./agents";
 import { Audit } from "./audit";
 import { Authorize } from "./authorize";
 import { Boards } from "./boards";
 import { Connectors } from "./connectors";
 import { Devices } from "./devices";
-import { Home } from "./home";
+import { Status } from "./home";
 import { Log } from "./log";
 import { Messages } from "./messages";
 import { Metrics } from "./metrics";
@@ -20,21 +21,29 @@ import { Why } from "./why";
 /** *name*: of the one thing that is shown; undefined: all are listed. */
 export type PageOf = (props: { name: string | undefined }) => JSX.Element;
 
+/** A page that another change brings. */
+function Coming(): JSX.Element {
+  return jsx(Page, { title: "Not here yet" });
+}
+
 export const PAGES: Readonly<Record<string, PageOf>> = {
-  "": Home,
   agents: Agents,
   audit: Audit,
   authorize: Authorize,
   boards: Boards,
   connectors: Connectors,
   devices: Devices,
+  inbox: Review,
   log: Log,
   messages: Messages,
   notify: Notify,
   questions: Questions,
-  review: Review,
   runs: Runs,
+  places: Coming,
   settings: Settings,
+  sources: Coming,
+  status: Status,
+  tasks: Coming,
   trends: Metrics,
   why: Why,
 };

@@ -14,7 +14,7 @@ export function RunState({ of }: { of: RunView }): JSX.Element {
 
 /** Return the address of the items that a run delivered. */
 export function itemsOf({ id }: RunView): string {
-  return link(["review"], { run: id, verdict: "any" });
+  return link(["inbox"], { run: id, verdict: "any" });
 }
 
 export function Done({ of }: { of: RunView }): JSX.Element {

@@ -17,7 +17,7 @@ const COLUMNS: readonly Column<Reason>[] = [
     head: "Item",
     kind: "text",
     cell: (reason) =>
-      reason.item_id ? <a href={link(["review"], { item: reason.item_id, verdict: "any" })}><Foreign of={reason.title || (reason.table ?? "")} /></a> : <Foreign of={reason.title || "–"} />,
+      reason.item_id ? <a href={link(["inbox"], { item: reason.item_id, verdict: "any" })}><Foreign of={reason.title || (reason.table ?? "")} /></a> : <Foreign of={reason.title || "–"} />,
   },
   { head: "Because", kind: "text", cell: (reason) => <Foreign of={reason.because} /> },
   { head: "To change it", kind: "text", cell: (reason) => <Foreign of={reason.remedy} /> },
