@@ -76,7 +76,8 @@ class RoundTripView(View):
 class DeviceView(View, kw_only=True):
     """A known device, connected or not. A revoked one connects again only with a new key or token.
 
-    *round_trip*: while it is connected to this node, from the first keepalive ping on.
+    *round_trip*: while it is connected to this node, from the first keepalive ping on. A token that is
+    limited to folders sees no *roots*.
     """
 
     id: str
@@ -90,6 +91,7 @@ class DeviceView(View, kw_only=True):
     revoked_at: Instant | None = None
     grants: tuple[Grant, ...] = ()  # what it may do in addition to receiving its items
     round_trip: RoundTripView | None = None
+    roots: tuple[str, ...] = ()  # folders that it shares; while it is connected to this node
 
 
 class KeyView(View):
@@ -152,9 +154,9 @@ class PresenceView(View):
 
 
 class DeviceDetail(DeviceView, kw_only=True):
-    """A device with its keys and tokens, the agents that read from it, and the folders that it shares.
+    """A device with its keys and tokens, and the agents that read from it.
 
-    A token that is limited to tables or folders sees no agents, and one to folders no *roots*.
+    A token that is limited to tables or folders sees no agents.
     *skew*: how its protocol differs from that of this hub, and which of the two to update.
     """
 
@@ -165,7 +167,6 @@ class DeviceDetail(DeviceView, kw_only=True):
     owner_grants: tuple[OwnerGrantView, ...] = ()  # while it is connected
     client: ClientView | None = None  # while it is connected to this node
     skew: str | None = None  # likewise
-    roots: tuple[str, ...] = ()  # likewise
 
 
 _GRANT_CHANGE: Final = BodyField(
@@ -262,7 +263,6 @@ class DevicesResource(Resource):
             owner_grants=tuple(grants),
             client=client,
             skew=None if link is None else link.skew or None,
-            roots=() if link is None or limits.roots else tuple(link.roots),
         )
 
     @command(
@@ -471,6 +471,7 @@ class DevicesResource(Resource):
             capabilities=() if link is None else tuple(sorted(link.capabilities)),
             grants=tuple(Grant(grant) for grant in row.grants),
             round_trip=None if link is None else self._round_trip(link),
+            roots=() if link is None or self.limited_to.roots else tuple(link.roots),
         )
 
     def _round_trip(self, link: DeviceLink) -> RoundTripView | None:
