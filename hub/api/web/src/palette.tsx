@@ -145,6 +145,7 @@ function useEntries(): readonly Entry[] {
         more: view.about,
         action: () => go(`/${view.path}`),
       })),
+      { title: "Parts of the page", about: "how they look", action: () => go("/parts") },
       { title: "Keys", about: "?", action: () => (isHelpShown.value = true) },
       ...(hasSession() ? [{ title: "Sign out", about: "end the session", action: () => void signOut() }] : []),
       ...(agents?.agents ?? []).flatMap(({ name, lifecycle, gateway }) => [

@@ -271,6 +271,41 @@ export function Pager({ next, name = "cursor" }: { next: string | null | undefin
   );
 }
 
+interface EntryProps {
+  readonly title: string;
+  readonly href?: string;
+  /** A word for its state; none where all is well. */
+  readonly state?: string | undefined;
+  /** What one decides by, in one line. */
+  readonly about?: Children;
+  readonly actions?: Children;
+  readonly children?: Children;
+}
+
+/** A row that a person reads: its title first, then what there is to know about it; more is opened below. */
+export function Entry({ title, href, state, about, actions, children }: EntryProps): JSX.Element {
+  return (
+    <li class="entry">
+      <h3>
+        {href ? <a href={href}><Foreign of={title} /></a> : <Foreign of={title} />} {state && <State of={state} />}
+      </h3>
+      {actions && <div class="actions">{actions}</div>}
+      {about && <p class="quiet">{about}</p>}
+      {children}
+    </li>
+  );
+}
+
+/** What is shown in the place of rows that there are not: why, and what to do. */
+export function Empty({ title, children }: { title: string; children?: Children }): JSX.Element {
+  return (
+    <div class="empty">
+      <p>{title}</p>
+      {children}
+    </div>
+  );
+}
+
 interface CardsProps<T> {
   readonly rows: readonly T[];
   readonly id: (row: T) => string;

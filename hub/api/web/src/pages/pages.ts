@@ -12,6 +12,7 @@ import { Log } from "./log";
 import { Messages } from "./messages";
 import { Metrics } from "./metrics";
 import { Notify } from "./notify";
+import { Parts } from "./parts_page";
 import { Questions } from "./questions";
 import { Review } from "./review";
 import { Runs } from "./runs";
@@ -39,6 +40,7 @@ export const PAGES: Readonly<Record<string, PageOf>> = {
   notify: Notify,
   questions: Questions,
   runs: Runs,
+  parts: Parts,
   places: Coming,
   settings: Settings,
   sources: Coming,
