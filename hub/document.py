@@ -68,6 +68,15 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             return self.provenance
         return msgspec.structs.replace(self.provenance, author=self.authors[nth][1])
 
+    def line_at(self, place: int) -> int:
+        """Return the number of the line that has *place*; the first is 1."""
+        return bisect_right(self._line_feeds, place - 1) + 1
+
+    @cached_property
+    def _line_feeds(self) -> list[int]:
+        """Places of the line feeds, found once likewise."""
+        return [match.start() for match in re.finditer("\n", self.text)]
+
     @cached_property
     def _quoted(self) -> list[tuple[int, int]]:
         """Lines of a mail that quote another one. Found once, as a text has many items."""

@@ -1,8 +1,8 @@
 """Fields of items on the wire: source, warnings, evidence and review."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -108,6 +108,9 @@ class ItemSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     provenance: Provenance | None = None
     found_by: FoundBy | None = None  # None: an older hub
     counted: Annotated[list[CountedDay], Meta(max_length=16)] = []  # why fields have their days
+    line: Count | None = (
+        None  # number of the line in which the quote begins; the first is 1; None: an older hub
+    )
 
 
 class ReviewVerdict(StrEnum):
@@ -181,6 +184,28 @@ REASONS: Final[Mapping[str, str]] = {
     "whole_yes": "it is most of its line",
     "whole_no": "it is a part of its line",
 }
+ItemOrder = Literal["newest", "day", "file", "doubt"]
+RankedOrder = Literal["day", "file", "doubt"]
+NO_DAY: Final = 2**62  # sorts behind all days
+
+
+def order_key(
+    order: RankedOrder, *, marks: Sequence[str], day: int | None, path: str, source: Mapping[str, Any]
+) -> tuple[int, str, int]:
+    """Return the sort key of an item in a list; items with a mark come after all others.
+
+    Args:
+        day: the instant that orders items by day, in epoch milliseconds.
+        source: ``start`` orders the items of a file, ``found_by`` those of equal marks.
+    """
+    by_order = {
+        "day": ("", NO_DAY if day is None else day),
+        "file": (path, source.get("start") or 0),
+        "doubt": ("", 2 * len(marks) + (source.get("found_by") == FoundBy.MODEL)),
+    }
+    return (int(bool(marks)), *by_order[order])
+
+
 EvidenceKind = Literal[
     "heading", "title", "line", "field", "entry", "message", "front_matter", "file_name", "file_time"
 ]

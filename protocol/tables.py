@@ -73,6 +73,7 @@ _REVIEW = (
     Column(name="isAiSuggested", kind=Kind.FLAG, filler=Filler.HUB, required=True, default=0),
     Column(name="isApproved", kind=Kind.FLAG, filler=Filler.HUB, required=True, default=1),
 )
+PEOPLE: Final = ("assignee", "author")  # columns with the person of a row
 SUGGESTED: Record = {"isAiSuggested": 1, "isApproved": 0}  # on every insert, set after the model
 
 
@@ -109,6 +110,10 @@ class DeviceTable(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_def
         """Names of the columns with a day or time that a model extracts."""
         found: tuple[str, ...] = self.__dict__["days"]
         return found
+
+    def day_in(self, data: Mapping[str, object]) -> int | None:
+        """Return the day that a row is about in UTC epoch milliseconds, or None if it has no day."""
+        return next((day for day in map(data.get, self.days) if isinstance(day, int)), None)
 
     def column(self, name: str) -> Column | None:
         """Return the column with that name, if any."""

@@ -39,7 +39,7 @@ def begin_of(day: date, timezone: str | None) -> int:
 def dates_as_texts(table: DeviceTable, data: Mapping[str, Any], timezone: str | None) -> dict[str, Any]:
     """Return the data of an item with its dates as texts; its days begin in *timezone*."""
     return {
-        name: _text(value, timezone) if isinstance(value, int) and _is_date(table, name) else value
+        name: day_text(value, timezone) if isinstance(value, int) and _is_date(table, name) else value
         for name, value in data.items()
     }
 
@@ -62,7 +62,8 @@ def _is_date(table: DeviceTable, name: str) -> bool:
     return (column := table.column(name)) is not None and column.kind is Kind.EPOCH_MS
 
 
-def _text(value: int, timezone: str | None) -> str:
+def day_text(value: int, timezone: str | None) -> str:
+    """Return a date as a text: a day that begins in *timezone*, else a time in UTC."""
     day = day_at(value, timezone)
     return day.isoformat() if day else rfc3339(value)
 

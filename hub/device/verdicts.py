@@ -52,6 +52,7 @@ class Remarks(msgspec.Struct, frozen=True, omit_defaults=True):
         provenance: who wrote the text of the item; ``None``: the hub is of an older release.
         found_by: a rule or a model; ``None`` likewise.
         counted: why fields have their days.
+        line: number of the line in which the quote begins.
     """
 
     warnings: list[str] = []
@@ -62,6 +63,7 @@ class Remarks(msgspec.Struct, frozen=True, omit_defaults=True):
     provenance: Provenance | None = None
     found_by: FoundBy | None = None
     counted: list[CountedDay] = []
+    line: int | None = None
 
 
 class Review(msgspec.Struct, frozen=True, kw_only=True):

@@ -67,7 +67,7 @@ def _found(
     if item.is_exact:  # distinguished by its content, in addition to its quote
         is_local = not item.has_time or item.is_floating
         exactly.append(content_of(_local_data(table, data, timezone if is_local else None)))
-    at_ms = date_ms_of(table, data)
+    at_ms = table.day_in(data)
     # Without it, a time of day that is midnight would be read as the day.
     is_midnight = item.has_time and at_ms is not None and day_at(at_ms, timezone) is not None
     zone = timezone if table.days and not is_midnight else None
@@ -149,12 +149,6 @@ def main_of(table: DeviceTable, data: Record) -> str:
     return "\n".join(fold(str(data.get(name) or "")) for name in table.key)
 
 
-def date_ms_of(table: DeviceTable, data: Record) -> int | None:
-    """Return the day that an item is about in UTC epoch milliseconds, or None if it has no day."""
-    days = map(data.get, table.days)
-    return next((day for day in days if isinstance(day, int)), None)
-
-
 def _digest(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -211,6 +205,7 @@ def source_of(document: Document, item: Item, timezone: str | None = None) -> di
         timezone=timezone,
         provenance=document.provenance_at(item.start),
         found_by=FoundBy(item.origin),
+        line=document.line_at(item.start),
     )
     record: dict[str, Any] = msgspec.to_builtins(source)
     return record

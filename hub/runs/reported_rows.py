@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from hub.document import Document
-from hub.runs.found_items import date_ms_of, likeness_of, main_of, quote_hash_of, sentences_around
+from hub.runs.found_items import likeness_of, main_of, quote_hash_of, sentences_around
 from protocol.calls import ListedRow
 from protocol.frame import Record
 from protocol.ids import CallId, DeviceId, RunId, UserId, content_of, derive_taken_item_id
@@ -56,7 +56,7 @@ def taken_item(
         place_hash=quote_hash,
         config_fingerprint=TAKEN,
         data=data,
-        date_ms=date_ms_of(table, data),
+        date_ms=table.day_in(data),
         source=msgspec.to_builtins(source),
         call_id=CallId(listed.call_id),
         run_id=RunId(listed.run_id or ""),

@@ -1,7 +1,8 @@
 """Lists of items: filters, search, pages, and counts per value.
 
 A page is read in the order of an index. A filter that no index has is checked item by item, of
-``MAX_EXAMINED`` items at most: the next page goes on behind them. Counts are of the newest
+``MAX_EXAMINED`` items at most: the next page goes on behind them. An order other than by time is that of
+the newest ``MAX_EXAMINED`` items; those behind them follow in an order of their own. Counts are of the newest
 ``MAX_COUNTED`` items.
 """
 
@@ -16,6 +17,7 @@ import sqlalchemy as sa
 
 from protocol.grants import NO_LIMITS, TokenLimits
 from protocol.ids import AgentId, DeviceId, RunId, UserId
+from protocol.items import RankedOrder, order_key
 from storage.kernel.columns import (
     IN_LIST,
     Int,
@@ -125,15 +127,77 @@ def list_items(
         parts=parts,
     )
 
-    def convert(row: Any) -> ListedItem:
-        item = struct_from(ItemRow, row)
-        if chosen.text is not None and not _has_text(chosen.text, item.unit_key, item.data):
-            raise UnreadableRow("the filter does not let it through")
-        key = (item.created_at, item.id)
-        return ListedItem(item, row.agent_name, row.device_name, _timezone(row), key)
-
-    found = readable_page(c, convert, query, limit)
+    found = readable_page(c, partial(_listed, chosen), query, limit)
     return ItemPage(found, last if limit is None or len(found) < limit else None)
+
+
+_SORTED: Final = sa.select(
+    *(items.c.id, items.c.unit_key, items.c.warnings, items.c.source),
+    sa.case((item_words.c.number > 0, item_words.c.due), else_=items.c.date_ms).label("day"),
+).outerjoin_from(items, item_words, item_words.c.item_id == items.c.id)
+_ABOVE: Final = (2**62, "")  # sort key of the list, above those of all items
+_FROM_THE_TOP: Final = (-1, "", 0, "")  # place in a part that was not read yet
+
+
+def list_in_order(
+    c: sa.Connection, chosen: ItemFilter, *, order: RankedOrder, limit: int, after: Key | None = None
+) -> ItemPage:
+    """Return a page of items in an order other than by time.
+
+    Each page reads the ranks of ``MAX_EXAMINED`` items, without their content.
+
+    Args:
+        after: ``key`` of the last item of the previous page: the ends of its part by time, and its rank.
+    """
+    place = after or (*_ABOVE, 0, "", *_FROM_THE_TOP)
+    if [*map(type, place)] != [int, str, int, str, int, str, int, str]:
+        raise foreign_key()
+    top, bottom, done = place[:2], place[2:4], place[4:]
+    by_time, (indexed, parts) = sa.tuple_(items.c.created_at, items.c.id), _indexed(chosen)
+    is_begun = done != _FROM_THE_TOP
+    # A part keeps its ends from its first page on, however many items are new by then.
+    indexed += [] if after is None else [by_time < sa.tuple_(*map(sa.literal, top))]
+    indexed += [by_time >= sa.tuple_(*map(sa.literal, bottom))] if is_begun else []
+    by = items.c.created_at, items.c.id
+    keys = c.execute(
+        paged(_KEY, *by, limit=MAX_EXAMINED, descending=not is_begun, only=indexed, parts=parts)
+    ).all()
+    if not is_begun and len(keys) == MAX_EXAMINED:
+        bottom = (keys[-1].created_at, keys[-1].id)
+    query = _SORTED.where(*_checked(chosen))
+    rows = (
+        row
+        for ids in in_parts([key.id for key in keys])
+        for row in c.execute(query.where(items.c.id.in_(ids)))
+    )
+    ranked = sorted(rank for rank in readable(partial(_rank, order), rows) if rank > done)
+    listed = {rank[-1]: (*top, *bottom, *rank) for rank in ranked[:limit]}
+    found = [
+        msgspec.structs.replace(item, key=listed[item.row.id])
+        for ids in in_parts([*listed])
+        for item in readable(partial(_listed, chosen), c.execute(_NAMED.where(items.c.id.in_(ids))))
+    ]
+    rest: Key | None = None
+    if len(ranked) > limit:
+        rest = (*top, *bottom, *ranked[limit - 1])
+    elif bottom != (0, ""):
+        rest = (*bottom, 0, "", *_FROM_THE_TOP)
+    return ItemPage(sorted(found, key=lambda item: item.key), rest)
+
+
+def _rank(order: RankedOrder, row: Any) -> tuple[int, str, int, str]:
+    source = row.source if isinstance(row.source, dict) else {}
+    return (
+        *order_key(order, marks=texts(row.warnings), day=row.day, path=row.unit_key, source=source),
+        row.id,
+    )
+
+
+def _listed(chosen: ItemFilter, row: Any) -> ListedItem:
+    item = struct_from(ItemRow, row)
+    if chosen.text is not None and not _has_text(chosen.text, item.unit_key, item.data):
+        raise UnreadableRow("the filter does not let it through")
+    return ListedItem(item, row.agent_name, row.device_name, _timezone(row), (item.created_at, item.id))
 
 
 class Sought(msgspec.Struct, frozen=True, kw_only=True):
@@ -236,7 +300,10 @@ def find_items(
             rows = (
                 row for ids in in_parts([*numbers]) for row in c.execute(query.where(items.c.id.in_(ids)))
             )
-            matching = readable(partial(_found, part, chosen, numbers), rows)
+            matching = (
+                msgspec.structs.replace(item, key=(part, numbers[item.row.id]))
+                for item in readable(partial(_listed, chosen), rows)
+            )
             found += sorted(matching, key=lambda item: item.key, reverse=True)
             examined += len(numbers)
             if len(numbers) == many:
@@ -249,13 +316,6 @@ def find_items(
                 return ItemPage(found, (part, behind))
             many = min(max(examined, 2 * (limit - len(found))), IN_LIST)  # most pages lack a few
     return ItemPage(found)
-
-
-def _found(part: int, chosen: ItemFilter, numbers: Mapping[str, int], row: Any) -> ListedItem:
-    item = struct_from(ItemRow, row)
-    if chosen.text is not None and not _has_text(chosen.text, item.unit_key, item.data):
-        raise UnreadableRow("the filter does not let it through")
-    return ListedItem(item, row.agent_name, row.device_name, _timezone(row), (part, numbers[row.id]))
 
 
 def _indexed(chosen: ItemFilter) -> tuple[list[sa.ColumnElement[bool]], list[sa.ColumnElement[bool]]]:

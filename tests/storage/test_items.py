@@ -11,6 +11,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.grants import TokenLimits
 from protocol.handshake import StoreMark
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
+from protocol.items import RankedOrder
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunState, UnitState
 from protocol.tables import TABLES
 from storage.agents.agents import AgentRow
@@ -37,7 +38,7 @@ from storage.runs.excerpts import SealedExcerpt
 from storage.runs.item_lists import ItemFilter
 from storage.runs.item_proposals import ProposalRow
 from storage.runs.item_verdicts import NewVerdict, VerdictAnswer, VerdictRow
-from storage.runs.items import Decide, Decision, FoundItem, ItemRow, KnownItems, PlannedCall
+from storage.runs.items import Decide, Decision, FoundItem, ItemRow, KnownItems, PlannedCall, Verdict
 from storage.runs.plans import UnitPlan
 from storage.schema import agents as agent_table
 from storage.schema import devices, users
@@ -422,6 +423,40 @@ def test_few_items_among_many_are_found_over_pages_of_limited_work(
     assert len(pages) == 3
     found = [one.row.data["title"] for page in pages for one in page.items]
     assert sorted(found) == [f"Überweisung {n}" for n in (2, 20, 21, 22, 23, 24)]
+
+
+@pytest.mark.parametrize("most", [10, 2_500])
+def test_items_are_listed_in_each_order_once_over_pages_among_new_and_decided_items(
+    c: sa.Connection, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(item_lists, "MAX_EXAMINED", most)
+    held = running(c)
+    plan(c, held, as_new(*(item(f"task {n:02}", day=None if n % 5 == 0 else 90 - n) for n in range(25))))
+    plain = item_rows.c.id.not_like("%task 03")
+    c.execute(sa.update(item_rows).values(warnings=[]).where(plain))
+    lists: tuple[tuple[RankedOrder, Verdict | None], ...] = (
+        *(("day", "open"), ("day", None), ("file", "open"), ("doubt", None)),
+    )
+    for order, verdict in lists:
+        before = {row.data["title"] for row in ledger(c, verdict=verdict)}
+        pages, after = list[list[str]](), None
+        while True:
+            chosen = ItemFilter(user_id=ME, verdict=verdict)
+            page = item_lists.list_in_order(c, chosen, order=order, limit=4, after=after)
+            pages.append([one.row.data["title"] for one in page.items])
+            if len(pages) == 1:  # among the pages before and behind the next one
+                plan(c, held, as_new(*(item(f"zz {len(before) + n}") for n in range(3))), "z.txt")
+            if (after := page.rest) is None:
+                break
+        titles = [title for page_titles in pages for title in page_titles]
+        assert len(titles) == len({*titles})
+        assert before <= {*titles}
+        if order == "day" and most > len(titles):
+            assert titles[:3] == ["task 24", "task 23", "task 22"]  # the earliest days
+            ends = [titles.index(title) for title in ("task 01", "task 00", "task 03")]
+            assert ends == sorted(ends)  # the latest day, no day, a mark
+    with pytest.raises(HubError):
+        item_lists.list_in_order(c, ItemFilter(), order="day", limit=4, after=(1, "a"))
 
 
 def test_items_are_listed_and_counted_within_token_limits_only(c: sa.Connection, delivered: None) -> None:

@@ -34,7 +34,7 @@ from hub.api.resource import (
     tool,
 )
 from hub.base.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
-from hub.base.dates import dates_as_instants, dates_as_texts
+from hub.base.dates import dates_as_instants, dates_as_texts, day_text
 from hub.base.metrics import Metrics
 from hub.base.printable import NOT_QUOTED
 from hub.base.roles import BY_ALL, BY_DEVICE, Scope
@@ -50,8 +50,8 @@ from protocol.calls import MAX_PLACED, PLACE_PROBLEMS, PlacedRow, RowPlace, plac
 from protocol.coordination import DEVICE, Method
 from protocol.errors import CATALOGUE, VERDICT_REFUSALS, CodedError, ErrorCode, HubError
 from protocol.ids import CallId, DeviceId, RunId, UserId
-from protocol.items import CountedDay, FoundBy, Mark, Provenance
-from protocol.tables import TABLES, DeviceTable, Filler, Kind, Tables
+from protocol.items import CountedDay, FoundBy, ItemOrder, Mark, Provenance
+from protocol.tables import PEOPLE, TABLES, DeviceTable, Filler, Kind, Tables
 from storage import audit
 from storage.audit import AuditEntry
 from storage.devices import devices, users
@@ -217,6 +217,8 @@ class ItemView(View, kw_only=True):
     """Item of the ledger. *run_id*: of the run that planned its newest call.
 
     *answered_at*: when the device answered for the newest version; null: the device may not have it.
+    *day*: when it is due or begins, as in ``ItemDetail``. *person*: who is to do it, or wrote it. *line*:
+    number of the line in which its words begin. Each is null if that is not known.
     *warnings* for a reviewer: ``hub help extraction`` explains each.
     *provenance*: who wrote the text that it is from; null if that is not known, or once its owner has
     rejected it. *found_by*: a rule or a model; null likewise. *evidence*: kind of evidence by which a rule
@@ -240,6 +242,9 @@ class ItemView(View, kw_only=True):
     path: str
     table: str
     title: str
+    day: str | None = None
+    person: str | None = None
+    line: int | None = None
     provenance: Provenance | None = None
     found_by: FoundBy | None = None
     evidence: str | None = None
@@ -428,7 +433,7 @@ class ItemListFilter(NamedTuple):
     apart: Annotated[bool | None, Meta(description="Listed apart, or only others.")] = None
     path: Annotated[_Text, Meta(description="Of a file; of a folder, if it ends in a slash.")] | None = None
     text: Annotated[_Text, Meta(description="In a value or in the path.")] | None = None
-    since: Annotated[Instant, Meta(description="Only items found from then on.")] | None = None
+    since: Annotated[Instant, Meta(description="Found from then on.")] | None = None
     proposed: Annotated[bool | None, Meta(description="With an open proposal, or only others.")] = None
     unsure: Annotated[bool, Meta(description="Only held ones.")] = False
 
@@ -438,13 +443,10 @@ ItemQuery = Annotated[ItemListFilter, From(ItemListFilter)]
 
 def sought_items(
     q: Annotated[_Text, Meta(description='Words that they have; "a phrase" in quotes.')] | None = None,
-    person: Annotated[_Text, Meta(description="Words of a person: who is to do it, or wrote it.")]
-    | None = None,
+    person: Annotated[_Text, Meta(description="Words of a person: assignee or author.")] | None = None,
     project: Annotated[_Text, Meta(description="Words of its project's name.")] | None = None,
-    due_since: Annotated[Instant, Meta(description="Only items due then or later, as in 2027-03-01.")]
-    | None = None,
-    due_until: Annotated[Instant, Meta(description="Only items due before then, as in 2027-03-08.")]
-    | None = None,
+    due_since: Annotated[Instant, Meta(description="Due then or later, as in 2027-03-01.")] | None = None,
+    due_until: Annotated[Instant, Meta(description="Due before then, as in 2027-03-08.")] | None = None,
 ) -> Sought | None:
     """Return what items are to have, or None where nothing is asked for.
 
@@ -551,6 +553,7 @@ class ItemsResource(Resource):
             "since": "Only those found from then on.",
             "proposed": "--proposed/--not-proposed: Only items with an open proposal, or only others.",
             "unsure": "Only less sure items, which stay at the hub until you approve them.",
+            "order": "Newest first, or by day, by file, or the surest first; then with marked ones last.",
             "limit": "--limit=50: Maximum number of items.",
         },
         rows="items",
@@ -574,17 +577,22 @@ class ItemsResource(Resource):
         asked: ItemQuery,
         sought: Searched,
         paging: Paging,
-        values: Annotated[bool, Meta(description="Each with its owner, quote and values.")] = False,
-        detail: Annotated[bool, Meta(description="Each with its quote and the text around it.")] = False,
+        order: ItemOrder = "newest",
+        values: Annotated[bool, Meta(description="With owner, quote and values.")] = False,
+        detail: Annotated[bool, Meta(description="With quote and the text around it.")] = False,
     ) -> ItemsPage:
-        """List items, the newest first.
+        """List items, the newest first, or in another order.
 
-        A page has fewer items than its limit where many are examined for few: ``next_cursor`` goes on. With
-        ``values`` or ``detail`` it has 200 at most, with ``detail`` 256 KiB of quotes and texts. A search by
-        words or days lists items with all words in their titles first, and rejected ones only by ``verdict``.
+        By day, file or doubt, the surest first, are the newest 2,500, then those behind them, each with its
+        marked ones last. A page has fewer items than its limit where many are examined for few:
+        ``next_cursor`` goes on. With ``values`` or ``detail`` it has 200 at most, with ``detail`` 256 KiB of
+        quotes and texts. A search by words or days lists items with all words in their titles first, and
+        rejected ones only by ``verdict``.
         """
         if values or detail:
             paging.limit = min(paging.limit, MAX_LONG)
+        if sought is not None and order != "newest":
+            raise CodedError(ErrorCode.BAD_PARAMS, "query.order: a search by words or days has its own order")
 
         def read(
             c: Connection,
@@ -594,6 +602,8 @@ class ItemsResource(Resource):
             chosen, find = self._filter(c, asked), runs_item_lists.list_items
             if sought is not None:
                 find = partial(runs_item_lists.find_items, sought=sought)
+            elif order != "newest":
+                find = partial(runs_item_lists.list_in_order, order=order)
             page = find(c, chosen, limit=paging.limit + 1, after=paging.after)
             rows = [item.row for item in page.items]
             newest, proposals = _given(c, [row.id for row in rows]), self._proposed(c, rows)
@@ -619,7 +629,10 @@ class ItemsResource(Resource):
             items=tuple(
                 ItemView.from_row(
                     row,
-                    **self._shown(row, found_item.agent, found_item.device, newest.get(row.id), elsewhere),
+                    **self._shown(
+                        *(row, found_item.agent, found_item.device, found_item.timezone),
+                        *(newest.get(row.id), elsewhere),
+                    ),
                     proposals=proposals.get(row.id, ()),
                     user=owners.get(row.user_id),
                     quote=(row.source or {}).get("quote") if values or detail else None,
@@ -728,7 +741,7 @@ class ItemsResource(Resource):
         counted = msgspec.convert((row.source or {}).get("counted", ()), list[CountedDay])
         if place is not None:
             place.excerpt = (await self._seals.open(sealed)).get(row.id)
-        shown = self._shown(row, agent, device_name, newest, elsewhere)
+        shown = self._shown(row, agent, device_name, timezone, newest, elsewhere)
         table = self._tables().of(row.target_table)
         texts = partial(dates_as_texts, table, timezone=timezone)
         changed = {
@@ -864,6 +877,7 @@ class ItemsResource(Resource):
         row: ItemRow,
         agent: str,
         device: str | None,
+        timezone: str | None,
         given: GivenVerdictView | None,
         elsewhere: Collection[DeviceId],
     ) -> dict[str, Any]:
@@ -884,12 +898,18 @@ class ItemsResource(Resource):
         places = tuple(map(_place_view, row.places))
         source = row.source or {}
         found = source.get("provenance")
+        at_ms = None if table is None else table.day_in(row.data)
+        decisive = {
+            "day": None if at_ms is None else day_text(at_ms, timezone),
+            "person": next((str(row.data[name]) for name in PEOPLE if row.data.get(name)), None),
+            "line": source.get("line"),
+        }
         known = {
             "provenance": None if found is None else msgspec.convert(found, Provenance),
             "found_by": source.get("found_by"),
         }
         shown = {"agent": agent, "device": device, "given": given, "lacks": lacks, "places": places}
-        return named | known | shown | verdicts
+        return named | decisive | known | shown | verdicts
 
     @device(Method.REVIEW_REPORT, "its own items")
     @audited("item.judged")

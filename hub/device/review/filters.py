@@ -1,13 +1,17 @@
 """Filters, counts and pages of the device's own review page."""
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from contextlib import suppress
+from operator import itemgetter
+from typing import Final, cast, get_args
+
+import msgspec
 
 from hub.device.held_items import HeldItem
 from hub.device.items import DeviceItem
 from hub.device.review.views import Fields, item_view, verdict_of
+from protocol.items import RankedOrder, order_key
 
 DEFAULT_LIMIT: Final = 50  # items in a page
 MAX_LIMIT: Final = 1_000
@@ -65,14 +69,29 @@ def _folders(item: DeviceItem) -> tuple[str, ...]:
 
 def page_of(items: Iterable[DeviceItem], query: Query) -> Fields:
     """Return the page of the matching items that ``limit`` and ``cursor`` of a request ask for."""
-    found = [item for item in items if matches(item, query)]
-    limit, cursor = query.get("limit") or "", query.get("cursor") or ""
+    limit, after, order = query.get("limit") or "", None, query.get("order")
     size = min(MAX_LIMIT, int(limit)) if limit.isdecimal() else DEFAULT_LIMIT
-    before = int(cursor) if cursor.isdecimal() else math.inf
-    rest = [item for item in found if item.number < before]
+    with suppress(msgspec.DecodeError):
+        after = msgspec.json.decode(query.get("cursor") or "", type=tuple[int, str, int, int])
+    keys = ((_key(item, order), item) for item in items if matches(item, query))
+    rest = sorted((pair for pair in keys if after is None or pair[0] > after), key=itemgetter(0))
     page = rest[:size]
-    next_cursor = str(page[-1].number) if page and len(rest) > size else None
-    return {"items": [item_view(item) for item in page], "next_cursor": next_cursor}
+    next_cursor = msgspec.json.encode(page[-1][0]).decode() if page and len(rest) > size else None
+    return {"items": [item_view(item) for _, item in page], "next_cursor": next_cursor}
+
+
+def _key(item: DeviceItem, order: str | None) -> tuple[int, str, int, int]:
+    """Return the sort key of an item in the order that a request asks for; else the newest are first."""
+    if order not in get_args(RankedOrder):
+        return 0, "", 0, -item.number
+    rank = order_key(
+        cast(RankedOrder, order),
+        marks=item.remarks.warnings,
+        day=item.declaration.day_in(item.data),
+        path=item.source_path or "",
+        source={"start": item.start, "found_by": item.remarks.found_by},
+    )
+    return *rank, item.number
 
 
 def counts_of(items: Iterable[DeviceItem], query: Query) -> Fields:

@@ -12,14 +12,14 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from hub.base.clock import from_epoch_ms
-from hub.base.dates import dates_as_texts
+from hub.base.dates import dates_as_texts, day_text
 from hub.device.held_items import HeldItem, HeldItems
 from hub.device.items import DeviceItem, OthersProposal, waits
 from hub.device.owner import lacking
 from hub.device.sinks.reports import Destination
 from hub.text.excerpt import Excerpt
 from protocol.calls import place_sentence
-from protocol.tables import SUGGESTED, Column, DeviceTable, Filler
+from protocol.tables import PEOPLE, SUGGESTED, Column, DeviceTable, Filler
 
 MAX_VERDICTS: Final = 500  # in one request
 Fields = dict[str, Any]  # a body, or a part of one
@@ -73,6 +73,9 @@ _VIEW: Final[Fields] = {
     "path": "",
     "table": "",
     "title": "",
+    "day": None,
+    "person": None,
+    "line": None,
     "provenance": None,
     "found_by": None,
     "evidence": None,
@@ -99,12 +102,15 @@ _VIEW: Final[Fields] = {
 
 def item_view(item: DeviceItem) -> Fields:
     """Return an item of a list."""
-    lacks = lacking(item.declaration, item.data)
+    lacks, day = lacking(item.declaration, item.data), item.declaration.day_in(item.data)
     return _VIEW | {
         "id": str(item.number),
         "path": item.source_path or "",
         "table": item.table,
         "title": item.title,
+        "day": None if day is None else day_text(day, item.remarks.timezone),
+        "person": next((str(item.data[name]) for name in PEOPLE if item.data.get(name)), None),
+        "line": item.remarks.line,
         "provenance": item.remarks.provenance,
         "found_by": item.remarks.found_by,
         "warnings": item.remarks.warnings,

@@ -1,7 +1,8 @@
 """The inbox of a device's owner: decisions on items, taken back while nothing else has changed them."""
 
+import sqlite3
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -97,14 +98,39 @@ async def test_items_are_listed_page_by_page_the_newest_first(tmp_path: Path) ->
     assert [item.title for item in inbox.items()] == order
     async with signed_in(OwnReview(inbox, port=8080, clock=FakeClock(), chance=SeededChance())) as page:
         for limit in (1, 2, 3):
-            titles, cursor = list[str](), ""
-            for _ in range(4):
-                body = (await page.get("/v1/items", params={"limit": limit, "cursor": cursor})).json()
-                titles += [item["title"] for item in body["items"]]
-                cursor = body["next_cursor"] or "0"
-            assert titles == order
+            assert await _listed(page, limit=limit) == order
         shown = (await page.get("/v1/items/4")).json()
     assert shown["reasons"] == [COUNTED.sentence]
+
+
+async def _listed(page: httpx2.AsyncClient, **query: Any) -> list[str]:
+    """Return the titles of all pages of a list."""
+    titles, cursor = list[str](), ""
+    while True:
+        body = (await page.get("/v1/items", params={**query, "cursor": cursor})).json()
+        titles += [item["title"] for item in body["items"]]
+        if (cursor := body["next_cursor"]) is None:
+            return titles
+
+
+async def test_items_are_listed_page_by_page_by_day_by_file_and_the_surest_first(tmp_path: Path) -> None:
+    inbox = inbox_of(tmp_path, "one", "two", "three", "four", sourced=["three", "four"])
+    with closing(sqlite3.connect(inbox.path)) as db, db:
+        db.execute(
+            """UPDATE tasks SET "dueDate" = iif(title = 'two', 86400000, 172800000) WHERE title <> 'one'"""
+        )
+        marked = """json_set(remarks, '$.warnings', json('["outside"]'), '$.line', 26)"""
+        db.execute(f"UPDATE calls SET remarks = {marked} WHERE call_id = 'c-three'")
+    async with signed_in(OwnReview(inbox, port=8080, clock=FakeClock(), chance=SeededChance())) as page:
+        for order, titles in {
+            "day": ["two", "four", "one", "three"],
+            "file": ["one", "two", "four", "three"],
+            "doubt": ["one", "two", "four", "three"],
+        }.items():
+            for limit in (1, 3):
+                assert await _listed(page, order=order, limit=limit) == titles, order
+        first = (await page.get("/v1/items", params={"order": "day"})).json()["items"]
+    assert [(item["day"], item["line"]) for item in first][2:] == [(None, None), ("1970-01-03T00:00:00Z", 26)]
 
 
 @asynccontextmanager
