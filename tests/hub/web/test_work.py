@@ -198,6 +198,7 @@ async def test_connectors_page_adds_signs_in_tests_and_removes_a_mailbox(
     async with serving(tmp_path) as hub, visiting(browser, hub) as visit:
         page = visit.page
         await visit.open("connectors")
+        await page.get_by_role("link", name="Add an account").click()
         typed = {"Name": "post", "Server": dovecot.host, "Port": str(dovecot.port), "User name": user}
         await page.get_by_label("TLS").select_option("none")
         for label, value in typed.items():
@@ -219,6 +220,8 @@ async def test_connectors_page_adds_signs_in_tests_and_removes_a_mailbox(
             .or_(page.get_by_text("INBOX: 0 messages"))
             .first.wait_for()
         )
+        reader = await hub.store.read(agents.agent_called, "post", None)
+        assert reader.data_types == ("tasks", "timelines"), "the account is read without another form"
         held = await hub.store.read(connectors.find_credential, (await connector(hub, "post")).id)
         assert held is not None
         assert PASSWORD.encode() not in held.sealed

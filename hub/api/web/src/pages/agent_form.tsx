@@ -54,7 +54,7 @@ function lines(text: string): readonly string[] {
 }
 
 /** Return whether a path is certainly outside of the folders; a relative one begins at one of them. */
-function isOutside(path: string, roots: readonly string[]): boolean {
+export function isOutside(path: string, roots: readonly string[]): boolean {
   const isPlaced = (one: string): boolean => /^[~/]/.test(one);
   if (!isPlaced(path) || !roots.every(isPlaced) || path.split("/").includes("..")) return false;
   const isBelow = (one: string, other: string): boolean => `${one.replace(/\/+$/, "")}/`.startsWith(`${other.replace(/\/+$/, "")}/`);

@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { Act, Form, attempt } from "../acting";
 import { may } from "../me";
-import { type Column, Facts, Field, Page, Read, Section, Select, State, Table, Time } from "../parts";
+import { type Column, Facts, Checks, Field, Page, Read, Section, Select, State, Table, Time } from "../parts";
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
 import { type Answer, ask } from "../server";
@@ -21,7 +21,8 @@ const COLUMNS: readonly Column<ConnectorView>[] = [
   { head: "Problem", kind: "text", cell: (one) => one.detail ?? "–" },
 ];
 
-function advice(of: ConnectorView): string {
+/** Return what to do about the state of an account. */
+export function advice(of: ConnectorView): string {
   if (of.state === "sign_in") {
     if (of.way_in === "password") return "Type the password, app password or token of the provider, below.";
     return of.way_in ? "Sign in below." : "Correct the secret that hub.toml names, then test it.";
@@ -40,11 +41,10 @@ function List(): JSX.Element {
   const cursor = place.value.query.get("cursor");
   const read = useReading("/v1/connectors", { query: { limit: ROWS, cursor }, kinds: ["connector", "agent"] });
   return (
-    <Page title="Mail and calendars" command="hub connectors">
+    <Page title="Mail and calendars" command="hub connectors" actions={may("settings") && <a class="button main" href="/sources?add=account">Add an account</a>}>
       <Read of={read}>
         {(data) => <Table label="Accounts" columns={COLUMNS} rows={data.connectors} id={(one) => one.id} empty="No mailbox and no calendar is known yet." next={data.next_cursor} />}
       </Read>
-      {may("settings") && <Adding />}
     </Page>
   );
 }
@@ -104,18 +104,64 @@ function table(typed: Readonly<Record<string, string>>, keys: readonly Asked[]):
   return made;
 }
 
-function Adding(): JSX.Element {
+/** When an account is read, as people say it, and as a schedule has it. */
+const RHYTHMS: Readonly<Record<string, string>> = { "every 15 minutes": "*/15 * * * *", "every hour": "0 * * * *", "each morning at 7": "0 7 * * *", "when I ask for it": "" };
+const KNOWN = 200; // tables that are offered
+
+interface ReaderSettings {
+  readonly finds: readonly string[];
+  readonly rhythm: string;
+}
+const FIRST: ReaderSettings = { finds: ["tasks", "timelines"], rhythm: "every 15 minutes" };
+
+/** Make the agent that reads an account, which has the name of the account. */
+function makeReader(connector: string, { finds, rhythm }: ReaderSettings): Promise<unknown> {
+  const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
+  const prompt = "Find what I have to do, and what I have to attend.";
+  const schedule = RHYTHMS[rhythm];
+  return ask("post", "/v1/agents", { body: { name: connector, connector, data_types: finds, prompt, timezone: timeZone, ...(schedule && { schedule }) } });
+}
+
+function ReaderFields({ of, change }: { of: ReaderSettings; change: (settings: ReaderSettings) => void }): JSX.Element {
+  const tables = useReading("/v1/tables", { query: { limit: KNOWN } });
+  return (
+    <>
+      <Checks label="Look for" of={(tables.data?.tables ?? []).map(({ name, about }) => [name, about])} chosen={of.finds} change={(finds) => change({ ...of, finds })} />
+      <Select label="Read it" values={Object.keys(RHYTHMS)} value={of.rhythm} change={(rhythm) => change({ ...of, rhythm })} />
+    </>
+  );
+}
+
+/** What is read from an account that no agent reads yet. */
+function Reader({ of, again }: { of: ConnectorDetail; again: () => void }): JSX.Element {
+  const [settings, setSettings] = useState(FIRST);
+  return (
+    <Section title="What is read from it">
+      <p>Nothing reads this account yet.</p>
+      <Form send={async () => void ((await attempt(() => makeReader(of.name, settings), `${of.name} is read from now on.`)) && again())}>
+        <ReaderFields of={settings} change={setSettings} />
+        <button class="main">Read it</button>
+      </Form>
+    </Section>
+  );
+}
+
+/** A mailbox or calendar, with what is read from it. The password, or the sign-in, is the next page. */
+export function AddAccount(): JSX.Element {
   const [name, setName] = useState("");
   const [provider, setProvider] = useState("imap");
   const [typed, setTyped] = useState<Readonly<Record<string, string>>>({});
+  const [settings, setSettings] = useState(FIRST);
   const asked = PROVIDERS[provider] ?? [];
   async function add(): Promise<void> {
     const value = { name, provider, ...table(typed, asked) };
     const made = () => ask("patch", "/v1/config", { body: { values: { [`connectors.${name}`]: value } } });
-    if (await attempt(made, `${name} is added.`)) go(link(["connectors", name]));
+    if (!(await attempt(made, `${name} is added.`))) return;
+    if (may("devices") && settings.finds.length > 0) await attempt(() => makeReader(name, settings), `${name} is added, and read once you have signed in.`);
+    go(link(["connectors", name]));
   }
   return (
-    <Section title="Add an account">
+    <>
       <Form send={add}>
         <Select label="Provider" values={Object.keys(PROVIDERS)} value={provider} change={setProvider} />
         <Field label="Name" value={name} change={setName} />
@@ -123,10 +169,11 @@ function Adding(): JSX.Element {
           const field = { label, value: typed[key] ?? "", change: (value: string) => setTyped({ ...typed, [key]: value }) };
           return choices ? <Select key={key} {...field} values={choices} /> : <Field key={key} {...field} isOptional={isOptional} />;
         })}
+        {may("devices") && <ReaderFields of={settings} change={setSettings} />}
         <button class="main">Add</button>
       </Form>
-      <p class="quiet">It is written into hub.toml. The password, or the sign-in, comes next.</p>
-    </Section>
+      <p class="quiet">The password, or the sign-in, comes next. The account is written into hub.toml.</p>
+    </>
   );
 }
 
@@ -223,6 +270,7 @@ function Detail({ of, tested, again }: DetailProps): JSX.Element {
       )}
       {may("devices") && of.way_in === "password" && <Password of={of} again={again} />}
       {may("devices") && of.way_in === "browser" && <SignIn of={of} again={again} />}
+      {of.agents.length === 0 && may("devices") && <Reader of={of} again={again} />}
       {of.unread.length > 0 && (
         <Section title="Messages that could not be read">
           <Table label="Messages" columns={UNREAD} rows={of.unread} id={(one) => one.message + one.agent} empty="" />

@@ -17,6 +17,7 @@ import { Questions } from "./questions";
 import { Review } from "./review";
 import { Runs } from "./runs";
 import { Settings } from "./settings";
+import { Sources } from "./sources";
 import { Why } from "./why";
 
 /** *name*: of the one thing that is shown; undefined: all are listed. */
@@ -43,7 +44,7 @@ export const PAGES: Readonly<Record<string, PageOf>> = {
   parts: Parts,
   places: Coming,
   settings: Settings,
-  sources: Coming,
+  sources: Sources,
   status: Status,
   tasks: Coming,
   trends: Metrics,

@@ -1,0 +1,204 @@
+// What is read for a person: folders, mailboxes and calendars; what was kept back and why; and how another one is added.
+import type { ComponentChildren, JSX } from "preact";
+import { useEffect } from "preact/hooks";
+import { Act } from "../acting";
+import { count, soon } from "../format";
+import { now } from "../live";
+import { may } from "../me";
+import { Command, Empty, Entry, Page, Read, Section, Time } from "../parts";
+import { useReading } from "../reading";
+import { link, place } from "../router";
+import { ask } from "../server";
+import type { AgentView, ConnectorView, DeviceView, RunView } from "../types";
+import { isOutside } from "./agent_form";
+import { AddAccount, advice } from "./connectors";
+import { Done } from "./run_parts";
+
+const KNOWN = 200; // of each kind that are shown
+
+/** Why a file is not read, and what to do so that it is, by the reason that its device names. */
+const EXCLUSIONS: Readonly<Record<string, readonly [why: string, remedy: string]>> = {
+  hidden: ["hidden: a name begins with a dot", "Rename the file or its folder."],
+  generated: ["in folders that a program fills", "Write a line !FOLDER/ into .hubignore above the folder."],
+  ignored: ["left out by an ignore file of yours", "Change .hubignore or .gitignore."],
+  other_extension: ["of a kind that is not asked for", "Change the kinds of files of its agent."],
+  not_convertible: ["without a text that can be read", "Nothing: pictures and programs are read on request only."],
+  key_in_text: ["with a key or a password in them, which stays on the computer", "Take it out of the file."],
+  key_file: ["of keys or passwords, by their names, which stay on the computer", "Rename a file that is none."],
+  version_control: ["of a version control system", "Copy what you need out of its folder."],
+  outside_shared: ["outside of what the computer shares", "Share the folder: hub up FOLDER, on that computer."],
+  outside_paths: ["outside of the folders that are read", "Add the folder to the paths of its agent."],
+  symlink: ["links to another place", "Share the folder that the link leads to."],
+  hard_link: ["with another name outside of what is read", "Copy the file."],
+  too_large: ["too large", "Split the file, or raise max_file_bytes on its computer."],
+  not_offered: ["no longer there", "Nothing."],
+};
+
+export function Sources(): JSX.Element {
+  const agents = useReading("/v1/agents", { query: { limit: KNOWN }, kinds: ["agent", "device", "run", "schedule"] });
+  const accounts = useReading("/v1/connectors", { query: { limit: KNOWN }, kinds: ["connector", "agent"] });
+  const devices = useReading("/v1/devices", { query: { limit: KNOWN }, kinds: ["device"] });
+  const all = agents.data?.agents ?? [];
+  const known = accounts.data?.connectors ?? [];
+  const ofAccounts = new Set(known.flatMap((one) => one.agents));
+  const ofFolders = all.filter((one) => one.gateway === null && !ofAccounts.has(one.name));
+  const isCut = [agents.data, accounts.data].some((page) => page?.next_cursor);
+  return (
+    <Page title="Sources">
+      <p class="quiet">What is read for you, and what is not. Nothing outside of these is read.</p>
+      <Section title="Folders" more={<a href="/sources?add=folder">Add a folder</a>}>
+        <Read of={agents}>{() => <Read of={devices}>{({ devices }) => <Folders readers={ofFolders} devices={devices} again={agents.again} />}</Read>}</Read>
+      </Section>
+      <Section title="Mailboxes and calendars" more={<a href="/sources?add=account">Add an account</a>}>
+        <Read of={accounts}>
+          {() =>
+            known.length === 0 ? (
+              <Empty title="No mailbox and no calendar is read." />
+            ) : (
+              <ul class="cards">
+                {known.map((one) => (
+                  <Account key={one.id} of={one} readers={all.filter(({ name }) => one.agents.includes(name))} again={agents.again} />
+                ))}
+              </ul>
+            )
+          }
+        </Read>
+      </Section>
+      {isCut && <p class="quiet">The first {KNOWN} of each kind are shown: <a href="/agents">all agents</a>, <a href="/connectors">all accounts</a>.</p>}
+      <Adding key={place.value.query.get("add")} />
+    </Page>
+  );
+}
+
+function Folders({ readers, devices, again }: { readers: readonly AgentView[]; devices: readonly DeviceView[]; again: () => void }): JSX.Element {
+  const here = devices.filter((one) => one.revoked_at === null);
+  const unread = here.flatMap((device) => {
+    const paths = readers.filter((one) => one.device === device.name).map((one) => one.paths);
+    const isRead = (root: string): boolean => paths.some((of) => of.length === 0 || of.some((path) => !isOutside(path, [root])));
+    return device.roots.filter((root) => !isRead(root)).map((root) => ({ device, root }));
+  });
+  if (readers.length + unread.length === 0) {
+    return (
+      <Empty title="No folder is read yet.">
+        <p><a href="/sources?add=folder">Add a folder</a>: what is written there as a task or a date comes to your Inbox.</p>
+      </Empty>
+    );
+  }
+  return (
+    <ul class="cards">
+      {readers.map((one) => (
+        <Entry
+          key={one.id}
+          title={[...(one.paths.length > 0 ? one.paths : here.find(({ name }) => name === one.device)?.roots ?? [])].join(", ") || one.name}
+          href={link(["agents", one.name])}
+          state={one.lifecycle === "paused" ? "paused" : one.device_connected ? undefined : "not connected"}
+          about={<>on {one.device} · <WasRead of={one} unit="file" /></>}
+          actions={<ReadNow of={one} again={again} />}
+        >
+          <LastRun of={one.last_run} unit="file" />
+        </Entry>
+      ))}
+      {unread.map(({ device, root }) => (
+        <Entry
+          key={`${device.id} ${root}`}
+          title={root}
+          state="not read"
+          about={<>on {device.name} · it is shared, and no agent reads it: {may("devices") ? <a href={link(["agents"], { new: "1" })}>make one</a> : <Command text={`hub up ${root}`} />}</>}
+        />
+      ))}
+    </ul>
+  );
+}
+
+function Account({ of, readers, again }: { of: ConnectorView; readers: readonly AgentView[]; again: () => void }): JSX.Element {
+  const helps = advice(of).replace(/ ?,? ?below\.$/, ".");
+  return (
+    <Entry
+      title={of.name}
+      href={link(["connectors", of.name])}
+      state={of.state === "ok" ? undefined : of.state}
+      about={<>{of.account ?? of.provider} · last reached <Time at={of.last_ok_at} none="never" /></>}
+      actions={readers.slice(0, 1).map((one) => <ReadNow key={one.id} of={one} again={again} />)}
+    >
+      {(of.detail || helps) && <p>{[of.detail, helps].filter(Boolean).join(" – ")} <a href={link(["connectors", of.name])}>{of.state === "sign_in" ? "Sign in" : "Look at it"}</a></p>}
+      {readers.length === 0 && <p>Nothing reads it yet: <a href={link(["connectors", of.name])}>choose what is read</a></p>}
+      {readers.map((one) => (
+        <div key={one.id}>
+          <p class="quiet"><WasRead of={one} unit="message" /></p>
+          <LastRun of={one.last_run} unit="message" />
+        </div>
+      ))}
+    </Entry>
+  );
+}
+
+function ReadNow({ of: { name }, again }: { of: AgentView; again: () => void }): JSX.Element {
+  return <Act label="Read now" scope="run" action={() => ask("post", "/v1/agents/{name}/runs", { params: { name }, body: {} })} done={`${name} is read now.`} then={again} />;
+}
+
+/** Return a number with its noun. */
+function many(number: number, unit: string): string {
+  return `${count(number)} ${unit}${number === 1 ? "" : "s"}`;
+}
+
+function excluded(run: RunView): number {
+  return Object.values(run.left_out).reduce((sum, number) => sum + number, 0);
+}
+
+/** When a source was read, what of it, and when it is read next. */
+function WasRead({ of: { last_run: run, next_fires: [next] }, unit }: { of: AgentView; unit: string }): JSX.Element {
+  const then = next && ` · again ${soon(next.at, now.value)}`;
+  if (!run) return <>not read yet{then}</>;
+  if (!run.completed_at) return <>being read</>;
+  const read = run.units_done + run.units_skipped - excluded(run);
+  return <>read <Time at={run.completed_at} />: {many(Math.max(0, read), unit)}{run.items_created > 0 && `, ${count(run.items_created)} found`}{then}</>;
+}
+
+function LastRun({ of: run, unit }: { of: RunView | null; unit: string }): JSX.Element | null {
+  if (!run) return null;
+  const page = link(["runs", run.id]);
+  const problems: ComponentChildren = run.outcome && run.outcome !== "success" && (
+    <p>
+      <strong>{run.outcome === "partial" ? "A part was not read" : "It was not read"}:</strong> {run.because ?? run.reason} {run.fix} <a href={page}>What happened</a>
+    </p>
+  );
+  const left = Object.entries(run.left_out);
+  return (
+    <>
+      {!run.completed_at && <p role="status">{run.waiting_for ?? <>Reading: <Done of={run} /> <a href={page}>{unit}s</a></>}</p>}
+      {problems}
+      {left.length > 0 && (
+        <details>
+          <summary>{many(excluded(run), unit)} kept back</summary>
+          <ul class="reasons">
+            {left.map(([reason, number]) => {
+              const [why, remedy] = EXCLUSIONS[reason] ?? [reason.replaceAll("_", " "), ""];
+              return <li key={reason}><strong>{count(number)}</strong> {why}. <span class="quiet">{remedy}</span></li>;
+            })}
+          </ul>
+          <a href={page}>Which {unit}s were read</a>
+        </details>
+      )}
+    </>
+  );
+}
+
+/** How a folder or an account is added; what is asked for in the address is open. */
+function Adding(): JSX.Element {
+  const asked = place.value.query.get("add");
+  useEffect(() => document.getElementById(`add-${asked}`)?.focus(), []);
+  return (
+    <Section title="Add">
+      <details open={asked === "folder"}>
+        <summary id="add-folder">A folder</summary>
+        <p>What is shared is decided on the computer that has the folder, and nowhere else. Type there:</p>
+        <Command text="hub up ~/folder" />
+        <p class="quiet">A computer that no hub runs on is connected by an invitation: <a href="/devices">Devices</a>.</p>
+      </details>
+      <details open={asked === "account"}>
+        <summary id="add-account">A mailbox or a calendar</summary>
+        {may("settings") ? <AddAccount /> : <p>This session may not change the settings of the hub. On the computer of the hub, add the account to hub.toml: <a href="/docs/mailboxes.md">how to</a>.</p>}
+      </details>
+    </Section>
+  );
+}

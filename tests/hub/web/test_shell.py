@@ -1,0 +1,151 @@
+"""The frame of the page in a real browser: its two sides, the bar of a phone, and the page of sources."""
+
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+import sqlalchemy as sa
+from playwright.async_api import Browser, Page, Route, expect
+
+from protocol.lifecycles import RunOutcome, RunState
+from storage.schema import runs
+from tests.support.browser import chromium
+from tests.support.dashboard import visiting
+from tests.support.hub import ServedHub, serving
+
+pytestmark = [
+    pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt-get install chromium"),
+    pytest.mark.slow,  # in a browser
+]
+PHONE = (390, 844)
+THUMB = 44  # pixels
+_SMALL = f"""() => [...document.querySelectorAll("nav a, nav button, main button, main select, main summary")]
+  .filter((shown) => shown.checkVisibility() && !shown.closest(".page-head")
+    && shown.getBoundingClientRect().height < {THUMB}).map((small) => small.outerHTML)"""
+
+
+@pytest.fixture
+async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ServedHub]:
+    async with serving(tmp_path_factory.mktemp("hub")) as opened:
+        yield opened
+
+
+async def own(page: Page) -> None:
+    """Let the session be that of an owner."""
+
+    async def answer(route: Route) -> None:
+        response = await route.fetch()
+        await route.fulfill(response=response, json={**await response.json(), "is_owner": True})
+
+    await page.route("**/v1/me", answer)
+
+
+async def test_owner_begins_with_the_inbox_and_unfolds_the_hub_side_for_good(
+    hub: ServedHub, browser: Browser
+) -> None:
+    async with visiting(browser, hub) as visit:
+        page = visit.page
+        await own(page)
+        await visit.open("")
+        views = page.get_by_role("navigation", name="Views")
+        mine = views.get_by_role("list", name="Mine").get_by_role("link")
+        await expect(mine).to_have_text(
+            [re.compile(name) for name in ("Inbox", "Tasks", "Sources", "Places")]
+        )
+        await expect(mine.first).to_have_attribute("aria-current", "page")
+        fold = views.get_by_role("button", name="Hub")
+        await expect(fold).to_have_attribute("aria-expanded", "false")
+        await expect(views.get_by_role("link", name="Runs")).to_be_hidden()
+        await fold.press("Enter")
+        await expect(views.get_by_role("link", name="Runs")).to_be_visible()
+        await visit.open("")
+        await expect(views.get_by_role("link", name="Runs")).to_be_visible()
+        assert visit.complaints == []
+
+
+async def test_operator_begins_with_the_status_and_an_open_hub_side(hub: ServedHub, browser: Browser) -> None:
+    async with visiting(browser, hub) as visit:
+        await visit.open("")
+        await visit.page.get_by_role("heading", name="Status").wait_for()
+        lists = visit.page.get_by_role("navigation", name="Views").get_by_role("list")
+        names = [await named.get_attribute("aria-label") for named in await lists.all()]
+        assert names == ["Hub", "Work", "Connected", "System", "Mine"]
+
+
+@pytest.mark.parametrize(
+    ("key", "address"),
+    [
+        ("i", "inbox"),
+        ("r", "inbox"),
+        ("t", "tasks"),
+        ("o", "sources"),
+        ("p", "places"),
+        ("h", "status"),
+        ("c", "trends"),
+    ],
+)
+async def test_key_leads_to_its_page(hub: ServedHub, browser: Browser, key: str, address: str) -> None:
+    async with visiting(browser, hub) as visit:
+        await visit.open("parts")
+        await visit.page.keyboard.press("g")
+        await visit.page.keyboard.press(key)
+        await visit.page.wait_for_url(f"**/{address}")
+        await expect(visit.page.locator("main h1")).to_be_focused()
+
+
+async def test_phone_has_a_bar_for_thumbs_and_the_rest_behind_more(hub: ServedHub, browser: Browser) -> None:
+    async with visiting(browser, hub, size=PHONE) as visit:
+        page = visit.page
+        await own(page)
+        for path in ("sources", "parts"):
+            await visit.open(path)
+            assert await page.evaluate(_SMALL) == [], path
+        bar = page.get_by_role("list", name="Mine")
+        box = await bar.bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] == PHONE[1]
+        more = bar.get_by_role("button", name="More")
+        await more.press("Enter")
+        fold = page.get_by_role("button", name=re.compile("^Hub"))
+        await expect(fold).to_be_focused()
+        await page.keyboard.press("Escape")
+        await expect(more).to_be_focused()
+        await expect(fold).to_be_hidden()
+        await more.click()
+        await fold.click()
+        assert await page.evaluate(_SMALL) == []
+        await page.get_by_role("link", name="Devices").click()
+        await page.get_by_role("heading", name="Devices").wait_for()
+        await expect(fold).to_be_hidden()
+
+
+async def test_sources_page_says_what_was_read_and_why_the_rest_was_kept_back(
+    hub: ServedHub, browser: Browser
+) -> None:
+    device = await hub.device("desk")
+    await hub.run("r-1", RunState.COMPLETED, outcome=RunOutcome.SUCCESS)
+
+    def read(c: sa.Connection) -> None:
+        values = {
+            "units_done": 214,
+            "units_skipped": 12,
+            "result": {"left_out": {"hidden": 9, "key_in_text": 3}},
+        }
+        c.execute(sa.update(runs).where(runs.c.id == "r-1").values(values))
+
+    await hub.store.write(read)
+    link = hub.roster.find(device.id)
+    assert link is not None
+    async with visiting(browser, hub) as visit:
+        page = visit.page
+        await visit.open("sources")
+        row = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name="notes"))
+        await expect(row).to_contain_text("214 files")
+        await row.get_by_text("12 files kept back").click()
+        await expect(row.get_by_text("9 hidden: a name begins with a dot.")).to_be_visible()
+        await expect(row.get_by_text("3 with a key or a password in them")).to_be_visible()
+        await page.get_by_role("link", name="Add a folder").click()
+        await page.get_by_text("hub up ~/folder").wait_for()
+        await expect(page.locator("#add-folder")).to_be_focused()
+        assert len([url for url in visit.requests if "/v1/" in url]) <= 9, visit.requests
+        assert visit.complaints == []
