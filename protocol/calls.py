@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from protocol.agenda import AGENDA
 from protocol.agent_messages import QuestionState
 from protocol.coordination import SOUL_FILE
 from protocol.frame import MAX_RESULT_BYTES, Count, EpochMs, Id, Name, Path, Record, Sha256, Text
@@ -373,9 +374,11 @@ class OwnerGrant(StrEnum):
 MARKED: Final = "marked"  # named with ``review.remote``: also to approve and edit items that have a mark
 APPROVED: Final = "approved"  # named with ``review.remote``: also to edit rows that the owner has approved
 # Python 3.11 takes 0.3 us to look up a member of an enum, and every call to a device is compared with these.
-_REVIEW_APPLY, _QUERY = Action.REVIEW_APPLY, Action.QUERY
+_REVIEW_APPLY, _QUERY, _AGENDA = Action.REVIEW_APPLY, Action.QUERY, Action.ROWS_AGENDA
 _FILES: Final = (Action.FILES_LIST, Action.FILES_READ)
-GRANTED_ACTIONS: Final = frozenset({_REVIEW_APPLY, _QUERY, *_FILES})  # that the owner's grants may refuse
+GRANTED_ACTIONS: Final = frozenset(
+    {_REVIEW_APPLY, _QUERY, _AGENDA, *_FILES}
+)  # that the owner's grants may refuse
 
 
 def refused_by_owner(
@@ -393,15 +396,18 @@ def refused_by_owner(
         remote = granted.get(OwnerGrant.REVIEW_REMOTE)
         if remote is None:
             return f"the owner of this device does not grant {OwnerGrant.REVIEW_REMOTE.value!r}"
-        if is_marked and MARKED not in remote:
-            grant = f"{OwnerGrant.REVIEW_REMOTE.value}={MARKED}"
-            return f"the item has a mark, and the owner of this device does not grant {grant!r}"
-    if (
-        action is _QUERY
-        and call.data.get("approved") is True
-        and call.table not in granted.get(OwnerGrant.ROWS_READ, ())
-    ):
-        return f"the owner of this device does not grant {OwnerGrant.ROWS_READ.value!r} of {call.table}"
+        words = ((MARKED, is_marked), (APPROVED, call.review is not None and call.review.row is not None))
+        if lacking := ",".join(word for word, is_needed in words if is_needed and word not in remote):
+            return f"the row is {lacking}; the owner of this device does not grant 'review.remote={lacking}'"
+    tables = (
+        {str(call.table)}
+        if action is _QUERY and call.data.get("approved") is True
+        else AGENDA
+        if action is _AGENDA
+        else frozenset()
+    )
+    if not tables <= {*granted.get(OwnerGrant.ROWS_READ, ())}:
+        return f"the owner of this device does not grant 'rows.read' of {', '.join(sorted(tables))}"
     if action in _FILES:
         root = root_in(str(call.data.get("path", "")))
         if root not in granted.get(OwnerGrant.FILES_READ, ()):

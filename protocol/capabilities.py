@@ -29,6 +29,7 @@ class CapabilityName(StrEnum):
     BROWSER_OPEN = "browser.open"
     ROWS_LIST = "rows.list"
     ROWS_KNOWN = "rows.known"
+    ROWS_AGENDA = "rows.agenda"
     AGENT_WAKE = "agent.wake"
     AGENT_WORK = "agent.work"  # runs in the mode work
     TABLE_DECLARE = "table.declare"

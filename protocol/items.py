@@ -127,11 +127,13 @@ class RowReview(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     *seen*: the call that last wrote the row or proposed its change; to undo, the call of the undone verdict.
     *titles*: of rows that fields of an approval or edit refer to; a project that is not there is made.
+    *row*: of an edit of an approved row, ``seen_row`` of it as its owner saw it; another row is a conflict.
     """
 
     verdict: ReviewVerdict
     seen: Id
     titles: Annotated[dict[Name, Text], Meta(max_length=16)] = {}
+    row: Name | None = None
 
 
 Mark = Literal[

@@ -34,6 +34,7 @@ class Action(StrEnum):
     BROWSER_OPEN = "browser.open"
     ROWS_LIST = "rows.list"  # rows that hubs wrote: see PROTOCOL.md, "Agreement about the past"
     ROWS_KNOWN = "rows.known"
+    ROWS_AGENDA = "rows.agenda"  # approved tasks and events by their days; see PROTOCOL.md
     TABLE_DECLARE = "table.declare"  # of a table that is not built in; see PROTOCOL.md
     AGENT_WAKE = "agent.wake"  # a slot of an agent's calendar has begun; see PROTOCOL.md
     FILES_LIST = "files.list"  # shared files, for programs that the owner lets read them; see PROTOCOL.md

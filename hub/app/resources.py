@@ -47,6 +47,7 @@ from hub.api.resources.schedules import PlansResource, SchedulesResource, SlotsR
 from hub.api.resources.sealing_keys import KeysResource
 from hub.api.resources.summaries import SummariesResource
 from hub.api.resources.system import HubInfo, ListenerAddresses, SystemResource
+from hub.api.resources.tasks import TasksResource
 from hub.api.resources.tokens import PagesAt
 from hub.api.resources.why import WhyResource
 from hub.api.wait_reasons import WaitReasons
@@ -185,7 +186,7 @@ def make_resources(
         HandbookResource(),
         HubSeriesResource(store, measurements),
         IssuesResource(issues, store, clock),
-        ItemsResource(
+        ledger := ItemsResource(
             store,
             roster=roster,
             clock=clock,
@@ -196,6 +197,7 @@ def make_resources(
             on_given=work.verdicts.recheck,
             tables=lambda: work.extractor.tables,
         ),
+        TasksResource(store, ledger, roster=roster, clock=clock, ids=context.ids),
         DeviceCallsResource(
             store, roster=roster, clock=clock, ids=context.ids, tables=lambda: work.extractor.tables
         ),

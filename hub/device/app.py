@@ -364,7 +364,7 @@ class ReferenceDevice:
                 message = describe_message(call)
             case Action.USER_ASK:
                 message = describe_question(call)
-            case Action.FILE_GET | Action.ROWS_LIST | Action.ROWS_KNOWN:
+            case Action.FILE_GET | Action.ROWS_LIST | Action.ROWS_KNOWN | Action.ROWS_AGENDA:
                 return  # read-only calls are not reported
             case Action.FILE_PUT:
                 message = f"{call.data.get('name')} of {call.agent_id} was written"

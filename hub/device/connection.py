@@ -41,6 +41,7 @@ ACTIONS: Final = {
     Action.USER_ASK: CapabilityName.USER_ASK,
     Action.ROWS_LIST: CapabilityName.ROWS_LIST,
     Action.ROWS_KNOWN: CapabilityName.ROWS_KNOWN,
+    Action.ROWS_AGENDA: CapabilityName.ROWS_AGENDA,
     Action.TABLE_DECLARE: CapabilityName.TABLE_DECLARE,
 }
 

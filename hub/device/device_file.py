@@ -21,6 +21,7 @@ from hub.base.atomic_file import write_atomically
 from hub.base.clock import Clock, IdFactory, epoch_ms, now_ms
 from hub.device import (
     addresses,
+    agenda,
     declared_tables,
     digests,
     grants,
@@ -54,7 +55,9 @@ from protocol.tool_calls import Action, Answer, ToolCall
 # backup may repeat a call of any age, which must not create a second row.
 KEEP_CALLS: Final = timedelta(days=30)
 # Calls whose answers are not stored: reads, and the declaration of a table, which may change back.
-_NOT_STORED: Final = frozenset({Action.FILE_GET, Action.ROWS_LIST, Action.ROWS_KNOWN, Action.TABLE_DECLARE})
+_NOT_STORED: Final = frozenset(
+    {Action.FILE_GET, Action.ROWS_LIST, Action.ROWS_KNOWN, Action.ROWS_AGENDA, Action.TABLE_DECLARE}
+)
 _CHANGES: Final = frozenset({Action.INSERT, Action.UPDATE, Action.DELETE})
 _PRUNE_EVERY_MS: Final = 24 * 3600 * 1000
 BUSY_TIMEOUT_S: Final = 5.0  # another program may use the file concurrently
@@ -381,6 +384,8 @@ class DeviceStore:
                 return None, list_rows(self._db, call, self.hub, self._roots)
             case Action.ROWS_KNOWN:
                 return None, list_known(self._db, call, self.hub)
+            case Action.ROWS_AGENDA:
+                return None, msgspec.to_builtins(agenda.answer(self._db, call))
             case Action.TABLE_DECLARE:
                 return None, declared_tables.declare(self._db, call)
         table = declared_tables.table_of(self._db, call.table)

@@ -19,9 +19,8 @@ from hub.device import (
 from hub.device.proposals import Proposal
 from hub.device.rows import CallRefusal
 from hub.device.titled_rows import row_called
-from protocol.calls import (
-    Reviewed,
-)
+from protocol.agenda import seen_row
+from protocol.calls import Reviewed
 from protocol.errors import ErrorCode
 from protocol.frame import Record
 from protocol.items import ReviewVerdict, RowReview
@@ -83,6 +82,8 @@ def apply(
         _undo(db, table, row_id, row, review.seen, has_proposal=proposal is not None)
     elif row is None:
         raise _changed(table, "its owner has deleted the row")
+    elif review.row is not None:
+        _change_approved(db, table, row, call, at_ms)
     elif proposal is not None:
         _decide(db, table, row_id, proposal, call, at_ms)
     else:
@@ -130,6 +131,8 @@ def _check_fields(table: DeviceTable, review: RowReview, data: Record) -> None:
     """Refuse flags, and fields that the verdict does not take."""
     takes = review.verdict in (ReviewVerdict.APPROVE, ReviewVerdict.EDIT)
     written = data.keys() | review.titles.keys()
+    if review.row is not None and review.verdict is not ReviewVerdict.EDIT:
+        raise CallRefusal(ErrorCode.BAD_RECORD, f"{table.name}: 'row' belongs to an edit alone")
     if (
         data.keys() & (SUGGESTED.keys() | review.titles.keys())
         or (written and not takes)
@@ -161,6 +164,20 @@ def _judge(db: sqlite3.Connection, table: DeviceTable, row: Record, call: ToolCa
             at_ms,
         ),
     )
+
+
+def _change_approved(
+    db: sqlite3.Connection, table: DeviceTable, row: Record, call: ToolCall, at_ms: int
+) -> None:
+    """Apply an edit to an approved row, unless the row has its values already."""
+    assert call.review is not None
+    if not row["isApproved"]:
+        raise _changed(table, "its owner has not approved the row")
+    if not call.review.titles and all(row.get(name) == value for name, value in call.data.items()):
+        return
+    if seen_row(table, row) != call.review.row:
+        raise _changed(table, "its owner has changed the row at the device")
+    _judge(db, table, row, call, at_ms)
 
 
 def _called(db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: int) -> Record:

@@ -7,7 +7,7 @@ applied once, whichever hub is killed, frozen or restored, and whichever takes o
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import anyio
 import msgspec
@@ -19,7 +19,7 @@ from hub.base.periodic_loop import PeriodicLoop
 from hub.links.device_link import IDEMPOTENT, DeviceLink
 from hub.runs.delivery import TableRefused, declare, may_change, row_id_of
 from hub.runs.found_items import frame_of, payload_of
-from protocol.calls import MARKED, OwnerGrant, Reviewed
+from protocol.calls import APPROVED, MARKED, OwnerGrant, Reviewed
 from protocol.capabilities import CAPABILITY_OF
 from protocol.coordination import DEVICE
 from protocol.errors import (
@@ -155,7 +155,8 @@ class VerdictDelivery:
         """Return the device's answer; None if there is none yet."""
         # The device may have applied what was sent before: only its answer tells.
         is_marked = bool(verdict.warnings) and verdict.verdict in ("approve", "edit")
-        refused = refused_by(link, is_marked=is_marked) if verdict.sends == 0 else None
+        is_owned = verdict.seen_row is not None
+        refused = refused_by(link, is_marked=is_marked, is_owned=is_owned) if verdict.sends == 0 else None
         is_of_device = verdict.actor == f"{DEVICE}{link.device_id}"
         if verdict.row_id is None and (is_of_device or refused is not ErrorCode.NOT_GRANTED):
             delivered = await self._deliver(link, verdict)
@@ -174,7 +175,9 @@ class VerdictDelivery:
             table=verdict.target_table,
             where={"id": verdict.row_id},
             data=data,
-            review=RowReview(verdict=ReviewVerdict(verdict.verdict), seen=seen, titles=titles),
+            review=RowReview(
+                verdict=ReviewVerdict(verdict.verdict), seen=seen, titles=titles, row=verdict.seen_row
+            ),
             deadline_ms=ANSWER_MS,
         )
         try:
@@ -233,16 +236,21 @@ class VerdictDelivery:
         return msgspec.structs.replace(verdict, row_id=row_id)
 
 
-def refused_by(link: DeviceLink, *, is_marked: bool = False) -> ErrorCode | None:
+def refused_by(
+    link: DeviceLink, *, is_marked: bool = False, is_owned: bool = False
+) -> Literal[ErrorCode.CALL_UNSUPPORTED, ErrorCode.NOT_GRANTED] | None:
     """Return why a device takes no verdict from this hub, or None.
 
     Args:
         is_marked: the verdict approves or edits an item that has a mark.
+        is_owned: the verdict edits a row that its owner has approved.
     """
     if not link.can(CAPABILITY_OF[Action.REVIEW_APPLY]):
         return ErrorCode.CALL_UNSUPPORTED
     granted = link.owner_grants.get(OwnerGrant.REVIEW_REMOTE)
-    return ErrorCode.NOT_GRANTED if granted is None or (is_marked and MARKED not in granted) else None
+    words = {MARKED} if is_marked else set()
+    words |= {APPROVED} if is_owned else set()
+    return ErrorCode.NOT_GRANTED if granted is None or not words <= {*granted} else None
 
 
 def _with_titles(data: dict[str, Any]) -> tuple[Record, dict[str, str]]:

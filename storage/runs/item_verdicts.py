@@ -63,7 +63,8 @@ class VerdictRow(msgspec.Struct, frozen=True, kw_only=True):
         data: values of an approval or edit.
         seen_call: newest call of the item when its owner saw it.
         undoes: the verdict that an ``undo`` takes back.
-        source: source of an item that the verdict rejected, or that its undoing gives back.
+        source: source of an item that the verdict rejected, or that its undoing gives back; of an edit of an
+            approved row, ``seen_row``: its state as its owner saw it.
         reason: error code of a refusal.
         sends: number of times that it may have been sent, the last time over the connection *epoch*.
         counter: the device's counter of the row, if it listed the row while the verdict was open.
@@ -91,6 +92,11 @@ class VerdictRow(msgspec.Struct, frozen=True, kw_only=True):
     settled_at: int | None = None
 
     @property
+    def seen_row(self) -> str | None:
+        """State of an approved row as its owner saw it, if this is an edit of one."""
+        return (self.source or {}).get("seen_row") if self.verdict == "edit" else None
+
+    @property
     def is_open(self) -> bool:
         """True until it is settled."""
         return self.settled_at is None
@@ -100,6 +106,8 @@ class NewVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """Verdict to store. *version*: of the item, as its owner saw it; *id*: unused so far.
 
     *proposal*: the one that is accepted, whose values *data* repeats; *proposed_by*: its proposer.
+    *seen_row*: of an edit of an approved row, the state of it that its owner saw; without it, what is decided
+    is not edited.
     """
 
     id: CallId
@@ -109,6 +117,7 @@ class NewVerdict(msgspec.Struct, frozen=True, kw_only=True):
     version: int | None = None
     proposal: str | None = None
     proposed_by: str | None = None
+    seen_row: str | None = None
 
 
 class VerdictRefused(HubError):
@@ -344,7 +353,8 @@ def _repeated(item: ItemRow, before: VerdictRow | None, new: NewVerdict) -> Verd
     if new.verdict == "undo":
         return before
     is_same = before.data == new.data and before.seen_call == item.call_id
-    return before if is_same and (before.is_open or item.verdict != "open") else None
+    is_decided = item.verdict != "open" and new.seen_row is None  # an approved row may change again and again
+    return before if is_same and (before.is_open or is_decided) else None
 
 
 def _new(
@@ -358,7 +368,8 @@ def _new(
         raise _conflict(item, "has no verdict to undo")
     if undone is not None and undone.seen_call != item.call_id:
         raise _conflict(item, f"is at version {item.version} now, after the verdict; read it again")
-    if undone is None and item.verdict not in ("open", "held"):
+    is_owned = new.verdict == "edit" and new.seen_row is not None and item.verdict in ("approved", "edited")
+    if undone is None and item.verdict not in ("open", "held") and not is_owned:
         raise _conflict(item, f"is {item.verdict} already")
     is_here = item.verdict == "held" or (undone is not None and item.row_id is None)  # no device ever had it
     if item.device_id is None or (not is_here and (item.row_id is None or item.answered_at is None)):
@@ -366,6 +377,7 @@ def _new(
     if (problem := check(item, new)) is not None:
         raise VerdictRefused(ErrorCode.BAD_RECORD, problem)
     is_final = is_here and new.verdict in ("reject", "undo")
+    source = item.source if is_final and undone is None else None if undone is None else undone.source
     return VerdictRow(
         id=new.id,
         item_id=item.id,
@@ -375,7 +387,7 @@ def _new(
         data=new.data,
         seen_call=item.call_id,
         undoes=None if undone is None else undone.id,
-        source=item.source if is_final and undone is None else None if undone is None else undone.source,
+        source={"seen_row": new.seen_row} if is_owned else source,
         state="done" if is_final else "pending",
         next_at=at,
         actor=actor,
@@ -644,6 +656,8 @@ def overtake(c: sa.Connection, device_id: DeviceId, reports: Sequence[ReportedVe
         VerdictRow, execute_among(c, OF_CALLS, "calls", sorted(reported), {"device": device_id})
     )
     for row in sorted(found, key=lambda row: row.id):
+        if row.seen_row is not None:
+            continue  # the device compares the row itself
         is_same = (row.verdict, reported[row.seen_call]) in (("approve", "approved"), ("reject", "rejected"))
         after = "done" if is_same and not row.data else "refused"
         why = CHANGED if after == "refused" else None

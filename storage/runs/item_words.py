@@ -7,6 +7,7 @@ it generates; see ``storage.kernel.migrate``.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any, Final, Literal, NamedTuple
@@ -120,11 +121,15 @@ def edited_values(c: sa.Connection, rows: Iterable[Any]) -> dict[str, dict[str, 
     """Return the values that approvals and edits at the hub gave to items, by item, unless undone."""
     judged = {row.id: row.call_id for row in rows if row.verdict in ("approved", "edited")}
     given = (row for part in in_parts(sorted(judged)) for row in c.execute(GIVEN, {"ids": part}))
-    return {
-        id: row.data
-        for id, row in {row.item_id: row for row in given}.items()
-        if row.verdict in ("approve", "edit") and row.data and row.seen_call == judged[id]
-    }
+    values: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)  # of each verdict, in their order
+    for row in given:
+        if row.verdict == "undo":
+            values[row.item_id] = values[row.item_id][:-1]
+        else:
+            is_newest = row.verdict in ("approve", "edit") and row.seen_call == judged[row.item_id]
+            values[row.item_id].append(row.data if is_newest else {})
+    merged = {id: {name: value for data in of for name, value in data.items()} for id, of in values.items()}
+    return {id: data for id, data in merged.items() if data}
 
 
 def add_words(c: sa.Connection, fresh: Sequence[Any]) -> None:

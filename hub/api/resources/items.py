@@ -151,6 +151,10 @@ _OF_OWNER: Final = (
     "it has a mark: its owner approves or changes it on the device (hub review), or grants it to this hub"
     " there: hub grants +review.remote=marked"
 )
+_OF_APPROVED: Final = (
+    "its owner has approved it and does not let this hub change it; on the device:"
+    " hub grants +review.remote=marked,approved"
+)
 MAX_DETAIL_BYTES: Final = 256 * 1024  # of the quotes and excerpts in a page
 MAX_HELD_COUNTED: Final = 10_000  # of a device: what five of its agents may hold
 MAX_VERDICTS: Final = 500  # in one report: as many as one write may look up
@@ -368,7 +372,8 @@ class NewVerdictView(View):
     id, or ``{"title": ...}``: the device finds the row of that title, and makes a missing project. A date is
     a text, as ``2027-02-03`` or ``2027-02-03T15:00+01:00``, or epoch milliseconds.
     *version*: of the item as it was shown; another one that it has by now is a conflict. *proposal*: accepts
-    the proposal of that id, with its *verdict*; *data* repeats the values that it changes.
+    the proposal of that id, with its *verdict*; *data* repeats the values that it changes. *seen_row*: of an
+    edit of an approved task or event, as ``GET /v1/tasks`` shows it; a row that has changed is a conflict.
     """
 
     id: _Name
@@ -376,6 +381,7 @@ class NewVerdictView(View):
     data: dict[str, Any] = {}
     version: Annotated[int, Meta(ge=1)] | None = None
     proposal: _Name | None = None
+    seen_row: Annotated[str, Meta(max_length=64)] | None = None
 
 
 class NewVerdictsView(View):
@@ -811,6 +817,7 @@ class ItemsResource(Resource):
                 data=verdict.data,
                 version=verdict.version,
                 proposal=verdict.proposal,
+                seen_row=verdict.seen_row,
             )
             for id, verdict in zip(fresh, given.verdicts, strict=True)
         ]
@@ -838,11 +845,13 @@ class ItemsResource(Resource):
             return problem
         link = None if item.device_id is None else self._roster.find(item.device_id)
         is_marked = bool(item.warnings) and new.verdict in ("approve", "edit")
-        code = None if link is None else refused_by(link, is_marked=is_marked)
+        is_owned = new.seen_row is not None
+        code = None if link is None else refused_by(link, is_marked=is_marked, is_owned=is_owned)
         if item.verdict == "held" and (new.verdict == "reject" or code is ErrorCode.CALL_UNSUPPORTED):
             return None  # the hub alone decides, or the device gets a suggestion
         if code is not None:
-            why = _OF_OWNER if is_marked and code is ErrorCode.NOT_GRANTED else VERDICT_REFUSALS[code]
+            of_grant = _OF_APPROVED if is_owned else _OF_OWNER if is_marked else VERDICT_REFUSALS[code]
+            why = of_grant if code is ErrorCode.NOT_GRANTED else VERDICT_REFUSALS[code]
             raise VerdictRefused(code, f"item {item.id!r}: {why}")
         return None
 
@@ -865,6 +874,17 @@ class ItemsResource(Resource):
             )
 
         return {id: tuple(map(view, on)) for id, on in found.items()}
+
+    def fields_of(self, c: Connection, found: Sequence[ListedItem]) -> dict[str, dict[str, Any]]:
+        """Return the fields of the views of items that their rows do not have, by item."""
+        rows = [item.row for item in found]
+        newest, proposals = _given(c, [row.id for row in rows]), self._proposed(c, rows)
+        elsewhere = self._elsewhere(c, rows)
+        return {
+            row.id: self._shown(row, item.agent, item.device, newest.get(row.id), elsewhere)
+            | {"proposals": proposals.get(row.id, ())}
+            for item, row in zip(found, rows, strict=True)
+        }
 
     def _elsewhere(self, c: Connection, rows: Sequence[ItemRow]) -> set[DeviceId]:
         """Return the devices of items that are connected to another node of the hub."""

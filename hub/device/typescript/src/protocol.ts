@@ -42,7 +42,7 @@ export type Receipt = { "id": string; "hub": string; "device_id": string; "run_i
 /** hub -> device: one operation, by default on one row of the device's own tables. */
 export type ToolCall = { "type": "tool_call"; "trace"?: (string) | (null); "id": string; "action": Action; "table"?: (string) | (null); "data"?: { readonly [name: string]: (string) | (number) | (number) | (boolean) | (readonly (string)[]) | (null) }; "where"?: { readonly [name: string]: (string) | (number) | (number) | (boolean) | (readonly (string)[]) | (null) }; "limit"?: number; "run_id"?: (string) | (null); "agent_id"?: (string) | (null); "source"?: (ItemSource) | (null); "review"?: (RowReview) | (null); "declares"?: (DeviceTable) | (null); "deadline_ms"?: number };
 /** Operation of a call at the device. */
-export type Action = "agent.wake" | "browser.open" | "delete" | "file.get" | "file.put" | "files.list" | "files.read" | "insert" | "message.deliver" | "query" | "review.apply" | "rows.known" | "rows.list" | "table.declare" | "update" | "user.ask";
+export type Action = "agent.wake" | "browser.open" | "delete" | "file.get" | "file.put" | "files.list" | "files.read" | "insert" | "message.deliver" | "query" | "review.apply" | "rows.agenda" | "rows.known" | "rows.list" | "table.declare" | "update" | "user.ask";
 /** Place of an item: ``text[start:end] == quote``, counted in code points of the file's text. */
 export type ItemSource = { "path": string; "quote": string; "start": number; "end": number; "sha256"?: (string) | (null); "warnings"?: readonly (string)[]; "unresolved"?: readonly (Unresolved)[]; "changed"?: readonly (Changed)[]; "replaces"?: (string) | (null); "link"?: (string) | (null); "timezone"?: (string) | (null); "provenance"?: (Provenance) | (null); "found_by"?: (FoundBy) | (null); "counted"?: readonly (CountedDay)[]; "line"?: (number) | (null) };
 /** Words of the text that could not be converted to a field's value, as "some day next spring". */
@@ -58,7 +58,7 @@ export type FoundBy = "model" | "rule";
 /** Words of the text that a field's day counts from another day, as "by Friday", and that other day. */
 export type CountedDay = { "field": string; "words": string; "since": string; "by": string; "evidence"?: string };
 /** Verdict of ``review.apply``, and the state of the row that the owner saw. */
-export type RowReview = { "verdict": ReviewVerdict; "seen": string; "titles"?: { readonly [name: string]: string } };
+export type RowReview = { "verdict": ReviewVerdict; "seen": string; "titles"?: { readonly [name: string]: string }; "row"?: (string) | (null) };
 /** Decision about a row that the owner took elsewhere. */
 export type ReviewVerdict = "approve" | "edit" | "reject" | "undo";
 /** Declaration of a table. */

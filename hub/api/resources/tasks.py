@@ -1,0 +1,232 @@
+"""Route of approved tasks and events: as they are at their devices now, or as the hub knows them."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+import anyio
+import msgspec
+from msgspec import Meta
+
+from hub.api.resource import Caller, Instant, Paging, Resource, View, route
+from hub.api.resources.items import ItemsResource, ItemView
+from hub.base.clock import Clock, IdFactory, epoch_ms
+from hub.base.dates import dates_as_texts
+from hub.base.roles import BY_ALL, Principal, Scope
+from hub.links.roster import Roster
+from hub.runs.verdict_delivery import refused_by
+from protocol.agenda import AGENDA, NO_DAY, AgendaPage, AgendaQuery, AgendaRow, seen_row
+from protocol.calls import OwnerGrant
+from protocol.capabilities import CapabilityName
+from protocol.errors import DeliveryError
+from protocol.ids import TokenId
+from protocol.tables import TABLES
+from protocol.tool_calls import Action, ToolCall
+from storage.devices import devices
+from storage.devices.browser_sessions import SESSIONS
+from storage.devices.devices import DeviceRow
+from storage.kernel.columns import Key
+from storage.runs import item_lists, item_verdicts, item_words
+from storage.runs.item_lists import ItemFilter, ListedItem
+from storage.runs.items import Verdict
+from storage.store import Connection, Store
+
+MAX_DEVICES: Final = 20  # that one request asks, those seen last
+MAX_ROWS: Final = 100  # of an answer
+MAX_KNOWN: Final = 500  # newest items of each kind of a device that does not answer
+DEADLINE_MS: Final = 5_000
+_DECIDED: Final[tuple[Verdict, ...]] = ("approved", "edited")
+_Refuses: TypeAlias = Literal["not_granted", "call_unsupported"]
+RowsState: TypeAlias = Literal["present", "away", "elsewhere", "unanswered", _Refuses]
+
+
+class ApprovedItemView(ItemView, kw_only=True):
+    """Approved task or event. *data*: its values with a project by its name, and those that are on their way.
+
+    *id*: empty for a row that its owner wrote, which is changed at its device alone. *is_present*: as it is
+    at its device now; else as the hub knows it. *seen_row*: repeated in a verdict that edits it. *begins*:
+    its day as an instant.
+    """
+
+    seen_row: str
+    is_present: bool
+    begins: Instant | None = None
+
+
+class TasksOfDevice(View):
+    """Device of the list. *state*: ``present``, or why its rows are shown as the hub knows them.
+
+    ``not_granted``: it grants ``rows.read`` of both tables to no page of its owner. *last_seen_at*: when it
+    was there.
+    """
+
+    name: str
+    state: RowsState
+    last_seen_at: Instant | None = None
+
+
+class TasksPage(View):
+    """A page of approved tasks and events, and the devices that were asked for them."""
+
+    tasks: tuple[ApprovedItemView, ...]
+    devices: tuple[TasksOfDevice, ...]
+    next_cursor: str | None = None
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    """Page of a device; without one, *state* says why."""
+
+    device: DeviceRow
+    state: RowsState
+    page: AgendaPage = AgendaPage(rows=[])
+
+
+class TasksResource(Resource):
+    """Approved tasks and events."""
+
+    name, path, within = "tasks", "/v1/tasks", BY_ALL
+
+    def __init__(
+        self, store: Store, ledger: ItemsResource, *, roster: Roster, clock: Clock, ids: IdFactory
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._roster = roster
+        self._clock = clock
+        self._ids = ids
+
+    @route("GET", "", Scope.READ)
+    async def approved(
+        self,
+        caller: Caller,
+        paging: Paging,
+        begin: Annotated[Instant, Meta(description="When today begins: events before it are done.")],
+        done: Annotated[bool, Meta(description="Done ones, the newest first.")] = False,
+        text: Annotated[str, Meta(max_length=200, description="In the title.")] = "",
+    ) -> TasksPage:
+        """List approved tasks and events: open ones by their days, then those without a day; or done ones.
+
+        The page of a device's owner has their present values, from connected devices that grant ``rows.read``
+        of both tables. Of others, and for other callers, there are the values that the hub knows.
+        """
+        place, row_id = paging.after or (-NO_DAY, "")
+        asked = AgendaQuery(
+            begin=epoch_ms(begin), is_done=done, text=text, place=int(place), row_id=str(row_id)
+        )
+        paging.limit = min(paging.limit, MAX_ROWS)
+        visible, owner = await self._store.read(self._devices_of, caller)
+        answers: list[_Answer] = []
+
+        async def ask(device: DeviceRow) -> None:
+            is_owner = device.user_id == owner
+            answers.append(await self._ask(device, asked, paging.limit, is_owner=is_owner))
+
+        async with anyio.create_task_group() as requests:
+            for device in visible:
+                requests.start_soon(ask, device)
+        views, rest = await self._store.read(self._views, answers, asked)
+        page = paging.fetched(views, key=lambda keyed: keyed[0], rest=rest)
+        return TasksPage(
+            tasks=tuple(view for _, view in page.items),
+            devices=tuple(TasksOfDevice.from_row(answer.device, state=answer.state) for answer in answers),
+            next_cursor=page.next_cursor,
+        )
+
+    def _devices_of(self, c: Connection, caller: Principal) -> tuple[list[DeviceRow], str | None]:
+        """Return the visible devices, and the user for whose device the caller's page was opened."""
+        kind, _, id = caller.actor.partition(":")
+        session = SESSIONS.find_by_id(c, TokenId(id)) if kind == "session" else None
+        listed = devices.list_devices(c, user_id=self.user_id, only=self.limited_to.devices)
+        listed.sort(key=lambda row: -(row.last_seen_at or 0))
+        owners = [row.user_id for row in listed if session is not None and row.id == session.device_id]
+        return [row for row in listed if row.revoked_at is None][:MAX_DEVICES], next(iter(owners), None)
+
+    async def _ask(self, device: DeviceRow, asked: AgendaQuery, limit: int, *, is_owner: bool) -> _Answer:
+        """Ask a device for a page of its rows."""
+        link = self._roster.find(device.id)
+        if link is None:
+            return _Answer(device, "elsewhere" if device.connectivity == "online" else "away")
+        if not is_owner or not {*link.owner_grants.get(OwnerGrant.ROWS_READ, ())} >= AGENDA:
+            return _Answer(device, "not_granted")
+        if not link.can(CapabilityName.ROWS_AGENDA):
+            return _Answer(device, "call_unsupported")
+        frame = ToolCall(
+            id=self._ids.fresh(),
+            action=Action.ROWS_AGENDA,
+            data=msgspec.to_builtins(asked),
+            limit=limit,
+            deadline_ms=DEADLINE_MS,
+        )
+        try:
+            answer = await link.call(frame)
+            return _Answer(device, "present", msgspec.convert(answer.result, AgendaPage))
+        except (DeliveryError, msgspec.ValidationError):
+            return _Answer(device, "unanswered")
+
+    def _views(
+        self, c: Connection, answers: Sequence[_Answer], asked: AgendaQuery
+    ) -> tuple[list[tuple[Key, ApprovedItemView]], Key | None]:
+        """Return the views of all devices in one order, and the key of the last one, if others follow."""
+        views: list[tuple[Key, ApprovedItemView]] = []
+        ends: list[Key] = []  # of devices with more rows
+        for device, state, page in map(msgspec.structs.astuple, answers):
+            listed = item_lists.items_of_rows(c, device.id, [row.row_id for row in page.rows])
+            entries = [(row, listed.get(row.row_id)) for row in page.rows]
+            entries += self._known(c, device, asked) if state != "present" else []
+            ends += [(row.place, row.row_id) for row in page.rows[-1:] if page.more]
+            fields = self._ledger.fields_of(c, [item for _, item in entries if item is not None])
+            newest = item_verdicts.newest_verdicts(c, list(fields))
+            link = self._roster.find(device.id)
+            for row, item in entries:
+                given = newest.get(item.row.id) if item else None
+                data = row.data | (given.data if given and given.is_open and given.seen_row else {})
+                table, is_marked = TABLES[row.table], item is not None and bool(item.row.warnings)
+                own: dict[str, Any] = {
+                    "title": str(data.get(table.title, "")),
+                    "seen_row": seen_row(table, row.data),
+                    "is_present": state == "present",
+                    "device_refuses": refused_by(link, is_marked=is_marked, is_owned=True) if link else None,
+                    "begins": data.get(table.days[0]),
+                    "data": dates_as_texts(table, _with_names(data), item.timezone if item else None),
+                }
+                if item is None:
+                    own |= {"agent": "", "run_id": "", "path": "", "table": row.table, "verdict": "approved"}
+                    own |= {"id": "", "version": 0, "device": device.name, "row_id": row.row_id}
+                    view = ApprovedItemView.from_row(**own, created_at=data["updatedAt"])
+                else:
+                    view = ApprovedItemView.from_row(item.row, **(fields[item.row.id] | own))
+                views.append(((row.place, row.row_id), view))
+        views = [keyed for keyed in views if not ends or keyed[0] <= min(ends)]
+        return sorted(views, key=lambda keyed: keyed[0]), min(ends, default=None)
+
+    def _known(
+        self, c: Connection, device: DeviceRow, asked: AgendaQuery
+    ) -> list[tuple[AgendaRow, ListedItem | None]]:
+        """Return the newest approved items of a device, with the values that the hub knows."""
+        chosen = ItemFilter(user_id=self.user_id, limits=self.limited_to, device_id=device.id)
+        of_kind = [
+            msgspec.structs.replace(chosen, table=table, verdict=verdict)
+            for table in sorted(AGENDA)
+            for verdict in _DECIDED
+        ]
+        found = [item for kind in of_kind for item in item_lists.list_items(c, kind, limit=MAX_KNOWN).items]
+        edits = item_words.edited_values(c, [item.row for item in found])
+        entries: list[tuple[AgendaRow, ListedItem | None]] = []
+        for item in found:
+            row, table = item.row, TABLES[item.row.target_table]
+            data = row.data | edits.get(row.id, {}) | {"updatedAt": row.verdict_at}
+            day: int | None = data.get(table.days[0])
+            is_past = row.target_table == "timelines" and day is not None and day < asked.begin
+            is_done = is_past or data.get("status") == "done"
+            at = day if day is not None and (is_past or not is_done) else row.verdict_at or 0
+            place = -at if is_done else NO_DAY if day is None else day
+            entry = AgendaRow(table=table.name, row_id=row.row_id or row.id, place=place, data=data)
+            is_behind = (entry.place, entry.row_id) > (asked.place, asked.row_id)
+            has_text = asked.text.casefold() in str(data.get(table.title, "")).casefold()
+            if is_done == asked.is_done and is_behind and has_text:
+                entries.append((entry, item))
+        return entries
+
+
+def _with_names(data: dict[str, Any]) -> dict[str, Any]:
+    """Return values with the title of a row in place of the row."""
+    return {name: value["title"] if isinstance(value, dict) else value for name, value in data.items()}
