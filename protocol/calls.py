@@ -374,10 +374,11 @@ class OwnerGrant(StrEnum):
 MARKED: Final = "marked"  # named with ``review.remote``: also to approve and edit items that have a mark
 APPROVED: Final = "approved"  # named with ``review.remote``: also to edit rows that the owner has approved
 # Python 3.11 takes 0.3 us to look up a member of an enum, and every call to a device is compared with these.
-_REVIEW_APPLY, _QUERY, _AGENDA = Action.REVIEW_APPLY, Action.QUERY, Action.ROWS_AGENDA
+_REVIEW_APPLY, _QUERY = Action.REVIEW_APPLY, Action.QUERY
+_AGENDA, _PLACES = Action.ROWS_AGENDA, Action.PLACES_MANAGE
 _FILES: Final = (Action.FILES_LIST, Action.FILES_READ)
 GRANTED_ACTIONS: Final = frozenset(
-    {_REVIEW_APPLY, _QUERY, _AGENDA, *_FILES}
+    {_REVIEW_APPLY, _QUERY, _AGENDA, *_FILES, _PLACES}
 )  # that the owner's grants may refuse
 
 
@@ -408,6 +409,8 @@ def refused_by_owner(
     )
     if not tables <= {*granted.get(OwnerGrant.ROWS_READ, ())}:
         return f"the owner of this device does not grant 'rows.read' of {', '.join(sorted(tables))}"
+    if action is _PLACES and OwnerGrant.PLACES not in granted:
+        return f"the owner of this device does not grant {OwnerGrant.PLACES.value!r}"
     if action in _FILES:
         root = root_in(str(call.data.get("path", "")))
         if root not in granted.get(OwnerGrant.FILES_READ, ()):

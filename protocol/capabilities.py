@@ -35,6 +35,7 @@ class CapabilityName(StrEnum):
     TABLE_DECLARE = "table.declare"
     FILES_LIST = "files.list"
     FILES_READ = "files.read"
+    PLACES_MANAGE = "places.manage"
     TOOL_CALLS = "tool_calls"  # several calls in one frame
     HUBS = "hubs"
 

@@ -39,6 +39,7 @@ class Action(StrEnum):
     AGENT_WAKE = "agent.wake"  # a slot of an agent's calendar has begun; see PROTOCOL.md
     FILES_LIST = "files.list"  # shared files, for programs that the owner lets read them; see PROTOCOL.md
     FILES_READ = "files.read"
+    PLACES_MANAGE = "places.manage"  # where approved rows go, if the owner grants it; see PROTOCOL.md
 
 
 class ToolCall(Frame, frozen=True, kw_only=True, tag="tool_call"):

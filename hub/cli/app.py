@@ -95,6 +95,10 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
         "device": _Command(
             "device", "Keep this machine connected as a device; see what it sends and has sent."
         ),
+        "places": _Command(
+            "places",
+            "List, add, test and remove the places where approved items go: notes, lists and calendars.",
+        ),
         "connect": _Command("connect", "Connect this machine as a device and share folders with the hub."),
         "review": _Command("review", "List suggestions of agents; approve, edit and reject them."),
         "answer": _Command("review", "List the questions of agents to you, or answer one."),

@@ -5,7 +5,6 @@ import math
 import sys
 from contextlib import closing, suppress
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -34,9 +33,8 @@ if TYPE_CHECKING:
     from hub.device.autostart import LoginEntry
     from hub.device.daemon import DevicePlan
     from hub.device.sent_files import Day, HeldBack, SentEntry
-    from hub.device.settings import AnySink, DeviceSettings
+    from hub.device.settings import DeviceSettings
     from hub.device.sinks.sink import Sink
-    from hub.device.sinks.target import Target
 
 SETTINGS: Final = "device.toml"
 _SCHEMA: Final = "device.schema.json"  # named in the first line of the settings
@@ -284,7 +282,7 @@ def status(ctx: click.Context, config: Path, as_json: bool) -> None:
     from hub.device.owner_requests import SUFFIX
     from hub.device.sending_log import read_faults
 
-    plan, clock = _plan(ctx, config, _settings(config)), SystemClock()
+    plan, clock = _plan(ctx, config, settings_of(config)), SystemClock()
     options, entry = plan.options, _entry(ctx, config)
     is_served = is_in_use(options.db)
     is_running = is_served or is_in_use(options.db, RUN_LOCK)
@@ -304,7 +302,7 @@ def status(ctx: click.Context, config: Path, as_json: bool) -> None:
         "roots": [str(root) for root in options.roots if root.is_dir()],
         "missing_roots": [str(root) for root in options.roots if not root.is_dir()],
         "faults": read_faults(options.db),
-        "remarks": _remarks(options.db, plan.sinks),
+        "remarks": remarks_of(options.db, plan.sinks),
     }
     if as_json:
         show.print_json("device.status", facts)
@@ -371,63 +369,6 @@ def log(
     show.print_table(list(listed[0]), [list(cells.values()) for cells in listed])
 
 
-@device.command(epilog=example("hub device sinks"))
-@settings_option
-@device_state_option
-@json_option
-@click.pass_context
-def sinks(ctx: click.Context, config: Path, as_json: bool) -> None:
-    """List the places where approved items go, what waits and why, and what was refused or deleted there.
-
-    An item that was deleted there stays here until you decide: 'hub review reject --approved'
-    deletes it here, too; 'hub device sync --again' writes all such items again.
-    """
-    import msgspec
-
-    from hub.device.device_file import connect_shared
-    from hub.device.sinks.states import State, states
-
-    settings = _settings(config)
-    db = database(ctx, config)
-    found: dict[str, State] = {}
-    if db.exists():
-        with connect_shared(db) as opened:
-            found = states(opened)
-    remarks = _remarks(db, _sinks_of(config, db, settings))
-    listed = [
-        (sink, found.get(sink.name, State("was not synchronized yet", 0, 0))) for sink in settings.sinks
-    ]
-    if as_json:
-        facts = [
-            {"name": item.name, "kind": item.kind, "path": item.place, **msgspec.to_builtins(state)}
-            for item, state in listed
-        ]
-        show.print_json("device.sinks", {"sinks": facts, "remarks": remarks})
-        return
-    if not listed:
-        show.report(f"none: name places in [[sinks]] of {config}")
-        return
-    show.print_table(
-        ["name", "kind", "place", "items", "wait", "deleted there", "problem"],
-        [
-            [item.name, item.kind, item.place, state.rows, state.waiting, len(state.deleted), state.problem]
-            for item, state in listed
-        ],
-    )
-    for item, state in listed:
-        for row in state.deleted:
-            show.out(f"deleted in {item.name}: {row.table}  {row.title}")
-        if state.deleted:
-            delete, write = "hub review reject --approved", "hub device sync --again"
-            show.out(f"  here they stay; delete them here, too: {delete}; or write them there: {write}")
-        for refused in state.refused:
-            at = show.column_moment(from_epoch_ms(refused.until_ms).isoformat(), seconds=True)
-            until = f"refused {refused.tries} times, tried again from {at}"
-            show.out(f"refused by {item.name}: {refused.table}  {refused.title}: {refused.reason}; {until}")
-    for remark in remarks:
-        show.out(remark)
-
-
 @device.command(epilog=example("hub device sync"))
 @click.option(
     "--again",
@@ -438,7 +379,7 @@ def sinks(ctx: click.Context, config: Path, as_json: bool) -> None:
     "--agree",
     metavar="NAME",
     multiple=True,
-    help="Agree to what 'hub device sinks' asks about this place; tick_in: about notes with boxes.",
+    help="Agree to what 'hub places' asks about this place; tick_in: about notes with boxes.",
 )
 @settings_option
 @device_state_option
@@ -450,6 +391,7 @@ def sync(ctx: click.Context, again: bool, agree: tuple[str, ...], config: Path) 
     """
     from hub.device.device_file import connect_shared
     from hub.device.sinks import answers
+    from hub.device.sinks.configured import sinks_of
     from hub.device.sinks.recorded_rows import write_again
     from hub.device.sinks.running import tick_sources
     from hub.device.sinks.states import forget_others
@@ -457,8 +399,8 @@ def sync(ctx: click.Context, again: bool, agree: tuple[str, ...], config: Path) 
 
     has_problem = False
     file = database(ctx, config)
-    settings = _settings(config)
-    current = _sinks_of(config, file, settings)
+    settings = settings_of(config)
+    current = sinks_of(config, file, settings)
     if not file.exists():
         raise CommandError("this device has no items yet", Exit.USAGE, next_step="start it: hub device run")
     with connect_shared(file) as db:
@@ -565,7 +507,8 @@ def _database(ctx: click.Context, config: Path, name: str) -> Path:
     return file_of_settings(by_name.parent, config.absolute()) or by_name
 
 
-def _settings(config: Path) -> "DeviceSettings":
+def settings_of(config: Path) -> "DeviceSettings":
+    """Return the settings of a device. Raises SettingsInvalid: they are unusable."""
     from hub.device.settings import check_device_file
 
     return check_device_file(config).usable()
@@ -574,6 +517,7 @@ def _settings(config: Path) -> "DeviceSettings":
 def _plan(ctx: click.Context, config: Path, settings: "DeviceSettings") -> "DevicePlan":
     from hub.device.app import DeviceOptions
     from hub.device.daemon import DevicePlan
+    from hub.device.sinks.configured import sinks_of
 
     name = device_name(settings.name)
     options = DeviceOptions(
@@ -585,59 +529,20 @@ def _plan(ctx: click.Context, config: Path, settings: "DeviceSettings") -> "Devi
         max_file_bytes=settings.max_file_bytes,
         hidden=settings.hidden,
         ignore=settings.ignore,
+        settings=config.absolute(),
     )
-    sinks = _sinks_of(config, options.db, settings)
+    sinks = sinks_of(config, options.db, settings)
     return DevicePlan(options, settings.when, settings.notify, sinks, settings.tick_in)
 
 
-def _remarks(db: Path, sinks: "Sequence[Sink]") -> list[str]:
+def remarks_of(db: Path, sinks: "Sequence[Sink]") -> list[str]:
+    """Return remarks about approved rows without a place, and columns without a field."""
     from hub.device.device_file import DeviceFileError, connect_shared
     from hub.device.sinks.remarks import remarks_on
 
     with suppress(DeviceFileError), connect_shared(db) as opened:
         return [*remarks_on(opened, sinks, SystemClock().now()).values()]
     return []
-
-
-def _sinks_of(config: Path, db: Path, settings: "DeviceSettings") -> "tuple[Sink, ...]":
-    from hub.base.toml.problems import SettingsInvalid, SettingsProblem
-    from hub.device.settings import FileSink
-    from hub.device.sinks.sink import Sink
-
-    own = db.parent.resolve()
-    for sink in settings.sinks:
-        if isinstance(sink, FileSink) and sink.path.resolve().is_relative_to(own):
-            what = "is in the folder of the device's own data"
-            raise SettingsInvalid([SettingsProblem(str(config), 1, 1, f"sinks.{sink.name}.path", what)])
-    return tuple(
-        Sink(sink.name, _target_of(sink), sink.tables, sink.back, sink.kind) for sink in settings.sinks
-    )
-
-
-def _target_of(sink: "AnySink") -> "Target":
-    from hub.device.settings import CalDavSink, FileSink, PackageSink
-    from hub.device.sinks.running import FORMATS
-    from hub.device.sinks.target import target_of_package
-    from hub.device.sinks.text_file import TextFile
-
-    if isinstance(sink, FileSink):
-        return TextFile(sink.path, FORMATS[sink.kind]())
-    if isinstance(sink, PackageSink):
-        return target_of_package(sink.provider, sink.options)
-    from hub.base.toml.problems import SettingsInvalid
-    from hub.device.sinks.web import Web, basic_authorization, secret_in
-
-    secret = partial(secret_in, sink.password_file, sink.password_env)
-    if isinstance(sink, CalDavSink):
-        from hub.device.sinks.caldav import CalDavTarget
-
-        return CalDavTarget(Web(sink.url, lambda: basic_authorization(sink.user, secret())), sink.url)
-    from hub.device.sinks.rest import Rest
-
-    manifest, problems = sink.read()
-    if manifest is None:  # it was changed since the settings were checked
-        raise SettingsInvalid(problems)
-    return Rest(Web(manifest.url, lambda: manifest.authorization.replace("{token}", secret())), manifest)
 
 
 def _entry(ctx: click.Context, config: Path) -> "LoginEntry":

@@ -33,6 +33,7 @@ from hub.device.hub_events import Hearing
 from hub.device.hub_receipts import ReceiptBook
 from hub.device.known_hubs import SUFFIX, BadKnownHubs, HubNotTrusted, KnownHubs, dialled
 from hub.device.messages import describe_message, describe_question
+from hub.device.place_calls import PlaceCalls
 from hub.device.reporting import ANSWERS, PLACES, POLL_EVERY_S, REPLIES, VERDICTS, Reporting
 from hub.device.run_reading import Contents, Library, Readings
 from hub.device.sending_log import open_sending_log
@@ -67,6 +68,7 @@ CAPABILITIES: Final = (
     CapabilityName.ITEM_PLACES,
     CapabilityName.FILES_LIST,
     CapabilityName.FILES_READ,
+    CapabilityName.PLACES_MANAGE,
     *ACTIONS.values(),
 )
 _MIN_HEARTBEAT_S: Final = 1.0  # lower bound of the interval that a hub may request
@@ -95,6 +97,7 @@ class DeviceOptions:
         hidden: also offer hidden files.
         ignore: patterns of files that are not offered, as in an ignore file.
         grants: the owner's grants to a hub on its first connection, for example ``+review.remote``.
+        settings: the settings file with the places of approved rows; None: the device has none.
         accepted: id of the only hub key to accept, known or not; None: accept the known key.
     """
 
@@ -112,6 +115,7 @@ class DeviceOptions:
     ignore: Sequence[str] = ()
     accepted: KeyId | None = None
     grants: Sequence[str] = ()
+    settings: Path | None = None
 
 
 class ReferenceDevice:
@@ -271,6 +275,9 @@ class ReferenceDevice:
         )
         bench = Bench(line.answer)
         file_calls = FileCalls(self._library, tools, self._key_of_hub)
+        place_calls = PlaceCalls(
+            self._options.settings, self._options.db, tools, self._clock, self._on_status, self._key_of_hub
+        )
         hearing = Hearing(line, tools, self._on_status)
         reports = [
             Reporting(line, tools, outbox, self._clock, self._on_status)
@@ -309,6 +316,8 @@ class ReferenceDevice:
                     tasks.start_soon(self._browser.handle_call, line, frame)
                 case ToolCall(action=Action.FILES_LIST | Action.FILES_READ):
                     tasks.start_soon(file_calls.handle_call, line, frame)
+                case ToolCall(action=Action.PLACES_MANAGE):
+                    tasks.start_soon(place_calls.handle_call, line, frame)
                 case ToolCall():
                     lay([frame])
                 case ToolCalls(calls=calls):

@@ -98,8 +98,13 @@ class DailyDigests:
         except (DeviceFileError, OSError) as error:
             return str(error)
         self._last = today
-        command = command_of(digest(waiting, titles=titles))
-        return "" if command is None or not waiting.items or missing_program() else run(command)
+        return show_notice(digest(waiting, titles=titles)) if waiting.items else ""
+
+
+def show_notice(text: str) -> str:
+    """Show a text if a desktop is there. Return why it was not shown; else an empty text. Blocks."""
+    command = command_of(text)
+    return "" if command is None or missing_program() else run(command)
 
 
 def digest(waiting: WaitingItems, *, titles: bool) -> str:

@@ -275,7 +275,7 @@ class DeviceSettings(SettingsTable):
     when: WhenSettings = WhenSettings()
     notify: NotifySettings = NotifySettings()
     sinks: Annotated[tuple[AnySink, ...], AfterValidator(_differently_named)] = live(
-        (), "Places that approved rows go to; see hub device sinks."
+        (), "Places that approved rows go to; see hub places."
     )
 
 
@@ -296,9 +296,9 @@ class DeviceReading(NamedTuple):
         return self.settings
 
 
-def check_device_file(path: Path) -> DeviceReading:
-    """Read device.toml, with the manifests it names, and report all of their problems."""
-    settings, problems, places = _checked(path, DeviceSettings, "'hub device install' writes one")
+def check_device_file(path: Path, content: bytes | None = None) -> DeviceReading:
+    """Read device.toml, or its *content*, with the manifests it names, and report all of their problems."""
+    settings, problems, places = _checked(path, DeviceSettings, "'hub device install' writes one", content)
     if settings is None or places is None:
         return DeviceReading(None, problems)
     own = [
@@ -315,12 +315,12 @@ def check_device_file(path: Path) -> DeviceReading:
 
 
 def _checked(
-    path: Path, top: type[_T], remedy: str = ""
+    path: Path, top: type[_T], remedy: str = "", content: bytes | None = None
 ) -> tuple[_T | None, list[SettingsProblem], TomlPositions | None]:
     """Read a file of settings; return them if they are usable, all problems, and where the values are."""
     file = str(path)
     try:
-        text = path.read_bytes().decode()
+        text = (path.read_bytes() if content is None else content).decode()
     except OSError as error:
         hint = remedy if isinstance(error, FileNotFoundError) else ""
         return None, [SettingsProblem(file, 1, 1, "", error.strerror or "cannot be read", hint)], None

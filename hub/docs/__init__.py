@@ -25,6 +25,7 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {
             "export",
             "evaluate",
             "device",
+            "places",
             "access",
             "service",
             "container",

@@ -56,7 +56,7 @@ does with the others decides: after {most} refusals in a row without an accepted
 {meanings}
 
 An item at a place is tried again after 30 seconds, then after twice as long each time, at most six hours
-(`hub device sinks`). A message is tried again by the next runs; where others were accepted, the third failure
+(`hub places`). A message is tried again by the next runs; where others were accepted, the third failure
 sets it aside, or the tenth that is of the moment (`hub runs show`). The cursor does not pass a message before
 it is settled.
 """

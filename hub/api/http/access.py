@@ -266,7 +266,19 @@ BODY_S: Final = 30.0
 TAGGED: Final = frozenset(("agents", "boards", "config", "devices", "runs", "templates"))  # have an ``ETag``
 # Requests that wait for a device, an agent or a gateway, without a bound of their own.
 WAITING: Final = frozenset(
-    ("ask-user", "calls", "ensure", "estimate", "memory", "message", "nudge", "preview", "runs", "soul")
+    (
+        "ask-user",
+        "calls",
+        "ensure",
+        "estimate",
+        "memory",
+        "message",
+        "nudge",
+        "places",
+        "preview",
+        "runs",
+        "soul",
+    )
 )
 ASSISTANTS: Final = "/mcp"
 AUTHORIZES: Final = "/.well-known/oauth-authorization-server"
@@ -277,7 +289,8 @@ FORM: Final = "application/x-www-form-urlencoded"
 FORMS: Final = (TOKEN, REVOKE)  # public routes, which take a form as OAuth 2.1 has it
 # The response is a stream, which is not stored.
 CALLS: Final = "/v1/devices/{device_id}/calls"  # its response has rows, which stay at the device
-STREAMED: Final = frozenset(("/v1/agents/{name}/preview", ASSISTANTS, CALLS))
+PLACES: Final = "/v1/devices/{device_id}/places"  # its request may have a password
+STREAMED: Final = frozenset(("/v1/agents/{name}/preview", ASSISTANTS, CALLS, PLACES))
 NO_PROXIES: Final = TrustedProxies()
 TOKEN_PARAMETER: Final = "token"  # reserved: no query parameter has it in its name
 _NAMED_TOKEN: Final = re.compile(rf"(?:^|&)[^=&]*{TOKEN_PARAMETER}")

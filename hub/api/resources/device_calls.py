@@ -1,4 +1,4 @@
-"""Calls to connected devices for rows and files, as owners grant and a token's folders and tables allow."""
+"""Calls to connected devices for rows, files and places, as owners grant and a token's limits allow."""
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -23,16 +23,24 @@ from hub.api.resource import (
 )
 from hub.base.clock import Clock, IdFactory, from_epoch_ms
 from hub.base.dates import dates_as_instants, dates_as_texts
-from hub.base.roles import BY_ALL, Principal, Scope
+from hub.base.roles import BY_ALL, OPERATOR, Principal, Scope
 from hub.base.token_buckets import Buckets
 from hub.links.device_link import DeviceLink
 from hub.links.roster import Roster
 from hub.runs.incoming_file import marks_of, provenance_of
 from hub.text.files import Converted
-from protocol.calls import FileExcerpt, FilesList, FilesPage, FilesRead, OwnerGrant, root_in
+from protocol.calls import (
+    FileExcerpt,
+    FilesList,
+    FilesPage,
+    FilesRead,
+    OwnerGrant,
+    root_in,
+)
 from protocol.errors import CodedError, ErrorCode
 from protocol.frame import Path, Record, Text
 from protocol.items import Provenance
+from protocol.places import PlaceOrder, PlacesAnswer
 from protocol.similar_names import did_you_mean
 from protocol.tables import DeviceTable, Tables
 from protocol.tool_calls import Action, Answer, ToolCall
@@ -48,6 +56,7 @@ MAX_FILES: Final = 200  # of an answer
 MAX_LINES: Final = 2_000  # of an answer
 DEADLINE_MS: Final = 10_000
 FILE_DEADLINE_MS: Final = 20_000  # a folder is walked, or a file converted
+PLACE_DEADLINE_MS: Final = 30_000  # a server of calendars is asked several times
 AT_ONCE: Final = 10  # calls of a caller
 PER_S: Final = 1.0  # calls of a caller in the long run
 _E: Final = ErrorCode
@@ -333,6 +342,41 @@ class DeviceCallsResource(Resource):
             next_offset=part.next_offset,
         )
 
+    @route("GET", "/{device_id}/places", Scope.REVIEW, errors=_OF_CALLS, within=())
+    async def places(self, device_id: str, caller: Caller) -> PlacesAnswer:
+        """List the places where approved items of a device go, which its owner grants as ``places``.
+
+        With each place its state, files that are likely to be one, and the version that a change has to name.
+        """
+        return await self._place_call(device_id, caller, PlaceOrder(do="list"))
+
+    @route("POST", "/{device_id}/places", Scope.REVIEW, errors=[*_OF_CALLS, _E.FORBIDDEN], within=())
+    @audited("device.called", is_noted=True)
+    async def change_places(self, device_id: str, asked: PlaceOrder, caller: Caller) -> PlacesAnswer:
+        """Test, save or remove a place of approved items at a connected device, as its owner in a browser.
+
+        A problem is in the answer, with the field that it is about. The hub keeps neither the place nor its
+        password; the audit log has the name of the place, and what was done.
+        """
+        if not caller.actor.startswith(("session:", OPERATOR)):
+            message = "places of a device are changed by its owner, at the pages or at the device"
+            raise CodedError(_E.FORBIDDEN, message, hint="at the device: hub places add")
+        return await self._place_call(device_id, caller, asked)
+
+    async def _place_call(self, device_id: str, caller: Principal, order: PlaceOrder) -> PlacesAnswer:
+        device, link = await self._reached(device_id, caller)
+        if OwnerGrant.PLACES not in link.owner_grants:
+            raise _not_granted(device, OwnerGrant.PLACES, "places", ())
+        frame = ToolCall(
+            id=f"q-{self._ids.fresh()}",
+            action=Action.PLACES_MANAGE,
+            data=msgspec.to_builtins(order),
+            deadline_ms=PLACE_DEADLINE_MS,
+        )
+        if order.do != "list":
+            await self._note(caller, device, {"places": order.do, "place": order.name, "call": frame.id})
+        return _result(await link.call(frame), PlacesAnswer, device, OwnerGrant.PLACES, "places", ())
+
     async def _roots(
         self, device_id: str, caller: Principal
     ) -> tuple[DeviceRow, DeviceLink, tuple[str, ...]]:
@@ -406,6 +450,9 @@ class DeviceCallsResource(Resource):
 
 def _not_granted(device: DeviceRow, grant: OwnerGrant, of: str, granted: Collection[str]) -> CodedError:
     """Return the error about a grant of a table or folder that is missing, or was taken back a moment ago."""
+    if grant is OwnerGrant.PLACES:
+        message = f"the owner of device {device.name!r} does not let this hub manage places"
+        return CodedError(_E.NOT_GRANTED, message, hint="its owner types on the device: hub grants +places")
     names = ",".join(dict.fromkeys((*granted, of)))
     what = "rows" if grant is OwnerGrant.ROWS_READ else "files"
     return CodedError(

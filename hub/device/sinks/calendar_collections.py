@@ -71,7 +71,8 @@ def examine_collection(web: Web, url: str, kinds: Mapping[str, str]) -> None:
         named = " or ".join(others)
         hints = [f"write as url: {named}"] if named else []
         hints += [f"write {here_tables}"] if here_tables else []
-        raise WrongPlace(f"{url} {problem}; {', or '.join(hints) or 'no calendar there can be written to'}")
+        hint = ", or ".join(hints) or "no calendar there can be written to"
+        raise WrongPlace(f"{url} {problem}; {hint}", [*fitting])
 
 
 def _properties(

@@ -134,7 +134,7 @@ class Sinks:
             deleted = "item was" if synced.deleted == 1 else "items were"
             self._on_status(
                 f"sink {sink.name}: {synced.deleted} {deleted} deleted there and kept here:"
-                " hub device sinks says what to do"
+                " hub places says what to do"
             )
 
     def _report_remarks(self, db: sqlite3.Connection, sinks: Sequence[Sink]) -> None:

@@ -30,11 +30,12 @@ class RefusedRow(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct):
-    """State of a sink: its problem, and the numbers of rows that are there, and that wait."""
+    """State of a sink: its problem, numbers of rows there and of those that wait, and the last write."""
 
     problem: str
     rows: int
     waiting: int
+    written_ms: int | None = None
     deleted: list[Deleted] = msgspec.field(default_factory=list)
     refused: list[RefusedRow] = msgspec.field(default_factory=list)
 
@@ -42,11 +43,15 @@ class State(msgspec.Struct):
 def states(db: sqlite3.Connection) -> dict[str, State]:
     """Return the state of each sink that was synchronized, by name."""
     query = (
-        "SELECT sink_states.sink, problem, count(base) - sum(is_deleted), count(key) - count(base)"
+        "SELECT sink_states.sink, problem, count(base) - sum(is_deleted), count(key) - count(base),"
+        " max(iif(base IS NULL, NULL, sink_rows.at_ms))"
         " FROM sink_states LEFT JOIN sink_rows USING (sink) GROUP BY sink_states.sink"
     )
     deleted = "SELECT sink, tbl, row_id FROM sink_rows WHERE is_deleted ORDER BY sink, key"
-    found = {sink: State(problem, rows or 0, new or 0) for sink, problem, rows, new in db.execute(query)}
+    found = {
+        sink: State(problem, rows or 0, new or 0, written_ms)
+        for sink, problem, rows, new, written_ms in db.execute(query)
+    }
     tables = declared_tables.tables_of(db)
     for sink, name, row_id in db.execute(deleted).fetchall():
         table = tables.of(name)

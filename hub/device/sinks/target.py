@@ -69,9 +69,16 @@ class TargetChanged(TargetFailed):
 
 
 class WrongPlace(TargetFailed):
-    """Place of another kind than the settings say; the message names the right one if it is known."""
+    """Place of another kind than the settings say; the message names the right one if it is known.
+
+    *others*: addresses of the right ones, each with its name behind a blank.
+    """
 
     why = PlaceProblem.WRONG
+
+    def __init__(self, message: str, others: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.others = others
 
 
 class Unconfirmed(TargetFailed):

@@ -115,6 +115,11 @@ class TextFile:
         if FORMAT not in agreed and (what := other_format(text, self._form.kind)):
             raise Unconfirmed(place, FORMAT, what)
 
+    def try_to_write(self, place: str) -> None:
+        """Write the file as it is, and take that back. Raises TargetFailed: it cannot be written."""
+        before, _ = content_of(Path(place))
+        replace_content(Path(place), before, before or b"\n", is_trial=True)
+
     def stamp(self, places: Collection[str]) -> Hashable:
         return tuple(stamp_of_file(Path(place)) for place in sorted(places))
 
@@ -289,13 +294,23 @@ def _text(place: str, content: bytes | None, newline: str) -> tuple[str, str]:
     return (plain, "\r\n") if plain.replace("\n", "\r\n") == text else (text, "\n")
 
 
+class _TakenBack(Exception):
+    """End of a trial, before the old file is replaced."""
+
+
 def replace_content(
-    path: Path, before: bytes | None, content: bytes, agreed: Collection[tuple[str, str]] = ()
+    path: Path,
+    before: bytes | None,
+    content: bytes,
+    agreed: Collection[tuple[str, str]] = (),
+    *,
+    is_trial: bool = False,
 ) -> None:
     """Replace the content of a file, but of no link; it keeps its owner, group, mode and access list.
 
     Args:
         agreed: place and matter of each ``Unconfirmed`` that the owner has agreed to.
+        is_trial: write all next to the old file, which stays.
 
     Raises:
         TargetChanged: the file has other content than *before*.
@@ -326,6 +341,11 @@ def replace_content(
                     what = f"it would lose its {' and '.join(lost)}: only {keepers} can keep that"
                     raise Unconfirmed(str(path), OWNER, what)
                 file.write(content)
+                if is_trial:
+                    file.flush()
+                    raise _TakenBack
+    except _TakenBack:
+        return
     except OSError as error:
         why = PlaceProblem.FULL if error.errno in _FULL else PlaceProblem.READ_ONLY
         raise TargetFailed(f"{path}: cannot be written: {error.strerror}", why) from error

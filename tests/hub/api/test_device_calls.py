@@ -16,7 +16,7 @@ from storage import audit
 from storage.schema import idempotency_keys
 from tests.hub.api.test_items import MAIL, keep
 from tests.support.families import each
-from tests.support.hub import ServedHub, over_tcp
+from tests.support.hub import ServedHub, over_tcp, over_unix
 from tests.support.identity import EndedLink
 
 CALLS: Final = "/v1/devices/lab/calls"
@@ -308,3 +308,46 @@ async def test_limited_token_reads_files_only_of_allowed_devices_and_folders(
         assert len(library.calls) == 2 * (code is None)
         if code is None:
             assert (await limited.post(LIST, json={})).json()["folders"] == [folder]
+
+
+PLACES: Final = "/v1/devices/lab/places"
+
+
+async def test_place_of_a_device_is_tested_and_saved_without_a_trace_of_the_password(
+    hub: ServedHub,
+) -> None:
+    def answered(call: ToolCall) -> Answer:
+        return Answer(result={"version": "v", "problem": "refused", "about": "password"})
+
+    lab = await hub.connect(await hub.device("lab"), answers=answered)
+    order = {
+        "do": "save",
+        "name": "todo",
+        "fields": {
+            "kind": "caldav",
+            "place": "https://example.org/a/",
+            "user": "a",
+            "password": "a very secret word",
+        },
+        "version": "v",
+    }
+    async with over_unix(hub) as owner:
+        lab.owner_grants["rows.read"] = ["notes"]
+        refused = await owner.post(PLACES, json=order)
+        lab.owner_grants["places"] = []
+        saved = await owner.post(PLACES, json=order, headers={"idempotency-key": "k"})
+        call = lab.calls[-1]
+        listed = await owner.get(PLACES)
+        assert (await owner.post(PLACES, json={"do": "steal"})).status_code == 422
+    assert (refused.status_code, "hub grants +places" in refused.text) == (403, True)
+    assert (saved.status_code, saved.json()["about"]) == (200, "password"), saved.text
+    assert (call.action, call.data) == (Action.PLACES_MANAGE, order)
+    assert (listed.status_code, lab.calls[-1].data) == (200, {"do": "list"})
+
+    async with over_tcp(hub, await hub.token(Role.OPERATOR, [Scope.READ, Scope.REVIEW])) as token:
+        assert (await token.post(PLACES, json=order)).json()["code"] == "forbidden"
+    (entry,) = await hub.store.read(audit.list_entries, event="device.called")
+    assert '"places":"save"' in f"{entry.detail}".replace(" ", "") and "todo" in f"{entry.detail}"
+    keys = sa.select(sa.func.count()).select_from(idempotency_keys)
+    assert await hub.store.read(lambda c: c.execute(keys).scalar_one()) == 0
+    assert "secret" not in saved.text

@@ -88,7 +88,8 @@ def test_routes_acting_for_the_owner_need_an_explicitly_named_scope() -> None:
     questions = {f"/v1/questions/{{question_id}}/{verb}" for verb in ("answer", "withdraw")}
     decided = {"/v1/items/verdicts", "/v1/items/{item_id}/choices", "/v1/items/proposals/declined"}
     calls = "/v1/devices/{device_id}/calls"
-    assert found == {*decided, *questions, calls, f"{calls}/list-files", f"{calls}/read-file"}
+    reading = {calls, f"{calls}/list-files", f"{calls}/read-file"}
+    assert found == {*decided, *questions, *reading, "/v1/devices/{device_id}/places"}
 
 
 def test_only_health_and_assistant_authorization_routes_are_public() -> None:

@@ -255,7 +255,7 @@ def test_device_sync_writes_items_to_a_configured_server_sink(
         assert place.text.count("Call Ana") == 1
         (home / {"caldav": "password", "rest": "token"}[kind]).chmod(0o644)
         ends(hub("device", "sync"), Exit.FAILED, "other users can read it; run: chmod 600")
-    ends(hub("device", "sinks"), 0, stdout=[kind, "other users can read it"])
+    ends(hub("places", "ls"), 0, stdout=[kind, "other users can read it"])
 
 
 def test_items_without_a_place_and_columns_without_a_field_are_named(hub: Hub, home: Path) -> None:
@@ -274,8 +274,8 @@ def test_items_without_a_place_and_columns_without_a_field_are_named(hub: Hub, h
     ]
     assert status(hub)["remarks"] == remarks
     ends(hub("device", "sync"), 0, "list: 1 written")
-    assert json.loads(hub("device", "sinks", "--json").stdout)["remarks"] == remarks
-    ends(hub("device", "sinks"), 0, stdout=["1 approved timelines go to no place", "'Fällig'"])
+    assert json.loads(hub("places", "ls", "--json").stdout)["remarks"] == remarks
+    ends(hub("places", "ls"), 0, stdout=["1 approved timelines go to no place", "'Fällig'"])
     file.write_text(f"{file.read_text()}\n[[sinks]]\nname = 'all'\nkind = 'ics'\npath = '{home}/all.ics'\n")
     ends(hub("device", "sync"), 0, "all: 2 written")
     assert status(hub)["remarks"] == remarks[1:]
@@ -294,26 +294,26 @@ def test_item_refused_by_a_server_is_listed_with_the_reason_and_written_again_on
         with refusing(place, about(place, rows["Pay"], "POST"), Reply(413)):
             ends(hub("device", "sync"), Exit.FAILED, "todo: 2 written; 'Pay': 127.0.0.1")
         words = ["refused by todo: tasks  Pay: ", "refuses it (413); refused 1 times, tried again from "]
-        ends(hub("device", "sinks"), 0, stdout=words)
-        (state,) = json.loads(hub("device", "sinks", "--json").stdout)["sinks"]
+        ends(hub("places", "ls"), 0, stdout=words)
+        (state,) = json.loads(hub("places", "ls", "--json").stdout)["places"]
         assert [(one["title"], one["tries"]) for one in state["refused"]] == [("Pay", 1)]
         ends(hub("device", "sync", "--again"), 0, "todo: ")
         assert [place.text.count(title) for title in rows] == [1, 1, 1]
-    (state,) = json.loads(hub("device", "sinks", "--json").stdout)["sinks"]
+    (state,) = json.loads(hub("places", "ls", "--json").stdout)["places"]
     assert (state["refused"], state["problem"]) == ([], "")
 
 
-def test_device_sinks_lists_places_and_sync_rewrites_items(hub: Hub, home: Path) -> None:
+def test_places_lists_places_and_sync_rewrites_items(hub: Hub, home: Path) -> None:
     file = installed(hub, home)
-    ends(hub("device", "sinks"), 0, "name places in [[sinks]]")
+    ends(hub("places", "ls"), 0, "none yet; add one: hub places add")
     path = home / "todo.md"
     file.write_text(f"{file.read_text()}\n[[sinks]]\nname = 'todo'\nkind = 'markdown'\npath = '{path}'\n")
-    ends(hub("device", "sinks"), 0, stdout=["was not synchronized yet"])
+    ends(hub("places", "ls"), 0, stdout=["was not synchronized yet"])
     ends(hub("device", "sync"), Exit.USAGE, "hub device run")
     (home / "state/devices").mkdir(parents=True)
     bench = SinkBench(home / "state/devices")
     ends(hub("device", "sync"), 0, "todo: nothing has changed")
-    (state,) = json.loads(hub("device", "sinks", "--json").stdout)["sinks"]
+    (state,) = json.loads(hub("places", "ls", "--json").stdout)["places"]
     assert (state["rows"], state["waiting"]) == (0, 0)
     row = bench.approve({"title": "Call Ana"})
     bench.approve({"title": "Pay"})
@@ -325,8 +325,8 @@ def test_device_sinks_lists_places_and_sync_rewrites_items(hub: Hub, home: Path)
     with bench.open() as db:
         db.execute("UPDATE sink_waits SET until_ms = since_ms")
     ends(hub("device", "sync"), 0, "todo: 1 deleted there")
-    ends(hub("device", "sinks"), 0, stdout=["deleted in todo: tasks  ", "reject --approved", "sync --again"])
-    (state,) = json.loads(hub("device", "sinks", "--json").stdout)["sinks"]
+    ends(hub("places", "ls"), 0, stdout=["deleted in todo: tasks  ", "reject --approved", "sync --again"])
+    (state,) = json.loads(hub("places", "ls", "--json").stdout)["places"]
     assert (state["rows"], state["waiting"], len(state["deleted"])) == (1, 0, 1)
     path.unlink()
     ends(hub("device", "sync"), 0, "todo: 1 not found: sync again in 10 seconds")
@@ -345,7 +345,7 @@ def test_device_sinks_lists_places_and_sync_rewrites_items(hub: Hub, home: Path)
     (home / "second.md").hardlink_to(path)
     bench.change(row, {"title": "Ring Ana"})
     ends(hub("device", "sync"), Exit.FAILED, "2 names (hard links)", "hub device sync --agree list")
-    ends(hub("device", "sinks"), 0, output=["hub device sync --agree list"])
+    ends(hub("places", "ls"), 0, output=["hub device sync --agree list"])
     assert "Call Ana" in path.read_text()
     ends(hub("device", "sync", "--agree", "todo"), Exit.FAILED, "todo: there is nothing to agree to")
     ends(hub("device", "sync", "--agree", "list"), 0, "list: 1 written")

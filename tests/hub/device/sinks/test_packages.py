@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hub.cli.device import _target_of
 from hub.device.settings import check_device_file
+from hub.device.sinks.configured import sink_of
 from hub.device.sinks.target import target_of_package
 from protocol.errors import HubError
 from tests.hub.device.sinks.bench import SinkBench
@@ -52,7 +52,7 @@ def test_sink_of_a_package_writes_approved_rows(package: Path) -> None:
     sink.options["path"] = str(package / "board.md")
     bench = SinkBench(package)
     bench.approve({"title": "Call Ana"})
-    assert bench.synchronize(_target_of(sink)).written == 1
+    assert bench.synchronize(sink_of(sink).target).written == 1
     assert (package / "board.md").read_text().startswith("- [ ] Call Ana ^hub-")
 
 

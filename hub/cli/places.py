@@ -1,0 +1,180 @@
+"""Commands ``hub places``: where the approved items of this machine's device go."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from hub.base.clock import SystemClock, from_epoch_ms
+from hub.cli import show
+from hub.cli.device import database, default_settings, remarks_of, settings_of, settings_option
+from hub.cli.errors import CommandError, Exit
+from hub.cli.options import NAME, device_state_option, example, json_option
+
+if TYPE_CHECKING:
+    from protocol.places import PlacesAnswer
+
+_ADD: Final = "hub places add vault ~/vault/todo.md"
+_KINDS: Final[Mapping[str, str]] = {"vault": "markdown", "calendar": "ics"} | {
+    kind: kind for kind in ("markdown", "todo.txt", "csv", "jsonl")
+}
+
+
+@click.group(invoke_without_command=True, epilog=example(_ADD))
+@click.pass_context
+def places(ctx: click.Context) -> None:
+    """List, add, test and remove the places where approved items go: notes, lists and calendars.
+
+    Without a command, lists them as 'hub places ls'.
+    """
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_places, config=default_settings(), as_json=False)
+
+
+@places.command("ls", epilog=example("hub places ls"))
+@settings_option
+@device_state_option
+@json_option
+@click.pass_context
+def list_places(ctx: click.Context, config: Path, as_json: bool) -> None:
+    """List the places where approved items go, what waits and why, and what was refused or deleted there.
+
+    An item that was deleted there stays here until you decide: 'hub review reject --approved'
+    deletes it here, too; 'hub device sync --again' writes all such items again.
+    """
+    import msgspec
+
+    from hub.device.device_file import connect_shared
+    from hub.device.sinks.configured import sinks_of
+    from hub.device.sinks.states import State, states
+
+    settings = settings_of(config)
+    db = database(ctx, config)
+    found: dict[str, State] = {}
+    if db.exists():
+        with connect_shared(db) as opened:
+            found = states(opened)
+    remarks = remarks_of(db, sinks_of(config, db, settings))
+    listed = [
+        (sink, found.get(sink.name, State("was not synchronized yet", 0, 0))) for sink in settings.sinks
+    ]
+    if as_json:
+        facts = [
+            {"name": item.name, "kind": item.kind, "path": item.place, **msgspec.to_builtins(state)}
+            for item, state in listed
+        ]
+        show.print_json("places", {"places": facts, "remarks": remarks})
+        return
+    if not listed:
+        show.report(f"none yet; add one: {_ADD}")
+        return
+    show.print_table(
+        ["name", "kind", "place", "items", "wait", "deleted there", "problem"],
+        [
+            [item.name, item.kind, item.place, state.rows, state.waiting, len(state.deleted), state.problem]
+            for item, state in listed
+        ],
+    )
+    for item, state in listed:
+        for row in state.deleted:
+            show.out(f"deleted in {item.name}: {row.table}  {row.title}")
+        if state.deleted:
+            delete, write = "hub review reject --approved", "hub device sync --again"
+            show.out(f"  here they stay; delete them here, too: {delete}; or write them there: {write}")
+        for refused in state.refused:
+            at = show.column_moment(from_epoch_ms(refused.until_ms).isoformat(), seconds=True)
+            until = f"refused {refused.tries} times, tried again from {at}"
+            show.out(f"refused by {item.name}: {refused.table}  {refused.title}: {refused.reason}; {until}")
+    for remark in remarks:
+        show.out(remark)
+
+
+@places.command(epilog=example("hub places add todo.txt ~/todo.txt"))
+@click.argument("kind", type=click.Choice([*_KINDS]))
+@click.argument("place")
+@click.option("--name", type=NAME, help="Name of the place [default: as its file or calendar].")
+@click.option("--user", help="Name of the user at the server of a calendar.")
+@click.option("--yes", is_flag=True, help="Add the place without a question.")
+@settings_option
+@device_state_option
+@click.pass_context
+def add(
+    ctx: click.Context, kind: str, place: str, name: str | None, user: str | None, yes: bool, config: Path
+) -> None:
+    """Add PLACE, a file or the address of a calendar at a server, after a test.
+
+    A file is a note, as in a vault of Obsidian, a todo.txt, a calendar file (.ics), or a table.
+    With {date} in its path, each day has a note. A server asks for a user and a password; without a terminal,
+    the password is read from standard input.
+    """
+    password = ""
+    if is_server := kind == "calendar" and "://" in place:
+        user = user or click.prompt("user", err=True)
+        is_typed = sys.stdin.isatty()
+        password = click.prompt("password", hide_input=True, err=True) if is_typed else sys.stdin.readline()
+    else:
+        place = str(Path(place).expanduser().absolute())
+    fields = {"kind": "caldav" if is_server else _KINDS[kind], "place": place, "user": user or ""}
+    fields["password"] = password.rstrip("\r\n")
+    before = _answered(ctx, config, {"do": "list"})
+    if name in [known.name for known in before.places]:
+        next_step = f"choose another --name, or first: hub places remove {name}"
+        raise CommandError(f"there is a place called {name}", Exit.USAGE, next_step=next_step)
+    order = {"do": "test", "name": name or "", "fields": fields}
+    tested = _answered(ctx, config, order, fails=not sys.stdin.isatty())
+    if tested.calendars:
+        show.report(*[f"{number}  {calendar}" for number, calendar in enumerate(tested.calendars, 1)])
+        number = click.prompt("calendar", type=click.IntRange(1, len(tested.calendars)), err=True)
+        fields["place"] = tested.calendars[number - 1].partition(" ")[0]
+    if tested.problem:
+        tested = _answered(ctx, config, order)
+    if tested.rows and not yes:
+        show.confirm(f"{_counted(tested.rows)} go there now; add this place?")
+    saved = _answered(ctx, config, order | {"do": "save", "version": before.version})
+    (added,) = {place.name for place in saved.places} - {place.name for place in before.places}
+    show.report(f"added {added}: {_counted(saved.rows)} go there now, and each later one; see: hub places")
+
+
+def _counted(rows: int) -> str:
+    return f"{rows} approved {'item' if rows == 1 else 'items'}"
+
+
+@places.command(epilog=example("hub places test todo"))
+@click.argument("name", type=NAME)
+@settings_option
+@device_state_option
+@click.pass_context
+def test(ctx: click.Context, name: str, config: Path) -> None:
+    """Sign in at the server of a place, or write its file on trial. Nothing is changed there."""
+    _answered(ctx, config, {"do": "test", "name": name})
+    show.report(f"{name} can be written")
+
+
+@places.command(epilog=example("hub places remove todo"))
+@click.argument("name", type=NAME)
+@settings_option
+@device_state_option
+@click.pass_context
+def remove(ctx: click.Context, name: str, config: Path) -> None:
+    """Write nothing more to a place. What is there stays, and so do the items here."""
+    version = _answered(ctx, config, {"do": "list"}).version
+    _answered(ctx, config, {"do": "remove", "name": name, "version": version})
+    show.report(f"removed {name}; what was written there stays")
+
+
+def _answered(
+    ctx: click.Context, config: Path, order: Mapping[str, Any], *, fails: bool = True
+) -> "PlacesAnswer":
+    """Return the answer to an order. Raises CommandError: there is a problem, and *fails* or no calendar."""
+    import msgspec
+
+    from hub.device.sinks.place_book import PlaceBook
+    from protocol.places import PlaceOrder
+
+    book = PlaceBook(config, database(ctx, config), SystemClock().now)
+    answer = book.answer(msgspec.convert(order, PlaceOrder))
+    if answer.problem and (fails or not answer.calendars):
+        raise CommandError(answer.problem, Exit.FAILED)
+    return answer

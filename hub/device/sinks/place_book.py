@@ -1,0 +1,278 @@
+"""Places of a device's settings: listed, tested, added, changed and removed in device.toml.
+
+A person at the machine may name any file. A hub to which the owner grants ``places`` reaches few files: see
+``check_reach``. A password is in a file of its own next to device.toml, and in no answer.
+"""
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime
+from itertools import product
+from pathlib import Path
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
+
+import tomlkit
+from tomlkit.items import Table
+
+from hub.base.atomic_file import write_atomically
+from hub.base.system.files import create_private
+from hub.base.system.folders import is_hidden
+from hub.device import declared_tables
+from hub.device.device_file import DeviceFileError, connect_shared
+from hub.device.schema import quoted
+from hub.device.settings import AnySink, CalDavSink, DeviceSettings, check_device_file
+from hub.device.sinks.configured import sink_of, sinks_of
+from hub.device.sinks.states import State, states
+from hub.device.sinks.text_file import TextFile
+from protocol.calls import PlaceProblem
+from protocol.errors import HubError
+from protocol.places import MAX_SINKS, KnownPlace, PlaceFields, PlaceOrder, PlacesAnswer
+from protocol.tables import DeviceTable
+
+_ENDINGS: Final[Mapping[str, Collection[str]]] = {
+    "markdown": (".md", ".markdown"),
+    "todo.txt": (".txt",),
+    "ics": (".ics",),
+}
+# Notes that assistants obey: a row in them would be an order.
+_OBEYED: Final = frozenset({"agents", "claude", "copilot-instructions", "gemini", "memory", "skill"})
+_ABOUT: Final = {"path": "place", "url": "place", "password_file": "password"}
+_REPLACED: Final = frozenset({"kind", "path", "url", "user", "password_file", "password_env"})
+_CHANGED: Final = "the settings were changed meanwhile: look again, then repeat it"
+
+
+class PlaceRefused(HubError):
+    """Refusal of a place, which is *about* a field."""
+
+    def __init__(self, message: str, about: str = "place") -> None:
+        super().__init__(message)
+        self.about = about
+
+
+class PlaceBook:
+    """Places of the settings file *config* of the device with the database *db*.
+
+    Args:
+        now: returns the time.
+        by_hub: words about the hub that asks; empty: the owner asks at the machine.
+    """
+
+    def __init__(self, config: Path, db: Path, now: Callable[[], datetime], by_hub: str = "") -> None:
+        self._config, self._db, self._now, self._by_hub = config.resolve(), db, now, by_hub
+
+    def answer(self, order: PlaceOrder) -> PlacesAnswer:
+        """List, test, save or remove a place; a problem is in the answer. Blocks."""
+        try:
+            rows = 0 if order.do == "list" else self._carry_out(order)
+            return self._listed(rows)
+        except (HubError, OSError) as error:
+            is_denied = getattr(error, "why", None) is PlaceProblem.DENIED
+            about = getattr(error, "about", "password" if is_denied else "place")
+            return PlacesAnswer(
+                problem=str(error)[:4_000], about=about, calendars=[*getattr(error, "others", ())]
+            )
+
+    def _carry_out(self, order: PlaceOrder) -> int:
+        """Return the number of approved rows that go to the place of an order. Raises HubError, OSError."""
+        content = self._config.read_bytes()
+        settings = check_device_file(self._config, content).usable()
+        if order.do != "test" and order.version != _version(content):
+            raise PlaceRefused(_CHANGED, "")
+        before = next((sink for sink in settings.sinks if sink.name == order.name), None)
+        if order.do == "remove" or order.fields is None:
+            if before is None:
+                raise PlaceRefused(f"there is no place called {order.name!r}", "name")
+            if order.do != "remove":
+                return self._tested(before, None)
+            doc = tomlkit.parse(content.decode())
+            doc["sinks"].remove(next(table for table in doc["sinks"] if table["name"] == order.name))
+            if not doc["sinks"]:
+                del doc["sinks"]  # else an empty list at the top
+            self._replace(content, tomlkit.dumps(doc), before)
+            return 0
+        if self._by_hub:
+            roots = [Path(os.path.expanduser(root)) for root in settings.roots]
+            check_reach(order.fields, roots, private=[self._config.parent, self._db.parent])
+        text, chosen = self._changed(order.name, order.fields, content, before)
+        password = order.fields.password
+        rows = self._tested(chosen, (lambda: password) if password else None)
+        if order.do == "save":
+            if password and isinstance(chosen, CalDavSink) and chosen.password_file is not None:
+                chosen.password_file.unlink(missing_ok=True)  # of a save that was killed
+                with create_private(chosen.password_file) as file:
+                    file.write(password.encode())
+            self._replace(content, text, before if password else None)
+        return rows
+
+    def _changed(
+        self, name: str, fields: PlaceFields, content: bytes, before: AnySink | None
+    ) -> tuple[str, AnySink]:
+        """Return the settings with a place, and this place. Raises PlaceRefused: its fields are wrong."""
+        doc = tomlkit.parse(content.decode())
+        if not doc.get("sinks"):
+            doc.pop("sinks", None)
+            doc["sinks"] = tomlkit.aot()
+        tables = doc["sinks"]
+        name = name or _free_name(fields, {str(table["name"]) for table in tables})
+        entry: dict[str, Any] = {"name": name, "kind": fields.kind, "path": fields.place}
+        replaced = _REPLACED
+        if fields.kind == "caldav":
+            entry = {"name": name, "kind": fields.kind, "url": fields.place, "user": fields.user}
+            if fields.password:
+                entry["password_file"] = f"{name}-{_version(content)}.password"
+            elif isinstance(before, CalDavSink) and _account(before.url, before.user) == _account(
+                fields.place, fields.user
+            ):
+                replaced -= {"password_file", "password_env"}
+            else:  # the stored one goes to no other server
+                raise PlaceRefused("the password of this user at this server is needed", "password")
+        if before is None:
+            tables.append({"name": name})
+        table = next(table for table in tables if table["name"] == name)
+        if self._by_hub and isinstance(table, Table):
+            table.comment(f"as {self._by_hub} asked on {self._now():%Y-%m-%d}")
+        for key in replaced | ({"tables"} if before and before.kind != fields.kind else frozenset()):
+            table.pop(key, None)
+        table.update(entry)
+        text = tomlkit.dumps(doc)
+        reading = check_device_file(self._config, text.encode())
+        for problem in reading.problems:
+            field = problem.path.rpartition(".")[2]
+            raise PlaceRefused("; ".join(filter(None, problem[4:6])), _ABOUT.get(field, field))
+        sinks_of(self._config, self._db, reading.usable())
+        return text, next(sink for sink in reading.usable().sinks if sink.name == name)
+
+    def _tested(self, chosen: AnySink, password: Callable[[], str] | None) -> int:
+        """Examine a place, and write there on trial; return the number of approved rows that go there."""
+        sink, rows, tables = sink_of(chosen, password), 0, list[DeviceTable]()
+        with suppress(DeviceFileError), connect_shared(self._db) as db:
+            tables = [table for table in declared_tables.tables_of(db).values() if table.name in sink.tables]
+            for table in tables:
+                query = f'SELECT count(*) FROM {quoted(table.name)} WHERE "isApproved" = 1'
+                rows += db.execute(query).fetchone()[0]
+        place = sink.target.fresh_place(self._now())
+        if (examine := getattr(sink.target, "examine", None)) is not None:
+            examine(place, tables, ())
+        if isinstance(sink.target, TextFile):
+            sink.target.try_to_write(place)
+        return rows
+
+    def _replace(self, before: bytes, after: str, former: AnySink | None) -> None:
+        """Replace device.toml if it is as *before*; delete the password of the place as it was."""
+        if self._config.read_bytes() != before:
+            raise PlaceRefused(_CHANGED, "")
+        write_atomically(self._config, after.encode(), mode=stat.S_IMODE(self._config.stat().st_mode))
+        file = former.password_file if isinstance(former, CalDavSink) else None
+        if file and file.parent == self._config.parent and re.search(r"-[0-9a-f]{16}\.password$", file.name):
+            file.unlink(missing_ok=True)
+
+    def _listed(self, rows: int) -> PlacesAnswer:
+        content, known = self._config.read_bytes(), dict[str, State]()
+        settings = check_device_file(self._config, content).usable()
+        with suppress(DeviceFileError), connect_shared(self._db) as db:
+            known = states(db)
+        places = []
+        for sink in settings.sinks[:MAX_SINKS]:
+            state = known.get(sink.name, State("", 0, 0))
+            places.append(
+                KnownPlace(
+                    name=sink.name,
+                    kind=sink.kind,
+                    place=_shown(sink.place)[:1_000],
+                    user=sink.user if isinstance(sink, CalDavSink) else "",
+                    tables=[*sink.tables],
+                    rows=state.rows,
+                    waiting=state.waiting,
+                    written_ms=state.written_ms,
+                    problem=state.problem[:2_000],
+                )
+            )
+        found = [*_candidates(settings)][:MAX_SINKS]
+        return PlacesAnswer(version=_version(content), places=places, candidates=found, rows=rows)
+
+
+def _version(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _shown(path: str) -> str:
+    """Return a path as people write it, with ~ for the home folder."""
+    home = os.path.expanduser("~")
+    return f"~{path[len(home) :]}" if path.startswith(f"{home}{os.sep}") else path
+
+
+def _account(url: str, user: str) -> tuple[str, str, str]:
+    return (*urlsplit(url)[:2], user)
+
+
+def _free_name(fields: PlaceFields, taken: Collection[str]) -> str:
+    """Return a name for a new place, after its file or its calendar."""
+    last = fields.place.rstrip("/").rpartition("/")[2]
+    stem = last if fields.kind == "caldav" else last.rpartition(".")[0].replace("{date}", "daily")
+    name = re.sub(r"[^\w.-]+", "-", stem).strip("-.")[:40] or fields.kind
+    return next(
+        free for nth in range(1, len(taken) + 2) if (free := name + f"-{nth}" * (nth > 1)) not in taken
+    )
+
+
+def check_reach(fields: PlaceFields, roots: Collection[Path], private: Collection[Path]) -> None:
+    """Check that a place is a calendar at a server, or a file that a hub may make a place of rows.
+
+    The file has the ending of its kind. It is in a shared folder or the home folder, without a link or a
+    hidden folder on the way. A text file has the name of a list of tasks. *private*: folders of the
+    device's own data.
+
+    Raises:
+        PlaceRefused: it is another file.
+    """
+    if fields.kind == "caldav":
+        return
+    if not fields.place.isprintable():
+        raise PlaceRefused("write the whole path in one line")
+    home, path = Path.home(), Path(re.sub("^~(?=/)", os.path.expanduser("~"), fields.place))
+    bases = [base for base in (*roots, home) if base != Path(base.anchor) and path.is_relative_to(base)]
+    base = bases[0] if bases else path
+    real, stem = Path(os.path.realpath(path)), path.stem.lower()
+    way = [part for part in (path, *path.parents) if part != base and part.is_relative_to(base)]
+    problems = {
+        "write the whole path, as in ~/notes/todo.md": not path.is_absolute()
+        or os.path.normpath(path) != str(path),
+        "a file of this kind is named at the device: hub places add": fields.kind not in _ENDINGS,
+        f"its name ends with {' or '.join(_ENDINGS.get(fields.kind, ()))}": path.suffix.lower()
+        not in _ENDINGS.get(fields.kind, ()),
+        "its name has todo in it, as in todo.txt": fields.kind == "todo.txt" and "todo" not in stem,
+        "assistants obey notes with this name": stem in _OBEYED,
+        "it is in no shared folder, and not in the home folder": not bases,
+        "it is hidden": any(
+            part.name.startswith(".") or (os.path.lexists(part) and is_hidden(part.lstat())) for part in way
+        ),
+        "a link leads there: write the path of the file itself": real
+        != Path(os.path.realpath(base), path.relative_to(base)),
+        "it is in the folder of the device's own data": any(
+            real.is_relative_to(os.path.realpath(folder)) for folder in private
+        ),
+    }
+    for problem, is_so in problems.items():
+        if is_so:
+            raise PlaceRefused(problem)
+
+
+def _candidates(settings: DeviceSettings) -> Iterator[PlaceFields]:
+    """Yield likely files in shared folders and folders there: a note in a vault, a todo.txt."""
+    used = {sink.place for sink in settings.sinks}
+    patterns = {
+        "*/.obsidian": "Todo.md",
+        ".obsidian": "Todo.md",
+        "todo.txt": "todo.txt",
+        "*/todo.txt": "todo.txt",
+    }
+    for (pattern, name), root in product(patterns.items(), settings.roots):
+        for found in Path(os.path.expanduser(root)).glob(pattern):
+            if str(file := found.with_name(name)) not in used:
+                kind: Literal["markdown", "todo.txt"] = "todo.txt" if found == file else "markdown"
+                yield PlaceFields(kind=kind, place=_shown(str(file)))

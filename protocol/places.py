@@ -1,0 +1,82 @@
+"""Bodies of calls about the places of approved rows: ``places.manage``."""
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from protocol.frame import Count, EpochMs, Name, Text
+
+MAX_SINKS: Final = 50  # of a device, in an answer
+PLACE_CHARACTERS: Final = 1_000
+_PlaceText = Annotated[str, Meta(max_length=PLACE_CHARACTERS)]
+
+
+class PlaceFields(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Place as a person fills it in.
+
+    Attributes:
+        place: path of a file, or address of a calendar at a server.
+        password: of *user* at that server; empty: the stored one, if server and user are those of before.
+    """
+
+    kind: Literal["markdown", "todo.txt", "ics", "csv", "jsonl", "caldav"]
+    place: Annotated[str, Meta(min_length=1, max_length=PLACE_CHARACTERS)]
+    user: Annotated[str, Meta(max_length=200)] = ""
+    password: Annotated[str, Meta(max_length=500)] = ""
+
+
+class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``data`` of a ``tool_call`` with action ``places.manage``.
+
+    Attributes:
+        name: of the place to test, save or remove.
+        fields: the place to test or save; ``test`` without them tests the stored one.
+        version: of the settings that the person saw; required by ``save`` and ``remove``.
+    """
+
+    do: Literal["list", "test", "save", "remove"]
+    name: Text = ""
+    fields: PlaceFields | None = None
+    version: Text = ""
+
+
+class KnownPlace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Place of a device's settings, and what is there and waits.
+
+    Attributes:
+        tables: whose approved rows go there.
+        written_ms: when a row was written there last.
+        problem: why rows wait, in words.
+    """
+
+    name: Name
+    kind: Name
+    place: _PlaceText
+    user: Text = ""
+    tables: Annotated[list[Name], Meta(max_length=100)] = []
+    rows: Count = 0
+    waiting: Count = 0
+    written_ms: EpochMs | None = None
+    problem: Annotated[str, Meta(max_length=2_000)] = ""
+
+
+class PlacesAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Answer to ``places.manage``.
+
+    Attributes:
+        version: of the settings now.
+        problem: why the place was not tested with success, or not saved; empty: it was.
+        about: the field of ``PlaceFields`` that the problem is about, or ``name``.
+        candidates: files below shared folders that are likely to be meant.
+        calendars: addresses of the calendars of the user at the server, with their names.
+        rows: approved rows that go to the tested or saved place.
+    """
+
+    version: Text = ""
+    places: Annotated[list[KnownPlace], Meta(max_length=MAX_SINKS)] = []
+    candidates: Annotated[list[PlaceFields], Meta(max_length=MAX_SINKS)] = []
+    problem: Annotated[str, Meta(max_length=4_000)] = ""
+    about: Name = ""
+    calendars: Annotated[list[Annotated[str, Meta(max_length=4_000)]], Meta(max_length=20)] = []
+    rows: Count = 0
