@@ -881,7 +881,7 @@ class ItemsResource(Resource):
         newest, proposals = _given(c, [row.id for row in rows]), self._proposed(c, rows)
         elsewhere = self._elsewhere(c, rows)
         return {
-            row.id: self._shown(row, item.agent, item.device, newest.get(row.id), elsewhere)
+            row.id: self._shown(row, item.agent, item.device, item.timezone, newest.get(row.id), elsewhere)
             | {"proposals": proposals.get(row.id, ())}
             for item, row in zip(found, rows, strict=True)
         }
