@@ -1,0 +1,244 @@
+"""Places in device.toml: test, addition, change and removal, and how far a hub reaches."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from hub.device.settings import CalDavSink, check_device_file
+from hub.device.sinks.configured import sinks_of
+from hub.device.sinks.place_book import PlaceBook
+from hub.device.sinks.sync import synchronize
+from protocol.places import PlaceOrder, PlacesAnswer
+from tests.hub.device.sinks.bench import SinkBench
+from tests.support.radicale import PASSWORD, Radicale
+
+SETTINGS = """\
+# mine
+hub = ["ws://127.0.0.1:1"]
+roots = ["~/notes"]  # shared
+
+[when]
+# quiet nights
+"""
+
+
+class Desk:
+    """Device with two approved rows, and its places as a person or a hub sees them."""
+
+    def __init__(self, home: Path) -> None:
+        for folder in ("notes", "vault/.obsidian", ".hidden", "config", "state/devices", "Documents"):
+            (home / folder).mkdir(parents=True)
+        self.home, self.config = home, home / "config/device.toml"
+        self.config.write_text(SETTINGS)
+        self.bench = SinkBench(home / "state/devices")
+        self.bench.approve({"title": "Call Ana"})
+        self.bench.approve({"title": "Fair", "date": self.bench.at_ms}, "timelines")
+
+    def ask(self, do: str, *, is_hub: bool = True, **order: object) -> PlacesAnswer:
+        by = "the hub" if is_hub else ""
+        book = PlaceBook(self.config, self.bench.path, self.bench.clock.now, by)
+        return book.answer(msgspec.convert({"do": do, **order}, PlaceOrder))
+
+    def save(self, name: str = "", **fields: object) -> PlacesAnswer:
+        return self.ask("save", name=name, fields=fields, version=self.ask("list").version)
+
+    def tested(self, place: str, kind: str = "markdown") -> str:
+        """Return why a hub may not use a file; empty if it may."""
+        return self.ask("test", fields={"kind": kind, "place": place}).problem
+
+    def sync(self) -> list[str]:
+        settings = check_device_file(self.config).usable()
+        with self.bench.open() as db:
+            sinks = sinks_of(self.config, self.bench.path, settings)
+            return [synchronize(db, sink, self.bench.clock.now()).problem for sink in sinks]
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    monkeypatch.setenv("HOME", str(tmp_path / "ana"))
+    return Desk(tmp_path / "ana")
+
+
+def test_added_place_stands_in_the_settings_with_comments_kept(desk: Desk) -> None:
+    answer = desk.save(kind="todo.txt", place="~/todo.txt")
+    assert (answer.problem, answer.rows, [place.name for place in answer.places]) == ("", 1, ["todo"])
+    text = desk.config.read_text()
+    assert text.startswith(SETTINGS)
+    assert '[[sinks]] # as the hub asked on 2026-01-05\nname = "todo"' in text
+    assert not (desk.home / "todo.txt").exists(), "a test leaves no file"
+    assert desk.sync() == [""]
+    assert (desk.home / "todo.txt").read_text().startswith("Call Ana id:hub-")
+    (place,) = desk.ask("list").places
+    assert (place.place, place.rows, place.waiting, place.problem) == ("~/todo.txt", 1, 0, "")
+    assert place.written_ms is not None
+
+    assert desk.save(kind="markdown", place="~/notes/todo.md").places[1].name == "todo-2"
+    changed = desk.save("todo", kind="ics", place="~/all.ics")
+    assert [(place.kind, place.tables) for place in changed.places] == [
+        ("ics", ["tasks", "timelines"]),
+        ("markdown", ["tasks"]),
+    ]
+    for name in ("todo", "todo-2"):
+        version = desk.ask("list").version
+        assert desk.ask("remove", name=name, version=version).problem == ""
+    assert desk.config.read_text() == SETTINGS
+    assert desk.ask("remove", name="todo", version=desk.ask("list").version).about == "name"
+
+
+def test_order_about_settings_that_changed_or_have_errors_is_refused(desk: Desk) -> None:
+    version = desk.ask("list").version
+    desk.config.write_text(f"{SETTINGS}# typed meanwhile\n")
+    before = desk.config.read_bytes()
+    fields = {"kind": "todo.txt", "place": "~/todo.txt"}
+    assert "changed meanwhile" in desk.ask("save", fields=fields, version=version).problem
+    assert desk.config.read_bytes() == before
+    desk.config.write_text("roots = 3\n")
+    assert "roots" in desk.ask("save", fields=fields, version=version).problem
+    assert desk.config.read_text() == "roots = 3\n"
+
+
+@pytest.mark.parametrize(
+    ("fields", "about", "problem"),
+    [
+        ({"kind": "todo.txt", "place": "~/none/todo.txt"}, "place", "there is no folder"),
+        ({"kind": "caldav", "place": "http://example.org/a/", "user": "a"}, "place", "write https://"),
+        ({"kind": "caldav", "place": "https://example.org/a/", "user": "a:b"}, "user", ""),
+        ({"kind": "caldav", "place": "https://example.org/a/"}, "user", ""),
+        ({"kind": "caldav", "place": "nowhere", "user": "a"}, "place", "an address of a server"),
+    ],
+)
+def test_problem_of_a_place_names_the_field(
+    desk: Desk, fields: Mapping[str, Any], about: str, problem: str
+) -> None:
+    answer = desk.save(**fields, password="secret" if fields["kind"] == "caldav" else "")
+    assert (answer.about, problem in answer.problem) == (about, True), answer
+    assert "secret" not in f"{answer}"
+    assert desk.config.read_text() == SETTINGS
+
+
+REACHED = [
+    ("~/todo.md", "markdown"),
+    ("~/notes/deep/todo.md", "markdown"),
+    ("~/vault/daily/{date}.md", "markdown"),
+    ("~/Documents/Work-TODO.TXT", "todo.txt"),
+    ("~/all.ics", "ics"),
+]
+ATTACKS = [
+    ("~/.bashrc", "markdown", "ends with"),
+    ("~/todo.sh", "todo.txt", "ends with"),
+    ("~/notes/todo.md", "todo.txt", "ends with"),
+    ("~/requirements.txt", "todo.txt", "todo in"),
+    ("~/notes/CLAUDE.md", "markdown", "assistants"),
+    ("~/notes/agents.md", "markdown", "assistants"),
+    ("~/list.csv", "csv", "at the device"),
+    ("~/.hidden/todo.md", "markdown", "hidden"),
+    ("~/notes/.todo.md", "markdown", "hidden"),
+    ("~/vault/.obsidian/todo.md", "markdown", "hidden"),
+    ("~/notes/../.hidden/todo.md", "markdown", "whole path"),
+    ("notes/todo.md", "markdown", "whole path"),
+    ("~bo/todo.md", "markdown", "whole path"),
+    ("/etc/todo.md", "markdown", "no shared folder"),
+    ("~/../bo/todo.md", "markdown", "whole path"),
+    ("~/notes/to\ndo.md", "markdown", "whole path"),
+    ("~/notes/todo.md\0.md", "markdown", "whole path"),
+    ("~/config/todo.md", "markdown", "own data"),
+    ("~/state/devices/todo.md", "markdown", "own data"),
+    ("~/notes/linked/todo.md", "markdown", "link"),
+    ("~/notes/out.md", "markdown", "link"),
+    ("~/notes/dangling.md", "markdown", "link"),
+    ("~/notes/twice.md", "markdown", "2 names"),
+    ("~/notes/page.md", "markdown", "HTML"),
+    ("~/notes/script.md", "markdown", "a program"),
+    ("~/notes/todo-protected.txt", "todo.txt", "write-protected"),
+    ("~/notes/pipe.md", "markdown", "pipe"),
+    ("~/notes/folder.md", "markdown", "folder"),
+]
+
+
+@pytest.mark.parametrize(("place", "kind"), REACHED)
+def test_hub_reaches_a_list_in_shared_and_home_folders(desk: Desk, place: str, kind: str) -> None:
+    for folder in ("notes/deep", "vault/daily"):
+        (desk.home / folder).mkdir()
+    assert desk.tested(place, kind) == ""
+    assert desk.save(kind=kind, place=place).problem == ""
+    assert desk.sync() == [""]
+
+
+@pytest.mark.parametrize(("place", "kind", "why"), ATTACKS)
+def test_hub_reaches_no_other_file(desk: Desk, place: str, kind: str, why: str) -> None:
+    notes, outside = desk.home / "notes", desk.home.parent / "outside"
+    outside.mkdir()
+    (outside / "todo.md").write_text("- [ ] of others\n")
+    (notes / "linked").symlink_to(outside)
+    (notes / "out.md").symlink_to(outside / "todo.md")
+    (notes / "dangling.md").symlink_to(outside / "new.md")
+    os.link(outside / "todo.md", notes / "twice.md")
+    (notes / "page.md").write_text("<html><body>x</body></html>\n")
+    (notes / "script.md").write_text("#!/bin/sh\n")
+    (notes / "todo-protected.txt").write_text("Pay\n")
+    (notes / "todo-protected.txt").chmod(0o444)
+    os.mkfifo(notes / "pipe.md")
+    (notes / "folder.md").mkdir()
+    before = sorted((path, path.lstat().st_mtime_ns) for path in desk.home.parent.rglob("*"))
+    assert why in desk.tested(place, kind) != ""
+    answer = desk.save(kind=kind, place=place)
+    assert (answer.problem != "", answer.about) in [(True, "place"), (True, "kind")]
+    after = sorted((path, path.lstat().st_mtime_ns) for path in desk.home.parent.rglob("*"))
+    changed = {path.name for path, _ in set(after) ^ set(before)}
+    assert changed <= {"notes", "desk.db-wal", "desk.db-shm", "devices"}, "a folder only, by the trial"
+    assert desk.config.read_text() == SETTINGS
+
+
+def test_owner_names_any_file_at_the_machine(desk: Desk) -> None:
+    fields = {"kind": "csv", "place": str(desk.home / ".hidden/list.csv")}
+    answer = desk.ask("save", is_hub=False, fields=fields, version=desk.ask("list").version)
+    assert (answer.problem, answer.places[0].name) == ("", "list")
+    assert "as the hub" not in desk.config.read_text()
+
+
+def test_candidates_are_vaults_and_lists_in_shared_folders_without_a_place(desk: Desk) -> None:
+    desk.config.write_text(SETTINGS.replace('"~/notes"', '"~/notes", "~/vault"'))
+    (desk.home / "notes/todo.txt").write_text("Pay\n")
+    found = [(file.kind, file.place) for file in desk.ask("list").candidates]
+    assert found == [("markdown", "~/vault/Todo.md"), ("todo.txt", "~/notes/todo.txt")]
+    desk.save(kind="markdown", place="~/vault/Todo.md")
+    assert [file.place for file in desk.ask("list").candidates] == ["~/notes/todo.txt"]
+
+
+def test_calendar_is_chosen_among_those_of_the_user_and_its_password_stays_here(
+    desk: Desk, radicale: Radicale
+) -> None:
+    user = radicale.fresh_user()
+    address = radicale.make_calendar(user, "todo", "Mine")
+    fields: dict[str, Any] = {"kind": "caldav", "place": f"{radicale.url}/", "user": user}
+    wrong = desk.save(**fields, password="wrong")
+    assert (wrong.about, wrong.calendars) == ("password", [])
+    found = desk.save(**fields, password=PASSWORD)
+    assert (found.about, found.calendars) == ("place", [f"{address} ('Mine')"])
+    assert not list(desk.config.parent.glob("*.password"))
+
+    fields["place"] = address
+    assert desk.save(**fields).about == "password"
+    saved = desk.save(**fields, password=PASSWORD)
+    assert (saved.problem, saved.rows, saved.places[0].user) == ("", 2, user)
+    (file,) = desk.config.parent.glob("*.password")
+    assert (file.stat().st_mode & 0o777, file.read_text()) == (0o600, PASSWORD)
+    assert PASSWORD not in f"{saved}" + desk.config.read_text()
+    assert desk.sync() == [""]
+    assert desk.ask("test", name="todo").problem == ""
+
+    assert desk.save("todo", **fields).problem == "", "the password of the same account stays"
+    for change in ({"place": "http://127.0.0.1:9/a/"}, {"user": "other"}):
+        assert desk.save("todo", **{**fields, **change}).about == "password"
+    desk.save("todo", **fields, password=PASSWORD)
+    (renewed,) = desk.config.parent.glob("*.password")
+    assert renewed != file
+    (sink,) = check_device_file(desk.config).usable().sinks
+    assert isinstance(sink, CalDavSink)
+    assert sink.password_file == renewed
+    desk.ask("remove", name="todo", version=desk.ask("list").version)
+    assert not list(desk.config.parent.glob("*.password"))
