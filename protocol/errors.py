@@ -447,6 +447,9 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
 }
 
 
+LASTING = frozenset(code for code, info in CATALOGUE.items() if not info.retryable)  # at the first failure
+
+
 VERDICT_REFUSALS: Mapping[str, str] = {  # why a device did not apply a verdict from the hub, and what to do
     _E.NOT_GRANTED: "its owner does not grant it; on the device: hub grants +review.remote",
     _E.CALL_UNSUPPORTED: "its device takes no verdicts from a hub; decide there: hub review, or its program",

@@ -135,6 +135,7 @@ class DeviceHello(Frame, frozen=True, kw_only=True, tag="device_hello"):
     runs: Annotated[list[HeldRun], Meta(max_length=256)] = []
     store: StoreMark | None = None  # of a device that lists rows.list
     roots: Annotated[list[SharedRoot], Meta(max_length=64)] = []  # all shared folders, as ~/notes; or none
+    missing: Annotated[list[SharedRoot], Meta(max_length=64)] = []  # folders to share that are not there
     grants: Annotated[list[GrantOfOwner], Meta(max_length=16)] = []
 
 

@@ -699,12 +699,12 @@ class DeviceSession(Session):
             raise LocalProtocolError(f"the answer to {call_id} cannot be spelled: {error}") from error
         return ToolResult(id=call_id, result=packed, counter=answer.counter, trace=trace)
 
-    def leave(self) -> Ended | None:
+    def leave(self, reason: str = "done") -> Ended | None:
         """End the session on purpose. ``None`` if the session is over already."""
         if self._is_over:
             return None
         self._move(SessionMove.ENDED)
-        return Ended(CloseCode.NORMAL, "done")
+        return Ended(CloseCode.NORMAL, reason)
 
     def _handle_frame(self, frame: Any, now: float) -> SessionEvent:
         match frame:

@@ -53,7 +53,7 @@ class SkipReason(StrEnum):
 # What the reason means, and how to change it. These files are left out on purpose; others have failed.
 LEFT_OUT: Final[Mapping[str, str]] = {
     SkipReason.OTHER_EXTENSION: "file_extensions of the agent do not name it; without that key, all are read",
-    SkipReason.OUTSIDE_SHARED: "the device does not share it: start hub connect anew, with more --root DIR",
+    SkipReason.OUTSIDE_SHARED: "the device does not share it: add it to roots of device.toml or hub connect",
     SkipReason.OUTSIDE_PATHS: "it is outside of the paths of the agent: add its folder to paths",
     SkipReason.HIDDEN: "its name or folder begins with a dot: rename it, or set hidden in device.toml",
     SkipReason.KEY_FILE: "its name is that of a file with keys or passwords, which stays here: rename it",

@@ -157,6 +157,7 @@ class _HeartbeatSource:
         self.doubted: set[str] = set()  # kinds of doubts that were logged; each is logged once per connection
         self.resets = 0  # number of resets
         self.is_read = False
+        self.shares_nothing = False  # because none of its folders is there: its agents stay offline
         self.received_at: int | None = None
         self.saved_at = at
         # Not written yet:
@@ -302,6 +303,7 @@ class Heartbeats:
                 if device.beat is not None:
                     self._outcomes.labels("overtaken").inc(len(device.beat.agents))
                 device.beat, device.received_at, device.is_silent = frame, at, False
+                device.shares_nothing = bool(event.link.missing) and not event.link.roots
             case AgentsSilent():
                 device.is_silent = True
                 device.forget()
@@ -510,7 +512,7 @@ class Heartbeats:
             self._outcomes.labels("news" if is_news else "unchanged").inc()
         if rows is not None and not device.is_read:
             for agent_id, row in by_agent.items():
-                report = AgentReport(agent_id=agent_id, is_listed=False)
+                report = AgentReport(agent_id=agent_id, is_listed=False, is_online=not device.shares_nothing)
                 if agent_id not in listed and agents_heartbeat_states.requested_moves(row, report):
                     share.reports.append(report)
 
@@ -521,6 +523,8 @@ class Heartbeats:
             self._doubt(device, doubt, beat.agent_id)
             if doubt.what == "usage_too_large":
                 self._limits_reached.labels("resource_usage_bytes").inc()
+        if device.shares_nothing:
+            report = msgspec.structs.replace(report, is_online=False)
         if device.is_agent:
             report = msgspec.structs.replace(report, turns=int(beat.status.lower() in _WORKING))
         if report.usage == known.usage or (known.usage is not None and 0 <= at - known.usage_at < USAGE_MS):

@@ -30,7 +30,7 @@ from hub.notify.notifier import Notifier
 from hub.runs.budget import Reached
 from hub.runs.span_export import SpanExport
 from hub.runs.wait_sentences import describe_hold
-from protocol.ids import UserId
+from protocol.ids import DeviceId, UserId
 from storage import changes
 from storage.deliveries import OpenIssue
 from storage.runs.run_needs import Offered
@@ -110,6 +110,11 @@ def watch_for_issues(
     for source in sources:
         issues.watch(source)
     manager = context.manager
+
+    def sharing() -> list[DeviceId]:
+        """Return the connected devices, without those of which no folder is there."""
+        return [link.device_id for link in connected() if link.roots or not link.missing]
+
     checks: dict[str, Check] = {
         "open files": partial(
             machine_and_load.check_open_files, lambda: len(os.listdir("/proc/self/fd")), open_files.limit
@@ -132,6 +137,7 @@ def watch_for_issues(
         "flapping devices": partial(access_checks.check_flapping, store, arrived.flapping),
         "refused devices": partial(access_checks.check_refused, store, refused),
         "versions of devices": partial(access_checks.check_versions, store, connected),
+        "folders of devices": partial(access_checks.check_folders, store, connected),
         "absent devices": lasting(partial(access_checks.check_absence, store), context.clock, RECONNECTED_S),
         "copied keys": partial(access_checks.check_copies, store),
         "takeovers": partial(access_checks.check_takeovers, store, takeovers.waiting),
@@ -144,7 +150,7 @@ def watch_for_issues(
         "agents": partial(work.check_agents, store, reached_budgets),
         "runs of agents": partial(work.check_failing, store),
         "needs": partial(work.check_needs, store, offered),
-        "silent agents": partial(work.check_silence, store, offered),
+        "silent agents": partial(work.check_silence, store, sharing),
         "budgets": partial(work.check_budgets, store, reached_budgets),
         "answers of the database": partial(_ask_server, partial(database.probe, math.inf)),
         "database": partial(records.check_wal, store),

@@ -83,6 +83,9 @@ def list_devices(and_revoked: bool, watch: bool, state: Path, as_json: bool) -> 
                 ),
                 empty="no devices yet; admit one: hub connect on the device, then hub pair",
             )
+            for device in response["devices"]:
+                if device["because"] is not None:
+                    show.report(f"{device['name']}: {device['because']}")
 
 
 def _changes(hub: HubClient) -> Iterator[dict[str, Any]]:

@@ -19,6 +19,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from hub.base.clock import Chance, Clock, IdFactory, SystemChance, SystemClock
 from hub.base.log import Channel
 from hub.base.system.files import is_open_to_others, restricting
+from hub.base.system.folders import slashed
 from hub.base.system.processes import wait_for_stop
 from hub.base.version import VERSION
 from hub.device import owner_requests
@@ -86,7 +87,8 @@ class DeviceOptions:
 
     Attributes:
         urls: addresses of one hub, ``ws://`` or ``wss://``; at least one.
-        roots: folders to share; at least one.
+        roots: folders to share.
+        missing: folders that would be shared, and are not there.
         db: the device's SQLite file; created if it does not exist.
         token: a token, or the file that contains it; ``None``: the device authenticates with its key.
         key: file of the device's key; next to its database by default.
@@ -116,6 +118,7 @@ class DeviceOptions:
     accepted: KeyId | None = None
     grants: Sequence[str] = ()
     settings: Path | None = None
+    missing: Sequence[Path] = ()
 
 
 class ReferenceDevice:
@@ -125,6 +128,7 @@ class ReferenceDevice:
         on_status: called with short status sentences.
         hubs: the hubs that the device knows.
         asks: asks the owner a question and returns whether they agree; None: no questions.
+        why_leaving: returns the word of ``LEAVING`` with which the device leaves once it is cancelled.
 
     Raises:
         BadAddress: a URL is invalid.
@@ -141,6 +145,7 @@ class ReferenceDevice:
         on_status: Callable[[str], None],
         hubs: KnownHubs,
         asks: Callable[[str], Awaitable[bool]] | None = None,
+        why_leaving: Callable[[], str] = lambda: "stopped",
     ) -> None:
         self._options = options
         self._hubs = hubs
@@ -151,6 +156,8 @@ class ReferenceDevice:
         self._credential = credential
         self._folders = declare(options.roots)
         self._home = os.path.expanduser("~")
+        missing = [slashed(os.path.abspath(root)) for root in options.missing]
+        self._missing = root_spellings([(path, path) for path in missing], self._home)
         self._clock = clock
         self._chance = chance
         self._on_status = on_status
@@ -163,6 +170,7 @@ class ReferenceDevice:
             clock=clock,
             chance=chance,
             on_status=self._on_status,
+            why_leaving=why_leaving,
         )
         self._rotation: Rotation | None = None
         if options.rotates and isinstance(credential, KeyCredential):
@@ -202,7 +210,12 @@ class ReferenceDevice:
             contents = Contents(shared, self._clock, digests)
             log_of_sent = opened.enter_context(open_sending_log(self._options.db, self._clock))
             self._library = Library(
-                shared, contents, log=log_of_sent, on_status=self._on_status, sign=self._sign
+                shared,
+                contents,
+                log=log_of_sent,
+                on_status=self._on_status,
+                sign=self._sign,
+                missing=self._missing,
             )
             self._tools = Tools(store, on_done=self._report_done, on_fault=self._on_status)
             for root in roots:
@@ -255,6 +268,7 @@ class ReferenceDevice:
             capabilities=[Capability(name=name) for name in CAPABILITIES],
             store=self._store.mark,
             roots=root_spellings(self._folders, self._home),
+            missing=self._missing,
             grants=[GrantOfOwner(name=name, tables=tables) for name, tables in granted.items()],
         )
 
@@ -420,6 +434,7 @@ async def serve_device(
     *,
     on_status: Callable[[str], None],
     asks: Callable[[str], Awaitable[bool]] | None = None,
+    why_leaving: Callable[[], str] = lambda: "stopped",
 ) -> int:
     """Run a device until it is cancelled or rejected; return the exit code. See ``run_device``."""
     try:
@@ -438,6 +453,7 @@ async def serve_device(
             on_status=on_status,
             hubs=hubs,
             asks=asks,
+            why_leaving=why_leaving,
         )
     except (UnusableHubAddress, BadCredential, BadKnownHubs, ValueError) as error:
         on_status(str(error))

@@ -130,6 +130,7 @@ class DeviceClient:
         clock: Clock,
         chance: Chance,
         on_status: Callable[[str], None],
+        why_leaving: Callable[[], str] = lambda: "stopped",
     ) -> None:
         given = [address_of(url) for url in urls]
         self._route = HubRoute(given, chance)
@@ -144,6 +145,7 @@ class DeviceClient:
         self._chance = chance
         self._on_status = on_status
         self._backoff = Backoff()
+        self._why_leaving = why_leaving
 
     @property
     def address(self) -> str:
@@ -261,6 +263,7 @@ class DeviceClient:
         line = HubConnection(session, socket)
         address = dialled(self._route.current)
         ended: Ended | None = None
+        is_cancelled = True
         try:
             async with anyio.create_task_group() as tasks:
 
@@ -280,10 +283,12 @@ class DeviceClient:
                 await self._read(socket, session, talk)
                 ended = talk.ended
                 tasks.cancel_scope.cancel()
+            is_cancelled = False
         finally:
             # Also after a cancellation, so that the hub need not detect the end by a ping timeout.
             with anyio.move_on_after(_CLOSE_TIMEOUT_S, shield=True):
-                await _close(socket, line, ended or session.leave() or _DONE)
+                leaving = self._why_leaving() if is_cancelled else "reconnecting"
+                await _close(socket, line, ended or session.leave(leaving) or _DONE)
             session.receive_eof(self._clock.monotonic())
             visit.close = socket.close_code if socket.close_code != 1006 else None
 

@@ -24,7 +24,7 @@ from hub.base.system.files import stamp_of_file
 from hub.device.addresses import is_local
 from hub.device.app import DeviceOptions, serve_device
 from hub.device.conditions import is_metered, is_on_power, own_addresses
-from hub.device.notices import DailyDigests
+from hub.device.notices import DailyDigests, command_of, run
 from hub.device.sinks.running import Sinks
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.web import Polled
@@ -37,6 +37,7 @@ _ASK_S: Final = 30.0  # between two questions to the system, which may start a p
 _SUFFIX: Final = ".pause"
 _LAST: Final = ".last"
 _FOR_EVER: Final = "for ever"
+_MISSING: Final = "{} was moved or renamed, or its disk is not there: nothing of it is read until it is back"
 
 
 class When(Protocol):
@@ -161,7 +162,8 @@ class Keeper:
     _seen_at: datetime | None = None
     _sleeps: int = 0
     _asked: float = field(default=float("-inf"))
-    _of_system: str = ""
+    _of_system: tuple[str, str] = ("", "")
+    _leaving: str = "stopped"
     _digests: DailyDigests = field(init=False)
     _plan: DevicePlan = field(init=False)
 
@@ -189,7 +191,8 @@ class Keeper:
 
     async def _until_changed(self, written: DevicePlan) -> tuple[int, DevicePlan | None]:
         """Run the device, or wait; return its exit code, or the plan that takes the place of *written*."""
-        options, why_not, _ = state = await self._state(written)
+        options, (_, why_not), _ = state = await self._state(written)
+        self._leaving = "stopped"
         code, changed = 0, None
         async with anyio.create_task_group() as tasks:
 
@@ -202,14 +205,14 @@ class Keeper:
                     now = self._reloaded(now)
                 if new[:2] == state[:2]:
                     self.on_status("the network has changed, or this machine was asleep: connecting anew")
-                changed = now
+                changed, self._leaving = now, new[1][0] or "reconnecting"
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(follow)
             if why_not:
                 self.on_status(f"disconnected: {why_not}")
                 await anyio.sleep_forever()
-            code = await self.device(options, on_status=self._report)
+            code = await self.device(options, on_status=self._report, why_leaving=lambda: self._leaving)
             tasks.cancel_scope.cancel()
         return code, changed
 
@@ -249,10 +252,10 @@ class Keeper:
             self.on_status(f"the settings of before stay in use: {error}")
             return plan
 
-    async def _state(self, plan: DevicePlan) -> tuple[DeviceOptions, str, object]:
+    async def _state(self, plan: DevicePlan) -> tuple[DeviceOptions, tuple[str, str], object]:
         """Return the options with the folders that exist, why the device is disconnected, and its network."""
         options = await self._present(plan)
-        return options, await self._why_not(plan, options), self._network(options)
+        return options, await self._why_not(plan), self._network(options)
 
     def _network(self, options: DeviceOptions) -> object:
         """Return a value that differs after a sleep of the machine, and in another network."""
@@ -267,28 +270,28 @@ class Keeper:
         missing = await self.missing([Path(root) for root in plan.options.roots])
         for root in sorted(missing - self._missing):
             self.on_status(f"there is no folder {root}: it is shared again when it is back")
+        if missing - self._missing and (shown := command_of(_MISSING.format(", ".join(map(str, missing))))):
+            await anyio.to_thread.run_sync(run, shown)  # a notification that is not shown is in the log
         self._missing = missing
         roots = [root for root in plan.options.roots if Path(root) not in missing]
-        return replace(plan.options, roots=roots)
+        return replace(plan.options, roots=roots, missing=sorted(missing))
 
-    async def _why_not(self, plan: DevicePlan, options: DeviceOptions) -> str:
-        """Return why the device is disconnected now; empty if it is connected."""
+    async def _why_not(self, plan: DevicePlan) -> tuple[str, str]:
+        """Return why the device is disconnected now, as a word and in words; empty if it is connected."""
         when = plan.when
         if paused := why_paused(plan.options.db, self.clock):
-            return paused
-        if not options.roots:
-            return "none of its folders exists"
+            return "paused", paused
         if when.is_quiet(self.clock.now().astimezone().time()):
-            return "these are its quiet hours"
+            return "quiet_hours", "these are its quiet hours"
         if (when.on_power or when.unmetered) and self.clock.monotonic() - self._asked >= _ASK_S:
             self._asked = self.clock.monotonic()
             self._of_system = await anyio.to_thread.run_sync(_why_not_by_system, when)
-        return self._of_system if when.on_power or when.unmetered else ""
+        return self._of_system if when.on_power or when.unmetered else ("", "")
 
 
-def _why_not_by_system(when: When) -> str:
+def _why_not_by_system(when: When) -> tuple[str, str]:
     if when.on_power and is_on_power() is False:
-        return "the machine runs on its battery"
+        return "on_battery", "the machine runs on its battery"
     if when.unmetered and is_metered():
-        return "this network charges by volume"
-    return ""
+        return "metered", "this network charges by volume"
+    return "", ""

@@ -17,7 +17,7 @@ import os
 import sqlite3
 from bisect import bisect_left
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
@@ -360,7 +360,8 @@ class FolderRun:
         for skipped in refused:
             self._skipped.add(skipped)
         if not places and self.frame.only is None:
-            await self.refuse(ErrorCode.NOTHING_SHARED, "none of these folders is shared")
+            lost = f"; not there: {', '.join(self._library.missing)}" if self._library.missing else ""
+            await self.refuse(ErrorCode.NOTHING_SHARED, f"none of these folders is shared{lost}")
             return
         if self._piece_bytes < _MIN_PIECE_BYTES:
             await self.refuse(ErrorCode.BAD_PARAMS, f"pieces of {self._piece_bytes} bytes are too small")
@@ -636,6 +637,7 @@ class Library:
         log: gets each file before it is sent.
         on_status: called with the progress of runs, for the person at the desktop.
         sign: signs the statement about what was sent, for the hub's receipt.
+        missing: folders that would be shared, and are not there.
     """
 
     def __init__(
@@ -646,9 +648,11 @@ class Library:
         log: SendingLog,
         on_status: Callable[[str], None],
         sign: Sign = lambda text: None,
+        missing: Sequence[str] = (),
     ) -> None:
         self.shared = shared
         self.sign = sign
+        self.missing = missing
         self.contents = contents
         self.log = log
         self.on_status = on_status

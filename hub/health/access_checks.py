@@ -17,10 +17,11 @@ from hub.links.device_link import DeviceLink
 from hub.links.refusals import OTHERS, RefusedPeer
 from hub.links.roster import SharedRoots
 from hub.settings.reload import Reloader
+from protocol.causes import AWAY, SHARE_MORE, AwayCause, cause_of, without_folders
 from protocol.errors import connect_command
 from protocol.grants import Grant
 from protocol.ids import DeviceId, NodeId
-from storage.agents import agents_in_trouble
+from storage.agents import agents_in_trouble, state_history
 from storage.agents.agents_in_trouble import AbsentDevice
 from storage.devices import credential_copies, devices, nodes, pairings, settings_revisions
 from storage.devices.devices import DeviceRow
@@ -31,7 +32,6 @@ from storage.store import Store
 REPORTED_BEFORE_EXPIRY: Final = timedelta(days=14)  # before a token expires
 REPORTED_AFTER_EXPIRY: Final = timedelta(days=30)  # after this time an expired token is no longer reported
 UNUSED: Final = timedelta(days=90)
-ABSENT_FOR: Final = timedelta(minutes=10)  # a machine that restarts is back by then
 ABSENT_LONG: Final = timedelta(days=3)  # longer than a weekend
 FLAPS: Final = 15  # connections of one device within WITHIN_S
 WITHIN_S: Final = 900.0
@@ -176,8 +176,7 @@ async def check_shared_paths(store: Store, shared: SharedRoots, now: datetime) -
             "agent.outside",
             f"agent {row.agent_name} is to read {', '.join(outside)}, outside of what device"
             f" {row.device_name} shares: {', '.join(shared.of(row.device_id))}",
-            fix="correct the paths of the agent; or end hub connect there, and start it with one more"
-            " --root FOLDER",
+            fix=f"correct the paths of the agent; or {SHARE_MORE.format(device=row.device_name)}",
             subject=row.agent_id,
             user_id=row.user_id,
         )
@@ -276,24 +275,52 @@ async def check_versions(
     return found
 
 
-async def check_absence(store: Store, now: datetime) -> Iterable[Finding]:
-    """Find devices that are away while runs wait for them: a notice, and after days a warning."""
+async def check_folders(
+    store: Store, connected: Callable[[], Sequence[DeviceLink]], now: datetime
+) -> Iterable[Finding]:
+    """Find connected devices of which a shared folder is not there."""
+    missing = {link.device_id: without_folders(link.missing) for link in connected() if link.missing}
     return [
-        _about_absence(row, now)
-        for row in await store.read(agents_in_trouble.absent_devices, epoch_ms(now - ABSENT_FOR))
+        warning(
+            "device.no_folder",
+            cause.sentence,
+            fix=cause.remedy.format(device=row.name),
+            subject=row.id,
+            user_id=row.user_id,
+        )
+        for row in await store.read(devices.devices_of, list(missing))
+        if (cause := cause_of(missing[row.id]))
     ]
 
 
-def _about_absence(row: AbsentDevice, now: datetime) -> Finding:
+async def check_absence(store: Store, now: datetime) -> Iterable[Finding]:
+    """Find devices that are away while runs wait for them: a notice, and after days a warning.
+
+    A cause that lasts is reported at once, and one by the owner's wish after days.
+    """
+    rows = await store.read(agents_in_trouble.absent_devices, epoch_ms(now))
+    left = await store.read(state_history.why_left, [row.id for row in rows]) if rows else {}
+    found = (_about_absence(row, cause_of(left.get(row.id)), now) for row in rows)
+    return [finding for finding in found if finding is not None]
+
+
+def _about_absence(row: AbsentDevice, known: AwayCause | None, now: datetime) -> Finding | None:
     since = row.waits_since if row.last_seen_at is None else row.last_seen_at
+    cause = known or AWAY["connection_lost"]
+    lasts_after = timedelta(seconds=cause.lasts_after_s)
+    if now - from_epoch_ms(max(since, row.waits_since)) < lasts_after:
+        return None
     is_long = now - from_epoch_ms(since) >= ABSENT_LONG
-    last_seen = "has never connected" if row.last_seen_at is None else f"is away since {utc_text(since)}"
+    never = row.last_seen_at is None
+    remedy = connect_command(row.name) if never else cause.remedy.format(device=row.name)
+    because = f" ({known.sentence})" if known else ""
+    last_seen = "has never connected" if never else f"is away since {utc_text(since)}"
     return (warning if is_long else notice)(
         "device.absent",
-        f"device {row.name} {last_seen}, and"
+        f"device {row.name} {last_seen}{because}, and"
         f" {'1 run waits' if row.runs == 1 else f'{row.runs} runs wait'} for it since"
         f" {utc_text(row.waits_since)}",
-        fix=f"start hub connect there; if it does not come back: hub devices revoke {row.name},"
+        fix=f"{remedy}; if it does not come back: hub devices revoke {row.name},"
         f" and hub agents pause {row.agent_name}",
         subject=row.id,
         user_id=row.user_id,

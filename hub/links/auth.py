@@ -26,6 +26,7 @@ from hub.links.failed_attempts import FailedAttempts
 from hub.links.hosts import network_of
 from hub.links.pairing import PairingDesk, label_of
 from hub.links.refusals import HelloRefusal, Peer, RefusalSamples, RefusedPeers
+from protocol.causes import left_by
 from protocol.errors import CloseCode, ErrorCode, HubError, connect_command
 from protocol.handshake import (
     Challenge,
@@ -37,7 +38,6 @@ from protocol.handshake import (
 from protocol.ids import BootId, ConnectionId, DeviceId, KeyId, TokenId, UserId
 from storage import audit
 from storage.devices import credential_copies as devices_credential_copies
-from storage.devices import devices
 from storage.devices.attempts import AttemptLimits
 from storage.devices.credential_copies import Copy, Origin
 from storage.devices.devices import TokenRevoked, UnknownDevice
@@ -194,9 +194,8 @@ class Authenticator:
             reason: why the connection ended, as one word, or None if unknown.
         """
         at_ms = now_ms(self._clock)
-        left = devices.LEFT if reason is None else f"{devices.LEFT} ({reason.replace('_', ' ')})"
         await self._store.write(
-            sessions.close_session, admission.device_id, admission.epoch, at_ms, reason=left
+            sessions.close_session, admission.device_id, admission.epoch, at_ms, reason=left_by(reason)
         )
 
     async def _judge(self, knock: Knock, network: str) -> Admission:
@@ -301,6 +300,7 @@ class Authenticator:
             platform=client.platform,
             mark=hello.store,
             origin=origin,
+            missing=() if hello.roots else tuple(hello.missing),
         )
         try:
             opened = await self._openings.run(opening)

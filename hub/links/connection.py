@@ -96,6 +96,7 @@ class OpenLink:
         "device_id",
         "epoch",
         "expires_at",
+        "missing",
         "offers",
         "owner_grants",
         "roots",
@@ -114,6 +115,7 @@ class OpenLink:
         client: Client | None,
         skew: str,
         roots: Sequence[str],
+        missing: Sequence[str],
         wheel: DeadlineWheel,
         clock: Clock,
         metrics: Metrics,
@@ -129,6 +131,7 @@ class OpenLink:
         self.client = client
         self.skew = skew
         self.roots = roots
+        self.missing = missing
         self.capabilities = frozenset(offers)
         self._carrier = carrier
         self._clock = clock
@@ -607,6 +610,7 @@ class DeviceConnection:
             client=hello.client,
             skew=skew_of(self._session.challenge.protocol, hello.protocol),
             roots=hello.roots,
+            missing=hello.missing,
             wheel=self._wheel,
             clock=self._clock,
             metrics=self._metrics,
@@ -874,7 +878,7 @@ class DeviceConnection:
         """Record that the socket was closed."""
         self._session.receive_eof(self._clock.monotonic())
         close_code = self._transport.received_close_code()
-        self._over(_CUT if close_code is None else _CLOSED, close_code)
+        self._over(_CUT if close_code is None else self._transport.received_word() or _CLOSED, close_code)
 
     def _end(self, ended: Ended | None) -> None:
         """Close the connection: the session's queued frames are sent first, then the close frame."""

@@ -140,6 +140,11 @@ class DeviceLink(Protocol):
         ...
 
     @property
+    def missing(self) -> Sequence[str]:
+        """Folders that the device would share and that are not there, from the hello."""
+        ...
+
+    @property
     def round_trip(self) -> RoundTrip | None:
         """Newest round trip of the connection, or None before the first."""
         ...

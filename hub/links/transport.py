@@ -42,6 +42,7 @@ from hub.links.device_link import RoundTrip
 from hub.links.hosts import FORWARDING, BadForwarding, Hosts, TrustedProxies
 from hub.links.intake import Intake
 from hub.links.link_limits import LinkLimits
+from protocol.causes import word_of
 from protocol.errors import CATALOGUE, CloseCode, ErrorCode, HubError
 from protocol.frame import PATH
 from protocol.handshake import NONCE_CHARACTERS, NONCE_HEADER, NONCE_SUBPROTOCOL
@@ -469,6 +470,11 @@ class DeviceSocket(ServerConnection):
         """Return the code of the close frame that the device sent, or None."""
         frame = self.protocol.close_rcvd
         return None if frame is None else frame.code
+
+    def received_word(self) -> str | None:
+        """Return the word with which the device left on purpose, or None."""
+        frame = self.protocol.close_rcvd
+        return None if frame is None else word_of(frame.reason)
 
     def close_is_answered(self) -> bool:
         """Return True if the device answered this side's close frame, so that its program lives."""

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from protocol.causes import FOLDER_MISSING, NO_FOLDER, SHARE_MORE
 from protocol.errors import CATALOGUE, ErrorCode
 from storage.runs.runs import RunError, RunRow
 
@@ -57,8 +58,9 @@ FAILURES: Final[Mapping[str, ExplainedFailure]] = {
     "limit_reached": ExplainedFailure("{where}{message}", _LIMIT),
     "nothing_shared": ExplainedFailure(
         "device {device} shares none of the folders that the agent reads",
-        "correct the paths: {paths}; or end hub connect there, and start it with one more --root FOLDER",
+        f"correct the paths: {{paths}}; or {SHARE_MORE}",
     ),
+    FOLDER_MISSING: ExplainedFailure("{message}", NO_FOLDER.remedy),
     "not_granted": ExplainedFailure(
         "{where}{message}", "its owner grants it, on device {device}: hub grants"
     ),

@@ -34,6 +34,7 @@ from hub.runs.owner_opinions import correction, tiered
 from hub.runs.previewing import PreviewRequest, Previews, RunPreview
 from hub.runs.sources import UnreadUnit, plain_path
 from hub.text.folding import fold
+from protocol.causes import AWAY, FOLDER_MISSING, AwayCause, cause_of, without_folders
 from protocol.errors import DeviceOffline, HubError, LinkLost
 from protocol.ids import RunId
 from protocol.items import MARKS
@@ -42,6 +43,7 @@ from protocol.lifecycles import FINAL_RUN_STATES, RunOutcome, UnitState
 from protocol.skipped_files import LEFT_OUT
 from storage import audit
 from storage.agents.agents import AgentRow
+from storage.agents.state_history import why_left
 from storage.devices.devices import NotGranted
 from storage.runs import item_verdicts, runs, units
 from storage.runs.items import Decision, ItemRow, KnownItems, decided_kinds, known_items
@@ -94,9 +96,10 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
     "failed": ("run {run} failed to read it: {detail}", "mend the cause, then: hub runs rerun {run}"),
     "waits_for_model": ("run {run} waits for the model: {detail}", "hub doctor says what the model lacks"),
     "device_away": (
-        "device {device} is not connected, so the file cannot be read now; {last}",
-        "start the program of the device there, as hub connect",
+        "device {device} is not connected, so the file cannot be read now: {detail}; {last}",
+        "{mend}",
     ),
+    FOLDER_MISSING: ("{detail}", "{mend}"),
     "elsewhere": (
         "{detail}, so the file cannot be read here; {last}",
         "ask that node, or give the nodes a bus: hub help cluster",
@@ -380,6 +383,11 @@ class Explainer:
             if away and code == "device_away":
                 code, detail = "elsewhere", away
         key = path if code == "outside_shared" else key
+        cause = await self._cause(agent, link) if code in ("device_away", "outside_shared") else None
+        mend = ""
+        if cause is not None:
+            code = FOLDER_MISSING if link is not None else code
+            detail, mend = cause.sentence, cause.remedy.format(device=agent.device_name)
         file = file or _File(agent, key, *await self._store.read(_past, agent, key))
         if code == "missing" and file.was_read:
             code = "gone"
@@ -390,7 +398,16 @@ class Explainer:
             }
             likely = [names[name] for name in similar(path.rpartition("/")[2], names)]
             detail = f"; did you mean {' or '.join(likely)}?" if likely else ""
-        return [*top, file.reason(code, detail=detail)]
+        return [*top, file.reason(code, detail=detail, mend=mend)]
+
+    async def _cause(self, agent: AgentRow, link: DeviceLink | None) -> AwayCause | None:
+        """Return why the device is away, or connected without a folder; None: neither is so."""
+        if link is not None:
+            return cause_of(without_folders(link.missing)) if link.missing else None
+        if agent.device_id is None:
+            return None
+        left = await self._store.read(why_left, [agent.device_id])
+        return cause_of(left.get(agent.device_id)) or AWAY["connection_lost"]
 
     async def known(self, agent: AgentRow, path: str) -> str | None:
         """Return the path as the agent knows it, or its only file whose path ends so; None: it knows none.

@@ -42,6 +42,7 @@ from hub.text.files import (
     media_type_of,
 )
 from protocol.capabilities import CapabilityName
+from protocol.causes import FOLDER_MISSING, cause_of, without_folders
 from protocol.errors import CATALOGUE, ErrorCode, HubError
 from protocol.frame import ErrorBody
 from protocol.ids import traceparent
@@ -299,6 +300,7 @@ class DeviceSource:
                 arrived,
                 order,
                 ledger,
+                missing=link.missing,
                 settled_paths=settled_paths,
                 is_paged=frame.paged,
                 limits=self.limits,
@@ -383,6 +385,7 @@ class _DeviceReading:
         order: RunOrder,
         ledger: Ledger,
         *,
+        missing: Sequence[str],
         settled_paths: Collection[str],
         is_paged: bool,
         limits: RunLimits,
@@ -395,6 +398,7 @@ class _DeviceReading:
         clock: Clock,
     ) -> None:
         self._stream = stream
+        self._missing = missing
         self._only = only and plain_path(only)
         self._arrived = arrived
         self._order = order
@@ -436,6 +440,9 @@ class _DeviceReading:
         """Yield the events of one frame."""
         if isinstance(frame, AgentAck) and not frame.accepted:
             reason = frame.reason or "no reason given"
+            lost = cause_of(without_folders(self._missing)) if self._missing else None
+            if reason == ErrorCode.NOTHING_SHARED and lost is not None:
+                raise NotTakenOn(lost.sentence, busy=False, reason=FOLDER_MISSING)
             raise NotTakenOn(
                 f"{_NOT_TAKEN_ON}: {_advised(reason)}", busy=reason == ErrorCode.BUSY, reason=reason
             )

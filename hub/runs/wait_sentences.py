@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from hub.base.clock import from_epoch_ms, offset_text
+from protocol.causes import describe_cause
 from protocol.errors import connect_command
 from protocol.lifecycles import EXECUTING_RUN_STATES, FINAL_RUN_STATES, PauseReason, RunState
 from protocol.requirements import Unmet
@@ -65,7 +66,8 @@ class WaitFacts(msgspec.Struct, frozen=True, kw_only=True):
         is_pairing: True if an unknown device of this name shows a pairing code.
         is_revoked: True if the device's credentials are revoked.
         offline_since: when the device was last seen; None if never.
-        is_away: True if the agent is offline by its heartbeats although its device is connected.
+        is_away: True if the agent is offline although its device is connected.
+        away_reason: why the agent, or its device, went offline; see ``protocol.causes``.
         starts_at: end of the settling time of a device that has just connected.
         exhaust_reason: why the agent is exhausted: ``rate_limit``, ``billing`` or ``budget``.
         budget: setting of the day's budget that holds the run, as far as known since the hub's start.
@@ -181,6 +183,9 @@ def _held_by_the_device(facts: WaitFacts, zone: tzinfo | None) -> str | None:
     if facts.is_revoked:
         command = connect_command(facts.device, anew=True)
         return f"device {facts.device} was revoked; let it in again: {command}"
+    cause = describe_cause(facts.away_reason, facts.device)
+    if facts.is_away and cause is not None:
+        return cause
     if facts.is_away:
         since = (
             "" if facts.away_since is None else f" since {describe_time(facts.away_since, facts.now, zone)}"
@@ -193,9 +198,8 @@ def _held_by_the_device(facts: WaitFacts, zone: tzinfo | None) -> str | None:
         return f"device {facts.device} waits for pairing: hub pair approve CODE, as the device shows it"
     if facts.offline_since is None:
         return f"device {facts.device} has not connected yet"
-    return (
-        f"device {facts.device} is offline, last seen {describe_time(facts.offline_since, facts.now, zone)}"
-    )
+    last_seen = describe_time(facts.offline_since, facts.now, zone)
+    return f"device {facts.device} is offline, last seen {last_seen}{f': {cause}' if cause else ''}"
 
 
 def _held_by_the_connector(wanting: Wanting | None, facts: WaitFacts, zone: tzinfo | None) -> str | None:

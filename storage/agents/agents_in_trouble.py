@@ -188,6 +188,7 @@ ABSENT = (
     )
     .group_by(devices.c.id)
     .having(sa.func.min(runs.c.created_at) <= sa.bindparam("by", type_=Int))
+    .order_by(sa.func.coalesce(devices.c.last_seen_at, devices.c.created_at))
     .limit(MAX_FINDINGS)
 )
 

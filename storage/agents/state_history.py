@@ -1,15 +1,16 @@
 """History of agents' status changes: pages, and changes as status words."""
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 import sqlalchemy as sa
 
 from protocol.agent_status import DETAILED_AXES, Axes, Axis
-from protocol.ids import AgentId
+from protocol.ids import AgentId, DeviceId
 from storage.agents.status_sql import _axes_after, _axes_before, pair_in_sql
-from storage.kernel.columns import Key, columns_of, fetch_page, paged, structs_from
-from storage.schema import MAY_CHANGE_WORDS, agent_state_history
+from storage.kernel.columns import Key, columns_of, fetch_page, in_parts, paged, structs_from
+from storage.schema import MAY_CHANGE_WORDS, agent_state_history, agents, devices
 
 _words_before, _words_after = pair_in_sql(_axes_before), pair_in_sql(_axes_after)
 # Conditions of moves that changed a word of the orchestrator; the first one is that of an index.
@@ -54,6 +55,32 @@ HISTORY = sa.select(*columns_of(AgentMove, agent_state_history)).where(
 )
 MAX_SEQ: Final = 2**63 - 1
 WORD_CHANGES = HISTORY.where(*CHANGED_WORDS)
+
+
+_reader = agents.alias("reader")
+_first_reader = (
+    sa.select(sa.func.min(_reader.c.id))
+    .where(_reader.c.device_id == devices.c.id, _reader.c.deleted_at.is_(None))
+    .scalar_subquery()
+)
+LEFT_BECAUSE = sa.select(
+    devices.c.id,
+    sa.select(agent_state_history.c.reason)
+    .where(agent_state_history.c.agent_id == _first_reader, agent_state_history.c.axis == Axis.CONNECTIVITY)
+    .order_by(agent_state_history.c.seq.desc())
+    .limit(1)
+    .scalar_subquery()
+    .label("reason"),
+).where(devices.c.id.in_(sa.bindparam("devices", expanding=True)))
+
+
+def why_left(c: sa.Connection, device_ids: Iterable[DeviceId]) -> dict[DeviceId, str | None]:
+    """Return why these devices last went away, by id, as the history of the first agent of each says."""
+    return {
+        DeviceId(row.id): row.reason
+        for part in in_parts(sorted(set(device_ids)))
+        for row in c.execute(LEFT_BECAUSE, {"devices": part})
+    }
 
 
 def history_page(

@@ -35,7 +35,6 @@ from storage.schema import (
     users,
 )
 
-LEFT: Final = "its device left"
 CUT: Final = "its hub ended"
 CLOSED_AT_ONCE: Final = 500  # connections of a dead hub, in one transaction
 

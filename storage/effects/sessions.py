@@ -7,13 +7,14 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
+from protocol.causes import LEFT, without_folders
 from protocol.errors import ErrorCode, HubError
 from protocol.handshake import StoreMark
 from protocol.ids import BootId, DeviceId, KeyId, TokenId
 from storage.agents import agent_states
 from storage.devices import keys
 from storage.devices.credential_copies import Copy, Origin
-from storage.devices.devices import CLOSED_AT_ONCE, CUT, LEFT, TokenRevoked, UnknownDevice, dead_boots
+from storage.devices.devices import CLOSED_AT_ONCE, CUT, TokenRevoked, UnknownDevice, dead_boots
 from storage.devices.keys import KeyOwner, KeyRevoked
 from storage.devices.tokens import DEVICE_TOKENS, DeviceTokenRow
 from storage.effects import first_runs
@@ -36,6 +37,7 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
         platform: as the device reports it, if it does.
         mark: state of the device's store, if it reports one.
         origin: machine and program that connect.
+        missing: folders of a device that shares nothing, because none of them is there.
     """
 
     device_id: DeviceId
@@ -44,6 +46,7 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
     platform: str | None = None
     mark: StoreMark | None = None
     origin: Origin = Origin()
+    missing: tuple[str, ...] = ()
 
 
 class TooManyDevices(HubError):
@@ -230,6 +233,10 @@ def open_sessions(
         c.execute(TAKE_OVER, changes)
         taken = sorted({change["device"] for change in changes})
         agent_states.connect_agents(c, taken, online=True, at=at, reason=CONNECTED)
+        lacking = {opening.device_id: opening.missing for opening in openings if opening.missing}
+        for device_id in sorted(lacking.keys() & set(taken)):
+            why = without_folders(lacking[device_id])
+            agent_states.connect_agents(c, [device_id], online=False, at=at, reason=why)
         if first_runs.note_connects(c, taken, at):
             opened = [
                 msgspec.structs.replace(result, has_due=True) if isinstance(result, Opened) else result

@@ -7,6 +7,8 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
+from protocol.causes import FOLDER_MISSING
+from protocol.errors import LASTING
 from protocol.lifecycles import RunOutcome
 from storage.agents.agents import AgentRow
 from storage.agents.agents_in_trouble import AGENTS_WITH_STATES, MAX_FINDINGS, rows_of
@@ -28,13 +30,27 @@ _lately = _of_agent.limit(FAILED_IN_A_ROW).subquery()
 _succeeded = sa.exists().where(
     _lately.c.outcome == RunOutcome.SUCCESS, _lately.c.completed_at > sa.bindparam("since", type_=Int)
 )
+# Of its newest run, the codes of errors.
+_last = (
+    _of_agent.with_only_columns(runs.c.outcome, sa.cast(runs.c.errors, sa.Text).label("errors"))
+    .limit(1)
+    .subquery()
+)
+_is_lasting = sa.exists().where(
+    _last.c.outcome == RunOutcome.ERROR,
+    sa.or_(*(_last.c.errors.like(f'%"code":%"{code}"%') for code in sorted({*LASTING, FOLDER_MISSING}))),
+)
 # Files that failed stay so; what made a run fail as a whole is often over by the next one.
 # One seek in the index of each agent's runs for an agent whose newest run succeeded, else up to three.
 WITHOUT_SUCCESS = AGENTS_WITH_STATES.where(
     agents.c.deleted_at.is_(None),
     agent_states.c.lifecycle == "active",
     _newest != RunOutcome.SUCCESS,
-    sa.or_(_of_agent.with_only_columns(runs.c.units_failed).limit(1).scalar_subquery() > 0, ~_succeeded),
+    sa.or_(
+        _of_agent.with_only_columns(runs.c.units_failed).limit(1).scalar_subquery() > 0,
+        ~_succeeded,
+        _is_lasting,
+    ),
 ).limit(MAX_FINDINGS)
 NEWEST_FIRST = _ended.where(runs.c.agent_id == sa.bindparam("agent")).limit(MAX_COUNTED)
 
@@ -57,7 +73,9 @@ class FailingAgent(msgspec.Struct, frozen=True):
 
 
 def failing(c: sa.Connection, at: int, only: Collection[str] | None = None) -> list[FailingAgent]:
-    """Return agents whose newest run had files that failed, or failed as those before it within a day did.
+    """Return agents whose newest run failed as those before it did within a day.
+
+    A run with files that failed, or that failed for a reason that lasts, is enough alone.
 
     Args:
         at: the time now, epoch milliseconds.

@@ -88,6 +88,42 @@ async def test_hub_gets_the_files_of_the_preview_and_no_secret_of_a_mixed_folder
     assert b"Outside." not in with_text
 
 
+async def why_waiting(play: Scene, run: str, start: str) -> str:
+    """Return why a run waits, once the hub says so in words that begin with *start*."""
+    with anyio.fail_after(BACK_S):
+        while not str((await play.hub.get(f"/v1/runs/{run}"))["waiting_for"]).startswith(start):
+            await anyio.sleep(POLL_S)
+    (device,) = (await play.hub.get("/v1/devices"))["devices"]
+    return str(device["because"])
+
+
+async def test_hub_names_a_folder_that_was_renamed_and_the_run_goes_on_once_the_folder_is_back(
+    tmp_path: Path,
+) -> None:
+    notes = tmp_path / "notes"
+    async with kept(tmp_path) as (play, device):
+        write(tmp_path, {"plan.md": "- [ ] Call Ana\n"})
+        await play.hub.ended(await play.hub.start_run())
+        notes.rename(tmp_path / "renamed")
+        await device.says("there is no folder")
+        with anyio.fail_after(BACK_S):
+            while "device.no_folder" not in await issues(play):
+                await anyio.sleep(POLL_S)
+        run = await play.hub.start_run()
+        because = await why_waiting(play, run, f"{notes} was moved or renamed")
+        assert because.endswith("hub device status names the settings file")
+        assert await issues(play) == {"device.no_folder"}
+        (tmp_path / "renamed").rename(notes)
+        assert (await play.hub.ended(run))["outcome"] == "success"
+        assert await issues(play) == set()
+
+
+async def issues(play: Scene) -> set[str]:
+    """Return the kinds of issues about devices and runs that the doctor lists now."""
+    listed = (await play.hub.get("/v1/issues"))["issues"]
+    return {issue["id"] for issue in listed if issue["id"].startswith(("device.", "agent.", "run."))}
+
+
 SINK: Final = """
 [[sinks]]
 name = "vault"

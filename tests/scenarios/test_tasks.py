@@ -8,7 +8,6 @@ from typing import Any
 
 import anyio
 import httpx2
-import pytest
 from anyio import to_thread
 
 from hub.device import grants, owner_requests

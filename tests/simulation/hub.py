@@ -595,6 +595,7 @@ class SimListener:
             client=None,
             skew="",
             roots=(),
+            missing=(),
             wheel=self._wheel,
             clock=self._hub.clock,
             metrics=METRICS,

@@ -4,6 +4,7 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.agent_status import Availability, Axis, ExhaustReason, IllegalMove
+from protocol.causes import LEFT
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId
 from protocol.lifecycles import RunState
@@ -12,7 +13,6 @@ from storage.agents import agent_states, exhaustion, heartbeat_states, state_his
 from storage.agents.agents import AgentRow
 from storage.agents.exhaustion import exhaust
 from storage.agents.heartbeat_states import AgentReport, Reports, Silence
-from storage.devices import devices
 from storage.effects import sessions
 from storage.effects.status_writes import BadWrite, StatusWrite, Written, write_status
 from tests.storage.rows import AT, declare, make_agent, make_run
@@ -320,7 +320,7 @@ def test_heartbeat_over_an_older_connection_is_ignored(
     silence(c, reporting, epoch)
     sessions.close_session(c, device_of(reporting), newer, AT + 2)
     hear(c, reporting, newer, SAYS(agent_id=reporting.id))
-    assert moves(c, reporting) == [("connectivity", "online", "offline", devices.LEFT)]
+    assert moves(c, reporting) == [("connectivity", "online", "offline", LEFT)]
 
 
 def test_heartbeat_about_an_agent_of_another_device_is_ignored(

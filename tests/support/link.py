@@ -51,6 +51,7 @@ class FakeLink:
         self.client: Client | None = None
         self.skew = ""
         self.roots: Sequence[str] = ()
+        self.missing: Sequence[str] = ()
         self.round_trip: RoundTrip | None = None
         self.credential = "token:t-1"
         self.calls: list[ToolCall] = []

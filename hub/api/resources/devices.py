@@ -3,7 +3,9 @@
 With a revoked device the excerpts of its items are deleted.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta
@@ -33,13 +35,15 @@ from hub.links.roster import Roster
 from protocol import keys
 from protocol.agent_status import Axis
 from protocol.calls import APPROVED, MARKED
+from protocol.causes import describe_cause, without_folders
 from protocol.errors import CloseCode, CodedError, ErrorCode, connect_command
 from protocol.grants import Grant
 from protocol.handshake import Goodbye
+from protocol.ids import DeviceId
 from storage import audit
 from storage.agents import agents
 from storage.agents import state_history as agents_state_history
-from storage.agents.state_history import AgentMove
+from storage.agents.state_history import AgentMove, why_left
 from storage.devices import credential_copies, devices, pairings
 from storage.devices import keys as devices_keys
 from storage.devices.devices import DeviceRow
@@ -78,6 +82,8 @@ class DeviceView(View, kw_only=True):
 
     *round_trip*: while it is connected to this node, from the first keepalive ping on. A token that is
     limited to folders sees no *roots*.
+    *round_trip*: while it is connected to this node, from the first keepalive ping on. *because*: why it is
+    away or shares nothing, and what mends that, in a list of devices and in a device by itself.
     """
 
     id: str
@@ -92,6 +98,7 @@ class DeviceView(View, kw_only=True):
     grants: tuple[Grant, ...] = ()  # what it may do in addition to receiving its items
     round_trip: RoundTripView | None = None
     roots: tuple[str, ...] = ()  # folders that it shares; while it is connected to this node
+    because: str | None = None
 
 
 class KeyView(View):
@@ -203,7 +210,8 @@ class DevicesResource(Resource):
             limit=part.limit,
             after=part.after,
         )
-        return [self._view(row) for row in rows]
+        left = await self._store.read(why_left, [row.id for row in rows])
+        return [self._view(row, left) for row in rows]
 
     @command(
         "devices show DEVICE_ID",
@@ -215,6 +223,7 @@ class DevicesResource(Resource):
             "id",
             "user",
             "connected",
+            "because as because?",
             "*|last_seen as last seen",
             "round_trip|round_trip as round trip?",
             "platform",
@@ -233,13 +242,14 @@ class DevicesResource(Resource):
     @route("GET", "/{device_id}", Scope.READ, is_tagged=True, within=BY_ALL)
     async def get(self, device_id: str) -> DeviceDetail:
         """Return a device with its keys and tokens, and the agents that read from it."""
-        row, known_keys, known_tokens, readers, comparison = await self._store.read(
+        row, known_keys, known_tokens, readers, comparison, left = await self._store.read(
             lambda c: (
                 row := self._called(c, device_id),
                 devices_keys.list_keys(c, device_id=row.id),
                 DEVICE_TOKENS.page(c, device_id=row.id),
                 agents.list_agents(c, device_id=row.id),
                 agreement.find_store(c, row.id),
+                why_left(c, [row.id]),
             )
         )
         link = self._roster.find(row.id)
@@ -255,7 +265,7 @@ class DevicesResource(Resource):
             grants.append(OwnerGrantView(name=name, tables=tuple(seen)))
         client = None if link is None or link.client is None else ClientView.from_row(link.client)
         return DeviceDetail.from_row(
-            self._view(row),
+            self._view(row, left),
             keys=tuple(key_views),
             tokens=tuple(map(TokenView.from_row, known_tokens)),
             agents=tuple(agent_names),
@@ -462,8 +472,12 @@ class DevicesResource(Resource):
         only = self.limited_to.devices
         return pairings.device_named(c, called, user_id=self.user_id, at=self._now, only=only)
 
-    def _view(self, row: DeviceRow) -> DeviceView:
+    def _view(self, row: DeviceRow, left: Mapping[DeviceId, str | None] = MappingProxyType({})) -> DeviceView:
+        """Return the view of a device. *left*: why devices went away, as their histories say."""
         link = self._roster.find(row.id)
+        is_revoked = row.revoked_at is not None
+        missing = () if link is None or self.limited_to.roots else link.missing
+        why = without_folders(missing) if missing else None if link else left.get(row.id)
         return DeviceView.from_row(
             row,
             # of a shared database, each hub answers alike
@@ -472,6 +486,7 @@ class DevicesResource(Resource):
             grants=tuple(Grant(grant) for grant in row.grants),
             round_trip=None if link is None else self._round_trip(link),
             roots=() if link is None or self.limited_to.roots else tuple(link.roots),
+            because=None if is_revoked else describe_cause(why, row.name),
         )
 
     def _round_trip(self, link: DeviceLink) -> RoundTripView | None:

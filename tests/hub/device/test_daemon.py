@@ -13,7 +13,7 @@ import pytest
 from hub.device import daemon
 from hub.device.app import DeviceOptions
 from hub.device.daemon import DevicePlan, Keeper, last_message, pause, resume, why_paused
-from hub.device.notices import DailyDigests
+from hub.device.notices import DailyDigests, NotificationCommand
 from hub.device.sinks import running
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.text_file import TextFile
@@ -23,6 +23,8 @@ from tests.hub.device.sinks.bench import SinkBench
 from tests.support.clock import FakeClock
 
 pytestmark = pytest.mark.anyio
+
+REST = "nothing of it is read until it is back"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Desk:
         self.plan = DevicePlan(options, Times(), Notify())
         self.said: list[str] = []
         self.runs: list[DeviceOptions] = []
+        self.words: list[str] = []  # with which the device left
         self.live = False
         self.ends = anyio.Event()
         self.code: int | None = None
@@ -65,13 +68,16 @@ class Desk:
             raise HubError(self.wrong)
         return self.plan
 
-    async def run(self, options: DeviceOptions, *, on_status: Callable[[str], None]) -> int:
+    async def run(
+        self, options: DeviceOptions, *, on_status: Callable[[str], None], why_leaving: Callable[[], str]
+    ) -> int:
         self.runs.append(options)
         self.live = True
         try:
             await self.ends.wait()
         finally:
             self.live = False
+            self.words.append(why_leaving())
         on_status("the hub speaks a newer version")
         return 77
 
@@ -147,6 +153,7 @@ async def test_paused_device_is_disconnected_until_the_end_time_or_a_resume(desk
     pause(db, None)
     assert not await desk.look()
     assert desk.said[-1] == "disconnected: paused until it is resumed: hub device resume"
+    assert desk.words[-1] == "paused"
     assert resume(db)
     assert await desk.look()
     assert not resume(db)
@@ -164,8 +171,9 @@ async def test_missing_root_is_reported_once_and_shared_again_when_restored(desk
     assert [list(run.roots) for run in desk.runs] == [[desk.root, more], [desk.root], [desk.root, more]]
     more.rmdir()
     desk.root.rmdir()
-    assert not await desk.look()
-    assert desk.said[-1] == "disconnected: none of its folders exists"
+    assert await desk.look()  # connected, to name the folders to its hub
+    assert (list(desk.runs[-1].roots), desk.runs[-1].missing) == ([], [more, desk.root])
+    assert set(desk.words) == {"reconnecting"}
 
 
 async def test_device_is_disconnected_in_quiet_hours_and_on_battery(
@@ -180,10 +188,26 @@ async def test_device_is_disconnected_in_quiet_hours_and_on_battery(
     monkeypatch.setattr(daemon, "is_metered", lambda: told["metered"])
     await desk.until(lambda: desk.said[-1] == "disconnected: the machine runs on its battery")
     assert not desk.live
+    assert desk.words[-1] == "quiet_hours"
     told["power"] = True
     await desk.until(lambda: desk.said[-1] == "disconnected: this network charges by volume")
     told["metered"] = None  # the system does not tell
     await desk.until(lambda: desk.live)
+    told["power"] = False
+    await desk.until(lambda: not desk.live)
+    assert desk.words[-1] == "on_battery"
+
+
+async def test_notification_names_a_folder_that_is_not_there_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[list[str]] = []
+    monkeypatch.setattr(daemon, "command_of", lambda text: NotificationCommand([text]))
+    monkeypatch.setattr(daemon, "run", lambda command: shown.append(command.words))
+    desk.more.rmdir()
+    for _ in range(2):
+        assert await desk.look()
+    assert shown == [[f"{desk.more} was moved or renamed, or its disk is not there: {REST}"]]
 
 
 async def test_digest_is_shown_on_time_except_in_quiet_hours_and_pauses(

@@ -133,15 +133,15 @@ async def test_takeover_during_a_call_fails_the_call_at_once(port: Port, device:
 
 
 async def test_a_close_by_the_device_is_distinguished_from_a_broken_connection(port: Port) -> None:
-    for leave in ("close", "abort"):
+    for leave in ("", "abort", '{"r":"paused"}', '{"r":"revoked"}'):
         async with port.device("laptop") as device:
             if leave == "abort":
                 device.socket.transport.abort()
             else:
-                await device.socket.close()
+                await device.socket.close(reason=leave)
             await until(lambda: isinstance(port.events[-1], DeviceLost))
     reasons = [event.reason for event in port.events if isinstance(event, DeviceLost)]
-    assert reasons == ["device_closed", "connection_lost"]
+    assert reasons == ["device_closed", "connection_lost", "paused", "device_closed"]
 
 
 async def test_run_frames_of_a_device_are_received_as_a_stream(port: Port) -> None:

@@ -56,6 +56,7 @@ class Device:
             client=None,
             skew="",
             roots=(),
+            missing=(),
             wheel=DeadlineWheel(bench.clock),
             clock=bench.clock,
             metrics=bench.metrics,

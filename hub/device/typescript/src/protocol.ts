@@ -78,7 +78,7 @@ export type ErrorBody = { "code": string; "message"?: string; "retryable"?: bool
 /** hub -> device: notification of an event. A gap in *seq* means: request the state again. */
 export type Event = { "type": "event"; "trace"?: (string) | (null); "event": string; "seq": number; "data"?: { readonly [name: string]: unknown } };
 /** device -> hub: identity and capabilities of the device. */
-export type DeviceHello = { "type": "device_hello"; "trace"?: (string) | (null); "device_id"?: (string) | (null); "protocol"?: (VersionRange) | (null); "token"?: (string) | (null); "identity"?: (Identity) | (null); "invitation"?: (string) | (null); "client"?: (Client) | (null); "capabilities"?: readonly (Capability)[]; "agents"?: readonly (AgentPresence)[]; "runs"?: readonly (HeldRun)[]; "store"?: (StoreMark) | (null); "roots"?: readonly (string)[]; "grants"?: readonly (GrantOfOwner)[] };
+export type DeviceHello = { "type": "device_hello"; "trace"?: (string) | (null); "device_id"?: (string) | (null); "protocol"?: (VersionRange) | (null); "token"?: (string) | (null); "identity"?: (Identity) | (null); "invitation"?: (string) | (null); "client"?: (Client) | (null); "capabilities"?: readonly (Capability)[]; "agents"?: readonly (AgentPresence)[]; "runs"?: readonly (HeldRun)[]; "store"?: (StoreMark) | (null); "roots"?: readonly (string)[]; "missing"?: readonly (string)[]; "grants"?: readonly (GrantOfOwner)[] };
 /** Ed25519 key of the device and its signature over the hello. */
 export type Identity = { "public_key": string; "signature": string; "signed_at_ms": number; "address"?: (string) | (null) };
 /** Self-description of the device's program. Shown to people, never trusted. */

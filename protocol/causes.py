@@ -1,0 +1,103 @@
+"""Reasons why a device is away or shares nothing: word, sentence, remedy, and when each counts as lasting.
+
+A device that leaves on purpose names a word of ``LEAVING`` in its close frame, as
+``{"r": "paused"}``. The hub keeps the word in the history of the device's agents.
+Other words of a device are dropped.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+DAY_S: Final = 86_400.0
+AT_ONCE: Final = 0.0
+AFTER_MINUTES: Final = 600.0  # a machine that restarts is back by then
+AFTER_DAYS: Final = 3 * DAY_S  # longer than a weekend
+
+
+class AwayCause(msgspec.Struct, frozen=True):
+    """Reason why a device is away. *remedy*: what mends it, on {device} or at the hub.
+
+    Attributes:
+        lasts_after_s: after this time a passing reason counts as lasting; 0: it is lasting from the first.
+    """
+
+    sentence: str
+    remedy: str
+    lasts_after_s: float = AFTER_MINUTES
+
+
+_START: Final = "on {device}, start it as before: hub up, hub device run or hub connect"
+LEAVING: Final[Mapping[str, AwayCause]] = {
+    "paused": AwayCause("its owner paused it", "on {device}: hub device resume", AFTER_DAYS),
+    "quiet_hours": AwayCause(
+        "its quiet hours are not over", "it comes back by itself after them", AFTER_DAYS
+    ),
+    "on_battery": AwayCause("it runs on its battery", "it comes back by itself on mains power", AFTER_DAYS),
+    "metered": AwayCause("its network charges by volume", "another network mends it", AFTER_DAYS),
+    "stopped": AwayCause("its program was ended there", _START),
+    "reconnecting": AwayCause("it connects anew", _START),
+}
+AWAY: Final[Mapping[str, AwayCause]] = {
+    **LEAVING,
+    "device_closed": AwayCause("its program closed the connection", _START),
+    "connection_lost": AwayCause("its machine or its network is off", _START),
+    "too_large": AwayCause(
+        "it sent a message that is too large", "update its program, or see: hub logs --level warning", AT_ONCE
+    ),
+    "bad_frame": AwayCause(
+        "it broke the protocol", "update its program, or see: hub logs --level warning", AT_ONCE
+    ),
+    "slow_consumer": AwayCause("it did not read what was sent to it", "see to its network and its load"),
+}
+SHARE_MORE: Final = (
+    "on {device}, share it: add it to roots of the file that hub device status names, or start hub connect"
+    " with one more --root FOLDER"
+)
+NO_FOLDER: Final = AwayCause(
+    "{folders} was moved or renamed, or its disk is not there",
+    "on {device}: put it back, or share it where it is now: hub device status names the settings file",
+    AT_ONCE,
+)
+MAX_NAMED: Final = 3  # folders
+MAX_PATH: Final = 200  # characters of one
+FOLDER_MISSING: Final = "no_folder"  # code of a run that reads only a folder that is not there
+LEFT: Final = "its device left"
+_MISSING: Final = "its device has no folder "
+
+
+def word_of(close_reason: str) -> str | None:
+    """Return the word with which a device leaves on purpose, from the text of its close frame."""
+    try:
+        word = msgspec.json.decode(close_reason, type=dict[str, str]).get("r", "")
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return None
+    return word if word in LEAVING else None
+
+
+def left_by(word: str | None) -> str:
+    """Return the text for the history of agents whose device left."""
+    return LEFT if word is None else f"{LEFT} ({word.replace('_', ' ')})"
+
+
+def without_folders(missing: Sequence[str]) -> str:
+    """Return the text for the history of agents whose device is connected, and shares nothing."""
+    more = f" and {len(missing) - MAX_NAMED} others" if len(missing) > MAX_NAMED else ""
+    return _MISSING + ", ".join(path[:MAX_PATH] for path in missing[:MAX_NAMED]) + more
+
+
+def cause_of(text: str | None) -> AwayCause | None:
+    """Return the cause that a text of the history names, with its folders; None for other texts."""
+    if text is None:
+        return None
+    if text.startswith(_MISSING):
+        folders = text.removeprefix(_MISSING).replace("{", "{{").replace("}", "}}")
+        return msgspec.structs.replace(NO_FOLDER, sentence=NO_FOLDER.sentence.replace("{folders}", folders))
+    return AWAY.get(text.removeprefix(f"{LEFT} (").removesuffix(")").replace(" ", "_"))
+
+
+def describe_cause(text: str | None, device: str) -> str | None:
+    """Return the cause in a text of the history as a sentence with its remedy; None: it names none."""
+    cause = cause_of(text)
+    return None if cause is None else f"{cause.sentence}; {cause.remedy}".format(device=device)
