@@ -24,6 +24,7 @@ function presence(device: DeviceView): string {
 const COLUMNS: readonly Column<DeviceView>[] = [
   { head: "Device", kind: "main", cell: (device) => <a href={link(["devices", device.id])}>{device.name}</a> },
   { head: "State", cell: (device) => <State of={presence(device)} /> },
+  { head: "Because", cell: (device) => device.because ?? "" },
   { head: "User", cell: (device) => device.user },
   { head: "Platform", cell: (device) => device.platform ?? "–" },
   { head: "Last seen", cell: (device) => (device.connected ? "now" : <Time at={device.last_seen_at} none="never" />) },
@@ -281,6 +282,7 @@ function Detail({ of }: { of: DeviceDetail }): JSX.Element {
       <Facts
         rows={[
           ["State", <State of={presence(of)} />],
+          ["Because", of.because],
           ["User", of.user],
           ["Platform", of.platform],
           ["Round trip", of.round_trip && `${brisk(of.round_trip.ms)}, measured ${between(of.round_trip.measured_at, null, now.value)} ago`],
