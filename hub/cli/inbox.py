@@ -36,6 +36,7 @@ from hub.device.items import (
     proposed_by_others,
     read_excerpt,
     waits,
+    without_repeats,
 )
 from hub.device.owner import lacking, remedy
 from hub.device.sources import SourceState
@@ -98,6 +99,10 @@ def lines_of(
         *_texts(item, whole=whole),
         f"{_named(item.source_path) if item.source_path else 'no file'}: {'' if around else quote}".rstrip(),
         *around,
+        *(
+            f"also in {_named(other.path)}{f', line {other.line}' if other.line else ''}: {other.label}"
+            for other in item.also
+        ),
         *(f"! {remark}" for remark in _remarks(item)),
         *(_others(item, other) for other in others),
     )
@@ -305,11 +310,11 @@ class TerminalInbox:
     def items(self) -> list[DeviceItem]:
         """Items that wait and have the searched text, the newest first."""
         text = self._find.casefold()
-        return [
+        return without_repeats(
             item
             for item in sorted(self._inbox.items(), key=is_apart)  # those of unknown authors at the end
             if waits(item) and (not text or any(text in part.casefold() for part in _list_texts(item)))
-        ]
+        )
 
     @property
     def item(self) -> DeviceItem | None:

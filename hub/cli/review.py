@@ -162,14 +162,15 @@ def list_items(here: _Here, everything: bool, apart: bool, unsure: bool, whole: 
     from hub.cli.inbox import lines_of
     from hub.device.device_file import DeviceFileError
     from hub.device.held_items import UNSURE_COMMAND, list_held
-    from hub.device.items import is_apart, proposed_by_others, read_items, waits
+    from hub.device.items import is_apart, proposed_by_others, read_items, waits, without_repeats
 
     db = here()
     if unsure:
         _list_held(list_held(db), as_json=as_json)
         return
     try:
-        waiting = [item for item in read_items(db) if everything or waits(item)]
+        found = read_items(db)
+        waiting = found if everything else without_repeats(filter(waits, found))
     except DeviceFileError as error:
         raise CommandError(str(error), Exit.FAILED) from error
     items, others = [item for item in waiting if is_apart(item) is apart], proposed_by_others(db)

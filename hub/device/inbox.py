@@ -3,6 +3,7 @@
 It works over the device's file, as ``hub.device.owner`` does. All functions block.
 """
 
+import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
@@ -10,7 +11,7 @@ from typing import Final, Literal, NamedTuple
 from hub.base.system.files import stamp_of_file
 from hub.device import proposals, rows
 from hub.device.device_file import DeviceFileError, connect_shared
-from hub.device.items import DeviceItem, read_items
+from hub.device.items import DeviceItem, read_items, repeats_of
 from hub.device.owner import OwnerDecisions, approve, edit, reject
 from hub.device.rows import CallRefusal
 from hub.device.schema import quoted, transaction
@@ -39,7 +40,7 @@ class Inbox:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._saved: dict[int, _Saved] = {}
+        self._saved: dict[int, list[_Saved]] = {}  # of an item, and of those settled with it
         self._known: tuple[object, list[DeviceItem]] | None = None
 
     @property
@@ -67,7 +68,9 @@ class Inbox:
             DeviceFileError: the item has changed since, or the disk fails.
         """
         table = item.declaration
+        others = repeats_of(self.items(), item.number) if verdict == "approve" else []
         before = self._row(table, item.row_id)
+        rows_of_others = [(other, self._row(other.declaration, other.row_id)) for other in others]
         if verdict == "approve":
             decided = approve(self.path, [item.label], at_ms=at_ms, fields=fields)
         elif verdict == "edit":
@@ -76,7 +79,12 @@ class Inbox:
             decided = reject(self.path, [item.label])
         self._known = None
         if before is not None and item.proposal is None and decided.done:
-            self._saved[item.number] = _Saved(table, before, self._row(table, item.row_id))
+            settled = [
+                _Saved(other.declaration, row, None)
+                for other, row in rows_of_others
+                if row is not None and self._row(other.declaration, other.row_id) is None
+            ]
+            self._saved[item.number] = [_Saved(table, before, self._row(table, item.row_id)), *settled]
             if len(self._saved) > MAX_SAVED:
                 del self._saved[next(iter(self._saved))]
         return _sentence(decided)
@@ -91,19 +99,9 @@ class Inbox:
         saved = self._saved.pop(number, None)
         if saved is None:
             raise NotDecided("this decision cannot be taken back")
-        row_id = str(saved.before["id"])
         with connect_shared(self.path) as db, transaction(db):
-            is_proposed = proposals.of_row(db, saved.table.name, row_id) is not None
-            if is_proposed or rows.find(db, saved.table, row_id) != saved.after:
-                raise NotDecided("the item has been changed since the decision")
-            try:
-                rows.restore(db, saved.table, saved.before)
-            except CallRefusal as refusal:
-                raise NotDecided(str(refusal)) from refusal
-            # the next decision is reported to the hub, whatever was reported of this one
-            db.execute(
-                "UPDATE reviews SET reported = NULL WHERE tbl = ? AND row_id = ?", (saved.table.name, row_id)
-            )
+            for row in saved:
+                _restore(db, row)
         self._known = None
 
     def titles(self, table: DeviceTable) -> list[tuple[str, str]]:
@@ -118,6 +116,19 @@ class Inbox:
     def _row(self, table: DeviceTable, row_id: str) -> Record | None:
         with connect_shared(self.path) as db:
             return rows.find(db, table, row_id)
+
+
+def _restore(db: sqlite3.Connection, saved: _Saved) -> None:
+    row_id = str(saved.before["id"])
+    is_proposed = proposals.of_row(db, saved.table.name, row_id) is not None
+    if is_proposed or rows.find(db, saved.table, row_id) != saved.after:
+        raise NotDecided("the item has been changed since the decision")
+    try:
+        rows.restore(db, saved.table, saved.before)
+    except CallRefusal as refusal:
+        raise NotDecided(str(refusal)) from refusal
+    # the next decision is reported to the hub, whatever was reported of this one
+    db.execute("UPDATE reviews SET reported = NULL WHERE tbl = ? AND row_id = ?", (saved.table.name, row_id))
 
 
 def _sentence(decided: OwnerDecisions) -> str:

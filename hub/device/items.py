@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from heapq import nlargest
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import quote as quoted_for_url
@@ -21,6 +22,7 @@ from hub.device.sinks.reports import Destination, destinations
 from hub.device.sources import Sources, SourceState
 from hub.device.verdicts import Remarks, Review, ReviewState
 from hub.text.excerpt import Excerpt
+from hub.text.rows.same_things import MAX_COMPARED, Thing, author_of, same_things
 from protocol.coordination import Method
 from protocol.frame import Record
 from protocol.tables import TABLES, DeviceTable, ExportedItem, ExportedPlace, Tables
@@ -41,6 +43,15 @@ AND NOT EXISTS (SELECT 1 FROM json_each(calls.remarks, '$.warnings') WHERE value
 _MAX_TITLES: Final = 3  # of a notification
 
 
+class Repeat(msgspec.Struct, frozen=True):
+    """Waiting item that is the same thing as another one."""
+
+    number: int
+    label: str
+    path: str
+    line: int | None
+
+
 class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
     """Inserted row with its source and its owner's verdict.
 
@@ -58,6 +69,7 @@ class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
         source_state: for a suggestion, how its source file has changed, if this machine can tell.
         source_candidates: files that its source may be now; *source_path* follows a single one.
         goes_to: the places of the approved row outside of the device's file.
+        also: other waiting items that are the same thing, of the one that is shown first.
     """
 
     number: int
@@ -79,6 +91,7 @@ class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
     source_state: SourceState | None = None
     source_candidates: list[str] = []
     goes_to: list[Destination] = []
+    also: list[Repeat] = []
 
 
 class OthersProposal(msgspec.Struct, frozen=True):
@@ -121,7 +134,51 @@ def read_items(path: Path) -> list[DeviceItem]:
             return []
         found = sorted(verdicts.reviews(db), key=lambda review: review.number)
         sources, places = sources_of(db), destinations(db)
-        return [_item(db, sources, places, review, review.row) for review in found if review.row is not None]
+        items = [_item(db, sources, places, review, review.row) for review in found if review.row is not None]
+        return _with_repeats(items)
+
+
+def _with_repeats(items: Sequence[DeviceItem]) -> list[DeviceItem]:
+    """Return items, each with those of the newest waiting ones that are the same thing."""
+    waiting = {str(item.number): item for item in items if waits(item)}
+    newest = list(islice(reversed(waiting.values()), MAX_COMPARED))
+    also: dict[str, list[Repeat]] = {}
+    for id, things in same_things(map(_thing, newest)).items():
+        others = [waiting[thing.id] for thing in things]
+        also[id] = [
+            Repeat(other.number, other.label, other.source_path or "", other.remarks.line) for other in others
+        ]
+    return [msgspec.structs.replace(item, also=also.get(str(item.number), [])) for item in items]
+
+
+def _thing(item: DeviceItem) -> Thing:
+    return Thing(
+        id=str(item.number),
+        owner="",
+        table=item.declaration,
+        data=item.data,
+        path=item.source_path or "",
+        timezone=item.remarks.timezone,
+        by=author_of(item.remarks.provenance),
+        is_marked=bool(item.remarks.warnings) or item.proposal is not None or item.source_path is None,
+    )
+
+
+def without_repeats(items: Iterable[DeviceItem]) -> list[DeviceItem]:
+    """Return items without those that are shown with another one of them."""
+    items = list(items)
+    repeated = {other.number for item in items for other in item.also}
+    return [item for item in items if item.number not in repeated]
+
+
+def repeats_of(items: Iterable[DeviceItem], number: int) -> list[DeviceItem]:
+    """Return the other items that are the same thing as that with this number."""
+    by_number = {item.number: item for item in items}
+    for item in by_number.values():
+        group = [item.number, *(other.number for other in item.also)]
+        if len(group) > 1 and number in group:
+            return [by_number[other] for other in group if other != number]
+    return []
 
 
 @contextmanager

@@ -7,7 +7,7 @@ An owner types fields of items as people write them: dates, and rows by their ti
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time
 from pathlib import Path
@@ -20,6 +20,7 @@ from hub.base.dates import DAY, begin_of, day_at
 from hub.base.name_lists import listed
 from hub.device import declared_tables, grants, messages, proposals, rows, verdicts
 from hub.device.device_file import DeviceFileError, connect_shared
+from hub.device.items import DeviceItem, read_items, repeats_of
 from hub.device.messages import StoredQuestion
 from hub.device.proposals import Proposal
 from hub.device.rows import CallRefusal, bad_record
@@ -53,6 +54,8 @@ def approve(
 ) -> OwnerDecisions:
     """Approve items, or accept their proposed changes; an item that cannot be approved affects no other.
 
+    Waiting items that are the same thing are removed with an approved one, but for those of *numbers*.
+
     Args:
         numbers: current numbers of the items, or their labels as listed.
         deletes: accept proposed deletions; otherwise they are refused.
@@ -62,6 +65,9 @@ def approve(
         DeviceFileError: a number or label names no item; nothing was changed.
         DeviceFileError: the file is not a device's, or the disk fails.
     """
+
+    items = read_items(path)
+    named = {*map(str, numbers)}
 
     def decide(db: sqlite3.Connection, review: Review) -> str:
         proposal = proposals.of_row(db, review.table.name, review.row_id)
@@ -81,9 +87,24 @@ def approve(
             if (column := lacking(review.table, {**review.row, **filled})) is not None:
                 raise bad_record(f"it {remedy(column, review.label)}")
             rows.update(db, review.table, review.row_id, {**filled, "isApproved": 1}, at_ms)
+            others = [other for other in repeats_of(items, review.number) if other.label not in named]
+            report += _remove_repeats(db, others)
         return f"approved: {_title(review, filled)}{report}"
 
     return _decide(path, numbers, decide)
+
+
+def _remove_repeats(db: sqlite3.Connection, others: Iterable[DeviceItem]) -> str:
+    """Remove waiting items that are as they were compared. Return the end of a sentence that counts them."""
+    removed = 0
+    for other in others:
+        table, row_id = other.declaration, other.row_id
+        row = rows.find(db, table, row_id)
+        is_same = row is not None and {**row, **other.data} == row and not row["isApproved"]
+        if is_same and not _referring(db, table, row_id):
+            rows.delete(db, table, row_id)
+            removed += 1
+    return f"; {removed} more of the same thing settled with it" if removed else ""
 
 
 def edit(
@@ -147,19 +168,24 @@ def remedy(column: Column, label: str) -> str:
 
 def _refuse_referred(db: sqlite3.Connection, review: Review) -> None:
     """Refuse to remove a row that other rows refer to; the Refusal names them by label, or as the owner's."""
-    found = [
-        (table.name, row_id)
-        for table in declared_tables.tables_of(db).values()
-        for column in table.columns
-        if column.refers_to == review.table.name
-        for row_id in rows.ids_of(db, table, {column.name: review.row_id})
-    ]
+    found = _referring(db, review.table, review.row_id)
     if not found:
         return
     labels = {(review.table.name, review.row_id): review.label for review in verdicts.reviews(db)}
     named = list(dict.fromkeys(labels.get(key, f"{key[0]} of your own") for key in found))
     shown = listed(named, _MAX_NAMED)
     raise bad_record(f"{shown} belong to it; reject them with it, or let them belong to another first")
+
+
+def _referring(db: sqlite3.Connection, table: DeviceTable, row_id: str) -> list[tuple[str, str]]:
+    """Return the tables and ids of the rows that refer to a row."""
+    return [
+        (other.name, id)
+        for other in declared_tables.tables_of(db).values()
+        for column in other.columns
+        if column.refers_to == table.name
+        for id in rows.ids_of(db, other, {column.name: row_id})
+    ]
 
 
 def _depth(table: DeviceTable) -> int:

@@ -1,7 +1,7 @@
 """Calls to devices in the database: open, sent, answered; and verdicts that owners reported."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -22,7 +22,7 @@ from storage.kernel.columns import (
 )
 from storage.kernel.database import lone
 from storage.runs.item_words import BY_CALL, follow
-from storage.runs.items import end_review, note_answers, note_rows_deleted
+from storage.runs.items import ITEMS, SAME_AS, ItemRow, end_review, note_answers, note_rows_deleted
 from storage.runs.runs import units_counted
 from storage.schema import device_stores, devices, items, run_calls, run_units, runs
 
@@ -338,11 +338,30 @@ JUDGE = (
         updated_at=sa.bindparam("now", type_=Int),
     )
 )
+MARK_REPEAT = (
+    sa.update(items)
+    .where(
+        items.c.device_id == sa.bindparam("device"),
+        items.c.call_id == sa.bindparam("call"),
+        items.c.verdict == "rejected",
+    )
+    .values(evidence=sa.bindparam("repeat", type_=sa.Text))
+)
+WAITING_OF_CALLS = ITEMS.where(
+    items.c.device_id == sa.bindparam("device"),
+    items.c.call_id.in_(sa.bindparam("calls", expanding=True)),
+    items.c.verdict + "" == "open",
+)
 UNANSWERED = CALLS.where(AMONG, IS_OPEN, runs.c.device_id == sa.bindparam("device"))
 
 
 def record_verdicts(
-    c: sa.Connection, device_id: DeviceId, verdicts: Sequence[ReportedVerdict], at: int
+    c: sa.Connection,
+    device_id: DeviceId,
+    verdicts: Sequence[ReportedVerdict],
+    at: int,
+    *,
+    repeats: Mapping[CallId, str] = {},
 ) -> dict[CallId, bool]:
     """Record verdicts of a device's owner. Return the calls of known items, True with a new verdict.
 
@@ -351,6 +370,9 @@ def record_verdicts(
 
     Verdicts about items of other devices, and about replaced versions, are ignored. A repeated report does no
     harm.
+
+    Args:
+        repeats: ids of the items because of whose approval others were rejected, by the calls of those.
     """
     reported = {verdict.call_id: verdict.verdict for verdict in verdicts}
     query = {"device": device_id}
@@ -369,6 +391,8 @@ def record_verdicts(
         c.execute(JUDGE, [common | {"call": call_id, "reported": reported[call_id]} for call_id in changed])
         end_review(c, changed, at)
         follow(c, changed, BY_CALL)
+    marked = [{"device": device_id, "call": id, "repeat": SAME_AS + of} for id, of in sorted(repeats.items())]
+    execute_for_each(c, MARK_REPEAT, marked)
     return {row.call_id: reported[row.call_id] != row.verdict for row in known}
 
 
@@ -377,6 +401,12 @@ def _taken_unanswered(call: Any) -> SettledCall:
     nothing = {"result": None, "error": None}
     answer = CallAnswer(call_id=call.call_id, event=CallEvent.ACKED, result=nothing)
     return SettledCall(call, CallState.ACKED, answer, is_taken=True)
+
+
+def waiting_of_calls(c: sa.Connection, device_id: DeviceId, call_ids: Sequence[CallId]) -> list[ItemRow]:
+    """Return the items of a device without a verdict whose newest calls these are."""
+    found = execute_among(c, WAITING_OF_CALLS, "calls", call_ids, {"device": device_id})
+    return structs_from(ItemRow, found)
 
 
 STATES_OF_UNIT = (

@@ -60,6 +60,7 @@ class ItemFilter(msgspec.Struct, frozen=True, kw_only=True):
         text: in a value or in the path of the item, in capital or small letters.
         since: only items found from then on, epoch milliseconds.
         proposed: True: only items with an open proposal; False: without one.
+        without: ids of items that are left out.
     """
 
     user_id: UserId | None = None
@@ -75,6 +76,7 @@ class ItemFilter(msgspec.Struct, frozen=True, kw_only=True):
     text: str | None = None
     since: int | None = None
     proposed: bool | None = None
+    without: frozenset[str] = frozenset()
 
 
 class ListedItem(msgspec.Struct, frozen=True):
@@ -370,6 +372,8 @@ def _checked(chosen: ItemFilter) -> Iterator[sa.ColumnElement[bool]]:
         yield (sa.func.substr(path, 1, len(chosen.path)) if is_folder else path) == chosen.path
     if chosen.text is not None:
         yield _may_have(chosen.text)
+    for part in in_parts(sorted(chosen.without)):
+        yield items.c.id.not_in(part)
 
 
 def _may_have(text: str) -> sa.ColumnElement[bool]:
@@ -427,7 +431,7 @@ class ItemFacets(msgspec.Struct, kw_only=True):
 def count_items(c: sa.Connection, chosen: ItemFilter, *, most: int = MAX_COUNTED) -> ItemFacets:
     """Count the newest items of each table, device, agent, warning and folder, *most* in all."""
     indexed, parts = _indexed(chosen)
-    columns = [*_FEW, sa.and_(sa.true(), *within(chosen.limits)).label("is_within")]
+    columns = [*_FEW, items.c.id, sa.and_(sa.true(), *within(chosen.limits)).label("is_within")]
     columns += [] if chosen.text is None else [items.c.data]
     columns += [] if chosen.proposed is None else [_is_proposed.label("is_proposed")]
     query = paged(
@@ -442,7 +446,7 @@ def count_items(c: sa.Connection, chosen: ItemFilter, *, most: int = MAX_COUNTED
     for row in c.execute(query):
         counted += 1
         is_proposed = chosen.proposed is None or bool(row.is_proposed) == chosen.proposed
-        if not (is_proposed and row.is_within):
+        if not (is_proposed and row.is_within) or row.id in chosen.without:
             continue
         if chosen.text is None or (
             isinstance(row.data, dict) and _has_text(chosen.text, row.unit_key, row.data)
@@ -479,6 +483,19 @@ def _failed(chosen: ItemFilter, row: Any, marks: Sequence[str]) -> Iterator[str]
         yield "warnings"
     if chosen.path is not None and not _is_at(row.unit_key, chosen.path):
         yield "folders"
+
+
+def lets_through(chosen: ItemFilter, row: ItemRow) -> bool:
+    """Return True if a filter that asks for no proposals lets a waiting item through."""
+    marks = (ANY, *row.warnings) if row.warnings else (NONE,)
+    values = ((chosen.agent_id, row.agent_id), (chosen.run_id, row.run_id))
+    return (
+        chosen.verdict in (None, row.verdict)
+        and all(asked in (None, value) for asked, value in values)
+        and (chosen.since is None or row.created_at >= chosen.since)
+        and not any(_failed(chosen, row, marks))
+        and (chosen.text is None or _has_text(chosen.text, row.unit_key, row.data))
+    )
 
 
 def _folder_of(path: object) -> str:

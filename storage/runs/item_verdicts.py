@@ -12,7 +12,7 @@ reason. Each item has at most one open verdict.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, TypeGuard
 
 import msgspec
@@ -38,7 +38,7 @@ from storage.runs import item_proposals
 from storage.runs.calls import EPOCH, NOTE_COUNTER, ReportedVerdict, check_newest, record_verdicts
 from storage.runs.item_proposals import SHOWN, ProposalRow, record
 from storage.runs.item_words import follow
-from storage.runs.items import ITEMS, ItemRow, end_review, note_answers, within
+from storage.runs.items import ITEMS, SAME_AS, ItemRow, end_review, note_answers, within
 from storage.schema import devices, item_verdicts, items, run_calls
 from storage.schema import item_proposals as proposed
 
@@ -52,6 +52,7 @@ _DONE: Final[Mapping[GivenVerdict, str]] = {
     "reject": "rejected",
     "undo": "took back the verdict on",
 }
+_WITH_ANOTHER: Final = "settled as the same"
 CHANGED: Final = ErrorCode.CHANGED_MEANWHILE.value
 
 
@@ -60,7 +61,8 @@ class VerdictRow(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         id: also the id of the call.
-        data: values of an approval or edit.
+        data: values of an approval or edit; of a repeat that is rejected with the approval of another item,
+            the id of that item as ``same_as``.
         seen_call: newest call of the item when its owner saw it.
         undoes: the verdict that an ``undo`` takes back.
         source: source of an item that the verdict rejected, or that its undoing gives back; of an edit of an
@@ -108,6 +110,7 @@ class NewVerdict(msgspec.Struct, frozen=True, kw_only=True):
     *proposal*: the one that is accepted, whose values *data* repeats; *proposed_by*: its proposer.
     *seen_row*: of an edit of an approved row, the state of it that its owner saw; without it, what is decided
     is not edited.
+    *same_as*: the item with whose verdict this one is given, or undone.
     """
 
     id: CallId
@@ -118,6 +121,7 @@ class NewVerdict(msgspec.Struct, frozen=True, kw_only=True):
     proposal: str | None = None
     proposed_by: str | None = None
     seen_row: str | None = None
+    same_as: str | None = None
 
 
 class VerdictRefused(HubError):
@@ -131,6 +135,7 @@ class VerdictRefused(HubError):
 
 VERDICTS = sa.select(*columns_of(VerdictRow, item_verdicts))
 OF_ITEMS = VERDICTS.where(item_verdicts.c.item_id.in_(sa.bindparam("ids", expanding=True)))
+VERDICTS_BY_ID = VERDICTS.where(item_verdicts.c.id.in_(sa.bindparam("ids", expanding=True)))
 ITEMS_BY_ID = ITEMS.where(items.c.id.in_(sa.bindparam("ids", expanding=True)))
 PROPOSED_AT = (
     ITEMS.where(
@@ -147,6 +152,15 @@ WITHDRAW = sa.delete(item_verdicts).where(
 # Returns why an item cannot have a verdict with these values, or None.
 Check = Callable[[ItemRow, NewVerdict], str | None]
 Read = Callable[[ItemRow, NewVerdict], NewVerdict]
+# Returns the waiting items of a user that are the same thing, by the id of the one that is shown first.
+Repeats = Callable[[sa.Connection, UserId], Mapping[str, Sequence[str]]]
+MAX_REPEATS: Final = 9  # of an item: their verdicts have its id, a hyphen and a digit
+_LEADING: Final = item_verdicts.alias("leading")
+# The verdict on a repeat waits for the one on the item that is shown, and ends with it.
+_IS_FREE_OF_OTHERS: Final = ~sa.exists().where(
+    _LEADING.c.id == sa.func.substr(item_verdicts.c.id, 1, sa.func.length(item_verdicts.c.id) - 2),
+    _LEADING.c.settled_at.is_(None),
+)
 
 
 def newest_verdicts(c: sa.Connection, item_ids: Sequence[str]) -> dict[str, VerdictRow]:
@@ -169,13 +183,17 @@ def give(
     at: int,
     check: Check,
     read: Read = lambda _, new: new,
+    repeats: Repeats = lambda c, user_id: {},
     is_dry: bool = False,
 ) -> list[VerdictRow | HubError | None]:
     """Store verdicts. One that cannot be stored leaves the others as they are.
 
+    Items that are the same thing as an approved one are rejected with it, and come back with it.
+
     Args:
         read: returns a verdict with its values as tables have them; raises VerdictRefused.
         user_id, limits: only items of this user within *limits* exist for the caller.
+        repeats: finds the items that are the same thing.
         is_dry: only check the verdicts, and store nothing.
 
     Returns:
@@ -184,15 +202,28 @@ def give(
     """
     known = _known(c, [verdict.item_id for verdict in new], user_id, limits)
     newest = newest_verdicts(c, list(known))
+    asked, more = new, list(_on_repeats(c, new, known, newest, repeats))
+    if more:
+        new = [*asked, *more]
+        others = _known(c, [verdict.item_id for verdict in more], user_id, limits)
+        known, newest = others | known, newest_verdicts(c, list(others)) | newest
+    # An undo that one of its repeats cannot follow yet is refused.
+    undone = [other for other in more if other.verdict == "undo"]
+    blocked = {other.same_as for other in undone if _is_sent(newest.get(other.item_id))}
+    applied: set[str] = set()
     proposals = item_proposals.find(c, [verdict.proposal for verdict in new if verdict.proposal is not None])
     fresh: dict[str, VerdictRow] = {}  # by item
     done: list[tuple[ItemRow, NewVerdict]] = []
     given: list[VerdictRow | HubError | None] = []
     for verdict in new:
         item, before = known.get(verdict.item_id), newest.get(verdict.item_id)
+        if verdict.same_as is not None and verdict.same_as not in applied:
+            continue
         try:
             if item is None:
                 raise _unknown(verdict.item_id)
+            if item.id in blocked:
+                raise _on_its_way(item)
             if verdict.proposal is not None:
                 verdict = _accepted(item, read(item, verdict), proposals.get(verdict.proposal))
             verdict = _as_seen(item, read(item, verdict))
@@ -204,6 +235,7 @@ def give(
                 if is_stored and not is_dry:
                     c.execute(HOLD_AGAIN, {"item": item.id, "now": at})
                 done.append((item, verdict))
+                applied.add(item.id)
                 given.append(None)
                 continue
             row = _repeated(item, before, verdict) or _new(item, before, verdict, check, actor=actor, at=at)
@@ -211,11 +243,12 @@ def give(
             given.append(error)
             continue
         if row is not before:
+            applied.add(item.id)
             newest[item.id] = fresh[item.id] = row
             done.append((item, verdict))
         given.append(row)
     if is_dry:
-        return given
+        return given[: len(asked)]
     if fresh:
         c.execute(sa.insert(item_verdicts), [values_of(row, item_verdicts) for row in fresh.values()])
         _decide_held(c, fresh, known, at)
@@ -224,7 +257,42 @@ def give(
         item_proposals.withdraw(c, [row.seen_call for row in fresh.values()], at)
     if done:
         _record(c, done, actor, at)
-    return given
+    return given[: len(asked)]
+
+
+def _on_repeats(
+    c: sa.Connection,
+    new: Sequence[NewVerdict],
+    known: Mapping[str, ItemRow],
+    newest: Mapping[str, VerdictRow],
+    repeats: Repeats,
+) -> Iterator[NewVerdict]:
+    """Yield the verdicts on repeats of items that are approved, or whose approval is undone."""
+    named = {verdict.item_id for verdict in new}
+    approved = {item.item_id for item in new if item.verdict == "approve"}
+    users = {known[id].user_id for id in approved & known.keys()}
+    others = {id: ids for user in sorted(users) for id, ids in repeats(c, user).items()}
+    undone = [newest[item.item_id].id for item in new if item.verdict == "undo" and item.item_id in newest]
+    by_leader: defaultdict[str, list[str]] = defaultdict(list)
+    for part in in_parts([_nth(id, n) for id in undone for n in range(1, MAX_REPEATS + 1)]):
+        for row in structs_from(VerdictRow, c.execute(VERDICTS_BY_ID, {"ids": part})):
+            by_leader[row.id[:-2]].append(row.item_id)
+    for verdict in new:
+        item_id = verdict.item_id
+        word: GivenVerdict = "undo" if verdict.verdict == "undo" else "reject"
+        ids: Sequence[str] = others.get(item_id, ()) if verdict.verdict == "approve" else ()
+        if verdict.verdict == "undo" and item_id in newest:
+            ids = by_leader[newest[item_id].id]
+        for n, id in enumerate([id for id in ids if id not in named][:MAX_REPEATS], 1):
+            yield NewVerdict(id=_nth(verdict.id, n), item_id=id, verdict=word, same_as=item_id)
+
+
+def _is_sent(verdict: VerdictRow | None) -> bool:
+    return verdict is not None and verdict.state == "sent"
+
+
+def _nth(id: str, n: int) -> CallId:
+    return CallId(f"{id}-{n}")
 
 
 def _known(
@@ -329,7 +397,9 @@ def _record(c: sa.Connection, done: Sequence[tuple[ItemRow, NewVerdict]], actor:
     by = audit.actor_name(c, actor)
     for device_id in sorted({item.device_id for item, _ in done if item.device_id is not None}):
         of_device = [one for item, one in done if item.device_id == device_id]
-        counted = Counter(_DONE[verdict.verdict] for verdict in of_device)
+        counted = Counter(
+            _DONE[verdict.verdict] if verdict.same_as is None else _WITH_ANOTHER for verdict in of_device
+        )
         words = ", ".join(f"{word} {count}" for word, count in counted.items())
         audit.record(
             c,
@@ -384,7 +454,7 @@ def _new(
         user_id=item.user_id,
         device_id=item.device_id,
         verdict=new.verdict,
-        data=new.data,
+        data={"same_as": new.same_as} if new.same_as and new.verdict == "reject" else new.data,
         seen_call=item.call_id,
         undoes=None if undone is None else undone.id,
         source={"seen_row": new.seen_row} if is_owned else source,
@@ -495,7 +565,9 @@ _is_free = sa.or_(item_verdicts.c.epoch < _epoch, item_verdicts.c.next_at <= _no
 DUE = (
     sa.select(*columns_of(DueVerdict, item_verdicts, items))
     .join_from(item_verdicts, items, items.c.id == item_verdicts.c.item_id)
-    .where(item_verdicts.c.device_id == sa.bindparam("device"), sa.text(IS_OPEN), _is_free)
+    .where(
+        item_verdicts.c.device_id == sa.bindparam("device"), sa.text(IS_OPEN), _is_free, _IS_FREE_OF_OTHERS
+    )
     .order_by(item_verdicts.c.created_at, item_verdicts.c.id)
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
@@ -583,7 +655,12 @@ KEEP_SOURCE = (
 REOPEN = (
     sa.update(items)
     .where(items.c.id == sa.bindparam("item"), items.c.call_id == sa.bindparam("call"))
-    .values(verdict="open", verdict_at=None, updated_at=_now)
+    .values(
+        verdict="open",
+        verdict_at=None,
+        evidence=sa.case((items.c.evidence.startswith(SAME_AS), sa.null()), else_=items.c.evidence),
+        updated_at=_now,
+    )
 )
 GIVE_BACK = (
     sa.update(items)
@@ -613,6 +690,8 @@ def settle(
         settled.append(verdict)
         if answer.state is None and answer.reason != ErrorCode.UNKNOWN_EFFECT:
             c.execute(HOLD_AGAIN, {"item": verdict.item_id, "now": at})
+        if answer.state is None:
+            execute_for_each(c, WITHDRAW, [{"given": _nth(verdict.id, n)} for n in range(1, MAX_REPEATS + 1)])
         is_old = None not in (answer.counter, verdict.counter) and answer.counter < verdict.counter  # type: ignore[operator]
         if answer.state is not None and not is_old:
             _judge(c, verdict, answer.state, at)
@@ -633,7 +712,9 @@ def _judge(c: sa.Connection, verdict: VerdictRow, state: RowState, at: int) -> N
     if state == "rejected":  # the item loses its source
         source = c.execute(SOURCE, item).scalar_one_or_none()
         c.execute(KEEP_SOURCE, {"given": verdict.id, "kept": source})
-    record_verdicts(c, verdict.device_id, [ReportedVerdict(verdict.seen_call, state)], at)
+    same = verdict.data.get("same_as") if verdict.verdict == "reject" else None
+    repeats = {} if same is None else {verdict.seen_call: same}
+    record_verdicts(c, verdict.device_id, [ReportedVerdict(verdict.seen_call, state)], at, repeats=repeats)
 
 
 # --- what the owner did at the device meanwhile ---
@@ -659,7 +740,7 @@ def overtake(c: sa.Connection, device_id: DeviceId, reports: Sequence[ReportedVe
         if row.seen_row is not None:
             continue  # the device compares the row itself
         is_same = (row.verdict, reported[row.seen_call]) in (("approve", "approved"), ("reject", "rejected"))
-        after = "done" if is_same and not row.data else "refused"
+        after = "done" if is_same and (row.verdict == "reject" or not row.data) else "refused"
         why = CHANGED if after == "refused" else None
         c.execute(SETTLE, {"given": row.id, "after": after, "why": why, "now": at})
 

@@ -63,6 +63,9 @@ def end_review(c: sa.Connection, call_ids: Sequence[str], at: int) -> None:
     withdraw(c, call_ids, at)
 
 
+# Begins the evidence of an item that was rejected because another one, whose id follows, was approved.
+SAME_AS: Final = "same as "
+
 # Fingerprint of an item that its device reported: which config found it is unknown.
 TAKEN: Final = ""
 
@@ -135,7 +138,8 @@ class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
         verdict: ``held``: rules are unsure of it. No device has it, no run plans its call, and no list has it
             that does not ask for it.
         version: number of its calls.
-        evidence: kind of evidence by which a rule found it; None: a model did, or an older release.
+        evidence: kind of evidence by which a rule found it; None: a model did, or an older release. Of a
+            repeat that was settled with another item: ``SAME_AS``, and the id of that item.
     """
 
     id: str
@@ -485,6 +489,11 @@ DECIDED_ITEMS: Final = sa.union_all(
 )
 
 
+def is_repeat(row: Any) -> bool:
+    """Return True if an item was rejected only because another one says the same."""
+    return row.verdict == "rejected" and (row.evidence or "").startswith(SAME_AS)
+
+
 def source_of(unit_key: str) -> str:
     """Return the shared folder of a file; empty: the unit is of the agent's mailbox, or in no folder."""
     folder, _, inside = unit_key.partition("/")
@@ -496,6 +505,8 @@ def decided_kinds(c: sa.Connection, agent_id: AgentId) -> DecidedKinds:
     kinds: dict[tuple[str, str], tuple[int, int]] = {}
     units = set()
     for row in c.execute(DECIDED_ITEMS, {"agent": agent_id}):
+        if is_repeat(row):
+            continue
         units.add(row.unit_key)
         if row.evidence is not None:
             kind = source_of(row.unit_key), row.evidence
@@ -789,6 +800,6 @@ def newest_judged(
         struct_from(ItemRow, row)
         for verdict in verdicts
         for row in c.execute(_DECIDED, {"user": user_id, "verdict": verdict, "before": before})
-        if row.agent_id == agent_id
+        if row.agent_id == agent_id and not is_repeat(row)
     ]
     return sorted(found, key=lambda row: (row.verdict_at or 0, row.id), reverse=True)

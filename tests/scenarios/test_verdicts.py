@@ -91,6 +91,70 @@ async def test_remote_verdicts_are_applied_undone_and_yield_to_the_owner(
         assert (item["given"]["reason"], at_device(play)["rows"]) == ("changed_meanwhile", 6)
 
 
+def of_one_thing(play: Scene) -> dict[str, Any]:
+    ((left, approved),) = rows(play.device.database, "SELECT count(*), sum(isApproved) FROM tasks")
+    return {"rows": left, "approved": approved or 0}
+
+
+REPEATED = {
+    "todo.txt": "Call Anna Rossi about the offer due:2027-02-03\n",
+    "journal.md": "# Monday\n\n- [ ] call Anna Rossi about offer\n",
+}
+
+
+async def test_one_thing_of_two_files_is_approved_once_and_comes_back_only_by_undo(tmp_path: Path) -> None:
+    async with scene(tmp_path, REPEATED) as play:
+        play.device.words = [*play.device.words, f"--grant=+{GRANT}"]
+        await play.device.start()
+        assert (await play.hub.ended(await play.hub.start_run()))["items_created"] == 2
+        (shown,) = (await play.hub.get("/v1/items?verdict=open"))["items"]
+        (other,) = shown["also"]
+        assert (shown["path"].endswith("todo.txt"), other["path"].endswith("journal.md")) == (True, True)
+
+        await give(play, "approve", [shown["id"]])
+        await come(play, [shown["id"], other["id"]], "done")
+        assert of_one_thing(play) == {"rows": 1, "approved": 1}
+        journal = next(play.folder.rglob("journal.md"))
+        journal.write_text(journal.read_text() + "- [ ] pay the rent\n")
+        assert (await play.hub.ended(await play.hub.start_run()))["items_created"] == 1
+        assert of_one_thing(play) == {"rows": 2, "approved": 1}
+
+        await give(play, "undo", [shown["id"]])
+        await come(play, [shown["id"], other["id"]], "done")
+        assert of_one_thing(play) == {"rows": 3, "approved": 0}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("victim", ["hub", "device"])
+@pytest.mark.parametrize(
+    "point",
+    [
+        Point("the device gets the first verdict", "to_device", "tool_call"),
+        Point("the hub gets the first answer", "to_hub", "tool_result"),
+        Point("the device gets the second verdict", "to_device", "tool_call", nth=2),
+        Point("the hub gets the second answer", "to_hub", "tool_result", nth=2),
+    ],
+    ids=str,
+)
+async def test_one_thing_of_two_files_is_settled_once_under_kills_of_either_side(
+    tmp_path: Path, victim: str, point: Point
+) -> None:
+    async with scene(tmp_path, REPEATED) as play:
+        play.device.words = [*play.device.words, f"--grant=+{GRANT}"]
+        await play.device.start()
+        assert (await play.hub.ended(await play.hub.start_run()))["items_created"] == 2
+        (shown,) = (await play.hub.get("/v1/items?verdict=open"))["items"]
+        (other,) = shown["also"]
+        play.at(point, play.kill_hub if victim == "hub" else play.device.kill)
+        await give(play, "approve", [shown["id"]])
+        await play.happened()
+        await (play.start_hub() if victim == "hub" else play.device.start())
+        items = await come(play, [shown["id"], other["id"]], "done")
+        assert [item["verdict"] for item in items] == ["approved", "rejected"]
+        assert of_one_thing(play) == {"rows": 1, "approved": 1}
+        assert at_device(play)["applied"] == 2
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize(
     "point",

@@ -81,9 +81,8 @@ class DeviceView(View, kw_only=True):
     """A known device, connected or not. A revoked one connects again only with a new key or token.
 
     *round_trip*: while it is connected to this node, from the first keepalive ping on. A token that is
-    limited to folders sees no *roots*.
-    *round_trip*: while it is connected to this node, from the first keepalive ping on. *because*: why it is
-    away or shares nothing, and what mends that, in a list of devices and in a device by itself.
+    limited to folders sees no *roots*. *because*: why it is away or shares nothing, and what mends that, in a
+    list of devices and in a device by itself.
     """
 
     id: str

@@ -40,12 +40,14 @@ from hub.base.printable import NOT_QUOTED
 from hub.base.roles import BY_ALL, BY_DEVICE, Scope
 from hub.links.roster import Roster
 from hub.runs.delivery import ExcerptSeals
+from hub.runs.repeated_items import Repeats, folded_filter, others_of, repeats_in_report
 from hub.runs.row_choices import RowTitle, choices_of
 from hub.runs.verdict_checks import lacking, problem_with, unsupported
 from hub.runs.verdict_delivery import refused_by
 from hub.settings.table_settings import unknown_tables
 from hub.text.excerpt import Excerpt
 from hub.text.item_text import with_clean_title
+from hub.text.rows.same_things import Thing
 from protocol.calls import MAX_PLACED, PLACE_PROBLEMS, PlacedRow, RowPlace, place_sentence
 from protocol.coordination import DEVICE, Method
 from protocol.errors import CATALOGUE, VERDICT_REFUSALS, CodedError, ErrorCode, HubError
@@ -198,6 +200,14 @@ class GivenVerdictView(View):
     proposed_by: str | None = None
 
 
+class RepeatView(View):
+    """Waiting item that is the same thing as another. *line*: of its words in the file; null: not known."""
+
+    id: str
+    path: str
+    line: int | None = None
+
+
 class ProposalView(View):
     """Open proposal of a verdict on the item *item*, which its owner accepts or declines.
 
@@ -234,7 +244,8 @@ class ItemView(View, kw_only=True):
     alone knows whether it would. *needs_owner*: it has a mark, and its owner has not granted that it be
     approved or changed from a hub; it can be rejected. *lacks*: fields that an approval has to fill.
     *places*: where its device puts it outside of its file once it is approved, as files and calendars.
-    *proposals*: open ones, the newest first.
+    *proposals*: open ones, the newest first. *also*: other waiting items that are the same thing; they are
+    settled with its approval.
     *user* and *data* with ``values`` only, *quote* with it or ``detail``, *excerpt* with ``detail``; see
     ``ItemDetail`` for *data*, and ``ItemPlace`` for *excerpt*.
     """
@@ -266,6 +277,7 @@ class ItemView(View, kw_only=True):
     lacks: tuple[str, ...] = ()
     places: tuple[PlaceView, ...] = ()
     proposals: tuple[ProposalView, ...] = ()
+    also: tuple[RepeatView, ...] = ()
     user: str | None = None
     quote: str | None = None
     excerpt: Excerpt | None = None
@@ -442,6 +454,7 @@ class ItemListFilter(NamedTuple):
     since: Annotated[Instant, Meta(description="Found from then on.")] | None = None
     proposed: Annotated[bool | None, Meta(description="With an open proposal, or only others.")] = None
     unsure: Annotated[bool, Meta(description="Only held ones.")] = False
+    each: Annotated[bool, Meta(description="Also those of one thing with another.")] = False
 
 
 ItemQuery = Annotated[ItemListFilter, From(ItemListFilter)]
@@ -560,6 +573,7 @@ class ItemsResource(Resource):
             "proposed": "--proposed/--not-proposed: Only items with an open proposal, or only others.",
             "unsure": "Only less sure items, which stay at the hub until you approve them.",
             "order": "Newest first, or by day, by file, or the surest first; then with marked ones last.",
+            "each": "Also each item that is the same thing as another one.",
             "limit": "--limit=50: Maximum number of items.",
         },
         rows="items",
@@ -590,10 +604,10 @@ class ItemsResource(Resource):
         """List items, the newest first, or in another order.
 
         By day, file or doubt, the surest first, are the newest 2,500, then those behind them, each with its
-        marked ones last. A page has fewer items than its limit where many are examined for few:
-        ``next_cursor`` goes on. With ``values`` or ``detail`` it has 200 at most, with ``detail`` 256 KiB of
-        quotes and texts. A search by words or days lists items with all words in their titles first, and
-        rejected ones only by ``verdict``.
+        marked ones last. Open items that are one thing are listed once, the others in ``also``. A page has
+        fewer items than its limit where many are examined for few: ``next_cursor`` goes on. With ``values``
+        or ``detail`` it has 200 at most, with ``detail`` 256 KiB of quotes and texts. A search by words or
+        days lists items with all words in their titles first, and rejected ones only by ``verdict``.
         """
         if values or detail:
             paging.limit = min(paging.limit, MAX_LONG)
@@ -603,13 +617,24 @@ class ItemsResource(Resource):
         def read(
             c: Connection,
         ) -> tuple[
-            ItemPage, Given, Proposed, Edits, set[DeviceId], dict[UserId, str], dict[str, SealedExcerpt]
+            ItemPage,
+            Given,
+            Proposed,
+            Edits,
+            set[DeviceId],
+            dict[UserId, str],
+            dict[str, SealedExcerpt],
+            Repeats,
         ]:
             chosen, find = self._filter(c, asked), runs_item_lists.list_items
             if sought is not None:
                 find = partial(runs_item_lists.find_items, sought=sought)
             elif order != "newest":
                 find = partial(runs_item_lists.list_in_order, order=order)
+            repeats: Repeats = {}
+            if chosen.verdict == "open" and sought is None:
+                folded, repeats = folded_filter(c, chosen, self._tables())
+                chosen = chosen if asked.each or asked.proposed is not None else folded
             page = find(c, chosen, limit=paging.limit + 1, after=paging.after)
             rows = [item.row for item in page.items]
             newest, proposals = _given(c, [row.id for row in rows]), self._proposed(c, rows)
@@ -617,9 +642,9 @@ class ItemsResource(Resource):
             edits, elsewhere = item_words.edited_values(c, rows), self._elsewhere(c, rows)
             shown = [row.id for row in rows if detail and row.source is not None]
             sealed = runs_excerpts.find_excerpts(c, shown)
-            return page, newest, proposals, edits, elsewhere, owners, sealed
+            return page, newest, proposals, edits, elsewhere, owners, sealed, repeats
 
-        found, newest, proposals, edits, elsewhere, owners, sealed = await self._store.read(read)
+        found, newest, proposals, edits, elsewhere, owners, sealed, repeats = await self._store.read(read)
         if detail:
             paging.limit = min(paging.limit, _fitting([item.row for item in found.items], sealed))
         page = paging.fetched(found.items, key=lambda item: item.key, rest=found.rest)
@@ -640,6 +665,7 @@ class ItemsResource(Resource):
                         *(newest.get(row.id), elsewhere),
                     ),
                     proposals=proposals.get(row.id, ()),
+                    also=_also(repeats.get(row.id, ())),
                     user=owners.get(row.user_id),
                     quote=(row.source or {}).get("quote") if values or detail else None,
                     excerpt=excerpts.get(row.id),
@@ -658,7 +684,10 @@ class ItemsResource(Resource):
         """Count the newest 1,000 items by table, device, agent, warning and folder."""
 
         def read(c: Connection) -> ItemFacets:
-            return runs_item_lists.count_items(c, self._filter(c, asked))
+            chosen = self._filter(c, asked)
+            if chosen.verdict == "open" and not asked.each and asked.proposed is None:
+                chosen, _ = folded_filter(c, chosen, self._tables())
+            return runs_item_lists.count_items(c, chosen)
 
         return ItemCountsView.from_row(await self._store.read(read))
 
@@ -830,6 +859,7 @@ class ItemsResource(Resource):
             at=self._now,
             check=partial(self._problem_with, self._tables()),
             read=partial(with_stored_values, self._tables()),
+            repeats=partial(others_of, tables=self._tables()),
             is_dry=dry_run,
         )
         if not dry_run:
@@ -941,7 +971,8 @@ class ItemsResource(Resource):
         def write(c: Connection) -> dict[CallId, bool]:
             calls.check_newest(c, link.device_id, link.epoch)  # over a newer one, its owner may say another
             item_verdicts.overtake(c, link.device_id, last, at)
-            known = calls.record_verdicts(c, link.device_id, last, at)
+            repeats = repeats_in_report(c, link.device_id, last, self._tables())
+            known = calls.record_verdicts(c, link.device_id, last, at, repeats=repeats)
             # a device whose file keeps no confirmation reports the same ones again and again
             if new := [str(verdict.verdict) for verdict in last if known.get(verdict.call_id)]:
                 owner, counts = f"{DEVICE}{link.device_id}", Counter(new)
@@ -1040,6 +1071,10 @@ class ItemsResource(Resource):
         async with self._reporting(link.device_id):
             known = await self._store.write(write)
         return {"known": known, "unknown": len(found) - known}
+
+
+def _also(others: Sequence[Thing]) -> tuple[RepeatView, ...]:
+    return tuple(RepeatView(id=other.id, path=other.path, line=other.line) for other in others)
 
 
 def _fitting(rows: Sequence[ItemRow], sealed: Mapping[str, SealedExcerpt]) -> int:

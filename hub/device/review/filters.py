@@ -9,7 +9,7 @@ from typing import Final, cast, get_args
 import msgspec
 
 from hub.device.held_items import HeldItem
-from hub.device.items import DeviceItem
+from hub.device.items import DeviceItem, without_repeats
 from hub.device.review.views import Fields, item_view, verdict_of
 from protocol.items import RankedOrder, order_key
 
@@ -73,7 +73,7 @@ def page_of(items: Iterable[DeviceItem], query: Query) -> Fields:
     size = min(MAX_LIMIT, int(limit)) if limit.isdecimal() else DEFAULT_LIMIT
     with suppress(msgspec.DecodeError):
         after = msgspec.json.decode(query.get("cursor") or "", type=tuple[int, str, int, int])
-    keys = ((_key(item, order), item) for item in items if matches(item, query))
+    keys = ((_key(item, order), item) for item in _shown(items, query))
     rest = sorted((pair for pair in keys if after is None or pair[0] > after), key=itemgetter(0))
     page = rest[:size]
     next_cursor = msgspec.json.encode(page[-1][0]).decode() if page and len(rest) > size else None
@@ -94,6 +94,13 @@ def _key(item: DeviceItem, order: str | None) -> tuple[int, str, int, int]:
     return *rank, item.number
 
 
+def _shown(items: Iterable[DeviceItem], query: Query) -> list[DeviceItem]:
+    """Return the matching items; of those that wait and are one thing, the first."""
+    found = [item for item in items if matches(item, query)]
+    is_folded = query.get("verdict") == "open" and query.get("each") != "true"
+    return without_repeats(found) if is_folded else found
+
+
 def counts_of(items: Iterable[DeviceItem], query: Query) -> Fields:
     """Count the items by the values of each filter, as all other filters let them through."""
     items = list(items)
@@ -103,7 +110,7 @@ def counts_of(items: Iterable[DeviceItem], query: Query) -> Fields:
         return Counter(value for item in found for value in values_of(item))
 
     return {
-        "total": sum(matches(item, query) for item in items),
+        "total": len(_shown(items, query)),
         "is_complete": True,
         "tables": count("table", lambda item: (item.table,)),
         "devices": {},

@@ -93,6 +93,7 @@ _VIEW: Final[Fields] = {
     "lacks": (),
     "places": (),
     "proposals": (),
+    "also": (),
     "user": None,
     "quote": None,
     "excerpt": None,
@@ -121,6 +122,7 @@ def item_view(item: DeviceItem) -> Fields:
         "answered_at": item.at,
         "lacks": () if lacks is None else (lacks.name,),
         "proposals": _own_proposals(item),
+        "also": [{"id": str(other.number), "path": other.path, "line": other.line} for other in item.also],
     }
 
 

@@ -12,16 +12,18 @@ import pytest
 
 from hub.base.clock import IdFactory, from_epoch_ms
 from hub.base.web.cookies import MARK
+from hub.cli.inbox import lines_of
 from hub.device import owner_requests
-from hub.device.device_file import open_device_store
+from hub.device.device_file import connect_shared, open_device_store
 from hub.device.held_items import HeldItem
 from hub.device.inbox import Inbox, NotDecided
-from hub.device.items import DeviceItem
+from hub.device.items import DeviceItem, without_repeats
 from hub.device.owner import approve
 from hub.device.owner_requests import PageReply
 from hub.device.review.server import OwnReview
+from hub.device.schema import transaction
 from protocol.coordination import Method
-from protocol.items import CountedDay, ItemSource
+from protocol.items import CountedDay, ItemSource, Provenance, ProvenanceOrigin
 from protocol.tables import SUGGESTED
 from protocol.tool_calls import Action, ToolCall
 from tests.support.clock import FakeClock, SeededChance
@@ -53,6 +55,83 @@ def inbox_of(folder: Path, *titles: str, sourced: Collection[str] = ()) -> Inbox
             ]
         )
     return Inbox(path)
+
+
+def inbox_of_repeats(folder: Path) -> Inbox:
+    """The inbox of a call in two files, of the same call in a mail, and of another one."""
+    inbox = inbox_of(folder)
+    mail = Provenance(origin=ProvenanceOrigin.MAIL, author="Eve", trusted=False)
+    calls = [("call Anna", "todo.txt", None), ("Call Anna", "journal.md", None), ("call Anna", "m.eml", mail)]
+    calls.append(("call Anne", "other.md", None))
+    clock = FakeClock()
+    with open_device_store(inbox.path, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+        store.apply(
+            [
+                ToolCall(
+                    id=f"c-{n}",
+                    action=Action.INSERT,
+                    table="tasks",
+                    data={"title": title, **SUGGESTED},
+                    source=ItemSource(path=path, quote=title, start=0, end=len(title), provenance=by),
+                )
+                for n, (title, path, by) in enumerate(calls)
+            ]
+        )
+    return inbox
+
+
+def test_item_of_two_files_is_shown_once_and_settled_and_undone_as_a_whole(tmp_path: Path) -> None:
+    inbox = inbox_of_repeats(tmp_path)
+    before = {item.number: item for item in inbox.items()}
+    listed = without_repeats(inbox.items())
+    (first,) = (item for item in listed if item.also)
+    (other,) = first.also
+
+    assert {(item.title, item.source_path) for item in listed} == {
+        ("Call Anna", "journal.md"),
+        ("call Anna", "m.eml"),
+        ("call Anne", "other.md"),
+    }
+    assert f"    also in todo.txt: {other.label}" in list(lines_of(first, None))
+    done = inbox.judge(first, "approve", at_ms=AT)
+    assert done == "approved: Call Anna; 1 more of the same thing settled with it"
+    assert {item.source_path for item in inbox.items()} == {"journal.md", "m.eml", "other.md"}
+    inbox.undo(first.number)
+    assert {item.number: item for item in inbox.items()} == before
+
+
+def test_rejection_of_a_repeated_item_leaves_the_other_one_waiting(tmp_path: Path) -> None:
+    inbox = inbox_of_repeats(tmp_path)
+    (first,) = (item for item in inbox.items() if item.also)
+
+    inbox.judge(first, "reject", at_ms=AT)
+
+    left = {item.number: item.also for item in without_repeats(inbox.items())}
+    assert left[first.also[0].number] == []
+
+
+def test_repeats_that_are_approved_by_their_numbers_stay_both(tmp_path: Path) -> None:
+    inbox = inbox_of_repeats(tmp_path)
+    (first,) = (item for item in inbox.items() if item.also)
+
+    approve(inbox.path, [first.number, first.also[0].number], at_ms=AT)
+
+    assert sum(item.verdict == "approved" for item in inbox.items()) == 2
+
+
+def test_approval_leaves_a_repeat_with_comments(tmp_path: Path) -> None:
+    inbox = inbox_of_repeats(tmp_path)
+    (first,) = (item for item in inbox.items() if item.also)
+    other = next(item for item in inbox.items() if item.number == first.also[0].number)
+    with connect_shared(inbox.path) as db, transaction(db):
+        db.execute(
+            "INSERT INTO taskComments (id, taskId, content, author, createdAt, updatedAt)"
+            " VALUES ('k', ?, 'soon', 'Anna', 1, 1)",
+            (other.row_id,),
+        )
+
+    assert inbox.judge(first, "approve", at_ms=AT) == "approved: Call Anna"
+    assert other.number in {item.number for item in inbox.items()}
 
 
 def shown(inbox: Inbox) -> dict[str, DeviceItem]:

@@ -1,0 +1,185 @@
+"""Near repeats among waiting items: labelled pairs, groups, and bounds of the comparison."""
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+
+from hub.base.clock import epoch_ms
+from hub.base.dates import begin_of
+from hub.text.rows import same_things as same_things_module
+from hub.text.rows.same_things import MAX_SAME, Thing, author_of, same_things
+from protocol.items import Provenance, ProvenanceOrigin
+from protocol.tables import TABLES
+
+ZONE = "Europe/Berlin"
+
+
+def thing(
+    title: str, at: str = "", path: str = "", table: str = "tasks", *, id: str = "", **more: Any
+) -> Thing:
+    data: dict[str, Any] = {"title": title, **more.pop("data", {})}
+    if at:
+        is_day = len(at) == 10
+        instant = datetime.fromisoformat(f"{at}:00+01:00") if not is_day else None
+        at_ms = begin_of(date.fromisoformat(at), ZONE) if instant is None else epoch_ms(instant)
+        data["dueDate" if table == "tasks" else "date"] = at_ms
+    named = {"owner": "anna desk", "table": TABLES[table], "timezone": ZONE, **more}
+    return Thing(id=id or title + path + table, data=data, path=path or f"notes/{table}.md", **named)
+
+
+T, J = "todo.txt", "journal.md"
+SAME = {
+    "of a list and a journal": (thing("Call Anna", path=T), thing("call Anna", path=J)),
+    "with small words": (thing("Call Anna about the offer", path=T), thing("call Anna about offer", path=J)),
+    "of commitment": (thing("Please send the draft to Rossi", path=T), thing("Send draft to Rossi", path=J)),
+    "of which one has a day": (
+        thing("Call the printer about brochures", "2027-02-03", T),
+        thing("call printer about brochures", path=J),
+    ),
+    "of which one says its day": (
+        thing("Renew the certificate of the shop", "2027-02-03", T),
+        thing("Renew certificate of the shop by 3 February", "2027-02-03", J),
+    ),
+    "short, of one day": (thing("Pay rent", "2027-02-01", T), thing("pay the rent", "2027-02-01", J)),
+    "task and event of one file": (
+        thing("Train to Berlin", "2027-02-03", "mail.md"),
+        thing("Train to Berlin", "2027-02-03T14:05", "mail.md", "timelines"),
+    ),
+    "event by midnight of another zone": (
+        thing("Train to Berlin", "2027-02-03", T),
+        thing("Train to Berlin", "2027-02-03T00:30", J, "timelines"),
+    ),
+    "German": (thing("Anna das Angebot schicken", path=T), thing("Anna Angebot schicken", path=J)),
+    "Chinese": (thing("请给王明打电话", path=T), thing("给王明打电话", path=J)),
+    "Russian": (thing("Позвонить Анне", path=T), thing("позвонить Анне", path=J)),
+    "of dated files, with one day": (
+        thing("Pay rent", "2027-02-01", "2027-01.md"),
+        thing("Pay rent", "2027-02-01", "2027-02.md"),
+    ),
+}
+OTHER = {
+    "names that differ in a letter": (thing("call Anna", path=T), thing("call Anne", path=J)),
+    "names with other endings": (thing("call Martin", path=T), thing("call Martina", path=J)),
+    "names in another order": (thing("tell Anna Bob agreed", path=T), thing("tell Bob Anna agreed", path=J)),
+    "numbers": (thing("Pay invoice 4711", path=T), thing("Pay invoice 4712", path=J)),
+    "amounts": (thing("Pay Rossi 1,200 EUR", path=T), thing("Pay Rossi 1,300 EUR", path=J)),
+    "letters of plans": (thing("Send plan A to Rossi", path=T), thing("Send plan B to Rossi", path=J)),
+    "letter and none": (thing("Order some vitamin D", path=T), thing("Order some vitamin", path=J)),
+    "negation": (thing("do not call Anna Rossi", path=T), thing("call Anna Rossi", path=J)),
+    "weekly meetings": (
+        thing("Team meeting Rossi", "2027-02-01T09:00", T, "timelines"),
+        thing("Team meeting Rossi", "2027-02-08T09:00", J, "timelines"),
+    ),
+    "times of one day": (
+        thing("Train to Berlin", "2027-02-03T14:05", T, "timelines"),
+        thing("Train to Berlin", "2027-02-03T16:05", J, "timelines"),
+    ),
+    "rent of two months": (thing("Pay rent", "2027-01-31", T), thing("Pay rent", "2027-02-28", J)),
+    "rent of files of months, without days": (
+        thing("Pay the rent of Hill Street", path="2027-01.md"),
+        thing("Pay the rent of Hill Street", path="2027-02.md"),
+    ),
+    "short titles without days": (
+        thing("send the quote", path="a/todo.md"),
+        thing("Send quote", path="b/x.md"),
+    ),
+    "short titles of which one has a day": (
+        thing("send the quote", "2027-02-03", T),
+        thing("Send quote", path=J),
+    ),
+    "one file twice": (thing("Call Anna", path=T, id="1"), thing("call Anna", path=T, id="2")),
+    "people": (
+        thing("Write the report of May", path=T, data={"assignee": ["Anna"]}),
+        thing("Write the report of May", path=J, data={"assignee": ["Ben"]}),
+    ),
+    "projects": (
+        thing("Write the report of May", path=T, data={"projectId": "1"}),
+        thing("Write the report of May", path=J, data={"projectId": "2"}),
+    ),
+    "states": (
+        thing("Call Anna", path=T, data={"status": "todo"}),
+        thing("Call Anna", path=J, data={"status": "in_progress"}),
+    ),
+    "words more": (thing("Call Anna", path=T), thing("Call Anna back", path=J)),
+    "tables of notes": (
+        thing("Wifi of the office", path=T, table="notes"),
+        thing("Wifi of the office", table="notes"),
+    ),
+    "authors": (thing("Call Anna", path=T), thing("Call Anna", path=J, by="mail eve@example.org")),
+    "marked": (thing("Call Anna", path=T), thing("Call Anna", path=J, is_marked=True)),
+    "owners": (thing("Call Anna", path=T), thing("Call Anna", path=J, owner="ben desk")),
+    "only small words": (thing("to do", path=T), thing("to do", path=J)),
+}
+
+
+@pytest.mark.parametrize("pair", SAME.values(), ids=SAME.keys())
+def test_items_of_one_thing_are_joined(pair: tuple[Thing, Thing]) -> None:
+    assert len(same_things(pair)) == 1
+    assert same_things(pair).keys() == same_things(pair[::-1]).keys() or pair[0].at == pair[1].at
+
+
+@pytest.mark.parametrize("pair", OTHER.values(), ids=OTHER.keys())
+def test_items_of_two_things_stay_apart(pair: tuple[Thing, Thing]) -> None:
+    assert same_things(pair) == {}
+
+
+def test_first_of_same_things_has_a_time_or_a_day() -> None:
+    plain = thing("Train to Berlin", path=T)
+    day = thing("Train to Berlin", "2027-02-03", J)
+    event = thing("Train to Berlin", "2027-02-03T14:05", "mail.md", "timelines")
+
+    assert same_things([plain, day, event]) == {event.id: [day, plain]}
+
+
+def test_item_without_day_is_joined_with_none_of_two_days() -> None:
+    plain = thing("Call Anna about offer", path=T)
+    first = thing("Call Anna about offer", "2027-02-03", J)
+    second = thing("Call Anna about offer", "2027-02-04", "a.md")
+    again = thing("call Anna about the offer", "2027-02-04", "b.md")
+
+    assert same_things([plain, first, second, again]) == {second.id: [again]}
+
+
+def test_items_in_more_files_than_the_limit_stay_apart() -> None:
+    many = [thing("Call Anna", path=f"{'x' * n}.md") for n in range(MAX_SAME + 1)]
+
+    assert same_things(many) == {}
+    assert len(same_things(many[1:])) == 1
+
+
+def test_comparisons_of_many_items_grow_with_their_number_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = 0
+    agree = same_things_module._agree
+
+    def counting(one: Thing, other: Thing) -> bool:
+        nonlocal compared
+        compared += 1
+        return agree(one, other)
+
+    monkeypatch.setattr(same_things_module, "_agree", counting)
+    for count in (500, 1_000):
+        compared = 0
+        titles = [f"Call Anna about offer {n // 2}" for n in range(count)]
+        assert (
+            len(same_things(thing(title, path="xy"[n % 2]) for n, title in enumerate(titles))) == count // 2
+        )
+        assert compared <= count
+        assert same_things(thing("Call Anna", path=f"{'x' * n}.md") for n in range(count)) == {}
+        assert compared <= count
+
+
+def test_author_is_the_owner_only_in_files_of_the_owner_alone() -> None:
+    def by(origin: ProvenanceOrigin, *, trusted: bool) -> str:
+        return author_of(Provenance(origin=origin, author="Eve", trusted=trusted))
+
+    assert author_of(None) == by(ProvenanceOrigin.OWN, trusted=True) == ""
+    assert by(ProvenanceOrigin.MAIL, trusted=True) == by(ProvenanceOrigin.MAIL, trusted=False) == "mail Eve"
+    assert by(ProvenanceOrigin.SHARED, trusted=True) and by(ProvenanceOrigin.OWN, trusted=False)
+
+
+def test_time_of_an_unknown_zone_counts_in_utc() -> None:
+    at = {"date": epoch_ms(datetime(2027, 2, 3, 23, 30, tzinfo=UTC))}
+    event = thing("Fair", table="timelines", data=at, timezone="Mars/Base")
+
+    assert event.at and event.at.date() == date(2027, 2, 3)
