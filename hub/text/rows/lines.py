@@ -4,7 +4,7 @@ In Markdown a row ends with its block id, ``^hub-…``. A row of a table with a 
 priorities have the signs of the Tasks plug-in, other columns are inline fields, ``[assignee:: Anna]``. A text
 of several lines follows indented below its row. Words of a row are escaped; Markdown that its owner writes
 instead stays. In todo.txt a row has ``id:hub-…``. Signs and tags of others on a line stay; words of its text
-are its title.
+are its title. Marks in the last line of a description are marks on the line of a new row: see ``marks``.
 """
 
 import re
@@ -13,6 +13,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from hub.text.rows.markdown_escapes import escape, unescape, unescape_former
+from hub.text.rows.marks import MARK, in_tasks, in_todo_txt, project_mark, split_marks
 from hub.text.rows.row import LateFields, Put, Shape, shape_of
 from hub.text.rows.row_format import Format, Piece, with_line
 from protocol.tables import Column, DeviceTable
@@ -121,12 +122,15 @@ class Markdown(Format):
         parts += [f"[{label}:: {value}]" for label, value in inline if value]
         if shape.has_priority:
             parts.append(_SIGNS.get(fields.get("priority", ""), ""))
-        parts += _OTHERS.findall(row.rest) if row else []
+        text_of_row = fields.get(shape.text, "").strip("\n") if shape.text else ""
+        below, marks = split_marks(text_of_row, in_tasks) if shape.has_status else (text_of_row, [])
+        has_words = piece is None or split_marks(piece.fields.get(shape.text or "", ""), in_tasks)[1]
+        others = _OTHERS.findall(row.rest) if row else []
+        parts += others or (marks if has_words else [])
         if shape.date is not None and (value := fields.get(shape.date, "")):
             day, _, time = value.partition(" ")
             parts.append(f"📅 {day}" + (f" ⏰ {time[:5]}" if time else ""))
         line = f"{lead}{' '.join(filter(None, parts))} ^{put.key}\n"
-        below = fields.get(shape.text, "").strip("\n") if shape.text else ""
         if shape.text and row and piece and piece.fields.get(shape.text) == below:
             return line + text[row.end : piece.end]
         indent = " " * (row.indent if row else 2)
@@ -181,7 +185,7 @@ _TODO_ESCAPED: Final = re.compile(
 
 
 class TodoTxt(Format):
-    """Tasks of a todo.txt, one a line. A project stays here: its words would become part of a title."""
+    """Tasks of a todo.txt, one a line. Contexts, projects and repetitions follow the key, and stay there."""
 
     kind = "todo.txt"
 
@@ -190,7 +194,8 @@ class TodoTxt(Format):
             key = _TODO_KEY.search(row["rest"])
             if key is not None and (table := tables.get(key[1])) is not None:
                 fields = LateFields(partial(self._fields, table, row))
-                yield Piece(key[1], row.start(), row.end(), fields)
+                former = LateFields(partial(self._former, table, row))
+                yield Piece(key[1], row.start(), row.end(), fields, former)
 
     def _fields(self, table: DeviceTable, row: re.Match[str]) -> dict[str, str]:
         shape = shape_of(table)
@@ -204,6 +209,10 @@ class TodoTxt(Format):
         title = _TODO_ESCAPED.sub("", _words_on(row))
         known = {name: value for name, value in fields.items() if table.column(name) is not None}
         return known | ({table.title: title} if title else {})
+
+    def _former(self, table: DeviceTable, row: re.Match[str]) -> dict[str, str]:
+        """Return the title as of releases in which all words on the line were part of a title."""
+        return {table.title: _TODO_ESCAPED.sub("", _title_in(row["rest"]))}
 
     def rendered(self, put: Put, text: str, piece: Piece | None) -> str:
         shape, fields = shape_of(put.table), put.fields
@@ -220,7 +229,9 @@ class TodoTxt(Format):
         title = _TODO_START.sub(r"\\", title)
         dates = row["dates"].strip() if row else ""
         parts = [f"({letter})" if letter else "", dates, title]
-        parts += [f"due:{due}" if due else "", f"id:{put.key}"]
+        _, marks = split_marks(fields.get(shape.text, "") if shape.text else "", in_todo_txt)
+        marks = _marks_on(row) if row else [*dict.fromkeys((*marks, project_mark(fields)))]
+        parts += [f"due:{due}" if due else "", f"id:{put.key}", *marks]
         return lead + " ".join(filter(None, parts)) + "\n"
 
     def insert(self, text: str, put: Put) -> str:
@@ -228,5 +239,19 @@ class TodoTxt(Format):
 
 
 def _words_on(row: re.Match[str]) -> str:
-    """Return the words on a line of todo.txt that are a title."""
-    return _BLANKS.sub(" ", _TODO_DUE.sub("", _TODO_KEY.sub("", row["rest"]))).strip()
+    """Return the words on a line of todo.txt that are a title: marks behind the key are none."""
+    marks = {*_marks_on(row)}
+    key = _TODO_KEY.search(row["rest"])
+    end = key.start() if key else len(row["rest"])
+    others = [word for word in row["rest"][end:].split() if word not in marks]
+    return _title_in(" ".join([row["rest"][:end], *others]))
+
+
+def _title_in(words: str) -> str:
+    return _BLANKS.sub(" ", _TODO_DUE.sub("", _TODO_KEY.sub("", words))).strip()
+
+
+def _marks_on(row: re.Match[str]) -> list[str]:
+    """Return the marks behind the key of a line of todo.txt."""
+    key = _TODO_KEY.search(row["rest"])
+    return [word for word in row["rest"][key.end() :].split() if MARK.fullmatch(word)] if key else []
