@@ -36,6 +36,7 @@ class Method(StrEnum):
     RUNS_LIST = "runs.list"
     RUNS_GET = "runs.get"
     RUNS_REPORT = "runs.report"
+    FILES_CHANGED = "files.changed"
     REVIEW_REPORT = "review.report"
     PLACES_REPORT = "places.report"
     LOCKS_ACQUIRE = "locks.acquire"
@@ -63,6 +64,9 @@ class Method(StrEnum):
     SIGN_INS_ANSWER = "sign_ins.answer"
     SUBSCRIBE = "subscribe"
     UNSUBSCRIBE = "unsubscribe"
+
+
+MAX_CHANGED_AGENTS: Final = 64  # in ``files.changed``
 
 
 class EventName(StrEnum):

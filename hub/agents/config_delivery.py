@@ -110,4 +110,9 @@ class ConfigDelivery:
 
 def config_values(one: EffectiveConfig) -> Values:
     """Return an agent's configuration in the form sent to devices."""
-    return {"agent_id": one.agent_id, "rev": one.rev, "configuration": one.configuration}
+    return {
+        "agent_id": one.agent_id,
+        "rev": one.rev,
+        "configuration": one.configuration,
+        "paths": list(one.paths),
+    }

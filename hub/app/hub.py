@@ -317,6 +317,7 @@ class Hub:
             add("spans", work.spans, loop=work.spans.loop)
         add("notify", notifier, loop=notifier.loop)
         add("watching", work.watching, loop=work.watching.loop)
+        add("changed files", work.file_watch, loop=work.file_watch.loop)
         if hooks is not None:
             add("hooks", hooks.server, loop=hooks.server.loop)
         add("scheduler", scheduler, loop=scheduler.loop)

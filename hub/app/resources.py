@@ -124,6 +124,7 @@ def make_resources(
     agents = AgentsResource(
         store=store,
         control=control,
+        files=work.file_watch,
         runs=runs,
         schedules=schedules,
         writer=writer,

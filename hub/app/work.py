@@ -30,11 +30,13 @@ from hub.runs.control import RunControl
 from hub.runs.delivery import ExcerptSeals, ItemDelivery
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.estimates import Estimator
+from hub.runs.file_watch import FileWatch
 from hub.runs.housekeeping import Housekeeping
 from hub.runs.leases import LeaseKeeper, NodeLease
 from hub.runs.lifecycle import POLL_S, QUIET_POLL_S, RunTransitions, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits
 from hub.runs.mailbox_watch import MailboxWatch
+from hub.runs.news_runs import NewsRuns
 from hub.runs.previewing import Previews
 from hub.runs.receipts import ReceiptSender
 from hub.runs.rows_read_back import OwnRows
@@ -228,6 +230,8 @@ class Work:
             boot_id=boot_id,
             on_queued=self.dispatcher.recheck,
         )
+        news = NewsRuns(store, extractor, clock=clock, ids=ids, on_queued=self._queued)
+        self.file_watch = FileWatch(store, extractor, news, clock=clock, metrics=metrics)
         self.scheduler = Scheduler(
             store=store,
             extractor=extractor,

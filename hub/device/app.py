@@ -24,12 +24,14 @@ from hub.base.system.processes import wait_for_stop
 from hub.base.version import VERSION
 from hub.device import owner_requests
 from hub.device.addresses import UnusableHubAddress, address_of
+from hub.device.change_hints import ChangeHints
 from hub.device.client import DeviceClient, Handler, HubRejection
 from hub.device.connection import ACTIONS, Bench, HubConnection, Tools
 from hub.device.credentials import BadCredential, Credential, KeyCredential, Rotation, TokenCredential
 from hub.device.device_file import DeviceFileError, DeviceStore, open_device_store
 from hub.device.digests import open_digests
 from hub.device.file_calls import FileCalls
+from hub.device.folder_watch import FolderWatch
 from hub.device.hub_events import Hearing
 from hub.device.hub_receipts import ReceiptBook
 from hub.device.known_hubs import SUFFIX, BadKnownHubs, HubNotTrusted, KnownHubs, dialled
@@ -198,6 +200,7 @@ class ReferenceDevice:
             roots = [
                 Root(name, path, spelling) for name, (path, spelling) in zip(names, folders, strict=True)
             ]
+            watch = self._open_watch(opened)
             shared = SharedFolders(
                 roots,
                 home=self._home,
@@ -206,9 +209,11 @@ class ReferenceDevice:
                 ignore=self._options.ignore,
                 digests=digests,
                 database=self._options.db,
+                watch=watch,
             )
             contents = Contents(shared, self._clock, digests)
             log_of_sent = opened.enter_context(open_sending_log(self._options.db, self._clock))
+            hints = None if watch is None else ChangeHints(shared, watch, self._clock, self._on_status)
             self._library = Library(
                 shared,
                 contents,
@@ -216,11 +221,22 @@ class ReferenceDevice:
                 on_status=self._on_status,
                 sign=self._sign,
                 missing=self._missing,
+                hints=hints,
             )
             self._tools = Tools(store, on_done=self._report_done, on_fault=self._on_status)
             for root in roots:
                 self._on_status(f"sharing {root.spelling} as {root.name}")
             await self._client.serve(task_status=task_status)
+
+    def _open_watch(self, opened: ExitStack) -> FolderWatch | None:
+        """Return the watch of shared folders; None where the system has none."""
+        try:
+            watch = FolderWatch()
+        except OSError as error:
+            log.info("device.folders.not_watched", why=str(error))
+            return None
+        opened.callback(watch.close)
+        return watch
 
     def _remember_addresses(self, store: DeviceStore) -> None:
         """Use the addresses that the known hub at a given address named."""
@@ -292,7 +308,8 @@ class ReferenceDevice:
         place_calls = PlaceCalls(
             self._options.settings, self._options.db, tools, self._clock, self._on_status, self._key_of_hub
         )
-        hearing = Hearing(line, tools, self._on_status)
+        hints = self._library.hints
+        hearing = Hearing(line, tools, self._on_status, None if hints is None else hints.learn_paths)
         reports = [
             Reporting(line, tools, outbox, self._clock, self._on_status)
             for outbox in (VERDICTS, PLACES, ANSWERS, REPLIES)
@@ -303,6 +320,8 @@ class ReferenceDevice:
         tasks.start_soon(self._keep_addresses, tools)
         for reporting in reports:
             tasks.start_soon(reporting.serve)
+        if hints is not None:
+            tasks.start_soon(hints.serve, line)
         tasks.start_soon(self._browser.serve, line)
         socket = self._options.db.with_suffix(owner_requests.SUFFIX)
         key = self._key_of_hub

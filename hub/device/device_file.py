@@ -76,11 +76,12 @@ class DeviceFileError(HubError):
 
 
 class Configuration(msgspec.Struct, frozen=True):
-    """Configuration of one agent. *rev* grows with each change."""
+    """Configuration of one agent. *rev* grows with each change; the *paths* it reads are not stored."""
 
     agent_id: str
     rev: int
     configuration: dict[str, Any]
+    paths: list[str] = []
 
 
 @contextmanager

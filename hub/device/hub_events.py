@@ -21,9 +21,19 @@ log = Channel(__name__)
 
 
 class Hearing:
-    """Receiver of one connection's events; the status callback gets a short sentence for each change."""
+    """Receiver of one connection's events; the status callback gets a short sentence for each change.
 
-    def __init__(self, line: HubConnection, tools: Tools, on_status: Callable[[str], None]) -> None:
+    *on_paths* gets the id and the paths of each agent that the hub names, and after each change.
+    """
+
+    def __init__(
+        self,
+        line: HubConnection,
+        tools: Tools,
+        on_status: Callable[[str], None],
+        on_paths: Callable[[str, list[str]], None] | None = None,
+    ) -> None:
+        self._on_paths = on_paths
         self._line = line
         self._tools = tools
         self._on_status = on_status
@@ -58,6 +68,8 @@ class Hearing:
         except msgspec.ValidationError as error:
             log.warning("device.config.unreadable", why=str(error))
             return
+        if self._on_paths is not None:
+            self._on_paths(one.agent_id, one.paths)
         if one.rev > self._known.get(one.agent_id, -1):
             self._known[one.agent_id] = one.rev
             self._waiting[one.agent_id] = one

@@ -31,6 +31,7 @@ from anyio.abc import TaskGroup
 from hub.base.clock import Clock, epoch_ms
 from hub.base.log import Channel, bind
 from hub.base.version import VERSION
+from hub.device.change_hints import ChangeHints
 from hub.device.digests import Digests, stamp_of
 from hub.device.secret_scan import find_secrets, xml_text
 from hub.device.sending_log import SendingLog, SendingOrder
@@ -376,6 +377,8 @@ class FolderRun:
             return self._library.shared.list_files(where, config, limits, check, readable=readable)
 
         files, left_out = await self._in_thread(list_files, places)
+        if self._library.hints is not None:
+            self._library.hints.note_agent(self.frame.agent_id, config, readable)
         if self.frame.only is not None and any(is_hard_link(file) for file in left_out):
             paths = {file.path for file in left_out}  # its other names may be in what the agent reads
             listed, others = await self._in_thread(list_files, covered)
@@ -638,6 +641,7 @@ class Library:
         on_status: called with the progress of runs, for the person at the desktop.
         sign: signs the statement about what was sent, for the hub's receipt.
         missing: folders that would be shared, and are not there.
+        hints: sends hints of changes to the hub; None: nothing is watched.
     """
 
     def __init__(
@@ -649,8 +653,10 @@ class Library:
         on_status: Callable[[str], None],
         sign: Sign = lambda text: None,
         missing: Sequence[str] = (),
+        hints: ChangeHints | None = None,
     ) -> None:
         self.shared = shared
+        self.hints = hints
         self.sign = sign
         self.missing = missing
         self.contents = contents

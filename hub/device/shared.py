@@ -46,6 +46,7 @@ from hub.device.exclusion import (
     state_files,
     why_private,
 )
+from hub.device.folder_watch import FolderWatch
 from hub.device.secret_scan import secret_names
 from hub.text.files import AUDIO, PICTURES, media_type_of
 from hub.text.pictures import TO_ADD_OCR
@@ -163,6 +164,11 @@ class _FileFilter(NamedTuple):
     endings: tuple[str, ...]
     readable: Collection[str]
 
+    @classmethod
+    def of(cls, config: RunConfig, readable: Collection[str]) -> "_FileFilter":
+        """Return the filter of an agent."""
+        return cls(tuple(_ending(extension) for extension in config.file_extensions), readable)
+
     def why_not(self, name: str) -> str:
         """Return why a file whose extension is one without text is not read; empty if it is."""
         kind = media_type_of(name)
@@ -262,6 +268,7 @@ class SharedFolders:
         ignore: patterns as in an ignore file, which apply after those of all files.
         digests: kept digests, with which listed files are compared.
         database: the device's own database, whose files are never opened, whatever names lead to them.
+        watch: watches the folders that are listed.
 
     Raises:
         BadIgnoreFile: an entry of *ignore* is not a pattern.
@@ -277,7 +284,9 @@ class SharedFolders:
         ignore: Sequence[str] = (),
         digests: Digests | None = None,
         database: Path | None = None,
+        watch: FolderWatch | None = None,
     ) -> None:
+        self._watch = watch
         self._roots = list(roots)
         self._paths = frozenset(root.path for root in roots)
         self._home = slashed(home)
@@ -350,7 +359,7 @@ class SharedFolders:
         skipped: dict[str, SkippedFile] = {}
         unlisted = 0
         left_out: Counter[SkipReason] = Counter()  # files that are counted without their names
-        file_filter = _FileFilter(tuple(_ending(extension) for extension in config.file_extensions), readable)
+        file_filter = _FileFilter.of(config, readable)
         self._own = self._own_files()
         # The generator holds descriptors of open folders.
         with closing(self._see(places, file_filter)) as everything:
@@ -391,6 +400,27 @@ class SharedFolders:
             else:
                 skipped.setdefault(path, SkippedFile(path=path, reason=SkipReason.LIMIT))
         return listed, [*counts, *skipped.values()]
+
+    def has_changed(
+        self, changes: Mapping[str, Collection[str]], config: RunConfig, readable: Collection[str]
+    ) -> bool:
+        """Return True if a change is one of a file that an agent may read.
+
+        Args:
+            changes: names of files and folders, by the absolute path of the folder with them.
+        """
+        places, _ = self.places(config.paths)
+        file_filter = _FileFilter.of(config, readable)
+        for path, names in changes.items():
+            folder = self._innermost(path, path)
+            only = {name for name in names if any(_has(place, folder, name) for place in places)}
+            if not only:
+                continue
+            with suppress(OSError), closing(self._see_place(folder, file_filter, only)) as found:
+                # the digest of a file that was read since is known
+                if any(isinstance(file, SharedFile) and file.sha256 is None for file in found):
+                    return True
+        return False
 
     @contextmanager
     def open(self, file: SharedFile) -> Iterator[int]:
@@ -472,8 +502,9 @@ class SharedFolders:
                 yield SkippedFile(path=asked, reason=SkipReason.MISSING)
 
     def _see_place(
-        self, place: FileLocation, file_filter: _FileFilter
-    ) -> Iterator[SharedFile | SkippedFile | LeftOut]:
+        self, place: FileLocation, file_filter: _FileFilter, only: Collection[str] | None = None
+    ) -> Generator[SharedFile | SkippedFile | LeftOut, None, None]:
+        """Yield what is at a place; *only*: of the folder there, these names and what is below them."""
         try:
             rules, place = self._rules_above(place)
         except _Excluded as error:
@@ -486,16 +517,20 @@ class SharedFolders:
                 raise  # the root itself was replaced
             # the path is one of a file
             with enter(place.root.path, place.parts[:-1], lists=False) as parent:
+                self._is_new(_folder_at(place.root, place.parts[:-1]))
                 info = parent.stat(place.parts[-1])
             digests = self._digests_of(place.root, place.parts[:-1])
             yield self._judge(place.root, place.parts, info, file_filter, digests)
             return
         walked: set[str] = set()
         with folder:
-            yield from self._walk(place.root, place.parts, folder, rules, file_filter, walked)
+            yield from self._walk(place.root, place.parts, folder, rules, file_filter, walked, only)
         top = _folder_at(place.root, place.parts)
-        if self._digests is not None and not any(_below(path, top) for path in self._paths):
-            self._digests.forget_folders(top, walked)
+        if only is None and not any(_below(path, top) for path in self._paths):
+            if self._digests is not None:
+                self._digests.forget_folders(top, walked)
+            if self._watch is not None:
+                self._watch.end_others(top, walked)
 
     def _rules_above(self, place: FileLocation) -> tuple[IgnoreRules, FileLocation]:
         """Return the rules for a place, before those of its own files, and the place as its folders list it.
@@ -538,6 +573,7 @@ class SharedFolders:
         rules: IgnoreRules,
         file_filter: _FileFilter,
         walked: set[str],
+        only: Collection[str] | None = None,
     ) -> Iterator[SharedFile | SkippedFile | LeftOut]:
         walked.add(_folder_at(root, parts))
         try:
@@ -551,6 +587,9 @@ class SharedFolders:
         except _Excluded as error:
             yield error.seen
             return
+        if self._is_new(_folder_at(root, parts)):
+            names = sorted(folder.names())  # a file may have come before the watch
+        names = names if only is None else [name for name in names if name in only]
         digests = self._digests_of(root, parts)
         if self._digests is not None and (deleted := digests.keys() - siblings):
             self._digests.forget(_folder_at(root, parts), deleted)
@@ -599,6 +638,10 @@ class SharedFolders:
         else:
             with folder.open_folder(parts[-1]) as inner:
                 yield from self._walk(root, parts, inner, rules, file_filter, walked)
+
+    def _is_new(self, path: str) -> bool:
+        """Watch a folder, where folders are watched. Return True if it was not watched before."""
+        return self._watch is not None and self._watch.add(path)
 
     def _digests_of(self, root: Root, parts: tuple[str, ...]) -> Mapping[str, tuple[Stamp, bytes]]:
         return {} if self._digests is None else self._digests.of_folder(_folder_at(root, parts))
@@ -659,6 +702,11 @@ def _rules_in(
         return rules.within(folder, names)
     except BadIgnoreFile as error:
         raise _Excluded(_skip(root, parts, SkipReason.BAD_IGNORE_FILE, str(error))) from error
+
+
+def _has(place: FileLocation, folder: FileLocation, name: str) -> bool:
+    """Return True if a name in a folder is at or below a place."""
+    return place.root is folder.root and (*folder.parts, name)[: len(place.parts)] == place.parts
 
 
 def _folder_at(root: Root, parts: Sequence[str]) -> str:

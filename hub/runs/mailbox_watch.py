@@ -16,8 +16,7 @@ import anyio.to_thread
 import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.agents.prompts import BadPrompt
-from hub.base.clock import Chance, Clock, IdFactory, now_ms
+from hub.base.clock import Chance, Clock, IdFactory
 from hub.base.log import Channel
 from hub.base.periodic_loop import PeriodicLoop
 from hub.connectors.calling import (
@@ -28,17 +27,14 @@ from hub.connectors.connector import Connector
 from hub.extraction.extractor import Extractor
 from hub.runs.leases import is_share_of
 from hub.runs.mailbox_visit import ConnectorOpener, open_connector
-from hub.runs.run_order import UndeclaredTable, set_up, settings_of
+from hub.runs.news_runs import NewsRuns
 from protocol.backoff import Backoff
-from protocol.errors import HubError
-from protocol.ids import BootId, RunId
-from protocol.lifecycles import RunState
+from protocol.ids import BootId
 from storage import leases as storage_leases
 from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.connectors import connectors
 from storage.connectors.connectors import ConnectorRow
-from storage.runs import run_moves, runs
 from storage.store import Store
 
 log = Channel(__name__)
@@ -50,10 +46,6 @@ PAUSE_S: Final = 5.0  # between two runs started by news, so that news in betwee
 STEADY_S: Final = 600.0  # a connection that lasted this long resets the backoff
 
 AGAIN: Final = Backoff(base_s=30.0, cap_s=3_600.0)
-
-NEWS: Final = "wake"  # trigger of the runs
-
-_BEGUN: Final = frozenset(RunState) - {RunState.QUEUED}
 
 _Key = tuple[str, str, str]
 
@@ -76,11 +68,9 @@ class MailboxWatch:
         self._store = store
         self._desk = desk
         self._boot_id = boot_id
-        self._extractor = extractor
         self._clock = clock
         self._chance = chance
-        self._ids = ids
-        self._on_queued = on_queued
+        self._runs = NewsRuns(store, extractor, clock=clock, ids=ids, on_queued=on_queued)
         self.loop = PeriodicLoop(clock)
         self._watched: dict[_Key, anyio.CancelScope] = {}
 
@@ -95,7 +85,7 @@ class MailboxWatch:
         """Start a run of each agent with ``push`` that reads the connector."""
         for agent, row in await self._pushed():
             if row.id == connector_id:
-                await self._start_run(agent)
+                await self._runs.start(agent, "news")
 
     async def _pushed(self) -> list[tuple[AgentRow, ConnectorRow]]:
         """Return the active agents with ``push``, and their connectors whose state is ``ok``."""
@@ -152,35 +142,9 @@ class MailboxWatch:
             if not connector.can_push:
                 await anyio.sleep_forever()
             while True:
-                await self._start_run(agent)
+                await self._runs.start(agent, "news")
                 await self._clock.sleep(PAUSE_S)
                 await _news_of(connector, row)
-
-    async def _start_run(self, agent: AgentRow) -> None:
-        """Queue a run, unless a run started by news is waiting already."""
-        try:
-            settings = settings_of(agent, self._extractor, await set_up(self._store, agent))
-        except (BadPrompt, UndeclaredTable) as problem:
-            log.warning("agent.not_read", agent_id=agent.id, detail=str(problem))
-            return
-        # The key has the newest run that has begun, so requests until the next run begins are one run.
-        newest = await self._store.read(runs.list_runs, agent_id=agent.id, states=_BEGUN, limit=1)
-        try:
-            row = await self._store.write(
-                run_moves.create_run,
-                id=RunId(self._ids.fresh()),
-                agent=agent,
-                fire_key=f"news:{newest[0].id if newest else ''}",
-                at=now_ms(self._clock),
-                config_fingerprint=settings.config_fingerprint,
-                settings=msgspec.to_builtins(settings),
-                trigger_kind=NEWS,
-            )
-        except HubError as problem:  # the agent was removed or terminated meanwhile
-            log.info("agent.not_read", agent_id=agent.id, detail=str(problem))
-            return
-        log.info("run.queued", run_id=row.id, agent_id=agent.id)
-        self._on_queued()
 
 
 async def _news_of(connector: Connector, row: ConnectorRow) -> None:

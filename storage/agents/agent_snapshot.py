@@ -245,6 +245,7 @@ class EffectiveConfig(msgspec.Struct, frozen=True, kw_only=True):
     agent_id: AgentId
     rev: int
     configuration: dict[str, Any]
+    paths: tuple[str, ...] = ()
 
 
 REVISIONS = sa.select(agents.c.id, agents.c.config_rev)
@@ -271,7 +272,12 @@ def effective(c: sa.Connection, agent_ids: Sequence[AgentId]) -> list[EffectiveC
         revisions |= {AgentId(row.id): row.config_rev for row in c.execute(query)}
     found = setups_of(c, revisions)
     return [
-        EffectiveConfig(agent_id=agent_id, rev=revisions[agent_id], configuration=setup.configuration)
+        EffectiveConfig(
+            agent_id=agent_id,
+            rev=revisions[agent_id],
+            configuration=setup.configuration,
+            paths=setup.paths,
+        )
         for agent_id, setup in found.items()
     ]
 

@@ -44,6 +44,9 @@ class RunError(msgspec.Struct, frozen=True):
     attempt: int | None = None
 
 
+CHANGE: Final = "change"  # begins the fire key of a run that changed files started
+
+
 class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     """Run. Instants are epoch milliseconds; *units_...* count units, *items_created* accepted calls.
 
@@ -111,6 +114,11 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     folded: int
     folded_since: int | None
     updated_at: int
+
+    @property
+    def trigger(self) -> str:
+        """Cause of the run: its *trigger_kind*, or of a run after a hint of its device ``change``."""
+        return CHANGE if self.fire_key.startswith(f"{CHANGE}:") else self.trigger_kind
 
     @property
     def held(self) -> FencedRun:

@@ -22,6 +22,7 @@ from tests.bench import (
     decoding,
     folders,
     heartbeats,
+    hints,
     items,
     listing,
     mailbox,
@@ -70,7 +71,7 @@ def _line(number: str, what: str, goal: str, reached: str, verdict: str) -> str:
     ).rstrip()
 
 
-ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, 18, 20, 21, 22, 26, *range(28, 41))
+ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, 18, 20, 21, 22, 26, *range(28, 42))
 COMPARED: Final = frozenset(items.SHAPES)  # in turns with the last release
 _FAILED, _NOT_MEASURED = 1, 3
 
@@ -131,6 +132,7 @@ def _sections(
         ),
         ("row 30: pages of lists", frozenset({30}), listing.run),
         ("rows 31 and 34: a large folder", folders.ROWS, folders.run),
+        ("row 41: saved files", frozenset({41}), hints.run),
         ("row 32: two nodes of one", frozenset({32}), nodes.run),
         ("row 33: devices on PostgreSQL", frozenset({33}), shared.run),
         ("row 35: words of items", searching.ROWS, searching.run),

@@ -55,6 +55,7 @@ from tests.support import stored
 from tests.support.clock import START, SeededChance
 from tests.support.coded import coded
 from tests.support.presence import live, never_connect, open_session
+from tests.support.requests import file_watch_of
 from tests.support.runs import BOOT, Bench, agent, bench, folder, store
 from tests.support.services import running
 from tests.support.settings import SettingsBench
@@ -100,6 +101,7 @@ async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callabl
         agents = AgentsResource(
             store=store,
             control=bench.control,
+            files=file_watch_of(bench),
             runs=runs,
             schedules=schedules,
             writer=AgentWriter(store, clock=clock, ids=bench.ids, metrics=bench.metrics),

@@ -50,6 +50,8 @@ from hub.links.device_events import DeviceEvents
 from hub.links.key_rotation import KeyRotation
 from hub.links.roster import RequestReceived, Roster
 from hub.openclaw import Fleet
+from hub.runs.file_watch import FileWatch
+from hub.runs.news_runs import NewsRuns
 from hub.runs.scheduler import Scheduler
 from hub.settings.reading import FileLines, ParsedSettings
 from protocol.coordination import Request, Response
@@ -127,11 +129,19 @@ def runs_of(bench: Bench) -> RunsResource:
     )
 
 
+def file_watch_of(bench: Bench, extractor: Extractor | None = None) -> FileWatch:
+    """Return the service that starts runs of the bench after hints; rules read its files by default."""
+    extractor = extractor or Extractor(Models(), secret=bytes(32))
+    news = NewsRuns(bench.store, extractor, clock=bench.clock, ids=bench.ids, on_queued=lambda: None)
+    return FileWatch(bench.store, extractor, news, clock=bench.clock, metrics=bench.metrics)
+
+
 def agents_of(bench: Bench, runs: RunsResource) -> AgentsResource:
     """Return the agents of the bench."""
     return AgentsResource(
         store=bench.store,
         control=bench.control,
+        files=file_watch_of(bench),
         runs=runs,
         schedules=SchedulesResource(store=bench.store, scheduler=_scheduler(bench)),
         writer=AgentWriter(bench.store, clock=bench.clock, ids=bench.ids, metrics=bench.metrics),

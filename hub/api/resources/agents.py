@@ -49,6 +49,7 @@ from hub.health.issues import Finding
 from hub.health.work import about_failing
 from hub.links.device_link import DeviceLink
 from hub.runs.control import RunControl
+from hub.runs.file_watch import FileWatch
 from hub.runs.run_order import MAX_NEEDS, RunOptions, run_options
 from hub.schedules.trigger import Upcoming
 from hub.settings.agent_settings import TemplateSettings, TemplateTable
@@ -56,7 +57,7 @@ from hub.settings.declared import written_template
 from hub.settings.reading import FileLines
 from protocol.agent_status import Lifecycle
 from protocol.agent_types import AgentKind
-from protocol.coordination import MAX_LOCKS, Method
+from protocol.coordination import MAX_CHANGED_AGENTS, MAX_LOCKS, Method
 from protocol.errors import CodedError, ErrorCode
 from protocol.grants import NO_LIMITS, Grant, TokenLimits
 from protocol.ids import AgentId, DeviceId, UserId
@@ -437,6 +438,7 @@ class AgentsResource(Resource):
         *,
         store: Store,
         control: RunControl,
+        files: FileWatch,
         runs: RunsResource,
         schedules: SchedulesResource,
         writer: AgentWriter,
@@ -451,6 +453,7 @@ class AgentsResource(Resource):
         """
         self._store = store
         self._control = control
+        self._files = files
         self._runs = runs
         self._schedules = schedules
         self._writer = writer
@@ -821,6 +824,14 @@ class AgentsResource(Resource):
         run = await self._control.submit(agent, key=key, actor=actor, options=request.options())
         unmet = await self._store.read(runs_run_needs.unmet_of, [run.id], {link.device_id: link.offers})
         return {"run": run_record(run), "unmet": [requirement.need for requirement in unmet.get(run.id, ())]}
+
+    @device(Method.FILES_CHANGED, "its own agents", Grant.FILES)
+    @audited(NO_CHANGE)
+    async def files_changed(
+        self, link: Link, agents: Annotated[list[AgentId], Meta(max_length=MAX_CHANGED_AGENTS)]
+    ) -> dict[str, int]:
+        """Start runs of those agents of a device which read by themselves, and return their number."""
+        return {"agents": await self._files.hint(link.device_id, agents)}
 
     async def _check_mailbox(self, link: DeviceLink, *found: AgentRow | DeclaredAgent) -> None:
         """Check that the device may use its user's accounts, if an agent reads one. Raises NotGranted."""

@@ -83,7 +83,7 @@ class RunView(View, kw_only=True):
     agent: str
     device: str
     trigger: str = (
-        "manual"  # the cause: schedule, catchup, backfill, manual, rerun, wake (news, or *followed_by*)
+        "manual"  # schedule, catchup, backfill, manual, rerun, change (of a file), wake (news, *followed_by*)
     )
     state: RunState
     outcome: RunOutcome | None = None
@@ -753,7 +753,7 @@ def _run_view(
         row.usage,
         fix=next((explain(error, row, device).remedy for error in row.lasting_errors if not is_well), None),
         device=device,
-        trigger=row.trigger_kind,
+        trigger=row.trigger,
         reason=row.pause_reason or row.reason,
         because=because,
         waiting_for=waiting_for,
