@@ -244,7 +244,9 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
     _E.SLOW_CONSUMER: CodeInfo(_R, True, 408, "read faster; what was sent stood unread for too long"),
     _E.STOPPING: CodeInfo(_O, True, 503, "the hub stops; come back later"),
     _E.RESTARTING: CodeInfo(_O, True, 503, "the hub restarts, and is back soon"),
-    _E.DEVICE_OFFLINE: CodeInfo(_R, True, 409, f"start the device: '{connect_command()}'"),
+    _E.DEVICE_OFFLINE: CodeInfo(
+        _R, True, 409, "on the device, start it as before: 'hub up', 'hub device run' or 'hub connect'"
+    ),
     _E.DEVICE_GONE: CodeInfo(_R, True, 409, "the connection ended; the work goes on when the device is back"),
     _E.DEVICE_SLOW: CodeInfo(_R, True, 503, "the device does not read what it is sent"),
     _E.DEVICE_ERROR: CodeInfo(_R, False, 502, "the device refused; its message says why"),

@@ -1,4 +1,4 @@
-"""Version of this hub, and the install command for an extra."""
+"""Version of this hub, and commands for its installation: to add an extra, to start it again."""
 
 import re
 import shlex
@@ -47,3 +47,10 @@ def command_here(extra: str) -> str:
     """Return the command that adds *extra* with the paths of this machine, for the person at its terminal."""
     python = f"{shlex.quote(sys.executable)} -m pip"
     return command_to_add(extra).replace(_CLONE, str(_REPOSITORY)).replace("pip install", f"{python} install")
+
+
+START: Final = "start it as before: hub up, hub serve, or as a service: systemctl start hub"
+RESTART: Final = (
+    "hub down, and then hub up; without hub up: hub drain; when it has ended: hub serve; as a service:"
+    " systemctl restart hub"
+)

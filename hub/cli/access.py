@@ -246,7 +246,8 @@ def create_token(
             CommandError, KeyError
         ):  # a caller of one user sees no settings; the token is shown anyway
             address = listener_address(hub)
-        use = f"It expires {until}. Put it", f"  hub status --url {address} --token-file FILE"
+        shows = "items ls" if any(limits.values()) else "status"
+        use = f"It expires {until}. Put it", f"  hub {shows} --url {address} --token-file FILE"
     yield "token", made
     show.out(made["token"])
     if made.get("is_new_device"):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from hub.base.version import RESTART
 from hub.cli import show
 from hub.cli.errors import CommandError, Exit, using
 from hub.cli.hub_client import HubClient, Responses, hub_command, open_client, setting_keys
@@ -326,7 +327,7 @@ def _plain(value: Any) -> Any:
 WHEN = {
     "live": "applies at once",
     "reconnect": "applies to new connections",
-    "restart": "needs a restart: hub drain, and when it has ended: hub serve",
+    "restart": f"needs a restart: {RESTART}",
     "archived": "is archived",
 }
 

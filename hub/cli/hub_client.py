@@ -389,7 +389,8 @@ def _knock(path: Path) -> None:
             raise CommandError(
                 f"no hub is running on {path.parent}",
                 Exit.NOT_RUNNING,
-                next_step=f"start it: hub serve --state {path.parent}{'' if is_found else ' --config FILE'}",
+                next_step=f"start it: hub {'up' if (path.parent / 'up').is_dir() else 'serve'} --state"
+                f" {path.parent}{'' if is_found else ' --config FILE'}",
             ) from error
 
 

@@ -306,7 +306,7 @@ def _list_held(found: "HeldItems", *, as_json: bool) -> None:
         for warning in item.warnings:
             show.out(one_line(f"    ! {MARKS.get(warning, warning)}"))
     if not found.items:
-        show.report("the hub holds no less sure items, or the device is not connected: hub connect")
+        show.report("the hub holds no less sure items, or the device is not connected: hub device status")
         return
     more = found.total - len(found.items)
     show.report(*([f"{more} older ones follow once these are decided"] if more else []))
@@ -457,7 +457,7 @@ def open_page(db: Path, page: str = "", *, no_open: bool = False, as_json: bool 
     try:
         answer = ask_link(path)
     except OSError as error:
-        next_step = "start it: hub connect URL --root DIR"
+        next_step = "hub device status says why; start it as before: hub up, hub device run or hub connect"
         raise CommandError(
             "the device is not connected to its hub", Exit.FAILED, next_step=next_step
         ) from error

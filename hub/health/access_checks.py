@@ -12,6 +12,7 @@ from hub.base.certificates import RENEW, ending
 from hub.base.clock import Clock, epoch_ms, from_epoch_ms, utc_text
 from hub.base.name_lists import listed
 from hub.base.roles import Scope
+from hub.base.version import RESTART
 from hub.health.issues import Finding, Fix, error, notice, post, warning
 from hub.links.device_link import DeviceLink
 from hub.links.refusals import OTHERS, RefusedPeer
@@ -393,8 +394,7 @@ async def check_waiting(settings: Reloader, now: datetime) -> Iterable[Finding]:
         notice(
             "settings.waiting",
             explanation,
-            fix="stop the hub with Ctrl-C, or with hub drain; when it has ended: hub serve;"
-            " as a service: systemctl restart hub",
+            fix=f"start the hub anew: {RESTART}",
         )
     ]
 

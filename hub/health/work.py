@@ -67,7 +67,7 @@ async def check_emptied(store: Store, now: datetime) -> Iterable[Finding]:
             f"agent {row.name} read files of {', '.join(row.paths) or 'the shared folders'} on device"
             f" {row.device_name}{'' if until is None else f' until {utc_text(until)}'}, and finds none there",
             fix="see there whether the folder was moved, or its disk is not mounted; if it is meant to be"
-            " empty: hub issues ls has the key for hub issues mute",
+            " empty: hub issues ls has the KEY for hub issues mute KEY --reason TEXT",
             subject=row.id,
             user_id=row.user_id,
             since=None if until is None else from_epoch_ms(until),
@@ -150,7 +150,7 @@ def _about_agent(row: AgentRow, budgets: Iterable[Reached]) -> Iterator[Finding]
         )
     if row.health != "ok":
         explanation = f"agent {row.name} reports a fault, so it starts no runs"
-        fix = f"hub agents {row.name} shows since when, and why"
+        fix = f"hub agents show {row.name} says since when, and why"
         if row.gateway is not None:
             explanation = f"agent {row.name} cannot be reached at gateway {row.gateway}"
             fix += f"; if it is no longer needed: hub agents delete {row.name}"
@@ -192,7 +192,7 @@ def about_failing(failing: FailingAgent) -> Finding:
     errors = "1 error" if run.error_count == 1 else f"{run.error_count} errors"
     explanation = f"agent {agent.name} did only a part of {which}, {errors} in the last: {sentence}"
     found = about(Severity.WARNING, "agent.files_fail", explanation)
-    return replace(found, fix=f"{found.fix}; or mute it: hub issues mute {found.key}")
+    return replace(found, fix=f"{found.fix}; or mute it: hub issues mute {found.key} --reason TEXT")
 
 
 async def check_silence(

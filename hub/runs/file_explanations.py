@@ -253,7 +253,7 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
     "not_asked": ("the model has not answered about it so far: {because}", "{remedy}"),
     "no_rule": (
         "no rule reads it as work, an event, a decision or a fact of the tables of agent {agent}",
-        "write it as a row of work, '- [ ] ...', or set a model: hub help models",
+        "write it as a row of work, '- [ ] ...', or {model}: hub help models",
     ),
     "not_prose": (
         "it is a part of its format that makes no record by itself: a heading, a field, or what is given up",
@@ -448,6 +448,8 @@ class Explainer:
         if not extractor.reads_prose_by_rules(options, models):
             is_read = file.is_settled or not found.notes.awaits_model
             unread = "no_item" if is_read else "not_asked"
+        elif models.choose(allow_cloud=options.allow_cloud) is not None:
+            file.leaves_prose_to_rules()
         decided = await self._store.read(decided_kinds, order.agent_id)
         kind = judge.kind_of(document)
         top.judged = WEIGHED[f"document_{kind}"] if any(item.evidence for item in found.items) else ""
@@ -543,10 +545,15 @@ class _File:
             "last": last,
             "edit": f"hub agents edit {agent.name} --set ",
             "endings": ", ".join(agent.file_extensions),
+            "model": "set a model",
         }
         if agent.source == "file":
             self._facts["edit"] = f"hub.toml, [[agents]] {agent.name}: "
         self._name_run(self._past.run_id or self._past.done_in or (newest.id if newest is not None else None))
+
+    def leaves_prose_to_rules(self) -> None:
+        """Name the setting with which the model that is set reads prose."""
+        self._facts["model"] = "set reads_prose of [model] to true, or name a larger model"
 
     def _name_run(self, run_id: RunId | None) -> None:
         self._run_id = run_id

@@ -23,7 +23,7 @@ from hub.api.resource import (
 )
 from hub.base.clock import Clock, IdFactory, from_epoch_ms
 from hub.base.dates import dates_as_instants, dates_as_texts
-from hub.base.roles import BY_ALL, OPERATOR, Principal, Scope
+from hub.base.roles import BY_ALL, OPERATOR, Principal, Scope, creation_of
 from hub.base.token_buckets import Buckets
 from hub.links.device_link import DeviceLink
 from hub.links.roster import Roster
@@ -212,7 +212,9 @@ class DeviceCallsResource(Resource):
         table = self._table(asked.table)
         if self.limited_to.roots and not self.limited_to.tables:
             message = "rows do not tell their folder: a token limited to folders has to name its tables, too"
-            raise CodedError(_E.FORBIDDEN, message, hint="hub token create --root NAME --table NAME")
+            raise CodedError(
+                _E.FORBIDDEN, message, hint=f"{creation_of(Scope.ROWS)} --root NAME --table NAME"
+            )
         device, link = await self._reached(device_id, caller)
         granted = link.owner_grants.get(OwnerGrant.ROWS_READ, ())
         if table.name not in granted:
@@ -383,7 +385,9 @@ class DeviceCallsResource(Resource):
         """Return a device and the shared folders that the caller may read. Raises CodedError."""
         if self.limited_to.tables and not self.limited_to.roots:
             message = "a file is of no table: a token limited to tables has to name its folders, too"
-            raise CodedError(_E.FORBIDDEN, message, hint="hub token create --table NAME --root NAME")
+            raise CodedError(
+                _E.FORBIDDEN, message, hint=f"{creation_of(Scope.FILES)} --table NAME --root NAME"
+            )
         device, link = await self._reached(device_id, caller)
         limits, granted = self.limited_to.roots, link.owner_grants.get(OwnerGrant.FILES_READ, ())
         roots = tuple(root for root in granted if not limits or root in limits)

@@ -40,7 +40,7 @@ from hub.base.roles import (
 )
 from hub.base.supervisor import Drain
 from hub.base.toml.values import HostPort
-from hub.base.version import VERSION
+from hub.base.version import START, VERSION
 from hub.health.issues import Finding, error, notice
 from hub.health.issues import IssueRegistry as FoundIssues
 from hub.links.roster import Roster
@@ -371,7 +371,7 @@ class SystemResource(Resource):
     def _not_taking_work(self, now: datetime) -> Iterator[Finding]:
         if self._is_draining:
             explanation = "the hub is stopping: it starts no run, and ends when those in progress are paused"
-            yield notice("hub.draining", explanation, fix="start it again: hub serve", is_stop=True)
+            yield notice("hub.draining", explanation, fix=START, is_stop=True)
         elif self._roster.is_cut_off():
             yield error(
                 "node.cut_off",

@@ -177,15 +177,15 @@ export function Review(): JSX.Element {
                   {row.device_refuses === "not_granted" && (
                     <>
                       {" "}
-                      On the device: <Command text="hub review --web" /> or, to decide here, <Command text={`hub grants +review.remote${row.needs_owner ? "=marked" : ""}`} />
+                      Typed there, on the device: <Command text="hub review --web" /> or, so that you decide here from then on, also there: <Command text={`hub grants +review.remote${row.needs_owner ? "=marked" : ""}`} />
                     </>
                   )}
                 </p>
               )}
               {isWaiting && row.needs_owner && (
                 <p class="banner" role="status">
-                  <strong>It has a mark, so only its owner approves or changes it.</strong> On the device: <Command text="hub review --web" /> or, to
-                  decide here, <Command text="hub grants +review.remote=marked" />
+                  <strong>It has a mark, so only its owner approves or changes it.</strong> Typed there, on the device: <Command text="hub review --web" /> or, so
+                  that you decide here from then on, also there: <Command text="hub grants +review.remote=marked" />
                 </p>
               )}
               {isUndecided(row) && row.device_is_elsewhere && (

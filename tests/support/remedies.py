@@ -1,0 +1,97 @@
+"""Commands that texts of the product name, read from its sources: a new text is in the list by itself."""
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import click
+
+from hub.cli.app import hub
+from tests.support.source import ROOT
+
+PLACEHOLDER: Final = "NAME"  # in place of a value that is known only when the text is made
+PARTS: Final = ("hub", "protocol", "storage")
+_ARTICLES: Final = "".join(rf"(?<!\b{word} )" for word in ("the", "The", "a", "A", "this", "its", "another"))
+_WORD: Final = r"(?:'[^'{}]*'|\"[^\"{}]*\"|[^\s;,:()\"'`])+"
+_COMMAND: Final = re.compile(rf"{_ARTICLES}(?<![\w/.-])hub ({_WORD}(?: {_WORD})*)")
+_SENTENCE: Final = re.compile(r"(?<!\.)\.(?: |$)")
+_FIELD: Final = re.compile(r"\{[^{}]*\}")
+_VALUE: Final = re.compile(r"-.*|[+~/].*|[A-Z0-9].*|.*[=/_\d].*|.*\.[a-z]+")
+
+
+class NamedCommand(NamedTuple):
+    """Command that a text of a source file names: the words that belong to it."""
+
+    file: str
+    line: int
+    words: list[str]
+
+    @property
+    def is_whole(self) -> bool:
+        """True if the text gives arguments, so that none may be missing; else it names the command alone."""
+        return self.words[-1:] != ["..."] and any(map(_VALUE.fullmatch, self.words))
+
+
+def named_commands(part: str) -> Iterator[NamedCommand]:
+    """Yield the commands in the texts of a package, without those of docstrings."""
+    for file in sorted((ROOT / part).rglob("*.py")):
+        for line, text in _texts(ast.parse(file.read_text(encoding="utf-8"))):
+            for words in commands_in(_FIELD.sub(PLACEHOLDER, text)):
+                yield NamedCommand(str(file.relative_to(ROOT)), line, words)
+
+
+def commands_in(text: str) -> Iterator[list[str]]:
+    """Yield the commands that a text names, each up to the first word of prose; none if it is all prose."""
+    for found in _COMMAND.finditer(text):
+        is_quoted = text[: found.start()].endswith("'")
+        named_there = text[found.start(1) :].partition("'")[0] if is_quoted else found[1]
+        words = shlex.split(_SENTENCE.split(named_there)[0])
+        if (named := _without_prose(words))[1:]:
+            yield named
+
+
+def _without_prose(words: list[str]) -> list[str]:
+    named, rest = ["hub"], list(words)
+    command: click.Command = hub
+    context = click.Context(hub)
+    while isinstance(command, click.Group) and rest:
+        inner = command.get_command(context, rest[0])
+        if inner is None:
+            break
+        named.append(rest.pop(0))
+        command, context = inner, click.Context(inner, parent=context)
+    takes_value = {
+        name
+        for option in command.params
+        if isinstance(option, click.Option) and not option.is_flag
+        for name in option.opts
+    }
+    if len(named) == 1:
+        return named
+    while rest and (_VALUE.fullmatch(rest[0]) or rest[0] == "..." or named[-1] in takes_value):
+        named.append(rest.pop(0))
+    return named[:-1] if named[-1] in takes_value and not rest else named
+
+
+def _texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Yield the texts of a module with their lines; values in a text are replaced."""
+    nodes = list(ast.walk(tree))
+    passed_over = {
+        id(node.body[0].value)
+        for node in nodes
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    joined = [node for node in nodes if isinstance(node, ast.JoinedStr)]
+    passed_over |= {id(part) for node in joined for part in ast.walk(node) if part is not node}
+    for node in nodes:
+        if id(node) in passed_over:
+            continue
+        if isinstance(node, ast.JoinedStr):
+            parts = [part.value if isinstance(part, ast.Constant) else PLACEHOLDER for part in node.values]
+            yield node.lineno, "".join(map(str, parts))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value
