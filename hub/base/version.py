@@ -28,6 +28,13 @@ _LISTED: Final = re.compile(
     r'\[([\w", ]+)\]'
 )  # of a requirement: [files,ocr]; of a table of TOML: ["files", "ocr"]
 
+# Remedies of messages about a hub that has ended, or has other settings now.
+START: Final = "start it as before: hub up, hub serve, or as a service: systemctl start hub"
+RESTART: Final = (
+    "hub down, and then hub up; without hub up: hub drain; when it has ended: hub serve; as a service:"
+    " systemctl restart hub"
+)
+
 
 def command_to_add(
     extra: str, *, environment: Path = Path(sys.prefix), repository: Path = _REPOSITORY
@@ -47,10 +54,3 @@ def command_here(extra: str) -> str:
     """Return the command that adds *extra* with the paths of this machine, for the person at its terminal."""
     python = f"{shlex.quote(sys.executable)} -m pip"
     return command_to_add(extra).replace(_CLONE, str(_REPOSITORY)).replace("pip install", f"{python} install")
-
-
-START: Final = "start it as before: hub up, hub serve, or as a service: systemctl start hub"
-RESTART: Final = (
-    "hub down, and then hub up; without hub up: hub drain; when it has ended: hub serve; as a service:"
-    " systemctl restart hub"
-)

@@ -43,13 +43,11 @@ class ApprovedItemView(ItemView, kw_only=True):
     """Approved task or event. *data*: its values with a project by its name, and those that are on their way.
 
     *id*: empty for a row that its owner wrote, which is changed at its device alone. *is_present*: as it is
-    at its device now; else as the hub knows it. *seen_row*: repeated in a verdict that edits it. *begins*:
-    its day as an instant.
+    at its device now; else as the hub knows it. *seen_row*: repeated in a verdict that edits it.
     """
 
     seen_row: str
     is_present: bool
-    begins: Instant | None = None
 
 
 class TasksOfDevice(View):
@@ -185,7 +183,6 @@ class TasksResource(Resource):
                     "seen_row": seen_row(table, row.data),
                     "is_present": state == "present",
                     "device_refuses": refused_by(link, is_marked=is_marked, is_owned=True) if link else None,
-                    "begins": data.get(table.days[0]),
                     "data": dates_as_texts(table, _with_names(data), item.timezone if item else None),
                 }
                 if item is None:

@@ -6,6 +6,7 @@ A link signs one browser in, once, within a minute; other users of this machine 
 import hmac
 import socket
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -23,7 +24,8 @@ from hub.base.tokens import TokenKind
 from hub.base.web.cookies import MARK, cookie_of, spelled_cookie
 from hub.base.web.pages import Pages
 from hub.base.web.problem import ProblemResponse
-from hub.device.device_file import DeviceFileError
+from hub.device.agenda import page_of as page_of_agenda
+from hub.device.device_file import DeviceFileError, connect_shared
 from hub.device.held_items import HeldItem, judge_held, list_held
 from hub.device.inbox import Inbox
 from hub.device.items import DeviceItem, proposed_by_others, read_excerpt
@@ -39,14 +41,17 @@ from hub.device.review.views import (
     held_view,
     owner_view,
     result_view,
+    tasks_view,
     version_of,
 )
+from protocol.agenda import NO_DAY, AgendaQuery, seen_row
 from protocol.errors import CATALOGUE, ErrorCode
 from protocol.tables import TABLES, Column, Kind
 
 LINK_S: Final = 60.0
 MAX_BODY: Final = 1 << 20
 POLL_S: Final = 1.0
+MAX_TASKS: Final = 100  # in a page
 SESSION_S: Final = 86_400  # that the cookie of a browser lasts
 
 
@@ -133,6 +138,9 @@ class OwnReview:
         """Return what a page reads at a path; None if there is nothing."""
         if path == "/v1/me":
             return owner_view(self._inbox.path.stem)
+        if path == "/v1/tasks":
+            tasks: Fields = await self._in_thread(self._tasks, query)
+            return tasks
         if query.get("unsure") == "true" or _is_held(path.removeprefix("/v1/items/")):
             held: Fields | None = await self._in_thread(self._held, path, query)
             return held
@@ -147,6 +155,24 @@ class OwnReview:
             return None
         found: Fields = await self._in_thread(self._choices if part else self._detail, item)
         return found
+
+    def _tasks(self, query: Query) -> Fields:
+        """Return the approved tasks that the page asks for."""
+        place, _, row_id = (query.get("cursor") or f"{-NO_DAY}.").partition(".")
+        try:
+            asked = AgendaQuery(
+                begin=epoch_ms(datetime.fromisoformat(query["begin"])),
+                is_done=query.get("done") == "true",
+                text=query.get("text") or "",
+                place=int(place),
+                row_id=row_id,
+            )
+        except (KeyError, ValueError) as error:
+            raise DeviceFileError(f"this page asks for no tasks: {error}") from None
+        with connect_shared(self._inbox.path) as db:
+            page = page_of_agenda(db, asked, MAX_TASKS)
+        items = {item.row_id: item for item in self._inbox.items()}
+        return tasks_view(self._inbox.path.stem, page, items)
 
     def _held(self, path: str, query: Query) -> Fields | None:
         """Return what a page reads of the items that the hub holds; None if there is nothing."""
@@ -201,6 +227,8 @@ class OwnReview:
                 code = ErrorCode.UNKNOWN_ITEM
                 raise DeviceFileError("there is no such item")
             columns = item.declaration
+            if given.seen_row not in (None, seen_row(columns, item.data)):
+                raise DeviceFileError("the row has changed since it was shown")
             fields = {name: _typed(value, columns.column(name)) for name, value in given.data.items()}
             self._inbox.judge(item, given.verdict, fields, at_ms=epoch_ms(self._clock.now()))
         except DeviceFileError as error:

@@ -18,8 +18,9 @@ from hub.device.items import DeviceItem, OthersProposal, waits
 from hub.device.owner import lacking
 from hub.device.sinks.reports import Destination
 from hub.text.excerpt import Excerpt
+from protocol.agenda import AgendaPage, AgendaRow, seen_row
 from protocol.calls import place_sentence
-from protocol.tables import PEOPLE, SUGGESTED, Column, DeviceTable, Filler
+from protocol.tables import PEOPLE, SUGGESTED, TABLES, Column, DeviceTable, Filler
 
 MAX_VERDICTS: Final = 500  # in one request
 Fields = dict[str, Any]  # a body, or a part of one
@@ -29,8 +30,8 @@ _Name = Annotated[str, msgspec.Meta(max_length=200)]
 class PageVerdict(msgspec.Struct, forbid_unknown_fields=True):
     """Verdict on the item *id*.
 
-    *data*: values of an approval or edit. *version*: of the item as it was shown. *proposal* is ignored: a
-    device has one open change of an item at most.
+    *data*: values of an approval or edit. *version*: of the item as it was shown; *seen_row*: of the approved
+    row. *proposal* is ignored: a device has one open change of an item at most.
     """
 
     id: _Name
@@ -38,6 +39,7 @@ class PageVerdict(msgspec.Struct, forbid_unknown_fields=True):
     data: Fields = {}
     version: Annotated[int, msgspec.Meta(ge=1)] | None = None
     proposal: _Name | None = None
+    seen_row: _Name | None = None
 
 
 class PageVerdicts(msgspec.Struct, forbid_unknown_fields=True):
@@ -124,6 +126,32 @@ def item_view(item: DeviceItem) -> Fields:
         "proposals": _own_proposals(item),
         "also": [{"id": str(other.number), "path": other.path, "line": other.line} for other in item.also],
     }
+
+
+def tasks_view(name: str, page: AgendaPage, items: Mapping[str, DeviceItem]) -> Fields:
+    """Return a page of approved tasks of the device's file *name*; *items*: by their rows."""
+    tasks = [_task_view(row, items.get(row.row_id)) for row in page.rows]
+    cursor = f"{page.rows[-1].place}.{page.rows[-1].row_id}" if page.more else None
+    devices = [{"name": name, "state": "present", "last_seen_at": None}]
+    return {"tasks": tasks, "devices": devices, "next_cursor": cursor}
+
+
+def _task_view(row: AgendaRow, item: DeviceItem | None) -> Fields:
+    table = TABLES[row.table]
+    own = {"table": row.table, "verdict": "approved", "version": 0, "row_id": row.row_id}
+    if item is not None:
+        own = item_view(item) | {"places": [_destination_view(destination) for destination in item.goes_to]}
+    return (
+        _VIEW
+        | own
+        | {
+            "title": row.data[table.title],
+            "created_at": from_epoch_ms(int(str(row.data["updatedAt"]))),
+            "data": dates_as_texts(table, row.data, item.remarks.timezone if item else None),
+            "seen_row": seen_row(table, row.data),
+            "is_present": True,
+        }
+    )
 
 
 def held_view(item: HeldItem) -> Fields:

@@ -10,6 +10,7 @@ import httpx2
 import msgspec
 import pytest
 
+from hub.api.resources.tasks import ApprovedItemView, TasksPage
 from hub.base.clock import IdFactory, from_epoch_ms
 from hub.base.web.cookies import MARK
 from hub.cli.inbox import lines_of
@@ -210,6 +211,33 @@ async def test_items_are_listed_page_by_page_by_day_by_file_and_the_surest_first
                 assert await _listed(page, order=order, limit=limit) == titles, order
         first = (await page.get("/v1/items", params={"order": "day"})).json()["items"]
     assert [(item["day"], item["line"]) for item in first][2:] == [(None, None), ("1970-01-03T00:00:00Z", 26)]
+
+
+async def test_approved_tasks_are_listed_and_ticked_on_the_own_page(tmp_path: Path) -> None:
+    inbox = inbox_of(tmp_path, "one", "two", sourced=["one"])
+    approve(inbox.path, [1, 2], at_ms=AT)
+    asked = {"begin": "2026-11-28T00:00:00.000Z"}
+    async with signed_in(OwnReview(inbox, port=8080, clock=FakeClock(), chance=SeededChance())) as page:
+        body = (await page.get("/v1/tasks", params=asked)).json()
+        assert set(body) == set(TasksPage.__struct_fields__)
+        one, _ = sorted(body["tasks"], key=lambda task: str(task["title"]))
+        assert list(one) == list(ApprovedItemView.__struct_fields__)
+        assert (one["title"], one["path"], one["data"]["status"]) == ("one", "a.md", "todo")
+
+        async def tick(task: dict[str, Any]) -> Any:
+            verdict = {"verdict": "edit", "data": {"status": "done"}, "seen_row": task["seen_row"]}
+            given = {"verdicts": [{"id": task["id"], "version": task["version"], **verdict}]}
+            (result,) = (await page.post("/v1/items/verdicts", json=given)).json()["results"]
+            return result
+
+        assert (await tick(one))["state"] == "done"
+        assert (await tick(one))["error"]["code"] == "changed_meanwhile"
+        done = (await page.get("/v1/tasks", params=asked | {"done": "true"})).json()["tasks"]
+        assert [(task["title"], task["verdict"]) for task in done] == [("one", "edited")]
+        undone = {"verdicts": [{"id": one["id"], "verdict": "undo"}]}
+        await page.post("/v1/items/verdicts", json=undone)
+        assert len((await page.get("/v1/tasks", params=asked)).json()["tasks"]) == 2
+        assert (await page.get("/v1/tasks")).status_code != 200
 
 
 @asynccontextmanager

@@ -322,7 +322,8 @@ async function waiting(asked: Readonly<Record<string, string | undefined>>): Pro
 }
 
 whenFailed((items, why) => {
-  report(<>{titled(items)} {items.length === 1 ? "waits" : "wait"} again, not taken: {why}</>, true);
+  const end = items.some(({ verdict }) => verdict !== "open" && verdict !== "held") ? "as before" : items.length === 1 ? "waits again" : "wait again";
+  report(<>{titled(items)} {end}, not taken: {why}</>, true);
 });
 
 const REASONS: Readonly<Record<string, string>> = {

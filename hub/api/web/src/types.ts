@@ -13,6 +13,7 @@ export type AllowRequest = { "query": string; "scopes": readonly (Scope)[]; "lim
 export type Allowed = { "location": string };
 export type AnswerBody = { "answer": string };
 export type Approval = { "code": string; "pairing_id"?: string | null; "name"?: string | null; "dry_run"?: boolean };
+export type ApprovedItemView = { "id": string; "agent": string; "device": string | null; "run_id": string; "path": string; "table": string; "title": string; "day": string | null; "person": string | null; "line": number | null; "provenance": (Provenance) | (null); "found_by": (FoundBy) | (null); "evidence": string | null; "warnings": readonly (string)[]; "verdict": "approved" | "edited" | "held" | "open" | "rejected"; "version": number; "row_id": string | null; "created_at": string; "answered_at": string | null; "verdict_at": string | null; "given": (GivenVerdictView) | (null); "device_refuses": ("call_unsupported" | "not_granted") | (null); "device_is_elsewhere": boolean; "needs_owner": boolean; "lacks": readonly (string)[]; "places": readonly (PlaceView)[]; "proposals": readonly (ProposalView)[]; "also": readonly (RepeatView)[]; "user": string | null; "quote": string | null; "excerpt": (Excerpt) | (null); "data": { readonly [name: string]: unknown } | null; "seen_row": string; "is_present": boolean };
 export type AuditBreak = { "seq": number; "what": string };
 export type AuditCheckView = { "ok": boolean; "entries": number; "first_seq": number | null; "last_seq": number | null; "last_hash": string | null; "breaks": readonly (AuditBreak)[]; "more_breaks": number };
 export type AuditEntryView = { "seq": number; "at": string; "actor": string; "event": string; "subject": string | null; "outcome": "done" | "refused"; "detail": { readonly [name: string]: unknown }; "prev_hash": string; "hash": string; "alias": string | null; "actor_name": string | null; "subject_name": string | null; "changes": readonly (KeyChange)[] };
@@ -179,6 +180,8 @@ export type TableField = { "name": string; "kind": Kind; "about": string; "is_re
 export type TableView = { "name": string; "about": string; "is_built_in": boolean; "title": string; "key": readonly (string)[]; "fields": readonly (TableField)[] };
 export type TargetTest = { "target": string; "outcome": "delivered" | "gone" | "later" | "refused"; "answer": string; "is_ok": boolean };
 export type TargetView = { "name": string; "kind": "matrix" | "ntfy" | "smtp" | "webhook"; "host": string; "user": string | null; "events": readonly (string)[]; "state": "disabled" | "failing" | "ok"; "problem": string | null; "waiting": number; "left_out": number; "delivered_at": string | null; "failing_since": string | null; "retry_at": string | null };
+export type TasksOfDevice = { "name": string; "state": "away" | "call_unsupported" | "elsewhere" | "not_granted" | "present" | "unanswered"; "last_seen_at": string | null };
+export type TasksPage = { "tasks": readonly (ApprovedItemView)[]; "devices": readonly (TasksOfDevice)[]; "next_cursor": string | null };
 export type TemplateView = { "id": string; "name": string; "description": string | null; "type": string; "configuration_schema": { readonly [name: string]: unknown }; "default_configuration": { readonly [name: string]: unknown }; "prompt": string | null; "source": "api" | "file"; "version": number; "agents": readonly (string)[] };
 export type Templates = { "templates": readonly (TemplateView)[]; "next_cursor": string | null };
 export type TokenView = { "id": string; "device": string; "user": string; "last4": string | null; "created_by": string | null; "created_at": string; "expires_at": string | null; "last_used_at": string | null; "revoked_at": string | null };
@@ -244,6 +247,7 @@ export interface Get {
   "/v1/status": { query: "user"; body: undefined; answer: StatusView };
   "/v1/summary": { query: "since" | "user"; body: undefined; answer: SummaryView };
   "/v1/tables": { query: "cursor" | "limit" | "user"; body: undefined; answer: DeviceTables };
+  "/v1/tasks": { query: "begin" | "cursor" | "done" | "limit" | "text" | "user"; body: undefined; answer: TasksPage };
   "/v1/templates": { query: "cursor" | "limit" | "user"; body: undefined; answer: Templates };
   "/v1/why": { query: "agent" | "device" | "line" | "path" | "user"; body: undefined; answer: Reasons };
 }

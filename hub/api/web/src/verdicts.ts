@@ -21,6 +21,9 @@ interface Decided {
   readonly version: number;
   /** When the verdict before it was given, which its device may have refused. */
   readonly after: string | undefined;
+  /** Of an approved row: its values, and its state as it was shown. */
+  readonly data: Values | undefined;
+  readonly seenRow: string | undefined;
 }
 interface Unsent {
   readonly item: ItemView;
@@ -81,7 +84,7 @@ export function give(items: readonly ItemView[], verdict: Verdict, data?: Values
   const step = { verdict, items };
   steps.push(step);
   if (steps.length > MAX_STEPS) steps.shift();
-  decide(items, verdict);
+  decide(items, verdict, data);
   for (const item of items) {
     const proposal = isProposed ? item.proposals[0] : undefined;
     queue.push({ item, verdict, data: proposal?.data ?? data, proposal: proposal?.id, step });
@@ -102,6 +105,13 @@ export function undo(): Step | undefined {
   }
   void send();
   return step;
+}
+
+/** Take the newest verdict on an item back, whichever window gave it. */
+export function withdraw(item: ItemView): void {
+  decided.value = new Map([...decided.value, [item.id, null] as const]);
+  queue.push({ item, verdict: "undo", data: undefined, step: { verdict: "edit", items: [item] } });
+  void send();
 }
 
 /** Note that devices have refused verdicts: the items wait again. */
@@ -130,8 +140,8 @@ export function isUndoable(id: string): boolean {
   return steps.some((step) => step.items.some((item) => item.id === id));
 }
 
-function decide(items: readonly ItemView[], verdict: Verdict): void {
-  const mine = items.map(({ id, version, given }) => [id, { verdict, version, after: given?.created_at }] as const);
+function decide(items: readonly ItemView[], verdict: Verdict, data?: Values): void {
+  const mine = items.map((item) => [item.id, { verdict, version: item.version, after: item.given?.created_at, data, seenRow: seenRowOf(item) }] as const);
   decided.value = new Map([...decided.value, ...mine].slice(-MAX_KEPT));
   failures.value = new Map([...failures.value].filter(([id]) => !items.some((item) => item.id === id)));
 }
@@ -168,8 +178,20 @@ function beginning(): readonly Unsent[] {
   return queue.slice(0, Math.min(AT_ONCE, end < 0 ? queue.length : end));
 }
 
-function body({ item: { id, version }, verdict, data, proposal }: Unsent): NewVerdictView {
-  return { id, verdict, ...(verdict !== "undo" && { version }), ...(data && { data }), ...(proposal && { proposal }) };
+function body({ item, verdict, data, proposal }: Unsent): NewVerdictView {
+  const { id, version } = item;
+  const seen = verdict === "edit" ? seenRowOf(item) : undefined;
+  return { id, verdict, ...(verdict !== "undo" && { version }), ...(data && { data }), ...(proposal && { proposal }), ...(seen && { seen_row: seen }) };
+}
+
+/** Return the state of an approved row as it was shown; an open item has none. */
+function seenRowOf(item: ItemView): string | undefined {
+  return "seen_row" in item ? String(item.seen_row) : undefined;
+}
+
+/** Note that a change of an item was refused, and why. */
+export function refuse(id: string, failure: Failure): void {
+  failures.value = new Map([...failures.value, [id, failure] as const].slice(-MAX_KEPT));
 }
 
 /** Return the hub's answer: a result for each, or why it takes none; undefined: it is to be asked again. */

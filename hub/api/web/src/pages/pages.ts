@@ -18,6 +18,7 @@ import { Review } from "./review";
 import { Runs } from "./runs";
 import { Settings } from "./settings";
 import { Sources } from "./sources";
+import { Tasks } from "./tasks";
 import { Why } from "./why";
 
 /** *name*: of the one thing that is shown; undefined: all are listed. */
@@ -46,7 +47,7 @@ export const PAGES: Readonly<Record<string, PageOf>> = {
   settings: Settings,
   sources: Sources,
   status: Status,
-  tasks: Coming,
+  tasks: Tasks,
   trends: Metrics,
   why: Why,
 };

@@ -1,0 +1,282 @@
+// What was approved: tasks and events by their days, to tick, change and find; where each is besides, and since when.
+import type { JSX } from "preact";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { report } from "../acting";
+import { dayOf, dayOrTime, exact, isDay, soon } from "../format";
+import { titled } from "../inbox";
+import { type Key, useKeys } from "../keys";
+import { now } from "../live";
+import { isAtDevice, may } from "../me";
+import { Command, Filter, Filters, Foreign, Page, Pager, Read, Time } from "../parts";
+import { useReading } from "../reading";
+import { place } from "../router";
+import type { ApprovedItemView, PlaceView, TasksOfDevice } from "../types";
+import { type Values, decided, delay, failures, forget, give, refuse, undo, unsent, withdraw } from "../verdicts";
+import { Editor } from "./item_editor";
+import { whyOf } from "./why";
+
+const KINDS = ["item", "verdict", "device"] as const;
+const EVERY_MS = 10_000; // a change of a row that was changed before has no event
+const EDITED = ["title", "dueDate", "date", "priority", "assignee"];
+const DAY_MS = 86_400_000;
+const GROUPS = ["Today", "Next 7 days", "Later", "Without a day"] as const;
+const GRANT = "hub grants +review.remote=marked,approved";
+const READING = "hub grants +rows.read=tasks,notes,timelines,projects,taskComments";
+
+/** A row with what was changed here and its device has not yet. */
+interface Task {
+  readonly row: ApprovedItemView;
+  readonly data: Values;
+  readonly title: string;
+  /** As in 2027-02-03, or a time; empty: it has none. */
+  readonly day: string;
+  readonly isDone: boolean;
+  /** What was changed has not reached its device. */
+  readonly isWaiting: boolean;
+}
+
+/** Return the instant at which today begins here. */
+function today(): number {
+  return Date.parse(`${dayOf(new Date(now.value))}T00:00:00`);
+}
+
+function instant(day: string): number {
+  return Date.parse(isDay(day) ? `${day}T00:00:00` : day);
+}
+
+function taskOf(row: ApprovedItemView): Task {
+  const mine = decided.value.get(row.id);
+  const isMine = mine?.verdict === "edit" && mine.seenRow === row.seen_row;
+  const isHere = row.given?.verdict === "edit" && (row.given.state === "pending" || row.given.state === "sent");
+  const data: Values = { ...row.data, ...(isMine && mine.data) };
+  const day = String(data["dueDate"] ?? data["date"] ?? "");
+  const isPast = row.table === "timelines" && instant(day) < today();
+  return { row, data, title: String(data["title"] ?? ""), day, isDone: isPast || data["status"] === "done", isWaiting: isMine || (isHere && mine !== null) };
+}
+
+function groupOf({ day }: Task): (typeof GROUPS)[number] {
+  if (!day) return "Without a day";
+  const days = Math.round((instant(day) - today()) / DAY_MS - 0.5 + 1e-9);
+  return days < 1 ? "Today" : days <= 7 ? "Next 7 days" : "Later";
+}
+
+/** Return why a row cannot be changed here; empty: it can. */
+function fixed({ id, device_refuses }: ApprovedItemView): string {
+  if (!may("review")) return "You may look at it only.";
+  if (!id) return "You wrote it yourself: change it where you wrote it.";
+  return device_refuses ? `It is changed on its own computer, unless that allows it: ${GRANT}` : "";
+}
+
+function change({ row, title }: Task, data: Values): void {
+  const why = fixed(row);
+  if (why) return report(why, true);
+  if (!give([row], "edit", data)) return report("Too many changes wait for the hub: go on once it has taken them.", true);
+  report(<>{data["status"] === "done" ? "Done" : "Changed"}: {title}</>, false, takeBack);
+}
+
+/** Tick a task, or take its tick back: one that is on its way is taken back before it arrives. */
+function tick(task: Task): void {
+  if (task.row.table !== "tasks") return;
+  if (!task.isWaiting) return change(task, { status: task.isDone ? "todo" : "done" });
+  withdraw(task.row);
+  report(<>What was on its way is taken back: {task.title}</>);
+}
+
+function takeBack(): void {
+  const step = undo();
+  report(step ? <>Undone: {titled(step.items)}</> : "There is nothing to undo.");
+}
+
+/** Return the element of each row that has the focus while keys act on the row. */
+function stops(): HTMLElement[] {
+  return [...document.querySelectorAll<HTMLElement>("main [data-task]")];
+}
+
+function move(step: number): void {
+  const all = stops();
+  const at = all.indexOf(document.activeElement as HTMLElement);
+  all[at < 0 ? 0 : Math.min(all.length - 1, Math.max(0, at + step))]?.focus();
+}
+
+export function Tasks(): JSX.Element {
+  const { query } = place.value;
+  const [edited, setEdited] = useState<string>();
+  const [isUnfolded, setUnfolded] = useState(false);
+  const begin = new Date(today()).toISOString();
+  const asked = { begin, text: query.get("text"), limit: 100 };
+  const open = useReading("/v1/tasks", { query: { ...asked, cursor: query.get("cursor") }, kinds: KINDS, every: EVERY_MS });
+  const done = useReading("/v1/tasks", { query: { ...asked, done: true, cursor: query.get("done") }, kinds: KINDS, every: EVERY_MS, when: isUnfolded });
+  const tasks = (open.data?.tasks ?? []).map(taskOf);
+  const past = isUnfolded ? (done.data?.tasks ?? []).map(taskOf) : [];
+  const all = [...tasks, ...past];
+  const act = (then: (task: Task) => void) => (): void => {
+    const task = all.find(({ row }) => row.row_id === (document.activeElement as HTMLElement | null)?.dataset["task"]);
+    if (task) then(task);
+    else move(0);
+  };
+  const edit = ({ row }: Task): void => (fixed(row) ? report(fixed(row), true) : setEdited(row.id));
+  const keys: readonly Key[] = [
+    { key: "j", about: "next task", action: () => move(1), repeats: true },
+    { key: "k", about: "previous task", action: () => move(-1), repeats: true },
+    { key: "x", about: "done, or not done", action: act(tick) },
+    { key: " ", about: "done, or not done", action: act(tick) },
+    { key: "e", about: "change it", action: act(edit) },
+    { key: "u", about: "take the last change back", action: takeBack },
+  ];
+  useKeys(may("review") ? keys : keys.slice(0, 2));
+  useFocus();
+  useRefusals(all);
+  const rows = (of: readonly Task[]): JSX.Element => (
+    <ul class="cards tasks">
+      {of.map((task) => (
+        <Row key={task.row.row_id} task={task} edit={() => edit(task)} isEdited={edited === task.row.id && edited !== ""} close={() => setEdited(undefined)} />
+      ))}
+    </ul>
+  );
+  return (
+    <Page title="Tasks">
+      <Filters>
+        <Filter name="text" label="Find" />
+      </Filters>
+      <p class="quiet" role="status">{unsent.value > 0 && `${unsent.value} being saved`}</p>
+      {delay.value && <p class="banner">{unsent.value} changes are kept in this window until the hub takes them: {delay.value}</p>}
+      {(open.data?.devices ?? []).map((one) => (
+        <Away key={one.name} of={one} />
+      ))}
+      {tasks.some(({ row }) => row.device_refuses === "not_granted") && (
+        <p class="banner">
+          <strong>They are changed on their own computer.</strong> To tick and change them here, type there: <Command text={GRANT} />
+        </p>
+      )}
+      <Read of={open}>
+        {({ next_cursor }) => (
+          <>
+            {tasks.length === 0 && (
+              <p class="empty">
+                {query.get("text") ? "No task is called so." : <>Nothing is to be done. What you approve in the <a href="/inbox">Inbox</a> comes here, and to your <a href="/places">Places</a>.</>}
+              </p>
+            )}
+            {GROUPS.map((group) => [group, tasks.filter((task) => groupOf(task) === group)] as const).map(([group, of]) => of.length > 0 && (
+              <section key={group} class="section">
+                <h2>{group} <span class="quiet">{of.length}</span></h2>
+                {rows(of)}
+              </section>
+            ))}
+            <Pager next={next_cursor} />
+          </>
+        )}
+      </Read>
+      <details class="section" onToggle={(event) => setUnfolded(event.currentTarget.open)}>
+        <summary>Done</summary>
+        {isUnfolded && (
+          <Read of={done}>
+            {({ next_cursor }) => (
+              <>
+                {past.length === 0 ? <p class="empty">Nothing is done yet.</p> : rows(past)}
+                <Pager next={next_cursor} name="done" />
+              </>
+            )}
+          </Read>
+        )}
+      </details>
+    </Page>
+  );
+}
+
+/** Keep the focus at its place in the list when its row leaves the list. */
+function useFocus(): void {
+  const at = useRef(-1);
+  useLayoutEffect(() => {
+    const all = stops();
+    const found = all.indexOf(document.activeElement as HTMLElement);
+    if (found < 0 && at.current >= 0 && document.activeElement === document.body) all[Math.min(at.current, all.length - 1)]?.focus();
+    else at.current = found;
+  });
+}
+
+/** Note the changes that devices have refused, so that each row shows its present values and asks again. */
+function useRefusals(tasks: readonly Task[]): void {
+  useEffect(() => {
+    for (const { row, title } of tasks) {
+      const mine = decided.value.get(row.id);
+      if (!mine || row.given?.state !== "refused" || row.given.created_at === mine.after) continue;
+      forget([row.id]);
+      const why = row.given.reason === "changed_meanwhile" ? "it was changed on its own computer meanwhile" : `its computer refused it (${row.given.reason ?? "no reason"})`;
+      refuse(row.id, { why, data: mine.data });
+      report(<>{title} is not changed: {why}</>, true);
+    }
+  });
+}
+
+const STATES: Readonly<Record<Exclude<TasksOfDevice["state"], "present">, string>> = {
+  away: "this computer is away. What you change waits until it is back",
+  elsewhere: "this computer is connected to another node of the hub, which knows them as they are now",
+  not_granted: "what was changed on this computer since is not shown",
+  call_unsupported: "the program on this computer is too old to show them as they are now, and to change them: update it there",
+  unanswered: "this computer did not answer just now",
+};
+
+/** Says why tasks are shown as the hub knows them. */
+function Away({ of: { name, state, last_seen_at: at } }: { of: TasksOfDevice }): JSX.Element | null {
+  if (state === "present") return null;
+  return (
+    <p class="banner" role="status">
+      <Foreign of={name} />: {state === "away" && at ? `as of ${soon(at, now.value)}, ` : ""}{STATES[state]}.
+      {state === "not_granted" && <> Its owner opens this page by <Command text="hub open" /> there, and allows it by <Command text={READING} /></>}
+    </p>
+  );
+}
+
+function Row({ task, edit, isEdited, close }: { task: Task; edit: () => void; isEdited: boolean; close: () => void }): JSX.Element {
+  const { row, data, title, day, isDone, isWaiting } = task;
+  const detail = useReading("/v1/items/{item_id}", { params: { item_id: row.id }, when: isEdited });
+  const failure = failures.value.get(row.id);
+  const isTask = row.table === "tasks";
+  const why = fixed(row);
+  if (isEdited && detail.data) {
+    const of = { ...detail.data, data: { ...data, projectId: null }, fields: detail.data.fields.filter(({ name }) => EDITED.includes(name)) };
+    return <li><Editor of={of} failure={failure} label="Save" approve={(values) => (close(), change(task, values))} close={close} /></li>;
+  }
+  const people = Array.isArray(data["assignee"]) ? data["assignee"].join(", ") : "";
+  const priority = data["priority"] === "high" || data["priority"] === "low" ? `${data["priority"]} priority` : "";
+  const facts = [people, called(data["projectId"]), priority].filter(Boolean);
+  const isLate = isTask && !isDone && day !== "" && instant(day) < today();
+  return (
+    <li>
+      {isTask && <input type="checkbox" data-task={row.row_id} aria-label={`Done: ${title.slice(0, 80)}`} checked={isDone} disabled={why !== ""} title={why} onChange={() => tick(task)} />}
+      <div class="task">
+        <button type="button" class="bare" {...(!isTask || why ? { "data-task": row.row_id ?? "" } : {})} title={why || "Change it"} onClick={edit}>
+          <Foreign class={isDone ? "title done" : "title"} of={title || "no title"} />
+        </button>
+        <span class="quiet details">
+          {day && <span class={isLate ? "bad" : undefined}>{isLate && "overdue: "}{isDay(day) ? dayOrTime(day) : soon(day, now.value)}</span>}
+          {!isTask && <span>event</span>}
+          {facts.map((fact) => <Foreign key={fact} of={fact} />)}
+          {row.places.map((one) => <PlaceName key={one.name} of={one} />)}
+          {row.path && <span>from {isAtDevice() ? <Foreign of={row.path} /> : <a href={whyOf(row.path, row.agent)}><Foreign of={row.path} /></a>}</span>}
+          {isDone && isTask && <span>changed <Time at={String(data["updatedAt"] ?? "") || null} /></span>}
+          {!row.is_present && row.verdict === "edited" && row.given?.verdict !== "edit" && <span>changed on its computer since: not as it is there</span>}
+          {isWaiting && <span>on its way to its computer</span>}
+        </span>
+        {failure && (
+          <p class="banner" role="status">
+            Not changed: {failure.why}. This is how it is now.{" "}
+            {failure.data && <button type="button" onClick={() => change(task, failure.data ?? {})}>Change it all the same</button>}
+          </p>
+        )}
+      </div>
+    </li>
+  );
+}
+
+/** Return the name of a project: its own, or that of one which is to be made. */
+function called(project: unknown): string {
+  return typeof project === "object" && project !== null && "title" in project ? String(project.title) : String(project ?? "");
+}
+
+/** Where a task is besides, and since when it waits there. */
+function PlaceName({ of }: { of: PlaceView }): JSX.Element {
+  const text = of.state === "arrived" ? of.sentence : `${of.sentence}, since ${exact(of.since)}`;
+  if (!of.link || !/^https?:\/\//.test(of.link)) return <Foreign of={text} title={of.link ?? ""} />;
+  return <a href={of.link} target="_blank" rel="noreferrer"><Foreign of={text} /></a>;
+}
