@@ -18,7 +18,7 @@ from hub.base.printable import one_line
 from hub.cli import show
 from hub.cli.errors import CommandError, Exit
 from hub.cli.formats import FORMATS, IN_ZONE
-from hub.cli.hub_client import FIELD_PREFIX, HubClient, names_of, open_client
+from hub.cli.hub_client import FIELD_PREFIX, HubClient, named_path, names_of, open_client
 from hub.cli.options import (
     MAX_OF_TEXT,
     NAME,
@@ -282,6 +282,7 @@ def _response(hub: HubClient, spec: CommandSpec, values: Values) -> dict[str, An
             path = path.replace(f"/{{{name}}}", word)
         elif value not in (None, ()):
             (query if parameter["in"] == "query" else body)[name] = value
+    path = named_path(path) if "{" in spec["path"] else path
     if spec["verb"] == "PATCH" and not body:
         raise CommandError(
             "nothing to change",

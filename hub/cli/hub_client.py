@@ -59,9 +59,20 @@ _EXIT_OF_REASON = {"bad_settings": Exit.SETTINGS, "bad_params": Exit.USAGE}
 _EXIT_CODES = {401: Exit.NOT_PERMITTED, 403: Exit.NOT_PERMITTED, 429: Exit.TRY_AGAIN, 503: Exit.TRY_AGAIN}
 
 
+OWN_ROUTES: Final = frozenset({"/v1/items/counts", "/v1/runs/counts", "/v1/sessions/current"})
+
+
 def path_of(*parts: str) -> str:
     """Return the path of a resource: ``/v1/agents/notes/status`` for ``agents``, ``notes`` and ``status``."""
-    return "/".join(("/v1", *(quote(part, safe="") for part in parts)))
+    return named_path("/".join(("/v1", *(quote(part, safe="") for part in parts))))
+
+
+def named_path(path: str) -> str:
+    """Return the path of a resource that a person names. Raises CommandError: it is that of another route."""
+    if path in OWN_ROUTES:
+        *_, noun, name = path.split("/")
+        raise CommandError(f"none of the {noun} is called {name}", Exit.FAILED)
+    return path
 
 
 class HubClient:

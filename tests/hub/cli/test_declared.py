@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from hypothesis import strategies as st
 from hub.api.application import ANSWERED, openapi_document
 from hub.api.resources import questions
 from hub.base.clock import epoch_ms
+from hub.base.roles import ROUTES
 from hub.cli.declared import MIN_END, item_called, present
 from hub.cli.errors import CommandError, Exit
 from hub.cli.formats import FORMATS
+from hub.cli.hub_client import OWN_ROUTES
 from protocol.ids import AgentId, UserId
 from protocol.work import Usage
 from storage.agents import declared_agents
@@ -407,3 +410,22 @@ def test_costs_without_a_model_price_name_the_price_settings(
 ) -> None:
     spend(served, portal, cost_nanos=0)
     assert "price_in_usd" in hub("costs").stderr
+
+
+def test_name_that_is_a_route_of_its_own_is_an_unknown_name(hub: Hub, served: ServedHub) -> None:
+    shadowed = {
+        other.path
+        for one, other in product(ROUTES, ROUTES)
+        if one.method == other.method and one.path != other.path and _is_like(one.path, other.path)
+    }
+    assert shadowed == OWN_ROUTES
+    for noun in ("items", "runs"):
+        for words in ([noun, "counts"], [noun, "show", "counts"]):
+            ends(hub(*words), 1, f"none of the {noun} is called counts")
+
+
+def _is_like(template: str, path: str) -> bool:
+    """Return True if a value in *template* makes it *path*."""
+    parts, others = template.split("/"), path.split("/")
+    pairs = zip(parts, others, strict=False)
+    return len(parts) == len(others) and all(part == other or part[:1] == "{" for part, other in pairs)
