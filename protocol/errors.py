@@ -123,6 +123,7 @@ class ErrorCode(StrEnum):
     BAD_CONTENT_TYPE = "bad_content_type"
     CHANGED_MEANWHILE = "changed_meanwhile"
     VERDICT_UNDER_WAY = "verdict_under_way"
+    NEEDS_CONFIRMATION = "needs_confirmation"
     KEY_USED = "key_used"
     BAD_STATUS = "bad_status"
     UNKNOWN_TEMPLATE = "unknown_template"
@@ -334,6 +335,9 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
     _E.BAD_CONTENT_TYPE: CodeInfo(_R, False, 415, "send the body as application/json"),
     _E.CHANGED_MEANWHILE: CodeInfo(_R, False, 412, "read it again, then decide anew"),
     _E.VERDICT_UNDER_WAY: CodeInfo(_O, True, 409, "its device answers to the verdict before; try again then"),
+    _E.NEEDS_CONFIRMATION: CodeInfo(
+        _R, False, 409, "show its words to its owner, then send confirmed and the version of the item"
+    ),
     _E.KEY_USED: CodeInfo(_R, False, 409, "give each request a key of its own: Idempotency-Key, report_id"),
     _E.BAD_STATUS: CodeInfo(
         _O, False, 409, "the message names the axis and the moves that it allows now; write one of those"

@@ -48,7 +48,8 @@ ROLE_SCOPES: Final[Mapping[Role, frozenset[Scope]]] = {
 # those alone that are named for it.
 AT_DEVICES: Final = frozenset({Scope.ROWS, Scope.FILES})  # no page has them, and release 0.2 knows none
 IN_NAME_OF_OWNERS: Final = frozenset({*AT_DEVICES, Scope.REVIEW, Scope.ANSWER})
-OPERATOR: Final = "operator:"  # prefix of the actor of a caller over a Unix socket
+SESSION: Final = "session:"  # prefix of the actor of a browser
+OPERATOR: Final = "operator:"  # the same of a caller over a Unix socket
 ASSISTANT: Final = "assistant:"  # the same of an assistant there
 PRINCIPAL: Final = "principal"  # in a request's state, set by ``api.http.access``; absent on public routes
 # Scopes that show or change the whole hub; a principal scoped to one user has none of them.

@@ -10,12 +10,14 @@ import webbrowser
 from collections.abc import Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
 from datetime import timedelta
+from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from hub.base.atomic_file import write_atomically
 from hub.cli import show
 from hub.cli.declared import item_called, present
 from hub.cli.errors import CommandError, Exit, using
@@ -34,6 +36,7 @@ from hub.cli.options import (
     DurationParam,
     FilePathParam,
     ListByDefault,
+    default_state,
     example,
     hub_option,
     json_option,
@@ -47,6 +50,7 @@ SIGNS: Final = {"+": "add", "-": "remove"}
 ABOUT_THE_STREAM: Final = ("open", "reset")  # events after which the list is read again
 SESSIONS: Final = "/v1/sessions"
 ROLES: Final = ("viewer", "operator", "admin")
+_LEADS_TO: Final = '<!doctype html><meta http-equiv="refresh" content="0; url={0}"><a href="{0}">Open</a>\n'
 
 
 @click.group(cls=ListByDefault, epilog=example("hub devices ls --watch"))
@@ -363,7 +367,7 @@ def dashboard(hub: HubClient, role: str | None, no_open: bool, qr: bool) -> Resp
         show.report(
             "Scan the code within a minute; it works once. The phone has to trust the hub's certificate."
         )
-    elif no_open or not has_display(os.environ) or not webbrowser.open(link):
+    elif no_open or not open_browser(link, default_state()):
         show.report("Open the link in a browser on this machine within a minute; it works once.")
 
 
@@ -398,6 +402,25 @@ def _is_for_others(address: str) -> bool:
 def has_display(environ: Mapping[str, str]) -> bool:
     """Return whether a browser can show a window; one in the terminal would not run the pages."""
     return sys.platform in ("darwin", "win32") or any(map(environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+
+
+def open_browser(link: str, folder: Path | None) -> bool:
+    """Open a link that signs in; return False if no browser was started.
+
+    All users of a machine see the arguments of its processes. So the browser gets the path of a file in
+    *folder* that leads to the link; its owner alone reads the file, and the next one replaces it.
+    """
+    if folder is None or not has_display(os.environ):
+        return False
+    file = folder.absolute() / "open.html"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(file, _LEADS_TO.format(escape(link)).encode(), mode=0o600)
+    except OSError:
+        return False
+    if is_open := webbrowser.open(file.as_uri()):
+        show.report("If the browser shows no page, as one from a snap: open the link above within a minute.")
+    return is_open
 
 
 @click.command("revoke-token", epilog=example("hub agents revoke-token notes 4e21a9 --yes"))

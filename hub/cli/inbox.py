@@ -411,6 +411,22 @@ class TerminalInbox:
     def _decide(
         self, them: list[DeviceItem], verdict: Verdict, fields: Mapping[str, str] | None = None
     ) -> None:
+        """Decide about items; one with a mark is approved alone, after a question below its words."""
+        marked = [item for item in them if item.remarks.warnings and verdict != "reject"]
+        if marked and len(them) == 1:
+
+            def agree(answer: str) -> None:
+                self._note = "nothing was changed"
+                self._give(them if answer.strip().lower() in ("y", "yes") else [], verdict, fields)
+
+            marks = ", ".join(marked[0].remarks.warnings)
+            self._ask(f"marked {marks}: {verdict} this one, with the words above? y, then Enter", "", agree)
+            return
+        self._give([item for item in them if item not in marked], verdict, fields)
+        if marked:
+            self._note += f"; {len(marked)} with a mark: {verdict} each alone"
+
+    def _give(self, them: Sequence[DeviceItem], verdict: Verdict, fields: Mapping[str, str] | None) -> None:
         at_ms, done, refused = epoch_ms(self._clock.now()), [], ""
         self._go(self._place(self.items))
         for item in them:

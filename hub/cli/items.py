@@ -1,7 +1,8 @@
 """Commands ``hub items``: approve, edit, reject and undo verdicts at the hub."""
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -16,6 +17,7 @@ from hub.cli.errors import CommandError, Exit
 from hub.cli.formats import proposals, short
 from hub.cli.hub_client import HubClient, Responses, hub_command, path_of
 from hub.cli.options import CommandT, ListByDefault, example, moment_option
+from protocol.items import MARKS
 
 MAX_VERDICTS = 500  # verdicts in one request
 TRIES, PAUSE_S = 20, 0.25  # while a device has not answered to the verdict before
@@ -33,7 +35,8 @@ _FILTERS: Final = {
 
 def _choosing(command: CommandT) -> CommandT:
     """Add the options that choose items, in place of their ids or within a list of them."""
-    command = click.option("--yes", is_flag=True, help="Do not ask.")(command)
+    command = click.option("--marked", is_flag=True, help="Do not ask about items with a mark.")(command)
+    command = click.option("--yes", is_flag=True, help="Do not ask about others.")(command)
     command = click.option("--dry-run", is_flag=True, help="List the items, and give no verdict.")(command)
     unsure = "Less sure items, which stay at the hub until you approve them."
     command = click.option("--unsure", is_flag=True, help=unsure)(command)
@@ -211,6 +214,7 @@ def _give(
     *,
     yes: bool,
     dry_run: bool,
+    marked: bool,
     by: str | None = None,
     **filters: Any,
 ) -> Responses:
@@ -231,6 +235,9 @@ def _give(
     if (is_asked or changing) and chosen and not yes:
         more = f", {len(changing)} of them with changes" if changing else ""
         show.confirm(f"items to {verdict}: {len(chosen)}{more}. Go on?")
+    if verdict in ("approve", "edit", "accept") and not marked:
+        by_id = {item["id"]: item for item in chosen}
+        chosen = [by_id[id] for id in agreed([*by_id], lambda id: _marks_of(hub, by_id[id], by))]
     results: list[Chosen] = []
     for start in range(0, len(chosen), MAX_VERDICTS):
         part = chosen[start:][:MAX_VERDICTS]
@@ -247,6 +254,40 @@ def _give(
             show.report(one_line(f"{verdict} {short(item['title'])}: {state}"))
     if is_asked:
         show.report(f"{verdict}: {len(results) - len(failed)} of {len(results)} items")
+
+
+def agreed(ids: Sequence[str], lines: Callable[[str], Sequence[str]]) -> list[str]:
+    """Return the ids; of items with a mark, those that their owner agrees to, asked about each.
+
+    Args:
+        lines: returns what is shown of an item with a mark; nothing: it has none.
+
+    Raises:
+        Failure: an item has a mark, and there is no terminal to ask at.
+    """
+    taken = []
+    for id in ids:
+        if shown := lines(id):
+            show.report("", *shown)
+            if not sys.stdin.isatty():
+                step = "read its words, then add --marked"
+                raise CommandError("not done: this item has a mark", Exit.USAGE, next_step=step)
+            if not click.confirm("It has a mark. Go on with this one?", err=True):
+                continue
+        taken.append(id)
+    return taken
+
+
+def _marks_of(hub: HubClient, item: Chosen, by: str | None) -> list[str]:
+    """Return an item with its words and marks; nothing if there is no mark, or it is to be rejected."""
+    is_known = "warnings" in item
+    if (is_known and not item["warnings"]) or _proposal(item, by).get("verdict") == "reject":
+        return []
+    with suppress(CommandError):  # an unknown one, which the hub refuses
+        item = hub.get(path_of("items", item["id"]))
+    marks = [f"  ! {MARKS.get(mark, mark)}" for mark in item.get("warnings", ())]
+    quote = (item.get("place") or {}).get("quote") or ""
+    return [f"{item['title']}", f"  {item['path']}: {short(quote)!r}", *marks] if marks else []
 
 
 def _body(item: Chosen, verdict: str, data: Chosen, by: str | None) -> Chosen:

@@ -3,8 +3,7 @@
 import os
 import re
 import sys
-import webbrowser
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
@@ -20,6 +19,7 @@ from hub.cli.connect import file_here
 from hub.cli.errors import CommandError, Exit
 from hub.cli.export import review_export
 from hub.cli.formats import short
+from hub.cli.items import agreed
 from hub.cli.options import NAME, CommandT, FilePathParam, device_state_option, example, json_option
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class _AnyLabel(_Label):
 
 _HELD: Final = re.compile(r"u[0-9a-z-]{6}")
 _LABEL: Final = re.compile(r"([1-9][0-9]{0,17})(?:\.1|(\.[1-9][0-9]{0,17}))?")
+_marked = click.option("--marked", is_flag=True, help="Do not ask about items with a mark.")
 _numbers = click.argument("numbers", type=_AnyLabel(), nargs=-1, required=True)
 
 
@@ -116,12 +117,11 @@ def _show_inbox(path: Path) -> None:
 def _serve_pages(path: Path, *, no_open: bool) -> None:
     """Serve the page for review to a browser on this machine, until Ctrl-C."""
     import socket
-    import webbrowser
 
     import anyio
 
     from hub.base.clock import SystemChance, SystemClock
-    from hub.cli.access import has_display
+    from hub.cli.access import open_browser
     from hub.device.device_file import DeviceFileError
     from hub.device.inbox import Inbox
     from hub.device.review.server import OwnReview, serve
@@ -136,7 +136,7 @@ def _serve_pages(path: Path, *, no_open: bool) -> None:
         app = OwnReview(inbox, port=port, clock=SystemClock(), chance=SystemChance())
         link = f"http://127.0.0.1:{port}{app.path}"
         show.out(link)
-        if no_open or not has_display(os.environ) or not webbrowser.open(link):
+        if no_open or not open_browser(link, path.parent):
             show.report("Open the link in a browser on this machine within a minute; it works once.")
         show.report("Ctrl-C ends the review.")
         with suppress(KeyboardInterrupt):
@@ -198,11 +198,19 @@ def list_items(here: _Here, everything: bool, apart: bool, unsure: bool, whole: 
 @click.option("--project", metavar="NAME", help="Project of the items; created if it is new.")
 @click.option("--task", metavar="TITLE", help="Task of the comments: its title or number.")
 @click.option("--deletions", is_flag=True, help="Delete the items whose deletion the hub proposes.")
+@_marked
 @click.pass_obj
 def approve_items(
-    here: _Here, numbers: tuple[str, ...], project: str | None, task: str | None, deletions: bool
+    here: _Here,
+    numbers: tuple[str, ...],
+    project: str | None,
+    task: str | None,
+    deletions: bool,
+    marked: bool,
 ) -> None:
     """Approve items by their numbers. An item that cannot be approved is named, and stays.
+
+    Asks about each item with a mark, below its words.
 
     \b
     Example: hub review approve 3 4 5 --project House
@@ -216,10 +224,10 @@ def approve_items(
         raise click.UsageError(
             f"{held[0]} is a less sure item: approve it first, then set its {' and '.join(fields)}"
         )
-    at_ms = epoch_ms(show.clock.now())
+    at_ms, path = epoch_ms(show.clock.now()), here()
     _decide_all(
-        here(),
-        numbers,
+        path,
+        numbers if marked else _agreed(path, numbers),
         "approve",
         lambda db, plain: approve(db, plain, at_ms=at_ms, deletes=deletions, fields=fields),
     )
@@ -228,8 +236,9 @@ def approve_items(
 @review.command("edit", epilog=example("hub review edit 3 dueDate=2026-03-09"))
 @click.argument("words", metavar="NUMBERS... FIELD=VALUE...", nargs=-1, required=True)
 @click.option("--open", "stays_open", is_flag=True, help="Do not approve: the items go on waiting.")
+@_marked
 @click.pass_obj
-def edit_items(here: _Here, words: tuple[str, ...], stays_open: bool) -> None:
+def edit_items(here: _Here, words: tuple[str, ...], stays_open: bool, marked: bool) -> None:
     """Change fields of items by their numbers, and approve them. No hub changes such items again.
 
     FIELD= empties the field.
@@ -248,7 +257,9 @@ def edit_items(here: _Here, words: tuple[str, ...], stays_open: bool) -> None:
     if not numbers or not fields or len(fields) < len(others):
         raise click.UsageError("name the items by their numbers, and each field once as FIELD=VALUE")
     change = partial(edit if stays_open else approve, fields=fields, at_ms=epoch_ms(show.clock.now()))
-    _decide(lambda: change(here(), numbers))
+    path = here()
+    chosen = numbers if marked else _agreed(path, numbers)
+    _decide(lambda: change(path, chosen))
 
 
 @review.command("reject", epilog=example("hub review reject 4 6"))
@@ -263,6 +274,26 @@ def reject_items(here: _Here, numbers: tuple[str, ...], approved: bool) -> None:
     from hub.device.owner import reject
 
     _decide_all(here(), numbers, "reject", lambda db, plain: reject(db, plain, deletes=approved))
+
+
+def _agreed(db: Path, labels: Sequence[str]) -> list[str]:
+    """Return the labels; of items with a mark, those that their owner agrees to, asked about each.
+
+    Raises:
+        Failure: an item has a mark, and there is no terminal to ask at.
+    """
+    from hub.cli.inbox import lines_of
+    from hub.device.held_items import label_of, list_held
+    from hub.device.items import read_items, waits
+
+    shown = {
+        str(item.number): [*lines_of(item, show.columns())]
+        for item in read_items(db)
+        if waits(item) and item.remarks.warnings
+    }
+    if any(map(_HELD.fullmatch, labels)):
+        shown |= {label_of(item): list(_held_lines(item)) for item in list_held(db).items if item.warnings}
+    return agreed(labels, lambda label: shown.get(label.partition(".")[0], ()))
 
 
 def _decide_all(
@@ -293,24 +324,30 @@ def _list_held(found: "HeldItems", *, as_json: bool) -> None:
     import msgspec
 
     from hub.device.held_items import label_of
-    from protocol.items import MARKS
 
     if as_json:
         show.print_json("review", {"items": msgspec.to_builtins(found.items)})
         return
     for item in found.items:
-        show.out(one_line(f"{label_of(item)}  {item.table}  {item.title}"))
-        if fields := _fields_of(item):
-            show.out(one_line(f"    {fields}"))
-        show.out(one_line(f'    {item.path}: "{short(item.quote)}"'))
-        for warning in item.warnings:
-            show.out(one_line(f"    ! {MARKS.get(warning, warning)}"))
+        show.out("\n".join(_held_lines(item)))
     if not found.items:
         show.report("the hub holds no less sure items, or the device is not connected: hub device status")
         return
     more = found.total - len(found.items)
     show.report(*([f"{more} older ones follow once these are decided"] if more else []))
     show.report(f"approve or reject them: hub review approve {label_of(found.items[0])}")
+
+
+def _held_lines(item: "HeldItem") -> Iterator[str]:
+    """Yield the lines about an item that the hub holds."""
+    from hub.device.held_items import label_of
+    from protocol.items import MARKS
+
+    yield one_line(f"{label_of(item)}  {item.table}  {item.title}")
+    if fields := _fields_of(item):
+        yield one_line(f"    {fields}")
+    yield one_line(f'    {item.path}: "{short(item.quote)}"')
+    yield from (one_line(f"    ! {MARKS.get(warning, warning)}") for warning in item.warnings)
 
 
 def _fields_of(item: "HeldItem") -> str:
@@ -450,7 +487,6 @@ def open_page(db: Path, page: str = "", *, no_open: bool = False, as_json: bool 
     Raises:
         Failure: the device is not connected, or the hub gives it no link.
     """
-    from hub.cli.access import has_display
     from hub.device.owner_requests import SUFFIX, ask_link
 
     path = db.with_suffix(SUFFIX)
@@ -463,12 +499,20 @@ def open_page(db: Path, page: str = "", *, no_open: bool = False, as_json: bool 
         ) from error
     if answer.problem:
         raise CommandError(answer.problem, Exit.FAILED)
-    link = answer.link.replace("/login#", f"/login/{page}#") if page else answer.link
+    show_link(answer.link, page, db.parent, no_open=no_open, as_json=as_json)
+
+
+def show_link(link: str, page: str, folder: Path, *, no_open: bool, as_json: bool = False) -> None:
+    """Print a link that signs in, leading to a page of the hub, and open it by a file in *folder*."""
+    from hub.cli.access import open_browser
+
+    if page:
+        link = link.replace("/login#", f"/login/{page}#")
     if as_json:
         show.print_json("opened", {"link": link})
     else:
         show.out(link)
-    if no_open or not has_display(os.environ) or not webbrowser.open(link):
+    if no_open or not open_browser(link, folder):
         show.report("Open the link in a browser within a minute; it works once.")
 
 

@@ -347,6 +347,11 @@ async def saved(page: Page) -> None:
     await expect(page.locator(".unsent")).to_have_count(0)
 
 
+async def whom(page: Page) -> str:
+    """Return who is signed in, as the foot of the navigation names them, with the role."""
+    return (await page.locator(".navigation .foot p").inner_text()).removeprefix("You are ")
+
+
 async def check_fit(visit: Visit, path: str, width: int) -> None:
     """Check that a page fits its window, has no tile of a zero, and makes the browser complain of nothing."""
     assert await visit.page.evaluate("document.documentElement.scrollWidth") <= width, path

@@ -44,6 +44,7 @@ from hub.base.roles import (
     PUBLIC,
     ROLE_SCOPES,
     ROUTES,
+    SESSION,
     Principal,
     Role,
     RouteKey,
@@ -135,7 +136,7 @@ class BearerTokens:
         if _why_not(row, at) is not None:  # no guess: a browser sends its cookie until it is removed
             raise CodedError(ErrorCode.AUTH_FAILED, _MESSAGES["no_session"], hint=NEW_LINK)
         await self._note_use(row.id, at, partial(use_session, row=row, at=at))
-        return _principal(row, f"session:{row.id}")
+        return _principal(row, f"{SESSION}{row.id}")
 
     async def _link(self, digest: bytes, network: str, at: int) -> Principal:
         row = await self._store.read(SESSIONS.find, digest)

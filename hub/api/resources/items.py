@@ -37,7 +37,7 @@ from hub.base.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.base.dates import dates_as_instants, dates_as_texts, day_text
 from hub.base.metrics import Metrics
 from hub.base.printable import NOT_QUOTED
-from hub.base.roles import BY_ALL, BY_DEVICE, Scope
+from hub.base.roles import BY_ALL, BY_DEVICE, SESSION, Scope
 from hub.links.roster import Roster
 from hub.runs.delivery import ExcerptSeals
 from hub.runs.repeated_items import Repeats, folded_filter, others_of, repeats_in_report
@@ -386,6 +386,7 @@ class NewVerdictView(View):
     *version*: of the item as it was shown; another one that it has by now is a conflict. *proposal*: accepts
     the proposal of that id, with its *verdict*; *data* repeats the values that it changes. *seen_row*: of an
     edit of an approved task or event, as ``GET /v1/tasks`` shows it; a row that has changed is a conflict.
+    *confirmed*: the words of this item were shown to its owner, for an item with a mark, with its *version*.
     """
 
     id: _Name
@@ -394,6 +395,12 @@ class NewVerdictView(View):
     version: Annotated[int, Meta(ge=1)] | None = None
     proposal: _Name | None = None
     seen_row: Annotated[str, Meta(max_length=64)] | None = None
+    confirmed: bool = False
+
+    @property
+    def is_confirmed(self) -> bool:
+        """True if the owner agreed to this item as it was shown."""
+        return self.confirmed and self.version is not None
 
 
 class NewVerdictsView(View):
@@ -834,8 +841,10 @@ class ItemsResource(Resource):
         """Give verdicts on items, as their owner; each is brought to the item's device.
 
         ``undo`` takes back the newest verdict that was given here. A verdict that is given again is the one
-        that there is. While a device is connected that takes none, each is refused at once.
+        that there is. While a device is connected that takes none, each is refused at once. A browser
+        approves and edits items with a mark one by one, ``confirmed``.
         """
+        is_browser = actor.startswith(SESSION)
         # Verdicts of one instant are brought to devices in the order of their ids.
         fresh = sorted(self._ids.fresh() for _ in given.verdicts)
         new = [
@@ -857,7 +866,11 @@ class ItemsResource(Resource):
             limits=self.limited_to,
             actor=actor,
             at=self._now,
-            check=partial(self._problem_with, self._tables()),
+            check=partial(
+                self._problem_with_words,
+                self._tables(),
+                {verdict.id for verdict in given.verdicts if is_browser and not verdict.is_confirmed},
+            ),
             read=partial(with_stored_values, self._tables()),
             repeats=partial(others_of, tables=self._tables()),
             is_dry=dry_run,
@@ -868,6 +881,17 @@ class ItemsResource(Resource):
         return VerdictResults(
             results=tuple(_result(verdict.item_id, result, is_dry=dry_run) for verdict, result in pairs)
         )
+
+    def _problem_with_words(
+        self, tables: Tables, unconfirmed: Collection[str], item: ItemRow, new: NewVerdict
+    ) -> str | None:
+        """Return why a verdict is wrong. Raises VerdictRefused also for a marked item among *unconfirmed*."""
+        problem = self._problem_with(tables, item, new)
+        is_new = item.verdict in ("open", "held") and new.verdict in ("approve", "edit")
+        if problem is None and is_new and item.warnings and item.id in unconfirmed:
+            why = f"has the mark {', '.join(item.warnings)}: show its words, then confirm it by itself"
+            raise VerdictRefused(ErrorCode.NEEDS_CONFIRMATION, f"item {item.id!r} {why}", item.version)
+        return problem
 
     def _problem_with(self, tables: Tables, item: ItemRow, new: NewVerdict) -> str | None:
         """Return why the values of a verdict are wrong. Raises VerdictRefused if the device takes none."""

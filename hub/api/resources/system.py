@@ -34,6 +34,7 @@ from hub.base.roles import (
     PUBLIC,
     ROLE_SCOPES,
     ROUTES,
+    Principal,
     Role,
     Scope,
     roles_that_may,
@@ -43,17 +44,23 @@ from hub.base.toml.values import HostPort
 from hub.base.version import START, VERSION
 from hub.health.issues import Finding, error, notice
 from hub.health.issues import IssueRegistry as FoundIssues
+from hub.links.device_link import DeviceLink
 from hub.links.roster import Roster
 from hub.runs.dispatcher import Dispatcher
 from hub.settings.reload import Reloader
+from protocol.calls import APPROVED, MARKED, OwnerGrant
+from protocol.ids import DeviceId, TokenId
 from protocol.lifecycles import RunState
+from protocol.tables import TABLES
 from storage.agents import agents
 from storage.coordination import gateways
 from storage.devices import devices, pairings
 from storage.devices import users as devices_users
+from storage.devices.browser_sessions import SESSIONS, BrowserSessionRow
+from storage.devices.users import UserRow
 from storage.kernel.database import StorageError
 from storage.runs import runs
-from storage.store import Store
+from storage.store import Connection, Store
 
 WORST: Final = 3  # issues in the status
 ANYBODY: Final = "public"  # instead of a scope; "agent": needs the token of an agent
@@ -144,8 +151,18 @@ class RoutesView(View):
     device_requests: tuple[DeviceRequestView, ...]
 
 
+class MissingRight(View):
+    """Right that the caller lacks. *what*: what it could do then; *command*: gives the right."""
+
+    what: str
+    command: str
+
+
 class MeView(View):
-    """Caller of the request. *user*: the one whose things are visible; null: those of all users."""
+    """Caller of the request. *user*: the one whose things are visible; null: those of all users.
+
+    *is_owner*: the session is that of a device's owner, and decides in their name.
+    """
 
     actor: str
     name: str
@@ -153,6 +170,35 @@ class MeView(View):
     scopes: tuple[Scope, ...]
     user: str | None
     limits: LimitsView | None = None
+    is_owner: bool = False
+    missing: tuple[MissingRight, ...] = ()
+
+
+_LACKING: Final = {
+    Scope.RUN: "start runs",
+    Scope.REVIEW: "decide about suggestions",
+    Scope.DEVICES: "add agents and devices",
+    Scope.SETTINGS: "add accounts, change settings",
+}
+
+
+def _missing(caller: Principal, link: DeviceLink | None) -> Iterator[MissingRight]:
+    """Yield what the caller may not do. *link*: of the connected device whose owner it is."""
+    lacking = [what for scope, what in _LACKING.items() if not caller.may(scope)]
+    if lacking or caller.limits.kinds:
+        what = ", ".join(lacking) or "see what is beyond its limits"
+        yield MissingRight(what=what, command="hub dashboard")
+    granted = None if link is None else link.owner_grants
+    if granted is None:
+        return
+    if not {MARKED, APPROVED} <= {*granted.get(OwnerGrant.REVIEW_REMOTE, ())}:
+        grant = f"{OwnerGrant.REVIEW_REMOTE.value}={MARKED},{APPROVED}"
+        yield MissingRight(what="decide here about all you are shown", command=f"hub grants +{grant}")
+    if OwnerGrant.ROWS_READ not in granted:
+        grant = f"{OwnerGrant.ROWS_READ.value}={','.join(TABLES)}"
+        yield MissingRight(what="see here what you approved", command=f"hub grants +{grant}")
+    if OwnerGrant.PLACES not in granted:
+        yield MissingRight(what="change here where it goes", command=f"hub grants +{OwnerGrant.PLACES.value}")
 
 
 class Exposition(Response):
@@ -274,19 +320,26 @@ class SystemResource(Resource):
     @route("GET", "/v1/me", Scope.READ, within=BY_ALL)
     async def me(self, caller: Caller) -> MeView:
         """Return who the caller is, and what it may do."""
-        (user,) = (
-            await self._store.read(devices_users.list_users, user_id=self.user_id)
-            if self.user_id
-            else (None,)
-        )
-        names = await self._store.read(devices.names_of_devices, caller.limits.devices)
+        kind, _, id = caller.actor.partition(":")
+
+        def read(
+            c: Connection,
+        ) -> tuple[list[UserRow], BrowserSessionRow | None, dict[DeviceId, str]]:
+            session = SESSIONS.find_by_id(c, TokenId(id)) if kind == "session" else None
+            known = devices_users.list_users(c, user_id=self.user_id, limit=2)
+            return known, session, devices.names_of_devices(c, caller.limits.devices)
+
+        known, session, names = await self._store.read(read)
+        owned = None if session is None or len(known) > 1 else session.device_id
         return MeView(
             actor=caller.actor,
             name=caller.name,
             role=caller.role,
             scopes=tuple(scope for scope in Scope if scope in caller.scopes),
-            user=None if user is None else user.name,
+            user=known[0].name if self.user_id else None,
             limits=LimitsView.of(caller.limits, names),
+            is_owner=owned is not None,
+            missing=tuple(_missing(caller, None if owned is None else self._roster.find(owned))),
         )
 
     @route("GET", "/v1/routes", Scope.READ, is_whole=True, within=BY_ALL)

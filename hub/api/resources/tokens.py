@@ -33,7 +33,7 @@ from hub.base import tokens
 from hub.base.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
-from hub.base.roles import AT_DEVICES, BY_ALL, Principal, Role, Scope, scopes_of
+from hub.base.roles import AT_DEVICES, BY_ALL, OPERATOR, Principal, Role, Scope, scopes_of
 from hub.base.tokens import TokenKind
 from hub.base.web.cookies import spelled_cookie
 from hub.links.roster import Roster
@@ -42,8 +42,9 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.grants import Grant, TokenLimits
 from protocol.ids import DeviceId, TokenId, UserId
 from storage.agents import agents
-from storage.devices import devices, pairings
+from storage.devices import devices, pairings, users
 from storage.devices.browser_sessions import IDLE_MS, LONGEST_MS, SESSIONS, BrowserSessionRow, open_link
+from storage.devices.devices import DeviceRow
 from storage.devices.tokens import (
     AGENT_TOKENS,
     DEVICE_TOKENS,
@@ -767,28 +768,45 @@ class SessionsResource(SecretsOfKind[BrowserSessionRow], Resource):
         caller: Caller,
         role: Annotated[Role | None, _LINK_REQUEST] = None,
         scopes: Annotated[tuple[Scope, ...], _LINK_REQUEST] = (),
+        owner_of: Annotated[Name | None, _LINK_REQUEST] = None,
     ) -> NewLink:
         """Create a link that signs a browser in, once and within a minute. Only this response has it.
 
-        With ``user``, the session sees only that user's things.
+        With ``user``, the session sees only that user's things. With ``owner_of``, the session decides in the
+        name of that device's owner, with all rights: for the only user of a hub, over its Unix socket.
         """
         is_same = not scopes and role is None
+        owned = None if owner_of is None else await self._device_of_only_user(caller, owner_of)
         role = role or caller.role or Role.VIEWER
         granted = caller.scopes if is_same else scopes_of(role, scopes)
         check_within_rights(role, granted, scopes, caller)
         await self._check_room("browser_sessions", "sessions of browsers")
         row, code = await self._create(
             LINK_S,
-            name=caller.name,
+            name=caller.name if owned is None else owned.name,
             role=role,
-            scopes=sorted(granted - AT_DEVICES),
+            scopes=sorted(granted - AT_DEVICES if owned is None else granted),
             user_id=self.user_id,
             token_id=_token_of(caller.actor),
-            device_id=None,
+            device_id=None if owned is None else owned.id,
             actor=caller.actor,
         )
         log.info("session.link_created", session_id=row.id)
         return NewLink.from_row(_view(row), path=f"/login#{code}")
+
+    async def _device_of_only_user(self, caller: Principal, name: str) -> DeviceRow:
+        """Return a device of the hub's only user. Raises CodedError if others are users, too."""
+
+        def read(c: Connection) -> DeviceRow | None:
+            (first, *others) = users.list_users(c, limit=2)
+            return None if others else devices.find_device(c, name, user_id=first.id)
+
+        is_here = caller.actor.startswith(OPERATOR) and self.user_id is None
+        found = await self._store.read(read) if is_here else None
+        if found is None or found.revoked_at is not None:
+            message = f"the session of the owner of {name!r} is for the only user of a hub, on its machine"
+            raise CodedError(ErrorCode.FORBIDDEN, message, hint="on the device: hub open")
+        return found
 
     @device(Method.SESSIONS_LINK, "what its user sees", Grant.COORDINATION)
     @audited("session.created")

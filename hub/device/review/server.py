@@ -28,7 +28,7 @@ from hub.device.agenda import page_of as page_of_agenda
 from hub.device.device_file import DeviceFileError, connect_shared
 from hub.device.held_items import HeldItem, judge_held, list_held
 from hub.device.inbox import Inbox
-from hub.device.items import DeviceItem, proposed_by_others, read_excerpt
+from hub.device.items import DeviceItem, proposed_by_others, read_excerpt, waits
 from hub.device.review.filters import Query, counts_of, is_held_match, page_of
 from hub.device.review.views import (
     Fields,
@@ -52,6 +52,7 @@ LINK_S: Final = 60.0
 MAX_BODY: Final = 1 << 20
 POLL_S: Final = 1.0
 MAX_TASKS: Final = 100  # in a page
+_UNCONFIRMED: Final = "the item has the mark {}: its words are shown first, and it is confirmed alone"
 SESSION_S: Final = 86_400  # that the cookie of a browser lasts
 
 
@@ -226,6 +227,9 @@ class OwnReview:
             if item is None:
                 code = ErrorCode.UNKNOWN_ITEM
                 raise DeviceFileError("there is no such item")
+            if waits(item) and given.needs_confirmation(marks := item.remarks.warnings):
+                code = ErrorCode.NEEDS_CONFIRMATION
+                raise DeviceFileError(_UNCONFIRMED.format(", ".join(marks)))
             columns = item.declaration
             if given.seen_row not in (None, seen_row(columns, item.data)):
                 raise DeviceFileError("the row has changed since it was shown")
@@ -244,6 +248,8 @@ class OwnReview:
         item, code, problem = self._shown.get(given.id), ErrorCode.UNKNOWN_ITEM, "there is no such item"
         if item is not None and given.verdict == "edit":
             code, problem = ErrorCode.BAD_PARAMS, "approve it first, then change it"
+        elif item is not None and given.needs_confirmation(item.warnings):
+            code, problem = ErrorCode.NEEDS_CONFIRMATION, _UNCONFIRMED.format(", ".join(item.warnings))
         elif item is not None and given.verdict != "edit":
             (why,) = judge_held(path, [item], given.verdict)
             if why is None:

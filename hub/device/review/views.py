@@ -4,7 +4,7 @@ The page is that of a hub, which it does not know from a device: each response h
 view, in its order. Fields that a device cannot fill are null, or empty.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Final, Literal
@@ -31,7 +31,8 @@ class PageVerdict(msgspec.Struct, forbid_unknown_fields=True):
     """Verdict on the item *id*.
 
     *data*: values of an approval or edit. *version*: of the item as it was shown; *seen_row*: of the approved
-    row. *proposal* is ignored: a device has one open change of an item at most.
+    row. *proposal* is ignored: a device has one open change of an item at most. *confirmed*: its words were
+    shown, if it has a mark.
     """
 
     id: _Name
@@ -40,6 +41,12 @@ class PageVerdict(msgspec.Struct, forbid_unknown_fields=True):
     version: Annotated[int, msgspec.Meta(ge=1)] | None = None
     proposal: _Name | None = None
     seen_row: _Name | None = None
+    confirmed: bool = False
+
+    def needs_confirmation(self, marks: Collection[str]) -> bool:
+        """Return whether it is an approval or edit of an item with *marks*, and not a confirmed one."""
+        is_confirmed = self.confirmed and self.version is not None
+        return bool(marks) and self.verdict in ("approve", "edit") and not is_confirmed
 
 
 class PageVerdicts(msgspec.Struct, forbid_unknown_fields=True):
@@ -50,8 +57,8 @@ class PageVerdicts(msgspec.Struct, forbid_unknown_fields=True):
 
 def owner_view(name: str) -> Fields:
     """Return the signed-in owner of the device's file *name*."""
-    scopes = ("read", "review")
-    return {"actor": "owner", "name": name, "role": None, "scopes": scopes, "user": None, "limits": None}
+    whom = {"actor": "owner", "name": name, "role": None, "scopes": ("read", "review")}
+    return whom | {"user": None, "limits": None, "is_owner": True, "missing": ()}
 
 
 def verdict_of(item: DeviceItem) -> str:

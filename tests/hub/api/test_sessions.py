@@ -11,7 +11,7 @@ from hub.api import events
 from hub.api.device import requests_of
 from hub.api.resources.tokens import IdentityLimits, SessionsResource
 from hub.base.certificates import Certificates
-from hub.base.roles import Role
+from hub.base.roles import Role, Scope
 from hub.base.toml.limits import Limits
 from hub.base.web.cookies import is_encrypted, spelled_cookie
 from hub.health.machine_and_load import check_limits
@@ -20,6 +20,7 @@ from storage.devices import users
 from tests.hub.api.test_certificates import trusting
 from tests.support.certificates import write_certificate
 from tests.support.clock import START
+from tests.support.families import each
 from tests.support.hub import ServedHub, nodes_of, over_tcp, over_unix, serving
 from tests.support.postgres import Postgres
 
@@ -168,6 +169,70 @@ async def test_session_by_device_link_is_of_the_owner_until_device_revocation(hu
         async with over_unix(hub) as local:
             await local.post(f"/v1/devices/{desk.id}/revoke")
         assert await _me(browser) == 401
+
+
+async def test_session_for_the_owner_of_a_device_has_all_rights_and_names_missing_grants(
+    hub: ServedHub,
+) -> None:
+    desk = await hub.device("desk")
+    link = await hub.connect(desk)
+    async with over_tcp(hub) as browser, over_unix(hub) as local:
+        opened = await _signed_in(browser, await _link(hub, owner_of="desk"))
+        me = (await browser.get("/v1/me")).json()
+        assert (me["is_owner"], me["user"], set(me["scopes"])) == (True, None, {*Scope})
+        assert [one["command"] for one in me["missing"]] == [
+            "hub grants +review.remote=marked,approved",
+            "hub grants +rows.read=tasks,notes,timelines,projects,taskComments",
+            "hub grants +places",
+        ]
+        link.owner_grants |= {"review.remote": ["approved", "marked"], "rows.read": ["tasks"], "places": []}
+        assert (await browser.get("/v1/me")).json()["missing"] == []
+        (listed,) = (await local.get("/v1/sessions")).json()["sessions"]
+        assert (listed["id"], listed["name"]) == (opened.json()["id"], "desk")
+        await hub.user("anna")
+        assert (await browser.get("/v1/me")).json()["is_owner"] is False
+        await local.post(f"/v1/devices/{desk.id}/revoke")
+        assert await _me(browser) == 401
+
+
+@pytest.mark.parametrize("case", ["token", "session", "other users", "no device", "revoked"])
+async def test_session_for_the_owner_is_only_made_on_the_machine_of_the_only_user(
+    hub: ServedHub, case: str
+) -> None:
+    desk = await hub.device("desk")
+    asked = {"owner_of": "laptop" if case == "no device" else "desk"}
+    if case == "other users":
+        await hub.user("anna")
+    async with over_unix(hub) as local, over_tcp(hub, await hub.token(Role.ADMIN)) as program:
+        if case == "revoked":
+            await local.post(f"/v1/devices/{desk.id}/revoke")
+        if case == "session":
+            del program.headers["authorization"]
+            await _signed_in(program, await _link(hub))
+        client = program if case in ("token", "session") else local
+        refused = await client.post("/v1/sessions/links", json=asked, headers=HERE)
+        assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+        assert "hub open" in refused.json()["hint"]
+
+
+@each(
+    "case",
+    [
+        (
+            "viewer",
+            "start runs, decide about suggestions, add agents and devices, add accounts, change settings",
+        ),
+        ("operator", "decide about suggestions, add accounts, change settings"),
+        ("admin", "decide about suggestions"),
+    ],
+)
+async def test_me_names_rights_missing_from_a_role_with_the_command_for_more(
+    hub: ServedHub, case: tuple[str, str]
+) -> None:
+    role, lacking = case
+    async with over_tcp(hub, await hub.token(Role(role))) as client:
+        me = (await client.get("/v1/me")).json()
+    assert (me["is_owner"], me["missing"]) == (False, [{"what": lacking, "command": "hub dashboard"}])
 
 
 async def test_session_ends_when_idle_and_after_seven_days(hub: ServedHub) -> None:

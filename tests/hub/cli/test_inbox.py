@@ -32,8 +32,10 @@ TYPED = 15  # keys
 class Owner:
     """Somebody at the terminal."""
 
-    def __init__(self, folder: Path, *titles: str, sourced: Collection[str] = ()) -> None:
-        inbox = inbox_of(folder, *titles, sourced=sourced)
+    def __init__(
+        self, folder: Path, *titles: str, sourced: Collection[str] = (), marked: Collection[str] = ()
+    ) -> None:
+        inbox = inbox_of(folder, *titles, sourced=sourced, marked=marked)
         self.path, self.clock = inbox.path, FakeClock()
         self._shown = TerminalInbox(inbox, self.clock)
 
@@ -91,6 +93,20 @@ def test_inbox_selects_several_items_and_filters_by_text(owner: Owner) -> None:
     assert owner.types("/", *"AN", "x", "\x7f", "a", ENTER)[0].startswith('1 waiting with "ANa"')
     owner.types("r", "/", *"\x7f\x7f\x7f", ENTER)
     assert owner.decided() == {"pay": "open", "mend the roof": "open"}
+
+
+def test_inbox_approves_an_item_with_a_mark_alone_after_a_question(tmp_path: Path) -> None:
+    owner = Owner(tmp_path, "pay", "obey", "mend the roof", marked=["obey"])
+    assert owner.types("x", "j", "x", "j", "x", "a")[-1].endswith("1 with a mark: approve each alone")
+    assert owner.decided() == {"pay": "approved", "obey": "open", "mend the roof": "approved"}
+    assert "marked instruction: approve this one" in owner.types("k", "a")[-1]
+    assert owner.types(ENTER)[-1] == "nothing was changed"
+    owner.types("a", ESCAPE)
+    owner.types("e", *"title=x", ENTER, *"no", ENTER)
+    assert owner.decided()["obey"] == "open"
+    assert owner.types("a", "y", ENTER)[-1] == "approved: obey; u takes it back"
+    owner.types("u", "r")
+    assert "obey" not in owner.decided()
 
 
 def test_inbox_says_how_many_lines_of_an_item_do_not_fit(tmp_path: Path) -> None:

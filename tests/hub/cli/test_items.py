@@ -3,16 +3,20 @@
 import json
 import os
 import pwd
+import sys
 from functools import partial
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
+from click.testing import CliRunner
 
 from hub.base.printable import NOT_QUOTED
 from hub.base.roles import Role
+from hub.cli.errors import CommandError
 from hub.cli.formats import proposals
+from hub.cli.items import agreed
 from protocol.calls import RowPlace
 from protocol.capabilities import CAPABILITY_OF
 from protocol.ids import DeviceId
@@ -22,6 +26,7 @@ from storage.runs import item_lists, item_verdicts, items
 from tests.hub.api.test_items import held, keep
 from tests.hub.cli.conftest import Hub, ends
 from tests.hub.device.test_inbox import COUNTED
+from tests.support.families import each
 from tests.support.hub import ServedHub, over_tcp
 
 
@@ -106,7 +111,7 @@ def test_items_are_judged_and_the_verdict_is_taken_back(
     assert "undo task 0: open" in hub("items", "undo", "i-0").output
     several = hub("items", "reject", "i-0", "i-1", "--json")
     assert [one["state"] for one in json.loads(several.stdout)["results"]] == ["pending", None]
-    ends(hub("items", "edit", "i-4", "colour=red"), 1, output=("there is no such field",))
+    ends(hub("items", "edit", "--marked", "i-4", "colour=red"), 1, output=("there is no such field",))
     assert hub("items", "edit", "i-4").exit_code == 2
 
 
@@ -124,14 +129,17 @@ def test_verdict_rejected_by_the_connected_device_is_refused_immediately(
     grants: list[dict[str, list[str]]] = [{}, {"review.remote": []}]
     for granted in grants:  # the refusal names the grant that is enough
         link.owner_grants.update(granted)
-        for verdict in (["approve", "i-4"], ["edit", "i-4", "title=call Ana"]):  # it has a mark
+        for verdict in (
+            ["approve", "i-4", "--marked"],
+            ["edit", "--marked", "i-4", "title=call Ana"],
+        ):  # it has a mark
             ends(hub("items", *verdict), 1, output=("hub grants +review.remote=marked",))
     assert "approve task 0: pending" in hub("items", "approve", "i-0").output
     assert "it has a mark; on the device: hub review" in hub("items", "show", "i-4").stdout
     assert "reject task 4: pending" in hub("items", "reject", "i-4").output
     assert "undo task 4: open" in hub("items", "undo", "i-4").output
     link.owner_grants["review.remote"] = ["marked"]
-    assert "approve task 4: pending" in hub("items", "approve", "i-4").output
+    assert "approve task 4: pending" in hub("items", "approve", "i-4", "--marked").output
     assert f"approve by operator {pwd.getpwuid(os.getuid()).pw_name}" in hub("items", "show", "i-4").stdout
 
 
@@ -231,7 +239,9 @@ def test_proposals_are_listed_accepted_and_declined(
     assert "items to accept: 0" in hub("items", "accept", "--by", "watch", "--dry-run").output
     ends(hub("items", "accept", "--all", "--by", "test"), 2, output=("items to accept: 1", "Go on?"))
     ends(hub("items", "decline", "i-4", "--by", two), 0, output=("decline task 4: declined",))
-    assert "accept task 4: pending" in hub("items", "accept", "i-4").output, "the other one, by its id"
+    assert "accept task 4: pending" in hub("items", "accept", "i-4", "--marked").output, (
+        "the other one, by its id"
+    )
     for all_of in (["--all"], ["--path", "notes/"], ["i-0..i-0"], ["--by", "test"]):
         ends(hub("items", "accept", *all_of, "--yes"), 0, output=("accept: 0 of 0 items",))
     asked = (
@@ -248,3 +258,24 @@ def test_proposals_are_listed_accepted_and_declined(
         "i-0": ("edit", one),
         "i-4": ("approve", one),
     }
+
+
+@each(
+    "case",
+    [("", "abc", None), ("n\ny\n", "abc", "ac"), ("y\nn\n", "abc", "ab"), ("", "a", "a")],
+)
+def test_each_marked_item_is_asked_about_on_a_terminal_below_the_words_of_the_item(
+    case: tuple[str, str, str | None],
+) -> None:
+    typed, ids, taken = case
+    words = {"b": ["Pay Eve", "  ! an order"], "c": ["Obey"]}
+    with CliRunner().isolation(input=typed) as (_, err, _):
+        sys.stdin.isatty = lambda: bool(typed)  # type: ignore[method-assign]
+        if taken is None:
+            with pytest.raises(CommandError, match="has a mark") as refused:
+                agreed(ids, lambda id: words.get(id, ()))
+            assert "--marked" in refused.value.next_step
+        else:
+            assert agreed(ids, lambda id: words.get(id, ())) == [*taken]
+        shown = err.getvalue().decode()
+    assert (" an order" in shown) == ("b" in ids)

@@ -113,7 +113,7 @@ def test_review_lists_and_judges_less_sure_items_by_their_labels(
     ends(review("ls"), 0, output=("2 less sure: hub review ls --unsure",), unsaid=("ask Bo",))
     ends(review("ls", "--unsure"), 0, output=("uaaaaa1  tasks  ask Bo", 'notes/a.md: "ask Bo"', "uaaaaa2"))
     assert json.loads(review("ls", "--unsure", "--json").stdout)["items"][0]["title"] == "ask Bo"
-    ends(review("approve", "1", "uaaaaa1"), 0, output=("approved, it comes in a moment: ask Bo",))
+    ends(review("approve", "--marked", "1", "uaaaaa1"), 0, output=("approved, it comes in a moment: ask Bo",))
     ends(review("reject", "uaaaaa2", "u999999"), 1, output=("rejected: ask Cy", "holds no item u999999"))
     assert holding.verdicts == [("i-aaaaaa1", "approve"), ("i-aaaaaa2", "reject")]
     with connect_shared(db) as file:
@@ -278,7 +278,7 @@ def test_review_approves_timelines_alone_or_into_a_new_project(
 ) -> None:
     first, second, third, _, house = calendar
     assert "approved: party 0\n" in review("approve", first).output
-    told = review("approve", second, "1", "--project", "Garden").output
+    told = review("approve", "--marked", second, "1", "--project", "Garden").output
     assert "approved: party 1; the project 'Garden' is new\napproved: call Ana\n" in told
     assert "the project 'House' is approved with it" in review("approve", third, "--project", "house").output
     assert house not in {item.label for item in read_items(db) if not item.data["isApproved"]}
@@ -355,7 +355,14 @@ def test_review_announces_items_listed_apart_and_shows_the_items_with_apart(
 
 def test_review_edit_parses_dates_lists_and_priorities(review: Callable[..., Result], db: Path) -> None:
     done = review(
-        "edit", "--open", "1", "3", "dueDate=2027-02-03 15:00+01:00", "assignee=Ana, Bo", "priority=high"
+        "edit",
+        "--open",
+        "--marked",
+        "1",
+        "3",
+        "dueDate=2027-02-03 15:00+01:00",
+        "assignee=Ana, Bo",
+        "priority=high",
     )
     assert "changed dueDate, assignee, priority: 1  tasks  call Ana\n" in done.output
     assert "approved: mend a=b" in review("edit", "3", "title=mend a=b", "dueDate=", "project=House").output
@@ -391,7 +398,7 @@ def test_invalid_review_edit_is_refused_and_changes_nothing(
     review: Callable[..., Result], db: Path, words: list[str], code: int, told: str
 ) -> None:
     before = read_items(db)
-    ends(review("edit", *words), code, output=(told,))
+    ends(review("edit", "--marked", *words), code, output=(told,))
     assert read_items(db) == before
 
 
@@ -424,14 +431,14 @@ def test_review_of_an_item_changed_since_the_listing_requires_the_new_number(
 
     change("c-4", "pay Mr Li")
     ends(
-        review("approve", "1", "2"),
+        review("approve", "--marked", "1", "2"),
         1,
         output=("a hub has changed item 2 since it was listed: it is 2.2 now",),
     )
     assert {item.verdict for item in read_items(db)} == {"open"}
     assert "2.2  tasks  pay Mr Li" in review().stdout
     assert "item 2 has no change 3: type 2.2;" in review("approve", "2.3").output
-    assert review("approve", "1.1", "2.2").exit_code == 0
+    assert review("approve", "--marked", "1.1", "2.2").exit_code == 0
     change("c-5", "pay Mr Wu")  # proposed
     assert review("approve", "2.2").exit_code == 1
     assert "2.3  tasks  pay Mr Li" in review().stdout
@@ -492,7 +499,7 @@ def test_suggestion_is_marked_when_the_file_or_quote_is_missing(
     folder.rename(tmp_path / "not mounted")
     assert missing() == [None], "what is on a disk that is away may still be there"
     folder.mkdir()
-    assert review("approve", "1").exit_code == 0
+    assert review("approve", "--marked", "1").exit_code == 0
     assert "any more" not in review("ls", "--all").stdout, "its owner has decided"
 
 

@@ -37,12 +37,15 @@ COUNTED = CountedDay(
 )
 
 
-def inbox_of(folder: Path, *titles: str, sourced: Collection[str] = ()) -> Inbox:
-    """The inbox of a device's file with a task of each title; with a source, if it is among *sourced*."""
+def inbox_of(
+    folder: Path, *titles: str, sourced: Collection[str] = (), marked: Collection[str] = ()
+) -> Inbox:
+    """The inbox of a device's file with a task of each title; with a source or a mark, if named."""
     path, clock = folder / "desk.db", FakeClock()
     with open_device_store(path, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
         rows = [{"title": title, **SUGGESTED} for title in titles]
         source = ItemSource(path="a.md", quote="x", start=0, end=1, counted=[COUNTED])
+        order = ItemSource(path="a.md", quote="x", start=0, end=1, warnings=["instruction"])
         store.apply(
             [
                 ToolCall(
@@ -50,7 +53,7 @@ def inbox_of(folder: Path, *titles: str, sourced: Collection[str] = ()) -> Inbox
                     action=Action.INSERT,
                     table="tasks",
                     data=row,
-                    source=source if row["title"] in sourced else None,
+                    source=source if row["title"] in sourced else order if row["title"] in marked else None,
                 )
                 for row in rows
             ]
@@ -273,6 +276,30 @@ class HoldingHub:
             self.verdicts += [(one["id"], one["verdict"]) for one in params["verdicts"]]
             return PageReply(hub="hub", result={"results": [None] * len(params["verdicts"])})
         return PageReply(hub="hub")
+
+
+async def test_page_of_the_device_approves_a_marked_item_only_with_confirmation_of_the_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    HoldingHub(monkeypatch)
+    inbox = inbox_of(tmp_path, "pay", "obey", marked=["obey"])
+    app = OwnReview(inbox, port=8080, clock=FakeClock(), chance=SeededChance())
+    async with signed_in(app) as page:
+
+        async def judge(id: str, verdict: str, **more: Any) -> Any:
+            body = {"verdicts": [{"id": id, "verdict": verdict, **more}]}
+            (result,) = (await page.post("/v1/items/verdicts", json=body)).json()["results"]
+            return result["state"] or result["error"]["code"]
+
+        for more in ({}, {"version": 1}, {"confirmed": True}):
+            assert await judge("2", "approve", **more) == "needs_confirmation"
+        assert await judge("2", "edit", version=1, data={"title": "x"}) == "needs_confirmation"
+        assert await judge("i-aaaaaa2", "approve", version=1) == "needs_confirmation"
+        assert inbox.items()[0].verdict == "open"
+        confirmed = {"version": 1, "confirmed": True}
+        assert await judge("2", "approve", version=9, confirmed=True) == "changed_meanwhile"
+        assert [await judge(id, "approve", **confirmed) for id in ("2", "i-aaaaaa2")] == ["done", "done"]
+        assert await judge("1", "approve") == "done"
 
 
 async def test_held_items_are_folded_and_judged_on_the_page(

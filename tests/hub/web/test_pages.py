@@ -21,6 +21,7 @@ from playwright.async_api import Browser, Page, Route, expect
 from hub.base.dates import begin_of
 from hub.base.roles import Role
 from hub.base.toml.limits import Limits
+from hub.cli.access import open_browser
 from hub.cli.app import hub as cli
 from hub.health.issues import error, notice, warning
 from hub.links.device_link import RoundTrip
@@ -48,6 +49,7 @@ from tests.support.dashboard import (
     shown_hub,
     takes_verdicts,
     visiting,
+    whom,
 )
 from tests.support.hub import ServedHub, over_unix, serving
 from tests.support.identity import EndedLink
@@ -383,6 +385,52 @@ async def test_marked_item_can_only_be_rejected_without_the_marked_grant(
     assert await verdicts(hub) == {"i-0": ("reject", {})}
 
 
+async def agree(page: Page) -> None:
+    """Agree to an item with a mark, below its words."""
+    await page.get_by_role("button", name="Approve this one").click()
+
+
+async def sign_in(hub: ServedHub, visit: Visit) -> None:
+    """Open a session of all rights in place of the token of a test."""
+    async with over_unix(hub) as operator:
+        made = await operator.post("/v1/sessions/links", json={})
+    await visit.context.set_extra_http_headers({})
+    await visit.page.goto(f"{visit.origin}{made.json()['path']}")
+    await visit.page.get_by_role("heading", name="Home").wait_for()
+
+
+async def test_marked_item_is_approved_alone_below_its_mark_and_words(hub: ServedHub, visit: Visit) -> None:
+    takes_verdicts(await hub.device("desk"), hub)
+    await sign_in(hub, visit)
+    await visit.page.goto(f"{visit.origin}/review?item=i-0")
+    page, keys = visit.page, visit.page.keyboard
+    asked = page.get_by_role("dialog", name="Approve this one")
+    await page.locator("main button", has_text="Approve").first.wait_for()
+    await keys.press("a")
+    await expect(asked).to_contain_text("the quoted text contains instructions")
+    await check_for_everybody(page, "review")
+    await keys.press("Escape")
+    await asked.wait_for(state="detached")
+    assert await verdicts(hub) == {}
+    verdict = {"id": "i-0", "verdict": "approve"}
+    for more in ({}, {"version": 1}, {"confirmed": True}):  # the hub does not trust the page
+        (result,) = await page.evaluate(
+            """async (verdict) => (await (await fetch('/v1/items/verdicts', {method: 'POST', body:
+            JSON.stringify({verdicts: [verdict]}), headers: {'content-type': 'application/json',
+            'x-hub-request': '1'}})).json()).results""",
+            verdict | more,
+        )
+        assert (result["error"]["code"], result["error"]["status"]) == ("needs_confirmation", 409), more
+        assert "instruction" in result["error"]["message"]
+    await keys.press("a")
+    await expect(asked.get_by_role("button", name="Leave it")).to_be_focused()
+    await keys.press("Tab")
+    await keys.press("Enter")
+    await page.get_by_text("Approved “<img").wait_for()
+    await saved(page)
+    assert await verdicts(hub) == {"i-0": ("approve", {})}
+
+
 async def test_review_page_shows_proposals_as_text_to_accept_or_decline(hub: ServedHub, visit: Visit) -> None:
     proposed = [
         {"item": "i-2", "verdict": "edit", "data": {"title": "Pay Anna"}, "why": HOSTILE},
@@ -481,6 +529,7 @@ async def test_select_all_on_the_review_page_skips_items_with_warnings(hub: Serv
     await expect(visit.page.locator(".picks input:checked")).to_have_count(0)
     await keys.press("x")
     await keys.press("a")
+    await agree(visit.page)
     await visit.page.get_by_text("Approved “<img").wait_for()
     await saved(visit.page)
     assert await verdicts(hub) == {"i-2": ("reject", {}), "i-0": ("approve", {})}
@@ -633,11 +682,7 @@ async def given(hub: ServedHub, expected: dict[str, str]) -> None:
 async def test_review_keys_are_saved_while_loading_offline_or_leaving_the_page(
     hub: ServedHub, visit: Visit
 ) -> None:
-    async with over_unix(hub) as operator:  # its cookie comes with the last request, too
-        made = await operator.post("/v1/sessions/links", json={})
-    await visit.context.set_extra_http_headers({})
-    await visit.page.goto(f"{visit.origin}{made.json()['path']}")
-    await visit.page.get_by_role("heading", name="Status").wait_for()
+    await sign_in(hub, visit)  # its cookie comes with the last request, too
     page, keys, is_asked = visit.page, visit.page.keyboard, anyio.Event()
     may_read = anyio.Event()
 
@@ -670,10 +715,13 @@ async def test_review_keys_are_saved_while_loading_offline_or_leaving_the_page(
     for is_held in (False, True, True, True):  # one press, which is held down
         held = {"type": "keyDown", "key": "a", "text": "a", "autoRepeat": is_held}
         await devtools.send("Input.dispatchKeyEvent", held)
+    await agree(page)
     await given(hub, {"i-2": "reject", "i-1": "approve"})
     await keys.press("a")
+    await agree(page)
     await keys.press("u")
     await keys.press("a")
+    await agree(page)
     await page.goto("about:blank")
     await given(hub, {"i-2": "reject", "i-1": "approve", "i-0": "approve"})
 
@@ -933,7 +981,7 @@ async def test_home_page_fixes_mutes_and_unmutes_an_issue(
     (mute,) = (await hub.store.read(issue_mutes.list_mutes, hub.now_ms)).values()
     assert (mute.reason, mute.ends_at) == ("it may rest", hub.now_ms + 7 * 86_400_000)
     await visit.page.get_by_text("1 muted").click()
-    me, _, _ = (await visit.page.locator(".navigation .foot p").inner_text()).partition(" · ")
+    me, _, _ = (await whom(visit.page)).partition(" · ")
     assert (await card.get_by_text("Muted by").inner_text()) == f"Muted by {me}: it may rest"
     await card.get_by_role("button", name="Unmute").click()
     await card.get_by_role("button", name="Resume the agent").wait_for()
@@ -1090,7 +1138,7 @@ async def test_sign_in_link_opens_pages_once_and_sign_out_ends_the_session(
             await visit.open("agents/notes")
             await visit.page.get_by_role("button", name="Pause").click()
             await visit.page.get_by_role("button", name="Resume").wait_for()
-            me, _, role = (await visit.page.locator(".navigation .foot p").inner_text()).partition(" · ")
+            me, _, role = (await whom(visit.page)).partition(" · ")
             await visit.open("agents/notes")
             by = visit.page.get_by_role("table", name="History").locator("td[data-head=By]")
             assert me and role == "admin"
@@ -1100,6 +1148,44 @@ async def test_sign_in_link_opens_pages_once_and_sign_out_ends_the_session(
             assert not any(cookie["httpOnly"] for cookie in await visit.context.cookies())
             await visit.page.goto(address)  # of a link that was used
             await visit.page.get_by_role("alert").wait_for()
+
+
+async def test_browser_gets_a_sign_in_link_from_a_private_file_and_no_process_shows_the_link(
+    hub: ServedHub, browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr("webbrowser.open", lambda address: not opened.append(address))  # type: ignore[func-returns-value]
+    async with over_unix(hub) as operator, visiting(browser, hub, is_signed_in=False) as visit:
+        for folder in (tmp_path, tmp_path / "new"):  # of a device, and of a machine without a hub
+            made = (await operator.post("/v1/sessions/links", json={})).json()
+            assert open_browser(f"{visit.origin}{made['path']}", folder)
+            (file,) = folder.glob("open.html")
+            assert (opened[-1], file.stat().st_mode & 0o777) == (file.as_uri(), 0o600)
+            await visit.page.goto(opened[-1])
+            await visit.page.get_by_role("heading", name="Home").wait_for()
+            await visit.context.clear_cookies()
+        file.unlink()
+        file.symlink_to(tmp_path / "elsewhere")
+        assert not open_browser(visit.origin, folder), (
+            "the file of another user is not written through a link"
+        )
+
+
+async def test_foot_names_the_owner_of_the_device_and_commands_for_missing_rights(
+    hub: ServedHub, browser: Browser
+) -> None:
+    takes_verdicts(await hub.device("desk"), hub)
+    async with over_unix(hub) as operator, visiting(browser, hub, is_signed_in=False) as visit:
+        made = await operator.post("/v1/sessions/links", json={"owner_of": "desk"})
+        await visit.page.goto(f"{visit.origin}{made.json()['path']}")
+        foot = visit.page.locator(".navigation .foot")
+        await expect(foot).to_contain_text("You are the owner of desk · admin")
+        await expect(foot.get_by_role("button", name="hub grants +places")).to_be_visible()
+    async with visiting(browser, hub, role=Role.VIEWER) as visit:
+        await visit.open("agents")
+        foot = visit.page.locator(".navigation .foot")
+        await expect(foot).to_contain_text("add accounts, change settings: hub dashboard")
 
 
 async def test_file_link_of_the_run_page_opens_the_reasons_of_the_file(hub: ServedHub, visit: Visit) -> None:

@@ -20,7 +20,7 @@ from storage.devices.tokens import INVITATIONS
 from tests.hub.api.test_authorizations import REDIRECT, SETTINGS, exchanged, query
 from tests.support.asgi import serving as serving_app
 from tests.support.browser import chromium
-from tests.support.dashboard import AXE, HOSTILE, TARGET, Visit, keep_deliveries, visiting
+from tests.support.dashboard import AXE, HOSTILE, TARGET, Visit, keep_deliveries, visiting, whom
 from tests.support.dovecot import PASSWORD, Dovecot
 from tests.support.hub import NOTES, TEXT, ServedHub, over_unix, serving
 from tests.support.identity import EndedLink
@@ -309,7 +309,7 @@ async def test_boards_page_creates_a_board_with_a_lead_and_writes_memory(
             await page.get_by_label("Write into the memory").fill("The key is under the stone.")
             await page.get_by_role("button", name="Write", exact=True).click()
             remembered = page.get_by_role("article").filter(has_text="The key is under the stone.")
-            me, _, _ = (await page.locator(".navigation .foot p").inner_text()).partition(" · ")
+            me, _, _ = (await whom(page)).partition(" · ")
             await expect(remembered.locator("bdi").first).to_have_text(me)
             await page.get_by_role("textbox", name="Message").fill("Is the changelog ready?")
             await page.get_by_role("button", name="Send").click()

@@ -2,6 +2,7 @@
 import { computed, signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { report } from "./acting";
+import { question } from "./confirm";
 import { beginOf } from "./format";
 import { isAtDevice, may } from "./me";
 import { Foreign } from "./parts";
@@ -141,7 +142,7 @@ export function press(key: string, action: Typed["action"]): void {
 }
 
 /** Let keys act as long as there is something to act on. */
-async function act(): Promise<void> {
+export async function act(): Promise<void> {
   if (isActing) return;
   isActing = true;
   try {
@@ -152,7 +153,7 @@ async function act(): Promise<void> {
 }
 
 function isReady(): boolean {
-  return list.value.next !== undefined && !isAtEnd && (current.value === undefined || subject() !== undefined);
+  return list.value.next !== undefined && !isAtEnd && !question.value && (current.value === undefined || subject() !== undefined);
 }
 
 export function show(next: string | undefined): void {
@@ -245,9 +246,23 @@ export function judgeFile(items: readonly ItemView[], verdict: Verdict): void {
   decide(verdict === "reject" ? open : open.filter(isPlain), verdict, undefined, "Nothing waits here.");
 }
 
+/** Decide about items. One with a mark is approved alone, once its mark and its words were shown. */
 function decide(items: readonly ItemView[], verdict: Verdict, data: Values | undefined, why: string, more = "", isProposed = false): void {
+  const [one, ...others] = items;
+  const marked = verdict === "reject" ? [] : items.filter(({ warnings }) => warnings.length > 0);
+  if (one && marked.length > 0 && others.length === 0) {
+    const label = verdict === "edit" ? "Change this one" : "Approve this one";
+    question.value = { item: one, label, agreed: (item) => conclude([{ ...item, proposals: one.proposals }], verdict, data, why, more, isProposed, true) };
+    return;
+  }
+  const plain = items.filter((item) => !marked.includes(item));
+  const left = marked.length > 0 ? `; ${marked.length} with a mark wait: decide about each where it is shown` : "";
+  conclude(plain, verdict, data, left ? left.slice(2) : why, more + left, isProposed);
+}
+
+function conclude(items: readonly ItemView[], verdict: Verdict, data: Values | undefined, why: string, more: string, isProposed: boolean, isConfirmed = false): void {
   if (items.length === 0) return report(why, true);
-  if (!give(items, verdict, data, isProposed)) return report("Too many verdicts wait for the hub: go on once it has taken them.", true);
+  if (!give(items, verdict, data, isProposed, isConfirmed)) return report("Too many verdicts wait for the hub: go on once it has taken them.", true);
   chosen.value = new Map();
   edited.value = undefined;
   report(<>{DONE[verdict]} {titled(items)}{more}</>, false, takeBack);

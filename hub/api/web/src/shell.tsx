@@ -15,6 +15,7 @@ import { place } from "./router";
 import { SignIn, isEntering } from "./sign_in";
 import { type Side, type View, viewAt, views } from "./views";
 import { noteVisit, useSummary } from "./visit";
+import { Whom } from "./whom";
 
 const THEMES = ["system", "light", "dark"] as const;
 const THEME = "theme";
@@ -189,12 +190,7 @@ function Navigation(): JSX.Element {
             ))}
           </select>
         </label>
-        {me.value && (
-          <p class="quiet">
-            {me.value.name}
-            {me.value.role && ` · ${me.value.role}`}
-          </p>
-        )}
+        <Whom />
         {hasSession() && (
           <button type="button" onClick={() => void signOut()}>
             Sign out

@@ -31,6 +31,8 @@ interface Unsent {
   readonly data: Values | undefined;
   /** The one that is accepted, with its values as they are shown. */
   readonly proposal?: string | undefined;
+  /** Its mark and its words were shown, and a person agreed. */
+  readonly isConfirmed?: boolean;
   readonly step: Step;
   /** When its item was first found to have another verdict on its way. */
   heldAt?: number;
@@ -79,7 +81,7 @@ export function isUndecided(item: ItemView): boolean {
 }
 
 /** Decide about items, by their newest proposals or not. Return false if too many verdicts wait for the hub already. */
-export function give(items: readonly ItemView[], verdict: Verdict, data?: Values, isProposed = false): boolean {
+export function give(items: readonly ItemView[], verdict: Verdict, data?: Values, isProposed = false, isConfirmed = false): boolean {
   if (queue.length + items.length > MAX_UNSENT) return false;
   const step = { verdict, items };
   steps.push(step);
@@ -87,7 +89,7 @@ export function give(items: readonly ItemView[], verdict: Verdict, data?: Values
   decide(items, verdict, data);
   for (const item of items) {
     const proposal = isProposed ? item.proposals[0] : undefined;
-    queue.push({ item, verdict, data: proposal?.data ?? data, proposal: proposal?.id, step });
+    queue.push({ item, verdict, data: proposal?.data ?? data, proposal: proposal?.id, isConfirmed, step });
   }
   void send();
   return true;
@@ -178,10 +180,11 @@ function beginning(): readonly Unsent[] {
   return queue.slice(0, Math.min(AT_ONCE, end < 0 ? queue.length : end));
 }
 
-function body({ item, verdict, data, proposal }: Unsent): NewVerdictView {
+function body({ item, verdict, data, proposal, isConfirmed }: Unsent): NewVerdictView {
   const { id, version } = item;
   const seen = verdict === "edit" ? seenRowOf(item) : undefined;
-  return { id, verdict, ...(verdict !== "undo" && { version }), ...(data && { data }), ...(proposal && { proposal }), ...(seen && { seen_row: seen }) };
+  const more = { ...(data && { data }), ...(proposal && { proposal }), ...(seen && { seen_row: seen }), ...(isConfirmed && { confirmed: true }) };
+  return { id, verdict, ...(verdict !== "undo" && { version }), ...more };
 }
 
 /** Return the state of an approved row as it was shown; an open item has none. */

@@ -2,9 +2,10 @@
 import type { JSX } from "preact";
 import { useEffect, useLayoutEffect, useState } from "preact/hooks";
 import { attempt, report } from "../acting";
+import { Confirm } from "../confirm";
 import { commandOf, exact, quoted } from "../format";
 import {
-  accept, asked, because, begin, chosen, clear, current, DONE, edit, edited, isOpen, isPlain, judge, judgeFile, list, move, pickAll, press, rejectFile, rows,
+  accept, act, asked, because, begin, chosen, clear, current, DONE, edit, edited, isOpen, isPlain, judge, judgeFile, list, move, pickAll, press, rejectFile, rows,
   size, sought, take, takeBack, takeOne, titled, toggle, typedEarly,
 } from "../inbox";
 import { type Key, useKeys } from "../keys";
@@ -209,6 +210,7 @@ export function Review(): JSX.Element {
           )}
         </div>
       </div>
+      <Confirm ended={() => void act()} />
     </Page>
   );
 }
