@@ -273,7 +273,8 @@ def _sum_up(console: Console, run: dict[str, Any], took_s: float) -> None:
     else:
         known = f" and {run['items_known']} known ones" if run["items_known"] else ""
         console.print(
-            f"{run['items_created']} items{known} from {run['units_done']} files, "
-            f"{run['model_requests']} model requests. ({took_s:.1f} s) "
+            f"{show.counted(run['items_created'], 'item')}{known} from"
+            f" {show.counted(run['units_done'], 'file')}, "
+            f"{show.counted(run['model_requests'], 'model request')}. ({took_s:.1f} s) "
             "Run it again: unchanged files cost nothing."
         )

@@ -486,7 +486,7 @@ def last_run_at(agent: Item) -> str | None:
     if run is None:
         return None
     result = run["outcome"] or run["state"]
-    return f"{show.column_moment(run['created_at'])} {result}, {run['items_created']} items"
+    return f"{show.column_moment(run['created_at'])} {result}, {show.counted(run['items_created'], 'item')}"
 
 
 @_format

@@ -101,7 +101,7 @@ def _facts(run: Mapping[str, Any]) -> dict[str, object]:
         "attempts": _tries(run),
         "files": files_of(run),
         "items": f"{run['items_created']}{also_found(run)}",
-        "model": f"{run['model_requests']} requests, "
+        "model": f"{show.counted(run['model_requests'], 'request')}, "
         f"{run['prompt_tokens']} + {run['completion_tokens']} tokens"
         + (f", {usd(run['usd'])} USD" if run["usd"] else ""),
         "started": show.moment(run["started_at"]),
@@ -142,9 +142,9 @@ def _tries(run: Mapping[str, Any]) -> str:
     """Count the attempts: ``attempt 2 of 5; returned to the queue 3 times; ...``."""
     parts = [f"attempt {run['attempt']} of {run['max_attempts']}"]
     if run["dispatches"]:
-        parts.append(f"returned to the queue {run['dispatches']} times")
+        parts.append(f"returned to the queue {show.counted(run['dispatches'], 'time')}")
     if run["crashes"]:
-        parts.append(f"interrupted {run['crashes']} times by the end of the hub")
+        parts.append(f"interrupted {show.counted(run['crashes'], 'time')} by the end of the hub")
     return "; ".join(parts)
 
 
@@ -312,8 +312,9 @@ def sum_up(run: Mapping[str, Any]) -> None:
     went = run["outcome"] or run["state"].lower()
     why = f" ({run['because']})" if run["because"] else ""
     cost = f", {usd(run['usd'])} USD" if run["usd"] else ""
-    items = f"{run['items_created']} items{also_found(run)}"
-    show.out(f"{went}{why}: {files_of(run)}, {items}, {run['model_requests']} model requests{cost}")
+    items = f"{show.counted(run['items_created'], 'item')}{also_found(run)}"
+    requests = show.counted(run["model_requests"], "model request")
+    show.out(f"{went}{why}: {files_of(run)}, {items}, {requests}{cost}")
     report_errors(run)
     if run["fix"]:
         show.report(f"to mend it: {run['fix']}")
@@ -330,17 +331,23 @@ def show_found(hub: HubClient, run: Mapping[str, Any], state: Path) -> None:
     count = run["items_created"] + run["items_updated"]
     if not count:
         return
-    found = hub.get("/v1/items", run=run["id"], limit=_MAX_TITLES)["items"]
-    for item in found:
-        show.out(f"  {item['table']}  {spelled(item['title'])}")
-    if count > len(found):
-        show.out(f"  ... and {count - len(found)} more")
+    many = hub.get("/v1/items/counts", run=run["id"])["warnings"].get("any", 0)
+    for warning, number in (("none", count - many), ("any", many)):
+        found = hub.get("/v1/items", run=run["id"], warning=warning, limit=_MAX_TITLES)["items"]
+        if found and warning == "any":
+            show.out(f"{many} with a mark: read the words before you approve")
+        for item in found:
+            marks = f"  ! {', '.join(item['warnings'])}" if item["warnings"] else ""
+            show.out(f"  {item['table']}  {spelled(item['title'])}{marks}")
+        if number > len(found):
+            show.out(f"  ... and {number - len(found)} more")
     is_here = state != default_state() and (state / "devices" / f"{run['device']}.db").exists()
     where = f" --state {shlex.quote(str(state))} --name {run['device']}" if is_here else ""
     device = hub.get(f"/v1/devices/{run['device']}")
     is_foreign = device["connected"] and not device["capabilities"] and not is_here
     command = "in its own program" if is_foreign else f"run there: hub review{where}"
-    show.report(f"they wait for review on {run['device']}; {command}")
+    verb = "it waits" if count == 1 else "they wait"
+    show.report(f"{verb} for review on {run['device']}; {command}")
 
 
 def files_of(run: Mapping[str, Any]) -> str:
@@ -369,7 +376,7 @@ def report_errors(run: Mapping[str, Any]) -> None:
         attempt = f"attempt {error['attempt']}: " if run["attempt"] > 1 and error["attempt"] else ""
         show.report(f"{attempt}{code}{where}{error['message']}")
     if run["error_count"] > len(run["errors"]):
-        show.report(f"... and {run['error_count'] - len(run['errors'])} more errors")
+        show.report(f"... and {show.counted(run['error_count'] - len(run['errors']), 'more error')}")
 
 
 # Durations in a run, as bars of text: two pictures, each with its own scale. The states show the whole life

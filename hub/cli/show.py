@@ -186,11 +186,16 @@ def settled(run: Mapping[str, Any]) -> str:
     return f"{settled}/{total}" if total >= settled else str(settled)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is one."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def progress_of(run: Mapping[str, Any]) -> str:
     """Describe the progress of a run: settled files and items, or of a task what its program reports."""
     if run["message"] and not run["units_total"]:
         return f"{run['progress']:.0f} %, {run['message']}"
-    return f"{settled(run)} files, {run['items_created']} items"
+    return f"{settled(run)} files, {counted(run['items_created'], 'item')}"
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from threading import Event
@@ -26,7 +27,7 @@ import click
 from hub.base.atomic_file import write_atomically
 from hub.base.clock import SystemClock
 from hub.base.system.folders import real_path
-from hub.base.version import command_to_add
+from hub.base.version import command_here
 from hub.cli import show
 from hub.cli.access import listener_address
 from hub.cli.connect import device_file, device_name
@@ -38,8 +39,9 @@ from hub.cli.errors import CommandError, Exit, log_ending, using
 from hub.cli.formats import FINAL
 from hub.cli.hub_client import HubClient, hub_status, open_client, path_of
 from hub.cli.options import SETTINGS, STATE, FilePathParam, default_state, example, machine_zone, state_option
-from hub.cli.review import open_page
+from hub.cli.review import open_page, show_link
 from hub.cli.runs import show_found, sum_up
+from protocol.tables import TABLES
 
 if TYPE_CHECKING:
     from hub.device.settings import DeviceSettings
@@ -55,6 +57,9 @@ _KILL_S: Final = 10.0
 _PORTS: Final = (8770, 8771)  # of the commented settings
 _AGENT: Final = re.compile(r"^\[\[agents\]\]\n(?>(?:(?!timezone|\[).+\n)*)timezone = .*\n", re.MULTILINE)
 _CODE: Final = re.compile(r"hub pair approve (\S+)")
+_USUAL: Final = ("Documents", "Notes", "notes", "Obsidian")
+_MAX_OFFERED: Final = 5
+_GRANTS: Final = ("+review.remote=marked,approved", f"+rows.read={','.join(TABLES)}", "+places")
 
 
 @dataclass
@@ -184,8 +189,7 @@ def up(
     with _alone(state) as (hub, device):
         written = check_device_file(device_config).usable() if device_config.exists() else None
         if not shared and written is None:
-            next_step = f"name one: {ctx.command_path} ~/notes"
-            raise CommandError("this machine shares no folder yet", Exit.USAGE, next_step=next_step)
+            shared = _checked(_offered(ctx.command_path, asks=not yes and sys.stdin.isatty()), state)
         make_folder(device_config.parent)
         if written is None and not os.access(device_config.parent, os.W_OK):
             next_step = "make its folder writable, or name another one: XDG_CONFIG_HOME=DIR hub up ..."
@@ -194,6 +198,7 @@ def up(
         if status is None:
             if not hub.is_ours:  # else it starts just now
                 _start_hub(hub, state, config or state / SETTINGS)
+            show.report("the hub starts")
             status = hub.until(partial(hub_status, state), START_S, "then: hub down, hub up")
         with open_client(state) as asked:
             url = listener_address(asked, "devices").replace("http", "ws", 1)
@@ -205,17 +210,23 @@ def up(
                 )
             if not (device.is_ours or is_in_use(db, RUN_LOCK)):
                 device.start("device", "run", "--config", str(device_config), "--state", str(state))
-            grants = ["+review.remote"] if hub.is_ours else []  # of one owner then
-            let_in = partial(_let_in, asked, db, url, roots, grants)
+                show.report("the device starts")
+            is_own = hub.is_ours and _is_of_this_login(state, db.parent)  # all of it is one person's
+            let_in = partial(_let_in, asked, db, url, roots, _GRANTS if is_own else ())
             name = device.until(let_in, CONNECT_S, "hub device status shows more")
             run = _first_run(asked, name, shared, roots)
             _report(asked.get("/v1/status"), hub, device, name, roots)
             if run is not None:
                 sum_up(run)
                 show_found(asked, run, state)
+                _report_extras(run)
+            link = _owners_link(asked, name) if is_own else None
     where = "" if state == default_state() else f" --state {shlex.quote(str(state))}"
     show.report(f"see more: hub status{where}, hub device status{where}; end both: hub down{where}")
-    open_page(db, "review", no_open=no_browser)
+    if link is None:
+        open_page(db, "review", no_open=no_browser)
+    else:
+        show_link(link, "review", state, no_open=no_browser)
 
 
 @click.command(epilog=example("hub down"))
@@ -249,6 +260,54 @@ def _alone(state: Path) -> Iterator[tuple[_LocalProcess, _LocalProcess]]:
         for service in (hub, device):
             service.is_ours = service.pid() is not None
         yield hub, device
+
+
+def _is_of_this_login(*folders: Path) -> bool:
+    return all(folder.stat().st_uid == os.getuid() for folder in folders)
+
+
+def _owners_link(hub: HubClient, device: str) -> str | None:
+    """Return a link to the page of the device's owner, with all rights; None: the hub has several users."""
+    try:
+        made = hub.post("/v1/sessions/links", {"owner_of": device})
+    except CommandError as refused:
+        if refused.exit_code != Exit.NOT_PERMITTED:
+            raise
+        return None
+    return f"{listener_address(hub)}{made['path']}"
+
+
+def _offered(command: str, *, asks: bool) -> list[Path]:
+    """Return those of the usual folders of notes that are there and that the owner agrees to share.
+
+    Raises:
+        Failure: there is none, or no terminal to ask at.
+    """
+    home = Path.home()
+    vaults = [settings.parent for depth in ("*", "*/*") for settings in home.glob(f"{depth}/.obsidian")]
+    lists = [file.parent for depth in ("*", "*/*") for file in home.glob(f"{depth}/todo.txt")]
+    usual = [home / name for name in _USUAL if (home / name).is_dir()]
+    found: list[Path] = []
+    for folder in sorted({*usual, *vaults, *lists}):
+        if not any(part.startswith(".") for part in folder.relative_to(home).parts) and not any(
+            folder.is_relative_to(above) for above in found
+        ):
+            found.append(folder)
+    chosen = [
+        folder for folder in found[:_MAX_OFFERED] if asks and click.confirm(f"share {folder}?", err=True)
+    ]
+    if not chosen:
+        named = shlex.join(map(str, found[:_MAX_OFFERED])) if found else "~/notes"
+        problem, next_step = "this machine shares no folder yet", f"name one: {command} {named}"
+        raise CommandError(problem, Exit.USAGE, next_step=next_step)
+    return chosen
+
+
+def _report_extras(run: Mapping[str, Any]) -> None:
+    """Report what could be added after the first run."""
+    if run["left_out"].get("not_convertible") and find_spec("kreuzberg") is None:
+        show.report(f"to read pdf and office documents too: {command_here('files')}")
+    show.report("what you approve stays here; to have it in your calendar, vault or todo.txt: hub places add")
 
 
 def _checked(folders: Sequence[Path], state: Path) -> list[Path]:
@@ -418,16 +477,18 @@ def _first_run(
     ]
     clock = SystemClock()
     gives_up_at = clock.monotonic() + RUN_S
-    while runs:
-        run: dict[str, Any] = hub.get(path_of("runs", runs[0]["id"]))
-        if run["state"] in FINAL and run["followed_by"] is None:
-            return run
-        runs[0] = {"id": run["followed_by"] or run["id"]}
-        if clock.monotonic() > gives_up_at:
-            command = f"hub runs show {show.short_id(run['id'])} --follow"
-            show.report(f"the first run goes on, {show.progress_of(run)} so far: {command}")
-            break
-        Event().wait(_POLL_S)
+    with show.following() as show_step:
+        while runs:
+            run: dict[str, Any] = hub.get(path_of("runs", runs[0]["id"]))
+            if run["state"] in FINAL and run["followed_by"] is None:
+                return run
+            runs[0] = {"id": run["followed_by"] or run["id"]}
+            show_step({"run": run, "working_on": None})
+            if clock.monotonic() > gives_up_at:
+                command = f"hub runs show {show.short_id(run['id'])} --follow"
+                show.report(f"the first run goes on, {show.progress_of(run)} so far: {command}")
+                break
+            Event().wait(_POLL_S)
     return None
 
 
@@ -442,8 +503,8 @@ def _report(
     if missing:
         show.report(f"not shared, because it is missing: {', '.join(map(str, missing))}")
     if status["model"] is None:
-        adds = "see hub help models" if _has_model() else command_to_add("local")
-        show.report(f"rules alone read the files; to add the small model: {adds}")
+        adds = "see hub help models" if _has_model() else command_here("local")
+        show.report(f"rules alone read the files; to add the small model, 200 MB: {adds}")
     for issue in status["worst"]:
         if issue["severity"] == "error":
             show.report("\n".join(show.issue_lines(issue)))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 from rich.console import Console
 
-from hub.base.version import command_to_add
+from hub.base.version import command_here, command_to_add
 from hub.cli import demo
 from hub.cli.errors import Exit, log_ending
 from hub.extraction.model import ModelUnavailable
@@ -48,7 +48,7 @@ def test_demo_without_a_model_finds_items_and_names_the_install_command(
     done = run(tmp_path, without="xllamacpp")
     assert done.returncode == 0, done.stderr
     assert " items from 5 files, 0 model requests." in done.stdout
-    assert done.stdout.splitlines()[-1].endswith(f"To add the small one: {command_to_add('local')}")
+    assert done.stdout.splitlines()[-1].endswith(f"To add the small one: {command_here('local')}")
     assert not has_run or "Nothing changed: 5 files known" in run(tmp_path, without="xllamacpp").stdout
 
 
@@ -56,7 +56,7 @@ def test_demo_summary_counts_known_items_and_files() -> None:
     console = Console(width=200, file=(shown := StringIO()))
     run = {"units_done": 5, "units_failed": 0, "items_created": 1, "items_known": 9, "model_requests": 0}
     demo._sum_up(console, run, 1.0)
-    assert "1 items and 9 known ones from 5 files" in shown.getvalue()
+    assert "1 item and 9 known ones from 5 files" in shown.getvalue()
     demo._sum_up(console, run | {"units_done": 0, "units_skipped": 5}, 1.0)
     assert "Nothing changed: 5 files known" in shown.getvalue()
 

@@ -165,7 +165,7 @@ def test_run_outputs_count_skipped_files_with_reasons(
     with portal.wrap_async_context_manager(served.working(frames)):
         followed = hub("run", "notes", "--follow").stdout
     counts = "1 read, 8 skipped (1 not convertible, 7 other extension), 0 failed"
-    assert f"success: {counts}, 1 items" in followed
+    assert f"success: {counts}, 1 item" in followed
     (run,) = json.loads(hub("runs", "--json").stdout)["runs"]
     assert run["left_out"] == {"not_convertible": 1, "other_extension": 7}
     assert (run["units_total"], run["units_skipped"], run["units_left"]) == (9, 8, 0)
@@ -294,7 +294,7 @@ def test_runs_show_reports_why_a_connector_returned_the_run(
     facts = dict(line.split("  ", 1) for line in lines if "  " in line)
     assert facts["reason"].strip() == "tried again at 09:01:00 UTC"
     assert facts["returned because"].strip() == why
-    assert facts["attempts"].strip() == "attempt 1 of 5; returned to the queue 1 times"
+    assert facts["attempts"].strip() == "attempt 1 of 5; returned to the queue 1 time"
 
 
 def test_runs_why_prints_a_line_per_run(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
@@ -498,8 +498,8 @@ def test_run_with_follow_continues_with_the_following_runs(
     assert (before["followed_by"], last["followed_by"]) == (last["id"], None)
     summed_up = [line for line in result.stdout.splitlines() if line.startswith("success")]
     assert summed_up == [
-        f"success: 1 read, 0 skipped, 0 failed, 1 left to run {last['id'][-8:]}, 1 items, 0 model requests",
-        "success: 1 read, 1 skipped, 0 failed, 1 items, 0 model requests",
+        f"success: 1 read, 0 skipped, 0 failed, 1 left to run {last['id'][-8:]}, 1 item, 0 model requests",
+        "success: 1 read, 1 skipped, 0 failed, 1 item, 0 model requests",
     ]
     assert f"1 files left to run {last['id'][-8:]}" in hub("runs").stdout
 

@@ -195,7 +195,9 @@ function Happened({ of }: { of: SummaryView }): JSX.Element {
 function Waiting(): JSX.Element {
   const mayApprove = may("devices");
   const questions = useReading("/v1/questions", { query: { state: "open", limit: SHOWN }, kinds: ["question"] });
-  const items = useReading("/v1/items", { query: { verdict: "open", limit: SHOWN }, kinds: ["item"] });
+  const items = useReading("/v1/items", { query: { verdict: "open", warning: "none", limit: SHOWN }, kinds: ["item"] });
+  const counts = useReading("/v1/items/counts", { query: { verdict: "open" }, kinds: ["item"] });
+  const marked = counts.data?.warnings["any"] ?? 0; // listed last, and without their titles
   const pairings = useReading("/v1/pairings", { query: { limit: SHOWN }, kinds: ["pairing"], when: mayApprove });
   const waiting: ComponentChildren[] = [
     ...(pairings.data?.pairings ?? []).map((one) => (
@@ -207,8 +209,9 @@ function Waiting(): JSX.Element {
     ...(items.data?.items ?? []).map((one) => (
       <Wait key={one.id} href={link(["inbox"], { item: one.id })} kind={one.table} title={one.title} at={one.created_at} />
     )),
+    ...(marked > 0 ? [<Wait key="marked" href={link(["review"], { warning: "any" })} kind="marked" title={`${count(marked)} with a mark: read the words of each first`} />] : []),
   ];
-  const hasRead = questions.data !== undefined && items.data !== undefined;
+  const hasRead = counts.data !== undefined && questions.data !== undefined && items.data !== undefined;
   if (waiting.length === 0) return hasRead ? <p class="empty">Nothing waits for you.</p> : <div class="waiting" aria-busy="true" />;
   const hasMore = [questions.data, items.data, pairings.data].some((page) => page?.next_cursor);
   return (
@@ -224,12 +227,12 @@ function Waiting(): JSX.Element {
   );
 }
 
-function Wait({ href, kind, title, at }: { href?: string; kind: string; title: string; at: string }): JSX.Element {
+function Wait({ href, kind, title, at }: { href?: string; kind: string; title: string; at?: string }): JSX.Element {
   const inner = (
     <>
       <span class="kind">{kind}</span>
       <span class="title">{title || "without a title"}</span>
-      <Time at={at} />
+      {at && <Time at={at} />}
     </>
   );
   return <li>{href ? <a class="wait" href={href}>{inner}</a> : <div class="wait">{inner}</div>}</li>;
