@@ -11,27 +11,40 @@ from hub.base.printable import printable
 from hub.cli import show
 from hub.cli.errors import CommandError, Exit
 from hub.cli.options import NAME, example, json_option
+from hub.docs.search import HandbookSection, search
+
+_MAX_SHOWN: Final = 5
 
 
-@click.command("help", epilog=example("hub help schedules"))
-@click.argument("topic", type=NAME, required=False)
+@click.command("help", epilog=example("hub help obsidian"))
+@click.argument("words", type=NAME, nargs=-1, metavar="[TOPIC | WORDS]")
 @click.pass_context
-def help(ctx: click.Context, topic: str | None) -> None:
-    """List the topics of the handbook, or print the page of one."""
-    if topic is None:
+def help(ctx: click.Context, words: tuple[str, ...]) -> None:
+    """List the topics of the handbook, print the page of one, or find words in all pages."""
+    if not words:
         _list_topics()
         return
+    topic = " ".join(words)
     try:
         text = docs.page(topic)
     except docs.UnknownTopic as unknown:
         group = ctx.find_root().command
         is_command = isinstance(group, click.Group) and topic in group.list_commands(ctx)
+        if not is_command and (hits := search(topic, _MAX_SHOWN)):
+            _list_hits(topic, hits)
+            return
         hint = f"{topic} is a command: hub {topic} --help{_pages_with(topic)}" if is_command else unknown.hint
         raise CommandError(str(unknown), Exit.USAGE, next_step=hint) from None
     if sys.stdout.isatty():
         click.echo_via_pager(printable(text))
     else:
         show.out(text, end="")
+
+
+def _list_hits(text: str, hits: list[tuple[HandbookSection, str]]) -> None:
+    show.out(f"No page is called {text!r}. These have it:")
+    for section, excerpt in hits:
+        show.out(f"\n  hub help {section.topic}: {section.heading}\n    {excerpt}")
 
 
 def _pages_with(command: str) -> str:
@@ -48,7 +61,9 @@ def _list_topics() -> None:
         for topic in topics:
             show.out(f"  {topic.ljust(width)}  {docs.summary(topic)}")
         show.out()
-    show.out("Print a page: hub help TOPIC. Help on a command: hub COMMAND --help.")
+    show.out(
+        "Print a page: hub help TOPIC. Find words: hub help WORDS. Help on a command: hub COMMAND --help."
+    )
 
 
 @click.command(epilog=example("hub routes"))

@@ -71,6 +71,7 @@ PAGES: Final = (
     "messages",
     "trends",
     "docs",
+    "docs?q=sinks",
     "docs/dashboard.md",
     "connectors",
     "connectors/post",

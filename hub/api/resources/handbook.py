@@ -6,12 +6,13 @@ the dashboard. Each heading has an id as in the handbook's links, and so has eac
 
 import re
 from collections.abc import Iterator
-from functools import cache
+from functools import lru_cache
 from html import escape
 from itertools import pairwise
-from typing import Final
+from typing import Annotated, Final
 
 from anyio import to_thread
+from msgspec import Meta
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
@@ -27,7 +28,9 @@ from hub.base.roles import (
     Scope,
 )
 from hub.base.web.pages import HEADERS, asset
+from hub.docs.search import MAX_TEXT, id_of, search
 from protocol.errors import CodedError, ErrorCode
+from protocol.similar_names import did_you_mean
 
 
 class DocumentPage(Response):
@@ -43,9 +46,13 @@ class HandbookResource(Resource):
     is_scoped = False
 
     @route("GET", "/docs", Scope.READ)
-    async def all(self, call: RequestContext) -> DocumentPage:
-        """List the pages of the handbook, as Markdown, or as HTML for a browser."""
-        return await _page(call, "")
+    async def all(
+        self,
+        call: RequestContext,
+        q: Annotated[str, Meta(max_length=MAX_TEXT, description="Words to find in all pages.")] = "",
+    ) -> DocumentPage:
+        """List the pages of the handbook, or those with some words, as Markdown, or as HTML for a browser."""
+        return await _page(call, "", q.strip())
 
     @route("GET", "/docs/{topic}", Scope.READ, errors=[ErrorCode.UNKNOWN_METHOD])
     async def get(self, call: RequestContext, topic: str) -> DocumentPage:
@@ -61,16 +68,15 @@ class HandbookResource(Resource):
         return document
 
 
-async def _page(call: RequestContext, topic: str) -> DocumentPage:
-    """Return a page; empty *topic*: the list of all. Raises CodedError."""
+async def _page(call: RequestContext, topic: str, query: str = "") -> DocumentPage:
+    """Return a page; empty *topic*: the list of all, or of the sections with a *query*. Raises CodedError."""
     try:
-        if "text/html" not in Headers(scope=call.scope).get("accept", ""):
-            return DocumentPage(
-                docs.page(topic) if topic else docs.contents("/docs/"), headers={"vary": "accept"}
-            )
+        if "text/html" in Headers(scope=call.scope).get("accept", ""):
+            text = await to_thread.run_sync(html_of, topic, query)
+            return DocumentPage(text, media_type="text/html", headers={**HEADERS, "vary": "accept"})
 
-        text = await to_thread.run_sync(html_of, topic)
-        return DocumentPage(text, media_type="text/html", headers={**HEADERS, "vary": "accept"})
+        text = await to_thread.run_sync(markdown_of, topic, query)
+        return DocumentPage(text, headers={"vary": "accept"})
     except docs.UnknownTopic as unknown:
         raise CodedError(ErrorCode.UNKNOWN_METHOD, str(unknown), hint=unknown.hint) from unknown
 
@@ -81,10 +87,11 @@ _COMMENT: Final = re.compile(r"^<!--.*?-->\n?", re.MULTILINE | re.DOTALL)  # mar
 _ELSEWHERE: Final = re.compile(r'<a href="\.\./[^"]*">(.*?)</a>')  # files of the repository
 
 
+_SIGN: Final = re.compile(r"[\\`*_<\[\]]")  # of Markdown
+_ESCAPED: Final = r"\\\g<0>"
+
+
 _CODE: Final = re.compile(r"<li><code>([a-z_]+)</code>")  # of an error
-
-
-_NO_ID: Final = re.compile(r"[^\w\- ]")
 
 
 _PAGE: Final = """<!doctype html>
@@ -97,22 +104,45 @@ _PAGE: Final = """<!doctype html>
 <link rel="stylesheet" href="{style}">
 </head>
 <body class="handbook">
-<nav aria-label="Pages of the handbook">
-<p><a href="/">hub</a> · <a href="/docs">handbook</a></p>
-{topics}</nav>
+<header>
+<p><a href="/">hub</a> · <a href="/docs">handbook</a> · <a href="#pages">contents</a></p>
+<form role="search" action="/docs">
+<input type="search" name="q" maxlength="{most}" value="{query}" aria-label="Words to find" required>
+<button>Find</button>
+</form>
+</header>
 <main>
-{page}</main>
+{page}{pager}</main>
+<nav id="pages" aria-label="Pages of the handbook">
+{topics}</nav>
 </body>
 </html>
 """
 
 
-@cache
-def html_of(topic: str) -> str:
-    """Return a page of the handbook, or the list of all pages if *topic* is empty. Raises UnknownTopic."""
+def markdown_of(topic: str, query: str = "") -> str:
+    """Return a page; without *topic*, the sections with the words of *query*, or the list of all pages.
+
+    Raises:
+        UnknownTopic: the handbook has no such page.
+    """
+    if not query:
+        return docs.page(topic) if topic else docs.contents("/docs/")
+    lines = [
+        f"- [{part.topic}: {part.heading}](/docs/{part.topic}.md#{id_of(part.heading)}): "
+        + _SIGN.sub(_ESCAPED, excerpt)
+        for part, excerpt in search(query)
+    ]
+    hint = did_you_mean(query, docs.TOPICS) or "The contents list all pages."
+    return "\n".join(("# Found in the handbook", "", *(lines or [f"Nothing has these words. {hint}"]), ""))
+
+
+@lru_cache(maxsize=2 * len(docs.TOPICS))  # queries do not fill the memory
+def html_of(topic: str, query: str = "") -> str:
+    """Return the same in HTML, with the search and the way on."""
     from markdown_it import MarkdownIt  # imported here: a start can do without
 
-    text = docs.page(topic) if topic else docs.contents("/docs/")
+    text = markdown_of(topic, query)
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(_COMMENT.sub("", text))
     for token, inner in pairwise(tokens):
@@ -127,17 +157,30 @@ def html_of(topic: str) -> str:
         page = _CODE.sub(r'<li id="\1"><code>\1</code>', page)
     page = page.replace("<table>", '<div class="table-room" tabindex="0"><table>')
     return _PAGE.format(
-        title=escape(topic or "contents"),
+        title=escape(topic or query or "contents"),
         icon=asset(".svg"),
         style=asset(".css"),
+        most=MAX_TEXT,
+        query=escape(query),
+        pager=_pager(topic),
         topics="".join(_topics(topic)),
         page=page.replace("</table>", "</table></div>").replace("<pre>", '<pre tabindex="0">'),
     )
 
 
-def id_of(heading: str) -> str:
-    """Return the id of a heading, as links of the handbook name it."""
-    return _NO_ID.sub("", heading.lower()).strip().replace(" ", "-")
+def _pager(topic: str) -> str:
+    """Return links to the pages before and after a page; empty for what is no page."""
+    topic = topic.removesuffix(".md")
+    at = docs.TOPICS.index(topic) if topic in docs.TOPICS else len(docs.TOPICS)
+    near = (("prev", "Before", docs.TOPICS[at - 1 : at]), ("next", "Next", docs.TOPICS[at + 1 : at + 2]))
+    links = (
+        f'<a rel="{rel}" href="/docs/{name}">{word}: {name}</a>'
+        for rel, word, names in near
+        for name in names
+    )
+    return (
+        f'<nav class="pager" aria-label="Next pages">{"".join(links)}</nav>\n' if topic in docs.TOPICS else ""
+    )
 
 
 def _topics(current: str) -> Iterator[str]:

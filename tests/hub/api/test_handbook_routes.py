@@ -7,6 +7,8 @@ from hub import docs
 from hub.base.roles import Role
 from tests.support.hub import ServedHub, over_tcp
 
+HTML = {"accept": "text/html,application/xhtml+xml"}
+
 
 async def test_handbook_pages_are_served_as_markdown(client: httpx2.AsyncClient) -> None:
     listed = await client.get("/docs")
@@ -23,13 +25,37 @@ async def test_unknown_handbook_page_is_refused_with_a_hint(client: httpx2.Async
     assert answer.json()["hint"] == "did you mean 'settings'?"
 
 
+async def test_search_of_the_handbook_links_sections_and_keeps_the_words_as_text(hub: ServedHub) -> None:
+    async with over_tcp(hub, await hub.token(Role.VIEWER)) as client:
+        found = HTMLParser((await client.get("/docs?q=obsidian", headers=HTML)).text)
+        links = [str(link.attributes["href"]) for link in found.css("main a")]
+        assert {link.partition("#")[0].removesuffix(".md") for link in links} <= {
+            f"/docs/{topic}" for topic in docs.TOPICS
+        }
+        assert "".join(f"({link})" for link in links[:1]) in (await client.get("/docs?q=obsidian")).text
+        typed = '"><b>xyzzy'
+        nothing = HTMLParser((await client.get("/docs", params={"q": typed}, headers=HTML)).text)
+        field = nothing.css_first("input[name=q]")
+        assert field is not None and field.attributes["value"] == typed
+        assert (nothing.css("b"), nothing.css("main a")) == ([], [])
+        assert (await client.get("/docs", params={"q": "x" * 101})).status_code == 422
+
+
+async def test_handbook_page_leads_to_the_pages_before_and_after(hub: ServedHub) -> None:
+    async with over_tcp(hub, await hub.token(Role.VIEWER)) as client:
+        for at, topic in enumerate(docs.TOPICS):
+            page = HTMLParser((await client.get(f"/docs/{topic}", headers=HTML)).text)
+            near = {str(link.attributes["rel"]): link.attributes["href"] for link in page.css(".pager a")}
+            assert near.get("prev") == (f"/docs/{docs.TOPICS[at - 1]}" if at else None)
+            assert near.get("next") == (f"/docs/{docs.TOPICS[at + 1]}" if topic != docs.TOPICS[-1] else None)
+
+
 async def test_handbook_pages_in_html_have_no_scripts_and_no_dead_links(hub: ServedHub) -> None:
-    asked = {"accept": "text/html,application/xhtml+xml"}
     async with over_tcp(hub, await hub.token(Role.VIEWER)) as client:
         ids: dict[str, set[str]] = {}
         links: set[tuple[str, str, str]] = set()
         for topic in ("", *docs.TOPICS):
-            answer = await client.get(f"/docs/{topic}".rstrip("/"), headers=asked)
+            answer = await client.get(f"/docs/{topic}".rstrip("/"), headers=HTML)
             assert answer.headers["content-type"].startswith("text/html")
             assert "script-src 'self'" in answer.headers["content-security-policy"]
             page = HTMLParser(answer.text)

@@ -15,6 +15,7 @@ from hub.api.application import DECLARED
 from hub.base.roles import DEVICE_REQUESTS, ROUTES
 from hub.cli.app import hub
 from hub.cli.app import hub as command
+from hub.docs.search import search
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.families import each
 from tests.support.hub import ServedHub
@@ -47,6 +48,31 @@ def test_every_page_of_the_folder_is_a_topic() -> None:
 )
 def test_a_mistyped_topic_is_a_usage_error_with_a_hint(hub: Hub, typed: str, hint: str) -> None:
     ends(hub("help", typed), 2, f"no page '{typed}'", hint)
+
+
+@each(
+    ("words", "page"),
+    [
+        (["sinks"], "places" if "places" in docs.TOPICS else "device"),
+        (["obsidian"], "places" if "places" in docs.TOPICS else "device"),
+        (["reminders"], "places" if "places" in docs.TOPICS else "device"),
+        (["google", "calendar"], "calendars"),
+        (["inbox"], "review"),
+        (["Docker"], "container"),
+        (["due", "dates"], "dates"),
+    ],
+)
+def test_help_with_words_of_other_programs_names_their_page_first(
+    hub: Hub, words: list[str], page: str
+) -> None:
+    first, _, *hits = hub("help", *words).stdout.splitlines()
+    assert first == f"No page is called '{' '.join(words)}'. These have it:"
+    assert hits[0].startswith(f"  hub help {page}: ")
+
+
+@each("query", ["", "xyzzy", "[*", "the " * 99, "\n", "<b>"])
+def test_search_for_what_is_no_word_finds_nothing(query: str) -> None:
+    assert search(query) == []
 
 
 def test_routes_command_prints_routes_with_roles_without_a_running_hub() -> None:

@@ -235,6 +235,13 @@ async def test_command_palette_finds_commands_and_runs_opens_or_copies_a_command
     await page.get_by_text("Copied, for a shell: hub backup FILE").wait_for()
     assert await page.evaluate("navigator.clipboard.readText()") == "hub backup FILE"
     await keys.press("Control+k")
+    await page.get_by_label("View, agent, device or command").fill("obsidian")
+    section = page.locator("#choices li", has_text="handbook").first
+    await section.click()
+    await page.wait_for_url("**/docs/*.md#*")
+    await page.go_back()
+    await page.locator("main h1").wait_for()
+    await keys.press("Control+k")
     await page.get_by_label("View, agent, device or command").fill("qqq")
     await page.get_by_text("Nothing is called that.").wait_for()
     assert visit.complaints == []

@@ -20,6 +20,7 @@ interface Entry {
 }
 
 const SHOWN = 12;
+const PAGES = 3; // of them, room for pages of the handbook
 const KNOWN = 200; // agents and devices that are offered; their lists find the others
 
 /** Where the dashboard does what a command does, by the first words of the command. */
@@ -68,7 +69,8 @@ function Choices(): JSX.Element {
   const [text, setText] = useState("");
   const [at, setAt] = useState(0);
   const entries = useEntries();
-  const found = useMemo(() => matches(entries, text), [entries, text]);
+  const pages = useHandbook(text);
+  const found = useMemo(() => [...matches(entries, text), ...pages].slice(0, SHOWN), [entries, pages, text]);
   function choose(entry: Entry | undefined): void {
     if (!entry) return;
     isPaletteShown.value = false;
@@ -129,6 +131,29 @@ async function readCommands(): Promise<void> {
   } catch {
     // The hub is out of reach: the palette has the pages.
   }
+}
+
+const PAUSE_MS = 250; // between the last key and the search in the handbook
+const HIT = /^- \[(.+)\]\((\/docs\/\S+)\): /;
+
+/** Return the sections of the handbook that have the words of a text. */
+function useHandbook(text: string): readonly Entry[] {
+  const [hits, setHits] = useState<readonly Entry[]>([]);
+  useEffect(() => {
+    setHits([]);
+    if (text.trim().length < 3 || isAtDevice()) return undefined;
+    let isCurrent = true;
+    const timer = setTimeout(async () => {
+      const found = await ask("get", "/docs", { query: { q: text.slice(0, 100) } }).catch(() => "");
+      const hits = found.split("\n").map((line) => HIT.exec(line)).filter((hit) => hit !== null);
+      if (isCurrent) setHits(hits.map(([, title = "", url = ""]) => ({ title, about: "handbook", action: () => location.assign(url) })));
+    }, PAUSE_MS);
+    return () => {
+      isCurrent = false;
+      clearTimeout(timer);
+    };
+  }, [text]);
+  return hits;
 }
 
 function useEntries(): readonly Entry[] {
@@ -202,7 +227,7 @@ function matches(entries: readonly Entry[], text: string): readonly Entry[] {
     .map((entry) => ({ entry, cost: words.reduce((sum, word) => sum + distance(entry, word), 0) }))
     .filter(({ cost }) => cost < Infinity)
     .sort((one, other) => one.cost - other.cost)
-    .slice(0, SHOWN)
+    .slice(0, SHOWN - PAGES)
     .map(({ entry }) => entry);
 }
 

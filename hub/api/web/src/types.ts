@@ -197,7 +197,7 @@ export type VerdictResult = { "id": string; "state": ("done" | "open" | "pending
 export type VerdictResults = { "results": readonly (VerdictResult)[] };
 
 export interface Get {
-  "/docs": { query: never; body: undefined; answer: string };
+  "/docs": { query: "q"; body: undefined; answer: string };
   "/v1/agents": { query: "activity" | "as" | "availability" | "capability" | "connectivity" | "cursor" | "health" | "lifecycle" | "limit" | "project_id" | "state_detail" | "status" | "type" | "user"; body: undefined; answer: Agents };
   "/v1/agents/{name}": { query: "user"; body: undefined; answer: AgentView };
   "/v1/agents/{name}/config": { query: "user"; body: undefined; answer: ConfigurationView };
