@@ -27,9 +27,10 @@ async (picture) => {
     return share > 0.3 && way.every((part, at) => Math.abs(share * part - gone[at]) < 16);
   };
   const colourOf = (element, name) => getComputedStyle(element).getPropertyValue(name).match(/[\d.]+/g).slice(0, 3).map(Number);
+  // Boxes are drawn from whole pixels on.
   const areaOf = (element) => {
     const { left, top, width: wide, height: high } = element.getBoundingClientRect();
-    return { left: Math.floor(left + scrollX), top: Math.floor(top + scrollY), wide: Math.ceil(wide), high: Math.ceil(high) };
+    return { left: Math.round(left + scrollX), top: Math.round(top + scrollY), wide: Math.ceil(wide), high: Math.ceil(high) };
   };
   // The greatest contrast in each column of an area in which the colour is seen.
   const seen = ({ left, top, wide, high }, colour, ground) =>

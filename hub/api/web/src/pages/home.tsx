@@ -1,7 +1,6 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { count, lasting, money } from "../format";
-import { may } from "../me";
 import { Choice, Command, Page, Read, Section, State, Time } from "../parts";
 import { useReading } from "../reading";
 import { link, place } from "../router";
@@ -30,14 +29,9 @@ export function Status(): JSX.Element {
           </>
         )}
       </Read>
-      <div class="halves">
-        <Section title="Needs attention" more={<Command text="hub doctor" />}>
-          <Issues />
-        </Section>
-        <Section title="Waits for you">
-          <Waiting />
-        </Section>
-      </div>
+      <Section title="Needs attention" more={<Command text="hub doctor" />}>
+        <Issues />
+      </Section>
       <Since />
       <Section title="Newest runs" more={<a href="/runs">All runs</a>}>
         <Read of={runs}>
@@ -190,50 +184,4 @@ function Happened({ of }: { of: SummaryView }): JSX.Element {
     ...(of.costs.usd > 0 ? [[`${of.costs.is_part ? "> " : ""}${money(of.costs.usd)}`, "spent on models"] as Tile] : []),
   ];
   return tiles.length > 0 ? <Tiles of={tiles} /> : <p class="empty">Nothing happened in this time.</p>;
-}
-
-function Waiting(): JSX.Element {
-  const mayApprove = may("devices");
-  const questions = useReading("/v1/questions", { query: { state: "open", limit: SHOWN }, kinds: ["question"] });
-  const items = useReading("/v1/items", { query: { verdict: "open", warning: "none", limit: SHOWN }, kinds: ["item"] });
-  const counts = useReading("/v1/items/counts", { query: { verdict: "open" }, kinds: ["item"] });
-  const marked = counts.data?.warnings["any"] ?? 0; // listed last, and without their titles
-  const pairings = useReading("/v1/pairings", { query: { limit: SHOWN }, kinds: ["pairing"], when: mayApprove });
-  const waiting: ComponentChildren[] = [
-    ...(pairings.data?.pairings ?? []).map((one) => (
-      <Wait key={one.id} href="/devices" kind="device" title={one.label} at={one.created_at} />
-    )),
-    ...(questions.data?.questions ?? []).map((one) => (
-      <Wait key={one.id} href="/questions" kind="question" title={one.content} at={one.created_at} />
-    )),
-    ...(items.data?.items ?? []).map((one) => (
-      <Wait key={one.id} href={link(["inbox"], { item: one.id })} kind={one.table} title={one.title} at={one.created_at} />
-    )),
-    ...(marked > 0 ? [<Wait key="marked" href={link(["review"], { warning: "any" })} kind="marked" title={`${count(marked)} with a mark: read the words of each first`} />] : []),
-  ];
-  const hasRead = counts.data !== undefined && questions.data !== undefined && items.data !== undefined;
-  if (waiting.length === 0) return hasRead ? <p class="empty">Nothing waits for you.</p> : <div class="waiting" aria-busy="true" />;
-  const hasMore = [questions.data, items.data, pairings.data].some((page) => page?.next_cursor);
-  return (
-    <>
-      <ul class="cards">{waiting}</ul>
-      {hasMore && (
-        <p class="quiet">
-          The first {SHOWN} of each kind are shown. All of them: <a href="/inbox">items</a>, <a href="/questions">questions</a>
-          {mayApprove && <>, <a href="/devices">devices</a></>}.
-        </p>
-      )}
-    </>
-  );
-}
-
-function Wait({ href, kind, title, at }: { href?: string; kind: string; title: string; at?: string }): JSX.Element {
-  const inner = (
-    <>
-      <span class="kind">{kind}</span>
-      <span class="title">{title || "without a title"}</span>
-      {at && <Time at={at} />}
-    </>
-  );
-  return <li>{href ? <a class="wait" href={href}>{inner}</a> : <div class="wait">{inner}</div>}</li>;
 }
