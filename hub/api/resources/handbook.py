@@ -99,6 +99,8 @@ _PAGE: Final = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="theme-color" media="(prefers-color-scheme: light)" content="#f7f8f9">
+<meta name="theme-color" media="(prefers-color-scheme: dark)" content="#14181c">
 <title>{title} · handbook of the hub</title>
 <link rel="icon" href="{icon}">
 <link rel="stylesheet" href="{style}">

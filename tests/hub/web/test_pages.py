@@ -60,6 +60,12 @@ pytestmark = [
 ]
 VIOLATIONS = """async (rules) => (await axe.run(rules.length ? {runOnly: rules} : {})).violations.map(
   ({id, nodes}) => `${id}: ${nodes.map((node) => `${node.target} ${node.failureSummary}`).join("; ")}`)"""
+_SIZE_OF_ICON = """async (src) => {
+  const icon = new Image();
+  icon.src = src;
+  await icon.decode();
+  return icon.naturalWidth;
+}"""
 _TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 _IS_DARK = "getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g).every((part) => part < 64)"
 
@@ -140,7 +146,21 @@ async def test_pages_are_installable_accessible_same_origin_and_fit_the_window(
     # Windows of tests are private ones, which install nothing.
     assert {error["errorId"] for error in found["installabilityErrors"]} <= {"in-incognito"}, found
     manifest = await devtools.send("Page.getAppManifest")
-    assert (manifest["errors"], json.loads(manifest["data"])["name"]) == ([], "hub")
+    assert manifest["errors"] == []
+    of = json.loads(manifest["data"])
+    assert (of["name"], of["start_url"], of["display"]) == ("hub", "/", "standalone")
+    assert {icon["purpose"] for icon in of["icons"]} == {"any", "maskable"}
+    for icon in of["icons"]:
+        drawn = await visit.page.evaluate(_SIZE_OF_ICON, icon["src"])
+        assert icon["sizes"] in ("any", f"{drawn}x{drawn}"), icon
+    for shortcut in of["shortcuts"]:
+        await visit.open(shortcut["url"].removeprefix("/"))
+        await expect(visit.page.get_by_role("link", name=shortcut["name"])).to_have_attribute(
+            "aria-current", "page"
+        )
+    for scheme, ground in (("light", "#f7f8f9"), ("dark", "#14181c")):
+        shown = visit.page.locator(f"meta[name=theme-color][media*={scheme}]")
+        await expect(shown).to_have_attribute("content", ground)
     assert visit.complaints == []
     assert [url for url in visit.requests if not url.startswith(f"{visit.origin}/")] == []
 

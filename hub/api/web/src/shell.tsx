@@ -28,6 +28,11 @@ const isHubShown = signal<boolean | null>(({ open: true, folded: false } as cons
 effect(() => {
   document.documentElement.dataset["theme"] = theme.value;
   localStorage.setItem(THEME, theme.value);
+  // The bar of a phone or a window has the ground of the page, also of a theme that the system has not.
+  for (const meta of document.querySelectorAll<HTMLMetaElement>("meta[name=theme-color]")) {
+    const isDark = theme.value === "dark" || (theme.value === "system" && meta.media.includes("dark"));
+    meta.content = isDark ? "#14181c" : "#f7f8f9";
+  }
 });
 effect(() => {
   if (isHubShown.value !== null) localStorage.setItem(HUB_SIDE, isHubShown.value ? "open" : "folded");
