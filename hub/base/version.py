@@ -52,5 +52,5 @@ def command_to_add(
 
 def command_here(extra: str) -> str:
     """Return the command that adds *extra* with the paths of this machine, for the person at its terminal."""
-    python = f"{shlex.quote(sys.executable)} -m pip"
-    return command_to_add(extra).replace(_CLONE, str(_REPOSITORY)).replace("pip install", f"{python} install")
+    command = command_to_add(extra).replace(_CLONE, str(_REPOSITORY))
+    return command.replace("pip install", f"{shlex.quote(sys.executable)} -m pip install")

@@ -211,7 +211,9 @@ def up(
             if not (device.is_ours or is_in_use(db, RUN_LOCK)):
                 device.start("device", "run", "--config", str(device_config), "--state", str(state))
                 show.report("the device starts")
-            is_own = hub.is_ours and _is_of_this_login(state, db.parent)  # all of it is one person's
+            is_own = hub.is_ours and _is_of_this_login(
+                state, device_config.parent
+            )  # all of it is one person's
             let_in = partial(_let_in, asked, db, url, roots, _GRANTS if is_own else ())
             name = device.until(let_in, CONNECT_S, "hub device status shows more")
             run = _first_run(asked, name, shared, roots)

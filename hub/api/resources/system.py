@@ -1,6 +1,6 @@
 """Routes of the hub's state: health, readiness with its issues, status, routes, metrics."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
@@ -44,23 +44,21 @@ from hub.base.toml.values import HostPort
 from hub.base.version import START, VERSION
 from hub.health.issues import Finding, error, notice
 from hub.health.issues import IssueRegistry as FoundIssues
-from hub.links.device_link import DeviceLink
 from hub.links.roster import Roster
 from hub.runs.dispatcher import Dispatcher
 from hub.settings.reload import Reloader
 from protocol.calls import APPROVED, MARKED, OwnerGrant
-from protocol.ids import DeviceId, TokenId
+from protocol.ids import TokenId
 from protocol.lifecycles import RunState
 from protocol.tables import TABLES
 from storage.agents import agents
 from storage.coordination import gateways
 from storage.devices import devices, pairings
 from storage.devices import users as devices_users
-from storage.devices.browser_sessions import SESSIONS, BrowserSessionRow
-from storage.devices.users import UserRow
+from storage.devices.browser_sessions import SESSIONS
 from storage.kernel.database import StorageError
 from storage.runs import runs
-from storage.store import Connection, Store
+from storage.store import Store
 
 WORST: Final = 3  # issues in the status
 ANYBODY: Final = "public"  # instead of a scope; "agent": needs the token of an agent
@@ -174,6 +172,11 @@ class MeView(View):
     missing: tuple[MissingRight, ...] = ()
 
 
+_GRANTED: Final = {  # by the owner of a device: what their session does with each
+    f"{OwnerGrant.REVIEW_REMOTE.value}={MARKED},{APPROVED}": "decide here about all you are shown",
+    f"{OwnerGrant.ROWS_READ.value}={','.join(TABLES)}": "see here what you approved",
+    OwnerGrant.PLACES.value: "change here where it goes",
+}
 _LACKING: Final = {
     Scope.RUN: "start runs",
     Scope.REVIEW: "decide about suggestions",
@@ -182,23 +185,18 @@ _LACKING: Final = {
 }
 
 
-def _missing(caller: Principal, link: DeviceLink | None) -> Iterator[MissingRight]:
-    """Yield what the caller may not do. *link*: of the connected device whose owner it is."""
+def _missing(caller: Principal, granted: Mapping[str, Collection[str]] | None) -> tuple[MissingRight, ...]:
+    """Return what the caller may not do. *granted*: grants of the device's owner, if the caller is that."""
     lacking = [what for scope, what in _LACKING.items() if not caller.may(scope)]
-    if lacking or caller.limits.kinds:
-        what = ", ".join(lacking) or "see what is beyond its limits"
-        yield MissingRight(what=what, command="hub dashboard")
-    granted = None if link is None else link.owner_grants
-    if granted is None:
-        return
-    if not {MARKED, APPROVED} <= {*granted.get(OwnerGrant.REVIEW_REMOTE, ())}:
-        grant = f"{OwnerGrant.REVIEW_REMOTE.value}={MARKED},{APPROVED}"
-        yield MissingRight(what="decide here about all you are shown", command=f"hub grants +{grant}")
-    if OwnerGrant.ROWS_READ not in granted:
-        grant = f"{OwnerGrant.ROWS_READ.value}={','.join(TABLES)}"
-        yield MissingRight(what="see here what you approved", command=f"hub grants +{grant}")
-    if OwnerGrant.PLACES not in granted:
-        yield MissingRight(what="change here where it goes", command=f"hub grants +{OwnerGrant.PLACES.value}")
+    is_part = lacking or caller.limits.kinds
+    found = {"hub dashboard": ", ".join(lacking) or "see what is beyond its limits"} if is_part else {}
+    held = granted or {}
+    for grant, what in _GRANTED.items() if granted is not None else ():
+        name, _, words = grant.partition("=")
+        is_whole = name != OwnerGrant.REVIEW_REMOTE or {*words.split(",")} <= {*held.get(name, ())}
+        if name not in held or not is_whole:
+            found[f"hub grants +{grant}"] = what
+    return tuple(MissingRight(what=what, command=command) for command, what in found.items())
 
 
 class Exposition(Response):
@@ -321,16 +319,15 @@ class SystemResource(Resource):
     async def me(self, caller: Caller) -> MeView:
         """Return who the caller is, and what it may do."""
         kind, _, id = caller.actor.partition(":")
-
-        def read(
-            c: Connection,
-        ) -> tuple[list[UserRow], BrowserSessionRow | None, dict[DeviceId, str]]:
-            session = SESSIONS.find_by_id(c, TokenId(id)) if kind == "session" else None
-            known = devices_users.list_users(c, user_id=self.user_id, limit=2)
-            return known, session, devices.names_of_devices(c, caller.limits.devices)
-
-        known, session, names = await self._store.read(read)
+        known, session, names = await self._store.read(
+            lambda c: (
+                devices_users.list_users(c, user_id=self.user_id, limit=2),
+                SESSIONS.find_by_id(c, TokenId(id)) if kind == "session" else None,
+                devices.names_of_devices(c, caller.limits.devices),
+            )
+        )
         owned = None if session is None or len(known) > 1 else session.device_id
+        link = None if owned is None else self._roster.find(owned)
         return MeView(
             actor=caller.actor,
             name=caller.name,
@@ -339,7 +336,7 @@ class SystemResource(Resource):
             user=known[0].name if self.user_id else None,
             limits=LimitsView.of(caller.limits, names),
             is_owner=owned is not None,
-            missing=tuple(_missing(caller, None if owned is None else self._roster.find(owned))),
+            missing=_missing(caller, None if link is None else link.owner_grants),
         )
 
     @route("GET", "/v1/routes", Scope.READ, is_whole=True, within=BY_ALL)
