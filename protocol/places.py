@@ -9,7 +9,10 @@ from protocol.frame import Count, EpochMs, Name, Text
 
 MAX_SINKS: Final = 50  # of a device, in an answer
 PLACE_CHARACTERS: Final = 1_000
+PlaceKind = Literal["markdown", "todo.txt", "ics", "csv", "jsonl", "caldav"]
 _PlaceText = Annotated[str, Meta(max_length=PLACE_CHARACTERS)]
+_User = Annotated[str, Meta(max_length=200)]
+_Password = Annotated[str, Meta(max_length=500)]
 
 
 class PlaceFields(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -20,28 +23,39 @@ class PlaceFields(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         password: of *user* at that server; empty: the stored one, if server and user are those of before.
     """
 
-    kind: Literal["markdown", "todo.txt", "ics", "csv", "jsonl", "caldav"]
-    place: Annotated[str, Meta(min_length=1, max_length=PLACE_CHARACTERS)]
-    user: Annotated[str, Meta(max_length=200)] = ""
-    password: Annotated[str, Meta(max_length=500)] = ""
+    kind: PlaceKind
+    place: _PlaceText
+    user: _User = ""
+    password: _Password = ""
 
 
 class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``data`` of a ``tool_call`` with action ``places.manage``.
 
     Attributes:
-        name: of the place to test, save or remove.
-        fields: the place to test or save; ``test`` without them tests the stored one.
+        name: of the place to test, save or remove; empty: a new place gets one.
         version: of the settings that the person saw; required by ``save`` and ``remove``.
+        kind: of the place to test or save, whose other fields are those of ``PlaceFields``; ``test`` without
+            one tests the stored place.
     """
 
     do: Literal["list", "test", "save", "remove"]
     name: Text = ""
-    fields: PlaceFields | None = None
     version: Text = ""
+    kind: PlaceKind | None = None
+    place: _PlaceText = ""
+    user: _User = ""
+    password: _Password = ""
+
+    @property
+    def fields(self) -> PlaceFields | None:
+        """Place to test or save, if the order has one."""
+        if self.kind is None:
+            return None
+        return PlaceFields(kind=self.kind, place=self.place, user=self.user, password=self.password)
 
 
-class KnownPlace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class KnownPlace(msgspec.Struct, frozen=True, kw_only=True):
     """Place of a device's settings, and what is there and waits.
 
     Attributes:
@@ -61,7 +75,7 @@ class KnownPlace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     problem: Annotated[str, Meta(max_length=2_000)] = ""
 
 
-class PlacesAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class PlacesAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Answer to ``places.manage``.
 
     Attributes:

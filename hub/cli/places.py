@@ -122,12 +122,12 @@ def add(
     if name in [known.name for known in before.places]:
         next_step = f"choose another --name, or first: hub places remove {name}"
         raise CommandError(f"there is a place called {name}", Exit.USAGE, next_step=next_step)
-    order = {"do": "test", "name": name or "", "fields": fields}
+    order = {"do": "test", "name": name or "", **fields}
     tested = _answered(ctx, config, order, fails=not sys.stdin.isatty())
     if tested.calendars:
         show.report(*[f"{number}  {calendar}" for number, calendar in enumerate(tested.calendars, 1)])
         number = click.prompt("calendar", type=click.IntRange(1, len(tested.calendars)), err=True)
-        fields["place"] = tested.calendars[number - 1].partition(" ")[0]
+        order["place"] = tested.calendars[number - 1].partition(" ")[0]
     if tested.problem:
         tested = _answered(ctx, config, order)
     if tested.rows and not yes:

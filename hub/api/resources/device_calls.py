@@ -39,6 +39,7 @@ from protocol.calls import (
 )
 from protocol.errors import CodedError, ErrorCode
 from protocol.frame import Path, Record, Text
+from protocol.ids import TokenId
 from protocol.items import Provenance
 from protocol.places import PlaceOrder, PlacesAnswer
 from protocol.similar_names import did_you_mean
@@ -46,6 +47,7 @@ from protocol.tables import DeviceTable, Tables
 from protocol.tool_calls import Action, Answer, ToolCall
 from storage import audit
 from storage.devices import pairings
+from storage.devices.browser_sessions import SESSIONS
 from storage.devices.devices import DeviceRow
 from storage.runs import items
 from storage.runs.items import ItemRow
@@ -360,8 +362,10 @@ class DeviceCallsResource(Resource):
         A problem is in the answer, with the field that it is about. The hub keeps neither the place nor its
         password; the audit log has the name of the place, and what was done.
         """
-        if not caller.actor.startswith(("session:", OPERATOR)):
-            message = "places of a device are changed by its owner, at the pages or at the device"
+        kind, _, id = caller.actor.partition(":")
+        session = await self._store.read(SESSIONS.find_by_id, TokenId(id)) if kind == "session" else None
+        if not caller.actor.startswith(OPERATOR) and (session is None or session.device_id is None):
+            message = "places of a device are changed by its owner, whose page 'hub open' opens there"
             raise CodedError(_E.FORBIDDEN, message, hint="at the device: hub places add")
         return await self._place_call(device_id, caller, asked)
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import httpx2
+import msgspec
 import pytest
 import sqlalchemy as sa
 
@@ -323,13 +324,11 @@ async def test_place_of_a_device_is_tested_and_saved_without_a_trace_of_the_pass
     order = {
         "do": "save",
         "name": "todo",
-        "fields": {
-            "kind": "caldav",
-            "place": "https://example.org/a/",
-            "user": "a",
-            "password": "a very secret word",
-        },
         "version": "v",
+        "kind": "caldav",
+        "place": "https://example.org/a/",
+        "user": "a",
+        "password": "a very secret word",
     }
     async with over_unix(hub) as owner:
         lab.owner_grants["rows.read"] = ["notes"]
@@ -342,6 +341,9 @@ async def test_place_of_a_device_is_tested_and_saved_without_a_trace_of_the_pass
     assert (refused.status_code, "hub grants +places" in refused.text) == (403, True)
     assert (saved.status_code, saved.json()["about"]) == (200, "password"), saved.text
     assert (call.action, call.data) == (Action.PLACES_MANAGE, order)
+    assert msgspec.json.decode(msgspec.json.encode(call), type=ToolCall) == call, (
+        "fields of a record are flat"
+    )
     assert (listed.status_code, lab.calls[-1].data) == (200, {"do": "list"})
 
     async with over_tcp(hub, await hub.token(Role.OPERATOR, [Scope.READ, Scope.REVIEW])) as token:

@@ -38,7 +38,8 @@ class Desk:
         self.bench.approve({"title": "Call Ana"})
         self.bench.approve({"title": "Fair", "date": self.bench.at_ms}, "timelines")
 
-    def ask(self, do: str, *, is_hub: bool = True, **order: object) -> PlacesAnswer:
+    def ask(self, do: str, *, is_hub: bool = True, **order: Any) -> PlacesAnswer:
+        order |= order.pop("fields", {})
         by = "the hub" if is_hub else ""
         book = PlaceBook(self.config, self.bench.path, self.bench.clock.now, by)
         return book.answer(msgspec.convert({"do": do, **order}, PlaceOrder))
