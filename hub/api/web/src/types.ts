@@ -79,6 +79,7 @@ export type ItemsPage = { "items": readonly (ItemView)[]; "next_cursor": string 
 export type KeyChange = { "key": string; "old": string | null; "new": string | null };
 export type KeyView = { "fingerprint": string; "created_at": string; "last_used_at": string | null; "revoked_at": string | null };
 export type Kind = "epoch_ms" | "flag" | "names" | "number" | "text";
+export type KnownPlace = { "name": string; "kind": string; "place": string; "user": string; "tables": readonly (string)[]; "rows": number; "waiting": number; "written_ms": number | null; "problem": string };
 export type Lead = { "agent": string | null };
 export type LimitsView = { "devices"?: readonly (string)[]; "tables"?: readonly (string)[]; "roots"?: readonly (string)[] };
 export type LineView = { "tag": string | null; "whole": number | null; "points": readonly (PointView)[] };
@@ -116,7 +117,10 @@ export type PairingView = { "id": string; "fingerprint": string; "label": string
 export type Pairings = { "pairings": readonly (PairingView)[]; "next_cursor": string | null };
 export type Password = { "password": string };
 export type Pasted = { "address": string };
+export type PlaceFields = { "kind": "caldav" | "csv" | "ics" | "jsonl" | "markdown" | "todo.txt"; "place": string; "user": string; "password": string };
+export type PlaceOrder = { "do": "list" | "remove" | "save" | "test"; "name"?: string; "version"?: string; "kind"?: ("caldav" | "csv" | "ics" | "jsonl" | "markdown" | "todo.txt") | (null); "place"?: string; "user"?: string; "password"?: string };
 export type PlaceView = { "name": string; "kind": string; "state": string; "since": string; "sentence": string; "problem": string | null; "link": string | null };
+export type PlacesAnswer = { "version": string; "places": readonly (KnownPlace)[]; "candidates": readonly (PlaceFields)[]; "problem": string; "about": string; "calendars": readonly (string)[]; "rows": number };
 export type PlanView = { "id": string; "agent": string; "label": string | null; "times": string; "timezone": string; "enabled": boolean; "paused_because": string | null; "past_fires": readonly (DecisionView)[]; "next_fires": readonly (Upcoming)[]; "is_cut": boolean };
 export type Plans = { "schedules": readonly (PlanView)[]; "next_cursor": string | null };
 export type PointView = { "at": string; "value": number | null; "n": number };
@@ -222,6 +226,7 @@ export interface Get {
   "/v1/connectors/{connector}/sign-in/{sign_in}": { query: "user"; body: undefined; answer: SignInView };
   "/v1/devices": { query: "cursor" | "limit" | "user"; body: undefined; answer: Devices };
   "/v1/devices/{device_id}": { query: "user"; body: undefined; answer: DeviceDetail };
+  "/v1/devices/{device_id}/places": { query: "user"; body: undefined; answer: PlacesAnswer };
   "/v1/devices/{device_id}/presence": { query: "since" | "user"; body: undefined; answer: PresenceView };
   "/v1/invitations": { query: "cursor" | "limit" | "user"; body: undefined; answer: Invitations };
   "/v1/issues": { query: "anew" | "cursor" | "limit" | "muted" | "online" | "user"; body: undefined; answer: Issues };
@@ -271,6 +276,7 @@ export interface Post {
   "/v1/connectors/{connector}/sign-in/answer": { query: "user"; body: Pasted; answer: SignInView };
   "/v1/connectors/{connector}/test": { query: "user"; body: undefined; answer: SelfTestView };
   "/v1/devices/{device_id}/kick": { query: "user"; body: undefined; answer: DeviceView };
+  "/v1/devices/{device_id}/places": { query: "user"; body: PlaceOrder; answer: PlacesAnswer };
   "/v1/devices/{device_id}/revoke": { query: "user"; body: undefined; answer: DeviceView };
   "/v1/invitations": { query: "user"; body: InvitationRequest; answer: NewInvitation };
   "/v1/issues/{key}/mute": { query: "user"; body: MuteRequest; answer: IssueMuteView };

@@ -13,6 +13,7 @@ import { Messages } from "./messages";
 import { Metrics } from "./metrics";
 import { Notify } from "./notify";
 import { Parts } from "./parts_page";
+import { Places } from "./places";
 import { Questions } from "./questions";
 import { Review } from "./review";
 import { Runs } from "./runs";
@@ -43,7 +44,7 @@ export const PAGES: Readonly<Record<string, PageOf>> = {
   questions: Questions,
   runs: Runs,
   parts: Parts,
-  places: Coming,
+  places: Places,
   settings: Settings,
   sources: Sources,
   status: Status,

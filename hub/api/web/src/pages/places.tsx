@@ -1,0 +1,207 @@
+// Where approved tasks and events go: each place with its state, and a form that tests a place before it is saved.
+import type { JSX } from "preact";
+import { useState } from "preact/hooks";
+import { Act, report, useOnce } from "../acting";
+import { count } from "../format";
+import { Command, Empty, Entry, Field, Foreign, Page, Read, Section, Select, Time } from "../parts";
+import { useReading } from "../reading";
+import { go, link, place } from "../router";
+import { Refusal, ask } from "../server";
+import type { KnownPlace, PlaceFields, PlacesAnswer } from "../types";
+
+type Kind = PlaceFields["kind"];
+
+const DEVICES = 50;
+const AGAIN_MS = 15_000; // a place changes without an event
+/** What can be added here, as people call it, and what is asked about the file or the server. */
+const CHOICES: Readonly<Partial<Record<Kind, readonly [name: string, label: string, hint: string]>>> = {
+  markdown: ["Obsidian vault or Markdown file", "Note", "As in ~/vault/Todo.md; with {date} in the name, each day has a note."],
+  "todo.txt": ["todo.txt", "File", "As in ~/todo.txt."],
+  caldav: ["Calendar or reminders", "Address", "Of a calendar at a server (CalDAV), or of the server: then you choose one."],
+};
+const OTHERS: Readonly<Partial<Record<Kind, string>>> = { ics: "Calendar file", csv: "Table", jsonl: "JSON lines" };
+
+function kindName(kind: string): string {
+  return CHOICES[kind as Kind]?.[0] ?? OTHERS[kind as Kind] ?? kind;
+}
+
+export function Places(): JSX.Element {
+  const devices = useReading("/v1/devices", { query: { limit: DEVICES }, kinds: ["device"] });
+  return (
+    <Page title="Places" command="hub places">
+      <p class="quiet">Where approved tasks and events go. What you tick off or change there is changed here, too.</p>
+      <Read of={devices}>
+        {(data) => {
+          const here = data.devices.filter((one) => one.connected);
+          if (here.length === 0) return <Empty title="Your computer is not connected."><p>On it, this lists its places: <Command text="hub places" /></p></Empty>;
+          return here.map((one) => <OfComputer key={one.id} id={one.id} title={here.length > 1 ? `On ${one.name}` : "Your places"} />);
+        }}
+      </Read>
+    </Page>
+  );
+}
+
+function OfComputer({ id, title }: { id: string; title: string }): JSX.Element {
+  const read = useReading("/v1/devices/{device_id}/places", { params: { device_id: id }, every: AGAIN_MS });
+  const { query } = place.value;
+  const isHere = (query.get("on") ?? id) === id;
+  const kind = query.get("add") as Kind | null;
+  return (
+    <Section title={title}>
+      <Read of={read}>
+        {(known) => {
+          const { places, version } = known;
+          const changed = places.find((one) => one.name === query.get("change"));
+          return (
+            <>
+              {places.length === 0 && <Empty title="Approved tasks go nowhere yet: they stay in this list alone." />}
+              <ul class="cards">
+                {places.map((one) => <OfPlace key={one.name} of={one} device={id} version={version} again={read.again} />)}
+              </ul>
+              <h3>Add a place</h3>
+              <p class="actions">
+                {Object.entries(CHOICES).map(([key, [name]]) => (
+                  <a key={key} class="button" href={link(["places"], { add: key, on: id })} aria-current={isHere && kind === key ? "true" : undefined}>{name}</a>
+                ))}
+              </p>
+              {isHere && kind && CHOICES[kind] && <Form key={kind} kind={kind} known={known} device={id} again={read.again} />}
+              {isHere && changed && CHOICES[changed.kind as Kind] && (
+                <Form key={changed.name} kind={changed.kind as Kind} before={changed} known={known} device={id} again={read.again} />
+              )}
+            </>
+          );
+        }}
+      </Read>
+    </Section>
+  );
+}
+
+interface OfPlaceProps {
+  readonly of: KnownPlace;
+  readonly device: string;
+  readonly version: string;
+  readonly again: () => void;
+}
+
+/** Send an order; raise Refusal if the place is none, which is no refusal of the request. */
+async function order(device: string, body: { do: "test" | "remove"; name: string; version: string }): Promise<void> {
+  const { problem } = await ask("post", "/v1/devices/{device_id}/places", { params: { device_id: device }, body });
+  if (problem) throw new Refusal(200, "no_place", problem, "");
+}
+
+function OfPlace({ of, device, version, again }: OfPlaceProps): JSX.Element {
+  const { name, rows, waiting, written_ms: written, problem } = of;
+  return (
+    <Entry
+      title={name}
+      state={problem ? "failing" : undefined}
+      about={
+        <>
+          {kindName(of.kind)} · <Foreign of={of.place} /> · {count(rows)} there{waiting > 0 && `, ${count(waiting)} wait`} · last written{" "}
+          <Time at={written ? new Date(written).toISOString() : null} none="never" />
+        </>
+      }
+      actions={
+        <>
+          <Act label="Test" scope="review" action={() => order(device, { do: "test", name, version })} done={`${name} can be written.`} then={again} />
+          {CHOICES[of.kind as Kind] && <a class="button" href={link(["places"], { change: name, on: device })}>Change</a>}
+          <Act
+            label="Remove"
+            scope="review"
+            action={() => order(device, { do: "remove", name, version })}
+            done={`Nothing more goes to ${name}.`}
+            confirm={`Remove ${name}? What is there stays, and so do your tasks here.`}
+            then={again}
+          />
+        </>
+      }
+    >
+      {problem && <p class="bad"><Foreign of={problem} /></p>}
+    </Entry>
+  );
+}
+
+interface FormProps {
+  readonly kind: Kind;
+  readonly before?: KnownPlace;
+  readonly known: PlacesAnswer;
+  readonly device: string;
+  readonly again: () => void;
+}
+
+function Form({ kind, before, known, device, again }: FormProps): JSX.Element {
+  const candidates = known.candidates.filter((one) => one.kind === kind);
+  const [path, setPath] = useState(before?.place ?? candidates[0]?.place ?? "");
+  const [user, setUser] = useState(before?.user ?? "");
+  const [password, setPassword] = useState("");
+  const [tested, setTested] = useState<PlacesAnswer | null>(null);
+  const [, label, hint] = CHOICES[kind] ?? ["", "Place", ""];
+  const isServer = kind === "caldav";
+  const [send, isBusy] = useOnce(async () => {
+    const isSaved = tested !== null && !tested.problem;
+    const fields = { kind, place: path.trim(), user: isServer ? user.trim() : "", password };
+    const body = { do: isSaved ? ("save" as const) : ("test" as const), name: before?.name ?? "", version: known.version, ...fields };
+    try {
+      const answer = await ask("post", "/v1/devices/{device_id}/places", { params: { device_id: device }, body });
+      setTested(answer);
+      if (isSaved && !answer.problem) {
+        report(`Saved. ${approved(answer.rows)} there now, and each later one.`);
+        again();
+        go(link(["places"]));
+      }
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      report([error.message, error.hint].filter(Boolean).join(" – "), true);
+    }
+  });
+  function typed(set: (text: string) => void): (text: string) => void {
+    return (text) => {
+      set(text);
+      setTested(null); // what is saved was tested
+    };
+  }
+  const problem = tested?.problem ? tested : null;
+  const about = problem?.about ?? "";
+  function wrong(field: string): string | undefined {
+    return problem?.about === field ? problem.problem : undefined;
+  }
+  return (
+    <form
+      class="place-form"
+      aria-label={before ? `Change ${before.name}` : "Add a place"}
+      onSubmit={(event) => {
+        event.preventDefault();
+        void send();
+      }}
+    >
+      <Field label={label} value={path} change={typed(setPath)} hint={hint} problem={wrong("place")} most={1_000} />
+      {candidates.length > 1 && <Select label="Found on your computer" values={candidates.map((one) => one.place)} value={path} change={typed(setPath)} none="others" />}
+      {problem && problem.calendars.length > 0 && (
+        <Select label="Calendars of this user" values={problem.calendars} value="" change={(text) => typed(setPath)(text.split(" ")[0] ?? "")} none="choose one" />
+      )}
+      {isServer && <Field label="User" value={user} change={typed(setUser)} problem={wrong("user")} most={200} />}
+      {isServer && (
+        <Field
+          label="Password"
+          kind="secret"
+          value={password}
+          change={typed(setPassword)}
+          isOptional={before !== undefined}
+          hint="The hub passes it on to your computer, which keeps it in a file that only you can read."
+          problem={wrong("password")}
+          most={500}
+        />
+      )}
+      {problem && !["place", "user", "password"].includes(about) && <p class="bad">{problem.problem}</p>}
+      {tested && !problem && <p role="status">It can be written. {approved(tested.rows)} there once it is saved, and each later one.</p>}
+      <p class="actions">
+        <button type="submit" class="main" disabled={isBusy}>{tested && !problem ? "Save" : "Test"}</button>
+        <a href={link(["places"])}>Cancel</a>
+      </p>
+    </form>
+  );
+}
+
+function approved(rows: number): string {
+  return rows === 1 ? "1 approved item goes" : `${count(rows)} approved items go`;
+}
