@@ -43,6 +43,7 @@ _ENDINGS: Final[Mapping[str, Collection[str]]] = {
 _OBEYED: Final = frozenset({"agents", "claude", "copilot-instructions", "gemini", "memory", "skill"})
 _ABOUT: Final = {"path": "place", "url": "place", "password_file": "password"}
 _REPLACED: Final = frozenset({"kind", "path", "url", "user", "password_file", "password_env"})
+_PASSWORD_FILE: Final = re.compile(r"-[0-9a-f]{16}\.password$")  # of this module
 _CHANGED: Final = "the settings were changed meanwhile: look again, then repeat it"
 
 
@@ -63,7 +64,7 @@ class PlaceBook:
     """
 
     def __init__(self, config: Path, db: Path, now: Callable[[], datetime], by_hub: str = "") -> None:
-        self._config, self._db, self._now, self._by_hub = config.resolve(), db, now, by_hub
+        self._config, self._db, self._now, self._by_hub = config.absolute(), db, now, by_hub
 
     def answer(self, order: PlaceOrder) -> PlacesAnswer:
         """List, test, save or remove a place; a problem is in the answer. Blocks."""
@@ -106,7 +107,8 @@ class PlaceBook:
                 chosen.password_file.unlink(missing_ok=True)  # of a save that was killed
                 with create_private(chosen.password_file) as file:
                     file.write(password.encode())
-            self._replace(content, text, before if password else None)
+            is_same = isinstance(chosen, CalDavSink) and not password
+            self._replace(content, text, None if is_same else before)
         return rows
 
     def _changed(
@@ -166,10 +168,11 @@ class PlaceBook:
         """Replace device.toml if it is as *before*; delete the password of the place as it was."""
         if self._config.read_bytes() != before:
             raise PlaceRefused(_CHANGED, "")
-        write_atomically(self._config, after.encode(), mode=stat.S_IMODE(self._config.stat().st_mode))
-        file = former.password_file if isinstance(former, CalDavSink) else None
-        if file and file.parent == self._config.parent and re.search(r"-[0-9a-f]{16}\.password$", file.name):
-            file.unlink(missing_ok=True)
+        file = self._config.resolve()
+        write_atomically(file, after.encode(), mode=stat.S_IMODE(file.stat().st_mode))
+        secret = former.password_file if isinstance(former, CalDavSink) else None
+        if secret and secret.parent == self._config.parent and _PASSWORD_FILE.search(secret.name):
+            secret.unlink(missing_ok=True)
 
     def _listed(self, rows: int) -> PlacesAnswer:
         content, known = self._config.read_bytes(), dict[str, State]()

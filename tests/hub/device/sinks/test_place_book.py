@@ -241,5 +241,17 @@ def test_calendar_is_chosen_among_those_of_the_user_and_its_password_stays_here(
     (sink,) = check_device_file(desk.config).usable().sinks
     assert isinstance(sink, CalDavSink)
     assert sink.password_file == renewed
-    desk.ask("remove", name="todo", version=desk.ask("list").version)
+    assert desk.save("todo", kind="ics", place="~/all.ics").problem == ""
     assert not list(desk.config.parent.glob("*.password"))
+
+
+def test_settings_that_are_a_link_stay_a_link_beside_the_passwords(desk: Desk, radicale: Radicale) -> None:
+    user = radicale.fresh_user()
+    address = radicale.make_calendar(user, "todo")
+    (desk.home / "dotfiles").mkdir()
+    desk.config.rename(desk.home / "dotfiles/device.toml")
+    desk.config.symlink_to(desk.home / "dotfiles/device.toml")
+    assert desk.save(kind="caldav", place=address, user=user, password=PASSWORD).problem == ""
+    assert desk.config.is_symlink()
+    assert [path.name for path in (desk.home / "dotfiles").iterdir()] == ["device.toml"]
+    assert desk.sync() == [""]
