@@ -44,10 +44,12 @@ AWAY: Final[Mapping[str, AwayCause]] = {
     "device_closed": AwayCause("its program closed the connection", _START),
     "connection_lost": AwayCause("its machine or its network is off", _START),
     "too_large": AwayCause(
-        "it sent a message that is too large", "update its program, or see: hub logs --level warning", AT_ONCE
+        "it sent a message that is too large",
+        "update its program; what it did: hub logs --device {device}",
+        AT_ONCE,
     ),
     "bad_frame": AwayCause(
-        "it broke the protocol", "update its program, or see: hub logs --level warning", AT_ONCE
+        "it broke the protocol", "update its program; what it did: hub logs --device {device}", AT_ONCE
     ),
     "slow_consumer": AwayCause("it did not read what was sent to it", "see to its network and its load"),
 }

@@ -249,6 +249,7 @@ class Session(ABC):
         self._outgoing: list[bytes] = []
         self._deadline: float | None = deadline
         self._unknown_answered = 0
+        self.refusal = ""  # why this side ended the session, and where in which frame
 
     def receive_data(self, data: bytes | str, now: float) -> list[SessionEvent]:
         """Process one message as ``receive`` does, and return its events."""
@@ -361,6 +362,7 @@ class Session(ABC):
     def _refuse(self, error: Error, close: CloseCode) -> Ended:
         self._queue(error)
         self._move(SessionMove.ENDED)
+        self.refusal = error.message
         return Ended(close, error.code)
 
 

@@ -878,7 +878,9 @@ class DeviceConnection:
         """Record that the socket was closed."""
         self._session.receive_eof(self._clock.monotonic())
         close_code = self._transport.received_close_code()
-        self._over(_CUT if close_code is None else self._transport.received_word() or _CLOSED, close_code)
+        word = None if self._link is None else self._transport.word()
+        word = word or (_CUT if close_code is None else _CLOSED)
+        self._over(word, close_code, self._transport.breach())
 
     def _end(self, ended: Ended | None) -> None:
         """Close the connection: the session's queued frames are sent first, then the close frame."""
@@ -892,13 +894,13 @@ class DeviceConnection:
         if self._held is not None:
             self._held = None
             self._transport.resume()  # else the peer's closing handshake would not be read
-        self._over(ended.reason, ended.code)
+        self._over(ended.reason, ended.code, self._session.refusal)
 
     def _fault(self, exc: Exception) -> None:
         log.error("connection.failed", exc=exc, connection_id=self.connection_id)
         self._end(self._session.end(Goodbye(reason="fault"), CloseCode.FAULT))
 
-    def _over(self, reason: str, code: int | None) -> None:
+    def _over(self, reason: str, code: int | None, detail: str) -> None:
         if self._left is not None:
             return
         self._left = reason
@@ -927,6 +929,7 @@ class DeviceConnection:
             epoch=link.epoch,
             reason=reason,
             code=code,
+            detail=detail,
             seconds=round(self._clock.monotonic() - self._opened_at, 3),
         )
         self._roster.leave(link, reason)

@@ -210,6 +210,8 @@ _JOINED_BYTES: Final = 65_536  # always joined into one write
 _PIECE_BYTES: Final = 4_096  # average size of headers and data above which separate writes are cheaper
 _NO_PONG: Final = "keepalive ping timeout"
 _TOO_MANY_PARTS: Final = "too many fragments"
+# By the close code: words of protocol.causes.
+_BREACHES: Final = {1002: "bad_frame", 1007: "bad_frame", int(CloseCode.TOO_LARGE): "too_large"}
 _HEAD_TOO_LONG: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 )
@@ -471,10 +473,16 @@ class DeviceSocket(ServerConnection):
         frame = self.protocol.close_rcvd
         return None if frame is None else frame.code
 
-    def received_word(self) -> str | None:
-        """Return the word with which the device left on purpose, or None."""
+    def word(self) -> str | None:
+        """Return why one side closed, as a word: the device on purpose, or this one for a breach; or None."""
+        if not self.protocol.close_rcvd_then_sent and (own := self.protocol.close_sent) is not None:
+            return _BREACHES.get(own.code)
         frame = self.protocol.close_rcvd
         return None if frame is None else word_of(frame.reason)
+
+    def breach(self) -> str:
+        """Return the device's breach of WebSocket for which this side closed; empty if there is none."""
+        return "" if self.protocol.parser_exc is None else str(self.protocol.parser_exc)
 
     def close_is_answered(self) -> bool:
         """Return True if the device answered this side's close frame, so that its program lives."""

@@ -14,6 +14,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
+from hub.base.log.channel import fields_of
 from hub.base.loop_meter import LATE_S, OVER_S, SHARE
 from hub.links import transport
 from hub.links.connection import PendingCalls
@@ -317,10 +318,29 @@ async def test_missing_heartbeats_are_reported_without_disconnecting_the_device(
     assert port.events[told:] == [AgentsSilent(port.link())]
 
 
-async def test_malformed_frame_ends_the_connection_with_bad_frame(port: Port, device: RawDevice) -> None:
-    await device.socket.send("{")
-    assert ((await device.hear())["code"], await device.closed()) == ("bad_frame", CloseCode.BAD_FRAME)
+async def test_malformed_frame_ends_the_connection_with_bad_frame_and_its_place_is_in_the_log(
+    port: Port, device: RawDevice, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    await device.say(type="tool_result", id=5)
+    error = await device.hear()
+    assert (error["code"], await device.closed()) == ("bad_frame", CloseCode.BAD_FRAME)
     assert json.loads(device.socket.close_reason or "") == {"r": "bad_frame"}
+    (left,) = [fields_of(record) or {} for record in caplog.records if record.message == "device.left"]
+    assert (left["reason"], left["detail"]) == ("bad_frame", error["message"])
+    assert "$.id" in error["message"]
+
+
+async def test_breach_of_websocket_ends_the_connection_with_a_cause(
+    port: Port, device: RawDevice, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    device.socket.transport.write(b"\x8f\x80....")  # a control frame of a kind that there is not
+    assert await device.closed() == 1002
+    await until(lambda: isinstance(port.events[-1], DeviceLost))
+    assert [event.reason for event in port.events if isinstance(event, DeviceLost)] == ["bad_frame"]
+    (left,) = [fields_of(record) or {} for record in caplog.records if record.message == "device.left"]
+    assert left["detail"] == "invalid opcode"
 
 
 async def test_unknown_frame_type_is_answered_with_an_error_without_disconnection(
@@ -344,6 +364,8 @@ async def test_a_message_in_too_many_fragments_ends_the_connection() -> None:
         await device.socket.send(iter(["x"] * 5_000))
         assert await device.closed() == CloseCode.TOO_LARGE
         await until(lambda: port.count("hub_limits_reached_total", limit="message_fragments") == 1)
+        await until(lambda: isinstance(port.events[-1], DeviceLost))
+    assert [event.reason for event in port.events if isinstance(event, DeviceLost)] == ["too_large"]
 
 
 async def test_fault_of_the_hub_ends_the_affected_connection_and_no_other() -> None:
