@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
+from zlib import crc32
 
 import msgspec
 from msgspec import Meta
@@ -188,7 +189,8 @@ REASONS: Final[Mapping[str, str]] = {
 }
 ItemOrder = Literal["newest", "day", "file", "doubt"]
 RankedOrder = Literal["day", "file", "doubt"]
-NO_DAY: Final = 2**62  # sorts behind all days
+_NO_DAY: Final = 2**62  # sorts behind all days
+_MAX_SORTED: Final = 100  # characters of a path in a key
 
 
 def order_key(
@@ -196,16 +198,19 @@ def order_key(
 ) -> tuple[int, str, int]:
     """Return the sort key of an item in a list; items with a mark come after all others.
 
+    Items of one day, or of equal doubt, are in the order of their files, and of the text there.
+
     Args:
         day: the instant that orders items by day, in epoch milliseconds.
-        source: ``start`` orders the items of a file, ``found_by`` those of equal marks.
+        source: ``start`` is the place in the text, ``found_by`` orders items of equal marks.
     """
-    by_order = {
-        "day": ("", NO_DAY if day is None else day),
-        "file": (path, source.get("start") or 0),
-        "doubt": ("", 2 * len(marks) + (source.get("found_by") == FoundBy.MODEL)),
-    }
-    return (int(bool(marks)), *by_order[order])
+    file = path if len(path) <= _MAX_SORTED else f"{path[:_MAX_SORTED]} {crc32(path.encode()):08x}"
+    rank = {
+        "day": _NO_DAY if day is None else day,
+        "file": 0,
+        "doubt": 2 * len(marks) + (source.get("found_by") == FoundBy.MODEL),
+    }[order]
+    return int(bool(marks)), f"{rank + _NO_DAY:020d} {file}", source.get("start") or 0
 
 
 EvidenceKind = Literal[

@@ -73,8 +73,14 @@ _REVIEW = (
     Column(name="isAiSuggested", kind=Kind.FLAG, filler=Filler.HUB, required=True, default=0),
     Column(name="isApproved", kind=Kind.FLAG, filler=Filler.HUB, required=True, default=1),
 )
-PEOPLE: Final = ("assignee", "author")  # columns with the person of a row
 SUGGESTED: Record = {"isAiSuggested": 1, "isApproved": 0}  # on every insert, set after the model
+
+
+def person_in(data: Mapping[str, object]) -> str | None:
+    """Return the people that a row is for, or its author; None if it names nobody."""
+    found = data.get("assignee") or data.get("author")
+    names = found if isinstance(found, (list, tuple)) else [found] if found else []
+    return ", ".join(map(str, names)) or None
 
 
 class DeviceTable(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_defaults=True, cache_hash=True):

@@ -51,7 +51,7 @@ def owner_says(play: Scene, statement: str, row_id: str) -> None:
 
 async def in_order(play: Scene) -> list[str]:
     """Return the ids of all items as the page lists them."""
-    return [item["id"] for item in (await play.hub.get(OPEN))["items"]]
+    return [item["id"] for item in (await play.hub.get(f"{OPEN}&order=day"))["items"]]
 
 
 async def row_of(play: Scene, item_id: str) -> str:

@@ -53,7 +53,7 @@ from protocol.coordination import DEVICE, Method
 from protocol.errors import CATALOGUE, VERDICT_REFUSALS, CodedError, ErrorCode, HubError
 from protocol.ids import CallId, DeviceId, RunId, UserId
 from protocol.items import CountedDay, FoundBy, ItemOrder, Mark, Provenance
-from protocol.tables import PEOPLE, TABLES, DeviceTable, Filler, Kind, Tables
+from protocol.tables import TABLES, DeviceTable, Filler, Kind, Tables, person_in
 from storage import audit
 from storage.audit import AuditEntry
 from storage.devices import devices, users
@@ -975,7 +975,7 @@ class ItemsResource(Resource):
         at_ms = None if table is None else table.day_in(row.data)
         decisive = {
             "day": None if at_ms is None else day_text(at_ms, timezone),
-            "person": next((str(row.data[name]) for name in PEOPLE if row.data.get(name)), None),
+            "person": person_in(row.data),
             "line": source.get("line"),
         }
         known = {

@@ -20,7 +20,7 @@ from hub.device.sinks.reports import Destination
 from hub.text.excerpt import Excerpt
 from protocol.agenda import AgendaPage, AgendaRow, seen_row
 from protocol.calls import place_sentence
-from protocol.tables import PEOPLE, SUGGESTED, TABLES, Column, DeviceTable, Filler
+from protocol.tables import SUGGESTED, TABLES, Column, DeviceTable, Filler, person_in
 
 MAX_VERDICTS: Final = 500  # in one request
 Fields = dict[str, Any]  # a body, or a part of one
@@ -119,7 +119,7 @@ def item_view(item: DeviceItem) -> Fields:
         "table": item.table,
         "title": item.title,
         "day": None if day is None else day_text(day, item.remarks.timezone),
-        "person": next((str(item.data[name]) for name in PEOPLE if item.data.get(name)), None),
+        "person": person_in(item.data),
         "line": item.remarks.line,
         "provenance": item.remarks.provenance,
         "found_by": item.remarks.found_by,

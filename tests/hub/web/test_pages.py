@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from datetime import date, timedelta
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import anyio
 import msgspec
@@ -320,7 +321,7 @@ async def test_review_keys_approve_edit_and_undo_items(hub: ServedHub, visit: Vi
     )
     assert await lines.get_attribute("start") == "98"
     await expect(lines.locator("mark")).to_have_text([PLAIN])
-    await expect(visit.page.locator(".facts > div", has_text="dueDate")).to_have_text("dueDateTue 1 Dec 2026")
+    await expect(visit.page.locator(".facts > div", has_text="due")).to_have_text("dueTue 1 Dec 2026")
     await keys.press("a")
     await visit.page.get_by_text("Approved “Send Anna").wait_for()
     await saved(visit.page)
@@ -339,12 +340,12 @@ async def test_review_keys_approve_edit_and_undo_items(hub: ServedHub, visit: Vi
     await visit.page.get_by_text("waits again, not taken: tasks.title: is required").wait_for()
     assert await verdicts(hub) == {}
     await visit.page.locator(".picks li", has_text="not taken").get_by_role("link").click()
-    await visit.page.get_by_text("The hub did not take the verdict").wait_for()
+    await visit.page.get_by_text("Your decision was not taken").wait_for()
     await keys.press("e")
     await expect(visit.page.locator("form.editor em.bad")).to_have_text("is required")
     await expect(visit.page.get_by_label("status")).to_have_value("done")
     await visit.page.get_by_label("title").fill("Pay Anna")
-    await expect(visit.page.get_by_label("dueDate")).to_have_value("2026-12-01")
+    await expect(visit.page.get_by_label("due")).to_have_value("2026-12-01")
     await visit.page.get_by_role("button", name="Approve with the changes").click()
     await visit.page.get_by_text("Approved “Send Anna").wait_for()
     await saved(visit.page)
@@ -382,13 +383,13 @@ async def test_review_page_shows_and_edits_the_same_day_in_all_time_zones(
         for row in rows[::5] + rows[3:4]:
             day = row.id.partition("-")[2]
             await visit.open(f"review?item={row.id}")
-            due = visit.page.locator(".facts > div", has_text="dueDate")
-            await expect(due).to_have_text(f"dueDate{days[day]}")
+            due = visit.page.locator(".facts > div", has_text="due")
+            await expect(due).to_have_text(f"due{days[day]}")
         item = next(row.id for row in rows if row.source and row.source["timezone"] == edited)
         await visit.open(f"review?item={item}")
         await visit.page.keyboard.press("e")
-        await expect(visit.page.get_by_label("dueDate")).to_have_value(item.partition("-")[2])
-        await visit.page.get_by_label("dueDate").fill("2027-01-01")
+        await expect(visit.page.get_by_label("due")).to_have_value(item.partition("-")[2])
+        await visit.page.get_by_label("due").fill("2027-01-01")
         await visit.page.get_by_role("button", name="Approve with the changes").click()
         await visit.page.get_by_text("Approved “Send Anna").wait_for()
         await saved(visit.page)
@@ -526,7 +527,7 @@ async def test_review_page_reports_a_device_refusal_and_hides_buttons_without_a_
     await expect(outcome).to_contain_text("waits again: the device refused the verdict (its owner has not")
     granted.clear()
     await visit.open("review?item=i-2")
-    await visit.page.get_by_text("Its device takes no verdict from here").wait_for()
+    await visit.page.get_by_text("Its computer takes no decision from here").wait_for()
     grant = visit.page.get_by_role("button", name="hub grants +review.remote")
     await expect(grant).to_have_count(1)
     assert await visit.page.locator("main").get_by_role("button", name="Approve").count() == 0
@@ -562,21 +563,82 @@ async def test_select_all_on_the_review_page_skips_items_with_warnings(hub: Serv
     assert await verdicts(hub) == {"i-2": ("reject", {}), "i-0": ("approve", {})}
 
 
-async def test_approving_a_file_on_the_review_page_skips_marked_items(hub: ServedHub, visit: Visit) -> None:
-    one_file = sa.update(item_rows).values(unit_key="notes/a.md")
-    await hub.store.write(lambda c: c.execute(one_file))
-    await visit.open("review")
+async def test_items_of_a_file_are_approved_together_and_marked_ones_are_listed_apart(
+    hub: ServedHub, visit: Visit
+) -> None:
+    def in_one_file(c: sa.Connection) -> None:
+        c.execute(sa.update(item_rows).values(unit_key="notes/a.md"))
+        c.execute(sa.update(item_rows).values(warnings=[]).where(item_rows.c.id == "i-1"))
+
+    await hub.store.write(in_one_file)
+    await visit.open("review?by=file")
     file = visit.page.get_by_role("region", name="notes/a.md")
     head = file.get_by_role("button", expanded=True)
-    await expect(head).to_have_text("notes/a.md · desk · 3")
-    await file.get_by_role("button", name="Reject 3, 2 marked").wait_for()
+    await expect(head).to_have_text("notes/a.md · desk · 2")
+    await file.get_by_role("button", name="Reject 2").wait_for()
+    twice = visit.page.get_by_role("region", name="look twice")
+    await expect(twice.get_by_role("listitem")).to_have_count(1)
+    await expect(twice.get_by_role("button")).to_have_text(["From others, or marked: look twice · 1"])
+    await expect(visit.page.locator(".picks section").last).to_have_attribute(
+        "aria-label", re.compile("twice")
+    )
     await head.press("Enter")
-    await expect(visit.page.locator(".picks li")).to_have_count(0)
-    await file.get_by_role("button", name="Approve 1 without a mark").press("Enter")
-    await visit.page.get_by_text("Approved “Send Anna").wait_for()
+    await expect(file.get_by_role("listitem")).to_have_count(0)
+    await file.get_by_role("button", name="Approve 2").press("Enter")
+    await visit.page.get_by_text("Approved 2 tasks").wait_for()
     await expect(file.get_by_role("button", name="Approve")).to_have_count(0)
     await expect(visit.page.locator(".unsent")).to_have_count(0)
-    assert {id: verdict for id, (verdict, _) in (await verdicts(hub)).items()} == {"i-2": "approve"}
+    assert {id: verdict for id, (verdict, _) in (await verdicts(hub)).items()} == dict.fromkeys(
+        ("i-1", "i-2"), "approve"
+    )
+
+
+async def test_rows_of_the_inbox_show_day_person_and_line_below_headings_of_days(
+    hub: ServedHub, visit: Visit
+) -> None:
+    known, *_ = await hub.store.read(items.get_item, "i-2")
+    source, day_ms = known.source or {}, 86_400_000
+    mail = source | {"provenance": {"origin": "mail", "author": "Bob", "trusted": True}}
+    week = source | {"line": 26}
+    found: list[tuple[str, dict[str, Any], dict[str, Any]]] = [  # at 9:00 of a Monday
+        ("notes", {"title": "Colours", "content": "green"}, week),
+        ("tasks", {"title": "Tax", "dueDate": hub.now_ms + 40 * day_ms}, week),
+        ("timelines", {"title": "Train", "date": hub.now_ms + day_ms}, mail),
+        ("tasks", {"title": "Quote", "dueDate": hub.now_ms, "assignee": ["Anna", "Bo"]}, week),
+        ("tasks", {"title": "Rent", "dueDate": hub.now_ms - 3 * day_ms}, week),
+    ]
+    rows_found = [
+        msgspec.structs.replace(
+            known,
+            **{"id": f"d-{nth}", "call_id": CallId(f"d-{nth}"), "unit_key": "notes/week.md"},
+            **{"target_table": table, "data": data, "source": place},
+            date_ms=next((value for value in data.values() if isinstance(value, int)), None),
+        )
+        for nth, (table, data, place) in enumerate(found)
+    ]
+
+    def keep(c: sa.Connection) -> None:
+        c.execute(sa.delete(item_rows))
+        items.write_items(c, [Decision(after=row) for row in rows_found])
+
+    await hub.store.write(keep)
+    await visit.open("inbox")
+    page, rows = visit.page, visit.page.locator(".picks li a > .quiet")
+    await expect(page.locator(".picks section .turn")).to_have_text(
+        ["Overdue or past · 1", "Today · 1", "Next 7 days · 1", "Later · 1", "Without a day · 1"]
+    )
+    await expect(rows.nth(0)).to_contain_text("overdue, ")
+    await expect(rows.nth(1)).to_have_text("due today 09:00 · Anna, Bo · week.md, line 26")
+    await expect(rows.nth(2)).to_have_text("event · tomorrow 09:00 · mail from Bob")
+    await expect(rows.nth(4)).to_have_text("note · week.md, line 26")
+    for key in "aaaaa":
+        await page.keyboard.press(key)
+    await saved(page)
+    await page.get_by_text("All decided.").wait_for()
+    await page.get_by_role("link", name="choose a place").wait_for()
+    await page.get_by_role("button", name="Not now").click()
+    await expect(page.get_by_role("link", name="choose a place")).to_have_count(0)
+    assert visit.complaints == []
 
 
 async def test_review_key_for_many_items_reports_remaining_items(hub: ServedHub, visit: Visit) -> None:
@@ -588,9 +650,9 @@ async def test_review_key_for_many_items_reports_remaining_items(hub: ServedHub,
     )
     await visit.open("review")
     await visit.page.keyboard.press("A")
-    await visit.page.get_by_text("2 items selected; there are more").wait_for()
+    await visit.page.get_by_text("2 tasks selected; there are more").wait_for()
     await visit.page.keyboard.press("R")
-    await visit.page.get_by_text("Rejected 2 items; the file has more: R rejects the next ones").wait_for()
+    await visit.page.get_by_text("Rejected 2 tasks; the file has more: R rejects the next ones").wait_for()
     await saved(visit.page)
     await visit.page.keyboard.press("R")
     await expect(visit.page.locator(".outcome")).not_to_contain_text("more")
@@ -635,9 +697,9 @@ async def test_review_page_filters_items_with_counts_and_rejects_a_file_by_key(
     await keys.press("A")
     await visit.page.get_by_text("are selected one by one").wait_for()
     command = visit.page.locator("button.command code")
-    await expect(command).to_have_text("hub items ls --warning instruction")
+    await expect(command).to_have_text("hub items ls --warning instruction --order day")
     await visit.open("review?verdict=any&path=a';rm%20-rf%20~/")
-    await expect(command).to_have_text(r"hub items ls --all --path 'a'\'';rm -rf ~/'")
+    await expect(command).to_have_text(r"hub items ls --all --path 'a'\'';rm -rf ~/' --order day")
     await visit.open("review?item=i-0")
     await keys.press("?")
     shown = await visit.page.locator("dialog.help dt").all_inner_texts()
@@ -667,7 +729,7 @@ async def test_review_page_searches_by_words_and_days_and_shows_the_command(visi
         await expect(rows).to_have_count(count)
     await visit.open("review?q=--token%20x")
     await expect(command).to_have_text("hub items find -- '--token x'")
-    await visit.page.get_by_text("No item is like this.").wait_for()
+    await visit.page.get_by_text("Nothing here is like this.").wait_for()
     assert visit.complaints == []
 
 
@@ -686,13 +748,13 @@ async def test_narrow_review_page_shows_either_the_list_or_a_single_item(
             "before => document.querySelector('#item-title')?.innerText !== before", arg=first
         )
         assert await visit.page.evaluate("document.documentElement.scrollWidth") <= SIZES["narrow"][0]
-        for button in await visit.page.locator(".judging button").all():
+        for button in await visit.page.locator(".judging button:visible").all():
             box = await button.bounding_box()
             assert box is not None
             assert box["height"] >= 44 and box["y"] + box["height"] <= SIZES["narrow"][1], (
                 "at hand, and large"
             )
-        await visit.page.get_by_role("link", name="All items").click()
+        await visit.page.get_by_role("link", name="← Inbox").click()
         await visit.page.locator(".picks").wait_for()
 
 
@@ -725,7 +787,7 @@ async def test_review_keys_are_saved_while_loading_offline_or_leaving_the_page(
     await keys.press("a")
     await keys.press("r")
     may_read.set()
-    await given(hub, {"i-2": "approve", "i-1": "reject"})
+    await given(hub, {"i-2": "approve", "i-0": "reject"})
     await page.unroute_all()
 
     await page.route("**/v1/items/verdicts", lambda route: route.abort())
@@ -743,14 +805,14 @@ async def test_review_keys_are_saved_while_loading_offline_or_leaving_the_page(
         held = {"type": "keyDown", "key": "a", "text": "a", "autoRepeat": is_held}
         await devtools.send("Input.dispatchKeyEvent", held)
     await agree(page)
-    await given(hub, {"i-2": "reject", "i-1": "approve"})
+    await given(hub, {"i-2": "reject", "i-0": "approve"})
     await keys.press("a")
     await agree(page)
     await keys.press("u")
     await keys.press("a")
     await agree(page)
     await page.goto("about:blank")
-    await given(hub, {"i-2": "reject", "i-1": "approve", "i-0": "approve"})
+    await given(hub, {"i-2": "reject", "i-0": "approve", "i-1": "approve"})
 
 
 async def test_item_decided_in_another_window_remains_listed_with_the_conflict(

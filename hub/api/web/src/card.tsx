@@ -46,7 +46,7 @@ function Card(): JSX.Element {
   if (problem.value) return <p class="refused">{problem.value}</p>;
   const listed = items.value;
   const item = listed?.[place.value];
-  if (!listed || !item) return <p class="quiet">{listed ? "No item is listed." : "No list of items has come yet."}</p>;
+  if (!listed || !item) return <p class="quiet">{listed ? "Nothing is listed." : "No list has come yet."}</p>;
   const turn = (step: number): void => void (place.value += step);
   return (
     <>
@@ -106,7 +106,8 @@ function One({ of: row }: { of: ItemView }): JSX.Element {
     <ItemCard
       of={item}
       marks={<Marks of={item} />}
-      origin={[["Path", <Foreign of={item.path} />], ["Device", item.device], ["Agent", item.agent], ["Found", exact(item.created_at)], ["Verdict", item.verdict_at && exact(item.verdict_at)]]}
+      decisions={[["Decided", item.verdict_at && exact(item.verdict_at)]]}
+      origin={[["File", <Foreign of={item.path} />], ["Computer", item.device], ["Agent", item.agent], ["Id", item.id]]}
     >
       {item.proposals.map((one) => (
         <Proposed key={one.id} of={one} item={item} />

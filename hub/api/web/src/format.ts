@@ -55,14 +55,16 @@ export function exact(at: string): string {
   return moment.format(new Date(at));
 }
 
-const WEEK_MS = 7 * 86_400_000;
+const DAY_MS = 86_400_000;
+const WEEK_MS = 7 * DAY_MS;
+const NEAR_DAYS = 180; // whose day and month say the year
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const near = new Intl.DateTimeFormat("en-GB", { weekday: "short", hour: "2-digit", minute: "2-digit" });
 
 /** Return a time as people say it: today 18:30, tomorrow 07:00, Fri 07:00; one in another week by its date. */
 export function soon(at: string, nowMs: number): string {
   const time = new Date(at);
-  const days = Math.round((Date.parse(dayOf(time)) - Date.parse(dayOf(new Date(nowMs)))) / 86_400_000);
+  const days = Math.round((Date.parse(dayOf(time)) - Date.parse(dayOf(new Date(nowMs)))) / DAY_MS);
   if (days === 0 || days === 1 || days === -1) return `${["yesterday", "today", "tomorrow"][days + 1]} ${clock.format(time)}`;
   return Math.abs(+time - nowMs) < WEEK_MS ? near.format(time) : exact(at);
 }
@@ -81,6 +83,28 @@ export function isDay(text: string): boolean {
 export function dayOrTime(text: string): string {
   if (Number.isNaN(Date.parse(text))) return text;
   return isDay(text) ? weekday.format(new Date(`${text}T00:00Z`)).replace(",", "") : exact(text);
+}
+
+const sameYear = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "numeric", month: "short", timeZone: "UTC" });
+
+/** Return the day on which a day or time is in this zone. */
+function dayIn(text: string): string {
+  return isDay(text) ? text : dayOf(new Date(text));
+}
+
+/** Return in how many days a day or time is, in this zone; NaN: it is none. */
+export function daysUntil(text: string, nowMs: number): number {
+  return Math.round((Date.parse(dayIn(text)) - Date.parse(dayOf(new Date(nowMs)))) / DAY_MS);
+}
+
+/** Return a day or time as people say it: today, tomorrow 18:30, Fri 4 Dec; in another year with its number. */
+export function dayWords(text: string, nowMs: number): string {
+  const days = daysUntil(text, nowMs);
+  if (Number.isNaN(days)) return text;
+  const day = dayIn(text);
+  const isNear = day.slice(0, 4) === dayOf(new Date(nowMs)).slice(0, 4) || (days > 0 && days < NEAR_DAYS);
+  const said = ["yesterday", "today", "tomorrow"][days + 1] ?? (isNear ? sameYear : weekday).format(new Date(`${day}T00:00Z`)).replace(",", "");
+  return isDay(text) ? said : `${said} ${clock.format(new Date(text))}`;
 }
 
 /** Return a duration in its two largest units: 1 d 4 h, 3 min 20 s. */
@@ -143,6 +167,23 @@ export function commandOf(words: string, given: Readonly<Record<string, string |
 
 export function quoted(text: string): string {
   return /^[\w.@+/:][\w.@+/:-]*$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+const THINGS: Readonly<Record<string, readonly [string, string]>> = {
+  tasks: ["task", "tasks"], notes: ["note", "notes"], timelines: ["event", "events"], projects: ["project", "projects"], taskComments: ["comment", "comments"],
+};
+
+/** Return what rows of a table are to people: task, 2 events. A table of one's own keeps its name. */
+export function thing(table: string, number?: number): string {
+  const word = THINGS[table]?.[number === undefined || number === 1 ? 0 : 1] ?? table;
+  return number === undefined ? word : `${count(number)} ${word}`;
+}
+
+const FIELDS: Readonly<Record<string, string>> = { dueDate: "due", date: "when", assignee: "for", author: "from", projectId: "project", taskId: "task", content: "text", clientId: "client" };
+
+/** Return what a field is to people. A field of one's own keeps its name. */
+export function fieldName(name: string): string {
+  return FIELDS[name] ?? name;
 }
 
 const ISOLATES = "\u2066\u2067\u2068";

@@ -1,9 +1,10 @@
-// The items of the page Review, and the keys on them: each acts once, in its turn, on what the keys before it left.
+// The items of the page Inbox, and the keys on them: each acts once, in its turn, on what the keys before it left.
 import { computed, signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { report } from "./acting";
 import { question } from "./confirm";
-import { beginOf } from "./format";
+import { beginOf, daysUntil, fieldName, thing } from "./format";
+import { now } from "./live";
 import { isAtDevice, may } from "./me";
 import { Foreign } from "./parts";
 import { go, link, place } from "./router";
@@ -62,10 +63,63 @@ export const asked = computed(() => {
   const isApart = apart ?? ((run ?? warning ?? proposed) !== undefined || Object.keys(sought.value).length > 0 ? undefined : "false");
   return { agent, run, table, device, warning, path, text, proposed, apart: isApart, verdict: verdict === "any" ? undefined : verdict };
 });
+export const ORDERS = ["day", "file", "doubt"] as const;
+/** Order of the list; undefined: a search has its own. */
+export const order = computed(() => {
+  const asked = place.value.query.get("by");
+  return Object.keys(sought.value).length > 0 ? undefined : (ORDERS.find((one) => one === asked) ?? "day");
+});
+
+export interface Group {
+  readonly title: string;
+  /** Of the file that its items are from; undefined: of several. */
+  readonly path?: string;
+  readonly items: readonly [ItemView, ...ItemView[]];
+}
+
+const TWICE = "From others, or marked: look twice";
+
+/** Return where an item is in the list: a heading, below which are the items around it with the same one. */
+function headingOf(item: ItemView): string {
+  if (order.value !== undefined && item.warnings.length > 0) return TWICE;
+  if (order.value === "doubt") return item.found_by === "model" ? "Found by a model" : "Found by rules";
+  if (order.value !== "day") return item.path;
+  const days = item.day === null ? NaN : daysUntil(item.day, now.value);
+  if (Number.isNaN(days)) return "Without a day";
+  return days < 0 ? "Overdue or past" : days === 0 ? "Today" : days <= 7 ? "Next 7 days" : "Later";
+}
+
+/** Return the items below their headings, in the order of the list. */
+export function groupsOf(items: readonly ItemView[]): readonly Group[] {
+  const groups: { title: string; path?: string; items: [ItemView, ...ItemView[]] }[] = [];
+  for (const item of items) {
+    const title = headingOf(item);
+    const last = groups.at(-1);
+    const isFile = title === item.path;
+    if (last?.title === title && (!isFile || last.items[0].device === item.device)) last.items.push(item);
+    else groups.push({ title, items: [item], ...(isFile && { path: item.path }) });
+  }
+  return groups;
+}
+
+/** Another item that is the same thing, and is decided with it. */
+export interface Alike {
+  readonly id: string;
+  readonly path: string;
+  readonly line: number | null;
+}
+
+/** Return the other items that are the same thing. */
+export function alsoOf(item: ItemView): readonly Alike[] {
+  return (item as { readonly also?: readonly Alike[] }).also ?? [];
+}
+
 /** The item that is shown: that of the address, or the first one that waits. */
 export const current = computed(
   () => place.value.query.get("item") ?? (list.value.rows.find((row) => isHere(row) && isOpen(row)) ?? list.value.rows.find(isHere))?.id,
 );
+/** Number of items that were decided here, and that the hub still lists. */
+export const onTheWay = computed(() => list.value.rows.filter((row) => row.verdict === "open" && list.value.listed.has(row.id) && !isUndecided(row)).length);
 export const rows = computed(() => list.value.rows.filter((row) => isHere(row) || row.id === current.value));
 
 function isHere({ id }: ItemView): boolean {
@@ -111,13 +165,15 @@ export function takeOne(item: ItemDetail | undefined): void {
   void act();
 }
 
-/** Merge two lists of the same order; of what both have, take that of the second. */
+/** Merge two lists of the same order; of what both have, take that of the second, unless it is equal: it is not drawn again. */
 function merged(before: readonly ItemView[], now: readonly ItemView[]): readonly ItemView[] {
   const places = new Map(before.map(({ id }, place) => [id, place]));
   const all: ItemView[] = [];
   let from = 0;
-  for (const row of now) {
-    const to = places.get(row.id);
+  for (const read of now) {
+    const to = places.get(read.id);
+    const known = to === undefined ? undefined : before[to];
+    const row = known && JSON.stringify(known) === JSON.stringify(read) ? known : read;
     if (to !== undefined && to >= from) {
       all.push(...before.slice(from, to));
       from = to + 1;
@@ -160,7 +216,7 @@ export function show(next: string | undefined): void {
   edited.value = undefined;
   if (next === undefined) return;
   const query = Object.fromEntries(place.value.query);
-  go(link(["review"], { ...query, item: next }), { replace: query["item"] !== undefined });
+  go(link(["inbox"], { ...query, item: next }), { replace: query["item"] !== undefined });
   requestAnimationFrame(() => document.querySelector<HTMLElement>(".picks [aria-current]")?.focus());
 }
 
@@ -179,7 +235,7 @@ function advance(): void {
   if (next && next !== here) show(next.id);
   if (isAtEnd && size.value >= MAX_ROWS) {
     const query = Object.fromEntries(place.value.query);
-    go(link(["review"], { ...query, item: undefined, cursor: list.value.next ?? undefined }));
+    go(link(["inbox"], { ...query, item: undefined, cursor: list.value.next ?? undefined }));
   }
   grow();
 }
@@ -206,7 +262,7 @@ export function judge(verdict: Verdict, data?: Values): void {
   const taken = them.filter((item) => isOpen(item) && (verdict === "reject" || !item.needs_owner));
   if (verdict === "approve" && !data && chosen.value.size === 0 && taken[0] && taken[0].lacks.length > 0) {
     // What was typed ahead was not meant for its form.
-    if (typed.length > 0) report(<>{titled(taken)} lacks {taken[0].lacks.join(", ")}: e fills it in</>, true);
+    if (typed.length > 0) report(<>{titled(taken)} lacks {taken[0].lacks.map(fieldName).join(", ")}: e fills it in</>, true);
     else edited.value = taken[0].id;
     typed = [];
     return;
@@ -354,7 +410,7 @@ export function because(reason: string | null | undefined): string {
 
 export function titled(items: readonly ItemView[]): ComponentChildren {
   const [one] = items;
-  if (items.length !== 1 || !one) return `${items.length} items`;
+  if (items.length !== 1 || !one) return one && items.every(({ table }) => table === one.table) ? thing(one.table, items.length) : `${items.length} suggestions`;
   return (
     <>
       “<Foreign of={one.title.length > 60 ? `${one.title.slice(0, 60)}…` : one.title} />”

@@ -1,6 +1,7 @@
 // An item as a person decides about it: its words among those around them, its marks, its values, and what others propose.
 import type { ComponentChildren, JSX } from "preact";
-import { balanced } from "../format";
+import { balanced, fieldName, soon, thing } from "../format";
+import { now } from "../live";
 import { Facts, Foreign, Section, Time, Was } from "../parts";
 import { MARKS } from "../types";
 import type { ItemDetail, ItemPlace, ItemView, ProposalView } from "../types";
@@ -13,13 +14,15 @@ export interface CardProps {
   readonly of: Shown;
   /** Its states, in a line. */
   readonly marks: ComponentChildren;
-  /** What is known of it besides its words. */
+  /** What became of it. */
+  readonly decisions: readonly (readonly [string, ComponentChildren])[];
+  /** Names and ids, for those who look closer. */
   readonly origin: readonly (readonly [string, ComponentChildren])[];
   readonly children: ComponentChildren;
 }
 
 const ORIGINS: Readonly<Record<NonNullable<ItemDetail["provenance"]>["origin"], string>> = {
-  own: "a file of the device",
+  own: "a file of yours",
   shared: "a folder in which others write, too",
   mail: "mail",
   chat: "a chat",
@@ -39,10 +42,11 @@ function Place({ link: to }: { link: string }): JSX.Element {
 }
 
 /** An item with the words that it comes from. */
-export function ItemCard({ of, marks, origin, children }: CardProps): JSX.Element {
+export function ItemCard({ of, marks, decisions, origin, children }: CardProps): JSX.Element {
+  const named = (data: Readonly<Record<string, unknown>>): [string, string][] => facts(of, data).map(([name, value]) => [fieldName(name), value]);
   return (
     <article aria-labelledby="item-title">
-      <h2 id="item-title">
+      <h2 id="item-title" tabIndex={-1}>
         <Foreign of={of.title || "no title"} />
       </h2>
       {of.provenance && !(of.provenance.origin === "own" && of.provenance.trusted) && (
@@ -74,34 +78,57 @@ export function ItemCard({ of, marks, origin, children }: CardProps): JSX.Elemen
         </p>
       ))}
       {children}
-      {of.place?.quote && <Source of={of.place} />}
+      <p class="quiet">Found {soon(of.created_at, now.value)} in <Source of={of} /></p>
+      {of.place?.quote && <Words of={of.place} />}
       {of.place?.link && (
         <a href={of.place.link} target="_blank" rel="noreferrer">
           Open the message
         </a>
       )}
-      <Section title={of.table}>
-        {of.data ? <Facts rows={facts(of, of.data)} /> : <div class="waiting" aria-busy="true" />}
+      <Section title={thing(of.table)}>
+        {of.data ? <Facts rows={named(of.data)} /> : <div class="waiting" aria-busy="true" />}
       </Section>
       {of.found && (
         <Section title="As it was found">
-          <Facts rows={facts(of, of.found)} />
+          <Facts rows={named(of.found)} />
         </Section>
       )}
       {of.before && (
-        <Section title="What the device has until then">
-          <Facts rows={facts(of, of.before)} />
+        <Section title="What it is until then">
+          <Facts rows={named(of.before)} />
         </Section>
       )}
-      <Section title="Where it comes from">
-        <Facts rows={[...origin, ["Characters", of.place && `${of.place.start} to ${of.place.end}`]]} />
-      </Section>
+      {decisions.some(([, value]) => value) && <Facts rows={decisions} />}
+      <details>
+        <summary>Details</summary>
+        <Facts rows={origin} />
+      </details>
     </article>
   );
 }
 
+/** Return the line in which the words of an item begin. */
+function lineOf({ line, place }: Shown): number | null {
+  const excerpt = place?.excerpt;
+  return line ?? (excerpt ? excerpt.line + excerpt.before.split("\n").length - 1 : null);
+}
+
+/** Where an item is from: mail from Bob; week.md, line 26. *isFile*: the name of its file is above it. */
+export function Source({ of, isShort = false, isFile = false }: { of: Shown; isShort?: boolean; isFile?: boolean }): JSX.Element {
+  const { origin, author } = of.provenance ?? {};
+  if (origin === "mail" || origin === "chat") return <>{origin === "mail" ? "mail" : "a chat"}{author && <> from <Foreign of={author} /></>}</>;
+  const line = lineOf(of);
+  const name = isShort ? (of.path.split("/").at(-1) ?? "") : of.path;
+  return (
+    <>
+      {!isFile && <Foreign of={name} />}
+      {line !== null && `${isFile ? "" : ", "}line ${line}`}
+    </>
+  );
+}
+
 /** The words of an item, marked in the lines around them. */
-function Source({ of: { quote, excerpt } }: { of: ItemPlace }): JSX.Element {
+function Words({ of: { quote, excerpt } }: { of: ItemPlace }): JSX.Element {
   if (!excerpt) {
     return (
       <blockquote>
@@ -140,7 +167,7 @@ export function Proposed({ of, item, children }: { of: ProposalView; item: Shown
       </p>
       {facts(item, of.data).map(([name, now]) => (
         <div key={name}>
-          <Was name={name} old={before.get(name) ?? null} new={now} />
+          <Was name={fieldName(name)} old={before.get(name) ?? null} new={now} />
           {of.unsupported.includes(name) && <em class="bad">The quote does not say this.</em>}
         </div>
       ))}

@@ -1,7 +1,7 @@
 // The values of an item: shown as people read them, and changed.
 import type { JSX } from "preact";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import { dayOf, dayOrTime, isDay } from "../format";
+import { dayOf, dayOrTime, fieldName, isDay } from "../format";
 import { useReading } from "../reading";
 import type { ItemDetail, TableField } from "../types";
 import type { Failure } from "../verdicts";
@@ -75,7 +75,7 @@ export function Editor({ of, approve, failure, early = () => "", label = "Approv
         const required = is_required || is_needed;
         return (
           <label class="field" key={name}>
-            <span title={about}>{name}</span>
+            <span title={about}>{fieldName(name)}</span>
             {kind === "epoch_ms" ? (
               <Moment required={required} text={text} onChange={(value) => setTexts({ ...texts, [name]: value })} />
             ) : kind === "number" ? (
@@ -96,9 +96,9 @@ export function Editor({ of, approve, failure, early = () => "", label = "Approv
       {above.map(({ field, table, is_required, rows }) => (
         <label class="field" key={field}>
           <span>
-            {field.replace(/Id$/, "")}
+            {fieldName(field)}
             {table === "projects" && " (a new name makes one)"}
-            {!choices.data?.is_asked && " – the device is away: type its name"}
+            {!choices.data?.is_asked && " – its computer is away: type its name"}
           </span>
           <input
             type="text"

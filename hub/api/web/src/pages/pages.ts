@@ -8,6 +8,7 @@ import { Boards } from "./boards";
 import { Connectors } from "./connectors";
 import { Devices } from "./devices";
 import { Status } from "./home";
+import { Inbox } from "./inbox";
 import { Log } from "./log";
 import { Messages } from "./messages";
 import { Metrics } from "./metrics";
@@ -15,7 +16,6 @@ import { Notify } from "./notify";
 import { Parts } from "./parts_page";
 import { Places } from "./places";
 import { Questions } from "./questions";
-import { Review } from "./review";
 import { Runs } from "./runs";
 import { Settings } from "./settings";
 import { Sources } from "./sources";
@@ -37,7 +37,7 @@ export const PAGES: Readonly<Record<string, PageOf>> = {
   boards: Boards,
   connectors: Connectors,
   devices: Devices,
-  inbox: Review,
+  inbox: Inbox,
   log: Log,
   messages: Messages,
   notify: Notify,

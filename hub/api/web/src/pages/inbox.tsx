@@ -1,37 +1,41 @@
 // What waits for a person: items in a list, and one of them with its words, to approve, edit or reject by key.
 import type { JSX } from "preact";
-import { useEffect, useLayoutEffect, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { attempt, report } from "../acting";
 import { Confirm } from "../confirm";
-import { commandOf, exact, quoted } from "../format";
+import { beginOf, commandOf, count, dayOf, dayWords, daysUntil, exact, fieldName, quoted, thing } from "../format";
 import {
-  accept, act, asked, because, begin, chosen, clear, current, DONE, edit, edited, isOpen, isPlain, judge, judgeFile, list, move, pickAll, press, rejectFile, rows,
-  size, sought, take, takeBack, takeOne, titled, toggle, typedEarly,
+  accept, alsoOf, asked, because, begin, chosen, clear, current, DONE, edit, edited, type Group, groupsOf, isOpen, isPlain, judge, judgeFile, list, move, onTheWay, order,
+  ORDERS, pickAll, press, rejectFile, rows, size, sought, take, takeBack, takeOne, titled, toggle, typedEarly,
 } from "../inbox";
 import { type Key, useKeys } from "../keys";
+import { now } from "../live";
 import { isAtDevice, may } from "../me";
-import { Command, Foreign, Page, Pager, Read, Refused, State, Time } from "../parts";
+import { Command, Empty, Foreign, Page, Pager, Read, Refused, State } from "../parts";
 import { useReading } from "../reading";
-import { link, place } from "../router";
+import { link, place, refine } from "../router";
 import { ask } from "../server";
 import { Search, type SearchField, TEXT_FIELD } from "../search";
-import type { ItemCountsView, ItemDetail, ItemView, ProposalView } from "../types";
+import { type ItemCountsView, type ItemDetail, type ItemView, MARKS, type ProposalView } from "../types";
 import { decided, delay, failures, forget, isOnItsWay, isUndecided, unsent } from "../verdicts";
-import { ItemCard, Proposed, type CardProps, type Shown } from "./item_card";
+import { ItemCard, Proposed, type CardProps, type Shown, Source } from "./item_card";
 import { Editor } from "./item_editor";
 import { whyOf } from "./why";
 
 const VERDICTS = ["approved", "edited", "rejected", "any"];
 const KINDS = ["item", "verdict", "proposal", "device"] as const;
 const WORD_FIELDS: readonly SearchField[] = [{ name: "q", label: "words" }, { name: "person" }, { name: "project" }, { name: "due_since", label: "since", isDay: true }, { name: "due_until", label: "until", isDay: true }];
+const ORDER_WORDS = { day: "By day", file: "By file", doubt: "Surest first" } as const;
+const OFFERED = "hub.places"; // of this browser: the places were named to its owner
+const MAX_LOOKED = 20; // of what was approved, for places that it is at
 const REST_MS = 150; // items that keys pass faster are not read
 
 /** Leads to the items that are listed apart, and back. */
 function Apart({ count, isShown, query }: { count: number; isShown: boolean; query: Readonly<Record<string, string>> }): JSX.Element | null {
-  if (isShown) return <a href={link(["review"], { ...query, apart: undefined, item: undefined, cursor: undefined })}>← Other items</a>;
+  if (isShown) return <a href={link(["inbox"], { ...query, apart: undefined, item: undefined, cursor: undefined })}>← Other items</a>;
   if (count === 0 || query["warning"] || query["run"]) return null;
   return (
-    <a href={link(["review"], { ...query, apart: "true", item: undefined, cursor: undefined })}>
+    <a href={link(["inbox"], { ...query, apart: "true", item: undefined, cursor: undefined })}>
       {count} of unknown authors, listed apart
     </a>
   );
@@ -39,9 +43,9 @@ function Apart({ count, isShown, query }: { count: number; isShown: boolean; que
 
 /** Leads to the less sure items, which stay at the hub until they are approved, and back. */
 function Unsure({ count, isShown, query }: { count: number; isShown: boolean; query: Readonly<Record<string, string>> }): JSX.Element | null {
-  if (isShown) return <a href={link(["review"], { ...query, unsure: undefined, item: undefined, cursor: undefined })}>← Suggested items</a>;
+  if (isShown) return <a href={link(["inbox"], { ...query, unsure: undefined, item: undefined, cursor: undefined })}>← Suggested items</a>;
   if (count === 0) return null;
-  return <a href={link(["review"], { ...query, unsure: "true", item: undefined, cursor: undefined })}>{count} less sure</a>;
+  return <a href={link(["inbox"], { ...query, unsure: "true", item: undefined, cursor: undefined })}>{count} less sure</a>;
 }
 
 /** Return the filters of items, with the values that there are and their numbers. */
@@ -80,20 +84,20 @@ const JUDGING: readonly Key[] = [
 ];
 const CLEAR: Key = { key: "Escape", about: "clear the selection", action: clear };
 
-export function Review(): JSX.Element {
+export function Inbox(): JSX.Element {
   const query = Object.fromEntries(place.value.query);
   const verdict = query["verdict"] ?? "open";
   const { agent, run, table, device, warning, path, text } = asked.value;
-  const filters = { agent, run, table, device, warning, path, text };
-  const key = JSON.stringify([asked.value, sought.value, query["cursor"]]);
+  const filters = { agent, run, table, device, warning, path, text, order: order.value === "day" && isAtDevice() ? undefined : order.value };
+  const key = JSON.stringify([asked.value, sought.value, order.value, query["cursor"]]);
   useLayoutEffect(() => begin(key), [key]);
   const isRead = list.value.key === key && list.value.next !== undefined;
-  const items = useReading("/v1/items", { query: { ...asked.value, ...sought.value, cursor: query["cursor"], limit: size.value }, kinds: KINDS });
+  const items = useReading("/v1/items", { query: { ...asked.value, ...sought.value, order: order.value, cursor: query["cursor"], limit: size.value }, kinds: KINDS });
   const counts = useReading("/v1/items/counts", { query: asked.value, kinds: KINDS });
   const isUnsure = query["unsure"] === "true";
   const unsure = useReading("/v1/items/counts", { query: { agent, run, table, device, path, text, unsure: "true" }, kinds: KINDS });
   const isSearch = Object.keys(sought.value).length > 0;
-  const hasFilter = isSearch || verdict !== "open" || Object.entries(asked.value).some(([name, value]) => name !== "verdict" && value);
+  const hasFilter = verdict !== "open" || Object.keys(query).some((name) => !["by", "cursor", "item", "verdict"].includes(name));
   const id = current.value;
   const rested = useRested(id);
   const item = useReading("/v1/items/{item_id}", { params: { item_id: rested ?? "" }, kinds: KINDS, when: rested !== undefined });
@@ -104,6 +108,8 @@ export function Review(): JSX.Element {
   const mayApprove = isWaiting && !row.needs_owner;
   const picked = [...chosen.value.values()].filter(isOpen);
   const failure = failures.value.get(id ?? "");
+  const isAlone = query["item"] !== undefined; // on a phone, without the list
+  usePlaceInList(isAlone);
 
   useLayoutEffect(() => {
     if (items.data) take(key, items.data);
@@ -129,21 +135,29 @@ export function Review(): JSX.Element {
   const command = isAtDevice() ? "hub review" : isSearch ? findingCommand(query) : commandOf(listing, filters);
 
   return (
-    <Page title="Review" command={command}>
-      <div class="review" data-open={query["item"] !== undefined}>
+    <Page title="Inbox" command={command}>
+      <div class="review" data-open={isAlone}>
         <div class="review-list">
           <Search fields={fieldsOf(counts.data)} />
           <p class="quiet" role="status">
             {counts.data && total(counts.data, verdict === "open" && !isUnsure)}
             {unsent.value > 0 && <span class="unsent">{` · ${unsent.value} being saved`}</span>}
           </p>
+          {order.value && (
+            <p class="orders" role="group" aria-label="Order">
+              {ORDERS.map((one) => (
+                <button key={one} type="button" aria-pressed={order.value === one} onClick={() => refine({ by: one === "day" ? undefined : one })}>
+                  {ORDER_WORDS[one]}
+                </button>
+              ))}
+            </p>
+          )}
+          <FirstPlace />
           {delay.value && <p class="banner">{unsent.value} verdicts are kept in this window until the hub takes them: {delay.value}</p>}
-          <Unsure count={unsure.data?.total ?? 0} isShown={isUnsure} query={query} />
-          <Apart count={counts.data?.warnings["apart"] ?? 0} isShown={asked.value.apart === "true"} query={query} />
           {mayJudge && rows.value.some(isOpen) && (
             <div class="actions">
               <button type="button" onClick={() => void pickAll()}>
-                Select all without a warning <kbd>A</kbd>
+                Select all without a mark <kbd>A</kbd>
               </button>
               {chosen.value.size > 0 && <Judge count={picked.length} />}
             </div>
@@ -151,46 +165,48 @@ export function Review(): JSX.Element {
           <Read of={items}>
             {() => (
               <>
-                {isRead && rows.value.length === 0 && <p class="empty">{hasFilter ? (list.value.next ? "None of the newest items is like this; the older ones come next." : "No item is like this.") : <>Nothing waits for a decision. What agents find comes here. {!isAtDevice() && <Command text="hub run NAME" />}</>}</p>}
                 <List query={query} mayJudge={mayJudge} />
+                {isRead && !(verdict === "open" ? rows.value.some(isUndecided) : rows.value.length > 0) && <Nothing hasFilter={hasFilter} />}
                 <Pager next={list.value.next} />
               </>
             )}
           </Read>
+          <Unsure count={unsure.data?.total ?? 0} isShown={isUnsure} query={query} />
+          <Apart count={counts.data?.warnings["apart"] ?? 0} isShown={asked.value.apart === "true"} query={query} />
         </div>
         <div class="review-item">
-          <a class="back" href={link(["review"], { ...query, item: undefined })}>
-            ← All items
+          <a class="back" href={link(["inbox"], { ...query, item: undefined })}>
+            ← Inbox
           </a>
           {id !== undefined && item.refusal && rested === id && <Refused refusal={item.refusal} />}
           {id !== undefined && !row && !item.refusal && <div class="waiting" aria-busy="true" />}
           {row && (
-            <ItemCard of={{ ...row, ...detail }} marks={<Marks of={row} />} origin={originOf({ ...row, ...detail })}>
+            <ItemCard of={{ ...row, ...detail }} marks={<Marks of={row} />} decisions={decisionsOf(row)} origin={originOf({ ...row, ...detail })}>
               {failure && (
                 <p class="banner" role="status">
-                  <strong>The hub did not take the verdict</strong>: {failure.why}. It waits: decide again.
+                  <strong>Your decision was not taken</strong>: {failure.why}. It waits: decide again.
                 </p>
               )}
               {detail && edited.value === id && <Editor key={id} of={detail} failure={failure} early={typedEarly} approve={(data) => judge("approve", data)} close={() => (edited.value = undefined)} />}
               {isUndecided(row) && row.device_refuses && (
                 <p class="banner" role="status">
-                  <strong>Its device takes no verdict from here</strong>: {because(row.device_refuses)}.
+                  <strong>Its computer takes no decision from here</strong>: {because(row.device_refuses)}.
                   {row.device_refuses === "not_granted" && (
                     <>
                       {" "}
-                      Typed there, on the device: <Command text="hub review --web" /> or, so that you decide here from then on, also there: <Command text={`hub grants +review.remote${row.needs_owner ? "=marked" : ""}`} />
+                      Typed on the computer that it is for: <Command text="hub review --web" /> or, so that you decide here from then on, <Command text={`hub grants +review.remote${row.needs_owner ? "=marked" : ""}`} />
                     </>
                   )}
                 </p>
               )}
               {isWaiting && row.needs_owner && (
                 <p class="banner" role="status">
-                  <strong>It has a mark, so only its owner approves or changes it.</strong> Typed there, on the device: <Command text="hub review --web" /> or, so
-                  that you decide here from then on, also there: <Command text="hub grants +review.remote=marked" />
+                  <strong>It has a mark, so only its owner approves or changes it.</strong> Typed on the computer that it is for: <Command text="hub review --web" /> or,
+                  so that you decide here from then on, <Command text="hub grants +review.remote=marked" />
                 </p>
               )}
               {isUndecided(row) && row.device_is_elsewhere && (
-                <p class="quiet">Its device is connected to another node of the hub: whether it takes a verdict from here is not known.</p>
+                <p class="quiet">Its computer is connected to another node of the hub: whether it takes a decision from here is not known.</p>
               )}
               {isUndecided(row) && row.proposals.map((one, place) => <Proposal key={one.id} of={one} item={{ ...row, ...detail }} mayAccept={isWaiting && place === 0 && (one.verdict === "reject" || mayApprove)} />)}
               {isWaiting && edited.value !== id && chosen.value.size === 0 && (
@@ -201,7 +217,7 @@ export function Review(): JSX.Element {
                       Edit <kbd>e</kbd>
                     </button>
                   )}
-                  <button type="button" onClick={() => press("R", rejectFile)}>
+                  <button type="button" class="file-too" onClick={() => press("R", rejectFile)}>
                     Reject the file <kbd>R</kbd>
                   </button>
                 </div>
@@ -270,42 +286,34 @@ function Proposal({ of, item, mayAccept }: { of: ProposalView; item: Shown; mayA
 }
 
 interface ListProps {
-  readonly query: Readonly<Record<string, string>>;
+  /** Address of an item, without its id. */
+  readonly base: string;
   readonly mayJudge: boolean;
 }
 
-/** Return the items by their files, in the order of the list. */
-function filesOf(items: readonly ItemView[]): readonly (readonly [ItemView, ...ItemView[]])[] {
-  const files: [ItemView, ...ItemView[]][] = [];
-  for (const item of items) {
-    const file = files.at(-1);
-    if (file && file[0].path === item.path && file[0].device === item.device) file.push(item);
-    else files.push([item]);
-  }
-  return files;
-}
-
-function List({ query, mayJudge }: ListProps): JSX.Element {
+function List({ query, mayJudge }: { query: Readonly<Record<string, string>>; mayJudge: boolean }): JSX.Element {
+  const base = link(["inbox"], { ...query, item: undefined });
   return (
     <div class="picks">
-      {filesOf(rows.value).map((items) => (
-        <File key={items[0].id} items={items} query={query} mayJudge={mayJudge} />
+      {groupsOf(rows.value).map((group) => (
+        <Below key={group.items[0].id} group={group} base={`${base}${base.includes("?") ? "&" : "?"}item=`} mayJudge={mayJudge} />
       ))}
     </div>
   );
 }
 
-function File({ items, query, mayJudge }: ListProps & { items: readonly [ItemView, ...ItemView[]] }): JSX.Element {
+/** Items below their heading; those of a file are decided together. */
+function Below({ group: { title, path, items }, base, mayJudge }: ListProps & { group: Group }): JSX.Element {
   const [isOpened, setOpened] = useState(true);
-  const [{ path, device }] = items;
-  const open = items.filter(isOpen);
+  const device = path === undefined ? null : items[0].device;
+  const open = path === undefined ? [] : items.filter(isOpen);
   const plain = open.filter(isPlain).length;
   const marked = open.filter(({ warnings }) => warnings.length > 0).length;
   return (
-    <section class="file" aria-label={path}>
+    <section class="file" aria-label={title}>
       <header>
         <button type="button" class="turn" aria-expanded={isOpened} onClick={() => setOpened(!isOpened)}>
-          <Foreign of={path} />
+          <Foreign of={title} />
           <span class="quiet">
             {device && (
               <>
@@ -332,28 +340,110 @@ function File({ items, query, mayJudge }: ListProps & { items: readonly [ItemVie
         )}
       </header>
       {isOpened && (
-        <ul class="cards">
+        <ul class="cards" role="list">
           {items.map((row) => (
-            <li key={row.id}>
-              {mayJudge && (
-                <input
-                  type="checkbox"
-                  aria-label={`Select ${row.title.slice(0, 80)}`}
-                  checked={chosen.value.has(row.id)}
-                  onChange={() => toggle(row)}
-                />
-              )}
-              <a href={link(["review"], { ...query, item: row.id })} aria-current={row.id === current.value ? "true" : undefined}>
-                <Foreign class="title" of={row.title || "no title"} />
-                <span class="quiet">{row.table}</span>
-              </a>
-              <Marks of={row} />
-            </li>
+            <Row key={row.id} of={row} base={base} mayJudge={mayJudge} isCurrent={row.id === current.value} isChosen={chosen.value.has(row.id)} state={stateOf(row)} isFile={path !== undefined} />
           ))}
         </ul>
       )}
     </section>
   );
+}
+
+interface RowProps extends ListProps {
+  readonly of: ItemView;
+  readonly isCurrent: boolean;
+  readonly isChosen: boolean;
+  /** What became of it here; empty: nothing. */
+  readonly state: string;
+  /** Its file is the heading above it. */
+  readonly isFile: boolean;
+}
+
+/** An item of the list, with what one decides by. Drawn again only when it changes, as a key moves among hundreds. */
+function Row({ of, base, mayJudge, isCurrent, isChosen, state, isFile }: RowProps): JSX.Element {
+  const today = dayOf(new Date(now.value));
+  return useMemo(
+    () => (
+      <li>
+        {mayJudge && <input type="checkbox" aria-label={`Select ${of.title.slice(0, 80)}`} checked={isChosen} onChange={() => toggle(of)} />}
+        <a href={`${base}${encodeURIComponent(of.id)}`} aria-current={isCurrent ? "true" : undefined}>
+          <Foreign class="title" of={of.title || "no title"} />
+          <span class="quiet">
+            {of.table !== "tasks" && `${thing(of.table)} · `}
+            {of.day && <Day of={of} />}
+            {of.person && <><Foreign of={of.person} /> · </>}
+            <Source of={of} isShort isFile={isFile} />
+            {alsoOf(of).map((one) => <span key={one.id}> · also in <Foreign of={one.path.split("/").at(-1) ?? ""} />{one.line !== null && `, line ${one.line}`}</span>)}
+          </span>
+        </a>
+        <Marks of={of} />
+      </li>
+    ),
+    [of, mayJudge, isCurrent, isChosen, state, isFile, today, base],
+  );
+}
+
+function Day({ of: { day, table, verdict } }: { of: ItemView }): JSX.Element {
+  const isLate = table === "tasks" && verdict === "open" && daysUntil(day ?? "", now.value) < 0;
+  return <span class={isLate ? "late" : undefined}>{`${isLate ? "overdue, " : table === "tasks" ? "due " : ""}${dayWords(day ?? "", now.value)} · `}</span>;
+}
+
+/** Return what became of an item here, as a text that changes with it. */
+function stateOf({ id }: ItemView): string {
+  const mine = decided.value.get(id);
+  return `${mine === null ? "undone" : (mine?.verdict ?? "")} ${failures.value.has(id)}`;
+}
+
+/** What is said after the last decision, and where nothing is listed. */
+function Nothing({ hasFilter }: { hasFilter: boolean }): JSX.Element {
+  const isDone = !hasFilter && [...decided.value.values()].some((mine) => mine !== null);
+  const today = useReading("/v1/summary", { query: { since: beginOf(dayOf(new Date(now.value))) }, kinds: KINDS, when: isDone && !isAtDevice() });
+  const approved = today.data?.items.approved ?? 0;
+  if (isDone) {
+    return (
+      <Empty title="All decided.">
+        <p>{approved > 0 && <>{count(approved)} approved today: see <a href="/tasks">Tasks</a>. </>}What is found next comes here.</p>
+      </Empty>
+    );
+  }
+  if (hasFilter) return <Empty title={list.value.next ? "None of the newest is like this; the older ones come next." : "Nothing here is like this."}>{asked.value.verdict === "open" && <a href="/inbox">All that waits</a>}</Empty>;
+  return (
+    <Empty title="Nothing waits for you.">
+      <p>What is found in your files and mail comes here. {!isAtDevice() && <a href="/sources">What is read</a>}</p>
+    </Empty>
+  );
+}
+
+/** After the first approval: where approved things can go, unless they go somewhere. Said once in a browser. */
+function FirstPlace(): JSX.Element | null {
+  const [isOver, setOver] = useState(localStorage.getItem(OFFERED) !== null);
+  const isAsked = !isOver && !isAtDevice() && [...decided.value.values()].some((mine) => mine?.verdict === "approve");
+  const approved = useReading("/v1/items", { query: { verdict: "approved", limit: MAX_LOOKED }, kinds: KINDS, when: isAsked });
+  if (!isAsked || !approved.data || approved.data.items.some(({ places }) => places.length > 0)) return null;
+  const end = (): void => (localStorage.setItem(OFFERED, "over"), setOver(true));
+  return (
+    <p class="quiet">
+      What you approve can also go to your calendar, todo.txt or notes: <a href="/places" onClick={end}>choose a place</a>{" "}
+      <button type="button" class="turn-off" onClick={end}>Not now</button>
+    </p>
+  );
+}
+
+/** On a phone the list and an item take turns: what was in sight of the list is so again behind the item. */
+function usePlaceInList(isAlone: boolean): void {
+  const top = useRef(0);
+  useLayoutEffect(() => {
+    const isNarrow = document.querySelector<HTMLElement>(".review-list")?.offsetParent === null;
+    if (isAlone) {
+      if (isNarrow) requestAnimationFrame(() => (scrollTo(0, 0), document.getElementById("item-title")?.focus()));
+      return undefined;
+    }
+    scrollTo(0, top.current);
+    const keep = (): void => void (top.current = scrollY);
+    addEventListener("scroll", keep, { passive: true });
+    return () => removeEventListener("scroll", keep);
+  }, [isAlone]);
 }
 
 function Marks({ of }: { of: ItemView }): JSX.Element {
@@ -363,8 +453,11 @@ function Marks({ of }: { of: ItemView }): JSX.Element {
   return (
     <span class="marks">
       {of.warnings.map((warning) => (
-        <State key={warning} of={warning} />
+        <span key={warning} title={MARKS[warning]}>
+          <State of={warning} />
+        </span>
       ))}
+      {isUndecided(of) && of.lacks.length > 0 && <State of={`needs a ${of.lacks.map(fieldName).join(", ")}`} />}
       {isUndecided(of) && of.proposals[0] && <State of={`proposed: ${of.proposals[0].verdict}`} />}
       {of.verdict === "held" && !on && <State of="less sure" />}
       {of.verdict !== "open" && of.verdict !== "held" && !isUndone ? <State of={of.verdict} /> : (on || of.given?.state === "refused") && <State of={on ?? "refused"} />}
@@ -372,26 +465,33 @@ function Marks({ of }: { of: ItemView }): JSX.Element {
   );
 }
 
-/** Where an item comes from and what became of it, with links to the pages about that. */
-function originOf(of: Shown): CardProps["origin"] {
+/** What became of an item, where anything did. */
+function decisionsOf(of: ItemView): CardProps["decisions"] {
   return [
-    ["Path", isAtDevice() ? of.path : <a href={whyOf(of.path, of.agent)} title="What became of its lines, and why">{of.path}</a>],
-    ["Device", of.device && <a href={link(["devices", of.device])}>{of.device}</a>],
-    ["Agent", of.agent && <a href={link(["agents", of.agent])}>{of.agent}</a>],
-    ["Run", of.run_id && <a href={link(["runs", of.run_id])}><Time at={of.created_at} /></a>],
-    ["Found", !of.run_id && <Time at={of.created_at} />],
-    ["At the device", of.answered_at ? exact(of.answered_at) : "not yet"],
-    ["Verdict", of.verdict_at && `${of.verdict}, ${exact(of.verdict_at)}`],
+    ["Decided", of.verdict_at && `${of.verdict}, ${exact(of.verdict_at)}`],
     ["Given here", of.given && given(of.given)],
   ];
 }
 
+/** Names and ids for operators, with links to the pages about them. */
+function originOf(of: Shown): CardProps["origin"] {
+  return [
+    ["File", isAtDevice() ? of.path : <a href={whyOf(of.path, of.agent)} title="What became of its lines, and why">{of.path}</a>],
+    ["Computer", of.device && <a href={link(["devices", of.device])}>{of.device}</a>],
+    ["Agent", of.agent && <a href={link(["agents", of.agent])}>{of.agent}</a>],
+    ["Run", of.run_id && <a href={link(["runs", of.run_id])}>{of.run_id}</a>],
+    ["Id", of.id],
+  ];
+}
+
 function given({ verdict, by, state, reason, proposed_by: proposer }: NonNullable<ItemDetail["given"]>): string {
-  const end = { pending: "on its way", sent: "on its way", done: "done", refused: "the device refused it" }[state];
+  const end = { pending: "on its way", sent: "on its way", done: "done", refused: "its computer refused it" }[state];
   return `${verdict} by ${by}${proposer ? `, proposed by ${proposer}` : ""}: ${end}${reason ? ` (${because(reason)})` : ""}`;
 }
 
 function total({ total, is_complete }: ItemCountsView, isWaiting: boolean): string {
-  const number = is_complete ? String(total) : `${total} of the newest 1,000`;
-  return `${number} ${total === 1 ? "item" : "items"}${isWaiting ? " without a verdict" : ""}`;
+  const left = isWaiting ? Math.max(0, total - onTheWay.value) : total;
+  const number = is_complete ? count(left) : `${count(left)} of the newest 1,000`;
+  const isOne = left === 1 && is_complete;
+  return isWaiting ? `${number} ${isOne ? "waits" : "wait"} for you` : `${number} ${isOne ? "suggestion" : "suggestions"}`;
 }
