@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
-from zlib import crc32
 
 import msgspec
 from msgspec import Meta
@@ -190,7 +189,7 @@ REASONS: Final[Mapping[str, str]] = {
 ItemOrder = Literal["newest", "day", "file", "doubt"]
 RankedOrder = Literal["day", "file", "doubt"]
 _NO_DAY: Final = 2**62  # sorts behind all days
-_MAX_SORTED: Final = 100  # characters of a path in a key
+_MAX_ENDS: Final = 50  # characters of both ends of a long path in a key
 
 
 def order_key(
@@ -204,7 +203,7 @@ def order_key(
         day: the instant that orders items by day, in epoch milliseconds.
         source: ``start`` is the place in the text, ``found_by`` orders items of equal marks.
     """
-    file = path if len(path) <= _MAX_SORTED else f"{path[:_MAX_SORTED]} {crc32(path.encode()):08x}"
+    file = path if len(path) <= 2 * _MAX_ENDS else f"{path[:_MAX_ENDS]} {path[-_MAX_ENDS:]}"
     rank = {
         "day": _NO_DAY if day is None else day,
         "file": 0,

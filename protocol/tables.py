@@ -77,7 +77,7 @@ SUGGESTED: Record = {"isAiSuggested": 1, "isApproved": 0}  # on every insert, se
 
 
 def person_in(data: Mapping[str, object]) -> str | None:
-    """Return the people that a row is for, or its author; None if it names nobody."""
+    """Return the people that a row is for, or its author; None if it names no person."""
     found = data.get("assignee") or data.get("author")
     names = found if isinstance(found, (list, tuple)) else [found] if found else []
     return ", ".join(map(str, names)) or None

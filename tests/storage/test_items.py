@@ -445,7 +445,9 @@ def test_items_are_listed_in_each_order_once_over_pages_among_new_and_decided_it
             page = item_lists.list_in_order(c, chosen, order=order, limit=4, after=after)
             pages.append([one.row.data["title"] for one in page.items])
             if len(pages) == 1:  # among the pages before and behind the next one
-                plan(c, held, as_new(*(item(f"zz {len(before) + n}") for n in range(3))), "z.txt")
+                plan(
+                    c, held, as_new(*(item(f"zz {len(before) + n}") for n in range(3))), f"{'z/ä' * 300}.txt"
+                )
             if (after := page.rest) is None:
                 break
         titles = [title for page_titles in pages for title in page_titles]

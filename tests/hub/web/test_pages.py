@@ -524,7 +524,7 @@ async def test_review_page_reports_a_device_refusal_and_hides_buttons_without_a_
     refused = [VerdictAnswer(id=given.id, reason="not_granted")]
     await hub.store.write(item_verdicts.settle, desk.id, refused, epoch=1, at=hub.now_ms)
     await hub.clock.pass_time(1)
-    await expect(outcome).to_contain_text("waits again: the device refused the verdict (its owner has not")
+    await expect(outcome).to_contain_text("waits again: its computer refused the decision (its owner has not")
     granted.clear()
     await visit.open("review?item=i-2")
     await visit.page.get_by_text("Its computer takes no decision from here").wait_for()
@@ -533,7 +533,7 @@ async def test_review_page_reports_a_device_refusal_and_hides_buttons_without_a_
     assert await visit.page.locator("main").get_by_role("button", name="Approve").count() == 0
     for key in ("r", "e"):
         await keys.press(key)
-        await expect(outcome).to_contain_text("Its device takes no verdict from here")
+        await expect(outcome).to_contain_text("Its computer takes no decision from here")
         await outcome.get_by_role("button", name="Close").click()
     assert await visit.page.locator("form.editor").count() == 0
     assert {row.state for row in (await hub.store.read(item_verdicts.newest_verdicts, ["i-2"])).values()} == {
@@ -758,6 +758,33 @@ async def test_narrow_review_page_shows_either_the_list_or_a_single_item(
         await visit.page.locator(".picks").wait_for()
 
 
+async def test_narrow_inbox_is_at_the_same_place_again_behind_an_item(
+    hub: ServedHub, browser: Browser
+) -> None:
+    known, *_ = await hub.store.read(items.get_item, "i-2")
+    ids = [f"p-{nth:02}" for nth in range(40)]
+    rows = [msgspec.structs.replace(known, id=id, call_id=CallId(id)) for id in ids]
+    await hub.store.write(items.write_items, [Decision(after=row) for row in rows])
+    async with visiting(browser, hub, size=SIZES["narrow"]) as visit:
+        await visit.open("inbox")
+        page, row = visit.page, visit.page.locator(".picks li").nth(30)
+        await row.scroll_into_view_if_needed()
+        before = await page.evaluate("scrollY")
+        assert before > 1_000
+        await row.get_by_role("link").click()
+        await expect(page.locator("#item-title")).to_be_in_viewport()
+        await expect(page.locator("#item-title")).to_be_focused()
+        await page.go_back()
+        await expect(row).to_be_in_viewport()
+        assert await page.evaluate("scrollY") == before
+        await row.get_by_role("link").click()
+        await page.get_by_role("button", name="Approve").click()
+        await expect(page.get_by_role("button", name="Undo")).to_be_in_viewport()
+        await expect(page.get_by_role("button", name="Approve")).to_be_in_viewport()  # of the next item
+        await page.get_by_role("link", name="← Inbox").click()
+        await expect(page.locator(".picks li").nth(30)).to_be_in_viewport()
+
+
 async def given(hub: ServedHub, expected: dict[str, str]) -> None:
     """Wait until these are the newest verdicts on the items."""
     newest: dict[str, str] = {}
@@ -794,7 +821,7 @@ async def test_review_keys_are_saved_while_loading_offline_or_leaving_the_page(
     for key in ("u", "u", "r"):
         await keys.press(key)
     await expect(page.locator(".unsent")).to_have_text(" · 3 being saved")
-    await page.get_by_text("3 verdicts are kept in this window until the hub takes them").wait_for()
+    await page.get_by_text("3 decisions are kept in this window until the hub takes them").wait_for()
     assert len(await verdicts(hub)) == 2
     await page.unroute_all()
     await given(hub, {"i-2": "reject"})

@@ -113,8 +113,8 @@ function One({ of: row }: { of: ItemView }): JSX.Element {
         <Proposed key={one.id} of={one} item={item} />
       ))}
       <Refused refusal={read.refusal ?? refusal} />
-      <p role="status">{pressed && (pressed.isTaken ? (isGiven.value ? "Given: it is brought to its device." : "Proposed: its owner decides.") : isGiven.value ? "Your assistant asks you to confirm it." : "…")}</p>
-      {isOpen && isOwners && <p class="quiet">{isRefused ? "Its device takes no verdict from here." : "It has a mark, so only its owner approves or changes it, at the device."}</p>}
+      <p role="status">{pressed && (pressed.isTaken ? (isGiven.value ? "Given: it is brought to the owner's computer." : "Proposed: its owner decides.") : isGiven.value ? "Your assistant asks you to confirm it." : "…")}</p>
+      {isOpen && isOwners && <p class="quiet">{isRefused ? "Its computer takes no decision from here." : "It has a mark, so only its owner approves or changes it, on their computer."}</p>}
       {isOpen && isEdited && read.data && (
         <Editor of={read.data} failure={undefined} label={LABELS.edit[isGiven.value ? 0 : 1]} hasChoices={isGiven.value} approve={(data) => void press("edit", data)} close={() => setEdited(false)} />
       )}

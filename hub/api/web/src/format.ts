@@ -103,8 +103,8 @@ export function dayWords(text: string, nowMs: number): string {
   if (Number.isNaN(days)) return text;
   const day = dayIn(text);
   const isNear = day.slice(0, 4) === dayOf(new Date(nowMs)).slice(0, 4) || (days > 0 && days < NEAR_DAYS);
-  const said = ["yesterday", "today", "tomorrow"][days + 1] ?? (isNear ? sameYear : weekday).format(new Date(`${day}T00:00Z`)).replace(",", "");
-  return isDay(text) ? said : `${said} ${clock.format(new Date(text))}`;
+  const word = ["yesterday", "today", "tomorrow"][days + 1] ?? (isNear ? sameYear : weekday).format(new Date(`${day}T00:00Z`)).replace(",", "");
+  return isDay(text) ? word : `${word} ${clock.format(new Date(text))}`;
 }
 
 /** Return a duration in its two largest units: 1 d 4 h, 3 min 20 s. */

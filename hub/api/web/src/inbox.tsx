@@ -318,7 +318,7 @@ function decide(items: readonly ItemView[], verdict: Verdict, data: Values | und
 
 function conclude(items: readonly ItemView[], verdict: Verdict, data: Values | undefined, why: string, more: string, isProposed: boolean, isConfirmed = false): void {
   if (items.length === 0) return report(why, true);
-  if (!give(items, verdict, data, isProposed, isConfirmed)) return report("Too many verdicts wait for the hub: go on once it has taken them.", true);
+  if (!give(items, verdict, data, isProposed, isConfirmed)) return report("Too many decisions wait for the hub: go on once it has taken them.", true);
   chosen.value = new Map();
   edited.value = undefined;
   report(<>{DONE[verdict]} {titled(items)}{more}</>, false, takeBack);
@@ -328,7 +328,7 @@ function conclude(items: readonly ItemView[], verdict: Verdict, data: Values | u
 function whyNot(item: ItemView | undefined, verdict: Verdict): string {
   const left = rows.value.filter(isOpen).length;
   if (!item || !isUndecided(item)) return left > 0 ? `Nothing waits below; ${left} above: k` : "Nothing waits here.";
-  if (item.device_refuses) return `Its device takes no verdict from here: ${because(item.device_refuses)}.`;
+  if (item.device_refuses) return `Its computer takes no decision from here: ${because(item.device_refuses)}.`;
   return verdict === "approve" ? "It has a mark, so only its owner approves it." : "Nothing waits here.";
 }
 
@@ -399,9 +399,9 @@ whenFailed((items, why) => {
 
 const REASONS: Readonly<Record<string, string>> = {
   not_granted: "its owner has not granted review.remote to the hub",
-  call_unsupported: "the program of the device is too old for it: decide at the device",
+  call_unsupported: "the program there is too old for it: decide there",
   changed_meanwhile: "its owner decided otherwise, or the item has changed since",
-  bad_record: "it does not fit the device's rows: no task, or several, are called so",
+  bad_record: "it does not fit what is there: no task, or several, are called so",
 };
 
 export function because(reason: string | null | undefined): string {

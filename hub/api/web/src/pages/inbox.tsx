@@ -5,7 +5,7 @@ import { attempt, report } from "../acting";
 import { Confirm } from "../confirm";
 import { beginOf, commandOf, count, dayOf, dayWords, daysUntil, exact, fieldName, quoted, thing } from "../format";
 import {
-  accept, alsoOf, asked, because, begin, chosen, clear, current, DONE, edit, edited, type Group, groupsOf, isOpen, isPlain, judge, judgeFile, list, move, onTheWay, order,
+  accept, act, alsoOf, asked, because, begin, chosen, clear, current, DONE, edit, edited, type Group, groupsOf, isOpen, isPlain, judge, judgeFile, list, move, onTheWay, order,
   ORDERS, pickAll, press, rejectFile, rows, size, sought, take, takeBack, takeOne, titled, toggle, typedEarly,
 } from "../inbox";
 import { type Key, useKeys } from "../keys";
@@ -126,7 +126,7 @@ export function Inbox(): JSX.Element {
     if (refused.length === 0) return;
     forget(refused.map((row) => row.id));
     const why = because(refused[0]?.given?.reason);
-    report(<>{titled(refused)} {refused.length === 1 ? "waits" : "wait"} again: the device refused the verdict{why && ` (${why})`}</>, true);
+    report(<>{titled(refused)} {refused.length === 1 ? "waits" : "wait"} again: its computer refused the decision{why && ` (${why})`}</>, true);
   }, [items.data, detail]);
 
   const keys = mayJudge ? JUDGING.filter(({ key }) => key !== "p" || !isAtDevice()) : KEYS;
@@ -153,7 +153,7 @@ export function Inbox(): JSX.Element {
             </p>
           )}
           <FirstPlace />
-          {delay.value && <p class="banner">{unsent.value} verdicts are kept in this window until the hub takes them: {delay.value}</p>}
+          {delay.value && <p class="banner">{unsent.value} {unsent.value === 1 ? "decision is" : "decisions are"} kept in this window until the hub takes {unsent.value === 1 ? "it" : "them"}: {delay.value}</p>}
           {mayJudge && rows.value.some(isOpen) && (
             <div class="actions">
               <button type="button" onClick={() => void pickAll()}>

@@ -1,6 +1,5 @@
 // The page of each view, by the first part of its address.
-import { h as jsx, type JSX } from "preact";
-import { Page } from "../parts";
+import type { JSX } from "preact";
 import { Agents } from "./agents";
 import { Audit } from "./audit";
 import { Authorize } from "./authorize";
@@ -24,11 +23,6 @@ import { Why } from "./why";
 
 /** *name*: of the one thing that is shown; undefined: all are listed. */
 export type PageOf = (props: { name: string | undefined }) => JSX.Element;
-
-/** A page that another change brings. */
-function Coming(): JSX.Element {
-  return jsx(Page, { title: "Not here yet" });
-}
 
 export const PAGES: Readonly<Record<string, PageOf>> = {
   agents: Agents,
