@@ -203,6 +203,28 @@ async def test_item_search_cursor_is_valid_only_for_the_same_query(
     assert (other.status_code, "another list" in other.text) == (422, True)
 
 
+@each("order", ["day", "file", "doubt"])
+async def test_ordered_pages_list_each_item_once_with_marked_items_last_and_short_cursors(
+    hub: ServedHub, client: httpx2.AsyncClient, order: str
+) -> None:
+    long_path = sa.update(schema.items).values(unit_key="ordner/straße/" * 70 + "ä.md")
+    await hub.store.write(lambda c: c.execute(long_path.where(schema.items.c.id != "i-1")))
+    listed: list[dict[str, Any]] = []
+    query: dict[str, Any] = {"order": order, "limit": 2}
+    while True:
+        page = (await client.get("/v1/items", params=query)).json()
+        listed += page["items"]
+        if (cursor := page["next_cursor"]) is None:
+            break
+        assert len(cursor) < 1_000
+        query["cursor"] = cursor
+    assert sorted(item["title"] for item in listed) == sorted(await titles(client))
+    marked = [bool(item["warnings"]) for item in listed]
+    assert (marked, any(marked)) == (sorted(marked), True)
+    mixed = await client.get("/v1/items", params={"order": order, "q": "task"})
+    assert (mixed.status_code, "its own order" in mixed.text) == (422, True)
+
+
 @each(
     ("asked", "why"),
     [

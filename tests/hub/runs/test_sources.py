@@ -593,6 +593,12 @@ async def test_each_message_of_an_archive_has_the_author_as_provenance() -> None
         assert [document.provenance_at(place) for place in written] == expected
 
 
+def test_place_of_a_document_is_in_the_line_after_the_line_feeds_before_it() -> None:
+    document = Document(unit_key="a.md", text="\none\r\n\nzwei drei\n", content_hash="0" * 64)
+    lines = {words: document.line_at(document.text.index(words)) for words in ("\n", "one", "drei", "zwei")}
+    assert lines == {"\n": 1, "one": 2, "drei": 4, "zwei": 4}
+
+
 async def test_text_converted_by_the_device_is_used_unchanged() -> None:
     file = FilePiece(path="a.html", content="1 < 2 > 0", media_type="text/html", hidden=3, guessed="cp1251")
     events, _ = await read(AgentData(run_id="r", files=[file]), END)
