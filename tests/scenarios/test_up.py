@@ -17,7 +17,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from hub.base.version import command_to_add
+from hub.base.version import command_here
 from tests.scenarios.first_run import SHORT
 from tests.scenarios.scene import rows
 from tests.support.handbook import README, blocks
@@ -125,6 +125,8 @@ def test_up_delivers_items_and_restarts_killed_processes_alone(home: Home) -> No
     headers = {"authorization": f"Bearer {link[2]}", "x-hub-request": "1"}
     with httpx2.Client(base_url=link[1]) as browser:
         assert browser.post("/v1/sessions", headers=headers).is_success
+        me = browser.get("/v1/me").json()
+        assert (me["is_owner"], me["role"], me["missing"]) == (True, "admin", [])
         listed = browser.get("/v1/items", params={"table": "tasks"}).json()["items"]
     assert {one["title"] for one in listed} == home.tasks()
     home.hub("items", "approve", listed[0]["id"])
@@ -224,7 +226,7 @@ def test_up_names_broken_settings_and_continues_without_a_missing_folder(home: H
 @pytest.mark.parametrize(
     ("words", "code", "shown"),
     [
-        ((), 2, ("this machine shares no folder yet", "hub up ~/notes")),
+        ((), 2, ("this machine shares no folder yet", "name one: hub up /")),
         (("none",), 2, ("none is not a folder", "name a folder that exists")),
         (("/",), 2, ("the whole disk cannot be shared",)),
         ((".",), 2, ("has the hub's own state in it", "share a folder without it")),
@@ -288,6 +290,30 @@ def test_new_settings_avoid_ports_of_other_programs_and_a_missing_model(home: Ho
     with ExitStack() as other:
         with suppress(OSError):  # a program of this machine has it already
             other.enter_context(socket.create_server(("127.0.0.1", 8770)))
-        assert f"to add the small model: {command_to_add('local')}" in home.hub("up", "notes")
+        assert f"to add the small model, 200 MB: {command_here('local')}" in home.hub("up", "notes")
     assert '"127.0.0.1:8770"' not in (home.state / "hub.toml").read_text()
     assert home.json("status")["listeners"]["operator"] == home.environment[OPERATOR]
+
+
+def test_page_of_up_is_that_of_the_device_once_the_hub_has_several_users(home: Home) -> None:
+    def opened() -> dict[str, Any]:
+        link = LINK.search(home.hub("up", "--no-browser"))
+        assert link is not None
+        headers = {"authorization": f"Bearer {link[2]}", "x-hub-request": "1"}
+        with httpx2.Client(base_url=link[1]) as browser:
+            assert browser.post("/v1/sessions", headers=headers).is_success
+            return dict(browser.get("/v1/me").json())
+
+    (home.folder / "Documents" / "vault" / ".obsidian").mkdir(parents=True)
+    refused = home.hub("up", code=2)  # nothing is shared without a question
+    assert f"hub up {home.folder}/Documents {home.notes}" in refused
+    home.hub("up", str(home.notes))
+    home.hub("grants", "-places")
+    until(lambda: [one["command"] for one in opened()["missing"]] == ["hub grants +places"])
+    home.hub("users", "create", "anna")
+    me = opened()
+    assert (me["is_owner"], me["role"], me["user"] is not None) == (True, "operator", True)
+    assert me["missing"][0] == {
+        "what": "add agents and devices, add accounts, change settings",
+        "command": "hub dashboard",
+    }
