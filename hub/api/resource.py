@@ -80,6 +80,7 @@ class DeclaredCommand(NamedTuple):
             ``--handoff: help``.
         facts: columns that are shown for the response itself, one on a line.
         table: columns of a table; of the list *rows* in the response, by default of the listed items.
+        below: column with lines below each row of the table.
         lines: a flag, its help, and the text of a row: with the flag, rows are such lines instead of a table.
         total: object of the response that is the last row of the table.
         empty: text in place of an empty table.
@@ -101,6 +102,7 @@ class DeclaredCommand(NamedTuple):
     facts: tuple[str, ...] = ()
     table: tuple[str, ...] = ()
     rows: str = ""
+    below: str = ""
     lines: tuple[str, ...] = ()
     total: str = ""
     empty: str = ""

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import webbrowser
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from datetime import timedelta
 from html import escape
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from hub.base.atomic_file import write_atomically
+from hub.base.name_lists import counted
 from hub.cli import show
 from hub.cli.declared import item_called, present
 from hub.cli.errors import CommandError, Exit, using
@@ -82,8 +83,8 @@ def list_devices(and_revoked: bool, watch: bool, state: Path, as_json: bool) -> 
                 },
                 rows="devices",
                 table=(
-                    *("name as device", "user", "connected", "platform"),
-                    *("*|last_seen as last seen", "grants as granted"),
+                    *("name as device", "user as user~2", "connected", "platform as platform~3"),
+                    *("*|last_seen as last seen~1", "grants as granted"),
                 ),
                 empty="no devices yet; admit one: hub connect on the device, then hub pair",
             )
@@ -241,6 +242,7 @@ def create_token(
         made = hub.post(TOKENS, {"device": device, "ttl_s": ttl})
         use = "On the device, put it", f"  {connect_command(device)} --token-file FILE"
     else:
+        _check_tables(hub, tables)
         limits = {"devices": devices, "tables": tables, "roots": roots}
         body = {"name": name or role, "role": role, "scopes": scopes, "ttl_s": ttl, "limits": limits}
         made = hub.post(OPERATOR_TOKENS, body)
@@ -260,6 +262,17 @@ def create_token(
         show.report(_let_in_again(made["device"], made["revoked_at"], "this let"))
     how, command = use
     show.report("The token is shown only once.", f"{how} into a file that only you can read, then:", command)
+
+
+def _check_tables(hub: HubClient, names: Sequence[str]) -> None:
+    """Refuse a limit to a table that the hub does not have."""
+    from protocol.similar_names import did_you_mean
+
+    known = [table["name"] for table in hub.get_all("/v1/tables", "tables")["tables"]] if names else []
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, known) or f"there are {', '.join(known)}"
+            raise CommandError(f"there is no table {name!r}", Exit.USAGE, next_step=hint)
 
 
 @token.command("ls", epilog=example("hub token ls"))
@@ -557,7 +570,7 @@ def check(
     with _of_manifest():
         rows = anyio.run(_first, kind, settings, token, OutboundRules.parse(allow), most)
     show.print_table(("received", "title", "author", "labels", "text"), rows)
-    show.report(f"{len(rows)} messages of the last {PERIOD.days} days")
+    show.report(f"{counted(len(rows), 'message')} of the last {PERIOD.days} days")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from hub.base.clock import moment_text, offset_text
-from hub.base.name_lists import listed
+from hub.base.name_lists import counted, listed
 from hub.base.printable import one_line, spelled
 from hub.cli import show
 from hub.cli.access import revoke_agent_token
@@ -137,13 +137,13 @@ def backfill(hub: HubClient, name: str, first: str, last: str, yes: bool) -> Res
     if not yes:
         would = hub.post(path, body | {"dry_run": True})
         _refuse_if_none(would, zone)
-        show.confirm(f"{_range(would, zone)}; queue {show.counted(would['wanted'], 'run')}?")
+        show.confirm(f"{_range(would, zone)}; queue {counted(would['wanted'], 'run')}?")
     done = hub.post(path, body)
     _refuse_if_none(done, zone)
     yield "backfill", done
     for run in done["runs"]:
         show.out(run)
-    show.report(f"{show.counted(done['wanted'], 'run')} queued; list them: hub runs --agent {name}")
+    show.report(f"{counted(done['wanted'], 'run')} queued; list them: hub runs --agent {name}")
 
 
 def about_schedules(agent: Mapping[str, Any]) -> Iterator[str]:
@@ -190,7 +190,7 @@ def _range(backfill: Mapping[str, Any], zone: ZoneInfo) -> str:
         return "no scheduled time in that range"
     first, last = show.moment(backfill["first_at"], zone), show.moment(backfill["last_at"], zone)
     had = backfill["fires"] - backfill["wanted"]
-    times = f"{show.counted(backfill['fires'], 'scheduled time')} from {first} to {last}"
+    times = f"{counted(backfill['fires'], 'scheduled time')} from {first} to {last}"
     return f"{times}, {had} of them had a run" if had else times
 
 

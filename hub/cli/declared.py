@@ -313,13 +313,15 @@ def _print_table(spec: CommandSpec, rows: Sequence[Values], fields: Values) -> N
     if spec["total"]:
         rows = [*rows, fields[spec["total"]]]
     columns = [(*column, [_value(row, column[1]) for row in rows]) for column in map(_column, spec["table"])]
-    shown = [column for column in columns if column[0][-1] != "?" or len(set(map(str, column[2]))) > 1]
+    shown = [column for column in columns if "?" not in column[0] or len(set(map(str, column[2]))) > 1]
     times = [content for _, content, _ in shown if content.partition("|")[2] in IN_ZONE]
-    headers = [
-        (show.in_zone if content in times[:1] else str)(_text(name.rstrip("?"), fields))
-        for name, content, _ in shown
-    ]
-    show.print_table(headers, zip(*(cells for _, _, cells in shown), strict=True))
+    headers = []
+    for header, content, _ in shown:
+        name, sign, rank = header.replace("?", "").partition("~")
+        name = _text(name, fields)
+        headers.append((show.in_zone(name) if content in times[:1] else name) + sign + rank)
+    below: Any = [_value(row, spec["below"]) for row in rows] if spec["below"] else ()
+    show.print_table(headers, zip(*(cells for _, _, cells in shown), strict=True), below)
     if fields.get("next_cursor") and (limit := spec["params"]["limit"]):
         show.report(f"there are more: {limit['flag'].partition(',')[0]} {2 * len(rows)}")
 
@@ -327,7 +329,8 @@ def _print_table(spec: CommandSpec, rows: Sequence[Values], fields: Values) -> N
 def _column(spelled: str) -> tuple[str, str]:
     """Return header and content of a column, which is spelled ``content as header``.
 
-    ``?`` at the end of a header leaves out an empty fact, or a column with one value in all rows.
+    ``?`` at the end of a header leaves out an empty fact, or a column with one value in all rows. ``!`` and
+    ``~2`` there are for ``show.print_table``.
     """
     content, _, header = spelled.partition(" as ")
     return header or content.partition("|")[0].replace("_", " "), content

@@ -23,6 +23,7 @@ from rich.table import Table
 
 from hub.base.atomic_file import write_atomically
 from hub.base.clock import SystemClock
+from hub.base.name_lists import counted
 from hub.base.version import command_here
 from hub.cli import show
 from hub.cli.errors import CommandError, Exit, log_ending, using
@@ -273,8 +274,8 @@ def _sum_up(console: Console, run: dict[str, Any], took_s: float) -> None:
     else:
         known = f" and {run['items_known']} known ones" if run["items_known"] else ""
         console.print(
-            f"{show.counted(run['items_created'], 'item')}{known} from"
-            f" {show.counted(run['units_done'], 'file')}, "
-            f"{show.counted(run['model_requests'], 'model request')}. ({took_s:.1f} s) "
+            f"{counted(run['items_created'], 'item')}{known} from"
+            f" {counted(run['units_done'], 'file')}, "
+            f"{counted(run['model_requests'], 'model request')}. ({took_s:.1f} s) "
             "Run it again: unchanged files cost nothing."
         )

@@ -12,6 +12,7 @@ import click
 import platformdirs
 
 from hub.base.clock import SystemClock, epoch_ms, from_epoch_ms
+from hub.base.name_lists import counted
 from hub.cli import show
 from hub.cli.connect import device_file, device_name, file_here, preview_of, show_preview, size_text
 from hub.cli.daemon import make_folder
@@ -446,8 +447,9 @@ def _verify(file: Path, since_ms: int, limit: int, as_json: bool) -> Exit:
         shown = findings[:limit]
         rows = [[line.kind, fingerprint(line.hub)[:7], line.run_id, line.path, line.words] for line in shown]
         show.print_table(["difference", "hub", "run", "file", "what"], rows)
-    counted = f"{found.files} files in {found.receipts} receipts: {len(found.differences)} differences"
-    show.report(counted if len(findings) <= limit else f"{counted}; {limit} lines are shown (--limit)")
+    places = f"{counted(found.files, 'file')} in {counted(found.receipts, 'receipt')}"
+    summary = f"{places}: {counted(len(found.differences), 'difference')}"
+    show.report(summary if len(findings) <= limit else f"{summary}; {limit} lines are shown (--limit)")
     return code
 
 

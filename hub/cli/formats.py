@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
+from hub.base.name_lists import counted
 from hub.base.printable import NOT_QUOTED, one_line, spelled
 from hub.cli import show
 
@@ -69,6 +70,8 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     "run_result": lambda run: "failed" if run["outcome"] == "error" else run["outcome"] or run["state"],
     "run_message": lambda run: run["waiting_for"] or run["because"] or run["message"],
     # Items and their files
+    "day": lambda day: show.column_moment(day) if day and "T" in day else day,
+    "item_place": lambda item: place_of(item["path"], item["line"]),
     "proposed": lambda proposals: ", ".join(
         f"{proposal['verdict']}{NOT_QUOTED if proposal['unsupported'] else ''} by {proposal['by']}"
         for proposal in proposals
@@ -78,6 +81,7 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     "as_name": lambda name: f" --name {name}" if name else "",
     "owner_grants": lambda grants: [" ".join((grant["name"], *grant["tables"])) for grant in grants],
     # Agents
+    "agents_counted": lambda agents: counted(len(agents), "agent"),
     "agent_home": lambda agent: (
         f"gateway {agent['gateway']}" if agent["gateway"] else agent["delivers_to"] or "none"
     ),
@@ -117,7 +121,7 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     # Messages and broadcasts
     "route": lambda message: f"{message['sent_by']} > {recipient(message)}",
     "waits_for": lambda message: message["reason"] or message["waiting_for"],
-    "rounds": lambda broadcast: f"{broadcast['rounds']} times" if broadcast["rounds"] > 1 else "",
+    "rounds": lambda broadcast: counted(broadcast["rounds"], "time") if broadcast["rounds"] > 1 else "",
 }
 
 
@@ -276,7 +280,7 @@ def run_note(run: Item) -> str:
     """Return the reason why a run waits or failed, the missed times that it covers, and the files left."""
     why = run["because"] if run["state"] in FINAL else run["waiting_for"]
     reader = f"to run {show.short_id(run['followed_by'])}" if run["followed_by"] else "for the next runs"
-    left = f"{run['units_left']} files left {reader}" if run["units_left"] else None
+    left = f"{counted(run['units_left'], 'file')} left {reader}" if run["units_left"] else None
     return "; ".join(filter(None, (why, run["missed_because"], left)))
 
 
@@ -345,6 +349,19 @@ def item_state(item: Item) -> str:
             + (f": {refusal(given['reason'])}" if given["reason"] else ""),
         )
     return ", ".join(words)
+
+
+@_format
+def also_in(others: Sequence[Item]) -> list[str]:
+    """Return a line for each other place of an item, with the id of the item there."""
+    return [
+        f"also in {place_of(other['path'], other['line'])}: {show.short_id(other['id'])}" for other in others
+    ]
+
+
+def place_of(path: str, line: int | None) -> str:
+    """Return a file with the line of an item's words, if it is known."""
+    return path if line is None else f"{path}, line {line}"
 
 
 @_format
@@ -486,7 +503,7 @@ def last_run_at(agent: Item) -> str | None:
     if run is None:
         return None
     result = run["outcome"] or run["state"]
-    return f"{show.column_moment(run['created_at'])} {result}, {show.counted(run['items_created'], 'item')}"
+    return f"{show.column_moment(run['created_at'])} {result}, {counted(run['items_created'], 'item')}"
 
 
 @_format
@@ -568,7 +585,11 @@ def connector_state(connector: Item) -> str:
         case "sign_in":
             return "needs a sign-in"
         case "failing":
-            return "failed once" if connector["failures"] == 1 else f"failed {connector['failures']} times"
+            return (
+                "failed once"
+                if connector["failures"] == 1
+                else f"failed {counted(connector['failures'], 'time')}"
+            )
         case "untested":
             return "not tested yet"
     return str(connector["state"])

@@ -24,8 +24,9 @@ import msgspec
 
 from hub.base.clock import Clock, epoch_ms, from_epoch_ms, moment_text
 from hub.base.dates import dates_as_texts, day_at
+from hub.base.name_lists import counted
 from hub.base.printable import spelled
-from hub.cli.formats import proposals
+from hub.cli.formats import place_of, proposals
 from hub.device.device_file import DeviceFileError
 from hub.device.held_items import UNSURE_COMMAND, list_held
 from hub.device.inbox import Inbox, NotDecided, Verdict
@@ -99,10 +100,7 @@ def lines_of(
         *_texts(item, whole=whole),
         f"{_named(item.source_path) if item.source_path else 'no file'}: {'' if around else quote}".rstrip(),
         *around,
-        *(
-            f"also in {_named(other.path)}{f', line {other.line}' if other.line else ''}: {other.label}"
-            for other in item.also
-        ),
+        *(f"also in {place_of(other.path, other.line)}: {other.label}" for other in item.also),
         *(f"! {remark}" for remark in _remarks(item)),
         *(_others(item, other) for other in others),
     )
@@ -155,7 +153,7 @@ def _texts(item: DeviceItem, *, whole: bool) -> Iterator[str]:
         shown = text if whole else "\n".join(text[:_MAX_CHARACTERS].split("\n")[:_MAX_LINES])
         yield from (f"| {line}" for line in shown.split("\n"))
         if len(shown) < len(text):
-            yield f"| … {len(text) - len(shown)} more characters: hub review ls --whole"
+            yield f"| … {counted(len(text) - len(shown), 'more character')}: hub review ls --whole"
 
 
 def _lines(text: str, width: int | None) -> list[str]:
@@ -375,7 +373,7 @@ class TerminalInbox:
         body = [head, *(listed or ["  no item waits"]), "", *detail]
         if len(body) > height - 2:
             body[height - 3 :] = [
-                f"… {len(body) - height + 3} more lines: enlarge the terminal, or q, hub review ls"
+                f"… {counted(len(body) - height + 3, 'more line')}: enlarge the terminal, or q, hub review ls"
             ]
         return [line[:width] for line in [*body, "", spelled(foot)]]
 
@@ -437,7 +435,7 @@ class TerminalInbox:
                 refused = str(error)
         if done:
             self._steps.append(done)
-            what = sentence if len(done) == 1 else f"{_DONE[verdict]}: {len(done)} items"
+            what = sentence if len(done) == 1 else f"{_DONE[verdict]}: {counted(len(done), 'item')}"
             self._note = f"{what}; u takes it back"
         if refused:
             more = f" (and {len(them) - len(done) - 1} more)" if len(them) - len(done) > 1 else ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from hub.base.clock import SystemClock, from_epoch_ms
+from hub.base.name_lists import counted
 from hub.cli import show
 from hub.cli.device import database, default_settings, remarks_of, settings_of, settings_option
 from hub.cli.errors import CommandError, Exit
@@ -71,7 +72,7 @@ def list_places(ctx: click.Context, config: Path, as_json: bool) -> None:
         show.report(f"none yet; add one: {_ADD}")
         return
     show.print_table(
-        ["name", "kind", "place", "items", "wait", "deleted there", "problem"],
+        ["name", "kind~2", "place~1", "items~4", "wait", "deleted there~3", "problem"],
         [
             [item.name, item.kind, item.place, state.rows, state.waiting, len(state.deleted), state.problem]
             for item, state in listed
@@ -85,7 +86,7 @@ def list_places(ctx: click.Context, config: Path, as_json: bool) -> None:
             show.out(f"  here they stay; delete them here, too: {delete}; or write them there: {write}")
         for refused in state.refused:
             at = show.column_moment(from_epoch_ms(refused.until_ms).isoformat(), seconds=True)
-            until = f"refused {refused.tries} times, tried again from {at}"
+            until = f"refused {counted(refused.tries, 'time')}, tried again from {at}"
             show.out(f"refused by {item.name}: {refused.table}  {refused.title}: {refused.reason}; {until}")
     for remark in remarks:
         show.out(remark)

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import click
 
+from hub.base.name_lists import counted
 from hub.base.printable import one_line, spelled
 from hub.cli import show
 from hub.cli.declared import present
@@ -101,7 +102,7 @@ def _facts(run: Mapping[str, Any]) -> dict[str, object]:
         "attempts": _tries(run),
         "files": files_of(run),
         "items": f"{run['items_created']}{also_found(run)}",
-        "model": f"{show.counted(run['model_requests'], 'request')}, "
+        "model": f"{counted(run['model_requests'], 'request')}, "
         f"{run['prompt_tokens']} + {run['completion_tokens']} tokens"
         + (f", {usd(run['usd'])} USD" if run["usd"] else ""),
         "started": show.moment(run["started_at"]),
@@ -142,9 +143,9 @@ def _tries(run: Mapping[str, Any]) -> str:
     """Count the attempts: ``attempt 2 of 5; returned to the queue 3 times; ...``."""
     parts = [f"attempt {run['attempt']} of {run['max_attempts']}"]
     if run["dispatches"]:
-        parts.append(f"returned to the queue {show.counted(run['dispatches'], 'time')}")
+        parts.append(f"returned to the queue {counted(run['dispatches'], 'time')}")
     if run["crashes"]:
-        parts.append(f"interrupted {show.counted(run['crashes'], 'time')} by the end of the hub")
+        parts.append(f"interrupted {counted(run['crashes'], 'time')} by the end of the hub")
     return "; ".join(parts)
 
 
@@ -312,8 +313,8 @@ def sum_up(run: Mapping[str, Any]) -> None:
     went = run["outcome"] or run["state"].lower()
     why = f" ({run['because']})" if run["because"] else ""
     cost = f", {usd(run['usd'])} USD" if run["usd"] else ""
-    items = f"{show.counted(run['items_created'], 'item')}{also_found(run)}"
-    requests = show.counted(run["model_requests"], "model request")
+    items = f"{counted(run['items_created'], 'item')}{also_found(run)}"
+    requests = counted(run["model_requests"], "model request")
     show.out(f"{went}{why}: {files_of(run)}, {items}, {requests}{cost}")
     report_errors(run)
     if run["fix"]:
@@ -376,7 +377,7 @@ def report_errors(run: Mapping[str, Any]) -> None:
         attempt = f"attempt {error['attempt']}: " if run["attempt"] > 1 and error["attempt"] else ""
         show.report(f"{attempt}{code}{where}{error['message']}")
     if run["error_count"] > len(run["errors"]):
-        show.report(f"... and {show.counted(run['error_count'] - len(run['errors']), 'more error')}")
+        show.report(f"... and {counted(run['error_count'] - len(run['errors']), 'more error')}")
 
 
 # Durations in a run, as bars of text: two pictures, each with its own scale. The states show the whole life

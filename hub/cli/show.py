@@ -13,17 +13,22 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta, tzinfo
-from typing import Any, Final
+from itertools import zip_longest
+from typing import Any, Final, NamedTuple
 
 import click
 
 from hub.base.clock import Clock, SystemClock, moment_text
+from hub.base.name_lists import counted
 from hub.base.printable import one_line, printable, printable_json
 from hub.cli.errors import CommandError, Exit
 
 NOTHING = "-"
 INDENT: Final = 4  # columns before quoted text
-NARROW = 20  # columns; cells of at most this width are not folded
+NARROW: Final = 20  # columns that a title gets, by folding others, unless it needs less
+MIN_FOLDED: Final = 12  # columns of a folded cell
+MAX_RANKED: Final = 32  # columns of a cell that may be left out, as a path, while a table is too wide
+GAP: Final = "  "  # between columns
 
 clock: Clock = SystemClock()  # times far from now are shown with the year
 
@@ -90,15 +95,97 @@ def print_json(schema: str, value: Mapping[str, Any], *, on_one_line: bool = Fal
     click.echo(printable_json(json.dumps(fields, indent=None if on_one_line else 2, ensure_ascii=False)))
 
 
-def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table: fitted to ``columns()``, without them as plain columns that are never cut."""
-    cells = [[_cell(value) for value in row] for row in rows]
+def print_table(
+    headers: Sequence[str], rows: Iterable[Sequence[object]], below: Sequence[Sequence[str]] = ()
+) -> None:
+    """Print a table: fitted to ``columns()``, without them as plain columns that are never cut.
+
+    Args:
+        headers: ``title!`` is wide before the others, else the last one is; ``device~2`` may be left out
+            where the table is too wide, the greatest number first.
+        below: lines below each row.
+    """
+    heads = [_head(header) for header in headers]
+    table = [[head.name for head in heads], *([_cell(value) for value in row] for row in rows)]
+    widths = [max(cells_of(line[column]) for line in table) for column in range(len(heads))]
     if width := columns():
-        _print_rich_table(headers, cells, width)
-        return
-    widths = [max(len(line[column]) for line in [headers, *cells]) for column in range(len(headers))]
-    for line in [headers, *cells]:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        widths = _fitted(heads, widths, width)
+    for number, line in enumerate(table):
+        for text in _lines_of(line, widths):
+            click.secho(text, bold=True if number == 0 else None)
+        for text in below[number - 1] if number and below else ():
+            for part in _wrapped(one_line(text), max(MIN_FOLDED, width - INDENT) if width else None):
+                click.echo(" " * INDENT + part)
+
+
+def _lines_of(line: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+    """Yield the lines of a row, whose cells are folded."""
+    shown = [(_wrapped(cell, width), width) for cell, width in zip(line, widths, strict=True) if width]
+    for parts in zip_longest(*(cell for cell, _ in shown), fillvalue=""):
+        padded = (part + " " * (shown[n][1] - cells_of(part)) for n, part in enumerate(parts))
+        yield GAP.join(padded).rstrip()
+
+
+def _wrapped(text: str, width: int | None) -> list[str]:
+    """Return a text in lines of *width*."""
+    if width is None or cells_of(text) <= width:
+        return [text]
+    from rich.console import Console
+    from rich.text import Text
+
+    return [line.plain.rstrip() for line in Text(text).wrap(Console(width=width), width, overflow="fold")]
+
+
+class _ColumnHead(NamedTuple):
+    name: str
+    rank: int  # the greatest is left out first; 0 is never
+    is_title: bool
+
+
+def _head(header: str) -> _ColumnHead:
+    name, _, rank = header.partition("~")
+    return _ColumnHead(name.rstrip("!"), int(rank or 0), name[-1:] == "!")
+
+
+def cells_of(text: str) -> int:
+    """Return the columns of a terminal that a text takes."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _fitted(heads: Sequence[_ColumnHead], widths: Sequence[int], width: int) -> list[int]:
+    """Return the widths with which columns fit into *width*; 0 for those that are left out.
+
+    A title is half as wide as the table, if it needs that, before other columns are shown. It gets what they
+    leave, as other prose does. Where all that stay are too wide, the widest are folded.
+    """
+    fitted, named = list(widths), [place for place, head in enumerate(heads) if head.is_title]
+    prose = (named or [len(heads) - 1])[0]
+    others = sorted(range(len(heads)), key=lambda place: -heads[place].rank)
+    others.remove(prose)
+    wide = min(widths[prose], width // 2 if named else NARROW)
+
+    def room() -> int:
+        """Return the width that is left for the title or prose."""
+        return width - sum(fitted[place] + len(GAP) for place in others if fitted[place])
+
+    ranked = [place for place in others if heads[place].rank]
+    if room() < wide:
+        for place in ranked:
+            fitted[place] = min(widths[place], MAX_RANKED)
+    for place in ranked:
+        if room() < wide:
+            fitted[place] = 0
+    while room() < min(wide, NARROW) and any(fitted[place] > MIN_FOLDED for place in others):
+        fitted[max(others, key=fitted.__getitem__)] -= 1
+    fitted[prose] = max(1, min(widths[prose], room()))
+    for place in ranked:
+        more = min(widths[place] - fitted[place], room() - fitted[prose])
+        fitted[place] += more * bool(fitted[place])
+    return fitted
 
 
 def columns() -> int | None:
@@ -186,16 +273,13 @@ def settled(run: Mapping[str, Any]) -> str:
     return f"{settled}/{total}" if total >= settled else str(settled)
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, in the plural unless it is one."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def progress_of(run: Mapping[str, Any]) -> str:
     """Describe the progress of a run: settled files and items, or of a task what its program reports."""
     if run["message"] and not run["units_total"]:
         return f"{run['progress']:.0f} %, {run['message']}"
-    return f"{settled(run)} files, {counted(run['items_created'], 'item')}"
+    shown = settled(run)
+    files = counted(int(shown.rpartition("/")[2]), "file", shown)
+    return f"{files}, {counted(run['items_created'], 'item')}"
 
 
 @contextmanager
@@ -248,22 +332,6 @@ def _bar() -> Iterator[Callable[[Mapping[str, Any]], None]]:
             )
 
         yield show_step
-
-
-def _print_rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for number, header in enumerate(headers):
-        widest = max(len(row[number]) for row in [headers, *rows])
-        # Names and ids stay whole, for copying, unless they leave no room; the last column is prose.
-        is_whole = widest <= (width // 2 if number == 0 else NARROW) and (number < max(1, len(headers) - 1))
-        table.add_column(header, no_wrap=is_whole, overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))  # as text: brackets in a name are not markup
-    Console(width=width).print(table)
 
 
 def _cell(value: object) -> str:

@@ -171,7 +171,7 @@ class TemplatesResource(Resource):
         example="hub templates put mail --file mail.toml",
         json="template",
         options={"force": "Write it even if agents do not match it; they get the status error."},
-        message="template {name} is at version {version}, used by {agents|count} agents",
+        message="template {name} is at version {version}, used by {agents|agents_counted}",
         file="TOML or JSON file with a table as in [[templates]].",
     )
     @route(
@@ -484,13 +484,13 @@ class AgentsResource(Resource):
         },
         table=(
             "name as agent",
-            "title as title?",
-            "user as user?",
+            "title as title?~6",
+            "user as user?~5",
             "*|agent_state as state",
-            "*|agent_home as device",
-            "*|is_online as connected",
-            "schedule",
-            "*|next_at as next",
+            "*|agent_home as device~3",
+            "*|is_online as connected~4",
+            "schedule as schedule~2",
+            "*|next_at as next~1",
             "*|last_run_at as last run",
         ),
         empty="no agents; add one to hub.toml ('hub init' writes an example), or: hub agents create NAME",

@@ -368,9 +368,9 @@ class RunsResource(Resource):
             "id|id as run",
             "agent",
             "*|run_result as state",
-            "*|began_at as started",
-            "*|settled as files",
-            "items_created as items",
+            "*|began_at as started~3",
+            "*|settled as files~2",
+            "items_created as items~1",
             "*|run_note as note",
         ),
         lines=(

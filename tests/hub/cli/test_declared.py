@@ -246,6 +246,7 @@ def _columns(spec: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     of_notes = "row" if spec.get("table") and not spec.get("facts") else "response"
     kinds = [(column, "response") for column in of_response if column]
     kinds += [(column, "row") for column in (*spec.get("table", ()), *spec.get("lines", ())[2:])]
+    kinds += [(column, "row") for column in [spec.get("below")] if column]
     kinds += [(column, of_notes) for column in spec.get("notes", ())]
     kinds += [(spec.get(name, ""), "text") for name in ("message", "empty")]
     for column, kind in kinds:

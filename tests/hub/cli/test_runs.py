@@ -501,7 +501,7 @@ def test_run_with_follow_continues_with_the_following_runs(
         f"success: 1 read, 0 skipped, 0 failed, 1 left to run {last['id'][-8:]}, 1 item, 0 model requests",
         "success: 1 read, 1 skipped, 0 failed, 1 item, 0 model requests",
     ]
-    assert f"1 files left to run {last['id'][-8:]}" in hub("runs").stdout
+    assert f"1 file left to run {last['id'][-8:]}" in hub("runs").stdout
 
 
 class ChainedRuns:
