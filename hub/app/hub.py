@@ -52,6 +52,7 @@ from hub.app.work import (
 )
 from hub.base.log import Channel
 from hub.base.loop_lag import LoopLag
+from hub.base.name_lists import counted
 from hub.base.supervisor import Supervisor
 from hub.cluster.messages import BusReply, BusRequest, Hint
 from hub.extraction.extractor import Extractor
@@ -442,7 +443,8 @@ class Hub:
         def status() -> str:
             doing = "stopping: " if context.drain.is_begun else ""
             refused = ", hub.toml refused" if context.watch_settings.reloader.refused else ""
-            return f"{doing}{len(roster)} devices connected, {dispatcher.executing} runs executing{refused}"
+            connected, executing = counted(len(roster), "device"), counted(dispatcher.executing, "run")
+            return f"{doing}{connected} connected, {executing} executing{refused}"
 
         async def touch() -> None:
             await context.store.read(nodes.touch)

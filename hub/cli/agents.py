@@ -363,7 +363,7 @@ def _print(found: Mapping[str, Any]) -> None:
         where = f"{problem['path']}: " if problem["path"] else ""
         show.report(f"{problem['code']}: {where}{problem['message']}")
     if found["unlisted"]:
-        show.report(f"{found['unlisted']} more items or problems are counted only; try --files N")
+        show.report(f"{counted(found['unlisted'], 'more item')} or problems are counted only; try --files N")
     if found["left_out"]:
         show.report(
             f"{found['left_out']} new items are left out by items_per_file or items_per_run of [limits]"
@@ -371,11 +371,11 @@ def _print(found: Mapping[str, Any]) -> None:
     settled = f", {found['settled']} are settled with these settings" if found["settled"] else ""
     unsure = f", {found['unsure']} less sure" if found["unsure"] else ""
     changes = f"{_changes(found)}{unsure}"
-    show.out(f"{found['read']} documents read{settled}: {changes}, {found['known']} as they are")
+    show.out(f"{counted(found['read'], 'document')} read{settled}: {changes}, {found['known']} as they are")
     tokens = found["prompt_tokens"] + found["completion_tokens"]
     before = f", {found['answered_before']} answered before" if found["answered_before"] else ""
     cost = f", {usd(found['usd'])} USD" if found["usd"] else ""
-    show.out(f"{found['model_requests']} model requests{before}, {tokens} tokens{cost}")
+    show.out(f"{counted(found['model_requests'], 'model request')}{before}, {tokens} tokens{cost}")
 
 
 def _lines(item: Mapping[str, Any]) -> Iterator[str]:
@@ -550,7 +550,7 @@ def _spend(spend: Mapping[str, Any]) -> str | None:
     if not spend["month"]["calls"]:
         return None
     return "; ".join(
-        f"${spent['usd']:.4f} in {span} ({spent['calls']} request{'' if spent['calls'] == 1 else 's'})"
+        f"${spent['usd']:.4f} in {span} ({counted(spent['calls'], 'request')})"
         for span, spent in (("24 h", spend["day"]), ("30 days", spend["month"]))
     )
 
@@ -630,7 +630,7 @@ def _remarks(response: Mapping[str, Any]) -> Iterator[str]:
 def _column(value: Any) -> str | None:
     """Format a value: texts as they are, tables by their number of rows."""
     if isinstance(value, list) and value and isinstance(value[0], dict):
-        return f"{len(value)} row{'' if len(value) == 1 else 's'} (see --json)"
+        return f"{counted(len(value), 'row')} (see --json)"
     if value is None or isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False)

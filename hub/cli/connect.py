@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import click
 
 from hub.base.clock import SystemClock
+from hub.base.name_lists import counted
 from hub.cli import show
 from hub.cli.daemon import make_folder
 from hub.cli.errors import CommandError, Exit
@@ -169,7 +170,8 @@ def _introduce(roots: Sequence[Path], db: Path) -> None:
         files, stay = sum(part.files for part in found.offered), sum(part.files for part in found.stays)
         words = " ".join(f"--root {shlex.quote(str(root))}" for root in new)
         show.report(
-            f"new to this device: {files} files, and {stay} that stay here: hub device preview {words}"
+            f"new to this device: {counted(files, 'file')}, and {stay} that stay here:"
+            f" hub device preview {words}"
         )
         return
     show_preview(preview_of(new, 10.0))  # their owner waits

@@ -268,14 +268,13 @@ def _show(console: Console, items: list[DeviceItem]) -> None:
 def _sum_up(console: Console, run: dict[str, Any], took_s: float) -> None:
     if run["units_done"] == 0 and run["units_failed"] == 0 and run["model_requests"] == 0:
         console.print(
-            f"Nothing changed: {run['units_skipped']} files known, no model request, no insert. "
+            f"Nothing changed: {counted(run['units_skipped'], 'file')} known, no model request, no insert. "
             f"({took_s:.1f} s)"
         )
     else:
         known = f" and {run['items_known']} known ones" if run["items_known"] else ""
         console.print(
-            f"{counted(run['items_created'], 'item')}{known} from"
-            f" {counted(run['units_done'], 'file')}, "
+            f"{counted(run['items_created'], 'item')}{known} from {counted(run['units_done'], 'file')}, "
             f"{counted(run['model_requests'], 'model request')}. ({took_s:.1f} s) "
             "Run it again: unchanged files cost nothing."
         )

@@ -116,13 +116,14 @@ def review_export(
     from hub.base.clock import epoch_ms
     from hub.device.device_file import DeviceFileError
     from hub.device.items import exported
+    from protocol.similar_names import did_you_mean
 
     from_ms = 0 if since is None else epoch_ms(datetime.fromisoformat(since))
     is_approved = None if state is None else state == "approved"
     try:
         with exported(here(), table=table, since=from_ms, is_approved=is_approved) as (tables, items):
             if table is not None and table not in tables:
-                known = f"this device has {', '.join(tables)}"
+                known = did_you_mean(table, tables) or f"this device has {', '.join(tables)}"
                 raise CommandError(f"there is no table {table!r}", Exit.USAGE, next_step=known)
             fields = [field.name for name in tables if table in (None, name) for field in tables[name].fields]
             write(file, format, fields, items)

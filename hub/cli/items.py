@@ -10,6 +10,7 @@ from typing import Any, Final
 import anyio
 import click
 
+from hub.base.name_lists import counted
 from hub.base.printable import one_line
 from hub.cli import show
 from hub.cli.declared import MIN_END, SEARCHED, item_called
@@ -253,7 +254,7 @@ def _give(
         if result["error"] or not is_asked:
             show.report(one_line(f"{verdict} {short(item['title'])}: {state}"))
     if is_asked:
-        show.report(f"{verdict}: {len(results) - len(failed)} of {len(results)} items")
+        show.report(f"{verdict}: {len(results) - len(failed)} of {counted(len(results), 'item')}")
 
 
 def agreed(ids: Sequence[str], lines: Callable[[str], Sequence[str]]) -> list[str]:

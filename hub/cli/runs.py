@@ -464,7 +464,9 @@ def file_lines(run: Mapping[str, Any], width: int | None) -> list[str]:
                 break_on_hyphens=False,
             )
     if len(shown) < len(files):
-        lines.append(f"... and {len(files) - len(shown)} more files that took less time; --json has all")
+        lines.append(
+            f"... and {counted(len(files) - len(shown), 'more file')} that took less time; --json has all"
+        )
     lines.append(LEGEND)
     return lines
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hub.base.name_lists import counted
 from hub.base.printable import one_line
 from hub.cli import show
 from hub.cli.daemon import make_folder
@@ -275,7 +276,7 @@ def _shown(manifest: "BackupManifest") -> str:
     size = sum(field["bytes"] for field in fields["files"].values())
     return (
         f"hub {manifest.version}, tables {manifest.revision},"
-        f" of {show.moment(fields['made_at'])}, {size:,} bytes in {len(fields['files'])} files"
+        f" of {show.moment(fields['made_at'])}, {size:,} bytes in {counted(len(fields['files']), 'file')}"
     )
 
 
@@ -416,7 +417,10 @@ def copy_tables(config: Path, url: str | None, state: Path, target: str, *, as_j
         tables = {table.table: {"rows": table.rows, "digest": table.digest} for table in copied}
         show.print_json("migrate_copy", {"rows": rows, "tables": tables})
     else:
-        show.out(f"copied {rows:,} rows of {len(copied)} tables, and all are equal")
+        show.out(
+            f"copied {counted(rows, 'row', f'{rows:,}')} of {counted(len(copied), 'table')},"
+            " and all are equal"
+        )
         show.out("now set [storage] url to the new address; never start a hub on the old database again")
 
 

@@ -18,6 +18,7 @@ from anyio import to_thread
 
 from hub.base.clock import SystemClock, now_ms
 from hub.base.log import Channel
+from hub.base.name_lists import counted
 from hub.device import owner_requests
 from hub.device.connection import HubConnection
 from hub.device.known_hubs import fingerprint, is_signed
@@ -224,7 +225,9 @@ def compare(path: Path, since_ms: int, ask: Ask | None) -> ReceiptComparison:
             receipt = reading.receipt or (None if now is None else now.receipt)
             if receipt is None:
                 why = "the hub has none: it was stopped, or keeps it to itself" if at_hub else "not yet"
-                findings.append(reading.find(NOT_COMPARED, f"{len(reading.files)} files: no receipt, {why}"))
+                findings.append(
+                    reading.find(NOT_COMPARED, f"{counted(len(reading.files), 'file')}: no receipt, {why}")
+                )
                 continue
             compared.append(reading)
             findings += _compare_receipt(reading, receipt, now, at_hub)
@@ -244,7 +247,11 @@ def _readings(db: sqlite3.Connection, since_ms: int) -> tuple[list[_LoggedReadin
     """Return the readings that expect a receipt, and findings about the others."""
     findings = [
         ReceiptFinding(
-            NOT_COMPARED, hub, run_id, "", f"{files} files of run {run_id}: no receipt, the hub gave none"
+            NOT_COMPARED,
+            hub,
+            run_id,
+            "",
+            f"{counted(files, 'file')} of run {run_id}: no receipt, the hub gave none",
         )
         for hub, run_id, files in db.execute(_UNEXPECTED, (since_ms,))
     ]
@@ -319,7 +326,7 @@ def _compare_receipt(
     reading: _LoggedReading, receipt: Receipt, now: AuditedReceipt | None, at_hub: _AtHub | None
 ) -> Iterator[ReceiptFinding]:
     """Check the signature of a receipt, and whether the hub still has it as it was signed."""
-    which = f"receipt {receipt.number}, {receipt.files} files"
+    which = f"receipt {receipt.number}, {counted(receipt.files, 'file')}"
     if receipt.id != reading.id or not is_genuine(receipt, reading.hub):
         yield reading.find("signature", f"{which}: it is not what the hub signed")
     if now is None and at_hub is not None:
@@ -349,9 +356,13 @@ def _compare_files(
         yield reading.find(kind, f"logged: {_spelled(logged)}; at the hub: {_spelled(at_other)}", path)
     if is_equal and root_of(listed) != receipt.root:
         is_open = at_hub is None and not receipt.is_whole  # files may have been under way
-        words = f"receipt {receipt.number} is about {receipt.files} files, {receipt.bytes} bytes; the"
+        words = (
+            f"receipt {receipt.number} is about {counted(receipt.files, 'file')}, {receipt.bytes} bytes; the"
+        )
         where = "log" if at_hub is None else "list at the hub"
-        words += f" {where} has others: {len(listed)} files, {sum(size for _, size, _ in listed)} bytes"
+        words += (
+            f" {where} has others: {counted(len(listed), 'file')}, {sum(size for _, size, _ in listed)} bytes"
+        )
         yield reading.find(NOT_COMPARED if is_open else "root", words)
 
 
@@ -366,7 +377,7 @@ def _compare_chain(
     listed = [] if at_hub is None else [now.receipt for now in at_hub.listed.values()]
     for receipt in listed:
         if receipt.id not in known:
-            words = f"receipt {receipt.number}, {receipt.files} files"
+            words = f"receipt {receipt.number}, {counted(receipt.files, 'file')}"
             yield ReceiptFinding("unknown_to_device", receipt.hub, receipt.run_id, "", words)
     chain = sorted({receipt.id: receipt for receipt in [*stored, *listed]}.values(), key=_place)
     if began_ms and at_hub is not None and at_hub.expired_ms is not None and chain and chain[0].number > 1:

@@ -30,6 +30,7 @@ from anyio.abc import TaskGroup
 
 from hub.base.clock import Clock, epoch_ms
 from hub.base.log import Channel, bind
+from hub.base.name_lists import counted
 from hub.base.version import VERSION
 from hub.device.change_hints import ChangeHints
 from hub.device.digests import Digests, stamp_of
@@ -428,7 +429,9 @@ class FolderRun:
             )
         )
         ending = f": {error.message or error.code}" if error else ""
-        self._library.on_status(f"run {run.run_id}: {self._sent} files sent, {len(skipped)} skipped{ending}")
+        self._library.on_status(
+            f"run {run.run_id}: {counted(self._sent, 'file')} sent, {len(skipped)} skipped{ending}"
+        )
 
     def _statement(self, receipt_id: str) -> Sent | None:
         """Return what the log has of this reading, signed if the device has a key; None without a file."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
+from hub.base.name_lists import counted
 from hub.base.printable import printable
 from hub.cli import show
 from hub.cli.errors import CommandError, Exit, using
@@ -309,7 +310,7 @@ def _evaluated(
 
     def on_read(count: int) -> None:
         if count % 10 == 0:
-            show.report(f"{count} of {len(documents)} documents")
+            show.report(f"{count} of {counted(len(documents), 'document')}")
 
     declared, means = _declared(settings, agent, prompt=prompt), _means_of(settings)
 
@@ -384,7 +385,7 @@ def _report_remarks(now: "StoredEvaluation") -> None:
             f"{evaluation.left_out} labels left out: their tables are not in data_types of this agent"
         )
     if evaluation.unread:
-        show.report(f"{evaluation.unread} documents were not read: {evaluation.budget}")
+        show.report(f"{counted(evaluation.unread, 'document')} not read: {evaluation.budget}")
         show.report("the figures cover the other documents only; they are neither compared nor stored")
 
 

@@ -22,6 +22,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from hub.base.clock import Clock, from_epoch_ms, utc_text
+from hub.base.name_lists import counted
 from hub.base.outbound.addresses import connect_to_first, parse_target
 from hub.base.outbound.client import InvalidURL, OutboundClient, TransportError, trust_store
 from hub.base.outbound.rules import OutboundRules, is_this_machine, retry_after
@@ -194,7 +195,7 @@ class Sender:
         except (OSError, smtplib.SMTPException, ValueError) as exc:
             return SendResult("later", f"{host}: {_why(exc)}"[:MAX_TEXT])
         refusals = f", refused by {refused} of {len(target.to)} addresses" if refused else ""
-        return SendResult("delivered", f"mail with {len(sent)} events{refusals}")
+        return SendResult("delivered", f"mail with {counted(len(sent), 'event')}{refusals}")
 
     def _message(self, sent: Sequence[DeliveryRow]) -> EmailMessage:
         target, message = self._target, EmailMessage(policy=SMTP)

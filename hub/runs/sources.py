@@ -23,6 +23,7 @@ from anyio import from_thread
 
 from hub.base.clock import Clock, now_ms
 from hub.base.metrics import Metrics
+from hub.base.name_lists import counted
 from hub.base.version import VERSION
 from hub.document import Document
 from hub.links.device_link import DeviceLink, RunFrame, RunStream, RunTooLarge
@@ -734,8 +735,8 @@ def plain_path(path: str) -> str:
 def _unread(skipped: SkippedFile, *, was_fetched: bool) -> UnreadUnit:
     code = skipped.reason.partition(":")[0].strip()
     if skipped.path == MANY:
-        counted = f"{skipped.files} files: {skipped.reason}"
-        return UnreadUnit("", code, counted, code not in LEFT_OUT, files=skipped.files)
+        summary = f"{counted(skipped.files, 'file')}: {skipped.reason}"
+        return UnreadUnit("", code, summary, code not in LEFT_OUT, files=skipped.files)
     return UnreadUnit(skipped.path, code, skipped.reason, code not in LEFT_OUT, was_fetched)
 
 

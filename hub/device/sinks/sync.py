@@ -14,6 +14,7 @@ import msgspec
 
 from hub.base.clock import epoch_ms
 from hub.base.log import Channel
+from hub.base.name_lists import counted
 from hub.base.outbound.refusal_reach import RefusalScope
 from hub.device import declared_tables
 from hub.device.moved_files import note_replaced
@@ -351,7 +352,7 @@ class _Pass:
             approved = self._approved.get(key)
             row_id = self._recorded[key].row_id if key in self._recorded else key
             title = row_id if approved is None else approved.title[:80]
-            more = f"; and {len(waits) - 1} more items" if len(waits) > 1 else ""
+            more = f"; and {counted(len(waits) - 1, 'more item')}" if len(waits) > 1 else ""
             raise TargetFailed(f"{title!r}: {wait.reason}{more}", PlaceProblem.REFUSED)
 
 

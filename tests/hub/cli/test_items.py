@@ -160,7 +160,7 @@ def test_items_approve_by_filter_or_range_skips_marked_items(
         assert "1 with a mark are left out: approve them by their ids" in looked.output
         ends(hub("items", "approve", *words), 2, output=("items to approve: 1. Go on?",))
         assert given() == {}
-    ends(hub("items", "approve", "--path", "notes/", "--yes"), 0, output=("approve: 1 of 1 items",))
+    ends(hub("items", "approve", "--path", "notes/", "--yes"), 0, output=("approve: 1 of 1 item",))
     assert given() == {"i-0": "approve"}
     assert hub("items", "reject", "--path", "notes/", "--yes").exit_code == 1, "i-0 has a verdict on its way"
     assert given() == {"i-0": "approve", "i-4": "reject"}

@@ -354,7 +354,7 @@ async def test_run_without_the_model_delivers_rule_items_and_pauses(bench: Bench
 
     assert sorted(map(str, titles(link))) == ["one", "three", "two"]
     assert (run.state, run.pause_reason, run.attempt) == (RunState.PAUSED, PauseReason.MODEL_AWAY, 1)
-    assert run.reason == f"1 files read by rules; 2 files wait for the model: {AWAY}"
+    assert run.reason == f"1 file read by rules; 2 files wait for the model: {AWAY}"
     units = await bench.units(run.id)
     assert {key: unit.state for key, unit in units.items()} == {
         "a.md": UnitState.DONE,
