@@ -158,10 +158,12 @@ async def test_ticks_of_page_and_place_meet_at_the_device_and_are_taken_back(tmp
         found = await page.until(lambda found: len(found["tasks"]) == 1, done=True)
         assert [task["title"] for task in found["tasks"]] == [second["title"]]
         await page.until(lambda found: found["tasks"][0]["verdict"] == "edited", done=True)
-        # again and again: the same change of an approved row is no repetition of the one before
-        (task,) = (await page.tasks(done=True))["tasks"]
-        await page.edit(task, status="todo")
-        await page.until(known_to_hub)
+        for _ in range(2):  # the same change of an approved row is no repetition of the one before
+            (task,) = (await page.until(lambda found: len(found["tasks"]) == 1, done=True))["tasks"]
+            await page.edit(task, status="todo")
+            await page.until(known_to_hub)
+            with closing(sqlite3.connect(page.play.device.database)) as db, db:
+                db.execute("UPDATE tasks SET status = 'done' WHERE title = ?", (second["title"],))
 
 
 async def test_change_of_a_task_reaches_a_device_away_once_after_the_hub_was_killed(tmp_path: Path) -> None:

@@ -52,6 +52,8 @@ PAGES: Final = (
     "",
     "inbox",
     "inbox?item=i-2",
+    "tasks",
+    "places",
     "sources",
     "sources?add=account",
     "parts",

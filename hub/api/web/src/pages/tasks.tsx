@@ -49,7 +49,9 @@ function taskOf(row: ApprovedItemView): Task {
   const isMine = mine?.verdict === "edit" && mine.seenRow === row.seen_row;
   const isHere = row.given?.verdict === "edit" && (row.given.state === "pending" || row.given.state === "sent");
   const data: Values = { ...row.data, ...(isMine && mine.data) };
-  const day = String(data["dueDate"] ?? data["date"] ?? "");
+  const text = String(data["dueDate"] ?? data["date"] ?? "");
+  const midnight = text && instant(text) === instant(dayOf(new Date(text))) ? dayOf(new Date(text)) : "";
+  const day = isDay(text) ? text : midnight || text; // a day that a program wrote has no zone
   const isPast = row.table === "timelines" && instant(day) < today();
   return { row, data, title: String(data["title"] ?? ""), day, isDone: isPast || data["status"] === "done", isWaiting: isMine || (isHere && mine !== null) };
 }
@@ -145,7 +147,7 @@ export function Tasks(): JSX.Element {
       ))}
       {tasks.some(({ row }) => row.device_refuses === "not_granted") && (
         <p class="banner">
-          <strong>They are changed on their own computer.</strong> To tick and change them here, type there: <Command text={GRANT} />
+          <strong>They are changed on their own computer.</strong> To tick and change them here, type on that computer: <Command text={GRANT} />
         </p>
       )}
       <Read of={open}>
@@ -222,7 +224,7 @@ function Away({ of: { name, state, last_seen_at: at } }: { of: TasksOfDevice }):
   return (
     <p class="banner" role="status">
       <Foreign of={name} />: {state === "away" && at ? `as of ${soon(at, now.value)}, ` : ""}{STATES[state]}.
-      {state === "not_granted" && <> Its owner opens this page by <Command text="hub open" /> there, and allows it by <Command text={READING} /></>}
+      {state === "not_granted" && <> On it, its owner opens this page by <Command text="hub open" />, and allows it by <Command text={READING} /></>}
     </p>
   );
 }
