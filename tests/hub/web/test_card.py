@@ -187,7 +187,7 @@ async def test_card_verdict_is_written_after_the_person_confirms(tmp_path: Path,
         await card.get_by_text("the person did not agree; nothing was done").wait_for()
         assert (len(person.asked), await stored(hub, "item_verdicts")) == (1, 0)
         await program.press("Approve")
-        await card.get_by_text("Given: it is brought to its device.").wait_for()
+        await card.get_by_text("Given: it is brought to the owner's computer.").wait_for()
         assert (len(person.asked), await stored(hub, "item_verdicts")) == (2, 1)
         assert ORDER.split()[-1] in person.asked[-1]
         await expect(card.get_by_role("button", name="Approve")).to_have_count(0)
@@ -199,7 +199,7 @@ async def test_card_verdict_is_written_after_the_person_confirms(tmp_path: Path,
         await program.press("Edit")
         await card.get_by_label("title").fill("Water the garden")
         await card.locator(".editor button.main").click()
-        await card.get_by_text("Given: it is brought to its device.").wait_for()
+        await card.get_by_text("Given: it is brought to the owner's computer.").wait_for()
         assert "changed title: 'Send Anna the invoice' to 'Water the garden'" in person.asked[-1]
         assert (len(person.asked), await stored(hub, "item_verdicts")) == (3, 2)
 

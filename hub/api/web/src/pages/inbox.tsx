@@ -109,7 +109,7 @@ export function Inbox(): JSX.Element {
   const picked = [...chosen.value.values()].filter(isOpen);
   const failure = failures.value.get(id ?? "");
   const isAlone = query["item"] !== undefined; // on a phone, without the list
-  usePlaceInList(isAlone);
+  usePlaceInList(query["item"]);
 
   useLayoutEffect(() => {
     if (items.data) take(key, items.data);
@@ -431,8 +431,11 @@ function FirstPlace(): JSX.Element | null {
 }
 
 /** On a phone the list and an item take turns: what was in sight of the list is so again behind the item. */
-function usePlaceInList(isAlone: boolean): void {
+function usePlaceInList(item: string | undefined): void {
   const top = useRef(0);
+  const last = useRef(item);
+  const isAlone = item !== undefined;
+  if (isAlone) last.current = item;
   useLayoutEffect(() => {
     const isNarrow = document.querySelector<HTMLElement>(".review-list")?.offsetParent === null;
     if (isAlone) {
@@ -440,6 +443,9 @@ function usePlaceInList(isAlone: boolean): void {
       return undefined;
     }
     scrollTo(0, top.current);
+    // Rows out of sight have heights that are estimated: the row itself is the measure.
+    const row = last.current === undefined ? null : document.querySelector(`.picks a[href$="item=${CSS.escape(encodeURIComponent(last.current))}"]`);
+    row?.scrollIntoView({ block: "nearest" });
     const keep = (): void => void (top.current = scrollY);
     addEventListener("scroll", keep, { passive: true });
     return () => removeEventListener("scroll", keep);
