@@ -173,7 +173,12 @@ class Scene:
     def _passes(self, direction: Direction, frame: dict[str, Any]) -> bool:
         """Keep a frame, or a call or answer of a batch; whether the point is reached by it."""
         self.seen.append((direction, frame))
-        if frame["type"] == "tool_call" and frame["action"] in ("query", "rows.list", "rows.known"):
+        if frame["type"] == "tool_call" and frame["action"] in (
+            "query",
+            "rows.list",
+            "rows.known",
+            "rows.agenda",
+        ):
             self._queries.add(frame["id"])
         if frame.get("id") in self._queries:
             return False  # no item moves by it: a point that speaks of calls means others
