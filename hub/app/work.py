@@ -231,7 +231,7 @@ class Work:
             on_queued=self.dispatcher.recheck,
         )
         news = NewsRuns(store, extractor, clock=clock, ids=ids, on_queued=self._queued)
-        self.file_watch = FileWatch(store, extractor, news, clock=clock, metrics=metrics)
+        self.file_watch = FileWatch(store, extractor, news, clock=clock)
         self.scheduler = Scheduler(
             store=store,
             extractor=extractor,

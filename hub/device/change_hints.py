@@ -69,7 +69,8 @@ class ChangeHints:
     def learn_paths(self, agent_id: str, paths: list[str]) -> None:
         """Watch the folders of an agent that the hub names, unless they are known; never blocks."""
         config, _ = self._agents.get(agent_id, (None, ()))
-        if paths and (config is None or config.paths != paths):
+        is_new = config is None or config.paths != paths
+        if paths and is_new and len(self._unlisted) < MAX_CHANGED_AGENTS:
             self._unlisted[agent_id] = RunConfig(paths=paths)
             self._arrived.set()
 

@@ -15,14 +15,12 @@ import anyio
 from anyio.abc import TaskStatus
 
 from hub.base.clock import Clock
-from hub.base.metrics import Metrics
 from hub.base.periodic_loop import PeriodicLoop
-from hub.base.token_buckets import Buckets
 from hub.extraction.extractor import Extractor
-from hub.runs.news_runs import BEGUN, NewsRuns
+from hub.runs.news_runs import NewsRuns
 from hub.runs.run_order import UndeclaredTable, extraction_config_of
 from protocol.agent_status import Lifecycle
-from protocol.errors import CodedError, ErrorCode
+from protocol.errors import CodedError
 from protocol.ids import AgentId, DeviceId
 from protocol.lifecycles import RunState
 from storage.agents import agents
@@ -31,46 +29,27 @@ from storage.runs import runs
 from storage.runs.runs import CHANGE
 from storage.store import Store
 
-PAUSE_S: Final = 5.0  # between two runs of an agent; doubled with each one, while hints go on
-MAX_PAUSE_S: Final = 30.0
-COST: Final = 2  # the pause is so many times the duration of the last such run, if that is longer
+PAUSE_S: Final = 10.0  # after the start of a run of the agent that a hint started, and after any was seen
 CALM_S: Final = 20.0  # after the last hint, before a model is asked
 LATEST_S: Final = 300.0  # after the first one
-HINTS_AT_ONCE: Final = 10  # of one device
-HINTS_PER_S: Final = 1.0
-
 _WAITING: Final = frozenset({RunState.QUEUED})
 
 
 class FileWatch:
     """Service that starts runs of the agents that hints name."""
 
-    def __init__(
-        self, store: Store, extractor: Extractor, news: NewsRuns, *, clock: Clock, metrics: Metrics
-    ) -> None:
+    def __init__(self, store: Store, extractor: Extractor, news: NewsRuns, *, clock: Clock) -> None:
         self.loop = PeriodicLoop(clock)
         self._store = store
         self._extractor = extractor
         self._news = news
         self._clock = clock
-        self._metrics = metrics
-        self._paces: Buckets[DeviceId] = Buckets()
         self._due: dict[AgentId, tuple[float, float]] = {}  # the first hint, and when the run may start
-        self._last: dict[AgentId, tuple[float, float]] = {}  # start of the last run, and the pause after it
+        self._ran: dict[AgentId, float] = {}  # when a run was started, or last seen to execute
 
     async def hint(self, device_id: DeviceId, ids: Collection[AgentId]) -> int:
-        """Start runs of the agents of a device that read by themselves; return their number.
-
-        Raises:
-            CodedError (RATE_LIMITED): the device sends too many hints.
-        """
+        """Start runs of the agents of a device that read by themselves; return their number."""
         now = self._clock.monotonic()
-        wait_s = self._paces.acquire(device_id, now, at_once=HINTS_AT_ONCE, per_s=HINTS_PER_S)
-        if wait_s:
-            message = f"this device sends more than {HINTS_PER_S:g} hints a second (file_hints_per_s)"
-            limit = "file_hints_per_s"
-            self._metrics.limits_reached.labels(limit).inc()
-            raise CodedError(ErrorCode.RATE_LIMITED, message, limit=limit, retry_after_s=wait_s)
         own = await self._store.read(agents.list_agents, device_id=device_id)
         hinted = [agent for agent in own if agent.id in ids and _reads_by_itself(agent)]
         for agent in hinted:
@@ -105,21 +84,11 @@ class FileWatch:
         if not _reads_by_itself(agent) or any(run.fence == 0 for run in waiting):
             return 0.0
         if agent.runs_executing:
-            return PAUSE_S
-        began, pause_s = self._last.get(agent_id, (-math.inf, PAUSE_S))
-        wait_s = began + max(pause_s, COST * await self._duration_s(agent_id)) - now
-        if wait_s > 0:
+            self._ran[agent_id] = now
+        if (wait_s := self._ran.get(agent_id, -math.inf) + PAUSE_S - now) > 0:
             return wait_s
-        is_busy = now - began < 2 * pause_s
-        self._last[agent_id] = now, min(2 * pause_s, MAX_PAUSE_S) if is_busy else PAUSE_S
+        self._ran[agent_id] = now
         await self._news.start(agent, CHANGE)
-        return 0.0
-
-    async def _duration_s(self, agent_id: AgentId) -> float:
-        """Return the duration of the agent's last run, if a hint started it; else 0."""
-        for run in await self._store.read(runs.list_runs, agent_id=agent_id, states=BEGUN, limit=1):
-            if run.trigger == CHANGE and run.started_at is not None and run.completed_at is not None:
-                return (run.completed_at - run.started_at) / 1000
         return 0.0
 
     def _asks_model(self, agent: AgentRow) -> bool:

@@ -21,7 +21,7 @@ log = Channel(__name__)
 
 NEWS: Final = "wake"  # trigger of the runs
 
-BEGUN: Final = frozenset(RunState) - {RunState.QUEUED}
+_BEGUN: Final = frozenset(RunState) - {RunState.QUEUED}
 
 
 class NewsRuns:
@@ -50,7 +50,7 @@ class NewsRuns:
             log.warning("agent.not_read", agent_id=agent.id, detail=str(problem))
             return
         # The key has the newest run that has begun, so requests until the next run begins are one run.
-        newest = await self._store.read(runs.list_runs, agent_id=agent.id, states=BEGUN, limit=1)
+        newest = await self._store.read(runs.list_runs, agent_id=agent.id, states=_BEGUN, limit=1)
         try:
             row = await self._store.write(
                 run_moves.create_run,

@@ -45,7 +45,7 @@ def run(echo: Callable[[str], None]) -> list[Row]:
         with portal.wrap_async_context_manager(scene(Path(folder), {}, settings=settings)) as play_in:
             device = KeptDevice(Path(folder), play_in.wire.url, is_forked=False)
             play_in.also(device)
-            portal.call(_prepare, play_in, device)
+            portal.call(prepare, play_in, device)
             walls: list[float] = []
             frames: list[float] = []
             memory: list[float] = []
@@ -93,11 +93,21 @@ def run(echo: Callable[[str], None]) -> list[Row]:
     ]
 
 
-async def _prepare(play_in: Scene, device: KeptDevice) -> None:
-    """Fill the folder, and the ledger with the digests of its files; list it once."""
+async def prepare(
+    play_in: Scene,
+    device: KeptDevice,
+    *,
+    count: int = _FILES,
+    change_settings: Callable[[str], str] = lambda text: text,
+) -> None:
+    """Fill the folder, and the ledger with the digests of its files; list it once.
+
+    Args:
+        change_settings: returns the text of hub.toml after the ledger was filled, of the text before.
+    """
     digests: dict[str, str] = {}
     files: dict[str, str] = {}
-    for number in range(_FILES):
+    for number in range(count):
         name = f"{number % 20:02}/{number // 20 % 50:02}/page{number:06}.md"
         files[name] = f"{_TEXT}{number}\n"
         digests[f"notes/{name}"] = hashlib.sha256(files[name].encode()).hexdigest()
@@ -112,10 +122,12 @@ async def _prepare(play_in: Scene, device: KeptDevice) -> None:
         ).fetchone()
         rows = [(agent, path, sha256, *others) for path, sha256 in digests.items()]
         db.executemany("INSERT OR REPLACE INTO unit_ledger VALUES (?, ?, ?, ?, ?, ?)", rows)
+    settings = anyio.Path(play_in.folder / "hub.toml")
+    await settings.write_text(change_settings(await settings.read_text()))
     await play_in.start_hub()
     await play_in.has_connected()
     run = await play_in.hub.ended(await play_in.hub.start_run(), within_s=_RUN_S)
-    assert run["units_skipped"] == _FILES, run
+    assert run["units_skipped"] == count, run
 
 
 async def _run(play_in: Scene, device: KeptDevice) -> tuple[float, float, float]:

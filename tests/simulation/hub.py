@@ -45,9 +45,11 @@ from hub.runs.clock_watch import ClockWatch
 from hub.runs.control import RunControl
 from hub.runs.delivery import ItemDelivery
 from hub.runs.dispatcher import Dispatcher
+from hub.runs.file_watch import FileWatch
 from hub.runs.housekeeping import Housekeeping
 from hub.runs.leases import CHECK_S, LEASE_MS, RENEW_EVERY_S, NodeLease
 from hub.runs.lifecycle import RunTransitions, RunWatch
+from hub.runs.news_runs import NewsRuns
 from hub.runs.rows_read_back import OwnRows
 from hub.runs.runner import Runner
 from hub.runs.scheduler import Scheduler
@@ -349,6 +351,8 @@ class SimHub:
             on_cancel=self.dispatcher.supersede,
             on_wakes=self.wakes.recheck,
         )
+        news = NewsRuns(store, extractor, clock=clock, ids=self.ids, on_queued=self._queued)
+        self.files = FileWatch(store, extractor, news, clock=clock)
         resources = ResourceRegistry(store, self.clock)
         self.items = ItemsResource(
             store,
@@ -384,6 +388,7 @@ class SimHub:
                 self._supervisor.add("bus", self.bus)
         self._supervisor.add("wakes", self.wakes)
         self._supervisor.add("verdicts", self.verdicts)
+        self._supervisor.add("changed files", self.files)
         self._supervisor.add("scheduler", self.scheduler)
         self._supervisor.add("housekeeping", Housekeeping(store, clock=clock, boot_id=self.boot_id))
 

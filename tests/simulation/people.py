@@ -39,6 +39,8 @@ class People:
             self._enable_schedule,
             self._backfill,
             self._edit,
+            self._save_file,
+            self._save_file,
             self._review,
             self._review,
         ]
@@ -101,6 +103,17 @@ class People:
         self._ask("pause agent", lambda hub: hub.control.pause_agent(agent, actor=ACTOR))
         if self._dice.says(0.8):
             self._world.after(self._dice.uniform(1.0, 3_000.0), lambda: self._resume(agent))
+
+    def _save_file(self) -> None:
+        """Let the hub hear of a changed file of an agent, whether or not there is one."""
+        agent = self._some_agent()
+
+        async def hint(hub: SimHub) -> None:
+            row = await hub.store.read(agents.get_agent, agent)
+            if row.device_id is not None:
+                await hub.files.hint(row.device_id, [agent])
+
+        self._ask("save file", hint)
 
     def _resume_agent(self) -> None:
         self._resume(self._some_agent())

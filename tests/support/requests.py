@@ -133,7 +133,7 @@ def file_watch_of(bench: Bench, extractor: Extractor | None = None) -> FileWatch
     """Return the service that starts runs of the bench after hints; rules read its files by default."""
     extractor = extractor or Extractor(Models(), secret=bytes(32))
     news = NewsRuns(bench.store, extractor, clock=bench.clock, ids=bench.ids, on_queued=lambda: None)
-    return FileWatch(bench.store, extractor, news, clock=bench.clock, metrics=bench.metrics)
+    return FileWatch(bench.store, extractor, news, clock=bench.clock)
 
 
 def agents_of(bench: Bench, runs: RunsResource) -> AgentsResource:
