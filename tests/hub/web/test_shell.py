@@ -9,6 +9,7 @@ from playwright.async_api import Browser, Page, Route, expect
 
 from protocol.lifecycles import RunOutcome, RunState
 from storage.schema import runs
+from tests.hub.web.test_pages import check_for_everybody
 from tests.support.browser import chromium
 from tests.support.dashboard import visiting
 from tests.support.hub import ServedHub, serving
@@ -100,6 +101,7 @@ async def test_phone_has_a_bar_for_thumbs_and_the_rest_behind_more(hub: ServedHu
         for path in ("sources", "parts"):
             await visit.open(path)
             assert await page.evaluate(_SMALL) == [], path
+            await check_for_everybody(page, path)
         bar = page.get_by_role("list", name="Mine")
         box = await bar.bounding_box()
         assert box is not None
@@ -114,6 +116,7 @@ async def test_phone_has_a_bar_for_thumbs_and_the_rest_behind_more(hub: ServedHu
         await more.click()
         await fold.click()
         assert await page.evaluate(_SMALL) == []
+        await check_for_everybody(page, "more")
         await page.get_by_role("link", name="Devices").click()
         await page.get_by_role("heading", name="Devices").wait_for()
         await expect(fold).to_be_hidden()
