@@ -354,7 +354,8 @@ def _chosen(
         listed += hub.get("/v1/items", limit=SEARCHED, unsure="true")["items"]
     if is_filtered or any(".." in id for id in ids):
         waiting = "held" if unsure else None if verdict == "undo" else "open"
-        listed = hub.get_all("/v1/items", "items", verdict=waiting, **filters)["items"]
+        each = "true" if verdict == "reject" else None  # approved, the others of one thing are settled
+        listed = hub.get_all("/v1/items", "items", verdict=waiting, each=each, **filters)["items"]
     if older is not None:
         end = show.clock.now() - timedelta(days=older)
         listed = [item for item in listed if datetime.fromisoformat(item["created_at"]) < end]

@@ -5,11 +5,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from anyio.from_thread import BlockingPortal
 
 from hub.base.name_lists import counted
 from hub.cli import formats, show
 from hub.cli.declared import CommandSpec, present
+from tests.hub.api.test_repeated_items import keep
+from tests.hub.cli.conftest import Hub
 from tests.support.clock import FakeClock
+from tests.support.hub import ServedHub
 
 WIDTHS: Final = (60, 80, 100, 120, 200)
 PICTURES: Final = Path(__file__).with_name("lists")
@@ -176,3 +180,12 @@ def test_number_has_the_noun_in_singular_or_plural(
     count: int, noun: str, shown: str | None, text: str
 ) -> None:
     assert counted(count, noun, shown) == text
+
+
+def test_filter_of_a_rejection_chooses_each_item_of_one_thing_and_an_approval_the_first(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    portal.call(served.store.write, keep)
+    assert "items to approve: 3" in hub("items", "approve", "--text", "call ann", "--dry-run").output
+    assert "items to reject: 5" in hub("items", "reject", "--text", "call ann", "--dry-run").output
+    assert "    also in todo.txt: i-0" in hub("items", "ls", "--text", "call ann").stdout
