@@ -380,13 +380,12 @@ class ItemChoices(View):
 class NewVerdictView(View):
     """Verdict on the item *id*.
 
-    *data*: values of an approval or edit, by field of the item's table. A field that refers to a row has its
-    id, or ``{"title": ...}``: the device finds the row of that title, and makes a missing project. A date is
-    a text, as ``2027-02-03`` or ``2027-02-03T15:00+01:00``, or epoch milliseconds.
+    *data*: values of an approval or edit, by field. One that refers to a row has its id, or
+    ``{"title": ...}``: the device finds that row, or makes a project. A date is a text, as ``2027-02-03`` or
+    ``2027-02-03T15:00+01:00``, or epoch milliseconds.
     *version*: of the item as it was shown; another one that it has by now is a conflict. *proposal*: accepts
     the proposal of that id, with its *verdict*; *data* repeats the values that it changes. *seen_row*: of an
-    edit of an approved task or event, as ``GET /v1/tasks`` shows it; a row that has changed is a conflict.
-    *confirmed*: the words of this item were shown to its owner, for an item with a mark, with its *version*.
+    edit of an approved row, as ``GET /v1/tasks`` shows it. *confirmed*: its words were shown.
     """
 
     id: _Name

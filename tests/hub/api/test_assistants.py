@@ -381,7 +381,7 @@ async def test_assistants_without_the_mcp_package_are_refused_with_the_install_c
 ) -> None:
     monkeypatch.setitem(sys.modules, "mcp.server", None)
     monkeypatch.delitem(sys.modules, "hub.api.http.assistants")
-    with pytest.raises(CodedError, match=r"needs mcp.server, of the extra 'mcp': .*device-hub\[mcp\]"):
+    with pytest.raises(CodedError, match=r"needs mcp.server, of the extra 'mcp': .*\[mcp\]"):
         async with open_hub(tmp_path) as hub:
             answer(hub, assistants=True)
 
