@@ -21,6 +21,7 @@ IN_ZONE: Final = ("at", "at_second", "since_at", "next_at", "began_at", "last_ru
 COLUMNS: Final = ("▁▂▃▄▅▆▇█", "_-~=+*%#")  # from low to high; without Unicode
 GAPS: Final = ("·", ".")
 MAX_SHOWN: Final = 80  # characters of a text in a table
+MAX_COUNTED: Final = 1_000  # in a summary of the hub
 FINAL: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})  # states of runs
 _INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]{5,15}(Z|[+-]\d\d:\d\d)", re.ASCII)
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -47,6 +48,7 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     "field_names": lambda fields: [field["name"] for field in fields],
     "named": lambda counts: [f"{name} {value}" for name, value in counts.items()],
     # The hub itself
+    "tally": lambda counts: [f"{at_most(count)} {name}" for name, count in counts.items() if count] or "none",
     "run_counts": lambda counts: (
         counts
         if counts is None
@@ -195,6 +197,12 @@ def waiting_devices(names: Sequence[str]) -> str:
     """Name the devices that show a pairing code, and the command that admits them."""
     verb = "waits" if len(names) == 1 else "wait"
     return f"{', '.join(names)} {verb}: hub pair approve CODE, as the device shows it" if names else ""
+
+
+@_format
+def at_most(count: int) -> str:
+    """Return a number of which the hub counts no more than 1,000."""
+    return f"{count} or more" if count >= MAX_COUNTED else str(count)
 
 
 @_format

@@ -165,6 +165,10 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
         "it is a message of a mailbox, which is not read again to explain it",
         "hub runs files {run}",
     ),
+    "no_message": (
+        "agent {agent} reads a connector and no files, and has read no message of this name",
+        "name a file, or a message as hub runs files {run} lists it",
+    ),
     # a sentence that became an item
     "item": ("it became item {item} of {table}, which waits for a verdict", "hub items show {item}"),
     "marked": (
@@ -382,6 +386,8 @@ class Explainer:
             code, detail = _CODES.get(type(exc), "busy"), str(exc)
             if away and code == "device_away":
                 code, detail = "elsewhere", away
+        if code == "message" and await self.known(agent, path) is None:
+            code = "no_message"
         key = path if code == "outside_shared" else key
         cause = await self._cause(agent, link) if code in ("device_away", "outside_shared") else None
         mend = ""

@@ -20,7 +20,7 @@ from hub.base.clock import Clock, epoch_ms
 from hub.base.roles import Scope
 from hub.base.toml.limits import NANOS
 from protocol.ids import UserId
-from protocol.lifecycles import RunOutcome, RunState
+from protocol.lifecycles import EXECUTING_RUN_STATES, LIVE_RUN_STATES, RunOutcome, RunState
 from storage.coordination import questions
 from storage.devices import pairings
 from storage.runs import items, model_calls, runs
@@ -37,12 +37,13 @@ MAX_CALLS: Final = 10_000  # of models, whose costs are summed up
 
 
 class RunCounts(View):
-    """Numbers of runs that were created in the time, by how they ended."""
+    """Numbers of runs that were created in the time, by how they ended; *waiting*: all that have not."""
 
     success: int
     partial: int
     failed: int
     cancelled: int
+    waiting: int
 
 
 class ItemCounts(View):
@@ -103,10 +104,10 @@ class SummariesResource(Resource):
         options={"since": "--since=24h: What happened from then on."},
         facts=(
             "since|moment",
-            "runs|run_counts as runs",
-            "items|run_counts as items",
-            "questions|run_counts as questions",
-            "pairings as devices that wait",
+            "runs|tally as runs",
+            "items|tally as items",
+            "questions|tally as questions",
+            "pairings|at_most as devices that wait",
             "issues|issue_counts as new issues",
             "costs.requests as model requests",
             "costs.usd|usd as USD",
@@ -150,11 +151,13 @@ def _runs(c: Connection, since: int, user_id: UserId | None) -> RunCounts:
     def count(outcome: RunOutcome | None = None, states: set[RunState] | None = None) -> int:
         return runs.count_runs(c, MAX_COUNTED, outcome=outcome, states=states, since=since, user_id=user_id)
 
+    live = runs.count_live(c, user_id=user_id)
     return RunCounts(
         success=count(RunOutcome.SUCCESS),
         partial=count(RunOutcome.PARTIAL),
         failed=count(RunOutcome.ERROR),
         cancelled=count(states={RunState.CANCELLED}),
+        waiting=sum(live.get(state, 0) for state in LIVE_RUN_STATES - EXECUTING_RUN_STATES),
     )
 
 

@@ -1,6 +1,8 @@
 """Routes of the hub's state: health, readiness with its issues, status, routes, metrics."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
@@ -15,6 +17,7 @@ from hub.api.resource import (
     Caller,
     Exposed,
     Instant,
+    ListPart,
     Resource,
     ResourceRegistry,
     View,
@@ -23,6 +26,7 @@ from hub.api.resource import (
     tool,
 )
 from hub.api.resources.issues import CHECK_S, IssueCounts, IssuesResource, IssueView
+from hub.api.resources.runs import RunListFilter, RunsResource
 from hub.api.resources.tokens import LimitsView
 from hub.base.clock import Clock
 from hub.base.loop_lag import LoopLag
@@ -49,7 +53,7 @@ from hub.runs.dispatcher import Dispatcher
 from hub.settings.reload import Reloader
 from protocol.calls import APPROVED, MARKED, OwnerGrant
 from protocol.ids import TokenId
-from protocol.lifecycles import RunState
+from protocol.lifecycles import EXECUTING_RUN_STATES, RunState
 from protocol.tables import TABLES
 from storage.agents import agents
 from storage.coordination import gateways
@@ -106,6 +110,7 @@ class StatusView(View, kw_only=True):
     gateways_ready: int = 0
     agents: int | None
     runs: dict[RunState, int] | None  # live runs in each state; a state without runs is absent
+    waiting_for: str | None = None  # why most of the newest of them wait, as a sentence
     model: str | None  # name and kind, as people read it; None: rules only
     listeners: dict[str, str]  # what listens -> where: "devices", "operator", "socket", "webhooks"
     database: str
@@ -238,6 +243,9 @@ class HubInfo(msgspec.Struct, frozen=True, kw_only=True):
     database: str
 
 
+WAITS_EXAMINED: Final = 50  # newest runs in one state
+
+
 class SystemResource(Resource):
     """State of the hub itself."""
 
@@ -359,6 +367,7 @@ class SystemResource(Resource):
             "agents",
             "issues|issue_counts as issues",
             "runs|run_counts as runs",
+            "waiting_for as waiting for?",
             "model|or_rules as model",
             "database",
             "generation {config_generation} as settings",
@@ -406,6 +415,7 @@ class SystemResource(Resource):
             gateways_ready=sum(ready_gateways.values()),
             agents=known_agents,
             runs=run_counts,
+            waiting_for=await self._main_wait(run_counts or {}),
             model=about.model(),
             listeners={} if where is None else where.spelled(),
             worst=worst,
@@ -413,6 +423,20 @@ class SystemResource(Resource):
             issues=counts,
             config_generation=self._reloader.generation,
         )
+
+    async def _main_wait(self, live: Mapping[RunState, int]) -> str | None:
+        """Return why most of the newest waiting runs wait; None: none does, or the database does not answer.
+
+        *live*: numbers of live runs by state.
+        """
+        state = max(live.keys() - EXECUTING_RUN_STATES, key=live.__getitem__, default=None)
+        reasons = Counter[str]()
+        if state is not None:
+            with suppress(StorageError), anyio.move_on_after(CHECK_S):
+                asked, part = RunListFilter(state=state), ListPart(limit=WAITS_EXAMINED)
+                newest = await self._hub.resource(RunsResource, self.user_id).newest(asked, part)
+                reasons.update(run.waiting_for for run in newest if run.waiting_for is not None)
+        return next((reason for reason, _ in reasons.most_common(1)), None)
 
     @property
     def _is_draining(self) -> bool:

@@ -5,7 +5,7 @@ The agents are selected here, and a line is read from its path (``notes/monday.m
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from http import HTTPStatus
 from typing import Annotated, Final
 from urllib.parse import urlencode
@@ -55,7 +55,7 @@ _NO_PLACE: Final = re.compile(r".+\.\w{1,8}:([^./]*)")  # no line follows the en
 
 
 # Of no use beside another agent's answer about the file; such is not one of those that could not look.
-_ELSEWHERE: Final = ("missing", "not_sent", "outside_paths", "outside_shared")
+_ELSEWHERE: Final = ("missing", "no_message", "not_sent", "outside_paths", "outside_shared")
 
 
 _NOT_LOOKED: Final = ("busy", "cannot_run", "device_away", "elsewhere", "not_granted")
@@ -64,7 +64,8 @@ _NOT_LOOKED: Final = ("busy", "cannot_run", "device_away", "elsewhere", "not_gra
 def informative(found: Sequence[Sequence[Reason]]) -> Iterator[Reason]:
     """Yield the reasons of each agent, without those of files elsewhere if an agent looked at the file."""
     codes = {reasons[0].code for reasons in found}
-    hidden = _ELSEWHERE if codes.difference(_ELSEWHERE, _NOT_LOOKED) else ()
+    hidden: Collection[str] = _ELSEWHERE if codes.difference(_ELSEWHERE, _NOT_LOOKED) else ("no_message",)
+    hidden = () if codes == {"no_message"} else hidden
     for reasons in found:
         if reasons[0].code not in hidden:
             yield from reasons

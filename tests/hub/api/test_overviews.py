@@ -258,7 +258,7 @@ async def test_summary_counts_runs_items_questions_and_costs_since_the_given_tim
     await client.post("/v1/boards", json={"name": "garden"})
     await client.post("/v1/boards/garden/ask-user", json={"content": "Red?"})
     found = await summary(client, hub)
-    assert found["runs"] == {"success": 1, "partial": 0, "failed": 1, "cancelled": 1}
+    assert found["runs"] == {"success": 1, "partial": 0, "failed": 1, "cancelled": 1, "waiting": 0}
     assert found["items"] == {"found": 2, "approved": 2, "rejected": 1, "waiting": 2}
     assert found["questions"] == {"asked": 1, "open": 1}
     assert found["costs"] == {"requests": 2, "usd": 0.5, "is_part": False}

@@ -90,6 +90,9 @@ async def test_why_finds_an_agent_behind_pages_of_agents_without_files(
         ("missing busy elsewhere cannot_run not_granted", "missing busy elsewhere cannot_run not_granted"),
         ("missing outside_shared", "missing outside_shared"),
         ("unread not_sent busy", "unread busy"),
+        ("settled no_message", "settled"),
+        ("device_away no_message", "device_away"),
+        ("no_message no_message", "no_message no_message"),
     ],
 )
 def test_agent_unable_to_look_hides_no_answer_about_the_file(codes: str, shown: str) -> None:

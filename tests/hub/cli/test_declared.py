@@ -430,3 +430,17 @@ def _is_like(template: str, path: str) -> bool:
     parts, others = template.split("/"), path.split("/")
     pairs = zip(parts, others, strict=False)
     return len(parts) == len(others) and all(part == other or part[:1] == "{" for part, other in pairs)
+
+
+@pytest.mark.parametrize(
+    ("counts", "shown"),
+    [
+        ({"success": 0, "waiting": 0}, "none"),
+        ({"success": 2, "waiting": 5}, ["2 success", "5 waiting"]),
+        ({"success": 999, "failed": 1_000}, ["999 success", "1000 or more failed"]),
+    ],
+)
+def test_counts_of_a_summary_name_what_waits_and_where_counting_ended(
+    counts: dict[str, int], shown: object
+) -> None:
+    assert FORMATS["tally"](counts) == shown

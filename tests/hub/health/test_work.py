@@ -12,14 +12,15 @@ from hub.health import access_checks, work
 from hub.health.issues import Severity
 from hub.health.work import check_questions
 from hub.runs.budget import Reached
+from protocol.causes import AWAY, left_by
 from protocol.ids import AgentId, BootId
 from protocol.lifecycles import RunOutcome, RunState
 from protocol.skipped_files import SkippedFile
-from protocol.work import AgentComplete
+from protocol.work import AgentAck, AgentComplete
 from storage.agents import exhaustion, state_moves
 from storage.coordination import questions
 from storage.devices.devices import revoke_device
-from storage.effects.sessions import close_left_sessions
+from storage.effects.sessions import close_left_sessions, close_session
 from storage.schedules import schedules
 from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.store import open_store
@@ -250,6 +251,53 @@ async def test_absent_device_is_reported_with_time_waiting_runs_and_commands(ben
     assert found.fix.endswith("hub connect URL --root DIR --name desk --new-key; or hub agents pause notes")
     await bench.store.write(state_moves.move, bench.agent.id, "lifecycle", "paused", at=1, actor="user")
     assert list(await access_checks.check_device_names(bench.store, START)) == []
+
+
+@pytest.mark.parametrize(
+    ("word", "after", "remedy"),
+    [
+        ("bad_frame", timedelta(), "hub logs --device desk"),
+        ("stopped", timedelta(minutes=10), "on desk, start it as before: hub up"),
+        ("connection_lost", timedelta(minutes=10), "on desk, start it as before: hub up"),
+        ("paused", timedelta(days=3), "on desk: hub device resume"),
+    ],
+)
+async def test_absent_device_is_reported_once_its_cause_lasts_with_the_remedy_of_the_cause(
+    bench: Bench, word: str, after: timedelta, remedy: str
+) -> None:
+    device_id = bench.agent.device_id
+    assert device_id is not None
+    epoch = await bench.store.write(open_session, device_id, at=epoch_ms(START))
+    await bench.store.write(close_session, device_id, epoch, epoch_ms(START), reason=left_by(word))
+    await bench.control.submit(bench.agent)
+    look = partial(access_checks.check_absence, bench.store)
+    if after:
+        assert list(await look(START + after - timedelta(seconds=1))) == []
+    (found,) = await look(START + after)
+    assert f"({AWAY[word].sentence})" in found.explanation
+    assert remedy in found.fix
+
+
+@pytest.mark.parametrize(
+    ("reason", "missing", "shown"),
+    [
+        ("nothing_shared", [], "device desk shares none of the folders that the agent reads"),
+        ("nothing_shared", ["~/notes"], "~/notes was moved or renamed, or its disk is not there"),
+        ("overloaded", [], None),  # it passes
+    ],
+)
+async def test_failed_run_after_a_success_is_reported_at_once_if_its_reason_lasts(
+    bench: Bench, reason: str, missing: list[str], shown: str | None
+) -> None:
+    refused = AgentAck(run_id="r", fence=1, accepted=False, reason=reason)
+    link = bench.connect(runs=[*folder(a="- [ ] one"), [refused]])
+    link.missing = missing
+    await bench.run()
+    await bench.run()
+    found = list(await work.check_failing(bench.store, bench.clock.now()))
+    assert [finding.explanation for finding in found] == (
+        [] if shown is None else [f"agent notes failed in its last run: {shown}"]
+    )
 
 
 async def test_agent_with_failing_runs_is_an_error_with_reason_and_command_until_a_run_succeeds(
