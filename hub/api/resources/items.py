@@ -454,13 +454,13 @@ class ItemListFilter(NamedTuple):
     run: _Name | None = None
     table: _Name | None = None
     warning: ItemWarning | None = None
-    apart: Annotated[bool | None, Meta(description="Listed apart, or only others.")] = None
+    apart: Annotated[bool | None, Meta(description="Listed apart.")] = None
     path: Annotated[_Text, Meta(description="Of a file; of a folder, if it ends in a slash.")] | None = None
     text: Annotated[_Text, Meta(description="In a value or in the path.")] | None = None
     since: Annotated[Instant, Meta(description="Found from then on.")] | None = None
-    proposed: Annotated[bool | None, Meta(description="With an open proposal, or only others.")] = None
+    proposed: Annotated[bool | None, Meta(description="With an open proposal.")] = None
     unsure: Annotated[bool, Meta(description="Only held ones.")] = False
-    each: Annotated[bool, Meta(description="Also those of one thing with another.")] = False
+    each: bool = False  # also those that are one thing with another
 
 
 ItemQuery = Annotated[ItemListFilter, From(ItemListFilter)]
@@ -613,10 +613,11 @@ class ItemsResource(Resource):
         """List items, the newest first, or in another order.
 
         By day, file or doubt, the surest first, are the newest 2,500, then those behind them, each with its
-        marked ones last. Open items that are one thing are listed once, the others in ``also``. A page has
-        fewer items than its limit where many are examined for few: ``next_cursor`` goes on. With ``values``
-        or ``detail`` it has 200 at most, with ``detail`` 256 KiB of quotes and texts. A search by words or
-        days lists items with all words in their titles first, and rejected ones only by ``verdict``.
+        marked ones last. Open items that are one thing are listed once, the others in ``also``, or with
+        ``each`` all. A page has fewer items than its limit where many are examined for few: ``next_cursor``
+        goes on. With ``values`` or ``detail`` it has 200 at most, with ``detail`` 256 KiB of quotes and texts.
+        A search by words or days lists items with all words in their titles first, and rejected ones only by
+        ``verdict``.
         """
         if values or detail:
             paging.limit = min(paging.limit, MAX_LONG)
