@@ -123,7 +123,7 @@ def grant(hub: HubClient, device: str, changes: tuple[str, ...]) -> Responses:
     """
     wrong = [change for change in changes if change[:1] not in SIGNS or change[1:] not in GRANTS]
     if wrong:
-        from protocol.calls import OwnerGrant  # the help of a command needs it not
+        from protocol.owner_grants import OwnerGrant  # the help of a command needs it not
 
         problem = f"invalid change {wrong[0]!r}: expected + or - and one of {', '.join(GRANTS)}"
         step = "as in: hub devices grant laptop +connectors -files"

@@ -42,13 +42,11 @@ from hub.device.rows import CallRefusal
 from hub.device.sinks import reports
 from hub.device.sinks.reports import Placed
 from hub.device.verdicts import RowVerdict
-from protocol.calls import (
-    refused_by_owner,
-)
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import ErrorBody
 from protocol.handshake import Welcome
 from protocol.ids import CallId
+from protocol.owner_grants import refused_by_owner
 from protocol.tool_calls import Action, Answer, ToolCall
 
 # For calls that changed nothing. The answer to a change is kept as long as the file: a hub restored from a

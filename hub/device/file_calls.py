@@ -30,10 +30,9 @@ from protocol.calls import (
     FilesPage,
     FilesRead,
     ListedFile,
-    OwnerGrant,
-    refused_by_owner,
 )
 from protocol.errors import ErrorCode
+from protocol.owner_grants import OwnerGrant, refused_by_owner
 from protocol.skipped_files import SkippedFile, SkipReason
 from protocol.tool_calls import Action, Answer, ToolCall
 from protocol.work import RunConfig

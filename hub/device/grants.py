@@ -10,8 +10,8 @@ from typing import Final
 import msgspec
 
 from hub.device import declared_tables, schema
-from protocol.calls import APPROVED, MARKED, OwnerGrant
 from protocol.errors import ErrorCode, HubError
+from protocol.owner_grants import APPROVED, MARKED, OwnerGrant
 from protocol.tables import TABLES
 
 MAX_FOLDERS: Final = 16  # of a grant in a hello

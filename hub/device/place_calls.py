@@ -17,8 +17,8 @@ from hub.device.connection import HubConnection, Tools, refusal
 from hub.device.device_file import DeviceStore
 from hub.device.known_hubs import fingerprint
 from hub.device.notices import show_notice
-from protocol.calls import refused_by_owner
 from protocol.errors import ErrorCode
+from protocol.owner_grants import refused_by_owner
 from protocol.places import PlaceOrder
 from protocol.tool_calls import Answer, ToolCall
 

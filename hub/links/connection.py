@@ -39,7 +39,6 @@ from hub.links.link_limits import LinkLimits
 from hub.links.roster import AgentsSilent, HeartbeatReceived, RequestReceived, Roster
 from hub.links.streams import RunStreams
 from hub.links.transport import WHOLE_BINARY, WHOLE_TEXT, DeviceSocket
-from protocol.calls import GRANTED_ACTIONS, refused_by_owner
 from protocol.capabilities import CAPABILITY_OF, CapabilityName
 from protocol.coordination import Heartbeat, Request
 from protocol.errors import (
@@ -58,6 +57,7 @@ from protocol.errors import (
 from protocol.frame import MAX_PENDING_CALLS, MAX_PIECE_BYTES, Frame
 from protocol.handshake import Challenge, Client, DeviceHello, Error, Goodbye, Limits, skew_of
 from protocol.ids import ConnectionId
+from protocol.owner_grants import GRANTED_ACTIONS, refused_by_owner
 from protocol.session import (
     Answered,
     AnsweredTogether,

@@ -19,7 +19,7 @@ from hub.base.periodic_loop import PeriodicLoop
 from hub.links.device_link import IDEMPOTENT, DeviceLink
 from hub.runs.delivery import TableRefused, declare, may_change, row_id_of
 from hub.runs.found_items import frame_of, payload_of
-from protocol.calls import APPROVED, MARKED, OwnerGrant, Reviewed
+from protocol.calls import Reviewed
 from protocol.capabilities import CAPABILITY_OF
 from protocol.coordination import DEVICE
 from protocol.errors import (
@@ -31,6 +31,7 @@ from protocol.errors import (
 from protocol.frame import Record
 from protocol.ids import DeviceId
 from protocol.items import ReviewVerdict, RowReview
+from protocol.owner_grants import APPROVED, MARKED, OwnerGrant
 from protocol.tables import TABLES, Tables
 from protocol.tool_calls import Action, Answer, ToolCall
 from storage.kernel.database import StorageError

@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import httpx2
+import pytest
 from anyio import to_thread
 from playwright.async_api import expect
 

@@ -17,12 +17,12 @@ import msgspec
 
 from hub.device import review_calls, rows, schema, verdicts
 from hub.device.rows import CallRefusal
-from protocol.calls import OwnerGrant, refused_by_owner
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Frame, Record, Scalar
 from protocol.handshake import Goodbye, HeldRun, StoreMark, Welcome
 from protocol.ids import CallId, DeviceId
+from protocol.owner_grants import OwnerGrant, refused_by_owner
 from protocol.session import Answered, AnsweredTogether
 from protocol.skipped_files import SkippedFile
 from protocol.tables import TABLES, TableName

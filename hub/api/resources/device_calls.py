@@ -29,18 +29,12 @@ from hub.links.device_link import DeviceLink
 from hub.links.roster import Roster
 from hub.runs.incoming_file import marks_of, provenance_of
 from hub.text.files import Converted
-from protocol.calls import (
-    FileExcerpt,
-    FilesList,
-    FilesPage,
-    FilesRead,
-    OwnerGrant,
-    root_in,
-)
+from protocol.calls import FileExcerpt, FilesList, FilesPage, FilesRead, root_in
 from protocol.errors import CodedError, ErrorCode
 from protocol.frame import Path, Record, Text
 from protocol.ids import TokenId
 from protocol.items import Provenance
+from protocol.owner_grants import OwnerGrant
 from protocol.places import PlaceOrder, PlacesAnswer
 from protocol.similar_names import did_you_mean
 from protocol.tables import DeviceTable, Tables

@@ -34,12 +34,12 @@ from hub.links.device_link import DeviceLink
 from hub.links.roster import Roster
 from protocol import keys
 from protocol.agent_status import Axis
-from protocol.calls import APPROVED, MARKED
 from protocol.causes import describe_cause, without_folders
 from protocol.errors import CloseCode, CodedError, ErrorCode, connect_command
 from protocol.grants import Grant
 from protocol.handshake import Goodbye
 from protocol.ids import DeviceId
+from protocol.owner_grants import APPROVED, MARKED
 from storage import audit
 from storage.agents import agents
 from storage.agents import state_history as agents_state_history

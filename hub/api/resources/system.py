@@ -51,9 +51,9 @@ from hub.health.issues import IssueRegistry as FoundIssues
 from hub.links.roster import Roster
 from hub.runs.dispatcher import Dispatcher
 from hub.settings.reload import Reloader
-from protocol.calls import APPROVED, MARKED, OwnerGrant
 from protocol.ids import TokenId
 from protocol.lifecycles import EXECUTING_RUN_STATES, RunState
+from protocol.owner_grants import APPROVED, MARKED, OwnerGrant
 from protocol.tables import TABLES
 from storage.agents import agents
 from storage.coordination import gateways

@@ -15,10 +15,10 @@ from hub.base.roles import BY_ALL, Principal, Scope
 from hub.links.roster import Roster
 from hub.runs.verdict_delivery import refused_by
 from protocol.agenda import AGENDA, NO_DAY, AgendaPage, AgendaQuery, AgendaRow, seen_row
-from protocol.calls import OwnerGrant
 from protocol.capabilities import CapabilityName
 from protocol.errors import DeliveryError
 from protocol.ids import TokenId
+from protocol.owner_grants import OwnerGrant
 from protocol.tables import TABLES
 from protocol.tool_calls import Action, ToolCall
 from storage.devices import devices
