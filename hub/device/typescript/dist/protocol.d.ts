@@ -195,7 +195,7 @@ export type ToolCall = {
     "deadline_ms"?: number;
 };
 /** Operation of a call at the device. */
-export type Action = "agent.wake" | "browser.open" | "delete" | "file.get" | "file.put" | "files.list" | "files.read" | "insert" | "message.deliver" | "query" | "review.apply" | "rows.known" | "rows.list" | "table.declare" | "update" | "user.ask";
+export type Action = "agent.wake" | "browser.open" | "delete" | "file.get" | "file.put" | "files.list" | "files.read" | "insert" | "message.deliver" | "places.manage" | "query" | "review.apply" | "rows.agenda" | "rows.known" | "rows.list" | "table.declare" | "update" | "user.ask";
 /** Place of an item: ``text[start:end] == quote``, counted in code points of the file's text. */
 export type ItemSource = {
     "path": string;
@@ -212,6 +212,7 @@ export type ItemSource = {
     "provenance"?: (Provenance) | (null);
     "found_by"?: (FoundBy) | (null);
     "counted"?: readonly (CountedDay)[];
+    "line"?: (number) | (null);
 };
 /** Words of the text that could not be converted to a field's value, as "some day next spring". */
 export type Unresolved = {
@@ -249,6 +250,7 @@ export type RowReview = {
     "titles"?: {
         readonly [name: string]: string;
     };
+    "row"?: (string) | (null);
 };
 /** Decision about a row that the owner took elsewhere. */
 export type ReviewVerdict = "approve" | "edit" | "reject" | "undo";
@@ -326,6 +328,7 @@ export type DeviceHello = {
     "runs"?: readonly (HeldRun)[];
     "store"?: (StoreMark) | (null);
     "roots"?: readonly (string)[];
+    "missing"?: readonly (string)[];
     "grants"?: readonly (GrantOfOwner)[];
 };
 /** Ed25519 key of the device and its signature over the hello. */
