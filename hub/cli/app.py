@@ -22,7 +22,9 @@ class _Command(NamedTuple):
 
 SECTIONS: Final[dict[str, dict[str, _Command]]] = {
     "Set up": {
-        "help": _Command("help", "List the topics of the handbook, or print the page of one."),
+        "help": _Command(
+            "help", "List the topics of the handbook, print the page of one, or find words in all pages."
+        ),
         "up": _Command("up", "Start a hub and the device of this machine, and open the page for review."),
         "down": _Command("up", "Stop the hub and the device that hub up started."),
         "init": _Command("daemon", "Write a commented hub.toml and create the state folder."),

@@ -123,7 +123,8 @@ def review_export(
     try:
         with exported(here(), table=table, since=from_ms, is_approved=is_approved) as (tables, items):
             if table is not None and table not in tables:
-                known = did_you_mean(table, tables) or f"this device has {', '.join(tables)}"
+                existing = f"this device has {', '.join(tables)}"
+                known = "; ".join(filter(None, (did_you_mean(table, tables), existing)))
                 raise CommandError(f"there is no table {table!r}", Exit.USAGE, next_step=known)
             fields = [field.name for name in tables if table in (None, name) for field in tables[name].fields]
             write(file, format, fields, items)

@@ -18,7 +18,6 @@ from hub.cli.errors import CommandError, Exit
 from hub.cli.formats import proposals, short
 from hub.cli.hub_client import HubClient, Responses, hub_command, path_of
 from hub.cli.options import CommandT, ListByDefault, example, moment_option
-from protocol.items import MARKS
 
 MAX_VERDICTS = 500  # verdicts in one request
 TRIES, PAUSE_S = 20, 0.25  # while a device has not answered to the verdict before
@@ -286,6 +285,8 @@ def _marks_of(hub: HubClient, item: Chosen, by: str | None) -> list[str]:
         return []
     with suppress(CommandError):  # an unknown one, which the hub refuses
         item = hub.get(path_of("items", item["id"]))
+    from protocol.items import MARKS
+
     marks = [f"  ! {MARKS.get(mark, mark)}" for mark in item.get("warnings", ())]
     quote = (item.get("place") or {}).get("quote") or ""
     return [f"{item['title']}", f"  {item['path']}: {short(quote)!r}", *marks] if marks else []

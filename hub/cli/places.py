@@ -82,7 +82,7 @@ def list_places(ctx: click.Context, config: Path, as_json: bool) -> None:
         for row in state.deleted:
             show.out(f"deleted in {item.name}: {row.table}  {row.title}")
         if state.deleted:
-            delete, write = "hub review reject --approved", "hub device sync --again"
+            delete, write = "hub review reject NUMBERS --approved", "hub device sync --again"
             show.out(f"  here they stay; delete them here, too: {delete}; or write them there: {write}")
         for refused in state.refused:
             at = show.column_moment(from_epoch_ms(refused.until_ms).isoformat(), seconds=True)

@@ -41,7 +41,6 @@ from hub.cli.hub_client import HubClient, hub_status, open_client, path_of
 from hub.cli.options import SETTINGS, STATE, FilePathParam, default_state, example, machine_zone, state_option
 from hub.cli.review import open_page, show_link
 from hub.cli.runs import show_found, sum_up
-from protocol.tables import TABLES
 
 if TYPE_CHECKING:
     from hub.device.settings import DeviceSettings
@@ -59,7 +58,6 @@ _AGENT: Final = re.compile(r"^\[\[agents\]\]\n(?>(?:(?!timezone|\[).+\n)*)timezo
 _CODE: Final = re.compile(r"hub pair approve (\S+)")
 _USUAL: Final = ("Documents", "Notes", "notes", "Obsidian")
 _MAX_OFFERED: Final = 5
-_GRANTS: Final = ("+review.remote=marked,approved", f"+rows.read={','.join(TABLES)}", "+places")
 
 
 @dataclass
@@ -182,6 +180,7 @@ def up(
     from hub.device.daemon import why_paused
     from hub.device.device_file import RUN_LOCK, is_in_use
     from hub.device.settings import check_device_file
+    from protocol.tables import TABLES
 
     ctx.meta[STATE] = str(state)
     shared = _checked(folders, state)
@@ -211,10 +210,10 @@ def up(
             if not (device.is_ours or is_in_use(db, RUN_LOCK)):
                 device.start("device", "run", "--config", str(device_config), "--state", str(state))
                 show.report("the device starts")
-            is_own = hub.is_ours and _is_of_this_login(
-                state, device_config.parent
-            )  # all of it is one person's
-            let_in = partial(_let_in, asked, db, url, roots, _GRANTS if is_own else ())
+            # True where hub, device and login are one person's.
+            is_own = hub.is_ours and _is_of_this_login(state, device_config.parent)
+            grants = ("+review.remote=marked,approved", f"+rows.read={','.join(TABLES)}", "+places")
+            let_in = partial(_let_in, asked, db, url, roots, grants if is_own else ())
             name = device.until(let_in, CONNECT_S, "hub device status shows more")
             run = _first_run(asked, name, shared, roots)
             _report(asked.get("/v1/status"), hub, device, name, roots)

@@ -208,8 +208,9 @@ class DeviceCallsResource(Resource):
         table = self._table(asked.table)
         if self.limited_to.roots and not self.limited_to.tables:
             message = "rows do not tell their folder: a token limited to folders has to name its tables, too"
+            roots = " ".join(f"--root {name}" for name in sorted(self.limited_to.roots))
             raise CodedError(
-                _E.FORBIDDEN, message, hint=f"{creation_of(Scope.ROWS)} --root NAME --table NAME"
+                _E.FORBIDDEN, message, hint=f"{creation_of(Scope.ROWS)} {roots} --table {table.name}"
             )
         device, link = await self._reached(device_id, caller)
         granted = link.owner_grants.get(OwnerGrant.ROWS_READ, ())
@@ -383,9 +384,8 @@ class DeviceCallsResource(Resource):
         """Return a device and the shared folders that the caller may read. Raises CodedError."""
         if self.limited_to.tables and not self.limited_to.roots:
             message = "a file is of no table: a token limited to tables has to name its folders, too"
-            raise CodedError(
-                _E.FORBIDDEN, message, hint=f"{creation_of(Scope.FILES)} --table NAME --root NAME"
-            )
+            tables = " ".join(f"--table {name}" for name in sorted(self.limited_to.tables))
+            raise CodedError(_E.FORBIDDEN, message, hint=f"{creation_of(Scope.FILES)} {tables} --root NAME")
         device, link = await self._reached(device_id, caller)
         limits, granted = self.limited_to.roots, link.owner_grants.get(OwnerGrant.FILES_READ, ())
         roots = tuple(root for root in granted if not limits or root in limits)

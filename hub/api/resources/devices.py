@@ -202,14 +202,18 @@ class DevicesResource(Resource):
     @listed("", Scope.READ, key=lambda device: (device.name, device.id), within=BY_ALL)
     async def all(self, part: ListPart = ALL) -> list[DeviceView]:
         """List the known devices by name, including revoked ones."""
-        rows = await self._store.read(
-            devices.list_devices,
-            user_id=self.user_id,
-            only=self.limited_to.devices,
-            limit=part.limit,
-            after=part.after,
-        )
-        left = await self._store.read(why_left, [row.id for row in rows])
+
+        def read(c: Connection) -> tuple[list[DeviceRow], dict[DeviceId, str | None]]:
+            rows = devices.list_devices(
+                c,
+                user_id=self.user_id,
+                only=self.limited_to.devices,
+                limit=part.limit,
+                after=part.after,
+            )
+            return rows, why_left(c, [row.id for row in rows])
+
+        rows, left = await self._store.read(read)
         return [self._view(row, left) for row in rows]
 
     @command(

@@ -382,10 +382,9 @@ class NewVerdictView(View):
 
     *data*: values of an approval or edit, by field. One that refers to a row has its id, or
     ``{"title": ...}``: the device finds that row, or makes a project. A date is a text, as ``2027-02-03`` or
-    ``2027-02-03T15:00+01:00``, or epoch milliseconds.
-    *version*: of the item as it was shown; another one that it has by now is a conflict. *proposal*: accepts
-    the proposal of that id, with its *verdict*; *data* repeats the values that it changes. *seen_row*: of an
-    edit of an approved row, as ``GET /v1/tasks`` shows it. *confirmed*: its words were shown.
+    ``2027-02-03T15:00+01:00``. *version*: as it was shown; another is a conflict. *proposal*: accepts it,
+    with its *verdict* and *data*. *seen_row*: of an edit of an approved row, of ``GET /v1/tasks``.
+    *confirmed*: its words were shown.
     """
 
     id: _Name
@@ -642,7 +641,7 @@ class ItemsResource(Resource):
             elif order != "newest":
                 find = partial(runs_item_lists.list_in_order, order=order)
             repeats: Repeats = {}
-            if chosen.verdict == "open" and sought is None:
+            if chosen.verdict == "open" and sought is None and chosen.run_id is None:
                 folded, repeats = folded_filter(c, chosen, self._tables())
                 chosen = chosen if asked.each or asked.proposed is not None else folded
             page = find(c, chosen, limit=paging.limit + 1, after=paging.after)
@@ -695,7 +694,12 @@ class ItemsResource(Resource):
 
         def read(c: Connection) -> ItemFacets:
             chosen = self._filter(c, asked)
-            if chosen.verdict == "open" and not asked.each and asked.proposed is None:
+            if (
+                chosen.verdict == "open"
+                and not asked.each
+                and asked.proposed is None
+                and chosen.run_id is None
+            ):
                 chosen, _ = folded_filter(c, chosen, self._tables())
             return runs_item_lists.count_items(c, chosen)
 

@@ -39,6 +39,7 @@ ELSEWHERE = {
     RouteKey("POST", "/v1/devices/{device_id}/calls"): "tests/hub/api/test_device_calls.py",
     RouteKey("POST", "/v1/devices/{device_id}/calls/list-files"): "tests/hub/api/test_device_calls.py",
     RouteKey("POST", "/v1/devices/{device_id}/calls/read-file"): "tests/hub/api/test_device_calls.py",
+    RouteKey("POST", "/v1/devices/{device_id}/places"): "tests/hub/api/test_device_calls.py",
     RouteKey("POST", "/v1/devices/{device_id}/keep"): "tests/scenarios/test_copied_key.py",
     RouteKey("POST", "/v1/devices/{device_id}/resync"): "tests/hub/api/test_identity.py",
     RouteKey("POST", "/v1/keys/share"): "tests/hub/cluster/test_shared_keys.py",

@@ -84,6 +84,7 @@ OTHERS: Final = {
     "/v1/issues",
     "/v1/logs",
     "/v1/notify",  # of the settings
+    "/v1/tasks",  # of devices, which have the rows: tests/scenarios/test_tasks.py
     "/v1/tables",  # of the settings
     "/v1/users/{name}/rows",  # of all tables: tests/hub/cli/test_export.py
     "/v1/broadcasts/{broadcast_id}",

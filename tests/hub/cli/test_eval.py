@@ -367,7 +367,7 @@ def test_the_budget_of_a_run_limits_an_evaluation(
     write_settings(folder, oracle.base_url, rest="[budget]\nrun_tokens = 1")
     done = hub(*words_for(folder, "--least-f1", "0.1"))
     assert (done.exit_code, oracle.stats.calls) == (1, 0)
-    assert "3 documents were not read: the budget budget.run_tokens = 1 is reached" in done.stderr
+    assert "3 documents not read: the budget budget.run_tokens = 1 is reached" in done.stderr
     assert not (state / "evaluations").exists()
 
 

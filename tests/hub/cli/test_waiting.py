@@ -48,6 +48,7 @@ OWN_ENDS = {
     "install-unit": "writes files",
     "mcp": "runs as long as its assistant",
     "open": "opens a browser",
+    "places": "reads and writes the file and the settings of the device",
     "review": "reads and writes the file of the device",
     "routes": "prints a text",
     "schema": "prints a text",

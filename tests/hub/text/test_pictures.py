@@ -1,9 +1,11 @@
 """Pictures of text and scanned pages become text, by an extra; without it, they say what they need."""
 
+import re
 import sys
 
 import pytest
 
+from hub.base.version import command_to_add
 from hub.text import pictures
 from hub.text.convert import convert
 from hub.text.files import ConvertLimits, NotConvertible, media_type_of
@@ -93,6 +95,6 @@ def test_picture_without_the_ocr_extra_is_refused_with_the_install_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "rapidocr", None)
-    with pytest.raises(NotConvertible, match=r"needs the extra \[ocr\]: pip install 'device-hub\[ocr\]'"):
+    with pytest.raises(NotConvertible, match=re.escape(f"needs the extra [ocr]: {command_to_add('ocr')}")):
         convert(b"\x89PNG", path="a.png")
     assert pictures.limits_for(media_type_of("a.png"), ConvertLimits()) == ConvertLimits()
