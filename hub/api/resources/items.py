@@ -382,7 +382,7 @@ class NewVerdictView(View):
 
     *data*: values of an approval or edit, by field. One that refers to a row has its id, or
     ``{"title": ...}``: the device finds that row, or makes a project. A date is a text, as ``2027-02-03`` or
-    ``2027-02-03T15:00+01:00``. *version*: as it was shown; another is a conflict. *proposal*: accepts it,
+    ``2027-02-03T15:00Z``. *version*: as it was shown; another is a conflict. *proposal*: accepts it,
     with its *verdict* and *data*. *seen_row*: of an edit of an approved row, of ``GET /v1/tasks``.
     *confirmed*: its words were shown.
     """
@@ -607,7 +607,7 @@ class ItemsResource(Resource):
         paging: Paging,
         order: ItemOrder = "newest",
         values: Annotated[bool, Meta(description="With owner, quote and values.")] = False,
-        detail: Annotated[bool, Meta(description="With quote and the text around it.")] = False,
+        detail: Annotated[bool, Meta(description="With quote and context.")] = False,
     ) -> ItemsPage:
         """List items, the newest first, or in another order.
 
