@@ -1,7 +1,7 @@
 """Types of the dashboard's requests, made from the OpenAPI document.
 
-They are those of the routes whose paths its sources have as texts. A route or a field that is renamed fails
-the build of the dashboard.
+They are those of the routes whose paths its sources have as texts, with the method before the path, else GET.
+A route or a field that is renamed fails the build of the dashboard.
 """
 
 import json
@@ -32,7 +32,11 @@ def types() -> str:
     """Return the types in TypeScript: by method and path, those of the query, the body and the answer."""
     document = openapi_document(ANSWERED.values())
     asked = _asked()
-    paths = {path: told for path, told in sorted(document["paths"].items()) if path in asked}
+    paths = {
+        path: {method: told[method] for method in asked[path] if method in told}
+        for path, told in sorted(document["paths"].items())
+        if path in asked
+    }
     parameters, schemas = document["components"]["parameters"], document["components"]["schemas"]
     used, found = set[str](), {"Problem", *_references(paths)}
     while found:
@@ -44,11 +48,15 @@ def types() -> str:
     return "".join([HEAD, *named, *_routes(paths, parameters), marks])
 
 
-def _asked() -> set[str]:
-    """Return the paths in the sources."""
+def _asked() -> dict[str, set[str]]:
+    """Return the paths in the sources with the methods before them; a path without one is read."""
     files: list[Path] = [*SOURCES.rglob("*.ts"), *SOURCES.rglob("*.tsx")]
     texts = (file.read_text(encoding="utf-8") for file in files if file != TYPES)
-    return {path for text in texts for path in re.findall(r'"(/[a-z][\w/{}.-]*)"', text)}
+    asked = dict[str, set[str]]()
+    for text in texts:
+        for method, path in re.findall(r'(?:"([a-z]+)",\s*)?"(/[a-z][\w/{}.-]*)"', text):
+            asked.setdefault(path, set()).add(method or "get")
+    return asked
 
 
 def _routes(paths: Mapping[str, Any], parameters: Mapping[str, Any]) -> Iterator[str]:

@@ -22,7 +22,6 @@ export type AuthorizationView = { "name": string; "client": string; "place": str
 export type AxisView = { "value": string; "since": string | null; "reason": string | null; "actor": string | null; "moves": readonly (string)[]; "actor_name": string | null };
 export type BoardAgentView = { "id": string; "name": string; "is_lead": boolean; "device": string | null; "gateway": string | null; "availability": string; "connectivity": string; "joined_at": string };
 export type BoardBody = { "name": string; "description"?: string | null; "gateway"?: string | null };
-export type BoardChanges = { "name"?: string | null; "description"?: string | null; "gateway"?: string | null };
 export type BoardDetail = { "members": readonly (BoardAgentView)[]; "id": string; "name": string; "user": string; "description": string | null; "gateway": string | null; "lead": string | null; "lead_id": string | null; "agents": number; "created_at": string; "updated_at": string };
 export type BoardView = { "id": string; "name": string; "user": string; "description": string | null; "gateway": string | null; "lead": string | null; "lead_id": string | null; "agents": number; "created_at": string; "updated_at": string };
 export type Boards = { "boards": readonly (BoardView)[]; "next_cursor": string | null };
@@ -40,7 +39,6 @@ export type ConfigText = { "text"?: string | null; "values"?: { readonly [name: 
 export type ConfigType = "boolean" | "float" | "integer" | "json" | "string";
 export type ConfigView = { "key": string; "type": ConfigType; "value": unknown; "description": string | null; "source": "api" | "file"; "created_at": string; "updated_at": string };
 export type ConfigsChangedView = { "agent": string; "rev": number; "changed": readonly (string)[] };
-export type ConfigsRequest = { "configs": { readonly [name: string]: ConfigRequest } };
 export type ConfigurationView = { "agent": string; "rev": number; "configs": readonly (ConfigView)[]; "configuration": { readonly [name: string]: unknown } };
 export type ConnectorDetail = { "unread": readonly (UnreadView)[]; "id": string; "name": string; "user": string; "provider": string; "account": string | null; "state": "blocked" | "failing" | "ok" | "sign_in" | "untested"; "code": string | null; "detail": string | null; "failures": number; "retry_at": string | null; "last_ok_at": string | null; "agents": readonly (string)[]; "way_in": ("browser" | "password") | (null) };
 export type ConnectorView = { "id": string; "name": string; "user": string; "provider": string; "account": string | null; "state": "blocked" | "failing" | "ok" | "sign_in" | "untested"; "code": string | null; "detail": string | null; "failures": number; "retry_at": string | null; "last_ok_at": string | null; "agents": readonly (string)[]; "way_in": ("browser" | "password") | (null) };
@@ -143,8 +141,6 @@ export type Reasons = { "reasons": readonly (Reason)[] };
 export type ReloadView = { "generation": number; "live": readonly (string)[]; "reconnect": readonly (string)[]; "restart": readonly (string)[]; "archived": readonly (string)[]; "warnings": readonly (ProblemView)[] };
 export type RememberedView = { "answered_message": string | null; "answered_question": string | null; "id": string; "board": string; "board_id": string; "content": string; "tags": readonly (string)[]; "is_chat": boolean; "source": string | null; "correlation_id": string | null; "reply_to": string | null; "agent": string | null; "agent_id": string | null; "actor": string; "actor_name": string | null; "created_at": string };
 export type RepeatView = { "id": string; "path": string; "line": number | null };
-export type ReportRequest = { "samples": readonly (SampleRequest)[]; "report_id"?: string | null };
-export type ReportedView = { "taken": number; "known": number };
 export type Resumption = { "catch_up"?: boolean };
 export type Role = "admin" | "operator" | "viewer";
 export type RoundTripView = { "ms": number; "measured_at": string };
@@ -158,14 +154,12 @@ export type RunRequest = { "needs"?: readonly (string)[]; "locks"?: readonly (st
 export type RunState = "CANCELLED" | "COMPLETED" | "FAILED" | "PAUSED" | "PREPARING" | "QUEUED" | "RUNNING";
 export type RunView = { "id": string; "agent": string; "device": string; "trigger": string; "state": RunState; "outcome": (RunOutcome) | (null); "reason": string | null; "because": string | null; "fix": string | null; "waiting_for": string | null; "is_pausing": boolean; "missed": number; "missed_because": string | null; "attempt": number; "units_total": number; "units_done": number; "units_skipped": number; "left_out": { readonly [name: string]: number }; "units_failed": number; "units_left": number; "followed_by": string | null; "items_created": number; "error_count": number; "model_requests": number; "prompt_tokens": number; "completion_tokens": number; "usd": number; "items_updated": number; "items_known": number; "task_id": string | null; "progress": number; "message": string | null; "fire_at": string | null; "created_at": string; "started_at": string | null; "completed_at": string | null; "folded": number; "folded_since": string | null };
 export type Runs = { "runs": readonly (RunView)[]; "next_cursor": string | null };
-export type SampleRequest = { "agent_id"?: string | null; "name": string; "type"?: ("counter" | "gauge" | "histogram") | (null); "value": number; "tags"?: { readonly [name: string]: string }; "at_ms"?: number | null };
 export type ScheduleTable = { "cron"?: string | null; "every_s"?: number | null; "at"?: string | null; "overlap"?: "skip" | "queue_one" | "queue_all" | "cancel_running" | "allow"; "catch_up"?: "latest" | "earliest" | "all" | "none"; "catch_up_window_s"?: number | null; "max_catch_up"?: number; "jitter_s"?: number | null; "exact"?: boolean; "start_deadline_s"?: number | null; "run_timeout_s"?: number | null; "max_attempts"?: number; "pause_after_failures"?: number; "on_first_connect"?: boolean };
 export type ScheduleView = { "id": string; "kind": "at" | "cron" | "every"; "expr": string | null; "every_s": number | null; "at": string | null; "said": string; "timezone": string; "overlap": string; "enabled": boolean; "paused_reason": string | null; "paused_because": string | null; "catch_up": "all" | "earliest" | "latest" | "none"; "catch_up_window_s": number | null; "max_catch_up": number; "jitter_s": number; "offset_s": number; "start_deadline_s": number | null; "run_timeout_s": number; "max_attempts": number; "pause_after_failures": number; "consecutive_failures": number; "on_first_connect": boolean; "first_connect": ("awaited" | "done" | "due") | (null); "next_fires": readonly (Upcoming)[] };
 export type Scope = "answer" | "audit" | "devices" | "files" | "read" | "review" | "rows" | "run" | "settings" | "system" | "tokens";
 export type SelfTestView = { "provider": string; "is_ok": boolean; "steps": readonly (StepView)[] };
 export type SeriesView = { "name": string; "type": "counter" | "gauge" | "histogram"; "tags": { readonly [name: string]: string }; "last": number | null; "last_at": string };
 export type SessionView = { "id": string; "last4": string; "created_by": string; "created_at": string; "expires_at": string; "last_used_at": string | null; "revoked_at": string | null; "name": string; "role": Role; "scopes": readonly (Scope)[]; "user": string | null; "limits": (LimitsView) | (null); "opened_at": string | null };
-export type Sessions = { "sessions": readonly (SessionView)[]; "next_cursor": string | null };
 export type SettingsChangeView = { "key": string; "old": string | null; "new": string | null; "generation": number; "at": string; "actor": string; "actor_name": string | null; "source": ("edit" | "file" | "revert" | "revision" | "start") | (null); "node": string | null; "revision": number | null };
 export type SettingsHistory = { "changes": readonly (SettingsChangeView)[]; "next_cursor": string | null };
 export type SettingsRevert = { "generation"?: number | null; "key"?: string | null };
@@ -203,7 +197,6 @@ export type VerdictResults = { "results": readonly (VerdictResult)[] };
 export interface Get {
   "/docs": { query: "q"; body: undefined; answer: string };
   "/v1/agents": { query: "activity" | "as" | "availability" | "capability" | "connectivity" | "cursor" | "health" | "lifecycle" | "limit" | "project_id" | "state_detail" | "status" | "type" | "user"; body: undefined; answer: Agents };
-  "/v1/agents/{name}": { query: "user"; body: undefined; answer: AgentView };
   "/v1/agents/{name}/config": { query: "user"; body: undefined; answer: ConfigurationView };
   "/v1/agents/{name}/history": { query: "axis" | "cursor" | "limit" | "user"; body: undefined; answer: AgentHistory };
   "/v1/agents/{name}/metrics": { query: "cursor" | "limit" | "user"; body: undefined; answer: Measurements };
@@ -214,7 +207,6 @@ export interface Get {
   "/v1/authorizations": { query: "query" | "user"; body: undefined; answer: AuthorizationView };
   "/v1/boards": { query: "cursor" | "limit" | "user"; body: undefined; answer: Boards };
   "/v1/boards/{board}": { query: "user"; body: undefined; answer: BoardDetail };
-  "/v1/boards/{board}/agents": { query: "user"; body: undefined; answer: BoardDetail };
   "/v1/boards/{board}/memory": { query: "correlation_id" | "cursor" | "is_chat" | "limit" | "reply_to" | "source" | "tag" | "user"; body: undefined; answer: Memory };
   "/v1/changes": { query: "user"; body: undefined; answer: string };
   "/v1/config": { query: "user"; body: undefined; answer: SettingsView };
@@ -249,7 +241,6 @@ export interface Get {
   "/v1/runs/{run_id}/trace": { query: "cursor" | "limit" | "user"; body: undefined; answer: Traces };
   "/v1/runs/{run_id}/units": { query: "cursor" | "limit" | "state" | "user"; body: undefined; answer: UnitsPage };
   "/v1/schedule": { query: "cursor" | "limit" | "since" | "until" | "user"; body: undefined; answer: Plans };
-  "/v1/sessions": { query: "cursor" | "limit" | "user"; body: undefined; answer: Sessions };
   "/v1/status": { query: "user"; body: undefined; answer: StatusView };
   "/v1/summary": { query: "since" | "user"; body: undefined; answer: SummaryView };
   "/v1/tables": { query: "cursor" | "limit" | "user"; body: undefined; answer: DeviceTables };
@@ -260,7 +251,6 @@ export interface Get {
 
 export interface Post {
   "/v1/agents": { query: "user"; body: AgentBody; answer: AgentView };
-  "/v1/agents/{name}/metrics": { query: "user"; body: ReportRequest; answer: ReportedView };
   "/v1/agents/{name}/pause": { query: "user"; body: undefined; answer: AgentView };
   "/v1/agents/{name}/resume": { query: "user"; body: Resumption | undefined; answer: AgentView };
   "/v1/agents/{name}/runs": { query: "user"; body: RunRequest | undefined; answer: RunView };
@@ -300,7 +290,6 @@ export interface Post {
 }
 
 export interface Put {
-  "/v1/agents/{name}/config": { query: "user"; body: ConfigsRequest; answer: ConfigsChangedView };
   "/v1/boards/{board}/lead": { query: "user"; body: Lead; answer: BoardDetail };
   "/v1/connectors/{connector}/password": { query: "user"; body: Password; answer: ConnectorDetail };
 }
@@ -308,7 +297,6 @@ export interface Put {
 export interface Patch {
   "/v1/agents/{name}": { query: "user"; body: AgentChanges; answer: AgentView };
   "/v1/agents/{name}/config": { query: "user"; body: AgentConfigEdit; answer: ConfigsChangedView };
-  "/v1/boards/{board}": { query: "user"; body: BoardChanges; answer: BoardDetail };
   "/v1/config": { query: "user"; body: ConfigEdit; answer: ReloadView };
   "/v1/devices/{device_id}": { query: "user"; body: NewName; answer: DeviceView };
 }
