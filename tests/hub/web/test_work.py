@@ -12,7 +12,6 @@ from playwright.async_api import Browser, Page, expect
 from hub.api.resource import ALL
 from hub.api.resources.tokens import OperatorTokensResource
 from hub.base.roles import Role, Scope
-from protocol.lifecycles import RunOutcome, RunState
 from storage.agents import agents
 from storage.connectors import connectors
 from storage.connectors.connectors import ConnectorRow, get_connector
@@ -22,7 +21,7 @@ from tests.support.asgi import serving as serving_app
 from tests.support.browser import chromium
 from tests.support.dashboard import AXE, HOSTILE, TARGET, Visit, keep_deliveries, visiting, whom
 from tests.support.dovecot import PASSWORD, Dovecot
-from tests.support.hub import NOTES, TEXT, ServedHub, over_unix, serving
+from tests.support.hub import TEXT, ServedHub, over_unix, serving
 from tests.support.identity import EndedLink
 from tests.support.oauth import CLIENT, OAuthServer
 from tests.support.stored import configuration_of
@@ -146,32 +145,20 @@ async def test_agent_form_creates_changes_and_removes_and_shows_errors_at_the_fi
         await expect(page.get_by_role("link", name="plans")).to_have_count(0)
 
 
-async def test_home_page_shows_first_steps_until_done_or_dismissed(tmp_path: Path, browser: Browser) -> None:
+async def test_status_without_a_device_names_the_command_for_the_first_one(
+    tmp_path: Path, browser: Browser
+) -> None:
     async with serving(tmp_path, is_empty=True) as hub, visiting(browser, hub) as visit:
         page = visit.page
-        steps = page.locator("section", has=page.get_by_role("heading", name="First steps"))
-        states = steps.locator(".state")
-        await visit.open("")
-        await expect(states).to_have_text(["to do"] * 5)
-        await steps.get_by_text("hub connect ws://127.0.0.1:8770 --root FOLDER").first.wait_for()
-        link = await hub.connect(await hub.device("desk"))
-        await visit.open("")
-        await expect(states).to_have_text(["done", *["to do"] * 4])
-        link.roots = ("~/notes",)
+        step = page.locator(".empty", has_text="No device is connected yet.")
+        await visit.open("status")
+        await step.get_by_text("hub connect ws://127.0.0.1:8770 --root FOLDER").wait_for()
         await visit.open("agents")
         await page.locator(".empty").get_by_text("hub agents create NAME").wait_for()
-        await visit.open("")
-        await expect(states).to_have_text(["done", "done", *["to do"] * 3])
-        await expect(steps.get_by_role("link", name="by a form")).to_have_attribute("href", "/agents?new=1")
-        await hub.agent("notes", **NOTES)
-        await hub.run("r-1", RunState.COMPLETED, outcome=RunOutcome.SUCCESS)
-        await visit.open("")
-        await expect(states).to_have_text([*["done"] * 4, "to do"])
-        await steps.get_by_role("button", name="Do not show this again").press("Enter")
-        await expect(steps).to_have_count(0)
-        await visit.open("")
-        await page.get_by_role("heading", name="Newest runs").wait_for()
-        await expect(steps).to_have_count(0)
+        await hub.connect(await hub.device("desk"))
+        await visit.open("status")
+        await page.get_by_text("devices connected").wait_for()
+        await expect(step).to_have_count(0)
 
 
 BY_BROWSER = """

@@ -44,7 +44,7 @@ export function shownSince(): string {
   return (visit ?? new Date(Math.floor(now.value / HOUR_MS) * HOUR_MS - (days ?? 1) * DAY_MS)).toISOString();
 }
 
-/** Read what happened, and what waits: one request for Home and the navigation. */
+/** Read what happened, and what waits: one request for Status and the navigation. */
 export function useSummary(when = true): Reading<SummaryView> {
   return useReading("/v1/summary", { query: { since: shownSince() }, kinds: ["item", "verdict", "question", "pairing", "run"], when });
 }

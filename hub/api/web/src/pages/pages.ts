@@ -6,7 +6,6 @@ import { Authorize } from "./authorize";
 import { Boards } from "./boards";
 import { Connectors } from "./connectors";
 import { Devices } from "./devices";
-import { Status } from "./home";
 import { Inbox } from "./inbox";
 import { Log } from "./log";
 import { Messages } from "./messages";
@@ -18,6 +17,7 @@ import { Questions } from "./questions";
 import { Runs } from "./runs";
 import { Settings } from "./settings";
 import { Sources } from "./sources";
+import { Status } from "./status";
 import { Tasks } from "./tasks";
 import { Why } from "./why";
 
@@ -35,10 +35,10 @@ export const PAGES: Readonly<Record<string, PageOf>> = {
   log: Log,
   messages: Messages,
   notify: Notify,
-  questions: Questions,
-  runs: Runs,
   parts: Parts,
   places: Places,
+  questions: Questions,
+  runs: Runs,
   settings: Settings,
   sources: Sources,
   status: Status,

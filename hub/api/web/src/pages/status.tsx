@@ -1,12 +1,10 @@
-import type { ComponentChildren, JSX } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import type { JSX } from "preact";
 import { count, lasting, money } from "../format";
-import { Choice, Command, Page, Read, Section, State, Time } from "../parts";
+import { Choice, Command, Empty, Page, Read, Section, State, Time } from "../parts";
 import { useReading } from "../reading";
 import { link, place } from "../router";
 import type { StatusView, SummaryView } from "../types";
 import { A_DAY, PERIODS, lastVisit, shownSince, useSummary } from "../visit";
-import { CREATE } from "./agent_form";
 import { connectingTo } from "./devices";
 import { Issues } from "./issues";
 import { RunTable } from "./run_parts";
@@ -25,7 +23,11 @@ export function Status(): JSX.Element {
           <>
             <Headline of={data} />
             <Numbers of={data} />
-            <FirstSteps of={data} />
+            {data.devices_known === 0 && (
+              <Empty title="No device is connected yet.">
+                <p>On the computer with the files: <Command text={connectingTo(data)} /> Its code is typed on the page <a href="/devices">Devices</a>.</p>
+              </Empty>
+            )}
           </>
         )}
       </Read>
@@ -99,50 +101,6 @@ function Numbers({ of }: { of: StatusView }): JSX.Element {
         [lasting(of.uptime_s), of.state === "draining" ? "up, and draining" : `up, release ${of.version}`],
       ]}
     />
-  );
-}
-
-const STEPS = "hub_first_steps"; // in this browser: that they are done, or dismissed, and not asked for again
-
-/** What a new hub needs until its first approval, each as the hub has it; no longer there when all is done. */
-function FirstSteps({ of }: { of: StatusView }): JSX.Element | null {
-  const [isOver, setOver] = useState(localStorage.getItem(STEPS) !== null);
-  const when = !isOver;
-  const devices = useReading("/v1/devices", { query: { limit: 1 }, kinds: ["device"], when });
-  const device = devices.data?.devices[0];
-  const shared = useReading("/v1/devices/{device_id}", { params: { device_id: device?.id ?? "" }, kinds: ["device"], when: when && device !== undefined });
-  const runs = useReading("/v1/runs", { query: { limit: 1, state: "COMPLETED" }, kinds: ["run"], when });
-  const items = useReading("/v1/items", { query: { limit: 1, verdict: "approved" }, kinds: ["item", "verdict"], when });
-  const agents = useReading("/v1/agents", { query: { limit: 1 }, kinds: ["agent"], when });
-  const hasRead = [devices, runs, items, agents].every(({ data }) => data !== undefined) && (!device || shared.data !== undefined);
-  const connect = connectingTo(of);
-  const agent = agents.data?.agents[0];
-  const steps: readonly (readonly [boolean, ComponentChildren, string])[] = [
-    [device !== undefined, <>Connect a device: on the computer with the files. Its code is typed on the page <a href="/devices">Devices</a></>, connect],
-    [(shared.data?.roots.length ?? 0) > 0, "Share a folder: the device shares those after --root", connect],
-    [agent !== undefined, <>Make an agent, which reads the folder: <a href={link(["agents"], { new: "1" })}>by a form</a></>, CREATE],
-    [(runs.data?.runs.length ?? 0) > 0, "Start a first run", `hub run ${agent?.name ?? "NAME"}`],
-    [(items.data?.items.length ?? 0) > 0, <>Approve a first item on the page <a href="/inbox">Inbox</a></>, "hub review"],
-  ];
-  const left = steps.filter(([isDone]) => !isDone).length;
-  function end(): void {
-    localStorage.setItem(STEPS, "over");
-    setOver(true);
-  }
-  useEffect(() => {
-    if (hasRead && left === 0) end();
-  }, [hasRead, left]);
-  if (isOver || !hasRead || left === 0) return null;
-  return (
-    <Section title="First steps" more={<button type="button" onClick={end}>Do not show this again</button>}>
-      <ol class="cards steps">
-        {steps.map(([isDone, about, command], at) => (
-          <li key={at}>
-            <State of={isDone ? "done" : "to do"} /> <span>{about}</span> {!isDone && <Command text={command} />}
-          </li>
-        ))}
-      </ol>
-    </Section>
   );
 }
 
