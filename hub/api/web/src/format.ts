@@ -51,14 +51,25 @@ export function beginOf(day: string | undefined): string | undefined {
   return begin && !Number.isNaN(begin.getTime()) ? begin.toISOString() : day;
 }
 
+/** Return the begin of the day so many days later, in this zone. */
+export function dayAfter(day: Date, days: number): Date {
+  return new Date(day.getFullYear(), day.getMonth(), day.getDate() + days);
+}
+
+/** Return the begins of the last days, the newest first. */
+export function lastDays(days: number, nowMs: number): readonly Date[] {
+  return Array.from({ length: days }, (_, back) => dayAfter(new Date(nowMs), -back));
+}
+
 export function exact(at: string): string {
   return moment.format(new Date(at));
 }
 
-const DAY_MS = 86_400_000;
+export const DAY_MS = 86_400_000;
 const WEEK_MS = 7 * DAY_MS;
 const NEAR_DAYS = 180; // whose day and month say the year
-const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+export const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+export const dated = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "numeric", month: "short" });
 const near = new Intl.DateTimeFormat("en-GB", { weekday: "short", hour: "2-digit", minute: "2-digit" });
 
 /** Return a time as people say it: today 18:30, tomorrow 07:00, Fri 07:00; one in another week by its date. */

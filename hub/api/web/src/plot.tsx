@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
+import { clock } from "./format";
 import { Foreign } from "./parts";
 import { go, link } from "./router";
 
@@ -28,7 +29,6 @@ export function runsOf(at: number, step_s: number, filters: Readonly<Record<stri
 
 const DAY_S = 86_400;
 const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
-const minute = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const WHOLE = [1, 2, 5].flatMap((digit) => Array.from({ length: 12 }, (_, zeros) => digit * 10 ** zeros)).sort((one, other) => one - other);
 
 const darkness = matchMedia("(prefers-color-scheme: dark)");
@@ -48,7 +48,7 @@ function alone(values: readonly (number | null)[]): number[] {
 /** Return the texts of the axis of times: of midnight its day. */
 function moments(splits: readonly number[], step_s: number): string[] {
   const texts = splits.map((at) => new Date(at * 1_000));
-  return texts.map((at) => (step_s >= DAY_S || (at.getHours() === 0 && at.getMinutes() === 0) ? day : minute).format(at));
+  return texts.map((at) => (step_s >= DAY_S || (at.getHours() === 0 && at.getMinutes() === 0) ? day : clock).format(at));
 }
 
 /** A plot from the first measurement on; a single one is no line. */

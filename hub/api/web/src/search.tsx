@@ -1,7 +1,7 @@
 // The filters of a list: one field for all of them. What is set is a chip, and a part of the address of the page.
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { dayOf } from "./format";
+import { dayOf, lastDays } from "./format";
 import { Foreign } from "./parts";
 import { useReading } from "./reading";
 import { place, refine } from "./router";
@@ -41,10 +41,8 @@ function useNames(name: keyof typeof NAMED, when: boolean): Readonly<Record<stri
 }
 
 /** Return the last days, as values of a field. */
-function lastDays(): Readonly<Record<string, string>> {
-  const today = new Date();
-  const days = Array.from({ length: DAYS }, (_, at) => dayOf(new Date(today.getFullYear(), today.getMonth(), today.getDate() - at)));
-  return Object.fromEntries(days.map((day, at) => [day, ["today", "yesterday"][at] ?? ""]));
+function offeredDays(): Readonly<Record<string, string>> {
+  return Object.fromEntries(lastDays(DAYS, Date.now()).map((day, at) => [dayOf(day), ["today", "yesterday"][at] ?? ""]));
 }
 
 export function Search({ fields }: { fields: readonly SearchField[] }): JSX.Element {
@@ -62,7 +60,7 @@ export function Search({ fields }: { fields: readonly SearchField[] }): JSX.Elem
 
   function offersOf(field: SearchField): readonly (readonly [string, string | number])[] {
     if (field.values) return field.values.map((value) => [value.toLowerCase(), ""]);
-    const days = field.isDay ? lastDays() : undefined;
+    const days = field.isDay ? offeredDays() : undefined;
     return Object.entries(field.offers ?? days ?? names[field.name as keyof typeof NAMED] ?? {});
   }
   /** Return the field that a text begins with, and the value behind it. */

@@ -1,5 +1,6 @@
 // Time of the last visit: kept in a cookie of this browser, which holds two times and nothing else.
 import { effect } from "@preact/signals";
+import { DAY_MS } from "./format";
 import { now } from "./live";
 import { type Reading, useReading } from "./reading";
 import { place } from "./router";
@@ -8,7 +9,6 @@ import { viewAt } from "./views";
 
 export const A_DAY = "the last 24 hours";
 export const PERIODS: Readonly<Record<string, number>> = { [A_DAY]: 1, "the last 7 days": 7, "the last 30 days": 30 };
-const DAY_MS = 86_400_000;
 const HOUR_MS = 3_600_000;
 
 const NAME = `hub_visit_${location.port}`; // ports share the cookies of their host

@@ -1,7 +1,7 @@
 import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
 import { Act } from "../acting";
-import { count, decimal, exact, money, soon } from "../format";
+import { DAY_MS, count, decimal, exact, money, soon } from "../format";
 import { now } from "../live";
 import { may } from "../me";
 import { type Column, Command, Facts, Named, Page, Read, Section, State, Table, Time } from "../parts";
@@ -16,7 +16,6 @@ import { RunState, RunTable } from "./run_parts";
 
 const ROWS = 50;
 const SERIES = 12;
-const DAY_MS = 86_400_000;
 const HOUR_MS = 3_600_000;
 
 const COLUMNS: readonly Column<AgentView>[] = [

@@ -1,6 +1,6 @@
 // The calendar of all agents: a table of hours and days, whose fires lead to their agents and runs.
 import type { JSX } from "preact";
-import { dayOf } from "../format";
+import { clock, dated, dayAfter as after, dayOf } from "../format";
 import { now } from "../live";
 import { Command, Foreign, Pager, Read, State } from "../parts";
 import { useReading } from "../reading";
@@ -10,8 +10,6 @@ import type { PlanView } from "../types";
 const HOURS = 24;
 const COUNTED = 1_000; // from this number of fires on, the hub may not have counted them all
 const SHOWN = 3; // fires of one schedule in an hour; the others are counted
-const date = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "numeric", month: "short" });
-const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 
 interface Fire {
   readonly at: Date;
@@ -21,10 +19,6 @@ interface Fire {
   readonly said: string | null;
   readonly run: string | null;
   readonly count: number;
-}
-
-function after(day: Date, days: number): Date {
-  return new Date(day.getFullYear(), day.getMonth(), day.getDate() + days);
 }
 
 /** Return the first day that is shown: of a week, its Monday. */
@@ -90,7 +84,7 @@ function Hours({ days, fires }: { days: readonly Date[]; fires: readonly Fire[] 
             <th scope="col">Hour</th>
             {days.map((day) => (
               <th key={dayOf(day)} scope="col" aria-current={dayOf(day) === dayOf(new Date(now.value)) ? "date" : undefined}>
-                {date.format(day)}
+                {dated.format(day)}
               </th>
             ))}
           </tr>
@@ -100,7 +94,7 @@ function Hours({ days, fires }: { days: readonly Date[]; fires: readonly Fire[] 
             <tr key={hour}>
               <th scope="row">{String(hour).padStart(2, "0")}:00</th>
               {days.map((day) => (
-                <td key={dayOf(day)} data-head={date.format(day)}>
+                <td key={dayOf(day)} data-head={dated.format(day)}>
                   <Cell of={cells.get(`${dayOf(day)} ${hour}`) ?? []} />
                 </td>
               ))}

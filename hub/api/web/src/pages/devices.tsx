@@ -1,7 +1,7 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act, Form, attempt, without } from "../acting";
-import { between, brisk, full } from "../format";
+import { DAY_MS, between, brisk, full, lastDays, dated } from "../format";
 import { now } from "../live";
 import { may } from "../me";
 import { type Column, Command, Facts, Field, Page, Read, Section, State, Table, Time } from "../parts";
@@ -12,10 +12,8 @@ import type { DeviceDetail, DeviceView, InvitationView, KeyView, NewInvitation, 
 
 const ROWS = 50;
 const DAYS = 14;
-const DAY_MS = 86_400_000;
 const PING_MS = 15_000; // a hub measures the round trip as often by default
 const WIDTH = 480; // three minutes each
-const dayName = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "numeric", month: "short" });
 
 function presence(device: DeviceView): string {
   return device.revoked_at !== null ? "revoked" : device.connected ? "connected" : "away";
@@ -314,8 +312,7 @@ function Detail({ of }: { of: DeviceDetail }): JSX.Element {
 
 /** Times of the connection: a line for each of the last days, and the same as a table. */
 function Presence({ device, name }: { device: string; name: string }): JSX.Element {
-  const today = new Date(now.value);
-  const days = Array.from({ length: DAYS }, (_, back) => new Date(today.getFullYear(), today.getMonth(), today.getDate() - back));
+  const days = lastDays(DAYS, now.value);
   const since = (days.at(-1) as Date).toISOString();
   const presence = useReading("/v1/devices/{device_id}/presence", { params: { device_id: device }, query: { since }, kinds: ["agent", "device"] });
   return (
@@ -331,7 +328,7 @@ function Presence({ device, name }: { device: string; name: string }): JSX.Eleme
               <ul class="presence" aria-hidden="true">
                 {days.map((day) => (
                   <li key={day.getTime()}>
-                    <span class="quiet">{dayName.format(day)}</span>
+                    <span class="quiet">{dated.format(day)}</span>
                     <Line day={day} times={times} />
                   </li>
                 ))}

@@ -1,6 +1,6 @@
 // When runs ended in the last days: a table of days and hours, whose cells lead to their runs.
 import type { JSX } from "preact";
-import { commandOf, count, dayOf } from "../format";
+import { commandOf, count, dayOf, lastDays, dated } from "../format";
 import { now } from "../live";
 import { Command, Read, Section } from "../parts";
 import { useKept, useReading } from "../reading";
@@ -11,7 +11,6 @@ const METRIC = "hub.runs";
 const HOUR_S = 3_600;
 const HOURS = Array.from({ length: 24 }, (_, hour) => hour);
 const EVERY_MS = 60_000;
-const date = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "numeric", month: "short" });
 
 interface Hour {
   /** When it begins; of an hour that a clock repeats, the first one. */
@@ -22,8 +21,7 @@ interface Hour {
 }
 
 export function HeatMap({ days }: { days: number }): JSX.Element {
-  const today = new Date(now.value);
-  const shown = Array.from({ length: days }, (_, back) => new Date(today.getFullYear(), today.getMonth(), today.getDate() - back));
+  const shown = lastDays(days, now.value);
   const since = (shown.at(-1) as Date).toISOString();
   const read = useKept(useReading("/v1/metrics/series", { query: { name: METRIC, since, step_s: HOUR_S }, every: EVERY_MS }));
   return (
@@ -71,7 +69,7 @@ function Drawn({ days, hours }: { days: readonly Date[]; hours: ReadonlyMap<stri
         <tbody>
           {days.map((day) => (
             <tr key={day.getTime()}>
-              <th scope="row">{date.format(day)}</th>
+              <th scope="row">{dated.format(day)}</th>
               {HOURS.map((hour) => (
                 <td key={hour}>
                   <Cell of={hours.get(`${dayOf(day)} ${hour}`)} most={most} />

@@ -1,6 +1,7 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act, Form, attempt } from "../acting";
+import { DAY_MS } from "../format";
 import { may } from "../me";
 import { Command, Named, Read, State, Time } from "../parts";
 import { type Reading, useReading } from "../reading";
@@ -8,7 +9,6 @@ import { ask, type Path, Refusal } from "../server";
 import type { Fix, IssueView, SelfTestView } from "../types";
 
 const SHOWN = 6;
-const DAY_MS = 86_400_000;
 const FOR: Readonly<Record<string, number>> = { "a day": 1, "a week": 7, "30 days": 30 };
 const KINDS = ["agent", "connector", "device", "issue", "pairing", "settings"] as const;
 
