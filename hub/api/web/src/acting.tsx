@@ -23,8 +23,14 @@ export function report(text: ComponentChildren, isRefusal = false, undo?: () => 
   if (!isRefusal) timer = setTimeout(() => (outcome.value = null), SHOWN_MS);
 }
 
-/** Return what is wrong with settings, and what to do. */
-export function told(problem: ProblemView): string {
+/** Report a refusal; raise any other error. */
+export function refused(error: unknown): void {
+  if (!(error instanceof Refusal)) throw error;
+  report(told(error), true);
+}
+
+/** Return what is wrong, and what to do. */
+export function told(problem: Pick<ProblemView, "message" | "hint">): string {
   return [problem.message, problem.hint].filter(Boolean).join(" – ");
 }
 
@@ -34,12 +40,9 @@ export async function attempt(action: () => Promise<unknown>, done: string): Pro
   try {
     answer = await action();
   } catch (error) {
-    if (error instanceof Refusal) {
-      report([error.message, error.hint].filter(Boolean).join(" – "), true);
-      return false;
-    }
-    report("This page failed; the hub may have done it. Load the page again.", true);
-    throw error;
+    if (!(error instanceof Refusal)) report("This page failed; the hub may have done it. Load the page again.", true);
+    refused(error);
+    return false;
   }
   const warned = ((answer ?? {}) as Partial<ReloadView>).warnings ?? [];
   report([done, ...warned.map(told)].join(" "));
@@ -124,16 +127,18 @@ export function Act({ label, scope, action, done, confirm, then, isMain, disable
 
 interface FormProps {
   readonly send: () => Promise<unknown>;
+  readonly label?: string;
   readonly kind?: "filters" | "editor";
   readonly children: ComponentChildren;
 }
 
 /** Fields with a button, which sends them. */
-export function Form({ send, kind = "filters", children }: FormProps): JSX.Element {
+export function Form({ send, label, kind = "filters", children }: FormProps): JSX.Element {
   const [once] = useOnce(send);
   return (
     <form
       class={kind}
+      aria-label={label}
       onSubmit={(event) => {
         event.preventDefault();
         void once();

@@ -1,14 +1,14 @@
 // The items of the page Inbox, and the keys on them: each acts once, in its turn, on what the keys before it left.
 import { computed, signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { report } from "./acting";
+import { refused, report } from "./acting";
 import { question } from "./confirm";
 import { beginOf, daysUntil, fieldName, thing } from "./format";
 import { now } from "./live";
 import { isAtDevice, may } from "./me";
 import { Foreign } from "./parts";
 import { go, link, place } from "./router";
-import { Refusal, ask } from "./server";
+import { ask } from "./server";
 import type { ItemDetail, ItemView, ItemsPage } from "./types";
 import { MOST, type Values, type Verdict, give, isUndecided, isUndoable, note, undo, whenFailed } from "./verdicts";
 
@@ -386,8 +386,7 @@ async function waiting(asked: Readonly<Record<string, string | undefined>>): Pro
     while (page.items.length === 0 && page.next_cursor) page = await ask("get", "/v1/items", { query: { ...query, cursor: page.next_cursor } });
     return page;
   } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
-    report([error.message, error.hint].filter(Boolean).join(" – "), true);
+    refused(error);
     return { items: [], next_cursor: null };
   }
 }

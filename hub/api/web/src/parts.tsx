@@ -253,6 +253,47 @@ function Rows<T>({ label, columns, rows, id }: TableProps<T>): JSX.Element {
   );
 }
 
+interface GridProps<R, C> {
+  readonly kind: string;
+  readonly label: string;
+  readonly corner: string;
+  /** With what each is called. */
+  readonly rows: readonly (readonly [R, string])[];
+  readonly columns: readonly (readonly [C, string])[];
+  /** The column of today. */
+  readonly today?: string;
+  readonly cell: (row: R, column: C) => Children;
+}
+
+/** A table with a heading for each row and column, as of hours and days. */
+export function Grid<R, C>({ kind, label, corner, rows, columns, today, cell }: GridProps<R, C>): JSX.Element {
+  return (
+    <div class="table-room">
+      <table class={kind}>
+        <caption class="unseen">{label}</caption>
+        <thead>
+          <tr>
+            <th scope="col">{corner}</th>
+            {columns.map(([, name]) => (
+              <th key={name} scope="col" aria-current={name === today ? "date" : undefined}>{name}</th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map(([row, title]) => (
+            <tr key={title}>
+              <th scope="row">{title}</th>
+              {columns.map(([column, name]) => (
+                <td key={name} data-head={name}>{cell(row, column)}</td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
 /** Links to the next page of a list and back to its beginning. */
 export function Pager({ next, name = "cursor" }: { next: string | null | undefined; name?: string | undefined }): JSX.Element | null {
   const isLater = place.value.query.has(name);
@@ -344,7 +385,7 @@ export function Read<T>({ of, children }: { of: Reading<T>; children: (data: T) 
 }
 
 interface FieldProps {
-  readonly label: string;
+  readonly label: Children;
   readonly value: string;
   readonly change: (value: string) => void;
   /** A secret is not shown while it is typed. */

@@ -4,7 +4,7 @@ import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { Form } from "./acting";
 import { isSignedOut } from "./live";
-import { Refused } from "./parts";
+import { Field, Refused } from "./parts";
 import { go, link, place } from "./router";
 import { Refusal, ask } from "./server";
 
@@ -45,16 +45,7 @@ export function SignIn(): JSX.Element {
       <Refused refusal={refusal} />
       <p>This browser is not signed in to the hub, or its session has ended. Open a new link, or give a token.</p>
       <Form send={() => enter(token.trim())}>
-        <label class="field">
-          <span>Token of an operator</span>
-          <input
-            type="password"
-            autocomplete="off"
-            required
-            value={token}
-            onInput={(event) => setToken(event.currentTarget.value)}
-          />
-        </label>
+        <Field label="Token of an operator" kind="secret" value={token} change={setToken} />
         <button class="main" disabled={isBusy}>
           Sign in
         </button>

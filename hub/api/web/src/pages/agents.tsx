@@ -4,7 +4,7 @@ import { Act } from "../acting";
 import { DAY_MS, count, decimal, exact, money, soon } from "../format";
 import { now } from "../live";
 import { may } from "../me";
-import { type Column, Command, Facts, Named, Page, Read, Section, State, Table, Time } from "../parts";
+import { type Column, Command, Facts, Named, Page, Read, Section, Select, State, Table, Time } from "../parts";
 import { Plot, runsOf } from "../plot";
 import { useKept, useReading } from "../reading";
 import { go, link, place, refine } from "../router";
@@ -213,19 +213,7 @@ function Metrics({ agent }: { agent: string }): JSX.Element {
   const names = [...new Set(listed.data?.series.map((one: SeriesView) => one.name))];
   const shown = place.value.query.get("metric") ?? names[0];
   return (
-    <Section
-      title="Metrics"
-      more={
-        <label class="field">
-          <span class="unseen">Metric</span>
-          <select value={shown ?? ""} onChange={(event) => refine({ metric: event.currentTarget.value })}>
-            {names.map((name) => (
-              <option key={name}>{name}</option>
-            ))}
-          </select>
-        </label>
-      }
-    >
+    <Section title="Metrics" more={<Select label="Metric" values={names} value={shown ?? ""} change={(metric) => refine({ metric })} />}>
       {shown ? <Chart agent={agent} metric={shown} /> : <div class="waiting" aria-busy="true" />}
     </Section>
   );

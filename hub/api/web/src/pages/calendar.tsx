@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import { clock, dated, dayAfter as after, dayOf } from "../format";
 import { now } from "../live";
-import { Command, Foreign, Pager, Read, State } from "../parts";
+import { Command, Foreign, Grid, Pager, Read, State } from "../parts";
 import { useReading } from "../reading";
 import { link, place } from "../router";
 import type { PlanView } from "../types";
@@ -76,33 +76,15 @@ function Hours({ days, fires }: { days: readonly Date[]; fires: readonly Fire[] 
   const hours = Array.from({ length: HOURS }, (_, hour) => hour).filter((hour) => days.some((day) => cells.has(`${dayOf(day)} ${hour}`)));
   if (hours.length === 0) return <p class="empty">Nothing is scheduled in this time.</p>;
   return (
-    <div class="table-room">
-      <table class="calendar">
-        <caption class="unseen">What agents do, by hour and day</caption>
-        <thead>
-          <tr>
-            <th scope="col">Hour</th>
-            {days.map((day) => (
-              <th key={dayOf(day)} scope="col" aria-current={dayOf(day) === dayOf(new Date(now.value)) ? "date" : undefined}>
-                {dated.format(day)}
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {hours.map((hour) => (
-            <tr key={hour}>
-              <th scope="row">{String(hour).padStart(2, "0")}:00</th>
-              {days.map((day) => (
-                <td key={dayOf(day)} data-head={dated.format(day)}>
-                  <Cell of={cells.get(`${dayOf(day)} ${hour}`) ?? []} />
-                </td>
-              ))}
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Grid
+      kind="calendar"
+      label="What agents do, by hour and day"
+      corner="Hour"
+      rows={hours.map((hour) => [hour, `${String(hour).padStart(2, "0")}:00`])}
+      columns={days.map((day) => [day, dated.format(day)])}
+      today={dated.format(now.value)}
+      cell={(hour, day) => <Cell of={cells.get(`${dayOf(day)} ${hour}`) ?? []} />}
+    />
   );
 }
 

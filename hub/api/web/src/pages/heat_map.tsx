@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import { commandOf, count, dayOf, lastDays, dated } from "../format";
 import { now } from "../live";
-import { Command, Read, Section } from "../parts";
+import { Command, Grid, Read, Section } from "../parts";
 import { useKept, useReading } from "../reading";
 import { link } from "../router";
 import type { HubSeriesView } from "../types";
@@ -55,31 +55,14 @@ function Drawn({ days, hours }: { days: readonly Date[]; hours: ReadonlyMap<stri
   if (hours.size === 0) return <p class="empty">No run ended in this time.</p>;
   const most = Math.max(...[...hours.values()].map(({ runs }) => runs));
   return (
-    <div class="table-room">
-      <table class="heat">
-        <caption class="unseen">Runs that ended, by day and hour; an hour with a failed or partial run is marked with !</caption>
-        <thead>
-          <tr>
-            <th scope="col">Day</th>
-            {HOURS.map((hour) => (
-              <th key={hour} scope="col">{String(hour).padStart(2, "0")}</th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {days.map((day) => (
-            <tr key={day.getTime()}>
-              <th scope="row">{dated.format(day)}</th>
-              {HOURS.map((hour) => (
-                <td key={hour}>
-                  <Cell of={hours.get(`${dayOf(day)} ${hour}`)} most={most} />
-                </td>
-              ))}
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Grid
+      kind="heat"
+      label="Runs that ended, by day and hour; an hour with a failed or partial run is marked with !"
+      corner="Day"
+      rows={days.map((day) => [day, dated.format(day)])}
+      columns={HOURS.map((hour) => [hour, String(hour).padStart(2, "0")])}
+      cell={(day, hour) => <Cell of={hours.get(`${dayOf(day)} ${hour}`)} most={most} />}
+    />
   );
 }
 

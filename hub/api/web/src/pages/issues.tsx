@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { Act, Form, attempt } from "../acting";
 import { DAY_MS } from "../format";
 import { may } from "../me";
-import { Command, Named, Read, State, Time } from "../parts";
+import { Command, Field, Named, Read, Select, State, Time } from "../parts";
 import { type Reading, useReading } from "../reading";
 import { ask, type Path, Refusal } from "../server";
 import type { Fix, IssueView, SelfTestView } from "../types";
@@ -100,18 +100,8 @@ function Mute({ of, again }: CardProps): JSX.Element {
     <details class="mute">
       <summary>Mute</summary>
       <Form send={mute}>
-        <label class="field">
-          <span>Why</span>
-          <input type="text" autocomplete="off" required maxLength={500} value={reason} onInput={(event) => setReason(event.currentTarget.value)} />
-        </label>
-        <label class="field">
-          <span>For</span>
-          <select value={span} onChange={(event) => setSpan(event.currentTarget.value)}>
-            {[...Object.keys(FOR), "good"].map((one) => (
-              <option key={one}>{one}</option>
-            ))}
-          </select>
-        </label>
+        <Field label="Why" most={500} value={reason} change={setReason} />
+        <Select label="For" values={[...Object.keys(FOR), "good"]} value={span} change={setSpan} />
         <button>Mute this issue</button>
       </Form>
     </details>

@@ -4,10 +4,10 @@ import { useMemo } from "preact/hooks";
 import { brief, brisk, bytes, commandOf, count, decimal, money } from "../format";
 import { now } from "../live";
 import { seesAll } from "../me";
-import { Command, Page, Read, Section, Table, Time } from "../parts";
+import { Choice, Command, Page, Read, Section, Table, Time } from "../parts";
 import { Plot, type Series, STROKES, runsOf } from "../plot";
 import { useKept, useReading } from "../reading";
-import { place, refine } from "../router";
+import { place } from "../router";
 import type { HubSeriesView } from "../types";
 import { HeatMap } from "./heat_map";
 
@@ -55,8 +55,7 @@ const TOPICS: readonly Topic[] = [
 ];
 
 export function Metrics(): JSX.Element {
-  const chosen = place.value.query.get("range") ?? FIRST;
-  const range = RANGES[chosen] ?? (RANGES[FIRST] as Range);
+  const range = RANGES[place.value.query.get("range") ?? FIRST] ?? (RANGES[FIRST] as Range);
   if (!seesAll()) {
     return (
       <Page title="Metrics">
@@ -70,16 +69,7 @@ export function Metrics(): JSX.Element {
     <Page
       title="Metrics"
       command={commandOf("hub metrics", { since: range.since, step: range.step })}
-      actions={
-        <label class="inline">
-          <span>Last</span>
-          <select value={chosen} onChange={(event) => refine({ range: event.currentTarget.value === FIRST ? undefined : event.currentTarget.value })}>
-            {Object.keys(RANGES).map((name) => (
-              <option key={name}>{name}</option>
-            ))}
-          </select>
-        </label>
-      }
+      actions={<Choice name="range" label="Last" values={Object.keys(RANGES).filter((name) => name !== FIRST)} none={FIRST} isInLine />}
     >
       <div class="plots">
         {TOPICS.map((topic) => (

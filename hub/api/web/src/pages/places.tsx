@@ -1,7 +1,7 @@
 // Where approved tasks and events go: each place with its state, and a form that tests a place before it is saved.
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
-import { Act, report, useOnce } from "../acting";
+import { Act, Form, refused, report } from "../acting";
 import { count } from "../format";
 import { Command, Empty, Entry, Field, Foreign, Page, Read, Section, Select, Time } from "../parts";
 import { useReading } from "../reading";
@@ -64,9 +64,9 @@ function OfComputer({ id, title }: { id: string; title: string }): JSX.Element {
                   <a key={key} class="button" href={link(["places"], { add: key, on: id })} aria-current={isHere && kind === key ? "true" : undefined}>{name}</a>
                 ))}
               </p>
-              {isHere && kind && CHOICES[kind] && <Form key={kind} kind={kind} known={known} device={id} again={read.again} />}
+              {isHere && kind && CHOICES[kind] && <PlaceForm key={kind} kind={kind} known={known} device={id} again={read.again} />}
               {isHere && changed && CHOICES[changed.kind as Kind] && (
-                <Form key={changed.name} kind={changed.kind as Kind} before={changed} known={known} device={id} again={read.again} />
+                <PlaceForm key={changed.name} kind={changed.kind as Kind} before={changed} known={known} device={id} again={read.again} />
               )}
             </>
           );
@@ -129,7 +129,7 @@ interface FormProps {
   readonly again: () => void;
 }
 
-function Form({ kind, before, known, device, again }: FormProps): JSX.Element {
+function PlaceForm({ kind, before, known, device, again }: FormProps): JSX.Element {
   const candidates = known.candidates.filter((one) => one.kind === kind);
   const [path, setPath] = useState(before?.place ?? candidates[0]?.place ?? "");
   const [user, setUser] = useState(before?.user ?? "");
@@ -137,7 +137,7 @@ function Form({ kind, before, known, device, again }: FormProps): JSX.Element {
   const [tested, setTested] = useState<PlacesAnswer | null>(null);
   const [, label, hint] = CHOICES[kind] ?? ["", "Place", ""];
   const isServer = kind === "caldav";
-  const [send, isBusy] = useOnce(async () => {
+  async function send(): Promise<void> {
     const isSaved = tested !== null && !tested.problem;
     const fields = { kind, place: path.trim(), user: isServer ? user.trim() : "", password };
     const body = { do: isSaved ? ("save" as const) : ("test" as const), name: before?.name ?? "", version: known.version, ...fields };
@@ -150,10 +150,9 @@ function Form({ kind, before, known, device, again }: FormProps): JSX.Element {
         go(link(["places"]));
       }
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
-      report([error.message, error.hint].filter(Boolean).join(" – "), true);
+      refused(error);
     }
-  });
+  }
   function typed(set: (text: string) => void): (text: string) => void {
     return (text) => {
       set(text);
@@ -166,14 +165,7 @@ function Form({ kind, before, known, device, again }: FormProps): JSX.Element {
     return problem?.about === field ? problem.problem : undefined;
   }
   return (
-    <form
-      class="place-form"
-      aria-label={before ? `Change ${before.name}` : "Add a place"}
-      onSubmit={(event) => {
-        event.preventDefault();
-        void send();
-      }}
-    >
+    <Form kind="editor" label={before ? `Change ${before.name}` : "Add a place"} send={send}>
       <Field label={label} value={path} change={typed(setPath)} hint={hint} problem={wrong("place")} most={1_000} />
       {candidates.length > 1 && <Select label="Found on your computer" values={candidates.map((one) => one.place)} value={path} change={typed(setPath)} none="others" />}
       {problem && problem.calendars.length > 0 && (
@@ -195,10 +187,10 @@ function Form({ kind, before, known, device, again }: FormProps): JSX.Element {
       {problem && !["place", "user", "password"].includes(about) && <p class="bad">{problem.problem}</p>}
       {tested && !problem && <p role="status">It can be written. {approved(tested.rows)} there once it is saved, and each later one.</p>}
       <p class="actions">
-        <button type="submit" class="main" disabled={isBusy}>{tested && !problem ? "Save" : "Test"}</button>
+        <button type="submit" class="main">{tested && !problem ? "Save" : "Test"}</button>
         <a href={link(["places"])}>Cancel</a>
       </p>
-    </form>
+    </Form>
   );
 }
 

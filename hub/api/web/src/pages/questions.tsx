@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act } from "../acting";
 import { may } from "../me";
-import { Cards, Choice, Filters, Page, Read, State, Time, Told } from "../parts";
+import { Cards, Choice, Field, Filters, Page, Read, State, Time, Told } from "../parts";
 import { useReading } from "../reading";
 import { place } from "../router";
 import { ask } from "../server";
@@ -63,12 +63,7 @@ function Answer({ of, again }: { of: QuestionView; again: () => void }): JSX.Ele
   if (!may("answer")) return null;
   return (
     <div class="actions">
-      <label class="field">
-        <span>
-          Answer, until it expires <Time at={of.expires_at} />
-        </span>
-        <textarea value={answer} onInput={(event) => setAnswer(event.currentTarget.value)} />
-      </label>
+      <Field label={<>Answer, until it expires <Time at={of.expires_at} /></>} kind="lines" value={answer} change={setAnswer} />
       <Act
         label="Answer"
         scope="answer"

@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act, Form, attempt, told } from "../acting";
 import { me } from "../me";
-import { Choice, type Column, Facts, Filter, Filters, Foreign, Page, Read, Section, Table, Time, Was } from "../parts";
+import { Choice, type Column, Facts, Field, Filter, Filters, Foreign, Page, Read, Section, Select, Table, Time, Was } from "../parts";
 import { type Reading, useReading } from "../reading";
 import { link, place, refine } from "../router";
 import { described, type Described, NAMED, spelled, valued } from "../schema";
@@ -160,13 +160,15 @@ interface EditProps {
 /** One setting: what it means, and another value for it, which is checked before it is written. */
 function Edit({ of, about, origin, tag, again }: EditProps): JSX.Element {
   const [text, setText] = useState(spelled(of.value));
+  const [isLong] = useState(text.length > 80 || text.includes("\n"));
   const [checked, setChecked] = useState<ConfigCheckView | null>(null);
   const isText = typeof of.value === "string" && about.type !== "integer" && about.type !== "number";
   const choices = typeof of.value === "boolean" ? ["true", "false"] : about.enum?.map(String);
-  const change = (event: { currentTarget: { value: string } }): void => {
-    setText(event.currentTarget.value);
+  const change = (typed: string): void => {
+    setText(typed);
     setChecked(null);
   };
+  const field = { label: "New value", value: text, change };
   const edit = (): { values: Record<string, unknown> } => ({ values: { [of.key]: isText ? text : valued(text) } });
   const check = (): Promise<unknown> => attempt(async () => setChecked(await ask("post", "/v1/config/check", { body: edit() })), "The new value is checked.");
   const done = (): void => {
@@ -185,18 +187,7 @@ function Edit({ of, about, origin, tag, again }: EditProps): JSX.Element {
         ]}
       />
       <Form kind="editor" send={check}>
-        <label class="field">
-          <span>New value</span>
-          {choices ? (
-            <select value={text} onChange={change}>
-              {choices.map((one) => (
-                <option key={one}>{one}</option>
-              ))}
-            </select>
-          ) : (
-            <textarea class={text.length > 80 ? "" : "line"} value={text} spellcheck={false} onInput={change} />
-          )}
-        </label>
+        {choices ? <Select {...field} values={choices} /> : <Field {...field} {...(isLong && { kind: "lines" })} isOptional />}
         <div class="actions">
           <button class={checked?.ok ? "" : "main"} disabled={text === spelled(of.value)}>
             Check
