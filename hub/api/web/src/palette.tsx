@@ -23,31 +23,23 @@ const SHOWN = 12;
 const PAGES = 3; // of them, room for pages of the handbook
 const KNOWN = 200; // agents and devices that are offered; their lists find the others
 
-/** Where the dashboard does what a command does, by the first words of the command. */
+/** Where the dashboard does what a command does, by its first words, unless a page has the first one as its address. */
 const PLACES: Readonly<Record<string, string>> = {
-  agents: "/agents",
   "agents calendar": "/agents?view=week",
   "agents create": "/agents?new=1",
   "agents next": "/agents?view=week",
   answer: "/questions",
   ask: "/questions",
-  audit: "/audit",
-  boards: "/boards",
   config: "/settings",
-  connectors: "/connectors",
-  devices: "/devices",
   doctor: "/status",
   help: "/docs",
   issues: "/status",
   items: "/inbox",
   logs: "/log",
-  messages: "/messages",
   metrics: "/trends",
   pair: "/devices",
   review: "/inbox",
   run: "/agents",
-  runs: "/runs",
-  status: "/status",
   summary: "/status",
 };
 
@@ -204,10 +196,10 @@ function turning(name: string, isPaused: boolean): Entry {
 /** Go to the page that does the same as a command; copy a command that has none. */
 function doing(words: string): void {
   const [, first = "", second = ""] = words.split(" ");
-  const place = PLACES[`${first} ${second}`] ?? PLACES[first];
-  const view = place?.replace(/^\/|\?.*/g, "");
+  const place = PLACES[`${first} ${second}`] ?? PLACES[first] ?? `/${first}`;
+  const view = place.replace(/^\/|\?.*/g, "");
   if (place === "/docs") location.assign(place);
-  else if (place !== undefined && views().some(({ path }) => path === view)) go(place);
+  else if (views().some(({ path }) => path === view)) go(place);
   else void copying(words);
 }
 
