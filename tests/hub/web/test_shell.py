@@ -2,17 +2,18 @@
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 import sqlalchemy as sa
-from playwright.async_api import Browser, Page, Route, expect
+from playwright.async_api import Browser, expect
 
 from protocol.lifecycles import RunOutcome, RunState
 from storage.schema import runs
 from tests.hub.web.test_pages import check_for_everybody
 from tests.support.browser import chromium
-from tests.support.dashboard import visiting
-from tests.support.hub import ServedHub, serving
+from tests.support.dashboard import SIZES, Visit, visiting
+from tests.support.hub import ServedHub, over_unix, serving
 
 pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt-get install chromium"),
@@ -31,22 +32,23 @@ async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ServedH
         yield opened
 
 
-async def own(page: Page) -> None:
-    """Let the session be that of an owner."""
-
-    async def answer(route: Route) -> None:
-        response = await route.fetch()
-        await route.fulfill(response=response, json={**await response.json(), "is_owner": True})
-
-    await page.route("**/v1/me", answer)
+@asynccontextmanager
+async def owning(
+    browser: Browser, hub: ServedHub, size: tuple[int, int] = SIZES["wide"]
+) -> AsyncIterator[Visit]:
+    """Open a window whose session is that of the owner of the device."""
+    async with over_unix(hub) as operator, visiting(browser, hub, size=size, is_signed_in=False) as visit:
+        made = await operator.post("/v1/sessions/links", json={"owner_of": "desk"})
+        await visit.page.goto(f"{visit.origin}{made.json()['path']}")
+        await visit.page.get_by_role("heading", name="Inbox").wait_for()
+        yield visit
 
 
 async def test_owner_begins_with_the_inbox_and_unfolds_the_hub_side_for_good(
     hub: ServedHub, browser: Browser
 ) -> None:
-    async with visiting(browser, hub) as visit:
+    async with owning(browser, hub) as visit:
         page = visit.page
-        await own(page)
         await visit.open("")
         views = page.get_by_role("navigation", name="Views")
         mine = views.get_by_role("list", name="Mine").get_by_role("link")
@@ -54,7 +56,7 @@ async def test_owner_begins_with_the_inbox_and_unfolds_the_hub_side_for_good(
             [re.compile(name) for name in ("Inbox", "Tasks", "Sources", "Places")]
         )
         await expect(mine.first).to_have_attribute("aria-current", "page")
-        fold = views.get_by_role("button", name="Hub")
+        fold = views.get_by_role("button", name=re.compile("^Hub"))
         await expect(fold).to_have_attribute("aria-expanded", "false")
         await expect(views.get_by_role("link", name="Runs")).to_be_hidden()
         await fold.press("Enter")
@@ -62,6 +64,31 @@ async def test_owner_begins_with_the_inbox_and_unfolds_the_hub_side_for_good(
         await visit.open("")
         await expect(views.get_by_role("link", name="Runs")).to_be_visible()
         assert visit.complaints == []
+
+
+async def test_owner_finds_no_filters_and_words_of_operators_unless_they_are_set(
+    hub: ServedHub, browser: Browser
+) -> None:
+    async with owning(browser, hub) as visit:
+        page = visit.page
+        names = page.locator(".search-names").get_by_role("button")
+        await expect(names).to_have_text(
+            ["state", "kind", "file", "mark", "proposed", "words", "person", "project", "since", "until"]
+        )
+        await visit.open("inbox?agent=notes&table=timelines")
+        await expect(page.locator(".chip")).to_have_text(
+            [re.compile("kind: events"), re.compile("agent: notes")]
+        )
+        await visit.open("sources?add=account")
+        finds = page.get_by_role("group", name="Look for")
+        await expect(finds.locator("label")).to_have_text(
+            ["notes", "projects", "comments", "tasks", "events"]
+        )
+        await expect(finds.get_by_text("timelines")).to_have_count(0)
+    async with visiting(browser, hub) as visit:
+        await visit.open("inbox")
+        names = visit.page.locator(".search-names").get_by_role("button")
+        await expect(names.filter(has_text=re.compile("^(device|agent|run)$"))).to_have_count(3)
 
 
 async def test_operator_begins_with_the_status_and_an_open_hub_side(hub: ServedHub, browser: Browser) -> None:
@@ -95,9 +122,8 @@ async def test_key_leads_to_its_page(hub: ServedHub, browser: Browser, key: str,
 
 
 async def test_phone_has_a_bar_for_thumbs_and_the_rest_behind_more(hub: ServedHub, browser: Browser) -> None:
-    async with visiting(browser, hub, size=PHONE) as visit:
+    async with owning(browser, hub, PHONE) as visit:
         page = visit.page
-        await own(page)
         for path in ("sources", "parts"):
             await visit.open(path)
             assert await page.evaluate(_SMALL) == [], path

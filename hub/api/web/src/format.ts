@@ -190,6 +190,11 @@ export function thing(table: string, number?: number): string {
   return number === undefined ? word : `${count(number)} ${word}`;
 }
 
+/** Return what many rows of a table are to people: tasks, events. */
+export function things(table: string): string {
+  return THINGS[table]?.[1] ?? table;
+}
+
 const FIELDS: Readonly<Record<string, string>> = { dueDate: "due", date: "when", assignee: "for", author: "from", projectId: "project", taskId: "task", content: "text", clientId: "client" };
 
 /** Return what a field is to people. A field of one's own keeps its name. */

@@ -451,8 +451,8 @@ export function Select({ label, values, value, change, none, hint, problem }: Se
 
 interface ChecksProps {
   readonly label: string;
-  /** What may be chosen, and what each means. */
-  readonly of: readonly (readonly [string, string])[];
+  /** What may be chosen, what each means, and what it is called, if not as it is. */
+  readonly of: readonly (readonly [one: string, about: string, name?: string])[];
   readonly chosen: readonly string[];
   readonly change: (chosen: readonly string[]) => void;
   readonly hint?: Children;
@@ -463,14 +463,14 @@ export function Checks({ label, of, chosen, change, hint }: ChecksProps): JSX.El
   return (
     <fieldset>
       <legend>{label}</legend>
-      {of.map(([one, about]) => (
+      {of.map(([one, about, name = one]) => (
         <label key={one} class="check" title={about}>
           <input
             type="checkbox"
             checked={chosen.includes(one)}
             onChange={({ currentTarget: { checked } }) => change([...chosen.filter((other) => other !== one), ...(checked ? [one] : [])])}
           />
-          <Foreign of={one} />
+          <Foreign of={name} />
         </label>
       ))}
       {hint}

@@ -21,6 +21,8 @@ export interface SearchField {
   readonly values?: readonly string[] | undefined;
   /** Values to choose from, with what they are called beside them, as their numbers; others can be typed. */
   readonly offers?: Readonly<Record<string, number | string>> | undefined;
+  /** What a value is to people. */
+  readonly word?: (value: string) => string;
   /** Whether its values are days, whose begin is that of this zone. */
   readonly isDay?: boolean;
 }
@@ -30,6 +32,11 @@ export const TEXT_FIELD: SearchField = { name: TEXT };
 
 function labelOf({ label, name }: SearchField): string {
   return label ?? name;
+}
+
+/** Return a value of a field as people read it. */
+function shown({ values, word }: SearchField, value: string): string {
+  return word?.(value) ?? (values ? value.toLowerCase() : value);
 }
 
 /** Return the names that there are, once they are needed, as offers of a field. */
@@ -110,7 +117,7 @@ export function Search({ fields }: { fields: readonly SearchField[] }): JSX.Elem
         {chips.map((field) => (
           <button key={field.name} type="button" class="chip" onClick={() => refine({ [field.name]: undefined })}>
             <span class="unseen">Remove the filter </span>
-            {labelOf(field)}: <Foreign of={(field.values ? query.get(field.name)?.toLowerCase() : query.get(field.name)) ?? ""} />
+            {labelOf(field)}: <Foreign of={shown(field, query.get(field.name) ?? "")} />
             <span aria-hidden="true"> ×</span>
           </button>
         ))}
@@ -132,7 +139,7 @@ export function Search({ fields }: { fields: readonly SearchField[] }): JSX.Elem
       <datalist id="search-offers">
         {isUsed &&
           fields.flatMap((field) =>
-            offersOf(field).map(([value, about]) => <option key={`${field.name} ${value}`} value={`${labelOf(field)}:${value}`} label={about === "" ? undefined : `${value} (${about})`} />),
+            offersOf(field).map(([value, about]) => <option key={`${field.name} ${value}`} value={`${labelOf(field)}:${value}`} label={about === "" ? undefined : `${shown(field, value)} (${about})`} />),
           )}
       </datalist>
       <div class="search-names quiet">

@@ -1,6 +1,7 @@
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { Act, Form, attempt } from "../acting";
+import { things } from "../format";
 import { may } from "../me";
 import { type Column, Facts, Checks, Field, Page, Read, Section, Select, State, Table, Time } from "../parts";
 import { useReading } from "../reading";
@@ -126,7 +127,7 @@ function ReaderFields({ of, change }: { of: ReaderSettings; change: (settings: R
   const tables = useReading("/v1/tables", { query: { limit: KNOWN } });
   return (
     <>
-      <Checks label="Look for" of={(tables.data?.tables ?? []).map(({ name, about }) => [name, about])} chosen={of.finds} change={(finds) => change({ ...of, finds })} />
+      <Checks label="Look for" of={(tables.data?.tables ?? []).map(({ name, about }) => [name, about, things(name)])} chosen={of.finds} change={(finds) => change({ ...of, finds })} />
       <Select label="Read it" values={Object.keys(RHYTHMS)} value={of.rhythm} change={(rhythm) => change({ ...of, rhythm })} />
     </>
   );

@@ -3,14 +3,14 @@ import type { JSX } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { attempt, report } from "../acting";
 import { Confirm } from "../confirm";
-import { beginOf, commandOf, count, dayOf, dayWords, daysUntil, exact, fieldName, quoted, thing } from "../format";
+import { beginOf, commandOf, count, dayOf, dayWords, daysUntil, exact, fieldName, quoted, thing, things } from "../format";
 import {
   accept, act, alsoOf, asked, because, begin, chosen, clear, current, DONE, edit, edited, type Group, groupsOf, isOpen, isPlain, judge, judgeFile, list, move, onTheWay, order,
   ORDERS, pickAll, press, rejectFile, rows, size, sought, take, takeBack, takeOne, titled, toggle, typedEarly,
 } from "../inbox";
 import { type Key, useKeys } from "../keys";
 import { now } from "../live";
-import { isAtDevice, may } from "../me";
+import { isAtDevice, isOwner, may } from "../me";
 import { Command, Empty, Foreign, Page, Pager, Read, Refused, State } from "../parts";
 import { useReading } from "../reading";
 import { link, place, refine } from "../router";
@@ -28,6 +28,7 @@ const WORD_FIELDS: readonly SearchField[] = [{ name: "q", label: "words" }, { na
 const ORDER_WORDS = { day: "By day", file: "By file", doubt: "Surest first" } as const;
 const OFFERED = "hub.places"; // of this browser: the places were named to its owner
 const MAX_LOOKED = 20; // of what was approved, for places that it is at
+const FOR_OPERATORS = ["device", "agent", "run"]; // filters
 const REST_MS = 150; // items that keys pass faster are not read
 
 /** Leads to the items that are listed apart, and back. */
@@ -48,17 +49,18 @@ function Unsure({ count, isShown, query }: { count: number; isShown: boolean; qu
   return <a href={link(["inbox"], { ...query, unsure: "true", item: undefined, cursor: undefined })}>{count} less sure</a>;
 }
 
-/** Return the filters of items, with the values that there are and their numbers. */
+/** Return the filters of items, with the values that there are and their numbers. An owner is offered none for operators. */
 function fieldsOf(counts: ItemCountsView | undefined): readonly SearchField[] {
-  return [
+  const all: readonly SearchField[] = [
     { name: "verdict", label: "state", values: VERDICTS },
-    { name: "table", label: "kind", offers: counts?.tables ?? {} },
+    { name: "table", label: "kind", offers: counts?.tables ?? {}, word: things },
     { name: "path", label: "file", offers: counts?.folders ?? {} },
     ...(isAtDevice() ? [] : [{ name: "device", offers: counts?.devices ?? {} }, { name: "agent", offers: counts?.agents ?? {} }]),
     { name: "warning", label: "mark", offers: counts?.warnings ?? {} },
     ...(isAtDevice() ? [] : [{ name: "proposed", values: ["true", "false"] }, { name: "run" }, ...WORD_FIELDS]),
     TEXT_FIELD,
   ];
+  return all.filter(({ name }) => !isOwner() || !FOR_OPERATORS.includes(name) || place.value.query.has(name));
 }
 
 /** Return the command that finds the items that the address asks for. */
