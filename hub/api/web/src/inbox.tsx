@@ -102,18 +102,6 @@ export function groupsOf(items: readonly ItemView[]): readonly Group[] {
   return groups;
 }
 
-/** Another item that is the same thing, and is decided with it. */
-export interface Alike {
-  readonly id: string;
-  readonly path: string;
-  readonly line: number | null;
-}
-
-/** Return the other items that are the same thing. */
-export function alsoOf(item: ItemView): readonly Alike[] {
-  return (item as { readonly also?: readonly Alike[] }).also ?? [];
-}
-
 /** The item that is shown: that of the address, or the first one that waits. */
 export const current = computed(
   () => place.value.query.get("item") ?? (list.value.rows.find((row) => isHere(row) && isOpen(row)) ?? list.value.rows.find(isHere))?.id,

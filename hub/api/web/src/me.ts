@@ -3,7 +3,7 @@ import { signal } from "@preact/signals";
 import type { Answer } from "./server";
 import type { Scope } from "./types";
 
-export const me = signal<(Answer<"get", "/v1/me"> & { readonly is_owner?: boolean }) | null>(null);
+export const me = signal<Answer<"get", "/v1/me"> | null>(null);
 
 /** Whether this is the page of a device, which its owner opened there: it has the items of that device alone. */
 export function isAtDevice(): boolean {
@@ -12,7 +12,7 @@ export function isAtDevice(): boolean {
 
 /** Whether the page is its owner's: what was found for them comes first, and what the hub does is folded away. */
 export function isOwner(): boolean {
-  return me.value?.is_owner ?? isAtDevice();
+  return me.value?.is_owner ?? false;
 }
 
 /** Whether this browser has a session, which can be ended. */

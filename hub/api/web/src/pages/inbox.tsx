@@ -5,7 +5,7 @@ import { attempt, report } from "../acting";
 import { Confirm } from "../confirm";
 import { beginOf, commandOf, count, dayOf, dayWords, daysUntil, exact, fieldName, quoted, thing, things } from "../format";
 import {
-  accept, act, alsoOf, asked, because, begin, chosen, clear, current, DONE, edit, edited, type Group, groupsOf, isOpen, isPlain, judge, judgeFile, list, move, onTheWay, order,
+  accept, act, asked, because, begin, chosen, clear, current, DONE, edit, edited, type Group, groupsOf, isOpen, isPlain, judge, judgeFile, list, move, onTheWay, order,
   ORDERS, pickAll, press, rejectFile, rows, size, sought, take, takeBack, takeOne, titled, toggle, typedEarly,
 } from "../inbox";
 import { type Key, useKeys } from "../keys";
@@ -31,22 +31,13 @@ const MAX_LOOKED = 20; // of what was approved, for places that it is at
 const FOR_OPERATORS = ["device", "agent", "run"]; // filters
 const REST_MS = 150; // items that keys pass faster are not read
 
-/** Leads to the items that are listed apart, and back. */
-function Apart({ count, isShown, query }: { count: number; isShown: boolean; query: Readonly<Record<string, string>> }): JSX.Element | null {
-  if (isShown) return <a href={link(["inbox"], { ...query, apart: undefined, item: undefined, cursor: undefined })}>← Other items</a>;
-  if (count === 0 || query["warning"] || query["run"]) return null;
-  return (
-    <a href={link(["inbox"], { ...query, apart: "true", item: undefined, cursor: undefined })}>
-      {count} of unknown authors, listed apart
-    </a>
-  );
-}
-
-/** Leads to the less sure items, which stay at the hub until they are approved, and back. */
-function Unsure({ count, isShown, query }: { count: number; isShown: boolean; query: Readonly<Record<string, string>> }): JSX.Element | null {
-  if (isShown) return <a href={link(["inbox"], { ...query, unsure: undefined, item: undefined, cursor: undefined })}>← Suggested items</a>;
-  if (count === 0) return null;
-  return <a href={link(["inbox"], { ...query, unsure: "true", item: undefined, cursor: undefined })}>{count} less sure</a>;
+/** Leads to items that have a list of their own, and back. */
+function Aside({ name, text, back, count = 0 }: { name: "apart" | "unsure"; text: string; back: string; count: number | undefined }): JSX.Element | null {
+  const { query } = place.value;
+  const isShown = query.get(name) === "true";
+  if (!isShown && count === 0) return null;
+  const to = link(["inbox"], { ...Object.fromEntries(query), [name]: isShown ? undefined : "true", item: undefined, cursor: undefined });
+  return <a href={to}>{isShown ? `← ${back}` : `${count} ${text}`}</a>;
 }
 
 /** Return the filters of items, with the values that there are and their numbers. An owner is offered none for operators. */
@@ -158,9 +149,7 @@ export function Inbox(): JSX.Element {
           {delay.value && <p class="banner">{unsent.value} {unsent.value === 1 ? "decision is" : "decisions are"} kept in this window until the hub takes {unsent.value === 1 ? "it" : "them"}: {delay.value}</p>}
           {mayJudge && rows.value.some(isOpen) && (
             <div class="actions">
-              <button type="button" onClick={() => void pickAll()}>
-                Select all without a mark <kbd>A</kbd>
-              </button>
+              <Press of="A" label="Select all without a mark" action={pickAll} />
               {chosen.value.size > 0 && <Judge count={picked.length} />}
             </div>
           )}
@@ -173,8 +162,8 @@ export function Inbox(): JSX.Element {
               </>
             )}
           </Read>
-          <Unsure count={unsure.data?.total ?? 0} isShown={isUnsure} query={query} />
-          <Apart count={counts.data?.warnings["apart"] ?? 0} isShown={asked.value.apart === "true"} query={query} />
+          <Aside name="unsure" text="less sure" back="Suggested items" count={unsure.data?.total} />
+          <Aside name="apart" text="of unknown authors, listed apart" back="Other items" count={warning || run ? 0 : counts.data?.warnings["apart"]} />
         </div>
         <div class="review-item">
           <a class="back" href={link(["inbox"], { ...query, item: undefined })}>
@@ -214,14 +203,8 @@ export function Inbox(): JSX.Element {
               {isWaiting && edited.value !== id && chosen.value.size === 0 && (
                 <div class="actions judging">
                   <Judge count={1} mayApprove={mayApprove} />
-                  {mayApprove && (
-                    <button type="button" onClick={() => press("e", edit)}>
-                      Edit <kbd>e</kbd>
-                    </button>
-                  )}
-                  <button type="button" class="file-too" onClick={() => press("R", rejectFile)}>
-                    Reject the file <kbd>R</kbd>
-                  </button>
+                  {mayApprove && <Press of="e" label="Edit" action={edit} />}
+                  <Press of="R" label="Reject the file" action={rejectFile} kind="file-too" />
                 </div>
               )}
             </ItemCard>
@@ -246,18 +229,29 @@ function useRested<T>(value: T): T {
   return isCalm ? value : rested.value;
 }
 
+interface PressProps {
+  readonly of: string;
+  readonly label: string;
+  readonly action: () => void | Promise<void>;
+  readonly kind?: string;
+  readonly disabled?: boolean;
+}
+
+/** A button for what a key does. */
+function Press({ of, label, action, kind, disabled }: PressProps): JSX.Element {
+  return (
+    <button type="button" class={kind} disabled={disabled} onClick={() => press(of, action)}>
+      {label} <kbd>{of}</kbd>
+    </button>
+  );
+}
+
 function Judge({ count, mayApprove = true }: { count: number; mayApprove?: boolean }): JSX.Element {
   const many = count > 1 ? ` ${count}` : "";
   return (
     <>
-      {mayApprove && (
-        <button type="button" class="main" disabled={count === 0} onClick={() => press("a", () => judge("approve"))}>
-          Approve{many} <kbd>a</kbd>
-        </button>
-      )}
-      <button type="button" disabled={count === 0} onClick={() => press("r", () => judge("reject"))}>
-        Reject{many} <kbd>r</kbd>
-      </button>
+      {mayApprove && <Press of="a" label={`Approve${many}`} action={() => judge("approve")} kind="main" disabled={count === 0} />}
+      <Press of="r" label={`Reject${many}`} action={() => judge("reject")} disabled={count === 0} />
     </>
   );
 }
@@ -273,11 +267,7 @@ function Proposal({ of, item, mayAccept }: { of: ProposalView; item: Shown; mayA
       )}
       {may("review") && !isAtDevice() && (
         <div class="actions">
-          {mayAccept && (
-            <button type="button" onClick={() => press("p", accept)}>
-              Accept <kbd>p</kbd>
-            </button>
-          )}
+          {mayAccept && <Press of="p" label="Accept" action={accept} />}
           <button type="button" onClick={() => void decline()}>
             Decline
           </button>
@@ -376,7 +366,7 @@ function Row({ of, base, mayJudge, isCurrent, isChosen, state, isFile }: RowProp
             {of.day && <Day of={of} />}
             {of.person && <><Foreign of={of.person} /> · </>}
             <Source of={of} isShort isFile={isFile} />
-            {alsoOf(of).map((one) => <span key={one.id}> · also in <Foreign of={one.path.split("/").at(-1) ?? ""} />{one.line !== null && `, line ${one.line}`}</span>)}
+            {of.also.map((one) => <span key={one.id}> · also in <Foreign of={one.path.split("/").at(-1) ?? ""} />{one.line !== null && `, line ${one.line}`}</span>)}
           </span>
         </a>
         <Marks of={of} />
