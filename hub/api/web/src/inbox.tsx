@@ -3,7 +3,7 @@ import { computed, signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { refused, report } from "./acting";
 import { question } from "./confirm";
-import { beginOf, daysUntil, fieldName, thing } from "./format";
+import { beginOf, dayHeading, fieldName, thing } from "./format";
 import { now } from "./live";
 import { isAtDevice, may } from "./me";
 import { Foreign } from "./parts";
@@ -84,9 +84,7 @@ function headingOf(item: ItemView): string {
   if (order.value !== undefined && item.warnings.length > 0) return TWICE;
   if (order.value === "doubt") return item.found_by === "model" ? "Found by a model" : "Found by rules";
   if (order.value !== "day") return item.path;
-  const days = item.day === null ? NaN : daysUntil(item.day, now.value);
-  if (Number.isNaN(days)) return "Without a day";
-  return days < 0 ? "Overdue or past" : days === 0 ? "Today" : days <= 7 ? "Next 7 days" : "Later";
+  return dayHeading(item.day, now.value, "Overdue or past");
 }
 
 /** Return the items below their headings, in the order of the list. */

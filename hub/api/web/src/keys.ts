@@ -73,8 +73,8 @@ function chosen(key: string, at: number, isHeld: boolean): (() => void) | undefi
 }
 
 /** Move the focus among the links, or buttons, of the rows of a list. */
-function moveFocus(step: number): void {
-  const links = [...document.querySelectorAll<HTMLElement>("main td.main :is(a, button)")];
+export function moveFocus(step: number): void {
+  const links = [...document.querySelectorAll<HTMLElement>("main :is(td.main :is(a, button), [data-task])")];
   const at = links.indexOf(document.activeElement as HTMLElement);
   links[at < 0 ? 0 : Math.min(links.length - 1, Math.max(0, at + step))]?.focus();
 }

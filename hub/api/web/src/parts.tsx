@@ -128,6 +128,12 @@ export function Foreign({ of, ...rest }: ForeignProps): JSX.Element {
   return <bdi {...rest}>{balanced(of)}</bdi>;
 }
 
+/** What leads elsewhere, if its address is one of the web. */
+export function Elsewhere({ to, children }: { to: string | null; children: Children }): JSX.Element {
+  if (!to || !/^https?:\/\//.test(to)) return <>{children}</>;
+  return <a href={to} target="_blank" rel="noreferrer">{children}</a>;
+}
+
 /** The name of something that has an id. */
 export function Named({ id, name }: { id: string; name: string | null }): JSX.Element {
   return name === null ? <Foreign of={id} /> : <Foreign of={name} title={id} />;

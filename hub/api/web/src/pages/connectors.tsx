@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { Act, Form, attempt } from "../acting";
 import { things } from "../format";
 import { may } from "../me";
-import { type Column, Facts, Checks, Field, Page, Read, Section, Select, State, Table, Time } from "../parts";
+import { type Column, Elsewhere, Facts, Checks, Field, Page, Read, Section, Select, State, Table, Time } from "../parts";
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
 import { type Answer, ask } from "../server";
@@ -340,11 +340,9 @@ function SignIn({ of, again }: { of: ConnectorDetail; again: () => void }): JSX.
         {begin("In the browser of a device", "device")}
       </div>
       {begun?.outcome && <p role="status">{begun.outcome === "done" ? "Signed in." : `It failed: ${begun.problem}`}</p>}
-      {isOpen && begun.url && /^https?:/.test(begun.url) && (
+      {isOpen && begun.url && (
         <p>
-          <a href={begun.url} target="_blank" rel="noopener noreferrer">
-            Open the provider’s page
-          </a>
+          <Elsewhere to={begun.url}>Open the provider’s page</Elsewhere>
           {begun.user_code && (
             <>
               {" "}

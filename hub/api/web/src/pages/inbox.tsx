@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { attempt, report } from "../acting";
 import { Confirm } from "../confirm";
-import { beginOf, commandOf, count, dayOf, dayWords, daysUntil, exact, fieldName, quoted, thing, things } from "../format";
+import { beginOf, commandOf, count, dayOf, exact, fieldName, quoted, thing, things } from "../format";
 import {
   accept, act, asked, because, begin, chosen, clear, current, DONE, edit, edited, type Group, groupsOf, isOpen, isPlain, judge, judgeFile, list, move, onTheWay, order,
   ORDERS, pickAll, press, rejectFile, rows, size, sought, take, takeBack, takeOne, titled, toggle, typedEarly,
@@ -18,7 +18,7 @@ import { ask } from "../server";
 import { Search, type SearchField, TEXT_FIELD } from "../search";
 import { type ItemCountsView, type ItemDetail, type ItemView, MARKS, type ProposalView } from "../types";
 import { decided, delay, failures, forget, isOnItsWay, isUndecided, unsent } from "../verdicts";
-import { ItemCard, Proposed, type CardProps, type Shown, Source } from "./item_card";
+import { Due, ItemCard, Proposed, type CardProps, type Shown, Source } from "./item_card";
 import { Editor } from "./item_editor";
 import { whyOf } from "./why";
 
@@ -363,7 +363,7 @@ function Row({ of, base, mayJudge, isCurrent, isChosen, state, isFile }: RowProp
           <Foreign class="title" of={of.title || "no title"} />
           <span class="quiet">
             {of.table !== "tasks" && `${thing(of.table)} · `}
-            {of.day && <Day of={of} />}
+            {of.day && <><Due day={of.day} isTask={of.table === "tasks"} isOpen={of.verdict === "open"} /> · </>}
             {of.person && <><Foreign of={of.person} /> · </>}
             <Source of={of} isShort isFile={isFile} />
             {of.also.map((one) => <span key={one.id}> · also in <Foreign of={one.path.split("/").at(-1) ?? ""} />{one.line !== null && `, line ${one.line}`}</span>)}
@@ -374,11 +374,6 @@ function Row({ of, base, mayJudge, isCurrent, isChosen, state, isFile }: RowProp
     ),
     [of, mayJudge, isCurrent, isChosen, state, isFile, today, base],
   );
-}
-
-function Day({ of: { day, table, verdict } }: { of: ItemView }): JSX.Element {
-  const isLate = table === "tasks" && verdict === "open" && daysUntil(day ?? "", now.value) < 0;
-  return <span class={isLate ? "late" : undefined}>{`${isLate ? "overdue, " : table === "tasks" ? "due " : ""}${dayWords(day ?? "", now.value)} · `}</span>;
 }
 
 /** Return what became of an item here, as a text that changes with it. */

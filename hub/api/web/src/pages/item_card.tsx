@@ -1,8 +1,8 @@
 // An item as a person decides about it: its words among those around them, its marks, its values, and what others propose.
 import type { ComponentChildren, JSX } from "preact";
-import { balanced, fieldName, soon, thing } from "../format";
+import { balanced, dayWords, daysUntil, fieldName, soon, thing } from "../format";
 import { now } from "../live";
-import { Facts, Foreign, Section, Time, Was } from "../parts";
+import { Elsewhere, Facts, Foreign, Section, Time, Was } from "../parts";
 import { MARKS } from "../types";
 import type { ItemDetail, ItemPlace, ItemView, ProposalView } from "../types";
 import { facts } from "./item_editor";
@@ -30,16 +30,6 @@ const ORIGINS: Readonly<Record<NonNullable<ItemDetail["provenance"]>["origin"], 
   attachment: "an attachment",
   calendar: "a calendar",
 };
-
-/** Where an item is: only an address of the web is a link. */
-function Place({ link: to }: { link: string }): JSX.Element {
-  if (!/^https?:\/\//.test(to)) return <Foreign of={to} />;
-  return (
-    <a href={to} target="_blank" rel="noreferrer">
-      <Foreign of={to} />
-    </a>
-  );
-}
 
 /** An item with the words that it comes from. */
 export function ItemCard({ of, marks, decisions, origin, children }: CardProps): JSX.Element {
@@ -74,17 +64,13 @@ export function ItemCard({ of, marks, decisions, origin, children }: CardProps):
       {of.places.map((place) => (
         <p key={place.name} class="quiet">
           <Foreign of={place.sentence} />
-          {place.link && <>, <Place link={place.link} /></>}, <Time at={place.since} />
+          {place.link && <>, <Elsewhere to={place.link}><Foreign of={place.link} /></Elsewhere></>}, <Time at={place.since} />
         </p>
       ))}
       {children}
       <p class="quiet">Found {soon(of.created_at, now.value)} in <Source of={of} /></p>
       {of.place?.quote && <Words of={of.place} />}
-      {of.place?.link && (
-        <a href={of.place.link} target="_blank" rel="noreferrer">
-          Open the message
-        </a>
-      )}
+      {of.place?.link && <Elsewhere to={of.place.link}>Open the message</Elsewhere>}
       <Section title={thing(of.table)}>
         {of.data ? <Facts rows={named(of.data)} /> : <div class="waiting" aria-busy="true" />}
       </Section>
@@ -111,6 +97,12 @@ export function ItemCard({ of, marks, decisions, origin, children }: CardProps):
 function lineOf({ line, place }: Shown): number | null {
   const excerpt = place?.excerpt;
   return line ?? (excerpt ? excerpt.line + excerpt.before.split("\n").length - 1 : null);
+}
+
+/** When a task is due, or an event is. */
+export function Due({ day, isTask, isOpen }: { day: string; isTask: boolean; isOpen: boolean }): JSX.Element {
+  const isLate = isTask && isOpen && daysUntil(day, now.value) < 0;
+  return <span class={isLate ? "late" : undefined}>{`${isLate ? "overdue, " : isTask ? "due " : ""}${dayWords(day, now.value)}`}</span>;
 }
 
 /** Where an item is from: mail from Bob; week.md, line 26. *isFile*: the name of its file is above it. */

@@ -24,10 +24,10 @@ interface EditorProps {
   readonly close: () => void;
 }
 
-/** Return a value as a text: a date as a day or a time, a list of names in a line. */
-function shown(value: unknown, kind?: TableField["kind"]): string {
+/** Return a value as a text: a date as a day or a time, a list of names in a line, another row by its title. */
+export function shown(value: unknown, kind?: TableField["kind"]): string {
   if (kind === "epoch_ms" && typeof value === "string") return dayOrTime(value);
-  return Array.isArray(value) ? value.join(", ") : String(value ?? "");
+  return Array.isArray(value) ? value.join(", ") : isCalled(value) ? value.title : String(value ?? "");
 }
 
 /** Return the values of an item with their names, as texts. */

@@ -2,23 +2,23 @@
 import type { JSX } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { report } from "../acting";
-import { dayOf, dayOrTime, exact, isDay, soon } from "../format";
+import { beginOf, dayHeading, dayOf, daysUntil, exact, soon } from "../format";
 import { titled } from "../inbox";
-import { type Key, useKeys } from "../keys";
+import { type Key, moveFocus, useKeys } from "../keys";
 import { now } from "../live";
 import { isAtDevice, may } from "../me";
-import { Command, Filter, Filters, Foreign, Page, Pager, Read, Time } from "../parts";
+import { Command, Elsewhere, Filter, Filters, Foreign, Page, Pager, Read, Time } from "../parts";
 import { useReading } from "../reading";
 import { place } from "../router";
 import type { ApprovedItemView, PlaceView, TasksOfDevice } from "../types";
 import { type Values, decided, delay, failures, forget, give, refuse, undo, unsent, withdraw } from "../verdicts";
-import { Editor } from "./item_editor";
+import { Due } from "./item_card";
+import { Editor, shown } from "./item_editor";
 import { whyOf } from "./why";
 
 const KINDS = ["item", "verdict", "device"] as const;
 const EVERY_MS = 10_000; // a change of a row that was changed before has no event
 const EDITED = ["title", "dueDate", "date", "priority", "assignee"];
-const DAY_MS = 86_400_000;
 const GROUPS = ["Today", "Next 7 days", "Later", "Without a day"] as const;
 const GRANT = "hub grants +review.remote=marked,approved";
 const READING = "hub grants +rows.read=tasks,notes,timelines,projects,taskComments";
@@ -35,31 +35,16 @@ interface Task {
   readonly isWaiting: boolean;
 }
 
-/** Return the instant at which today begins here. */
-function today(): number {
-  return Date.parse(`${dayOf(new Date(now.value))}T00:00:00`);
-}
-
-function instant(day: string): number {
-  return Date.parse(isDay(day) ? `${day}T00:00:00` : day);
-}
-
 function taskOf(row: ApprovedItemView): Task {
   const mine = decided.value.get(row.id);
   const isMine = mine?.verdict === "edit" && mine.seenRow === row.seen_row;
   const isHere = row.given?.verdict === "edit" && (row.given.state === "pending" || row.given.state === "sent");
   const data: Values = { ...row.data, ...(isMine && mine.data) };
   const text = String(data["dueDate"] ?? data["date"] ?? "");
-  const midnight = text && instant(text) === instant(dayOf(new Date(text))) ? dayOf(new Date(text)) : "";
-  const day = isDay(text) ? text : midnight || text; // a day that a program wrote has no zone
-  const isPast = row.table === "timelines" && instant(day) < today();
+  const date = dayOf(new Date(text));
+  const day = Date.parse(beginOf(date) ?? "") === Date.parse(text) ? date : text; // a day that a program wrote has no zone
+  const isPast = row.table === "timelines" && daysUntil(day, now.value) < 0;
   return { row, data, title: String(data["title"] ?? ""), day, isDone: isPast || data["status"] === "done", isWaiting: isMine || (isHere && mine !== null) };
-}
-
-function groupOf({ day }: Task): (typeof GROUPS)[number] {
-  if (!day) return "Without a day";
-  const days = Math.round((instant(day) - today()) / DAY_MS - 0.5 + 1e-9);
-  return days < 1 ? "Today" : days <= 7 ? "Next 7 days" : "Later";
 }
 
 /** Return why a row cannot be changed here; empty: it can. */
@@ -89,22 +74,11 @@ function takeBack(): void {
   report(step ? <>Undone: {titled(step.items)}</> : "There is nothing to undo.");
 }
 
-/** Return the element of each row that has the focus while keys act on the row. */
-function stops(): HTMLElement[] {
-  return [...document.querySelectorAll<HTMLElement>("main [data-task]")];
-}
-
-function move(step: number): void {
-  const all = stops();
-  const at = all.indexOf(document.activeElement as HTMLElement);
-  all[at < 0 ? 0 : Math.min(all.length - 1, Math.max(0, at + step))]?.focus();
-}
-
 export function Tasks(): JSX.Element {
   const { query } = place.value;
   const [edited, setEdited] = useState<string>();
   const [isUnfolded, setUnfolded] = useState(false);
-  const begin = new Date(today()).toISOString();
+  const begin = beginOf(dayOf(new Date(now.value)));
   const asked = { begin, text: query.get("text"), limit: 100 };
   const open = useReading("/v1/tasks", { query: { ...asked, cursor: query.get("cursor") }, kinds: KINDS, every: EVERY_MS });
   const done = useReading("/v1/tasks", { query: { ...asked, done: true, cursor: query.get("done") }, kinds: KINDS, every: EVERY_MS, when: isUnfolded });
@@ -114,18 +88,16 @@ export function Tasks(): JSX.Element {
   const act = (then: (task: Task) => void) => (): void => {
     const task = all.find(({ row }) => row.row_id === (document.activeElement as HTMLElement | null)?.dataset["task"]);
     if (task) then(task);
-    else move(0);
+    else moveFocus(0);
   };
   const edit = ({ row }: Task): void => (fixed(row) ? report(fixed(row), true) : setEdited(row.id));
   const keys: readonly Key[] = [
-    { key: "j", about: "next task", action: () => move(1), repeats: true },
-    { key: "k", about: "previous task", action: () => move(-1), repeats: true },
     { key: "x", about: "done, or not done", action: act(tick) },
     { key: " ", about: "done, or not done", action: act(tick) },
     { key: "e", about: "change it", action: act(edit) },
     { key: "u", about: "take the last change back", action: takeBack },
   ];
-  useKeys(may("review") ? keys : keys.slice(0, 2));
+  useKeys(may("review") ? keys : []);
   useFocus();
   useRefusals(all);
   const rows = (of: readonly Task[]): JSX.Element => (
@@ -158,7 +130,7 @@ export function Tasks(): JSX.Element {
                 {query.get("text") ? "No task is called so." : <>Nothing is to be done. What you approve in the <a href="/inbox">Inbox</a> comes here, and to your <a href="/places">Places</a>.</>}
               </p>
             )}
-            {GROUPS.map((group) => [group, tasks.filter((task) => groupOf(task) === group)] as const).map(([group, of]) => of.length > 0 && (
+            {GROUPS.map((group) => [group, tasks.filter(({ day }) => dayHeading(day, now.value, "Today") === group)] as const).map(([group, of]) => of.length > 0 && (
               <section key={group} class="section">
                 <h2>{group} <span class="quiet">{of.length}</span></h2>
                 {rows(of)}
@@ -189,7 +161,7 @@ export function Tasks(): JSX.Element {
 function useFocus(): void {
   const at = useRef(-1);
   useLayoutEffect(() => {
-    const all = stops();
+    const all = [...document.querySelectorAll<HTMLElement>("main [data-task]")];
     const found = all.indexOf(document.activeElement as HTMLElement);
     if (found < 0 && at.current >= 0 && document.activeElement === document.body) all[Math.min(at.current, all.length - 1)]?.focus();
     else at.current = found;
@@ -239,10 +211,8 @@ function Row({ task, edit, isEdited, close }: { task: Task; edit: () => void; is
     const of = { ...detail.data, data: { ...data, projectId: null }, fields: detail.data.fields.filter(({ name }) => EDITED.includes(name)) };
     return <li><Editor of={of} failure={failure} label="Save" approve={(values) => (close(), change(task, values))} close={close} /></li>;
   }
-  const people = Array.isArray(data["assignee"]) ? data["assignee"].join(", ") : "";
   const priority = data["priority"] === "high" || data["priority"] === "low" ? `${data["priority"]} priority` : "";
-  const facts = [people, called(data["projectId"]), priority].filter(Boolean);
-  const isLate = isTask && !isDone && day !== "" && instant(day) < today();
+  const facts = [shown(data["assignee"]), shown(data["projectId"]), priority].filter(Boolean);
   return (
     <li>
       {isTask && <input type="checkbox" data-task={row.row_id} aria-label={`Done: ${title.slice(0, 80)}`} checked={isDone} disabled={why !== ""} title={why} onChange={() => tick(task)} />}
@@ -251,7 +221,7 @@ function Row({ task, edit, isEdited, close }: { task: Task; edit: () => void; is
           <Foreign class={isDone ? "title done" : "title"} of={title || "no title"} />
         </button>
         <span class="quiet details">
-          {day && <span class={isLate ? "bad" : undefined}>{isLate && "overdue: "}{isDay(day) ? dayOrTime(day) : soon(day, now.value)}</span>}
+          {day && <Due day={day} isTask={isTask} isOpen={!isDone} />}
           {!isTask && <span>event</span>}
           {facts.map((fact) => <Foreign key={fact} of={fact} />)}
           {row.places.map((one) => <PlaceName key={one.name} of={one} />)}
@@ -271,14 +241,8 @@ function Row({ task, edit, isEdited, close }: { task: Task; edit: () => void; is
   );
 }
 
-/** Return the name of a project: its own, or that of one which is to be made. */
-function called(project: unknown): string {
-  return typeof project === "object" && project !== null && "title" in project ? String(project.title) : String(project ?? "");
-}
-
 /** Where a task is besides, and since when it waits there. */
 function PlaceName({ of }: { of: PlaceView }): JSX.Element {
   const text = of.state === "arrived" ? of.sentence : `${of.sentence}, since ${exact(of.since)}`;
-  if (!of.link || !/^https?:\/\//.test(of.link)) return <Foreign of={text} title={of.link ?? ""} />;
-  return <a href={of.link} target="_blank" rel="noreferrer"><Foreign of={text} /></a>;
+  return <Elsewhere to={of.link}><Foreign of={text} title={of.link ?? ""} /></Elsewhere>;
 }
