@@ -390,6 +390,20 @@ export function Read<T>({ of, children }: { of: Reading<T>; children: (data: T) 
   );
 }
 
+interface ListedProps<D, T> extends Omit<TableProps<T>, "rows" | "next"> {
+  readonly of: Reading<D & { readonly next_cursor?: string | null }>;
+  readonly rows: (data: D) => readonly T[];
+}
+
+/** A table of what was read; with a part of the address for its next page, all pages of it. */
+export function Listed<D, T>({ of, rows, ...table }: ListedProps<D, T>): JSX.Element {
+  return (
+    <Read of={of}>
+      {(data) => <Table {...table} rows={rows(data)} {...(table.cursor && { next: data.next_cursor ?? null })} />}
+    </Read>
+  );
+}
+
 interface FieldProps {
   readonly label: Children;
   readonly value: string;

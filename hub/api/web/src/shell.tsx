@@ -9,7 +9,7 @@ import { follow, isSignedOut, keepTime, lostAt, now } from "./live";
 import { hasSession, isAtDevice, isOwner, may, me } from "./me";
 import { Palette } from "./palette";
 import { Page } from "./parts";
-import { PAGES } from "./pages/pages";
+import { ONES, PAGES } from "./pages/pages";
 import { useReading } from "./reading";
 import { place } from "./router";
 import { SignIn, isEntering } from "./sign_in";
@@ -79,10 +79,11 @@ function Inside(): JSX.Element {
 }
 
 function Shown(): JSX.Element {
-  const [first, ...rest] = place.value.path;
+  const [first, name, ...rest] = place.value.path;
   const view = viewAt(first);
   const Found = PAGES[view];
-  if (!Found || rest.length > 1) {
+  const One = ONES[view];
+  if (!Found || rest.length > 0) {
     return (
       <Page title="Nothing is here">
         <p class="empty">
@@ -91,7 +92,8 @@ function Shown(): JSX.Element {
       </Page>
     );
   }
-  return <Found key={place.value.path.join("/")} name={rest[0]} />;
+  const key = place.value.path.join("/");
+  return One && name !== undefined ? <One key={key} name={name} /> : <Found key={key} name={name} />;
 }
 
 const MAX_COUNTED = 1_000; // by the hub, of each kind

@@ -4,7 +4,7 @@ import { Act } from "../acting";
 import { DAY_MS, count, decimal, exact, money, soon } from "../format";
 import { now } from "../live";
 import { may } from "../me";
-import { type Column, Command, Facts, Named, Page, Read, Section, Select, State, Table, Time } from "../parts";
+import { type Column, Command, Facts, Listed, Named, Page, Read, Section, Select, State, Table, Time } from "../parts";
 import { Plot, runsOf } from "../plot";
 import { useKept, useReading } from "../reading";
 import { go, link, place, refine } from "../router";
@@ -64,9 +64,7 @@ function All(): JSX.Element {
   const cursor = place.value.query.get("cursor");
   const agents = useReading("/v1/agents", { query: { limit: ROWS, cursor }, kinds: ["agent", "device", "run", "schedule"] });
   return (
-    <Read of={agents}>
-      {(data) => <Table label="Agents" columns={COLUMNS} rows={data.agents} id={(agent) => agent.id} empty={<>There is no agent yet. {may("devices") && <Command text={CREATE} />}</>} next={data.next_cursor} />}
-    </Read>
+    <Listed of={agents} label="Agents" columns={COLUMNS} rows={(data) => data.agents} id={(agent) => agent.id} empty={<>There is no agent yet. {may("devices") && <Command text={CREATE} />}</>} cursor="cursor" />
   );
 }
 
@@ -201,9 +199,7 @@ function History({ agent }: { agent: string }): JSX.Element {
   const history = useReading("/v1/agents/{name}/history", { params: { name: agent }, query: { limit: SERIES }, kinds: ["agent"] });
   return (
     <Section title="History">
-      <Read of={history}>
-        {(data) => <Table label="History" columns={MOVES} rows={data.moves} id={(move) => String(move.seq)} empty="Nothing has changed yet." />}
-      </Read>
+      <Listed of={history} label="History" columns={MOVES} rows={(data) => data.moves} id={(move) => String(move.seq)} empty="Nothing has changed yet." />
     </Section>
   );
 }

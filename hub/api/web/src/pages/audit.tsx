@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act } from "../acting";
 import { beginOf, commandOf } from "../format";
-import { type Column, Named, Page, Pairs, Read, State, Table, Time, Was } from "../parts";
+import { type Column, Listed, Named, Page, Pairs, State, Time, Was } from "../parts";
 import { useReading } from "../reading";
 import { place } from "../router";
 import { DAY_FIELDS, Search } from "../search";
@@ -78,9 +78,7 @@ export function Audit(): JSX.Element {
           ...DAY_FIELDS,
         ]}
       />
-      <Read of={audit}>
-        {(data) => <Table label="Entries of the audit log" columns={COLUMNS} rows={data.entries} id={(entry) => `${entry.seq}`} empty="No entry is like this." next={data.next_cursor} />}
-      </Read>
+      <Listed of={audit} label="Entries of the audit log" columns={COLUMNS} rows={(data) => data.entries} id={(entry) => `${entry.seq}`} empty="No entry is like this." cursor="cursor" />
     </Page>
   );
 }

@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act, Form, attempt, without } from "../acting";
 import { may } from "../me";
-import { Cards, type Column, Command, Facts, Field, Named, Page, Read, Section, Select, State, Table, Time, Told } from "../parts";
+import { Cards, type Column, Command, Facts, Field, Listed, Named, Page, Read, Section, Select, State, Table, Time, Told } from "../parts";
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
 import { ask } from "../server";
@@ -22,11 +22,7 @@ const COLUMNS: readonly Column<BoardView>[] = [
   { head: "Purpose", kind: "text", cell: (board) => board.description ?? "–" },
 ];
 
-export function Boards({ name }: { name: string | undefined }): JSX.Element {
-  return name === undefined ? <List /> : <Board name={name} />;
-}
-
-function List(): JSX.Element {
+export function Boards(): JSX.Element {
   const cursor = place.value.query.get("cursor");
   const read = useReading("/v1/boards", { query: { limit: ROWS, cursor }, kinds: ["board"] });
   const [name, setName] = useState("");
@@ -35,9 +31,7 @@ function List(): JSX.Element {
   }
   return (
     <Page title="Boards" command="hub boards">
-      <Read of={read}>
-        {(data) => <Table label="Boards" columns={COLUMNS} rows={data.boards} id={(board) => board.id} empty={<>There is no board yet. Agents on one board work together. <Command text="hub boards create NAME" /></>} next={data.next_cursor} />}
-      </Read>
+      <Listed of={read} label="Boards" columns={COLUMNS} rows={(data) => data.boards} id={(board) => board.id} empty={<>There is no board yet. Agents on one board work together. <Command text="hub boards create NAME" /></>} cursor="cursor" />
       {may("devices") && (
         <Form send={make}>
           <Field label="Name" most={64} value={name} change={setName} />
@@ -48,7 +42,7 @@ function List(): JSX.Element {
   );
 }
 
-function Board({ name }: { name: string }): JSX.Element {
+export function Board({ name }: { name: string }): JSX.Element {
   const params = { board: name };
   const read = useReading("/v1/boards/{board}", { params, kinds: ["board", "agent"] });
   return (
@@ -174,9 +168,7 @@ function BoardMessages({ board }: { board: string }): JSX.Element {
   const read = useReading("/v1/messages", { query: { board, limit: NEWEST }, kinds: ["message"] });
   return (
     <Section title="Newest messages" more={<a href={link(["messages"], { board })}>All messages</a>}>
-      <Read of={read}>
-        {(data) => <Table label="Messages" columns={MESSAGES} rows={data.messages} id={(one) => one.id} empty="No message yet." />}
-      </Read>
+      <Listed of={read} label="Messages" columns={MESSAGES} rows={(data) => data.messages} id={(one) => one.id} empty="No message yet." />
     </Section>
   );
 }

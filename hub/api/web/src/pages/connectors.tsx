@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { Act, Form, attempt } from "../acting";
 import { things } from "../format";
 import { may } from "../me";
-import { type Column, Elsewhere, Facts, Checks, Field, Page, Read, Section, Select, State, Table, Time } from "../parts";
+import { type Column, Elsewhere, Facts, Checks, Field, Listed, Page, Read, Section, Select, State, Table, Time } from "../parts";
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
 import { type Answer, ask } from "../server";
@@ -34,18 +34,12 @@ export function advice(of: ConnectorView): string {
   return of.agents.length > 0 ? "Nothing: its agents try it again by themselves." : "Test it again: no agent reads it, so nothing else tries it.";
 }
 
-export function Connectors({ name }: { name: string | undefined }): JSX.Element {
-  return name === undefined ? <List /> : <Connector name={name} />;
-}
-
-function List(): JSX.Element {
+export function Connectors(): JSX.Element {
   const cursor = place.value.query.get("cursor");
   const read = useReading("/v1/connectors", { query: { limit: ROWS, cursor }, kinds: ["connector", "agent"] });
   return (
     <Page title="Mail and calendars" command="hub connectors" actions={may("settings") && <a class="button main" href="/sources?add=account">Add an account</a>}>
-      <Read of={read}>
-        {(data) => <Table label="Accounts" columns={COLUMNS} rows={data.connectors} id={(one) => one.id} empty="No mailbox and no calendar is known yet." next={data.next_cursor} />}
-      </Read>
+      <Listed of={read} label="Accounts" columns={COLUMNS} rows={(data) => data.connectors} id={(one) => one.id} empty="No mailbox and no calendar is known yet." cursor="cursor" />
     </Page>
   );
 }
@@ -178,7 +172,7 @@ export function AddAccount(): JSX.Element {
   );
 }
 
-function Connector({ name }: { name: string }): JSX.Element {
+export function Connector({ name }: { name: string }): JSX.Element {
   const params = { connector: name };
   const read = useReading("/v1/connectors/{connector}", { params, kinds: ["connector", "agent"] });
   const [tested, setTested] = useState<SelfTestView | null>(null);

@@ -4,7 +4,7 @@ import { Act, Form, attempt, without } from "../acting";
 import { DAY_MS, between, brisk, full, lastDays, dated } from "../format";
 import { now } from "../live";
 import { may } from "../me";
-import { type Column, Command, Facts, Field, Page, Read, Section, State, Table, Time } from "../parts";
+import { type Column, Command, Facts, Field, Listed, Page, Read, Section, State, Table, Time } from "../parts";
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
 import { ask } from "../server";
@@ -30,19 +30,13 @@ const COLUMNS: readonly Column<DeviceView>[] = [
   { head: "May do", cell: (device) => device.grants.join(", ") || "–" },
 ];
 
-export function Devices({ name }: { name: string | undefined }): JSX.Element {
-  return name === undefined ? <List /> : <Device id={name} />;
-}
-
-function List(): JSX.Element {
+export function Devices(): JSX.Element {
   const cursor = place.value.query.get("cursor");
   const devices = useReading("/v1/devices", { query: { limit: ROWS, cursor }, kinds: ["device"] });
   return (
     <Page title="Devices" command="hub devices">
       {may("devices") && <Pairings />}
-      <Read of={devices}>
-        {(data) => <Table label="Devices" columns={COLUMNS} rows={data.devices} id={(device) => device.id} empty={may("devices") ? "No device is known yet. What pairs one is below." : "No device is known yet."} next={data.next_cursor} />}
-      </Read>
+      <Listed of={devices} label="Devices" columns={COLUMNS} rows={(data) => data.devices} id={(device) => device.id} empty={may("devices") ? "No device is known yet. What pairs one is below." : "No device is known yet."} cursor="cursor" />
       {may("devices") && <Invitations />}
     </Page>
   );
@@ -182,9 +176,7 @@ function Pairings(): JSX.Element {
   if (pairings.data?.pairings.length === 0) return <></>;
   return (
     <Section title="Waiting for approval">
-      <Read of={pairings}>
-        {(data) => <Table label="Devices that wait for approval" columns={columns} rows={data.pairings} id={(pairing) => pairing.id} empty="" />}
-      </Read>
+      <Listed of={pairings} label="Devices that wait for approval" columns={columns} rows={(data) => data.pairings} id={(pairing) => pairing.id} empty="" />
       {pairings.data?.pairings.map(
         (one) =>
           one.revoked_at !== null && (
@@ -202,7 +194,7 @@ function Pairings(): JSX.Element {
   );
 }
 
-function Device({ id }: { id: string }): JSX.Element {
+export function Device({ name: id }: { name: string }): JSX.Element {
   const device = useReading("/v1/devices/{device_id}", { params: { device_id: id }, kinds: ["device", "agent"], every: PING_MS });
   const name = device.data?.name ?? id;
   return (

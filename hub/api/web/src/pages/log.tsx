@@ -1,6 +1,6 @@
 import type { JSX } from "preact";
 import { commandOf } from "../format";
-import { type Column, Page, Pairs, Read, State, Table, Time } from "../parts";
+import { type Column, Listed, Page, Pairs, State, Time } from "../parts";
 import { useReading } from "../reading";
 import { place } from "../router";
 import { Search, type SearchField } from "../search";
@@ -44,9 +44,7 @@ export function Log(): JSX.Element {
   return (
     <Page title="Log" command={commandOf("hub logs", flags)} actions={actions}>
       <Search fields={FIELDS} />
-      <Read of={log}>
-        {(data) => <Table label="Entries of the log" columns={COLUMNS} rows={data.entries} id={(entry) => `${entry.seq}`} empty="No entry is like this." next={data.next_cursor} />}
-      </Read>
+      <Listed of={log} label="Entries of the log" columns={COLUMNS} rows={(data) => data.entries} id={(entry) => `${entry.seq}`} empty="No entry is like this." cursor="cursor" />
     </Page>
   );
 }

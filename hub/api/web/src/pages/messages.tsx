@@ -1,6 +1,6 @@
 import type { JSX } from "preact";
 import { Act } from "../acting";
-import { type Column, Facts, Foreign, Page, Read, Section, State, Table, Time, Told } from "../parts";
+import { type Column, Facts, Foreign, Listed, Page, Read, Section, State, Table, Time, Told } from "../parts";
 import { useReading } from "../reading";
 import { link, place } from "../router";
 import { Search } from "../search";
@@ -21,25 +21,19 @@ export const MESSAGES: readonly Column<MessageView>[] = [
   { head: "Sent", cell: (one) => <Time at={one.created_at} /> },
 ];
 
-export function Messages({ name }: { name: string | undefined }): JSX.Element {
-  return name === undefined ? <List /> : <Message id={name} />;
-}
-
-function List(): JSX.Element {
+export function Messages(): JSX.Element {
   const given = Object.fromEntries(place.value.query);
   const query = { board: given["board"], agent: given["agent"], state: given["state"], cursor: given["cursor"], limit: ROWS };
   const read = useReading("/v1/messages", { query, kinds: ["message"] });
   return (
     <Page title="Messages" command="hub messages">
       <Search fields={[{ name: "state", values: STATES }, { name: "board" }, { name: "agent" }]} />
-      <Read of={read}>
-        {(data) => <Table label="Messages" columns={MESSAGES} rows={data.messages} id={(one) => one.id} empty="No message is like this. Send one on the page of a board." next={data.next_cursor} />}
-      </Read>
+      <Listed of={read} label="Messages" columns={MESSAGES} rows={(data) => data.messages} id={(one) => one.id} empty="No message is like this. Send one on the page of a board." cursor="cursor" />
     </Page>
   );
 }
 
-function Message({ id }: { id: string }): JSX.Element {
+export function Message({ name: id }: { name: string }): JSX.Element {
   const params = { message_id: id };
   const read = useReading("/v1/messages/{message_id}", { params, kinds: ["message"] });
   const isHeld = read.data !== undefined && HELD.includes(read.data.state);

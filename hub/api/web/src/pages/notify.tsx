@@ -1,6 +1,6 @@
 import type { JSX } from "preact";
 import { Act } from "../acting";
-import { Choice, type Column, Command, Facts, Filters, Foreign, Page, Read, Section, State, Table, Time } from "../parts";
+import { Choice, type Column, Command, Facts, Filters, Foreign, Listed, Page, Section, State, Time } from "../parts";
 import { commandOf } from "../format";
 import { useReading } from "../reading";
 import { link, place } from "../router";
@@ -32,7 +32,7 @@ export function Notify({ name }: { name: string | undefined }): JSX.Element {
   if (name !== undefined) return <Target name={name} of={target} isKnown={target !== undefined || read.data === undefined} again={read.again} />;
   return (
     <Page title="Notifications" command="hub notify ls">
-      <Read of={read}>{(data) => <Table label="Targets" columns={TARGETS} rows={data.targets} id={(one) => one.name} empty={<Empty />} />}</Read>
+      <Listed of={read} label="Targets" columns={TARGETS} rows={(data) => data.targets} id={(one) => one.name} empty={<Empty />} />
     </Page>
   );
 }
@@ -88,9 +88,7 @@ function Target({ name, of, isKnown, again }: TargetProps): JSX.Element {
         <Filters>
           <Choice name="state" label="State" values={STATES} />
         </Filters>
-        <Read of={read}>
-          {(data) => <Table label="Deliveries" columns={columns} rows={data.deliveries} id={(one) => one.id} empty="No delivery is like this." next={data.next_cursor} />}
-        </Read>
+        <Listed of={read} label="Deliveries" columns={columns} rows={(data) => data.deliveries} id={(one) => one.id} empty="No delivery is like this." cursor="cursor" />
       </Section>
     </Page>
   );

@@ -3,23 +3,32 @@ import type { JSX } from "preact";
 import { Agents } from "./agents";
 import { Audit } from "./audit";
 import { Authorize } from "./authorize";
-import { Boards } from "./boards";
-import { Connectors } from "./connectors";
-import { Devices } from "./devices";
+import { Board, Boards } from "./boards";
+import { Connector, Connectors } from "./connectors";
+import { Device, Devices } from "./devices";
 import { Inbox } from "./inbox";
 import { Log } from "./log";
-import { Messages } from "./messages";
+import { Message, Messages } from "./messages";
 import { Metrics } from "./metrics";
 import { Notify } from "./notify";
 import { Parts } from "./parts_page";
 import { Places } from "./places";
 import { Questions } from "./questions";
-import { Runs } from "./runs";
+import { Run, Runs } from "./runs";
 import { Settings } from "./settings";
 import { Sources } from "./sources";
 import { Status } from "./status";
 import { Tasks } from "./tasks";
 import { Why } from "./why";
+
+/** The page of one thing, by the page that lists all of them. */
+export const ONES: Readonly<Record<string, (props: { name: string }) => JSX.Element>> = {
+  boards: Board,
+  connectors: Connector,
+  devices: Device,
+  messages: Message,
+  runs: Run,
+};
 
 /** *name*: of the one thing that is shown; undefined: all are listed. */
 export type PageOf = (props: { name: string | undefined }) => JSX.Element;

@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { Act } from "../acting";
 import { beginOf, between, brief, commandOf, count, money } from "../format";
 import { now } from "../live";
-import { Choice, type Column, Command, Facts, Named, Page, Pager, Read, Section, State, Table, Time } from "../parts";
+import { Choice, type Column, Command, Facts, Listed, Named, Page, Pager, Read, Section, State, Table, Time } from "../parts";
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
 import { DAY_FIELDS, Search, type SearchField, TEXT_FIELD } from "../search";
@@ -26,11 +26,7 @@ const FIELDS: readonly SearchField[] = [
 ];
 const FILTERS = ["agent", "device", "state", "outcome", "since", "until", "text"] as const;
 
-export function Runs({ name }: { name: string | undefined }): JSX.Element {
-  return name === undefined ? <List /> : <Run id={name} />;
-}
-
-function List(): JSX.Element {
+export function Runs(): JSX.Element {
   const given = (filter: string): string | undefined => place.value.query.get(filter) ?? undefined;
   const asked = {
     ...{ agent: given("agent"), device: given("device"), state: given("state"), outcome: given("outcome") },
@@ -61,7 +57,7 @@ function total({ total, outcomes, is_complete }: RunCountsView): string {
   return [`${count(total)}${is_complete ? "" : "+"} ${total === 1 ? "run" : "runs"}`, ...ends].join(" · ");
 }
 
-function Run({ id }: { id: string }): JSX.Element {
+export function Run({ name: id }: { name: string }): JSX.Element {
   const run = useReading("/v1/runs/{run_id}", { params: { run_id: id }, kinds: ["run"] });
   const data = run.data;
   return (
@@ -186,9 +182,7 @@ function Files({ of }: { of: RunDetail }): JSX.Element {
   const units = useReading("/v1/runs/{run_id}/units", { params: { run_id: of.id }, query: asked, kinds: ["run"] });
   return (
     <Section title="Files" more={<Choice name="unit" label="State" values={UNIT_STATES} isInLine />}>
-      <Read of={units}>
-        {(data) => <Table label="Files" columns={UNITS(of.agent)} rows={data.units} id={(unit) => unit.path} empty="No file is like this." next={data.next_cursor} cursor="files" />}
-      </Read>
+      <Listed of={units} label="Files" columns={UNITS(of.agent)} rows={(data) => data.units} id={(unit) => unit.path} empty="No file is like this." cursor="files" />
     </Section>
   );
 }

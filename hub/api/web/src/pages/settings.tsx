@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act, Form, attempt, told } from "../acting";
 import { me } from "../me";
-import { Choice, type Column, Facts, Field, Filter, Filters, Foreign, Page, Read, Section, Select, Table, Time, Was } from "../parts";
+import { Choice, type Column, Facts, Field, Filter, Filters, Foreign, Listed, Page, Read, Section, Select, Table, Time, Was } from "../parts";
 import { type Reading, useReading } from "../reading";
 import { link, place, refine } from "../router";
 import { described, type Described, NAMED, spelled, valued } from "../schema";
@@ -282,9 +282,7 @@ function History({ of: history, now, tag, again }: HistoryProps): JSX.Element {
     <>
       {since !== undefined && since > 0 && since < now && <Since since={since} now={now} tag={tag} done={done} />}
       <Section title="History">
-        <Read of={history}>
-          {(data) => <Table label="Changes of the settings" columns={columns} rows={data.changes} id={(change) => `${change.at} ${change.node} ${change.generation} ${change.key}`} empty="Nothing has changed yet." next={data.next_cursor} />}
-        </Read>
+        <Listed of={history} label="Changes of the settings" columns={columns} rows={(data) => data.changes} id={(change) => `${change.at} ${change.node} ${change.generation} ${change.key}`} empty="Nothing has changed yet." cursor="cursor" />
       </Section>
     </>
   );
