@@ -198,7 +198,7 @@ def make_resources(
             on_given=work.verdicts.recheck,
             tables=lambda: work.extractor.tables,
         ),
-        TasksResource(store, ledger, roster=roster, clock=clock, ids=context.ids),
+        TasksResource(store, ledger, roster=roster, ids=context.ids),
         DeviceCallsResource(
             store, roster=roster, clock=clock, ids=context.ids, tables=lambda: work.extractor.tables
         ),

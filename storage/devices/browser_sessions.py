@@ -72,6 +72,12 @@ SESSIONS: Final = TokenStatements(
 )
 
 
+def session_of(c: sa.Connection, actor: str) -> BrowserSessionRow | None:
+    """Return the session of an actor; None if the actor is no browser, or its session is unknown."""
+    kind, _, id = actor.partition(":")
+    return SESSIONS.find_by_id(c, TokenId(id)) if kind == "session" else None
+
+
 def open_link(
     c: sa.Connection, /, id: TokenId, *, token_hash: bytes, last4: str, at: int, actor: str
 ) -> BrowserSessionRow | None:

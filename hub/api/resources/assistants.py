@@ -27,10 +27,10 @@ from hub.base.roles import ASSISTANT, BY_ALL, OPERATOR, PRINCIPAL, PUBLIC, ROLE_
 from hub.base.tokens import TokenKind
 from hub.base.web.cookies import origin_of
 from protocol.errors import CodedError, ErrorCode
-from protocol.ids import TokenId, UserId
+from protocol.ids import UserId
 from protocol.similar_names import did_you_mean
 from storage.devices.assistant_grants import create_grant
-from storage.devices.browser_sessions import SESSIONS, BrowserSessionRow
+from storage.devices.browser_sessions import BrowserSessionRow, session_of
 from storage.devices.tokens import DAY_MS
 from storage.store import Store
 
@@ -303,8 +303,7 @@ class AuthorizationsResource(Resource):
 
     async def _session(self, caller: Principal) -> BrowserSessionRow:
         """Return the session of a caller. Raises CodedError if it has none."""
-        kind, _, id = caller.actor.partition(":")
-        session = await self._store.read(SESSIONS.find_by_id, TokenId(id)) if kind == "session" else None
+        session = await self._store.read(session_of, caller.actor)
         if session is None:
             message = "a person allows an assistant at the dashboard: this caller has no session there"
             raise CodedError(ErrorCode.FORBIDDEN, message, hint=NEW_LINK)

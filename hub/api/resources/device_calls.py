@@ -32,7 +32,6 @@ from hub.text.files import Converted
 from protocol.calls import FileExcerpt, FilesList, FilesPage, FilesRead, root_in
 from protocol.errors import CodedError, ErrorCode
 from protocol.frame import Path, Record, Text
-from protocol.ids import TokenId
 from protocol.items import Provenance
 from protocol.owner_grants import OwnerGrant
 from protocol.places import PlaceOrder, PlacesAnswer
@@ -41,7 +40,7 @@ from protocol.tables import DeviceTable, Tables
 from protocol.tool_calls import Action, Answer, ToolCall
 from storage import audit
 from storage.devices import pairings
-from storage.devices.browser_sessions import SESSIONS
+from storage.devices.browser_sessions import session_of
 from storage.devices.devices import DeviceRow
 from storage.runs import items
 from storage.runs.items import ItemRow
@@ -357,8 +356,7 @@ class DeviceCallsResource(Resource):
         A problem is in the answer, with the field that it is about. The hub keeps neither the place nor its
         password; the audit log has the name of the place, and what was done.
         """
-        kind, _, id = caller.actor.partition(":")
-        session = await self._store.read(SESSIONS.find_by_id, TokenId(id)) if kind == "session" else None
+        session = await self._store.read(session_of, caller.actor)
         if not caller.actor.startswith(OPERATOR) and (session is None or session.device_id is None):
             message = "places of a device are changed by its owner, whose page 'hub open' opens there"
             raise CodedError(_E.FORBIDDEN, message, hint="at the device: hub places add")

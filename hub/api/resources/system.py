@@ -51,7 +51,6 @@ from hub.health.issues import IssueRegistry as FoundIssues
 from hub.links.roster import Roster
 from hub.runs.dispatcher import Dispatcher
 from hub.settings.reload import Reloader
-from protocol.ids import TokenId
 from protocol.lifecycles import EXECUTING_RUN_STATES, RunState
 from protocol.owner_grants import APPROVED, MARKED, OwnerGrant
 from protocol.tables import TABLES
@@ -59,7 +58,7 @@ from storage.agents import agents
 from storage.coordination import gateways
 from storage.devices import devices, pairings
 from storage.devices import users as devices_users
-from storage.devices.browser_sessions import SESSIONS
+from storage.devices.browser_sessions import session_of
 from storage.kernel.database import StorageError
 from storage.runs import runs
 from storage.store import Store
@@ -326,11 +325,10 @@ class SystemResource(Resource):
     @route("GET", "/v1/me", Scope.READ, within=BY_ALL)
     async def me(self, caller: Caller) -> MeView:
         """Return who the caller is, and what it may do."""
-        kind, _, id = caller.actor.partition(":")
         known, session, names = await self._store.read(
             lambda c: (
                 devices_users.list_users(c, user_id=self.user_id, limit=2),
-                SESSIONS.find_by_id(c, TokenId(id)) if kind == "session" else None,
+                session_of(c, caller.actor),
                 devices.names_of_devices(c, caller.limits.devices),
             )
         )

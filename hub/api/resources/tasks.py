@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from hub.api.resource import Caller, Instant, Paging, Resource, View, route
 from hub.api.resources.items import ItemsResource, ItemView
-from hub.base.clock import Clock, IdFactory, epoch_ms
+from hub.base.clock import IdFactory, epoch_ms
 from hub.base.dates import dates_as_texts
 from hub.base.roles import BY_ALL, Principal, Scope
 from hub.links.roster import Roster
@@ -17,12 +17,11 @@ from hub.runs.verdict_delivery import refused_by
 from protocol.agenda import AGENDA, NO_DAY, AgendaPage, AgendaQuery, AgendaRow, seen_row
 from protocol.capabilities import CapabilityName
 from protocol.errors import DeliveryError
-from protocol.ids import TokenId
 from protocol.owner_grants import OwnerGrant
 from protocol.tables import TABLES
 from protocol.tool_calls import Action, ToolCall
 from storage.devices import devices
-from storage.devices.browser_sessions import SESSIONS
+from storage.devices.browser_sessions import session_of
 from storage.devices.devices import DeviceRow
 from storage.kernel.columns import Key
 from storage.runs import item_lists, item_verdicts, item_words
@@ -83,13 +82,10 @@ class TasksResource(Resource):
 
     name, path, within = "tasks", "/v1/tasks", BY_ALL
 
-    def __init__(
-        self, store: Store, ledger: ItemsResource, *, roster: Roster, clock: Clock, ids: IdFactory
-    ) -> None:
+    def __init__(self, store: Store, ledger: ItemsResource, *, roster: Roster, ids: IdFactory) -> None:
         self._store = store
         self._ledger = ledger
         self._roster = roster
-        self._clock = clock
         self._ids = ids
 
     @route("GET", "", Scope.READ)
@@ -131,8 +127,7 @@ class TasksResource(Resource):
 
     def _devices_of(self, c: Connection, caller: Principal) -> tuple[list[DeviceRow], str | None]:
         """Return the visible devices, and the user for whose device the caller's page was opened."""
-        kind, _, id = caller.actor.partition(":")
-        session = SESSIONS.find_by_id(c, TokenId(id)) if kind == "session" else None
+        session = session_of(c, caller.actor)
         listed = devices.list_devices(c, user_id=self.user_id, only=self.limited_to.devices)
         listed.sort(key=lambda row: -(row.last_seen_at or 0))
         owners = [row.user_id for row in listed if session is not None and row.id == session.device_id]
