@@ -43,6 +43,7 @@ DECLARED: Final = {
     ("first-run", "python3 -m venv"): INSTALLS,
     ("upgrade", "hub backup"): f"{INSTALLS}; {IS_ROOT}",
     ("service", "hub install-unit"): IS_ROOT,
+    ("models", "pip install"): INSTALLS,
     ("service", "pip install"): f"{INSTALLS}; {SERVER}",
     ("service", "hub migrate copy"): SERVER,
     ("backup", "pg_dump"): SERVER,

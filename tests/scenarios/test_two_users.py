@@ -63,8 +63,10 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/v1/devices/{device_id}/calls"): {"table": "tasks"},
     ("POST", "/v1/devices/{device_id}/calls/list-files"): {"folder": "notes"},
     ("POST", "/v1/devices/{device_id}/calls/read-file"): {"path": "notes/a.md"},
+    ("POST", "/v1/devices/{device_id}/places"): {"do": "list"},
     ("POST", "/v1/agents/{name}/backfill"): {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"},
 }
+QUERIES = {"/v1/why": {"path": "notes/a.md"}, "/v1/tasks": {"begin": "2026-11-28T00:00:00Z"}}
 BODIES |= {
     ("PATCH", "/v1/agents/{name}/status"): {"availability": "on_call"},
     ("PATCH", "/v1/agents/{name}/as/{vocabulary}"): {"status": "MAINTENANCE"},
@@ -371,8 +373,8 @@ async def test_object_of_another_user_is_answered_like_a_missing_object(two: Two
     assert [*_differences(before, (await _all_of_the_hub(two.hub)))] == []
 
 
-# Nothing was measured yet, a soul is read at a device that is away, and the stream has a test of its own.
-_ELSEWHERE = ("events", "{metric}", "/soul")
+# Nothing was measured yet, souls and places are read at devices, which are away, and the stream has its own test.
+_ELSEWHERE = ("events", "{metric}", "/soul", "/places")
 _SHOWN_ITSELF = "/v1/authorizations"  # what a client asks for, and nothing of the hub
 
 
@@ -391,7 +393,7 @@ async def test_lists_and_counts_have_nothing_of_another_user(two: Two) -> None:
             continue
         if asked.path == _SHOWN_ITSELF:
             continue
-        query = {"path": "notes/a.md"} if asked.path == "/v1/why" else {}
+        query = QUERIES.get(asked.path, {})
         asks = two.agent if need is AGENT else two.owner
         answer = await asks.get(asked.path.format(**PARTS), params=query)
         is_refused = need in HUB_WIDE or asked in HUB_WIDE_ROUTES
@@ -420,7 +422,9 @@ async def test_token_of_all_users_limited_to_a_device_sees_the_device_alone(two:
             if not named and asked.method != "GET":
                 continue
             path = _address(asked, dict.fromkeys(named, "1") | two.theirs)
-            answer = await limited.request(asked.method, path, json=BODIES.get(asked))
+            answer = await limited.request(
+                asked.method, path, json=BODIES.get(asked), params=QUERIES.get(asked.path)
+            )
             is_limited = LIMITED[asked] >= {"devices"}
             assert answer.status_code == (allowed if is_limited else 403), (asked, answer.text)
             shown = answer.text

@@ -53,7 +53,6 @@ PAGES: Final = (
     "inbox",
     "inbox?item=i-2",
     "tasks",
-    "places",
     "sources",
     "sources?add=account",
     "parts",

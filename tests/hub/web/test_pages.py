@@ -424,7 +424,7 @@ async def sign_in(hub: ServedHub, visit: Visit) -> None:
         made = await operator.post("/v1/sessions/links", json={})
     await visit.context.set_extra_http_headers({})
     await visit.page.goto(f"{visit.origin}{made.json()['path']}")
-    await visit.page.get_by_role("heading", name="Home").wait_for()
+    await visit.page.get_by_role("heading", name="Status").wait_for()
 
 
 async def test_marked_item_is_approved_alone_below_its_mark_and_words(hub: ServedHub, visit: Visit) -> None:
@@ -1111,7 +1111,7 @@ async def test_metrics_page_plots_a_range_with_numbers_and_the_command(
     hub: ServedHub, browser: Browser, visit: Visit
 ) -> None:
     await visit.open("")
-    for key in "gp":
+    for key in "gc":
         await visit.page.keyboard.press(key)
     heading = visit.page.get_by_role("heading", name="Metrics", exact=True)
     await heading.wait_for()
@@ -1277,7 +1277,7 @@ async def test_browser_gets_a_sign_in_link_from_a_private_file_and_no_process_sh
             (file,) = folder.glob("open.html")
             assert (opened[-1], file.stat().st_mode & 0o777) == (file.as_uri(), 0o600)
             await visit.page.goto(opened[-1])
-            await visit.page.get_by_role("heading", name="Home").wait_for()
+            await visit.page.get_by_role("heading", name="Status").wait_for()
             await visit.context.clear_cookies()
         file.unlink()
         file.symlink_to(tmp_path / "elsewhere")
