@@ -625,16 +625,7 @@ class ItemsResource(Resource):
 
         def read(
             c: Connection,
-        ) -> tuple[
-            ItemPage,
-            Given,
-            Proposed,
-            Edits,
-            set[DeviceId],
-            dict[UserId, str],
-            dict[str, SealedExcerpt],
-            Repeats,
-        ]:
+        ) -> tuple[ItemPage, dict[str, dict[str, Any]], dict[UserId, str], dict[str, SealedExcerpt], Repeats]:
             chosen, find = self._filter(c, asked), runs_item_lists.list_items
             if sought is not None:
                 find = partial(runs_item_lists.find_items, sought=sought)
@@ -645,15 +636,16 @@ class ItemsResource(Resource):
                 folded, repeats = folded_filter(c, chosen, self._tables())
                 chosen = chosen if asked.each or asked.proposed is not None else folded
             page = find(c, chosen, limit=paging.limit + 1, after=paging.after)
-            rows = [item.row for item in page.items]
-            newest, proposals = _given(c, [row.id for row in rows]), self._proposed(c, rows)
+            edits = item_words.edited_values(c, [item.row for item in page.items])
+            edited = [msgspec.structs.replace(item, row=_edited(item.row, edits)) for item in page.items]
+            rows = [item.row for item in edited]
             owners = users.user_names(c, {row.user_id for row in rows}) if values else {}
-            edits, elsewhere = item_words.edited_values(c, rows), self._elsewhere(c, rows)
             shown = [row.id for row in rows if detail and row.source is not None]
             sealed = runs_excerpts.find_excerpts(c, shown)
-            return page, newest, proposals, edits, elsewhere, owners, sealed, repeats
+            found = msgspec.structs.replace(page, items=edited)
+            return found, self.fields_of(c, edited), owners, sealed, repeats
 
-        found, newest, proposals, edits, elsewhere, owners, sealed, repeats = await self._store.read(read)
+        found, fields, owners, sealed, repeats = await self._store.read(read)
         if detail:
             paging.limit = min(paging.limit, _fitting([item.row for item in found.items], sealed))
         page = paging.fetched(found.items, key=lambda item: item.key, rest=found.rest)
@@ -668,21 +660,19 @@ class ItemsResource(Resource):
         return ItemsPage(
             items=tuple(
                 ItemView.from_row(
-                    row,
-                    **self._shown(
-                        *(row, found_item.agent, found_item.device, found_item.timezone),
-                        *(newest.get(row.id), elsewhere),
-                    ),
-                    proposals=proposals.get(row.id, ()),
-                    also=_also(repeats.get(row.id, ())),
-                    user=owners.get(row.user_id),
-                    quote=(row.source or {}).get("quote") if values or detail else None,
-                    excerpt=excerpts.get(row.id),
-                    data=dates_as_texts(self._tables().of(row.target_table), row.data, found_item.timezone)
+                    item.row,
+                    **fields[item.row.id],
+                    also=_also(repeats.get(item.row.id, ())),
+                    user=owners.get(item.row.user_id),
+                    quote=(item.row.source or {}).get("quote") if values or detail else None,
+                    excerpt=excerpts.get(item.row.id),
+                    data=dates_as_texts(
+                        self._tables().of(item.row.target_table), item.row.data, item.timezone
+                    )
                     if values
                     else None,
                 )
-                for found_item, row in ((item, _edited(item.row, edits)) for item in page.items)
+                for item in page.items
             ),
             next_cursor=page.next_cursor,
         )
