@@ -374,14 +374,12 @@ def dashboard(hub: HubClient, role: str | None, no_open: bool, qr: bool) -> Resp
     made = hub.post(f"{SESSIONS}/links", {"role": role})
     link = f"{address}{made['path']}"
     yield "link", made | {"link": link}
+    if not qr:
+        show_link(link, default_state(), no_open=no_open)
+        return
     show.out(link)
-    if qr:
-        show.qr_code(link)
-        show.report(
-            "Scan the code within a minute; it works once. The phone has to trust the hub's certificate."
-        )
-    elif no_open or not open_browser(link, default_state()):
-        show.report("Open the link in a browser on this machine within a minute; it works once.")
+    show.qr_code(link)
+    show.report("Scan the code within a minute; it works once. The phone has to trust the hub's certificate.")
 
 
 def listener_address(hub: HubClient, name: str = "operator") -> str:
@@ -415,6 +413,20 @@ def _is_for_others(address: str) -> bool:
 def has_display(environ: Mapping[str, str]) -> bool:
     """Return whether a browser can show a window; one in the terminal would not run the pages."""
     return sys.platform in ("darwin", "win32") or any(map(environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+
+
+def show_link(
+    link: str, folder: Path | None, page: str = "", *, no_open: bool, as_json: bool = False
+) -> None:
+    """Print a link that signs in, leading to a page of the hub, and open it by a file in *folder*."""
+    if page:
+        link = link.replace("/login#", f"/login/{page}#")
+    if as_json:
+        show.print_json("opened", {"link": link})
+    else:
+        show.out(link)
+    if no_open or not open_browser(link, folder):
+        show.report("Open the link in a browser on this machine within a minute; it works once.")
 
 
 def open_browser(link: str, folder: Path | None) -> bool:

@@ -121,7 +121,7 @@ def _serve_pages(path: Path, *, no_open: bool) -> None:
     import anyio
 
     from hub.base.clock import SystemChance, SystemClock
-    from hub.cli.access import open_browser
+    from hub.cli.access import show_link
     from hub.device.device_file import DeviceFileError
     from hub.device.inbox import Inbox
     from hub.device.review.server import OwnReview, serve
@@ -134,10 +134,7 @@ def _serve_pages(path: Path, *, no_open: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
         app = OwnReview(inbox, port=port, clock=SystemClock(), chance=SystemChance())
-        link = f"http://127.0.0.1:{port}{app.path}"
-        show.out(link)
-        if no_open or not open_browser(link, path.parent):
-            show.report("Open the link in a browser on this machine within a minute; it works once.")
+        show_link(f"http://127.0.0.1:{port}{app.path}", path.parent, no_open=no_open)
         show.report("Ctrl-C ends the review.")
         with suppress(KeyboardInterrupt):
             anyio.run(serve, app, sock)
@@ -487,6 +484,7 @@ def open_page(db: Path, page: str = "", *, no_open: bool = False, as_json: bool 
     Raises:
         Failure: the device is not connected, or the hub gives it no link.
     """
+    from hub.cli.access import show_link
     from hub.device.owner_requests import SUFFIX, ask_link
 
     path = db.with_suffix(SUFFIX)
@@ -499,21 +497,7 @@ def open_page(db: Path, page: str = "", *, no_open: bool = False, as_json: bool 
         ) from error
     if answer.problem:
         raise CommandError(answer.problem, Exit.FAILED)
-    show_link(answer.link, page, db.parent, no_open=no_open, as_json=as_json)
-
-
-def show_link(link: str, page: str, folder: Path, *, no_open: bool, as_json: bool = False) -> None:
-    """Print a link that signs in, leading to a page of the hub, and open it by a file in *folder*."""
-    from hub.cli.access import open_browser
-
-    if page:
-        link = link.replace("/login#", f"/login/{page}#")
-    if as_json:
-        show.print_json("opened", {"link": link})
-    else:
-        show.out(link)
-    if no_open or not open_browser(link, folder):
-        show.report("Open the link in a browser within a minute; it works once.")
+    show_link(answer.link, db.parent, page, no_open=no_open, as_json=as_json)
 
 
 @click.command(

@@ -29,7 +29,7 @@ from hub.base.clock import SystemClock
 from hub.base.system.folders import real_path
 from hub.base.version import command_here
 from hub.cli import show
-from hub.cli.access import listener_address
+from hub.cli.access import listener_address, show_link
 from hub.cli.connect import device_file, device_name
 from hub.cli.daemon import check_system, make_folder, new_settings, write_settings
 from hub.cli.device import SETTINGS as DEVICE_SETTINGS
@@ -39,7 +39,7 @@ from hub.cli.errors import CommandError, Exit, log_ending, using
 from hub.cli.formats import FINAL
 from hub.cli.hub_client import HubClient, hub_status, open_client, path_of
 from hub.cli.options import SETTINGS, STATE, FilePathParam, default_state, example, machine_zone, state_option
-from hub.cli.review import open_page, show_link
+from hub.cli.review import open_page
 from hub.cli.runs import show_found, sum_up
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def up(
     if link is None:
         open_page(db, "review", no_open=no_browser)
     else:
-        show_link(link, "review", state, no_open=no_browser)
+        show_link(link, state, "review", no_open=no_browser)
 
 
 @click.command(epilog=example("hub down"))
