@@ -10,9 +10,9 @@ import click
 from hub.base.clock import SystemClock, from_epoch_ms
 from hub.base.name_lists import counted
 from hub.cli import show
-from hub.cli.device import database, default_settings, remarks_of, settings_of, settings_option
+from hub.cli.device import database, remarks_of, settings_of, settings_option
 from hub.cli.errors import CommandError, Exit
-from hub.cli.options import NAME, device_state_option, example, json_option
+from hub.cli.options import NAME, ListByDefault, device_state_option, example, json_option
 
 if TYPE_CHECKING:
     from protocol.places import PlacesAnswer
@@ -23,15 +23,9 @@ _KINDS: Final[Mapping[str, str]] = {"vault": "markdown", "calendar": "ics"} | {
 }
 
 
-@click.group(invoke_without_command=True, epilog=example(_ADD))
-@click.pass_context
-def places(ctx: click.Context) -> None:
-    """List, add, test and remove the places where approved items go: notes, lists and calendars.
-
-    Without a command, lists them as 'hub places ls'.
-    """
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(list_places, config=default_settings(), as_json=False)
+@click.group(cls=ListByDefault, epilog=example(_ADD))
+def places() -> None:
+    """List, add, test and remove the places where approved items go: notes, lists and calendars."""
 
 
 @places.command("ls", epilog=example("hub places ls"))
@@ -132,14 +126,11 @@ def add(
     if tested.problem:
         tested = _answered(ctx, config, order)
     if tested.rows and not yes:
-        show.confirm(f"{_counted(tested.rows)} go there now; add this place?")
+        show.confirm(f"{counted(tested.rows, 'approved item')} go there now; add this place?")
     saved = _answered(ctx, config, order | {"do": "save", "version": before.version})
     (added,) = {place.name for place in saved.places} - {place.name for place in before.places}
-    show.report(f"added {added}: {_counted(saved.rows)} go there now, and each later one; see: hub places")
-
-
-def _counted(rows: int) -> str:
-    return f"{rows} approved {'item' if rows == 1 else 'items'}"
+    rows = counted(saved.rows, "approved item")
+    show.report(f"added {added}: {rows} go there now, and each later one; see: hub places")
 
 
 @places.command(epilog=example("hub places test todo"))
