@@ -220,17 +220,8 @@ class Work:
             store, find_link=self._agreeing, clock=clock, tables=lambda: extractor.tables
         )
         self.wakes = WakeDelivery(store=store, find_link=roster.find, clock=clock, ids=ids, metrics=metrics)
-        self.watching = MailboxWatch(
-            store,
-            accounts,
-            extractor=extractor,
-            clock=clock,
-            chance=chance,
-            ids=ids,
-            boot_id=boot_id,
-            on_queued=self.dispatcher.recheck,
-        )
         news = NewsRuns(store, extractor, clock=clock, ids=ids, on_queued=self._queued)
+        self.watching = MailboxWatch(store, accounts, news, clock=clock, chance=chance, boot_id=boot_id)
         self.file_watch = FileWatch(store, extractor, news, clock=clock)
         self.scheduler = Scheduler(
             store=store,

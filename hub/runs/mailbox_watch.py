@@ -5,9 +5,6 @@ by the webhook's handler. Both start a run at once. All news before that run beg
 schedule in addition reads messages without a notification.
 """
 
-from collections.abc import (
-    Callable,
-)
 from functools import partial
 from typing import Any, Final, Never
 
@@ -16,7 +13,7 @@ import anyio.to_thread
 import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.base.clock import Chance, Clock, IdFactory
+from hub.base.clock import Chance, Clock
 from hub.base.log import Channel
 from hub.base.periodic_loop import PeriodicLoop
 from hub.connectors.calling import (
@@ -24,7 +21,6 @@ from hub.connectors.calling import (
     ConnectorFailure,
 )
 from hub.connectors.connector import Connector
-from hub.extraction.extractor import Extractor
 from hub.runs.leases import is_share_of
 from hub.runs.mailbox_visit import ConnectorOpener, open_connector
 from hub.runs.news_runs import NewsRuns
@@ -57,20 +53,18 @@ class MailboxWatch:
         self,
         store: Store,
         desk: ConnectorOpener,
+        news: NewsRuns,
         *,
-        extractor: Extractor,
         clock: Clock,
         chance: Chance,
-        ids: IdFactory,
         boot_id: BootId,
-        on_queued: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._desk = desk
         self._boot_id = boot_id
         self._clock = clock
         self._chance = chance
-        self._runs = NewsRuns(store, extractor, clock=clock, ids=ids, on_queued=on_queued)
+        self._runs = news
         self.loop = PeriodicLoop(clock)
         self._watched: dict[_Key, anyio.CancelScope] = {}
 

@@ -14,6 +14,7 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.runs.leases import is_share_of
 from hub.runs.mailbox_watch import PAUSE_S, POLL_S, MailboxWatch
+from hub.runs.news_runs import NewsRuns
 from protocol.ids import BootId, NodeId
 from protocol.lifecycles import RunState
 from storage import leases
@@ -101,15 +102,9 @@ def place_for(store: Store, agent: AgentRow, boot_id: BootId) -> Place:
     clock = FakeClock()
     desk = TellingDesk(clock)
     bench = Bench(store, agent, clock=clock, desk=desk)
-    watching = MailboxWatch(
-        store,
-        desk,
-        extractor=Extractor(Models(bench.model, bench.model), secret=bytes(32)),
-        clock=clock,
-        chance=SeededChance(),
-        ids=bench.ids,
-        boot_id=boot_id,
-    )
+    extractor = Extractor(Models(bench.model, bench.model), secret=bytes(32))
+    news = NewsRuns(store, extractor, clock=clock, ids=bench.ids, on_queued=lambda: None)
+    watching = MailboxWatch(store, desk, news, clock=clock, chance=SeededChance(), boot_id=boot_id)
     return Place(bench, desk, watching)
 
 
