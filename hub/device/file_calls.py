@@ -6,16 +6,15 @@ outside of the shared folders, or whose text has a secret. What is read is logge
 
 import sqlite3
 from bisect import bisect_right
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from operator import attrgetter
 from typing import Final
 
 import msgspec
 from anyio import from_thread, to_thread
 
-from hub.base.log import Channel
-from hub.device.connection import HubConnection, Tools, refusal
-from hub.device.device_file import DeviceStore
+from hub.device.connection import Tools
+from hub.device.granted_calls import GrantedCalls
 from hub.device.rows import CallRefusal
 from hub.device.run_reading import Library, cut
 from hub.device.sending_log import SendingOrder
@@ -32,60 +31,36 @@ from protocol.calls import (
     ListedFile,
 )
 from protocol.errors import ErrorCode
-from protocol.owner_grants import OwnerGrant, refused_by_owner
+from protocol.owner_grants import OwnerGrant
 from protocol.skipped_files import SkippedFile, SkipReason
-from protocol.tool_calls import Action, Answer, ToolCall
+from protocol.tool_calls import Action, ToolCall
 from protocol.work import RunConfig
 
-AT_ONCE: Final = 4  # calls; they share the threads of runs
 _WHOLE_BYTES: Final = 2**31  # of a text that is not cut yet
 _UNNAMED: Final = (  # reasons of files whose names no hub gets
     *(SkipReason.HIDDEN, SkipReason.KEY_FILE, SkipReason.VERSION_CONTROL, SkipReason.IGNORED),
     *(SkipReason.GENERATED, SkipReason.SECRET, SkipReason.MISSING),
 )
 
-log = Channel(__name__)
 
-
-class FileCalls:
+class FileCalls(GrantedCalls):
     """Executor of the calls of one connection. *hub*: its public key, for the log."""
 
+    at_once = 4  # they share the threads of runs
+
     def __init__(self, library: Library, tools: Tools, hub: str) -> None:
+        super().__init__(tools)
         self._library = library
-        self._tools = tools
         self._hub = hub
-        self._open = 0
 
-    async def handle_call(self, line: HubConnection, call: ToolCall) -> None:
-        """Execute a call, and answer it."""
-        if self._open >= AT_ONCE:
-            await line.answer([(call, refusal(ErrorCode.TOO_MANY_CALLS, f"{AT_ONCE} are open"))])
-            return
-        self._open += 1
-        try:
-            answer = await self._answer(call)
-        finally:
-            self._open -= 1
-        await line.answer([(call, answer)])
-
-    async def _answer(self, call: ToolCall) -> Answer:
-        granted = await self._tools.on_file(DeviceStore.granted, otherwise=dict[str, list[str]]())
-        if (why := refused_by_owner(call, granted)) is not None:
-            return refusal(ErrorCode.NOT_GRANTED, why)
+    async def execute(self, call: ToolCall, granted: Mapping[str, Sequence[str]]) -> FilesPage | FileExcerpt:
         work = self._list if call.action is Action.FILES_LIST else self._read
         roots = granted[OwnerGrant.FILES_READ]
         try:
-            return Answer(result=await to_thread.run_sync(work, call, roots, limiter=self._library.threads))
-        except CallRefusal as refused:
-            return refusal(refused.code, str(refused))
-        except msgspec.ValidationError as error:
-            return refusal(ErrorCode.BAD_PARAMS, str(error))
+            return await to_thread.run_sync(work, call, roots, limiter=self._library.threads)
         except sqlite3.Error as error:
             message = f"the device cannot log what it sends: {error}; free space on its disk"
-            return refusal(ErrorCode.DATABASE_UNAVAILABLE, message)
-        except Exception as error:  # a failing call must not stop the device
-            log.error("device.run.failed", exc=error)
-            return refusal(ErrorCode.INTERNAL, "a fault in the device")
+            raise CallRefusal(ErrorCode.DATABASE_UNAVAILABLE, message) from error
 
     def _list(self, call: ToolCall, roots: Collection[str]) -> FilesPage:
         asked = msgspec.convert(call.data, FilesList)

@@ -11,7 +11,7 @@ import pytest
 
 from hub.device.connection import Answered, HubConnection, Tools
 from hub.device.device_file import DeviceStore
-from hub.device.file_calls import AT_ONCE, FileCalls
+from hub.device.file_calls import FileCalls
 from hub.device.grants import BadGrant, changed
 from hub.device.run_reading import Contents, Library
 from hub.device.sending_log import open_sending_log
@@ -202,7 +202,8 @@ async def test_file_calls_are_refused_after_the_grant_is_withdrawn(desk: Desk) -
     assert (await desk.paths("notes"))[0] == READABLE
     desk.store.granted(["-files.read"])
     assert (await desk.ask(Action.FILES_LIST, path="notes"))[0] == "not_granted"
-    desk.calls._open = AT_ONCE
+    for _ in range(FileCalls.at_once):
+        desk.calls._slots.acquire_nowait()
     assert (await desk.ask(Action.FILES_LIST, path="notes"))[0] == "too_many_calls"
 
 
