@@ -24,7 +24,7 @@ from hub.base.system.files import stamp_of_file
 from hub.device.addresses import is_local
 from hub.device.app import DeviceOptions, serve_device
 from hub.device.conditions import is_metered, is_on_power, own_addresses
-from hub.device.notices import DailyDigests, command_of, run
+from hub.device.notices import DailyDigests, show_notice
 from hub.device.sinks.running import Sinks
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.web import Polled
@@ -270,8 +270,8 @@ class Keeper:
         missing = await self.missing([Path(root) for root in plan.options.roots])
         for root in sorted(missing - self._missing):
             self.on_status(f"there is no folder {root}: it is shared again when it is back")
-        if missing - self._missing and (shown := command_of(_MISSING.format(", ".join(map(str, missing))))):
-            await anyio.to_thread.run_sync(run, shown)  # a notification that is not shown is in the log
+        if missing - self._missing:
+            await anyio.to_thread.run_sync(show_notice, _MISSING.format(", ".join(map(str, missing))))
         self._missing = missing
         roots = [root for root in plan.options.roots if Path(root) not in missing]
         return replace(plan.options, roots=roots, missing=sorted(missing))

@@ -13,7 +13,7 @@ import pytest
 from hub.device import daemon
 from hub.device.app import DeviceOptions
 from hub.device.daemon import DevicePlan, Keeper, last_message, pause, resume, why_paused
-from hub.device.notices import DailyDigests, NotificationCommand
+from hub.device.notices import DailyDigests
 from hub.device.sinks import running
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.text_file import TextFile
@@ -201,13 +201,12 @@ async def test_device_is_disconnected_in_quiet_hours_and_on_battery(
 async def test_notification_names_a_folder_that_is_not_there_once(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown: list[list[str]] = []
-    monkeypatch.setattr(daemon, "command_of", lambda text: NotificationCommand([text]))
-    monkeypatch.setattr(daemon, "run", lambda command: shown.append(command.words))
+    shown: list[str] = []
+    monkeypatch.setattr(daemon, "show_notice", shown.append)
     desk.more.rmdir()
     for _ in range(2):
         assert await desk.look()
-    assert shown == [[f"{desk.more} was moved or renamed, or its disk is not there: {REST}"]]
+    assert shown == [f"{desk.more} was moved or renamed, or its disk is not there: {REST}"]
 
 
 async def test_digest_is_shown_on_time_except_in_quiet_hours_and_pauses(
