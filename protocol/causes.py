@@ -59,7 +59,8 @@ SHARE_MORE: Final = (
 )
 NO_FOLDER: Final = AwayCause(
     "{folders} was moved or renamed, or its disk is not there",
-    "on {device}: put it back, or share it where it is now: hub device status names the settings file",
+    "on {device}: put it back, or share it where it is now: hub device status names the settings file;"
+    " then for each agent that reads it: hub agents edit NAME --path FOLDER",
     AT_ONCE,
 )
 MAX_NAMED: Final = 3  # folders

@@ -330,8 +330,8 @@ def file_here(ctx: click.Context, db: Path | None, name: str | None) -> Path:
         raise CommandError(problem, Exit.USAGE, next_step=f"name one: {ctx.command_path} --name {known[0]}")
     path = db or here
     if not path.exists():
-        others = f"; known devices: {', '.join(known)}" if known else ""
-        next_step = f"name the device: --name NAME, or --db FILE{others}"
+        next_step = f"name the device: --name NAME, or --db FILE; known devices: {', '.join(known)}"
+        next_step = next_step if known else "a device makes it when it runs: hub up FOLDER, or hub device run"
         raise CommandError(f"there is no device database {path}", Exit.FAILED, next_step=next_step)
     return path
 

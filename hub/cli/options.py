@@ -140,18 +140,20 @@ def default_state() -> Path | None:
 def _resolve(ctx: click.Context, _: click.Parameter, chosen: str | None) -> Path | str | None:
     if ctx.parent is None:
         return chosen  # of the program: a command may have its own, and needs no other
-    if chosen and (option := _filter_of(ctx.command, chosen)) and not Path(chosen).exists():
-        raise click.UsageError(f"--state names the state folder, and there is none called {chosen}: {option}")
+    exists = not chosen or os.path.exists(os.path.expanduser(chosen))
+    if chosen and not exists and (option := _filter_of(ctx, chosen)):
+        raise click.BadParameter(f"names the state folder, and there is none called {chosen}: {option}")
     return state_folder(chosen or ctx.find_root().params.get("state"))
 
 
-def _filter_of(command: click.Command, value: str) -> str | None:
-    """Return the option of a command that filters by *value*, with the value as it is spelled there."""
-    for option in command.params:
+def _filter_of(ctx: click.Context, value: str) -> str | None:
+    """Return the option that filters by *value*, as it is spelled there; for other words, the help."""
+    for option in ctx.command.params:
         for choice in getattr(option.type, "choices", ()):
             if str(choice).casefold() == value.casefold():
                 return f"did you mean {option.opts[0]} {choice}?"
-    return None
+    asks_a_hub = any("--url" in option.opts for option in ctx.command.params)
+    return f"see {ctx.command_path} --help" if asks_a_hub and Path(value).name == value else None
 
 
 def _settings_file(ctx: click.Context, _: click.Parameter, chosen: Path | None) -> Path:

@@ -190,6 +190,7 @@ class Parts:
 log = Channel(__name__)
 
 MAX_JOINED: Final = 1_000  # callers of one reload
+_OF_KEYS: Final = "correct the key or its value; hub config show lists all"
 REMEMBERED: Final = 8  # texts of earlier generations, to show differences to editors with stale settings
 
 
@@ -470,7 +471,8 @@ class Reloader:
                 try:
                     done = await self._attempt(reading, actor, edit.source, write_over=before)
                 except SettingsInvalid as error:
-                    raise SettingsInvalid(problems_of_keys(keys, error.problems)) from error
+                    hint = _OF_KEYS if keys else error.hint
+                    raise SettingsInvalid(problems_of_keys(keys, error.problems), hint) from error
                 assert reading.places is not None
                 in_vain = written_in_vain(keys, text, reading.places)
                 return done._replace(warnings=(*in_vain, *done.warnings))

@@ -95,8 +95,8 @@ class SettingsInvalid(HubError):
     code = ErrorCode.BAD_SETTINGS
     hint = "correct the file that is named"  # hub check reads no device.toml
 
-    def __init__(self, problems: Iterable[SettingsProblem]) -> None:
-        self.problems = in_order(problems)
+    def __init__(self, problems: Iterable[SettingsProblem], hint: str = hint) -> None:
+        self.problems, self.hint = in_order(problems), hint
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 

@@ -258,7 +258,10 @@ class SecretRef(BaseModel):
         if self.env is not None:
             found = environ.get(self.env, "").strip()
             if not found:
-                raise SecretMissing(f"the environment variable {self.env} is not set")
+                raise SecretMissing(
+                    f"the environment variable {self.env} is not set; set it where the hub starts, and"
+                    " restart the hub; or name a { file = PATH }"
+                )
             return found
         file = self._file_in(environ)
         try:

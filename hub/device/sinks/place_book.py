@@ -87,7 +87,8 @@ class PlaceBook:
         before = next((sink for sink in settings.sinks if sink.name == order.name), None)
         if order.do == "remove" or order.fields is None:
             if before is None:
-                raise PlaceRefused(f"there is no place called {order.name!r}", "name")
+                known = ", ".join(sink.name for sink in settings.sinks) or "none"
+                raise PlaceRefused(f"there is no place called {order.name!r}; known: {known}", "name")
             if order.do != "remove":
                 return self._tested(before, None)
             doc = tomlkit.parse(content.decode())

@@ -1,18 +1,31 @@
 """Commands that texts of the product name can be typed as they are written."""
 
+import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import click
 import pytest
+import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
 from click.testing import Result
 
+from hub.cli.errors import Exit
+from hub.health.issues import FRESH_S
+from protocol.lifecycles import RunState
+from storage import schema
+from tests.hub.api.test_items import keep
 from tests.hub.cli.conftest import Hub, ends
+from tests.hub.cli.test_device import home, installed
+from tests.hub.cli.test_doctor import MODEL
+from tests.hub.device.sinks.bench import SinkBench
 from tests.support.handbook import parse
-from tests.support.hub import ServedHub
+from tests.support.hub import WEEKDAYS, ServedHub
 from tests.support.remedies import PARTS, PLACEHOLDER, NamedCommand, commands_in, named_commands
+
+__all__ = ["home"]  # a fixture
 
 
 @pytest.mark.parametrize(
@@ -104,3 +117,194 @@ def test_remedy_of_a_hub_that_does_not_run_is_the_command_that_started_the_hub(h
     ends(hub("status"), 3, f"hub serve --state {state}")
     (state / "up").mkdir()
     ends(hub("status"), 3, f"hub up --state {state}")
+
+
+NAMES: Final = re.compile(r"\b(?:notes|reader)\b")  # of agents; in capitals, a name is no prose
+
+
+def mend(hub: Hub, result: Result, first: str = "", **values: str) -> Result:
+    """Type the first remedy that begins with *first* of those in a message, with *values* for its words."""
+    text = NAMES.sub(lambda name: name[0].upper(), result.output.rpartition("Error: ")[2])
+    found = [words[1:] for words in commands_in(text) if " ".join(words[1:]).startswith(first)]
+    assert found, result.output
+    return hub(*(values.get(word, NAMES_OF.get(word, word)) for word in found[0]))
+
+
+NAMES_OF: Final = {name.upper(): name for name in ("notes", "reader")}
+
+
+def agent_that_is_paused(desk: Desk) -> None:
+    ends(mend(desk.hub, desk.hub("agents", "pause", "notes")), 0, "agent notes is active")
+    ends(desk.hub("agents"), 0, unsaid=["paused"])
+
+
+def schedule_that_rests_after_failures(desk: Desk) -> None:
+    id = desk.portal.call(desk.served.reschedule, WEEKDAYS)
+    desk.portal.call(partial(desk.served.store.write, _pause_schedule, id, desk.served.now_ms))
+    doctor = desk.hub("doctor")
+    ends(doctor, 1, stdout=["(schedule.paused"])
+    ends(mend(desk.hub, doctor, "runs ls"), 0)
+    ends(mend(desk.hub, doctor, "agents resume"), 0)
+    desk.served.clock.advance(FRESH_S + 1)
+    ends(desk.hub("doctor"), 0, unsaid=["schedule.paused"])
+
+
+def _pause_schedule(c: sa.Connection, id: str, at: int) -> None:
+    c.execute(
+        sa.update(schema.schedules)
+        .where(schema.schedules.c.id == id)
+        .values(enabled=False, paused_reason="failures", next_fire_at=None)
+    )
+
+
+def run_that_finds_nothing_shared(desk: Desk) -> None:
+    words = ("--device", "desk", "--path", "/old", "--data-type", "tasks", "--prompt", "Find tasks.")
+    ends(desk.hub("agents", "create", "reader", *words), 0)
+    desk.portal.call(partial(desk.served.run, agent="reader"))
+    desk.portal.call(partial(desk.served.move, "r-1", RunState.FAILED, reason="nothing_shared"))
+    doctor = desk.hub("doctor")
+    ends(doctor, 1, stdout=["agent reader failed in its last run"])
+    ends(mend(desk.hub, doctor, "agents edit READER", PATH="/new"), 0)
+    ends(mend(desk.hub, doctor, "run READER"), 0)
+
+
+def folder_that_was_renamed(desk: Desk) -> None:
+    words = ("--device", "desk", "--path", "/old", "--data-type", "tasks", "--prompt", "Find tasks.")
+    ends(desk.hub("agents", "create", "reader", *words), 0)
+    link = desk.portal.call(desk.served.connect, desk.portal.call(desk.served.device, "desk"))
+    link.missing = ("/old",)
+    doctor = desk.hub("doctor")
+    ends(doctor, 1, stdout=["(device.no_folder", "hub device status"])
+    ends(mend(desk.hub, doctor, "agents edit", NAME="reader", FOLDER="/new"), 0)
+    ends(desk.hub("agents", "show", "reader"), 0, stdout=["reads         /new for tasks"])
+
+
+def marked_item_in_a_pipe(desk: Desk) -> None:
+    desk.portal.call(desk.served.store.write, keep)
+    refused = desk.hub("items", "approve", "i-4")
+    ends(refused, Exit.USAGE, "then add --marked")
+    ends(desk.hub("items", "approve", "i-4", "--marked"), 0, output=["approve task 4: pending"])
+
+
+def deed_without_a_terminal(desk: Desk) -> None:
+    refused = desk.hub("devices", "revoke", "desk")
+    ends(refused, Exit.USAGE, "confirm with --yes")
+    ends(desk.hub("devices", "revoke", "desk", "--yes"), 0)
+
+
+def unknown_names(desk: Desk) -> None:
+    for kind in ("agents", "devices", "connectors", "gateways", "boards", "templates"):
+        ends(mend(desk.hub, desk.hub(kind, "show", "nothing")), 0)
+    for words in (
+        ["runs", "show", "zz"],
+        ["items", "show", "zz"],
+        ["notify", "test", "zz"],
+        ["users", "remove", "zz"],
+    ):
+        ends(mend(desk.hub, desk.hub(*words)), 0)
+
+
+def settings_that_do_not_exist(desk: Desk) -> None:
+    for words in (
+        ["config", "set", "limits.rusn=3"],
+        ["config", "set", "limits.runs=0"],
+        ["config", "get", "limits.rusn"],
+        ["config", "revert", "limits.runs"],
+        ["config", "show", "--revision", "9"],
+        ["config", "diff", "3", "7"],
+    ):
+        ends(mend(desk.hub, desk.hub(*words), "config"), 0)
+
+
+def lists_without_entries(desk: Desk) -> None:
+    ends(mend(desk.hub, desk.hub("agents", "config", "notes"), **{"KEY=VALUE": "a=1"}), 0)
+    ends(mend(desk.hub, desk.hub("agents", "tokens", "notes")), 0)
+    ends(mend(desk.hub, desk.hub("token", "ls"), "token create", NAME="desk"), 0)
+    ends(desk.hub("boards", "create", "house"), 0, "hub boards add house AGENT")
+
+
+def issue_that_is_no_issue(desk: Desk) -> None:
+    for words in (["mute", "backup.old", "--reason", "TEXT"], ["unmute", "backup.old"]):
+        ends(mend(desk.hub, desk.hub("issues", *words)), 0)
+
+
+def state_of_things_as_the_state_folder(desk: Desk) -> None:
+    for words in (["ask", "ls"], ["items", "ls"]):
+        ends(mend(desk.hub, desk.hub(*words, "--state", "opne")), 0, stdout=["--all"])
+
+
+def key_of_a_model_that_is_not_set(desk: Desk) -> None:
+    desk.served.settings.write_text(f"{desk.served.settings.read_text()}\n{MODEL}")
+    ends(desk.hub("reload"), Exit.SETTINGS, "NO_KEY is not set", "restart the hub; or name a { file = PATH }")
+    (desk.folder / "key").write_text("secret")
+    (desk.folder / "key").chmod(0o600)
+    text = desk.served.settings.read_text()
+    desk.served.settings.write_text(text.replace('env = "NO_KEY"', f'file = "{desk.folder}/key"'))
+    ends(desk.hub("reload"), 0)
+
+
+SITUATIONS: Final[list[Callable[[Desk], None]]] = [
+    agent_that_is_paused,
+    key_of_a_model_that_is_not_set,
+    schedule_that_rests_after_failures,
+    run_that_finds_nothing_shared,
+    folder_that_was_renamed,
+    marked_item_in_a_pipe,
+    deed_without_a_terminal,
+    unknown_names,
+    settings_that_do_not_exist,
+    lists_without_entries,
+    issue_that_is_no_issue,
+    state_of_things_as_the_state_folder,
+]
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_remedy_typed_at_the_hub_mends_its_situation(
+    situation: Callable[[Desk], None], hub: Hub, served: ServedHub, portal: BlockingPortal, tmp_path: Path
+) -> None:
+    situation(Desk(hub, served, portal, tmp_path))
+
+
+def device_that_is_paused(hub: Hub, home: Path) -> None:
+    installed(hub, home)
+    ends(hub("device", "pause"), 0, "hub device resume")
+    ends(mend(hub, hub("device", "status"), "device resume"), 0)
+    ends(hub("device", "status"), 0, unsaid=["pause  "])
+
+
+def device_that_did_not_run_yet(hub: Hub, home: Path) -> None:
+    installed(hub, home)
+    for words in (["review"], ["grants"], ["open"]):
+        refused = hub(*words)
+        ends(refused, Exit.FAILED, "hub device run", unsaid=["--name NAME"])
+    ends(mend(hub, hub("device", "status"), "device install"), 0)
+
+
+def place_that_is_missing(hub: Hub, home: Path) -> None:
+    installed(hub, home)
+    (home / "state/devices").mkdir(parents=True)
+    SinkBench(home / "state/devices").approve({"title": "Call Ana"})
+    (home / "vault").mkdir()
+    ends(hub("places", "add", "vault", str(home / "vault/a.md"), "--name", "todo", "--yes"), 0)
+    ends(hub("places", "test", "tood"), Exit.FAILED, "known: todo")
+    (home / "vault").rename(home / "other")
+    ends(hub("device", "sync"), Exit.FAILED, "once it is made, or back")
+    (home / "other").rename(home / "vault")
+    ends(hub("device", "sync"), 0)
+
+
+def backup_that_is_not_there(hub: Hub, home: Path) -> None:
+    ends(hub("migrate", "up"), 0)
+    ends(mend(hub, hub("backup", "--verify", str(home / "x")), "backup", FILE=str(home / "x")), 0)
+    ends(hub("backup", "--verify", str(home / "x")), 0)
+
+
+@pytest.mark.parametrize(
+    "situation",
+    [device_that_is_paused, device_that_did_not_run_yet, place_that_is_missing, backup_that_is_not_there],
+)
+def test_remedy_typed_at_the_desktop_mends_its_situation(
+    situation: Callable[[Hub, Path], None], hub: Hub, home: Path
+) -> None:
+    situation(hub, home)

@@ -437,7 +437,10 @@ def test_plain_text_api_key_is_reported_once(check: Check) -> None:
 
 def test_missing_secret_is_an_error_when_serving_else_a_warning(check: Check) -> None:
     text = f'{OPENAI}api_key = {{ env = "KEY" }}'
-    told = "model.api_key: the environment variable KEY is not set"
+    told = (
+        "model.api_key: the environment variable KEY is not set; set it where the hub starts,"
+        " and restart the hub; or name a { file = PATH }"
+    )
     assert check(text) == [f"5:11: error: {told}"]
     assert (check(text, serving=False), check(text, KEY="k")) == ([f"5:11: warning: {told}"], [])
 

@@ -356,7 +356,8 @@ def test_database_address_with_a_password_is_read_from_environment_or_file(file:
 
 def test_missing_database_address_is_an_error_when_serving_else_a_warning(file: Path) -> None:
     assert told(file, VARIABLE) == [
-        "2:7: error: storage.url: the environment variable HUB_DATABASE_URL is not set"
+        "2:7: error: storage.url: the environment variable HUB_DATABASE_URL is not set;"
+        " set it where the hub starts, and restart the hub; or name a { file = PATH }"
     ]
     assert told(file, VARIABLE, serving=False)[0].startswith("2:7: warning")
 
