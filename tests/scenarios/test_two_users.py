@@ -373,7 +373,7 @@ async def test_object_of_another_user_is_answered_like_a_missing_object(two: Two
     assert [*_differences(before, (await _all_of_the_hub(two.hub)))] == []
 
 
-# Nothing was measured yet, souls and places are read at devices, which are away, and the stream has its own test.
+# Not measured yet; souls and places are read at devices, which are away; the stream has a test of its own.
 _ELSEWHERE = ("events", "{metric}", "/soul", "/places")
 _SHOWN_ITSELF = "/v1/authorizations"  # what a client asks for, and nothing of the hub
 
