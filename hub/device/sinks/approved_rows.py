@@ -114,5 +114,11 @@ def approved_rows(
     return found
 
 
+def count_approved(db: sqlite3.Connection, table: str) -> int:
+    """Return the number of approved rows of a table."""
+    (count,) = db.execute(f'SELECT count(*) FROM {quoted(table)} WHERE "isApproved" = 1').fetchone()
+    return int(count)
+
+
 def _titles(db: sqlite3.Connection, table: DeviceTable) -> dict[Field, str]:
     return dict(db.execute(f"SELECT id, {quoted(table.title)} FROM {quoted(table.name)}").fetchall())

@@ -24,8 +24,8 @@ from hub.base.system.files import create_private
 from hub.base.system.folders import is_hidden
 from hub.device import declared_tables
 from hub.device.device_file import DeviceFileError, connect_shared
-from hub.device.schema import quoted
 from hub.device.settings import AnySink, CalDavSink, DeviceSettings, check_device_file
+from hub.device.sinks.approved_rows import count_approved
 from hub.device.sinks.configured import sink_of, sinks_of
 from hub.device.sinks.states import State, states
 from hub.device.sinks.text_file import TextFile
@@ -155,9 +155,7 @@ class PlaceBook:
         sink, rows, tables = sink_of(chosen, password), 0, list[DeviceTable]()
         with suppress(DeviceFileError), connect_shared(self._db) as db:
             tables = [table for table in declared_tables.tables_of(db).values() if table.name in sink.tables]
-            for table in tables:
-                query = f'SELECT count(*) FROM {quoted(table.name)} WHERE "isApproved" = 1'
-                rows += db.execute(query).fetchone()[0]
+            rows = sum(count_approved(db, table.name) for table in tables)
         place = sink.target.fresh_place(self._now())
         if (examine := getattr(sink.target, "examine", None)) is not None:
             examine(place, tables, ())

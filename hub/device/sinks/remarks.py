@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from hub.device import declared_tables
-from hub.device.schema import quoted
+from hub.device.sinks.approved_rows import count_approved
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.text_file import content_of
 from hub.text.rows.records import column_remark
@@ -23,9 +23,7 @@ def remarks_on(db: sqlite3.Connection, sinks: Sequence[Sink], now: datetime) -> 
     declared = declared_tables.tables_of(db)
     remarks: dict[str, str] = {}
     for name in sorted(declared.keys() - _tables_at(sinks, declared)) if sinks else ():
-        query = f'SELECT count(*) FROM {quoted(name)} WHERE "isApproved" = 1'
-        (count,) = db.execute(query).fetchone()
-        if count:
+        if count := count_approved(db, name):
             remedy = f'add "{name}" to tables of a sink in device.toml'
             remarks[f"tables.{name}"] = f"{count} approved {name} go to no place: {remedy}"
     for sink in sinks:
