@@ -206,11 +206,8 @@ def items_of_rows(c: sa.Connection, device_id: DeviceId, row_ids: Sequence[str])
     """Return the items whose rows a device has under these ids, by id of the row."""
     of_device = _NAMED.where(items.c.device_id == device_id)
     found = (c.execute(of_device.where(items.c.row_id.in_(part))) for part in in_parts(row_ids))
-    listed = [(struct_from(ItemRow, row), row) for rows in found for row in rows]
-    return {
-        str(item.row_id): ListedItem(item, row.agent_name, row.device_name, _timezone(row), (item.id,))
-        for item, row in listed
-    }
+    listed = (_listed(ItemFilter(), row) for rows in found for row in rows)
+    return {str(item.row.row_id): item for item in listed}
 
 
 class Sought(msgspec.Struct, frozen=True, kw_only=True):

@@ -206,7 +206,7 @@ class TasksResource(Resource):
         for item in found:
             row, table = item.row, TABLES[item.row.target_table]
             data = row.data | edits.get(row.id, {}) | {"updatedAt": row.verdict_at}
-            day: int | None = data.get(table.days[0])
+            day = table.day_in(data)
             is_past = row.target_table == "timelines" and day is not None and day < asked.begin
             is_done = is_past or data.get("status") == "done"
             at = day if day is not None and (is_past or not is_done) else row.verdict_at or 0

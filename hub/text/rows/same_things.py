@@ -77,7 +77,7 @@ class Thing(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @cached_property
     def at(self) -> datetime | None:
         """Its day or time in its zone; None without one."""
-        at_ms = next((self.data[name] for name in self.table.days if self.data.get(name) is not None), None)
+        at_ms = self.table.day_in(self.data)
         return None if at_ms is None else from_epoch_ms(at_ms).astimezone(_zone(self.timezone))
 
     @cached_property
