@@ -13,11 +13,17 @@ from tests.support.source import ROOT
 
 PLACEHOLDER: Final = "NAME"  # in place of a value that is known only when the text is made
 PARTS: Final = ("hub", "protocol", "storage")
+PAGE: Final = "hub/api/web/src"  # of the browser
 _ARTICLES: Final = "".join(rf"(?<!\b{word} )" for word in ("the", "The", "a", "A", "this", "its", "another"))
 _WORD: Final = r"(?:'[^'{}]*'|\"[^\"{}]*\"|[^\s;,:()\"'`])+"
 _COMMAND: Final = re.compile(rf"{_ARTICLES}(?<![\w/.-])hub ({_WORD}(?: {_WORD})*)")
 _SENTENCE: Final = re.compile(r"(?<!\.)\.(?: |$)")
 _FIELD: Final = re.compile(r"\{[^{}]*\}")
+_COMMENT: Final = re.compile(r"/\*.*?\*/|(?<![:\w])//[^\n]*", re.DOTALL)
+_PUT_IN: Final = re.compile(r"\$\{(?:[^{}]|\{[^{}]*\})*\}|\{[a-z][\w.]*\}")
+_OF_PAGE: Final = re.compile(r"[\"'`>}]([^\"`<>{}\n]*\bhub [a-z][^\"`<>{}\n]*)(?=[\"`<{\n])")
+_WITH_FLAGS: Final = re.compile(r"commandOf\(([\"`])(hub [^\"`]*)\1, \{([^{}]*)\}\)")
+_FLAG: Final = re.compile(r"\"?([a-z][\w-]*)\"?(?::|,|$)")
 _VALUE: Final = re.compile(r"-.*|[+~/].*|[A-Z0-9].*|.*[=/_\d].*|.*\.[a-z]+")
 
 
@@ -39,6 +45,23 @@ def named_commands(part: str) -> Iterator[NamedCommand]:
     for file in sorted((ROOT / part).rglob("*.py")):
         for line, text in _texts(ast.parse(file.read_text(encoding="utf-8"))):
             for words in commands_in(_FIELD.sub(PLACEHOLDER, text)):
+                yield NamedCommand(str(file.relative_to(ROOT)), line, words)
+
+
+def commands_of_page() -> Iterator[NamedCommand]:
+    """Yield the commands in the texts of the page, and those of ``commandOf`` with their options."""
+    for file in sorted(path for path in (ROOT / PAGE).rglob("*.ts*") if not path.name.endswith(".d.ts")):
+        source = _COMMENT.sub(lambda found: "\n" * found[0].count("\n"), file.read_text(encoding="utf-8"))
+        text = _PUT_IN.sub(PLACEHOLDER, source)
+        texts = [(found.start(1), found[1]) for found in _OF_PAGE.finditer(text)]
+        for found in _WITH_FLAGS.finditer(text):
+            flags = [_FLAG.match(part.strip()) for part in found[3].split(",")]
+            options = [f"--{flag[1]} {PLACEHOLDER}" for flag in flags if flag]
+            texts.append((found.start(2), " ".join((found[2], *options))))
+        for start, named in texts:
+            is_command = text[start - 1] in '"`' and named.startswith("hub ")  # without prose
+            for words in [shlex.split(named)] if is_command else commands_in(named):
+                line = text.count("\n", 0, start) + 1
                 yield NamedCommand(str(file.relative_to(ROOT)), line, words)
 
 

@@ -23,7 +23,14 @@ from tests.hub.cli.test_doctor import MODEL
 from tests.hub.device.sinks.bench import SinkBench
 from tests.support.handbook import parse
 from tests.support.hub import WEEKDAYS, ServedHub
-from tests.support.remedies import PARTS, PLACEHOLDER, NamedCommand, commands_in, named_commands
+from tests.support.remedies import (
+    PARTS,
+    PLACEHOLDER,
+    NamedCommand,
+    commands_in,
+    commands_of_page,
+    named_commands,
+)
 
 __all__ = ["home"]  # a fixture
 
@@ -47,6 +54,13 @@ def test_commands_in_a_text_end_before_its_prose(text: str, commands: list[list[
 def test_every_command_in_a_text_of_a_package_can_be_typed(part: str) -> None:
     named = list(named_commands(part))
     assert len(named) > 25
+    found = [(command, why) for command in named if (why := _why_not(command))]
+    assert [f"{command.file}:{command.line}: {command.words}: {why}" for command, why in found] == []
+
+
+def test_every_command_in_a_text_of_the_page_can_be_typed() -> None:
+    named = list(commands_of_page())
+    assert len(named) > 60
     found = [(command, why) for command in named if (why := _why_not(command))]
     assert [f"{command.file}:{command.line}: {command.words}: {why}" for command, why in found] == []
 
