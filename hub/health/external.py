@@ -16,6 +16,7 @@ from hub.health.issues import Finding, Fix, Severity, error, post, warning
 from hub.notify.notifier import Notifier
 from hub.runs.span_export import SpanExport
 from hub.runs.wait_sentences import describe_time
+from protocol.errors import LASTING
 from storage import deliveries
 from storage.connectors import connectors
 from storage.connectors.connectors import ConnectorRow, GrantAge
@@ -30,7 +31,7 @@ DAY_MS: Final = 86_400_000
 # clients in status "Testing". The range holds integers only; a lookup of None would compare every element,
 # which takes three seconds.
 WEEK_MS: Final = range(6 * DAY_MS + DAY_MS // 2, 7 * DAY_MS + DAY_MS // 2)
-FAILURES: Final = 3  # in a row; shorter series are treated as transient
+FAILURES: Final = 3  # in a row; shorter series are treated as transient, unless their cause lasts
 
 
 DROPPED_SPANS_REPORTED: Final = timedelta(hours=1)  # after the last one
@@ -261,7 +262,7 @@ def _about_connector(
     elif row.state == "sign_in":
         fix = f"correct the secret that hub.toml names; then {test}"
         yield about(Severity.ERROR, "connector.sign_in", explanation, fix=fix, fixes=try_it)
-    elif row.state == "blocked":
+    elif row.state == "blocked" or (row.failures and row.reason in LASTING):
         fix = f"correct its settings, or what the provider permits; then {test}"
         yield about(Severity.ERROR, "connector.blocked", explanation, fix=fix, fixes=try_it)
     elif row.failures >= FAILURES:

@@ -7,11 +7,24 @@ from functools import partial
 import pytest
 
 from hub.app.gateway_checks import check_gateway_agents, check_gateways
+from hub.connectors.calling import (
+    NEEDS_A_PERSON,
+    ConnectorFailure,
+    CursorLost,
+    MessageUnreadable,
+    Misconfigured,
+    PermissionMissing,
+    ProviderBusy,
+    QuotaSpent,
+    SignInNeeded,
+    Unavailable,
+)
 from hub.extraction.circuit_breaker import Breaker, Circuit
 from hub.extraction.model import ModelExhausted, ModelUnavailable
-from hub.health.external import DAY_MS, check_bus, check_connectors, check_models, check_reach
+from hub.health.external import DAY_MS, FAILURES, check_bus, check_connectors, check_models, check_reach
 from hub.health.issues import Finding
 from hub.openclaw import GatewayHealth, GatewayProblem, GatewayState
+from protocol.errors import LASTING
 from protocol.ids import AgentId, TokenId, UserId
 from protocol.lifecycles import PauseReason, RunEvent, RunState
 from storage.connectors import connectors
@@ -250,6 +263,44 @@ async def test_required_connector_sign_in_is_reported_with_the_command() -> None
         assert [fix.path for fix in one.fixes] == ["/v1/connectors/c-1/test"]
         await grant(store, AT)
         assert await connector_findings(store, FakeClock()) == []
+
+
+CAUSES: dict[
+    type[ConnectorFailure], bool
+] = {  # of connectors: whether a cause lasts, so that the first failure is an issue
+    SignInNeeded: True,
+    PermissionMissing: True,
+    Misconfigured: True,
+    QuotaSpent: True,
+    MessageUnreadable: True,
+    ProviderBusy: False,
+    CursorLost: False,
+    Unavailable: False,
+}
+
+
+def test_each_cause_of_a_connector_is_declared_as_lasting_or_passing() -> None:
+    assert {cause.code: cause.code in LASTING for cause in CAUSES} == {
+        cause.code: lasts for cause, lasts in CAUSES.items()
+    }
+    assert all(cause in CAUSES for cause in NEEDS_A_PERSON)
+    assert all(CAUSES[cause] for cause in NEEDS_A_PERSON)
+
+
+@pytest.mark.parametrize("cause", [cause for cause in CAUSES if cause not in NEEDS_A_PERSON])
+async def test_lasting_cause_of_a_connector_is_an_issue_at_the_first_failure(
+    cause: type[ConnectorFailure],
+) -> None:
+    async with open_store("sqlite://") as store:
+        await declare(store)
+        await grant(store, AT)
+        for failures in range(1, FAILURES + 1):
+            note = partial(connectors.note_failure, reason=cause.code, detail="the cause", at=AT)
+            await store.write(note, "c-1")
+            found = [one.id for one in await connector_findings(store, FakeClock())]
+            lasting = ["connector.blocked"] if CAUSES[cause] else []
+            passing = ["connector.failing"] if failures == FAILURES else []
+            assert found == (lasting or passing), failures
 
 
 @each(("lasted_days", "is_told"), [(7, True), (3, False), (30, False)])
