@@ -834,6 +834,7 @@ async def test_review_keys_are_saved_while_loading_offline_or_leaving_the_page(
     await keys.press("a")
     await agree(page)
     await keys.press("u")
+    await saved(page)
     await keys.press("a")
     await agree(page)
     await page.goto("about:blank")

@@ -263,8 +263,10 @@ addEventListener("pagehide", () => {
   const rest = queue.splice(delay.value ? 0 : sending.length).map(body);
   for (let at = 0; at < rest.length; at += AT_ONCE) leave("/v1/items/verdicts", { verdicts: rest.slice(at, at + AT_ONCE) });
 });
-/** Ask before what waits for the hub would be lost. */
+/** Ask before what waits for the hub would be lost: also a decision that would overtake the one before it on its item. */
 addEventListener("beforeunload", (event) => {
-  const isMuch = JSON.stringify(queue.slice(sending.length).map(body)).length > MAX_LEFT;
-  if (isMuch || (queue.length > 0 && delay.value)) event.preventDefault();
+  const rest = queue.slice(sending.length);
+  const isMuch = JSON.stringify(rest.map(body)).length > MAX_LEFT;
+  const overtakes = rest.some(({ item }) => sending.some((one) => one.item.id === item.id));
+  if (isMuch || overtakes || (queue.length > 0 && delay.value)) event.preventDefault();
 });
