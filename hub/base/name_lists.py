@@ -1,5 +1,6 @@
-"""Formatting of lists of names ("a, b and 3 more") and of numbers ("1 item", "3 entries") in a sentence."""
+"""Formatting of lists of names ("a, b and 3 more"), numbers ("1 item") and times ("once") in a sentence."""
 
+import re
 from collections.abc import Sequence
 
 
@@ -10,6 +11,16 @@ def listed(names: Sequence[str], most: int) -> str:
 
 
 def counted(count: int, noun: str, shown: str | None = None) -> str:
-    """Return a number with its noun, as *shown* if given: ``1 file``, ``2 entries``, ``3/20 files``."""
-    plural = f"{noun.removesuffix('y')}ies" if noun.endswith("y") else f"{noun}s"
+    """Return a number with its noun, as *shown* if given: ``1 file``, ``2 entries``, ``3/20 keys``."""
+    plural = re.sub("(?<![aeiou])y$", "ie", noun) + "s"
     return f"{count if shown is None else shown} {noun if count == 1 else plural}"
+
+
+def often(count: int) -> str:
+    """Return how many times something happened: ``once``, ``3 times``."""
+    return "once" if count == 1 else f"{count} times"
+
+
+def count_waiting(count: int, noun: str) -> str:
+    """Return a number with its noun and verb: ``1 run waits``, ``3 runs wait``."""
+    return f"{counted(count, noun)} {'waits' if count == 1 else 'wait'}"

@@ -255,8 +255,8 @@ def _slot_times(slots: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[object]
 
 
 def _wake_row(wake: Mapping[str, Any]) -> Sequence[object]:
-    times = "time" if wake["sends"] == 1 else "times"
-    return wake["slot"], show.column_moment(wake["starts_at"], UTC), wake["said"], f"{wake['sends']} {times}"
+    sends = counted(wake["sends"], "time")
+    return wake["slot"], show.column_moment(wake["starts_at"], UTC), wake["said"], sends
 
 
 _SIGNS: Final = {"added": "+", "removed": "-", "changed": "~"}

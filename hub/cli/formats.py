@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from hub.base.name_lists import counted
+from hub.base.name_lists import counted, often
 from hub.base.printable import NOT_QUOTED, one_line, spelled
 from hub.cli import show
 
@@ -593,11 +593,7 @@ def connector_state(connector: Item) -> str:
         case "sign_in":
             return "needs a sign-in"
         case "failing":
-            return (
-                "failed once"
-                if connector["failures"] == 1
-                else f"failed {counted(connector['failures'], 'time')}"
-            )
+            return f"failed {often(connector['failures'])}"
         case "untested":
             return "not tested yet"
     return str(connector["state"])

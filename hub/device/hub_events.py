@@ -12,6 +12,7 @@ import anyio.to_thread
 import msgspec
 
 from hub.base.log import Channel
+from hub.base.name_lists import counted
 from hub.device.connection import HubConnection, Tools
 from hub.device.device_file import Configuration, DeviceStore
 from protocol.coordination import Event, EventName, Method
@@ -81,9 +82,8 @@ class Hearing:
         if waiting:
             await self._tools.on_file(DeviceStore.keep_configurations, waiting, otherwise=None)
         for new in waiting:
-            keys = len(new.configuration)
-            counted = "1 key" if keys == 1 else f"{keys} keys"
-            self._on_status(f"configuration of {new.agent_id}: revision {new.rev}, {counted}")
+            keys = counted(len(new.configuration), "key")
+            self._on_status(f"configuration of {new.agent_id}: revision {new.rev}, {keys}")
 
     async def _ask_again(self) -> None:
         """Fetch the configuration of each agent sequentially: a hub limits the number of pending requests."""

@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple
 
 from hub.base.atomic_file import write_atomically
 from hub.base.clock import Clock
+from hub.base.name_lists import counted
 from hub.device.conditions import output_of
 from hub.device.device_file import DeviceFileError
 from hub.device.items import WaitingItems, count_waiting
@@ -109,15 +110,11 @@ def show_notice(text: str) -> str:
 
 def digest(waiting: WaitingItems, *, titles: bool) -> str:
     """Return the digest of the items that wait. *titles*: with the titles of the newest items."""
-    sources = (_counted(waiting.files, "file"), _counted(waiting.others, "other source"))
-    listed = " and ".join(filter(None, sources))
-    begin = f"{_counted(waiting.items, 'suggestion')}{' from ' if listed else ''}{listed}"
+    sources = ((waiting.files, "file"), (waiting.others, "other source"))
+    listed = " and ".join(counted(count, noun) for count, noun in sources if count)
+    begin = f"{counted(waiting.items, 'suggestion')}{' from ' if listed else ''}{listed}"
     named = [f"\n{' '.join(title.split())[:_TITLE_CHARACTERS]}" for title in waiting.titles if titles]
     return f"{begin} {'waits' if waiting.items == 1 else 'wait'} for you: hub review{''.join(named)}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}" if count else ""
 
 
 class NotificationCommand(NamedTuple):

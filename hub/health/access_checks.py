@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from hub.base.certificates import RENEW, ending
 from hub.base.clock import Clock, epoch_ms, from_epoch_ms, utc_text
-from hub.base.name_lists import listed
+from hub.base.name_lists import count_waiting, listed, often
 from hub.base.roles import Scope
 from hub.base.version import RESTART
 from hub.health.issues import Finding, Fix, error, notice, post, warning
@@ -245,10 +245,9 @@ def _about_refused(refusal: RefusedPeer, device: DeviceRow | None) -> Finding:
     who = f"a device that calls itself {peer.name!r}" if peer.name else "a device"
     who = who if device is None else f"device {device.name}"
     where = "further addresses" if peer.network == OTHERS else peer.network
-    often = "once" if refusal.count == 1 else f"{refusal.count} times"
     return (notice if device is None else warning)(
         "device.refused",
-        f"{who} at {where} was refused {often}: {refusal.message}",
+        f"{who} at {where} was refused {often(refusal.count)}: {refusal.message}",
         fix=refusal.hint,
         subject=" ".join(
             (peer.device_id or peer.network, refusal.code, peer.credential or peer.name)
@@ -319,8 +318,7 @@ def _about_absence(row: AbsentDevice, known: AwayCause | None, now: datetime) ->
     return (warning if is_long else notice)(
         "device.absent",
         f"device {row.name} {last_seen}{because}, and"
-        f" {'1 run waits' if row.runs == 1 else f'{row.runs} runs wait'} for it since"
-        f" {utc_text(row.waits_since)}",
+        f" {count_waiting(row.runs, 'run')} for it since {utc_text(row.waits_since)}",
         fix=f"{remedy}; if it does not come back: hub devices revoke {row.name},"
         f" and hub agents pause {row.agent_name}",
         subject=row.id,

@@ -10,6 +10,7 @@ import anyio
 from hub.accounts.connector_accounts import Accounts
 from hub.accounts.sealing_keys import BadKeys
 from hub.base.clock import epoch_ms, from_epoch_ms
+from hub.base.name_lists import count_waiting
 from hub.base.roles import Scope
 from hub.base.toml.notify_targets import NotifySettings
 from hub.health.issues import Finding, Fix, Severity, error, post, warning
@@ -161,7 +162,7 @@ async def check_models(
     answering = [name for name in breakers if name not in failing]
     meanwhile = f"{answering[0]} is asked instead" if answering else "no document is read by a model"
     if count := sum(waits.count for waits in waiting):
-        meanwhile += f"; {_spelled_waits(count)}"
+        meanwhile += f"; {count_waiting(count, 'run')}"
     return [
         warning(
             "model.away",
@@ -179,16 +180,12 @@ def _about_waits(waits: waiting_runs.ModelWaits, away: Away) -> Finding:
     why = away(allow_cloud=waits.allow_cloud) or "it is asked again now"
     return warning(
         "model.away",
-        f"{_spelled_waits(waits.count)} for the {which}, which gives no answers: {why}",
+        f"{count_waiting(waits.count, 'run')} for the {which}, which gives no answers: {why}",
         fix="hub doctor --online checks its endpoint; hub runs lists the waiting runs,"
         " and they continue once the model answers",
         subject="" if waits.allow_cloud else "without the cloud",
         since=from_epoch_ms(waits.since),
     )
-
-
-def _spelled_waits(count: int) -> str:
-    return "1 run waits" if count == 1 else f"{count} runs wait"
 
 
 def _again(breaker: EndpointState, now: datetime) -> str:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from hub.base.clock import from_epoch_ms, utc_text
 from hub.base.loop_meter import LoopMeter
-from hub.base.name_lists import listed
+from hub.base.name_lists import listed, often
 from hub.base.supervisor import ServiceFailures
 from hub.base.toml.limits import Limits
 from hub.health.issues import Check, Finding, error, notice, warning
@@ -318,10 +318,9 @@ def _explanation(name: str, times: int, limits: Limits) -> Finding:
     led_to, advice = COUNSEL[name]
     value = getattr(limits, name, None)
     which = f"the limit {name}" if value is None else f"limits.{name} ({value:,.15g})"
-    often = "once" if times == 1 else f"{times} times"
     return warning(
         "limit.reached",
-        f"{which} was reached {often} within the last hour: {led_to}",
+        f"{which} was reached {often(times)} within the last hour: {led_to}",
         fix=advice if value is None else f"{advice}; or raise it: hub config set limits.{name}=NUMBER",
         subject=name,
     )
@@ -375,8 +374,7 @@ def check_services(failures: Callable[[], Mapping[str, ServiceFailures]], now: d
 
 
 def _broken_service(name: str, of: ServiceFailures) -> Finding:
-    often = "once" if of.count == 1 else f"{of.count} times"
-    explanation = f"the hub's service {name!r} broke {often} since the start, last with {of.error}"
+    explanation = f"the hub's service {name!r} broke {often(of.count)} since the start, last with {of.error}"
     severity, now = (error, "it is down and will be restarted") if of.is_down else (warning, "it runs again")
     return severity(
         "service.broken",

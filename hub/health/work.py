@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final
 
 from hub.base.clock import epoch_ms, from_epoch_ms, utc_text
+from hub.base.name_lists import counted
 from hub.base.roles import Scope
 from hub.health.issues import Finding, Fix, Severity, error, notice, post, warning
 from hub.runs.budget import Reached
@@ -189,7 +190,7 @@ def about_failing(failing: FailingAgent) -> Finding:
     )
     if run.outcome is RunOutcome.ERROR:
         return about(Severity.ERROR, "agent.runs_fail", f"agent {agent.name} failed in {which}: {sentence}")
-    errors = "1 error" if run.error_count == 1 else f"{run.error_count} errors"
+    errors = counted(run.error_count, "error")
     explanation = f"agent {agent.name} did only a part of {which}, {errors} in the last: {sentence}"
     found = about(Severity.WARNING, "agent.files_fail", explanation)
     return replace(found, fix=f"{found.fix}; or mute it: hub issues mute {found.key} --reason TEXT")

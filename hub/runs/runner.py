@@ -18,7 +18,7 @@ from hub.agents.prompts import BadPrompt
 from hub.base.clock import Chance, Clock, IdFactory, now_ms
 from hub.base.log import Channel, bind
 from hub.base.metrics import Metrics
-from hub.base.name_lists import counted
+from hub.base.name_lists import count_waiting, counted
 from hub.document import Document
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions, Notes
@@ -610,8 +610,8 @@ class Runner:
         away, why = self._asking.away(order), attempt.unanswered
         if why is None or await self._waits_for_model(order):
             row = await self._store.read(runs.get_run, order.run_id)
-            left = "1 file waits" if len(waiting) == 1 else f"{len(waiting)} files wait"
-            message = f"{counted(row.units_done, 'file')} read by rules; {left} for the model"
+            read = counted(row.units_done, "file")
+            message = f"{read} read by rules; {count_waiting(len(waiting), 'file')} for the model"
             return AttemptEnding(
                 event=RunEvent.MODEL_AWAY, reason=f"{message}: {away or why or 'not asked yet'}"
             )

@@ -172,6 +172,7 @@ def test_control_characters_below_a_row_do_not_reach_the_terminal(capsys: pytest
         (2, "model request", None, "2 model requests"),
         (1, "more entry", None, "1 more entry"),
         (3, "more entry", None, "3 more entries"),
+        (2, "key", None, "2 keys"),
         (20, "file", "3/20", "3/20 files"),
         (1, "file", "0/1", "0/1 file"),
     ],
