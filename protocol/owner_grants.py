@@ -29,6 +29,18 @@ GRANTED_ACTIONS: Final = frozenset(
 )  # that the owner's grants may refuse
 
 
+def lacking_words(remote: Collection[str], *, is_marked: bool, is_approved: bool) -> list[str]:
+    """Return the words that ``review.remote`` lacks for a verdict.
+
+    Args:
+        remote: words of the grant.
+        is_marked: the verdict approves or edits an item that has a mark.
+        is_approved: the verdict edits a row that its owner has approved.
+    """
+    words = ((MARKED, is_marked), (APPROVED, is_approved))
+    return [word for word, is_needed in words if is_needed and word not in remote]
+
+
 def refused_by_owner(
     call: ToolCall, granted: Mapping[str, Collection[str]], *, is_marked: bool = False
 ) -> str | None:
@@ -44,8 +56,8 @@ def refused_by_owner(
         remote = granted.get(OwnerGrant.REVIEW_REMOTE)
         if remote is None:
             return f"the owner of this device does not grant {OwnerGrant.REVIEW_REMOTE.value!r}"
-        words = ((MARKED, is_marked), (APPROVED, call.review is not None and call.review.row is not None))
-        if lacking := ",".join(word for word, is_needed in words if is_needed and word not in remote):
+        is_approved = call.review is not None and call.review.row is not None
+        if lacking := ",".join(lacking_words(remote, is_marked=is_marked, is_approved=is_approved)):
             return f"the row is {lacking}; the owner of this device does not grant 'review.remote={lacking}'"
     tables = (
         {str(call.table)}

@@ -31,7 +31,7 @@ from protocol.errors import (
 from protocol.frame import Record
 from protocol.ids import DeviceId
 from protocol.items import ReviewVerdict, RowReview
-from protocol.owner_grants import APPROVED, MARKED, OwnerGrant
+from protocol.owner_grants import OwnerGrant, lacking_words
 from protocol.tables import TABLES, Tables
 from protocol.tool_calls import Action, Answer, ToolCall
 from storage.kernel.database import StorageError
@@ -249,9 +249,8 @@ def refused_by(
     if not link.can(CAPABILITY_OF[Action.REVIEW_APPLY]):
         return ErrorCode.CALL_UNSUPPORTED
     granted = link.owner_grants.get(OwnerGrant.REVIEW_REMOTE)
-    words = {MARKED} if is_marked else set()
-    words |= {APPROVED} if is_owned else set()
-    return ErrorCode.NOT_GRANTED if granted is None or not words <= {*granted} else None
+    is_refused = granted is None or lacking_words(granted, is_marked=is_marked, is_approved=is_owned)
+    return ErrorCode.NOT_GRANTED if is_refused else None
 
 
 def _with_titles(data: dict[str, Any]) -> tuple[Record, dict[str, str]]:
