@@ -298,6 +298,7 @@ prune_verdicts = Pruning(
     sa.or_(
         sa.text("item_verdicts.state <> 'done'"),
         sa.cast(item_verdicts.c.data, sa.Text) == "{}",
+        item_verdicts.c.verdict == "reject",
         ~sa.exists().where(
             items.c.id == item_verdicts.c.item_id, items.c.call_id == item_verdicts.c.seen_call
         ),

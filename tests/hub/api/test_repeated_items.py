@@ -1,5 +1,6 @@
 """Items of one thing over the REST interface: lists, counts, filters, verdicts and reports of devices."""
 
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -13,6 +14,7 @@ from storage import schema
 from storage.agents import declared_agents
 from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import users
+from storage.effects import retention
 from storage.runs import calls, item_verdicts, items
 from storage.runs.calls import ReportedVerdict
 from storage.runs.item_verdicts import VerdictAnswer
@@ -139,6 +141,15 @@ async def test_approval_settles_the_others_without_teaching_and_undo_brings_them
     again = (await client.get("/v1/items/i-0")).json()
     assert (again["verdict"], again["evidence"], again["place"]["quote"]) == ("open", None, "Call Anna")
     assert (await listed(client))["i-1"] == ["i-0"]
+
+
+async def test_words_of_the_others_are_deleted_with_their_old_verdicts(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
+    await give(client, "i-1", "approve")
+    assert [await settle(hub, state, 5_000) for state in ("approved", "rejected")] == [["i-1"], ["i-0"]]
+    assert await hub.store.write(partial(retention.prune_verdicts, before=5_001)) == 2
+    assert await given(client, "i-0") is None
 
 
 async def test_unsent_approval_is_undone_with_the_verdicts_on_the_others(client: httpx2.AsyncClient) -> None:
