@@ -266,13 +266,11 @@ def create_token(
 
 def _check_tables(hub: HubClient, names: Sequence[str]) -> None:
     """Refuse a limit to a table that the hub does not have."""
-    from protocol.similar_names import did_you_mean
+    from hub.settings.table_settings import unknown_tables
 
     known = [table["name"] for table in hub.get_all("/v1/tables", "tables")["tables"]] if names else []
-    for name in names:
-        if name not in known:
-            hint = did_you_mean(name, known) or f"there are {', '.join(known)}"
-            raise CommandError(f"there is no table {name!r}", Exit.USAGE, next_step=hint)
+    for _, (message, hint) in unknown_tables(names, known):
+        raise CommandError(message, Exit.USAGE, next_step=hint)
 
 
 @token.command("ls", epilog=example("hub token ls"))
