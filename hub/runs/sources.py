@@ -399,7 +399,7 @@ class _DeviceReading:
         clock: Clock,
     ) -> None:
         self._stream = stream
-        self._missing = missing
+        self._lost = cause_of(without_folders(missing)) if missing else None
         self._only = only and plain_path(only)
         self._arrived = arrived
         self._order = order
@@ -441,9 +441,8 @@ class _DeviceReading:
         """Yield the events of one frame."""
         if isinstance(frame, AgentAck) and not frame.accepted:
             reason = frame.reason or "no reason given"
-            lost = cause_of(without_folders(self._missing)) if self._missing else None
-            if reason == ErrorCode.NOTHING_SHARED and lost is not None:
-                raise NotTakenOn(lost.sentence, busy=False, reason=FOLDER_MISSING)
+            if reason == ErrorCode.NOTHING_SHARED and self._lost is not None:
+                raise NotTakenOn(self._lost.sentence, busy=False, reason=FOLDER_MISSING)
             raise NotTakenOn(
                 f"{_NOT_TAKEN_ON}: {_advised(reason)}", busy=reason == ErrorCode.BUSY, reason=reason
             )
@@ -714,6 +713,10 @@ class _DeviceReading:
                 if not unread.is_failure:
                     self._hashes.pop(skipped.path, None)
                 yield unread
+        is_outside = any(skipped.reason == SkipReason.OUTSIDE_SHARED for skipped in frame.skipped)
+        reads_all = not self._order.settings.paths and not self._order.settings.is_task
+        if self._lost is not None and (is_outside or reads_all):  # the other folders are read
+            yield UnreadUnit("", FOLDER_MISSING, self._lost.sentence)
         if unlisted and self._listed:
             yield SeenUnits([], self._listed + unlisted)
         missing = [*self._open, *(path for path in self._awaited if path not in self._open)]

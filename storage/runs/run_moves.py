@@ -23,6 +23,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.agent_status import FINAL, Lifecycle
+from protocol.causes import FOLDER_MISSING
 from protocol.errors import CodedError, ErrorCode, HubError, IllegalTransition
 from protocol.ids import AgentId, BootId, DeviceId, RunId
 from protocol.lifecycles import (
@@ -584,7 +585,8 @@ def move(
         record_failed_attempt(c, held.id, moved.attempt - change["attempts"], error, at)
     elif after is RunState.COMPLETED:
         discount_overcome(c, held.id, at)
-    if moved.schedule_id is not None and after in FINAL_RUN_STATES and moved.trigger_kind in FIRED:
+    counts = moved.trigger_kind in FIRED and code != FOLDER_MISSING  # a folder that is back needs no resume
+    if moved.schedule_id is not None and after in FINAL_RUN_STATES and counts:
         schedules.count_outcome(c, moved.schedule_id, ends_as, at)
     if after in FINAL_RUN_STATES:
         followed_by: RunId | None = None

@@ -8,12 +8,13 @@ import sqlalchemy as sa
 
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId
-from protocol.lifecycles import RunOutcome
+from protocol.lifecycles import RunEvent, RunOutcome
 from storage import audit, leases
 from storage.agents import agent_states, agents, due_schedules, exhaustion, state_moves
 from storage.agents.configs import UnreadableConfig
 from storage.effects import fire_decisions, retention
 from storage.leases import LostLease
+from storage.runs import run_moves
 from storage.schedules import schedule_rows, schedules, wakes
 from storage.schedules.schedule_rows import DeclaredSchedule, ScheduleRow, time_text
 from storage.schedules.schedules import NextFire, PassedFires
@@ -22,7 +23,7 @@ from storage.schema import agent_configs
 from storage.schema import schedules as schedule_table
 from storage.schema import schedules as table
 from storage.schema import wakes as wake_table
-from tests.storage.rows import AT, NEXT_BOOT, declare, make_agent, make_run, some
+from tests.storage.rows import AT, NEXT_BOOT, claim, declare, make_agent, make_run, some
 from tests.storage.scheduled import HOUR, HOURLY, decision, fire, lead, make_schedule, told
 from tests.support import stored
 from tests.support.coded import coded
@@ -315,6 +316,17 @@ def test_schedule_pauses_after_consecutive_failures_with_an_activity_entry(c: sa
     (entry,) = audit.list_activity(c)
     assert (entry.event_type, entry.agent_id, entry.at) == ("schedule.paused", INBOX, AT + 9)
     assert "3 failed runs" in entry.message
+
+
+@pytest.mark.parametrize(("code", "failures"), [("no_folder", 0), ("nothing_shared", 1)])
+def test_failure_for_a_missing_folder_does_not_count_for_the_pause_of_the_schedule(
+    c: sa.Connection, code: str, failures: int
+) -> None:
+    make_schedule(c)
+    fire(c, AT)
+    claimed = some(claim(c, at=AT + HOUR))
+    run_moves.move(c, claimed.held, RunEvent.FAILED, at=AT + HOUR, actor="hub", error="the cause", code=code)
+    assert schedule_rows.get_schedule(c, ID).consecutive_failures == failures
 
 
 def test_enabling_a_schedule_resets_the_consecutive_failures(c: sa.Connection) -> None:

@@ -17,6 +17,7 @@ from hub.runs.delivery import SINGLE_CALLS
 from hub.runs.interrupt import Interrupt
 from hub.runs.run_order import RunOptions, RunOrder
 from protocol.capabilities import CapabilityName
+from protocol.causes import FOLDER_MISSING
 from protocol.errors import CallTimedOut, ErrorCode, LinkLost, TooManyCalls
 from protocol.frame import ErrorBody
 from protocol.ids import trace_id_of
@@ -232,6 +233,22 @@ async def test_run_reports_a_failed_file_and_finishes_the_other_files(bench: Ben
     (error,) = run.errors
     assert ((run.state, run.outcome), error.unit_key, run.units_done) == (end, unit, done)
     assert (error.code, words in error.message) == (code, True)
+
+
+async def test_run_without_one_of_several_folders_reads_the_others_and_is_partial_until_the_folder_is_back(
+    bench: Bench,
+) -> None:
+    one_away = [SkippedFile(path="~/away", reason=SkipReason.OUTSIDE_SHARED)]
+    frames = [*folder(a="- [ ] one")[0][:-1], AgentComplete(run_id="r", skipped=one_away)]
+    bench.connect(runs=[frames]).missing = ("~/away",)
+
+    run = await bench.run()
+
+    (error,) = run.errors
+    assert (run.outcome, run.units_done, error.code) == (RunOutcome.PARTIAL, 1, FOLDER_MISSING)
+    assert "~/away was moved or renamed" in error.message
+    bench.connect(runs=folder(b="- [ ] two"))
+    assert (await bench.run()).outcome is RunOutcome.SUCCESS
 
 
 async def test_call_without_an_answer_fails_as_unknown_effect_after_max_sends(bench: Bench) -> None:
