@@ -104,6 +104,7 @@ def connect(
     Connects to the hub at URL, as in ws://127.0.0.1:8770, and reconnects whenever the
     connection ends. Several URLs are addresses of one hub: if a connection ends, the
     others are tried at once. The first time it shows a pairing code; approve it on the hub: hub pair.
+    Folders are looked for once, at the start; after a rename, start it anew. 'hub device run' looks always.
     """
     name = device_name(name)
     token = _token(token_file)

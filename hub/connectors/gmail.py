@@ -35,6 +35,7 @@ import msgspec
 from pydantic import Field
 
 from hub.base.clock import Clock, epoch_ms, from_epoch_ms
+from hub.base.name_lists import counted
 from hub.connectors.calling import (
     BaseUrl,
     ConnectorFailure,
@@ -837,7 +838,7 @@ class Gmail(Connector):
         total = profile.messages_total
         return Account(
             name=profile.email_address or self._me or self.context.account,
-            detail="" if total is None else f"{total:,} messages",
+            detail="" if total is None else counted(total, "message", f"{total:,}"),
         )
 
     async def pages(self, cursor: Cursor | None, since: datetime) -> AsyncGenerator[Page]:

@@ -29,6 +29,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from hub.base.name_lists import counted
 from hub.base.outbound.refusal_reach import MAX_REFUSALS
 from hub.connectors.blocking_imap_transport import BlockingImapTransport, ImapRefused, ImapResponse
 from hub.connectors.calling import Misconfigured, Unavailable, Unread
@@ -613,7 +614,7 @@ class Imap(Connector):
         counts = []
         for name, _ in await self._folders():
             status = await self._line.status(name)
-            counts.append(f"{name}: {status.messages:,} messages")
+            counts.append(f"{name}: {counted(status.messages, 'message', f'{status.messages:,}')}")
         return Account(name=self.context.identity or self.settings.username, detail=", ".join(counts))
 
     async def pages(self, cursor: Cursor | None, since: datetime) -> AsyncGenerator[Page]:

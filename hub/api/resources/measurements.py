@@ -15,6 +15,7 @@ from hub.base.roles import Scope
 from protocol.coordination import MAX_SAMPLES, MAX_TAGS, Method, Sample
 from protocol.errors import CodedError, ErrorCode
 from protocol.frame import Count, Id
+from protocol.similar_names import did_you_mean
 from storage.agents import agents, measurements
 from storage.agents.measurements import tags_key
 from storage.devices import nodes
@@ -136,6 +137,11 @@ class ChartRequest(Struct, frozen=True):
     by: str | None = None
 
 
+HUB_METRICS: Final = (
+    *("hub.files", "hub.items", "hub.model_cost_usd", "hub.model_requests", "hub.model_seconds"),
+    *("hub.model_tokens", "hub.node_calls", "hub.node_cpu", "hub.node_devices", "hub.node_lag_seconds"),
+    *("hub.node_memory_bytes", "hub.run_seconds", "hub.runs", "hub.verdicts"),
+)
 _SERIES = object_of("name", "type", "tags", "last_at as last_at_ms", "last")
 _LINE = object_of("tag", "whole")
 _CHART = object_of(
@@ -323,6 +329,9 @@ class HubSeriesResource(Resource):
         Work counts when it ended, a verdict when it was given, whichever node did it. Each node samples its
         own load every 5 minutes.
         """
+        if name is not None and name not in HUB_METRICS:
+            hint = did_you_mean(name, HUB_METRICS) or f"there are {', '.join(HUB_METRICS)}"
+            raise CodedError(ErrorCode.BAD_PARAMS, f"name: the hub has no metric {name!r}", hint=hint)
         lines = await self._measurements.ask_hub(
             since=None if since is None else epoch_ms(since),
             until=None if until is None else epoch_ms(until),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +10,13 @@ from pathlib import Path
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from hub.api.resources.measurements import HubSeriesResource
+from hub.api.resources.measurements import HUB_METRICS, HubSeriesResource
+from hub.cli.errors import Exit
 from protocol.lifecycles import RunState
 from tests.hub.api.test_measurement_routes import keep
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.hub import ServedHub
+from tests.support.source import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -86,3 +89,17 @@ def test_metrics_command_draws_series_in_characters_of_the_terminal(
     shown = subprocess.run(command, env=plain, capture_output=True, check=True).stdout.decode("ascii")
     assert shown.splitlines()[1].split() == ["hub.runs", "cancelled", "sum", "9", ".-#_"]
     assert json.loads(hub(*asked, "--json").stdout)["schema"] == "hub.hub-series/1"
+
+
+def test_unknown_metric_of_the_hub_is_refused_with_a_suggestion(hub: Hub, served: ServedHub) -> None:
+    ends(hub("metrics", "--name", "hub.runz"), Exit.USAGE, "did you mean 'hub.runs'?")
+    ends(hub("metrics", "--name", "hub.runs"), 0)
+
+
+def test_every_metric_that_the_hub_measures_is_known() -> None:
+    texts = [
+        part.read_text(encoding="utf-8")
+        for part in (ROOT / "storage/agents/measurements.py", ROOT / "hub/agents/measurements.py")
+    ]
+    measured = {name for text in texts for name in re.findall(r'"(hub\.[a-z_]+)"', text)}
+    assert measured == set(HUB_METRICS)

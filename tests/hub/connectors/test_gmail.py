@@ -145,7 +145,7 @@ async def test_malformed_gmail_message_does_not_stop_other_messages(fake: FakeGm
 async def test_a_check_names_the_owner_of_the_mailbox(fake: FakeGmail, here: Rig) -> None:
     one_mail(fake)
     account = await here.open().check()
-    assert (account.name, account.detail) == ("me@example.com", "1 messages")
+    assert (account.name, account.detail) == ("me@example.com", "1 message")
     fake.has_profile = False
     assert (await here.open().check()).name == "work"
 
