@@ -325,7 +325,11 @@ def test_places_lists_places_and_sync_rewrites_items(hub: Hub, home: Path) -> No
     with bench.open() as db:
         db.execute("UPDATE sink_waits SET until_ms = since_ms")
     ends(hub("device", "sync"), 0, "todo: 1 deleted there")
-    ends(hub("places", "ls"), 0, stdout=["deleted in todo: tasks  ", "reject --approved", "sync --again"])
+    ends(
+        hub("places", "ls"),
+        0,
+        stdout=["deleted in todo: tasks  ", "reject NUMBERS --approved", "sync --again"],
+    )
     (state,) = json.loads(hub("places", "ls", "--json").stdout)["places"]
     assert (state["rows"], state["waiting"], len(state["deleted"])) == (1, 0, 1)
     path.unlink()
