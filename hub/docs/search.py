@@ -4,8 +4,11 @@
 """
 
 import re
+from bisect import bisect_left
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from functools import cache
+from heapq import nsmallest
 from textwrap import shorten
 from typing import Final, NamedTuple
 
@@ -41,17 +44,26 @@ _CODE: Final = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _HEADING: Final = re.compile(r"^#{1,4} (.+)\n", re.MULTILINE)
 _LINK: Final = re.compile(r"\[([^][]*)\]\([^)]*\)")
 _MARKS: Final = re.compile(r"[`*|]|^[-#] |^[ |:-]+$|<!--.*?-->", re.DOTALL | re.MULTILINE)
+_WORD: Final = re.compile(r"\w{2,}")
 _NO_ID: Final = re.compile(r"[^\w\- ]")
 
 
 class HandbookSection(NamedTuple):
-    """Part of a page below a heading. *text*: without marks of Markdown; *lower*: the same in lower case."""
+    """Part of a page below a heading. *lines*: without marks of Markdown; *lower*: in lower case."""
 
     topic: str
     heading: str
     is_first: bool
-    text: str
+    lines: list[str]
     lower: str
+
+
+class _WordIndex(NamedTuple):
+    """Words of all sections. *weights*: of each word, how much it counts, by the place of the section."""
+
+    sections: list[HandbookSection]
+    words: list[str]  # in order, so that those with one begin are neighbours
+    weights: list[dict[int, float]]
 
 
 def id_of(heading: str) -> str:
@@ -61,47 +73,65 @@ def id_of(heading: str) -> str:
 
 def search(query: str, limit: int = MAX_HITS) -> list[tuple[HandbookSection, str]]:
     """Return sections with words of *query*, the best first, each with its best line."""
-    words = [word for word in re.findall(r"[\w-]{2,}", query[:MAX_TEXT].lower()) if word not in _COMMON]
-    stems = [word.removesuffix("s") if len(word) > 3 else word for word in words[:_MAX_WORDS]]
-    scored = [(_score(section, stems), section) for section in _sections()]
-    best = sorted((match for match in scored if match[0]), key=lambda match: match[0], reverse=True)
-    return [(section, _excerpt(section.text, stems)) for _, section in best[:limit]]
+    words = [word for word in _WORD.findall(query[:MAX_TEXT].lower()) if word not in _COMMON]
+    stems = list(dict.fromkeys(word.removesuffix("s") if len(word) > 3 else word for word in words))
+    stems = stems[:_MAX_WORDS]
+    scores: dict[int, list[float]] = {}  # by section, of each word of the query that it has
+    for stem in stems:
+        weights = _weights(stem)
+        for other in SYNONYMS.get(stem, ()):
+            for at, weight in _weights(other).items():
+                weights[at] = max(weights.get(at, 0), weight / 2)
+        for at, weight in weights.items():
+            scores.setdefault(at, []).append(weight)
+    best = nsmallest(limit, ((-sum(has) * len(has) ** 2, at) for at, has in scores.items()))
+    sections = _index().sections
+    return [(sections[at], _excerpt(sections[at], stems)) for _, at in best]
 
 
-def _score(section: HandbookSection, stems: list[str]) -> float:
-    """Return how well a section fits: more by its page, its heading and each further word."""
-    scores = [
-        max([_weight(section, stem), *(_weight(section, other) / 2 for other in SYNONYMS.get(stem, ()))])
-        for stem in stems
-    ]
-    return sum(scores) * sum(map(bool, scores)) ** 2
+def _weights(phrase: str) -> dict[int, float]:
+    """Return how much each section has of words; those of three letters may go on."""
+    first, *others = map(_weights_of, phrase.split())
+    for other in others:
+        first = {at: min(weight, other[at]) for at, weight in first.items() if at in other}
+    return first
 
 
-def _weight(section: HandbookSection, stem: str) -> float:
-    in_topic = 12 if section.is_first and section.topic.startswith(stem) else 0
-    in_heading = 8 * len(_found(stem, section.heading.lower())[:1])
-    weight = in_topic + in_heading + len(_found(stem, section.lower)[:_MAX_COUNTED])
-    return weight if section.topic in _READ else weight / 3
-
-
-def _found(stem: str, text: str) -> list[str]:
-    return re.findall(rf"\b{re.escape(stem)}", text) if stem in text else []
+def _weights_of(stem: str) -> dict[int, float]:
+    index, found = _index(), dict[int, float]()
+    for word in range(bisect_left(index.words, stem), len(index.words)):
+        if not index.words[word].startswith(stem) or (len(stem) < 3 and index.words[word] != stem):
+            break
+        for at, weight in index.weights[word].items():
+            found[at] = max(found.get(at, 0), weight)
+    return found
 
 
 @cache
-def _sections() -> list[HandbookSection]:
-    return [section for topic in docs.TOPICS for section in _split(topic)]
+def _index() -> _WordIndex:
+    sections = [section for topic in docs.TOPICS for section in _split(topic)]
+    weights: defaultdict[str, dict[int, float]] = defaultdict(dict)
+    for at, section in enumerate(sections):
+        of_topic = _WORD.findall(section.topic)[:1] if section.is_first else []
+        of_heading = _WORD.findall(section.heading.lower())
+        counts = Counter(_WORD.findall(section.lower))
+        for word in {*of_topic, *of_heading, *counts}:
+            weight = 12 * (word in of_topic) + 8 * (word in of_heading) + min(counts[word], _MAX_COUNTED)
+            weights[word][at] = weight if section.topic in _READ else weight / 3
+    words = sorted(weights)
+    return _WordIndex(sections, words, [weights[word] for word in words])
 
 
 def _split(topic: str) -> Iterator[HandbookSection]:
     text = _CODE.sub(lambda code: code[0].replace("\n#", "\n"), docs.page(topic))  # comments are no headings
     _, *parts = (_MARKS.sub("", _LINK.sub(r"\1", part)) for part in _HEADING.split(text))
     for heading, text in zip(parts[::2], parts[1::2], strict=True):
-        yield HandbookSection(topic, heading, heading == parts[0], text, text.lower())
+        yield HandbookSection(topic, heading, heading == parts[0], text.splitlines(), text.lower())
 
 
-def _excerpt(text: str, stems: list[str]) -> str:
+def _excerpt(section: HandbookSection, stems: list[str]) -> str:
     """Return the line with the most words, cut to a length that a list can show."""
     words = [*stems, *(other for stem in stems for other in SYNONYMS.get(stem, ()))]
-    line = max(text.splitlines(), key=lambda line: sum(bool(_found(word, line.lower())) for word in words))
-    return shorten(line, _EXCERPT, placeholder=" …")
+    words = [word for word in words if word in section.lower]
+    counts = [sum([word in line for word in words]) for line in section.lower.splitlines()]
+    return shorten(section.lines[counts.index(max(counts))], _EXCERPT, placeholder=" …")

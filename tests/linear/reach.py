@@ -2,6 +2,7 @@
 
 from typing import Final, NamedTuple
 
+from hub.docs.search import MAX_TEXT
 from hub.extraction.prose_layout import _MAX_CHARS as SENTENCE_CHARS
 from hub.text.quotations import _LINE_CHARS as LINE_CHARS
 
@@ -37,6 +38,7 @@ MODULES: Final = {
     "hub.device": Reach(_OPERATOR),
     "hub.device.sinks": Reach("files of the owner, answers of their servers, and texts that agents read"),
     "hub.document": Reach(_FILES),
+    "hub.docs": Reach(_OURS),
     "hub.extraction": Reach(_FILES),
     "hub.extraction.answers": Reach(_MODEL),
     "hub.extraction.completion": Reach(_MODEL),
@@ -73,6 +75,8 @@ def reach_of(module: str, name: str) -> Reach | None:
         return MODULES["hub.extraction"]
     if module == "hub.text.quotations" and name.isdigit():  # of ``above_quotations``, which is cached
         return Reach("lines of mails, cut", LINE_CHARS)
+    if (module, name) == ("hub.docs.search", "_WORD"):
+        return Reach("words of a request, cut", MAX_TEXT)
     rows = [row for row in MODULES if module == row or module.startswith(f"{row}.")]
     return MODULES[max(rows, key=len)] if rows else None
 

@@ -11,7 +11,7 @@ from html import escape
 from itertools import pairwise
 from typing import Annotated, Final
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from msgspec import Meta
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -45,6 +45,9 @@ class HandbookResource(Resource):
     name, path, within = "handbook", "", BY_ALL
     is_scoped = False
 
+    def __init__(self) -> None:
+        self._limiter = CapacityLimiter(1)  # work of threads of which many would stop the others
+
     @route("GET", "/docs", Scope.READ)
     async def all(
         self,
@@ -52,7 +55,7 @@ class HandbookResource(Resource):
         q: Annotated[str, Meta(max_length=MAX_TEXT, description="Words to find in all pages.")] = "",
     ) -> DocumentPage:
         """List the pages of the handbook, or those with some words, as Markdown, or as HTML for a browser."""
-        return await _page(call, "", q.strip())
+        return await self._page(call, "", q.strip())
 
     @route("GET", "/docs/{topic}", Scope.READ, errors=[ErrorCode.UNKNOWN_METHOD])
     async def get(self, call: RequestContext, topic: str) -> DocumentPage:
@@ -60,25 +63,29 @@ class HandbookResource(Resource):
 
         The topic may end with ``.md``, as in links.
         """
-        return await _page(call, topic.removesuffix(".md"))
+        return await self._page(call, topic.removesuffix(".md"))
 
     @route("GET", "/v1/openapi.json", Scope.READ)
     async def document(self, document: Document) -> Response:
         """Return this interface as an OpenAPI 3.1 document."""
         return document
 
+    async def _page(self, call: RequestContext, topic: str, query: str = "") -> DocumentPage:
+        """Return a page; empty *topic*: the list of all, or of the sections with a *query*.
 
-async def _page(call: RequestContext, topic: str, query: str = "") -> DocumentPage:
-    """Return a page; empty *topic*: the list of all, or of the sections with a *query*. Raises CodedError."""
-    try:
-        if "text/html" in Headers(scope=call.scope).get("accept", ""):
-            text = await to_thread.run_sync(html_of, topic, query)
-            return DocumentPage(text, media_type="text/html", headers={**HEADERS, "vary": "accept"})
-
-        text = await to_thread.run_sync(markdown_of, topic, query)
-        return DocumentPage(text, headers={"vary": "accept"})
-    except docs.UnknownTopic as unknown:
-        raise CodedError(ErrorCode.UNKNOWN_METHOD, str(unknown), hint=unknown.hint) from unknown
+        Raises:
+            CodedError: the handbook has no such page.
+        """
+        is_html = "text/html" in Headers(scope=call.scope).get("accept", "")
+        written = _cached_html_of if not query else html_of
+        try:
+            text = await to_thread.run_sync(
+                written if is_html else markdown_of, topic, query, limiter=self._limiter
+            )
+        except docs.UnknownTopic as unknown:
+            raise CodedError(ErrorCode.UNKNOWN_METHOD, str(unknown), hint=unknown.hint) from unknown
+        media_type, headers = ("text/html", HEADERS) if is_html else (None, {})
+        return DocumentPage(text, media_type=media_type, headers={**headers, "vary": "accept"})
 
 
 _COMMENT: Final = re.compile(r"^<!--.*?-->\n?", re.MULTILINE | re.DOTALL)  # marks of generated parts
@@ -139,7 +146,6 @@ def markdown_of(topic: str, query: str = "") -> str:
     return "\n".join(("# Found in the handbook", "", *(lines or [f"Nothing has these words. {hint}"]), ""))
 
 
-@lru_cache(maxsize=2 * len(docs.TOPICS))  # queries do not fill the memory
 def html_of(topic: str, query: str = "") -> str:
     """Return the same in HTML, with the search and the way on."""
     from markdown_it import MarkdownIt  # imported here: a start can do without
@@ -168,6 +174,9 @@ def html_of(topic: str, query: str = "") -> str:
         topics="".join(_topics(topic)),
         page=page.replace("</table>", "</table></div>").replace("<pre>", '<pre tabindex="0">'),
     )
+
+
+_cached_html_of = lru_cache(maxsize=2 * len(docs.TOPICS))(html_of)  # of pages, with and without ``.md``
 
 
 def _pager(topic: str) -> str:

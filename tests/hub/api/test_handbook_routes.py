@@ -1,9 +1,15 @@
 """The handbook as the operators' listener serves it."""
 
+from collections import Counter
+
+import anyio
 import httpx2
+import pytest
+from anyio import from_thread
 from selectolax.lexbor import LexborHTMLParser as HTMLParser
 
 from hub import docs
+from hub.api.resources import handbook
 from hub.base.roles import Role
 from tests.support.hub import ServedHub, over_tcp
 
@@ -39,6 +45,25 @@ async def test_search_of_the_handbook_links_sections_and_keeps_the_words_as_text
         assert field is not None and field.attributes["value"] == typed
         assert (nothing.css("b"), nothing.css("main a")) == ([], [])
         assert (await client.get("/docs", params={"q": "x" * 101})).status_code == 422
+
+
+async def test_searches_of_many_requests_take_one_thread_at_a_time(
+    hub: ServedHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = Counter[str]()
+
+    def counted(_: str, query: str) -> str:
+        running["now"] += 1
+        running["most"] = max(running.values())
+        from_thread.run(anyio.wait_all_tasks_blocked)
+        running["now"] -= 1
+        return query
+
+    monkeypatch.setattr(handbook, "markdown_of", counted)
+    async with over_tcp(hub, await hub.token(Role.VIEWER)) as client, anyio.create_task_group() as group:
+        for number in range(16):
+            group.start_soon(client.get, f"/docs?q=word{number}")
+    assert running["most"] == 1
 
 
 async def test_handbook_page_leads_to_the_pages_before_and_after(hub: ServedHub) -> None:

@@ -1,6 +1,7 @@
 """``hub help``, ``hub routes``, and names that a shell completes."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from hub.api.application import DECLARED
 from hub.base.roles import DEVICE_REQUESTS, ROUTES
 from hub.cli.app import hub
 from hub.cli.app import hub as command
-from hub.docs.search import search
+from hub.docs.search import MAX_HITS, search
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.families import each
 from tests.support.hub import ServedHub
@@ -73,6 +74,30 @@ def test_help_with_words_of_other_programs_names_their_page_first(
 @each("query", ["", "xyzzy", "[*", "the " * 99, "\n", "<b>"])
 def test_search_for_what_is_no_word_finds_nothing(query: str) -> None:
     assert search(query) == []
+
+
+@each(
+    ("query", "same"),
+    [
+        ("schedul", "schedule"),
+        ("calendar calendar calendars", "calendar"),
+        ("(backup)", "backup"),
+        ("sign-in", "sign in"),
+        ("the price of the", "price"),
+    ],
+)
+def test_search_finds_the_same_section_first_by_begins_and_repeated_words(query: str, same: str) -> None:
+    assert search(query)[0] == search(same)[0]
+
+
+@each("query", ["hub.device agent+item", "[model]", "a" * 100, "ca re do", "todo sink price"])
+def test_search_builds_no_expression_and_reads_no_page(query: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    search("warm")
+    with monkeypatch.context() as without:
+        without.setattr(docs, "page", None)
+        without.setattr(re, "_compile", None)
+        found = search(query)
+    assert len(found) <= MAX_HITS
 
 
 def test_routes_command_prints_routes_with_roles_without_a_running_hub() -> None:
