@@ -11,9 +11,10 @@ from hub.links.device_link import DeviceLink
 from hub.runs.asking import RunAsking
 from hub.runs.delivery import Window
 from hub.runs.run_order import RunOrder
-from hub.runs.sources import ReadTree, UnreadUnit
+from hub.runs.sources import PathListing, ReadTree, UnreadUnit
 from protocol.lifecycles import RunState, UnitState
 from protocol.skipped_files import LEFT_OUT
+from storage.runs.items import ItemRow, source_of
 from storage.runs.units import UnitRow
 
 
@@ -34,6 +35,7 @@ class Attempt:
         self.tree: ReadTree | None = None  # the manifest, if the visit read all of it
         self.left: UnreadUnit | None = None  # files that this visit leaves to the next runs
         self.fresh: set[str] = set()  # paths of the chosen files that no run of its fire tried
+        self.listing = PathListing()  # of the newest visit
         self.unread = 0  # files beyond the largest number of items that no run of its fire tried
         self.is_broke = False  # reached the budget of a run
         # only for a run that reads a mailbox, while its device is connected
@@ -52,12 +54,35 @@ class Attempt:
             if unit.state is UnitState.SKIPPED and unit.error is not None:
                 self.leave_out(unit.error.partition(":")[0])
         self.unchanged = self.unlisted = 0
+        self.listing = PathListing()
         self.tree = self.left = None
+
+    def lacks(self, link: DeviceLink | None, own: str, item: ItemRow) -> bool:
+        """Return True if the file of an item is not offered any more, as far as the run can know.
+
+        Its shared folder is not there any more, or the listing of the item's own agent lacks the path.
+
+        Args:
+            own: shared folder of a file that is read.
+        """
+        folder = source_of(item.unit_key)
+        if link is None or not folder or not link.roots or "~" in link.roots:
+            return False
+        alike = [root for root in link.roots if _is_name_of(folder, root)]
+        if not alike or (len(alike) == 1 and own != folder and _is_name_of(own, alike[0])):
+            return True
+        return item.agent_id == self.order.agent_id and self.listing.lacks(item.unit_key)
 
     def leave_out(self, code: str, files: int = 1) -> None:
         """Count files that are left out on purpose."""
         if code in LEFT_OUT:
             self.left_out[code] += files
+
+
+def _is_name_of(name: str, root: str) -> bool:
+    """Return True if a shared folder at *root* may have this name: its own, or with its parent."""
+    base = root.rpartition("/")[2]
+    return name == base or name.startswith(f"{base} (")
 
 
 class DocumentReading(NamedTuple):

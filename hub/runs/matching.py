@@ -15,6 +15,7 @@ The rules, in this order:
 - Rejected by its owner: not sent again, unless its sentence has changed.
 - Other sentence and other data: the row is updated, and the call contains the difference. The same day in the
   time zone of another agent is no difference.
+- Known in a file that is not offered any more, with the same quote: the item moves here.
 - Known in another source of the same user on the same device, with all of the item's content: not sent. But
   an item without a date in the notes of two days is a separate item for each day.
 - Title similar to that of an item whose quote was deleted, ignoring dates; or a longer or shorter form of the
@@ -87,6 +88,7 @@ def decide(
     with_quotes: bool = True,
     learns: bool = False,
     with_done: bool = False,
+    is_gone: Callable[[ItemRow], bool] | None = None,
 ) -> list[Decision]:
     """Return a decision for each of *found* in order, except for new items that are already done.
 
@@ -97,7 +99,10 @@ def decide(
         can_update: True if the device can update rows.
         learns: True if a title that the owner has rejected often is not suggested again.
         with_done: True if new items that are already done have a decision too.
+        is_gone: returns True for an item whose own file is not offered any more; its sentence may be here.
     """
+    if is_gone is not None:
+        known = _with_moved(known, found, is_gone)
     pairing = _Pairing(found, known.here)
     if document is not None:
         pairing.match_taken(document)
@@ -139,6 +144,28 @@ def decide(
         off = _called_off(document, pairing.rows, declarations, len(found))
         decisions += [_again(item, one, known.finder, can_update) for item, one in off]
     return decisions if with_quotes else [_without_quote(decision) for decision in decisions]
+
+
+def _with_moved(
+    known: KnownItems, found: Sequence[FoundItem], is_gone: Callable[[ItemRow], bool]
+) -> KnownItems:
+    """Return known items with those of files that are gone, and whose sentences are here now, as of here."""
+    words = {words for item in found for words in (item.quote_hash, item.words_hash)}
+    day = day_in_name(known.finder.unit_key)
+    moved = {
+        one.row.id
+        for one in known.elsewhere
+        if one.row.quote_hash in words
+        and (day is None or day_in_name(one.row.unit_key) in (None, day))
+        and is_gone(one.row)
+    }
+    if not moved:
+        return known
+    return msgspec.structs.replace(
+        known,
+        here=(*known.here, *(one for one in known.elsewhere if one.row.id in moved)),
+        elsewhere=tuple(one for one in known.elsewhere if one.row.id not in moved),
+    )
 
 
 def _called_off(
@@ -469,11 +496,8 @@ def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) 
     is_exact = item.quote_hash != item.words_hash  # its content is its place
     is_seen_before = is_seen_before or (item.is_unsure and row.verdict == "rejected")
     if is_seen_before or (is_same and (is_exact or row.verdict != "rejected")):
-        is_seen = (item.quote_hash, item.place_hash, finder.config_fingerprint) == (
-            row.quote_hash,
-            row.place_hash,
-            row.config_fingerprint,
-        )
+        seen = item.quote_hash, item.place_hash, finder.config_fingerprint, finder.unit_key
+        is_seen = seen == (row.quote_hash, row.place_hash, row.config_fingerprint, row.unit_key)
         return Decision(before=row, after=None if is_seen else _seen(item, row, finder))
     before = None if row.verdict == "rejected" else row.data
     return _changed(item, row, finder, can_update, before=before)
@@ -513,7 +537,8 @@ def _seen(item: FoundItem, row: ItemRow, finder: Finder) -> ItemRow:
         row,
         quote_hash=item.quote_hash,
         place_hash=item.place_hash,
-        agent_id=row.agent_id or finder.agent_id,
+        unit_key=finder.unit_key,
+        agent_id=(row.agent_id if row.unit_key == finder.unit_key else None) or finder.agent_id,
         source=None if row.verdict == "rejected" else source,
         config_fingerprint=finder.config_fingerprint,
         run_id=finder.run_id if row.answered_at is None else row.run_id,

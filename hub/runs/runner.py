@@ -58,6 +58,7 @@ from storage.executing_runs import StaleRun
 from storage.kernel.database import Conflict, StorageError, written_for
 from storage.runs import model_calls, plans, runs
 from storage.runs.calls import OpenCall, open_calls
+from storage.runs.items import source_of
 from storage.runs.run_moves import FollowUp
 from storage.runs.runs import RunRow
 from storage.runs.units import (
@@ -230,6 +231,7 @@ class Runner:
                         settled_paths=settled_paths,
                         taken=sum(state is not UnitState.SKIPPED for state in settled_paths.values()),
                         fresh=attempt.fresh,
+                        listing=attempt.listing,
                         checkpoint=checkpoint,
                         can_transcribe=asking.can_transcribe,
                         reader=self._extractor.reader(order.extraction_config, asking.models),
@@ -468,6 +470,7 @@ class Runner:
                     window=attempt.window,
                     read_at=reading.read_at,
                     message=reading.message,
+                    is_gone=partial(attempt.lacks, reading.link, source_of(document.unit_key)),
                 )
             except Conflict as exc:
                 # A paused run of the same agent planned these items, and will deliver them.

@@ -10,6 +10,8 @@ always fail or change.
 Files that cannot be read are yielded as ``UnreadUnit``, so that no file is skipped silently.
 """
 
+from array import array
+from bisect import bisect_left
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from functools import cache
@@ -231,6 +233,7 @@ class DeviceSource:
         settled_paths: Collection[str] = (),
         taken: int = 0,
         fresh: set[str] | None = None,
+        listing: "PathListing | None" = None,
         checkpoint: RunCheckpoint | None = None,
         newest: int | None = None,
         only: str | None = None,
@@ -244,6 +247,7 @@ class DeviceSource:
             taken: number of files that earlier attempts of the run read; they count towards the limit.
             checkpoint: checkpoint from which the agent may continue, sent to the device.
             fresh: gets the paths of the chosen files that no run tried since the time of this run's fire.
+            listing: gets all paths that the device lists, if it lists all files of the agent.
             newest: read at most this number of files, those that were changed last, in place of the order of
                 runs. Files beyond it are not reported.
             only: path of the only file to read. A device that cannot look it up is asked as by a run, and
@@ -307,6 +311,7 @@ class DeviceSource:
                 limits=self.limits,
                 taken=taken,
                 fresh=set() if fresh is None else fresh,
+                listing=listing or PathListing(),
                 newest=newest,
                 only=None if has_lookup else only,
                 converting=self.converting,
@@ -365,6 +370,30 @@ async def _next(stream: RunStream, timeout_s: float) -> RunFrame | None:
     raise DeviceStalled(f"nothing came of the run for {timeout_s:g} s")
 
 
+class PathListing:
+    """Paths of a complete listing, as numbers of eight bytes: a device may list a million files."""
+
+    def __init__(self) -> None:
+        self._numbers = array("q")
+        self._is_sorted = True
+        self.is_complete = False
+
+    def add(self, path: str) -> None:
+        """Add a listed path."""
+        self._numbers.append(hash(path))
+        self._is_sorted = False
+
+    def lacks(self, path: str) -> bool:
+        """Return True if the listing is complete and has no such path."""
+        if not self.is_complete:
+            return False
+        if not self._is_sorted:
+            self._numbers, self._is_sorted = array("q", sorted(self._numbers)), True
+        number = hash(path)
+        at = bisect_left(self._numbers, number)
+        return at == len(self._numbers) or self._numbers[at] != number
+
+
 class _DeviceReading:
     """State of one stream of files.
 
@@ -392,6 +421,7 @@ class _DeviceReading:
         limits: RunLimits,
         taken: int,
         fresh: set[str],
+        listing: "PathListing",
         newest: int | None,
         only: str | None,
         converting: ConvertLimits,
@@ -421,6 +451,7 @@ class _DeviceReading:
             self._room = min(self._room, newest)
         self._taken: set[str] = set()  # paths that use up room
         self._fresh = fresh
+        self._listing = listing
         self.left: str | None = None
         self.limit = "run_files"
         self.is_over = False
@@ -472,6 +503,7 @@ class _DeviceReading:
             yield await self._sort_out(files, is_last=frame.last)
             if frame.last:
                 self._is_listed = True
+                self._listing.is_complete = self._only is None
                 self._choose()
                 await self._stream.fetch(list(self._awaited), last=True)
             elif self._listed > MAX_LISTED:
@@ -543,6 +575,7 @@ class _DeviceReading:
         unread: list[ManifestFile] = []
         entries = await self._ledger.entries([file.path for file in files]) if files else {}
         for file in files:
+            self._listing.add(file.path)
             if file.path in self._settled_paths:
                 self._hashes[file.path] = file.sha256
             elif entries.get(file.path, NO_ENTRY).content_hash == file.sha256:

@@ -42,7 +42,7 @@ from storage.runs import run_pauses, runs
 from storage.runs.calls import open_calls
 from storage.runs.spans import list_spans
 from storage.runs.units import RENEWED_AFTER_MS
-from storage.schema import unit_ledger
+from storage.schema import items, unit_ledger
 from storage.store import Store
 from tests.storage.rows import calls, known_units, plan
 from tests.support.log import opened_log
@@ -1027,3 +1027,53 @@ async def test_files_beyond_the_most_items_of_a_run_are_read_by_the_next_at_once
     assert (titles(link), second.units_done) == (["aa", "cc"], 1)
     followed_by = [(run.result or {}).get("followed_by") for run in (first, second)]
     assert followed_by == [second.id, None]
+
+
+def boxes(*files: tuple[str, str, str]) -> list[list[RunFrame | Exception]]:
+    """What a device sends of files with one box each: name, letter in the box, digest."""
+    manifest, sent = list[ManifestFile](), list[AgentData]()
+    for name, box, letter in files:
+        text = f"- [{box}] call Anna about the lease"
+        manifest.append(ManifestFile(path=name, size_bytes=len(text), sha256=digest(letter)))
+        sent.append(AgentData(run_id="r", files=[FilePiece(path=name, content=text, sha256=digest(letter))]))
+    return [[AgentManifest(run_id="r", files=manifest), *sent, AgentComplete(run_id="r")]]
+
+
+MOVES = {
+    "ticked after a run over the new place": ("~/notes", "notes/Daily/x.md", "notes/Journal/x.md", True),
+    "ticked before a run over the new place": ("~/notes", "notes/Daily/x.md", "notes/Journal/x.md", False),
+    "folder moved": ("~/work/notes", "notes/Daily/x.md", "notes (work)/Daily/x.md", True),
+    "folder renamed": ("~/vault", "notes/Daily/x.md", "vault/Daily/x.md", True),
+}
+
+
+@pytest.mark.parametrize(("root", "before", "after", "is_read"), MOVES.values(), ids=MOVES)
+async def test_box_ticked_in_a_moved_file_is_done_in_the_item_of_the_old_place(
+    bench: Bench, root: str, before: str, after: str, is_read: bool
+) -> None:
+    bench.connect(runs=boxes((before, " ", "1")))
+    await bench.run()
+    if is_read:
+        bench.connect(runs=boxes((after, " ", "2"))).roots = (root,)
+        await bench.run()
+    link = bench.connect(runs=boxes((after, "x", "3")))
+    link.roots = (root,)
+
+    await bench.run()
+
+    (item,) = await bench.store.read(lambda c: c.execute(sa.select(items)).all())
+    assert (item.unit_key, item.data["status"], item.source["path"]) == (after, "done", after)
+    assert [(call.action, call.data["status"]) for call in link.calls] == [("update", "done")]
+
+
+async def test_repeat_of_an_item_whose_file_is_still_listed_leaves_the_item_there(bench: Bench) -> None:
+    first = ("notes/a.md", " ", "1")
+    bench.connect(runs=boxes(first))
+    await bench.run()
+    link = bench.connect(runs=boxes(first, ("notes/b.md", " ", "2")))
+    link.roots = ("~/notes",)
+
+    await bench.run()
+
+    (item,) = await bench.store.read(lambda c: c.execute(sa.select(items)).all())
+    assert (item.unit_key, link.calls) == ("notes/a.md", [])
