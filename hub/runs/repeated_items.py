@@ -8,7 +8,7 @@ from hub.text.rows.same_things import MAX_COMPARED, Thing, author_of, same_thing
 from protocol.ids import CallId, DeviceId, UserId
 from protocol.items import Provenance
 from protocol.tables import Tables
-from storage.runs import calls, item_lists
+from storage.runs import calls, item_lists, item_verdicts
 from storage.runs.calls import ReportedVerdict
 from storage.runs.item_lists import ItemFilter
 from storage.runs.items import ItemRow
@@ -51,9 +51,11 @@ def folded_filter(c: Connection, chosen: ItemFilter, tables: Tables) -> tuple[It
 
 
 def waiting_rows(c: Connection, chosen: ItemFilter) -> dict[str, ItemRow]:
-    """Return the newest waiting items that the caller of a filter may see, by id."""
+    """Return the newest waiting items without an open verdict that the caller of a filter may see, by id."""
     waiting = ItemFilter(user_id=chosen.user_id, limits=chosen.limits, verdict="open")
-    return {item.row.id: item.row for item in item_lists.list_items(c, waiting, limit=MAX_COMPARED).items}
+    found = item_lists.list_items(c, waiting, limit=MAX_COMPARED).items
+    decided = item_verdicts.items_under_way(c) if found else set()
+    return {item.row.id: item.row for item in found if item.row.id not in decided}
 
 
 def others_of(c: Connection, user_id: UserId, *, tables: Tables) -> dict[str, list[str]]:

@@ -292,6 +292,7 @@ def note_resent(
         if item.id in changing:
             _insert_instead(c, changing[item.id])
         elif item.answered_at is not None:
+            item_verdicts.withdraw_with(c, item.id)
             c.execute(FORGET_ITEM, {"item": item.id})
             _read_again(c, item.unit_key, device_id)
     record_verdicts(c, device_id, [ReportedVerdict(item.call_id, "rejected") for item in deleted], at)

@@ -12,7 +12,7 @@ reason. Each item has at most one open verdict.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, TypeGuard
 
 import msgspec
@@ -156,11 +156,18 @@ Read = Callable[[ItemRow, NewVerdict], NewVerdict]
 Repeats = Callable[[sa.Connection, UserId], Mapping[str, Sequence[str]]]
 MAX_REPEATS: Final = 9  # of an item: their verdicts have its id, a hyphen and a digit
 _LEADING: Final = item_verdicts.alias("leading")
-# The verdict on a repeat waits for the one on the item that is shown, and ends with it.
-_IS_FREE_OF_OTHERS: Final = ~sa.exists().where(
-    _LEADING.c.id == sa.func.substr(item_verdicts.c.id, 1, sa.func.length(item_verdicts.c.id) - 2),
-    _LEADING.c.settled_at.is_(None),
+_leads: Final = _LEADING.c.id == sa.func.substr(item_verdicts.c.id, 1, sa.func.length(item_verdicts.c.id) - 2)
+# The verdict on a repeat waits for the one on the item that is shown: a rejection until that is done.
+_IS_FREE_OF_OTHERS: Final = sa.and_(
+    ~sa.exists().where(_leads, _LEADING.c.settled_at.is_(None)),
+    sa.or_(
+        item_verdicts.c.verdict != "reject",
+        sa.cast(item_verdicts.c.data, sa.Text) == "{}",
+        sa.exists().where(_leads, _LEADING.c.state == "done"),
+    ),
 )
+# What the item that is shown has to be after a verdict, for the verdicts on its repeats to be sent.
+_FREEING: Final[Mapping[str, Collection[str]]] = {"approve": ("approved", "edited"), "undo": ("open",)}
 
 
 def newest_verdicts(c: sa.Connection, item_ids: Sequence[str]) -> dict[str, VerdictRow]:
@@ -171,6 +178,14 @@ def newest_verdicts(c: sa.Connection, item_ids: Sequence[str]) -> dict[str, Verd
         for row in structs_from(VerdictRow, c.execute(OF_ITEMS, {"ids": part}))
     ]
     return {row.item_id: row for row in sorted(found, key=lambda row: (row.created_at, row.id))}
+
+
+UNDER_WAY = sa.select(item_verdicts.c.item_id).where(sa.text(IS_OPEN))
+
+
+def items_under_way(c: sa.Connection) -> set[str]:
+    """Return the ids of items with an open verdict."""
+    return set(c.execute(UNDER_WAY).scalars())
 
 
 def give(
@@ -646,6 +661,7 @@ SETTLE = (
     .values(state=sa.bindparam("after"), reason=sa.bindparam("why", type_=sa.Text), settled_at=_now)
     .returning(*columns_of(VerdictRow, item_verdicts))
 )
+IS_NOW = sa.select(items.c.verdict).where(items.c.id == sa.bindparam("item"))
 SOURCE = sa.select(items.c.source).where(items.c.id == sa.bindparam("item"))
 KEEP_SOURCE = (
     sa.update(item_verdicts)
@@ -690,15 +706,33 @@ def settle(
         settled.append(verdict)
         if answer.state is None and answer.reason != ErrorCode.UNKNOWN_EFFECT:
             c.execute(HOLD_AGAIN, {"item": verdict.item_id, "now": at})
-        if answer.state is None:
-            execute_for_each(c, WITHDRAW, [{"given": _nth(verdict.id, n)} for n in range(1, MAX_REPEATS + 1)])
         is_old = None not in (answer.counter, verdict.counter) and answer.counter < verdict.counter  # type: ignore[operator]
         if answer.state is not None and not is_old:
             _judge(c, verdict, answer.state, at)
+        is_listed = answer.state is not None and is_old  # then the list says what the row is
+        state = c.execute(IS_NOW, {"item": verdict.item_id}).scalar() if is_listed else answer.state
+        _end_with(c, verdict, state)
     counters = [answer.counter for answer in answers if answer.counter is not None]
     if counters:
         c.execute(NOTE_COUNTER, {"device": device_id, "reported": max(counters)})
     return settled
+
+
+def _end_with(c: sa.Connection, verdict: VerdictRow, state: str | None) -> None:
+    """Withdraw the verdicts on the repeats of an item, unless its own verdict made it what they wait for.
+
+    Args:
+        state: of the item by its settled verdict; ``None``: the verdict had no effect.
+    """
+    if state not in _FREEING.get(verdict.verdict, ()):
+        execute_for_each(c, WITHDRAW, [{"given": _nth(verdict.id, n)} for n in range(1, MAX_REPEATS + 1)])
+
+
+def withdraw_with(c: sa.Connection, item_id: str) -> None:
+    """Withdraw the verdicts that wait for the one on an item that is deleted next."""
+    verdict = newest_verdicts(c, [item_id]).get(item_id)
+    if verdict is not None and verdict.is_open:
+        _end_with(c, verdict, None)
 
 
 def _judge(c: sa.Connection, verdict: VerdictRow, state: RowState, at: int) -> None:
@@ -743,6 +777,7 @@ def overtake(c: sa.Connection, device_id: DeviceId, reports: Sequence[ReportedVe
         after = "done" if is_same and (row.verdict == "reject" or not row.data) else "refused"
         why = CHANGED if after == "refused" else None
         c.execute(SETTLE, {"given": row.id, "after": after, "why": why, "now": at})
+        _end_with(c, row, reported[row.seen_call] if after == "done" else None)
 
 
 OPEN_OF = sa.select(item_verdicts.c.id, item_verdicts.c.seen_call).where(

@@ -168,6 +168,77 @@ async def test_refused_approval_leaves_the_others_waiting(hub: ServedHub, client
     assert (await listed(client))["i-1"] == ["i-0"]
 
 
+OWNER_REPORTS, FORGOTTEN, REVOKED = "the owner reports", "the device lost the row", "the device is revoked"
+ENDS: tuple[tuple[str, str | None, dict[str, str], bool], ...] = (  # how, with what, values, is_freed
+    ("answered", "approved", {}, True),
+    ("answered", "edited", {}, True),
+    ("answered", "rejected", {}, False),
+    ("answered", "open", {}, False),
+    ("answered", None, {}, False),
+    ("answered behind a list", "approved", {}, False),
+    (OWNER_REPORTS, "approved", {}, True),
+    (OWNER_REPORTS, "approved", {"title": "Call Anna now"}, False),
+    (OWNER_REPORTS, "edited", {}, False),
+    (OWNER_REPORTS, "rejected", {}, False),
+    (FORGOTTEN, None, {}, False),
+    ("deleted", None, {}, False),
+    (REVOKED, None, {}, False),
+)
+
+
+@pytest.mark.parametrize(("how", "state", "data", "is_freed"), ENDS)
+async def test_only_an_approval_that_took_effect_rejects_the_others(
+    hub: ServedHub,
+    client: httpx2.AsyncClient,
+    how: str,
+    state: Any,
+    data: dict[str, str],
+    is_freed: bool,
+) -> None:
+    body = {"verdicts": [{"id": "i-1", "verdict": "approve", "data": data}]}
+    (result,) = (await client.post("/v1/items/verdicts", json=body)).raise_for_status().json()["results"]
+    assert (result["state"], await given(client, "i-0")) == ("pending", ("reject", "pending"))
+
+    def end(c: sa.Connection) -> None:
+        desk = DeviceId("d-1")
+        if how == OWNER_REPORTS:
+            item_verdicts.overtake(c, desk, [ReportedVerdict(CallId("c-1"), state)], 5_000)
+        elif how == REVOKED:
+            item_verdicts.refuse_all(c, desk, 5_000)
+        elif how in (FORGOTTEN, "deleted"):
+            if how == FORGOTTEN:
+                item_verdicts.withdraw_with(c, "i-1")
+            c.execute(sa.delete(schema.items).where(schema.items.c.id == "i-1"))
+        elif how == "answered behind a list":
+            item_verdicts.note_listed(c, desk, {CallId("c-1"): 7})
+
+    await hub.store.write(end)
+    if how == "answered":
+        assert await settle(hub, state, 5_000, None if state else "changed_meanwhile") == ["i-1"]
+    elif how == "answered behind a list":
+
+        def answer(c: sa.Connection) -> None:
+            (due,) = item_verdicts.due(c, DeviceId("d-1"), epoch=1, at=5_000, limit=9)
+            answers = [VerdictAnswer(id=due.id, state=state, counter=6)]
+            item_verdicts.settle(c, DeviceId("d-1"), answers, epoch=1, at=5_000)
+
+        await hub.store.write(answer)
+    freed = await settle(hub, "rejected", 5_001)
+    assert freed == (["i-0"] if is_freed else [])
+    verdict = (await client.get("/v1/items/i-0")).json()["verdict"]
+    assert verdict == ("rejected" if is_freed else "open")
+    if not is_freed and how not in ("deleted", REVOKED):
+        assert await given(client, "i-0") is None
+
+
+async def test_item_with_an_open_verdict_joins_nothing(client: httpx2.AsyncClient) -> None:
+    edit = {"id": "i-0", "verdict": "edit", "data": {"title": "Call Anna"}}
+    (await client.post("/v1/items/verdicts", json={"verdicts": [edit]})).raise_for_status()
+    assert await listed(client) == {f"i-{n}": [] for n in range(5)}
+    await give(client, "i-1", "approve")
+    assert [await given(client, id) for id in ("i-0", "i-1")] == [("edit", "pending"), ("approve", "pending")]
+
+
 async def test_undo_waits_for_the_answer_to_a_verdict_on_another_item_of_the_thing(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
