@@ -7,11 +7,14 @@ import msgspec
 from msgspec import Meta
 
 from protocol.frame import EpochMs, Id, Name, Record, Text
-from protocol.tables import DeviceTable, Filler
+from protocol.tables import TABLES, DeviceTable, Filler, TableName, problem_of
 
 AGENDA: Final = frozenset({"tasks", "timelines"})  # its tables, all of which ``rows.read`` has to name
 NO_DAY: Final = 2**53  # place of an open row without a day: behind all days
 _SHORT: Final = 2_000  # characters of the longest texts of a row of the agenda: no descriptions
+
+
+Place = Annotated[int, Meta(ge=-NO_DAY, le=NO_DAY)]  # of a row among the others
 
 
 class AgendaQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +32,7 @@ class AgendaQuery(msgspec.Struct, frozen=True, kw_only=True):
     begin: EpochMs
     is_done: bool = False
     text: Annotated[str, Meta(max_length=200)] = ""
-    place: int = -NO_DAY
+    place: Place = -NO_DAY
     row_id: Text = ""
 
 
@@ -38,7 +41,7 @@ class AgendaRow(msgspec.Struct, frozen=True, kw_only=True):
 
     table: Name
     row_id: Id
-    place: int
+    place: Place
     data: Record
 
 
@@ -47,6 +50,24 @@ class AgendaPage(msgspec.Struct, frozen=True, kw_only=True):
 
     rows: Annotated[list[AgendaRow], Meta(max_length=1_000)]
     more: bool = False
+
+
+def is_agenda_row(row: AgendaRow) -> bool:
+    """Return whether a row is of a table of the agenda, and says when it was changed."""
+    changed = next(column for column in TABLES[TableName.TASKS].columns if column.name == "updatedAt")
+    return row.table in AGENDA and problem_of(changed, row.data.get(changed.name)) is None
+
+
+def page_behind(page: AgendaPage, asked: AgendaQuery, limit: int) -> AgendaPage:
+    """Return a page as it was asked for, whatever the device answered.
+
+    Its rows are behind the place that was asked for, in order, each once, and at most *limit*.
+    """
+    rows = {(row.place, row.row_id): row for row in page.rows}
+    seen = {(row.table, row.row_id): key for key, row in sorted(rows.items(), reverse=True)}
+    keys = sorted(key for key in seen.values() if key > (asked.place, asked.row_id))
+    more = bool(keys) and (page.more or len(keys) > limit)
+    return AgendaPage(rows=[rows[key] for key in keys[:limit]], more=more)
 
 
 def seen_row(table: DeviceTable, data: Record) -> str:

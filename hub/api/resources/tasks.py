@@ -14,7 +14,16 @@ from hub.base.dates import dates_as_texts
 from hub.base.roles import BY_ALL, Principal, Scope
 from hub.links.roster import Roster
 from hub.runs.verdict_delivery import refused_by
-from protocol.agenda import AGENDA, NO_DAY, AgendaPage, AgendaQuery, AgendaRow, seen_row
+from protocol.agenda import (
+    AGENDA,
+    NO_DAY,
+    AgendaPage,
+    AgendaQuery,
+    AgendaRow,
+    is_agenda_row,
+    page_behind,
+    seen_row,
+)
 from protocol.capabilities import CapabilityName
 from protocol.errors import DeliveryError
 from protocol.owner_grants import OwnerGrant
@@ -151,9 +160,12 @@ class TasksResource(Resource):
         )
         try:
             answer = await link.call(frame)
-            return _Answer(device, "present", msgspec.convert(answer.result, AgendaPage))
+            page = msgspec.convert(answer.result, AgendaPage)
         except (DeliveryError, msgspec.ValidationError):
             return _Answer(device, "unanswered")
+        if not all(is_agenda_row(row) for row in page.rows):
+            return _Answer(device, "unanswered")
+        return _Answer(device, "present", page_behind(page, asked, limit))
 
     def _views(
         self, c: Connection, answers: Sequence[_Answer], asked: AgendaQuery
