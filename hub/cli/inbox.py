@@ -287,6 +287,7 @@ class TerminalInbox:
         self._prompt: _Prompt | None = None
         self._is_help_shown = False
         self._shown: tuple[object, Excerpt | None] | None = None
+        self._also: tuple[str, Sequence[str]] = "", ()  # item in sight, and those shown with it
         self.has_ended = False
         self._actions: Mapping[str, Callable[[], None]] = {
             "j": lambda: self._move(1),
@@ -371,7 +372,9 @@ class TerminalInbox:
         listed = [self._line(item, item.number == number) for item in items[first : first + room]]
         foot = self._note if self._prompt is None else f"{self._prompt.label}: {spelled(self._prompt.text)}_"
         body = [head, *(listed or ["  no item waits"]), "", *detail]
+        self._also = ("", ()) if item is None else (item.label, [other.label for other in item.also])
         if len(body) > height - 2:
+            self._also = "", ()  # not all of it is in sight
             body[height - 3 :] = [
                 f"… {counted(len(body) - height + 3, 'more line')}: enlarge the terminal, or q, hub review ls"
             ]
@@ -426,10 +429,12 @@ class TerminalInbox:
 
     def _give(self, them: Sequence[DeviceItem], verdict: Verdict, fields: Mapping[str, str] | None) -> None:
         at_ms, done, refused = epoch_ms(self._clock.now()), [], ""
+        label, shown = self._also[0], {*self._also[1]} - {item.label for item in them}
         self._go(self._place(self.items))
         for item in them:
             try:
-                sentence = self._inbox.judge(item, verdict, fields, at_ms=at_ms)
+                also = shown if item.label == label else ()
+                sentence = self._inbox.judge(item, verdict, fields, at_ms=at_ms, also=also)
                 done.append(item.number)
             except DeviceFileError as error:
                 refused = str(error)

@@ -4,14 +4,14 @@ It works over the device's file, as ``hub.device.owner`` does. All functions blo
 """
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from hub.base.system.files import stamp_of_file
 from hub.device import proposals, rows
 from hub.device.device_file import DeviceFileError, connect_shared
-from hub.device.items import DeviceItem, read_items, repeats_of
+from hub.device.items import DeviceItem, read_items, shown_repeats
 from hub.device.owner import OwnerDecisions, approve, edit, reject
 from hub.device.rows import CallRefusal
 from hub.device.schema import quoted, transaction
@@ -56,23 +56,30 @@ class Inbox:
         return self._known[1]
 
     def judge(
-        self, item: DeviceItem, verdict: Verdict, fields: Mapping[str, str] | None = None, *, at_ms: int
+        self,
+        item: DeviceItem,
+        verdict: Verdict,
+        fields: Mapping[str, str] | None = None,
+        *,
+        at_ms: int,
+        also: Collection[str] = (),
     ) -> str:
         """Decide about an item as it was listed. Return a sentence about what was done.
 
         Args:
             fields: values to fill in, as for ``owner.edit``.
+            also: labels of items that were shown with it, as for ``owner.approve``.
 
         Raises:
             NotDecided: the decision is refused.
             DeviceFileError: the item has changed since, or the disk fails.
         """
         table = item.declaration
-        others = repeats_of(self.items(), item.number) if verdict == "approve" else []
+        others = shown_repeats(self.items(), item.number, also) if verdict == "approve" else []
         before = self._row(table, item.row_id)
         rows_of_others = [(other, self._row(other.declaration, other.row_id)) for other in others]
         if verdict == "approve":
-            decided = approve(self.path, [item.label], at_ms=at_ms, fields=fields)
+            decided = approve(self.path, [item.label], at_ms=at_ms, fields=fields, also=also)
         elif verdict == "edit":
             decided = edit(self.path, [item.label], fields or {}, at_ms=at_ms)
         else:

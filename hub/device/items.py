@@ -1,7 +1,7 @@
 """Items in a device's file as review and export show them. All functions block."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from heapq import nlargest
@@ -22,7 +22,7 @@ from hub.device.sinks.reports import Destination, destinations
 from hub.device.sources import Sources, SourceState
 from hub.device.verdicts import Remarks, Review, ReviewState
 from hub.text.excerpt import Excerpt
-from hub.text.rows.same_things import MAX_COMPARED, Thing, author_of, same_things
+from hub.text.rows.same_things import MAX_COMPARED, Thing, author_of, others_in, same_things
 from protocol.coordination import Method
 from protocol.frame import Record
 from protocol.tables import TABLES, DeviceTable, ExportedItem, ExportedPlace, Tables
@@ -69,7 +69,8 @@ class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
         source_state: for a suggestion, how its source file has changed, if this machine can tell.
         source_candidates: files that its source may be now; *source_path* follows a single one.
         goes_to: the places of the approved row outside of the device's file.
-        also: other waiting items that are the same thing, of the one that is shown first.
+        also: other waiting items that are the same thing.
+        below: number of the one of them that lists show in its place, if they have that; None: itself.
     """
 
     number: int
@@ -92,6 +93,7 @@ class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
     source_candidates: list[str] = []
     goes_to: list[Destination] = []
     also: list[Repeat] = []
+    below: int | None = None
 
 
 class OthersProposal(msgspec.Struct, frozen=True):
@@ -142,13 +144,21 @@ def _with_repeats(items: Sequence[DeviceItem]) -> list[DeviceItem]:
     """Return items, each with those of the newest waiting ones that are the same thing."""
     waiting = {str(item.number): item for item in items if waits(item)}
     newest = list(islice(reversed(waiting.values()), MAX_COMPARED))
-    also: dict[str, list[Repeat]] = {}
-    for id, things in same_things(map(_thing, newest)).items():
-        others = [waiting[thing.id] for thing in things]
-        also[id] = [
-            Repeat(other.number, other.label, other.source_path or "", other.remarks.line) for other in others
-        ]
-    return [msgspec.structs.replace(item, also=also.get(str(item.number), [])) for item in items]
+    groups = same_things(map(_thing, newest))
+    others = others_in(groups)
+    below = {thing.id: int(group[0].id) for group in groups for thing in group[1:]}
+    return [
+        msgspec.structs.replace(
+            item,
+            also=[_repeat(waiting[other.id]) for other in others.get(str(item.number), ())],
+            below=below.get(str(item.number)),
+        )
+        for item in items
+    ]
+
+
+def _repeat(item: DeviceItem) -> Repeat:
+    return Repeat(item.number, item.label, item.source_path or "", item.remarks.line)
 
 
 def _thing(item: DeviceItem) -> Thing:
@@ -167,18 +177,16 @@ def _thing(item: DeviceItem) -> Thing:
 def without_repeats(items: Iterable[DeviceItem]) -> list[DeviceItem]:
     """Return items without those that are shown with another one of them."""
     items = list(items)
-    repeated = {other.number for item in items for other in item.also}
-    return [item for item in items if item.number not in repeated]
+    numbers = {item.number for item in items}
+    return [item for item in items if item.below not in numbers]
 
 
-def repeats_of(items: Iterable[DeviceItem], number: int) -> list[DeviceItem]:
-    """Return the other items that are the same thing as that with this number."""
+def shown_repeats(items: Iterable[DeviceItem], number: int, also: Collection[str]) -> list[DeviceItem]:
+    """Return those of *also*, by labels that the owner saw, that are the same thing as the item *number*."""
     by_number = {item.number: item for item in items}
-    for item in by_number.values():
-        group = [item.number, *(other.number for other in item.also)]
-        if len(group) > 1 and number in group:
-            return [by_number[other] for other in group if other != number]
-    return []
+    if number not in by_number:
+        return []
+    return [by_number[other.number] for other in by_number[number].also if other.label in also]
 
 
 @contextmanager

@@ -7,7 +7,7 @@ An owner types fields of items as people write them: dates, and rows by their ti
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time
 from pathlib import Path
@@ -20,7 +20,7 @@ from hub.base.dates import DAY, begin_of, day_at
 from hub.base.name_lists import listed
 from hub.device import declared_tables, grants, messages, proposals, rows, verdicts
 from hub.device.device_file import DeviceFileError, connect_shared
-from hub.device.items import DeviceItem, read_items, repeats_of
+from hub.device.items import DeviceItem, read_items, shown_repeats
 from hub.device.messages import StoredQuestion
 from hub.device.proposals import Proposal
 from hub.device.rows import CallRefusal, bad_record
@@ -51,23 +51,22 @@ def approve(
     at_ms: int,
     deletes: bool = False,
     fields: Mapping[str, str] | None = None,
+    also: Collection[str] = (),
 ) -> OwnerDecisions:
     """Approve items, or accept their proposed changes; an item that cannot be approved affects no other.
-
-    Waiting items that are the same thing are removed with an approved one, but for those of *numbers*.
 
     Args:
         numbers: current numbers of the items, or their labels as listed.
         deletes: accept proposed deletions; otherwise they are refused.
         fields: values to fill in first, as for ``edit``.
+        also: labels of waiting items that the owner saw as the same thing; they are removed with it.
 
     Raises:
         DeviceFileError: a number or label names no item; nothing was changed.
         DeviceFileError: the file is not a device's, or the disk fails.
     """
 
-    items = read_items(path)
-    named = {*map(str, numbers)}
+    items = read_items(path) if also else []
 
     def decide(db: sqlite3.Connection, review: Review) -> str:
         proposal = proposals.of_row(db, review.table.name, review.row_id)
@@ -87,8 +86,7 @@ def approve(
             if (column := lacking(review.table, {**review.row, **filled})) is not None:
                 raise bad_record(f"it {remedy(column, review.label)}")
             rows.update(db, review.table, review.row_id, {**filled, "isApproved": 1}, at_ms)
-            others = [other for other in repeats_of(items, review.number) if other.label not in named]
-            report += _remove_repeats(db, others)
+            report += _remove_repeats(db, shown_repeats(items, review.number, also))
         return f"approved: {_title(review, filled)}{report}"
 
     return _decide(path, numbers, decide)

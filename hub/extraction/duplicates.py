@@ -20,7 +20,6 @@ import msgspec
 
 from hub.extraction.items import Dropped, Item, Place, place_at
 from hub.text.folding import fold, words_in, words_of
-from hub.text.rows.same_things import SMALL_WORDS
 from protocol.tables import (
     TABLES,
     DeviceTable,
@@ -34,6 +33,13 @@ _MIN_STEM_CHARS: Final = 4
 _MAX_ENDING_CHARS: Final = 3  # "send" and "sending", "Angebot" and "Angebote"
 _CYRILLIC: Final = "\u0400"
 _Neighbour = tuple[int, int, tuple[str, ...]]  # start of a unique item, its index, the words of its title
+_SPELLED: Final = (
+    "a an the to of for on at in and please must should will has have be is do"
+    " der die das den dem des ein eine einen einem einer zu zum zur und bitte muss soll wird"
+    " le la les l un une des du de d et il faut doit el los las una y por favor debe hay que"
+    " и в на к по для надо нужно пожалуйста должен должна 请 要 把 的 需 必 须"
+)
+_SMALL_WORDS: Final = frozenset(_SPELLED.split())
 _OF_ROWS: Final = frozenset({TableName.TASKS, TableName.TIMELINES})
 
 
@@ -201,7 +207,7 @@ def significant_words(title: str, people: object = None) -> tuple[str, ...]:
 def _significant(folded: str, people: object) -> tuple[str, ...]:
     aside = set(words_of(" ".join(map(str, people)))) if isinstance(people, list) and people else set()
     words = set(words_in(folded))
-    return tuple(sorted(words - SMALL_WORDS - aside or words))
+    return tuple(sorted(words - _SMALL_WORDS - aside or words))
 
 
 def are_alike(one: Sequence[str], other: Sequence[str]) -> bool:

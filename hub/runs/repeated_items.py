@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from hub.text.rows.same_things import MAX_COMPARED, Thing, author_of, same_things
+from hub.text.rows.same_things import MAX_COMPARED, Thing, author_of, others_in, same_things
 from protocol.ids import CallId, DeviceId, UserId
 from protocol.items import Provenance
 from protocol.tables import Tables
@@ -14,11 +14,11 @@ from storage.runs.item_lists import ItemFilter
 from storage.runs.items import ItemRow
 from storage.store import Connection
 
-Repeats = Mapping[str, Sequence[Thing]]  # others of the same thing, by the item that is shown first
+Repeats = Mapping[str, Sequence[Thing]]  # others of the same thing, by each of it
 
 
-def repeats_of(rows: Iterable[ItemRow], tables: Tables) -> Repeats:
-    """Return the items that are the same thing as another of *rows*, on one device of one user."""
+def groups_of(rows: Iterable[ItemRow], tables: Tables) -> list[Sequence[Thing]]:
+    """Return the groups of *rows* that are the same thing, on one device of one user, the first one first."""
     return same_things(_thing(row, tables) for row in rows)
 
 
@@ -39,15 +39,17 @@ def _thing(row: ItemRow, tables: Tables) -> Thing:
 
 
 def folded_filter(c: Connection, chosen: ItemFilter, tables: Tables) -> tuple[ItemFilter, Repeats]:
-    """Return a filter without the items that are shown with another one, and those by that one.
+    """Return a filter without the items that are shown with another one, and the others of each.
 
-    An item is shown by itself where the filter leaves the other one out.
+    Of the items of a thing that the filter lets through, the first is shown.
     """
     rows = waiting_rows(c, chosen)
-    found = repeats_of(rows.values(), tables)
-    shown = (others for id, others in found.items() if item_lists.lets_through(chosen, rows[id]))
-    without = frozenset(other.id for others in shown for other in others)
-    return msgspec.structs.replace(chosen, without=without), found
+    groups = groups_of(rows.values(), tables)
+    let_through = (
+        [thing.id for thing in group if item_lists.lets_through(chosen, rows[thing.id])] for group in groups
+    )
+    without = frozenset(id for ids in let_through for id in ids[1:])
+    return msgspec.structs.replace(chosen, without=without), others_in(groups)
 
 
 def waiting_rows(c: Connection, chosen: ItemFilter) -> dict[str, ItemRow]:
@@ -58,11 +60,9 @@ def waiting_rows(c: Connection, chosen: ItemFilter) -> dict[str, ItemRow]:
     return {item.row.id: item.row for item in found if item.row.id not in decided}
 
 
-def others_of(c: Connection, user_id: UserId, *, tables: Tables) -> dict[str, list[str]]:
-    """Return the ids of waiting items of a user that are the same thing, by each of them."""
-    found = repeats_of(waiting_rows(c, ItemFilter(user_id=user_id)).values(), tables)
-    groups = ([id, *(other.id for other in others)] for id, others in found.items())
-    return {id: [other for other in group if other != id] for group in groups for id in group}
+def others_of(c: Connection, user_id: UserId, *, tables: Tables) -> Repeats:
+    """Return the waiting items of a user that are the same thing, by each of them."""
+    return others_in(groups_of(waiting_rows(c, ItemFilter(user_id=user_id)).values(), tables))
 
 
 def repeats_in_report(
@@ -77,8 +77,8 @@ def repeats_in_report(
         return {}
     rows = {row.id: row for row in calls.waiting_of_calls(c, device_id, sorted(verdicts))}
     found: dict[CallId, str] = {}
-    for first, others in repeats_of(rows.values(), tables).items():
-        group = [rows[id] for id in (first, *(other.id for other in others))]
+    for things in groups_of(rows.values(), tables):
+        group = [rows[thing.id] for thing in things]
         approved = next((row.id for row in group if verdicts[row.call_id] == "approved"), None)
         rejected = [row.call_id for row in group if verdicts[row.call_id] == "rejected"]
         found |= {} if approved is None else dict.fromkeys(rejected, approved)

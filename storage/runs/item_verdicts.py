@@ -110,6 +110,7 @@ class NewVerdict(msgspec.Struct, frozen=True, kw_only=True):
     *proposal*: the one that is accepted, whose values *data* repeats; *proposed_by*: its proposer.
     *seen_row*: of an edit of an approved row, the state of it that its owner saw; without it, what is decided
     is not edited.
+    *also*: items that its owner saw as the same thing; an approval settles them.
     *same_as*: the item with whose verdict this one is given, or undone.
     """
 
@@ -121,6 +122,7 @@ class NewVerdict(msgspec.Struct, frozen=True, kw_only=True):
     proposal: str | None = None
     proposed_by: str | None = None
     seen_row: str | None = None
+    also: Sequence[str] = ()
     same_as: str | None = None
 
 
@@ -152,7 +154,7 @@ WITHDRAW = sa.delete(item_verdicts).where(
 # Returns why an item cannot have a verdict with these values, or None.
 Check = Callable[[ItemRow, NewVerdict], str | None]
 Read = Callable[[ItemRow, NewVerdict], NewVerdict]
-# Returns the waiting items of a user that are the same thing, by the id of the one that is shown first.
+# Returns the ids of the other waiting items of a user that are the same thing, by the id of each.
 Repeats = Callable[[sa.Connection, UserId], Mapping[str, Sequence[str]]]
 MAX_REPEATS: Final = 9  # of an item: their verdicts have its id, a hyphen and a digit
 _LEADING: Final = item_verdicts.alias("leading")
@@ -203,7 +205,7 @@ def give(
 ) -> list[VerdictRow | HubError | None]:
     """Store verdicts. One that cannot be stored leaves the others as they are.
 
-    Items that are the same thing as an approved one are rejected with it, and come back with it.
+    Items that were shown as the same thing as an approved one are rejected with it, and come back with it.
 
     Args:
         read: returns a verdict with its values as tables have them; raises VerdictRefused.
@@ -284,7 +286,7 @@ def _on_repeats(
 ) -> Iterator[NewVerdict]:
     """Yield the verdicts on repeats of items that are approved, or whose approval is undone."""
     named = {verdict.item_id for verdict in new}
-    approved = {item.item_id for item in new if item.verdict == "approve"}
+    approved = {item.item_id for item in new if item.verdict == "approve" and item.also}
     users = {known[id].user_id for id in approved & known.keys()}
     others = {id: ids for user in sorted(users) for id, ids in repeats(c, user).items()}
     undone = [newest[item.item_id].id for item in new if item.verdict == "undo" and item.item_id in newest]
@@ -295,7 +297,8 @@ def _on_repeats(
     for verdict in new:
         item_id = verdict.item_id
         word: GivenVerdict = "undo" if verdict.verdict == "undo" else "reject"
-        ids: Sequence[str] = others.get(item_id, ()) if verdict.verdict == "approve" else ()
+        is_shown = verdict.verdict == "approve" and verdict.also
+        ids: Sequence[str] = [id for id in others.get(item_id, ()) if id in verdict.also] if is_shown else ()
         if verdict.verdict == "undo" and item_id in newest:
             ids = by_leader[newest[item_id].id]
         for n, id in enumerate([id for id in ids if id not in named][:MAX_REPEATS], 1):

@@ -47,7 +47,7 @@ from hub.runs.verdict_delivery import refused_by
 from hub.settings.table_settings import unknown_tables
 from hub.text.excerpt import Excerpt
 from hub.text.item_text import with_clean_title
-from hub.text.rows.same_things import Thing
+from hub.text.rows.same_things import MAX_SAME, Thing
 from protocol.calls import MAX_PLACED, PLACE_PROBLEMS, PlacedRow, RowPlace, place_sentence
 from protocol.coordination import DEVICE, Method
 from protocol.errors import CATALOGUE, VERDICT_REFUSALS, CodedError, ErrorCode, HubError
@@ -244,8 +244,8 @@ class ItemView(View, kw_only=True):
     alone knows whether it would. *needs_owner*: it has a mark, and its owner has not granted that it be
     approved or changed from a hub; it can be rejected. *lacks*: fields that an approval has to fill.
     *places*: where its device puts it outside of its file once it is approved, as files and calendars.
-    *proposals*: open ones, the newest first. *also*: other waiting items that are the same thing; they are
-    settled with its approval.
+    *proposals*: open ones, the newest first. *also*: other waiting items that are the same thing; an
+    approval that names them settles them.
     *user* and *data* with ``values`` only, *quote* with it or ``detail``, *excerpt* with ``detail``; see
     ``ItemDetail`` for *data*, and ``ItemPlace`` for *excerpt*.
     """
@@ -384,7 +384,8 @@ class NewVerdictView(View):
     ``{"title": ...}``: the device finds that row, or makes a project. A date is a text, as ``2027-02-03`` or
     ``2027-02-03T15:00Z``. *version*: as it was shown; another is a conflict. *proposal*: accepts it,
     with its *verdict* and *data*. *seen_row*: of an edit of an approved row, of ``GET /v1/tasks``.
-    *confirmed*: its words were shown.
+    *confirmed*: its words were shown. *also*: ids of ``also`` that were shown with it; an approval settles
+    those that still are the same thing, and no others.
     """
 
     id: _Name
@@ -394,6 +395,7 @@ class NewVerdictView(View):
     proposal: _Name | None = None
     seen_row: Annotated[str, Meta(max_length=64)] | None = None
     confirmed: bool = False
+    also: Annotated[list[_Name], Meta(max_length=MAX_SAME)] = []
 
     @property
     def is_confirmed(self) -> bool:
@@ -632,10 +634,11 @@ class ItemsResource(Resource):
             elif order != "newest":
                 find = partial(runs_item_lists.list_in_order, order=order)
             repeats: Repeats = {}
-            if chosen.verdict == "open" and sought is None and chosen.run_id is None:
-                folded, repeats = folded_filter(c, chosen, self._tables())
-                chosen = chosen if asked.each or asked.proposed is not None else folded
             page = find(c, chosen, limit=paging.limit + 1, after=paging.after)
+            if any(item.row.verdict == "open" for item in page.items):
+                folded, repeats = folded_filter(c, chosen, self._tables())
+                if folded.without and sought is None and self._is_folded(asked):
+                    page = find(c, folded, limit=paging.limit + 1, after=paging.after)
             edits = item_words.edited_values(c, [item.row for item in page.items])
             edited = [msgspec.structs.replace(item, row=_edited(item.row, edits)) for item in page.items]
             rows = [item.row for item in edited]
@@ -684,16 +687,16 @@ class ItemsResource(Resource):
 
         def read(c: Connection) -> ItemFacets:
             chosen = self._filter(c, asked)
-            if (
-                chosen.verdict == "open"
-                and not asked.each
-                and asked.proposed is None
-                and chosen.run_id is None
-            ):
+            if self._is_folded(asked):
                 chosen, _ = folded_filter(c, chosen, self._tables())
             return runs_item_lists.count_items(c, chosen)
 
         return ItemCountsView.from_row(await self._store.read(read))
+
+    def _is_folded(self, asked: ItemListFilter) -> bool:
+        """Return True if items that are one thing are listed and counted once."""
+        is_each = asked.each or asked.unsure or asked.proposed is not None
+        return asked.verdict == "open" and asked.run is None and not is_each
 
     def _filter(self, c: Connection, asked: ItemListFilter) -> ItemFilter:
         agent_id, device_id = ids_called(
@@ -766,14 +769,17 @@ class ItemsResource(Resource):
             dict[str, SealedExcerpt],
             Edits,
             set[DeviceId],
+            Repeats,
         ]:
             newest = _given(c, [item_id]).get(item_id)
             found = items.get_item(c, item_id, self.user_id, self.limited_to)
+            asker = ItemFilter(user_id=found[0].user_id, limits=self.limited_to, verdict="open")
+            repeats = folded_filter(c, asker, self._tables())[1] if found[0].verdict == "open" else {}
             edits, elsewhere = item_words.edited_values(c, found[:1]), self._elsewhere(c, found[:1])
             proposals, sealed = self._proposed(c, found[:1]), runs_excerpts.find_excerpts(c, [item_id])
-            return found, newest, proposals, sealed, edits, elsewhere
+            return found, newest, proposals, sealed, edits, elsewhere, repeats
 
-        found, newest, proposals, sealed, edits, elsewhere = await self._store.read(read)
+        found, newest, proposals, sealed, edits, elsewhere, repeats = await self._store.read(read)
         stored, agent, device_name, timezone = found
         row = _edited(stored, edits)
         place = None if row.source is None else msgspec.convert(row.source, ItemPlace)
@@ -794,6 +800,7 @@ class ItemsResource(Resource):
             **shown,
             **changed,
             proposals=proposals.get(row.id, ()),
+            also=_also(repeats.get(row.id, ())),
             place=place,
             reasons=reasons,
             fields=fields_of(table),
@@ -853,6 +860,7 @@ class ItemsResource(Resource):
                 version=verdict.version,
                 proposal=verdict.proposal,
                 seen_row=verdict.seen_row,
+                also=verdict.also,
             )
             for id, verdict in zip(fresh, given.verdicts, strict=True)
         ]
@@ -869,7 +877,7 @@ class ItemsResource(Resource):
                 {verdict.id for verdict in given.verdicts if is_browser and not verdict.is_confirmed},
             ),
             read=partial(with_stored_values, self._tables()),
-            repeats=partial(others_of, tables=self._tables()),
+            repeats=self._others,
             is_dry=dry_run,
         )
         if not dry_run:
@@ -878,6 +886,11 @@ class ItemsResource(Resource):
         return VerdictResults(
             results=tuple(_result(verdict.item_id, result, is_dry=dry_run) for verdict, result in pairs)
         )
+
+    def _others(self, c: Connection, user_id: UserId) -> dict[str, list[str]]:
+        """Return the ids of the other waiting items of a user that are the same thing, by each of them."""
+        found = others_of(c, user_id, tables=self._tables())
+        return {id: [other.id for other in others] for id, others in found.items()}
 
     def _problem_with_words(
         self, tables: Tables, unconfirmed: Collection[str], item: ItemRow, new: NewVerdict

@@ -5,7 +5,7 @@ A link signs one browser in, once, within a minute; other users of this machine 
 
 import hmac
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Set
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final
@@ -210,10 +210,17 @@ class OwnReview:
             given = msgspec.json.decode(body, type=PageVerdicts)
         except msgspec.DecodeError as error:
             return ProblemResponse(ErrorCode.BAD_PARAMS, str(error))
-        return _json({"results": [await self._in_thread(self._judge, verdict) for verdict in given.verdicts]})
+        named = {verdict.id for verdict in given.verdicts}
+        return _json(
+            {"results": [await self._in_thread(self._judge, named, verdict) for verdict in given.verdicts]}
+        )
 
-    def _judge(self, given: PageVerdict) -> Fields:
-        """Give a verdict, or take the last one back; return its result."""
+    def _judge(self, named: Set[str], given: PageVerdict) -> Fields:
+        """Give a verdict, or take the last one back; return its result.
+
+        Args:
+            named: items with a verdict of their own.
+        """
         if _is_held(given.id):
             return self._judge_held(given)
         item = next((item for item in self._inbox.items() if str(item.number) == given.id), None)
@@ -234,7 +241,8 @@ class OwnReview:
             if given.seen_row not in (None, seen_row(columns, item.data)):
                 raise DeviceFileError("the row has changed since it was shown")
             fields = {name: _typed(value, columns.column(name)) for name, value in given.data.items()}
-            self._inbox.judge(item, given.verdict, fields, at_ms=epoch_ms(self._clock.now()))
+            also = [other.label for other in item.also if str(other.number) in {*given.also} - named]
+            self._inbox.judge(item, given.verdict, fields, at_ms=epoch_ms(self._clock.now()), also=also)
         except DeviceFileError as error:
             status = CATALOGUE[code].http_status if version is None else HTTPStatus.CONFLICT
             problem = {"code": code, "message": str(error), "status": status, "version": version}

@@ -18,6 +18,7 @@ from hub.device.items import DeviceItem, OthersProposal, waits
 from hub.device.owner import lacking
 from hub.device.sinks.reports import Destination
 from hub.text.excerpt import Excerpt
+from hub.text.rows.same_things import MAX_SAME
 from protocol.agenda import AgendaPage, AgendaRow, seen_row
 from protocol.calls import place_sentence
 from protocol.tables import SUGGESTED, TABLES, Column, DeviceTable, Filler, person_in
@@ -32,7 +33,7 @@ class PageVerdict(msgspec.Struct, forbid_unknown_fields=True):
 
     *data*: values of an approval or edit. *version*: of the item as it was shown; *seen_row*: of the approved
     row. *proposal* is ignored: a device has one open change of an item at most. *confirmed*: its words were
-    shown, if it has a mark.
+    shown, if it has a mark. *also*: ids that were shown as the same thing.
     """
 
     id: _Name
@@ -42,6 +43,7 @@ class PageVerdict(msgspec.Struct, forbid_unknown_fields=True):
     proposal: _Name | None = None
     seen_row: _Name | None = None
     confirmed: bool = False
+    also: Annotated[list[_Name], msgspec.Meta(max_length=MAX_SAME)] = []
 
     def needs_confirmation(self, marks: Collection[str]) -> bool:
         """Return whether it is an approval or edit of an item with *marks*, and not a confirmed one."""

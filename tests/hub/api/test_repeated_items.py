@@ -79,8 +79,8 @@ async def listed(client: httpx2.AsyncClient, **asked: Any) -> dict[str, list[str
     return {item["id"]: [other["id"] for other in item["also"]] for item in page["items"]}
 
 
-async def give(client: httpx2.AsyncClient, id: str, verdict: str) -> str:
-    body = {"verdicts": [{"id": id, "verdict": verdict}]}
+async def give(client: httpx2.AsyncClient, id: str, verdict: str, *also: str) -> str:
+    body = {"verdicts": [{"id": id, "verdict": verdict, "also": also}]}
     (result,) = (await client.post("/v1/items/verdicts", json=body)).raise_for_status().json()["results"]
     return str(result["state"] or result["error"]["code"])
 
@@ -109,8 +109,13 @@ async def test_items_of_one_thing_are_listed_and_counted_once_with_the_others(
 ) -> None:
     rest: dict[str, list[str]] = {"i-4": [], "i-3": [], "i-2": []}
     assert await listed(client) == {**rest, "i-1": ["i-0"]}
-    assert await listed(client, each="true") == {**rest, "i-1": ["i-0"], "i-0": []}
-    assert await listed(client, path="todo.txt") == {"i-0": []}, "the other one is filtered out"
+    assert await listed(client, each="true") == {**rest, "i-1": ["i-0"], "i-0": ["i-1"]}
+    assert await listed(client, path="todo.txt") == {"i-0": ["i-1"]}, "also where the filter leaves it out"
+    assert await listed(client, q="anna", path="todo.txt") == {"i-0": ["i-1"]}
+    for id, other in (("i-0", "i-1"), ("i-1", "i-0")):
+        detail = (await client.get(f"/v1/items/{id}")).json()
+        assert [repeat["id"] for repeat in detail["also"]] == [other]
+    assert await listed(client, text="nothing has this") == {}
     assert await listed(client, text="anna", path="old/") == {"i-1": ["i-0"]}
     counts = (await client.get("/v1/items/counts", params={"verdict": "open"})).json()
     every = (await client.get("/v1/items/counts", params={"verdict": "open", "each": "true"})).json()
@@ -122,7 +127,7 @@ async def test_items_of_one_thing_are_listed_and_counted_once_with_the_others(
 async def test_approval_settles_the_others_without_teaching_and_undo_brings_them_back(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
-    assert await give(client, "i-1", "approve") == "pending"
+    assert await give(client, "i-1", "approve", "i-0") == "pending"
     assert await given(client, "i-0") == ("reject", "pending")
     assert [await given(client, id) for id in ("i-2", "i-3", "i-4")] == [None] * 3
     assert await settle(hub, "approved", 5_000) == ["i-1"], "the other one waits for its answer"
@@ -154,14 +159,33 @@ async def test_words_of_the_others_are_deleted_with_their_old_verdicts(
 
 async def test_unsent_approval_is_undone_with_the_verdicts_on_the_others(client: httpx2.AsyncClient) -> None:
     for _ in range(2):
-        assert await give(client, "i-0", "approve") == "pending", "also of one that is shown with another"
+        assert await give(client, "i-0", "approve", "i-1") == "pending", "also of the one below"
         assert await given(client, "i-1") == ("reject", "pending")
         assert await give(client, "i-0", "undo") == "open"
         assert await given(client, "i-0") is await given(client, "i-1") is None
 
 
+async def test_approval_settles_only_shown_items_of_the_same_thing(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
+    assert await give(client, "i-1", "approve", "i-2", "i-3", "i-4", "i-9") == "pending"
+    assert [await given(client, id) for id in ("i-0", "i-2", "i-3", "i-4")] == [None] * 4
+    assert await settle(hub, "approved", 5_000) == ["i-1"]
+    assert await listed(client) == {id: [] for id in ("i-4", "i-3", "i-2", "i-0")}
+
+
+async def test_items_that_are_both_approved_are_not_settled_by_each_other(
+    client: httpx2.AsyncClient,
+) -> None:
+    both = [{"id": "i-1", "verdict": "approve", "also": ["i-0"]}]
+    both += [{"id": "i-0", "verdict": "approve", "also": ["i-1"]}]
+    answer = await client.post("/v1/items/verdicts", json={"verdicts": both})
+    assert [result["state"] for result in answer.json()["results"]] == ["pending"] * 2
+    assert [await given(client, id) for id in ("i-0", "i-1")] == [("approve", "pending")] * 2
+
+
 async def test_refused_approval_leaves_the_others_waiting(hub: ServedHub, client: httpx2.AsyncClient) -> None:
-    await give(client, "i-1", "approve")
+    await give(client, "i-1", "approve", "i-0")
     assert await settle(hub, None, 5_000, "changed_meanwhile") == ["i-1"]
     assert await settle(hub, "rejected", 5_001) == []
     assert await given(client, "i-0") is None
@@ -242,7 +266,7 @@ async def test_item_with_an_open_verdict_joins_nothing(client: httpx2.AsyncClien
 async def test_undo_waits_for_the_answer_to_a_verdict_on_another_item_of_the_thing(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
-    await give(client, "i-1", "approve")
+    await give(client, "i-1", "approve", "i-0")
     await settle(hub, "approved", 5_000)
 
     def send(c: sa.Connection) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hub.api.resources.tasks import ApprovedItemView, TasksPage
 from hub.base.clock import IdFactory, from_epoch_ms
 from hub.base.web.cookies import MARK
-from hub.cli.inbox import lines_of
+from hub.cli.inbox import TerminalInbox, lines_of
 from hub.device import owner_requests
 from hub.device.device_file import connect_shared, open_device_store
 from hub.device.held_items import HeldItem
@@ -97,16 +97,55 @@ def test_item_of_two_files_is_shown_once_and_settled_and_undone_as_a_whole(tmp_p
         ("call Anne", "other.md"),
     }
     assert f"    also in todo.txt: {other.label}" in list(lines_of(first, None))
-    done = inbox.judge(first, "approve", at_ms=AT)
+    (minor,) = (item for item in inbox.items() if item.number == other.number)
+    assert f"    also in journal.md: {first.label}" in list(lines_of(minor, None))
+    done = inbox.judge(first, "approve", at_ms=AT, also=[other.label])
     assert done == "approved: Call Anna; 1 more of the same thing settled with it"
     assert {item.source_path for item in inbox.items()} == {"journal.md", "m.eml", "other.md"}
     inbox.undo(first.number)
     assert {item.number: item for item in inbox.items()} == before
 
 
+def test_approval_of_either_item_settles_no_other_one_unless_shown(tmp_path: Path) -> None:
+    for place, source in enumerate(("todo.txt", "journal.md")):
+        (folder := tmp_path / str(place)).mkdir()
+        inbox = inbox_of_repeats(folder)
+        (item,) = (item for item in inbox.items() if item.source_path == source)
+        same = {item.number, item.also[0].number}
+        unlike = [other.label for other in inbox.items() if other.number not in same]
+        assert inbox.judge(item, "approve", at_ms=AT, also=unlike) == f"approved: {item.title}"
+        assert len(inbox.items()) == 4
+
+
+def test_number_on_the_command_line_settles_no_other_item(tmp_path: Path) -> None:
+    inbox = inbox_of_repeats(tmp_path)
+    (item,) = (item for item in inbox.items() if item.source_path == "todo.txt")
+    assert approve(inbox.path, [item.number], at_ms=AT).done == ["approved: call Anna"]
+    assert len(inbox.items()) == 4
+
+
+def test_terminal_settles_what_its_screen_shows_alone(tmp_path: Path) -> None:
+    def press(name: str, height: int, *keys: str, new: bool = False) -> int:
+        (folder := tmp_path / name).mkdir()
+        inbox = inbox_of_repeats(folder)
+        shown = TerminalInbox(inbox, FakeClock())
+        for key in (*"/todo.txt", "\r"):
+            shown.press(key)
+        if not new:
+            shown.lines(100, height)
+        for key in keys:
+            shown.press(key)
+        return len(inbox.items())
+
+    assert press("whole", 40, "a") == 3
+    assert press("cut", 6, "a") == 4
+    assert press("undrawn", 40, "a", new=True) == 4
+    assert press("undone", 40, "a", "u") == 4
+
+
 def test_rejection_of_a_repeated_item_leaves_the_other_one_waiting(tmp_path: Path) -> None:
     inbox = inbox_of_repeats(tmp_path)
-    (first,) = (item for item in inbox.items() if item.also)
+    (first,) = (item for item in without_repeats(inbox.items()) if item.also)
 
     inbox.judge(first, "reject", at_ms=AT)
 
@@ -116,7 +155,7 @@ def test_rejection_of_a_repeated_item_leaves_the_other_one_waiting(tmp_path: Pat
 
 def test_repeats_that_are_approved_by_their_numbers_stay_both(tmp_path: Path) -> None:
     inbox = inbox_of_repeats(tmp_path)
-    (first,) = (item for item in inbox.items() if item.also)
+    (first,) = (item for item in without_repeats(inbox.items()) if item.also)
 
     approve(inbox.path, [first.number, first.also[0].number], at_ms=AT)
 
@@ -125,7 +164,7 @@ def test_repeats_that_are_approved_by_their_numbers_stay_both(tmp_path: Path) ->
 
 def test_approval_leaves_a_repeat_with_comments(tmp_path: Path) -> None:
     inbox = inbox_of_repeats(tmp_path)
-    (first,) = (item for item in inbox.items() if item.also)
+    (first,) = (item for item in without_repeats(inbox.items()) if item.also)
     other = next(item for item in inbox.items() if item.number == first.also[0].number)
     with connect_shared(inbox.path) as db, transaction(db):
         db.execute(
@@ -134,7 +173,7 @@ def test_approval_leaves_a_repeat_with_comments(tmp_path: Path) -> None:
             (other.row_id,),
         )
 
-    assert inbox.judge(first, "approve", at_ms=AT) == "approved: Call Anna"
+    assert inbox.judge(first, "approve", at_ms=AT, also=[other.label]) == "approved: Call Anna"
     assert other.number in {item.number for item in inbox.items()}
 
 
@@ -241,6 +280,30 @@ async def test_approved_tasks_are_listed_and_ticked_on_the_own_page(tmp_path: Pa
         await page.post("/v1/items/verdicts", json=undone)
         assert len((await page.get("/v1/tasks", params=asked)).json()["tasks"]) == 2
         assert (await page.get("/v1/tasks")).status_code != 200
+
+
+async def test_own_page_settles_the_items_that_a_verdict_names_alone(tmp_path: Path) -> None:
+    inbox = inbox_of_repeats(tmp_path)
+    app = OwnReview(inbox, port=8080, clock=FakeClock(), chance=SeededChance())
+    async with signed_in(app) as page:
+
+        async def approve_on_page(*ids: str, also: Collection[str]) -> list[Any]:
+            given = [{"id": id, "verdict": "approve", "also": [*also]} for id in ids]
+            answer = await page.post("/v1/items/verdicts", json={"verdicts": given})
+            return [result["state"] for result in answer.json()["results"]]
+
+        asked = {"verdict": "open", "path": "todo.txt"}
+        (item,) = (await page.get("/v1/items", params=asked)).json()["items"]
+        (other,) = (repeat["id"] for repeat in item["also"])
+        for ids, also, left in (
+            ((item["id"],), (), 4),
+            ((item["id"], other), (item["id"], other), 4),
+            ((item["id"],), (other, "999"), 3),
+        ):
+            assert await approve_on_page(*ids, also=also) == ["done"] * len(ids)
+            assert len(inbox.items()) == left
+            for id in ids:
+                inbox.undo(int(id))
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ import pytest
 from hub.base.clock import epoch_ms
 from hub.base.dates import begin_of
 from hub.text.rows import same_things as same_things_module
-from hub.text.rows.same_things import MAX_SAME, Thing, author_of, same_things
+from hub.text.rows.same_things import MAX_SAME, Thing, author_of, others_in, same_things
 from protocol.items import Provenance, ProvenanceOrigin
 from protocol.tables import TABLES
 
@@ -29,10 +29,11 @@ def thing(
 
 
 T, J = "todo.txt", "journal.md"
+DUE = "2027-06-01"
 SAME = {
     "of a list and a journal": (thing("Call Anna", path=T), thing("call Anna", path=J)),
     "with small words": (thing("Call Anna about the offer", path=T), thing("call Anna about offer", path=J)),
-    "of commitment": (thing("Please send the draft to Rossi", path=T), thing("Send draft to Rossi", path=J)),
+    "of politeness": (thing("Please send the draft to Rossi", path=T), thing("Send draft to Rossi!", path=J)),
     "of which one has a day": (
         thing("Call the printer about brochures", "2027-02-03", T),
         thing("call printer about brochures", path=J),
@@ -40,6 +41,14 @@ SAME = {
     "of which one says its day": (
         thing("Renew the certificate of the shop", "2027-02-03", T),
         thing("Renew certificate of the shop by 3 February", "2027-02-03", J),
+    ),
+    "of which one says its time": (
+        thing("Train to Berlin at 14:05", "2027-02-03T14:05", T, "timelines"),
+        thing("Train to Berlin Wednesday", "2027-02-03", J),
+    ),
+    "of which one has a status": (
+        thing("Call Anna", path=T, data={"status": "todo", "priority": "high"}),
+        thing("Call Anna", path=J),
     ),
     "short, of one day": (thing("Pay rent", "2027-02-01", T), thing("pay the rent", "2027-02-01", J)),
     "task and event of one file": (
@@ -51,7 +60,7 @@ SAME = {
         thing("Train to Berlin", "2027-02-03T00:30", J, "timelines"),
     ),
     "German": (thing("Anna das Angebot schicken", path=T), thing("Anna Angebot schicken", path=J)),
-    "Chinese": (thing("请给王明打电话", path=T), thing("给王明打电话", path=J)),
+    "Chinese": (thing("给王明打电话", path=T), thing("给王明打电话。", path="b.md")),
     "Russian": (thing("Позвонить Анне", path=T), thing("позвонить Анне", path=J)),
     "of dated files, with one day": (
         thing("Pay rent", "2027-02-01", "2027-01.md"),
@@ -110,18 +119,75 @@ OTHER = {
     "marked": (thing("Call Anna", path=T), thing("Call Anna", path=J, is_marked=True)),
     "owners": (thing("Call Anna", path=T), thing("Call Anna", path=J, owner="ben desk")),
     "only small words": (thing("to do", path=T), thing("to do", path=J)),
+    "descriptions": (
+        thing("Pay Rossi", DUE, T, data={"description": "IBAN DE1"}),
+        thing("Pay Rossi", DUE, J, data={"description": "IBAN XX9"}),
+    ),
+    "description and none": (
+        thing("Pay Rossi", DUE, T, data={"description": "IBAN DE1"}),
+        thing("Pay Rossi", DUE, J),
+    ),
+    "priorities": (
+        thing("Pay Rossi", DUE, T, data={"priority": "high"}),
+        thing("Pay Rossi", DUE, J, data={"priority": "low"}),
+    ),
+    "day of a file in another folder": (
+        thing("Send the signed contract to Lena", path="notes/a.md"),
+        thing("Send the signed contract to Lena", "2099-01-01", "notes/Downloads/x.pdf"),
+    ),
+    "day of a title alone": (
+        thing("Renew the certificate of the shop by 3 February", "2027-02-03", T),
+        thing("Renew the certificate of the shop", path=J),
+    ),
+    "day of one mail of an author": (
+        thing("Pay invoice 4711 to Bank", path="mail/1", by="mail bank"),
+        thing("Pay invoice 4711 to Bank", DUE, path="mail/2", by="mail bank"),
+    ),
 }
+TITLES = (  # of two things, also on one day, that differ in a few characters
+    ("Review the report of January", "Review the report of February"),
+    ("Pay the invoice of 2027-01-15", "Pay the invoice of 2027-02-15"),
+    ("Book a ticket for 12. March", "Book a ticket for 19. March"),
+    ("Call Mr. March", "Call Mr. April"),
+    ("Lunch with April", "Lunch with June"),
+    ("Cancel order 12 March", "Cancel order 14 March"),
+    ("Order the cake for Monday", "Order the cake for Tuesday"),
+    ("Renew by 1 June 2026", "Renew by 1 June 2025"),
+    ("Set up the C# server", "Set up the C server"),
+    ("Pay $50 rent", "Pay €50 rent"),
+    ("Raise the limit to -5", "Raise the limit to 5"),
+    ("Turn power on at the flat", "Turn power at the flat"),
+    ("Log on to the power plant", "Log to the power plant"),
+    ("Buy some milk \U0001f95b", "Buy some milk \U0001f4a3"),
+    ("Meeting at 9:30 in the room", "Meeting at 14:30 in the room"),
+    ("Ship the box to Bob", "Ship the box for Bob"),
+    ("Sign the plan (A)", "Sign the plan (an)"),
+    ("Sign the plan A", "Sign the plan"),
+    ("Pay Bob 1.5 EUR", "Pay Bob 15 EUR"),
+    ("Move files from A to B", "Move files from B to A"),
+    ("Отправить письмо на Киев", "Отправить письмо в Киев"),
+    ("不要付款", "付款"),
+)
 
 
 @pytest.mark.parametrize("pair", SAME.values(), ids=SAME.keys())
 def test_items_of_one_thing_are_joined(pair: tuple[Thing, Thing]) -> None:
     assert len(same_things(pair)) == 1
-    assert same_things(pair).keys() == same_things(pair[::-1]).keys() or pair[0].at == pair[1].at
+    ((first, _),), ((again, _),) = same_things(pair), same_things(pair[::-1])
+    assert first is again or pair[0].at == pair[1].at
+
+
+@pytest.mark.parametrize("titles", TITLES, ids=[title for title, _ in TITLES])
+@pytest.mark.parametrize("day", ["", DUE])
+def test_items_whose_titles_differ_in_a_character_stay_apart(titles: tuple[str, str], day: str) -> None:
+    one, other = (thing(title, day, path) for title, path in zip(titles, (T, J), strict=True))
+
+    assert same_things([one, other]) == []
 
 
 @pytest.mark.parametrize("pair", OTHER.values(), ids=OTHER.keys())
 def test_items_of_two_things_stay_apart(pair: tuple[Thing, Thing]) -> None:
-    assert same_things(pair) == {}
+    assert same_things(pair) == []
 
 
 def test_first_of_same_things_has_a_time_or_a_day() -> None:
@@ -129,7 +195,7 @@ def test_first_of_same_things_has_a_time_or_a_day() -> None:
     day = thing("Train to Berlin", "2027-02-03", J)
     event = thing("Train to Berlin", "2027-02-03T14:05", "mail.md", "timelines")
 
-    assert same_things([plain, day, event]) == {event.id: [day, plain]}
+    assert same_things([plain, day, event]) == [[event, day, plain]]
 
 
 def test_item_without_day_is_joined_with_none_of_two_days() -> None:
@@ -138,13 +204,13 @@ def test_item_without_day_is_joined_with_none_of_two_days() -> None:
     second = thing("Call Anna about offer", "2027-02-04", "a.md")
     again = thing("call Anna about the offer", "2027-02-04", "b.md")
 
-    assert same_things([plain, first, second, again]) == {second.id: [again]}
+    assert same_things([plain, first, second, again]) == [[second, again]]
 
 
 def test_items_in_more_files_than_the_limit_stay_apart() -> None:
     many = [thing("Call Anna", path=f"{'x' * n}.md") for n in range(MAX_SAME + 1)]
 
-    assert same_things(many) == {}
+    assert same_things(many) == []
     assert len(same_things(many[1:])) == 1
 
 
@@ -165,8 +231,18 @@ def test_comparisons_of_many_items_grow_with_their_number_alone(monkeypatch: pyt
             len(same_things(thing(title, path="xy"[n % 2]) for n, title in enumerate(titles))) == count // 2
         )
         assert compared <= count
-        assert same_things(thing("Call Anna", path=f"{'x' * n}.md") for n in range(count)) == {}
+        assert same_things(thing("Call Anna", path=f"{'x' * n}.md") for n in range(count)) == []
         assert compared <= count
+
+
+def test_each_of_a_group_has_the_others() -> None:
+    one, two, three = (thing("Call Anna", path=path) for path in "abc")
+
+    assert others_in([[one, two, three]]) == {
+        one.id: [two, three],
+        two.id: [one, three],
+        three.id: [one, two],
+    }
 
 
 def test_author_is_the_owner_only_in_files_of_the_owner_alone() -> None:

@@ -180,10 +180,11 @@ function beginning(): readonly Unsent[] {
   return queue.slice(0, Math.min(AT_ONCE, end < 0 ? queue.length : end));
 }
 
-function body({ item, verdict, data, proposal, isConfirmed }: Unsent): NewVerdictView {
+function body({ item, verdict, data, proposal, isConfirmed, step }: Unsent): NewVerdictView {
   const { id, version } = item;
   const seen = verdict === "edit" ? seenRowOf(item) : undefined;
-  const more = { ...(data && { data }), ...(proposal && { proposal }), ...(seen && { seen_row: seen }), ...(isConfirmed && { confirmed: true }) };
+  const also = verdict === "approve" ? item.also.map((one) => one.id).filter((other) => !step.items.some((one) => one.id === other)) : []; // as its row shows them
+  const more = { ...(also.length > 0 && { also }), ...(data && { data }), ...(proposal && { proposal }), ...(seen && { seen_row: seen }), ...(isConfirmed && { confirmed: true }) };
   return { id, verdict, ...(verdict !== "undo" && { version }), ...more };
 }
 
