@@ -1,10 +1,11 @@
 """Waiting items of the ledger that are the same thing: found for lists, verdicts and reports of devices."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from hub.text.rows.same_things import MAX_COMPARED, Thing, author_of, others_in, same_things
+from hub.text.rows.same_things import MAX_COMPARED, Thing, author_of, others_in, rough_words, same_things
 from protocol.ids import CallId, DeviceId, UserId
 from protocol.items import Provenance
 from protocol.tables import Tables
@@ -53,11 +54,18 @@ def folded_filter(c: Connection, chosen: ItemFilter, tables: Tables) -> tuple[It
 
 
 def waiting_rows(c: Connection, chosen: ItemFilter) -> dict[str, ItemRow]:
-    """Return the newest waiting items without an open verdict that the caller of a filter may see, by id."""
+    """Return those of the newest waiting items of the caller of a filter whose titles are alike, by id.
+
+    An item with an open verdict is not among them.
+    """
     waiting = ItemFilter(user_id=chosen.user_id, limits=chosen.limits, verdict="open")
-    found = item_lists.list_items(c, waiting, limit=MAX_COMPARED).items
-    decided = item_verdicts.items_under_way(c) if found else set()
-    return {item.row.id: item.row for item in found if item.row.id not in decided}
+    alike: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+    titles = item_lists.waiting_titles(c, waiting, MAX_COMPARED)
+    for id, owner, words in titles:
+        alike[owner, *rough_words(words.split())].append(id)
+    ids = {id for near in alike.values() if len(near) > 1 for id in near}
+    decided = item_verdicts.items_under_way(c) if ids else set()
+    return item_lists.rows_of(c, [id for id, *_ in titles if id in ids - decided])
 
 
 def others_of(c: Connection, user_id: UserId, *, tables: Tables) -> Repeats:

@@ -22,6 +22,7 @@ from storage.kernel.columns import (
     IN_LIST,
     Int,
     Key,
+    execute_among,
     foreign_key,
     in_parts,
     listed_keys,
@@ -35,7 +36,7 @@ from storage.kernel.columns import (
 )
 from storage.kernel.database import UnreadableRow
 from storage.runs.item_words import SearchTerm, in_columns, in_index
-from storage.runs.items import _NAMED, VERDICTS, ItemRow, Verdict, _timezone, within
+from storage.runs.items import _NAMED, ITEMS, VERDICTS, ItemRow, Verdict, _timezone, within
 from storage.schema import agents, devices, item_proposals, item_words, items
 
 ANY, NONE = "any", "none"  # items with some warning, or without one
@@ -493,6 +494,28 @@ def lets_through(chosen: ItemFilter, row: ItemRow) -> bool:
         and not any(_failed(chosen, row, marks))
         and (chosen.text is None or _has_text(chosen.text, row.unit_key, row.data))
     )
+
+
+_WAITING: Final = sa.select(items.c.id, items.c.user_id, items.c.device_id, item_words.c.title).join_from(
+    items, item_words, item_words.c.item_id == items.c.id
+)
+
+
+def waiting_titles(c: sa.Connection, chosen: ItemFilter, limit: int) -> list[tuple[str, str, str]]:
+    """Return the ids of the newest items of a filter, their owners, and the words of their titles."""
+    only, parts = _indexed(chosen)
+    only += within(chosen.limits)
+    by = items.c.created_at, items.c.id
+    query = paged(_WAITING, *by, limit=limit, descending=True, only=only, parts=parts)
+    return [(row.id, f"{row.user_id} {row.device_id}", row.title) for row in c.execute(query)]
+
+
+def rows_of(c: sa.Connection, ids: Sequence[str]) -> dict[str, ItemRow]:
+    """Return the items with these ids, in their order, by id."""
+    query = ITEMS.where(items.c.id.in_(sa.bindparam("ids", expanding=True)))
+    read = partial(struct_from, ItemRow)
+    found = {row.id: row for row in readable(read, execute_among(c, query, "ids", ids))}
+    return {id: found[id] for id in ids if id in found}
 
 
 def _folder_of(path: object) -> str:

@@ -46,6 +46,9 @@ _DAYS: Final = re.compile(
     rf"|(?P<month_first>{_MONTH}) (?P<day_last>\d{{1,2}})(?:st|nd|rd|th)?"
     rf"|(?P<weekday>{'|'.join(_WEEKDAYS)}))(?!\S)"
 )
+_BEFORE_DAYS: Final = "by on until due at bis am um"
+_SPELLED: Final = f"{_ARTICLES} please bitte пожалуиста {_IN_MONTHS} {_IN_WEEKS} {_BEFORE_DAYS} st nd rd th"
+_ROUGH: Final = frozenset(_SPELLED.translate(str.maketrans("äéá", "aea")).split())
 _END: Final = " .,;:!?…。\uff01\uff1f"  # no part of what a title says
 _NUMBERS: Final = re.compile(r"\d+")
 _IF_BOTH: Final = frozenset({"priority", "status"})  # fields that contradict each other only if both have one
@@ -129,6 +132,11 @@ def same_things(things: Iterable[Thing]) -> list[Sequence[Thing]]:
         groups = [near] if is_of_one_day else by_day.values()
         found += [sorted(group, key=_rank) for group in groups if len(group) > 1 and _are_same(group)]
     return found
+
+
+def rough_words(words: Iterable[str]) -> tuple[str, ...]:
+    """Return those words of a title, without marks on letters, that do not depend on its day."""
+    return tuple(word for word in words if word not in _ROUGH and not word.isdigit())
 
 
 def others_in(groups: Iterable[Sequence[Thing]]) -> dict[str, Sequence[Thing]]:

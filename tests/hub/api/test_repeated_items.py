@@ -7,7 +7,7 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
-from hub.runs.repeated_items import repeats_in_report
+from hub.runs.repeated_items import repeats_in_report, waiting_rows
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.tables import TABLES
 from storage import schema
@@ -17,6 +17,7 @@ from storage.devices import users
 from storage.effects import retention
 from storage.runs import calls, item_verdicts, items
 from storage.runs.calls import ReportedVerdict
+from storage.runs.item_lists import ItemFilter
 from storage.runs.item_verdicts import VerdictAnswer
 from storage.runs.items import SAME_AS, Decision, ItemRow
 from tests.support.hub import ServedHub
@@ -122,6 +123,10 @@ async def test_items_of_one_thing_are_listed_and_counted_once_with_the_others(
     assert (counts["total"], every["total"]) == (4, 5)
     page = (await client.get("/v1/items")).json()["items"]
     assert len(page) == 5, "a list that asks for no verdict has each"
+
+
+async def test_only_waiting_items_with_like_titles_are_read_whole(hub: ServedHub) -> None:
+    assert [*await hub.store.read(waiting_rows, ItemFilter())] == ["i-3", "i-2", "i-1", "i-0"]
 
 
 async def test_approval_settles_the_others_without_teaching_and_undo_brings_them_back(

@@ -8,9 +8,10 @@ import pytest
 from hub.base.clock import epoch_ms
 from hub.base.dates import begin_of
 from hub.text.rows import same_things as same_things_module
-from hub.text.rows.same_things import MAX_SAME, Thing, author_of, others_in, same_things
+from hub.text.rows.same_things import MAX_SAME, Thing, author_of, others_in, rough_words, same_things
 from protocol.items import Provenance, ProvenanceOrigin
 from protocol.tables import TABLES
+from storage.runs.item_words import words_in
 
 ZONE = "Europe/Berlin"
 
@@ -233,6 +234,12 @@ def test_comparisons_of_many_items_grow_with_their_number_alone(monkeypatch: pyt
         assert compared <= count
         assert same_things(thing("Call Anna", path=f"{'x' * n}.md") for n in range(count)) == []
         assert compared <= count
+
+
+def test_things_of_one_group_have_the_same_rough_words() -> None:
+    for pair in SAME.values():
+        one, other = (rough_words(words_in(item.title)) for item in pair)
+        assert one == other
 
 
 def test_each_of_a_group_has_the_others() -> None:
