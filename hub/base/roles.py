@@ -48,6 +48,9 @@ ROLE_SCOPES: Final[Mapping[Role, frozenset[Scope]]] = {
 # those alone that are named for it.
 AT_DEVICES: Final = frozenset({Scope.ROWS, Scope.FILES})  # no page has them, and release 0.2 knows none
 IN_NAME_OF_OWNERS: Final = frozenset({*AT_DEVICES, Scope.REVIEW, Scope.ANSWER})
+OF_OWNER: Final = frozenset(
+    {Scope.READ, Scope.RUN, Scope.REVIEW, Scope.ANSWER}
+)  # session of a device's owner
 SESSION: Final = "session:"  # prefix of the actor of a browser
 OPERATOR: Final = "operator:"  # the same of a caller over a Unix socket
 ASSISTANT: Final = "assistant:"  # the same of an assistant there

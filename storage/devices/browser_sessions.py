@@ -28,6 +28,7 @@ class BrowserSessionRow(OperatorTokenRow, frozen=True, kw_only=True):
         token_id: operator's token that it was made with, if it was.
         device_id: device whose owner it is for, if it was made by one.
         opened_at: ``None``: a link that was not opened yet.
+        user_id: as of a token; once others than the owner of *device_id* are users, that owner.
         token_expires_at, token_revoked_at, device_revoked_at: ends of what it was made with.
     """
 
@@ -45,11 +46,15 @@ class BrowserSessionRow(OperatorTokenRow, frozen=True, kw_only=True):
         return min(end for end in ends if end is not None)
 
 
+_OTHERS: Final = users.alias("others")
+_IS_SHARED: Final = sa.exists().where(_OTHERS.c.id != devices.c.user_id).correlate(devices)
+_USER: Final = sa.func.coalesce(_TABLE.user_id, sa.case((_IS_SHARED, devices.c.user_id)))
 _SESSIONS: Final = (
     sa.select(
         *columns_of(
             BrowserSessionRow,
             browser_sessions,
+            user_id=_USER,
             user_name=users.c.name,
             limits=sa.null(),  # a limited token opens none
             renewed_at=sa.null(),
@@ -58,9 +63,9 @@ _SESSIONS: Final = (
             device_revoked_at=devices.c.revoked_at,
         )
     )
-    .join_from(browser_sessions, users, browser_sessions.c.user_id == users.c.id, isouter=True)
-    .join(operator_tokens, browser_sessions.c.token_id == operator_tokens.c.id, isouter=True)
-    .join(devices, browser_sessions.c.device_id == devices.c.id, isouter=True)
+    .join_from(browser_sessions, operator_tokens, _TABLE.token_id == operator_tokens.c.id, isouter=True)
+    .join(devices, _TABLE.device_id == devices.c.id, isouter=True)
+    .join(users, users.c.id == _USER, isouter=True)
 )
 SESSIONS: Final = TokenStatements(
     browser_sessions,

@@ -20,6 +20,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote, unquote_plus
@@ -40,6 +41,7 @@ from hub.base.roles import (
     AGENT,
     HUB_WIDE_ROUTES,
     LIMITED,
+    OF_OWNER,
     PRINCIPAL,
     PUBLIC,
     ROLE_SCOPES,
@@ -136,7 +138,7 @@ class BearerTokens:
         if _why_not(row, at) is not None:  # no guess: a browser sends its cookie until it is removed
             raise CodedError(ErrorCode.AUTH_FAILED, _MESSAGES["no_session"], hint=NEW_LINK)
         await self._note_use(row.id, at, partial(use_session, row=row, at=at))
-        return _principal(row, f"{SESSION}{row.id}")
+        return _principal_of_session(row)
 
     async def _link(self, digest: bytes, network: str, at: int) -> Principal:
         row = await self._store.read(SESSIONS.find, digest)
@@ -162,6 +164,8 @@ class BearerTokens:
             row = await self._store.read(stored.find_by_id, TokenId(id))
         except StorageError:  # the caller checks again soon
             return True
+        if isinstance(row, BrowserSessionRow) and row.user_id is not None and principal.user_id is None:
+            return False  # a stream of all users is not that of an owner who is not the only one any more
         return _why_not(row, epoch_ms(self._clock.now())) is None
 
     async def report_forbidden(self, principal: Principal, network: str, why: str) -> None:
@@ -237,6 +241,14 @@ def _principal(row: OperatorTokenRow, actor: str) -> Principal:
     role = Role(row.role)
     scopes = ROLE_SCOPES[role] & {scope for scope in Scope if scope in row.granted}
     return Principal(actor, role, frozenset(scopes), row.user_id, row.name, limits=row.limited_to)
+
+
+def _principal_of_session(row: BrowserSessionRow) -> Principal:
+    """Return the principal of a session; of an owner among several users, with the rights of one."""
+    principal = _principal(row, f"{SESSION}{row.id}")
+    if row.device_id is None or row.user_id is None:
+        return principal
+    return replace(principal, role=Role.OPERATOR, scopes=principal.scopes & OF_OWNER)
 
 
 def _why_not(row: OperatorTokenRow | AgentTokenRow | None, at: int) -> str | None:

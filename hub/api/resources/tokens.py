@@ -33,7 +33,17 @@ from hub.base import tokens
 from hub.base.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
-from hub.base.roles import AT_DEVICES, BY_ALL, OPERATOR, Principal, Role, Scope, scopes_of
+from hub.base.roles import (
+    AT_DEVICES,
+    BY_ALL,
+    IN_NAME_OF_OWNERS,
+    OF_OWNER,
+    OPERATOR,
+    Principal,
+    Role,
+    Scope,
+    scopes_of,
+)
 from hub.base.tokens import TokenKind
 from hub.base.web.cookies import spelled_cookie
 from hub.links.roster import Roster
@@ -43,7 +53,14 @@ from protocol.grants import Grant, TokenLimits
 from protocol.ids import DeviceId, TokenId, UserId
 from storage.agents import agents
 from storage.devices import devices, pairings, users
-from storage.devices.browser_sessions import IDLE_MS, LONGEST_MS, SESSIONS, BrowserSessionRow, open_link
+from storage.devices.browser_sessions import (
+    IDLE_MS,
+    LONGEST_MS,
+    SESSIONS,
+    BrowserSessionRow,
+    open_link,
+    session_of,
+)
 from storage.devices.devices import DeviceRow
 from storage.devices.tokens import (
     AGENT_TOKENS,
@@ -155,6 +172,16 @@ class SecretsOfKind(Generic[RowT]):
     @property
     def _now(self) -> int:
         return epoch_ms(self._clock.now())
+
+    async def _owned_by(self, caller: Principal, granted: frozenset[Scope]) -> DeviceRow | None:
+        """Return the device whose owner the caller is, if *granted* acts in the name of owners."""
+
+        def read(c: Connection) -> DeviceRow | None:
+            session = session_of(c, caller.actor)
+            id = session.device_id if session is not None else None
+            return None if id is None else devices.get_device(c, id)
+
+        return await self._store.read(read) if granted & IN_NAME_OF_OWNERS else None
 
     async def _page(self, part: ListPart) -> list[RowT]:
         return await self._store.read(
@@ -398,7 +425,7 @@ class OperatorTokensResource(SecretsOfKind[OperatorTokenRow], Resource):
         """Create a token within the caller's own rights. Only this response has the secret.
 
         With ``user``, the token sees only that user's things; with *limits*, only those devices, tables and
-        shared folders.
+        shared folders. The session of a device's owner makes tokens in the name of owners for that user only.
         """
         row, token, names = await self.add(caller, name, role, scopes, ttl_s, limits)
         log.info("operator_token.created", token_id=row.id)
@@ -437,6 +464,7 @@ class OperatorTokensResource(SecretsOfKind[OperatorTokenRow], Resource):
         rights: dict[str, Any] = {"scopes": sorted(granted)}
         if limited.kinds or granted & AT_DEVICES or create is not None:  # see OperatorTokenRow
             rights = {"scopes": [], "limits": asdict(limited) | rights}
+        owned = await self._owned_by(caller, granted)
         await self._check_room("operator_tokens", "tokens of operators that count")
         lasts_s = self.limits.operator_token_days * DAY_S if ttl_s is None else ttl_s
         row, token = await self._create(
@@ -446,7 +474,7 @@ class OperatorTokensResource(SecretsOfKind[OperatorTokenRow], Resource):
             name=name.strip(),
             role=role,
             **rights,
-            user_id=self.user_id,
+            user_id=self.user_id if owned is None else owned.user_id,
             actor=caller.actor,
         )
         return row, token, dict(zip(limited.devices, limits.devices, strict=False))
@@ -708,12 +736,6 @@ class InvitationsResource(SecretsOfKind[InvitationRow], Resource):
 
 
 LINK_S: Final = 60.0  # between making a link and opening it
-OF_OWNER: Final = (
-    Scope.READ,
-    Scope.RUN,
-    Scope.REVIEW,
-    Scope.ANSWER,
-)  # of a session for the owner of a device: it admits no devices
 
 
 class PagesAt(msgspec.Struct, frozen=True):
@@ -773,13 +795,15 @@ class SessionsResource(SecretsOfKind[BrowserSessionRow], Resource):
         """Create a link that signs a browser in, once and within a minute. Only this response has it.
 
         With ``user``, the session sees only that user's things. With ``owner_of``, the session decides in the
-        name of that device's owner, with all rights: for the only user of a hub, over its Unix socket.
+        name of that device's owner: with all rights while the owner is the only user, then as that user. The
+        only user of a hub makes such a link over its Unix socket.
         """
         is_same = not scopes and role is None
         owned = None if owner_of is None else await self._device_of_only_user(caller, owner_of)
         role = role or caller.role or Role.VIEWER
         granted = caller.scopes if is_same else scopes_of(role, scopes)
         check_within_rights(role, granted, scopes, caller)
+        device = owned or await self._owned_by(caller, granted)
         await self._check_room("browser_sessions", "sessions of browsers")
         row, code = await self._create(
             LINK_S,
@@ -788,7 +812,7 @@ class SessionsResource(SecretsOfKind[BrowserSessionRow], Resource):
             scopes=sorted(granted - AT_DEVICES if owned is None else granted),
             user_id=self.user_id,
             token_id=_token_of(caller.actor),
-            device_id=None if owned is None else owned.id,
+            device_id=None if device is None else device.id,
             actor=caller.actor,
         )
         log.info("session.link_created", session_id=row.id)

@@ -190,7 +190,7 @@ async def test_session_for_the_owner_of_a_device_has_all_rights_and_names_missin
         (listed,) = (await local.get("/v1/sessions")).json()["sessions"]
         assert (listed["id"], listed["name"]) == (opened.json()["id"], "desk")
         await hub.user("anna")
-        assert (await browser.get("/v1/me")).json()["is_owner"] is False
+        assert (await browser.get("/v1/me")).json()["user"] == "owner"
         await local.post(f"/v1/devices/{desk.id}/revoke")
         assert await _me(browser) == 401
 
@@ -293,6 +293,22 @@ async def test_change_stream_of_a_browser_ends_with_the_session(
             with anyio.fail_after(20):
                 assert "changed" not in [line async for line in lines]
         assert await _me(browser) == 401
+
+
+async def test_change_stream_of_a_sole_owner_ends_with_the_second_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "RECHECK_S", 0.01)
+    async with serving(tmp_path) as hub, over_tcp(hub) as browser:
+        await hub.device("desk")
+        await _signed_in(browser, await _link(hub, owner_of="desk"))
+        async with browser.stream("GET", "/v1/changes") as stream:
+            lines = stream.aiter_lines()
+            assert (await anext(lines)).startswith("id: ")
+            await hub.user("anna")
+            with anyio.fail_after(20):
+                assert "changed" not in [line async for line in lines]
+        assert (await browser.get("/v1/me")).json()["user"] == "owner"
 
 
 async def test_session_revoked_at_a_node_is_refused_at_other_nodes(
