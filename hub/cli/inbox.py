@@ -286,8 +286,8 @@ class TerminalInbox:
         self._steps = deque[list[int]](maxlen=MAX_STEPS)
         self._prompt: _Prompt | None = None
         self._is_help_shown = False
+        self._seen: DeviceItem | None = None  # what the screen shows with all its lines
         self._shown: tuple[object, Excerpt | None] | None = None
-        self._also: tuple[str, Sequence[str]] = "", ()  # item in sight, and those shown with it
         self.has_ended = False
         self._actions: Mapping[str, Callable[[], None]] = {
             "j": lambda: self._move(1),
@@ -372,9 +372,9 @@ class TerminalInbox:
         listed = [self._line(item, item.number == number) for item in items[first : first + room]]
         foot = self._note if self._prompt is None else f"{self._prompt.label}: {spelled(self._prompt.text)}_"
         body = [head, *(listed or ["  no item waits"]), "", *detail]
-        self._also = ("", ()) if item is None else (item.label, [other.label for other in item.also])
-        if len(body) > height - 2:
-            self._also = "", ()  # not all of it is in sight
+        is_cut = len(body) > height - 2
+        self._seen = None if is_cut else item
+        if is_cut:
             body[height - 3 :] = [
                 f"… {counted(len(body) - height + 3, 'more line')}: enlarge the terminal, or q, hub review ls"
             ]
@@ -412,11 +412,15 @@ class TerminalInbox:
     def _decide(
         self, them: list[DeviceItem], verdict: Verdict, fields: Mapping[str, str] | None = None
     ) -> None:
-        """Decide about items; one with a mark is approved alone, after a question below its words."""
+        """Decide about items; one with a mark is approved alone, after a question below all of its words."""
         marked = [item for item in them if item.remarks.warnings and verdict != "reject"]
         if marked and len(them) == 1:
+            self._go(next(place for place, item in enumerate(self.items) if item.number == them[0].number))
 
             def agree(answer: str) -> None:
+                if self._seen != them[0]:
+                    self._note = "nothing was changed: not all of its words were shown; enlarge the terminal"
+                    return
                 self._note = "nothing was changed"
                 self._give(them if answer.strip().lower() in ("y", "yes") else [], verdict, fields)
 
@@ -429,7 +433,9 @@ class TerminalInbox:
 
     def _give(self, them: Sequence[DeviceItem], verdict: Verdict, fields: Mapping[str, str] | None) -> None:
         at_ms, done, refused = epoch_ms(self._clock.now()), [], ""
-        label, shown = self._also[0], {*self._also[1]} - {item.label for item in them}
+        label = None if self._seen is None else self._seen.label
+        shown = {other.label for other in self._seen.also} if self._seen else set()
+        shown -= {item.label for item in them}
         self._go(self._place(self.items))
         for item in them:
             try:

@@ -109,6 +109,23 @@ def test_inbox_approves_an_item_with_a_mark_alone_after_a_question(tmp_path: Pat
     assert "obey" not in owner.decided()
 
 
+def test_inbox_asks_about_a_picked_item_with_a_mark_below_the_words_of_that_item(tmp_path: Path) -> None:
+    owner = Owner(tmp_path, "pay", "obey", "mend the roof", marked=["obey"])
+    lines = owner.types("j", "x", "k", "a")
+    assert any(line.startswith(">") and line.endswith("obey") for line in lines)
+    assert any(line.startswith("    ! the quoted text contains instructions") for line in lines)
+    assert owner.types("y", ENTER)[-1] == "approved: obey; u takes it back"
+
+
+def test_inbox_approves_no_item_with_a_mark_whose_words_do_not_fit(tmp_path: Path) -> None:
+    owner = Owner(tmp_path, "obey", marked=["obey"])
+    owner.types("a", "y")
+    assert "more lines" in "".join(owner.lines(7))
+    assert "enlarge" in owner.types(ENTER)[-1]
+    assert owner.decided()["obey"] == "open"
+    assert owner.types("a", "y", ENTER)[-1] == "approved: obey; u takes it back"
+
+
 def test_inbox_says_how_many_lines_of_an_item_do_not_fit(tmp_path: Path) -> None:
     owner = Owner(tmp_path, "call Ana", sourced=["call Ana"])
     whole = owner.lines(40)
