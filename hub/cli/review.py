@@ -222,9 +222,11 @@ def approve_items(
             f"{held[0]} is a less sure item: approve it first, then set its {' and '.join(fields)}"
         )
     at_ms, path = epoch_ms(show.clock.now()), here()
+    found = _held_of(path, numbers)
     _decide_all(
         path,
-        numbers if marked else _agreed(path, numbers),
+        found,
+        numbers if marked else _agreed(path, numbers, found),
         "approve",
         lambda db, plain: approve(db, plain, at_ms=at_ms, deletes=deletions, fields=fields),
     )
@@ -255,7 +257,7 @@ def edit_items(here: _Here, words: tuple[str, ...], stays_open: bool, marked: bo
         raise click.UsageError("name the items by their numbers, and each field once as FIELD=VALUE")
     change = partial(edit if stays_open else approve, fields=fields, at_ms=epoch_ms(show.clock.now()))
     path = here()
-    chosen = numbers if marked else _agreed(path, numbers)
+    chosen = numbers if marked else _agreed(path, numbers, _held_of(path, ()))
     _decide(lambda: change(path, chosen))
 
 
@@ -270,17 +272,31 @@ def reject_items(here: _Here, numbers: tuple[str, ...], approved: bool) -> None:
     """
     from hub.device.owner import reject
 
-    _decide_all(here(), numbers, "reject", lambda db, plain: reject(db, plain, deletes=approved))
+    path = here()
+    _decide_all(
+        path,
+        _held_of(path, numbers),
+        numbers,
+        "reject",
+        lambda db, plain: reject(db, plain, deletes=approved),
+    )
 
 
-def _agreed(db: Path, labels: Sequence[str]) -> list[str]:
+def _held_of(db: Path, labels: Sequence[str]) -> "HeldItems":
+    """Return the items that the hub holds, if a label is of one: listed once, shown and decided about."""
+    from hub.device.held_items import HeldItems, list_held
+
+    return list_held(db) if any(map(_HELD.fullmatch, labels)) else HeldItems()
+
+
+def _agreed(db: Path, labels: Sequence[str], found: "HeldItems") -> list[str]:
     """Return the labels; of items with a mark, those that their owner agrees to, asked about each.
 
     Raises:
         Failure: an item has a mark, and there is no terminal to ask at.
     """
     from hub.cli.inbox import lines_of
-    from hub.device.held_items import label_of, list_held
+    from hub.device.held_items import label_of
     from hub.device.items import read_items, waits
 
     shown = {
@@ -288,13 +304,13 @@ def _agreed(db: Path, labels: Sequence[str]) -> list[str]:
         for item in read_items(db)
         if waits(item) and item.remarks.warnings
     }
-    if any(map(_HELD.fullmatch, labels)):
-        shown |= {label_of(item): list(_held_lines(item)) for item in list_held(db).items if item.warnings}
+    shown |= {label_of(item): list(_held_lines(item)) for item in found.items if item.warnings}
     return agreed(labels, lambda label: shown.get(label.partition(".")[0], ()))
 
 
 def _decide_all(
     db: Path,
+    found: "HeldItems",
     labels: Sequence[str],
     verdict: "HeldVerdict",
     decision: "Callable[[Path, Sequence[str]], OwnerDecisions]",
@@ -308,7 +324,7 @@ def _decide_all(
 
     def decide() -> OwnerDecisions:
         parts = [decision(db, plain)] if plain else []
-        parts += [decide_held(db, held, verdict)] if held else []
+        parts += [decide_held(db, found, held, verdict)] if held else []
         return OwnerDecisions(
             [line for part in parts for line in part.done], [line for part in parts for line in part.refused]
         )

@@ -4,6 +4,7 @@ The connected device asks its hub for them. An approval is stored here before th
 approved in the transaction that inserts it, whatever is killed. All functions block.
 """
 
+import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -42,6 +43,11 @@ class HeldItem(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
     evidence: str | None = None
 
+    @property
+    def version(self) -> int:
+        """Digest of all that its owner is shown, a number that a page can repeat."""
+        return 1 + int.from_bytes(hashlib.blake2b(msgspec.json.encode(self), digest_size=6).digest())
+
 
 class HeldItems(msgspec.Struct, frozen=True):
     """Newest items that the hub holds for a device, and the number of all."""
@@ -64,9 +70,9 @@ def label_of(item: HeldItem) -> str:
     return f"u{item.id[-LABEL_CHARACTERS:]}"
 
 
-def decide_held(path: Path, labels: Sequence[str], verdict: HeldVerdict) -> OwnerDecisions:
-    """Give a verdict on items by their labels. Return a sentence for each. Raises DeviceFileError."""
-    held = {label_of(item): item for item in list_held(path).items}
+def decide_held(path: Path, found: HeldItems, labels: Sequence[str], verdict: HeldVerdict) -> OwnerDecisions:
+    """Give a verdict on items of *found*, as shown, by labels. Return sentences. Raises DeviceFileError."""
+    held = {label_of(item): item for item in found.items}
     unknown = [f"the hub holds no item {label}: {UNSURE_COMMAND}" for label in labels if label not in held]
     items = [held[label] for label in labels if label in held]
     results = judge_held(path, items, verdict) if items else []

@@ -258,6 +258,8 @@ class OwnReview:
             code, problem = ErrorCode.BAD_PARAMS, "approve it first, then change it"
         elif item is not None and given.needs_confirmation(item.warnings):
             code, problem = ErrorCode.NEEDS_CONFIRMATION, _UNCONFIRMED.format(", ".join(item.warnings))
+        elif item is not None and given.verdict == "approve" and given.version not in (None, item.version):
+            code, problem = ErrorCode.CHANGED_MEANWHILE, "the item has changed since it was shown"
         elif item is not None and given.verdict != "edit":
             (why,) = judge_held(path, [item], given.verdict)
             if why is None:

@@ -166,7 +166,15 @@ def _task_view(row: AgendaRow, item: DeviceItem | None) -> Fields:
 def held_view(item: HeldItem) -> Fields:
     """Return an item of the list of those that the hub holds."""
     names = ("id", "path", "table", "title", "evidence", "warnings", "created_at")
-    return _VIEW | {name: getattr(item, name) for name in names} | {"found_by": "rule", "verdict": "held"}
+    return (
+        _VIEW
+        | {name: getattr(item, name) for name in names}
+        | {
+            "found_by": "rule",
+            "verdict": "held",
+            "version": item.version,
+        }
+    )
 
 
 def held_detail(item: HeldItem) -> Fields:

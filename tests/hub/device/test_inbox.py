@@ -344,7 +344,7 @@ class HoldingHub:
 async def test_page_of_the_device_approves_a_marked_item_only_with_confirmation_of_the_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    HoldingHub(monkeypatch)
+    hub = HoldingHub(monkeypatch)
     inbox = inbox_of(tmp_path, "pay", "obey", marked=["obey"])
     app = OwnReview(inbox, port=8080, clock=FakeClock(), chance=SeededChance())
     async with signed_in(app) as page:
@@ -361,7 +361,12 @@ async def test_page_of_the_device_approves_a_marked_item_only_with_confirmation_
         assert inbox.items()[0].verdict == "open"
         confirmed = {"version": 1, "confirmed": True}
         assert await judge("2", "approve", version=9, confirmed=True) == "changed_meanwhile"
-        assert [await judge(id, "approve", **confirmed) for id in ("2", "i-aaaaaa2")] == ["done", "done"]
+        assert await judge("2", "approve", **confirmed) == "done"
+        held = confirmed | {"version": (await page.get("/v1/items/i-aaaaaa2")).json()["version"]}
+        hub.items["i-aaaaaa2"] = msgspec.structs.replace(hub.items["i-aaaaaa2"], title="pay 900 EUR")
+        assert await judge("i-aaaaaa2", "approve", **held) == "changed_meanwhile"
+        held["version"] = (await page.get("/v1/items/i-aaaaaa2")).json()["version"]
+        assert await judge("i-aaaaaa2", "approve", **held) == "done"
         assert await judge("1", "approve") == "done"
 
 
