@@ -90,7 +90,7 @@ async def test_session_of_an_owner_among_several_users_has_the_rights_of_a_singl
     assert (await browser.get("/v1/me")).json()["user"] is None
     await hub.user("anna")
     me = (await browser.get("/v1/me")).json()
-    assert (me["is_owner"], me["user"], {*me["scopes"]}) == (True, "owner", OF_OWNER)
+    assert (me["is_owner"], me["user"], {*me["scopes"]}) == (True, "owner", {*OF_OWNER})
     token = {"name": "x", "role": "admin", "scopes": ["rows"]}
     for path, body in (("/v1/operator-tokens", token), ("/v1/sessions/links", {})):
         assert (await browser.post(path, json=body)).status_code == 403
