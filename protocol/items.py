@@ -140,6 +140,7 @@ Mark = Literal[
     "instruction", "hidden_characters", "approximate_quote", "cut_answer", "unsupported", "outside", "apart"
 ]
 
+ONE_CONFIRMED: Final = "a browser confirms one item in a request, below the words of that item"
 # A sentence for the reviewer of each; the handbook, the dashboard and the command line show it.
 MARKS: Final[Mapping[str, str]] = {
     "instruction": "the quoted text contains instructions: check the file before you trust it",

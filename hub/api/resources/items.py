@@ -52,7 +52,7 @@ from protocol.calls import MAX_PLACED, PLACE_PROBLEMS, PlacedRow, RowPlace, plac
 from protocol.coordination import DEVICE, Method
 from protocol.errors import CATALOGUE, VERDICT_REFUSALS, CodedError, ErrorCode, HubError
 from protocol.ids import CallId, DeviceId, RunId, UserId
-from protocol.items import CountedDay, FoundBy, ItemOrder, Mark, Provenance
+from protocol.items import ONE_CONFIRMED, CountedDay, FoundBy, ItemOrder, Mark, Provenance
 from protocol.tables import TABLES, DeviceTable, Filler, Kind, Tables, person_in
 from storage import audit
 from storage.audit import AuditEntry
@@ -849,6 +849,8 @@ class ItemsResource(Resource):
         approves and edits items with a mark one by one, ``confirmed``.
         """
         is_browser = actor.startswith(SESSION)
+        if is_browser and sum(verdict.confirmed for verdict in given.verdicts) > 1:
+            raise CodedError(ErrorCode.BAD_PARAMS, ONE_CONFIRMED)
         # Verdicts of one instant are brought to devices in the order of their ids.
         fresh = sorted(self._ids.fresh() for _ in given.verdicts)
         new = [

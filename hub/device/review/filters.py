@@ -15,6 +15,7 @@ from protocol.items import RankedOrder, order_key
 
 DEFAULT_LIMIT: Final = 50  # items in a page
 MAX_LIMIT: Final = 1_000
+_DIGITS: Final = 9  # of a limit that count; Python reads no number of any length
 MAX_FOLDERS: Final = 50  # in the counts: those with the most items
 Query = Mapping[str, str]  # parameters of a request, by their names
 
@@ -70,7 +71,7 @@ def _folders(item: DeviceItem) -> tuple[str, ...]:
 def page_of(items: Iterable[DeviceItem], query: Query) -> Fields:
     """Return the page of the matching items that ``limit`` and ``cursor`` of a request ask for."""
     limit, after, order = query.get("limit") or "", None, query.get("order")
-    size = min(MAX_LIMIT, int(limit)) if limit.isdecimal() else DEFAULT_LIMIT
+    size = min(MAX_LIMIT, int(limit[:_DIGITS])) if limit.isdecimal() else DEFAULT_LIMIT
     with suppress(msgspec.DecodeError):
         after = msgspec.json.decode(query.get("cursor") or "", type=tuple[int, str, int, int])
     keys = ((_key(item, order), item) for item in _shown(items, query))

@@ -46,6 +46,7 @@ from hub.device.review.views import (
 )
 from protocol.agenda import NO_DAY, AgendaQuery, seen_row
 from protocol.errors import CATALOGUE, ErrorCode
+from protocol.items import ONE_CONFIRMED
 from protocol.tables import TABLES, Column, Kind
 
 LINK_S: Final = 60.0
@@ -165,10 +166,10 @@ class OwnReview:
                 begin=epoch_ms(datetime.fromisoformat(query["begin"])),
                 is_done=query.get("done") == "true",
                 text=query.get("text") or "",
-                place=int(place),
+                place=max(-NO_DAY, min(int(place), NO_DAY)),
                 row_id=row_id,
             )
-        except (KeyError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:  # a date without a zone, or a number too long
             raise DeviceFileError(f"this page asks for no tasks: {error}") from None
         with connect_shared(self._inbox.path) as db:
             page = page_of_agenda(db, asked, MAX_TASKS)
@@ -210,6 +211,8 @@ class OwnReview:
             given = msgspec.json.decode(body, type=PageVerdicts)
         except msgspec.DecodeError as error:
             return ProblemResponse(ErrorCode.BAD_PARAMS, str(error))
+        if sum(verdict.confirmed for verdict in given.verdicts) > 1:
+            return ProblemResponse(ErrorCode.BAD_PARAMS, ONE_CONFIRMED)
         named = {verdict.id for verdict in given.verdicts}
         return _json(
             {"results": [await self._in_thread(self._judge, named, verdict) for verdict in given.verdicts]}

@@ -109,3 +109,12 @@ async def test_secret_that_the_session_of_an_owner_makes_is_of_that_owner(
         assert Scope.SETTINGS in (await phone.get("/v1/me")).json()["scopes"]
         await hub.user("anna")
         assert {*(await phone.get("/v1/me")).json()["scopes"]} == OF_OWNER
+
+
+async def test_browser_confirms_a_single_item_in_a_request(
+    hub: ServedHub, browser: httpx2.AsyncClient
+) -> None:
+    verdict = {"id": "i-0", "verdict": "approve", "version": 1, "confirmed": True}
+    for count, status in ((1, 200), (2, 422)):
+        answer = await browser.post("/v1/items/verdicts", json={"verdicts": [verdict] * count})
+        assert answer.status_code == status, answer.text

@@ -280,6 +280,11 @@ async def test_approved_tasks_are_listed_and_ticked_on_the_own_page(tmp_path: Pa
         await page.post("/v1/items/verdicts", json=undone)
         assert len((await page.get("/v1/tasks", params=asked)).json()["tasks"]) == 2
         assert (await page.get("/v1/tasks")).status_code != 200
+        for wrong in ({"begin": "2026-01-01"}, asked | {"cursor": f"{'9' * 5_000}."}):
+            refused = await page.get("/v1/tasks", params=wrong)
+            assert (refused.json()["code"], refused.status_code) == ("database_unavailable", 503)
+        assert (await page.get("/v1/tasks", params=asked | {"cursor": f"{'9' * 30}."})).status_code == 200
+        assert (await page.get("/v1/items", params={"limit": "9" * 5_000})).status_code == 200
 
 
 async def test_own_page_settles_the_items_that_a_verdict_names_alone(tmp_path: Path) -> None:
@@ -361,6 +366,8 @@ async def test_page_of_the_device_approves_a_marked_item_only_with_confirmation_
         assert inbox.items()[0].verdict == "open"
         confirmed = {"version": 1, "confirmed": True}
         assert await judge("2", "approve", version=9, confirmed=True) == "changed_meanwhile"
+        both = {"verdicts": [{"id": id, "verdict": "approve", **confirmed} for id in ("1", "2")]}
+        assert (await page.post("/v1/items/verdicts", json=both)).json()["code"] == "bad_params"
         assert await judge("2", "approve", **confirmed) == "done"
         held = confirmed | {"version": (await page.get("/v1/items/i-aaaaaa2")).json()["version"]}
         hub.items["i-aaaaaa2"] = msgspec.structs.replace(hub.items["i-aaaaaa2"], title="pay 900 EUR")

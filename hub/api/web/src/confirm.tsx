@@ -31,12 +31,12 @@ export function Confirm({ ended }: { ended: () => void }): JSX.Element | null {
   const close = (): void => dialog.current?.close();
   return (
     <dialog ref={dialog} class="asking" aria-label={asked.label} onClose={() => (question.value = undefined, ended())}>
-      <h2>
-        <Foreign of={asked.item.title || "no title"} />
-      </h2>
       <Read of={read}>
         {(item) => (
           <>
+            <h2>
+              <Foreign of={item.title || "no title"} />
+            </h2>
             {item.warnings.map((mark) => (
               <p key={mark} class="banner">
                 <strong>{mark.replaceAll("_", " ")}</strong>: {MARKS[mark] ?? "a newer release of the hub explains it"}
