@@ -59,8 +59,9 @@ SHARE_MORE: Final = (
 )
 NO_FOLDER: Final = AwayCause(
     "{folders} was moved or renamed, or its disk is not there",
-    "on {device}: put it back, or share it where it is now: hub device status names the settings file;"
-    " then for each agent that reads it: hub agents edit NAME --path FOLDER",
+    "on {device}: put it back, or name its new place: hub up FOLDER; where the hub is on another machine,"
+    " hub device status names the settings file to share it in, and for each agent that reads it:"
+    " hub agents edit NAME --path FOLDER",
     AT_ONCE,
 )
 MAX_NAMED: Final = 3  # folders

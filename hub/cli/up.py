@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -157,7 +157,9 @@ def _write_id(file: int) -> None:
 @click.option(
     "--config", type=FilePathParam(), help="The hub's settings [default: hub.toml in the state folder]."
 )
-@click.option("--yes", is_flag=True, help="Share a further FOLDER without a question.")
+@click.option(
+    "--yes", is_flag=True, help="Share a further FOLDER, or in place of a missing one, without a question."
+)
 @click.option("--no-browser", is_flag=True, help="Print the link to the page only.")
 @state_option
 @click.pass_context
@@ -201,7 +203,7 @@ def up(
             status = hub.until(partial(hub_status, state), START_S, "then: hub down, hub up")
         with open_client(state) as asked:
             url = listener_address(asked, "devices").replace("http", "ws", 1)
-            roots = _device_roots(ctx, device_config, written, url, shared, yes=yes)
+            roots, moved = _device_roots(ctx, device_config, written, url, shared, yes=yes)
             db = database(ctx, device_config)
             if paused := why_paused(db, SystemClock()):
                 raise CommandError(
@@ -215,12 +217,12 @@ def up(
             grants = ("+review.remote=marked,approved", f"+rows.read={','.join(TABLES)}", "+places")
             let_in = partial(_let_in, asked, db, url, roots, grants if is_own else ())
             name = device.until(let_in, CONNECT_S, "hub device status shows more")
-            run = _first_run(asked, name, shared, roots)
+            run = _first_run(asked, name, shared, roots, _follow(asked, name, moved))
             _report(asked.get("/v1/status"), hub, device, name, roots)
             if run is not None:
                 sum_up(run)
                 show_found(asked, run, state)
-                _report_extras(run)
+                _report_extras(run, has_places=written is not None and bool(written.sinks))
             link = _owners_link(asked, name) if is_own else None
     where = "" if state == default_state() else f" --state {shlex.quote(str(state))}"
     show.report(f"see more: hub status{where}, hub device status{where}; end both: hub down{where}")
@@ -304,11 +306,14 @@ def _offered(command: str, *, asks: bool) -> list[Path]:
     return chosen
 
 
-def _report_extras(run: Mapping[str, Any]) -> None:
+def _report_extras(run: Mapping[str, Any], *, has_places: bool) -> None:
     """Report what could be added after the first run."""
     if run["left_out"].get("not_convertible") and find_spec("kreuzberg") is None:
         show.report(f"to read pdf and office documents too: {command_here('files')}")
-    show.report("what you approve stays here; to have it in your calendar, vault or todo.txt: hub places add")
+    if not has_places:
+        show.report(
+            "what you approve stays here; to have it in your calendar, vault or todo.txt: hub places add"
+        )
 
 
 def _checked(folders: Sequence[Path], state: Path) -> list[Path]:
@@ -378,8 +383,10 @@ def _device_roots(
     shared: Sequence[Path],
     *,
     yes: bool,
-) -> list[Path]:
+) -> tuple[list[Path], tuple[Path, Path] | None]:
     """Return the folders of the device; write its *settings* if there are none, and add *shared* to them.
+
+    Returns, too, the only missing folder with the only new one that takes its place, if its owner agrees.
 
     Raises:
         Failure: the device has another hub, or its owner does not share a folder.
@@ -393,7 +400,7 @@ def _device_roots(
         known = list(device_file(ctx, DEVICE_SETTINGS).parent.glob("*.db"))
         name = known[0].stem if len(known) == 1 else device_name(None)
         write_device_settings(ctx, config, device_text((url,), tuple(shared), name))
-        return [*shared]
+        return [*shared], None
     if dialled(url) not in map(dialled, settings.hub):
         problem = f"{config} names another hub, {', '.join(settings.hub)}, and the one here is {url}"
         raise CommandError(
@@ -401,17 +408,48 @@ def _device_roots(
         )
     roots = [Path(real_path(str(root))) for root in settings.roots]
     new = [folder for folder in shared if not any(folder.is_relative_to(root) for root in roots)]
-    if new:
+    missing = [root for root in roots if not root.is_dir()]
+    moved: tuple[Path, Path] | None = None
+    if len(missing) == len(shared) == 1:
+        question = f"{missing[0]} is not there: does {shared[0]} take its place?"
+        if yes or (sys.stdin.isatty() and click.confirm(question, err=True)):
+            moved = missing[0], shared[0]
+    if new or moved:
         named = ", ".join(map(str, new))
-        if not yes:
+        if not yes and moved is None:
             show.confirm(f"share {named}, too?")
         doc = tomlkit.parse(config.read_text("utf-8"))
+        for number in reversed(range(len(roots))):
+            if moved is not None and roots[number] == moved[0]:
+                del doc["roots"][number]
         doc["roots"].extend(map(str, new))
         with using(config, "write", Exit.CANNOT_CREATE):
             file = config.resolve()
             write_atomically(file, tomlkit.dumps(doc).encode(), mode=file.stat().st_mode & 0o777)
-        show.report(f"the device shares {named}, too: see roots of {config}")
-    return [*roots, *new]
+        if moved is None:
+            show.report(f"the device shares {named}, too: see roots of {config}")
+        else:
+            show.report(f"{moved[1]} takes the place of {moved[0]}: see roots of {config}")
+    return [root for root in (*roots, *new) if moved is None or root != moved[0]], moved
+
+
+def _follow(hub: HubClient, device: str, moved: tuple[Path, Path] | None) -> set[str]:
+    """Give agents of a folder that moved its new place; return their names."""
+    changed = set()
+    for agent in hub.get_all("/v1/agents", "agents")["agents"] if moved is not None else ():
+        assert moved is not None
+        before, after = moved
+        paths = [Path(real_path(path)) for path in agent["paths"]]
+        if agent["device"] != device or not any(path.is_relative_to(before) for path in paths):
+            continue
+        now = [
+            str(after / path.relative_to(before)) if path.is_relative_to(before) else str(path)
+            for path in paths
+        ]
+        hub.send("PATCH", path_of("agents", agent["name"]), body={"paths": [*dict.fromkeys(now)]})
+        changed.add(agent["name"])
+        show.report(f"agent {agent['name']} reads {', '.join(now)} now")
+    return changed
 
 
 def _let_in(hub: HubClient, db: Path, url: str, roots: Sequence[Path], grants: Sequence[str]) -> str | None:
@@ -450,9 +488,16 @@ def _let_in(hub: HubClient, db: Path, url: str, roots: Sequence[Path], grants: S
 
 
 def _first_run(
-    hub: HubClient, device: str, shared: Sequence[Path], roots: Sequence[Path]
+    hub: HubClient,
+    device: str,
+    shared: Sequence[Path],
+    roots: Sequence[Path],
+    moved: Collection[str],
 ) -> Mapping[str, Any] | None:
-    """Make an agent for folders that none reads, and run what never ran; return a run that has ended."""
+    """Make an agent for folders that none reads, and run what never ran; return a run that has ended.
+
+    Agents that follow their *moved* folder run, too.
+    """
     everything = hub.get_all("/v1/agents", "agents")["agents"]
     agents = [agent for agent in everything if agent["device"] == device and agent["paths"]]
     read = [Path(real_path(path)) for agent in agents for path in agent["paths"]]
@@ -474,7 +519,9 @@ def _first_run(
         agents.append(hub.post("/v1/agents", body))
         show.report(f"agent {name} reads {', '.join(map(str, new))} every hour: hub agents show {name}")
     runs = [
-        hub.post(path_of("agents", agent["name"], "runs")) for agent in agents if agent["last_run"] is None
+        hub.post(path_of("agents", agent["name"], "runs"))
+        for agent in agents
+        if agent["last_run"] is None or agent["name"] in moved
     ]
     clock = SystemClock()
     gives_up_at = clock.monotonic() + RUN_S

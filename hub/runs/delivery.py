@@ -313,7 +313,7 @@ class ItemDelivery:
         window: Window,
         read_at: int,
         message: Message | None = None,
-        is_gone: Callable[[ItemRow], bool] | None = None,
+        is_absent: Callable[[ItemRow], bool] | None = None,
     ) -> UnitPlan:
         """Commit the calls to be sent for a document: items that are new or have changed. Sends nothing.
 
@@ -324,7 +324,7 @@ class ItemDelivery:
             window: of the run; the calls are marked as sent if it can send them next.
             read_at: when the document's text was read, in epoch milliseconds.
             message: the mail message that the document comes from; it is recorded as read.
-            is_gone: returns True for an item whose own file is not offered any more.
+            is_absent: returns True for an item whose own file is not offered any more.
 
         Raises:
             StaleRun: another process has taken over the run; nothing was written.
@@ -345,7 +345,7 @@ class ItemDelivery:
             timezone=timezone,
             learns=order.settings.learn,
             can_update=link is not None and can_update(link.capabilities),
-            is_gone=is_gone if message is None else None,
+            is_absent=is_absent if message is None else None,
         )
         notes = found.notes
         if message is not None and document.unit_key != message.key and not document.event:

@@ -88,7 +88,7 @@ def decide(
     with_quotes: bool = True,
     learns: bool = False,
     with_done: bool = False,
-    is_gone: Callable[[ItemRow], bool] | None = None,
+    is_absent: Callable[[ItemRow], bool] | None = None,
 ) -> list[Decision]:
     """Return a decision for each of *found* in order, except for new items that are already done.
 
@@ -99,10 +99,10 @@ def decide(
         can_update: True if the device can update rows.
         learns: True if a title that the owner has rejected often is not suggested again.
         with_done: True if new items that are already done have a decision too.
-        is_gone: returns True for an item whose own file is not offered any more; its sentence may be here.
+        is_absent: returns True for an item whose own file is not offered any more; its sentence may be here.
     """
-    if is_gone is not None:
-        known = _with_moved(known, found, is_gone)
+    if is_absent is not None:
+        known = _with_moved(known, found, is_absent)
     pairing = _Pairing(found, known.here)
     if document is not None:
         pairing.match_taken(document)
@@ -147,24 +147,24 @@ def decide(
 
 
 def _with_moved(
-    known: KnownItems, found: Sequence[FoundItem], is_gone: Callable[[ItemRow], bool]
+    known: KnownItems, found: Sequence[FoundItem], is_absent: Callable[[ItemRow], bool]
 ) -> KnownItems:
     """Return known items with those of files that are gone, and whose sentences are here now, as of here."""
     words = {words for item in found for words in (item.quote_hash, item.words_hash)}
     day = day_in_name(known.finder.unit_key)
     moved = {
-        one.row.id
-        for one in known.elsewhere
-        if one.row.quote_hash in words
-        and (day is None or day_in_name(one.row.unit_key) in (None, day))
-        and is_gone(one.row)
+        known_item.row.id
+        for known_item in known.elsewhere
+        if known_item.row.quote_hash in words
+        and (day is None or day_in_name(known_item.row.unit_key) in (None, day))
+        and is_absent(known_item.row)
     }
     if not moved:
         return known
     return msgspec.structs.replace(
         known,
-        here=(*known.here, *(one for one in known.elsewhere if one.row.id in moved)),
-        elsewhere=tuple(one for one in known.elsewhere if one.row.id not in moved),
+        here=(*known.here, *(known_item for known_item in known.elsewhere if known_item.row.id in moved)),
+        elsewhere=tuple(known_item for known_item in known.elsewhere if known_item.row.id not in moved),
     )
 
 

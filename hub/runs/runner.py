@@ -470,7 +470,7 @@ class Runner:
                     window=attempt.window,
                     read_at=reading.read_at,
                     message=reading.message,
-                    is_gone=partial(attempt.lacks, reading.link, source_of(document.unit_key)),
+                    is_absent=partial(attempt.lacks, reading.link, source_of(document.unit_key)),
                 )
             except Conflict as exc:
                 # A paused run of the same agent planned these items, and will deliver them.

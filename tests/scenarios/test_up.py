@@ -174,6 +174,24 @@ def test_two_concurrent_ups_start_a_single_hub_and_device_and_share_further_fold
     assert [one["paths"] for one in home.json("agents", "ls")["agents"]] == [[str(home.notes)], [str(other)]]
 
 
+def test_folder_named_in_place_of_a_missing_one_is_read_by_the_same_agent(home: Home) -> None:
+    home.hub("up", str(home.notes))
+    until(lambda: home.tasks() == {"Water the plants", "Send the quote"})
+    vault = home.notes.rename(home.folder / "vault")
+
+    said = home.hub("up", str(vault), "--yes")
+
+    assert f"{vault} takes the place of {home.notes}" in said
+    (agent,) = home.json("agents", "ls")["agents"]
+    assert (agent["name"], agent["paths"]) == ("notes", [str(vault)])
+    (vault / "rossi.md").write_text(NOTE.replace("[ ] Water", "[x] Water"))
+    home.hub("run", "notes")
+    until(lambda: home.tasks("status = 'done'") == {"Water the plants"})
+    items = home.json("items", "ls", "--all")["items"]
+    assert {item["path"] for item in items} == {"vault/rossi.md"}
+    assert home.tasks() == {"Water the plants", "Send the quote"}
+
+
 @pytest.mark.parametrize("name", ["hub", "device"])
 def test_up_after_a_killed_up_continues_with_the_processes(home: Home, name: str) -> None:
     started = home.state / "up" / f"{name}.pid"

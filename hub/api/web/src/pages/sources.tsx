@@ -5,7 +5,7 @@ import { Act } from "../acting";
 import { count, soon } from "../format";
 import { now } from "../live";
 import { may } from "../me";
-import { Command, Empty, Entry, Page, Read, Section, Time } from "../parts";
+import { Command, Empty, Entry, Foreign, Page, Read, Section, Time } from "../parts";
 import { useReading } from "../reading";
 import { link, place } from "../router";
 import { ask } from "../server";
@@ -18,7 +18,7 @@ const KNOWN = 200; // of each kind that are shown
 
 /** Why a file is not read, and what to do so that it is, by the reason that its device names. */
 const EXCLUSIONS: Readonly<Record<string, readonly [why: string, remedy: string]>> = {
-  hidden: ["hidden: a name begins with a dot", "Rename the file or its folder."],
+  hidden: ["hidden: a name begins with a dot", "Nothing: programs keep their settings there. Rename a file of yours."],
   generated: ["in folders that a program fills", "Write a line !FOLDER/ into .hubignore above the folder."],
   ignored: ["left out by an ignore file of yours", "Change .hubignore or .gitignore."],
   other_extension: ["of a kind that is not asked for", "Change the kinds of files of its agent."],
@@ -86,18 +86,21 @@ function Folders({ readers, devices, again }: { readers: readonly AgentView[]; d
   }
   return (
     <ul class="cards">
-      {readers.map((one) => (
-        <Entry
+      {readers.map((one) => {
+        const device = here.find(({ name }) => name === one.device);
+        const isMissing = Boolean(device?.connected && device.because) && one.paths.some((path) => isOutside(path, device?.roots ?? []));
+        return <Entry
           key={one.id}
-          title={[...(one.paths.length > 0 ? one.paths : here.find(({ name }) => name === one.device)?.roots ?? [])].join(", ") || one.name}
+          title={[...(one.paths.length > 0 ? one.paths : device?.roots ?? [])].join(", ") || one.name}
           href={link(["agents", one.name])}
-          state={one.lifecycle === "paused" ? "paused" : one.device_connected ? undefined : "not connected"}
+          state={isMissing ? "not there" : one.lifecycle === "paused" ? "paused" : one.device_connected ? undefined : "not connected"}
           about={<>on {one.device} · <WasRead of={one} unit="file" /></>}
-          actions={<ReadNow of={one} again={again} />}
+          actions={!isMissing && <ReadNow of={one} again={again} />}
         >
+          {device?.because && <p class="banner" role="status"><Foreign of={device.because} /> {isMissing && <Command text="hub up FOLDER" />}</p>}
           <LastRun of={one.last_run} unit="file" />
-        </Entry>
-      ))}
+        </Entry>;
+      })}
       {unread.map(({ device, root }) => (
         <Entry
           key={`${device.id} ${root}`}
