@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { Act, Form, attempt } from "../acting";
 import { things } from "../format";
-import { may } from "../me";
+import { isOwner, may } from "../me";
 import { type Column, Elsewhere, Facts, Checks, Field, Listed, Page, Read, Section, Select, State, Table, Time } from "../parts";
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
@@ -31,7 +31,8 @@ export function advice(of: ConnectorView): string {
   if (of.state === "blocked") return "Correct the settings of the account in hub.toml, or what the provider permits, then test it.";
   if (of.state === "untested") return "Test it: with its present settings and sign-in it was not read yet.";
   if (of.state !== "failing") return "";
-  return of.agents.length > 0 ? "Nothing: its agents try it again by themselves." : "Test it again: no agent reads it, so nothing else tries it.";
+  const again = of.agents.length > 0 ? "Its agents try it again by themselves." : "Test it again: no agent reads it, so nothing else tries it.";
+  return `${again} If it never worked, check server, port and TLS: remove it and add it again, or correct hub.toml.`;
 }
 
 export function Connectors(): JSX.Element {
@@ -83,6 +84,7 @@ const PROVIDERS: Readonly<Record<string, readonly Asked[]>> = {
   ],
   notion: [{ key: "settings.data_source", label: "Id of the data source" }],
   todoist: [],
+  maildir: [{ key: "settings.path", label: "Folder on the computer of the hub" }],
 };
 
 /** Return the table of hub.toml for what was typed: "a.b" is a key of the table a. */
@@ -101,6 +103,7 @@ function table(typed: Readonly<Record<string, string>>, keys: readonly Asked[]):
 
 /** When an account is read, as people say it, and as a schedule has it. */
 const RHYTHMS: Readonly<Record<string, string>> = { "every 15 minutes": "*/15 * * * *", "every hour": "0 * * * *", "each morning at 7": "0 7 * * *", "when I ask for it": "" };
+const NAME = /^[\p{L}\p{N}_][\p{L}\p{N}_.-]{0,63}$/u; // as hub.toml takes it
 const KNOWN = 200; // tables that are offered
 
 interface ReaderSettings {
@@ -148,7 +151,9 @@ export function AddAccount(): JSX.Element {
   const [typed, setTyped] = useState<Readonly<Record<string, string>>>({});
   const [settings, setSettings] = useState(FIRST);
   const asked = PROVIDERS[provider] ?? [];
+  const problem = name && !NAME.test(name) ? "Letters, digits, and . - _ between them only; no blank." : undefined;
   async function add(): Promise<void> {
+    if (problem) return;
     const value = { name, provider, ...table(typed, asked) };
     const made = () => ask("patch", "/v1/config", { body: { values: { [`connectors.${name}`]: value } } });
     if (!(await attempt(made, `${name} is added.`))) return;
@@ -159,7 +164,7 @@ export function AddAccount(): JSX.Element {
     <>
       <Form send={add}>
         <Select label="Provider" values={Object.keys(PROVIDERS)} value={provider} change={setProvider} />
-        <Field label="Name" value={name} change={setName} />
+        <Field label="Name" value={name} change={setName} problem={problem} hint="As in: work-mail" />
         {asked.map(({ key, label, isOptional, choices }) => {
           const field = { label, value: typed[key] ?? "", change: (value: string) => setTyped({ ...typed, [key]: value }) };
           return choices ? <Select key={key} {...field} values={choices} /> : <Field key={key} {...field} isOptional={isOptional} />;
@@ -252,7 +257,7 @@ function Detail({ of, tested, again }: DetailProps): JSX.Element {
           ["What helps", advice(of)],
           ["Provider", of.provider],
           ["Account", of.account],
-          ["User", of.user],
+          ["User", isOwner() ? null : of.user],
           ["Last success", <Time at={of.last_ok_at} none="never" />],
           ["Next try", of.retry_at && <Time at={of.retry_at} />],
           ["Read by", of.agents.length > 0 && of.agents.map((agent) => <a class="listed" key={agent} href={link(["agents", agent])}>{agent}</a>)],
