@@ -147,7 +147,9 @@ def reject(hub: HubClient, ids: Sequence[str], **chosen: Any) -> Responses:
 
 @items.command("undo", epilog=example("hub items undo --last 3"))
 @click.argument("ids", metavar="[ITEM]...", nargs=-1)
-@click.option("--last", metavar="N", type=click.IntRange(min=1), help="Your last N verdicts.")
+@click.option(
+    "--last", metavar="N", type=click.IntRange(min=1), help="The last N verdicts of this login in a terminal."
+)
 @_choosing
 @hub_command
 def undo(hub: HubClient, ids: Sequence[str], **chosen: Any) -> Responses:
@@ -396,5 +398,11 @@ def _chosen(
     if last is not None:
         me = hub.get("/v1/me")["actor"]
         own = [item for item in several if item["given"]["actor"] == me]
+        if several and not own:
+            newest = max(several, key=lambda item: str(item["given"]["created_at"]))
+            by, what = newest["given"]["by"], f"{newest['given']['verdict']} {short(newest['title'])}"
+            problem = f"no verdict was given in this terminal; the newest one is by {by}: {what}"
+            step = f"hub items undo {newest['id'][-MIN_END:]}"
+            raise CommandError(one_line(problem), Exit.FAILED, next_step=step)
         several = sorted(own, key=lambda one: one["given"]["created_at"], reverse=True)[:last]
     return list({item["id"]: item for item in named + several}.values())

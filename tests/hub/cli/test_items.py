@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from hub.base.printable import NOT_QUOTED
 from hub.base.roles import Role
-from hub.cli.errors import CommandError
+from hub.cli.errors import CommandError, Exit
 from hub.cli.formats import proposals
 from hub.cli.items import agreed
 from protocol.calls import RowPlace
@@ -164,6 +164,13 @@ def test_items_approve_by_filter_or_range_skips_marked_items(
     assert given() == {"i-0": "approve"}
     assert hub("items", "reject", "--path", "notes/", "--yes").exit_code == 1, "i-0 has a verdict on its way"
     assert given() == {"i-0": "approve", "i-4": "reject"}
+    actors = schema.item_verdicts.update().values(actor="session:1")
+    rows = portal.call(served.store.read, item_verdicts.newest_verdicts, ["i-0"])
+    own = schema.item_verdicts.update().values(actor=rows["i-0"].actor)
+    portal.call(served.store.write, lambda c: c.execute(actors))
+    refused = hub("items", "undo", "--last", "1", "--yes")
+    ends(refused, Exit.FAILED, "hub items undo i-4", output=("no verdict was given in this terminal",))
+    portal.call(served.store.write, lambda c: c.execute(own))
     assert hub("items", "undo", "--last", "1", "--yes").exit_code == 0
     assert given() == {"i-0": "approve"}, "the newest verdict first"
     assert hub("items", "undo", "--last", "9", "--yes").exit_code == 0

@@ -641,6 +641,21 @@ async def test_rows_of_the_inbox_show_day_person_and_line_below_headings_of_days
     assert visit.complaints == []
 
 
+async def test_decision_of_an_earlier_visit_is_taken_back_by_the_button_of_the_item(
+    hub: ServedHub, visit: Visit
+) -> None:
+    await visit.open("review?item=i-2")
+    await visit.page.get_by_role("button", name="Reject r").click()
+    await saved(visit.page)
+    assert (await verdicts(hub))["i-2"][0] == "reject"
+
+    await visit.open("review?verdict=any&item=i-2")
+    await visit.page.get_by_role("button", name="Undo", exact=True).click()
+    await saved(visit.page)
+
+    assert "i-2" not in await verdicts(hub)
+
+
 async def test_review_key_for_many_items_reports_remaining_items(hub: ServedHub, visit: Visit) -> None:
     plain = sa.update(item_rows).values(unit_key="notes/a.md", warnings=[])
     await hub.store.write(lambda c: c.execute(plain))

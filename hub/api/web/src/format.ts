@@ -108,11 +108,11 @@ export function daysUntil(text: string, nowMs: number): number {
   return Math.round((Date.parse(dayIn(text)) - Date.parse(dayOf(new Date(nowMs)))) / DAY_MS);
 }
 
-/** Return the heading of a day or time in a list by days, and *past* for those before today. */
-export function dayHeading(text: string | null, nowMs: number, past: string): string {
+/** Return the heading of a day or time in a list by days. */
+export function dayHeading(text: string | null, nowMs: number): string {
   const days = text ? daysUntil(text, nowMs) : NaN;
   if (Number.isNaN(days)) return "Without a day";
-  return days < 0 ? past : days === 0 ? "Today" : days <= 7 ? "Next 7 days" : "Later";
+  return days < 0 ? "Overdue or past" : days === 0 ? "Today" : days <= 7 ? "Next 7 days" : "Later";
 }
 
 /** Return a day or time as people say it: today, tomorrow 18:30, Fri 4 Dec; in another year with its number. */

@@ -10,7 +10,7 @@ import { Foreign } from "./parts";
 import { go, link, place } from "./router";
 import { ask } from "./server";
 import type { ItemDetail, ItemView, ItemsPage } from "./types";
-import { MOST, type Values, type Verdict, give, isUndecided, isUndoable, note, undo, whenFailed } from "./verdicts";
+import { MOST, type Values, type Verdict, give, isUndecided, isUndoable, note, undo, withdraw, whenFailed } from "./verdicts";
 
 export const ROWS = 100; // of which more are read while fewer are ahead
 const MAX_ROWS = 1_000; // of one page
@@ -84,7 +84,7 @@ function headingOf(item: ItemView): string {
   if (order.value !== undefined && item.warnings.length > 0) return TWICE;
   if (order.value === "doubt") return item.found_by === "model" ? "Found by a model" : "Found by rules";
   if (order.value !== "day") return item.path;
-  return dayHeading(item.day, now.value, "Overdue or past");
+  return dayHeading(item.day, now.value);
 }
 
 /** Return the items below their headings, in the order of the list. */
@@ -345,6 +345,13 @@ export function takeBack(): void {
   report(<>Undone: {titled(step.items)}</>);
 }
 
+/** Take the newest decision about an item back, whichever window gave it. */
+export function undoOne(item: ItemView): void {
+  withdraw(item);
+  restored.value = new Set([...restored.value, item.id]);
+  report(<>Undone: {titled([item])}</>);
+}
+
 /** Select all items without a warning that the filters let through. */
 export async function pickAll(): Promise<void> {
   const { warning } = asked.value;
@@ -352,7 +359,9 @@ export async function pickAll(): Promise<void> {
   const page = await waiting({ ...asked.value, ...sought.value, warning: "none" });
   const found = page.items.filter(isOpen);
   if (found.length === 0) return report("None of these items has no warning and can be decided here.", true);
-  chosen.value = new Map(found.map((row) => [row.id, row]));
+  const isAgain = found.every(({ id }) => chosen.value.has(id));
+  chosen.value = new Map(isAgain ? [] : found.map((row) => [row.id, row]));
+  if (isAgain) return;
   if (page.next_cursor) report(<>{titled(found)} selected; there are more: once these are decided, A selects the next ones</>);
 }
 

@@ -3,7 +3,7 @@ import { effect, signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { outcome, signOut } from "./acting";
-import { count, lasting, zone } from "./format";
+import { lasting, zone } from "./format";
 import { isHelpShown, isPaletteShown, listen, own } from "./keys";
 import { follow, isSignedOut, keepTime, lostAt, now } from "./live";
 import { hasSession, isAtDevice, isOwner, may, me } from "./me";
@@ -96,7 +96,7 @@ function Shown(): JSX.Element {
   return One && name !== undefined ? <One key={key} name={name} /> : <Found key={key} name={name} />;
 }
 
-const MAX_COUNTED = 1_000; // by the hub, of each kind
+const MAX_SHOWN = 99; // in the bar of a phone there is no room for more
 const ISSUES = "to see to";
 
 /** Return what waits on each view, and what it is. */
@@ -232,8 +232,7 @@ function Waiting({ of: [number, name] = [0, ""] }: { of: readonly [number, strin
   if (number === 0) return null;
   return (
     <span class={name === ISSUES ? "count bad" : "count"} title={name}>
-      {count(number)}
-      {number >= MAX_COUNTED && "+"} <span class="unseen">{name}</span>
+      {number > MAX_SHOWN ? `${MAX_SHOWN}+` : number} <span class="unseen">{name}</span>
     </span>
   );
 }

@@ -6,7 +6,7 @@ import { Confirm } from "../confirm";
 import { beginOf, commandOf, count, dayOf, exact, fieldName, quoted, thing, things } from "../format";
 import {
   accept, act, asked, because, begin, chosen, clear, current, DONE, edit, edited, type Group, groupsOf, isOpen, isPlain, judge, judgeFile, list, move, onTheWay, order,
-  ORDERS, pickAll, press, rejectFile, rows, size, sought, take, takeBack, takeOne, titled, toggle, typedEarly,
+  ORDERS, pickAll, press, rejectFile, rows, size, sought, take, takeBack, takeOne, titled, toggle, typedEarly, undoOne,
 } from "../inbox";
 import { type Key, useKeys } from "../keys";
 import { now } from "../live";
@@ -157,7 +157,7 @@ export function Inbox(): JSX.Element {
             {() => (
               <>
                 <List query={query} mayJudge={mayJudge} />
-                {isRead && !(verdict === "open" ? rows.value.some(isUndecided) : rows.value.length > 0) && <Nothing hasFilter={hasFilter} />}
+                {isRead && !(verdict === "open" ? rows.value.some(isUndecided) : rows.value.length > 0) && <Nothing hasFilter={hasFilter} isElsewhere={!isUnsure && Boolean(unsure.data?.total)} />}
                 <Pager next={list.value.next} />
               </>
             )}
@@ -200,6 +200,9 @@ export function Inbox(): JSX.Element {
                 <p class="quiet">Its computer is connected to another node of the hub: whether it takes a decision from here is not known.</p>
               )}
               {isUndecided(row) && row.proposals.map((one, place) => <Proposal key={one.id} of={one} item={{ ...row, ...detail }} mayAccept={isWaiting && place === 0 && (one.verdict === "reject" || mayApprove)} />)}
+              {mayJudge && !isUndecided(row) && (decided.value.has(row.id) || (row.given && row.given.verdict !== "undo" && row.given.state !== "refused")) && (
+                <div class="actions"><button type="button" onClick={() => undoOne(row)}>Undo</button></div>
+              )}
               {isWaiting && edited.value !== id && chosen.value.size === 0 && (
                 <div class="actions judging">
                   <Judge count={1} mayApprove={mayApprove} />
@@ -383,7 +386,7 @@ function stateOf({ id }: ItemView): string {
 }
 
 /** What is said after the last decision, and where nothing is listed. */
-function Nothing({ hasFilter }: { hasFilter: boolean }): JSX.Element {
+function Nothing({ hasFilter, isElsewhere }: { hasFilter: boolean; isElsewhere: boolean }): JSX.Element {
   const isDone = !hasFilter && [...decided.value.values()].some((mine) => mine !== null);
   const today = useReading("/v1/summary", { query: { since: beginOf(dayOf(new Date(now.value))) }, kinds: KINDS, when: isDone && !isAtDevice() });
   const approved = today.data?.items.approved ?? 0;
@@ -394,7 +397,7 @@ function Nothing({ hasFilter }: { hasFilter: boolean }): JSX.Element {
       </Empty>
     );
   }
-  if (hasFilter) return <Empty title={list.value.next ? "None of the newest is like this; the older ones come next." : "Nothing here is like this."}>{asked.value.verdict === "open" && <a href="/inbox">All that waits</a>}</Empty>;
+  if (hasFilter) return <Empty title={list.value.next ? "None of the newest is like this; the older ones come next." : isElsewhere ? "Only less sure ones are like this." : "Nothing here is like this."}>{asked.value.verdict === "open" && <a href="/inbox">All that waits</a>}</Empty>;
   return (
     <Empty title="Nothing waits for you.">
       <p>What is found in your files and mail comes here. {!isAtDevice() && <a href="/sources">What is read</a>}</p>
@@ -486,5 +489,6 @@ function total({ total, is_complete }: ItemCountsView, isWaiting: boolean): stri
   const left = isWaiting ? Math.max(0, total - onTheWay.value) : total;
   const number = is_complete ? count(left) : `${count(left)} of the newest 1,000`;
   const isOne = left === 1 && is_complete;
+  if (isWaiting && (left === 0 || !is_complete)) return left === 0 ? "" : `more than ${count(left)} wait for you`;
   return isWaiting ? `${number} ${isOne ? "waits" : "wait"} for you` : `${number} ${isOne ? "suggestion" : "suggestions"}`;
 }

@@ -70,7 +70,7 @@ export function ItemCard({ of, marks, decisions, origin, children }: CardProps):
       {children}
       <p class="quiet">Found {soon(of.created_at, now.value)} in <Source of={of} /></p>
       {of.place?.quote && <Words of={of.place} />}
-      {of.place?.link && <Elsewhere to={of.place.link}>Open the message</Elsewhere>}
+      {of.place?.link && !of.place.link.startsWith("mid:") && <Elsewhere to={of.place.link}>Open the message</Elsewhere>}
       <Section title={thing(of.table)}>
         {of.data ? <Facts rows={named(of.data)} /> : <div class="waiting" aria-busy="true" />}
       </Section>

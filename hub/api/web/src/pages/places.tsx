@@ -98,7 +98,7 @@ function OfPlace({ of, device, version, again }: OfPlaceProps): JSX.Element {
       about={
         <>
           {kindName(of.kind)} · <Foreign of={of.place} /> · {count(rows)} there{waiting > 0 && `, ${count(waiting)} wait`} · last written{" "}
-          <Time at={written ? new Date(written).toISOString() : null} none="never" />
+          <Time at={written ? new Date(written).toISOString() : null} none="not yet" />
         </>
       }
       actions={

@@ -19,7 +19,7 @@ import { whyOf } from "./why";
 const KINDS = ["item", "verdict", "device"] as const;
 const EVERY_MS = 10_000; // a change of a row that was changed before has no event
 const EDITED = ["title", "dueDate", "date", "priority", "assignee"];
-const GROUPS = ["Today", "Next 7 days", "Later", "Without a day"] as const;
+const GROUPS = ["Overdue or past", "Today", "Next 7 days", "Later", "Without a day"] as const;
 const GRANT = "hub grants +review.remote=marked,approved";
 const READING = "hub grants +rows.read=tasks,notes,timelines,projects,taskComments";
 
@@ -130,7 +130,7 @@ export function Tasks(): JSX.Element {
                 {query.get("text") ? "No task is called so." : <>Nothing is to be done. What you approve in the <a href="/inbox">Inbox</a> comes here, and to your <a href="/places">Places</a>.</>}
               </p>
             )}
-            {GROUPS.map((group) => [group, tasks.filter(({ day }) => dayHeading(day, now.value, "Today") === group)] as const).map(([group, of]) => of.length > 0 && (
+            {GROUPS.map((group) => [group, tasks.filter(({ day }) => dayHeading(day, now.value) === group)] as const).map(([group, of]) => of.length > 0 && (
               <section key={group} class="section">
                 <h2>{group} <span class="quiet">{of.length}</span></h2>
                 {rows(of)}
