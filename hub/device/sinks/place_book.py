@@ -99,7 +99,9 @@ class PlaceBook:
             return 0
         if self._by_hub:
             roots = [Path(os.path.expanduser(root)) for root in settings.roots]
-            check_reach(order.fields, roots, private=[self._config.parent, self._db.parent])
+            secrets = [getattr(sink, "password_file", None) for sink in settings.sinks]
+            files = [self._config, *filter(None, secrets)]
+            check_reach(order.fields, roots, private=[self._db.parent, *files])
         text, chosen = self._changed(order.name, order.fields, content, before)
         password = order.fields.password
         rows = self._tested(chosen, (lambda: password) if password else None)
@@ -226,8 +228,8 @@ def check_reach(fields: PlaceFields, roots: Collection[Path], private: Collectio
     """Check that a place is a calendar at a server, or a file that a hub may make a place of rows.
 
     The file has the ending of its kind. It is in a shared folder or the home folder, without a link or a
-    hidden folder on the way. A text file has the name of a list of tasks. *private*: folders of the
-    device's own data.
+    hidden folder on the way. A text file has the name of a list of tasks. *private*: files and
+    folders of the device's own data.
 
     Raises:
         PlaceRefused: it is another file.
@@ -255,7 +257,7 @@ def check_reach(fields: PlaceFields, roots: Collection[Path], private: Collectio
         ),
         "a link leads there: write the path of the file itself": real
         != Path(os.path.realpath(base), path.relative_to(base)),
-        "it is in the folder of the device's own data": any(
+        "it is among the device's own data": any(
             real.is_relative_to(os.path.realpath(folder)) for folder in private
         ),
     }

@@ -127,6 +127,7 @@ REACHED = [
     ("~/vault/daily/{date}.md", "markdown"),
     ("~/Documents/Work-TODO.TXT", "todo.txt"),
     ("~/all.ics", "ics"),
+    ("~/config/todo.md", "markdown"),
 ]
 ATTACKS = [
     ("~/.bashrc", "markdown", "ends with"),
@@ -146,7 +147,6 @@ ATTACKS = [
     ("~/../bo/todo.md", "markdown", "whole path"),
     ("~/notes/to\ndo.md", "markdown", "whole path"),
     ("~/notes/todo.md\0.md", "markdown", "whole path"),
-    ("~/config/todo.md", "markdown", "own data"),
     ("~/state/devices/todo.md", "markdown", "own data"),
     ("~/notes/linked/todo.md", "markdown", "link"),
     ("~/notes/out.md", "markdown", "link"),
@@ -192,6 +192,16 @@ def test_hub_reaches_no_other_file(desk: Desk, place: str, kind: str, why: str) 
     changed = {path.name for path, _ in set(after) ^ set(before)}
     assert changed <= {"notes", "desk.db-wal", "desk.db-shm", "devices"}, "a folder only, by the trial"
     assert desk.config.read_text() == SETTINGS
+
+
+def test_hub_reaches_a_list_in_a_shared_folder_below_the_settings(desk: Desk) -> None:
+    desk.config = desk.config.rename(desk.home / "device.toml")
+    assert desk.tested("~/notes/todo.md") == ""
+    secret = desk.home / "notes/secret.md"
+    secret.touch(0o600)
+    account = f'url = "https://example.org/a/"\nuser = "a"\npassword_file = "{secret}"\n'
+    desk.config.write_text(f'{SETTINGS}[[sinks]]\nname = "a"\nkind = "caldav"\n{account}')
+    assert "own data" in desk.tested("~/notes/secret.md")
 
 
 def test_owner_names_any_file_at_the_machine(desk: Desk) -> None:
