@@ -61,9 +61,18 @@ class PlaceBook:
     Args:
         now: returns the time.
         by_hub: words about the hub that asks; empty: the owner asks at the machine.
+        is_late: returns whether no answer is awaited any more: a test ends then, and nothing is written.
     """
 
-    def __init__(self, config: Path, db: Path, now: Callable[[], datetime], by_hub: str = "") -> None:
+    def __init__(
+        self,
+        config: Path,
+        db: Path,
+        now: Callable[[], datetime],
+        by_hub: str = "",
+        is_late: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._is_late = is_late
         self._config, self._db, self._now, self._by_hub = config.absolute(), db, now, by_hub
 
     def answer(self, order: PlaceOrder) -> PlacesAnswer:
@@ -106,6 +115,7 @@ class PlaceBook:
         password = order.fields.password
         rows = self._tested(chosen, (lambda: password) if password else None)
         if order.do == "save":
+            self._check_time()
             if password and isinstance(chosen, CalDavSink) and chosen.password_file is not None:
                 chosen.password_file.unlink(missing_ok=True)  # of a save that was killed
                 with create_private(chosen.password_file) as file:
@@ -159,6 +169,8 @@ class PlaceBook:
             tables = [table for table in declared_tables.tables_of(db).values() if table.name in sink.tables]
             rows = sum(count_approved(db, table.name) for table in tables)
         place = sink.target.fresh_place(self._now())
+        if (end_when := getattr(sink.target, "end_when", None)) is not None:
+            end_when(self._is_late)
         if (examine := getattr(sink.target, "examine", None)) is not None:
             examine(place, tables, ())
         if isinstance(sink.target, TextFile):
@@ -167,6 +179,7 @@ class PlaceBook:
 
     def _replace(self, before: bytes, after: str, former: AnySink | None) -> None:
         """Replace device.toml if it is as *before*; delete the password of the place as it was."""
+        self._check_time()
         if self._config.read_bytes() != before:
             raise PlaceRefused(_CHANGED, "")
         file = self._config.resolve()
@@ -174,6 +187,10 @@ class PlaceBook:
         secret = former.password_file if isinstance(former, CalDavSink) else None
         if secret and secret.parent == self._config.parent and _PASSWORD_FILE.search(secret.name):
             secret.unlink(missing_ok=True)
+
+    def _check_time(self) -> None:
+        if self._is_late():
+            raise PlaceRefused("the test took too long, and nothing was saved: try it again", "")
 
     def _listed(self, rows: int) -> PlacesAnswer:
         content, known = self._config.read_bytes(), dict[str, State]()

@@ -127,6 +127,7 @@ class Web:
         self._is_local = is_local(url)
         self._authorization = authorization
         self._silence_s = silence_s
+        self.is_late: Callable[[], bool] = lambda: False  # whether no answer is awaited any more
         self._client: httpx2.Client | None = None
         self._tls: ssl.SSLContext | None = None
         # until when, the error until then, and for which authorization
@@ -208,13 +209,15 @@ class Web:
             self._client = httpx2.Client(
                 verify=self._tls, timeout=self._silence_s, trust_env=not self._is_local
             )
+        if self.is_late():
+            raise TargetFailed(f"{self.host}: answers too slowly")
         end = self.clock.monotonic() + _MAX_S
         read = bytearray()
         try:
             with self._client.stream(method, url, content=body, headers=headers) as response:
                 for piece in response.iter_bytes():
                     read += piece
-                    if len(read) > _MAX_BYTES or self.clock.monotonic() > end:
+                    if len(read) > _MAX_BYTES or self.clock.monotonic() > end or self.is_late():
                         raise TargetFailed(f"{self.host}: its answer is too long, or too slow")
                 return SinkReply(response.status_code, response.headers, bytes(read))
         except httpx2.TimeoutException:
@@ -271,6 +274,10 @@ class Polled(ABC):
         self._tables: Mapping[str, DeviceTable] = {}
         self._places: Collection[str] = ()
         self._left_out: dict[str, str] = {}  # why a row could not be read, by its key or place
+
+    def end_when(self, is_late: Callable[[], bool]) -> None:
+        """Break off requests once their answers are awaited no more."""
+        self._web.is_late = is_late
 
     def stamp(self, places: Collection[str]) -> Hashable:
         if places:

@@ -29,6 +29,8 @@ roots = ["~/notes"]  # shared
 class Desk:
     """Device with two approved rows, and its places as a person or a hub sees them."""
 
+    is_late = False
+
     def __init__(self, home: Path) -> None:
         for folder in ("notes", "vault/.obsidian", ".hidden", "config", "state/devices", "Documents"):
             (home / folder).mkdir(parents=True)
@@ -41,7 +43,7 @@ class Desk:
     def ask(self, do: str, *, is_hub: bool = True, **order: Any) -> PlacesAnswer:
         order |= order.pop("fields", {})
         by = "the hub" if is_hub else ""
-        book = PlaceBook(self.config, self.bench.path, self.bench.clock.now, by)
+        book = PlaceBook(self.config, self.bench.path, self.bench.clock.now, by, lambda: self.is_late)
         return book.answer(msgspec.convert({"do": do, **order}, PlaceOrder))
 
     def save(self, name: str = "", **fields: object) -> PlacesAnswer:
@@ -265,3 +267,15 @@ def test_settings_that_are_a_link_stay_a_link_beside_the_passwords(desk: Desk, r
     assert desk.config.is_symlink()
     assert [path.name for path in (desk.home / "dotfiles").iterdir()] == ["device.toml"]
     assert desk.sync() == [""]
+
+
+def test_test_that_takes_too_long_ends_and_saves_nothing(desk: Desk, radicale: Radicale) -> None:
+    user = radicale.fresh_user()
+    fields = {"kind": "caldav", "place": radicale.make_calendar(user, "todo"), "user": user}
+    desk.is_late = True
+    for do in ("test", "save"):
+        version = desk.ask("list").version
+        answer = desk.ask(do, fields=fields | {"password": PASSWORD}, version=version)
+        assert "too slowly" in answer.problem
+    assert "too long" in desk.save(kind="todo.txt", place="~/todo.txt").problem
+    assert (desk.config.read_text(), list(desk.config.parent.glob("*.password"))) == (SETTINGS, [])
