@@ -74,10 +74,10 @@ _MISSING: Final = "its device has no folder "
 def word_of(close_reason: str) -> str | None:
     """Return the word with which a device leaves on purpose, from the text of its close frame."""
     try:
-        word = msgspec.json.decode(close_reason, type=dict[str, str]).get("r", "")
+        word = msgspec.json.decode(close_reason, type=dict[str, object]).get("r", "")
     except (msgspec.DecodeError, UnicodeEncodeError):
         return None
-    return word if word in LEAVING else None
+    return word if isinstance(word, str) and word in LEAVING else None
 
 
 def left_by(word: str | None) -> str:

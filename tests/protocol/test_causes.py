@@ -14,6 +14,8 @@ from protocol.causes import AWAY, LEAVING, cause_of, describe_cause, left_by, wi
         ('{"r":"rm -rf /"}', None),
         ('{"r":1}', None),
         ('["paused"]', None),
+        ('{"r": "paused", "x": 1}', "paused"),
+        ('{"r": ["paused"]}', None),
         ("", None),
         ("\ud800", None),
     ],

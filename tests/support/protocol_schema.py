@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 
+from protocol.agenda import AgendaPage, AgendaQuery
 from protocol.codec import CODECS, FROM_DEVICE, FROM_HUB, type_of
 from protocol.frame import MAX_RESULT_DEPTH, PATH, Frame, Parameters, Scalar
+from protocol.places import PlaceOrder, PlacesAnswer
 from protocol.tables import TABLES, DeviceTable, ExportedItem, Kind
 from tests.support.protocol_page import direction_of, purpose_of
 
@@ -106,12 +108,13 @@ def asyncapi() -> str:
     )
 
 
+_BODIES = (AgendaQuery, AgendaPage, PlaceOrder, PlacesAnswer)  # ``data`` of calls, and their results
 _UNIONS = {"FromDevice": FROM_DEVICE, "FromHub": FROM_HUB}
 _PARAMETER = msgspec.json.schema(Parameters)["additionalProperties"]
 
 
 def _schemas(ref_template: str) -> tuple[dict[type[Frame], Any], dict[str, Any]]:
-    refs, components = msgspec.json.schema_components(_ALL, ref_template=ref_template)
+    refs, components = msgspec.json.schema_components((*_ALL, *_BODIES), ref_template=ref_template)
     for schema in components.values():
         if "description" in schema:  # docstrings, which Python keeps indented before 3.13
             schema["description"] = cleandoc(schema["description"])
@@ -126,7 +129,7 @@ def _schemas(ref_template: str) -> tuple[dict[type[Frame], Any], dict[str, Any]]
             {"type": "object", "additionalProperties": value},
         ],
     }
-    return dict(zip(_ALL, refs, strict=True)), components
+    return dict(zip(_ALL, refs[: len(_ALL)], strict=True)), components
 
 
 def _with_values(schema: Any, value: dict[str, str]) -> Any:

@@ -1,12 +1,16 @@
 """Approved tasks and events of a device: pages by day, grants, and changes by a hub of what its owner saw."""
 
+import re
 import sqlite3
 from collections.abc import Iterator
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import pytest
 
+import protocol
 from hub.device.agenda import page_of
 from hub.device.device_file import DeviceStore
 from hub.device.schema import quoted
@@ -203,3 +207,10 @@ def test_page_of_agenda_reads_rows_without_a_hub(store: DeviceStore, owner: sqli
     add(owner, "tasks", {"id": "t-1", "title": "own"})
     owner.row_factory = sqlite3.Row
     assert [row.data["title"] for row in page_of(owner, AgendaQuery(begin=NOW), 10).rows] == ["own"]
+
+
+def test_digest_of_a_row_is_the_one_that_the_protocol_spells() -> None:
+    page = (Path(protocol.__file__).parent / "PROTOCOL.md").read_text()
+    digest = seen_row(TABLES["tasks"], {"title": "Café", "updatedAt": 1})
+    (spelled,) = re.findall(r"`(\[\"Café\".*?\])` and gives", page)
+    assert (blake2b(spelled.encode(), digest_size=16).hexdigest(), digest in page) == (digest, True)
