@@ -37,12 +37,16 @@ class AgendaQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AgendaRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Approved row. *data*: fields of ``agenda_fields``, a project by its name, and ``updatedAt``."""
+    """Approved row. *data*: fields of ``agenda_fields``, a project by its name, and ``updatedAt``.
+
+    *seen_row*: of all its values, also of those that are too long for *data*.
+    """
 
     table: Name
     row_id: Id
     place: Place
     data: Record
+    seen_row: Annotated[str, Meta(max_length=64)]
 
 
 class AgendaPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,11 +75,10 @@ def page_behind(page: AgendaPage, asked: AgendaQuery, limit: int) -> AgendaPage:
 
 
 def seen_row(table: DeviceTable, data: Record) -> str:
-    """Return a digest of the short values of a row that a document fills, to compare two states of it."""
-    short = [column for column in table.fields if column.max_length <= _SHORT]
+    """Return a digest of all values of a row that a document fills, to compare two states of it."""
     values = [
         column.default if data.get(column.name) is None else data[column.name]
-        for column in short
+        for column in table.fields
         if column.filler is Filler.MODEL
     ]
     return hashlib.blake2b(msgspec.json.encode(values), digest_size=16).hexdigest()

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from hub.device import rows
-from protocol.agenda import NO_DAY, AgendaPage, AgendaQuery, AgendaRow, agenda_fields
+from protocol.agenda import NO_DAY, AgendaPage, AgendaQuery, AgendaRow, agenda_fields, seen_row
 from protocol.calls import MAX_PAGE_BYTES
 from protocol.tables import TABLES
 from protocol.tool_calls import ToolCall
@@ -45,10 +45,11 @@ def page_of(db: sqlite3.Connection, asked: AgendaQuery, limit: int) -> AgendaPag
     for tbl, row_id, _, place in chosen[:limit]:
         table = TABLES[tbl]
         data = rows.find(db, table, row_id) or {}
+        seen = seen_row(table, data)
         project = rows.find(db, TABLES["projects"], str(data["projectId"]))
         data["projectId"] = None if project is None else project["name"]
         short = {name: data[name] for name in (*agenda_fields(table), "updatedAt") if data[name] is not None}
-        row = AgendaRow(table=table.name, row_id=row_id, place=place, data=short)
+        row = AgendaRow(table=table.name, row_id=row_id, place=place, data=short, seen_row=seen)
         size += len(msgspec.json.encode(row))
         if found and size > MAX_PAGE_BYTES:
             break

@@ -187,7 +187,7 @@ class TasksResource(Resource):
                 table, is_marked = TABLES[row.table], item is not None and bool(item.row.warnings)
                 own: dict[str, Any] = {
                     "title": str(data.get(table.title, "")),
-                    "seen_row": seen_row(table, row.data),
+                    "seen_row": row.seen_row,
                     "is_present": state == "present",
                     "device_refuses": refused_by(link, is_marked=is_marked, is_owned=True) if link else None,
                     "data": dates_as_texts(table, _with_names(data), item.timezone if item else None),
@@ -223,7 +223,13 @@ class TasksResource(Resource):
             is_done = is_past or data.get("status") == "done"
             at = day if day is not None and (is_past or not is_done) else row.verdict_at or 0
             place = -at if is_done else NO_DAY if day is None else day
-            entry = AgendaRow(table=table.name, row_id=row.row_id or row.id, place=place, data=data)
+            entry = AgendaRow(
+                table=table.name,
+                row_id=row.row_id or row.id,
+                place=place,
+                data=data,
+                seen_row=seen_row(table, data),
+            )
             is_behind = (entry.place, entry.row_id) > (asked.place, asked.row_id)
             has_text = asked.text.casefold() in str(data.get(table.title, "")).casefold()
             if is_done == asked.is_done and is_behind and has_text:

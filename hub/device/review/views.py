@@ -19,7 +19,7 @@ from hub.device.owner import lacking
 from hub.device.sinks.reports import Destination
 from hub.text.excerpt import Excerpt
 from hub.text.rows.same_things import MAX_SAME
-from protocol.agenda import AgendaPage, AgendaRow, seen_row
+from protocol.agenda import AgendaPage, AgendaRow
 from protocol.calls import place_sentence
 from protocol.tables import SUGGESTED, TABLES, Column, DeviceTable, Filler, person_in
 
@@ -157,7 +157,7 @@ def _task_view(row: AgendaRow, item: DeviceItem | None) -> Fields:
             "title": row.data[table.title],
             "created_at": from_epoch_ms(int(str(row.data["updatedAt"]))),
             "data": dates_as_texts(table, row.data, item.remarks.timezone if item else None),
-            "seen_row": seen_row(table, row.data),
+            "seen_row": row.seen_row,
             "is_present": True,
         }
     )

@@ -14,11 +14,11 @@ import protocol
 from hub.device.agenda import page_of
 from hub.device.device_file import DeviceStore
 from hub.device.schema import quoted
-from protocol.agenda import NO_DAY, AgendaPage, AgendaQuery, AgendaRow, seen_row
+from protocol.agenda import NO_DAY, AgendaPage, AgendaQuery, AgendaRow
 from protocol.errors import ErrorCode
 from protocol.frame import MAX_RESULT_BYTES, Record
 from protocol.items import ReviewVerdict, RowReview
-from protocol.tables import SUGGESTED, TABLES
+from protocol.tables import SUGGESTED
 from protocol.tool_calls import Action, Answer, ToolCall
 
 DAY: Final = 86_400_000
@@ -130,7 +130,7 @@ class OwnedRow:
         self.id = answer.result["id"]
         owner.execute("UPDATE tasks SET isApproved = 1")
         (row,) = asked(store).rows
-        self.seen = seen_row(TABLES["tasks"], row.data)
+        self.seen = row.seen_row
 
     def apply(self, id: str, verdict: str = "edit", *, granted: tuple[str, ...] = ALL, **data: Any) -> Answer:
         """Bring a verdict on the row as it was seen first; an undo names the edit before it."""
@@ -182,6 +182,27 @@ def test_edit_of_an_approved_row_that_its_owner_changed_is_refused(
     assert row.values == ("mine", "todo")
     owner.execute("UPDATE tasks SET status = 'done'")
     assert row.apply("v-3", status="done").result == {"state": "edited"}  # the row has the value already
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("title", "mine"),
+        ("description", "mine"),
+        ("status", "done"),
+        ("priority", "high"),
+        ("dueDate", NOW),
+    ],
+)
+def test_edit_of_a_field_that_the_owner_changed_since_is_refused(
+    field: str, value: object, store: DeviceStore, owner: sqlite3.Connection
+) -> None:
+    row = OwnedRow(store, owner)
+    owner.execute(f"UPDATE tasks SET {quoted(field)} = ?", (value,))
+    written: dict[str, Any] = {field: NOW + 1 if field == "dueDate" else "low"}
+    refused = row.apply("v-1", **written)
+    assert refused.error is not None and refused.error.code == ErrorCode.CHANGED_MEANWHILE
+    assert owner.execute(f"SELECT {quoted(field)} FROM tasks").fetchone()[0] == value
 
 
 @pytest.mark.parametrize("granted", [(), ("+review.remote",), ("+review.remote=marked",)])

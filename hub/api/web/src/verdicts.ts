@@ -177,7 +177,14 @@ async function send(): Promise<void> {
 function beginning(): readonly Unsent[] {
   const ids = new Set<string>();
   const end = queue.findIndex(({ item }) => ids.size === ids.add(item.id).size);
-  return queue.slice(0, Math.min(AT_ONCE, end < 0 ? queue.length : end));
+  return queue.slice(0, Math.min(sizeOfFirst(queue), end < 0 ? queue.length : end));
+}
+
+/** Return how many verdicts the first request has: one of them at most is about an item with a mark. */
+function sizeOfFirst(verdicts: readonly Unsent[]): number {
+  const first = verdicts.findIndex(({ isConfirmed }) => isConfirmed);
+  const second = first < 0 ? -1 : verdicts.findIndex(({ isConfirmed }, at) => isConfirmed && at > first);
+  return Math.min(AT_ONCE, second < 0 ? verdicts.length : second);
 }
 
 function body({ item, verdict, data, proposal, isConfirmed, step }: Unsent): NewVerdictView {
@@ -261,8 +268,8 @@ async function changed(): Promise<void> {
 
 /** Send what waits while the page ends: what is on its way arrives without it. */
 addEventListener("pagehide", () => {
-  const rest = queue.splice(delay.value ? 0 : sending.length).map(body);
-  for (let at = 0; at < rest.length; at += AT_ONCE) leave("/v1/items/verdicts", { verdicts: rest.slice(at, at + AT_ONCE) });
+  const rest = queue.splice(delay.value ? 0 : sending.length);
+  while (rest.length > 0) leave("/v1/items/verdicts", { verdicts: rest.splice(0, sizeOfFirst(rest)).map(body) });
 });
 /** Ask before what waits for the hub would be lost: also a decision that would overtake the one before it on its item. */
 addEventListener("beforeunload", (event) => {

@@ -126,7 +126,7 @@ export type AgendaQuery = { "begin": number; "is_done"?: boolean; "text"?: strin
 /** Answer to ``rows.agenda``. *more*: rows follow the last one. */
 export type AgendaPage = { "rows": readonly (AgendaRow)[]; "more"?: boolean };
 /** Approved row. *data*: fields of ``agenda_fields``, a project by its name, and ``updatedAt``. */
-export type AgendaRow = { "table": string; "row_id": string; "place": number; "data": { readonly [name: string]: (string) | (number) | (number) | (boolean) | (readonly (string)[]) | (null) } };
+export type AgendaRow = { "table": string; "row_id": string; "place": number; "data": { readonly [name: string]: (string) | (number) | (number) | (boolean) | (readonly (string)[]) | (null) }; "seen_row": string };
 /** ``data`` of a ``tool_call`` with action ``places.manage``. */
 export type PlaceOrder = { "do": "list" | "remove" | "save" | "test"; "name"?: string; "version"?: string; "kind"?: ("caldav" | "csv" | "ics" | "jsonl" | "markdown" | "todo.txt") | (null); "place"?: string; "user"?: string; "password"?: string };
 /** Answer to ``places.manage``. */
