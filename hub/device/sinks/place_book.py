@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import stat
+import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -39,8 +40,14 @@ _ENDINGS: Final[Mapping[str, Collection[str]]] = {
     "todo.txt": (".txt",),
     "ics": (".ics",),
 }
-# Notes that assistants obey: a row in them would be an order.
-_OBEYED: Final = frozenset({"agents", "claude", "copilot-instructions", "gemini", "memory", "skill"})
+# Notes that assistants obey, by their names up to the first dot: a row in them would be an order.
+_OBEYED: Final = frozenset(
+    {
+        *("agent", "agents", "claude", "copilot-instructions", "gemini", "qwen", "memory", "skill", "skills"),
+        *("bootstrap", "boot", "heartbeat", "identity", "soul", "tools", "user"),  # of OpenClaw
+    }
+)
+_OBEYED_KINDS: Final = frozenset({"agent", "chatmode", "instructions", "prompt"})  # as in tone.prompt.md
 _ABOUT: Final = {"path": "place", "url": "place", "password_file": "password"}
 _REPLACED: Final = frozenset({"kind", "path", "url", "user", "password_file", "password_env"})
 _PASSWORD_FILE: Final = re.compile(r"-[0-9a-f]{16}\.password$")  # of this module
@@ -110,7 +117,8 @@ class PlaceBook:
             roots = [Path(os.path.expanduser(root)) for root in settings.roots]
             secrets = [getattr(sink, "password_file", None) for sink in settings.sinks]
             files = [self._config, *filter(None, secrets)]
-            check_reach(order.fields, roots, private=[self._db.parent, *files])
+            urls = [sink.url for sink in settings.sinks if isinstance(sink, CalDavSink)]
+            check_reach(order.fields, roots, private=[self._db.parent, *files], known=urls)
         text, chosen = self._changed(order.name, order.fields, content, before)
         password = order.fields.password
         rows = self._tested(chosen, (lambda: password) if password else None)
@@ -241,17 +249,21 @@ def _free_name(fields: PlaceFields, taken: Collection[str]) -> str:
     )
 
 
-def check_reach(fields: PlaceFields, roots: Collection[Path], private: Collection[Path]) -> None:
+def check_reach(
+    fields: PlaceFields, roots: Collection[Path], private: Collection[Path], known: Collection[str] = ()
+) -> None:
     """Check that a place is a calendar at a server, or a file that a hub may make a place of rows.
 
     The file has the ending of its kind. It is in a shared folder or the home folder, without a link or a
-    hidden folder on the way. A text file has the name of a list of tasks. *private*: files and
-    folders of the device's own data.
+    hidden folder on the way. A text file has the name of a list of tasks. *private*: files and folders of the
+    device's own data. *known*: addresses that the settings have already, also those without https.
 
     Raises:
         PlaceRefused: it is another file.
     """
     if fields.kind == "caldav":
+        if not fields.place.startswith("https://") and fields.place not in known:
+            raise PlaceRefused("write https://, as in https://cloud.example.org/calendars/ana/tasks/")
         return
     if not fields.place.isprintable():
         raise PlaceRefused("write the whole path in one line")
@@ -267,7 +279,7 @@ def check_reach(fields: PlaceFields, roots: Collection[Path], private: Collectio
         f"its name ends with {' or '.join(_ENDINGS.get(fields.kind, ()))}": path.suffix.lower()
         not in _ENDINGS.get(fields.kind, ()),
         "its name has todo in it, as in todo.txt": fields.kind == "todo.txt" and "todo" not in stem,
-        "assistants obey notes with this name": stem in _OBEYED,
+        "assistants obey notes with this name": _is_obeyed(path.name),
         "it is in no shared folder, and not in the home folder": not bases,
         "it is hidden": any(
             part.name.startswith(".") or (os.path.lexists(part) and is_hidden(part.lstat())) for part in way
@@ -281,6 +293,11 @@ def check_reach(fields: PlaceFields, roots: Collection[Path], private: Collectio
     for problem, is_so in problems.items():
         if is_so:
             raise PlaceRefused(problem)
+
+
+def _is_obeyed(name: str) -> bool:
+    first, *kinds = (part.strip() for part in unicodedata.normalize("NFKC", name).casefold().split("."))
+    return first in _OBEYED or not _OBEYED_KINDS.isdisjoint(kinds)
 
 
 def _candidates(settings: DeviceSettings) -> Iterator[PlaceFields]:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,9 @@ class Desk:
         book = PlaceBook(self.config, self.bench.path, self.bench.clock.now, by, lambda: self.is_late)
         return book.answer(msgspec.convert({"do": do, **order}, PlaceOrder))
 
-    def save(self, name: str = "", **fields: object) -> PlacesAnswer:
-        return self.ask("save", name=name, fields=fields, version=self.ask("list").version)
+    def save(self, name: str = "", *, is_hub: bool = True, **fields: object) -> PlacesAnswer:
+        version = self.ask("list").version
+        return self.ask("save", is_hub=is_hub, name=name, fields=fields, version=version)
 
     def tested(self, place: str, kind: str = "markdown") -> str:
         """Return why a hub may not use a file; empty if it may."""
@@ -111,7 +113,7 @@ def test_order_about_settings_that_changed_or_have_errors_is_refused(desk: Desk)
         ({"kind": "caldav", "place": "http://example.org/a/", "user": "a"}, "place", "write https://"),
         ({"kind": "caldav", "place": "https://example.org/a/", "user": "a:b"}, "user", ""),
         ({"kind": "caldav", "place": "https://example.org/a/"}, "user", ""),
-        ({"kind": "caldav", "place": "nowhere", "user": "a"}, "place", "an address of a server"),
+        ({"kind": "caldav", "place": "nowhere", "user": "a"}, "place", "write https://"),
     ],
 )
 def test_problem_of_a_place_names_the_field(
@@ -138,6 +140,16 @@ ATTACKS = [
     ("~/requirements.txt", "todo.txt", "todo in"),
     ("~/notes/CLAUDE.md", "markdown", "assistants"),
     ("~/notes/agents.md", "markdown", "assistants"),
+    *(
+        (f"~/notes/{name}", "markdown", "assistants")
+        for name in (
+            *("CLAUDE.local.md", "AGENTS.override.md", "SOUL.md", "HEARTBEAT.md", "USER.md", "TOOLS.md"),
+            *("IDENTITY.md", "BOOTSTRAP.md", "x.instructions.md", "x.prompt.md", "CLAUDE .md"),
+            "\uff23\uff2c\uff21\uff35\uff24\uff25.md",
+        )
+    ),
+    ("http://127.0.0.1:9/a/", "caldav", "write https://"),
+    ("http://localhost/a/", "caldav", "write https://"),
     ("~/list.csv", "csv", "at the device"),
     ("~/.hidden/todo.md", "markdown", "hidden"),
     ("~/notes/.todo.md", "markdown", "hidden"),
@@ -228,15 +240,16 @@ def test_calendar_is_chosen_among_those_of_the_user_and_its_password_stays_here(
     user = radicale.fresh_user()
     address = radicale.make_calendar(user, "todo", "Mine")
     fields: dict[str, Any] = {"kind": "caldav", "place": f"{radicale.url}/", "user": user}
-    wrong = desk.save(**fields, password="wrong")
+    typed = partial(desk.save, is_hub=False)  # a hub reaches no server without https, unless it is a place
+    wrong = typed(**fields, password="wrong")
     assert (wrong.about, wrong.calendars) == ("password", [])
-    found = desk.save(**fields, password=PASSWORD)
+    found = typed(**fields, password=PASSWORD)
     assert (found.about, found.calendars) == ("place", [f"{address} ('Mine')"])
     assert not list(desk.config.parent.glob("*.password"))
 
     fields["place"] = address
-    assert desk.save(**fields).about == "password"
-    saved = desk.save(**fields, password=PASSWORD)
+    assert typed(**fields).about == "password"
+    saved = typed(**fields, password=PASSWORD)
     assert (saved.problem, saved.rows, saved.places[0].user) == ("", 2, user)
     (file,) = desk.config.parent.glob("*.password")
     assert (file.stat().st_mode & 0o777, file.read_text()) == (0o600, PASSWORD)
@@ -246,7 +259,7 @@ def test_calendar_is_chosen_among_those_of_the_user_and_its_password_stays_here(
 
     assert desk.save("todo", **fields).problem == "", "the password of the same account stays"
     for change in ({"place": "http://127.0.0.1:9/a/"}, {"user": "other"}):
-        assert desk.save("todo", **{**fields, **change}).about == "password"
+        assert typed("todo", **{**fields, **change}).about == "password"
     desk.save("todo", **fields, password=PASSWORD)
     (renewed,) = desk.config.parent.glob("*.password")
     assert renewed != file
@@ -263,7 +276,8 @@ def test_settings_that_are_a_link_stay_a_link_beside_the_passwords(desk: Desk, r
     (desk.home / "dotfiles").mkdir()
     desk.config.rename(desk.home / "dotfiles/device.toml")
     desk.config.symlink_to(desk.home / "dotfiles/device.toml")
-    assert desk.save(kind="caldav", place=address, user=user, password=PASSWORD).problem == ""
+    added = desk.save(is_hub=False, kind="caldav", place=address, user=user, password=PASSWORD)
+    assert added.problem == ""
     assert desk.config.is_symlink()
     assert [path.name for path in (desk.home / "dotfiles").iterdir()] == ["device.toml"]
     assert desk.sync() == [""]
