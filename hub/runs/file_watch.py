@@ -1,7 +1,9 @@
 """Start of runs when files of a device have changed, as the device says by ``files.changed``.
 
 An agent that reads by a schedule reads changed files at once, or, if a model reads its documents, once they
-are calm. Hints that come meanwhile are one run, and no such run executes beside another run of the agent. A
+are calm. Hints that come meanwhile are one run, and no such run executes beside another run of the agent.
+While saves go on, the pause before the next run doubles: to a minute, or, for a model, from one minute to 15.
+An hour without a run ends that. A
 hint names no file: the run compares all files of the agent, as any other. Hints are kept in memory alone,
 since the schedule reads whatever a hint did not.
 """
@@ -32,6 +34,10 @@ from storage.store import Store
 PAUSE_S: Final = 10.0  # after the start of a run of the agent that a hint started, and after any was seen
 CALM_S: Final = 20.0  # after the last hint, before a model is asked
 LATEST_S: Final = 300.0  # after the first one
+EASY_RUNS: Final = 6  # runs by rules with the shortest pause, before it doubles
+LONGEST_S: Final = 60.0  # pause between runs by rules while saves go on
+MODEL_PAUSES_S: Final = (60.0, 900.0)  # the first and the longest pause between runs with a model
+FORGOTTEN_S: Final = 3600.0  # after the last run, before pauses begin anew
 _WAITING: Final = frozenset({RunState.QUEUED})
 
 
@@ -46,6 +52,7 @@ class FileWatch:
         self._clock = clock
         self._due: dict[AgentId, tuple[float, float]] = {}  # the first hint, and when the run may start
         self._ran: dict[AgentId, float] = {}  # when a run was started, or last seen to execute
+        self._started: dict[AgentId, tuple[float, int]] = {}  # the last start, and the starts in a row
 
     async def hint(self, device_id: DeviceId, ids: Collection[AgentId]) -> int:
         """Start runs of the agents of a device that read by themselves; return their number."""
@@ -85,11 +92,21 @@ class FileWatch:
             return 0.0
         if agent.runs_executing:
             self._ran[agent_id] = now
-        if (wait_s := self._ran.get(agent_id, -math.inf) + PAUSE_S - now) > 0:
+        at, starts = self._started.get(agent_id, (-math.inf, 0))
+        starts = starts if now - at < FORGOTTEN_S else 0
+        wait_s = max(self._ran.get(agent_id, -math.inf) + PAUSE_S, at + self._pause_s(agent, starts)) - now
+        if wait_s > 0:
             return wait_s
-        self._ran[agent_id] = now
+        self._ran[agent_id], self._started[agent_id] = now, (now, starts + 1)
         await self._news.start(agent, CHANGE)
         return 0.0
+
+    def _pause_s(self, agent: AgentRow, starts: int) -> float:
+        """Return the seconds between the last start of a run and the next one, after so many in a row."""
+        if not self._asks_model(agent):
+            return min(PAUSE_S * 2.0 ** min(max(0, starts - EASY_RUNS), 9), LONGEST_S)
+        first, longest = MODEL_PAUSES_S
+        return min(first * 2.0 ** min(max(0, starts - 1), 9), longest)
 
     def _asks_model(self, agent: AgentRow) -> bool:
         try:

@@ -9,7 +9,7 @@ import anyio.lowlevel
 import pytest
 
 from hub.extraction.extractor import Extractor
-from hub.runs.file_watch import CALM_S, LATEST_S, PAUSE_S
+from hub.runs.file_watch import CALM_S, FORGOTTEN_S, LATEST_S, PAUSE_S
 from protocol.ids import AgentId, DeviceId
 from protocol.lifecycles import RunState
 from storage.agents import agents, state_moves
@@ -163,6 +163,31 @@ async def test_document_that_a_model_reads_is_read_once_hints_are_over_or_at_the
     await hinted.hub.clock.pass_time(LATEST_S)
     await hinted.hint()
     assert await hinted.seconds_until_next_run(hint_every_s=10) == LATEST_S
+
+
+@each(("asks_model", "most"), [(True, 15), (False, 80)])
+async def test_saves_without_an_end_start_few_runs_an_hour(
+    hinted: HintedHub, monkeypatch: pytest.MonkeyPatch, asks_model: bool, most: int
+) -> None:
+    monkeypatch.setattr(Extractor, "reads_prose_by_rules", lambda *_: not asks_model)
+    hinted_at: list[float] = []
+    started: list[float] = []
+    clock = hinted.hub.clock
+
+    async def start(*_: object) -> None:
+        started.append(clock.monotonic())
+
+    monkeypatch.setattr(hinted.hub.work.file_watch._news, "start", start)
+    while len(hinted_at) < 3600 // 21:
+        await hinted.hint()
+        hinted_at.append(clock.monotonic())
+        await clock.pass_time(21.0)
+    assert 3 < len(started) <= most
+    await clock.pass_time(2 * FORGOTTEN_S)
+    before = len(started)
+    await hinted.hint()
+    await clock.pass_time(CALM_S)
+    assert len(started) == before + 1
 
 
 async def test_two_hubs_on_one_database_queue_a_single_run_for_the_same_news(hinted: HintedHub) -> None:
