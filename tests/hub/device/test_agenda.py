@@ -14,11 +14,11 @@ import protocol
 from hub.device.agenda import page_of
 from hub.device.device_file import DeviceStore
 from hub.device.schema import quoted
-from protocol.agenda import NO_DAY, AgendaPage, AgendaQuery, AgendaRow
+from protocol.agenda import NO_DAY, AgendaPage, AgendaQuery, AgendaRow, seen_row
 from protocol.errors import ErrorCode
 from protocol.frame import MAX_RESULT_BYTES, Record
 from protocol.items import ReviewVerdict, RowReview
-from protocol.tables import SUGGESTED
+from protocol.tables import SUGGESTED, TABLES
 from protocol.tool_calls import Action, Answer, ToolCall
 
 DAY: Final = 86_400_000

@@ -494,6 +494,68 @@ export type AgentBeat = {
     "exhaust_reason"?: (string) | (null);
     "recovery_at_ms"?: (number) | (null);
 };
+/** Request for approved tasks and events, also of other hubs, at most ``limit`` of the call. */
+export type AgendaQuery = {
+    "begin": number;
+    "is_done"?: boolean;
+    "text"?: string;
+    "place"?: number;
+    "row_id"?: string;
+};
+/** Answer to ``rows.agenda``. *more*: rows follow the last one. */
+export type AgendaPage = {
+    "rows": readonly (AgendaRow)[];
+    "more"?: boolean;
+};
+/** Approved row. *data*: fields of ``agenda_fields``, a project by its name, and ``updatedAt``. */
+export type AgendaRow = {
+    "table": string;
+    "row_id": string;
+    "place": number;
+    "data": {
+        readonly [name: string]: (string) | (number) | (number) | (boolean) | (readonly (string)[]) | (null);
+    };
+    "seen_row": string;
+};
+/** ``data`` of a ``tool_call`` with action ``places.manage``. */
+export type PlaceOrder = {
+    "do": "list" | "remove" | "save" | "test";
+    "name"?: string;
+    "version"?: string;
+    "kind"?: ("caldav" | "csv" | "ics" | "jsonl" | "markdown" | "todo.txt") | (null);
+    "place"?: string;
+    "user"?: string;
+    "password"?: string;
+};
+/** Answer to ``places.manage``. */
+export type PlacesAnswer = {
+    "version"?: string;
+    "places"?: readonly (KnownPlace)[];
+    "candidates"?: readonly (PlaceFields)[];
+    "problem"?: string;
+    "about"?: string;
+    "calendars"?: readonly (string)[];
+    "rows"?: number;
+};
+/** Place of a device's settings, and what is there and waits. */
+export type KnownPlace = {
+    "name": string;
+    "kind": string;
+    "place": string;
+    "user"?: string;
+    "tables"?: readonly (string)[];
+    "rows"?: number;
+    "waiting"?: number;
+    "written_ms"?: (number) | (null);
+    "problem"?: string;
+};
+/** Place as a person fills it in. */
+export type PlaceFields = {
+    "kind": "caldav" | "csv" | "ics" | "jsonl" | "markdown" | "todo.txt";
+    "place": string;
+    "user"?: string;
+    "password"?: string;
+};
 /** Any value of JSON, at most 8 levels of lists and objects. */
 export type Value = (string) | (number) | (number) | (boolean) | (null) | (readonly (Value)[]) | ({
     readonly [name: string]: Value;
