@@ -384,8 +384,7 @@ class NewVerdictView(View):
     ``{"title": ...}``: the device finds that row, or makes a project. A date is a text, as ``2027-02-03`` or
     ``2027-02-03T15:00Z``. *version*: as it was shown; another is a conflict. *proposal*: accepts it,
     with its *verdict* and *data*. *seen_row*: of an edit of an approved row, of ``GET /v1/tasks``.
-    *confirmed*: its words were shown. *also*: ids of ``also`` that were shown with it; an approval settles
-    those that still are the same thing, and no others.
+    *confirmed*: its words were shown. *also*: ids of ``also`` shown with it, which an approval settles, too.
     """
 
     id: _Name

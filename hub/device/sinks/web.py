@@ -276,7 +276,7 @@ class Polled(ABC):
         self._left_out: dict[str, str] = {}  # why a row could not be read, by its key or place
 
     def end_when(self, is_late: Callable[[], bool]) -> None:
-        """Break off requests once their answers are awaited no more."""
+        """Cancel requests whose answers are awaited no more."""
         self._web.is_late = is_late
 
     def stamp(self, places: Collection[str]) -> Hashable:

@@ -17,7 +17,7 @@ BEGIN: Final = "2026-11-28T00:00:00Z"
 
 def row(place: int = 1, table: str = "tasks", row_id: str | None = None, **data: Any) -> dict[str, Any]:
     values = {"title": "x", "status": "todo", "updatedAt": 1, **data}
-    return {"table": table, "row_id": row_id or f"r-{place}", "place": place, "data": values}
+    return {"table": table, "row_id": row_id or f"r-{place}", "place": place, "data": values, "seen_row": "s"}
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ async def listed(client: httpx2.AsyncClient, **asked: Any) -> tuple[str, list[st
     return device["state"], [task["row_id"] for task in body["tasks"]], body["next_cursor"]
 
 
-_NO_STAMP: Final = {"table": "tasks", "row_id": "r-1", "place": 1, "data": {"title": "x"}}
+_NO_STAMP: Final = {"table": "tasks", "row_id": "r-1", "place": 1, "data": {"title": "x"}, "seen_row": "s"}
 
 
 @each(

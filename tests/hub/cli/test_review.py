@@ -722,4 +722,8 @@ def test_invalid_answer_command_is_refused_with_the_reason(
 
 
 def test_an_unknown_device_is_named_with_a_next_step(hub: Hub, tmp_path: Path) -> None:
-    ends(hub("answer", "--db", str(tmp_path / "nowhere.db")), 1, output=("--name NAME, or --db FILE",))
+    ends(
+        hub("answer", "--db", str(tmp_path / "nowhere.db")),
+        1,
+        output=("a device makes it when it runs: hub up FOLDER",),
+    )
