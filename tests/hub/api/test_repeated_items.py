@@ -156,7 +156,7 @@ async def test_approval_settles_the_others_without_teaching_and_undo_brings_them
 async def test_words_of_the_others_are_deleted_with_their_old_verdicts(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
-    await give(client, "i-1", "approve")
+    await give(client, "i-1", "approve", "i-0")
     assert [await settle(hub, state, 5_000) for state in ("approved", "rejected")] == [["i-1"], ["i-0"]]
     assert await hub.store.write(partial(retention.prune_verdicts, before=5_001)) == 2
     assert await given(client, "i-0") is None
@@ -224,7 +224,7 @@ async def test_only_an_approval_that_took_effect_rejects_the_others(
     data: dict[str, str],
     is_freed: bool,
 ) -> None:
-    body = {"verdicts": [{"id": "i-1", "verdict": "approve", "data": data}]}
+    body = {"verdicts": [{"id": "i-1", "verdict": "approve", "data": data, "also": ["i-0"]}]}
     (result,) = (await client.post("/v1/items/verdicts", json=body)).raise_for_status().json()["results"]
     assert (result["state"], await given(client, "i-0")) == ("pending", ("reject", "pending"))
 
