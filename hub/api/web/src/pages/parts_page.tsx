@@ -1,4 +1,4 @@
-// All parts of pages as they look, for whoever builds one. It reads nothing of the hub.
+// All parts of pages as they look, for developers of pages. It reads nothing of the hub.
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act, report } from "../acting";
