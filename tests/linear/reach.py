@@ -35,6 +35,7 @@ MODULES: Final = {
     "hub.connectors": Reach(_SERVER),
     "hub.connectors.mime": Reach("headers of mails"),
     "hub.base.dates": Reach(_REQUEST),
+    "hub.base.name_lists": Reach(_OURS),
     "hub.device": Reach(_OPERATOR),
     "hub.device.sinks": Reach("files of the owner, answers of their servers, and texts that agents read"),
     "hub.document": Reach(_FILES),

@@ -294,12 +294,18 @@ def _address(asked: RouteKey, ids: dict[str, str]) -> str:
 OF_ALL = ("/v1/templates", "/docs")  # things that belong to no user
 
 
+_OF_SESSIONS = RouteKey("POST", "/v1/devices/{device_id}/places")  # no token, whatever it names
+
+
 def _named() -> list[RouteKey]:
     """Every route that names one thing, and that somebody who sees one user's things may ask."""
     return [
         asked
         for asked, need in ROUTES.items()
-        if _ids_in(asked.path) and need not in HUB_WIDE and not asked.path.startswith(OF_ALL)
+        if _ids_in(asked.path)
+        and need not in HUB_WIDE
+        and not asked.path.startswith(OF_ALL)
+        and asked != _OF_SESSIONS
     ]
 
 

@@ -111,7 +111,7 @@ async def test_one_thing_of_two_files_is_approved_once_and_comes_back_only_by_un
         (other,) = shown["also"]
         assert (shown["path"].endswith("todo.txt"), other["path"].endswith("journal.md")) == (True, True)
 
-        await give(play, "approve", [shown["id"]])
+        await give(play, "approve", [shown["id"]], also=[other["id"]])
         await come(play, [shown["id"], other["id"]], "done")
         assert of_one_thing(play) == {"rows": 1, "approved": 1}
         journal = next(play.folder.rglob("journal.md"))
@@ -146,7 +146,7 @@ async def test_one_thing_of_two_files_is_settled_once_under_kills_of_either_side
         (shown,) = (await play.hub.get("/v1/items?verdict=open"))["items"]
         (other,) = shown["also"]
         play.at(point, play.kill_hub if victim == "hub" else play.device.kill)
-        await give(play, "approve", [shown["id"]])
+        await give(play, "approve", [shown["id"]], also=[other["id"]])
         await play.happened()
         await (play.start_hub() if victim == "hub" else play.device.start())
         items = await come(play, [shown["id"], other["id"]], "done")

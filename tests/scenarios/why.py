@@ -91,7 +91,7 @@ REMEDIES: Final = {
     "waits_for_model": "hub doctor",
     "device_away": "hub connect",
     "not_granted": "hub devices grant desk +files",
-    "outside_shared": "--root DIR",
+    "outside_shared": "roots of device.toml",
     "outside_paths": "paths",
     "other_extension": "file_extensions",
     "hidden": "rename",

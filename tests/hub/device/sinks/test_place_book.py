@@ -289,7 +289,7 @@ def test_test_that_takes_too_long_ends_and_saves_nothing(desk: Desk, radicale: R
     desk.is_late = True
     for do in ("test", "save"):
         version = desk.ask("list").version
-        answer = desk.ask(do, fields=fields | {"password": PASSWORD}, version=version)
+        answer = desk.ask(do, is_hub=False, fields=fields | {"password": PASSWORD}, version=version)
         assert "too slowly" in answer.problem
     assert "too long" in desk.save(kind="todo.txt", place="~/todo.txt").problem
     assert (desk.config.read_text(), list(desk.config.parent.glob("*.password"))) == (SETTINGS, [])
