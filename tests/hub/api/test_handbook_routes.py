@@ -47,7 +47,7 @@ async def test_search_of_the_handbook_links_sections_and_keeps_the_words_as_text
         assert (await client.get("/docs", params={"q": "x" * 101})).status_code == 422
 
 
-async def test_searches_of_many_requests_take_one_thread_at_a_time(
+async def test_searches_of_many_requests_take_a_single_thread(
     hub: ServedHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = Counter[str]()

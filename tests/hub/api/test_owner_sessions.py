@@ -96,7 +96,7 @@ async def test_session_of_an_owner_among_several_users_has_the_rights_of_a_singl
         assert (await browser.post(path, json=body)).status_code == 403
 
 
-async def test_secret_that_the_session_of_an_owner_makes_is_of_that_owner(
+async def test_secret_made_by_the_session_of_an_owner_is_of_the_owner(
     hub: ServedHub, browser: httpx2.AsyncClient
 ) -> None:
     token = {"name": "x", "role": "admin", "scopes": ["read", "rows", "review"]}

@@ -105,7 +105,7 @@ async def settle(hub: ServedHub, state: Any, at: int, reason: str | None = None)
     return await hub.store.write(write)
 
 
-async def test_items_of_one_thing_are_listed_and_counted_once_with_the_others(
+async def test_items_of_a_repeated_thing_are_listed_and_counted_once(
     client: httpx2.AsyncClient,
 ) -> None:
     rest: dict[str, list[str]] = {"i-4": [], "i-3": [], "i-2": []}
@@ -179,7 +179,7 @@ async def test_approval_settles_only_shown_items_of_the_same_thing(
     assert await listed(client) == {id: [] for id in ("i-4", "i-3", "i-2", "i-0")}
 
 
-async def test_items_that_are_both_approved_are_not_settled_by_each_other(
+async def test_two_approved_items_are_not_settled_by_each_other(
     client: httpx2.AsyncClient,
 ) -> None:
     both = [{"id": "i-1", "verdict": "approve", "also": ["i-0"]}]
@@ -216,7 +216,7 @@ ENDS: tuple[tuple[str, str | None, dict[str, str], bool], ...] = (  # how, with 
 
 
 @pytest.mark.parametrize(("how", "state", "data", "is_freed"), ENDS)
-async def test_only_an_approval_that_took_effect_rejects_the_others(
+async def test_only_an_effective_approval_rejects_the_others(
     hub: ServedHub,
     client: httpx2.AsyncClient,
     how: str,
@@ -294,7 +294,7 @@ async def test_rejection_concerns_the_named_item_alone_and_teaches(
     assert kinds.kinds == {("old", "words"): (0, 1)}
 
 
-async def test_repeat_that_a_device_reports_with_its_approved_item_does_not_teach(hub: ServedHub) -> None:
+async def test_repeat_reported_with_the_approved_item_does_not_teach(hub: ServedHub) -> None:
     report = [
         ReportedVerdict(CallId("c-0"), "rejected"),
         ReportedVerdict(CallId("c-1"), "approved"),

@@ -22,7 +22,7 @@ def row(place: int = 1, table: str = "tasks", row_id: str | None = None, **data:
 
 @pytest.fixture
 def answer() -> dict[str, Any]:
-    """What the device answers next."""
+    """Next answer of the device."""
     return {}
 
 
@@ -78,7 +78,7 @@ _NO_STAMP: Final = {"table": "tasks", "row_id": "r-1", "place": 1, "data": {"tit
         (None, "unanswered", []),
     ],
 )
-async def test_answer_of_a_device_costs_the_page_nothing_but_its_own_rows(
+async def test_answer_of_a_device_costs_the_page_only_rows_of_the_device(
     page: httpx2.AsyncClient, answer: dict[str, Any], answered: Any, state: str, rows: list[str]
 ) -> None:
     answer["next"] = answered
@@ -97,7 +97,7 @@ async def test_answer_of_a_device_costs_the_page_nothing_but_its_own_rows(
         ),
     ],
 )
-async def test_pages_of_a_device_that_claims_further_rows_end(
+async def test_pages_of_a_device_claiming_further_rows_end(
     page: httpx2.AsyncClient, answer: dict[str, Any], answered: Any, rows: list[str]
 ) -> None:
     answer["next"] = answered

@@ -1030,7 +1030,7 @@ async def test_files_beyond_the_most_items_of_a_run_are_read_by_the_next_at_once
 
 
 def boxes(*files: tuple[str, str, str]) -> list[list[RunFrame | Exception]]:
-    """What a device sends of files with one box each: name, letter in the box, digest."""
+    """Return the data of files with one box each, by name, letter in the box and digest."""
     manifest, sent = list[ManifestFile](), list[AgentData]()
     for name, box, letter in files:
         text = f"- [{box}] call Anna about the lease"
