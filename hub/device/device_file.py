@@ -541,9 +541,9 @@ def connect_shared(path: Path) -> Iterator[sqlite3.Connection]:
             db.row_factory = sqlite3.Row
             check_file(db, path)
             db.execute("PRAGMA foreign_keys = ON")
-            if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sink_waits'").fetchone() is None:
-                for statement in schema.SINKS:  # of a file that no device of this version has served yet
-                    db.execute(statement)
+            if not has_tables(db):
+                with schema.transaction(db):
+                    _add_tables(db)
             yield db
     except sqlite3.Error as error:
         raise DeviceFileError(f"{path}: {error}") from error
@@ -578,10 +578,20 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         check_file(db, path)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")  # a sent answer must survive a power failure
-    if is_new:
-        with schema.transaction(db):
-            for statement in schema.statements():
-                db.execute(statement)
+    with schema.transaction(db):  # a reader beside sees all tables, or none
+        for statement in schema.statements() if is_new else ():
+            db.execute(statement)
+        _add_tables(db)
+    db.execute("PRAGMA foreign_keys = ON")
+
+
+def has_tables(db: sqlite3.Connection) -> bool:
+    """Return True if a device of this release has served the file."""
+    return db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sink_waits'").fetchone() is not None
+
+
+def _add_tables(db: sqlite3.Connection) -> None:
+    """Create the tables that files of older releases lack, which ignore them."""
     for table in (
         digests.CREATE,
         addresses.CREATE,
@@ -590,10 +600,9 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         verdicts.APPROVED_AHEAD,
         *schema.SINKS,
         *moved_files.CREATE,
-    ):  # also in older files; older versions ignore them
+    ):
         db.execute(table)
     sending_log.prepare(db)
-    db.execute("PRAGMA foreign_keys = ON")
 
 
 def _fresh_name(path: Path, taken: set[str]) -> str:

@@ -15,7 +15,7 @@ import msgspec
 from hub.base.clock import from_epoch_ms
 from hub.base.dates import dates_as_texts, rfc3339
 from hub.device import declared_tables, owner_requests, proposals, rows, verdicts
-from hub.device.device_file import BUSY_TIMEOUT_S, DeviceFileError, check_file, connect_shared
+from hub.device.device_file import BUSY_TIMEOUT_S, DeviceFileError, check_file, connect_shared, has_tables
 from hub.device.proposals import Proposal
 from hub.device.schema import quoted
 from hub.device.sinks.reports import Destination, destinations
@@ -204,6 +204,9 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection | None]:
                 yield None  # a device is just creating it
                 return
             check_file(db, path)
+            if not has_tables(db):  # a file of an older release
+                with connect_shared(path):
+                    pass
             yield db
     except sqlite3.Error as error:
         raise DeviceFileError(f"{path}: {error}") from error

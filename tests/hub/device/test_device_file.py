@@ -266,6 +266,41 @@ def test_items_are_read_from_a_closed_device_file_only_if_existing(
     assert [item.title for item in read_items(db)] == ["Call Ana"]
 
 
+def test_new_device_file_is_read_without_items_between_any_two_statements(
+    db: Path, clock: FakeClock, ids: IdFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[list[DeviceItem] | DeviceFileError] = []
+    connect = sqlite3.connect
+
+    def look(_: str) -> None:
+        try:
+            read.append(read_items(db))
+        except DeviceFileError as error:
+            read.append(error)
+
+    def traced(*args: Any, **options: Any) -> sqlite3.Connection:
+        opened: sqlite3.Connection = connect(*args, **options)
+        if args[0] == db:
+            opened.set_trace_callback(look)
+        return opened
+
+    monkeypatch.setattr(sqlite3, "connect", traced)
+    with open_device_store(db, clock=clock, ids=ids):
+        assert len(read) > 20
+        assert read == [[]] * len(read)
+
+
+def test_items_of_a_device_file_of_an_older_release_are_read_before_serving(
+    store: DeviceStore, db: Path
+) -> None:
+    store.apply([_insert("c-1")])
+    with sqlite3.connect(db) as older:
+        for table in ("sink_rows", "sink_moves", "sink_waits", "source_files"):
+            older.execute(f"DROP TABLE {table}")
+
+    assert [item.title for item in read_items(db)] == ["Call Ana"]
+
+
 def test_reopened_device_file_answers_a_repeated_call_without_a_new_row(
     db: Path, clock: FakeClock, ids: IdFactory
 ) -> None:
