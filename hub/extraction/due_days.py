@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import datetime
 from itertools import islice
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -40,14 +40,14 @@ def with_due_days(form: RulesForm, dates: PassageDates, timezone: str) -> Iterat
 
 
 def _days_of(item: Item, anchor: Anchor | None, timezone: str) -> Iterator[tuple[datetime | None, bool, str]]:
-    """Yield the days of a field or a title that are not past, and words for days that are unknown."""
+    """Yield the days of a field or a title, of past ones the deadlines, and words for unknown days."""
     if (words := item.unresolved.get(_DUE)) is not None:
         moment = resolve(words, anchor=anchor, timezone=timezone, is_due=True)
         yield (moment.at, moment.has_time, words) if moment else (None, False, words)
         return
     title = _ADDRESS.sub(lambda address: " " * len(address[0]), str(item.data["title"]))
     zone = ZoneInfo(timezone)
-    today = local_day(anchor, zone) if isinstance(anchor, datetime) else anchor or date.min
+    today = local_day(anchor, zone) if isinstance(anchor, datetime) else anchor
     for day in find_days(title, anchor=anchor, timezone=timezone):
-        if day.at is None or local_day(day.at, zone) >= today:
+        if day.at is None or day.counts(today, zone):
             yield day.at, day.has_time, day.words

@@ -335,8 +335,11 @@ class _ProseReader:
 
     def is_ahead(self, day: FoundDay, place: int) -> bool:
         """Return True if the day is known, and not before the text was written."""
-        today = self._today(place) or self._written
-        return day.at is not None and (today is None or local_day(day.at, self._zone) >= today)
+        return day._replace(is_due=False).counts(self._today(place) or self._written, self._zone)
+
+    def counts(self, day: FoundDay, place: int) -> bool:
+        """Return True if the day is known, and ahead or a deadline."""
+        return day.counts(self._today(place) or self._written, self._zone)
 
     def is_today(self, day: FoundDay, place: int) -> bool:
         """Return True for the day on which the text was written."""
@@ -975,7 +978,7 @@ class _Sentence:
         days = [day for day in self._days if task.start <= day.start < task.end] or [*self._owners.days]
         # In "the fair opens on 3 May please register by 3 April", the days before are of something else.
         own = [day for day in days if day.start >= task.what] or days
-        day = next((day for day in own if day.at is None or self._reader.is_ahead(day, self._start)), None)
+        day = next((day for day in own if day.at is None or self._reader.counts(day, self._start)), None)
         self._used.update(days)
         fields: dict[str, Field] = {
             "title": title,
@@ -1010,7 +1013,8 @@ class _Sentence:
         start, end = closed_span(self._text, start, end)
         parts, at = [], start
         for day in () if keep_days else self._days:
-            if start <= day.start and day.end <= end and not self._cuts_word(day):
+            is_past = day.at is not None and not self._reader.counts(day, self._start)  # it is of a noun
+            if start <= day.start and day.end <= end and not (is_past or self._cuts_word(day)):
                 parts.append(self._text[at : day.start])
                 at = day.end + self._text.startswith(". ", day.end)
         blank = " " if self._lexicon.time.is_spaced else ""

@@ -1,6 +1,6 @@
 """Days in a sentence or a title, with their places. Pure functions."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -18,6 +18,7 @@ class FoundDay(NamedTuple):
 
     Attributes:
         at: moment in UTC; None if the words are ambiguous, or no day is known to count from.
+        is_due: the words name a deadline ("by 3 May"), which may have passed.
     """
 
     start: int
@@ -25,6 +26,11 @@ class FoundDay(NamedTuple):
     at: datetime | None
     has_time: bool
     words: str
+    is_due: bool = False
+
+    def counts(self, today: date | None, zone: ZoneInfo) -> bool:
+        """Return True for a day that work can have: one that is known, and ahead or a deadline."""
+        return self.at is not None and (self.is_due or today is None or local_day(self.at, zone) >= today)
 
 
 def find_days(
@@ -35,26 +41,27 @@ def find_days(
     Args:
         lexicon: language of the text; without it, that of all languages in its script.
     """
-    found: list[tuple[int, int, bool]] = []
+    found: list[tuple[int, int, bool, bool]] = []
     for words in dates_in(text, has_spans=True):
         is_span = is_coming_span(words.parts)
         before, after = text[: words.start].rstrip()[-1:], text[words.end :].lstrip()[:1]
         is_part = is_span and after in ("'", "\u2019")  # "next week's menu"
         is_other = words.is_word and _is_foreign(words.language, text, lexicon)
         if not (is_part or is_other or f"{before}{after}" in _QUOTES):
-            found.append((words.start, words.end, is_span))
+            found.append((words.start, words.end, is_span, bool(words.parts.is_due)))
     lexicons = [lexicon] if lexicon else languages_in(script_of(text))
     for known in lexicons:
-        found += ((*match.span(), False) for match in known.patterns("edges")[0].finditer(text))
+        found += ((*match.span(), False, False) for match in known.patterns("edges")[0].finditer(text))
     if not found:
         return []
     kinds = [match.span() for known in lexicons for match in known.patterns("undated")[0].finditer(text)]
     days: list[FoundDay] = []
     at = 0
-    for start, end, is_span in sorted(found, key=lambda place: (place[0], -place[1])):
+    for start, end, is_span, is_due in sorted(found, key=lambda place: (place[0], -place[1])):
         if start >= at and not any(first <= start and end <= last for first, last in kinds):
             at = end
-            days.append(_day_at(text, start, end, anchor, timezone, is_known=not is_span))
+            day = _day_at(text, start, end, anchor, timezone, is_known=not is_span)
+            days.append(day._replace(is_due=is_due))
     return days
 
 

@@ -1,0 +1,80 @@
+"""Days without a year in lists and sentences: a deadline of last week is found, the day of a noun is none."""
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+from hub.base.clock import from_epoch_ms
+from hub.document import Document
+from hub.extraction.items import ExtractionOptions, Item
+from hub.extraction.ruled import ToRead
+from protocol.tables import TableName
+from tests.support.families import each
+
+WRITTEN = datetime(2026, 11, 28, 17, tzinfo=UTC)
+BERLIN = "Europe/Berlin"
+
+# A row of work, and its day: one of last week, of last month, of the months before, and one ahead.
+CASES = """
+Pay the bill by Nov 27 | 2026-11-27
+Pay the bill due 27/11 | 2026-11-27
+Pay the bill due 11/27 | 2026-11-27
+Pay the bill by 28 October | 2026-10-28
+Pay the bill by 27 October | 2027-10-27
+Pay the bill by 3 Feb | 2027-02-03
+Pay the bill by 27 November 2026 | 2026-11-27
+Write up the meeting of 27 November |
+Pay the bill of last Friday |
+Rechnung zahlen bis 27.11. | 2026-11-27
+Rechnung zahlen bis zum 21. November | 2026-11-21
+Rechnung zahlen, spätestens am 27.11. | 2026-11-27
+Rechnung zahlen, fällig 28.10. | 2026-10-28
+Rechnung zahlen, fällig 27.10. | 2027-10-27
+Rechnung zahlen bis 3.2. | 2027-02-03
+Rechnung vom 3.11. zahlen |
+Payer la facture avant le 27/11 | 2026-11-27
+Payer la facture avant le 28 octobre | 2026-10-28
+Payer la facture avant le 27 octobre | 2027-10-27
+Payer la facture du 3 novembre |
+Pagar la factura antes del 27/11 | 2026-11-27
+Pagar la factura antes del 28 de octubre | 2026-10-28
+Pagar la factura antes del 27 de octubre | 2027-10-27
+Pagar la factura del 3 de noviembre |
+Оплатить счёт до 27.11 | 2026-11-27
+Оплатить счёт до 28 октября | 2026-10-28
+Оплатить счёт до 27 октября | 2027-10-27
+Оплатить счёт от 3 ноября |
+11月27日前付款 | 2026-11-27
+10月28日前付款 | 2026-10-28
+10月27日前付款 | 2027-10-27
+"""
+
+
+def rows() -> list[tuple[str, str]]:
+    return [
+        (row.rpartition("|")[0].strip(), row.rpartition("|")[2].strip()) for row in CASES.split("\n")[1:-1]
+    ]
+
+
+def tasks_in(name: str, text: str) -> list[Item]:
+    options = ExtractionOptions(data_types=tuple(TableName), timezone=BERLIN)
+    document = Document(unit_key=name, text=text, content_hash="", modified_at=WRITTEN)
+    items = ToRead(document=document, options=options, reads_prose=True).answer().items
+    return [item for item in items if item.table == TableName.TASKS]
+
+
+def day_of(item: Item) -> str:
+    due = item.data.get("dueDate")
+    return from_epoch_ms(due).astimezone(ZoneInfo(BERLIN)).date().isoformat() if isinstance(due, int) else ""
+
+
+@each(("line", "expected"), rows())
+def test_deadline_of_the_last_month_is_the_day_of_a_row_and_of_a_sentence(line: str, expected: str) -> None:
+    (row,) = tasks_in("a.md", f"- [ ] {line}\n")
+    assert (row.data["title"], day_of(row)) == (line, expected)
+    for sentence in tasks_in("a.txt", f"{line}\n"):
+        assert (day_of(sentence), sentence.data["title"] == line) == (expected, expected == "")
+
+
+def test_past_day_that_is_no_deadline_stays_in_the_title_of_a_sentence() -> None:
+    (task,) = tasks_in("a.txt", "Write up the meeting of 27 November for Ann by 4 December.\n")
+    assert (task.data["title"], day_of(task)) == ("Write up the meeting of 27 November for Ann", "2026-12-04")
