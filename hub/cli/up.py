@@ -158,7 +158,9 @@ def _write_id(file: int) -> None:
     "--config", type=FilePathParam(), help="The hub's settings [default: hub.toml in the state folder]."
 )
 @click.option(
-    "--yes", is_flag=True, help="Share a further FOLDER, or in place of a missing one, without a question."
+    "--yes",
+    is_flag=True,
+    help="Share a further FOLDER, or one that was renamed, without a question.",
 )
 @click.option("--no-browser", is_flag=True, help="Print the link to the page only.")
 @state_option
@@ -393,7 +395,9 @@ def _device_roots(
     """
     import tomlkit
 
+    from hub.device.device_file import DeviceFileError, connect_shared
     from hub.device.known_hubs import dialled
+    from hub.device.moved_files import is_renamed
     from hub.device.settings import device_text
 
     if settings is None:
@@ -411,9 +415,17 @@ def _device_roots(
     missing = [root for root in roots if not root.is_dir()]
     moved: tuple[Path, Path] | None = None
     if len(missing) == len(shared) == 1:
-        question = f"{missing[0]} is not there: does {shared[0]} take its place?"
-        if yes or (sys.stdin.isatty() and click.confirm(question, err=True)):
-            moved = missing[0], shared[0]
+        (before,), (after,) = missing, shared
+        question = f"{before} is not there: does {after} take its place?"
+        is_moved = False
+        with suppress(DeviceFileError), connect_shared(database(ctx, config)) as db:
+            is_moved = yes and is_renamed(db, before, after)
+        if is_moved or (not yes and sys.stdin.isatty() and click.confirm(question, err=True)):
+            moved = before, after
+        elif yes:
+            show.report(
+                f"{before} stays shared: its disk may be away; if {after} takes its place, leave out --yes"
+            )
     if new or moved:
         named = ", ".join(map(str, new))
         if not yes and moved is None:

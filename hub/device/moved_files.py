@@ -44,6 +44,9 @@ _SAME_CONTENT: Final = """
 SELECT size, modified_ns, inode FROM digests
 WHERE sha256 = ? AND inode NOT IN (SELECT inode FROM source_files WHERE path != ?)
 """
+_SEEN: Final = f"""
+SELECT folder, name, inode FROM digests WHERE folder = ? OR (folder > ? AND folder < ?) LIMIT {MAX_WALKED}
+"""
 Identity = tuple[int, int, int]  # size, modification time in nanoseconds, inode
 
 
@@ -71,6 +74,17 @@ def note_replaced(db: sqlite3.Connection, file: str, *paths: str) -> None:
     if sources and (identity := _identity_at(file)) is not None:
         rows = [(path, *identity) for path in sources]
         db.executemany("INSERT OR REPLACE INTO source_files VALUES (?, ?, ?, ?)", rows)
+
+
+def is_renamed(db: sqlite3.Connection, before: Path, after: Path) -> bool:
+    """Return True if a folder beside a missing one has most files that were last seen there, by inode."""
+    folder, same = before.as_posix(), 0
+    is_read = db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'digests'").fetchone()
+    seen = db.execute(_SEEN, (folder, f"{folder}/", f"{folder}0")).fetchall() if is_read else []
+    for at, name, inode in seen if before.parent == after.parent else ():
+        found = _identity_at(os.path.join(after, os.path.relpath(at, before), name))
+        same += found is not None and found[2] == inode
+    return same * 2 > len(seen)
 
 
 class MovedFiles:

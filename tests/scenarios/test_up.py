@@ -191,6 +191,15 @@ def test_folder_named_in_place_of_a_missing_one_is_read_by_the_same_agent(home: 
     assert {item["path"] for item in items} == {"vault/rossi.md"}
     assert home.tasks() == {"Water the plants", "Send the quote"}
 
+    vault.rename(home.folder.parent / "away")  # as with a disk that is away
+    other = home.folder / "other"
+    other.mkdir()
+    (other / "a.md").write_text("- [ ] Prune the tree\n")
+    assert f"{vault} stays shared: its disk may be away" in home.hub("up", str(other), "--yes")
+    settings = (home.settings / "device.toml").read_text()
+    assert all(f'"{folder}"' in settings for folder in (vault, other))
+    assert [agent["paths"] for agent in home.json("agents", "ls")["agents"]] == [[str(vault)], [str(other)]]
+
 
 @pytest.mark.parametrize("name", ["hub", "device"])
 def test_up_after_a_killed_up_continues_with_the_processes(home: Home, name: str) -> None:
