@@ -51,19 +51,6 @@ class PlaceProblem(StrEnum):
     FAILED = "failed"
 
 
-PLACE_PROBLEMS: Final[Mapping[str, str]] = {
-    PlaceProblem.UNREACHABLE: "it cannot be reached",
-    PlaceProblem.DENIED: "it refuses the user or the password, or there is none",
-    PlaceProblem.READ_ONLY: "it cannot be written",
-    PlaceProblem.FULL: "its disk is full",
-    PlaceProblem.MISSING: "it is missing, or empty as a whole",
-    PlaceProblem.UNREADABLE: "something in it cannot be read",
-    PlaceProblem.REFUSED: "it refuses an item",
-    PlaceProblem.BUSY: "it is busy, or another program changes it",
-    PlaceProblem.WRONG: "it is a place of another kind",
-    PlaceProblem.UNCONFIRMED: "its owner has to agree first",
-    PlaceProblem.FAILED: "it fails",
-}
 _PLACE_SENTENCES: Final[Mapping[str, str]] = {
     PlaceState.WAITING: "not in {} yet",
     PlaceState.ARRIVED: "in {}",

@@ -1,4 +1,6 @@
-"""Reasons why a device is away or shares nothing: word, sentence, remedy, and when each counts as lasting.
+"""Reasons why a device is away or shares nothing, or a place of its rows has a problem.
+
+Each has a word, a sentence, a remedy, and a time from which it counts as lasting.
 
 A device that leaves on purpose names a word of ``LEAVING`` in its close frame, as
 ``{"r": "paused"}``. The hub keeps the word in the history of the device's agents.
@@ -10,6 +12,8 @@ from typing import Final
 
 import msgspec
 
+from protocol.calls import PlaceProblem
+
 DAY_S: Final = 86_400.0
 AT_ONCE: Final = 0.0
 AFTER_MINUTES: Final = 600.0  # a machine that restarts is back by then
@@ -17,7 +21,7 @@ AFTER_DAYS: Final = 3 * DAY_S  # longer than a weekend
 
 
 class AwayCause(msgspec.Struct, frozen=True):
-    """Reason why a device is away. *remedy*: what mends it, on {device} or at the hub.
+    """Reason why a device, or a place of its rows, is away. *remedy*: what mends it, and where.
 
     Attributes:
         lasts_after_s: after this time a passing reason counts as lasting; 0: it is lasting from the first.
@@ -64,6 +68,40 @@ NO_FOLDER: Final = AwayCause(
     " hub agents edit NAME --path FOLDER",
     AT_ONCE,
 )
+PLACE_CAUSES: Final[Mapping[str, AwayCause]] = {
+    PlaceProblem.UNREACHABLE: AwayCause(
+        "it cannot be reached",
+        "put its folder or disk back, or see to its server; what waits follows by itself",
+        DAY_S,
+    ),
+    PlaceProblem.DENIED: AwayCause(
+        "it refuses the user or the password, or there is none",
+        "type the password at Change of the page Places; or: hub places remove NAME, then hub places add",
+        AT_ONCE,
+    ),
+    PlaceProblem.READ_ONLY: AwayCause(
+        "it cannot be written", "make it writable, or choose another place: hub places add", AT_ONCE
+    ),
+    PlaceProblem.FULL: AwayCause("its disk is full", "make room there; what waits follows by itself"),
+    PlaceProblem.MISSING: AwayCause(
+        "it is missing, or empty as a whole",
+        "put it back, or connect its disk; if it is lost, write all again: hub device sync --again",
+    ),
+    PlaceProblem.UNREADABLE: AwayCause(
+        "something in it cannot be read", "correct what is named there: hub places", AT_ONCE
+    ),
+    PlaceProblem.REFUSED: AwayCause("it refuses an item", "change the item that is named: hub places"),
+    PlaceProblem.BUSY: AwayCause("it is busy, or another program changes it", "what waits follows by itself"),
+    PlaceProblem.WRONG: AwayCause(
+        "it is a place of another kind",
+        "choose the right one at Change of the page Places; or: hub places remove NAME, then hub places add",
+        AT_ONCE,
+    ),
+    PlaceProblem.UNCONFIRMED: AwayCause(
+        "its owner has to agree first", "if that is meant: hub device sync --agree NAME", AT_ONCE
+    ),
+    PlaceProblem.FAILED: AwayCause("it fails", "the log of the device says more: hub device status", AT_ONCE),
+}
 MAX_NAMED: Final = 3  # folders
 MAX_PATH: Final = 200  # characters of one
 FOLDER_MISSING: Final = "no_folder"  # code of a run that reads only a folder that is not there

@@ -34,7 +34,7 @@ class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         name: of the place to test, save or remove; empty: a new place gets one.
-        version: of the settings that the person saw; required by ``save`` and ``remove``.
+        version: of the settings that the person saw; a hub needs it for ``save`` and ``remove``.
         kind: of the place to test or save, whose other fields are those of ``PlaceFields``; ``test`` without
             one tests the stored place.
     """
@@ -62,6 +62,9 @@ class KnownPlace(msgspec.Struct, frozen=True, kw_only=True):
         tables: whose approved rows go there.
         written_ms: when a row was written there last.
         problem: why rows wait, in words.
+        remedy: what mends that.
+        is_lasting: True if the problem does not pass by itself, or has not.
+        asked: which hub asked for the place, and when; empty: its owner added it at the machine.
     """
 
     name: Name
@@ -73,6 +76,21 @@ class KnownPlace(msgspec.Struct, frozen=True, kw_only=True):
     waiting: Count = 0
     written_ms: EpochMs | None = None
     problem: Annotated[str, Meta(max_length=2_000)] = ""
+    remedy: Text = ""
+    is_lasting: bool = False
+    asked: Text = ""
+
+
+class FoundCalendar(msgspec.Struct, frozen=True, kw_only=True):
+    """Calendar of a user at a server, or an address where the calendars are.
+
+    Attributes:
+        tables: those whose rows it takes; empty: it is not known yet.
+    """
+
+    url: _PlaceText
+    name: Text = ""
+    tables: Annotated[list[Name], Meta(max_length=100)] = []
 
 
 class PlacesAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,8 +101,10 @@ class PlacesAnswer(msgspec.Struct, frozen=True, kw_only=True):
         problem: why the place was not tested with success, or not saved; empty: it was.
         about: the field of ``PlaceFields`` that the problem is about, or ``name``.
         candidates: files below shared folders that are likely to be meant.
-        calendars: addresses of the calendars of the user at the server, with their names.
+        calendars: those of the user at the server that can be written.
         rows: approved rows that go to the tested or saved place.
+        tables: whose approved rows go there.
+        left_out: tables whose rows the calendar does not take.
     """
 
     version: Text = ""
@@ -92,5 +112,7 @@ class PlacesAnswer(msgspec.Struct, frozen=True, kw_only=True):
     candidates: Annotated[list[PlaceFields], Meta(max_length=MAX_SINKS)] = []
     problem: Annotated[str, Meta(max_length=4_000)] = ""
     about: Name = ""
-    calendars: Annotated[list[Annotated[str, Meta(max_length=4_000)]], Meta(max_length=20)] = []
+    calendars: Annotated[list[FoundCalendar], Meta(max_length=20)] = []
     rows: Count = 0
+    tables: Annotated[list[Name], Meta(max_length=100)] = []
+    left_out: Annotated[list[Name], Meta(max_length=100)] = []

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import click
 
+from hub.base.clock import SystemClock
 from hub.base.version import VERSION
 from hub.cli import show
 from hub.cli.errors import CommandError, Exit, using
@@ -67,7 +68,7 @@ def doctor(
     asked = _asked(
         state, config, online=online, anew=bool(done), audit=audit, is_here=is_here, all_nodes=all_nodes
     )
-    issues = [*asked]
+    issues = [*asked, *(_of_places(ctx) if is_here else ())]
     issues.sort(key=_place)
     if as_json:
         show.print_json("doctor", {"issues": issues, "fixed": done})
@@ -109,6 +110,24 @@ def _asked(
     if checked is not None and not checked["ok"]:
         for found in checked["breaks"]:
             yield _issue("audit.broken", found["what"], fix="hub audit verify", subject=str(found["seq"]))
+
+
+def _of_places(ctx: click.Context) -> Iterator[Issue]:
+    """Yield the problems of the places where approved items of this machine's device go."""
+    from hub.cli.device import database, default_settings
+    from hub.device.sinks.place_book import PlaceBook
+    from protocol.places import PlaceOrder
+
+    config = default_settings()
+    with suppress(CommandError):  # several devices have run here
+        book = PlaceBook(config, database(ctx, config), SystemClock().now)
+        for place in book.answer(PlaceOrder(do="list")).places if config.exists() else ():
+            if place.problem:
+                explanation = f"approved items wait for {place.name}, {place.place}: {place.problem}"
+                issue = _issue(
+                    "place.away", explanation, fix=place.remedy, severity="warning", subject=place.name
+                )
+                yield issue if place.is_lasting else issue | {"severity": "notice"}
 
 
 def of_nodes(found: Sequence[Mapping[str, Any]]) -> Iterator[Issue]:

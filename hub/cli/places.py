@@ -43,6 +43,7 @@ def list_places(ctx: click.Context, config: Path, as_json: bool) -> None:
 
     from hub.device.device_file import connect_shared
     from hub.device.sinks.configured import sinks_of
+    from hub.device.sinks.place_book import orders_of_hubs
     from hub.device.sinks.states import State, states
 
     settings = settings_of(config)
@@ -52,12 +53,14 @@ def list_places(ctx: click.Context, config: Path, as_json: bool) -> None:
         with connect_shared(db) as opened:
             found = states(opened)
     remarks = remarks_of(db, sinks_of(config, db, settings))
+    asked = orders_of_hubs(config.read_bytes())
     listed = [
         (sink, found.get(sink.name, State("was not synchronized yet", 0, 0))) for sink in settings.sinks
     ]
     if as_json:
         facts = [
             {"name": item.name, "kind": item.kind, "path": item.place, **msgspec.to_builtins(state)}
+            | {"remedy": state.remedy(item.name), "asked": asked.get(item.name, "")}
             for item, state in listed
         ]
         show.print_json("places", {"places": facts, "remarks": remarks})
@@ -73,6 +76,8 @@ def list_places(ctx: click.Context, config: Path, as_json: bool) -> None:
         ],
     )
     for item, state in listed:
+        for text in filter(None, (asked.get(item.name, ""), state.remedy(item.name))):
+            show.out(f"{item.name}: {text}")
         for row in state.deleted:
             show.out(f"deleted in {item.name}: {row.table}  {row.title}")
         if state.deleted:
@@ -120,9 +125,11 @@ def add(
     order = {"do": "test", "name": name or "", **fields}
     tested = _answered(ctx, config, order, fails=not sys.stdin.isatty())
     if tested.calendars:
-        show.report(*[f"{number}  {calendar}" for number, calendar in enumerate(tested.calendars, 1)])
+        for number, calendar in enumerate(tested.calendars, 1):
+            takes = f"  takes {' and '.join(calendar.tables)}" if calendar.tables else ""
+            show.report(f"{number}  {calendar.url}  {calendar.name}{takes}")
         number = click.prompt("calendar", type=click.IntRange(1, len(tested.calendars)), err=True)
-        order["place"] = tested.calendars[number - 1].partition(" ")[0]
+        order["place"] = tested.calendars[number - 1].url
     if tested.problem:
         tested = _answered(ctx, config, order)
     if tested.rows and not yes:
@@ -131,6 +138,9 @@ def add(
     (added,) = {place.name for place in saved.places} - {place.name for place in before.places}
     rows = counted(saved.rows, "approved item")
     show.report(f"added {added}: {rows} go there now, and each later one; see: hub places")
+    if saved.left_out:
+        out = " and ".join(saved.left_out)
+        show.report(f"takes {' and '.join(saved.tables)} alone: add another place for {out}")
 
 
 @places.command(epilog=example("hub places test todo"))
@@ -151,8 +161,7 @@ def test(ctx: click.Context, name: str, config: Path) -> None:
 @click.pass_context
 def remove(ctx: click.Context, name: str, config: Path) -> None:
     """Write nothing more to a place. What is there stays, and so do the items here."""
-    version = _answered(ctx, config, {"do": "list"}).version
-    _answered(ctx, config, {"do": "remove", "name": name, "version": version})
+    _answered(ctx, config, {"do": "remove", "name": name})
     show.report(f"removed {name}; what was written there stays")
 
 

@@ -18,6 +18,7 @@ from hub.device.known_hubs import fingerprint
 from hub.device.notices import show_notice
 from hub.device.rows import CallRefusal
 from protocol.errors import ErrorCode
+from protocol.owner_grants import OwnerGrant
 from protocol.places import PlaceOrder, PlacesAnswer
 from protocol.tool_calls import ToolCall
 
@@ -58,6 +59,7 @@ class PlaceCalls(GrantedCalls):
             self._clock.now,
             self._hub,
             is_late=lambda: self._clock.monotonic() >= end,
+            readable=granted.get(OwnerGrant.ROWS_READ, ()),
         )
         if order.do == "list":
             return await to_thread.run_sync(book.answer, order)

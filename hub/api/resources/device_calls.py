@@ -373,7 +373,8 @@ class DeviceCallsResource(Resource):
             deadline_ms=PLACE_DEADLINE_MS,
         )
         if order.do != "list":
-            await self._note(caller, device, {"places": order.do, "place": order.name, "call": frame.id})
+            named = order.name or f"a new {order.kind}"
+            await self._note(caller, device, {"places": order.do, "place": named, "call": frame.id})
         return _result(await link.call(frame), PlacesAnswer, device, OwnerGrant.PLACES, "places", ())
 
     async def _roots(

@@ -48,7 +48,8 @@ from hub.settings.table_settings import unknown_tables
 from hub.text.excerpt import Excerpt
 from hub.text.item_text import with_clean_title
 from hub.text.rows.same_things import MAX_SAME, Thing
-from protocol.calls import MAX_PLACED, PLACE_PROBLEMS, PlacedRow, RowPlace, place_sentence
+from protocol.calls import MAX_PLACED, PlacedRow, RowPlace, place_sentence
+from protocol.causes import PLACE_CAUSES
 from protocol.coordination import DEVICE, Method
 from protocol.errors import CATALOGUE, VERDICT_REFUSALS, CodedError, ErrorCode, HubError
 from protocol.ids import CallId, DeviceId, RunId, UserId
@@ -1124,13 +1125,13 @@ def _fitting(rows: Sequence[ItemRow], sealed: Mapping[str, SealedExcerpt]) -> in
 
 
 def _place_view(place: RowPlace) -> PlaceView:
-    why = PLACE_PROBLEMS.get(place.problem or "", place.problem or "")
+    cause, why = PLACE_CAUSES.get(place.problem or ""), place.problem or ""
     return PlaceView(
         name=place.name,
         kind=place.kind,
         state=place.state,
         since=from_epoch_ms(place.at_ms),
-        sentence=place_sentence(place.name, place.state, why),
+        sentence=place_sentence(place.name, place.state, why if cause is None else cause.sentence),
         problem=place.problem,
         link=place.link,
     )

@@ -9,18 +9,20 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import product
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
+import msgspec
 import tomlkit
 from tomlkit.items import Table
 
 from hub.base.atomic_file import write_atomically
+from hub.base.clock import epoch_ms
 from hub.base.system.files import create_private
 from hub.base.system.folders import is_hidden
 from hub.device import declared_tables
@@ -29,11 +31,12 @@ from hub.device.settings import AnySink, CalDavSink, DeviceSettings, check_devic
 from hub.device.sinks.approved_rows import count_approved
 from hub.device.sinks.configured import sink_of, sinks_of
 from hub.device.sinks.states import State, states
+from hub.device.sinks.target import WrongPlace
 from hub.device.sinks.text_file import TextFile
 from protocol.calls import PlaceProblem
 from protocol.errors import HubError
 from protocol.places import MAX_SINKS, KnownPlace, PlaceFields, PlaceOrder, PlacesAnswer
-from protocol.tables import DeviceTable
+from protocol.tables import TABLES
 
 _ENDINGS: Final[Mapping[str, Collection[str]]] = {
     "markdown": (".md", ".markdown"),
@@ -62,12 +65,21 @@ class PlaceRefused(HubError):
         self.about = about
 
 
+class _Tested(NamedTuple):
+    """Approved rows and tables that go to a place, and the tables that it does not take."""
+
+    rows: int = 0
+    tables: Sequence[str] = ()
+    left_out: Sequence[str] = ()
+
+
 class PlaceBook:
     """Places of the settings file *config* of the device with the database *db*.
 
     Args:
         now: returns the time.
         by_hub: words about the hub that asks; empty: the owner asks at the machine.
+        readable: tables whose rows the hub may read.
         is_late: returns whether no answer is awaited any more: a test ends then, and nothing is written.
     """
 
@@ -78,27 +90,28 @@ class PlaceBook:
         now: Callable[[], datetime],
         by_hub: str = "",
         is_late: Callable[[], bool] = lambda: False,
+        readable: Collection[str] = (),
     ) -> None:
-        self._is_late = is_late
+        self._is_late, self._readable = is_late, readable
         self._config, self._db, self._now, self._by_hub = config.absolute(), db, now, by_hub
 
     def answer(self, order: PlaceOrder) -> PlacesAnswer:
         """List, test, save or remove a place; a problem is in the answer. Blocks."""
         try:
-            rows = 0 if order.do == "list" else self._carry_out(order)
-            return self._listed(rows)
+            tested = _Tested() if order.do == "list" else self._carry_out(order)
+            return self._listed(tested)
         except (HubError, OSError) as error:
             is_denied = getattr(error, "why", None) is PlaceProblem.DENIED
             about = getattr(error, "about", "password" if is_denied else "place")
-            return PlacesAnswer(
-                problem=str(error)[:4_000], about=about, calendars=[*getattr(error, "others", ())]
-            )
+            problem = getattr(error, "short", str(error))[:4_000]
+            return PlacesAnswer(problem=problem, about=about, calendars=[*getattr(error, "others", ())])
 
-    def _carry_out(self, order: PlaceOrder) -> int:
-        """Return the number of approved rows that go to the place of an order. Raises HubError, OSError."""
+    def _carry_out(self, order: PlaceOrder) -> "_Tested":
+        """Return what goes to the place of an order. Raises HubError, OSError."""
         content = self._config.read_bytes()
         settings = check_device_file(self._config, content).usable()
-        if order.do != "test" and order.version != _version(content):
+        is_seen = order.version == _version(content) or not (self._by_hub or order.version)
+        if order.do != "test" and not is_seen:
             raise PlaceRefused(_CHANGED, "")
         before = next((sink for sink in settings.sinks if sink.name == order.name), None)
         if order.do == "remove" or order.fields is None:
@@ -111,31 +124,63 @@ class PlaceBook:
             doc["sinks"].remove(next(table for table in doc["sinks"] if table["name"] == order.name))
             if not doc["sinks"]:
                 del doc["sinks"]  # else an empty list at the top
-            self._replace(content, tomlkit.dumps(doc), before)
-            return 0
+            self._replace(content, tomlkit.dumps(doc))
+            return _Tested()
+        if order.kind == "caldav" and not {".", ":"}.isdisjoint(order.place.partition("/")[0][:-1]):
+            order = msgspec.structs.replace(order, place=f"https://{order.place}")
+        assert order.fields is not None
         if self._by_hub:
             roots = [Path(os.path.expanduser(root)) for root in settings.roots]
             secrets = [getattr(sink, "password_file", None) for sink in settings.sinks]
             files = [self._config, *filter(None, secrets)]
             urls = [sink.url for sink in settings.sinks if isinstance(sink, CalDavSink)]
             check_reach(order.fields, roots, private=[self._db.parent, *files], known=urls)
-        text, chosen = self._changed(order.name, order.fields, content, before)
         password = order.fields.password
-        rows = self._tested(chosen, (lambda: password) if password else None)
+        secret = (lambda: password) if password else None
+        text, chosen = self._changed(order.name, order.fields, content, before)
+        tables = chosen.tables
+        try:
+            tested = self._tested(chosen, secret)
+        except WrongPlace as wrong:
+            if not wrong.tables:
+                raise
+            text, chosen = self._changed(order.name, order.fields, content, before, wrong.tables)
+            tested = self._tested(chosen, secret)
+        if self._by_hub and isinstance(chosen, CalDavSink):
+            self._check_readable(chosen, settings)
+        tested = tested._replace(left_out=[name for name in tables if name not in chosen.tables])
         if order.do == "save":
             self._check_time()
             if password and isinstance(chosen, CalDavSink) and chosen.password_file is not None:
                 chosen.password_file.unlink(missing_ok=True)  # of a save that was killed
                 with create_private(chosen.password_file) as file:
                     file.write(password.encode())
-            is_same = isinstance(chosen, CalDavSink) and not password
-            self._replace(content, text, None if is_same else before)
-        return rows
+            self._replace(content, text)
+        return tested
+
+    def _check_readable(self, chosen: CalDavSink, settings: DeviceSettings) -> None:
+        """Check that a hub sends to a server of its choice rows that it may read. Raises PlaceRefused."""
+        known = {_account(sink.url, sink.user) for sink in settings.sinks if isinstance(sink, CalDavSink)}
+        tables = ",".join(name for name in chosen.tables if name not in self._readable)
+        if tables and _account(chosen.url, chosen.user) not in known:
+            remedy = f"at the device: hub places add calendar {chosen.url}; or hub grants +rows.read={tables}"
+            raise PlaceRefused(
+                f"a hub sends what it may not read itself ({tables}) to no new server; {remedy}"
+            )
 
     def _changed(
-        self, name: str, fields: PlaceFields, content: bytes, before: AnySink | None
+        self,
+        name: str,
+        fields: PlaceFields,
+        content: bytes,
+        before: AnySink | None,
+        taken: Sequence[str] = (),
     ) -> tuple[str, AnySink]:
-        """Return the settings with a place, and this place. Raises PlaceRefused: its fields are wrong."""
+        """Return the settings with a place, and this place. Raises PlaceRefused: its fields are wrong.
+
+        Args:
+            taken: tables that the place takes, if they are not all that belong there.
+        """
         doc = tomlkit.parse(content.decode())
         if not doc.get("sinks"):
             doc.pop("sinks", None)
@@ -159,7 +204,11 @@ class PlaceBook:
         table = next(table for table in tables if table["name"] == name)
         if self._by_hub and isinstance(table, Table):
             table.comment(f"as {self._by_hub} asked on {self._now():%Y-%m-%d}")
-        for key in replaced | ({"tables"} if before and before.kind != fields.kind else frozenset()):
+        if taken:
+            entry["tables"] = [*taken]
+        is_moved = before is not None and before.kind != fields.kind
+        is_moved |= isinstance(before, CalDavSink) and before.url != fields.place
+        for key in replaced | ({"tables"} if is_moved else frozenset()):
             table.pop(key, None)
         table.update(entry)
         text = tomlkit.dumps(doc)
@@ -170,9 +219,10 @@ class PlaceBook:
         sinks_of(self._config, self._db, reading.usable())
         return text, next(sink for sink in reading.usable().sinks if sink.name == name)
 
-    def _tested(self, chosen: AnySink, password: Callable[[], str] | None) -> int:
-        """Examine a place, and write there on trial; return the number of approved rows that go there."""
-        sink, rows, tables = sink_of(chosen, password), 0, list[DeviceTable]()
+    def _tested(self, chosen: AnySink, password: Callable[[], str] | None) -> "_Tested":
+        """Examine a place, and write there on trial."""
+        sink, rows = sink_of(chosen, password), 0
+        tables = [table for table in TABLES.values() if table.name in sink.tables]
         with suppress(DeviceFileError), connect_shared(self._db) as db:
             tables = [table for table in declared_tables.tables_of(db).values() if table.name in sink.tables]
             rows = sum(count_approved(db, table.name) for table in tables)
@@ -183,26 +233,29 @@ class PlaceBook:
             examine(place, tables, ())
         if isinstance(sink.target, TextFile):
             sink.target.try_to_write(place)
-        return rows
+        return _Tested(rows, [*sink.tables])
 
-    def _replace(self, before: bytes, after: str, former: AnySink | None) -> None:
-        """Replace device.toml if it is as *before*; delete the password of the place as it was."""
+    def _replace(self, before: bytes, after: str) -> None:
+        """Replace device.toml if it is as *before*; delete passwords that no settings beside it name."""
         self._check_time()
         if self._config.read_bytes() != before:
             raise PlaceRefused(_CHANGED, "")
         file = self._config.resolve()
         write_atomically(file, after.encode(), mode=stat.S_IMODE(file.stat().st_mode))
-        secret = former.password_file if isinstance(former, CalDavSink) else None
-        if secret and secret.parent == self._config.parent and _PASSWORD_FILE.search(secret.name):
-            secret.unlink(missing_ok=True)
+        folder = self._config.parent  # also those of a save that was killed
+        with suppress(OSError):
+            named = "".join(path.read_text("utf-8", "replace") for path in folder.glob("*.toml"))
+            for secret in folder.glob("*.password"):
+                if _PASSWORD_FILE.search(secret.name) and secret.name not in named:
+                    secret.unlink(missing_ok=True)
 
     def _check_time(self) -> None:
         if self._is_late():
             raise PlaceRefused("the test took too long, and nothing was saved: try it again", "")
 
-    def _listed(self, rows: int) -> PlacesAnswer:
+    def _listed(self, tested: "_Tested") -> PlacesAnswer:
         content, known = self._config.read_bytes(), dict[str, State]()
-        settings = check_device_file(self._config, content).usable()
+        settings, asked = check_device_file(self._config, content).usable(), orders_of_hubs(content)
         with suppress(DeviceFileError), connect_shared(self._db) as db:
             known = states(db)
         places = []
@@ -219,10 +272,20 @@ class PlaceBook:
                     waiting=state.waiting,
                     written_ms=state.written_ms,
                     problem=state.problem[:2_000],
+                    remedy=state.remedy(sink.name),
+                    is_lasting=state.is_lasting(epoch_ms(self._now())),
+                    asked=asked.get(sink.name, ""),
                 )
             )
         found = [*_candidates(settings)][:MAX_SINKS]
-        return PlacesAnswer(version=_version(content), places=places, candidates=found, rows=rows)
+        return PlacesAnswer(version=_version(content), places=places, candidates=found, **tested._asdict())
+
+
+def orders_of_hubs(content: bytes) -> dict[str, str]:
+    """Return which hub asked for a place and when, by the places' names, from the comments of device.toml."""
+    tables = [table for table in tomlkit.parse(content.decode()).get("sinks", ()) if isinstance(table, Table)]
+    comments = {str(table["name"]): table.trivia.comment.lstrip("# ") for table in tables}
+    return {name: text[:200] for name, text in comments.items() if text.startswith("as the hub ")}
 
 
 def _version(content: bytes) -> str:

@@ -7,6 +7,7 @@ import msgspec
 
 from hub.device import declared_tables, rows
 from hub.device.sinks.waits import RowWait, WaitReason, end_waits, waits_of
+from protocol.causes import PLACE_CAUSES
 from protocol.tables import Tables
 
 
@@ -30,27 +31,42 @@ class RefusedRow(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct):
-    """State of a sink: its problem, numbers of rows there and of those that wait, and the last write."""
+    """State of a sink: its problem, numbers of rows there and of those that wait, and the last write.
+
+    *why*: the problem in a word, since *since_ms* (epoch milliseconds).
+    """
 
     problem: str
     rows: int
     waiting: int
     written_ms: int | None = None
+    why: str = ""
+    since_ms: int = 0
     deleted: list[Deleted] = msgspec.field(default_factory=list)
     refused: list[RefusedRow] = msgspec.field(default_factory=list)
+
+    def remedy(self, name: str) -> str:
+        """Return what mends the problem of the sink *name*; empty without one."""
+        cause = PLACE_CAUSES.get(self.why) if self.problem else None
+        return "" if cause is None else cause.remedy.replace("NAME", name)
+
+    def is_lasting(self, at_ms: int) -> bool:
+        """Return True if the problem does not pass by itself, or has not."""
+        cause = PLACE_CAUSES.get(self.why) if self.problem else None
+        return cause is not None and at_ms - self.since_ms >= cause.lasts_after_s * 1_000
 
 
 def states(db: sqlite3.Connection) -> dict[str, State]:
     """Return the state of each sink that was synchronized, by name."""
     query = (
         "SELECT sink_states.sink, problem, count(base) - sum(is_deleted), count(key) - count(base),"
-        " max(iif(base IS NULL, NULL, sink_rows.at_ms))"
+        " max(iif(base IS NULL, NULL, sink_rows.at_ms)), why, sink_states.at_ms"
         " FROM sink_states LEFT JOIN sink_rows USING (sink) GROUP BY sink_states.sink"
     )
     deleted = "SELECT sink, tbl, row_id FROM sink_rows WHERE is_deleted ORDER BY sink, key"
     found = {
-        sink: State(problem, rows or 0, new or 0, written_ms)
-        for sink, problem, rows, new, written_ms in db.execute(query)
+        sink: State(problem, rows or 0, new or 0, written_ms, why, since_ms)
+        for sink, problem, rows, new, written_ms, why, since_ms in db.execute(query)
     }
     tables = declared_tables.tables_of(db)
     for sink, name, row_id in db.execute(deleted).fetchall():

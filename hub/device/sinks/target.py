@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 from hub.text.rows.row import Fields, Put, Shape, TargetFailed, shape_of
 from protocol.calls import PlaceProblem
 from protocol.errors import HubError
+from protocol.places import FoundCalendar
 from protocol.similar_names import did_you_mean
 from protocol.tables import DeviceTable
 
@@ -71,14 +72,20 @@ class TargetChanged(TargetFailed):
 class WrongPlace(TargetFailed):
     """Place of another kind than the settings say; the message names the right one if it is known.
 
-    *others*: addresses of the right ones, each with its name behind a blank.
+    *others*: the right ones; *tables*: those whose rows this place takes; *short*: the message without both.
     """
 
     why = PlaceProblem.WRONG
 
-    def __init__(self, message: str, others: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        message: str,
+        others: Sequence[FoundCalendar] = (),
+        tables: Sequence[str] = (),
+        short: str = "",
+    ) -> None:
         super().__init__(message)
-        self.others = others
+        self.others, self.tables, self.short = others, tables, short or message
 
 
 class Unconfirmed(TargetFailed):

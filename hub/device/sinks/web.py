@@ -55,7 +55,7 @@ _PROBLEMS: Final = {
 }
 _FULL: Final = ("quota-not-exceeded", "sufficient-disk-space")
 _WORDS: Final = {
-    401: "refuses the user or the password (401); correct them",
+    401: "refuses the user or the password (401); many servers, as iCloud, want one made for programs",
     403: "does not allow it (403); is it read-only for this user?",
     429: "is busy (429); the next attempt follows when it allows",
     503: "is busy (503); the next attempt follows when it allows",
@@ -70,6 +70,16 @@ class NoSecret(TargetFailed):
 
     why = PlaceProblem.DENIED
     scope = RefusalScope.ACCOUNT
+
+
+class PointsElsewhere(TargetFailed):
+    """Answer that sends on to *url* at another server (empty: no address), which gets no password."""
+
+    def __init__(self, host: str, url: str) -> None:
+        target = _origin(url)
+        other = "no address" if target is None else f"{target.host}:{target.port}"
+        super().__init__(f"{host} points to {other}: write its address, if you trust it")
+        self.url = url if target else ""
 
 
 class SinkReply(NamedTuple):
@@ -172,9 +182,8 @@ class Web:
             raise type(error)(str(error), error.why, error.scope)
         sent = {"Authorization": authorization, **(headers or {})}
         for _ in range(_MAX_REDIRECTS):
-            if (origin := _origin(url)) is None or origin != self._origin:
-                other = "no address" if origin is None else f"{origin.host}:{origin.port}"
-                raise TargetFailed(f"{self.host} points to {other}: write its address, if you trust it")
+            if self._origin is None or _origin(url) != self._origin:
+                raise PointsElsewhere(self.host, url)
             try:
                 answer = self._sent(method, url, body, sent)
             except TargetFailed as silence:

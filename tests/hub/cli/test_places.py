@@ -1,12 +1,17 @@
 """``hub places``: add, test, list and remove places of approved items."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
+
+import pytest
 
 from hub.cli.errors import Exit
 from tests.hub.cli.conftest import Hub, ends
 from tests.hub.cli.test_device import home, installed
 from tests.hub.device.sinks.bench import SinkBench
+from tests.support.hub import ServedHub
 from tests.support.radicale import PASSWORD, Radicale
 
 __all__ = ["home"]  # a fixture
@@ -31,6 +36,35 @@ def test_place_is_added_after_a_test_and_removed(hub: Hub, home: Path) -> None:
     ends(hub("places", "test", "other"), Exit.FAILED, "no place called 'other'")
     ends(hub("places", "remove", "todo"), 0, "removed todo")
     assert file.read_text() == before
+
+
+@pytest.mark.parametrize("lasts", [False, True])
+def test_problem_of_a_place_is_named_with_its_remedy_by_doctor_and_list(
+    hub: Hub, served: ServedHub, home: Path, lasts: bool
+) -> None:
+    installed(hub, home)
+    (home / "state/devices").mkdir(parents=True)
+    SinkBench(home / "state/devices").approve({"title": "Call Ana"})
+    disk = home / "disk"
+    disk.mkdir()
+    ends(hub("places", "add", "todo.txt", str(disk / "todo.txt"), "--yes"), 0)
+    ends(hub("device", "sync"), 0)
+    assert "place.away" not in hub("doctor").stdout
+    disk.rename(home / "away")
+    ends(hub("device", "sync"), Exit.FAILED, "there is no folder")
+    remedy = "put its folder or disk back, or see to its server; what waits follows by itself"
+    ends(hub("places"), 0, stdout=["there is no folder", f"todo: {remedy}"])
+    if lasts:
+        with closing(sqlite3.connect(home / "state/devices/desk.db")) as db, db:
+            db.execute("UPDATE sink_states SET at_ms = at_ms - 86400000")
+    (issue,) = [
+        one for one in json.loads(hub("doctor", "--json").stdout)["issues"] if one["id"] == "place.away"
+    ]
+    severity = "warning" if lasts else "notice"
+    assert (issue["severity"], issue["subject"], issue["fix"]) == (severity, "todo", remedy)
+    (home / "away").rename(disk)
+    ends(hub("device", "sync"), 0)
+    assert "place.away" not in hub("doctor").stdout
 
 
 def test_calendar_is_added_with_a_password_from_standard_input(

@@ -130,11 +130,13 @@ export type AgendaRow = { "table": string; "row_id": string; "place": number; "d
 /** ``data`` of a ``tool_call`` with action ``places.manage``. */
 export type PlaceOrder = { "do": "list" | "remove" | "save" | "test"; "name"?: string; "version"?: string; "kind"?: ("caldav" | "csv" | "ics" | "jsonl" | "markdown" | "todo.txt") | (null); "place"?: string; "user"?: string; "password"?: string };
 /** Answer to ``places.manage``. */
-export type PlacesAnswer = { "version"?: string; "places"?: readonly (KnownPlace)[]; "candidates"?: readonly (PlaceFields)[]; "problem"?: string; "about"?: string; "calendars"?: readonly (string)[]; "rows"?: number };
+export type PlacesAnswer = { "version"?: string; "places"?: readonly (KnownPlace)[]; "candidates"?: readonly (PlaceFields)[]; "problem"?: string; "about"?: string; "calendars"?: readonly (FoundCalendar)[]; "rows"?: number; "tables"?: readonly (string)[]; "left_out"?: readonly (string)[] };
 /** Place of a device's settings, and what is there and waits. */
-export type KnownPlace = { "name": string; "kind": string; "place": string; "user"?: string; "tables"?: readonly (string)[]; "rows"?: number; "waiting"?: number; "written_ms"?: (number) | (null); "problem"?: string };
+export type KnownPlace = { "name": string; "kind": string; "place": string; "user"?: string; "tables"?: readonly (string)[]; "rows"?: number; "waiting"?: number; "written_ms"?: (number) | (null); "problem"?: string; "remedy"?: string; "is_lasting"?: boolean; "asked"?: string };
 /** Place as a person fills it in. */
 export type PlaceFields = { "kind": "caldav" | "csv" | "ics" | "jsonl" | "markdown" | "todo.txt"; "place": string; "user"?: string; "password"?: string };
+/** Calendar of a user at a server, or an address where the calendars are. */
+export type FoundCalendar = { "url": string; "name"?: string; "tables"?: readonly (string)[] };
 /** Any value of JSON, at most 8 levels of lists and objects. */
 export type Value = (string) | (number) | (number) | (boolean) | (null) | (readonly (Value)[]) | ({ readonly [name: string]: Value });
 

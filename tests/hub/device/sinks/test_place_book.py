@@ -1,8 +1,10 @@
 """Places in device.toml: test, addition, change and removal, and how far a hub reaches."""
 
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Collection, Mapping
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,13 @@ import pytest
 from hub.device.settings import CalDavSink, check_device_file
 from hub.device.sinks.configured import sinks_of
 from hub.device.sinks.place_book import PlaceBook
+from hub.device.sinks.states import forget_others
 from hub.device.sinks.sync import synchronize
 from protocol.places import PlaceOrder, PlacesAnswer
 from tests.hub.device.sinks.bench import SinkBench
+from tests.hub.device.sinks.servers import Asked, Reply, answering
+from tests.hub.device.sinks.test_wrong_places import CALENDAR, serving
+from tests.support.families import each
 from tests.support.radicale import PASSWORD, Radicale
 
 SETTINGS = """\
@@ -31,6 +37,7 @@ class Desk:
     """Device with two approved rows, and its places as a person or a hub sees them."""
 
     is_late = False
+    readable: Collection[str] = ("tasks", "timelines")
 
     def __init__(self, home: Path) -> None:
         for folder in ("notes", "vault/.obsidian", ".hidden", "config", "state/devices", "Documents"):
@@ -44,7 +51,9 @@ class Desk:
     def ask(self, do: str, *, is_hub: bool = True, **order: Any) -> PlacesAnswer:
         order |= order.pop("fields", {})
         by = "the hub" if is_hub else ""
-        book = PlaceBook(self.config, self.bench.path, self.bench.clock.now, by, lambda: self.is_late)
+        book = PlaceBook(
+            *(self.config, self.bench.path, self.bench.clock.now, by, lambda: self.is_late, self.readable)
+        )
         return book.answer(msgspec.convert({"do": do, **order}, PlaceOrder))
 
     def save(self, name: str = "", *, is_hub: bool = True, **fields: object) -> PlacesAnswer:
@@ -244,7 +253,7 @@ def test_calendar_is_chosen_among_those_of_the_user_and_its_password_stays_here(
     wrong = typed(**fields, password="wrong")
     assert (wrong.about, wrong.calendars) == ("password", [])
     found = typed(**fields, password=PASSWORD)
-    assert (found.about, found.calendars) == ("place", [f"{address} ('Mine')"])
+    assert (found.about, [(one.url, one.name) for one in found.calendars]) == ("place", [(address, "Mine")])
     assert not list(desk.config.parent.glob("*.password"))
 
     fields["place"] = address
@@ -293,3 +302,246 @@ def test_test_that_takes_too_long_ends_and_saves_nothing(desk: Desk, radicale: R
         assert "too slowly" in answer.problem
     assert "too long" in desk.save(kind="todo.txt", place="~/todo.txt").problem
     assert (desk.config.read_text(), list(desk.config.parent.glob("*.password"))) == (SETTINGS, [])
+
+
+# What a calendar accepts, and the tables whose rows go there.
+ACCEPTED: dict[str, tuple[str, list[str]]] = {
+    "reminders": ('<c:comp name="VTODO"/>', ["tasks"]),
+    "dates": ('<c:comp name="VEVENT"/>', ["timelines"]),
+    "both": ('<c:comp name="VEVENT"/><c:comp name="VTODO"/>', ["tasks", "timelines"]),
+    "small letters": ('<c:comp name="vtodo"/>', ["tasks"]),
+    "without a name": ("<c:comp/>", ["tasks", "timelines"]),
+    "an empty list": ("", ["tasks", "timelines"]),
+    "journals": ('<c:comp name="VJOURNAL"/>', []),
+}
+
+
+@each("name", ACCEPTED)
+def test_calendar_takes_the_tables_that_its_server_accepts(
+    name: str, tmp_path: Path, radicale: Radicale
+) -> None:
+    accepted, tables = ACCEPTED[name]
+    desk = Desk(tmp_path / name)
+    with serving(radicale) as server:
+        path = f"/{server.user}/both/"
+        radicale.make_calendar(server.user, "both")
+        listed = f"<c:supported-calendar-component-set>{accepted}</c:supported-calendar-component-set>"
+        server.answers_as(path, f"{CALENDAR}{listed}")
+        fields = {"kind": "caldav", "place": f"http://127.0.0.1:{server.port}{path}", "user": server.user}
+        saved = desk.save(is_hub=False, **fields, password=PASSWORD)
+        if not tables:
+            assert "has VJOURNAL alone, no VEVENT or VTODO" in saved.problem
+            assert "tables" not in saved.problem
+            return
+        left_out = [name for name in ("tasks", "timelines") if name not in tables]
+        assert (saved.problem, saved.tables, saved.left_out) == ("", tables, left_out)
+        assert (saved.places[0].tables, saved.rows) == (tables, len(tables))
+        assert ("tables =" in desk.config.read_text()) is bool(left_out)
+        assert desk.sync() == [""]
+        (place,) = desk.ask("list").places
+        assert (place.rows, place.waiting) == (len(tables), 0)
+        other = radicale.make_calendar(server.user, "other").replace(str(radicale.port), str(server.port))
+        moved = desk.save("both", is_hub=False, **fields | {"place": other})
+        assert (moved.tables, moved.left_out) == (["tasks", "timelines"], []), (
+            "another calendar, other tables"
+        )
+
+
+# What a person pastes, and whether the user's calendars are offered for it.
+PASTED = {
+    "server": "/",
+    "principal": "/USER/",
+    "well-known": "/.well-known/caldav",
+    "page of Nextcloud": "/cloud/index.php/apps/calendar/dayGridMonth/now",
+    "address of DAV of Nextcloud": "/cloud/remote.php/dav",
+    "page of the server": "/.web/",
+    "missing calendar": "/USER/none/",
+    "address book": "/USER/cards/",
+}
+
+
+@each("name", PASTED)
+def test_pasted_address_of_a_server_leads_to_the_calendars_of_the_user(
+    name: str, tmp_path: Path, radicale: Radicale
+) -> None:
+    desk = Desk(tmp_path / name)
+    with serving(radicale) as server:
+        root = f"http://127.0.0.1:{server.port}"
+        if "Nextcloud" in name:
+            server.answers_as("/", "")
+            server.answers_as("/cloud/remote.php/dav/", "<d:resourcetype><d:collection/></d:resourcetype>")
+        fields = {"kind": "caldav", "user": server.user, "password": PASSWORD}
+        found = desk.ask(
+            "test", is_hub=False, place=root + PASTED[name].replace("USER", server.user), **fields
+        )
+        assert found.about == "place"
+        assert "tables" not in found.problem
+        assert sorted((calendar.url, *calendar.tables) for calendar in found.calendars) == [
+            (f"{root}/{server.user}/dates/", "timelines"),
+            (f"{root}/{server.user}/todo/", "tasks"),
+        ]
+        for calendar in found.calendars:
+            assert desk.save(is_hub=False, place=calendar.url, **fields).tables == calendar.tables
+        assert desk.sync() == ["", ""]
+        assert [(place.rows, place.waiting) for place in desk.ask("list").places] == [(1, 0), (1, 0)]
+
+
+# Address of a page, and the server that is offered instead: none of both is asked.
+PAGES = {
+    "https://www.icloud.com/calendar/": ["https://caldav.icloud.com/"],
+    "https://app.fastmail.com/calendar/month": ["https://caldav.fastmail.com/"],
+    "https://calendar.google.com/calendar/u/0/r": [],
+    "https://apidata.googleusercontent.com/caldav/v2/a/events": [],
+}
+
+
+@each("url", PAGES)
+def test_page_of_a_known_provider_names_its_server_before_a_password_is_sent(url: str, desk: Desk) -> None:
+    answer = desk.ask("test", kind="caldav", place=url, user="ana", password="x")
+    assert [calendar.url for calendar in answer.calendars] == PAGES[url]
+    assert ("takes no password" in answer.problem) is ("google" in url)
+
+
+def test_server_that_points_elsewhere_is_a_choice_and_the_other_gets_no_password(
+    desk: Desk, radicale: Radicale
+) -> None:
+    user = radicale.fresh_user()
+    address = radicale.make_calendar(user, "todo")
+    asked: list[Asked] = []
+
+    def answer(request: Asked) -> Reply:
+        asked.append(request)
+        return Reply(301, headers={"location": f"{radicale.url}/"})
+
+    with answering(answer) as port:
+        fields = {"kind": "caldav", "user": user, "password": PASSWORD}
+        found = desk.ask("test", is_hub=False, place=f"http://127.0.0.1:{port}", **fields)
+        assert (found.about, [calendar.url for calendar in found.calendars]) == (
+            "place",
+            [f"{radicale.url}/"],
+        )
+        chosen = desk.ask("test", is_hub=False, place=found.calendars[0].url, **fields)
+        assert [calendar.url for calendar in chosen.calendars] == [address]
+
+
+def test_address_without_a_scheme_is_taken_as_one_of_https(desk: Desk) -> None:
+    answer = desk.ask("test", kind="caldav", place="127.0.0.1:9/ana", user="ana", password="x")
+    assert "cannot be reached" in answer.problem
+
+
+@each("kind", ("markdown", "todo.txt", "ics", "caldav"))
+def test_place_that_is_removed_and_added_again_has_each_row_once(
+    kind: str, tmp_path: Path, radicale: Radicale
+) -> None:
+    desk = Desk(tmp_path / kind)
+    user, endings = radicale.fresh_user(), {"markdown": "md", "todo.txt": "txt", "ics": "ics"}
+    place = desk.home / f"todo.{endings.get(kind)}"
+    fields: dict[str, Any] = {"kind": kind, "place": str(place)}
+    if kind == "caldav":
+        address = radicale.make_calendar(user, "todo")
+        fields = {"kind": kind, "place": address, "user": user, "password": PASSWORD}
+        place = radicale.folder / f"collections/collection-root/{user}/todo"
+
+    def written() -> Mapping[str, bytes]:
+        files = [place] if place.is_file() else place.glob("hub-*.ics")
+        return {file.name: file.read_bytes() for file in files}
+
+    for name in ("", "other", ""):  # the second time under another name
+        saved = desk.save(is_hub=False, **fields)
+        assert saved.problem == ""
+        if name:
+            settings = desk.config.read_text().replace('name = "todo"', f'name = "{name}"')
+            desk.config.write_text(settings)
+        assert desk.sync() == [""]
+        before = written()
+        assert before
+        removed = desk.ask("remove", is_hub=False, name=name or "todo")
+        assert removed.problem == ""
+        with desk.bench.open() as db:
+            forget_others(db, [])
+        assert desk.sync() == []
+        assert written() == before, "what was written stays"
+        desk.bench.clock.advance(60)
+        desk.bench.approve({"title": f"Later {name}"})
+    text = b"".join(written().values()).decode()
+    assert text.count("Call Ana") == 1
+
+
+def test_hub_sends_only_rows_that_it_may_read_to_a_server_of_its_choice(
+    desk: Desk, radicale: Radicale
+) -> None:
+    user = radicale.fresh_user()
+    fields: dict[str, Any] = {"kind": "caldav", "place": radicale.make_calendar(user, "todo"), "user": user}
+    settings = desk.config.read_text()
+    place = f'[[sinks]]\nname = "mine"\nkind = "caldav"\nurl = "{fields["place"]}"\nuser = "other"\n'
+    desk.config.write_text(f'{settings}{place}password_env = "NONE"\n')  # a hub may name this address
+    before = desk.config.read_bytes()
+    for readable in ((), ("tasks",)):
+        desk.readable = readable
+        refused = desk.save(**fields, password=PASSWORD)
+        lacking = "timelines" if readable else "tasks,timelines"
+        assert f"hub grants +rows.read={lacking}" in refused.problem
+        assert desk.config.read_bytes() == before
+    desk.readable = ("tasks", "timelines", "notes")
+    assert desk.save(**fields, password=PASSWORD).problem == ""
+    desk.readable = ()
+    other = radicale.make_calendar(user, "other")
+    desk.config.write_text(desk.config.read_text() + place.replace("mine", "second").replace("todo", "other"))
+    desk.config.write_text(desk.config.read_text() + 'password_env = "NONE"\n')
+    answer = desk.save(**fields | {"place": other}, password=PASSWORD)
+    assert answer.problem == "", "another calendar of an account that the owner named"
+    assert [place.asked for place in answer.places if place.name in ("todo", "mine")] == [
+        "",
+        "as the hub asked on 2026-01-05",
+    ]
+
+
+def test_order_that_is_killed_at_any_step_leaves_a_place_whole_and_no_password_behind(
+    desk: Desk, radicale: Radicale
+) -> None:
+    user = radicale.fresh_user()
+    fields = {"kind": "caldav", "place": radicale.make_calendar(user, "todo"), "user": user}
+    orders: list[dict[str, Any]] = [
+        {"do": "save", "fields": fields | {"password": PASSWORD}},
+        {"do": "save", "name": "todo", "fields": fields | {"password": PASSWORD}},
+        {"do": "remove", "name": "todo"},
+    ]
+    for order in orders:
+        texts, steps = {desk.config.read_text()}, 0
+        while True:
+            process = get_context("fork").Process(target=killed_at, args=(steps, desk, order))
+            process.start()
+            process.join()
+            texts.add(desk.config.read_text())
+            assert check_device_file(desk.config).settings is not None
+            assert all(not problem for problem in desk.sync()), "the password that is named is there"
+            if process.exitcode == 0:
+                break
+            assert process.exitcode == KILLED
+            steps += 1
+            if "[[sinks]]" in desk.config.read_text() and order is orders[0]:
+                desk.ask("remove", is_hub=False, name="todo")
+        assert steps >= 2
+        assert len({text.count("[[sinks]]") for text in texts}) <= 2
+    desk.save(is_hub=False, kind="todo.txt", place="~/todo.txt")
+    assert not list(desk.config.parent.glob("*.password"))
+
+
+KILLED = 9
+
+
+def killed_at(step: int, desk: Desk, order: dict[str, Any]) -> None:
+    """Carry out an order in a process that ends at a step: a file that is made, replaced or deleted."""
+    left = step
+
+    def count(event: str, values: tuple[Any, ...]) -> None:
+        nonlocal left
+        is_made = event == "open" and isinstance(values[2], int) and values[2] & os.O_CREAT
+        if (is_made and "config" in str(values[0])) or event in ("os.rename", "os.remove"):
+            left -= 1
+            if left < 0:
+                os._exit(KILLED)
+
+    sys.addaudithook(count)
+    problem = desk.ask(order.pop("do"), is_hub=False, **order).problem
+    os._exit(1 if problem and "no place called" not in problem else 0)

@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act, Form, refused, report } from "../acting";
-import { count } from "../format";
+import { count, things } from "../format";
 import { Command, Empty, Entry, Field, Foreign, Page, Read, Section, Select, Time } from "../parts";
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
@@ -94,7 +94,7 @@ function OfPlace({ of, device, version, again }: OfPlaceProps): JSX.Element {
   return (
     <Entry
       title={name}
-      state={problem ? "failing" : undefined}
+      state={problem ? (of.is_lasting ? "failing" : "waiting") : undefined}
       about={
         <>
           {kindName(of.kind)} · <Foreign of={of.place} /> · {count(rows)} there{waiting > 0 && `, ${count(waiting)} wait`} · last written{" "}
@@ -117,6 +117,7 @@ function OfPlace({ of, device, version, again }: OfPlaceProps): JSX.Element {
       }
     >
       {problem && <p class="bad"><Foreign of={problem} /></p>}
+      {[of.remedy, of.asked].map((text) => text && <p class="quiet"><Foreign of={text} /></p>)}
     </Entry>
   );
 }
@@ -145,7 +146,7 @@ function PlaceForm({ kind, before, known, device, again }: FormProps): JSX.Eleme
       const answer = await ask("post", "/v1/devices/{device_id}/places", { params: { device_id: device }, body });
       setTested(answer);
       if (isSaved && !answer.problem) {
-        report(`Saved. ${approved(answer.rows)} there now, and each later one.`);
+        report(`Saved. ${approved(answer.rows)} there now, and each later one.${alone(answer)}`);
         again();
         go(link(["places"]));
       }
@@ -168,9 +169,11 @@ function PlaceForm({ kind, before, known, device, again }: FormProps): JSX.Eleme
     <Form kind="editor" label={before ? `Change ${before.name}` : "Add a place"} send={send}>
       <Field label={label} value={path} change={typed(setPath)} hint={hint} problem={wrong("place")} most={1_000} />
       {candidates.length > 1 && <Select label="Found on your computer" values={candidates.map((one) => one.place)} value={path} change={typed(setPath)} none="others" />}
-      {problem && problem.calendars.length > 0 && (
-        <Select label="Calendars of this user" values={problem.calendars} value="" change={(text) => typed(setPath)(text.split(" ")[0] ?? "")} none="choose one" />
-      )}
+      {problem?.calendars.map(({ url, name, tables }) => (
+        <p key={url} class="actions">
+          <button type="button" onClick={() => typed(setPath)(url)}><Foreign of={name || url} /></button> {tables.map(things).join(", ")}
+        </p>
+      ))}
       {isServer && <Field label="User" value={user} change={typed(setUser)} problem={wrong("user")} most={200} />}
       {isServer && (
         <Field
@@ -185,13 +188,17 @@ function PlaceForm({ kind, before, known, device, again }: FormProps): JSX.Eleme
         />
       )}
       {problem && !["place", "user", "password"].includes(about) && <p class="bad">{problem.problem}</p>}
-      {tested && !problem && <p role="status">It can be written. {approved(tested.rows)} there once it is saved, and each later one.</p>}
+      {tested && !problem && <p role="status">It can be written. {approved(tested.rows)} there once it is saved, and each later one.{alone(tested)}</p>}
       <p class="actions">
         <button type="submit" class="main">{tested && !problem ? "Save" : "Test"}</button>
         <a href={link(["places"])}>Cancel</a>
       </p>
     </Form>
   );
+}
+
+function alone({ tables, left_out: out }: PlacesAnswer): string {
+  return out.length ? ` It takes ${tables.map(things).join(" and ")} alone: add another place for ${out.map(things).join(" and ")}.` : "";
 }
 
 function approved(rows: number): string {
