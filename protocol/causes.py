@@ -1,4 +1,4 @@
-"""Reasons why a device is away or shares nothing, or a place of its rows has a problem.
+"""Reasons why a device, a place of its rows, an account or a model is away.
 
 Each has a word, a sentence, a remedy, and a time from which it counts as lasting.
 
@@ -21,7 +21,7 @@ AFTER_DAYS: Final = 3 * DAY_S  # longer than a weekend
 
 
 class AwayCause(msgspec.Struct, frozen=True):
-    """Reason why a device, or a place of its rows, is away. *remedy*: what mends it, and where.
+    """Reason why a device, a place, an account or a model is away. *remedy*: what mends it, and where.
 
     Attributes:
         lasts_after_s: after this time a passing reason counts as lasting; 0: it is lasting from the first.
@@ -102,6 +102,38 @@ PLACE_CAUSES: Final[Mapping[str, AwayCause]] = {
     ),
     PlaceProblem.FAILED: AwayCause("it fails", "the log of the device says more: hub device status", AT_ONCE),
 }
+_TEST: Final = "then: hub connectors test {account}"
+_ADDRESS: Final = f"hub config set connectors.{{account}}.settings.KEY=VALUE; {_TEST}"
+ACCOUNT: Final[Mapping[str, AwayCause]] = {  # by state, or by code of the error
+    "sign_in": AwayCause("needs a sign-in", "hub connectors login {account}", AT_ONCE),
+    "secret": AwayCause("needs another secret", f"correct the one that hub.toml names; {_TEST}", AT_ONCE),
+    "provider_forbidden": AwayCause(
+        "may not be read", f"ask the administrator of its provider to allow it; {_TEST}", AT_ONCE
+    ),
+    "bad_connector": AwayCause(
+        "has settings that do not fit", f"put right what is named, or change it: {_ADDRESS}", AT_ONCE
+    ),
+    "provider_quota": AwayCause("has no quota left", f"see to its plan at the provider; {_TEST}", AT_ONCE),
+    "message_unreadable": AwayCause("cannot be read", f"see to that message; {_TEST}", AT_ONCE),
+    "never_reached": AwayCause(
+        "was never reached as it is set up", f"is its address right? correct it: {_ADDRESS}", AT_ONCE
+    ),
+    "provider_unavailable": AwayCause(
+        "did not answer", "its runs try it again; at once: hub connectors test {account}"
+    ),
+    "provider_busy": AwayCause(
+        "wants a pause", "its runs go on after it; at once: hub connectors test {account}"
+    ),
+    "cursor_lost": AwayCause("lost its place", "its runs begin anew; at once: hub connectors test {account}"),
+    "untested": AwayCause("was not read yet", "hub connectors test {account}"),
+}
+_ASK: Final = "hub config edit; then: hub doctor --online"
+MODEL: Final[Mapping[str, AwayCause]] = {  # by code of the error, or by reason of an exhausted one
+    "model_refused": AwayCause("it refuses every question", f"correct what is named: {_ASK}", AT_ONCE),
+    "billing": AwayCause("its account is spent", f"see to its plan, or name another: {_ASK}", AT_ONCE),
+    "rate_limit": AwayCause("it wants a pause", f"it is asked again by itself; or name another: {_ASK}"),
+    "model_unavailable": AwayCause("it does not answer", f"start it, or correct its address: {_ASK}"),
+}
 MAX_NAMED: Final = 3  # folders
 MAX_PATH: Final = 200  # characters of one
 FOLDER_MISSING: Final = "no_folder"  # code of a run that reads only a folder that is not there
@@ -143,3 +175,23 @@ def describe_cause(text: str | None, device: str) -> str | None:
     """Return the cause in a text of the history as a sentence with its remedy; None: it names none."""
     cause = cause_of(text)
     return None if cause is None else f"{cause.sentence}; {cause.remedy}".format(device=device)
+
+
+def account_cause(
+    account: str, state: str, code: str | None, *, is_granted: bool, was_reached: bool
+) -> AwayCause:
+    """Return why an account is not read, with the remedy for the account of that name.
+
+    Args:
+        is_granted: a person signs in; otherwise hub.toml names its secret.
+        was_reached: it worked with its present settings and sign-in; otherwise its address may be wrong.
+    """
+    if state == "sign_in":
+        word = state if is_granted else "secret"
+    elif code == "provider_unavailable" and not was_reached:
+        word = "never_reached"
+    else:
+        other = "bad_connector" if state == "blocked" else "provider_unavailable"
+        word = code if code and code in ACCOUNT else other
+    cause = ACCOUNT[word]
+    return msgspec.structs.replace(cause, remedy=cause.remedy.format(account=account))

@@ -130,7 +130,9 @@ def _wanting(gates: WaitingConditions) -> Wanting:
     return Wanting(
         name=gates.connector,
         state=gates.connector_state,
+        code=gates.connector_reason,
         detail=gates.connector_detail,
         retry_at=None if retry_at is None else from_epoch_ms(retry_at),
         is_granted=gates.is_granted,
+        was_reached=gates.connector_ok_at is not None,
     )

@@ -484,7 +484,11 @@ def login(hub: HubClient, connector: str, way: str | None, answer: str | None) -
 
     One with a password asks for it, or reads it from standard input.
     """
-    if hub.get(path_of("connectors", connector))["way_in"] == "password":
+    way_in = hub.get(path_of("connectors", connector))["way_in"]
+    if way_in is None:
+        problem = f"{connector} has no sign-in here: it needs none, or hub.toml names its secret"
+        raise CommandError(problem, Exit.USAGE, next_step=f"try it: hub connectors test {connector}")
+    if way_in == "password":
         password = click.prompt("password", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()
         body = {"password": password.strip()}
         yield "connector", hub.send("PUT", path_of("connectors", connector, "password"), body=body)

@@ -114,6 +114,7 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     "since_at": lambda gateway: show.column_moment(_since(gateway)),
     "state_since": lambda gateway: f"{gateway['state']} since {show.moment(_since(gateway))}",
     "online": lambda gateway: f"{gateway['agents_online']} of {gateway['agents']} online",
+    "remedy": lambda response: response["remedy"] or "",
     # Boards and their memory
     "tags": lambda item: [*item["tags"], *(["chat"] if item["is_chat"] else [])],
     "board_role": lambda agent: "lead" if agent["is_lead"] else "worker",
@@ -601,13 +602,8 @@ def connector_state(connector: Item) -> str:
 
 @_format
 def connector_problem(connector: Item) -> str:
-    name, state = connector["name"], connector["state"]
-    if state == "untested":
-        return f"{name}: hub connectors test {name} tries it"
-    if connector["detail"] is None or state == "ok":
-        return ""
-    hint = f"; hub connectors login {name}" if state == "sign_in" else ""
-    return f"{name}: {connector['detail']}{hint}"
+    said = "; ".join(filter(None, (connector["detail"], connector["remedy"])))
+    return f"{connector['name']}: {said}" if connector["remedy"] else ""
 
 
 # Gateways

@@ -43,7 +43,7 @@ class Breaker:
         self._openings = 0  # since the last answer
         self._until = 0.0  # monotonic: when the endpoint is asked again
         self._cause: ModelError | None = None  # of an open circuit
-        self._unanswered: ModelUnavailable | None = None
+        self._unanswered: ModelError | None = None
         self.failed_at: datetime | None = None
 
     @property
@@ -80,7 +80,7 @@ class Breaker:
             case ModelExhausted():
                 self._open(error, self._next_wait_s())
             case ModelUnavailable() | EndpointRefused():
-                self._unanswered = error if isinstance(error, ModelUnavailable) else None
+                self._unanswered = error
                 self._in_a_row += 1
                 if self._in_a_row >= FAILURES:
                     self._open(error, self._next_wait_s())

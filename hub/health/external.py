@@ -17,7 +17,7 @@ from hub.health.issues import Finding, Fix, Severity, error, post, warning
 from hub.notify.notifier import Notifier
 from hub.runs.span_export import SpanExport
 from hub.runs.wait_sentences import describe_time
-from protocol.errors import LASTING
+from protocol.causes import AT_ONCE, MODEL, account_cause
 from storage import deliveries
 from storage.connectors import connectors
 from storage.connectors.connectors import ConnectorRow, GrantAge
@@ -163,16 +163,21 @@ async def check_models(
     meanwhile = f"{answering[0]} is asked instead" if answering else "no document is read by a model"
     if count := sum(waits.count for waits in waiting):
         meanwhile += f"; {count_waiting(count, 'run')}"
-    return [
-        warning(
-            "model.away",
-            f"{breaker.error}; {_again(breaker, now)}, and until then {meanwhile}",
-            fix="start it, or correct its table in hub.toml: hub config edit; then hub doctor --online",
-            subject=name,
-            since=breaker.failed_at,
-        )
-        for name, breaker in failing.items()
-    ]
+    return [_about_endpoint(name, breaker, meanwhile, now) for name, breaker in failing.items()]
+
+
+def _about_endpoint(name: str, breaker: EndpointState, meanwhile: str, now: datetime) -> Finding:
+    failure = breaker.error
+    word = getattr(failure, "reason", None) or getattr(failure, "code", None)  # the reason is more exact
+    cause = MODEL.get(str(word), MODEL["model_unavailable"])
+    return Finding(
+        Severity.ERROR if cause.lasts_after_s == AT_ONCE else Severity.WARNING,
+        "model.away",
+        f"{failure}; {_again(breaker, now)}, and until then {meanwhile}",
+        fix=cause.remedy,
+        subject=name,
+        since=breaker.failed_at,
+    )
 
 
 def _about_waits(waits: waiting_runs.ModelWaits, away: Away) -> Finding:
@@ -252,20 +257,20 @@ def _about_connector(
     about = partial(Finding, subject=row.name, user_id=row.user_id)
     explanation = f"connector {row.name}: {row.detail}"
     login, test = f"hub connectors login {row.name}", f"hub connectors test {row.name}"
+    cause = account_cause(
+        row.name, row.state, row.reason, is_granted=is_granted, was_reached=row.last_ok_at is not None
+    )
     sign_in = (Fix("Sign in", login, "GET", f"/connectors/{row.name}", Scope.DEVICES),)
     try_it = post("Test the account", test, f"/v1/connectors/{row.id}/test", Scope.RUN)
-    if row.state == "sign_in" and is_granted:
-        yield about(Severity.ERROR, "connector.sign_in", explanation, fix=login, fixes=sign_in)
-    elif row.state == "sign_in":
-        fix = f"correct the secret that hub.toml names; then {test}"
-        yield about(Severity.ERROR, "connector.sign_in", explanation, fix=fix, fixes=try_it)
-    elif row.state == "blocked" or (row.failures and row.reason in LASTING):
-        fix = f"correct its settings, or what the provider permits; then {test}"
-        yield about(Severity.ERROR, "connector.blocked", explanation, fix=fix, fixes=try_it)
+    lasts = row.failures > 0 and cause.lasts_after_s == AT_ONCE
+    if row.state == "sign_in":
+        fixes = sign_in if is_granted else try_it
+        yield about(Severity.ERROR, "connector.sign_in", explanation, fix=cause.remedy, fixes=fixes)
+    elif row.state == "blocked" or lasts:
+        yield about(Severity.ERROR, "connector.blocked", explanation, fix=cause.remedy, fixes=try_it)
     elif row.failures >= FAILURES:
         explanation = f"connector {row.name} failed {row.failures} times in a row: {row.detail}"
-        fix = "correct its address in hub.toml, or wait until the provider answers again"
-        yield about(Severity.WARNING, "connector.failing", explanation, fix=fix, fixes=try_it)
+        yield about(Severity.WARNING, "connector.failing", explanation, fix=cause.remedy, fixes=try_it)
     elif grant is not None and (grant.ended_after or 0) in WEEK_MS and now - grant.granted_at >= 5 * DAY_MS:
         ends = from_epoch_ms(grant.granted_at + 7 * DAY_MS)
         yield about(

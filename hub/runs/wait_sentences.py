@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from hub.base.clock import from_epoch_ms, offset_text
-from protocol.causes import describe_cause
+from protocol.causes import AT_ONCE, account_cause, describe_cause
 from protocol.errors import connect_command
 from protocol.lifecycles import EXECUTING_RUN_STATES, FINAL_RUN_STATES, PauseReason, RunState
 from protocol.requirements import Unmet
@@ -45,16 +45,19 @@ class Wanting(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: None if hub.toml no longer declares it.
-        state: ``ok``; in any other state a person has to act, and *detail* gives the reason.
+        state: ``ok``; in any other state a person has to act, and *code* and *detail* give the reason.
         retry_at: after temporary errors, the time before which only manually started runs are tried.
         is_granted: True if a person signs in to the connector; False if hub.toml has its secret.
+        was_reached: True if it worked with its present settings and sign-in.
     """
 
     name: str | None
     state: str | None = "ok"
+    code: str | None = None
     detail: str | None = None
     retry_at: datetime | None = None
     is_granted: bool = False
+    was_reached: bool = True
 
 
 class WaitFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,17 +212,20 @@ def _held_by_the_connector(wanting: Wanting | None, facts: WaitFacts, zone: tzin
     if name is None:
         return "its connector is no longer declared in hub.toml"
     why = "" if wanting.detail is None else f" ({wanting.detail})"
-    if wanting.state == "sign_in" and wanting.is_granted:
-        return f"connector {name} needs a sign-in{why}: hub connectors login {name}"
-    if wanting.state == "sign_in":
-        return f"connector {name} needs another secret{why}: put it right, then hub connectors test {name}"
+    cause = account_cause(
+        name,
+        wanting.state or "ok",
+        wanting.code,
+        is_granted=wanting.is_granted,
+        was_reached=wanting.was_reached,
+    )
     if wanting.state != "ok":
-        return f"connector {name} is blocked{why}: put that right, then hub connectors test {name}"
+        return f"connector {name} {cause.sentence}{why}: {cause.remedy}"
     if wanting.retry_at is None or wanting.retry_at <= facts.now or facts.is_manual:
         return None
-    return (
-        f"connector {name} did not answer; tried again at {describe_time(wanting.retry_at, facts.now, zone)}"
-    )
+    again = f"tried again at {describe_time(wanting.retry_at, facts.now, zone)}"
+    lasting = f"; {cause.remedy}" if cause.lasts_after_s == AT_ONCE else ""
+    return f"connector {name} {cause.sentence}{why}; {again}{lasting}"
 
 
 def describe_unmet(unmet: Sequence[Unmet], device: str | None) -> str:

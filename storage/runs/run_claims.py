@@ -565,7 +565,8 @@ class WaitingConditions(msgspec.Struct, frozen=True, kw_only=True):
         of_mailboxes: number of executing runs that read a connector.
         reads_mailbox: it reads a connector, and its device may be offline.
         connector: name of its connector; ``None``: no longer declared.
-        connector_state, connector_detail: whether its runs may start, and the reason if not.
+        connector_state, connector_reason, connector_detail: whether its runs may start, and why not.
+        connector_ok_at: its last success with its present settings and sign-in.
         connector_retry_at: end of its wait after a temporary error.
         has_place: the agent has a device, or its user has one that is admitted.
         is_granted: a person signs in to it; otherwise its secret is in hub.toml.
@@ -596,7 +597,9 @@ class WaitingConditions(msgspec.Struct, frozen=True, kw_only=True):
     reads_mailbox: bool = False
     connector: str | None = None
     connector_state: Literal["ok", "sign_in", "blocked"] | None = None
+    connector_reason: str | None = None
     connector_detail: str | None = None
+    connector_ok_at: int | None = None
     connector_retry_at: int | None = None
     is_granted: bool = False
     has_place: bool = True
@@ -645,7 +648,9 @@ WAITS = (
         sa.or_(sa.not_(roams()), has_place(agents.c.user_id)).label("has_place"),
         connectors.c.name.label("connector"),
         connectors.c.state.label("connector_state"),
+        connectors.c.reason.label("connector_reason"),
         connectors.c.detail.label("connector_detail"),
+        connectors.c.last_ok_at.label("connector_ok_at"),
         connectors.c.retry_at.label("connector_retry_at"),
         sa.or_(
             sa.func.coalesce(connectors.c.detail, "") == NOT_YET,

@@ -30,6 +30,7 @@ from hub.base.roles import Scope
 from hub.connectors.calling import ConnectorFailure
 from hub.connectors.connector import Connector, Message, Page, documents_of
 from hub.document import Document
+from protocol.causes import account_cause
 from protocol.coordination import Method
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId
@@ -52,9 +53,9 @@ class ConnectorView(View, kw_only=True):
     *state*: *ok*: it was read or tested, and the last time worked; *untested*: not yet with its present
     settings and sign-in; *failing*: it fails since *failures* tries, and its runs wait until *retry_at*;
     *sign_in*: it needs a sign-in; *blocked*: a person has to correct or allow something. *code* and
-    *detail*: the cause. *last_ok_at*: the last success with its present settings and sign-in. *account*:
-    the account's name at the provider. *agents*: those that read it. *way_in*: how a person signs in;
-    null: hub.toml names its secret, or it needs none.
+    *detail*: the cause; *remedy*: what mends it. *last_ok_at*: the last success with its present settings
+    and sign-in. *account*: the account's name at the provider. *agents*: those that read it. *way_in*: how
+    a person signs in; null: hub.toml names its secret, or it needs none.
     """
 
     id: str
@@ -65,6 +66,7 @@ class ConnectorView(View, kw_only=True):
     state: Literal["ok", "untested", "failing", "sign_in", "blocked"]
     code: str | None = None
     detail: str | None = None
+    remedy: str | None = None
     failures: int = 0
     retry_at: Instant | None = None
     last_ok_at: Instant | None = None
@@ -120,6 +122,7 @@ class SelfTestView(View):
 
     provider: str
     is_ok: bool
+    remedy: str | None = None
     steps: tuple[StepView, ...] = ()
 
 
@@ -223,6 +226,7 @@ class ConnectorsResource(Resource):
         json="test",
         rows="steps",
         table=("step", "is_ok|result as result", "took_ms as ms", "told as detail"),
+        message="{*|remedy}",
         fails_if="is_ok|no",
     )
     @route("POST", "/{connector}/test", Scope.RUN, errors=[_E.UNKNOWN_CONNECTOR])
@@ -251,7 +255,8 @@ class ConnectorsResource(Resource):
             at = self._now
             await self._store.write(connectors.allow_connector, row.id, at=at)
             await self._store.write(connectors.note_success, row.id, at=at)
-        return SelfTestView(provider=row.provider, is_ok=is_ok, steps=tuple(steps))
+        remedy = None if is_ok else self._remedy(await self._find(row.id))
+        return SelfTestView(provider=row.provider, is_ok=is_ok, remedy=remedy, steps=tuple(steps))
 
     async def _try(self, opened: Connector, steps: list[StepView]) -> None:
         began = self._clock.monotonic()
@@ -407,10 +412,21 @@ class ConnectorsResource(Resource):
         return DeferredResponse(finished)
 
     def _view(self, row: ConnectorRow, readers: _Readers) -> ConnectorView:
-        way_in = self._accounts.way_in(row.name)
         return ConnectorView.from_row(
-            row, state=_state(row), code=row.reason, agents=tuple(readers[row.id].values()), way_in=way_in
+            row,
+            state=_state(row),
+            code=row.reason,
+            remedy=self._remedy(row),
+            agents=tuple(readers[row.id].values()),
+            way_in=self._accounts.way_in(row.name),
         )
+
+    def _remedy(self, row: ConnectorRow) -> str | None:
+        state, is_granted = _state(row), self._accounts.way_in(row.name) is not None
+        if state == "ok":
+            return None
+        code, was_reached = row.reason or state, row.last_ok_at is not None
+        return account_cause(row.name, state, code, is_granted=is_granted, was_reached=was_reached).remedy
 
     async def _find(self, connector: str) -> ConnectorRow:
         return await self._store.read(connectors.get_connector, connector, user_id=self.user_id)

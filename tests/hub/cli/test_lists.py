@@ -76,7 +76,7 @@ AGENT = {
 LONG = {**AGENT, "name": "everything-that-anna-promised-in-the-meetings-of-the-week", "user": "安娜"}
 CONNECTOR = {
     **{"name": "mail", "user": "anna", "provider": "imap", "account": "anna@example.org", "state": "ok"},
-    **{"last_ok_at": AT, "agents": ["inbox", "invoices"], "failures": 0, "detail": None},
+    **{"last_ok_at": AT, "agents": ["inbox", "invoices"], "failures": 0, "detail": None, "remedy": None},
 }
 DEVICE = {
     **{"name": "desk", "user": "anna", "connected": True, "platform": "linux", "last_seen_at": AT},

@@ -1,5 +1,6 @@
 """Commands that texts of the product name can be typed as they are written."""
 
+import json
 import re
 from collections.abc import Callable
 from functools import partial
@@ -21,6 +22,7 @@ from tests.hub.cli.conftest import Hub, ends
 from tests.hub.cli.test_device import home, installed
 from tests.hub.cli.test_doctor import MODEL
 from tests.hub.device.sinks.bench import SinkBench
+from tests.support.dovecot import PASSWORD, Dovecot
 from tests.support.handbook import parse
 from tests.support.hub import WEEKDAYS, ServedHub
 from tests.support.remedies import (
@@ -136,12 +138,19 @@ def test_remedy_of_a_hub_that_does_not_run_is_the_command_that_started_the_hub(h
 NAMES: Final = re.compile(r"\b(?:notes|reader)\b")  # of agents; in capitals, a name is no prose
 
 
-def mend(hub: Hub, result: Result, first: str = "", **values: str) -> Result:
-    """Type the first remedy that begins with *first* of those in a message, with *values* for its words."""
+def mend(hub: Hub, result: Result, first: str = "", input: str | None = None, **values: str) -> Result:
+    """Type the first remedy that begins with *first* of those in a message, with *values* for its words.
+
+    Args:
+        input: what is typed then.
+    """
     text = NAMES.sub(lambda name: name[0].upper(), result.output.rpartition("Error: ")[2])
     found = [words[1:] for words in commands_in(text) if " ".join(words[1:]).startswith(first)]
     assert found, result.output
-    return hub(*(values.get(word, NAMES_OF.get(word, word)) for word in found[0]))
+    words = [values.get(word, NAMES_OF.get(word, word)) for word in found[0]]
+    for word, value in values.items():
+        words = [typed.replace(word, value) for typed in words]
+    return hub(*words, **({} if input is None else {"input": input}))
 
 
 NAMES_OF: Final = {name.upper(): name for name in ("notes", "reader")}
@@ -257,6 +266,71 @@ def key_of_a_model_that_is_not_set(desk: Desk) -> None:
     ends(desk.hub("reload"), 0)
 
 
+def add_mailbox(desk: Desk, name: str, provider: str, **settings: object) -> None:
+    listed = ", ".join(f"{key} = {json.dumps(value)}" for key, value in settings.items())
+    ends(
+        desk.hub(
+            "config", "set", f'connectors.{name}={{ provider = "{provider}", settings = {{ {listed} }} }}'
+        ),
+        0,
+    )
+
+
+def mailbox_with_a_wrong_password(desk: Desk, dovecot: Dovecot) -> None:
+    user = dovecot.fresh_user()
+    add_mailbox(desk, "M1", "imap", host=dovecot.host, port=dovecot.port, tls="none", username=user)
+    doctor = desk.hub("doctor")
+    ends(doctor, 1, stdout=["(connector.sign_in"])
+    login = mend(desk.hub, doctor, "connectors login", input="wrong\n")
+    tested = mend(desk.hub, login, "connectors test")
+    ends(tested, Exit.FAILED, "hub connectors login M1", stdout=["sign_in_needed"])
+    ends(mend(desk.hub, tested, "connectors login", input=f"{PASSWORD}\n"), 0)
+    ends(desk.hub("connectors", "test", "M1"), 0)
+
+
+def mailbox_with_a_foreign_certificate(desk: Desk, dovecot: Dovecot) -> None:
+    user = dovecot.fresh_user()
+    add_mailbox(desk, "M1", "imap", host=dovecot.host, port=dovecot.tls_port, username=user)
+    ends(desk.hub("connectors", "login", "M1", input=f"{PASSWORD}\n"), 0)
+    tested = desk.hub("connectors", "test", "M1")
+    ends(tested, Exit.FAILED, stdout=["certificate that is not trusted"])
+    trusted = {"settings.KEY=VALUE": f"settings.ca_file={dovecot.certificate}"}
+    ends(mend(desk.hub, tested, "config set", **trusted), 0)
+    ends(mend(desk.hub, desk.hub("connectors"), "connectors"), 0)
+
+
+def mailbox_whose_server_is_away(desk: Desk, dovecot: Dovecot) -> None:
+    user = dovecot.fresh_user()
+    add_mailbox(desk, "M1", "imap", host=dovecot.host, port=1, tls="none", username=user)
+    ends(desk.hub("connectors", "login", "M1", input=f"{PASSWORD}\n"), 0)
+    ends(desk.hub("connectors", "test", "M1"), Exit.FAILED, "hub config set connectors.M1.settings")
+    doctor = desk.hub("doctor")
+    ends(doctor, 1, stdout=["(connector.blocked"])
+    ends(mend(desk.hub, doctor, "config set", **{"settings.KEY=VALUE": f"settings.port={dovecot.port}"}), 0)
+    asked = desk.hub("connectors")  # another server does not get the password of the first
+    ends(mend(desk.hub, asked, "connectors login", input=f"{PASSWORD}\n"), 0)
+    ends(desk.hub("connectors", "test", "M1"), 0)
+    desk.served.clock.advance(FRESH_S + 1)
+    ends(desk.hub("doctor"), 0, unsaid=["connector."])
+
+
+def folder_of_mails_that_is_away(desk: Desk) -> None:
+    add_mailbox(desk, "M1", "maildir", path=str(desk.folder / "Mail"))
+    untested = desk.hub("connectors")
+    tested = mend(desk.hub, untested, "connectors test")
+    ends(tested, Exit.FAILED, stdout=["No such file or directory"])
+    for name in ("cur", "new", "tmp"):
+        (desk.folder / "Other" / name).mkdir(parents=True)
+    doctor = desk.hub("doctor")
+    ends(doctor, 1, stdout=["(connector.blocked"])
+    other = {"settings.KEY=VALUE": f"settings.path={desk.folder / 'Other'}"}
+    ends(mend(desk.hub, doctor, "config set", **other), 0)
+    ends(mend(desk.hub, doctor, "connectors test"), 0)
+    refused = desk.hub("connectors", "login", "M1")
+    ends(refused, Exit.USAGE, "has no sign-in here")
+    ends(mend(desk.hub, refused), 0)
+
+
 SITUATIONS: Final[list[Callable[[Desk], None]]] = [
     agent_that_is_paused,
     key_of_a_model_that_is_not_set,
@@ -270,6 +344,7 @@ SITUATIONS: Final[list[Callable[[Desk], None]]] = [
     lists_without_entries,
     issue_that_is_no_issue,
     state_of_things_as_the_state_folder,
+    folder_of_mails_that_is_away,
 ]
 
 
@@ -278,6 +353,21 @@ def test_remedy_typed_at_the_hub_mends_its_situation(
     situation: Callable[[Desk], None], hub: Hub, served: ServedHub, portal: BlockingPortal, tmp_path: Path
 ) -> None:
     situation(Desk(hub, served, portal, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "situation",
+    [mailbox_with_a_wrong_password, mailbox_with_a_foreign_certificate, mailbox_whose_server_is_away],
+)
+def test_remedy_typed_for_a_mailbox_mends_its_situation(
+    situation: Callable[[Desk, Dovecot], None],
+    hub: Hub,
+    served: ServedHub,
+    portal: BlockingPortal,
+    tmp_path: Path,
+    dovecot: Dovecot,
+) -> None:
+    situation(Desk(hub, served, portal, tmp_path), dovecot)
 
 
 def device_that_is_paused(hub: Hub, home: Path) -> None:

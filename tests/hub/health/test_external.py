@@ -19,12 +19,13 @@ from hub.connectors.calling import (
     SignInNeeded,
     Unavailable,
 )
-from hub.extraction.circuit_breaker import Breaker, Circuit
-from hub.extraction.model import ModelExhausted, ModelUnavailable
+from hub.extraction.circuit_breaker import Breaker, Circuit, EndpointRefused
+from hub.extraction.model import ModelError, ModelExhausted, ModelUnavailable
 from hub.health.external import DAY_MS, FAILURES, check_bus, check_connectors, check_models, check_reach
-from hub.health.issues import Finding
+from hub.health.issues import Finding, Severity
 from hub.openclaw import GatewayHealth, GatewayProblem, GatewayState
-from protocol.errors import LASTING
+from protocol.causes import ACCOUNT, AT_ONCE, MODEL
+from protocol.errors import LASTING, ErrorCode
 from protocol.ids import AgentId, TokenId, UserId
 from protocol.lifecycles import PauseReason, RunEvent, RunState
 from storage.connectors import connectors
@@ -190,6 +191,26 @@ async def test_model_without_quota_is_reported_with_next_attempt_and_substitute(
     assert "it is asked again after 2026-01-06 00:01 UTC, and" in found.explanation
 
 
+@pytest.mark.parametrize(
+    ("failure", "word"),
+    [
+        (EndpointRefused("the key is refused"), "model_refused"),
+        (ModelExhausted("the bill is not paid", reason="billing"), "billing"),
+        (ModelExhausted("too many questions", reason="rate_limit", retry_after_s=9.0), "rate_limit"),
+        (ModelUnavailable("no answer"), "model_unavailable"),
+    ],
+)
+async def test_cause_of_a_model_is_an_issue_at_the_first_failure_with_the_declared_remedy(
+    store: Store, failure: ModelError, word: str
+) -> None:
+    breaker, clock = Breaker(FakeClock()), FakeClock()
+    breaker.failed(failure)
+    (found,) = await check_models(store, {"only": breaker}, lambda *, allow_cloud: None, clock.now())
+    lasts = word in ("model_refused", "billing")
+    assert (found.severity, found.fix) == (Severity.ERROR if lasts else Severity.WARNING, MODEL[word].remedy)
+    assert found.explanation.startswith(str(failure))
+
+
 async def test_unanswering_model_is_a_single_finding_from_the_first_failure_until_an_answer(
     store: Store,
 ) -> None:
@@ -259,7 +280,7 @@ async def test_required_connector_sign_in_is_reported_with_the_command() -> None
         assert (one.id, one.fix) == ("connector.sign_in", "hub connectors login work")
         assert [(fix.verb, fix.path) for fix in one.fixes] == [("GET", "/connectors/work")]
         (one,) = await check_connectors(store, lambda name: None, START)
-        assert one.fix == "correct the secret that hub.toml names; then hub connectors test work"
+        assert one.fix == "correct the one that hub.toml names; then: hub connectors test work"
         assert [fix.path for fix in one.fixes] == ["/v1/connectors/c-1/test"]
         await grant(store, AT)
         assert await connector_findings(store, FakeClock()) == []
@@ -280,25 +301,30 @@ CAUSES: dict[
 
 
 def test_each_cause_of_a_connector_is_declared_as_lasting_or_passing() -> None:
-    assert {cause.code: cause.code in LASTING for cause in CAUSES} == {
-        cause.code: lasts for cause, lasts in CAUSES.items()
-    }
+    lasts = {cause.code: lasts for cause, lasts in CAUSES.items()}
+    assert {cause.code: cause.code in LASTING for cause in CAUSES} == lasts
+    words = {code if code != ErrorCode.SIGN_IN_NEEDED else "sign_in": code for code in lasts}
+    assert {words[word]: ACCOUNT[word].lasts_after_s == AT_ONCE for word in words} == lasts
     assert all(cause in CAUSES for cause in NEEDS_A_PERSON)
     assert all(CAUSES[cause] for cause in NEEDS_A_PERSON)
 
 
+@pytest.mark.parametrize("was_reached", [True, False])
 @pytest.mark.parametrize("cause", [cause for cause in CAUSES if cause not in NEEDS_A_PERSON])
 async def test_lasting_cause_of_a_connector_is_an_issue_at_the_first_failure(
-    cause: type[ConnectorFailure],
+    cause: type[ConnectorFailure], was_reached: bool
 ) -> None:
+    lasts = CAUSES[cause] or (cause is Unavailable and not was_reached)
     async with open_store("sqlite://") as store:
         await declare(store)
         await grant(store, AT)
+        if was_reached:
+            await store.write(partial(connectors.note_success, at=AT), "c-1")
         for failures in range(1, FAILURES + 1):
             note = partial(connectors.note_failure, reason=cause.code, detail="the cause", at=AT)
             await store.write(note, "c-1")
             found = [one.id for one in await connector_findings(store, FakeClock())]
-            lasting = ["connector.blocked"] if CAUSES[cause] else []
+            lasting = ["connector.blocked"] if lasts else []
             passing = ["connector.failing"] if failures == FAILURES else []
             assert found == (lasting or passing), failures
 

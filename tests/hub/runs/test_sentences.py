@@ -193,11 +193,16 @@ def _why(**facts: object) -> str | None:
         ),
         (
             {"connector": Wanting(name="work", state="sign_in", detail="refused")},
-            "connector work needs another secret (refused): put it right, then hub connectors test work",
+            "connector work needs another secret (refused): correct the one that hub.toml names;"
+            " then: hub connectors test work",
         ),
         (
-            {"connector": Wanting(name="work", state="blocked"), "is_manual": True},
-            "connector work is blocked: put that right, then hub connectors test work",
+            {
+                "connector": Wanting(name="work", state="blocked", code="provider_forbidden"),
+                "is_manual": True,
+            },
+            "connector work may not be read: ask the administrator of its provider to allow it;"
+            " then: hub connectors test work",
         ),
         (
             {"connector": Wanting(name="work", retry_at=START + timedelta(minutes=2))},
