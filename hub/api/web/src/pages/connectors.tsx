@@ -7,6 +7,7 @@ import { type Column, Elsewhere, Facts, Checks, Field, Listed, Page, Read, Secti
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
 import { type Answer, ask } from "../server";
+import { settingsOf } from "./settings";
 import type { ConnectorDetail, ConnectorView, SelfTestView, SignInView, StepView, UnreadView } from "../types";
 
 const ROWS = 50;
@@ -21,19 +22,6 @@ const COLUMNS: readonly Column<ConnectorView>[] = [
   { head: "Read by", cell: (one) => one.agents.join(", ") || "–" },
   { head: "Problem", kind: "text", cell: (one) => one.detail ?? "–" },
 ];
-
-/** Return what to do about the state of an account. */
-export function advice(of: ConnectorView): string {
-  if (of.state === "sign_in") {
-    if (of.way_in === "password") return "Type the password, app password or token of the provider, below.";
-    return of.way_in ? "Sign in below." : "Correct the secret that hub.toml names, then test it.";
-  }
-  if (of.state === "blocked") return "Correct the settings of the account in hub.toml, or what the provider permits, then test it.";
-  if (of.state === "untested") return "Test it: with its present settings and sign-in it was not read yet.";
-  if (of.state !== "failing") return "";
-  const again = of.agents.length > 0 ? "Its agents try it again by themselves." : "Test it again: no agent reads it, so nothing else tries it.";
-  return `${again} If it never worked, check server, port and TLS: remove it and add it again, or correct hub.toml.`;
-}
 
 export function Connectors(): JSX.Element {
   const cursor = place.value.query.get("cursor");
@@ -87,18 +75,33 @@ const PROVIDERS: Readonly<Record<string, readonly Asked[]>> = {
   maildir: [{ key: "settings.path", label: "Folder on the computer of the hub" }],
 };
 
+type Typed = Readonly<Record<string, string>>;
+
+function worth(key: string, text: string): string | number {
+  return key === "settings.port" ? Number(text) : text.trim();
+}
+
 /** Return the table of hub.toml for what was typed: "a.b" is a key of the table a. */
-function table(typed: Readonly<Record<string, string>>, keys: readonly Asked[]): Record<string, unknown> {
+function table(typed: Typed, keys: readonly Asked[]): Record<string, unknown> {
   const made: Record<string, unknown> = {};
   for (const { key } of keys) {
-    const value = typed[key]?.trim();
-    if (!value) continue;
+    if (!typed[key]?.trim()) continue;
     const [first = "", second] = key.split(".");
-    const worth = key === "settings.port" ? Number(value) : value;
-    if (second === undefined) made[first] = worth;
-    else made[first] = { ...(made[first] as object | undefined), [second]: worth };
+    const value = worth(key, typed[key]);
+    made[first] = second === undefined ? value : { ...(made[first] as object | undefined), [second]: value };
   }
   return made;
+}
+
+function AccountFields({ asked, typed, change }: { asked: readonly Asked[]; typed: Typed; change: (key: string, value: string) => void }): JSX.Element {
+  return (
+    <>
+      {asked.map(({ key, label, isOptional, choices }) => {
+        const field = { label, value: typed[key] ?? "", change: (value: string) => change(key, value) };
+        return choices ? <Select key={key} {...field} values={choices} /> : <Field key={key} {...field} isOptional={isOptional} />;
+      })}
+    </>
+  );
 }
 
 /** When an account is read, as people say it, and as a schedule has it. */
@@ -148,7 +151,7 @@ function Reader({ of, again }: { of: ConnectorDetail; again: () => void }): JSX.
 export function AddAccount(): JSX.Element {
   const [name, setName] = useState("");
   const [provider, setProvider] = useState("imap");
-  const [typed, setTyped] = useState<Readonly<Record<string, string>>>({});
+  const [typed, setTyped] = useState<Typed>({});
   const [settings, setSettings] = useState(FIRST);
   const asked = PROVIDERS[provider] ?? [];
   const problem = name && !NAME.test(name) ? "Letters, digits, and . - _ between them only; no blank." : undefined;
@@ -165,10 +168,7 @@ export function AddAccount(): JSX.Element {
       <Form send={add}>
         <Select label="Provider" values={Object.keys(PROVIDERS)} value={provider} change={setProvider} />
         <Field label="Name" value={name} change={setName} problem={problem} hint="As in: work-mail" />
-        {asked.map(({ key, label, isOptional, choices }) => {
-          const field = { label, value: typed[key] ?? "", change: (value: string) => setTyped({ ...typed, [key]: value }) };
-          return choices ? <Select key={key} {...field} values={choices} /> : <Field key={key} {...field} isOptional={isOptional} />;
-        })}
+        <AccountFields asked={asked} typed={typed} change={(key, value) => setTyped({ ...typed, [key]: value })} />
         {may("devices") && <ReaderFields of={settings} change={setSettings} />}
         <button class="main">Add</button>
       </Form>
@@ -254,7 +254,7 @@ function Detail({ of, tested, again }: DetailProps): JSX.Element {
         rows={[
           ["State", <State of={of.state} />],
           ["Problem", of.detail],
-          ["What helps", advice(of)],
+          ["In a terminal", of.remedy],
           ["Provider", of.provider],
           ["Account", of.account],
           ["User", isOwner() ? null : of.user],
@@ -268,6 +268,7 @@ function Detail({ of, tested, again }: DetailProps): JSX.Element {
           <Table label="Steps of the test" columns={STEPS} rows={tested.steps} id={(step) => step.step + step.told} empty="" />
         </Section>
       )}
+      {may("settings") && PROVIDERS[of.provider]?.length && <Change key={of.state} of={of} again={again} />}
       {may("devices") && of.way_in === "password" && <Password of={of} again={again} />}
       {may("devices") && of.way_in === "browser" && <SignIn of={of} again={again} />}
       {of.agents.length === 0 && may("devices") && <Reader of={of} again={again} />}
@@ -277,6 +278,26 @@ function Detail({ of, tested, again }: DetailProps): JSX.Element {
         </Section>
       )}
     </>
+  );
+}
+
+/** What hub.toml has of an account, to change. A new server or user asks for the sign-in again. */
+function Change({ of: { name, provider }, again }: { of: ConnectorDetail; again: () => void }): JSX.Element {
+  const config = useReading("/v1/config");
+  const [typed, setTyped] = useState<Typed>({});
+  const of = `connectors.${name}.`;
+  const all = [...settingsOf(config.data?.settings, [], [])].filter(({ key }) => key.startsWith(of));
+  const known = Object.fromEntries(all.map(({ key, value }) => [key.slice(of.length), String(value ?? "")]));
+  const keys = Object.keys(typed).filter((key) => typed[key] !== known[key]);
+  const values = Object.fromEntries(keys.filter((key) => typed[key]).map((key) => [of + key, worth(key, typed[key] ?? "")]));
+  const body = { values, without: keys.filter((key) => !typed[key]).map((key) => of + key) };
+  return (
+    <Section title="How it is reached">
+      <Form send={async () => void ((await attempt(() => ask("patch", "/v1/config", { body }), `${name} is changed. Test it.`)) && again())}>
+        <AccountFields asked={PROVIDERS[provider] ?? []} typed={{ ...known, ...typed }} change={(key, value) => setTyped({ ...typed, [key]: value })} />
+        <button disabled={keys.length === 0}>Change</button>
+      </Form>
+    </Section>
   );
 }
 

@@ -24,7 +24,7 @@ interface Setting {
 }
 
 /** Yield every setting in use; an entry of a list with names is part of the key. */
-function* settingsOf(value: unknown, key: readonly string[], path: readonly string[]): Generator<Setting> {
+export function* settingsOf(value: unknown, key: readonly string[], path: readonly string[]): Generator<Setting> {
   const [table = ""] = path;
   if (Array.isArray(value) && path.length === 1 && NAMED.includes(table)) {
     for (const entry of value as { name: string }[]) yield* settingsOf(entry, [...key, entry.name], path);

@@ -11,7 +11,7 @@ import { link, place } from "../router";
 import { ask } from "../server";
 import type { AgentView, ConnectorView, DeviceView, RunView } from "../types";
 import { isOutside } from "./agent_form";
-import { AddAccount, advice } from "./connectors";
+import { AddAccount } from "./connectors";
 import { Done } from "./run_parts";
 
 const KNOWN = 200; // of each kind that are shown
@@ -114,7 +114,6 @@ function Folders({ readers, devices, again }: { readers: readonly AgentView[]; d
 }
 
 function Account({ of, readers, again }: { of: ConnectorView; readers: readonly AgentView[]; again: () => void }): JSX.Element {
-  const helps = advice(of).replace(/ ?,? ?below\.$/, ".");
   return (
     <Entry
       title={of.name}
@@ -123,7 +122,7 @@ function Account({ of, readers, again }: { of: ConnectorView; readers: readonly 
       about={<>{of.account ?? of.provider} · last reached <Time at={of.last_ok_at} none="never" /></>}
       actions={readers.slice(0, 1).map((one) => <ReadNow key={one.id} of={one} again={again} />)}
     >
-      {(of.detail || helps) && <p>{[of.detail, helps].filter(Boolean).join(" – ")} <a href={link(["connectors", of.name])}>{of.state === "sign_in" ? "Sign in" : "Look at it"}</a></p>}
+      {of.state !== "ok" && <p>{of.detail} <a href={link(["connectors", of.name])}>{of.state === "sign_in" ? "Sign in" : of.state === "untested" ? "Test it" : "Put it right"}</a></p>}
       {readers.length === 0 && <p>Nothing reads it yet: <a href={link(["connectors", of.name])}>choose what is read</a></p>}
       {readers.map((one) => (
         <div key={one.id}>
