@@ -77,7 +77,7 @@ class Node:
             )  # released with the process, however it ends
         except BlockingIOError:
             self._file.close()
-            raise AnotherHub(f"a hub is running on {state} already; 'hub status' shows it") from None
+            raise AnotherHub(state) from None
         known, is_whole, place = self._file.read().partition("\n")
         self._here = _place(state)
         self.id = NodeId(known if is_whole else ids.fresh())
@@ -100,8 +100,9 @@ class Node:
             seen = await database.read(storage_leases.lives_until, self.id)
             if seen is not None and seen > known:
                 raise AnotherHub(
+                    self._path.parent,
                     f"{self._path.parent} is a copy: a hub with the same identity is running on the same"
-                    f" database; remove {self._path} to make this hub a node of its own"
+                    f" database; remove {self._path} to make this hub a node of its own",
                 )
             known = seen
         self._write_at(len(self.id) + 1, f"{self._here}\n")

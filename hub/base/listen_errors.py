@@ -1,5 +1,8 @@
 """Errors raised when a listening socket cannot be opened, or another hub uses the state folder."""
 
+import shlex
+from pathlib import Path
+
 from protocol.errors import ErrorCode, HubError
 
 
@@ -14,4 +17,8 @@ class AnotherHub(CannotListen):
     """Listener refused, because another hub process serves this state folder."""
 
     code = ErrorCode.DATABASE_BUSY
-    hint = "stop it first, or name another folder: --state DIR"
+
+    def __init__(self, state: Path, problem: str = "") -> None:
+        where = f"--state {shlex.quote(str(state))}"
+        super().__init__(problem or f"a hub is running on {state} already: hub status {where}")
+        self.hint = f"to end it: hub drain {where}; or name another folder: --state DIR"

@@ -6,6 +6,7 @@ A shell completes names of the running hub with them.
 import json
 import os
 import re
+import shlex
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -377,6 +378,20 @@ def _token(url: str, file: Path | None) -> str:
     return token
 
 
+def start_command(state: Path) -> str:
+    """Return the command that starts the hub of a state folder as before."""
+    from hub.settings.reading import last_file
+
+    folder, found = shlex.quote(str(state)), last_file(state)
+    if (state / "up").is_dir():
+        return f"hub up --state {folder}"
+    if found is not None:
+        return f"hub serve --config {shlex.quote(str(found))} --state {folder}"
+    # 'hub serve' finds a settings file in these folders; any other has to be named.
+    is_found = any((one / SETTINGS).is_file() for one in (state, Path()))
+    return f"hub serve --state {folder}{'' if is_found else ' --config FILE'}"
+
+
 def _knock(path: Path) -> None:
     """Check that a hub listens on *path*. Errors of a plain socket have a reason, unlike the library's."""
     if not hasattr(socket, "AF_UNIX"):
@@ -395,13 +410,10 @@ def _knock(path: Path) -> None:
                 next_step=AS_WHOM,
             ) from error
         except OSError as error:
-            # 'hub serve' finds a settings file in these folders; any other has to be named.
-            is_found = any((folder / SETTINGS).is_file() for folder in (path.parent, Path()))
             raise CommandError(
                 f"no hub is running on {path.parent}",
                 Exit.NOT_RUNNING,
-                next_step=f"start it: hub {'up' if (path.parent / 'up').is_dir() else 'serve'} --state"
-                f" {path.parent}{'' if is_found else ' --config FILE'}",
+                next_step=f"start it: {start_command(path.parent)}",
             ) from error
 
 

@@ -320,6 +320,7 @@ class FileLines:
 
 
 LAST_GOOD: Final = "last-good.toml"
+_FROM: Final = "# file: "  # begins its last line
 _PRIVATE: Final = 0o600
 _COMMENT: Final = re.compile(r"(^|\s)#.*")
 _HEAD: Final = re.compile(r"\[+ ?[\"']?(\w*)")  # of a table, whether the brackets are complete or not
@@ -482,12 +483,25 @@ def _about_storage(lines: Sequence[str]) -> dict[str, int]:
 
 def last_good(state: Path) -> str | None:
     """Return the text that was applied last, or None if it is not kept."""
+    return _last(state)[0]
+
+
+def last_file(state: Path) -> Path | None:
+    """Return the settings file with which a hub ran on the folder, if that file is still there."""
+    file = _last(state)[1]
+    return file if file is not None and file.is_file() else None
+
+
+def _last(state: Path) -> tuple[str | None, Path | None]:
     try:
-        return (state / LAST_GOOD).read_text("utf-8")
+        kept = (state / LAST_GOOD).read_text("utf-8")
     except (OSError, UnicodeDecodeError):
-        return None
+        return None, None
+    text, found, file = kept.rpartition(f"\n{_FROM}")
+    return (text, Path(file.removesuffix("\n"))) if found else (kept, None)
 
 
-def keep_last_good(state: Path, text: str) -> None:
-    """Keep the applied *text* for a start with a broken file. Raises OSError."""
-    write_atomically(state / LAST_GOOD, text.encode(), mode=_PRIVATE)
+def keep_last_good(state: Path, text: str, file: Path) -> None:
+    """Keep the applied *text* of *file* for a start with a broken file. Raises OSError."""
+    kept = f"{text}\n{_FROM}{file.absolute()}\n"
+    write_atomically(state / LAST_GOOD, kept.encode(errors="replace"), mode=_PRIVATE)

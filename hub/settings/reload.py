@@ -652,7 +652,7 @@ class Reloader:
         """Keep the text for a start with a broken file. A failure is only logged."""
         try:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(keep_last_good, self._state, self._reading.text)
+                await anyio.to_thread.run_sync(keep_last_good, self._state, self._reading.text, self.path)
         except OSError as error:
             log.error("settings.not_kept", exc=error)
 

@@ -93,4 +93,4 @@ def _remove_dead(path: Path) -> None:
         except OSError as error:
             raise CannotListen(f"cannot use {path}: {error.strerror}") from error
         else:
-            raise AnotherHub(f"a hub is running on {path.parent} already; 'hub status' shows it")
+            raise AnotherHub(path.parent)

@@ -180,7 +180,7 @@ def test_start_failure_names_the_setting_or_option_to_change(tmp_path: Path) -> 
     read_only = OSError(errno.EROFS, "Read-only file system", str(tmp_path / "node_id"))
     for error, remedy in (
         (in_use.value, "change address in [listen.operator]"),
-        (AnotherHub("a hub is running"), "stop it first, or name another folder: --state DIR"),
+        (AnotherHub(tmp_path / "a b"), f"hub drain --state '{tmp_path}/a b'; or name another folder"),
         (read_only, "mount it for writing, or name another folder: --state DIR"),
         (OSError(errno.ENOSPC, "No space left on device"), ""),
         (not_a_socket.value, "move it away, or name another folder: --state DIR"),

@@ -27,7 +27,7 @@ def known(state: Path) -> Path:
     """A state folder with a database and the settings that its hub uses."""
     state.mkdir(mode=0o700)
     anyio.run(_create, state)
-    keep_last_good(state, LAST_GOOD)
+    keep_last_good(state, LAST_GOOD, state / "hub.toml")
     return state
 
 

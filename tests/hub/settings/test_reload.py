@@ -9,7 +9,7 @@ import pytest
 from hub.base.periodic_loop import WORK_S
 from hub.base.toml.problems import SettingsInvalid, SettingsProblem
 from hub.settings.edits import CannotEdit
-from hub.settings.reading import Shared, revision_text
+from hub.settings.reading import Shared, last_file, last_good, revision_text
 from hub.settings.reload import (
     POLL_S,
     SETTLE_S,
@@ -74,7 +74,8 @@ async def test_reload_reports_changes_as_live_reconnect_or_restart(bench: Settin
     assert done.changes.restart == ("listen.devices.address",)
     assert done.generation == bench.reloader.generation == 2
     assert (bench.hub.in_use, bench.hub.told) == ([bench.reloader.current], [(ME, "applied")])
-    assert (bench.state / "last-good.toml").read_text() == bench.path.read_text()
+    assert last_good(bench.state) == bench.path.read_text()
+    assert last_file(bench.state) == bench.path
 
 
 async def test_changes_waiting_for_a_restart_are_reported_until_the_restart(bench: SettingsBench) -> None:

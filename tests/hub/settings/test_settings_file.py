@@ -41,7 +41,7 @@ def in_environment(bench: SettingsBench, **environ: str) -> OpenedSettings:
 
 
 def test_valid_settings_file_is_used_instead_of_the_last_good_file(bench: SettingsBench) -> None:
-    keep_last_good(bench.state, TEXT.replace("4", "5"))
+    keep_last_good(bench.state, TEXT.replace("4", "5"), bench.path)
     opened = bench.opened()
     assert (opened.settings.limits.runs, opened.refused) == (4, ())
 
@@ -110,7 +110,7 @@ TYPO = "[limits]\nruns = 4 4\n"  # no TOML
 def test_broken_file_with_another_database_prevents_the_start(
     bench: SettingsBench, before: str, text: str
 ) -> None:
-    keep_last_good(bench.state, before)
+    keep_last_good(bench.state, before, bench.path)
     bench.path.write_text(text)
     with pytest.raises(SettingsInvalid, match=r"does not start with the last good settings.* \[storage\]"):
         bench.opened()
@@ -123,20 +123,20 @@ def test_broken_file_with_another_database_prevents_the_start(
 def test_broken_file_with_the_same_database_starts_on_the_last_good_settings(
     bench: SettingsBench, storage: str, broken: str
 ) -> None:
-    keep_last_good(bench.state, storage)
+    keep_last_good(bench.state, storage, bench.path)
     text = broken + storage.replace("  # the server", "\t# the new server")
     bench.path.write_bytes(text.encode(errors="surrogateescape"))
     assert in_environment(bench, HUB_DB="postgresql://hub@db/hub").refused
 
 
 def test_database_override_applies_despite_a_broken_file(bench: SettingsBench) -> None:
-    keep_last_good(bench.state, TEXT)
+    keep_last_good(bench.state, TEXT, bench.path)
     bench.path.write_text(MOVED + BROKEN)
     assert in_environment(bench, HUB__STORAGE__URL="sqlite://").settings.storage.resolved() == "sqlite://"
 
 
 def test_missing_settings_file_prevents_the_start_despite_last_good_settings(bench: SettingsBench) -> None:
-    keep_last_good(bench.state, TEXT)
+    keep_last_good(bench.state, TEXT, bench.path)
     bench.path.unlink()
     with pytest.raises(SettingsInvalid, match="'hub init' writes one"):
         bench.opened()
@@ -147,13 +147,13 @@ def test_relative_secret_of_last_good_settings_is_found_beside_the_file(
 ) -> None:
     (bench.path.parent / "url").write_text("sqlite://")
     storage = '[storage]\nurl = { file = "url" }\n'
-    keep_last_good(bench.state, storage)
+    keep_last_good(bench.state, storage, bench.path)
     bench.path.write_text(BROKEN + storage)
     assert bench.opened().settings.storage.resolved() == "sqlite://"
 
 
 def test_last_good_settings_are_readable_only_by_the_user(bench: SettingsBench) -> None:
-    keep_last_good(bench.state, TEXT)
+    keep_last_good(bench.state, TEXT, bench.path)
     assert stat.S_IMODE((bench.state / LAST_GOOD).stat().st_mode) == 0o600
 
 
