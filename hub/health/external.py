@@ -258,7 +258,7 @@ def _about_connector(
     explanation = f"connector {row.name}: {row.detail}"
     login, test = f"hub connectors login {row.name}", f"hub connectors test {row.name}"
     cause = account_cause(
-        row.name, row.state, row.reason, is_granted=is_granted, was_reached=row.last_ok_at is not None
+        row.name, row.state, row.reason or "", is_granted=is_granted, was_reached=row.last_ok_at is not None
     )
     sign_in = (Fix("Sign in", login, "GET", f"/connectors/{row.name}", Scope.DEVICES),)
     try_it = post("Test the account", test, f"/v1/connectors/{row.id}/test", Scope.RUN)

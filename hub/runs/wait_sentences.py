@@ -215,7 +215,7 @@ def _held_by_the_connector(wanting: Wanting | None, facts: WaitFacts, zone: tzin
     cause = account_cause(
         name,
         wanting.state or "ok",
-        wanting.code,
+        wanting.code or "",
         is_granted=wanting.is_granted,
         was_reached=wanting.was_reached,
     )

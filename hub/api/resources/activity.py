@@ -14,7 +14,7 @@ from hub.api.resource import (
     listed,
     tool,
 )
-from hub.api.resources.agent_status import EventWord
+from hub.api.resources.agent_status import EventWord, check_event
 from hub.base.clock import epoch_ms
 from hub.base.roles import Scope
 from protocol.errors import ErrorCode
@@ -82,6 +82,7 @@ class ActivityLogResource(Resource):
         """List what happened to agents, messages, questions and schedules, the newest first."""
 
         def read(c: Connection) -> list[ActivityEntry]:
+            check_event(event, audit.activity_names(c) if event is not None else ())
             return audit.list_activity(
                 c,
                 user_id=self.user_id,

@@ -1,6 +1,7 @@
 """Routes of an agent's status: reading and changing each axis, and its history."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from functools import partial
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
@@ -36,7 +37,7 @@ from hub.api.resource import (
 )
 from hub.api.resources.agents import AgentsResource, VocabularyQuery, faults_of, managed
 from hub.base.clock import epoch_ms
-from hub.base.roles import Scope, creation_of
+from hub.base.roles import AUDITED, DEVICE_REQUESTS, Scope, creation_of
 from hub.health.issues import Finding
 from hub.runs.control import RunControl
 from hub.settings.reading import FileLines
@@ -45,7 +46,7 @@ from protocol.coordination import Method
 from protocol.errors import CodedError, ErrorCode
 from protocol.grants import Grant
 from protocol.ids import AgentId
-from protocol.status_vocabularies import Vocabulary, words_of
+from protocol.status_vocabularies import EVENT_ALIASES, Vocabulary, words_of
 from storage import audit
 from storage.agents import agent_snapshot, agent_states, agents
 from storage.agents import state_history as agents_state_history
@@ -70,6 +71,24 @@ EventWord = Annotated[
     Word,
     Meta(description="A name of events; ending in a dot: how their names begin, as in ``token.``"),
 ]
+
+_ALIKE: Final = 0.88  # of names of events: more alike than any two of them
+
+
+def check_event(event: str | None, names: Iterable[str]) -> None:
+    """Check that a name of events, or the beginning of one, is not a misspelt one of *names* and of routes.
+
+    Raises:
+        CodedError: it is.
+    """
+    whole = {*names, *AUDITED.values(), *(alias.name for alias in EVENT_ALIASES)}
+    whole |= {need.event for need in DEVICE_REQUESTS.values()}
+    known = whole | {f"{name.partition('.')[0]}." for name in whole if name}
+    if event is not None and event not in known:
+        for near in get_close_matches(event, known, 1, _ALIKE):
+            raise CodedError(
+                ErrorCode.BAD_PARAMS, f"event: no event is named {event!r}; did you mean {near}?"
+            )
 
 
 class AxisView(View):

@@ -493,7 +493,7 @@ class AgentsResource(Resource):
             "*|next_at as next~1",
             "*|last_run_at as last run",
         ),
-        empty="no agents; add one to hub.toml ('hub init' writes an example), or: hub agents create NAME",
+        empty="no such agents; to add one: hub agents create NAME, or [[agents]] in hub.toml",
     )
     @tool()
     @listed("", Scope.READ, key=lambda agent: (agent.name, agent.id), within=BY_DEVICE)

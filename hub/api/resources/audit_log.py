@@ -16,7 +16,7 @@ from hub.api.resource import (
     listed,
     route,
 )
-from hub.api.resources.agent_status import EventWord, Word
+from hub.api.resources.agent_status import EventWord, Word, check_event
 from hub.base.clock import Clock, epoch_ms
 from hub.base.log import Channel
 from hub.base.roles import Scope
@@ -143,6 +143,8 @@ class AuditLogResource(Resource):
             since=None if since is None else epoch_ms(since),
             until=None if until is None else epoch_ms(until),
         )
+        if not rows:
+            check_event(event, ())
         return [_view(row, names) for row in rows]
 
     @command(

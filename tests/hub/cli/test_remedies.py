@@ -227,6 +227,18 @@ def unknown_names(desk: Desk) -> None:
         ends(mend(desk.hub, desk.hub(*words)), 0)
 
 
+def misspelt_events(desk: Desk) -> None:
+    for words, meant in (
+        (["audit", "ls", "--event", "run.strated"], "run.started"),
+        (["audit", "ls", "--event", "tokn."], "token."),
+        (["audit", "ls", "--event", "token"], "token."),
+        (["activity", "--event", "agent.nudg.sent"], "agent.nudge.sent"),
+    ):
+        refused = desk.hub(*words)
+        ends(refused, Exit.USAGE, f"did you mean {meant}?")
+        ends(desk.hub(*words[:-1], meant), 0)
+
+
 def settings_that_do_not_exist(desk: Desk) -> None:
     for words in (
         ["config", "set", "limits.rusn=3"],
@@ -340,6 +352,7 @@ SITUATIONS: Final[list[Callable[[Desk], None]]] = [
     marked_item_in_a_pipe,
     deed_without_a_terminal,
     unknown_names,
+    misspelt_events,
     settings_that_do_not_exist,
     lists_without_entries,
     issue_that_is_no_issue,
