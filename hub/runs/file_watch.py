@@ -3,32 +3,37 @@
 An agent that reads by a schedule reads changed files at once, or, if a model reads its documents, once they
 are calm. Hints that come meanwhile are one run, and no such run executes beside another run of the agent.
 While saves go on, the pause before the next run doubles: to a minute, or, for a model, from one minute to 15.
-An hour without a run ends that. A
-hint names no file: the run compares all files of the agent, as any other. Hints are kept in memory alone,
+An hour without a run ends that. A model costs: between two times of the schedule, hints start at most 24 runs
+that ask it. Pauses outlast a restart, since they are read from the runs.
+
+A hint names no file: the run compares all files of the agent, as any other. Hints are kept in memory alone,
 since the schedule reads whatever a hint did not.
 """
 
 import math
 from collections.abc import Collection
 from contextlib import suppress
+from itertools import pairwise
 from typing import Final
 
 import anyio
 from anyio.abc import TaskStatus
 
-from hub.base.clock import Clock
+from hub.base.clock import Clock, now_ms
 from hub.base.periodic_loop import PeriodicLoop
 from hub.extraction.extractor import Extractor
 from hub.runs.news_runs import NewsRuns
 from hub.runs.run_order import UndeclaredTable, extraction_config_of
+from hub.runs.scheduler import trigger_for
 from protocol.agent_status import Lifecycle
-from protocol.errors import CodedError
+from protocol.errors import HubError
 from protocol.ids import AgentId, DeviceId
 from protocol.lifecycles import RunState
 from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.runs import runs
 from storage.runs.runs import CHANGE
+from storage.schedules import schedule_rows
 from storage.store import Store
 
 PAUSE_S: Final = 10.0  # after the start of a run of the agent that a hint started, and after any was seen
@@ -38,6 +43,8 @@ EASY_RUNS: Final = 6  # runs by rules with the shortest pause, before it doubles
 LONGEST_S: Final = 60.0  # pause between runs by rules while saves go on
 MODEL_PAUSES_S: Final = (60.0, 900.0)  # the first and the longest pause between runs with a model
 FORGOTTEN_S: Final = 3600.0  # after the last run, before pauses begin anew
+PART_OF_PERIOD: Final = 24  # runs with a model between two times of the agent's schedule, at most
+_REMEMBERED: Final = 20  # runs of an agent that are looked through after a start of the hub
 _WAITING: Final = frozenset({RunState.QUEUED})
 
 
@@ -77,7 +84,7 @@ class FileWatch:
         for agent_id, (first, due) in list(self._due.items()):
             if due <= (now := self._clock.monotonic()):
                 del self._due[agent_id]
-                with suppress(CodedError):  # the agent was deleted
+                with suppress(HubError):  # the agent was deleted, or its schedule cannot be read
                     if wait_s := await self._start(agent_id, now):
                         self._due.setdefault(agent_id, (first, now + wait_s))
         return max(
@@ -92,21 +99,34 @@ class FileWatch:
             return 0.0
         if agent.runs_executing:
             self._ran[agent_id] = now
-        at, starts = self._started.get(agent_id, (-math.inf, 0))
+        at, starts = self._started.get(agent_id) or await self._remembered(agent_id, now)
         starts = starts if now - at < FORGOTTEN_S else 0
-        wait_s = max(self._ran.get(agent_id, -math.inf) + PAUSE_S, at + self._pause_s(agent, starts)) - now
+        pause_s = await self._pause_s(agent, starts)
+        wait_s = max(self._ran.get(agent_id, -math.inf) + PAUSE_S, at + pause_s) - now
         if wait_s > 0:
             return wait_s
         self._ran[agent_id], self._started[agent_id] = now, (now, starts + 1)
         await self._news.start(agent, CHANGE)
         return 0.0
 
-    def _pause_s(self, agent: AgentRow, starts: int) -> float:
+    async def _remembered(self, agent_id: AgentId, now: float) -> tuple[float, int]:
+        """Return when hints last started a run of the agent, and the starts in a row, from its runs."""
+        rows = await self._store.read(runs.list_runs, agent_id=agent_id, limit=_REMEMBERED)
+        ages_s = [(now_ms(self._clock) - row.created_at) / 1000 for row in rows if row.trigger == CHANGE]
+        gaps = [later - earlier for earlier, later in pairwise(ages_s)]
+        starts = next((n for n, gap_s in enumerate(gaps, 1) if gap_s >= FORGOTTEN_S), len(ages_s))
+        self._started[agent_id] = (now - max(0.0, ages_s[0]) if ages_s else -math.inf, starts)
+        return self._started[agent_id]
+
+    async def _pause_s(self, agent: AgentRow, starts: int) -> float:
         """Return the seconds between the last start of a run and the next one, after so many in a row."""
         if not self._asks_model(agent):
             return min(PAUSE_S * 2.0 ** min(max(0, starts - EASY_RUNS), 9), LONGEST_S)
         first, longest = MODEL_PAUSES_S
-        return min(first * 2.0 ** min(max(0, starts - 1), 9), longest)
+        doubled = min(first * 2.0 ** min(max(0, starts - 1), 9), longest)
+        rows = await self._store.read(schedule_rows.schedules_of, agent.id)
+        periods_s = [trigger_for(row).period_ms() / 1000 for row in rows if row.enabled]
+        return max(doubled, min(periods_s, default=0.0) / PART_OF_PERIOD)
 
     def _asks_model(self, agent: AgentRow) -> bool:
         try:

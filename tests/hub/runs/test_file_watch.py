@@ -16,10 +16,12 @@ from storage.agents import agents, state_moves
 from storage.agents.configs import ModelUse
 from storage.runs import runs
 from storage.runs.runs import RunRow
+from storage.schedules.schedule_rows import DeclaredSchedule
 from tests.support.families import each
 from tests.support.hub import NOTES, WEEKDAYS, ServedHub, open_hub
 
 pytestmark = pytest.mark.anyio
+OFTEN = DeclaredSchedule(kind="cron", expr="*/10 * * * *", tz="Europe/Berlin")
 
 
 class HintedHub:
@@ -157,6 +159,7 @@ async def test_document_that_a_model_reads_is_read_once_hints_are_over_or_at_the
         return False
 
     monkeypatch.setattr(Extractor, "reads_prose_by_rules", asks_model)
+    await hinted.hub.reschedule(OFTEN)
     await hinted.hint()
     assert await hinted.seconds_until_next_run() == CALM_S
     await hinted.end()
@@ -170,6 +173,7 @@ async def test_saves_without_an_end_start_few_runs_an_hour(
     hinted: HintedHub, monkeypatch: pytest.MonkeyPatch, asks_model: bool, most: int
 ) -> None:
     monkeypatch.setattr(Extractor, "reads_prose_by_rules", lambda *_: not asks_model)
+    await hinted.hub.reschedule(OFTEN)
     hinted_at: list[float] = []
     started: list[float] = []
     clock = hinted.hub.clock
@@ -188,6 +192,38 @@ async def test_saves_without_an_end_start_few_runs_an_hour(
     await hinted.hint()
     await clock.pass_time(CALM_S)
     assert len(started) == before + 1
+
+
+@pytest.mark.parametrize(("expr", "most"), [("0 7 * * 1", 2), ("0 7 * * *", 9), ("0 * * * *", 36)])
+async def test_runs_with_a_model_by_hints_are_a_part_of_the_period_of_the_schedule(
+    hinted: HintedHub, monkeypatch: pytest.MonkeyPatch, expr: str, most: int
+) -> None:
+    monkeypatch.setattr(Extractor, "reads_prose_by_rules", lambda *_: False)
+    await hinted.hub.reschedule(DeclaredSchedule(kind="cron", expr=expr, tz="Europe/Berlin"))
+    for _ in range(8 * 15):
+        before = len(await hinted.runs())
+        await hinted.hint()
+        await hinted.hub.clock.pass_time(240.0)
+        if len(await hinted.runs()) > before:
+            await hinted.end()
+    assert most / 2 <= len(await hinted.runs()) <= most
+
+
+async def test_pause_after_a_run_by_a_hint_outlasts_a_restart(
+    hinted: HintedHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Extractor, "reads_prose_by_rules", lambda *_: False)
+    await hinted.hub.reschedule(DeclaredSchedule(kind="cron", expr="0 7 * * 1", tz="Europe/Berlin"))
+    await hinted.hint()
+    await hinted.seconds_until_next_run()
+    await hinted.end()
+    watch = hinted.hub.work.file_watch
+    watch._started, watch._ran = {}, {}  # as after a start
+    await hinted.hint()
+    await hinted.hub.clock.pass_time(6 * FORGOTTEN_S)
+    assert len(await hinted.runs()) == 1
+    await hinted.hub.clock.pass_time(1.5 * FORGOTTEN_S)
+    await hinted.has_runs(2)
 
 
 async def test_two_hubs_on_one_database_queue_a_single_run_for_the_same_news(hinted: HintedHub) -> None:

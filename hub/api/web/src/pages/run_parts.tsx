@@ -12,6 +12,11 @@ export function RunState({ of }: { of: RunView }): JSX.Element {
   return <State of={of.outcome && of.outcome !== "success" ? of.outcome : of.state} />;
 }
 
+/** Return what started a run, in words. */
+export function startedBy({ trigger }: RunView): string {
+  return trigger === "change" ? "a saved file" : trigger;
+}
+
 /** Return the address of the items that a run delivered. */
 export function itemsOf({ id }: RunView): string {
   return link(["inbox"], { run: id, verdict: "any" });
@@ -77,7 +82,7 @@ function columnsOf(isOpen: boolean, toggle: () => void): readonly Column<Row>[] 
         [...new Set([run, ...others].map((one) => one.agent))].map((name) => <a class="listed" key={name} href={link(["agents", name])}>{name}</a>),
     },
     { head: "Device", cell: unless((run) => run.device) },
-    { head: "Because", cell: unless((run) => run.waiting_for ?? (run.folded > 0 ? run.trigger : run.because) ?? run.trigger) },
+    { head: "Because", cell: unless((run) => run.waiting_for ?? (run.folded > 0 ? startedBy(run) : run.because) ?? startedBy(run)) },
     { head: "Files", kind: "number", cell: unless((run) => <Done of={run} />) },
     { head: "Items", kind: "number", cell: unless((run) => <a href={itemsOf(run)}>{count(run.items_created)}{run.items_updated > 0 && `, ${count(run.items_updated)} updated`}</a>) },
     { head: "Errors", kind: "number", cell: unless((run) => count(run.error_count)) },

@@ -8,7 +8,7 @@ import { go, link, place } from "../router";
 import { DAY_FIELDS, Search, type SearchField, TEXT_FIELD } from "../search";
 import { ask } from "../server";
 import type { MoveView, RunCountsView, RunDetail, RunErrorView, UnitView } from "../types";
-import { Done, RunState, RunTable, itemsOf } from "./run_parts";
+import { Done, RunState, RunTable, itemsOf, startedBy } from "./run_parts";
 import { Waterfall } from "./waterfall";
 import { whyOf } from "./why";
 
@@ -150,7 +150,7 @@ function Detail({ of }: { of: RunDetail }): JSX.Element {
           ["Message", of.message],
           ["Agent", <a href={link(["agents", of.agent])}>{of.agent}</a>],
           ["Device", <a href={link(["devices", of.device])}>{of.device}</a>],
-          ["Started by", of.trigger],
+          ["Started by", startedBy(of)],
           ["Started", <Time at={of.started_at} none={of.completed_at ? "never" : "not yet"} />],
           ["Took", between(of.started_at, of.completed_at, now.value)],
           ["Files", <Done of={of} />],
