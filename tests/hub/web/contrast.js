@@ -42,11 +42,11 @@ async (picture) => {
 
   const faint = [];
   for (const plot of document.querySelectorAll("main .plot")) {
-    const within = areaOf(plot.querySelector(".u-over"));
+    const within = areaOf(plot.querySelector("svg"));
     const ground = pixel(within.left - 2, within.top - 2);
     const legend = plot.previousElementSibling?.querySelectorAll("svg") ?? [];
     const strokes = [...legend].map((one) => [one.parentElement.textContent, colourOf(one, "stroke")]);
-    if (!strokes.length) strokes.push(["the only stroke", colourOf(document.documentElement, "--stroke-0")]);
+    if (!strokes.length) strokes.push(["the only stroke", colourOf(plot.querySelector("g"), "stroke")]);
     for (const [name, colour] of strokes) {
       const found = seen(within, colour, ground).sort((one, other) => one - other);
       const middle = found[found.length >> 1] ?? 0;

@@ -42,7 +42,6 @@ def test_web_bundle_is_small_and_names_the_licence_of_each_package() -> None:
         "@preact/signals": "MIT",
         "@preact/signals-core": "MIT",
         "preact": "MIT",
-        "uplot": "MIT",
     }
 
 
