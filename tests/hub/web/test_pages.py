@@ -76,6 +76,10 @@ _FAINT = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 _ONLY_CLICKED = """() => [...document.querySelectorAll("body *")].filter((one) =>
   one.checkVisibility() && getComputedStyle(one).cursor === "pointer"
   && !one.closest("a[href], button, input, select, textarea, summary, label")).map((one) => one.outerHTML)"""
+TABLET = 768
+# Tables with columns out of sight, besides those of 24 hours and of the numbers of plots.
+_CUT_COLUMNS = """() => [...document.querySelectorAll(".page .table-room:not(:has(.heat), .plots *)")]
+  .filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.ariaLabel)"""
 # Texts in Latin letters that are written from right to left: a text of others beside them turned them.
 _TURNED = r"""() => {
   const turned = [], range = document.createRange();
@@ -141,6 +145,9 @@ async def test_pages_are_installable_accessible_same_origin_and_fit_the_window(
         await check_fit(visit, path, SIZES["wide"][0])
         if AXE.exists() and path in PAGES:  # make web brings it
             await check_for_everybody(visit.page, path)
+            await visit.page.set_viewport_size({"width": TABLET, "height": height})
+            assert await visit.page.evaluate(_CUT_COLUMNS) == [], path
+            assert await visit.page.evaluate(VIOLATIONS, ["scrollable-region-focusable"]) == [], path
         await visit.page.set_viewport_size({"width": width, "height": height})
     devtools = await visit.context.new_cdp_session(visit.page)
     found = await devtools.send("Page.getInstallabilityErrors")
@@ -886,7 +893,7 @@ async def test_page_of_a_viewer_has_no_button_and_no_link_to_the_settings(
         assert await verdicts(hub) == {}
         for path in ("devices", "agents/notes", "connectors", "connectors/post", "notify/phone"):
             await visit.open(path)
-            assert await page.locator("main button:not(.command)").count() == 0, path
+            assert await page.locator("main button:not(.command, [role=search] *)").count() == 0, path
         await expect(page.locator("tbody tr")).to_have_count(3)  # deliveries
         await visit.open("settings")
         await page.get_by_role("alert").wait_for()
@@ -1026,7 +1033,7 @@ async def test_settings_page_finds_checks_changes_and_reverts_a_setting(hub: Ser
     same = {"limits.drain_timeout_s": Limits().drain_timeout_s}
     async with over_unix(hub) as operator:
         assert (await operator.patch("/v1/config", json={"values": same})).status_code == 200
-    await visit.open("settings?q=limits.drain_timeout_s")
+    await visit.open("settings?text=limits.drain_timeout_s")
     page = visit.page
     await page.get_by_text("All of these have their defaults.").wait_for()
     await page.get_by_role("link", name="show all").click()
@@ -1038,7 +1045,7 @@ async def test_settings_page_finds_checks_changes_and_reverts_a_setting(hub: Ser
     width, height = SIZES["wide"]
     await page.set_viewport_size({"width": width, "height": height})
     await visit.open("settings")
-    await page.get_by_label("Setting or meaning").fill("concurrent runs.")
+    await page.get_by_role("combobox", name="Filter").fill("concurrent runs.")
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("table", name="Settings", exact=True).get_by_role("row")).to_have_count(2)
     await page.get_by_role("link", name="limits.runs", exact=True).click()

@@ -2,6 +2,7 @@
 import { signal } from "@preact/signals";
 import type { ComponentChildren, JSX } from "preact";
 import { useRef, useState } from "preact/hooks";
+import { refresh } from "./live";
 import { may } from "./me";
 import { Refusal, ask } from "./server";
 import type { ProblemView, ReloadView, Scope } from "./types";
@@ -34,7 +35,7 @@ export function told(problem: Pick<ProblemView, "message" | "hint">): string {
   return [problem.message, problem.hint].filter(Boolean).join(" – ");
 }
 
-/** Do something at the hub and report it, with the warnings of the answer. Return whether it was done. */
+/** Do something at the hub and report it, with the warnings of the answer; what is shown is read anew. Return whether it was done. */
 export async function attempt(action: () => Promise<unknown>, done: string): Promise<boolean> {
   let answer: unknown;
   try {
@@ -43,11 +44,31 @@ export async function attempt(action: () => Promise<unknown>, done: string): Pro
     if (!(error instanceof Refusal)) report("This page failed; the hub may have done it. Load the page again.", true);
     refused(error);
     return false;
+  } finally {
+    refresh();
   }
   const warned = ((answer ?? {}) as Partial<ReloadView>).warnings ?? [];
   report([done, ...warned.map(told)].join(" "));
   if (warned.length > 0) clearTimeout(timer); // they say what to do, as a refusal does
   return true;
+}
+
+interface Order {
+  readonly label: string;
+  readonly action: () => Promise<unknown>;
+  readonly done: string;
+}
+
+/** Return what starts a run of an agent. */
+export function starting(name: string): Order {
+  return { label: "Start a run", action: () => ask("post", "/v1/agents/{name}/runs", { params: { name }, body: {} }), done: `A run of ${name} is queued.` };
+}
+
+/** Return what pauses an agent, or lets it work again. */
+export function turning(name: string, isPaused: boolean): Order {
+  const params = { name };
+  if (isPaused) return { label: "Resume", action: () => ask("post", "/v1/agents/{name}/resume", { params, body: {} }), done: `${name} works again.` };
+  return { label: "Pause", action: () => ask("post", "/v1/agents/{name}/pause", { params }), done: `${name} is paused.` };
 }
 
 /** Return what a field has once a text of it was sent: what was typed meanwhile stays. */
@@ -57,7 +78,7 @@ export function without(sent: string): (text: string) => string {
 
 /** End the session of this browser. Loaded again, the page knows nothing of it, and asks who this is. */
 export async function signOut(): Promise<void> {
-  if (await attempt(() => ask("delete", "/v1/sessions/current"), "Signed out.")) location.assign("/");
+  await ask("delete", "/v1/sessions/current").then(() => location.assign("/"), refused);
 }
 
 /** Return an action that does not begin again before it has ended, as on a second press of Enter, and whether it goes on. */
@@ -78,11 +99,8 @@ export function useOnce(action: () => Promise<unknown>): readonly [() => Promise
   return [once, isBusy];
 }
 
-interface ActProps {
-  readonly label: string;
+interface ActProps extends Order {
   readonly scope: Scope;
-  readonly action: () => Promise<unknown>;
-  readonly done: string;
   /** A question before the action, of something that cannot be undone. */
   readonly confirm?: string;
   readonly then?: () => void;

@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useLayoutEffect, useRef } from "preact/hooks";
-import { Foreign, Read } from "./parts";
+import { Foreign, Read, reached } from "./parts";
 import { useReading } from "./reading";
 import { type ItemView, MARKS } from "./types";
 
@@ -42,7 +42,7 @@ export function Confirm({ ended }: { ended: () => void }): JSX.Element | null {
                 <strong>{mark.replaceAll("_", " ")}</strong>: {MARKS[mark] ?? "a newer release of the hub explains it"}
               </p>
             ))}
-            <blockquote>
+            <blockquote ref={reached}>
               <Foreign of={item.place?.quote || "There are no words of its file."} />
             </blockquote>
             <p class="quiet">

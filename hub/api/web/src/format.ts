@@ -30,7 +30,7 @@ export function second(at: string): string {
 }
 
 /** Return a time to the second with its zone. */
-export function full(at: string): string {
+export function full(at: string | number): string {
   return zoned.format(new Date(at));
 }
 

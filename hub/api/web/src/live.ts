@@ -25,7 +25,8 @@ interface Change {
   readonly kind: Kind;
   readonly id: string;
 }
-type Listener = (changes: readonly Change[] | "all") => void;
+/** Changes; "now": what was done here changed anything. */
+type Listener = (changes: readonly Change[] | "all" | "now") => void;
 
 /** When the connection to the hub was lost; null: what is shown is current. */
 export const lostAt = signal<number | null>(null);
@@ -43,8 +44,13 @@ export function onChange(listener: Listener): () => void {
   return () => listeners.delete(listener);
 }
 
-function tell(changes: readonly Change[] | "all"): void {
+function tell(changes: Parameters<Listener>[0]): void {
   for (const listener of listeners) listener(changes);
+}
+
+/** Read anew what is shown, after something was done here; what is left meanwhile is not. */
+export function refresh(): void {
+  setTimeout(() => tell("now"));
 }
 
 /** Follow the changes for good. The browser shows the id of the last one when it connects again. */

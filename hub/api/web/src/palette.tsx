@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import { attempt, report, signOut } from "./acting";
+import { attempt, report, signOut, starting, turning } from "./acting";
 import { isHelpShown, isPaletteShown } from "./keys";
 import { hasSession, isAtDevice, may } from "./me";
 import { copied } from "./parts";
@@ -169,7 +169,7 @@ function useEntries(): readonly Entry[] {
         { title: name, about: "agent", action: () => go(link(["agents", name])) },
         { title: `Runs of ${name}`, about: "runs", action: () => go(link(["runs"], { agent: name })) },
         ...(mayRun && gateway === null ? [{ title: `Start a run of ${name}`, about: `hub run ${name}`, action: () => void start(name) }] : []),
-        ...(mayRun ? [turning(name, lifecycle === "paused")] : []),
+        ...(mayRun ? [turn(name, lifecycle === "paused")] : []),
       ]),
       ...(devices?.devices ?? [])
         .filter((device) => device.revoked_at === null)
@@ -180,17 +180,14 @@ function useEntries(): readonly Entry[] {
 }
 
 async function start(name: string): Promise<void> {
-  await attempt(() => ask("post", "/v1/agents/{name}/runs", { params: { name }, body: {} }), `A run of ${name} is queued.`);
+  const { action, done } = starting(name);
+  await attempt(action, done);
   go(link(["runs"], { agent: name }));
 }
 
-function turning(name: string, isPaused: boolean): Entry {
-  const params = { name };
-  const resume = (): Promise<boolean> => attempt(() => ask("post", "/v1/agents/{name}/resume", { params, body: {} }), `${name} works again.`);
-  const pause = (): Promise<boolean> => attempt(() => ask("post", "/v1/agents/{name}/pause", { params }), `${name} is paused.`);
-  return isPaused
-    ? { title: `Resume ${name}`, about: `hub agents resume ${name}`, action: () => void resume() }
-    : { title: `Pause ${name}`, about: `hub agents pause ${name}`, action: () => void pause() };
+function turn(name: string, isPaused: boolean): Entry {
+  const { label, action, done } = turning(name, isPaused);
+  return { title: `${label} ${name}`, about: `hub agents ${label.toLowerCase()} ${name}`, action: () => void attempt(action, done) };
 }
 
 /** Go to the page that does the same as a command; copy a command that has none. */

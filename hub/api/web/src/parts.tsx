@@ -149,7 +149,7 @@ export function Pairs({ of }: { of: Readonly<Record<string, unknown>> }): JSX.El
           {name === "code" && typeof value === "string" && /^[a-z_]+$/.test(value) ? (
             <a href={`/docs/errors.md#${value}`} title="What this error means, and what to do">{value}</a>
           ) : (
-            <Foreign of={typeof value === "string" ? value : JSON.stringify(value)} />
+            <Foreign of={typeof value === "string" ? value : name.endsWith("_at") && typeof value === "number" ? full(value) : JSON.stringify(value)} />
           )}{" "}
         </span>
       ))}
@@ -195,7 +195,7 @@ export function Facts({ rows }: { rows: readonly (readonly [string, Children])[]
       {shown.map(([name, value]) => (
         <div key={name}>
           <dt>{name}</dt>
-          <dd>{value}</dd>
+          <dd>{typeof value === "string" ? <Told text={value} /> : value}</dd>
         </div>
       ))}
     </dl>
@@ -229,33 +229,49 @@ export function Table<T>({ next, cursor, ...of }: TableProps<T>): JSX.Element {
   );
 }
 
-function Rows<T>({ label, columns, rows, id }: TableProps<T>): JSX.Element {
+/** Let keys reach an element while it scrolls, as where a table is wider than its room. */
+export function reached(element: HTMLElement | null): void {
+  if (!element) return;
+  const sizes = new ResizeObserver(() => (element.tabIndex = element.scrollWidth > element.clientWidth || element.scrollHeight > element.clientHeight ? 0 : -1));
+  for (const one of [element, ...element.children]) sizes.observe(one);
+}
+
+/** A table with a name, in a room that scrolls. */
+function Room({ label, kind, isBusy, children }: { label: string; kind?: string; isBusy?: boolean; children: Children }): JSX.Element {
   return (
-    <div class="table-room" aria-busy={rows === undefined}>
-      <table>
+    <div class="table-room" role="group" aria-label={label} aria-busy={isBusy} ref={reached}>
+      <table class={kind}>
         <caption class="unseen">{label}</caption>
-        <thead>
-          <tr>
-            {columns.map((column) => (
-              <th key={column.head} scope="col" class={column.kind}>
-                {column.head}
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {rows?.map((row) => (
-            <tr key={id(row)}>
-              {columns.map((column) => (
-                <td key={column.head} class={column.kind} data-head={column.head}>
-                  {column.cell(row)}
-                </td>
-              ))}
-            </tr>
-          ))}
-        </tbody>
+        {children}
       </table>
     </div>
+  );
+}
+
+function Rows<T>({ label, columns, rows, id }: TableProps<T>): JSX.Element {
+  return (
+    <Room label={label} isBusy={rows === undefined}>
+      <thead>
+        <tr>
+          {columns.map((column) => (
+            <th key={column.head} scope="col" class={column.kind}>
+              {column.head}
+            </th>
+          ))}
+        </tr>
+      </thead>
+      <tbody>
+        {rows?.map((row) => (
+          <tr key={id(row)}>
+            {columns.map((column) => (
+              <td key={column.head} class={column.kind} data-head={column.head}>
+                {column.cell(row)}
+              </td>
+            ))}
+          </tr>
+        ))}
+      </tbody>
+    </Room>
   );
 }
 
@@ -274,29 +290,26 @@ interface GridProps<R, C> {
 /** A table with a heading for each row and column, as of hours and days. */
 export function Grid<R, C>({ kind, label, corner, rows, columns, today, cell }: GridProps<R, C>): JSX.Element {
   return (
-    <div class="table-room">
-      <table class={kind}>
-        <caption class="unseen">{label}</caption>
-        <thead>
-          <tr>
-            <th scope="col">{corner}</th>
-            {columns.map(([, name]) => (
-              <th key={name} scope="col" aria-current={name === today ? "date" : undefined}>{name}</th>
+    <Room label={label} kind={kind}>
+      <thead>
+        <tr>
+          <th scope="col">{corner}</th>
+          {columns.map(([, name]) => (
+            <th key={name} scope="col" aria-current={name === today ? "date" : undefined}>{name}</th>
+          ))}
+        </tr>
+      </thead>
+      <tbody>
+        {rows.map(([row, title]) => (
+          <tr key={title}>
+            <th scope="row">{title}</th>
+            {columns.map(([column, name]) => (
+              <td key={name} data-head={name}>{cell(row, column)}</td>
             ))}
           </tr>
-        </thead>
-        <tbody>
-          {rows.map(([row, title]) => (
-            <tr key={title}>
-              <th scope="row">{title}</th>
-              {columns.map(([column, name]) => (
-                <td key={name} data-head={name}>{cell(row, column)}</td>
-              ))}
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+        ))}
+      </tbody>
+    </Room>
   );
 }
 
@@ -504,22 +517,12 @@ interface ChoiceProps {
   readonly values: readonly string[];
   /** What is shown without a choice. */
   readonly none?: string;
-  readonly isInLine?: boolean;
-}
-
-/** Filters that act as they are changed. */
-export function Filters({ children }: { children: Children }): JSX.Element {
-  return (
-    <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
-      {children}
-    </form>
-  );
 }
 
 /** A choice of a filter, which is part of the address of the page. */
-export function Choice({ name, label, values, none = "any", isInLine }: ChoiceProps): JSX.Element {
+export function Choice({ name, label, values, none = "any" }: ChoiceProps): JSX.Element {
   return (
-    <label class={isInLine ? "inline" : "field"}>
+    <label class="inline">
       <span>{label}</span>
       <select
         value={place.value.query.get(name) ?? ""}
@@ -532,33 +535,6 @@ export function Choice({ name, label, values, none = "any", isInLine }: ChoicePr
           </option>
         ))}
       </select>
-    </label>
-  );
-}
-
-const PAUSE_MS = 300; // between the last key and the request
-
-/** A text of a filter, which is part of the address of the page. It acts while it is typed. */
-export function Filter({ name, label }: { name: string; label: string }): JSX.Element {
-  const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
-  useEffect(() => () => clearTimeout(timer.current), []);
-  function send(text: string): void {
-    clearTimeout(timer.current);
-    if (text.trim() !== (place.value.query.get(name) ?? "")) refine({ [name]: text.trim() || undefined });
-  }
-  return (
-    <label class="field">
-      <span>{label}</span>
-      <input
-        type="search"
-        autocomplete="off"
-        defaultValue={place.value.query.get(name) ?? ""}
-        onInput={({ currentTarget: { value } }) => {
-          clearTimeout(timer.current);
-          timer.current = setTimeout(() => send(value), PAUSE_MS);
-        }}
-        onChange={(event) => send(event.currentTarget.value)}
-      />
     </label>
   );
 }

@@ -1,5 +1,5 @@
 // What a page reads from the hub: shown at once where it was read before, and read again when it changes.
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { type Kind, isSignedOut, onChange } from "./live";
 import { type Answer, type Path, type Query, Refusal, address, answered } from "./server";
 
@@ -68,12 +68,14 @@ export function useReading<P extends Path<"get">>(path: P, options: Options<P> =
     setTurn((turn) => turn + 1);
   }
 
-  useEffect(() => {
+  // At once: a page that was left reads nothing any more.
+  useLayoutEffect(() => {
     if (!when) return undefined;
     let timer: ReturnType<typeof setTimeout> | undefined;
     setRefusal(null);
     void read();
     const stop = onChange((changes) => {
+      if (changes === "now") return void (kinds.length > 0 && read(true));
       if (changes !== "all" && !changes.some((change) => kinds.includes(change.kind))) return;
       timer ??= setTimeout(() => {
         timer = undefined;

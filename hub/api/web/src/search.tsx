@@ -10,7 +10,6 @@ const PAUSE_MS = 300; // between the last key and the request
 const MAX_NAMES = 50;
 const NAMED = { agent: "/v1/agents", board: "/v1/boards", device: "/v1/devices" } as const;
 const DAYS = 7; // that are offered
-const TEXT = "text";
 
 export interface SearchField {
   /** In the address. */
@@ -25,10 +24,12 @@ export interface SearchField {
   readonly word?: (value: string) => string;
   /** Whether its values are days, whose begin is that of this zone. */
   readonly isDay?: boolean;
+  /** Whether it has what is typed without a name of a field. */
+  readonly isText?: boolean;
 }
 
 export const DAY_FIELDS: readonly SearchField[] = ["since", "until"].map((name) => ({ name, isDay: true }));
-export const TEXT_FIELD: SearchField = { name: TEXT };
+export const TEXT_FIELD: SearchField = { name: "text", isText: true };
 
 function labelOf({ label, name }: SearchField): string {
   return label ?? name;
@@ -61,9 +62,9 @@ export function Search({ fields }: { fields: readonly SearchField[] }): JSX.Elem
   useEffect(() => () => clearTimeout(timer.current), []);
   const isOffered = (name: keyof typeof NAMED): boolean => isUsed && fields.some((one) => one.name === name && !one.offers);
   const names = { agent: useNames("agent", isOffered("agent")), board: useNames("board", isOffered("board")), device: useNames("device", isOffered("device")) };
-  const hasText = fields.some(({ name }) => name === TEXT);
+  const text = fields.find(({ isText }) => isText);
   const { query } = place.value;
-  const chips = fields.filter(({ name }) => query.has(name) && !(name === TEXT && query.get(name) === typed.trim()));
+  const chips = fields.filter(({ name }) => query.has(name) && !(name === text?.name && query.get(name) === typed.trim()));
 
   function offersOf(field: SearchField): readonly (readonly [string, string | number])[] {
     if (field.values) return field.values.map((value) => [value.toLowerCase(), ""]);
@@ -76,27 +77,27 @@ export function Search({ fields }: { fields: readonly SearchField[] }): JSX.Elem
     const field = rest.length > 0 ? fields.find((one) => labelOf(one) === label?.trim().toLowerCase()) : undefined;
     return field && [field, rest.join(":").trim()];
   }
-  function setText(text: string): void {
+  function find(words: string): void {
     clearTimeout(timer.current);
-    if (hasText && (query.get(TEXT) ?? "") !== text) refine({ [TEXT]: text || undefined });
+    if (text && (query.get(text.name) ?? "") !== words) refine({ [text.name]: words || undefined });
   }
-  function type(text: string, isChosen: boolean): void {
+  function type(words: string, isChosen: boolean): void {
     setProblem("");
-    setTyped(text);
+    setTyped(words);
     clearTimeout(timer.current);
-    if (isChosen && parsed(text)?.[1]) return commit(text);
-    const own = parsed(text) || !hasText ? undefined : text.trim();
+    if (isChosen && parsed(words)?.[1]) return commit(words);
+    const own = parsed(words) || !text ? undefined : words.trim();
     // What was found by the text so far is shown no more, once another filter is typed in its place.
-    if (own !== undefined || query.get(TEXT) === typed.trim()) timer.current = setTimeout(() => setText(own ?? ""), PAUSE_MS);
+    if (own !== undefined || (text && query.get(text.name) === typed.trim())) timer.current = setTimeout(() => find(own ?? ""), PAUSE_MS);
   }
   /** Set the filter that is typed. */
-  function commit(text: string): void {
-    const found = parsed(text);
+  function commit(words: string): void {
+    const found = parsed(words);
     const [field, value] = found ?? [undefined, ""];
-    if (found === undefined && hasText) {
-      if (text.trim()) setText(text.trim());
+    if (found === undefined && text) {
+      if (words.trim()) find(words.trim());
     } else if (field === undefined) {
-      if (text.trim()) return setProblem(`Begin with ${fields.map((one) => `${labelOf(one)}:`).join(", ")}`);
+      if (words.trim()) return setProblem(`Begin with ${fields.map((one) => `${labelOf(one)}:`).join(", ")}`);
     } else if (value) {
       const known = field.values?.find((one) => one.toLowerCase() === value.toLowerCase());
       if (field.values && known === undefined) return setProblem(`${labelOf(field)} is one of: ${field.values.join(", ").toLowerCase()}`);
@@ -107,7 +108,7 @@ export function Search({ fields }: { fields: readonly SearchField[] }): JSX.Elem
     setTyped("");
   }
   function add(field: SearchField): void {
-    setTyped(field.name === TEXT ? "" : `${labelOf(field)}:`);
+    setTyped(`${labelOf(field)}:`);
     input.current?.focus();
   }
 
@@ -126,7 +127,7 @@ export function Search({ fields }: { fields: readonly SearchField[] }): JSX.Elem
           type="search"
           aria-label="Filter"
           aria-describedby="search-problem"
-          placeholder={hasText ? "Find a text, or filter" : "Filter"}
+          placeholder={!text ? "Filter" : `Find a ${labelOf(text)}${fields.length > 1 ? ", or filter" : ""}`}
           autocomplete="off"
           spellcheck={false}
           list="search-offers"
@@ -144,7 +145,7 @@ export function Search({ fields }: { fields: readonly SearchField[] }): JSX.Elem
       </datalist>
       <div class="search-names quiet">
         {fields
-          .filter(({ name }) => name !== TEXT && !query.has(name))
+          .filter(({ name, isText }) => !isText && !query.has(name))
           .map((field) => (
             <button key={field.name} type="button" onClick={() => add(field)}>
               {labelOf(field)}

@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Form, report } from "../acting";
+import { refresh } from "../live";
 import { Checks, Field, Page, Read, Refused, Select } from "../parts";
 import { useReading } from "../reading";
 import { go, link } from "../router";
@@ -84,10 +85,9 @@ function present(body: Readonly<Record<string, unknown>>): Record<string, unknow
 interface FormProps {
   /** To be changed; undefined: a new one. */
   readonly agent?: AgentView | undefined;
-  readonly then?: (() => void) | undefined;
 }
 
-export function AgentForm({ agent, then }: FormProps): JSX.Element {
+export function AgentForm({ agent }: FormProps): JSX.Element {
   const templates = useReading("/v1/templates", { query: { limit: KNOWN } });
   const config = useReading("/v1/agents/{name}/config", { params: { name: agent?.name ?? "" }, when: agent !== undefined });
   return (
@@ -95,7 +95,7 @@ export function AgentForm({ agent, then }: FormProps): JSX.Element {
       <Read of={templates}>
         {({ templates: known }) =>
           agent ? (
-            <Read of={config}>{(data) => <Fields agent={agent} then={then} templates={known} configs={data.configs} />}</Read>
+            <Read of={config}>{(data) => <Fields agent={agent} templates={known} configs={data.configs} />}</Read>
           ) : (
             <Fields templates={known} configs={[]} />
           )
@@ -110,7 +110,7 @@ interface FieldsProps extends FormProps {
   readonly configs: readonly ConfigView[];
 }
 
-function Fields({ agent, then, templates, configs }: FieldsProps): JSX.Element {
+function Fields({ agent, templates, configs }: FieldsProps): JSX.Element {
   const templateOf = (name: string): TemplateView | undefined => templates.find((one) => one.name === name);
   const [before] = useState(() => Object.fromEntries(configs.map((one) => [one.key, one.value])));
   const [first] = useState(() => typedOfAgent(agent, typedOf(before, templateOf(agent?.template ?? ""))));
@@ -156,7 +156,7 @@ function Fields({ agent, then, templates, configs }: FieldsProps): JSX.Element {
         report(`${typed.name.trim()} is made.`);
       }
       go(link(["agents", typed.name.trim()]));
-      then?.();
+      refresh();
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       setRefusal(error);

@@ -1,6 +1,6 @@
 import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
-import { Act } from "../acting";
+import { Act, starting, turning } from "../acting";
 import { DAY_MS, count, decimal, exact, money, soon } from "../format";
 import { now } from "../live";
 import { may } from "../me";
@@ -70,50 +70,24 @@ function All(): JSX.Element {
 
 function Agent({ name }: { name: string }): JSX.Element {
   const overview = useReading("/v1/agents/{name}/overview", { params: { name }, kinds: ["agent", "device", "run", "schedule"] });
-  if (place.value.query.has("edit") && may("devices") && overview.data) return <AgentForm agent={overview.data.agent} then={overview.again} />;
+  if (place.value.query.has("edit") && may("devices") && overview.data) return <AgentForm agent={overview.data.agent} />;
   return (
     <Page
       title={name}
       command={`hub agents show ${name}`}
-      actions={overview.data && <Actions of={overview.data.agent} again={overview.again} />}
+      actions={overview.data && <Actions of={overview.data.agent} />}
     >
       <Read of={overview}>{(data) => <Overview of={data} />}</Read>
     </Page>
   );
 }
 
-function Actions({ of, again }: { of: AgentView; again: () => void }): JSX.Element {
+function Actions({ of }: { of: AgentView }): JSX.Element {
   const params = { name: of.name };
-  const isPaused = of.lifecycle === "paused";
   return (
     <>
-      {of.gateway === null && (
-        <Act
-          label="Start a run"
-          isMain
-          scope="run"
-          action={() => ask("post", "/v1/agents/{name}/runs", { params, body: {} })}
-          done={`A run of ${of.name} is queued.`}
-          then={again}
-        />
-      )}
-      {isPaused ? (
-        <Act
-          label="Resume"
-          scope="run"
-          action={() => ask("post", "/v1/agents/{name}/resume", { params, body: {} })}
-          done={`${of.name} works again.`}
-          then={again}
-        />
-      ) : (
-        <Act
-          label="Pause"
-          scope="run"
-          action={() => ask("post", "/v1/agents/{name}/pause", { params })}
-          done={`${of.name} is paused.`}
-          then={again}
-        />
-      )}
+      {of.gateway === null && <Act {...starting(of.name)} isMain scope="run" />}
+      <Act {...turning(of.name, of.lifecycle === "paused")} scope="run" />
       {of.source === "api" && of.gateway === null && may("devices") && (
         <a class="button" href={link(["agents", of.name], { edit: "1" })}>
           Change

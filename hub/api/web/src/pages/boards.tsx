@@ -71,7 +71,7 @@ export function Board({ name }: { name: string }): JSX.Element {
                 ["Made", <Time at={data.created_at} />],
               ]}
             />
-            <Members of={data} again={read.again} />
+            <Members of={data} />
             {may("run") && data.members.length > 0 && <Nudge of={data} />}
             <BoardMessages board={name} />
             <Memory board={name} />
@@ -82,7 +82,7 @@ export function Board({ name }: { name: string }): JSX.Element {
   );
 }
 
-function Members({ of, again }: { of: BoardDetail; again: () => void }): JSX.Element {
+function Members({ of }: { of: BoardDetail }): JSX.Element {
   const agents = useReading("/v1/agents", { query: { limit: KNOWN }, when: may("devices") });
   const [agent, setAgent] = useState("");
   const here = of.members.map((one) => one.name);
@@ -105,7 +105,6 @@ function Members({ of, again }: { of: BoardDetail; again: () => void }): JSX.Ele
                     scope="devices"
                     action={() => ask("put", "/v1/boards/{board}/lead", { params: { board: of.id }, body: { agent: one.id } })}
                     done={`${one.name} leads.`}
-                    then={again}
                   />
                 )}
                 <Act
@@ -113,7 +112,6 @@ function Members({ of, again }: { of: BoardDetail; again: () => void }): JSX.Ele
                   scope="devices"
                   action={() => ask("delete", "/v1/boards/{board}/agents/{agent}", { params: { board: of.id, agent: one.id } })}
                   done={`${one.name} is on no board now.`}
-                  then={again}
                 />
               </div>
             ),
@@ -126,7 +124,6 @@ function Members({ of, again }: { of: BoardDetail; again: () => void }): JSX.Ele
     const isDone = await attempt(() => ask("post", "/v1/boards/{board}/agents", { params: { board: of.id }, body }), `${agent} is on the board.`);
     if (!isDone) return;
     setAgent(without(agent));
-    again();
   }
   return (
     <Section title="Agents">
@@ -182,7 +179,6 @@ function Memory({ board }: { board: string }): JSX.Element {
     const isWritten = await attempt(() => ask("post", "/v1/boards/{board}/memory", { params, body: { content } }), "It is written.");
     if (!isWritten) return;
     setContent(without(content));
-    read.again();
   }
   return (
     <Section title="Memory">
@@ -195,7 +191,7 @@ function Memory({ board }: { board: string }): JSX.Element {
       <Read of={read}>
         {(data) => (
           <Cards rows={data.memory} id={(one) => one.id} empty="Nothing is remembered yet." next={data.next_cursor}>
-            {(one) => <Remembered of={one} again={read.again} />}
+            {(one) => <Remembered of={one} />}
           </Cards>
         )}
       </Read>
@@ -203,7 +199,7 @@ function Memory({ board }: { board: string }): JSX.Element {
   );
 }
 
-function Remembered({ of, again }: { of: MemoryView; again: () => void }): JSX.Element {
+function Remembered({ of }: { of: MemoryView }): JSX.Element {
   const params = { board: of.board_id, memory_id: of.id };
   return (
     <article aria-label={`Memory of ${of.agent ?? of.actor_name ?? of.actor}`}>
@@ -223,7 +219,6 @@ function Remembered({ of, again }: { of: MemoryView; again: () => void }): JSX.E
           action={() => ask("delete", "/v1/boards/{board}/memory/{memory_id}", { params })}
           done="It is forgotten."
           confirm="Remove this from the memory of the board?"
-          then={again}
         />
       </div>
     </article>

@@ -2,6 +2,7 @@ import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { Act, Form, attempt } from "../acting";
 import { things } from "../format";
+import { refresh } from "../live";
 import { isOwner, may } from "../me";
 import { type Column, Elsewhere, Facts, Checks, Field, Listed, Page, Read, Section, Select, State, Table, Time } from "../parts";
 import { useReading } from "../reading";
@@ -134,12 +135,12 @@ function ReaderFields({ of, change }: { of: ReaderSettings; change: (settings: R
 }
 
 /** What is read from an account that no agent reads yet. */
-function Reader({ of, again }: { of: ConnectorDetail; again: () => void }): JSX.Element {
+function Reader({ of }: { of: ConnectorDetail }): JSX.Element {
   const [settings, setSettings] = useState(FIRST);
   return (
     <Section title="What is read from it">
       <p>Nothing reads this account yet.</p>
-      <Form send={async () => void ((await attempt(() => makeReader(of.name, settings), `${of.name} is read from now on.`)) && again())}>
+      <Form send={() => attempt(() => makeReader(of.name, settings), `${of.name} is read from now on.`)}>
         <ReaderFields of={settings} change={setSettings} />
         <button class="main">Read it</button>
       </Form>
@@ -188,7 +189,6 @@ export function Connector({ name }: { name: string }): JSX.Element {
         scope="run"
         action={async () => setTested(await ask("post", "/v1/connectors/{connector}/test", { params }))}
         done="It was tested."
-        then={read.again}
       />
       {(read.data.failures > 0 || read.data.unread.length > 0) && (
         <Act
@@ -196,7 +196,6 @@ export function Connector({ name }: { name: string }): JSX.Element {
           scope="run"
           action={() => ask("post", "/v1/connectors/{connector}/retry", { params })}
           done="What failed is tried again."
-          then={read.again}
         />
       )}
       {read.data.way_in && read.data.state !== "sign_in" && (
@@ -206,7 +205,6 @@ export function Connector({ name }: { name: string }): JSX.Element {
           action={() => ask("delete", "/v1/connectors/{connector}/grant", { params })}
           done="Its sign-in is given back and forgotten."
           confirm={`Give the sign-in of ${name} back? Its agents read nothing until somebody signs in again.`}
-          then={read.again}
         />
       )}
       <Act
@@ -221,7 +219,7 @@ export function Connector({ name }: { name: string }): JSX.Element {
   );
   return (
     <Page title={name} command={`hub connectors show ${name}`} actions={actions}>
-      <Read of={read}>{(data) => <Detail of={data} tested={tested} again={read.again} />}</Read>
+      <Read of={read}>{(data) => <Detail of={data} tested={tested} />}</Read>
     </Page>
   );
 }
@@ -241,13 +239,7 @@ const UNREAD: readonly Column<UnreadView>[] = [
   { head: "Last try", cell: (one) => <Time at={one.at} /> },
 ];
 
-interface DetailProps {
-  readonly of: ConnectorDetail;
-  readonly tested: SelfTestView | null;
-  readonly again: () => void;
-}
-
-function Detail({ of, tested, again }: DetailProps): JSX.Element {
+function Detail({ of, tested }: { of: ConnectorDetail; tested: SelfTestView | null }): JSX.Element {
   return (
     <>
       <Facts
@@ -268,10 +260,10 @@ function Detail({ of, tested, again }: DetailProps): JSX.Element {
           <Table label="Steps of the test" columns={STEPS} rows={tested.steps} id={(step) => step.step + step.told} empty="" />
         </Section>
       )}
-      {may("settings") && PROVIDERS[of.provider]?.length && <Change key={of.state} of={of} again={again} />}
-      {may("devices") && of.way_in === "password" && <Password of={of} again={again} />}
-      {may("devices") && of.way_in === "browser" && <SignIn of={of} again={again} />}
-      {of.agents.length === 0 && may("devices") && <Reader of={of} again={again} />}
+      {may("settings") && PROVIDERS[of.provider]?.length && <Change key={of.state} of={of} />}
+      {may("devices") && of.way_in === "password" && <Password of={of} />}
+      {may("devices") && of.way_in === "browser" && <SignIn of={of} />}
+      {of.agents.length === 0 && may("devices") && <Reader of={of} />}
       {of.unread.length > 0 && (
         <Section title="Messages that could not be read">
           <Table label="Messages" columns={UNREAD} rows={of.unread} id={(one) => one.message + one.agent} empty="" />
@@ -282,7 +274,7 @@ function Detail({ of, tested, again }: DetailProps): JSX.Element {
 }
 
 /** What hub.toml has of an account, to change. A new server or user asks for the sign-in again. */
-function Change({ of: { name, provider }, again }: { of: ConnectorDetail; again: () => void }): JSX.Element {
+function Change({ of: { name, provider } }: { of: ConnectorDetail }): JSX.Element {
   const config = useReading("/v1/config");
   const [typed, setTyped] = useState<Typed>({});
   const of = `connectors.${name}.`;
@@ -293,7 +285,7 @@ function Change({ of: { name, provider }, again }: { of: ConnectorDetail; again:
   const body = { values, without: keys.filter((key) => !typed[key]).map((key) => of + key) };
   return (
     <Section title="How it is reached">
-      <Form send={async () => void ((await attempt(() => ask("patch", "/v1/config", { body }), `${name} is changed. Test it.`)) && again())}>
+      <Form send={() => attempt(() => ask("patch", "/v1/config", { body }), `${name} is changed. Test it.`)}>
         <AccountFields asked={PROVIDERS[provider] ?? []} typed={{ ...known, ...typed }} change={(key, value) => setTyped({ ...typed, [key]: value })} />
         <button disabled={keys.length === 0}>Change</button>
       </Form>
@@ -302,14 +294,13 @@ function Change({ of: { name, provider }, again }: { of: ConnectorDetail; again:
 }
 
 /** A password leaves the page with its one request, and is not kept. */
-function Password({ of, again }: { of: ConnectorDetail; again: () => void }): JSX.Element {
+function Password({ of }: { of: ConnectorDetail }): JSX.Element {
   const [password, setPassword] = useState("");
   const params = { connector: of.name };
   async function give(): Promise<void> {
     const body = { password };
     setPassword("");
     await attempt(() => ask("put", "/v1/connectors/{connector}/password", { params, body }), "The hub has the password, sealed. Test it.");
-    again();
   }
   return (
     <Section title="Password">
@@ -321,7 +312,7 @@ function Password({ of, again }: { of: ConnectorDetail; again: () => void }): JS
   );
 }
 
-function SignIn({ of, again }: { of: ConnectorDetail; again: () => void }): JSX.Element {
+function SignIn({ of }: { of: ConnectorDetail }): JSX.Element {
   const [begun, setBegun] = useState<SignInView | null>(null);
   const [address, setAddress] = useState("");
   const params = { connector: of.name };
@@ -336,7 +327,7 @@ function SignIn({ of, again }: { of: ConnectorDetail; again: () => void }): JSX.
   }, [begun?.id, isOpen]);
   function settle(found: Answer<"post", "/v1/connectors/{connector}/sign-in/answer">): void {
     setBegun((now) => ({ ...now, ...found, url: null, user_code: null }));
-    again();
+    refresh();
   }
   const finish = (): Promise<boolean> =>
     attempt(

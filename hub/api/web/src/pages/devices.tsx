@@ -94,7 +94,6 @@ function Invitations(): JSX.Element {
     const body = name.trim() ? { device: name.trim() } : {};
     const isDone = await attempt(async () => setMade(await ask("post", "/v1/invitations", { body })), "The device is invited.");
     if (isDone) setName(without(name));
-    listed.again();
   }
   const columns: readonly Column<InvitationView>[] = [
     ...INVITATIONS,
@@ -106,7 +105,6 @@ function Invitations(): JSX.Element {
           scope="devices"
           action={() => ask("delete", "/v1/invitations/{invitation_id}", { params: { invitation_id: one.id } })}
           done="The invitation is withdrawn."
-          then={listed.again}
         />
       ),
     },
@@ -162,7 +160,6 @@ function Pairings(): JSX.Element {
           action={() => ask("post", "/v1/pairings/{pairing_id}/deny", { params: { pairing_id: pairing.id } })}
           done={`${pairing.label} is refused.`}
           confirm={`Refuse ${pairing.label}? It has to ask anew.`}
-          then={pairings.again}
         />
       ),
     },
@@ -171,7 +168,6 @@ function Pairings(): JSX.Element {
     const approved = await attempt(() => ask("post", "/v1/pairings/approve", { body: { code } }), "The device is approved.");
     if (!approved) return;
     setCode(without(code));
-    pairings.again();
   }
   if (pairings.data?.pairings.length === 0) return <></>;
   return (
@@ -201,13 +197,13 @@ export function Device({ name: id }: { name: string }): JSX.Element {
     <Page
       title={device.data ? name : "Device"}
       command={`hub devices show ${name}`}
-      actions={device.data && <Actions of={device.data} again={device.again} />}
+      actions={device.data && <Actions of={device.data} />}
     >
       <Read of={device}>
         {(data) => (
           <>
             <Detail of={data} />
-            {data.revoked_at === null && may("devices") && <Rename of={data} again={device.again} />}
+            {data.revoked_at === null && may("devices") && <Rename of={data} />}
           </>
         )}
       </Read>
@@ -215,15 +211,13 @@ export function Device({ name: id }: { name: string }): JSX.Element {
   );
 }
 
-function Rename({ of, again }: { of: DeviceDetail; again: () => void }): JSX.Element {
+function Rename({ of }: { of: DeviceDetail }): JSX.Element {
   const [name, setName] = useState(of.name);
   const params = { device_id: of.id };
   async function rename(): Promise<void> {
     const body = { name: name.trim() };
     const isDone = await attempt(() => ask("patch", "/v1/devices/{device_id}", { params, body }), `It is called ${name.trim()} now.`);
-    if (!isDone) return;
-    if (place.value.path[1] === of.id) again();
-    else go(link(["devices", of.id]), { replace: true });
+    if (isDone) go(link(["devices", of.id]), { replace: true });
   }
   return (
     <Form send={rename}>
@@ -233,7 +227,7 @@ function Rename({ of, again }: { of: DeviceDetail; again: () => void }): JSX.Ele
   );
 }
 
-function Actions({ of, again }: { of: DeviceDetail; again: () => void }): JSX.Element | null {
+function Actions({ of }: { of: DeviceDetail }): JSX.Element | null {
   if (of.revoked_at !== null) return null;
   const params = { device_id: of.id };
   return (
@@ -244,7 +238,6 @@ function Actions({ of, again }: { of: DeviceDetail; again: () => void }): JSX.El
           scope="devices"
           action={() => ask("post", "/v1/devices/{device_id}/kick", { params })}
           done="Its connection is closed; it connects again by itself."
-          then={again}
         />
       )}
       <Act
@@ -253,7 +246,6 @@ function Actions({ of, again }: { of: DeviceDetail; again: () => void }): JSX.El
         action={() => ask("post", "/v1/devices/{device_id}/revoke", { params })}
         done={`${of.name} is revoked.`}
         confirm={`Revoke ${of.name} for good? It can never connect with its keys again.`}
-        then={again}
       />
     </>
   );

@@ -16,10 +16,6 @@ const KINDS = ["agent", "connector", "device", "issue", "pairing", "settings"] a
 export function Issues(): JSX.Element {
   const issues = useReading("/v1/issues", { query: { limit: SHOWN }, kinds: KINDS });
   const muted = useReading("/v1/issues", { query: { limit: SHOWN, muted: true }, kinds: ["issue"] });
-  const again = (): void => {
-    issues.again();
-    muted.again();
-  };
   return (
     <>
       <Read of={issues}>
@@ -28,24 +24,19 @@ export function Issues(): JSX.Element {
             {found.length === 0 && <p class="empty">Nothing is wrong.</p>}
             <ul class="cards">
               {found.map((issue) => (
-                <Card key={issue.key} of={issue} again={again} />
+                <Card key={issue.key} of={issue} />
               ))}
             </ul>
             {next && <p class="quiet">There are more: hub doctor lists all.</p>}
           </>
         )}
       </Read>
-      <Muted of={muted} again={again} />
+      <Muted of={muted} />
     </>
   );
 }
 
-interface CardProps {
-  readonly of: IssueView;
-  readonly again: () => void;
-}
-
-function Card({ of, again }: CardProps): JSX.Element {
+function Card({ of }: { of: IssueView }): JSX.Element {
   return (
     <li>
       <p class="card-head">
@@ -53,14 +44,14 @@ function Card({ of, again }: CardProps): JSX.Element {
         <Time at={of.since} />
       </p>
       <p>{of.explanation}</p>
-      <p class="quiet">{of.fix}</p>
+      {!of.fixes.some(({ command }) => command === of.fix) && <p class="quiet">{of.fix}</p>}
       {of.fixes.map((fix) => (
         <div key={fix.command} class="fix">
           {fix.verb !== "GET" && (
             <Act
               label={fix.title}
               scope={fix.scope}
-              action={() => mend(fix).finally(again)}
+              action={() => mend(fix)}
               done="It is done; the hub checks it anew."
               {...(fix.is_final && { confirm: `${fix.title}? It cannot be undone.` })}
             />
@@ -73,7 +64,7 @@ function Card({ of, again }: CardProps): JSX.Element {
           <Command text={fix.command} />
         </div>
       ))}
-      {may("run") && <Mute of={of} again={again} />}
+      {may("run") && <Mute of={of} />}
     </li>
   );
 }
@@ -87,14 +78,14 @@ async function mend(fix: Fix): Promise<void> {
   if (tested?.is_ok === false) throw new Refusal(200, "test_failed", tested.steps?.at(-1)?.told ?? "It failed.", "");
 }
 
-function Mute({ of, again }: CardProps): JSX.Element {
+function Mute({ of }: { of: IssueView }): JSX.Element {
   const [reason, setReason] = useState("");
   const [span, setSpan] = useState("a week");
   async function mute(): Promise<void> {
     const days = FOR[span];
     const until = days === undefined ? null : new Date(Date.now() + days * DAY_MS).toISOString();
     const body = { reason, until };
-    if (await attempt(() => ask("post", "/v1/issues/{key}/mute", { params: { key: of.key }, body }), "It is muted.")) again();
+    await attempt(() => ask("post", "/v1/issues/{key}/mute", { params: { key: of.key }, body }), "It is muted.");
   }
   return (
     <details class="mute">
@@ -108,7 +99,7 @@ function Mute({ of, again }: CardProps): JSX.Element {
   );
 }
 
-function Muted({ of, again }: { of: Reading<{ readonly issues: readonly IssueView[] }>; again: () => void }): JSX.Element | null {
+function Muted({ of }: { of: Reading<{ readonly issues: readonly IssueView[] }> }): JSX.Element | null {
   const issues = of.data?.issues ?? [];
   if (issues.length === 0) return null;
   return (
@@ -129,7 +120,6 @@ function Muted({ of, again }: { of: Reading<{ readonly issues: readonly IssueVie
               scope="run"
               action={() => ask("post", "/v1/issues/{key}/unmute", { params: { key: issue.key } })}
               done="It is shown again."
-              then={again}
             />
           </li>
         ))}

@@ -2,7 +2,7 @@
 import type { ComponentChildren, JSX } from "preact";
 import { balanced, dayWords, daysUntil, fieldName, soon, thing } from "../format";
 import { now } from "../live";
-import { Elsewhere, Facts, Foreign, Section, Time, Was } from "../parts";
+import { Elsewhere, Facts, Foreign, Section, Time, Was, reached } from "../parts";
 import { MARKS } from "../types";
 import type { ItemDetail, ItemPlace, ItemView, ProposalView } from "../types";
 import { facts } from "./item_editor";
@@ -36,7 +36,7 @@ export function ItemCard({ of, marks, decisions, origin, children }: CardProps):
   const named = (data: Readonly<Record<string, unknown>>): [string, string][] => facts(of, data).map(([name, value]) => [fieldName(name), value]);
   return (
     <article aria-labelledby="item-title">
-      <h2 id="item-title" tabIndex={-1}>
+      <h2 id="item-title" tabIndex={-1} ref={reached}>
         <Foreign of={of.title || "no title"} />
       </h2>
       {of.provenance && !(of.provenance.origin === "own" && of.provenance.trusted) && (
@@ -123,7 +123,7 @@ export function Source({ of, isShort = false, isFile = false }: { of: Shown; isS
 function Words({ of: { quote, excerpt } }: { of: ItemPlace }): JSX.Element {
   if (!excerpt) {
     return (
-      <blockquote>
+      <blockquote ref={reached}>
         <mark>{quote}</mark>
       </blockquote>
     );
@@ -136,7 +136,7 @@ function Words({ of: { quote, excerpt } }: { of: ItemPlace }): JSX.Element {
     });
   });
   return (
-    <blockquote>
+    <blockquote ref={reached}>
       <ol start={excerpt.line} aria-label="Lines of the source">
         {lines.map((line) => (
           <li>
@@ -164,7 +164,7 @@ export function Proposed({ of, item, children }: { of: ProposalView; item: Shown
         </div>
       ))}
       {Object.keys(of.data).length > 0 && quote && (
-        <blockquote>
+        <blockquote ref={reached}>
           <mark>{balanced(quote)}</mark>
         </blockquote>
       )}

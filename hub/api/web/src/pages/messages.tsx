@@ -49,7 +49,6 @@ export function Message({ name: id }: { name: string }): JSX.Element {
             action={() => ask("post", "/v1/messages/{message_id}/cancel", { params })}
             done="The message is cancelled."
             confirm="Cancel this message? Its agent does not get it."
-            then={read.again}
           />
         )
       }

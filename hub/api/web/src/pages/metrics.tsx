@@ -69,7 +69,7 @@ export function Metrics(): JSX.Element {
     <Page
       title="Metrics"
       command={commandOf("hub metrics", { since: range.since, step: range.step })}
-      actions={<Choice name="range" label="Last" values={Object.keys(RANGES).filter((name) => name !== FIRST)} none={FIRST} isInLine />}
+      actions={<Choice name="range" label="Last" values={Object.keys(RANGES).filter((name) => name !== FIRST)} none={FIRST} />}
     >
       <div class="plots">
         {TOPICS.map((topic) => (

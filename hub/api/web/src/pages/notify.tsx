@@ -1,9 +1,10 @@
 import type { JSX } from "preact";
 import { Act } from "../acting";
-import { Choice, type Column, Command, Facts, Filters, Foreign, Listed, Page, Section, State, Time } from "../parts";
+import { type Column, Command, Facts, Foreign, Listed, Page, Section, State, Time } from "../parts";
 import { commandOf } from "../format";
 import { useReading } from "../reading";
 import { link, place } from "../router";
+import { Search } from "../search";
 import { Refusal, ask } from "../server";
 import type { DeliveryView, TargetView } from "../types";
 
@@ -29,7 +30,7 @@ function nextTry({ state, retry_at: at }: TargetView): string | null {
 export function Notify({ name }: { name: string | undefined }): JSX.Element {
   const read = useReading("/v1/notify", { kinds: KINDS });
   const target = read.data?.targets.find((one) => one.name === name);
-  if (name !== undefined) return <Target name={name} of={target} isKnown={target !== undefined || read.data === undefined} again={read.again} />;
+  if (name !== undefined) return <Target name={name} of={target} isKnown={target !== undefined || read.data === undefined} />;
   return (
     <Page title="Notifications" command="hub notify ls">
       <Listed of={read} label="Targets" columns={TARGETS} rows={(data) => data.targets} id={(one) => one.name} empty={<Empty />} />
@@ -56,15 +57,14 @@ interface TargetProps {
   readonly name: string;
   readonly of: TargetView | undefined;
   readonly isKnown: boolean;
-  readonly again: () => void;
 }
 
-function Target({ name, of, isKnown, again }: TargetProps): JSX.Element {
+function Target({ name, of, isKnown }: TargetProps): JSX.Element {
   const { query: given } = place.value;
   const query = { state: given.get("state"), cursor: given.get("cursor"), limit: ROWS };
   const params = { target: name };
   const read = useReading("/v1/notify/{target}/deliveries", { params, query, kinds: KINDS });
-  const columns: readonly Column<DeliveryView>[] = [...DELIVERIES, { head: "Change", cell: (one) => <Changing of={one} again={read.again} /> }];
+  const columns: readonly Column<DeliveryView>[] = [...DELIVERIES, { head: "Change", cell: (one) => <Changing of={one} /> }];
   return (
     <Page
       title={name}
@@ -77,7 +77,6 @@ function Target({ name, of, isKnown, again }: TargetProps): JSX.Element {
             isMain
             action={() => test(name)}
             done="It has taken the test."
-            then={again}
           />
         )
       }
@@ -85,9 +84,7 @@ function Target({ name, of, isKnown, again }: TargetProps): JSX.Element {
       {!isKnown && <p class="empty">hub.toml names no target like this. <a href="/notify">All targets</a></p>}
       {of && <About of={of} />}
       <Section title="Deliveries">
-        <Filters>
-          <Choice name="state" label="State" values={STATES} />
-        </Filters>
+        <Search fields={[{ name: "state", values: STATES }]} />
         <Listed of={read} label="Deliveries" columns={columns} rows={(data) => data.deliveries} id={(one) => one.id} empty="No delivery is like this." cursor="cursor" />
       </Section>
     </Page>
@@ -126,7 +123,7 @@ const DELIVERIES: readonly Column<DeliveryView>[] = [
   { head: "Next try", cell: (one) => <Time at={one.state === "waiting" ? one.due_at : null} isExact /> },
 ];
 
-function Changing({ of, again }: { of: DeliveryView; again: () => void }): JSX.Element {
+function Changing({ of }: { of: DeliveryView }): JSX.Element {
   const params = { delivery: of.id };
   return (
     <div class="actions">
@@ -135,7 +132,6 @@ function Changing({ of, again }: { of: DeliveryView; again: () => void }): JSX.E
         scope="run"
         action={() => ask("post", "/v1/notify/deliveries/{delivery}/retry", { params })}
         done="It is sent again."
-        then={again}
       />
       {of.state === "waiting" && (
         <Act
@@ -144,7 +140,6 @@ function Changing({ of, again }: { of: DeliveryView; again: () => void }): JSX.E
           action={() => ask("post", "/v1/notify/deliveries/{delivery}/drop", { params })}
           done="It is given up."
           confirm={`Drop ${of.event} of ${of.subject}? It is not sent any more.`}
-          then={again}
         />
       )}
     </div>

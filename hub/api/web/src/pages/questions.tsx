@@ -2,9 +2,10 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act } from "../acting";
 import { may } from "../me";
-import { Cards, Choice, Field, Filters, Page, Read, State, Time, Told } from "../parts";
+import { Cards, Field, Page, Read, State, Time, Told } from "../parts";
 import { useReading } from "../reading";
 import { place } from "../router";
+import { Search } from "../search";
 import { ask } from "../server";
 import type { QuestionView } from "../types";
 
@@ -19,13 +20,11 @@ export function Questions(): JSX.Element {
   const questions = useReading("/v1/questions", { query, kinds: ["question"] });
   return (
     <Page title="Questions" command={state === OPEN ? "hub ask ls" : "hub ask ls --all"}>
-      <Filters>
-        <Choice name="state" label="State" values={SETTLED} none={OPEN} />
-      </Filters>
+      <Search fields={[{ name: "state", values: SETTLED }]} />
       <Read of={questions}>
         {(data) => (
           <Cards rows={data.questions} id={(one) => one.id} empty={`No question is ${state}.`} next={data.next_cursor}>
-            {(one) => <Question of={one} again={questions.again} />}
+            {(one) => <Question of={one} />}
           </Cards>
         )}
       </Read>
@@ -33,7 +32,7 @@ export function Questions(): JSX.Element {
   );
 }
 
-function Question({ of, again }: { of: QuestionView; again: () => void }): JSX.Element {
+function Question({ of }: { of: QuestionView }): JSX.Element {
   return (
     <article aria-label={`Question of ${of.asked_by}`}>
       <p class="card-head">
@@ -52,12 +51,12 @@ function Question({ of, again }: { of: QuestionView; again: () => void }): JSX.E
           <Told text={of.answer} />
         </>
       )}
-      {of.state === OPEN && <Answer of={of} again={again} />}
+      {of.state === OPEN && <Answer of={of} />}
     </article>
   );
 }
 
-function Answer({ of, again }: { of: QuestionView; again: () => void }): JSX.Element | null {
+function Answer({ of }: { of: QuestionView }): JSX.Element | null {
   const [answer, setAnswer] = useState("");
   const params = { question_id: of.id };
   if (!may("answer")) return null;
@@ -69,7 +68,6 @@ function Answer({ of, again }: { of: QuestionView; again: () => void }): JSX.Ele
         scope="answer"
         action={() => ask("post", "/v1/questions/{question_id}/answer", { params, body: { answer } })}
         done="The question is answered."
-        then={again}
         disabled={answer.trim() === ""}
         isMain
       />
@@ -79,7 +77,6 @@ function Answer({ of, again }: { of: QuestionView; again: () => void }): JSX.Ele
         action={() => ask("post", "/v1/questions/{question_id}/withdraw", { params })}
         done="The question is withdrawn."
         confirm="Withdraw this question? Whoever asked gets no answer."
-        then={again}
       />
     </div>
   );

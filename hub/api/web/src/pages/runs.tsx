@@ -64,14 +64,14 @@ export function Run({ name: id }: { name: string }): JSX.Element {
     <Page
       title={data ? `Run of ${data.agent}` : "Run"}
       command={`hub runs show ${id}`}
-      actions={data && <Actions of={data} again={run.again} />}
+      actions={data && <Actions of={data} />}
     >
       <Read of={run}>{(found) => <Detail of={found} />}</Read>
     </Page>
   );
 }
 
-function Actions({ of, again }: { of: RunDetail; again: () => void }): JSX.Element {
+function Actions({ of }: { of: RunDetail }): JSX.Element {
   const params = { run_id: of.id };
   const hasEnded = ["COMPLETED", "FAILED", "CANCELLED"].includes(of.state);
   if (hasEnded) {
@@ -81,32 +81,21 @@ function Actions({ of, again }: { of: RunDetail; again: () => void }): JSX.Eleme
     };
     return <Act label="Run again" scope="run" action={rerun} done="A new run is queued." />;
   }
+  const isPaused = of.state === "PAUSED" || of.is_pausing;
   return (
     <>
-      {of.state === "PAUSED" || of.is_pausing ? (
-        <Act
-          label="Resume"
-          scope="run"
-          action={() => ask("post", "/v1/runs/{run_id}/resume", { params })}
-          done="The run goes on."
-          then={again}
-        />
-      ) : (
-        <Act
-          label="Pause"
-          scope="run"
-          action={() => ask("post", "/v1/runs/{run_id}/pause", { params })}
-          done="The run pauses."
-          then={again}
-        />
-      )}
+      <Act
+        label={isPaused ? "Resume" : "Pause"}
+        scope="run"
+        action={() => ask("post", isPaused ? "/v1/runs/{run_id}/resume" : "/v1/runs/{run_id}/pause", { params })}
+        done={isPaused ? "The run goes on." : "The run pauses."}
+      />
       <Act
         label="Cancel the run"
         scope="run"
         action={() => ask("post", "/v1/runs/{run_id}/cancel", { params, body: {} })}
         done="The run is cancelled."
         confirm={`Cancel this run of ${of.agent}? What it has delivered stays.`}
-        then={again}
       />
     </>
   );
@@ -181,7 +170,7 @@ function Files({ of }: { of: RunDetail }): JSX.Element {
   const asked = { limit: ROWS, cursor: query.get("files"), state: query.get("unit") };
   const units = useReading("/v1/runs/{run_id}/units", { params: { run_id: of.id }, query: asked, kinds: ["run"] });
   return (
-    <Section title="Files" more={<Choice name="unit" label="State" values={UNIT_STATES} isInLine />}>
+    <Section title="Files" more={<Choice name="unit" label="State" values={UNIT_STATES} />}>
       <Listed of={units} label="Files" columns={UNITS(of.agent)} rows={(data) => data.units} id={(unit) => unit.path} empty="No file is like this." cursor="files" />
     </Section>
   );

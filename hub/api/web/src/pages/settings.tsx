@@ -2,10 +2,11 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act, Form, attempt, told } from "../acting";
 import { me } from "../me";
-import { Choice, type Column, Facts, Field, Filter, Filters, Foreign, Listed, Page, Read, Section, Select, Table, Time, Was } from "../parts";
+import { type Column, Facts, Field, Foreign, Listed, Page, Read, Section, Select, Table, Time, Was } from "../parts";
 import { type Reading, useReading } from "../reading";
 import { link, place, refine } from "../router";
 import { described, type Described, NAMED, spelled, valued } from "../schema";
+import { Search, TEXT_FIELD } from "../search";
 import { ask } from "../server";
 import type { ConfigCheckView, SettingsChangeView, SettingsHistory, SettingsView } from "../types";
 
@@ -60,10 +61,6 @@ export function Settings(): JSX.Element {
   const schema = useReading("/v1/config/schema", { when: may });
   const cursor = place.value.query.get("cursor");
   const history = useReading("/v1/config/history", { query: { limit: ROWS, cursor }, when: may, kinds: ["settings"] });
-  const again = (): void => {
-    config.again();
-    history.again();
-  };
   return (
     <Page title="Settings" command="hub config show --origin">
       {!may && <p class="refused" role="alert">Only who may change the settings sees them.</p>}
@@ -72,8 +69,8 @@ export function Settings(): JSX.Element {
           {(data) => (
             <>
               <State of={data} />
-              <Read of={schema}>{(found) => <All of={data} tag={config.tag} schema={found} again={again} />}</Read>
-              <History of={history} now={data.generation} tag={config.tag} again={again} />
+              <Read of={schema}>{(found) => <All of={data} tag={config.tag} schema={found} />}</Read>
+              <History of={history} now={data.generation} tag={config.tag} />
             </>
           )}
         </Read>
@@ -100,12 +97,11 @@ interface AllProps {
   readonly of: SettingsView;
   readonly tag: string | null;
   readonly schema: unknown;
-  readonly again: () => void;
 }
 
-function All({ of, tag, schema, again }: AllProps): JSX.Element {
+function All({ of, tag, schema }: AllProps): JSX.Element {
   const query = place.value.query;
-  const [words, table, source, chosen] = ["q", "table", "from", "key"].map((name) => query.get(name) ?? "");
+  const [words, table, source, chosen] = ["text", "table", "from", "key"].map((name) => query.get(name) ?? "");
   const folder = of.file.slice(0, of.file.lastIndexOf("/") + 1);
   const all = [...settingsOf(of.settings, [], [])].map((one) => ({
     ...one,
@@ -128,12 +124,8 @@ function All({ of, tag, schema, again }: AllProps): JSX.Element {
   ];
   return (
     <>
-      {edited && <Edit key={edited.key} of={edited} about={edited.about} origin={edited.origin} tag={tag} again={again} />}
-      <Filters>
-        <Filter name="q" label="Setting or meaning" />
-        <Choice name="table" label="Table" values={tables} />
-        <Choice name="from" label="Shown" values={["any"]} none="not default" />
-      </Filters>
+      {edited && <Edit key={edited.key} of={edited} about={edited.about} origin={edited.origin} tag={tag} />}
+      <Search fields={[{ name: "table", values: tables }, { name: "from", label: "shown", values: ["any"] }, TEXT_FIELD]} />
       {shown.length + hidden > 0 ? (
         <Table label="Settings" columns={columns} rows={shown} id={(one) => one.key} empty="All of these have their defaults." />
       ) : (
@@ -154,11 +146,10 @@ interface EditProps {
   readonly about: Described;
   readonly origin: string;
   readonly tag: string | null;
-  readonly again: () => void;
 }
 
 /** One setting: what it means, and another value for it, which is checked before it is written. */
-function Edit({ of, about, origin, tag, again }: EditProps): JSX.Element {
+function Edit({ of, about, origin, tag }: EditProps): JSX.Element {
   const [text, setText] = useState(spelled(of.value));
   const [isLong] = useState(text.length > 80 || text.includes("\n"));
   const [checked, setChecked] = useState<ConfigCheckView | null>(null);
@@ -171,10 +162,7 @@ function Edit({ of, about, origin, tag, again }: EditProps): JSX.Element {
   const field = { label: "New value", value: text, change };
   const edit = (): { values: Record<string, unknown> } => ({ values: { [of.key]: isText ? text : valued(text) } });
   const check = (): Promise<unknown> => attempt(async () => setChecked(await ask("post", "/v1/config/check", { body: edit() })), "The new value is checked.");
-  const done = (): void => {
-    setChecked(null);
-    again();
-  };
+  const done = (): void => setChecked(null);
   return (
     <Section title={of.key} more={<a href={link(["settings"], { ...Object.fromEntries(place.value.query), key: undefined })}>Close</a>}>
       <Facts
@@ -240,16 +228,12 @@ interface HistoryProps {
   readonly of: Reading<SettingsHistory>;
   readonly now: number;
   readonly tag: string | null;
-  readonly again: () => void;
 }
 
-function History({ of: history, now, tag, again }: HistoryProps): JSX.Element {
+function History({ of: history, now, tag }: HistoryProps): JSX.Element {
   const query = place.value.query;
   const since = Number(query.get("since")) || undefined;
-  const done = (): void => {
-    refine({ since: undefined });
-    again();
-  };
+  const done = (): void => refine({ since: undefined });
   const newest = new Set<SettingsChangeView>();
   const seen = new Set<string>(query.has("cursor") ? history.data?.changes.map((change) => change.key) : []);
   for (const change of history.data?.changes ?? []) {

@@ -113,7 +113,7 @@ function Since(): JSX.Element {
   return (
     <Section
       title="What happened"
-      more={<Choice name="since" label="Shown" values={offered} none={lastVisit() ? "since my last visit" : A_DAY} isInLine />}
+      more={<Choice name="since" label="Shown" values={offered} none={lastVisit() ? "since my last visit" : A_DAY} />}
     >
       <p class="quiet">
         Since <Time at={since} isExact /> <Command text={`hub summary --since ${since.slice(0, 19)}Z`} />

@@ -7,9 +7,10 @@ import { titled } from "../inbox";
 import { type Key, moveFocus, useKeys } from "../keys";
 import { now } from "../live";
 import { isAtDevice, may } from "../me";
-import { Command, Elsewhere, Filter, Filters, Foreign, Page, Pager, Read, Time } from "../parts";
+import { Command, Elsewhere, Foreign, Page, Pager, Read, Time } from "../parts";
 import { useReading } from "../reading";
 import { place } from "../router";
+import { Search, TEXT_FIELD } from "../search";
 import type { ApprovedItemView, PlaceView, TasksOfDevice } from "../types";
 import { type Values, decided, delay, failures, forget, give, refuse, undo, unsent, withdraw } from "../verdicts";
 import { Due } from "./item_card";
@@ -109,9 +110,7 @@ export function Tasks(): JSX.Element {
   );
   return (
     <Page title="Tasks">
-      <Filters>
-        <Filter name="text" label="Find" />
-      </Filters>
+      <Search fields={[TEXT_FIELD]} />
       <p class="quiet" role="status">{unsent.value > 0 && `${unsent.value} being saved`}</p>
       {delay.value && <p class="banner">{unsent.value} changes are kept in this window until the hub takes them: {delay.value}</p>}
       {(open.data?.devices ?? []).map((one) => (

@@ -1,9 +1,10 @@
 // What became of a file or a line of it in each agent, and why of others nothing did.
 import type { JSX } from "preact";
 import { commandOf, quoted } from "../format";
-import { type Column, Filter, Foreign, Page, Read, Table } from "../parts";
+import { type Column, Foreign, Page, Read, Table } from "../parts";
 import { useReading } from "../reading";
 import { link, place } from "../router";
+import { Search } from "../search";
 import type { Reason } from "../types";
 
 /** Return the address at which the lines of a file are explained. */
@@ -31,10 +32,7 @@ export function Why(): JSX.Element {
   const found = useReading("/v1/why", { query: asked, when: path !== "" });
   return (
     <Page title="Why" command={path ? commandOf(`hub why ${quoted(path)}`, { agent: asked.agent ?? undefined }) : ""}>
-      <div class="filters">
-        <Filter name="path" label="File, or file:line" />
-        <Filter name="agent" label="Agent" />
-      </div>
+      <Search fields={[{ name: "path", label: "file", isText: true }, { name: "agent" }]} />
       {path !== "" && (
         <Read of={found}>
           {({ reasons }) => (
