@@ -63,6 +63,7 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
         "runs": _Command("runs", "List and show runs; cancel, pause, resume and repeat them."),
         "why": _Command(DECLARED, "Show what became of a file or its lines, and why of others nothing did."),
         "items": _Command("items", "List and show found items; approve, edit and reject them, undo that."),
+        "tasks": _Command("items", "List approved tasks and events; tick them off, change them, undo that."),
         "export": _Command("export", "Write the items of a hub to FILE, or to standard output."),
         "locks": _Command(DECLARED, "List locks with their holders and queues, and release a lock by force."),
         "costs": _Command(DECLARED, "Show the costs of models, failed requests included."),

@@ -166,7 +166,7 @@ def _options(spec: CommandSpec) -> Iterator[click.Option]:
     if sent in (spec["values"] or ()):
         yield click.Option([name, flag], is_flag=True, flag_value=sent, default=None, help=spec["help"])
         return
-    is_needed = bool(spec["is_required"]) and not is_switch  # an option with a default is not required
+    is_needed = bool(spec["is_required"]) and not is_switch and spec["default"] is None
     yield click.Option(
         [name, f"{flag}/{off}"] if is_switch and off else [name, *flag.split(",")],
         type=None if is_switch else _type(spec),

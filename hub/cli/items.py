@@ -17,7 +17,7 @@ from hub.cli.declared import MIN_END, SEARCHED, item_called
 from hub.cli.errors import CommandError, Exit
 from hub.cli.formats import proposals, short
 from hub.cli.hub_client import HubClient, Responses, hub_command, path_of
-from hub.cli.options import CommandT, ListByDefault, example, moment_option
+from hub.cli.options import CommandT, ListByDefault, TimeParam, example, moment_option
 
 MAX_VERDICTS = 500  # verdicts in one request
 TRIES, PAUSE_S = 20, 0.25  # while a device has not answered to the verdict before
@@ -157,6 +157,58 @@ def undo(hub: HubClient, ids: Sequence[str], **chosen: Any) -> Responses:
     return _give(hub, ids, "undo", **chosen)
 
 
+@click.group(cls=ListByDefault, epilog=example("hub tasks"))
+def tasks() -> None:
+    """List approved tasks and events; tick them off, change them, undo that.
+
+    The last six or more characters of an id are enough. The device of a task takes a change if its
+    owner has granted review.remote=approved to the hub.
+    """
+
+
+@tasks.command("tick", epilog=example("hub tasks tick 4e21a9"))
+@click.argument("ids", metavar="TASK...", nargs=-1, required=True)
+@hub_command
+def tick(hub: HubClient, ids: Sequence[str]) -> Responses:
+    """Mark tasks as done."""
+    return _change(hub, ids, {"status": "done"})
+
+
+@tasks.command("edit", epilog=example("hub tasks edit 4e21a9 dueDate=2027-02-03"))
+@click.argument("words", metavar="TASK... FIELD=VALUE...", nargs=-1, required=True)
+@hub_command
+def edit_tasks(hub: HubClient, words: Sequence[str]) -> Responses:
+    """Change values of approved tasks and events; status=todo takes a tick back.
+
+    A VALUE is JSON, or else a text.
+    """
+    return _change(hub, *_split(words))
+
+
+@tasks.command("undo", epilog=example("hub tasks undo 4e21a9"))
+@click.argument("ids", metavar="TASK...", nargs=-1, required=True)
+@hub_command
+def undo_change(hub: HubClient, ids: Sequence[str]) -> Responses:
+    """Take back the newest change of tasks and events, or their approval."""
+    return _change(hub, ids, {}, "undo")
+
+
+def _change(hub: HubClient, ids: Sequence[str], data: dict[str, Any], verdict: str = "edit") -> Responses:
+    begin = TimeParam().convert("today", None, None)
+    listed = [
+        task
+        for done in ("false", "true")
+        for task in hub.get_all("/v1/tasks", "tasks", begin=begin, done=done)["tasks"]
+    ]
+    chosen = [dict(task) for id in ids if (task := item_called(listed, id))]
+    if not ids or len(chosen) < len(ids) or (verdict == "edit" and not data):
+        raise click.UsageError("name tasks that 'hub tasks' lists, and each value to write as FIELD=VALUE")
+    given = [_body(task, verdict, data, None) for task in chosen]
+    if verdict == "edit":
+        given = [body | {"seen_row": task["seen_row"]} for body, task in zip(given, chosen, strict=True)]
+    return _answered(chosen, _sent(hub, given), verdict)
+
+
 def _proposed(command: CommandT) -> CommandT:
     """Add the options that choose proposals."""
     by = "Only proposals of this proposer, as 'hub items show' names it."
@@ -248,14 +300,21 @@ def _give(
             results += hub.post("/v1/items/proposals/declined", asked)["results"]
         else:
             results += _sent(hub, [_body(item, verdict, data or {}, by) for item in part])
-    failed = [result for result in results if result["error"]]
+    yield from _answered(chosen, results, verdict, is_short=bool(is_asked))
+    if is_asked:
+        failed = [result for result in results if result["error"]]
+        show.report(f"{verdict}: {len(results) - len(failed)} of {counted(len(results), 'item')}")
+
+
+def _answered(
+    chosen: Sequence[Chosen], results: Sequence[Chosen], verdict: str, *, is_short: bool = False
+) -> Responses:
+    failed = any(result["error"] for result in results)
     yield "verdicts", {"results": results}, Exit.FAILED if failed else Exit.DONE
     for item, result in zip(chosen, results, strict=True):
         state = result["error"]["message"] if result["error"] else result["state"]
-        if result["error"] or not is_asked:
+        if result["error"] or not is_short:
             show.report(one_line(f"{verdict} {short(item['title'])}: {state}"))
-    if is_asked:
-        show.report(f"{verdict}: {len(results) - len(failed)} of {counted(len(results), 'item')}")
 
 
 def agreed(ids: Sequence[str], lines: Callable[[str], Sequence[str]]) -> list[str]:

@@ -7,10 +7,10 @@ import anyio
 import msgspec
 from msgspec import Meta
 
-from hub.api.resource import Caller, Instant, Paging, Resource, View, route
+from hub.api.resource import Caller, Instant, Paging, Resource, View, command, route
 from hub.api.resources.items import ItemsResource, ItemView
 from hub.base.clock import IdFactory, epoch_ms
-from hub.base.dates import dates_as_texts
+from hub.base.dates import dates_as_texts, day_text
 from hub.base.roles import BY_ALL, Principal, Scope
 from hub.links.roster import Roster
 from hub.runs.verdict_delivery import refused_by
@@ -27,7 +27,7 @@ from protocol.agenda import (
 from protocol.capabilities import CapabilityName
 from protocol.errors import DeliveryError
 from protocol.owner_grants import OwnerGrant
-from protocol.tables import TABLES
+from protocol.tables import TABLES, person_in
 from protocol.tool_calls import Action, ToolCall
 from storage.devices import devices
 from storage.devices.browser_sessions import session_of
@@ -97,6 +97,31 @@ class TasksResource(Resource):
         self._roster = roster
         self._ids = ids
 
+    @command(
+        "tasks ls",
+        example="hub tasks ls --text rent",
+        json="tasks",
+        help="List approved tasks and events by their days; or done ones, the newest first.",
+        options={
+            "begin": "--begin=today: Events before then are done.",
+            "done": "Done ones, the newest first.",
+            "text": "Only with this text in the title.",
+            "limit": "--limit=50: Maximum number of tasks and events.",
+        },
+        rows="tasks",
+        table=(
+            "id|id as task",
+            "title|short as title!",
+            "day|day as due",
+            "person as person?~2",
+            "*|item_place as from~1",
+            "*|item_state as state?",
+            "places|place_states as goes to?~3",
+            "device as device?~4",
+            "table as table~5",
+        ),
+        empty="no such task or event is approved; --done lists those that are done",
+    )
     @route("GET", "", Scope.READ)
     async def approved(
         self,
@@ -185,12 +210,15 @@ class TasksResource(Resource):
                 given = newest.get(item.row.id) if item else None
                 data = row.data | (given.data if given and given.is_open and given.seen_row else {})
                 table, is_marked = TABLES[row.table], item is not None and bool(item.row.warnings)
+                at_ms, timezone = table.day_in(data), item.timezone if item else None
                 own: dict[str, Any] = {
                     "title": str(data.get(table.title, "")),
+                    "day": None if at_ms is None else day_text(at_ms, timezone),
+                    "person": person_in(data),
                     "seen_row": row.seen_row,
                     "is_present": state == "present",
                     "device_refuses": refused_by(link, is_marked=is_marked, is_owned=True) if link else None,
-                    "data": dates_as_texts(table, _with_names(data), item.timezone if item else None),
+                    "data": dates_as_texts(table, _with_names(data), timezone),
                 }
                 if item is None:
                     own |= {"agent": "", "run_id": "", "path": "", "table": row.table, "verdict": "approved"}

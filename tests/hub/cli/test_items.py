@@ -51,6 +51,19 @@ def test_items_are_listed_by_filters_and_shown(hub: Hub, served: ServedHub, port
     assert COUNTED.sentence in shown
 
 
+def test_approved_tasks_are_listed_ticked_changed_and_undone_in_the_terminal(
+    hub: Hub, served: ServedHub
+) -> None:
+    ends(hub("tasks"), 0, output=("task 1", "approved"), unsaid=("task 4",))
+    ends(hub("tasks", "tick", "i-1"), 0, output=("edit task 1: pending",))
+    ends(hub("tasks"), 0, output=("edit pending",))
+    ends(hub("tasks", "undo", "i-1"), 0, output=("undo task 1: ",))
+    ends(hub("tasks", "edit", "i-1", "priority=high"), 0, output=("edit task 1: pending",))
+    ends(hub("tasks", "--done"), 0, output=("no such task",))
+    for words in (("tick", "i-4"), ("edit", "i-1"), ("edit", "status=done")):
+        ends(hub("tasks", *words), Exit.USAGE, "name tasks that 'hub tasks' lists")
+
+
 @pytest.mark.parametrize(
     ("command", "title"),
     [("ls --all --text task_0", "task 0"), ("find task --in-state edited --limit 1", "task 2")],
