@@ -10,10 +10,12 @@ import webbrowser
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from datetime import timedelta
+from getpass import getuser
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import click
 
@@ -425,6 +427,9 @@ def show_link(
         show.out(link)
     if no_open or not open_browser(link, folder):
         show.report("Open the link in a browser on this machine within a minute; it works once.")
+        if "SSH_CONNECTION" in os.environ and (port := urlsplit(link).port):
+            named = f"{getuser()}@{os.environ['SSH_CONNECTION'].split()[2]}"
+            show.report(f"Or on the machine where you are, after: ssh -L {port}:127.0.0.1:{port} {named}")
 
 
 def open_browser(link: str, folder: Path | None) -> bool:

@@ -14,7 +14,7 @@ from hub.base.printable import one_line, spelled
 from hub.cli import show
 from hub.cli.declared import present
 from hub.cli.errors import CommandError, Exit
-from hub.cli.formats import FINAL, left_out, usd
+from hub.cli.formats import FINAL, FORMATS, left_out, usd
 from hub.cli.hub_client import HubClient, agent_names, open_client, path_of, run_ids
 from hub.cli.options import ListByDefault, default_state, example, hub_option, json_option, object_option
 from hub.text.parts import is_lost
@@ -322,7 +322,7 @@ def sum_up(run: Mapping[str, Any]) -> None:
 
 
 def show_found(hub: HubClient, run: Mapping[str, Any], state: Path) -> None:
-    """Print the newest items of a run, and the command with which their owner reviews them.
+    """Print items of a run by their days, and the command with which their owner reviews them.
 
     Args:
         state: state folder of the hub, which may be that of the device too.
@@ -334,12 +334,13 @@ def show_found(hub: HubClient, run: Mapping[str, Any], state: Path) -> None:
         return
     many = hub.get("/v1/items/counts", run=run["id"])["warnings"].get("any", 0)
     for warning, number in (("none", count - many), ("any", many)):
-        found = hub.get("/v1/items", run=run["id"], warning=warning, limit=_MAX_TITLES)["items"]
+        found = hub.get("/v1/items", run=run["id"], warning=warning, limit=_MAX_TITLES, order="day")["items"]
         if found and warning == "any":
             show.out(f"{many} with a mark: read the words before you approve")
         for item in found:
             marks = f"  ! {', '.join(item['warnings'])}" if item["warnings"] else ""
-            show.out(f"  {item['table']}  {spelled(item['title'])}{marks}")
+            day = f", {FORMATS['day'](item['day'])}" if item["day"] else ""
+            show.out(f"  {item['table']}  {spelled(item['title'])}{day}{marks}")
         if number > len(found):
             show.out(f"  ... and {number - len(found)} more")
     is_here = state != default_state() and (state / "devices" / f"{run['device']}.db").exists()

@@ -57,6 +57,7 @@ _PORTS: Final = (8770, 8771)  # of the commented settings
 _AGENT: Final = re.compile(r"^\[\[agents\]\]\n(?>(?:(?!timezone|\[).+\n)*)timezone = .*\n", re.MULTILINE)
 _CODE: Final = re.compile(r"hub pair approve (\S+)")
 _USUAL: Final = ("Documents", "Notes", "notes", "Obsidian")
+_NAMED: Final = re.compile(r'^XDG_DOCUMENTS_DIR="\$HOME/([^"]+)"$', re.MULTILINE)
 _MAX_OFFERED: Final = 5
 
 
@@ -291,7 +292,7 @@ def _offered(command: str, *, asks: bool) -> list[Path]:
     home = Path.home()
     vaults = [settings.parent for depth in ("*", "*/*") for settings in home.glob(f"{depth}/.obsidian")]
     lists = [file.parent for depth in ("*", "*/*") for file in home.glob(f"{depth}/todo.txt")]
-    usual = [home / name for name in _USUAL if (home / name).is_dir()]
+    usual = [folder for folder in (*_documents(home), *(home / name for name in _USUAL)) if folder.is_dir()]
     found: list[Path] = []
     for folder in sorted({*usual, *vaults, *lists}):
         if not any(part.startswith(".") for part in folder.relative_to(home).parts) and not any(
@@ -306,6 +307,13 @@ def _offered(command: str, *, asks: bool) -> list[Path]:
         problem, next_step = "this machine shares no folder yet", f"name one: {command} {named}"
         raise CommandError(problem, Exit.USAGE, next_step=next_step)
     return chosen
+
+
+def _documents(home: Path) -> Iterator[Path]:
+    """Yield the folder of documents as the desktop names it in the language of its user."""
+    with suppress(OSError, UnicodeDecodeError):
+        text = (default_settings().parents[1] / "user-dirs.dirs").read_text("utf-8")
+        yield from (home / name for name in _NAMED.findall(text))
 
 
 def _report_extras(run: Mapping[str, Any], *, has_places: bool) -> None:
@@ -546,7 +554,9 @@ def _first_run(
             show_step({"run": run, "working_on": None})
             if clock.monotonic() > gives_up_at:
                 command = f"hub runs show {show.short_id(run['id'])} --follow"
-                show.report(f"the first run goes on, {show.progress_of(run)} so far: {command}")
+                show.report(
+                    f"the first run goes on, {show.progress_of(run)}; the page shows what is found: {command}"
+                )
                 break
             Event().wait(_POLL_S)
     return None

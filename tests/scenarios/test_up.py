@@ -268,6 +268,15 @@ def test_unshareable_folder_is_named_with_a_remedy(
     assert not home.settings.exists()
 
 
+def test_folder_of_documents_is_offered_under_its_name_in_the_language_of_the_desktop(home: Home) -> None:
+    documents = home.folder / "Dokumente"
+    documents.mkdir()
+    home.settings.parent.mkdir(exist_ok=True)
+    named = '# XDG_DOCUMENTS_DIR="$HOME/x"\nXDG_DOCUMENTS_DIR="$HOME/Dokumente"\nXDG_MUSIC_DIR="$HOME/"\n'
+    (home.settings.parent / "user-dirs.dirs").write_text(named)
+    assert f"name one: hub up {documents} {home.notes}\n" in home.hub("up", code=2)
+
+
 @pytest.mark.parametrize(
     ("file", "text", "code", "shown"),
     [

@@ -179,7 +179,7 @@ def test_follow_of_a_run_paused_by_hand_names_the_resuming_command(
 def test_a_followed_run_ends_with_titles_and_the_next_command(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
-    tasks = "".join(f"- [ ] task {number}\n" for number in range(12))
+    tasks = "".join(f"- [ ] task {number}\n" for number in range(12)) + "- [ ] pay 📅 2027-02-03\n"
     file = served.folder / "devices" / "desk.db"  # of a device on the same machine, as in a demo
     file.parent.mkdir()
     file.touch()
@@ -187,9 +187,10 @@ def test_a_followed_run_ends_with_titles_and_the_next_command(
         result = hub("run", "notes", "--follow")
     summary, *titles = result.stdout.splitlines()
     assert result.exit_code == 0
-    assert summary == "success: 1 read, 0 skipped, 0 failed, 12 items, 0 model requests"
-    assert {title.rstrip("0123456789") for title in titles[:10]} == {"  tasks  task "}
-    assert titles[10:] == ["  ... and 2 more"]
+    assert summary == "success: 1 read, 0 skipped, 0 failed, 13 items, 0 model requests"
+    assert titles[0] == "  tasks  pay, 2027-02-03"
+    assert {title.rstrip("0123456789") for title in titles[1:10]} == {"  tasks  task "}
+    assert titles[10:] == ["  ... and 3 more"]
     review = f"hub review --state {served.folder} --name desk"
     assert result.stderr.splitlines()[-1] == f"they wait for review on desk; run there: {review}"
 

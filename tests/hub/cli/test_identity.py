@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from getpass import getuser
 from pathlib import Path
 from typing import Any
 
@@ -352,6 +353,16 @@ def test_devices_grant_adds_and_removes_grants(hub: Hub, served: ServedHub) -> N
 
 def test_grants_of_the_command_line_equal_the_grants_of_the_hub() -> None:
     assert tuple(Grant) == GRANTS
+
+
+def test_link_typed_over_ssh_is_printed_with_the_tunnel_to_its_port(
+    hub: Hub, served: ServedHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "ssh -L" not in hub("dashboard", "--no-open").stderr
+    monkeypatch.setenv("SSH_CONNECTION", "192.0.2.7 50122 192.0.2.9 22")
+    made = hub("dashboard", "--no-open")
+    port = made.stdout.partition("/login")[0].rpartition(":")[2]
+    assert f"ssh -L {port}:127.0.0.1:{port} {getuser()}@192.0.2.9\n" in made.stderr
 
 
 def test_dashboard_prints_a_link_whose_session_is_listed_and_revoked(hub: Hub, served: ServedHub) -> None:
