@@ -26,7 +26,7 @@ def help(ctx: click.Context, words: tuple[str, ...]) -> None:
         return
     topic = " ".join(words)
     try:
-        text = docs.page(topic)
+        text = docs.page(next((of for of in docs.TOPICS if of in (f"{topic}s", f"{topic}es")), topic))
     except docs.UnknownTopic as unknown:
         group = ctx.find_root().command
         is_command = isinstance(group, click.Group) and topic in group.list_commands(ctx)

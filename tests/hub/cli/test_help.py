@@ -34,6 +34,11 @@ def test_help_command_prints_each_handbook_page(hub: Hub) -> None:
         assert hub("help", topic).stdout == docs.page(topic)
 
 
+@each(("typed", "topic"), [("mailbox", "mailboxes"), ("calendar", "calendars"), ("place", "places")])
+def test_help_with_the_singular_of_a_topic_prints_its_page(hub: Hub, typed: str, topic: str) -> None:
+    assert hub("help", typed).stdout == docs.page(topic)
+
+
 def test_every_page_of_the_folder_is_a_topic() -> None:
     assert {path.stem for path in docs.FOLDER.glob("*.md")} == {*docs.TOPICS, "README"}
 
@@ -61,6 +66,9 @@ def test_a_mistyped_topic_is_a_usage_error_with_a_hint(hub: Hub, typed: str, hin
         (["inbox"], "review"),
         (["Docker"], "container"),
         (["due", "dates"], "dates"),
+        (["why", "is", "a", "line", "missing"], "why"),
+        (["rename", "folder"], "device"),
+        (["undo", "a", "tick"], "review"),
     ],
 )
 def test_help_with_words_of_other_programs_names_their_page_first(
