@@ -148,8 +148,8 @@ def serve(
 def demo(ctx: click.Context, folder: Path) -> None:
     """Run hub, device and agent once over a sample folder.
 
-    Starts a hub and a device with sample files, runs one agent, and prints the rows of the
-    device's database. A second demo shows that unchanged files cost nothing.
+    Starts a hub and a device with sample files, runs one agent, and prints what was
+    found. A second demo shows that unchanged files cost nothing.
     """
     check_system()
     from hub.cli.demo import run_demo

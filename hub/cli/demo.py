@@ -1,7 +1,7 @@
 """Command ``hub demo``: a complete run with real processes on sample files.
 
 Starts a hub and the reference device over a folder, runs one agent with the model on this
-machine, and prints the device's database. All files stay in one folder, so that a second
+machine, and prints what was found. All files stay in one folder, so that a second
 demo finds no changes and sends no requests to the model.
 """
 
@@ -18,12 +18,9 @@ from subprocess import DEVNULL
 from typing import Any, Final, NamedTuple, TypeVar
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from hub.base.atomic_file import write_atomically
 from hub.base.clock import SystemClock
-from hub.base.name_lists import counted
 from hub.base.version import command_here
 from hub.cli import show
 from hub.cli.errors import CommandError, Exit, log_ending, using
@@ -31,7 +28,6 @@ from hub.cli.formats import FINAL
 from hub.cli.hub_client import HubClient, hub_status, open_client
 from hub.cli.options import machine_zone
 from hub.cli.runs import show_found, sum_up
-from hub.device.items import DeviceItem, read_items
 from hub.extraction.local_model import find_weights
 from hub.extraction.model import ModelUnavailable
 
@@ -94,27 +90,22 @@ def run_demo(folder: Path) -> int:
 
 
 def _demo(folder: Path, *, has_model: bool) -> int:
-    console = Console(highlight=False)
-    clock = SystemClock()
-    began = clock.monotonic()
     with ExitStack() as children:
-        console.print(f"[bold]1[/] a hub starts                 state in {folder}")
+        show.out(f"1 a hub starts                 state in {folder}")
         # With the last valid settings, a demo would run that is not the one of the file.
         serve = ("serve", "--strict-start", "--config", str(folder / "hub.toml"))
         hub = children.enter_context(_child(folder, "hub", *serve))
         status = _until([hub], lambda: hub_status(folder), within_s=START_TIMEOUT_S)
         address = status["listeners"]["devices"]
-        console.print(f"[bold]2[/] a device connects            ws://{address}, shares {folder / 'notes'}")
+        show.out(f"2 a device connects            ws://{address}, shares {folder / 'notes'}")
         connect = ("connect", f"ws://{address}", "--root", str(folder / "notes"), "--name", DEVICE)
         token = ("--token-file", str(_token_file(folder)))
         desk = children.enter_context(_child(folder, "desk", *connect, *token))
         both = [hub, desk]
         _until(both, lambda: _connected(folder), within_s=START_TIMEOUT_S)
         model = status["model"] or "none, rules alone"
-        console.print(f"[bold]3[/] the agent '{AGENT}' reads them    model: {model}")
+        show.out(f"3 the agent '{AGENT}' reads them    model: {model}")
         run = _run(folder, both)
-    _show(console, read_items(folder / "devices" / f"{DEVICE}.db"))
-    _sum_up(console, run, clock.monotonic() - began)
     if status["model"] is None and not has_model:
         show.out(f"No model is installed: rules alone read. To add the small one: {command_here('local')}")
     return Exit.DONE if run["state"] == "COMPLETED" else Exit.FAILED
@@ -252,29 +243,3 @@ def _problem(hub: HubClient, run: Mapping[str, Any]) -> CommandError | None:
         if issue["is_stop"]:
             return CommandError(issue["explanation"], Exit.UNAVAILABLE, next_step=issue["fix"])
     return None
-
-
-def _show(console: Console, items: list[DeviceItem]) -> None:
-    table = Table(title="rows of the device's database: suggestions until the owner approves them")
-    table.add_column("table")
-    table.add_column("item", ratio=2)
-    table.add_column("file")
-    table.add_column("source sentence", ratio=3)
-    for item in items:
-        table.add_row(item.table, item.title, item.source_path or "", " ".join((item.quote or "").split()))
-    console.print(table)
-
-
-def _sum_up(console: Console, run: dict[str, Any], took_s: float) -> None:
-    if run["units_done"] == 0 and run["units_failed"] == 0 and run["model_requests"] == 0:
-        console.print(
-            f"Nothing changed: {counted(run['units_skipped'], 'file')} known, no model request, no insert. "
-            f"({took_s:.1f} s)"
-        )
-    else:
-        known = f" and {run['items_known']} known ones" if run["items_known"] else ""
-        console.print(
-            f"{counted(run['items_created'], 'item')}{known} from {counted(run['units_done'], 'file')}, "
-            f"{counted(run['model_requests'], 'model request')}. ({took_s:.1f} s) "
-            "Run it again: unchanged files cost nothing."
-        )

@@ -133,13 +133,13 @@ def steps(place: Place, installer: Installer) -> Iterator[tuple[str, Callable[[]
 
     def demo_by_rules() -> None:
         shown = place.run(f"{place.hub} demo")
-        _expect(" items from 5 files, 0 model requests." in shown, shown)
+        _expect("5 read, 0 skipped, 0 failed, " in shown and ", 0 model requests" in shown, shown)
         _expect(shown.splitlines()[-1].endswith(_OFFER + place.offered("local")), shown)
 
     def demo_with_model() -> None:
         shown = place.run(f"{place.hub} demo")
         _expect("model: smollm2" in shown and _OFFER not in shown, shown)
-        _expect(" model requests." in shown and " 0 model requests." not in shown, shown)
+        _expect(" model requests" in shown and ", 0 model requests" not in shown, shown)
 
     def imports() -> None:
         modules = ", ".join(["xllamacpp", WEIGHTS, *EXTRAS.values()])

@@ -6,12 +6,10 @@ import socket
 import subprocess
 import sys
 from contextlib import closing
-from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from rich.console import Console
 
 from hub.base.version import command_here, command_to_add
 from hub.cli import demo
@@ -47,18 +45,13 @@ def test_demo_without_a_model_finds_items_and_names_the_install_command(
 ) -> None:
     done = run(tmp_path, without="xllamacpp")
     assert done.returncode == 0, done.stderr
-    assert " items from 5 files, 0 model requests." in done.stdout
+    assert "success: 5 read, 0 skipped, 0 failed, " in done.stdout
+    assert "items, 0 model requests\n  tasks  " in done.stdout
     assert done.stdout.splitlines()[-1].endswith(f"To add the small one: {command_here('local')}")
-    assert not has_run or "Nothing changed: 5 files known" in run(tmp_path, without="xllamacpp").stdout
-
-
-def test_demo_summary_counts_known_items_and_files() -> None:
-    console = Console(width=200, file=(shown := StringIO()))
-    run = {"units_done": 5, "units_failed": 0, "items_created": 1, "items_known": 9, "model_requests": 0}
-    demo._sum_up(console, run, 1.0)
-    assert "1 item and 9 known ones from 5 files" in shown.getvalue()
-    demo._sum_up(console, run | {"units_done": 0, "units_skipped": 5}, 1.0)
-    assert "Nothing changed: 5 files known" in shown.getvalue()
+    assert (
+        not has_run
+        or "0 read, 5 skipped (5 unchanged), 0 failed, 0 items" in run(tmp_path, without="xllamacpp").stdout
+    )
 
 
 def test_demo_settings_follow_the_installed_model_until_edited(
