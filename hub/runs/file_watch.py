@@ -3,8 +3,9 @@
 An agent that reads by a schedule reads changed files at once, or, if a model reads its documents, once they
 are calm. Hints that come meanwhile are one run, and no such run executes beside another run of the agent.
 While saves go on, the pause before the next run doubles: to a minute, or, for a model, from one minute to 15.
-An hour without a run ends that. A model costs: between two times of the schedule, hints start at most 24 runs
-that ask it. Pauses outlast a restart, since they are read from the runs.
+An hour without a run ends that, and by rules each minute takes one run of the row back. A model costs:
+between two times of the schedule, hints start at most 24 runs that ask it. Pauses outlast a restart, since
+they are read from the runs.
 
 A hint names no file: the run compares all files of the agent, as any other. Hints are kept in memory alone,
 since the schedule reads whatever a hint did not.
@@ -39,7 +40,7 @@ from storage.store import Store
 PAUSE_S: Final = 10.0  # after the start of a run of the agent that a hint started, and after any was seen
 CALM_S: Final = 20.0  # after the last hint, before a model is asked
 LATEST_S: Final = 300.0  # after the first one
-EASY_RUNS: Final = 6  # runs by rules with the shortest pause, before it doubles
+EASY_RUNS: Final = 12  # runs by rules with the shortest pause, before it doubles; a minute forgets one
 LONGEST_S: Final = 60.0  # pause between runs by rules while saves go on
 MODEL_PAUSES_S: Final = (60.0, 900.0)  # the first and the longest pause between runs with a model
 FORGOTTEN_S: Final = 3600.0  # after the last run, before pauses begin anew
@@ -59,7 +60,7 @@ class FileWatch:
         self._clock = clock
         self._due: dict[AgentId, tuple[float, float]] = {}  # the first hint, and when the run may start
         self._ran: dict[AgentId, float] = {}  # when a run was started, or last seen to execute
-        self._started: dict[AgentId, tuple[float, int]] = {}  # the last start, and the starts in a row
+        self._started: dict[AgentId, tuple[float, float]] = {}  # the last start, and the starts in a row
 
     async def hint(self, device_id: DeviceId, ids: Collection[AgentId]) -> int:
         """Start runs of the agents of a device that read by themselves; return their number."""
@@ -100,7 +101,10 @@ class FileWatch:
         if agent.runs_executing:
             self._ran[agent_id] = now
         at, starts = self._started.get(agent_id) or await self._remembered(agent_id, now)
-        starts = starts if now - at < FORGOTTEN_S else 0
+        if now - at >= FORGOTTEN_S:
+            starts = 0.0
+        elif not self._asks_model(agent):
+            starts = max(0.0, starts - (now - at) / LONGEST_S)
         pause_s = await self._pause_s(agent, starts)
         wait_s = max(self._ran.get(agent_id, -math.inf) + PAUSE_S, at + pause_s) - now
         if wait_s > 0:
@@ -109,21 +113,21 @@ class FileWatch:
         await self._news.start(agent, CHANGE)
         return 0.0
 
-    async def _remembered(self, agent_id: AgentId, now: float) -> tuple[float, int]:
+    async def _remembered(self, agent_id: AgentId, now: float) -> tuple[float, float]:
         """Return when hints last started a run of the agent, and the starts in a row, from its runs."""
         rows = await self._store.read(runs.list_runs, agent_id=agent_id, limit=_REMEMBERED)
         ages_s = [(now_ms(self._clock) - row.created_at) / 1000 for row in rows if row.trigger == CHANGE]
         gaps = [later - earlier for earlier, later in pairwise(ages_s)]
         starts = next((n for n, gap_s in enumerate(gaps, 1) if gap_s >= FORGOTTEN_S), len(ages_s))
-        self._started[agent_id] = (now - max(0.0, ages_s[0]) if ages_s else -math.inf, starts)
+        self._started[agent_id] = (now - max(0.0, ages_s[0]) if ages_s else -math.inf, float(starts))
         return self._started[agent_id]
 
-    async def _pause_s(self, agent: AgentRow, starts: int) -> float:
+    async def _pause_s(self, agent: AgentRow, starts: float) -> float:
         """Return the seconds between the last start of a run and the next one, after so many in a row."""
         if not self._asks_model(agent):
-            return min(PAUSE_S * 2.0 ** min(max(0, starts - EASY_RUNS), 9), LONGEST_S)
+            return min(PAUSE_S * math.exp2(min(max(0.0, starts - EASY_RUNS), 9.0)), LONGEST_S)
         first, longest = MODEL_PAUSES_S
-        doubled = min(first * 2.0 ** min(max(0, starts - 1), 9), longest)
+        doubled = min(first * math.exp2(min(max(0.0, starts - 1), 9.0)), longest)
         rows = await self._store.read(schedule_rows.schedules_of, agent.id)
         periods_s = [trigger_for(row).period_ms() / 1000 for row in rows if row.enabled]
         return max(doubled, min(periods_s, default=0.0) / PART_OF_PERIOD)

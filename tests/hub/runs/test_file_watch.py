@@ -168,6 +168,17 @@ async def test_document_that_a_model_reads_is_read_once_hints_are_over_or_at_the
     assert await hinted.seconds_until_next_run(hint_every_s=10) == LATEST_S
 
 
+def noted_starts(hinted: HintedHub, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return the list of the times at which runs are started from now on; each ends at once."""
+    started: list[float] = []
+
+    async def start(*_: object) -> None:
+        started.append(hinted.hub.clock.monotonic())
+
+    monkeypatch.setattr(hinted.hub.work.file_watch._news, "start", start)
+    return started
+
+
 @each(("asks_model", "most"), [(True, 15), (False, 80)])
 async def test_saves_without_an_end_start_few_runs_an_hour(
     hinted: HintedHub, monkeypatch: pytest.MonkeyPatch, asks_model: bool, most: int
@@ -175,13 +186,7 @@ async def test_saves_without_an_end_start_few_runs_an_hour(
     monkeypatch.setattr(Extractor, "reads_prose_by_rules", lambda *_: not asks_model)
     await hinted.hub.reschedule(OFTEN)
     hinted_at: list[float] = []
-    started: list[float] = []
-    clock = hinted.hub.clock
-
-    async def start(*_: object) -> None:
-        started.append(clock.monotonic())
-
-    monkeypatch.setattr(hinted.hub.work.file_watch._news, "start", start)
+    started, clock = noted_starts(hinted, monkeypatch), hinted.hub.clock
     while len(hinted_at) < 3600 // 21:
         await hinted.hint()
         hinted_at.append(clock.monotonic())
@@ -224,6 +229,16 @@ async def test_pause_after_a_run_by_a_hint_outlasts_a_restart(
     assert len(await hinted.runs()) == 1
     await hinted.hub.clock.pass_time(1.5 * FORGOTTEN_S)
     await hinted.has_runs(2)
+
+
+async def test_each_save_of_an_hour_and_of_a_meeting_starts_a_run_by_rules(
+    hinted: HintedHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = noted_starts(hinted, monkeypatch)
+    for nth, gap_s in enumerate([120.0] * 30 + [PAUSE_S + 1] * 12, 1):
+        await hinted.hint()
+        await hinted.hub.clock.pass_time(gap_s)
+        assert len(started) == nth
 
 
 async def test_two_hubs_on_one_database_queue_a_single_run_for_the_same_news(hinted: HintedHub) -> None:
