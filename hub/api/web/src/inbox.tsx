@@ -1,6 +1,6 @@
 // The items of the page Inbox, and the keys on them: each acts once, in its turn, on what the keys before it left.
 import { computed, signal } from "@preact/signals";
-import type { ComponentChildren } from "preact";
+import type { ComponentChildren, JSX } from "preact";
 import { refused, report } from "./acting";
 import { question } from "./confirm";
 import { beginOf, dayHeading, fieldName, thing } from "./format";
@@ -10,7 +10,7 @@ import { Foreign } from "./parts";
 import { go, link, place } from "./router";
 import { ask } from "./server";
 import type { ItemDetail, ItemView, ItemsPage } from "./types";
-import { MOST, type Values, type Verdict, give, isUndecided, isUndoable, note, undo, withdraw, whenFailed } from "./verdicts";
+import { MOST, type Values, type Verdict, delay, give, isUndecided, isUndoable, note, undo, unsent, withdraw, whenFailed } from "./verdicts";
 
 export const ROWS = 100; // of which more are read while fewer are ahead
 const MAX_ROWS = 1_000; // of one page
@@ -304,7 +304,7 @@ function decide(items: readonly ItemView[], verdict: Verdict, data: Values | und
 
 function conclude(items: readonly ItemView[], verdict: Verdict, data: Values | undefined, why: string, more: string, isProposed: boolean, isConfirmed = false): void {
   if (items.length === 0) return report(why, true);
-  if (!give(items, verdict, data, isProposed, isConfirmed)) return report("Too many decisions wait for the hub: go on once it has taken them.", true);
+  if (!give(items, verdict, data, isProposed, isConfirmed)) return;
   chosen.value = new Map();
   edited.value = undefined;
   report(<>{DONE[verdict]} {titled(items)}{more}</>, false, takeBack);
@@ -410,4 +410,15 @@ export function titled(items: readonly ItemView[]): ComponentChildren {
       “<Foreign of={one.title.length > 60 ? `${one.title.slice(0, 60)}…` : one.title} />”
     </>
   );
+}
+
+/** Number of decisions that the hub has not taken yet. */
+export function BeingSaved({ after }: { after: string }): JSX.Element | null {
+  return unsent.value > 0 ? <span class="unsent">{`${after}${unsent.value} being saved`}</span> : null;
+}
+
+/** Why none is taken for now. */
+export function Delay(): JSX.Element | null {
+  const isOne = unsent.value === 1;
+  return delay.value ? <p class="banner">{unsent.value} {isOne ? "decision is" : "decisions are"} kept in this window until the hub takes {isOne ? "it" : "them"}: {delay.value}</p> : null;
 }

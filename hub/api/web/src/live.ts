@@ -38,6 +38,7 @@ export const now = signal(Date.now());
 const RETRY_MS = 3_000;
 const TICK_MS = 10_000;
 const listeners = new Set<Listener>();
+let followed: EventSource | undefined;
 
 export function onChange(listener: Listener): () => void {
   listeners.add(listener);
@@ -55,7 +56,8 @@ export function refresh(): void {
 
 /** Follow the changes for good. The browser shows the id of the last one when it connects again. */
 export function follow(): void {
-  const stream = new EventSource("/v1/changes");
+  followed?.close(); // of a session before
+  const stream = (followed = new EventSource("/v1/changes"));
   stream.addEventListener("open", () => (lostAt.value = null));
   stream.addEventListener("reset", () => tell("all"));
   stream.addEventListener("changed", (event) => {
@@ -63,10 +65,7 @@ export function follow(): void {
   });
   stream.addEventListener("error", () => {
     lostAt.value ??= Date.now();
-    if (stream.readyState === EventSource.CLOSED) {
-      stream.close();
-      void again();
-    }
+    if (stream.readyState === EventSource.CLOSED) void again();
   });
 }
 

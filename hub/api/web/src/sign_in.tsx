@@ -39,6 +39,13 @@ export function SignIn(): JSX.Element {
     void enter(code);
   }, []);
 
+  useEffect(() => {
+    // Another window may have signed in.
+    const check = (): void => void ask("get", "/v1/me").then(() => (isSignedOut.value = false), () => undefined);
+    addEventListener("focus", check);
+    return () => removeEventListener("focus", check);
+  }, []);
+
   return (
     <main class="sign-in">
       <h1>Sign in</h1>

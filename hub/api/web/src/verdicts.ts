@@ -1,5 +1,6 @@
 // Verdicts of this window. Each counts here at once; requests to the hub follow the keys, in their order.
 import { signal } from "@preact/signals";
+import { report } from "./acting";
 import { isSignedOut, onChange } from "./live";
 import { Refusal, ask, fresh, leave } from "./server";
 import type { ItemView, NewVerdictView, VerdictResult } from "./types";
@@ -80,9 +81,12 @@ export function isUndecided(item: ItemView): boolean {
   return (item.verdict === "open" || item.verdict === "held") && (mine ? mine.version < item.version : !isOnItsWay(item));
 }
 
-/** Decide about items, by their newest proposals or not. Return false if too many verdicts wait for the hub already. */
+/** Decide about items, by their newest proposals or not. Return false, and say why, if too many wait for the hub already. */
 export function give(items: readonly ItemView[], verdict: Verdict, data?: Values, isProposed = false, isConfirmed = false): boolean {
-  if (queue.length + items.length > MAX_UNSENT) return false;
+  if (queue.length + items.length > MAX_UNSENT) {
+    report("Too many decisions wait for the hub: go on once it has taken them.", true);
+    return false;
+  }
   const step = { verdict, items };
   steps.push(step);
   if (steps.length > MAX_STEPS) steps.shift();
@@ -131,10 +135,18 @@ export function note(rows: readonly ItemView[]): void {
   if (done.length > 0) decided.value = new Map([...decided.value].filter(([id]) => !done.some((row) => row.id === id)));
 }
 
-/** Return whether the device has changed an item as was decided here, and left it open. */
+/** Return whether the device has changed an item as was decided here, and left it open, or another window took that back. */
 function isChanged({ id, given }: ItemView): boolean {
   const mine = decided.value.get(id);
-  return mine?.verdict === "edit" && given?.state === "done" && given.created_at !== mine.after;
+  return (mine?.verdict === "edit" || given?.verdict === "undo") && given?.state === "done" && given.created_at !== mine?.after;
+}
+
+/** Return the rows whose devices have refused what was decided here. */
+export function refusedOf<Row extends ItemView>(rows: readonly Row[]): readonly Row[] {
+  return rows.filter(({ id, given }) => {
+    const mine = decided.value.get(id);
+    return mine && given?.state === "refused" && given.created_at !== mine.after;
+  });
 }
 
 /** Return whether a verdict on an item can be undone here. */

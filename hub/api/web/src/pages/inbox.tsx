@@ -5,7 +5,7 @@ import { attempt, report } from "../acting";
 import { Confirm } from "../confirm";
 import { beginOf, commandOf, count, dayOf, exact, fieldName, quoted, thing, things } from "../format";
 import {
-  accept, act, asked, because, begin, chosen, clear, current, DONE, edit, edited, type Group, groupsOf, isOpen, isPlain, judge, judgeFile, list, move, onTheWay, order,
+  accept, act, asked, because, begin, BeingSaved, chosen, clear, current, Delay, DONE, edit, edited, type Group, groupsOf, isOpen, isPlain, judge, judgeFile, list, move, onTheWay, order,
   ORDERS, pickAll, press, rejectFile, rows, size, sought, take, takeBack, takeOne, titled, toggle, typedEarly, undoOne,
 } from "../inbox";
 import { type Key, useKeys } from "../keys";
@@ -17,7 +17,7 @@ import { link, place, refine } from "../router";
 import { ask } from "../server";
 import { Search, type SearchField, TEXT_FIELD } from "../search";
 import { type ItemCountsView, type ItemDetail, type ItemView, MARKS, type ProposalView } from "../types";
-import { decided, delay, failures, forget, isOnItsWay, isUndecided, unsent } from "../verdicts";
+import { decided, failures, forget, isOnItsWay, isUndecided, refusedOf } from "../verdicts";
 import { Due, ItemCard, Proposed, type CardProps, type Shown, Source } from "./item_card";
 import { Editor } from "./item_editor";
 import { whyOf } from "./why";
@@ -112,10 +112,7 @@ export function Inbox(): JSX.Element {
   useEffect(() => {
     // Their devices have refused the verdicts: the items wait again.
     const known = detail ? [...rows.value.filter((row) => row.id !== detail.id), detail] : rows.value;
-    const refused = known.filter(({ id, given }) => {
-      const mine = decided.value.get(id);
-      return mine && given?.state === "refused" && given.created_at !== mine.after;
-    });
+    const refused = refusedOf(known);
     if (refused.length === 0) return;
     forget(refused.map((row) => row.id));
     const why = because(refused[0]?.given?.reason);
@@ -134,7 +131,7 @@ export function Inbox(): JSX.Element {
           <Search fields={fieldsOf(counts.data)} />
           <p class="quiet" role="status">
             {counts.data && total(counts.data, verdict === "open" && !isUnsure)}
-            {unsent.value > 0 && <span class="unsent">{` · ${unsent.value} being saved`}</span>}
+            <BeingSaved after=" · " />
           </p>
           {order.value && (
             <p class="orders" role="group" aria-label="Order">
@@ -146,7 +143,7 @@ export function Inbox(): JSX.Element {
             </p>
           )}
           <FirstPlace />
-          {delay.value && <p class="banner">{unsent.value} {unsent.value === 1 ? "decision is" : "decisions are"} kept in this window until the hub takes {unsent.value === 1 ? "it" : "them"}: {delay.value}</p>}
+          <Delay />
           {mayJudge && rows.value.some(isOpen) && (
             <div class="actions">
               <Press of="A" label="Select all without a mark" action={pickAll} />

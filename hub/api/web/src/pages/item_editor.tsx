@@ -24,6 +24,9 @@ interface EditorProps {
   readonly close: () => void;
 }
 
+/** What was typed last and not given: the form of its item has it again, behind another page or a new session. */
+let draft: { readonly id: string; readonly texts: Readonly<Record<string, string>> } | undefined;
+
 /** Return a value as a text: a date as a day or a time, a list of names in a line, another row by its title. */
 export function shown(value: unknown, kind?: TableField["kind"]): string {
   if (kind === "epoch_ms" && typeof value === "string") return dayOrTime(value);
@@ -43,11 +46,12 @@ export function Editor({ of, approve, failure, early = () => "", label = "Approv
   const choices = useReading("/v1/items/{item_id}/choices", { params: { item_id: of.id }, when: hasChoices });
   const above = choices.data?.fields ?? [];
   const fields: readonly TableField[] = of.fields.filter(({ refers_to }) => refers_to === null);
-  const [texts, setTexts] = useState(() => begun(of, fields, failure, early()));
-  const change =
-    (name: string) =>
-    (event: { currentTarget: { value: string } }): void =>
-      setTexts({ ...texts, [name]: event.currentTarget.value });
+  const [texts, setTexts] = useState(() => ({ ...begun(of, fields, failure, early()), ...(draft?.id === of.id && draft.texts) }));
+  const put = (name: string, value: string): void => setTexts((draft = { id: of.id, texts: { ...texts, [name]: value } }).texts);
+  const end = (then: () => void): void => {
+    draft = undefined;
+    then();
+  };
   const changed: [string, Value | Called | null][] = [
     ...fields
       .filter(({ name, kind }) => texts[name] !== undefined && texts[name] !== editable(of.data[name], kind))
@@ -68,7 +72,7 @@ export function Editor({ of, approve, failure, early = () => "", label = "Approv
       class="editor"
       data-takes-keys
       onSubmit={(event) => event.preventDefault()}
-      onKeyDown={(event) => event.key === "Escape" && close()}
+      onKeyDown={(event) => event.key === "Escape" && end(close)}
     >
       {fields.map(({ name, kind, choices, is_required, is_needed, about }) => {
         const text = texts[name] ?? editable(of.data[name], kind);
@@ -77,17 +81,17 @@ export function Editor({ of, approve, failure, early = () => "", label = "Approv
           <label class="field" key={name}>
             <span title={about}>{fieldName(name)}</span>
             {kind === "epoch_ms" ? (
-              <Moment required={required} text={text} onChange={(value) => setTexts({ ...texts, [name]: value })} />
+              <Moment required={required} text={text} onChange={(value) => put(name, value)} />
             ) : kind === "number" ? (
-              <input type="number" step="any" required={required} value={text} onInput={change(name)} />
+              <input type="number" step="any" required={required} value={text} onInput={({ currentTarget }) => put(name, currentTarget.value)} />
             ) : kind === "flag" || choices.length > 0 ? (
-              <select value={text} required={required} onChange={change(name)}>
+              <select value={text} required={required} onChange={({ currentTarget }) => put(name, currentTarget.value)}>
                 {[...new Set([...(kind === "flag" ? ["yes", "no"] : choices), text, ...(required ? [] : [""])])].map((one) => (
                   <option key={one}>{one}</option>
                 ))}
               </select>
             ) : (
-              <textarea rows={text.length > 80 ? 5 : 1} value={text} onInput={change(name)} />
+              <textarea rows={text.length > 80 ? 5 : 1} value={text} onInput={({ currentTarget }) => put(name, currentTarget.value)} />
             )}
             <Problem of={problem(name)} />
           </label>
@@ -107,7 +111,7 @@ export function Editor({ of, approve, failure, early = () => "", label = "Approv
             required={is_required && !of.data[field]}
             placeholder={rows.find((row) => row.id === of.data[field])?.title ?? shown(of.data[field] || "none")}
             value={texts[field] ?? ""}
-            onInput={change(field)}
+            onInput={({ currentTarget }) => put(field, currentTarget.value)}
           />
           <datalist id={`rows-${field}`}>
             {rows.map((row) => (
@@ -124,12 +128,12 @@ export function Editor({ of, approve, failure, early = () => "", label = "Approv
           // Enter presses it, too. The event of the form does not come in a frame that may send none.
           onClick={(event) => {
             event.preventDefault();
-            if (form.current?.reportValidity()) approve(Object.fromEntries(changed));
+            if (form.current?.reportValidity()) end(() => approve(Object.fromEntries(changed)));
           }}
         >
           {label}
         </button>
-        <button type="button" onClick={close}>
+        <button type="button" onClick={() => end(close)}>
           Keep as it is
         </button>
       </div>

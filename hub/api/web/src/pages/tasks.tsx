@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { report } from "../acting";
 import { beginOf, dayHeading, dayOf, daysUntil, exact, soon } from "../format";
-import { titled } from "../inbox";
+import { BeingSaved, Delay, titled } from "../inbox";
 import { type Key, moveFocus, useKeys } from "../keys";
 import { now } from "../live";
 import { isAtDevice, may } from "../me";
@@ -12,7 +12,7 @@ import { useReading } from "../reading";
 import { place } from "../router";
 import { Search, TEXT_FIELD } from "../search";
 import type { ApprovedItemView, PlaceView, TasksOfDevice } from "../types";
-import { type Values, decided, delay, failures, forget, give, refuse, undo, unsent, withdraw } from "../verdicts";
+import { type Values, decided, failures, forget, give, refuse, refusedOf, undo, withdraw } from "../verdicts";
 import { Due } from "./item_card";
 import { Editor, shown } from "./item_editor";
 import { whyOf } from "./why";
@@ -58,7 +58,7 @@ function fixed({ id, device_refuses }: ApprovedItemView): string {
 function change({ row, title }: Task, data: Values): void {
   const why = fixed(row);
   if (why) return report(why, true);
-  if (!give([row], "edit", data)) return report("Too many changes wait for the hub: go on once it has taken them.", true);
+  if (!give([row], "edit", data)) return;
   report(<>{data["status"] === "done" ? "Done" : "Changed"}: {title}</>, false, takeBack);
 }
 
@@ -100,7 +100,7 @@ export function Tasks(): JSX.Element {
   ];
   useKeys(may("review") ? keys : []);
   useFocus();
-  useRefusals(all);
+  useRefusals(all.map(({ row }) => row));
   const rows = (of: readonly Task[]): JSX.Element => (
     <ul class="cards tasks">
       {of.map((task) => (
@@ -111,8 +111,10 @@ export function Tasks(): JSX.Element {
   return (
     <Page title="Tasks">
       <Search fields={[TEXT_FIELD]} />
-      <p class="quiet" role="status">{unsent.value > 0 && `${unsent.value} being saved`}</p>
-      {delay.value && <p class="banner">{unsent.value} changes are kept in this window until the hub takes them: {delay.value}</p>}
+      <p class="quiet" role="status">
+        <BeingSaved after="" />
+      </p>
+      <Delay />
       {(open.data?.devices ?? []).map((one) => (
         <Away key={one.name} of={one} />
       ))}
@@ -168,15 +170,14 @@ function useFocus(): void {
 }
 
 /** Note the changes that devices have refused, so that each row shows its present values and asks again. */
-function useRefusals(tasks: readonly Task[]): void {
+function useRefusals(rows: readonly ApprovedItemView[]): void {
   useEffect(() => {
-    for (const { row, title } of tasks) {
-      const mine = decided.value.get(row.id);
-      if (!mine || row.given?.state !== "refused" || row.given.created_at === mine.after) continue;
+    for (const row of refusedOf(rows)) {
+      const data = decided.value.get(row.id)?.data;
       forget([row.id]);
-      const why = row.given.reason === "changed_meanwhile" ? "it was changed on its own computer meanwhile" : `its computer refused it (${row.given.reason ?? "no reason"})`;
-      refuse(row.id, { why, data: mine.data });
-      report(<>{title} is not changed: {why}</>, true);
+      const why = row.given?.reason === "changed_meanwhile" ? "it was changed on its own computer meanwhile" : `its computer refused it (${row.given?.reason ?? "no reason"})`;
+      refuse(row.id, { why, data });
+      report(<>{row.title} is not changed: {why}</>, true);
     }
   });
 }
