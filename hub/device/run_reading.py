@@ -337,6 +337,7 @@ class FolderRun:
         self._has_last_fetch = False
         self._is_fetched = anyio.Event()
         self._seq = 0
+        self._framed_at = library.contents.clock.monotonic()  # the last frame with files
         self._sent = 0
         self._is_complete = False
         self._batch: list[FilePiece] = []
@@ -565,7 +566,7 @@ class FolderRun:
         self._sent += 1
 
     async def _read_with_reminders(self, file: SharedFile) -> FileText:
-        """Read a file in a thread; frames meanwhile keep the hub from giving up a run over a long scan.
+        """Read a file in a thread; frames keep the hub from giving up a run over a long scan, or many bad files.
 
         Raises Unreadable as ``_read`` does.
         """
@@ -582,8 +583,9 @@ class FolderRun:
         raise unreadable
 
     async def _remind(self) -> None:
+        clock = self._library.contents.clock
         while True:
-            await self._library.contents.clock.sleep(REMIND_S)
+            await clock.sleep(max(0.0, self._framed_at + REMIND_S - clock.monotonic()))
             await self._send_batch(even_if_empty=True)
 
     def _read(self, file: SharedFile) -> FileText:
@@ -621,6 +623,7 @@ class FolderRun:
 
     def _next_seq(self) -> int:
         self._seq += 1
+        self._framed_at = self._library.contents.clock.monotonic()
         return self._seq - 1
 
     async def _in_thread(self, work: Callable[[*Ts], T], *args: *Ts) -> T:

@@ -11,16 +11,17 @@ from typing import Any, TypeVar
 import anyio
 import msgspec
 import pytest
+from anyio import from_thread
 from anyio.abc import TaskGroup
 
 from hub.device import run_reading, sending_log
 from hub.device.run_reading import MAX_RUNS, REMIND_S, Contents, Library, Readings
 from hub.device.sending_log import SendingLog
-from hub.device.shared import Root, SharedFile, SharedFolders
+from hub.device.shared import Root, SharedFile, SharedFolders, UnreadableFile
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Frame
 from protocol.handshake import Limits
-from protocol.skipped_files import SkippedFile
+from protocol.skipped_files import SkippedFile, SkipReason
 from protocol.work import (
     AgentAck,
     AgentCancel,
@@ -552,3 +553,22 @@ async def test_device_sends_empty_data_frames_during_a_long_conversion(
 
     assert sent == [["notes/a.md"], []]
     assert [piece.path for piece in _pieces(frames)] == ["notes/b.md"]
+
+
+async def test_device_sends_empty_data_frames_during_many_short_failed_conversions(
+    desk: Desk, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Contents, file: SharedFile, *args: Any, **options: Any) -> Any:
+        from_thread.run(clock.pass_time, REMIND_S / 2)
+        raise UnreadableFile(SkipReason.NOT_CONVERTIBLE)
+
+    monkeypatch.setattr(Contents, "text", fail)
+    names = [f"broken{number}" for number in range(9)]
+    desk.write(**dict.fromkeys(names, "-"))
+    await desk.offer()
+    desk.fetch(*names)
+    *frames, complete = await desk.hear_all()
+
+    assert isinstance(complete, AgentComplete)
+    assert len(complete.skipped) == len(names)
+    assert len(frames) >= 4
