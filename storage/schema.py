@@ -1435,6 +1435,7 @@ items = table(
     number("created_at"),
     number("updated_at"),
     sa.Column("evidence", sa.Text),
+    sa.Column("same_as", sa.Text),
     one_of("verdict", ("open", "approved", "edited", "rejected", "held")),
     sa.CheckConstraint("(verdict IN ('open', 'held')) = (verdict_at IS NULL)", name="verdict_at"),
     index("items_unit", "user_id", "unit_key"),
@@ -1478,6 +1479,8 @@ item_verdicts = table(
     sa.Column("proposed_by", sa.Text),
     number("created_at"),
     sa.Column("settled_at", Int),
+    sa.Column("seen_row", sa.Text),
+    sa.Column("led_by", sa.Text),
     one_of("verdict", ("approve", "edit", "reject", "undo")),
     one_of("state", ("pending", "sent", "done", "refused")),
     sa.CheckConstraint("(verdict = 'undo') = (undoes IS NOT NULL)", name="undoes"),
@@ -1493,6 +1496,7 @@ item_verdicts = table(
     index("item_verdicts_item", "item_id", "created_at"),
     index("item_verdicts_user", "user_id"),
     index("item_verdicts_settled", "settled_at", where="settled_at IS NOT NULL"),
+    index("item_verdicts_led", "led_by", where="led_by IS NOT NULL"),
 )
 
 # Verdicts that readers of items propose to their owners; ``storage.runs.item_proposals``.

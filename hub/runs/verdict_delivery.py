@@ -169,7 +169,7 @@ class VerdictDelivery:
         if refused is not None:
             return VerdictAnswer(id=verdict.id, reason=refused)
         seen = verdict.seen_call if verdict.undoes is None else verdict.undoes
-        data, titles = _with_titles({} if verdict.verdict == "reject" else verdict.data)
+        data, titles = _with_titles(verdict.data)
         frame = ToolCall(
             id=verdict.id,
             action=Action.REVIEW_APPLY,

@@ -291,14 +291,15 @@ prune_wakes = Pruning(wakes, wakes.c.settled_at)
 
 # With the words of the items: a verdict can be undone as long as its row is here. The values that one gave
 # to an item are in no other row, and stay as long as it is not undone and the item has no newer version.
-_undoing = item_verdicts.alias()
+# One that leads others stays until they are settled, too: they are sent once it is done.
+_undoing, _led = item_verdicts.alias(), item_verdicts.alias()
 prune_verdicts = Pruning(
     item_verdicts,
     item_verdicts.c.settled_at,
+    ~sa.exists().where(_led.c.led_by == item_verdicts.c.id, _led.c.settled_at.is_(None)),
     sa.or_(
         sa.text("item_verdicts.state <> 'done'"),
         sa.cast(item_verdicts.c.data, sa.Text) == "{}",
-        item_verdicts.c.verdict == "reject",
         ~sa.exists().where(
             items.c.id == item_verdicts.c.item_id, items.c.call_id == item_verdicts.c.seen_call
         ),

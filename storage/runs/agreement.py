@@ -485,10 +485,14 @@ def _admit_row(
             _take_row(c, other)
         if one.verdict == "open" != known.verdict:  # a verdict was undone, or its device restored
             source = known.source or one.source
-            again = msgspec.structs.replace(
-                known, verdict="open", verdict_at=None, source=source, updated_at=at
-            )
-            change_item(c, again)
+            again = {
+                "verdict": "open",
+                "verdict_at": None,
+                "same_as": None,
+                "source": source,
+                "updated_at": at,
+            }
+            change_item(c, msgspec.structs.replace(known, **again))
         if known.answered_at is None or known.row_id != one.row_id:
             note_answers(c, {one.call_id: one.row_id}, at)
         return False

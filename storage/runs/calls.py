@@ -22,7 +22,7 @@ from storage.kernel.columns import (
 )
 from storage.kernel.database import lone
 from storage.runs.item_words import BY_CALL, follow
-from storage.runs.items import ITEMS, SAME_AS, ItemRow, end_review, note_answers, note_rows_deleted
+from storage.runs.items import ITEMS, ItemRow, end_review, note_answers, note_rows_deleted
 from storage.runs.runs import units_counted
 from storage.schema import device_stores, devices, items, run_calls, run_units, runs
 
@@ -333,19 +333,11 @@ JUDGE = (
             ),
             else_=items.c.evidence,
         ),
+        same_as=sa.bindparam("repeated", type_=sa.Text),
         verdict_at=sa.bindparam("now", type_=Int),
         answered_at=sa.func.coalesce(items.c.answered_at, sa.bindparam("now", type_=Int)),
         updated_at=sa.bindparam("now", type_=Int),
     )
-)
-MARK_REPEAT = (
-    sa.update(items)
-    .where(
-        items.c.device_id == sa.bindparam("device"),
-        items.c.call_id == sa.bindparam("call"),
-        items.c.verdict == "rejected",
-    )
-    .values(evidence=sa.bindparam("repeat", type_=sa.Text))
 )
 WAITING_OF_CALLS = ITEMS.where(
     items.c.device_id == sa.bindparam("device"),
@@ -387,12 +379,10 @@ def record_verdicts(
         unanswered = c.execute(UNANSWERED, {"device": device_id, "calls": part}).all()
         _settle(c, [_taken_unanswered(call) for call in unanswered], at)
     if changed:
-        common = {"device": device_id, "now": at}
-        c.execute(JUDGE, [common | {"call": call_id, "reported": reported[call_id]} for call_id in changed])
+        judged = [{"call": id, "reported": reported[id], "repeated": repeats.get(id)} for id in changed]
+        c.execute(JUDGE, [{"device": device_id, "now": at, **verdict} for verdict in judged])
         end_review(c, changed, at)
         follow(c, changed, BY_CALL)
-    marked = [{"device": device_id, "call": id, "repeat": SAME_AS + of} for id, of in sorted(repeats.items())]
-    execute_for_each(c, MARK_REPEAT, marked)
     return {row.call_id: reported[row.call_id] != row.verdict for row in known}
 
 

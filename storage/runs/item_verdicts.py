@@ -38,7 +38,7 @@ from storage.runs import item_proposals
 from storage.runs.calls import EPOCH, NOTE_COUNTER, ReportedVerdict, check_newest, record_verdicts
 from storage.runs.item_proposals import SHOWN, ProposalRow, record
 from storage.runs.item_words import follow
-from storage.runs.items import ITEMS, SAME_AS, ItemRow, end_review, note_answers, within
+from storage.runs.items import ITEMS, ItemRow, end_review, note_answers, within
 from storage.schema import devices, item_verdicts, items, run_calls
 from storage.schema import item_proposals as proposed
 
@@ -61,12 +61,13 @@ class VerdictRow(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         id: also the id of the call.
-        data: values of an approval or edit; of a repeat that is rejected with the approval of another item,
-            the id of that item as ``same_as``.
+        data: values of an approval or edit.
         seen_call: newest call of the item when its owner saw it.
+        seen_row: of an edit of an approved row, the state of it that its owner saw.
         undoes: the verdict that an ``undo`` takes back.
-        source: source of an item that the verdict rejected, or that its undoing gives back; of an edit of an
-            approved row, ``seen_row``: its state as its owner saw it.
+        led_by: verdict on another item of the same thing, with which this one was given; sent once that is
+            done.
+        source: source of an item that the verdict rejected, or that its undoing gives back.
         reason: error code of a refusal.
         sends: number of times that it may have been sent, the last time over the connection *epoch*.
         counter: the device's counter of the row, if it listed the row while the verdict was open.
@@ -80,7 +81,9 @@ class VerdictRow(msgspec.Struct, frozen=True, kw_only=True):
     verdict: GivenVerdict
     data: dict[str, Any] = {}
     seen_call: CallId
+    seen_row: str | None = None
     undoes: CallId | None = None
+    led_by: CallId | None = None
     source: dict[str, Any] | None = None
     state: VerdictState = "pending"
     reason: str | None = None
@@ -92,11 +95,6 @@ class VerdictRow(msgspec.Struct, frozen=True, kw_only=True):
     proposed_by: str | None = None
     created_at: int
     settled_at: int | None = None
-
-    @property
-    def seen_row(self) -> str | None:
-        """State of an approved row as its owner saw it, if this is an edit of one."""
-        return (self.source or {}).get("seen_row") if self.verdict == "edit" else None
 
     @property
     def is_open(self) -> bool:
@@ -111,7 +109,7 @@ class NewVerdict(msgspec.Struct, frozen=True, kw_only=True):
     *seen_row*: of an edit of an approved row, the state of it that its owner saw; without it, what is decided
     is not edited.
     *also*: items that its owner saw as the same thing; an approval settles them.
-    *same_as*: the item with whose verdict this one is given, or undone.
+    *led_by*: the verdict on another item with which this one is given.
     """
 
     id: CallId
@@ -123,7 +121,7 @@ class NewVerdict(msgspec.Struct, frozen=True, kw_only=True):
     proposed_by: str | None = None
     seen_row: str | None = None
     also: Sequence[str] = ()
-    same_as: str | None = None
+    led_by: CallId | None = None
 
 
 class VerdictRefused(HubError):
@@ -137,7 +135,6 @@ class VerdictRefused(HubError):
 
 VERDICTS = sa.select(*columns_of(VerdictRow, item_verdicts))
 OF_ITEMS = VERDICTS.where(item_verdicts.c.item_id.in_(sa.bindparam("ids", expanding=True)))
-VERDICTS_BY_ID = VERDICTS.where(item_verdicts.c.id.in_(sa.bindparam("ids", expanding=True)))
 ITEMS_BY_ID = ITEMS.where(items.c.id.in_(sa.bindparam("ids", expanding=True)))
 PROPOSED_AT = (
     ITEMS.where(
@@ -156,17 +153,18 @@ Check = Callable[[ItemRow, NewVerdict], str | None]
 Read = Callable[[ItemRow, NewVerdict], NewVerdict]
 # Returns the ids of the other waiting items of a user that are the same thing, by the id of each.
 Repeats = Callable[[sa.Connection, UserId], Mapping[str, Sequence[str]]]
-MAX_REPEATS: Final = 9  # of an item: their verdicts have its id, a hyphen and a digit
+LED = (
+    sa.select(item_verdicts.c.led_by, item_verdicts.c.item_id)
+    .where(item_verdicts.c.led_by.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(item_verdicts.c.id)
+)
+WITHDRAW_LED = sa.delete(item_verdicts).where(
+    item_verdicts.c.led_by == sa.bindparam("leader"), sa.text("item_verdicts.state = 'pending'")
+)
 _LEADING: Final = item_verdicts.alias("leading")
-_leads: Final = _LEADING.c.id == sa.func.substr(item_verdicts.c.id, 1, sa.func.length(item_verdicts.c.id) - 2)
-# The verdict on a repeat waits for the one on the item that is shown: a rejection until that is done.
-_IS_FREE_OF_OTHERS: Final = sa.and_(
-    ~sa.exists().where(_leads, _LEADING.c.settled_at.is_(None)),
-    sa.or_(
-        item_verdicts.c.verdict != "reject",
-        sa.cast(item_verdicts.c.data, sa.Text) == "{}",
-        sa.exists().where(_leads, _LEADING.c.state == "done"),
-    ),
+_IS_FREE_OF_OTHERS: Final = sa.or_(
+    item_verdicts.c.led_by.is_(None),
+    sa.exists().where(_LEADING.c.id == item_verdicts.c.led_by, _LEADING.c.state == "done"),
 )
 # What the item that is shown has to be after a verdict, for the verdicts on its repeats to be sent.
 _FREEING: Final[Mapping[str, Collection[str]]] = {"approve": ("approved", "edited"), "undo": ("open",)}
@@ -225,8 +223,8 @@ def give(
         others = _known(c, [verdict.item_id for verdict in more], user_id, limits)
         known, newest = others | known, newest_verdicts(c, list(others)) | newest
     # An undo that one of its repeats cannot follow yet is refused.
-    undone = [other for other in more if other.verdict == "undo"]
-    blocked = {other.same_as for other in undone if _is_sent(newest.get(other.item_id))}
+    sent = {id for id, before in newest.items() if before.state == "sent"}
+    blocked = {other.led_by for other in more if other.verdict == "undo" and other.item_id in sent}
     applied: set[str] = set()
     proposals = item_proposals.find(c, [verdict.proposal for verdict in new if verdict.proposal is not None])
     fresh: dict[str, VerdictRow] = {}  # by item
@@ -234,12 +232,12 @@ def give(
     given: list[VerdictRow | HubError | None] = []
     for verdict in new:
         item, before = known.get(verdict.item_id), newest.get(verdict.item_id)
-        if verdict.same_as is not None and verdict.same_as not in applied:
+        if verdict.led_by is not None and verdict.led_by not in applied:
             continue
         try:
             if item is None:
                 raise _unknown(verdict.item_id)
-            if item.id in blocked:
+            if verdict.id in blocked:
                 raise _on_its_way(item)
             if verdict.proposal is not None:
                 verdict = _accepted(item, read(item, verdict), proposals.get(verdict.proposal))
@@ -252,7 +250,7 @@ def give(
                 if is_stored and not is_dry:
                     c.execute(HOLD_AGAIN, {"item": item.id, "now": at})
                 done.append((item, verdict))
-                applied.add(item.id)
+                applied.add(verdict.id)
                 given.append(None)
                 continue
             row = _repeated(item, before, verdict) or _new(item, before, verdict, check, actor=actor, at=at)
@@ -260,7 +258,7 @@ def give(
             given.append(error)
             continue
         if row is not before:
-            applied.add(item.id)
+            applied.add(verdict.id)
             newest[item.id] = fresh[item.id] = row
             done.append((item, verdict))
         given.append(row)
@@ -288,29 +286,22 @@ def _on_repeats(
     named = {verdict.item_id for verdict in new}
     approved = {item.item_id for item in new if item.verdict == "approve" and item.also}
     users = {known[id].user_id for id in approved & known.keys()}
-    others = {id: ids for user in sorted(users) for id, ids in repeats(c, user).items()}
-    undone = [newest[item.item_id].id for item in new if item.verdict == "undo" and item.item_id in newest]
-    by_leader: defaultdict[str, list[str]] = defaultdict(list)
-    for part in in_parts([_nth(id, n) for id in undone for n in range(1, MAX_REPEATS + 1)]):
-        for row in structs_from(VerdictRow, c.execute(VERDICTS_BY_ID, {"ids": part})):
-            by_leader[row.id[:-2]].append(row.item_id)
+    others = {id: ids for user in sorted(users) for id, ids in repeats(c, user).items() if id in approved}
+    undone = {newest[id].id: id for id in named & newest.keys()}
+    led: defaultdict[str, list[str]] = defaultdict(list)
+    for leader, id in execute_among(c, LED, "ids", [*undone]):
+        led[undone[leader]].append(id)
     for verdict in new:
-        item_id = verdict.item_id
-        word: GivenVerdict = "undo" if verdict.verdict == "undo" else "reject"
-        is_shown = verdict.verdict == "approve" and verdict.also
-        ids: Sequence[str] = [id for id in others.get(item_id, ()) if id in verdict.also] if is_shown else ()
-        if verdict.verdict == "undo" and item_id in newest:
-            ids = by_leader[newest[item_id].id]
-        for n, id in enumerate([id for id in ids if id not in named][:MAX_REPEATS], 1):
-            yield NewVerdict(id=_nth(verdict.id, n), item_id=id, verdict=word, same_as=item_id)
-
-
-def _is_sent(verdict: VerdictRow | None) -> bool:
-    return verdict is not None and verdict.state == "sent"
-
-
-def _nth(id: str, n: int) -> CallId:
-    return CallId(f"{id}-{n}")
+        is_undo = verdict.verdict == "undo"
+        ids = led[verdict.item_id] if is_undo else others.get(verdict.item_id, ())
+        joined = [id for id in ids if id not in named and (is_undo or id in verdict.also)]
+        for n, id in enumerate(joined, 1):
+            yield NewVerdict(
+                id=CallId(f"{verdict.id}-{n}"),
+                item_id=id,
+                verdict="undo" if is_undo else "reject",
+                led_by=verdict.id,
+            )
 
 
 def _known(
@@ -416,7 +407,7 @@ def _record(c: sa.Connection, done: Sequence[tuple[ItemRow, NewVerdict]], actor:
     for device_id in sorted({item.device_id for item, _ in done if item.device_id is not None}):
         of_device = [one for item, one in done if item.device_id == device_id]
         counted = Counter(
-            _DONE[verdict.verdict] if verdict.same_as is None else _WITH_ANOTHER for verdict in of_device
+            _DONE[verdict.verdict] if verdict.led_by is None else _WITH_ANOTHER for verdict in of_device
         )
         words = ", ".join(f"{word} {count}" for word, count in counted.items())
         audit.record(
@@ -440,7 +431,7 @@ def _repeated(item: ItemRow, before: VerdictRow | None, new: NewVerdict) -> Verd
         return None
     if new.verdict == "undo":
         return before
-    is_same = before.data == new.data and before.seen_call == item.call_id
+    is_same = (before.data, before.seen_call, before.led_by) == (new.data, item.call_id, new.led_by)
     is_decided = item.verdict != "open" and new.seen_row is None  # an approved row may change again and again
     return before if is_same and (before.is_open or is_decided) else None
 
@@ -472,10 +463,12 @@ def _new(
         user_id=item.user_id,
         device_id=item.device_id,
         verdict=new.verdict,
-        data={"same_as": new.same_as} if new.same_as and new.verdict == "reject" else new.data,
+        data=new.data,
         seen_call=item.call_id,
+        seen_row=new.seen_row if is_owned else None,
         undoes=None if undone is None else undone.id,
-        source={"seen_row": new.seen_row} if is_owned else source,
+        led_by=new.led_by,
+        source=source,
         state="done" if is_final else "pending",
         next_at=at,
         actor=actor,
@@ -664,6 +657,7 @@ SETTLE = (
     .values(state=sa.bindparam("after"), reason=sa.bindparam("why", type_=sa.Text), settled_at=_now)
     .returning(*columns_of(VerdictRow, item_verdicts))
 )
+ITEM_OF = sa.select(item_verdicts.c.item_id).where(item_verdicts.c.id == sa.bindparam("given"))
 IS_NOW = sa.select(items.c.verdict).where(items.c.id == sa.bindparam("item"))
 SOURCE = sa.select(items.c.source).where(items.c.id == sa.bindparam("item"))
 KEEP_SOURCE = (
@@ -677,7 +671,7 @@ REOPEN = (
     .values(
         verdict="open",
         verdict_at=None,
-        evidence=sa.case((items.c.evidence.startswith(SAME_AS), sa.null()), else_=items.c.evidence),
+        same_as=None,
         updated_at=_now,
     )
 )
@@ -728,7 +722,7 @@ def _end_with(c: sa.Connection, verdict: VerdictRow, state: str | None) -> None:
         state: of the item by its settled verdict; ``None``: the verdict had no effect.
     """
     if state not in _FREEING.get(verdict.verdict, ()):
-        execute_for_each(c, WITHDRAW, [{"given": _nth(verdict.id, n)} for n in range(1, MAX_REPEATS + 1)])
+        c.execute(WITHDRAW_LED, {"leader": verdict.id})
 
 
 def withdraw_with(c: sa.Connection, item_id: str) -> None:
@@ -749,7 +743,7 @@ def _judge(c: sa.Connection, verdict: VerdictRow, state: RowState, at: int) -> N
     if state == "rejected":  # the item loses its source
         source = c.execute(SOURCE, item).scalar_one_or_none()
         c.execute(KEEP_SOURCE, {"given": verdict.id, "kept": source})
-    same = verdict.data.get("same_as") if verdict.verdict == "reject" else None
+    same = None if verdict.led_by is None else c.execute(ITEM_OF, {"given": verdict.led_by}).scalar()
     repeats = {} if same is None else {verdict.seen_call: same}
     record_verdicts(c, verdict.device_id, [ReportedVerdict(verdict.seen_call, state)], at, repeats=repeats)
 

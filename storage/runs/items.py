@@ -63,9 +63,6 @@ def end_review(c: sa.Connection, call_ids: Sequence[str], at: int) -> None:
     withdraw(c, call_ids, at)
 
 
-# Begins the evidence of an item that was rejected because another one, whose id follows, was approved.
-SAME_AS: Final = "same as "
-
 # Fingerprint of an item that its device reported: which config found it is unknown.
 TAKEN: Final = ""
 
@@ -138,8 +135,8 @@ class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
         verdict: ``held``: rules are unsure of it. No device has it, no run plans its call, and no list has it
             that does not ask for it.
         version: number of its calls.
-        evidence: kind of evidence by which a rule found it; None: a model did, or an older release. Of a
-            repeat that was settled with another item: ``SAME_AS``, and the id of that item.
+        evidence: kind of evidence by which a rule found it; None: a model did, or an older release.
+        same_as: of an item that was rejected because another one says the same, that one.
     """
 
     id: str
@@ -168,6 +165,7 @@ class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     updated_at: int
     evidence: str | None = None
+    same_as: str | None = None
 
 
 class KnownItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -478,7 +476,7 @@ class DecidedKinds(msgspec.Struct, frozen=True):
 MAX_DECIDED: Final = 1_000  # of an agent, with each verdict
 DECIDED_ITEMS: Final = sa.union_all(
     *(
-        sa.select(items.c.evidence, items.c.verdict, items.c.unit_key)
+        sa.select(items.c.evidence, items.c.same_as, items.c.verdict, items.c.unit_key)
         .where(items.c.agent_id == sa.bindparam("agent"), listed_keys(items), items.c.verdict == verdict)
         .order_by(items.c.created_at.desc(), items.c.id.desc())
         .limit(MAX_DECIDED)
@@ -491,7 +489,7 @@ DECIDED_ITEMS: Final = sa.union_all(
 
 def is_repeat(row: Any) -> bool:
     """Return True if an item was rejected only because another one says the same."""
-    return row.verdict == "rejected" and (row.evidence or "").startswith(SAME_AS)
+    return row.verdict == "rejected" and row.same_as is not None
 
 
 def source_of(unit_key: str) -> str:

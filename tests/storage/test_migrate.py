@@ -17,14 +17,17 @@ import sqlalchemy as sa
 
 import storage
 from protocol.coordination import MetricType
+from protocol.ids import DeviceId
 from storage.agents import measurements
 from storage.agents.measurements import HOUR_MS, BucketRetention, SampleRow
-from storage.kernel import migrate
+from storage.kernel import backup, migrate
 from storage.kernel.database import DatabaseUnavailable, FromTheFuture
 from storage.kernel.migrate import Release, contracts, releases, revisions, upgrade
 from storage.kernel.postgres import open_postgres, run_once
 from storage.kernel.verify import Parts, SchemaPart, parts_in
+from storage.runs import item_verdicts, items
 from storage.schema import metadata
+from storage.store import open_store
 from tests.release.cut import digest_of, edited_since
 from tests.support.blocking import blocking_engine
 from tests.support.old_tables import (
@@ -32,6 +35,7 @@ from tests.support.old_tables import (
     EARLIER_HUB,
     FIRST,
     NEWEST,
+    ROWS,
     make_old,
     make_old_tables,
 )
@@ -282,6 +286,66 @@ def test_tables_of_each_release_migrate_to_the_tables_of_a_new_file(tmp_path: Pa
     upgrade(tmp_path / "old.db")
     upgrade(tmp_path / "new.db")
     assert parts_of(tmp_path / "old.db") == parts_of(tmp_path / "new.db")
+
+
+_ITEM = (
+    "user_id, agent_id, device_id, unit_key, target_table, likeness, quote_hash, place_hash,"
+    " config_fingerprint, run_id, created_at, updated_at) VALUES (",
+    ", 'u', 'a', 'd', 'notes/a.md', 'tasks', 'l', 'q', 'p', 'f', 'r', 1, 1)",
+)
+_GIVEN = "INSERT INTO item_verdicts (id, item_id, user_id, device_id, seen_call, next_at, actor, created_at,"
+VERDICTS = (  # of the last release: a rejection that is done, and an approval with values on its way
+    f"INSERT INTO items (id, call_id, row_id, answered_at, verdict, verdict_at, {_ITEM[0]}"
+    f"'i-1', 'c-1', 'row-1', 1, 'rejected', 2{_ITEM[1]}",
+    f"INSERT INTO items (id, call_id, row_id, answered_at, {_ITEM[0]}'i-2', 'c-2', 'row-2', 1{_ITEM[1]}",
+    f"{_GIVEN} verdict, state, settled_at, source)"
+    " VALUES ('v-1', 'i-1', 'u', 'd', 'c-1', 1, 'anna', 1, 'reject', 'done', 2, '{\"path\": \"a.md\"}')",
+    f"{_GIVEN} verdict, data)"
+    " VALUES ('v-2', 'i-2', 'u', 'd', 'c-2', 1, 'anna', 1, 'approve', '{\"title\": \"x\"}')",
+)
+
+
+def check_verdicts(c: sa.Connection) -> None:
+    """Check that a rejection teaches as before, and that an approval is sent as given."""
+    given = item_verdicts.newest_verdicts(c, ["i-1", "i-2"])
+    assert [(row.seen_row, row.led_by) for row in given.values()] == [(None, None)] * 2
+    assert given["i-1"].source == {"path": "a.md"}
+    row, *_ = items.get_item(c, "i-1")
+    assert (row.same_as, items.is_repeat(row)) == (None, False)
+    (due,) = item_verdicts.due(c, DeviceId("d"), epoch=1, at=9, limit=9)
+    assert (due.id, due.data) == ("v-2", {"title": "x"})
+
+
+def make_verdicts(c: sa.Connection) -> None:
+    """Create the tables of the last release with verdicts in them."""
+    make_old_tables(c, upgradable()[-1].revision or "")
+    for statement in (*ROWS, *VERDICTS):
+        c.exec_driver_sql(statement)
+
+
+async def test_verdicts_of_the_last_release_go_on_after_an_upgrade(
+    tmp_path: Path, postgres: Postgres, bare: str
+) -> None:
+    await run_once(bare, make_verdicts)
+    with sa.create_engine(f"sqlite:///{tmp_path}/hub.db", poolclass=sa.NullPool).begin() as c:
+        make_verdicts(c)
+    for url in (bare, f"sqlite:///{tmp_path}/hub.db"):
+        async with open_store(url) as store:
+            await store.write(check_verdicts)
+
+
+async def test_snapshot_of_the_last_release_is_restored_and_goes_on(tmp_path: Path) -> None:
+    older_state, state, snapshot = tmp_path / "older", tmp_path / "state", tmp_path / "hub.backup"
+    for folder in (older_state, state):
+        folder.mkdir(mode=0o700)
+    with sa.create_engine(f"sqlite:///{older_state}/hub.db", poolclass=sa.NullPool).begin() as c:
+        make_verdicts(c)
+    backup.make(snapshot, database=older_state / "hub.db", others={}, at=1, version="0.2.0")
+    async with open_store(f"sqlite:///{state}/hub.db"):
+        pass
+    backup.restore(snapshot, state=state, database=state / "hub.db", at=2)
+    async with open_store(f"sqlite:///{state}/hub.db") as store:
+        await store.write(check_verdicts)
 
 
 async def test_a_server_of_a_newer_hub_is_refused_with_a_way_out(postgres: Postgres, bare: str) -> None:

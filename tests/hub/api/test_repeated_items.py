@@ -19,7 +19,7 @@ from storage.runs import calls, item_verdicts, items
 from storage.runs.calls import ReportedVerdict
 from storage.runs.item_lists import ItemFilter
 from storage.runs.item_verdicts import VerdictAnswer
-from storage.runs.items import SAME_AS, Decision, ItemRow
+from storage.runs.items import Decision, ItemRow
 from tests.support.hub import ServedHub
 
 OWN = {"origin": "own", "trusted": True}
@@ -138,8 +138,8 @@ async def test_approval_settles_the_others_without_teaching_and_undo_brings_them
     assert await settle(hub, "approved", 5_000) == ["i-1"], "the other one waits for its answer"
     assert await settle(hub, "rejected", 5_001) == ["i-0"]
     assert await settle(hub, "rejected", 5_002) == []
-    repeat = (await client.get("/v1/items/i-0")).json()
-    assert (repeat["verdict"], repeat["evidence"]) == ("rejected", f"{SAME_AS}i-1")
+    row, *_ = await hub.store.read(items.get_item, "i-0")
+    assert (row.verdict, row.evidence, row.same_as) == ("rejected", "words", "i-1")
     kinds = await hub.store.read(items.decided_kinds, AgentId("a-1"))
     assert kinds.kinds == {("old", "words"): (1, 0)}
     judged = await hub.store.read(items.newest_judged, UserId("u"), AgentId("a-1"), ["rejected"], 9_000)
@@ -148,8 +148,9 @@ async def test_approval_settles_the_others_without_teaching_and_undo_brings_them
     assert await give(client, "i-1", "undo") == "pending"
     assert await settle(hub, "open", 5_003) == ["i-1"]
     assert await settle(hub, "open", 5_004) == ["i-0"]
-    again = (await client.get("/v1/items/i-0")).json()
-    assert (again["verdict"], again["evidence"], again["place"]["quote"]) == ("open", None, "Call Anna")
+    row, *_ = await hub.store.read(items.get_item, "i-0")
+    assert (row.verdict, row.evidence, row.same_as) == ("open", "words", None)
+    assert (row.source or {})["quote"] == "Call Anna"
     assert (await listed(client))["i-1"] == ["i-0"]
 
 
@@ -160,6 +161,18 @@ async def test_words_of_the_others_are_deleted_with_their_old_verdicts(
     assert [await settle(hub, state, 5_000) for state in ("approved", "rejected")] == [["i-1"], ["i-0"]]
     assert await hub.store.write(partial(retention.prune_verdicts, before=5_001)) == 2
     assert await given(client, "i-0") is None
+
+
+async def test_approval_stays_until_the_verdicts_that_it_leads_are_settled(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
+    await give(client, "i-1", "approve", "i-0")
+    assert await settle(hub, "approved", 5_000) == ["i-1"]
+    assert await hub.store.write(partial(retention.prune_verdicts, before=9_000)) == 0
+    assert await settle(hub, "rejected", 9_001) == ["i-0"], "the device was away for long"
+    row, *_ = await hub.store.read(items.get_item, "i-0")
+    assert row.same_as == "i-1"
+    assert await hub.store.write(partial(retention.prune_verdicts, before=9_002)) == 2
 
 
 async def test_unsent_approval_is_undone_with_the_verdicts_on_the_others(client: httpx2.AsyncClient) -> None:
