@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from protocol.frame import EpochMs, Id, Name, Record, Text
-from protocol.tables import TABLES, DeviceTable, Filler, TableName, problem_of
+from protocol.tables import TABLES, DeviceTable, TableName, problem_of
 
 AGENDA: Final = frozenset({"tasks", "timelines"})  # its tables, all of which ``rows.read`` has to name
 NO_DAY: Final = 2**53  # place of an open row without a day: behind all days
@@ -75,11 +75,13 @@ def page_behind(page: AgendaPage, asked: AgendaQuery, limit: int) -> AgendaPage:
 
 
 def seen_row(table: DeviceTable, data: Record) -> str:
-    """Return a digest of all values of a row that a document fills, to compare two states of it."""
+    """Return a digest of all values of a row, to compare two states of it.
+
+    Args:
+        data: the rows that it refers to by their titles, as people see them.
+    """
     values = [
-        column.default if data.get(column.name) is None else data[column.name]
-        for column in table.fields
-        if column.filler is Filler.MODEL
+        column.default if data.get(column.name) is None else data[column.name] for column in table.fields
     ]
     return hashlib.blake2b(msgspec.json.encode(values), digest_size=16).hexdigest()
 

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from hub.device import rows
+from hub.device.titled_rows import titles_of_referred
 from protocol.agenda import NO_DAY, AgendaPage, AgendaQuery, AgendaRow, agenda_fields, seen_row
 from protocol.calls import MAX_PAGE_BYTES
 from protocol.tables import TABLES
@@ -45,11 +46,11 @@ def page_of(db: sqlite3.Connection, asked: AgendaQuery, limit: int) -> AgendaPag
     for tbl, row_id, _, place in chosen[:limit]:
         table = TABLES[tbl]
         data = rows.find(db, table, row_id) or {}
-        seen = seen_row(table, data)
-        project = rows.find(db, TABLES["projects"], str(data["projectId"]))
-        data["projectId"] = None if project is None else project["name"]
+        data |= titles_of_referred(db, table, data)
         short = {name: data[name] for name in (*agenda_fields(table), "updatedAt") if data[name] is not None}
-        row = AgendaRow(table=table.name, row_id=row_id, place=place, data=short, seen_row=seen)
+        row = AgendaRow(
+            table=table.name, row_id=row_id, place=place, data=short, seen_row=seen_row(table, data)
+        )
         size += len(msgspec.json.encode(row))
         if found and size > MAX_PAGE_BYTES:
             break

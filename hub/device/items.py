@@ -20,6 +20,7 @@ from hub.device.proposals import Proposal
 from hub.device.schema import quoted
 from hub.device.sinks.reports import Destination, destinations
 from hub.device.sources import Sources, SourceState
+from hub.device.titled_rows import titles_of_referred
 from hub.device.verdicts import Remarks, Review, ReviewState
 from hub.text.excerpt import Excerpt
 from hub.text.rows.same_things import MAX_COMPARED, Thing, author_of, others_in, same_things
@@ -365,23 +366,11 @@ def _item(
         verdict=review.state,
         remarks=verdicts.read_remarks(call["remarks"]),
         proposal=proposal,
-        belongs_to=_titles_of_referred(db, review.table, row),
+        belongs_to=titles_of_referred(db, review.table, row),
         source_state=sources.state(path, call["quote"]) if is_open else None,
         source_candidates=list(candidates) if len(candidates) > 1 else [],
         goes_to=places.get((review.table.name, review.row_id), []),
     )
-
-
-def _titles_of_referred(db: sqlite3.Connection, table: DeviceTable, row: Record) -> dict[str, str]:
-    """Return the titles of the rows that a row refers to, by column."""
-    titles: dict[str, str] = {}
-    for column in table.columns:
-        if column.refers_to is None or (id := row.get(column.name)) is None:
-            continue
-        referred = TABLES[column.refers_to]
-        if (found := rows.find(db, referred, str(id))) is not None:
-            titles[column.name] = str(found[referred.title])
-    return titles
 
 
 def is_apart(item: DeviceItem) -> bool:

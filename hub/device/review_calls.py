@@ -18,7 +18,7 @@ from hub.device import (
 )
 from hub.device.proposals import Proposal
 from hub.device.rows import CallRefusal
-from hub.device.titled_rows import row_called
+from hub.device.titled_rows import row_called, titles_of_referred
 from protocol.agenda import seen_row
 from protocol.calls import Reviewed
 from protocol.errors import ErrorCode
@@ -175,7 +175,7 @@ def _change_approved(
         raise _changed(table, "its owner has not approved the row")
     if not call.review.titles and all(row.get(name) == value for name, value in call.data.items()):
         return
-    if seen_row(table, row) != call.review.row:
+    if seen_row(table, {**row, **titles_of_referred(db, table, row)}) != call.review.row:
         raise _changed(table, "its owner has changed the row at the device")
     _judge(db, table, row, call, at_ms)
 

@@ -4,12 +4,13 @@ import sqlite3
 from typing import Final
 
 from hub.base.clock import IdFactory, SystemChance, SystemClock
-from hub.device.rows import bad_record, insert, update
+from hub.device.rows import bad_record, find, insert, update
 from hub.device.schema import quoted
 from hub.device.verdicts import row_of
 from protocol.frame import Record
 from protocol.similar_names import nearest
 from protocol.tables import (
+    TABLES,
     DeviceTable,
     TableName,
 )
@@ -57,6 +58,18 @@ def row_called(
         update(db, table, row["id"], {"isApproved": 1}, at_ms)
         return row["id"], f"; the project {cut(row[1])} is approved with it"
     return row["id"], ""
+
+
+def titles_of_referred(db: sqlite3.Connection, table: DeviceTable, row: Record) -> dict[str, str]:
+    """Return the titles of the rows that a row refers to, by column."""
+    titles: dict[str, str] = {}
+    for column in table.columns:
+        if column.refers_to is None or (id := row.get(column.name)) is None:
+            continue
+        referred = TABLES[column.refers_to]
+        if (found := find(db, referred, str(id))) is not None:
+            titles[column.name] = str(found[referred.title])
+    return titles
 
 
 def cut(text: str) -> str:

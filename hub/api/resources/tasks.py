@@ -245,7 +245,7 @@ class TasksResource(Resource):
         entries: list[tuple[AgendaRow, ListedItem | None]] = []
         for item in found:
             row, table = item.row, TABLES[item.row.target_table]
-            data = row.data | edits.get(row.id, {}) | {"updatedAt": row.verdict_at}
+            data = _with_names(row.data | edits.get(row.id, {}) | {"updatedAt": row.verdict_at})
             day = table.day_in(data)
             is_past = row.target_table == "timelines" and day is not None and day < asked.begin
             is_done = is_past or data.get("status") == "done"

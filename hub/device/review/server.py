@@ -241,7 +241,7 @@ class OwnReview:
                 code = ErrorCode.NEEDS_CONFIRMATION
                 raise DeviceFileError(_UNCONFIRMED.format(", ".join(marks)))
             columns = item.declaration
-            if given.seen_row not in (None, seen_row(columns, item.data)):
+            if given.seen_row not in (None, seen_row(columns, {**item.data, **item.belongs_to})):
                 raise DeviceFileError("the row has changed since it was shown")
             fields = {name: _typed(value, columns.column(name)) for name, value in given.data.items()}
             also = [other.label for other in item.also if str(other.number) in {*given.also} - named]

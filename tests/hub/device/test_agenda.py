@@ -18,7 +18,7 @@ from protocol.agenda import NO_DAY, AgendaPage, AgendaQuery, AgendaRow, seen_row
 from protocol.errors import ErrorCode
 from protocol.frame import MAX_RESULT_BYTES, Record
 from protocol.items import ReviewVerdict, RowReview
-from protocol.tables import SUGGESTED, TABLES
+from protocol.tables import SUGGESTED, TABLES, DeviceTable
 from protocol.tool_calls import Action, Answer, ToolCall
 
 DAY: Final = 86_400_000
@@ -192,17 +192,40 @@ def test_edit_of_an_approved_row_that_its_owner_changed_is_refused(
         ("status", "done"),
         ("priority", "high"),
         ("dueDate", NOW),
+        ("assignee", '["Ann"]'),
+        ("projectId", "p-2"),
     ],
 )
 def test_edit_of_a_field_that_the_owner_changed_since_is_refused(
     field: str, value: object, store: DeviceStore, owner: sqlite3.Connection
 ) -> None:
+    for id in ("p-1", "p-2"):
+        add(owner, "projects", {"id": id, "name": id})
     row = OwnedRow(store, owner)
     owner.execute(f"UPDATE tasks SET {quoted(field)} = ?", (value,))
-    written: dict[str, Any] = {field: NOW + 1 if field == "dueDate" else "low"}
-    refused = row.apply("v-1", **written)
-    assert refused.error is not None and refused.error.code == ErrorCode.CHANGED_MEANWHILE
+    written: dict[str, Any] = {"dueDate": NOW + 1, "assignee": ["Bo"], "projectId": "p-1"}
+    for name in (field, "description"):
+        refused = row.apply(f"v-{name}", **{name: written.get(name, "low")})
+        assert refused.error is not None and refused.error.code == ErrorCode.CHANGED_MEANWHILE
     assert owner.execute(f"SELECT {quoted(field)} FROM tasks").fetchone()[0] == value
+
+
+def test_digest_of_a_row_follows_the_name_of_its_project(
+    store: DeviceStore, owner: sqlite3.Connection
+) -> None:
+    add(owner, "projects", {"id": "p-1", "name": "House"})
+    row = OwnedRow(store, owner)
+    owner.execute("UPDATE tasks SET \"projectId\" = 'p-1'")
+    (listed,) = asked(store).rows
+    assert (listed.data["projectId"], row.seen == listed.seen_row) == ("House", False)
+    row.seen = listed.seen_row
+    assert row.apply("v-1", status="done").result == {"state": "edited"}
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
+def test_digest_of_a_row_has_all_fields_of_its_table(table: DeviceTable) -> None:
+    empty = seen_row(table, {})
+    assert [field.name for field in table.fields if seen_row(table, {field.name: "x"}) == empty] == []
 
 
 @pytest.mark.parametrize("granted", [(), ("+review.remote",), ("+review.remote=marked",)])
