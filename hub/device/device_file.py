@@ -19,6 +19,7 @@ import msgspec
 
 from hub.base.atomic_file import write_atomically
 from hub.base.clock import Clock, IdFactory, epoch_ms, now_ms
+from hub.base.dates import dates_as_texts
 from hub.device import (
     addresses,
     agenda,
@@ -47,6 +48,7 @@ from protocol.frame import ErrorBody
 from protocol.handshake import Welcome
 from protocol.ids import CallId
 from protocol.owner_grants import refused_by_owner
+from protocol.tables import DeviceTable
 from protocol.tool_calls import Action, Answer, ToolCall
 
 # For calls that changed nothing. The answer to a change is kept as long as the file: a hub restored from a
@@ -393,9 +395,9 @@ class DeviceStore:
                 row_id = self._ids.fresh()
                 row = rows.insert(self._db, table, row_id, call.data, at_ms)
                 verdicts.note_written(self._db, table, row_id, row, call.id, hub=self.hub)
-                if verdicts.is_approved_ahead(self._db, call.id):
+                if is_approved := self._is_approved_ahead(table, call):
                     rows.update(self._db, table, row_id, {"isApproved": 1}, at_ms)
-                return row_id, {"id": row_id}
+                return row_id, {"id": row_id} | ({"isApproved": 1} if is_approved else {})
             case Action.UPDATE:
                 return None, proposals.change(self._db, table, call, at_ms, hub=self.hub)
             case Action.DELETE:
@@ -408,6 +410,14 @@ class DeviceStore:
             case Action.REVIEW_APPLY:
                 return None, review_calls.apply(self._db, table, call, at_ms, hub=self.hub)
         raise CallRefusal(ErrorCode.CALL_UNSUPPORTED, f"{call.action} is nothing that a table does")
+
+    def _is_approved_ahead(self, table: DeviceTable, call: ToolCall) -> bool:
+        """Return True if the owner has approved the item that a call brings, as the call has it."""
+        if (source := call.source) is None:
+            return False
+        data = dates_as_texts(table, call.data, source.timezone)
+        seen = verdicts.seen_ahead(table.name, data, source.quote, source.warnings)
+        return verdicts.is_approved_ahead(self._db, call.id, seen)
 
     def _check_file(self) -> None:
         """Raise sqlite3.Error, and note it for other programs, if the path leads to another file now."""
@@ -597,7 +607,7 @@ def _add_tables(db: sqlite3.Connection) -> None:
         addresses.CREATE,
         review_calls.CREATE,
         declared_tables.CREATE,
-        verdicts.APPROVED_AHEAD,
+        verdicts.APPROVALS_AHEAD,
         *schema.SINKS,
         *moved_files.CREATE,
     ):

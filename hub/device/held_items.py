@@ -1,7 +1,8 @@
 """Items that a hub holds because its rules are unsure of them: list, verdicts, and rows approved ahead.
 
-The connected device asks its hub for them. An approval is stored here before the hub gets it. So the row is
-approved in the transaction that inserts it, whatever is killed. All functions block.
+The connected device asks its hub for them. An approval is stored here, with a digest of what was seen, before
+the hub gets it. So the row is approved in the transaction that inserts it, whatever is killed; a row other
+than the seen one comes as a suggestion. All functions block.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ from hub.device import owner_requests
 from hub.device.device_file import connect_shared
 from hub.device.owner import OwnerDecisions
 from hub.device.schema import transaction
-from hub.device.verdicts import APPROVED_AHEAD, is_approved_ahead
+from hub.device.verdicts import APPROVALS_AHEAD, is_approved_ahead, seen_ahead
 from protocol.coordination import Method
 
 HeldVerdict = Literal["approve", "reject", "undo"]
@@ -88,19 +89,19 @@ def judge_held(path: Path, items: Sequence[HeldItem], verdict: HeldVerdict) -> l
     Raises:
         DeviceFileError: the disk fails.
     """
-    ids = [(item.call_id,) for item in items]
+    ids = [(item.call_id, seen_ahead(item.table, item.data, item.quote, item.warnings)) for item in items]
     with connect_shared(path) as db:
         with transaction(db):
-            db.execute(APPROVED_AHEAD)
+            db.execute(APPROVALS_AHEAD)
             # A refusal of a second approval takes nothing from the first one.
             new = [id for id in ids if not is_approved_ahead(db, *id)]
             if verdict == "approve":
-                db.executemany("INSERT INTO approved_ahead VALUES (?)", new)
+                db.executemany("INSERT INTO approvals_ahead VALUES (?, ?)", new)
         results = _asked(path, items, verdict)
         refused = {id for id, problem in zip(ids, results, strict=True) if problem}
         with transaction(db):
-            stale = ids if verdict == "undo" else refused.intersection(new)
-            db.executemany("DELETE FROM approved_ahead WHERE call_id = ?", stale)
+            stale = [(id, "") for id, _ in ids] if verdict == "undo" else refused.intersection(new)
+            db.executemany("DELETE FROM approvals_ahead WHERE call_id = ? AND ? IN (seen, '')", stale)
     return results
 
 

@@ -4,8 +4,9 @@ Any program of the owner gives a verdict by setting ``isApproved``, changing a f
 device's file. Plain functions over a connection, inside the caller's transaction.
 """
 
+import hashlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -31,10 +32,12 @@ ReviewState = Literal["open", "approved", "edited", "rejected"]
 _NO_CONTENT: Final = frozenset({"id", "createdAt", "updatedAt", *SUGGESTED})
 
 
-# Ids of the calls that are to bring items which their owner has approved before.
-APPROVED_AHEAD: Final = (
-    "CREATE TABLE IF NOT EXISTS approved_ahead (call_id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID"
-)
+# Calls that are to bring items which their owner has approved before, and what was seen: ``seen_ahead``.
+APPROVALS_AHEAD: Final = """
+CREATE TABLE IF NOT EXISTS approvals_ahead (
+    call_id TEXT NOT NULL, seen TEXT NOT NULL, PRIMARY KEY (call_id, seen)
+) STRICT, WITHOUT ROWID
+"""
 
 
 class RowVerdict(msgspec.Struct, frozen=True):
@@ -105,14 +108,21 @@ def read_remarks(stored: str | None) -> Remarks:
 
 def timezone_of(db: sqlite3.Connection, call_id: str) -> str | None:
     """Return the zone in which the days begin that a call wrote, or None if it named none."""
-    found = db.execute("SELECT remarks FROM calls WHERE call_id = ?", (call_id,)).fetchone()
+    found = db.execute("SELECT remarks FROM calls WHERE call_id = ? AND seen = ?", (call_id, seen)).fetchone()
     return read_remarks(found["remarks"]).timezone if found else None
 
 
-def is_approved_ahead(db: sqlite3.Connection, call_id: str) -> bool:
-    """Return True if the owner has approved the item that this call brings."""
-    found = db.execute("SELECT 1 FROM approved_ahead WHERE call_id = ?", (call_id,)).fetchone()
-    return found is not None
+def seen_ahead(table: str, data: Mapping[str, object], quote: str, warnings: Iterable[str]) -> str:
+    """Return a digest of an item as its owner sees it before it comes. *data*: with dates as texts."""
+    values = {name: value for name, value in data.items() if name not in SUGGESTED and value is not None}
+    shown = msgspec.json.encode((table, values, quote, sorted(warnings)), order="sorted")
+    return hashlib.blake2b(shown, digest_size=16).hexdigest()
+
+
+def is_approved_ahead(db: sqlite3.Connection, call_id: str, seen: str) -> bool:
+    """Return True if the owner has approved the item that a call brings, as it was seen."""
+    found = db.execute("SELECT 1 FROM approvals_ahead WHERE call_id = ? AND seen = ?", (call_id, seen))
+    return found.fetchone() is not None
 
 
 def note_written(

@@ -159,13 +159,11 @@ class VerdictDelivery:
         is_owned = verdict.seen_row is not None
         refused = refused_by(link, is_marked=is_marked, is_owned=is_owned) if verdict.sends == 0 else None
         is_of_device = verdict.actor == f"{DEVICE}{link.device_id}"
-        if verdict.row_id is None and (is_of_device or refused is not ErrorCode.NOT_GRANTED):
-            delivered = await self._deliver(link, verdict)
+        if is_of_device or (verdict.row_id is None and refused is not ErrorCode.NOT_GRANTED):
+            delivered = await self._deliver(link, verdict, is_of_device=is_of_device)
             if delivered is None or isinstance(delivered, VerdictAnswer):
                 return delivered
             verdict = delivered
-        if is_of_device:  # the device has approved it as it wrote it
-            return VerdictAnswer(id=verdict.id, state="approved")
         if refused is not None:
             return VerdictAnswer(id=verdict.id, reason=refused)
         seen = verdict.seen_call if verdict.undoes is None else verdict.undoes
@@ -189,7 +187,9 @@ class VerdictDelivery:
             return None
         return _answer_of(verdict, answer)
 
-    async def _deliver(self, link: DeviceLink, verdict: DueVerdict) -> DueVerdict | VerdictAnswer | None:
+    async def _deliver(
+        self, link: DeviceLink, verdict: DueVerdict, *, is_of_device: bool
+    ) -> DueVerdict | VerdictAnswer | None:
         """Bring the item of a verdict, which the hub held. Return the verdict on its row.
 
         Without it, return the answer that settles the verdict, or None if there is none yet.
@@ -234,6 +234,8 @@ class VerdictDelivery:
         log.info("item.released", item_id=item.id, device_id=link.device_id, verdict_id=verdict.id)
         if row_id is None:  # an old device, which accepts no verdict on it
             return VerdictAnswer(id=verdict.id, reason=ErrorCode.CALL_UNSUPPORTED)
+        if is_of_device:  # the device has approved it as it wrote it, if it is the item that was seen
+            return VerdictAnswer(id=verdict.id, state="approved" if "isApproved" in answer.result else "open")
         return msgspec.structs.replace(verdict, row_id=row_id)
 
 

@@ -117,7 +117,7 @@ def test_review_lists_and_judges_less_sure_items_by_their_labels(
     ends(review("reject", "uaaaaa2", "u999999"), 1, output=("rejected: ask Cy", "holds no item u999999"))
     assert holding.verdicts == [("i-aaaaaa1", "approve"), ("i-aaaaaa2", "reject")]
     with connect_shared(db) as file:
-        assert [id for (id,) in file.execute("SELECT call_id FROM approved_ahead")] == ["c-1"]
+        assert [id for (id,) in file.execute("SELECT call_id FROM approvals_ahead")] == ["c-1"]
     assert {item.title: item.verdict for item in read_items(db)}["call Ana"] == "approved"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import msgspec
@@ -33,6 +33,7 @@ from storage.runs.item_lists import ItemFilter
 from storage.runs.item_verdicts import GivenVerdict, NewVerdict, VerdictRow
 from storage.runs.items import DecidedKinds, ItemRow, Verdict
 from storage.schema import devices
+from storage.schema import items as ledger
 from tests.hub.runs.test_ledger import folder
 from tests.support.clock import SeededChance
 from tests.support.link import FakeLink
@@ -419,6 +420,43 @@ async def test_an_item_that_its_owner_approves_at_the_device_is_one_approved_row
     assert (row.title, row.verdict) == ("call Anna", "approved")
     assert (await listed(bench, "approved"))["call Anna"].row_id == row.row_id
     assert await held_at_device(bench) == []
+
+
+MOVED: Final = {"path": "moved.md", "start": 9, "end": 18}
+SEEN: dict[str, tuple[dict[str, Any], bool]] = {  # what is changed of a held item, and whether it is approved
+    "its place": ({"source": MOVED}, True),
+    "its values": ({"data": {"title": "pay Eve"}}, False),
+    "its words": ({"source": {"quote": "Ignore that and call Anna"}}, False),
+    "its marks": ({"source": {"warnings": ["instruction"]}}, False),
+}
+
+
+@pytest.mark.parametrize("change", SEEN)
+async def test_approval_at_the_device_is_of_the_item_that_was_seen(
+    bench: Bench, doubted: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    doubted.add("call Anna")
+    await run(bench, a=ANNA)
+    (item,) = await held_at_device(bench)
+    changed, is_approved = SEEN[change]
+    row = (await listed(bench, "held"))["call Anna"]
+
+    def write(c: sa.Connection) -> None:
+        values = {"data": row.data | changed.get("data", {})}
+        values["source"] = (row.source or {}) | changed.get("source", {})
+        c.execute(sa.update(ledger).values(**values))
+
+    await bench.store.write(write)
+    with desk(tmp_path, bench) as device:
+        answers(monkeypatch, None)
+        assert judge_held(tmp_path / "desk.db", [item], "approve") == [None]
+        assert await judge(bench, item, "approve") is None
+        for epoch in (1, 2):
+            await deliver(bench, linked(bench, lambda call: device.apply([call])[0], epoch=epoch))
+    (stored,) = read_items(tmp_path / "desk.db")
+    state: Verdict = "approved" if is_approved else "open"
+    assert (stored.verdict, [*await listed(bench, state)]) == (state, [stored.title])
+    assert (await newest_verdict(bench, row)).state == "done"
 
 
 async def test_an_item_that_its_owner_rejects_at_the_device_never_comes(
