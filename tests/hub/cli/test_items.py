@@ -192,6 +192,26 @@ def test_items_approve_by_filter_or_range_skips_marked_items(
         assert f"items to reject: {count}" in hub("items", "reject", "--older", str(days), "--dry-run").output
 
 
+@pytest.mark.parametrize("other", ["session:1", "operator:99999"], ids=["page", "terminal of another user"])
+def test_undo_of_the_last_verdicts_takes_back_those_of_this_login_alone(
+    hub: Hub, served: ServedHub, portal: BlockingPortal, other: str
+) -> None:
+    assert hub("items", "reject", "i-0").exit_code == hub("items", "reject", "i-4").exit_code == 0
+    verdicts = schema.item_verdicts
+    later = sa.update(verdicts).where(verdicts.c.item_id == "i-4")
+    later = later.values(actor=other, created_at=verdicts.c.created_at + 1)
+    portal.call(served.store.write, lambda c: c.execute(later))
+
+    def given() -> set[str]:
+        return {*portal.call(served.store.read, item_verdicts.newest_verdicts, ["i-0", "i-4"])}
+
+    ends(hub("items", "undo", "--last", "9", "--yes"), 0, output=("undo: 1 of 1 item",))
+    assert given() == {"i-4"}, "the newer one is of another login"
+    refused = hub("items", "undo", "--last", "1", "--yes")
+    ends(refused, Exit.FAILED, "hub items undo i-4", output=("the newest one is by", "reject task 4"))
+    assert given() == {"i-4"}
+
+
 def test_items_verdict_commands_name_failed_items_and_exit_with_1(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
