@@ -111,6 +111,7 @@ class ItemSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     line: Count | None = (
         None  # number of the line in which the quote begins; the first is 1; None: an older hub
     )
+    marks: Annotated[list[Name], Meta(max_length=16)] = []  # marks of its own task list, as "rec:1w"
 
 
 class ReviewVerdict(StrEnum):

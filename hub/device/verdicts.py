@@ -14,6 +14,7 @@ import msgspec
 from hub.device.declared_tables import tables_of
 from hub.device.rows import on_the_wire
 from hub.device.schema import quoted
+from hub.text.rows.same_things import author_of
 from protocol.frame import Record
 from protocol.items import Changed, CountedDay, FoundBy, ItemSource, Provenance, Unresolved
 from protocol.tables import (
@@ -56,6 +57,7 @@ class Remarks(msgspec.Struct, frozen=True, omit_defaults=True):
         found_by: a rule or a model; ``None`` likewise.
         counted: why fields have their days.
         line: number of the line in which the quote begins.
+        marks: marks of the task list in which it was found: see ``own_marks``.
     """
 
     warnings: list[str] = []
@@ -67,6 +69,13 @@ class Remarks(msgspec.Struct, frozen=True, omit_defaults=True):
     found_by: FoundBy | None = None
     counted: list[CountedDay] = []
     line: int | None = None
+    marks: list[str] = []
+
+    @property
+    def own_marks(self) -> list[str]:
+        """Marks that a rule found in a file of the owner: those of a model or of others are words."""
+        is_own = self.found_by is FoundBy.RULE and author_of(self.provenance) == ""
+        return self.marks if is_own else []
 
 
 class Review(msgspec.Struct, frozen=True, kw_only=True):

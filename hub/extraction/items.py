@@ -113,6 +113,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
         is_floating: that time is local to its reader, so that readers in other zones get another moment.
         is_of_prose: a rule found it in a sentence, which is its place.
         date_of_series: which date of the event that its unit is about; None for other items.
+        marks: signs of a task list without a field, as written: they end the description.
         evidence: basis of the rule that found it; None for items of a model.
         likelihood: probability that its owner would approve it, by the judge; None: it was not judged.
         reasons: the two features that weighed most in it, the heavier first.
@@ -133,6 +134,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     is_floating: bool = False
     is_of_prose: bool = False
     date_of_series: str | None = None
+    marks: tuple[str, ...] = ()
     evidence: Evidence | None = None
     likelihood: float | None = None
     reasons: tuple[str, ...] = ()

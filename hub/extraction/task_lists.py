@@ -43,6 +43,7 @@ from hub.extraction.wording.languages import is_label, languages_in, script_of
 from hub.extraction.wording.names import is_person, names_in
 from hub.extraction.work_sections import SectionState, WorkSections, heading_state, name_state, rows_below
 from hub.text.files import PLAIN
+from hub.text.rows.marks import MARK
 from protocol.frame import Field
 from protocol.tables import TableName
 
@@ -331,7 +332,8 @@ class _TaskRows(RowItems):
             "dueDate": due_at,
         }
         unresolved = {"dueDate": parsed.due} if parsed.due and due_at is None else {}
-        self.add(TableName.TASKS, fields, place, evidence, unresolved=unresolved)
+        marks = tuple(filter(MARK.fullmatch, parsed.unmapped))
+        self.add(TableName.TASKS, fields, place, evidence, unresolved=unresolved, marks=marks)
 
     def add_row(
         self,

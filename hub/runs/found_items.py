@@ -17,6 +17,7 @@ from hub.base.dates import day_at
 from hub.document import Document
 from hub.extraction.chunk import sentences
 from hub.extraction.items import Item
+from hub.text.files import OFFICE
 from hub.text.folding import fold
 from hub.text.item_text import with_clean_title
 from protocol.frame import Field, Record
@@ -206,6 +207,7 @@ def source_of(document: Document, item: Item, timezone: str | None = None) -> di
         provenance=document.provenance_at(item.start),
         found_by=FoundBy(item.origin),
         line=document.line_at(item.start),
+        marks=[] if document.media_type in OFFICE else list(item.marks[:MAX_UNRESOLVED]),
     )
     record: dict[str, Any] = msgspec.to_builtins(source)
     return record

@@ -13,14 +13,15 @@ from hub.device import declared_tables, rows, verdicts
 from hub.device.owner import typed
 from hub.device.schema import quoted
 from hub.text.item_text import plain_lines, with_clean_title
+from hub.text.rows.marks import MARKS
 from hub.text.rows.row_keys import key_of
 from protocol.frame import Field, Record
 from protocol.tables import DeviceTable
 
 DIGEST_CHARS: Final = 32
-_TIMEZONES: Final = """
+_REMARKS: Final = """
 SELECT reviews.row_id, calls.remarks FROM reviews JOIN calls USING (call_id)
-WHERE reviews.tbl = ? AND calls.remarks LIKE '%timezone%'
+WHERE reviews.tbl = ? AND (calls.remarks LIKE '%timezone%' OR calls.remarks LIKE '%marks%')
 """
 
 
@@ -29,6 +30,7 @@ class ApprovedRow:
 
     Args:
         stored: its columns, in the order of *names*.
+        has_marks: its target writes marks of task lists: they are a field ``MARKS``.
         titles: titles of rows by column of *table* that refers to them, and by id.
     """
 
@@ -39,9 +41,11 @@ class ApprovedRow:
         stored: tuple[str | int | float | None, ...],
         remarks: str | None,
         titles: Mapping[str, Mapping[Field, str]],
+        *,
+        has_marks: bool,
     ) -> None:
         self.table, self._names, self._stored = table, names, stored
-        self._remarks, self._titles = remarks, titles
+        self._remarks, self._titles, self._has_marks = remarks, titles, has_marks
 
     @property
     def row_id(self) -> str:
@@ -72,11 +76,12 @@ class ApprovedRow:
     def fields(self) -> dict[str, str]:
         """Fields as texts."""
         row = with_clean_title(self.table, rows.on_the_wire(self.table, self._row)) | self._referred
-        timezone = self.timezone
+        remarks = verdicts.read_remarks(self._remarks)
+        marks = "\n".join(remarks.own_marks if self._has_marks else ())
         return {
-            column.name: plain_lines(typed(column, row.get(column.name), timezone))
+            column.name: plain_lines(typed(column, row.get(column.name), remarks.timezone))
             for column in self.table.fields
-        }
+        } | ({MARKS: marks} if marks else {})
 
     @property
     def digest(self) -> str:
@@ -93,13 +98,18 @@ def _digest(content: bytes) -> str:
 
 
 def approved_rows(
-    db: sqlite3.Connection, names: Sequence[str], keys: Mapping[tuple[str, str], str]
+    db: sqlite3.Connection, names: Sequence[str], keys: Mapping[tuple[str, str], str], *, has_marks: bool
 ) -> dict[str, ApprovedRow]:
-    """Return the approved rows of these tables by key. *keys*: those known, by table and id."""
+    """Return the approved rows of these tables by key.
+
+    Args:
+        keys: those known, by table and id.
+        has_marks: the rows are for a target that writes marks of task lists.
+    """
     found: dict[str, ApprovedRow] = {}
     declared = declared_tables.tables_of(db)
     for table in (declared[name] for name in names if name in declared):
-        zones = dict(db.execute(_TIMEZONES, (table.name,)).fetchall())
+        noted = dict(db.execute(_REMARKS, (table.name,)).fetchall())
         referring = {column.name: column.refers_to for column in table.fields if column.refers_to is not None}
         titles = {name: _titles(db, declared[other]) for name, other in referring.items()}
         cursor = db.cursor()
@@ -110,7 +120,8 @@ def approved_rows(
         for stored in cursor:
             row_id = stored[at]
             key = keys.get((table.name, row_id)) or key_of(table.name, row_id)
-            found[key] = ApprovedRow(table, columns, stored, zones.get(row_id), titles)
+            remarks = noted.get(row_id)
+            found[key] = ApprovedRow(table, columns, stored, remarks, titles, has_marks=has_marks)
     return found
 
 

@@ -28,6 +28,7 @@ from hub.device.sinks.recorded_rows import RecordedRow, forget, note_change, rec
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.target import Found, Snapshot, TargetChanged, is_archived
 from hub.device.sinks.waits import WaitReason, due_keys, end_waits, missed_until, note_refusals, waits_of
+from hub.text.rows.marks import KINDS
 from hub.text.rows.row import Put, TargetFailed
 from protocol.calls import PlaceProblem
 
@@ -106,7 +107,7 @@ class _Pass:
         self._declared = declared_tables.tables_of(db)
         self._recorded = recorded_rows(db, sink.name)
         keys = {(row.tbl, row.row_id): key for key, row in self._recorded.items()}
-        self._approved = approved_rows(db, sink.tables, keys)
+        self._approved = approved_rows(db, sink.tables, keys, has_marks=sink.kind in KINDS)
         self._waits = waits_of(db, sink.name, WaitReason.REFUSED)
         self._merges: dict[str, Merge] = {}
         self._removed: dict[str, None] = {}

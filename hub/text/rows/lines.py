@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from hub.text.rows.markdown_escapes import escape, unescape, unescape_former
-from hub.text.rows.marks import MARK, in_tasks, in_todo_txt, project_mark, split_marks
+from hub.text.rows.marks import MARK, MARKS, in_tasks, in_todo_txt, project_mark, split_marks
 from hub.text.rows.row import LateFields, Put, Shape, shape_of
 from hub.text.rows.row_format import Format, Piece, with_line
 from protocol.tables import Column, DeviceTable
@@ -123,8 +123,9 @@ class Markdown(Format):
         if shape.has_priority:
             parts.append(_SIGNS.get(fields.get("priority", ""), ""))
         text_of_row = fields.get(shape.text, "").strip("\n") if shape.text else ""
-        below, marks = split_marks(text_of_row, in_tasks) if shape.has_status else (text_of_row, [])
-        has_words = piece is None or split_marks(piece.fields.get(shape.text or "", ""), in_tasks)[1]
+        named = fields.get(MARKS, "") if shape.has_status else ""
+        below, marks = split_marks(text_of_row, named, in_tasks)
+        has_words = piece is None or split_marks(piece.fields.get(shape.text or "", ""), named, in_tasks)[1]
         others = _OTHERS.findall(row.rest) if row else []
         parts += others or (marks if has_words else [])
         if shape.date is not None and (value := fields.get(shape.date, "")):
@@ -229,7 +230,7 @@ class TodoTxt(Format):
         title = _TODO_START.sub(r"\\", title)
         dates = row["dates"].strip() if row else ""
         parts = [f"({letter})" if letter else "", dates, title]
-        _, marks = split_marks(fields.get(shape.text, "") if shape.text else "", in_todo_txt)
+        _, marks = split_marks(fields.get(shape.text or "", ""), fields.get(MARKS, ""), in_todo_txt)
         marks = _marks_on(row) if row else [*dict.fromkeys((*marks, project_mark(fields)))]
         parts += [f"due:{due}" if due else "", f"id:{put.key}", *marks]
         return lead + " ".join(filter(None, parts)) + "\n"

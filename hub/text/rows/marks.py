@@ -1,7 +1,8 @@
 """Marks of task lists that rows have no field for: contexts, projects, repetition, start, planned day.
 
-A reader of task lists puts them into the last line of a description. A format writes those that it knows on
-the line of the row, in its own spelling. The others stay words, and so does a line with any other word.
+A reader of task lists puts them into the last line of a description, and names them apart. A format writes
+those that were named and that it knows on the line of the row, in its own spelling. All else stays words: of
+a model, of a mail, of a document, and a line with any other word.
 """
 
 import re
@@ -11,6 +12,8 @@ from typing import Final
 _DAY: Final = r"\d{4}-\d\d-\d\d"
 _UNITS: Final = {"d": "day", "w": "week", "m": "month", "y": "year"}
 _EVERY: Final = r"every(?: (?P<often>\d{1,3}))? (?P<unit>day|week|month|year)s?(?P<done> when done)?"
+MARKS: Final = " marks"  # field of a row, no column: the marks that were named, one a line
+KINDS: Final = frozenset({"markdown", "todo.txt"})  # of targets that write marks
 _NAME: Final = r"[\w][\w./-]{0,59}"
 MARK: Final = re.compile(
     rf"(?P<context>@{_NAME})|(?P<project>\+{_NAME})|rec:(?P<strict>\+?)(?P<times>\d{{1,3}})(?P<letter>[dwmy])"
@@ -45,10 +48,10 @@ def in_tasks(mark: re.Match[str]) -> str:
     return f"🛫 {begins}" if begins else f"⏳ {mark['planned']}" if mark["planned"] else ""
 
 
-def split_marks(text: str, spelling: Spelling) -> tuple[str, list[str]]:
-    """Return a description without the marks that a format knows, and these in its spelling."""
+def split_marks(text: str, named: str, spelling: Spelling) -> tuple[str, list[str]]:
+    """Return a description without those *named* marks that a format knows, and these in its spelling."""
     above, _, last = text.rstrip().rpartition("\n")
-    if not _MARKS.fullmatch(last):
+    if not _MARKS.fullmatch(last) or not {mark[0] for mark in MARK.finditer(last)} <= {*named.split("\n")}:
         return text, []
     spelled = [(mark[0], spelling(mark)) for mark in MARK.finditer(last)]
     words = " ".join(mark for mark, known in spelled if not known)

@@ -44,7 +44,7 @@ export type ToolCall = { "type": "tool_call"; "trace"?: (string) | (null); "id":
 /** Operation of a call at the device. */
 export type Action = "agent.wake" | "browser.open" | "delete" | "file.get" | "file.put" | "files.list" | "files.read" | "insert" | "message.deliver" | "places.manage" | "query" | "review.apply" | "rows.agenda" | "rows.known" | "rows.list" | "table.declare" | "update" | "user.ask";
 /** Place of an item: ``text[start:end] == quote``, counted in code points of the file's text. */
-export type ItemSource = { "path": string; "quote": string; "start": number; "end": number; "sha256"?: (string) | (null); "warnings"?: readonly (string)[]; "unresolved"?: readonly (Unresolved)[]; "changed"?: readonly (Changed)[]; "replaces"?: (string) | (null); "link"?: (string) | (null); "timezone"?: (string) | (null); "provenance"?: (Provenance) | (null); "found_by"?: (FoundBy) | (null); "counted"?: readonly (CountedDay)[]; "line"?: (number) | (null) };
+export type ItemSource = { "path": string; "quote": string; "start": number; "end": number; "sha256"?: (string) | (null); "warnings"?: readonly (string)[]; "unresolved"?: readonly (Unresolved)[]; "changed"?: readonly (Changed)[]; "replaces"?: (string) | (null); "link"?: (string) | (null); "timezone"?: (string) | (null); "provenance"?: (Provenance) | (null); "found_by"?: (FoundBy) | (null); "counted"?: readonly (CountedDay)[]; "line"?: (number) | (null); "marks"?: readonly (string)[] };
 /** Words of the text that could not be converted to a field's value, as "some day next spring". */
 export type Unresolved = { "field": string; "words": string };
 /** Field of a row whose source has changed. */

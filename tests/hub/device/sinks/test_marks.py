@@ -1,13 +1,29 @@
-"""Marks of task lists without a field of rows: on the line of a place again, in its own spelling."""
+"""Marks of task lists without a field of rows: on the line of a place again, in its own spelling.
+
+Only those that a rule found in a list of the owner act; the same words of others are text.
+"""
+
+from pathlib import Path
 
 import pytest
 
-from hub.device.sinks.text_file import read_back
+from hub.base.clock import IdFactory
+from hub.device.device_file import connect_shared, open_device_store
+from hub.device.owner import approve
+from hub.device.sinks.sink import Sink
+from hub.device.sinks.sync import synchronize
+from hub.device.sinks.text_file import TextFile, read_back
+from hub.document import Document
+from hub.runs.found_items import source_of
 from hub.text.rows.lines import Markdown, TodoTxt
+from hub.text.rows.marks import MARKS
 from hub.text.rows.row import Put
 from hub.text.rows.row_format import Format
-from protocol.tables import TABLES
+from protocol.items import FoundBy, ItemSource, Provenance, ProvenanceOrigin
+from protocol.tables import SUGGESTED, TABLES
+from protocol.tool_calls import Action, ToolCall
 from tests.hub.extraction.test_structured import EVERYTHING, read
+from tests.support.clock import FakeClock, SeededChance
 
 TASKS = TABLES["tasks"]
 KEY = "hub-aaaaaaaaaaaaaaaa"
@@ -16,7 +32,7 @@ KEY = "hub-aaaaaaaaaaaaaaaa"
 def row_in(name: str, text: str) -> dict[str, str]:
     """Return the fields of the task of a list, as a reader of lists finds them, in texts."""
     (item,) = read(name, text, EVERYTHING).items
-    data = {"description": "", **item.data, "dueDate": ""}
+    data = {"description": "", **item.data, "dueDate": "", MARKS: "\n".join(item.marks)}
     return {column: str(value) for column, value in data.items()}
 
 
@@ -66,6 +82,7 @@ def test_project_is_a_mark_in_todo_txt() -> None:
         "status": "todo",
         "projectId": "Old flat",
         "description": "by phone\n@phone +a",
+        MARKS: "@phone\n+a",
     }
     assert written(TodoTxt(), fields) == f"Call id:{KEY} @phone +a +Old-flat\n"
     assert written(TodoTxt(), {**fields, "projectId": "a; b"}) == f"Call id:{KEY} @phone +a\n"
@@ -76,13 +93,14 @@ def test_project_is_a_mark_in_todo_txt() -> None:
     ["@home today", "rec:1d; rm", "h:1", "id:x", "@home\nand more", "+", "x 2026-01-01", "🔁 every day; x"],
 )
 def test_words_among_marks_are_no_marks(text: str) -> None:
-    fields = {"title": "Call", "status": "todo", "description": text}
+    fields = {"title": "Call", "status": "todo", "description": text, MARKS: text.replace(" ", "\n")}
     assert written(TodoTxt(), fields) == f"Call id:{KEY}\n"
     assert "\n" in written(Markdown(), fields).strip()
 
 
 def test_mark_that_the_owner_changes_on_the_line_stays_as_typed() -> None:
     form, fields = TodoTxt(), {"title": "Call", "status": "todo", "description": "@phone rec:1w"}
+    fields[MARKS] = "@phone\nrec:1w"
     after = written(form, {**fields, "title": "Call Bo"}, f"Call id:{KEY} @home due:2026-12-01\n")
     assert after == f"Call Bo id:{KEY} @home\n"
     (piece,) = form.pieces(f"Call id:{KEY} @home soon\n", {KEY: TASKS})
@@ -92,6 +110,74 @@ def test_mark_that_the_owner_changes_on_the_line_stays_as_typed() -> None:
 
 
 def test_row_of_a_former_release_gets_the_sign_of_its_words() -> None:
-    fields = {"title": "Water", "status": "todo", "description": "🔁 every week"}
+    fields = {"title": "Water", "status": "todo", "description": "🔁 every week", MARKS: "🔁 every week"}
     former = f"- [ ] Water ^{KEY}\n  &#x1f501; every week\n"
     assert written(Markdown(), fields, former) == f"- [ ] Water 🔁 every week ^{KEY}\n"
+
+
+OWN = Provenance(origin=ProvenanceOrigin.OWN, trusted=True)
+MAIL = Provenance(origin=ProvenanceOrigin.MAIL, author="eve@example.org", trusted=False)
+FRIEND = Provenance(origin=ProvenanceOrigin.MAIL, author="bo@example.org", trusted=True)
+SHARED = Provenance(origin=ProvenanceOrigin.SHARED, trusted=True)
+MARKED = ["@home", "+flat", "rec:1w"]
+
+
+@pytest.mark.parametrize(
+    ("provenance", "found_by", "marks", "acts"),
+    [
+        (OWN, FoundBy.RULE, MARKED, True),
+        (OWN, FoundBy.RULE, ["@home"], False),  # others are words of a sentence
+        (OWN, FoundBy.RULE, [], False),
+        (OWN, FoundBy.MODEL, MARKED, False),
+        (MAIL, FoundBy.RULE, MARKED, False),
+        (FRIEND, FoundBy.RULE, MARKED, False),
+        (SHARED, FoundBy.RULE, MARKED, False),
+        (Provenance(origin=ProvenanceOrigin.CHAT, trusted=False), FoundBy.RULE, MARKED, False),
+        (Provenance(origin=ProvenanceOrigin.WEB, trusted=False), FoundBy.RULE, MARKED, False),
+        (Provenance(origin=ProvenanceOrigin.OWN, trusted=False), FoundBy.RULE, MARKED, False),
+        (None, None, [], False),  # of an older hub
+    ],
+)
+def test_marks_act_where_a_rule_found_them_in_a_list_of_the_owner(
+    tmp_path: Path, provenance: Provenance | None, found_by: FoundBy | None, marks: list[str], acts: bool
+) -> None:
+    clock, words = FakeClock(), "@home +flat rec:1w"
+    source = ItemSource(
+        path="notes/todo.txt",
+        quote=f"Water {words}",
+        start=0,
+        end=24,
+        provenance=provenance,
+        found_by=found_by,
+        marks=marks,
+    )
+    data = {"title": "Water", "description": words, **SUGGESTED}
+    with open_device_store(tmp_path / "desk.db", clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+        store.apply([ToolCall(id="c1", action=Action.INSERT, table="tasks", data=data, source=source)])
+    approve(tmp_path / "desk.db", [1], at_ms=1_800_000_000_000)
+    for form, path in ((TodoTxt(), tmp_path / "there.txt"), (Markdown(), tmp_path / "there.md")):
+        with connect_shared(tmp_path / "desk.db") as db:
+            sink = Sink(form.kind, TextFile(path, form), ("tasks",), kind=form.kind)
+            assert synchronize(db, sink, clock.now()).problem == ""
+    line, note = (tmp_path / "there.txt").read_text(), (tmp_path / "there.md").read_text()
+    assert [word in line.split() for word in MARKED] == [acts] * 3
+    assert ("🔁 every week when done ^" in note, words in note) == (acts, not acts)
+
+
+@pytest.mark.parametrize(
+    ("media_type", "line", "expected"),
+    [
+        (None, "Water 🔁 every week", ["🔁 every week"]),
+        ("text/markdown", "Water 🔁 every week ⏳ 2026-12-01", ["🔁 every week", "⏳ 2026-12-01"]),
+        (None, "Water 🔁 every workday", []),
+        (None, "Ask @home about +flat", []),
+        ("application/pdf", "Water 🔁 every week", []),
+    ],
+)
+def test_hub_names_the_marks_of_a_list_unless_the_text_is_of_a_converted_document(
+    media_type: str | None, line: str, expected: list[str]
+) -> None:
+    text = f"- [ ] {line}\n"
+    (item,) = read("a.md", text).items
+    document = Document(unit_key="a.md", text=text, content_hash="0" * 64, media_type=media_type)
+    assert source_of(document, item).get("marks", []) == expected

@@ -36,10 +36,9 @@ DRAWN = [one.text for one in random_texts(SEED, 400, FORMS)]
 TEXTS = list(dict.fromkeys((*GENERATED, *DRAWN)))
 
 
-def written(form: Format, text: str, before: str = "", description: str | None = None) -> str:
+def written(form: Format, text: str, before: str = "") -> str:
     """Return the content of a place to which a row was written, with *text* as title and description."""
-    about = text if description is None else description
-    fields = {"title": text, "description": about, "status": "todo", "priority": "medium", "dueDate": ""}
+    fields = {"title": text, "description": text, "status": "todo", "priority": "medium", "dueDate": ""}
     return form.insert(before, Put(KEY, TASKS, fields, "", 0))
 
 
@@ -80,7 +79,7 @@ def test_json_line_is_a_single_line_for_every_reader() -> None:
 
 def test_words_of_a_title_are_no_marks_in_todo_txt() -> None:
     for text in map(title_line, TEXTS):
-        (line,) = written(TodoTxt(), text, description=f"{text}\n{text} it says").splitlines()
+        (line,) = written(TodoTxt(), text).splitlines()
         assert acts_in_a_list(line) == [f"id:{KEY}"], ascii(text)
         assert read(TodoTxt(), text)[0] == " ".join(text.split()), ascii(text)
 
