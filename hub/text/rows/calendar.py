@@ -117,12 +117,16 @@ def _fields_of(component: "Component", table: DeviceTable) -> dict[str, str]:
         if "COMPLETED" in component:
             fields["status"] = "done"
     if shape.has_priority:
-        number = int(next(iter(_texts_of(component, "PRIORITY")), "") or 0)
-        fields["priority"] = "high" if 1 <= number <= 4 else "low" if number >= 6 else "medium"
+        fields["priority"] = _level_in(component)
     if shape.date is not None:
         found = next(iter(_values_of(component, _date_of(table))), None)
         fields[shape.date] = "" if found is None else _moment(getattr(found, "dt", None))
     return fields
+
+
+def _level_in(component: "Component") -> str:
+    number = int(next(iter(_texts_of(component, "PRIORITY")), "") or 0)
+    return "high" if 1 <= number <= 4 else "low" if number >= 6 else "medium"
 
 
 def _values_of(component: "Component", name: str) -> list[Any]:
@@ -136,7 +140,10 @@ def _texts_of(component: "Component", name: str) -> list[str]:
 
 
 def text_of(put: Put, before: "Component | None") -> str:
-    """Return the component of a row, with the other properties of the one *before*."""
+    """Return the component of a row, with the other properties of the one *before*.
+
+    A property that says the same as the row, perhaps more exactly, stays: a priority of 3, a zone of a time.
+    """
     import icalendar
 
     kind = component_kind(put.table)
@@ -144,6 +151,8 @@ def text_of(put: Put, before: "Component | None") -> str:
         classes = {"VTODO": icalendar.Todo, "VEVENT": icalendar.Event, "VJOURNAL": icalendar.Journal}
         component: Any = classes[kind]() if before is None else before
         shape, fields = shape_of(put.table), put.fields
+        changed = from_epoch_ms(put.at_ms).replace(microsecond=0)
+        was = {} if before is None else _fields_of(before, put.table)
         values: dict[str, Any] = {
             "UID": put.key,
             "SUMMARY": _literal(title_line(fields.get(shape.title, ""))),
@@ -153,14 +162,16 @@ def text_of(put: Put, before: "Component | None") -> str:
         if shape.has_status:
             state = fields.get("status", "todo")
             values["STATUS"] = _STATES.get(state, _STATES["todo"])
-            if state != "done":
-                values |= {"COMPLETED": None, "PERCENT-COMPLETE": None}
-        if shape.has_priority:
+            if state != was.get("status"):
+                is_done = state == "done"
+                values |= {
+                    "COMPLETED": changed if is_done else None,
+                    "PERCENT-COMPLETE": 100 if is_done else None,
+                }
+        if shape.has_priority and fields.get("priority", "") != was.get("priority"):
             values["PRIORITY"] = _PRIORITIES.get(fields.get("priority", ""), 5)
-        if shape.date is not None:
-            text = fields.get(shape.date, "")
+        if shape.date is not None and (text := fields.get(shape.date, "")) != was.get(shape.date):
             values[_date_of(put.table)] = _read(text) if text else None
-        changed = from_epoch_ms(put.at_ms).replace(microsecond=0)
         for name, value in (values | {"DTSTAMP": changed, "LAST-MODIFIED": changed}).items():
             component.pop(name, None)
             if value is not None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Final, NamedTuple
 
+from hub.base.clock import from_epoch_ms
 from hub.text.rows.markdown_escapes import escape, unescape, unescape_former
 from hub.text.rows.marks import MARK, MARKS, in_tasks, in_todo_txt, project_mark, split_marks
 from hub.text.rows.row import LateFields, Put, Shape, shape_of
@@ -175,6 +176,7 @@ _TODO: Final = re.compile(
 )
 _TODO_KEY: Final = re.compile(r"(?:^|(?<=[ \t]))id:(hub-[a-z0-9]*)(?=[ \t]|$)")
 _TODO_DUE: Final = re.compile(r"(?:^|(?<=[ \t]))due:(\d{4}-\d\d-\d\d)(?:T(\d\d:\d\d))?(?=[ \t]|$)")
+_TODO_PRIORITY: Final = re.compile(r"(?:^|(?<=[ \t]))pri:([A-Z])(?=[ \t]|$)")
 # Words of a title that programs obey: projects, contexts, values of keys, and marks at the start of a line. A
 # backslash takes their meaning; words that the owner wrote on the line keep theirs.
 _TODO_WORD: Final = re.compile(r"(?<=[^\W\d_])(?=\\*:(?!//)\S)|\A(?=\\*[+@]\S)")
@@ -204,7 +206,7 @@ class TodoTxt(Format):
         fields = {"status": "done"} if row["lead"] else {"status": "todo"}
         if shape.date is not None:
             fields[shape.date] = " ".join(filter(None, due.groups())) if due else ""
-        letter = row["letter"]
+        letter = _letter_on(row)
         if letter or not row["lead"]:  # programs take the letter from a done task
             fields["priority"] = "medium" if letter in (None, "B") else "high" if letter == "A" else "low"
         title = _TODO_ESCAPED.sub("", _words_on(row))
@@ -219,33 +221,47 @@ class TodoTxt(Format):
         shape, fields = shape_of(put.table), put.fields
         row = None if piece is None else _TODO.match(text, piece.start)
         is_done = fields.get("status") == "done"
-        lead = (row["lead"] if row and row["lead"] else "x ") if is_done else ""
-        letter = _LETTERS.get(fields.get("priority", ""), "")
-        if row and row["letter"] and piece and piece.fields.get("priority") == fields.get("priority"):
-            letter = row["letter"]
+        dates, was_done = (row["dates"].split(), bool(row["lead"])) if row else ([], False)
+        lead = row["lead"] if row and was_done and is_done else "x " * is_done
+        if was_done and not is_done:
+            dates = dates[-1:]  # behind a letter, the first of two is that of completion
+        elif dates and is_done and not was_done:  # a single one would be that of completion
+            lead += f"{from_epoch_ms(put.at_ms).astimezone().date()} "
+        level = fields.get("priority")
+        letter = _LETTERS.get(level or "", "")
+        if row and piece and piece.fields.get("priority", level) == level:
+            letter = _letter_on(row) or ("" if was_done and is_done else letter)
+        is_first = not is_done or bool(row and was_done and row["letter"])
         due = fields.get(shape.date, "").replace(" ", "T")[:16] if shape.date else ""
         own = {word for word in _words_on(row).split(" ") if "\\" not in word} if row else set()
         words = _cell(fields.get(shape.title, "")).split(" ")
         title = " ".join(word if word in own else _TODO_WORD.sub(r"\\", word) for word in words)
         title = _TODO_START.sub(r"\\", title)
-        dates = row["dates"].strip() if row else ""
-        parts = [f"({letter})" if letter else "", dates, title]
+        parts = [f"({letter})" if letter and is_first else "", *dates, title]
         _, marks = split_marks(fields.get(shape.text or "", ""), fields.get(MARKS, ""), in_todo_txt)
         marks = _marks_on(row) if row else [*dict.fromkeys((*marks, project_mark(fields)))]
-        parts += [f"due:{due}" if due else "", f"id:{put.key}", *marks]
+        parts += [f"due:{due}" if due else "", f"id:{put.key}"]
+        parts += ["" if is_first or not letter else f"pri:{letter}", *marks]
         return lead + " ".join(filter(None, parts)) + "\n"
 
     def insert(self, text: str, put: Put) -> str:
         return with_line(text, self.rendered(put, text, None))
 
 
+def _letter_on(row: re.Match[str]) -> str | None:
+    """Return the letter of a priority; that of a done task is a value, since programs take the sign away."""
+    done = _TODO_PRIORITY.search(row["rest"]) if row["lead"] else None
+    return row["letter"] or (done[1] if done else None)
+
+
 def _words_on(row: re.Match[str]) -> str:
     """Return the words on a line of todo.txt that are a title: marks behind the key are none."""
     marks = {*_marks_on(row)}
-    key = _TODO_KEY.search(row["rest"])
-    end = key.start() if key else len(row["rest"])
-    others = [word for word in row["rest"][end:].split() if word not in marks]
-    return _title_in(" ".join([row["rest"][:end], *others]))
+    rest = _TODO_PRIORITY.sub("", row["rest"]) if row["lead"] else row["rest"]
+    key = _TODO_KEY.search(rest)
+    end = key.start() if key else len(rest)
+    others = [word for word in rest[end:].split() if word not in marks]
+    return _title_in(" ".join([rest[:end], *others]))
 
 
 def _title_in(words: str) -> str:
