@@ -25,6 +25,7 @@ from hub.extraction.when.resolve import date_ms
 from hub.text.calendars import BROKEN, reading_calendar, unfold_names
 from hub.text.folding import shown
 from hub.text.parts import part_key
+from hub.text.rows.marks import MARK
 from protocol.frame import Field, Record
 from protocol.tables import TableName
 
@@ -69,6 +70,7 @@ CANCELLED: Final = "Cancelled: "  # begins the title of an event that was called
 _ENCLOSED: Final = "BEGIN:VCALENDAR\r\n{}\r\nEND:VCALENDAR"
 _TITLES: Final = ("SUMMARY", "DESCRIPTION", "COMMENT", "LOCATION")  # the first that an entry has
 _DATES: Final = {TableName.TASKS: "dueDate", TableName.TIMELINES: "date"}
+_REPEATS: Final = re.compile(r"FREQ=(?P<unit>DAILY|WEEKLY|MONTHLY|YEARLY)(?:;INTERVAL=(?P<times>\d{1,3}))?")
 _FIRST_YEAR: Final = 1970  # of the dates that can be stored
 
 _Parse = Callable[[str], "Component"]
@@ -127,6 +129,7 @@ def _read_calendar(document: Document, text: str, options: ExtractionOptions, pa
             is_floating=floating is not None,
             unresolved=_unresolved(table, fields, floating, when),
             date_of_series=date_of,
+            marks=tuple(filter(MARK.fullmatch, [_repetition(component)])),
         )
         if not is_item and table in options.data_types:
             prose.append(Passage(start, end))
@@ -307,9 +310,11 @@ def _component_fields(
     status = _status(component)
     match kind:
         case "VTODO":
+            about = (more.strip(), _text(component, "location").strip())
+            words = [*(text for text in about if text != title), _repetition(component)]
             return TableName.TASKS, {
                 "title": title,
-                "description": more if more.strip() != title else "",
+                "description": "\n".join(filter(None, words)),
                 "status": status,
                 "priority": _priority(component),
                 "assignee": list(_attendees(component)),
@@ -320,6 +325,16 @@ def _component_fields(
             return TableName.TIMELINES, {"title": title, "date": date_at, "status": status}
         case _:
             return TableName.NOTES, {"title": title, "content": more, "status": status}
+
+
+def _repetition(component: "Component") -> str:
+    """Return how a to-do repeats, as a mark of a task list if one can say so."""
+    rule = component.get("rrule") if component.name == "VTODO" else None
+    if not rule or isinstance(rule, (str, list)):
+        return ""
+    words = rule.to_ical().decode()
+    found = _REPEATS.fullmatch(words)
+    return f"rec:+{found['times'] or 1}{found['unit'][0].lower()}" if found else f"RRULE:{words}"
 
 
 def _text(component: "Component", name: str) -> str:

@@ -202,3 +202,23 @@ def test_single_event_before_the_day_of_the_file_is_counted_as_past(
     document = Document(unit_key="c.ics", text=text, content_hash="0" * 64, modified_at=saved)
     form = structured.read(document, OPTIONS)
     assert (len(form.items), form.parts) == ((1, {}) if is_suggested else (0, {"VEVENT past": 1}))
+
+
+@pytest.mark.parametrize(
+    ("lines", "description", "marks"),
+    [
+        (("DESCRIPTION:All of it", "LOCATION:Garden"), "All of it\nGarden", ()),
+        (("RRULE:FREQ=WEEKLY;INTERVAL=2",), "rec:+2w", ("rec:+2w",)),
+        (("LOCATION:Garden", "RRULE:INTERVAL=3;FREQ=MONTHLY"), "Garden\nrec:+3m", ("rec:+3m",)),
+        (("RRULE:FREQ=WEEKLY;BYDAY=MO,WE",), "RRULE:FREQ=WEEKLY;BYDAY=MO,WE", ()),
+        (("RRULE:FREQ=DAILY;COUNT=3",), "RRULE:FREQ=DAILY;COUNT=3", ()),
+        (("RRULE:FREQ=NEVER",), None, ()),
+        (("LOCATION:Pay",), None, ()),
+        (("DESCRIPTION:rec:1d",), "rec:1d", ()),
+    ],
+)
+def test_place_and_repetition_of_a_to_do_are_in_its_description(
+    lines: tuple[str, ...], description: str | None, marks: tuple[str, ...]
+) -> None:
+    (item,) = read(todo("SUMMARY:Pay", "DUE;VALUE=DATE:20260403", *lines)).items
+    assert (item.data.get("description"), item.marks) == (description, marks)
