@@ -12,8 +12,8 @@ import msgspec
 from hub.base.clock import epoch_ms
 from hub.extraction.dating import PassageDates
 from hub.extraction.items import Item, RulesForm
-from hub.extraction.when.days import find_days
-from hub.extraction.when.resolve import Anchor, date_ms, local_day, resolve
+from hub.extraction.when.days import find_days, resolve_ahead
+from hub.extraction.when.resolve import Anchor, date_ms, local_day, resolve, time_in
 from protocol.tables import TableName
 
 _ADDRESS: Final = re.compile(r"\w{2,10}://\S+")
@@ -50,4 +50,9 @@ def _days_of(item: Item, anchor: Anchor | None, timezone: str) -> Iterator[tuple
     today = local_day(anchor, zone) if isinstance(anchor, datetime) else anchor
     for day in find_days(title, anchor=anchor, timezone=timezone):
         if day.at is None or day.counts(today, zone):
-            yield day.at, day.has_time, day.words
+            # "Di 1.12. Elternabend 19 Uhr"
+            rest = f"{title[day.end :]}, {title[: day.start]}"
+            clock = None if day.has_time or not day.at else time_in(rest)
+            moment = clock and resolve_ahead(f"{day.words} {clock}", anchor, timezone)
+            at, has_time = (moment.at, moment.has_time) if moment else (day.at, day.has_time)
+            yield at, has_time, day.words

@@ -344,7 +344,7 @@ _WITH_ANCHOR: Final = _table(
             *("quarter span", "quarter span edge"),
         ),
         _figures: ("figures", "figures weekday"),
-        _day: ("day", "day weekday"),
+        _day: ("day", "day weekday", "day pick"),
         _nearest_part: ("month", "month edge", "month weekday nth", "quarter", "quarter edge"),
         _week: ("week", "week weekday", "week edge"),
         _days: (
@@ -419,6 +419,8 @@ def read_iso(text: str, timezone: str) -> ResolvedTime | None:
     if match is None:
         return None
     year, month, day, at, offset = match.groups()
+    if offset and offset[0] == "-" and _DAWN < at < offset[1:] and match[0][len("2027-02-03")] == " ":
+        return None  # "2027-02-03 14:00-15:30" is an interval
     try:
         reading = datetime.fromisoformat(f"{year}-{month}-{day}T{at or '00:00'}{(offset or '').upper()}")
         if reading.tzinfo:
@@ -441,6 +443,7 @@ def date_ms(text: str, timezone: str) -> int | None:
     return epoch_ms(read) if read is not None and read.year >= 1970 else None
 
 
+_DAWN: Final = "06:00"  # times of an interval by day, which might be a time and its offset
 Anchor = datetime | date  # aware; a plain date is a day in the reader's time zone
 MAX_CHARS: Final = 120  # longer than any informal date; bounds the cost of hostile text
 MAX_SENTENCE_CHARS: Final = 400
@@ -612,7 +615,8 @@ def _denotes_day(parts: DateParts, run: Sequence[SayingMatch]) -> bool:
         return is_han or first.is_lead or first.is_filler or bool(parts.is_due)
     if parts.about_day == {"weekday"} and not parts.about_time:
         return any(map(_is_sure_weekday, run, (None, *run)))
-    return bool(parts.about_day & _SUFFICIENT) or parts.about_day >= {"day", "month"}
+    is_named = parts.about_day >= {"day", "month"} or parts.about_day == {"day", "pick"}
+    return bool(parts.about_day & _SUFFICIENT) or is_named
 
 
 def _is_sure_weekday(phrase: SayingMatch, before: SayingMatch | None) -> bool:

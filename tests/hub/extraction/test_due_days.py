@@ -78,3 +78,43 @@ def test_deadline_of_the_last_month_is_the_day_of_a_row_and_of_a_sentence(line: 
 def test_past_day_that_is_no_deadline_stays_in_the_title_of_a_sentence() -> None:
     (task,) = tasks_in("a.txt", "Write up the meeting of 27 November for Ann by 4 December.\n")
     assert (task.data["title"], day_of(task)) == ("Write up the meeting of 27 November for Ann", "2026-12-04")
+
+
+MONTHLY = [
+    ("Pay rent on the 1st of every month", "2026-12-01"),
+    ("Pay rent by the 28th of each month", "2026-11-28"),
+    ("Miete zum 1. jeden Monats", "2026-12-01"),
+    ("Miete am 15. eines jeden Monats", "2026-12-15"),
+    ("Payer le loyer le 1er de chaque mois", "2026-12-01"),
+    ("Pagar el alquiler el 1 de cada mes", "2026-12-01"),
+    ("Платить аренду 1 числа каждого месяца", "2026-12-01"),
+    ("每月1日交房租", "2026-12-01"),
+    ("read the 1st draft", ""),
+]
+
+
+@each(("line", "expected"), MONTHLY)
+def test_row_of_every_month_is_due_on_the_first_such_day(line: str, expected: str) -> None:
+    (row,) = tasks_in("a.md", f"- [ ] {line}\n")
+    assert (row.data["title"], day_of(row)) == (line, expected)
+
+
+TIMES = [
+    ("Di 1.12. Elternabend 19 Uhr", "2026-12-01 19:00"),
+    ("mer. 2 déc. réunion parents 18h30", "2026-12-02 18:30"),
+    ("19:00 dinner with Ann on 5 December", "2026-12-05 19:00"),
+    ("ICE 1023 am 5.12. Berlin Hbf 8:34 – München 12:31", "2026-12-05 08:34"),
+    ("2026-12-05 14:00-15:30 dentist", "2026-12-05 14:00"),
+    ("2026-12-05 14:00 -0500 call", "2026-12-05 20:00"),
+    ("dinner on 5 December", "2026-12-05 00:00"),
+    ("dinner on 5 December at 3", "2026-12-05 00:00"),
+]
+
+
+@each(("line", "expected"), TIMES)
+def test_time_beside_the_day_of_a_row_is_the_time_of_its_begin(line: str, expected: str) -> None:
+    (row,) = tasks_in("a.md", f"- [ ] {line}\n")
+    due = row.data["dueDate"]
+    assert isinstance(due, int)
+    assert f"{from_epoch_ms(due).astimezone(ZoneInfo(BERLIN)):%Y-%m-%d %H:%M}" == expected
+    assert row.has_time == (not expected.endswith("00:00"))
