@@ -579,4 +579,5 @@ def grants(
         "  hub grants +rows.read=tasks,notes",
         "  hub grants +files.read=FOLDER",
         "  hub grants +review.remote",
+        "  hub grants +places",
     )

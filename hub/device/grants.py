@@ -5,6 +5,7 @@ Plain functions over a connection, inside the caller's transaction.
 
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import PurePath
 from typing import Final
 
 import msgspec
@@ -77,6 +78,7 @@ def changed(
         if sign == "+" and name == OwnerGrant.ROWS_READ and not (tables and {*tables} <= {*existing}):
             raise BadGrant(f"{change!r}: name the tables that may be read, of {', '.join(existing)}")
         if sign == "+" and name == OwnerGrant.FILES_READ:
+            tables = [PurePath(folder).name for folder in tables]  # a path names its folder, too
             known = tables if folders is None else folders
             if not 0 < len(tables) <= MAX_FOLDERS or not {*tables} <= {*known}:
                 listed = ", ".join(known) or "none yet: run 'hub connect' once"

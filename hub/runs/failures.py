@@ -62,7 +62,7 @@ FAILURES: Final[Mapping[str, ExplainedFailure]] = {
     ),
     FOLDER_MISSING: ExplainedFailure("{message}", NO_FOLDER.remedy),
     "not_granted": ExplainedFailure(
-        "{where}{message}", "its owner grants it, on device {device}: hub grants"
+        "{where}{message}", "who runs the hub grants it: hub devices grant {device} +files"
     ),
     "unknown_table": ExplainedFailure(
         "{where}{message}", "update device {device}, or let the agent write another table"

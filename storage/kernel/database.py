@@ -76,7 +76,7 @@ REMEDIES: Final = {
     "read_only": f"let the hub's user write the file and its folder{CONTINUES}",
     "failing": f"see dmesg for the disk, quota and ulimit -f for limits{CONTINUES}",
     "away": f"see whether its address is right, and who may open its file{CONTINUES}",
-    "busy": f"end the program that holds it: fuser -v FILE{CONTINUES}",
+    "busy": f"hub drain --state DIR ends a hub; fuser -v FILE names another program{CONTINUES}",
 }
 REMEDIES_ON_A_SERVER: Final = REMEDIES | {
     "damaged": "hub drain; restore a dump with pg_restore, see backup.md; hub serve",

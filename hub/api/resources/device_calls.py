@@ -1,7 +1,9 @@
 """Calls to connected devices for rows, files and places, as owners grant and a token's limits allow."""
 
 import hashlib
+import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import PurePath
 from typing import Annotated, Any, Final, TypeVar
 
 import anyio.to_thread
@@ -389,7 +391,8 @@ class DeviceCallsResource(Resource):
         limits, granted = self.limited_to.roots, link.owner_grants.get(OwnerGrant.FILES_READ, ())
         roots = tuple(root for root in granted if not limits or root in limits)
         if not roots:
-            raise _not_granted(device, OwnerGrant.FILES_READ, limits[0] if limits else "FOLDER", granted)
+            folder = limits[0] if limits else next((PurePath(root).name for root in link.roots), "FOLDER")
+            raise _not_granted(device, OwnerGrant.FILES_READ, folder, granted)
         return device, link, roots
 
     def _check_root(self, device: DeviceRow, path: str, roots: Collection[str]) -> None:
@@ -459,7 +462,7 @@ def _not_granted(device: DeviceRow, grant: OwnerGrant, of: str, granted: Collect
     return CodedError(
         _E.NOT_GRANTED,
         f"the owner of device {device.name!r} does not let this hub read {what} of {of}",
-        hint=f"its owner types on the device: hub grants +{grant}={names}",
+        hint=f"its owner types on the device: hub grants {shlex.quote(f'+{grant}={names}')}",
     )
 
 

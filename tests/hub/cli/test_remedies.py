@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import click
 import pytest
@@ -14,6 +14,7 @@ from anyio.from_thread import BlockingPortal
 from click.testing import Result
 
 from hub.cli.errors import Exit
+from hub.device.grants import changed
 from hub.health.issues import FRESH_S
 from protocol.lifecycles import RunState
 from storage import schema
@@ -135,7 +136,7 @@ def test_remedy_of_a_hub_that_does_not_run_is_the_command_that_started_the_hub(h
     ends(hub("status"), 3, f"hub up --state {state}")
 
 
-NAMES: Final = re.compile(r"\b(?:notes|reader)\b")  # of agents; in capitals, a name is no prose
+NAMES: Final = re.compile(r"\b(?:notes|reader|desk)\b")  # of agents; in capitals, a name is no prose
 
 
 def mend(hub: Hub, result: Result, first: str = "", input: str | None = None, **values: str) -> Result:
@@ -153,7 +154,7 @@ def mend(hub: Hub, result: Result, first: str = "", input: str | None = None, **
     return hub(*words, **({} if input is None else {"input": input}))
 
 
-NAMES_OF: Final = {name.upper(): name for name in ("notes", "reader")}
+NAMES_OF: Final = {name.upper(): name for name in ("notes", "reader", "desk")}
 
 
 def agent_that_is_paused(desk: Desk) -> None:
@@ -326,6 +327,32 @@ def mailbox_whose_server_is_away(desk: Desk, dovecot: Dovecot) -> None:
     ends(desk.hub("doctor"), 0, unsaid=["connector."])
 
 
+def device_without_the_grant_of_files(desk: Desk) -> None:
+    ends(desk.hub("devices", "grant", "desk", "--", "-files"), 0, unsaid=["files"])
+    desk.portal.call(partial(desk.served.run, agent="notes"))
+    desk.portal.call(partial(desk.served.move, "r-1", RunState.FAILED, reason="not_granted"))
+    doctor = desk.hub("doctor")
+    ends(doctor, 1, stdout=["(device.no_files", "(agent.runs_fail"])
+    ends(mend(desk.hub, doctor, "devices grant"), 0, output=["files"])
+    ends(mend(desk.hub, doctor, "run"), 0)
+
+
+def program_without_the_grants_of_the_owner(desk: Desk) -> None:
+    device = desk.portal.call(desk.served.device, "desk")
+    link = desk.portal.call(desk.served.connect, device)
+    link.roots, link.capabilities = ("/home/ana/my notes",), frozenset({"files.list", "files.read"})
+    granted: dict[str, Any] = {}
+    for words in (["devices", "files", "desk"], ["devices", "read", "desk", "my notes/a.md"]):
+        link.owner_grants = {}
+        refused = desk.hub(*words)
+        (command,) = commands_in(refused.output)
+        granted = changed({}, command[2:], folders=["my notes"])
+        link.owner_grants = granted
+        assert "hub grants" not in desk.hub(*words).output
+    assert granted == {"files.read": ["my notes"]}
+    assert changed({}, ["+files.read=/home/ana/my notes"], folders=["my notes"]) == granted
+
+
 def folder_of_mails_that_is_away(desk: Desk) -> None:
     add_mailbox(desk, "M1", "maildir", path=str(desk.folder / "Mail"))
     untested = desk.hub("connectors")
@@ -358,6 +385,8 @@ SITUATIONS: Final[list[Callable[[Desk], None]]] = [
     issue_that_is_no_issue,
     state_of_things_as_the_state_folder,
     folder_of_mails_that_is_away,
+    device_without_the_grant_of_files,
+    program_without_the_grants_of_the_owner,
 ]
 
 
