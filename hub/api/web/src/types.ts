@@ -284,7 +284,9 @@ export interface Post {
   "/v1/questions/{question_id}/answer": { query: "dry_run" | "user"; body: AnswerBody; answer: QuestionView };
   "/v1/questions/{question_id}/withdraw": { query: "user"; body: undefined; answer: QuestionView };
   "/v1/runs/{run_id}/cancel": { query: "user"; body: Cancellation | undefined; answer: RunView };
+  "/v1/runs/{run_id}/pause": { query: "user"; body: undefined; answer: RunView };
   "/v1/runs/{run_id}/rerun": { query: "user"; body: undefined; answer: RunView };
+  "/v1/runs/{run_id}/resume": { query: "user"; body: undefined; answer: RunView };
   "/v1/sessions": { query: "user"; body: undefined; answer: SessionView };
 }
 

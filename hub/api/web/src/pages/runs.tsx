@@ -87,7 +87,7 @@ function Actions({ of }: { of: RunDetail }): JSX.Element {
       <Act
         label={isPaused ? "Resume" : "Pause"}
         scope="run"
-        action={() => ask("post", isPaused ? "/v1/runs/{run_id}/resume" : "/v1/runs/{run_id}/pause", { params })}
+        action={() => (isPaused ? ask("post", "/v1/runs/{run_id}/resume", { params }) : ask("post", "/v1/runs/{run_id}/pause", { params }))}
         done={isPaused ? "The run goes on." : "The run pauses."}
       />
       <Act
