@@ -148,7 +148,11 @@ class PlaceBook:
             tested = self._tested(chosen, secret)
         if self._by_hub and isinstance(chosen, CalDavSink):
             self._check_readable(chosen, settings)
-        tested = tested._replace(left_out=[name for name in tables if name not in chosen.tables])
+        placed = {
+            *chosen.tables,
+            *(name for sink in settings.sinks if sink is not before for name in sink.tables),
+        }
+        tested = tested._replace(left_out=[name for name in tables if name not in placed])
         if order.do == "save":
             self._check_time()
             if password and isinstance(chosen, CalDavSink) and chosen.password_file is not None:
@@ -285,7 +289,7 @@ def orders_of_hubs(content: bytes) -> dict[str, str]:
     """Return which hub asked for a place and when, by the places' names, from the comments of device.toml."""
     tables = [table for table in tomlkit.parse(content.decode()).get("sinks", ()) if isinstance(table, Table)]
     comments = {str(table["name"]): table.trivia.comment.lstrip("# ") for table in tables}
-    return {name: text[:200] for name, text in comments.items() if text.startswith("as the hub ")}
+    return {name: f"set {text}"[:200] for name, text in comments.items() if text.startswith("as the hub ")}
 
 
 def _version(content: bytes) -> str:

@@ -148,7 +148,13 @@ class _Pass:
         ]
         # Of a row whose place is no longer in the settings, what was written before is the owner's.
         listed = listed_already(self._db, self._sink, fresh)
-        for key in listed & self._recorded.keys():
+        owns = self._sink.target.owns
+        left = {
+            key
+            for key, row in self._recorded.items()
+            if key not in self._approved and not owns(row.place) and not owns(row.home)
+        }
+        for key in (listed | left) & self._recorded.keys():
             forget(self._db, self._sink.name, key)
             del self._recorded[key]
         new = {key: self._approved[key] for key in fresh if key not in listed}

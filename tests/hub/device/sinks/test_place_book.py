@@ -492,7 +492,7 @@ def test_hub_sends_only_rows_that_it_may_read_to_a_server_of_its_choice(
     assert answer.problem == "", "another calendar of an account that the owner named"
     assert [place.asked for place in answer.places if place.name in ("todo", "mine")] == [
         "",
-        "as the hub asked on 2026-01-05",
+        "set as the hub asked on 2026-01-05",
     ]
 
 
@@ -545,3 +545,21 @@ def killed_at(step: int, desk: Desk, order: dict[str, Any]) -> None:
     sys.addaudithook(count)
     problem = desk.ask(order.pop("do"), is_hub=False, **order).problem
     os._exit(1 if problem and "no place called" not in problem else 0)
+
+
+def test_place_changed_to_an_empty_calendar_of_other_tables_gets_their_rows(
+    desk: Desk, radicale: Radicale
+) -> None:
+    with serving(radicale) as server:
+        root = f"http://127.0.0.1:{server.port}/{server.user}"
+        fields = {"kind": "caldav", "user": server.user, "password": PASSWORD}
+        assert desk.save(is_hub=False, place=f"{root}/dates/", **fields).tables == ["timelines"]
+        assert desk.sync() == [""]
+        assert desk.save("dates", is_hub=False, place=f"{root}/both/", **fields).about == "place"
+        server.make(server.user, "list", "VTODO")
+        assert desk.save("dates", is_hub=False, place=f"{root}/list/", **fields).tables == ["tasks"]
+        assert desk.sync() == [""]
+        (place,) = desk.ask("list").places
+        assert (place.rows, place.waiting) == (1, 0)
+        rows = [Path(name).parent.name for name in server.objects() if Path(name).name.startswith("hub-")]
+        assert sorted({*rows}) == ["dates", "list"], "what was written stays"

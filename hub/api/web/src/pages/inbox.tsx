@@ -27,7 +27,6 @@ const KINDS = ["item", "verdict", "proposal", "device"] as const;
 const WORD_FIELDS: readonly SearchField[] = [{ name: "q", label: "words" }, { name: "person" }, { name: "project" }, { name: "due_since", label: "since", isDay: true }, { name: "due_until", label: "until", isDay: true }];
 const ORDER_WORDS = { day: "By day", file: "By file", doubt: "Surest first" } as const;
 const OFFERED = "hub.places"; // of this browser: the places were named to its owner
-const MAX_LOOKED = 20; // of what was approved, for places that it is at
 const FOR_OPERATORS = ["device", "agent", "run"]; // filters
 const REST_MS = 150; // items that keys pass faster are not read
 
@@ -406,8 +405,10 @@ function Nothing({ hasFilter, isElsewhere }: { hasFilter: boolean; isElsewhere: 
 function FirstPlace(): JSX.Element | null {
   const [isOver, setOver] = useState(localStorage.getItem(OFFERED) !== null);
   const isAsked = !isOver && !isAtDevice() && [...decided.value.values()].some((mine) => mine?.verdict === "approve");
-  const approved = useReading("/v1/items", { query: { verdict: "approved", limit: MAX_LOOKED }, kinds: KINDS, when: isAsked });
-  if (!isAsked || !approved.data || approved.data.items.some(({ places }) => places.length > 0)) return null;
+  const devices = useReading("/v1/devices", { when: isAsked });
+  const device = devices.data?.devices.find(({ connected }) => connected)?.id ?? "";
+  const { data, refusal } = useReading("/v1/devices/{device_id}/places", { params: { device_id: device }, when: device !== "" });
+  if (!isAsked || (data ? data.places.length > 0 : !refusal)) return null;
   const end = (): void => (localStorage.setItem(OFFERED, "over"), setOver(true));
   return (
     <p class="quiet">

@@ -162,14 +162,16 @@ function PlaceForm({ kind, before, known, device, again }: FormProps): JSX.Eleme
   }
   const problem = tested?.problem ? tested : null;
   const about = problem?.about ?? "";
+  const found = problem?.calendars ?? [];
   function wrong(field: string): string | undefined {
     return problem?.about === field ? problem.problem : undefined;
   }
   return (
     <Form kind="editor" label={before ? `Change ${before.name}` : "Add a place"} send={send}>
-      <Field label={label} value={path} change={typed(setPath)} hint={hint} problem={wrong("place")} most={1_000} />
+      <Field label={label} value={path} change={typed(setPath)} hint={hint} problem={found.length ? undefined : wrong("place")} most={1_000} />
       {candidates.length > 1 && <Select label="Found on your computer" values={candidates.map((one) => one.place)} value={path} change={typed(setPath)} none="others" />}
-      {problem?.calendars.map(({ url, name, tables }) => (
+      {found.length > 0 && <p role="status">Choose a calendar:</p>}
+      {found.map(({ url, name, tables }) => (
         <p key={url} class="actions">
           <button type="button" onClick={() => typed(setPath)(url)}><Foreign of={name || url} /></button> {tables.map(things).join(", ")}
         </p>
