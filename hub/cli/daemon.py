@@ -199,7 +199,7 @@ def write_settings(config: Path, text: str) -> None:
 
 def make_folder(path: Path) -> None:
     """Create a folder, and those above it, for this user only. Raises Failure: a folder cannot be created."""
-    with using(path, "make the folder", Exit.CANNOT_CREATE):
+    with using(path, "make the folder", Exit.CANNOT_CREATE, another="name another folder: --state DIR"):
         for folder in reversed(path.parents):  # parents=True would let others into them
             if not folder.exists():
                 folder.mkdir(mode=0o700, exist_ok=True)

@@ -382,14 +382,11 @@ def start_command(state: Path) -> str:
     """Return the command that starts the hub of a state folder as before."""
     from hub.settings.reading import last_file
 
-    folder, found = shlex.quote(str(state)), last_file(state)
-    if (state / "up").is_dir():
-        return f"hub up --state {folder}"
+    begin = f"hub {'up' if (state / 'up').is_dir() else 'serve'} --state {shlex.quote(str(state))}"
+    found = state / SETTINGS if (state / SETTINGS).is_file() else last_file(state)
     if found is not None:
-        return f"hub serve --config {shlex.quote(str(found))} --state {folder}"
-    # 'hub serve' finds a settings file in these folders; any other has to be named.
-    is_found = any((one / SETTINGS).is_file() for one in (state, Path()))
-    return f"hub serve --state {folder}{'' if is_found else ' --config FILE'}"
+        return begin if found.parent == state else f"{begin} --config {shlex.quote(str(found))}"
+    return begin if Path(SETTINGS).is_file() else f"{begin} --config FILE"  # which 'hub serve' finds here
 
 
 def _knock(path: Path) -> None:

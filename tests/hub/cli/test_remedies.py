@@ -16,6 +16,8 @@ from click.testing import Result
 from hub.cli.errors import Exit
 from hub.device.grants import changed
 from hub.health.issues import FRESH_S
+from hub.settings.reading import keep_last_good
+from protocol.causes import ACCOUNT, AT_ONCE
 from protocol.lifecycles import RunState
 from storage import schema
 from tests.hub.api.test_items import keep
@@ -128,12 +130,25 @@ def test_remedy_typed_in_its_situation_works(
     ends(situation(Desk(hub, served, portal, tmp_path)), 0)
 
 
-def test_remedy_of_a_hub_that_does_not_run_is_the_command_that_started_the_hub(hub: Hub, state: Path) -> None:
+def test_remedy_of_a_hub_that_does_not_run_is_the_command_that_started_the_hub(
+    hub: Hub, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     state.mkdir()
-    (state / "hub.toml").touch()
-    ends(hub("status"), 3, f"hub serve --state {state}")
+    ends(hub("status"), 3, f"hub serve --state {state} --config FILE\n")
+    settings = tmp_path / "my hub.toml"
+    settings.touch()
+    keep_last_good(state, "", settings)
+    ends(hub("status"), 3, f"hub serve --state {state} --config '{settings}'\n")
+    ends(hub("doctor"), 1, stdout=[f"hub serve --state {state} --config '{settings}'\n"])
     (state / "up").mkdir()
-    ends(hub("status"), 3, f"hub up --state {state}")
+    ends(hub("status"), 3, f"hub up --state {state} --config '{settings}'\n")
+    (state / "hub.toml").touch()
+    ends(hub("status"), 3, f"hub up --state {state}\n")
+    (state / "up").rmdir()
+    ends(hub("status"), 3, f"hub serve --state {state}\n")
+    other = hub("init", "--state", str(settings / "state"))
+    ends(other, Exit.CANNOT_CREATE, "name another folder: --state DIR")
 
 
 NAMES: Final = re.compile(r"\b(?:notes|reader|desk)\b")  # of agents; in capitals, a name is no prose
@@ -395,6 +410,44 @@ def test_remedy_typed_at_the_hub_mends_its_situation(
     situation: Callable[[Desk], None], hub: Hub, served: ServedHub, portal: BlockingPortal, tmp_path: Path
 ) -> None:
     situation(Desk(hub, served, portal, tmp_path))
+
+
+STATES: Final = {"sign_in": "sign_in", "secret": "sign_in", "bad_connector": "blocked"} | {
+    "provider_forbidden": "blocked"
+}
+
+
+@pytest.mark.parametrize("word", ACCOUNT)
+def test_cause_of_an_account_is_at_all_doors_with_the_declared_remedy(
+    word: str, hub: Hub, served: ServedHub, portal: BlockingPortal, tmp_path: Path
+) -> None:
+    desk, cause = Desk(hub, served, portal, tmp_path), ACCOUNT[word]
+    add_mailbox(desk, "M1", "maildir" if word == "secret" else "imap", **_SETTINGS[word == "secret"])
+    portal.call(served.store.write, partial(_fail, word, served.now_ms))
+    remedy = cause.remedy.format(account="M1")
+    ends(hub("connectors"), 0, remedy)
+    ends(hub("connectors", "show", "M1"), 0, remedy)
+    lasts = cause.lasts_after_s == AT_ONCE
+    for door in ("doctor", "status"):
+        told = hub(door)
+        assert (remedy in told.stdout) is lasts, told.output
+
+
+_SETTINGS: Final = {True: {"path": "/nowhere"}, False: {"host": "127.0.0.1", "username": "ana"}}
+
+
+def _fail(word: str, at: int, c: sa.Connection) -> None:
+    code = {"never_reached": "provider_unavailable", "secret": "sign_in_needed"}.get(word, word)
+    state, is_new = STATES.get(word, "ok"), word in ("never_reached", "untested")
+    c.execute(
+        sa.update(schema.connectors).values(
+            state=state,
+            reason=None if word == "untested" else code,
+            detail=None if word == "untested" else "so says the provider",
+            failures=0 if state != "ok" or word == "untested" else 1,
+            last_ok_at=None if is_new else at,
+        )
+    )
 
 
 @pytest.mark.parametrize(
