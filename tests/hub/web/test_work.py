@@ -130,15 +130,17 @@ async def test_agent_form_creates_changes_and_removes_and_shows_errors_at_the_fi
         await page.get_by_role("heading", name="plans", exact=True).wait_for()
         assert await hub.store.read(configuration_of, row.id) == configs | {"project": "house", "limit": 3}
         await visit.open("agents/plans?edit=1")
-        await page.get_by_label("as JSON").check()
-        text = page.get_by_label("Configuration")
-        assert json.loads(await text.input_value()) == configs | {"project": "house", "limit": 3}
-        await text.fill('{"project": "garden"')
-        await page.get_by_text("is no JSON object").wait_for()
-        await text.fill('{"project": "garden"}')
+        lines = page.get_by_label("Further configuration")
+        texts = {"zip": "04109", "letter": "Dear Ana,\nlevel = 2", "padded": " x "}
+        await lines.fill("\n".join(f"{key} = {json.dumps(text)}" for key, text in texts.items()))
         await page.get_by_role("button", name="Save").click()
         await page.get_by_role("heading", name="plans", exact=True).wait_for()
-        assert await hub.store.read(configuration_of, row.id) == {"project": "garden"}
+        assert await hub.store.read(configuration_of, row.id) == texts | {"project": "house", "limit": 3}
+        await visit.open("agents/plans?edit=1")
+        await page.get_by_role("textbox", name="project").fill("garden")
+        await page.get_by_role("button", name="Save").click()
+        await page.get_by_role("heading", name="plans", exact=True).wait_for()
+        assert await hub.store.read(configuration_of, row.id) == texts | {"project": "garden", "limit": 3}
         await page.get_by_role("button", name="Remove").click()
         await page.get_by_role("dialog").get_by_role("button", name="Remove").click()
         await page.get_by_role("heading", name="Agents").wait_for()

@@ -53,7 +53,7 @@ export async function attempt(action: () => Promise<unknown>, done: string): Pro
   return true;
 }
 
-interface Order {
+export interface Order {
   readonly label: string;
   readonly action: () => Promise<unknown>;
   readonly done: string;

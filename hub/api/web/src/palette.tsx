@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import { attempt, report, signOut, starting, turning } from "./acting";
+import { type Order, attempt, report, signOut, starting, turning } from "./acting";
 import { isHelpShown, isPaletteShown } from "./keys";
 import { hasSession, isAtDevice, may } from "./me";
 import { copied } from "./parts";
@@ -168,8 +168,8 @@ function useEntries(): readonly Entry[] {
       ...(agents?.agents ?? []).flatMap(({ name, lifecycle, gateway }) => [
         { title: name, about: "agent", action: () => go(link(["agents", name])) },
         { title: `Runs of ${name}`, about: "runs", action: () => go(link(["runs"], { agent: name })) },
-        ...(mayRun && gateway === null ? [{ title: `Start a run of ${name}`, about: `hub run ${name}`, action: () => void start(name) }] : []),
-        ...(mayRun ? [turn(name, lifecycle === "paused")] : []),
+        ...(mayRun && gateway === null ? [ordered(`Start a run of ${name}`, `hub run ${name}`, starting(name), link(["runs"], { agent: name }))] : []),
+        ...(mayRun ? [turned(name, lifecycle === "paused")] : []),
       ]),
       ...(devices?.devices ?? [])
         .filter((device) => device.revoked_at === null)
@@ -179,15 +179,14 @@ function useEntries(): readonly Entry[] {
   }, [agents, devices, listed]);
 }
 
-async function start(name: string): Promise<void> {
-  const { action, done } = starting(name);
-  await attempt(action, done);
-  go(link(["runs"], { agent: name }));
+/** Return an entry that gives an order, and then shows a page. */
+function ordered(title: string, about: string, { action, done }: Order, then?: string): Entry {
+  return { title, about, action: () => void attempt(action, done).then(() => then && go(then)) };
 }
 
-function turn(name: string, isPaused: boolean): Entry {
-  const { label, action, done } = turning(name, isPaused);
-  return { title: `${label} ${name}`, about: `hub agents ${label.toLowerCase()} ${name}`, action: () => void attempt(action, done) };
+function turned(name: string, isPaused: boolean): Entry {
+  const order = turning(name, isPaused);
+  return ordered(`${order.label} ${name}`, `hub agents ${order.label.toLowerCase()} ${name}`, order);
 }
 
 /** Go to the page that does the same as a command; copy a command that has none. */

@@ -211,22 +211,13 @@ export interface Column<T> {
 interface TableProps<T> {
   readonly label: string;
   readonly columns: readonly Column<T>[];
-  readonly rows: readonly T[] | undefined;
+  readonly rows: readonly T[];
   readonly id: (row: T) => string;
   readonly empty: Children;
   /** Leads to the rows behind these; undefined: these are all. */
   readonly next?: string | null;
   /** Part of the address that leads there. */
   readonly cursor?: string;
-}
-
-export function Table<T>({ next, cursor, ...of }: TableProps<T>): JSX.Element {
-  return (
-    <>
-      {of.rows?.length === 0 ? <p class="empty">{of.empty}</p> : <Rows {...of} />}
-      {next !== undefined && <Pager next={next} name={cursor} />}
-    </>
-  );
 }
 
 /** Let keys reach an element while it scrolls, as where a table is wider than its room. */
@@ -237,9 +228,9 @@ export function reached(element: HTMLElement | null): void {
 }
 
 /** A table with a name, in a room that scrolls. */
-function Room({ label, kind, isBusy, children }: { label: string; kind?: string; isBusy?: boolean; children: Children }): JSX.Element {
+function Room({ label, kind, children }: { label: string; kind?: string; children: Children }): JSX.Element {
   return (
-    <div class="table-room" role="group" aria-label={label} aria-busy={isBusy} ref={reached}>
+    <div class="table-room" role="group" aria-label={label} ref={reached}>
       <table class={kind}>
         <caption class="unseen">{label}</caption>
         {children}
@@ -248,30 +239,37 @@ function Room({ label, kind, isBusy, children }: { label: string; kind?: string;
   );
 }
 
-function Rows<T>({ label, columns, rows, id }: TableProps<T>): JSX.Element {
+export function Table<T>({ label, columns, rows, id, empty, next, cursor }: TableProps<T>): JSX.Element {
   return (
-    <Room label={label} isBusy={rows === undefined}>
-      <thead>
-        <tr>
-          {columns.map((column) => (
-            <th key={column.head} scope="col" class={column.kind}>
-              {column.head}
-            </th>
-          ))}
-        </tr>
-      </thead>
-      <tbody>
-        {rows?.map((row) => (
-          <tr key={id(row)}>
-            {columns.map((column) => (
-              <td key={column.head} class={column.kind} data-head={column.head}>
-                {column.cell(row)}
-              </td>
+    <>
+      {rows.length === 0 ? (
+        <p class="empty">{empty}</p>
+      ) : (
+        <Room label={label}>
+          <thead>
+            <tr>
+              {columns.map(({ head, kind }) => (
+                <th key={head} scope="col" class={kind}>
+                  {head}
+                </th>
+              ))}
+            </tr>
+          </thead>
+          <tbody>
+            {rows.map((row) => (
+              <tr key={id(row)}>
+                {columns.map(({ head, kind, cell }) => (
+                  <td key={head} class={kind} data-head={head}>
+                    {cell(row)}
+                  </td>
+                ))}
+              </tr>
             ))}
-          </tr>
-        ))}
-      </tbody>
-    </Room>
+          </tbody>
+        </Room>
+      )}
+      {next !== undefined && <Pager next={next} name={cursor} />}
+    </>
   );
 }
 
@@ -417,16 +415,30 @@ export function Listed<D, T>({ of, rows, ...table }: ListedProps<D, T>): JSX.Ele
   );
 }
 
-interface FieldProps {
+interface LabelledProps {
   readonly label: Children;
+  /** What it means, or what to look at. */
+  readonly hint?: string | undefined;
+  /** What is wrong with it. */
+  readonly problem?: string | undefined;
+}
+
+function Labelled({ label, hint, problem, isLong, children }: LabelledProps & { isLong?: boolean; children: Children }): JSX.Element {
+  return (
+    <label class={isLong ? "field long" : "field"}>
+      <span>{label}</span>
+      {children}
+      {hint && <small class="quiet">{hint}</small>}
+      {problem && <em class="bad">{problem}</em>}
+    </label>
+  );
+}
+
+interface FieldProps extends LabelledProps {
   readonly value: string;
   readonly change: (value: string) => void;
   /** A secret is not shown while it is typed. */
   readonly kind?: "secret" | "lines";
-  /** What is wrong with it. */
-  readonly problem?: string | undefined;
-  /** What it means, or what to look at. */
-  readonly hint?: string | undefined;
   readonly isOptional?: boolean | undefined;
   readonly most?: number;
 }
@@ -443,42 +455,33 @@ export function Field({ label, value, change, kind, problem, hint, isOptional, m
     onInput: (event: { currentTarget: HTMLInputElement | HTMLTextAreaElement }) => change(event.currentTarget.value),
   };
   return (
-    <label class={kind === "lines" ? "field long" : "field"}>
-      <span>{label}</span>
+    <Labelled label={label} hint={hint} problem={problem} isLong={kind === "lines"}>
       {kind === "lines" && <textarea {...given} />}
       {kind === "secret" && <input type="password" {...given} />}
       {!kind && <input type="text" {...given} />}
-      {hint && <small class="quiet">{hint}</small>}
-      {problem && <em class="bad">{problem}</em>}
-    </label>
+    </Labelled>
   );
 }
 
-interface SelectProps {
-  readonly label: string;
+interface SelectProps extends LabelledProps {
   readonly values: readonly string[];
   readonly value: string;
   readonly change: (value: string) => void;
   /** What is shown while none is chosen; without it, the first one is. */
   readonly none?: string;
-  readonly hint?: string | undefined;
-  readonly problem?: string | undefined;
 }
 
 /** One of several values. */
 export function Select({ label, values, value, change, none, hint, problem }: SelectProps): JSX.Element {
   return (
-    <label class="field">
-      <span>{label}</span>
+    <Labelled label={label} hint={hint} problem={problem}>
       <select value={value || (none ? "" : values[0])} onChange={(event) => change(event.currentTarget.value)}>
         {none && <option value="">{none}</option>}
         {values.map((one) => (
           <option key={one}>{one}</option>
         ))}
       </select>
-      {hint && <small class="quiet">{hint}</small>}
-      {problem && <em class="bad">{problem}</em>}
-    </label>
+    </Labelled>
   );
 }
 

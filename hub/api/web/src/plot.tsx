@@ -1,7 +1,7 @@
 // A plot of series over time, with a legend. The numbers are in a table beneath it, for readers who do not see it.
 import type { JSX } from "preact";
-import { clock, dayAfter } from "./format";
-import { Foreign } from "./parts";
+import { clock, dayAfter, decimal } from "./format";
+import { Foreign, Table, Time } from "./parts";
 import { go, link } from "./router";
 
 export interface Series {
@@ -11,12 +11,15 @@ export interface Series {
   readonly whole?: string;
 }
 interface PlotProps {
+  readonly title: string;
   readonly times: readonly number[];
   readonly series: readonly Series[];
-  /** How a value is written at the axis, which then begins at 0. */
+  /** How a value is written, at the axis and in the table. */
   readonly written?: (value: number) => string;
+  /** Whether the axis of values begins at 0. */
+  readonly isFromZero?: boolean;
   /** Leads a click to the runs of a step; the table beneath has the same links. */
-  readonly runs?: (at: number, step_s: number) => string;
+  readonly runs: (at: number, step_s: number) => string;
 }
 
 /** Return the address of the runs of one step of a plot. */
@@ -63,14 +66,15 @@ function momentWords(at: number): string {
 }
 
 /** A plot from the first measurement on; a single one is no line. */
-export function Plot({ times: all, series, written, runs }: PlotProps): JSX.Element {
+export function Plot({ title, times: all, series, written, runs, isFromZero }: PlotProps): JSX.Element {
   const measured = all.flatMap((_, at) => (series.some(({ values }) => (values[at] ?? null) !== null) ? [at] : []));
   const from = Math.max(0, (measured[0] ?? 0) - 1);
   const times = all.slice(from);
   const lines = series.map(({ values }) => values.slice(from));
   const values = lines.flat().filter((value) => value !== null);
-  const levels = rounds(written ? 0 : Math.min(...values), Math.max(...values), values.every(Number.isInteger));
+  const levels = rounds(isFromZero ? 0 : Math.min(...values), Math.max(...values), values.every(Number.isInteger));
   const [first = 0, last = 1] = [times[0], times.at(-1)];
+  const step_s = (all[1] ?? 0) - (all[0] ?? 0);
   const [low = 0, high = 1] = [levels[0], levels.at(-1)];
   const across = (at: number): number => (at - first) / (last - first);
   const down = (value: number): number => (high - value) / (high - low);
@@ -78,14 +82,14 @@ export function Plot({ times: all, series, written, runs }: PlotProps): JSX.Elem
   function choose(plot: SVGSVGElement, x: number): void {
     const { left, width } = plot.getBoundingClientRect();
     const at = Math.round(((x - left) / width) * (times.length - 1));
-    if (runs && times[at] !== undefined) go(runs(times[at], (times[1] as number) - first));
+    if (times[at] !== undefined) go(runs(times[at], step_s));
   }
   return (
     <>
       {series.length > 1 || series.some(({ whole }) => whole) ? <Legend of={series} /> : null}
       {measured.length > 1 ? (
         <div class="plot" aria-hidden="true">
-          <div class="levels">{levels.map((level) => <span key={level} style={{ top: `${down(level) * 100}%` }}>{written?.(level) ?? compact.format(level)}</span>)}</div>
+          <div class="levels">{levels.map((level) => <span key={level} style={{ top: `${down(level) * 100}%` }}>{(written ?? compact.format)(level)}</span>)}</div>
           <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" onClick={({ currentTarget, clientX }) => choose(currentTarget, clientX)}>
             <path class="grid" d={[...levels.map((level) => `M0 ${down(level) * HEIGHT}h${WIDTH}`), ...moments(first, last).map((at) => `M${across(at) * WIDTH} 0v${HEIGHT}`)].join("")} />
             {lines.map((line, index) => (
@@ -100,6 +104,19 @@ export function Plot({ times: all, series, written, runs }: PlotProps): JSX.Elem
       ) : (
         <p class="empty">Measured once so far; a plot begins with the second time.</p>
       )}
+      <details>
+        <summary>Numbers, step by step</summary>
+        <Table
+          label={title}
+          columns={[
+            { head: "From", cell: (at: number) => <a href={runs(all[at] as number, step_s)}><Time at={new Date((all[at] as number) * 1_000).toISOString()} isExact /></a> },
+            ...series.map(({ name, values }) => ({ head: name, kind: "number" as const, cell: (at: number) => ((values[at] ?? null) === null ? "–" : (written ?? decimal)(values[at] as number)) })),
+          ]}
+          rows={[...measured].reverse()}
+          id={String}
+          empty=""
+        />
+      </details>
     </>
   );
 }

@@ -284,31 +284,23 @@ function Help(): JSX.Element {
     ...views().map((view) => [`g ${view.key}`, view.title] as const),
   ];
   const owned = new Set(own.value.map(({ key }) => key));
+  const others = always.filter(([keys]) => !keys.split(", ").every((key) => owned.has(key)));
   return (
     <dialog ref={dialog} class="help" aria-label="Keys" onClose={() => dialog.current?.open || (isHelpShown.value = false)}>
       <h2>Keys</h2>
-      <div class="columns">
-        {own.value.length > 0 && <KeyList rows={own.value.map(({ key, about }) => [key, about])} />}
-        <KeyList rows={always.filter(([keys]) => !keys.split(", ").every((key) => owned.has(key)))} />
-      </div>
+      <dl class="columns">
+        {[...own.value.map(({ key, about }) => [key, about] as const), ...others].map(([key, about]) => (
+          <div key={key}>
+            <dt>
+              <kbd>{key}</kbd>
+            </dt>
+            <dd>{about}</dd>
+          </div>
+        ))}
+      </dl>
       <form method="dialog">
         <button>Close</button>
       </form>
     </dialog>
-  );
-}
-
-function KeyList({ rows }: { rows: readonly (readonly [string, string])[] }): JSX.Element {
-  return (
-    <dl class="keys">
-      {rows.map(([key, about]) => (
-        <div key={key}>
-          <dt>
-            <kbd>{key}</kbd>
-          </dt>
-          <dd>{about}</dd>
-        </div>
-      ))}
-    </dl>
   );
 }

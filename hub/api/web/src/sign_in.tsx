@@ -16,10 +16,8 @@ const code = location.hash.slice(1);
 export function SignIn(): JSX.Element {
   const [refusal, setRefusal] = useState<Refusal | null>(null);
   const [token, setToken] = useState("");
-  const [isBusy, setBusy] = useState(false);
 
   async function enter(secret: string): Promise<void> {
-    setBusy(true);
     setRefusal(null);
     try {
       await ask("post", "/v1/sessions", { secret });
@@ -29,7 +27,6 @@ export function SignIn(): JSX.Element {
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       setRefusal(error);
-      setBusy(false);
     }
   }
 
@@ -53,9 +50,7 @@ export function SignIn(): JSX.Element {
       <p>This browser is not signed in to the hub, or its session has ended. Open a new link, or give a token.</p>
       <Form send={() => enter(token.trim())}>
         <Field label="Token of an operator" kind="secret" value={token} change={setToken} />
-        <button class="main" disabled={isBusy}>
-          Sign in
-        </button>
+        <button class="main">Sign in</button>
       </Form>
     </main>
   );

@@ -139,7 +139,6 @@ function Fields({ agent, templates, configs }: FieldsProps): JSX.Element {
   async function send(): Promise<void> {
     setRefusal(null);
     const config = configOf(typed.config, template);
-    if (!config) return; // it is said beside its field
     try {
       if (agent) {
         const changes = changed(bodyOf(first), bodyOf(typed));

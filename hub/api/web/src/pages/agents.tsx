@@ -1,10 +1,9 @@
 import type { JSX } from "preact";
-import { useMemo } from "preact/hooks";
 import { Act, starting, turning } from "../acting";
-import { DAY_MS, count, decimal, exact, money, soon } from "../format";
+import { DAY_MS, decimal, money, soon } from "../format";
 import { now } from "../live";
 import { may } from "../me";
-import { type Column, Command, Facts, Listed, Named, Page, Read, Section, Select, State, Table, Time } from "../parts";
+import { type Column, Command, Facts, Listed, Named, Page, Read, Section, Select, State, Time } from "../parts";
 import { Plot, runsOf } from "../plot";
 import { useKept, useReading } from "../reading";
 import { go, link, place, refine } from "../router";
@@ -196,33 +195,9 @@ function Chart({ agent, metric }: { agent: string; metric: string }): JSX.Elemen
 }
 
 function Drawn({ of, agent }: { of: ChartView; agent: string }): JSX.Element {
-  const runs = (at: number, step_s: number): string => runsOf(at, step_s, { agent });
   const points = of.lines[0]?.points ?? [];
-  const times = useMemo(() => points.map((point) => Date.parse(point.at) / 1_000), [points]);
-  const series = useMemo(() => [{ name: of.name, values: points.map((point) => point.value) }], [points]);
-  if (points.length === 0) return <p class="empty">Nothing was measured in the last day.</p>;
-  const measured = points.filter((point) => point.value !== null);
-  const newest = measured.at(-1);
-  return (
-    <>
-      <Plot times={times} series={series} runs={runs} />
-      <details>
-        <summary>
-          {of.agg} of {of.name}
-          {newest && `: ${decimal(newest.value as number)} at last`}, {count(measured.length)} points
-        </summary>
-        <Table
-          label={`${of.agg} of ${of.name}`}
-          columns={[
-            { head: "When", cell: (point) => <a href={runs(Date.parse(point.at) / 1_000, of.step_s)}>{exact(point.at)}</a> },
-            { head: "Value", kind: "number", cell: (point) => decimal(point.value as number) },
-            { head: "Samples", kind: "number", cell: (point) => count(point.n) },
-          ]}
-          rows={measured.slice(-ROWS)}
-          id={(point) => point.at}
-          empty=""
-        />
-      </details>
-    </>
-  );
+  const newest = points.findLast(({ value }) => value !== null)?.value ?? null;
+  if (newest === null) return <p class="empty">Nothing was measured in the last day.</p>;
+  const series = [{ name: `${of.agg} of ${of.name}`, values: points.map((point) => point.value), whole: `${decimal(newest)} at last` }];
+  return <Plot title={of.name} times={points.map((point) => Date.parse(point.at) / 1_000)} series={series} runs={(at, step_s) => runsOf(at, step_s, { agent })} />;
 }

@@ -10,7 +10,6 @@ import { ask } from "../server";
 import type { AuditCheckView, AuditEntryView } from "../types";
 
 const ROWS = 50;
-const FILTERS = ["event", "actor", "subject", "since", "until"] as const;
 
 const COLUMNS: readonly Column<AuditEntryView>[] = [
   { head: "Entry", kind: "number", cell: (entry) => entry.seq },
@@ -59,13 +58,9 @@ function Verify(): JSX.Element {
 }
 
 export function Audit(): JSX.Element {
-  const given = (filter: string): string | undefined => place.value.query.get(filter) ?? undefined;
-  const query = {
-    ...{ event: given("event"), actor: given("actor"), subject: given("subject") },
-    ...{ since: beginOf(given("since")), until: beginOf(given("until")), cursor: given("cursor"), limit: ROWS },
-  };
-  const audit = useReading("/v1/audit", { query });
-  const flags = Object.fromEntries(FILTERS.map((filter) => [filter, given(filter)]));
+  const { event, actor, subject, since, until, cursor } = Object.fromEntries(place.value.query);
+  const flags = { event, actor, subject, since, until };
+  const audit = useReading("/v1/audit", { query: { ...flags, since: beginOf(since), until: beginOf(until), cursor, limit: ROWS } });
   const shown = (of: (entry: AuditEntryView) => string, name: (entry: AuditEntryView) => string | null = () => null): Record<string, string> =>
     Object.fromEntries((audit.data?.entries ?? []).filter(of).map((entry) => [of(entry), name(entry) ?? ""]));
   return (

@@ -1,4 +1,4 @@
-// The configuration of an agent: a field for each key of its template's schema, lines for other keys, or all as JSON.
+// The configuration of an agent: a field for each key of its template's schema, and lines for other keys.
 import type { JSX } from "preact";
 import { Field, Select } from "../parts";
 import { spelled, valued } from "../schema";
@@ -9,8 +9,6 @@ export interface TypedConfig {
   readonly texts: Readonly<Record<string, string>>;
   /** Lines of other keys: key = value. */
   readonly lines: string;
-  /** All of it as JSON, in place of the others; null: it is typed in the fields. */
-  readonly json: string | null;
 }
 
 interface Property {
@@ -25,23 +23,24 @@ function propertiesOf(template: TemplateView | undefined): Readonly<Record<strin
   return Object.fromEntries(Object.entries(properties ?? {}).map(([key, one]) => [key, typeof one === "object" ? one : {}]));
 }
 
+/** Return a value as it is typed in a line, and read from there as it was: a text that would be another value has quotes. */
+function inLine(value: unknown): string {
+  const text = spelled(value);
+  return typeof value !== "string" || (valued(text) === value && text === text.trim() && !text.includes("\n")) ? text : JSON.stringify(value);
+}
+
 /** Return the fields and lines for a configuration. */
 export function typedOf(config: Readonly<Record<string, unknown>>, template: TemplateView | undefined): TypedConfig {
   const properties = propertiesOf(template);
   const entries = Object.entries(config);
   return {
     texts: Object.fromEntries(entries.filter(([key]) => key in properties).map(([key, value]) => [key, spelled(value)])),
-    lines: entries.filter(([key]) => !(key in properties)).map(([key, value]) => `${key} = ${spelled(value)}`).join("\n"),
-    json: null,
+    lines: entries.filter(([key]) => !(key in properties)).map(([key, value]) => `${key} = ${inLine(value)}`).join("\n"),
   };
 }
 
-/** Return the configuration that was typed; undefined: it is no JSON object. */
-export function configOf({ texts, lines, json }: TypedConfig, template: TemplateView | undefined): Record<string, unknown> | undefined {
-  if (json !== null) {
-    const found = valued(json || "{}");
-    return typeof found === "object" && found !== null && !Array.isArray(found) ? (found as Record<string, unknown>) : undefined;
-  }
+/** Return the configuration that was typed. */
+export function configOf({ texts, lines }: TypedConfig, template: TemplateView | undefined): Record<string, unknown> {
   const properties = propertiesOf(template);
   const others = lines
     .split("\n")
@@ -66,52 +65,30 @@ interface FieldsProps {
 }
 
 export function ConfigFields({ template, typed, change, problems }: FieldsProps): JSX.Element {
-  const config = configOf(typed, template);
-  const asJson = (isJson: boolean): void => {
-    if (isJson) change({ ...typed, json: JSON.stringify(config, null, 2) });
-    else if (config) change(typedOf(config, template));
-  };
   const required = (template?.configuration_schema["required"] ?? []) as readonly string[];
   return (
     <fieldset class="config">
       <legend>Configuration</legend>
-      <label class="check">
-        <input type="checkbox" checked={typed.json !== null} disabled={!config} onChange={(event) => asJson(event.currentTarget.checked)} />
-        as JSON
-      </label>
-      {typed.json !== null ? (
-        <Field
-          label="Configuration"
-          kind="lines"
-          isOptional
-          value={typed.json}
-          change={(json) => change({ ...typed, json })}
-          problem={config ? Object.entries(problems).map(([key, problem]) => `${key}: ${problem}`).join("; ") || undefined : "is no JSON object"}
+      {Object.entries(propertiesOf(template)).map(([key, property]) => (
+        <One
+          key={key}
+          name={key}
+          of={property}
+          preset={template?.default_configuration[key]}
+          isRequired={required.includes(key)}
+          text={typed.texts[key] ?? ""}
+          change={(text) => change({ ...typed, texts: { ...typed.texts, [key]: text } })}
+          problem={problems[key]}
         />
-      ) : (
-        <>
-          {Object.entries(propertiesOf(template)).map(([key, property]) => (
-            <One
-              key={key}
-              name={key}
-              of={property}
-              preset={template?.default_configuration[key]}
-              isRequired={required.includes(key)}
-              text={typed.texts[key] ?? ""}
-              change={(text) => change({ ...typed, texts: { ...typed.texts, [key]: text } })}
-              problem={problems[key]}
-            />
-          ))}
-          <Field
-            label={template ? "Further configuration, lines of key = value" : "Configuration, lines of key = value"}
-            kind="lines"
-            isOptional
-            value={typed.lines}
-            change={(lines) => change({ ...typed, lines })}
-            problem={problems["config"]}
-          />
-        </>
-      )}
+      ))}
+      <Field
+        label={template ? "Further configuration, lines of key = value" : "Configuration, lines of key = value"}
+        kind="lines"
+        isOptional
+        value={typed.lines}
+        change={(lines) => change({ ...typed, lines })}
+        problem={problems["config"]}
+      />
     </fieldset>
   );
 }

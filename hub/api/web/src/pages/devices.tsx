@@ -82,6 +82,17 @@ const INVITATIONS: readonly Column<InvitationView>[] = [
   { head: "User", cell: (one) => one.user },
   { head: "For", cell: (one) => `${one.uses_left} more` },
   { head: "Expires", cell: (one) => <Time at={one.expires_at} /> },
+  {
+    head: "Withdraw",
+    cell: ({ id }) => (
+      <Act
+        label="Withdraw"
+        scope="devices"
+        action={() => ask("delete", "/v1/invitations/{invitation_id}", { params: { invitation_id: id } })}
+        done="The invitation is withdrawn."
+      />
+    ),
+  },
 ];
 
 function Invitations(): JSX.Element {
@@ -95,20 +106,6 @@ function Invitations(): JSX.Element {
     const isDone = await attempt(async () => setMade(await ask("post", "/v1/invitations", { body })), "The device is invited.");
     if (isDone) setName(without(name));
   }
-  const columns: readonly Column<InvitationView>[] = [
-    ...INVITATIONS,
-    {
-      head: "Withdraw",
-      cell: (one) => (
-        <Act
-          label="Withdraw"
-          scope="devices"
-          action={() => ask("delete", "/v1/invitations/{invitation_id}", { params: { invitation_id: one.id } })}
-          done="The invitation is withdrawn."
-        />
-      ),
-    },
-  ];
   const open = listed.data?.invitations.filter((one) => one.revoked_at === null && one.uses_left > 0 && Date.parse(one.expires_at) > now.value);
   return (
     <Section title="Pair another device">
@@ -137,7 +134,7 @@ function Invitations(): JSX.Element {
           </label>
         </>
       )}
-      {open && open.length > 0 && <Table label="Open invitations" columns={columns} rows={open} id={(one) => one.id} empty="" />}
+      {open && open.length > 0 && <Table label="Open invitations" columns={INVITATIONS} rows={open} id={(one) => one.id} empty="" />}
     </Section>
   );
 }

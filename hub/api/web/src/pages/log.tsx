@@ -10,7 +10,6 @@ const ROWS = 100;
 const LEAST = "info";
 const OTHERS = ["debug", "warning", "error"];
 const FIELDS: readonly SearchField[] = [{ name: "level", values: [...OTHERS, LEAST] }, { name: "run" }, { name: "device" }];
-const FILTERS = ["level", "run", "device"] as const;
 
 const COLUMNS: readonly Column<LogView>[] = [
   { head: "When", cell: (entry) => <Time at={entry.at} isExact /> },
@@ -29,20 +28,15 @@ const COLUMNS: readonly Column<LogView>[] = [
 ];
 
 export function Log(): JSX.Element {
-  const given = (filter: string): string | undefined => place.value.query.get(filter) ?? undefined;
-  const query = {
-    ...{ level: given("level") ?? LEAST, run: given("run"), device: given("device") },
-    ...{ cursor: given("cursor"), limit: ROWS },
-  };
-  const log = useReading("/v1/logs", { query });
-  const flags = Object.fromEntries(FILTERS.map((filter) => [filter, given(filter)]));
+  const { level, run, device, cursor } = Object.fromEntries(place.value.query);
+  const log = useReading("/v1/logs", { query: { level: level ?? LEAST, run, device, cursor, limit: ROWS } });
   const actions = (
     <button type="button" onClick={log.again}>
       Read again
     </button>
   );
   return (
-    <Page title="Log" command={commandOf("hub logs", flags)} actions={actions}>
+    <Page title="Log" command={commandOf("hub logs", { level, run, device })} actions={actions}>
       <Search fields={FIELDS} />
       <Listed of={log} label="Entries of the log" columns={COLUMNS} rows={(data) => data.entries} id={(entry) => `${entry.seq}`} empty="No entry is like this." cursor="cursor" />
     </Page>

@@ -22,9 +22,8 @@ export const MESSAGES: readonly Column<MessageView>[] = [
 ];
 
 export function Messages(): JSX.Element {
-  const given = Object.fromEntries(place.value.query);
-  const query = { board: given["board"], agent: given["agent"], state: given["state"], cursor: given["cursor"], limit: ROWS };
-  const read = useReading("/v1/messages", { query, kinds: ["message"] });
+  const { board, agent, state, cursor } = Object.fromEntries(place.value.query);
+  const read = useReading("/v1/messages", { query: { board, agent, state, cursor, limit: ROWS }, kinds: ["message"] });
   return (
     <Page title="Messages" command="hub messages">
       <Search fields={[{ name: "state", values: STATES }, { name: "board" }, { name: "agent" }]} />

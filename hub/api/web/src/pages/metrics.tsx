@@ -4,7 +4,7 @@ import { useMemo } from "preact/hooks";
 import { brief, brisk, bytes, commandOf, count, decimal, money } from "../format";
 import { now } from "../live";
 import { seesAll } from "../me";
-import { Choice, Command, Page, Read, Section, Table, Time } from "../parts";
+import { Choice, Command, Page, Read, Section } from "../parts";
 import { Plot, type Series, STROKES, runsOf } from "../plot";
 import { useKept, useReading } from "../reading";
 import { place } from "../router";
@@ -100,24 +100,7 @@ function Drawn({ of, topic, range }: { of: readonly HubSeriesView[]; topic: Topi
   if (!shown.some(({ values }) => values.some((value) => value !== null))) return <p class="empty">Nothing was measured in this time.</p>;
   return (
     <>
-      <Plot times={times} series={shown} written={topic.written} runs={runsOf} />
-      <details>
-        <summary>Numbers, step by step</summary>
-        <Table
-          label={topic.title}
-          columns={[
-            { head: "From", cell: (at: number) => <a href={runsOf(times[at] as number, range.step_s)}><Time at={new Date((times[at] as number) * 1_000).toISOString()} isExact /></a> },
-            ...shown.map(({ name, values }) => ({
-              head: name,
-              kind: "number" as const,
-              cell: (at: number) => (values[at] === null || values[at] === undefined ? "–" : topic.written(values[at])),
-            })),
-          ]}
-          rows={times.map((_, at) => times.length - 1 - at).filter((at) => shown.some(({ values }) => (values[at] ?? null) !== null))}
-          id={String}
-          empty=""
-        />
-      </details>
+      <Plot title={topic.title} times={times} series={shown} written={topic.written} runs={runsOf} isFromZero />
       {all.length > shown.length && (
         <p class="quiet">
           {count(all.length - shown.length)} more: <Command text={commandOf("hub metrics", { since: range.since, step: range.step, name: topic.metric })} />

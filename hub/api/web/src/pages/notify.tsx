@@ -60,15 +60,12 @@ interface TargetProps {
 }
 
 function Target({ name, of, isKnown }: TargetProps): JSX.Element {
-  const { query: given } = place.value;
-  const query = { state: given.get("state"), cursor: given.get("cursor"), limit: ROWS };
-  const params = { target: name };
-  const read = useReading("/v1/notify/{target}/deliveries", { params, query, kinds: KINDS });
-  const columns: readonly Column<DeliveryView>[] = [...DELIVERIES, { head: "Change", cell: (one) => <Changing of={one} /> }];
+  const { state, cursor } = Object.fromEntries(place.value.query);
+  const read = useReading("/v1/notify/{target}/deliveries", { params: { target: name }, query: { state, cursor, limit: ROWS }, kinds: KINDS });
   return (
     <Page
       title={name}
-      command={commandOf(`hub notify deliveries ${name}`, { "in-state": given.get("state") ?? undefined })}
+      command={commandOf(`hub notify deliveries ${name}`, { "in-state": state })}
       actions={
         of && (
           <Act
@@ -85,7 +82,7 @@ function Target({ name, of, isKnown }: TargetProps): JSX.Element {
       {of && <About of={of} />}
       <Section title="Deliveries">
         <Search fields={[{ name: "state", values: STATES }]} />
-        <Listed of={read} label="Deliveries" columns={columns} rows={(data) => data.deliveries} id={(one) => one.id} empty="No delivery is like this." cursor="cursor" />
+        <Listed of={read} label="Deliveries" columns={DELIVERIES} rows={(data) => data.deliveries} id={(one) => one.id} empty="No delivery is like this." cursor="cursor" />
       </Section>
     </Page>
   );
@@ -121,6 +118,7 @@ const DELIVERIES: readonly Column<DeliveryView>[] = [
   { head: "Last answer", kind: "text", cell: (one) => <Foreign of={one.answer ?? "–"} /> },
   { head: "Last try", cell: (one) => <Time at={one.answered_at} none="never" /> },
   { head: "Next try", cell: (one) => <Time at={one.state === "waiting" ? one.due_at : null} isExact /> },
+  { head: "Change", cell: (one) => <Changing of={one} /> },
 ];
 
 function Changing({ of }: { of: DeliveryView }): JSX.Element {

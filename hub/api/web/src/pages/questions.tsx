@@ -14,10 +14,8 @@ const OPEN = "open";
 const SETTLED = ["answered", "withdrawn", "expired"];
 
 export function Questions(): JSX.Element {
-  const { query: given } = place.value;
-  const state = given.get("state") ?? OPEN;
-  const query = { state, cursor: given.get("cursor"), limit: ROWS };
-  const questions = useReading("/v1/questions", { query, kinds: ["question"] });
+  const { state = OPEN, cursor } = Object.fromEntries(place.value.query);
+  const questions = useReading("/v1/questions", { query: { state, cursor, limit: ROWS }, kinds: ["question"] });
   return (
     <Page title="Questions" command={state === OPEN ? "hub ask ls" : "hub ask ls --all"}>
       <Search fields={[{ name: "state", values: SETTLED }]} />

@@ -24,19 +24,14 @@ const FIELDS: readonly SearchField[] = [
   ...DAY_FIELDS,
   TEXT_FIELD,
 ];
-const FILTERS = ["agent", "device", "state", "outcome", "since", "until", "text"] as const;
 
 export function Runs(): JSX.Element {
-  const given = (filter: string): string | undefined => place.value.query.get(filter) ?? undefined;
-  const asked = {
-    ...{ agent: given("agent"), device: given("device"), state: given("state"), outcome: given("outcome") },
-    ...{ since: beginOf(given("since")), until: beginOf(given("until")), text: given("text") },
-  };
-  const runs = useReading("/v1/runs", { query: { ...asked, cursor: given("cursor"), limit: ROWS }, kinds: ["run"] });
+  const { agent, device, state, outcome, since, until, text, cursor } = Object.fromEntries(place.value.query);
+  const asked = { agent, device, state, outcome, since: beginOf(since), until: beginOf(until), text };
+  const runs = useReading("/v1/runs", { query: { ...asked, cursor, limit: ROWS }, kinds: ["run"] });
   const counts = useReading("/v1/runs/counts", { query: asked, kinds: ["run"] });
-  const flags = Object.fromEntries(FILTERS.map((filter) => [filter === "state" ? "in-state" : filter, given(filter)]));
   return (
-    <Page title="Runs" command={commandOf("hub runs", flags)}>
+    <Page title="Runs" command={commandOf("hub runs", { agent, device, "in-state": state, outcome, since, until, text })}>
       <Search fields={FIELDS} />
       {counts.data && counts.data.total > 0 && <p class="quiet">{total(counts.data)}</p>}
       <Read of={runs}>
