@@ -53,6 +53,5 @@ def _days_of(item: Item, anchor: Anchor | None, timezone: str) -> Iterator[tuple
             # "Di 1.12. Elternabend 19 Uhr"
             rest = f"{title[day.end :]}, {title[: day.start]}"
             clock = None if day.has_time or not day.at else time_in(rest)
-            moment = clock and resolve_ahead(f"{day.words} {clock}", anchor, timezone)
-            at, has_time = (moment.at, moment.has_time) if moment else (day.at, day.has_time)
-            yield at, has_time, day.words
+            moment = resolve_ahead(f"{day.words} {clock}", anchor, timezone) if clock else None
+            yield moment.at if moment else day.at, moment.has_time if moment else day.has_time, day.words

@@ -86,6 +86,12 @@ _SPEECH: Final = re.compile(
 )
 _IN_PLACE: Final = ("reports", "listed")  # work by the layout, or by a person who does it
 _SPANNING: Final = ("promises", "requests", "spanning")  # the work may be in a later clause than the request
+_TO: Final = "[-\u2013\u2014\u81f3\u5230]|bis|to|until|till|\u00e0|al?|\u0434\u043e|\u043f\u043e"
+_NUMBER_OF_TIME: Final = r"\d{1,2}(?:[:.h]\d{2})?\.?"
+_INTERVAL: Final = re.compile(
+    rf"(?<![\d-]){_NUMBER_OF_TIME} ?(?:{_TO}) ?{_NUMBER_OF_TIME}(?![\d-])"
+)  # "14:00-15:30"
+_PARTICULARS: Final = 6  # words of a part of a row without a sentence of its own
 _CONTINUED: Final = ("more", "gapped")  # work behind other work of its sentence
 _ANYWHERE: Final = ("promises", "requests", "spanning", "duties")  # of which a clause may have words before
 
@@ -1082,8 +1088,20 @@ class _Sentence:
                 is_row = is_row or (has_day_first and self._line.is_first and len(clauses) <= _TWO)
                 is_event = is_event or (is_row and others.lower() not in lexicon.other_words)
                 if any(map(str.isalpha, others)) and (is_event or (by_time and not self._about.is_chat)):
+                    if (after := self._particulars(clauses, last)) > end:
+                        title, end = self._shown(start if at >= end else title_start, after), after
                     return self._add_event(title or others, start, end, day)
         return False
+
+    def _particulars(self, clauses: Sequence[_Clause], last: int) -> int:
+        """Return the place behind the clauses with figures after an event: its end, its place, a seat."""
+        end = clauses[last].end
+        for clause in clauses[last + 1 :]:
+            is_other = clause.is_more or any(clause.start <= day.start < clause.end for day in self._days)
+            if is_other or len(clause.text.split()) > _PARTICULARS:
+                break
+            end = clause.end if DIGIT.search(clause.text) else end
+        return end
 
     def _add_event(self, words: str, start: int, end: int, day: FoundDay) -> bool:
         """Add an event named by *words*; the sentence before may tell what "it" is."""
@@ -1103,4 +1121,5 @@ class _Sentence:
         )
         clock = None if day.has_time else time_in(self._text[day.end : until])
         day = self._reader.at_time(day, clock, self._start) if clock else day
+        title += f" ({interval[0]})" if (interval := _INTERVAL.search(day.words)) else ""
         return self._add(TableName.TIMELINES, {"title": title}, begin, self._start + end, "event", day)

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - signs between times
 """Days without a year in lists and sentences: a deadline of last week is found, the day of a noun is none."""
 
 from datetime import UTC, datetime

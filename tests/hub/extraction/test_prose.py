@@ -55,6 +55,10 @@ I promised Nils that I check the meter until Friday. | tasks | check the meter (
 I promised Mr Hale the signed plan by Friday. | tasks | promised Mr Hale the signed plan | | 2026-03-06
 Anton will dry the mat and let all know. | tasks | dry the mat and let all know | Anton
 Guided tour on Friday at 10:00, meet at the ferry. | timelines | Guided tour | | 2026-03-06
+Concert on 6 March at 20:00, Royal Hall, row 5 | timelines | Concert, Royal Hall, row 5 | | 2026-03-06
+Team meeting 12 March, 10:00-11:30, room 4 | timelines | Team meeting, room 4 (10:00-11:30) | | 2026-03-12
+Flight on 6 March 10:15 Ely - Rome 11:40, seat 2 | timelines | Flight Ely - Rome 11:40, seat 2 | | 2026-03-06
+Workshop on 6 March at 10:00, and lunch at 12 | timelines | Workshop | | 2026-03-06
 Comment by Farid: a reload cures it. | taskComments | a reload cures it
 Boris checked the costs yesterday.
 We agreed not to raise the fee. | notes | not to raise the fee
@@ -105,6 +109,8 @@ The new date is in the attachment.
 Consensus: no more parties on weekdays. | notes | no more parties on weekdays
 """
 GERMAN = """
+Elternabend am 6. März um 19 Uhr, Raum 12 | timelines | Elternabend, Raum 12 | | 2026-03-06
+Workshop vom 6. bis 8. März, Raum 12 | timelines | Workshop, Raum 12 (6. bis 8.) | | 2026-03-06
 Herr Noll reicht die Bilder bis Freitag nach. | tasks | reicht die Bilder nach | Herr Noll | 2026-03-06
 Könnten Sie bis Donnerstag die Rechnung schicken? | tasks | die Rechnung schicken | | 2026-03-05
 Bitte sorgen Sie für ausreichend Stühle. | tasks | sorgen Sie für ausreichend Stühle
