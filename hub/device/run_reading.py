@@ -566,7 +566,7 @@ class FolderRun:
         self._sent += 1
 
     async def _read_with_reminders(self, file: SharedFile) -> FileText:
-        """Read a file in a thread; frames keep the hub from giving up a run over a long scan, or many bad files.
+        """Read a file in a thread; frames keep the hub from giving up a run over long scans or bad files.
 
         Raises Unreadable as ``_read`` does.
         """

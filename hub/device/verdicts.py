@@ -117,7 +117,7 @@ def read_remarks(stored: str | None) -> Remarks:
 
 def timezone_of(db: sqlite3.Connection, call_id: str) -> str | None:
     """Return the zone in which the days begin that a call wrote, or None if it named none."""
-    found = db.execute("SELECT remarks FROM calls WHERE call_id = ? AND seen = ?", (call_id, seen)).fetchone()
+    found = db.execute("SELECT remarks FROM calls WHERE call_id = ?", (call_id,)).fetchone()
     return read_remarks(found["remarks"]).timezone if found else None
 
 
