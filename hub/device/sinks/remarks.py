@@ -24,7 +24,7 @@ def remarks_on(db: sqlite3.Connection, sinks: Sequence[Sink], now: datetime) -> 
     remarks: dict[str, str] = {}
     for name in sorted(declared.keys() - _tables_at(sinks, declared)) if sinks else ():
         if count := count_approved(db, name):
-            remedy = f'add "{name}" to tables of a sink in device.toml'
+            remedy = f'add a place for them (hub places add), or "{name}" to tables of one in device.toml'
             remarks[f"tables.{name}"] = f"{count} approved {name} go to no place: {remedy}"
     for sink in sinks:
         if sink.kind == "csv" and sink.tables[0] in declared:

@@ -269,7 +269,8 @@ def test_items_without_a_place_and_columns_without_a_field_are_named(hub: Hub, h
     sinks = f"\n[[sinks]]\nname = 'list'\nkind = 'csv'\npath = '{path}'\n"
     file.write_text(file.read_text() + sinks)
     remarks = [
-        '1 approved timelines go to no place: add "timelines" to tables of a sink in device.toml',
+        "1 approved timelines go to no place: add a place for them (hub places add),"
+        ' or "timelines" to tables of one in device.toml',
         f"{path}: columns without a field of tasks stay as they are: 'Fällig'",
     ]
     assert status(hub)["remarks"] == remarks

@@ -332,7 +332,8 @@ async def test_rows_of_a_table_without_a_sink_are_reported_once(desk: Desk, tmp_
     for _ in range(3):
         await desk.look()
     assert [one for one in desk.said if "go to no place" in one] == [
-        '1 approved timelines go to no place: add "timelines" to tables of a sink in device.toml'
+        "1 approved timelines go to no place: add a place for them (hub places add),"
+        ' or "timelines" to tables of one in device.toml'
     ]
 
 
