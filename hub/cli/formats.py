@@ -73,6 +73,9 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     "run_message": lambda run: run["waiting_for"] or run["because"] or run["message"],
     # Items and their files
     "day": lambda day: show.column_moment(day) if day and "T" in day else day,
+    "on_its_way": lambda given: (
+        f"{given['verdict']} {given['state']}" if given and given["state"] != "done" else ""
+    ),
     "item_place": lambda item: place_of(item["path"], item["line"]),
     "proposed": lambda proposals: ", ".join(
         f"{proposal['verdict']}{NOT_QUOTED if proposal['unsupported'] else ''} by {proposal['by']}"

@@ -115,7 +115,7 @@ class TasksResource(Resource):
             "day|day as due",
             "person as person?~2",
             "*|item_place as from~1",
-            "*|item_state as state?",
+            "given|on_its_way as change?",
             "places|place_states as goes to?~3",
             "device as device?~4",
             "table as table~5",
