@@ -48,6 +48,7 @@ DECLARED: Final = {
     ("service", "hub migrate copy"): SERVER,
     ("backup", "pg_dump"): SERVER,
     ("access", "hub devices files"): "it needs a folder that its owner grants",
+    ("device", "mv ~/notes"): "it needs a hub that hub up started; test_up types it",
     ("notify", "hub notify test"): "it needs a receiver on the internet",
     ("notify", "hub notify deliveries"): "it shows the deliveries of that receiver",
     **{
