@@ -14,15 +14,20 @@ CUE: Final = re.compile(
     r"(?:(?:^|(?<=\n)|(?<=\r))(?:\d{1,9}[ \t]*(?:\r\n|\r|\n)|(?<=\n\n)[^\r\n]{1,80}\n)?)?"
     rf"(?<![^\r\n])[ \t]*{STAMP}[ \t]+-->[ \t]+{STAMP}[^\r\n]*"
 )
+_SUBJECT: Final = "Subject: "  # with which the text of a mail begins
 _VOICE: Final = re.compile(r"</?v[^<>\r\n]{0,80}>")
 
 
 class Excerpt(msgspec.Struct, frozen=True):
-    """Text before and after a place. *line*: number of the line in which *before* begins; the first is 1."""
+    """Text before and after a place.
+
+    *line*: number of the line in which *before* begins; the first is 1. *subject*: of the mail that it is in.
+    """
 
     line: int
     before: str
     after: str
+    subject: str = ""
 
 
 class Excerpts:
@@ -31,6 +36,8 @@ class Excerpts:
     def __init__(self, text: str) -> None:
         self._text = text
         self._counted = (0, 1)  # an offset, and the number of its line
+        first = text[:SIDE_BYTES].partition("\n")[0].strip() if text.startswith(_SUBJECT) else _SUBJECT
+        self._subject = _encoded(first[len(_SUBJECT) :]).decode()
 
     def around(self, start: int, end: int) -> Excerpt:
         """Return the rest of the lines of ``text[start:end]``, and LINES lines before and after them.
@@ -59,6 +66,7 @@ class Excerpts:
             self._line_of(first),
             f"…{before}" if is_cut[0] else before,
             f"{after}…" if is_cut[1] else after.removesuffix("\n"),
+            self._subject,
         )
 
     def _line_of(self, offset: int) -> int:

@@ -19,6 +19,12 @@ const bundle = (entry, format) =>
     entryNames: "assets/[name]-[hash]",
     entryPoints: [`src/${entry}.tsx`],
     format,
+    // Calls of h are shorter than those of the JSX runtime.
+    inject: ["src/jsx.ts"],
+    jsx: "transform",
+    jsxFactory: "h",
+    jsxFragment: "Fragment",
+    tsconfigRaw: {},
     legalComments: "none",
     metafile: true,
     minify: true,

@@ -261,7 +261,7 @@ async def test_open_item_shows_the_excerpt_and_lists_only_with_detail(
     ]
     await hub.store.write(excerpts.put_excerpts, {one.item_id: one for one in sealed}, at=1)
     place = (await client.get("/v1/items/i-0")).json()["place"]
-    assert place["excerpt"] == {"line": 3, "before": "Hello.\n", "after": "\nBye."}
+    assert place["excerpt"] == {"line": 3, "before": "Hello.\n", "after": "\nBye.", "subject": ""}
     assert (await client.get("/v1/items/i-1")).json()["place"]["excerpt"] is None
     assert (await client.get("/v1/items/i-4")).json()["place"]["excerpt"] is None, "another item's"
     assert "Hello" not in (await client.get("/v1/items")).text

@@ -25,6 +25,10 @@ def test_excerpt_has_the_rest_of_the_quoted_line_and_neighbouring_lines() -> Non
         ("\n\none\n\n", "one", Excerpt(1, "\n\n", "\n")),
         ("a\nb c\nd", "b c\nd", Excerpt(1, "a\n", "")),
         ("a\r\nb\r\nc", "b", Excerpt(1, "a\r\n", "\r\nc")),
+        ("Subject: Rent\r\n\r\nz", "z", Excerpt(1, "Subject: Rent\r\n\r\n", "", "Rent")),
+        ("Subject: \ud800\nz", "z", Excerpt(1, "Subject: ?\n", "", "?")),
+        ("Subject: \nz", "z", Excerpt(1, "Subject: \n", "")),
+        ("The Subject: Rent\nz", "z", Excerpt(1, "The Subject: Rent\n", "")),
     ],
 )
 def test_excerpt_ends_at_the_end_of_the_text(text: str, quote: str, found: Excerpt) -> None:

@@ -70,7 +70,7 @@ async def test_places_are_tested_saved_changed_and_removed_on_the_page(
         await page.get_by_role("link", name="todo.txt").click()
         await page.get_by_label("File").fill("~/.ssh/todo.txt")
         await page.get_by_role("form").get_by_role("button", name="Test").click()
-        await expect(page.locator("label", has_text="File").locator("em")).to_have_text("it is hidden")
+        await expect(page.locator(".field", has_text="File").locator("em")).to_have_text("it is hidden")
         await page.get_by_label("File").fill("~/todo.txt")
         await page.get_by_role("form").get_by_role("button", name="Test").click()
         await page.get_by_text("It can be written. 1 approved item goes there").wait_for()
@@ -86,7 +86,7 @@ async def test_places_are_tested_saved_changed_and_removed_on_the_page(
         await page.get_by_label("User").fill(user)
         await page.get_by_label("Password").fill("wrong")
         await page.get_by_role("form").get_by_role("button", name="Test").click()
-        await expect(page.locator("label", has_text="Password").locator("em")).to_contain_text(
+        await expect(page.locator(".field", has_text="Password").locator("em")).to_contain_text(
             "refuses the user"
         )
         await page.get_by_label("Password").fill(PASSWORD)

@@ -124,7 +124,7 @@ async def test_key_leads_to_its_page(hub: ServedHub, browser: Browser, key: str,
 async def test_phone_has_a_bar_for_thumbs_and_the_rest_behind_more(hub: ServedHub, browser: Browser) -> None:
     async with owning(browser, hub, PHONE) as visit:
         page = visit.page
-        for path in ("sources", "parts"):
+        for path in ("sources", "places", "places?add=markdown", "tasks", "why", "parts"):
             await visit.open(path)
             assert await page.evaluate(_SMALL) == [], path
             await check_for_everybody(page, path)

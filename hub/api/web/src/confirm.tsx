@@ -2,9 +2,10 @@
 import { signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useLayoutEffect, useRef } from "preact/hooks";
+import { meaning } from "./pages/item_card";
 import { Foreign, Read, reached } from "./parts";
 import { useReading } from "./reading";
-import { type ItemView, MARKS } from "./types";
+import type { ItemView } from "./types";
 
 interface Question {
   readonly item: ItemView;
@@ -38,9 +39,7 @@ export function Confirm({ ended }: { ended: () => void }): JSX.Element | null {
               <Foreign of={item.title || "no title"} />
             </h2>
             {item.warnings.map((mark) => (
-              <p key={mark} class="banner">
-                <strong>{mark.replaceAll("_", " ")}</strong>: {MARKS[mark] ?? "a newer release of the hub explains it"}
-              </p>
+              <p key={mark} class="banner">{meaning(mark)}</p>
             ))}
             <blockquote ref={reached}>
               <Foreign of={item.place?.quote || "There are no words of its file."} />

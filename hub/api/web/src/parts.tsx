@@ -418,69 +418,96 @@ export function Listed<D, T>({ of, rows, ...table }: ListedProps<D, T>): JSX.Ele
 interface LabelledProps {
   readonly label: Children;
   /** What it means, or what to look at. */
-  readonly hint?: string | undefined;
+  readonly hint?: Children;
   /** What is wrong with it. */
   readonly problem?: string | undefined;
+  readonly kind?: "inline" | "field long" | "field letter" | undefined;
+  readonly children: (given: { readonly id: string; readonly "aria-describedby": string | undefined; readonly "aria-invalid": boolean }) => Children;
 }
 
-function Labelled({ label, hint, problem, isLong, children }: LabelledProps & { isLong?: boolean; children: Children }): JSX.Element {
+let fields = 0; // drawn so far, for ids
+
+/** What is filled in below its label. Hint and problem describe it, and are no part of its name. */
+export function Labelled({ label, hint, problem, kind, children }: LabelledProps): JSX.Element {
+  const [id] = useState(() => `field-${(fields += 1)}`);
+  const about = hint || problem ? `${id}-about` : undefined;
   return (
-    <label class={isLong ? "field long" : "field"}>
-      <span>{label}</span>
-      {children}
-      {hint && <small class="quiet">{hint}</small>}
-      {problem && <em class="bad">{problem}</em>}
-    </label>
+    <div class={kind ?? "field"}>
+      <label for={id}>{label}</label>
+      {children({ id, "aria-describedby": about, "aria-invalid": problem !== undefined })}
+      {about && (
+        <div id={about}>
+          {hint && <small class="quiet">{hint}</small>} {problem && <em class="bad">{problem}</em>}
+        </div>
+      )}
+    </div>
   );
 }
 
-interface FieldProps extends LabelledProps {
+export interface FieldProps extends Omit<LabelledProps, "kind" | "children"> {
   readonly value: string;
   readonly change: (value: string) => void;
   /** A secret is not shown while it is typed. */
-  readonly kind?: "secret" | "lines";
+  readonly kind?: "secret" | "lines" | "number";
   readonly isOptional?: boolean | undefined;
   readonly most?: number;
+  /** Texts to choose from; others can be typed. */
+  readonly offers?: readonly string[];
+  /** What there is while nothing is typed. */
+  readonly none?: string;
 }
 
 /** A text that is typed. */
-export function Field({ label, value, change, kind, problem, hint, isOptional, most = 32_000 }: FieldProps): JSX.Element {
-  const given = {
+export function Field({ value, change, kind, isOptional, most = 32_000, offers, none, ...shown }: FieldProps): JSX.Element {
+  const typed = {
     autocomplete: "off",
     spellcheck: false,
     required: !isOptional,
     maxLength: most,
+    placeholder: none,
     value,
-    "aria-invalid": problem !== undefined,
     onInput: (event: { currentTarget: HTMLInputElement | HTMLTextAreaElement }) => change(event.currentTarget.value),
   };
   return (
-    <Labelled label={label} hint={hint} problem={problem} isLong={kind === "lines"}>
-      {kind === "lines" && <textarea {...given} />}
-      {kind === "secret" && <input type="password" {...given} />}
-      {!kind && <input type="text" {...given} />}
+    <Labelled {...shown} kind={kind === "lines" ? "field long" : undefined}>
+      {(given) => {
+        if (kind === "lines") return <textarea {...given} {...typed} />;
+        if (kind === "secret") return <input type="password" {...given} {...typed} />;
+        if (kind === "number") return <input type="number" step="any" {...given} {...typed} />;
+        const list = `${given.id}-offers`;
+        return (
+          <>
+            <input type="text" list={offers && list} {...given} {...typed} />
+            {offers && <datalist id={list}>{offers.map((one) => <option key={one} value={one} />)}</datalist>}
+          </>
+        );
+      }}
     </Labelled>
   );
 }
 
-interface SelectProps extends LabelledProps {
+interface SelectProps extends Omit<LabelledProps, "children"> {
   readonly values: readonly string[];
   readonly value: string;
   readonly change: (value: string) => void;
   /** What is shown while none is chosen; without it, the first one is. */
   readonly none?: string;
+  /** What a value is to people. */
+  readonly word?: (value: string) => string;
 }
 
 /** One of several values. */
-export function Select({ label, values, value, change, none, hint, problem }: SelectProps): JSX.Element {
+export function Select({ values, value, change, none, word = (one) => one, ...shown }: SelectProps): JSX.Element {
   return (
-    <Labelled label={label} hint={hint} problem={problem}>
-      <select value={value || (none ? "" : values[0])} onChange={(event) => change(event.currentTarget.value)}>
-        {none && <option value="">{none}</option>}
-        {values.map((one) => (
-          <option key={one}>{one}</option>
-        ))}
-      </select>
+    <Labelled {...shown}>
+      {(given) => (
+        <select {...given} value={value || (none ? "" : values[0])} onChange={(event) => change(event.currentTarget.value)}>
+          {none && <option value="">{none}</option>}
+          {values.map((one) => (
+            <option key={one} value={one}>{word(one)}</option>
+          ))}
+        </select>
+      )}
     </Labelled>
   );
 }
@@ -525,19 +552,14 @@ interface ChoiceProps {
 /** A choice of a filter, which is part of the address of the page. */
 export function Choice({ name, label, values, none = "any" }: ChoiceProps): JSX.Element {
   return (
-    <label class="inline">
-      <span>{label}</span>
-      <select
-        value={place.value.query.get(name) ?? ""}
-        onChange={(event) => refine({ [name]: event.currentTarget.value || undefined })}
-      >
-        <option value="">{none}</option>
-        {values.map((value) => (
-          <option key={value} value={value}>
-            {value.toLowerCase().replaceAll("_", " ")}
-          </option>
-        ))}
-      </select>
-    </label>
+    <Select
+      label={label}
+      kind="inline"
+      values={values}
+      value={place.value.query.get(name) ?? ""}
+      change={(value) => refine({ [name]: value || undefined })}
+      none={none}
+      word={(value) => value.toLowerCase().replaceAll("_", " ")}
+    />
   );
 }

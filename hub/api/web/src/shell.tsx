@@ -181,7 +181,7 @@ function Navigation(): JSX.Element {
         <button type="button" onClick={() => (isPaletteShown.value = true)}>
           Go to… <kbd>{PALETTE}</kbd>
         </button>
-        <button type="button" onClick={() => (isHelpShown.value = true)}>
+        <button type="button" class="keyboard" onClick={() => (isHelpShown.value = true)}>
           Keys <kbd>?</kbd>
         </button>
         {!isAtDevice() && (

@@ -4,7 +4,7 @@ import { Act, Form, attempt, without } from "../acting";
 import { DAY_MS, between, brisk, full, lastDays, dated } from "../format";
 import { now } from "../live";
 import { may } from "../me";
-import { type Column, Command, Facts, Field, Listed, Page, Read, Section, State, Table, Time } from "../parts";
+import { type Column, Command, Facts, Field, Labelled, Listed, Page, Read, Section, State, Table, Time } from "../parts";
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
 import { ask } from "../server";
@@ -128,10 +128,9 @@ function Invitations(): JSX.Element {
               ["Note", "It is shown only once."],
             ]}
           />
-          <label class="field letter">
-            <span>For the person who is invited</span>
-            <textarea readOnly rows={18} value={letterOf(made, status.data?.name ?? "", connect)} onFocus={(event) => event.currentTarget.select()} />
-          </label>
+          <Labelled label="For the person who is invited" kind="field letter">
+            {({ id }) => <textarea id={id} readOnly rows={18} value={letterOf(made, status.data?.name ?? "", connect)} onFocus={(event) => event.currentTarget.select()} />}
+          </Labelled>
         </>
       )}
       {open && open.length > 0 && <Table label="Open invitations" columns={INVITATIONS} rows={open} id={(one) => one.id} empty="" />}

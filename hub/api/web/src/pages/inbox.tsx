@@ -128,24 +128,26 @@ export function Inbox(): JSX.Element {
       <div class="review" data-open={isAlone}>
         <div class="review-list">
           <Search fields={fieldsOf(counts.data)} />
-          <p class="quiet" role="status">
-            {counts.data && total(counts.data, verdict === "open" && !isUnsure)}
-            <BeingSaved after=" · " />
-          </p>
-          {order.value && (
-            <p class="orders" role="group" aria-label="Order">
-              {ORDERS.map((one) => (
-                <button key={one} type="button" aria-pressed={order.value === one} onClick={() => refine({ by: one === "day" ? undefined : one })}>
-                  {ORDER_WORDS[one]}
-                </button>
-              ))}
+          <div class="listing">
+            <p class="quiet" role="status">
+              {counts.data && total(counts.data, verdict === "open" && !isUnsure)}
+              <BeingSaved after=" · " />
             </p>
-          )}
+            {order.value && (
+              <p class="orders" role="group" aria-label="Order">
+                {ORDERS.map((one) => (
+                  <button key={one} type="button" aria-pressed={order.value === one} onClick={() => refine({ by: one === "day" ? undefined : one })}>
+                    {ORDER_WORDS[one]}
+                  </button>
+                ))}
+              </p>
+            )}
+          </div>
           <FirstPlace />
           <Delay />
           {mayJudge && rows.value.some(isOpen) && (
             <div class="actions">
-              <Press of="A" label="Select all without a mark" action={pickAll} />
+              <Press of="A" label="Select all unmarked" action={pickAll} />
               {chosen.value.size > 0 && <Judge count={picked.length} />}
             </div>
           )}
@@ -175,21 +177,15 @@ export function Inbox(): JSX.Element {
                 </p>
               )}
               {detail && edited.value === id && <Editor key={id} of={detail} failure={failure} early={typedEarly} approve={(data) => judge("approve", data)} close={() => (edited.value = undefined)} />}
-              {isUndecided(row) && row.device_refuses && (
+              {isUndecided(row) && (row.device_refuses || (isWaiting && row.needs_owner)) && (
                 <p class="banner" role="status">
-                  <strong>Its computer takes no decision from here</strong>: {because(row.device_refuses)}.
-                  {row.device_refuses === "not_granted" && (
+                  <strong>{row.device_refuses ? `Its computer takes no decision from here: ${because(row.device_refuses)}.` : "It has a mark, so only its owner approves or changes it."}</strong>
+                  {row.device_refuses !== "call_unsupported" && (
                     <>
                       {" "}
                       Typed on the computer that it is for: <Command text="hub review --web" /> or, so that you decide here from then on, <Command text={`hub grants +review.remote${row.needs_owner ? "=marked" : ""}`} />
                     </>
                   )}
-                </p>
-              )}
-              {isWaiting && row.needs_owner && (
-                <p class="banner" role="status">
-                  <strong>It has a mark, so only its owner approves or changes it.</strong> Typed on the computer that it is for: <Command text="hub review --web" /> or,
-                  so that you decide here from then on, <Command text="hub grants +review.remote=marked" />
                 </p>
               )}
               {isUndecided(row) && row.device_is_elsewhere && (
@@ -357,7 +353,7 @@ function Row({ of, base, mayJudge, isCurrent, isChosen, state, isFile }: RowProp
   return useMemo(
     () => (
       <li>
-        {mayJudge && <input type="checkbox" aria-label={`Select ${of.title.slice(0, 80)}`} checked={isChosen} onChange={() => toggle(of)} />}
+        {mayJudge && <label class="tick"><input type="checkbox" aria-label={`Select ${of.title.slice(0, 80)}`} checked={isChosen} onChange={() => toggle(of)} /></label>}
         <a href={`${base}${encodeURIComponent(of.id)}`} aria-current={isCurrent ? "true" : undefined}>
           <Foreign class="title" of={of.title || "no title"} />
           <span class="quiet">
@@ -365,7 +361,7 @@ function Row({ of, base, mayJudge, isCurrent, isChosen, state, isFile }: RowProp
             {of.day && <><Due day={of.day} isTask={of.table === "tasks"} isOpen={of.verdict === "open"} /> · </>}
             {of.person && <><Foreign of={of.person} /> · </>}
             <Source of={of} isShort isFile={isFile} />
-            {of.also.map((one) => <span key={one.id}> · also in <Foreign of={one.path.split("/").at(-1) ?? ""} />{one.line !== null && `, line ${one.line}`}</span>)}
+            {of.also.map((one) => <span key={one.id}> · also in <Foreign class="path" of={one.path.split("/").at(-1) ?? ""} title={one.path} />{one.line !== null && `, line ${one.line}`}</span>)}
           </span>
         </a>
         <Marks of={of} />
@@ -396,7 +392,7 @@ function Nothing({ hasFilter, isElsewhere }: { hasFilter: boolean; isElsewhere: 
   if (hasFilter) return <Empty title={list.value.next ? "None of the newest is like this; the older ones come next." : isElsewhere ? "Only less sure ones are like this." : "Nothing here is like this."}>{asked.value.verdict === "open" && <a href="/inbox">All that waits</a>}</Empty>;
   return (
     <Empty title="Nothing waits for you.">
-      <p>What is found in your files and mail comes here. {!isAtDevice() && <a href="/sources">What is read</a>}</p>
+      <p>What is found in your files and mail comes here. {!isAtDevice() && <><a href="/sources">What is read</a>, and <a href="/why">why something is missing</a>.</>}</p>
     </Empty>
   );
 }

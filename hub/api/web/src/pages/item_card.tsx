@@ -31,6 +31,11 @@ const ORIGINS: Readonly<Record<NonNullable<ItemDetail["provenance"]>["origin"], 
   calendar: "a calendar",
 };
 
+/** Return a mark with what it means. */
+export function meaning(mark: string): string {
+  return `${mark.replaceAll("_", " ")}: ${MARKS[mark] ?? "a newer release of the hub explains it"}`;
+}
+
 /** An item with the words that it comes from. */
 export function ItemCard({ of, marks, decisions, origin, children }: CardProps): JSX.Element {
   const named = (data: Readonly<Record<string, unknown>>): [string, string][] => facts(of, data).map(([name, value]) => [fieldName(name), value]);
@@ -52,13 +57,11 @@ export function ItemCard({ of, marks, decisions, origin, children }: CardProps):
       )}
       {marks}
       {of.warnings.map((mark) => (
-        <p key={mark} class="quiet">
-          {mark.replaceAll("_", " ")}: {MARKS[mark] ?? "a newer release of the hub explains it"}
-        </p>
+        <p key={mark} class="quiet">{meaning(mark)}</p>
       ))}
       {(of.reasons ?? []).map((reason) => (
         <p key={reason} class="quiet">
-          <Foreign of={reason} />
+          <Foreign of={reason.replace(/^\w+(?=:)/, fieldName)} />
         </p>
       ))}
       {of.places.map((place) => (
@@ -74,16 +77,11 @@ export function ItemCard({ of, marks, decisions, origin, children }: CardProps):
       <Section title={thing(of.table)}>
         {of.data ? <Facts rows={named(of.data)} /> : <div class="waiting" aria-busy="true" />}
       </Section>
-      {of.found && (
-        <Section title="As it was found">
-          <Facts rows={named(of.found)} />
+      {Object.entries({ "As it was found": of.found, "What it is until then": of.before }).map(([title, data]) => data && (
+        <Section key={title} title={title}>
+          <Facts rows={named(data)} />
         </Section>
-      )}
-      {of.before && (
-        <Section title="What it is until then">
-          <Facts rows={named(of.before)} />
-        </Section>
-      )}
+      ))}
       {decisions.some(([, value]) => value) && <Facts rows={decisions} />}
       <details>
         <summary>Details</summary>
@@ -101,19 +99,21 @@ function lineOf({ line, place }: Shown): number | null {
 
 /** When a task is due, or an event is. */
 export function Due({ day, isTask, isOpen }: { day: string; isTask: boolean; isOpen: boolean }): JSX.Element {
-  const isLate = isTask && isOpen && daysUntil(day, now.value) < 0;
-  return <span class={isLate ? "late" : undefined}>{`${isLate ? "overdue, " : isTask ? "due " : ""}${dayWords(day, now.value)}`}</span>;
+  const isPast = isOpen && daysUntil(day, now.value) < 0;
+  return <span class={isPast ? "late" : undefined}>{`${isPast ? (isTask ? "overdue, " : "past, ") : isTask ? "due " : ""}${dayWords(day, now.value)}`}</span>;
 }
 
 /** Where an item is from: mail from Bob; week.md, line 26. *isFile*: the name of its file is above it. */
 export function Source({ of, isShort = false, isFile = false }: { of: Shown; isShort?: boolean; isFile?: boolean }): JSX.Element {
   const { origin, author } = of.provenance ?? {};
-  if (origin === "mail" || origin === "chat") return <>{origin === "mail" ? "mail" : "a chat"}{author && <> from <Foreign of={author} /></>}</>;
+  const subject = of.place?.excerpt?.subject;
+  if (subject && !isShort) return <>“<Foreign of={subject} />”</>;
+  if (origin === "mail" || origin === "chat") return <>{origin === "mail" ? "mail" : "a chat"}{author && <> from <Foreign of={isShort ? author.replace(/(.) <[^<>]*>$/, "$1") : author} /></>}</>;
   const line = lineOf(of);
   const name = isShort ? (of.path.split("/").at(-1) ?? "") : of.path;
   return (
     <>
-      {!isFile && <Foreign of={name} />}
+      {!isFile && <Foreign class="path" of={name} title={of.path} />}
       {line !== null && `${isFile ? "" : ", "}line ${line}`}
     </>
   );
@@ -129,7 +129,8 @@ function Words({ of: { quote, excerpt } }: { of: ItemPlace }): JSX.Element {
     );
   }
   const lines: ComponentChildren[][] = [[]];
-  [excerpt.before, quote, excerpt.after].forEach((text, place) => {
+  const fields = excerpt.subject ? (/^(?:\S+: .*\n)*\n/.exec(excerpt.before)?.[0] ?? "") : ""; // of a mail, which say nothing more
+  [excerpt.before.slice(fields.length), quote, excerpt.after].forEach((text, place) => {
     text.split(/\r?\n/).forEach((part, number) => {
       if (number > 0) lines.push([]);
       if (part) lines.at(-1)?.push(place === 1 ? <mark>{balanced(part)}</mark> : <span>{balanced(part)}</span>);
@@ -137,7 +138,7 @@ function Words({ of: { quote, excerpt } }: { of: ItemPlace }): JSX.Element {
   });
   return (
     <blockquote ref={reached}>
-      <ol start={excerpt.line} aria-label="Lines of the source">
+      <ol start={excerpt.line + fields.split("\n").length - 1} aria-label="Lines of the source">
         {lines.map((line) => (
           <li>
             <div dir="auto">{line}</div>

@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { dayOf, dayOrTime, fieldName, isDay } from "../format";
+import { Field, type FieldProps, Labelled, Select } from "../parts";
 import { useReading } from "../reading";
 import type { ItemDetail, TableField } from "../types";
 import type { Failure } from "../verdicts";
@@ -47,7 +48,7 @@ export function Editor({ of, approve, failure, early = () => "", label = "Approv
   const above = choices.data?.fields ?? [];
   const fields: readonly TableField[] = of.fields.filter(({ refers_to }) => refers_to === null);
   const [texts, setTexts] = useState(() => ({ ...begun(of, fields, failure, early()), ...(draft?.id === of.id && draft.texts) }));
-  const put = (name: string, value: string): void => setTexts((draft = { id: of.id, texts: { ...texts, [name]: value } }).texts);
+  const change = (name: string) => (value: string): void => setTexts((draft = { id: of.id, texts: { ...texts, [name]: value } }).texts);
   const end = (then: () => void): void => {
     draft = undefined;
     then();
@@ -75,51 +76,26 @@ export function Editor({ of, approve, failure, early = () => "", label = "Approv
       onKeyDown={(event) => event.key === "Escape" && end(close)}
     >
       {fields.map(({ name, kind, choices, is_required, is_needed, about }) => {
-        const text = texts[name] ?? editable(of.data[name], kind);
-        const required = is_required || is_needed;
-        return (
-          <label class="field" key={name}>
-            <span title={about}>{fieldName(name)}</span>
-            {kind === "epoch_ms" ? (
-              <Moment required={required} text={text} onChange={(value) => put(name, value)} />
-            ) : kind === "number" ? (
-              <input type="number" step="any" required={required} value={text} onInput={({ currentTarget }) => put(name, currentTarget.value)} />
-            ) : kind === "flag" || choices.length > 0 ? (
-              <select value={text} required={required} onChange={({ currentTarget }) => put(name, currentTarget.value)}>
-                {[...new Set([...(kind === "flag" ? ["yes", "no"] : choices), text, ...(required ? [] : [""])])].map((one) => (
-                  <option key={one}>{one}</option>
-                ))}
-              </select>
-            ) : (
-              <textarea rows={text.length > 80 ? 5 : 1} value={text} onInput={({ currentTarget }) => put(name, currentTarget.value)} />
-            )}
-            <Problem of={problem(name)} />
-          </label>
-        );
+        const value = texts[name] ?? editable(of.data[name], kind);
+        const isOptional = !(is_required || is_needed);
+        const shown = { label: <span title={about}>{fieldName(name)}</span>, problem: problem(name), value, change: change(name) };
+        const values = kind === "flag" ? ["yes", "no"] : choices;
+        if (values.length > 0) return <Select key={name} {...shown} values={[...new Set([...values, value, ...(isOptional ? [""] : [])])]} />;
+        if (kind === "epoch_ms") return <Moment key={name} {...shown} isOptional={isOptional} />;
+        return <Field key={name} {...shown} kind={kind === "number" ? kind : "lines"} isOptional={isOptional} />;
       })}
       {above.map(({ field, table, is_required, rows }) => (
-        <label class="field" key={field}>
-          <span>
-            {fieldName(field)}
-            {table === "projects" && " (a new name makes one)"}
-            {!choices.data?.is_asked && " – its computer is away: type its name"}
-          </span>
-          <input
-            type="text"
-            autocomplete="off"
-            list={`rows-${field}`}
-            required={is_required && !of.data[field]}
-            placeholder={rows.find((row) => row.id === of.data[field])?.title ?? shown(of.data[field] || "none")}
-            value={texts[field] ?? ""}
-            onInput={({ currentTarget }) => put(field, currentTarget.value)}
-          />
-          <datalist id={`rows-${field}`}>
-            {rows.map((row) => (
-              <option key={row.id} value={row.title} />
-            ))}
-          </datalist>
-          <Problem of={problem(field)} />
-        </label>
+        <Field
+          key={field}
+          label={fieldName(field)}
+          hint={choices.data?.is_asked ? table === "projects" && "A new name makes one." : "Its computer is away: type its name."}
+          problem={problem(field)}
+          value={texts[field] ?? ""}
+          change={change(field)}
+          isOptional={!is_required || Boolean(of.data[field])}
+          none={rows.find((row) => row.id === of.data[field])?.title ?? shown(of.data[field] || "none")}
+          offers={rows.map(({ title }) => title)}
+        />
       ))}
       <div class="actions">
         <button
@@ -157,10 +133,6 @@ function isCalled(value: unknown): value is Called {
   return typeof value === "object" && value !== null && "title" in value;
 }
 
-function Problem({ of }: { of: string | undefined }): JSX.Element | null {
-  return of ? <em class="bad">{of}</em> : null;
-}
-
 function editable(value: unknown, kind: TableField["kind"]): string {
   if (kind === "flag") return value === undefined || value === null ? "" : value ? "yes" : "no";
   if (kind !== "epoch_ms" || typeof value !== "string" || isDay(value)) return shown(value);
@@ -169,14 +141,18 @@ function editable(value: unknown, kind: TableField["kind"]): string {
 }
 
 /** A day, with or without a time of this zone. */
-function Moment({ text, required, onChange }: { text: string; required: boolean; onChange: (text: string) => void }): JSX.Element {
-  const [day = "", time = ""] = text.split("T");
-  const joined = (day: string, time: string): string => (day && time ? `${day}T${time}` : day);
+function Moment({ value, change, ...field }: Pick<FieldProps, "label" | "problem" | "value" | "change" | "isOptional">): JSX.Element {
+  const [day = "", time = ""] = value.split("T");
+  const set = (day: string, time: string): void => change(day && time ? `${day}T${time}` : day);
   return (
-    <>
-      <input type="date" required={required} value={day} onInput={(event) => onChange(joined(event.currentTarget.value, time))} />
-      <input type="time" aria-label="time, if it has one" value={time} onInput={(event) => onChange(joined(day, event.currentTarget.value))} />
-    </>
+    <Labelled {...field}>
+      {(given) => (
+        <div class="moment">
+          <input {...given} type="date" required={!field.isOptional} value={day} onInput={(event) => set(event.currentTarget.value, time)} />
+          <input type="time" aria-label="time, if it has one" value={time} onInput={(event) => set(day, event.currentTarget.value)} />
+        </div>
+      )}
+    </Labelled>
   );
 }
 

@@ -97,7 +97,7 @@ function OfPlace({ of, device, version, again }: OfPlaceProps): JSX.Element {
       state={problem ? (of.is_lasting ? "failing" : "waiting") : undefined}
       about={
         <>
-          {kindName(of.kind)} · <Foreign of={of.place} /> · {count(rows)} there{waiting > 0 && `, ${count(waiting)} wait`} · last written{" "}
+          {kindName(of.kind)} · <Foreign of={of.place} /> · {count(rows)} are there{waiting > 0 && `, ${count(waiting)} wait`} · last written{" "}
           <Time at={written ? new Date(written).toISOString() : null} none="not yet" />
         </>
       }
@@ -193,7 +193,7 @@ function PlaceForm({ kind, before, known, device, again }: FormProps): JSX.Eleme
       {tested && !problem && <p role="status">It can be written. {approved(tested.rows)} there once it is saved, and each later one.{alone(tested)}</p>}
       <p class="actions">
         <button type="submit" class="main">{tested && !problem ? "Save" : "Test"}</button>
-        <a href={link(["places"])}>Cancel</a>
+        <a class="button" href={link(["places"])}>Cancel</a>
       </p>
     </Form>
   );

@@ -94,7 +94,7 @@ function Folders({ readers, devices, again }: { readers: readonly AgentView[]; d
           title={[...(one.paths.length > 0 ? one.paths : device?.roots ?? [])].join(", ") || one.name}
           href={link(["agents", one.name])}
           state={isMissing ? "not there" : one.lifecycle === "paused" ? "paused" : one.device_connected ? undefined : "not connected"}
-          about={<>on {one.device} · <WasRead of={one} unit="file" /></>}
+          about={<>on {one.device} · <WasRead of={one} unit="file" /> · <a href="/why">something is missing</a></>}
           actions={!isMissing && <ReadNow of={one} again={again} />}
         >
           {device?.because && <p class="banner" role="status"><Foreign of={device.because} /> {isMissing && <Command text="hub up FOLDER" />}</p>}

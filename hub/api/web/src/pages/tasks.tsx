@@ -6,7 +6,7 @@ import { beginOf, dayHeading, dayOf, daysUntil, exact, soon } from "../format";
 import { BeingSaved, Delay, titled } from "../inbox";
 import { type Key, moveFocus, useKeys } from "../keys";
 import { now } from "../live";
-import { isAtDevice, may } from "../me";
+import { may } from "../me";
 import { Command, Elsewhere, Foreign, Page, Pager, Read, Time } from "../parts";
 import { useReading } from "../reading";
 import { place } from "../router";
@@ -215,7 +215,7 @@ function Row({ task, edit, isEdited, close }: { task: Task; edit: () => void; is
   const facts = [shown(data["assignee"]), shown(data["projectId"]), priority].filter(Boolean);
   return (
     <li>
-      {isTask && <input type="checkbox" data-task={row.row_id} aria-label={`Done: ${title.slice(0, 80)}`} checked={isDone} disabled={why !== ""} title={why} onChange={() => tick(task)} />}
+      {isTask && <label class="tick"><input type="checkbox" data-task={row.row_id} aria-label={`Done: ${title.slice(0, 80)}`} checked={isDone} disabled={why !== ""} title={why} onChange={() => tick(task)} /></label>}
       <div class="task">
         <button type="button" class="bare" {...(!isTask || why ? { "data-task": row.row_id ?? "" } : {})} title={why || "Change it"} onClick={edit}>
           <Foreign class={isDone ? "title done" : "title"} of={title || "no title"} />
@@ -225,7 +225,7 @@ function Row({ task, edit, isEdited, close }: { task: Task; edit: () => void; is
           {!isTask && <span>event</span>}
           {facts.map((fact) => <Foreign key={fact} of={fact} />)}
           {row.places.map((one) => <PlaceName key={one.name} of={one} />)}
-          {row.path && <span>from {isAtDevice() ? <Foreign of={row.path} /> : <a href={whyOf(row.path, row.agent)}><Foreign of={row.path} /></a>}</span>}
+          {row.path && <span>from <a href={whyOf(row.path, row.agent)} title={row.path}><Foreign class="path" of={row.path.split("/").at(-1) ?? ""} /></a></span>}
           {isDone && isTask && <span>changed <Time at={String(data["updatedAt"] ?? "") || null} /></span>}
           {!row.is_present && row.verdict === "edited" && row.given?.verdict !== "edit" && <span>changed on its computer since: not as it is there</span>}
           {isWaiting && <span>on its way to its computer</span>}
@@ -244,5 +244,5 @@ function Row({ task, edit, isEdited, close }: { task: Task; edit: () => void; is
 /** Where a task is besides, and since when it waits there. */
 function PlaceName({ of }: { of: PlaceView }): JSX.Element {
   const text = of.state === "arrived" ? of.sentence : `${of.sentence}, since ${exact(of.since)}`;
-  return <Elsewhere to={of.link}><Foreign of={text} title={of.link ?? ""} /></Elsewhere>;
+  return <Elsewhere to={of.link}><Foreign class={of.state === "arrived" ? "path" : ""} of={text} title={of.link ?? ""} /></Elsewhere>;
 }

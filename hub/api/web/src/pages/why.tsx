@@ -32,6 +32,7 @@ export function Why(): JSX.Element {
   const found = useReading("/v1/why", { query: asked, when: path !== "" });
   return (
     <Page title="Why" command={path ? commandOf(`hub why ${quoted(path)}`, { agent: asked.agent ?? undefined }) : ""}>
+      <p class="quiet">What became of each line of a file, why of others nothing did, and what changes that.</p>
       <Search fields={[{ name: "path", label: "file", isText: true }, { name: "agent" }]} />
       {path !== "" && (
         <Read of={found}>
