@@ -605,8 +605,8 @@ def connector_state(connector: Item) -> str:
 
 @_format
 def connector_problem(connector: Item) -> str:
-    said = "; ".join(filter(None, (connector["detail"], connector["remedy"])))
-    return f"{connector['name']}: {said}" if connector["remedy"] else ""
+    text = "; ".join(filter(None, (connector["detail"], connector["remedy"])))
+    return f"{connector['name']}: {text}" if connector["remedy"] else ""
 
 
 # Gateways

@@ -494,14 +494,14 @@ def last_file(state: Path) -> Path | None:
 
 def _last(state: Path) -> tuple[str | None, Path | None]:
     try:
-        kept = (state / LAST_GOOD).read_text("utf-8")
+        stored = (state / LAST_GOOD).read_text("utf-8")
     except (OSError, UnicodeDecodeError):
         return None, None
-    text, found, file = kept.rpartition(f"\n{_FROM}")
-    return (text, Path(file.removesuffix("\n"))) if found else (kept, None)
+    text, found, file = stored.rpartition(f"\n{_FROM}")
+    return (text, Path(file.removesuffix("\n"))) if found else (stored, None)
 
 
 def keep_last_good(state: Path, text: str, file: Path) -> None:
     """Keep the applied *text* of *file* for a start with a broken file. Raises OSError."""
-    kept = f"{text}\n{_FROM}{file.absolute()}\n"
-    write_atomically(state / LAST_GOOD, kept.encode(errors="replace"), mode=_PRIVATE)
+    stored = f"{text}\n{_FROM}{file.absolute()}\n"
+    write_atomically(state / LAST_GOOD, stored.encode(errors="replace"), mode=_PRIVATE)

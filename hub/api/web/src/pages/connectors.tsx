@@ -78,20 +78,10 @@ const PROVIDERS: Readonly<Record<string, readonly Asked[]>> = {
 
 type Typed = Readonly<Record<string, string>>;
 
-function worth(key: string, text: string): string | number {
-  return key === "settings.port" ? Number(text) : text.trim();
-}
-
-/** Return the table of hub.toml for what was typed: "a.b" is a key of the table a. */
-function table(typed: Typed, keys: readonly Asked[]): Record<string, unknown> {
-  const made: Record<string, unknown> = {};
-  for (const { key } of keys) {
-    if (!typed[key]?.trim()) continue;
-    const [first = "", second] = key.split(".");
-    const value = worth(key, typed[key]);
-    made[first] = second === undefined ? value : { ...(made[first] as object | undefined), [second]: value };
-  }
-  return made;
+/** Return the settings of hub.toml for what was typed. */
+function valuesOf(account: string, typed: Typed, asked: readonly Asked[]): Record<string, string | number> {
+  const filled = asked.map(({ key }) => [key, typed[key]?.trim() ?? ""] as const).filter(([, text]) => text);
+  return Object.fromEntries(filled.map(([key, text]) => [`connectors.${account}.${key}`, key === "settings.port" ? Number(text) : text]));
 }
 
 function AccountFields({ asked, typed, change }: { asked: readonly Asked[]; typed: Typed; change: (key: string, value: string) => void }): JSX.Element {
@@ -158,8 +148,8 @@ export function AddAccount(): JSX.Element {
   const problem = name && !NAME.test(name) ? "Letters, digits, and . - _ between them only; no blank." : undefined;
   async function add(): Promise<void> {
     if (problem) return;
-    const value = { name, provider, ...table(typed, asked) };
-    const made = () => ask("patch", "/v1/config", { body: { values: { [`connectors.${name}`]: value } } });
+    const values = { [`connectors.${name}`]: { name, provider }, ...valuesOf(name, typed, asked) };
+    const made = () => ask("patch", "/v1/config", { body: { values } });
     if (!(await attempt(made, `${name} is added.`))) return;
     if (may("devices") && settings.finds.length > 0) await attempt(() => makeReader(name, settings), `${name} is added, and read once you have signed in.`);
     go(link(["connectors", name]));
@@ -277,17 +267,17 @@ function Detail({ of, tested }: { of: ConnectorDetail; tested: SelfTestView | nu
 function Change({ of: { name, provider } }: { of: ConnectorDetail }): JSX.Element {
   const config = useReading("/v1/config");
   const [typed, setTyped] = useState<Typed>({});
-  const of = `connectors.${name}.`;
-  const all = [...settingsOf(config.data?.settings, [], [])].filter(({ key }) => key.startsWith(of));
-  const known = Object.fromEntries(all.map(({ key, value }) => [key.slice(of.length), String(value ?? "")]));
-  const keys = Object.keys(typed).filter((key) => typed[key] !== known[key]);
-  const values = Object.fromEntries(keys.filter((key) => typed[key]).map((key) => [of + key, worth(key, typed[key] ?? "")]));
-  const body = { values, without: keys.filter((key) => !typed[key]).map((key) => of + key) };
+  const asked = PROVIDERS[provider] ?? [];
+  const all = new Map([...settingsOf(config.data?.settings, [], [])].map((one) => [one.key, String(one.value ?? "")]));
+  const known = Object.fromEntries(asked.map(({ key }) => [key, all.get(`connectors.${name}.${key}`) ?? ""]));
+  const changed = Object.fromEntries(Object.entries(typed).filter(([key, text]) => text !== known[key]));
+  const emptied = Object.keys(changed).filter((key) => !changed[key]);
+  const body = { values: valuesOf(name, changed, asked), without: emptied.map((key) => `connectors.${name}.${key}`) };
   return (
     <Section title="How it is reached">
       <Form send={() => attempt(() => ask("patch", "/v1/config", { body }), `${name} is changed. Test it.`)}>
-        <AccountFields asked={PROVIDERS[provider] ?? []} typed={{ ...known, ...typed }} change={(key, value) => setTyped({ ...typed, [key]: value })} />
-        <button disabled={keys.length === 0}>Change</button>
+        <AccountFields asked={asked} typed={{ ...known, ...typed }} change={(key, value) => setTyped({ ...typed, [key]: value })} />
+        <button disabled={Object.keys(changed).length === 0}>Change</button>
       </Form>
     </Section>
   );
