@@ -93,31 +93,27 @@ function Members({ of }: { of: BoardDetail }): JSX.Element {
     { head: "Available", cell: (one) => <State of={one.availability} /> },
     { head: "Link", cell: (one) => <State of={one.connectivity} /> },
     { head: "Lives at", cell: (one) => one.gateway ?? one.device ?? "–" },
-    ...(may("devices")
-      ? [
-          {
-            head: "Change",
-            cell: (one: BoardAgentView) => (
-              <div class="actions">
-                {!one.is_lead && (
-                  <Act
-                    label="Make it lead"
-                    scope="devices"
-                    action={() => ask("put", "/v1/boards/{board}/lead", { params: { board: of.id }, body: { agent: one.id } })}
-                    done={`${one.name} leads.`}
-                  />
-                )}
-                <Act
-                  label="Drop"
-                  scope="devices"
-                  action={() => ask("delete", "/v1/boards/{board}/agents/{agent}", { params: { board: of.id, agent: one.id } })}
-                  done={`${one.name} is on no board now.`}
-                />
-              </div>
-            ),
-          },
-        ]
-      : []),
+    {
+      head: "Change",
+      cell: (one) => (
+        <div class="actions">
+          {!one.is_lead && (
+            <Act
+              label="Make it lead"
+              scope="devices"
+              action={() => ask("put", "/v1/boards/{board}/lead", { params: { board: of.id }, body: { agent: one.id } })}
+              done={`${one.name} leads.`}
+            />
+          )}
+          <Act
+            label="Drop"
+            scope="devices"
+            action={() => ask("delete", "/v1/boards/{board}/agents/{agent}", { params: { board: of.id, agent: one.id } })}
+            done={`${one.name} is on no board now.`}
+          />
+        </div>
+      ),
+    },
   ];
   async function add(): Promise<void> {
     const body = { agent };

@@ -1,6 +1,5 @@
 // How the hub went over the last hours, days or weeks: one plot for each question.
 import type { JSX } from "preact";
-import { useMemo } from "preact/hooks";
 import { brief, brisk, bytes, commandOf, count, decimal, money } from "../format";
 import { now } from "../live";
 import { seesAll } from "../me";
@@ -94,9 +93,9 @@ function Chart({ topic, range }: { topic: Topic; range: Range }): JSX.Element {
 }
 
 function Drawn({ of, topic, range }: { of: readonly HubSeriesView[]; topic: Topic; range: Range }): JSX.Element {
-  const all = useMemo(() => linesOf(of, topic), [of]);
-  const shown = useMemo(() => all.slice(0, STROKES), [all]);
-  const times = useMemo(() => timesOf(of[0]), [of]);
+  const all = linesOf(of, topic);
+  const shown = all.slice(0, STROKES);
+  const times = timesOf(of[0]);
   if (!shown.some(({ values }) => values.some((value) => value !== null))) return <p class="empty">Nothing was measured in this time.</p>;
   return (
     <>

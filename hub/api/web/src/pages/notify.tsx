@@ -33,19 +33,17 @@ export function Notify({ name }: { name: string | undefined }): JSX.Element {
   if (name !== undefined) return <Target name={name} of={target} isKnown={target !== undefined || read.data === undefined} />;
   return (
     <Page title="Notifications" command="hub notify ls">
-      <Listed of={read} label="Targets" columns={TARGETS} rows={(data) => data.targets} id={(one) => one.name} empty={<Empty />} />
+      <Listed of={read} label="Targets" columns={TARGETS} rows={(data) => data.targets} id={(one) => one.name} empty={NONE} />
     </Page>
   );
 }
 
-function Empty(): JSX.Element {
-  return (
-    <>
-      No address is notified of what happens. A table <code>[[notify]]</code> in hub.toml names one: a webhook, a topic of ntfy, a room of
-      Matrix or a mail address. <a href="/docs/notify.md">How to</a>
-    </>
-  );
-}
+const NONE = (
+  <>
+    No address is notified of what happens. A table <code>[[notify]]</code> in hub.toml names one: a webhook, a topic of ntfy, a room of
+    Matrix or a mail address. <a href="/docs/notify.md">How to</a>
+  </>
+);
 
 /** Send a test; raise Refusal if the target does not take it, which is no refusal of the request. */
 async function test(target: string): Promise<void> {

@@ -7,6 +7,8 @@ import { type Column, State, Table, Time } from "../parts";
 import { link } from "../router";
 import type { RunView } from "../types";
 
+const NAMED = 3; // agents of runs in one row
+
 export function RunState({ of }: { of: RunView }): JSX.Element {
   if (of.outcome === "error") return <State of="failed" />; // as filters and counts name it
   return <State of={of.outcome && of.outcome !== "success" ? of.outcome : of.state} />;
@@ -78,8 +80,11 @@ function columnsOf(isOpen: boolean, toggle: () => void): readonly Column<Row>[] 
     { head: "State", cell: ({ run }) => <RunState of={run} /> },
     {
       head: "Agent",
-      cell: ({ run, others }) =>
-        [...new Set([run, ...others].map((one) => one.agent))].map((name) => <a class="listed" key={name} href={link(["agents", name])}>{name}</a>),
+      cell: ({ run, others }) => {
+        const names = [...new Set([run, ...others].map((one) => one.agent))];
+        const links = names.slice(0, NAMED).map((name) => <a class="listed" key={name} href={link(["agents", name])}>{name}</a>);
+        return <>{links}{names.length > NAMED && ` and ${count(names.length - NAMED)} more`}</>;
+      },
     },
     { head: "Device", cell: unless((run) => run.device) },
     { head: "Because", cell: unless((run) => run.waiting_for ?? (run.folded > 0 ? startedBy(run) : run.because) ?? startedBy(run)) },
