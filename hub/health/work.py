@@ -233,12 +233,19 @@ async def check_budgets(
         agent = None if budget.agent_id is None else owners.get(budget.agent_id)
         whose = "" if agent is None else f"agent {agent.name}: "
         name = "NAME" if agent is None else agent.name
+        key = budget.setting.rpartition(".")[2]
+        if agent is None:
+            more = f"hub config set {budget.setting}=NUMBER"
+        elif agent.source == "file":
+            more = f"hub config set agents.{name}.{key}=NUMBER"
+        else:
+            more = f"hub agents edit {name} --set {key}=NUMBER"
         until = "" if budget.until is None else f"; runs go on at {budget.until:%Y-%m-%d %H:%M} UTC"
         found.append(
             warning(
                 "budget.reached",
                 f"{whose}{budget.message}{until}",
-                fix=f"see hub costs; raise it in hub.toml, then hub agents resume {name}",
+                fix=f"see hub costs; raise it: {more}; then hub agents resume {name}",
                 subject=budget.setting if agent is None else agent.id,
                 user_id=None if agent is None else agent.user_id,
             )

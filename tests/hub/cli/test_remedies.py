@@ -15,15 +15,18 @@ from click.testing import Result
 
 from hub.cli.errors import Exit
 from hub.device.grants import changed
+from hub.health import work
 from hub.health.issues import FRESH_S
+from hub.runs.budget import Reached
 from hub.settings.reading import keep_last_good
 from protocol.causes import ACCOUNT, AT_ONCE
 from protocol.lifecycles import RunState
 from storage import schema
+from storage.agents import agents
 from tests.hub.api.test_items import keep
 from tests.hub.cli.conftest import Hub, ends
 from tests.hub.cli.test_device import home, installed
-from tests.hub.cli.test_doctor import MODEL
+from tests.hub.cli.test_doctor import MODEL, find
 from tests.hub.device.sinks.bench import SinkBench
 from tests.support.dovecot import PASSWORD, Dovecot
 from tests.support.handbook import parse
@@ -368,6 +371,24 @@ def program_without_the_grants_of_the_owner(desk: Desk) -> None:
     assert changed({}, ["+files.read=/home/ana/my notes"], folders=["my notes"]) == granted
 
 
+def budgets_that_are_used_up(desk: Desk) -> None:
+    words = ("--device", "desk", "--path", "/old", "--data-type", "tasks", "--prompt", "Find tasks.")
+    ends(desk.hub("agents", "create", "reader", *words), 0)
+    names = ("notes", "reader")
+    rows = [desk.portal.call(desk.served.store.read, agents.agent_called, name, None) for name in names]
+    used = [Reached("agents.budget_usd", "it is reached", None, row.id) for row in rows]
+    used.append(Reached("budget.day_usd", "it is reached", None))
+    findings = desk.portal.call(work.check_budgets, desk.served.store, lambda: used, desk.served.clock.now())
+    find(desk.served, *findings)
+    doctor = desk.hub("doctor")
+    ends(doctor, 1, stdout=["(budget.reached"])
+    more = {"NUMBER": "9"}
+    ends(mend(desk.hub, doctor, "config set budget", **more), 0)
+    ends(mend(desk.hub, doctor, "agents edit", **more), 0)
+    for name in names:
+        ends(mend(desk.hub, doctor, f"agents resume {name.upper()}"), 0)
+
+
 def folder_of_mails_that_is_away(desk: Desk) -> None:
     add_mailbox(desk, "M1", "maildir", path=str(desk.folder / "Mail"))
     untested = desk.hub("connectors")
@@ -399,6 +420,7 @@ SITUATIONS: Final[list[Callable[[Desk], None]]] = [
     lists_without_entries,
     issue_that_is_no_issue,
     state_of_things_as_the_state_folder,
+    budgets_that_are_used_up,
     folder_of_mails_that_is_away,
     device_without_the_grant_of_files,
     program_without_the_grants_of_the_owner,
