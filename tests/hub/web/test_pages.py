@@ -67,6 +67,8 @@ _SIZE_OF_ICON = """async (src) => {
   await icon.decode();
   return icon.naturalWidth;
 }"""
+# Rules whose end differs between widths.
+_OF_LAYOUT = ["color-contrast", "link-in-text-block", "scrollable-region-focusable", "target-size"]
 _TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 _IS_DARK = "getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g).every((part) => part < 64)"
 
@@ -141,6 +143,9 @@ async def test_pages_are_installable_accessible_same_origin_and_fit_the_window(
         assert len(read) == len(set(read)), f"{path} reads an address twice: {sorted(read)}"
         assert await visit.page.evaluate("document.documentElement.scrollWidth") <= width, path
         assert await visit.page.evaluate(_TURNED) == [], path
+        if AXE.exists():
+            await visit.page.evaluate(AXE.read_text(encoding="utf-8"))
+            assert await visit.page.evaluate(VIOLATIONS, _OF_LAYOUT) == [], path
         await visit.page.set_viewport_size({"width": SIZES["wide"][0], "height": height})
         await check_fit(visit, path, SIZES["wide"][0])
         if AXE.exists() and path in PAGES:  # make web brings it
@@ -803,6 +808,20 @@ async def test_narrow_inbox_is_at_the_same_place_again_behind_an_item(
         await expect(page.get_by_role("button", name="Approve")).to_be_in_viewport()  # of the next item
         await page.get_by_role("link", name="← Inbox").click()
         await expect(page.locator(".picks li").nth(30)).to_be_in_viewport()
+
+
+async def test_list_of_items_that_cannot_be_decided_here_is_read_once(
+    hub: ServedHub, browser: Browser
+) -> None:
+    known, *_ = await hub.store.read(items.get_item, "i-2")
+    ids = [f"p-{nth:03}" for nth in range(250)]
+    rows = [msgspec.structs.replace(known, id=id, call_id=CallId(id)) for id in ids]
+    await hub.store.write(items.write_items, [Decision(after=row) for row in rows])
+    async with visiting(browser, hub, role=Role.VIEWER) as visit:
+        await visit.open("inbox?apart=false")
+        await expect(visit.page.locator(".picks li")).to_have_count(100)
+        await visit.page.locator("#item-title").wait_for()
+        assert len([url for url in visit.requests if "/v1/items?" in url]) == 1, visit.requests
 
 
 async def given(hub: ServedHub, expected: dict[str, str]) -> None:

@@ -169,11 +169,11 @@ function merged(before: readonly ItemView[], now: readonly ItemView[]): readonly
   return [...all, ...before.slice(from)];
 }
 
-/** Read more items before the last one is reached. */
+/** Read more items before the last one is reached, or where a decision found none that waits. */
 function grow(): void {
   const at = rows.value.findIndex(({ id }) => id === current.value);
-  const ahead = rows.value.slice(at + 1).filter(isOpen).length;
-  if (list.value.next && ahead < AHEAD && size.value < MAX_ROWS && list.value.listed.size >= size.value) size.value += ROWS;
+  const ahead = rows.value.length - at - 1; // also of those that cannot be decided here: a thousand may follow
+  if (list.value.next && (isAtEnd || ahead < AHEAD) && size.value < MAX_ROWS && list.value.listed.size >= size.value) size.value += ROWS;
 }
 
 /** Press a key: it acts once all before it have acted, on the items that they leave. */
