@@ -46,7 +46,7 @@ _SERVERS: Final = {  # of pages that people have open
     **dict.fromkeys(("icloud.com", "www.icloud.com"), "https://caldav.icloud.com/"),
     **dict.fromkeys(("fastmail.com", "www.fastmail.com", "app.fastmail.com"), "https://caldav.fastmail.com/"),
 }
-_CLOSED: Final = ("google.com", "googleusercontent.com")  # OAuth alone
+_CLOSED: Final = (".google.com", ".googleusercontent.com")  # OAuth alone
 
 
 def examine_collection(web: Web, url: str, kinds: Mapping[str, str]) -> None:
@@ -60,7 +60,7 @@ def examine_collection(web: Web, url: str, kinds: Mapping[str, str]) -> None:
         TargetFailed: the server cannot be asked now.
     """
     host = urlsplit(url).hostname or ""
-    if host.endswith(_CLOSED):
+    if f".{host}".endswith(_CLOSED):
         raise WrongPlace(
             f"{url}: {host} takes no password from programs: choose a calendar of another server"
         )
@@ -188,5 +188,5 @@ def _starts(url: str) -> Iterator[str]:
         if part in url:
             yield f"{url.partition(part)[0]}/remote.php/dav/"
             break
-    yield urljoin(url, "/")
     yield urljoin(url, "/.well-known/caldav")
+    yield urljoin(url, "/")
