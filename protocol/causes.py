@@ -157,7 +157,8 @@ def left_by(word: str | None) -> str:
 
 def without_folders(missing: Sequence[str]) -> str:
     """Return the text for the history of agents whose device is connected, and shares nothing."""
-    more = f" and {len(missing) - MAX_NAMED} others" if len(missing) > MAX_NAMED else ""
+    unnamed = len(missing) - MAX_NAMED
+    more = f" and {unnamed} other{'s' * (unnamed > 1)}" if unnamed > 0 else ""
     return _MISSING + ", ".join(path[:MAX_PATH] for path in missing[:MAX_NAMED]) + more
 
 
@@ -167,7 +168,8 @@ def cause_of(text: str | None) -> AwayCause | None:
         return None
     if text.startswith(_MISSING):
         folders = text.removeprefix(_MISSING).replace("{", "{{").replace("}", "}}")
-        return msgspec.structs.replace(NO_FOLDER, sentence=NO_FOLDER.sentence.replace("{folders}", folders))
+        sentence = NO_FOLDER.sentence.replace(" was ", " were ") if ", " in folders else NO_FOLDER.sentence
+        return msgspec.structs.replace(NO_FOLDER, sentence=sentence.replace("{folders}", folders))
     return AWAY.get(text.removeprefix(f"{LEFT} (").removesuffix(")").replace(" ", "_"))
 
 

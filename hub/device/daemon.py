@@ -37,7 +37,7 @@ _ASK_S: Final = 30.0  # between two questions to the system, which may start a p
 _SUFFIX: Final = ".pause"
 _LAST: Final = ".last"
 _FOR_EVER: Final = "for ever"
-_MISSING: Final = "{} was moved or renamed, or its disk is not there: nothing of it is read until it is back"
+_MISSING: Final = "{} {} moved or renamed, or its disk is not there: nothing of it is read until it is back"
 
 
 class When(Protocol):
@@ -271,7 +271,8 @@ class Keeper:
         for root in sorted(missing - self._missing):
             self.on_status(f"there is no folder {root}: it is shared again when it is back")
         if missing - self._missing:
-            await anyio.to_thread.run_sync(show_notice, _MISSING.format(", ".join(map(str, missing))))
+            names, verb = ", ".join(map(str, missing)), "was" if len(missing) == 1 else "were"
+            await anyio.to_thread.run_sync(show_notice, _MISSING.format(names, verb))
         self._missing = missing
         roots = [root for root in plan.options.roots if Path(root) not in missing]
         return replace(plan.options, roots=roots, missing=sorted(missing))

@@ -44,6 +44,7 @@ def test_missing_folders_are_named_in_bounds_whatever_their_names_have() -> None
     described = describe_cause(without_folders(missing), "desk")
     assert described is not None
     assert described.startswith("~/a{device}, ~/bb")
-    assert "~/c and 2 others was moved or renamed" in described
+    assert "~/c and 2 others were moved or renamed" in described
+    assert without_folders(missing[:4]).endswith("~/c and 1 other")
     assert "on desk: put it back" in described
     assert len(described) < 700
