@@ -1,16 +1,18 @@
 """Verdicts that people give at the hub come to the device once, and each item is judged as they said."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 import pytest
 
 from tests.scenarios.restores import Restores, put_back, snapshot
 from tests.scenarios.scene import Point, Scene, check_boxes, rows, scene
+from tests.support.postgres import Postgres
+from tests.support.proxy import Direction
 
 GRANT = "review.remote"
 POLL_S = 0.05
@@ -124,35 +126,82 @@ async def test_one_thing_of_two_files_is_approved_once_and_comes_back_only_by_un
         assert of_one_thing(play) == {"rows": 3, "approved": 0}
 
 
+class Step(NamedTuple):
+    """Verdicts after those of other steps, and what is at the device and at the hub then."""
+
+    after: tuple[str, ...]
+    calls: int  # of the device
+    rows: list[tuple[int, str]]  # isApproved and status
+    verdicts: list[str]  # of the shown item and the other one
+
+
+JOINED, TICKED = "joined approval", "tick of an approved row"
+STEPS = {
+    JOINED: Step((), 2, [(1, "todo")], ["approved", "rejected"]),
+    TICKED: Step((JOINED,), 1, [(1, "done")], ["edited", "rejected"]),
+    "undo of a joined approval": Step((JOINED,), 2, [(0, "todo"), (0, "todo")], ["open", "open"]),
+    "undo of a tick": Step((JOINED, TICKED), 1, [(1, "todo")], ["approved", "rejected"]),
+}
+
+
+async def take(play: Scene, step: str, shown: str, other: str) -> None:
+    """Give the verdict of a step."""
+    if step == JOINED:
+        await give(play, "approve", [shown], also=[other])
+    elif step == TICKED:
+        (task,) = (await play.hub.get("/v1/tasks?begin=2026-11-28T00:00:00Z"))["tasks"]
+        await give(play, "edit", [shown], data={"status": "done"}, seen_row=task["seen_row"])
+    else:
+        await give(play, "undo", [shown])
+
+
+async def settled(play: Scene, shown: str, other: str) -> list[str]:
+    """The verdicts on both items, once those given at the hub are done."""
+    return [item["verdict"] for item in await come(play, [shown, other], "done")]
+
+
+@pytest.fixture(params=["file", "server"])
+def database(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Settings of a hub with its database in a file, and on a server."""
+    if request.param == "file":
+        yield ""
+        return
+    postgres: Postgres = request.getfixturevalue("postgres")
+    with postgres.bare_database() as url:
+        yield f'[storage]\nurl = "{url}"\n'
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("victim", ["hub", "device"])
+@pytest.mark.parametrize("arrives", [False, True], ids=["lost", "arrives"])
+@pytest.mark.parametrize("frame", ["tool_call", "tool_result"])
 @pytest.mark.parametrize(
-    "point",
-    [
-        Point("the device gets the first verdict", "to_device", "tool_call"),
-        Point("the hub gets the first answer", "to_hub", "tool_result"),
-        Point("the device gets the second verdict", "to_device", "tool_call", nth=2),
-        Point("the hub gets the second answer", "to_hub", "tool_result", nth=2),
-    ],
-    ids=str,
+    ("step", "nth"), [(step, nth) for step, about in STEPS.items() for nth in range(1, about.calls + 1)]
 )
-async def test_one_thing_of_two_files_is_settled_once_under_kills_of_either_side(
-    tmp_path: Path, victim: str, point: Point
+async def test_step_is_taken_once_though_hub_or_device_is_killed_at_a_frame(
+    tmp_path: Path, database: str, step: str, nth: int, frame: str, arrives: bool, victim: str
 ) -> None:
-    async with scene(tmp_path, REPEATED) as play:
-        play.device.words = [*play.device.words, f"--grant=+{GRANT}"]
+    about = STEPS[step]
+    async with scene(tmp_path, REPEATED, settings=database) as play:
+        play.device.words = [*play.device.words, f"--grant=+{GRANT}=approved"]
         await play.device.start()
         assert (await play.hub.ended(await play.hub.start_run()))["items_created"] == 2
-        (shown,) = (await play.hub.get("/v1/items?verdict=open"))["items"]
-        (other,) = shown["also"]
+        (item,) = (await play.hub.get("/v1/items?verdict=open"))["items"]
+        both = item["id"], item["also"][0]["id"]
+        for earlier in about.after:
+            await take(play, earlier, *both)
+            assert await settled(play, *both) == STEPS[earlier].verdicts
+        direction: Direction = "to_device" if frame == "tool_call" else "to_hub"
+        point = Point(frame, direction, frame, nth=nth, arrives=arrives)
         play.at(point, play.kill_hub if victim == "hub" else play.device.kill)
-        await give(play, "approve", [shown["id"]], also=[other["id"]])
+        await take(play, step, *both)
         await play.happened()
         await (play.start_hub() if victim == "hub" else play.device.start())
-        items = await come(play, [shown["id"], other["id"]], "done")
-        assert [item["verdict"] for item in items] == ["approved", "rejected"]
-        assert of_one_thing(play) == {"rows": 1, "approved": 1}
-        assert at_device(play)["applied"] == 2
+        assert await settled(play, *both) == about.verdicts
+        assert (await play.hub.ended(await play.hub.start_run()))["items_created"] == 0
+        found = rows(play.device.database, "SELECT isApproved, status FROM tasks")
+        applied = sum(STEPS[taken].calls for taken in (*about.after, step))
+        assert (found, at_device(play)["applied"]) == (about.rows, applied)
 
 
 @pytest.mark.soak
