@@ -433,8 +433,11 @@ def _chosen(
         else:
             raise CommandError(f"{id}: both are to be items that 'hub items ls' lists", Exit.USAGE)
     if verdict == "undo":
-        given = [item for item in several if item["given"] and item["given"]["state"] != "refused"]
-        several = [item for item in given if item["given"]["verdict"] != "undo"]
+        several = [
+            item
+            for item in several
+            if (given := item["given"]) and given["state"] != "refused" and given["verdict"] != "undo"
+        ]
     if verdict in _SETTLING:
         if none := [item["id"] for item in named if not _proposal(item, by)]:
             raise CommandError(f"nothing is proposed on {', '.join(none)}", Exit.FAILED)

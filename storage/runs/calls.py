@@ -353,7 +353,7 @@ def record_verdicts(
     verdicts: Sequence[ReportedVerdict],
     at: int,
     *,
-    repeats: Mapping[CallId, str] = {},
+    repeats: Mapping[CallId, str | None] = {},
 ) -> dict[CallId, bool]:
     """Record verdicts of a device's owner. Return the calls of known items, True with a new verdict.
 

@@ -13,7 +13,7 @@ reason. Each item has at most one open verdict.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, Literal, TypeGuard
+from typing import Any, Final, Literal
 
 import msgspec
 import sqlalchemy as sa
@@ -242,7 +242,8 @@ def give(
             if verdict.proposal is not None:
                 verdict = _accepted(item, read(item, verdict), proposals.get(verdict.proposal))
             verdict = _as_seen(item, read(item, verdict))
-            if verdict.verdict == "undo" and _can_be_withdrawn(before):
+            is_undo = verdict.verdict == "undo"
+            if is_undo and before is not None and before.state == "pending" and before.verdict != "undo":
                 is_stored = fresh.pop(item.id, None) is None
                 if is_stored and not is_dry and c.execute(WITHDRAW, {"given": before.id}).rowcount == 0:
                     raise _on_its_way(item)
@@ -419,10 +420,6 @@ def _record(c: sa.Connection, done: Sequence[tuple[ItemRow, NewVerdict]], actor:
             actor=actor,
             device_id=device_id,
         )
-
-
-def _can_be_withdrawn(verdict: VerdictRow | None) -> TypeGuard[VerdictRow]:
-    return verdict is not None and verdict.state == "pending" and verdict.verdict != "undo"
 
 
 def _repeated(item: ItemRow, before: VerdictRow | None, new: NewVerdict) -> VerdictRow | None:
@@ -743,8 +740,8 @@ def _judge(c: sa.Connection, verdict: VerdictRow, state: RowState, at: int) -> N
     if state == "rejected":  # the item loses its source
         source = c.execute(SOURCE, item).scalar_one_or_none()
         c.execute(KEEP_SOURCE, {"given": verdict.id, "kept": source})
-    same = None if verdict.led_by is None else c.execute(ITEM_OF, {"given": verdict.led_by}).scalar()
-    repeats = {} if same is None else {verdict.seen_call: same}
+    leader = verdict.led_by
+    repeats = {verdict.seen_call: c.execute(ITEM_OF, {"given": leader}).scalar()} if leader else {}
     record_verdicts(c, verdict.device_id, [ReportedVerdict(verdict.seen_call, state)], at, repeats=repeats)
 
 
@@ -753,6 +750,7 @@ def _judge(c: sa.Connection, verdict: VerdictRow, state: RowState, at: int) -> N
 OF_CALLS = VERDICTS.where(
     item_verdicts.c.device_id == sa.bindparam("device"),
     item_verdicts.c.seen_call.in_(sa.bindparam("calls", expanding=True)),
+    item_verdicts.c.seen_row.is_(None),  # else the device compares the row itself
     sa.text(IS_OPEN),
 )
 
@@ -768,8 +766,6 @@ def overtake(c: sa.Connection, device_id: DeviceId, reports: Sequence[ReportedVe
         VerdictRow, execute_among(c, OF_CALLS, "calls", sorted(reported), {"device": device_id})
     )
     for row in sorted(found, key=lambda row: row.id):
-        if row.seen_row is not None:
-            continue  # the device compares the row itself
         is_same = (row.verdict, reported[row.seen_call]) in (("approve", "approved"), ("reject", "rejected"))
         after = "done" if is_same and (row.verdict == "reject" or not row.data) else "refused"
         why = CHANGED if after == "refused" else None

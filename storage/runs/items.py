@@ -476,8 +476,13 @@ class DecidedKinds(msgspec.Struct, frozen=True):
 MAX_DECIDED: Final = 1_000  # of an agent, with each verdict
 DECIDED_ITEMS: Final = sa.union_all(
     *(
-        sa.select(items.c.evidence, items.c.same_as, items.c.verdict, items.c.unit_key)
-        .where(items.c.agent_id == sa.bindparam("agent"), listed_keys(items), items.c.verdict == verdict)
+        sa.select(items.c.evidence, items.c.verdict, items.c.unit_key)
+        .where(
+            items.c.agent_id == sa.bindparam("agent"),
+            listed_keys(items),
+            items.c.verdict == verdict,
+            items.c.same_as.is_(None),
+        )
         .order_by(items.c.created_at.desc(), items.c.id.desc())
         .limit(MAX_DECIDED)
         .subquery()
@@ -485,11 +490,6 @@ DECIDED_ITEMS: Final = sa.union_all(
         for verdict in ("approved", "edited", "rejected")
     )
 )
-
-
-def is_repeat(row: Any) -> bool:
-    """Return True if an item was rejected only because another one says the same."""
-    return row.verdict == "rejected" and row.same_as is not None
 
 
 def source_of(unit_key: str) -> str:
@@ -503,8 +503,6 @@ def decided_kinds(c: sa.Connection, agent_id: AgentId) -> DecidedKinds:
     kinds: dict[tuple[str, str], tuple[int, int]] = {}
     units = set()
     for row in c.execute(DECIDED_ITEMS, {"agent": agent_id}):
-        if is_repeat(row):
-            continue
         units.add(row.unit_key)
         if row.evidence is not None:
             kind = source_of(row.unit_key), row.evidence
@@ -555,7 +553,7 @@ REOPEN = (
         items.c.answered_at.is_(None),
         items.c.verdict != "open",
     )
-    .values(verdict="open", verdict_at=None)
+    .values(verdict="open", verdict_at=None, same_as=None)
 )
 MARK_ANSWERED = (
     sa.update(items)
@@ -798,6 +796,6 @@ def newest_judged(
         struct_from(ItemRow, row)
         for verdict in verdicts
         for row in c.execute(_DECIDED, {"user": user_id, "verdict": verdict, "before": before})
-        if row.agent_id == agent_id and not is_repeat(row)
+        if row.agent_id == agent_id and row.same_as is None
     ]
     return sorted(found, key=lambda row: (row.verdict_at or 0, row.id), reverse=True)

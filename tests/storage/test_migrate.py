@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 import storage
 from protocol.coordination import MetricType
-from protocol.ids import DeviceId
+from protocol.ids import AgentId, DeviceId
 from storage.agents import measurements
 from storage.agents.measurements import HOUR_MS, BucketRetention, SampleRow
 from storage.kernel import backup, migrate
@@ -310,8 +310,9 @@ def check_verdicts(c: sa.Connection) -> None:
     given = item_verdicts.newest_verdicts(c, ["i-1", "i-2"])
     assert [(row.seen_row, row.led_by) for row in given.values()] == [(None, None)] * 2
     assert given["i-1"].source == {"path": "a.md"}
-    row, *_ = items.get_item(c, "i-1")
-    assert (row.same_as, items.is_repeat(row)) == (None, False)
+    assert items.get_item(c, "i-1")[0].same_as is None
+    kinds = items.decided_kinds(c, AgentId("a"))
+    assert kinds.units == {"notes/a.md"}
     (due,) = item_verdicts.due(c, DeviceId("d"), epoch=1, at=9, limit=9)
     assert (due.id, due.data) == ("v-2", {"title": "x"})
 
