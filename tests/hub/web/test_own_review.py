@@ -83,7 +83,7 @@ async def test_an_owner_reviews_the_items_of_the_device_by_keys(
         await expect(title).to_have_text("mend the roof")
         source = page.get_by_role("list", name="Lines of the source").locator("li")
         await expect(source).to_have_text(["# House", "", "- mend the roof"])
-        await expect(page.get_by_text(COUNTED.sentence)).to_be_visible()
+        await expect(page.get_by_text(COUNTED.sentence.replace("dueDate", "due"))).to_be_visible()
         await expect(page.locator(".picks .title")).to_have_text(
             ["pay the rent", "Ada", "call Ana", "mend the roof"]
         )
@@ -105,7 +105,7 @@ async def test_an_owner_reviews_the_items_of_the_device_by_keys(
         await page.get_by_text("Approved “pay the rent").wait_for()
         await page.get_by_role("link", name="call Ana").click()
         await expect(title).to_have_text("call Ana")
-        await expect(page.get_by_text(COUNTED.sentence)).to_be_visible()
+        await expect(page.get_by_text(COUNTED.sentence.replace("dueDate", "due"))).to_be_visible()
         await keys.press("r")
         await page.get_by_text("Rejected “call Ana").wait_for()
         await page.get_by_role("link", name="Ada").click()

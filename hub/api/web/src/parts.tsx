@@ -501,7 +501,7 @@ export function Select({ values, value, change, none, word = (one) => one, ...sh
   return (
     <Labelled {...shown}>
       {(given) => (
-        <select {...given} value={value || (none ? "" : values[0])} onChange={(event) => change(event.currentTarget.value)}>
+        <select {...given} value={values.includes(value) || none ? value : values[0]} onChange={(event) => change(event.currentTarget.value)}>
           {none && <option value="">{none}</option>}
           {values.map((one) => (
             <option key={one} value={one}>{word(one)}</option>

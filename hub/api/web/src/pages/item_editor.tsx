@@ -82,7 +82,7 @@ export function Editor({ of, approve, failure, early = () => "", label = "Approv
         const values = kind === "flag" ? ["yes", "no"] : choices;
         if (values.length > 0) return <Select key={name} {...shown} values={[...new Set([...values, value, ...(isOptional ? [""] : [])])]} />;
         if (kind === "epoch_ms") return <Moment key={name} {...shown} isOptional={isOptional} />;
-        return <Field key={name} {...shown} kind={kind === "number" ? kind : "lines"} isOptional={isOptional} />;
+        return <Field key={name} {...shown} kind={kind === "number" ? kind : "lines"} isOptional={isOptional || kind !== "number"} />;
       })}
       {above.map(({ field, table, is_required, rows }) => (
         <Field

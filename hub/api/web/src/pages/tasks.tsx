@@ -224,7 +224,7 @@ function Row({ task, edit, isEdited, close }: { task: Task; edit: () => void; is
           {day && <Due day={day} isTask={isTask} isOpen={!isDone} />}
           {!isTask && <span>event</span>}
           {facts.map((fact) => <Foreign key={fact} of={fact} />)}
-          {row.places.map((one) => <PlaceName key={one.name} of={one} />)}
+          {row.places.map((one) => <span key={one.name}><PlaceName of={one} /></span>)}
           {row.path && <span>from <a href={whyOf(row.path, row.agent)} title={row.path}><Foreign class="path" of={row.path.split("/").at(-1) ?? ""} /></a></span>}
           {isDone && isTask && <span>changed <Time at={String(data["updatedAt"] ?? "") || null} /></span>}
           {!row.is_present && row.verdict === "edited" && row.given?.verdict !== "edit" && <span>changed on its computer since: not as it is there</span>}
