@@ -19,7 +19,6 @@ MARK: Final = re.compile(
     rf"(?P<context>@{_NAME})|(?P<project>\+{_NAME})|rec:(?P<strict>\+?)(?P<times>\d{{1,3}})(?P<letter>[dwmy])"
     rf"|t:(?P<begins>{_DAY})|🛫\ufe0f? ?(?P<starts>{_DAY})|⏳\ufe0f? ?(?P<planned>{_DAY})|🔁\ufe0f? ?{_EVERY}"
 )
-_MARKS: Final = re.compile(rf"(?:{re.sub(r'[?]P<[a-z]+>', '', MARK.pattern)}|[ ])+")
 Spelling = Callable[[re.Match[str]], str]
 
 
@@ -51,9 +50,9 @@ def in_tasks(mark: re.Match[str]) -> str:
 def split_marks(text: str, named: str, spelling: Spelling) -> tuple[str, list[str]]:
     """Return a description without those *named* marks that a format knows, and these in its spelling."""
     above, _, last = text.rstrip().rpartition("\n")
-    if not _MARKS.fullmatch(last) or not {mark[0] for mark in MARK.finditer(last)} <= {*named.split("\n")}:
-        return text, []
     spelled = [(mark[0], spelling(mark)) for mark in MARK.finditer(last)]
+    if MARK.sub("", last).strip() or not {mark for mark, _ in spelled} <= {*named.split("\n")}:
+        return text, []
     words = " ".join(mark for mark, known in spelled if not known)
     return "\n".join(filter(None, (above, words))), [known for _, known in spelled if known]
 

@@ -167,17 +167,17 @@ def test_marks_act_where_a_rule_found_them_in_a_list_of_the_owner(
 @pytest.mark.parametrize(
     ("media_type", "line", "expected"),
     [
-        (None, "Water 🔁 every week", ["🔁 every week"]),
-        ("text/markdown", "Water 🔁 every week ⏳ 2026-12-01", ["🔁 every week", "⏳ 2026-12-01"]),
-        (None, "Water 🔁 every workday", []),
-        (None, "Ask @home about +flat", []),
-        ("application/pdf", "Water 🔁 every week", []),
+        (None, "- [ ] Water 🔁 every week", ["🔁 every week"]),
+        ("text/markdown", "- [ ] Water 🔁 every week ⏳ 2026-12-01", ["🔁 every week", "⏳ 2026-12-01"]),
+        (None, "- [ ] Water 🔁 every workday", []),
+        (None, "- [ ] Ask @home about +flat", []),
+        (None, "> - [ ] Water 🔁 every week", []),
+        ("application/pdf", "- [ ] Water 🔁 every week", []),
     ],
 )
-def test_hub_names_the_marks_of_a_list_unless_the_text_is_of_a_converted_document(
+def test_hub_names_the_marks_of_a_list_unless_the_text_is_quoted_or_converted(
     media_type: str | None, line: str, expected: list[str]
 ) -> None:
-    text = f"- [ ] {line}\n"
-    (item,) = read("a.md", text).items
-    document = Document(unit_key="a.md", text=text, content_hash="0" * 64, media_type=media_type)
+    (item,) = read("a.md", line).items
+    document = Document(unit_key="a.md", text=line, content_hash="0" * 64, media_type=media_type)
     assert source_of(document, item).get("marks", []) == expected
