@@ -213,6 +213,7 @@ export type ItemSource = {
     "found_by"?: (FoundBy) | (null);
     "counted"?: readonly (CountedDay)[];
     "line"?: (number) | (null);
+    "marks"?: readonly (string)[];
 };
 /** Words of the text that could not be converted to a field's value, as "some day next spring". */
 export type Unresolved = {
@@ -534,8 +535,10 @@ export type PlacesAnswer = {
     "candidates"?: readonly (PlaceFields)[];
     "problem"?: string;
     "about"?: string;
-    "calendars"?: readonly (string)[];
+    "calendars"?: readonly (FoundCalendar)[];
     "rows"?: number;
+    "tables"?: readonly (string)[];
+    "left_out"?: readonly (string)[];
 };
 /** Place of a device's settings, and what is there and waits. */
 export type KnownPlace = {
@@ -548,6 +551,9 @@ export type KnownPlace = {
     "waiting"?: number;
     "written_ms"?: (number) | (null);
     "problem"?: string;
+    "remedy"?: string;
+    "is_lasting"?: boolean;
+    "asked"?: string;
 };
 /** Place as a person fills it in. */
 export type PlaceFields = {
@@ -555,6 +561,12 @@ export type PlaceFields = {
     "place": string;
     "user"?: string;
     "password"?: string;
+};
+/** Calendar of a user at a server, or an address where the calendars are. */
+export type FoundCalendar = {
+    "url": string;
+    "name"?: string;
+    "tables"?: readonly (string)[];
 };
 /** Any value of JSON, at most 8 levels of lists and objects. */
 export type Value = (string) | (number) | (number) | (boolean) | (null) | (readonly (Value)[]) | ({
