@@ -68,7 +68,7 @@ _SIZE_OF_ICON = """async (src) => {
   return icon.naturalWidth;
 }"""
 # Rules whose end differs between widths.
-_OF_LAYOUT = ["color-contrast", "link-in-text-block", "scrollable-region-focusable", "target-size"]
+_OF_LAYOUT = ["color-contrast", "link-in-text-block", "scrollable-region-focusable"]
 _TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 _IS_DARK = "getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g).every((part) => part < 64)"
 
