@@ -3,6 +3,7 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act, Form, refused, report } from "../acting";
 import { count, things } from "../format";
+import { refresh } from "../live";
 import { Command, Empty, Entry, Field, Foreign, Page, Read, Section, Select, Time } from "../parts";
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
@@ -56,7 +57,7 @@ function OfComputer({ id, title }: { id: string; title: string }): JSX.Element {
             <>
               {places.length === 0 && <Empty title="Approved tasks go nowhere yet: they stay in this list alone." />}
               <ul class="cards">
-                {places.map((one) => <OfPlace key={one.name} of={one} device={id} version={version} again={read.again} />)}
+                {places.map((one) => <OfPlace key={one.name} of={one} device={id} version={version} />)}
               </ul>
               <h3>Add a place</h3>
               <p class="actions">
@@ -64,9 +65,9 @@ function OfComputer({ id, title }: { id: string; title: string }): JSX.Element {
                   <a key={key} class="button" href={link(["places"], { add: key, on: id })} aria-current={isHere && kind === key ? "true" : undefined}>{name}</a>
                 ))}
               </p>
-              {isHere && kind && CHOICES[kind] && <PlaceForm key={kind} kind={kind} known={known} device={id} again={read.again} />}
+              {isHere && kind && CHOICES[kind] && <PlaceForm key={kind} kind={kind} known={known} device={id} />}
               {isHere && changed && CHOICES[changed.kind as Kind] && (
-                <PlaceForm key={changed.name} kind={changed.kind as Kind} before={changed} known={known} device={id} again={read.again} />
+                <PlaceForm key={changed.name} kind={changed.kind as Kind} before={changed} known={known} device={id} />
               )}
             </>
           );
@@ -80,7 +81,6 @@ interface OfPlaceProps {
   readonly of: KnownPlace;
   readonly device: string;
   readonly version: string;
-  readonly again: () => void;
 }
 
 /** Send an order; raise Refusal if the place is none, which is no refusal of the request. */
@@ -89,7 +89,7 @@ async function order(device: string, body: { do: "test" | "remove"; name: string
   if (problem) throw new Refusal(200, "no_place", problem, "");
 }
 
-function OfPlace({ of, device, version, again }: OfPlaceProps): JSX.Element {
+function OfPlace({ of, device, version }: OfPlaceProps): JSX.Element {
   const { name, rows, waiting, written_ms: written, problem } = of;
   return (
     <Entry
@@ -103,7 +103,7 @@ function OfPlace({ of, device, version, again }: OfPlaceProps): JSX.Element {
       }
       actions={
         <>
-          <Act label="Test" scope="review" action={() => order(device, { do: "test", name, version })} done={`${name} can be written.`} then={again} />
+          <Act label="Test" scope="review" action={() => order(device, { do: "test", name, version })} done={`${name} can be written.`} />
           {CHOICES[of.kind as Kind] && <a class="button" href={link(["places"], { change: name, on: device })}>Change</a>}
           <Act
             label="Remove"
@@ -111,7 +111,6 @@ function OfPlace({ of, device, version, again }: OfPlaceProps): JSX.Element {
             action={() => order(device, { do: "remove", name, version })}
             done={`Nothing more goes to ${name}.`}
             confirm={`Remove ${name}? What is there stays, and so do your tasks here.`}
-            then={again}
           />
         </>
       }
@@ -127,10 +126,9 @@ interface FormProps {
   readonly before?: KnownPlace;
   readonly known: PlacesAnswer;
   readonly device: string;
-  readonly again: () => void;
 }
 
-function PlaceForm({ kind, before, known, device, again }: FormProps): JSX.Element {
+function PlaceForm({ kind, before, known, device }: FormProps): JSX.Element {
   const candidates = known.candidates.filter((one) => one.kind === kind);
   const [path, setPath] = useState(before?.place ?? candidates[0]?.place ?? "");
   const [user, setUser] = useState(before?.user ?? "");
@@ -147,7 +145,7 @@ function PlaceForm({ kind, before, known, device, again }: FormProps): JSX.Eleme
       setTested(answer);
       if (isSaved && !answer.problem) {
         report(`Saved. ${approved(answer.rows)} there now, and each later one.${alone(answer)}`);
-        again();
+        refresh();
         go(link(["places"]));
       }
     } catch (error) {

@@ -1,14 +1,13 @@
 // What is read for a person: folders, mailboxes and calendars; what was kept back and why; and how another one is added.
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect } from "preact/hooks";
-import { Act } from "../acting";
+import { Act, type Order, starting } from "../acting";
 import { count, soon } from "../format";
 import { now } from "../live";
 import { may } from "../me";
 import { Command, Empty, Entry, Foreign, Page, Read, Section, Time } from "../parts";
 import { useReading } from "../reading";
 import { link, place } from "../router";
-import { ask } from "../server";
 import type { AgentView, ConnectorView, DeviceView, RunView } from "../types";
 import { isOutside } from "./agent_form";
 import { AddAccount } from "./connectors";
@@ -47,7 +46,7 @@ export function Sources(): JSX.Element {
     <Page title="Sources">
       <p class="quiet">What is read for you, and what is not. Nothing outside of these is read.</p>
       <Section title="Folders" more={<a href="/sources?add=folder">Add a folder</a>}>
-        <Read of={agents}>{() => <Read of={devices}>{({ devices }) => <Folders readers={ofFolders} devices={devices} again={agents.again} />}</Read>}</Read>
+        <Read of={agents}>{() => <Read of={devices}>{({ devices }) => <Folders readers={ofFolders} devices={devices} />}</Read>}</Read>
       </Section>
       <Section title="Mailboxes and calendars" more={<a href="/sources?add=account">Add an account</a>}>
         <Read of={accounts}>
@@ -57,7 +56,7 @@ export function Sources(): JSX.Element {
             ) : (
               <ul class="cards">
                 {known.map((one) => (
-                  <Account key={one.id} of={one} readers={all.filter(({ name }) => one.agents.includes(name))} again={agents.again} />
+                  <Account key={one.id} of={one} readers={all.filter(({ name }) => one.agents.includes(name))} />
                 ))}
               </ul>
             )
@@ -70,7 +69,7 @@ export function Sources(): JSX.Element {
   );
 }
 
-function Folders({ readers, devices, again }: { readers: readonly AgentView[]; devices: readonly DeviceView[]; again: () => void }): JSX.Element {
+function Folders({ readers, devices }: { readers: readonly AgentView[]; devices: readonly DeviceView[] }): JSX.Element {
   const here = devices.filter((one) => one.revoked_at === null);
   const unread = here.flatMap((device) => {
     const paths = readers.filter((one) => one.device === device.name).map((one) => one.paths);
@@ -95,7 +94,7 @@ function Folders({ readers, devices, again }: { readers: readonly AgentView[]; d
           href={link(["agents", one.name])}
           state={isMissing ? "not there" : one.lifecycle === "paused" ? "paused" : one.device_connected ? undefined : "not connected"}
           about={<>on {one.device} · <WasRead of={one} unit="file" /> · <a href="/why">something is missing</a></>}
-          actions={!isMissing && <ReadNow of={one} again={again} />}
+          actions={!isMissing && <Act scope="run" {...reading(one)} />}
         >
           {device?.because && <p class="banner" role="status"><Foreign of={device.because} /> {isMissing && <Command text="hub up FOLDER" />}</p>}
           <LastRun of={one.last_run} unit="file" />
@@ -113,14 +112,14 @@ function Folders({ readers, devices, again }: { readers: readonly AgentView[]; d
   );
 }
 
-function Account({ of, readers, again }: { of: ConnectorView; readers: readonly AgentView[]; again: () => void }): JSX.Element {
+function Account({ of, readers }: { of: ConnectorView; readers: readonly AgentView[] }): JSX.Element {
   return (
     <Entry
       title={of.name}
       href={link(["connectors", of.name])}
       state={of.state === "ok" ? undefined : of.state}
       about={<>{of.account ?? of.provider} · last reached <Time at={of.last_ok_at} none="never" /></>}
-      actions={readers.slice(0, 1).map((one) => <ReadNow key={one.id} of={one} again={again} />)}
+      actions={readers.slice(0, 1).map((one) => <Act key={one.id} scope="run" {...reading(one)} />)}
     >
       {of.state !== "ok" && <p>{of.detail} <a href={link(["connectors", of.name])}>{of.state === "sign_in" ? "Sign in" : of.state === "untested" ? "Test it" : "Put it right"}</a></p>}
       {readers.length === 0 && <p>Nothing reads it yet: <a href={link(["connectors", of.name])}>choose what is read</a></p>}
@@ -134,8 +133,8 @@ function Account({ of, readers, again }: { of: ConnectorView; readers: readonly 
   );
 }
 
-function ReadNow({ of: { name }, again }: { of: AgentView; again: () => void }): JSX.Element {
-  return <Act label="Read now" scope="run" action={() => ask("post", "/v1/agents/{name}/runs", { params: { name }, body: {} })} done={`${name} is read now.`} then={again} />;
+function reading({ name }: AgentView): Order {
+  return { ...starting(name), label: "Read now", done: `${name} is read now.` };
 }
 
 /** Return a number with its noun. */
