@@ -4,13 +4,24 @@ import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { Form } from "./acting";
 import { isSignedOut } from "./live";
+import { me } from "./me";
 import { Field, Refused } from "./parts";
 import { go, link, place } from "./router";
 import { Refusal, ask } from "./server";
+import { drop } from "./verdicts";
 
 /** Whether the address is that of a link, as /login/PAGE#CODE. Its code is not in the address once it has been read. */
 export const isEntering = signal(place.value.path[0] === "login");
 const code = location.hash.slice(1);
+
+/** Go on in the session that there is now. What this window has of another person is dropped. */
+async function enterAs(): Promise<void> {
+  const { name, user } = await ask("get", "/v1/me");
+  if (me.value && (me.value.name !== name || me.value.user !== user)) {
+    drop();
+    location.reload();
+  } else isSignedOut.value = false;
+}
 
 /** Shown in place of every page to a browser that the hub does not know. */
 export function SignIn(): JSX.Element {
@@ -23,7 +34,7 @@ export function SignIn(): JSX.Element {
       await ask("post", "/v1/sessions", { secret });
       if (isEntering.value) go(link(place.value.path.slice(1)), { replace: true });
       isEntering.value = false;
-      isSignedOut.value = false;
+      await enterAs();
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       setRefusal(error);
@@ -38,7 +49,7 @@ export function SignIn(): JSX.Element {
 
   useEffect(() => {
     // Another window may have signed in.
-    const check = (): void => void ask("get", "/v1/me").then(() => (isSignedOut.value = false), () => undefined);
+    const check = (): void => void enterAs().catch(() => undefined);
     addEventListener("focus", check);
     return () => removeEventListener("focus", check);
   }, []);

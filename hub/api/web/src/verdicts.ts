@@ -78,6 +78,7 @@ export function isOnItsWay(item: ItemView): boolean {
 export function isUndecided(item: ItemView): boolean {
   const mine = decided.value.get(item.id);
   if (mine === null) return true;
+  if (item.verdict === "held" && mine) return mine.version !== item.version; // a digest
   return (item.verdict === "open" || item.verdict === "held") && (mine ? mine.version < item.version : !isOnItsWay(item));
 }
 
@@ -217,8 +218,14 @@ export function refuse(id: string, failure: Failure): void {
   failures.value = new Map([...failures.value, [id, failure] as const].slice(-MAX_KEPT));
 }
 
+/** Drop what waits: another person signs in. */
+export function drop(): void {
+  queue.length = 0;
+}
+
 /** Return the hub's answer: a result for each, or why it takes none; undefined: it is to be asked again. */
 async function answered(verdicts: readonly NewVerdictView[], key: string): Promise<Answered> {
+  if (isSignedOut.value) return undefined; // the next session may be another person's
   try {
     const { results } = await ask("post", "/v1/items/verdicts", { body: { verdicts }, key, outlives: true });
     delay.value = "";
