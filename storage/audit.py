@@ -812,11 +812,8 @@ def list_activity(
 
 def _names(c: sa.Connection, event: str) -> list[str]:
     """Return the names of events that are *event*, or begin so if that ends in a dot."""
-    return activity_names(c, event) if event.endswith(".") else [event]
-
-
-def activity_names(c: sa.Connection, event: str = "") -> list[str]:
-    """Return the names of events in the activity log that begin so."""
+    if not event.endswith("."):
+        return [event]
     found: list[str] = []
     # name by name: a DISTINCT would read every entry
     while (name := c.execute(NEXT_NAME, {"after": found[-1] if found else event}).scalar()) is not None:

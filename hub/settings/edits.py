@@ -132,7 +132,9 @@ def _with_entry(text: str, key: str, value: Mapping[str, Any], doc: Mapping[str,
 
 def _is_new_entry(key: str, value: object, doc: Mapping[str, Any]) -> bool:
     table, _, name = key.partition(".")
-    if table not in NAMED or not isinstance(value, Mapping) or value.get("name", name) != name:
+    if table not in NAMED or not isinstance(value, Mapping):
+        return False
+    if value.get("name", "" if "." in name else name) != name:  # a point begins a field
         return False
     return all(entry.get("name") != name for entry in doc.get(table, []))
 

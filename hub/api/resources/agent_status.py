@@ -1,6 +1,6 @@
 """Routes of an agent's status: reading and changing each axis, and its history."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import partial
 from typing import Annotated, Any, Final, Literal, TypeAlias
@@ -75,13 +75,13 @@ EventWord = Annotated[
 _ALIKE: Final = 0.88  # of names of events: more alike than any two of them
 
 
-def check_event(event: str | None, names: Iterable[str]) -> None:
-    """Check that a name of events, or the beginning of one, is not a misspelt one of *names* and of routes.
+def check_event(event: str | None) -> None:
+    """Check that a name of events, or the beginning of one, is not a misspelt one of routes or gateways.
 
     Raises:
         CodedError: it is.
     """
-    whole = {*names, *AUDITED.values(), *(alias.name for alias in EVENT_ALIASES)}
+    whole = {*AUDITED.values(), *(alias.name for alias in EVENT_ALIASES)}
     whole |= {need.event for need in DEVICE_REQUESTS.values()}
     known = whole | {f"{name.partition('.')[0]}." for name in whole if name}
     if event is not None and event not in known:

@@ -144,7 +144,7 @@ class AuditLogResource(Resource):
             until=None if until is None else epoch_ms(until),
         )
         if not rows:
-            check_event(event, ())
+            check_event(event)
         return [_view(row, names) for row in rows]
 
     @command(
