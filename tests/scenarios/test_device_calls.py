@@ -91,7 +91,7 @@ async def test_granted_files_are_read_alike_by_command_and_over_rest(tmp_path: P
         (play.folder / "notes" / ".private.md").write_text("private")
         (play.folder / "notes" / "way.md").symlink_to(play.folder / "hub.toml")
         read, listed = "/v1/devices/desk/calls/read-file", "/v1/devices/desk/calls/list-files"
-        assert "+files.read=FOLDER" in (await play.hub.ask("POST", listed, json={})).json()["hint"]
+        assert "+files.read=notes" in (await play.hub.ask("POST", listed, json={})).json()["hint"]
         await _grant(play, "+files.read=notes")
         found_files = (await play.hub.post(listed, {"folder": "notes"}))["files"]
         paths = [one["path"] for one in found_files]

@@ -59,7 +59,7 @@ status; devices ls; devices ls --all; devices show {device}; pair ls; pair invit
 agents ls; agents show notes; agents next; agents next notes; agents status notes; agents history notes
 agents slots notes; agents tokens notes; agents metrics notes; agents config notes ls
 agents config notes history; agents capabilities notes ls; agents checkpoints notes ls
-templates ls; templates show plain; runs ls; runs show {run}; items ls; items show i-1
+templates ls; templates show plain; runs ls; runs show {run}; items ls; items show i-1; tasks ls
 locks ls; gateways ls; connectors ls; boards ls; boards show {board}; boards memory {board} ls
 messages ls; messages show {message}; messages broadcasts; ask ls; ask show {question}; notify ls
 costs; issues ls; tables ls; token ls; keys ls; nodes ls; doctor; audit ls; routes; logs; config show

@@ -83,7 +83,7 @@ def check_event(event: str | None) -> None:
     """
     whole = {*AUDITED.values(), *(alias.name for alias in EVENT_ALIASES)}
     whole |= {need.event for need in DEVICE_REQUESTS.values()}
-    known = whole | {f"{name.partition('.')[0]}." for name in whole if name}
+    known = whole | {name[: at + 1] for name in whole for at, letter in enumerate(name) if letter == "."}
     if event is not None and event not in known:
         for near in get_close_matches(event, known, 1, _ALIKE):
             raise CodedError(

@@ -1,7 +1,7 @@
 // Verdicts of this window. Each counts here at once; requests to the hub follow the keys, in their order.
 import { signal } from "@preact/signals";
 import { report } from "./acting";
-import { isSignedOut, onChange } from "./live";
+import { isSignedOut, onChange, refresh } from "./live";
 import { Refusal, ask, fresh, leave } from "./server";
 import type { ItemView, NewVerdictView, VerdictResult } from "./types";
 
@@ -178,6 +178,7 @@ async function send(): Promise<void> {
       const held = settled(sent, answer);
       queue.unshift(...held);
       unsent.value = queue.length;
+      if (sent.some(({ verdict }) => verdict === "undo")) refresh(); // what was read while it was sent may be of before
       if (held.length > 0) await changed();
       else await new Promise((resolve) => setTimeout(resolve, BETWEEN_MS));
     }
