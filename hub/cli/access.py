@@ -487,7 +487,7 @@ def connectors() -> None:
 def login(hub: HubClient, connector: str, way: str | None, answer: str | None) -> Responses:
     """Sign in to CONNECTOR.
 
-    One with a password asks for it, or reads it from standard input.
+    One with a password asks for it, or reads it from standard input, and tests it.
     """
     way_in = hub.get(path_of("connectors", connector))["way_in"]
     if way_in is None:
@@ -497,7 +497,12 @@ def login(hub: HubClient, connector: str, way: str | None, answer: str | None) -
         password = click.prompt("password", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()
         body = {"password": password.strip()}
         yield "connector", hub.send("PUT", path_of("connectors", connector, "password"), body=body)
-        show.report(f"{connector} has its password; try it: hub connectors test {connector}")
+        tested = hub.post(path_of("connectors", connector, "test"))
+        yield "test", tested
+        if not tested["is_ok"]:
+            problem = f"{connector} has its password, and cannot be read: {tested['steps'][-1]['told']}"
+            raise CommandError(problem, Exit.FAILED, next_step=tested["remedy"])
+        show.report(f"{connector} can be read with its password")
         return
     path = path_of("connectors", connector, "sign-in")
     if answer is not None:

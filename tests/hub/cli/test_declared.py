@@ -334,7 +334,10 @@ def test_keys_are_listed_rotated_and_forgotten_and_never_shown(hub: Hub, served:
 
 @pytest.mark.parametrize(
     ("secret", "told"),
-    [("", "hub connectors test post"), ('secret = { file = "pw" }', "by the secret that hub.toml names")],
+    [
+        ("", "post has its password, and cannot be read"),
+        ('secret = { file = "pw" }', "by the secret that hub.toml names"),
+    ],
 )
 def test_mailbox_password_is_stored_sealed_unless_hub_toml_names_a_secret(
     state: Path, portal: BlockingPortal, hub: Hub, secret: str, told: str

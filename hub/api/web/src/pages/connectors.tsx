@@ -7,7 +7,7 @@ import { isOwner, may } from "../me";
 import { type Column, Elsewhere, Facts, Checks, Field, Listed, Page, Read, Section, Select, State, Table, Time } from "../parts";
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
-import { type Answer, ask } from "../server";
+import { type Answer, Refusal, ask } from "../server";
 import { settingsOf } from "./settings";
 import type { ConnectorDetail, ConnectorView, SelfTestView, SignInView, StepView, UnreadView } from "../types";
 
@@ -172,13 +172,18 @@ export function Connector({ name }: { name: string }): JSX.Element {
   const params = { connector: name };
   const read = useReading("/v1/connectors/{connector}", { params, kinds: ["connector", "agent"] });
   const [tested, setTested] = useState<SelfTestView | null>(null);
+  async function test(): Promise<void> {
+    const found = await ask("post", "/v1/connectors/{connector}/test", { params });
+    setTested(found);
+    if (!found.is_ok) throw new Refusal(200, "not_read", found.steps.at(-1)?.told ?? "", found.remedy ?? "");
+  }
   const actions = read.data && (
     <>
       <Act
         label="Test"
         scope="run"
-        action={async () => setTested(await ask("post", "/v1/connectors/{connector}/test", { params }))}
-        done="It was tested."
+        action={test}
+        done="It can be read."
       />
       {(read.data.failures > 0 || read.data.unread.length > 0) && (
         <Act
@@ -209,7 +214,7 @@ export function Connector({ name }: { name: string }): JSX.Element {
   );
   return (
     <Page title={name} command={`hub connectors show ${name}`} actions={actions}>
-      <Read of={read}>{(data) => <Detail of={data} tested={tested} />}</Read>
+      <Read of={read}>{(data) => <Detail of={data} tested={tested} test={test} />}</Read>
     </Page>
   );
 }
@@ -229,7 +234,7 @@ const UNREAD: readonly Column<UnreadView>[] = [
   { head: "Last try", cell: (one) => <Time at={one.at} /> },
 ];
 
-function Detail({ of, tested }: { of: ConnectorDetail; tested: SelfTestView | null }): JSX.Element {
+function Detail({ of, tested, test }: { of: ConnectorDetail; tested: SelfTestView | null; test: () => Promise<void> }): JSX.Element {
   return (
     <>
       <Facts
@@ -251,7 +256,7 @@ function Detail({ of, tested }: { of: ConnectorDetail; tested: SelfTestView | nu
         </Section>
       )}
       {may("settings") && PROVIDERS[of.provider]?.length && <Change key={of.state} of={of} />}
-      {may("devices") && of.way_in === "password" && <Password of={of} />}
+      {may("devices") && of.way_in === "password" && <Password of={of} test={test} />}
       {may("devices") && of.way_in === "browser" && <SignIn of={of} />}
       {of.agents.length === 0 && may("devices") && <Reader of={of} />}
       {of.unread.length > 0 && (
@@ -284,13 +289,18 @@ function Change({ of: { name, provider } }: { of: ConnectorDetail }): JSX.Elemen
 }
 
 /** A password leaves the page with its one request, and is not kept. */
-function Password({ of }: { of: ConnectorDetail }): JSX.Element {
+function Password({ of, test }: { of: ConnectorDetail; test: () => Promise<void> }): JSX.Element {
   const [password, setPassword] = useState("");
   const params = { connector: of.name };
   async function give(): Promise<void> {
     const body = { password };
     setPassword("");
-    await attempt(() => ask("put", "/v1/connectors/{connector}/password", { params, body }), "The hub has the password, sealed. Test it.");
+    const read = (name: string): Promise<unknown> => ask("post", "/v1/agents/{name}/runs", { params: { name }, body: {} });
+    await attempt(async () => {
+      await ask("put", "/v1/connectors/{connector}/password", { params, body });
+      await test();
+      await Promise.allSettled(of.agents.map(read)); // one that waits reads it already
+    }, "The hub has the password, sealed, and it works.");
   }
   return (
     <Section title="Password">
