@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import click
 
@@ -123,15 +124,17 @@ def add(
         next_step = f"choose another --name, or first: hub places remove {name}"
         raise CommandError(f"there is a place called {name}", Exit.USAGE, next_step=next_step)
     order = {"do": "test", "name": name or "", **fields}
-    tested = _answered(ctx, config, order, fails=not sys.stdin.isatty())
-    if tested.calendars:
+    while (tested := _answered(ctx, config, order, fails=False)).calendars:
         for number, calendar in enumerate(tested.calendars, 1):
             takes = f"  takes {' and '.join(calendar.tables)}" if calendar.tables else ""
             show.report(f"{number}  {calendar.url}  {calendar.name}{takes}")
+        if not sys.stdin.isatty():
+            raise CommandError(tested.problem, Exit.FAILED, next_step="name one of these addresses")
         number = click.prompt("calendar", type=click.IntRange(1, len(tested.calendars)), err=True)
+        host = urlsplit(order["place"]).netloc
         order["place"] = tested.calendars[number - 1].url
-    if tested.problem:
-        tested = _answered(ctx, config, order)
+        if (other := urlsplit(order["place"]).netloc) != host:  # which gets no password unseen
+            order["password"] = click.prompt(f"password at {other}", hide_input=True, err=True)
     if tested.rows and not yes:
         show.confirm(f"{counted(tested.rows, 'approved item')} go there now; add this place?")
     saved = _answered(ctx, config, order | {"do": "save", "version": before.version})

@@ -16,6 +16,7 @@ import click
 from hub.base.printable import one_line, spelled
 from hub.cli import show
 from hub.cli.connect import file_here
+from hub.cli.device import default_settings
 from hub.cli.errors import CommandError, Exit
 from hub.cli.export import review_export
 from hub.cli.formats import short
@@ -554,6 +555,7 @@ def grants(
     from hub.device.grants import BadGrant
     from hub.device.known_hubs import SUFFIX, BadKnownHubs, KnownHubs
     from hub.device.owner import change_grants
+    from hub.device.sinks.place_book import orders_of_hubs
 
     db = file_here(ctx, db, name)
     try:
@@ -568,6 +570,11 @@ def grants(
         raise CommandError(str(error), Exit.USAGE) from error
     except (BadKnownHubs, DeviceFileError) as error:
         raise CommandError(str(error), Exit.FAILED) from error
+    if any(change.startswith("-") for change in changes):
+        with suppress(OSError, ValueError):  # a device without settings, or with broken ones
+            for place, asked in orders_of_hubs(default_settings().read_bytes()).items():
+                if f"the hub {hub.fingerprint[:7]} " in asked:
+                    show.report(f"{place} is still a place, {asked}; to end it: hub places remove {place}")
     if as_json:
         show.print_json("grants", {"hub": hub.address, "key": hub.fingerprint, "grants": granted})
         return

@@ -9,7 +9,7 @@ from urllib.parse import urljoin, urlsplit
 
 from hub.base.printable import shortened
 from hub.device.sinks.target import WrongPlace
-from hub.device.sinks.web import PointsElsewhere, Web
+from hub.device.sinks.web import PointsElsewhere, Web, origin_of
 from hub.text.rows.row import TargetFailed
 from hub.text.webdav import CAL, DAV, NotWebDav, WebDavResource, multistatus, propfind
 from protocol.places import PLACE_CHARACTERS, FoundCalendar
@@ -160,7 +160,7 @@ def _calendars(
         try:
             found = _properties(web, start) if here is None or start != url else [here]
         except PointsElsewhere as elsewhere:  # that host gets no password unless the owner writes its address
-            if elsewhere.url:
+            if _may_follow(url, elsewhere.url):
                 yield elsewhere.url, None
             return
         principals = {urljoin(start, href) for resource in found for href in resource.hrefs(_PRINCIPAL)}
@@ -168,14 +168,21 @@ def _calendars(
             found += _properties(web, principal)
         homes = {urljoin(start, href) for resource in found for href in resource.hrefs(_HOMES)}
         for home in sorted(homes)[:_MAX_FOLLOWED] or ([start] if found else []):
-            is_here = urlsplit(home)[:2] == urlsplit(url)[:2]
-            if not is_here:  # nor does this one
+            is_here = origin_of(home) == origin_of(url)
+            if not is_here and _may_follow(url, home):  # nor does this one
                 yield home, None
             for resource in _properties(web, home, "1") if is_here else ():
-                if resource.has(_TYPES, f"{CAL}calendar"):
-                    yield urljoin(home, resource.href), resource
+                calendar = urljoin(home, resource.href)
+                if resource.has(_TYPES, f"{CAL}calendar") and origin_of(calendar) == origin_of(url):
+                    yield calendar, resource
         if homes:
             return
+
+
+def _may_follow(url: str, other: str) -> bool:
+    """Return whether a server may send on to an address: to one with TLS, if it has TLS itself."""
+    before, after = origin_of(url), origin_of(other)
+    return after is not None and (before is None or before.scheme != "https" or after.scheme == "https")
 
 
 def _starts(url: str) -> Iterator[str]:

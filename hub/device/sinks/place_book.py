@@ -7,11 +7,14 @@ A person at the machine may name any file. A hub to which the owner grants ``pla
 import hashlib
 import os
 import re
+import shlex
+import socket
 import stat
 import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from ipaddress import ip_address
 from itertools import product
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -23,9 +26,12 @@ from tomlkit.items import Table
 
 from hub.base.atomic_file import write_atomically
 from hub.base.clock import epoch_ms
+from hub.base.outbound.addresses import parse_target
+from hub.base.outbound.rules import kind_of
 from hub.base.system.files import create_private
 from hub.base.system.folders import is_hidden
 from hub.device import declared_tables
+from hub.device.addresses import is_local
 from hub.device.device_file import DeviceFileError, connect_shared
 from hub.device.settings import AnySink, CalDavSink, DeviceSettings, check_device_file
 from hub.device.sinks.approved_rows import count_approved
@@ -103,7 +109,7 @@ class PlaceBook:
         except (HubError, OSError) as error:
             is_denied = getattr(error, "why", None) is PlaceProblem.DENIED
             about = getattr(error, "about", "password" if is_denied else "place")
-            problem = getattr(error, "short", str(error))[:4_000]
+            problem = getattr(error, "short", str(error))[:4_000].partition("; the next attempt follows")[0]
             return PlacesAnswer(problem=problem, about=about, calendars=[*getattr(error, "others", ())])
 
     def _carry_out(self, order: PlaceOrder) -> "_Tested":
@@ -127,7 +133,8 @@ class PlaceBook:
             self._replace(content, tomlkit.dumps(doc))
             return _Tested()
         if order.kind == "caldav" and not {".", ":"}.isdisjoint(order.place.partition("/")[0][:-1]):
-            order = msgspec.structs.replace(order, place=f"https://{order.place}")
+            scheme = "http" if is_local(f"http://{order.place}") else "https"
+            order = msgspec.structs.replace(order, place=f"{scheme}://{order.place}")
         assert order.fields is not None
         if self._by_hub:
             roots = [Path(os.path.expanduser(root)) for root in settings.roots]
@@ -146,7 +153,7 @@ class PlaceBook:
                 raise
             text, chosen = self._changed(order.name, order.fields, content, before, wrong.tables)
             tested = self._tested(chosen, secret)
-        if self._by_hub and isinstance(chosen, CalDavSink):
+        if self._by_hub:
             self._check_readable(chosen, settings)
         placed = {
             *chosen.tables,
@@ -162,15 +169,15 @@ class PlaceBook:
             self._replace(content, text)
         return tested
 
-    def _check_readable(self, chosen: CalDavSink, settings: DeviceSettings) -> None:
-        """Check that a hub sends to a server of its choice rows that it may read. Raises PlaceRefused."""
-        known = {_account(sink.url, sink.user) for sink in settings.sinks if isinstance(sink, CalDavSink)}
-        tables = ",".join(name for name in chosen.tables if name not in self._readable)
-        if tables and _account(chosen.url, chosen.user) not in known:
-            remedy = f"at the device: hub places add calendar {chosen.url}; or hub grants +rows.read={tables}"
-            raise PlaceRefused(
-                f"a hub sends what it may not read itself ({tables}) to no new server; {remedy}"
+    def _check_readable(self, chosen: AnySink, settings: DeviceSettings) -> None:
+        """Check that a hub sends rows that it may read, or that go to this place. Raises PlaceRefused."""
+        same = [sink for sink in settings.sinks if _destination(sink) == _destination(chosen)]
+        sent = {*self._readable, *(name for sink in same for name in sink.tables)}
+        if tables := ",".join(name for name in chosen.tables if name not in sent):
+            remedy = (
+                f"at the device: {_command(chosen.kind, chosen.place)}; or hub grants +rows.read={tables}"
             )
+            raise PlaceRefused(f"a hub sends what it may not read itself ({tables}) nowhere else; {remedy}")
 
     def _changed(
         self,
@@ -212,6 +219,7 @@ class PlaceBook:
             entry["tables"] = [*taken]
         is_moved = before is not None and before.kind != fields.kind
         is_moved |= isinstance(before, CalDavSink) and before.url != fields.place
+        is_moved &= not self._by_hub  # to which the tables of the owner stay
         for key in replaced | ({"tables"} if is_moved else frozenset()):
             table.pop(key, None)
         table.update(entry)
@@ -306,6 +314,16 @@ def _account(url: str, user: str) -> tuple[str, str, str]:
     return (*urlsplit(url)[:2], user)
 
 
+def _destination(sink: AnySink) -> tuple[str, str]:
+    return sink.place, sink.user if isinstance(sink, CalDavSink) else ""
+
+
+def _command(kind: str, place: str) -> str:
+    """Return the command that adds a place at the device."""
+    named = {"caldav": "calendar", "ics": "calendar"}.get(kind, kind)
+    return f"hub places add {named} {shlex.quote(place)}"
+
+
 def _free_name(fields: PlaceFields, taken: Collection[str]) -> str:
     """Return a name for a new place, after its file or its calendar."""
     last = fields.place.rstrip("/").rpartition("/")[2]
@@ -322,15 +340,22 @@ def check_reach(
     """Check that a place is a calendar at a server, or a file that a hub may make a place of rows.
 
     The file has the ending of its kind. It is in a shared folder or the home folder, without a link or a
-    hidden folder on the way. A text file has the name of a list of tasks. *private*: files and folders of the
-    device's own data. *known*: addresses that the settings have already, also those without https.
+    hidden folder on the way. A text file has the name of a list of tasks. A calendar is at a public address.
+    *private*: files and folders of the device's own data. *known*: addresses of the settings, whose servers
+    may be elsewhere, also without https.
 
     Raises:
         PlaceRefused: it is another file.
     """
     if fields.kind == "caldav":
-        if not fields.place.startswith("https://") and fields.place not in known:
-            raise PlaceRefused("write https://, as in https://cloud.example.org/calendars/ana/tasks/")
+        if urlsplit(fields.place)[:2] in {urlsplit(url)[:2] for url in known}:
+            return
+        here = f"name it at the device: {_command(fields.kind, fields.place)}"
+        if not fields.place.startswith("https://"):
+            problem = "write https://, as in https://cloud.example.org/calendars/ana/tasks/"
+            raise PlaceRefused(f"{problem}; or {here}" if "://" in fields.place else problem)
+        if why := _why_not_public(fields.place):
+            raise PlaceRefused(f"a hub reaches public servers alone, and this one is {why}: {here}")
         return
     if not fields.place.isprintable():
         raise PlaceRefused("write the whole path in one line")
@@ -360,6 +385,16 @@ def check_reach(
     for problem, is_so in problems.items():
         if is_so:
             raise PlaceRefused(problem)
+
+
+def _why_not_public(url: str) -> str:
+    """Return where the server of *url* is, if not on the internet; empty if it is, or is not found."""
+    with suppress(OSError, ValueError):  # then the settings or the test have the words
+        _, host, port = parse_target(url)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = (ip_address(str(sockaddr[0]).partition("%")[0]) for *_, sockaddr in found)
+        return next(filter(None, map(kind_of, addresses)), "")
+    return ""
 
 
 def _is_obeyed(name: str) -> bool:

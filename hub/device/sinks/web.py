@@ -76,7 +76,7 @@ class PointsElsewhere(TargetFailed):
     """Answer that sends on to *url* at another server (empty: no address), which gets no password."""
 
     def __init__(self, host: str, url: str) -> None:
-        target = _origin(url)
+        target = origin_of(url)
         other = "no address" if target is None else f"{target.host}:{target.port}"
         super().__init__(f"{host} points to {other}: write its address, if you trust it")
         self.url = url if target else ""
@@ -133,7 +133,7 @@ class Web:
     ) -> None:
         self.clock: Clock = SystemClock()
         self.host = urlsplit(url).netloc
-        self._origin = _origin(url)
+        self._origin = origin_of(url)
         self._is_local = is_local(url)
         self._authorization = authorization
         self._silence_s = silence_s
@@ -182,7 +182,7 @@ class Web:
             raise type(error)(str(error), error.why, error.scope)
         sent = {"Authorization": authorization, **(headers or {})}
         for _ in range(_MAX_REDIRECTS):
-            if self._origin is None or _origin(url) != self._origin:
+            if self._origin is None or origin_of(url) != self._origin:
                 raise PointsElsewhere(self.host, url)
             try:
                 answer = self._sent(method, url, body, sent)
@@ -253,7 +253,7 @@ class Web:
         return error
 
 
-def _origin(url: str) -> UrlTarget | None:
+def origin_of(url: str) -> UrlTarget | None:
     """Return scheme, host and port, or None if it is no address that is called."""
     try:
         return parse_target(url)

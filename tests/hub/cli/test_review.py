@@ -1,6 +1,7 @@
 """``hub review``, ``hub grants`` and ``hub answer``, on the file of a device on this machine."""
 
 import json
+import re
 import shutil
 import sqlite3
 import time
@@ -22,7 +23,7 @@ from hub.cli.inbox import TerminalInbox, lines_of
 from hub.device.device_file import connect_shared
 from hub.device.inbox import Inbox
 from hub.device.items import read_excerpt, read_items
-from hub.device.known_hubs import KnownHub, KnownHubs
+from hub.device.known_hubs import KnownHub, KnownHubs, fingerprint
 from hub.device.owner import approve
 from hub.device.sources import MAX_BYTES, Sources
 from hub.links.hub_key import HubKey
@@ -590,6 +591,20 @@ def test_grants_command_adds_and_removes_grants_starting_from_none(met: Path) ->
         "places": [],
         "review.remote": ["marked", "approved"],
     }
+
+
+def test_grant_of_places_that_is_taken_back_names_the_places_of_this_hub(
+    met: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.cli.review.default_settings", lambda: tmp_path / "device.toml")
+    assert "still a place" not in grants(met, "-places").stderr
+    for name, key in (("theirs", OTHER), ("set", ONE), ("own", None)):
+        by = "" if key is None else f" # as the hub {fingerprint(key.public_key)[:7]} asked on 2026-11-28"
+        with (tmp_path / "device.toml").open("a") as file:
+            file.write(f'[[sinks]]{by}\nname = "{name}"\nkind = "markdown"\npath = "/{name}.md"\n')
+    taken = grants(met, "-places").stderr
+    assert re.findall(r"hub places remove \w+", taken) == ["hub places remove set"]
+    assert "hub places" not in grants(met, "+rows.read=tasks").stderr
 
 
 @each(

@@ -424,9 +424,38 @@ def test_server_that_points_elsewhere_is_a_choice_and_the_other_gets_no_password
         assert [calendar.url for calendar in chosen.calendars] == [address]
 
 
-def test_address_without_a_scheme_is_taken_as_one_of_https(desk: Desk) -> None:
-    answer = desk.ask("test", kind="caldav", place="127.0.0.1:9/ana", user="ana", password="x")
-    assert "cannot be reached" in answer.problem
+# Address that a hub names, why it is refused, and the place in the command that adds it at the device.
+NOT_PUBLIC = {
+    "127.0.0.1:9/ana": ("write https://", "http://127.0.0.1:9/ana"),
+    "http://10.0.0.1/ana/": ("write https://", "http://10.0.0.1/ana/"),
+    "https://127.0.0.1:9/ana": ("is this machine", "https://127.0.0.1:9/ana"),
+    "https://localhost:9/": ("is this machine", "https://localhost:9/"),
+    "https://[::ffff:127.0.0.1]:9/": ("is this machine", "'https://[::ffff:127.0.0.1]:9/'"),
+    "192.168.7.1/$(id)": ("is in a private network", "'https://192.168.7.1/$(id)'"),
+    "https://169.254.169.254/latest/": ("metadata service", "https://169.254.169.254/latest/"),
+}
+
+
+@each("place", NOT_PUBLIC)
+def test_hub_reaches_no_server_that_is_not_public_unless_the_device_has_a_place_there(
+    place: str, desk: Desk
+) -> None:
+    why, named = NOT_PUBLIC[place]
+    fields: dict[str, Any] = {"kind": "caldav", "place": place, "user": "ana", "password": "x"}
+    for do in ("test", "save"):
+        answer = desk.ask(do, version=desk.ask("list").version, **fields)
+        assert why in answer.problem
+        assert answer.problem.endswith(f"name it at the device: hub places add calendar {named}")
+    assert desk.config.read_text() == SETTINGS
+
+
+def test_owner_tests_a_server_of_this_machine_and_no_next_attempt_is_promised(desk: Desk) -> None:
+    fields: dict[str, Any] = {"kind": "caldav", "user": "ana", "password": "x"}
+    answer = desk.ask("test", is_hub=False, place="127.0.0.1:9/ana", **fields)
+    assert answer.problem == "127.0.0.1:9: cannot be reached"
+    account = 'url = "http://127.0.0.1:9/ana"\nuser = "ana"\npassword_env = "NONE"\n'
+    desk.config.write_text(f'{SETTINGS}[[sinks]]\nname = "a"\nkind = "caldav"\n{account}')
+    assert desk.ask("test", place="127.0.0.1:9/other", **fields).problem == "127.0.0.1:9: cannot be reached"
 
 
 @each("kind", ("markdown", "todo.txt", "ics", "caldav"))
@@ -484,15 +513,75 @@ def test_hub_sends_only_rows_that_it_may_read_to_a_server_of_its_choice(
         assert desk.config.read_bytes() == before
     desk.readable = ("tasks", "timelines", "notes")
     assert desk.save(**fields, password=PASSWORD).problem == ""
-    desk.readable = ()
-    other = radicale.make_calendar(user, "other")
-    desk.config.write_text(desk.config.read_text() + place.replace("mine", "second").replace("todo", "other"))
-    desk.config.write_text(desk.config.read_text() + 'password_env = "NONE"\n')
-    answer = desk.save(**fields | {"place": other}, password=PASSWORD)
-    assert answer.problem == "", "another calendar of an account that the owner named"
-    assert [place.asked for place in answer.places if place.name in ("todo", "mine")] == [
-        "",
-        "set as the hub asked on 2026-01-05",
+    assert [place.asked for place in desk.ask("list").places] == ["", "set as the hub asked on 2026-01-05"]
+
+
+# Change of the owner's place by a hub that may not read its table, and whether it is made.
+MOVES: dict[str, tuple[dict[str, Any], bool]] = {
+    "another calendar of the account": ({"kind": "caldav", "place": "URL/shared/"}, False),
+    "a folder that a server publishes": ({"kind": "markdown", "place": "~/public_html/todo.md"}, False),
+    "a shared folder": ({"kind": "todo.txt", "place": "~/notes/todo.txt"}, False),
+    "another new place": ({"name": "", "kind": "ics", "place": "~/all.ics"}, False),
+    "a new password": (
+        {"kind": "caldav", "place": "URL/todo/", "password": PASSWORD},
+        True,
+    ),
+    "the same calendar": ({"kind": "caldav", "place": "URL/todo/"}, True),
+}
+
+
+@each("name", MOVES)
+def test_hub_sends_by_a_change_only_rows_that_it_may_read_and_tables_of_the_owner_stay(
+    name: str, tmp_path: Path, radicale: Radicale, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / name))
+    desk, user, (move, is_made) = Desk(tmp_path / name), radicale.fresh_user(), MOVES[name]
+    (desk.home / "public_html").mkdir()
+    url = radicale.make_calendar(user, "todo").removesuffix("/todo/")
+    radicale.make_calendar(user, "shared")
+    owned = {"kind": "caldav", "place": f"{url}/todo/", "user": user, "password": PASSWORD}
+    assert desk.save("mine", is_hub=False, **owned).problem == ""
+    desk.config.write_text(f'{desk.config.read_text()}tables = ["tasks"]\n')
+    before, desk.readable = desk.config.read_bytes(), ()
+    fields = {"name": "mine", "user": user, **move, "place": move["place"].replace("URL", url)}
+    refused = desk.save(**fields)
+    assert ("hub grants +rows.read=tasks" in refused.problem) is not is_made
+    assert (desk.config.read_bytes() != before) is is_made
+    desk.readable = ("tasks", "timelines")
+    answer, is_new = desk.save(**fields), move.get("name") == ""
+    assert (answer.problem, answer.tables) == ("", ["tasks", "timelines"] if is_new else ["tasks"])
+
+
+def test_server_offers_no_calendar_of_another_host_by_a_friendly_name(desk: Desk) -> None:
+    def listed(*resources: tuple[str, str]) -> Reply:
+        found = "".join(
+            f"<d:response><d:href>{href}</d:href><d:propstat><d:prop>{inner}</d:prop>"
+            "<d:status>HTTP/1.1 200 OK</d:status></d:propstat></d:response>"
+            for href, inner in resources
+        )
+        names = 'xmlns:d="DAV:" xmlns:c="urn:ietf:params:xml:ns:caldav"'
+        return Reply(207, f"<d:multistatus {names}>{found}</d:multistatus>".encode())
+
+    def answer(request: Asked) -> Reply:
+        if request.path == "/":
+            homes = ("/h/", f"http://127.0.0.1:{port}@127.0.0.1:9/p/", "http://127.0.0.1:9/elsewhere/")
+            hrefs = "".join(f"<d:href>{home}</d:href>" for home in homes)
+            kind = "<d:resourcetype><d:collection/></d:resourcetype>"
+            return listed(("/", f"{kind}<c:calendar-home-set>{hrefs}</c:calendar-home-set>"))
+        places = (
+            "/h/mine/",
+            "http://127.0.0.1:9/ana/",
+            f"http://127.0.0.1:{port}@127.0.0.1:9/ana/",
+            "//b/ana/",
+        )
+        return listed(*((place, f"{CALENDAR}<d:displayname>My tasks</d:displayname>") for place in places))
+
+    with answering(answer) as port:
+        fields = {"kind": "caldav", "user": "ana", "password": "x"}
+        found = desk.ask("test", is_hub=False, place=f"http://127.0.0.1:{port}/", **fields)
+    assert sorted((one.url, one.name) for one in found.calendars) == [
+        (f"http://127.0.0.1:{port}/h/mine/", "My tasks"),
+        ("http://127.0.0.1:9/elsewhere/", ""),
     ]
 
 
