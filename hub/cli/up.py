@@ -443,6 +443,12 @@ def _device_roots(
             if moved is not None and roots[number] == moved[0]:
                 del doc["roots"][number]
         doc["roots"].extend(map(str, new))
+        if moved is not None:  # places in the folder follow
+            before, after = moved
+            for number, sink in enumerate(settings.sinks):
+                file = Path(real_path(str(getattr(sink, "path", ""))))
+                if file.is_relative_to(before):
+                    doc["sinks"][number]["path"] = str(after / file.relative_to(before))
         with using(config, "write", Exit.CANNOT_CREATE):
             file = config.resolve()
             write_atomically(file, tomlkit.dumps(doc).encode(), mode=file.stat().st_mode & 0o777)

@@ -84,6 +84,12 @@ class Sources:
         text, begin, end = found
         return text[text.rfind("\n", 0, begin) + 1 : end]
 
+    def line_without_key(self, file: Path, quote: str | None) -> str | None:
+        """Return the first line of any file that has the first line of a quote, and no key of an item."""
+        words = (quote or "").strip().partition("\n")[0].strip()
+        lines = (self._plain(file) or "").splitlines() if words else ()
+        return next((line for line in lines if words in line and "hub-" not in line), None)
+
     def _found(self, path: str | None, quote: str | None, start: int | None) -> tuple[str, int, int] | None:
         """Return the text of a file with the start and the end of a quote in it."""
         root, file = self._place(path)

@@ -177,6 +177,7 @@ def test_two_concurrent_ups_start_a_single_hub_and_device_and_share_further_fold
 def test_folder_named_in_place_of_a_missing_one_is_read_by_the_same_agent(home: Home) -> None:
     home.hub("up", str(home.notes))
     until(lambda: home.tasks() == {"Water the plants", "Send the quote"})
+    home.hub("places", "add", "vault", f"{home.notes}/todo.md", "--yes")
     vault = home.notes.rename(home.folder / "vault")
 
     said = home.hub("up", str(vault), "--yes")
@@ -184,6 +185,7 @@ def test_folder_named_in_place_of_a_missing_one_is_read_by_the_same_agent(home: 
     assert f"{vault} takes the place of {home.notes}" in said
     (agent,) = home.json("agents", "ls")["agents"]
     assert (agent["name"], agent["paths"]) == ("notes", [str(vault)])
+    assert f'path = "{vault}/todo.md"' in (home.settings / "device.toml").read_text()
     (vault / "rossi.md").write_text(NOTE.replace("[ ] Water", "[x] Water"))
     home.hub("run", "notes")
     until(lambda: home.tasks("status = 'done'") == {"Water the plants"})

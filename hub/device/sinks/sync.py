@@ -147,7 +147,7 @@ class _Pass:
             if key not in self._recorded or leaves_place(self._sink, self._recorded[key], row)
         ]
         # Of a row whose place is no longer in the settings, what was written before is the owner's.
-        listed = listed_already(self._db, self._sink, fresh)
+        listed = listed_already(self._db, self._sink, fresh, self._sink.target.fresh_place(self._now))
         owns = self._sink.target.owns
         left = {
             key
@@ -256,6 +256,10 @@ class _Pass:
 
     def _merge(self, row: RecordedRow, approved: ApprovedRow, found: Found | None) -> bool:
         """Merge both sides of a row; return True if there is nothing to write to the target."""
+        if found is not None and not found.fields:
+            problem = f"{found.place}: {approved.title[:80]!r} is not readable there: mend it, or delete it there"
+            self._problems.append(problem)
+            return False
         try:
             merge = merge_row(self._sink, row, approved, found)
         except Exception as error:  # of a format, or of a package of others: it is of this row

@@ -232,7 +232,7 @@ class TodoTxt(Format):
         if row and piece and piece.fields.get("priority", level) == level:
             letter = _letter_on(row) or ("" if was_done and is_done else letter)
         is_first = not is_done or bool(row and was_done and row["letter"])
-        due = fields.get(shape.date, "").replace(" ", "T")[:16] if shape.date else ""
+        due = fields.get(shape.date, "")[: len("2026-11-30")] if shape.date else ""  # programs know days
         own = {word for word in _words_on(row).split(" ") if "\\" not in word} if row else set()
         words = _cell(fields.get(shape.title, "")).split(" ")
         title = " ".join(word if word in own else _TODO_WORD.sub(r"\\", word) for word in words)

@@ -82,7 +82,12 @@ async def test_places_are_tested_saved_changed_and_removed_on_the_page(
         assert (desk.home / "todo.txt").read_text().startswith("Call Ana")
 
         await page.get_by_role("link", name="Calendar or reminders").click()
+        await page.get_by_label("Address").fill("https://typed.example/")
+        await page.get_by_label("Password").fill("of typed.example")
+        await page.get_by_label("Address").fill("https://typed.example/dav/")
+        await expect(page.get_by_label("Password")).to_have_value("of typed.example")
         await page.get_by_label("Address").fill(f"{radicale.url}/")
+        await expect(page.get_by_label("Password")).to_have_value("")
         await page.get_by_label("User").fill(user)
         await page.get_by_label("Password").fill("wrong")
         await page.get_by_role("form").get_by_role("button", name="Test").click()

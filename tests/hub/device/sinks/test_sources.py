@@ -145,6 +145,32 @@ def test_task_found_in_a_sink_file_is_not_written_again(
         assert written(note, path, form, kind) == (0, "", 0), "its new place is no place of the sink now"
 
 
+@pytest.mark.parametrize(
+    ("text", "after", "is_written"),
+    [
+        ("- [ ] Pay #home\n", "- [ ] Pay #home\n", False),
+        ("- [ ] Pay #home\n", "New\n\n- [x] Pay #home\n", False),
+        ("- [ ] Pay #home\n", "- [ ] Give\n", True),
+        ("Please Pay Ana.\n", "Please Pay Ana.\n", True),
+    ],
+)
+@pytest.mark.parametrize("renamed", ["folder", "file", "both"])
+def test_task_of_a_place_that_was_renamed_is_not_written_there_again(
+    tmp_path: Path, text: str, after: str, is_written: bool, renamed: str
+) -> None:
+    note = Note(tmp_path, text, "Pay", is_done=False)
+    root = note.root if renamed == "file" else note.root.rename(tmp_path / "renamed")
+    file = root / note.path.name
+    file = file if renamed == "folder" else file.rename(root / "todo.md")
+    file.write_text(after)
+    assert written(note, file, Markdown(), "markdown") == (is_written, "", is_written)
+    assert (file.read_text() == after) is not is_written
+    with connect_shared(note.db) as db:
+        db.execute("DELETE FROM sink_rows")  # the place is removed and added again
+    assert written(note, file, Markdown(), "markdown")[1:] == ("", is_written)
+    assert file.read_text().count("hub-") == is_written
+
+
 def test_task_of_a_daily_note_is_not_written_to_the_note_of_another_day(tmp_path: Path) -> None:
     note = Note(tmp_path, "- [ ] Pay\n", "Pay", is_done=False)
     day = note.path.with_name("2026-01-01.md")

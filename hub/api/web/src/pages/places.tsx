@@ -158,6 +158,10 @@ function PlaceForm({ kind, before, known, device }: FormProps): JSX.Element {
       setTested(null); // what is saved was tested
     };
   }
+  function aim(text: string): void {
+    if (host(text) !== host(path)) setPassword(""); // typed for that server
+    setPath(text);
+  }
   const problem = tested?.problem ? tested : null;
   const about = problem?.about ?? "";
   const found = problem?.calendars ?? [];
@@ -166,12 +170,12 @@ function PlaceForm({ kind, before, known, device }: FormProps): JSX.Element {
   }
   return (
     <Form kind="editor" label={before ? `Change ${before.name}` : "Add a place"} send={send}>
-      <Field label={label} value={path} change={typed(setPath)} hint={hint} problem={found.length ? undefined : wrong("place")} most={1_000} />
-      {candidates.length > 1 && <Select label="Found on your computer" values={candidates.map((one) => one.place)} value={path} change={typed(setPath)} none="others" />}
+      <Field label={label} value={path} change={typed(aim)} hint={hint} problem={found.length ? undefined : wrong("place")} most={1_000} />
+      {candidates.length > 1 && <Select label="Found on your computer" values={candidates.map((one) => one.place)} value={path} change={typed(aim)} none="others" />}
       {found.length > 0 && <p role="status">Choose a calendar:</p>}
       {found.map(({ url, name, tables }) => (
         <p key={url} class="actions">
-          <button type="button" onClick={() => typed(setPath)(url)}><Foreign of={name || url} /></button> {tables.map(things).join(", ")}
+          <button type="button" onClick={() => typed(aim)(url)}><Foreign of={name || url} /></button> {tables.map(things).join(", ")}
         </p>
       ))}
       {isServer && <Field label="User" value={user} change={typed(setUser)} problem={wrong("user")} most={200} />}
@@ -195,6 +199,10 @@ function PlaceForm({ kind, before, known, device }: FormProps): JSX.Element {
       </p>
     </Form>
   );
+}
+
+function host(address: string): string | undefined {
+  return address.replace(/^\w+:\/\//, "").split("/")[0];
 }
 
 function alone({ tables, left_out: out }: PlacesAnswer): string {
