@@ -361,6 +361,7 @@ def _held_lines(item: "HeldItem") -> Iterator[str]:
     if fields := _fields_of(item):
         yield one_line(f"    {fields}")
     yield one_line(f'    {item.path}: "{short(item.quote)}"')
+    yield from [one_line(f"    marks of its task list: {' '.join(item.marks)}")] if item.marks else []
     yield from (one_line(f"    ! {MARKS.get(warning, warning)}") for warning in item.warnings)
 
 

@@ -42,6 +42,7 @@ from hub.device.review_calls import is_of_marked
 from hub.device.rows import CallRefusal
 from hub.device.sinks import reports
 from hub.device.sinks.reports import Placed
+from hub.device.titled_rows import titles_of_referred
 from hub.device.verdicts import RowVerdict
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import ErrorBody
@@ -416,7 +417,10 @@ class DeviceStore:
         if (source := call.source) is None:
             return False
         data = dates_as_texts(table, call.data, source.timezone)
-        seen = verdicts.seen_ahead(table.name, data, source.quote, source.warnings)
+        titles = titles_of_referred(self._db, table, data)
+        seen = verdicts.seen_ahead(
+            table.name, data, source.quote, source.warnings, titles=titles, marks=source.marks
+        )
         return verdicts.is_approved_ahead(self._db, call.id, seen)
 
     def _check_file(self) -> None:

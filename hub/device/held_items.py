@@ -6,6 +6,7 @@ than the seen one comes as a suggestion. All functions block.
 """
 
 import hashlib
+import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -14,9 +15,11 @@ from typing import Any, Final, Literal
 import msgspec
 
 from hub.device import owner_requests
+from hub.device.declared_tables import tables_of
 from hub.device.device_file import connect_shared
 from hub.device.owner import OwnerDecisions
 from hub.device.schema import transaction
+from hub.device.titled_rows import titles_of_referred
 from hub.device.verdicts import APPROVALS_AHEAD, is_approved_ahead, seen_ahead
 from protocol.coordination import Method
 
@@ -31,7 +34,10 @@ _DONE: Final = {
 
 
 class HeldItem(msgspec.Struct, frozen=True):
-    """Item that the hub holds. *call_id*: of the call that would bring it; *data*: with dates as texts."""
+    """Item that the hub holds. *call_id*: of the call that would bring it; *data*: with dates as texts.
+
+    *marks*: words of it that are marks of its task list.
+    """
 
     id: str
     call_id: str
@@ -43,6 +49,7 @@ class HeldItem(msgspec.Struct, frozen=True):
     data: dict[str, Any] = {}
     warnings: tuple[str, ...] = ()
     evidence: str | None = None
+    marks: tuple[str, ...] = ()
 
     @property
     def version(self) -> int:
@@ -89,20 +96,28 @@ def judge_held(path: Path, items: Sequence[HeldItem], verdict: HeldVerdict) -> l
     Raises:
         DeviceFileError: the disk fails.
     """
-    ids = [(item.call_id, seen_ahead(item.table, item.data, item.quote, item.warnings)) for item in items]
     with connect_shared(path) as db:
+        ids = [(item.call_id, _seen(db, item)) for item in items]
         with transaction(db):
             db.execute(APPROVALS_AHEAD)
             # A refusal of a second approval takes nothing from the first one.
             new = [id for id in ids if not is_approved_ahead(db, *id)]
             if verdict == "approve":
                 db.executemany("INSERT INTO approvals_ahead VALUES (?, ?)", new)
+            else:
+                db.executemany("DELETE FROM approvals_ahead WHERE call_id = ?", [(id,) for id, _ in ids])
         results = _asked(path, items, verdict)
         refused = {id for id, problem in zip(ids, results, strict=True) if problem}
         with transaction(db):
-            stale = [(id, "") for id, _ in ids] if verdict == "undo" else refused.intersection(new)
-            db.executemany("DELETE FROM approvals_ahead WHERE call_id = ? AND ? IN (seen, '')", stale)
+            stale = refused.intersection(new)
+            db.executemany("DELETE FROM approvals_ahead WHERE call_id = ? AND seen = ?", stale)
     return results
+
+
+def _seen(db: sqlite3.Connection, item: HeldItem) -> str:
+    table = tables_of(db).get(item.table)
+    titles = titles_of_referred(db, table, item.data) if table else {}
+    return seen_ahead(item.table, item.data, item.quote, item.warnings, titles=titles, marks=item.marks)
 
 
 def _asked(path: Path, items: Sequence[HeldItem], verdict: HeldVerdict) -> list[str | None]:

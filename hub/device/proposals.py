@@ -14,6 +14,7 @@ import msgspec
 
 from hub.device import declared_tables, rows, verdicts
 from hub.device.rows import CallRefusal
+from hub.device.schema import quoted
 from hub.device.verdicts import RowVerdict
 from protocol.errors import ErrorCode
 from protocol.frame import Record
@@ -172,7 +173,7 @@ def _named(db: sqlite3.Connection, table: DeviceTable, where: Record, hub: str) 
     Raises:
         Refusal: *where* is empty, has an unknown field, or does not match exactly one row.
     """
-    written, mixed = verdicts.written_rows(db, table, hub), _owned(db, table)
+    written, mixed = verdicts.written_rows(db, table, hub), _owned(db, table) | _named_by_approved(db, table)
     named: list[tuple[str, bool]] = []
     for row_id in rows.ids_of(db, table, where):
         row = rows.find(db, table, row_id) if row_id in written else None
@@ -192,6 +193,19 @@ def _owned(db: sqlite3.Connection, table: DeviceTable) -> frozenset[str]:
     """Return the ids of the rows of *table* whose owner combined an accepted change with own changes."""
     found = db.execute("SELECT row_id FROM owned WHERE tbl = ?", (table.name,))
     return frozenset(row_id for (row_id,) in found)
+
+
+def _named_by_approved(db: sqlite3.Connection, table: DeviceTable) -> frozenset[str]:
+    """Return the ids of the rows of *table* to which approved rows refer, whose owner saw their titles."""
+    return frozenset(
+        id
+        for other in declared_tables.tables_of(db).values()
+        for column in other.columns
+        if column.refers_to == table.name
+        for (id,) in db.execute(
+            f"SELECT {quoted(column.name)} FROM {quoted(other.name)} WHERE isApproved = 1"
+        )
+    )
 
 
 def _propose(

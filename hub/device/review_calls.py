@@ -49,6 +49,14 @@ WHERE p.isApproved = 0
 """
 
 
+# The call that last wrote a row; or the one whose proposal the verdict is about: not one of an approved row.
+_SEEN: Final = """
+SELECT coalesce((
+    SELECT call_id FROM proposals WHERE tbl = ?1 AND row_id = ?2 AND NOT is_rejected AND ?3
+), call_id) FROM reviews WHERE tbl = ?1 AND row_id = ?2
+"""
+
+
 _row: Final = msgspec.json.Decoder(Record | None)
 
 
@@ -109,7 +117,7 @@ def apply(
 
 
 def is_of_marked(db: sqlite3.Connection, call: ToolCall) -> bool:
-    """Return whether *call* approves or edits what a call wrote or proposed with a mark.
+    """Return whether *call* approves or edits what a call wrote or proposed with a mark, as noted here.
 
     A project that the verdict names by its title is approved with it, so its call counts too.
     """
@@ -117,7 +125,9 @@ def is_of_marked(db: sqlite3.Connection, call: ToolCall) -> bool:
         return False
     called = {title.casefold() for title in call.review.titles.values()}
     projects = db.execute(OPEN_PROJECTS).fetchall() if called else []
-    seen = [call.review.seen, *(row["call_id"] for row in projects if row["title"].casefold() in called)]
+    key = (call.table, str(call.where.get("id")), call.review.row is None)
+    seen = [id for (id,) in db.execute(_SEEN, key)]  # whatever the hub says that its owner saw
+    seen += [row["call_id"] for row in projects if row["title"].casefold() in called]
     remarks = [db.execute("SELECT remarks FROM calls WHERE call_id = ?", (id,)).fetchone() for id in seen]
     return any(row is not None and verdicts.read_remarks(row["remarks"]).warnings for row in remarks)
 

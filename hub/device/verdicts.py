@@ -121,10 +121,24 @@ def timezone_of(db: sqlite3.Connection, call_id: str) -> str | None:
     return read_remarks(found["remarks"]).timezone if found else None
 
 
-def seen_ahead(table: str, data: Mapping[str, object], quote: str, warnings: Iterable[str]) -> str:
-    """Return a digest of an item as its owner sees it before it comes. *data*: with dates as texts."""
+def seen_ahead(
+    table: str,
+    data: Mapping[str, object],
+    quote: str,
+    warnings: Iterable[str],
+    *,
+    titles: Mapping[str, str],
+    marks: Sequence[str],
+) -> str:
+    """Return a digest of an item as its owner sees it before it comes.
+
+    Args:
+        data: with dates as texts.
+        titles: those of the rows that it refers to.
+    """
     values = {name: value for name, value in data.items() if name not in SUGGESTED and value is not None}
-    shown = msgspec.json.encode((table, values, quote, sorted(warnings)), order="sorted")
+    more = filter(None, (titles, marks))
+    shown = msgspec.json.encode((table, values, quote, sorted(warnings), *more), order="sorted")
     return hashlib.blake2b(shown, digest_size=16).hexdigest()
 
 

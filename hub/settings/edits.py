@@ -67,7 +67,7 @@ def edited(text: str, values: Mapping[str, Any], without: Iterable[str] = ()) ->
             text = _with(text, key, value)
         for key in without:
             text = _without(text, key)
-    except (TOMLKitError, tomllib.TOMLDecodeError) as error:
+    except (TOMLKitError, ValueError, RecursionError) as error:
         raise CannotEdit(f"the file cannot be edited: {error}") from error
     return text.replace("\n", line_end)
 
@@ -189,7 +189,7 @@ def _uncommented(text: str, path: KeyPath) -> str:
 def _is_toml(line: str) -> bool:
     try:
         tomllib.loads(line)
-    except tomllib.TOMLDecodeError:
+    except ValueError:
         return False
     return True
 
@@ -344,7 +344,7 @@ def _guarded(text: str) -> dict[str, Any]:
     """Return the guarded keys of *text*; empty if *text* is not valid TOML."""
     try:
         doc: dict[str, Any] = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # also a number of too many digits
         return {}
     return {spell(path): value_at(doc, path) for path in GUARDED}
 

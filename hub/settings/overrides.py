@@ -61,6 +61,6 @@ def value_of(text: str, *, is_text: bool = False) -> Any:
         return text
     try:
         read = tomllib.loads(f"x = {text}")
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return text
     return read["x"] if len(read) == 1 else text

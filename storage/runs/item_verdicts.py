@@ -153,10 +153,8 @@ Check = Callable[[ItemRow, NewVerdict], str | None]
 Read = Callable[[ItemRow, NewVerdict], NewVerdict]
 # Returns the ids of the other waiting items of a user that are the same thing, by the id of each.
 Repeats = Callable[[sa.Connection, UserId], Mapping[str, Sequence[str]]]
-LED = (
-    sa.select(item_verdicts.c.led_by, item_verdicts.c.item_id)
-    .where(item_verdicts.c.led_by.in_(sa.bindparam("ids", expanding=True)))
-    .order_by(item_verdicts.c.id)
+LED = sa.select(item_verdicts.c.item_id).where(
+    item_verdicts.c.led_by.in_(sa.bindparam("ids", expanding=True))
 )
 WITHDRAW_LED = sa.delete(item_verdicts).where(
     item_verdicts.c.led_by == sa.bindparam("leader"), sa.text("item_verdicts.state = 'pending'")
@@ -290,8 +288,10 @@ def _on_repeats(
     others = {id: ids for user in sorted(users) for id, ids in repeats(c, user).items() if id in approved}
     undone = {newest[id].id: id for id in named & newest.keys()}
     led: defaultdict[str, list[str]] = defaultdict(list)
-    for leader, id in execute_among(c, LED, "ids", [*undone]):
-        led[undone[leader]].append(id)
+    repeated = [id for (id,) in execute_among(c, LED, "ids", [*undone])]
+    for row in newest_verdicts(c, repeated).values():  # a later verdict on a repeat is independent
+        if row.led_by in undone:
+            led[undone[row.led_by]].append(row.item_id)
     for verdict in new:
         is_undo = verdict.verdict == "undo"
         ids = led[verdict.item_id] if is_undo else others.get(verdict.item_id, ())

@@ -349,6 +349,7 @@ class HeldItemView(View):
     data: dict[str, Any]
     warnings: tuple[str, ...] = ()
     evidence: str | None = None
+    marks: tuple[str, ...] = ()
 
 
 class HeldItemVerdict(Struct, frozen=True):
@@ -1059,6 +1060,7 @@ class ItemsResource(Resource):
             title=str(row.data.get(table.title, "")),
             path=row.unit_key,
             quote=(row.source or {}).get("quote", ""),
+            marks=tuple((row.source or {}).get("marks", ())),
             data=dates_as_texts(table, row.data, found_item.timezone),
         )
 

@@ -180,7 +180,8 @@ def held_view(item: HeldItem) -> Fields:
 def held_detail(item: HeldItem) -> Fields:
     """Return an item that the hub holds with its content."""
     place = {"quote": item.quote, "start": 0, "end": 0, "sha256": None, "link": None, "excerpt": None}
-    more = {"found": None, "before": None, "reasons": (), "fields": ()}
+    reasons = (f"marks of its task list: {' '.join(item.marks)}",) if item.marks else ()
+    more = {"found": None, "before": None, "reasons": reasons, "fields": ()}
     return held_view(item) | {"data": item.data, "place": place if item.quote else None} | more
 
 

@@ -154,6 +154,24 @@ async def test_approval_settles_the_others_without_teaching_and_undo_brings_them
     assert (await listed(client))["i-1"] == ["i-0"]
 
 
+@pytest.mark.parametrize(
+    ("verdict", "state"), [("reject", "rejected"), ("approve", "approved"), ("undo", "open")]
+)
+async def test_undo_of_an_approval_leaves_a_later_verdict_on_another_item_of_the_thing(
+    hub: ServedHub, client: httpx2.AsyncClient, verdict: str, state: str
+) -> None:
+    await give(client, "i-1", "approve", "i-0")
+    assert [await settle(hub, answer, 5_000) for answer in ("approved", "rejected")] == [["i-1"], ["i-0"]]
+    for given_now, answer in (("undo", "open"), (verdict, state)):
+        await give(client, "i-0", given_now)
+        await settle(hub, answer, 5_001)
+    assert await give(client, "i-1", "undo") == "pending"
+    assert await settle(hub, "open", 5_002) == ["i-1"]
+    assert await settle(hub, "open", 5_003) == []
+    row, *_ = await hub.store.read(items.get_item, "i-0")
+    assert row.verdict == state
+
+
 async def test_words_of_the_others_are_deleted_with_their_old_verdicts(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:

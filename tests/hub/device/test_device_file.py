@@ -34,6 +34,7 @@ from hub.device.device_file import (
 from hub.device.items import DeviceItem, read_items
 from hub.device.owner import approve
 from hub.device.verdicts import Remarks
+from protocol.agenda import seen_row
 from protocol.calls import MAX_PAGE_BYTES, PART_BYTES, KnownToDevice, RowsPage
 from protocol.errors import ErrorCode
 from protocol.frame import MAX_RESULT_BYTES, Record
@@ -816,6 +817,25 @@ def test_remote_approval_of_an_item_with_warnings_requires_the_marked_grant(
     assert (hub.bring(REJECT, call_id="v-8"), hub.bring(UNDO, seen="v-8")) == ("rejected", "open")
     store.granted(["+review.remote=marked"])
     assert hub.bring(APPROVE, call_id="v-approve") == "approved"
+
+
+@pytest.mark.parametrize("seen", ["c-1", "c-2", "nothing"])
+def test_edit_of_an_approved_row_of_a_marked_item_requires_both_grants_whatever_the_hub_names_as_seen(
+    store: DeviceStore, owner: sqlite3.Connection, seen: str
+) -> None:
+    source = ItemSource(path="notes/a.md", quote="call", start=0, end=4, warnings=["instruction"])
+    hub = VerdictHub(store, data={"title": "call Ana", **SUGGESTED}, source=source)
+    hub.ask(Action.INSERT, "c-2", data={"title": "call Bo", **SUGGESTED})
+    owner.execute("UPDATE tasks SET isApproved = 1")
+    row = dict(owner.execute("SELECT * FROM tasks WHERE id = ?", (hub.row,)).fetchone())
+    review = RowReview(verdict=EDIT, seen=seen, row=seen_row(TABLES["tasks"], row))
+    results = []
+    for grant in ("approved", "marked,approved"):
+        store.granted([f"+review.remote={grant}"])
+        more = {"where": {"id": hub.row}, "review": review, "data": {"title": "pay Eve"}}
+        error = hub.ask(Action.REVIEW_APPLY, f"v-{grant}", **more).error
+        results.append(error and error.code)
+    assert results == [ErrorCode.NOT_GRANTED, None]
 
 
 def test_remote_verdict_naming_a_marked_project_requires_the_marked_grant(

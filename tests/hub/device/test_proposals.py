@@ -70,6 +70,21 @@ def test_hub_change_of_an_approved_or_edited_row_is_only_proposed(
     assert titles(owner) == before
 
 
+@pytest.mark.parametrize("approved", [0, 1])
+def test_change_of_a_suggested_project_is_only_proposed_below_an_approved_task(
+    store: DeviceStore, owner: sqlite3.Connection, approved: int
+) -> None:
+    projects = HubCalls(store, table="projects")
+    project = projects.ask(Action.INSERT, data={"name": "Home", **SUGGESTED}).result
+    HubCalls(store).ask(
+        Action.INSERT, "c-t", data={"title": "paint", "projectId": project["id"], **SUGGESTED}
+    )
+    owner.execute("UPDATE tasks SET isApproved = ?", (approved,))
+    result = projects.ask(Action.UPDATE, where=project, data={"name": "Evil"}).result
+    (name,) = owner.execute("SELECT name FROM projects").fetchone()
+    assert ("proposed" in result, name) == ((True, "Home") if approved else (False, "Evil"))
+
+
 def test_an_accepted_change_is_reported_to_the_hub(
     hub: HubCalls, owner: sqlite3.Connection, store: DeviceStore, db: Path
 ) -> None:

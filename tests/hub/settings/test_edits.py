@@ -368,7 +368,10 @@ def test_guarded_key_change_is_refused_in_every_spelling_of_the_text(after: str)
         check_guarded(MODEL, after)
     check_guarded(MODEL, MODEL.replace(' = "m"', ' = "n"') + "\n[limits]\nruns = 3\n")
     check_guarded(MODEL, MODEL.replace('{ env = "HUB_TEST_KEY" }', "{env='HUB_TEST_KEY'}"))
-    check_guarded(MODEL, "no toml")
+    for unread in ("no toml", f"{MODEL}\n[x]\na = {'1' * 5_000}\n", f"a = {'[' * 5_000}"):
+        check_guarded(MODEL, unread)
+        with pytest.raises(CannotEdit):
+            edited(unread, {"limits.runs": 3})
 
 
 def test_fallback_model_is_a_guarded_setting() -> None:
