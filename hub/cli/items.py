@@ -148,7 +148,12 @@ def reject(hub: HubClient, ids: Sequence[str], **chosen: Any) -> Responses:
 @items.command("undo", epilog=example("hub items undo --last 3"))
 @click.argument("ids", metavar="[ITEM]...", nargs=-1)
 @click.option(
-    "--last", metavar="N", type=click.IntRange(min=1), help="The last N verdicts of this login in a terminal."
+    "--last",
+    metavar="N",
+    type=click.IntRange(min=1),
+    is_flag=False,
+    flag_value=1,
+    help="The last verdict of this login in a terminal, or the last N.",
 )
 @_choosing
 @hub_command
@@ -313,6 +318,8 @@ def _answered(
     yield "verdicts", {"results": results}, Exit.FAILED if failed else Exit.DONE
     for item, result in zip(chosen, results, strict=True):
         state = result["error"]["message"] if result["error"] else result["state"]
+        is_of_approved = state == "open" and item.get("verdict") in ("approved", "edited")
+        state = "taken back before it was sent" if is_of_approved else state
         if result["error"] or not is_short:
             show.report(one_line(f"{verdict} {short(item['title'])}: {state}"))
 

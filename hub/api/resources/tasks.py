@@ -11,7 +11,7 @@ from hub.api.resource import Caller, Instant, Paging, Resource, View, command, r
 from hub.api.resources.items import ItemsResource, ItemView
 from hub.base.clock import IdFactory, epoch_ms
 from hub.base.dates import dates_as_texts, day_text
-from hub.base.roles import BY_ALL, Principal, Scope
+from hub.base.roles import BY_ALL, OPERATOR, Principal, Scope
 from hub.links.roster import Roster
 from hub.runs.verdict_delivery import refused_by
 from protocol.agenda import (
@@ -29,7 +29,7 @@ from protocol.errors import DeliveryError
 from protocol.owner_grants import OwnerGrant
 from protocol.tables import TABLES, person_in
 from protocol.tool_calls import Action, ToolCall
-from storage.devices import devices
+from storage.devices import devices, users
 from storage.devices.browser_sessions import session_of
 from storage.devices.devices import DeviceRow
 from storage.kernel.columns import Key
@@ -134,7 +134,8 @@ class TasksResource(Resource):
         """List approved tasks and events: open ones by their days, then those without a day; or done ones.
 
         The page of a device's owner has their present values, from connected devices that grant ``rows.read``
-        of both tables. Of others, and for other callers, there are the values that the hub knows.
+        of both tables; so has the only user of a hub, over its Unix socket. Of other devices, and for other
+        callers, there are the values that the hub knows.
         """
         place, row_id = paging.after or (-NO_DAY, "")
         asked = AgendaQuery(
@@ -160,11 +161,14 @@ class TasksResource(Resource):
         )
 
     def _devices_of(self, c: Connection, caller: Principal) -> tuple[list[DeviceRow], str | None]:
-        """Return the visible devices, and the user for whose device the caller's page was opened."""
+        """Return the visible devices, and their owner who asks: by a page, or as the only user, here."""
         session = session_of(c, caller.actor)
         listed = devices.list_devices(c, user_id=self.user_id, only=self.limited_to.devices)
         listed.sort(key=lambda row: -(row.last_seen_at or 0))
-        owners = [row.user_id for row in listed if session is not None and row.id == session.device_id]
+        is_here = caller.actor.startswith(OPERATOR) and self.user_id is None
+        is_only = is_here and len(users.list_users(c, limit=2)) == 1  # who may open the page of the owner
+        owned = None if session is None else session.device_id
+        owners = [row.user_id for row in listed if is_only or row.id == owned]
         return [row for row in listed if row.revoked_at is None][:MAX_DEVICES], next(iter(owners), None)
 
     async def _ask(self, device: DeviceRow, asked: AgendaQuery, limit: int, *, is_owner: bool) -> _Answer:

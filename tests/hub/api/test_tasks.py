@@ -8,7 +8,9 @@ import pytest
 
 from protocol.agenda import NO_DAY
 from protocol.capabilities import CapabilityName
+from protocol.ids import UserId
 from protocol.tool_calls import Answer
+from storage.devices.users import ensure_user
 from tests.support.families import each
 from tests.support.hub import ServedHub, over_tcp, over_unix
 
@@ -107,3 +109,17 @@ async def test_pages_of_a_device_claiming_further_rows_end(
             _, more, cursor = await listed(page, limit=3, cursor=cursor)
             found += more
     assert (cursor, found) == (None, rows)
+
+
+@pytest.mark.parametrize("users", [1, 2])
+async def test_only_user_reads_present_values_over_the_socket_of_the_hub_alone(
+    page: httpx2.AsyncClient, hub: ServedHub, answer: dict[str, Any], users: int
+) -> None:
+    answer["next"] = {"rows": [row(1)]}
+    if users == 2:
+        await hub.store.write(lambda c: ensure_user(c, UserId("u-2"), "bob", 1))
+    async with over_unix(hub) as local:
+        found = (await local.get("/v1/tasks", params={"begin": BEGIN})).json()
+    states = {device["name"]: device["state"] for device in found["devices"]}
+    assert states["desk"] == ("present" if users == 1 else "not_granted")
+    assert [task["row_id"] for task in found["tasks"]] == (["r-1"] if users == 1 else [])

@@ -57,7 +57,7 @@ def test_approved_tasks_are_listed_ticked_changed_and_undone_in_the_terminal(
     ends(hub("tasks"), 0, output=("task 1",), unsaid=("task 4", "approved"))
     ends(hub("tasks", "tick", "i-1"), 0, output=("edit task 1: pending",))
     ends(hub("tasks"), 0, output=("edit pending",))
-    ends(hub("tasks", "undo", "i-1"), 0, output=("undo task 1: ",))
+    ends(hub("tasks", "undo", "i-1"), 0, output=("undo task 1: taken back",))
     ends(hub("tasks", "edit", "i-1", "priority=high"), 0, output=("edit task 1: pending",))
     ends(hub("tasks", "--done"), 0, output=("no such task",))
     for words in (("tick", "i-4"), ("edit", "i-1"), ("edit", "status=done")):
@@ -184,7 +184,7 @@ def test_items_approve_by_filter_or_range_skips_marked_items(
     refused = hub("items", "undo", "--last", "1", "--yes")
     ends(refused, Exit.FAILED, "hub items undo i-4", output=("no verdict was given in this terminal",))
     portal.call(served.store.write, lambda c: c.execute(own))
-    assert hub("items", "undo", "--last", "1", "--yes").exit_code == 0
+    assert hub("items", "undo", "--last", "--yes").exit_code == 0
     assert given() == {"i-0": "approve"}, "the newest verdict first"
     assert hub("items", "undo", "--last", "9", "--yes").exit_code == 0
     assert given() == {}
