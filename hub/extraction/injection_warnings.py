@@ -21,10 +21,11 @@ import msgspec
 
 from hub.document import Document
 from hub.extraction.chunk import sentences
-from hub.extraction.items import Dropped, Item, Outside, merged
+from hub.extraction.items import Dropped, Item, Outside, merged, place_at
 from hub.extraction.prompt_injection import SCALE, find_orders, score_of, sentences_of
 from hub.extraction.quote_support import is_supported
 from hub.text.folding import clusters, is_hidden, is_plain
+from hub.text.quotations import places_of_others
 from protocol.items import Mark
 from protocol.tables import TABLES, Tables
 
@@ -107,7 +108,12 @@ def by_authorship(
     """Mark or drop the items in text of unknown authors, whatever its wording, by the agent's policy."""
     remaining: list[Item] = []
     dropped: list[Dropped] = []
-    for item in items:
+    foreign: list[Span] | None = None
+    for found in items:
+        item = found
+        if item.marks:  # which act in words of the owner alone
+            foreign = merged(places_of_others(document.text)) if foreign is None else foreign
+            item = item if place_at(foreign, item.start) is None else msgspec.structs.replace(item, marks=())
         provenance = document.provenance_at(item.start)
         if provenance is None or provenance.trusted:
             remaining.append(item)

@@ -332,8 +332,7 @@ class _TaskRows(RowItems):
             "dueDate": due_at,
         }
         unresolved = {"dueDate": parsed.due} if parsed.due and due_at is None else {}
-        lead = self.text[self.text.rfind("\n", 0, place[0]) + 1 : place[0]]
-        marks = tuple(filter(MARK.fullmatch, parsed.unmapped)) if ">" not in lead else ()  # quoted
+        marks = tuple(filter(MARK.fullmatch, parsed.unmapped))
         self.add(TableName.TASKS, fields, place, evidence, unresolved=unresolved, marks=marks)
 
     def add_row(

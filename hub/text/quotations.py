@@ -41,6 +41,7 @@ _RULES: Final = (
     r"^(?:> ?)*-{2,} ?(?:Original Message|Forwarded message|Ursprüngliche Nachricht|Weitergeleitete Nachricht"
     r"|Message d'origine|Message transféré|Mensaje original|Mensaje reenviado|原始邮件|转发的邮件) ?-{2,}$"
     rf"|^{_APPLES}$"
+    r"|^(?:> ?)*De ?: .{0,300}\n(?:> ?)*(?:À|Envoyé|Date|Objet) ?: .*"
 )
 # Beginning of the only rule that may match within a line. Matched case-insensitively like the rule, because
 # ``lower`` misses some letters: the dotless i and the long s.
@@ -50,6 +51,15 @@ _COLONS: Final = (":", "：")  # noqa: RUF001
 # characters cost a millisecond at worst, 20,000 would cost minutes.
 _LINE_CHARS: Final = 200
 MAIL_FIELD: Final = re.compile(r"(?:>[ \t]?)*[*_]*[^\W\d_][\w -]{0,24}[*_]*[ \t]?[:\uff1a]")
+# A line of a quotation, also behind the signs of a list; an invitation; a page whose address is kept with it.
+_QUOTED: Final = re.compile(
+    r"^(?:[-*+(] ?+|[^\S\n]|\d{1,9}(?:[-.)]|(?=\s))|[A-Zx](?:\)|(?=\s)))*+(?<![-=])>[^\n]*", re.MULTILINE
+)
+_INVITATION: Final = re.compile(r"^METHOD\b[^:\n]{0,99}:(?!PUBLISH)", re.MULTILINE | re.IGNORECASE)
+_CLIPPED: Final = re.compile(
+    r"^[\w-]{0,20}(?:source|ur[il]|link|origin|canonical|quelle|fuente|источник|来源)[\w-]{0,20}:[ \t]*+[\"'<]?https?://",
+    re.MULTILINE | re.IGNORECASE,
+)
 _FORWARD_SUBJECT: Final = re.compile(r"(?:fwd?|wg|tr|rv|пересл|переслано|пер)\s?(?:\[\d+\])?\s?:", re.I)
 _FORWARD_LINE: Final = re.compile(
     r"forwarded (?:message|mail)|weitergeleitete|пересыла|пересланн|переадресован|перенаправлен"
@@ -63,17 +73,36 @@ def fields_below(lines: Sequence[str], last: int) -> list[str]:
     return list(takewhile(MAIL_FIELD.match, lines[last + 1 : last + 9]))
 
 
+def places_of_others(text: str) -> list[tuple[int, int]]:
+    """Return what others wrote in a file of a person: quoted lines, mails, an invitation, a clipped page."""
+    begin = text.lstrip("\ufeff \r\n")
+    front = begin.split("\n---", 1)[0] if begin.startswith("---") else ""
+    if _CLIPPED.search(front) or (begin.startswith("BEGIN:VCAL") and _INVITATION.search(begin)):
+        return [(0, len(text))]
+    places, lines = [match.span() for match in _QUOTED.finditer(text)], text.split("\n")
+    for _, last, _ in _headers(lines):
+        below = next((line for line in lines[last + 1 : last + 9] if line.strip()), "")
+        if not below.lstrip().startswith(">"):  # else the signs tell its end
+            return [*places, (sum(len(line) + 1 for line in lines[: last + 1]), len(text))]
+    return places
+
+
 def lines_above(lines: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Yield the first and last index of each header of a quoted mail that contains a date, in order."""
     # A longer text is a log, whose first quotation comes earlier.
-    looked_at = [" ".join(line[:_LINE_CHARS].split()) for line in lines[:4_000]]  # the rules know one blank
+    return ((first, last) for first, last, found in _headers(lines[:4_000]) if _names_a_day(found))
+
+
+def _headers(lines: Sequence[str]) -> Iterator[tuple[int, int, str]]:
+    """Yield the first and last index of each header of a quoted mail, and its words."""
+    looked_at = [" ".join(line[:_LINE_CHARS].split()) for line in lines]  # the rules know one blank
     starts = [0, *accumulate(len(line) + 1 for line in looked_at)]
     for match in found_above(looked_at):
         found = match.group()
         first = bisect.bisect_right(starts, match.start() + len(found) - len(found.lstrip())) - 1
         last = bisect.bisect_right(starts, match.start() + len(found.rstrip())) - 1
-        if first <= last and _names_a_day(found):
-            yield first, last
+        if first <= last:
+            yield first, last, found
 
 
 def found_above(lines: Sequence[str]) -> Iterator[re.Match[str]]:

@@ -14,6 +14,7 @@ from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import synchronize
 from hub.device.sinks.text_file import TextFile, read_back
 from hub.document import Document
+from hub.extraction.ruled import ToExtract
 from hub.runs.found_items import source_of
 from hub.text.rows.lines import Markdown, TodoTxt
 from hub.text.rows.marks import MARKS
@@ -164,6 +165,45 @@ def test_marks_act_where_a_rule_found_them_in_a_list_of_the_owner(
     assert ("🔁 every week when done ^" in note, words in note) == (acts, not acts)
 
 
+INVITATION = (
+    "BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:-//a//b//EN\n{}BEGIN:VTODO\nUID:1\nDTSTART;VALUE=DATE:20261201\n"
+    "ORGANIZER:mailto:eve@example.org\nSUMMARY:Water\nRRULE:FREQ=WEEKLY\nEND:VTODO\nEND:VCALENDAR\n"
+)
+ATTACKED = [
+    ("todo.txt", "> Water rec:1w +a", False),
+    ("todo.txt", "(B) > Water rec:1w +a", False),
+    ("todo.txt", "x 2026-11-01 > Water rec:1w +a", False),
+    ("a.md", " > > - [ ] Water 🔁 every week", False),
+    ("a.md", "----- Original Message -----\n- [ ] Water 🔁 every week", False),
+    (
+        "a.md",
+        "Hello\n\nOn Mon, 2 Nov 2026 at 10:00, Eve <eve@example.org> wrote:\n\n- [ ] Water 🔁 every week",
+        False,
+    ),
+    ("a.md", "Am 2.11.2026 um 10:00 schrieb Eve <eve@example.org>:\n- [ ] Water 🔁 every week", False),
+    (
+        "a.txt",
+        "From: eve@example.org\nTo: me\nSubject: a\nDate: 2 Nov 2026\n\n- [ ] Water 🔁 every week",
+        False,
+    ),
+    ("a.txt", "De : Eve\nÀ : moi\nObjet : eau\n\n- [ ] Water 🔁 every week", False),
+    ("a.md", '---\ntitle: a\nsource: "https://example.org/a"\n---\n- [ ] Water 🔁 every week', False),
+    ("a.ics", INVITATION.format("METHOD:REQUEST\n"), False),
+    ("a.md", "On Mon, 2 Nov 2026 at 10:00, Eve wrote:\n> Hello\n\n- [ ] Water 🔁 every week", True),
+    ("a.md", "---\ntitle: a\nsource: Ann\n---\n- [ ] Water 🔁 every week", True),
+    ("a.md", "See https://example.org/a\n- [>] Water 🔁 every week", True),
+    ("a.ics", INVITATION.format("METHOD:PUBLISH\n"), True),
+    ("a.ics", INVITATION.format(""), True),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "acts"), ATTACKED)
+def test_marks_are_named_in_words_of_the_owner_alone(name: str, text: str, acts: bool) -> None:
+    document = Document(unit_key=name, text=text, content_hash="0" * 64)
+    items = ToExtract(document=document, options=EVERYTHING, reads_prose=True).answer().items
+    assert [bool(item.marks) for item in items if item.table == "tasks"] == [acts]
+
+
 @pytest.mark.parametrize(
     ("media_type", "line", "expected"),
     [
@@ -171,11 +211,10 @@ def test_marks_act_where_a_rule_found_them_in_a_list_of_the_owner(
         ("text/markdown", "- [ ] Water 🔁 every week ⏳ 2026-12-01", ["🔁 every week", "⏳ 2026-12-01"]),
         (None, "- [ ] Water 🔁 every workday", []),
         (None, "- [ ] Ask @home about +flat", []),
-        (None, "> - [ ] Water 🔁 every week", []),
         ("application/pdf", "- [ ] Water 🔁 every week", []),
     ],
 )
-def test_hub_names_the_marks_of_a_list_unless_the_text_is_quoted_or_converted(
+def test_hub_names_the_marks_of_a_list_unless_the_text_is_converted(
     media_type: str | None, line: str, expected: list[str]
 ) -> None:
     (item,) = read("a.md", line).items
