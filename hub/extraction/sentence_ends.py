@@ -20,6 +20,10 @@ _PAIRS: Final = (
 )
 # Letters with inner dots and blanks, such as "z. B" and "e.g".
 _SPACED: Final = re.compile(r"(?<![^\W_])(?P<word>(?:[^\W\d_]{1,2}\.\s?)+[^\W\d_]{1,3})$")
+_LETTERS: Final = re.compile(r"[^\W\d_](?:(?![A-Z])[^\W\d_]){1,4}")  # of an abbreviation: "Apt", no "PDF"
+_VOWEL: Final = re.compile(
+    "[aeiouy\u00e0-\u00fc\u0430\u0435\u0451\u0438\u043e\u0443\u044b\u044d\u044e\u044f]"
+)
 _NUMBER: Final = re.compile(r"\d{1,3}|\d{1,2}\.\d{1,2}")
 _NEXT: Final = re.compile(r"\s*[*_\"'(\u201e\u00ab\u201c\[]*(?P<word>\w+(?:['\u2019-]\w+)*)?")
 _UNTIL_DAY: Final = re.compile(
@@ -33,19 +37,23 @@ akt sto kla eta ug sem jah qua kap pla run man geb hal spi woc tag tei ban auf l
 _ORDERED: Final = frozenset(_NUMBERED.split())  # first letters of nouns with ordinals: "2. Akt", "3. Stock"
 
 
+_LAST_WORDS: Final = frozenset(("st", "ave", "blvd", "co", "ltd", "inc", "corp"))  # which may end a sentence
+
+
 class _DotWords(NamedTuple):
     """Words of all languages of a script, in small letters and without their last dots.
 
     Attributes:
         bound: abbreviations before another word; *counted*: those of numbers.
         openers: words that begin a sentence after an abbreviation or a number.
-        months: words that follow the number of a day.
+        months: words that follow the number of a day; *dues*: those before a day.
     """
 
     bound: frozenset[str]
     counted: frozenset[str]
     openers: frozenset[str]
     months: frozenset[str]
+    dues: frozenset[str]
 
 
 @cache
@@ -59,6 +67,7 @@ def _dot_words(script: Script) -> _DotWords:
         counted=frozenset((*(word[:-1] for word in written if word.endswith("#")), *months, *weekdays)),
         openers=frozenset().union(*(lexicon.opening_words for lexicon in lexicons)),
         months=frozenset(months),
+        dues=frozenset().union(*(lexicon.time.words_before_days for lexicon in lexicons)),
     )
 
 
@@ -79,9 +88,11 @@ def is_inner(text: str, begin: int, start: int, end: int) -> bool:
     is_initial = len(word) == 1 and following is not None and text.startswith(".", following.end())
     if word[:1].islower():
         return True
+    after = _NEXT.match(text, following.end(), following.end() + _NEAR) if following is not None else None
     return text[start:end].rstrip("\"'\u2019\u201d\u00bb)]*_") == "." and _is_short(
         text[max(begin, start - _BACK) : start],
         word + "." * is_initial,
+        ((after["word"] or "") if after else "").lower(),
         is_whole=start - begin <= _BACK,
     )
 
@@ -94,10 +105,11 @@ def _is_enclosed(before: str, after: str) -> bool:
     return before.count('"') % 2 == 1 and '"' in after
 
 
-def _is_short(before: str, following: str, *, is_whole: bool) -> bool:
+def _is_short(before: str, following: str, after: str, *, is_whole: bool) -> bool:
     """Return True if the dot behind *before* belongs to its last word or number.
 
     Args:
+        after: word behind *following*.
         is_whole: *before* is all of the sentence until the dot.
     """
     script: Script = script_of(before + following)
@@ -106,16 +118,21 @@ def _is_short(before: str, following: str, *, is_whole: bool) -> bool:
     if not words or before[-1].isspace():
         return False
     word, opens = words[-1].lstrip(_OPENERS), following.lower() in known.openers
-    is_unit = len(words) > 1 and words[-2][-1].isdigit() and len(word) == 1
-    if is_unit and not following.isdigit():
+    is_unit = len(words) > 1 and words[-2][-1].isdigit()
+    if is_unit and len(word) == 1 and not following.isdigit():
         return False
     letters = spaced["word"] if spaced is not None else word
     if not known.bound.isdisjoint((word, re.sub(r"\s", "", letters).lower())):
-        return True
+        return not (opens and word in _LAST_WORDS)
     if _NUMBER.fullmatch(word):
         return _is_of_day(before, word, following.lower(), is_first=is_whole and len(words) == 1)
-    if following[:1].isdigit():
-        return word in known.counted
+    word = re.split("['\u2019]", word)[-1]  # "l'apt. 5"
+    is_few = _LETTERS.fullmatch(before[len(before) - len(word) :]) is not None
+    if is_few and not (opens or is_unit) and _VOWEL.search(word) is None:  # "Whg. 3", "Bldg. Seven"
+        return True
+    if following[:1].isdigit():  # no sentence begins with "8 until"
+        is_due = is_few and following.isdigit() and after in known.dues
+        return is_due or word in known.counted or word.endswith("str")
     is_initial = len(letters.rpartition(".")[2].strip()) == 1 and letters[-1:].isalpha()
     return is_initial and not (opens or letters.lower().endswith(".m"))
 

@@ -53,7 +53,7 @@ _LINE_CHARS: Final = 200
 MAIL_FIELD: Final = re.compile(r"(?:>[ \t]?)*[*_]*[^\W\d_][\w -]{0,24}[*_]*[ \t]?[:\uff1a]")
 # A line of a quotation, also behind the signs of a list; an invitation; a page whose address is kept with it.
 _QUOTED: Final = re.compile(
-    r"^(?:[-*+(] ?+|[^\S\n]|\d{1,9}(?:[-.)]|(?=\s))|[A-Zx](?:\)|(?=\s)))*+(?<![-=])>[^\n]*", re.MULTILINE
+    r"^(?>(?:[-*+(] ?|[^\S\n]|\d{1,9}(?:[-.)]|(?=\s))|[A-Zx](?:\)|(?=\s)))*)(?<![-=])>[^\n]*", re.MULTILINE
 )
 _INVITATION: Final = re.compile(r"^METHOD\b[^:\n]{0,99}:(?!PUBLISH)", re.MULTILINE | re.IGNORECASE)
 _CLIPPED: Final = re.compile(

@@ -642,6 +642,16 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, f
         return frozenset(map(fold, words)).union(units)
 
     @cached_property
+    def words_before_days(self) -> Set[str]:
+        """First words of those before a day and a deadline, as written."""
+        return {words.split()[0].split("'")[0] for words in f"{self.leads}|{self.dues}".split("|") if words}
+
+    @cached_property
+    def words_of_days(self) -> Set[str]:
+        """Words that may be before the number of a day."""
+        return self.loose_words | self._lookup["month"].keys() | self._lookup["weekday"].keys()
+
+    @cached_property
     def _index(self) -> Index:
         return Index([self])
 

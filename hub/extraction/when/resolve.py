@@ -447,6 +447,16 @@ _DAWN: Final = "06:00"  # times of an interval by day, which might be a time and
 Anchor = datetime | date  # aware; a plain date is a day in the reader's time zone
 MAX_CHARS: Final = 120  # longer than any informal date; bounds the cost of hostile text
 MAX_SENTENCE_CHARS: Final = 400
+# "room 3 until 14 december", and no "from 3 to 14 december"
+_NUMBERED: Final = re.compile(
+    r"(?<![^\W_])(?P<noun>[^\W\d_]+) (?P<number>\d{1,4})"
+    r"(?= (?:(?P<until>until|till|bis zum|hasta(?: el)?|jusqu'au|до)|to(?: the)?|bis|au|al|по)"
+    r" (?P<end>\d{1,2})\b"
+    r"(?! ?(?:uhr|h\b|heures?|horas|час|[ap] ?m\b|[:.]\d\d)))"
+)
+_NO_DIGITS: Final = dict.fromkeys(map(ord, "0123456789"), "#")
+_FEW: Final = 2  # letters of words before days
+_BEFORE_TITLES: Final = ".:;!?(-*"
 _SUFFICIENT: Final = frozenset({"weekday", "days", "shift", "figures"})
 _SHORT: Final = 3  # "in the sun", "el mar": such short names of days have other meanings
 _SECONDS: Final[Mapping[str, int]] = {"hour": 3600, "minute": 60}
@@ -547,6 +557,19 @@ def days_in(text: str, *, anchor: Anchor | None, timezone: str, is_due: bool = F
     return list(found.values())
 
 
+def _is_numbered(match: re.Match[str]) -> bool:
+    """Return True for a number of a noun before words for an end, and not the begin of an interval."""
+    noun, lexicons = match["noun"], languages_in(script_of(match[0]))
+    is_few = len(noun) <= _FEW and not match["until"]
+    if is_few or any(noun in lexicon.time.words_of_days for lexicon in lexicons):
+        return False
+    if match["until"] or int(match["number"]) >= int(match["end"]):
+        return True
+    above = match.string[: match.start()].rstrip()
+    is_title = not above or above[-1] in _BEFORE_TITLES
+    return not (is_title or any(lexicon.has("events", noun) for lexicon in lexicons))
+
+
 def dates_in(text: str, *, has_spans: bool = False) -> list[DateWords]:
     """Return the words for days in *text*, a line or some sentences, in any of its languages.
 
@@ -558,7 +581,10 @@ def dates_in(text: str, *, has_spans: bool = False) -> list[DateWords]:
     """
     tokens = Tokens(text[:MAX_SENTENCE_CHARS])
     found: dict[tuple[int, int], DateWords] = {}
-    for start, end, run, parts in _phrases_in(tokens.line):
+    line = _NUMBERED.sub(
+        lambda match: match[0].translate(_NO_DIGITS) if _is_numbered(match) else match[0], tokens.line
+    )
+    for start, end, run, parts in _phrases_in(line):
         is_day = _denotes_day(parts, run) and not tokens.line.startswith("'s", end)  # "today's post"
         if (start, end) not in found and (is_day or (has_spans and is_coming_span(parts))):
             begin, after = tokens.place(start, end)

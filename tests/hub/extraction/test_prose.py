@@ -720,6 +720,31 @@ def test_year_belonging_to_another_noun_is_not_used_for_the_due_date(sentence: s
     assert ("2027" in str(item.data["title"])) is day.startswith("2026")
 
 
+@pytest.mark.parametrize(
+    ("sentence", "day"),
+    [
+        ("Bitte melden Sie den Zählerstand der Wohnung 3 bis zum 14. Dezember.", "2026-12-14"),
+        ("Bitte streichen Sie die Tür in der Goethestraße 8 bis 4. Dezember.", "2026-12-04"),
+        ("Bitte überweisen Sie 20 bis zum 14. Dezember.", "2026-12-14"),
+        ("Please paint room 3 to 14 December.", "2026-12-14"),
+        ("Please repair flat 3 until 14 December.", "2026-12-14"),
+        ("Veuillez nettoyer l'appartement 3 au 14 décembre.", "2026-12-14"),
+        ("Por favor limpie el piso 3 al 14 de diciembre.", "2026-12-14"),
+        ("Por favor limpie el piso 3 hasta el 14 de diciembre.", "2026-12-14"),
+        ("Пожалуйста, уберите квартиру 3 до 14 декабря.", "2026-12-14"),
+        ("Пожалуйста, уберите кв. 5 до 4 декабря.", "2026-12-04"),
+        ("请打扫房间3到12月14日。", "2026-12-14"),
+        ("Please book the hotel from 3 to 14 December.", "2026-12-03"),
+        ("Please book the trip 3 to 14 December.", "2026-12-03"),
+        ("Please reserve the hall December 3 to 14.", "2026-12-03"),
+        ("Пожалуйста, забронируйте отель с 3 по 14 декабря.", "2026-12-03"),
+    ],
+)
+def test_number_of_a_noun_is_not_the_begin_of_an_interval(sentence: str, day: str) -> None:
+    (item,) = found(sentence)
+    assert told(item)[3] == day
+
+
 def test_each_task_of_a_sentence_is_an_item_with_a_separate_quote() -> None:
     items = found("Please call the plumber today and pay the invoice by Friday.")
     assert [(item.data["title"], item.quote) for item in items] == [

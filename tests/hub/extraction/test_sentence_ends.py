@@ -24,6 +24,9 @@ LINES = {
         "1. Paint the door. | It is old.",
         "Bring plates, cups, etc. | The rest is there.",
         "St. Mary's Church, 5 Main St. vs. the hall.",
+        "Meet at 5 Park Ave. Suite 3, Apt. 4 by Friday. | Bring Bob.",
+        "We live on Main St. | Please call Acme Co. Ltd. for the bldg. Seven key.",
+        "Wash the car. | 5 people come. | Send the PDF. | 3 pages.",
     ),
     "de": (
         "Bitte Stühle mitbringen (mind. 3), sonst stehen wir. | Danke.",
@@ -39,6 +42,10 @@ LINES = {
         "Fr 4.12. Zahnarzt anrufen",
         "Siehe Abs. 3 und § 4, Nr. 12. | Der Rest gilt.",
         "Bis zum 3. Advent (Abgabe d. h. Versand) fertig.",
+        "Zur Goethestr. 8 bis zum 30. November, Friedrich-Ebert-Str. 101, Whg. 3.",
+        "Die Fa. Krug streicht die Whg. Ott. | Sie kommt.",
+        "Wir wohnen in der Goethestr. | Bitte klingeln.",
+        "Nimm den Bus. | 5 Leute warten. | Frag die GmbH. | Krug kommt.",
     ),
     "fr": (
         "M. Petit et Mme. Roux arrivent le 3 déc. 2026. | Merci de réserver.",
@@ -48,6 +55,7 @@ LINES = {
         "Des assiettes, des verres, etc. | On a le reste.",
         "On part à 8 h. | Prends ton manteau.",
         "Il a dit « Viens. Maintenant. » et il est parti.",
+        "Au 12 av. Foch, l'apt. 5 et le rés. 3 avant lundi. | Prends le bus. | 5 personnes viennent.",
     ),
     "es": (
         "El Sr. Ruiz y la Sra. Gil llegan a las 8 h. | Llama antes.",
@@ -56,6 +64,7 @@ LINES = {
         "Véase la pág. 4 y el art. 5. | Luego firma.",
         "Dicen que no. | Mañana lo vemos.",
         "Ud. puede pagar en EE. UU. o aquí.",
+        "Calle Mayor, apto. 5, edif. 7 antes del lunes. | Llama a Ana. | 5 personas vienen.",
     ),
     "ru": (
         "Принеси стулья (мин. 3 шт.) в зал. | Спасибо.",
@@ -64,6 +73,7 @@ LINES = {
         "Мы живём в г. Москва, ул. Ленина, д. 5, кв. 12. | Звони.",
         "Спроси А. С. Петрова и т. к. Иван занят.",
         "Уже 10 ч. | Пора идти.",
+        "Убери кв. 5, корп. 3 и стр. 2 до пятницы. | Открой дверь. | 5 человек придут.",
     ),
     "zh": (
         "请明天寄合同。 | 谢谢！ | 王明说「好。走吧。」",
