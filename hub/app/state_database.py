@@ -13,6 +13,7 @@ import anyio.to_thread
 from hub.accounts import sealing_keys
 from hub.base.atomic_file import write_atomically
 from hub.base.clock import Clock, IdFactory, SystemChance, epoch_ms
+from hub.base.printable import shell_word
 from hub.health.backups import FOLDER, manifests_in
 from protocol.errors import CodedError, ErrorCode
 from storage.kernel import backup
@@ -53,8 +54,9 @@ async def check_database(url: str, state: Path) -> None:
     if found is None:
         problem = str(damage or f"the database {where} is missing or empty")
     of_hub = [file for file, manifest in backups.items() if manifest and manifest.hub_id in known]
-    newest = await anyio.to_thread.run_sync(next, filter(_is_good, of_hub), "FILE, from where you keep some")
-    restore = "pg_restore --clean --dbname NAME FILE" if is_server else f"hub restore {newest}"
+    newest = await anyio.to_thread.run_sync(next, filter(_is_good, of_hub), None)
+    source = shell_word(newest) if newest else "FILE, from where you keep some"
+    restore = "pg_restore --clean --dbname NAME FILE" if is_server else f"hub restore {source}"
     raise CodedError(
         ErrorCode.BAD_SETTINGS,
         f"{problem}; {state} belongs to {' or '.join(sorted(known)) or 'a hub that left keys or backups'}",

@@ -1,8 +1,8 @@
 """Errors raised when a listening socket cannot be opened, or another hub uses the state folder."""
 
-import shlex
 from pathlib import Path
 
+from hub.base.printable import shell_word
 from protocol.errors import ErrorCode, HubError
 
 
@@ -19,6 +19,6 @@ class AnotherHub(CannotListen):
     code = ErrorCode.DATABASE_BUSY
 
     def __init__(self, state: Path, problem: str = "") -> None:
-        where = f"--state {shlex.quote(str(state))}"
+        where = f"--state {shell_word(state)}"
         super().__init__(problem or f"a hub is running on {state} already: hub status {where}")
         self.hint = f"to end it: hub drain {where}; or name another folder: --state DIR"

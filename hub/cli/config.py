@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from hub.base.printable import shell_word
 from hub.base.version import RESTART
 from hub.cli import show
 from hub.cli.errors import CommandError, Exit, using
@@ -394,7 +395,7 @@ def check(
         if is_here and reading.settings is None and check_settings(file).settings is not None:
             show.report(
                 "hub serve would not start here; for a hub elsewhere or run as a service:",
-                f"  hub check {file} --elsewhere",
+                f"  hub check {shell_word(file)} --elsewhere",
             )
         if changes and is_ok:
             report_changes(changes, nothing="no changes: the hub uses these settings")

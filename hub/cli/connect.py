@@ -3,7 +3,6 @@
 import os
 import platform
 import re
-import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ import click
 
 from hub.base.clock import SystemClock
 from hub.base.name_lists import counted
+from hub.base.printable import shell_word
 from hub.cli import show
 from hub.cli.daemon import make_folder
 from hub.cli.errors import CommandError, Exit
@@ -169,7 +169,7 @@ def _introduce(roots: Sequence[Path], db: Path) -> None:
     if not can_ask():
         found = preview_of(new, 0)
         files, stay = sum(part.files for part in found.offered), sum(part.files for part in found.stays)
-        words = " ".join(f"--root {shlex.quote(str(root))}" for root in new)
+        words = " ".join(f"--root {shell_word(root)}" for root in new)
         show.report(
             f"new to this device: {counted(files, 'file')}, and {stay} that stay here:"
             f" hub device preview {words}"

@@ -12,6 +12,7 @@ from typing import Final
 
 import click
 
+from hub.base.printable import shell_word
 from hub.cli import show
 from hub.cli.errors import CommandError, Exit, using
 from hub.cli.options import (
@@ -73,8 +74,8 @@ def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
             find_weights()
         except ModelUnavailable as error:
             show.report(f"the hub does not start yet: {error}", f"  {error.hint}")
-    where = "" if state == default_state() else f" --state {state}"
-    show.report(f"next: edit {config}, then: hub serve --config {config}{where}")
+    where = "" if state == default_state() else f" --state {shell_word(state)}"
+    show.report(f"next: edit {config}, then: hub serve --config {shell_word(config)}{where}")
 
 
 @click.command(epilog=example("hub serve --config hub.toml"))
@@ -131,7 +132,7 @@ def serve(
 
     def announce(listeners: Mapping[str, str]) -> str:
         where = ", ".join(f"{name} {address}" for name, address in listeners.items())
-        return f"hub {name} is ready: {where}. Show its state: hub status --state {state}"
+        return f"hub {name} is ready: {where}. Show its state: hub status --state {shell_word(state)}"
 
     ctx.exit(run(opened, state, on_ready=announce))
 
@@ -191,7 +192,8 @@ def write_settings(config: Path, text: str) -> None:
         raise CommandError(
             f"{config} exists already and was not changed",
             Exit.CANNOT_CREATE,
-            next_step=f"check it: hub check {config}; or write another: hub init --config OTHER/hub.toml",
+            next_step=f"check it: hub check {shell_word(config)};"
+            " or write another: hub init --config OTHER/hub.toml",
         ) from error
     except OSError as error:
         raise CommandError(f"cannot write {config}: {error.strerror}", Exit.CANNOT_CREATE) from error

@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from hub.base.printable import one_line, printable, shortened
+from hub.base.printable import one_line, printable, shell_word, shortened
 
 WHERE: Final = "see [listen.operator] in hub.toml"
 AS_WHOM: Final = "run this as the hub's own user, or as a member of the group hub-operators"
@@ -130,7 +130,7 @@ def _permission_for(name: str | None) -> str:
         is_own = path.stat().st_uid == os.geteuid()
     except OSError:  # a folder above it may not be read
         return AS_WHOM
-    return f"let its owner use it: chmod u+rwX '{path}'" if is_own else AS_WHOM
+    return f"let its owner use it: chmod u+rwX {shell_word(path)}" if is_own else AS_WHOM
 
 
 def as_failure(error: Exception) -> CommandError:

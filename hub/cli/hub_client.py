@@ -6,7 +6,6 @@ A shell completes names of the running hub with them.
 import json
 import os
 import re
-import shlex
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +18,7 @@ from urllib.parse import quote
 import click
 from click.shell_completion import CompletionItem
 
+from hub.base.printable import shell_word
 from hub.base.tls_faults import certificate_fault, certificate_fix
 from hub.base.version import VERSION
 from hub.cli import show
@@ -382,11 +382,12 @@ def start_command(state: Path) -> str:
     """Return the command that starts the hub of a state folder as before."""
     from hub.settings.reading import last_file
 
-    begin = f"hub {'up' if (state / 'up').is_dir() else 'serve'} --state {shlex.quote(str(state))}"
-    found = state / SETTINGS if (state / SETTINGS).is_file() else last_file(state)
-    if found is not None:
-        return begin if found.parent == state else f"{begin} --config {shlex.quote(str(found))}"
-    return begin if Path(SETTINGS).is_file() else f"{begin} --config FILE"  # which 'hub serve' finds here
+    begin = f"hub {'up' if (state / 'up').is_dir() else 'serve'} --state {shell_word(state)}"
+    usual = state / SETTINGS
+    found = last_file(state) or (usual if usual.is_file() else None)
+    if found is None:
+        return begin if Path(SETTINGS).is_file() else f"{begin} --config FILE"  # which 'hub serve' finds here
+    return begin if found == usual.absolute() else f"{begin} --config {shell_word(found)}"
 
 
 def _knock(path: Path) -> None:

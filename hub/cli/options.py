@@ -13,7 +13,7 @@ from zoneinfo import available_timezones
 import click
 from click.core import ParameterSource
 
-from hub.base.printable import typed_problem
+from hub.base.printable import shell_word, typed_problem
 from hub.cli.errors import CommandError, Exit, using
 from hub.cli.waiting import set_alarm
 
@@ -386,7 +386,7 @@ def secret_in(file: Path) -> str:
         text = file.read_text("utf-8").strip()
         is_open = bool(file.stat().st_mode & 0o077)
     if is_open:
-        show.report(f"warning: others may read {file}; chmod 600 {file}")
+        show.report(f"warning: others may read {file}; chmod 600 {shell_word(file)}")
     return text
 
 

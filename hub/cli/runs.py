@@ -1,6 +1,5 @@
 """Commands ``hub run`` and ``hub runs``: start, follow, list, show, trace, pause, cancel, rerun."""
 
-import shlex
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -10,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import click
 
 from hub.base.name_lists import counted
-from hub.base.printable import one_line, spelled
+from hub.base.printable import one_line, shell_word, spelled
 from hub.cli import show
 from hub.cli.declared import present
 from hub.cli.errors import CommandError, Exit
@@ -344,7 +343,7 @@ def show_found(hub: HubClient, run: Mapping[str, Any], state: Path) -> None:
         if number > len(found):
             show.out(f"  ... and {number - len(found)} more")
     is_here = state != default_state() and (state / "devices" / f"{run['device']}.db").exists()
-    where = f" --state {shlex.quote(str(state))} --name {run['device']}" if is_here else ""
+    where = f" --state {shell_word(state)} --name {run['device']}" if is_here else ""
     device = hub.get(f"/v1/devices/{run['device']}")
     is_foreign = device["connected"] and not device["capabilities"] and not is_here
     command = "in its own program" if is_foreign else f"run there: hub review{where}"

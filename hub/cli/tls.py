@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from hub.base.atomic_file import write_atomically
+from hub.base.printable import shell_word
 from hub.cli import show
 from hub.cli.errors import CommandError, Exit, using
 from hub.cli.options import config_option, example, json_option
@@ -126,7 +127,8 @@ def _authority(
             shown = ", ".join(sorted(str(name.value) for name in missing))
             signed = [str(_leaf(tree).value) for tree in permitted.permitted_subtrees or ()]
             again = (
-                " ".join(f"--name {name}" for name in signed if name not in ALWAYS) or f"--name {ALWAYS[0]}"
+                " ".join(f"--name {shell_word(name)}" for name in signed if name not in ALWAYS)
+                or f"--name {ALWAYS[0]}"
             )
             next_step = (
                 f"to renew: hub tls init {again}; for more names, remove {key_file} first, "

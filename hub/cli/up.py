@@ -7,7 +7,6 @@ held, the id is that of the process that ``hub up`` started, so ``hub down`` end
 import os
 import re
 import select
-import shlex
 import signal
 import socket
 import subprocess
@@ -26,6 +25,7 @@ import click
 
 from hub.base.atomic_file import write_atomically
 from hub.base.clock import SystemClock
+from hub.base.printable import shell_word
 from hub.base.system.folders import real_path
 from hub.base.version import command_here
 from hub.cli import show
@@ -227,7 +227,7 @@ def up(
                 show_found(asked, run, state)
                 _report_extras(run, has_places=written is not None and bool(written.sinks))
             link = _owners_link(asked, name) if is_own else None
-    where = "" if state == default_state() else f" --state {shlex.quote(str(state))}"
+    where = "" if state == default_state() else f" --state {shell_word(state)}"
     show.report(f"see more: hub status{where}, hub device status{where}; end both: hub down{where}")
     if link is None:
         open_page(db, "review", no_open=no_browser)
@@ -303,7 +303,7 @@ def _offered(command: str, *, asks: bool) -> list[Path]:
         folder for folder in found[:_MAX_OFFERED] if asks and click.confirm(f"share {folder}?", err=True)
     ]
     if not chosen:
-        named = shlex.join(map(str, found[:_MAX_OFFERED])) if found else "~/notes"
+        named = " ".join(map(shell_word, found[:_MAX_OFFERED])) if found else "~/notes"
         problem, next_step = "this machine shares no folder yet", f"name one: {command} {named}"
         raise CommandError(problem, Exit.USAGE, next_step=next_step)
     return chosen

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hub.base.name_lists import counted
-from hub.base.printable import one_line
+from hub.base.printable import one_line, shell_word
 from hub.cli import show
 from hub.cli.daemon import make_folder
 from hub.cli.errors import CommandError, Exit
@@ -132,7 +132,7 @@ def restore(file: Path | None, anew: bool, yes: bool, config: Path, state: Path,
             show.report(f"{config} stays as it is; the settings of the backup are in {restored}")
         else:
             config = state / SETTINGS
-    show.report(f"next: hub serve --state {state} --config {config}")
+    show.report(f"next: hub serve --state {shell_word(state)} --config {shell_word(config)}")
 
 
 def _begin_anew(config: Path, state: Path, *, yes: bool, as_json: bool) -> None:
@@ -150,7 +150,10 @@ def _begin_anew(config: Path, state: Path, *, yes: bool, as_json: bool) -> None:
         return
     if aside is not None:
         show.report(f"the previous database is in {aside}")
-    show.report(f"{state} belongs to hub {hub_id} now; next: hub serve --state {state} --config {config}")
+    show.report(
+        f"{state} belongs to hub {hub_id} now;"
+        f" next: hub serve --state {shell_word(state)} --config {shell_word(config)}"
+    )
 
 
 def _back_up(file: Path, config: Path, state: Path) -> "BackupManifest":

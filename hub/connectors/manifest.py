@@ -35,6 +35,7 @@ from pydantic import (
 )
 
 from hub.base.outbound.rules import finite_number
+from hub.base.printable import shell_word
 from hub.connectors.calendar_feeds import CalendarEntry, calendar_entries
 from hub.connectors.calendar_objects import MAX_CHARS, Line, joined, read_metadata
 from hub.connectors.calling import (
@@ -386,7 +387,7 @@ class ManifestConnector(Connector):
         try:
             return kind_of_file(folder / name)
         except Misconfigured as error:
-            hint = f"hub connectors check {folder / name} shows what it would list"
+            hint = f"hub connectors check {shell_word(folder / name)} shows what it would list"
             raise UnknownProvider(str(error), hint, is_broken=True) from error
 
     @classmethod

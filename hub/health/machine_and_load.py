@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from hub.base.clock import from_epoch_ms, utc_text
 from hub.base.loop_meter import LoopMeter
 from hub.base.name_lists import listed, often
+from hub.base.printable import shell_word
 from hub.base.supervisor import ServiceFailures
 from hub.base.toml.limits import Limits
 from hub.health.issues import Check, Finding, error, notice, warning
@@ -82,7 +83,7 @@ async def check_folder(state: Path, now: datetime) -> Iterable[Finding]:
         warning(
             "folder.open",
             f"{explanation} and {others} more" if others else explanation,
-            fix=f"hub doctor --fix; or chmod {first.expected_mode:04o} {first.path}",
+            fix=f"hub doctor --fix; or chmod {first.expected_mode:04o} {shell_word(first.path)}",
             subject=str(state),
         )
     ]

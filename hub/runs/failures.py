@@ -1,10 +1,10 @@
 """Explanations of failed runs for people: cause and remedy of each error code."""
 
-import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from hub.base.printable import shell_word
 from protocol.causes import FOLDER_MISSING, NO_FOLDER, SHARE_MORE
 from protocol.errors import CATALOGUE, ErrorCode
 from storage.runs.runs import RunError, RunRow
@@ -95,7 +95,7 @@ def explain(error: RunError, run: RunRow, device: str) -> ExplainedFailure:
         "message": error.message or error.code.replace("_", " "),
         "more": more if more.startswith(":") else "",
         "path": error.unit_key or "a file",
-        "quoted": shlex.quote(error.unit_key or "FILE"),
+        "quoted": shell_word(error.unit_key or "FILE"),
         "where": f"{error.unit_key}: " if error.unit_key else "",
         "run": run.id[-8:],
     }

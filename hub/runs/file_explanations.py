@@ -6,7 +6,6 @@ file is passed on: places are numbers of lines.
 """
 
 import re
-import shlex
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -20,6 +19,7 @@ import msgspec
 
 from hub.agents.prompts import BadPrompt
 from hub.base.clock import utc_text
+from hub.base.printable import shell_word
 from hub.document import Document
 from hub.extraction import chunk, judge
 from hub.extraction.items import Extraction, Item, merged
@@ -544,8 +544,8 @@ class _File:
             "agent": agent.name,
             "device": agent.device_name,
             "path": path,
-            "quoted": shlex.quote(path),
-            "folder": shlex.quote(path.rpartition("/")[0] or "."),
+            "quoted": shell_word(path),
+            "folder": shell_word(path.rpartition("/")[0] or "."),
             "state": agent.lifecycle,
             "when": when,
             "last": last,

@@ -12,10 +12,12 @@ A revision is a text with those tables, stored in the database. While one is in 
 of each node's own file.
 """
 
+import json
 import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +27,7 @@ from pydantic import ValidationError
 
 from hub.base.atomic_file import write_atomically
 from hub.base.clock import Clock, SystemClock
+from hub.base.printable import shell_word
 from hub.base.toml.origins import Override, TomlPosition, TomlPositions
 from hub.base.toml.parsing import parsed
 from hub.base.toml.positions import KeyPath, Located, document
@@ -206,7 +209,7 @@ def check_settings(
     )
     if mode & 0o022:
         message = "users other than its owner may change this file"
-        problem = SettingsProblem(file, 1, 1, "", message, f"chmod go-w {file}", "warning")
+        problem = SettingsProblem(file, 1, 1, "", message, f"chmod go-w {shell_word(file)}", "warning")
         reading = reading._replace(problems=in_order([problem, *reading.problems]))
     return reading
 
@@ -320,7 +323,7 @@ class FileLines:
 
 
 LAST_GOOD: Final = "last-good.toml"
-_FROM: Final = "# file: "  # begins its last line
+_FROM: Final = "# file: "  # begins its last line, with the path as JSON
 _PRIVATE: Final = 0o600
 _COMMENT: Final = re.compile(r"(^|\s)#.*")
 _HEAD: Final = re.compile(r"\[+ ?[\"']?(\w*)")  # of a table, whether the brackets are complete or not
@@ -497,11 +500,13 @@ def _last(state: Path) -> tuple[str | None, Path | None]:
         stored = (state / LAST_GOOD).read_text("utf-8")
     except (OSError, UnicodeDecodeError):
         return None, None
-    text, found, file = stored.rpartition(f"\n{_FROM}")
-    return (text, Path(file.removesuffix("\n"))) if found else (stored, None)
+    text, _, file = stored.rpartition(f"\n{_FROM}")
+    with suppress(ValueError, TypeError):  # a comment of settings that an older release kept
+        return text, Path(json.loads(file))
+    return stored, None
 
 
 def keep_last_good(state: Path, text: str, file: Path) -> None:
     """Keep the applied *text* of *file* for a start with a broken file. Raises OSError."""
-    stored = f"{text}\n{_FROM}{file.absolute()}\n"
+    stored = f"{text}\n{_FROM}{json.dumps(str(file.absolute()))}\n"
     write_atomically(state / LAST_GOOD, stored.encode(errors="replace"), mode=_PRIVATE)

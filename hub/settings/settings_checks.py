@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from hub.base import open_files
 from hub.base.open_files import SPARE_FILES
 from hub.base.outbound.rules import AddressRefused, OutboundRules
+from hub.base.printable import shell_word
 from hub.base.system.files import is_open_to_others
 from hub.base.toml.cluster import ClusterSettings
 from hub.base.toml.listeners import TlsSettings
@@ -290,7 +291,8 @@ def found_in_references(
             if message := _problem_of_secret(value_at(doc, path[:-1]), path, text, around):
                 yield missing(path, message, f"write another one to {secret.place}")
         if secret.file is not None and is_open_to_others(secret.file):
-            yield report.warning(path, f"others may read {secret.file}", f"chmod 600 {secret.file}")
+            remedy = f"chmod 600 {shell_word(secret.file)}"
+            yield report.warning(path, f"others may read {secret.file}", remedy)
     for name in ("devices", "operator"):
         tls_path = ("listen", name, "tls")
         if (tls := _read(TlsSettings, value_at(doc, tls_path), around)) is not None:
@@ -323,7 +325,7 @@ def _found_in_certificate(
     if message := ending(pair.expires_at, now):
         yield report.warning((*path, "certificate"), message, RENEW)
     if is_open_to_others(tls.key):
-        yield report.warning((*path, "key"), f"others may read {tls.key}", f"chmod 600 {tls.key}")
+        yield report.warning((*path, "key"), f"others may read {tls.key}", f"chmod 600 {shell_word(tls.key)}")
 
 
 def _secrets(

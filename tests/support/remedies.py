@@ -24,6 +24,9 @@ _PUT_IN: Final = re.compile(r"\$\{(?:[^{}]|\{[^{}]*\})*\}|\{[a-z][\w.]*\}")
 _OF_PAGE: Final = re.compile(r"[\"'`>}]([^\"`<>{}\n]*\bhub [a-z][^\"`<>{}\n]*)(?=[\"`<{\n])")
 _WITH_FLAGS: Final = re.compile(r"commandOf\(([\"`])(hub [^\"`]*)\1, \{([^{}]*)\}\)")
 _FLAG: Final = re.compile(r"\"?([a-z][\w-]*)\"?(?::|,|$)")
+_CHMOD: Final = re.compile(r"\bchmod \S+ (\S+)")
+_NUMBERED: Final = re.compile(rf"{PLACEHOLDER}(\d+)")
+_A_PATH: Final = re.compile(r"file|path|folder|config|state|url|place|root")
 _VALUE: Final = re.compile(r"-.*|[+~/].*|[A-Z0-9].*|.*[=/_\d].*|.*\.[a-z]+")
 
 
@@ -46,6 +49,25 @@ def named_commands(part: str) -> Iterator[NamedCommand]:
         for line, text in _texts(ast.parse(file.read_text(encoding="utf-8"))):
             for words in commands_in(_FIELD.sub(PLACEHOLDER, text)):
                 yield NamedCommand(str(file.relative_to(ROOT)), line, words)
+
+
+def unquoted_paths(part: str) -> Iterator[str]:
+    """Yield the paths and addresses in commands of a package that no call of ``shell_word`` quotes."""
+    for file in sorted((ROOT / part).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.JoinedStr):
+                continue
+            values = [ast.unparse(part) for part in node.values]
+            parts = [
+                str(part.value) if isinstance(part, ast.Constant) else f"{PLACEHOLDER}{number}"
+                for number, part in enumerate(node.values)
+            ]
+            text = "".join(parts)
+            words = [word for command in commands_in(text) for word in command]
+            words += [command[1] for command in _CHMOD.finditer(text)]
+            for number in {int(found) for word in words for found in _NUMBERED.findall(word)}:
+                if _A_PATH.search(values[number]) and "shell_word(" not in values[number]:
+                    yield f"{file.relative_to(ROOT)}:{node.lineno}: {values[number]}"
 
 
 def commands_of_page() -> Iterator[NamedCommand]:

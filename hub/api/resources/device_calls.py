@@ -1,7 +1,6 @@
 """Calls to connected devices for rows, files and places, as owners grant and a token's limits allow."""
 
 import hashlib
-import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import PurePath
 from typing import Annotated, Any, Final, TypeVar
@@ -25,6 +24,7 @@ from hub.api.resource import (
 )
 from hub.base.clock import Clock, IdFactory, from_epoch_ms
 from hub.base.dates import dates_as_instants, dates_as_texts
+from hub.base.printable import shell_word
 from hub.base.roles import BY_ALL, OPERATOR, Principal, Scope, creation_of
 from hub.base.token_buckets import Buckets
 from hub.links.device_link import DeviceLink
@@ -462,7 +462,7 @@ def _not_granted(device: DeviceRow, grant: OwnerGrant, of: str, granted: Collect
     return CodedError(
         _E.NOT_GRANTED,
         f"the owner of device {device.name!r} does not let this hub read {what} of {of}",
-        hint=f"its owner types on the device: hub grants {shlex.quote(f'+{grant}={names}')}",
+        hint=f"its owner types on the device: hub grants {shell_word(f'+{grant}={names}')}",
     )
 
 

@@ -17,6 +17,8 @@ from pathlib import Path
 from threading import Event
 from typing import BinaryIO, Final
 
+from hub.base.printable import shell_word
+
 _PATIENCE_S: Final = 10.0
 # Waits between attempts to replace a file that a scanner for viruses or an index has open for a moment.
 _WAITS_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
@@ -147,7 +149,7 @@ def restricting(file: Path, *, system: str = sys.platform) -> str:
     """Return the command by which the owner of a file restricts it."""
     if system == "win32":
         return f'icacls "{file}" /inheritance:r /grant:r "%USERNAME%:F"'
-    return f"chmod 600 {file}"
+    return f"chmod 600 {shell_word(file)}"
 
 
 def _own_account() -> str:

@@ -7,7 +7,6 @@ A person at the machine may name any file. A hub to which the owner grants ``pla
 import hashlib
 import os
 import re
-import shlex
 import socket
 import stat
 import unicodedata
@@ -28,6 +27,7 @@ from hub.base.atomic_file import write_atomically
 from hub.base.clock import epoch_ms
 from hub.base.outbound.addresses import parse_target
 from hub.base.outbound.rules import kind_of
+from hub.base.printable import shell_word
 from hub.base.system.files import create_private
 from hub.base.system.folders import is_hidden
 from hub.device import declared_tables
@@ -321,7 +321,7 @@ def _destination(sink: AnySink) -> tuple[str, str]:
 def _command(kind: str, place: str) -> str:
     """Return the command that adds a place at the device."""
     named = {"caldav": "calendar", "ics": "calendar"}.get(kind, kind)
-    return f"hub places add {named} {shlex.quote(place)}"
+    return f"hub places add {named} {shell_word(place)}"
 
 
 def _free_name(fields: PlaceFields, taken: Collection[str]) -> str:

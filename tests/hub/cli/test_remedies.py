@@ -38,6 +38,7 @@ from tests.support.remedies import (
     commands_in,
     commands_of_page,
     named_commands,
+    unquoted_paths,
 )
 
 __all__ = ["home"]  # a fixture
@@ -71,6 +72,11 @@ def test_every_command_in_a_text_of_the_page_can_be_typed() -> None:
     assert len(named) > 60
     found = [(command, why) for command in named if (why := _why_not(command))]
     assert [f"{command.file}:{command.line}: {command.words}: {why}" for command, why in found] == []
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_path_in_a_command_is_quoted_for_a_shell(part: str) -> None:
+    assert list(unquoted_paths(part)) == []
 
 
 def _why_not(named: NamedCommand) -> str:
@@ -147,6 +153,11 @@ def test_remedy_of_a_hub_that_does_not_run_is_the_command_that_started_the_hub(
     (state / "up").mkdir()
     ends(hub("status"), 3, f"hub up --state {state} --config '{settings}'\n")
     (state / "hub.toml").touch()
+    ends(hub("status"), 3, f"hub up --state {state} --config '{settings}'\n")
+    (state / "other.toml").touch()
+    keep_last_good(state, "", state / "other.toml")
+    ends(hub("status"), 3, f"hub up --state {state} --config {state}/other.toml\n")
+    (state / "other.toml").unlink()
     ends(hub("status"), 3, f"hub up --state {state}\n")
     (state / "up").rmdir()
     ends(hub("status"), 3, f"hub serve --state {state}\n")

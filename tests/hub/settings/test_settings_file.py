@@ -20,6 +20,8 @@ from hub.settings.reading import (
     ParsedSettings,
     check_settings,
     keep_last_good,
+    last_file,
+    last_good,
     open_settings,
 )
 from hub.settings.settings import Settings, StorageSettings
@@ -75,6 +77,19 @@ async def test_last_good_settings_remain_until_a_valid_file_is_loaded(
     assert (bench.reloader.on_last_good, bench.reloader.refused) == (False, ())
     assert bench.reloader.current.limits.runs == 5
     assert "5" in (bench.state / LAST_GOOD).read_text()
+
+
+@pytest.mark.parametrize(
+    "comment",
+    ["# file: notes about my files\n[storage]\n", '# file: "a"\n[storage]\n', "# file: 7\n", "# file: x"],
+)
+def test_settings_that_an_older_release_kept_are_whole(comment: str, tmp_path: Path) -> None:
+    (tmp_path / LAST_GOOD).write_text(text := f"[hub]\n{comment}")
+    assert (last_good(tmp_path), last_file(tmp_path)) == (text, None)
+    strange = tmp_path / "a\n# file: b"
+    strange.touch()
+    keep_last_good(tmp_path, text, strange)
+    assert (last_good(tmp_path), last_file(tmp_path)) == (text, strange)
 
 
 @pytest.mark.parametrize("kept", [None, BROKEN, "\udcff"])

@@ -2,7 +2,7 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect } from "preact/hooks";
 import { Act, type Order, starting } from "../acting";
-import { count, soon } from "../format";
+import { count, quoted, soon } from "../format";
 import { now } from "../live";
 import { may } from "../me";
 import { Command, Empty, Entry, Foreign, Page, Read, Section, Time } from "../parts";
@@ -105,7 +105,7 @@ function Folders({ readers, devices }: { readers: readonly AgentView[]; devices:
           key={`${device.id} ${root}`}
           title={root}
           state="not read"
-          about={<>on {device.name} · it is shared, and no agent reads it: {may("devices") ? <a href={link(["agents"], { new: "1" })}>make one</a> : <Command text={`hub up ${root}`} />}</>}
+          about={<>on {device.name} · it is shared, and no agent reads it: {may("devices") ? <a href={link(["agents"], { new: "1" })}>make one</a> : <Command text={`hub up ${quoted(root)}`} />}</>}
         />
       ))}
     </ul>
