@@ -282,12 +282,13 @@ async def _sign_ins_deleted(store: Store, settings: Settings) -> list[Remark]:
         Remark(
             ("connectors", number, "name"),
             f"the stored password or sign-in of {connector.name} is deleted with this change:"
-            " it is not sent to another server, or for another user",
+            " it is not sent to another server, in another way, or for another user",
             f"afterwards: hub connectors login {connector.name}",
         )
         for number, connector in enumerate(declared_connectors(settings))
         if connector.problem is None
-        and held.get((connector.user_name, connector.name), connector.origin) != connector.origin
+        and (before := held.get((connector.user_name, connector.name))) is not None
+        and not connectors.keeps_grant(before, connector.origin)
     ]
 
 

@@ -152,6 +152,10 @@ class ProviderSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    def protection(self) -> Sequence[str]:
+        """Return what protects a secret on its way, if the settings change that."""
+        return ()
+
     def problem_of_files(self) -> str | None:
         """Return why this node cannot use a file that the settings name, or None."""
         return None

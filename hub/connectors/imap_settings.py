@@ -1,5 +1,6 @@
 """Settings of an IMAP connector, and an agent's filter of folders."""
 
+from collections.abc import Sequence
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
@@ -114,6 +115,10 @@ class ImapSettings(ProviderSettings):
         if self.oauth is None:
             return _KNOWN.get(self.host.lower())
         return OAuth(**self.oauth.model_dump())
+
+    def protection(self) -> Sequence[str]:
+        """Return the word for no TLS, and the certificates that are trusted."""
+        return ["none"] * (self.tls == "none") + [str(self.ca_file)] * (self.ca_file is not None)
 
     def problem_of_files(self) -> str | None:
         """Return why this node cannot use *ca_file*, or None."""

@@ -59,7 +59,7 @@ from protocol.ids import RunId
 from protocol.lifecycles import RunEvent, RunState, UnitState
 from storage.agents.configs import Mailbox
 from storage.connectors import connectors, seen_messages
-from storage.connectors.connectors import ConnectorRow, CredentialRow
+from storage.connectors.connectors import ConnectorRow, CredentialRow, stream_of
 from storage.runs import calls, plans, run_moves, runs
 from storage.runs.calls import OpenCall
 from storage.runs.items import approved_authors
@@ -411,7 +411,8 @@ class _MailboxReading:
         self._connector = connector
         self._row = row
         # Another person may sign in anew, whose stream of messages is different.
-        self._whose = row.origin if grant is None else f"{row.origin}{_BY}{grant.granted_at}"
+        self._stream = stream_of(row.origin)
+        self._whose = self._stream if grant is None else f"{self._stream}{_BY}{grant.granted_at}"
         self._work = work
         self._senders = KnownSenders(visits.trusted)
         self._room = 0
@@ -495,7 +496,7 @@ class _MailboxReading:
 
     def _back_to(self, known: seen_messages.CursorRow | None, since: datetime) -> datetime:
         """Return the start date without a cursor: before all messages that were not read yet."""
-        is_here = known is not None and known.origin.partition(_BY)[0] == self._row.origin
+        is_here = known is not None and known.origin.partition(_BY)[0] == self._stream
         if known is None or known.last_ok_at is None or not is_here:
             return since
         return min(since, from_epoch_ms(known.last_ok_at) - OVERLAP)

@@ -27,7 +27,7 @@ from storage.agents.config_changes import NewConfig
 from storage.agents.configs import Mailbox, ModelUse
 from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.templates import WrittenTemplate
-from storage.connectors.connectors import DeclaredConnector
+from storage.connectors.connectors import BOUND, DeclaredConnector
 from storage.coordination.gateways import DeclaredGateway
 from storage.kernel.columns import struct_from
 from storage.schedules.schedule_rows import DeclaredSchedule
@@ -66,12 +66,14 @@ def _declared_connector(connector: ConnectorSettings, plugins: Collection[str]) 
     except UnknownProvider as error:
         return msgspec.structs.replace(declared, problem=str(error))
     options = kind.settings_model.model_validate(connector.settings)
+    way = kind.oauth(options)
+    addresses = () if way is None else (way.authorize_url, way.token_url, way.device_url, way.revoke_url)
+    bound = (connector.provider, sorted(kind.origins(options)), addresses, list(options.protection()))
     return msgspec.structs.replace(
         declared,
-        origin=kind.origin(options),
+        origin=f"{kind.origin(options)}{BOUND}{hashlib.sha256(repr(bound).encode()).hexdigest()[:16]}",
         settings_digest=hashlib.sha256(document + kind.revision.encode()).hexdigest(),
-        needs_grant=kind.oauth(options) is not None
-        or (kind.auth is Auth.PASSWORD and connector.secret is None),
+        needs_grant=way is not None or (kind.auth is Auth.PASSWORD and connector.secret is None),
     )
 
 

@@ -58,11 +58,25 @@ class UnknownConnector(HubError):
         self.name = name
 
 
+# In an origin, before a digest of what else decides where and how a secret is sent.
+BOUND: Final = "\x1f"
+
+
+def stream_of(origin: str) -> str:
+    """Return the part of an origin that cursors belong to: the account and its server."""
+    return origin.partition(BOUND)[0]
+
+
+def keeps_grant(held: str, origin: str) -> bool:
+    """Return True if a sign-in for the origin *held* is for *origin*, too. Older releases bound no digest."""
+    return held in (origin, stream_of(origin))
+
+
 class DeclaredConnector(msgspec.Struct, frozen=True, kw_only=True):
     """Declaration of a connector in hub.toml, without its secrets.
 
     Attributes:
-        origin: account and server that its cursors and grants belong to.
+        origin: account and server of its cursors; with what follows BOUND, of its grants.
         settings_digest: digest of all settings; a change lets a ``blocked`` connector try again.
         needs_grant: a person has to sign in before it works.
         problem: why it cannot be used at all; then the other values are unset.
@@ -362,7 +376,7 @@ def _declare(c: sa.Connection, old: ConnectorRow, one: DeclaredConnector, at: in
     about = {"new_provider": one.provider, "new_origin": one.origin, "digest": one.settings_digest}
     c.execute(DECLARE, {"connector": old.id, "now": at} | about)
     begin_anew(c, old.id)
-    if old.origin != one.origin:
+    if not keeps_grant(old.origin, one.origin):
         c.execute(sa.delete(credentials).where(credentials.c.connector_id == old.id))
     query = sa.select(credentials.c.connector_id).where(credentials.c.connector_id == old.id)
     is_granted = c.execute(query).first() is not None

@@ -21,6 +21,20 @@ def connector(c: sa.Connection) -> None:
     connectors.reconcile_connectors(c, declared=[one], at=AT, fresh_ids=[ID, "user-1"])
 
 
+def test_grant_of_an_older_release_is_kept_and_then_bound_to_how_its_secret_is_sent(c: sa.Connection) -> None:
+    def declared(origin: str) -> str:
+        one = DeclaredConnector(
+            name="work", user_name="owner", provider="gmail", needs_grant=True, origin=origin
+        )
+        connectors.reconcile_connectors(c, declared=[one], at=AT, fresh_ids=[ID, "user-1"])
+        return connectors.get_connector(c, ID).state
+
+    assert declared("o") == "sign_in"
+    grant(c)
+    assert declared(f"o{connectors.BOUND}1") == "ok"
+    assert declared(f"o{connectors.BOUND}2") == "sign_in"
+
+
 def grant(c: sa.Connection, sealed: bytes = b"s1", *, key: str = "k1", id: str = "a1") -> None:
     connectors.grant_connector(
         c,

@@ -7,14 +7,14 @@ import pytest
 import sqlalchemy as sa
 
 from hub.base.toml.problems import SettingsInvalid
-from hub.settings.declared import declared_agent, declared_agents
+from hub.settings.declared import declared_agent, declared_agents, declared_connectors
 from hub.settings.reading import check_text
 from protocol.configs import ConfigType
 from protocol.ids import UserId
 from storage.agents import agents, config_changes, configs
 from storage.agents.config_changes import ConfigOfFile, NewConfig
 from storage.agents.declared_agents import DeclaredAgent, reconcile_declared
-from storage.connectors.connectors import Reconciled
+from storage.connectors.connectors import Reconciled, keeps_grant, stream_of
 from storage.devices import users
 from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.store import open_store
@@ -312,3 +312,50 @@ def test_invalid_value_is_refused_with_the_position(tmp_path: Path, written: str
         _declared(tmp_path, written)
     said = str(caught.value)
     assert told in said and "hub.toml:8" in said
+
+
+ENDPOINTS = '{ authorize_url = "https://sso.example.org/a", token_url = "https://sso.example.org/t" }'
+BOX = 'host = "imap.example.org", username = "ana"'
+
+
+@each(
+    "case",
+    [
+        ("imap", BOX, BOX + ', authserv_id = "mx"', True),
+        ("imap", BOX, BOX + ", port = 993", True),
+        ("imap", BOX, BOX.replace("imap.", "evil."), False),
+        ("imap", BOX + ", port = 993", BOX + ', port = 993, tls = "none", insecure = true', False),
+        ("imap", BOX, BOX + ', ca_file = "evil.pem"', False),
+        *(
+            (
+                "imap",
+                f'{BOX}, auth = "xoauth2", oauth = {ENDPOINTS}',
+                f'{BOX}, auth = "xoauth2", oauth = {ENDPOINTS.replace(*change)}',
+                False,
+            )
+            for change in [
+                ("sso.example.org/t", "evil.example/t"),
+                ("}", ', revoke_url = "https://e.example/r" }'),
+            ]
+        ),
+        ("gmail", "", 'token_url = "https://evil.example/t"', False),
+        ("gmail", "", 'revoke_url = "https://evil.example/t"', False),
+        ("outlook", "", 'login_url = "https://evil.example"', False),
+    ],
+)
+def test_sign_in_is_bound_to_where_and_how_its_secret_is_sent(
+    case: tuple[str, str, str, bool], tmp_path: Path
+) -> None:
+    provider, before, after, is_kept = case
+
+    def origin(settings: str) -> str:
+        (file := tmp_path / "hub.toml").write_text(
+            f'[[connectors]]\nname = "m"\nprovider = "{provider}"\nclient_id = "c"\n'
+            f"settings = {{ {settings} }}\n"
+        )
+        (declared,) = declared_connectors(load_settings(file))
+        assert declared.problem is None
+        return declared.origin
+
+    assert keeps_grant(origin(before), origin(after)) is is_kept
+    assert keeps_grant(stream_of(origin(before)), origin(before)), "of an older release"
