@@ -417,7 +417,13 @@ def has_display(environ: Mapping[str, str]) -> bool:
 
 
 def show_link(
-    link: str, folder: Path | None, page: str = "", *, no_open: bool, as_json: bool = False
+    link: str,
+    folder: Path | None,
+    page: str = "",
+    *,
+    no_open: bool,
+    as_json: bool = False,
+    within: str = "a minute",
 ) -> None:
     """Print a link that signs in, leading to a page of the hub, and open it by a file in *folder*."""
     if page:
@@ -426,14 +432,14 @@ def show_link(
         show.print_json("opened", {"link": link})
     else:
         show.out(link)
-    if no_open or not open_browser(link, folder):
-        show.report("Open the link in a browser on this machine within a minute; it works once.")
+    if no_open or not open_browser(link, folder, within):
+        show.report(f"Open the link in a browser on this machine within {within}; it works once.")
         if "SSH_CONNECTION" in os.environ and (port := urlsplit(link).port):
             named = f"{getuser()}@{os.environ['SSH_CONNECTION'].split()[2]}"
             show.report(f"Or on the machine where you are, after: ssh -L {port}:127.0.0.1:{port} {named}")
 
 
-def open_browser(link: str, folder: Path | None) -> bool:
+def open_browser(link: str, folder: Path | None, within: str = "a minute") -> bool:
     """Open a link that signs in; return False if no browser was started.
 
     All users of a machine see the arguments of its processes. So the browser gets the path of a file in
@@ -448,7 +454,7 @@ def open_browser(link: str, folder: Path | None) -> bool:
     except OSError:
         return False
     if is_open := webbrowser.open(file.as_uri()):
-        show.report("If the browser shows no page, as one from a snap: open the link above within a minute.")
+        show.report(f"If the browser shows no page, as one from a snap: open the link above within {within}.")
     return is_open
 
 

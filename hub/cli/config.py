@@ -150,7 +150,7 @@ def edit(state: Path) -> None:
                 return
             for faulty in response["problems"]:
                 show.report(str(_problem(faulty)))
-            if not click.confirm("edit it again? (no discards the changes)", default=True, err=True):
+            if not show.ask("edit it again? (no discards the changes)", default=True):
                 raise CommandError("the settings have errors; the changes were discarded", Exit.SETTINGS)
 
 
@@ -164,7 +164,7 @@ def _confirm_warned(checked: Mapping[str, Any]) -> None:
         return
     for faulty in checked["problems"]:
         show.report(str(_problem(faulty)))
-    click.confirm("apply it nonetheless?", abort=True, err=True)
+    show.ask("apply it nonetheless?", abort=True)
 
 
 @config.command(epilog=example("hub config revert limits.runs"))

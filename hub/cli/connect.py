@@ -176,7 +176,7 @@ def _introduce(roots: Sequence[Path], db: Path) -> None:
         )
         return
     show_preview(preview_of(new, 10.0))  # their owner waits
-    if not click.confirm("Share these files with the hub?", default=True, err=True):
+    if not show.ask("Share these files with the hub?", default=True):
         next_step = "name what is to stay in a file .hubignore, and look again: hub device preview"
         raise CommandError("nothing is shared", Exit.FAILED, next_step=next_step)
 
@@ -268,9 +268,9 @@ def ask_grants(url: str, db: Path) -> tuple[str, ...]:
     show.report(f"the address {address} is new to this device; a hub that it knows keeps its rights")
     show.report("to change them later: hub grants")
     chosen = []
-    if click.confirm("May it apply review decisions that you made elsewhere?", err=True):
+    if show.ask("May it apply review decisions that you made elsewhere?"):
         chosen.append("+review.remote")
-    if click.confirm("May it read rows that you approved?", err=True):
+    if show.ask("May it read rows that you approved?"):
         tables = click.prompt("Of which tables", default=",".join(TABLES), err=True)
         chosen.append(f"+rows.read={tables.replace(' ', '')}")
     try:

@@ -340,7 +340,7 @@ def agreed(ids: Sequence[str], lines: Callable[[str], Sequence[str]]) -> list[st
             if not sys.stdin.isatty():
                 step = "read its words, then add --marked"
                 raise CommandError("not done: this item has a mark", Exit.USAGE, next_step=step)
-            if not click.confirm("It has a mark. Go on with this one?", err=True):
+            if not show.ask("It has a mark. Go on with this one?"):
                 continue
         taken.append(id)
     return taken

@@ -86,7 +86,16 @@ def confirm(question: str) -> None:
         raise CommandError(
             f"not done: {question}", Exit.USAGE, next_step="without a terminal, confirm with --yes"
         )
-    click.confirm(question, abort=True, err=True)
+    ask(question, abort=True)
+
+
+def ask(question: str, *, default: bool = False, abort: bool = False) -> bool:
+    """Ask on one line of stderr, with control characters in names of others escaped; return True for yes.
+
+    Raises:
+        click.Abort: the answer was no, with *abort*.
+    """
+    return click.confirm(one_line(question), default=default, abort=abort, err=True)
 
 
 def print_json(schema: str, value: Mapping[str, Any], *, on_one_line: bool = False) -> None:

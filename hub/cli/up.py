@@ -232,7 +232,7 @@ def up(
     if link is None:
         open_page(db, "review", no_open=no_browser)
     else:
-        show_link(link, state, "review", no_open=no_browser)
+        show_link(link, state, "review", no_open=no_browser, within="ten minutes")
 
 
 @click.command(epilog=example("hub down"))
@@ -299,9 +299,7 @@ def _offered(command: str, *, asks: bool) -> list[Path]:
             folder.is_relative_to(above) for above in found
         ):
             found.append(folder)
-    chosen = [
-        folder for folder in found[:_MAX_OFFERED] if asks and click.confirm(f"share {folder}?", err=True)
-    ]
+    chosen = [folder for folder in found[:_MAX_OFFERED] if asks and show.ask(f"share {folder}?")]
     if not chosen:
         named = " ".join(map(shell_word, found[:_MAX_OFFERED])) if found else "~/notes"
         problem, next_step = "this machine shares no folder yet", f"name one: {command} {named}"
@@ -313,7 +311,8 @@ def _documents(home: Path) -> Iterator[Path]:
     """Yield the folder of documents as the desktop names it in the language of its user."""
     with suppress(OSError, UnicodeDecodeError):
         text = (default_settings().parents[1] / "user-dirs.dirs").read_text("utf-8")
-        yield from (home / name for name in _NAMED.findall(text))
+        named = [Path(os.path.normpath(f"{home}/{name}")) for name in _NAMED.findall(text)]
+        yield from (folder for folder in named if home in folder.parents)
 
 
 def _report_extras(run: Mapping[str, Any], *, has_places: bool) -> None:
@@ -428,7 +427,7 @@ def _device_roots(
         is_moved = False
         with suppress(DeviceFileError), connect_shared(database(ctx, config)) as db:
             is_moved = yes and is_renamed(db, before, after)
-        if is_moved or (not yes and sys.stdin.isatty() and click.confirm(question, err=True)):
+        if is_moved or (not yes and sys.stdin.isatty() and show.ask(question)):
             moved = before, after
         elif yes:
             show.report(

@@ -515,7 +515,7 @@ def _json(found: "Calibration", name: str) -> dict[str, Any]:
 
 def _is_confirmed(size: int, config: Path) -> bool:
     question = f"write {_KEY} = {size} into {config}?"
-    return sys.stdin.isatty() and click.confirm(question, default=True, err=True)
+    return sys.stdin.isatty() and show.ask(question, default=True)
 
 
 def _write(config: Path, size: int) -> None:

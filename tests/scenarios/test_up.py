@@ -275,6 +275,7 @@ def test_folder_of_documents_is_offered_under_its_name_in_the_language_of_the_de
     documents.mkdir()
     home.settings.parent.mkdir(exist_ok=True)
     named = '# XDG_DOCUMENTS_DIR="$HOME/x"\nXDG_DOCUMENTS_DIR="$HOME/Dokumente"\nXDG_MUSIC_DIR="$HOME/"\n'
+    named += "".join(f'XDG_DOCUMENTS_DIR="$HOME/{name}"\n' for name in ("/etc", "..", "../..", "./"))
     (home.settings.parent / "user-dirs.dirs").write_text(named)
     assert f"name one: hub up {documents} {home.notes}\n" in home.hub("up", code=2)
 

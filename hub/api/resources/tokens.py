@@ -736,6 +736,7 @@ class InvitationsResource(SecretsOfKind[InvitationRow], Resource):
 
 
 LINK_S: Final = 60.0  # between making a link and opening it
+OWNERS_LINK_S: Final = 600.0  # of one printed in the owner's terminal, below what is read there first
 
 
 class PagesAt(msgspec.Struct, frozen=True):
@@ -796,7 +797,7 @@ class SessionsResource(SecretsOfKind[BrowserSessionRow], Resource):
 
         With ``user``, the session sees only that user's things. With ``owner_of``, the session decides in the
         name of that device's owner: with all rights while the owner is the only user, then as that user. The
-        only user of a hub makes such a link over its Unix socket.
+        only user of a hub makes such a link over its Unix socket; it lasts ten minutes.
         """
         is_same = not scopes and role is None
         owned = None if owner_of is None else await self._device_of_only_user(caller, owner_of)
@@ -806,7 +807,7 @@ class SessionsResource(SecretsOfKind[BrowserSessionRow], Resource):
         device = owned or await self._owned_by(caller, granted)
         await self._check_room("browser_sessions", "sessions of browsers")
         row, code = await self._create(
-            LINK_S,
+            LINK_S if owned is None else OWNERS_LINK_S,
             name=caller.name if owned is None else owned.name,
             role=role,
             scopes=sorted(granted - AT_DEVICES if owned is None else granted),

@@ -62,16 +62,19 @@ async def test_sign_in_link_is_valid_once_for_a_single_browser(hub: ServedHub) -
         assert await _me(another) == 401
 
 
-async def test_sign_in_link_only_opens_a_session_within_a_minute(hub: ServedHub) -> None:
+async def test_sign_in_link_only_opens_a_session_within_a_minute_or_ten_from_a_terminal(hub: ServedHub) -> None:
     code = await _link(hub)
     async with over_tcp(hub, code) as client:
         assert await _me(client) == 401
         assert (await client.post("/v1/sessions/links", json={})).status_code == 401
         assert (await client.post("/v1/sessions")).status_code == 201
-    late = await _link(hub)
+    late, of_terminal = await _link(hub), [await _link(hub, owner_of="desk") for _ in range(2)]
     hub.clock.advance(61.0)
     async with over_tcp(hub) as browser:
         assert (await _signed_in(browser, late)).status_code == 401
+        for seconds, status in ((530.0, 201), (10.0, 401)):
+            hub.clock.advance(seconds)
+            assert (await _signed_in(browser, of_terminal.pop())).status_code == status
 
 
 async def test_session_of_an_operator_token_has_rights_and_user_of_the_token(hub: ServedHub) -> None:

@@ -1,5 +1,6 @@
 """What a person sees on a terminal."""
 
+import io
 import os
 import pty
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
+import click
 import pytest
 from anyio.from_thread import BlockingPortal
 
@@ -20,6 +22,7 @@ from storage.schedules.schedule_rows import DeclaredSchedule
 from tests.hub.cli.conftest import Hub
 from tests.support.hub import ServedHub
 from tests.support.runs import folder
+from tests.support.source import ROOT
 from tests.support.terminal import terminal
 
 
@@ -173,3 +176,20 @@ async def test_background_command_prints_no_lines_into_an_open_prompt(
             await typed.shows(r"next try in")
             until_answered = typed.shown[asked:].partition("answered")[0]
             assert "next try" not in until_answered and "lost" not in until_answered
+
+
+def test_name_of_a_folder_in_a_question_reaches_a_terminal_escaped_on_one_line(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n" * 2))
+    assert not show.ask("share Z\r\x1b[2Kshare the folder Notes\n?")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    with pytest.raises(click.Abort):
+        show.confirm("share Z\r\x1b[2K\n?")
+    shown = capfd.readouterr().err
+    assert (shown.count("\\r\\x1b[2K"), "\r" in shown, "\x1b" in shown) == (2, False, False), ascii(shown)
+
+
+def test_no_command_asks_beside_the_function_that_escapes_names() -> None:
+    asking = [file for file in (ROOT / "hub").rglob("*.py") if "click.confirm(" in file.read_text("utf-8")]
+    assert asking == [ROOT / "hub/cli/show.py"]
