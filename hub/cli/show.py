@@ -1,7 +1,7 @@
 """Output of commands: tables, times, durations, sizes, QR codes; data on stdout, messages on stderr.
 
 Control characters in text of devices and documents are escaped, so that no file name can control the
-terminal. A time in a column has its year only if it is more than half a year away.
+terminal. A time in a column has its year only in a later year, or more than half a year away.
 """
 
 import io
@@ -228,8 +228,9 @@ def column_moment(text: str | None, zone: tzinfo | None = None, *, seconds: bool
     """Format a time for a column, whose header has the zone: ``01-05 09:14``; with the year if far off."""
     if text is None:
         return NOTHING
-    at = datetime.fromisoformat(text).astimezone(zone)
-    day = "%m-%d" if abs(at - clock.now()) <= timedelta(days=182) else "%Y-%m-%d"
+    at, now = datetime.fromisoformat(text).astimezone(zone), clock.now().astimezone(zone)
+    is_near = abs(at - now) <= timedelta(days=182) and at.year <= now.year
+    day = "%m-%d" if is_near else "%Y-%m-%d"
     return at.strftime(f"{day} %H:%M:%S" if seconds else f"{day} %H:%M")
 
 

@@ -16,7 +16,7 @@ import msgspec
 from anyio import CapacityLimiter, to_thread
 
 from hub.base.name_lists import listed
-from hub.base.tls_faults import ca_file_fault, trusting
+from hub.base.tls_faults import ca_file_fault, certificate_fix, trusting
 from hub.connectors.blocking_imap_transport import BlockingImapTransport, ImapRefused, ImapResponse, TooLong
 from hub.connectors.calling import (
     ConnectorFailure,
@@ -296,8 +296,14 @@ class ImapConnection:
             with anyio.fail_after(3 * CONNECT_TIMEOUT_S):
                 return await to_thread.run_sync(connect, abandon_on_cancel=True, limiter=self._threads)
         except ssl.SSLCertVerificationError as error:
+            name = self._context.account
+            own = (
+                "if it is its own, save it in a file:"
+                f" hub config set connectors.{name}.settings.ca_file=FILE; then: hub connectors login {name}"
+            )
             raise Misconfigured(
-                f"{settings.host} shows a certificate that is not trusted: {error.verify_message}"
+                f"{settings.host} shows a certificate that is not trusted: {error.verify_message};"
+                f" {certificate_fix(error, own)}"
             ) from error
         except (Lost, TimeoutError) as error:
             raise Unavailable(f"{settings.host}: {_why(error)}") from error

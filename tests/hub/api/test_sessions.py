@@ -62,7 +62,9 @@ async def test_sign_in_link_is_valid_once_for_a_single_browser(hub: ServedHub) -
         assert await _me(another) == 401
 
 
-async def test_sign_in_link_only_opens_a_session_within_a_minute_or_ten_from_a_terminal(hub: ServedHub) -> None:
+async def test_sign_in_link_only_opens_a_session_within_a_minute_or_ten_from_a_terminal(
+    hub: ServedHub,
+) -> None:
     code = await _link(hub)
     async with over_tcp(hub, code) as client:
         assert await _me(client) == 401

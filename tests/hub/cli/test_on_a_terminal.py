@@ -20,6 +20,7 @@ from hub.cli import show
 from storage.runs import runs
 from storage.schedules.schedule_rows import DeclaredSchedule
 from tests.hub.cli.conftest import Hub
+from tests.support.clock import FakeClock
 from tests.support.hub import ServedHub
 from tests.support.runs import folder
 from tests.support.source import ROOT
@@ -193,3 +194,19 @@ def test_name_of_a_folder_in_a_question_reaches_a_terminal_escaped_on_one_line(
 def test_no_command_asks_beside_the_function_that_escapes_names() -> None:
     asking = [file for file in (ROOT / "hub").rglob("*.py") if "click.confirm(" in file.read_text("utf-8")]
     assert asking == [ROOT / "hub/cli/show.py"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("2027-03-18T18:00:00Z", "2027-03-18 18:00"),
+        ("2026-12-31T18:00:00Z", "12-31 18:00"),
+        ("2026-03-18T18:00:00Z", "2026-03-18 18:00"),
+        ("2026-08-18T18:00:00Z", "08-18 18:00"),
+    ],
+)
+def test_time_in_a_column_has_its_year_in_a_later_year_or_far_away(
+    text: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(show, "clock", FakeClock(datetime(2026, 11, 28, tzinfo=UTC)))
+    assert show.column_moment(text, UTC) == shown

@@ -335,8 +335,8 @@ def mailbox_with_a_foreign_certificate(desk: Desk, dovecot: Dovecot) -> None:
     refused = desk.hub("connectors", "login", "M1", input=f"{PASSWORD}\n")
     ends(refused, Exit.FAILED, "certificate that is not trusted")
     tested = desk.hub("connectors", "test", "M1")
-    trusted = {"settings.KEY=VALUE": f"settings.ca_file={dovecot.certificate}"}
-    ends(mend(desk.hub, tested, "config set", **trusted), 0)
+    ends(mend(desk.hub, tested, "config set", FILE=str(dovecot.certificate)), 0)
+    ends(mend(desk.hub, tested, "connectors login", input=f"{PASSWORD}\n"), 0)
     ends(mend(desk.hub, desk.hub("connectors"), "connectors"), 0)
 
 

@@ -187,6 +187,17 @@ export function quoted(text: string): string {
   return /^[\w.@+/:][\w.@+/:-]*$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
+const PROVIDERS: Readonly<Record<string, string>> = {
+  imap: "Mailbox (IMAP)", maildir: "Mailbox in a folder (Maildir)", caldav: "Calendars (CalDAV)", ics: "Calendar at an address (.ics)",
+  gmail: "Gmail", outlook: "Outlook", teams: "Microsoft Teams", rss: "Feed (RSS)", atom: "Feed (Atom)", jira: "Jira",
+  "github-issues": "Issues at GitHub", "gitlab-issues": "Issues at GitLab", notion: "Notion", todoist: "Todoist",
+};
+
+/** Return what a provider is to people; one of a plug-in keeps its name. */
+export function providerName(provider: string): string {
+  return PROVIDERS[provider] ?? provider;
+}
+
 const THINGS: Readonly<Record<string, readonly [string, string]>> = {
   tasks: ["task", "tasks"], notes: ["note", "notes"], timelines: ["event", "events"], projects: ["project", "projects"], taskComments: ["comment", "comments"],
 };

@@ -1,7 +1,7 @@
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { Act, Form, attempt } from "../acting";
-import { things } from "../format";
+import { things, providerName } from "../format";
 import { refresh } from "../live";
 import { isOwner, may } from "../me";
 import { type Column, Elsewhere, Facts, Checks, Field, Listed, Page, Read, Section, Select, State, Table, Time } from "../parts";
@@ -17,7 +17,7 @@ const LOOK_MS = 2_000;
 const COLUMNS: readonly Column<ConnectorView>[] = [
   { head: "Account", kind: "main", cell: (one) => <a href={link(["connectors", one.name])}>{one.name}</a> },
   { head: "State", cell: (one) => <State of={one.state} /> },
-  { head: "Provider", cell: (one) => one.provider },
+  { head: "Provider", cell: (one) => providerName(one.provider) },
   { head: "User", cell: (one) => one.user },
   { head: "Last success", cell: (one) => <Time at={one.last_ok_at} none="never" /> },
   { head: "Read by", cell: (one) => one.agents.join(", ") || "–" },
@@ -145,7 +145,7 @@ export function AddAccount(): JSX.Element {
   const [typed, setTyped] = useState<Typed>({});
   const [settings, setSettings] = useState(FIRST);
   const asked = PROVIDERS[provider] ?? [];
-  const problem = name && !NAME.test(name) ? "Letters, digits, and . - _ between them only; no blank." : undefined;
+  const problem = name && !NAME.test(name) ? "Letters, digits, and . - _ between them only." : undefined;
   async function add(): Promise<void> {
     if (problem) return;
     const values = { [`connectors.${name}`]: { name, provider }, ...valuesOf(name, typed, asked) };
@@ -157,8 +157,8 @@ export function AddAccount(): JSX.Element {
   return (
     <>
       <Form send={add}>
-        <Select label="Provider" values={Object.keys(PROVIDERS)} value={provider} change={setProvider} />
-        <Field label="Name" value={name} change={setName} problem={problem} hint="As in: work-mail" />
+        <Select label="Provider" values={Object.keys(PROVIDERS)} value={provider} change={setProvider} word={providerName} />
+        <Field label="Name" value={name} change={(text) => setName(text.replaceAll(" ", "-"))} problem={problem} hint="As in: work-mail; a blank becomes -" />
         <AccountFields asked={asked} typed={typed} change={(key, value) => setTyped({ ...typed, [key]: value })} />
         {may("devices") && <ReaderFields of={settings} change={setSettings} />}
         <button class="main">Add</button>
@@ -242,7 +242,7 @@ function Detail({ of, tested, test }: { of: ConnectorDetail; tested: SelfTestVie
           ["State", <State of={of.state} />],
           ["Problem", of.detail],
           ["In a terminal", of.remedy],
-          ["Provider", of.provider],
+          ["Provider", providerName(of.provider)],
           ["Account", of.account],
           ["User", isOwner() ? null : of.user],
           ["Last success", <Time at={of.last_ok_at} none="never" />],

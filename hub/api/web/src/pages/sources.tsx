@@ -2,7 +2,7 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect } from "preact/hooks";
 import { Act, type Order, starting } from "../acting";
-import { count, quoted, soon } from "../format";
+import { count, providerName, quoted, soon } from "../format";
 import { now } from "../live";
 import { may } from "../me";
 import { Command, Empty, Entry, Foreign, Page, Read, Section, Time } from "../parts";
@@ -118,7 +118,7 @@ function Account({ of, readers }: { of: ConnectorView; readers: readonly AgentVi
       title={of.name}
       href={link(["connectors", of.name])}
       state={of.state === "ok" ? undefined : of.state}
-      about={<>{of.account ?? of.provider} · last reached <Time at={of.last_ok_at} none="never" /></>}
+      about={<>{of.account ?? providerName(of.provider)} · last reached <Time at={of.last_ok_at} none="never" /></>}
       actions={readers.slice(0, 1).map((one) => <Act key={one.id} scope="run" {...reading(one)} />)}
     >
       {of.state !== "ok" && <p>{of.detail} <a href={link(["connectors", of.name])}>{of.state === "sign_in" ? "Sign in" : of.state === "untested" ? "Test it" : "Put it right"}</a></p>}
