@@ -6,13 +6,14 @@ about)`` makes it a field of the body, and ``From(function)`` the result of a fu
 are bound in the same way. Limits and descriptions are ``msgspec.Meta``. A signature is read once, at the
 first request of its route.
 
-A time may be a date, ``2026-12-04``: the begin of that day in the zone of its user's agents.
+A time may be a date, ``2026-12-04``: the begin of that day in the zone of its user's agents, or its end where
+the name of the parameter ends in ``until``.
 """
 
 import inspect
 import re
 from collections.abc import Callable, Collection, Mapping
-from datetime import date
+from datetime import date, timedelta
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Annotated, Any, Final, NamedTuple, TypeVar, get_args, get_origin
@@ -317,7 +318,8 @@ class Binding:
         if self._times and any(DAY.fullmatch(given) for _, given in call.query):
             zone = await call.served.hub.zone_of(call.caller)
             call.query = [
-                (name, _instant(given, zone) if name in self._times else given) for name, given in call.query
+                (name, _instant(given, zone, days=name.endswith("until")) if name in self._times else given)
+                for name, given in call.query
             ]
         wrong: list[Refusal] = []
         parts = {(part.place, part.name): part.read(call, wrong) for part in self.parts}
@@ -412,12 +414,12 @@ def _has(kind: Any, shape: Any) -> bool:
     return any(isinstance(part, shape) for part in parts_of(kind))
 
 
-def _instant(given: str, zone: str | None) -> str:
+def _instant(given: str, zone: str | None, *, days: int) -> str:
     """Return a date as the instant at which it begins; another text as it is, to be read or refused."""
     if DAY.fullmatch(given) is None:
         return given
     try:
-        return from_epoch_ms(begin_of(date.fromisoformat(given), zone)).isoformat()
+        return from_epoch_ms(begin_of(date.fromisoformat(given) + timedelta(days=days), zone)).isoformat()
     except (KeyError, ValueError, OSError, OverflowError):  # no such day, or this machine has no such zone
         return given
 

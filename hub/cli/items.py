@@ -70,7 +70,7 @@ def items() -> None:
 @click.option("--person", help="Words of a person: who is to do it, or wrote it.")
 @click.option("--project", help="Words of the name of its project.")
 @moment_option("--since", "Only those due from then on")
-@moment_option("--until", "Only those due before then")
+@moment_option("--until", "Only those due until then, a day included")
 @click.option("--table", metavar="NAME", help="Only of this table.")
 @click.option(
     "--in-state", "verdict", type=click.Choice(("open", "approved", "edited")), help="Only in this state."

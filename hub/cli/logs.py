@@ -41,7 +41,7 @@ POLL_S: Final = 1.0  # of the logs of all nodes
     help="Lowest level to show. Levels that the hub does not write are missing.",
 )
 @moment_option("--since", "Events from then on, also those of before a restart")
-@moment_option("--until", "Events before")
+@moment_option("--until", "Events until then, a day included")
 @click.option("--limit", type=click.IntRange(1, 1_000), default=100, show_default=True)
 @click.option("--all-nodes", is_flag=True, help="Show the events of all nodes, each with its node.")
 @hub_option

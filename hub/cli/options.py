@@ -34,7 +34,11 @@ MAX_OF_FILE: Final = 255  # bytes of each name in a path; as NAME_MAX of Linux
 _DURATION: Final = re.compile(r"(\d+)\s*(s|m|min|h|d|w)")
 _UNITS_S: Final = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 FORMS: Final = "2h, today 09:00, yesterday 18:00, 2026-11-20, '2026-11-20 18:00', 2026-11-20T18:00+01:00"
-_DAY: Final = re.compile(r"(today|yesterday)(?: +(\d{1,2}:\d{2}))?")
+_DAY: Final = re.compile(
+    r"(?:(?P<word>[a-z]+)|(?P<day>\d{1,2})\.(?P<month>\d{1,2})\.(?P<year>\d{4})?)"
+    r"(?: +(?P<time>\d{1,2}:\d{2}))?"
+)
+_DAYS: Final = {"gestern": -1, "yesterday": -1, "heute": 0, "today": 0, "morgen": 1, "tomorrow": 1}
 
 
 class TextParam(click.ParamType[str]):
@@ -286,29 +290,38 @@ class ListOfOne(click.Group):
 class TimeParam(click.ParamType[str]):
     """Option type for a time: a duration ago, a time of today or yesterday, a date, or an ISO 8601 instant.
 
-    Without an offset it is in the zone of this machine. The value is the instant as ISO 8601, in UTC.
+    Without an offset it is in the zone of this machine. The value is the instant as ISO 8601, in UTC: the begin
+    of a day, and its end for an option ``--until``.
     """
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
-            return _moment(value.strip()).astimezone(UTC).isoformat()
+            at = _moment(value.strip(), is_end=param is not None and param.name == "until")
+            return at.astimezone(UTC).isoformat()
         except (ValueError, OverflowError):
             self.fail(f"{value!r} is not a time; write it in one of these forms: {FORMS}", param, ctx)
 
 
-def _moment(text: str) -> datetime:
+def _moment(text: str, *, is_end: bool) -> datetime:
     from hub.cli import show  # imported late, so that hub --help stays fast
 
     now = show.clock.now()
     if (ago_s := _seconds(text)) is not None:
         return now - timedelta(seconds=ago_s)
-    if day := _DAY.fullmatch(text):
-        date = now.astimezone().date() - timedelta(days=day[1] == "yesterday")
-        hour, minute = map(int, (day[2] or "0:00").split(":"))
-        return datetime.combine(date, time(hour, minute))
-    return datetime.fromisoformat(text)
+    today, found = now.astimezone().date(), _DAY.fullmatch(text)
+    if found and found["word"] in _DAYS:
+        day = today + timedelta(days=_DAYS[found["word"]])
+    elif found and found["day"]:
+        day = date(int(found["year"] or today.year), int(found["month"]), int(found["day"]))
+    elif len(text) == len("2026-11-20"):
+        day = date.fromisoformat(text)
+    else:
+        return datetime.fromisoformat(text)
+    at = found and found["time"]
+    hour, minute = map(int, (at or "0:00").split(":"))
+    return datetime.combine(day + timedelta(days=is_end and not at), time(hour, minute))
 
 
 def moment_option(name: str, help: str, *, default: str | None = None) -> Callable[[Any], Any]:

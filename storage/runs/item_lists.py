@@ -57,7 +57,7 @@ class ItemFilter(msgspec.Struct, frozen=True, kw_only=True):
         run_id: only items whose newest call this run planned.
         warning: the name of one, ``ANY`` or ``NONE``.
         apart: True: only items that their agents list apart; False: without them.
-        path: of a file; of a folder with all below it, if it ends in a slash.
+        path: of a file, or its name; of a folder with all below it, if it ends in a slash.
         text: in a value or in the path of the item, in capital or small letters.
         since: only items found from then on, epoch milliseconds.
         proposed: True: only items with an open proposal; False: without one.
@@ -367,7 +367,9 @@ def _checked(chosen: ItemFilter) -> Iterator[sa.ColumnElement[bool]]:
     if chosen.path is not None:
         path = unindexed(items.c.unit_key)
         is_folder = chosen.path.endswith("/")
-        yield (sa.func.substr(path, 1, len(chosen.path)) if is_folder else path) == chosen.path
+        is_at = (sa.func.substr(path, 1, len(chosen.path)) if is_folder else path) == chosen.path
+        is_named = path.endswith(f"/{chosen.path}", autoescape=True)
+        yield is_at if "/" in chosen.path else sa.or_(is_at, is_named)
     if chosen.text is not None:
         yield _may_have(chosen.text)
     for part in in_parts(sorted(chosen.without)):
@@ -541,4 +543,7 @@ def _most(counts: Mapping[Any, int]) -> dict[str, int]:
 
 
 def _is_at(path: str, chosen: str) -> bool:
-    return path.startswith(chosen) if chosen.endswith("/") else path == chosen
+    """Return whether a file is that of a path, below the folder, or has the name if it is no path."""
+    if chosen.endswith("/"):
+        return path.startswith(chosen)
+    return path == chosen or ("/" not in chosen and path.endswith(f"/{chosen}"))

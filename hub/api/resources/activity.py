@@ -60,7 +60,7 @@ class ActivityLogResource(Resource):
             "event": "Only this event; 'agent.nudge.' means all events that begin so.",
             "agent": "Only of this agent.",
             "since": "Only entries from then on.",
-            "until": "Only entries before.",
+            "until": "Only entries until then, a day included.",
             "limit": "--limit=50: Maximum number of entries.",
         },
         table=("at|at", "event", "actor", "message"),

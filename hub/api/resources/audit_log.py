@@ -104,7 +104,7 @@ class AuditLogResource(Resource):
             "actor": "Only this actor: operator:UID, token:ID, device:ID or hub.",
             "subject": "Only entries about this subject.",
             "since": "Only entries from then on.",
-            "until": "Only entries before.",
+            "until": "Only entries until then, a day included.",
             "limit": "--limit=50: Maximum number of entries.",
         },
         table=(

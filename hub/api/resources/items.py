@@ -457,7 +457,10 @@ class ItemListFilter(NamedTuple):
     table: _Name | None = None
     warning: ItemWarning | None = None
     apart: Annotated[bool | None, Meta(description="Listed apart.")] = None
-    path: Annotated[_Text, Meta(description="Of a file; of a folder, if it ends in a slash.")] | None = None
+    path: (
+        Annotated[_Text, Meta(description="Of a file, or its name; of a folder, if it ends in a slash.")]
+        | None
+    ) = None
     text: Annotated[_Text, Meta(description="In a value or in the path.")] | None = None
     since: Annotated[Instant, Meta(description="Found from then on.")] | None = None
     proposed: Annotated[bool | None, Meta(description="With an open proposal.")] = None
@@ -473,7 +476,8 @@ def sought_items(
     person: Annotated[_Text, Meta(description="Words of a person: assignee or author.")] | None = None,
     project: Annotated[_Text, Meta(description="Words of its project's name.")] | None = None,
     due_since: Annotated[Instant, Meta(description="Due then or later, as in 2027-03-01.")] | None = None,
-    due_until: Annotated[Instant, Meta(description="Due before then, as in 2027-03-08.")] | None = None,
+    due_until: Annotated[Instant, Meta(description="Due until then, as in 2027-03-07: that day, too.")]
+    | None = None,
 ) -> Sought | None:
     """Return what items are to have, or None where nothing is asked for.
 

@@ -87,7 +87,7 @@ class LogsResource(Resource):
         level: LeastLevel = "info",
         since: Annotated[Instant, Meta(description="Entries from then on, also of before a restart.")]
         | None = None,
-        until: Annotated[Instant, Meta(description="Entries before.")] | None = None,
+        until: Annotated[Instant, Meta(description="Entries until then.")] | None = None,
         follow: Annotated[
             bool, Meta(description="Server-sent events named ``log``: the last entries, then new ones.")
         ] = False,

@@ -298,7 +298,7 @@ class HubSeriesResource(Resource):
         help="Show how the hub went over time: runs, verdicts, models, load of its nodes.",
         options={
             "since": "--since=24h: Values from then on.",
-            "until": "Values before then.",
+            "until": "Values until then, a day included.",
             "step_s": "--step: Length of one step, as in 15min or 1h; what suits the range by default.",
             "name": "Only series of this metric, as in hub.runs.",
         },

@@ -263,7 +263,7 @@ class RunListFilter(NamedTuple):
     ) = None
     outcome: Annotated[OutcomeWord, Meta(description="Only runs that ended so.")] | None = None
     since: Annotated[Instant, Meta(description="Only runs created from then on.")] | None = None
-    until: Annotated[Instant, Meta(description="Only runs created before.")] | None = None
+    until: Annotated[Instant, Meta(description="Only runs created until then.")] | None = None
     text: (
         Annotated[str, Meta(max_length=200, description="In the agent's name, the reason or the errors.")]
         | None
@@ -359,7 +359,7 @@ class RunsResource(Resource):
             "task_id": "--task: Only the runs for this task.",
             "outcome": "Only the runs that ended so.",
             "since": "Only the runs created from then on.",
-            "until": "Only the runs created before.",
+            "until": "Only the runs created until then, a day included.",
             "text": "Only those with this text in the agent's name, the reason or the errors.",
             "limit": "--limit=20: Maximum number of runs.",
         },

@@ -54,8 +54,9 @@ def is_held_match(item: HeldItem, query: Query) -> bool:
 
 
 def _is_below(source: str, path: str) -> bool:
-    """Return whether *source* is the file *path*, or a file below it if it ends in a slash."""
-    return path in ("", source) or (path.endswith("/") and source.startswith(path))
+    """Return whether *source* is the file *path*, has that name, or is below it if it ends in a slash."""
+    is_named = "/" not in path and source.endswith(f"/{path}")
+    return path in ("", source) or is_named or (path.endswith("/") and source.startswith(path))
 
 
 def _marks(item: DeviceItem) -> tuple[str, ...]:

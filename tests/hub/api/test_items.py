@@ -303,6 +303,8 @@ async def test_items_are_filtered_by_table_warning_path_text_and_device(
     assert await titles(client, apart="true") == ["task 4"]
     assert await titles(client, apart="false", verdict="open") == ["task 0"]
     assert await titles(client, path="notes/", table="tasks") == ["task 3", "task 1", "task 0"]
+    assert await titles(client, path="a.md") == await titles(client, path="notes/a.md") != []
+    assert await titles(client, path=".md") == await titles(client, path="otes/a.md") == []
     assert (
         await titles(client, path="b.md") == await titles(client, text="TASK 2", device="lab") == ["task 2"]
     )
@@ -489,7 +491,7 @@ async def test_verdicts_are_attributed_to_the_token_in_item_audit_and_activity(
     }
 
 
-async def test_a_day_in_a_query_begins_in_the_zone_of_most_agents_of_the_user(hub: ServedHub) -> None:
+async def test_a_day_in_a_query_is_whole_in_the_zone_of_most_agents_of_the_user(hub: ServedHub) -> None:
     for name in "abcd":  # beside two in UTC
         await hub.agent(name, timezone="Asia/Tokyo")
     token = await hub.token(Role.VIEWER, user_id=hub.owner_id)
@@ -497,7 +499,7 @@ async def test_a_day_in_a_query_begins_in_the_zone_of_most_agents_of_the_user(hu
         for path in ("/v1/items?due_since=2026-12-04&due_until=2026-12-05", "/v1/runs?since=2026-12-04"):
             assert (await client.get(path)).status_code == 200
         shown = (await client.get("/v1/costs?since=2026-12-04&until=2026-12-05")).json()
-        assert shown["since"] == "2026-12-03T15:00:00Z"
+        assert (shown["since"], shown["until"]) == ("2026-12-03T15:00:00Z", "2026-12-05T15:00:00Z")
 
 
 WHY = "Ana did it on Monday."

@@ -330,6 +330,12 @@ def test_runs_command_without_a_match_reports_no_matching_runs(hub: Hub, served:
         ("2025-07-01 12:00", "2025-07-01T10:00:00"),
         ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05"),
         ("2026-01-02T03:04+01:00", "2026-01-02T02:04:00"),
+        ("gestern", "2026-01-03T23:00:00"),
+        ("6.1.", "2026-01-05T23:00:00"),
+        ("1.7.2025 12:00", "2025-07-01T10:00:00"),
+        ("--until yesterday", "2026-01-04T23:00:00"),
+        ("--until 2025-06-30", "2025-06-30T22:00:00"),
+        ("--until today 8:30", "2026-01-05T07:30:00"),
     ],
 )
 def test_a_time_is_read_in_the_zone_of_the_operator(
@@ -339,14 +345,15 @@ def test_a_time_is_read_in_the_zone_of_the_operator(
     monkeypatch.setenv("TZ", "Europe/Berlin")
     time.tzset()
     try:
-        moment = TimeParam().convert(text, None, None)
+        option = click.Option(["--until"]) if text.startswith("--until ") else None
+        moment = TimeParam().convert(text.removeprefix("--until "), option, None)
     finally:
         monkeypatch.setenv("TZ", "UTC")
         time.tzset()
     assert datetime.fromisoformat(moment) == datetime.fromisoformat(at).replace(tzinfo=UTC)
 
 
-@each("text", ["", "yestrday", "2 hours", "25:00", "today 24:30", "2026-13-01"])
+@each("text", ["", "yestrday", "2 hours", "25:00", "today 24:30", "2026-13-01", "31.2.", "monday 9:00"])
 def test_an_invalid_time_is_refused_with_the_valid_forms(hub: Hub, text: str) -> None:
     refused = hub("runs", "--since", text)
     assert refused.exit_code == 2

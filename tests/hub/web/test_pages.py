@@ -743,7 +743,7 @@ async def test_review_page_searches_by_words_and_days_and_shows_the_command(visi
     await visit.open("review")
     filter, rows = visit.page.get_by_role("combobox", name="Filter"), visit.page.locator(".picks li")
     command = visit.page.locator("button.command code")
-    before, after = "2026-11-29", "2026-12-03"  # the items are due between them
+    before, after = "2026-11-29", "2026-12-01"  # the day on which the items are due
     for typed, count, shown in (
         ("words:INVOICE anna", 1, "hub items find 'INVOICE anna'"),
         (f"since:{before}", 1, f"hub items find --since {before} 'INVOICE anna'"),
@@ -754,6 +754,7 @@ async def test_review_page_searches_by_words_and_days_and_shows_the_command(visi
         await filter.press("Enter")
         await expect(command).to_have_text(shown)
         await expect(rows).to_have_count(count)
+        await expect(visit.page.get_by_text(re.compile("waits? for you"))).to_have_count(0)
     await visit.open("review?q=--token%20x")
     await expect(command).to_have_text("hub items find -- '--token x'")
     await visit.page.get_by_text("Nothing here is like this.").wait_for()

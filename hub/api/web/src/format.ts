@@ -51,6 +51,22 @@ export function beginOf(day: string | undefined): string | undefined {
   return begin && !Number.isNaN(begin.getTime()) ? begin.toISOString() : day;
 }
 
+/** Return when a day ends in this zone; a time stays as it is. */
+export function endOf(day: string | undefined): string | undefined {
+  return day && isDay(day) ? beginOf(dayOf(dayAfter(new Date(`${day}T00:00:00`), 1))) : day;
+}
+
+const DAYS: Readonly<Record<string, number>> = { gestern: -1, yesterday: -1, heute: 0, today: 0, morgen: 1, tomorrow: 1 };
+
+/** Return a day that is typed as yesterday, 27.11. or 2026-11-27, as in 2026-11-27; another text as it is. */
+export function dayTyped(text: string, nowMs: number): string {
+  const today = new Date(nowMs);
+  const days = DAYS[text.toLowerCase()];
+  if (days !== undefined) return dayOf(dayAfter(today, days));
+  const [, day, month, year = today.getFullYear()] = /^(\d{1,2})\.(\d{1,2})\.(\d{4})?$/.exec(text) ?? [];
+  return day && month ? `${year}-${month.padStart(2, "0")}-${day.padStart(2, "0")}` : text;
+}
+
 /** Return the begin of the day so many days later, in this zone. */
 export function dayAfter(day: Date, days: number): Date {
   return new Date(day.getFullYear(), day.getMonth(), day.getDate() + days);

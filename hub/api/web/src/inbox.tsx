@@ -3,7 +3,7 @@ import { computed, signal } from "@preact/signals";
 import type { ComponentChildren, JSX } from "preact";
 import { refused, report } from "./acting";
 import { question } from "./confirm";
-import { beginOf, dayHeading, fieldName, thing } from "./format";
+import { beginOf, dayHeading, endOf, fieldName, thing } from "./format";
 import { now } from "./live";
 import { isAtDevice, may } from "./me";
 import { Foreign } from "./parts";
@@ -52,7 +52,7 @@ let isAtEnd = false; // of what was read, which goes on
 /** Words and days that the listed items have, if any are asked for; counts know nothing of them. */
 export const sought = computed(() => {
   const { q, person, project, due_since, due_until } = Object.fromEntries(place.value.query);
-  const given = Object.entries({ q, person, project, due_since: beginOf(due_since), due_until: beginOf(due_until) });
+  const given = Object.entries({ q, person, project, due_since: beginOf(due_since), due_until: endOf(due_until) });
   return Object.fromEntries(given.filter(([, value]) => value !== undefined));
 });
 /** What is listed: the other filters of the address. */
@@ -369,7 +369,8 @@ export async function rejectFile(): Promise<void> {
   const one = subject();
   if (!one) return;
   const { items, next_cursor: next } = await waiting({ path: one.path, device: one.device ?? undefined, unsure: one.verdict === "held" ? "true" : undefined });
-  decide(items.filter(isOpen), "reject", undefined, whyNot(one, "reject"), next ? "; the file has more: R rejects the next ones" : "");
+  const here = items.filter((item) => item.path === one.path && isOpen(item)); // a name may be that of several files
+  decide(here, "reject", undefined, whyNot(one, "reject"), next ? "; the file has more: R rejects the next ones" : "");
 }
 
 /** Return the items without a verdict that a filter lets through, as many as one request may judge, and what leads to more. */

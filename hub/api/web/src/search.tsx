@@ -1,7 +1,7 @@
 // The filters of a list: one field for all of them. What is set is a chip, and a part of the address of the page.
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { dayOf, lastDays } from "./format";
+import { dayOf, dayTyped, lastDays } from "./format";
 import { Foreign } from "./parts";
 import { useReading } from "./reading";
 import { place, refine } from "./router";
@@ -99,9 +99,9 @@ export function Search({ fields }: { fields: readonly SearchField[] }): JSX.Elem
     } else if (field === undefined) {
       if (words.trim()) return setProblem(`Begin with ${fields.map((one) => `${labelOf(one)}:`).join(", ")}`);
     } else if (value) {
-      const known = field.values?.find((one) => one.toLowerCase() === value.toLowerCase());
+      const known = field.isDay ? dayTyped(value, Date.now()) : field.values?.find((one) => one.toLowerCase() === value.toLowerCase());
       if (field.values && known === undefined) return setProblem(`${labelOf(field)} is one of: ${field.values.join(", ").toLowerCase()}`);
-      if (field.isDay && Number.isNaN(Date.parse(value))) return setProblem(`${labelOf(field)} is a day, as in 2027-03-12`);
+      if (field.isDay && Number.isNaN(Date.parse(known ?? ""))) return setProblem(`${labelOf(field)} is a day, as in 2027-03-12, 12.3. or yesterday`);
       clearTimeout(timer.current);
       refine({ [field.name]: known ?? value });
     }

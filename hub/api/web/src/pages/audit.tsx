@@ -1,7 +1,7 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act } from "../acting";
-import { beginOf, commandOf } from "../format";
+import { beginOf, endOf, commandOf } from "../format";
 import { type Column, Listed, Named, Page, Pairs, State, Time, Was } from "../parts";
 import { useReading } from "../reading";
 import { place } from "../router";
@@ -60,7 +60,7 @@ function Verify(): JSX.Element {
 export function Audit(): JSX.Element {
   const { event, actor, subject, since, until, cursor } = Object.fromEntries(place.value.query);
   const flags = { event, actor, subject, since, until };
-  const audit = useReading("/v1/audit", { query: { ...flags, since: beginOf(since), until: beginOf(until), cursor, limit: ROWS } });
+  const audit = useReading("/v1/audit", { query: { ...flags, since: beginOf(since), until: endOf(until), cursor, limit: ROWS } });
   const shown = (of: (entry: AuditEntryView) => string, name: (entry: AuditEntryView) => string | null = () => null): Record<string, string> =>
     Object.fromEntries((audit.data?.entries ?? []).filter(of).map((entry) => [of(entry), name(entry) ?? ""]));
   return (

@@ -45,7 +45,7 @@ export function Calendar({ isWeek }: { isWeek: boolean }): JSX.Element {
           <a href={link(["agents"], { view })}>Today</a>
           <a href={at(after(begin, length))}>After</a>
         </nav>
-        <Command text={`hub agents calendar --since ${dayOf(begin)} --until ${dayOf(after(begin, length))}`} />
+        <Command text={`hub agents calendar --since ${dayOf(begin)} --until ${dayOf(after(begin, length - 1))}`} />
       </div>
       <Read of={plans}>
         {(data) => (

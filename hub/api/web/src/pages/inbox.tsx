@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { attempt, report } from "../acting";
 import { Confirm } from "../confirm";
-import { beginOf, commandOf, count, dayOf, exact, fieldName, quoted, thing, things } from "../format";
+import { beginOf, ago, commandOf, count, dayOf, daysUntil, exact, fieldName, quoted, thing, things } from "../format";
 import {
   accept, act, asked, because, begin, BeingSaved, chosen, clear, current, Delay, DONE, edit, edited, type Group, groupsOf, isOpen, isPlain, judge, judgeFile, list, move, onTheWay, order,
   ORDERS, pickAll, press, rejectFile, rows, size, sought, take, takeBack, takeOne, titled, toggle, typedEarly, undoOne,
@@ -16,7 +16,7 @@ import { useReading } from "../reading";
 import { link, place, refine } from "../router";
 import { ask } from "../server";
 import { Search, type SearchField, TEXT_FIELD } from "../search";
-import { type ItemCountsView, type ItemDetail, type ItemView, MARKS, type ProposalView } from "../types";
+import { type ItemCountsView, type ItemDetail, type ItemView, type ItemsPage, MARKS, type ProposalView } from "../types";
 import { decided, failures, forget, isOnItsWay, isUndecided, refusedOf } from "../verdicts";
 import { Due, ItemCard, Proposed, type CardProps, type Shown, Source } from "./item_card";
 import { Editor } from "./item_editor";
@@ -89,6 +89,8 @@ export function Inbox(): JSX.Element {
   const isUnsure = query["unsure"] === "true";
   const unsure = useReading("/v1/items/counts", { query: { agent, run, table, device, path, text, unsure: "true" }, kinds: KINDS });
   const isSearch = Object.keys(sought.value).length > 0;
+  const hidden = useReading("/v1/items", { query: { agent, run, table, device, path, text, unsure: "true", order: "day", limit: size.value }, kinds: KINDS, when: !isUnsure && !isAtDevice() && Boolean(unsure.data?.total) });
+  const late = (hidden.data?.items ?? []).filter((one) => one.table === "tasks" && one.day && daysUntil(one.day, now.value) < 0).length;
   const hasFilter = verdict !== "open" || Object.keys(query).some((name) => !["by", "cursor", "item", "verdict"].includes(name));
   const id = current.value;
   const rested = useRested(id);
@@ -130,7 +132,7 @@ export function Inbox(): JSX.Element {
           <Search fields={fieldsOf(counts.data)} />
           <div class="listing">
             <p class="quiet" role="status">
-              {counts.data && total(counts.data, verdict === "open" && !isUnsure)}
+              {isSearch ? isRead && found(items.data) : counts.data && total(counts.data, verdict === "open" && !isUnsure)}
               <BeingSaved after=" · " />
             </p>
             {order.value && (
@@ -160,8 +162,8 @@ export function Inbox(): JSX.Element {
               </>
             )}
           </Read>
-          <Aside name="unsure" text="less sure" back="Suggested items" count={unsure.data?.total} />
-          <Aside name="apart" text="of unknown authors, listed apart" back="Other items" count={warning || run ? 0 : counts.data?.warnings["apart"]} />
+          <Aside name="unsure" text={late > 0 ? `less sure, ${late} overdue` : "less sure"} back="Suggested items" count={isSearch ? 0 : unsure.data?.total} />
+          <Aside name="apart" text="of unknown authors, listed apart" back="Other items" count={warning || run || isSearch ? 0 : counts.data?.warnings["apart"]} />
         </div>
         <div class="review-item">
           <a class="back" href={link(["inbox"], { ...query, item: undefined })}>
@@ -300,7 +302,7 @@ function Below({ group: { title, path, items }, base, mayJudge }: ListProps & { 
     <section class="file" aria-label={title}>
       <header>
         <button type="button" class="turn" aria-expanded={isOpened} onClick={() => setOpened(!isOpened)}>
-          <Foreign of={title} />
+          <Foreign of={path?.startsWith("mid:") ? `mail from ${items[0].provenance?.author ?? "unknown"}` : title} title={path ?? ""} />
           <span class="quiet">
             {device && (
               <>
@@ -474,9 +476,16 @@ function originOf(of: Shown): CardProps["origin"] {
   ];
 }
 
-function given({ verdict, by, state, reason, proposed_by: proposer }: NonNullable<ItemDetail["given"]>): string {
-  const end = { pending: "on its way", sent: "on its way", done: "done", refused: "its computer refused it" }[state];
-  return `${verdict} by ${by}${proposer ? `, proposed by ${proposer}` : ""}: ${end}${reason ? ` (${because(reason)})` : ""}`;
+const GIVEN = { approve: "approved", edit: "changed", reject: "rejected", undo: "taken back" } as const;
+
+function given({ verdict, by, state, created_at: at, reason, proposed_by: proposer }: NonNullable<ItemDetail["given"]>): string {
+  const end = { pending: ", on its way to its computer", sent: ", on its way to its computer", done: "", refused: ", and its computer refused it" }[state];
+  const where = by.startsWith("session ") ? "on this page" : `by ${by}`;
+  return `${GIVEN[verdict]} ${where}${proposer ? `, proposed by ${proposer}` : ""}, ${ago(at, now.value)}${end}${reason ? ` (${because(reason)})` : ""}`;
+}
+
+function found({ items, next_cursor: next }: ItemsPage = { items: [], next_cursor: null }): string {
+  return `${count(items.length)}${next ? " or more" : ""} found`;
 }
 
 function total({ total, is_complete }: ItemCountsView, isWaiting: boolean): string {

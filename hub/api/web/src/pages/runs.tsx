@@ -1,6 +1,6 @@
 import type { JSX } from "preact";
 import { Act } from "../acting";
-import { beginOf, between, brief, commandOf, count, money } from "../format";
+import { beginOf, between, brief, commandOf, count, endOf, money } from "../format";
 import { now } from "../live";
 import { Choice, type Column, Command, Facts, Listed, Named, Page, Pager, Read, Section, State, Table, Time } from "../parts";
 import { useReading } from "../reading";
@@ -27,7 +27,7 @@ const FIELDS: readonly SearchField[] = [
 
 export function Runs(): JSX.Element {
   const { agent, device, state, outcome, since, until, text, cursor } = Object.fromEntries(place.value.query);
-  const asked = { agent, device, state, outcome, since: beginOf(since), until: beginOf(until), text };
+  const asked = { agent, device, state, outcome, since: beginOf(since), until: endOf(until), text };
   const runs = useReading("/v1/runs", { query: { ...asked, cursor, limit: ROWS }, kinds: ["run"] });
   const counts = useReading("/v1/runs/counts", { query: asked, kinds: ["run"] });
   return (
