@@ -85,7 +85,7 @@ class Inbox:
         else:
             decided = reject(self.path, [item.label])
         self._known = None
-        if before is not None and item.proposal is None and decided.done:
+        if before is not None and (item.proposal is None or verdict == "edit") and decided.done:
             settled = [
                 _Saved(other.declaration, row, None)
                 for other, row in rows_of_others
@@ -128,7 +128,8 @@ class Inbox:
 def _restore(db: sqlite3.Connection, saved: _Saved) -> None:
     row_id = str(saved.before["id"])
     is_proposed = proposals.of_row(db, saved.table.name, row_id) is not None
-    if is_proposed or rows.find(db, saved.table, row_id) != saved.after:
+    is_decided = is_proposed and not saved.before["isApproved"]
+    if is_decided or rows.find(db, saved.table, row_id) != saved.after:
         raise NotDecided("the item has been changed since the decision")
     try:
         rows.restore(db, saved.table, saved.before)

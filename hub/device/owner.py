@@ -117,6 +117,7 @@ def edit(
         timezone = verdicts.timezone_of(db, review.call_id)
         filled, report = read_fields(db, review.table, fields, at_ms, timezone)
         rows.update(db, review.table, review.row_id, filled, at_ms)
+        proposals.drop_done(db, review.table, review.row_id)
         title = _title(review, filled)
         return f"changed {', '.join(filled)}: {review.label}  {review.table.name}  {title}{report}"
 

@@ -140,6 +140,14 @@ def reject(db: sqlite3.Connection, table: DeviceTable, row_id: str) -> None:
     db.execute("UPDATE proposals SET is_rejected = 1 WHERE tbl = ? AND row_id = ?", (table.name, row_id))
 
 
+def drop_done(db: sqlite3.Connection, table: DeviceTable, row_id: str) -> None:
+    """Reject the proposed change of a row that its owner has given all values of it."""
+    proposal, row = of_row(db, table.name, row_id), rows.find(db, table, row_id)
+    if proposal is not None and proposal.data is not None and row is not None:
+        if all(row.get(name) == value for name, value in proposal.data.items()):
+            reject(db, table, row_id)
+
+
 def unreported(db: sqlite3.Connection, hub: str) -> list[RowVerdict]:
     """Return the owner's verdicts on proposals of *hub* that were rejected, or whose row was deleted.
 

@@ -92,6 +92,7 @@ def apply(
         raise _changed(table, "its owner has deleted the row")
     elif review.row is not None:
         _change_approved(db, table, row, call, at_ms)
+        proposals.drop_done(db, table, row_id)
     elif proposal is not None:
         _decide(db, table, row_id, proposal, call, at_ms)
     else:
@@ -112,7 +113,8 @@ def apply(
         "UPDATE reviews SET reported = ? WHERE tbl = ? AND row_id = ?",
         (None if state == "open" else state, table.name, row_id),
     )
-    answer: dict[str, object] = msgspec.to_builtins(Reviewed(state))
+    is_proposed = proposals.of_row(db, table.name, row_id) is not None  # the change waits on
+    answer: dict[str, object] = msgspec.to_builtins(Reviewed("open" if is_proposed else state))
     return answer
 
 
@@ -235,10 +237,10 @@ def _undo(
         "SELECT before, after FROM remote_reviews WHERE tbl = ? AND row_id = ? AND call_id = ?",
         (table.name, row_id, undone),
     ).fetchone()
-    if saved is None or has_proposal or _row.decode(saved["after"]) != row:
+    before = None if saved is None else _row.decode(saved["before"])
+    is_decided = before is not None and has_proposal and not before["isApproved"]
+    if before is None or is_decided or _row.decode(saved["after"]) != row:
         raise _changed(table, "the row has been decided about or changed since that verdict")
-    before = _row.decode(saved["before"])
-    assert before is not None
     rows.restore(db, table, before)
     db.execute("DELETE FROM remote_reviews WHERE tbl = ? AND row_id = ?", (table.name, row_id))
 

@@ -444,7 +444,8 @@ def _new(
         raise _conflict(item, "has no verdict to undo")
     if undone is not None and undone.seen_call != item.call_id:
         raise _conflict(item, f"is at version {item.version} now, after the verdict; read it again")
-    is_owned = new.verdict == "edit" and new.seen_row is not None and item.verdict in ("approved", "edited")
+    # An open item may be a change of an approved row: the device, which has the row, tells.
+    is_owned = new.verdict == "edit" and new.seen_row is not None and item.verdict not in ("rejected", "held")
     if undone is None and item.verdict not in ("open", "held") and not is_owned:
         raise _conflict(item, f"is {item.verdict} already")
     is_here = item.verdict == "held" or (undone is not None and item.row_id is None)  # no device ever had it

@@ -196,6 +196,26 @@ async def test_change_of_a_task_reaches_a_device_away_once_after_the_hub_was_kil
         assert applied(page) == 2
 
 
+async def test_task_with_a_proposed_change_is_ticked_and_the_change_waits_on(tmp_path: Path) -> None:
+    async with owners_page(tmp_path, *GRANTS) as page:
+        first, second = (await page.until(known_to_hub))["tasks"]
+        note = next(path for path in tmp_path.rglob("*.md") if "- [ ]" in path.read_text())
+        note.write_text(note.read_text().replace("- [ ]", "- [x]"))
+        await page.play.hub.ended(await page.play.hub.start_run())
+        await page.until(lambda found: {task["verdict"] for task in found["tasks"]} == {"open"})
+        found = {task["title"]: task for task in (await page.tasks())["tasks"]}
+        titled = await page.edit(found[first["title"]], title="By the hub")
+        ticked = await page.edit(found[second["title"]], status="done")
+        assert [titled["state"], ticked["state"]] == ["pending", "pending"]
+        await reads(lambda: states(page) == {"By the hub": "todo", second["title"]: "done"})
+        (left,) = (await page.until(lambda found: len(found["tasks"]) == 1))["tasks"]
+        await page.until(lambda found: found["tasks"][0]["given"]["state"] == "done")
+        listed = (await page.client.get("/v1/items", params={"verdict": "open"})).json()["items"]
+        assert [item["id"] for item in listed] == [left["id"]]
+        assert (await page.give(left, "approve"))["state"] == "pending"
+        await reads(lambda: states(page)[second["title"]] == "done" and "todo" not in states(page).values())
+
+
 async def test_tasks_without_grants_are_shown_as_known_and_not_changed(tmp_path: Path) -> None:
     async with owners_page(tmp_path, "+review.remote") as page:
         found = await page.until(known_to_hub)

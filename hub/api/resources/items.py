@@ -904,7 +904,7 @@ class ItemsResource(Resource):
     ) -> str | None:
         """Return why a verdict is wrong. Raises VerdictRefused also for a marked item among *unconfirmed*."""
         problem = self._problem_with(tables, item, new)
-        is_new = item.verdict in ("open", "held") and new.verdict in ("approve", "edit")
+        is_new = item.verdict in ("open", "held") and new.verdict in ("approve", "edit") and not new.seen_row
         if problem is None and is_new and item.warnings and item.id in unconfirmed:
             why = f"has the mark {', '.join(item.warnings)}: show its words, then confirm it by itself"
             raise VerdictRefused(ErrorCode.NEEDS_CONFIRMATION, f"item {item.id!r} {why}", item.version)

@@ -172,6 +172,30 @@ def test_edit_of_an_approved_row_is_applied_once_and_taken_back(
     assert row.values == ("pay", "todo")
 
 
+@pytest.mark.parametrize(
+    ("proposed", "state"),
+    [
+        ({"status": "done"}, "edited"),  # done so: nothing is left to decide
+        ({"title": "pay now"}, "open"),
+        ({"status": "done", "dueDate": NOW}, "open"),
+        (None, "open"),
+    ],
+)
+def test_edit_of_an_approved_row_is_applied_and_taken_back_beside_a_proposed_change(
+    proposed: dict[str, Any] | None, state: str, store: DeviceStore, owner: sqlite3.Connection
+) -> None:
+    row = OwnedRow(store, owner)
+    action, data = (Action.DELETE, {}) if proposed is None else (Action.UPDATE, proposed)
+    store.apply([ToolCall(id="c-2", action=action, table="tasks", where={"id": row.id}, data=data)])
+    assert row.apply("v-1", status="done").result == {"state": state}
+    assert row.values == ("pay", "done")
+    undone = row.apply("v-2", "undo").result
+    assert undone == {"state": "approved" if state == "edited" else "open"}
+    assert row.values == ("pay", "todo")
+    waiting = owner.execute("SELECT count(*) FROM proposals WHERE NOT is_rejected").fetchone()[0]
+    assert waiting == (state == "open")
+
+
 def test_edit_of_an_approved_row_that_its_owner_changed_is_refused(
     store: DeviceStore, owner: sqlite3.Connection
 ) -> None:
