@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from hub.base.clock import epoch_ms, from_epoch_ms
 from protocol.tables import DeviceTable, Kind
 
+MAX_CHANGE: Final = 200  # characters of a value that is shown beside another
 DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
@@ -42,6 +43,24 @@ def dates_as_texts(table: DeviceTable, data: Mapping[str, Any], timezone: str | 
         name: day_text(value, timezone) if isinstance(value, int) and _is_date(table, name) else value
         for name, value in data.items()
     }
+
+
+def changes_as_texts(
+    table: DeviceTable, before: Mapping[str, Any], after: Mapping[str, Any], timezone: str | None
+) -> list[dict[str, Any]]:
+    """Return the fields whose values differ, each with both of them; a long text is cut."""
+    old, new = (
+        {
+            name: f"{value[:MAX_CHANGE]}…" if isinstance(value, str) and len(value) > MAX_CHANGE else value
+            for name, value in dates_as_texts(table, data, timezone).items()
+        }
+        for data in (before, after)
+    )
+    return [
+        {"field": name, "before": old.get(name), "after": new.get(name)}
+        for name in {**old, **new}
+        if before.get(name) != after.get(name)
+    ]
 
 
 def dates_as_instants(table: DeviceTable, data: Mapping[str, Any], timezone: str | None) -> dict[str, Any]:

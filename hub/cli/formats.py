@@ -73,9 +73,7 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     "run_message": lambda run: run["waiting_for"] or run["because"] or run["message"],
     # Items and their files
     "day": lambda day: show.column_moment(day) if day and "T" in day else day,
-    "on_its_way": lambda given: (
-        f"{given['verdict']} {given['state']}" if given and given["state"] != "done" else ""
-    ),
+    "on_its_way": lambda given: given_state(given) if given and given["state"] != "done" else "",
     "item_place": lambda item: place_of(item["path"], item["line"]),
     "proposed": lambda proposals: ", ".join(
         f"{proposal['verdict']}{NOT_QUOTED if proposal['unsupported'] else ''} by {proposal['by']}"
@@ -354,13 +352,17 @@ def item_state(item: Item) -> str:
     """Return the verdict on an item, what became of one that was given at the hub, and its marks."""
     given = item["given"]
     words = ["less sure" if item["verdict"] == "held" else item["verdict"], *item["warnings"]]
+    words += [f"{one['field']}: {one['before']} → {one['after']}" for one in item["changes"]]
     if given and (given["state"] != "done" or given["verdict"] == "undo"):
-        words.insert(
-            1,
-            f"{given['verdict']} {given['state']}"
-            + (f": {refusal(given['reason'])}" if given["reason"] else ""),
-        )
+        words.insert(1, given_state(given))
     return ", ".join(words)
+
+
+def given_state(given: Item) -> str:
+    """Return what became of a verdict that was given at the hub, and why it was refused."""
+    return f"{given['verdict']} {given['state']}" + (
+        f": {refusal(given['reason'])}" if given["reason"] else ""
+    )
 
 
 @_format

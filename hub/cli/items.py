@@ -458,12 +458,13 @@ def _chosen(
             hub.get(path_of("items", item["id"])) if _proposal(item, by)["data"] else item for item in named
         ]
     if verdict in ("approve", "edit", "accept"):
-        marked = [item for item in several if item["warnings"]]
-        if verdict == "accept":
-            marked = [item for item in marked if _proposal(item, by)["verdict"] != "reject"]
-        if marked:
-            show.report(f"{len(marked)} with a mark are left out: {verdict} them by their ids")
-        several = [item for item in several if item not in marked]
+        for field, why in (("warnings", "with a mark"), ("changes", "that change what you approved")):
+            left = [item for item in several if item[field]]
+            if verdict == "accept":
+                left = [item for item in left if _proposal(item, by)["verdict"] != "reject"]
+            if left:
+                show.report(f"{len(left)} {why} are left out: {verdict} them by their ids")
+            several = [item for item in several if item not in left]
     if last is not None:
         me = hub.get("/v1/me")["actor"]
         own = [item for item in several if item["given"]["actor"] == me]

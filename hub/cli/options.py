@@ -290,8 +290,8 @@ class ListOfOne(click.Group):
 class TimeParam(click.ParamType[str]):
     """Option type for a time: a duration ago, a time of today or yesterday, a date, or an ISO 8601 instant.
 
-    Without an offset it is in the zone of this machine. The value is the instant as ISO 8601, in UTC: the begin
-    of a day, and its end for an option ``--until``.
+    Without an offset it is in the zone of this machine. The value is the instant as ISO 8601, in UTC: the
+    begin of a day, and its end for an option ``--until``.
     """
 
     name = "time"

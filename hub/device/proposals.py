@@ -143,9 +143,9 @@ def reject(db: sqlite3.Connection, table: DeviceTable, row_id: str) -> None:
 def drop_done(db: sqlite3.Connection, table: DeviceTable, row_id: str) -> None:
     """Reject the proposed change of a row that its owner has given all values of it."""
     proposal, row = of_row(db, table.name, row_id), rows.find(db, table, row_id)
-    if proposal is not None and proposal.data is not None and row is not None:
-        if all(row.get(name) == value for name, value in proposal.data.items()):
-            reject(db, table, row_id)
+    changes = None if proposal is None else proposal.data
+    if changes is not None and row is not None and {**row, **changes} == row:
+        reject(db, table, row_id)
 
 
 def unreported(db: sqlite3.Connection, hub: str) -> list[RowVerdict]:

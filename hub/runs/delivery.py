@@ -607,6 +607,7 @@ def _settled(one: _Sending, answer: Answer, epoch: int, tables: Tables) -> CallA
         result={"result": answer.result, "error": msgspec.to_builtins(answer.error)},
         row_id=row_id_of(answer),
         is_deleted=is_deleted,
+        is_proposed=isinstance(answer.result, dict) and "proposed" in answer.result,
         counter=answer.counter,
         epoch=epoch,
     )

@@ -499,7 +499,7 @@ def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) 
         seen = item.quote_hash, item.place_hash, finder.config_fingerprint, finder.unit_key
         is_seen = seen == (row.quote_hash, row.place_hash, row.config_fingerprint, row.unit_key)
         return Decision(before=row, after=None if is_seen else _seen(item, row, finder))
-    before = None if row.verdict == "rejected" else row.data
+    before = None if row.verdict == "rejected" else row.before or row.data  # a change that waits is replaced
     return _changed(item, row, finder, can_update, before=before)
 
 

@@ -91,6 +91,7 @@ class CallAnswer(msgspec.Struct, frozen=True, kw_only=True):
         row_id: id of the row that an insert created.
         is_deleted: the row of an update no longer exists: its owner rejected the item, and the call, ACKED,
             changed nothing.
+        is_proposed: the row of an update is its owner's, who has not decided about the update.
         counter: the device's store counter for the call, if reported. This hub planned every row up to it, so
             the ledger has them. Ignored while a comparison of the store is due.
         epoch: number of the connection that the answer came over, if any.
@@ -101,6 +102,7 @@ class CallAnswer(msgspec.Struct, frozen=True, kw_only=True):
     result: Any = None
     row_id: str | None = None
     is_deleted: bool = False
+    is_proposed: bool = False
     counter: int | None = None
     epoch: int | None = None
 
@@ -247,6 +249,7 @@ def write_settled(
         c,
         {settlement.call.call_id: settlement.answer.row_id for settlement in settled if settlement.is_taken},
         at,
+        proposed={settlement.call.call_id for settlement in settled if settlement.answer.is_proposed},
     )
     note_rows_deleted(
         c, [settlement.call.call_id for settlement in settled if settlement.answer.is_deleted], at
@@ -334,6 +337,7 @@ JUDGE = (
             else_=items.c.evidence,
         ),
         same_as=sa.bindparam("repeated", type_=sa.Text),
+        before=sa.case((items.c.answered_at.is_(None), items.c.before), else_=sa.null()),
         verdict_at=sa.bindparam("now", type_=Int),
         answered_at=sa.func.coalesce(items.c.answered_at, sa.bindparam("now", type_=Int)),
         updated_at=sa.bindparam("now", type_=Int),

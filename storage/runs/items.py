@@ -10,7 +10,7 @@ An item whose row the device no longer has when an update arrives there counts a
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice, zip_longest
 from typing import Any, Final, Literal, get_args
 
@@ -128,7 +128,8 @@ class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
         source: its place, as sent to the device; ``None``: planned by an older release, or rejected by its
             owner.
         places: where it is outside of its device's file, as the device reported; *row_id* says of which row.
-        before: data that its device has while the newest call, an update, is not answered.
+        before: data that its device has while the newest call, an update, is not answered, or not
+            decided about by its owner.
         call_id: its newest call, planned in *run_id*.
         row_id: its row at the device, if reported.
         answered_at: time of the answer to the newest call; ``None``: its device may not have it.
@@ -560,7 +561,7 @@ MARK_ANSWERED = (
     .where(items.c.call_id == sa.bindparam("call"))
     .values(
         row_id=sa.func.coalesce(sa.bindparam("row", type_=sa.Text), items.c.row_id),
-        before=None,
+        before=sa.case((sa.bindparam("waits", type_=sa.Boolean), items.c.before), else_=sa.null()),
         answered_at=sa.func.coalesce(items.c.answered_at, sa.bindparam("now", type_=Int)),
         updated_at=sa.bindparam("now", type_=Int),
     )
@@ -580,10 +581,17 @@ ROW_DELETED = (
 )
 
 
-def note_answers(c: sa.Connection, row_ids: Mapping[CallId, str | None], at: int) -> None:
-    """Record that the device has these versions of items. *row_ids*: their rows, by call, if reported."""
+def note_answers(
+    c: sa.Connection, row_ids: Mapping[CallId, str | None], at: int, *, proposed: Collection[CallId] = ()
+) -> None:
+    """Record that the device has these versions of items.
+
+    Args:
+        row_ids: their rows, by call, if reported.
+        proposed: calls that change a row once its owner agrees.
+    """
     execute_among(c, REOPEN, "calls", [*row_ids])
-    rows = [{"call": call, "row": row, "now": at} for call, row in row_ids.items()]
+    rows = [{"call": call, "row": row, "now": at, "waits": call in proposed} for call, row in row_ids.items()]
     execute_for_each(c, MARK_ANSWERED, rows)
 
 

@@ -218,6 +218,18 @@ def test_answered_change_of_an_item_reopens_the_verdict(c: sa.Connection, held: 
     assert (row.items_created, row.items_updated) == (1, 1)
 
 
+@pytest.mark.usefixtures("delivered")
+@pytest.mark.parametrize("said", ["approved", "edited", "rejected"])
+def test_change_proposed_to_an_owner_has_the_values_before_until_decided(
+    c: sa.Connection, held: FencedRun, said: Any
+) -> None:
+    calls.record_verdicts(c, DESK, [ReportedVerdict(the_item(c).call_id, "approved")], AT)
+    bring(c, held, plan(c, held, changed), row_id=None, is_proposed=True)
+    assert (the_item(c).verdict, the_item(c).before) == ("open", {"title": "call Anna"})
+    calls.record_verdicts(c, DESK, [ReportedVerdict(the_item(c).call_id, said)], AT)
+    assert (the_item(c).verdict, the_item(c).before) == (said, None)
+
+
 def test_item_has_the_row_id_reported_last_by_the_device(c: sa.Connection, held: FencedRun) -> None:
     bring(c, held, plan(c, held, as_new(item())), row_id="old")
     bring(c, held, plan(c, held, changed), row_id="new")  # it could not change the first, and made another

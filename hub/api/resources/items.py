@@ -34,7 +34,7 @@ from hub.api.resource import (
     tool,
 )
 from hub.base.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
-from hub.base.dates import dates_as_instants, dates_as_texts, day_text
+from hub.base.dates import changes_as_texts, dates_as_instants, dates_as_texts, day_text
 from hub.base.metrics import Metrics
 from hub.base.printable import NOT_QUOTED
 from hub.base.roles import BY_ALL, BY_DEVICE, SESSION, Scope
@@ -228,6 +228,14 @@ class ProposalView(View):
     unsupported: tuple[str, ...] = ()
 
 
+class ChangeView(View):
+    """Change of a field, with dates as texts; null: no value. A long text is cut."""
+
+    field: str
+    before: Any = None
+    after: Any = None
+
+
 class ItemView(View, kw_only=True):
     """Item of the ledger. *run_id*: of the run that planned its newest call.
 
@@ -244,6 +252,7 @@ class ItemView(View, kw_only=True):
     or is not connected to this node. *device_is_elsewhere*: it is connected to another node of the hub, which
     alone knows whether it would. *needs_owner*: it has a mark, and its owner has not granted that it be
     approved or changed from a hub; it can be rejected. *lacks*: fields that an approval has to fill.
+    *changes*: of a row that its owner has approved, what an approval changes.
     *places*: where its device puts it outside of its file once it is approved, as files and calendars.
     *proposals*: open ones, the newest first. *also*: other waiting items that are the same thing; an
     approval that names them settles them.
@@ -276,6 +285,7 @@ class ItemView(View, kw_only=True):
     device_is_elsewhere: bool = False
     needs_owner: bool = False
     lacks: tuple[str, ...] = ()
+    changes: tuple[ChangeView, ...] = ()
     places: tuple[PlaceView, ...] = ()
     proposals: tuple[ProposalView, ...] = ()
     also: tuple[RepeatView, ...] = ()
@@ -1000,7 +1010,8 @@ class ItemsResource(Resource):
             "found_by": source.get("found_by"),
         }
         shown = {"agent": agent, "device": device, "given": given, "lacks": lacks, "places": places}
-        return named | decisive | known | shown | verdicts
+        changes = {"changes": _changes(self._tables().of(row.target_table), row, timezone)}
+        return named | decisive | known | shown | verdicts | changes
 
     @device(Method.REVIEW_REPORT, "its own items")
     @audited("item.judged")
@@ -1113,6 +1124,13 @@ class ItemsResource(Resource):
         async with self._reporting(link.device_id):
             known = await self._store.write(write)
         return {"known": known, "unknown": len(found) - known}
+
+
+def _changes(table: DeviceTable, row: ItemRow, timezone: str | None) -> tuple[ChangeView, ...]:
+    """Return what a change that waits for the owner of a row would change of it."""
+    if row.verdict != "open" or row.before is None or row.answered_at is None:
+        return ()
+    return tuple(ChangeView(**one) for one in changes_as_texts(table, row.before, row.data, timezone))
 
 
 def _also(others: Sequence[Thing]) -> tuple[RepeatView, ...]:

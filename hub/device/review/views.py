@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from hub.base.clock import from_epoch_ms
-from hub.base.dates import dates_as_texts, day_text
+from hub.base.dates import changes_as_texts, dates_as_texts, day_text
 from hub.device.held_items import HeldItem, HeldItems
 from hub.device.items import DeviceItem, OthersProposal, waits
 from hub.device.owner import lacking
@@ -21,6 +21,7 @@ from hub.text.excerpt import Excerpt
 from hub.text.rows.same_things import MAX_SAME
 from protocol.agenda import AgendaPage, AgendaRow
 from protocol.calls import place_sentence
+from protocol.frame import Record
 from protocol.tables import SUGGESTED, TABLES, Column, DeviceTable, Filler, person_in
 
 MAX_VERDICTS: Final = 500  # in one request
@@ -102,6 +103,7 @@ _VIEW: Final[Fields] = {
     "device_is_elsewhere": False,
     "needs_owner": False,
     "lacks": (),
+    "changes": (),
     "places": (),
     "proposals": (),
     "also": (),
@@ -132,6 +134,9 @@ def item_view(item: DeviceItem) -> Fields:
         "created_at": item.at,
         "answered_at": item.at,
         "lacks": () if lacks is None else (lacks.name,),
+        "changes": changes_as_texts(
+            item.declaration, item.data, {**item.data, **_proposed(item)}, item.remarks.timezone
+        ),
         "proposals": _own_proposals(item),
         "also": [{"id": str(other.number), "path": other.path, "line": other.line} for other in item.also],
     }
@@ -232,7 +237,6 @@ def _own_proposals(item: DeviceItem) -> tuple[Fields, ...]:
     """Return the change of an item, or its deletion, that a hub proposes; its marks are those of the item."""
     if item.proposal is None:
         return ()
-    new = {name: value for name, value in (item.proposal.data or {}).items() if name not in SUGGESTED}
     proposal = _proposal_view(
         id=item.proposal.call_id,
         item=str(item.number),
@@ -240,9 +244,15 @@ def _own_proposals(item: DeviceItem) -> tuple[Fields, ...]:
         why="the source of the item has changed",
         by=("the hub", "hub"),
         created_at=item.at,
-        data=dates_as_texts(item.declaration, new, item.remarks.timezone),
+        data=dates_as_texts(item.declaration, _proposed(item), item.remarks.timezone),
     )
     return (proposal,)
+
+
+def _proposed(item: DeviceItem) -> Record:
+    """Return the values that a hub proposes for an item."""
+    new = {} if item.proposal is None else item.proposal.data or {}
+    return {name: value for name, value in new.items() if name not in SUGGESTED}
 
 
 def _others_proposal(other: OthersProposal, item: str) -> Fields:

@@ -10,7 +10,7 @@ import { Foreign } from "./parts";
 import { go, link, place } from "./router";
 import { ask } from "./server";
 import type { ItemDetail, ItemView, ItemsPage } from "./types";
-import { MOST, type Values, type Verdict, delay, give, isUndecided, isUndoable, note, undo, unsent, withdraw, whenFailed } from "./verdicts";
+import { MOST, type Values, type Verdict, canUndo, delay, give, isUndecided, isUndoable, note, undo, unsent, withdraw, whenFailed } from "./verdicts";
 
 export const ROWS = 100; // of which more are read while fewer are ahead
 const MAX_ROWS = 1_000; // of one page
@@ -272,9 +272,9 @@ export function accept(): void {
   }
 }
 
-/** Return whether others propose to change an item, or at its device to delete it. */
-function isChange({ proposals: [one] }: ItemView): boolean {
-  return one !== undefined && (isAtDevice() || Object.keys(one.data).length > 0);
+/** Return whether an item would change what its owner has approved, or others propose to change it, or at its device to delete it. */
+function isChange({ changes, proposals: [one] }: ItemView): boolean {
+  return changes.length > 0 || one !== undefined && (isAtDevice() || Object.keys(one.data).length > 0);
 }
 
 /** Return whether an item may be approved with others: it has no mark, lacks nothing, and nobody would change it. */
@@ -345,20 +345,22 @@ export function takeBack(): void {
   report(<>Undone: {titled(step.items)}</>);
 }
 
-/** Take the newest decision about an item back, whichever window gave it. */
-export function undoOne(item: ItemView): void {
-  withdraw(item);
-  restored.value = new Set([...restored.value, item.id]);
-  report(<>Undone: {titled([item])}</>);
+/** Take the newest decisions about items back, whichever window gave them. */
+export function undoThese(items: readonly ItemView[]): void {
+  if (!withdraw(...items)) return;
+  restored.value = new Set([...restored.value, ...items.map(({ id }) => id)]);
+  chosen.value = new Map();
+  report(<>Undone: {titled(items)}</>);
 }
 
-/** Select all items without a warning that the filters let through. */
+/** Select all items without a warning or a change that the filters let through; of decided ones, those that can be undone. */
 export async function pickAll(): Promise<void> {
-  const { warning } = asked.value;
-  if (warning !== undefined && warning !== "none") return report("Items with a warning are selected one by one.");
-  const page = await waiting({ ...asked.value, ...sought.value, warning: "none" });
-  const found = page.items.filter(isOpen);
-  if (found.length === 0) return report("None of these items has no warning and can be decided here.", true);
+  const { warning, verdict = "open" } = asked.value;
+  const isPast = verdict !== "open";
+  if (!isPast && warning !== undefined && warning !== "none") return report("Items with a warning are selected one by one.");
+  const page = await listed({ ...asked.value, ...sought.value, verdict, ...(!isPast && { warning: "none" }) });
+  const found = page.items.filter((item) => isPast ? canUndo(item) : isOpen(item) && !isChange(item));
+  if (found.length === 0) return report(isPast ? "None of these was decided at the hub." : "None of these items has no warning and can be decided here.", true);
   const isAgain = found.every(({ id }) => chosen.value.has(id));
   chosen.value = new Map(isAgain ? [] : found.map((row) => [row.id, row]));
   if (isAgain) return;
@@ -368,15 +370,15 @@ export async function pickAll(): Promise<void> {
 export async function rejectFile(): Promise<void> {
   const one = subject();
   if (!one) return;
-  const { items, next_cursor: next } = await waiting({ path: one.path, device: one.device ?? undefined, unsure: one.verdict === "held" ? "true" : undefined });
+  const { items, next_cursor: next } = await listed({ verdict: "open", path: one.path, device: one.device ?? undefined, unsure: one.verdict === "held" ? "true" : undefined });
   const here = items.filter((item) => item.path === one.path && isOpen(item)); // a name may be that of several files
   decide(here, "reject", undefined, whyNot(one, "reject"), next ? "; the file has more: R rejects the next ones" : "");
 }
 
-/** Return the items without a verdict that a filter lets through, as many as one request may judge, and what leads to more. */
-async function waiting(asked: Readonly<Record<string, string | undefined>>): Promise<ItemsPage> {
+/** Return the items that a filter lets through, as many as one request may judge, and what leads to more. */
+async function listed(asked: Readonly<Record<string, string | undefined>>): Promise<ItemsPage> {
   try {
-    const query = { ...asked, verdict: "open", limit: MOST };
+    const query = { ...asked, limit: MOST };
     let page: ItemsPage = await ask("get", "/v1/items", { query });
     // A page may have none of the items that the hub looked through.
     while (page.items.length === 0 && page.next_cursor) page = await ask("get", "/v1/items", { query: { ...query, cursor: page.next_cursor } });
@@ -396,7 +398,7 @@ const REASONS: Readonly<Record<string, string>> = {
   not_granted: "its owner has not granted review.remote to the hub",
   call_unsupported: "the program there is too old for it: decide there",
   changed_meanwhile: "its owner decided otherwise, or the item has changed since",
-  bad_record: "it does not fit what is there: no task, or several, are called so",
+  bad_record: "a value, or the project or task that it names, does not fit what is there: change it, or decide there by hub review",
 };
 
 export function because(reason: string | null | undefined): string {

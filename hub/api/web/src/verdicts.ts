@@ -84,10 +84,7 @@ export function isUndecided(item: ItemView): boolean {
 
 /** Decide about items, by their newest proposals or not. Return false, and say why, if too many wait for the hub already. */
 export function give(items: readonly ItemView[], verdict: Verdict, data?: Values, isProposed = false, isConfirmed = false): boolean {
-  if (queue.length + items.length > MAX_UNSENT) {
-    report("Too many decisions wait for the hub: go on once it has taken them.", true);
-    return false;
-  }
+  if (isFull(items)) return false;
   const step = { verdict, items };
   steps.push(step);
   if (steps.length > MAX_STEPS) steps.shift();
@@ -114,11 +111,30 @@ export function undo(): Step | undefined {
   return step;
 }
 
-/** Take the newest verdict on an item back, whichever window gave it. */
-export function withdraw(item: ItemView): void {
-  decided.value = new Map([...decided.value, [item.id, null] as const]);
-  queue.push({ item, verdict: "undo", data: undefined, step: { verdict: "edit", items: [item] } });
+/** Take the newest verdicts on items back, whichever window gave them. Return false, and say why, if too many wait. */
+export function withdraw(...items: readonly ItemView[]): boolean {
+  if (isFull(items)) return false;
+  const ids = items.map(({ id }) => id);
+  forget(ids);
+  decided.value = new Map([...decided.value, ...ids.map((id) => [id, null] as const)]);
+  for (const item of items) {
+    const was = item.given?.verdict ?? "undo";
+    queue.push({ item, verdict: "undo", data: undefined, step: { verdict: was === "undo" ? "edit" : was, items: [item] } });
+  }
   void send();
+  return true;
+}
+
+function isFull({ length }: readonly ItemView[]): boolean {
+  const isFull = queue.length + length > MAX_UNSENT;
+  if (isFull) report("Too many decisions wait for the hub: go on once it has taken them.", true);
+  return isFull;
+}
+
+/** Return whether the newest verdict on an item can be taken back from here. */
+export function canUndo(item: ItemView): boolean {
+  const { given } = item;
+  return !isUndecided(item) && (decided.value.has(item.id) || (given !== null && given.verdict !== "undo" && given.state !== "refused"));
 }
 
 /** Note that devices have refused verdicts: the items wait again. */

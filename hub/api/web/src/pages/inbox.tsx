@@ -6,7 +6,7 @@ import { Confirm } from "../confirm";
 import { beginOf, ago, commandOf, count, dayOf, daysUntil, exact, fieldName, quoted, thing, things } from "../format";
 import {
   accept, act, asked, because, begin, BeingSaved, chosen, clear, current, Delay, DONE, edit, edited, type Group, groupsOf, isOpen, isPlain, judge, judgeFile, list, move, onTheWay, order,
-  ORDERS, pickAll, press, rejectFile, rows, size, sought, take, takeBack, takeOne, titled, toggle, typedEarly, undoOne,
+  ORDERS, pickAll, press, rejectFile, rows, size, sought, take, takeBack, takeOne, titled, toggle, typedEarly, undoThese,
 } from "../inbox";
 import { type Key, useKeys } from "../keys";
 import { now } from "../live";
@@ -17,8 +17,8 @@ import { link, place, refine } from "../router";
 import { ask } from "../server";
 import { Search, type SearchField, TEXT_FIELD } from "../search";
 import { type ItemCountsView, type ItemDetail, type ItemView, type ItemsPage, MARKS, type ProposalView } from "../types";
-import { decided, failures, forget, isOnItsWay, isUndecided, refusedOf } from "../verdicts";
-import { Due, ItemCard, Proposed, type CardProps, type Shown, Source } from "./item_card";
+import { canUndo, decided, failures, forget, isOnItsWay, isUndecided, refusedOf } from "../verdicts";
+import { Changes, Due, ItemCard, Proposed, type CardProps, type Shown, Source } from "./item_card";
 import { Editor } from "./item_editor";
 import { whyOf } from "./why";
 
@@ -72,7 +72,7 @@ const JUDGING: readonly Key[] = [
   { key: "u", about: "take the last decision back, then the one before it", action: takeBack },
   { key: "R", about: "reject all items of the file", action: rejectFile },
   { key: "x", about: "select the item", action: () => toggle(rows.value.find(({ id }) => id === current.value)) },
-  { key: "A", about: "select all of these filters that have no warning", action: pickAll },
+  { key: "A", about: "select all of these filters that have no warning, and change nothing that you approved; of decided ones, all", action: pickAll },
 ];
 const CLEAR: Key = { key: "Escape", about: "clear the selection", action: clear };
 
@@ -101,6 +101,7 @@ export function Inbox(): JSX.Element {
   const isWaiting = row !== undefined && isOpen(row);
   const mayApprove = isWaiting && !row.needs_owner;
   const picked = [...chosen.value.values()].filter(isOpen);
+  const past = [...chosen.value.values()].filter(canUndo);
   const failure = failures.value.get(id ?? "");
   const isAlone = query["item"] !== undefined; // on a phone, without the list
   usePlaceInList(query["item"]);
@@ -147,10 +148,11 @@ export function Inbox(): JSX.Element {
           </div>
           <FirstPlace />
           <Delay />
-          {mayJudge && rows.value.some(isOpen) && (
+          {mayJudge && rows.value.some((one) => isOpen(one) || canUndo(one)) && (
             <div class="actions">
-              <Press of="A" label="Select all unmarked" action={pickAll} />
-              {chosen.value.size > 0 && <Judge count={picked.length} />}
+              <Press of="A" label={["open", "any"].includes(verdict) ? "Select all unmarked" : "Select all"} action={pickAll} />
+              {picked.length > 0 && <Judge count={picked.length} />}
+              {past.length > 0 && <Press of="" label={`Undo ${past.length}`} action={() => undoThese(past)} />}
             </div>
           )}
           <Read of={items}>
@@ -193,9 +195,14 @@ export function Inbox(): JSX.Element {
               {isUndecided(row) && row.device_is_elsewhere && (
                 <p class="quiet">Its computer is connected to another node of the hub: whether it takes a decision from here is not known.</p>
               )}
+              {isUndecided(row) && row.changes.length > 0 && !isAtDevice() && (
+                <p class="banner">
+                  <strong>You approved it before, and where it is from has changed.</strong> Approve takes the new values, Reject leaves it as it is<Changes of={row} />
+                </p>
+              )}
               {isUndecided(row) && row.proposals.map((one, place) => <Proposal key={one.id} of={one} item={{ ...row, ...detail }} mayAccept={isWaiting && place === 0 && (one.verdict === "reject" || mayApprove)} />)}
-              {mayJudge && !isUndecided(row) && (decided.value.has(row.id) || (row.given && row.given.verdict !== "undo" && row.given.state !== "refused")) && (
-                <div class="actions"><button type="button" onClick={() => undoOne(row)}>Undo</button></div>
+              {mayJudge && canUndo(row) && (
+                <div class="actions"><button type="button" onClick={() => undoThese([row])}>Undo</button></div>
               )}
               {isWaiting && edited.value !== id && chosen.value.size === 0 && (
                 <div class="actions judging">
@@ -238,7 +245,7 @@ interface PressProps {
 function Press({ of, label, action, kind, disabled }: PressProps): JSX.Element {
   return (
     <button type="button" class={kind} disabled={disabled} onClick={() => press(of, action)}>
-      {label} <kbd>{of}</kbd>
+      {label} {of && <kbd>{of}</kbd>}
     </button>
   );
 }
@@ -363,6 +370,7 @@ function Row({ of, base, mayJudge, isCurrent, isChosen, state, isFile }: RowProp
             {of.day && <><Due day={of.day} isTask={of.table === "tasks"} isOpen={of.verdict === "open"} /> · </>}
             {of.person && <><Foreign of={of.person} /> · </>}
             <Source of={of} isShort isFile={isFile} />
+            {isUndecided(of) && <Changes of={of} />}
             {of.also.map((one) => <span key={one.id}> · also in <Foreign class="path" of={one.path.split("/").at(-1) ?? ""} title={one.path} />{one.line !== null && `, line ${one.line}`}</span>)}
           </span>
         </a>
@@ -452,7 +460,7 @@ function Marks({ of }: { of: ItemView }): JSX.Element {
       {isUndecided(of) && of.lacks.length > 0 && <State of={`needs a ${of.lacks.map(fieldName).join(", ")}`} />}
       {isUndecided(of) && of.proposals[0] && <State of={`proposed: ${of.proposals[0].verdict}`} />}
       {of.verdict === "held" && !on && <State of="less sure" />}
-      {of.verdict !== "open" && of.verdict !== "held" && !isUndone ? <State of={of.verdict} /> : (on || of.given?.state === "refused") && <State of={on ?? "refused"} />}
+      {of.verdict !== "open" && of.verdict !== "held" && !isUndone ? <State of={of.verdict} /> : on ? <State of={on} /> : of.given?.state === "refused" && <span>refused: {because(of.given.reason)}</span>}
     </span>
   );
 }

@@ -5,7 +5,7 @@ import { now } from "../live";
 import { Elsewhere, Facts, Foreign, Section, Time, Was, reached } from "../parts";
 import { MARKS } from "../types";
 import type { ItemDetail, ItemPlace, ItemView, ProposalView } from "../types";
-import { facts } from "./item_editor";
+import { facts, shown } from "./item_editor";
 
 /** An item of the list, with its content once that is here. */
 export type Shown = ItemView & Partial<Omit<ItemDetail, "data">>;
@@ -117,6 +117,12 @@ export function Source({ of, isShort = false, isFile = false }: { of: Shown; isS
       {line !== null && `${isFile ? "" : ", "}line ${line}`}
     </>
   );
+}
+
+/** What an item would change of what its owner has approved: change: due Wed 2 Dec → none. */
+export function Changes({ of }: { of: ItemView }): JSX.Element {
+  const words = (value: unknown): string => (/^\d{4}-\d\d-\d\d/.test(String(value)) ? dayWords(String(value), now.value) : shown(value)) || "none";
+  return <>{of.changes.map(({ field, before, after }) => <span key={field}> · change: {fieldName(field)} <Foreign of={words(before)} /> → <Foreign of={words(after)} /></span>)}</>;
 }
 
 /** The words of an item, marked in the lines around them. */

@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { report } from "../acting";
 import { beginOf, dayHeading, dayOf, daysUntil, exact, soon } from "../format";
-import { BeingSaved, Delay, titled } from "../inbox";
+import { because, BeingSaved, Delay, titled } from "../inbox";
 import { type Key, moveFocus, useKeys } from "../keys";
 import { now } from "../live";
 import { may } from "../me";
@@ -20,6 +20,7 @@ import { whyOf } from "./why";
 const KINDS = ["item", "verdict", "device"] as const;
 const EVERY_MS = 10_000; // a change of a row that was changed before has no event
 const EDITED = ["title", "dueDate", "date", "priority", "assignee"];
+const CHANGED = "changed_meanwhile";
 const GROUPS = ["Overdue or past", "Today", "Next 7 days", "Later", "Without a day"] as const;
 const GRANT = "hub grants +review.remote=marked,approved";
 const READING = "hub grants +rows.read=tasks,notes,timelines,projects,taskComments";
@@ -175,11 +176,17 @@ function useRefusals(rows: readonly ApprovedItemView[]): void {
     for (const row of refusedOf(rows)) {
       const data = decided.value.get(row.id)?.data;
       forget([row.id]);
-      const why = row.given?.reason === "changed_meanwhile" ? "it was changed on its own computer meanwhile" : `its computer refused it (${row.given?.reason ?? "no reason"})`;
-      refuse(row.id, { why, data });
+      const why = whyRefused(row);
+      refuse(row.id, { why, data: row.given?.reason === CHANGED ? data : undefined });
       report(<>{row.title} is not changed: {why}</>, true);
     }
   });
+}
+
+/** Return why the last change of a row was refused; empty: it was not. */
+function whyRefused({ given }: ApprovedItemView): string {
+  if (given?.verdict !== "edit" || given.state !== "refused") return "";
+  return given.reason === CHANGED ? "it was changed on its own computer meanwhile" : `its computer refused it: ${because(given.reason)}`;
 }
 
 const STATES: Readonly<Record<Exclude<TasksOfDevice["state"], "present">, string>> = {
@@ -229,6 +236,7 @@ function Row({ task, edit, isEdited, close }: { task: Task; edit: () => void; is
           {isDone && isTask && <span>changed <Time at={String(data["updatedAt"] ?? "") || null} /></span>}
           {!row.is_present && row.verdict === "edited" && row.given?.verdict !== "edit" && <span>changed on its computer since: not as it is there</span>}
           {isWaiting && <span>on its way to its computer</span>}
+          {!failure && !isWaiting && whyRefused(row) && <span>not changed: {whyRefused(row)}</span>}
         </span>
         {failure && (
           <p class="banner" role="status">
