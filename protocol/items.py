@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
+from unicodedata import combining, normalize
 
 import msgspec
 from msgspec import Meta
@@ -16,6 +17,13 @@ from protocol.frame import (
     Sha256,
     Text,
 )
+
+
+def folded(text: str) -> str:
+    """Return a text without case and without marks on letters, as lists are searched."""
+    if text.isascii():
+        return text.lower()
+    return "".join(letter for letter in normalize("NFKD", text).casefold() if not combining(letter))
 
 
 class Unresolved(msgspec.Struct, frozen=True, kw_only=True):

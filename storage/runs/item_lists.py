@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from protocol.grants import NO_LIMITS, TokenLimits
 from protocol.ids import AgentId, DeviceId, RunId, UserId
-from protocol.items import RankedOrder, order_key
+from protocol.items import RankedOrder, folded, order_key
 from storage.kernel.columns import (
     IN_LIST,
     Int,
@@ -35,7 +35,7 @@ from storage.kernel.columns import (
     unindexed,
 )
 from storage.kernel.database import UnreadableRow
-from storage.runs.item_words import SearchTerm, in_columns, in_index
+from storage.runs.item_words import SearchTerm, in_columns, in_index, words_in
 from storage.runs.items import _NAMED, ITEMS, VERDICTS, ItemRow, Verdict, _timezone, within
 from storage.schema import agents, devices, item_proposals, item_words, items
 
@@ -58,7 +58,7 @@ class ItemFilter(msgspec.Struct, frozen=True, kw_only=True):
         warning: the name of one, ``ANY`` or ``NONE``.
         apart: True: only items that their agents list apart; False: without them.
         path: of a file, or its name; of a folder with all below it, if it ends in a slash.
-        text: in a value or in the path of the item, in capital or small letters.
+        text: in a value or in the path of the item, whatever the case and the marks of its letters.
         since: only items found from then on, epoch milliseconds.
         proposed: True: only items with an open proposal; False: without one.
         without: ids of items that are left out.
@@ -377,17 +377,24 @@ def _checked(chosen: ItemFilter) -> Iterator[sa.ColumnElement[bool]]:
 
 
 def _may_have(text: str) -> sa.ColumnElement[bool]:
-    """Return a condition of all items with *text*: letters whose case no database knows are left out."""
+    """Return a condition of all items with *text*, also in their words, whose letters are folded.
+
+    Letters whose case no database knows are left out.
+    """
+    of = item_words.alias()  # lists in an order join it, too
+    words = of.c.title + " " + of.c.project + " " + of.c.person + " " + of.c.body
+    has_words = sa.and_(sa.true(), *(words.contains(word, autoescape=True) for word in words_in(text)))
     plain = "".join(letter if letter.isascii() and letter.isalnum() else "%" for letter in text)
     columns = (sa.cast(items.c.data, sa.Text), items.c.unit_key)
-    return sa.or_(*(column.ilike(f"%{plain}%") for column in columns))
+    in_words = sa.exists().where(of.c.item_id == items.c.id, has_words)
+    return sa.or_(*(column.ilike(f"%{plain}%") for column in columns), in_words)
 
 
 def _has_text(text: str, path: str, data: Mapping[str, Any]) -> bool:
-    sought = text.casefold()
+    sought = folded(text)
     lists = (value if isinstance(value, list) else [value] for value in data.values())
     found = (value for values in lists for value in values if isinstance(value, str))
-    return sought in path.casefold() or any(sought in value.casefold() for value in found)
+    return sought in folded(path) or any(sought in folded(value) for value in found)
 
 
 def _last_examined(

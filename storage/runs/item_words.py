@@ -11,13 +11,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any, Final, Literal, NamedTuple
-from unicodedata import combining, normalize
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from protocol.errors import CodedError, ErrorCode
+from protocol.items import folded
 from protocol.tables import TABLES
 from storage.kernel.columns import FIRST_INSTANT, IN_LIST, LAST_INSTANT, execute_for_each, in_parts
 from storage.schema import item_verdicts, item_words, items
@@ -52,8 +52,7 @@ def words_in(text: str) -> list[str]:
     """Return the words of a text, without case and without marks on letters."""
     if text.isascii():
         return [word[:MAX_LETTERS] for word in _PLAIN.findall(text.lower())]
-    plain = "".join(character for character in normalize("NFKD", text).casefold() if not combining(character))
-    return [word[:MAX_LETTERS] for word in _WORD.findall(plain)]
+    return [word[:MAX_LETTERS] for word in _WORD.findall(folded(text))]
 
 
 def words_of(item: Any, edited: Mapping[str, Any] = {}) -> dict[str, Any]:

@@ -97,6 +97,7 @@ PURE = {
     "re",
     "types",
     "typing",
+    "unicodedata",
 }
 PURE |= {"msgspec", "semver"}
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__"}

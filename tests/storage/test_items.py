@@ -437,6 +437,30 @@ def test_few_items_among_many_are_found_over_pages_of_limited_work(
     assert sorted(found) == [f"Überweisung {n}" for n in (2, 20, 21, 22, 23, 24)]
 
 
+@pytest.mark.parametrize(
+    ("text", "is_found"),
+    [
+        ("reserver une salle", True),
+        ("RÉSERVER", True),
+        ("server u", True),
+        ("strasse 7", True),
+        ("a.TXT", True),
+        ("réserver 8", False),
+        ("reservée", False),
+        ("%", False),
+        ("s_lle", False),
+    ],
+)
+def test_text_of_a_filter_is_found_whatever_case_and_accents(
+    c: sa.Connection, text: str, is_found: bool
+) -> None:
+    plan(c, running(c), as_new(item("Réserver une salle, Große Straße 7")))
+    chosen = ItemFilter(user_id=ME, text=text, verdict="open")
+    assert len(item_lists.list_items(c, chosen, limit=9).items) == is_found
+    assert len(item_lists.list_in_order(c, chosen, order="day", limit=9).items) == is_found
+    assert item_lists.count_items(c, chosen).total == is_found
+
+
 @pytest.mark.parametrize("most", [10, 2_500])
 def test_items_are_listed_in_each_order_once_over_pages_among_new_and_decided_items(
     c: sa.Connection, monkeypatch: pytest.MonkeyPatch, most: int

@@ -26,6 +26,7 @@ from protocol.agenda import (
 )
 from protocol.capabilities import CapabilityName
 from protocol.errors import DeliveryError
+from protocol.items import folded
 from protocol.owner_grants import OwnerGrant
 from protocol.tables import TABLES, person_in
 from protocol.tool_calls import Action, ToolCall
@@ -263,7 +264,7 @@ class TasksResource(Resource):
                 seen_row=seen_row(table, data),
             )
             is_behind = (entry.place, entry.row_id) > (asked.place, asked.row_id)
-            has_text = asked.text.casefold() in str(data.get(table.title, "")).casefold()
+            has_text = folded(asked.text) in folded(str(data.get(table.title, "")))
             if is_done == asked.is_done and is_behind and has_text:
                 entries.append((entry, item))
         return entries
