@@ -228,7 +228,7 @@ class ProposalView(View):
     unsupported: tuple[str, ...] = ()
 
 
-class ChangeView(View):
+class ValueChangeView(View):
     """Change of a field, with dates as texts; null: no value. A long text is cut."""
 
     field: str
@@ -285,7 +285,7 @@ class ItemView(View, kw_only=True):
     device_is_elsewhere: bool = False
     needs_owner: bool = False
     lacks: tuple[str, ...] = ()
-    changes: tuple[ChangeView, ...] = ()
+    changes: tuple[ValueChangeView, ...] = ()
     places: tuple[PlaceView, ...] = ()
     proposals: tuple[ProposalView, ...] = ()
     also: tuple[RepeatView, ...] = ()
@@ -1126,11 +1126,13 @@ class ItemsResource(Resource):
         return {"known": known, "unknown": len(found) - known}
 
 
-def _changes(table: DeviceTable, row: ItemRow, timezone: str | None) -> tuple[ChangeView, ...]:
+def _changes(table: DeviceTable, row: ItemRow, timezone: str | None) -> tuple[ValueChangeView, ...]:
     """Return what a change that waits for the owner of a row would change of it."""
     if row.verdict != "open" or row.before is None or row.answered_at is None:
         return ()
-    return tuple(ChangeView(**one) for one in changes_as_texts(table, row.before, row.data, timezone))
+    return tuple(
+        ValueChangeView(**change) for change in changes_as_texts(table, row.before, row.data, timezone)
+    )
 
 
 def _also(others: Sequence[Thing]) -> tuple[RepeatView, ...]:
