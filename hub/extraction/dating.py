@@ -384,7 +384,7 @@ class _DateReader:
             and depth == 0
             and (field := _FIELD.match(content)) is not None
         ):
-            anchor = self._of_title(field["value"])
+            anchor = self._of_field(field["value"])
             if not isinstance(anchor, _NoDate):
                 top = self._sections[-1]
                 around = self._texts[max(0, nth - 3) : nth + 4]
@@ -540,6 +540,15 @@ class _DateReader:
         if match := _NUMERIC.fullmatch(bare):
             return self._checked(self._numeric(match))
         return self._once(f"{self._sections[-1].year or ''} {title}", lambda: self._by_lexicon(title))
+
+    def _of_field(self, value: str) -> _LineDate:
+        """Return the day in a field; one without a year is of the nearest, and ahead it is a plan."""
+        anchor, days = self._of_title(value), dates_in(value)
+        if anchor is not None or _YEAR.search(value) or any(day_words.is_full for day_words in days):
+            return anchor
+        near = {resolve(day.words, anchor=self._date, timezone=self._timezone) for day in days[:1]}
+        known = [local_day(moment.at, self._zone) for moment in near if moment]
+        return next(filter(None, map(self._checked, known)), _NO_DATE)
 
     def _once(self, key: str, read: Callable[[], _LineDate]) -> _LineDate:
         """Return the lexicon's result for a line, cached for equal lines."""

@@ -655,6 +655,8 @@ class _Sentence:
         match = lexicon.match("decisions", self._text.translate(lexicon.translation))
         if match is None and self._section is not Section.DECIDED:
             return False
+        if match is None and self._has_day_ahead() and self._tasks():  # work that was decided
+            return True
         start, end = match.span("what") if match else (0, len(self._text))
         title = self._shown(start, end, keep_days=True)
         end = self._start + len(self._text)
@@ -811,7 +813,7 @@ class _Sentence:
                 if not who and clause.is_more and found:
                     who = found[-1].who
                 # "By Friday, I will send it": the day is a clause of its own.
-                is_dated = who and nth == 1 and marks[0] == "," and not self._shown(0, clauses[0].end)
+                is_dated = nth == 1 and marks[0] == "," and self._is_day(clauses[0])
                 start = 0 if is_dated else clause.start
                 found.append(_Task(who, what, start, clause.end, rule, groups.get("to") or ""))
         if self._line.is_bullet and self._is_event_row():  # "Party on 5 May at 7 pm, bring a chair"
@@ -822,6 +824,13 @@ class _Sentence:
             ]
         added = [self._add_task(task, clauses) for task in found]
         return any(added)
+
+    def _is_day(self, clause: _Clause) -> bool:
+        """Return True for a clause that has no words but those of a day."""
+        return any(
+            not (self._text[clause.start : day.start] + self._text[day.end : clause.end]).strip(EDGES)
+            for day in self._days
+        )
 
     def _takes_back(self, clause: _Clause) -> bool:
         """Return True for a clause that cancels the work before it, and has no subject of its own."""
@@ -884,7 +893,8 @@ class _Sentence:
             if (about.is_minutes or about.is_terse or is_dated or is_row) and not is_heading:
                 attributes.append("reports")
             is_list = about.is_loose and self._section is not Section.OTHER
-            if is_row or is_list or (about.is_minutes and self._speaker):
+            is_decided = self._section is Section.DECIDED and is_dated
+            if is_row or is_list or is_decided or (about.is_minutes and self._speaker):
                 attributes.append("listed")
             if is_after_task:
                 attributes.append("gapped")
@@ -924,6 +934,10 @@ class _Sentence:
     def _is_report(self, match: re.Match[str]) -> bool:
         """Return True if a person does the work; others do so in minutes alone, and events happen."""
         about, lexicon, what = self._about, self._lexicon, match["what"]
+        who = match.groupdict().get("who") or ""
+        is_row = self._section is Section.DECIDED or lexicon.match("events", who)
+        if is_row and who and not (self._persons(who) or lexicon.match("me", who)):
+            return False  # "the fee rises", "cookery class": no person does work
         is_other = bool(match.groupdict().get("np"))
         names = ("happens", "events")
         is_event = any(lexicon.match(name, what) for name in names)
@@ -986,6 +1000,8 @@ class _Sentence:
         own = [day for day in days if day.start >= task.what] or days
         day = next((day for day in own if day.at is None or self._reader.counts(day, self._start)), None)
         self._used.update(days)
+        if day is not None and day.at is None and day.words not in title:
+            title = f"{title} ({day.words})"  # it came first: "next week, send the figures"
         fields: dict[str, Field] = {
             "title": title,
             "assignee": self._people(task.who) or [*self._owners.names],
@@ -1019,9 +1035,10 @@ class _Sentence:
         start, end = closed_span(self._text, start, end)
         parts, at = [], start
         for day in () if keep_days else self._days:
-            is_past = day.at is not None and not self._reader.counts(day, self._start)  # it is of a noun
-            if start <= day.start and day.end <= end and not (is_past or self._cuts_word(day)):
-                parts.append(self._text[at : day.start])
+            counts = self._reader.counts(day, self._start)  # else it is past, or its meaning unclear
+            if start <= day.start and day.end <= end and counts and not self._cuts_word(day):
+                is_apart = self._text.startswith(",", day.end)  # "Concert: 3 April, in the hall"
+                parts.append(self._text[at : day.start].rstrip(" ,:" if is_apart else ""))
                 at = day.end + self._text.startswith(". ", day.end)
         blank = " " if self._lexicon.time.is_spaced else ""
         text = blank.join([*parts, self._text[at:end]])
@@ -1094,14 +1111,25 @@ class _Sentence:
         return False
 
     def _particulars(self, clauses: Sequence[_Clause], last: int) -> int:
-        """Return the place behind the clauses with figures after an event: its end, its place, a seat."""
+        """Return the place behind the clauses after an event that are no sentence: its end, its place."""
         end = clauses[last].end
         for clause in clauses[last + 1 :]:
             is_other = clause.is_more or any(clause.start <= day.start < clause.end for day in self._days)
             if is_other or len(clause.text.split()) > _PARTICULARS:
                 break
-            end = clause.end if DIGIT.search(clause.text) else end
+            end = clause.end if DIGIT.search(clause.text) or self._is_place(clause.text) else end
         return end
+
+    def _is_place(self, words: str) -> bool:
+        """Return True for a name or some nouns, such as a place: a sentence has words of its language."""
+        lexicon, parts = self._lexicon, words.split()
+        if has_han(words):
+            opening = lexicon.opening_words
+            return len(words) <= _PARTICULARS and opening.isdisjoint((*words, words[:2]))
+        is_name = any(part[0].isupper() for part in parts) or 2 * len(parts) <= _PARTICULARS
+        is_order = parts[0][0].islower() and lexicon.match("listed", words.strip()) is not None
+        is_order = is_order or (self._reader.is_person(parts[0]) and any(map(str.islower, parts)))
+        return is_name and not is_order and parts[0].lower() not in lexicon.opening_words
 
     def _add_event(self, words: str, start: int, end: int, day: FoundDay) -> bool:
         """Add an event named by *words*; the sentence before may tell what "it" is."""
@@ -1109,8 +1137,10 @@ class _Sentence:
         title, begin = lexicon.rewritten(words), self._place(start)
         if article := lexicon.patterns("articles")[0].match(title):
             title = title[article.end() :][:1].upper() + title[article.end() + 1 :]
-        if title.split()[0].lower() in lexicon.subjects:
-            above = self._text[:start].strip(EDGES)  # of the sentence, else the sentence before
+        above = self._text[:start].strip(EDGES)  # of the sentence, else the sentence before
+        is_topic = self._text[:start].rstrip().endswith((":", "\uff1a")) and self._is_place(above)
+        is_topic = is_topic and not is_label(lexicon, above) and day.start >= start
+        if is_topic or title.split()[0].lower() in lexicon.subjects:
             if above:
                 title, begin = f"{above}: {title}", self._place(0)
             elif self._before is not None:
