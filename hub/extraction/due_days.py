@@ -49,7 +49,7 @@ def _days_of(item: Item, anchor: Anchor | None, timezone: str) -> Iterator[tuple
     zone = ZoneInfo(timezone)
     today = local_day(anchor, zone) if isinstance(anchor, datetime) else anchor
     for day in find_days(title, anchor=anchor, timezone=timezone):
-        if day.at is None or day.counts(today, zone):
+        if not day.is_of and (day.at is None or day.counts(today, zone)):
             # "Di 1.12. Elternabend 19 Uhr"
             rest = f"{title[day.end :]}, {title[: day.start]}"
             clock = None if day.has_time or not day.at else time_in(rest)

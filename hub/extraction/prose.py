@@ -740,6 +740,7 @@ class _Sentence:
             start, who = (label.end(), label["who"]) if before else (start, who)
         if not who and any(self._persons(match["who"]) for match in self._named_matches()):
             return False
+        self._days = [day for day in self._days if not day.is_of]
         task = _Task(who, 0, 0, len(self._text), "listed")
         return self._add_task(task, [], title=self._shown(start, end))
 
@@ -822,6 +823,7 @@ class _Sentence:
                 for task in found
                 if task.who or not task.start or any(task.start <= day.start < task.end for day in self._days)
             ]
+        self._days = [day for day in self._days if not (day.is_of and found)]
         added = [self._add_task(task, clauses) for task in found]
         return any(added)
 
@@ -1063,7 +1065,14 @@ class _Sentence:
     def _events(self) -> bool:
         """Add the events on the days of the sentence that no task has."""
         lexicon, reader = self._lexicon, self._reader
-        ahead = [day for day in self._days if day not in self._used and reader.is_ahead(day, self._start)]
+        at = match.end() if (match := lexicon.patterns("articles")[0].match(self._text)) else 0
+        first = _WORD.match(self._text, at)  # "the meeting of 3 May" is on that day, "after the meeting of" is not
+        is_noun = first is not None and first.group().lower() not in lexicon.opening_words
+        ahead = [
+            day
+            for day in self._days
+            if day not in self._used and reader.is_ahead(day, self._start) and (is_noun or not day.is_of)
+        ]
         is_first = self._line.start == self._about.start
         if not ahead or ((is_first or not ahead[0].has_time) and reader.is_today(ahead[0], self._start)):
             return False

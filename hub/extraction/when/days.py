@@ -10,6 +10,12 @@ from hub.extraction.wording.languages import Lexicon, languages_in, script_of
 _MAX_LEADING: Final = 2  # words dropped before a date
 _HAN_FILLERS: Final = "\u8bf7\u7684\u662f\u5c31"  # before a date, which date words may include
 
+_OF: Final = frozenset(("of", "du", "vom", "del", "\u043e\u0442"))
+_TO: Final = frozenset(("-", "\u2013", "to", "until", "bis", "au", "al", "\u0434\u043e", "\u043f\u043e"))
+# Nouns for a time, which is of its day: "on the evening of 3 May".
+_TIMES: Final = frozenset(
+    "compter morning afternoon evening night day week weekend matin soir nuit semaine noche tarde semana".split()
+)
 _QUOTES: Final = frozenset(('""', "\u201c\u201d", "\u201e\u201c", "\u00ab\u00bb"))  # around a name, not a day
 
 
@@ -19,6 +25,7 @@ class FoundDay(NamedTuple):
     Attributes:
         at: moment in UTC; None if the words are ambiguous, or no day is known to count from.
         is_due: the words name a deadline ("by 3 May"), which may have passed.
+        is_of: they tell which meeting or bill ("the meeting of 3 May"), and no day of work.
     """
 
     start: int
@@ -27,6 +34,7 @@ class FoundDay(NamedTuple):
     has_time: bool
     words: str
     is_due: bool = False
+    is_of: bool = False
 
     def counts(self, today: date | None, zone: ZoneInfo) -> bool:
         """Return True for a day that work can have: one that is known, and ahead or a deadline."""
@@ -61,8 +69,19 @@ def find_days(
         if start >= at and not any(first <= start and end <= last for first, last in kinds):
             at = end
             day = _day_at(text, start, end, anchor, timezone, is_known=not is_span)
-            days.append(day._replace(is_due=is_due))
+            days.append(day._replace(is_due=is_due, is_of=not is_due and _is_of_noun(text, start, end)))
     return days
+
+
+def _is_of_noun(text: str, start: int, end: int) -> bool:
+    """Return True for a day behind a noun and a word such as "of", and for one before the Chinese word."""
+    before, words = text[:start].split(), text[start:end]
+    parts = [*before[-2:], words.partition(" ")[0]]
+    if before and parts[-1].lower() not in _OF:
+        parts.pop()
+    is_behind = len(parts) > 1 and parts[-1].lower() in _OF and parts[-2].lower() not in _TIMES
+    is_before = words.endswith("\u7684") and text[end:].strip() != ""
+    return is_before or (is_behind and _TO.isdisjoint(words.lower().split()))
 
 
 def _is_foreign(code: str, text: str, lexicon: Lexicon | None) -> bool:
