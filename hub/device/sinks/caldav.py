@@ -1,7 +1,8 @@
 """Calendar collection of a CalDAV server (RFC 4791) as a target: an object for each row.
 
 An object is named after the key of its row. Changes are listed by the sync token (RFC 6578), else by ETags,
-and only changed objects of this device are fetched. Each write names the version that it replaces.
+and only changed objects of this device are fetched. Each write names the version that it replaces. What was
+written is fetched at once: a server may cut a text or keep no date, and that is no edit of a person.
 """
 
 import re
@@ -12,7 +13,7 @@ from urllib.parse import urljoin, urlsplit
 
 from hub.base.outbound.refusal_reach import DELETED_STATUSES, SCOPES, RefusalScope, scope_of_status
 from hub.device.sinks.calendar_collections import XML, examine_collection
-from hub.device.sinks.target import Found, Snapshot
+from hub.device.sinks.target import Found, Snapshot, Written
 from hub.device.sinks.text_file import read_back, spliced
 from hub.device.sinks.web import POLL_S, Polled, SinkReply, Web
 from hub.text.rows.calendar import CalendarFormat, changed_ms, component_kind
@@ -66,6 +67,7 @@ class CalDavTarget(Polled):
         self._form = CalendarFormat()
         self._token = ""
         self._own: dict[str, _RowObject] = {}
+        self._sent: dict[str, tuple[str, int]] = {}  # the ETag after a write, and its time, by key
         self._others: set[str] = set()
 
     def fresh_place(self, now: datetime) -> str:
@@ -186,6 +188,26 @@ class CalDavTarget(Polled):
     def _state(self) -> Hashable:
         return tuple((key, one.etag) for key, one in sorted(self._own.items()) if key in self._tables)
 
+    def write(
+        self, snapshot: Snapshot, puts: Sequence[Put], removed: Collection[str]
+    ) -> Mapping[str, Written]:
+        self._sent = {}
+        results = super().write(snapshot, puts, removed)
+        try:
+            with self._web.connected():
+                self._fetch()
+        except TargetFailed:  # the next look decides about these rows
+            self._forget()
+            return {**results, **dict.fromkeys(self._sent)}
+        return {**results, **{key: self._own[key].found for key in self._sent if self._is_as_sent(key)}}
+
+    def _is_as_sent(self, key: str) -> bool:
+        """Return True if an object is what the server made of a write, and no later edit."""
+        (etag, at_ms), own = self._sent[key], self._own.get(key)
+        if own is None or own.found is None:
+            return False
+        return etag in ("", own.etag.removeprefix("W/")) or own.found.at_ms <= at_ms
+
     def _write_row(self, put: Put) -> None:
         known = self._own.get(put.key)
         text = spliced(self._form, (known and known.text) or "", [put], (), {put.key: put.table})
@@ -199,10 +221,8 @@ class CalDavTarget(Polled):
         if answer.status == 404:
             raise self._vanished()
         self._tables = {**self._tables, put.key: put.table}
-        # Without an ETag the server has changed the object, and it is fetched again.
-        self._keep(put.key, url, etag := answer.headers.get("etag", ""), text)
-        if not etag:
-            self._forget()
+        self._own[put.key] = _RowObject(url, etag := answer.headers.get("etag", ""))
+        self._sent[put.key] = etag.removeprefix("W/"), changed_ms(text)
 
     def _remove(self, key: str) -> None:
         known = self._own.get(key)

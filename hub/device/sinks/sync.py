@@ -314,7 +314,7 @@ class _Pass:
         base = {name: text for name, text in stored.fields.items() if name not in merge.unsettled}
         base |= {name: merge.base[name] for name in merge.unsettled & merge.base.keys()}
         row.base_text, row.place = declared_tables.json_text(base), stored.place
-        is_agreed = put.fields == approved.fields and stored.fields == expressed
+        is_agreed = put.fields == approved.fields and (bool(stored.source) or stored.fields == expressed)
         row.digest = approved.digest if is_agreed else ""
         record(self._db, self._sink, row, self._at_ms)
         self._synced.written += 1

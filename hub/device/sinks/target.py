@@ -153,7 +153,8 @@ class Target(Protocol):
     ) -> Mapping[str, Written]:
         """Write rows, replacing those with the same key, and remove others, in this order.
 
-        Return those, by key, that have another place, or other fields, which the next synchronization writes;
+        Return those, by key, that have another place, or other fields, which the next synchronization writes,
+        unless they have a source: that is what the target made of the row, and stays;
         the error of each row that the target refuses, unlike others; and None for rows that were not tried.
 
         Raises:

@@ -205,5 +205,5 @@ def _read(text: str) -> date | datetime:
 def _moment(value: object) -> str:
     if isinstance(value, datetime):
         local = value.astimezone() if value.tzinfo else value
-        return local.strftime("%Y-%m-%d %H:%M")
+        return local.strftime("%Y-%m-%d %H:%M").removesuffix(" 00:00")  # a day begins then
     return value.isoformat() if isinstance(value, date) else ""

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from hub.device.sinks.task_list_manifest import KeyPlace
 from hub.device.sinks.web import Web, secret_in
 from hub.text.rows.row import TargetFailed
 from hub.text.rows.row_keys import key_of
+from protocol.frame import Record
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.conftest import caldav_place, rest_place
 from tests.hub.device.sinks.places import CalDavPlace, RestPlace, manifest_at
@@ -302,6 +304,84 @@ def test_calendar_without_sync_tokens_is_synchronized_by_etags(
     saved = calendar.save()
     calendar.restore({name: text for name, text in saved.items() if "Phone" not in text})
     assert bench.synchronize(calendar.target).deleted == 1
+
+
+CHANGES = {  # what a calendar makes of an object that is written
+    "no due date": ("DUE.*\r\n", ""),
+    "no priority": ("PRIORITY.*\r\n", ""),
+    "no text": ("DESCRIPTION.*\r\n", ""),
+    "no time of change": ("LAST-MODIFIED.*\r\n", ""),
+    "a later time of change": ("LAST-MODIFIED:.*\r\n", "LAST-MODIFIED:20980101T000000Z\r\n"),
+    "a cut text": (r"DESCRIPTION:(.{4})[^\r]*", r"DESCRIPTION:\1"),
+    "a cut title": (r"SUMMARY:(.{6})[^\r]*", r"SUMMARY:\1"),
+    "another state": ("IN-PROCESS", "NEEDS-ACTION"),
+    "another priority": ("PRIORITY:1", "PRIORITY:5"),
+    "a day as a time": (r"DUE;VALUE=DATE:(\d+)", r"DUE:\1T000000Z"),
+    "a later server's time": (
+        "LAST-MODIFIED:.*\r\n(?s:(.*))DUE.*\r\n",
+        r"LAST-MODIFIED:20980101T000000Z\r\n\1",
+    ),
+}
+COPIED: Record = {
+    "title": "Call Ana",
+    "description": "about it",
+    "status": "in_progress",
+    "priority": "high",
+    "dueDate": 1_797_638_400_000,
+}
+
+
+@pytest.mark.parametrize("has_etag", [True, False])
+@pytest.mark.parametrize("change", CHANGES)
+def test_value_that_a_calendar_does_not_keep_is_no_edit(
+    calendar: CalDavPlace, bench: SinkBench, monkeypatch: pytest.MonkeyPatch, change: str, has_etag: bool
+) -> None:
+    forward = calendar.proxy._forward
+    old, new = CHANGES[change]
+
+    def answer(asked: Asked) -> Reply:
+        if asked.method != "PUT":
+            return forward(asked)
+        headers = {name: value for name, value in asked.headers.items() if name != "content-length"}
+        body = re.sub(old, new, asked.body.decode(), count=1).encode()
+        reply = forward(asked._replace(headers=headers, body=body))
+        return reply if has_etag else reply._replace(headers={})
+
+    monkeypatch.setattr(calendar.proxy, "_forward", answer)
+    row = bench.approve(COPIED)
+    before = bench.row(row)
+    for target in (calendar.target, calendar.target, calendar.open(), calendar.target):
+        assert bench.synchronize(target).problem == ""
+        bench.clock.advance(60)
+    writes = [asked.method for asked in calendar.proxy.asked if asked.method == "PUT"]
+    assert (bench.row(row), bench.history(), writes) == (before, [], ["PUT"])
+    calendar.rename("SUMMARY:Call", "SUMMARY:Ring")
+    for target in (calendar.target, calendar.open(), calendar.target):
+        assert bench.synchronize(target).problem == ""
+    edited = {"title": "Ring A" if change == "a cut title" else "Ring Ana"}
+    after = bench.row(row)
+    assert {name: after[name] for name in COPIED} == COPIED | edited
+    bench.change(row, {"title": "Meet Ana"})
+    for target in (calendar.target, calendar.open(), calendar.target):
+        assert bench.synchronize(target).problem == ""
+    assert {name: bench.row(row)[name] for name in COPIED} == COPIED | {"title": "Meet Ana"}
+    writes = [asked.method for asked in calendar.proxy.asked if asked.method == "PUT"]
+    assert writes == ["PUT"] * 2
+
+
+def test_edit_of_a_person_between_a_write_and_its_reading_comes_back(
+    calendar: CalDavPlace, bench: SinkBench
+) -> None:
+    row = bench.approve({"title": "Call Ana"})
+
+    def edit() -> None:
+        if calendar.proxy.asked[-1].method == "PUT":
+            calendar.rename("Call", "Ring")
+
+    calendar.proxy.on_request = edit
+    bench.synchronize(calendar.target)
+    bench.synchronize(calendar.target)
+    assert bench.row(row)["title"] == "Ring Ana"
 
 
 def test_calendar_object_missing_in_a_partial_answer_is_not_deleted(
