@@ -616,6 +616,9 @@ def _add_tables(db: sqlite3.Connection) -> None:
         *moved_files.CREATE,
     ):
         db.execute(table)
+    if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'approved_ahead'").fetchone() is not None:
+        for statement in verdicts.APPROVED_AHEAD:
+            db.execute(statement)
     sending_log.prepare(db)
 
 

@@ -40,6 +40,12 @@ CREATE TABLE IF NOT EXISTS approvals_ahead (
 ) STRICT, WITHOUT ROWID
 """
 
+# Approvals of an older release, which did not note what was seen: the text is empty.
+APPROVED_AHEAD: Final = (
+    "INSERT OR IGNORE INTO approvals_ahead SELECT call_id, '' FROM approved_ahead",
+    "DROP TABLE approved_ahead",
+)
+
 
 class RowVerdict(msgspec.Struct, frozen=True):
     """Owner's verdict on the row that call *call_id* wrote."""
@@ -143,8 +149,8 @@ def seen_ahead(
 
 
 def is_approved_ahead(db: sqlite3.Connection, call_id: str, seen: str) -> bool:
-    """Return True if the owner has approved the item that a call brings, as it was seen."""
-    found = db.execute("SELECT 1 FROM approvals_ahead WHERE call_id = ? AND seen = ?", (call_id, seen))
+    """Return True if the owner has approved the item that a call brings, as it was seen, or as any."""
+    found = db.execute("SELECT 1 FROM approvals_ahead WHERE call_id = ? AND seen IN (?, '')", (call_id, seen))
     return found.fetchone() is not None
 
 

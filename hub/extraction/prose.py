@@ -1066,7 +1066,7 @@ class _Sentence:
         """Add the events on the days of the sentence that no task has."""
         lexicon, reader = self._lexicon, self._reader
         at = match.end() if (match := lexicon.patterns("articles")[0].match(self._text)) else 0
-        first = _WORD.match(self._text, at)  # "the meeting of 3 May" is on that day, "after the meeting of" is not
+        first = _WORD.match(self._text, at)  # "the meeting of 3 May", not "after the meeting of"
         is_noun = first is not None and first.group().lower() not in lexicon.opening_words
         ahead = [
             day

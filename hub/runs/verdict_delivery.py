@@ -235,7 +235,8 @@ class VerdictDelivery:
         if row_id is None:  # an old device, which accepts no verdict on it
             return VerdictAnswer(id=verdict.id, reason=ErrorCode.CALL_UNSUPPORTED)
         if is_of_device:  # the device has approved it as it wrote it, if it is the item that was seen
-            return VerdictAnswer(id=verdict.id, state="approved" if "isApproved" in answer.result else "open")
+            is_approved = answer.result.get("isApproved") in (1, True)
+            return VerdictAnswer(id=verdict.id, state="approved" if is_approved else "open")
         return msgspec.structs.replace(verdict, row_id=row_id)
 
 

@@ -14,7 +14,11 @@ _OF: Final = frozenset(("of", "du", "vom", "del", "\u043e\u0442"))
 _TO: Final = frozenset(("-", "\u2013", "to", "until", "bis", "au", "al", "\u0434\u043e", "\u043f\u043e"))
 # Nouns for a time, which is of its day: "on the evening of 3 May".
 _TIMES: Final = frozenset(
-    "compter morning afternoon evening night day week weekend matin soir nuit semaine noche tarde semana".split()
+    (
+        *("morning", "afternoon", "evening", "night", "day", "week", "weekend"),
+        *("compter", "matin", "soir", "nuit", "semaine"),
+        *("noche", "tarde", "semana"),
+    )
 )
 _QUOTES: Final = frozenset(('""', "\u201c\u201d", "\u201e\u201c", "\u00ab\u00bb"))  # around a name, not a day
 

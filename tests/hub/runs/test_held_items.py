@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from hub.base.clock import IdFactory
 from hub.device import owner_requests
-from hub.device.device_file import DeviceStore, open_device_store
+from hub.device.device_file import DeviceStore, connect_shared, open_device_store
 from hub.device.held_items import HeldItem, HeldItems, HeldVerdict, judge_held
 from hub.device.items import read_items
 from hub.device.owner_requests import PageReply
@@ -23,7 +23,7 @@ from hub.extraction.tiers import TieredItems
 from hub.runs import delivery
 from hub.runs.verdict_delivery import VerdictDelivery
 from protocol.errors import ErrorCode, LinkLost
-from protocol.frame import ErrorBody
+from protocol.frame import ErrorBody, Record
 from protocol.ids import CallId
 from protocol.items import ItemSource
 from protocol.tables import SUGGESTED
@@ -461,6 +461,41 @@ async def test_approval_at_the_device_is_of_the_item_that_was_seen(
     state: Verdict = "approved" if is_approved else "open"
     assert (stored.verdict, [*await listed(bench, state)]) == (state, [stored.title])
     assert (await newest_verdict(bench, row)).state == "done"
+
+
+@pytest.mark.parametrize(
+    ("said", "state"), [(1, "approved"), (True, "approved"), (0, "open"), (None, "open")]
+)
+async def test_answer_to_an_item_approved_at_the_device_counts_as_its_value_says(
+    bench: Bench, doubted: set[str], tmp_path: Path, said: int | None, state: Verdict
+) -> None:
+    doubted.add("call Anna")
+    await run(bench, a=ANNA)
+    (item,) = await held_at_device(bench)
+    assert await judge(bench, item, "approve") is None
+    with desk(tmp_path, bench) as device:
+
+        def answer(call: ToolCall) -> Answer:
+            plain = device.apply([call])[0]
+            return msgspec.structs.replace(plain, result=plain.result | {"isApproved": said})
+
+        await deliver(bench, linked(bench, answer))
+    assert [*await listed(bench, state)] == ["call Anna"]
+
+
+async def test_approval_ahead_of_an_older_release_approves_the_item(bench: Bench, tmp_path: Path) -> None:
+    source = ItemSource(path="a.md", quote="call Anna", start=0, end=9)
+    data: Record = {"title": "call Anna"}
+    call = ToolCall(id="c-1", action=Action.INSERT, table="tasks", data=data, source=source)
+    with desk(tmp_path, bench):
+        pass
+    with connect_shared(tmp_path / "desk.db") as db:
+        db.execute("CREATE TABLE approved_ahead (call_id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID")
+        db.execute("INSERT INTO approved_ahead VALUES ('c-1')")
+    for _ in range(2):
+        with desk(tmp_path, bench) as device:
+            device.apply([call])
+    assert [row.verdict for row in read_items(tmp_path / "desk.db")] == ["approved"]
 
 
 async def test_an_item_that_its_owner_rejects_at_the_device_never_comes(
