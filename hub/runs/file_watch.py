@@ -45,7 +45,7 @@ LONGEST_S: Final = 60.0  # pause between runs by rules while saves go on
 MODEL_PAUSES_S: Final = (60.0, 900.0)  # the first and the longest pause between runs with a model
 FORGOTTEN_S: Final = 3600.0  # after the last run, before pauses begin anew
 PART_OF_PERIOD: Final = 24  # runs with a model between two times of the agent's schedule, at most
-_REMEMBERED: Final = 20  # runs of an agent that are looked through after a start of the hub
+_REMEMBERED: Final = 20  # runs by hints that are looked through after a start of the hub
 _WAITING: Final = frozenset({RunState.QUEUED})
 
 
@@ -115,8 +115,8 @@ class FileWatch:
 
     async def _remembered(self, agent_id: AgentId, now: float) -> tuple[float, float]:
         """Return when hints last started a run of the agent, and the starts in a row, from its runs."""
-        rows = await self._store.read(runs.list_runs, agent_id=agent_id, limit=_REMEMBERED)
-        ages_s = [(now_ms(self._clock) - row.created_at) / 1000 for row in rows if row.trigger == CHANGE]
+        rows = await self._store.read(runs.list_runs, agent_id=agent_id, by_hint=True, limit=_REMEMBERED)
+        ages_s = [(now_ms(self._clock) - row.created_at) / 1000 for row in rows]
         gaps = [later - earlier for earlier, later in pairwise(ages_s)]
         starts = next((n for n, gap_s in enumerate(gaps, 1) if gap_s >= FORGOTTEN_S), len(ages_s))
         self._started[agent_id] = (now - max(0.0, ages_s[0]) if ages_s else -math.inf, float(starts))
@@ -128,9 +128,13 @@ class FileWatch:
             return min(PAUSE_S * math.exp2(min(max(0.0, starts - EASY_RUNS), 9.0)), LONGEST_S)
         first, longest = MODEL_PAUSES_S
         doubled = min(first * math.exp2(min(max(0.0, starts - 1), 9.0)), longest)
-        rows = await self._store.read(schedule_rows.schedules_of, agent.id)
-        periods_s = [trigger_for(row).period_ms() / 1000 for row in rows if row.enabled]
-        return max(doubled, min(periods_s, default=0.0) / PART_OF_PERIOD)
+        rows = [row for row in await self._store.read(schedule_rows.schedules_of, agent.id) if row.enabled]
+        triggers = [(trigger_for(row), row.cursor_at) for row in rows]
+        since = max((at for _, at in triggers), default=0)
+        following = [later for trigger, at in triggers if (later := trigger.next_after(at)) is not None]
+        shortest = min((trigger.period_ms() for trigger, _ in triggers), default=0)
+        # The time before the cursor of a new schedule is unknown.
+        return max(doubled, max(shortest, min(following, default=0) - since) / 1000 / PART_OF_PERIOD)
 
     def _asks_model(self, agent: AgentRow) -> bool:
         try:

@@ -251,8 +251,9 @@ class RunFilter(TypedDict, total=False):
     """Conditions of runs; those that are missing or None restrict nothing.
 
     *task_id*: a run without a task is one for the task of its own id. *logged_as*: its status in the run log.
-    *since* (included) and *until* (not): when it was created, epoch milliseconds. *text*: in the name of its
-    agent, its task, its reason, its message or its errors; only the newest runs are searched for it.
+    *by_hint*: True for those that a hint of the device started. *since* (included) and *until* (not): when it
+    was created, epoch milliseconds. *text*: in the name of its agent, its task, its reason, its message or
+    its errors; only the newest runs are searched for it.
     """
 
     agent_id: AgentId | None
@@ -262,6 +263,7 @@ class RunFilter(TypedDict, total=False):
     states: Collection[RunState] | None
     outcome: RunOutcome | None
     task_id: str | None
+    by_hint: bool
     logged_as: RunLogStatus | None
     since: int | None
     until: int | None
@@ -340,6 +342,8 @@ def _filtered(query: sa.Select[Any], of: RunFilter) -> sa.Select[Any]:
         query = query.where(sa.literal(str(logged_as)) == LOGGED_AS)
     if (outcome := of.get("outcome")) is not None:
         query = query.where((runs.c.outcome if agent_id is None else unindexed(runs.c.outcome)) == outcome)
+    if of.get("by_hint"):
+        query = query.where(runs.c.fire_key.startswith(f"{CHANGE}:"))
     if (since := of.get("since")) is not None:
         query = query.where(runs.c.created_at >= since)
     if (until := of.get("until")) is not None:

@@ -199,7 +199,10 @@ async def test_saves_without_an_end_start_few_runs_an_hour(
     assert len(started) == before + 1
 
 
-@pytest.mark.parametrize(("expr", "most"), [("0 7 * * 1", 2), ("0 7 * * *", 9), ("0 * * * *", 36)])
+@pytest.mark.parametrize(
+    ("expr", "most"),
+    [("0 7 * * 1", 2), ("0,5 7 * * 1", 2), ("0 7 * * 1,2", 9), ("0 7 * * *", 9), ("0 * * * *", 36)],
+)
 async def test_runs_with_a_model_by_hints_are_a_part_of_the_period_of_the_schedule(
     hinted: HintedHub, monkeypatch: pytest.MonkeyPatch, expr: str, most: int
 ) -> None:
@@ -224,11 +227,15 @@ async def test_pause_after_a_run_by_a_hint_outlasts_a_restart(
     await hinted.end()
     watch = hinted.hub.work.file_watch
     watch._started, watch._ran = {}, {}  # as after a start
+    for number in range(20):  # of another cause
+        await hinted.hub.run(f"by-hand-{number}")
+        await hinted.hub.move(f"by-hand-{number}", RunState.RUNNING)
+        await hinted.hub.move(f"by-hand-{number}", RunState.COMPLETED)
     await hinted.hint()
     await hinted.hub.clock.pass_time(6 * FORGOTTEN_S)
-    assert len(await hinted.runs()) == 1
+    assert len(await hinted.runs()) == 21
     await hinted.hub.clock.pass_time(1.5 * FORGOTTEN_S)
-    await hinted.has_runs(2)
+    await hinted.has_runs(22)
 
 
 async def test_each_save_of_an_hour_and_of_a_meeting_starts_a_run_by_rules(
