@@ -32,7 +32,8 @@ from hub.links.roster import Roster
 from hub.runs.incoming_file import marks_of, provenance_of
 from hub.text.files import Converted
 from protocol.calls import FileExcerpt, FilesList, FilesPage, FilesRead, root_in
-from protocol.errors import CodedError, ErrorCode
+from protocol.capabilities import CapabilityName
+from protocol.errors import CallTimedOut, CodedError, ErrorCode, LinkLost
 from protocol.frame import Path, Record, Text
 from protocol.items import Provenance
 from protocol.owner_grants import OwnerGrant
@@ -63,6 +64,7 @@ _OF_CALLS: Final = (
     *(_E.UNKNOWN_DEVICE, _E.DEVICE_OFFLINE, _E.NOT_GRANTED, _E.CALL_TIMED_OUT, _E.DEVICE_ERROR),
     *(_E.TOO_MANY_CALLS, _E.RESULT_TOO_LARGE, _E.CALL_UNSUPPORTED),
 )
+_NOT_AGAIN: Final = "this is not sent again by itself: list what is there now, then ask once more"
 _OF_FILES: Final = (*_OF_CALLS, _E.UNKNOWN_FILE)
 T = TypeVar("T")
 _Name = Annotated[str, Meta(max_length=64)]
@@ -235,7 +237,7 @@ class DeviceCallsResource(Resource):
         )
         names = {"where": " ".join(sorted(where)), "fields": " ".join(asked.fields)}
         await self._note(caller, device, {"table": table.name, "call": frame.id} | names)
-        answer = await link.call(frame)
+        answer = await _called(link, frame)
         rows = _result(answer, _DeviceRows, device, OwnerGrant.ROWS_READ, table.name, granted).rows
         found = await self._store.read(items.items_of_rows, device.id, [str(row.get("id")) for row in rows])
         shown = await anyio.to_thread.run_sync(_marked, table, rows, found)
@@ -275,7 +277,7 @@ class DeviceCallsResource(Resource):
             deadline_ms=FILE_DEADLINE_MS,
         )
         page = _result(
-            await link.call(frame), FilesPage, device, OwnerGrant.FILES_READ, root_in(folder), roots
+            await _called(link, frame), FilesPage, device, OwnerGrant.FILES_READ, root_in(folder), roots
         )
         files = [file for file in page.files if root_in(file.path) in roots]
         shown = tuple(
@@ -323,7 +325,7 @@ class DeviceCallsResource(Resource):
             deadline_ms=FILE_DEADLINE_MS,
         )
         part = _result(
-            await link.call(frame), FileExcerpt, device, OwnerGrant.FILES_READ, root_in(asked.path), roots
+            await _called(link, frame), FileExcerpt, device, OwnerGrant.FILES_READ, root_in(asked.path), roots
         )
         marks, provenance = await anyio.to_thread.run_sync(_marks_in, part)
         return CalledText(
@@ -366,6 +368,9 @@ class DeviceCallsResource(Resource):
 
     async def _place_call(self, device_id: str, caller: Principal, order: PlaceOrder) -> PlacesAnswer:
         device, link = await self._reached(device_id, caller)
+        if OwnerGrant.PLACES not in link.owner_grants and not link.can(CapabilityName.PLACES_MANAGE):
+            message = f"the program of device {device.name!r} is older, and does not know this"
+            raise CodedError(_E.CALL_UNSUPPORTED, message, hint="update it there")
         if OwnerGrant.PLACES not in link.owner_grants:
             raise _not_granted(device, OwnerGrant.PLACES, "places", ())
         frame = ToolCall(
@@ -377,7 +382,7 @@ class DeviceCallsResource(Resource):
         if order.do != "list":
             named = order.name or f"a new {order.kind}"
             await self._note(caller, device, {"places": order.do, "place": named, "call": frame.id})
-        return _result(await link.call(frame), PlacesAnswer, device, OwnerGrant.PLACES, "places", ())
+        return _result(await _called(link, frame), PlacesAnswer, device, OwnerGrant.PLACES, "places", ())
 
     async def _roots(
         self, device_id: str, caller: Principal
@@ -450,6 +455,14 @@ class DeviceCallsResource(Resource):
             hint = did_you_mean(name, names)
             raise CodedError(_E.UNKNOWN_TABLE, f"there is no table {name!r}; {hint}".rstrip("; "))
         return tables.of(name)
+
+
+async def _called(link: DeviceLink, frame: ToolCall) -> Answer:
+    """Return the answer to a call, which is not sent again. Raises DeliveryError, CodedError."""
+    try:
+        return await link.call(frame)
+    except (LinkLost, CallTimedOut) as error:
+        raise CodedError(error.code, str(error), hint=_NOT_AGAIN) from error
 
 
 def _not_granted(device: DeviceRow, grant: OwnerGrant, of: str, granted: Collection[str]) -> CodedError:

@@ -49,6 +49,7 @@ from hub.text.excerpt import Excerpt
 from hub.text.item_text import with_clean_title
 from hub.text.rows.same_things import MAX_SAME, Thing
 from protocol.calls import MAX_PLACED, PlacedRow, RowPlace, place_sentence
+from protocol.capabilities import CapabilityName
 from protocol.causes import PLACE_CAUSES
 from protocol.coordination import DEVICE, Method
 from protocol.errors import CATALOGUE, VERDICT_REFUSALS, CodedError, ErrorCode, HubError
@@ -158,6 +159,7 @@ _OF_APPROVED: Final = (
     "its owner has approved it and does not let this hub change it; on the device:"
     " hub grants +review.remote=marked,approved"
 )
+_OF_OLDER: Final = "; a program there that does not know this grant is updated first"
 MAX_DETAIL_BYTES: Final = 256 * 1024  # of the quotes and excerpts in a page
 MAX_HELD_COUNTED: Final = 10_000  # of a device: what five of its agents may hold
 MAX_VERDICTS: Final = 500  # in one report: as many as one write may look up
@@ -933,6 +935,8 @@ class ItemsResource(Resource):
         if code is not None:
             of_grant = _OF_APPROVED if is_owned else _OF_OWNER if is_marked else VERDICT_REFUSALS[code]
             why = of_grant if code is ErrorCode.NOT_GRANTED else VERDICT_REFUSALS[code]
+            if why in (_OF_APPROVED, _OF_OWNER) and link and not link.can(CapabilityName.ROWS_AGENDA):
+                why += _OF_OLDER
             raise VerdictRefused(code, f"item {item.id!r}: {why}")
         return None
 

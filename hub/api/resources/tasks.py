@@ -177,10 +177,10 @@ class TasksResource(Resource):
         link = self._roster.find(device.id)
         if link is None:
             return _Answer(device, "elsewhere" if device.connectivity == "online" else "away")
-        if not is_owner or not {*link.owner_grants.get(OwnerGrant.ROWS_READ, ())} >= AGENDA:
-            return _Answer(device, "not_granted")
         if not link.can(CapabilityName.ROWS_AGENDA):
             return _Answer(device, "call_unsupported")
+        if not is_owner or not {*link.owner_grants.get(OwnerGrant.ROWS_READ, ())} >= AGENDA:
+            return _Answer(device, "not_granted")
         frame = ToolCall(
             id=self._ids.fresh(),
             action=Action.ROWS_AGENDA,

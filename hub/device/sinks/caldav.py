@@ -219,7 +219,9 @@ class CalDavTarget(Polled):
             self._own[put.key] = _RowObject(url, "")  # fetched again, also where its listing lacks it
             raise self._changed(url)
         if answer.status == 404:
-            raise self._vanished()
+            error = self._vanished()
+            error.of_row = f"{self._web.host}: refuses it (404)"
+            raise error
         self._tables = {**self._tables, put.key: put.table}
         self._own[put.key] = _RowObject(url, etag := answer.headers.get("etag", ""))
         self._sent[put.key] = etag.removeprefix("W/"), changed_ms(text)

@@ -109,7 +109,8 @@ def note_refusals(
         is_of_row = error not in limits and not (of_place and key in first)
         tries = before.tries + is_of_row
         until_ms = at_ms + _delay_ms(tries)
-        wait = RowWait(key, WaitReason.REFUSED, before.since_ms, until_ms, str(error), tries)
+        reason = (is_of_row and error.of_row) or str(error)
+        wait = RowWait(key, WaitReason.REFUSED, before.since_ms, until_ms, reason, tries)
         store_wait(db, sink, wait)
     return next(iter([*limits, *of_place]), None)
 

@@ -241,11 +241,13 @@ class Web:
         now, condition = self.clock.monotonic(), precondition_in(answer.body)
         status = 507 if condition in _FULL else answer.status
         scope = self._narrowed(PRECONDITIONS.get(condition) or scope_of_status(status), row)
+        of_row = f"{self.host}: refuses it ({condition or status})"
         if scope is RefusalScope.ROW:
-            error = TargetFailed(f"{self.host}: refuses it ({condition or status})", _REFUSED, scope)
+            error = TargetFailed(of_row, _REFUSED, scope)
         else:
             what = _WORDS.get(status, f"answers with status {status}; the next attempt follows")
             error = TargetFailed(f"{self.host}: {what}", _PROBLEMS.get(status), scope)
+            error.of_row = of_row
         if scope is RefusalScope.ACCOUNT and status == 401:
             self._wait = (now + _LOCKED_S, error, authorization)
         if scope is RefusalScope.MOMENT and status in _BUSY:

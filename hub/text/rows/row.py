@@ -96,9 +96,10 @@ class TargetFailed(HubError):
     """Target that cannot be read or written now; rows that were written are found again by their keys.
 
     *why*: the reason that a hub gets; the message stays on this machine. *scope*: how far it reaches, if it
-    was raised for one row.
+    was raised for one row. *of_row*: the message where the target accepts other rows; empty: the same.
     """
 
+    of_row = ""
     why = PlaceProblem.FAILED
     scope = RefusalScope.PLACE
 

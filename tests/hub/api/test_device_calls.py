@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from hub.api.resources.device_calls import AT_ONCE
 from hub.base.roles import Role, Scope
-from protocol.errors import CallTimedOut
+from protocol.errors import CallTimedOut, LinkLost
 from protocol.frame import ErrorBody
 from protocol.tool_calls import Action, Answer, ToolCall
 from storage import audit
@@ -101,7 +101,8 @@ async def test_device_call_with_the_same_key_repeats_the_id_without_stored_rows(
         ({"table": "tasks"}, "result_too_large", 413, "result_too_large", "lab"),
         ({"table": "tasks"}, "disk_broken", 502, "device_error", "lab"),
         ({"table": "tasks"}, {"rows": [1]}, 502, "device_error", "something else"),
-        ({"table": "tasks"}, CallTimedOut("no answer"), 504, "call_timed_out", "no answer"),
+        ({"table": "tasks"}, CallTimedOut("no answer"), 504, "call_timed_out", "is not sent again"),
+        ({"table": "tasks"}, LinkLost("gone", dispatched=True), 409, "device_gone", "is not sent again"),
     ],
 )
 async def test_refused_device_call_names_the_reason_and_the_owner_command(
@@ -332,12 +333,15 @@ async def test_place_of_a_device_is_tested_and_saved_without_a_trace_of_the_pass
     }
     async with over_unix(hub) as owner:
         lab.owner_grants["rows.read"] = ["notes"]
+        of_older = await owner.post(PLACES, json=order)
+        lab.capabilities |= {Action.PLACES_MANAGE}
         refused = await owner.post(PLACES, json=order)
         lab.owner_grants["places"] = []
         saved = await owner.post(PLACES, json=order, headers={"idempotency-key": "k"})
         call = lab.calls[-1]
         listed = await owner.get(PLACES)
         assert (await owner.post(PLACES, json={"do": "steal"})).status_code == 422
+    assert (of_older.json()["code"], of_older.json()["hint"]) == ("call_unsupported", "update it there")
     assert (refused.status_code, "hub grants +places" in refused.text) == (403, True)
     assert (saved.status_code, saved.json()["about"]) == (200, "password"), saved.text
     assert (call.action, call.data) == (Action.PLACES_MANAGE, order)

@@ -678,7 +678,10 @@ async def test_proposal_on_a_marked_item_is_accepted_only_with_the_marked_grant(
     assert (listed["warnings"], listed["needs_owner"]) == (["instruction", "apart"], True)
     accepting = {"id": "i-4", "verdict": "approve", "proposal": made["id"]}
     (refused,) = await give(client, accepting)
-    assert refused["error"]["code"] == ErrorCode.NOT_GRANTED
+    link.capabilities |= {CAPABILITY_OF[Action.ROWS_AGENDA]}
+    (of_newer,) = await give(client, accepting)
+    assert refused["error"]["code"] == of_newer["error"]["code"] == ErrorCode.NOT_GRANTED
+    assert ["updated first" in one["error"]["message"] for one in (refused, of_newer)] == [True, False]
     assert await states(hub) == {made["id"]: "open"}
     link.owner_grants["review.remote"] = ["marked"]
     (given,) = await give(client, accepting)

@@ -89,6 +89,8 @@ def test_new_row_refused_by_a_server_waits_alone_and_all_others_arrive(
         ]
         (refused,) = state_of(bench).refused
         assert (refused.title, "'Pay': " in synced.problem) == ("Pay", True)
+        of_place = ("read-only", "create the calendar", "no space")
+        assert not any(words in refused.reason for words in of_place), "the reason is of the row"
     later(timed, bench, 7 * 3_600)
     assert bench.synchronize(timed.target).problem == ""
     assert ([bench.state(row) for row in ids], state_of(bench).refused) == (["arrived"] * 5, [])
