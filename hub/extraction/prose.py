@@ -1066,8 +1066,8 @@ class _Sentence:
         """Add the events on the days of the sentence that no task has."""
         lexicon, reader = self._lexicon, self._reader
         at = match.end() if (match := lexicon.patterns("articles")[0].match(self._text)) else 0
-        first = _WORD.match(self._text, at)  # "the meeting of 3 May", not "after the meeting of"
-        is_noun = first is not None and first.group().lower() not in lexicon.opening_words
+        opening = _WORD.match(self._text, at)  # "the meeting of 3 May", not "after the meeting of"
+        is_noun = opening is not None and opening.group().lower() not in lexicon.opening_words
         ahead = [
             day
             for day in self._days

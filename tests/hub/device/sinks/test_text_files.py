@@ -1,16 +1,19 @@
 """Files as targets: what each kind writes, and what it keeps."""
 
 import csv
+import os
 import re
 from base64 import b32encode
 from codecs import BOM_UTF8
 from collections.abc import Mapping
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 import icalendar
 import pytest
 
+from hub.base.clock import epoch_ms
 from hub.device.sinks.text_file import TextFile
 from hub.text.rows.calendar import CalendarFormat
 from hub.text.rows.lines import Markdown, TodoTxt
@@ -442,3 +445,48 @@ def test_line_numbers_of_broken_rows_are_found(tmp_path: Path) -> None:
         f"{path}:1",
         f"{path}:200",
     ]
+
+
+@pytest.mark.parametrize("broken", ["PRIORITY:high", "DUE:soon"])
+def test_component_that_cannot_be_read_is_named_until_mended(
+    broken: str, bench: SinkBench, tmp_path: Path
+) -> None:
+    row, path = (
+        bench.approve({"title": "Pay", "priority": "high", "dueDate": bench.at_ms}),
+        tmp_path / "a.ics",
+    )
+    target = TextFile(path, CalendarFormat())
+    assert bench.synchronize(target).problem == ""
+    whole = path.read_bytes()
+    name = broken.partition(":")[0].encode()
+    lines = [line for line in whole.split(b"\r\n") if not line.startswith(name)]
+    lines.insert(lines.index(b"BEGIN:VTODO") + 1, broken.encode())
+    path.write_bytes(damaged := b"\r\n".join(lines))
+    for title in ("Pay", "Pay Ana", "Pay Bo"):
+        bench.change(row, {"title": title})
+        problem = bench.synchronize(target).problem
+        assert problem == f"{path}: {title!r} is not readable there: mend it, or delete it there"
+        assert path.read_bytes() == damaged
+    path.write_bytes(whole)
+    assert bench.synchronize(target).problem == ""
+    assert b"SUMMARY:Pay Bo" in path.read_bytes()
+
+
+def test_time_of_day_stays_here_and_a_todo_txt_has_the_day(bench: SinkBench, tmp_path: Path) -> None:
+    at_ms = epoch_ms(datetime(2026, 11, 30, 8, 30).astimezone())
+    row, path = bench.approve({"title": "Pay", "dueDate": at_ms}), tmp_path / "todo.txt"
+    target = TextFile(path, TodoTxt())
+    for title in ("Pay", "Pay Ana"):
+        bench.change(row, {"title": title})
+        assert bench.synchronize(target).written == 1
+        assert bench.synchronize(target).written == 0
+        assert f"{title} due:2026-11-30 id:hub-" in path.read_text()
+    bench.clock.advance(60)
+    path.write_text(path.read_text().replace("Pay Ana", "Pay Bo"))
+    os.utime(path, (4e9, 4e9))
+    assert bench.synchronize(target).taken_back == 1
+    assert (bench.row(row)["title"], bench.row(row)["dueDate"]) == ("Pay Bo", at_ms)
+    path.write_text(path.read_text().replace("-30", "-28"))
+    os.utime(path, (4e9, 4e9 + 1))
+    assert bench.synchronize(target).taken_back == 1
+    assert bench.row(row)["dueDate"] != at_ms
