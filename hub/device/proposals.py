@@ -1,13 +1,16 @@
 """Changes and deletions of rows by a hub: applied to open rows, proposed to the owner otherwise.
 
 A hub changes only rows that it wrote and that are still open. A row that its owner approved or changed
-belongs to the owner: its change or deletion becomes a proposal. Other rows are hidden from the hub, except
+belongs to the owner: its change or deletion becomes a proposal, but for the tick of its line in a file of the
+owner. Other rows are hidden from the hub, except
 the titles of approved projects and tasks, to which new items may belong. Plain functions over a connection,
 inside the caller's transaction.
 """
 
+import re
 import sqlite3
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -15,7 +18,9 @@ import msgspec
 from hub.device import declared_tables, rows, verdicts
 from hub.device.rows import CallRefusal
 from hub.device.schema import quoted
+from hub.device.sources import Sources
 from hub.device.verdicts import RowVerdict
+from hub.text.rows.same_things import author_of
 from protocol.errors import ErrorCode
 from protocol.frame import Record
 from protocol.tables import SUGGESTED, DeviceTable, TableName
@@ -35,10 +40,21 @@ class Proposal(msgspec.Struct, frozen=True):
 _decoder: Final = msgspec.json.Decoder(Record | None)
 
 
+_TICK: Final[Record] = {"status": "done"}
+# Line of a done task, as Markdown and todo.txt have it.
+_TICKED: Final = re.compile(r"[ \t>]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+\[[xX]\]|x)[ \t]")
+_SOURCE: Final = """
+SELECT source_path, quote, quote_start, remarks FROM reviews JOIN calls USING (call_id)
+WHERE reviews.tbl = ? AND reviews.row_id = ?
+"""
+
+
 def change(
     db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: int, *, hub: str
 ) -> dict[str, int]:
     """Apply an update of *hub* to an open row, or propose it to the owner of the row.
+
+    A tick that the owner typed into the line of an approved row is applied.
 
     Raises:
         Refusal: the record is invalid, approves a row, or matches no row that this hub wrote.
@@ -58,6 +74,9 @@ def change(
             _propose(db, table, row_id, call.id, {}, at_ms)
             reject(db, table, row_id)
             return {"updated": 0}
+        if changes == _TICK and _is_ticked(db, table, row):
+            accept(db, table, row_id, Proposal(call.id, changes), at_ms)
+            return {"updated": 1}
         _propose(db, table, row_id, call.id, changes, at_ms)
         verdicts.count_change(db, table, row_id)
         return {"updated": 0, "proposed": 1}
@@ -201,6 +220,15 @@ def _owned(db: sqlite3.Connection, table: DeviceTable) -> frozenset[str]:
     """Return the ids of the rows of *table* whose owner combined an accepted change with own changes."""
     found = db.execute("SELECT row_id FROM owned WHERE tbl = ?", (table.name,))
     return frozenset(row_id for (row_id,) in found)
+
+
+def _is_ticked(db: sqlite3.Connection, table: DeviceTable, row: Record) -> bool:
+    """Return True if an approved row has a tick in its line, in a file of the owner that the device knows."""
+    found = db.execute(_SOURCE, (table.name, row["id"])).fetchone()
+    roots = db.execute("SELECT name, path FROM roots").fetchall()
+    line = Sources({name: Path(path) for name, path in roots}).line(*found[:3])
+    is_own = author_of(verdicts.read_remarks(found["remarks"]).provenance) == ""
+    return bool(row["isApproved"] and is_own and line and _TICKED.match(line))
 
 
 def _named_by_approved(db: sqlite3.Connection, table: DeviceTable) -> frozenset[str]:

@@ -474,6 +474,10 @@ class _Moved:
 def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) -> Decision:
     """Decide on an item that was extracted from this unit before."""
     row = known.row
+    if item.data.get("status") == "done" and row.date_ms is not None and item.date_ms is None:
+        # the words of a done task are not read for days
+        days = {column: row.data[column] for column in ("dueDate",) if column in row.data}
+        item = msgspec.structs.replace(item, data=days | item.data, date_ms=row.date_ms)
     is_same = _is_same(item, row)
     is_refused = known.call_state is CallState.REJECTED and _may_have_an_earlier_version(row)
     if is_refused and item.data == row.before:

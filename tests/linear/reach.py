@@ -37,6 +37,7 @@ MODULES: Final = {
     "hub.base.dates": Reach(_REQUEST),
     "hub.base.name_lists": Reach(_OURS),
     "hub.device": Reach(_OPERATOR),
+    "hub.device.proposals": Reach(_FILES),
     "hub.device.sinks": Reach("files of the owner, answers of their servers, and texts that agents read"),
     "hub.document": Reach(_FILES),
     "hub.docs": Reach(_OURS),

@@ -12,7 +12,7 @@ from hub.device.owner import approve, reject
 from hub.device.proposals import Proposal
 from protocol.errors import ErrorCode
 from protocol.frame import Record
-from protocol.items import ItemSource
+from protocol.items import ItemSource, Provenance, ProvenanceOrigin
 from protocol.tables import SUGGESTED
 from protocol.tool_calls import Action, ToolCall
 from tests.support.scripted_hub import HubCalls
@@ -83,6 +83,60 @@ def test_change_of_a_suggested_project_is_only_proposed_below_an_approved_task(
     result = projects.ask(Action.UPDATE, where=project, data={"name": "Evil"}).result
     (name,) = owner.execute("SELECT name FROM projects").fetchone()
     assert ("proposed" in result, name) == ((True, "Home") if approved else (False, "Evil"))
+
+
+TICK: Record = {"status": "done"}
+
+
+@pytest.mark.parametrize(
+    ("line", "more", "changes", "is_applied"),
+    [
+        ("- [x] call Ana", {}, TICK, True),
+        ("> 2. [X] call Ana on Friday", {}, TICK, True),
+        ("x (A) call Ana", {}, TICK, True),
+        ("- [ ] call Ana", {}, TICK, False),
+        ("call Ana", {}, TICK, False),
+        ("- [x] call Bo\n- [ ] call Ana", {}, TICK, False),
+        ("- [x] call Bo", {}, TICK, False),
+        ("- [x] call Ana", {}, TICK | {"dueDate": None}, False),
+        ("- [x] call Ana", {}, {"status": "in_progress"}, False),
+        ("- [x] call Ana", {"path": "notes/../a.md"}, TICK, False),
+        ("- [x] call Ana", {"path": "mail/a.md"}, TICK, False),
+        (
+            "- [x] call Ana",
+            {"provenance": Provenance(origin=ProvenanceOrigin.MAIL, author="Eve", trusted=False)},
+            TICK,
+            False,
+        ),
+        ("- [x] call Ana", {"is_open": True}, TICK, True),
+    ],
+)
+def test_tick_that_the_owner_typed_into_the_line_of_an_approved_task_needs_no_approval(
+    hub: HubCalls,
+    owner: sqlite3.Connection,
+    tmp_path: Path,
+    line: str,
+    more: dict[str, Any],
+    changes: Record,
+    is_applied: bool,
+) -> None:
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    hub.store.name_roots([str(notes)])
+    (notes / "a.md").write_text(f"{line}\n")
+    more = dict(more)
+    is_open = more.pop("is_open", False)
+    place: dict[str, Any] = {"path": "notes/a.md", "quote": "call Ana", "start": 6, "end": 14}
+    source = ItemSource(**place | more)
+    data = {"title": "call Ana", "dueDate": 5, **SUGGESTED}
+    made = hub.ask(Action.INSERT, data=data, source=source).result
+    owner.execute("UPDATE tasks SET isApproved = ?", (not is_open,))
+    result = hub.ask(Action.UPDATE, where=made, data=changes, source=ItemSource(**place)).result
+    assert ("proposed" not in result) == is_applied
+    found = owner.execute("SELECT status, dueDate, isApproved FROM tasks").fetchone()
+    assert [*found] == ["done" if is_applied else "todo", 5, int(not is_open)]
+    if is_applied and not is_open:
+        assert words(hub.store) == {"c-2": "approved"}
 
 
 def test_an_accepted_change_is_reported_to_the_hub(

@@ -114,6 +114,15 @@ EDITIONS: dict[str, tuple[str | None, dict[str, list[str]]]] = {
         )
         for verdict in (None, "approved", "edited")
     },
+    "ticked, with a day in its words": (
+        "approved",
+        {
+            f"- [ ] call Anna on 2027-12-04\n{RENT}": ["+ call Anna on 2027-12-04", "+ pay the rent"],
+            f"- [x] call Anna on 2027-12-04\n{RENT}": ["row of call Anna on 2027-12-04 done"],
+            f"Hello.\n\n- [x] call Anna on 2027-12-04\n{RENT}": [],
+            f"Hello.\n\n- [ ] call Anna on 2027-12-04\n{RENT}": ["row of call Anna on 2027-12-04 todo"],
+        },
+    ),
     "tasks of one name, one ticked at any position": (
         None,
         {
@@ -145,6 +154,7 @@ async def test_each_edition_of_a_file_sends_only_new_or_changed_items(bench: Ben
         ]
         assert calls == expected
         assert all((call.data["isAiSuggested"], call.data["isApproved"]) == (1, 0) for call in link.calls)
+        assert all(call.data.get("dueDate", "as before") is not None for call in link.calls)
         if number == 0 and verdict is not None:
             await judge(bench, str(link.calls[0].data["title"]), verdict)
 
