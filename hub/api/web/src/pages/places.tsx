@@ -30,7 +30,7 @@ export function Places(): JSX.Element {
   const devices = useReading("/v1/devices", { query: { limit: DEVICES }, kinds: ["device"] });
   return (
     <Page title="Places" command="hub places">
-      <p class="quiet">Where approved tasks and events go. What you tick off or change there is changed here, too.</p>
+      <p class="quiet">Where approved tasks and events go. What you tick or change there changes here.</p>
       <Read of={devices}>
         {(data) => {
           const here = data.devices.filter((one) => one.connected);

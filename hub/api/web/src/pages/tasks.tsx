@@ -144,6 +144,7 @@ export function Tasks(): JSX.Element {
       </Read>
       <details class="section" onToggle={(event) => setUnfolded(event.currentTarget.open)}>
         <summary>Done</summary>
+        <p class="quiet">To tick the boxes in your notes, too: <Command text="hub help places" /></p>
         {isUnfolded && (
           <Read of={done}>
             {({ next_cursor }) => (
@@ -234,7 +235,7 @@ function Row({ task, edit, isEdited, close }: { task: Task; edit: () => void; is
           {row.places.map((one) => <span key={one.name}><PlaceName of={one} /></span>)}
           {row.path && <span>from <a href={whyOf(row.path, row.agent)} title={row.path}><Foreign class="path" of={row.path.split("/").at(-1) ?? ""} /></a></span>}
           {isDone && isTask && <span>changed <Time at={String(data["updatedAt"] ?? "") || null} /></span>}
-          {!row.is_present && row.verdict === "edited" && row.given?.verdict !== "edit" && <span>changed on its computer since: not as it is there</span>}
+          {!row.is_present && row.verdict === "edited" && row.given?.verdict !== "edit" && <span>changed on its computer since</span>}
           {isWaiting && <span>on its way to its computer</span>}
           {!failure && !isWaiting && whyRefused(row) && <span>not changed: {whyRefused(row)}</span>}
         </span>
