@@ -216,6 +216,7 @@ def day_of(figures: Figures, default_year: int) -> date | None:
 
 _FILLER: Final[Mapping[str, object]] = {}
 _DUE: Final[Mapping[str, object]] = {"is_due": True}
+_BEFORE: Final = frozenset(("vor", "zum", "zur", "by", "pour", "para"))  # a deadline, and other words
 _IN: Final = frozenset(("in", "im", "en", "в"))  # fillers before the year of a date
 _PLACE: Final = re.compile(r"\{([A-Za-z]+)\}")  # {d}, not the {2} of a pattern
 _NUMBER: Final = re.compile(r"[^=]+=-?\d+")
@@ -458,7 +459,9 @@ def _is_loose(phrase: SayingMatch, language: "Language") -> bool:
     """Return True for a short word behind a day that belongs to the words after it ("Friday at the")."""
     word = phrase.match.group()
     return language.is_spaced and (
-        (phrase.is_filler and len(word) <= 3) or phrase.saying.meaning.get("is_to") is not None
+        (phrase.is_filler and len(word) <= 3)
+        or (phrase.saying.meaning == _DUE and word in _BEFORE)
+        or phrase.saying.meaning.get("is_to") is not None
     )
 
 

@@ -609,7 +609,10 @@ def time_in(text: str) -> str | None:
 
 def _phrases_in(line: str) -> Iterator[tuple[int, int, Sequence[SayingMatch], DateParts]]:
     """Yield the places of words about time in a line, with their sayings and what they mean together."""
-    for language, run in _index(_languages_of(line)).runs(line):
+    for language, found in _index(_languages_of(line)).runs(line):
+        run = found
+        while len(run) > 1 and run[-1].is_time and _is_unsure(language.parts_of(run[-1:])):
+            run = run[:-1]  # "at 3" stays a word of the sentence
         try:
             parts = together(language.parts_of(run))
         except ValueError:  # no date
@@ -623,9 +626,15 @@ def _index(languages: tuple[Language, ...]) -> Index:
     return Index(languages)
 
 
+def _is_unsure(parts: Sequence[DateParts]) -> bool:
+    """Return True for a time with an hour that may be of the morning or the afternoon."""
+    return all(part.hour is not None and find_time(part) is None for part in parts)
+
+
 def is_coming_span(parts: DateParts) -> bool:
-    """Return True for "next week", whose day is not known."""
-    return parts.about_day == {"span"} and parts.span in (("week", 1), ("month", 1))
+    """Return True for "next week" and "week 51", whose day is not known."""
+    is_week = parts.about_day == {"week"} or parts.about_day == {"week", "year"}
+    return is_week or (parts.about_day == {"span"} and parts.span in (("week", 1), ("month", 1)))
 
 
 def _is_full(parts: DateParts) -> bool:

@@ -658,6 +658,8 @@ def test_rows_beginning_with_days_are_events(rows: str, titles: list[str]) -> No
             "на следующей неделе",
         ),
         ("请下周把数据发给我。", "把数据发给我 (下周)", "下周"),
+        ("Bitte den Bericht bis KW 51 schicken.", "den Bericht bis KW 51 schicken", "bis KW 51"),
+        ("Please send the report by week 51.", "send the report by week 51", "by week 51"),
         ("Please print next week's menu.", "print next week's menu", ""),
     ],
 )
@@ -834,6 +836,33 @@ def test_event_takes_the_time_from_other_words_of_the_sentence(sentence: str, ho
     date = item.data["date"]
     assert isinstance(date, int)
     assert f"{from_epoch_ms(date):%Y-%m-%d %H:%M}" == hour
+
+
+@pytest.mark.parametrize(
+    ("sentence", "hour", "title"),
+    [
+        ("Zahnarzt am 8.4. um 7 Uhr", "2026-04-08 07:00", "Zahnarzt"),
+        ("Zahnarzt am 8.4. zwischen 9 und 11 Uhr", "2026-04-08 09:00", "Zahnarzt"),
+        ("The dentist comes on 8 April between 2 and 4 pm.", "2026-04-08 14:00", "Dentist comes"),
+        ("Le technicien vient le 8 avril entre 9 h et 11 h.", "2026-04-08 09:00", "Technicien vient"),
+        ("El técnico viene el 8 de abril entre las 9 y las 11.", "2026-04-08 09:00", "Técnico viene"),
+        ("Мастер придёт 8 апреля между 9 и 11 часами.", "2026-04-08 09:00", "Мастер придёт"),
+        ("Zahnarzt am 8.4. um halb drei", "2026-04-08 00:00", "Zahnarzt um halb drei"),  # of day or night
+        ("Dentist on 8 April at 3", "2026-04-08 00:00", "Dentist at 3"),
+        (
+            "Termin mit Herrn Brandt am 8.4. um 15 Uhr vor Ort.",
+            "2026-04-08 15:00",
+            "Termin mit Herrn Brandt vor Ort",
+        ),
+    ],
+)
+def test_event_has_the_begin_of_an_interval_and_keeps_an_unsure_time(
+    sentence: str, hour: str, title: str
+) -> None:
+    (item,) = found(sentence)
+    date = item.data["date"]
+    assert isinstance(date, int)
+    assert (f"{from_epoch_ms(date):%Y-%m-%d %H:%M}", item.data["title"]) == (hour, title)
 
 
 def test_event_before_the_last_change_of_a_file_is_past() -> None:
