@@ -81,10 +81,10 @@ def is_inner(text: str, begin: int, start: int, end: int) -> bool:
     before = text[max(begin, start - _NEAR) : end]
     if _is_enclosed(before, text[end : end + _NEAR].partition("\n")[0]):
         return True
-    if text[start] not in _DOTS:
-        return False
     following = _NEXT.match(text, end, end + _NEAR)
     word = (following["word"] or "") if following else ""
+    if text[start] not in _DOTS:
+        return text.startswith(" (", end) and word[:1].islower()  # "Change the tyres! (overdue)"
     is_initial = len(word) == 1 and following is not None and text.startswith(".", following.end())
     if word[:1].islower():
         return True

@@ -726,7 +726,7 @@ def _of_others(
     taken = _Spans(place for place, _ in rows)
     prose = _Spans((passage.start, passage.end) for passage in everything.form.prose)
     first: dict[str, int] = {}
-    for nth, (start, end) in enumerate(sentences):
+    for nth, start, end in _pieces(text, sentences, taken):
         words, table = fold(text[start:end]), tables.get(nth)
         if taken.touch(start, end):
             first.setdefault(words, start)
@@ -735,6 +735,17 @@ def _of_others(
             code = "twice" if words in first else code if table in (None, *chosen) else "not_chosen"
             line = f"line {bisect_right(begins, first.get(words, 0))}"
             yield (start, end), file.reason(code, table=table, line=line)
+
+
+def _pieces(text: str, sentences: Sequence[Place], taken: "_Spans") -> Iterator[tuple[int, int, int]]:
+    """Yield sentences, each with its number; one that has an item line by line, as others have none."""
+    for nth, (start, end) in enumerate(sentences):
+        at = start
+        for line in (
+            text[start:end].splitlines(keepends=True) if taken.touch(start, end) else [text[start:end]]
+        ):
+            yield nth, at, at + len(line)
+            at += len(line)
 
 
 class _Spans:

@@ -45,6 +45,7 @@ LINES = {
         "Zur Goethestr. 8 bis zum 30. November, Friedrich-Ebert-Str. 101, Whg. 3.",
         "Die Fa. Krug streicht die Whg. Ott. | Sie kommt.",
         "Wir wohnen in der Goethestr. | Bitte klingeln.",
+        "Reifen wechseln!!! (überfällig)",
         "Nimm den Bus. | 5 Leute warten. | Frag die GmbH. | Krug kommt.",
     ),
     "fr": (

@@ -92,6 +92,24 @@ async def test_line_says_tier_probability_and_reasons_of_its_item_and_the_file_i
     assert top.judged.startswith("its file reads like ")
 
 
+async def test_line_of_a_sentence_with_an_item_on_another_line_has_a_reason(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "TOP 1 Dach: Frau Ott ruft die Firma an, Frist: 4.12.2026\nTOP 2 Aufzug: Verwalter holt Angebot ein.\n"
+    quote = text.partition("\n")[0]
+    call = Item(table="tasks", data={"title": "call"}, quote=quote, start=0, end=len(quote), origin="rule")
+
+    async def extract(*_: object, **__: object) -> Extraction:
+        return Extraction(items=(call,))
+
+    monkeypatch.setattr(bench.previews.extractor, "extract", extract)
+    for asked, expected in ((2, [("", "2")]), (None, [("call", "1"), ("", "2")])):
+        link = bench.connect(runs=folder(a=text))
+        _, *reasons = await Explainer(bench.previews).explain(bench.agent, "a.md", asked, link, within_s=5.0)
+        assert [(reason.title, reason.lines) for reason in reasons] == expected
+        assert reasons[-1].code == "no_item"
+
+
 def test_name_with_swapped_letters_is_found_among_more_names_than_are_compared() -> None:
     others = [f"meeting-{number}.md" for number in range(5 * MAX_COMPARED)]
     assert similar("invioce-may.md", [*others, "invoice-may.md"]) == ["invoice-may.md"]
