@@ -20,7 +20,17 @@ from hub.base.version import VERSION
 from hub.cli import show
 from hub.cli.errors import CommandError, Exit, using
 from hub.cli.hub_client import PAGE, HubClient, open_client
-from hub.cli.options import URL, FilePathParam, config_option, example, hub_option, json_option, state_option
+from hub.cli.options import (
+    URL,
+    FilePathParam,
+    config_option,
+    example,
+    hub_option,
+    json_option,
+    machine_zone,
+    other_zone,
+    state_option,
+)
 
 if TYPE_CHECKING:
     from hub.settings.settings import StorageSettings
@@ -68,7 +78,7 @@ def doctor(
     asked = _asked(
         state, config, online=online, anew=bool(done), audit=audit, is_here=is_here, all_nodes=all_nodes
     )
-    issues = [*asked, *(_of_places(ctx) if is_here else ())]
+    issues = [*asked, *((*_of_places(ctx), *_of_zones(ctx, state)) if is_here else ())]
     issues.sort(key=_place)
     if as_json:
         show.print_json("doctor", {"issues": issues, "fixed": done})
@@ -128,6 +138,18 @@ def _of_places(ctx: click.Context) -> Iterator[Issue]:
                     "place.away", explanation, fix=place.remedy, severity="warning", subject=place.name
                 )
                 yield issue if place.is_lasting else issue | {"severity": "notice"}
+
+
+def _of_zones(ctx: click.Context, state: Path) -> Iterator[Issue]:
+    """Yield the agents of this machine's devices that read times of another zone."""
+    from hub.cli.connect import device_file
+    from hub.cli.device import SETTINGS
+
+    names = {file.stem for file in device_file(ctx, SETTINGS).parent.glob("*.db")}
+    with suppress(CommandError), open_client(state) as hub:  # else no hub runs here
+        for agent in hub.get_all("/v1/agents", "agents")["agents"] if names else ():
+            if agent["device"] in names and (found := other_zone(agent, machine_zone()[0])):
+                yield _issue("agent.zone", found[0], fix=found[1], severity="notice", subject=agent["id"])
 
 
 def of_nodes(found: Sequence[Mapping[str, Any]]) -> Iterator[Issue]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo, available_timezones
 
 import click
 from click.core import ParameterSource
@@ -431,6 +431,26 @@ def machine_zone(environment: Mapping[str, str] = os.environ, etc: Path = Path("
             return name, "; ".join([f"from {place}", *refused])
         refused.append(f"{place} has {value.strip()[:64]!r}, which is no name as in 'Europe/Berlin'")
     return "UTC", "; ".join(refused) or f"neither TZ nor {etc} names a time zone"
+
+
+_SEASONS: Final = (datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC))
+
+
+def other_zone(agent: Mapping[str, Any], here: str) -> tuple[str, str] | None:
+    """Return that an agent of a machine in the zone *here* reads times of another one, and what mends that.
+
+    A machine in UTC is taken for a server, whose owner is elsewhere.
+    """
+    zones = here, agent["timezone"]
+    here_at, read_at = ([day.astimezone(ZoneInfo(zone)).utcoffset() for day in _SEASONS] for zone in zones)
+    if here.rpartition("/")[2] == "UTC" or here_at == read_at:
+        return None
+    name = agent["name"]
+    change = f"agents edit {name} --set timezone={here}"
+    if agent["source"] == "file":
+        change = f"config set 'agents.{name}.timezone=\"{here}\"'"
+    problem = f"agent {name} reads times of the zone {agent['timezone']}, and this machine is in {here}"
+    return problem, f"hub {change}; then: hub run {name}"
 
 
 def _places(environment: Mapping[str, str], etc: Path) -> Iterator[tuple[str, str]]:

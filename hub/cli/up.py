@@ -38,7 +38,16 @@ from hub.cli.device import write_settings as write_device_settings
 from hub.cli.errors import CommandError, Exit, log_ending, using
 from hub.cli.formats import FINAL
 from hub.cli.hub_client import HubClient, hub_status, open_client, path_of
-from hub.cli.options import SETTINGS, STATE, FilePathParam, default_state, example, machine_zone, state_option
+from hub.cli.options import (
+    SETTINGS,
+    STATE,
+    FilePathParam,
+    default_state,
+    example,
+    machine_zone,
+    other_zone,
+    state_option,
+)
 from hub.cli.review import open_page
 from hub.cli.runs import show_found, sum_up
 
@@ -543,6 +552,9 @@ def _first_run(
         }
         agents.append(hub.post("/v1/agents", body))
         show.report(f"agent {name} reads {', '.join(map(str, new))} every hour: hub agents show {name}")
+    for agent in agents:
+        if found := other_zone(agent, machine_zone()[0]):
+            show.report("; ".join(found))
     runs = [
         hub.post(path_of("agents", agent["name"], "runs"))
         for agent in agents

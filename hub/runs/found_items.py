@@ -67,7 +67,7 @@ def _found(
     exactly: list[str] = []
     if item.is_exact:  # distinguished by its content, in addition to its quote
         is_local = not item.has_time or item.is_floating
-        exactly.append(content_of(_local_data(table, data, timezone if is_local else None)))
+        exactly.append(content_of(local_data(table, data, timezone if is_local else None)))
     at_ms = table.day_in(data)
     # Without it, a time of day that is midnight would be read as the day.
     is_midnight = item.has_time and at_ms is not None and day_at(at_ms, timezone) is not None
@@ -131,7 +131,7 @@ def likeness_of(table: str, main: str) -> str:
     return _digest(table, main)
 
 
-def _local_data(table: DeviceTable, data: Record, timezone: str | None) -> Record:
+def local_data(table: DeviceTable, data: Record, timezone: str | None) -> Record:
     """Return the data with its days as if *timezone* were UTC, to compare them with days of other zones."""
     zone = ZoneInfo(timezone or "UTC")
     days = {name: day for name in table.days if isinstance(day := data.get(name), int)}

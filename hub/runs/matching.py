@@ -49,7 +49,7 @@ from hub.extraction.calendars import CANCELLED
 from hub.extraction.duplicates import are_alike, significant_words
 from hub.extraction.when.resolve import dates_in, local_day
 from hub.runs.decided_items import SAME_PLACE, decided_pairs, overlap_of
-from hub.runs.found_items import is_same_place, likeness_of, main_of, payload_of, place_of_date
+from hub.runs.found_items import is_same_place, likeness_of, local_data, main_of, payload_of, place_of_date
 from hub.runs.reported_rows import is_taken, pair_by_place
 from hub.text.folding import fold, words_of
 from protocol.frame import Field, Record
@@ -496,7 +496,9 @@ def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) 
             call = _call(item, after, can_update)
             return Decision(before=row, after=after, call=call, is_behind=not is_same)
         return _changed(item, row, finder, can_update, before=row.before)
-    is_seen_before = is_same_place(item, row) and not _is_ticked(item, row)
+    is_seen_before = is_same_place(item, row) and not (
+        _is_ticked(item, row) or _is_rezoned(item, row, finder)
+    )
     is_exact = item.quote_hash != item.words_hash  # its content is its place
     is_seen_before = is_seen_before or (item.is_unsure and row.verdict == "rejected")
     if is_seen_before or (is_same and (is_exact or row.verdict != "rejected")):
@@ -529,6 +531,15 @@ def _is_ticked(item: FoundItem, row: ItemRow) -> bool:
     before = row.data.get("status")
     is_other = before is not None and item.data.get("status") not in (None, before)
     return item.is_by_rule and is_other and row.verdict != "rejected"
+
+
+def _is_rezoned(item: FoundItem, row: ItemRow, finder: Finder) -> bool:
+    """Return True if an open row has the time of the item in another zone, which its own agent had before."""
+    zones = _zone_of(item.source), _zone_of(row.source)
+    if row.verdict != "open" or row.agent_id != finder.agent_id or None in zones or _is_same(item, row):
+        return False
+    now, before = (local_data(item.declaration, one.data, _zone_of(one.source)) for one in (item, row))
+    return now == before
 
 
 def _seen(item: FoundItem, row: ItemRow, finder: Finder) -> ItemRow:

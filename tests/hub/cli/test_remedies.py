@@ -232,6 +232,21 @@ def folder_that_was_renamed(desk: Desk) -> None:
     ends(desk.hub("agents", "show", "reader"), 0, stdout=["reads         /new for tasks"])
 
 
+def agent_of_another_time_zone(desk: Desk) -> None:
+    words = ("--device", "desk", "--path", "/old", "--data-type", "tasks", "--prompt", "Find tasks.")
+    ends(desk.hub("agents", "create", "reader", *words), 0)
+    (here := desk.served.folder / "devices").mkdir(exist_ok=True)
+    (here / "desk.db").touch()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "UTC")
+        ends(desk.hub("doctor"), 0, unsaid=["(agent.zone"])
+        patch.setenv("TZ", "Asia/Tokyo")
+        doctor = desk.hub("doctor")
+        ends(doctor, 0, stdout=["agent reader reads times of the zone UTC", "(agent.zone"])
+        ends(mend(desk.hub, doctor, "agents edit READER"), 0)
+        ends(desk.hub("doctor"), 0, unsaid=["agent reader reads times"])
+
+
 def marked_item_in_a_pipe(desk: Desk) -> None:
     desk.portal.call(desk.served.store.write, keep)
     refused = desk.hub("items", "approve", "i-4")
@@ -422,6 +437,7 @@ SITUATIONS: Final[list[Callable[[Desk], None]]] = [
     schedule_that_rests_after_failures,
     run_that_finds_nothing_shared,
     folder_that_was_renamed,
+    agent_of_another_time_zone,
     marked_item_in_a_pipe,
     deed_without_a_terminal,
     unknown_names,

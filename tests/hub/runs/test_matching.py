@@ -116,10 +116,15 @@ def read_in(zone: str, text: str, *, path: str = "notes/a.ics") -> list[FoundIte
 
 
 def decided(
-    zone: str, here: list[KnownItem], text: str, *, elsewhere: tuple[KnownItem, ...] = ()
+    zone: str,
+    here: list[KnownItem],
+    text: str,
+    *,
+    elsewhere: tuple[KnownItem, ...] = (),
+    agent: str | None = None,
 ) -> Decision:
     """The decision of an agent with this time zone about the only item of a text."""
-    finder = msgspec.structs.replace(FINDER, agent_id=AgentId(zone), config_fingerprint=zone)
+    finder = msgspec.structs.replace(FINDER, agent_id=AgentId(agent or zone), config_fingerprint=zone)
     (decision,) = decide(
         KnownItems(finder=finder, here=tuple(here), elsewhere=elsewhere),
         found=read_in(zone, text),
@@ -151,6 +156,28 @@ def test_event_read_by_agents_of_two_time_zones_retains_the_date(day: str, verdi
         one = answered(decision, verdict)
         assert one.row.data["date"] == first
         assert (one.row.source or {}).get("timezone") in (ZONES[0], None)
+
+
+@pytest.mark.parametrize(
+    ("day", "verdict", "sends"),
+    [
+        (":20260501T100000", "open", ("update", {"date": 1_777_644_000_000})),  # 10:00 in New York
+        (":20260501T100000", "rejected", None),
+        (":20260501T100000", "approved", None),
+        (":20260501T100000Z", "open", None),
+        (";TZID=Asia/Tokyo:20260501T100000", "open", None),
+        (";VALUE=DATE:20260501", "open", None),
+    ],
+)
+def test_open_time_of_an_agent_whose_time_zone_was_changed_is_read_anew(
+    day: str, verdict: str, sends: tuple[str, dict[str, Any]] | None
+) -> None:
+    text = CALENDAR.format(day=day)
+    before = answered(decided(ZONES[0], [], text, agent="a"), verdict)
+    after = decided(ZONES[1], [before], text, agent="a")
+    assert (None if after.call is None else sent(after)) == sends
+    again = decided(ZONES[1], [answered(after, verdict)], text, agent="a")
+    assert again.call is None
 
 
 def test_moved_event_is_updated_once_by_the_first_of_two_agents() -> None:
