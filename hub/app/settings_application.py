@@ -288,7 +288,7 @@ async def _sign_ins_deleted(store: Store, settings: Settings) -> list[Remark]:
         for number, connector in enumerate(declared_connectors(settings))
         if connector.problem is None
         and (before := held.get((connector.user_name, connector.name))) is not None
-        and not connectors.keeps_grant(before, connector.origin)
+        and not connectors.grant_covers(before, connector.origin)
     ]
 
 

@@ -538,7 +538,9 @@ def _is_rezoned(item: FoundItem, row: ItemRow, finder: Finder) -> bool:
     zones = _zone_of(item.source), _zone_of(row.source)
     if row.verdict != "open" or row.agent_id != finder.agent_id or None in zones or _is_same(item, row):
         return False
-    now, before = (local_data(item.declaration, one.data, _zone_of(one.source)) for one in (item, row))
+    now, before = (
+        local_data(item.declaration, either.data, _zone_of(either.source)) for either in (item, row)
+    )
     return now == before
 
 

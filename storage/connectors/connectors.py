@@ -67,7 +67,7 @@ def stream_of(origin: str) -> str:
     return origin.partition(BOUND)[0]
 
 
-def keeps_grant(held: str, origin: str) -> bool:
+def grant_covers(held: str, origin: str) -> bool:
     """Return True if a sign-in for the origin *held* is for *origin*, too. Older releases bound no digest."""
     return held in (origin, stream_of(origin))
 
@@ -376,7 +376,7 @@ def _declare(c: sa.Connection, old: ConnectorRow, one: DeclaredConnector, at: in
     about = {"new_provider": one.provider, "new_origin": one.origin, "digest": one.settings_digest}
     c.execute(DECLARE, {"connector": old.id, "now": at} | about)
     begin_anew(c, old.id)
-    if not keeps_grant(old.origin, one.origin):
+    if not grant_covers(old.origin, one.origin):
         c.execute(sa.delete(credentials).where(credentials.c.connector_id == old.id))
     query = sa.select(credentials.c.connector_id).where(credentials.c.connector_id == old.id)
     is_granted = c.execute(query).first() is not None

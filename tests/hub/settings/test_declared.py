@@ -14,7 +14,7 @@ from protocol.ids import UserId
 from storage.agents import agents, config_changes, configs
 from storage.agents.config_changes import ConfigOfFile, NewConfig
 from storage.agents.declared_agents import DeclaredAgent, reconcile_declared
-from storage.connectors.connectors import Reconciled, keeps_grant, stream_of
+from storage.connectors.connectors import Reconciled, grant_covers, stream_of
 from storage.devices import users
 from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.store import open_store
@@ -357,5 +357,5 @@ def test_sign_in_is_bound_to_where_and_how_its_secret_is_sent(
         assert declared.problem is None
         return declared.origin
 
-    assert keeps_grant(origin(before), origin(after)) is is_kept
-    assert keeps_grant(stream_of(origin(before)), origin(before)), "of an older release"
+    assert grant_covers(origin(before), origin(after)) is is_kept
+    assert grant_covers(stream_of(origin(before)), origin(before)), "of an older release"
