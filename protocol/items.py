@@ -32,6 +32,11 @@ class Unresolved(msgspec.Struct, frozen=True, kw_only=True):
     field: Name
     words: Text
 
+    @property
+    def sentence(self) -> str:
+        """Sentence for a reviewer: what is to be filled in."""
+        return f"{self.field}: the meaning of {self.words!r} is unclear"
+
 
 class CountedDay(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Words of the text that a field's day counts from another day, as "by Friday", and that other day.

@@ -368,9 +368,10 @@ def dashboard(hub: HubClient, role: str | None, no_open: bool, qr: bool) -> Resp
     is_encrypted, names = listener.get("tls") is not None, listener.get("hosts", ())
     if qr and not (is_encrypted and names and _is_for_others(listener["address"])):
         raise CommandError(
-            "a phone does not reach the operators' port by TLS under a name",
+            "a phone reaches the pages only by TLS under a name, and the operators' port has none",
             Exit.SETTINGS,
-            next_step="hub tls init, then tls, hosts and an address of the network at [listen.operator]",
+            next_step="hub tls init, then tls, hosts and an address of the network at [listen.operator]:"
+            " hub help access, Serve other machines",
         )
     made = hub.post(f"{SESSIONS}/links", {"role": role})
     link = f"{address}{made['path']}"

@@ -40,7 +40,6 @@ from hub.device.items import (
     without_repeats,
 )
 from hub.device.owner import lacking, remedy
-from hub.device.sources import SourceState
 from hub.text.excerpt import Excerpt, lines_around, spoken
 from protocol.frame import Field, Record
 from protocol.items import MARKS, FoundBy, Provenance, ProvenanceOrigin, folded
@@ -55,10 +54,6 @@ _LONG: Final = 2_000  # a column that allows more may have many lines
 _LINE: Final = 120
 _PLAIN: Final = re.compile(r"[\w.@+/-]+")  # needs no quotation marks
 _SHOWN: Final = frozenset({"dueDate", "date", "assignee", "status", "priority", "author"})
-_LOST: Final = {
-    SourceState.FILE_MISSING: "the file was deleted, moved or renamed",
-    SourceState.WORDS_MISSING: "the quoted text is no longer in the file",
-}
 
 
 def lines_of(
@@ -171,7 +166,7 @@ def _remarks(item: DeviceItem) -> list[str]:
     lines = [MARKS.get(warning, warning) for warning in remarks.warnings]
     if (column := lacking(table, item.data)) is not None and not item.data.get("isApproved"):
         lines.append(remedy(column, item.label))
-    lines += [f"{remark.field}: the meaning of {remark.words!r} is unclear" for remark in remarks.unresolved]
+    lines += [remark.sentence for remark in remarks.unresolved]
     lines += [
         f"{remark.field} was {_spelt(columns.get(remark.field), remark.before, remarks.timezone)},"
         f" is {_spelt(columns.get(remark.field), remark.after, remarks.timezone)}"
@@ -182,7 +177,7 @@ def _remarks(item: DeviceItem) -> list[str]:
         lines += _proposed(item, item.proposal.data, columns)
     if item.source_state is not None:
         named = " or ".join(map(_named, item.source_candidates))
-        lines.append(_LOST[item.source_state] + (f"; it may be {named}" if named else ""))
+        lines.append(item.source_state.sentence + (f"; it may be {named}" if named else ""))
     if remarks.replaces is not None:
         lines.append(f"replaces the row {remarks.replaces}")
     return lines

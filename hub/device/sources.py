@@ -35,6 +35,13 @@ class SourceState(StrEnum):
     FILE_MISSING = "file_gone"
     WORDS_MISSING = "words_gone"
 
+    @property
+    def sentence(self) -> str:
+        """Sentence for a reviewer."""
+        if self is SourceState.FILE_MISSING:
+            return "the file was deleted, moved or renamed"
+        return "the quoted text is no longer in the file"
+
 
 class Sources:
     """Files in shared folders, by their names on the wire.

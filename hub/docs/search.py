@@ -126,7 +126,9 @@ def _split(topic: str) -> Iterator[HandbookSection]:
     text = _CODE.sub(lambda code: code[0].replace("\n#", "\n"), docs.page(topic))  # comments are no headings
     _, *parts = (_MARKS.sub("", _LINK.sub(r"\1", part)) for part in _HEADING.split(text))
     for heading, text in zip(parts[::2], parts[1::2], strict=True):
-        yield HandbookSection(topic, heading, heading == parts[0], text.splitlines(), text.lower())
+        lines = [line for line in text.splitlines() if line.strip()]
+        if lines:
+            yield HandbookSection(topic, heading, heading == parts[0], lines, "\n".join(lines).lower())
 
 
 def _excerpt(section: HandbookSection, stems: list[str]) -> str:

@@ -54,7 +54,7 @@ from protocol.causes import PLACE_CAUSES
 from protocol.coordination import DEVICE, Method
 from protocol.errors import CATALOGUE, VERDICT_REFUSALS, CodedError, ErrorCode, HubError
 from protocol.ids import CallId, DeviceId, RunId, UserId
-from protocol.items import ONE_CONFIRMED, CountedDay, FoundBy, ItemOrder, Mark, Provenance
+from protocol.items import ONE_CONFIRMED, CountedDay, FoundBy, ItemOrder, Mark, Provenance, Unresolved
 from protocol.tables import TABLES, DeviceTable, Filler, Kind, Tables, person_in
 from storage import audit
 from storage.audit import AuditEntry
@@ -336,8 +336,8 @@ class ItemDetail(ItemView, kw_only=True):
     *found*: as it was found, where they differ. *before*: what the device has, while an update is on its way.
     Dates are texts, as ``2027-02-03`` for a day without a time, or as ``2027-02-03T14:00:00Z``.
     *place*: null once its owner has rejected it. *reasons*: why fields have their days, where words of the
-    text count from another day: one sentence for each. *fields*: of its table; none of a table that is not
-    declared any more.
+    text count from another day, and words that say no value: one sentence for each. *fields*: of its table;
+    none of a table that is not declared any more.
     """
 
     data: dict[str, Any]
@@ -800,7 +800,9 @@ class ItemsResource(Resource):
         stored, agent, device_name, timezone = found
         row = _edited(stored, edits)
         place = None if row.source is None else msgspec.convert(row.source, ItemPlace)
-        counted = msgspec.convert((row.source or {}).get("counted", ()), list[CountedDay])
+        source = row.source or {}
+        counted = msgspec.convert(source.get("counted", ()), list[CountedDay])
+        unresolved = msgspec.convert(source.get("unresolved", ()), list[Unresolved])
         if place is not None:
             place.excerpt = (await self._seals.open(sealed)).get(row.id)
         shown = self._shown(row, agent, device_name, timezone, newest, elsewhere)
@@ -811,7 +813,7 @@ class ItemsResource(Resource):
             "found": None if row is stored else texts(stored.data),
             "before": None if row.before is None else texts(row.before),
         }
-        reasons = tuple(day.sentence for day in counted)
+        reasons = tuple(remark.sentence for remark in (*counted, *unresolved))
         return ItemDetail.from_row(
             row,
             **shown,

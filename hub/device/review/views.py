@@ -211,9 +211,15 @@ def detail_view(item: DeviceItem, excerpt: Excerpt | None, others: Iterable[Othe
         "found": None,
         "before": None if before is None else with_texts(before),
         "place": _quote_view(item, excerpt) if item.quote else None,
-        "reasons": [day.sentence for day in item.remarks.counted],
+        "reasons": _reasons(item),
         "fields": _fields_of(item.declaration),
     }
+
+
+def _reasons(item: DeviceItem) -> list[str]:
+    """Return the sentences that a reviewer reads beside the values of an item."""
+    remarks = [*item.remarks.counted, *item.remarks.unresolved]
+    return [remark.sentence for remark in (*remarks, *filter(None, [item.source_state]))]
 
 
 def _quote_view(item: DeviceItem, excerpt: Excerpt | None) -> Fields:

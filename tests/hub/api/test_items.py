@@ -69,6 +69,7 @@ def keep(c: sa.Connection) -> None:
                 "provenance": MAIL,
                 "found_by": "rule",
                 "counted": [msgspec.to_builtins(COUNTED)],
+                "unresolved": [{"field": "date", "words": "some day"}],
             },
             row_id=f"row-{n}",
             answered_at=2_000,
@@ -103,7 +104,7 @@ async def test_items_are_listed_with_verdict_warnings_and_provenance(
     one = (await client.get("/v1/items/i-4")).json()
     assert [(item["provenance"], item["found_by"]) for item in (newest, one)] == [(MAIL, "rule")] * 2
     assert (older["id"], older["provenance"], older["found_by"]) == ("i-3", None, None), "of an older release"
-    assert one["reasons"] == [COUNTED.sentence]
+    assert one["reasons"] == [COUNTED.sentence, "date: the meaning of 'some day' is unclear"]
     assert (await client.get("/v1/items/i-3")).json()["reasons"] == []
 
 

@@ -17,6 +17,7 @@ from hub.device.device_file import connect_shared, open_device_store
 from hub.device.digests import open_digests, stamp_of
 from hub.device.items import DeviceItem, read_excerpt, read_items
 from hub.device.owner import approve, edit
+from hub.device.review.views import detail_view
 from hub.device.sinks.running import tick_sources
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import synchronize
@@ -222,7 +223,9 @@ def test_search_for_a_moved_file_ends_at_the_limits_of_files_and_folders(
     monkeypatch.setattr(moved_files, "why_private", seen.append)
     monkeypatch.setattr(moved_files, limit, 5)
     (tmp_path / OLD).unlink()
-    assert desk.item.source_state == "file_gone"
+    item = desk.item
+    assert item.source_state == "file_gone"
+    assert detail_view(item, None)["reasons"] == ["the file was deleted, moved or renamed"]
     assert sum(name.endswith(".md") for name in seen) <= 5
 
 

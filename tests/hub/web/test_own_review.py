@@ -15,7 +15,7 @@ from hub.base.clock import IdFactory
 from hub.device.device_file import open_device_store
 from hub.device.items import read_items
 from hub.device.owner import approve
-from protocol.items import ItemSource
+from protocol.items import ItemSource, Unresolved
 from protocol.tables import SUGGESTED
 from protocol.tool_calls import Action, ToolCall
 from tests.hub.device.test_inbox import COUNTED, inbox_of
@@ -29,6 +29,9 @@ pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt-get install chromium"),
     pytest.mark.slow,  # starts a process
 ]
+
+
+UNCLEAR = Unresolved(field="dueDate", words="some Tuesday")
 
 
 @pytest.fixture
@@ -46,7 +49,8 @@ def db(tmp_path: Path) -> Path:
                 ToolCall(id="c-4", action=Action.INSERT, table="contacts", data=ADA),
             ]
         )
-        source = ItemSource(path="notes/a.md", quote="mend the roof", start=11, end=24, counted=[COUNTED])
+        at = {"path": "notes/a.md", "quote": "mend the roof", "start": 11, "end": 24}
+        source = ItemSource(**at, counted=[COUNTED], unresolved=[UNCLEAR])
         row = {"title": "mend the roof", **SUGGESTED}
         store.apply([ToolCall(id="c-3", action=Action.INSERT, table="tasks", data=row, source=source)])
     return path
@@ -84,6 +88,7 @@ async def test_an_owner_reviews_the_items_of_the_device_by_keys(
         source = page.get_by_role("list", name="Lines of the source").locator("li")
         await expect(source).to_have_text(["# House", "", "- mend the roof"])
         await expect(page.get_by_text(COUNTED.sentence.replace("dueDate", "due"))).to_be_visible()
+        await expect(page.get_by_text("due: the meaning of 'some Tuesday' is unclear")).to_be_visible()
         await expect(page.locator(".picks .title")).to_have_text(
             ["pay the rent", "Ada", "call Ana", "mend the roof"]
         )

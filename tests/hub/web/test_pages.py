@@ -1357,6 +1357,20 @@ async def test_file_link_of_the_run_page_opens_the_reasons_of_the_file(hub: Serv
         await operator.post("/v1/devices/desk/grant", json={"add": ["files"]})
 
 
+async def test_why_page_leads_from_an_agent_or_a_text_to_the_reasons_of_a_file(visit: Visit) -> None:
+    page = visit.page
+    for address in ("why?agent=notes", "why?text=invoice"):
+        await visit.open(address)
+        files = page.get_by_role("table", name="Files")
+        await files.get_by_role("link").first.click()
+        await page.get_by_role("table", name="Reasons").wait_for()
+        assert "path=" in page.url
+    await visit.open("why")
+    await page.get_by_role("combobox", name="Filter").fill("nothing of this kind")
+    await page.get_by_text("Nothing was found with this text.").wait_for()
+    assert visit.complaints == []
+
+
 @pytest.mark.soak
 async def test_each_command_shown_on_a_page_exists_in_the_cli(visit: Visit) -> None:
     commands = set[str]()

@@ -1,5 +1,5 @@
 // The values of an item: shown as people read them, and changed.
-import type { JSX } from "preact";
+import type { ComponentChildren, JSX } from "preact";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { dayOf, dayOrTime, fieldName, isDay } from "../format";
 import { Field, type FieldProps, Labelled, Select } from "../parts";
@@ -23,6 +23,8 @@ interface EditorProps {
   /** False: rows to put it under cannot be asked for. */
   readonly hasChoices?: boolean;
   readonly close: () => void;
+  /** What else can be done. */
+  readonly children?: ComponentChildren;
 }
 
 /** What was typed last and not given: the form of its item has it again, behind another page or a new session. */
@@ -40,7 +42,7 @@ export function facts({ fields = [] }: Partial<Pick<ItemDetail, "fields">>, data
   return Object.entries(data).map(([name, value]) => [name, shown(value, kinds.get(name))]);
 }
 
-export function Editor({ of, approve, failure, early = () => "", label = "Approve with the changes", hasChoices = true, close }: EditorProps): JSX.Element {
+export function Editor({ of, approve, failure, early = () => "", label = "Approve with the changes", hasChoices = true, close, children }: EditorProps): JSX.Element {
   const form = useRef<HTMLFormElement>(null);
   // At once: what is typed next goes into the form.
   useLayoutEffect(() => form.current?.querySelector<HTMLElement>("input, textarea, select")?.focus(), []);
@@ -112,6 +114,7 @@ export function Editor({ of, approve, failure, early = () => "", label = "Approv
         <button type="button" onClick={() => end(close)}>
           Keep as it is
         </button>
+        {children}
       </div>
     </form>
   );

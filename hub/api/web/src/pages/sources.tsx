@@ -93,7 +93,7 @@ function Folders({ readers, devices }: { readers: readonly AgentView[]; devices:
           title={[...(one.paths.length > 0 ? one.paths : device?.roots ?? [])].join(", ") || one.name}
           href={link(["agents", one.name])}
           state={isMissing ? "not there" : one.lifecycle === "paused" ? "paused" : one.device_connected ? undefined : "not connected"}
-          about={<>on {one.device} · <WasRead of={one} unit="file" /> · <a href="/why">something is missing</a></>}
+          about={<>on {one.device} · <WasRead of={one} unit="file" /> · <a href={link(["why"], { agent: one.name })}>its files</a></>}
           actions={!isMissing && <Act scope="run" {...reading(one)} />}
         >
           {device?.because && <p class="banner" role="status"><Foreign of={device.because} /> {isMissing && <Command text="hub up FOLDER" />}</p>}
@@ -125,7 +125,7 @@ function Account({ of, readers }: { of: ConnectorView; readers: readonly AgentVi
       {readers.length === 0 && <p>Nothing reads it yet: <a href={link(["connectors", of.name])}>choose what is read</a></p>}
       {readers.map((one) => (
         <div key={one.id}>
-          <p class="quiet"><WasRead of={one} unit="message" /></p>
+          <p class="quiet"><WasRead of={one} unit="message" /> · <a href={link(["why"], { agent: one.name })}>its messages</a></p>
           <LastRun of={one.last_run} unit="message" />
         </div>
       ))}
@@ -163,24 +163,29 @@ function LastRun({ of: run, unit }: { of: RunView | null; unit: string }): JSX.E
       <strong>{run.outcome === "partial" ? "A part was not read" : "It was not read"}:</strong> {run.because ?? run.reason} {run.fix} <a href={page}>What happened</a>
     </p>
   );
-  const left = Object.entries(run.left_out);
   return (
     <>
       {!run.completed_at && <p role="status">{run.waiting_for ?? <>Reading: <Done of={run} /> <a href={page}>{unit}s</a></>}</p>}
       {problems}
-      {left.length > 0 && (
-        <details>
-          <summary>{many(excluded(run), unit)} kept back</summary>
-          <ul class="reasons">
-            {left.map(([reason, number]) => {
-              const [why, remedy] = EXCLUSIONS[reason] ?? [reason.replaceAll("_", " "), ""];
-              return <li key={reason}><strong>{count(number)}</strong> {why}. <span class="quiet">{remedy}</span></li>;
-            })}
-          </ul>
-          <a href={page}>Which {unit}s were read</a>
-        </details>
-      )}
+      <KeptBack of={run} unit={unit} />
     </>
+  );
+}
+
+/** How many files or messages a run kept back, and why. */
+export function KeptBack({ of: run, unit }: { of: RunView; unit: string }): JSX.Element | null {
+  const left = Object.entries(run.left_out);
+  if (left.length === 0) return null;
+  return (
+    <details>
+      <summary>{many(excluded(run), unit)} kept back</summary>
+      <ul class="reasons">
+        {left.map(([reason, number]) => {
+          const [why, remedy] = EXCLUSIONS[reason] ?? [reason.replaceAll("_", " "), ""];
+          return <li key={reason}><strong>{count(number)}</strong> {why}. <span class="quiet">{remedy}</span></li>;
+        })}
+      </ul>
+    </details>
   );
 }
 

@@ -71,6 +71,16 @@ function tick(task: Task): void {
   report(<>What was on its way is taken back: {task.title}</>);
 }
 
+/** Return what the newest decision about a row is taken back as. */
+function backOf({ given }: ApprovedItemView): string {
+  return given?.verdict === "edit" ? "Take back the last change" : "Take back the approval";
+}
+
+function takeBackOf(row: ApprovedItemView): void {
+  withdraw(row);
+  report(<>{backOf(row)}: {row.title}</>);
+}
+
 function takeBack(): void {
   const step = undo();
   report(step ? <>Undone: {titled(step.items)}</> : "There is nothing to undo.");
@@ -217,7 +227,7 @@ function Row({ task, edit, isEdited, close }: { task: Task; edit: () => void; is
   const why = fixed(row);
   if (isEdited && detail.data) {
     const of = { ...detail.data, data: { ...data, projectId: null }, fields: detail.data.fields.filter(({ name }) => EDITED.includes(name)) };
-    return <li><Editor of={of} failure={failure} label="Save" approve={(values) => (close(), change(task, values))} close={close} /></li>;
+    return <li><Editor of={of} failure={failure} label="Save" approve={(values) => (close(), change(task, values))} close={close}>{row.given && row.given.verdict !== "undo" && <button type="button" onClick={() => (close(), takeBackOf(row))}>{backOf(row)}</button>}</Editor></li>;
   }
   const priority = data["priority"] === "high" || data["priority"] === "low" ? `${data["priority"]} priority` : "";
   const facts = [shown(data["assignee"]), shown(data["projectId"]), priority].filter(Boolean);
