@@ -167,13 +167,13 @@ function LastRun({ of: run, unit }: { of: RunView | null; unit: string }): JSX.E
     <>
       {!run.completed_at && <p role="status">{run.waiting_for ?? <>Reading: <Done of={run} /> <a href={page}>{unit}s</a></>}</p>}
       {problems}
-      <KeptBack of={run} unit={unit} />
+      <LeftOut of={run} unit={unit} />
     </>
   );
 }
 
 /** How many files or messages a run kept back, and why. */
-export function KeptBack({ of: run, unit }: { of: RunView; unit: string }): JSX.Element | null {
+export function LeftOut({ of: run, unit }: { of: RunView; unit: string }): JSX.Element | null {
   const left = Object.entries(run.left_out);
   if (left.length === 0) return null;
   return (

@@ -7,7 +7,7 @@ import { useReading } from "../reading";
 import { link, place } from "../router";
 import { Search, TEXT_FIELD } from "../search";
 import type { ItemView, Reason, RunView, UnitView } from "../types";
-import { KeptBack } from "./sources";
+import { LeftOut } from "./sources";
 
 const RUNS = 5; // whose files are listed
 const FILES = 100; // of each, and found by a text
@@ -72,7 +72,7 @@ function Files({ agent }: { agent: string | null }): JSX.Element {
         const reading = data.runs.filter((run) => run.units_done > 0 || run.units_skipped === 0).slice(0, RUNS);
         return (
           <>
-            {data.runs[0] && <KeptBack of={data.runs[0]} unit="file" />}
+            {data.runs[0] && <LeftOut of={data.runs[0]} unit="file" />}
             {reading.map((run) => <OfRun key={run.id} of={run} />)}
             {reading.length === 0 && <p class="empty">No file was read lately.</p>}
           </>
