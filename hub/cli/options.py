@@ -156,6 +156,9 @@ def _filter_of(ctx: click.Context, value: str) -> str | None:
         for choice in getattr(option.type, "choices", ()):
             if str(choice).casefold() == value.casefold():
                 return f"did you mean {option.opts[0]} {choice}?"
+        # of a list that leaves states out, and has no option for a state alone
+        if option.name in ("field_verdict_null", "field_state_null", f"field_{value}"):
+            return f"did you mean {option.opts[0]}?"
     asks_a_hub = any("--url" in option.opts for option in ctx.command.params)
     return f"see {ctx.command_path} --help" if asks_a_hub and Path(value).name == value else None
 

@@ -1,5 +1,5 @@
 // Where approved tasks and events go: each place with its state, and a form that tests a place before it is saved.
-import type { JSX } from "preact";
+import type { ComponentChildren, JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act, Form, refused, report } from "../acting";
 import { count, things } from "../format";
@@ -57,7 +57,11 @@ function OfComputer({ id, title }: { id: string; title: string }): JSX.Element {
             <>
               {places.length === 0 && <Empty title="Approved tasks go nowhere yet: they stay in this list alone." />}
               <ul class="cards">
-                {places.map((one) => <OfPlace key={one.name} of={one} device={id} version={version} />)}
+                {places.map((one) => (
+                  <OfPlace key={one.name} of={one} device={id} version={version}>
+                    {isHere && one === changed && CHOICES[one.kind as Kind] && <PlaceForm kind={one.kind as Kind} before={one} known={known} device={id} />}
+                  </OfPlace>
+                ))}
               </ul>
               <h3>Add a place</h3>
               <p class="actions">
@@ -66,9 +70,6 @@ function OfComputer({ id, title }: { id: string; title: string }): JSX.Element {
                 ))}
               </p>
               {isHere && kind && CHOICES[kind] && <PlaceForm key={kind} kind={kind} known={known} device={id} />}
-              {isHere && changed && CHOICES[changed.kind as Kind] && (
-                <PlaceForm key={changed.name} kind={changed.kind as Kind} before={changed} known={known} device={id} />
-              )}
             </>
           );
         }}
@@ -81,6 +82,7 @@ interface OfPlaceProps {
   readonly of: KnownPlace;
   readonly device: string;
   readonly version: string;
+  readonly children: ComponentChildren;
 }
 
 /** Send an order; raise Refusal if the place is none, which is no refusal of the request. */
@@ -89,7 +91,7 @@ async function order(device: string, body: { do: "test" | "remove"; name: string
   if (problem) throw new Refusal(200, "no_place", problem, "");
 }
 
-function OfPlace({ of, device, version }: OfPlaceProps): JSX.Element {
+function OfPlace({ of, device, version, children }: OfPlaceProps): JSX.Element {
   const { name, rows, waiting, written_ms: written, problem } = of;
   return (
     <Entry
@@ -117,6 +119,7 @@ function OfPlace({ of, device, version }: OfPlaceProps): JSX.Element {
     >
       {problem && <p class="bad"><Foreign of={problem} /></p>}
       {[of.remedy, of.asked].map((text) => text && <p class="quiet"><Foreign of={text} /></p>)}
+      {children}
     </Entry>
   );
 }
