@@ -813,7 +813,7 @@ class ItemsResource(Resource):
             "found": None if row is stored else texts(stored.data),
             "before": None if row.before is None else texts(row.before),
         }
-        reasons = tuple(remark.sentence for remark in (*counted, *unresolved))
+        reasons = tuple([day.sentence for day in counted] + [remark.sentence for remark in unresolved])
         return ItemDetail.from_row(
             row,
             **shown,

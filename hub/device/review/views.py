@@ -218,8 +218,9 @@ def detail_view(item: DeviceItem, excerpt: Excerpt | None, others: Iterable[Othe
 
 def _reasons(item: DeviceItem) -> list[str]:
     """Return the sentences that a reviewer reads beside the values of an item."""
-    remarks = [*item.remarks.counted, *item.remarks.unresolved]
-    return [remark.sentence for remark in (*remarks, *filter(None, [item.source_state]))]
+    sentences = [day.sentence for day in item.remarks.counted]
+    sentences += [remark.sentence for remark in item.remarks.unresolved]
+    return sentences if item.source_state is None else [*sentences, item.source_state.sentence]
 
 
 def _quote_view(item: DeviceItem, excerpt: Excerpt | None) -> Fields:

@@ -49,8 +49,8 @@ def db(tmp_path: Path) -> Path:
                 ToolCall(id="c-4", action=Action.INSERT, table="contacts", data=ADA),
             ]
         )
-        at = {"path": "notes/a.md", "quote": "mend the roof", "start": 11, "end": 24}
-        source = ItemSource(**at, counted=[COUNTED], unresolved=[UNCLEAR])
+        source = ItemSource(path="notes/a.md", quote="mend the roof", start=11, end=24, counted=[COUNTED])
+        source.unresolved.append(UNCLEAR)
         row = {"title": "mend the roof", **SUGGESTED}
         store.apply([ToolCall(id="c-3", action=Action.INSERT, table="tasks", data=row, source=source)])
     return path
