@@ -106,6 +106,34 @@ async def test_page_shows_verdicts_by_keys_and_changes_at_the_device(
         await page.get_by_text("approved,").wait_for()
 
 
+async def test_decided_items_are_taken_back_together_and_changes_of_approved_ones_stay_apart(
+    tmp_path: Path,
+) -> None:
+    async with found(tmp_path, GRANT) as play, browsing() as browser, looking(browser, play) as visit:
+        items = await in_order(play)
+        page, keys = visit.page, visit.page.keyboard
+        await visit.open("inbox")
+        for approved in (6, 0, 6):  # taken back by another window than that of the approval
+            await keys.press("A")
+            await page.get_by_role("button", name="Undo 6" if approved == 0 else "Approve 6").click()
+            await saved(page)
+            await come(play, items, "done")
+            assert at_device(play)["approved"] == approved
+            await visit.open("inbox?verdict=approved" if approved else "inbox")
+        for note in tmp_path.rglob("page000.md"):  # noqa: ASYNC240 - of three files
+            note.write_text(note.read_text().replace("- [ ]", "- [x]").replace("000-1", "000-1\n- [ ] New"))
+        await play.hub.ended(await play.hub.start_run())
+        await visit.open("inbox")
+        listed = page.locator(".picks li")
+        await expect(listed.filter(has_text="change: status todo → done")).to_have_count(2)
+        await keys.press("A")
+        await expect(page.get_by_role("checkbox", checked=True)).to_have_count(1)
+        await keys.press("a")
+        await saved(page)
+        await expect(listed.filter(has_text="change: status todo → done")).to_have_count(2)
+        assert rows(play.device.database, "SELECT count(*) FROM tasks WHERE status = 'done'") == [(0,)]
+
+
 @pytest.mark.soak
 async def test_verdict_for_a_disconnected_device_survives_a_killed_hub(
     tmp_path: Path,
