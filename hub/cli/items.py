@@ -60,8 +60,8 @@ def items() -> None:
     The last six or more characters of an item's id are enough; FIRST..LAST are the items from one
     to another, as 'hub items ls' lists them. Filters choose all that wait. Before a verdict on
     several items that were not named, their number is asked about; those with a mark, or that
-    change what you approved, are approved by their own ids only. The device of an item takes a verdict if its owner has granted
-    review.remote to the hub; 'hub items show' tells its state.
+    change what you approved, are approved by their own ids only. The device of an item takes a
+    verdict if its owner has granted review.remote to the hub; 'hub items show' tells its state.
     """
 
 

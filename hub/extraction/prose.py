@@ -92,6 +92,7 @@ _INTERVAL: Final = re.compile(
     rf"(?<![\d-]){_NUMBER_OF_TIME} ?(?:{_TO}) ?{_NUMBER_OF_TIME}(?![\d-])"
 )  # "14:00-15:30"
 _PARTICULARS: Final = 6  # words of a part of a row without a sentence of its own
+_UNTIL: Final = re.compile("until|till|jusqu|hasta|bis \\d|\u0434\u043e", re.IGNORECASE)  # it may end then
 _CONTINUED: Final = ("more", "gapped")  # work behind other work of its sentence
 _ANYWHERE: Final = ("promises", "requests", "spanning", "duties")  # of which a clause may have words before
 
@@ -1066,12 +1067,14 @@ class _Sentence:
         """Add the events on the days of the sentence that no task has."""
         lexicon, reader = self._lexicon, self._reader
         at = match.end() if (match := lexicon.patterns("articles")[0].match(self._text)) else 0
-        opening = _WORD.match(self._text, at)  # "the meeting of 3 May", not "after the meeting of"
-        is_noun = opening is not None and opening.group().lower() not in lexicon.opening_words
+        word = _WORD.match(self._text, at)  # "the meeting of 3 May", not "after the meeting of"
+        is_noun = word is not None and (
+            word.group().lower() not in lexicon.opening_words or bool(lexicon.match("events", word.group()))
+        )
         ahead = [
             day
             for day in self._days
-            if day not in self._used and reader.is_ahead(day, self._start) and (is_noun or not day.is_of)
+            if day not in self._used and reader.counts(day, self._start) and (is_noun or not day.is_of)
         ]
         is_first = self._line.start == self._about.start
         if not ahead or ((is_first or not ahead[0].has_time) and reader.is_today(ahead[0], self._start)):
@@ -1109,8 +1112,11 @@ class _Sentence:
                 is_event = lexicon.has("events", others) or lexicon.has("happens", others)
                 # Words of a row that has an event beside its day.
                 is_short = len(others) < 4 if has_han(others) else len(others.split()) <= 2
+                is_apart = not self._about.is_chat and (
+                    len(clauses) == 1 or ("," not in others and self._is_day(clauses[last]))
+                )
                 has_day_first = self._about.is_calendar and not self._text[: day.start].strip()
-                is_row = is_short and len(clauses) == 1 and not self._about.is_chat
+                is_row = is_short and is_apart and last - first + 1 == len(clauses)
                 is_row = is_row or (has_day_first and self._line.is_first and len(clauses) <= _TWO)
                 is_event = is_event or (is_row and others.lower() not in lexicon.other_words)
                 if any(map(str.isalpha, others)) and (is_event or (by_time and not self._about.is_chat)):
@@ -1160,5 +1166,10 @@ class _Sentence:
         )
         clock = None if day.has_time else time_in(self._text[day.end : until])
         day = self._reader.at_time(day, clock, self._start) if clock else day
+        is_event = any(lexicon.has(name, title) for name in ("events", "happens"))
+        if day.is_due and not (is_event or _UNTIL.match(day.words)):  # "enrolment by 3 May"
+            return self._add(TableName.TASKS, {"title": title}, begin, self._start + end, "deadline", day)
+        if not self._reader.is_ahead(day, self._start):
+            return False
         title += f" ({interval[0]})" if (interval := _INTERVAL.search(day.words)) else ""
         return self._add(TableName.TIMELINES, {"title": title}, begin, self._start + end, "event", day)

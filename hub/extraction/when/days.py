@@ -13,12 +13,9 @@ _HAN_FILLERS: Final = "\u8bf7\u7684\u662f\u5c31"  # before a date, which date wo
 _OF: Final = frozenset(("of", "du", "vom", "del", "\u043e\u0442"))
 _TO: Final = frozenset(("-", "\u2013", "to", "until", "bis", "au", "al", "\u0434\u043e", "\u043f\u043e"))
 # Nouns for a time, which is of its day: "on the evening of 3 May".
-_TIMES: Final = frozenset(
-    (
-        *("morning", "afternoon", "evening", "night", "day", "week", "weekend"),
-        *("compter", "matin", "soir", "nuit", "semaine"),
-        *("noche", "tarde", "semana"),
-    )
+_TIMES: Final = (
+    *("morning", "afternoon", "evening", "night", "day", "week", "weekend"),
+    *("matin", "soir", "nuit", "semaine", "compter", "noche", "tarde", "semana"),
 )
 _QUOTES: Final = frozenset(('""', "\u201c\u201d", "\u201e\u201c", "\u00ab\u00bb"))  # around a name, not a day
 

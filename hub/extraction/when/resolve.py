@@ -615,6 +615,9 @@ def _phrases_in(line: str) -> Iterator[tuple[int, int, Sequence[SayingMatch], Da
             run = run[:-1]  # "at 3" stays a word of the sentence
         try:
             parts = together(language.parts_of(run))
+            if parts is None and run[0].groups.keys() == {"half"}:  # "parents' evening Thursday 6.30pm"
+                run = run[1:]
+                parts = together(language.parts_of(run))
         except ValueError:  # no date
             continue
         if parts is not None and is_supported(run, language):

@@ -1317,3 +1317,47 @@ async def test_title_of_an_event_has_the_place_and_the_topic(mark: str, text: st
 )
 async def test_decided_work_with_a_day_is_a_task_and_other_decisions_are_notes(text: str, row: str) -> None:
     assert await rows_of_file(text) == [row]
+
+
+@pytest.mark.parametrize(
+    ("text", "row"),
+    [
+        ("À lire avant la réunion du 3 décembre", ""),
+        ("To read before the meeting of 3 December", ""),
+        ("- [ ] réserver la salle pour la représentation du 18 juin 2027", ""),
+        ("- réserver la salle pour la représentation du 18 juin 2027", ""),
+        ("- [ ] book the hall for the meeting of 18 June 2027", ""),
+        ("- [ ] Raum für die Aufführung vom 18. Juni 2027 buchen", ""),
+        ("- [ ] reservar la sala para la reunión del 18 de junio de 2027", ""),
+        ("- [ ] подготовить отчёт для встречи от 18 июня 2027", ""),
+        ("- [ ] 为12月3日的会议订房间", ""),
+        ("- [ ] call Ann on the evening of 3 December", "2026-12-03"),
+        ("- [ ] poser des congés à partir du 3 décembre", "2026-12-03"),
+        ("- [ ] reservar el bus antes del 3 de diciembre", "2026-12-03"),
+        ("- [ ] pay the rent on the 3rd of December", "2026-12-03"),
+    ],
+)
+async def test_day_of_a_meeting_is_no_day_of_work(text: str, row: str) -> None:
+    title = text.removeprefix("- ").removeprefix("[ ] ")
+    assert await rows_of_file(f"{text}\n") == [" | ".join(filter(None, ("task", title, row)))]
+
+
+@pytest.mark.parametrize(
+    ("text", "row"),
+    [
+        ("inscription avant le 26 novembre 23h59", "task | inscription | 2026-11-26"),
+        ("Registration by 3 December 23:59", "task | Registration | 2026-12-03"),
+        ("Anmeldung spätestens 3. Dezember", "task | Anmeldung | 2026-12-03"),
+        ("Inscripción antes del 3 de diciembre", "task | Inscripción | 2026-12-03"),
+        ("12月3日前报名", "task | 报名 | 2026-12-03"),
+        ("Réunion du 3 décembre à 14h", "time | Réunion | 2026-12-03"),
+        ("Réveillon du 31 décembre complet", "time | Réveillon complet | 2026-12-31"),
+        ("Parents' evening on Thursday at 6.30pm", "time | Parents' evening | 2026-12-03"),
+        ("First clinic – Thursday 3 December", "time | First clinic | 2026-12-03"),
+        ("Exhibition until 3 December", "time | Exhibition | 2026-12-03"),
+        ("Ferien bis 3. Dezember", "time | Ferien | 2026-12-03"),
+        ("Soldes jusqu'au 3 décembre", "time | Soldes | 2026-12-03"),
+    ],
+)
+async def test_noun_with_a_deadline_is_a_task_and_an_event_stays_an_event(text: str, row: str) -> None:
+    assert await rows_of_file(f"{text}\n") == [row]
