@@ -80,7 +80,7 @@ class RowPlace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: Name = ""
     state: Name
     at_ms: EpochMs
-    problem: Name | None = None
+    problem: Annotated[str, Meta(max_length=LINK_CHARACTERS)] | None = None
     link: Annotated[str, Meta(max_length=LINK_CHARACTERS)] | None = None
 
 

@@ -2,7 +2,9 @@
 
 What has changed is judged here by the rules of a listing, so that a file that is not offered costs no hint. A
 hint names the agents whose files changed, and no file. It is sent once the files are calm: a program saves by
-several steps. On battery hints are rarer. The schedules read what no hint tells of.
+several steps. On battery hints are rarer. A hub keeps hints in memory alone: each connection begins with one
+for agents that listed no files since their last hint, and after a start for those with changed files. The
+schedules read what no hint tells of.
 """
 
 from collections import defaultdict
@@ -53,11 +55,13 @@ class ChangeHints:
         self._names = 0
         self._unlisted: dict[str, RunConfig] = {}  # agents of which no file was listed so far
         self._pending: set[str] = set()  # agents of hints that the hub has not taken
+        self._unread: set[str] = set()  # agents of hints that the hub has taken, which listed no files since
         self._arrived = anyio.Event()
         self._why_partial = ""
 
     def note_agent(self, agent_id: str, config: RunConfig, readable: Collection[str]) -> None:
         """Send hints for an agent whose files were listed, so that their folders are watched."""
+        self._unread.discard(agent_id)
         self._agents.pop(agent_id, None)
         self._agents[agent_id] = config, readable
         if len(self._agents) > MAX_CHANGED_AGENTS:
@@ -76,6 +80,7 @@ class ChangeHints:
 
     async def serve(self, line: HubConnection) -> None:
         """Send hints until cancelled, or until the hub refuses them."""
+        self._pending |= self._unread
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._collect)
             while await self._hint(line):
@@ -87,10 +92,15 @@ class ChangeHints:
         """Watch the folders of agents that the hub has named since."""
         while self._unlisted:
             agent_id, config = self._unlisted.popitem()
-            places, _ = self._shared.places(config.paths)
-            list_files = partial(self._shared.list_files, places, config, None)
-            await to_thread.run_sync(list_files, from_thread.check_cancelled)
+            has_unread = await to_thread.run_sync(self._watch_files, config)
             self.note_agent(agent_id, config, ())
+            self._pending |= {agent_id} if has_unread else set()
+
+    def _watch_files(self, config: RunConfig) -> bool:
+        """List files, so that their folders are watched. Return True if some changed since a run."""
+        places, _ = self._shared.places(config.paths)
+        files, _ = self._shared.list_files(places, config, None, from_thread.check_cancelled)
+        return any(file.sha256 is None for file in files) and self._shared.has_read(files)
 
     async def _collect(self) -> None:
         """Collect changes as they happen; while no hub is connected, the system does."""
@@ -119,6 +129,7 @@ class ChangeHints:
         changes, self._changes, self._names = self._changes, defaultdict(set), 0
         self._pending |= await to_thread.run_sync(self._hinted, changes)
         while agents := sorted(self._pending & self._agents.keys()):
+            self._unread.update(agents)
             response = await line.request(Method.FILES_CHANGED, {"agents": agents})
             error = None if response is None else response.error
             if response is not None and error is None:

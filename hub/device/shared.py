@@ -422,6 +422,11 @@ class SharedFolders:
                     return True
         return False
 
+    def has_read(self, files: Collection[SharedFile]) -> bool:
+        """Return True if something in a folder of one of these files was read before, also if it changed."""
+        folders = {_folder_at(file.root, file.parts[:-1]) for file in files}
+        return self._digests is not None and any(map(self._digests.of_folder, folders))
+
     @contextmanager
     def open(self, file: SharedFile) -> Iterator[int]:
         """Open *file* by the safe walk and yield its descriptor: a regular file of an allowed size.

@@ -3,6 +3,7 @@
 import os
 import select
 import shutil
+import sqlite3
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
@@ -12,6 +13,7 @@ import anyio
 import pytest
 
 from hub.device.change_hints import AGAIN_S, CALM_S, LATEST_S, ON_BATTERY_S, ChangeHints
+from hub.device.digests import CREATE, Digests, stamp_of
 from hub.device.folder_watch import FolderWatch
 from hub.device.shared import Root, SharedFolders
 from protocol.coordination import Event, EventName, Method, Request, Response
@@ -316,6 +318,51 @@ async def test_hint_without_an_answer_is_sent_again_and_with_one_no_more(folder:
         await bench.sends(1, within_s=2 * CALM_S)
         await bench.sends(2, within_s=AGAIN_S)
         await bench.sends(3, within_s=3 * AGAIN_S)
+
+
+async def test_hint_that_no_listing_followed_is_sent_again_in_the_next_connection(
+    folder: WatchedFolder,
+) -> None:
+    bench = HintBench(folder, lambda: None)
+    bench.save()
+    for count, is_listed in ((1, False), (2, True), (2, True)):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(bench.hints.serve, bench)  # type: ignore[arg-type]
+            await bench.collected()
+            await bench.sends(count, within_s=2 * LATEST_S)
+            tasks.cancel_scope.cancel()
+        if is_listed:
+            bench.hints.note_agent("a-1", MARKDOWN, ())
+
+
+MISSED: dict[str, tuple[list[str], list[str], bool]] = {  # files that were read, and saved while it was off
+    "nothing": (["monday.md"], [], False),
+    "the only file": (["monday.md"], ["monday.md"], True),
+    "a new file": (["monday.md"], ["tuesday.md"], True),
+    "a file that no listing has": (["monday.md"], ["build.log"], False),
+    "files of an agent without a run": ([], ["monday.md"], False),
+}
+
+
+@pytest.mark.parametrize("case", MISSED)
+async def test_start_hints_once_of_files_saved_while_the_device_was_off(
+    folder: WatchedFolder, case: str
+) -> None:
+    read, saved, is_hinted = MISSED[case]
+    with closing(sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)) as db:
+        db.execute(CREATE)
+        folder.shared._digests = digests = Digests(db)
+        for name in read:
+            digests.keep(str(folder.notes), name, stamp_of((folder.notes / name).stat()), bytes(32))
+        digests.flush()
+        for name in saved:
+            (folder.notes / name).write_text("something else")
+        folder.changes()
+        async with hinting(folder) as bench:
+            bench.hints.learn_paths("a-2", ["notes/monday.md", "notes/tuesday.md", "notes/build.log"])
+            await bench.sends(int(is_hinted), within_s=2 * LATEST_S)
+            bench.hints.learn_paths("a-2", ["notes/monday.md", "notes/tuesday.md", "notes/build.log"])
+            await bench.sends(int(is_hinted), within_s=2 * LATEST_S)
 
 
 async def test_lost_events_are_a_hint_for_all_agents(folder: WatchedFolder) -> None:
