@@ -95,7 +95,7 @@ async def test_line_says_tier_probability_and_reasons_of_its_item_and_the_file_i
 async def test_line_of_a_sentence_with_an_item_on_another_line_has_a_reason(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = "TOP 1 Dach: Frau Ott ruft die Firma an, Frist: 4.12.2026\nTOP 2 Aufzug: Angebot holen.\n"
+    text = "TOP 1 Dach: Frau Ott ruft die Firma an, Frist: 4.12.2026\nTOP 2 Aufzug: Krug holt ein Angebot.\n"
     quote = text.partition("\n")[0]
     call = Item(table="tasks", data={"title": "call"}, quote=quote, start=0, end=len(quote), origin="rule")
 
