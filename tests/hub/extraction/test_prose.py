@@ -839,6 +839,19 @@ def test_event_takes_the_time_from_other_words_of_the_sentence(sentence: str, ho
 
 
 @pytest.mark.parametrize(
+    ("sentence", "title"),
+    [
+        ("Überweisen Sie bitte die Gebühr von 250 EUR.", "Überweisen Sie die Gebühr von 250 EUR"),
+        ("Senden Sie uns bitte die Rechnung.", "Senden Sie uns die Rechnung"),
+        ("Schicken Sie die Rechnung bitte heute noch.", "Schicken Sie die Rechnung noch"),
+    ],
+)
+def test_title_of_a_request_begins_with_a_verb_before_please(sentence: str, title: str) -> None:
+    (item,) = found(sentence)
+    assert item.data["title"] == title
+
+
+@pytest.mark.parametrize(
     ("sentence", "hour", "title"),
     [
         ("Zahnarzt am 8.4. um 7 Uhr", "2026-04-08 07:00", "Zahnarzt"),
