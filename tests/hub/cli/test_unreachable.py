@@ -111,7 +111,7 @@ def test_a_user_without_access_to_the_folder_is_referred_to_the_hubs_user(
 
 def test_permission_error_in_an_own_folder_names_the_chmod_command(tmp_path: Path) -> None:
     told = as_failure(PermissionError(13, "Permission denied", str(tmp_path / "state" / "hub.db")))
-    assert told.next_step == f"let its owner use it: chmod u+rwX '{tmp_path}'"
+    assert told.next_step == f"let its owner use it: chmod u+rwX {tmp_path}"
 
 
 def test_permission_error_names_the_file() -> None:
