@@ -220,7 +220,7 @@ def test_added_language_file_enables_prose_and_date_reading(folder: Path) -> Non
     (folder / "it.toml").write_text(SMALL, encoding="utf-8")
     forget()
     (item,) = request.answer().items
-    assert (item.data["title"], item.data["assignee"]) == ("comprare il pane", ["Anna"])
+    assert (item.data["title"], item.data["assignee"]) == ("comprare il pane entro dopodomani", ["Anna"])
     assert module.is_label(languages()[0], "Inviato")
     moment = resolve("dopodomani", anchor=date(2026, 3, 4), timezone="UTC")
     assert moment is not None
