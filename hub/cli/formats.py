@@ -352,7 +352,8 @@ def item_state(item: Item) -> str:
     """Return the verdict on an item, what became of one that was given at the hub, and its marks."""
     given = item["given"]
     words = ["less sure" if item["verdict"] == "held" else item["verdict"], *item["warnings"]]
-    words += [f"{change['field']}: {change['before']} → {change['after']}" for change in item["changes"]]
+    changes = item.get("changes", ())  # a hub of an older release has none
+    words += [f"{change['field']}: {change['before']} → {change['after']}" for change in changes]
     if given and (given["state"] != "done" or given["verdict"] == "undo"):
         words.insert(1, given_state(given))
     return ", ".join(words)

@@ -459,7 +459,7 @@ def _chosen(
         ]
     if verdict in ("approve", "edit", "accept"):
         for field, why in (("warnings", "with a mark"), ("changes", "that change what you approved")):
-            left = [item for item in several if item[field]]
+            left = [item for item in several if item.get(field)]
             if verdict == "accept":
                 left = [item for item in left if _proposal(item, by)["verdict"] != "reject"]
             if left:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from hub.base.printable import one_line, spelled
+from hub.base.printable import one_line, shell_word, spelled
 from hub.cli import show
 from hub.cli.connect import file_here
 from hub.cli.device import default_settings
@@ -575,7 +575,8 @@ def grants(
         with suppress(OSError, ValueError):  # a device without settings, or with broken ones
             for place, asked in orders_of_hubs(default_settings().read_bytes()).items():
                 if f"the hub {hub.fingerprint[:7]} " in asked:
-                    show.report(f"{place} is still a place, {asked}; to end it: hub places remove {place}")
+                    remedy = f"hub places remove {shell_word(place)}"
+                    show.report(f"{place} is still a place, {asked}; to end it: {remedy}")
     if as_json:
         show.print_json("grants", {"hub": hub.address, "key": hub.fingerprint, "grants": granted})
         return

@@ -21,18 +21,19 @@ def listed_already(db: sqlite3.Connection, sink: Sink, keys: Collection[str], pl
     """Return those of *keys* whose rows were found in the target's own files.
 
     What is changed or deleted there later stays so. In Markdown this holds for lists: out of prose, a row
-    becomes a line. Of a file that is gone, what the file at *place* has was found there: it was renamed.
+    becomes a line. Of a file that no longer exists, what the file at *place* has was found there: it was
+    renamed.
     """
     found: set[str] = set()
-    sources, own, gone = sources_of(db), dict[str, bool](), dict[str, bool]()
+    sources, own, missing = sources_of(db), dict[str, bool](), dict[str, bool]()
     for table, row_id, path, quote, start in db.execute(_SOURCES) if keys else ():
         if path not in own:
             file = sources.file(path)
             own[path] = file is not None and any(map(sink.target.owns, {str(file), str(file.resolve())}))
-            gone[path] = file is not None and not file.exists()
-        if (own[path] or gone[path]) and (key := key_of(table, row_id)) in keys:
+            missing[path] = file is not None and not file.exists()
+        if (own[path] or missing[path]) and (key := key_of(table, row_id)) in keys:
             line = sources.line(path, quote, start) if sink.kind == "markdown" else None
-            line = sources.line_without_key(Path(place), quote) if gone[path] else line
+            line = sources.line_without_key(Path(place), quote) if missing[path] else line
             is_listed = sink.kind != "markdown" or line is None or _LISTED.match(line)
             if is_listed and (own[path] or line is not None):
                 found.add(key)

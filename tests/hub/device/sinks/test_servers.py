@@ -37,10 +37,10 @@ WRITES = ("PUT", "POST", "DELETE")
     ("fault", "words"),
     [
         (Reply(401), "refuses the user or the password (401)"),
-        (Reply(403), "does not allow it (403); is it read-only"),
+        (Reply(403), "refuses it (403)"),
         (Reply(429, headers={"retry-after": "0"}), "is busy (429)"),
         (Reply(503, headers={"retry-after": "0"}), "is busy (503)"),
-        (Reply(500), "answers with status 500"),
+        (Reply(500), "refuses it (500)"),
         (Reply(400), "'Call Ana': "),
         (Reply(302, headers={"location": "http://127.0.0.1:9/elsewhere"}), "points to 127.0.0.1:9"),
         (Reply(302, headers={"location": "http://[bad"}), "answers with status 302"),

@@ -465,7 +465,7 @@ def test_component_that_cannot_be_read_is_named_until_mended(
     for title in ("Pay", "Pay Ana", "Pay Bo"):
         bench.change(row, {"title": title})
         problem = bench.synchronize(target).problem
-        assert problem == f"{path}: {title!r} is not readable there: mend it, or delete it there"
+        assert problem == f"{path}: {title!r} is not readable there: mend or delete it"
         assert path.read_bytes() == damaged
     path.write_bytes(whole)
     assert bench.synchronize(target).problem == ""
