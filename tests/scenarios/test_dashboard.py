@@ -1,5 +1,6 @@
 """The page of review in a real browser, with a real hub and a real device."""
 
+import re
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -121,16 +122,17 @@ async def test_decided_items_are_taken_back_together_and_changes_of_approved_one
             assert at_device(play)["approved"] == approved
             await visit.open("inbox?verdict=approved" if approved else "inbox")
         for note in tmp_path.rglob("page000.md"):  # noqa: ASYNC240 - of three files
-            note.write_text(note.read_text().replace("- [ ]", "- [x]").replace("000-1", "000-1\n- [ ] New"))
+            text = re.sub(r"- \[ \] (.*)", r"- [x] \1 📅 2027-01-05", note.read_text())  # more than a tick
+            note.write_text(f"{text}\n- [ ] New\n")
         await play.hub.ended(await play.hub.start_run())
         await visit.open("inbox")
         listed = page.locator(".picks li")
-        await expect(listed.filter(has_text="change: status todo → done")).to_have_count(2)
+        await expect(listed.filter(has_text="todo → done")).to_have_count(2)
         await keys.press("A")
         await expect(page.get_by_role("checkbox", checked=True)).to_have_count(1)
         await keys.press("a")
         await saved(page)
-        await expect(listed.filter(has_text="change: status todo → done")).to_have_count(2)
+        await expect(listed.filter(has_text="todo → done")).to_have_count(2)
         assert rows(play.device.database, "SELECT count(*) FROM tasks WHERE status = 'done'") == [(0,)]
 
 

@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 from playwright.async_api import Browser, Page, expect
 
+from protocol.capabilities import CapabilityName
 from protocol.places import PlaceOrder
 from protocol.tool_calls import Answer, ToolCall
 from storage.schema import browser_sessions
@@ -47,6 +48,7 @@ async def test_places_are_tested_saved_changed_and_removed_on_the_page(
         await hub.disconnect(await hub.device("desk"))
         link = await hub.connect(await hub.device("lab"), answers=answered)
         link.owner_grants["rows.read"] = []
+        link.capabilities |= {CapabilityName.PLACES_MANAGE}
         async with over_unix(hub) as operator:
             made = await operator.post("/v1/sessions/links", json={})
         await visit.context.set_extra_http_headers({})
