@@ -129,7 +129,7 @@ class ChangeHints:
         changes, self._changes, self._names = self._changes, defaultdict(set), 0
         self._pending |= await to_thread.run_sync(self._hinted, changes)
         while agents := sorted(self._pending & self._agents.keys()):
-            self._unread.update(agents)
+            self._unread = {*agents, *(self._unread & self._agents.keys())}
             response = await line.request(Method.FILES_CHANGED, {"agents": agents})
             error = None if response is None else response.error
             if response is not None and error is None:

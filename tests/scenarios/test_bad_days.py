@@ -316,10 +316,8 @@ async def test_typed_values_are_asked_about_before_a_reload_and_there_behind_ano
     field = page.get_by_label("title")
     await field.press_sequentially(" of June")
     text = await field.input_value()
-    await page.evaluate("setTimeout(() => location.reload())")
-    with anyio.fail_after(30):
-        while not asked:
-            await anyio.sleep(0.05)
+    async with page.expect_event("dialog"):
+        await page.evaluate("setTimeout(() => location.reload())")
     await expect(field).to_have_value(text)
     await page.get_by_role("navigation", name="Views").get_by_role("link", name="Tasks").click()
     await page.get_by_role("heading", name="Tasks").wait_for()

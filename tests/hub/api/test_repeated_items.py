@@ -181,7 +181,7 @@ async def test_words_of_the_others_are_deleted_with_their_old_verdicts(
     assert await given(client, "i-0") is None
 
 
-async def test_approval_stays_until_the_verdicts_that_it_leads_are_settled(
+async def test_leading_approval_stays_until_the_repeats_are_settled(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     await give(client, "i-1", "approve", "i-0")

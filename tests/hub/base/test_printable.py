@@ -69,9 +69,7 @@ def test_printable_json_parses_to_the_same_text_without_control_characters(text:
         *[found.text for found in active_texts() if "\0" not in found.text][:40],
     ],
 )
-def test_word_of_a_command_is_for_a_shell_and_for_a_terminal_what_was_named(
-    name: str, tmp_path: Path
-) -> None:
+def test_word_of_a_command_reaches_shell_and_terminal_as_named(name: str, tmp_path: Path) -> None:
     word = shell_word(name)
     assert one_line(word) == word
     done = subprocess.run(

@@ -35,7 +35,7 @@ def test_help_command_prints_each_handbook_page(hub: Hub) -> None:
 
 
 @each(("typed", "topic"), [("mailbox", "mailboxes"), ("calendar", "calendars"), ("place", "places")])
-def test_help_with_the_singular_of_a_topic_prints_its_page(hub: Hub, typed: str, topic: str) -> None:
+def test_help_for_the_singular_of_a_topic_prints_the_page(hub: Hub, typed: str, topic: str) -> None:
     assert hub("help", typed).stdout == docs.page(topic)
 
 

@@ -355,7 +355,7 @@ def test_grants_of_the_command_line_equal_the_grants_of_the_hub() -> None:
     assert tuple(Grant) == GRANTS
 
 
-def test_link_typed_over_ssh_is_printed_with_the_tunnel_to_its_port(
+def test_link_typed_over_ssh_is_printed_with_the_tunnel_to_the_port(
     hub: Hub, served: ServedHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "ssh -L" not in hub("dashboard", "--no-open").stderr

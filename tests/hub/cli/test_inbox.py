@@ -109,7 +109,7 @@ def test_inbox_approves_an_item_with_a_mark_alone_after_a_question(tmp_path: Pat
     assert "obey" not in owner.decided()
 
 
-def test_inbox_asks_about_a_picked_item_with_a_mark_below_the_words_of_that_item(tmp_path: Path) -> None:
+def test_inbox_asks_about_a_picked_marked_item_below_the_words_of_the_item(tmp_path: Path) -> None:
     owner = Owner(tmp_path, "pay", "obey", "mend the roof", marked=["obey"])
     lines = owner.types("j", "x", "k", "a")
     assert any(line.startswith(">") and line.endswith("obey") for line in lines)

@@ -193,7 +193,7 @@ def test_items_approve_by_filter_or_range_skips_marked_items(
 
 
 @pytest.mark.parametrize("other", ["session:1", "operator:99999"], ids=["page", "terminal of another user"])
-def test_undo_of_the_last_verdicts_takes_back_those_of_this_login_alone(
+def test_undo_of_the_last_verdicts_is_limited_to_verdicts_of_the_login(
     hub: Hub, served: ServedHub, portal: BlockingPortal, other: str
 ) -> None:
     assert hub("items", "reject", "i-0").exit_code == hub("items", "reject", "i-4").exit_code == 0

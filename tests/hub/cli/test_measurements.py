@@ -96,7 +96,7 @@ def test_unknown_metric_of_the_hub_is_refused_with_a_suggestion(hub: Hub, served
     ends(hub("metrics", "--name", "hub.runs"), 0)
 
 
-def test_every_metric_that_the_hub_measures_is_known() -> None:
+def test_every_metric_of_the_hub_has_a_known_name() -> None:
     texts = [
         part.read_text(encoding="utf-8")
         for part in (ROOT / "storage/agents/measurements.py", ROOT / "hub/agents/measurements.py")

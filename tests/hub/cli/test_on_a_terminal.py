@@ -179,7 +179,7 @@ async def test_background_command_prints_no_lines_into_an_open_prompt(
             assert "next try" not in until_answered and "lost" not in until_answered
 
 
-def test_name_of_a_folder_in_a_question_reaches_a_terminal_escaped_on_one_line(
+def test_name_of_a_folder_in_a_question_reaches_a_terminal_as_an_escaped_line(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n" * 2))

@@ -478,8 +478,8 @@ def test_cause_of_an_account_is_at_all_doors_with_the_declared_remedy(
     ends(hub("connectors", "show", "M1"), 0, remedy)
     lasts = cause.lasts_after_s == AT_ONCE
     for door in ("doctor", "status"):
-        told = hub(door)
-        assert (remedy in told.stdout) is lasts, told.output
+        shown = hub(door)
+        assert (remedy in shown.stdout) is lasts, shown.output
 
 
 _SETTINGS: Final = {True: {"path": "/nowhere"}, False: {"host": "127.0.0.1", "username": "ana"}}
