@@ -158,24 +158,32 @@ class Rest(Polled):
             elif (value := _written(place, text)) is not None or before is not None:
                 _set(body, place.write or place.path, value)
         if before is None:
-            item = _json(self._ask(manifest.create, "", self._with_key(body, put.key), put))
-            self._forget()
-            fields = dict(asked)
-            if is_done:  # the next synchronization closes it: if that failed here, it would count as reopened
-                fields |= {"status": "todo"}
-            return Found(fields, self._place(item), 0)
-        item_id = self._id(now := self._unchanged(before))
-        if manifest.key.form == "line" and manifest.key.path.partition(".")[0] in body:
-            body = self._with_key(body, put.key)
-        if body:
-            answer = self._ask(manifest.update, item_id, body, put)
-            self._check_changed(answer, now)
-        if is_done != was_done and manifest.close and manifest.reopen:
-            answer = self._ask(manifest.close if is_done else manifest.reopen, item_id, {}, put)
-            self._check_changed(answer, now)
+            answer = self._ask(manifest.create, "", self._with_key(body, put.key), put)
+            item_id, found = self._id(_json(answer)), self._echoed(answer, put)
+        else:
+            item_id, found = self._id(now := self._unchanged(before)), now
+            if manifest.key.form == "line" and manifest.key.path.partition(".")[0] in body:
+                body = self._with_key(body, put.key)
+            requests = [(manifest.update, body)] if body else []
+            if is_done != was_done and manifest.close and manifest.reopen:
+                requests.append((manifest.close if is_done else manifest.reopen, {}))
+            for request, sent in requests:
+                answer = self._ask(request, item_id, sent, put)
+                self._check_changed(answer, now)
+                found = self._echoed(answer, put)
         self._done.pop(item_id, None)
         self._forget()  # the server has another time of the change
-        return None
+        if (found := found or self._get(item_id)) is None:
+            return None
+        # What was not sent, but differs, is an edit of a person.
+        made = self._fields(found, put.table)
+        fields = {
+            name: made.get(name, text) if own.get(name) != text else text for name, text in asked.items()
+        }
+        result = self._found(found, put.table)
+        if before is None and is_done:  # the next synchronization closes it: if that failed here, it would
+            return result._replace(fields=fields | {"status": "todo"}, source="")  # count as reopened
+        return result._replace(fields=fields)
 
     def _remove(self, key: str) -> None:
         item = self._items.get(key)
@@ -186,6 +194,13 @@ class Rest(Polled):
                 self._check_changed(answer, now)
             del self._items[key]
             self._done.pop(self._id(item), None)
+
+    def _echoed(self, answer: SinkReply, put: Put) -> Item | None:
+        """Return the item if a server answers a write with all of it, as it has it then."""
+        with suppress(WrongPlace):
+            self._id(item := _json(answer))
+            return item if self._key(item) == put.key else None
+        return None
 
     def _check_changed(self, answer: SinkReply, before: Item) -> None:
         """Check that an item was changed, where the answer is none: it may be an error with status 200.

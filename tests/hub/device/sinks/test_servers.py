@@ -5,10 +5,11 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -367,6 +368,60 @@ def test_value_that_a_calendar_does_not_keep_is_no_edit(
     assert {name: bench.row(row)[name] for name in COPIED} == COPIED | {"title": "Meet Ana"}
     writes = [asked.method for asked in calendar.proxy.asked if asked.method == "PUT"]
     assert writes == ["PUT"] * 2
+
+
+def _cut(task: dict[str, Any], name: str, length: int) -> None:
+    task[name] = (
+        f"{task[name][:length]}\n\n{task[name][-20:]}" if name == "description" else task[name][:length]
+    )
+
+
+DROPS: dict[str, Callable[[dict[str, Any]], object]] = {  # what a task list makes of an item that is written
+    "no due date": lambda task: task.update(due=None),
+    "no priority": lambda task: task.update(priority=1),
+    "a cut text": lambda task: _cut(task, "description", 4),
+    "a cut title": lambda task: _cut(task, "content", 6),
+    "another due date": lambda task: task.update(due={"date": "2026-12-24"}),
+}
+
+
+@pytest.mark.parametrize("echo", ["an item", "an id", "nothing"])
+@pytest.mark.parametrize("drop", DROPS)
+def test_value_that_a_task_list_does_not_keep_is_no_edit(
+    tmp_path: Path, bench: SinkBench, monkeypatch: pytest.MonkeyPatch, drop: str, echo: str
+) -> None:
+    with rest_place(tmp_path) as place:
+        forward = place.proxy._forward
+
+        def answer(asked: Asked) -> Reply:
+            reply = forward(asked)
+            if asked.method != "POST" or not asked.body:
+                return reply
+            task = place.tasks.tasks[json.loads(reply.body)["id"]]
+            DROPS[drop](task)
+            is_new = asked.path.endswith("/tasks")
+            answers = {
+                "an item": task,
+                "an id": {"id": task["id"]},
+                "nothing": {"id": task["id"]} if is_new else {},
+            }
+            return reply._replace(body=json.dumps(answers[echo]).encode())
+
+        monkeypatch.setattr(place.proxy, "_forward", answer)
+        row = bench.approve(COPIED | {"status": "todo"})
+        before = bench.row(row)
+        for target in (place.target, place.target, place.open(), place.target):
+            assert bench.synchronize(target).problem == ""
+            bench.clock.advance(60)
+        writes = [asked.method for asked in place.proxy.asked if asked.method == "POST"]
+        assert (bench.row(row), bench.history(), writes) == (before, [], ["POST"])
+        bench.change(row, {"title": "Meet Ana", "status": "done"})
+        for target in (place.target, place.open(), place.target):
+            assert bench.synchronize(target).problem == ""
+        changed = COPIED | {"title": "Meet Ana", "status": "done"}
+        assert {name: bench.row(row)[name] for name in COPIED} == changed
+        writes = [asked.method for asked in place.proxy.asked if asked.method == "POST"]
+        assert writes == ["POST"] * 3
 
 
 def test_edit_of_a_person_between_a_write_and_its_reading_comes_back(
