@@ -100,7 +100,9 @@ PLACE_CAUSES: Final[Mapping[str, AwayCause]] = {
     PlaceProblem.UNCONFIRMED: AwayCause(
         "its owner has to agree first", "if that is meant: hub device sync --agree NAME", AT_ONCE
     ),
-    PlaceProblem.FAILED: AwayCause("it fails", "the log of the device says more: hub device status", AT_ONCE),
+    PlaceProblem.FAILED: AwayCause(
+        "it fails", "what waits is tried again; the log of the device says more: hub device status", AT_ONCE
+    ),
 }
 _TEST: Final = "then: hub connectors test {account}"
 _ADDRESS: Final = f"hub config set connectors.{{account}}.settings.KEY=VALUE; {_TEST}"

@@ -175,7 +175,7 @@ class CalDavTarget(Polled):
         for key in keys:
             if key in self._own and self._own[key].text is None:
                 why = f"{self._web.host}: leaves it out ({statuses.get(key) or 'no answer'})"
-                self._left_out[key] = f"{self._own[key].url}: {why}; the next attempt follows"
+                self._left_out[key] = f"{self._own[key].url}: {why}"
 
     def _keep(self, key: str, url: str, etag: str, text: str) -> None:
         text = text.replace("\r\n", "\n")

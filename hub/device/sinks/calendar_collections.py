@@ -124,7 +124,7 @@ def _properties(
         listed = multistatus(answer.body).resources if answer.status == 207 else []
         return [resource for resource in listed if resource.status in (None, 200)]
     except NotWebDav as error:
-        raise TargetFailed(f"{web.host} answers wrongly: {error}; the next attempt follows") from error
+        raise TargetFailed(f"{web.host} answers wrongly: {error}") from error
 
 
 def _problem_of(resource: WebDavResource, kinds: Collection[str]) -> str:

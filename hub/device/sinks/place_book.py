@@ -109,7 +109,7 @@ class PlaceBook:
         except (HubError, OSError) as error:
             is_denied = getattr(error, "why", None) is PlaceProblem.DENIED
             about = getattr(error, "about", "password" if is_denied else "place")
-            problem = getattr(error, "short", str(error))[:4_000].partition("; the next attempt follows")[0]
+            problem = getattr(error, "short", str(error))[:4_000]
             return PlacesAnswer(problem=problem, about=about, calendars=[*getattr(error, "others", ())])
 
     def _carry_out(self, order: PlaceOrder) -> "_Tested":

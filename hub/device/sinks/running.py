@@ -129,7 +129,7 @@ class Sinks:
             self._seen.clear()
         self._last[sink.name], self._seen[sink.name] = synced, (stamp, now)
         if synced.problem and synced.problem != last.problem:
-            self._on_status(f"sink {sink.name}: {synced.problem}")
+            self._on_status(f"sink {sink.name}, tried again every {_RETRY_S:g} s: {synced.problem}")
         if synced.deleted:
             deleted = "item was" if synced.deleted == 1 else "items were"
             self._on_status(

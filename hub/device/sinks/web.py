@@ -58,8 +58,8 @@ _FULL: Final = ("quota-not-exceeded", "sufficient-disk-space")
 _WORDS: Final = {
     401: "refuses the user or the password (401); many servers, as iCloud, want one made for programs",
     403: "does not allow it (403); is it read-only for this user?",
-    429: "is busy (429); the next attempt follows when it allows",
-    503: "is busy (503); the next attempt follows when it allows",
+    429: "is busy (429)",
+    503: "is busy (503)",
     507: "has no space left (507)",
 }
 _WAIT_S: Final = 30.0  # of a busy server that does not say how long
@@ -234,7 +234,7 @@ class Web:
             reason = f"does not answer within {self._silence_s:g} s"
         except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:  # its text may have the secret
             reason = _why_not(self.host, error)
-        raise TargetFailed(f"{self.host}: {reason}; the next attempt follows", PlaceProblem.UNREACHABLE)
+        raise TargetFailed(f"{self.host}: {reason}", PlaceProblem.UNREACHABLE)
 
     def _failure(self, answer: SinkReply, authorization: str, row: str) -> TargetFailed:
         """Return the error of a refusal; a refused password, and a busy server, are left alone for a time."""
@@ -245,7 +245,7 @@ class Web:
         if scope is RefusalScope.ROW:
             error = TargetFailed(of_row, _REFUSED, scope)
         else:
-            what = _WORDS.get(status, f"answers with status {status}; the next attempt follows")
+            what = _WORDS.get(status, f"answers with status {status}")
             error = TargetFailed(f"{self.host}: {what}", _PROBLEMS.get(status), scope)
             error.of_row = of_row
         if scope is RefusalScope.ACCOUNT and status == 401:

@@ -269,7 +269,8 @@ async def test_rows_go_to_the_sinks_of_the_settings_while_the_device_is_paused(
     for _ in range(3):
         await desk.clock.pass_time(running.INTERVAL_S)
     assert [one for one in desk.said if "sink todo" in one] == [
-        f"sink todo: {path} is missing or empty: put it back, or write all again: hub device sync --again"
+        f"sink todo, tried again every 30 s: {path} is missing or empty: put it back, or write all again:"
+        " hub device sync --again"
     ]
 
 

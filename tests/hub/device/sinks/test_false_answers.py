@@ -196,6 +196,6 @@ def test_calendar_whose_server_fails_is_not_named_as_another_kind_of_place(
     with caldav_place(radicale, tmp_path) as place:
         row = bench.approve({"title": "Call Ana"})
         place.proxy.faults = [reply]
-        assert "the next attempt follows" in bench.synchronize(place.target).problem
+        assert "answers w" in bench.synchronize(place.target).problem
         assert bench.state(row) == "waiting failed"
         assert (bench.synchronize(place.target).problem, bench.state(row)) == ("", "arrived")
