@@ -210,6 +210,7 @@ class CalDavSink(AtServer):
     kind: Literal["caldav"] = live(REQUIRED, "A calendar at a server.")
     url: Annotated[str, AfterValidator(_server)] = live(REQUIRED, "Address of the calendar itself.")
     user: Annotated[str, Field(pattern=r"^[^:\r\n]+$(?!\n)")] = live(REQUIRED, "Name of the user there.")
+    public: Flag = live(False, "It is called at public addresses alone, as one that a hub named.")
 
     @property
     def place(self) -> str:

@@ -38,7 +38,8 @@ def _target_of(sink: AnySink, password: Callable[[], str] | None) -> Target:
     if isinstance(sink, CalDavSink):
         from hub.device.sinks.caldav import CalDavTarget
 
-        return CalDavTarget(Web(sink.url, lambda: basic_authorization(sink.user, secret())), sink.url)
+        web = Web(sink.url, lambda: basic_authorization(sink.user, secret()), is_public=sink.public)
+        return CalDavTarget(web, sink.url)
     from hub.device.sinks.rest import Rest
 
     manifest, problems = sink.read()

@@ -7,13 +7,12 @@ A person at the machine may name any file. A hub to which the owner grants ``pla
 import hashlib
 import os
 import re
-import socket
 import stat
 import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from ipaddress import ip_address
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -25,8 +24,6 @@ from tomlkit.items import Table
 
 from hub.base.atomic_file import write_atomically
 from hub.base.clock import epoch_ms
-from hub.base.outbound.addresses import parse_target
-from hub.base.outbound.rules import kind_of
 from hub.base.printable import shell_word
 from hub.base.system.files import create_private
 from hub.base.system.folders import is_hidden
@@ -39,6 +36,7 @@ from hub.device.sinks.configured import sink_of, sinks_of
 from hub.device.sinks.states import State, states
 from hub.device.sinks.target import WrongPlace
 from hub.device.sinks.text_file import TextFile
+from hub.device.sinks.web import public_addresses
 from protocol.calls import PlaceProblem
 from protocol.errors import HubError
 from protocol.places import MAX_SINKS, KnownPlace, PlaceFields, PlaceOrder, PlacesAnswer
@@ -58,7 +56,7 @@ _OBEYED: Final = frozenset(
 )
 _OBEYED_KINDS: Final = frozenset({"agent", "chatmode", "instructions", "prompt"})  # as in tone.prompt.md
 _ABOUT: Final = {"path": "place", "url": "place", "password_file": "password"}
-_REPLACED: Final = frozenset({"kind", "path", "url", "user", "password_file", "password_env"})
+_REPLACED: Final = frozenset({"kind", "path", "url", "user", "password_file", "password_env", "public"})
 _PASSWORD_FILE: Final = re.compile(r"-[0-9a-f]{16}\.password$")  # of this module
 _CHANGED: Final = "the settings were changed meanwhile: look again, then repeat it"
 
@@ -136,22 +134,25 @@ class PlaceBook:
             scheme = "http" if is_local(f"http://{order.place}") else "https"
             order = msgspec.structs.replace(order, place=f"{scheme}://{order.place}")
         assert order.fields is not None
+        owned = (sink for sink in settings.sinks if isinstance(sink, CalDavSink) and not sink.public)
+        servers = {_server(sink.url) for sink in owned}
+        is_public = bool(self._by_hub) and _server(order.fields.place) not in servers
         if self._by_hub:
             roots = [Path(os.path.expanduser(root)) for root in settings.roots]
             secrets = [getattr(sink, "password_file", None) for sink in settings.sinks]
             files = [self._config, *filter(None, secrets)]
-            urls = [sink.url for sink in settings.sinks if isinstance(sink, CalDavSink)]
-            check_reach(order.fields, roots, private=[self._db.parent, *files], known=urls)
+            check_reach(order.fields, roots, private=[self._db.parent, *files], known=servers)
         password = order.fields.password
         secret = (lambda: password) if password else None
-        text, chosen = self._changed(order.name, order.fields, content, before)
+        change = partial(self._changed, order.name, order.fields, is_public=is_public)
+        text, chosen = change(content, before)
         tables = chosen.tables
         try:
             tested = self._tested(chosen, secret)
         except WrongPlace as wrong:
             if not wrong.tables:
                 raise
-            text, chosen = self._changed(order.name, order.fields, content, before, wrong.tables)
+            text, chosen = change(content, before, wrong.tables)
             tested = self._tested(chosen, secret)
         if self._by_hub:
             self._check_readable(chosen, settings)
@@ -186,6 +187,8 @@ class PlaceBook:
         content: bytes,
         before: AnySink | None,
         taken: Sequence[str] = (),
+        *,
+        is_public: bool,
     ) -> tuple[str, AnySink]:
         """Return the settings with a place, and this place. Raises PlaceRefused: its fields are wrong.
 
@@ -202,10 +205,13 @@ class PlaceBook:
         replaced = _REPLACED
         if fields.kind == "caldav":
             entry = {"name": name, "kind": fields.kind, "url": fields.place, "user": fields.user}
+            if is_public:
+                entry["public"] = True
             if fields.password:
                 entry["password_file"] = f"{name}-{_version(content)}.password"
-            elif isinstance(before, CalDavSink) and _account(before.url, before.user) == _account(
-                fields.place, fields.user
+            elif isinstance(before, CalDavSink) and (_server(before.url), before.user) == (
+                _server(fields.place),
+                fields.user,
             ):
                 replaced -= {"password_file", "password_env"}
             else:  # the stored one goes to no other server
@@ -310,8 +316,9 @@ def _shown(path: str) -> str:
     return f"~{path[len(home) :]}" if path.startswith(f"{home}{os.sep}") else path
 
 
-def _account(url: str, user: str) -> tuple[str, str, str]:
-    return (*urlsplit(url)[:2], user)
+def _server(url: str) -> tuple[str, str]:
+    """Return scheme, host and port."""
+    return urlsplit(url)[:2]
 
 
 def _destination(sink: AnySink) -> tuple[str, str]:
@@ -335,27 +342,30 @@ def _free_name(fields: PlaceFields, taken: Collection[str]) -> str:
 
 
 def check_reach(
-    fields: PlaceFields, roots: Collection[Path], private: Collection[Path], known: Collection[str] = ()
+    fields: PlaceFields,
+    roots: Collection[Path],
+    private: Collection[Path],
+    known: Collection[tuple[str, str]] = (),
 ) -> None:
     """Check that a place is a calendar at a server, or a file that a hub may make a place of rows.
 
     The file has the ending of its kind. It is in a shared folder or the home folder, without a link or a
     hidden folder on the way. A text file has the name of a list of tasks. A calendar is at a public address.
-    *private*: files and folders of the device's own data. *known*: addresses of the settings, whose servers
+    *private*: files and folders of the device's own data. *known*: servers that the owner named, which
     may be elsewhere, also without https.
 
     Raises:
-        PlaceRefused: it is another file.
+        PlaceRefused, NotPublic: it is another one.
     """
     if fields.kind == "caldav":
-        if urlsplit(fields.place)[:2] in {urlsplit(url)[:2] for url in known}:
+        if _server(fields.place) in known:
             return
         here = f"name it at the device: {_command(fields.kind, fields.place)}"
         if not fields.place.startswith("https://"):
             problem = "write https://, as in https://cloud.example.org/calendars/ana/tasks/"
             raise PlaceRefused(f"{problem}; or {here}" if "://" in fields.place else problem)
-        if why := _why_not_public(fields.place):
-            raise PlaceRefused(f"a hub reaches public servers alone, and this one is {why}: {here}")
+        with suppress(OSError, ValueError):  # then the settings or the test have the words
+            public_addresses(fields.place)
         return
     if not fields.place.isprintable():
         raise PlaceRefused("write the whole path in one line")
@@ -385,16 +395,6 @@ def check_reach(
     for problem, is_so in problems.items():
         if is_so:
             raise PlaceRefused(problem)
-
-
-def _why_not_public(url: str) -> str:
-    """Return where the server of *url* is, if not on the internet; empty if it is, or is not found."""
-    with suppress(OSError, ValueError):  # then the settings or the test have the words
-        _, host, port = parse_target(url)
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = (ip_address(str(sockaddr[0]).partition("%")[0]) for *_, sockaddr in found)
-        return next(filter(None, map(kind_of, addresses)), "")
-    return ""
 
 
 def _is_obeyed(name: str) -> bool:

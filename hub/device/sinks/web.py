@@ -4,6 +4,7 @@
 """
 
 import os
+import socket
 import ssl
 import stat
 from abc import ABC, abstractmethod
@@ -11,6 +12,7 @@ from base64 import b64encode
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urljoin, urlsplit
@@ -26,7 +28,7 @@ from hub.base.outbound.refusal_reach import (
     precondition_in,
     scope_of_status,
 )
-from hub.base.outbound.rules import retry_after
+from hub.base.outbound.rules import kind_of, retry_after
 from hub.base.printable import shell_word
 from hub.base.tls_faults import certificate_fault, certificate_fix
 from hub.device.addresses import is_local
@@ -83,6 +85,17 @@ class PointsElsewhere(TargetFailed):
         self.url = url if target else ""
 
 
+class NotPublic(TargetFailed):
+    """Server that a hub named, and whose address is *kind*, as in this network; nothing was sent there."""
+
+    why = PlaceProblem.UNREACHABLE
+    scope = RefusalScope.MOMENT
+
+    def __init__(self, url: str, kind: str) -> None:
+        named = f"name it at the device: hub places add calendar {shell_word(url)}"
+        super().__init__(f"a hub reaches public servers alone, and this one is {kind}: {named}")
+
+
 class SinkReply(NamedTuple):
     """Answer of a server; names of *headers* ignore case."""
 
@@ -124,6 +137,7 @@ class Web:
 
     Args:
         authorization: returns the header's value; raises TargetFailed. Its secret is in no message.
+        is_public: connect to public addresses alone.
     """
 
     def __init__(
@@ -131,7 +145,10 @@ class Web:
         url: str,
         authorization: Callable[[], str],
         silence_s: float = SILENCE_S,
+        *,
+        is_public: bool = False,
     ) -> None:
+        self._url, self._is_public = url, is_public
         self.clock: Clock = SystemClock()
         self.host = urlsplit(url).netloc
         self._origin = origin_of(url)
@@ -216,8 +233,16 @@ class Web:
 
         if self._client is None:
             self._tls = self._tls or ssl.create_default_context()
+            transport = None
+            if self._is_public:
+                from hub.base.outbound.pinned import PinnedTransport
+
+                transport = PinnedTransport(partial(public_addresses, self._url), self._tls)
             self._client = httpx2.Client(
-                verify=self._tls, timeout=self._silence_s, trust_env=not self._is_local
+                verify=self._tls,
+                timeout=self._silence_s,
+                trust_env=not self._is_local,
+                transport=transport,
             )
         if self.is_late():
             raise TargetFailed(f"{self.host}: answers too slowly")
@@ -262,6 +287,22 @@ def origin_of(url: str) -> UrlTarget | None:
         return parse_target(url)
     except ValueError:
         return None
+
+
+def public_addresses(url: str) -> Sequence[str]:
+    """Return the addresses of a server. Blocks.
+
+    Raises:
+        NotPublic: one of them is not on the internet.
+        OSError, ValueError: it is not found.
+    """
+    _, host, port = parse_target(url)
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = [*dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found)]
+    for address in addresses:
+        if kind := kind_of(ip_address(address.partition("%")[0])):
+            raise NotPublic(url, kind)
+    return addresses
 
 
 def _why_not(host: str, error: BaseException | None) -> str:

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,7 +31,7 @@ class Asked(NamedTuple):
 
 
 @contextmanager
-def answering(answer: Callable[[Asked], Reply | None]) -> Iterator[int]:
+def answering(answer: Callable[[Asked], Reply | None], tls: ssl.SSLContext | None = None) -> Iterator[int]:
     """Serve on a free port, and return the port. An answer of None closes the connection."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -64,6 +65,8 @@ def answering(answer: Callable[[Asked], Reply | None]) -> Iterator[int]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     server.daemon_threads = True
     server.block_on_close = False
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

@@ -1,6 +1,8 @@
 """Places in device.toml: test, addition, change and removal, and how far a hub reaches."""
 
 import os
+import socket
+import ssl
 import sys
 from collections.abc import Collection, Mapping
 from functools import partial
@@ -11,15 +13,18 @@ from typing import Any
 import msgspec
 import pytest
 
+from hub.base.outbound.rules import kind_of
 from hub.device.settings import CalDavSink, check_device_file
+from hub.device.sinks import web
 from hub.device.sinks.configured import sinks_of
 from hub.device.sinks.place_book import PlaceBook
 from hub.device.sinks.states import forget_others
 from hub.device.sinks.sync import synchronize
 from protocol.places import PlaceOrder, PlacesAnswer
 from tests.hub.device.sinks.bench import SinkBench
-from tests.hub.device.sinks.servers import Asked, Reply, answering
+from tests.hub.device.sinks.servers import Asked, Proxy, Reply, answering
 from tests.hub.device.sinks.test_wrong_places import CALENDAR, serving
+from tests.support.certificates import write_certificate
 from tests.support.families import each
 from tests.support.radicale import PASSWORD, Radicale
 
@@ -447,6 +452,80 @@ def test_hub_reaches_no_server_that_is_not_public_unless_the_device_has_a_place_
         assert why in answer.problem
         assert answer.problem.endswith(f"name it at the device: hub places add calendar {named}")
     assert desk.config.read_text() == SETTINGS
+
+
+# Addresses that a name has, one look-up after the other; the name in the certificate; the problem of a test.
+HERE, AWAY = "127.0.0.1", "127.0.0.2"  # only the first one counts as public below
+REBOUND: dict[str, tuple[list[list[str]], str, str]] = {
+    "another address later": ([[HERE], [HERE], [AWAY]], "cloud.example", ""),
+    "an address of this machine at the second look-up": (
+        [[HERE], [AWAY]],
+        "cloud.example",
+        "is this machine",
+    ),
+    "an address of this machine beside a public one": (
+        [[HERE], [HERE, AWAY]],
+        "cloud.example",
+        "is this machine",
+    ),
+    "an address without an answer first": ([[HERE], ["::1", HERE]], "cloud.example", ""),
+    "the certificate of another name": ([[HERE], [HERE]], "other.example", "certificate"),
+    "no address": ([[HERE], []], "cloud.example", "cannot be reached"),
+}
+
+
+@each("name", REBOUND)
+def test_server_that_a_hub_named_is_called_at_public_addresses_alone(
+    name: str, tmp_path: Path, radicale: Radicale, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, certified, why = REBOUND[name]
+    desk, look_up = Desk(tmp_path / name), socket.getaddrinfo
+    answers: list[list[str]] = []
+
+    def addresses(host: str, port: int, *args: Any, **options: Any) -> list[Any]:
+        if host != "cloud.example":
+            return look_up(host, port, *args, **options)
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        return [(*entry[:4], (address, port)) for address in answer for entry in look_up(address, port)[:1]]
+
+    def kind(address: Any) -> str | None:
+        return None if str(address) in (HERE, "::1") else kind_of(address)
+
+    monkeypatch.setattr(socket, "getaddrinfo", addresses)
+    monkeypatch.setattr(web, "kind_of", kind)
+    files = write_certificate(tmp_path, certified)
+    monkeypatch.setenv("SSL_CERT_FILE", str(files.certificate))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*files)
+    proxy, user = Proxy(radicale.port), radicale.fresh_user()
+    radicale.make_calendar(user, "todo")
+    with answering(proxy.answer, tls) as port:
+        place = f"https://cloud.example:{port}/{user}/todo/"
+        fields: dict[str, Any] = {"kind": "caldav", "place": place, "user": user, "password": PASSWORD}
+        answers[:] = found
+        problem = desk.ask("test", **fields).problem
+        assert (problem == "", why in problem) == (why == "", True)
+        assert {asked.headers["host"] for asked in proxy.asked} <= {f"cloud.example:{port}"}
+        assert bool(proxy.asked) is (why == "")
+        answers[:] = [[HERE]]
+        monkeypatch.setenv("SSL_CERT_FILE", str((files := write_certificate(tmp_path, "cloud.example"))[0]))
+        tls.load_cert_chain(*files)
+        assert desk.save(**fields).problem == ""
+        assert desk.config.read_text().count("public = true") == 1
+        proxy.asked.clear()
+        answers[:] = [[AWAY]]
+        (problem,) = desk.sync()
+        assert problem.endswith(f"name it at the device: hub places add calendar {place}")
+        assert "is this machine" in desk.ask("test", **fields).problem, "a place of a hub names no server"
+        assert proxy.asked == []
+        answers[:] = [[HERE]]
+        monkeypatch.setattr(web, "kind_of", kind_of)
+        assert "is this machine" in desk.sync()[0]
+        assert desk.save("todo", is_hub=False, **fields).problem == ""
+        assert "public" not in desk.config.read_text()
+        assert desk.sync() == [""]
+        assert desk.save("todo", **fields).problem == "", "a server that the owner named"
+        assert "public" not in desk.config.read_text()
 
 
 def test_owner_tests_a_server_of_this_machine_and_no_next_attempt_is_promised(desk: Desk) -> None:
