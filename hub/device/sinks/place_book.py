@@ -33,7 +33,7 @@ from hub.device.device_file import DeviceFileError, connect_shared
 from hub.device.settings import AnySink, CalDavSink, DeviceSettings, check_device_file
 from hub.device.sinks.approved_rows import count_approved
 from hub.device.sinks.configured import sink_of, sinks_of
-from hub.device.sinks.states import State, states
+from hub.device.sinks.states import State, forget_problem, states
 from hub.device.sinks.target import WrongPlace
 from hub.device.sinks.text_file import TextFile
 from hub.device.sinks.web import public_addresses
@@ -168,6 +168,8 @@ class PlaceBook:
                 with create_private(chosen.password_file) as file:
                     file.write(password.encode())
             self._replace(content, text)
+            with suppress(DeviceFileError), connect_shared(self._db) as db:
+                forget_problem(db, chosen.name)
         return tested
 
     def _check_readable(self, chosen: AnySink, settings: DeviceSettings) -> None:

@@ -89,6 +89,11 @@ def _refused_row(db: sqlite3.Connection, tables: Tables, sink: str, wait: RowWai
         yield RefusedRow(name, row_id, title, wait.reason, wait.tries, wait.until_ms)
 
 
+def forget_problem(db: sqlite3.Connection, sink: str) -> None:
+    """Forget the problem of a sink that was changed and tested, until its next synchronization."""
+    db.execute("UPDATE sink_states SET problem = '', why = '' WHERE sink = ?", (sink,))
+
+
 def forget_others(db: sqlite3.Connection, names: Collection[str]) -> None:
     """Forget that rows are at other sinks than these; what was written there stays."""
     if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sink_states'").fetchone() is not None:

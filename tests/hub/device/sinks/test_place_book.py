@@ -521,7 +521,11 @@ def test_server_that_a_hub_named_is_called_at_public_addresses_alone(
         answers[:] = [[HERE]]
         monkeypatch.setattr(web, "kind_of", kind_of)
         assert "is this machine" in desk.sync()[0]
-        assert desk.save("todo", is_hub=False, **fields).problem == ""
+        assert "is this machine" in desk.ask("list").places[0].problem
+        saved = desk.save("todo", is_hub=False, **fields)
+        assert (saved.problem, saved.places[0].problem) == ("", ""), (
+            "a place that was changed has no old problem"
+        )
         assert "public" not in desk.config.read_text()
         assert desk.sync() == [""]
         assert desk.save("todo", **fields).problem == "", "a server that the owner named"
