@@ -75,7 +75,7 @@ export function useReading<P extends Path<"get">>(path: P, options: Options<P> =
     setRefusal(null);
     void read();
     const stop = onChange((changes) => {
-      if (changes === "now") return void (kinds.length > 0 && read(true));
+      if (changes === "now") return void ((kinds.length > 0 || every) && read(true));
       if (changes !== "all" && !changes.some((change) => kinds.includes(change.kind))) return;
       timer ??= setTimeout(() => {
         timer = undefined;

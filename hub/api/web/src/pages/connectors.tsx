@@ -270,7 +270,7 @@ function Detail({ of, tested, test }: { of: ConnectorDetail; tested: SelfTestVie
 
 /** What hub.toml has of an account, to change. A new server or user asks for the sign-in again. */
 function Change({ of: { name, provider } }: { of: ConnectorDetail }): JSX.Element {
-  const config = useReading("/v1/config");
+  const config = useReading("/v1/config", { kinds: ["settings"] });
   const [typed, setTyped] = useState<Typed>({});
   const asked = PROVIDERS[provider] ?? [];
   const all = new Map([...settingsOf(config.data?.settings, [], [])].map((one) => [one.key, String(one.value ?? "")]));
