@@ -16,6 +16,7 @@ from click.core import ParameterSource
 from hub.base.printable import shell_word, typed_problem
 from hub.cli.errors import CommandError, Exit, using
 from hub.cli.waiting import set_alarm
+from protocol.similar_names import nearest
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -151,13 +152,15 @@ def _resolve(ctx: click.Context, _: click.Parameter, chosen: str | None) -> Path
 
 
 def _filter_of(ctx: click.Context, value: str) -> str | None:
-    """Return the option that filters by *value*, as it is spelled there; for other words, the help."""
+    """Return the option that filters by *value* or a similar word, as it is spelled there; else the help."""
     for option in ctx.command.params:
-        for choice in getattr(option.type, "choices", ()):
-            if str(choice).casefold() == value.casefold():
-                return f"did you mean {option.opts[0]} {choice}?"
+        if near := nearest(value, map(str, getattr(option.type, "choices", ()))):
+            return f"did you mean {option.opts[0]} {near}?"
         # of a list that leaves states out, and has no option for a state alone
-        if option.name in ("field_verdict_null", "field_state_null", f"field_{value}"):
+        if option.name in ("field_verdict_null", "field_state_null"):
+            listed = nearest(value, ("open", "pending", "waiting"))
+            return f"{listed} ones are listed without it" if listed else f"did you mean {option.opts[0]}?"
+        if nearest(value, [option.opts[0].removeprefix("--")]):
             return f"did you mean {option.opts[0]}?"
     asks_a_hub = any("--url" in option.opts for option in ctx.command.params)
     return f"see {ctx.command_path} --help" if asks_a_hub and Path(value).name == value else None

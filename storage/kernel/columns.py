@@ -213,6 +213,25 @@ def _ask_postgresql(element: now_ms, compiler: sa.sql.compiler.SQLCompiler, **_:
     return "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"
 
 
+class plain(sa.sql.functions.FunctionElement[str]):
+    """Text without case and without marks on letters, as of ``protocol.items.folded``."""
+
+    type = sa.Text()
+    inherit_cache = True
+    name = "plain"
+
+
+@compiles(plain)
+def _plain_of_sqlite(element: plain, compiler: sa.sql.compiler.SQLCompiler, **asked: Any) -> str:
+    return f"hub_plain({compiler.process(element.clauses, **asked)})"
+
+
+@compiles(plain, "postgresql")
+def _plain_of_postgresql(element: plain, compiler: sa.sql.compiler.SQLCompiler, **asked: Any) -> str:
+    text = compiler.process(element.clauses, **asked)
+    return f"replace(lower(regexp_replace(normalize({text}, NFKD), '[\u0300-\u036f]', '', 'g')), 'ß', 'ss')"
+
+
 class _each_text(sa.sql.functions.FunctionElement[str]):
     """Table function: a row for each text of a JSON list, in a column ``value``."""
 

@@ -28,6 +28,7 @@ import aiosqlite
 import anyio
 import sqlalchemy as sa
 
+from protocol.items import folded
 from storage.change_triggers import make_triggers
 from storage.kernel.database import CAUSE, WAL, DatabaseUnavailable, StorageError, translated, translation
 from storage.kernel.migrate import make_tables
@@ -179,8 +180,9 @@ def machine_now_ms() -> int:
 
 
 def set_clock(driver: sqlite3.Connection, now_ms: Callable[[], int] = machine_now_ms) -> None:
-    """Set the clock behind ``storage.kernel.columns.now_ms()`` on this connection."""
+    """Set the functions ``now_ms()`` and ``plain()`` of ``storage.kernel.columns`` on this connection."""
     driver.create_function("hub_now_ms", 0, now_ms)
+    driver.create_function("hub_plain", 1, lambda text: folded(text or ""), deterministic=True)
 
 
 def empty_database() -> bytes:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BootId, DeviceId, RunId, UserId
+from protocol.items import folded
 from protocol.lifecycles import LIVE_RUN_STATES, CallState, PauseReason, RunOutcome, RunState
 from protocol.secret_rules import redact_secrets
 from protocol.status_vocabularies import RunLogStatus
@@ -21,6 +22,7 @@ from storage.kernel.columns import (
     in_parts,
     listed_keys,
     paged,
+    plain,
     readable,
     readable_page,
     reader,
@@ -320,7 +322,7 @@ def _newest(query: sa.Select[Any]) -> sa.Select[Any]:
 def _has_text(text: str) -> sa.ColumnElement[bool]:
     places = agents.c.name, runs.c.task_id, runs.c.reason, runs.c.status_message
     errors = sa.cast(runs.c.errors, sa.Text)
-    return sa.or_(*(place.icontains(text, autoescape=True) for place in (*places, errors)))
+    return sa.or_(*(plain(place).contains(folded(text), autoescape=True) for place in (*places, errors)))
 
 
 def _filtered(query: sa.Select[Any], of: RunFilter) -> sa.Select[Any]:

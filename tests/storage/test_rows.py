@@ -6,10 +6,11 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from protocol.items import folded
 from protocol.lifecycles import RunState
 from storage.agents import agents
 from storage.agents.declared_agents import DeclaredAgent
-from storage.kernel.columns import columns_of, now_ms, struct_from, values_of
+from storage.kernel.columns import columns_of, now_ms, plain, struct_from, values_of
 from storage.kernel.database import UnreadableRow
 from storage.schema import boards, idempotency_keys, runs, users
 from tests.storage.rows import AT, LAPTOP, ME, declare, make_agent, make_run
@@ -105,6 +106,11 @@ def test_database_constraint_refuses_an_impossible_run_row(c: sa.Connection, imp
     make_run(c)
     with pytest.raises(sa.exc.IntegrityError, match=r"CHECK constraint failed|violates check constraint"):
         c.exec_driver_sql(impossible)
+
+
+@pytest.mark.parametrize("text", ["", "Plan", "Größe", "Zoë Müller", "CAFÉ", "Ångström", "Łódź"])
+def test_database_folds_letters_as_the_lists_do(c: sa.Connection, text: str) -> None:
+    assert c.execute(sa.select(plain(sa.literal(text)))).scalar_one() == folded(text)
 
 
 def test_database_clock_advances_within_a_transaction(c: sa.Connection) -> None:

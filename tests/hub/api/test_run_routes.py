@@ -71,7 +71,8 @@ async def test_runs_are_searched_for_a_text_in_agent_reason_and_errors(client: h
         ("folder IS missing", ["r-3"]),
         ("100%_sure", ["r-3"]),
         ("100__sure", []),
-        ("unbekannt", ["r-1"]),
+        ("grosse UNBEKANNT", ["r-1"]),
+        ("GRÖßE", ["r-1"]),
         ("letter", ["r-6"]),
         ("nobody wrote this", []),
     ):

@@ -309,9 +309,18 @@ def issue_that_is_no_issue(desk: Desk) -> None:
 
 
 def state_of_things_as_the_state_folder(desk: Desk) -> None:
-    for words in (["ask", "ls"], ["items", "ls"]):
-        ends(desk.hub(*words, "--state", "opne"), Exit.USAGE, "did you mean --all?")
-        ends(desk.hub(*words, "--all"), 0)
+    for words, state, meant in (
+        (["ask", "ls"], "opne", "open ones are listed without"),
+        (["ask", "ls"], "answered", "did you mean --all?"),
+        (["items", "ls"], "aproved", "did you mean --all?"),
+        (["items", "ls"], "pendng", "pending ones are listed without"),
+        (["runs", "ls"], "faild", "did you mean --in-state FAILED?"),
+        (["issues", "ls"], "mutd", "did you mean --muted?"),
+        (["messages", "ls"], "snt", "did you mean --only sent?"),
+    ):
+        ends(desk.hub(*words, "--state", state), Exit.USAGE, meant)
+        option = meant.partition("mean ")[2].rstrip("?").split()
+        ends(desk.hub(*words, *option), 0)
 
 
 def key_of_a_model_that_is_not_set(desk: Desk) -> None:
