@@ -131,7 +131,9 @@ def grant(hub: HubClient, device: str, changes: tuple[str, ...]) -> Responses:
         problem = f"invalid change {wrong[0]!r}: expected + or - and one of {', '.join(GRANTS)}"
         step = "as in: hub devices grant laptop +connectors -files"
         if wrong[0][1:].partition("=")[0] in {*OwnerGrant}:
-            step = f"the owner of the device grants that, on the device: hub grants {wrong[0]}"
+            sign, grant = wrong[0][0], shell_word(wrong[0][1:])
+            typed = f"-- -{grant}" if sign == "-" else f"{sign}{grant}"
+            step = f"the owner of the device grants that, on the device: hub grants {typed}"
         raise CommandError(problem, Exit.USAGE, next_step=step)
     both = {part: [change[1:] for change in changes if SIGNS[change[0]] == part] for part in SIGNS.values()}
     response = hub.post(path_of("devices", device, "grant"), both)

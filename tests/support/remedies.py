@@ -26,7 +26,13 @@ _WITH_FLAGS: Final = re.compile(r"commandOf\(([\"`])(hub [^\"`]*)\1, \{([^{}]*)\
 _FLAG: Final = re.compile(r"\"?([a-z][\w-]*)\"?(?::|,|$)")
 _CHMOD: Final = re.compile(r"\bchmod \S+ (\S+)")
 _NUMBERED: Final = re.compile(rf"{PLACEHOLDER}(\d+)")
-_A_PATH: Final = re.compile(r"file|path|folder|config|state|url|place|root")
+_IDENTIFIER: Final = re.compile(r"[A-Za-z_]+")
+# Last identifiers of values without a blank or a sign of a shell: names of things, ids, numbers, fixed words.
+_SAFE: Final = re.compile(
+    "account|agent|agent_name|anew|called|chunk_tokens|code|column|connector|device|else|FILES|free|grant|id|"
+    "items|_KEY|key|label|listener|MIN_END|name|named|node_id|number|scope|setting|shown|sign|tables|tick_in|"
+    "topic|typed|value"
+)
 _VALUE: Final = re.compile(r"-.*|[+~/].*|[A-Z0-9].*|.*[=/_\d].*|.*\.[a-z]+")
 
 
@@ -51,10 +57,11 @@ def named_commands(part: str) -> Iterator[NamedCommand]:
                 yield NamedCommand(str(file.relative_to(ROOT)), line, words)
 
 
-def unquoted_paths(part: str) -> Iterator[str]:
-    """Yield the paths and addresses in commands of a package that no call of ``shell_word`` quotes."""
+def unquoted_values(part: str) -> Iterator[str]:
+    """Yield the values in commands of a package that may need quotes, and get none by ``shell_word``."""
     for file in sorted((ROOT / part).rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        source = file.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(source)):
             if not isinstance(node, ast.JoinedStr):
                 continue
             values = [ast.unparse(part) for part in node.values]
@@ -66,7 +73,9 @@ def unquoted_paths(part: str) -> Iterator[str]:
             words = [word for command in commands_in(text) for word in command]
             words += [command[1] for command in _CHMOD.finditer(text)]
             for number in {int(found) for word in words for found in _NUMBERED.findall(word)}:
-                if _A_PATH.search(values[number]) and "shell_word(" not in values[number]:
+                *_, last = _IDENTIFIER.findall(values[number])
+                is_made_here = re.search(rf"\b{last} = .{{0,150}}?\bshell_word\(", source, re.DOTALL)
+                if "shell_word(" not in values[number] and not _SAFE.fullmatch(last) and not is_made_here:
                     yield f"{file.relative_to(ROOT)}:{node.lineno}: {values[number]}"
 
 

@@ -38,7 +38,7 @@ from tests.support.remedies import (
     commands_in,
     commands_of_page,
     named_commands,
-    unquoted_paths,
+    unquoted_values,
 )
 
 __all__ = ["home"]  # a fixture
@@ -75,8 +75,8 @@ def test_every_command_in_a_text_of_the_page_can_be_typed() -> None:
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_every_path_in_a_command_is_quoted_for_a_shell(part: str) -> None:
-    assert list(unquoted_paths(part)) == []
+def test_every_value_in_a_command_is_quoted_for_a_shell(part: str) -> None:
+    assert list(unquoted_values(part)) == []
 
 
 def _why_not(named: NamedCommand) -> str:
