@@ -217,10 +217,10 @@ async def test_device_closes_the_connection_to_a_hub_with_another_key(tmp_path: 
 
 @pytest.mark.soak
 async def test_pairing_code_is_shown_once_while_the_device_repeats_the_hello(tmp_path: Path) -> None:
-    error = Error(code=ErrorCode.PAIRING_REQUIRED, pairing_code="K7QF-2M9X", retry_after_ms=1)
     async with ScriptedHub().open() as hub, device_at(hub, tmp_path) as device:
         keys = set()
-        for _ in range(3):
+        for code in ("K7QF; id", "K7QF-2M9X", "K7QF-2M9X"):
+            error = Error(code=ErrorCode.PAIRING_REQUIRED, pairing_code=code, retry_after_ms=1)
             guest = await hub.guest()
             hello = await guest.hello()
             assert hello.identity is not None

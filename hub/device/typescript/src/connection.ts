@@ -8,6 +8,7 @@ const WELCOME_MS = 30_000;
 const ALIVE_MS = 15_000; // without a message for so long the hub is asked for one; and after three, given up
 const HANG_UP_MS = 5_000; // for the close code after a goodbye
 const RESPONSE_MS = 60_000;
+const CODE = /^[A-Z0-9-]{4,16}$/; // typed into a shell at the hub
 
 /** What a device needs of WebSocket: that of browsers and of Node 22, or of a package. */
 export type SocketClass = new (url: string, protocols: string[]) => Socket;
@@ -165,7 +166,7 @@ export class Connection {
         if (this.#end.wasWelcome)
           return this.guest.warned([frame.message || frame.code, frame.hint].filter(Boolean).join("; "));
         this.#note(frame.retry_after_ms, [frame.message || frame.code, frame.hint].filter(Boolean).join("; "));
-        if (frame.pairing_code) this.#end.pairingCode = frame.pairing_code;
+        if (frame.pairing_code && CODE.test(frame.pairing_code)) this.#end.pairingCode = frame.pairing_code;
         break;
       case "goodbye":
         this.#note(frame.retry_after_ms, frame.message || frame.reason);
