@@ -82,7 +82,7 @@ export function ConfigFields({ template, typed, change, problems }: FieldsProps)
         />
       ))}
       <Field
-        label={template ? "Further configuration, lines of key = value" : "Configuration, lines of key = value"}
+        label={template ? "Further lines of key = value" : "Lines of key = value"}
         kind="lines"
         isOptional
         value={typed.lines}

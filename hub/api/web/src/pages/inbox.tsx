@@ -371,7 +371,7 @@ function Row({ of, base, mayJudge, isCurrent, isChosen, state, isFile }: RowProp
             {of.person && <><Foreign of={of.person} /> · </>}
             <Source of={of} isShort isFile={isFile} />
             {isUndecided(of) && <Changes of={of} />}
-            {of.also.map((one) => <span key={one.id}> · also in <Foreign class="path" of={one.path.split("/").at(-1) ?? ""} title={one.path} />{one.line !== null && `, line ${one.line}`}</span>)}
+            {of.also.map((one) => <span key={one.id}> · also in <Foreign class="path" of={one.path.split("/").at(-1) ?? ""} title={one.path} />{one.line !== null && `, line\u00a0${one.line}`}</span>)}
           </span>
         </a>
         <Marks of={of} />

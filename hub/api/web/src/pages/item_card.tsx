@@ -114,7 +114,7 @@ export function Source({ of, isShort = false, isFile = false }: { of: Shown; isS
   return (
     <>
       {!isFile && <Foreign class="path" of={name} title={of.path} />}
-      {line !== null && `${isFile ? "" : ", "}line ${line}`}
+      {line !== null && `${isFile ? "" : ", "}line\u00a0${line}`}
     </>
   );
 }

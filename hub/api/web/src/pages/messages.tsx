@@ -27,7 +27,7 @@ export function Messages(): JSX.Element {
   return (
     <Page title="Messages" command="hub messages">
       <Search fields={[{ name: "state", values: STATES }, { name: "board" }, { name: "agent" }]} />
-      <Listed of={read} label="Messages" columns={MESSAGES} rows={(data) => data.messages} id={(one) => one.id} empty="No message is like this. Send one on the page of a board." cursor="cursor" />
+      <Listed of={read} label="Messages" columns={MESSAGES} rows={(data) => data.messages} id={(one) => one.id} empty="No message is here. Send one on the page of a board." cursor="cursor" />
     </Page>
   );
 }

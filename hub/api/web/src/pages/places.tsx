@@ -55,7 +55,7 @@ function OfComputer({ id, title }: { id: string; title: string }): JSX.Element {
           const changed = places.find((one) => one.name === query.get("change"));
           return (
             <>
-              {places.length === 0 && <Empty title="Approved tasks go nowhere yet: they stay in this list alone." />}
+              {places.length === 0 && <Empty title="Approved tasks go nowhere yet: they are in Tasks alone." />}
               <ul class="cards">
                 {places.map((one) => (
                   <OfPlace key={one.name} of={one} device={id} version={version}>
