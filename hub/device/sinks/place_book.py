@@ -134,8 +134,10 @@ class PlaceBook:
             scheme = "http" if is_local(f"http://{order.place}") else "https"
             order = msgspec.structs.replace(order, place=f"{scheme}://{order.place}")
         assert order.fields is not None
-        owned = (sink for sink in settings.sinks if isinstance(sink, CalDavSink) and not sink.public)
-        servers = {_server(sink.url) for sink in owned}
+        calendars = [sink for sink in settings.sinks if isinstance(sink, CalDavSink)]
+        if not (self._by_hub or order.name):  # the owner may name the server of a hub's place
+            before = next((sink for sink in calendars if sink.public and sink.url == order.place), None)
+        servers = {_server(sink.url) for sink in calendars if not sink.public}
         is_public = bool(self._by_hub) and _server(order.fields.place) not in servers
         if self._by_hub:
             roots = [Path(os.path.expanduser(root)) for root in settings.roots]
@@ -144,7 +146,9 @@ class PlaceBook:
             check_reach(order.fields, roots, private=[self._db.parent, *files], known=servers)
         password = order.fields.password
         secret = (lambda: password) if password else None
-        change = partial(self._changed, order.name, order.fields, is_public=is_public)
+        change = partial(
+            self._changed, before.name if before else order.name, order.fields, is_public=is_public
+        )
         text, chosen = change(content, before)
         tables = chosen.tables
         try:

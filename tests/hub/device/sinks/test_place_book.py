@@ -522,7 +522,7 @@ def test_server_that_a_hub_named_is_called_at_public_addresses_alone(
         monkeypatch.setattr(web, "kind_of", kind_of)
         assert "is this machine" in desk.sync()[0]
         assert "is this machine" in desk.ask("list").places[0].problem
-        saved = desk.save("todo", is_hub=False, **fields)
+        saved = desk.save(is_hub=False, **fields)  # as the problem says
         assert (saved.problem, saved.places[0].problem) == ("", ""), (
             "a place that was changed has no old problem"
         )
