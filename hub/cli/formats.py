@@ -361,8 +361,10 @@ def item_state(item: Item) -> str:
 
 def given_state(given: Item) -> str:
     """Return what became of a verdict that was given at the hub, and why it was refused."""
+    way = "; hub tasks undo takes an approval back all the same"
+    is_passed = (given["verdict"], given["reason"]) == ("undo", "changed_meanwhile")
     return f"{given['verdict']} {given['state']}" + (
-        f": {refusal(given['reason'])}" if given["reason"] else ""
+        f": {refusal(given['reason'])}{way if is_passed else ''}" if given["reason"] else ""
     )
 
 

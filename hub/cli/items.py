@@ -209,8 +209,9 @@ def _change(hub: HubClient, ids: Sequence[str], data: dict[str, Any], verdict: s
     if not ids or len(chosen) < len(ids) or (verdict == "edit" and not data):
         raise click.UsageError("name tasks that 'hub tasks' lists, and each value to write as FIELD=VALUE")
     given = [_body(task, verdict, data, None) for task in chosen]
-    if verdict == "edit":
-        given = [body | {"seen_row": task["seen_row"]} for body, task in zip(given, chosen, strict=True)]
+    for body, task in zip(given, chosen, strict=True):
+        if verdict == "edit" or not task["device_refuses"]:
+            body["seen_row"] = task["seen_row"]
     return _answered(chosen, _sent(hub, given), verdict)
 
 

@@ -87,7 +87,7 @@ def apply(
     row = rows.find(db, table, row_id)
     proposal = proposals.of_row(db, table.name, row_id)
     if review.verdict is ReviewVerdict.UNDO:
-        _undo(db, table, row_id, row, review.seen, has_proposal=proposal is not None)
+        _undo(db, table, row_id, row, review, has_proposal=proposal is not None)
     elif row is None:
         raise _changed(table, "its owner has deleted the row")
     elif review.row is not None:
@@ -143,8 +143,8 @@ def _check_fields(table: DeviceTable, review: RowReview, data: Record) -> None:
     """Refuse flags, and fields that the verdict does not take."""
     takes = review.verdict in (ReviewVerdict.APPROVE, ReviewVerdict.EDIT)
     written = data.keys() | review.titles.keys()
-    if review.row is not None and review.verdict is not ReviewVerdict.EDIT:
-        raise CallRefusal(ErrorCode.BAD_RECORD, f"{table.name}: 'row' belongs to an edit alone")
+    if review.row is not None and review.verdict not in (ReviewVerdict.EDIT, ReviewVerdict.UNDO):
+        raise CallRefusal(ErrorCode.BAD_RECORD, f"{table.name}: 'row' belongs to an edit or undo alone")
     if (
         data.keys() & (SUGGESTED.keys() | review.titles.keys())
         or (written and not takes)
@@ -187,7 +187,7 @@ def _change_approved(
         raise _changed(table, "its owner has not approved the row")
     if not call.review.titles and all(row.get(name) == value for name, value in call.data.items()):
         return
-    if seen_row(table, {**row, **titles_of_referred(db, table, row)}) != call.review.row:
+    if not _is_as_seen(db, table, row, call.review):
         raise _changed(table, "its owner has changed the row at the device")
     _judge(db, table, row, call, at_ms)
 
@@ -228,21 +228,30 @@ def _undo(
     table: DeviceTable,
     row_id: str,
     row: Record | None,
-    undone: str,
+    review: RowReview,
     *,
     has_proposal: bool,
 ) -> None:
-    """Restore the row from before the verdict of call *undone*."""
+    """Restore the row from before the verdict that *review* names.
+
+    An approval is undone although the row has changed since, where its owner saw the row as it is.
+    """
     saved = db.execute(
         "SELECT before, after FROM remote_reviews WHERE tbl = ? AND row_id = ? AND call_id = ?",
-        (table.name, row_id, undone),
+        (table.name, row_id, review.seen),
     ).fetchone()
     before = None if saved is None else _row.decode(saved["before"])
     is_decided = before is not None and has_proposal and not before["isApproved"]
-    if before is None or is_decided or _row.decode(saved["after"]) != row:
+    is_new = before is not None and not before["isApproved"]
+    is_seen = is_new and row is not None and _is_as_seen(db, table, row, review)
+    if before is None or is_decided or not (is_seen or _row.decode(saved["after"]) == row):
         raise _changed(table, "the row has been decided about or changed since that verdict")
     rows.restore(db, table, before)
     db.execute("DELETE FROM remote_reviews WHERE tbl = ? AND row_id = ?", (table.name, row_id))
+
+
+def _is_as_seen(db: sqlite3.Connection, table: DeviceTable, row: Record, review: RowReview) -> bool:
+    return seen_row(table, {**row, **titles_of_referred(db, table, row)}) == review.row
 
 
 def _changed(table: DeviceTable, why: str) -> CallRefusal:

@@ -63,7 +63,7 @@ class VerdictRow(msgspec.Struct, frozen=True, kw_only=True):
         id: also the id of the call.
         data: values of an approval or edit.
         seen_call: newest call of the item when its owner saw it.
-        seen_row: of an edit of an approved row, the state of it that its owner saw.
+        seen_row: of an edit or undo of an approved row, the state of it that its owner saw.
         undoes: the verdict that an ``undo`` takes back.
         led_by: verdict on another item of the same thing, with which this one was given; sent once that is
             done.
@@ -106,8 +106,8 @@ class NewVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """Verdict to store. *version*: of the item, as its owner saw it; *id*: unused so far.
 
     *proposal*: the one that is accepted, whose values *data* repeats; *proposed_by*: its proposer.
-    *seen_row*: of an edit of an approved row, the state of it that its owner saw; without it, what is decided
-    is not edited.
+    *seen_row*: of an edit or undo of an approved row, the state of it that its owner saw; without it, what is
+    decided is not edited.
     *also*: items that its owner saw as the same thing; an approval settles them.
     *led_by*: the verdict on another item with which this one is given.
     """
@@ -170,12 +170,22 @@ _FREEING: Final[Mapping[str, Collection[str]]] = {"approve": ("approved", "edite
 
 def newest_verdicts(c: sa.Connection, item_ids: Sequence[str]) -> dict[str, VerdictRow]:
     """Return the newest verdict that was given on each of these items, if any, by item."""
+    return {row.item_id: row for row in _given_on(c, item_ids)}
+
+
+def _newest_taken(c: sa.Connection, item_ids: Sequence[str]) -> dict[str, VerdictRow]:
+    """Return the newest verdict on each of these items that its device has not refused."""
+    return {row.item_id: row for row in _given_on(c, item_ids) if row.state != "refused"}
+
+
+def _given_on(c: sa.Connection, item_ids: Sequence[str]) -> list[VerdictRow]:
+    """Return the verdicts on these items, the newest last."""
     found = [
         row
         for part in in_parts(item_ids)
         for row in structs_from(VerdictRow, c.execute(OF_ITEMS, {"ids": part}))
     ]
-    return {row.item_id: row for row in sorted(found, key=lambda row: (row.created_at, row.id))}
+    return sorted(found, key=lambda row: (row.created_at, row.id))
 
 
 UNDER_WAY = sa.select(item_verdicts.c.item_id).where(sa.text(IS_OPEN))
@@ -214,12 +224,12 @@ def give(
         verdict that was never sent; or why it was not stored.
     """
     known = _known(c, [verdict.item_id for verdict in new], user_id, limits)
-    newest = newest_verdicts(c, list(known))
+    newest = _newest_taken(c, list(known))
     asked, more = new, list(_on_repeats(c, new, known, newest, repeats))
     if more:
         new = [*asked, *more]
         others = _known(c, [verdict.item_id for verdict in more], user_id, limits)
-        known, newest = others | known, newest_verdicts(c, list(others)) | newest
+        known, newest = others | known, _newest_taken(c, list(others)) | newest
     # An undo that one of its repeats cannot follow yet is refused.
     sent = {id for id, before in newest.items() if before.state == "sent"}
     blocked = {other.led_by for other in more if other.verdict == "undo" and other.item_id in sent}
@@ -424,7 +434,7 @@ def _record(c: sa.Connection, done: Sequence[tuple[ItemRow, NewVerdict]], actor:
 
 def _repeated(item: ItemRow, before: VerdictRow | None, new: NewVerdict) -> VerdictRow | None:
     """Return the newest verdict of the item if *new* repeats it."""
-    if before is None or before.state == "refused" or before.verdict != new.verdict:
+    if before is None or before.verdict != new.verdict:
         return None
     if new.verdict == "undo":
         return before
@@ -463,7 +473,7 @@ def _new(
         verdict=new.verdict,
         data=new.data,
         seen_call=item.call_id,
-        seen_row=new.seen_row if is_owned else None,
+        seen_row=new.seen_row if is_owned or undone is not None else None,
         undoes=None if undone is None else undone.id,
         led_by=new.led_by,
         source=source,

@@ -804,6 +804,18 @@ def test_undone_rejection_restores_the_source_of_the_item(c: sa.Connection) -> N
     assert code_of(give(c, "undo", "v-4")) is None and isinstance(give(c, "approve", "v-5"), VerdictRow)
 
 
+@pytest.mark.usefixtures("sent")
+@pytest.mark.parametrize("reason", [ErrorCode.CHANGED_MEANWHILE, ErrorCode.NOT_GRANTED])
+def test_refused_undo_is_given_again_with_the_row_as_seen(c: sa.Connection, reason: ErrorCode) -> None:
+    settle(c, "v-1", "approved")
+    give(c, "undo", "v-2")
+    send(c)
+    settle(c, "v-2", reason=reason.value)
+    again = give(c, "undo", "v-3", seen_row="digest")
+    assert isinstance(again, VerdictRow)
+    assert (again.undoes, again.seen_row, again.state) == ("v-1", "digest", "pending")
+
+
 def test_undo_of_a_verdict_given_at_the_device_is_a_conflict(c: sa.Connection, row: ItemRow) -> None:
     calls.record_verdicts(c, DESK, [ReportedVerdict(row.call_id, "approved")], AT)
     assert code_of(give(c, "undo")) == ErrorCode.CHANGED_MEANWHILE

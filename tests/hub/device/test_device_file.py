@@ -673,7 +673,7 @@ class VerdictHub(HubCalls):
 
     def __init__(self, store: DeviceStore, *, data: Record, table: str = "tasks", **more: Any) -> None:
         super().__init__(store, table=table)
-        store.granted(["+review.remote"])
+        store.granted(["+review.remote=approved"])
         self.row = self.ask(Action.INSERT, data=data, **more).result["id"]
         self._verdicts = count(1)
 
@@ -684,11 +684,12 @@ class VerdictHub(HubCalls):
         seen: str = "c-1",
         call_id: str | None = None,
         titles: Any = None,
+        row: str | None = None,
         **data: Any,
     ) -> Any:
         """Bring a verdict; return the row's state, or the code of the refusal."""
         id = call_id or f"v-{next(self._verdicts)}"
-        review = RowReview(verdict=verdict, seen=seen, titles=titles or {})
+        review = RowReview(verdict=verdict, seen=seen, titles=titles or {}, row=row)
         answer = self.ask(Action.REVIEW_APPLY, id, where={"id": self.row}, review=review, data=data)
         return answer.error.code if answer.error is not None else answer.result["state"]
 
@@ -764,15 +765,25 @@ def test_remote_verdict_on_a_row_changed_by_the_owner_is_a_conflict(
     assert len(hub.store.unreported(9)) == 1, "the owner's own verdict is still reported"
 
 
-@pytest.mark.parametrize("said", ["UPDATE tasks SET title = 'X'", "DELETE FROM tasks"])
-def test_undo_of_a_verdict_is_refused_after_an_owner_change(
-    hub: VerdictHub, owner: sqlite3.Connection, said: str
+@pytest.mark.parametrize("sees", ["nothing", "before", "now"])
+@pytest.mark.parametrize("verdict", [APPROVE, EDIT])
+@pytest.mark.parametrize("said", ["UPDATE tasks SET status = 'done'", "DELETE FROM tasks"])
+def test_undo_after_an_owner_change_takes_back_an_approval_alone_of_the_row_as_seen(
+    hub: VerdictHub, owner: sqlite3.Connection, said: str, verdict: ReviewVerdict, sees: str
 ) -> None:
-    hub.bring(APPROVE)
+    first = whole(owner)
+    if verdict is EDIT:
+        owner.execute("UPDATE tasks SET isApproved = 1")
+    seen = {"nothing": None, "before": seen_row(TABLES["tasks"], first[0])}
+    values = {"title": "call Bo"} if verdict is EDIT else {}
+    hub.bring(verdict, row=seen["before"] if verdict is EDIT else None, **values)
     owner.execute(said)
     before = whole(owner)
-    assert hub.bring(UNDO, seen="v-1") == ErrorCode.CHANGED_MEANWHILE
-    assert whole(owner) == before
+    seen["now"] = seen_row(TABLES["tasks"], before[0]) if before else "none"
+    undone = hub.bring(UNDO, seen="v-1", row=seen[sees])
+    is_taken_back = (sees, verdict, bool(before)) == ("now", APPROVE, True)
+    assert undone == ("open" if is_taken_back else ErrorCode.CHANGED_MEANWHILE)
+    assert whole(owner) == (first if is_taken_back else before)
 
 
 def test_a_verdict_on_an_earlier_version_of_the_row_is_a_conflict(

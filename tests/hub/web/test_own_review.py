@@ -98,7 +98,7 @@ async def test_an_owner_reviews_the_items_of_the_device_by_keys(
         await saved(page)
         assert decided(db)["mend the roof"] == "approved"
         await keys.press("u")
-        await page.get_by_text("Undone: “mend").wait_for()
+        await page.get_by_text("Undoing: “mend").wait_for()
         await saved(page)
         assert decided(db)["mend the roof"] == "open"
         await page.get_by_role("link", name="pay the rent").click()

@@ -339,7 +339,7 @@ async def test_review_keys_approve_edit_and_undo_items(hub: ServedHub, visit: Vi
     await saved(visit.page)
     assert await verdicts(hub) == {"i-2": ("approve", {})}
     await keys.press("u")
-    await visit.page.get_by_text("Undone: “Send Anna").wait_for()
+    await visit.page.get_by_text("Undoing: “Send Anna").wait_for()
     await saved(visit.page)
     assert await verdicts(hub) == {}
     await visit.open("review?item=i-2")

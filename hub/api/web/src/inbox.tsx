@@ -342,7 +342,7 @@ export function takeBack(): void {
   const ids = step.items.map(({ id }) => id);
   restored.value = new Set([...restored.value, ...ids]);
   show(one.id);
-  report(<>Undone: {titled(step.items)}</>);
+  report(<>Undoing: {titled(step.items)}</>);
 }
 
 /** Take the newest decisions about items back, whichever window gave them. */
@@ -350,7 +350,7 @@ export function undoThese(items: readonly ItemView[]): void {
   if (!withdraw(...items)) return;
   restored.value = new Set([...restored.value, ...items.map(({ id }) => id)]);
   chosen.value = new Map();
-  report(<>Undone: {titled(items)}</>);
+  report(<>Undoing: {titled(items)}</>);
 }
 
 /** Select all items without a warning or a change that the filters let through; of decided ones, those that can be undone. */
@@ -401,7 +401,8 @@ const REASONS: Readonly<Record<string, string>> = {
   bad_record: "a value, or the project or task that it names, does not fit what is there: change it, or decide there by hub review",
 };
 
-export function because(reason: string | null | undefined): string {
+export function because(reason: string | null | undefined, verdict?: string): string {
+  if (verdict === "undo" && reason === "changed_meanwhile") return "it was ticked or changed since; the page Tasks takes the approval back all the same";
   return reason ? (REASONS[reason] ?? reason) : "";
 }
 

@@ -60,6 +60,7 @@ export const delay = signal("");
 type Answered = readonly VerdictResult[] | Refusal | undefined;
 
 const queue: Unsent[] = [];
+const undoneAfter = new Map<string, string | undefined>(); // when the verdict was given that was the newest one then
 const steps: Step[] = [];
 let sending: readonly Unsent[] = []; // at the beginning of the queue
 let isSending = false;
@@ -101,7 +102,7 @@ export function give(items: readonly ItemView[], verdict: Verdict, data?: Values
 export function undo(): Step | undefined {
   const step = steps.pop();
   if (!step) return undefined;
-  decided.value = new Map([...decided.value, ...step.items.map(({ id }) => [id, null] as const)]);
+  restore(step.items);
   for (const item of step.items) {
     const at = queue.findIndex((one, place) => place >= sending.length && one.step === step && one.item.id === item.id);
     if (at >= 0) queue.splice(at, 1); // the hub never hears of it
@@ -114,15 +115,19 @@ export function undo(): Step | undefined {
 /** Take the newest verdicts on items back, whichever window gave them. Return false, and say why, if too many wait. */
 export function withdraw(...items: readonly ItemView[]): boolean {
   if (isFull(items)) return false;
-  const ids = items.map(({ id }) => id);
-  forget(ids);
-  decided.value = new Map([...decided.value, ...ids.map((id) => [id, null] as const)]);
+  forget(items.map(({ id }) => id));
+  restore(items);
   for (const item of items) {
     const was = item.given?.verdict ?? "undo";
     queue.push({ item, verdict: "undo", data: undefined, step: { verdict: was === "undo" ? "edit" : was, items: [item] } });
   }
   void send();
   return true;
+}
+
+function restore(items: readonly ItemView[]): void {
+  decided.value = new Map([...decided.value, ...items.map(({ id }) => [id, null] as const)]);
+  for (const { id, given } of items) undoneAfter.set(id, given?.created_at);
 }
 
 function isFull({ length }: readonly ItemView[]): boolean {
@@ -158,11 +163,12 @@ function isChanged({ id, given }: ItemView): boolean {
   return (mine?.verdict === "edit" || given?.verdict === "undo") && given?.state === "done" && given.created_at !== mine?.after;
 }
 
-/** Return the rows whose devices have refused what was decided here. */
+/** Return the rows whose devices have refused what was decided or undone here. */
 export function refusedOf<Row extends ItemView>(rows: readonly Row[]): readonly Row[] {
   return rows.filter(({ id, given }) => {
     const mine = decided.value.get(id);
-    return mine && given?.state === "refused" && given.created_at !== mine.after;
+    const after = mine === null ? undoneAfter.get(id) : mine?.after;
+    return mine !== undefined && given?.state === "refused" && given.created_at !== after && (mine !== null || given.verdict === "undo");
   });
 }
 
@@ -219,7 +225,7 @@ function sizeOfFirst(verdicts: readonly Unsent[]): number {
 
 function body({ item, verdict, data, proposal, isConfirmed, step }: Unsent): NewVerdictView {
   const { id, version } = item;
-  const seen = verdict === "edit" ? seenRowOf(item) : undefined;
+  const seen = verdict === "edit" || verdict === "undo" ? seenRowOf(item) : undefined;
   const also = verdict === "approve" ? item.also.map((one) => one.id).filter((other) => !step.items.some((one) => one.id === other)) : []; // as its row shows them
   const more = { ...(also.length > 0 && { also }), ...(data && { data }), ...(proposal && { proposal }), ...(seen && { seen_row: seen }), ...(isConfirmed && { confirmed: true }) };
   return { id, verdict, ...(verdict !== "undo" && { version }), ...more };

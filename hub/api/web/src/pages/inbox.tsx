@@ -117,8 +117,10 @@ export function Inbox(): JSX.Element {
     const refused = refusedOf(known);
     if (refused.length === 0) return;
     forget(refused.map((row) => row.id));
-    const why = because(refused[0]?.given?.reason);
-    report(<>{titled(refused)} {refused.length === 1 ? "waits" : "wait"} again: its computer refused the decision{why && ` (${why})`}</>, true);
+    const { reason, verdict } = refused[0]?.given ?? {};
+    const end = verdict === "undo" ? "as before" : refused.length === 1 ? "waits again" : "wait again";
+    const why = because(reason, verdict);
+    report(<>{titled(refused)} {end}: its computer refused the {verdict === "undo" ? "undo" : "decision"}{why && ` (${why})`}</>, true);
   }, [items.data, detail]);
 
   const keys = mayJudge ? JUDGING.filter(({ key }) => key !== "p" || !isAtDevice()) : KEYS;
@@ -460,7 +462,7 @@ function Marks({ of }: { of: ItemView }): JSX.Element {
       {isUndecided(of) && of.lacks.length > 0 && <State of={`needs a ${of.lacks.map(fieldName).join(", ")}`} />}
       {isUndecided(of) && of.proposals[0] && <State of={`proposed: ${of.proposals[0].verdict}`} />}
       {of.verdict === "held" && !on && <State of="less sure" />}
-      {of.verdict !== "open" && of.verdict !== "held" && !isUndone ? <State of={of.verdict} /> : on ? <State of={on} /> : of.given?.state === "refused" && <span>refused: {because(of.given.reason)}</span>}
+      {of.verdict !== "open" && of.verdict !== "held" && !isUndone ? <State of={of.verdict} /> : on ? <State of={on} /> : of.given?.state === "refused" && <span>refused: {because(of.given.reason, of.given.verdict)}</span>}
     </span>
   );
 }
@@ -489,7 +491,7 @@ const GIVEN = { approve: "approved", edit: "changed", reject: "rejected", undo: 
 function given({ verdict, by, state, created_at: at, reason, proposed_by: proposer }: NonNullable<ItemDetail["given"]>): string {
   const end = { pending: ", on its way to its computer", sent: ", on its way to its computer", done: "", refused: ", and its computer refused it" }[state];
   const where = by.startsWith("session ") ? "on this page" : `by ${by}`;
-  return `${GIVEN[verdict]} ${where}${proposer ? `, proposed by ${proposer}` : ""}, ${ago(at, now.value)}${end}${reason ? ` (${because(reason)})` : ""}`;
+  return `${GIVEN[verdict]} ${where}${proposer ? `, proposed by ${proposer}` : ""}, ${ago(at, now.value)}${end}${reason ? ` (${because(reason, verdict)})` : ""}`;
 }
 
 function found({ items, next_cursor: next }: ItemsPage = { items: [], next_cursor: null }): string {

@@ -83,7 +83,7 @@ function takeBackOf(row: ApprovedItemView): void {
 
 function takeBack(): void {
   const step = undo();
-  report(step ? <>Undone: {titled(step.items)}</> : "There is nothing to undo.");
+  report(step ? <>Undoing: {titled(step.items)}</> : "There is nothing to undo.");
 }
 
 export function Tasks(): JSX.Element {
@@ -196,8 +196,8 @@ function useRefusals(rows: readonly ApprovedItemView[]): void {
 
 /** Return why the last change of a row was refused; empty: it was not. */
 function whyRefused({ given }: ApprovedItemView): string {
-  if (given?.verdict !== "edit" || given.state !== "refused") return "";
-  return given.reason === CHANGED ? "it was changed on its own computer meanwhile" : `its computer refused it: ${because(given.reason)}`;
+  if (given?.state !== "refused") return "";
+  return given.verdict === "edit" && given.reason === CHANGED ? "it was changed on its own computer meanwhile" : `its computer refused it: ${because(given.reason, given.verdict)}`;
 }
 
 const STATES: Readonly<Record<Exclude<TasksOfDevice["state"], "present">, string>> = {
@@ -227,7 +227,7 @@ function Row({ task, edit, isEdited, close }: { task: Task; edit: () => void; is
   const why = fixed(row);
   if (isEdited && detail.data) {
     const of = { ...detail.data, data: { ...data, projectId: null }, fields: detail.data.fields.filter(({ name }) => EDITED.includes(name)) };
-    return <li><Editor of={of} failure={failure} label="Save" approve={(values) => (close(), change(task, values))} close={close}>{row.given && row.given.verdict !== "undo" && <button type="button" onClick={() => (close(), takeBackOf(row))}>{backOf(row)}</button>}</Editor></li>;
+    return <li><Editor of={of} failure={failure} label="Save" approve={(values) => (close(), change(task, values))} close={close}>{row.given && (row.given.verdict === "undo") === (row.given.state === "refused") && <button type="button" onClick={() => (close(), takeBackOf(row))}>{backOf(row)}</button>}</Editor></li>;
   }
   const priority = data["priority"] === "high" || data["priority"] === "low" ? `${data["priority"]} priority` : "";
   const facts = [shown(data["assignee"]), shown(data["projectId"]), priority].filter(Boolean);
