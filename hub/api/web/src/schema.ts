@@ -14,9 +14,6 @@ interface Node extends Described {
   readonly items?: Node;
 }
 
-/** Lists whose entries have names: their keys are spelled LIST.NAME.FIELD. */
-export const NAMED: readonly string[] = ["agents", "templates", "connectors", "gateways"];
-
 /** Return what a schema says of the setting at a path; of a value with kinds, what they have in common. */
 export function described(schema: unknown, path: readonly string[]): Described {
   const root = schema as Node & { readonly $defs?: Readonly<Record<string, Node>> };

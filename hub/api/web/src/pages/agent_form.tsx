@@ -95,7 +95,7 @@ export function AgentForm({ agent }: FormProps): JSX.Element {
       <Read of={templates}>
         {({ templates: known }) =>
           agent ? (
-            <Read of={config}>{(data) => <Fields agent={agent} templates={known} configs={data.configs} />}</Read>
+            <Read of={config}>{(data) => <Fields key={JSON.stringify(data.configs)} agent={agent} templates={known} configs={data.configs} />}</Read>
           ) : (
             <Fields templates={known} configs={[]} />
           )

@@ -5,7 +5,7 @@ import { me } from "../me";
 import { type Column, Facts, Field, Foreign, Listed, Page, Read, Section, Select, Table, Time, Was } from "../parts";
 import { type Reading, useReading } from "../reading";
 import { link, place, refine } from "../router";
-import { described, type Described, NAMED, spelled, valued } from "../schema";
+import { described, type Described, spelled, valued } from "../schema";
 import { Search, TEXT_FIELD } from "../search";
 import { ask } from "../server";
 import type { ConfigCheckView, SettingsChangeView, SettingsHistory, SettingsView } from "../types";
@@ -24,16 +24,19 @@ interface Setting {
   readonly value: unknown;
 }
 
-/** Yield every setting in use; an entry of a list with names is part of the key. */
+/** Yield every setting in use; the name of an entry in a list is part of the key: LIST.NAME.FIELD. */
 export function* settingsOf(value: unknown, key: readonly string[], path: readonly string[]): Generator<Setting> {
-  const [table = ""] = path;
-  if (Array.isArray(value) && path.length === 1 && NAMED.includes(table)) {
-    for (const entry of value as { name: string }[]) yield* settingsOf(entry, [...key, entry.name], path);
+  if (Array.isArray(value) && value.length > 0 && value.every(nameOf)) {
+    for (const entry of value) yield* settingsOf(entry, [...key, nameOf(entry) ?? ""], path);
   } else if (typeof value === "object" && value !== null && !Array.isArray(value) && !isReference(value)) {
     for (const [name, inner] of Object.entries(value)) yield* settingsOf(inner, [...key, name], [...path, name]);
   } else {
     yield { key: key.join("."), path, value };
   }
+}
+
+function nameOf(entry: { readonly name?: string; readonly label?: string }): string | undefined {
+  return entry.name ?? entry.label;
 }
 
 function isReference(value: object): boolean {
