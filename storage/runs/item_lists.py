@@ -53,12 +53,12 @@ class ItemFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Filter of items; None lets all through.
 
     Attributes:
-        verdict: of items; None: all but those that the hub holds.
+        verdict: of items; "approved": also those that were edited; None: all but those that the hub holds.
         run_id: only items whose newest call this run planned.
         warning: the name of one, ``ANY`` or ``NONE``.
         apart: True: only items that their agents list apart; False: without them.
         path: of a file, or its name; of a folder with all below it, if it ends in a slash.
-        text: in a value or in the path of the item, whatever the case and the marks of its letters.
+        text: in a value, the author or the path of the item, whatever the case and the marks of its letters.
         since: only items found from then on, epoch milliseconds.
         proposed: True: only items with an open proposal; False: without one.
         without: ids of items that are left out.
@@ -198,7 +198,7 @@ def _rank(order: RankedOrder, row: Any) -> tuple[int, str, int, str]:
 
 def _listed(chosen: ItemFilter, row: Any) -> ListedItem:
     item = struct_from(ItemRow, row)
-    if chosen.text is not None and not _has_text(chosen.text, item.unit_key, item.data):
+    if chosen.text is not None and not _has_text(chosen.text, item):
         raise UnreadableRow("the filter does not let it through")
     return ListedItem(item, row.agent_name, row.device_name, _timezone(row), (item.created_at, item.id))
 
@@ -281,10 +281,10 @@ def find_items(
     others = [
         (items.c.agent_id, chosen.agent_id),
         (items.c.run_id, chosen.run_id),
-        (items.c.verdict, chosen.verdict),
     ]
     query = _NAMED.where(*_checked(chosen), *(column == one for column, one in others if one is not None))
-    query = query if chosen.verdict else query.where(items.c.verdict.not_in(("rejected", "held")))
+    states = _alike(chosen.verdict) if chosen.verdict else ("open", *_alike("approved"))
+    query = query.where(unindexed(items.c.verdict).in_(states))
     query = query if chosen.since is None else query.where(items.c.created_at >= chosen.since)
     found: list[ListedItem] = []
     examined, many = 0, limit
@@ -331,19 +331,21 @@ def find_items(
 
 def _indexed(chosen: ItemFilter) -> tuple[list[sa.ColumnElement[bool]], list[sa.ColumnElement[bool]]]:
     """Return the conditions that an index has, and the parts from which the list is merged."""
-    verdict = chosen.verdict
-    of_verdict = items.c.verdict if chosen.run_id is None else unindexed(items.c.verdict)
+    states = _alike(chosen.verdict)
     only = narrowed(
         (items.c.run_id, chosen.run_id),
         (items.c.agent_id, chosen.agent_id),
         (items.c.user_id, chosen.user_id),
     )
     only += [items.c.agent_id.is_not(None), listed_keys(items)]
-    if verdict is not None or chosen.run_id is not None:
-        only.append(of_verdict != "held" if verdict is None else of_verdict == verdict)
+    only += [] if chosen.run_id is None else [unindexed(items.c.verdict).in_(states)]
     only += [] if chosen.since is None else [items.c.created_at >= chosen.since]
-    is_any = chosen.run_id is None and verdict is None
-    return only, [items.c.verdict == verdict for verdict in VERDICTS] if is_any else []
+    return only, [items.c.verdict == state for state in states] if chosen.run_id is None else []
+
+
+def _alike(verdict: Verdict | None) -> Sequence[str]:
+    """Return the states of the items that a filter by *verdict* lets through."""
+    return VERDICTS if verdict is None else (verdict, "edited") if verdict == "approved" else (verdict,)
 
 
 def _checked(chosen: ItemFilter) -> Iterator[sa.ColumnElement[bool]]:
@@ -390,9 +392,11 @@ def _may_have(text: str) -> sa.ColumnElement[bool]:
     return sa.or_(*(column.ilike(f"%{plain}%") for column in columns), in_words)
 
 
-def _has_text(text: str, path: str, data: Mapping[str, Any]) -> bool:
-    sought = folded(text)
-    lists = (value if isinstance(value, list) else [value] for value in data.values())
+def _has_text(text: str, row: Any) -> bool:
+    sought, path = folded(text), row.unit_key
+    source = row.source if isinstance(row.source, dict) else {}
+    author = (source.get("provenance") or {}).get("author")
+    lists = (value if isinstance(value, list) else [value] for value in (author, *row.data.values()))
     found = (value for values in lists for value in values if isinstance(value, str))
     return sought in folded(path) or any(sought in folded(value) for value in found)
 
@@ -439,7 +443,7 @@ def count_items(c: sa.Connection, chosen: ItemFilter, *, most: int = MAX_COUNTED
     """Count the newest items of each table, device, agent, warning and folder, *most* in all."""
     indexed, parts = _indexed(chosen)
     columns = [*_FEW, items.c.id, sa.and_(sa.true(), *within(chosen.limits)).label("is_within")]
-    columns += [] if chosen.text is None else [items.c.data]
+    columns += [] if chosen.text is None else [items.c.data, items.c.source]
     columns += [] if chosen.proposed is None else [_is_proposed.label("is_proposed")]
     query = paged(
         *(sa.select(*columns), items.c.created_at, items.c.id),
@@ -455,9 +459,7 @@ def count_items(c: sa.Connection, chosen: ItemFilter, *, most: int = MAX_COUNTED
         is_proposed = chosen.proposed is None or bool(row.is_proposed) == chosen.proposed
         if not (is_proposed and row.is_within) or row.id in chosen.without:
             continue
-        if chosen.text is None or (
-            isinstance(row.data, dict) and _has_text(chosen.text, row.unit_key, row.data)
-        ):
+        if chosen.text is None or (isinstance(row.data, dict) and _has_text(chosen.text, row)):
             warnings = dict.fromkeys(texts(row.warnings))
             marks = (ANY, *warnings) if warnings else (NONE,)
             failed = [*_failed(chosen, row, marks)]
@@ -497,11 +499,11 @@ def lets_through(chosen: ItemFilter, row: ItemRow) -> bool:
     marks = (ANY, *row.warnings) if row.warnings else (NONE,)
     values = ((chosen.agent_id, row.agent_id), (chosen.run_id, row.run_id))
     return (
-        chosen.verdict in (None, row.verdict)
+        (chosen.verdict is None or row.verdict in _alike(chosen.verdict))
         and all(asked in (None, value) for asked, value in values)
         and (chosen.since is None or row.created_at >= chosen.since)
         and not any(_failed(chosen, row, marks))
-        and (chosen.text is None or _has_text(chosen.text, row.unit_key, row.data))
+        and (chosen.text is None or _has_text(chosen.text, row))
     )
 
 

@@ -38,6 +38,7 @@ from storage.runs.excerpts import SealedExcerpt
 from storage.runs.item_lists import ItemFilter
 from storage.runs.item_proposals import ProposalRow
 from storage.runs.item_verdicts import NewVerdict, VerdictAnswer, VerdictRow
+from storage.runs.item_words import follow
 from storage.runs.items import Decide, Decision, FoundItem, ItemRow, KnownItems, PlannedCall, Verdict
 from storage.runs.plans import UnitPlan
 from storage.schema import agents as agent_table
@@ -445,6 +446,8 @@ def test_few_items_among_many_are_found_over_pages_of_limited_work(
         ("server u", True),
         ("strasse 7", True),
         ("a.TXT", True),
+        ("zoe@ex", True),
+        ("ZOÉ AHR", True),
         ("réserver 8", False),
         ("reservée", False),
         ("%", False),
@@ -455,6 +458,8 @@ def test_text_of_a_filter_is_found_whatever_case_and_accents(
     c: sa.Connection, text: str, is_found: bool
 ) -> None:
     plan(c, running(c), as_new(item("Réserver une salle, Große Straße 7")))
+    c.execute(sa.update(item_rows).values(source={"provenance": {"author": "Zoë Ahrens <zoe@example.org>"}}))
+    follow(c, [the_item(c).id])
     chosen = ItemFilter(user_id=ME, text=text, verdict="open")
     assert len(item_lists.list_items(c, chosen, limit=9).items) == is_found
     assert len(item_lists.list_in_order(c, chosen, order="day", limit=9).items) == is_found

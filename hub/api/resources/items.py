@@ -465,7 +465,7 @@ class ItemListFilter(NamedTuple):
 
     agent: _Name | None = None
     device: Annotated[str, Meta(max_length=200, description="A device's name or id.")] | None = None
-    verdict: ItemVerdict | None = None
+    verdict: Annotated[ItemVerdict | None, Meta(description="`approved`: also changed since.")] = None
     run: _Name | None = None
     table: _Name | None = None
     warning: ItemWarning | None = None
@@ -474,7 +474,7 @@ class ItemListFilter(NamedTuple):
         Annotated[_Text, Meta(description="Of a file, or its name; of a folder, if it ends in a slash.")]
         | None
     ) = None
-    text: Annotated[_Text, Meta(description="In a value or in the path.")] | None = None
+    text: Annotated[_Text, Meta(description="In a value, the author or the path.")] | None = None
     since: Annotated[Instant, Meta(description="Found from then on.")] | None = None
     proposed: Annotated[bool | None, Meta(description="With an open proposal.")] = None
     unsure: Annotated[bool, Meta(description="Only held ones.")] = False
@@ -593,7 +593,7 @@ class ItemsResource(Resource):
             "warning": "Only with this warning, with any, or with none.",
             "apart": "--apart/--not-apart: Only items that agents list apart, or only others.",
             "path": "Only of this file, or of the folder if it ends in a slash.",
-            "text": "Only with this text in a value or in the path.",
+            "text": "Only with this text in a value, the author or the path.",
             "since": "Only those found from then on.",
             "proposed": "--proposed/--not-proposed: Only items with an open proposal, or only others.",
             "unsure": "Only less sure items, which stay at the hub until you approve them.",

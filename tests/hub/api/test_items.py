@@ -350,7 +350,7 @@ async def test_edited_item_is_shown_with_the_edited_values(
             ).rowcount
         )
     )
-    assert await titles(client, verdict="approved") == ["call Bob"]
+    assert await titles(client, verdict="approved") == ["task 2", "call Bob"], "also those that were edited"
     found = (await client.get("/v1/items/i-1")).json()
     assert (found["title"], found["found"]) == ("call Bob", {"title": "task 1"})
     assert found["data"] == {"title": "call Bob", "projectId": "House"}
