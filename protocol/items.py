@@ -1,5 +1,6 @@
 """Fields of items on the wire: source, warnings, evidence and review."""
 
+import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
@@ -18,6 +19,12 @@ from protocol.frame import (
     Text,
 )
 
+_MONTHS: Final = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+_STROKES: Final = re.compile(r"(?<![\d/])(0?[1-9]|1[0-2])/(0?[1-9]|1[0-2])(?!\d)")  # two readings
+
 
 def folded(text: str) -> str:
     """Return a text without case and without marks on letters, as lists are searched."""
@@ -35,7 +42,11 @@ class Unresolved(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def sentence(self) -> str:
         """Sentence for a reviewer: what is to be filled in."""
-        return f"{self.field}: the meaning of {self.words!r} is unclear"
+        unclear, pair = f"{self.field}: the meaning of {self.words!r} is unclear", _STROKES.search(self.words)
+        first, second = (int(pair[1]), int(pair[2])) if pair else (0, 0)
+        if first == second:
+            return unclear
+        return f"{unclear}: {first} {_MONTHS[second - 1]} or {second} {_MONTHS[first - 1]}"
 
 
 class CountedDay(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

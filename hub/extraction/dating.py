@@ -16,7 +16,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, timedelta
 from functools import lru_cache, partial
-from itertools import takewhile
+from itertools import islice, takewhile
 from pathlib import PurePosixPath
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -26,6 +26,7 @@ import msgspec
 from hub.base.clock import from_epoch_ms
 from hub.document import Document
 from hub.extraction.items import Item, front_matter, lines_of
+from hub.extraction.prose_layout import lexicon_in
 from hub.extraction.tokens import fold
 from hub.extraction.when.resolve import Anchor, DateWords, dates_in, local_day, read_date, resolve
 from hub.extraction.wording.languages import languages_in, script_of
@@ -102,6 +103,12 @@ _FIELD: Final = re.compile(
 )
 
 _NUMERIC: Final = re.compile(r"(\d{1,4})([-./])(\d{1,2})\2(\d{1,4})")
+_STROKES: Final = re.compile(r"\d/\d")
+_ORDERED: Final = re.compile(  # dates with slashes of one reading
+    r"(?<![\d/])(?:(?P<day>1[3-9]|2\d|3[01])/(?:0?[1-9]|1[0-2])|(?:0?[1-9]|1[0-2])/(?:1[3-9]|2\d|3[01]))(?!\d)"
+)
+_MAX_ORDERED: Final = 100  # lines
+_LIST_SIGNS: Final = " \t>-*+[]"
 _NAMED: Final = re.compile(r"(?<!\d)((?:19|20)\d\d)[-_. ]?(\d\d)[-_. ]?(\d\d)(?!\d)")
 _YEAR: Final = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 _TO: Final = "(?:-|to|bis|au|al|по|至|到)"
@@ -141,6 +148,7 @@ class PassageDates(msgspec.Struct, frozen=True):
         evidence: for each place what tells it.
         stamps: places of the words that tell when something was written, which are no prose.
         has_day: a line of the text, or the name of its file, tells a day, or it has messages.
+        is_day_first: order of dates with slashes; None: it is unknown.
     """
 
     places: list[int]
@@ -148,16 +156,17 @@ class PassageDates(msgspec.Struct, frozen=True):
     evidence: list[DateEvidence]
     stamps: list[tuple[int, int]]
     has_day: bool
+    is_day_first: bool | None = None
 
     @classmethod
     def of(cls, document: Document, *, date: datetime | None, timezone: str) -> "PassageDates":
         """Return the dates of a document. *date*: that of the whole."""
-        messages = messages_in(document.text, document.media_type)
+        messages, order = messages_in(document.text, document.media_type), _order_of(document.text)
         if not messages:
             whole = _DateReader(document, date, timezone)
             begins, days = whole.read()
             has_day = whole.has_days or document.media_type == MAIL
-            return cls(begins, *_columns(days), whole.stamps, has_day)
+            return cls(begins, *_columns(days), whole.stamps, has_day, order)
         places: list[int] = [0]
         dates: list[tuple[Anchor | None, DateEvidence]] = [(None, DateEvidence("message"))]
         stamps: list[tuple[int, int]] = []
@@ -180,7 +189,7 @@ class PassageDates(msgspec.Struct, frozen=True):
             dates += of_inner
             stamps += ((message.body + start, message.body + end) for start, end in reader.stamps)
             left -= reader.read_lines
-        return cls(places, *_columns(dates), stamps, has_day=True)
+        return cls(places, *_columns(dates), stamps, has_day=True, is_day_first=order)
 
     def at(self, place: int) -> Anchor | None:
         """Return the reference date for *place*, or None if it is unknown or ambiguous."""
@@ -203,21 +212,33 @@ class PassageDates(msgspec.Struct, frozen=True):
         return tuple(
             CountedDay(field=name, words=item.words[name], since=since, by=by.by, evidence=by.words)
             for name, at in days.items()
-            if local_day(from_epoch_ms(at), zone) in _days_counted(item.words[name], anchor, timezone)
+            if local_day(from_epoch_ms(at), zone)
+            in _days_counted(item.words[name], anchor, timezone, self.is_day_first)
         )
 
 
 @lru_cache(maxsize=10_000)  # the same words in many rows
-def _days_counted(words: str, anchor: Anchor, timezone: str) -> set[date]:
+def _days_counted(words: str, anchor: Anchor, timezone: str, is_day_first: bool | None) -> set[date]:
     """Return the days that *words* may mean from *anchor*; none if they mean one without it."""
-    if resolve(words, anchor=None, timezone=timezone) is not None:
+    if resolve(words, anchor=None, timezone=timezone, is_day_first=is_day_first) is not None:
         return set()
     moments = [
-        resolve(text, anchor=anchor, timezone=timezone, is_due=is_due)
+        resolve(text, anchor=anchor, timezone=timezone, is_due=is_due, is_day_first=is_day_first)
         for text in (words, f"{words}.")  # "27.11" of a sentence with "27.11."
         for is_due in (False, True)
     ]
     return {local_day(moment.at, ZoneInfo(timezone)) for moment in moments if moment is not None}
+
+
+def _order_of(text: str) -> bool | None:
+    """Return True if the day comes first in dates with slashes: in those of one order, or in the language."""
+    lines = islice(filter(_ORDERED.search, text.split("\n")), _MAX_ORDERED)
+    days = [day for line in lines for day in dates_in(line[:_LINE_CHARS].lstrip(_LIST_SIGNS))]
+    orders = {pair["day"] is not None for day in days if (pair := _ORDERED.search(day.words))}
+    if orders or not _STROKES.search(text):
+        return orders.pop() if len(orders) == 1 else None
+    lexicon = lexicon_in(text[:20_000], None)
+    return lexicon.time.is_day_first if lexicon else None
 
 
 def _columns(
@@ -286,7 +307,7 @@ class _DateReader:
         body = range(self._front, len(self._texts))
         self._first = next((nth for nth in body if self._texts[nth].strip()), -1)  # line with text
         self._head = self._end_of_head()
-        self._is_day_first = self._order_of_strokes()
+        self._is_day_first = _order_of(document.text)
         # A date from the file may be its last modification: it counts only if no other date exists.
         self._is_own = self._is_mail or (date is not None and date != document.modified_at)
         fields = (f"{key}: {text}" for key, text in front.items() if read_date(text, timezone) == date)
@@ -523,16 +544,6 @@ class _DateReader:
             return date(year, month, day)
         except ValueError:
             return None
-
-    def _order_of_strokes(self) -> bool | None:
-        """Return True if the day comes first in stamps with slashes; ``None`` if the order is unknown."""
-        orders = set()
-        for text in self._texts:
-            if (stamp := _stamped(text)) and (match := _NUMERIC.fullmatch(stamp["day"])):
-                first, second = int(match[1]), int(match[3])
-                if match[2] != "." and len(match[1]) < 3 and max(first, second) > 12:
-                    orders.add(first > 12)
-        return orders.pop() if len(orders) == 1 else None
 
     def _of_title(self, title: str) -> _LineDate:
         """Return the day in a heading, a name or a field."""

@@ -13,7 +13,7 @@ from hub.base.clock import epoch_ms
 from hub.extraction.dating import PassageDates
 from hub.extraction.items import Item, RulesForm
 from hub.extraction.when.days import find_days, resolve_ahead
-from hub.extraction.when.resolve import Anchor, date_ms, local_day, resolve, time_in
+from hub.extraction.when.resolve import date_ms, local_day, resolve, time_in
 from protocol.tables import TableName
 
 _ADDRESS: Final = re.compile(r"\w{2,10}://\S+")
@@ -28,7 +28,7 @@ def with_due_days(form: RulesForm, dates: PassageDates, timezone: str) -> Iterat
     for item in form.items:
         is_open = item.table == TableName.TASKS and item.data.get("status") != "done"
         if is_open and not item.is_exact and _DUE not in item.data:
-            for at, has_time, words in islice(_days_of(item, dates.at(item.start), timezone), 1):
+            for at, has_time, words in islice(_days_of(item, dates, timezone), 1):
                 data = item.data | ({} if at is None else {_DUE: epoch_ms(at)})
                 unresolved, known = ({_DUE: words}, {}) if at is None else ({}, {_DUE: words})
                 item = msgspec.structs.replace(
@@ -39,19 +39,21 @@ def with_due_days(form: RulesForm, dates: PassageDates, timezone: str) -> Iterat
         yield item
 
 
-def _days_of(item: Item, anchor: Anchor | None, timezone: str) -> Iterator[tuple[datetime | None, bool, str]]:
+def _days_of(item: Item, dates: PassageDates, timezone: str) -> Iterator[tuple[datetime | None, bool, str]]:
     """Yield the days of a field or a title, of past ones the deadlines, and words for unknown days."""
+    anchor, is_day_first = dates.at(item.start), dates.is_day_first
     if (words := item.unresolved.get(_DUE)) is not None:
-        moment = resolve(words, anchor=anchor, timezone=timezone, is_due=True)
+        moment = resolve(words, anchor=anchor, timezone=timezone, is_due=True, is_day_first=is_day_first)
         yield (moment.at, moment.has_time, words) if moment else (None, False, words)
         return
     title = _ADDRESS.sub(lambda address: " " * len(address[0]), str(item.data["title"]))
     zone = ZoneInfo(timezone)
     today = local_day(anchor, zone) if isinstance(anchor, datetime) else anchor
-    for day in find_days(title, anchor=anchor, timezone=timezone):
+    for day in find_days(title, anchor=anchor, timezone=timezone, is_day_first=is_day_first):
         if not day.is_of and (day.at is None or day.counts(today, zone)):
             # "Di 1.12. Elternabend 19 Uhr"
             rest = f"{title[day.end :]}, {title[: day.start]}"
             clock = None if day.has_time or not day.at else time_in(rest)
-            moment = resolve_ahead(f"{day.words} {clock}", anchor, timezone) if clock else None
+            timed = f"{day.words} {clock}"
+            moment = resolve_ahead(timed, anchor, timezone, is_day_first) if clock else None
             yield moment.at if moment else day.at, moment.has_time if moment else day.has_time, day.words

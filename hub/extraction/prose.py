@@ -76,7 +76,8 @@ _MENTION: Final = re.compile(r"@(?P<who>[\w.-]*\w)[,:]?[ \t]+(?=\S)")
 # A person behind work, in brackets or behind an arrow, with a day or without: "(Ann, by Friday)", "-> Ann".
 _TAIL: Final = re.compile(
     r"(?:(?<!\s)\s++)?(?:[(\[\uff08](?P<inner>[^()\[\]\uff08\uff09]{2,40})[)\]\uff09]"
-    r"|(?:\u2192|->|=>)[ \t]*+(?P<arrow>[^()\[\]\u2192>]{2,40})|@(?P<mention>[\w.-]{1,30}\w))[.;!\s]*$"
+    r"|(?:\u2192|->|=>)[ \t]*+(?P<arrow>[^()\[\]\u2192>]{2,40})"
+    r"|(?<![\w.-])@(?P<mention>[\w.-]{1,30}\w))[.;!\s]*$"
 )
 _TAIL_CHARS: Final = 60
 _NAME_END: Final = re.compile(r"[,;:\u2013\uff0c]| (?=[^\W\d_]*[^\W\d_A-Z])")
@@ -135,6 +136,7 @@ def read(
     is_reference: bool = False,
     is_invoice: bool = False,
     written_at: datetime | None = None,
+    is_day_first: bool | None = None,
 ) -> list[Item]:
     """Extract items from the prose of *passages*.
 
@@ -144,10 +146,11 @@ def read(
         is_reference: only the work of a person on a day counts.
         is_invoice: only what is due on a day counts.
         written_at: time before which all events were past when a passage without a date was written.
+        is_day_first: order of dates with slashes, if it is known.
     """
     view, is_sparse = view_of_prose(text), (is_reference, is_invoice)
     view = _CLAUSE_NUMBER.sub(_blanks, view) if is_reference else view
-    return _ProseReader(view, quoted, options, day_at, is_sparse, written_at).read(passages)
+    return _ProseReader(view, quoted, options, day_at, is_sparse, written_at, is_day_first).read(passages)
 
 
 class _ProseReader:
@@ -159,8 +162,10 @@ class _ProseReader:
         day_at: Callable[[int], Anchor | None],
         is_sparse: tuple[bool, bool],
         written_at: datetime | None,
+        is_day_first: bool | None,
     ) -> None:
         self._text = text
+        self._is_day_first = is_day_first
         self._quoted = quoted
         self._options = options
         self._day_at = day_at
@@ -242,6 +247,7 @@ class _ProseReader:
             if nth and section is not Section.PLAIN and self._is_after_list(lines[nth - 1], line):
                 section = Section.OTHER
             is_heading = nth == 0 and below is not None and about.is_heading(line, below)
+            heading = line.text.strip(EDGES) if is_heading else heading
             if is_heading or line.start in people.topics:
                 continue
             count = self.count
@@ -332,12 +338,14 @@ class _ProseReader:
         if key not in self._days:
             if len(self._days) > 1_000:
                 self._days.clear()
-            self._days[key] = find_days(clause, lexicon, anchor=anchor, timezone=self._options.timezone)
+            zone, order = self._options.timezone, self._is_day_first
+            self._days[key] = find_days(clause, lexicon, anchor=anchor, timezone=zone, is_day_first=order)
         return self._days[key]
 
     def at_time(self, day: FoundDay, clock: str, place: int) -> FoundDay:
         """Return the day with a time that other words of its sentence tell."""
-        moment = resolve_ahead(f"{day.words} {clock}", self._day_at(place), self._options.timezone)
+        zone, words = self._options.timezone, f"{day.words} {clock}"
+        moment = resolve_ahead(words, self._day_at(place), zone, self._is_day_first)
         return day._replace(at=moment.at, has_time=True) if moment and moment.has_time else day
 
     def is_ahead(self, day: FoundDay, place: int) -> bool:
@@ -522,7 +530,8 @@ class _Sentence:
         if self._about.is_ticket and self._line.start == self._about.start:
             return
         state = self._line.tag or (self._line.speaker if self._line.is_first else "")
-        if state and (state in TICKS or is_line_of("settled", state)):
+        is_over = state in TICKS or is_line_of("settled", state)
+        if state and is_over and not self._lexicon.match("requests", self._line.text):
             return
         if not self._is_marked and (self._answer() or self._comment() or self._value_row()):
             return
@@ -702,6 +711,8 @@ class _Sentence:
                 continue
             joint = self._text[start:end]
             before = self._text[at:start].strip(EDGES)
+            if ":" in joint and before.rpartition(" ")[2].lower() in self._lexicon.dangling_words:
+                continue  # "send it by: Friday"
             if any(map(str.isalpha, joint)) and self._is_name(before):
                 continue  # "Ann and Ben will"
             if start > at:
@@ -1003,7 +1014,7 @@ class _Sentence:
         own = [day for day in days if day.start >= task.what] or days
         day = next((day for day in own if day.at is None or self._reader.counts(day, self._start)), None)
         self._used.update(days)
-        if day is not None and day.at is None and day.words not in title:
+        if day is not None and day.at is None and day.words.rstrip(".") not in title:
             title = f"{title} ({day.words})"  # it came first: "next week, send the figures"
         fields: dict[str, Field] = {
             "title": title,
@@ -1052,6 +1063,11 @@ class _Sentence:
             words = words[1:]
         if len(words) > 1 and words[-1].lower() in _COPULAS:
             words = words[:-1]
+        dangling, before_days = self._lexicon.dangling_words, self._lexicon.time.words_before_days
+        while len(words) > 1 and words[-1].lower().strip(EDGES) in dangling:
+            words.pop()
+        if len(words) > 1 and words[0].lower() in dangling - before_days:
+            words = words[1:]
         return " ".join(words)
 
     def _cuts_word(self, day: FoundDay) -> bool:
@@ -1074,7 +1090,9 @@ class _Sentence:
         ahead = [
             day
             for day in self._days
-            if day not in self._used and reader.counts(day, self._start) and (is_noun or not day.is_of)
+            if day not in self._used
+            and (day.is_open or reader.counts(day, self._start))
+            and (is_noun or not day.is_of)
         ]
         is_first = self._line.start == self._about.start
         if not ahead or ((is_first or not ahead[0].has_time) and reader.is_today(ahead[0], self._start)):
@@ -1164,11 +1182,15 @@ class _Sentence:
             (following.start for following in self._days if following.start > day.start),
             default=len(self._text),
         )
+        if self._heading and f"{title}:" in self._text and is_label(lexicon, title):
+            title = f"{self._heading}: {title}"  # "Frist: 3.5.", below what it is for
         clock = None if day.has_time else time_in(self._text[day.end : until])
         day = self._reader.at_time(day, clock, self._start) if clock else day
         is_event = any(lexicon.has(name, title) for name in ("events", "happens"))
         if day.is_due and not (is_event or _UNTIL.match(day.words)):  # "enrolment by 3 May"
             return self._add(TableName.TASKS, {"title": title}, begin, self._start + end, "deadline", day)
+        if day.is_open:  # a task, for a person to say on which day: an event has one
+            return self._add(TableName.TASKS, {"title": title}, begin, self._start + end, "event", day)
         if not self._reader.is_ahead(day, self._start):
             return False
         title += f" ({interval[0]})" if (interval := _INTERVAL.search(day.words)) else ""

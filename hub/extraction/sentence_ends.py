@@ -31,6 +31,9 @@ _UNTIL_DAY: Final = re.compile(
     r"|^\W{0,4}(?:[^\W\d_]{2,10}\.?,? )?\d{1,2}\.\d{1,2}$",
     re.IGNORECASE,
 )
+_CLOCK: Final = re.compile(  # behind a day
+    r"(?:(?<=\d\.\d\.)|(?<=\d\.\d\d\.))\s{1,3}\d{1,2}(?:[.:h]\d\d|\s?(?:uhr|h)\b)", re.IGNORECASE
+)
 _NUMBERED: Final = """
 akt sto kla eta ug sem jah qua kap pla run man geb hal spi woc tag tei ban auf lig obe stu sch rei mal ver adv
 """
@@ -86,7 +89,7 @@ def is_inner(text: str, begin: int, start: int, end: int) -> bool:
     if text[start] not in _DOTS:
         return text.startswith(" (", end) and word[:1].islower()  # "Change the tyres! (overdue)"
     is_initial = len(word) == 1 and following is not None and text.startswith(".", following.end())
-    if word[:1].islower():
+    if word[:1].islower() or _CLOCK.match(text, end):  # "on 4.12. 14:30"
         return True
     after = _NEXT.match(text, following.end(), following.end() + _NEAR) if following is not None else None
     return text[start:end].rstrip("\"'\u2019\u201d\u00bb)]*_") == "." and _is_short(

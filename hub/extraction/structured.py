@@ -168,6 +168,7 @@ def read_prose(
         is_reference=is_reference(document.unit_key, document.text, passages, has_day=dates.has_day),
         is_invoice=is_invoice(document.text),
         written_at=document.modified_at,
+        is_day_first=dates.is_day_first,
     )
     found = [_at(item, places, document.text) for item in found] if is_covered else found
     rows = with_due_days(RulesForm(items=[*work.items]), dates, options.timezone)

@@ -30,6 +30,7 @@ _TOKEN: Final = re.compile(
 _COUNTED: Final = """
 version v vers fassung release rev build stand section abschnitt kapitel chapter no nr ref réf dossier isbn
 iban ip port tel fax código número numéro версия номер заказ версии 版本 版 订单号 单号 编号 电话 号码 地址
+part teil partie parte lecture lesson lektion leçon episode folge épisode chapitre capítulo slide folie
 step schritt étape paso шаг page seite página стр score issue ticket pr bug punkt point пункт
 """
 _UNITS: Final = """

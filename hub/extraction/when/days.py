@@ -5,18 +5,12 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from hub.extraction.when.resolve import Anchor, ResolvedTime, dates_in, is_coming_span, local_day, resolve
-from hub.extraction.wording.languages import Lexicon, languages_in, script_of
+from hub.extraction.wording.languages import Lexicon, language_of, languages_in, script_of
 
 _MAX_LEADING: Final = 2  # words dropped before a date
 _HAN_FILLERS: Final = "\u8bf7\u7684\u662f\u5c31"  # before a date, which date words may include
 
-_OF: Final = frozenset(("of", "du", "vom", "del", "\u043e\u0442"))
 _TO: Final = frozenset(("-", "\u2013", "to", "until", "bis", "au", "al", "\u0434\u043e", "\u043f\u043e"))
-# Nouns for a time, which is of its day: "on the evening of 3 May".
-_TIMES: Final = (
-    *("morning", "afternoon", "evening", "night", "day", "week", "weekend"),
-    *("matin", "soir", "nuit", "semaine", "compter", "noche", "tarde", "semana"),
-)
 _QUOTES: Final = frozenset(('""', "\u201c\u201d", "\u201e\u201c", "\u00ab\u00bb"))  # around a name, not a day
 
 
@@ -41,16 +35,34 @@ class FoundDay(NamedTuple):
         """Return True for a day that work can have: one that is known, and ahead or a deadline."""
         return self.at is not None and (self.is_due or today is None or local_day(self.at, zone) >= today)
 
+    @property
+    def is_open(self) -> bool:
+        """True for a date with two readings, such as "5/12"."""
+        return self.at is None and "/" in self.words
+
+
+class _Reading(NamedTuple):
+    anchor: Anchor | None
+    timezone: str
+    is_day_first: bool | None
+
 
 def find_days(
-    text: str, lexicon: Lexicon | None = None, *, anchor: Anchor | None, timezone: str
+    text: str,
+    lexicon: Lexicon | None = None,
+    *,
+    anchor: Anchor | None,
+    timezone: str,
+    is_day_first: bool | None = None,
 ) -> list[FoundDay]:
     """Return the days in a text, the longest words at each place, in order.
 
     Args:
         lexicon: language of the text; without it, that of all languages in its script.
+        is_day_first: order of dates with slashes, if it is known.
     """
     found: list[tuple[int, int, bool, bool]] = []
+    orders: dict[int, bool | None] = {}  # by the language of the words
     for words in dates_in(text, has_spans=True):
         is_span = is_coming_span(words.parts)
         before, after = text[: words.start].rstrip()[-1:], text[words.end :].lstrip()[:1]
@@ -58,6 +70,7 @@ def find_days(
         is_other = words.is_word and _is_foreign(words.language, text, lexicon)
         if not (is_part or is_other or f"{before}{after}" in _QUOTES):
             found.append((words.start, words.end, is_span, bool(words.parts.is_due)))
+            orders[words.start] = language_of(words.language).time.is_day_first
     lexicons = [lexicon] if lexicon else languages_in(script_of(text))
     for known in lexicons:
         found += ((*match.span(), False, False) for match in known.patterns("edges")[0].finditer(text))
@@ -69,7 +82,8 @@ def find_days(
     for start, end, is_span, is_due in sorted(found, key=lambda place: (place[0], -place[1])):
         if start >= at and not any(first <= start and end <= last for first, last in kinds):
             at = end
-            day = _day_at(text, start, end, anchor, timezone, is_known=not is_span)
+            reading = _Reading(anchor, timezone, orders.get(start) if is_day_first is None else is_day_first)
+            day = _day_at(text, start, end, reading, is_known=not is_span)
             days.append(day._replace(is_due=is_due, is_of=not is_due and _is_of_noun(text, start, end)))
     return days
 
@@ -78,9 +92,13 @@ def _is_of_noun(text: str, start: int, end: int) -> bool:
     """Return True for a day behind a noun and a word such as "of", and for one before the Chinese word."""
     before, words = text[:start].split(), text[start:end]
     parts = [*before[-2:], words.partition(" ")[0]]
-    if before and parts[-1].lower() not in _OF:
+    known = [lexicon.time for lexicon in languages_in(script_of(text))]
+    links, times = (
+        {word for time in known for word in getattr(time, name).split()} for name in ("of", "times")
+    )
+    if before and parts[-1].lower() not in links:
         parts.pop()
-    is_behind = len(parts) > 1 and parts[-1].lower() in _OF and parts[-2].lower() not in _TIMES
+    is_behind = len(parts) > 1 and parts[-1].lower() in links and parts[-2].lower() not in times
     is_before = words.endswith("\u7684") and text[end:].strip() != ""
     return is_before or (is_behind and _TO.isdisjoint(words.lower().split()))
 
@@ -95,32 +113,33 @@ def _is_foreign(code: str, text: str, lexicon: Lexicon | None) -> bool:
     return lexicon.code != code if lexicon else counts.get(code, 0) < max(counts.values())
 
 
-def _day_at(
-    text: str, start: int, end: int, anchor: Anchor | None, timezone: str, *, is_known: bool
-) -> FoundDay:
+def _day_at(text: str, start: int, end: int, reading: _Reading, *, is_known: bool) -> FoundDay:
     begin = start
-    moment = resolve_ahead(text[start:end], anchor, timezone) if is_known else None
+    moment = resolve_ahead(text[start:end], *reading) if is_known else None
     for _ in range(_MAX_LEADING if is_known else 0):  # "start on 18 May" is no edge of May
         first, _, rest = text[begin:end].partition(" ")
         # Of a date with a wrong weekday, neither counts.
         if moment is not None or not rest or dates_in(first) or not dates_in(rest):
             break
         begin = end - len(rest)
-        moment = resolve_ahead(rest, anchor, timezone)
+        moment = resolve_ahead(rest, *reading)
     start = begin if moment is not None else start
     while start < end - 1 and text[start] in _HAN_FILLERS:
         start += 1
-    return FoundDay(
-        start, end, moment.at if moment else None, bool(moment and moment.has_time), text[start:end]
-    )
+    words = text[start:end]
+    guess = moment or (resolve_ahead(words, *reading._replace(is_day_first=True)) if "/" in words else None)
+    return FoundDay(start, end, moment.at if moment else None, bool(guess and guess.has_time), words)
 
 
-def resolve_ahead(words: str, anchor: Anchor | None, timezone: str) -> ResolvedTime | None:
+def resolve_ahead(
+    words: str, anchor: Anchor | None, timezone: str, is_day_first: bool | None = None
+) -> ResolvedTime | None:
     """Resolve words for a day; one that would be in the past is ahead if it may be, as a deadline is."""
-    moment = resolve(words, anchor=anchor, timezone=timezone)
+    moment = resolve(words, anchor=anchor, timezone=timezone, is_day_first=is_day_first)
     if moment is None or anchor is None:
         return moment
     today = local_day(anchor, ZoneInfo(timezone)) if isinstance(anchor, datetime) else anchor
     if local_day(moment.at, ZoneInfo(timezone)) >= today:
         return moment
-    return resolve(words, anchor=anchor, timezone=timezone, is_due=True) or moment
+    due = resolve(words, anchor=anchor, timezone=timezone, is_due=True, is_day_first=is_day_first)
+    return due or moment

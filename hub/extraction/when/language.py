@@ -242,7 +242,7 @@ _NUMBERS: Final = {
     "h": "hour",
     "min": "minute",
 }
-_BETWEEN: Final = re.compile(r"[ .,]+")  # separators between the parts of a saying
+_BETWEEN: Final = re.compile(r"[ .,]+|: ")  # separators between the parts of a saying
 _START: Final = re.compile(
     rf"(?P<word>[^\W\d_{HAN}]+)(?= (?P<second>[^\W\d_{HAN}]+|\d)(?: (?P<third>[^\W\d_{HAN}]+|\d))?)?|[{HAN}]"
     rf"|(?P<number>\d+)(?= ?(?P<next>[^\W\d_{HAN}]+|[{HAN}]|[^\w\s])?)"
@@ -437,6 +437,9 @@ class Index:
             zones = (nth for nth, phrase in enumerate(found) if phrase.groups.keys() == {"zone"})
             found = found[: next((nth for nth in zones if not (nth and found[nth - 1].is_time)), None)]
             found = found[_after_others_year(found, at > 0) :]
+            nth = next((nth for nth, phrase in enumerate(found) if not phrase.is_filler), 0)
+            if nth and found[nth].saying.meaning == _DUE and found[nth].match.group() in _BEFORE:
+                found = found[nth:]  # "confirm the date by Friday"
         while found and _is_loose(found[-1], language):
             found.pop()
         return found
@@ -532,6 +535,8 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, f
         dues: words before a deadline ("by|before"), which is never far in the past.
         fillers: words around a date without a meaning of their own ("at|the").
         leads: those that may be before a day in two figures ("on|until").
+        of: those between a noun and the day that tells which one it is ("the meeting of 3 May").
+        times: nouns for a time, which is of its day ("the evening of 3 May").
         rewrites: patterns of an interval, with its plain form by which it is replaced first.
         is_day_first: order of dates in figures; None if both orders are in use.
         is_spaced: words are separated by spaces.
@@ -551,6 +556,8 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, f
     sayings: str
     fillers: str
     leads: str = ""
+    of: str = ""
+    times: str = ""
     dues: str
     rewrites: str = ""
     is_day_first: bool | None = None

@@ -511,7 +511,14 @@ class DateWords(NamedTuple):
 
 
 @lru_cache(maxsize=4_096)  # rows of a list often have the same day
-def resolve(words: str, *, anchor: Anchor | None, timezone: str, is_due: bool = False) -> ResolvedTime | None:
+def resolve(
+    words: str,
+    *,
+    anchor: Anchor | None,
+    timezone: str,
+    is_due: bool = False,
+    is_day_first: bool | None = None,
+) -> ResolvedTime | None:
     """Resolve *words* to a moment; return ``None`` if they are ambiguous.
 
     Supports ISO 8601 and English, German, French, Spanish, Russian and Chinese. Words around a date ("by",
@@ -524,6 +531,7 @@ def resolve(words: str, *, anchor: Anchor | None, timezone: str, is_due: bool = 
             it, only words with a year are resolved.
         is_due: True if the words are a deadline, even without a word such as "by".
         timezone: IANA name, for words without a time zone.
+        is_day_first: order of a date with slashes that has two readings; without it, none counts.
 
     Raises:
         zoneinfo.ZoneInfoNotFoundError: the time zone is unknown.
@@ -533,8 +541,13 @@ def resolve(words: str, *, anchor: Anchor | None, timezone: str, is_due: bool = 
     if moment := read_iso(words, timezone):
         return moment
     text, zone = fold(words), ZoneInfo(timezone)
+    orders = (None, is_day_first) if is_day_first is not None and "/" in text else (None, True, False)
     try:
-        read = [_read(language, text, words, anchor, zone, is_due) for language in _languages_of(text)]
+        read = [
+            _read(language, text, words, anchor, zone, is_due, is_day_first)
+            for language in _languages_of(text)
+            if language.is_day_first in orders
+        ]
     except NotationError:  # a ValueError, too; a faulty file would silence all languages
         raise
     # OverflowError, ValueError: outside the range of the calendar.
@@ -620,8 +633,24 @@ def _phrases_in(line: str) -> Iterator[tuple[int, int, Sequence[SayingMatch], Da
                 parts = together(language.parts_of(run))
         except ValueError:  # no date
             continue
-        if parts is not None and is_supported(run, language):
-            yield run[0].match.start(), run[-1].match.end(), run, parts
+        if parts is not None and (is_supported(run, language) or _ends_row(run, line)):
+            yield _start_in(line, run), run[-1].match.end(), run, parts
+
+
+def _start_in(line: str, run: Sequence[SayingMatch]) -> int:
+    """Return the place where words for a day begin: behind the label of a row such as "Due: 3 May"."""
+    label = next((nth for nth, phrase in enumerate(run) if not (phrase.is_filler or phrase.is_lead)), 0)
+    before = line[run[0].match.start() : run[label].match.start()]
+    return run[label if before.endswith(": ") else 0].match.start()
+
+
+def _ends_row(run: Sequence[SayingMatch], line: str) -> bool:
+    """Return True for a day at the end of a row: "the rent 5/12", "Abgabe: 5.12.", and not "Done: 5/20"."""
+    match, before = run[-1].match, line[: run[0].match.start()].rstrip()
+    if match.end() < len(line) or match.group() == "24/7":
+        return False
+    is_row = run[-1].saying.language.has_day_points and before.endswith(":")
+    return is_row if run[-1].groups.get("s") == "." else "s" in run[-1].groups and before[-1:].isalnum()
 
 
 @cache
@@ -682,7 +711,13 @@ def _parsed(language: Language, line: str) -> Sequence[DateParts] | None:
 
 
 def _read(
-    language: Language, text: str, words: str, anchor: Anchor | None, zone: ZoneInfo, is_due: bool
+    language: Language,
+    text: str,
+    words: str,
+    anchor: Anchor | None,
+    zone: ZoneInfo,
+    is_due: bool,
+    is_day_first: bool | None,
 ) -> ResolvedTime | None:
     """Resolve *text* in one language."""
     found = _parsed(language, text)
@@ -693,7 +728,14 @@ def _read(
         return _elapsed(parts, words, anchor)
     if parts.hour is not None and not parts.about_day and find_time(parts) is None:
         raise Ambiguous  # "at 3", without a day that would still be resolved
-    day = find_day(parts, anchor.astimezone(zone).date() if isinstance(anchor, datetime) else anchor)
+    since = anchor.astimezone(zone).date() if isinstance(anchor, datetime) else anchor
+    try:
+        day = find_day(parts, since)
+    except Ambiguous:
+        if is_day_first is None or parts.figures is None:
+            raise
+        ordered = parts.figures[:1] if is_day_first else parts.figures[1:2]
+        day = find_day(msgspec.structs.replace(parts, figures=ordered), since)
     return _moment(parts, day, words, zone) if day else None
 
 

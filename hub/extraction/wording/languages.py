@@ -134,6 +134,7 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
         rewrites: patterns of titles, with their better forms.
         pronouns: work on something that the words before name ("bring it").
         brief: work that needs the words before to be understood ("have a look").
+        dangling: words that neither begin nor end a title ("and"); those before days only end none ("by").
         edges: words for the edge of a span ("by the end of May").
         undated: words for a day that only tell the kind of a thing ("a weekend number").
     """
@@ -154,6 +155,7 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
     rewrites: str = ""
     variants: str = ""
     pronoun_subjects: str = ""
+    dangling: str = ""
     way_fields: str = ""
     other_fields: str = ""
     least_title: int = 5
@@ -250,6 +252,11 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
     def translation(self) -> dict[int, str]:
         """Table for ``str.translate`` of the variants."""
         return _translation(self.variants)
+
+    @cached_property
+    def dangling_words(self) -> frozenset[str]:
+        """Words that end no title."""
+        return frozenset(self.dangling.split())
 
     @cached_property
     def subjects(self) -> frozenset[str]:
@@ -438,6 +445,12 @@ def languages() -> tuple[Lexicon, ...]:
     paths = sorted(FOLDER.glob("*.toml"))
     found = [read_language(path.stem, path.read_text(encoding="utf-8")) for path in paths]
     return tuple(sorted(found, key=lambda language: language.rank))
+
+
+@cache
+def language_of(code: str) -> Lexicon:
+    """Return the language of a code."""
+    return next(language for language in languages() if language.code == code)
 
 
 @cache

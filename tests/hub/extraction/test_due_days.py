@@ -8,6 +8,7 @@ from hub.base.clock import from_epoch_ms
 from hub.document import Document
 from hub.extraction.items import ExtractionOptions, Item
 from hub.extraction.ruled import ToRead
+from protocol.items import Unresolved
 from protocol.tables import TableName
 from tests.support.families import each
 
@@ -79,6 +80,30 @@ def test_deadline_of_the_last_month_is_the_day_of_a_row_and_of_a_sentence(line: 
 def test_past_day_that_is_no_deadline_stays_in_the_title_of_a_sentence() -> None:
     (task,) = tasks_in("a.txt", "Write up the meeting of 27 November for Ann by 4 December.\n")
     assert (task.data["title"], day_of(task)) == ("Write up the meeting of 27 November for Ann", "2026-12-04")
+
+
+ORDERS = [
+    ("book the vet 5/12", "pay the rent 28/11", "2026-12-05"),
+    ("order the cake 12/5", "pick up Ann 11/28", "2026-12-05"),
+    ("order the cake 12/5", "visit the bank, open 24/7", ""),
+    ("book the vet 5/12", "pay the rent 28/11\n- [ ] pick up Ann 11/28", ""),
+    ("den Tierarzt am 5/12 anrufen", "und mit Anna zu der Bank gehen", "2026-12-05"),
+    ("renew the pass by 5/12/26", "the visa is of 28/11/24", "2026-12-05"),
+]
+
+
+@each(("line", "other", "expected"), ORDERS)
+def test_date_with_slashes_has_the_order_of_other_dates_in_its_text(
+    line: str, other: str, expected: str
+) -> None:
+    first, *_ = tasks_in("a.md", f"- [ ] {line}\n- [ ] {other}\n")
+    assert (first.data["title"], day_of(first)) == (line, expected)
+    assert bool(first.unresolved) == (expected == "")
+
+
+def test_remark_about_a_date_of_two_readings_names_both() -> None:
+    remark = Unresolved(field="dueDate", words="by 5/12")
+    assert remark.sentence == "dueDate: the meaning of 'by 5/12' is unclear: 5 December or 12 May"
 
 
 MONTHLY = [

@@ -106,6 +106,13 @@ Great, can you order the paper? | tasks | order the paper
 The day of the audit is fixed: 18 March 2026. | timelines | Day of the audit is fixed | | 2026-03-18
 Lunch with Nora is on Saturday, 13 March 2026.
 The new date is in the attachment.
+Don't forget: gym kit on Friday. | tasks | gym kit | | 2026-03-06
+Remember: return the keys to Mark. | tasks | return the keys to Mark
+Remember: the shop is closed on Friday. | timelines | Shop is closed | | 2026-03-06
+Please turn the heating on by Friday. | tasks | turn the heating on | | 2026-03-06
+RSVP to the party by 4/3! | tasks | RSVP to the party by 4/3
+Dentist 4/3 at 9:30 am | tasks | Dentist 4/3 at 9:30 am
+Niet vergeten: de sleutels | tasks | de sleutels
 Consensus: no more parties on weekdays. | notes | no more parties on weekdays
 """
 GERMAN = """
@@ -114,6 +121,12 @@ Workshop vom 6. bis 8. März, Raum 12 | timelines | Workshop, Raum 12 (6. bis 8.
 Herr Noll reicht die Bilder bis Freitag nach. | tasks | reicht die Bilder nach | Herr Noll | 2026-03-06
 Könnten Sie bis Donnerstag die Rechnung schicken? | tasks | die Rechnung schicken | | 2026-03-05
 Bitte sorgen Sie für ausreichend Stühle. | tasks | sorgen Sie für ausreichend Stühle
+Bitte um Rückruf unter 0171 2345678 bis Freitag. | tasks | Rückruf unter 0171 2345678 | | 2026-03-06
+Bitte um Mitternacht die Tür schließen. | tasks | um Mitternacht die Tür schließen
+Frau Kern bittet um Antwort bis Freitag unter kern@example.org. \
+    | tasks | Antwort unter kern@example.org | | 2026-03-06
+Treffen mit Ute 6.3. 14.30 Uhr | timelines | Treffen mit Ute | | 2026-03-06
+Termin: 10.3. | timelines | Termin | | 2026-03-10
 Nadine muss dringend die Regale beschriften. | tasks | die Regale beschriften | Nadine
 Frau Demir kümmert sich um die Bänke. | tasks | sich um die Bänke kümmern | Frau Demir
 Ich werde Tom nicht anrufen.
@@ -149,6 +162,7 @@ Samir, tu vérifies les étiquettes ? | tasks | vérifies les étiquettes | Sami
 N'oubliez pas de fermer les fenêtres. | tasks | fermer les fenêtres
 Veuillez apporter la carte grise. | tasks | apporter la carte grise
 N'oublie pas de rendre les clés à Mme Petit. | tasks | rendre les clés à Mme Petit
+N'oubliez pas : les chaussons vendredi. | tasks | les chaussons | | 2026-03-06
 N'oublie pas de faire le gâteau. | tasks | faire le gâteau
 La première rencontre aura lieu le 15 octobre. | timelines | Première rencontre aura lieu | | 2026-10-15
 Décision : le local reste fermé la nuit. | notes | le local reste fermé la nuit
@@ -168,6 +182,8 @@ Rubén revisará mañana los anexos. | tasks | revisará los anexos | Rubén | 2
 Lucía tiene que cerrar el presupuesto. | tasks | cerrar el presupuesto | Lucía
 Hay que entregar el certificado. | tasks | entregar el certificado
 Óscar, comprueba las sirenas. | tasks | comprueba las sirenas | Óscar
+Recordad: el viernes, chándal. | tasks | chándal | | 2026-03-06
+Recuerda: la tienda está cerrada.
 No olvides comprar las velas. | tasks | comprar las velas
 La próxima junta será el 21 de abril. | timelines | Próxima junta será | | 2026-04-21
 Se acuerda no abrir la piscina antes de junio. | notes | no abrir la piscina antes de junio
@@ -187,6 +203,7 @@ RUSSIAN = """
 Тимур должен сдать отчёт по складу. | tasks | сдать отчёт по складу | Тимур
 Договор нужно вернуть до 15 марта. | tasks | Договор нужно вернуть | | 2026-03-15
 Ирина, проверь журналы. | tasks | проверить журналы | Ирина
+Не забыть: оплатить счёт до пятницы. | tasks | оплатить счёт | | 2026-03-06
 Не забудь купить свечи. | tasks | купить свечи
 Субботник пройдёт 10 октября. | timelines | Субботник пройдёт | | 2026-10-10
 Решили: велосипеды в коридоре не оставлять. | notes | велосипеды в коридоре не оставлять
@@ -203,6 +220,7 @@ CHINESE = """
 小李明天核对运费。 | tasks | 核对运费 | 小李 | 2026-03-05
 孙浩负责更新用户手册。 | tasks | 更新用户手册 | 孙浩
 请周航预订会议室。 | tasks | 预订会议室 | 周航
+别忘了：周五带运动服。 | tasks | 带运动服 | | 2026-03-06
 别忘了买蜡烛。 | tasks | 买蜡烛
 下次会议：5月25日下午2点。 | timelines | 下次会议 | | 2026-05-25
 会议决定：夏季前不再升级数据库。 | notes | 夏季前不再升级数据库
@@ -540,6 +558,11 @@ PASSAGES: dict[str, tuple[str, list[str]]] = {
         "周日要办的事\n[x] 给舅舅回电话\n[ ] 棉被拿到阳台\n[ ] 去药店买口罩\n",
         ["棉被拿到阳台", "去药店买口罩"],
     ),
+    "days behind colons": (
+        "- Folien schicken bis: Freitag\n- Miete zahlen bis Freitag und\n- und Tante Ilse anrufen\n",
+        ["Folien schicken | | 2026-03-06", "Miete zahlen | | 2026-03-06", "Tante Ilse anrufen"],
+    ),
+    "deadline below the name": ("Steuererklärung\nFrist: 10.3.\n", ["Steuererklärung: Frist | | 2026-03-10"]),
     "Chinese rows about a document": ("状态：处理中\n主持：许静\n昨天：部署新版本\n", []),
     "Chinese duty": ("昨天天气不错。厨房的水龙头得换。街上很热闹。晚风也凉。", ["厨房的水龙头得换"]),
     "answer to a Chinese question": ("班长：海报谁设计\n小颜：我来\n班长：好，谢谢\n", ["海报 | 小颜"]),
