@@ -15,7 +15,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, timedelta
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from itertools import islice, takewhile
 from pathlib import PurePosixPath
 from typing import Final, NamedTuple
@@ -29,7 +29,7 @@ from hub.extraction.items import Item, front_matter, lines_of
 from hub.extraction.prose_layout import lexicon_in
 from hub.extraction.tokens import fold
 from hub.extraction.when.resolve import Anchor, DateWords, dates_in, local_day, read_date, resolve
-from hub.extraction.wording.languages import languages_in, script_of
+from hub.extraction.wording.languages import languages, languages_in, script_of
 from hub.text.archives import messages_in
 from hub.text.files import CHAT, MAIL, is_named
 from hub.text.header_values import date_in
@@ -108,6 +108,8 @@ _ORDERED: Final = re.compile(  # dates with slashes of one reading
     r"(?<![\d/])(?:(?P<day>1[3-9]|2\d|3[01])/(?:0?[1-9]|1[0-2])|(?:0?[1-9]|1[0-2])/(?:1[3-9]|2\d|3[01]))(?!\d)"
 )
 _MAX_ORDERED: Final = 100  # lines
+_WEEK: Final = re.compile(r"\b(?:weeks?|wk|woche|kw|semaine|semana|недел\w*)\b|周")
+_WEEKDAY_CHARS, _OWN_CHARS, _SATURDAY = 20, 60, 5  # of a line that is a weekday, or a day
 _LIST_SIGNS: Final = " \t>-*+[]"
 _NAMED: Final = re.compile(r"(?<!\d)((?:19|20)\d\d)[-_. ]?(\d\d)[-_. ]?(\d\d)(?!\d)")
 _YEAR: Final = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
@@ -139,6 +141,15 @@ class DateEvidence(msgspec.Struct, frozen=True, array_like=True):
     words: str = ""
 
 
+class PlannedDay(msgspec.Struct, frozen=True, array_like=True):
+    """Day by ISO 8601 that a heading names for the work below it, and from when its words count."""
+
+    day: str
+    words: str
+    since: str
+    evidence: DateEvidence
+
+
 class PassageDates(msgspec.Struct, frozen=True):
     """Dates of writing of a document's passages.
 
@@ -149,6 +160,7 @@ class PassageDates(msgspec.Struct, frozen=True):
         stamps: places of the words that tell when something was written, which are no prose.
         has_day: a line of the text, or the name of its file, tells a day, or it has messages.
         is_day_first: order of dates with slashes; None: it is unknown.
+        plans: days of the work below headings, by the place where each begins; None: it ends there.
     """
 
     places: list[int]
@@ -157,6 +169,7 @@ class PassageDates(msgspec.Struct, frozen=True):
     stamps: list[tuple[int, int]]
     has_day: bool
     is_day_first: bool | None = None
+    plans: list[tuple[int, PlannedDay | None]] = []
 
     @classmethod
     def of(cls, document: Document, *, date: datetime | None, timezone: str) -> "PassageDates":
@@ -166,7 +179,7 @@ class PassageDates(msgspec.Struct, frozen=True):
             whole = _DateReader(document, date, timezone)
             begins, days = whole.read()
             has_day = whole.has_days or document.media_type == MAIL
-            return cls(begins, *_columns(days), whole.stamps, has_day, order)
+            return cls(begins, *_columns(days), whole.stamps, has_day, order, whole.plans)
         places: list[int] = [0]
         dates: list[tuple[Anchor | None, DateEvidence]] = [(None, DateEvidence("message"))]
         stamps: list[tuple[int, int]] = []
@@ -198,12 +211,21 @@ class PassageDates(msgspec.Struct, frozen=True):
             return None
         return datetime.fromisoformat(written) if "T" in written else date.fromisoformat(written)
 
+    def plan_at(self, place: int) -> PlannedDay | None:
+        """Return the day of the work at *place* by a heading above it, such as "Thursday"."""
+        nth = bisect_right(self.plans, place, key=lambda plan: plan[0])
+        return self.plans[nth - 1][1] if nth else None
+
     def counted(self, item: Item, timezone: str) -> tuple[CountedDay, ...]:
         """Return why fields of an item have their days, where its words count from the day of its passage.
 
         Words that mean the same on any day explain themselves.
         """
         anchor, zone = self.at(item.start), ZoneInfo(timezone)
+        if (plan := self.plan_at(item.start)) and plan.words == item.words.get("dueDate"):
+            by, words = plan.evidence, plan.words
+            since = plan.since
+            return (CountedDay(field="dueDate", words=words, since=since, by=by.by, evidence=by.words),)
         if anchor is None:
             return ()
         by = self.evidence[bisect_right(self.places, item.start) - 1]
@@ -253,13 +275,20 @@ _Dated = tuple[_LineDate, DateEvidence]
 
 
 class _Section(NamedTuple):
-    """Content below a heading. *is_day*: its date comes from a line of the document, or from its name."""
+    """Content below a heading.
+
+    Attributes:
+        is_day: its date comes from a line of the document, or from its name.
+        week: the first day of the week that it names, with its evidence.
+    """
 
     level: int
     anchor: _LineDate
     by: DateEvidence
     is_day: bool = False
     year: int | None = None
+    week: tuple[date, DateEvidence] | None = None
+    plan: PlannedDay | None = None
 
 
 class _Heading(NamedTuple):
@@ -325,6 +354,8 @@ class _DateReader:
         self._line_dates: list[_Dated] = []
         self._is_dated = False  # by a line of its own
         self._above: set[int] = set()  # header lines of quoted mails
+        self.plans: list[tuple[int, PlannedDay | None]] = []
+        self._listed: PlannedDay | None = None  # below a line that is a weekday, up to a blank one
         self.stamps: list[tuple[int, int]] = []  # places of the words that tell a date of writing
 
     @property
@@ -355,6 +386,7 @@ class _DateReader:
                     scope: dated
                 }
             if not content.strip():
+                self._listed = None
                 if self._entry is not None and self._entry[2]:
                     self._entry = None
                 continue
@@ -366,6 +398,9 @@ class _DateReader:
                 self._take_item(nth, content, len(text[: marks.end()].expandtabs(4)) if marks else 0)
                 self._read_line(nth, content, depth, is_notes)
             self._note(line.start, self._now(depth))
+            plan = self._listed or self._sections[-1].plan
+            if plan != (self.plans[-1][1] if self.plans else None):
+                self.plans.append((line.start, plan))
         root = self._date if self._is_own or not self._is_dated else None
         return self._places, [
             (root, self._by) if isinstance(anchor, _NoDate) else (anchor, by)
@@ -394,6 +429,8 @@ class _DateReader:
             self._open(heading)
             if not heading.is_marked and self._day(self._sections[-1].anchor) is not None:
                 self.stamps.append((start, start + len(content)))
+        elif depth == 0 and fold(content[:_WEEKDAY_CHARS]).strip(" *:_") in _weekdays():
+            self._listed = self._planned(content, self._sections[-1])
         elif (stamp := self._stamp(content, start)) is not None:
             anchor, ends, by = stamp
             if ends and self._is_at_odds(anchor):
@@ -479,6 +516,10 @@ class _DateReader:
         while len(self._sections) > 1 and self._sections[-1].level >= level:
             self._sections.pop()
         around, anchor = self._sections[-1], self._of_title(title)
+        around = around._replace(
+            plan=self._planned(title, around) or around.plan, week=self._week(title, around)
+        )
+        self._listed = None
         self._entry, self._quotes, self._since_heading, self._outline = None, {}, 0, []
         years = set(map(int, _YEAR.findall(title)))
         year = years.pop() if len(years) == 1 else around.year
@@ -488,7 +529,46 @@ class _DateReader:
         self._is_dated = True
         is_known = heading.is_sure and not self._is_at_odds(anchor)
         by = _shown(heading.by, title)
-        self._sections.append(_Section(level, anchor if is_known else None, by, is_day=True, year=year))
+        known = anchor if is_known else None
+        section = _Section(level, known, by, is_day=True, year=year, week=around.week, plan=around.plan)
+        self._sections.append(section)
+
+    def _week(self, title: str, around: _Section) -> tuple[date, DateEvidence] | None:
+        """Return the week in a heading, such as "Week of 23 November" or "KW 48", else that around it."""
+        since = self._own_day or self._day(self._date)
+        is_week = _WEEK.search(fold(title)) is not None and len(self._read) < self._most_read
+        for words in dates_in(title, has_spans=True) if is_week else ():
+            moment = resolve(words.words, anchor=since, timezone=self._timezone)
+            if moment is not None and (words.is_full or "week" in words.parts.about_day):
+                day = local_day(moment.at, self._zone)
+                return day - day.weekday() * _DAY, _shown("heading", title)
+        return around.week
+
+    def _planned(self, title: str, around: _Section) -> PlannedDay | None:
+        """Return the day of a heading that is only a day: one after that of the text, or one of its week."""
+        bare = title.strip(_DECORATION)
+        is_read = len(bare) <= _OWN_CHARS and len(self._read) < self._most_read
+        words = next(iter(dates_in(bare)), None) if is_read else None
+        if words is None or fold(bare[: words.start] + bare[words.end :]).strip(" ."):
+            return None
+        own = around.is_day and self._day(around.anchor)
+        named = self._sections[0]
+        since, by = self._own_day, named.by if self._day(named.anchor) else self._by
+        since, by = (own, around.by) if own else (since, by)
+        weekday = words.parts.weekday if words.parts.about_day == {"weekday"} else None
+        if weekday is not None:
+            since, by = around.week or (since, by)
+            is_past = since is not None and not around.week and weekday < since.weekday() < _SATURDAY
+            day = None if since is None or is_past else since + (weekday - since.weekday()) % 7 * _DAY
+        else:
+            since, by = (since, by) if since else (self._day(self._date), self._by)
+            is_date = words.parts.figures or words.parts.about_day >= {"month", "day"}
+            order = self._is_day_first
+            found = resolve(words.words, anchor=since, timezone=self._timezone, is_day_first=order)
+            day = local_day(found.at, self._zone) if found and is_date else None
+        if since is None or day is None or (day <= since and not (around.week and weekday is not None)):
+            return None
+        return PlannedDay(day.isoformat(), words.words, since.isoformat(), by)
 
     def _stamp(self, content: str, start: int) -> tuple[_LineDate, bool, DateEvidence] | None:
         """Return the moment at the start of a line, and whether it applies only up to the next blank line."""
@@ -707,6 +787,13 @@ class _DateReader:
         if not self._line_dates or self._line_dates[-1] != dated:
             self._places.append(place)
             self._line_dates.append(dated)
+
+
+@cache
+def _weekdays() -> frozenset[str]:
+    """Return the folded names of weekdays in all languages."""
+    written = [language.time.weekdays.replace(",", " ") for language in languages()]
+    return frozenset(fold(word) for words in written for word in words.split() if len(word) > 1)
 
 
 def _shown(by: EvidenceKind, line: str) -> DateEvidence:

@@ -1,7 +1,7 @@
 """Days of tasks in lists, from the words of their titles and fields. Pure functions."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import islice
 from typing import Final
@@ -36,6 +36,21 @@ def with_due_days(form: RulesForm, dates: PassageDates, timezone: str) -> Iterat
                 )
             if form.due and _DUE not in item.data and not item.unresolved:
                 item = msgspec.structs.replace(item, data=item.data | {_DUE: date_ms(form.due, timezone)})
+        yield item
+
+
+def with_planned_days(items: Iterable[Item], dates: PassageDates, timezone: str) -> Iterator[Item]:
+    """Yield items; open work without a day gets that of the heading above it."""
+    for item in items:
+        plan = dates.plan_at(item.start)
+        is_open = item.table == TableName.TASKS and item.data.get("status") != "done"
+        if plan is not None and is_open and not item.unresolved and _DUE not in item.data:
+            clock = time_in(str(item.data["title"]))
+            moment = clock and resolve(f"{plan.day} {clock}", anchor=None, timezone=timezone)
+            due = epoch_ms(moment.at) if moment else date_ms(plan.day, timezone)
+            item = msgspec.structs.replace(
+                item, data=item.data | {_DUE: due}, words={_DUE: plan.words}, has_time=bool(moment)
+            )
         yield item
 
 

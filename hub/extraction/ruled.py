@@ -19,7 +19,7 @@ from hub.document import Document
 from hub.extraction import chunk, duplicates, injection_warnings, judge
 from hub.extraction.chunk import Chunk
 from hub.extraction.dating import PassageDates
-from hub.extraction.due_days import with_due_days
+from hub.extraction.due_days import with_due_days, with_planned_days
 from hub.extraction.items import Dropped, Extraction, ExtractionOptions, Item, Notes, RulesForm, lines_of
 from hub.extraction.when.resolve import local_day
 from hub.text.files import CALENDAR, CALENDARS
@@ -87,6 +87,7 @@ class ToRead(RulesRequest[RulesResult], frozen=True, kw_only=True, tag="read"):
         found = structured.read_prose(document, options, by_rules, dates) if self.reads_prose else ()
         ahead = filterfalse(partial(_is_over, document=document, timezone=options.timezone), items)
         found = by_place([*ahead, *filter(by_rules.admits, found)])
+        found = [*with_planned_days(found, dates, options.timezone)]
         items = judge.judged(found, document, list(lines_of(document.text)))
         if self.chunk_tokens is None:
             return RulesResult(form, dates, items)

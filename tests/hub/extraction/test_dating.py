@@ -484,6 +484,7 @@ async def test_counted_date_names_the_evidence_of_the_passage_date(
     [
         ("Anna sends report 7 by 10 January 2025.\n", []),
         ("- [ ] Call Bob tomorrow\n", ["tomorrow"]),
+        ("### Thursday\n\n- [ ] Call Bob\n", ["Thursday"]),
         ("- [ ] Call Bob \U0001f4c5 2025-01-07\n", []),
         ("| task | due |\n|---|---|\n| Pay the rent | next Friday |\n", ["next Friday"]),
         ("| task | due |\n|---|---|\n| Pay the rent | 2025-01-07 |\n", []),

@@ -101,6 +101,39 @@ def test_date_with_slashes_has_the_order_of_other_dates_in_its_text(
     assert bool(first.unresolved) == (expected == "")
 
 
+# The name of a file, the headings above "take out the bins", and its day; the file was saved on Saturday.
+PLANS = [
+    ("2026-11-23.md", "## Thursday", "2026-11-26"),
+    ("2026-11-23.md", "## Donnerstag", "2026-11-26"),
+    ("2026-11-23.md", "## Jeudi", "2026-11-26"),
+    ("2026-11-23.md", "## Jueves", "2026-11-26"),
+    ("2026-11-23.md", "## Четверг", "2026-11-26"),
+    ("2026-11-23.md", "## 星期四", "2026-11-26"),
+    ("2026-11-23.md", "## Do 26.11.\n### Evening", "2026-11-26"),
+    ("2026-11-23.md", "Friday:\n- [x] one", "2026-11-27"),
+    ("2026-11-23.md", "**Friday**", "2026-11-27"),
+    ("2026-11-22.md", "## Monday", "2026-11-23"),
+    ("a.md", "# Week of 23 November 2026\n## Monday", "2026-11-23"),
+    ("a.md", "# 2026-11-23\n## Thursday", "2026-11-26"),
+    ("a.md", "# KW 49\n## Freitag", "2026-12-04"),
+    ("a.md", "## Thursday 3 Dec", "2026-12-03"),
+    ("a.md", "## 2026-12-03", "2026-12-03"),
+    ("2026-11-25.md", "## Monday", ""),  # of this week, or of the next one
+    ("2026-11-26.md", "# Thursday, 26 November 2026", ""),  # of writing
+    ("2026-11-23.md", "## Thursday\n## Shopping", ""),
+    ("2026-11-23.md", "Thursday:\n- [x] one\n\nShopping", ""),
+    ("2026-11-23.md", "## Thursday club", ""),
+    ("a.md", "## Thursday", ""),
+]
+
+
+@each(("name", "above", "expected"), PLANS)
+def test_work_below_a_heading_of_a_day_is_due_on_the_day(name: str, above: str, expected: str) -> None:
+    found = tasks_in(name, f"{above}\n- [ ] take out the bins\n")
+    (row,) = [item for item in found if item.data.get("status") != "done"]
+    assert (row.data["title"], day_of(row)) == ("take out the bins", expected)
+
+
 def test_remark_about_a_date_of_two_readings_names_both() -> None:
     remark = Unresolved(field="dueDate", words="by 5/12")
     assert remark.sentence == "dueDate: the meaning of 'by 5/12' is unclear: 5 December or 12 May"
