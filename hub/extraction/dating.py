@@ -544,6 +544,16 @@ class _DateReader:
                 return day - day.weekday() * _DAY, _shown("heading", title)
         return around.week
 
+    def _reference(self, around: _Section) -> tuple[date | None, DateEvidence]:
+        """Return the day from which a heading counts: that around it, or of the file, also one ahead."""
+        named, name = self._sections[0], _NAMED.search(self._name.stem)
+        if around.is_day and (day := self._day(around.anchor)) is not None:
+            return day, around.by
+        if name and is_named(self._name.name):
+            day = self._numeric(_NUMERIC.fullmatch("-".join(name.groups())))
+            return day, named.by
+        return self._own_day, named.by if self._day(named.anchor) else self._by
+
     def _planned(self, title: str, around: _Section) -> PlannedDay | None:
         """Return the day of a heading that is only a day: one after that of the text, or one of its week."""
         bare = title.strip(_DECORATION)
@@ -551,10 +561,7 @@ class _DateReader:
         words = next(iter(dates_in(bare)), None) if is_read else None
         if words is None or fold(bare[: words.start] + bare[words.end :]).strip(" ."):
             return None
-        own = around.is_day and self._day(around.anchor)
-        named = self._sections[0]
-        since, by = self._own_day, named.by if self._day(named.anchor) else self._by
-        since, by = (own, around.by) if own else (since, by)
+        since, by = self._reference(around)
         weekday = words.parts.weekday if words.parts.about_day == {"weekday"} else None
         if weekday is not None:
             since, by = around.week or (since, by)
@@ -607,8 +614,10 @@ class _DateReader:
         anchor = self._of_title(text)
         return None if isinstance(anchor, _NoDate) else anchor
 
-    def _numeric(self, match: re.Match[str]) -> date | None:
-        """Parse a numeric date; with slashes, in the order used by all stamps of the text."""
+    def _numeric(self, match: re.Match[str] | None) -> date | None:
+        """Parse a numeric date; with slashes, in the order of the dates of the text."""
+        if match is None:
+            return None
         first, second, third = (int(match[group]) for group in (1, 3, 4))
         if len(match[1]) == 4:
             year, month, day = first, second, third
