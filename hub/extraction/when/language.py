@@ -216,9 +216,8 @@ def day_of(figures: Figures, default_year: int) -> date | None:
 
 _FILLER: Final[Mapping[str, object]] = {}
 _DUE: Final[Mapping[str, object]] = {"is_due": True}
-_BEFORE: Final = frozenset(
-    ("vor", "zum", "zur", "by", "before", "pour", "para")
-)  # a deadline, and other words
+# Words before a deadline, and other words.
+_BEFORE: Final = frozenset(("vor", "zum", "zur", "by", "before", "pour", "para"))
 _IN: Final = frozenset(("in", "im", "en", "в"))  # fillers before the year of a date
 _PLACE: Final = re.compile(r"\{([A-Za-z]+)\}")  # {d}, not the {2} of a pattern
 _NUMBER: Final = re.compile(r"[^=]+=-?\d+")

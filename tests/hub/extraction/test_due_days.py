@@ -25,6 +25,7 @@ Pay the bill by 27 October | 2027-10-27
 Pay the bill by 3 Feb | 2027-02-03
 Pay the bill by 27 November 2026 | 2026-11-27
 Write up the meeting of 27 November |
+Ring Ann on the evening of 4 December | 2026-12-04
 Pay the bill of last Friday |
 Rechnung zahlen bis 27.11. | 2026-11-27
 Rechnung zahlen bis zum 21. November | 2026-11-21
@@ -37,10 +38,12 @@ Payer la facture avant le 27/11 | 2026-11-27
 Payer la facture avant le 28 octobre | 2026-10-28
 Payer la facture avant le 27 octobre | 2027-10-27
 Payer la facture du 3 novembre |
+Appeler Luc le soir du 4 décembre | 2026-12-04
 Pagar la factura antes del 27/11 | 2026-11-27
 Pagar la factura antes del 28 de octubre | 2026-10-28
 Pagar la factura antes del 27 de octubre | 2027-10-27
 Pagar la factura del 3 de noviembre |
+Llamar a Luis la noche del 4 de diciembre | 2026-12-04
 Оплатить счёт до 27.11 | 2026-11-27
 Оплатить счёт до 28 октября | 2026-10-28
 Оплатить счёт до 27 октября | 2027-10-27
