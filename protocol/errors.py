@@ -300,7 +300,9 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
     _E.ROW_UNREADABLE: CodeInfo(
         _O, False, 409, "'hub migrate verify' names the row; correct it with SQL, or restore a backup"
     ),
-    _E.DATABASE_FROM_THE_FUTURE: CodeInfo(_O, False, 503, "start the newer hub that wrote this database"),
+    _E.DATABASE_FROM_THE_FUTURE: CodeInfo(
+        _O, False, 503, "start that hub, or restore a backup made before: hub restore FILE"
+    ),
     _E.BACKUP_REFUSED: CodeInfo(_O, False, 409, "nothing was changed; take another file or another backup"),
     _E.FILE_CHANGED: CodeInfo(
         _R, True, 409, "the file changed while it was read; the next run reads it again"

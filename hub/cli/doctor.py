@@ -16,6 +16,7 @@ import anyio
 import click
 
 from hub.base.clock import SystemClock
+from hub.base.printable import shell_word
 from hub.base.version import VERSION
 from hub.cli import show
 from hub.cli.errors import CommandError, Exit, using
@@ -174,7 +175,8 @@ def _seen_without_it(state: Path, config: Path) -> Iterator[Issue]:
     reading = check_settings(config)
     for problem in reading.problems:
         severity = "error" if problem.severity == "error" else "warning"
-        yield _issue("settings.wrong", str(problem), fix="hub check", severity=severity, subject=problem.path)
+        explanation, fix = str(problem._replace(hint="")), problem.hint or f"hub check {shell_word(config)}"
+        yield _issue("settings.wrong", explanation, fix=fix, severity=severity, subject=problem.path)
     if not state.is_dir():
         yield _issue("folder.missing", f"there is no folder {state}", fix="hub serve creates it")
         return
@@ -195,6 +197,7 @@ def _database_faults(storage: "StorageSettings", state: Path) -> Iterator[Issue]
     from storage.kernel.address import SERVER
     from storage.kernel.backup import BackupRefused, checked
     from storage.kernel.database import DatabaseUnavailable, file_of
+    from storage.kernel.verify import schema_version_of
 
     broken: tuple[BrokenRow, ...] = ()
     try:
@@ -205,6 +208,9 @@ def _database_faults(storage: "StorageSettings", state: Path) -> Iterator[Issue]
             broken = _broken_rows(database)
             yield from map(_about_row, broken)
             checked(database)
+        if refusal := anyio.run(partial(schema_version_of, url, base=state)).refusal:
+            fix = "start that hub, or restore a backup made before: hub restore FILE"
+            yield _issue("database.refused", refusal, fix=fix)
     except CodedError as error:
         yield _issue("database.missing", str(error), fix=error.hint)
     except SecretMissing:

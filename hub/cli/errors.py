@@ -117,7 +117,7 @@ def _file_failure(
     return CommandError(
         f"{where}: {problem}" if where else problem,
         code,
-        next_step=next_step.replace(ANOTHER, another) if where else "",
+        next_step=next_step.replace(ANOTHER, another) if where else next_step.partition(", or ")[0],
     )
 
 

@@ -79,7 +79,7 @@ class FilePathParam(click.Path):
     """Type of paths on this machine, not empty, of any characters; *limits* are those of ``click.Path``."""
 
     def __init__(self, **limits: Any) -> None:
-        super().__init__(path_type=Path, **limits)
+        super().__init__(path_type=Path, readable=False, **limits)  # its reader names the remedy
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         text = str(value)

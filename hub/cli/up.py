@@ -37,7 +37,7 @@ from hub.cli.device import database, default_settings
 from hub.cli.device import write_settings as write_device_settings
 from hub.cli.errors import CommandError, Exit, log_ending, using
 from hub.cli.formats import FINAL
-from hub.cli.hub_client import HubClient, hub_status, open_client, path_of
+from hub.cli.hub_client import HubClient, hub_status, open_client, path_of, start_command
 from hub.cli.options import (
     SETTINGS,
     STATE,
@@ -212,7 +212,7 @@ def up(
             if not hub.is_ours:  # else it starts just now
                 _start_hub(hub, state, config or state / SETTINGS)
             show.report("the hub starts")
-            status = hub.until(partial(hub_status, state), START_S, "then: hub down, hub up")
+            status = hub.until(partial(hub_status, state), START_S, f"then: {start_command(state)}")
         with open_client(state) as asked:
             url = listener_address(asked, "devices").replace("http", "ws", 1)
             roots, moved = _device_roots(ctx, device_config, written, url, shared, yes=yes)

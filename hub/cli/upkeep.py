@@ -311,6 +311,7 @@ def status(ctx: click.Context, config: Path, url: str | None, state: Path, as_js
     """Show the version of the tables. Exits with 1 if 'hub migrate up' has work to do."""
     import msgspec
 
+    from protocol.errors import CATALOGUE, ErrorCode
     from storage.kernel.migrate import oldest_supported, words_of
 
     tables = _tables_of(_address(config, state, url, only_reads=True), state)
@@ -325,7 +326,8 @@ def status(ctx: click.Context, config: Path, url: str | None, state: Path, as_js
         }
         show.print_json("migrate_status", fields)
     elif tables.refusal is not None:
-        show.out(f"this hub cannot open the database: {tables.refusal}")
+        hint = CATALOGUE[ErrorCode.DATABASE_FROM_THE_FUTURE].hint
+        show.out(f"this hub cannot open the database: {tables.refusal}; {hint}")
     elif tables.missing:
         now = f"the tables are at revision {tables.current}" if tables.current else "there are no tables yet"
         show.out(f"{now}; missing: {', '.join(tables.missing)}")

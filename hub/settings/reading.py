@@ -196,6 +196,8 @@ def check_settings(
         mode = stat.S_IMODE(path.stat().st_mode)
     except OSError as error:
         hint = "'hub init' writes one" if isinstance(error, FileNotFoundError) else ""
+        if isinstance(error, PermissionError):
+            hint = f"let this user read it, as its owner or root: chmod a+r {shell_word(file)}"
         return ParsedSettings(
             None, [SettingsProblem(file, 1, 1, "", error.strerror or "cannot be read", hint)]
         )

@@ -209,6 +209,7 @@ class CannotWriteSettings(HubError):
     """Unwritable settings file; nothing was changed."""
 
     code = ErrorCode.FORBIDDEN
+    hint = "edit the file as its owner, then: hub reload"
 
 
 class ReloadResult(NamedTuple):
@@ -530,10 +531,8 @@ class Reloader:
             raise CodedError(ErrorCode.CHANGED_MEANWHILE, f"the settings changed since they were read{shown}")
         try:
             text = self._file.path.read_bytes().decode()
-        except FileNotFoundError:
+        except (OSError, UnicodeDecodeError):
             raise SettingsInvalid(self._file.read().problems) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise CannotWriteSettings(f"cannot read {self.path}: {error}") from error
         if text != self._reading.text:
             shown = _difference(self._reading.text, text)
             raise CodedError(

@@ -321,8 +321,7 @@ def refusal(revision: str) -> str | None:
         )
     if revision > newest:
         return (
-            f"it was written by a newer hub: its tables are of revision {revision}, this hub knows {newest};"
-            " start that newer hub, or restore a backup made before it"
+            f"it was written by a newer hub: its tables are of revision {revision}, this hub knows {newest}"
         )
     return None
 

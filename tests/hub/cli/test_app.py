@@ -182,7 +182,7 @@ def test_start_failure_names_the_setting_or_option_to_change(tmp_path: Path) -> 
         (in_use.value, "change address in [listen.operator]"),
         (AnotherHub(tmp_path / "a b"), f"hub drain --state '{tmp_path}/a b'; or name another folder"),
         (read_only, "mount it for writing, or name another folder: --state DIR"),
-        (OSError(errno.ENOSPC, "No space left on device"), ""),
+        (OSError(errno.ENOSPC, "No space left on device"), "free some room"),
         (not_a_socket.value, "move it away, or name another folder: --state DIR"),
     ):
         failure = as_failure(error)

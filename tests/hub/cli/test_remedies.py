@@ -1,7 +1,9 @@
 """Commands that texts of the product name can be typed as they are written."""
 
+import errno
 import json
 import re
+import subprocess
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -27,6 +29,7 @@ from tests.hub.api.test_items import keep
 from tests.hub.cli.conftest import Hub, ends
 from tests.hub.cli.test_device import home, installed
 from tests.hub.cli.test_doctor import MODEL, find
+from tests.hub.cli.test_migrate import run_sql
 from tests.hub.device.sinks.bench import SinkBench
 from tests.support.dovecot import PASSWORD, Dovecot
 from tests.support.handbook import parse
@@ -323,6 +326,24 @@ def state_of_things_as_the_state_folder(desk: Desk) -> None:
         ends(desk.hub(*words, *option), 0)
 
 
+def settings_that_may_not_be_read(desk: Desk) -> None:
+    settings, read = desk.served.settings, Path.read_bytes
+
+    def refused(path: Path) -> bytes:  # also to root, whom no mode stops
+        if not path.stat().st_mode & 0o444:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refused)
+        for words in (["reload"], ["config", "set", "limits.runs=3"]):
+            settings.chmod(0o200)
+            found = re.search(r"chmod (\S+) (\S+)", desk.hub(*words).output)
+            assert found is not None and found[2] == str(settings), words
+            subprocess.run(["chmod", found[1], found[2]], check=True)
+            ends(desk.hub("reload"), 0)
+
+
 def key_of_a_model_that_is_not_set(desk: Desk) -> None:
     desk.served.settings.write_text(f"{desk.served.settings.read_text()}\n{MODEL}")
     ends(desk.hub("reload"), Exit.SETTINGS, "NO_KEY is not set", "restart the hub; or name a { file = PATH }")
@@ -456,6 +477,7 @@ SITUATIONS: Final[list[Callable[[Desk], None]]] = [
     lists_without_entries,
     issue_that_is_no_issue,
     state_of_things_as_the_state_folder,
+    settings_that_may_not_be_read,
     budgets_that_are_used_up,
     folder_of_mails_that_is_away,
     device_without_the_grant_of_files,
@@ -557,9 +579,27 @@ def backup_that_is_not_there(hub: Hub, home: Path) -> None:
     ends(hub("backup", "--verify", str(home / "x")), 0)
 
 
+def database_of_a_newer_release(hub: Hub, home: Path) -> None:
+    ends(hub("migrate", "up"), 0)
+    ends(hub("backup", str(home / "x")), 0)
+    run_sql(home / "state", "UPDATE alembic_version SET version_num = '9999'")
+    (home / "hub.toml").write_text("# defaults")
+    for words in (["migrate", "status"], ["doctor"]):
+        found = hub(*words, "--config", str(home / "hub.toml"))
+        assert ["hub", "restore", "FILE"] in commands_in(found.output), found.output
+    ends(hub("restore", str(home / "x"), "--yes"), 0)
+    ends(hub("migrate", "status"), 0)
+
+
 @pytest.mark.parametrize(
     "situation",
-    [device_that_is_paused, device_that_did_not_run_yet, place_that_is_missing, backup_that_is_not_there],
+    [
+        device_that_is_paused,
+        device_that_did_not_run_yet,
+        place_that_is_missing,
+        backup_that_is_not_there,
+        database_of_a_newer_release,
+    ],
 )
 def test_remedy_typed_at_the_desktop_mends_its_situation(
     situation: Callable[[Hub, Path], None], hub: Hub, home: Path
