@@ -22,6 +22,7 @@ from hub.cli.options import CommandT, ListByDefault, TimeParam, example, moment_
 MAX_VERDICTS = 500  # verdicts in one request
 TRIES, PAUSE_S = 20, 0.25  # while a device has not answered to the verdict before
 Chosen = dict[str, Any]
+_NO_NEXT: Final = "the next one is not made here; write its day where you keep it"
 _SETTLING: Final = ("accept", "decline")  # what is proposed
 _FILTERS: Final = {
     "agent": "Those of this agent.",
@@ -212,7 +213,10 @@ def _change(hub: HubClient, ids: Sequence[str], data: dict[str, Any], verdict: s
     for body, task in zip(given, chosen, strict=True):
         if verdict == "edit" or not task["device_refuses"]:
             body["seen_row"] = task["seen_row"]
-    return _answered(chosen, _sent(hub, given), verdict)
+    yield from _answered(chosen, _sent(hub, given), verdict)
+    for task in chosen:
+        if data.get("status") == "done" and task.get("repeats"):
+            show.report(one_line(f"{short(task['title'])} repeats ({task['repeats']}): {_NO_NEXT}"))
 
 
 def _proposed(command: CommandT) -> CommandT:
@@ -375,6 +379,10 @@ def _body(item: Chosen, verdict: str, data: Chosen, by: str | None) -> Chosen:
     }
 
 
+def _given_at(item: Chosen) -> datetime:
+    return datetime.fromisoformat(item["given"]["created_at"])
+
+
 def _proposal(item: Chosen, by: str | None) -> Chosen:
     """Return the newest proposal on an item, of a proposer if item is named; empty: there is none."""
     for proposal in item.get("proposals", ()):
@@ -469,11 +477,14 @@ def _chosen(
     if last is not None:
         me = hub.get("/v1/me")["actor"]
         own = [item for item in several if item["given"]["actor"] == me]
+        elsewhere = [item for item in several if item not in own]
         if several and not own:
-            newest = max(several, key=lambda item: str(item["given"]["created_at"]))
+            newest = max(several, key=_given_at)
             by, what = newest["given"]["by"], f"{newest['given']['verdict']} {short(newest['title'])}"
             problem = f"no verdict was given in this terminal; the newest one is by {by}: {what}"
             step = f"hub items undo {newest['id'][-MIN_END:]}"
             raise CommandError(one_line(problem), Exit.FAILED, next_step=step)
-        several = sorted(own, key=lambda one: one["given"]["created_at"], reverse=True)[:last]
+        several = sorted(own, key=_given_at, reverse=True)[:last]
+        if newer := sum(_given_at(item) > min(map(_given_at, several)) for item in elsewhere):
+            show.report(f"{counted(newer, 'verdict')} given since elsewhere, as on the page: take back by id")
     return list({item["id"]: item for item in named + several}.values())

@@ -14,6 +14,7 @@ from hub.base.dates import dates_as_texts, day_text
 from hub.base.roles import BY_ALL, OPERATOR, Principal, Scope
 from hub.links.roster import Roster
 from hub.runs.verdict_delivery import refused_by
+from hub.text.rows.marks import repetition_in
 from protocol.agenda import (
     AGENDA,
     NO_DAY,
@@ -36,14 +37,12 @@ from storage.devices.devices import DeviceRow
 from storage.kernel.columns import Key
 from storage.runs import item_lists, item_verdicts, item_words
 from storage.runs.item_lists import ItemFilter, ListedItem
-from storage.runs.items import Verdict
 from storage.store import Connection, Store
 
 MAX_DEVICES: Final = 20  # that one request asks, those seen last
 MAX_ROWS: Final = 100  # of an answer
 MAX_KNOWN: Final = 500  # newest items of each kind of a device that does not answer
 DEADLINE_MS: Final = 5_000
-_DECIDED: Final[tuple[Verdict, ...]] = ("approved", "edited")
 _Refuses: TypeAlias = Literal["not_granted", "call_unsupported"]
 RowsState: TypeAlias = Literal["present", "away", "elsewhere", "unanswered", _Refuses]
 
@@ -52,11 +51,13 @@ class ApprovedItemView(ItemView, kw_only=True):
     """Approved task or event. *data*: its values with a project by its name, and those that are on their way.
 
     *id*: empty for a row that its owner wrote, which is changed at its device alone. *is_present*: as it is
-    at its device now; else as the hub knows it. *seen_row*: repeated in a verdict that edits it.
+    at its device now; else as the hub knows it. *seen_row*: repeated in a verdict that edits it. *repeats*:
+    the mark by which its list repeats it; the hub makes no next one.
     """
 
     seen_row: str
     is_present: bool
+    repeats: str = ""
 
 
 class TasksOfDevice(View):
@@ -230,6 +231,7 @@ class TasksResource(Resource):
                     own |= {"id": "", "version": 0, "device": device.name, "row_id": row.row_id}
                     view = ApprovedItemView.from_row(**own, created_at=data["updatedAt"])
                 else:
+                    own["repeats"] = repetition_in((item.row.source or {}).get("marks", ()))
                     view = ApprovedItemView.from_row(item.row, **(fields[item.row.id] | own))
                 views.append(((row.place, row.row_id), view))
         views = [keyed for keyed in views if not ends or keyed[0] <= min(ends)]
@@ -239,12 +241,10 @@ class TasksResource(Resource):
         self, c: Connection, device: DeviceRow, asked: AgendaQuery
     ) -> list[tuple[AgendaRow, ListedItem | None]]:
         """Return the newest approved items of a device, with the values that the hub knows."""
-        chosen = ItemFilter(user_id=self.user_id, limits=self.limited_to, device_id=device.id)
-        of_kind = [
-            msgspec.structs.replace(chosen, table=table, verdict=verdict)
-            for table in sorted(AGENDA)
-            for verdict in _DECIDED
-        ]
+        chosen = ItemFilter(
+            user_id=self.user_id, limits=self.limited_to, device_id=device.id, verdict="approved"
+        )
+        of_kind = [msgspec.structs.replace(chosen, table=table) for table in sorted(AGENDA)]
         found = [item for kind in of_kind for item in item_lists.list_items(c, kind, limit=MAX_KNOWN).items]
         edits = item_words.edited_values(c, [item.row for item in found])
         entries: list[tuple[AgendaRow, ListedItem | None]] = []

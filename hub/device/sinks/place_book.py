@@ -59,6 +59,7 @@ _ABOUT: Final = {"path": "place", "url": "place", "password_file": "password"}
 _REPLACED: Final = frozenset({"kind", "path", "url", "user", "password_file", "password_env", "public"})
 _PASSWORD_FILE: Final = re.compile(r"-[0-9a-f]{16}\.password$")  # of this module
 _CHANGED: Final = "the settings were changed meanwhile: look again, then repeat it"
+_ORDERED: Final = "as the hub "  # begins the comment at a place that a hub asked for
 
 
 class PlaceRefused(HubError):
@@ -309,7 +310,12 @@ def orders_of_hubs(content: bytes) -> dict[str, str]:
     """Return which hub asked for a place and when, by the places' names, from the comments of device.toml."""
     tables = [table for table in tomlkit.parse(content.decode()).get("sinks", ()) if isinstance(table, Table)]
     comments = {str(table["name"]): table.trivia.comment.lstrip("# ") for table in tables}
-    return {name: f"set {text}"[:200] for name, text in comments.items() if text.startswith("as the hub ")}
+    orders = {name: text for name, text in comments.items() if text.startswith(_ORDERED)}
+    found = {name: text.removeprefix(_ORDERED).rpartition("asked on ") for name, text in orders.items()}
+    return {
+        name: f"set through the hub on {day}{key and f', whose key begins {key.strip()}'}"[:200]
+        for name, (key, _, day) in found.items()
+    }
 
 
 def _version(content: bytes) -> str:

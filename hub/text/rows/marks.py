@@ -6,7 +6,7 @@ a model, of a mail, of a document, and a line with any other word.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 _DAY: Final = r"\d{4}-\d\d-\d\d"
@@ -27,6 +27,11 @@ def _repeats(mark: re.Match[str]) -> tuple[int, str, bool] | None:
     if mark["letter"]:
         return int(mark["times"]), mark["letter"], mark["strict"] == "+"
     return None if mark["unit"] is None else (int(mark["often"] or 1), mark["unit"][0], mark["done"] is None)
+
+
+def repetition_in(marks: Iterable[str]) -> str:
+    """Return the mark by which a task list repeats a row; empty if there is none."""
+    return next((mark for mark in marks if (found := MARK.fullmatch(mark)) and _repeats(found)), "")
 
 
 def in_todo_txt(mark: re.Match[str]) -> str:

@@ -205,7 +205,9 @@ def test_undo_of_the_last_verdicts_is_limited_to_verdicts_of_the_login(
     def given() -> set[str]:
         return {*portal.call(served.store.read, item_verdicts.newest_verdicts, ["i-0", "i-4"])}
 
-    ends(hub("items", "undo", "--last", "9", "--yes"), 0, output=("undo: 1 of 1 item",))
+    ends(
+        hub("items", "undo", "--last", "9", "--yes"), 0, output=("undo: 1 of 1 item", "1 verdict given since")
+    )
     assert given() == {"i-4"}, "the newer one is of another login"
     refused = hub("items", "undo", "--last", "1", "--yes")
     ends(refused, Exit.FAILED, "hub items undo i-4", output=("the newest one is by", "reject task 4"))

@@ -92,7 +92,7 @@ async def test_an_owner_reviews_the_items_of_the_device_by_keys(
         await expect(page.locator(".picks .title")).to_have_text(
             ["pay the rent", "Ada", "call Ana", "mend the roof"]
         )
-        await expect(page.locator(".navigation li a")).to_have_text(["Inboxi"])
+        await expect(page.locator(".navigation li a")).to_have_text(["Inboxg i"])
         await keys.press("a")
         await page.get_by_text("Approved “mend").wait_for()
         await saved(page)

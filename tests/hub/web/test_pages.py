@@ -445,7 +445,7 @@ async def test_marked_item_is_approved_alone_below_its_mark_and_words(hub: Serve
     await visit.page.goto(f"{visit.origin}/review?item=i-0")
     page, keys = visit.page, visit.page.keyboard
     asked = page.get_by_role("dialog", name="Approve this one")
-    await page.locator("main button", has_text="Approve").first.wait_for()
+    await page.locator("main .judging button", has_text="Approve").first.wait_for()
     await keys.press("a")
     await expect(asked).to_contain_text("the quoted text contains instructions")
     await check_for_everybody(page, "review")
@@ -709,7 +709,11 @@ async def test_review_page_filters_items_with_counts_and_rejects_a_file_by_key(
     assert await marks.evaluate_all("all => all.map((one) => one.label)") == ["none (1)"]
     await chips.press("Enter")
     await expect(rows).to_have_count(3)
-    for typed, problem in (("state:lost", "state is one of: approved"), ("", "")):
+    for typed, problem in (
+        ("state:lost", "state is one of: approved"),
+        ("state:", "state: approved"),
+        ("", ""),
+    ):
         await filter.fill(typed)
         await filter.press("Enter")
         await expect(visit.page.locator("#search-problem")).to_contain_text(problem)

@@ -11,6 +11,7 @@ interface Outcome {
   readonly text: ComponentChildren;
   readonly isRefusal: boolean;
   readonly undo: (() => void) | undefined;
+  readonly at: number;
 }
 
 export const outcome = signal<Outcome | null>(null);
@@ -19,7 +20,7 @@ let timer: ReturnType<typeof setTimeout> | undefined;
 
 export function report(text: ComponentChildren, isRefusal = false, undo?: () => void): void {
   clearTimeout(timer);
-  outcome.value = { text, isRefusal, undo };
+  outcome.value = { text, isRefusal, undo, at: performance.now() };
   // A refusal stays until the next action: it says what to do.
   if (!isRefusal) timer = setTimeout(() => (outcome.value = null), SHOWN_MS);
 }

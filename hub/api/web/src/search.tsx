@@ -9,6 +9,7 @@ import { place, refine } from "./router";
 const PAUSE_MS = 300; // between the last key and the request
 const MAX_NAMES = 50;
 const NAMED = { agent: "/v1/agents", board: "/v1/boards", device: "/v1/devices" } as const;
+const MAX_NAMED = 8; // values below the field
 const DAYS = 7; // that are offered
 
 export interface SearchField {
@@ -81,8 +82,14 @@ export function Search({ fields }: { fields: readonly SearchField[] }): JSX.Elem
     clearTimeout(timer.current);
     if (text && (query.get(text.name) ?? "") !== words) refine({ [text.name]: words || undefined });
   }
+  /** Return the values that a field may have, once its name alone is typed. */
+  function choices(words: string): string {
+    const [field, value] = parsed(words) ?? [];
+    const offers = field && value === "" ? offersOf(field).slice(0, MAX_NAMED) : [];
+    return field && offers.length > 0 ? `${labelOf(field)}: ${offers.map(([one]) => shown(field, one)).join(", ")}` : "";
+  }
   function type(words: string, isChosen: boolean): void {
-    setProblem("");
+    setProblem(choices(words));
     setTyped(words);
     clearTimeout(timer.current);
     if (isChosen && parsed(words)?.[1]) return commit(words);
@@ -108,7 +115,7 @@ export function Search({ fields }: { fields: readonly SearchField[] }): JSX.Elem
     setTyped("");
   }
   function add(field: SearchField): void {
-    setTyped(`${labelOf(field)}:`);
+    type(`${labelOf(field)}:`, false);
     input.current?.focus();
   }
 

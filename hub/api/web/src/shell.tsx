@@ -42,6 +42,8 @@ matchMedia("(max-width: 47.9rem)").addEventListener("change", () => (isMenuShown
 effect(() => {
   void place.value;
   isMenuShown.value = false;
+  // What was reported just now may itself have led to this page.
+  if (performance.now() - (outcome.peek()?.at ?? 0) > 500) outcome.value = null;
 });
 
 export function Shell(): JSX.Element {
@@ -129,7 +131,7 @@ function Navigation(): JSX.Element {
       <a href={`/${view.path}`} aria-current={view.path === current ? "page" : undefined} title={view.about}>
         <Icon of={view.path} />
         <span>{view.title}</span>
-        <kbd aria-hidden="true">{view.key}</kbd>
+        <kbd aria-hidden="true">g {view.key}</kbd>
         <Waiting of={counts[view.path]} />
       </a>
     </li>

@@ -596,7 +596,7 @@ def test_hub_sends_only_rows_that_it_may_read_to_a_server_of_its_choice(
         assert desk.config.read_bytes() == before
     desk.readable = ("tasks", "timelines", "notes")
     assert desk.save(**fields, password=PASSWORD).problem == ""
-    assert [place.asked for place in desk.ask("list").places] == ["", "set as the hub asked on 2026-01-05"]
+    assert [place.asked for place in desk.ask("list").places] == ["", "set through the hub on 2026-01-05"]
 
 
 # Change of the owner's place by a hub that may not read its table, and whether it is made.

@@ -6,7 +6,7 @@ import { Confirm } from "../confirm";
 import { beginOf, ago, commandOf, count, dayOf, daysUntil, exact, fieldName, quoted, thing, things } from "../format";
 import {
   accept, act, asked, because, begin, BeingSaved, chosen, clear, current, Delay, DONE, edit, edited, type Group, groupsOf, isOpen, isPlain, judge, judgeFile, list, move, onTheWay, order,
-  ORDERS, pickAll, press, rejectFile, rows, size, sought, take, takeBack, takeOne, titled, toggle, typedEarly, undoThese,
+  ORDERS, pickAll, press, rejectFile, ROWS, rows, size, sought, take, takeBack, takeOne, titled, toggle, typedEarly, undoThese,
 } from "../inbox";
 import { type Key, useKeys } from "../keys";
 import { now } from "../live";
@@ -152,8 +152,8 @@ export function Inbox(): JSX.Element {
           <Delay />
           {mayJudge && rows.value.some((one) => isOpen(one) || canUndo(one)) && (
             <div class="actions">
-              <Press of="A" label={["open", "any"].includes(verdict) ? "Select all unmarked" : "Select all"} action={pickAll} />
-              {picked.length > 0 && <Judge count={picked.length} />}
+              <Press of="A" label={!["open", "any"].includes(verdict) ? "Select all" : picked.length > 1 ? "All unmarked" : "Select all unmarked"} action={pickAll} />
+              <span class={picked.length > 0 ? "actions" : "actions reserved"}><Judge count={picked.length || 1} /></span>
               {past.length > 0 && <Press of="" label={`Undo ${past.length}`} action={() => undoThese(past)} />}
             </div>
           )}
@@ -394,6 +394,9 @@ function Nothing({ hasFilter, isElsewhere }: { hasFilter: boolean; isElsewhere: 
   const isDone = !hasFilter && [...decided.value.values()].some((mine) => mine !== null);
   const today = useReading("/v1/summary", { query: { since: beginOf(dayOf(new Date(now.value))) }, kinds: KINDS, when: isDone && !isAtDevice() });
   const approved = today.data?.items.approved ?? 0;
+  const isOfWaiting = hasFilter && asked.value.verdict === "open";
+  const past = useReading("/v1/items", { query: { ...asked.value, ...sought.value, verdict: undefined, limit: ROWS }, when: isOfWaiting });
+  const decidedOnes = past.data?.items.filter(({ verdict }) => verdict !== "open").length ?? 0;
   if (isDone) {
     return (
       <Empty title="All decided.">
@@ -401,7 +404,7 @@ function Nothing({ hasFilter, isElsewhere }: { hasFilter: boolean; isElsewhere: 
       </Empty>
     );
   }
-  if (hasFilter) return <Empty title={list.value.next ? "None of the newest is like this; the older ones come next." : isElsewhere ? "Only less sure ones are like this." : "Nothing here is like this."}>{asked.value.verdict === "open" && <a href="/inbox">All that waits</a>}</Empty>;
+  if (hasFilter) return <Empty title={list.value.next ? "None of the newest is like this; the older ones come next." : isElsewhere ? "Only less sure ones are like this." : "Nothing here is like this."}>{isOfWaiting && <p>{decidedOnes > 0 && <><a href={link(["inbox"], { ...Object.fromEntries(place.value.query), verdict: "any", item: undefined, cursor: undefined })}>{count(decidedOnes)}{past.data?.next_cursor && " or more"} decided {decidedOnes === 1 ? "one is" : "ones are"} like this</a> · </>}<a href="/inbox">All that waits</a></p>}</Empty>;
   return (
     <Empty title="Nothing waits for you.">
       <p>What is found in your files and mail comes here. {!isAtDevice() && <><a href="/sources">What is read</a>, and <a href="/why">why something is missing</a>.</>}</p>

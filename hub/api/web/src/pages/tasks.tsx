@@ -60,7 +60,8 @@ function change({ row, title }: Task, data: Values): void {
   const why = fixed(row);
   if (why) return report(why, true);
   if (!give([row], "edit", data)) return;
-  report(<>{data["status"] === "done" ? "Done" : "Changed"}: {title}</>, false, takeBack);
+  const again = data["status"] === "done" && row.repeats && ` (${row.repeats}: the next one is not made here; write its day where you keep it)`;
+  report(<>{data["status"] === "done" ? "Done" : "Changed"}: {title}{again}</>, false, takeBack);
 }
 
 /** Tick a task, or take its tick back: one that is on its way is taken back before it arrives. */

@@ -90,7 +90,7 @@ const COLUMNS_OF_FILES = (agent: string): readonly Column<UnitView>[] => [
 function OfRun({ of: run }: { of: RunView }): JSX.Element {
   const units = useReading("/v1/runs/{run_id}/units", { params: { run_id: run.id }, query: { limit: FILES }, kinds: ["run"] });
   return (
-    <Section title={`Read ${soon(run.completed_at ?? run.created_at, now.value)}`} more={<a href={link(["runs", run.id])}>{count(run.units_done)} files</a>}>
+    <Section title={`Read ${soon(run.completed_at ?? run.created_at, now.value)}`} more={<a href={link(["runs", run.id])}>{count(run.units_done)} {run.units_done === 1 ? "file" : "files"}</a>}>
       <Read of={units}>{(data) => <Table label="Files" columns={COLUMNS_OF_FILES(run.agent)} rows={data.units} id={(unit) => unit.path} empty="No file was new." />}</Read>
     </Section>
   );
