@@ -17,7 +17,7 @@ from hub.document import Document
 from hub.extraction.ruled import ToExtract
 from hub.runs.found_items import source_of
 from hub.text.rows.lines import Markdown, TodoTxt
-from hub.text.rows.marks import MARKS
+from hub.text.rows.marks import MARKS, repetition_in
 from hub.text.rows.row import Put
 from hub.text.rows.row_format import Format
 from protocol.items import FoundBy, ItemSource, Provenance, ProvenanceOrigin
@@ -220,3 +220,17 @@ def test_hub_names_the_marks_of_a_list_unless_the_text_is_converted(
     (item,) = read("a.md", line).items
     document = Document(unit_key="a.md", text=line, content_hash="0" * 64, media_type=media_type)
     assert source_of(document, item).get("marks", []) == expected
+
+
+@pytest.mark.parametrize(
+    ("marks", "found"),
+    [
+        (["@home", "rec:+1m"], "rec:+1m"),
+        (["🔁 every 2 weeks when done"], "🔁 every 2 weeks when done"),
+        (["t:2026-12-01", "+flat"], ""),
+        (["record:1"], ""),
+        ([], ""),
+    ],
+)
+def test_repetition_is_the_first_mark_that_repeats(marks: list[str], found: str) -> None:
+    assert repetition_in(marks) == found
