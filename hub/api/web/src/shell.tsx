@@ -1,5 +1,5 @@
 // The frame of all pages: navigation, the state of the connection, help, and the page itself.
-import { effect, signal } from "@preact/signals";
+import { computed, effect, signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { outcome, signOut } from "./acting";
@@ -42,6 +42,10 @@ matchMedia("(max-width: 47.9rem)").addEventListener("change", () => (isMenuShown
 effect(() => {
   void place.value;
   isMenuShown.value = false;
+});
+const page = computed(() => place.value.path.join("/"));
+effect(() => {
+  void page.value;
   // What was reported just now may itself have led to this page.
   if (performance.now() - (outcome.peek()?.at ?? 0) > 500) outcome.value = null;
 });
