@@ -37,13 +37,13 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from datetime import date
 from difflib import SequenceMatcher
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from hub.base.clock import from_epoch_ms
-from hub.base.dates import dates_as_texts
+from hub.base.dates import dates_as_instants, dates_as_texts
 from hub.document import Document
 from hub.extraction.calendars import CANCELLED
 from hub.extraction.duplicates import are_alike, significant_words
@@ -474,11 +474,12 @@ class _Moved:
 def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) -> Decision:
     """Decide on an item that was extracted from this unit before."""
     row = known.row
+    item = _in_zone_of(row, item, finder)
     if item.data.get("status") == "done" and row.date_ms is not None and item.date_ms is None:
         # the words of a done task are not read for days
         days = {column: row.data[column] for column in ("dueDate",) if column in row.data}
         item = msgspec.structs.replace(item, data=days | item.data, date_ms=row.date_ms)
-    is_same = _is_same(item, row)
+    is_same = item.data == row.data
     is_refused = known.call_state is CallState.REJECTED and _may_have_an_earlier_version(row)
     if is_refused and item.data == row.before:
         # its update was refused, and its source has the old content again
@@ -509,21 +510,31 @@ def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) 
     return _changed(item, row, finder, can_update, before=before)
 
 
-def _is_same(item: FoundItem, row: ItemRow) -> bool:
-    """Return True if the row says what the item says; the same day begins at other moments in other zones."""
-    zones = _zone_of(item.source), _zone_of(row.source)
-    if row.data == item.data or None in zones:
-        return row.data == item.data
-    data, known = (
-        dates_as_texts(item.declaration, either.data, _zone_of(either.source)) for either in (item, row)
-    )
-    return data == known
-
-
 def _zone_of(source: Mapping[str, object] | None) -> str | None:
     """Return the time zone in which the days of an item begin, or None for times and unknown zones."""
     zone = (source or {}).get("timezone")
     return zone if isinstance(zone, str) else None
+
+
+def _in_zone_of(row: ItemRow, item: FoundItem, finder: Finder) -> FoundItem:
+    """Return the item with its days as they begin in the zone of its row, which its device shows them in.
+
+    A time that would be a day there keeps its zone; so does that of an open row, which is read anew.
+    """
+    mine, theirs = _zone_of(item.source), _zone_of(row.source)
+    if mine == theirs or None in (mine, theirs):
+        return item
+    texts = dates_as_texts(item.declaration, item.data, mine)
+    is_anew = row.verdict == "open" and row.agent_id == finder.agent_id
+    try:
+        data = dates_as_instants(item.declaration, texts, theirs)
+    except ValueError:  # outside the range of datetime there
+        return item
+    has_times = any(data[name] == item.data[name] for name in item.declaration.days if name in data)
+    if dates_as_texts(item.declaration, data, theirs) != texts or (is_anew and has_times):
+        return item
+    day, source = item.declaration.day_in(data), item.source | {"timezone": theirs}
+    return msgspec.structs.replace(item, data=data, date_ms=day, source=source)
 
 
 def _is_ticked(item: FoundItem, row: ItemRow) -> bool:
@@ -536,7 +547,7 @@ def _is_ticked(item: FoundItem, row: ItemRow) -> bool:
 def _is_rezoned(item: FoundItem, row: ItemRow, finder: Finder) -> bool:
     """Return True if an open row has the time of the item in another zone, which its own agent had before."""
     zones = _zone_of(item.source), _zone_of(row.source)
-    if row.verdict != "open" or row.agent_id != finder.agent_id or None in zones or _is_same(item, row):
+    if row.verdict != "open" or row.agent_id != finder.agent_id or None in zones or item.data == row.data:
         return False
     now, before = (
         local_data(item.declaration, either.data, _zone_of(either.source)) for either in (item, row)
@@ -544,19 +555,23 @@ def _is_rezoned(item: FoundItem, row: ItemRow, finder: Finder) -> bool:
     return now == before
 
 
+def _source_of(item: FoundItem, row: ItemRow) -> dict[str, Any]:
+    """Return the source of an item, with the zone in which the days of its row begin."""
+    if row.source is None:
+        return item.source
+    source = {name: value for name, value in item.source.items() if name != "timezone"}
+    return source | ({"timezone": zone} if (zone := _zone_of(row.source)) else {})
+
+
 def _seen(item: FoundItem, row: ItemRow, finder: Finder) -> ItemRow:
     """Return the row of an item that was extracted again unchanged: its days keep their time zone."""
-    source = item.source
-    if row.source is not None:
-        source = {name: value for name, value in source.items() if name != "timezone"}
-        source |= {"timezone": zone} if (zone := _zone_of(row.source)) else {}
     return msgspec.structs.replace(
         row,
         quote_hash=item.quote_hash,
         place_hash=item.place_hash,
         unit_key=finder.unit_key,
         agent_id=(row.agent_id if row.unit_key == finder.unit_key else None) or finder.agent_id,
-        source=None if row.verdict == "rejected" else source,
+        source=None if row.verdict == "rejected" else _source_of(item, row),
         config_fingerprint=finder.config_fingerprint,
         run_id=finder.run_id if row.answered_at is None else row.run_id,
         updated_at=finder.at,
@@ -599,7 +614,7 @@ def _call(item: FoundItem, row: ItemRow, can_update: bool) -> PlannedCall:
     payload = payload_of(
         item.declaration,
         row.data,
-        item.source,
+        _source_of(item, row),
         before=row.before,
         row_id=row.row_id,
         can_update=can_update,

@@ -1,16 +1,17 @@
 """What becomes of found items, by what the ledger knows: the rules of the ledger, one by one."""
 
 from datetime import date
+from itertools import product
 from typing import Any
 
 import msgspec
 import pytest
 
-from hub.base.dates import begin_of
+from hub.base.dates import begin_of, dates_as_texts
 from hub.document import Document
 from hub.extraction.duplicates import significant_words
 from hub.extraction.items import ExtractionOptions, Item
-from hub.extraction.structured import read
+from hub.extraction.ruled import ToRead
 from hub.runs import matching
 from hub.runs import matching as elsewhere_of_device
 from hub.runs.found_items import found_items
@@ -111,7 +112,8 @@ ZONES = ("Europe/Berlin", "America/New_York")
 
 def read_in(zone: str, text: str, *, path: str = "notes/a.ics") -> list[FoundItem]:
     document = Document(unit_key=path, text=text, content_hash="0" * 64)
-    items = read(document, ExtractionOptions(data_types=tuple(TABLES), timezone=zone)).items
+    options = ExtractionOptions(data_types=tuple(TABLES), timezone=zone)
+    items = ToRead(document=document, options=options, reads_prose=False).answer().items
     return found_items(document, items, zone, TABLES)
 
 
@@ -122,12 +124,13 @@ def decided(
     *,
     elsewhere: tuple[KnownItem, ...] = (),
     agent: str | None = None,
+    path: str = "notes/a.ics",
 ) -> Decision:
     """The decision of an agent with this time zone about the only item of a text."""
     finder = msgspec.structs.replace(FINDER, agent_id=AgentId(agent or zone), config_fingerprint=zone)
     (decision,) = decide(
         KnownItems(finder=finder, here=tuple(here), elsewhere=elsewhere),
-        found=read_in(zone, text),
+        found=read_in(zone, text, path=path),
         timezone=zone,
         can_update=True,
     )
@@ -180,12 +183,55 @@ def test_open_time_of_an_agent_whose_time_zone_was_changed_is_read_anew(
     assert again.call is None
 
 
+NEXT_TEXTS = tuple(
+    f"- {text} by {{}}\n"
+    for text in ("[x] call Anna", "[ ] call Anna and Ben", "[x] call Anna and Ben", "[ ] call Anna")
+)
+OTHER_ZONES = (
+    ("UTC", "Europe/Madrid"),
+    ("UTC", "America/New_York"),
+    ("America/Santiago", "Asia/Kathmandu"),
+    ("Pacific/Auckland", "Asia/Kolkata"),
+    ("Europe/Berlin", "UTC"),
+)
+SOME_DAYS = ("2026-12-04", "2026-03-29", "2026-11-01", "2026-09-06")  # most are changes of clocks
+
+
+@each(
+    ("zones", "day", "text", "verdict", "agent"),
+    product(OTHER_ZONES, SOME_DAYS, NEXT_TEXTS, ("open", "approved", "edited", None), ("a", "b")),
+)
+def test_day_of_a_task_remains_the_day_after_a_change_of_time_zone(
+    zones: tuple[str, str], day: str, text: str, verdict: str | None, agent: str
+) -> None:
+    before, after = zones
+    words = f"{date.fromisoformat(day):%-d %B %Y}"
+    first, text = f"- [ ] call Anna by {words}\n", text.format(words)
+    known = answered(decided(before, [], first, agent="a", path="notes/a.md"))
+    row = msgspec.structs.replace(known.row, verdict=verdict or "open")
+    known = msgspec.structs.replace(known, row=row)
+    if verdict is None:  # the device has no answer to the call yet
+        row = msgspec.structs.replace(row, answered_at=None, row_id=None)
+        known = KnownItem(row=row, call_state=CallState.PLANNED)
+    for zone, read in ((after, first), (after, text), (before, text)):
+        decision = decided(zone, [known], read, agent=agent, path="notes/a.md")
+        row = decision.after or known.row
+        # here, and on the device before and after its owner takes the change
+        shown = [(row.data, row.source or {}), (known.row.data, row.source or {})]
+        if decision.call is not None:
+            payload = decision.call.payload
+            shown.append((known.row.data | payload["data"], payload["source"]))
+        for data, source in shown:
+            assert dates_as_texts(TABLES["tasks"], data, source["timezone"])["dueDate"] == day
+        known = answered(decision, verdict or "open")
+
+
 def test_moved_event_is_updated_once_by_the_first_of_two_agents() -> None:
     one = answered(decided(ZONES[0], [], CALENDAR.format(day=";VALUE=DATE:20260501")))
     moved = CALENDAR.format(day=";VALUE=DATE:20260502")
     decision = decided(ZONES[1], [one], moved)
-    assert sent(decision) == ("update", {"date": 1_777_694_400_000})  # 2 May in New York
-    assert (stored(decision).source or {})["timezone"] == ZONES[1]
+    assert sent(decision) == ("update", {"date": 1_777_672_800_000})  # 2 May in Berlin, as its row has days
+    assert (stored(decision).source or {})["timezone"] == ZONES[0]
     assert decided(ZONES[0], [answered(decision)], moved).call is None
 
 
