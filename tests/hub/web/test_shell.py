@@ -66,6 +66,31 @@ async def test_owner_begins_with_the_inbox_and_unfolds_the_hub_side_for_good(
         assert visit.complaints == []
 
 
+async def test_owner_in_another_time_zone_changes_that_of_agents_by_a_press(
+    hub: ServedHub, browser: Browser
+) -> None:
+    async with over_unix(hub) as operator, owning(browser, hub) as visit:
+        body = {"name": "folder", "device": "desk", "data_types": ["tasks"], "prompt": "Find.", "paths": ["/n"]}
+        assert (await operator.post("/v1/agents", json=body)).status_code == 201
+        devtools = await visit.context.new_cdp_session(visit.page)
+        banner = visit.page.get_by_role("status").filter(has_text="this browser is in")
+        for zone, is_shown in (("Africa/Abidjan", False), ("Europe/Madrid", True), ("Asia/Kolkata", True)):
+            await devtools.send("Emulation.setTimezoneOverride", {"timezoneId": zone})
+            await visit.open("inbox")
+            await expect(banner).to_have_count(int(is_shown))
+        await check_for_everybody(visit.page, "other zone")
+        await banner.get_by_role("button", name="Leave it").click()
+        await expect(banner).to_have_count(0)
+        await devtools.send("Emulation.setTimezoneOverride", {"timezoneId": "America/Lima"})
+        await visit.open("sources")
+        await expect(banner).to_contain_text("read as those of UTC; this browser is in America/Lima.")
+        await banner.get_by_role("button", name="Read them in America/Lima").click()
+        await expect(banner).to_have_count(0)
+        agents = (await operator.get("/v1/agents")).json()["agents"]
+        assert {agent["timezone"] for agent in agents} == {"America/Lima"}
+        assert visit.complaints == []
+
+
 async def test_owner_finds_no_filters_and_words_of_operators_unless_they_are_set(
     hub: ServedHub, browser: Browser
 ) -> None:

@@ -37,7 +37,19 @@ export function full(at: string | number): string {
 /** Return the zone in which every page shows times, that of this browser, as in: Europe/Berlin (GMT+1). */
 export function zone(nowMs: number): string {
   const offset = zoned.formatToParts(nowMs).find(({ type }) => type === "timeZoneName")?.value;
-  return [zoned.resolvedOptions().timeZone, offset && `(${offset})`].filter(Boolean).join(" ");
+  return [HERE, offset && `(${offset})`].filter(Boolean).join(" ");
+}
+
+export const HERE = zoned.resolvedOptions().timeZone;
+const SEASONS = [Date.UTC(2026, 0), Date.UTC(2026, 6)];
+
+/** Return whether clocks of a zone are as here, in winter and in summer; one that this browser does not know is taken for it. */
+export function isAsHere(timeZone: string): boolean {
+  try {
+    return SEASONS.every((at) => new Date(at).toLocaleString("en", { timeZone }) === new Date(at).toLocaleString("en"));
+  } catch {
+    return true;
+  }
 }
 
 /** Return the day of a time in this zone, as in 2026-01-05. */

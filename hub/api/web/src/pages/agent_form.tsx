@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Form, report } from "../acting";
+import { HERE } from "../format";
 import { refresh } from "../live";
 import { Checks, Field, Page, Read, Refused, Select } from "../parts";
 import { useReading } from "../reading";
@@ -44,7 +45,7 @@ function typedOfAgent(agent: AgentView | undefined, config: TypedConfig): Typed 
     data_types: agent?.data_types ?? ["tasks"],
     prompt: agent?.prompt ?? "",
     schedule: agent?.schedules[0]?.expr ?? "",
-    timezone: agent?.timezone ?? Intl.DateTimeFormat().resolvedOptions().timeZone,
+    timezone: agent?.timezone ?? HERE,
     template: agent?.template ?? "",
     config,
   };

@@ -1,6 +1,6 @@
 import type { JSX } from "preact";
 import { Act, starting, turning } from "../acting";
-import { DAY_MS, decimal, money, soon } from "../format";
+import { DAY_MS, HERE, decimal, money, soon } from "../format";
 import { now } from "../live";
 import { may } from "../me";
 import { type Column, Command, Facts, Listed, Named, Page, Read, Section, Select, State, Time } from "../parts";
@@ -109,7 +109,7 @@ function Actions({ of }: { of: AgentView }): JSX.Element {
 /** Return when an agent runs, and the next time in the zone of the page. */
 function whenOf({ schedule, timezone, next_fires: [next] }: AgentView): string {
   if (!schedule) return "by hand";
-  const own = !schedule.includes(" at ") || timezone === Intl.DateTimeFormat().resolvedOptions().timeZone ? "" : ` in ${timezone}`;
+  const own = !schedule.includes(" at ") || timezone === HERE ? "" : ` in ${timezone}`;
   return `${schedule}${own}${next ? `, next ${soon(next.at, now.value)}` : ""}`;
 }
 

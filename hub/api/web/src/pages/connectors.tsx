@@ -1,7 +1,7 @@
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { Act, Form, attempt } from "../acting";
-import { things, providerName } from "../format";
+import { HERE, things, providerName } from "../format";
 import { refresh } from "../live";
 import { isOwner, may } from "../me";
 import { type Column, Elsewhere, Facts, Checks, Field, Listed, Page, Read, Section, Select, State, Table, Time } from "../parts";
@@ -108,10 +108,9 @@ const FIRST: ReaderSettings = { finds: ["tasks", "timelines"], rhythm: "every 15
 
 /** Make the agent that reads an account, which has the name of the account. */
 function makeReader(connector: string, { finds, rhythm }: ReaderSettings): Promise<unknown> {
-  const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
   const prompt = "Find what I have to do, and what I have to attend.";
   const schedule = RHYTHMS[rhythm];
-  return ask("post", "/v1/agents", { body: { name: connector, connector, data_types: finds, prompt, timezone: timeZone, ...(schedule && { schedule }) } });
+  return ask("post", "/v1/agents", { body: { name: connector, connector, data_types: finds, prompt, timezone: HERE, ...(schedule && { schedule }) } });
 }
 
 function ReaderFields({ of, change }: { of: ReaderSettings; change: (settings: ReaderSettings) => void }): JSX.Element {

@@ -20,6 +20,7 @@ import { type ItemCountsView, type ItemDetail, type ItemView, type ItemsPage, MA
 import { canUndo, decided, failures, forget, isOnItsWay, isUndecided, refusedOf } from "../verdicts";
 import { Changes, Due, ItemCard, Proposed, type CardProps, type Shown, Source } from "./item_card";
 import { Editor } from "./item_editor";
+import { OtherZone } from "./sources";
 import { whyOf } from "./why";
 
 const VERDICTS = ["approved", "edited", "rejected", "any"];
@@ -148,6 +149,7 @@ export function Inbox(): JSX.Element {
               </p>
             )}
           </div>
+          <OtherZone />
           <FirstPlace />
           <Delay />
           {mayJudge && rows.value.some((one) => isOpen(one) || canUndo(one)) && (

@@ -1,19 +1,21 @@
 // What is read for a person: folders, mailboxes and calendars; what was kept back and why; and how another one is added.
 import type { ComponentChildren, JSX } from "preact";
-import { useEffect } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { Act, type Order, starting } from "../acting";
-import { count, providerName, quoted, soon } from "../format";
+import { count, HERE, isAsHere, providerName, quoted, soon } from "../format";
 import { now } from "../live";
-import { may } from "../me";
+import { isOwner, may } from "../me";
 import { Command, Empty, Entry, Foreign, Page, Read, Section, Time } from "../parts";
 import { useReading } from "../reading";
 import { link, place } from "../router";
+import { ask } from "../server";
 import type { AgentView, ConnectorView, DeviceView, RunView } from "../types";
 import { isOutside } from "./agent_form";
 import { AddAccount } from "./connectors";
 import { Done } from "./run_parts";
 
 const KNOWN = 200; // of each kind that are shown
+const ZONE = "hub.zone"; // of this browser: its zone, when its owner left that of the agents
 
 /** Why a file is not read, and what to do so that it is, by the reason that its device names. */
 const EXCLUSIONS: Readonly<Record<string, readonly [why: string, remedy: string]>> = {
@@ -45,6 +47,7 @@ export function Sources(): JSX.Element {
   return (
     <Page title="Sources">
       <p class="quiet">What is read for you, and what is not. Nothing outside of these is read.</p>
+      <OtherZone />
       <Section title="Folders" more={<a href="/sources?add=folder">Add a folder</a>}>
         <Read of={agents}>{() => <Read of={devices}>{({ devices }) => <Folders readers={ofFolders} devices={devices} />}</Read>}</Read>
       </Section>
@@ -66,6 +69,27 @@ export function Sources(): JSX.Element {
       {isCut && <p class="quiet">The first {KNOWN} of each kind are shown: <a href="/agents">all agents</a>, <a href="/connectors">all accounts</a>.</p>}
       <Adding key={place.value.query.get("add")} />
     </Page>
+  );
+}
+
+/** Says once that times are read in another zone than that of this browser, and offers to change that. */
+export function OtherZone(): JSX.Element | null {
+  const [left, leave] = useState(localStorage.getItem(ZONE));
+  const { data } = useReading("/v1/agents", { query: { limit: KNOWN }, kinds: ["agent"], when: isOwner() });
+  const others = (data?.agents ?? []).filter(({ timezone }) => !isAsHere(timezone));
+  if (others.length === 0 || left === HERE) return null;
+  async function change(): Promise<void> {
+    const values = Object.fromEntries(others.filter(({ source }) => source === "file").map(({ name }) => [`agents.${name}.timezone`, HERE]));
+    if (Object.keys(values).length > 0) await ask("patch", "/v1/config", { body: { values } });
+    for (const { name, source } of others) if (source === "api") await ask("patch", "/v1/agents/{name}", { params: { name }, body: { timezone: HERE } });
+    await Promise.allSettled(others.map(({ name }) => starting(name).action()));
+  }
+  return (
+    <div class="banner" role="status">
+      Times in your files and mails are read as those of {[...new Set(others.map(({ timezone }) => timezone))].join(", ")}; this browser is in {HERE}.{" "}
+      <Act scope="devices" label={`Read them in ${HERE}`} action={change} done="They are read again. What you approved stays as it is." />{" "}
+      <button type="button" onClick={() => (localStorage.setItem(ZONE, HERE), leave(HERE))}>Leave it</button>
+    </div>
   );
 }
 
