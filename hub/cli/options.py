@@ -79,7 +79,8 @@ class FilePathParam(click.Path):
     """Type of paths on this machine, not empty, of any characters; *limits* are those of ``click.Path``."""
 
     def __init__(self, **limits: Any) -> None:
-        super().__init__(path_type=Path, readable=False, **limits)  # its reader names the remedy
+        # The reader of a file names what mends that.
+        super().__init__(path_type=Path, readable=not limits.get("file_okay", True), **limits)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         text = str(value)
@@ -153,15 +154,23 @@ def _resolve(ctx: click.Context, _: click.Parameter, chosen: str | None) -> Path
 
 def _filter_of(ctx: click.Context, value: str) -> str | None:
     """Return the option that filters by *value* or a similar word, as it is spelled there; else the help."""
+    hints, flags, rest = dict[str, str](), dict[str, str](), ""
     for option in ctx.command.params:
-        if near := nearest(value, map(str, getattr(option.type, "choices", ()))):
-            return f"did you mean {option.opts[0]} {near}?"
+        mean = f"did you mean {option.opts[0]}"
+        hints |= {str(choice): f"{mean} {choice}?" for choice in getattr(option.type, "choices", ())}
+        if getattr(option, "is_flag", False):
+            flags[option.opts[0].removeprefix("--")] = f"{mean}?"
         # of a list that leaves states out, and has no option for a state alone
         if option.name in ("field_verdict_null", "field_state_null"):
-            listed = nearest(value, ("open", "pending", "waiting"))
-            return f"{listed} ones are listed without it" if listed else f"did you mean {option.opts[0]}?"
-        if nearest(value, [option.opts[0].removeprefix("--")]):
-            return f"did you mean {option.opts[0]}?"
+            hints |= {
+                state: f"{state} ones are listed without it" for state in ("open", "pending", "waiting")
+            }
+            rest = f"{mean}?"
+    hints |= {} if rest and value not in flags else flags
+    if near := nearest(value, hints):
+        return hints[near]
+    if rest:
+        return rest
     asks_a_hub = any("--url" in option.opts for option in ctx.command.params)
     return f"see {ctx.command_path} --help" if asks_a_hub and Path(value).name == value else None
 

@@ -16,7 +16,13 @@ from hub.base.outbound.rules import is_this_machine
 from hub.base.toml.origins import TomlPositions
 from hub.base.toml.parsing import parsed
 from hub.base.toml.positions import Located
-from hub.base.toml.problems import SettingsInvalid, SettingsProblem, found_by_validation, in_order
+from hub.base.toml.problems import (
+    SettingsInvalid,
+    SettingsProblem,
+    found_by_validation,
+    in_order,
+    unreadable,
+)
 from hub.base.toml.schema import DIALECT, Generator, default_at, names_at
 from hub.base.toml.values import (
     REQUIRED,
@@ -322,12 +328,8 @@ def _checked(
     file = str(path)
     try:
         text = (path.read_bytes() if content is None else content).decode()
-    except OSError as error:
-        hint = remedy if isinstance(error, FileNotFoundError) else ""
-        return None, [SettingsProblem(file, 1, 1, "", error.strerror or "cannot be read", hint)], None
-    except UnicodeDecodeError as error:
-        before = error.object[: error.start].decode().split("\n")
-        return None, [SettingsProblem(file, len(before), len(before[-1]) + 1, "", "not UTF-8")], None
+    except (OSError, UnicodeDecodeError) as error:
+        return None, [unreadable(file, error, remedy)], None
     doc = parsed(text, file)
     if isinstance(doc, SettingsProblem):
         return None, [doc], None

@@ -31,7 +31,14 @@ from hub.base.printable import shell_word
 from hub.base.toml.origins import Override, TomlPosition, TomlPositions
 from hub.base.toml.parsing import parsed
 from hub.base.toml.positions import KeyPath, Located, document
-from hub.base.toml.problems import SettingsInvalid, SettingsProblem, found_by_validation, in_order, spell
+from hub.base.toml.problems import (
+    SettingsInvalid,
+    SettingsProblem,
+    found_by_validation,
+    in_order,
+    spell,
+    unreadable,
+)
 from hub.base.toml.schema import default_at, names_at
 from hub.settings.editor_schema import is_text
 from hub.settings.overrides import PREFIX, in_environment, overlaid
@@ -194,18 +201,8 @@ def check_settings(
     try:
         text = path.read_bytes().decode()
         mode = stat.S_IMODE(path.stat().st_mode)
-    except OSError as error:
-        hint = "'hub init' writes one" if isinstance(error, FileNotFoundError) else ""
-        if isinstance(error, PermissionError):
-            hint = f"let this user read it, as its owner or root: chmod a+r {shell_word(file)}"
-        return ParsedSettings(
-            None, [SettingsProblem(file, 1, 1, "", error.strerror or "cannot be read", hint)]
-        )
-    except UnicodeDecodeError as error:
-        before = error.object[: error.start].decode().split("\n")
-        return ParsedSettings(
-            None, [SettingsProblem(file, len(before), len(before[-1]) + 1, "", "not UTF-8")]
-        )
+    except (OSError, UnicodeDecodeError) as error:
+        return ParsedSettings(None, [unreadable(file, error, "'hub init' writes one")])
     reading = check_text(
         text, path, environ=environ, given=given, serving=serving, clock=clock, shared=shared
     )

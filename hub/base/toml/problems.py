@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import ValidationError
 
+from hub.base.printable import shell_word
 from hub.base.toml.origins import TomlPositions
 from hub.base.toml.positions import KeyPath, value_at
 from hub.base.toml.sentences import AS_NUMBER, sentence
@@ -75,6 +76,16 @@ class SettingsProblem(NamedTuple):
         path = f"{self.path}: " if self.path else ""
         hint = f" - {self.hint}" if self.hint else ""
         return f"{at}: {self.severity}: {path}{self.message}{hint}"
+
+
+def unreadable(file: str, error: OSError | UnicodeDecodeError, remedy: str) -> SettingsProblem:
+    """Return the problem of a *file* that cannot be read. *remedy*: what to do if there is none."""
+    if isinstance(error, UnicodeDecodeError):
+        before = error.object[: error.start].decode().split("\n")
+        return SettingsProblem(file, len(before), len(before[-1]) + 1, "", "not UTF-8")
+    may_read = f"let this user read it, as its owner or root: chmod a+r {shell_word(file)}"
+    hint = {FileNotFoundError: remedy, PermissionError: may_read}.get(type(error), "")
+    return SettingsProblem(file, 1, 1, "", error.strerror or "cannot be read", hint)
 
 
 class Reporter(NamedTuple):
