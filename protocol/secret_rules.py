@@ -195,9 +195,14 @@ NAMED_RULES: Final = (
     ),
 )
 _KEYWORDS: Final = tuple({keyword for rule in SECRET_RULES for keyword in rule.keywords})
-# A password in a sentence: a word with a digit behind the name, since most other words there are none.
+_VERB: Final = r"(?:is|ist|lautet|es|est|\u00e8|\u00e9)\s"
+# A password in a sentence: a word with a digit behind the name, since most other words there are none. Behind
+# what it is for, the word has a letter too: there may be a day.
 _TYPED: Final = re.compile(
-    rf"(?P<prefix>(?:{_PHRASES})\W{{1,4}}(?:(?:is|ist|es|est)\s)?)(?=[^\s\d]{{0,40}}\d)\S{{4,}}",
+    rf"(?P<prefix>(?:{_PHRASES}|mots? de passe|mdp|\bpw|senha|wachtwoord)"
+    rf"(?:(?P<for>(?>(?:[ \t]{{1,3}}(?!{_VERB})[^\s:=]{{1,30}}+){{1,7}})(?:\s?[:=]\s{{1,3}}|\s{_VERB}))"
+    rf"|\W{{1,4}}(?:{_VERB})?))"
+    r"(?=[^\s\d]{0,40}\d)(?(for)(?=\S{0,40}[^\W\d_])\S{6,}|\S{4,})",
     re.IGNORECASE,
 )
 # Text before the key in a problem of hub.toml, which never quotes the value.

@@ -60,7 +60,7 @@ _WORD: Final = (
     r"|mots? de passe|mdp|contraseñas?|claves?|senhas?|wachtwoord(?:en)?|hasł[oa]|lösenord"
     r"|парол[ьи]|密码|口令)"
 )
-_LABEL: Final = rf"(?:[\w-]{{1,20}}[ _-])?{_WORD}(?:[ _-][\w-]{{1,20}}| \([^()]{{1,30}}\))?"
+_LABEL: Final = rf"(?:[\w-]{{1,20}}[ _-])?{_WORD}(?:(?:[ _-][\p{{L}}\d_-]{{1,20}}){{0,3}}| \([^()]{{1,30}}\))"
 _has_label: Final = re2.compile(f"(?i){_WORD}").search
 _is_label: Final = re2.compile(f"(?i){_LABEL}").fullmatch
 _head: Final = re2.compile(
@@ -114,14 +114,15 @@ class _Allowed:
 class _SecretRule:
     """Rule of one kind of secret."""
 
-    def __init__(self, table: Mapping[str, Any]) -> None:
+    def __init__(self, table: Mapping[str, Any], shared: Sequence[Mapping[str, Any]]) -> None:
         self.id: str = table["id"]
         self.keywords = tuple(word.encode() for word in table.get("keywords", ()))
         self._regex = table["regex"].encode()
         self._path = table.get("path")
         self._entropy = float(table.get("entropy", 0))
         self._group = table.get("secretGroup", 0)
-        self._allowed = [_Allowed(allowlist) for allowlist in table.get("allowlists", ())]
+        of_several = (allowlist for allowlist in shared if self.id in allowlist["targetRules"])
+        self._allowed = [_Allowed(allowlist) for allowlist in (*table.get("allowlists", ()), *of_several)]
 
     @cached_property
     def _pattern(self) -> Any:
@@ -212,7 +213,7 @@ def _loaded() -> _Rules:
         with Path(__file__).with_name(name).open("rb") as file:
             tables = tomllib.load(file)
         rules += [
-            _SecretRule(table) for table in tables["rules"] if "regex" in table
+            _SecretRule(table, tables.get("allowlists", ())) for table in tables["rules"] if "regex" in table
         ]  # else it is one of names
         allowed.append(_Allowed(tables["allowlist"] | {"paths": ()}))  # no ending makes a text harmless
     keywords = {word for rule in rules for word in rule.keywords}

@@ -80,6 +80,18 @@ PLANTED: dict[str, Callable[[Maker], str]] = {
     "soft hyphen": lambda make: f"the key ghp_{make(10)}\u00ad{make(26)}",
     "near allow": lambda make: f"ghp_{make(36)} xgitleaks:allowx",
     "table": lambda make: f"| shop | anna | password: {make(7)}8 |",
+    "of a portal": lambda make: f"Passwort für das Förderportal: {make(7)}!4x",
+    "of a site": lambda make: f"Mot de passe du portail de l'école : {make(7)}!4x",
+    "of whom": lambda make: f"Passwort von Jonas' Tablet (neu): {make(7)}!4x",
+    "compound": lambda make: f"Das Startpasswort lautet {make(7)}!4x, bitte ändern.",
+    "verb": lambda make: f"La contraseña para la cita médica es {make(7)}.4x",
+    "in quotation marks": lambda make: f"Le mot de passe de la tablette est « {make(8, LOWER)} »",
+    "arrow": lambda make: f"- PW Moodle → {make(7)}!4x",
+    "without a sign": lambda make: f"| Moodle | anna | Passwort {make(7)}!4x |",
+    "in brackets": lambda make: f"wachtwoord voor de wifi ({make(7)}#4x)",
+    "behind a user": lambda make: f"Zugangsdaten Moodle: ksommer / {make(7)}!4x",
+    "credentials": lambda make: f"Usuario y contraseña del aula: mgarcia / {make(7)}_4x",
+    "pin of what": lambda make: f"PIN vom Kopierer: {make(4, DIGITS)}",
     "password generic": lambda make: f"db_password={make(15)}7",
     "anthropic": lambda make: f"sk-ant-api03-{make(93, ALL + '-_')}AA",
 }
@@ -123,6 +135,20 @@ https://example.org/reset?next=/home
 order 4711-0815, invoice 2026-00231, IBAN DE02120300000000202051
 password: ********
 mdp: xxxxxxxx
+Passwort für Moodle: bei Frau Weber holen
+Passwort für das Förderportal: bis 3.12. erneuern, Raum B2.14
+Kennwort für das Portal: mindestens 8 Zeichen, 1 Ziffer
+Passwort vom Portal: 8-stellig, Vorlage liegt in Zettel2.pdf
+Das Passwort ist seit 30.11.2026 abgelaufen!
+Zugangsdaten Moodle: Frau Weber / Herr Klein fragen
+Login Elternabend: 19:30 / Raum 2.14
+PIN vom Kopierer: bei Sabine holen
+Password for the bank: call 0800-555-123 before 5pm, or write to max1@example.org
+The password of a user is `required`, as "none" is.
+Le mot de passe du portail est périmé depuis le 28/11/2026
+La clave de la reunión del 3/12 es el presupuesto 2027
+La password di default è vuota
+def connect(user, password=None, passfile=None, level=2): ...
 """
 
 
@@ -159,6 +185,7 @@ HIDDEN: dict[str, Callable[[Maker], str]] = {
     "csv with another column": lambda make: f"Login Passwort;Site\n{make(7)}4x;shop",
     "table": lambda make: f"| site | Password (new) |\n|------|-----|\n| shop | {make(7)}4x |",
     "tsv": lambda make: f"user\tdb_password\tsite\nanna\t{make(7)}4x\tshop",
+    "table of what": lambda make: f"| Ort | Passwort fürs Portal |\n|---|---|\n| Moodle | {make(7)}!4x |",
     "list": lambda make: f"passwords:\n  - {make(7)}4x",
     "nested list": lambda make: f"login:\n  - passwords:\n    - wifi: {make(7)}4x",
     "list in brackets": lambda make: f"passwords: [{make(7)}4x, {make(7)}4x]",

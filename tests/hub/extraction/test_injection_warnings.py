@@ -331,6 +331,8 @@ async def test_provider_keys_and_passwords_are_redacted_in_item_texts() -> None:
     said = {
         "change password: hunter2!x by Friday": "change password: [redacted] by Friday",
         "set the password tulip-4711 on the router": "set the password [redacted] on the router",
+        "renew password for the gate: tulip!4711 soon": "renew password for the gate: [redacted] soon",
+        "neues Passwort für Moodle: 3.12.2026 abholen": "neues Passwort für Moodle: 3.12.2026 abholen",
         f"use the key {key} of the build": "use the key [redacted] of the build",
         "reset the password: call Ana at 14:00": "reset the password: call Ana at 14:00",
         "das Passwort ist Sommer2026 eintragen": "das Passwort ist [redacted] eintragen",
