@@ -6,6 +6,7 @@ Without ``--step``, metrics have the smallest step that needs no more than ``ROW
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
@@ -32,13 +33,13 @@ from hub.cli.options import (
     example,
     hub_option,
     json_option,
-    machine_zone,
     moment_option,
     table_in,
     text_in,
 )
 from hub.cli.runs import print_estimate
 from hub.cli.waiting import waits_for
+from hub.cli.zones import usual_zone
 
 INSTANT = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII)
 
@@ -759,9 +760,15 @@ def create(hub: HubClient, name: str, paused: bool, **options: Any) -> Responses
     """Create an agent in addition to those of hub.toml.
 
     Only runs need a device, a path or a mailbox, a data type and a prompt. Without --timezone, it
-    uses the time zone of the machine where the command is typed.
+    uses the time zone of most agents that are not in UTC, else that of the machine where the
+    command is typed.
     """
-    asked = {"name": name, "timezone": machine_zone()[0], **_fields(options)}
+    asked = {"name": name, **_fields(options)}
+    if "timezone" not in asked:
+        known: list[dict[str, Any]] = []
+        with suppress(CommandError):  # this token may not list agents
+            known = hub.get_all("/v1/agents", "agents")["agents"]
+        asked["timezone"] = usual_zone(known)
     made = hub.post("/v1/agents", asked | ({"start": False} if paused else {}))
     yield "agent", made
     place = f" on {made['device']}" if made["device"] else ""

@@ -22,9 +22,9 @@ from hub.cli.options import (
     default_state,
     example,
     json_option,
-    machine_zone,
     state_option,
 )
+from hub.cli.zones import machine_zone
 
 _ENDPOINT = re.compile(r'^# \[model\]\n# kind = "openai".*?(?=^# chunk_tokens)', re.MULTILINE | re.DOTALL)
 SCHEMA: Final = "hub.schema.json"  # named in the first line of the sample

@@ -26,8 +26,8 @@ from hub.cli import show
 from hub.cli.errors import CommandError, Exit, log_ending, using
 from hub.cli.formats import FINAL
 from hub.cli.hub_client import HubClient, hub_status, open_client
-from hub.cli.options import machine_zone
 from hub.cli.runs import show_found, sum_up
+from hub.cli.zones import machine_zone
 from hub.extraction.local_model import find_weights
 from hub.extraction.model import ModelUnavailable
 

@@ -28,10 +28,9 @@ from hub.cli.options import (
     example,
     hub_option,
     json_option,
-    machine_zone,
-    other_zone,
     state_option,
 )
+from hub.cli.zones import other_zone
 
 if TYPE_CHECKING:
     from hub.settings.settings import StorageSettings
@@ -148,8 +147,9 @@ def _of_zones(ctx: click.Context, state: Path) -> Iterator[Issue]:
 
     names = {file.stem for file in device_file(ctx, SETTINGS).parent.glob("*.db")}
     with suppress(CommandError), open_client(state) as hub:  # else no hub runs here
-        for agent in hub.get_all("/v1/agents", "agents")["agents"] if names else ():
-            if agent["device"] in names and (found := other_zone(agent, machine_zone()[0])):
+        agents = hub.get_all("/v1/agents", "agents")["agents"] if names else []
+        for agent in agents:
+            if agent["device"] in names and (found := other_zone(agent, agents)):
                 yield _issue("agent.zone", found[0], fix=found[1], severity="notice", subject=agent["id"])
 
 

@@ -1,4 +1,4 @@
-"""Options and argument types shared by commands: times, durations, names, state folder, time zone."""
+"""Options and argument types shared by commands: times, durations, names, state folder."""
 
 import json
 import os
@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from zoneinfo import ZoneInfo, available_timezones
 
 import click
 from click.core import ParameterSource
@@ -428,54 +427,3 @@ def _plain(value: Any) -> Any:
         case date():
             return value.isoformat()
     return value
-
-
-_ZONES: Final = "zoneinfo/"  # folder of the zones' files, in paths of every system
-
-
-def machine_zone(environment: Mapping[str, str] = os.environ, etc: Path = Path("/etc")) -> tuple[str, str]:
-    """Return the IANA name of the machine's zone, and the place that names it.
-
-    If no place names one, the zone is UTC, and the reason is returned in place of the place.
-    """
-    refused: list[str] = []
-    for place, value in _places(environment, etc):
-        name = value.strip().removeprefix(":").rpartition(_ZONES)[2]
-        name = name.removeprefix("posix/").removeprefix("right/")
-        if name in available_timezones():
-            return name, "; ".join([f"from {place}", *refused])
-        refused.append(f"{place} has {value.strip()[:64]!r}, which is no name as in 'Europe/Berlin'")
-    return "UTC", "; ".join(refused) or f"neither TZ nor {etc} names a time zone"
-
-
-_SEASONS: Final = (datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC))
-
-
-def other_zone(agent: Mapping[str, Any], here: str) -> tuple[str, str] | None:
-    """Return that an agent of a machine in the zone *here* reads times of another one, and what mends that.
-
-    A machine in UTC is taken for a server, whose owner is elsewhere.
-    """
-    zones = here, agent["timezone"]
-    here_at, read_at = ([day.astimezone(ZoneInfo(zone)).utcoffset() for day in _SEASONS] for zone in zones)
-    if here.rpartition("/")[2] == "UTC" or here_at == read_at:
-        return None
-    name = agent["name"]
-    change = f"agents edit {name} --set timezone={here}"
-    if agent["source"] == "file":
-        change = f"config set 'agents.{name}.timezone=\"{here}\"'"
-    problem = f"agent {name} reads times of the zone {agent['timezone']}, and this machine is in {here}"
-    return problem, f"hub {change}; then: hub run {name}"
-
-
-def _places(environment: Mapping[str, str], etc: Path) -> Iterator[tuple[str, str]]:
-    """Yield the places that name a zone, with their content, as the C library reads them."""
-    if environment.get("TZ", "").strip(" :"):
-        yield "TZ", environment["TZ"]
-    local, named = etc / "localtime", etc / "timezone"
-    if local.is_symlink():
-        yield str(local), os.path.realpath(local)
-    try:
-        yield str(named), named.read_text("utf-8", "replace")
-    except OSError:
-        return  # most systems have the link alone

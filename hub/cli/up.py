@@ -44,12 +44,11 @@ from hub.cli.options import (
     FilePathParam,
     default_state,
     example,
-    machine_zone,
-    other_zone,
     state_option,
 )
 from hub.cli.review import open_page
 from hub.cli.runs import show_found, sum_up
+from hub.cli.zones import other_zone, usual_zone
 
 if TYPE_CHECKING:
     from hub.device.settings import DeviceSettings
@@ -548,12 +547,13 @@ def _first_run(
             "data_types": ["tasks", "notes", "timelines"],
             "prompt": "Find what I promised to do.",
             "schedule": "0 * * * *",
-            "timezone": machine_zone()[0],
+            "timezone": usual_zone(everything),
         }
         agents.append(hub.post("/v1/agents", body))
-        show.report(f"agent {name} reads {', '.join(map(str, new))} every hour: hub agents show {name}")
+        reads = f"{', '.join(map(str, new))} every hour, with times of {body['timezone']}"
+        show.report(f"agent {name} reads {reads}: hub agents show {name}")
     for agent in agents:
-        if found := other_zone(agent, machine_zone()[0]):
+        if found := other_zone(agent, everything):
             show.report("; ".join(found))
     runs = [
         hub.post(path_of("agents", agent["name"], "runs"))

@@ -30,7 +30,10 @@ SYNONYMS: Final[Mapping[str, tuple[str, ...]]] = {
     "alarm": ("notify",),
     "cron": ("schedule",),
     "docker": ("container",),
+    "fuseau": ("zone",),
     "google": ("gmail", "caldav"),
+    "hora": ("hour",),
+    "horaria": ("zone",),
     "inbox": ("review",),
     "llm": ("model",),
     "login": ("sign in",),
@@ -39,6 +42,8 @@ SYNONYMS: Final[Mapping[str, tuple[str, ...]]] = {
     "sink": ("places", "approved items"),
     "sync": ("places", "approved items"),
     "todo": ("task",),
+    "zeitzone": ("time zone",),
+    "zona": ("zone",),
 }
 _CODE: Final = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _HEADING: Final = re.compile(r"^#{1,4} (.+)\n", re.MULTILINE)

@@ -69,6 +69,11 @@ def test_a_mistyped_topic_is_a_usage_error_with_a_hint(hub: Hub, typed: str, hin
         (["why", "is", "a", "line", "missing"], "why"),
         (["rename", "folder"], "device"),
         (["undo", "a", "tick"], "review"),
+        (["time", "zone"], "dates: A wrong hour"),
+        (["wrong", "hour"], "dates: A wrong hour"),
+        (["zona", "horaria"], "dates: A wrong hour"),
+        (["fuseau", "horaire"], "dates: A wrong hour"),
+        (["Zeitzone"], "dates: A wrong hour"),
     ],
 )
 def test_help_with_words_of_other_programs_names_their_page_first(
@@ -76,7 +81,7 @@ def test_help_with_words_of_other_programs_names_their_page_first(
 ) -> None:
     first, _, *hits = hub("help", *words).stdout.splitlines()
     assert first == f"No page is called '{' '.join(words)}'. These have it:"
-    assert hits[0].startswith(f"  hub help {page}: ")
+    assert hits[0].startswith(f"  hub help {page}:")
 
 
 @each("query", ["", "xyzzy", "[*", "the " * 99, "\n", "<b>"])

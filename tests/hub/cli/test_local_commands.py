@@ -18,7 +18,7 @@ from hub.app.systemd import is_out_of_reach, unit_files
 from hub.base.certificates import Certificates
 from hub.cli.app import hub as command
 from hub.cli.daemon import make_folder
-from hub.cli.options import machine_zone
+from hub.cli.zones import machine_zone
 from hub.settings.editor_schema import settings_schema
 from hub.settings.reading import check_settings
 from hub.settings.settings import LocalModelSettings

@@ -243,6 +243,11 @@ def agent_of_another_time_zone(desk: Desk) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TZ", "UTC")
         ends(desk.hub("doctor"), 0, unsaid=["(agent.zone"])
+        ends(desk.hub("agents", "create", "other", *words, "--timezone", "Asia/Seoul"), 0)
+        ends(desk.hub("agents", "create", "third", *words), 0)
+        ends(desk.hub("agents", "show", "third", "--json"), 0, stdout=["Asia/Seoul"])
+        doctor = desk.hub("doctor")
+        ends(doctor, 0, stdout=["reader reads times of the zone UTC, and others read those of Asia/Seoul"])
         patch.setenv("TZ", "Asia/Tokyo")
         doctor = desk.hub("doctor")
         ends(doctor, 0, stdout=["agent reader reads times of the zone UTC", "(agent.zone"])
