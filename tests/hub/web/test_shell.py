@@ -70,7 +70,13 @@ async def test_owner_in_another_time_zone_changes_that_of_agents_by_a_press(
     hub: ServedHub, browser: Browser
 ) -> None:
     async with over_unix(hub) as operator, owning(browser, hub) as visit:
-        body = {"name": "folder", "device": "desk", "data_types": ["tasks"], "prompt": "Find.", "paths": ["/n"]}
+        body = {
+            "name": "folder",
+            "device": "desk",
+            "data_types": ["tasks"],
+            "prompt": "Find.",
+            "paths": ["/n"],
+        }
         assert (await operator.post("/v1/agents", json=body)).status_code == 201
         devtools = await visit.context.new_cdp_session(visit.page)
         banner = visit.page.get_by_role("status").filter(has_text="this browser is in")
@@ -184,6 +190,8 @@ async def test_sources_page_says_what_was_read_and_why_the_rest_was_kept_back(
             "units_done": 214,
             "units_skipped": 12,
             "result": {"left_out": {"hidden": 9, "key_in_text": 3}},
+            "folded": 3,
+            "folded_since": hub.now_ms,
         }
         c.execute(sa.update(runs).where(runs.c.id == "r-1").values(values))
 
@@ -202,4 +210,8 @@ async def test_sources_page_says_what_was_read_and_why_the_rest_was_kept_back(
         await page.get_by_text("hub up ~/folder").wait_for()
         await expect(page.locator("#add-folder")).to_be_focused()
         assert len([url for url in visit.requests if "/v1/" in url]) <= 9, visit.requests
+        devtools = await visit.context.new_cdp_session(page)
+        await devtools.send("Emulation.setTimezoneOverride", {"timezoneId": "Europe/Madrid"})
+        await visit.open("runs/r-1")
+        await expect(page.get_by_text("as in the 3 runs since 5 Jan 2026, 10:00").first).to_be_visible()
         assert visit.complaints == []

@@ -93,6 +93,11 @@ export function exact(at: string): string {
   return moment.format(new Date(at));
 }
 
+/** Return a sentence of the hub with its times, as in 2026-01-05 08:14 UTC, in this zone. */
+export function inZone(sentence: string): string {
+  return sentence.replace(/(\d{4}-\d\d-\d\d) (\d\d:\d\d(?::\d\d)?) UTC/g, (_, day: string, time: string) => exact(`${day}T${time}Z`));
+}
+
 export const DAY_MS = 86_400_000;
 const WEEK_MS = 7 * DAY_MS;
 const NEAR_DAYS = 180; // whose day and month say the year

@@ -1,7 +1,7 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act, Form, attempt } from "../acting";
-import { DAY_MS } from "../format";
+import { DAY_MS, inZone } from "../format";
 import { may } from "../me";
 import { Command, Field, Named, Read, Select, State, Time } from "../parts";
 import { type Reading, useReading } from "../reading";
@@ -43,7 +43,7 @@ function Card({ of }: { of: IssueView }): JSX.Element {
         <State of={of.severity} />
         <Time at={of.since} />
       </p>
-      <p>{of.explanation}</p>
+      <p>{inZone(of.explanation)}</p>
       {!of.fixes.some(({ command }) => command === of.fix) && <p class="quiet">{of.fix}</p>}
       {of.fixes.map((fix) => (
         <div key={fix.command} class="fix">
@@ -108,7 +108,7 @@ function Muted({ of }: { of: Reading<{ readonly issues: readonly IssueView[] }> 
       <ul class="cards">
         {issues.map((issue) => (
           <li key={issue.key}>
-            <p>{issue.explanation}</p>
+            <p>{inZone(issue.explanation)}</p>
             <p class="quiet">
               Muted by {issue.muted && <Named id={issue.muted.actor} name={issue.muted.actor_name} />}: {issue.muted?.reason}
             </p>

@@ -1,6 +1,6 @@
 import type { JSX } from "preact";
 import { Act } from "../acting";
-import { beginOf, between, brief, commandOf, count, endOf, money } from "../format";
+import { beginOf, between, brief, commandOf, count, endOf, inZone, money } from "../format";
 import { now } from "../live";
 import { Choice, type Column, Command, Facts, Listed, Named, Page, Pager, Read, Section, State, Table, Time } from "../parts";
 import { useReading } from "../reading";
@@ -130,7 +130,7 @@ function Detail({ of }: { of: RunDetail }): JSX.Element {
       <Facts
         rows={[
           ["State", <RunState of={of} />],
-          ["Because", of.waiting_for ?? of.because],
+          ["Because", inZone(of.waiting_for ?? of.because ?? "")],
           ["Message", of.message],
           ["Agent", <a href={link(["agents", of.agent])}>{of.agent}</a>],
           ["Device", <a href={link(["devices", of.device])}>{of.device}</a>],

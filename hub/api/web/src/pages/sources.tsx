@@ -2,7 +2,7 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { Act, type Order, starting } from "../acting";
-import { count, HERE, isAsHere, providerName, quoted, soon } from "../format";
+import { count, HERE, inZone, isAsHere, providerName, quoted, soon } from "../format";
 import { now } from "../live";
 import { isOwner, may } from "../me";
 import { Command, Empty, Entry, Foreign, Page, Read, Section, Time } from "../parts";
@@ -184,7 +184,7 @@ function LastRun({ of: run, unit }: { of: RunView | null; unit: string }): JSX.E
   const page = link(["runs", run.id]);
   const problems: ComponentChildren = run.outcome && run.outcome !== "success" && (
     <p>
-      <strong>{run.outcome === "partial" ? "A part was not read" : "It was not read"}:</strong> {run.because ?? run.reason} {run.fix} <a href={page}>What happened</a>
+      <strong>{run.outcome === "partial" ? "A part was not read" : "It was not read"}:</strong> {inZone(run.because ?? run.reason ?? "")} {run.fix} <a href={page}>What happened</a>
     </p>
   );
   return (

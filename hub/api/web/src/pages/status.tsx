@@ -1,5 +1,5 @@
 import type { JSX } from "preact";
-import { count, lasting, money } from "../format";
+import { count, inZone, lasting, money } from "../format";
 import { Choice, Command, Empty, Page, Read, Section, State, Time } from "../parts";
 import { useReading } from "../reading";
 import { link, place } from "../router";
@@ -52,7 +52,7 @@ function Headline({ of }: { of: StatusView }): JSX.Element | null {
   return (
     <div class={`headline ${worst.severity}`} role="status">
       <State of={worst.severity} />
-      <strong>{worst.explanation}</strong>
+      <strong>{inZone(worst.explanation)}</strong>
       <Time at={worst.since} />
       <p>{worst.fix}</p>
       {others > 0 && (

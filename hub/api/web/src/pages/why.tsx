@@ -1,6 +1,6 @@
 // What became of a file or a line of it in each agent, and why of others nothing did; how a file is found.
 import type { JSX } from "preact";
-import { commandOf, count, quoted, soon } from "../format";
+import { commandOf, count, inZone, quoted, soon } from "../format";
 import { now } from "../live";
 import { type Column, Foreign, Page, Read, Section, State, Table } from "../parts";
 import { useReading } from "../reading";
@@ -25,7 +25,7 @@ const COLUMNS: readonly Column<Reason>[] = [
     cell: (reason) =>
       reason.item_id ? <a href={link(["inbox"], { item: reason.item_id, verdict: "any" })}><Foreign of={reason.title || (reason.table ?? "")} /></a> : <Foreign of={reason.title || "–"} />,
   },
-  { head: "Because", kind: "text", cell: (reason) => <Foreign of={reason.because} /> },
+  { head: "Because", kind: "text", cell: (reason) => <Foreign of={inZone(reason.because)} /> },
   { head: "To change it", kind: "text", cell: (reason) => <Foreign of={reason.remedy} /> },
   { head: "Agent", cell: (reason) => <a href={link(["agents", reason.agent])}>{reason.agent}</a> },
 ];
