@@ -410,7 +410,7 @@ def _device_roots(
     """
     import tomlkit
 
-    from hub.device.device_file import DeviceFileError, connect_shared
+    from hub.device.device_file import DeviceFileError, connect_shared, take_place
     from hub.device.known_hubs import dialled
     from hub.device.moved_files import is_renamed
     from hub.device.settings import device_text
@@ -450,12 +450,17 @@ def _device_roots(
             if moved is not None and roots[number] == moved[0]:
                 del doc["roots"][number]
         doc["roots"].extend(map(str, new))
-        if moved is not None:  # places in the folder follow
+        if moved is not None:  # what was found in the folder, places and boxes follow
             before, after = moved
+            with suppress(DeviceFileError), connect_shared(database(ctx, config)) as db:
+                take_place(db, before.as_posix(), after.as_posix())
             for number, sink in enumerate(settings.sinks):
                 file = Path(real_path(str(getattr(sink, "path", ""))))
                 if file.is_relative_to(before):
                     doc["sinks"][number]["path"] = str(after / file.relative_to(before))
+            for number, folder in enumerate(settings.tick_in):
+                if (file := Path(real_path(str(folder)))).is_relative_to(before):
+                    doc["tick_in"][number] = str(after / file.relative_to(before))
         with using(config, "write", Exit.CANNOT_CREATE):
             file = config.resolve()
             write_atomically(file, tomlkit.dumps(doc).encode(), mode=file.stat().st_mode & 0o777)

@@ -285,8 +285,15 @@ class DeviceStore:
 
         A name is the folder's own name; if it is taken, with the parent folder in brackets. The hub
         identifies files by these names, so they must not depend on the other shared folders or their order.
+        What was found in a folder that was renamed is of its new name.
         """
         with self._transaction():
+            paths = list(paths)
+            missing = [path for path in self.known_roots() if path not in paths and not os.path.isdir(path)]
+            for path in paths:
+                for before in missing:
+                    if moved_files.is_renamed(self._db, Path(before), Path(path)):
+                        take_place(self._db, before, path)
             known: dict[str, str] = dict(self._db.execute("SELECT path, name FROM roots"))
             for path in paths:
                 if path not in known:
@@ -620,6 +627,29 @@ def _add_tables(db: sqlite3.Connection) -> None:
         for statement in verdicts.APPROVED_AHEAD:
             db.execute(statement)
     sending_log.prepare(db)
+
+
+_FOLLOW: Final = """
+UPDATE OR REPLACE {table} SET {column} = :after || substr({column}, length(:before) + 1)
+WHERE {column} = :before OR ({column} > :before || '/' AND {column} < :before || '0')
+"""
+
+
+def take_place(db: sqlite3.Connection, before: str, after: str) -> None:
+    """Note that a shared folder has another path: what was found below it has the names that it has there.
+
+    The old name stays taken, as grants may have it.
+    """
+    known: dict[str, str] = dict(db.execute("SELECT path, name FROM roots"))
+    name = known.get(after) or _fresh_name(Path(after), set(known.values()))
+    db.execute("INSERT OR IGNORE INTO roots VALUES (?, ?)", (after, name))
+    moves = [("digests", "folder", before, after)]
+    for path, old in known.items():
+        if path == before or path.startswith(f"{before}/"):
+            new = f"{name}{path.removeprefix(before)}"
+            moves += [("calls", "source_path", old, new), ("source_files", "path", old, new)]
+    for table, column, old, new in moves:
+        db.execute(_FOLLOW.format(table=table, column=column), {"before": old, "after": new})
 
 
 def _fresh_name(path: Path, taken: set[str]) -> str:

@@ -178,6 +178,8 @@ def test_folder_named_in_place_of_a_missing_one_is_read_by_the_same_agent(home: 
     home.hub("up", str(home.notes))
     until(lambda: home.tasks() == {"Water the plants", "Send the quote"})
     home.hub("places", "add", "vault", f"{home.notes}/todo.md", "--yes")
+    own = home.settings / "device.toml"
+    own.write_text(own.read_text().replace("# tick_in = []", f'tick_in = ["{home.notes}"]'))
     vault = home.notes.rename(home.folder / "vault")
 
     said = home.hub("up", str(vault), "--yes")
@@ -185,10 +187,12 @@ def test_folder_named_in_place_of_a_missing_one_is_read_by_the_same_agent(home: 
     assert f"{vault} takes the place of {home.notes}" in said
     (agent,) = home.json("agents", "ls")["agents"]
     assert (agent["name"], agent["paths"]) == ("notes", [str(vault)])
-    assert f'path = "{vault}/todo.md"' in (home.settings / "device.toml").read_text()
+    assert f'path = "{vault}/todo.md"' in own.read_text()
+    assert f'tick_in = ["{vault}"]' in own.read_text()
     (vault / "rossi.md").write_text(NOTE.replace("[ ] Water", "[x] Water"))
     home.hub("run", "notes")
     until(lambda: home.tasks("status = 'done'") == {"Water the plants"})
+    assert "vault/rossi.md" in home.hub("review", "ls", "--all")
     items = home.json("items", "ls", "--all")["items"]
     assert {item["path"] for item in items} == {"vault/rossi.md"}
     assert home.tasks() == {"Water the plants", "Send the quote"}
