@@ -54,7 +54,7 @@ def change(
 ) -> dict[str, int]:
     """Apply an update of *hub* to an open row, or propose it to the owner of the row.
 
-    A tick that the owner typed into the line of an approved row is applied.
+    A tick that the owner typed into the line of a row is applied, and approves a row without marks.
 
     Raises:
         Refusal: the record is invalid, approves a row, or matches no row that this hub wrote.
@@ -66,17 +66,17 @@ def change(
         )
         raise CallRefusal(ErrorCode.BAD_RECORD, message)
     row_id, is_open = _named(db, table, call.where, hub)
+    row = rows.find(db, table, row_id) or {}
+    requested = {name: value for name, value in call.data.items() if name not in SUGGESTED}
+    changes: Record = {name: value for name, value in requested.items() if row.get(name) != value}
+    if changes == _TICK and _is_ticked(db, table, row):
+        accept(db, table, row_id, Proposal(call.id, changes), at_ms)
+        return {"updated": 1}
     if not is_open:
-        row = rows.find(db, table, row_id) or {}
-        requested = {name: value for name, value in call.data.items() if name not in SUGGESTED}
-        changes: Record = {name: value for name, value in requested.items() if row.get(name) != value}
         if not changes:  # the row has these values already: nothing to decide
             _propose(db, table, row_id, call.id, {}, at_ms)
             reject(db, table, row_id)
             return {"updated": 0}
-        if changes == _TICK and _is_ticked(db, table, row):
-            accept(db, table, row_id, Proposal(call.id, changes), at_ms)
-            return {"updated": 1}
         _propose(db, table, row_id, call.id, changes, at_ms)
         verdicts.count_change(db, table, row_id)
         return {"updated": 0, "proposed": 1}
@@ -223,12 +223,18 @@ def _owned(db: sqlite3.Connection, table: DeviceTable) -> frozenset[str]:
 
 
 def _is_ticked(db: sqlite3.Connection, table: DeviceTable, row: Record) -> bool:
-    """Return True if an approved row has a tick in its line, in a file of the owner that the device knows."""
-    found = db.execute(_SOURCE, (table.name, row["id"])).fetchone()
+    """Return True if the owner ticked a row in its line, in an own file that the device knows.
+
+    The line is the one in which the row was found. A suggestion with a mark is for its owner to look at.
+    """
+    path, quote, start, remarks = db.execute(_SOURCE, (table.name, row["id"])).fetchone()
     roots = db.execute("SELECT name, path FROM roots").fetchall()
-    line = Sources({name: Path(path) for name, path in roots}).line(*found[:3])
-    is_own = author_of(verdicts.read_remarks(found["remarks"]).provenance) == ""
-    return bool(row["isApproved"] and is_own and line and _TICKED.match(line))
+    sources = Sources({name: Path(root) for name, root in roots}, db)
+    moved = sources.moved(path)
+    line = sources.line(moved[0] if len(moved) == 1 else path, quote, start)
+    noted = verdicts.read_remarks(remarks)
+    is_own = author_of(noted.provenance) == "" and (row["isApproved"] or not noted.warnings)
+    return bool(is_own and line and _TICKED.match(line))
 
 
 def _named_by_approved(db: sqlite3.Connection, table: DeviceTable) -> frozenset[str]:

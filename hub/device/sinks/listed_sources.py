@@ -1,4 +1,4 @@
-"""Items that were found in a sink's own file: not written there again."""
+"""Items that were found in a sink's own file, or ticked where they were found: not written there."""
 
 import re
 import sqlite3
@@ -12,13 +12,15 @@ from hub.text.rows.row_keys import key_of
 
 _LISTED: Final = re.compile(r"[ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]")
 _SOURCES: Final = """
-SELECT reviews.tbl, reviews.row_id, source_path, quote, quote_start FROM reviews JOIN calls USING (call_id)
+SELECT reviews.tbl, reviews.row_id, source_path, quote, quote_start,
+json_extract(written, '$.status') = 'done' AND reviews.row_id IN (SELECT id FROM tasks WHERE status = 'done')
+FROM reviews JOIN calls USING (call_id)
 WHERE source_path IS NOT NULL
 """
 
 
 def listed_already(db: sqlite3.Connection, sink: Sink, keys: Collection[str], place: str) -> set[str]:
-    """Return those of *keys* whose rows were found in the target's own files.
+    """Return those of *keys* whose rows were found in the target's own files, or ticked where found.
 
     What is changed or deleted there later stays so. In Markdown this holds for lists: out of prose, a row
     becomes a line. Of a file that no longer exists, what the file at *place* has was found there: it was
@@ -26,7 +28,9 @@ def listed_already(db: sqlite3.Connection, sink: Sink, keys: Collection[str], pl
     """
     found: set[str] = set()
     sources, own, missing = sources_of(db), dict[str, bool](), dict[str, bool]()
-    for table, row_id, path, quote, start in db.execute(_SOURCES) if keys else ():
+    for table, row_id, path, quote, start, is_ticked in db.execute(_SOURCES) if keys else ():
+        if is_ticked:
+            found.add(key_of(table, row_id))
         if path not in own:
             file = sources.file(path)
             own[path] = file is not None and any(map(sink.target.owns, {str(file), str(file.resolve())}))
@@ -37,4 +41,4 @@ def listed_already(db: sqlite3.Connection, sink: Sink, keys: Collection[str], pl
             is_listed = sink.kind != "markdown" or line is None or _LISTED.match(line)
             if is_listed and (own[path] or line is not None):
                 found.add(key)
-    return found
+    return found & {*keys}

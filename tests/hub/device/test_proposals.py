@@ -6,15 +6,20 @@ from typing import Any
 
 import pytest
 
-from hub.device.device_file import DeviceStore
+from hub.device.device_file import DeviceStore, connect_shared
 from hub.device.items import read_items
 from hub.device.owner import approve, reject
 from hub.device.proposals import Proposal
+from hub.device.sinks.sink import Sink
+from hub.device.sinks.sync import synchronize
+from hub.device.sinks.text_file import TextFile
+from hub.text.rows.lines import Markdown
 from protocol.errors import ErrorCode
 from protocol.frame import Record
 from protocol.items import ItemSource, Provenance, ProvenanceOrigin
 from protocol.tables import SUGGESTED
 from protocol.tool_calls import Action, ToolCall
+from tests.support.clock import FakeClock
 from tests.support.scripted_hub import HubCalls
 
 OWN = (
@@ -109,10 +114,15 @@ TICK: Record = {"status": "done"}
             False,
         ),
         ("- [x] call Ana", {"is_open": True}, TICK, True),
+        ("- [x] call Ana", {"is_open": True}, TICK | {"dueDate": 6}, False),
+        ("- [ ] call Ana", {"is_open": True}, TICK, False),
+        ("- [x] call Ana", {"is_open": True, "warnings": ["instruction"]}, TICK, False),
+        ("- [x] call Ana", {"is_moved": True}, TICK, True),
     ],
 )
-def test_tick_that_the_owner_typed_into_the_line_of_an_approved_task_needs_no_approval(
+def test_tick_that_the_owner_typed_into_the_line_of_a_task_needs_no_approval(
     hub: HubCalls,
+    db: Path,
     owner: sqlite3.Connection,
     tmp_path: Path,
     line: str,
@@ -125,18 +135,25 @@ def test_tick_that_the_owner_typed_into_the_line_of_an_approved_task_needs_no_ap
     hub.store.name_roots([str(notes)])
     (notes / "a.md").write_text(f"{line}\n")
     more = dict(more)
-    is_open = more.pop("is_open", False)
+    is_open, is_moved = more.pop("is_open", False), more.pop("is_moved", False)
     place: dict[str, Any] = {"path": "notes/a.md", "quote": "call Ana", "start": 6, "end": 14}
     source = ItemSource(**place | more)
     data = {"title": "call Ana", "dueDate": 5, **SUGGESTED}
     made = hub.ask(Action.INSERT, data=data, source=source).result
     owner.execute("UPDATE tasks SET isApproved = ?", (not is_open,))
+    if is_moved:
+        (notes / "a.md").rename(notes / "moved.md")
     result = hub.ask(Action.UPDATE, where=made, data=changes, source=ItemSource(**place)).result
-    assert ("proposed" not in result) == is_applied
-    found = owner.execute("SELECT status, dueDate, isApproved FROM tasks").fetchone()
-    assert [*found] == ["done" if is_applied else "todo", 5, int(not is_open)]
-    if is_applied and not is_open:
+    assert ("proposed" not in result) == (is_applied or is_open)
+    status, is_approved = owner.execute("SELECT status, isApproved FROM tasks").fetchone()
+    assert status == ("done" if is_applied or is_open else "todo")
+    assert is_approved == (is_applied or not is_open)
+    if is_applied:
         assert words(hub.store) == {"c-2": "approved"}
+    sink = Sink("list", TextFile(tmp_path / "list.md", Markdown()), ("tasks",), kind="markdown")
+    with connect_shared(db) as shared:
+        written = synchronize(shared, sink, FakeClock().now()).written
+    assert written == (not is_open and not is_applied), "what was ticked at once goes nowhere else"
 
 
 def test_an_accepted_change_is_reported_to_the_hub(
