@@ -163,8 +163,16 @@ class RowReview(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 Mark = Literal[
-    "instruction", "hidden_characters", "approximate_quote", "cut_answer", "unsupported", "outside", "apart"
+    "instruction",
+    "hidden_characters",
+    "approximate_quote",
+    "cut_answer",
+    "unsupported",
+    "outside",
+    "apart",
+    "source_missing",
 ]
+SOURCE_MISSING: Final = "source_missing"  # a mark that is never sent: hub and device both look at the files
 
 ONE_CONFIRMED: Final = "a browser confirms one item in a request, below the words of that item"
 # A sentence for the reviewer of each; the handbook, the dashboard and the command line show it.
@@ -176,6 +184,7 @@ MARKS: Final[Mapping[str, str]] = {
     "unsupported": "the quote does not say this: compare the item with the file",
     "outside": "the author of the text is not known, or not verified: expect anything",
     "apart": "the agent lists items of unknown authors apart",
+    "source_missing": "the file is gone or not read any more, or no longer says this",
 }
 # Features of an item of a rule by which the hub judges it, as a reviewer reads them.
 REASONS: Final[Mapping[str, str]] = {
@@ -213,6 +222,18 @@ REASONS: Final[Mapping[str, str]] = {
     "whole_yes": "it is most of its line",
     "whole_no": "it is a part of its line",
 }
+
+
+def binding(marks: Sequence[str]) -> bool:
+    """Return whether only an owner may approve an item with these marks, at the device or by a grant."""
+    return any(mark != SOURCE_MISSING for mark in marks)
+
+
+def with_missing(marks: Sequence[str], *, is_missing: bool) -> tuple[str, ...]:
+    """Return the marks of an item, with the one of missing words if they are missing, and else without."""
+    return (*(mark for mark in marks if mark != SOURCE_MISSING), *((SOURCE_MISSING,) if is_missing else ()))
+
+
 ItemOrder = Literal["newest", "day", "file", "doubt"]
 RankedOrder = Literal["day", "file", "doubt"]
 _NO_DAY: Final = 2**62  # sorts behind all days

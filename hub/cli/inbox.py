@@ -383,7 +383,7 @@ class TerminalInbox:
 
     def _line(self, item: DeviceItem, is_current: bool) -> str:
         picked = "x" if item.number in self._picked else " "
-        warns = "!" if item.remarks.warnings else " "
+        warns = "!" if item.marks else " "
         title = spelled(item.title)
         return f"{'>' if is_current else ' '}{picked}{warns} {item.label:<5} {item.table:<10} {title}"
 
@@ -408,7 +408,7 @@ class TerminalInbox:
         self, them: list[DeviceItem], verdict: Verdict, fields: Mapping[str, str] | None = None
     ) -> None:
         """Decide about items; one with a mark is approved alone, after a question below all of its words."""
-        marked = [item for item in them if item.remarks.warnings and verdict != "reject"]
+        marked = [item for item in them if item.marks and verdict != "reject"]
         if marked and len(them) == 1:
             self._go(next(place for place, item in enumerate(self.items) if item.number == them[0].number))
 
@@ -419,7 +419,7 @@ class TerminalInbox:
                 self._note = "nothing was changed"
                 self._give(them if answer.strip().lower() in ("y", "yes") else [], verdict, fields)
 
-            marks = ", ".join(marked[0].remarks.warnings)
+            marks = ", ".join(marked[0].marks)
             self._ask(f"marked {marks}: {verdict} this one, with the words above? y, then Enter", "", agree)
             return
         self._give([item for item in them if item not in marked], verdict, fields)
@@ -480,7 +480,7 @@ class TerminalInbox:
             self._picked ^= {self.item.number}
 
     def _pick_all(self) -> None:
-        unmarked = [item for item in self.items if not item.remarks.warnings]
+        unmarked = [item for item in self.items if not item.marks]
         plain = [item for item in unmarked if item.proposal is None]
         self._picked = {item.number for item in plain}
         changes = len(unmarked) - len(plain)

@@ -303,7 +303,7 @@ def _agreed(db: Path, labels: Sequence[str], found: "HeldItems") -> list[str]:
     shown = {
         str(item.number): [*lines_of(item, show.columns())]
         for item in read_items(db)
-        if waits(item) and item.remarks.warnings
+        if waits(item) and item.marks
     }
     shown |= {label_of(item): list(_held_lines(item)) for item in found.items if item.warnings}
     return agreed(labels, lambda label: shown.get(label.partition(".")[0], ()))

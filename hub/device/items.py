@@ -26,6 +26,7 @@ from hub.text.excerpt import Excerpt
 from hub.text.rows.same_things import MAX_COMPARED, Thing, author_of, others_in, same_things
 from protocol.coordination import Method
 from protocol.frame import Record
+from protocol.items import with_missing
 from protocol.tables import TABLES, DeviceTable, ExportedItem, ExportedPlace, Tables
 
 # The source of a change is that of its call, if it has a quote, as of an item in ``_item``.
@@ -95,6 +96,11 @@ class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
     goes_to: list[Destination] = []
     also: list[Repeat] = []
     below: int | None = None
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Marks, with which no item is approved together with others."""
+        return with_missing(self.remarks.warnings, is_missing=self.source_state is not None)
 
 
 class OthersProposal(msgspec.Struct, frozen=True):
@@ -171,7 +177,7 @@ def _thing(item: DeviceItem) -> Thing:
         path=item.source_path or "",
         timezone=item.remarks.timezone,
         by=author_of(item.remarks.provenance),
-        is_marked=bool(item.remarks.warnings) or item.proposal is not None or item.source_path is None,
+        is_marked=bool(item.marks) or item.proposal is not None or item.source_path is None,
     )
 
 

@@ -23,6 +23,7 @@ The rules, in this order:
 - Of a title that its owner has rejected three times, and never kept, for an agent that learns: not sent.
 - Already done: not sent. A known item that is now done is updated as above.
 - All other items are new.
+- Not found again, and waiting: marked while the text lacks its quote.
 
 An item of which rules are unsure is held instead of sent, unless its device has it; one that is held is sent
 once they are sure of it.
@@ -54,6 +55,7 @@ from hub.runs.reported_rows import is_taken, pair_by_place
 from hub.text.folding import fold, words_of
 from protocol.frame import Field, Record
 from protocol.ids import content_of, derive_call_id, derive_item_id, is_taken_item_id
+from protocol.items import SOURCE_MISSING, with_missing
 from protocol.lifecycles import CallState
 from protocol.tables import TABLES, DeviceTable, Filler, Kind, TableName
 from storage.runs.items import (
@@ -143,6 +145,8 @@ def decide(
     if document is not None and document.effect == "cancel" and "" in document.dates:
         off = _called_off(document, pairing.rows, declarations, len(found))
         decisions += [_again(item, one, known.finder, can_update) for item, one in off]
+    if document is not None and is_absent is not None:
+        decisions += _without_words(document, pairing.rows, known.finder)
     return decisions if with_quotes else [_without_quote(decision) for decision in decisions]
 
 
@@ -166,6 +170,15 @@ def _with_moved(
         here=(*known.here, *(known_item for known_item in known.elsewhere if known_item.row.id in moved)),
         elsewhere=tuple(known_item for known_item in known.elsewhere if known_item.row.id not in moved),
     )
+
+
+def _without_words(document: Document, rows: Iterable[KnownItem], finder: Finder) -> Iterator[Decision]:
+    """Yield the waiting items of a unit that were not extracted, where the mark of missing words changes."""
+    for row in (known_item.row for known_item in rows):
+        quote = (row.source or {}).get("quote") or ""
+        marks = with_missing(row.warnings, is_missing=quote not in document.text)
+        if row.verdict == "open" and row.unit_key == finder.unit_key and marks != row.warnings:
+            yield Decision(before=row, after=msgspec.structs.replace(row, warnings=marks), skipped="missing")
 
 
 def _called_off(
@@ -505,6 +518,7 @@ def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) 
     if is_seen_before or (is_same and (is_exact or row.verdict != "rejected")):
         seen = item.quote_hash, item.place_hash, finder.config_fingerprint, finder.unit_key
         is_seen = seen == (row.quote_hash, row.place_hash, row.config_fingerprint, row.unit_key)
+        is_seen = is_seen and SOURCE_MISSING not in row.warnings
         return Decision(before=row, after=None if is_seen else _seen(item, row, finder))
     before = None if row.verdict == "rejected" else row.before or row.data  # a change that waits is replaced
     return _changed(item, row, finder, can_update, before=before)
@@ -569,6 +583,7 @@ def _seen(item: FoundItem, row: ItemRow, finder: Finder) -> ItemRow:
         row,
         quote_hash=item.quote_hash,
         place_hash=item.place_hash,
+        warnings=with_missing(row.warnings, is_missing=False),
         unit_key=finder.unit_key,
         agent_id=(row.agent_id if row.unit_key == finder.unit_key else None) or finder.agent_id,
         source=None if row.verdict == "rejected" else _source_of(item, row),

@@ -643,6 +643,10 @@ class Runner:
         after: str | None = ""
         while after is not None:  # items that refer to items of other files can be settled now
             after = await self._store.write(settle_leaning, held, after=after, at=now_ms(self._clock))
+        if attempt.listing.is_complete:
+            waiting = await self._store.read(plans.waiting_units, order.agent_id)
+            if missing := [*filter(attempt.listing.lacks, waiting)]:
+                await self._store.write(plans.note_missing, held, order.agent_id, missing)
         if (read := attempt.tree) is not None:
             await self._store.write(settle_tree, held, digest_of(read.tree), read.units)
         row = await self._store.read(runs.get_run, order.run_id)

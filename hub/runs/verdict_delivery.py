@@ -30,7 +30,7 @@ from protocol.errors import (
 )
 from protocol.frame import Record
 from protocol.ids import DeviceId
-from protocol.items import ReviewVerdict, RowReview
+from protocol.items import ReviewVerdict, RowReview, binding
 from protocol.owner_grants import OwnerGrant, lacking_words
 from protocol.tables import TABLES, Tables
 from protocol.tool_calls import Action, Answer, ToolCall
@@ -155,7 +155,7 @@ class VerdictDelivery:
     async def _ask(self, link: DeviceLink, verdict: DueVerdict) -> VerdictAnswer | None:
         """Return the device's answer; None if there is none yet."""
         # The device may have applied what was sent before: only its answer tells.
-        is_marked = bool(verdict.warnings) and verdict.verdict in ("approve", "edit")
+        is_marked = binding(verdict.warnings) and verdict.verdict in ("approve", "edit")
         is_owned = verdict.seen_row is not None
         refused = refused_by(link, is_marked=is_marked, is_owned=is_owned) if verdict.sends == 0 else None
         is_of_device = verdict.actor == f"{DEVICE}{link.device_id}"

@@ -228,7 +228,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
         awaits: item that its device must have before the unit is done.
         is_behind: its device may have an older version, which must be settled first; the unit is read again.
         elsewhere: item of another source that says the same; nothing is sent for this one.
-        skipped: why nothing is sent for an item that is not known, if so.
+        skipped: why nothing is sent for an item that is not known, if so; ``missing``: for a known one
+            that was not extracted.
     """
 
     before: ItemRow | None = None
@@ -237,7 +238,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     awaits: str | None = None
     is_behind: bool = False
     elsewhere: ItemRow | None = None
-    skipped: Literal["done", "unwanted"] | None = None
+    skipped: Literal["done", "unwanted", "missing"] | None = None
 
     @property
     def is_new(self) -> bool:

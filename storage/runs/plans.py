@@ -13,11 +13,21 @@ import sqlalchemy as sa
 
 from protocol.errors import HubError, IllegalTransition
 from protocol.ids import AgentId, CallId, RunId
+from protocol.items import SOURCE_MISSING, with_missing
 from protocol.lifecycles import FINAL_RUN_STATES, UNIT, CallState, UnitEvent, UnitState
 from storage.connectors import seen_messages
 from storage.connectors.seen_messages import State
 from storage.executing_runs import FencedRun, check_held, is_held, stale
-from storage.kernel.columns import Int, as_stored, execute_among, execute_for_each, in_parts, values_of
+from storage.kernel.columns import (
+    Int,
+    as_stored,
+    execute_among,
+    execute_for_each,
+    in_parts,
+    listed_keys,
+    texts,
+    values_of,
+)
 from storage.kernel.database import Conflict
 from storage.runs.calls import AMONG, IS_OPEN, OF_UNIT, OPEN_CALLS_OF_UNIT, OpenCall, count_calls
 from storage.runs.excerpts import SealedExcerpt, put_excerpts
@@ -45,7 +55,7 @@ from storage.runs.units import (
     ledger_entry,
     settle_unit,
 )
-from storage.schema import agents, run_calls, run_units, runs, unit_ledger, users
+from storage.schema import agents, items, run_calls, run_units, runs, unit_ledger, users
 
 MAX_HELD_OF_UNIT: Final = 100  # the first of a unit are held; the others count as dropped
 MAX_HELD_OF_AGENT: Final = 2_000  # about 2 MB of the database
@@ -163,6 +173,44 @@ OUTDATED = (
     )
     .values(content_hash="")
 )
+
+
+_WAITING = (
+    sa.select(items.c.unit_key)
+    .distinct()
+    .where(
+        items.c.agent_id == sa.bindparam("agent"),
+        listed_keys(items),
+        items.c.verdict.in_(("open", "held")),
+        ~sa.cast(items.c.warnings, sa.Text).contains(f'"{SOURCE_MISSING}"'),
+    )
+)
+_WAITING_IN = sa.select(items.c.id, items.c.warnings).where(
+    items.c.agent_id == sa.bindparam("agent"),
+    items.c.verdict.in_(("open", "held")),
+    items.c.unit_key.in_(sa.bindparam("units", expanding=True)),
+)
+_MARK = sa.update(items).where(items.c.id == sa.bindparam("item")).values(warnings=sa.bindparam("marks"))
+
+
+def waiting_units(c: sa.Connection, agent_id: AgentId) -> list[str]:
+    """Return the units of an agent's waiting items, without those that are marked as missing."""
+    return [*c.execute(_WAITING, {"agent": agent_id}).scalars()]
+
+
+def note_missing(c: sa.Connection, held: FencedRun, agent_id: AgentId, unit_keys: Sequence[str]) -> None:
+    """Mark the waiting items of units that are not listed any more.
+
+    A unit that comes back is read again: only its text tells whether the items are there.
+
+    Raises:
+        StaleRun: the run has another fence, or has ended; nothing was written.
+    """
+    check_held(c, held)
+    rows = execute_among(c, _WAITING_IN, "units", unit_keys, {"agent": agent_id})
+    marks = [{"item": row.id, "marks": [*with_missing(texts(row.warnings), is_missing=True)]} for row in rows]
+    execute_for_each(c, _MARK, marks)
+    execute_for_each(c, OUTDATED, [{"agent": agent_id, "unit": key, "digest": ""} for key in unit_keys])
 
 
 class PlannedMessage(msgspec.Struct, frozen=True):
@@ -295,6 +343,7 @@ class _UnitPlanning:
         """Return the number of items that are known from outside this run's earlier plans of the unit."""
         return sum(
             decision.call is None
+            and decision.skipped != "missing"
             and not decision.is_held
             and (decision.before is None or decision.before.call_id not in of_this_run)
             for decision in self.decisions

@@ -54,7 +54,16 @@ from protocol.causes import PLACE_CAUSES
 from protocol.coordination import DEVICE, Method
 from protocol.errors import CATALOGUE, VERDICT_REFUSALS, CodedError, ErrorCode, HubError
 from protocol.ids import CallId, DeviceId, RunId, UserId
-from protocol.items import ONE_CONFIRMED, CountedDay, FoundBy, ItemOrder, Mark, Provenance, Unresolved
+from protocol.items import (
+    ONE_CONFIRMED,
+    CountedDay,
+    FoundBy,
+    ItemOrder,
+    Mark,
+    Provenance,
+    Unresolved,
+    binding,
+)
 from protocol.tables import TABLES, DeviceTable, Filler, Kind, Tables, person_in
 from storage import audit
 from storage.audit import AuditEntry
@@ -930,7 +939,7 @@ class ItemsResource(Resource):
         if (problem := problem_with(item, new, tables)) is not None:
             return problem
         link = None if item.device_id is None else self._roster.find(item.device_id)
-        is_marked = bool(item.warnings) and new.verdict in ("approve", "edit")
+        is_marked = binding(item.warnings) and new.verdict in ("approve", "edit")
         is_owned = new.seen_row is not None
         code = None if link is None else refused_by(link, is_marked=is_marked, is_owned=is_owned)
         if item.verdict == "held" and (new.verdict == "reject" or code is ErrorCode.CALL_UNSUPPORTED):
@@ -1000,7 +1009,7 @@ class ItemsResource(Resource):
         verdicts = {"device_refuses": refuses, "device_is_elsewhere": row.device_id in elsewhere}
         # by its marks, only the owner of a connected device may approve it
         verdicts["needs_owner"] = (
-            link is not None and bool(row.warnings) and refused_by(link, is_marked=True) is not None
+            link is not None and binding(row.warnings) and refused_by(link, is_marked=True) is not None
         )
         lacks = () if table is None else lacking(table, row.data)
         places = tuple(map(_place_view, row.places))

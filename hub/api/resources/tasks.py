@@ -27,7 +27,7 @@ from protocol.agenda import (
 )
 from protocol.capabilities import CapabilityName
 from protocol.errors import DeliveryError
-from protocol.items import folded
+from protocol.items import binding, folded
 from protocol.owner_grants import OwnerGrant
 from protocol.tables import TABLES, person_in
 from protocol.tool_calls import Action, ToolCall
@@ -215,7 +215,7 @@ class TasksResource(Resource):
             for row, item in entries:
                 given = newest.get(item.row.id) if item else None
                 data = row.data | (given.data if given and given.is_open and given.seen_row else {})
-                table, is_marked = TABLES[row.table], item is not None and bool(item.row.warnings)
+                table, is_marked = TABLES[row.table], item is not None and binding(item.row.warnings)
                 at_ms, timezone = table.day_in(data), item.timezone if item else None
                 own: dict[str, Any] = {
                     "title": str(data.get(table.title, "")),

@@ -60,8 +60,8 @@ def _is_below(source: str, path: str) -> bool:
 
 
 def _marks(item: DeviceItem) -> tuple[str, ...]:
-    is_plain = not item.remarks.warnings and item.proposal is None
-    return ("none",) if is_plain else ("any", *item.remarks.warnings)
+    is_plain = not item.marks and item.proposal is None
+    return ("none",) if is_plain else ("any", *item.marks)
 
 
 def _folders(item: DeviceItem) -> tuple[str, ...]:
@@ -88,7 +88,7 @@ def _key(item: DeviceItem, order: str | None) -> tuple[int, str, int, int]:
         return 0, "", 0, -item.number
     rank = order_key(
         cast(RankedOrder, order),
-        marks=item.remarks.warnings,
+        marks=item.marks,
         day=item.declaration.day_in(item.data),
         path=item.source_path or "",
         source={"start": item.start, "found_by": item.remarks.found_by},

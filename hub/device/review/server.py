@@ -237,7 +237,7 @@ class OwnReview:
             if item is None:
                 code = ErrorCode.UNKNOWN_ITEM
                 raise DeviceFileError("there is no such item")
-            if waits(item) and given.needs_confirmation(marks := item.remarks.warnings):
+            if waits(item) and given.needs_confirmation(marks := item.marks):
                 code = ErrorCode.NEEDS_CONFIRMATION
                 raise DeviceFileError(_UNCONFIRMED.format(", ".join(marks)))
             columns = item.declaration

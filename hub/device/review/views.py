@@ -127,7 +127,7 @@ def item_view(item: DeviceItem) -> Fields:
         "line": item.remarks.line,
         "provenance": item.remarks.provenance,
         "found_by": item.remarks.found_by,
-        "warnings": item.remarks.warnings,
+        "warnings": item.marks,
         "verdict": verdict_of(item),
         "version": version_of(item),
         "row_id": item.row_id,

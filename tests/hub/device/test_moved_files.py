@@ -11,13 +11,15 @@ from typing import Final
 import pytest
 
 from hub.base.clock import IdFactory
-from hub.cli.inbox import lines_of
+from hub.cli.inbox import TerminalInbox, lines_of
 from hub.device import moved_files
-from hub.device.device_file import connect_shared, open_device_store
+from hub.device.device_file import connect_shared, open_device_store, take_place
 from hub.device.digests import open_digests, stamp_of
+from hub.device.inbox import Inbox
 from hub.device.items import DeviceItem, read_excerpt, read_items
 from hub.device.owner import approve, edit
-from hub.device.review.views import detail_view
+from hub.device.review.filters import page_of
+from hub.device.review.views import detail_view, item_view
 from hub.device.sinks.running import tick_sources
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import synchronize
@@ -139,6 +141,23 @@ def replaced(desk: Desk, file: Path) -> None:
     desk.write(OLD, "# Another\n")
 
 
+def shared_folder_renamed(desk: Desk, file: Path) -> None:
+    """Rename a shared folder whose files a run has listed, and share it by its new name."""
+    desk.list_files()
+    desk.roots[0] = desk.roots[0].rename(desk.folder / "papers")
+    desk.find()
+
+
+def shared_folder_replaced(desk: Desk, file: Path) -> None:
+    """Move a shared folder to another disk, as its owner says, after the new one was shared."""
+    after = shutil.copytree(desk.roots[0], desk.folder / "papers")
+    shutil.rmtree(desk.roots[0])
+    before, desk.roots[0] = desk.roots[0], after
+    desk.find()
+    with connect_shared(desk.db) as db:
+        take_place(db, str(before), str(after))
+
+
 # What is changed; the source after that, its state and candidates, and whether a run has listed the files.
 CASES: Final[dict[str, tuple[Change, str, str | None, list[str], bool]]] = {
     "renamed": (lambda _, file: file.rename(file.with_name("b.md")), "notes/old/b.md", None, [], False),
@@ -182,6 +201,9 @@ CASES: Final[dict[str, tuple[Change, str, str | None, list[str], bool]]] = {
         [],
         False,
     ),
+    "shared folder": (shared_folder_renamed, "papers/old/plan.md", None, [], False),
+    "shared folder, listed": (shared_folder_renamed, "papers/old/plan.md", None, [], True),
+    "shared folder, on another disk": (shared_folder_replaced, "papers/old/plan.md", None, [], False),
     "away": (lambda desk, file: desk.roots[0].rename(desk.folder / "away"), OLD, None, [], False),
 }
 
@@ -201,6 +223,11 @@ def test_source_follows_a_moved_file_only_where_the_new_place_is_certain(case: s
     shown = " ".join(" ".join(lines_of(item, 200)).split())
     assert (f"; it may be {' or '.join(candidates)}" in shown) is bool(candidates)
     assert ("deleted, moved or renamed" in shown) is (state == "file_gone")
+    assert [*item_view(item)["warnings"]] == ["source_missing"] * (state is not None)
+    assert len(page_of([item], {"warning": "none"})["items"]) == (state is None)
+    inbox = TerminalInbox(Inbox(desk.db), CLOCK)
+    inbox.press("A")
+    assert inbox.lines(200, 40)[-1] == f"{int(state is None)} selected"
     problem = desk.tick()
     ticked = [path for path in tmp_path.rglob("*.md") if "[x] Pay the rent" in path.read_text()]
     assert ticked == ([] if source == OLD else [tmp_path / source])

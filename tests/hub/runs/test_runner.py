@@ -1033,7 +1033,7 @@ def boxes(*files: tuple[str, str, str]) -> list[list[RunFrame | Exception]]:
     """Return the data of files with one box each, by name, letter in the box and digest."""
     manifest, sent = list[ManifestFile](), list[AgentData]()
     for name, box, letter in files:
-        text = f"- [{box}] call Anna about the lease"
+        text = f"- [{box}] call Anna about the lease" if box else "The lease was extended."
         manifest.append(ManifestFile(path=name, size_bytes=len(text), sha256=digest(letter)))
         sent.append(AgentData(run_id="r", files=[FilePiece(path=name, content=text, sha256=digest(letter))]))
     return [[AgentManifest(run_id="r", files=manifest), *sent, AgentComplete(run_id="r")]]
@@ -1064,6 +1064,31 @@ async def test_box_ticked_in_a_moved_file_is_done_in_the_item_of_the_old_place(
     (item,) = await bench.store.read(lambda c: c.execute(sa.select(items)).all())
     assert (item.unit_key, item.data["status"], item.source["path"]) == (after, "done", after)
     assert [(call.action, call.data["status"]) for call in link.calls] == [("update", "done")]
+
+
+NOTE, EMPTY, OTHER = ("notes/a.md", " ", "1"), ("notes/a.md", "", "2"), ("notes/b.md", "", "3")
+LATER = {
+    "unchanged": ([[NOTE, OTHER]], False),
+    "file deleted": ([[OTHER]], True),
+    "file deleted, and there again": ([[OTHER], [NOTE, OTHER]], False),
+    "line deleted": ([[EMPTY, OTHER]], True),
+    "line deleted, and there again": ([[EMPTY, OTHER], [NOTE, OTHER]], False),
+    "line deleted, and the file saved": ([[EMPTY, OTHER], [(*EMPTY[:2], "4"), OTHER]], True),
+    "line deleted, and the file": ([[EMPTY, OTHER], [OTHER]], True),
+}
+
+
+@pytest.mark.parametrize(("later", "is_missing"), LATER.values(), ids=LATER)
+async def test_waiting_item_is_marked_while_the_file_or_its_words_are_gone(
+    bench: Bench, later: list[list[tuple[str, str, str]]], is_missing: bool
+) -> None:
+    for listing in ([NOTE, OTHER], *later):
+        bench.connect(runs=boxes(*listing)).roots = ("~/notes",)
+        run = await bench.run()
+        assert run.outcome == "success"
+
+    (item,) = await bench.store.read(lambda c: c.execute(sa.select(items)).all())
+    assert (item.warnings, item.version) == (["source_missing"] if is_missing else [], 1)
 
 
 async def test_repeat_of_an_item_whose_file_is_still_listed_leaves_the_item_there(bench: Bench) -> None:

@@ -320,5 +320,6 @@ export const MARKS: Readonly<Record<string, string>> = {
   "cut_answer": "the answer of the model was cut off; the file may contain more",
   "unsupported": "the quote does not say this: compare the item with the file",
   "outside": "the author of the text is not known, or not verified: expect anything",
-  "apart": "the agent lists items of unknown authors apart"
+  "apart": "the agent lists items of unknown authors apart",
+  "source_missing": "the file is gone or not read any more, or no longer says this"
 };
