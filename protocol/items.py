@@ -170,9 +170,9 @@ Mark = Literal[
     "unsupported",
     "outside",
     "apart",
-    "source_missing",
+    "missing",
 ]
-SOURCE_MISSING: Final = "source_missing"  # a mark that is never sent: hub and device both look at the files
+SOURCE_MISSING: Final = "missing"  # a mark that is never sent: hub and device both look at the files
 
 ONE_CONFIRMED: Final = "a browser confirms one item in a request, below the words of that item"
 # A sentence for the reviewer of each; the handbook, the dashboard and the command line show it.
@@ -184,7 +184,7 @@ MARKS: Final[Mapping[str, str]] = {
     "unsupported": "the quote does not say this: compare the item with the file",
     "outside": "the author of the text is not known, or not verified: expect anything",
     "apart": "the agent lists items of unknown authors apart",
-    "source_missing": "the file is gone or not read any more, or no longer says this",
+    "missing": "the file is gone or not read any more, or no longer says this",
 }
 # Features of an item of a rule by which the hub judges it, as a reviewer reads them.
 REASONS: Final[Mapping[str, str]] = {

@@ -687,6 +687,11 @@ async def test_proposal_on_a_marked_item_is_accepted_only_with_the_marked_grant(
     link.owner_grants["review.remote"] = ["marked"]
     (given,) = await give(client, accepting)
     assert given["state"] == "pending"
+    link.owner_grants["review.remote"] = []
+    marks = sa.text("""UPDATE items SET warnings = '["missing"]' WHERE id = 'i-4'""")
+    await hub.store.write(lambda c: c.execute(marks))
+    detail = (await client.get("/v1/items/i-4")).json()
+    assert (detail["warnings"], detail["needs_owner"]) == (["missing"], False)
 
 
 async def test_proposals_end_when_the_item_changes_or_gets_a_verdict(

@@ -223,7 +223,7 @@ def test_source_follows_a_moved_file_only_where_the_new_place_is_certain(case: s
     shown = " ".join(" ".join(lines_of(item, 200)).split())
     assert (f"; it may be {' or '.join(candidates)}" in shown) is bool(candidates)
     assert ("deleted, moved or renamed" in shown) is (state == "file_gone")
-    assert [*item_view(item)["warnings"]] == ["source_missing"] * (state is not None)
+    assert [*item_view(item)["warnings"]] == ["missing"] * (state is not None)
     assert len(page_of([item], {"warning": "none"})["items"]) == (state is None)
     inbox = TerminalInbox(Inbox(desk.db), CLOCK)
     inbox.press("A")

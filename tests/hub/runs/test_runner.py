@@ -1088,7 +1088,7 @@ async def test_waiting_item_is_marked_while_the_file_or_its_words_are_gone(
         assert run.outcome == "success"
 
     (item,) = await bench.store.read(lambda c: c.execute(sa.select(items)).all())
-    assert (item.warnings, item.version) == (["source_missing"] if is_missing else [], 1)
+    assert (item.warnings, item.version) == (["missing"] if is_missing else [], 1)
 
 
 async def test_repeat_of_an_item_whose_file_is_still_listed_leaves_the_item_there(bench: Bench) -> None:

@@ -321,5 +321,5 @@ export const MARKS: Readonly<Record<string, string>> = {
   "unsupported": "the quote does not say this: compare the item with the file",
   "outside": "the author of the text is not known, or not verified: expect anything",
   "apart": "the agent lists items of unknown authors apart",
-  "source_missing": "the file is gone or not read any more, or no longer says this"
+  "missing": "the file is gone or not read any more, or no longer says this"
 };
