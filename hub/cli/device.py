@@ -397,6 +397,7 @@ def sync(ctx: click.Context, again: bool, agree: tuple[str, ...], config: Path) 
     from hub.device.sinks.running import tick_sources
     from hub.device.sinks.states import forget_others
     from hub.device.sinks.sync import synchronize
+    from hub.device.sinks.text_file import TextFile
 
     has_problem = False
     file = database(ctx, config)
@@ -424,9 +425,11 @@ def sync(ctx: click.Context, again: bool, agree: tuple[str, ...], config: Path) 
             has_problem |= bool(synced.problem)
             summary = "; ".join(filter(None, (done, synced.problem))) or "nothing has changed"
             show.report(f"{sink.name}: {summary}")
-        if settings.tick_in and (problem := tick_sources(db, settings.tick_in, SystemClock().now())):
+        files = [sink for sink in current if isinstance(sink.target, TextFile)]
+        ticked = tick_sources(db, settings.tick_in, SystemClock().now(), sinks=files)
+        if ticked.problem:
             has_problem = True
-            show.report(f"tick_in: {problem}")
+            show.report(f"tick_in: {ticked.problem}")
     ctx.exit(Exit.FAILED if has_problem else 0)
 
 

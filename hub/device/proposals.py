@@ -7,7 +7,6 @@ the titles of approved projects and tasks, to which new items may belong. Plain 
 inside the caller's transaction.
 """
 
-import re
 import sqlite3
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -41,8 +40,6 @@ _decoder: Final = msgspec.json.Decoder(Record | None)
 
 
 _TICK: Final[Record] = {"status": "done"}
-# Line of a done task, as Markdown and todo.txt have it.
-_TICKED: Final = re.compile(r"[ \t>]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+\[[xX]\]|x)[ \t]")
 _SOURCE: Final = """
 SELECT source_path, quote, quote_start, remarks FROM reviews JOIN calls USING (call_id)
 WHERE reviews.tbl = ? AND reviews.row_id = ?
@@ -231,10 +228,9 @@ def _is_ticked(db: sqlite3.Connection, table: DeviceTable, row: Record) -> bool:
     roots = db.execute("SELECT name, path FROM roots").fetchall()
     sources = Sources({name: Path(root) for name, root in roots}, db)
     moved = sources.moved(path)
-    line = sources.line(moved[0] if len(moved) == 1 else path, quote, start)
     noted = verdicts.read_remarks(remarks)
     is_own = author_of(noted.provenance) == "" and (row["isApproved"] or not noted.warnings)
-    return bool(is_own and line and _TICKED.match(line))
+    return bool(is_own and sources.is_ticked(moved[0] if len(moved) == 1 else path, quote, start))
 
 
 def _named_by_approved(db: sqlite3.Connection, table: DeviceTable) -> frozenset[str]:

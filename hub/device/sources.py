@@ -17,6 +17,7 @@ from hub.text import archives
 from hub.text.decoding import decode
 from hub.text.excerpt import Excerpt, Excerpts
 from hub.text.files import AUDIO, HTML, MAIL, MBOX, OFFICE, PICTURES, NotConvertible, media_type_of
+from hub.text.rows.ticks import place_of_quote, tick_at
 
 MAX_BYTES: Final = 4 << 20  # of a file that is searched for a quote; the state of larger files is unknown
 
@@ -76,7 +77,8 @@ class Sources:
         except OSError:  # invalid name, or a folder that cannot be read
             return None
         text = self._plain(file) if quote else None
-        return None if text is None or not quote or quote in text else SourceState.WORDS_MISSING
+        is_found = text is None or not quote or quote in text or place_of_quote(text, quote) is not None
+        return None if is_found else SourceState.WORDS_MISSING
 
     def excerpt(self, path: str | None, quote: str | None, start: int | None) -> Excerpt | None:
         """Return the lines around a quote; None where the file no longer has it once or at *start*."""
@@ -91,6 +93,13 @@ class Sources:
         text, begin, end = found
         return text[text.rfind("\n", 0, begin) + 1 : end]
 
+    def is_ticked(self, path: str | None, quote: str | None, start: int | None) -> bool:
+        """Return True if the line or to-do of a quote is done."""
+        found = self._found(path, quote, start)
+        kind = "ics" if path and path.endswith(".ics") else "todo.txt"
+        tick = None if found is None else tick_at(*found[:2], kind)
+        return tick is not None and tick.is_done
+
     def line_without_key(self, file: Path, quote: str | None) -> str | None:
         """Return the first line of any file that has the first line of a quote, and no key of an item."""
         words = (quote or "").strip().partition("\n")[0].strip()
@@ -101,13 +110,8 @@ class Sources:
         """Return the text of a file with the start and the end of a quote in it."""
         root, file = self._place(path)
         text = self._plain(file) if root is not None and quote else None
-        if text is None or not quote:
-            return None
-        if start is None or not text.startswith(quote, start):
-            start = text.find(quote)
-            if start < 0 or text.find(quote, start + 1) >= 0:
-                return None
-        return text, start, start + len(quote)
+        found = None if text is None or not quote else place_of_quote(text, quote, start)
+        return None if text is None or found is None else (text, *found)
 
     def file(self, path: str | None) -> Path | None:
         """Return the file of a source path; None if it is of no shared folder."""

@@ -31,8 +31,9 @@ from hub.device import declared_tables
 from hub.device.addresses import is_local
 from hub.device.device_file import DeviceFileError, connect_shared
 from hub.device.settings import AnySink, CalDavSink, DeviceSettings, check_device_file
-from hub.device.sinks.approved_rows import count_approved
+from hub.device.sinks.approved_rows import approved_rows
 from hub.device.sinks.configured import sink_of, sinks_of
+from hub.device.sinks.listed_sources import listed_already
 from hub.device.sinks.states import State, forget_problem, states
 from hub.device.sinks.target import WrongPlace
 from hub.device.sinks.text_file import TextFile
@@ -248,10 +249,11 @@ class PlaceBook:
         """Examine a place, and write there on trial."""
         sink, rows = sink_of(chosen, password), 0
         tables = [table for table in TABLES.values() if table.name in sink.tables]
+        place = sink.target.fresh_place(self._now())
         with suppress(DeviceFileError), connect_shared(self._db) as db:
             tables = [table for table in declared_tables.tables_of(db).values() if table.name in sink.tables]
-            rows = sum(count_approved(db, table.name) for table in tables)
-        place = sink.target.fresh_place(self._now())
+            approved = approved_rows(db, sink.tables, {}, has_marks=False)
+            rows = len(approved.keys() - listed_already(db, sink, approved, place))
         if (end_when := getattr(sink.target, "end_when", None)) is not None:
             end_when(self._is_late)
         if (examine := getattr(sink.target, "examine", None)) is not None:

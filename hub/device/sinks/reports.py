@@ -23,18 +23,24 @@ _OF_HUB: Final = """
 SELECT tbl, row_id, call_id, coalesce(places, '[]') AS places
 FROM reviews LEFT JOIN place_reports USING (tbl, row_id) WHERE hub = ? ORDER BY number
 """
+OWN_LINE: Final = "line:"  # digest of a line of the owner that is a row of the sink behind it
+PLACED: Final = f"""(
+SELECT iif(sink = '', substr(digest, {len(OWN_LINE) + 1}), sink) AS sink, key, tbl, row_id, place, base,
+    digest, is_deleted, at_ms, link
+FROM sink_rows
+)"""
 # of a row that its hub has deleted meanwhile, nothing is kept
 _CONFIRM: Final = """
 INSERT OR REPLACE INTO place_reports SELECT tbl, row_id, ?3 FROM reviews WHERE tbl = ?1 AND row_id = ?2
 """
 # The error of a server that has no calendar any more names no place. A refused row has a problem of its own,
 # which is none of the other rows.
-_DESTINATIONS: Final = """
+_DESTINATIONS: Final = f"""
 SELECT tbl, row_id, sink_rows.sink, kind, place, link, base IS NULL AS waits, digest, is_deleted,
     sink_rows.at_ms, coalesce(reason, iif(is_of_rows, '', problem)) AS problem,
     iif(reason IS NULL, iif(is_of_rows, '', why), 'refused') AS why, sink_states.at_ms AS problem_ms,
     place IN (SELECT value FROM json_each(missing)) OR (why = 'missing' AND missing = '[]') AS is_missing
-FROM sink_rows JOIN
+FROM {PLACED} AS sink_rows JOIN
     (SELECT *, why = 'refused' AND sink IN (SELECT sink FROM sink_waits WHERE what = 'refused') AS is_of_rows
     FROM sink_states) AS sink_states USING (sink)
     LEFT JOIN (SELECT sink, key, reason FROM sink_waits WHERE what = 'refused' AND tries > 0) AS refused

@@ -1,7 +1,8 @@
-"""Sinks of a running device: when each is synchronized, and ticking of boxes in source notes.
+"""Sinks of a running device: when each is synchronized, and ticks of lines in the files of tasks.
 
-The boxes of tasks in the notes that they were found in are ticked once the task is done, where its owner
-agrees. Only the mark in the box changes, only once, and only while the line is the one that was quoted.
+The line that a task was found in is ticked once the task is done, where its owner agrees. Only the tick
+changes, and only while the line is the one that was quoted. In a sink's own file, its owner's tick counts
+here, too.
 """
 
 import os
@@ -10,27 +11,40 @@ import sqlite3
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final
 
 import anyio.to_thread
 
 from hub.base.clock import Clock, epoch_ms
+from hub.base.system.files import stamp_of_file
+from hub.device import proposals, rows
 from hub.device.device_file import DeviceFileError, connect_shared
 from hub.device.items import sources_of
 from hub.device.moved_files import note_replaced
 from hub.device.sinks import answers
 from hub.device.sinks.remarks import remarks_on
+from hub.device.sinks.reports import OWN_LINE
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.states import forget_others
 from hub.device.sinks.sync import Synced, synchronize
-from hub.device.sinks.text_file import content_of, replace_content, require_writable
+from hub.device.sinks.text_file import (
+    TextFile,
+    bytes_of,
+    content_of,
+    replace_content,
+    require_writable,
+    text_in,
+)
 from hub.text.rows.calendar import CalendarFormat
 from hub.text.rows.lines import Markdown, TodoTxt
 from hub.text.rows.records import Csv, JsonLines
 from hub.text.rows.row import TargetFailed
 from hub.text.rows.row_format import Format
 from hub.text.rows.row_keys import key_of
+from hub.text.rows.ticks import Tick, place_of_quote, tick_at
+from protocol.tables import TABLES, TableName
 
 FORMATS: Final[Mapping[str, Callable[[], Format]]] = {
     "markdown": Markdown,
@@ -43,18 +57,21 @@ INTERVAL_S: Final = 2.0  # between two looks at both sides
 _RETRY_S: Final = 30.0  # after a problem
 _SEARCH_MS: Final = 600_000  # between two searches for the same missing file
 _SOURCES: Final = ""  # no sink of the settings has this name
-_BOX: Final = re.compile(r"[ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]+\[(?P<mark> )\][ \t]")
-_DONE: Final = """
-SELECT tasks.id, calls.source_path, calls.quote, calls.quote_start FROM tasks
-JOIN reviews ON reviews.tbl = 'tasks' AND reviews.row_id = tasks.id
+_TODO_TXT: Final = re.compile(r"todo.*\.txt\Z", re.IGNORECASE)
+_TASKS: Final = """
+SELECT tasks.id, tasks.status = 'done', calls.source_path, calls.quote, calls.quote_start, sink_rows.base,
+    sink_rows.digest
+FROM tasks JOIN reviews ON reviews.tbl = 'tasks' AND reviews.row_id = tasks.id
 JOIN calls ON calls.call_id = reviews.call_id
-WHERE tasks."isApproved" AND tasks.status = 'done' AND calls.quote IS NOT NULL
-AND NOT EXISTS (SELECT 1 FROM sink_rows WHERE sink = '' AND sink_rows.row_id = tasks.id)
+LEFT JOIN sink_rows ON sink_rows.sink = '' AND sink_rows.row_id = tasks.id
+WHERE tasks."isApproved" AND calls.quote IS NOT NULL ORDER BY calls.source_path
 """
 _RECORD: Final = """
-INSERT OR IGNORE INTO sink_rows (sink, key, tbl, row_id, place, base, at_ms)
-VALUES ('', ?, 'tasks', ?, ?, '{"status":"done"}', ?)
+INSERT OR REPLACE INTO sink_rows (sink, key, tbl, row_id, place, base, digest, at_ms)
+VALUES ('', ?, 'tasks', ?, ?, ?, ?, ?)
 """
+_TABLE: Final = TABLES[TableName.TASKS]
+_STATES: Final = {False: '{"status":"todo"}', True: '{"status":"done"}'}  # also of 0 and 1
 
 
 class Sinks:
@@ -106,8 +123,9 @@ class Sinks:
             for sink in sinks:
                 self._synchronize(self._db, sink)
             self._report_remarks(self._db, known or ())
-            if folders:
-                self._tick(self._db, folders)
+            files = [sink for sink in sinks if isinstance(sink.target, TextFile)]
+            if folders or files:
+                self._tick(self._db, folders, files)
             self._fault = ""
         except (DeviceFileError, sqlite3.Error) as error:  # the next look tries again
             self._opened.close()
@@ -146,18 +164,21 @@ class Sinks:
             self._remarks |= remarks.keys()
             self._remarked = stamp
 
-    def _tick(self, db: sqlite3.Connection, folders: Collection[Path]) -> None:
+    def _tick(self, db: sqlite3.Connection, folders: Collection[Path], sinks: Sequence[Sink]) -> None:
         (version,) = db.execute("SELECT total_changes()").fetchone()
-        stamp = folders, version, db.execute("PRAGMA data_version").fetchone()[0]
         last = self._last.get(_SOURCES, Synced())
+        stamps = [stamp_of_file(Path(place)) for place in sorted(last.places)]
+        stamp = folders, sinks, stamps, version, db.execute("PRAGMA data_version").fetchone()[0]
         seen, at = self._seen.get(_SOURCES, (None, float("-inf")))
         now = self._clock.monotonic()
         if stamp == seen and (not last.problem or now - at < _RETRY_S):
             return
-        problem = tick_sources(db, folders, self._clock.now(), self._searches)
-        if problem and problem != last.problem:
-            self._on_status(problem)
-        self._last[_SOURCES], self._seen[_SOURCES] = Synced(problem=problem), (stamp, now)
+        synced = tick_sources(db, folders, self._clock.now(), self._searches, sinks)
+        if synced.taken_back:  # for the sinks of this connection, whose version stays
+            self._seen.clear()
+        if synced.problem and synced.problem != last.problem:
+            self._on_status(synced.problem)
+        self._last[_SOURCES], self._seen[_SOURCES] = synced, (stamp, now)
 
     def _stamp(self, db: sqlite3.Connection, sink: Sink, last: Synced) -> Hashable:
         """Return what differs once either side has changed."""
@@ -171,71 +192,95 @@ def tick_sources(
     folders: Collection[Path],
     now: datetime,
     searches: dict[str, tuple[int, Sequence[str]]] | None = None,
-) -> str:
-    """Mark the boxes of done tasks in files below *folders*; return a problem, or an empty text.
+    sinks: Sequence[Sink] = (),
+) -> Synced:
+    """Mark the lines of done tasks in files below *folders*, and both ways in the own files of *sinks*.
+
+    A line in a file of a sink is that row there: what its owner ticks or opens again is done or open here.
 
     Args:
         searches: when each missing file was searched, in epoch ms, and what was found, by its path; a search
             is repeated after ``_SEARCH_MS``, and once a found file is missing.
     """
-    problem, at_ms = "", epoch_ms(now)
+    synced, at_ms = Synced(), epoch_ms(now)
     allowed = [folder.resolve() for folder in folders]
-    sources, agreed = sources_of(db), answers.confirmed(db, _SOURCES)
+    sources, confirmed = sources_of(db), lru_cache(maxsize=1)(partial(answers.confirmed, db))
     searches = {} if searches is None else searches
+    opened = lru_cache(maxsize=1)(_Opened)
+
+    @lru_cache(maxsize=1)
+    def sink_with(file: Path) -> Sink | None:
+        names = {str(file), str(file.resolve())}
+        takers = (sink for sink in sinks if _TABLE.name in sink.tables)
+        return next((sink for sink in takers if any(map(sink.target.owns, names))), None)
 
     def is_allowed(file: Path | None) -> bool:
         return file is not None and any(file.resolve().is_relative_to(folder) for folder in allowed)
 
-    for row_id, path, quote, start in db.execute(_DONE).fetchall():
+    for row_id, is_done, path, quote, start, base, digest in db.execute(_TASKS).fetchall():
         file = sources.file(path)
-        if file is None or not is_allowed(file):
+        if file is None:
             continue
-        searched_ms, moved = searches.get(path, (-_SEARCH_MS, ()))
-        is_found_still = all(os.path.lexists(sources.file(other) or "") for other in moved)
-        if os.path.lexists(file):
-            moved = ()
-        elif not is_found_still or not 0 <= at_ms - searched_ms < _SEARCH_MS:
-            moved = sources.moved(path)
-            searches[path] = at_ms, moved
-        file = sources.file(moved[0]) if len(moved) == 1 else file
-        if file is None or not is_allowed(file):
-            continue
+        sink = sink_with(file)
+        name, is_both_ways = (sink.name, sink.back) if sink else (_SOURCES, False)
+        if not is_both_ways and (not is_done or base is not None or not (sink or is_allowed(file))):
+            continue  # a line is ticked once
+        moved: Sequence[str] = ()
+        line = f"{OWN_LINE}{name}" if is_both_ways else ""
+        if is_both_ways:
+            synced.places |= {str(file)}
+            if not os.path.lexists(file):
+                continue  # the sink says so
+        elif not os.path.lexists(file):
+            searched_ms, moved = searches.get(path, (-_SEARCH_MS, ()))
+            is_found_still = all(os.path.lexists(sources.file(other) or "") for other in moved)
+            if not is_found_still or not 0 <= at_ms - searched_ms < _SEARCH_MS:
+                moved = sources.moved(path)
+                searches[path] = at_ms, moved
+            file = sources.file(moved[0]) if len(moved) == 1 else file
+            if file is None or not is_allowed(file):
+                continue
         if len(moved) > 1:
-            problem = (
+            synced.problem = (
                 f"{path} is missing, no box is ticked: it may be {' or '.join(moved)}; remove all but one"
             )
             continue
         try:
-            if _tick_box(file, quote, start, agreed):
+            kind = sink.kind if sink else "todo.txt" if _TODO_TXT.search(file.name) else "markdown"
+            note = opened(file)
+            found = place_of_quote(note.text, quote, start)
+            tick = None if found is None else tick_at(note.text, found[0], kind, at_ms)
+            was_done = is_both_ways and digest == line and base == _STATES[True]
+            if tick is None and not os.path.exists(file):
+                synced.problem = f"{path} is missing, no box is ticked there"
+            elif tick is not None and tick.is_done != is_done and tick.is_done == was_done:
+                require_writable(file, confirmed(name))
+                note.replace(tick, confirmed(name))
+                opened.cache_clear()
                 note_replaced(db, str(file), path)
-            elif not file.exists():
-                problem = f"{path} is missing, no box is ticked there"
+            elif tick is not None and tick.is_done != is_done:
+                is_done = tick.is_done
+                rows.update(db, _TABLE, row_id, {"status": "done" if is_done else "todo"}, at_ms)
+                proposals.drop_done(db, _TABLE, row_id)
+                synced.taken_back += 1
         except TargetFailed as error:  # the next look tries again
-            problem = f"{error}{answers.request_consent(db, _SOURCES, error)}"
+            synced.problem = f"{error}{answers.request_consent(db, name, error)}"
             continue
-        db.execute(_RECORD, (key_of("tasks", row_id), row_id, str(file), at_ms))
-    return problem
+        state = (_STATES[is_done], line)
+        if (base, digest) != state and not (is_both_ways and tick is None):
+            key = key_of(_TABLE.name, row_id)
+            db.execute(_RECORD, (key, row_id, str(file), *state, at_ms))
+    return synced
 
 
-def _tick_box(file: Path, quote: str, start: int | None, agreed: Collection[tuple[str, str]]) -> bool:
-    """Mark the box of the line that has the quote; leave a line without an open box alone, and return False.
+class _Opened:
+    """Text of a file with ticks. Raises TargetFailed: it cannot be read."""
 
-    Raises:
-        TargetFailed: the file cannot be read or written now.
-    """
-    content, _ = content_of(file)
-    try:
-        text = (content or b"").decode()
-    except UnicodeDecodeError:
-        return False
-    if start is None or not text.startswith(quote, start):
-        start = text.find(quote)
-        if start < 0 or text.find(quote, start + 1) >= 0:
-            return False  # the line was changed, or could be another one
-    found = _BOX.match(text, text.rfind("\n", 0, start) + 1)
-    if found is None:
-        return False
-    require_writable(file, agreed)
-    after = text[: found.start("mark")] + "x" + text[found.end("mark") :]
-    replace_content(file, content, after.encode(), agreed)
-    return True
+    def __init__(self, file: Path) -> None:
+        self._file, self._content = file, content_of(file)[0]
+        self.text, self._newline = text_in(str(file), self._content, "\n")
+
+    def replace(self, tick: Tick, agreed: Collection[tuple[str, str]]) -> None:
+        """Write the other state of a tick. Raises TargetFailed: the file cannot be written now."""
+        text = self.text[: tick.start] + tick.other + self.text[tick.end :]
+        replace_content(self._file, self._content, bytes_of(text, self._newline, self._content), agreed)

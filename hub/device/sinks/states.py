@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 import msgspec
 
 from hub.device import declared_tables, rows
+from hub.device.sinks.reports import PLACED
 from hub.device.sinks.waits import RowWait, WaitReason, end_waits, waits_of
 from protocol.causes import PLACE_CAUSES
 from protocol.tables import Tables
@@ -61,7 +62,7 @@ def states(db: sqlite3.Connection) -> dict[str, State]:
     query = (
         "SELECT sink_states.sink, problem, count(base) - sum(is_deleted), count(key) - count(base),"
         " max(iif(base IS NULL, NULL, sink_rows.at_ms)), why, sink_states.at_ms"
-        " FROM sink_states LEFT JOIN sink_rows USING (sink) GROUP BY sink_states.sink"
+        f" FROM sink_states LEFT JOIN {PLACED} AS sink_rows USING (sink) GROUP BY sink_states.sink"
     )
     deleted = "SELECT sink, tbl, row_id FROM sink_rows WHERE is_deleted ORDER BY sink, key"
     found = {

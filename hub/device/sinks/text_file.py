@@ -110,7 +110,7 @@ class TextFile:
         return read_back(self._form, table, fields)
 
     def examine(self, place: str, tables: Collection[DeviceTable], agreed: Collection[str]) -> None:
-        text = _text(place, content_of(Path(place))[0], self._form.newline)[0]
+        text = text_in(place, content_of(Path(place))[0], self._form.newline)[0]
         require_writable(Path(place), {(place, matter) for matter in agreed})
         if FORMAT not in agreed and (what := other_format(text, self._form.kind)):
             raise Unconfirmed(place, FORMAT, what)
@@ -134,7 +134,7 @@ class TextFile:
         for place in sorted(places, key=lambda place: (self.owns(place), place), reverse=True):
             try:
                 contents[place], at_ms = content_of(Path(place))
-                text = _text(place, contents[place], self._form.newline)[0]
+                text = text_in(place, contents[place], self._form.newline)[0]
             except TargetFailed:
                 if self.owns(place):
                     raise
@@ -184,7 +184,7 @@ class TextFile:
                 continue
             with suppress(TargetFailed):
                 content, at_ms = content_of(Path(place))
-                text = _text(place, content, self._form.newline)[0]
+                text = text_in(place, content, self._form.newline)[0]
                 if left.isdisjoint(_KEY.findall(text)):
                     self._without[place] = stamp, frozenset(left)
                     continue
@@ -223,12 +223,9 @@ class TextFile:
             }
             if not here and not removals:
                 continue
-            text, newline = _text(place, before, self._form.newline)
+            text, newline = text_in(place, before, self._form.newline)
             text = spliced(self._form, text, here, removals, snapshot.tables)
-            after = text.replace("\n", newline).encode()
-            if (before or b"").startswith(BOM_UTF8):
-                after = BOM_UTF8 + after
-            replace_content(Path(place), before, after, snapshot.agreed)
+            replace_content(Path(place), before, bytes_of(text, newline, before), snapshot.agreed)
         return {}
 
 
@@ -277,7 +274,7 @@ def _folder_of(path: Path) -> Folder:
     return enter(str(Path(without_links(str(path))).parent), lists=False)
 
 
-def _text(place: str, content: bytes | None, newline: str) -> tuple[str, str]:
+def text_in(place: str, content: bytes | None, newline: str) -> tuple[str, str]:
     """Return a text with line feeds and without its byte order mark, and how its lines end, or *newline*.
 
     A carriage return that ends no line, or some lines only, stays in the text: other bytes never change.
@@ -292,6 +289,12 @@ def _text(place: str, content: bytes | None, newline: str) -> tuple[str, str]:
     if "\n" not in plain:
         return text, newline
     return (plain, "\r\n") if plain.replace("\n", "\r\n") == text else (text, "\n")
+
+
+def bytes_of(text: str, newline: str, before: bytes | None) -> bytes:
+    """Return the bytes of a changed text, with the mark at its start that the file had *before*."""
+    mark = BOM_UTF8 if (before or b"").startswith(BOM_UTF8) else b""
+    return mark + text.replace("\n", newline).encode()
 
 
 class _TakenBack(Exception):

@@ -28,6 +28,11 @@ _KEY: Final = re.compile(r"^UID(?:;[^:\n]*)?:(hub-[a-z0-9]*)[ \t]*$", re.MULTILI
 _CHANGED: Final = re.compile(
     r"^(LAST-MODIFIED|DTSTAMP)(?:;[^:\n]*)?:([0-9]{8}T[0-9]{6})", re.MULTILINE | re.IGNORECASE
 )
+# Properties of a to-do that say whether it is done, with the lines that go on.
+_DONE: Final = re.compile(
+    r"^(?:STATUS|COMPLETED|PERCENT-COMPLETE)[;:][^\n]*+(?>(?:\n[ \t][^\n]*+)*)(?:\n|\Z)",
+    re.MULTILINE | re.IGNORECASE,
+)
 _END: Final = re.compile(r"^END:VCALENDAR[ \t]*$", re.MULTILINE | re.IGNORECASE)
 _APART: Final = "\x1a"  # a character that no text of an item has
 _TAIL: Final = 200  # characters of a file in which its end is, as a rule
@@ -84,6 +89,24 @@ def _components(text: str) -> Iterator[tuple[int, int]]:
         elif begin is not None and begin["kind"].upper() == border["kind"].upper():
             yield begin.start(), border.end()
             begin = None
+
+
+def place_of_to_do(text: str, at: int) -> tuple[int, int] | None:
+    """Return the place of the to-do that is at a place."""
+    begin, end = (
+        text.rfind("\nBEGIN:VTODO\n", 0, at) + 1,
+        text.find("\nEND:VTODO\n", at) + len("\nEND:VTODO\n"),
+    )
+    is_whole = [*_components(text[begin:end])] == [(0, end - begin)]
+    return (begin, end) if is_whole else None
+
+
+def with_other_state(text: str, at_ms: int) -> tuple[bool, str]:
+    """Return whether a to-do is done, and its text as an open one, or as one done at *at_ms*."""
+    is_done = any("COMPLETED" in found[0].upper() for found in _DONE.finditer(text))
+    head, line_end, rest = _DONE.sub("", text).partition("\n")
+    done = f"STATUS:COMPLETED\nCOMPLETED:{from_epoch_ms(at_ms):%Y%m%dT%H%M%SZ}\nPERCENT-COMPLETE:100\n"
+    return is_done, head + line_end + ("STATUS:NEEDS-ACTION\n" if is_done else done) + rest
 
 
 def fields_in(text: str, table: DeviceTable) -> dict[str, str]:

@@ -248,6 +248,18 @@ class TodoTxt(Format):
         return with_line(text, self.rendered(put, text, None))
 
 
+def with_other_tick(line: str, at_ms: int) -> tuple[bool, str]:
+    """Return whether a line of todo.txt is done, and the line as an open one, or as one done at *at_ms*."""
+    row = _TODO.match(line)
+    assert row is not None
+    is_done, letter, rest = bool(row["lead"]), _letter_on(row), row["rest"]
+    if is_done:
+        rest = _TODO_PRIORITY.sub("", rest).rstrip()
+        return True, (f"({letter}) " if letter else "") + row["dates"] + rest
+    done = from_epoch_ms(at_ms).astimezone().date()
+    return False, f"x {done} {row['dates']}{rest}" + (f" pri:{letter}" if letter else "")
+
+
 def _letter_on(row: re.Match[str]) -> str | None:
     """Return the letter of a priority; that of a done task is a value, since programs take the sign away."""
     done = _TODO_PRIORITY.search(row["rest"]) if row["lead"] else None

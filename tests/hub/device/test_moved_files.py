@@ -86,7 +86,7 @@ class Desk:
         approve(self.db, labels, at_ms=AT)
         edit(self.db, labels, {"status": "done"}, at_ms=AT)
         with connect_shared(self.db) as db:
-            return tick_sources(db, self.roots, CLOCK.now())
+            return tick_sources(db, self.roots, CLOCK.now()).problem
 
 
 NOTE: Final = "# Plan\n\n- [ ] Pay the rent\n- [ ] Call Ana\n"
@@ -273,7 +273,7 @@ def test_missing_note_is_searched_once_and_only_below_the_folders_with_boxes(
         """Return whether files were looked at, and whether there is a problem."""
         seen.clear()
         with connect_shared(desk.db) as db:
-            problem = tick_sources(db, [folder], CLOCK.now() + timedelta(seconds=seconds), searches)
+            problem = tick_sources(db, [folder], CLOCK.now() + timedelta(seconds=seconds), searches).problem
         return bool(seen), problem != ""
 
     assert searched(elsewhere, 0) == (False, False)
@@ -322,7 +322,7 @@ def test_note_is_followed_to_further_places_after_the_boxes_were_ticked(
         approve(desk.db, [label], at_ms=AT)
         edit(desk.db, [label], {"status": "done"}, at_ms=AT)
         with connect_shared(desk.db) as db:
-            assert tick_sources(db, desk.roots, CLOCK.now()) == ""
+            assert tick_sources(db, desk.roots, CLOCK.now()).problem == ""
         file = file.rename(tmp_path / path)
         if label == first:
             assert read_items(desk.db)[1].source_path == path

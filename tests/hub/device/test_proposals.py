@@ -99,6 +99,7 @@ TICK: Record = {"status": "done"}
         ("- [x] call Ana", {}, TICK, True),
         ("> 2. [X] call Ana on Friday", {}, TICK, True),
         ("x (A) call Ana", {}, TICK, True),
+        ("x 2026-11-28 2026-11-20 call Ana pri:A", {"quote": "(A) 2026-11-20 call Ana"}, TICK, True),
         ("- [ ] call Ana", {}, TICK, False),
         ("call Ana", {}, TICK, False),
         ("- [x] call Bo\n- [ ] call Ana", {}, TICK, False),

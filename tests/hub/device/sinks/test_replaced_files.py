@@ -53,7 +53,7 @@ class Written:
         if self.way != "tick_in":
             return self.bench.synchronize(TextFile(self.path, self.form())).problem
         with connect_shared(self.db) as db:
-            return tick_sources(db, (self.path.parent,), CLOCK.now())
+            return tick_sources(db, (self.path.parent,), CLOCK.now()).problem
 
     def agree(self) -> int:
         with connect_shared(self.db) as db:

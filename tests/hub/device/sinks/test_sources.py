@@ -9,7 +9,7 @@ from hub.base.clock import IdFactory
 from hub.device.device_file import connect_shared, open_device_store
 from hub.device.owner import approve, edit
 from hub.device.sinks.reports import destinations
-from hub.device.sinks.running import tick_sources
+from hub.device.sinks.running import FORMATS, tick_sources
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import synchronize
 from hub.device.sinks.text_file import TextFile
@@ -45,7 +45,7 @@ class Note:
     def tick(self, *folders: Path) -> tuple[str, str]:
         """Tick, and return the problem and the text."""
         with connect_shared(self.db) as db:
-            problem = tick_sources(db, folders or (self.root,), CLOCK.now())
+            problem = tick_sources(db, folders or (self.root,), CLOCK.now()).problem
         return problem, self.path.read_bytes().decode()
 
 
@@ -106,7 +106,7 @@ def test_missing_note_folder_is_a_problem_until_the_folder_returns(tmp_path: Pat
     note = Note(tmp_path, "- [ ] Pay", "Pay")
     note.root.rename(tmp_path / "away")
     with connect_shared(note.db) as db:
-        assert "there is no folder" in tick_sources(db, [note.root], CLOCK.now())
+        assert "there is no folder" in tick_sources(db, [note.root], CLOCK.now()).problem
     (tmp_path / "away").rename(note.root)
     assert note.tick() == ("", "- [x] Pay")
 
@@ -169,6 +169,71 @@ def test_task_of_a_place_that_was_renamed_is_not_written_there_again(
         db.execute("DELETE FROM sink_rows")  # the place is removed and added again
     assert written(note, file, Markdown(), "markdown")[1:] == ("", is_written)
     assert file.read_text().count("hub-") == is_written
+
+
+DAY = f"{CLOCK.now().astimezone():%Y-%m-%d}"
+TO_DO = (
+    "BEGIN:VCALENDAR\r\nBEGIN:VTODO\r\nUID:7\r\nSUMMARY:Pay\r\n{}END:VTODO\r\n"
+    "BEGIN:VTODO\r\nUID:8\r\nSUMMARY:Sell\r\nEND:VTODO\r\nEND:VCALENDAR\r\n"
+)
+COMPLETED = f"STATUS:COMPLETED\r\nCOMPLETED:{CLOCK.now():%Y%m%dT%H%M%SZ}\r\nPERCENT-COMPLETE:100\r\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "quote", "done", "again"),
+    [
+        (
+            "todo.txt",
+            "(B) 2026-11-20 Pay +car due:2026-11-30\nSell\n",
+            "",
+            f"x {DAY} 2026-11-20 Pay +car due:2026-11-30 pri:B\nSell\n",
+            None,
+        ),
+        ("todo.txt", "Pay\r\nSell\r\n", "Pay", f"x {DAY} Pay\r\nSell\r\n", None),
+        ("todo.txt", "- [ ] Pay", "- [ ] Pay", "- [x] Pay", None),
+        (
+            "markdown",
+            "# A\n* [ ] Pay #x\n- [ ] Payment\n",
+            "Pay #x",
+            "# A\n* [x] Pay #x\n- [ ] Payment\n",
+            None,
+        ),
+        ("markdown", "> 1. [/] Pay", "> 1. [/] Pay", "> 1. [x] Pay", "> 1. [ ] Pay"),
+        ("markdown", "Please Pay.\n- Pay!", "Pay!", "Please Pay.\n- Pay!", None),
+        (
+            "ics",
+            TO_DO.format("STATUS:NEEDS-ACTION\r\n"),
+            "Pay",
+            TO_DO.format("").replace("BEGIN:VTODO\r\n", f"BEGIN:VTODO\r\n{COMPLETED}", 1),
+            TO_DO.format("").replace("BEGIN:VTODO\r\n", "BEGIN:VTODO\r\nSTATUS:NEEDS-ACTION\r\n", 1),
+        ),
+    ],
+)
+def test_line_of_a_place_that_is_a_task_is_ticked_and_opened_on_both_sides(
+    tmp_path: Path, kind: str, text: str, quote: str, done: str, again: str | None
+) -> None:
+    note = Note(tmp_path, text, quote or text.partition("\n")[0], is_done=False)
+    sink = Sink("todo", TextFile(note.path, FORMATS[kind]()), ("tasks",), kind=kind)
+    again = text if again is None else again
+
+    def status(before: str | None = None, is_done: bool | None = None) -> tuple[object, str]:
+        if before is not None:
+            note.path.write_bytes(before.encode())
+        if is_done is not None:
+            edit(note.db, [1], {"status": "done" if is_done else "todo"}, at_ms=AT)
+        with connect_shared(note.db) as db:
+            assert tick_sources(db, (), CLOCK.now(), sinks=[sink]).problem == ""
+            (found,) = db.execute("SELECT status FROM tasks").fetchone()
+        return found, note.path.read_bytes().decode()
+
+    has_box = done != text
+    assert status() == ("todo", text)
+    assert status(is_done=True) == ("done", done)
+    assert status(is_done=False) == ("todo", again)
+    assert status(f"{done}") == ("done" if has_box else "todo", done)
+    assert status(is_done=True) == ("done", done)
+    assert status(again) == ("todo" if has_box else "done", again)
+    assert status("") == ("todo" if has_box else "done", "")
 
 
 def test_task_of_a_daily_note_is_not_written_to_the_note_of_another_day(tmp_path: Path) -> None:
