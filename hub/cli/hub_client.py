@@ -421,6 +421,8 @@ def failure_of(url: str | None, error: "httpx2.TransportError") -> CommandError:
 
     import httpx2
 
+    from hub.base.outbound.addresses import unreached
+
     lost = CommandError(
         f"the connection to the hub was lost: {error or type(error).__name__}",
         Exit.TRY_AGAIN,
@@ -450,7 +452,7 @@ def failure_of(url: str | None, error: "httpx2.TransportError") -> CommandError:
         )
     if isinstance(error, httpx2.ConnectError):
         return CommandError(
-            f"no hub answers at {url}: {error}",
+            f"no hub answers at {url}: {unreached(error) or error}",
             Exit.NOT_RUNNING,
             next_step=f"is the address right, and does the hub run? {WHERE}",
         )

@@ -16,7 +16,7 @@ from typing import Final, Literal, TypeVar
 
 import msgspec
 
-from hub.base.outbound.addresses import connect_to_first
+from hub.base.outbound.addresses import connect_to_first, unreached
 from hub.connectors.imap_syntax import Lost
 
 T = TypeVar("T")
@@ -127,7 +127,7 @@ class BlockingImapTransport:
         except ssl.SSLCertVerificationError:
             raise
         except (OSError, imaplib.IMAP4.error) as error:
-            raise Lost(f"not reached: {error}") from error
+            raise Lost(unreached(error) or f"not reached: {error}") from error
         self._numbers = count(1)
         try:
             if tls == "starttls":
@@ -137,7 +137,7 @@ class BlockingImapTransport:
             raise
         except (OSError, imaplib.IMAP4.error) as error:
             self.close()
-            raise Lost(f"no TLS: {error}") from error
+            raise Lost(f"no TLS: {unreached(error) or error}") from error
         self.capabilities = frozenset(self._imap.capabilities)
 
     def run(self, work: Callable[["BlockingImapTransport"], T]) -> T:

@@ -20,7 +20,7 @@ import msgspec
 from pydantic import AfterValidator
 
 from hub.base.clock import Chance, Clock
-from hub.base.outbound.addresses import parse_target
+from hub.base.outbound.addresses import parse_target, unreached
 from hub.base.outbound.client import AnswerTooLarge, DecodingError, InvalidURL, OutboundClient, TransportError
 from hub.base.outbound.refusal_reach import MAX_REFUSALS, RefusalScope
 from hub.base.outbound.rules import AddressRefused, bounded_wait, is_this_machine, retry_after
@@ -434,7 +434,7 @@ class ProviderCaller:
         except AddressRefused as error:
             raise Misconfigured(str(error)) from error
         except OSError as error:
-            raise Unavailable(f"{host} cannot be resolved: {error}") from error
+            raise Unavailable(f"{host}: {unreached(error) or error}") from error
 
     def _check(self, url: str) -> None:
         try:

@@ -23,7 +23,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from hub.base.clock import Chance, Clock
 from hub.connectors.calling import (
@@ -138,13 +138,6 @@ class OAuth:
     revoke_url: str | None = None
     authorize: tuple[tuple[str, str], ...] = ()
     loopback: str = "127.0.0.1"
-
-
-def _relative_to_settings(file: Path, info: ValidationInfo) -> Path:
-    return Path((info.context or {}).get("base", Path())) / file
-
-
-SettingsFile = Annotated[Path, AfterValidator(_relative_to_settings)]  # begins at the folder of hub.toml
 
 
 class ProviderSettings(BaseModel):

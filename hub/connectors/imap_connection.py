@@ -16,6 +16,7 @@ import msgspec
 from anyio import CapacityLimiter, to_thread
 
 from hub.base.name_lists import listed
+from hub.base.outbound.addresses import unreached
 from hub.base.tls_faults import ca_file_fault, certificate_fix, trusting
 from hub.connectors.blocking_imap_transport import BlockingImapTransport, ImapRefused, ImapResponse, TooLong
 from hub.connectors.calling import (
@@ -398,4 +399,4 @@ def _understood(pieces: Sequence[bytes]) -> list[Value]:
 
 
 def _why(error: Exception) -> str:
-    return "it does not answer" if isinstance(error, TimeoutError) else str(error)
+    return str(error) if isinstance(error, Lost) else unreached(error) or str(error)

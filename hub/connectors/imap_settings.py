@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from hub.base.outbound.addresses import parse_host
 from hub.base.outbound.rules import is_this_machine
 from hub.base.tls_faults import ca_file_fault, trusting
-from hub.connectors.connector import Filter, OAuth, ProviderSettings, SettingsFile, Words
+from hub.base.toml.values import SettingsPath
+from hub.connectors.connector import Filter, OAuth, ProviderSettings, Words
 from hub.connectors.mime import GOOGLE, MICROSOFT
 
 PORT: Final = 143
@@ -56,7 +57,7 @@ class ImapSettings(ProviderSettings):
     )
     username: OneLine = Field(description="As the server knows the owner; often the address.")
     auth: Literal["password", "xoauth2"] = Field(default="password", description="How the owner signs in.")
-    ca_file: SettingsFile | None = Field(
+    ca_file: SettingsPath | None = Field(
         default=None, description="Certificates (PEM) that are trusted instead of this machine's."
     )
     insecure: bool = Field(

@@ -22,6 +22,7 @@ import msgspec
 from anyio import to_thread
 from pydantic import Field
 
+from hub.base.toml.values import SettingsPath
 from hub.connectors.calling import FileUnusable, Unread
 from hub.connectors.connector import (
     PAGE_MESSAGES,
@@ -33,7 +34,6 @@ from hub.connectors.connector import (
     Message,
     Page,
     ProviderSettings,
-    SettingsFile,
     read_cursor,
 )
 from hub.connectors.mime import MAX_BYTES, Letters, message_key, mid_link, read_head
@@ -50,7 +50,7 @@ _MAIL: Final = ".eml"
 class MaildirSettings(ProviderSettings):
     """Table ``settings`` of a connector of the provider maildir."""
 
-    path: SettingsFile = Field(
+    path: SettingsPath = Field(
         description="A Maildir (with cur and new), or a folder of .eml files, on the hub's machine."
     )
     authserv_id: str | None = Field(

@@ -11,6 +11,7 @@ where the oldest come first, each request begins anew at the last change.
 """
 
 import hashlib
+import os
 import re
 import tomllib
 from base64 import b64encode
@@ -384,10 +385,11 @@ class ManifestConnector(Connector):
         if not isinstance(name := settings.get("manifest"), str) or not name:
             hint = 'write settings = { manifest = "FILE.toml" }; hub connectors new NAME writes one'
             raise UnknownProvider("the provider manifest needs the file of one", hint)
+        file = folder / os.path.expanduser(name)
         try:
-            return kind_of_file(folder / name)
+            return kind_of_file(file)
         except Misconfigured as error:
-            hint = f"hub connectors check {shell_word(folder / name)} shows what it would list"
+            hint = f"hub connectors check {shell_word(file)} shows what it would list"
             raise UnknownProvider(str(error), hint, is_broken=True) from error
 
     @classmethod

@@ -29,6 +29,7 @@ from hub.base.outbound.refusal_reach import RefusalScope
 from hub.base.outbound.rules import bounded_wait
 from hub.base.output_pace import LINES_BYTES_PER_S, LOG_BYTES_PER_S, OutputPace
 from hub.base.printable import one_line, with_whole_characters
+from hub.base.toml.values import SettingsPath
 from hub.connectors.calling import (
     ConnectorFailure,
     CursorLost,
@@ -57,7 +58,6 @@ from hub.connectors.connector import (
     Message,
     Page,
     ProviderSettings,
-    SettingsFile,
     Word,
 )
 from hub.connectors.secret_spellings import SecretSpellings
@@ -119,7 +119,7 @@ def _apart(folder: Path, info: ValidationInfo) -> Path:
     return folder
 
 
-ReadableFolder = Annotated[SettingsFile, AfterValidator(_apart)]
+ReadableFolder = Annotated[SettingsPath, AfterValidator(_apart)]
 Origin = Annotated[str, AfterValidator(lambda value: origin_of(server_address(value)))]
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "PROPFIND", "REPORT"]
 
@@ -166,7 +166,7 @@ class ProgramSettings(ProviderSettings):
             found: str | None = getattr(sys, "_base_executable", sys.executable)
             own.append(os.path.join(sys.base_prefix, "lib"))
         else:
-            found = str(self.folder / name) if "/" in name else shutil.which(name)
+            found = str(self.folder / os.path.expanduser(name)) if "/" in name else shutil.which(name)
         if found is None or not os.path.isfile(found):
             raise FileUnusable(f"there is no program {name!r} here")
         path = os.path.realpath(found)

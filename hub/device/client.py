@@ -31,6 +31,7 @@ from websockets.uri import parse_uri
 
 from hub.base.clock import Chance, Clock
 from hub.base.log import Channel
+from hub.base.outbound.addresses import unreached
 from hub.base.tls_faults import certificate_fault, certificate_fix
 from hub.device.addresses import HubRoute, address_of, connect_elsewhere, is_local
 from hub.device.connection import HubConnection
@@ -426,13 +427,13 @@ def why_unreachable(url: str, error: Exception) -> str:
         case ConnectionRefusedError():
             return f"nothing listens at {where}; is the hub running? {SETTING}"
         case socket.gaierror():
-            return f"the host of {where} is not known ({error.strerror}); is its name spelled right?"
+            return f"the host of {where} is not known; is its name spelled right, and is this machine online?"
         case TimeoutError():
             return f"{where} does not answer; is the address right, and does a firewall let it through?"
         case OSError() if error.errno is None and str(error).startswith(_SEVERAL):
             return f"none of the addresses of {where} lets a connection in; is the hub running? {SETTING}"
         case _:
-            return str(error) or type(error).__name__
+            return unreached(error) or str(error) or type(error).__name__
 
 
 def _why_not_let_in(where: str, error: InvalidStatus) -> str:

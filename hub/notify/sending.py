@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from hub.base.clock import Clock, from_epoch_ms, utc_text
 from hub.base.name_lists import counted
-from hub.base.outbound.addresses import connect_to_first, parse_target
+from hub.base.outbound.addresses import connect_to_first, parse_target, unreached
 from hub.base.outbound.client import InvalidURL, OutboundClient, TransportError, trust_store
 from hub.base.outbound.rules import OutboundRules, is_this_machine, retry_after
 from hub.base.tls_faults import certificate_fix
@@ -229,11 +229,7 @@ def _why(error: Exception) -> str:
         return "it refuses all addresses: check to of the target"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"{error.verify_message}; {certificate_fix(error)}"
-    if isinstance(error, TimeoutError):
-        return f"no answer within {SILENCE_S:g} s: is the port right, and does a firewall let it through?"
-    if isinstance(error, ConnectionRefusedError):
-        return "nothing listens there: is the port right?"
-    return str(error) or "the connection broke: is the port one of encrypted mail?"
+    return unreached(error) or str(error) or "the connection broke: is the port one of encrypted mail?"
 
 
 class _Mailer(smtplib.SMTP):

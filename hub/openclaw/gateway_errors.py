@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus
 
+from hub.base.outbound.addresses import unreached
 from hub.base.outbound.rules import bounded, bounded_wait
 from hub.base.tls_faults import certificate_fault, certificate_fix
 from hub.openclaw.frames import BadFrame, RefusalBody
@@ -146,8 +147,8 @@ def of_opening(where: str, error: Exception) -> ConnectionEnd:
             hint = "ws:// and wss:// differ: does it speak TLS?"
             return _waiting("connection_reset", f"{where} ended the connection at once", hint)
         case socket.gaierror():
-            message = f"the host of {where} is not known ({error.strerror})"
-            return _waiting("unknown_host", message, "is it spelled right in hub.toml?")
+            hint = "is it spelled right in hub.toml, and is this machine online?"
+            return _waiting("unknown_host", f"the host of {where} is not known", hint)
         case TimeoutError():
             return _waiting("no_answer", f"{where} does not answer")
         case HubError():  # a forbidden address, or a key that cannot be stored
@@ -155,7 +156,7 @@ def of_opening(where: str, error: Exception) -> ConnectionEnd:
         case BadFrame():
             return _waiting("unreadable", f"{where} does not speak the protocol of gateways")
         case OSError():
-            message = error.strerror or str(error) or type(error).__name__
+            message = unreached(error) or error.strerror or str(error) or type(error).__name__
             return _waiting("connection_failed", f"no connection to {where}: {message}")
         case _:
             return _waiting("connection_failed", f"no connection to {where}: {error or type(error).__name__}")

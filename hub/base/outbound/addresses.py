@@ -4,9 +4,11 @@ The parts that ``parse_target`` returns are judged, and the same parts are conne
 of a library or of the system, finds another host in the same text.
 """
 
+import errno
 import re
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import ssl
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 from typing import Final, NamedTuple
@@ -25,6 +27,16 @@ _URL: Final = re.compile(
 )
 _NAME: Final = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*(?P<last>[a-z0-9_-]{1,63})\.?")
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")  # as a last label, of an IPv4 address in some notation
+
+_NO_WAY: Final = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL)
+_UNREACHED: Final[Mapping[type[BaseException], str]] = {
+    ssl.SSLCertVerificationError: "",  # tls_faults has the words
+    socket.gaierror: "its name is not known: is it spelled right, and is this machine online?",
+    ConnectionRefusedError: "nothing accepts connections there: is it running, and is its address right?",
+    ConnectionError: "it ended the connection: does it speak this protocol there?",
+    TimeoutError: "it does not answer: is its address right, and does a firewall let it in?",
+    ssl.SSLError: "it does not speak TLS there: is the port right?",
+}
 
 
 class UrlTarget(NamedTuple):
@@ -78,6 +90,19 @@ async def resolve(host: str, port: int) -> Sequence[str]:
     """Resolve *host* to addresses in the order of this machine's resolver. Raises OSError."""
     found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+
+
+def unreached(error: BaseException | None) -> str:
+    """Return why no connection was made, from the first of the causes that is known; else an empty text."""
+    while error is not None:
+        for kind, words in _UNREACHED.items():
+            if isinstance(error, kind):
+                return words
+        if isinstance(error, OSError) and error.errno in _NO_WAY:
+            return "no network leads there: is this machine online?"
+        of_library = (arg for arg in error.args if isinstance(arg, BaseException))  # where it names no cause
+        error = error.__cause__ or next(of_library, None)
+    return ""
 
 
 def is_own(address: str) -> bool:

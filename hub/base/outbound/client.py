@@ -18,7 +18,7 @@ from httpx2 import DecodingError as DecodingError  # with the next two: errors t
 from httpx2 import InvalidURL as InvalidURL
 from httpx2 import TransportError as TransportError
 
-from hub.base.outbound.addresses import Resolve, is_own, parse_target, resolve
+from hub.base.outbound.addresses import Resolve, is_own, parse_target, resolve, unreached
 from hub.base.outbound.rules import AddressRefused, OutboundRules
 
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -226,7 +226,8 @@ class _Network(httpcore2.AsyncNetworkBackend):
             try:
                 permitted = await self.permitted(host, port)
             except OSError as error:
-                raise httpcore2.ConnectError(f"{host} cannot be resolved: {error}") from error
+                why = unreached(error) or f"it cannot be looked up: {error}"
+                raise httpcore2.ConnectError(f"{host}: {why}") from None
             for address in permitted:
                 try:
                     return await self._sockets.connect_tcp(
@@ -297,7 +298,7 @@ def _words(error: Exception) -> str:
     text, cause = str(error), error.__cause__
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({cause.verify_message}): renew it, or trust its authority"
-    if text == "All connection attempts failed":
-        return "nothing accepts connections there: is it running, and is its address right?"
+    if isinstance(error, httpcore2.ConnectError) and (why := unreached(error)):
+        return why
     words = _WORDS.get(type(error), "" if text else "the connection broke")
     return ": ".join(filter(None, (text, words)))

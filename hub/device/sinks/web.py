@@ -20,7 +20,7 @@ from urllib.parse import urljoin, urlsplit
 from anyio import from_thread
 
 from hub.base.clock import Clock, SystemClock
-from hub.base.outbound.addresses import UrlTarget, parse_target
+from hub.base.outbound.addresses import UrlTarget, parse_target, unreached
 from hub.base.outbound.refusal_reach import (
     MAX_REFUSALS,
     PRECONDITIONS,
@@ -308,12 +308,12 @@ def public_addresses(url: str) -> Sequence[str]:
 def _why_not(host: str, error: BaseException | None) -> str:
     import httpx2
 
-    reason = "cannot be reached" if isinstance(error, httpx2.ConnectError) else "the connection broke"
+    reason = unreached(error) if isinstance(error, httpx2.ConnectError) else "the connection broke"
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return f"{certificate_fault(host, error)}; {certificate_fix(error)}"
         error = error.__cause__ or error.__context__
-    return reason
+    return reason or "cannot be reached"
 
 
 class Polled(ABC):

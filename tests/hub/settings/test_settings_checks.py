@@ -326,15 +326,17 @@ def _password(tmp_path: Path) -> None:
     (tmp_path / "pw").chmod(0o600)
 
 
-@each("written", ["tls/ca.pem", "/etc/hub/ca.pem"])
-def test_relative_file_of_a_connector_begins_at_the_settings_folder(tmp_path: Path, written: str) -> None:
+@each("written", ["tls/ca.pem", "/etc/hub/ca.pem", "~/ca.pem"])
+def test_relative_file_of_a_connector_begins_at_the_settings_or_home_folder(
+    tmp_path: Path, written: str
+) -> None:
     file = tmp_path / "hub.toml"
     without_secret = CONNECTOR.replace('secret = { file = "pw" }\n', "")
     file.write_text(without_secret.replace('"ana"', f'"ana", ca_file = "{written}"'))
     settings = load_settings(file, environ={})
     config = config_of(settings.connectors[0], settings)
     assert config is not None and isinstance(config.settings, ImapSettings)
-    assert config.settings.ca_file == tmp_path / written
+    assert config.settings.ca_file == tmp_path / Path(written).expanduser()
 
 
 def test_mailbox_settings_are_valid_without_a_password(check: Check) -> None:

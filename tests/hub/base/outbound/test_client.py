@@ -1,5 +1,7 @@
 """The client of all that the hub calls, against servers that wish it ill."""
 
+import errno
+import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -12,6 +14,7 @@ import pytest
 from anyio.abc import ByteStream, SocketAttribute, SocketStream
 from anyio.streams.tls import TLSStream
 
+from hub.base.outbound.addresses import unreached
 from hub.base.outbound.client import AnswerTooLarge, OutboundClient
 from hub.base.outbound.rules import AddressRefused, OutboundRules
 from tests.support.certificates import write_certificate
@@ -195,13 +198,41 @@ async def test_outbound_request_to_a_silent_server_times_out() -> None:
             await client.get(f"http://127.0.0.1:{server.port}/")
 
 
-async def test_unknown_host_name_is_a_network_error_and_no_refusal() -> None:
-    async def nobody(host: str, port: int) -> Sequence[str]:
-        raise OSError("Name or service not known")
+@each(
+    ("cause", "words"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "name is not known: is it spelled"),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure"), "model.example: its name is not known"),
+        (OSError(errno.ENETUNREACH, "Network is unreachable"), "no network leads there"),
+        (OSError("the resolver is broken"), "model.example: it cannot be looked up: the resolver is broken"),
+    ],
+)
+async def test_failed_look_up_is_a_network_error_told_in_words(cause: OSError, words: str) -> None:
+    async def failing(host: str, port: int) -> Sequence[str]:
+        raise cause
 
-    async with OutboundClient(HERE, resolve=nobody) as client:
-        with pytest.raises(httpx2.TransportError, match="cannot be resolved"):
+    async with OutboundClient(HERE, resolve=failing) as client:
+        with pytest.raises(httpx2.TransportError, match=words) as raised:
             await client.get("https://model.example/")
+    assert "Errno" not in str(raised.value)
+
+
+@each(
+    ("cause", "words"),
+    [
+        (
+            ConnectionRefusedError(errno.ECONNREFUSED, "refused"),
+            "nothing accepts connections there",
+        ),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), "no network leads there"),
+        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), "it ended the connection"),
+        (TimeoutError(), "it does not answer"),
+        (ssl.SSLError(1, "wrong version number"), "it does not speak TLS there"),
+        (ValueError("a fault of ours"), ""),
+    ],
+)
+def test_cause_of_a_failed_connection_is_told_in_words(cause: Exception, words: str) -> None:
+    assert unreached(httpx2.ConnectError(cause)).partition(":")[0] == words  # type: ignore[arg-type]
 
 
 async def test_the_certificate_is_checked_against_the_name_though_the_address_is_pinned(

@@ -535,10 +535,11 @@ def test_server_that_a_hub_named_is_called_at_public_addresses_alone(
 def test_owner_tests_a_server_of_this_machine_and_no_next_attempt_is_promised(desk: Desk) -> None:
     fields: dict[str, Any] = {"kind": "caldav", "user": "ana", "password": "x"}
     answer = desk.ask("test", is_hub=False, place="127.0.0.1:9/ana", **fields)
-    assert answer.problem == "127.0.0.1:9: cannot be reached"
+    refused = "127.0.0.1:9: nothing accepts connections there: is it running, and is its address right?"
+    assert answer.problem == refused
     account = 'url = "http://127.0.0.1:9/ana"\nuser = "ana"\npassword_env = "NONE"\n'
     desk.config.write_text(f'{SETTINGS}[[sinks]]\nname = "a"\nkind = "caldav"\n{account}')
-    assert desk.ask("test", place="127.0.0.1:9/other", **fields).problem == "127.0.0.1:9: cannot be reached"
+    assert desk.ask("test", place="127.0.0.1:9/other", **fields).problem == refused
 
 
 @each("kind", ("markdown", "todo.txt", "ics", "caldav"))
