@@ -73,8 +73,9 @@ const PROVIDERS: Readonly<Record<string, readonly Asked[]>> = {
   ],
   notion: [{ key: "settings.data_source", label: "Id of the data source" }],
   todoist: [],
-  maildir: [{ key: "settings.path", label: "Folder on the computer of the hub" }],
+  maildir: [{ key: "settings.path", label: "Folder on the computer of the hub, as in ~/Maildir" }],
 };
+const OPEN: readonly string[] = ["rss", "atom", "ics", "maildir"]; // are read without a sign-in
 
 type Typed = Readonly<Record<string, string>>;
 
@@ -144,25 +145,32 @@ export function AddAccount(): JSX.Element {
   const [typed, setTyped] = useState<Typed>({});
   const [settings, setSettings] = useState(FIRST);
   const asked = PROVIDERS[provider] ?? [];
+  const isOpen = OPEN.includes(provider);
+  const guide = asked === CLIENT && <a href="/docs/mailboxes.md#sign-in-to-gmail-outlook-or-teams">how to</a>;
+  function useAppPassword(): void {
+    setProvider("imap");
+    setTyped({ "settings.host": "imap.gmail.com" });
+  }
   const problem = name && !NAME.test(name) ? "Letters, digits, and . - _ between them only." : undefined;
   async function add(): Promise<void> {
     if (problem) return;
     const values = { [`connectors.${name}`]: { name, provider }, ...valuesOf(name, typed, asked) };
     const made = () => ask("patch", "/v1/config", { body: { values } });
     if (!(await attempt(made, `${name} is added.`))) return;
-    if (may("devices") && settings.finds.length > 0) await attempt(() => makeReader(name, settings), `${name} is added, and read once you have signed in.`);
+    if (may("devices") && settings.finds.length > 0) await attempt(() => makeReader(name, settings), `${name} is added, and read ${isOpen ? "from now on" : "once you have signed in"}.`);
     go(link(["connectors", name]));
   }
   return (
     <>
       <Form send={add}>
-        <Select label="Provider" values={Object.keys(PROVIDERS)} value={provider} change={setProvider} word={providerName} />
+        <Select label="Provider" values={Object.keys(PROVIDERS)} value={provider} change={setProvider} word={providerName} hint={guide && <>An application is registered with the provider first: {guide}.</>} />
+        {provider === "gmail" && <p>Easier: an app password. <button type="button" onClick={useAppPassword}>Use an app password</button> <a href="/docs/mailboxes.md#gmail-with-an-app-password">How to get one</a></p>}
         <Field label="Name" value={name} change={(text) => setName(text.replaceAll(" ", "-"))} problem={problem} hint="As in: work-mail; a blank becomes -" />
         <AccountFields asked={asked} typed={typed} change={(key, value) => setTyped({ ...typed, [key]: value })} />
         {may("devices") && <ReaderFields of={settings} change={setSettings} />}
         <button class="main">Add</button>
       </Form>
-      <p class="quiet">The password, or the sign-in, comes next. The account is written into hub.toml.</p>
+      <p class="quiet">{!isOpen && "The password, or the sign-in, comes next. "}The account is written into hub.toml.</p>
     </>
   );
 }
@@ -206,7 +214,7 @@ export function Connector({ name }: { name: string }): JSX.Element {
         scope="settings"
         action={() => ask("patch", "/v1/config", { body: { without: [`connectors.${name}`] } })}
         done={`${name} is removed.`}
-        confirm={`Remove ${name} from hub.toml? What it brought stays.`}
+        confirm={`Remove ${name} from hub.toml? ${read.data.agents.map((agent) => `The agent ${agent}, which reads it, goes with it. `).join("")}What it brought stays.`}
         then={() => go("/connectors")}
       />
     </>

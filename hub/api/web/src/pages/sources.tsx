@@ -49,7 +49,7 @@ export function Sources(): JSX.Element {
       <p class="quiet">What is read for you, and what is not. Nothing outside of these is read.</p>
       <OtherZone />
       <Section title="Folders" more={<a href="/sources?add=folder">Add a folder</a>}>
-        <Read of={agents}>{() => <Read of={devices}>{({ devices }) => <Folders readers={ofFolders} devices={devices} />}</Read>}</Read>
+        <Read of={agents}>{() => <Read of={accounts}>{() => <Read of={devices}>{({ devices }) => <Folders readers={ofFolders} devices={devices} />}</Read>}</Read>}</Read>
       </Section>
       <Section title="Mailboxes and calendars" more={<a href="/sources?add=account">Add an account</a>}>
         <Read of={accounts}>
