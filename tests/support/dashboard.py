@@ -303,13 +303,14 @@ def _work(c: sa.Connection, hub: ServedHub) -> None:
 
 
 @asynccontextmanager
-async def browsing() -> AsyncIterator[Browser]:
-    """Open a browser."""
+async def browsing(*, keeps_pages: bool = False) -> AsyncIterator[Browser]:
+    """Open a browser. *keeps_pages*: pages that are left live on for a way back, as people have it."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=chromium(),
             # One process for the pages of a profile: another one begins with 0.1 s of a processor.
             args=["--no-sandbox", "--disable-dev-shm-usage", "--renderer-process-limit=1"],
+            ignore_default_args=["--disable-back-forward-cache"] if keeps_pages else None,
         )
         try:
             yield browser

@@ -1,18 +1,19 @@
 """The frame of the page in a real browser: its two sides, the bar of a phone, and the page of sources."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Page, expect
 
 from protocol.lifecycles import RunOutcome, RunState
 from storage.schema import runs
 from tests.hub.web.test_pages import check_for_everybody
 from tests.support.browser import chromium
-from tests.support.dashboard import SIZES, Visit, visiting
+from tests.support.dashboard import SIZES, Visit, browsing, visiting
 from tests.support.hub import ServedHub, over_unix, serving
 
 pytestmark = [
@@ -20,6 +21,9 @@ pytestmark = [
     pytest.mark.slow,  # in a browser
 ]
 PHONE = (390, 844)
+LOADS, WINDOWS = 8, 10  # of a browser, which has six connections to a hub
+_SHOW = """(is) => { Object.defineProperty(document, "hidden", { value: !is, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange")); }"""
 THUMB = 44  # pixels
 _SMALL = f"""() => [...document.querySelectorAll("nav a, nav button, main button, main select, main summary")]
   .filter((shown) => shown.checkVisibility() && !shown.closest(".page-head")
@@ -215,3 +219,52 @@ async def test_sources_page_says_what_was_read_and_why_the_rest_was_kept_back(
         await visit.open("runs/r-1")
         await expect(page.get_by_text("as in the 3 runs since 5 Jan 2026, 10:00").first).to_be_visible()
         assert visit.complaints == []
+
+
+async def test_many_loads_and_windows_share_a_single_stream_of_changes(tmp_path: Path) -> None:
+    async with (
+        browsing(keeps_pages=True) as browser,
+        serving(tmp_path, event_streams=4) as hub,  # at most two for one user
+        over_unix(hub) as operator,
+        visiting(browser, hub) as visit,
+    ):
+
+        async def lead_to(lifecycle: str, pages: Sequence[Page]) -> None:
+            action = "pause" if lifecycle == "paused" else "resume"
+            changed = await operator.post(f"/v1/agents/notes/{action}")
+            assert changed.status_code == 200, changed.text
+            await hub.clock.pass_time(1)
+            for page in pages:
+                await expect(page.locator("[data-head=Lifecycle]")).to_have_text(lifecycle)
+
+        for load in range(LOADS):
+            await visit.open("agents" if load % 2 else "devices")
+            await expect(visit.page.locator("tbody tr")).to_have_count(1)
+        others = [await visit.context.new_page() for _ in range(WINDOWS - 1)]
+        try:
+            for page in others:
+                await page.goto(f"{visit.origin}/agents")
+                await page.locator("tbody tr").wait_for()
+            await lead_to("paused", [visit.page, *others])
+            await visit.page.evaluate(_SHOW, False)
+            await lead_to("active", others)
+            await others[0].close()
+            await lead_to("paused", others[1:])
+            await visit.page.evaluate(_SHOW, True)
+            await lead_to("active", [visit.page, *others[1:]])
+        finally:
+            for page in others:
+                await page.close()
+        assert visit.complaints == []
+
+
+async def test_page_without_an_answer_says_so(hub: ServedHub, browser: Browser) -> None:
+    async with visiting(browser, hub) as visit:
+        await visit.page.route("**/v1/devices?*", lambda _: None)
+        await visit.page.goto(f"{visit.origin}/devices")
+        shown = "(of) => getComputedStyle(of, '::after').visibility"
+        waiting = visit.page.locator(".page > .waiting").last
+        await waiting.wait_for()
+        assert "answered" in await waiting.evaluate("(of) => getComputedStyle(of, '::after').content")
+        await waiting.evaluate("(of) => of.getAnimations({ subtree: true }).forEach((a) => a.finish())")
+        assert await waiting.evaluate(shown) == "visible"

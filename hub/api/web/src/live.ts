@@ -37,8 +37,13 @@ export const now = signal(Date.now());
 
 const RETRY_MS = 3_000;
 const TICK_MS = 10_000;
+const SOON_MS = 1_000; // after a window begins: what is read until then is newer than the stream
+const PATH = "/v1/changes";
 const listeners = new Set<Listener>();
-let followed: EventSource | undefined;
+/** The windows of this browser. It has six connections to a hub for all of them: one window holds the stream. */
+const windows = new BroadcastChannel(PATH);
+let leaving = new AbortController();
+let isLate = false; // a stream that opens now may have missed what changed since this window began
 
 export function onChange(listener: Listener): () => void {
   listeners.add(listener);
@@ -54,35 +59,74 @@ export function refresh(): void {
   setTimeout(() => tell("now"));
 }
 
-/** Follow the changes for good. The browser shows the id of the last one when it connects again. */
+function hear(heard: readonly Change[] | "all" | "lost"): void {
+  if (heard === "lost") return void (lostAt.value ??= Date.now());
+  lostAt.value = null;
+  tell(heard);
+}
+
+function say(heard: Parameters<typeof hear>[0]): void {
+  windows.postMessage(heard);
+  hear(heard);
+}
+
+/** Follow the changes while this window is seen, by its own stream or that of another window. */
 export function follow(): void {
-  followed?.close(); // of a session before
-  const stream = (followed = new EventSource("/v1/changes"));
-  stream.addEventListener("open", () => (lostAt.value = null));
-  stream.addEventListener("reset", () => tell("all"));
-  stream.addEventListener("changed", (event) => {
-    tell((JSON.parse((event as MessageEvent<string>).data) as { changes: readonly Change[] }).changes);
-  });
-  stream.addEventListener("error", () => {
-    lostAt.value ??= Date.now();
-    if (stream.readyState === EventSource.CLOSED) void again();
+  leaving.abort(); // of a session before
+  const { signal } = (leaving = new AbortController());
+  windows.onmessage = ({ data }) => document.hidden || hear(data);
+  addEventListener("pagehide", leave);
+  addEventListener("pageshow", comeBack);
+  document.addEventListener("visibilitychange", comeBack);
+  setTimeout(() => (isLate = true), SOON_MS);
+  if (document.hidden) return;
+  // Only pages over TLS or of this machine have locks.
+  if (navigator.locks) void navigator.locks.request(PATH, { signal }, () => stream(signal)).catch(() => undefined);
+  else void stream(signal);
+}
+
+function leave(): void {
+  leaving.abort();
+}
+
+/** Begin anew in a window that is seen again; the browser keeps pages that were left. */
+function comeBack(event: Event): void {
+  if (document.hidden) leave();
+  else if (event.type !== "pageshow" || (event as PageTransitionEvent).persisted) {
+    follow();
+    hear("all");
+  }
+}
+
+/** Tell all windows of the changes until this one is left. The browser shows the id of the last one when it connects again. */
+function stream(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const source = new EventSource(PATH);
+    signal.addEventListener("abort", () => resolve(source.close()));
+    source.addEventListener("open", () => (isLate ? say("all") : windows.postMessage("all")), { once: true });
+    source.addEventListener("open", () => say([]));
+    source.addEventListener("reset", () => say("all"));
+    source.addEventListener("changed", (event) => {
+      say((JSON.parse((event as MessageEvent<string>).data) as { changes: readonly Change[] }).changes);
+    });
+    source.addEventListener("error", () => {
+      say("lost");
+      if (source.readyState === EventSource.CLOSED) void again(signal);
+    });
   });
 }
 
 /** Open a stream that was refused once more, unless the session has ended. */
-async function again(): Promise<void> {
+async function again(signal: AbortSignal): Promise<void> {
   try {
     await ask("get", "/v1/me");
   } catch (error) {
     if (error instanceof Refusal && error.status === 401) {
       isSignedOut.value = true;
-      return;
+      return leave();
     }
   }
-  setTimeout(() => {
-    follow();
-    tell("all");
-  }, RETRY_MS);
+  setTimeout(() => signal.aborted || follow(), RETRY_MS);
 }
 
 export function keepTime(): void {

@@ -74,7 +74,7 @@ function Inside(): JSX.Element {
       <Navigation />
       <main id="main" tabIndex={-1} inert={isMenuShown.value}>
         <Banner />
-        {me.value && <Shown />}
+        {me.value ? <Shown /> : <div class="waiting" aria-busy="true" />}
         <p class="zone">Times are those of {zone(now.value)}.</p>
       </main>
       <Outcome />
