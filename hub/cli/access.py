@@ -362,7 +362,9 @@ def _all_tokens(hub: HubClient) -> dict[str, Any]:
 def dashboard(hub: HubClient, role: str | None, no_open: bool, qr: bool) -> Responses:
     """Sign a browser in at the hub's pages, with a link that works once.
 
-    The link ends after a minute.
+    On the machine of a hub with one user, the session is that user's, with all rights, and the link ends
+    after ten minutes. Otherwise, and with --role, the session is an operator's, and the link ends after a
+    minute.
 
     With --user, the session sees that user's things only.
     """
@@ -375,15 +377,38 @@ def dashboard(hub: HubClient, role: str | None, no_open: bool, qr: bool) -> Resp
             next_step="hub tls init, then tls, hosts and an address of the network at [listen.operator]:"
             " hub help access, Serve other machines",
         )
-    made = hub.post(f"{SESSIONS}/links", {"role": role})
+    owned = None if role else owners_link(hub)
+    made = owned or hub.post(f"{SESSIONS}/links", {"role": role})
+    within = "ten minutes" if owned else "a minute"
     link = f"{address}{made['path']}"
     yield "link", made | {"link": link}
     if not qr:
-        show_link(link, default_state(), no_open=no_open)
+        show_link(link, default_state(), no_open=no_open, within=within)
         return
     show.out(link)
     show.qr_code(link)
-    show.report("Scan the code within a minute; it works once. The phone has to trust the hub's certificate.")
+    show.report(
+        f"Scan the code within {within}; it works once. The phone has to trust the hub's certificate."
+        + ("" if owned else " The session is an operator's: hub open, on a device, gives that of its owner.")
+    )
+
+
+def owners_link(hub: HubClient, device: str | None = None) -> Any:
+    """Return a link to the page of a device's owner, who is the hub's only user; None: no such link is given.
+
+    Without a name, the device is a connected one, or else another one.
+    """
+    if device is None:
+        listed = [shown for shown in hub.get_all(DEVICES, "devices")["devices"] if not shown["revoked_at"]]
+        if len({shown["user"] for shown in listed}) != 1:
+            return None
+        device = max(listed, key=lambda shown: bool(shown["connected"]))["name"]
+    try:
+        return hub.post(f"{SESSIONS}/links", {"owner_of": device})
+    except CommandError as refused:
+        if refused.exit_code != Exit.NOT_PERMITTED:
+            raise
+        return None
 
 
 def listener_address(hub: HubClient, name: str = "operator") -> str:

@@ -29,7 +29,7 @@ from hub.base.printable import shell_word
 from hub.base.system.folders import real_path
 from hub.base.version import command_here
 from hub.cli import show
-from hub.cli.access import listener_address, show_link
+from hub.cli.access import listener_address, owners_link, show_link
 from hub.cli.connect import device_file, device_name
 from hub.cli.daemon import check_system, make_folder, new_settings, write_settings
 from hub.cli.device import SETTINGS as DEVICE_SETTINGS
@@ -234,7 +234,8 @@ def up(
                 sum_up(run)
                 show_found(asked, run, state)
                 _report_extras(run, has_places=written is not None and bool(written.sinks))
-            link = _owners_link(asked, name) if is_own else None
+            made = owners_link(asked, name) if is_own else None
+            link = made and f"{listener_address(asked)}{made['path']}"
     where = "" if state == default_state() else f" --state {shell_word(state)}"
     show.report(f"see more: hub status{where}, hub device status{where}; end both: hub down{where}")
     if link is None:
@@ -278,17 +279,6 @@ def _alone(state: Path) -> Iterator[tuple[_LocalProcess, _LocalProcess]]:
 
 def _is_of_this_login(*folders: Path) -> bool:
     return all(folder.stat().st_uid == os.getuid() for folder in folders)
-
-
-def _owners_link(hub: HubClient, device: str) -> str | None:
-    """Return a link to the page of the device's owner, with all rights; None: the hub has several users."""
-    try:
-        made = hub.post("/v1/sessions/links", {"owner_of": device})
-    except CommandError as refused:
-        if refused.exit_code != Exit.NOT_PERMITTED:
-            raise
-        return None
-    return f"{listener_address(hub)}{made['path']}"
 
 
 def _offered(command: str, *, asks: bool) -> list[Path]:

@@ -44,7 +44,7 @@ MAX_ROWS: Final = 100  # of an answer
 MAX_KNOWN: Final = 500  # newest items of each kind of a device that does not answer
 DEADLINE_MS: Final = 5_000
 _Refuses: TypeAlias = Literal["not_granted", "call_unsupported"]
-RowsState: TypeAlias = Literal["present", "away", "elsewhere", "unanswered", _Refuses]
+RowsState: TypeAlias = Literal["present", "away", "elsewhere", "unanswered", "not_owner", _Refuses]
 
 
 class ApprovedItemView(ItemView, kw_only=True):
@@ -63,8 +63,8 @@ class ApprovedItemView(ItemView, kw_only=True):
 class TasksOfDevice(View):
     """Device of the list. *state*: ``present``, or why its rows are shown as the hub knows them.
 
-    ``not_granted``: it grants ``rows.read`` of both tables to no page of its owner. *last_seen_at*: when it
-    was there.
+    ``not_owner``: only the page of its owner has them. ``not_granted``: it grants that page no ``rows.read``
+    of both tables. *last_seen_at*: when it was there.
     """
 
     name: str
@@ -180,7 +180,9 @@ class TasksResource(Resource):
             return _Answer(device, "elsewhere" if device.connectivity == "online" else "away")
         if not link.can(CapabilityName.ROWS_AGENDA):
             return _Answer(device, "call_unsupported")
-        if not is_owner or not {*link.owner_grants.get(OwnerGrant.ROWS_READ, ())} >= AGENDA:
+        if not is_owner:
+            return _Answer(device, "not_owner")
+        if not {*link.owner_grants.get(OwnerGrant.ROWS_READ, ())} >= AGENDA:
             return _Answer(device, "not_granted")
         frame = ToolCall(
             id=self._ids.fresh(),

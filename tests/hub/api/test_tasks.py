@@ -121,5 +121,5 @@ async def test_only_user_reads_present_values_over_the_socket_of_the_hub_alone(
     async with over_unix(hub) as local:
         found = (await local.get("/v1/tasks", params={"begin": BEGIN})).json()
     states = {device["name"]: device["state"] for device in found["devices"]}
-    assert states["desk"] == ("present" if users == 1 else "not_granted")
+    assert states["desk"] == ("present" if users == 1 else "not_owner")
     assert [task["row_id"] for task in found["tasks"]] == (["r-1"] if users == 1 else [])

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from getpass import getuser
 from pathlib import Path
 from typing import Any
@@ -377,6 +378,19 @@ def test_dashboard_prints_a_link_whose_session_is_listed_and_revoked(hub: Hub, s
     assert "revoked" in hub("token", "revoke", listed["id"][-6:], "--yes").stderr
     (ended,) = json.loads(hub("token", "ls", "--json").stdout)["sessions"]
     assert ended["revoked_at"] is not None
+
+
+@each(
+    ("users", "options", "name"),
+    [(1, (), "desk"), (1, ("--role", "admin"), "uid"), (1, ("--user", "owner"), "uid"), (2, (), "uid")],
+)
+def test_link_of_the_only_user_on_the_machine_of_the_hub_opens_the_page_of_an_owner(
+    hub: Hub, served: ServedHub, portal: BlockingPortal, users: int, options: Sequence[str], name: str
+) -> None:
+    if users == 2:
+        portal.call(served.user, "bob")
+    made = hub("dashboard", "--json", *options)
+    assert json.loads(made.stdout)["name"].split()[0] == name, made.stderr
 
 
 def test_dashboard_qr_is_refused_without_an_address_for_phones(hub: Hub, served: ServedHub) -> None:

@@ -5,7 +5,7 @@ import { useEffect, useState } from "preact/hooks";
 import { Form } from "./acting";
 import { isSignedOut } from "./live";
 import { me } from "./me";
-import { Field, Refused } from "./parts";
+import { Command, Field, Refused } from "./parts";
 import { go, link, place } from "./router";
 import { Refusal, ask } from "./server";
 import { drop } from "./verdicts";
@@ -58,7 +58,10 @@ export function SignIn(): JSX.Element {
     <main class="sign-in">
       <h1>Sign in</h1>
       <Refused refusal={refusal} />
-      <p>This browser is not signed in to the hub, or its session has ended. Open a new link, or give a token.</p>
+      <p>
+        This browser is not signed in to the hub, or its session has ended. Open a new link, of <Command text="hub open" /> on your
+        computer or of <Command text="hub dashboard --qr" /> for a phone, or give a token.
+      </p>
       <Form send={() => enter(token.trim())}>
         <Field label="Token of an operator" kind="secret" value={token} change={setToken} />
         <button class="main">Sign in</button>

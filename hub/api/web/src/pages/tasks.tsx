@@ -205,6 +205,7 @@ const STATES: Readonly<Record<Exclude<TasksOfDevice["state"], "present">, string
   away: "this computer is away. What you change waits until it is back",
   elsewhere: "this computer is connected to another node of the hub, which knows them as they are now",
   not_granted: "what was changed on this computer since is not shown",
+  not_owner: "what was changed on this computer since is not shown, as this page is not its owner's",
   call_unsupported: "the program on this computer is too old to show them as they are now, and to change them: update it there",
   unanswered: "this computer did not answer just now",
 };
@@ -215,7 +216,8 @@ function Away({ of: { name, state, last_seen_at: at } }: { of: TasksOfDevice }):
   return (
     <p class="banner" role="status">
       <Foreign of={name} />: {state === "away" && at ? `as of ${soon(at, now.value)}, ` : ""}{STATES[state]}.
-      {state === "not_granted" && <> On it, its owner opens this page by <Command text="hub open" />, and allows it by <Command text={READING} /></>}
+      {state === "not_granted" && <> Its owner allows it there by <Command text={READING} /></>}
+      {state === "not_owner" && <> Its owner opens the page there by <Command text="hub open" /></>}
     </p>
   );
 }
