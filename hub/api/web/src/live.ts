@@ -59,22 +59,22 @@ export function refresh(): void {
   setTimeout(() => tell("now"));
 }
 
-function hear(heard: readonly Change[] | "all" | "lost"): void {
-  if (heard === "lost") return void (lostAt.value ??= Date.now());
+function receive(news: readonly Change[] | "all" | "lost"): void {
+  if (news === "lost") return void (lostAt.value ??= Date.now());
   lostAt.value = null;
-  tell(heard);
+  tell(news);
 }
 
-function say(heard: Parameters<typeof hear>[0]): void {
-  windows.postMessage(heard);
-  hear(heard);
+function share(news: Parameters<typeof receive>[0]): void {
+  windows.postMessage(news);
+  receive(news);
 }
 
 /** Follow the changes while this window is seen, by its own stream or that of another window. */
 export function follow(): void {
   leaving.abort(); // of a session before
   const { signal } = (leaving = new AbortController());
-  windows.onmessage = ({ data }) => document.hidden || hear(data);
+  windows.onmessage = ({ data }) => document.hidden || receive(data);
   addEventListener("pagehide", leave);
   addEventListener("pageshow", comeBack);
   document.addEventListener("visibilitychange", comeBack);
@@ -94,7 +94,7 @@ function comeBack(event: Event): void {
   if (document.hidden) leave();
   else if (event.type !== "pageshow" || (event as PageTransitionEvent).persisted) {
     follow();
-    hear("all");
+    receive("all");
   }
 }
 
@@ -103,14 +103,14 @@ function stream(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const source = new EventSource(PATH);
     signal.addEventListener("abort", () => resolve(source.close()));
-    source.addEventListener("open", () => (isLate ? say("all") : windows.postMessage("all")), { once: true });
-    source.addEventListener("open", () => say([]));
-    source.addEventListener("reset", () => say("all"));
+    source.addEventListener("open", () => (isLate ? share("all") : windows.postMessage("all")), { once: true });
+    source.addEventListener("open", () => share([]));
+    source.addEventListener("reset", () => share("all"));
     source.addEventListener("changed", (event) => {
-      say((JSON.parse((event as MessageEvent<string>).data) as { changes: readonly Change[] }).changes);
+      share((JSON.parse((event as MessageEvent<string>).data) as { changes: readonly Change[] }).changes);
     });
     source.addEventListener("error", () => {
-      say("lost");
+      share("lost");
       if (source.readyState === EventSource.CLOSED) void again(signal);
     });
   });
