@@ -185,7 +185,39 @@ class VerdictDelivery:
             return VerdictAnswer(id=verdict.id, reason=error.code)
         except DeliveryError:
             return None
-        return _answer_of(verdict, answer)
+        answered = _answer_of(verdict, answer)
+        if answered is None or answered.state != "open" or verdict.undoes is None:
+            return answered
+        was_held = await self._store.read(item_verdicts.was_held, verdict.undoes)
+        return await self._take_back(link, verdict, answered) if was_held else answered
+
+    async def _take_back(
+        self, link: DeviceLink, verdict: DueVerdict, answer: VerdictAnswer
+    ) -> VerdictAnswer | None:
+        """Delete the row of an item that the hub held before the approval that is undone.
+
+        A row that the device does not delete remains a suggestion. Return None if there is no answer yet.
+        """
+        try:
+            deleted = await link.call(
+                ToolCall(
+                    id=f"{verdict.id}-row",
+                    action=Action.DELETE,
+                    table=verdict.target_table,
+                    where={"id": verdict.row_id},
+                    deadline_ms=ANSWER_MS,
+                )
+            )
+        except CallUnsupported:
+            return answer
+        except DeliveryError:
+            return None
+        if may_change(deleted):
+            return None
+        is_removed = deleted.error is None and deleted.result.get("deleted") == 1
+        return msgspec.structs.replace(
+            answer, is_removed=is_removed, counter=deleted.counter or answer.counter
+        )
 
     async def _deliver(
         self, link: DeviceLink, verdict: DueVerdict, *, is_of_device: bool

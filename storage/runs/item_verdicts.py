@@ -67,7 +67,8 @@ class VerdictRow(msgspec.Struct, frozen=True, kw_only=True):
         undoes: the verdict that an ``undo`` takes back.
         led_by: verdict on another item of the same thing, with which this one was given; sent once that is
             done.
-        source: source of an item that the verdict rejected, or that its undoing gives back.
+        source: source of an item that the verdict rejected, or that its undoing gives back; of an item that
+            the hub held until the verdict approved it.
         reason: error code of a refusal.
         sends: number of times that it may have been sent, the last time over the connection *epoch*.
         counter: the device's counter of the row, if it listed the row while the verdict was open.
@@ -464,7 +465,7 @@ def _new(
     if (problem := check(item, new)) is not None:
         raise VerdictRefused(ErrorCode.BAD_RECORD, problem)
     is_final = is_here and new.verdict in ("reject", "undo")
-    source = item.source if is_final and undone is None else None if undone is None else undone.source
+    source = item.source if is_here and undone is None else None if undone is None else undone.source
     return VerdictRow(
         id=new.id,
         item_id=item.id,
@@ -651,10 +652,12 @@ class VerdictAnswer(msgspec.Struct, frozen=True, kw_only=True):
         state: verdict on the row now; ``None``: it was refused.
         reason: error code of a refusal.
         counter: the device's counter for the call, if reported.
+        is_removed: the device has no row of the item any more, so that the hub holds the item again.
     """
 
     id: CallId
     state: RowState | None = None
+    is_removed: bool = False
     reason: str | None = None
     counter: int | None = None
 
@@ -683,11 +686,31 @@ REOPEN = (
         updated_at=_now,
     )
 )
+TAKE_BACK = (
+    sa.update(items)
+    .where(items.c.id == sa.bindparam("item"), items.c.call_id == sa.bindparam("call"))
+    .values(
+        _now_held
+        | {"call_id": sa.bindparam("fresh"), "row_id": None, "same_as": None, "before": None}
+        | {"updated_at": _now}
+    )
+)
+OF_HELD = sa.select(item_verdicts.c.id).where(
+    item_verdicts.c.id == sa.bindparam("given"),
+    item_verdicts.c.verdict.in_(("approve", "edit")),
+    item_verdicts.c.source.is_not(None),
+)
 GIVE_BACK = (
     sa.update(items)
     .where(items.c.id == sa.bindparam("item"), items.c.source.is_(None))
     .values(source=sa.bindparam("kept", type_=items.c.source.type))
 )
+
+
+@lone
+def was_held(c: sa.Connection, id: CallId) -> bool:
+    """Return True if a verdict approved an item that the hub held."""
+    return c.execute(OF_HELD, {"given": id}).first() is not None
 
 
 def settle(
@@ -713,7 +736,7 @@ def settle(
             c.execute(HOLD_AGAIN, {"item": verdict.item_id, "now": at})
         is_old = None not in (answer.counter, verdict.counter) and answer.counter < verdict.counter  # type: ignore[operator]
         if answer.state is not None and not is_old:
-            _judge(c, verdict, answer.state, at)
+            _judge(c, verdict, answer.state, at, is_removed=answer.is_removed)
         is_listed = answer.state is not None and is_old  # then the list says what the row is
         state = c.execute(IS_NOW, {"item": verdict.item_id}).scalar() if is_listed else answer.state
         _end_with(c, verdict, state)
@@ -740,9 +763,15 @@ def withdraw_with(c: sa.Connection, item_id: str) -> None:
         _end_with(c, verdict, None)
 
 
-def _judge(c: sa.Connection, verdict: VerdictRow, state: RowState, at: int) -> None:
+def _judge(c: sa.Connection, verdict: VerdictRow, state: RowState, at: int, *, is_removed: bool) -> None:
     """Write the verdict of an item, as its device answered; a newer version of the item has none yet."""
     item = {"item": verdict.item_id}
+    if is_removed:  # its next call is another one, as the device has answered to this one
+        c.execute(
+            TAKE_BACK, item | {"call": verdict.seen_call, "fresh": CallId(f"{verdict.id}-held"), "now": at}
+        )
+        follow(c, [verdict.item_id])
+        return
     if state == "open":
         if c.execute(REOPEN, item | {"call": verdict.seen_call, "now": at}).rowcount and verdict.source:
             c.execute(GIVE_BACK, item | {"kept": verdict.source})

@@ -338,6 +338,45 @@ async def test_an_approval_that_is_taken_back_before_it_is_sent_holds_the_item_a
     assert link.calls == []
 
 
+@pytest.mark.parametrize(("reached", "is_done"), LOSSES)
+async def test_undone_approval_holds_the_item_again_wherever_the_connection_breaks(
+    bench: Bench, doubted: set[str], tmp_path: Path, reached: int, is_done: bool
+) -> None:
+    doubted.add("call Anna")
+    await run(bench, a=ANNA)
+    row = (await listed(bench, "held"))["call Anna"]
+    with desk(tmp_path, bench) as device:
+        device.granted([f"+{GRANT}"])
+        epochs = count(1)
+
+        def whole() -> FakeLink:
+            return linked(bench, lambda call: device.apply([call])[0], epoch=next(epochs), grants=[GRANT])
+
+        for _ in range(2):
+            await give(bench, (await listed(bench, "held"))["call Anna"], "approve")
+            await deliver(bench, whole())
+            assert [(item.title, item.verdict) for item in read_items(tmp_path / "desk.db")] == [
+                ("call Anna", "approved")
+            ]
+            await give(bench, (await listed(bench, "approved"))["call Anna"], "undo")
+            left = iter(range(reached))
+
+            def breaks(call: ToolCall, left: Iterator[int] = left) -> Answer:
+                if next(left, None) is not None:
+                    return device.apply([call])[0]
+                if is_done:
+                    device.apply([call])
+                raise LinkLost("the connection was cut", dispatched=True)
+
+            await deliver(bench, linked(bench, breaks, epoch=next(epochs), grants=[GRANT]))
+            await deliver(bench, whole())
+            assert [*read_items(tmp_path / "desk.db")] == []
+            held = (await listed(bench, "held"))["call Anna"]
+            assert (held.id, held.row_id, held.source, held.data) == (row.id, None, row.source, row.data)
+            assert await run(bench, a=ANNA) == []
+            assert [*await listed(bench, "held")] == ["call Anna"]
+
+
 async def test_of_a_file_so_many_unsure_items_are_held_and_the_others_are_counted(
     bench: Bench, doubted: set[str]
 ) -> None:

@@ -152,7 +152,7 @@ export function forget(ids: readonly string[]): void {
 /** Note what the hub lists now: an item that waits there, undone or changed alone, needs no note here. */
 export function note(rows: readonly ItemView[]): void {
   const done = rows.filter(
-    (row) => (decided.value.get(row.id) === null || isChanged(row)) && row.verdict === "open" && !isOnItsWay(row) && !queue.some(({ item }) => item.id === row.id),
+    (row) => (decided.value.get(row.id) === null || isChanged(row)) && (row.verdict === "open" || row.verdict === "held") && !isOnItsWay(row) && !queue.some(({ item }) => item.id === row.id),
   );
   if (done.length > 0) decided.value = new Map([...decided.value].filter(([id]) => !done.some((row) => row.id === id)));
 }
