@@ -172,6 +172,11 @@ async def test_answers_about_a_simple_device_are_about_the_asked_file(tmp_path: 
         )
         assert sorted(titles_of(kind, kept)) == PAGE_TITLES
         assert await wrong_answers(play, AFTER) == []
+        found = (await play.hub.get("/v1/why?path=call%20ANNA"))["reasons"]  # words, and no path
+        assert [(one["path"][-11:], one["lines"], one["code"]) for one in found] == [
+            ("one/same.md", "", "settled"),
+            ("one/same.md", "1", "item"),
+        ]
         assert await emptied(play) == []
 
         (notes / "one" / "same.md").write_text("- [ ] Call Anna\n- [ ] Call Ben\n")

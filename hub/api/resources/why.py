@@ -34,6 +34,7 @@ from hub.runs.file_explanations import Explainer, Reason
 from protocol.errors import AtAnotherNode, CodedError, ErrorCode
 from storage.agents import agents
 from storage.agents.agents import AgentRow
+from storage.runs.item_lists import ItemFilter, list_items
 from storage.store import Connection, Store
 
 MAX_EXAMINED: Final = 100  # agents, by name, among which those that know the file are looked up
@@ -43,6 +44,9 @@ MAX_LINE: Final = 999_999_999
 
 
 MAX_AGENTS: Final = 5  # explained in one answer: each reads the file
+
+
+MAX_ITEMS: Final = 3  # with words that are no path: each may be of another file
 
 
 WITHIN_S: Final = 20.0  # for an answer; a command line waits for 30 s
@@ -56,6 +60,9 @@ _NO_PLACE: Final = re.compile(r".+\.\w{1,8}:([^./]*)")  # no line follows the en
 
 # Of no use beside another agent's answer about the file; such is not one of those that could not look.
 _ELSEWHERE: Final = ("missing", "no_message", "not_sent", "outside_paths", "outside_shared")
+
+
+_UNKNOWN: Final = frozenset((*_ELSEWHERE, "other_extension"))  # then it may be words of an item
 
 
 _NOT_LOOKED: Final = ("busy", "cannot_run", "device_away", "elsewhere", "not_granted")
@@ -125,14 +132,19 @@ class WhyResource(Resource):
         self,
         caller: Caller,
         path: Annotated[
-            str, Meta(min_length=1, max_length=4096, description="Of a file; ``:LINE`` may follow.")
+            str,
+            Meta(
+                min_length=1,
+                max_length=4096,
+                description="Of a file; ``:LINE`` may follow. Or words of an item.",
+            ),
         ],
         line: Annotated[int, Meta(ge=1, le=MAX_LINE, description="Only this line; then ``path`` has none.")]
         | None = None,
         agent: Annotated[str, Meta(max_length=200)] | None = None,
         device: Annotated[str, Meta(max_length=200, description="A device's name or id.")] | None = None,
     ) -> Reasons:
-        """Explain what became of a file in the agents that read it, of all its lines or one.
+        """Explain what became of a file in the agents that read it, of all its lines, one, or an item's.
 
         The device reads the file again; no model is asked, and nothing is written.
         """
@@ -170,7 +182,24 @@ class WhyResource(Resource):
         for row in rows:  # a slow agent leaves the others their share
             within_s = (ends_at - anyio.current_time()) / (len(rows) - len(found))
             found.append(await self._explain(row, path, line, None if len(rows) == 1 else caller, within_s))
+        codes = {reasons[0].code for reasons in found}
+        if line is None and codes <= _UNKNOWN:
+            found = await self._of_items(path, rows, caller, ends_at) or found
         return Reasons(tuple(informative(found)))
+
+    async def _of_items(
+        self, words: str, rows: Sequence[AgentRow], caller: Principal, ends_at: float
+    ) -> list[list[Reason]]:
+        """Return the reasons of the newest items of these agents that have *words* in a value."""
+        chosen = ItemFilter(user_id=self.user_id, limits=self.limited_to, text=words)
+        page = await self._store.read(list_items, chosen, limit=MAX_ITEMS)
+        places = [(row, each.row) for each in page.items for row in rows if row.id == each.row.agent_id]
+        found: list[list[Reason]] = []
+        for row, item in places:
+            within_s = (ends_at - anyio.current_time()) / (len(places) - len(found))
+            every = await self._explain(row, item.unit_key, None, caller, within_s)
+            found.append(every[:1] + [reason for reason in every[1:] if reason.item_id == item.id])
+        return found
 
     async def _explain(
         self, row: AgentRow, path: str, line: int | None, caller: Principal | None, within_s: float

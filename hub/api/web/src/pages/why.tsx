@@ -1,15 +1,19 @@
 // What became of a file or a line of it in each agent, and why of others nothing did; how a file is found.
 import type { JSX } from "preact";
+import { useEffect, useState } from "preact/hooks";
+import { refused } from "../acting";
 import { commandOf, count, inZone, quoted, soon } from "../format";
 import { now } from "../live";
-import { type Column, Foreign, Page, Read, Section, State, Table } from "../parts";
+import { type Column, Foreign, Page, Read, State, Table } from "../parts";
 import { useReading } from "../reading";
 import { link, place } from "../router";
 import { Search, TEXT_FIELD } from "../search";
+import { ask } from "../server";
 import type { ItemView, Reason, RunView, UnitView } from "../types";
+import { MOST } from "../verdicts";
 import { LeftOut } from "./sources";
 
-const RUNS = 5; // whose files are listed
+const RUNS = 10; // whose files are listed
 const FILES = 100; // of each, and found by a text
 
 /** Return the address at which the lines of a file are explained. */
@@ -63,35 +67,40 @@ function Found({ text }: { text: string }): JSX.Element {
   return <Read of={items}>{(data) => <Table label="Files" columns={FOUND} rows={data.items} id={(item) => item.id} empty="Nothing was found with this text. A file without a suggestion is found by its name:  file:NAME" />}</Read>;
 }
 
-/** The files that runs have read last, and what they kept back; of all agents or one. */
-function Files({ agent }: { agent: string | null }): JSX.Element {
-  const runs = useReading("/v1/runs", { query: { agent, limit: FILES }, kinds: ["run"] });
-  return (
-    <Read of={runs}>
-      {(data) => {
-        const reading = data.runs.filter((run) => run.units_done > 0 || run.units_skipped === 0).slice(0, RUNS);
-        return (
-          <>
-            {data.runs[0] && <LeftOut of={data.runs[0]} unit="file" />}
-            {reading.map((run) => <OfRun key={run.id} of={run} />)}
-            {reading.length === 0 && <p class="empty">No file was read lately.</p>}
-          </>
-        );
-      }}
-    </Read>
-  );
+type ReadFile = UnitView & { readonly run: RunView };
+
+function keyOf({ run, path }: ReadFile): string {
+  return `${run.agent} ${path}`;
 }
 
-const COLUMNS_OF_FILES = (agent: string): readonly Column<UnitView>[] => [
-  { head: "File", kind: "main", cell: (unit) => <a href={whyOf(unit.path, agent)}><Foreign of={unit.path} /></a> },
-  { head: "Found", kind: "text", cell: (unit) => unit.error ?? (unit.state === "DONE" ? (unit.items > 0 ? count(unit.items) : "nothing") : <State of={unit.state} />) },
-];
+/** Return what a file has now: 2 waiting, 1 approved. */
+function held(items: readonly ItemView[]): string {
+  const states = items.map(({ verdict }) => ({ open: "waiting", held: "less sure" })[verdict as string] ?? verdict);
+  return [...new Set(states)].map((state) => `${count(states.filter((one) => one === state).length)} ${state}`).join(", ") || "nothing";
+}
 
-function OfRun({ of: run }: { of: RunView }): JSX.Element {
-  const units = useReading("/v1/runs/{run_id}/units", { params: { run_id: run.id }, query: { limit: FILES }, kinds: ["run"] });
+/** The files that runs have read last, each once, with what it has now, and what was kept back; of all agents or one. */
+function Files({ agent }: { agent: string | null }): JSX.Element {
+  const runs = useReading("/v1/runs", { query: { agent, limit: FILES }, kinds: ["run"] });
+  const items = useReading("/v1/items", { query: { agent, limit: MOST, each: true }, kinds: ["item", "verdict"] });
+  const [files, setFiles] = useState<readonly ReadFile[]>();
+  useEffect(() => {
+    const of = async (run: RunView): Promise<readonly ReadFile[]> => (await ask("get", "/v1/runs/{run_id}/units", { params: { run_id: run.id }, query: { limit: FILES } })).units.map((unit) => ({ ...unit, run }));
+    if (runs.data) Promise.all(runs.data.runs.filter((run) => run.units_done > 0 || run.units_skipped === 0).slice(0, RUNS).map(of)).then((all) => setFiles(all.flat().filter((file, at, every) => every.findIndex((other) => keyOf(other) === keyOf(file)) === at)), refused);
+  }, [runs.data]);
+  const columns: readonly Column<ReadFile>[] = [
+    { head: "File", kind: "main", cell: ({ path, run }) => <a href={whyOf(path, run.agent)}><Foreign of={path} /></a> },
+    { head: "Read", cell: ({ run }) => soon(run.completed_at ?? run.created_at, now.value) },
+    { head: "Has", kind: "text", cell: (file) => file.error ?? (file.state === "DONE" ? held(items.data?.items.filter(({ agent, path }) => agent === file.run.agent && path === file.path) ?? []) : <State of={file.state} />) },
+  ];
   return (
-    <Section title={`Read ${soon(run.completed_at ?? run.created_at, now.value)}`} more={<a href={link(["runs", run.id])}>{count(run.units_done)} {run.units_done === 1 ? "file" : "files"}</a>}>
-      <Read of={units}>{(data) => <Table label="Files" columns={COLUMNS_OF_FILES(run.agent)} rows={data.units} id={(unit) => unit.path} empty="No file was new." />}</Read>
-    </Section>
+    <Read of={runs}>
+      {({ runs: [last] }) => (
+        <>
+          {last && <LeftOut of={last} unit="file" />}
+          {files && items.data && <Table label="Files" columns={columns} rows={files} id={keyOf} empty="No file was read lately." />}
+        </>
+      )}
+    </Read>
   );
 }
