@@ -63,9 +63,7 @@ SHARE_MORE: Final = (
 )
 NO_FOLDER: Final = AwayCause(
     "{folders} was moved or renamed, or its disk is not there",
-    "on {device}: put it back, or name its new place: hub up FOLDER; where the hub is on another machine,"
-    " hub device status names the settings file to share it in, and for each agent that reads it:"
-    " hub agents edit NAME --path FOLDER",
+    "on {device}: put it back, or name its new place: hub up FOLDER; of a hub elsewhere: hub help device",
     AT_ONCE,
 )
 PLACE_CAUSES: Final[Mapping[str, AwayCause]] = {

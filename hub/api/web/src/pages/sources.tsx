@@ -120,7 +120,7 @@ function Folders({ readers, devices }: { readers: readonly AgentView[]; devices:
           about={<>on {one.device} · <WasRead of={one} unit="file" /> · <a href={link(["why"], { agent: one.name })}>its files</a></>}
           actions={!isMissing && <Act scope="run" {...reading(one)} />}
         >
-          {device?.because && <p class="banner" role="status"><Foreign of={device.because} /> {isMissing && <Command text="hub up FOLDER" />}</p>}
+          {device?.because && <p class="banner" role="status">{isMissing ? <><Foreign of={device.because.split(";")[0] ?? ""} />. Put it back, or type its new place on {device.name}: <Command text="hub up FOLDER" /></> : <Foreign of={device.because} />}</p>}
           <LastRun of={one.last_run} unit="file" />
         </Entry>;
       })}
@@ -176,7 +176,7 @@ function WasRead({ of: { last_run: run, next_fires: [next] }, unit }: { of: Agen
   if (!run) return <>not read yet{then}</>;
   if (!run.completed_at) return <>being read</>;
   const read = run.units_done + run.units_skipped - excluded(run);
-  return <>read <Time at={run.completed_at} />: {many(Math.max(0, read), unit)}{run.items_created > 0 && `, ${count(run.items_created)} found`}{then}</>;
+  return <>read <Time at={run.completed_at} />: {read > 0 ? many(read, unit) : "nothing new"}{run.items_created > 0 && `, ${count(run.items_created)} found`}{then}</>;
 }
 
 function LastRun({ of: run, unit }: { of: RunView | null; unit: string }): JSX.Element | null {
