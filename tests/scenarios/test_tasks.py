@@ -253,7 +253,7 @@ async def test_page_ticks_changes_undoes_and_explains_a_device_away(tmp_path: Pa
         boxes, keys = page.get_by_role("checkbox"), page.keyboard
         box = page.get_by_role("checkbox", name=f"Done: {first['title']}")
         await expect(boxes).to_have_count(2)
-        await expect(page.get_by_text("in todo").first).to_be_visible()
+        await expect(page.get_by_text("also in todo").first).to_be_visible()
         await page.evaluate(AXE.read_text())
         assert await page.evaluate("axe.run().then(({ violations }) => violations.map(({ id }) => id))") == []
         await box.focus()
@@ -274,6 +274,7 @@ async def test_page_ticks_changes_undoes_and_explains_a_device_away(tmp_path: Pa
         await page.get_by_role("button", name="Save").click()
         await reads(lambda: "Call Anna" in states(owners))
         await expect(page.get_by_role("button", name="Call Anna")).to_be_visible()
+        await expect(page.locator(".outcome")).to_contain_text("Changed: “Call Anna”")
 
         await owners.play.device.kill()
         await expect(page.get_by_text("this computer is away")).to_be_visible()

@@ -643,6 +643,19 @@ async def test_rows_of_the_inbox_show_day_person_and_line_below_headings_of_days
     await expect(rows.nth(1)).to_have_text("due today 09:00 · Anna, Bo · week.md, line 26")
     await expect(rows.nth(2)).to_have_text("event · tomorrow 09:00 · mail from Bob")
     await expect(rows.nth(4)).to_have_text("note · week.md, line 26")
+    await visit.open("inbox?due_since=2020-01-01")  # what a search finds, too
+    await expect(page.locator(".picks section .turn")).to_have_text(
+        ["Overdue or past · 1", "Today · 1", "Next 7 days · 1", "Later · 1"]
+    )
+    await page.get_by_role("button", name="By file").click()
+    await expect(page.locator(".picks section .turn")).to_have_count(1)
+    await visit.open("inbox?text=overdue")
+    await page.get_by_role("link", name="What is overdue or past").click()
+    await expect(page.locator(".picks section .turn")).to_have_text(["Overdue or past · 1"])
+    await page.get_by_role("checkbox", name="Select Rent").check()
+    await page.get_by_role("button", name="Approve 1").wait_for()
+    await visit.open("inbox")
+    await expect(rows).to_have_count(5)
     for key in "aaaaa":
         await page.keyboard.press(key)
     await saved(page)
@@ -1370,6 +1383,8 @@ async def test_why_page_leads_from_an_agent_or_a_text_to_the_reasons_of_a_file(v
         await page.get_by_role("table", name="Reasons").wait_for()
         assert "path=" in page.url
     await visit.open("why")
+    paths = await files.get_by_role("link").all_inner_texts()
+    assert len(paths) == len(set(paths)) > 0  # several runs read them
     await page.get_by_role("combobox", name="Filter").fill("nothing of this kind")
     await page.get_by_text("Nothing was found with this text.").wait_for()
     assert visit.complaints == []

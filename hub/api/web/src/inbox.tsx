@@ -55,20 +55,29 @@ export const sought = computed(() => {
   const given = Object.entries({ q, person, project, due_since: beginOf(due_since), due_until: endOf(due_until) });
   return Object.fromEntries(given.filter(([, value]) => value !== undefined));
 });
+/** Whether items are found by them, in an order of the hub's own. */
+export const isSought = computed(() => Object.keys(sought.value).length > 0);
 /** What is listed: the other filters of the address. */
 export const asked = computed(() => {
   const { agent, run, table, device, warning, path, text, proposed, unsure, verdict = "open", apart } = Object.fromEntries(place.value.query);
   // Agents list items of unknown authors apart; a run's items, and those of one warning, are shown together.
   if (unsure === "true") return { agent, run, table, device, warning, path, text, unsure };
-  const isApart = apart ?? ((run ?? warning ?? proposed) !== undefined || Object.keys(sought.value).length > 0 ? undefined : "false");
+  const isApart = apart ?? ((run ?? warning ?? proposed) !== undefined || isSought.value ? undefined : "false");
   return { agent, run, table, device, warning, path, text, proposed, apart: isApart, verdict: verdict === "any" ? undefined : verdict };
 });
 export const ORDERS = ["day", "file", "doubt"] as const;
-/** Order of the list; undefined: a search has its own. */
+/** Order of the list; undefined: a search by words has its own. */
 export const order = computed(() => {
   const asked = place.value.query.get("by");
-  return Object.keys(sought.value).length > 0 ? undefined : (ORDERS.find((one) => one === asked) ?? "day");
+  return sought.value.q === undefined ? (ORDERS.find((one) => one === asked) ?? "day") : undefined;
 });
+
+/** Return found items in the order that is chosen, the marked ones last. */
+function inOrder(items: readonly ItemView[]): readonly ItemView[] {
+  if (!isSought.value || order.value === undefined) return items;
+  const key = ({ warnings, day, path }: ItemView): string => `${Math.min(warnings.length, 1)} ${order.value === "day" ? (day ?? "none") : ""} ${path}`;
+  return [...items].sort((one, other) => (key(one) < key(other) ? -1 : key(one) > key(other) ? 1 : 0));
+}
 
 export interface Group {
   readonly title: string;
@@ -138,7 +147,7 @@ export function take(key: string, page: ItemsPage): void {
   const listed = new Set(page.items.map(({ id }) => id));
   restored.value = new Set([...restored.value].filter((id) => !listed.has(id)));
   const before = list.value.rows.filter(({ id }) => listed.has(id) || isUndoable(id) || restored.value.has(id) || id === current.value);
-  list.value = { key, rows: merged(before, page.items), listed, next: page.next_cursor };
+  list.value = { key, rows: merged(before, inOrder(page.items)), listed, next: page.next_cursor };
   if (isAtEnd) advance();
   grow();
   void act();
@@ -307,7 +316,7 @@ function conclude(items: readonly ItemView[], verdict: Verdict, data: Values | u
   if (!give(items, verdict, data, isProposed, isConfirmed)) return;
   chosen.value = new Map();
   edited.value = undefined;
-  report(<>{DONE[verdict]} {titled(items)}{more}</>, false, takeBack);
+  report(<>{DONE[verdict]} {titled(items.map((item) => ({ ...item, title: String(data?.["title"] ?? item.title) })))}{more}</>, false, takeBack);
   advance();
 }
 

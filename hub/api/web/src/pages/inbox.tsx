@@ -3,9 +3,9 @@ import type { JSX } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { attempt, report } from "../acting";
 import { Confirm } from "../confirm";
-import { beginOf, ago, commandOf, count, dayOf, daysUntil, exact, fieldName, quoted, thing, things } from "../format";
+import { beginOf, ago, commandOf, count, dayAfter, dayOf, daysUntil, exact, fieldName, quoted, thing, things } from "../format";
 import {
-  accept, act, asked, because, begin, BeingSaved, chosen, clear, current, Delay, DONE, edit, edited, type Group, groupsOf, isOpen, isPlain, judge, judgeFile, list, move, onTheWay, order,
+  accept, act, asked, because, begin, BeingSaved, chosen, clear, current, Delay, DONE, edit, edited, type Group, groupsOf, isOpen, isPlain, isSought, judge, judgeFile, list, move, onTheWay, order,
   ORDERS, pickAll, press, rejectFile, ROWS, rows, size, sought, take, takeBack, takeOne, titled, toggle, typedEarly, undoThese,
 } from "../inbox";
 import { type Key, useKeys } from "../keys";
@@ -85,13 +85,13 @@ export function Inbox(): JSX.Element {
   const key = JSON.stringify([asked.value, sought.value, order.value, query["cursor"]]);
   useLayoutEffect(() => begin(key), [key]);
   const isRead = list.value.key === key && list.value.next !== undefined;
-  const items = useReading("/v1/items", { query: { ...asked.value, ...sought.value, order: order.value, cursor: query["cursor"], limit: size.value }, kinds: KINDS });
+  const items = useReading("/v1/items", { query: { ...asked.value, ...sought.value, order: isSought.value ? undefined : order.value, cursor: query["cursor"], limit: size.value }, kinds: KINDS });
   const counts = useReading("/v1/items/counts", { query: asked.value, kinds: KINDS });
   const isUnsure = query["unsure"] === "true";
   const unsure = useReading("/v1/items/counts", { query: { agent, run, table, device, path, text, unsure: "true" }, kinds: KINDS });
-  const isSearch = Object.keys(sought.value).length > 0;
-  const hidden = useReading("/v1/items", { query: { agent, run, table, device, path, text, unsure: "true", order: "day", limit: size.value }, kinds: KINDS, when: !isUnsure && !isAtDevice() && Boolean(unsure.data?.total) });
+  const hidden = useReading("/v1/items", { query: { agent, run, table, device, path, text, unsure: "true", ...sought.value, order: isSought.value ? undefined : "day", limit: size.value }, kinds: KINDS, when: !isUnsure && !isAtDevice() && Boolean(unsure.data?.total) });
   const late = (hidden.data?.items ?? []).filter((one) => one.table === "tasks" && one.day && daysUntil(one.day, now.value) < 0).length;
+  const lessSure = isSought.value ? hidden.data?.items.length : unsure.data?.total;
   const hasFilter = verdict !== "open" || Object.keys(query).some((name) => !["by", "cursor", "item", "verdict"].includes(name));
   const id = current.value;
   const rested = useRested(id);
@@ -127,7 +127,7 @@ export function Inbox(): JSX.Element {
   const keys = mayJudge ? JUDGING.filter(({ key }) => key !== "p" || !isAtDevice()) : KEYS;
   useKeys([...keys.map((one) => ({ ...one, action: () => press(one.key, one.action) })), CLEAR]);
   const listing = verdict === "open" ? "hub items ls" : "hub items ls --all";
-  const command = isAtDevice() ? "hub review" : isSearch ? findingCommand(query) : commandOf(listing, filters);
+  const command = isAtDevice() ? "hub review" : isSought.value ? findingCommand(query) : commandOf(listing, filters);
 
   return (
     <Page title="Inbox" command={command}>
@@ -136,12 +136,12 @@ export function Inbox(): JSX.Element {
           <Search fields={fieldsOf(counts.data)} />
           <div class="listing">
             <p class="quiet" role="status">
-              {isSearch ? isRead && found(items.data) : counts.data && total(counts.data, verdict === "open" && !isUnsure)}
+              {isSought.value ? isRead && found(items.data) : counts.data && total(counts.data, verdict === "open" && !isUnsure)}
               <BeingSaved after=" · " />
             </p>
             {order.value && (
               <p class="orders" role="group" aria-label="Order">
-                {ORDERS.map((one) => (
+                {ORDERS.filter((one) => one !== "doubt" || !isSought.value).map((one) => (
                   <button key={one} type="button" aria-pressed={order.value === one} onClick={() => refine({ by: one === "day" ? undefined : one })}>
                     {ORDER_WORDS[one]}
                   </button>
@@ -155,7 +155,7 @@ export function Inbox(): JSX.Element {
           {mayJudge && rows.value.some((one) => isOpen(one) || canUndo(one)) && (
             <div class="actions">
               <Press of="A" label={!["open", "any"].includes(verdict) ? "Select all" : picked.length > 1 ? "All unmarked" : "Select all unmarked"} action={pickAll} />
-              <span class={picked.length > 0 ? "actions" : "actions reserved"}><Judge count={picked.length || 1} /></span>
+              <span class={picked.length > 0 ? "actions" : "actions reserved"}><Judge count={picked.length} /></span>
               {past.length > 0 && <Press of="" label={`Undo ${past.length}`} action={() => undoThese(past)} />}
             </div>
           )}
@@ -163,13 +163,13 @@ export function Inbox(): JSX.Element {
             {() => (
               <>
                 <List query={query} mayJudge={mayJudge} />
-                {isRead && !(verdict === "open" ? rows.value.some(isUndecided) : rows.value.length > 0) && <Nothing hasFilter={hasFilter} isElsewhere={!isUnsure && Boolean(unsure.data?.total)} />}
+                {isRead && !(verdict === "open" ? rows.value.some(isUndecided) : rows.value.length > 0) && <Nothing hasFilter={hasFilter} isElsewhere={!isUnsure && Boolean(lessSure)} />}
                 <Pager next={list.value.next} />
               </>
             )}
           </Read>
-          <Aside name="unsure" text={late > 0 ? `less sure, ${late} overdue` : "less sure"} back="Suggested items" count={isSearch ? 0 : unsure.data?.total} />
-          <Aside name="apart" text="of unknown authors, listed apart" back="Other items" count={warning || run || isSearch ? 0 : counts.data?.warnings["apart"]} />
+          <Aside name="unsure" text={late > 0 ? `less sure, ${late} overdue` : "less sure"} back="Suggested items" count={lessSure} />
+          <Aside name="apart" text="of unknown authors, listed apart" back="Other items" count={warning || run || isSought.value ? 0 : counts.data?.warnings["apart"]} />
         </div>
         <div class="review-item">
           <a class="back" href={link(["inbox"], { ...query, item: undefined })}>
@@ -210,7 +210,7 @@ export function Inbox(): JSX.Element {
               )}
               {isWaiting && edited.value !== id && chosen.value.size === 0 && (
                 <div class="actions judging">
-                  <Judge count={1} mayApprove={mayApprove} />
+                  <Judge mayApprove={mayApprove} />
                   {mayApprove && <Press of="e" label="Edit" action={edit} />}
                   <Press of="R" label="Reject the file" action={rejectFile} kind="file-too" />
                 </div>
@@ -254,8 +254,9 @@ function Press({ of, label, action, kind, disabled }: PressProps): JSX.Element {
   );
 }
 
-function Judge({ count, mayApprove = true }: { count: number; mayApprove?: boolean }): JSX.Element {
-  const many = count > 1 ? ` ${count}` : "";
+/** Decides about the item that is shown, or about so many that are selected. */
+function Judge({ count, mayApprove = true }: { count?: number; mayApprove?: boolean }): JSX.Element {
+  const many = count === undefined ? "" : ` ${count}`;
   return (
     <>
       {mayApprove && <Press of="a" label={`Approve${many}`} action={() => judge("approve")} kind="main" disabled={count === 0} />}
@@ -371,7 +372,7 @@ function Row({ of, base, mayJudge, isCurrent, isChosen, state, isFile }: RowProp
           <Foreign class="title" of={of.title || "no title"} />
           <span class="quiet">
             {of.table !== "tasks" && `${thing(of.table)} · `}
-            {of.day && <><Due day={of.day} isTask={of.table === "tasks"} isOpen={of.verdict === "open"} /> · </>}
+            {of.day && <><Due day={of.day} isTask={of.table === "tasks"} isOpen={of.verdict === "open" || of.verdict === "held"} /> · </>}
             {of.person && <><Foreign of={of.person} /> · </>}
             <Source of={of} isShort isFile={isFile} />
             {isUndecided(of) && <Changes of={of} />}
@@ -399,6 +400,8 @@ function Nothing({ hasFilter, isElsewhere }: { hasFilter: boolean; isElsewhere: 
   const isOfWaiting = hasFilter && asked.value.verdict === "open";
   const past = useReading("/v1/items", { query: { ...asked.value, ...sought.value, verdict: undefined, limit: ROWS }, when: isOfWaiting });
   const decidedOnes = past.data?.items.filter(({ verdict }) => verdict !== "open").length ?? 0;
+  const isLate = /^(overdue|past|due)$/i.test(asked.value.text ?? "");
+  const yesterday = dayOf(dayAfter(new Date(now.value), -1));
   if (isDone) {
     return (
       <Empty title="All decided.">
@@ -406,7 +409,7 @@ function Nothing({ hasFilter, isElsewhere }: { hasFilter: boolean; isElsewhere: 
       </Empty>
     );
   }
-  if (hasFilter) return <Empty title={list.value.next ? "None of the newest is like this; the older ones come next." : isElsewhere ? "Only less sure ones are like this." : "Nothing here is like this."}>{isOfWaiting && <p>{decidedOnes > 0 && <><a href={link(["inbox"], { ...Object.fromEntries(place.value.query), verdict: "any", item: undefined, cursor: undefined })}>{count(decidedOnes)}{past.data?.next_cursor && " or more"} decided {decidedOnes === 1 ? "one is" : "ones are"} like this</a> · </>}<a href="/inbox">All that waits</a></p>}</Empty>;
+  if (hasFilter) return <Empty title={list.value.next ? "None of the newest is like this; the older ones come next." : isElsewhere ? "Only less sure ones are like this." : "Nothing here is like this."}>{isOfWaiting && <p>{decidedOnes > 0 && <><a href={link(["inbox"], { ...Object.fromEntries(place.value.query), verdict: "any", item: undefined, cursor: undefined })}>{count(decidedOnes)}{past.data?.next_cursor && " or more"} decided {decidedOnes === 1 ? "one is" : "ones are"} like this</a> · </>}{isLate && <><a href={link(["inbox"], { due_until: yesterday })}>What is overdue or past</a> · </>}<a href="/inbox">All that waits</a></p>}</Empty>;
   return (
     <Empty title="Nothing waits for you.">
       <p>What is found in your files and mail comes here. {!isAtDevice() && <><a href="/sources">What is read</a>, and <a href="/why">why something is missing</a>.</>}</p>
@@ -496,7 +499,7 @@ const GIVEN = { approve: "approved", edit: "changed", reject: "rejected", undo: 
 function given({ verdict, by, state, created_at: at, reason, proposed_by: proposer }: NonNullable<ItemDetail["given"]>): string {
   const end = { pending: ", on its way to its computer", sent: ", on its way to its computer", done: "", refused: ", and its computer refused it" }[state];
   const where = by.startsWith("session ") ? "on this page" : `by ${by}`;
-  return `${GIVEN[verdict]} ${where}${proposer ? `, proposed by ${proposer}` : ""}, ${ago(at, now.value)}${end}${reason ? ` (${because(reason, verdict)})` : ""}`;
+  return `${GIVEN[verdict]} ${where}${proposer ? `, proposed by ${proposer}` : ""}, ${ago(at, Math.max(now.value, Date.now()))}${end}${reason ? ` (${because(reason, verdict)})` : ""}`;
 }
 
 function found({ items, next_cursor: next }: ItemsPage = { items: [], next_cursor: null }): string {

@@ -56,12 +56,13 @@ function fixed({ id, device_refuses }: ApprovedItemView): string {
   return device_refuses ? `It is changed on its own computer, unless that allows it: ${GRANT}` : "";
 }
 
-function change({ row, title }: Task, data: Values): void {
+function change({ row, title: before }: Task, data: Values): void {
   const why = fixed(row);
   if (why) return report(why, true);
   if (!give([row], "edit", data)) return;
   const again = data["status"] === "done" && row.repeats && ` (${row.repeats}: the next one is not made here; write its day where you keep it)`;
-  report(<>{data["status"] === "done" ? "Done" : "Changed"}: {title}{again}</>, false, takeBack);
+  const isReopened = data["status"] === "todo" && Object.keys(data).length === 1;
+  report(<>{data["status"] === "done" ? "Done" : isReopened ? "Open again" : "Changed"}: {titled([{ ...row, title: String(data["title"] ?? before) }])}{again}</>, false, takeBack);
 }
 
 /** Tick a task, or take its tick back: one that is on its way is taken back before it arrives. */
@@ -77,9 +78,11 @@ function backOf({ given }: ApprovedItemView): string {
   return given?.verdict === "edit" ? "Take back the last change" : "Take back the approval";
 }
 
-function takeBackOf(row: ApprovedItemView): void {
-  withdraw(row);
-  report(<>{backOf(row)}: {row.title}</>);
+/** Take the newest decision about a row back. An approval as it was found, without a mark, can be given again. */
+function takeBackOf({ row, title }: Task): void {
+  const isPlain = row.verdict === "approved" && row.given?.verdict === "approve" && row.warnings.length === 0;
+  const again = (): void => (give([row], "approve") ? report(<>Approved again: {titled([{ ...row, title }])}</>) : undefined);
+  if (withdraw(row)) report(<>{row.given?.verdict === "edit" ? "The last change is taken back" : "Taken back, and back in the Inbox"}: {titled([{ ...row, title }])}</>, false, isPlain ? again : undefined);
 }
 
 function takeBack(): void {
@@ -153,9 +156,9 @@ export function Tasks(): JSX.Element {
           </>
         )}
       </Read>
+      {tasks.some(({ row }) => row.path.endsWith(".md") && row.places.length === 0) && <p class="quiet">A tick here leaves the boxes in your notes, as of Obsidian, as they are. To tick them, too: <Command text="hub help places" /></p>}
       <details class="section" onToggle={(event) => setUnfolded(event.currentTarget.open)}>
         <summary>Done</summary>
-        <p class="quiet">To tick the boxes in your notes, too: <Command text="hub help places" /></p>
         {isUnfolded && (
           <Read of={done}>
             {({ next_cursor }) => (
@@ -230,7 +233,7 @@ function Row({ task, edit, isEdited, close }: { task: Task; edit: () => void; is
   const why = fixed(row);
   if (isEdited && detail.data) {
     const of = { ...detail.data, data: { ...data, projectId: null }, fields: detail.data.fields.filter(({ name }) => EDITED.includes(name)) };
-    return <li><Editor of={of} failure={failure} label="Save" approve={(values) => (close(), change(task, values))} close={close}>{row.given && (row.given.verdict === "undo") === (row.given.state === "refused") && <button type="button" onClick={() => (close(), takeBackOf(row))}>{backOf(row)}</button>}</Editor></li>;
+    return <li><Editor of={of} failure={failure} label="Save" approve={(values) => (close(), change(task, values))} close={close}>{row.given && (row.given.verdict === "undo") === (row.given.state === "refused") && <button type="button" onClick={() => (close(), takeBackOf(task))}>{backOf(row)}</button>}</Editor></li>;
   }
   const priority = data["priority"] === "high" || data["priority"] === "low" ? `${data["priority"]} priority` : "";
   const facts = [shown(data["assignee"]), shown(data["projectId"]), priority].filter(Boolean);
@@ -265,6 +268,6 @@ function Row({ task, edit, isEdited, close }: { task: Task; edit: () => void; is
 
 /** Where a task is besides, and since when it waits there. */
 function PlaceName({ of }: { of: PlaceView }): JSX.Element {
-  const text = of.state === "arrived" ? of.sentence : `${of.sentence}, since ${exact(of.since)}`;
+  const text = of.state === "arrived" ? `also in ${of.name}` : `${of.sentence}, since ${exact(of.since)}`;
   return <Elsewhere to={of.link}><Foreign class={of.state === "arrived" ? "path" : ""} of={text} title={of.link ?? ""} /></Elsewhere>;
 }
