@@ -60,6 +60,7 @@ class KnownPlace(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         tables: whose approved rows go there.
+        deleted: rows that were deleted there, and are still here.
         written_ms: when a row was written there last.
         problem: why rows wait, in words.
         remedy: what mends that.
@@ -74,6 +75,7 @@ class KnownPlace(msgspec.Struct, frozen=True, kw_only=True):
     tables: Annotated[list[Name], Meta(max_length=100)] = []
     rows: Count = 0
     waiting: Count = 0
+    deleted: Count = 0
     written_ms: EpochMs | None = None
     problem: Annotated[str, Meta(max_length=2_000)] = ""
     remedy: Text = ""

@@ -111,7 +111,8 @@ def add(
     the password is read from standard input.
     """
     password = ""
-    if is_server := kind == "calendar" and "://" in place:
+    is_path = place.lower().endswith(".ics") or place.startswith(("/", "~", "."))
+    if is_server := kind == "calendar" and ("://" in place or not is_path):
         user = user or click.prompt("user", err=True)
         is_typed = sys.stdin.isatty()
         password = click.prompt("password", hide_input=True, err=True) if is_typed else sys.stdin.readline()

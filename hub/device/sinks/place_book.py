@@ -297,6 +297,7 @@ class PlaceBook:
                     tables=[*sink.tables],
                     rows=state.rows,
                     waiting=state.waiting,
+                    deleted=len(state.deleted),
                     written_ms=state.written_ms,
                     problem=state.problem[:2_000],
                     remedy=state.remedy(sink.name),
@@ -309,7 +310,7 @@ class PlaceBook:
 
 
 def orders_of_hubs(content: bytes) -> dict[str, str]:
-    """Return which hub asked for a place and when, by the places' names, from the comments of device.toml."""
+    """Return where a place was set and when, by the places' names, from the comments of device.toml."""
     tables = [table for table in tomlkit.parse(content.decode()).get("sinks", ()) if isinstance(table, Table)]
     comments = {str(table["name"]): table.trivia.comment.lstrip("# ") for table in tables}
     orders = {name: text for name, text in comments.items() if text.startswith(_ORDERED)}

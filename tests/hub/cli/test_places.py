@@ -75,7 +75,7 @@ def test_calendar_is_added_with_a_password_from_standard_input(
     address = radicale.make_calendar(user, "todo")
     words = ("places", "add", "calendar", address, "--user", user, "--yes")
     ends(hub(*words, input="wrong\n"), Exit.FAILED, "refuses the user or the password")
-    of_server = (*words[:3], f"{radicale.url}/", *words[4:])
+    of_server = (*words[:3], f"{radicale.url}/".removeprefix("http://"), *words[4:])
     listed = hub(*of_server, input=f"{PASSWORD}\n")
     ends(listed, Exit.FAILED, "name one of these addresses")
     assert f"1  {address}" in listed.stderr

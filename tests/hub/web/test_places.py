@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from playwright.async_api import Browser, Page, expect
 
 from protocol.capabilities import CapabilityName
+from protocol.frame import ErrorBody
 from protocol.places import PlaceOrder
 from protocol.tool_calls import Answer, ToolCall
 from storage.schema import browser_sessions
@@ -39,8 +40,12 @@ async def test_places_are_tested_saved_changed_and_removed_on_the_page(
     user = radicale.fresh_user()
     address = radicale.make_calendar(user, "todo", "Mine")
 
+    is_connecting = False
+
     def answered(call: ToolCall) -> Answer:
         order = msgspec.convert(call.data, PlaceOrder)
+        if order.do == "list" and is_connecting:  # anew, after a change of its settings
+            return Answer(error=ErrorBody(code="busy"))
         is_hub = order.kind != "caldav"  # which is on loopback, without the TLS that a hub needs
         return Answer(result=msgspec.to_builtins(desk.ask(is_hub=is_hub, **msgspec.to_builtins(order))))
 
@@ -75,13 +80,19 @@ async def test_places_are_tested_saved_changed_and_removed_on_the_page(
         await page.get_by_role("form").get_by_role("button", name="Test").click()
         await page.get_by_text("It can be written. 1 approved item goes there").wait_for()
         await check_access(page)
+        is_connecting = True
         await page.get_by_role("button", name="Save").click()
         await page.get_by_text("todo.txt · ~/todo.txt").wait_for()
+        is_connecting = False
         assert desk.sync() == [""]
         hub.clock.advance(60)  # calls are few a minute
         assert (desk.home / "todo.txt").read_text().startswith("Call Ana")
 
         await page.get_by_role("link", name="Calendar or reminders").click()
+        await page.get_by_label("Address").fill("~/all.ics")
+        await expect(page.get_by_label("Password")).to_have_count(0)
+        await page.get_by_role("form").get_by_role("button", name="Test").click()
+        await page.get_by_text("2 approved items go there").wait_for()
         await page.get_by_label("Address").fill("https://typed.example/")
         await page.get_by_label("Password").fill("of typed.example")
         await page.get_by_label("Address").fill("https://typed.example/dav/")

@@ -101,6 +101,11 @@ export function useReading<P extends Path<"get">>(path: P, options: Options<P> =
   };
 }
 
+/** Show the answer to a change as the newest of a reading. */
+export function learn<P extends Path<"get">>(path: P, params: Readonly<Record<string, string>>, data: Answer<"get", P>): void {
+  remember(address(path, params), { data, tag: null, request: (requests += 1) });
+}
+
 /** Return a reading that shows what was read last while another address is read, as a later time of the same. */
 export function useKept<T>(reading: Reading<T>): Reading<T> {
   const last = useRef(reading.data);

@@ -132,7 +132,7 @@ export type PlaceOrder = { "do": "list" | "remove" | "save" | "test"; "name"?: s
 /** Answer to ``places.manage``. */
 export type PlacesAnswer = { "version"?: string; "places"?: readonly (KnownPlace)[]; "candidates"?: readonly (PlaceFields)[]; "problem"?: string; "about"?: string; "calendars"?: readonly (FoundCalendar)[]; "rows"?: number; "tables"?: readonly (string)[]; "left_out"?: readonly (string)[] };
 /** Place of a device's settings, and what is there and waits. */
-export type KnownPlace = { "name": string; "kind": string; "place": string; "user"?: string; "tables"?: readonly (string)[]; "rows"?: number; "waiting"?: number; "written_ms"?: (number) | (null); "problem"?: string; "remedy"?: string; "is_lasting"?: boolean; "asked"?: string };
+export type KnownPlace = { "name": string; "kind": string; "place": string; "user"?: string; "tables"?: readonly (string)[]; "rows"?: number; "waiting"?: number; "deleted"?: number; "written_ms"?: (number) | (null); "problem"?: string; "remedy"?: string; "is_lasting"?: boolean; "asked"?: string };
 /** Place as a person fills it in. */
 export type PlaceFields = { "kind": "caldav" | "csv" | "ics" | "jsonl" | "markdown" | "todo.txt"; "place": string; "user"?: string; "password"?: string };
 /** Calendar of a user at a server, or an address where the calendars are. */

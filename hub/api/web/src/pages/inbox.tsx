@@ -417,10 +417,11 @@ function Nothing({ hasFilter, isElsewhere }: { hasFilter: boolean; isElsewhere: 
   );
 }
 
-/** After the first approval: where approved things can go, unless they go somewhere. Said once in a browser. */
+/** From the first approval in a browser on, until it is answered: where approved things can go, unless they go somewhere. */
 function FirstPlace(): JSX.Element | null {
-  const [isOver, setOver] = useState(localStorage.getItem(OFFERED) !== null);
-  const isAsked = !isOver && !isAtDevice() && [...decided.value.values()].some((mine) => mine?.verdict === "approve");
+  const [isOver, setOver] = useState(localStorage.getItem(OFFERED) === "over");
+  if (!isOver && [...decided.value.values()].some((mine) => mine?.verdict === "approve")) localStorage.setItem(OFFERED, "due");
+  const isAsked = !isOver && !isAtDevice() && localStorage.getItem(OFFERED) === "due";
   const devices = useReading("/v1/devices", { when: isAsked });
   const device = devices.data?.devices.find(({ connected }) => connected)?.id ?? "";
   const { data, refusal } = useReading("/v1/devices/{device_id}/places", { params: { device_id: device }, when: device !== "" });

@@ -5,9 +5,9 @@ import { Act, Form, refused, report } from "../acting";
 import { count, things } from "../format";
 import { refresh } from "../live";
 import { Command, Empty, Entry, Field, Foreign, Page, Read, Section, Select, Time } from "../parts";
-import { useReading } from "../reading";
+import { learn, useReading } from "../reading";
 import { go, link, place } from "../router";
-import { Refusal, ask } from "../server";
+import { type Asked, Refusal, ask } from "../server";
 import type { KnownPlace, PlaceFields, PlacesAnswer } from "../types";
 
 type Kind = PlaceFields["kind"];
@@ -18,9 +18,14 @@ const AGAIN_MS = 15_000; // a place changes without an event
 const CHOICES: Readonly<Partial<Record<Kind, readonly [name: string, label: string, hint: string]>>> = {
   markdown: ["Obsidian vault or Markdown file", "Note", "As in ~/vault/Todo.md; with {date} in the name, each day has a note."],
   "todo.txt": ["todo.txt", "File", "As in ~/todo.txt."],
-  caldav: ["Calendar or reminders", "Address", "Of a calendar at a server (CalDAV), or of the server: then you choose one."],
+  caldav: ["Calendar or reminders", "Address", "Of a calendar at a server (CalDAV), of the server, then you choose one, or a file, as in ~/calendar.ics."],
 };
 const OTHERS: Readonly<Partial<Record<Kind, string>>> = { ics: "Calendar file", csv: "Table", jsonl: "JSON lines" };
+
+/** The choice that a place was added by: a calendar is at a server or in a file. */
+function choiceOf(kind: string): Kind {
+  return kind === "ics" ? "caldav" : (kind as Kind);
+}
 
 function kindName(kind: string): string {
   return CHOICES[kind as Kind]?.[0] ?? OTHERS[kind as Kind] ?? kind;
@@ -59,7 +64,7 @@ function OfComputer({ id, title }: { id: string; title: string }): JSX.Element {
               <ul class="cards">
                 {places.map((one) => (
                   <OfPlace key={one.name} of={one} device={id} version={version}>
-                    {isHere && one === changed && CHOICES[one.kind as Kind] && <PlaceForm kind={one.kind as Kind} before={one} known={known} device={id} />}
+                    {isHere && one === changed && CHOICES[choiceOf(one.kind)] && <PlaceForm kind={choiceOf(one.kind)} before={one} known={known} device={id} />}
                   </OfPlace>
                 ))}
               </ul>
@@ -85,9 +90,17 @@ interface OfPlaceProps {
   readonly children: ComponentChildren;
 }
 
-/** Send an order; raise Refusal if the place is none, which is no refusal of the request. */
-async function order(device: string, body: { do: "test" | "remove"; name: string; version: string }): Promise<void> {
-  const { problem } = await ask("post", "/v1/devices/{device_id}/places", { params: { device_id: device }, body });
+/** Send an order, and show the places as they are then. */
+async function order(device: string, body: NonNullable<Asked<"post", "/v1/devices/{device_id}/places">["body"]>): Promise<PlacesAnswer> {
+  const params = { device_id: device };
+  const answer = await ask("post", "/v1/devices/{device_id}/places", { params, body });
+  if (!answer.problem) learn("/v1/devices/{device_id}/places", params, answer);
+  return answer;
+}
+
+/** Carry out an order about a place; raise Refusal if the place is none, which is no refusal of the request. */
+async function act(device: string, body: { do: "test" | "remove"; name: string; version: string }): Promise<void> {
+  const { problem } = await order(device, body);
   if (problem) throw new Refusal(200, "no_place", problem, "");
 }
 
@@ -99,18 +112,19 @@ function OfPlace({ of, device, version, children }: OfPlaceProps): JSX.Element {
       state={problem ? (of.is_lasting ? "failing" : "waiting") : undefined}
       about={
         <>
-          {kindName(of.kind)} · <Foreign of={of.place} /> · {count(rows)} are there{waiting > 0 && `, ${count(waiting)} wait`} · last written{" "}
+          {kindName(of.kind)} · <Foreign of={of.place} /> · {count(rows)} are there{waiting > 0 && `, ${count(waiting)} wait`}
+          {of.deleted > 0 && `, ${count(of.deleted)} you deleted there and still have here (hub places lists them)`} · last written{" "}
           <Time at={written ? new Date(written).toISOString() : null} none="not yet" />
         </>
       }
       actions={
         <>
-          <Act label="Test" scope="review" action={() => order(device, { do: "test", name, version })} done={`${name} can be written.`} />
-          {CHOICES[of.kind as Kind] && <a class="button" href={link(["places"], { change: name, on: device })}>Change</a>}
+          <Act label="Test" scope="review" action={() => act(device, { do: "test", name, version })} done={`${name} can be written.`} />
+          {CHOICES[choiceOf(of.kind)] && <a class="button" href={link(["places"], { change: name, on: device })}>Change</a>}
           <Act
             label="Remove"
             scope="review"
-            action={() => order(device, { do: "remove", name, version })}
+            action={() => act(device, { do: "remove", name, version })}
             done={`Nothing more goes to ${name}.`}
             confirm={`Remove ${name}? What is there stays, and so do your tasks here.`}
           />
@@ -138,13 +152,13 @@ function PlaceForm({ kind, before, known, device }: FormProps): JSX.Element {
   const [password, setPassword] = useState("");
   const [tested, setTested] = useState<PlacesAnswer | null>(null);
   const [, label, hint] = CHOICES[kind] ?? ["", "Place", ""];
-  const isServer = kind === "caldav";
+  const isServer = kind === "caldav" && !/^[~/]/.test(path.trim());
   async function send(): Promise<void> {
     const isSaved = tested !== null && !tested.problem;
-    const fields = { kind, place: path.trim(), user: isServer ? user.trim() : "", password };
+    const fields = { kind: kind === "caldav" && !isServer ? ("ics" as const) : kind, place: path.trim(), user: isServer ? user.trim() : "", password: isServer ? password : "" };
     const body = { do: isSaved ? ("save" as const) : ("test" as const), name: before?.name ?? "", version: known.version, ...fields };
     try {
-      const answer = await ask("post", "/v1/devices/{device_id}/places", { params: { device_id: device }, body });
+      const answer = await order(device, body);
       setTested(answer);
       if (isSaved && !answer.problem) {
         report(`Saved. ${approved(answer.rows)} there now, and each later one.${alone(answer)}`);
