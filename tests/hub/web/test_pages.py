@@ -661,6 +661,7 @@ async def test_rows_of_the_inbox_show_day_person_and_line_below_headings_of_days
     await saved(page)
     await page.get_by_text("All decided.").wait_for()
     await page.get_by_role("link", name="choose a place").wait_for()
+    await page.reload()
     await page.get_by_role("button", name="Not now").click()
     await expect(page.get_by_role("link", name="choose a place")).to_have_count(0)
     assert all("409" in text for text in visit.complaints), "no device here has places"

@@ -13,18 +13,25 @@ from typing import Any
 import msgspec
 import pytest
 
+from hub.base.clock import IdFactory
 from hub.base.outbound.rules import kind_of
+from hub.device.device_file import open_device_store
+from hub.device.owner import approve
 from hub.device.settings import CalDavSink, check_device_file
 from hub.device.sinks import web
 from hub.device.sinks.configured import sinks_of
 from hub.device.sinks.place_book import PlaceBook
 from hub.device.sinks.states import forget_others
 from hub.device.sinks.sync import synchronize
+from protocol.items import ItemSource
 from protocol.places import PlaceOrder, PlacesAnswer
+from protocol.tables import SUGGESTED
+from protocol.tool_calls import Action, ToolCall
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.servers import Asked, Proxy, Reply, answering
 from tests.hub.device.sinks.test_wrong_places import CALENDAR, serving
 from tests.support.certificates import write_certificate
+from tests.support.clock import SeededChance
 from tests.support.families import each
 from tests.support.radicale import PASSWORD, Radicale
 
@@ -80,6 +87,19 @@ class Desk:
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     monkeypatch.setenv("HOME", str(tmp_path / "ana"))
     return Desk(tmp_path / "ana")
+
+
+def test_number_of_items_for_a_place_leaves_out_lines_of_its_own_file(desk: Desk) -> None:
+    clock, source = desk.bench.clock, ItemSource(path="notes/todo.txt", quote="Pay", start=0, end=3)
+    (desk.home / "notes/todo.txt").write_text("Pay\n")
+    data = {"title": "Pay", **SUGGESTED}
+    call = ToolCall(id="c1", action=Action.INSERT, table="tasks", data=data, source=source)
+    with open_device_store(desk.bench.path, clock=clock, ids=IdFactory(clock, SeededChance(1))) as store:
+        store.name_roots([str(desk.home / "notes")])
+        store.apply([call])
+    approve(desk.bench.path, [1], at_ms=desk.bench.at_ms)
+    for place, rows in (("~/notes/todo.txt", 1), ("~/todo.txt", 2)):
+        assert desk.ask("test", fields={"kind": "todo.txt", "place": place}).rows == rows
 
 
 def test_added_place_stands_in_the_settings_with_comments_kept(desk: Desk) -> None:

@@ -22,17 +22,20 @@ from tests.support.clock import FakeClock, SeededChance
 
 CLOCK = FakeClock()
 AT = 1_800_000_000_000
+DAY = f"{CLOCK.now().astimezone():%Y-%m-%d}"
 
 
 class Note:
     """Note in a shared folder, and a done task that was found in it."""
 
-    def __init__(self, folder: Path, text: str, quote: str, *, is_done: bool = True) -> None:
+    def __init__(
+        self, folder: Path, text: str, quote: str, *, is_done: bool = True, name: str = "plan.md"
+    ) -> None:
         self.root = folder / "notes"
         self.root.mkdir()
-        self.path, self.db = self.root / "plan.md", folder / "desk.db"
+        self.path, self.db = self.root / name, folder / "desk.db"
         self.path.write_bytes(text.encode())
-        source = ItemSource(path="notes/plan.md", quote=quote, start=text.find(quote), end=len(quote))
+        source = ItemSource(path=f"notes/{name}", quote=quote, start=text.find(quote), end=len(quote))
         data = {"title": "Pay", **SUGGESTED}
         call = ToolCall(id="c1", action=Action.INSERT, table="tasks", data=data, source=source)
         with open_device_store(self.db, clock=CLOCK, ids=IdFactory(CLOCK, SeededChance())) as store:
@@ -68,6 +71,13 @@ def test_tick_changes_only_the_box_of_a_done_task(tmp_path: Path, text: str, quo
     assert note.tick() == ("", after)
     note.path.write_bytes(text.encode())  # its owner opens the box again
     assert note.tick() == ("", text)
+
+
+def test_line_of_a_todo_txt_below_a_folder_of_ticks_is_ticked_once(tmp_path: Path) -> None:
+    note = Note(tmp_path, "(A) Pay\n", "(A) Pay", name="todo.txt")
+    assert note.tick() == ("", f"x {DAY} Pay pri:A\n")
+    note.path.write_text("(A) Pay\n")
+    assert note.tick() == ("", "(A) Pay\n")
 
 
 def test_box_of_an_open_task_or_an_outside_note_is_not_ticked(tmp_path: Path) -> None:
@@ -171,7 +181,6 @@ def test_task_of_a_place_that_was_renamed_is_not_written_there_again(
     assert file.read_text().count("hub-") == is_written
 
 
-DAY = f"{CLOCK.now().astimezone():%Y-%m-%d}"
 TO_DO = (
     "BEGIN:VCALENDAR\r\nBEGIN:VTODO\r\nUID:7\r\nSUMMARY:Pay\r\n{}END:VTODO\r\n"
     "BEGIN:VTODO\r\nUID:8\r\nSUMMARY:Sell\r\nEND:VTODO\r\nEND:VCALENDAR\r\n"
