@@ -137,14 +137,17 @@ def add(
         if (other := urlsplit(order["place"]).netloc) != host:  # which gets no password unseen
             order["password"] = click.prompt(f"password at {other}", hide_input=True, err=True)
     if tested.rows and not yes:
-        show.confirm(f"{counted(tested.rows, 'approved item')} go there now; add this place?")
+        show.confirm(f"{_going(tested.rows)} there now; add this place?")
     saved = _answered(ctx, config, order | {"do": "save", "version": before.version})
     (added,) = {place.name for place in saved.places} - {place.name for place in before.places}
-    rows = counted(saved.rows, "approved item")
-    show.report(f"added {added}: {rows} go there now, and each later one; see: hub places")
+    show.report(f"added {added}: {_going(saved.rows)} there now, and each later one; see: hub places")
     if saved.left_out:
         out = " and ".join(saved.left_out)
         show.report(f"takes {' and '.join(saved.tables)} alone: add another place for {out}")
+
+
+def _going(rows: int) -> str:
+    return f"{counted(rows, 'approved item')} {'goes' if rows == 1 else 'go'}"
 
 
 @places.command(epilog=example("hub places test todo"))

@@ -277,7 +277,7 @@ class DeviceSettings(SettingsTable):
         (), "Patterns of what stays here in every folder, as in .hubignore; they have the last word."
     )
     tick_in: tuple[SettingsPath, ...] = live(
-        (), "Folders whose notes are changed: the box of a task is ticked there once it is done."
+        (), "Folders whose notes and todo.txt are changed: a task is ticked there once it is done."
     )
     when: WhenSettings = WhenSettings()
     notify: NotifySettings = NotifySettings()

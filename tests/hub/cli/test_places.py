@@ -24,8 +24,8 @@ def test_place_is_added_after_a_test_and_removed(hub: Hub, home: Path) -> None:
     SinkBench(home / "state/devices").approve({"title": "Call Ana"})
     ends(hub("places"), 0, "none yet; add one: hub places add")
     path = str(home / "todo.txt")
-    ends(hub("places", "add", "todo.txt", path), Exit.USAGE, "1 approved item go there now")
-    ends(hub("places", "add", "todo.txt", path, "--yes"), 0, "added todo: 1 approved item go there now")
+    ends(hub("places", "add", "todo.txt", path), Exit.USAGE, "1 approved item goes there now")
+    ends(hub("places", "add", "todo.txt", path, "--yes"), 0, "added todo: 1 approved item goes there now")
     ends(hub("device", "sync"), 0, "todo: 1 written")
     ends(hub("places"), 0, stdout=["todo.txt", path])
     ends(
