@@ -28,7 +28,7 @@ from hub.document import Document
 from hub.extraction.items import Item, front_matter, lines_of
 from hub.extraction.prose_layout import lexicon_in
 from hub.extraction.tokens import fold
-from hub.extraction.when.resolve import Anchor, DateWords, dates_in, local_day, read_date, resolve
+from hub.extraction.when.resolve import Anchor, DateWords, NearDay, dates_in, local_day, read_date, resolve
 from hub.extraction.wording.languages import languages, languages_in, script_of
 from hub.text.archives import messages_in
 from hub.text.files import CHAT, MAIL, is_named
@@ -155,7 +155,8 @@ class PassageDates(msgspec.Struct, frozen=True):
 
     Attributes:
         places: where a new date begins, in ascending order.
-        written: for each place a day or a moment by ISO 8601; None: it is unknown or ambiguous.
+        written: for each place a day or a moment by ISO 8601; None: it is unknown or ambiguous. With
+            "~", the day of the whole, where a heading makes that of the passage unknown.
         evidence: for each place what tells it.
         stamps: places of the words that tell when something was written, which are no prose.
         has_day: a line of the text, or the name of its file, tells a day, or it has messages.
@@ -207,8 +208,8 @@ class PassageDates(msgspec.Struct, frozen=True):
     def at(self, place: int) -> Anchor | None:
         """Return the reference date for *place*, or None if it is unknown or ambiguous."""
         written = self.written[bisect_right(self.places, place) - 1]
-        if written is None:
-            return None
+        if written is None or written[0] == "~":
+            return NearDay.fromisoformat(written[1:]) if written else None
         return datetime.fromisoformat(written) if "T" in written else date.fromisoformat(written)
 
     def plan_at(self, place: int) -> PlannedDay | None:
@@ -239,7 +240,7 @@ class PassageDates(msgspec.Struct, frozen=True):
         )
 
 
-@lru_cache(maxsize=10_000)  # the same words in many rows
+@lru_cache(maxsize=10_000, typed=True)  # the same words in many rows
 def _days_counted(words: str, anchor: Anchor, timezone: str, is_day_first: bool | None) -> set[date]:
     """Return the days that *words* may mean from *anchor*; none if they mean one without it."""
     if resolve(words, anchor=None, timezone=timezone, is_day_first=is_day_first) is not None:
@@ -267,7 +268,10 @@ def _columns(
     dates: Iterable[tuple[Anchor | None, DateEvidence]],
 ) -> tuple[list[str | None], list[DateEvidence]]:
     """Return the dates by ISO 8601, and their evidence."""
-    pairs = [(None if anchor is None else anchor.isoformat(), by) for anchor, by in dates]
+    pairs = [
+        (f"{'~' * isinstance(anchor, NearDay)}{anchor.isoformat()}" if anchor else None, by)
+        for anchor, by in dates
+    ]
     return [written for written, _ in pairs], [by for _, by in pairs]
 
 
@@ -279,6 +283,7 @@ class _Section(NamedTuple):
 
     Attributes:
         is_day: its date comes from a line of the document, or from its name.
+        is_open: that line tells no certain day, such as "Monday", and contradicts none.
         week: the first day of the week that it names, with its evidence.
     """
 
@@ -286,6 +291,7 @@ class _Section(NamedTuple):
     anchor: _LineDate
     by: DateEvidence
     is_day: bool = False
+    is_open: bool = False
     year: int | None = None
     week: tuple[date, DateEvidence] | None = None
     plan: PlannedDay | None = None
@@ -366,7 +372,8 @@ class _DateReader:
     @property
     def has_days(self) -> bool:
         """True if a line of the text, a field or the name tells a day. Known once the text is read."""
-        return self._is_own or any(self._day(anchor) for anchor, _ in self._line_dates)
+        known = (anchor for anchor, _ in self._line_dates if not isinstance(anchor, NearDay))
+        return self._is_own or any(map(self._day, known))
 
     def read(self) -> tuple[list[int], list[tuple[Anchor | None, DateEvidence]]]:
         """Return the places where a new date begins, and the dates with their evidence."""
@@ -523,7 +530,7 @@ class _DateReader:
         self._entry, self._quotes, self._since_heading, self._outline = None, {}, 0, []
         years = set(map(int, _YEAR.findall(title)))
         year = years.pop() if len(years) == 1 else around.year
-        if isinstance(anchor, _NoDate):
+        if isinstance(anchor, _NoDate) or (anchor is None and self._is_about_days_ahead(title)):
             self._sections.append(around._replace(level=level, year=year))
             return
         self._is_dated = True
@@ -531,7 +538,18 @@ class _DateReader:
         by = _shown(heading.by, title)
         known = anchor if is_known else None
         section = _Section(level, known, by, is_day=True, year=year, week=around.week, plan=around.plan)
+        section = section._replace(is_open=anchor is None)
         self._sections.append(section)
+
+    def _is_about_days_ahead(self, title: str) -> bool:
+        """Return True for a name with days after the file's, such as "Trip (17-21 May 2027)"."""
+        latest, days = self._latest, [day for day in dates_in(title) if day.is_full]
+        if latest is None:
+            return False
+        found = [resolve(day.words, anchor=None, timezone=self._timezone) for day in days]
+        bare = "".join(title[: day.start] + title[day.end :] for day in days[:1])
+        are_ahead = all(moment is not None and local_day(moment.at, self._zone) > latest for moment in found)
+        return are_ahead and any(map(str.isalpha, bare))
 
     def _week(self, title: str, around: _Section) -> tuple[date, DateEvidence] | None:
         """Return the week in a heading, such as "Week of 23 November" or "KW 48", else that around it."""
@@ -790,6 +808,9 @@ class _DateReader:
         if depth == 0 and self._outline:
             return self._outline[-1][1]
         top = self._sections[-1]
+        near = self._own_day or self._day(self._date)
+        if depth == 0 and top.is_open and near and (top.year or near.year) >= near.year:
+            return NearDay(near.year, near.month, near.day), self._by
         return None if depth and (self._quotes or self._is_mail) else top.anchor, top.by
 
     def _note(self, place: int, dated: _Dated) -> None:

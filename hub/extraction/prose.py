@@ -50,7 +50,6 @@ _NUMBERING: Final = re.compile(
 _WORD: Final = re.compile(r"[^\W\d_]+")
 _NO_TOPIC: Final = re.compile(r"\d|[.!?,;\u2026\u3002\uff01\uff1f]\s*$")
 _TWO: Final = 2  # people of a chat, one of whom asks the other; clauses of a row: its day and its event
-_COPULAS: Final = frozenset(("is", "are", "ist", "sind", "est"))  # which date words may include
 _VALUE_END: Final = re.compile("[,;(\uff0c\u2013-]")
 _VALUE: Final = re.compile('[\\d"\u201c\u00abA-Z\u00c4-\u00dc\u0410-\u042f\u4e00-\u9fff]')
 _REMARK: Final = re.compile(
@@ -61,6 +60,7 @@ _REMARK: Final = re.compile(
 _COLON: Final = re.compile(r"[:\uff1a](?!(?<=\d:)\d|(?<=\s:)\S|//)")
 _INITIALS: Final = re.compile("[A-Z\u00c4-\u00dc\u0410-\u042f]{2,3}")
 _ASIDE: Final = re.compile(r"\s?[(\uff08][^()\uff08\uff09]*[)\uff09]\s?(?=[^\W_])")  # words follow it
+_REMARK_BEHIND: Final = re.compile("[(\uff08][^()\uff08\uff09]*[)\uff09]")
 _BRACKETS: Final = {"(": ")", "\uff08": "\uff09"}
 _BREAK: Final = re.compile(r" [\u2013\u2014-] |; ")  # before a question that ends a longer sentence
 _PUNCTUATION: Final = re.compile("[,;:.!?\uff0c\u3002\uff1b\uff1a\uff01\uff1f]")
@@ -93,7 +93,8 @@ _INTERVAL: Final = re.compile(
     rf"(?<![\d-]){_NUMBER_OF_TIME} ?(?:{_TO}) ?{_NUMBER_OF_TIME}(?![\d-])"
 )  # "14:00-15:30"
 _PARTICULARS: Final = 6  # words of a part of a row without a sentence of its own
-_UNTIL: Final = re.compile("until|till|jusqu|hasta|bis \\d|\u0434\u043e", re.IGNORECASE)  # it may end then
+_MAY_END: Final = re.compile("hasta|bis|\u0434\u043e", re.IGNORECASE)  # an event, or a deadline
+_UNTIL: Final = re.compile("until|till|jusqu", re.IGNORECASE)  # it may end then
 _CONTINUED: Final = ("more", "gapped")  # work behind other work of its sentence
 _ANYWHERE: Final = ("promises", "requests", "spanning", "duties")  # of which a clause may have words before
 
@@ -173,7 +174,7 @@ class _ProseReader:
         self._zone = ZoneInfo(options.timezone)
         self._written = None if written_at is None else local_day(written_at, self._zone)
         self._items: list[Item] = []
-        self._days: dict[tuple[str, Anchor | None], list[FoundDay]] = {}
+        self._days: dict[tuple[object, ...], list[FoundDay]] = {}
         self._meanings: set[tuple[str, ...]] = set()  # each meaning is suggested once
         self._lexicon: Lexicon | None = None  # of all passages
         self._people = {name.lower() for name in _MENTIONED.findall(text)}
@@ -334,7 +335,7 @@ class _ProseReader:
     def days_of(self, clause: str, place: int, lexicon: Lexicon) -> list[FoundDay]:
         """Return the days in a clause that can be resolved, in order."""
         anchor = self._day_at(place)
-        key = clause, anchor
+        key = clause, anchor, type(anchor)  # a day near that of writing is another one
         if key not in self._days:
             if len(self._days) > 1_000:
                 self._days.clear()
@@ -449,6 +450,24 @@ class _Sentence:
         for day in () if lexicon.time.is_spaced else self._days:
             self._alike = self._alike[: day.start] + " " * (day.end - day.start) + self._alike[day.end :]
         self._used: set[FoundDay] = set()
+        self._state = self._without_past()
+
+    def _without_past(self) -> str:
+        """Return the text in which words tell whether work is done, without those about its deadlines.
+
+        Nor has it what tells since when something is so, and remarks about a past day, which are no days of
+        work: "ring Tom (missed his call on Thursday)".
+        """
+        lexicon, state = self._lexicon, self._text
+        for row in (*lexicon.patterns("undated"), *lexicon.patterns("lapses")):
+            state = row.sub(_blanks, state)
+        for remark in _REMARK_BEHIND.finditer(state):
+            inside = [day for day in self._days if remark.start() < day.start and day.end <= remark.end()]
+            is_past = any(lexicon.has(name, remark[0][1:]) for name in ("settled", "past"))
+            if is_past and inside and not any(day.is_due for day in inside):
+                self._days = [day for day in self._days if day not in inside]
+                state = state[: remark.start()] + _blanks(remark) + state[remark.end() :]
+        return state
 
     def _body(self) -> tuple[str, str, int]:
         """Return the speaker, the text, and its place in the document; a label of work is none of it."""
@@ -464,11 +483,18 @@ class _Sentence:
         is_event = self._lexicon.has("events", who) and not line.text[match.end()].islower()
         is_words = is_label(self._lexicon, who) or self._lexicon.match("decisions", line.text) is not None
         is_speaker = not (is_words or is_event) and (
-            about.is_chat or ((about.is_minutes or about.is_loose or at) and self._is_named(who))
+            about.is_chat
+            or ((about.is_minutes or about.is_loose or at) and self._is_named(who))
+            or (is_person(who) and self._has_deadline())
         )
         if not is_speaker:
             return "", line.text[at:], line.start + at
         return who, line.text[match.end() :], line.start + match.end()
+
+    def _has_deadline(self) -> bool:
+        """Return True if the line has a deadline."""
+        days = self._reader.days_of(self._line.text, self._line.start, self._lexicon)
+        return any(day.is_due for day in days)
 
     def _labelled(self) -> int:
         """Return the place behind a label of work, such as "Action (Ann):", or 0."""
@@ -550,7 +576,8 @@ class _Sentence:
             shared = (self._lexicon.match(name, self._text) for name in ("promises", "spanning"))
             if not any(match and match.groupdict().get("who") for match in shared) and self._decision():
                 return
-        found = self._row() or self._tasks()
+        is_noun = self._lexicon.match("nominal", words) is not None and ahead
+        found = self._row() or (not is_noun and self._tasks())
         if self._is_question:
             self._ask(found)
             return
@@ -580,7 +607,8 @@ class _Sentence:
     def _value_row(self) -> bool:
         """Add the fact of a row such as ``Gate code: 4471``."""
         key, value = (*_COLON.split(self._text, 1), "")[:2]
-        is_row = value.strip() and len(self._text) < 100 and not self._is_event_row()
+        is_dated = self._is_event_row() or any(day.is_due for day in self._days)
+        is_row = value.strip() and len(self._text) < 100 and not is_dated
         if not is_row or not (self._lexicon.has("facts", self._text) and _VALUE.search(value)):
             return False
         fields: dict[str, Field] = {"title": key.strip(EDGES), "content": value.strip(EDGES)}
@@ -740,10 +768,10 @@ class _Sentence:
             return False
         if self._has_project or lexicon.has("facts", self._text) or self._is_event_row():
             return False
-        if lexicon.has("settled", self._text):
+        if lexicon.has("settled", self._state):
             return True
         label = SPEAKER.match(self._text)
-        start, end, who = 0, len(self._text), self._speaker
+        start, end, who = 0, len(self._text), self._called or self._speaker
         if label is not None and not is_label(lexicon, label["who"]):  # "cake: Ann", or "Ann: the cake"
             value = _VALUE_END.split(self._text[label.end() :])[0].strip(EDGES)
             who = value if self._persons(value, is_all=True) else ""
@@ -802,9 +830,13 @@ class _Sentence:
             while match.start("what") >= clause.end:  # "we ask you, parents, to come"
                 done = max(done, nth) + 1
                 clause = _Clause(self._text[clause.start : clauses[done].end], clause.start, clause.is_more)
+            groups = match.groupdict()
+            is_aside = marks[0] in _BRACKETS
+            if found and is_open and is_aside and not groups.get("who"):  # "fetch the tables (ask Ann!)"
+                found[-1] = found[-1]._replace(end=clause.end)
+                continue
             is_open = not self._is_void(clause, rule, match)
             if is_open:
-                groups = match.groupdict()
                 named = groups.get("who") or groups.get("np") or ""
                 is_me = lexicon.match("me", named) is not None
                 who = vocative if not named or (is_speaker and is_me) else named
@@ -873,11 +905,12 @@ class _Sentence:
             return bool(match.groupdict().get("no")) or lexicon.has("settled", match["what"])
         if rule in ("requests", "addressed", "spanning"):
             return lexicon.has("settled", match["what"][: clause.end - match.start("what")])
-        if lexicon.has("settled", clause.text) or lexicon.has("negated", match["what"].partition(",")[0]):
+        state = self._state[clause.start : clause.end]
+        if lexicon.has("settled", state) or lexicon.has("negated", match["what"].partition(",")[0]):
             return True
         # "Ask whether" is an order, "we should perhaps" is none.
         is_order = match.start("what") == match.start() and not {"who", "np"} & match.groupdict().keys()
-        if not (is_order and lexicon.is_past_nominal) and lexicon.has("past", clause.text):
+        if not (is_order and lexicon.is_past_nominal) and lexicon.has("past", state):
             return True
         # Words of doubt at the beginning of an order are about the order.
         return lexicon.has("unreal", clause.text[:8] if is_order else clause.text)
@@ -908,7 +941,8 @@ class _Sentence:
                 attributes.append("reports")
             is_list = about.is_loose and self._section is not Section.OTHER
             is_decided = self._section is Section.DECIDED and is_dated
-            if is_row or is_list or is_decided or (about.is_minutes and self._speaker):
+            has_deadline = about.is_minutes or any(day.is_due for day in self._days)
+            if is_row or is_list or is_decided or (self._speaker and has_deadline):
                 attributes.append("listed")
             if is_after_task:
                 attributes.append("gapped")
@@ -939,10 +973,11 @@ class _Sentence:
     def _is_event_row(self) -> bool:
         """Return True for a row with a day ahead and its time, or an event."""
         days = [day for day in self._days if self._reader.is_ahead(day, self._start)]
-        names = ("events", "happens")
-        is_event = any(day.has_time for day in days) or any(
-            self._lexicon.has(name, self._text) for name in names
-        )
+        text = self._text
+        for day in days:  # "día" in "el día 29" is no event
+            text = text[: day.start] + " " * (day.end - day.start) + text[day.end :]
+        names = ("happens", "events")
+        is_event = any(day.has_time for day in days) or any(self._lexicon.has(name, text) for name in names)
         return bool(days) and is_event
 
     def _is_report(self, match: re.Match[str]) -> bool:
@@ -956,7 +991,8 @@ class _Sentence:
         names = ("happens", "events")
         is_event = any(lexicon.match(name, what) for name in names)
         is_event = is_event and (is_other or _WITH_OBJECT.match(what) is None)
-        if is_event and self._has_day_ahead():
+        is_due = any(day.is_due for day in self._days)  # "print the invitation by Friday"
+        if is_event and not is_due and self._has_day_ahead():
             return False
         is_work = about.is_minutes or about.is_loose or about.has_bullets or about.is_terse
         return is_work or self._section is Section.TO_DO or not (is_other or is_event)
@@ -1007,7 +1043,7 @@ class _Sentence:
             elif self._before is not None and not self._line.is_bullet:
                 title = f"{title} ({self._before.text.strip(EDGES)})"
                 quote_from = self._before.start
-        elif task.rule in _CONTINUED and lexicon.time.is_spaced and " " not in title:
+        elif lexicon.time.is_spaced and " " not in title and self._needs_words_before(task):
             title = self._shown(0, task.end)
         days = [day for day in self._days if task.start <= day.start < task.end] or [*self._owners.days]
         # In "the fair opens on 3 May please register by 3 April", the days before are of something else.
@@ -1024,6 +1060,12 @@ class _Sentence:
             fields["priority"] = "high"
         end = max(self._place(task.end), self._owners.end if task.end == len(self._text) else 0)
         return self._add(TableName.TASKS, fields, quote_from, end, task.rule, day)
+
+    def _needs_words_before(self, task: _Task) -> bool:
+        """Return True for more work of a sentence, and for that of a label ("insurance: renew")."""
+        before = self._text[: task.start].rstrip()
+        is_topic = before.endswith((":", "\uff1a")) and not self._about.is_chat and not task.who
+        return task.rule in _CONTINUED or (is_topic and not is_label(self._lexicon, before))
 
     def _titled(self, words: str) -> str:
         """Return the title of a task, in the form of an order if the language has rules for it."""
@@ -1052,22 +1094,28 @@ class _Sentence:
             counts = self._reader.counts(day, self._start)  # else it is past, or its meaning unclear
             if start <= day.start and day.end <= end and counts and not self._cuts_word(day):
                 is_apart = self._text.startswith(",", day.end)  # "Concert: 3 April, in the hall"
-                parts.append(self._text[at : day.start].rstrip(" ,:" if is_apart else ""))
+                part = self._text[at : day.start].rstrip(" ,:" if is_apart else "")
+                head, _, last = part.rpartition(" ")  # "the course is on 3 May, in the hall"
+                parts.append(head if is_apart and last.lower() in self._lexicon.copula_words else part)
                 at = day.end + self._text.startswith(". ", day.end)
         blank = " " if self._lexicon.time.is_spaced else ""
         text = blank.join([*parts, self._text[at:end]])
         text = self._lexicon.patterns("fillers")[0].sub(" ", text)
         shown = title_of(text)
         words = shown.split(" ")
-        if not keep_days and len(words) > 1 and words[0].lower() in _COPULAS:
+        copulas = self._lexicon.copula_words
+        if not keep_days and len(words) > 1 and words[0].lower() in copulas:
             words = words[1:]
-        if len(words) > 1 and words[-1].lower() in _COPULAS:
+        if len(words) > 1 and words[-1].lower() in copulas:
             words = words[:-1]
         dangling, before_days = self._lexicon.dangling_words, self._lexicon.time.words_before_days
         while len(words) > 1 and words[-1].lower().strip(EDGES) in dangling:
             words.pop()
         if len(words) > 1 and words[0].lower() in dangling - before_days:
             words = words[1:]
+        is_led = not keep_days and any(not self._text[: day.start].strip(EDGES) for day in self._days)
+        if is_led and self._lexicon.match("inverted", " ".join(words)):
+            return self._shown(0, end, keep_days=True)
         return " ".join(words)
 
     def _cuts_word(self, day: FoundDay) -> bool:
@@ -1117,7 +1165,7 @@ class _Sentence:
                 if first < 0 or last >= len(clauses) or (by_time and not day.has_time):
                     continue
                 start, end = clauses[first].start, clauses[last].end
-                passage = self._text[start:end]
+                passage = self._state[start:end]
                 if any(lexicon.has(name, passage) for name in ("settled", "past", "unreal")):
                     return False
                 at = self._after_leads(clauses[first]) if first == nth else start
@@ -1136,6 +1184,7 @@ class _Sentence:
                 has_day_first = self._about.is_calendar and not self._text[: day.start].strip()
                 is_row = is_short and is_apart and last - first + 1 == len(clauses)
                 is_row = is_row or (has_day_first and self._line.is_first and len(clauses) <= _TWO)
+                is_row = is_row or (self._is_row_alone() and self._is_deadline(others, day))
                 is_event = is_event or (is_row and others.lower() not in lexicon.other_words)
                 if any(map(str.isalpha, others)) and (is_event or (by_time and not self._about.is_chat)):
                     if (after := self._particulars(clauses, last)) > end:
@@ -1164,6 +1213,21 @@ class _Sentence:
         is_order = is_order or (self._reader.is_person(parts[0]) and any(map(str.islower, parts)))
         return is_name and not is_order and parts[0].lower() not in lexicon.opening_words
 
+    def _is_row_alone(self) -> bool:
+        """Return True for a row of a list, or of notes that each stand for themselves."""
+        about, line = self._about, self._line
+        is_row = line.is_bullet or about.is_loose or (self._speaker != "" and not about.is_chat)
+        return line.is_first and is_row
+
+    def _is_deadline(self, words: str, day: FoundDay) -> bool:
+        """Return True for a day that is a deadline ("enrolment by 3 May"), and not the end of an event."""
+        lexicon, is_row, is_end = self._lexicon, self._is_row_alone(), _MAY_END.match(day.words) is not None
+        is_event = lexicon.has("events", words) and not lexicon.has("lapses", self._text)
+        is_event = is_event or (is_end and lexicon.has("happens", self._state))
+        if not is_row:  # a sentence may tell what happens then
+            is_event = is_event or is_end or any(lexicon.has(name, words) for name in ("happens", "lapses"))
+        return day.is_due and not (is_event or _UNTIL.match(day.words))
+
     def _add_event(self, words: str, start: int, end: int, day: FoundDay) -> bool:
         """Add an event named by *words*; the sentence before may tell what "it" is."""
         lexicon = self._lexicon
@@ -1186,9 +1250,9 @@ class _Sentence:
             title = f"{self._heading}: {title}"  # "Frist: 3.5.", below what it is for
         clock = None if day.has_time else time_in(self._text[day.end : until])
         day = self._reader.at_time(day, clock, self._start) if clock else day
-        is_event = any(lexicon.has(name, title) for name in ("events", "happens"))
-        if day.is_due and not (is_event or _UNTIL.match(day.words)):  # "enrolment by 3 May"
-            return self._add(TableName.TASKS, {"title": title}, begin, self._start + end, "deadline", day)
+        if self._is_deadline(title, day):
+            fields: dict[str, Field] = {"title": title, "assignee": self._people("") or [*self._owners.names]}
+            return self._add(TableName.TASKS, fields, begin, self._start + end, "deadline", day)
         if day.is_open:  # a task, for a person to say on which day: an event has one
             return self._add(TableName.TASKS, {"title": title}, begin, self._start + end, "event", day)
         if not self._reader.is_ahead(day, self._start):

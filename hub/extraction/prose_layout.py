@@ -39,6 +39,7 @@ SPEAKER: Final = re.compile(
 )
 _BLANK: Final = re.compile(r"[\s\u2060]")  # the text of captions has invisible characters for its cues
 ENDS: Final = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f")
+_DAY_END: Final = re.compile(r"(?<!\d)\d{1,2}\.\s*$")  # "by 11.12."
 _MIN_SIGNS: Final = 3  # of another language, in a passage without any of its own
 _INITIALS: Final = re.compile(r"[^\W\d_]{2}")
 _MIN_KNOWN: Final = 2
@@ -176,7 +177,9 @@ class PassageLayout:
         self.is_calendar = rows >= 2 and 2 * rows >= len(firsts)  # of a list of days
         bullets = sum(line.is_bullet for line in firsts)
         self.has_bullets = bullets > 1
-        ended = sum(line.text.rstrip().endswith(ENDS) for line in firsts)
+        ended = sum(
+            line.text.rstrip().endswith(ENDS) and not _DAY_END.search(line.text[-4:]) for line in firsts
+        )
         has_greeting = firsts[0].text.rstrip().endswith((",", "!", "\uff0c", "\uff1a", ":"))
         self.sentences = lines
         self.is_short = len(firsts) > 1 and max(len(line.text) for line in firsts) < 100

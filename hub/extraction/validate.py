@@ -30,7 +30,7 @@ from hub.document import Document
 from hub.extraction.chunk import Chunk, is_readable, sentence_at, sentences
 from hub.extraction.dating import PassageDates
 from hub.extraction.items import Dropped, DropReason, ExtractionOptions, Item, Reference
-from hub.extraction.when.resolve import Anchor, dates_in, days_in, local_day, read_date, resolve
+from hub.extraction.when.resolve import Anchor, NearDay, dates_in, days_in, local_day, read_date, resolve
 from hub.text.folding import Folded, fold, folded_alone, occurs_in, shown, splits, words_of
 from hub.text.redaction import Redaction
 from protocol.frame import Field, Record
@@ -329,7 +329,7 @@ class RecordReader:
             ):
                 read.data[column.name] = days[0].at_ms
                 _drop(read, table, "wrong_date", column.name)
-            elif not days and anchor is None:
+            elif not days and (anchor is None or isinstance(anchor, NearDay)):
                 relative = [date.words for date in dates_in(shown(quote)) if not date.is_full]
                 if relative:
                     del read.data[column.name]

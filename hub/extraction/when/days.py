@@ -19,7 +19,7 @@ class FoundDay(NamedTuple):
 
     Attributes:
         at: moment in UTC; None if the words are ambiguous, or no day is known to count from.
-        is_due: the words name a deadline ("by 3 May"), which may have passed.
+        is_due: the words name a deadline ("by 3 May", "expires on 3 May"), which may have passed.
         is_of: they tell which meeting or bill ("the meeting of 3 May"), and no day of work.
     """
 
@@ -76,14 +76,17 @@ def find_days(
         found += ((*match.span(), False, False) for match in known.patterns("edges")[0].finditer(text))
     if not found:
         return []
-    kinds = [match.span() for known in lexicons for match in known.patterns("undated")[0].finditer(text)]
+    rows = [row for known in lexicons for row in known.patterns("undated")]
+    kinds = [match.span() for row in rows for match in row.finditer(text)]
+    lapses = any(known.has("lapses", text) for known in lexicons)
     days: list[FoundDay] = []
     at = 0
     for start, end, is_span, is_due in sorted(found, key=lambda place: (place[0], -place[1])):
-        if start >= at and not any(first <= start and end <= last for first, last in kinds):
+        if start >= at and not any(first <= start < last for first, last in kinds):
             at = end
             reading = _Reading(anchor, timezone, orders.get(start) if is_day_first is None else is_day_first)
             day = _day_at(text, start, end, reading, is_known=not is_span)
+            is_due = is_due or lapses
             days.append(day._replace(is_due=is_due, is_of=not is_due and _is_of_noun(text, start, end)))
     return days
 

@@ -27,7 +27,7 @@ The rules hold in all languages. The *anchor* is the day of the document.
 - A span or an interval is its start ("in May", "next week", "3 to 5 May"). A current span such as "this week"
   is not a day, and neither is a past edge of it.
 - Start, middle and end of a month are its first, its 15th and its last day (section 192 of the German civil
-  code). Those of a week are Monday, Wednesday and Friday.
+  code). Those of a week are Monday, Wednesday and Friday; on a Saturday, its end is the Sunday.
 - Months and years are added on the calendar; if the month is too short, its last day applies.
 - Days are counted on the calendar, hours and minutes on a clock without changes.
 """
@@ -66,6 +66,10 @@ _DAY: Final = timedelta(days=1)
 _LATE: Final = timedelta(days=31)  # a deadline may just have passed
 
 
+class NearDay(date):
+    """Day near that of writing, which is unknown: the years of dates and the ends of months count from it."""
+
+
 def find_day(parts: DateParts, anchor: date | None) -> date | None:
     """Return the day of the date *parts*; ``None`` if they contradict each other, or need an *anchor* day.
 
@@ -78,9 +82,11 @@ def find_day(parts: DateParts, anchor: date | None) -> date | None:
         return rule(parts, date.min)
     if parts.figures and all(figures[0] is not None for figures in parts.figures):
         anchor = anchor or date.min  # figures with a year need no anchor
-    if anchor is not None and (rule := _WITH_ANCHOR.get(names)):
-        return rule(parts, anchor)
-    return None
+    rule = _WITH_ANCHOR.get(names)
+    is_far = rule in (_day_of_month, _figures) or (rule is _span and parts.span != ("week", 0) and parts.edge)
+    if anchor is None or rule is None or (isinstance(anchor, NearDay) and not is_far):
+        return None
+    return rule(parts, anchor)
 
 
 def _date(parts: DateParts, _: date) -> date | None:
@@ -222,6 +228,8 @@ def _span(parts: DateParts, anchor: date) -> date | None:
     if steps == 0 and parts.edge is None:
         return None
     day = _edge(_span_start(parts, anchor), unit, parts.edge)
+    if day is not None and (unit, steps, parts.edge) == ("week", 0, "end"):
+        day += 2 * _DAY * (anchor == day + _DAY)  # on a Saturday, the Sunday
     return None if day is None or (steps == 0 and day < anchor) else day
 
 
@@ -456,6 +464,7 @@ _NUMBERED: Final = re.compile(
 )
 _NO_DIGITS: Final = dict.fromkeys(map(ord, "0123456789"), "#")
 _FEW: Final = 2  # letters of words before days
+_ENDS: Final = ",;.!?()"  # of a clause
 _BEFORE_TITLES: Final = ".:;!?(-*"
 _SUFFICIENT: Final = frozenset({"weekday", "days", "shift", "figures"})
 _SHORT: Final = 3  # "in the sun", "el mar": such short names of days have other meanings
@@ -510,7 +519,7 @@ class DateWords(NamedTuple):
     language: str
 
 
-@lru_cache(maxsize=4_096)  # rows of a list often have the same day
+@lru_cache(maxsize=4_096, typed=True)  # rows of a list often have the same day
 def resolve(
     words: str,
     *,
@@ -598,7 +607,8 @@ def dates_in(text: str, *, has_spans: bool = False) -> list[DateWords]:
         lambda match: match[0].translate(_NO_DIGITS) if _is_numbered(match) else match[0], tokens.line
     )
     for start, end, run, parts in _phrases_in(line):
-        is_day = _denotes_day(parts, run) and not tokens.line.startswith("'s", end)  # "today's post"
+        is_day = _denotes_day(parts, run) or _ends_with_day(parts, run, text[tokens.place(start, end)[1] :])
+        is_day = is_day and not tokens.line.startswith("'s", end)  # "today's post"
         if (start, end) not in found and (is_day or (has_spans and is_coming_span(parts))):
             begin, after = tokens.place(start, end)
             is_amid = "," in text[begin:after] and not text[:begin].rstrip().endswith(",")
@@ -684,6 +694,14 @@ def _denotes_day(parts: DateParts, run: Sequence[SayingMatch]) -> bool:
         return any(map(_is_sure_weekday, run, (None, *run)))
     is_named = parts.about_day >= {"day", "month"} or parts.about_day == {"day", "pick"}
     return bool(parts.about_day & _SUFFICIENT) or is_named
+
+
+def _ends_with_day(parts: DateParts, run: Sequence[SayingMatch], rest: str) -> bool:
+    """Return True for the day of a month with a word before it that ends its words ("rent on the 5th")."""
+    words = "".join(phrase.match.group() for phrase in run)
+    has_word = any(map(str.isalpha, words)) and any(map(str.isdigit, words))
+    is_spaced = run[0].saying.language.is_spaced
+    return parts.about_day == {"day"} and has_word and is_spaced and rest.lstrip()[:1] in ("", *_ENDS)
 
 
 def _is_sure_weekday(phrase: SayingMatch, before: SayingMatch | None) -> bool:

@@ -117,6 +117,7 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
         events: nouns for events; *happens*: verbs for them.
         articles: articles at the beginning of the title of an event.
         absent: words for an event that does not take place.
+        copulas: verbs between a title and its day, which neither begin nor end it.
         pronoun_subjects: words for an event that the sentence before names.
         decisions: decisions.
         facts: sentences with a value to look up; *places*: facts that count in short notes only.
@@ -136,7 +137,10 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
         brief: work that needs the words before to be understood ("have a look").
         dangling: words that neither begin nor end a title ("and"); those before days only end none ("by").
         edges: words for the edge of a span ("by the end of May").
-        undated: words for a day that only tell the kind of a thing ("a weekend number").
+        undated: words for a day that is none of work: of a kind ("a weekend number"), or since when.
+        lapses: words that make a day the end of what they are about ("expires on"), as a deadline is.
+        inverted: a verb before its subject, which a day comes before ("Am 3. werden die Zähler gelesen").
+        nominal: verbs that are nouns before the next word ("cita con"), and name an event on its day.
     """
 
     code: str
@@ -154,6 +158,7 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
     abbreviations: str = ""
     rewrites: str = ""
     variants: str = ""
+    copulas: str = ""
     pronoun_subjects: str = ""
     dangling: str = ""
     way_fields: str = ""
@@ -219,6 +224,9 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
     brief: Rows = _NEVER
     edges: Rows = _NEVER
     undated: Rows = _NEVER
+    lapses: Rows = _NEVER
+    nominal: Rows = _NEVER
+    inverted: Rows = _NEVER
 
     def __post_init__(self) -> None:
         """Check what forms need.
@@ -257,6 +265,11 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
     def dangling_words(self) -> frozenset[str]:
         """Words that end no title."""
         return frozenset(self.dangling.split())
+
+    @cached_property
+    def copula_words(self) -> frozenset[str]:
+        """Verbs between a title and its day."""
+        return frozenset(self.copulas.split())
 
     @cached_property
     def subjects(self) -> frozenset[str]:

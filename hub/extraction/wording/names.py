@@ -7,6 +7,8 @@ The names are common ones in six languages, without those that are words of a li
 import re
 from typing import Final
 
+from hub.extraction.tokens import unmarked
+
 _FIRST_NAMES: Final = """
 aaron abby abigail adam adrian agnes aisha alan albert alex alexander alfred ali alice alicia alison amanda
 amelia amir amy andrea andrew angela anita ann anna anne anthony arthur ashley barbara ben benjamin beth
@@ -85,7 +87,7 @@ ahmed aleksander amina anil anita anton arjun ayşe bogdan carlo chen deepak dmi
 iker iñaki jakub kenji kofi luca mateusz mei mohamed naoko nkem nuno paolo piotr rashid ravi rui sanjay sofie
 tadeusz tomasz yuki zeynep
 """
-_NAMES: Final = frozenset(_FIRST_NAMES.split())
+_NAMES: Final = frozenset(unmarked(_FIRST_NAMES).split())  # "Jose" is "José"
 _FORMS_OF_ADDRESS: Final = """
 aunt don doña dr familie fr frau herr hr m madame miss mlle mme monsieur mr mrs ms oncle onkel prof señor
 señora sir sr sra srta tante tía tío uncle господин госпожа дядя тетя тётя
@@ -121,7 +123,7 @@ def is_person(name: str) -> bool:
     """Return True for the name of a person, with a first name or a title that is known."""
     first, _, others = name.partition(" ")
     first = first.lower().rstrip(".")
-    is_known = first in _NAMES or (first in _TITLES and others != "")
+    is_known = unmarked(first) in _NAMES or (first in _TITLES and others != "")
     return _HAN_PERSON.fullmatch(name) is not None or (is_known and _may_be_name(name))
 
 

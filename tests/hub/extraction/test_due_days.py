@@ -27,6 +27,8 @@ Pay the bill by 27 November 2026 | 2026-11-27
 Write up the meeting of 27 November |
 Ring Ann on the evening of 4 December | 2026-12-04
 Pay the bill of last Friday |
+Pay the bill (open since Friday) |
+Pay the bill (it expired on 20 November) | 2026-11-20
 Rechnung zahlen bis 27.11. | 2026-11-27
 Rechnung zahlen bis zum 21. November | 2026-11-21
 Rechnung zahlen, spätestens am 27.11. | 2026-11-27
@@ -34,20 +36,25 @@ Rechnung zahlen, fällig 28.10. | 2026-10-28
 Rechnung zahlen, fällig 27.10. | 2027-10-27
 Rechnung zahlen bis 3.2. | 2027-02-03
 Rechnung vom 3.11. zahlen |
+Rechnung zahlen (offen seit Mittwoch) |
 Payer la facture avant le 27/11 | 2026-11-27
 Payer la facture avant le 28 octobre | 2026-10-28
 Payer la facture avant le 27 octobre | 2027-10-27
 Payer la facture du 3 novembre |
+Payer la facture (reçue depuis mercredi) |
 Appeler Luc le soir du 4 décembre | 2026-12-04
 Pagar la factura antes del 27/11 | 2026-11-27
 Pagar la factura antes del 28 de octubre | 2026-10-28
 Pagar la factura antes del 27 de octubre | 2027-10-27
 Pagar la factura del 3 de noviembre |
+Pagar la factura (pendiente desde el miércoles) |
+Pagar la factura (venció el 18 de noviembre) | 2026-11-18
 Llamar a Luis la noche del 4 de diciembre | 2026-12-04
 Оплатить счёт до 27.11 | 2026-11-27
 Оплатить счёт до 28 октября | 2026-10-28
 Оплатить счёт до 27 октября | 2027-10-27
 Оплатить счёт от 3 ноября |
+Оплатить счёт (ждут с понедельника) |
 11月27日前付款 | 2026-11-27
 10月28日前付款 | 2026-10-28
 10月27日前付款 | 2027-10-27
@@ -102,6 +109,26 @@ def test_date_with_slashes_has_the_order_of_other_dates_in_its_text(
     first, *_ = tasks_in("a.md", f"- [ ] {line}\n- [ ] {other}\n")
     assert (first.data["title"], day_of(first)) == (line, expected)
     assert bool(first.unresolved) == (expected == "")
+
+
+NAMED_AHEAD = [
+    ("# Klassenfahrt (17.–21.05.2027)", "bis 11.12.", "2026-12-11"),
+    ("# Trip (17-21 May 2027)", "by Friday", "2026-12-04"),
+    ("# Mittwoch", "bis 11.12.", "2026-12-11"),
+    ("# Wednesday", "by the end of the month", "2026-11-30"),
+    ("# Wednesday", "by Friday", ""),
+    ("# 17 May 2027", "by Friday", ""),
+    ("# Minutes of 3 March 2025", "by 11 December", "2025-12-11"),
+    ("# Minutes of 3 to 5 March 2025", "by 11 December", ""),
+]
+
+
+@each(("above", "words", "expected"), NAMED_AHEAD)
+def test_day_of_a_month_below_an_unsure_heading_counts_from_the_day_of_the_file(
+    above: str, words: str, expected: str
+) -> None:
+    (row,) = tasks_in("a.md", f"{above}\n\n- [ ] take out the bins {words}\n")
+    assert day_of(row) == expected
 
 
 # The name of a file, the headings above "take out the bins", and its day; the file was saved on Saturday.

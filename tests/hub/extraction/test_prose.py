@@ -185,7 +185,7 @@ Hay que entregar el certificado. | tasks | entregar el certificado
 Recordad: el viernes, chándal. | tasks | chándal | | 2026-03-06
 Recuerda: la tienda está cerrada.
 No olvides comprar las velas. | tasks | comprar las velas
-La próxima junta será el 21 de abril. | timelines | Próxima junta será | | 2026-04-21
+La próxima junta será el 21 de abril. | timelines | Próxima junta | | 2026-04-21
 Se acuerda no abrir la piscina antes de junio. | notes | no abrir la piscina antes de junio
 Arrancamos el proyecto Faro. | projects | Faro
 Comentario de Berta: el cubo se llena cada dos horas. | taskComments | el cubo se llena cada dos horas
@@ -1393,7 +1393,39 @@ async def test_day_of_a_meeting_is_no_day_of_work(text: str, row: str) -> None:
         ("Exhibition until 3 December", "time | Exhibition | 2026-12-03"),
         ("Ferien bis 3. Dezember", "time | Ferien | 2026-12-03"),
         ("Soldes jusqu'au 3 décembre", "time | Soldes | 2026-12-03"),
+        ("- Council tax 140 by 3 December", "task | Council tax 140 | 2026-12-03"),
+        ("- Passport expires 3 December", "task | Passport expires | 2026-12-03"),
+        ("- Nachzahlung 230 € bis zum 3.12.2026", "task | Nachzahlung 230 € | 2026-12-03"),
+        ("- Cuota del comedor antes del 3 de diciembre", "task | Cuota del comedor | 2026-12-03"),
+        ("- Seguro del coche: renovar antes del 3/12", "task | Seguro del coche: renovar | 2026-12-03"),
+        ("- ITV caduca el 24/11", "task | ITV caduca | 2026-11-24"),
+        ("- Налог на имущество до 3 декабря", "task | Налог на имущество | 2026-12-03"),
+        ("- Cita con el médico el 3 de diciembre", "time | Cita con el médico | 2026-12-03"),
+        ("- Cita cardiólogo el 3 de diciembre", "time | Cita cardiólogo | 2026-12-03"),
+        ("- cita a Ana el 3 de diciembre", "task | cita a Ana | 2026-12-03"),
+        ("- Besuch von Oma am 3. Dezember", "time | Besuch von Oma | 2026-12-03"),
+        ("- ring Tom (missed his call on Thursday)", "task | ring Tom (missed his call on Thursday)"),
+        ("- pay the rent on the 3rd", "task | pay the rent | 2026-12-03"),
     ],
 )
 async def test_noun_with_a_deadline_is_a_task_and_an_event_stays_an_event(text: str, row: str) -> None:
     assert await rows_of_file(f"{text}\n") == [row]
+
+
+@pytest.mark.parametrize("mark", ["", "- "])
+@pytest.mark.parametrize(
+    ("line", "who"),
+    [
+        ("Katrin: Termine an alle schicken bis 3.12.", "Katrin"),
+        ("Frau Bauer: Entwurf der Liste bis 3.12.", "Frau Bauer"),
+        ("Ms Bauer: draft of the reading list by 3 December", "Ms Bauer"),
+        ("Mónica: enviar las fechas a todos antes del 3/12", "Mónica"),
+        ("Jose: borrador del informe antes del 3/12", "Jose"),
+        ("Анна: черновик отчёта до 3 декабря", "Анна"),
+    ],
+)
+async def test_label_of_a_person_is_assigned_the_noun_with_a_deadline(mark: str, line: str, who: str) -> None:
+    text = f"# Notes\n\n{mark}{line}\n"
+    document = Document(unit_key="n.md", text=text, content_hash="0" * 64, modified_at=NOVEMBER)
+    (item,) = (await Extractor(Models(), secret=bytes(32)).extract(document, ALL)).items
+    assert told(item)[2:] == [who, "2026-12-03"]
