@@ -102,6 +102,20 @@ _FIELD: Final = re.compile(
     re.IGNORECASE,
 )
 
+# Words by which the first line of a note tells when it was written: "Gaz rang 25/11".
+_CONTACT: Final = re.compile(
+    r"\b(?:rang|(?<!project )called(?! off)|phoned|spoke|met|(?:e-?)?mailed|texted|wrote|visited"
+    r"|came (?:by|round)|(?:phone )?call (?:with|from)"
+    r"|(?:e-?mail|message|letter|text|voicemails?|visit)(?: from| to|\b(?= ?\d))"
+    r"|rief|angerufen|anruf|telefoniert|telefonat|gesprochen|getroffen|schrieb|geschrieben|besuch (?:bei|von)"
+    r"|(?:e-?mail|mail|brief|nachricht) von|a (?:appelé|téléphoné|écrit)|appel (?:de|avec)|parlé (?:à|avec)"
+    r"|rencontré|vu avec|(?:mail|courriel|message|lettre|visite) d[eu]|llamó|escribió|hablé|hablado"
+    r"|llamada (?:de|con)|(?:correo|mensaje|carta|visita) del?|(?:по)?звонил[аи]?|звонок|(?:по)?говорил[аи]?"
+    r"|встретил(?:ся|ась|и)?|(?:на)?писал[аи]?|(?:письмо|сообщение) от)\b"
+    r"|来过?电|打来|来信|电话|通话|见了|见面",
+    re.IGNORECASE,
+)
+_POINTED: Final = re.compile(r" (?=\d{1,2}\.\d{1,2}\.?$)")
 _NUMERIC: Final = re.compile(r"(\d{1,4})([-./])(\d{1,2})\2(\d{1,4})")
 _STROKES: Final = re.compile(r"\d/\d")
 _ORDERED: Final = re.compile(  # dates with slashes of one reading
@@ -175,7 +189,7 @@ class PassageDates(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, document: Document, *, date: datetime | None, timezone: str) -> "PassageDates":
         """Return the dates of a document. *date*: that of the whole."""
-        messages, order = messages_in(document.text, document.media_type), _order_of(document.text)
+        messages, order = messages_in(document.text, document.media_type), order_of(document.text)
         if not messages:
             whole = _DateReader(document, date, timezone)
             begins, days = whole.read()
@@ -253,7 +267,7 @@ def _days_counted(words: str, anchor: Anchor, timezone: str, is_day_first: bool 
     return {local_day(moment.at, ZoneInfo(timezone)) for moment in moments if moment is not None}
 
 
-def _order_of(text: str) -> bool | None:
+def order_of(text: str) -> bool | None:
     """Return True if the day comes first in dates with slashes: in those of one order, or in the language."""
     lines = islice(filter(_ORDERED.search, text.split("\n")), _MAX_ORDERED)
     days = [day for line in lines for day in dates_in(line[:_LINE_CHARS].lstrip(_LIST_SIGNS))]
@@ -342,7 +356,7 @@ class _DateReader:
         body = range(self._front, len(self._texts))
         self._first = next((nth for nth in body if self._texts[nth].strip()), -1)  # line with text
         self._head = self._end_of_head()
-        self._is_day_first = _order_of(document.text)
+        self._is_day_first = order_of(document.text)
         # A date from the file may be its last modification: it counts only if no other date exists.
         self._is_own = self._is_mail or (date is not None and date != document.modified_at)
         fields = (f"{key}: {text}" for key, text in front.items() if read_date(text, timezone) == date)
@@ -462,6 +476,20 @@ class _DateReader:
                 self._is_dated = self._is_dated or len(self._sections) > 1
         elif self._entry is not None and self._entry[0] != depth:
             self._entry = None
+        is_top = nth == self._first and depth == 0 and not (self._is_own or self._sections[-1].is_day)
+        if is_top and _CONTACT.search(content):
+            self._open_contact(content.rstrip())
+
+    def _open_contact(self, line: str) -> None:
+        """Set the date of the text to the past day of a call or a mail in its first line."""
+        # "Anruf von Ann 25.11."
+        days = dates_in(line) or dates_in(_POINTED.sub(": ", line))
+        order, since = self._is_day_first, self._date
+        words = days[0].words if since and days and not any(day.parts.is_due for day in days) else ""
+        moment = resolve(words, anchor=since, timezone=self._timezone, is_day_first=order)
+        if moment is not None and (day := self._checked(local_day(moment.at, self._zone))):
+            by = _shown("line", line)
+            self._sections[-1] = self._sections[-1]._replace(anchor=day, by=by, is_day=True)
 
     def _heading(self, nth: int, content: str, is_notes: bool) -> _Heading | None:
         if match := (_ORG_HEADING if self._is_org else _HEADING).match(content):

@@ -78,7 +78,7 @@ def find_days(
         return []
     rows = [row for known in lexicons for row in known.patterns("undated")]
     kinds = [match.span() for row in rows for match in row.finditer(text)]
-    lapses = any(known.has("lapses", text) for known in lexicons)
+    is_all_due = any(known.has(name, text) for known in lexicons for name in ("lapses", "owed"))
     days: list[FoundDay] = []
     at = 0
     for start, end, is_span, is_due in sorted(found, key=lambda place: (place[0], -place[1])):
@@ -86,7 +86,7 @@ def find_days(
             at = end
             reading = _Reading(anchor, timezone, orders.get(start) if is_day_first is None else is_day_first)
             day = _day_at(text, start, end, reading, is_known=not is_span)
-            is_due = is_due or lapses
+            is_due = is_due or is_all_due
             days.append(day._replace(is_due=is_due, is_of=not is_due and _is_of_noun(text, start, end)))
     return days
 
@@ -119,10 +119,11 @@ def _is_foreign(code: str, text: str, lexicon: Lexicon | None) -> bool:
 def _day_at(text: str, start: int, end: int, reading: _Reading, *, is_known: bool) -> FoundDay:
     begin = start
     moment = resolve_ahead(text[start:end], *reading) if is_known else None
+    has_weekday = moment is None and _has_weekday(text[start:end])
     for _ in range(_MAX_LEADING if is_known else 0):  # "start on 18 May" is no edge of May
         first, _, rest = text[begin:end].partition(" ")
         # Of a date with a wrong weekday, neither counts.
-        if moment is not None or not rest or dates_in(first) or not dates_in(rest):
+        if moment is not None or not rest or dates_in(first) or _has_weekday(rest) != has_weekday:
             break
         begin = end - len(rest)
         moment = resolve_ahead(rest, *reading)
@@ -132,6 +133,12 @@ def _day_at(text: str, start: int, end: int, reading: _Reading, *, is_known: boo
     words = text[start:end]
     guess = moment or (resolve_ahead(words, *reading._replace(is_day_first=True)) if "/" in words else None)
     return FoundDay(start, end, moment.at if moment else None, bool(guess and guess.has_time), words)
+
+
+def _has_weekday(words: str) -> bool | None:
+    """Return True if words for a day may name its weekday; None without a day."""
+    days = dates_in(words)
+    return any(day.parts.weekday is not None for day in days) if days else None
 
 
 def resolve_ahead(

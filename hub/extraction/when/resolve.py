@@ -64,6 +64,7 @@ from hub.extraction.wording.languages import Lexicon, languages, languages_in, s
 Rule = Callable[[DateParts, date], date | None]
 _DAY: Final = timedelta(days=1)
 _LATE: Final = timedelta(days=31)  # a deadline may just have passed
+_FAR: Final = timedelta(days=183)  # the nearest such day is not so far; else its weekday is wrong
 
 
 class NearDay(date):
@@ -118,7 +119,7 @@ def _day_of_month(parts: DateParts, anchor: date) -> date | None:
     """Return the day in the year nearest to the anchor."""
     month, day = parts.month or 0, parts.day or 0
     days = [_safe(year, month, day) for year in _years_around(anchor, month, day)]
-    return _nearest(parts, _fitting_all(parts, days), anchor)
+    return _nearest_year(parts, days, anchor)
 
 
 def _years_around(anchor: date, month: int, day: int) -> range:
@@ -157,7 +158,7 @@ def _figured(parts: DateParts, figures: tuple[int | None, int, int], anchor: dat
     if figures[0] is not None:
         return _fitting(parts, [day_of(figures, 0)])
     days = [day_of(figures, year) for year in _years_around(anchor, *figures[1:])]
-    return _nearest(parts, _fitting_all(parts, days), anchor)
+    return _nearest_year(parts, days, anchor)
 
 
 def _day(parts: DateParts, anchor: date) -> date | None:
@@ -321,6 +322,13 @@ def _fitting_all(parts: DateParts, days: Iterable[date | None]) -> list[date]:
 
 def _fitting(parts: DateParts, days: Iterable[date | None]) -> date | None:
     return next(iter(_fitting_all(parts, days)), None)
+
+
+def _nearest_year(parts: DateParts, days: Iterable[date | None], anchor: date) -> date | None:
+    """Return the day of the nearest year; none if the weekday beside it is that of the last year alone."""
+    day = _nearest(parts, _fitting_all(parts, days), anchor)
+    is_other = parts.weekday is not None and day is not None and anchor - day > _FAR
+    return None if is_other else day
 
 
 def _nearest(parts: DateParts, days: Iterable[date | None], anchor: date) -> date | None:

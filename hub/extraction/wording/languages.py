@@ -105,6 +105,7 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
         settled: work that is done, cancelled or refused.
         negated: words by which work is refused, if its patterns do not know them.
         past: verbs in the past tense.
+        owed: words for work that should have been done, on a day that may be past.
         unreal: hopes, doubts and stories; *general*: what holds for people in general, and habits.
         salutations: first lines of a letter below its head; *closings*: the last ones above its signature.
         reference: titles of texts without work for a certain person, such as licences.
@@ -184,6 +185,7 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
     settled: Rows = _NEVER
     negated: Rows = _NEVER
     past: Rows = _NEVER
+    owed: Rows = _NEVER
     unreal: Rows = _NEVER
     general: Rows = _NEVER
     salutations: Rows = _NEVER

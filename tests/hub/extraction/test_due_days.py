@@ -29,6 +29,13 @@ Ring Ann on the evening of 4 December | 2026-12-04
 Pay the bill of last Friday |
 Pay the bill (open since Friday) |
 Pay the bill (it expired on 20 November) | 2026-11-20
+The bill should have gone out 20/11 | 2026-11-20
+Seal the shower Weds 2/12 | 2026-12-02
+Die Rechnung hätte am 20.11. rausgehen sollen | 2026-11-20
+La facture aurait dû partir le 20/11 | 2026-11-20
+La factura tenía que haber salido el 20/11 | 2026-11-20
+Счёт должен был уйти 20 ноября | 2026-11-20
+账单11月20日就该付了 | 2026-11-20
 Rechnung zahlen bis 27.11. | 2026-11-27
 Rechnung zahlen bis zum 21. November | 2026-11-21
 Rechnung zahlen, spätestens am 27.11. | 2026-11-27
@@ -98,6 +105,13 @@ ORDERS = [
     ("order the cake 12/5", "visit the bank, open 24/7", ""),
     ("book the vet 5/12", "pay the rent 28/11\n- [ ] pick up Ann 11/28", ""),
     ("den Tierarzt am 5/12 anrufen", "und mit Anna zu der Bank gehen", "2026-12-05"),
+    # Of a day with a wrong weekday, neither counts, although the day of last year had that weekday.
+    ("collect the doors Tue 2 Dec 14:30", "pay the rent", ""),
+    ("die Türen abholen Di 2. Dez 14:30", "die Miete zahlen", ""),
+    ("chercher les portes mar 2 déc 14h30", "payer le loyer", ""),
+    ("recoger las puertas mar 2 dic 14:30", "pagar el alquiler", ""),
+    ("забрать двери вт 2 дек 14:30", "оплатить аренду", ""),
+    ("12月2日周二14:30去取门", "交房租", ""),
     ("renew the pass by 5/12/26", "the visa is of 28/11/24", "2026-12-05"),
 ]
 
@@ -163,6 +177,28 @@ def test_work_below_a_heading_of_a_day_is_due_on_the_day(name: str, above: str, 
     found = tasks_in(name, f"{above}\n- [ ] take out the bins\n")
     (row,) = [item for item in found if item.data.get("status") != "done"]
     assert (row.data["title"], day_of(row)) == ("take out the bins", expected)
+
+
+# The first line of a note, and the Friday after the day of the note.
+CONTACTS = [
+    ("gaz rang 25/11 14:10, can come on Tuesday", "2026-11-27"),
+    ("Email from Ann Lee 25 Nov", "2026-11-27"),
+    ("# Spoke to Ann on 18 November", "2026-11-20"),
+    ("Anruf von Frau Kern 25.11.", "2026-11-27"),
+    ("Luc a appelé le 25/11", "2026-11-27"),
+    ("llamó Luis el 25/11", "2026-11-27"),
+    ("звонил Олег 25.11.", "2026-11-27"),
+    ("11月25日老王来电", "2026-11-27"),
+    ("Call with Ann 3 December", "2026-12-04"),  # ahead
+    ("Project called Apollo, due 25/11", "2026-12-04"),
+    ("Kitchen, started 25/11", "2026-12-04"),
+]
+
+
+@each(("above", "expected"), CONTACTS)
+def test_past_day_of_a_call_in_the_first_line_is_the_day_of_the_note(above: str, expected: str) -> None:
+    found = tasks_in("a.md", f"{above}\n\n- [ ] send the plan by Friday\n")
+    assert [day_of(item) for item in found if item.data["title"] == "send the plan by Friday"] == [expected]
 
 
 def test_remark_about_a_date_of_two_readings_names_both() -> None:
