@@ -24,7 +24,7 @@ import msgspec
 from hub.document import Document
 from hub.extraction.blocks import STRUCK_WORDS
 from hub.extraction.chunk import Passage, trimmed
-from hub.extraction.dating import PassageDates
+from hub.extraction.dating import PassageDates, order_of
 from hub.extraction.items import Evidence, ExtractionOptions, Place, RowItems, RulesForm, lines_of
 from hub.extraction.tokens import unmarked
 from hub.extraction.when.resolve import Anchor, date_ms, resolve
@@ -44,6 +44,8 @@ def plain(words: str) -> str:
 #   list                 list of a board, where a known state counts and any other name does not
 #   type, archived       rows that are no tasks
 #   record, log          what lists of other things have, if the title is no work or event, or in any case
+#   settled              that what is due is done
+#   known                words that tell nothing of a task
 _HEADINGS: Final = {
     "en": """
         work: task, tasks, task name, task title, to do, to dos, todo, action, actions, action item, next step
@@ -56,6 +58,7 @@ _HEADINGS: Final = {
         list: list, list name, section, section/column, bucket, bucket name, resolution, % complete
         done: done, completed, complete, finished, closed, resolved, checked, due complete, completed at
         done: completed on, completed date, date completed, finished on, done on, completion date, closed at
+        done: ok
         priority: priority, prio, importance, urgency
         assignee: assignee, assignees, assign, assigned, assigned to, owner, owners, responsible, who, person
         assignee: people, member, members, in charge
@@ -67,6 +70,8 @@ _HEADINGS: Final = {
         archived: archived, deleted, cancelled, canceled
         project: project, projects, project name, board, board name
         record: amount, price, cost, balance, iban, qty, quantity, phone, paid
+        settled: paid
+        known: sent, issued, invoice date, received, created, pos
         log: billable, billable amount, tracked time
     """,
     "de": """
@@ -93,6 +98,8 @@ _HEADINGS: Final = {
         archived: archiviert, gelöscht, storniert, abgesagt
         project: Projekt, Projekte, Projektname
         record: Betrag, Preis, Kosten, Saldo, Menge, Anzahl, Telefon, bezahlt
+        settled: bezahlt
+        known: gesendet, verschickt, ausgestellt, Rechnungsdatum, eingegangen
         log: abrechenbar, fakturierbar
     """,
     "fr": """
@@ -114,6 +121,8 @@ _HEADINGS: Final = {
         archived: archivé, archivée, annulé, supprimé
         project: projet, projets, nom du projet, tableau
         record: montant, prix, solde, quantité, téléphone, coût, payé
+        settled: payé, payée, réglé, réglée
+        known: envoyé, envoyée, émis, émise, reçu, date de facture
         log: facturable
     """,
     "es": """
@@ -128,6 +137,7 @@ _HEADINGS: Final = {
         priority: prioridad, importancia, urgencia
         assignee: responsable, responsables, quién, encargado, encargada, asignado a, asignada a, persona
         due: plazo, fecha límite, vencimiento, fecha de vencimiento, vence, para cuándo, fecha de entrega
+        due: para
         start: inicio, fecha de inicio, comienzo
         date: fecha, cuándo
         time: hora, horario
@@ -135,6 +145,8 @@ _HEADINGS: Final = {
         archived: archivado, archivada, cancelado, cancelada
         project: proyecto, proyectos, nombre del proyecto, tablero
         record: importe, precio, saldo, cantidad, teléfono, coste, monto, pagado
+        settled: pagado, pagada
+        known: enviado, enviada, emitido, emitida, recibido, fecha de factura
         log: facturable
     """,
     "ru": """
@@ -156,6 +168,8 @@ _HEADINGS: Final = {
         archived: архив, в архиве, отменено, удалено
         project: проект, проекты, название проекта, доска
         record: сумма, цена, стоимость, количество, телефон, баланс, оплачено
+        settled: оплачено, оплачен
+        known: отправлено, выставлен, получено, дата счёта
     """,
     "zh": """
         work: 任务, 任务名称, 事项, 待办, 待办事项, 工作, 工作内容, 行动, 什么
@@ -176,6 +190,22 @@ _HEADINGS: Final = {
         archived: 归档, 已归档, 已取消
         project: 项目, 项目名称, 看板
         record: 金额, 价格, 单价, 数量, 电话, 余额
+        settled: 已付, 已付款, 已支付
+        known: 发出, 开票日期, 收到
+    """,
+    "it": """
+        work: compito, cosa fare
+        assignee: chi
+        due: entro, entro il, scadenza
+        done: fatto
+        settled: pagato
+    """,
+    "nl": """
+        work: taak, taken
+        assignee: wie
+        due: vóór, uiterlijk, vervaldatum
+        done: klaar, gedaan
+        settled: betaald
     """,
 }
 _STATES: Final = """
@@ -199,6 +229,8 @@ _STATES: Final = """
     done: hecho, hecha, terminado, terminada, completado, completada, cerrado, cerrada, finalizado, listo, sí
     done: готово, сделано, выполнено, выполнена, завершено, завершена, закрыта, закрыто, да
     done: 完成, 已完成, 已关闭, 已解决, 结束, 是
+    done: paid, bezahlt, payé, payée, réglé, réglée, pagado, pagada, оплачено, оплачен, 已付, 已付款
+    todo: unpaid, unbezahlt, impayé, impayée, sin pagar, не оплачено, не оплачен, 未付, 未付款
     cancelled: cancelled, canceled, won't do, won't fix, dropped, rejected, obsolete, duplicate, archived, [-]
     cancelled: abgebrochen, abgesagt, entfällt, entfallen, storniert, hinfällig, verworfen, archiviert
     cancelled: abgelehnt, wird nicht erledigt
@@ -236,7 +268,7 @@ for _word, _kind in chain.from_iterable(map(_words_of, _HEADINGS.values())):
     HEADINGS[_word].add(_kind)
 # Of languages that write the day before the month in figures, without the words that English has too.
 DAY_FIRST: Final = frozenset(
-    word for code in ("de", "fr", "es", "ru") for word, _ in _words_of(_HEADINGS[code])
+    word for code in ("de", "fr", "es", "ru", "it", "nl") for word, _ in _words_of(_HEADINGS[code])
 ) - frozenset(word for word, _ in _words_of(_HEADINGS["en"]))
 
 
@@ -246,9 +278,11 @@ def means(meanings: Mapping[str, str], cell: str) -> str | None:
 
 
 _CANCELLED: Final = "cancelled"
+_ROW_NUMBER: Final = 2  # characters of a number of the row
 _TABLE_ROW: Final = Evidence(mark="form", rule="table.row")
 _TASK_MARKS: Final = ("status", "done", "priority", "assignee")
 _OF_TASKS: Final = ("remark", "list", "start", "type", "archived", "project", "work")
+_SPANS: Final = frozenset(map(plain, ("until", "bis", "до", "para")))  # also for how long
 _KINDS: Final = {"dueDate": "when", "date": "when", "description": "remark"}  # of columns, by field
 _DELIMITERS: Final = (",", ";", "\t", "|")
 _HEAD_CHARS: Final = 4_000  # at the start of a file, which tell its delimiter and its day
@@ -277,6 +311,7 @@ _MAX_DATES: Final = 1_000  # different words for dates in one file that are pars
 _FIGURES: Final = re.compile(r"(?<![\d/-])(\d{1,2})([/-])(\d{1,2})\2(?:20)?(\d\d)(?![\d/-])")
 _NAMED_MONTH: Final = re.compile(r"(?<!\w)(\d{1,2})[/-]([^\W\d_]{3,12}\.?)[/-](?:20)?(\d\d)(?!\d)")
 _MIDNIGHT: Final = re.compile(r"(?<=\d),?[ \t](?:12:00(?::00)? AM|00:00(?::00)?)$", re.IGNORECASE)
+_POINTED: Final = re.compile(r"(?<![\d.])\d{1,2}\.\d{1,2}$")  # without a year: "4.12"
 _MONTHS: Final = 12
 _QUOTATION: Final = re.compile(r'"[^"]*+(?:"|\Z)')
 _BETWEEN: Final = re.compile(rf"({_QUOTATION.pattern}|[,;\t|])")
@@ -335,7 +370,7 @@ def read_spreadsheet(document: Document, options: ExtractionOptions) -> RulesFor
         rows = list[_SheetRow]()
         with suppress(csv.Error):
             rows.extend(_rows(text, delimiter))
-            dates = _Dates(options, lambda place: _anchor(document, options, place))
+            dates = _Dates(options, text, lambda place: _anchor(document, options, place))
             columns = _without_headings(rows, options)
             start = _Grid(_SheetRow(rows[0].cells, 0, 0), columns) if columns else _Grid()
             if (left := _read_rows(text, rows, dates, (), found, start)) is not None:
@@ -375,7 +410,7 @@ def read_tables(document: Document, form: RulesForm, options: ExtractionOptions)
     found, prose, apart = RowItems(document.text, options), list[Passage](), list(form.apart)
     places = list[Place]()
     days = cache(lambda: PassageDates.of(document, date=form.date, timezone=options.timezone))
-    dates = _Dates(options, lambda place: days().at(place))
+    dates = _Dates(options, document.text, lambda place: days().at(place))
     for passage in form.prose:
         at = passage.start
         for table in _tables(text, passage):
@@ -453,18 +488,20 @@ def _read_rows(
 
     for grid in _grids(start, rows, dates, options):
         columns, header = grid.columns, grid.header
+        if columns is not None and header is not None:
+            dates.begin(header, columns, grid.rows)
         if columns is None or header is None or not _is_list(header, columns, grid.rows, dates):
             for row in filter(None, (header, *grid.rows)):
                 leave(row)
             continue
         is_understood = True
-        dates.begin(header, columns, grid.rows)
         for row in grid.rows:
             state = _state(columns, row, dates)
             if state == _CANCELLED:
                 continue
             name, cells = columns.table.name, list(_cells(columns, row))
-            fields = None if row.is_sentence else _row_fields(columns, row, cells, state, dates)
+            is_other = row.is_sentence or (columns.places.get("things") and not (state or cells[1:]))
+            fields = None if is_other else _row_fields(columns, row, cells, state, dates)
             words = {column.name: cell for column, _, cell in cells if column.kind is Kind.EPOCH_MS}
             if fields and found.add(name, fields, (row.start, row.end), _TABLE_ROW, words=words):
                 _add_projects(columns, row, text, found)
@@ -481,7 +518,19 @@ def _is_list(header: _SheetRow, columns: _Columns, rows: Sequence[_SheetRow], da
         else [value for row in rows for value in _values(columns, row, dates)]
     )
     is_longer = any(any(row.cells[len(header.cells) :]) for row in rows)
+    if columns.places.get("things"):
+        days = [cell for row in rows for cell in columns.of(row, "when")]
+        values = [*filter(None, values), *(_is_due(cell, dates) or None for cell in days)]
+        words = [cell for row in rows for cell in columns.of(row, "things") if any(map(str.isalpha, cell))]
+        figures = sum(len(columns.of(row, "things")) for row in rows) - len(words)
+        # A table of figures, such as a budget, is no list of what is due.
+        is_longer = is_longer or 2 * len(days) < len(rows) or figures > len(rows)
     return not is_longer and 2 * values.count(None) <= len(values)
+
+
+def _is_due(cell: str, dates: "_Dates") -> bool:
+    """Return True for a day, one of two readings, and a state in its place."""
+    return "/" in cell or dates.at_ms(cell) is not None or means(STATES, cell) is not None
 
 
 def _add_projects(columns: _Columns, row: _SheetRow, text: str, found: RowItems) -> None:
@@ -559,22 +608,30 @@ def _built_in(header: _SheetRow, options: ExtractionOptions) -> Iterator[_Column
             at[kind].append(place)
     if at["type"] and not at["work"] and not at["title"]:
         at["work"] = at.pop("content", [])
-    if at["log"] or (at["record"] and not at["work"] and not at["event"]):
-        return
-    at["deadline"] = at["due"] or (at["date"] if at["work"] else [])
+    names = [plain(name) for name in header.cells]
     has_title = any(at[kind] for kind in ("work", "title", "event", "content"))
-    if not has_title and all(plain(name) in HEADINGS for name in header.cells):
+    # Rows of things with a day on which each is due, of which other columns tell what it is.
+    is_span = at["due"] and names[at["due"][0]] in _SPANS and not (at["assignee"] or at["done"])
+    is_dues = bool(at["due"]) and not (has_title or is_span)
+    if at["log"] or (at["record"] and not (at["work"] or at["event"] or is_dues)):
+        return
+    things = [nth for nth, name in enumerate(names) if name not in HEADINGS] if is_dues else []
+    if things:
+        at["done"] += at["settled"]
+    at["deadline"] = at["due"] or (at["date"] if at["work"] else [])
+    if not has_title and all(name in HEADINGS for name in names):
         at["work"] = at.pop("description", [])
     at["remark"] = at["description"] + at["content"]
     at["day"] = at["date"] or at["start"] or at["time"]
     for name, titles, when, marks, more in (
-        (TableName.TASKS, at["work"] + at["title"], "deadline", _TASK_MARKS, _OF_TASKS),
+        (TableName.TASKS, at["work"] + at["title"] + things[:1], "deadline", _TASK_MARKS, _OF_TASKS),
         (TableName.TIMELINES, at["event"] + at["title"], "day", (), ("time",)),
         (TableName.NOTES, at["title"], "", ("content",), ()),
     ):
         if len(titles) == 1 and len(at[when]) <= 1 and any(at[kind] for kind in (when, *marks)):
-            places = {kind: at[kind] for kind in (*marks, *more)}
-            yield _Columns(options.tables[name], places | {"title": titles, "when": at[when]})
+            places = {kind: at[kind] for kind in (*marks, *more)} | {"things": things}
+            whole = things + at["record"] if things else titles
+            yield _Columns(options.tables[name], places | {"title": whole, "when": at[when]})
 
 
 def _without_headings(rows: Sequence[_SheetRow], options: ExtractionOptions) -> _Columns | None:
@@ -611,15 +668,19 @@ class _Dates:
     """Dates in cells: in figures, or in words that count from *anchor*, the day of their table.
 
     Args:
+        text: text of all tables, whose dates may tell the order of day and month.
         anchors: function that returns the day of a table by its place.
     """
 
-    def __init__(self, options: ExtractionOptions, anchors: Callable[[int], Anchor | None]) -> None:
+    def __init__(
+        self, options: ExtractionOptions, text: str, anchors: Callable[[int], Anchor | None]
+    ) -> None:
+        self._order = cache(lambda: order_of(text.replace("|", "\n")))
         self.anchor: Anchor | None = None
         self.anchors = anchors
         self._is_day_first: bool | None = None
         self._timezone = options.timezone
-        self._known: dict[tuple[str, bool, Anchor | None], int | None] = {}
+        self._known: dict[tuple[str, bool, Anchor | None, bool | None], int | None] = {}
 
     def begin(self, header: _SheetRow, columns: _Columns, rows: Iterable[_SheetRow]) -> None:
         """Find the order of day and month in a table: by its dates, by all its cells, or by its language."""
@@ -632,17 +693,19 @@ class _Dates:
             if orders:
                 self._is_day_first = orders.pop() if len(orders) == 1 else None
                 return
-        self._is_day_first = any(plain(cell) in DAY_FIRST for cell in header.cells) or None
+        self._is_day_first = any(plain(cell) in DAY_FIRST for cell in header.cells) or self._order()
 
     def at_ms(self, cell: str, *, is_due: bool = True) -> int | None:
         """Return the date of a cell, or None if its words do not tell a day."""
         cell = _MIDNIGHT.sub("", _NAMED_MONTH.sub(r"\1 \2 20\3", cell))
         if self._is_day_first is not None:
             cell = _FIGURES.sub(r"\1.\3.20\4" if self._is_day_first else r"\3.\1.20\4", cell)
+        cell = f"{cell}." if self._is_day_first and _POINTED.search(cell) else cell
         in_figures = date_ms(cell, self._timezone)
-        key = (cell, is_due, self.anchor)
+        key = (cell, is_due, self.anchor, self._is_day_first)
         if in_figures is None and cell and key not in self._known and len(self._known) < _MAX_DATES:
-            moment = resolve(cell, anchor=self.anchor, timezone=self._timezone, is_due=is_due)
+            anchor, order = self.anchor, self._is_day_first
+            moment = resolve(cell, anchor=anchor, timezone=self._timezone, is_due=is_due, is_day_first=order)
             self._known[key] = moment.at_ms if moment is not None else None
         return self._known.get(key) if in_figures is None else in_figures
 
@@ -651,6 +714,7 @@ def _state(columns: _Columns, row: _SheetRow, dates: _Dates) -> str | None:
     """Return the state of a row; it is "cancelled" for one that is put away, or that is no task."""
     found = {means(STATES, cell) for cell in columns.of(row, "status", "list")}
     found |= {_state_of(cell, dates) for cell in columns.of(row, "done")}
+    found |= {means(STATES, cell) for cell in columns.of(row, "when")}  # "paid" instead of a day
     found |= {_CANCELLED for cell in columns.of(row, "archived") if means(STATES, cell) == "done"}
     found |= {_CANCELLED for cell in columns.of(row, "type") if plain(cell) in NO_TASKS}
     found |= {_CANCELLED for cell in columns.of(row, "title") if STRUCK_WORDS.fullmatch(cell)}
@@ -665,8 +729,13 @@ def _state_of(cell: str, dates: _Dates) -> str | None:
 def _cells(columns: _Columns, row: _SheetRow) -> Iterator[tuple[Column, str, str]]:
     """Yield the columns of a table that a row has a value of, with their kinds and that value."""
     for column, kind in columns.filled:
-        if cell := next(iter(columns.of(row, kind)), ""):
-            yield column, kind, cell
+        values = [cell for cell in columns.of(row, kind) if cell.strip("-\u2013\u2014")]
+        if kind == "title" and len(values) > 1:  # words, and figures behind them: "Morgan (2026-071, 280.00)"
+            words = [cell for cell in values if any(map(str.isalpha, cell)) and means(STATES, cell) is None]
+            figures = [cell for cell in values if not any(map(str.isalpha, cell)) and len(cell) > _ROW_NUMBER]
+            values = [f"{', '.join(words)} ({', '.join(figures)})" if figures else ", ".join(words)]
+        if values and values[0]:
+            yield column, kind, values[0]
 
 
 def _row_fields(

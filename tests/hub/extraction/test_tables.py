@@ -164,6 +164,50 @@ def rows_of(text: str, name: str = "list.csv", media_type: str | None = None) ->
         pytest.param(
             "Task,Done\nOrder seeds,no\n,\nSum,1 of 1\n", ["Order seeds | todo"], id="a row of totals"
         ),
+        *(
+            pytest.param(text, rows, id=f"things that are due, in {code}")
+            for code, text, rows in (
+                (
+                    "en",
+                    "no,snag,room,who,by,ok\n1,door sticks,hall,Ann,Mon 30 Nov,\n"
+                    "2,handle loose,bed,Jo,23/11,x\n",
+                    ["door sticks, hall | 2026-11-30 | Ann", "handle loose, bed | 2026-11-23 | Jo | done"],
+                ),
+                (
+                    "en, invoices",
+                    "no,customer,amount,sent,due,paid\n071,Morgan,280.00,13/11,13/11,yes\n"
+                    "072,Price,£40,13/11,due 4/12,no\n073,Rees,£80,13/11,paid,\n",
+                    [
+                        "Morgan (071, 280.00) | 2026-11-13 | done",
+                        "Price (072, £40) | 2026-12-04 | todo",
+                        "Rees (073, £80) | done",
+                    ],
+                ),
+                (
+                    "de",
+                    "Nr,Mangel,wer,bis\n1,Tür klemmt,Anna,Mo 30.11.\n2,Griff lose,Jan,4.12\n",
+                    ["Tür klemmt | 2026-11-30 | Anna", "Griff lose | 2026-12-04 | Jan"],
+                ),
+                (
+                    "fr",
+                    "défaut,qui,échéance,réglé\nla porte frotte,Luc,lun 30 nov,x\n",
+                    ["la porte frotte | 2026-11-30 | Luc | done"],
+                ),
+                (
+                    "es",
+                    "defecto,quién,para\nla puerta roza,Luis,4/12\n",
+                    ["la puerta roza | 2026-12-04 | Luis"],
+                ),
+                (
+                    "ru",
+                    "недостаток,кто,до\nкран течёт,Анна,4.12\n",  # noqa: RUF001
+                    ["кран течёт | 2026-12-04 | Анна"],
+                ),
+                ("zh", "问题,谁,期限\n门卡住,李华,12月4日\n", ["门卡住 | 2026-12-04 | 李华"]),
+                ("it", "difetto,chi,entro\nporta,Luca,4/12\n", ["porta | 2026-12-04 | Luca"]),
+                ("nl", "gebrek,wie,vóór\ndeur,Piet,4/12\n", ["deur | 2026-12-04 | Piet"]),
+            )
+        ),
     ],
 )
 def test_rows_are_items_by_the_headings_of_well_known_programs(text: str, rows: list[str]) -> None:
@@ -183,6 +227,9 @@ def test_rows_are_items_by_the_headings_of_well_known_programs(text: str, rows: 
         "Article        Stock    Price\n-----\nScrew        1200     4.50\nCall Bob by Friday    1   2.10\n",
         "Schraube        1200     4,50\nBob bis Freitag anrufen    980     2,10\n",
         "╔══════════════════════╗\n║ Call Bob by Friday   ║\n╚══════════════════════╝\n",
+        "product,price,until\noak,10.00,30 Nov\nash,9.00,30 Nov\n",
+        "Item,Planned,Spent,Due\nHall hire,2400,0,2026-12-01\nInsurance,210,210,2026-12-02\n",
+        "bus,from,to,until\n4,Roath,Barry,18:00\n5,Roath,Penarth,19:00\n",
         "├── notes\n│   └── call Bob by Friday\n└── readme\n",
     ],
 )
