@@ -868,7 +868,7 @@ class _Sentence:
                 if task.who or not task.start or any(task.start <= day.start < task.end for day in self._days)
             ]
         self._days = [day for day in self._days if not (day.is_of and found)]
-        added = [self._add_task(task, clauses) for task in found]
+        added = [self._add_task(task, clauses, is_alone=len(found) == 1) for task in found]
         return any(added)
 
     def _is_day(self, clause: _Clause) -> bool:
@@ -1023,27 +1023,38 @@ class _Sentence:
                 break
         return at
 
-    def _add_task(self, task: _Task, clauses: Sequence[_Clause], *, title: str = "") -> bool:
+    def _add_task(
+        self, task: _Task, clauses: Sequence[_Clause], *, title: str = "", is_alone: bool = False
+    ) -> bool:
         lexicon = self._lexicon
         if self._text[task.end : task.end + 1] in _BRACKETS.values():  # a joint, and the end of the title
             task = task._replace(end=task.end + 1)
         is_row = bool(title)
         title = lexicon.rewritten(title) if is_row else self._titled(self._shown(task.what, task.end))
-        if not is_row and len(title) < lexicon.least_title and lexicon.match("brief", title) is None:
+        is_brief = not is_row and lexicon.match("brief", title) is not None
+        is_spaced = lexicon.time.is_spaced
+        if not is_row and len(title) < lexicon.least_title and (is_spaced or not is_brief):
             return False
         if task.to and task.to not in title:
             title = f"{title} ({task.to})"
         quote_from = self._place(task.start)
-        if not is_row and (lexicon.match("brief", title) or lexicon.match("pronouns", title)):
+        # "Ann, please pay", and "the fair opens on 3 May, so register"
+        has_day_before = any(day.start < task.start for day in self._days)
+        if is_spaced and (has_day_before or self._text[: task.start].strip(EDGES) in ("", task.who)):
+            is_brief = False
+        if is_brief or (not is_row and lexicon.match("pronouns", title)):
             # "Lena to bring it": the clause before says what, or the sentence before.
             before = next((clause for clause in reversed(clauses) if clause.start < task.start), None)
+            if before is not None and is_brief and is_alone and is_spaced:
+                before = clauses[0]  # "copy of the licence, as agreed -> send to Ann"
+                task = task._replace(who="" if task.who in self._text[: task.what] else task.who)
             if before is not None:
                 title, task = self._shown(before.start, task.end), task._replace(start=before.start)
                 quote_from = self._place(task.start)
             elif self._before is not None and not self._line.is_bullet:
                 title = f"{title} ({self._before.text.strip(EDGES)})"
                 quote_from = self._before.start
-        elif lexicon.time.is_spaced and " " not in title and self._needs_words_before(task):
+        elif is_spaced and " " not in title and self._needs_words_before(task):
             title = self._shown(0, task.end)
         days = [day for day in self._days if task.start <= day.start < task.end] or [*self._owners.days]
         # In "the fair opens on 3 May please register by 3 April", the days before are of something else.

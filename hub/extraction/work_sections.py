@@ -62,14 +62,17 @@ _WORDS: Final[dict[SectionState, str]] = {
     # Rows of other things among those of work.
     "other": """
         shopping, shopping list, groceries, packing list, waiting for, ideas, idea, someday, someday maybe
+        buy, to buy, need to buy, things to buy
         maybe, notes, note, links, questions, resources, references, background, context, attendees, present
         agenda, summary, goals, goal
-        einkauf, einkäufe, einkaufsliste, einkaufszettel, einkaufen, packliste, ideen, notizen, fragen
+        einkauf, einkäufe, einkaufsliste, einkaufszettel, einkaufen, kaufen, zu kaufen, packliste, ideen
+        notizen, fragen
         anwesend, hintergrund, ziele, ziel
         courses, liste de courses, à acheter, bagages, idées, remarques, liens, présents, objectif, objectifs
-        compras, lista de la compra, lista de compras, ideas, notas, enlaces, preguntas, asistentes, objetivos
+        compras, lista de la compra, lista de compras, comprar, por comprar, ideas, notas
+        enlaces, preguntas, asistentes, objetivos
         покупки, список покупок, купить, идеи, заметки, ссылки, вопросы, цели
-        购物, 购物清单, 采购, 行李, 想法, 笔记, 备注, 链接, 问题, 目标
+        购物, 购物清单, 采购, 买, 要买, 要买的东西, 行李, 想法, 笔记, 备注, 链接, 问题, 目标
         spesa, lista della spesa, idee, note, lista de compras, ideias, notas, ideeën, pomysły, zakupy, idéer
     """,
 }

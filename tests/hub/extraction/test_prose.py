@@ -23,6 +23,7 @@ from protocol.tables import TABLES, TableName
 from storage.runs.item_words import words_of
 from tests.storage.test_item_words import row
 from tests.support.calls import calls_of
+from tests.support.families import each
 
 ALL = ExtractionOptions(data_types=tuple(TABLES))
 WEDNESDAY = datetime(2026, 3, 4, 9, tzinfo=UTC)
@@ -777,6 +778,41 @@ def test_year_belonging_to_another_noun_is_not_used_for_the_due_date(sentence: s
 def test_number_of_a_noun_is_not_the_begin_of_an_interval(sentence: str, day: str) -> None:
     (item,) = found(sentence)
     assert told(item)[3] == day
+
+
+WITHOUT_OBJECTS = [
+    ("Copy of the pass -> send to Ann by 4 December 2026", "Copy of the pass -> send to Ann"),
+    (
+        "Saw: in for service at Axel, collect from the shop",
+        "Saw: in for service at Axel, collect from the shop",
+    ),
+    (
+        "Unknown - wants a price for gates, 555 0199, Mr Hale, ring back",
+        "Unknown - wants a price for gates, 555 0199, Mr Hale, ring back",
+    ),
+    ("Le permis est prêt -> envoyer à Luc avant le 4 décembre", "Le permis est prêt -> envoyer à Luc"),
+    ("Falta la copia -> enviar a Luis antes del 4 de diciembre", "Falta la copia -> enviar a Luis"),
+    ("Нужна копия справки -> отправить в школу", "Нужна копия справки -> отправить в школу"),
+    ("I am to price the windows by Tue 8 December 2026", "price the windows"),
+    ("Please can you send the plan to Ann by 4 December 2026?", "send the plan to Ann"),
+    ("Paint isn't my job, she knows.", None),
+]
+
+
+@each(("sentence", "title"), WITHOUT_OBJECTS)
+def test_work_without_an_object_keeps_all_words_of_the_sentence(sentence: str, title: str | None) -> None:
+    titles = [item.data["title"] for item in found(sentence) if item.table == TableName.TASKS]
+    assert titles == ([title] if title else [])
+
+
+def test_label_of_a_begin_names_the_heading_above() -> None:
+    (item,) = found("# Oak wardrobes\n\nStart: Mon 7 Dec 2026, 8:30\n", name="a.md")
+    assert told(item) == ["timelines", "Oak wardrobes: Start", "", "2026-12-07"]
+
+
+def test_tax_return_with_a_deadline_is_a_task() -> None:
+    (item,) = found("VAT return due 7 Dec 2026!\n")
+    assert told(item) == ["tasks", "VAT return", "", "2026-12-07"]
 
 
 def test_each_task_of_a_sentence_is_an_item_with_a_separate_quote() -> None:

@@ -28,6 +28,7 @@ def titles(name: str, text: str) -> list[object]:
         ("TODO: garage", "work"),
         ("To do for Ann", "work"),
         ("Ideas", "other"),
+        *((heading, "other") for heading in ("Buy", "Kaufen", "À acheter", "Comprar", "Купить", "要买")),
         ("We talked about the to-do", ""),
         ("Done deals of last year and what they cost", ""),
     ],
