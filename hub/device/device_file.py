@@ -617,6 +617,7 @@ def _add_tables(db: sqlite3.Connection) -> None:
         digests.CREATE,
         addresses.CREATE,
         review_calls.CREATE,
+        review_calls.CREATE_PROPOSALS,
         declared_tables.CREATE,
         verdicts.APPROVALS_AHEAD,
         *schema.SINKS,

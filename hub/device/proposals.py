@@ -71,10 +71,10 @@ def change(
         return {"updated": 1}
     if not is_open:
         if not changes:  # the row has these values already: nothing to decide
-            _propose(db, table, row_id, call.id, {}, at_ms)
+            propose(db, table, row_id, call.id, {}, at_ms)
             reject(db, table, row_id)
             return {"updated": 0}
-        _propose(db, table, row_id, call.id, changes, at_ms)
+        propose(db, table, row_id, call.id, changes, at_ms)
         verdicts.count_change(db, table, row_id)
         return {"updated": 0, "proposed": 1}
     rows.update(db, table, row_id, call.data, at_ms)
@@ -89,7 +89,7 @@ def remove(
     """Apply or propose a deletion by *hub*, as ``change`` does for an update. Raises Refusal likewise."""
     row_id, is_open = _named(db, table, call.where, hub)
     if not is_open:
-        _propose(db, table, row_id, call.id, None, at_ms)
+        propose(db, table, row_id, call.id, None, at_ms)
         verdicts.count_change(db, table, row_id)
         return {"deleted": 0, "proposed": 1}
     rows.delete(db, table, row_id)
@@ -246,7 +246,7 @@ def _named_by_approved(db: sqlite3.Connection, table: DeviceTable) -> frozenset[
     )
 
 
-def _propose(
+def propose(
     db: sqlite3.Connection, table: DeviceTable, row_id: str, call_id: str, data: Record | None, at_ms: int
 ) -> None:
     """Store a proposal in place of the row's previous one."""

@@ -40,6 +40,19 @@ CREATE TABLE IF NOT EXISTS remote_reviews (
     PRIMARY KEY (tbl, row_id)
 ) STRICT, WITHOUT ROWID
 """
+# Proposed change that the verdict of ``remote_reviews`` was about, and what the hub had written until then.
+CREATE_PROPOSALS: Final = """
+CREATE TABLE IF NOT EXISTS remote_proposals (
+    tbl TEXT NOT NULL,
+    row_id TEXT NOT NULL,
+    verdict_id TEXT NOT NULL,
+    call_id TEXT NOT NULL,
+    data TEXT NOT NULL CHECK (json_valid(data)),
+    written TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (tbl, row_id)
+) STRICT, WITHOUT ROWID
+"""
 
 
 OPEN_PROJECTS: Final = f"""
@@ -87,14 +100,14 @@ def apply(
     row = rows.find(db, table, row_id)
     proposal = proposals.of_row(db, table.name, row_id)
     if review.verdict is ReviewVerdict.UNDO:
-        _undo(db, table, row_id, row, review, has_proposal=proposal is not None)
+        _undo(db, table, row_id, row, review, at_ms, has_proposal=proposal is not None)
     elif row is None:
         raise _changed(table, "its owner has deleted the row")
     elif review.row is not None:
         _change_approved(db, table, row, call, at_ms)
         proposals.drop_done(db, table, row_id)
     elif proposal is not None:
-        _decide(db, table, row_id, proposal, call, at_ms)
+        _decide(db, table, row, proposal, call, at_ms)
     else:
         is_open = verdicts.is_open(table, row, known["written"])
         if not is_open or proposals.is_owned(db, table, row_id):
@@ -137,6 +150,7 @@ def is_of_marked(db: sqlite3.Connection, call: ToolCall) -> bool:
 def forget(db: sqlite3.Connection, before_ms: int) -> None:
     """Delete what undoing verdicts from before *before_ms* would need."""
     db.execute("DELETE FROM remote_reviews WHERE at < ?", (before_ms,))
+    db.execute("DELETE FROM remote_proposals WHERE at < ?", (before_ms,))
 
 
 def _check_fields(table: DeviceTable, review: RowReview, data: Record) -> None:
@@ -165,6 +179,12 @@ def _judge(db: sqlite3.Connection, table: DeviceTable, row: Record, call: ToolCa
     else:
         flags: Record = {"isApproved": 1} if call.review.verdict is ReviewVerdict.APPROVE else {}
         rows.update(db, table, row_id, {**call.data, **_called(db, table, call, at_ms), **flags}, at_ms)
+    _keep(db, table, row, call, at_ms)
+
+
+def _keep(db: sqlite3.Connection, table: DeviceTable, row: Record, call: ToolCall, at_ms: int) -> None:
+    """Keep *row* from before the verdict of *call*, and as it is now, so that the verdict can be undone."""
+    row_id = str(row["id"])
     db.execute(
         "INSERT OR REPLACE INTO remote_reviews VALUES (?, ?, ?, ?, ?, ?)",
         (
@@ -206,10 +226,17 @@ def _called(db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: i
 
 
 def _decide(
-    db: sqlite3.Connection, table: DeviceTable, row_id: str, proposal: Proposal, call: ToolCall, at_ms: int
+    db: sqlite3.Connection, table: DeviceTable, row: Record, proposal: Proposal, call: ToolCall, at_ms: int
 ) -> None:
     """Accept or reject a proposed change of a row. Raises Refusal if the device alone may do that."""
     assert call.review is not None
+    row_id = str(row["id"])
+    data = declared_tables.json_text(proposal.data)
+    db.execute(
+        "INSERT OR REPLACE INTO remote_proposals SELECT tbl, row_id, ?, ?, ?, written, ? FROM reviews"
+        " WHERE tbl = ? AND row_id = ?",
+        (call.id, proposal.call_id, data, at_ms, table.name, row_id),
+    )
     if proposal.call_id != call.review.seen:
         raise _changed(table, "another change of the row has been proposed since")
     if call.review.verdict is ReviewVerdict.REJECT:
@@ -220,7 +247,7 @@ def _decide(
     else:
         changes: Record = {**proposal.data, **call.data, **_called(db, table, call, at_ms)}
         proposals.accept(db, table, row_id, Proposal(proposal.call_id, changes), at_ms)
-    db.execute("DELETE FROM remote_reviews WHERE tbl = ? AND row_id = ?", (table.name, row_id))
+    _keep(db, table, row, call, at_ms)
 
 
 def _undo(
@@ -229,10 +256,11 @@ def _undo(
     row_id: str,
     row: Record | None,
     review: RowReview,
+    at_ms: int,
     *,
     has_proposal: bool,
 ) -> None:
-    """Restore the row from before the verdict that *review* names.
+    """Restore the row from before the verdict that *review* names, and propose a change again.
 
     An approval is undone although the row has changed since, where its owner saw the row as it is.
     """
@@ -247,6 +275,17 @@ def _undo(
     if before is None or is_decided or not (is_seen or _row.decode(saved["after"]) == row):
         raise _changed(table, "the row has been decided about or changed since that verdict")
     rows.restore(db, table, before)
+    decided = db.execute(
+        "DELETE FROM remote_proposals WHERE tbl = ? AND row_id = ? AND verdict_id = ?"
+        " RETURNING call_id, data, written",
+        (table.name, row_id, review.seen),
+    ).fetchone()
+    if decided is not None:
+        written = (decided["written"], table.name, row_id)
+        db.execute("UPDATE reviews SET written = ? WHERE tbl = ? AND row_id = ?", written)
+        if not has_proposal:
+            data = _row.decode(decided["data"])
+            proposals.propose(db, table, row_id, decided["call_id"], data, at_ms)
     db.execute("DELETE FROM remote_reviews WHERE tbl = ? AND row_id = ?", (table.name, row_id))
 
 

@@ -81,7 +81,7 @@ def _file() -> sqlite3.Connection:
     """Return an empty file of a device, in memory; it is empty again after each verdict."""
     db = sqlite3.connect(":memory:", isolation_level=None)
     db.row_factory = sqlite3.Row
-    for statement in (*schema.statements(), review_calls.CREATE):
+    for statement in (*schema.statements(), review_calls.CREATE, review_calls.CREATE_PROPOSALS):
         db.execute(statement)
     return db
 

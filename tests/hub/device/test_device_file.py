@@ -908,8 +908,13 @@ def test_remote_verdict_on_a_proposed_change_must_name_the_proposing_call(
         "approved",
     )
     assert tasks(owner) == [("call Bo", 1)]
+    assert hub.bring(UNDO, seen="v-4") == "open", "the change waits again"
+    assert tasks(owner) == [("call Ana", 1)]
+    assert hub.bring(APPROVE, seen="c-2") == "approved"
+    assert tasks(owner) == [("call Bo", 1)]
     hub.ask(Action.UPDATE, "c-3", where={"id": hub.row}, data={"title": "call Cy"})
     assert hub.bring(REJECT, seen="c-3") == "approved", "the row stays approved"
+    assert (hub.bring(UNDO, seen="v-7"), hub.bring(REJECT, seen="c-3")) == ("open", "approved")
     assert tasks(owner) == [("call Bo", 1)]
     hub.ask(Action.DELETE, "c-4", where={"id": hub.row})
     assert hub.bring(APPROVE, seen="c-4") == ErrorCode.BAD_RECORD, "the device alone approves a deletion"
