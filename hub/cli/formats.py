@@ -89,8 +89,12 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
         f"gateway {agent['gateway']}" if agent["gateway"] else agent["delivers_to"] or "none"
     ),
     "home": lambda agent: agent["gateway"] or agent["device"],
-    "is_online": lambda agent: bool(
-        agent["device_connected"] if agent["device"] else agent["connectivity"] == "online"
+    "is_online": lambda agent: (  # of a mailbox for each device of its user: neither
+        agent["connectivity"] == "online"
+        if agent["gateway"]
+        else agent["device_connected"]
+        if agent["device"]
+        else None
     ),
     "old_config": lambda change: config_value(change["old_value"]) if change["old_type"] else show.NOTHING,
     "new_config": lambda change: config_value(change["new_value"]) if change["new_type"] else show.NOTHING,

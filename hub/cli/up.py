@@ -424,8 +424,10 @@ def _device_roots(
         question = f"{before} is not there: does {after} take its place?"
         is_moved = False
         with suppress(DeviceFileError), connect_shared(database(ctx, config)) as db:
-            is_moved = yes and is_renamed(db, before, after)
-        if is_moved or (not yes and sys.stdin.isatty() and show.ask(question)):
+            is_moved = is_renamed(db, before, after)
+        if is_moved and not (yes or sys.stdin.isatty()):
+            show.confirm(question)  # what --yes would do
+        if is_moved if yes else sys.stdin.isatty() and show.ask(question):
             moved = before, after
         elif yes:
             show.report(
