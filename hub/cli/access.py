@@ -34,6 +34,7 @@ from hub.cli.hub_client import (
     hub_command,
     open_client,
     path_of,
+    speaks_tls,
 )
 from hub.cli.options import (
     NAME,
@@ -368,15 +369,10 @@ def dashboard(hub: HubClient, role: str | None, no_open: bool, qr: bool) -> Resp
 
     With --user, the session sees that user's things only.
     """
-    address, listener = listener_address(hub), _listener(hub, "operator")
-    is_encrypted, names = listener.get("tls") is not None, listener.get("hosts", ())
-    if qr and not (is_encrypted and names and _is_for_others(listener["address"])):
-        raise CommandError(
-            "a phone reaches the pages only by TLS under a name, and the operators' port has none",
-            Exit.SETTINGS,
-            next_step="hub tls init, then tls, hosts and an address of the network at [listen.operator]:"
-            " hub help access, Serve other machines",
-        )
+    address = listener_address(hub)
+    if qr and (missing := _missing_for_phones(hub.get("/v1/config"), urlsplit(address).port)):
+        steps = f"{missing}; each step: hub help access, On a phone"
+        raise CommandError("no phone reaches the page yet", Exit.SETTINGS, next_step=steps)
     owned = None if role else owners_link(hub)
     made = owned or hub.post(f"{SESSIONS}/links", {"role": role})
     within = "ten minutes" if owned else "a minute"
@@ -413,23 +409,35 @@ def owners_link(hub: HubClient, device: str | None = None) -> Any:
 
 def listener_address(hub: HubClient, name: str = "operator") -> str:
     """Return the address of a listener, by default that of operators, as in http://127.0.0.1:8771."""
-    listener = _listener(hub, name)
+    config = hub.get("/v1/config")
+    listener: Mapping[str, Any] = config["settings"]["listen"][name]
     where = hub.get("/v1/status")["listeners"].get(name)
     if where is None:
         next_step = f"see {name} in [listen] of hub.toml"
         raise CommandError(f"no port for {name.removesuffix('s')}s is open", Exit.FAILED, next_step=next_step)
     host, _, port = where.rpartition(":")
+    if host in ("0.0.0.0", "[::]", "::"):
+        host = "127.0.0.1"
     is_encrypted, names = listener.get("tls") is not None, listener.get("hosts", ())
+    if f"listen.{name}.tls" in config["waiting"]:  # what runs has not read it
+        is_encrypted = speaks_tls(host, int(port))
     if is_encrypted and names:
         host = names[0]
-    elif host in ("0.0.0.0", "[::]", "::"):
-        host = "127.0.0.1"
     return f"{'https' if is_encrypted else 'http'}://{host}:{port}"
 
 
-def _listener(hub: HubClient, name: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = hub.get("/v1/config")["settings"]["listen"][name]
-    return found
+def _missing_for_phones(config: Mapping[str, Any], port: int | None) -> str:
+    """Return what is still to do until a phone reaches the page; empty: nothing."""
+    listener = config["settings"]["listen"]["operator"]
+    lines = {
+        'hub tls init, and then tls = { certificate = "hub.crt", key = "hub.key" }': not listener.get("tls"),
+        'hosts = ["NAME.local"], as hub tls init prints it': not listener.get("hosts"),
+        f'address = "0.0.0.0:{port}"': not _is_for_others(listener["address"]),
+    }
+    missing = [line for line, lacks in lines.items() if lacks]
+    steps = [f"in hub.toml, at [listen.operator]: {', '.join(missing)}"] if missing else []
+    waits = any(key.startswith("listen.operator.") for key in config["waiting"])
+    return "; ".join([*steps, "then: hub down, and hub up"]) if missing or waits else ""
 
 
 def _is_for_others(address: str) -> bool:

@@ -446,7 +446,7 @@ def failure_of(url: str | None, error: "httpx2.TransportError") -> CommandError:
             Exit.UNAVAILABLE,
             next_step=f"is it the port for operators? {WHERE}; on the hub's own machine use http://",
         )
-    if parts.scheme == "http" and _speaks_tls(parts.host, parts.port or 80):
+    if parts.scheme == "http" and speaks_tls(parts.host, parts.port or 80):
         return CommandError(
             f"{where} uses TLS", Exit.UNAVAILABLE, next_step=f"use https: --url https://{where}"
         )
@@ -468,7 +468,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             yield from _causes(cause)
 
 
-def _speaks_tls(host: str, port: int) -> bool:
+def speaks_tls(host: str, port: int) -> bool:
     """Return True if the port uses TLS, with any certificate: no data is sent."""
     import ssl
 

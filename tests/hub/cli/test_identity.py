@@ -394,7 +394,14 @@ def test_link_of_the_only_user_on_the_machine_of_the_hub_opens_the_page_of_an_ow
 
 
 def test_dashboard_qr_is_refused_without_an_address_for_phones(hub: Hub, served: ServedHub) -> None:
-    ends(hub("dashboard", "--qr"), 78, "hub tls init")
+    ends(
+        hub("dashboard", "--qr"),
+        78,
+        "hub tls init",
+        'hosts = ["NAME',
+        'address = "0.0.0.0:',
+        "then: hub down",
+    )
     assert json.loads(hub("token", "ls", "--json").stdout)["sessions"] == []
 
 
@@ -415,6 +422,24 @@ def test_a_code_for_a_phone_holds_the_printed_link(hub: Hub, state: Path, portal
     expected = [list(row) for row in segno.make_qr(link).matrix_iter(border=4)]
     assert rows[: len(expected)] == expected
     assert "works once" in printed.stderr
+
+
+def test_link_is_of_the_running_listener_until_a_restart_reads_new_settings(
+    hub: Hub, state: Path, portal: BlockingPortal
+) -> None:
+    state.mkdir(mode=0o700)
+    config = state / "hub.toml"
+    assert hub("tls", "init", "--config", str(config), "--name", "hub.home.arpa").exit_code == 0
+    with portal.wrap_async_context_manager(serving(state, TEXT)):
+        tls = 'hosts = ["hub.home.arpa"], tls = { certificate = "hub.crt", key = "hub.key" }'
+        before = 'operator = { address = "127.0.0.1:0"'
+        config.write_text(config.read_text().replace(before, f"{before}, {tls}"))
+        assert hub("reload").exit_code == 0
+        assert hub("dashboard", "--no-open").stdout.startswith("http://127.0.0.1:")
+        missing = hub("dashboard", "--qr").stderr
+    assert ("tls init" in missing, 'address = "0.0.0.0:' in missing, "then: hub down" in missing) == (
+        *(False, True, True),
+    )
 
 
 @each(
