@@ -112,15 +112,16 @@ def unwrapped(text: str) -> str:
     """Return *text* with blanks in place of line ends inside of sentences.
 
     A paragraph is wrapped if it ends with a full stop, or is a row of a list with deeper lines. Each of its
-    lines is long, or goes on in small letters or with a number.
+    lines is long, or goes on in small letters or with a number. In others, as of the page of a file, a
+    sentence goes on that begins behind another one in a long line.
     """
     view, at = list[str](), 0
     for paragraph in _paragraphs(text):
         pairs = [pair for pair in pairwise(paragraph) if not _ENDED.search(pair[0].text)]
-        if _is_sentence(paragraph) and all(_goes_on(*pair) for pair in pairs):
-            for row, following in pairs:
-                view += (text[at : row.end], " " * (following.start - row.end))
-                at = following.start
+        is_wrapped = _is_sentence(paragraph) and all(_goes_on(*pair) for pair in pairs)
+        for row, following in pairs if is_wrapped else filter(_are_of_a_sentence, pairs):
+            view += (text[at : row.end], " " * (following.start - row.end))
+            at = following.start
     return "".join([*view, text[at:]])
 
 
@@ -162,6 +163,13 @@ def _is_sentence(paragraph: Sequence[_ProseRow]) -> bool:
         return all(len(row.marks) > len(first.marks) for row in paragraph[1:])
     is_list = first.text[0].islower() and not _SENTENCES.search(text)
     return _ENDED.search(text) is not None and not is_list
+
+
+def _are_of_a_sentence(pair: tuple[_ProseRow, _ProseRow]) -> bool:
+    """Return True for a long line with the end of a sentence inside, below which the next one ends."""
+    row, following = pair
+    is_prose = len(row.text) >= _LONG and _SENTENCES.search(row.text) is not None
+    return is_prose and _ENDED.search(following.text) is not None and _goes_on(row, following)
 
 
 def _goes_on(row: _ProseRow, following: _ProseRow) -> bool:

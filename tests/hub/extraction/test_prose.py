@@ -780,6 +780,15 @@ def test_number_of_a_noun_is_not_the_begin_of_an_interval(sentence: str, day: st
     assert told(item)[3] == day
 
 
+def test_sentence_that_goes_on_below_a_long_line_of_a_page_is_read_whole() -> None:
+    text = (
+        "Oak and Ash, Bristol\n18mm ply x 3 £187.20\n"
+        "Please quote this number with your payment. Please return the two pallets by 4\n"
+        "December 2026.\n11/28/26, 9:20 PM\n"
+    )
+    assert ["tasks", "return the two pallets", "", "2026-12-04"] in [told(item) for item in found(text)]
+
+
 WITHOUT_OBJECTS = [
     ("Copy of the pass -> send to Ann by 4 December 2026", "Copy of the pass -> send to Ann"),
     (
