@@ -58,6 +58,9 @@ _REMARK: Final = re.compile(
 )
 # Between a name and a value; the colon of "14:00", "3:1", "http://" or ":smile:" is part of a word.
 _COLON: Final = re.compile(r"[:\uff1a](?!(?<=\d:)\d|(?<=\s:)\S|//)")
+_DASHED: Final = re.compile(
+    r"(?P<who>[^\W\d_][^:,;.!?()\u2013\u2014]{0,40}?) [\u2013\u2014-] (?=\S)"
+)  # "Ann - tables"
 _INITIALS: Final = re.compile("[A-Z\u00c4-\u00dc\u0410-\u042f]{2,3}")
 _ASIDE: Final = re.compile(r"\s?[(\uff08][^()\uff08\uff09]*[)\uff09]\s?(?=[^\W_])")  # words follow it
 _REMARK_BEHIND: Final = re.compile("[(\uff08][^()\uff08\uff09]*[)\uff09]")
@@ -770,7 +773,7 @@ class _Sentence:
             return False
         if lexicon.has("settled", self._state):
             return True
-        label = SPEAKER.match(self._text)
+        label = SPEAKER.match(self._text) or _DASHED.match(self._text)
         start, end, who = 0, len(self._text), self._called or self._speaker
         if label is not None and not is_label(lexicon, label["who"]):  # "cake: Ann", or "Ann: the cake"
             value = _VALUE_END.split(self._text[label.end() :])[0].strip(EDGES)

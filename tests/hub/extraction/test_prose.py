@@ -626,6 +626,8 @@ def test_row_below_a_work_heading_is_a_task_with_an_assignee(heading: str, rows:
     ]
     assert [(one[2], one[1]) for one in items] == [(who.strip(), what.strip()) for who, what in cells]
     assert [told(item)[1:3] for item in found(f"{heading}\n- Keller: Lampe\n")] != [["Lampe", "Keller"]]
+    dashed = [told(item)[1:3] for item in found(f"{heading}\n- Tom \u2013 tents\n- chairs - Ann\n")]
+    assert dashed == [["tents", "Tom"], ["chairs", "Ann"]]
 
 
 @pytest.mark.parametrize(
