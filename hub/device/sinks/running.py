@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from functools import lru_cache, partial
+from itertools import product
 from pathlib import Path
 from typing import Final
 
@@ -209,10 +210,10 @@ def tick_sources(
     opened = lru_cache(maxsize=1)(_Opened)
 
     @lru_cache(maxsize=1)
-    def sink_with(file: Path) -> Sink | None:
-        names = {str(file), str(file.resolve())}
-        takers = (sink for sink in sinks if _TABLE.name in sink.tables)
-        return next((sink for sink in takers if any(map(sink.target.owns, names))), None)
+    def sink_with(file: Path) -> tuple[Sink | None, Path]:
+        takers = [sink for sink in sinks if _TABLE.name in sink.tables]
+        names = product(takers, (file, file.resolve()))
+        return next(((sink, path) for sink, path in names if sink.target.owns(str(path))), (None, file))
 
     def is_allowed(file: Path | None) -> bool:
         return file is not None and any(file.resolve().is_relative_to(folder) for folder in allowed)
@@ -221,7 +222,7 @@ def tick_sources(
         file = sources.file(path)
         if file is None:
             continue
-        sink = sink_with(file)
+        sink, file = sink_with(file)
         name, is_both_ways = (sink.name, sink.back) if sink else (_SOURCES, False)
         if not is_both_ways and (not is_done or base is not None or not (sink or is_allowed(file))):
             continue  # a line is ticked once

@@ -245,6 +245,16 @@ def test_line_of_a_place_that_is_a_task_is_ticked_and_opened_on_both_sides(
     assert status("") == ("todo" if has_box else "done", "")
 
 
+def test_line_of_a_place_below_a_link_that_is_shared_is_ticked(tmp_path: Path) -> None:
+    note = Note(tmp_path, "- [ ] Pay\n", "Pay")
+    note.root.rename(tmp_path / "disk")
+    note.root.symlink_to(tmp_path / "disk")
+    sink = Sink("todo", TextFile(tmp_path / "disk/plan.md", Markdown()), ("tasks",), kind="markdown")
+    with connect_shared(note.db) as db:
+        assert tick_sources(db, (), CLOCK.now(), sinks=[sink]).problem == ""
+    assert note.path.read_text() == "- [x] Pay\n"
+
+
 def test_task_of_a_daily_note_is_not_written_to_the_note_of_another_day(tmp_path: Path) -> None:
     note = Note(tmp_path, "- [ ] Pay\n", "Pay", is_done=False)
     day = note.path.with_name("2026-01-01.md")
