@@ -1236,10 +1236,11 @@ class _Sentence:
     def _is_deadline(self, words: str, day: FoundDay) -> bool:
         """Return True for a day that is a deadline ("enrolment by 3 May"), and not the end of an event."""
         lexicon, is_row, is_end = self._lexicon, self._is_row_alone(), _MAY_END.match(day.words) is not None
-        is_event = lexicon.has("events", words) and not lexicon.has("lapses", self._text)
+        has_lapse = lexicon.has("lapses", self._text)
+        is_event = lexicon.has("events", words) and not (has_lapse and is_row)
         is_event = is_event or (is_end and lexicon.has("happens", self._state))
         if not is_row:  # a sentence may tell what happens then
-            is_event = is_event or is_end or any(lexicon.has(name, words) for name in ("happens", "lapses"))
+            is_event = is_event or is_end or has_lapse or lexicon.has("happens", words)
         return day.is_due and not (is_event or _UNTIL.match(day.words))
 
     def _add_event(self, words: str, start: int, end: int, day: FoundDay) -> bool:
