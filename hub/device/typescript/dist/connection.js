@@ -6,6 +6,7 @@ const WELCOME_MS = 30_000;
 const ALIVE_MS = 15_000; // without a message for so long the hub is asked for one; and after three, given up
 const HANG_UP_MS = 5_000; // for the close code after a goodbye
 const RESPONSE_MS = 60_000;
+const CODE = /^[A-Z0-9-]{4,16}$/; // typed into a shell at the hub
 /** The hub refused a request, or has not answered it. */
 export class HubError extends Error {
     code;
@@ -123,7 +124,7 @@ export class Connection {
                 if (this.#end.wasWelcome)
                     return this.guest.warned([frame.message || frame.code, frame.hint].filter(Boolean).join("; "));
                 this.#note(frame.retry_after_ms, [frame.message || frame.code, frame.hint].filter(Boolean).join("; "));
-                if (frame.pairing_code)
+                if (frame.pairing_code && CODE.test(frame.pairing_code))
                     this.#end.pairingCode = frame.pairing_code;
                 break;
             case "goodbye":

@@ -549,6 +549,7 @@ export type KnownPlace = {
     "tables"?: readonly (string)[];
     "rows"?: number;
     "waiting"?: number;
+    "deleted"?: number;
     "written_ms"?: (number) | (null);
     "problem"?: string;
     "remedy"?: string;
