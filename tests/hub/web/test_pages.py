@@ -359,7 +359,7 @@ async def test_review_keys_approve_edit_and_undo_items(hub: ServedHub, visit: Vi
     await visit.page.get_by_label("title").fill("Pay Anna")
     await expect(visit.page.get_by_label("due")).to_have_value("2026-12-01")
     await visit.page.get_by_role("button", name="Approve with the changes").click()
-    await visit.page.get_by_text("Approved “Send Anna").wait_for()
+    await visit.page.get_by_text("Approved “Pay Anna").wait_for()
     await saved(visit.page)
     assert await verdicts(hub) == {"i-2": ("approve", {"title": "Pay Anna", "status": "done"})}
     given = (await hub.store.read(item_verdicts.newest_verdicts, ["i-2"]))["i-2"]

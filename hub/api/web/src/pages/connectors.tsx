@@ -38,6 +38,7 @@ interface Asked {
   readonly key: string;
   readonly label: string;
   readonly isOptional?: boolean;
+  readonly hint?: string;
   /** The first one is meant where none is chosen. */
   readonly choices?: readonly string[];
 }
@@ -50,8 +51,8 @@ const CLIENT: readonly Asked[] = [
 const PROVIDERS: Readonly<Record<string, readonly Asked[]>> = {
   imap: [
     { key: "settings.host", label: "Server" },
-    { key: "settings.port", label: "Port", isOptional: true },
-    { key: "settings.tls", label: "TLS", choices: ["implicit", "starttls", "none"] },
+    { key: "settings.port", label: "Port", isOptional: true, hint: "As in: 993, which is meant without a number; 143 with starttls" },
+    { key: "settings.tls", label: "TLS (implicit is usual)", choices: ["implicit", "starttls", "none"] },
     USERNAME,
   ],
   caldav: [{ key: "settings.url", label: "Address of the calendars" }, USERNAME],
@@ -88,9 +89,9 @@ function valuesOf(account: string, typed: Typed, asked: readonly Asked[]): Recor
 function AccountFields({ asked, typed, change }: { asked: readonly Asked[]; typed: Typed; change: (key: string, value: string) => void }): JSX.Element {
   return (
     <>
-      {asked.map(({ key, label, isOptional, choices }) => {
+      {asked.map(({ key, label, isOptional, hint, choices }) => {
         const field = { label, value: typed[key] ?? "", change: (value: string) => change(key, value) };
-        return choices ? <Select key={key} {...field} values={choices} /> : <Field key={key} {...field} isOptional={isOptional} />;
+        return choices ? <Select key={key} {...field} values={choices} /> : <Field key={key} {...field} isOptional={isOptional} hint={hint} />;
       })}
     </>
   );
@@ -182,7 +183,7 @@ export function Connector({ name }: { name: string }): JSX.Element {
   async function test(): Promise<void> {
     const found = await ask("post", "/v1/connectors/{connector}/test", { params });
     setTested(found);
-    if (!found.is_ok) throw new Refusal(200, "not_read", found.steps.at(-1)?.told ?? "", found.remedy ?? "");
+    if (!found.is_ok) throw new Refusal(200, "not_read", found.steps.at(-1)?.told ?? "", "");
   }
   const actions = read.data && (
     <>
@@ -248,7 +249,7 @@ function Detail({ of, tested, test }: { of: ConnectorDetail; tested: SelfTestVie
         rows={[
           ["State", <State of={of.state} />],
           ["Problem", of.detail],
-          ["In a terminal", of.remedy],
+          ["In a terminal", tested?.remedy ?? of.remedy],
           ["Provider", providerName(of.provider)],
           ["Account", of.account],
           ["User", isOwner() ? null : of.user],

@@ -400,8 +400,6 @@ function Nothing({ hasFilter, isElsewhere }: { hasFilter: boolean; isElsewhere: 
   const isOfWaiting = hasFilter && asked.value.verdict === "open";
   const past = useReading("/v1/items", { query: { ...asked.value, ...sought.value, verdict: undefined, limit: ROWS }, when: isOfWaiting });
   const decidedOnes = past.data?.items.filter(({ verdict }) => verdict !== "open").length ?? 0;
-  const isLate = /^(overdue|past|due)$/i.test(asked.value.text ?? "");
-  const yesterday = dayOf(dayAfter(new Date(now.value), -1));
   if (isDone) {
     return (
       <Empty title="All decided.">
@@ -409,7 +407,7 @@ function Nothing({ hasFilter, isElsewhere }: { hasFilter: boolean; isElsewhere: 
       </Empty>
     );
   }
-  if (hasFilter) return <Empty title={list.value.next ? "None of the newest is like this; the older ones come next." : isElsewhere ? "Only less sure ones are like this." : "Nothing here is like this."}>{isOfWaiting && <p>{decidedOnes > 0 && <><a href={link(["inbox"], { ...Object.fromEntries(place.value.query), verdict: "any", item: undefined, cursor: undefined })}>{count(decidedOnes)}{past.data?.next_cursor && " or more"} decided {decidedOnes === 1 ? "one is" : "ones are"} like this</a> · </>}{isLate && <><a href={link(["inbox"], { due_until: yesterday })}>What is overdue or past</a> · </>}<a href="/inbox">All that waits</a></p>}</Empty>;
+  if (hasFilter) return <Empty title={list.value.next ? "None of the newest is like this; the older ones come next." : isElsewhere ? "Only less sure ones are like this." : "Nothing here is like this."}>{isOfWaiting && <p>{decidedOnes > 0 && <><a href={link(["inbox"], { ...Object.fromEntries(place.value.query), verdict: "any", item: undefined, cursor: undefined })}>{count(decidedOnes)}{past.data?.next_cursor && " or more"} decided {decidedOnes === 1 ? "one is" : "ones are"} like this</a> · </>}{/^(overdue|past|due)$/i.test(asked.value.text ?? "") && <><a href={link(["inbox"], { due_until: dayOf(dayAfter(new Date(now.value), -1)) })}>What is overdue or past</a> · </>}<a href="/inbox">All that waits</a></p>}</Empty>;
   return (
     <Empty title="Nothing waits for you.">
       <p>What is found in your files and mail comes here. {!isAtDevice() && <><a href="/sources">What is read</a>, and <a href="/why">why something is missing</a>.</>}</p>
