@@ -75,7 +75,7 @@ function tick(task: Task): void {
 
 /** Return what the newest decision about a row is taken back as. */
 function backOf({ given }: ApprovedItemView): string {
-  return given?.verdict === "edit" ? "Take back the last change" : "Take back the approval";
+  return `Take back the ${given?.verdict === "edit" ? "last change" : given?.verdict === "reject" ? "rejection of its change" : "approval"}`;
 }
 
 /** Take the newest decision about a row back. An approval as it was found, without a mark, can be given again. */
