@@ -45,6 +45,7 @@ def plain(words: str) -> str:
 #   type, archived       rows that are no tasks
 #   record, log          what lists of other things have, if the title is no work or event, or in any case
 #   settled              that what is due is done
+#   since                begin of a shift or an absence
 #   known                words that tell nothing of a task
 _HEADINGS: Final = {
     "en": """
@@ -71,6 +72,7 @@ _HEADINGS: Final = {
         project: project, projects, project name, board, board name
         record: amount, price, cost, balance, iban, qty, quantity, phone, paid
         settled: paid
+        since: from, since
         known: sent, issued, invoice date, received, created, pos
         log: billable, billable amount, tracked time
     """,
@@ -99,6 +101,7 @@ _HEADINGS: Final = {
         project: Projekt, Projekte, Projektname
         record: Betrag, Preis, Kosten, Saldo, Menge, Anzahl, Telefon, bezahlt
         settled: bezahlt
+        since: von, ab, seit
         known: gesendet, verschickt, ausgestellt, Rechnungsdatum, eingegangen
         log: abrechenbar, fakturierbar
     """,
@@ -122,6 +125,7 @@ _HEADINGS: Final = {
         project: projet, projets, nom du projet, tableau
         record: montant, prix, solde, quantité, téléphone, coût, payé
         settled: payé, payée, réglé, réglée
+        since: du, de, depuis
         known: envoyé, envoyée, émis, émise, reçu, date de facture
         log: facturable
     """,
@@ -146,6 +150,7 @@ _HEADINGS: Final = {
         project: proyecto, proyectos, nombre del proyecto, tablero
         record: importe, precio, saldo, cantidad, teléfono, coste, monto, pagado
         settled: pagado, pagada
+        since: desde, de
         known: enviado, enviada, emitido, emitida, recibido, fecha de factura
         log: facturable
     """,
@@ -169,6 +174,7 @@ _HEADINGS: Final = {
         project: проект, проекты, название проекта, доска
         record: сумма, цена, стоимость, количество, телефон, баланс, оплачено
         settled: оплачено, оплачен
+        since: \u0441, от
         known: отправлено, выставлен, получено, дата счёта
     """,
     "zh": """
@@ -191,6 +197,7 @@ _HEADINGS: Final = {
         project: 项目, 项目名称, 看板
         record: 金额, 价格, 单价, 数量, 电话, 余额
         settled: 已付, 已付款, 已支付
+        since: 从, 自, 起
         known: 发出, 开票日期, 收到
     """,
     "it": """
@@ -282,7 +289,7 @@ _ROW_NUMBER: Final = 2  # characters of a number of the row
 _TABLE_ROW: Final = Evidence(mark="form", rule="table.row")
 _TASK_MARKS: Final = ("status", "done", "priority", "assignee")
 _OF_TASKS: Final = ("remark", "list", "start", "type", "archived", "project", "work")
-_SPANS: Final = frozenset(map(plain, ("until", "bis", "до", "para")))  # also for how long
+_SPANS: Final = frozenset(map(plain, ("until", "bis", "до", "para", "vóór")))  # also for how long
 _KINDS: Final = {"dueDate": "when", "date": "when", "description": "remark"}  # of columns, by field
 _DELIMITERS: Final = (",", ";", "\t", "|")
 _HEAD_CHARS: Final = 4_000  # at the start of a file, which tell its delimiter and its day
@@ -611,7 +618,8 @@ def _built_in(header: _SheetRow, options: ExtractionOptions) -> Iterator[_Column
     names = [plain(name) for name in header.cells]
     has_title = any(at[kind] for kind in ("work", "title", "event", "content"))
     # Rows of things with a day on which each is due, of which other columns tell what it is.
-    is_span = at["due"] and names[at["due"][0]] in _SPANS and not (at["assignee"] or at["done"])
+    may_be_span = at["due"] and names[at["due"][0]] in _SPANS
+    is_span = may_be_span and (at["since"] or at["start"] or not (at["assignee"] or at["done"]))
     is_dues = bool(at["due"]) and not (has_title or is_span)
     if at["log"] or (at["record"] and not (at["work"] or at["event"] or is_dues)):
         return

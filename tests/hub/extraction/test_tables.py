@@ -229,6 +229,8 @@ def test_rows_are_items_by_the_headings_of_well_known_programs(text: str, rows: 
         "╔══════════════════════╗\n║ Call Bob by Friday   ║\n╚══════════════════════╝\n",
         "product,price,until\noak,10.00,30 Nov\nash,9.00,30 Nov\n",
         "Item,Planned,Spent,Due\nHall hire,2400,0,2026-12-01\nInsurance,210,210,2026-12-02\n",
+        "wer,von,bis\nAnna,3.12.,10.12.\nJan,5.12.,8.12.\n",
+        "shift,who,from,until\nearly,Ann,30 Nov,4 Dec\nlate,Bo,30 Nov,4 Dec\n",
         "bus,from,to,until\n4,Roath,Barry,18:00\n5,Roath,Penarth,19:00\n",
         "├── notes\n│   └── call Bob by Friday\n└── readme\n",
     ],
