@@ -1237,7 +1237,8 @@ class _Sentence:
         """Return True for a day that is a deadline ("enrolment by 3 May"), and not the end of an event."""
         lexicon, is_row, is_end = self._lexicon, self._is_row_alone(), _MAY_END.match(day.words) is not None
         has_lapse = lexicon.has("lapses", self._text)
-        is_event = lexicon.has("events", words) and not (has_lapse and is_row)
+        is_work = is_row and (has_lapse or self._people("") != [])  # "Ann: slides for the workshop by 3 May"
+        is_event = lexicon.has("events", words) and not is_work
         is_event = is_event or (is_end and lexicon.has("happens", self._state))
         if not is_row:  # a sentence may tell what happens then
             is_event = is_event or is_end or has_lapse or lexicon.has("happens", words)

@@ -1442,6 +1442,7 @@ async def test_day_of_a_meeting_is_no_day_of_work(text: str, row: str) -> None:
         ("Soldes jusqu'au 3 décembre", "time | Soldes | 2026-12-03"),
         ("- Council tax 140 by 3 December", "task | Council tax 140 | 2026-12-03"),
         ("- Passport expires 3 December", "task | Passport expires | 2026-12-03"),
+        ("- Versicherung läuft am 3.12. ab", "task | Versicherung läuft ab | 2026-12-03"),
         ("- Nachzahlung 230 € bis zum 3.12.2026", "task | Nachzahlung 230 € | 2026-12-03"),
         ("- Cuota del comedor antes del 3 de diciembre", "task | Cuota del comedor | 2026-12-03"),
         ("- Seguro del coche: renovar antes del 3/12", "task | Seguro del coche: renovar | 2026-12-03"),
@@ -1465,6 +1466,8 @@ async def test_noun_with_a_deadline_is_a_task_and_an_event_stays_an_event(text: 
     [
         ("Katrin: Termine an alle schicken bis 3.12.", "Katrin"),
         ("Frau Bauer: Entwurf der Liste bis 3.12.", "Frau Bauer"),
+        ("Nora: slides for the workshop by 3 December", "Nora"),
+        ("Nora: Folien für den Workshop bis 3.12.", "Nora"),
         ("Ms Bauer: draft of the reading list by 3 December", "Ms Bauer"),
         ("Mónica: enviar las fechas a todos antes del 3/12", "Mónica"),
         ("Jose: borrador del informe antes del 3/12", "Jose"),
