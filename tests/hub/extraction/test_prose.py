@@ -563,6 +563,18 @@ PASSAGES: dict[str, tuple[str, list[str]]] = {
         "- Folien schicken bis: Freitag\n- Miete zahlen bis Freitag und\n- und Tante Ilse anrufen\n",
         ["Folien schicken | | 2026-03-06", "Miete zahlen | | 2026-03-06", "Tante Ilse anrufen"],
     ),
+    "list of German rows that end with days": (
+        "- Einverständnis einsammeln bis 11.3.\n- Anzahlung überweisen bis 4.3.\n- bei Ute nachfragen\n",
+        [
+            "Einverständnis einsammeln | | 2026-03-11",
+            "Anzahlung überweisen | | 2026-03-04",
+            "bei Ute nachfragen",
+        ],
+    ),
+    "verb behind a day that comes first": (
+        "Wir treffen uns.\nAm 11. März um 10 Uhr kommt die Gutachterin in die Halle.\n",
+        ["Am 11. März um 10 Uhr kommt die Gutachterin in die Halle | | 2026-03-11"],
+    ),
     "deadline below the name": ("Steuererklärung\nFrist: 10.3.\n", ["Steuererklärung: Frist | | 2026-03-10"]),
     "Chinese rows about a document": ("状态：处理中\n主持：许静\n昨天：部署新版本\n", []),
     "Chinese duty": ("昨天天气不错。厨房的水龙头得换。街上很热闹。晚风也凉。", ["厨房的水龙头得换"]),
