@@ -67,7 +67,7 @@ def export(
     """
     with open_client(state) as hub:
         fields = [field["name"] for table in _tables(hub, filters["table"]) for field in table["fields"]]
-        write(file, format, fields, _of_hub(hub, VERDICTS[verdict] if verdict else (None,), filters))
+        write(file, format, fields, _of_hub(hub, VERDICTS[verdict][0] if verdict else None, filters))
 
 
 def _tables(hub: HubClient, name: str | None) -> list[Mapping[str, Any]]:
@@ -75,12 +75,9 @@ def _tables(hub: HubClient, name: str | None) -> list[Mapping[str, Any]]:
     return [table for table in tables if name in (None, table["name"])]
 
 
-def _of_hub(
-    hub: HubClient, verdicts: Sequence[str | None], filters: Mapping[str, Any]
-) -> Iterator["ExportedItem"]:
-    for verdict in verdicts:
-        for page in hub.pages("/v1/items", values="true", verdict=verdict, **filters):
-            yield from (_exported(item) for item in page["items"])
+def _of_hub(hub: HubClient, verdict: str | None, filters: Mapping[str, Any]) -> Iterator["ExportedItem"]:
+    for page in hub.pages("/v1/items", values="true", verdict=verdict, **filters):
+        yield from (_exported(item) for item in page["items"])
 
 
 def _exported(item: Mapping[str, Any]) -> "ExportedItem":

@@ -574,7 +574,7 @@ def grants(
     if any(change.startswith("-") for change in changes):
         with suppress(OSError, ValueError):  # a device without settings, or with broken ones
             for place, asked in orders_of_hubs(default_settings().read_bytes()).items():
-                if f"the hub {hub.fingerprint[:7]} " in asked:
+                if f"begins {hub.fingerprint[:7]}" in asked:
                     remedy = f"hub places remove {shell_word(place)}"
                     show.report(f"{place} is still a place, {asked}; to end it: {remedy}")
     if as_json:

@@ -25,7 +25,6 @@ from storage.agents.agents import (
     AgentRow,
     agent_in,
     find_agent_by_name,
-    list_agents,
 )
 from storage.agents.capabilities import AgentCapability
 from storage.agents.config_changes import NewConfig
@@ -253,9 +252,6 @@ LOCK_USER = (
     .where(schema.users.c.id == sa.bindparam("user"))
     .with_for_update(key_share=True)
 )
-_HAS_LOST_ITS_CONNECTOR = agents.c.connector_id.in_(
-    sa.select(schema.connectors.c.id).where(schema.connectors.c.deleted_at.is_not(None))
-)
 SET_ASIDE = sa.update(agents).where(agents.c.id == sa.bindparam("agent")).values(name=sa.bindparam("called"))
 
 
@@ -272,8 +268,7 @@ def reconcile_declared(
     """Make the agents of source ``file`` match the declarations.
 
     Devices and users named for the first time are created. An agent that is no longer declared is paused and
-    archived; declared again, it is the same row. An agent declared for another user is another agent. An API
-    agent whose connector is no longer declared reads nothing any more, and is archived too.
+    archived; declared again, it is the same row. An agent declared for another user is another agent.
 
     Args:
         user_id: the hub's owner.
@@ -337,7 +332,6 @@ def reconcile_declared(
         for agent in known.values()
         if agent.archived_at is None and not is_elsewhere(agent.user_id, agent.name)
     ]
-    undeclared += list_agents(c, only=[agents.c.source == "api", _HAS_LOST_ITS_CONNECTOR])
     for agent_row in undeclared:
         with isolating_broken_row(c):
             archive_agent(c, agent_row, at=at, actor=ACTOR, reason="no longer declared")

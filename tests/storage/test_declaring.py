@@ -11,7 +11,6 @@ from protocol.lifecycles import RunState
 from storage import audit, leases
 from storage.agents import agents, declared_agents, templates
 from storage.agents.agents import list_agents
-from storage.agents.configs import Mailbox
 from storage.agents.declared_agents import DeclaredAgent, NameTaken
 from storage.agents.templates import WrittenTemplate
 from storage.audit import AuditEntry
@@ -65,19 +64,6 @@ def test_waiting_run_moves_with_the_agent_and_is_cancelled_on_archival(c: sa.Con
     gone = take_up(c, me, at=AT + 2)
     assert (gone.agents.archived, gone.orphaned) == (("inbox",), (run.id,))
     assert runs.get_run(c, run.id).state is RunState.CANCELLED
-
-
-def test_api_agent_goes_with_its_connector_and_its_waiting_runs_are_cancelled(
-    c: sa.Connection, me_at_node: UserId
-) -> None:
-    reader = msgspec.structs.replace(NOTES, user_name="me_at_node", mailbox=Mailbox(connector="mail"))
-    applies(c, me_at_node, EAST, INBOX_OF_NODE, reader, others=True)
-    applies(c, me_at_node, WEST)
-    c.execute(sa.update(agent_table).where(agent_table.c.executor != "gateway").values(source="api"))
-    run = make_run(c, agent=next(one for one in list_agents(c) if one.name == "notes"))
-    assert applies(c, me_at_node, EAST, others=True, at=AT + 1).agents.archived == ()
-    gone = applies(c, me_at_node, EAST, at=AT + 2)
-    assert (gone.agents.archived, gone.orphaned, active(c)) == (("notes",), (run.id,), ["inbox"])
 
 
 def test_declaration_with_the_name_of_an_api_agent_changes_nothing(c: sa.Connection, me: UserId) -> None:

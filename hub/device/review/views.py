@@ -18,6 +18,7 @@ from hub.device.items import DeviceItem, OthersProposal, waits
 from hub.device.owner import lacking
 from hub.device.sinks.reports import Destination
 from hub.text.excerpt import Excerpt
+from hub.text.rows.marks import repetition_in
 from hub.text.rows.same_things import MAX_SAME
 from protocol.agenda import AgendaPage, AgendaRow
 from protocol.calls import place_sentence
@@ -164,6 +165,7 @@ def _task_view(row: AgendaRow, item: DeviceItem | None) -> Fields:
             "data": dates_as_texts(table, row.data, item.remarks.timezone if item else None),
             "seen_row": row.seen_row,
             "is_present": True,
+            "repeats": repetition_in(item.remarks.marks) if item else "",
         }
     )
 

@@ -230,8 +230,9 @@ def folder_that_was_renamed(desk: Desk) -> None:
     link = desk.portal.call(desk.served.connect, desk.portal.call(desk.served.device, "desk"))
     link.missing = ("/old",)
     doctor = desk.hub("doctor")
-    ends(doctor, 1, stdout=["(device.no_folder", "hub device status"])
-    ends(mend(desk.hub, doctor, "agents edit", NAME="reader", FOLDER="/new"), 0)
+    ends(doctor, 1, stdout=["(device.no_folder", "hub help device"])
+    page = desk.hub("help", "device")
+    ends(mend(desk.hub, page, "agents edit", NAME="reader", **{"~/papers": "/new"}), 0)
     ends(desk.hub("agents", "show", "reader"), 0, stdout=["reads         /new for tasks"])
 
 

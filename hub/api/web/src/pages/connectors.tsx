@@ -176,6 +176,12 @@ export function AddAccount(): JSX.Element {
   );
 }
 
+/** Remove an account, and archive the agents that read it. */
+async function remove(account: string, agents: readonly string[]): Promise<void> {
+  await ask("patch", "/v1/config", { body: { without: [`connectors.${account}`] } });
+  for (const name of agents) await ask("delete", "/v1/agents/{name}", { params: { name } });
+}
+
 export function Connector({ name }: { name: string }): JSX.Element {
   const params = { connector: name };
   const read = useReading("/v1/connectors/{connector}", { params, kinds: ["connector", "agent"] });
@@ -213,7 +219,7 @@ export function Connector({ name }: { name: string }): JSX.Element {
       <Act
         label="Remove"
         scope="settings"
-        action={() => ask("patch", "/v1/config", { body: { without: [`connectors.${name}`] } })}
+        action={() => remove(name, read.data?.agents ?? [])}
         done={`${name} is removed.`}
         confirm={`Remove ${name} from hub.toml? ${read.data.agents.map((agent) => `The agent ${agent}, which reads it, goes with it. `).join("")}What it brought stays.`}
         then={() => go("/connectors")}
