@@ -152,7 +152,7 @@ async def test_phone_decides_opens_ticks_and_scrolls_by_touch(windows: Windows) 
     await page.get_by_role("link", name="← Inbox").tap()
     await expect(picked(page)).to_have_count(5)
     await picked(page).nth(1).get_by_role("checkbox").tap()
-    await page.get_by_role("button", name="Reject", exact=True).tap()
+    await page.get_by_role("button", name="Reject 1", exact=True).tap()
     await expect(picked(page)).to_have_count(4)
     await saved(page)
 

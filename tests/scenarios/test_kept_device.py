@@ -111,7 +111,7 @@ async def test_hub_names_a_folder_that_was_renamed_and_the_run_goes_on_once_the_
                 await anyio.sleep(POLL_S)
         run = await play.hub.start_run()
         because = await why_waiting(play, run, f"{notes} was moved or renamed")
-        assert "hub device status names the settings file to share it in" in because
+        assert "of a hub elsewhere: hub help device" in because
         assert await issues(play) == {"device.no_folder"}
         (tmp_path / "renamed").rename(notes)
         assert (await play.hub.ended(run))["outcome"] == "success"

@@ -6,7 +6,6 @@ here, too.
 """
 
 import os
-import re
 import sqlite3
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import ExitStack
@@ -58,7 +57,6 @@ INTERVAL_S: Final = 2.0  # between two looks at both sides
 _RETRY_S: Final = 30.0  # after a problem
 _SEARCH_MS: Final = 600_000  # between two searches for the same missing file
 _SOURCES: Final = ""  # no sink of the settings has this name
-_TODO_TXT: Final = re.compile(r"todo.*\.txt\Z", re.IGNORECASE)
 _TASKS: Final = """
 SELECT tasks.id, tasks.status = 'done', calls.source_path, calls.quote, calls.quote_start, sink_rows.base,
     sink_rows.digest
@@ -247,7 +245,8 @@ def tick_sources(
             )
             continue
         try:
-            kind = sink.kind if sink else "todo.txt" if _TODO_TXT.search(file.name) else "markdown"
+            is_todo_txt = "todo" in file.stem.lower() and file.suffix.lower() == ".txt"
+            kind = sink.kind if sink else "todo.txt" if is_todo_txt else "markdown"
             note = opened(file)
             found = place_of_quote(note.text, quote, start)
             tick = None if found is None else tick_at(note.text, found[0], kind, at_ms)

@@ -107,7 +107,7 @@ async def test_an_owner_reviews_the_items_of_the_device_by_keys(
         await page.get_by_label("title").fill("pay Bo")
         await page.get_by_label("project").fill("House")
         await page.get_by_role("button", name="Approve with the changes").click()
-        await page.get_by_text("Approved “pay the rent").wait_for()
+        await page.get_by_text("Approved “pay Bo").wait_for()
         await page.get_by_role("link", name="call Ana").click()
         await expect(title).to_have_text("call Ana")
         await expect(page.get_by_text(COUNTED.sentence.replace("dueDate", "due"))).to_be_visible()

@@ -82,7 +82,8 @@ async def test_agent_form_creates_changes_and_removes_and_shows_errors_at_the_fi
         await page.get_by_label("Paths").fill("notes\nplans")
         await page.get_by_label("Prompt").fill("Find what I promised.")
         await page.get_by_label("Schedule").fill("every day")
-        await page.get_by_label("Configuration").fill('threshold = 0.5\nowner = Ana\nlabels = ["a", "b"]')
+        lines = page.get_by_label("Lines of key = value")
+        await lines.fill('threshold = 0.5\nowner = Ana\nlabels = ["a", "b"]')
         make = page.get_by_role("button", name="Make it")
         await make.click()
         await expect(page.locator(".field", has_text="Schedule").locator("em")).to_contain_text("2 fields")
@@ -130,7 +131,7 @@ async def test_agent_form_creates_changes_and_removes_and_shows_errors_at_the_fi
         await page.get_by_role("heading", name="plans", exact=True).wait_for()
         assert await hub.store.read(configuration_of, row.id) == configs | {"project": "house", "limit": 3}
         await visit.open("agents/plans?edit=1")
-        lines = page.get_by_label("Further configuration")
+        lines = page.get_by_label("Further lines of key = value")
         texts = {"zip": "04109", "letter": "Dear Ana,\nlevel = 2", "padded": " x "}
         await lines.fill("\n".join(f"{key} = {json.dumps(text)}" for key, text in texts.items()))
         await page.get_by_role("button", name="Save").click()
