@@ -68,7 +68,8 @@ def init(config: Path, names: tuple[str, ...], as_json: bool) -> None:
         f"wrote {written}, for {', '.join(_spelled(certificate))}, until {until}",
         f"in {config}, at [listen.operator] and [listen.devices]:",
         f'  tls = {{ certificate = "{HUB}.crt", key = "{HUB}.key" }}',
-        f"then let desktops and phones trust {made['authority']}, and keep its key here",
+        "then: hub down, and hub up, whose own device follows",
+        f"let browsers, other desktops and phones trust {made['authority']}, and keep its key here",
     )
 
 

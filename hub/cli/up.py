@@ -20,6 +20,7 @@ from itertools import count
 from pathlib import Path
 from threading import Event
 from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
@@ -51,6 +52,8 @@ from hub.cli.runs import show_found, sum_up
 from hub.cli.zones import other_zone, usual_zone
 
 if TYPE_CHECKING:
+    import tomlkit
+
     from hub.device.settings import DeviceSettings
 
 Found = TypeVar("Found")
@@ -214,8 +217,12 @@ def up(
             status = hub.until(partial(hub_status, state), START_S, f"then: {start_command(state)}")
         with open_client(state) as asked:
             url = listener_address(asked, "devices").replace("http", "ws", 1)
+            if written is not None:
+                url = _own_address(device_config, written, url)
             roots, moved = _device_roots(ctx, device_config, written, url, shared, yes=yes)
             db = database(ctx, device_config)
+            if url.startswith("wss:"):
+                _trust_own(asked, db)
             if paused := why_paused(db, SystemClock()):
                 raise CommandError(
                     f"the device is {paused}", Exit.FAILED, next_step="hub device resume, then: hub up"
@@ -382,6 +389,44 @@ def _free_port(preferred: int) -> int:
         return port
 
 
+def _own_address(config: Path, settings: "DeviceSettings", url: str) -> str:
+    """Return the address by which the device reaches *url* on this machine; write it if TLS came or went."""
+    import tomlkit
+
+    from hub.device.addresses import is_local
+
+    for number, known in enumerate(settings.hub):
+        if is_local(known) and urlsplit(known).port == urlsplit(url).port:
+            now = urlsplit(known)._replace(scheme=urlsplit(url).scheme).geturl()
+            if now != known:
+                doc = tomlkit.parse(config.read_text("utf-8"))
+                doc["hub"][number] = now
+                _rewrite(config, doc)
+                show.report(f"the device connects to {now} now, as the hub serves there: see hub of {config}")
+            return now
+    return url
+
+
+def _trust_own(hub: HubClient, db: Path) -> None:
+    """Copy the certificates of the hub to its device, to trust: the authority of hub tls init is one."""
+    from hub.device.client import AUTHORITY
+
+    tls = hub.get("/v1/config")["settings"]["listen"]["devices"].get("tls")
+    make_folder(db.parent)
+    with suppress(OSError):  # of another user: then those that this machine trusts count
+        if tls:
+            write_atomically(db.with_suffix(AUTHORITY), Path(tls["certificate"]).read_bytes(), mode=0o600)
+
+
+def _rewrite(config: Path, doc: "tomlkit.TOMLDocument") -> None:
+    """Write the settings of the device, with the rights that the file has."""
+    import tomlkit
+
+    with using(config, "write", Exit.CANNOT_CREATE):
+        file = config.resolve()
+        write_atomically(file, tomlkit.dumps(doc).encode(), mode=file.stat().st_mode & 0o777)
+
+
 def _device_roots(
     ctx: click.Context,
     config: Path,
@@ -453,9 +498,7 @@ def _device_roots(
             for number, folder in enumerate(settings.tick_in):
                 if (file := Path(real_path(str(folder)))).is_relative_to(before):
                     doc["tick_in"][number] = str(after / file.relative_to(before))
-        with using(config, "write", Exit.CANNOT_CREATE):
-            file = config.resolve()
-            write_atomically(file, tomlkit.dumps(doc).encode(), mode=file.stat().st_mode & 0o777)
+        _rewrite(config, doc)
         if moved is None:
             show.report(f"the device shares {named}, too: see roots of {config}")
         else:

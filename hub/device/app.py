@@ -25,7 +25,7 @@ from hub.base.version import VERSION
 from hub.device import owner_requests
 from hub.device.addresses import UnusableHubAddress, address_of
 from hub.device.change_hints import ChangeHints
-from hub.device.client import DeviceClient, Handler, HubRejection
+from hub.device.client import AUTHORITY, DeviceClient, Handler, HubRejection
 from hub.device.connection import ACTIONS, Bench, HubConnection, Tools
 from hub.device.credentials import BadCredential, Credential, KeyCredential, Rotation, TokenCredential
 from hub.device.device_file import DeviceFileError, DeviceStore, open_device_store
@@ -173,6 +173,7 @@ class ReferenceDevice:
             chance=chance,
             on_status=self._on_status,
             why_leaving=why_leaving,
+            authority=options.db.with_suffix(AUTHORITY),
         )
         self._rotation: Rotation | None = None
         if options.rotates and isinstance(credential, KeyCredential):

@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -32,7 +33,7 @@ from websockets.uri import parse_uri
 from hub.base.clock import Chance, Clock
 from hub.base.log import Channel
 from hub.base.outbound.addresses import unreached
-from hub.base.tls_faults import certificate_fault, certificate_fix
+from hub.base.tls_faults import certificate_fault, certificate_fix, trusting
 from hub.device.addresses import HubRoute, address_of, connect_elsewhere, is_local
 from hub.device.connection import HubConnection
 from hub.device.credentials import BadCredential, Credential
@@ -57,6 +58,7 @@ from protocol.session import (
 _OPEN_TIMEOUT_S: Final = 10.0
 _PING_S: Final = 15.0  # a ping, and the same time for its pong: a dead connection is detected within 30 s
 _PING_OF_SEVERAL_S: Final = 5.0  # the same where another address of the hub can take over
+AUTHORITY: Final = ".crt"  # suffix, next to the device's file: certificates to trust for its hub
 _TURN_S: Final = 0.5  # most seconds before the next address is tried; spreads the devices of a hub that died
 _CLOSE_TIMEOUT_S: Final = 2.0
 _STEADY_S: Final = 30.0  # the hub was away since the last connection that lasted this long
@@ -115,6 +117,7 @@ class DeviceClient:
             authenticates. Returns the hello without the credential, or raises HubNotTrusted, BadKnownHubs or
             BadCredential.
         attend: called once a session is open; starts its tasks in the group and returns the frame handler.
+        authority: file of certificates that the hub's may be signed by, too; it may not exist.
 
     Raises:
         BadAddress: a URL is invalid.
@@ -132,6 +135,7 @@ class DeviceClient:
         chance: Chance,
         on_status: Callable[[str], None],
         why_leaving: Callable[[], str] = lambda: "stopped",
+        authority: Path | None = None,
     ) -> None:
         given = [address_of(url) for url in urls]
         self._route = HubRoute(given, chance)
@@ -142,6 +146,7 @@ class DeviceClient:
         self._skew = ""  # last difference of versions shown to the person
         self._meets = meets
         self._attend = attend
+        self._authority = authority
         self._clock = clock
         self._chance = chance
         self._on_status = on_status
@@ -238,6 +243,9 @@ class DeviceClient:
             options: dict[str, Any] = {"proxy": None if is_local(url) else True}
             if self._route.is_foreign and get_proxy(parse_uri(url)) is None:
                 options = {"proxy": None, "sock": await connect_elsewhere(url)}
+            if url.startswith("wss:") and self._authority is not None and self._authority.is_file():
+                options["ssl"] = trusting(None)
+                options["ssl"].load_verify_locations(self._authority)
             socket = await _WithoutRedirects(
                 url,
                 additional_headers={NONCE_HEADER: nonce},

@@ -174,6 +174,28 @@ def test_two_concurrent_ups_start_a_single_hub_and_device_and_share_further_fold
     assert [one["paths"] for one in home.json("agents", "ls")["agents"]] == [[str(home.notes)], [str(other)]]
 
 
+@pytest.mark.parametrize("hosts", ["", '\nhosts = ["desk.local"]'], ids=["addresses", "names"])
+def test_device_of_up_follows_a_hub_with_the_certificate_of_tls_init_and_back(home: Home, hosts: str) -> None:
+    home.hub("up", str(home.notes))
+    own, plain = home.settings / "device.toml", (home.state / "hub.toml").read_text()
+    before = own.read_text()
+    line = re.search("tls = .*", home.hub("tls", "init"))
+    assert line is not None
+    with_tls = re.sub(r"(?m)^(address = .*)$", rf"\1\n{line[0]}{hosts}", plain, count=2)
+    (home.state / "hub.toml").write_text(with_tls)
+    home.hub("down")
+
+    assert f"the device connects to wss://{home.environment[DEVICES]} now" in home.hub("up")
+    assert own.read_text() == before.replace("ws://", "wss://", 1)
+    (device,) = home.json("devices", "ls")["devices"]
+    assert device["connected"]
+
+    (home.state / "hub.toml").write_text(plain)
+    home.hub("down")
+    home.hub("up")
+    assert own.read_text() == before
+
+
 def test_folder_named_in_place_of_a_missing_one_is_read_by_the_same_agent(home: Home) -> None:
     home.hub("up", str(home.notes))
     until(lambda: home.tasks() == {"Water the plants", "Send the quote"})
