@@ -132,9 +132,10 @@ def add(
         if not sys.stdin.isatty():
             raise CommandError(tested.problem, Exit.FAILED, next_step="name one of these addresses")
         number = click.prompt("calendar", type=click.IntRange(1, len(tested.calendars)), err=True)
-        host = urlsplit(order["place"]).netloc
-        order["place"] = tested.calendars[number - 1].url
-        if (other := urlsplit(order["place"]).netloc) != host:  # which gets no password unseen
+        host = urlsplit(place if "://" in place else f"//{place}").netloc
+        place = order["place"] = tested.calendars[number - 1].url
+        if (other := urlsplit(place).netloc) != host:  # which gets no password unseen
+            show.report(f"this calendar is at another server, {other}, which has not got the password yet")
             order["password"] = click.prompt(f"password at {other}", hide_input=True, err=True)
     if tested.rows and not yes:
         show.confirm(f"{_going(tested.rows)} there now; add this place?")

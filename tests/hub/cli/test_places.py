@@ -68,7 +68,7 @@ def test_problem_of_a_place_is_named_with_its_remedy_by_doctor_and_list(
 
 
 def test_calendar_is_added_with_a_password_from_standard_input(
-    hub: Hub, home: Path, radicale: Radicale
+    hub: Hub, home: Path, radicale: Radicale, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installed(hub, home)
     user = radicale.fresh_user()
@@ -84,3 +84,6 @@ def test_calendar_is_added_with_a_password_from_standard_input(
     assert PASSWORD not in added.stdout + added.stderr
     (place,) = json.loads(hub("places", "ls", "--json").stdout)["places"]
     assert (place["kind"], place["path"]) == ("caldav", address)
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True, raising=False)
+    chosen = hub(*of_server, "--name", "again", input=f"{PASSWORD}\n1\n")
+    ends(chosen, 0, "added again: 0 approved items")
