@@ -247,9 +247,7 @@ class ConnectorsResource(Resource):
                 await opened.aclose()
         except ConnectorFailure as failure:
             await self._accounts.test_failed(row.id, failure)
-            steps.append(
-                StepView(step=_STEPS[len(steps)], is_ok=False, told=f"{failure.code}: {failure}", took_ms=0)
-            )
+            steps.append(StepView(step=_STEPS[len(steps)], is_ok=False, told=str(failure), took_ms=0))
         is_ok = all(step.is_ok for step in steps)
         if is_ok:
             at = self._now

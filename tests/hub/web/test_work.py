@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import pytest
+import sqlalchemy as sa
 from playwright.async_api import Browser, Page, expect
 
 from hub.api.resource import ALL
@@ -197,7 +198,8 @@ async def test_connectors_page_adds_signs_in_tests_and_removes_a_mailbox(
         await page.get_by_role("heading", name="post").wait_for()
         state = page.locator("dd .state").first
         await expect(state).to_have_text("sign in")
-        for password, found, report in (("wrong", "sign in", "sign_in_needed"), (PASSWORD, "ok", "it works")):
+        await page.get_by_text("Sign in below.").wait_for()
+        for password, found, report in (("wrong", "sign in", "AUTHENTICATION"), (PASSWORD, "ok", "it works")):
             await page.get_by_label("Password, or app password").fill(password)
             await page.get_by_role("button", name=re.compile("^(Sign in|Replace)$")).click()
             await expect(page.get_by_label("Password, or app password")).to_have_value("")
@@ -237,8 +239,9 @@ async def test_connectors_page_adds_signs_in_tests_and_removes_a_mailbox(
             await visit.open("")
             issue = page.get_by_role("listitem").filter(has_text="hub config set connectors.post.settings")
             await issue.get_by_role("button", name="Test the account").click()
-            await page.locator(".outcome").filter(has_text="provider_unavailable").wait_for()
+            await page.locator(".outcome").filter(has_text=shown["detail"]).wait_for()
             await visit.open("connectors/post")
+            await page.get_by_text("Correct “How it is reached” below.").wait_for()
             again = (await operator.post("/v1/connectors/post/retry")).json()
             assert (again["state"], again["failures"]) == ("failing", 1)
 
@@ -246,6 +249,32 @@ async def test_connectors_page_adds_signs_in_tests_and_removes_a_mailbox(
         await page.get_by_role("dialog").get_by_role("button", name="Remove").click()
         await page.get_by_text("No mailbox and no calendar").wait_for()
         assert "post" not in hub.settings.read_text()
+        assert visit.complaints == []
+
+
+async def test_open_account_is_tested_as_added_and_as_corrected_on_its_page(
+    tmp_path: Path, browser: Browser
+) -> None:
+    for part in ("cur", "new"):
+        (tmp_path / "Maildir" / part).mkdir(parents=True)
+    async with serving(tmp_path) as hub, visiting(browser, hub) as visit:
+        page = visit.page
+        await visit.open("sources?add=account")
+        await page.get_by_label("Provider").select_option("maildir")
+        await page.get_by_label(re.compile("^Name")).fill("kitchen")
+        await page.get_by_label(re.compile("^Folder")).fill(f"{tmp_path}/Mail")
+        await page.get_by_role("button", name="Add").click()
+        await expect(page.locator(".outcome")).to_contain_text(f"{tmp_path}/Mail cannot be read here")
+        await expect(page.locator("dd .state").first).to_have_text("blocked")
+        await page.get_by_text("Correct Folder below.").wait_for()
+        await expect(page.locator("main")).not_to_contain_text("bad_connector")
+
+        await page.get_by_label(re.compile("^Folder")).fill(f"{tmp_path}/Maildir")
+        await page.get_by_role("button", name="Change").click()
+        await expect(page.locator(".outcome")).to_contain_text("kitchen is changed, and read now.")
+        await expect(page.locator("dd .state").first).to_have_text("ok")
+        (run,) = await hub.store.read(lambda c: list(c.execute(sa.text("SELECT state FROM runs"))))
+        assert run.state in ("QUEUED", "RUNNING", "COMPLETED")
         assert visit.complaints == []
 
 

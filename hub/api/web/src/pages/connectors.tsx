@@ -115,6 +115,14 @@ function makeReader(connector: string, { finds, rhythm }: ReaderSettings): Promi
   return ask("post", "/v1/agents", { body: { name: connector, connector, data_types: finds, prompt, timezone: HERE, ...(schedule && { schedule }) } });
 }
 
+/** Test an account, and let its agents read it at once if it can be read. */
+async function testAccount(connector: string, agents: readonly string[], show?: (found: SelfTestView) => void): Promise<void> {
+  const found = await ask("post", "/v1/connectors/{connector}/test", { params: { connector } });
+  show?.(found);
+  if (!found.is_ok) throw new Refusal(200, "not_read", found.steps.at(-1)?.told ?? "", "");
+  await Promise.allSettled(agents.map((name) => ask("post", "/v1/agents/{name}/runs", { params: { name }, body: {} }))); // one that waits reads it already
+}
+
 function ReaderFields({ of, change }: { of: ReaderSettings; change: (settings: ReaderSettings) => void }): JSX.Element {
   const tables = useReading("/v1/tables", { query: { limit: KNOWN } });
   return (
@@ -158,7 +166,8 @@ export function AddAccount(): JSX.Element {
     const values = { [`connectors.${name}`]: { name, provider }, ...valuesOf(name, typed, asked) };
     const made = () => ask("patch", "/v1/config", { body: { values } });
     if (!(await attempt(made, `${name} is added.`))) return;
-    if (may("devices") && settings.finds.length > 0) await attempt(() => makeReader(name, settings), `${name} is added, and read ${isOpen ? "from now on" : "once you have signed in"}.`);
+    const isRead = may("devices") && settings.finds.length > 0 && (await attempt(() => makeReader(name, settings), `${name} is added, and read once you have signed in.`));
+    if (isOpen) await attempt(() => testAccount(name, isRead ? [name] : []), `${name} is added, and can be read${isRead ? ": it is read now" : ""}.`);
     go(link(["connectors", name]));
   }
   return (
@@ -186,19 +195,10 @@ export function Connector({ name }: { name: string }): JSX.Element {
   const params = { connector: name };
   const read = useReading("/v1/connectors/{connector}", { params, kinds: ["connector", "agent"] });
   const [tested, setTested] = useState<SelfTestView | null>(null);
-  async function test(): Promise<void> {
-    const found = await ask("post", "/v1/connectors/{connector}/test", { params });
-    setTested(found);
-    if (!found.is_ok) throw new Refusal(200, "not_read", found.steps.at(-1)?.told ?? "", "");
-  }
+  const test = (agents: readonly string[] = []): Promise<void> => testAccount(name, agents, setTested);
   const actions = read.data && (
     <>
-      <Act
-        label="Test"
-        scope="run"
-        action={test}
-        done="It can be read."
-      />
+      <Act label="Test" scope="run" action={() => test()} done="It can be read." />
       {(read.data.failures > 0 || read.data.unread.length > 0) && (
         <Act
           label="Try again now"
@@ -248,14 +248,25 @@ const UNREAD: readonly Column<UnreadView>[] = [
   { head: "Last try", cell: (one) => <Time at={one.at} /> },
 ];
 
-function Detail({ of, tested, test }: { of: ConnectorDetail; tested: SelfTestView | null; test: () => Promise<void> }): JSX.Element {
+type Test = (agents: readonly string[]) => Promise<void>;
+
+/** What a person does about an account that is not read: where a field of this page mends it, nothing in a terminal. */
+function remedyOf({ code, provider, remedy, state, way_in }: ConnectorDetail, hasFields: boolean): string | null {
+  if (state === "sign_in" && way_in && may("devices")) return "Sign in below.";
+  const [first, ...others] = PROVIDERS[provider] ?? [];
+  const isOfField = code === "bad_connector" || (code === "provider_unavailable" && remedy?.includes("config set"));
+  return hasFields && first && isOfField ? `Correct ${others.length > 0 ? "“How it is reached”" : first.label.replace(/ on the .*/, "")} below.` : remedy;
+}
+
+function Detail({ of, tested, test }: { of: ConnectorDetail; tested: SelfTestView | null; test: Test }): JSX.Element {
+  const hasFields = may("settings") && (PROVIDERS[of.provider]?.length ?? 0) > 0;
   return (
     <>
       <Facts
         rows={[
           ["State", <State of={of.state} />],
           ["Problem", of.detail],
-          ["In a terminal", tested?.remedy ?? of.remedy],
+          ["What to do", remedyOf(of, hasFields)],
           ["Provider", providerName(of.provider)],
           ["Account", of.account],
           ["User", isOwner() ? null : of.user],
@@ -269,7 +280,7 @@ function Detail({ of, tested, test }: { of: ConnectorDetail; tested: SelfTestVie
           <Table label="Steps of the test" columns={STEPS} rows={tested.steps} id={(step) => step.step + step.told} empty="" />
         </Section>
       )}
-      {may("settings") && PROVIDERS[of.provider]?.length && <Change key={of.state} of={of} />}
+      {hasFields && <Change key={of.state} of={of} test={test} />}
       {may("devices") && of.way_in === "password" && <Password of={of} test={test} />}
       {may("devices") && of.way_in === "browser" && <SignIn of={of} />}
       {of.agents.length === 0 && may("devices") && <Reader of={of} />}
@@ -283,7 +294,7 @@ function Detail({ of, tested, test }: { of: ConnectorDetail; tested: SelfTestVie
 }
 
 /** What hub.toml has of an account, to change. A new server or user asks for the sign-in again. */
-function Change({ of: { name, provider } }: { of: ConnectorDetail }): JSX.Element {
+function Change({ of: { name, provider, agents }, test }: { of: ConnectorDetail; test: Test }): JSX.Element {
   const config = useReading("/v1/config", { kinds: ["settings"] });
   const [typed, setTyped] = useState<Typed>({});
   const asked = PROVIDERS[provider] ?? [];
@@ -292,9 +303,13 @@ function Change({ of: { name, provider } }: { of: ConnectorDetail }): JSX.Elemen
   const changed = Object.fromEntries(Object.entries(typed).filter(([key, text]) => text !== known[key]));
   const emptied = Object.keys(changed).filter((key) => !changed[key]);
   const body = { values: valuesOf(name, changed, asked), without: emptied.map((key) => `connectors.${name}.${key}`) };
+  async function change(): Promise<void> {
+    const isChanged = await attempt(() => ask("patch", "/v1/config", { body }), `${name} is changed. Test it.`);
+    if (isChanged && OPEN.includes(provider)) await attempt(() => test(agents), `${name} is changed, and read now.`);
+  }
   return (
     <Section title="How it is reached">
-      <Form send={() => attempt(() => ask("patch", "/v1/config", { body }), `${name} is changed. Test it.`)}>
+      <Form send={change}>
         <AccountFields asked={asked} typed={{ ...known, ...typed }} change={(key, value) => setTyped({ ...typed, [key]: value })} />
         <button disabled={Object.keys(changed).length === 0}>Change</button>
       </Form>
@@ -303,17 +318,15 @@ function Change({ of: { name, provider } }: { of: ConnectorDetail }): JSX.Elemen
 }
 
 /** A password leaves the page with its one request, and is not kept. */
-function Password({ of, test }: { of: ConnectorDetail; test: () => Promise<void> }): JSX.Element {
+function Password({ of, test }: { of: ConnectorDetail; test: Test }): JSX.Element {
   const [password, setPassword] = useState("");
   const params = { connector: of.name };
   async function give(): Promise<void> {
     const body = { password };
     setPassword("");
-    const read = (name: string): Promise<unknown> => ask("post", "/v1/agents/{name}/runs", { params: { name }, body: {} });
     await attempt(async () => {
       await ask("put", "/v1/connectors/{connector}/password", { params, body });
-      await test();
-      await Promise.allSettled(of.agents.map(read)); // one that waits reads it already
+      await test(of.agents);
     }, "The hub has the password, sealed, and it works.");
   }
   return (
