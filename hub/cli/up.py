@@ -628,7 +628,10 @@ def _report(
     shared, missing = [root for root in roots if root.is_dir()], [root for root in roots if not root.is_dir()]
     show.report(f"shared: {', '.join(map(str, shared)) or 'nothing'}; what is offered: hub device preview")
     if missing:
-        show.report(f"not shared, because it is missing: {', '.join(map(str, missing))}")
+        named = ", ".join(map(str, missing))
+        show.report(
+            f"not shared, because it is missing: {named}; put it back, or name its new place: hub up FOLDER"
+        )
     if status["model"] is None:
         adds = "see hub help models" if _has_model() else command_here("local")
         show.report(f"rules alone read the files; to add the small model, 200 MB: {adds}")

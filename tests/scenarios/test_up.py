@@ -204,6 +204,7 @@ def test_folder_named_in_place_of_a_missing_one_is_read_by_the_same_agent(home: 
     own.write_text(own.read_text().replace("# tick_in = []", f'tick_in = ["{home.notes}"]'))
     vault = home.notes.rename(home.folder / "vault")
 
+    assert f"missing: {home.notes}; put it back, or name its new place: hub up FOLDER" in home.hub("up")
     assert f"not done: {home.notes} is not there: does {vault} take its place?" in home.hub(
         "up", str(vault), code=2
     )
