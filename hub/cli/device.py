@@ -106,10 +106,12 @@ def preview(
     for root in folders:
         if not root.is_dir():
             show.report(f"there is no folder {root}")
-    folders = [root for root in folders if root.is_dir()]
+    is_new, folders = not folders, [root for root in folders if root.is_dir()]
     if not folders:
-        next_step = f"name a folder: {ctx.command_path} --root DIR"
-        raise CommandError("this device has not shared a folder yet", Exit.USAGE, next_step=next_step)
+        problem = "this device has not shared a folder yet" if is_new else "no folder to share is there"
+        again = "" if is_new or roots else "put it back, or name its new place: hub up FOLDER; or "
+        next_step = f"{again}name a folder: {ctx.command_path} --root DIR"
+        raise CommandError(problem, Exit.USAGE, next_step=next_step)
     found = preview_of(folders, 0 if names_only else math.inf, settings)
     if as_json:
         show.print_json("device.preview", msgspec.to_builtins(found))

@@ -139,6 +139,12 @@ def test_device_preview_without_folders_uses_the_folders_of_the_device(
     with device_store(file) as store:
         ends(hub("device", "preview", "--db", str(file)), Exit.USAGE, "has not shared a folder yet")
         store.name_roots([str(folder)])
+    moved = folder.rename(tmp_path / "moved")
+    away = (
+        "no folder to share is there\n  put it back, or name its new place: hub up FOLDER; or name a folder: "
+    )
+    ends(hub("device", "preview", "--db", str(file)), Exit.USAGE, away)
+    moved.rename(folder)
     shown = hub("device", "preview", "--db", str(file))
     ends(shown, 0)
     assert "files that would be offered to the hub: 2\n" in shown.stdout
