@@ -99,10 +99,11 @@ def using(file: Path, doing: str, code: Exit, *, another: str = ANOTHER) -> Iter
 
 
 def log_ending(log: Path) -> str:
-    """Return the last lines of a log that a person reads, else its last line; without those about usage."""
+    """Return the last lines of a log that a person reads, else its last line; each once, without usage."""
     lines = list(filter(None, map(str.strip, log.read_text("utf-8", "replace").splitlines())))
     lines = [line for line in lines if not line.startswith(("Usage: ", "Try '"))]
     texts = [line for line in lines if not line.startswith("{")] or lines[-1:]
+    texts = [*{line.partition("; next try in ")[0]: line for line in texts}.values()]  # of a device
     return one_line("; ".join(texts[-_MAX_LINES:]).removeprefix("Error: ")) or "its log is empty"
 
 

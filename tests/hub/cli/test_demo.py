@@ -165,9 +165,11 @@ def test_second_demo_in_the_same_folder_exits_with_75(hub: Hub, tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 
-def test_log_ending_omits_usage_lines(tmp_path: Path) -> None:
+def test_log_ending_omits_usage_lines_and_repeats(tmp_path: Path) -> None:
     log = tmp_path / "hub.log"
     log.write_text(
         "Usage: hub serve [OPTIONS]\nTry 'hub serve --help' for help.\n\nError: hub.toml is not readable.\n"
     )
     assert log_ending(log) == "hub.toml is not readable."
+    log.write_text("begun\n" + "".join(f"not connected (why); next try in {s} s\n" for s in (1, 2, 4)))
+    assert log_ending(log) == "begun; not connected (why); next try in 4 s"
