@@ -84,9 +84,8 @@ class ExcerptSeals:
             except BadKeys as error:
                 log.warning("excerpt.not_sealed", why=str(error))
                 return None
-            key_id, sealed = ring.seal(
-                excerpts.around(source["start"], source["end"]), row=item.id, owner=item.id
-            )
+            end = source["end" if source["quote"] else "start"]  # the quote of a message is only here
+            key_id, sealed = ring.seal(excerpts.around(source["start"], end), row=item.id, owner=item.id)
             return SealedExcerpt(item.id, key_id, sealed)
 
         return seal
@@ -341,7 +340,7 @@ class ItemDelivery:
             decide,
             found=items,
             document=document,
-            with_quotes=message is None,  # no part of a mail is stored
+            with_quotes=message is None,  # no part of a mail is stored, but sealed until the verdict
             timezone=timezone,
             learns=order.settings.learn,
             can_update=link is not None and can_update(link.capabilities),
@@ -363,7 +362,7 @@ class ItemDelivery:
             caps=ItemCaps(self.limits.items_per_file, self.limits.items_per_run),
             planned_at_most=window.planned_at_most,
             is_whole=missing_of(notes) is None and not notes.awaits_model,
-            seal=None if message is not None else self._seals.of(document),
+            seal=self._seals.of(document),
             message=None if message is None else _planned_message(message, document),
             at=now_ms(self._clock),
         )

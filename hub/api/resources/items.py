@@ -325,7 +325,7 @@ class ItemPlace(Struct):
     """Place of an item's words in its source.
 
     *quote* are the code points from *start* to *end* of the text that had the digest *sha256*. *link* opens
-    the message that they are in. *excerpt*: null for a mail, and once its owner has decided.
+    the message that they are in. *excerpt*: null once its owner has decided, as the quote of a mail is empty.
     """
 
     quote: str
@@ -687,6 +687,7 @@ class ItemsResource(Resource):
         excerpts = await self._seals.open(
             {item.row.id: sealed[item.row.id] for item in page.items if item.row.id in sealed}
         )
+        words = {item.row.id: _words_of(item.row, excerpts.get(item.row.id)) for item in page.items}
         return ItemsPage(
             items=tuple(
                 ItemView.from_row(
@@ -694,8 +695,8 @@ class ItemsResource(Resource):
                     **fields[item.row.id],
                     also=_also(repeats.get(item.row.id, ())),
                     user=owners.get(item.row.user_id),
-                    quote=(item.row.source or {}).get("quote") if values or detail else None,
-                    excerpt=excerpts.get(item.row.id),
+                    quote=words[item.row.id][0] if values or detail else None,
+                    excerpt=words[item.row.id][1],
                     data=dates_as_texts(
                         self._tables().of(item.row.target_table), item.row.data, item.timezone
                     )
@@ -814,7 +815,8 @@ class ItemsResource(Resource):
         counted = msgspec.convert(source.get("counted", ()), list[CountedDay])
         unresolved = msgspec.convert(source.get("unresolved", ()), list[Unresolved])
         if place is not None:
-            place.excerpt = (await self._seals.open(sealed)).get(row.id)
+            words, place.excerpt = _words_of(row, (await self._seals.open(sealed)).get(row.id))
+            place.quote = words or ""
         shown = self._shown(row, agent, device_name, timezone, newest, elsewhere)
         table = self._tables().of(row.target_table)
         texts = partial(dates_as_texts, table, timezone=timezone)
@@ -1153,6 +1155,16 @@ def _changes(table: DeviceTable, row: ItemRow, timezone: str | None) -> tuple[Va
 
 def _also(others: Sequence[Thing]) -> tuple[RepeatView, ...]:
     return tuple(RepeatView(id=other.id, path=other.path, line=other.line) for other in others)
+
+
+def _words_of(row: ItemRow, excerpt: Excerpt | None) -> tuple[str | None, Excerpt | None]:
+    """Return the quote of an item, and the lines around it, which have the quote of a message."""
+    source = row.source or {}
+    if excerpt is None or source["quote"]:
+        return source.get("quote"), excerpt
+    length = source["end"] - source["start"]
+    rest = excerpt.after[length:]
+    return excerpt.after[:length], msgspec.structs.replace(excerpt, after=rest)
 
 
 def _fitting(rows: Sequence[ItemRow], sealed: Mapping[str, SealedExcerpt]) -> int:

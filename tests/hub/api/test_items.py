@@ -255,21 +255,26 @@ async def test_open_item_shows_the_excerpt_and_lists_only_with_detail(
     hub: ServedHub, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = KeyStore(hub.folder, chance=SeededChance(), environ={})
-    text = Excerpt(3, "Hello.\n", "\nBye.")
+    text, of_mail = Excerpt(3, "Hello.\n", "\nBye."), Excerpt(3, "Hello.\n", "task\nBye.")
     sealed = [
-        SealedExcerpt(f"i-{n}", *keys.ring_now().seal(text, row=f"i-{n}", owner=f"i-{of}"))
-        for n, of in ((0, 0), (4, 0))
+        SealedExcerpt(f"i-{n}", *keys.ring_now().seal(words, row=f"i-{n}", owner=f"i-{of}"))
+        for n, of, words in ((0, 0, text), (2, 2, of_mail), (4, 0, text))
     ]
+    source = sa.func.json_set(schema.items.c.source, "$.quote", "")  # as of a mail
+    await hub.store.write(
+        lambda c: c.execute(sa.update(schema.items).where(schema.items.c.id == "i-2").values(source=source))
+    )
     await hub.store.write(excerpts.put_excerpts, {one.item_id: one for one in sealed}, at=1)
     place = (await client.get("/v1/items/i-0")).json()["place"]
     assert place["excerpt"] == {"line": 3, "before": "Hello.\n", "after": "\nBye.", "subject": ""}
+    assert (await client.get("/v1/items/i-2")).json()["place"] == place
     assert (await client.get("/v1/items/i-1")).json()["place"]["excerpt"] is None
     assert (await client.get("/v1/items/i-4")).json()["place"]["excerpt"] is None, "another item's"
     assert "Hello" not in (await client.get("/v1/items")).text
     page = (await client.get("/v1/items", params={"detail": True})).json()
     assert {one["id"]: (one["quote"], one["excerpt"], one["data"]) for one in page["items"]} == {
-        **dict.fromkeys(("i-1", "i-2", "i-4"), ("task", None, None)),
-        "i-0": ("task", place["excerpt"], None),
+        **dict.fromkeys(("i-1", "i-4"), ("task", None, None)),
+        **dict.fromkeys(("i-0", "i-2"), ("task", place["excerpt"], None)),
         "i-3": (None, None, None),
     }
     monkeypatch.setattr(item_resources, "MAX_DETAIL_BYTES", 3)

@@ -105,7 +105,9 @@ async def test_messages_become_device_items_without_quotes_and_advance_the_curso
     assert mailbox.opened == mailbox.closed == 1
     found = await bench.store.read(item_lists.list_items, ItemFilter())
     assert {(one.row.source or {}).get("quote") for one in found.items} == {""}, "no part of a mail is kept"
-    assert await bench.store.read(excerpts.keys_of_excerpts) == {}
+    sealed = await bench.store.read(excerpts.find_excerpts, [one.row.id for one in found.items])
+    opened = (await bench.seals.open(sealed)).values()
+    assert {one.after for one in opened} == {"t1", "t2", "t3"}, "but sealed, until the verdict"
 
 
 async def test_first_mailbox_run_reads_back_by_lookback_days(store: Store, mailbox: Mailbox) -> None:

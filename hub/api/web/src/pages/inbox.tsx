@@ -485,7 +485,7 @@ function decisionsOf(of: ItemView): CardProps["decisions"] {
 /** Names and ids for operators, with links to the pages about them. */
 function originOf(of: Shown): CardProps["origin"] {
   return [
-    ["File", isAtDevice() ? of.path : <a href={whyOf(of.path, of.agent)} title="What became of its lines, and why">{of.path}</a>],
+    ["File", isAtDevice() || of.path.startsWith("mid:") ? of.path : <a href={whyOf(of.path, of.agent)} title="What became of its lines, and why">{of.path}</a>],
     ["Computer", of.device && <a href={link(["devices", of.device])}>{of.device}</a>],
     ["Agent", of.agent && <a href={link(["agents", of.agent])}>{of.agent}</a>],
     ["Run", of.run_id && <a href={link(["runs", of.run_id])}>{of.run_id}</a>],

@@ -2,7 +2,7 @@
 import type { ComponentChildren, JSX } from "preact";
 import { balanced, dayWords, daysUntil, fieldName, soon, thing } from "../format";
 import { now } from "../live";
-import { Elsewhere, Facts, Foreign, Section, Time, Was, reached } from "../parts";
+import { Command, Elsewhere, Facts, Foreign, Section, Time, Was, reached } from "../parts";
 import { MARKS } from "../types";
 import type { ItemDetail, ItemPlace, ItemView, ProposalView } from "../types";
 import { facts, shown } from "./item_editor";
@@ -72,7 +72,7 @@ export function ItemCard({ of, marks, decisions, origin, children }: CardProps):
       ))}
       {children}
       <p class="quiet">Found {soon(of.created_at, now.value)} in <Source of={of} /></p>
-      {of.place?.quote && <Words of={of.place} />}
+      {of.place?.quote ? <Words of={of.place} /> : of.verdict === "open" && of.place?.link && <p class="quiet">Its words are at its computer: <Command text="hub review" /></p>}
       {of.place?.link && !of.place.link.startsWith("mid:") && <Elsewhere to={of.place.link}>Open the message</Elsewhere>}
       <Section title={thing(of.table)}>
         {of.data ? <Facts rows={named(of.data)} /> : <div class="waiting" aria-busy="true" />}
