@@ -58,7 +58,7 @@ class ItemFilter(msgspec.Struct, frozen=True, kw_only=True):
         warning: the name of one, ``ANY`` or ``NONE``.
         apart: True: only items that their agents list apart; False: without them.
         path: of a file, or its name; of a folder with all below it, if it ends in a slash.
-        text: in a value, the author or the path of the item, whatever the case and the marks of its letters.
+        text: in a value, the quote, the author or the path, whatever the case and the marks of its letters.
         since: only items found from then on, epoch milliseconds.
         proposed: True: only items with an open proposal; False: without one.
         without: ids of items that are left out.
@@ -395,8 +395,8 @@ def _may_have(text: str) -> sa.ColumnElement[bool]:
 def _has_text(text: str, row: Any) -> bool:
     sought, path = folded(text), row.unit_key
     source = row.source if isinstance(row.source, dict) else {}
-    author = (source.get("provenance") or {}).get("author")
-    lists = (value if isinstance(value, list) else [value] for value in (author, *row.data.values()))
+    author, quote = (source.get("provenance") or {}).get("author"), source.get("quote")
+    lists = (value if isinstance(value, list) else [value] for value in (author, quote, *row.data.values()))
     found = (value for values in lists for value in values if isinstance(value, str))
     return sought in folded(path) or any(sought in folded(value) for value in found)
 

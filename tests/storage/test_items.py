@@ -448,6 +448,7 @@ def test_few_items_among_many_are_found_over_pages_of_limited_work(
         ("a.TXT", True),
         ("zoe@ex", True),
         ("ZOÉ AHR", True),
+        ("hobbs | roll", True),
         ("réserver 8", False),
         ("reservée", False),
         ("%", False),
@@ -458,7 +459,8 @@ def test_text_of_a_filter_is_found_whatever_case_and_accents(
     c: sa.Connection, text: str, is_found: bool
 ) -> None:
     plan(c, running(c), as_new(item("Réserver une salle, Große Straße 7")))
-    c.execute(sa.update(item_rows).values(source={"provenance": {"author": "Zoë Ahrens <zoe@example.org>"}}))
+    source = {"provenance": {"author": "Zoë Ahrens <zoe@example.org>"}, "quote": "| Hobbs | rolls |"}
+    c.execute(sa.update(item_rows).values(source=source))
     follow(c, [the_item(c).id])
     chosen = ItemFilter(user_id=ME, text=text, verdict="open")
     assert len(item_lists.list_items(c, chosen, limit=9).items) == is_found

@@ -35,13 +35,13 @@ def matches(item: DeviceItem, query: Query, *, without: str = "") -> bool:
     if apart is not None and (apart == "true") != ("apart" in item.remarks.warnings):
         return False
     text = folded(filters.get("text") or "")
-    values = (item.source_path or "", *item.data.values())
+    values = (item.source_path or "", item.quote or "", *item.data.values())
     return not text or any(text in folded(str(value)) for value in values)
 
 
 def is_held_match(item: HeldItem, query: Query) -> bool:
     """Return whether the filters of a request let an item through that the hub holds."""
-    texts = (item.path, item.title, *map(str, item.data.values()))
+    texts = (item.path, item.title, item.quote, *map(str, item.data.values()))
     text, table = folded(query.get("text") or ""), query.get("table")
     is_of_mark = query.get("warning") in (None, *(("any", *item.warnings) if item.warnings else ("none",)))
     is_of_text = any(text in folded(part) for part in texts)
