@@ -628,6 +628,9 @@ async def test_rows_of_the_inbox_show_day_person_and_line_below_headings_of_days
         )
         for nth, (table, data, place) in enumerate(found)
     ]
+    rows_found.append(
+        msgspec.structs.replace(rows_found[-1], id="d-9", call_id=CallId("d-9"), row_id=None, verdict="held")
+    )
 
     def keep(c: sa.Connection) -> None:
         c.execute(sa.delete(item_rows))
@@ -639,6 +642,9 @@ async def test_rows_of_the_inbox_show_day_person_and_line_below_headings_of_days
     await expect(page.locator(".picks section .turn")).to_have_text(
         ["Overdue or past · 1", "Today · 1", "Next 7 days · 1", "Later · 1", "Without a day · 1"]
     )
+    await page.get_by_text("5 wait for you, 1 less sure").wait_for()
+    overdue = page.get_by_role("region", name="Overdue or past")
+    await expect(overdue.get_by_role("link", name="1 more, less sure")).to_have_count(1)
     await expect(rows.nth(0)).to_contain_text("overdue, ")
     await expect(rows.nth(1)).to_have_text("due today 09:00 · Anna, Bo · week.md, line 26")
     await expect(rows.nth(2)).to_have_text("event · tomorrow 09:00 · mail from Bob")

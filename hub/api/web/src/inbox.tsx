@@ -89,7 +89,7 @@ export interface Group {
 const TWICE = "From others, or marked: look twice";
 
 /** Return where an item is in the list: a heading, below which are the items around it with the same one. */
-function headingOf(item: ItemView): string {
+export function headingOf(item: ItemView): string {
   if (order.value !== undefined && item.warnings.length > 0) return TWICE;
   if (order.value === "doubt") return item.found_by === "model" ? "Found by a model" : "Found by rules";
   if (order.value !== "day") return item.path;

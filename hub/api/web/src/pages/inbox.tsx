@@ -5,7 +5,7 @@ import { attempt, report } from "../acting";
 import { Confirm } from "../confirm";
 import { beginOf, ago, commandOf, count, dayAfter, dayOf, daysUntil, exact, fieldName, quoted, thing, things } from "../format";
 import {
-  accept, act, asked, because, begin, BeingSaved, chosen, clear, current, Delay, DONE, edit, edited, type Group, groupsOf, isOpen, isPlain, isSought, judge, judgeFile, list, move, onTheWay, order,
+  accept, act, asked, because, begin, BeingSaved, chosen, clear, current, Delay, DONE, edit, edited, type Group, groupsOf, headingOf, isOpen, isPlain, isSought, judge, judgeFile, list, move, onTheWay, order,
   ORDERS, pickAll, press, rejectFile, ROWS, rows, size, sought, take, takeBack, takeOne, titled, toggle, typedEarly, undoThese,
 } from "../inbox";
 import { type Key, useKeys } from "../keys";
@@ -136,7 +136,7 @@ export function Inbox(): JSX.Element {
           <Search fields={fieldsOf(counts.data)} />
           <div class="listing">
             <p class="quiet" role="status">
-              {isSought.value ? isRead && found(items.data) : counts.data && total(counts.data, verdict === "open" && !isUnsure)}
+              {isSought.value ? isRead && found(items.data) : counts.data && total(counts.data, verdict === "open" && !isUnsure, unsure.data?.total)}
               <BeingSaved after=" · " />
             </p>
             {order.value && (
@@ -162,7 +162,7 @@ export function Inbox(): JSX.Element {
           <Read of={items}>
             {() => (
               <>
-                <List query={query} mayJudge={mayJudge} />
+                <List query={query} mayJudge={mayJudge} hidden={isUnsure || order.value !== "day" ? [] : (hidden.data?.items ?? [])} />
                 {isRead && !(verdict === "open" ? rows.value.some(isUndecided) : rows.value.length > 0) && <Nothing hasFilter={hasFilter} isElsewhere={!isUnsure && Boolean(lessSure)} />}
                 <Pager next={list.value.next} />
               </>
@@ -292,19 +292,20 @@ interface ListProps {
   readonly mayJudge: boolean;
 }
 
-function List({ query, mayJudge }: { query: Readonly<Record<string, string>>; mayJudge: boolean }): JSX.Element {
+/** The items below their headings, each with the number of *hidden* ones that belong there. */
+function List({ query, mayJudge, hidden }: { query: Readonly<Record<string, string>>; mayJudge: boolean; hidden: readonly ItemView[] }): JSX.Element {
   const base = link(["inbox"], { ...query, item: undefined });
   return (
     <div class="picks">
       {groupsOf(rows.value).map((group) => (
-        <Below key={group.items[0].id} group={group} base={`${base}${base.includes("?") ? "&" : "?"}item=`} mayJudge={mayJudge} />
+        <Below key={group.items[0].id} group={group} base={`${base}${base.includes("?") ? "&" : "?"}item=`} mayJudge={mayJudge} unsure={hidden.filter((one) => headingOf(one) === group.title).length} />
       ))}
     </div>
   );
 }
 
 /** Items below their heading; those of a file are decided together. */
-function Below({ group: { title, path, items }, base, mayJudge }: ListProps & { group: Group }): JSX.Element {
+function Below({ group: { title, path, items }, base, mayJudge, unsure }: ListProps & { group: Group; unsure: number }): JSX.Element {
   const [isOpened, setOpened] = useState(true);
   const device = path === undefined ? null : items[0].device;
   const open = path === undefined ? [] : items.filter(isOpen);
@@ -325,6 +326,7 @@ function Below({ group: { title, path, items }, base, mayJudge }: ListProps & { 
             {` · ${items.length}`}
           </span>
         </button>
+        {unsure > 0 && <Aside name="unsure" text="more, less sure" back="" count={unsure} />}
         {mayJudge && items.length > 1 && open.length > 0 && (
           <span class="actions">
             {plain > 0 && (
@@ -505,10 +507,10 @@ function found({ items, next_cursor: next }: ItemsPage = { items: [], next_curso
   return `${count(items.length)}${next ? " or more" : ""} found`;
 }
 
-function total({ total, is_complete }: ItemCountsView, isWaiting: boolean): string {
+function total({ total, is_complete }: ItemCountsView, isWaiting: boolean, unsure = 0): string {
   const left = isWaiting ? Math.max(0, total - onTheWay.value) : total;
   const number = is_complete ? count(left) : `${count(left)} of the newest 1,000`;
   const isOne = left === 1 && is_complete;
   if (isWaiting && (left === 0 || !is_complete)) return left === 0 ? "" : `more than ${count(left)} wait for you`;
-  return isWaiting ? `${number} ${isOne ? "waits" : "wait"} for you` : `${number} ${isOne ? "suggestion" : "suggestions"}`;
+  return isWaiting ? `${number} ${isOne ? "waits" : "wait"} for you${unsure > 0 ? `, ${count(unsure)} less sure` : ""}` : `${number} ${isOne ? "suggestion" : "suggestions"}`;
 }

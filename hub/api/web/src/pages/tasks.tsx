@@ -82,7 +82,7 @@ function backOf({ given }: ApprovedItemView): string {
 function takeBackOf({ row, title }: Task): void {
   const isPlain = row.verdict === "approved" && row.given?.verdict === "approve" && row.warnings.length === 0;
   const again = (): void => (give([row], "approve") ? report(<>Approved again: {titled([{ ...row, title }])}</>) : undefined);
-  if (withdraw(row)) report(<>{row.given?.verdict === "edit" ? "The last change is taken back" : "Taken back, and back in the Inbox"}: {titled([{ ...row, title }])}</>, false, isPlain ? again : undefined);
+  if (withdraw(row)) report(<>{row.given?.verdict === "edit" ? "The last change is taken back" : "Taken back: in the Inbox again, less sure if so before"}: {titled([{ ...row, title }])}</>, false, isPlain ? again : undefined);
 }
 
 function takeBack(): void {

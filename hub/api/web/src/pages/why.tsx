@@ -75,7 +75,7 @@ function keyOf({ run, path }: ReadFile): string {
 
 /** Return what a file has now: 2 waiting, 1 approved. */
 function held(items: readonly ItemView[]): string {
-  const states = items.map(({ verdict }) => ({ open: "waiting", held: "less sure" })[verdict as string] ?? verdict);
+  const states = items.map(({ verdict }) => ({ open: "waiting", held: "less sure", edited: "changed or done" })[verdict as string] ?? verdict);
   return [...new Set(states)].map((state) => `${count(states.filter((one) => one === state).length)} ${state}`).join(", ") || "nothing";
 }
 
