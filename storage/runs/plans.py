@@ -199,7 +199,7 @@ def waiting_units(c: sa.Connection, agent_id: AgentId) -> list[str]:
 
 
 def note_missing(c: sa.Connection, held: FencedRun, agent_id: AgentId, unit_keys: Sequence[str]) -> None:
-    """Mark the waiting items of units that are not listed any more.
+    """Mark the waiting items of units that are not listed any more; delete those that the hub holds.
 
     A unit that comes back is read again: only its text tells whether the items are there.
 
@@ -208,6 +208,7 @@ def note_missing(c: sa.Connection, held: FencedRun, agent_id: AgentId, unit_keys
     """
     check_held(c, held)
     rows = execute_among(c, _WAITING_IN, "units", unit_keys, {"agent": agent_id})
+    drop_held(c, [row.id for row in rows])
     marks = [{"item": row.id, "marks": [*with_missing(texts(row.warnings), is_missing=True)]} for row in rows]
     execute_for_each(c, _MARK, marks)
     execute_for_each(c, OUTDATED, [{"agent": agent_id, "unit": key, "digest": ""} for key in unit_keys])

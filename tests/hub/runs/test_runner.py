@@ -1091,6 +1091,17 @@ async def test_waiting_item_is_marked_while_the_file_or_its_words_are_gone(
     assert (item.warnings, item.version) == (["missing"] if is_missing else [], 1)
 
 
+@pytest.mark.parametrize("verdict", ["open", "held"])
+async def test_item_that_the_hub_holds_ends_with_its_file(bench: Bench, verdict: str) -> None:
+    for listing in ([NOTE, OTHER], [OTHER]):
+        bench.connect(runs=boxes(*listing)).roots = ("~/notes",)
+        await bench.run()
+        await bench.store.write(lambda c: c.execute(sa.update(items).values(verdict=verdict)))
+
+    found = await bench.store.read(lambda c: c.execute(sa.select(items)).all())
+    assert len(found) == (verdict == "open")
+
+
 async def test_repeat_of_an_item_whose_file_is_still_listed_leaves_the_item_there(bench: Bench) -> None:
     first = ("notes/a.md", " ", "1")
     bench.connect(runs=boxes(first))
