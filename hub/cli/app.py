@@ -137,7 +137,11 @@ class LazyGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.exceptions.NoSuchCommand as error:  # click looks for likely names among loaded commands
-            raise click.exceptions.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx) from error
+            meant = {"start": "up", "stop": "down"}.get(args[0])  # as other programs call it
+            message = meant and f"No such command {args[0]!r}. Did you mean 'hub {meant}'?"
+            raise click.exceptions.NoSuchCommand(
+                args[0], message, None if meant else COMMANDS, ctx=ctx
+            ) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(map(len, COMMANDS))

@@ -393,9 +393,9 @@ def check_reach(
         "write the whole path, as in ~/notes/todo.md": not path.is_absolute()
         or os.path.normpath(path) != str(path),
         "a file of this kind is named at the device: hub places add": fields.kind not in _ENDINGS,
-        f"its name ends with {' or '.join(_ENDINGS.get(fields.kind, ()))}": path.suffix.lower()
+        f"its name must end with {' or '.join(_ENDINGS.get(fields.kind, ()))}": path.suffix.lower()
         not in _ENDINGS.get(fields.kind, ()),
-        "its name has todo in it, as in todo.txt": fields.kind == "todo.txt" and "todo" not in stem,
+        "its name must have todo in it, as in todo.txt": fields.kind == "todo.txt" and "todo" not in stem,
         "assistants obey notes with this name": _is_obeyed(path.name),
         "it is in no shared folder, and not in the home folder": not bases,
         "it is hidden": any(

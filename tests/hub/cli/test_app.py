@@ -106,8 +106,11 @@ def _understood(command: click.Command, words: list[str]) -> bool:
     return found is not None and _understood(found, rest[1:])
 
 
-def test_a_misspelt_command_is_a_usage_error_with_a_suggestion(hub: Hub) -> None:
-    ends(hub("sttaus"), 2, "status")
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("sttaus", "status"), ("stop", "Did you mean 'hub down'"), ("start", "'hub up'")]
+)
+def test_a_misspelt_command_is_a_usage_error_with_a_suggestion(hub: Hub, typed: str, meant: str) -> None:
+    ends(hub(typed), 2, meant)
 
 
 def test_the_version_is_printed(hub: Hub) -> None:

@@ -168,9 +168,9 @@ REACHED = [
     ("~/config/todo.md", "markdown"),
 ]
 ATTACKS = [
-    ("~/.bashrc", "markdown", "ends with"),
-    ("~/todo.sh", "todo.txt", "ends with"),
-    ("~/notes/todo.md", "todo.txt", "ends with"),
+    ("~/.bashrc", "markdown", "end with"),
+    ("~/todo.sh", "todo.txt", "end with"),
+    ("~/notes/todo.md", "todo.txt", "end with"),
     ("~/requirements.txt", "todo.txt", "todo in"),
     ("~/notes/CLAUDE.md", "markdown", "assistants"),
     ("~/notes/agents.md", "markdown", "assistants"),
