@@ -10,10 +10,11 @@ import sqlalchemy as sa
 from playwright.async_api import Browser, Page, expect
 
 from protocol.lifecycles import RunOutcome, RunState
+from storage.schema import items as item_rows
 from storage.schema import runs
 from tests.hub.web.test_pages import check_for_everybody
 from tests.support.browser import chromium
-from tests.support.dashboard import SIZES, Visit, browsing, visiting
+from tests.support.dashboard import SIZES, Visit, browsing, keep_items, visiting
 from tests.support.hub import ServedHub, over_unix, serving
 
 pytestmark = [
@@ -82,6 +83,13 @@ async def test_owner_in_another_time_zone_changes_that_of_agents_by_a_press(
             "paths": ["/n"],
         }
         assert (await operator.post("/v1/agents", json=body)).status_code == 201
+        at = dict.fromkeys(("date_ms", "verdict_at"), hub.now_ms)
+        data = {"title": "Call", "dueDate": hub.now_ms}
+        approved = sa.update(item_rows).where(item_rows.c.id == "i-2")
+        approved = approved.values(verdict="approved", data=data, **at)
+        await hub.run("r-1", RunState.COMPLETED, outcome=RunOutcome.SUCCESS)
+        await hub.store.write(keep_items, hub)
+        await hub.store.write(lambda c: c.execute(approved))
         devtools = await visit.context.new_cdp_session(visit.page)
         banner = visit.page.get_by_role("status").filter(has_text="this browser is in")
         for zone, is_shown in (("Africa/Abidjan", False), ("Europe/Madrid", True), ("Asia/Kolkata", True)):
@@ -94,6 +102,7 @@ async def test_owner_in_another_time_zone_changes_that_of_agents_by_a_press(
         await devtools.send("Emulation.setTimezoneOverride", {"timezoneId": "America/Lima"})
         await visit.open("sources")
         await expect(banner).to_contain_text("read as those of UTC; this browser is in America/Lima.")
+        await expect(banner).to_contain_text("What you approved stays as it is, 1 with a time")
         await banner.get_by_role("button", name="Read them in America/Lima").click()
         await expect(banner).to_have_count(0)
         agents = (await operator.get("/v1/agents")).json()["agents"]

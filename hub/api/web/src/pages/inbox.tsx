@@ -323,7 +323,7 @@ function Below({ group: { title, path, items }, base, mayJudge, unsure }: ListPr
                 <Foreign of={device} />
               </>
             )}
-            {` · ${items.length}`}
+            {` · ${items.filter((one) => asked.value.verdict !== "open" || isUndecided(one)).length}`}
           </span>
         </button>
         {unsure > 0 && <Aside name="unsure" text="more, less sure" back="" count={unsure} />}

@@ -46,6 +46,7 @@ export function Editor({ of, approve, failure, early = () => "", label = "Approv
   const form = useRef<HTMLFormElement>(null);
   // At once: what is typed next goes into the form.
   useLayoutEffect(() => form.current?.querySelector<HTMLElement>("input, textarea, select")?.focus(), []);
+  useLayoutEffect(() => form.current?.scrollIntoView({ block: "nearest" }), []);
   const choices = useReading("/v1/items/{item_id}/choices", { params: { item_id: of.id }, when: hasChoices });
   const above = choices.data?.fields ?? [];
   const fields: readonly TableField[] = of.fields.filter(({ refers_to }) => refers_to === null);

@@ -2,7 +2,7 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { Act, type Order, starting } from "../acting";
-import { count, HERE, inZone, isAsHere, providerName, quoted, soon } from "../format";
+import { count, HERE, inZone, isAsHere, isDay, providerName, quoted, soon } from "../format";
 import { now } from "../live";
 import { isOwner, may } from "../me";
 import { Command, Empty, Entry, Foreign, Page, Read, Section, Time } from "../parts";
@@ -77,6 +77,8 @@ export function OtherZone(): JSX.Element | null {
   const [left, leave] = useState(localStorage.getItem(ZONE));
   const { data } = useReading("/v1/agents", { query: { limit: KNOWN }, kinds: ["agent"], when: isOwner() });
   const others = (data?.agents ?? []).filter(({ timezone }) => !isAsHere(timezone));
+  const past = useReading("/v1/items", { query: { verdict: "approved", limit: KNOWN }, kinds: ["verdict"], when: others.length > 0 });
+  const timed = (past.data?.items ?? []).filter(({ agent, day }) => day && !isDay(day) && others.some(({ name }) => name === agent)).length;
   if (others.length === 0 || left === HERE) return null;
   async function change(): Promise<void> {
     const values = Object.fromEntries(others.filter(({ source }) => source === "file").map(({ name }) => [`agents.${name}.timezone`, HERE]));
@@ -87,7 +89,8 @@ export function OtherZone(): JSX.Element | null {
   return (
     <div class="banner" role="status">
       Times in your files and mails are read as those of {[...new Set(others.map(({ timezone }) => timezone))].join(", ")}; this browser is in {HERE}.{" "}
-      <Act scope="devices" label={`Read them in ${HERE}`} action={change} done="They are read again. What you approved stays as it is." />{" "}
+      {timed > 0 && <>What you approved stays as it is, {count(timed)} with a time: change it in <a href="/tasks">Tasks</a>. </>}
+      <Act scope="devices" label={`Read them in ${HERE}`} action={change} done={`They are read again. What you approved stays as it is${timed > 0 ? `, ${count(timed)} with a time: change it in Tasks` : ""}.`} />{" "}
       <button type="button" onClick={() => (localStorage.setItem(ZONE, HERE), leave(HERE))}>Leave it</button>
     </div>
   );
