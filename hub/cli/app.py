@@ -137,10 +137,10 @@ class LazyGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.exceptions.NoSuchCommand as error:  # click looks for likely names among loaded commands
-            meant = {"start": "up", "stop": "down"}.get(args[0])  # as other programs call it
-            message = meant and f"No such command {args[0]!r}. Did you mean 'hub {meant}'?"
+            command = {"start": "up", "stop": "down"}.get(args[0])  # as other programs call it
+            message = command and f"No such command {args[0]!r}. Did you mean 'hub {command}'?"
             raise click.exceptions.NoSuchCommand(
-                args[0], message, None if meant else COMMANDS, ctx=ctx
+                args[0], message, None if command else COMMANDS, ctx=ctx
             ) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -282,7 +282,10 @@ class PlaceBook:
 
     def _listed(self, tested: "_Tested") -> PlacesAnswer:
         content, known = self._config.read_bytes(), dict[str, State]()
-        settings, asked = check_device_file(self._config, content).usable(), orders_of_hubs(content)
+        settings, asked = (
+            check_device_file(self._config, content).usable(),
+            orders_of_hubs(content, self._by_hub),
+        )
         with suppress(DeviceFileError), connect_shared(self._db) as db:
             known = states(db)
         places = []
@@ -309,15 +312,19 @@ class PlaceBook:
         return PlacesAnswer(version=_version(content), places=places, candidates=found, **tested._asdict())
 
 
-def orders_of_hubs(content: bytes) -> dict[str, str]:
-    """Return where a place was set and when, by the places' names, from the comments of device.toml."""
+def orders_of_hubs(content: bytes, asker: str = "") -> dict[str, str]:
+    """Return where a place was set and when, by the places' names, from the comments of device.toml.
+
+    *asker*: words about the hub that asks, whose own orders name no key.
+    """
     tables = [table for table in tomlkit.parse(content.decode()).get("sinks", ()) if isinstance(table, Table)]
     comments = {str(table["name"]): table.trivia.comment.lstrip("# ") for table in tables}
     orders = {name: text for name, text in comments.items() if text.startswith(_ORDERED)}
     found = {name: text.removeprefix(_ORDERED).rpartition("asked on ") for name, text in orders.items()}
+    keys = {name: key.strip() for name, (key, *_) in found.items()}
+    ends = {name: f", whose key begins {key}" for name, key in keys.items() if key not in asker}
     return {
-        name: f"set through the hub on {day}{key and f', whose key begins {key.strip()}'}"[:200]
-        for name, (key, _, day) in found.items()
+        name: f"set through the hub on {day}{ends.get(name, '')}"[:200] for name, (*_, day) in found.items()
     }
 
 

@@ -20,7 +20,7 @@ from hub.device.owner import approve
 from hub.device.settings import CalDavSink, check_device_file
 from hub.device.sinks import web
 from hub.device.sinks.configured import sinks_of
-from hub.device.sinks.place_book import PlaceBook
+from hub.device.sinks.place_book import PlaceBook, orders_of_hubs
 from hub.device.sinks.states import forget_others
 from hub.device.sinks.sync import synchronize
 from protocol.items import ItemSource
@@ -618,6 +618,15 @@ def test_hub_sends_only_rows_that_it_may_read_to_a_server_of_its_choice(
     desk.readable = ("tasks", "timelines", "notes")
     assert desk.save(**fields, password=PASSWORD).problem == ""
     assert [place.asked for place in desk.ask("list").places] == ["", "set through the hub on 2026-01-05"]
+
+
+@pytest.mark.parametrize(
+    ("asker", "end"), [("the hub LTA6QVU", ""), ("the hub B", " LTA6QVU"), ("", " LTA6QVU")]
+)
+def test_place_names_the_key_of_a_hub_to_others_alone(asker: str, end: str) -> None:
+    content = b'[[sinks]] # as the hub LTA6QVU asked on 2026-01-05\nname = "mine"\n'
+    (asked,) = orders_of_hubs(content, asker).values()
+    assert asked == f"set through the hub on 2026-01-05{end and f', whose key begins{end}'}"
 
 
 # Change of the owner's place by a hub that may not read its table, and whether it is made.
