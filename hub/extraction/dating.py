@@ -81,8 +81,14 @@ _ENTRY: Final = re.compile(
     rf"|(?P<bold>\*\*|__){_WEEKDAY}(?P<bold_day>{_NUMBERS}|{_WORDS})[:.]?(?P=bold)[:.]?) +\S",
     re.IGNORECASE,
 )
+# A day without a year behind its weekday, as above an entry of a diary: "Di 24.11.", "Tue 24 Nov".
+_YEARLESS: Final = (
+    r"[^\W\d_]{2,12}\.?,? (?:den |le |el )?(?:\d{1,2}[./]\d{1,2}\.?"
+    r"|\d{1,2}(?:\.|er|st|nd|rd|th)? (?:of |de )?[^\W\d_]{3,12}\.?|[^\W\d_]{3,12}\.? \d{1,2}(?:st|nd|rd|th)?)"
+)
 _OWN_LINE: Final = re.compile(
-    rf"{_WEEKDAY}(?:{_NUMBERS}|{_WORDS})(?: ?г\.?)?(?: ?\(?(?:星期|周|礼拜)\w\)?)?(?:{_AT}{_TIME})?",  # noqa: RUF001
+    rf"{_YEARLESS}"
+    rf"|{_WEEKDAY}(?:{_NUMBERS}|{_WORDS})(?: ?г\.?)?(?: ?\(?(?:星期|周|礼拜)\w\)?)?(?:{_AT}{_TIME})?",  # noqa: RUF001
     re.IGNORECASE,
 )
 _PLACE: Final = r"[^\W\d_]{2,30}(?:[ .'-]+[^\W\d_]{1,30}){0,3}"
@@ -122,9 +128,26 @@ _ORDERED: Final = re.compile(  # dates with slashes of one reading
     r"(?<![\d/])(?:(?P<day>1[3-9]|2\d|3[01])/(?:0?[1-9]|1[0-2])|(?:0?[1-9]|1[0-2])/(?:1[3-9]|2\d|3[01]))(?!\d)"
 )
 _MAX_ORDERED: Final = 100  # lines
+_DAY_LABEL: Final = re.compile(
+    r"(?:[-*+] )?\**([^\W\d_]{1,12})\.?(?:\*\* ?)?(?: ?[:\uff1a]| [-\u2013\u2014])"
+)
+_GERMAN_WEEK: Final = re.compile(r"\b(?:kw|woche)\b")
+_GERMAN_DAYS: Final = {"mo": 0, "di": 1, "mi": 2, "do": 3, "fr": 4, "sa": 5, "so": 6}
 _WEEK: Final = re.compile(r"\b(?:weeks?|wk|woche|kw|semaine|semana|недел\w*)\b|周")
 _WEEKDAY_CHARS, _OWN_CHARS, _SATURDAY = 20, 60, 5  # of a line that is a weekday, or a day
+# Folded names of lists of work, beside a day: "Prep for", "Einkaufsliste".
+_WORK_LIST: Final = re.compile(
+    r"(?:(?:my |our )?(?:prep(?:aration)?s?|plan|jobs|chores|errands|tasks?|to ?-?do|shopping)(?: list)?|list"
+    r"|vorbereitung(?:en)?|vorbereiten|(?:tages|einkaufs|aufgaben|to-?do-?)?(?:plan|liste)|einkaufe?"
+    r"|einkaufszettel|erledigungen|aufgaben|zu (?:erledigen|tun)|(?:liste |plan )?(?:(?:de |des )?courses"
+    r"|(?:de |des )?taches|a faire|prepa(?:ration|ratifs)?|mise en place|liste)"
+    r"|(?:lista |plan )?(?:de )?(?:la )?(?:preparacion|preparativos|lista|compras?|tareas|pendientes)"
+    r"|(?:список |план )?(?:дела?|дел|задачи?|подготовка|заготовки|покупки|покупок|план|список|сделать)"
+    r"|准备|备料|备菜|计划|清单|待办(?:事项|清单)?|任务|采购|购物清单|要做的事)"
+    r"(?: (?:for|on|by|fur|zum|am|bis|pour|du|le|de|para|el|del|на|к|ко))?"
+)
 _LIST_SIGNS: Final = " \t>-*+[]"
+_LIST_NAME_ENDS: Final = " .,:;()|/-\u2013\u2014\u3000\uff0c\uff1a"
 _NAMED: Final = re.compile(r"(?<!\d)((?:19|20)\d\d)[-_. ]?(\d\d)[-_. ]?(\d\d)(?!\d)")
 _YEAR: Final = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 _TO: Final = "(?:-|to|bis|au|al|по|至|到)"
@@ -452,6 +475,8 @@ class _DateReader:
                 self.stamps.append((start, start + len(content)))
         elif depth == 0 and fold(content[:_WEEKDAY_CHARS]).strip(" *:_") in _weekdays():
             self._listed = self._planned(content, self._sections[-1])
+        elif depth == 0 and (day := self._labelled_day(content)) is not None:
+            self._entry = depth, day, True, _shown("entry", content)
         elif (stamp := self._stamp(content, start)) is not None:
             anchor, ends, by = stamp
             if ends and self._is_at_odds(anchor):
@@ -585,7 +610,9 @@ class _DateReader:
         is_week = _WEEK.search(fold(title)) is not None and len(self._read) < self._most_read
         for words in dates_in(title, has_spans=True) if is_week else ():
             moment = resolve(words.words, anchor=since, timezone=self._timezone)
-            if moment is not None and (words.is_full or "week" in words.parts.about_day):
+            about = words.parts.about_day
+            is_day = words.is_full or words.parts.figures or about >= {"month", "day"}
+            if moment is not None and (is_day or "week" in about):
                 day = local_day(moment.at, self._zone)
                 return day - day.weekday() * _DAY, _shown("heading", title)
         return around.week
@@ -601,11 +628,12 @@ class _DateReader:
         return self._own_day, named.by if self._day(named.anchor) else self._by
 
     def _planned(self, title: str, around: _Section) -> PlannedDay | None:
-        """Return the day of a heading that is only a day: one after that of the text, or one of its week."""
+        """Return the day of a heading that is a day, or work and its day: one ahead, or one of its week."""
         bare = title.strip(_DECORATION)
         is_read = len(bare) <= _OWN_CHARS and len(self._read) < self._most_read
         words = next(iter(dates_in(bare)), None) if is_read else None
-        if words is None or fold(bare[: words.start] + bare[words.end :]).strip(" ."):
+        named = fold(f"{bare[: words.start]} {bare[words.end :]}").strip(_LIST_NAME_ENDS) if words else ""
+        if words is None or (named and not _WORK_LIST.fullmatch(named)):
             return None
         since, by = self._reference(around)
         weekday = words.parts.weekday if words.parts.about_day == {"weekday"} else None
@@ -622,6 +650,14 @@ class _DateReader:
         if since is None or day is None or (day <= since and not (around.week and weekday is not None)):
             return None
         return PlannedDay(day.isoformat(), words.words, since.isoformat(), by)
+
+    def _labelled_day(self, content: str) -> date | None:
+        """Return the day of a row in a week with a date that begins with a weekday: "Tue: rang Ann"."""
+        week, label = self._sections[-1].week, _DAY_LABEL.match(content)
+        name = fold(label[1]) if week and label else ""
+        short = _GERMAN_DAYS if week and _GERMAN_WEEK.search(fold(week[1].words)) else {}
+        weekday = _weekdays().get(name, short.get(name))
+        return None if week is None or weekday is None else week[0] + weekday * _DAY
 
     def _stamp(self, content: str, start: int) -> tuple[_LineDate, bool, DateEvidence] | None:
         """Return the moment at the start of a line, and whether it applies only up to the next blank line."""
@@ -848,10 +884,10 @@ class _DateReader:
 
 
 @cache
-def _weekdays() -> frozenset[str]:
-    """Return the folded names of weekdays in all languages."""
-    written = [language.time.weekdays.replace(",", " ") for language in languages()]
-    return frozenset(fold(word) for words in written for word in words.split() if len(word) > 1)
+def _weekdays() -> dict[str, int]:
+    """Return the folded names of weekdays in all languages, with their numbers."""
+    days = [day for language in languages() for day in enumerate(language.time.weekdays.split(","))]
+    return {fold(word): nth for nth, words in days for word in words.split() if len(word) > 1}
 
 
 def _shown(by: EvidenceKind, line: str) -> DateEvidence:

@@ -163,6 +163,18 @@ PLANS = [
     ("a.md", "# KW 49\n## Freitag", "2026-12-04"),
     ("a.md", "## Thursday 3 Dec", "2026-12-03"),
     ("a.md", "## 2026-12-03", "2026-12-03"),
+    ("a.md", "# Prep Monday 30 Nov", "2026-11-30"),
+    ("a.md", "# Shopping list, Sat 5 Dec", "2026-12-05"),
+    ("a.md", "# Plan Mo 30.11.2026", "2026-11-30"),
+    ("a.md", "# Einkaufsliste für Sa., 5.12.", "2026-12-05"),
+    ("a.md", "# Courses du samedi 5 décembre", "2026-12-05"),
+    ("a.md", "# Preparación jueves 3 de diciembre", "2026-12-03"),
+    ("a.md", "# Дела на понедельник 30 ноября", "2026-11-30"),
+    ("a.md", "# 准备 11月30日", "2026-11-30"),
+    ("a.txt", "Fr 4.12.", "2026-12-04"),
+    ("a.md", "# Prep for the wedding, Sat 12 Dec", ""),  # an event, before which the work is done
+    ("a.md", "# Christmas party 12 Dec", ""),
+    ("a.md", "# Klassenfahrt (17.–21.05.)", ""),
     ("2026-11-25.md", "## Monday", ""),  # of this week, or of the next one
     ("2026-11-26.md", "# Thursday, 26 November 2026", ""),  # of writing
     ("2026-11-23.md", "## Thursday\n## Shopping", ""),
@@ -199,6 +211,27 @@ CONTACTS = [
 def test_past_day_of_a_call_in_the_first_line_is_the_day_of_the_note(above: str, expected: str) -> None:
     found = tasks_in("a.md", f"{above}\n\n- [ ] send the plan by Friday\n")
     assert [day_of(item) for item in found if item.data["title"] == "send the plan by Friday"] == [expected]
+
+
+# Lines above "call Ann tomorrow", and the day of this row; the file was saved on Saturday.
+DIARIES = [
+    ("Di 24.11.\nmüde\n", "2026-11-25"),
+    ("Mon 23 Nov\nrain\n\nTuesday, 24 November\n", "2026-11-25"),
+    ("martes 24 de noviembre\n", "2026-11-25"),
+    ("Вторник, 24 ноября\n", "2026-11-25"),
+    ("Group of 24 children\n", "2026-11-29"),
+    ("# Week of 16 Nov\nMon: rain\nWed: ", "2026-11-19"),
+    ("# KW 47\n- **Mi:** ", "2026-11-19"),
+    ("# Semaine du 16/11\nMercredi : ", "2026-11-19"),
+    ("# Week of 16 Nov\nWed: rain\n\n", "2026-11-29"),
+    ("Wed: ", "2026-11-29"),
+]
+
+
+@each(("above", "expected"), DIARIES)
+def test_tomorrow_in_a_diary_counts_from_the_day_of_its_line(above: str, expected: str) -> None:
+    found = tasks_in("a.md", f"{above}must call Ann tomorrow\n")
+    assert [day_of(item) for item in found] == [expected]
 
 
 def test_remark_about_a_date_of_two_readings_names_both() -> None:
