@@ -426,6 +426,13 @@ _LABEL: Final = re.compile(
     r"(?:[ \t]?[(\[](?P<who>[^()\[\]]{1,40})[)\]]|[ \t]#?\d{1,3})?"
     r"(?:[*_]{1,3}[ \t]?[:：]|[:：][*_]{0,3}))[ \t]*(?P<what>[^\s:/].*)"  # noqa: RUF001
 )
+# A label without a colon: "TODO" before any words, others before a verb of work, with which no list begins.
+_BARE_LABEL: Final = re.compile(
+    rf"[ \t]*(?P<bullet>{_BULLET}[ \t]+)?(?P<label>[*_]{{0,3}}(?:(?P<sure>TODO)"
+    r"|(?i:to[ -]?do|aufgabe|à faire|tarea|pendiente|待办))[*_]{0,3})[ \t]+(?P<who>)"
+    r"(?P<what>(?!(?i:lists?|liste|lista|for|für|pour|para|this|next|diese|nächste)\b)"
+    r"[^\W\d_](?:[\u4e00-\u9fff]|\S*[ \t]+\S).*)"
+)
 _ADDRESS: Final = re.compile(r"\w{2,10}://\S+")
 _ROW_LABEL: Final = re.compile(rf"{_LIST_ITEM.pattern}[ \t*_]*(?P<label>[^\W\d_].{{0,80}})$")
 _HEADING: Final = re.compile(r" {0,3}(#{1,6}|[-=*_~]{3,20}+(?=[ \t]+[^\W\d_]))[ \t]+")
@@ -802,7 +809,7 @@ def read_work_lines(
     inside = [place_at(read, line.start) is not None for line in lines]
     for row in sections.rows(is_loose=is_loose):
         first, last = lines[row.first], lines[row.after - 1]
-        if inside[row.first] and _LABEL.match(first.text) is None:
+        if inside[row.first] and not (_LABEL.match(first.text) or _bare_label(first.text)):
             start, end = first.start + row.start, last.start + len(last.text.rstrip())
             more = [line.text.strip() for line in lines[row.first + 1 : row.after]]
             title = view[start : first.end].rstrip()
@@ -810,7 +817,8 @@ def read_work_lines(
                 found.add_row(title, more, (start, end), _ROW)
     for nth in filter(inside.__getitem__, range(len(lines))):
         line = lines[nth]
-        if (label := _LABEL.match(line.text)) is not None and sections.states[nth] != "over":
+        label = _LABEL.match(line.text) or _bare_label(line.text, lines[nth + 1 : nth + 2])
+        if label is not None and sections.states[nth] != "over":
             start, end = line.start + label.start("what"), line.start + len(line.text.rstrip())
             owners = names_in(label["who"] or "")
             found.add_row(label["what"].rstrip(), [], (start, end), _LABELLED, owners=owners)
@@ -821,3 +829,14 @@ def read_work_lines(
         if state == "over"
     ]
     return WorkLines(sorted(found.found, key=lambda item: item.start), merged(over), labels)
+
+
+def _bare_label(text: str, below: Sequence[DocumentLine] = ()) -> re.Match[str] | None:
+    """Return the label of work without a colon before a line, unless the line is the title of a list."""
+    label = _BARE_LABEL.match(text)
+    if label is None or (not label["bullet"] and any(_LIST_ITEM.match(line.text) for line in below)):
+        return None
+    lexicons = languages_in(script_of(label["what"]))
+    is_row = not text.rstrip().endswith((".", "\u3002"))  # "Todo comer bien fue difícil."
+    is_work = is_row and any(lexicon.match("listed", label["what"]) for lexicon in lexicons)
+    return label if label["sure"] or is_work else None

@@ -85,6 +85,24 @@ def test_the_name_of_a_file_says_the_state_of_its_rows(name: str, state: str) ->
             ["oil the gate", "new hinge"],
             id="todo.txt",
         ),
+        pytest.param(
+            "a.md",
+            "Celery, milk.\n- **TODO** oil the gate\nTODO new poster for the wall\nTodo order chairs\n",
+            ["new poster for the wall", "oil the gate", "order chairs"],
+            id="label without a colon",
+        ),
+        pytest.param(
+            "a.md",
+            "Aufgabe Stühle bestellen\nPendiente pedir las sillas\nÀ faire commander du bois\n待办 订椅子\n",
+            ["Stühle bestellen", "pedir las sillas", "commander du bois", "订椅子"],
+            id="label of a language without a colon",
+        ),
+        pytest.param(
+            "a.md",
+            "Todo el mundo estaba contento.\nAufgabe der Jury ist die Auswahl\nTODO this week\n- new hinge\n",
+            ["new hinge"],
+            id="words that are no label",
+        ),
     ],
 )
 def test_each_row_of_a_list_of_work_is_found(name: str, text: str, expected: list[str]) -> None:
