@@ -1057,6 +1057,9 @@ class _Sentence:
             elif self._before is not None and not self._line.is_bullet:
                 title = f"{title} ({self._before.text.strip(EDGES)})"
                 quote_from = self._before.start
+        elif is_spaced and is_alone and has_day_before and self._is_too_short(title):
+            task = task._replace(start=0)  # "cover for 16 Dec, ask Bea"
+            title, quote_from = self._shown(0, task.end), self._place(0)
         elif is_spaced and " " not in title and self._needs_words_before(task):
             title = self._shown(0, task.end)
         days = [day for day in self._days if task.start <= day.start < task.end] or [*self._owners.days]
@@ -1074,6 +1077,10 @@ class _Sentence:
             fields["priority"] = "high"
         end = max(self._place(task.end), self._owners.end if task.end == len(self._text) else 0)
         return self._add(TableName.TASKS, fields, quote_from, end, task.rule, day)
+
+    def _is_too_short(self, title: str) -> bool:
+        """Return True for work of two words in a row of more: without these, its title says nothing."""
+        return len(title.split()) <= _TWO and self._is_row_alone()
 
     def _needs_words_before(self, task: _Task) -> bool:
         """Return True for more work of a sentence, and for that of a label ("insurance: renew")."""

@@ -571,6 +571,14 @@ PASSAGES: dict[str, tuple[str, list[str]]] = {
             "bei Ute nachfragen",
         ],
     ),
+    "rows whose last words say nothing without the first ones": (
+        "- 42 covers, buffet, Fri 13 March, deliver 11.30\n- need cover for 12 March, ask Bea\n- pay Ann\n",
+        ["42 covers, buffet, deliver 11.30 | | 2026-03-13", "need cover, ask Bea | | 2026-03-12", "pay Ann"],
+    ),
+    "check that was due": (
+        "- Fire extinguisher check was due 2 March\n- call the engineer again\n",
+        ["Fire extinguisher check | | 2026-03-02", "call the engineer again"],
+    ),
     "verb behind a day that comes first": (
         "Wir treffen uns.\nAm 11. März um 10 Uhr kommt die Gutachterin in die Halle.\n",
         ["Am 11. März um 10 Uhr kommt die Gutachterin in die Halle | | 2026-03-11"],
@@ -942,6 +950,11 @@ def test_title_of_a_request_begins_with_a_verb_before_please(sentence: str, titl
         ("Le technicien vient le 8 avril entre 9 h et 11 h.", "2026-04-08 09:00", "Technicien vient"),
         ("El técnico viene el 8 de abril entre las 9 y las 11.", "2026-04-08 09:00", "Técnico viene"),
         ("Мастер придёт 8 апреля между 9 и 11 часами.", "2026-04-08 09:00", "Мастер придёт"),
+        ("Physio - verschoben auf Mo 13.4. 14 Uhr", "2026-04-13 14:00", "Physio"),
+        ("Dentist - moved to Mon 13 April 2pm", "2026-04-13 14:00", "Dentist"),
+        ("Dentiste reporté au lundi 13 avril à 14h", "2026-04-13 14:00", "Dentiste"),
+        ("Стоматолог перенесён на понедельник 13 апреля в 14:00", "2026-04-13 14:00", "Стоматолог"),
+        ("牙医改到4月13日下午两点", "2026-04-13 14:00", "牙医"),
         ("Zahnarzt am 8.4. um halb drei", "2026-04-08 00:00", "Zahnarzt um halb drei"),  # of day or night
         ("Dentist on 8 April at 3", "2026-04-08 00:00", "Dentist at 3"),
         (
