@@ -289,6 +289,17 @@ _ROW_NUMBER: Final = 2  # characters of a number of the row
 _TABLE_ROW: Final = Evidence(mark="form", rule="table.row")
 _TASK_MARKS: Final = ("status", "done", "priority", "assignee")
 _OF_TASKS: Final = ("remark", "list", "start", "type", "archived", "project", "work")
+# Columns of those with whom work is done, who are named before it: "Hobbs Bakery: rolls".
+_PARTY_WORDS: Final = """
+    supplier vendor seller company firm payee customer client contractor Lieferant Anbieter Firma Händler
+    Empfänger Kunde Kundin fournisseur prestataire entreprise société bénéficiaire proveedor empresa
+    beneficiario cliente contratista поставщик фирма компания получатель клиент заказчик подрядчик
+    供应商 公司 商家 收款方 客户
+"""
+_PARTIES: Final = frozenset(map(plain, _PARTY_WORDS.split()))
+_SUBJECTS: Final = frozenset(
+    map(plain, ("what", "was", "quoi", "qué", "что", "什么", "事项"))
+)  # headings of nouns
 _SPANS: Final = frozenset(map(plain, ("until", "bis", "до", "para", "vóór")))  # also for how long
 _KINDS: Final = {"dueDate": "when", "date": "when", "description": "remark"}  # of columns, by field
 _DELIMITERS: Final = (",", ";", "\t", "|")
@@ -624,6 +635,7 @@ def _built_in(header: _SheetRow, options: ExtractionOptions) -> Iterator[_Column
     if at["log"] or (at["record"] and not (at["work"] or at["event"] or is_dues)):
         return
     things = [nth for nth, name in enumerate(names) if name not in HEADINGS] if is_dues else []
+    parties = [nth for nth, name in enumerate(names) if name in _PARTIES][:1]
     if things:
         at["done"] += at["settled"]
     at["deadline"] = at["due"] or (at["date"] if at["work"] else [])
@@ -638,7 +650,9 @@ def _built_in(header: _SheetRow, options: ExtractionOptions) -> Iterator[_Column
     ):
         if len(titles) == 1 and len(at[when]) <= 1 and any(at[kind] for kind in (when, *marks)):
             places = {kind: at[kind] for kind in (*marks, *more)} | {"things": things}
-            whole = things + at["record"] if things else titles
+            is_named = titles == at["work"] and names[titles[0]] in _SUBJECTS
+            places["party"] = parties if is_named else []
+            whole = things + at["record"] if things else places["party"] + titles
             yield _Columns(options.tables[name], places | {"title": whole, "when": at[when]})
 
 
@@ -741,7 +755,8 @@ def _cells(columns: _Columns, row: _SheetRow) -> Iterator[tuple[Column, str, str
         if kind == "title" and len(values) > 1:  # words, and figures behind them: "Morgan (2026-071, 280.00)"
             words = [cell for cell in values if any(map(str.isalpha, cell)) and means(STATES, cell) is None]
             figures = [cell for cell in values if not any(map(str.isalpha, cell)) and len(cell) > _ROW_NUMBER]
-            values = [f"{', '.join(words)} ({', '.join(figures)})" if figures else ", ".join(words)]
+            named = (": " if columns.of(row, "party") else ", ").join(words)
+            values = [f"{named} ({', '.join(figures)})" if figures else named]
         if values and values[0]:
             yield column, kind, values[0]
 

@@ -184,6 +184,21 @@ def rows_of(text: str, name: str = "list.csv", media_type: str | None = None) ->
                     ],
                 ),
                 (
+                    "en, suppliers",
+                    'supplier,what,owed,due\nHobbs Bakery,rolls,£44.00,4 Dec\n,"gas",£9.00,4 Dec\n',
+                    ["Hobbs Bakery: rolls | 2026-12-04", "gas | 2026-12-04"],
+                ),
+                (
+                    "de, suppliers",
+                    "Lieferant,was,fällig\nMeier,Brot,4.12.\n",
+                    ["Meier: Brot | 2026-12-04"],
+                ),
+                (
+                    "en, tasks",
+                    "customer,task,due\nLowe,send the menu,4 Dec\n",
+                    ["send the menu | 2026-12-04"],
+                ),
+                (
                     "de",
                     "Nr,Mangel,wer,bis\n1,Tür klemmt,Anna,Mo 30.11.\n2,Griff lose,Jan,4.12\n",
                     ["Tür klemmt | 2026-11-30 | Anna", "Griff lose | 2026-12-04 | Jan"],
