@@ -1199,6 +1199,8 @@ class _Sentence:
                 is_event = lexicon.has("events", others) or lexicon.has("happens", others)
                 # Words of a row that has an event beside its day.
                 is_short = len(others) < 4 if has_han(others) else len(others.split()) <= 2
+                if first == last > 0 and is_short and lexicon.has("lapses", others):
+                    continue  # "The Trial - return date 5 December"
                 is_apart = not self._about.is_chat and (
                     len(clauses) == 1 or ("," not in others and self._is_day(clauses[last]))
                 )
