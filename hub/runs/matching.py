@@ -17,7 +17,8 @@ The rules, in this order:
   time zone of another agent is no difference.
 - Known in a file that is not offered any more, with the same quote: the item moves here.
 - Known in another source of the same user on the same device, with all of the item's content: not sent. But
-  an item without a date in the notes of two days is a separate item for each day.
+  an item without a date in the notes of two days is a separate item for each day, and so is each of two times
+  of one day.
 - Title similar to that of an item whose quote was deleted, ignoring dates; or a longer or shorter form of the
   title of an open item, of one word only if no other title begins with it: that row is updated.
 - Of a title that its owner has rejected three times, and never kept, for an agent that learns: not sent.
@@ -44,7 +45,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from hub.base.clock import from_epoch_ms
-from hub.base.dates import dates_as_instants, dates_as_texts
+from hub.base.dates import dates_as_instants, dates_as_texts, day_at
 from hub.document import Document
 from hub.extraction.calendars import CANCELLED
 from hub.extraction.duplicates import are_alike, significant_words
@@ -784,7 +785,7 @@ class ItemsOfOtherSources:
         if not self._alike:  # the usual case: nothing is known elsewhere
             return None
         alike = islice(self._candidates(item), MAX_LOOKED_AT)
-        found = next((known_item for known_item in alike if _covers(item, known_item.row)), None)
+        found = next((known_item for known_item in alike if self._covers(item, known_item.row)), None)
         return found or self._of_same_words(item)
 
     def _of_same_words(self, item: FoundItem) -> KnownItem | None:
@@ -793,7 +794,7 @@ class ItemsOfOtherSources:
         same = (
             known_item
             for known_item, day in self._quoted.get((item.table, item.words_hash), ())
-            if (is_taken(known_item.row) or (day == today and _covers(item, known_item.row)))
+            if (is_taken(known_item.row) or (day == today and self._covers(item, known_item.row)))
             and not self._is_of_another_day(known_item.row)
         )
         return next(same, None)
@@ -819,6 +820,14 @@ class ItemsOfOtherSources:
             if known_item.row.likeness != item.likeness and are_alike(mine, words):
                 yield known_item
 
+    def _covers(self, item: FoundItem, row: ItemRow) -> bool:
+        """Return True if the row has all that the item says, and not another time of day."""
+        has_times = all(
+            one.date_ms is not None and day_at(one.date_ms, _zone_of(one.source) or self._timezone) is None
+            for one in (item, row)
+        )
+        return not (has_times and item.date_ms != row.date_ms) and _has_words(item, row)
+
     def _is_of_another_day(self, row: ItemRow) -> bool:
         """Return True if a row is from the note of another day, because recurring tasks appear in both."""
         other = day_in_name(row.unit_key)
@@ -841,7 +850,7 @@ def _specific_words(main: str, data: Record) -> tuple[str, ...]:
     return significant_words(main, data.get("assignee"))
 
 
-def _covers(item: FoundItem, row: ItemRow) -> bool:
+def _has_words(item: FoundItem, row: ItemRow) -> bool:
     """Return True if the row has all people, references and texts of the item."""
     is_own = item.table not in TABLES
     for column in item.declaration.columns:

@@ -583,7 +583,7 @@ MEETING = item("Team  meeting", "Team meeting on Monday", dueDate=FRIDAY)
 RENT = "We have to call Anna about the rent"
 MORE = NOTE.replace(f"{RENT} by Friday", f"There is no hurry. {RENT} and the heating")
 TIMELINE = {"table": TableName.TIMELINES}
-LATE, EARLY = 20_000 * DAY - 3_600_000, 20_000 * DAY + 3_600_000  # 23:00 and 01:00 UTC
+LATE, EARLY = 20_000 * DAY - 7_200_000, 20_000 * DAY + 3_600_000  # 22:00 and 01:00 UTC
 REVIEW = elsewhere(item("review", "Review of the plan."))
 
 
@@ -621,7 +621,7 @@ SENT: dict[str, tuple[Item, dict[str, Any], bool]] = {
         True,
     ),
     "nearly the same title on the same day": (
-        item("Meeting with Anna project", date=FRIDAY + 3_600_000, **TIMELINE),
+        item("Meeting with Anna project", date=20_000 * DAY, **TIMELINE),
         {"elsewhere": elsewhere(item("project meeting with Anna", date=FRIDAY, **TIMELINE))},
         False,
     ),
@@ -638,12 +638,21 @@ SENT: dict[str, tuple[Item, dict[str, Any], bool]] = {
         )
     },
     **{
-        f"two hours around midnight in {zone}": (
+        f"day and its hour around midnight in {zone}": (
             item("meet Anna", date=EARLY, **TIMELINE),
             {"elsewhere": elsewhere(item("meet Anna", date=LATE, **TIMELINE)), "timezone": zone},
             is_sent,
         )
         for zone, is_sent in (("UTC", True), ("Europe/Berlin", False))
+    },
+    **{
+        f"{title} {hours} hours later on the same day": (
+            item(title, date=FRIDAY + hours * 3_600_000, **TIMELINE),
+            {"elsewhere": elsewhere(item("Physio", date=FRIDAY, **TIMELINE))},
+            hours > 0,
+        )
+        for title in ("Physio", "the physio")
+        for hours in (0, 6)
     },
     **{
         f"says more than elsewhere: {more}": (item("call Anna", **more), {"elsewhere": elsewhere(NEW)}, True)
