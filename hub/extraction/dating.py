@@ -661,12 +661,15 @@ class _DateReader:
 
     def _stamp(self, content: str, start: int) -> tuple[_LineDate, bool, DateEvidence] | None:
         """Return the moment at the start of a line, and whether it applies only up to the next blank line."""
+        match = _stamped(content) or _ENTRY.match(content)
+        if match is not None and self._is_plan(match["day"] or match["bold_day"]):
+            return None
         if match := _stamped(content):
             anchor = self._with_time(self._numeric_or_words(match["day"]), match["time"])
             return anchor, False, _shown("message", match[0])
         if match := _ENTRY.match(content):
             anchor = self._numeric_or_words(match["day"] or match["bold_day"])
-            if anchor is not None:  # else it is a plan, or not clear
+            if anchor is not None:  # else it is not clear
                 self.stamps.append((start + match.start("stamp"), start + match.end("stamp")))
             return anchor, True, _shown("entry", match["stamp"])
         if self._entry is not None and (match := _HOUR.match(content)):
@@ -674,6 +677,13 @@ class _DateReader:
             if isinstance(anchor, datetime):
                 return self._later_that_day(anchor, match), ends, by
         return None
+
+    def _is_plan(self, words: str) -> bool:
+        """Return True for a day after that of the file."""
+        numbers = _NUMERIC.fullmatch(words)
+        moment = None if numbers else resolve(words, anchor=None, timezone=self._timezone)
+        day = local_day(moment.at, self._zone) if moment else self._numeric(numbers)
+        return day is not None and self._latest is not None and day > self._latest
 
     def _later_that_day(self, before: datetime, clock: re.Match[str]) -> _LineDate:
         """Return the moment of a message with an hour alone; an hour before the last is of another day."""
