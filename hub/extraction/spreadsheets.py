@@ -71,7 +71,7 @@ _HEADINGS: Final = {
         archived: archived, deleted, cancelled, canceled
         project: project, projects, project name, board, board name
         record: amount, price, cost, balance, iban, qty, quantity, phone, paid
-        settled: paid
+        settled: paid, returned, given back
         since: from, since
         known: sent, issued, invoice date, received, created, pos
         log: billable, billable amount, tracked time
@@ -100,7 +100,7 @@ _HEADINGS: Final = {
         archived: archiviert, gelöscht, storniert, abgesagt
         project: Projekt, Projekte, Projektname
         record: Betrag, Preis, Kosten, Saldo, Menge, Anzahl, Telefon, bezahlt
-        settled: bezahlt
+        settled: bezahlt, zurück, zurückgegeben, zurückgebracht, retour
         since: von, ab, seit
         known: gesendet, verschickt, ausgestellt, Rechnungsdatum, eingegangen
         log: abrechenbar, fakturierbar
@@ -124,7 +124,7 @@ _HEADINGS: Final = {
         archived: archivé, archivée, annulé, supprimé
         project: projet, projets, nom du projet, tableau
         record: montant, prix, solde, quantité, téléphone, coût, payé
-        settled: payé, payée, réglé, réglée
+        settled: payé, payée, réglé, réglée, rendu, rendue
         since: du, de, depuis
         known: envoyé, envoyée, émis, émise, reçu, date de facture
         log: facturable
@@ -149,7 +149,7 @@ _HEADINGS: Final = {
         archived: archivado, archivada, cancelado, cancelada
         project: proyecto, proyectos, nombre del proyecto, tablero
         record: importe, precio, saldo, cantidad, teléfono, coste, monto, pagado
-        settled: pagado, pagada
+        settled: pagado, pagada, devuelto, devuelta
         since: desde, de
         known: enviado, enviada, emitido, emitida, recibido, fecha de factura
         log: facturable
@@ -173,7 +173,7 @@ _HEADINGS: Final = {
         archived: архив, в архиве, отменено, удалено
         project: проект, проекты, название проекта, доска
         record: сумма, цена, стоимость, количество, телефон, баланс, оплачено
-        settled: оплачено, оплачен
+        settled: оплачено, оплачен, возвращено, вернули
         since: \u0441, от
         known: отправлено, выставлен, получено, дата счёта
     """,
@@ -196,7 +196,7 @@ _HEADINGS: Final = {
         archived: 归档, 已归档, 已取消
         project: 项目, 项目名称, 看板
         record: 金额, 价格, 单价, 数量, 电话, 余额
-        settled: 已付, 已付款, 已支付
+        settled: 已付, 已付款, 已支付, 已还, 归还
         since: 从, 自, 起
         known: 发出, 开票日期, 收到
     """,
@@ -300,6 +300,7 @@ _PARTIES: Final = frozenset(map(plain, _PARTY_WORDS.split()))
 _SUBJECTS: Final = frozenset(
     map(plain, ("what", "was", "quoi", "qué", "что", "什么", "事项"))
 )  # headings of nouns
+_CURRENCY: Final = re.compile(r"\b(?:EUR|USD|CHF|GBP)\b|[€$£]")
 _SPANS: Final = frozenset(map(plain, ("until", "bis", "до", "para", "vóór")))  # also for how long
 _KINDS: Final = {"dueDate": "when", "date": "when", "description": "remark"}  # of columns, by field
 _DELIMITERS: Final = (",", ";", "\t", "|")
@@ -622,29 +623,32 @@ def _built_in(header: _SheetRow, options: ExtractionOptions) -> Iterator[_Column
     """
     at: dict[str, list[int]] = defaultdict(list)
     for place, name in enumerate(header.cells):
-        for kind in HEADINGS.get(plain(name), ()):
+        for kind in HEADINGS.get(plain(name), ("record",) if _CURRENCY.search(name) else ("other",)):
             at[kind].append(place)
     if at["type"] and not at["work"] and not at["title"]:
         at["work"] = at.pop("content", [])
     names = [plain(name) for name in header.cells]
-    has_title = any(at[kind] for kind in ("work", "title", "event", "content"))
+    # A name beside an amount is no work: "Morgan, 280.00, due on 4 December".
+    has_title = bool(at["work"] or at["event"] or at["content"] or (at["title"] and not at["record"]))
     # Rows of things with a day on which each is due, of which other columns tell what it is.
     may_be_span = at["due"] and names[at["due"][0]] in _SPANS
     is_span = may_be_span and (at["since"] or at["start"] or not (at["assignee"] or at["done"]))
     is_dues = bool(at["due"]) and not (has_title or is_span)
     if at["log"] or (at["record"] and not (at["work"] or at["event"] or is_dues)):
         return
-    things = [nth for nth, name in enumerate(names) if name not in HEADINGS] if is_dues else []
+    things = sorted(at["other"] + at["title"]) if is_dues else []
+    if is_dues and not things and at["record"]:
+        things = at.pop("assignee", [])
     parties = [nth for nth, name in enumerate(names) if name in _PARTIES][:1]
     if things:
         at["done"] += at["settled"]
     at["deadline"] = at["due"] or (at["date"] if at["work"] else [])
-    if not has_title and all(name in HEADINGS for name in names):
+    if not (has_title or things) and all(name in HEADINGS for name in names):
         at["work"] = at.pop("description", [])
     at["remark"] = at["description"] + at["content"]
     at["day"] = at["date"] or at["start"] or at["time"]
     for name, titles, when, marks, more in (
-        (TableName.TASKS, at["work"] + at["title"] + things[:1], "deadline", _TASK_MARKS, _OF_TASKS),
+        (TableName.TASKS, things[:1] or at["work"] + at["title"], "deadline", _TASK_MARKS, _OF_TASKS),
         (TableName.TIMELINES, at["event"] + at["title"], "day", (), ("time",)),
         (TableName.NOTES, at["title"], "", ("content",), ()),
     ):

@@ -199,6 +199,26 @@ def rows_of(text: str, name: str = "list.csv", media_type: str | None = None) ->
                     ["send the menu | 2026-12-04"],
                 ),
                 (
+                    "de, fees of names",
+                    "Parzelle,Name,Betrag,fällig,bezahlt\n7,Hofer Anna,145.00 €,15.11.2026,nein\n",
+                    ["Hofer Anna (145.00 €) | 2026-11-15 | todo"],
+                ),
+                (
+                    "de, a currency",
+                    "Parzelle;Name;Pacht EUR;Fällig am;Status\n12;Kovacic;410,00;2026-12-31;bezahlt\n",
+                    ["Kovacic (410,00) | 2026-12-31 | done"],
+                ),
+                (
+                    "en, fees of people",
+                    "Member,Amount,Due,Paid\nAnn Poole,£45.00,2026-12-10,no\n",
+                    ["Ann Poole (£45.00) | 2026-12-10 | todo"],
+                ),
+                (
+                    "de, lent",
+                    "Gegenstand,An wen,fällig,zurück\nLeiter,Maier,30.11.2026,ja\nSäge,Jan,30.11.2026,nein\n",
+                    ["Leiter, Maier | 2026-11-30 | done", "Säge, Jan | 2026-11-30 | todo"],
+                ),
+                (
                     "de",
                     "Nr,Mangel,wer,bis\n1,Tür klemmt,Anna,Mo 30.11.\n2,Griff lose,Jan,4.12\n",
                     ["Tür klemmt | 2026-11-30 | Anna", "Griff lose | 2026-12-04 | Jan"],
@@ -244,6 +264,7 @@ def test_rows_are_items_by_the_headings_of_well_known_programs(text: str, rows: 
         "╔══════════════════════╗\n║ Call Bob by Friday   ║\n╚══════════════════════╝\n",
         "product,price,until\noak,10.00,30 Nov\nash,9.00,30 Nov\n",
         "Item,Planned,Spent,Due\nHall hire,2400,0,2026-12-01\nInsurance,210,210,2026-12-02\n",
+        "Name,Betrag,Datum\nHofer,145.00,15.11.2026\nMaier,145.00,15.11.2026\n",
         "wer,von,bis\nAnna,3.12.,10.12.\nJan,5.12.,8.12.\n",
         "shift,who,from,until\nearly,Ann,30 Nov,4 Dec\nlate,Bo,30 Nov,4 Dec\n",
         "bus,from,to,until\n4,Roath,Barry,18:00\n5,Roath,Penarth,19:00\n",
