@@ -427,6 +427,7 @@ class _Sentence:
         self._heading = heading
         self._is_marked = False
         self._has_project = False
+        self._has_aside = False  # an order that belongs to the event of its row
         self._lead = 0  # characters of a subject that the text has from the speaker
         self._called = ""
         self._people_of_label: list[str] = []
@@ -864,12 +865,15 @@ class _Sentence:
                 is_dated = nth == 1 and marks[0] == "," and self._is_day(clauses[0])
                 start = 0 if is_dated else clause.start
                 found.append(_Task(who, what, start, clause.end, rule, groups.get("to") or ""))
-        if self._line.is_bullet and self._is_event_row():  # "Party on 5 May at 7 pm, bring a chair"
-            found = [
+        has_day_first = any(not self._text[: day.start].strip() for day in self._days)
+        is_row = self._line.is_bullet or (self._is_row_alone() and has_day_first)
+        if is_row and self._is_event_row():  # "Party on 5 May at 7 pm, bring a chair"
+            own = [
                 task
                 for task in found
                 if task.who or not task.start or any(task.start <= day.start < task.end for day in self._days)
             ]
+            self._has_aside, found = len(own) < len(found), own
         self._days = [day for day in self._days if not (day.is_of and found)]
         added = [self._add_task(task, clauses, is_alone=len(found) == 1) for task in found]
         return any(added)
@@ -1170,18 +1174,24 @@ class _Sentence:
         is_named = any(map(str.isalnum, self._text[: ahead[0].start])) or lexicon.has(
             "events", self._shown(0, end)
         )
+        is_list = self._about.is_calendar and not self._about.is_minutes
+        is_named = is_named or (is_list and any(map(str.isalpha, self._shown(0, end))))
         if not is_named and lexicon.has("events", self._heading) and not lexicon.has("settled", self._text):
-            return self._add_event(_NUMBERING.sub("", self._heading), 0, end, ahead[0])
+            title, words = _NUMBERING.sub("", self._heading), self._shown(0, end)
+            is_apart = self._text.startswith(",", ahead[0].end)
+            title += "" if is_apart or not words[:1].isupper() else f": {words}"
+            return self._add_event(title, 0, end, ahead[0])
         for day in ahead:
             nth = next(
                 (n for n, clause in enumerate(clauses) if clause.start <= day.start < clause.end), None
             )
             if nth is None:
                 continue
-            own, before = (nth, nth), (nth - 1, nth)
+            own, before, after = (nth, nth), (nth - 1, nth), (nth, nth + 1)
+            is_row = self._is_row_alone() and self._is_day(clauses[nth])  # "Mon 14 Dec, 8.30: MRI, St Luke's"
             for first, last, by_time in (
-                *((*span, False) for span in (own, before, (nth, nth + 1))),
-                *((*span, True) for span in (own, before)),
+                *((*span, False) for span in (own, before, after)),
+                *((*span, True) for span in (own, before, *([after] if is_row else []))),
             ):
                 if first < 0 or last >= len(clauses) or (by_time and not day.has_time):
                     continue
@@ -1210,8 +1220,8 @@ class _Sentence:
                 is_row = is_row or (self._is_row_alone() and self._is_deadline(others, day))
                 is_event = is_event or (is_row and others.lower() not in lexicon.other_words)
                 if any(map(str.isalpha, others)) and (is_event or (by_time and not self._about.is_chat)):
-                    if (after := self._particulars(clauses, last)) > end:
-                        title, end = self._shown(start if at >= end else title_start, after), after
+                    if (behind := self._particulars(clauses, last)) > end:
+                        title, end = self._shown(start if at >= end else title_start, behind), behind
                     return self._add_event(title or others, start, end, day)
         return False
 
@@ -1222,7 +1232,8 @@ class _Sentence:
             is_other = clause.is_more or any(clause.start <= day.start < clause.end for day in self._days)
             if is_other or len(clause.text.split()) > _PARTICULARS:
                 break
-            end = clause.end if DIGIT.search(clause.text) or self._is_place(clause.text) else end
+            is_own = self._has_aside or DIGIT.search(clause.text) or self._is_place(clause.text)
+            end = clause.end if is_own else end
         return end
 
     def _is_place(self, words: str) -> bool:

@@ -28,8 +28,12 @@ _BULLET: Final = re.compile(
     r"\d{1,2}\u3001|TOP \d{1,2}:?|\[[ _]?\]|#{1,6}(?!\d))[ \t]*"
 )
 _TAG: Final = re.compile(r"[\[(](?P<tag>[^\])]{1,20})[\])][ \t:]*")
-_STAMP: Final = re.compile(
-    r"\[?(?:[\d./-]{6,10},? )?\d{1,2}[:.h]\d\d(?::\d\d)?(?!\.)\]?[ \t]*[-\u2013]?[ \t]*"
+_STAMP: Final = (
+    re.compile(  # with a day in brackets, or before a dash or a name: else a row of a list of days
+        r"(?:\[(?:[\d./-]{6,10},? )?|[\d./-]{5,9}\d,? "
+        r"(?=[\d:.h]{4,8}[ \t]*(?:[-\u2013]|(?!(?:[Uu]hr|h|[ap]m)\b)[^\W\d_][^:\d]{0,40}:)))?"
+        r"\d{1,2}[:.h]\d\d(?::\d\d)?(?!\.)\]?[ \t]*[-\u2013]?[ \t]*"
+    )
 )
 # The beginning of a row in a list of days: "Fr 4.12. 15 Uhr".
 _DAY_ROW: Final = re.compile(r"(?:[^\W\d_]{1,10}\.?,? )?\d{1,4}[./\u6708 -]? ?[\w.]")

@@ -1373,6 +1373,58 @@ async def test_deadline_below_a_day_without_a_year_counts_from_the_nearest_year(
     assert (await rows_of_file(text))[-1] == f"task | {row} | 2026-12-01"
 
 
+@pytest.mark.parametrize(
+    ("text", "first", "second"),
+    [
+        (
+            "Arzttermine\nMi 2.12. 9:40 Dr. Huber (Augen)\nMo 14.12. 8:30 Blutabnahme\n",
+            "Dr. Huber (Augen)",
+            "Blutabnahme",
+        ),
+        (
+            "Termine\nMi 2.12. 12:15 Frisör Aigner\nMo, 14.12.2026, 8.30 Uhr: MRT im LKH, Befunde mitnehmen\n",
+            "Frisör Aigner",
+            "MRT im LKH, Befunde mitnehmen",
+        ),
+        ("- Mi 2.12. 12:15 Frisör\n- 14.12.2026, 8.30 Uhr: MRT\n", "Frisör", "MRT"),
+        ("2.12. 12:15 Frisör Haas\n14.12.2026 8:30 MRT\n", "Frisör Haas", "MRT"),
+        (
+            "# Treffen\n- Mi 2.12. 14:00 Backen\n- Mo 14.12. 11:00 Matinee Stadtsaal\n",
+            "Backen",
+            "Matinee Stadtsaal",
+        ),
+        (
+            "Termine\nMi 2.12. 12:15 Frisör Egger\nAnruf von Peter am Mo 14.12. um 20 Uhr\n",
+            "Termine: Frisör Egger",
+            "Anruf von Peter",
+        ),
+        (
+            "Appointments\nWed 2 Dec 11:15 Barber Colin\nMon, 14 December 2026, 8.30 am: MRI, bring old scans\n",
+            "Barber Colin",
+            "MRI, bring old scans",
+        ),
+        (
+            "Rendez-vous\nmer 2/12 9h20 Dr Maurel (yeux)\nlundi 14/12/2026 8h30 prise de sang\n",
+            "Dr Maurel (yeux)",
+            "prise de sang",
+        ),
+        (
+            "Citas\n2 de diciembre 11:15 peluquería Lola\n14/12/2026 8:30 análisis\n",
+            "peluquería Lola",
+            "análisis",
+        ),
+        (
+            "Встречи\n2.12. 11:15 парикмахер Олег\n14.12. 8:30 МРТ, взять снимки\n",
+            "парикмахер Олег",
+            "МРТ, взять снимки",
+        ),
+        ("约会\n12月2日 11:15 理发\n12月14日 8:30 体检\n", "理发", "体检"),
+    ],
+)
+async def test_each_row_of_a_list_of_appointments_is_an_event(text: str, first: str, second: str) -> None:
+    assert await rows_of_file(text) == [f"time | {first} | 2026-12-02", f"time | {second} | 2026-12-14"]
+
+
 @pytest.mark.parametrize("mark", ["", "- "])
 @pytest.mark.parametrize(
     ("text", "title"),
