@@ -17,8 +17,8 @@ The rules, in this order:
   time zone of another agent is no difference.
 - Known in a file that is not offered any more, with the same quote: the item moves here.
 - Known in another source of the same user on the same device, with all of the item's content: not sent. But
-  an item without a date in the notes of two days is a separate item for each day, and so is each of two times
-  of one day.
+  an item without a date in the notes of two days is a separate item for each day. Two times of a day are two
+  items.
 - Title similar to that of an item whose quote was deleted, ignoring dates; or a longer or shorter form of the
   title of an open item, of one word only if no other title begins with it: that row is updated.
 - Of a title that its owner has rejected three times, and never kept, for an agent that learns: not sent.
@@ -823,8 +823,8 @@ class ItemsOfOtherSources:
     def _covers(self, item: FoundItem, row: ItemRow) -> bool:
         """Return True if the row has all that the item says, and not another time of day."""
         has_times = all(
-            one.date_ms is not None and day_at(one.date_ms, _zone_of(one.source) or self._timezone) is None
-            for one in (item, row)
+            at_ms is not None and day_at(at_ms, _zone_of(source) or self._timezone) is None
+            for at_ms, source in ((item.date_ms, item.source), (row.date_ms, row.source))
         )
         return not (has_times and item.date_ms != row.date_ms) and _has_words(item, row)
 

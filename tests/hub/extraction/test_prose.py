@@ -1382,9 +1382,9 @@ async def test_deadline_below_a_day_without_a_year_counts_from_the_nearest_year(
             "Blutabnahme",
         ),
         (
-            "Termine\nMi 2.12. 12:15 Frisör Aigner\nMo, 14.12.2026, 8.30 Uhr: MRT im LKH, Befunde mitnehmen\n",
+            "Termine\nMi 2.12. 12:15 Frisör Aigner\nMo, 14.12.2026, 8.30 Uhr: MRT, Befunde mitnehmen\n",
             "Frisör Aigner",
-            "MRT im LKH, Befunde mitnehmen",
+            "MRT, Befunde mitnehmen",
         ),
         ("- Mi 2.12. 12:15 Frisör\n- 14.12.2026, 8.30 Uhr: MRT\n", "Frisör", "MRT"),
         ("2.12. 12:15 Frisör Haas\n14.12.2026 8:30 MRT\n", "Frisör Haas", "MRT"),
@@ -1399,9 +1399,9 @@ async def test_deadline_below_a_day_without_a_year_counts_from_the_nearest_year(
             "Anruf von Peter",
         ),
         (
-            "Appointments\nWed 2 Dec 11:15 Barber Colin\nMon, 14 December 2026, 8.30 am: MRI, bring old scans\n",
+            "Appointments\nWed 2 Dec 11:15 Barber Colin\nMon, 14 December 2026, 8.30 am: MRI, bring scans\n",
             "Barber Colin",
-            "MRI, bring old scans",
+            "MRI, bring scans",
         ),
         (
             "Rendez-vous\nmer 2/12 9h20 Dr Maurel (yeux)\nlundi 14/12/2026 8h30 prise de sang\n",
