@@ -867,13 +867,16 @@ class _Sentence:
                 found.append(_Task(who, what, start, clause.end, rule, groups.get("to") or ""))
         has_day_first = any(not self._text[: day.start].strip() for day in self._days)
         is_row = self._line.is_bullet or (self._is_row_alone() and has_day_first)
-        if is_row and self._is_event_row():  # "Party on 5 May at 7 pm, bring a chair"
-            own = [
-                task
+        # "Party on 5 May at 7 pm, bring a chair"
+        self._has_aside = (
+            bool(found and is_row)
+            and self._is_event_row()
+            and not any(
+                task.who or not task.start or any(task.start <= day.start < task.end for day in self._days)
                 for task in found
-                if task.who or not task.start or any(task.start <= day.start < task.end for day in self._days)
-            ]
-            self._has_aside, found = len(own) < len(found), own
+            )
+        )
+        found = [] if self._has_aside else found
         self._days = [day for day in self._days if not (day.is_of and found)]
         added = [self._add_task(task, clauses, is_alone=len(found) == 1) for task in found]
         return any(added)
@@ -1174,11 +1177,11 @@ class _Sentence:
         is_named = any(map(str.isalnum, self._text[: ahead[0].start])) or lexicon.has(
             "events", self._shown(0, end)
         )
-        is_list = self._about.is_calendar and not self._about.is_minutes
-        is_named = is_named or (is_list and any(map(str.isalpha, self._shown(0, end))))
+        words, is_apart = self._shown(0, end), self._text.startswith(",", ahead[0].end)
+        is_list = self._about.is_calendar and not (self._about.is_minutes or is_apart)
+        is_named = is_named or (is_list and any(map(str.isalpha, words)))
         if not is_named and lexicon.has("events", self._heading) and not lexicon.has("settled", self._text):
-            title, words = _NUMBERING.sub("", self._heading), self._shown(0, end)
-            is_apart = self._text.startswith(",", ahead[0].end)
+            title = _NUMBERING.sub("", self._heading)
             title += "" if is_apart or not words[:1].isupper() else f": {words}"
             return self._add_event(title, 0, end, ahead[0])
         for day in ahead:

@@ -478,6 +478,10 @@ PASSAGES: dict[str, tuple[str, list[str]]] = {
         "Minutes, 4 March\n\nThe money is spent.\n\nNext meeting\nThursday, 2 April 2026, 10:00, room Elm.\n",
         ["Next meeting | | 2026-04-02"],
     ),
+    "work of a row with a day, and more of it": (
+        "- Do 12.3. 14:00 Herrn Maier anrufen, Liste schicken\n- Fr 13.3. 9 Uhr Physio, Handtuch mitnehmen\n",
+        ["Herrn Maier anrufen | | 2026-03-12", "Liste schicken", "Physio, Handtuch mitnehmen | | 2026-03-13"],
+    ),
     "events and what belongs to them": (
         "- Flute concert, 3 April, 19:00, bring a cushion\n- Fair on 4 April, 9:00, Anna bakes the pie\n",
         ["Flute concert, bring a cushion | | 2026-04-03", "Fair | | 2026-04-04"],
@@ -1377,9 +1381,9 @@ async def test_deadline_below_a_day_without_a_year_counts_from_the_nearest_year(
     ("text", "first", "second"),
     [
         (
-            "Arzttermine\nMi 2.12. 9:40 Dr. Huber (Augen)\nMo 14.12. 8:30 Blutabnahme\n",
+            "Arzttermine\nMi 2.12. 9:40 Dr. Huber (Augen)\nMo 14.12. 8:30 Blut nüchtern, Dr. Berg\n",
             "Dr. Huber (Augen)",
-            "Blutabnahme",
+            "Blut nüchtern, Dr. Berg",
         ),
         (
             "Termine\nMi 2.12. 12:15 Frisör Aigner\nMo, 14.12.2026, 8.30 Uhr: MRT, Befunde mitnehmen\n",
