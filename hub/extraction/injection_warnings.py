@@ -31,7 +31,7 @@ from protocol.tables import TABLES, Tables
 
 Span = tuple[int, int]
 
-_WINDOW_CHARS: Final = 16_384  # searched at a time: 40 ms
+_WINDOW_CHARS: Final = 16_384  # searched at a time: 50 ms
 _OVERLAP_CHARS: Final = 600  # longer than any wording
 _MAX_ORDERS: Final = 1_000
 _HONEST: Final = -4 * SCALE  # of a sentence, whatever address it names
