@@ -418,6 +418,7 @@ class Explainer:
     async def known(self, agent: AgentRow, path: str) -> str | None:
         """Return the path as the agent knows it, or its only file whose path ends so; None: it knows none.
 
+        The end of a name, with its ending, may be written in another form and begin within the name.
         A device need not send what is before its shared folder, so a whole path may lack its first parts.
         """
         plain = plain_path(path)
@@ -429,6 +430,11 @@ class Explainer:
             return next(end for end in ends if end in known)
         keys = await self._store.read(units.unit_keys, agent.id)
         inside = [key for key in keys if key.endswith(f"/{plain}")]
+        if not inside and "." in plain:
+            within = re.compile(rf"(?<!\w){re.escape(fold(plain))}\Z")
+            names = {key: f"/{fold(key)}" for key in keys}
+            inside = [key for key in keys if within.search(names[key])]
+            inside = [key for key in inside if names[key].endswith(f"/{fold(plain)}")] or inside
         return inside[0] if len(inside) == 1 else None
 
     async def _sentences(

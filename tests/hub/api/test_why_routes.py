@@ -1,5 +1,7 @@
 """Reasons of files over REST: whose they are, and what they say while no device is connected."""
 
+import unicodedata
+
 import httpx2
 import pytest
 import sqlalchemy as sa
@@ -37,7 +39,7 @@ async def test_why_of_an_offline_device_file_reports_the_last_result(
         (reason,) = (await client.get("/v1/why", params=asked)).json()["reasons"]
         assert (reason["agent"], reason["path"], reason["code"]) == ("notes", "notes/a.md", "device_away")
         assert "it is locked" in reason["because"] and "hub connect" in reason["remedy"]
-    for path in ("x/notes/a.md", "q/r/notes/a.md", "x/a.md"):
+    for path in ("x/notes/a.md", "q/r/notes/a.md", "x/a.md", "ole.md"):
         (reason,) = (await client.get("/v1/why", params={"path": path, "user": "owner"})).json()["reasons"]
         assert (reason["path"], "it is locked" in reason["because"]) == (path, False)
     # Another run ended well after the failure, which is over; the entry was tried later than by its run.
@@ -50,7 +52,19 @@ async def test_why_of_an_offline_device_file_reports_the_last_result(
         "content_hash": "h",
         **tried,
     }
-    await hub.store.write(lambda c: c.execute(sa.insert(unit_ledger), [entry]).rowcount)
+    decomposed = unicodedata.normalize("NFD", "notes/2026-11 Conseil d'école.md")
+    entries = [entry, {**entry, "unit_key": decomposed}, {**entry, "unit_key": "notes/of an old école.md"}]
+    await hub.store.write(lambda c: c.execute(sa.insert(unit_ledger), entries).rowcount)
+    for path, key in (
+        ("notes/2026-11 Conseil d'école.md", decomposed),
+        ("D\u2019École.md", decomposed),
+        ("conseil d'école.md:7", decomposed),
+        ("d'école", "d'école"),
+        ("cole.md", "cole.md"),
+        ("école.md", "école.md"),  # of two files
+    ):
+        (reason,) = (await client.get("/v1/why", params={"path": path, "user": "owner"})).json()["reasons"]
+        assert reason["path"] == key, path
     await hub.store.write(lambda c: c.execute(sa.update(run_units).values(updated_at=1)).rowcount)
     (reason,) = (await client.get("/v1/why", params={"path": "notes/a.md", "agent": "notes"})).json()[
         "reasons"
