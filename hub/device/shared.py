@@ -24,6 +24,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from hub.base.printable import shell_word
 from hub.base.system.folders import (
     Folder,
     enter,
@@ -61,6 +62,7 @@ _MAX_DEPTH: Final = 48  # levels of folders below a root; each holds a descripto
 _MAX_LISTED: Final = 1_000_000  # files in one listing, as many as a hub accepts; about 300 bytes each
 _MAX_PATH: Final = 4096  # characters, by the protocol
 _CHECKED_EVERY: Final = 100  # files between two checks for a cancelled listing
+_JOINED: Final = 20  # names of folders, of which some may be words of one
 
 # Extensions of files without text. They are excluded before a run's limits are counted; otherwise a folder of
 # photos would use up the limits before any note is read. An agent that names such an extension gets its files
@@ -183,6 +185,15 @@ class _FileFilter(NamedTuple):
         return f"a picture of text needs the extra [ocr]: {TO_ADD_OCR}"
 
 
+def _joined(words: Sequence[Path]) -> str:
+    """Return a hint if some words in a row are the name of a folder, typed without quotes; else nothing."""
+    words = words[:_JOINED]
+    ends = [(first, end) for first in range(len(words)) for end in range(first + 2, len(words) + 1)]
+    names = (" ".join(map(str, words[first:end])) for first, end in ends)
+    name = next(filter(os.path.isdir, names), None)
+    return "" if name is None else f"; put the name of a folder with blanks in quotes: {shell_word(name)}"
+
+
 def declare(folders: Sequence[Path]) -> list[tuple[str, str]]:
     """Return shared folders as (path, said) of ``Root``, without duplicates.
 
@@ -194,7 +205,7 @@ def declare(folders: Sequence[Path]) -> list[tuple[str, str]]:
         spelling = slashed(os.path.abspath(os.path.expanduser(folder)))
         path = real_path(spelling)
         if not os.path.isdir(path):
-            raise ValueError(f"{folder} is not a folder")
+            raise ValueError(f"{folder} is not a folder{_joined(folders)}")
         if os.path.dirname(path) == path:
             raise ValueError("the whole disk cannot be shared; name a folder")
         if not _is_utf8(path):

@@ -286,7 +286,8 @@ def test_up_names_broken_settings_and_continues_without_a_missing_folder(home: H
     ("words", "code", "shown"),
     [
         ((), 2, ("this machine shares no folder yet", "name one: hub up /")),
-        (("none",), 2, ("none is not a folder", "name a folder that exists")),
+        (("none",), 2, ("none is not a folder\n", "name a folder that exists")),
+        (("notes", "my", "own", "notes"), 2, ("my is not a folder; ", "in quotes: 'my own notes'\n")),
         (("/",), 2, ("the whole disk cannot be shared",)),
         ((".",), 2, ("has the hub's own state in it", "share a folder without it")),
         (("notes", "--state", "notes/state"), 2, ("has the hub's own state in it", "--state DIR")),
@@ -295,6 +296,7 @@ def test_up_names_broken_settings_and_continues_without_a_missing_folder(home: H
 def test_unshareable_folder_is_named_with_a_remedy(
     home: Home, words: tuple[str, ...], code: int, shown: tuple[str, ...]
 ) -> None:
+    (home.folder / "my own notes").mkdir()
     printed = home.hub("up", *words, code=code)
     assert all(part in printed for part in shown), printed
     assert not home.settings.exists()
