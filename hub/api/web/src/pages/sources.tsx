@@ -175,7 +175,7 @@ function excluded(run: RunView): number {
 
 /** When a source was read, what of it, and when it is read next. */
 function WasRead({ of: { last_run: run, next_fires: [next] }, unit }: { of: AgentView; unit: string }): JSX.Element {
-  const then = next && ` · again ${soon(next.at, now.value)}`;
+  const then = next && ` · again ${soon(next.at, now.value)} at the latest`;
   if (!run) return <>not read yet{then}</>;
   if (!run.completed_at) return <>being read</>;
   const read = run.units_done + run.units_skipped - excluded(run);
