@@ -1273,7 +1273,8 @@ class _Sentence:
         title, begin = lexicon.rewritten(words), self._place(start)
         if article := lexicon.patterns("articles")[0].match(title):
             title = title[article.end() :][:1].upper() + title[article.end() + 1 :]
-        above = self._text[:start].strip(EDGES)  # of the sentence, else the sentence before
+        before = max((other.end for other in self._days if other.end <= start), default=0)
+        above = self._text[before:start].strip(EDGES)  # of the sentence, else the sentence before
         is_topic = self._text[:start].rstrip().endswith((":", "\uff1a")) and self._is_place(above)
         is_topic = is_topic and not is_label(lexicon, above) and day.start >= start
         if is_topic or title.split()[0].lower() in lexicon.subjects:
