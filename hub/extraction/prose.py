@@ -825,10 +825,12 @@ class _Sentence:
             if match is None or (is_about_last and clause.is_more):
                 if found and is_open:
                     last = found[-1]
+                    has_object = " " in self._text[last.what : last.end].strip()  # else "to pay: the rent"
+                    ends = (";", "\uff1b", *([":"] if has_object else []))
                     if self._takes_back(clause):
                         found.pop()
                         is_open = False
-                    elif self._text[last.end : clause.start].strip() not in (";", "\uff1b", ":"):
+                    elif self._text[last.end : clause.start].strip() not in ends:
                         found[-1] = last._replace(end=clause.end)
                 continue
             while match.start("what") >= clause.end:  # "we ask you, parents, to come"

@@ -73,7 +73,8 @@ def find_days(
             orders[words.start] = language_of(words.language).time.is_day_first
     lexicons = [lexicon] if lexicon else languages_in(script_of(text))
     for known in lexicons:
-        found += ((*match.span(), False, False) for match in known.patterns("edges")[0].finditer(text))
+        edges = known.patterns("edges")[0].finditer(text)
+        found += ((*match.span(), match.lastgroup == "open", False) for match in edges)
     if not found:
         return []
     rows = [row for known in lexicons for row in known.patterns("undated")]
@@ -81,7 +82,7 @@ def find_days(
     is_all_due = any(known.has(name, text) for known in lexicons for name in ("lapses", "owed"))
     days: list[FoundDay] = []
     at = 0
-    for start, end, is_span, is_due in sorted(found, key=lambda place: (place[0], -place[1])):
+    for start, end, is_span, is_due in sorted(found, key=lambda place: (place[0], -place[1], not place[2])):
         if start >= at and not any(first <= start < last for first, last in kinds):
             at = end
             reading = _Reading(anchor, timezone, orders.get(start) if is_day_first is None else is_day_first)

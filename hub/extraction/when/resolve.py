@@ -694,13 +694,11 @@ def _is_full(parts: DateParts) -> bool:
 
 
 def _denotes_day(parts: DateParts, run: Sequence[SayingMatch]) -> bool:
-    first = run[0]
-    if "edge" in parts.about_day and len(parts.about_day) > 1:  # "by the end of May"
-        is_han = not first.saying.language.is_spaced
-        return is_han or first.is_lead or first.is_filler or bool(parts.is_due)
+    if "edge" in parts.about_day:  # "by the end of May"
+        return not parts.about_day.isdisjoint(("month", "span", "year", "quarter", "week"))
     if parts.about_day == {"weekday"} and not parts.about_time:
         return any(map(_is_sure_weekday, run, (None, *run)))
-    is_named = parts.about_day >= {"day", "month"} or parts.about_day == {"day", "pick"}
+    is_named = parts.about_day >= {"day", "month"} or parts.about_day in ({"day", "pick"}, {"day", "span"})
     return bool(parts.about_day & _SUFFICIENT) or is_named
 
 

@@ -42,9 +42,9 @@ _PARTS: Final = {
     "what": r"(?!(?<=\d:)\d)(?P<what>\w.+)",
     "rest": r"(?!(?<=\d:)\d)(?P<what>.+)",
     "work": "(?P<what>{verbs}.*)",
-    # Behind a label of work: a person in brackets, and a colon, with marks of emphasis around.
-    "labelled": r"s?\b[*_]{0,2}( ?[(\[](?P<who>[^()\[\]]{2,40})[)\]])?"
-    r"[*_]{0,2} ?([:\uff1a]|[\u2013-](?= ))[*_]{0,2}\s*(?=\S)",
+    # Behind a label of work: a person, and a colon before more than a sum, with marks of emphasis around.
+    "labelled": r"s?\b[*_]{0,2}(( ?[(\[]| {doer} )(?P<who>[^()\[\]:\uff1a]{2,40}?)[)\]]?)?"
+    r"[*_]{0,2} ?([:\uff1a]|[\u2013-](?= ))[*_]{0,2}\s*(?=\S)(?!\W{0,2}\d[\d.,' ]*+\W?\w{0,3}\W{0,2}$)",
 }
 
 Script = Literal["latin", "cyrillic", "han"]
@@ -137,7 +137,7 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
         pronouns: work on something that the words before name ("bring it").
         brief: work that needs the words before to be understood ("have a look").
         dangling: words that neither begin nor end a title ("and"); those before days only end none ("by").
-        edges: words for the edge of a span ("by the end of May").
+        edges: words for the edge of a span ("by the end of May"); in the group ``open``, for no certain day.
         undated: words for a day that is none of work: of a kind ("a weekend number"), or since when.
         lapses: words that make a day the end of what they are about ("expires on"), as a deadline is.
         inverted: a verb before its subject, which a day comes before ("Am 3. werden die Zähler gelesen").

@@ -38,6 +38,8 @@ Don't forget to water the plants. | tasks | water the plants
 The contract must be signed by 12 March. | tasks | sign the contract | | 2026-03-12
 Mia and Tom need to book the train. | tasks | book the train | Mia, Tom
 Phil to tell the neighbours. | tasks | tell the neighbours | Phil
+To be done by Phil: quote for the tent, by Friday | tasks | quote for the tent | Phil | 2026-03-06
+Still to pay: invoice of the printer | tasks | invoice of the printer
 Rosa, check the alarm before you leave. | tasks | check the alarm before you leave | Rosa
 TODO: renew the domain | tasks | renew the domain
 An appointment with Dr Reyes is on 7 April. | timelines | Appointment with Dr Reyes | | 2026-04-07
@@ -122,6 +124,8 @@ Workshop vom 6. bis 8. März, Raum 12 | timelines | Workshop, Raum 12 (6. bis 8.
 Herr Noll reicht die Bilder bis Freitag nach. | tasks | reicht die Bilder nach | Herr Noll | 2026-03-06
 Könnten Sie bis Donnerstag die Rechnung schicken? | tasks | die Rechnung schicken | | 2026-03-05
 Bitte sorgen Sie für ausreichend Stühle. | tasks | sorgen Sie für ausreichend Stühle
+Zu erledigen durch Nadine: Angebot Zelt, bis Freitag | tasks | Angebot Zelt | Nadine | 2026-03-06
+Zu bezahlen: Rechnung der Druckerei bis Freitag | tasks | Rechnung der Druckerei | | 2026-03-06
 Bitte um Rückruf unter 0171 2345678 bis Freitag. | tasks | Rückruf unter 0171 2345678 | | 2026-03-06
 Bitte um Mitternacht die Tür schließen. | tasks | um Mitternacht die Tür schließen
 Frau Kern bittet um Antwort bis Freitag unter kern@example.org. \
@@ -155,6 +159,19 @@ Draußen hat es den ganzen Tag geregnet.
 FRENCH = """
 Marc doit rendre la perceuse avant vendredi. | tasks | rendre la perceuse | Marc | 2026-03-06
 Peux-tu envoyer le devis à la mairie avant vendredi ? | tasks | envoyer le devis à la mairie | | 2026-03-06
+Marc doit écrire à l'inspectrice avant vendredi. | tasks | écrire à l'inspectrice | Marc | 2026-03-06
+Marc devra lui répondre avant vendredi. | tasks | lui répondre | Marc | 2026-03-06
+Marc doit absolument convaincre le maire. | tasks | convaincre le maire | Marc
+Marc doit paraître calme.
+Marc s'occupe de relire le bail. | tasks | relire le bail | Marc
+Marc se charge du buffet. | tasks | se charge du buffet | Marc
+À envoyer en recommandé le 6 mars au plus tard. | tasks | À envoyer en recommandé | | 2026-03-06
+A faire par Marc : devis barnum, pour le 6 mars | tasks | devis barnum | Marc | 2026-03-06
+Reste à payer : la facture Bosc avant vendredi | tasks | la facture Bosc | | 2026-03-06
+Reste à payer : 86,40 € | tasks | payer: 86,40 €
+Pourriez-vous m'envoyer la liste avant vendredi ? | tasks | envoyer la liste | | 2026-03-06
+Merci de me rappeler vendredi. | tasks | me rappeler | | 2026-03-06
+Réunion la semaine du 7 mars
 Merci à Olivier de réserver la salle. | tasks | réserver la salle | Olivier
 Julien réservera demain la salle. | tasks | réservera la salle | Julien | 2026-03-05
 Il faut vider les frigos ce soir. | tasks | vider les frigos | | 2026-03-04
@@ -182,6 +199,8 @@ Nuria entrega los carteles el viernes. | tasks | entrega los carteles | Nuria | 
 Rubén revisará mañana los anexos. | tasks | revisará los anexos | Rubén | 2026-03-05
 Lucía tiene que cerrar el presupuesto. | tasks | cerrar el presupuesto | Lucía
 Hay que entregar el certificado. | tasks | entregar el certificado
+Por hacer por Lucía: presupuesto, antes del viernes | tasks | presupuesto | Lucía | 2026-03-06
+Pendiente de pagar: la factura | tasks | la factura
 Óscar, comprueba las sirenas. | tasks | comprueba las sirenas | Óscar
 Recordad: el viernes, chándal. | tasks | chándal | | 2026-03-06
 Recuerda: la tienda está cerrada.
@@ -203,6 +222,7 @@ RUSSIAN = """
 Игорь завтра проверит цены на плитку. | tasks | проверить цены на плитку | Игорь | 2026-03-05
 Тимур должен сдать отчёт по складу. | tasks | сдать отчёт по складу | Тимур
 Договор нужно вернуть до 15 марта. | tasks | Договор нужно вернуть | | 2026-03-15
+К оплате: счёт типографии до пятницы | tasks | счёт типографии | | 2026-03-06
 Ирина, проверь журналы. | tasks | проверить журналы | Ирина
 Не забыть: оплатить счёт до пятницы. | tasks | оплатить счёт | | 2026-03-06
 Не забудь купить свечи. | tasks | купить свечи
@@ -220,6 +240,7 @@ CHINESE = """
 请在周五之前把报价单发给海宁公司。 | tasks | 把报价单发给海宁公司 | | 2026-03-06
 小李明天核对运费。 | tasks | 核对运费 | 小李 | 2026-03-05
 孙浩负责更新用户手册。 | tasks | 更新用户手册 | 孙浩
+待付：印刷厂发票，周五之前 | tasks | 印刷厂发票 | | 2026-03-06
 请周航预订会议室。 | tasks | 预订会议室 | 周航
 别忘了：周五带运动服。 | tasks | 带运动服 | | 2026-03-06
 别忘了买蜡烛。 | tasks | 买蜡烛
@@ -1546,6 +1567,47 @@ async def test_day_of_a_meeting_is_no_day_of_work(text: str, row: str) -> None:
 )
 async def test_noun_with_a_deadline_is_a_task_and_an_event_stays_an_event(text: str, row: str) -> None:
     assert await rows_of_file(f"{text}\n") == [row]
+
+
+@pytest.mark.parametrize(
+    ("words", "day"),
+    [
+        ("payer la location fin décembre", "2026-12-31"),
+        ("payer la location mi-janvier", "2027-01-15"),
+        ("payer la location avant le 1er du mois prochain", "2026-12-01"),
+        ("payer la location sous huitaine", "2026-12-05"),
+        ("payer la location avant Noël", "2026-12-24"),
+        ("payer la location avant les vacances de Noël", "avant les vacances de Noël"),
+        ("payer la location la semaine du 7 décembre", "la semaine du 7 décembre"),
+        ("pay the rent late, by the 1st of next month", "2026-12-01"),
+        ("pay the rent before Christmas", "2026-12-24"),
+        ("pay the rent by New Year", "2026-12-31"),
+        ("pay the rent before Easter", "before Easter"),
+        ("pay the rent before the Christmas holidays", "before the Christmas holidays"),
+        ("pay the rent in the week of 7 December", "in the week of 7 December"),
+        ("Miete Ende Dezember zahlen", "2026-12-31"),
+        ("Miete Ende nächster Woche zahlen", "2026-12-04"),
+        ("Miete innerhalb einer Woche zahlen", "2026-12-05"),
+        ("Miete bis Weihnachten zahlen", "2026-12-24"),
+        ("Miete vor den Weihnachtsferien zahlen", "vor den Weihnachtsferien"),
+        ("pagar la renta antes de Navidad", "2026-12-24"),
+        ("pagar la renta antes del 1 del mes próximo", "2026-12-01"),
+        ("pagar la renta antes de Semana Santa", "antes de Semana Santa"),
+        ("оплатить аренду до Нового года", "2026-12-31"),
+        ("оплатить аренду в недельный срок", "2026-12-05"),
+        ("оплатить аренду до Пасхи", "до Пасхи"),
+        ("оплатить аренду на неделе 7 декабря", "на неделе 7 декабря"),
+        ("一月中旬交房租", "2027-01-15"),
+        ("圣诞节前交房租", "2026-12-24"),
+        ("春节前交房租", "春节前"),
+    ],
+)
+async def test_words_for_a_day_in_a_row_are_a_day_or_a_remark(words: str, day: str) -> None:
+    text = f"- [ ] {words}\n"
+    document = Document(unit_key="n.md", text=text, content_hash="0" * 64, modified_at=NOVEMBER)
+    (item,) = (await Extractor(Models(), secret=bytes(32)).extract(document, ALL)).items
+    assert told(item)[3] or item.unresolved["dueDate"] == day
+    assert (told(item)[3] or day) == day
 
 
 @pytest.mark.parametrize("mark", ["", "- "])
