@@ -43,7 +43,8 @@ _PARTS: Final = {
     "rest": r"(?!(?<=\d:)\d)(?P<what>.+)",
     "work": "(?P<what>{verbs}.*)",
     # Behind a label of work: a person, and a colon before more than a sum, with marks of emphasis around.
-    "labelled": r"s?\b[*_]{0,2}(( ?[(\[]| {doer} )(?P<who>[^()\[\]:\uff1a]{2,40}?)[)\]]?)?"
+    "labelled": r"s?\b[*_]{0,2}"
+    r"(( ?[(\[\uff08]| {doer} )(?P<who>[^()\[\]:\uff08\uff09\uff1a]{2,40}?)[)\]\uff09]?)?"
     r"[*_]{0,2} ?([:\uff1a]|[\u2013-](?= ))[*_]{0,2}\s*(?=\S)(?!\W{0,2}\d[\d.,' ]*+\W?\w{0,3}\W{0,2}$)",
 }
 

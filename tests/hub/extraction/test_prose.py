@@ -39,6 +39,7 @@ The contract must be signed by 12 March. | tasks | sign the contract | | 2026-03
 Mia and Tom need to book the train. | tasks | book the train | Mia, Tom
 Phil to tell the neighbours. | tasks | tell the neighbours | Phil
 To be done by Phil: quote for the tent, by Friday | tasks | quote for the tent | Phil | 2026-03-06
+Emma will have to extend the lease. | tasks | extend the lease | Emma
 Still to pay: invoice of the printer | tasks | invoice of the printer
 Rosa, check the alarm before you leave. | tasks | check the alarm before you leave | Rosa
 TODO: renew the domain | tasks | renew the domain
@@ -125,6 +126,9 @@ Herr Noll reicht die Bilder bis Freitag nach. | tasks | reicht die Bilder nach |
 Könnten Sie bis Donnerstag die Rechnung schicken? | tasks | die Rechnung schicken | | 2026-03-05
 Bitte sorgen Sie für ausreichend Stühle. | tasks | sorgen Sie für ausreichend Stühle
 Zu erledigen durch Nadine: Angebot Zelt, bis Freitag | tasks | Angebot Zelt | Nadine | 2026-03-06
+Nadine muss krank sein.
+Das muss der Regen sein.
+Der Plan muss bis Freitag unterschrieben sein. | tasks | Der Plan muss unterschrieben sein | | 2026-03-06
 Zu bezahlen: Rechnung der Druckerei bis Freitag | tasks | Rechnung der Druckerei | | 2026-03-06
 Bitte um Rückruf unter 0171 2345678 bis Freitag. | tasks | Rückruf unter 0171 2345678 | | 2026-03-06
 Bitte um Mitternacht die Tür schließen. | tasks | um Mitternacht die Tür schließen
@@ -222,6 +226,7 @@ RUSSIAN = """
 Игорь завтра проверит цены на плитку. | tasks | проверить цены на плитку | Игорь | 2026-03-05
 Тимур должен сдать отчёт по складу. | tasks | сдать отчёт по складу | Тимур
 Договор нужно вернуть до 15 марта. | tasks | Договор нужно вернуть | | 2026-03-15
+Тимур не должен приходить.
 К оплате: счёт типографии до пятницы | tasks | счёт типографии | | 2026-03-06
 Ирина, проверь журналы. | tasks | проверить журналы | Ирина
 Не забыть: оплатить счёт до пятницы. | tasks | оплатить счёт | | 2026-03-06
@@ -240,6 +245,9 @@ CHINESE = """
 请在周五之前把报价单发给海宁公司。 | tasks | 把报价单发给海宁公司 | | 2026-03-06
 小李明天核对运费。 | tasks | 核对运费 | 小李 | 2026-03-05
 孙浩负责更新用户手册。 | tasks | 更新用户手册 | 孙浩
+应该是下雨了。
+王芳应该很高兴。
+待办（周航）：座位表 | tasks | 座位表 | 周航
 待付：印刷厂发票，周五之前 | tasks | 印刷厂发票 | | 2026-03-06
 请周航预订会议室。 | tasks | 预订会议室 | 周航
 别忘了：周五带运动服。 | tasks | 带运动服 | | 2026-03-06
@@ -1581,6 +1589,7 @@ async def test_noun_with_a_deadline_is_a_task_and_an_event_stays_an_event(text: 
         ("payer la location la semaine du 7 décembre", "la semaine du 7 décembre"),
         ("pay the rent late, by the 1st of next month", "2026-12-01"),
         ("pay the rent before Christmas", "2026-12-24"),
+        ("pay the rent late December", "2026-12-31"),
         ("pay the rent by New Year", "2026-12-31"),
         ("pay the rent before Easter", "before Easter"),
         ("pay the rent before the Christmas holidays", "before the Christmas holidays"),
