@@ -431,10 +431,10 @@ class Explainer:
         keys = await self._store.read(units.unit_keys, agent.id)
         inside = [key for key in keys if key.endswith(f"/{plain}")]
         if not inside and "." in plain:
-            within = re.compile(rf"(?<!\w){re.escape(fold(plain))}\Z")
-            names = {key: f"/{fold(key)}" for key in keys}
-            inside = [key for key in keys if within.search(names[key])]
-            inside = [key for key in inside if names[key].endswith(f"/{fold(plain)}")] or inside
+            end = fold(plain)
+            befores = {key: fold(key).removesuffix(end)[-1:] for key in keys if fold(key).endswith(end)}
+            inside = [key for key, before in befores.items() if not (before.isalnum() or before == "_")]
+            inside = [key for key in inside if befores[key] in ("", "/")] or inside
         return inside[0] if len(inside) == 1 else None
 
     async def _sentences(

@@ -131,6 +131,7 @@ def _build_the_rest(*, has_words: bool) -> dict[Pattern, tuple[str, str]]:
         named |= {pattern: ("hub.extraction.when", f"{name} ({code})") for name, pattern in built}
     named[chunk._day_with_point()] = "hub.extraction.chunk", "day"
     prompt_injection._dress()
+    prompt_injection._overriding()
     quotations.above_quotations()
     list(injection_warnings._hidden_runs("\u200b" * 99))
     pattern_of_names(["Anna Rossi", "Anna", "laptop-2"])

@@ -278,7 +278,7 @@ def test_up_names_broken_settings_and_continues_without_a_missing_folder(home: H
         settings.write("[modle]\n")
     printed = home.hub("up")
     assert f"shared: {home.notes}; " in printed
-    assert f"not shared, because it is missing: {work}\n" in printed
+    assert f"not shared, because it is missing: {work}; put it back" in printed
     assert "error: hub.toml is broken, so the hub uses the last good settings" in printed
 
 
