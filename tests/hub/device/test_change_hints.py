@@ -320,7 +320,7 @@ async def test_hint_without_an_answer_is_sent_again_and_with_one_no_more(folder:
         await bench.sends(3, within_s=3 * AGAIN_S)
 
 
-async def test_hint_that_no_listing_followed_is_sent_again_in_the_next_connection(
+async def test_hint_without_a_listing_is_sent_again_in_the_next_connection(
     folder: WatchedFolder,
 ) -> None:
     bench = HintBench(folder, lambda: None)

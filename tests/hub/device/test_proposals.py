@@ -121,7 +121,7 @@ TICK: Record = {"status": "done"}
         ("- [x] call Ana", {"is_moved": True}, TICK, True),
     ],
 )
-def test_tick_that_the_owner_typed_into_the_line_of_a_task_needs_no_approval(
+def test_tick_typed_by_the_owner_into_a_task_line_needs_no_approval(
     hub: HubCalls,
     db: Path,
     owner: sqlite3.Connection,

@@ -232,5 +232,5 @@ def test_hub_names_the_marks_of_a_list_unless_the_text_is_converted(
         ([], ""),
     ],
 )
-def test_repetition_is_the_first_mark_that_repeats(marks: list[str], found: str) -> None:
+def test_repetition_is_the_first_repeating_mark(marks: list[str], found: str) -> None:
     assert repetition_in(marks) == found

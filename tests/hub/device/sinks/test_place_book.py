@@ -89,7 +89,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     return Desk(tmp_path / "ana")
 
 
-def test_number_of_items_for_a_place_leaves_out_lines_of_its_own_file(desk: Desk) -> None:
+def test_number_of_items_for_a_place_leaves_out_lines_of_the_file_there(desk: Desk) -> None:
     clock, source = desk.bench.clock, ItemSource(path="notes/todo.txt", quote="Pay", start=0, end=3)
     (desk.home / "notes/todo.txt").write_text("Pay\n")
     data = {"title": "Pay", **SUGGESTED}
@@ -495,7 +495,7 @@ REBOUND: dict[str, tuple[list[list[str]], str, str]] = {
 
 
 @each("name", REBOUND)
-def test_server_that_a_hub_named_is_called_at_public_addresses_alone(
+def test_server_named_by_a_hub_is_called_at_public_addresses_alone(
     name: str, tmp_path: Path, radicale: Radicale, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found, certified, why = REBOUND[name]

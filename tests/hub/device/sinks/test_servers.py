@@ -387,7 +387,7 @@ DROPS: dict[str, Callable[[dict[str, Any]], object]] = {  # what a task list mak
 
 @pytest.mark.parametrize("echo", ["an item", "an id", "nothing"])
 @pytest.mark.parametrize("drop", DROPS)
-def test_value_that_a_task_list_does_not_keep_is_no_edit(
+def test_value_dropped_by_a_task_list_is_no_edit(
     tmp_path: Path, bench: SinkBench, monkeypatch: pytest.MonkeyPatch, drop: str, echo: str
 ) -> None:
     with rest_place(tmp_path) as place:

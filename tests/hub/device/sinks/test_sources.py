@@ -218,7 +218,7 @@ COMPLETED = f"STATUS:COMPLETED\r\nCOMPLETED:{CLOCK.now():%Y%m%dT%H%M%SZ}\r\nPERC
         ),
     ],
 )
-def test_line_of_a_place_that_is_a_task_is_ticked_and_opened_on_both_sides(
+def test_task_line_of_a_place_is_ticked_and_opened_on_both_sides(
     tmp_path: Path, kind: str, text: str, quote: str, done: str, again: str | None
 ) -> None:
     note = Note(tmp_path, text, quote or text.partition("\n")[0], is_done=False)
@@ -245,7 +245,7 @@ def test_line_of_a_place_that_is_a_task_is_ticked_and_opened_on_both_sides(
     assert status("") == ("todo" if has_box else "done", "")
 
 
-def test_line_of_a_place_below_a_link_that_is_shared_is_ticked(tmp_path: Path) -> None:
+def test_line_of_a_place_below_a_shared_link_is_ticked(tmp_path: Path) -> None:
     note = Note(tmp_path, "- [ ] Pay\n", "Pay")
     note.root.rename(tmp_path / "disk")
     note.root.symlink_to(tmp_path / "disk")
