@@ -67,7 +67,7 @@ def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
     show.report(
         "rules read files; its model reads no prose until reads_prose = true in [model]: hub help models"
         if local
-        else "it has no model: rules alone read files, mailboxes wait; to add one: hub help models"
+        else "it has no model: rules alone read files and mail; to add one: hub help models"
     )
     if local:
         try:

@@ -152,7 +152,6 @@ class CalDavConnector(Connector):
     auth: ClassVar[Auth] = Auth.PASSWORD
     settings_model: ClassVar[type[CalDavSettings]] = CalDavSettings
     filter_model: ClassVar[type[Filter]] = CalDavFilter
-    needs_model: ClassVar[bool] = False
 
     settings: CalDavSettings
     filter: CalDavFilter

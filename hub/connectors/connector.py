@@ -359,7 +359,6 @@ class Connector(ABC):
     auth: ClassVar[Auth]
     settings_model: ClassVar[type[ProviderSettings]] = ProviderSettings
     filter_model: ClassVar[type[Filter]] = Filter
-    needs_model: ClassVar[bool] = True  # True if its documents are prose
     can_push: ClassVar[bool] = False  # True if ``wait_for_news`` is implemented
     api_version: ClassVar[int] = API_VERSION
     revision: ClassVar[str] = ""  # differs after a change of a file that describes the connector

@@ -284,7 +284,7 @@ def kind_of_file(file: Path, *, own: bool = True) -> "type[ManifestConnector]":
         "settings_model": model,
         "filter_model": create_model("ManifestFilter", __base__=base, **words),
         "has_html": manifest.html or manifest.format == "feed",
-        "needs_model": manifest.format != "ics" and not manifest.is_task,
+        "is_prose": manifest.format != "ics" and not manifest.is_task,
     }
     return type("ManifestConnector", (ManifestConnector,), members)
 
@@ -371,6 +371,7 @@ class ManifestConnector(Connector):
     auth = Auth.NONE
     manifest: ClassVar[ConnectorManifest]
     has_html: ClassVar[bool]
+    is_prose: ClassVar[bool]  # False for calendars and lists of tasks
     file: ClassVar[Path]
 
     settings: _Settings
@@ -490,7 +491,7 @@ class ManifestConnector(Connector):
                 return Unread(reason="it was deleted", is_removed=True)
             text = "\n".join(part for part in (text, *texts_at(answer.json(), detail.text)) if part)
         parts = found.parts
-        if self.needs_model:
+        if self.is_prose:
             parts = parts | cut_parts(found.media_type or "", text, self.filter.max_chars)
             text = text[: self.filter.max_chars] or "(empty)"
         return msgspec.structs.replace(found, text=text, content_hash=_digest(text), parts=parts)
@@ -698,7 +699,7 @@ class ManifestConnector(Connector):
         self, message: Message, text: str, hidden: int = 0, parts: Mapping[str, int] | None = None
     ) -> Document:
         media_type, origin = "text/markdown", ProvenanceOrigin.WEB
-        if not self.needs_model:
+        if not self.is_prose:
             media_type, origin = "text/calendar", ProvenanceOrigin.CALENDAR
         return message.document(
             text, "", media_type=media_type, hidden_parts=hidden, origin=origin, parts=parts
@@ -707,7 +708,7 @@ class ManifestConnector(Connector):
     def _message(self, entry: ListedEntry, **fields: Any) -> Message:
         # The hash prevents names chosen by others: rules consider the names of files.
         key = f"{self.provider}:{_digest(entry.id or entry.version)[:32]}"
-        key += "" if self.needs_model else ".ics"
+        key += "" if self.is_prose else ".ics"
         return Message(key=key, version=_digest(entry.version)[:32], place=entry.id, **fields)
 
     def _cursor(

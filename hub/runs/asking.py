@@ -133,10 +133,6 @@ class Asking:
         self.models = models
         self.gates.use(models)
 
-    def has_model(self, order: RunOrder) -> bool:
-        """Return True if a model is available to the run; otherwise only rules extract items."""
-        return self.models.choose(allow_cloud=order.settings.allow_cloud) is not None
-
     def away(self, order: RunOrder) -> str | None:
         """Return why the gate of the run's model is closed, or None if it is open."""
         return self.gates.away(allow_cloud=order.settings.allow_cloud)

@@ -46,7 +46,7 @@ from hub.document import Document
 from hub.extraction.items import ExtractionOptions
 from hub.extraction.letters import MAX_DATES, Invitation, invitation_in
 from hub.extraction.model import ModelExhausted
-from hub.runs.asking import NoModel, RunAsking
+from hub.runs.asking import RunAsking
 from hub.runs.attempt import Attempt, DocumentReading
 from hub.runs.attempt_ending import AttemptEnding
 from hub.runs.interrupt import Interrupt
@@ -75,7 +75,6 @@ class MessageWork:
 
     Args:
         slots: one is acquired for each message in progress, and released by *process* at its end.
-        has_model: True if a model is available for free text.
         process: extracts and plans a document, and delivers its items if the device is connected.
         bring: delivers calls of a unit that were planned earlier.
     """
@@ -86,11 +85,9 @@ class MessageWork:
         asking: RunAsking,
         slots: anyio.Semaphore,
         *,
-        has_model: bool,
         process: Callable[[DocumentReading], Awaitable[None]],
         bring: Callable[[str, Sequence[OpenCall]], Awaitable[None]],
     ) -> None:
-        self.has_model = has_model
         self.bring = bring
         self._attempt = attempt
         self._asking = asking
@@ -222,7 +219,6 @@ class MailboxVisits:
         try:
             await self._flush(attempt, work)
             async with open_connector(self._desk, row, order.settings.mailbox) as connector:
-                _check_model(connector, has_model=work.has_model)
                 grant = await self._store.read(connectors.find_credential, row.id)
                 reading = _MailboxReading(self, attempt, connector, row, work, grant=grant)
                 await reading.read(interrupt)
@@ -242,23 +238,19 @@ class MailboxVisits:
                 await self._store.write(seen_messages.note_end_of_stream, order.agent_id, at=at)
         return None
 
-    async def newest(
-        self, order: RunOrder, most: int, *, has_model: bool
-    ) -> AsyncGenerator[tuple[str, Document | str]]:
+    async def newest(self, order: RunOrder, most: int) -> AsyncGenerator[tuple[str, Document | str]]:
         """Yield the newest messages that the filter takes, read before or not: a document, or its error.
 
         Writes nothing: the cursor stays, and no message is recorded as read. The keys are those of their
         units.
 
         Raises:
-            NoModel: the messages are prose, and there is no model.
             ConnectorFailure: the connector could not be read.
         """
         assert order.settings.mailbox is not None
         mailbox = order.settings.mailbox
         row = await self._store.read(connectors.get_connector, mailbox.connector, user_id=order.user_id)
         async with open_connector(self._desk, row, mailbox) as connector:
-            _check_model(connector, has_model=has_model)
             chosen = await self._newest_of(connector, most)
             units: set[str] = set()
             senders = KnownSenders(self.trusted, await self._store.read(approved_authors, order.user_id))
@@ -366,12 +358,6 @@ class MailboxVisits:
     def now(self) -> datetime:
         """Return the current time."""
         return self._clock.now()
-
-
-def _check_model(connector: Connector, *, has_model: bool) -> None:
-    """Check that prose has a model. Messages are never read again, so they are not read without one."""
-    if connector.needs_model and not has_model:
-        raise NoModel("there is no model that could read its messages; write [model] in hub.toml")
 
 
 def _key_of_content(message: Message, document: Document) -> str:

@@ -495,8 +495,7 @@ class RunPreview:
         mailboxes = self._previews.mailboxes
         assert mailboxes is not None, "a preview of a mailbox, in a hub that reads none"
         self._to_read = self._newest or NEWEST_MESSAGES
-        has_model = self._previews.asking.has_model(self.order)
-        async with aclosing(mailboxes.newest(self.order, self._to_read, has_model=has_model)) as messages:
+        async with aclosing(mailboxes.newest(self.order, self._to_read)) as messages:
             async for unit_key, found in messages:
                 if isinstance(found, Document):
                     yield found

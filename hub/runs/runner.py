@@ -294,7 +294,6 @@ class Runner:
                 attempt,
                 asking,
                 slots,
-                has_model=self._asking.has_model(order),
                 process=lambda reading: self.unit(attempt, reading, slots, interrupt),
                 bring=lambda key, calls: self.bring(attempt, attempt.link, key, calls, interrupt),
             )

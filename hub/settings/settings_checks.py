@@ -200,9 +200,6 @@ def _found_in_agents(
         if kind is None:
             continue
         yield from _not_taken(kind.filter_model, agent.filter, ("agents", number, "filter"), report)
-        if kind.needs_model and settings.model is None:
-            message = "there is no model that could read its messages"
-            yield report.error(key, message, "write [model]; what a mailbox brings is prose")
         if agent.push and not kind.can_push and connector.provider != "webhook":
             message = f"{connector.provider} cannot notify of new messages"
             yield report.error(("agents", number, "push"), message, "leave it out; a schedule reads it")

@@ -111,7 +111,7 @@ def test_init_writes_the_sample_and_makes_a_private_folder(hub: Hub, state: Path
         hub("init", "--config", str(file)),
         0,
         f"hub serve --config {file} --state {state}",
-        "it has no model: rules alone read files, mailboxes wait",
+        "it has no model: rules alone read files and mail",
     )
     assert file.read_text() == _sample()
     named = file.read_text().splitlines()[0].removeprefix("#:schema ./")

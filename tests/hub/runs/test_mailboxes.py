@@ -626,16 +626,17 @@ async def test_parallel_reading_of_messages_queries_the_device_rows_once(
     assert len(asked) == len(set(asked)) == 1
 
 
-async def test_mailbox_is_not_read_without_a_model(bench: Bench, mailbox: Mailbox) -> None:
-    mailbox.add("t1")
+async def test_mailbox_without_a_model_is_read_by_rules_and_each_message_once(
+    bench: Bench, mailbox: Mailbox
+) -> None:
+    mailbox.add("t1", "Please call the roofer by 4 December 2026.\n")
     link = bench.connect()
-    models, bench.asking.models = bench.asking.models, Models()
-    run = await bench.run()
-    assert shown(run) == (RunState.FAILED, RunOutcome.ERROR)
-    assert "model" in (run.reason or "")
-    assert (mailbox.read, await cursor(bench)) == ([], None)
-    bench.asking.models = models
-    assert (shown(await bench.run()), titles(link)) == (DONE, ["t1"])
+    models = bench.asking.models
+    bench.asking.models = bench.extractor.models = Models()
+    assert (shown(await bench.run()), titles(link)) == (DONE, ["call the roofer"])
+    bench.asking.models = bench.extractor.models = models  # for mail that comes
+    mailbox.add("t2")
+    assert (shown(await bench.run()), titles(link)) == (DONE, ["call the roofer", "t2"])
 
 
 def sent(by: str, *, is_verified: bool = True) -> dict[str, Any]:

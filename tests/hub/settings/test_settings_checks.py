@@ -366,7 +366,6 @@ def test_mailbox_settings_are_valid_without_a_password(check: Check) -> None:
             'schedule = { cron = "0 7 * * *" }\n',
             "schedule: its runs cannot start without paths (what it reads there) or connector",
         ),
-        (MODEL, "", "there is no model that could read its messages"),
         (CONNECTOR, CONNECTOR * 2, "another connector has this name"),
     ],
 )
