@@ -64,6 +64,7 @@ RUN_S: Final = 10.0  # a longer first run goes on without this command
 _POLL_S: Final = 0.1
 _DRAIN_S: Final = 30.0  # for files in progress, until a second signal
 _KILL_S: Final = 10.0
+_QUIET_S: Final = 3.0  # a wait that is longer is explained
 _PORTS: Final = (8770, 8771)  # of the commented settings
 _AGENT: Final = re.compile(r"^\[\[agents\]\]\n(?>(?:(?!timezone|\[).+\n)*)timezone = .*\n", re.MULTILINE)
 _CODE: Final = re.compile(r"hub pair approve (\S+)")
@@ -131,8 +132,11 @@ class _LocalProcess:
         with suppress(ProcessLookupError):
             process = os.pidfd_open(pid)
             try:
+                signal.pidfd_send_signal(process, signal.SIGTERM)
+                if not select.select([process], [], [], _QUIET_S)[0]:
+                    show.report(f"the {self.name} finishes the files that it reads: {_DRAIN_S:g} s at most")
                 for number, wait_s in (
-                    (signal.SIGTERM, _DRAIN_S),
+                    (0, _DRAIN_S),
                     (signal.SIGTERM, _KILL_S),
                     (signal.SIGKILL, _KILL_S),
                 ):
@@ -142,6 +146,7 @@ class _LocalProcess:
                     select.select([process], [], [], wait_s)
             finally:
                 os.close(process)
+        show.report(f"the {self.name} has ended")
         return True
 
     @property
@@ -260,10 +265,8 @@ def down(state: Path) -> None:
     """
     check_system()
     with _alone(state) as services:
-        ended = [service.name for service in services if service.stop()]
-    for name in ended:
-        show.report(f"the {name} has ended")
-    if not ended:
+        ended = [service.stop() for service in services]
+    if not any(ended):
         show.report("nothing runs that hub up started")
     if hub_status(state) is not None:
         show.report("a hub runs that hub up did not start; to end it: hub drain")
