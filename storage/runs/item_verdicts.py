@@ -52,6 +52,11 @@ _DONE: Final[Mapping[GivenVerdict, str]] = {
     "reject": "rejected",
     "undo": "took back the verdict on",
 }
+_LEFT: Final[Mapping[GivenVerdict, Collection[str]]] = {
+    "approve": ("approved", "edited"),
+    "edit": ("approved", "edited"),
+    "reject": ("rejected",),
+}
 _WITH_ANOTHER: Final = "settled as the same"
 CHANGED: Final = ErrorCode.CHANGED_MEANWHILE.value
 
@@ -434,14 +439,15 @@ def _record(c: sa.Connection, done: Sequence[tuple[ItemRow, NewVerdict]], actor:
 
 
 def _repeated(item: ItemRow, before: VerdictRow | None, new: NewVerdict) -> VerdictRow | None:
-    """Return the newest verdict of the item if *new* repeats it."""
+    """Return the newest verdict of the item if *new* repeats it, and nothing was decided otherwise since."""
     if before is None or before.verdict != new.verdict:
         return None
-    if new.verdict == "undo":
-        return before
+    if before.verdict == "undo":
+        is_decided = before.settled_at is not None and (item.verdict_at or 0) > before.settled_at
+        return None if is_decided else before
     is_same = (before.data, before.seen_call, before.led_by) == (new.data, item.call_id, new.led_by)
-    is_decided = item.verdict != "open" and new.seen_row is None  # an approved row may change again and again
-    return before if is_same and (before.is_open or is_decided) else None
+    is_left = item.verdict in _LEFT[before.verdict] and new.seen_row is None  # an approved row may change again
+    return before if is_same and (before.is_open or is_left) else None
 
 
 def _new(
@@ -452,7 +458,7 @@ def _new(
         raise _on_its_way(item)
     undone = before if new.verdict == "undo" else None
     if new.verdict == "undo" and (undone is None or undone.state != "done" or undone.verdict == "undo"):
-        raise _conflict(item, "has no verdict to undo")
+        raise _conflict(item, f"has no verdict to undo here; it is {item.verdict}")
     if undone is not None and undone.seen_call != item.call_id:
         raise _conflict(item, f"is at version {item.version} now, after the verdict; read it again")
     # An open item may be a change of an approved row: the device, which has the row, tells.

@@ -829,6 +829,32 @@ def test_undo_of_a_verdict_given_at_the_device_is_a_conflict(c: sa.Connection, r
     assert code_of(give(c, "reject", "v-2")) == ErrorCode.CHANGED_MEANWHILE
 
 
+@pytest.mark.usefixtures("row")
+@pytest.mark.parametrize(
+    ("given", "reported", "is_repeated"),
+    [
+        (["approve"], "edited", True),
+        (["approve"], "rejected", False),
+        (["reject"], "rejected", True),
+        (["approve", "undo"], None, True),
+        (["approve", "undo"], "approved", False),
+        (["reject", "undo"], "rejected", False),
+    ],
+)
+def test_repeated_verdict_is_a_conflict_where_the_owner_decided_otherwise_since(
+    c: sa.Connection, given: list[str], reported: Any, is_repeated: bool
+) -> None:
+    states = {"approve": "approved", "reject": "rejected", "undo": "open"}
+    for verdict in given:
+        give(c, verdict, f"v-{verdict}")
+        send(c)
+        settle(c, f"v-{verdict}", states[verdict])
+    if reported is not None:
+        calls.record_verdicts(c, DESK, [ReportedVerdict(the_item(c).call_id, reported)], AT + 99)
+    again = give(c, given[-1], "v-again")
+    assert isinstance(again, VerdictRow) if is_repeated else code_of(again) == ErrorCode.CHANGED_MEANWHILE
+
+
 @pytest.mark.parametrize(
     ("verdict", "reported", "state"),
     [("approve", "edited", "refused"), ("approve", "approved", "done"), ("edit", "rejected", "refused")],
