@@ -462,6 +462,8 @@ VERDICT_REFUSALS: Mapping[str, str] = {  # why a device did not apply a verdict 
     _E.NOT_GRANTED: "its owner does not grant it; on the device: hub grants +review.remote",
     _E.CALL_UNSUPPORTED: "its device takes no verdicts from a hub; decide there: hub review, or its program",
     _E.CHANGED_MEANWHILE: "its owner decided otherwise, or the item has changed since",
+    _E.DATABASE_CONFLICT: "the row is not at its device any more",
+    _E.DEVICE_ERROR: "its device answered otherwise than asked; look there: hub review, or its program",
     _E.REVOKED: f"its device was revoked; let it in again: {connect_command(anew=True)}",
 }
 

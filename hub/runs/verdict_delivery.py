@@ -186,10 +186,14 @@ class VerdictDelivery:
         except DeliveryError:
             return None
         answered = _answer_of(verdict, answer)
-        if answered is None or answered.state != "open" or verdict.undoes is None:
+        if answered is None or answered.state is None or verdict.undoes is None:
             return answered
-        was_held = await self._store.read(item_verdicts.was_held, verdict.undoes)
-        return await self._take_back(link, verdict, answered) if was_held else answered
+        undone = await self._store.read(item_verdicts.undone_by, verdict.undoes)
+        if undone is None or undone.seen_row is not None:
+            return answered
+        if answered.state != "open":  # which the item was before, so that the device did something else
+            return msgspec.structs.replace(answered, reason=ErrorCode.DEVICE_ERROR)
+        return await self._take_back(link, verdict, answered) if undone.was_held else answered
 
     async def _take_back(
         self, link: DeviceLink, verdict: DueVerdict, answer: VerdictAnswer
@@ -214,7 +218,7 @@ class VerdictDelivery:
             return None
         if may_change(deleted):
             return None
-        is_removed = deleted.error is None and deleted.result.get("deleted") == 1
+        is_removed = isinstance(deleted.result, dict) and deleted.result.get("deleted") == 1
         return msgspec.structs.replace(
             answer, is_removed=is_removed, counter=deleted.counter or answer.counter
         )

@@ -107,6 +107,11 @@ class VerdictRow(msgspec.Struct, frozen=True, kw_only=True):
         """True until it is settled."""
         return self.settled_at is None
 
+    @property
+    def was_held(self) -> bool:
+        """True if it approved an item that the hub held."""
+        return self.verdict in ("approve", "edit") and self.source is not None
+
 
 class NewVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """Verdict to store. *version*: of the item, as its owner saw it; *id*: unused so far.
@@ -655,8 +660,8 @@ class VerdictAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Answer of a device to a verdict.
 
     Attributes:
-        state: verdict on the row now; ``None``: it was refused.
-        reason: error code of a refusal.
+        state: verdict on the row now, if the device told it.
+        reason: error code of a refusal; absent: the verdict was done.
         counter: the device's counter for the call, if reported.
         is_removed: the device has no row of the item any more, so that the hub holds the item again.
     """
@@ -701,11 +706,7 @@ TAKE_BACK = (
         | {"updated_at": _now}
     )
 )
-OF_HELD = sa.select(item_verdicts.c.id).where(
-    item_verdicts.c.id == sa.bindparam("given"),
-    item_verdicts.c.verdict.in_(("approve", "edit")),
-    item_verdicts.c.source.is_not(None),
-)
+BY_ID = VERDICTS.where(item_verdicts.c.id == sa.bindparam("given"))
 GIVE_BACK = (
     sa.update(items)
     .where(items.c.id == sa.bindparam("item"), items.c.source.is_(None))
@@ -714,9 +715,10 @@ GIVE_BACK = (
 
 
 @lone
-def was_held(c: sa.Connection, id: CallId) -> bool:
-    """Return True if a verdict approved an item that the hub held."""
-    return c.execute(OF_HELD, {"given": id}).first() is not None
+def undone_by(c: sa.Connection, id: CallId) -> VerdictRow | None:
+    """Return the verdict that an ``undo`` names, or None if it was deleted as old."""
+    row = c.execute(BY_ID, {"given": id}).one_or_none()
+    return None if row is None else struct_from(VerdictRow, row)
 
 
 def settle(
@@ -731,7 +733,7 @@ def settle(
         return []
     settled: list[VerdictRow] = []
     for answer in sorted(answers, key=lambda answer: answer.id):
-        after = "refused" if answer.state is None else "done"
+        after = "done" if answer.reason is None else "refused"
         given = {"given": answer.id, "after": after, "why": answer.reason, "now": at}
         row = c.execute(SETTLE, given).one_or_none()
         if row is None:

@@ -377,6 +377,51 @@ async def test_undone_approval_holds_the_item_again_wherever_the_connection_brea
             assert [*await listed(bench, "held")] == ["call Anna"]
 
 
+@pytest.mark.parametrize("said", [None, [1], "gone", {}, {"deleted": 0}, {"deleted": 2}])
+async def test_undone_approval_is_a_suggestion_where_the_device_does_not_say_the_row_was_deleted(
+    bench: Bench, doubted: set[str], tmp_path: Path, said: Any
+) -> None:
+    doubted.add("call Anna")
+    await run(bench, a=ANNA)
+    row = (await listed(bench, "held"))["call Anna"]
+    with desk(tmp_path, bench) as device:
+        device.granted([f"+{GRANT}"])
+
+        def answer(call: ToolCall) -> Answer:
+            return Answer(result=said) if call.action is Action.DELETE else device.apply([call])[0]
+
+        for epoch, verdict in enumerate(("approve", "undo", "approve"), 1):
+            await give(bench, row, verdict)
+            await deliver(bench, linked(bench, answer, epoch=epoch, grants=[GRANT]))
+            state: Verdict = "open" if verdict == "undo" else "approved"
+            assert ((await newest_verdict(bench, row)).state, [*await listed(bench, state)]) == (
+                "done",
+                ["call Anna"],
+            )
+        assert [item.verdict for item in read_items(tmp_path / "desk.db")] == ["approved"]
+
+
+@pytest.mark.parametrize("said", ["approved", "edited", "rejected"])
+async def test_undo_is_refused_and_may_be_given_again_where_the_device_says_another_state(
+    bench: Bench, said: Verdict
+) -> None:
+    await run(bench, a=ANNA)
+    row = (await listed(bench))["call Anna"]
+    states = {"approve": "approved", "undo": said}
+
+    def answer(call: ToolCall) -> Answer:
+        assert call.review is not None
+        return Answer(result={"state": states[call.review.verdict.value]})
+
+    for epoch, verdict in enumerate(("approve", "undo", "undo"), 1):
+        await give(bench, row, verdict)
+        await deliver(bench, link := linked(bench, answer, epoch=epoch, grants=[GRANT]))
+        assert len(link.calls) == 1
+    newest = await newest_verdict(bench, row)
+    assert (newest.verdict, newest.state, newest.reason) == ("undo", "refused", ErrorCode.DEVICE_ERROR)
+    assert (await listed(bench))["call Anna"].verdict == said
+
+
 async def test_of_a_file_so_many_unsure_items_are_held_and_the_others_are_counted(
     bench: Bench, doubted: set[str]
 ) -> None:

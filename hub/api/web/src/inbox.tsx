@@ -407,6 +407,8 @@ const REASONS: Readonly<Record<string, string>> = {
   not_granted: "its owner has not granted review.remote to the hub",
   call_unsupported: "the program there is too old for it: decide there",
   changed_meanwhile: "its owner decided otherwise, or the item has changed since",
+  database_conflict: "the row is not there any more",
+  device_error: "the program there answered otherwise than asked: look there",
   bad_record: "a value, or the project or task that it names, does not fit what is there: change it, or decide there by hub review",
 };
 
