@@ -126,8 +126,10 @@ def _asked(path: Path, items: Sequence[HeldItem], verdict: HeldVerdict) -> list[
         answer = owner_requests.ask_hub(
             path.with_suffix(owner_requests.SUFFIX), Method.HELD_JUDGE, {"verdicts": verdicts}
         )
-        problem = answer.problem
-        results = [] if problem else msgspec.convert(answer.result.get("results"), list[str | None])
-    except (OSError, AttributeError, msgspec.ValidationError):
+        problem = answer.problem or "the hub gave no answer that this device can read"
+        results = msgspec.convert(answer.result.get("results", []), list[str | None])
+    except msgspec.ValidationError:
+        results = []
+    except (OSError, AttributeError):  # some systems have no such sockets
         problem, results = "the device is not connected to its hub; start it: hub connect", []
-    return results if len(results) == len(items) else [problem or "the hub gave no answer"] * len(items)
+    return results if len(results) == len(items) else [problem] * len(items)

@@ -652,3 +652,16 @@ async def test_an_approval_that_the_hub_did_not_get_approves_no_row(
         device.apply([ToolCall(id="c-1", action=Action.INSERT, table="tasks", data={"title": "call Anna"})])
     (row,) = read_items(tmp_path / "desk.db")
     assert row.verdict == "open"
+
+
+@pytest.mark.parametrize("said", [{}, {"results": None}, {"results": [5]}, {"results": []}, {"results": [None] * 2}])
+async def test_malformed_answer_to_verdicts_is_named_and_approves_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bench: Bench, said: dict[str, Any]
+) -> None:
+    item = HeldItem("i-1", "c-1", "tasks", "call Anna", "a.md", "call Anna", bench.clock.now())
+    monkeypatch.setattr(owner_requests, "ask_hub", lambda *_: PageReply(hub="hub", result=said))
+    with desk(tmp_path, bench) as device:
+        (problem,) = judge_held(tmp_path / "desk.db", [item], "approve")
+        assert problem == "the hub gave no answer that this device can read"
+        device.apply([ToolCall(id="c-1", action=Action.INSERT, table="tasks", data={"title": "call Anna"})])
+    assert [row.verdict for row in read_items(tmp_path / "desk.db")] == ["open"]
