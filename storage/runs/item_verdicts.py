@@ -451,7 +451,8 @@ def _repeated(item: ItemRow, before: VerdictRow | None, new: NewVerdict) -> Verd
         is_decided = before.settled_at is not None and (item.verdict_at or 0) > before.settled_at
         return None if is_decided else before
     is_same = (before.data, before.seen_call, before.led_by) == (new.data, item.call_id, new.led_by)
-    is_left = item.verdict in _LEFT[before.verdict] and new.seen_row is None  # an approved row may change again
+    # an approved row may change again and again
+    is_left = item.verdict in _LEFT[before.verdict] and new.seen_row is None
     return before if is_same and (before.is_open or is_left) else None
 
 

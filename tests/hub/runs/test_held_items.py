@@ -390,7 +390,8 @@ async def test_undone_approval_is_a_suggestion_where_the_device_does_not_say_the
         def answer(call: ToolCall) -> Answer:
             return Answer(result=said) if call.action is Action.DELETE else device.apply([call])[0]
 
-        for epoch, verdict in enumerate(("approve", "undo", "approve"), 1):
+        verdicts: list[GivenVerdict] = ["approve", "undo", "approve"]
+        for epoch, verdict in enumerate(verdicts, 1):
             await give(bench, row, verdict)
             await deliver(bench, linked(bench, answer, epoch=epoch, grants=[GRANT]))
             state: Verdict = "open" if verdict == "undo" else "approved"
@@ -413,7 +414,8 @@ async def test_undo_is_refused_and_may_be_given_again_where_the_device_says_anot
         assert call.review is not None
         return Answer(result={"state": states[call.review.verdict.value]})
 
-    for epoch, verdict in enumerate(("approve", "undo", "undo"), 1):
+    verdicts: list[GivenVerdict] = ["approve", "undo", "undo"]
+    for epoch, verdict in enumerate(verdicts, 1):
         await give(bench, row, verdict)
         await deliver(bench, link := linked(bench, answer, epoch=epoch, grants=[GRANT]))
         assert len(link.calls) == 1
@@ -654,7 +656,9 @@ async def test_an_approval_that_the_hub_did_not_get_approves_no_row(
     assert row.verdict == "open"
 
 
-@pytest.mark.parametrize("said", [{}, {"results": None}, {"results": [5]}, {"results": []}, {"results": [None] * 2}])
+@pytest.mark.parametrize(
+    "said", [{}, {"results": None}, {"results": [5]}, {"results": []}, {"results": [None] * 2}]
+)
 async def test_malformed_answer_to_verdicts_is_named_and_approves_no_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bench: Bench, said: dict[str, Any]
 ) -> None:
