@@ -661,7 +661,7 @@ class VerdictAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Answer of a device to a verdict.
 
     Attributes:
-        state: verdict on the row now, if the device told it.
+        state: verdict on the row now, if the device reported it.
         reason: error code of a refusal; absent: the verdict was done.
         counter: the device's counter for the call, if reported.
         is_removed: the device has no row of the item any more, so that the hub holds the item again.
