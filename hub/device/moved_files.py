@@ -50,10 +50,15 @@ SELECT folder, name, inode FROM digests WHERE folder = ? OR (folder > ? AND fold
 Identity = tuple[int, int, int]  # size, modification time in nanoseconds, inode
 
 
+def leads_out(below: str) -> bool:
+    """Return True if a hub's path below a shared folder leads out of the folder, or cannot be a path."""
+    return not below or "\0" in below or bool(Path(below).anchor) or ".." in Path(below).parts
+
+
 def note_source(db: sqlite3.Connection, path: str) -> None:
     """Note the identity of the file at a source path, if it is one of a shared folder."""
     name, _, below = path.partition("/")
-    if below.startswith("/") or ".." in below.split("/"):
+    if leads_out(below):
         return  # a hub's attempt to probe other paths
     for (root,) in db.execute("SELECT path FROM roots WHERE name = ?", (name,)).fetchall():
         if (identity := _identity_at(os.path.join(root, below))) is not None:

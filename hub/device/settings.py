@@ -1,6 +1,7 @@
 """Settings file of a device (device.toml): its tables, defaults and checks."""
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from datetime import time
@@ -120,7 +121,7 @@ def _differently_named(sinks: tuple["AnySink", ...]) -> tuple["AnySink", ...]:
     for name in names:
         if names.count(name) > 1:
             raise refusal("name", f"two sinks are called {name}")
-    places = [sink.path.resolve() for sink in sinks if isinstance(sink, FileSink)]
+    places = [os.path.realpath(sink.path) for sink in sinks if isinstance(sink, FileSink)]
     for place in places:
         if places.count(place) > 1:
             hint = "one sink can have several tables"
@@ -313,7 +314,7 @@ def check_device_file(path: Path, content: bytes | None = None) -> DeviceReading
             *places.value(("sinks", number, "path")), f"sinks.{one.name}.path", "this is the settings file"
         )
         for number, one in enumerate(settings.sinks)
-        if isinstance(one, FileSink) and one.path.resolve() == path.resolve()
+        if isinstance(one, FileSink) and os.path.realpath(one.path) == os.path.realpath(path)
     ]
     wrong = own + [
         problem for sink in settings.sinks if isinstance(sink, RestSink) for problem in sink.read()[1]

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from hub.device.moved_files import MovedFiles
+from hub.device.moved_files import MovedFiles, leads_out
 from hub.text import archives
 from hub.text.decoding import decode
 from hub.text.excerpt import Excerpt, Excerpts
@@ -122,7 +122,7 @@ class Sources:
         """Return the shared folder of a path and the file, or no folder."""
         name, _, below = (path or "").partition("/")
         root = self._roots.get(name)
-        if root is None or not below or below.startswith("/") or ".." in below.split("/"):
+        if root is None or leads_out(below):
             return None, Path()  # a mail, for example, or a hub's attempt to probe other paths
         return root, root / below
 

@@ -1,5 +1,6 @@
 """Sinks as the settings of a device describe them."""
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,9 +15,9 @@ from hub.device.sinks.text_file import TextFile
 
 def sinks_of(config: Path, db: Path, settings: DeviceSettings) -> tuple[Sink, ...]:
     """Return the sinks of device.toml. Raises SettingsInvalid: a file is among the device's own data."""
-    own = db.parent.resolve()
+    own = os.path.realpath(db.parent)
     for sink in settings.sinks:
-        if isinstance(sink, FileSink) and sink.path.resolve().is_relative_to(own):
+        if isinstance(sink, FileSink) and Path(os.path.realpath(sink.path)).is_relative_to(own):
             what = "is in the folder of the device's own data"
             raise SettingsInvalid([SettingsProblem(str(config), 1, 1, f"sinks.{sink.name}.path", what)])
     return tuple(map(sink_of, settings.sinks))

@@ -1,5 +1,6 @@
 """Items that were found in a sink's own file, or ticked where they were found: not written there."""
 
+import os
 import re
 import sqlite3
 from collections.abc import Collection
@@ -33,7 +34,7 @@ def listed_already(db: sqlite3.Connection, sink: Sink, keys: Collection[str], pl
             found.add(key_of(table, row_id))
         if path not in own:
             file = sources.file(path)
-            own[path] = file is not None and any(map(sink.target.owns, {str(file), str(file.resolve())}))
+            own[path] = file is not None and any(map(sink.target.owns, {str(file), os.path.realpath(file)}))
             missing[path] = file is not None and not file.exists()
         if (own[path] or missing[path]) and (key := key_of(table, row_id)) in keys:
             line = sources.line(path, quote, start) if sink.kind == "markdown" else None

@@ -202,7 +202,7 @@ def tick_sources(
             is repeated after ``_SEARCH_MS``, and once a found file is missing.
     """
     synced, at_ms = Synced(), epoch_ms(now)
-    allowed = [folder.resolve() for folder in folders]
+    allowed = [os.path.realpath(folder) for folder in folders]
     sources, confirmed = sources_of(db), lru_cache(maxsize=1)(partial(answers.confirmed, db))
     searches = {} if searches is None else searches
     opened = lru_cache(maxsize=1)(_Opened)
@@ -210,11 +210,12 @@ def tick_sources(
     @lru_cache(maxsize=1)
     def sink_with(file: Path) -> tuple[Sink | None, Path]:
         takers = [sink for sink in sinks if _TABLE.name in sink.tables]
-        names = product(takers, (file, file.resolve()))
+        names = product(takers, (file, Path(os.path.realpath(file))))
         return next(((sink, path) for sink, path in names if sink.target.owns(str(path))), (None, file))
 
     def is_allowed(file: Path | None) -> bool:
-        return file is not None and any(file.resolve().is_relative_to(folder) for folder in allowed)
+        real = Path(os.path.realpath(file or ""))  # unlike ``resolve``, also of a link to itself
+        return file is not None and any(map(real.is_relative_to, allowed))
 
     for row_id, is_done, path, quote, start, base, digest in db.execute(_TASKS).fetchall():
         file = sources.file(path)

@@ -134,6 +134,11 @@ def test_problems_of_a_connector_manifest_have_positions_in_the_manifest(
     assert [one for one, start in zip(found, wrong, strict=True) if not one.startswith(start)] == []
 
 
+def test_place_at_a_link_to_itself_leaves_the_settings_readable(tmp_path: Path) -> None:
+    (tmp_path / "todo.md").symlink_to(tmp_path / "todo.md")
+    assert problems(tmp_path / "device.toml", f"{GOOD}{SINK}") == []
+
+
 def test_missing_device_file_is_reported_with_the_install_command(tmp_path: Path) -> None:
     (problem,) = check_device_file(tmp_path / "device.toml").problems
     assert "hub device install" in problem.hint

@@ -121,6 +121,21 @@ def test_missing_note_folder_is_a_problem_until_the_folder_returns(tmp_path: Pat
     assert note.tick() == ("", "- [x] Pay")
 
 
+@pytest.mark.parametrize(("path", "problem"), [("notes/plan.md", " is a link"), ("notes/a\0.md", "")])
+def test_source_without_a_real_path_stops_neither_ticks_nor_places(
+    path: str, problem: str, tmp_path: Path
+) -> None:
+    note = Note(tmp_path, "- [ ] Pay", "Pay")
+    note.path.unlink()
+    note.path.symlink_to(note.path)
+    with connect_shared(note.db) as db:
+        db.execute("UPDATE calls SET source_path = ?", (path,))
+        sink = Sink("todo", TextFile(tmp_path / "todo.md", Markdown()), ("tasks",), kind="markdown")
+        for sinks in ((), (sink,)):
+            assert problem in tick_sources(db, (note.root,), CLOCK.now(), sinks=sinks).problem
+        assert synchronize(db, sink, CLOCK.now()).problem == ""
+
+
 def written(note: Note, path: Path, form: Format, kind: str) -> tuple[int, str, int]:
     """Synchronize the task with a file; return the numbers of rows that were written and deleted there."""
     with connect_shared(note.db) as db:
