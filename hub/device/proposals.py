@@ -41,8 +41,10 @@ _decoder: Final = msgspec.json.Decoder(Record | None)
 
 _TICK: Final[Record] = {"status": "done"}
 _SOURCE: Final = """
-SELECT source_path, quote, quote_start, remarks FROM reviews JOIN calls USING (call_id)
-WHERE reviews.tbl = ? AND reviews.row_id = ?
+SELECT source_path, quote, quote_start, remarks, EXISTS (
+    SELECT 1 FROM sink_rows WHERE sink = '' AND row_id = ?2 AND json_extract(base, '$.status') = 'done'
+) FROM reviews JOIN calls USING (call_id)
+WHERE reviews.tbl = ?1 AND reviews.row_id = ?2
 """
 
 
@@ -222,9 +224,12 @@ def _owned(db: sqlite3.Connection, table: DeviceTable) -> frozenset[str]:
 def _is_ticked(db: sqlite3.Connection, table: DeviceTable, row: Record) -> bool:
     """Return True if the owner ticked a row in its line, in an own file that the device knows.
 
-    The line is the one in which the row was found. A suggestion with a mark is for its owner to look at.
+    The line is the one in which the row was found. A suggestion with a mark is for its owner to look at. A tick
+    that this device wrote, or has taken back already, is none.
     """
-    path, quote, start, remarks = db.execute(_SOURCE, (table.name, row["id"])).fetchone()
+    path, quote, start, remarks, is_known = db.execute(_SOURCE, (table.name, row["id"])).fetchone()
+    if is_known:
+        return False
     roots = db.execute("SELECT name, path FROM roots").fetchall()
     sources = Sources({name: Path(root) for name, root in roots}, db)
     moved = sources.moved(path)

@@ -1,7 +1,7 @@
 """Sinks of a running device: when each is synchronized, and ticks of lines in the files of tasks.
 
 The line that a task was found in is ticked once the task is done, where its owner agrees. Only the tick
-changes, and only while the line is the one that was quoted. In a sink's own file, its owner's tick counts
+changes, and only while the line is the one that was quoted; a line of several tasks is done with the last. In a sink's own file, its owner's tick counts
 here, too.
 """
 
@@ -10,10 +10,10 @@ import sqlite3
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
-from functools import lru_cache, partial
-from itertools import product
+from itertools import groupby, product
+from operator import attrgetter
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import anyio.to_thread
 
@@ -58,12 +58,12 @@ _RETRY_S: Final = 30.0  # after a problem
 _SEARCH_MS: Final = 600_000  # between two searches for the same missing file
 _SOURCES: Final = ""  # no sink of the settings has this name
 _TASKS: Final = """
-SELECT tasks.id, tasks.status = 'done', calls.source_path, calls.quote, calls.quote_start, sink_rows.base,
-    sink_rows.digest
+SELECT tasks.id, tasks.status = 'done', tasks."isApproved", calls.source_path, calls.quote, calls.quote_start,
+    sink_rows.base, sink_rows.digest
 FROM tasks JOIN reviews ON reviews.tbl = 'tasks' AND reviews.row_id = tasks.id
 JOIN calls ON calls.call_id = reviews.call_id
 LEFT JOIN sink_rows ON sink_rows.sink = '' AND sink_rows.row_id = tasks.id
-WHERE tasks."isApproved" AND calls.quote IS NOT NULL ORDER BY calls.source_path
+WHERE calls.quote IS NOT NULL ORDER BY calls.source_path
 """
 _RECORD: Final = """
 INSERT OR REPLACE INTO sink_rows (sink, key, tbl, row_id, place, base, digest, at_ms)
@@ -203,11 +203,9 @@ def tick_sources(
     """
     synced, at_ms = Synced(), epoch_ms(now)
     allowed = [os.path.realpath(folder) for folder in folders]
-    sources, confirmed = sources_of(db), lru_cache(maxsize=1)(partial(answers.confirmed, db))
+    sources = sources_of(db)
     searches = {} if searches is None else searches
-    opened = lru_cache(maxsize=1)(_Opened)
 
-    @lru_cache(maxsize=1)
     def sink_with(file: Path) -> tuple[Sink | None, Path]:
         takers = [sink for sink in sinks if _TABLE.name in sink.tables]
         names = product(takers, (file, Path(os.path.realpath(file))))
@@ -217,16 +215,21 @@ def tick_sources(
         real = Path(os.path.realpath(file or ""))  # unlike ``resolve``, also of a link to itself
         return file is not None and any(map(real.is_relative_to, allowed))
 
-    for row_id, is_done, path, quote, start, base, digest in db.execute(_TASKS).fetchall():
-        file = sources.file(path)
+    found = map(_Task._make, db.execute(_TASKS).fetchall())
+    for path, several in groupby(found, attrgetter("path")):
+        file, tasks = sources.file(path), list(several)
         if file is None:
             continue
         sink, file = sink_with(file)
         name, is_both_ways = (sink.name, sink.back) if sink else (_SOURCES, False)
-        if not is_both_ways and (not is_done or base is not None or not (sink or is_allowed(file))):
-            continue  # a line is ticked once
-        moved: Sequence[str] = ()
         line = f"{OWN_LINE}{name}" if is_both_ways else ""
+        if is_both_ways:
+            due = [task for task in tasks if task.is_approved or task.digest == line]
+        else:  # a line is ticked once
+            due = [task for task in tasks if task.is_approved and task.is_done and task.base is None]
+        if not due or not (sink or is_allowed(file)):
+            continue
+        moved: Sequence[str] = ()
         if is_both_ways:
             synced.places |= {str(file)}
             if not os.path.lexists(file):
@@ -248,40 +251,101 @@ def tick_sources(
         try:
             is_todo_txt = "todo" in file.stem.lower() and file.suffix.lower() == ".txt"
             kind = sink.kind if sink else "todo.txt" if is_todo_txt else "markdown"
-            note = opened(file)
-            found = place_of_quote(note.text, quote, start)
-            tick = None if found is None else tick_at(note.text, found[0], kind, at_ms)
-            was_done = is_both_ways and digest == line and base == _STATES[True]
-            if tick is None and not os.path.exists(file):
+            agreed = answers.confirmed(db, name)
+            note = _Note(file, tasks, kind, at_ms)
+            if not note.lines and not os.path.exists(file):
                 synced.problem = f"{path} is missing, no box is ticked there"
-            elif tick is not None and tick.is_done != is_done and tick.is_done == was_done:
-                require_writable(file, confirmed(name))
-                note.replace(tick, confirmed(name))
-                opened.cache_clear()
+            if is_both_ways:
+                synced.taken_back += note.take_back(db, line, at_ms)
+            if ticks := note.changed({task.id for task in due}, is_opened=is_both_ways):
+                require_writable(file, agreed)
+                note.replace(ticks, agreed)
                 note_replaced(db, str(file), path)
-            elif tick is not None and tick.is_done != is_done:
-                is_done = tick.is_done
-                rows.update(db, _TABLE, row_id, {"status": "done" if is_done else "todo"}, at_ms)
-                proposals.drop_done(db, _TABLE, row_id)
-                synced.taken_back += 1
         except TargetFailed as error:  # the next look tries again
             synced.problem = f"{error}{answers.request_consent(db, name, error)}"
             continue
-        state = (_STATES[is_done], line)
-        if (base, digest) != state and not (is_both_ways and tick is None):
-            key = key_of(_TABLE.name, row_id)
-            db.execute(_RECORD, (key, row_id, str(file), *state, at_ms))
+        states = note.states(ticks, line)
+        if not is_both_ways:  # what has no box is done with
+            states |= {task.id: (_STATES[True], "") for task in due if task.id not in note.found}
+        for task in tasks:
+            if (state := states.get(task.id, (task.base, task.digest))) != (task.base, task.digest):
+                key = key_of(_TABLE.name, task.id)
+                db.execute(_RECORD, (key, task.id, str(file), *state, at_ms))
     return synced
 
 
-class _Opened:
-    """Text of a file with ticks. Raises TargetFailed: it cannot be read."""
+class _Task(NamedTuple):
+    """Task with the line that it was found in, and what is recorded of the line."""
 
-    def __init__(self, file: Path) -> None:
+    id: str
+    is_done: int
+    is_approved: int
+    path: str
+    quote: str
+    start: int | None
+    base: str | None
+    digest: str | None
+
+
+class _Note:
+    """Text of a file with the ticks of tasks, of which a line may have several.
+
+    Raises TargetFailed: it cannot be read.
+    """
+
+    def __init__(self, file: Path, tasks: Sequence[_Task], kind: str, at_ms: int) -> None:
         self._file, self._content = file, content_of(file)[0]
-        self.text, self._newline = text_in(str(file), self._content, "\n")
+        self._text, self._newline = text_in(str(file), self._content, "\n")
+        self.lines: dict[Tick, list[_Task]] = {}
+        self.found: set[str] = set()
+        for task in tasks:
+            place = place_of_quote(self._text, task.quote, task.start)
+            tick = None if place is None else tick_at(self._text, place[0], kind, at_ms)
+            if tick is not None:
+                self.lines.setdefault(tick, []).append(task)
+                self.found.add(task.id)
 
-    def replace(self, tick: Tick, agreed: Collection[tuple[str, str]]) -> None:
-        """Write the other state of a tick. Raises TargetFailed: the file cannot be written now."""
-        text = self.text[: tick.start] + tick.other + self.text[tick.end :]
+    def take_back(self, db: sqlite3.Connection, line: str, at_ms: int) -> int:
+        """Change the approved tasks whose lines their owner ticked or opened; return their number."""
+        count = 0
+        for tick, tasks in self.lines.items():
+            for number, task in enumerate(tasks):
+                was_done = task.base == _STATES[True] and task.digest in (line, OWN_LINE)
+                if task.is_approved and tick.is_done not in (was_done, task.is_done):
+                    tasks[number] = task._replace(is_done=tick.is_done)
+                    rows.update(db, _TABLE, task.id, {"status": "done" if tick.is_done else "todo"}, at_ms)
+                    proposals.drop_done(db, _TABLE, task.id)
+                    count += 1
+        return count
+
+    def changed(self, due: Collection[str], *, is_opened: bool) -> Collection[Tick]:
+        """Return the ticks that are to change: a line is done once all approved tasks of it are."""
+        return {
+            tick
+            for tick, tasks in self.lines.items()
+            if any(task.id in due for task in tasks) and (is_opened or not tick.is_done)
+            if all(task.is_done for task in tasks if task.is_approved) != tick.is_done
+        }
+
+    def replace(self, ticks: Collection[Tick], agreed: Collection[tuple[str, str]]) -> None:
+        """Write the other state of ticks. Raises TargetFailed: the file cannot be written now."""
+        text = self._text
+        for tick in sorted(ticks, key=attrgetter("start"), reverse=True):
+            text = text[: tick.start] + tick.other + text[tick.end :]
         replace_content(self._file, self._content, bytes_of(text, self._newline, self._content), agreed)
+
+    def states(self, changed: Collection[Tick], line: str) -> dict[str, tuple[str | None, str | None]]:
+        """Return what is recorded of each task with a tick, by id.
+
+        Of a suggestion, it is a tick that this device wrote: such a tick is no word of its owner.
+        """
+        found: dict[str, tuple[str | None, str | None]] = {}
+        for tick, tasks in self.lines.items():
+            is_done = tick.is_done != (tick in changed)
+            for task in tasks:
+                if not task.is_approved:
+                    base = _STATES[is_done] if tick in changed or not is_done else task.base
+                    found |= {task.id: (base, OWN_LINE)} if tick in changed or task.base else {}
+                elif line or is_done and task.is_done:
+                    found[task.id] = _STATES[is_done], line
+        return found

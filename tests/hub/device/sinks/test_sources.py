@@ -35,15 +35,31 @@ class Note:
         self.root.mkdir()
         self.path, self.db = self.root / name, folder / "desk.db"
         self.path.write_bytes(text.encode())
-        source = ItemSource(path=f"notes/{name}", quote=quote, start=text.find(quote), end=len(quote))
-        data = {"title": "Pay", **SUGGESTED}
-        call = ToolCall(id="c1", action=Action.INSERT, table="tasks", data=data, source=source)
-        with open_device_store(self.db, clock=CLOCK, ids=IdFactory(CLOCK, SeededChance())) as store:
-            store.name_roots([str(self.root)])
-            store.apply([call])
+        self.find(quote)
         approve(self.db, [1], at_ms=AT)
         if is_done:
             edit(self.db, [1], {"status": "done"}, at_ms=AT)
+
+    def find(self, quote: str, number: int = 1) -> None:
+        """Find another task."""
+        start = self.path.read_bytes().decode().find(quote)
+        place = {"quote": quote, "start": start, "end": start + len(quote)}
+        source = ItemSource(path=f"notes/{self.path.name}", **place)
+        data = {"title": "Pay", **SUGGESTED}
+        self.apply(ToolCall(id=f"c{number}", action=Action.INSERT, table="tasks", data=data, source=source))
+
+    def apply(self, call: ToolCall) -> None:
+        with open_device_store(self.db, clock=CLOCK, ids=IdFactory(CLOCK, SeededChance())) as store:
+            store.name_roots([str(self.root)])
+            store.apply([call])
+
+    def states(self, *sinks: Sink) -> tuple[list[str], list[bool], str]:
+        """Tick, and return states, approvals and the text."""
+        with connect_shared(self.db) as db:
+            for _ in range(2):  # the second look reads what the first wrote
+                assert tick_sources(db, () if sinks else (self.root,), CLOCK.now(), sinks=sinks).problem == ""
+            found = db.execute('SELECT status, "isApproved" FROM tasks ORDER BY rowid').fetchall()
+        return [row[0] for row in found], [bool(row[1]) for row in found], self.path.read_text()
 
     def tick(self, *folders: Path) -> tuple[str, str]:
         """Tick, and return the problem and the text."""
@@ -134,6 +150,56 @@ def test_source_without_a_real_path_stops_neither_ticks_nor_places(
         for sinks in ((), (sink,)):
             assert problem in tick_sources(db, (note.root,), CLOCK.now(), sinks=sinks).problem
         assert synchronize(db, sink, CLOCK.now()).problem == ""
+
+
+@pytest.mark.parametrize("is_place", [False, True])
+def test_line_of_two_tasks_is_ticked_with_the_last_and_counts_only_as_the_word_of_the_owner(
+    is_place: bool, tmp_path: Path
+) -> None:
+    text, ticked = "- [ ] Pay Ana, call Bo\n", "- [x] Pay Ana, call Bo\n"
+    note = Note(tmp_path, text, "Pay Ana")
+    sinks = [Sink("todo", TextFile(note.path, Markdown()), ("tasks",), kind="markdown")] * is_place
+    note.find("call Bo", 2)
+    approve(note.db, [2], at_ms=AT)
+    assert note.states(*sinks) == (["done", "todo"], [True, True], text)
+    edit(note.db, [2], {"status": "done"}, at_ms=AT)
+    assert note.states(*sinks) == (["done", "done"], [True, True], ticked)
+    edit(note.db, [1], {"status": "todo"}, at_ms=AT)
+    assert note.states(*sinks) == (["todo", "done"], [True, True], text if is_place else ticked)
+    if is_place:
+        note.path.write_text(ticked)  # by its owner
+        assert note.states(*sinks) == (["done", "done"], [True, True], ticked)
+        note.path.write_text(text)
+        assert note.states(*sinks) == (["todo", "todo"], [True, True], text)
+
+
+@pytest.mark.parametrize("is_place", [False, True])
+@pytest.mark.parametrize("is_own", [False, True])
+def test_tick_of_the_device_approves_no_suggestion_of_the_same_line(
+    is_own: bool, is_place: bool, tmp_path: Path
+) -> None:
+    note = Note(tmp_path, "- [ ] Pay Ana, Pay Bo\n", "Pay Ana")
+    sinks = [Sink("todo", TextFile(note.path, Markdown()), ("tasks",), kind="markdown")] * is_place
+    note.find("Pay Bo", 2)
+    if is_own:
+        note.path.write_text("- [x] Pay Ana, Pay Bo\n")
+    assert note.states(*sinks) == (["done", "todo"], [True, False], "- [x] Pay Ana, Pay Bo\n")
+    with connect_shared(note.db) as db:
+        (row_id,) = db.execute('SELECT id FROM tasks WHERE NOT "isApproved"').fetchone()
+    change = {"where": {"id": row_id}, "data": {"status": "done"}}
+    note.apply(ToolCall(id="u1", action=Action.UPDATE, table="tasks", **change))
+    assert note.states(*sinks)[:2] == (["done", "done"], [True, is_own])
+
+
+def test_tick_of_the_device_approves_nothing_after_the_approval_was_taken_back(tmp_path: Path) -> None:
+    note = Note(tmp_path, "- [ ] Pay\n", "Pay")
+    assert note.states() == (["done"], [True], "- [x] Pay\n")
+    with connect_shared(note.db) as db:
+        (row_id,) = db.execute("SELECT id FROM tasks").fetchone()
+        db.execute("UPDATE tasks SET \"isApproved\" = 0, status = 'todo'")
+    change = {"where": {"id": row_id}, "data": {"status": "done"}}
+    note.apply(ToolCall(id="u1", action=Action.UPDATE, table="tasks", **change))
+    assert note.states()[:2] == (["done"], [False])
 
 
 def written(note: Note, path: Path, form: Format, kind: str) -> tuple[int, str, int]:
