@@ -224,8 +224,8 @@ def _owned(db: sqlite3.Connection, table: DeviceTable) -> frozenset[str]:
 def _is_ticked(db: sqlite3.Connection, table: DeviceTable, row: Record) -> bool:
     """Return True if the owner ticked a row in its line, in an own file that the device knows.
 
-    The line is the one in which the row was found. A suggestion with a mark is for its owner to look at. A tick
-    that this device wrote, or has taken back already, is none.
+    The line is the one in which the row was found. A suggestion with a mark is for its owner to look at. A
+    tick that this device wrote, or has taken back already, is none.
     """
     path, quote, start, remarks, is_known = db.execute(_SOURCE, (table.name, row["id"])).fetchone()
     if is_known:

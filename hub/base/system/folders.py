@@ -17,7 +17,7 @@ import sys
 import tempfile
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -90,11 +90,14 @@ class Folder(ABC):
         return name
 
     @contextmanager
-    def replacing(self, name: str, *, mode: int) -> Iterator[BinaryIO]:
+    def replacing(
+        self, name: str, *, mode: int, check: Callable[[], None] = lambda: None
+    ) -> Iterator[BinaryIO]:
         """Yield a new file that replaces *name*, also if it is a link, after the block, synced to disk.
 
         Args:
             mode: mode of the new file, where the system has modes.
+            check: called last, since the sync takes long; what it raises leaves the old file.
 
         Raises:
             OSError: the old file is unchanged, and no temporary file is left, as after an error in the block.
@@ -108,6 +111,7 @@ class Folder(ABC):
                 yield file
                 file.flush()
                 os.fsync(descriptor)
+            check()
             replace(fresh, self._reached(name), self._descriptor)
         except BaseException:
             with suppress(OSError):

@@ -1,8 +1,8 @@
 """Sinks of a running device: when each is synchronized, and ticks of lines in the files of tasks.
 
 The line that a task was found in is ticked once the task is done, where its owner agrees. Only the tick
-changes, and only while the line is the one that was quoted; a line of several tasks is done with the last. In a sink's own file, its owner's tick counts
-here, too.
+changes, and only while the line is the one that was quoted; a line of several tasks is done with the last. In
+a sink's own file, its owner's tick counts here, too.
 """
 
 import os
@@ -346,6 +346,6 @@ class _Note:
                 if not task.is_approved:
                     base = _STATES[is_done] if tick in changed or not is_done else task.base
                     found |= {task.id: (base, OWN_LINE)} if tick in changed or task.base else {}
-                elif line or is_done and task.is_done:
+                elif line or (is_done and task.is_done):
                     found[task.id] = _STATES[is_done], line
         return found

@@ -320,8 +320,11 @@ def replace_content(
         Unconfirmed: it would lose its owner, its group or another name.
         TargetFailed: it cannot be written.
     """
-    if content_of(path)[0] != before:
-        raise TargetChanged(f"{path}: another program changed it just now")
+
+    def require_unchanged() -> None:
+        if content_of(path)[0] != before:
+            raise TargetChanged(f"{path}: another program changed it just now")
+
     try:
         with _folder_of(path) as folder, ExitStack() as opened:
             old: int | None = None
@@ -335,7 +338,7 @@ def replace_content(
                 names = f"it has {info.st_nlink} names (hard links): the others would keep the old text"
                 raise Unconfirmed(str(path), links, names)
             mode = 0o600 if info is None else stat.S_IMODE(info.st_mode)
-            with folder.replacing(path.name, mode=mode) as file:
+            with folder.replacing(path.name, mode=mode, check=require_unchanged) as file:
                 lost = [] if old is None else copy_access(old, file.fileno())
                 opened.close()  # Windows replaces no open file
                 if lost and (str(path), OWNER) not in agreed:

@@ -14,7 +14,8 @@ import icalendar
 import pytest
 
 from hub.base.clock import epoch_ms
-from hub.device.sinks.text_file import TextFile
+from hub.device.sinks.target import TargetChanged
+from hub.device.sinks.text_file import TextFile, replace_content
 from hub.text.rows.calendar import CalendarFormat
 from hub.text.rows.lines import Markdown, TodoTxt
 from hub.text.rows.own_rows import without_own_rows
@@ -32,6 +33,24 @@ vobject = pytest.importorskip("vobject")  # comes with the calendar server of th
 @pytest.fixture(params=FILES)
 def file(request: pytest.FixtureRequest, tmp_path: Path) -> FilePlace:
     return FilePlace(request.param, tmp_path)
+
+
+@pytest.mark.parametrize("before", [b"- [ ] Pay\n", None])
+def test_text_saved_while_the_new_file_is_synced_is_not_replaced(
+    before: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, sync = tmp_path / "plan.md", os.fsync
+    if before is not None:
+        file.write_bytes(before)
+
+    def save(descriptor: int) -> None:
+        sync(descriptor)
+        file.write_text("typed\n")
+
+    monkeypatch.setattr(os, "fsync", save)
+    with pytest.raises(TargetChanged):
+        replace_content(file, before, b"- [x] Pay\n")
+    assert [(path, path.read_text()) for path in tmp_path.iterdir()] == [(file, "typed\n")]
 
 
 @pytest.mark.parametrize(
