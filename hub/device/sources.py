@@ -17,7 +17,7 @@ from hub.text import archives
 from hub.text.decoding import decode
 from hub.text.excerpt import Excerpt, Excerpts
 from hub.text.files import AUDIO, HTML, MAIL, MBOX, OFFICE, PICTURES, NotConvertible, media_type_of
-from hub.text.rows.ticks import place_of_quote, tick_at
+from hub.text.rows.ticks import place_of_quote, tick_of
 
 MAX_BYTES: Final = 4 << 20  # of a file that is searched for a quote; the state of larger files is unknown
 
@@ -95,9 +95,10 @@ class Sources:
 
     def is_ticked(self, path: str | None, quote: str | None, start: int | None) -> bool:
         """Return True if the line or to-do of a quote is done."""
-        found = self._found(path, quote, start)
-        kind = "ics" if path and path.endswith(".ics") else "todo.txt"
-        tick = None if found is None else tick_at(*found[:2], kind)
+        root, file = self._place(path)
+        text = self._plain(file) if root is not None and quote else None
+        kind = "ics" if file.suffix == ".ics" else "todo.txt"
+        tick = None if text is None or not quote else tick_of(text, quote, start, kind)
         return tick is not None and tick.is_done
 
     def line_without_key(self, file: Path, quote: str | None) -> str | None:

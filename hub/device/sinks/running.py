@@ -43,7 +43,7 @@ from hub.text.rows.records import Csv, JsonLines
 from hub.text.rows.row import TargetFailed
 from hub.text.rows.row_format import Format
 from hub.text.rows.row_keys import key_of
-from hub.text.rows.ticks import Tick, place_of_quote, tick_at
+from hub.text.rows.ticks import Tick, tick_of
 from protocol.tables import TABLES, TableName
 
 FORMATS: Final[Mapping[str, Callable[[], Format]]] = {
@@ -299,8 +299,7 @@ class _Note:
         self.lines: dict[Tick, list[_Task]] = {}
         self.found: set[str] = set()
         for task in tasks:
-            place = place_of_quote(self._text, task.quote, task.start)
-            tick = None if place is None else tick_at(self._text, place[0], kind, at_ms)
+            tick = tick_of(self._text, task.quote, task.start, kind, at_ms)
             if tick is not None:
                 self.lines.setdefault(tick, []).append(task)
                 self.found.add(task.id)

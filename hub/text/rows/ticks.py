@@ -6,6 +6,7 @@ Only the tick changes: the mark in a box of Markdown, ``x`` with its dates in to
 import re
 from typing import Final, NamedTuple
 
+from hub.text.folding import splits
 from hub.text.rows.calendar import place_of_to_do, with_other_state
 from hub.text.rows.lines import with_other_tick
 
@@ -17,6 +18,7 @@ _LEAD: Final = re.compile(
 )
 _LEAD_CHARS: Final = 200
 _MAX_FOUND: Final = 1_000  # places of the same words
+_LINE_END: Final = re.compile(r"[\r\n]+")
 _PRIORITY: Final = re.compile(r"(?<=\S)[ \t]++pri:[A-Z][ \t]*\Z")
 
 
@@ -30,12 +32,22 @@ class Tick(NamedTuple):
 
 
 def place_of_quote(text: str, quote: str, start: int | None = None) -> tuple[int, int] | None:
-    """Return where a quote is: at *start*, once in the text, or in one line that was ticked since."""
-    if start is not None and text.startswith(quote, start):
+    """Return where a quote is: at *start*, once in the text, or in one line that was ticked since.
+
+    It begins and ends with whole words: another line may begin with the same letters.
+    """
+    if not quote.strip():
+        return None
+    if start is not None and text.startswith(quote, start) and _is_whole(text, start, len(quote)):
         return start, start + len(quote)
-    at = text.find(quote)
-    if at >= 0 and text.find(quote, at + 1) < 0:
-        return at, at + len(quote)
+    at = -1
+    whole: list[int] = []
+    for _ in range(_MAX_FOUND):
+        if (at := text.find(quote, at + 1)) < 0 or len(whole) > 1:
+            break
+        whole += [at] if _is_whole(text, at, len(quote)) else []
+    if len(whole) == 1 and at < 0:
+        return whole[0], whole[0] + len(quote)
     lead = _LEAD.match(quote)
     words = _PRIORITY.sub("", quote[lead.end() if lead else 0 :]).strip()
     places: list[int] = []
@@ -43,27 +55,48 @@ def place_of_quote(text: str, quote: str, start: int | None = None) -> tuple[int
     for _ in range(_MAX_FOUND if words else 0):
         if (at := text.find(words, at + 1)) < 0:
             return (places[0], places[0] + len(words)) if len(places) == 1 else None
-        begin = text.rfind("\n", max(0, at - _LEAD_CHARS), at) + 1
-        places += [at] if _LEAD.fullmatch(text, begin, at) else []
+        begin = _line_begin(text, at, max(0, at - _LEAD_CHARS))
+        is_line = _is_whole(text, at, len(words)) and _LEAD.fullmatch(text, begin, at)
+        places += [at] if is_line else []
     return None
 
 
-def tick_at(text: str, at: int, kind: str, at_ms: int = 0) -> Tick | None:
-    """Return the tick of the line or to-do at a place; None if it has none.
+def tick_of(text: str, quote: str, start: int | None, kind: str, at_ms: int = 0) -> Tick | None:
+    """Return the tick of the only line or to-do of a quote; None if it has none, or further ones.
 
     Args:
         kind: that of a place with this text: Markdown has boxes, a todo.txt may have boxes besides.
         at_ms: when it is ticked, in epoch milliseconds.
     """
+    if (found := place_of_quote(text, quote, start)) is None:
+        return None
+    at, end = found
     if kind == "ics":
         place = place_of_to_do(text, at)
         return None if place is None else Tick(*with_other_state(text[slice(*place)], at_ms), *place)
-    begin = text.rfind("\n", 0, at) + 1
+    begin, line_end = line_around(text, at)
+    later = text[at:end].rstrip()
     if box := _BOX.match(text, begin):
         is_done = box["mark"] in "xX"
-        return Tick(is_done, " " if is_done else "x", *box.span("mark"))
-    if kind != "todo.txt":
+        several = any(_BOX.match(text, at + line.end()) for line in _LINE_END.finditer(later))
+        return None if several else Tick(is_done, " " if is_done else "x", *box.span("mark"))
+    if kind != "todo.txt" or begin == line_end or _LINE_END.search(later):
         return None
+    return Tick(*with_other_tick(text[begin:line_end], at_ms), begin, line_end)
+
+
+def line_around(text: str, at: int) -> tuple[int, int]:
+    """Return where the line at a place begins and ends; a carriage return ends a line, too."""
     end = text.find("\n", at)
     end = len(text) if end < 0 else end
-    return Tick(*with_other_tick(text[begin:end], at_ms), begin, end)
+    at_return = text.find("\r", at, end)
+    return _line_begin(text, at), end if at_return < 0 else at_return
+
+
+def _line_begin(text: str, at: int, first: int = 0) -> int:
+    begin = text.rfind("\n", first, at) + 1
+    return max(begin, text.rfind("\r", max(begin, first), at) + 1)
+
+
+def _is_whole(text: str, at: int, length: int) -> bool:
+    return not splits(text, at) and not splits(text, at + length)

@@ -331,7 +331,7 @@ def test_note_is_followed_to_further_places_after_the_boxes_were_ticked(
 
 def test_note_is_followed_after_a_row_of_a_sink_was_written_to_the_note(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
-    file = desk.write(OLD, NOTE + "\nCall Cy as well\n")
+    file = desk.write(OLD, NOTE + "\nPlease call Cy as well\n")
     desk.find(OLD, title="Cy")
     label = desk.item.label
     desk.find(OLD)

@@ -80,6 +80,10 @@ TEXT = "# Plan\r\n\r\n- [ ] Pay\tAna\r\n- [ ] Pay Bo"
         ("- [x] Pay", "Pay", "- [x] Pay"),
         ("- Pay", "Pay", "- Pay"),
         ("Please pay [ ] Pay", "Pay", "Please pay [ ] Pay"),
+        ("- [ ] Ana\r- [ ] Pay\r", "Pay", "- [ ] Ana\r- [x] Pay\r"),
+        ("- [ ] Plan\n  - [ ] Pay\n", "- [ ] Plan\n  - [ ] Pay", "- [ ] Plan\n  - [ ] Pay\n"),
+        ("- [ ] Pay\n  Ana\n", "Pay\n  Ana", "- [x] Pay\n  Ana\n"),
+        ("- [ ] Pay\n", "\n", "- [ ] Pay\n"),
     ],
 )
 def test_tick_changes_only_the_box_of_a_done_task(tmp_path: Path, text: str, quote: str, after: str) -> None:
@@ -89,11 +93,18 @@ def test_tick_changes_only_the_box_of_a_done_task(tmp_path: Path, text: str, quo
     assert note.tick() == ("", text)
 
 
-def test_line_of_a_todo_txt_below_a_folder_of_ticks_is_ticked_once(tmp_path: Path) -> None:
-    note = Note(tmp_path, "(A) Pay\n", "(A) Pay", name="todo.txt")
-    assert note.tick() == ("", f"x {DAY} Pay pri:A\n")
-    note.path.write_text("(A) Pay\n")
-    assert note.tick() == ("", "(A) Pay\n")
+@pytest.mark.parametrize("more", ["", "\r\nSell\n"])
+def test_line_of_a_todo_txt_below_a_folder_of_ticks_is_ticked_once(more: str, tmp_path: Path) -> None:
+    text = f"(A) Pay{more}"
+    note = Note(tmp_path, text, "(A) Pay", name="todo.txt")
+    assert note.tick() == ("", f"x {DAY} Pay pri:A{more}")
+    note.path.write_bytes(text.encode())
+    assert note.tick() == ("", text)
+
+
+def test_several_lines_of_a_todo_txt_that_were_quoted_together_are_not_ticked(tmp_path: Path) -> None:
+    note = Note(tmp_path, "Pay\nSell\n", "Pay\nSell", name="todo.txt")
+    assert note.tick() == ("", "Pay\nSell\n")
 
 
 def test_box_of_an_open_task_or_an_outside_note_is_not_ticked(tmp_path: Path) -> None:
@@ -114,6 +125,8 @@ def test_box_of_an_open_task_or_an_outside_note_is_not_ticked(tmp_path: Path) ->
         lambda text: text.replace("Pay", "Sell"),
         lambda text: f"new\n{text}\n- [ ] Pay",
         lambda text: "",
+        lambda text: text.replace("Pay", "Payment"),
+        lambda text: text.replace("Pay", "Paye\u0301"),
     ],
 )
 def test_box_of_a_changed_or_doubled_line_is_not_ticked(tmp_path: Path, change: Callable[[str], str]) -> None:
