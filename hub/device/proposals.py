@@ -19,6 +19,7 @@ from hub.device.rows import CallRefusal
 from hub.device.schema import quoted
 from hub.device.sources import Sources
 from hub.device.verdicts import RowVerdict
+from hub.text.folding import words_of
 from hub.text.rows.same_things import author_of
 from protocol.errors import ErrorCode
 from protocol.frame import Record
@@ -224,8 +225,9 @@ def _owned(db: sqlite3.Connection, table: DeviceTable) -> frozenset[str]:
 def _is_ticked(db: sqlite3.Connection, table: DeviceTable, row: Record) -> bool:
     """Return True if the owner ticked a row in its line, in an own file that the device knows.
 
-    The line is the one in which the row was found. A suggestion with a mark is for its owner to look at. A
-    tick that this device wrote, or has taken back already, is none.
+    The line is the one in which the row was found. A suggestion with a mark, or with a title in other words
+    than those of the line, is for its owner to look at. A tick that this device wrote, or has taken back
+    already, is none.
     """
     path, quote, start, remarks, is_known = db.execute(_SOURCE, (table.name, row["id"])).fetchone()
     if is_known:
@@ -234,8 +236,11 @@ def _is_ticked(db: sqlite3.Connection, table: DeviceTable, row: Record) -> bool:
     sources = Sources({name: Path(root) for name, root in roots}, db)
     moved = sources.moved(path)
     noted = verdicts.read_remarks(remarks)
-    is_own = author_of(noted.provenance) == "" and (row["isApproved"] or not noted.warnings)
-    return bool(is_own and sources.is_ticked(moved[0] if len(moved) == 1 else path, quote, start))
+    if author_of(noted.provenance) != "" or (noted.warnings and not row["isApproved"]):
+        return False
+    line = sources.ticked(moved[0] if len(moved) == 1 else path, quote, start)
+    title = words_of(str(row[table.title]))
+    return line is not None and bool(row["isApproved"] or {*title} <= {*words_of(line.replace("\n ", ""))})
 
 
 def _named_by_approved(db: sqlite3.Connection, table: DeviceTable) -> frozenset[str]:

@@ -117,6 +117,10 @@ TICK: Record = {"status": "done"}
         ("- [x] call Ana", {"is_open": True}, TICK, True),
         ("- [x] call Ana", {"is_open": True}, TICK | {"dueDate": 6}, False),
         ("- [ ] call Ana", {"is_open": True}, TICK, False),
+        ("- [x] call Ana and Bo @home", {"is_open": True}, TICK, True),
+        ("- [x] call Ana", {"is_open": True, "title": "Call  **ANA**"}, TICK, True),
+        ("- [x] call Ana", {"is_open": True, "title": "pay Eve"}, TICK, False),
+        ("- [x] call Ana", {"title": "pay Eve"}, TICK, True),
         ("- [x] call Ana", {"is_open": True, "warnings": ["instruction"]}, TICK, False),
         ("- [x] call Ana", {"is_moved": True}, TICK, True),
     ],
@@ -137,9 +141,10 @@ def test_tick_typed_by_the_owner_into_a_task_line_needs_no_approval(
     (notes / "a.md").write_text(f"{line}\n")
     more = dict(more)
     is_open, is_moved = more.pop("is_open", False), more.pop("is_moved", False)
+    title = more.pop("title", "call Ana")
     place: dict[str, Any] = {"path": "notes/a.md", "quote": "call Ana", "start": 6, "end": 14}
     source = ItemSource(**place | more)
-    data = {"title": "call Ana", "dueDate": 5, **SUGGESTED}
+    data = {"title": title, "dueDate": 5, **SUGGESTED}
     made = hub.ask(Action.INSERT, data=data, source=source).result
     owner.execute("UPDATE tasks SET isApproved = ?", (not is_open,))
     if is_moved:
