@@ -21,6 +21,7 @@ from hub.base.clock import Clock, epoch_ms
 from hub.base.system.files import stamp_of_file
 from hub.device import proposals, rows
 from hub.device.device_file import DeviceFileError, connect_shared
+from hub.device.exclusion import why_private
 from hub.device.items import sources_of
 from hub.device.moved_files import note_replaced
 from hub.device.sinks import answers
@@ -37,6 +38,7 @@ from hub.device.sinks.text_file import (
     require_writable,
     text_in,
 )
+from hub.text.folding import words_of
 from hub.text.rows.calendar import CalendarFormat
 from hub.text.rows.lines import Markdown, TodoTxt
 from hub.text.rows.records import Csv, JsonLines
@@ -213,7 +215,9 @@ def tick_sources(
 
     def is_allowed(file: Path | None) -> bool:
         real = Path(os.path.realpath(file or ""))  # unlike ``resolve``, also of a link to itself
-        return file is not None and any(map(real.is_relative_to, allowed))
+        below = [real.relative_to(folder) for folder in allowed if real.is_relative_to(folder)]
+        is_offered = any(not any(map(why_private, path.parts)) for path in below)
+        return file is not None and is_offered
 
     found = map(_Task._make, db.execute(_TASKS).fetchall())
     for path, several in groupby(found, attrgetter("path")):
@@ -249,7 +253,8 @@ def tick_sources(
             )
             continue
         try:
-            is_todo_txt = "todo" in file.stem.lower() and file.suffix.lower() == ".txt"
+            is_named = any(word.startswith("todo") for word in words_of(file.stem.replace("_", " ")))
+            is_todo_txt = is_named and file.suffix.lower() == ".txt"
             kind = sink.kind if sink else "todo.txt" if is_todo_txt else "markdown"
             agreed = answers.confirmed(db, name)
             note = _Note(file, tasks, kind, at_ms)

@@ -102,6 +102,31 @@ def test_line_of_a_todo_txt_below_a_folder_of_ticks_is_ticked_once(more: str, tm
     assert note.tick() == ("", text)
 
 
+@pytest.mark.parametrize(
+    ("name", "is_ticked"),
+    [
+        ("My_TODO list.TXT", True),
+        ("todo.md", False),
+        ("mastodon.txt", False),
+        (".todo.txt", False),
+        (".git/todo.txt", False),
+        ("id_rsa/todo.txt", False),
+    ],
+)
+def test_lines_are_ticked_in_a_todo_txt_and_in_no_private_file(
+    name: str, is_ticked: bool, tmp_path: Path
+) -> None:
+    note = Note(tmp_path, "Pay\n", "Pay")
+    file = note.root / name
+    file.parent.mkdir(exist_ok=True)
+    note.path.rename(file)
+    with connect_shared(note.db) as db:
+        db.execute("UPDATE calls SET source_path = ?", (f"notes/{name}",))
+        for folder, is_own in ((note.root, is_ticked), (file.parent, is_ticked or "/" in name)):
+            assert tick_sources(db, (folder,), CLOCK.now()).problem == ""
+            assert file.read_text() == (f"x {DAY} Pay\n" if is_own else "Pay\n")
+
+
 def test_several_lines_of_a_todo_txt_that_were_quoted_together_are_not_ticked(tmp_path: Path) -> None:
     note = Note(tmp_path, "Pay\nSell\n", "Pay\nSell", name="todo.txt")
     assert note.tick() == ("", "Pay\nSell\n")
