@@ -257,7 +257,7 @@ def tick_sources(
             is_todo_txt = is_named and file.suffix.lower() == ".txt"
             kind = sink.kind if sink else "todo.txt" if is_todo_txt else "markdown"
             agreed = answers.confirmed(db, name)
-            note = _Note(file, tasks, kind, at_ms)
+            note = _TickedFile(file, tasks, kind, at_ms)
             if not note.lines and not os.path.exists(file):
                 synced.problem = f"{path} is missing, no box is ticked there"
             if is_both_ways:
@@ -292,7 +292,7 @@ class _Task(NamedTuple):
     digest: str | None
 
 
-class _Note:
+class _TickedFile:
     """Text of a file with the ticks of tasks, of which a line may have several.
 
     Raises TargetFailed: it cannot be read.

@@ -15,6 +15,7 @@ from hub.device.sinks.sync import synchronize
 from hub.device.sinks.text_file import TextFile
 from hub.text.rows.lines import Markdown, TodoTxt
 from hub.text.rows.row_format import Format
+from protocol.frame import Record
 from protocol.items import ItemSource
 from protocol.tables import SUGGESTED
 from protocol.tool_calls import Action, ToolCall
@@ -43,8 +44,8 @@ class Note:
     def find(self, quote: str, number: int = 1) -> None:
         """Find another task."""
         start = self.path.read_bytes().decode().find(quote)
-        place = {"quote": quote, "start": start, "end": start + len(quote)}
-        source = ItemSource(path=f"notes/{self.path.name}", **place)
+        path, end = f"notes/{self.path.name}", start + len(quote)
+        source = ItemSource(path=path, quote=quote, start=start, end=end)
         data = {"title": "Pay", **SUGGESTED}
         self.apply(ToolCall(id=f"c{number}", action=Action.INSERT, table="tasks", data=data, source=source))
 
@@ -224,8 +225,8 @@ def test_tick_of_the_device_approves_no_suggestion_of_the_same_line(
     assert note.states(*sinks) == (["done", "todo"], [True, False], "- [x] Pay Ana, Pay Bo\n")
     with connect_shared(note.db) as db:
         (row_id,) = db.execute('SELECT id FROM tasks WHERE NOT "isApproved"').fetchone()
-    change = {"where": {"id": row_id}, "data": {"status": "done"}}
-    note.apply(ToolCall(id="u1", action=Action.UPDATE, table="tasks", **change))
+    where: Record = {"id": row_id}
+    note.apply(ToolCall(id="u1", action=Action.UPDATE, table="tasks", where=where, data={"status": "done"}))
     assert note.states(*sinks)[:2] == (["done", "done"], [True, is_own])
 
 
@@ -235,8 +236,8 @@ def test_tick_of_the_device_approves_nothing_after_the_approval_was_taken_back(t
     with connect_shared(note.db) as db:
         (row_id,) = db.execute("SELECT id FROM tasks").fetchone()
         db.execute("UPDATE tasks SET \"isApproved\" = 0, status = 'todo'")
-    change = {"where": {"id": row_id}, "data": {"status": "done"}}
-    note.apply(ToolCall(id="u1", action=Action.UPDATE, table="tasks", **change))
+    where: Record = {"id": row_id}
+    note.apply(ToolCall(id="u1", action=Action.UPDATE, table="tasks", where=where, data={"status": "done"}))
     assert note.states()[:2] == (["done"], [False])
 
 
