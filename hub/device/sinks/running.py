@@ -219,7 +219,7 @@ def tick_sources(
         is_offered = any(not any(map(why_private, path.parts)) for path in below)
         return file is not None and is_offered
 
-    found = map(_Task._make, db.execute(_TASKS).fetchall())
+    found = map(_LineTask._make, db.execute(_TASKS).fetchall())
     for path, several in groupby(found, attrgetter("path")):
         file, tasks = sources.file(path), list(several)
         if file is None:
@@ -279,7 +279,7 @@ def tick_sources(
     return synced
 
 
-class _Task(NamedTuple):
+class _LineTask(NamedTuple):
     """Task with the line that it was found in, and what is recorded of the line."""
 
     id: str
@@ -298,10 +298,10 @@ class _TickedFile:
     Raises TargetFailed: it cannot be read.
     """
 
-    def __init__(self, file: Path, tasks: Sequence[_Task], kind: str, at_ms: int) -> None:
+    def __init__(self, file: Path, tasks: Sequence[_LineTask], kind: str, at_ms: int) -> None:
         self._file, self._content = file, content_of(file)[0]
         self._text, self._newline = text_in(str(file), self._content, "\n")
-        self.lines: dict[Tick, list[_Task]] = {}
+        self.lines: dict[Tick, list[_LineTask]] = {}
         self.found: set[str] = set()
         for task in tasks:
             tick = tick_of(self._text, task.quote, task.start, kind, at_ms)
@@ -327,7 +327,7 @@ class _TickedFile:
         return {
             tick
             for tick, tasks in self.lines.items()
-            if any(task.id in due for task in tasks) and (is_opened or not tick.is_done)
+            if any(task.is_approved and task.id in due for task in tasks) and (is_opened or not tick.is_done)
             if all(task.is_done for task in tasks if task.is_approved) != tick.is_done
         }
 

@@ -230,6 +230,21 @@ def test_tick_of_the_device_approves_no_suggestion_of_the_same_line(
     assert note.states(*sinks)[:2] == (["done", "done"], [True, is_own])
 
 
+@pytest.mark.parametrize("is_done", [False, True])
+def test_line_of_a_place_stays_after_the_approval_was_taken_back(is_done: bool, tmp_path: Path) -> None:
+    note = Note(tmp_path, "- [ ] Pay\n", "Pay", is_done=is_done)
+    sink = Sink("todo", TextFile(note.path, Markdown()), ("tasks",), kind="markdown")
+    text = note.states(sink)[2]
+    with connect_shared(note.db) as db:
+        db.execute("UPDATE tasks SET \"isApproved\" = 0, status = 'todo'")
+    assert note.states(sink) == (["todo"], [False], text)
+    if not is_done:
+        note.path.write_text("- [x] Pay\n")  # by the owner: a hub reads the tick
+        assert note.states(sink) == (["todo"], [False], "- [x] Pay\n")
+    approve(note.db, [1], at_ms=AT)
+    assert note.states(sink)[0] == (["done"] if not is_done else ["todo"])
+
+
 def test_tick_of_the_device_approves_nothing_after_the_approval_was_taken_back(tmp_path: Path) -> None:
     note = Note(tmp_path, "- [ ] Pay\n", "Pay")
     assert note.states() == (["done"], [True], "- [x] Pay\n")
