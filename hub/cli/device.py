@@ -395,8 +395,8 @@ def sync(ctx: click.Context, again: bool, agree: tuple[str, ...], config: Path) 
     from hub.device.device_file import connect_shared
     from hub.device.sinks import answers
     from hub.device.sinks.configured import sinks_of
+    from hub.device.sinks.file_ticks import tick_sources
     from hub.device.sinks.recorded_rows import write_again
-    from hub.device.sinks.running import tick_sources
     from hub.device.sinks.states import forget_others
     from hub.device.sinks.sync import synchronize
     from hub.device.sinks.text_file import TextFile

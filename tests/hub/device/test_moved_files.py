@@ -20,7 +20,7 @@ from hub.device.items import DeviceItem, read_excerpt, read_items
 from hub.device.owner import approve, edit
 from hub.device.review.filters import page_of
 from hub.device.review.views import detail_view, item_view
-from hub.device.sinks.running import tick_sources
+from hub.device.sinks.file_ticks import tick_sources
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import synchronize
 from hub.device.sinks.text_file import TextFile

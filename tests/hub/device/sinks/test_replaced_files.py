@@ -14,7 +14,7 @@ import pytest
 from hub.base.system import folders
 from hub.device.device_file import connect_shared
 from hub.device.sinks import answers
-from hub.device.sinks.running import tick_sources
+from hub.device.sinks.file_ticks import tick_sources
 from hub.device.sinks.text_file import TextFile, content_of
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.places import FILES

@@ -8,8 +8,9 @@ import pytest
 from hub.base.clock import IdFactory
 from hub.device.device_file import connect_shared, open_device_store
 from hub.device.owner import approve, edit
+from hub.device.sinks.file_ticks import tick_sources
 from hub.device.sinks.reports import destinations
-from hub.device.sinks.running import FORMATS, tick_sources
+from hub.device.sinks.running import FORMATS
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import synchronize
 from hub.device.sinks.text_file import TextFile
