@@ -5,11 +5,13 @@ from collections.abc import Callable, Sequence
 
 import httpx2
 
+from hub.base.outbound.addresses import MOST_TRIED
+
 
 class PinnedTransport(httpx2.HTTPTransport):
     """Transport to a server at the addresses that *resolve* returns once; TLS checks the server's name.
 
-    Proxies of the environment have transports of their own, and resolve the name themselves.
+    A client with a transport of its own uses no proxy of the environment, which would resolve the name itself.
     """
 
     def __init__(self, resolve: Callable[[], Sequence[str]], tls: ssl.SSLContext) -> None:
@@ -25,7 +27,7 @@ class PinnedTransport(httpx2.HTTPTransport):
         except OSError as error:
             raise httpx2.ConnectError(str(error)) from error
         request.extensions = {**request.extensions, "sni_hostname": request.url.raw_host.decode()}
-        for address in self._addresses:
+        for address in self._addresses[:MOST_TRIED]:
             request.url = request.url.copy_with(host=address)
             try:
                 return super().handle_request(request)

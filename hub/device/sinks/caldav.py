@@ -285,4 +285,4 @@ def _read(answer: SinkReply) -> Multistatus:
 
 
 def _path(url: str) -> str:
-    return "/" + url.split("/", 3)[3]
+    return "/" + "".join(url.split("/", 3)[3:])

@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 import stat
+import threading
 from abc import ABC, abstractmethod
 from base64 import b64encode
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from anyio import from_thread
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 POLL_S: Final = 60.0  # between two looks at a server that nothing is written to
 SILENCE_S: Final = 15.0  # of a server, after which a request ends
 _MAX_S: Final = 60.0  # for one answer
+_TOO_SLOW: Final = "answers too slowly"
 _MAX_BYTES: Final = 64 * 1024 * 1024
 _MAX_REDIRECTS: Final = 3
 _MOVED: Final = (301, 302, 307, 308)
@@ -157,6 +159,8 @@ class Web:
         self._silence_s = silence_s
         self.is_late: Callable[[], bool] = lambda: False  # whether no answer is awaited any more
         self._client: httpx2.Client | None = None
+        self._sockets: list[socket.socket] = []  # second handles of the connections of the client
+        self._is_cut = False
         self._tls: ssl.SSLContext | None = None
         # until when, the error until then, and for which authorization
         self._wait: tuple[float, TargetFailed, str] = (float("-inf"), TargetFailed(""), "")
@@ -172,6 +176,7 @@ class Web:
             if self._client is not None:
                 self._client.close()
                 self._client = None
+            self._close_handles()
 
     def ask(
         self,
@@ -245,21 +250,52 @@ class Web:
                 transport=transport,
             )
         if self.is_late():
-            raise TargetFailed(f"{self.host}: answers too slowly")
+            raise TargetFailed(f"{self.host}: {_TOO_SLOW}")
         end = self.clock.monotonic() + _MAX_S
         read = bytearray()
+        self._is_cut = is_whole = False
+        watch = threading.Timer(_MAX_S, self._cut)
+        watch.daemon = True
+        watch.start()
+        noting = {"trace": self._note_connection}
         try:
-            with self._client.stream(method, url, content=body, headers=headers) as response:
+            with self._client.stream(
+                method, url, content=body, headers=headers, extensions=noting
+            ) as response:
                 for piece in response.iter_bytes():
                     read += piece
                     if len(read) > _MAX_BYTES or self.clock.monotonic() > end or self.is_late():
                         raise TargetFailed(f"{self.host}: its answer is too long, or too slow")
+                is_whole = True
                 return SinkReply(response.status_code, response.headers, bytes(read))
         except httpx2.TimeoutException:
             reason = f"does not answer within {self._silence_s:g} s"
         except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:  # its text may have the secret
-            reason = _why_not(self.host, error)
+            reason = _TOO_SLOW if self._is_cut else _why_not(self.host, error)
+        finally:
+            watch.cancel()
+            if not is_whole:
+                self._close_handles()
         raise TargetFailed(f"{self.host}: {reason}", PlaceProblem.UNREACHABLE)
+
+    def _note_connection(self, event: str, about: Mapping[str, Any]) -> None:
+        if self._is_cut and event == "connection.connect_tcp.started":
+            raise TargetFailed(f"{self.host}: {_TOO_SLOW}", PlaceProblem.UNREACHABLE)
+        if event == "connection.connect_tcp.complete":
+            self._sockets.append(about["return_value"].get_extra_info("socket").dup())
+            if self._is_cut:  # meanwhile
+                self._cut()
+
+    def _close_handles(self) -> None:
+        while self._sockets:
+            self._sockets.pop().close()
+
+    def _cut(self) -> None:
+        """End the connections, from another thread: in a TLS handshake, or in headers, each byte is an answer."""
+        self._is_cut = True
+        for connection in [*self._sockets]:
+            with suppress(OSError):  # it has ended already
+                connection.shutdown(socket.SHUT_RDWR)
 
     def _failure(self, answer: SinkReply, authorization: str, row: str) -> TargetFailed:
         """Return the error of a refusal; a refused password, and a busy server, are left alone for a time."""

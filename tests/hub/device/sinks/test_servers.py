@@ -5,17 +5,21 @@ import json
 import logging
 import os
 import re
+import socket
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from threading import Event
+from socketserver import StreamRequestHandler, ThreadingTCPServer
+from threading import Event, Thread
 from typing import Any
 
 import anyio
 import anyio.to_thread
 import pytest
 
-from hub.device.sinks import caldav
+from hub.base.outbound.addresses import connect_to_first
+from hub.device.sinks import caldav, web
 from hub.device.sinks.caldav import CalDavTarget
 from hub.device.sinks.rest import Rest
 from hub.device.sinks.task_list_manifest import KeyPlace
@@ -23,6 +27,7 @@ from hub.device.sinks.web import Web, secret_in
 from hub.text.rows.row import TargetFailed
 from hub.text.rows.row_keys import key_of
 from protocol.frame import Record
+from protocol.tables import TABLES, TableName
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.conftest import caldav_place, rest_place
 from tests.hub.device.sinks.places import CalDavPlace, RestPlace, manifest_at
@@ -174,6 +179,78 @@ def test_redirect_within_the_host_is_followed_with_the_same_request(bench: SinkB
         ("PUT", "/old", b"body"),
         ("PUT", "/new", b"body"),
     ]
+
+
+@contextmanager
+def dripping(first: bytes, piece: bytes) -> Iterator[int]:
+    """Answer on a free port with *first*, and then with *piece* until the connection ends."""
+
+    class Handler(StreamRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(1)
+            with suppress(OSError):
+                self.request.sendall(first)
+                while piece or self.request.recv(4096):
+                    self.request.sendall(piece)
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+
+
+DRIPS = {
+    "interim answers": ("http", b"", b"HTTP/1.1 102 Processing\r\n\r\n"),
+    "a body": ("http", b"HTTP/1.1 207 X\r\ntransfer-encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    "a part of a handshake": ("https", b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc", b""),
+}
+
+
+@pytest.mark.parametrize("limit_s", [0.0, 0.2], ids=["before a connection", "while it answers"])
+@pytest.mark.parametrize("name", DRIPS)
+def test_server_whose_answer_has_no_end_is_a_problem(
+    name: str, limit_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheme, first, piece = DRIPS[name]
+    monkeypatch.setattr(web, "_MAX_S", limit_s)
+    with dripping(first, piece) as port:
+        web_of = Web(url := f"{scheme}://localhost:{port}/", lambda: "x")
+        with web_of.connected(), pytest.raises(TargetFailed, match="too slow"):
+            web_of.ask("GET", url)
+
+
+def test_server_without_an_answer_at_many_addresses_is_tried_at_eight(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[str] = []
+
+    def connect(address: tuple[str, int], *args: Any, **options: Any) -> Any:
+        tried.append(address[0])
+        raise TimeoutError
+
+    monkeypatch.setattr(web, "public_addresses", lambda _: [f"192.0.2.{number}" for number in range(99)])
+    monkeypatch.setattr(socket, "create_connection", connect)
+    with pytest.raises(TargetFailed, match="does not answer"):
+        Web("https://many.example/", lambda: "x", is_public=True).ask("GET", "https://many.example/")
+    with pytest.raises(TimeoutError):
+        connect_to_first(map(str, range(99)), 1, 1.0)
+    assert len(tried) == 16
+
+
+def test_server_named_by_a_hub_is_called_by_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(one: Asked) -> Reply | None:
+        asked.append(one)
+        return None
+
+    asked: list[Asked] = []
+    with answering(answer) as port:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+        for is_public in (True, False):
+            with pytest.raises(TargetFailed):
+                Web("https://wiki.test/", lambda: "x", is_public=is_public).ask("GET", "https://wiki.test/")
+            assert bool(asked) is not is_public
 
 
 @pytest.mark.parametrize(
@@ -511,3 +588,23 @@ def test_calendar_whose_list_of_changes_never_ends_is_a_problem(monkeypatch: pyt
         with pytest.raises(TargetFailed, match="without end"):
             CalDavTarget(Web(url, lambda: "Basic x"), url).read([url], {})
     assert len(asked) == 10
+
+
+@pytest.mark.parametrize("href", ["//{}", "https://{}", "other:/{}", "https://127.0.0.1:9/{}.ics"])
+def test_calendar_that_lists_a_row_at_another_server_leaves_out_the_row_alone(href: str) -> None:
+    key, asked = "hub-aaaaaaaaaaaaaaaa", list[Asked]()
+    answers = [
+        f"<d:response><d:href>{href.format(key)}</d:href><d:propstat><d:prop><d:getetag>1</d:getetag></d:prop>"
+        "<d:status>HTTP/1.1 200 OK</d:status></d:propstat></d:response>",
+        "",
+    ]
+
+    def answer(one: Asked) -> Reply:
+        asked.append(one)
+        return Reply(207, f'<d:multistatus xmlns:d="DAV:">{answers[len(asked) - 1]}</d:multistatus>'.encode())
+
+    with answering(answer) as port:
+        url = f"http://127.0.0.1:{port}/tasks/"
+        web_of = Web(url, lambda: "Basic x")
+        found = CalDavTarget(web_of, url).read([url], {key: TABLES[TableName.TASKS]})
+    assert (len(asked), "leaves it out" in found.unreadable[key]) == (2, True)
