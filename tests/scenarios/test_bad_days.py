@@ -22,6 +22,8 @@ pytestmark = [
 GRANTS: Final = (f"{GRANT}=marked,approved", "rows.read=tasks,timelines,projects")
 PHONE: Final = (390, 844)
 SLOW: Final = {"offline": False, "latency": 400, "downloadThroughput": 50_000, "uploadThroughput": 50_000}
+_SHOW: Final = """(is) => { Object.defineProperty(document, "hidden", { value: !is, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange")); }"""
 PAGES: Final = ("inbox", "tasks", "sources", "places")
 OWNER: Final = {"owner_of": "desk"}
 # Rules by which something is seen or pressed only below a pointer that hovers.
@@ -272,6 +274,25 @@ async def test_decisions_of_an_ended_session_are_sent_once_for_their_person_alon
     await come(windows.play, listed[2:3], "done")
     streams = "performance.getEntriesByName(`${location.origin}/v1/changes`).length"
     assert await page.evaluate(streams) <= 1  # of those that ended
+
+
+async def test_windows_of_a_browser_show_the_person_of_its_newest_session_and_decide_for_no_other(
+    windows: Windows,
+) -> None:
+    context = await windows.sign_in()
+    page, hidden = await windows.open(context, "inbox"), await windows.open(context, "tasks")
+    await hidden.evaluate(_SHOW, False)
+    for window in (page, hidden):
+        await expect(window.locator(".navigation")).to_contain_text("owner of desk")
+    other = await context.new_page()
+    await other.goto(await windows.link({}))
+    await expect(other.locator(".navigation")).to_contain_text("uid 0")
+    await expect(page.locator(".navigation")).to_contain_text("uid 0")
+    await hidden.evaluate(_SHOW, True)
+    await expect(hidden.locator(".navigation")).to_contain_text("uid 0")
+    locks = await other.evaluate("navigator.locks.query()")
+    assert [len(locks["held"]), len(locks["pending"])] == [1, 2], "each follows the changes of its session"
+    assert windows.verdicts() == []
 
 
 async def test_back_and_forward_show_each_place_again_and_decide_nothing(windows: Windows) -> None:

@@ -267,6 +267,35 @@ async def test_many_loads_and_windows_share_a_single_stream_of_changes(tmp_path:
         assert visit.complaints == []
 
 
+async def test_stream_of_a_window_that_hangs_is_taken_over_by_another_window(tmp_path: Path) -> None:
+    async with (
+        browsing() as browser,
+        serving(tmp_path) as hub,
+        over_unix(hub) as operator,
+        visiting(browser, hub) as visit,
+    ):
+        await visit.open("agents")
+        await expect(visit.page.locator("[data-head=Lifecycle]")).to_have_text("active")
+        other = await visit.context.new_page()
+        try:
+            await other.clock.install()
+            await other.goto(f"{visit.origin}/agents")
+            await expect(other.locator("[data-head=Lifecycle]")).to_have_text("active")
+            for action, shown in (("pause", "paused"), ("resume", "active")):
+                await visit.page.evaluate("BroadcastChannel.prototype.postMessage = () => {}")
+                changed = await operator.post(f"/v1/agents/notes/{action}")
+                assert changed.status_code == 200, changed.text
+                await hub.clock.pass_time(1)
+                await expect(visit.page.locator("[data-head=Lifecycle]")).to_have_text(shown)
+                await other.clock.run_for(60_000)
+                await expect(other.locator("[data-head=Lifecycle]")).to_have_text(shown)
+            locks = await other.evaluate("navigator.locks.query()")
+            assert [len(locks["held"]), len(locks["pending"])] == [1, 1]
+        finally:
+            await other.close()
+        assert visit.complaints == []
+
+
 async def test_page_without_an_answer_says_so(hub: ServedHub, browser: Browser) -> None:
     async with visiting(browser, hub) as visit:
         await visit.page.route("**/v1/devices?*", lambda _: None)

@@ -32,17 +32,21 @@ type Listener = (changes: readonly Change[] | "all" | "now") => void;
 export const lostAt = signal<number | null>(null);
 /** Whether the hub asks who this is. */
 export const isSignedOut = signal(false);
+/** How often a window of this browser signed in, or this one came back: the session may be another person's. */
+export const entries = signal(0);
 /** The time, for ages that are shown. */
 export const now = signal(Date.now());
 
 const RETRY_MS = 3_000;
 const TICK_MS = 10_000;
+const SILENT_TICKS = 3; // without a word, after which the window with the stream is taken for dead
 const SOON_MS = 1_000; // after a window begins: what is read until then is newer than the stream
 const PATH = "/v1/changes";
 const listeners = new Set<Listener>();
 /** The windows of this browser. It has six connections to a hub for all of them: one window holds the stream. */
 const windows = new BroadcastChannel(PATH);
 let leaving = new AbortController();
+let silence = 0; // ticks since the window with the stream, which may be this one, was heard
 let isLate = false; // a stream that opens now may have missed what changed since this window began
 
 export function onChange(listener: Listener): () => void {
@@ -59,7 +63,10 @@ export function refresh(): void {
   setTimeout(() => tell("now"));
 }
 
-function receive(news: readonly Change[] | "all" | "lost"): void {
+function receive(news: readonly Change[] | "all" | "lost" | "here" | "entered"): void {
+  silence = 0;
+  if (news === "here") return;
+  if (news === "entered") return void (entries.value += 1);
   if (news === "lost") return void (lostAt.value ??= Date.now());
   lostAt.value = null;
   tell(news);
@@ -70,8 +77,13 @@ function share(news: Parameters<typeof receive>[0]): void {
   receive(news);
 }
 
-/** Follow the changes while this window is seen, by its own stream or that of another window. */
-export function follow(): void {
+/** Let all windows find out whose session it is now. */
+export function enter(): void {
+  windows.postMessage("entered");
+}
+
+/** Follow the changes while this window is seen, by its own stream or that of another window, or take that one over. */
+export function follow(steal = false): void {
   leaving.abort(); // of a session before
   const { signal } = (leaving = new AbortController());
   windows.onmessage = ({ data }) => document.hidden || receive(data);
@@ -81,8 +93,10 @@ export function follow(): void {
   setTimeout(() => (isLate = true), SOON_MS);
   if (document.hidden) return;
   // Only pages over TLS or of this machine have locks.
-  if (navigator.locks) void navigator.locks.request(PATH, { signal }, () => stream(signal)).catch(() => undefined);
-  else void stream(signal);
+  if (!navigator.locks) return void stream(signal);
+  const how = steal ? { steal } : { signal };
+  // A window whose stream was taken over waits for its turn again.
+  navigator.locks.request(PATH, how, () => stream(signal)).catch(() => signal.aborted || follow());
 }
 
 function leave(): void {
@@ -95,6 +109,7 @@ function comeBack(event: Event): void {
   else if (event.type !== "pageshow" || (event as PageTransitionEvent).persisted) {
     follow();
     receive("all");
+    entries.value += 1;
   }
 }
 
@@ -102,7 +117,11 @@ function comeBack(event: Event): void {
 function stream(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const source = new EventSource(PATH);
-    signal.addEventListener("abort", () => resolve(source.close()));
+    const beat = setInterval(() => share("here"), TICK_MS / 2);
+    signal.addEventListener("abort", () => {
+      clearInterval(beat);
+      resolve(source.close());
+    });
     source.addEventListener("open", () => (isLate ? share("all") : windows.postMessage("all")), { once: true });
     source.addEventListener("open", () => share([]));
     source.addEventListener("reset", () => share("all"));
@@ -130,5 +149,11 @@ async function again(signal: AbortSignal): Promise<void> {
 }
 
 export function keepTime(): void {
-  setInterval(() => (now.value = Date.now()), TICK_MS);
+  setInterval(() => {
+    now.value = Date.now();
+    // By ticks, which a sleeping machine has none of: a window may hang, or ask something before it is closed.
+    if (document.hidden || leaving.signal.aborted || ++silence <= SILENT_TICKS) return;
+    silence = 0;
+    if (navigator.locks) follow(true);
+  }, TICK_MS);
 }

@@ -12,7 +12,7 @@ import { Page } from "./parts";
 import { ONES, PAGES } from "./pages/pages";
 import { useReading } from "./reading";
 import { place } from "./router";
-import { SignIn, isEntering } from "./sign_in";
+import { SignIn, isEntering, meet } from "./sign_in";
 import { type Side, type View, viewAt, views } from "./views";
 import { noteVisit, useSummary } from "./visit";
 import { Whom } from "./whom";
@@ -58,7 +58,7 @@ export function Shell(): JSX.Element {
 function Inside(): JSX.Element {
   const { data } = useReading("/v1/me");
   useEffect(() => {
-    if (data) me.value = data;
+    if (data) meet(data);
   }, [data]);
   useEffect(() => {
     follow();

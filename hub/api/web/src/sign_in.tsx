@@ -1,27 +1,38 @@
 // Signing in: with the code of a link, or with an operator's token. The session is a cookie that no script reads.
-import { signal } from "@preact/signals";
+import { effect, signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { Form } from "./acting";
-import { isSignedOut } from "./live";
+import { enter as announce, entries, isSignedOut } from "./live";
 import { me } from "./me";
 import { Command, Field, Refused } from "./parts";
 import { go, link, place } from "./router";
-import { Refusal, ask } from "./server";
+import { type Answer, Refusal, ask } from "./server";
 import { drop } from "./verdicts";
 
 /** Whether the address is that of a link, as /login/PAGE#CODE. Its code is not in the address once it has been read. */
 export const isEntering = signal(place.value.path[0] === "login");
 const code = location.hash.slice(1);
 
+const OF_PERSON = ["name", "user", "role", "is_owner"] as const;
+
 /** Go on in the session that there is now. What this window has of another person is dropped. */
-async function enterAs(): Promise<void> {
-  const { name, user } = await ask("get", "/v1/me");
-  if (me.value && (me.value.name !== name || me.value.user !== user)) {
+export function meet(person: Answer<"get", "/v1/me">): void {
+  const before = me.value;
+  if (before && OF_PERSON.some((part) => before[part] !== person[part])) {
     drop();
     location.reload();
-  } else isSignedOut.value = false;
+  } else {
+    me.value = person;
+    isSignedOut.value = false;
+  }
 }
+
+async function enterAs(): Promise<void> {
+  meet(await ask("get", "/v1/me"));
+}
+
+effect(() => void (entries.value && enterAs().catch(() => undefined)));
 
 /** Shown in place of every page to a browser that the hub does not know. */
 export function SignIn(): JSX.Element {
@@ -34,6 +45,7 @@ export function SignIn(): JSX.Element {
       await ask("post", "/v1/sessions", { secret });
       if (isEntering.value) go(link(place.value.path.slice(1)), { replace: true });
       isEntering.value = false;
+      announce();
       await enterAs();
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
