@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from functools import partial
 from itertools import accumulate
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -492,7 +492,8 @@ class ItemDelivery:
                 sending.why = f"at last: {answer.error.code}: {answer.error.message}"
                 left.append(sending)
             else:
-                settled.append(_settled(sending, answer, link.epoch, order.tables))
+                kept = None if order.settings.mailbox is None else _without_quote(sending.call.payload)
+                settled.append(_settled(sending, answer, link.epoch, order.tables, kept))
                 done.append(sending)
         goes_on = bool(settled) and not left and not interrupt.is_winding_up
         following = window.next_batch(most_in_batch(link)) if goes_on else []
@@ -597,7 +598,15 @@ def _planned_message(message: Message, document: Document) -> PlannedMessage:
     return PlannedMessage((message.seen_key, *copies), message.version, document.event)
 
 
-def _settled(one: _Sending, answer: Answer, epoch: int, tables: Tables) -> CallAnswer:
+def _without_quote(payload: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the payload of a message's item at its device, whose quote is stored sealed alone."""
+    source = payload.get("source")
+    return None if source is None else payload | {"source": source | {"quote": ""}}
+
+
+def _settled(
+    one: _Sending, answer: Answer, epoch: int, tables: Tables, kept: dict[str, Any] | None
+) -> CallAnswer:
     """Return the answer of a device as it is stored."""
     is_deleted = is_row_deleted(tables.of(one.call.table), one.payload, answer)
     return CallAnswer(
@@ -609,6 +618,7 @@ def _settled(one: _Sending, answer: Answer, epoch: int, tables: Tables) -> CallA
         is_proposed=isinstance(answer.result, dict) and "proposed" in answer.result,
         counter=answer.counter,
         epoch=epoch,
+        kept=kept,
     )
 
 

@@ -40,7 +40,7 @@ from storage.runs import excerpts, item_lists, run_resumes, runs
 from storage.runs.item_lists import ItemFilter
 from storage.runs.run_devices import NoDevice
 from storage.runs.runs import RunRow
-from storage.schema import devices, items
+from storage.schema import devices, items, run_calls
 from storage.store import Store
 from tests.hub.runs.test_invitations import invitation
 from tests.support.clock import START, FakeClock
@@ -108,6 +108,12 @@ async def test_messages_become_device_items_without_quotes_and_advance_the_curso
     sealed = await bench.store.read(excerpts.find_excerpts, [one.row.id for one in found.items])
     opened = (await bench.seals.open(sealed)).values()
     assert {one.after for one in opened} == {"t1", "t2", "t3"}, "but sealed, until the verdict"
+    calls = await bench.store.read(lambda c: c.execute(sa.select(run_calls.c.payload)).scalars().all())
+    assert [(one["data"]["title"], one["source"]["quote"]) for one in calls] == [
+        ("t1", ""),
+        ("t2", ""),
+        ("t3", ""),
+    ], "nor in the calls that the device has answered"
 
 
 async def test_first_mailbox_run_reads_back_by_lookback_days(store: Store, mailbox: Mailbox) -> None:
