@@ -492,8 +492,8 @@ class ItemDelivery:
                 sending.why = f"at last: {answer.error.code}: {answer.error.message}"
                 left.append(sending)
             else:
-                kept = None if order.settings.mailbox is None else _without_quote(sending.call.payload)
-                settled.append(_settled(sending, answer, link.epoch, order.tables, kept))
+                stored = None if order.settings.mailbox is None else _without_quote(sending.call.payload)
+                settled.append(_settled(sending, answer, link.epoch, order.tables, stored))
                 done.append(sending)
         goes_on = bool(settled) and not left and not interrupt.is_winding_up
         following = window.next_batch(most_in_batch(link)) if goes_on else []
@@ -605,7 +605,7 @@ def _without_quote(payload: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _settled(
-    one: _Sending, answer: Answer, epoch: int, tables: Tables, kept: dict[str, Any] | None
+    one: _Sending, answer: Answer, epoch: int, tables: Tables, stored: dict[str, Any] | None
 ) -> CallAnswer:
     """Return the answer of a device as it is stored."""
     is_deleted = is_row_deleted(tables.of(one.call.table), one.payload, answer)
@@ -618,7 +618,7 @@ def _settled(
         is_proposed=isinstance(answer.result, dict) and "proposed" in answer.result,
         counter=answer.counter,
         epoch=epoch,
-        kept=kept,
+        stored=stored,
     )
 
 

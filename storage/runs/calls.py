@@ -95,7 +95,7 @@ class CallAnswer(msgspec.Struct, frozen=True, kw_only=True):
         counter: the device's store counter for the call, if reported. This hub planned every row up to it, so
             the ledger has them. Ignored while a comparison of the store is due.
         epoch: number of the connection that the answer came over, if any.
-        kept: payload that is stored from now on, without the quote of a message; None: the payload that is.
+        stored: payload that is stored from now on, without the quote of a message; None: the payload that is.
     """
 
     call_id: CallId
@@ -106,7 +106,7 @@ class CallAnswer(msgspec.Struct, frozen=True, kw_only=True):
     is_proposed: bool = False
     counter: int | None = None
     epoch: int | None = None
-    kept: dict[str, Any] | None = None
+    stored: dict[str, Any] | None = None
 
 
 class SettledCall(NamedTuple):
@@ -154,7 +154,7 @@ SETTLE_CALL = (
 KEEP_PAYLOAD = (
     sa.update(run_calls)
     .where(run_calls.c.call_id == sa.bindparam("call"))
-    .values(payload=sa.bindparam("kept"))
+    .values(payload=sa.bindparam("stored"))
 )
 COUNT_SETTLED = (
     sa.update(run_units)
@@ -295,12 +295,12 @@ def _settle(
         for settlement in settled
     ]
     execute_for_each(c, SETTLE_CALL, calls)
-    kept = [
-        {"call": settlement.call.call_id, "kept": settlement.answer.kept}
+    stored = [
+        {"call": settlement.call.call_id, "stored": settlement.answer.stored}
         for settlement in settled
-        if settlement.answer.kept is not None and settlement.after is CallState.ACKED
+        if settlement.answer.stored is not None and settlement.after is CallState.ACKED
     ]
-    execute_for_each(c, KEEP_PAYLOAD, kept)
+    execute_for_each(c, KEEP_PAYLOAD, stored)
     units = Counter((settlement.call.run_id, settlement.call.unit_key) for settlement in settled)
     counts = [
         {"run": run, "unit": unit, "settled": n, "now": at}

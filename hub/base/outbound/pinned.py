@@ -11,7 +11,7 @@ from hub.base.outbound.addresses import MOST_TRIED
 class PinnedTransport(httpx2.HTTPTransport):
     """Transport to a server at the addresses that *resolve* returns once; TLS checks the server's name.
 
-    A client with a transport of its own uses no proxy of the environment, which would resolve the name itself.
+    Its client uses no proxy of the environment, which would resolve the name itself.
     """
 
     def __init__(self, resolve: Callable[[], Sequence[str]], tls: ssl.SSLContext) -> None:

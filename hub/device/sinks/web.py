@@ -291,7 +291,7 @@ class Web:
             self._sockets.pop().close()
 
     def _cut(self) -> None:
-        """End the connections, from another thread: in a TLS handshake, or in headers, each byte is an answer."""
+        """End the connections, from another thread, which a byte now and then would keep."""
         self._is_cut = True
         for connection in [*self._sockets]:
             with suppress(OSError):  # it has ended already
