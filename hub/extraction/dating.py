@@ -127,6 +127,7 @@ _STROKES: Final = re.compile(r"\d/\d")
 _ORDERED: Final = re.compile(  # dates with slashes of one reading
     r"(?<![\d/])(?:(?P<day>1[3-9]|2\d|3[01])/(?:0?[1-9]|1[0-2])|(?:0?[1-9]|1[0-2])/(?:1[3-9]|2\d|3[01]))(?!\d)"
 )
+_ORDERING: Final = re.compile(rf"{_ORDERED.pattern}|[^\W\d_]{{2}}\.?,? \d{{1,2}}/\d")
 _MAX_ORDERED: Final = 100  # lines
 _DAY_LABEL: Final = re.compile(
     r"(?:[-*+] )?\**([^\W\d_]{1,12})\.?(?:\*\* ?)?(?: ?[:\uff1a]| [-\u2013\u2014])"
@@ -212,7 +213,7 @@ class PassageDates(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, document: Document, *, date: datetime | None, timezone: str) -> "PassageDates":
         """Return the dates of a document. *date*: that of the whole."""
-        messages, order = messages_in(document.text, document.media_type), order_of(document.text)
+        messages, order = messages_in(document.text, document.media_type), order_of(document.text, date)
         if not messages:
             whole = _DateReader(document, date, timezone)
             begins, days = whole.read()
@@ -290,15 +291,29 @@ def _days_counted(words: str, anchor: Anchor, timezone: str, is_day_first: bool 
     return {local_day(moment.at, ZoneInfo(timezone)) for moment in moments if moment is not None}
 
 
-def order_of(text: str) -> bool | None:
-    """Return True if the day comes first in dates with slashes: in those of one order, or in the language."""
-    lines = islice(filter(_ORDERED.search, text.split("\n")), _MAX_ORDERED)
+def order_of(text: str, since: Anchor | None = None) -> bool | None:
+    """Return True if the day comes first in dates with slashes: in those of one order, or in the language.
+
+    Args:
+        since: time of writing, from which a weekday beside such a date tells its order.
+    """
+    lines = islice(filter(_ORDERING.search, text.split("\n")), _MAX_ORDERED)
     days = [day for line in lines for day in dates_in(line[:_LINE_CHARS].lstrip(_LIST_SIGNS))]
     orders = {pair["day"] is not None for day in days if (pair := _ORDERED.search(day.words))}
+    orders = orders or {order for day in days if (order := _order_by_weekday(day, since)) is not None}
     if orders or not _STROKES.search(text):
         return orders.pop() if len(orders) == 1 else None
     lexicon = lexicon_in(text[:20_000], None)
     return lexicon.time.is_day_first if lexicon else None
+
+
+def _order_by_weekday(words: DateWords, since: Anchor | None) -> bool | None:
+    """Return True if the day comes first in a date with slashes by the weekday beside it, else None."""
+    moment = resolve(words.words, anchor=since, timezone="UTC") if words.parts.weekday is not None else None
+    figures = words.parts.figures or ()
+    if moment is None or len(figures) < 2 or figures[0][1] == figures[0][2]:
+        return None
+    return (moment.at.month, moment.at.day) == figures[0][1:]
 
 
 def _columns(
@@ -379,7 +394,7 @@ class _DateReader:
         body = range(self._front, len(self._texts))
         self._first = next((nth for nth in body if self._texts[nth].strip()), -1)  # line with text
         self._head = self._end_of_head()
-        self._is_day_first = order_of(document.text)
+        self._is_day_first = order_of(document.text, date)
         # A date from the file may be its last modification: it counts only if no other date exists.
         self._is_own = self._is_mail or (date is not None and date != document.modified_at)
         fields = (f"{key}: {text}" for key, text in front.items() if read_date(text, timezone) == date)

@@ -149,6 +149,8 @@ def _part_of_span(parts: DateParts, anchor: date) -> date | None:
 def _figures(parts: DateParts, anchor: date) -> date | None:
     """Return the day if all readings of the figures agree."""
     ways = {_figured(parts, figures, anchor) for figures in parts.figures or ()} - {None}
+    if len(ways) > 1 and parts.weekday is not None:  # one of them may be that of no near year
+        ways = {day for day in ways if day and abs(day - anchor) <= _FAR} or ways
     if len(ways) > 1:
         raise Ambiguous
     return next(iter(ways), None)

@@ -102,6 +102,9 @@ def test_past_day_that_is_no_deadline_stays_in_the_title_of_a_sentence() -> None
 ORDERS = [
     ("book the vet 5/12", "pay the rent 28/11", "2026-12-05"),
     ("order the cake 12/5", "pick up Ann 11/28", "2026-12-05"),
+    ("book the vet 5/12", "pay the rent Thu 3/12", "2026-12-05"),
+    ("order the cake 12/5", "pick up Ann Thu 12/3", "2026-12-05"),
+    ("order the cake 12/5", "pay the rent Mon 7/12", "2027-05-12"),
     ("order the cake 12/5", "visit the bank, open 24/7", ""),
     ("book the vet 5/12", "pay the rent 28/11\n- [ ] pick up Ann 11/28", ""),
     ("den Tierarzt am 5/12 anrufen", "und mit Anna zu der Bank gehen", "2026-12-05"),
