@@ -91,10 +91,14 @@ _SPEECH: Final = re.compile(
 _IN_PLACE: Final = ("reports", "listed")  # work by the layout, or by a person who does it
 _SPANNING: Final = ("promises", "requests", "spanning")  # the work may be in a later clause than the request
 _TO: Final = "[-\u2013\u2014\u81f3\u5230]|bis|to|until|till|\u00e0|al?|\u0434\u043e|\u043f\u043e"
-_NUMBER_OF_TIME: Final = r"\d{1,2}(?:[:.h]\d{2})?\.?"
+_NUMBER_OF_TIME: Final = r"\d{1,2}(?:[:.h]\d{2}|h\b)?\.?"
 _INTERVAL: Final = re.compile(
-    rf"(?<![\d-]){_NUMBER_OF_TIME} ?(?:{_TO}) ?{_NUMBER_OF_TIME}(?![\d-])"
+    rf"(?<![\d./-]){_NUMBER_OF_TIME} ?(?:{_TO}) ?(?!00|2[5-9]|[3-9]\d){_NUMBER_OF_TIME}(?![\d-])"
 )  # "14:00-15:30"
+_ARROW: Final = re.compile(  # before the new day of an event
+    r"\s(?:->|\u2192|=>)\s?(?:(?:now|new|neu|jetzt|maintenant|ahora|nuevo|\u0442\u0435\u043f\u0435\u0440\u044c)\b:?)?",
+    re.IGNORECASE,
+)
 _PARTICULARS: Final = 6  # words of a part of a row without a sentence of its own
 _MAY_END: Final = re.compile("hasta|bis|\u0434\u043e", re.IGNORECASE)  # an event, or a deadline
 _UNTIL: Final = re.compile("until|till|jusqu", re.IGNORECASE)  # it may end then
@@ -227,6 +231,10 @@ class _ProseReader:
         section = Section.PLAIN
         for title in passage.headings:
             section = section_of(about.lexicon, title) or section
+        if about.is_calendar and any(
+            title.strip(EDGES).lower() == "agenda" for title in passage.headings[-1:]
+        ):
+            section = Section.PLAIN  # a calendar, as in French and Spanish
         since, topic, heading = 0, None, passage.headings[-1] if passage.headings else ""
         for nth, line in enumerate(lines):
             lexicon = lexicon_in(line.text, about.lexicon, 1)
@@ -353,8 +361,10 @@ class _ProseReader:
         return day._replace(at=moment.at, has_time=True) if moment and moment.has_time else day
 
     def is_ahead(self, day: FoundDay, place: int) -> bool:
-        """Return True if the day is known, and not before the text was written."""
-        return day._replace(is_due=False).counts(self._today(place) or self._written, self._zone)
+        """Return True if the day is known, no week, and not before the text was written."""
+        return not day.is_week and day._replace(is_due=False).counts(
+            self._today(place) or self._written, self._zone
+        )
 
     def counts(self, day: FoundDay, place: int) -> bool:
         """Return True if the day is known, and ahead or a deadline."""
@@ -448,6 +458,7 @@ class _Sentence:
         self._owners = self._owners_behind()
         words = self._text.rstrip(" \"'\u201d\u00bb)")
         self._is_question = words.endswith(("?", "\uff1f")) or lexicon.has("questions", words)
+        self._text = self._without_move()
         self._days = reader.days_of(self._text, self._start, lexicon)
         # What patterns are matched with: of the same length, in Chinese with blanks for days.
         self._alike = self._text.translate(lexicon.translation)
@@ -455,6 +466,47 @@ class _Sentence:
             self._alike = self._alike[: day.start] + " " * (day.end - day.start) + self._alike[day.end :]
         self._used: set[FoundDay] = set()
         self._state = self._without_past()
+
+    def _without_move(self) -> str:
+        """Return the text of an event that was moved, with blanks for its old day or time, and for the move.
+
+        "Mon 23 Nov 14:00 Physio - moved to Thu 26 Nov" becomes "Physio Thu 26 Nov".
+        """
+        lexicon, text = self._lexicon, self._text
+        moves = [match for row in lexicon.patterns("moved") for match in row.finditer(text)]
+        same = [match for match in moves if match.groupdict().get("same")]
+        moves = [match for match in moves if match not in same] or [*filter(None, [_ARROW.search(text)])]
+        for move in moves[:1]:
+            start, end = move.span("new") if move.groupdict().get("new") else (move.end(), len(text))
+            new = self._reader.days_of(text[start:end], self._start + start, lexicon)
+            old = self._reader.days_of(text[: move.start()], self._start, lexicon)
+            clock = "" if new else time_in(text[start:end]) or ""
+            at = start + new[0].start if new else text.find(clock, start)
+            is_next = bool(new or (clock and old)) and not text[start:at].strip(EDGES)
+            if move.re is _ARROW:  # "Dinner, 5 Dec -> 6 Dec", and no way from one place to another
+                is_next = is_next and bool(old) and bool(text[old[-1].end : move.start()].strip(EDGES))
+                is_next = is_next and not text[start + new[0].end if new else end :].strip(EDGES)
+            if not is_next:
+                continue
+            blanks, time = [(move.start(), start), (end, max(end, move.end()))], ""
+            for day in old:
+                at = self._place_of_time(day)
+                time = f" {text[at : day.end].strip()}"
+                blanks.append((day.start if new else at, day.end))
+            for first, last in (*blanks, *(match.span() for match in same)):
+                words = time if same and (first, last) == same[0].span() else ""
+                text = text[:first] + words[: last - first].ljust(last - first) + text[last:]
+        return text
+
+    def _place_of_time(self, day: FoundDay) -> int:
+        """Return the place of the time in words for a day, or of their end."""
+        words = day.words if day.has_time else ""
+        while " " in words:
+            words = words.rpartition(" ")[0]
+            found = self._reader.days_of(words, self._start, self._lexicon)[:1]
+            if any(other.at and not other.has_time and other.end == len(words) for other in found):
+                return day.start + len(words)
+        return day.end
 
     def _without_past(self) -> str:
         """Return the text in which words tell whether work is done, without those about its deadlines.
@@ -890,6 +942,9 @@ class _Sentence:
             for day in self._days
         )
 
+    def _has_day(self, clause: _Clause) -> bool:
+        return any(clause.start <= day.start < clause.end for day in self._days)
+
     def _takes_back(self, clause: _Clause) -> bool:
         """Return True for a clause that cancels the work before it, and has no subject of its own."""
         is_brief = len(clause.text) < 10 if has_han(clause.text) else len(clause.text.split()) <= 4
@@ -918,6 +973,8 @@ class _Sentence:
         if rule in ("requests", "addressed", "spanning"):
             return lexicon.has("settled", match["what"][: clause.end - match.start("what")])
         state = self._state[clause.start : clause.end]
+        if self._has_day_ahead() and lexicon.has("called_off", clause.text):
+            return True
         if lexicon.has("settled", state) or lexicon.has("negated", match["what"].partition(",")[0]):
             return True
         # "Ask whether" is an order, "we should perhaps" is none.
@@ -1169,7 +1226,7 @@ class _Sentence:
             day
             for day in self._days
             if day not in self._used
-            and (day.is_open or reader.counts(day, self._start))
+            and (day.is_open or (reader.counts(day, self._start) and not day.is_week))
             and (is_noun or not day.is_of)
         ]
         is_first = self._line.start == self._about.start
@@ -1211,6 +1268,10 @@ class _Sentence:
                 others = self._shown(start, end)
                 if lexicon.has("absent", passage) or lexicon.has("absent", others):
                     continue
+                others_of_row = (other for n, other in enumerate(clauses) if not first <= n <= last)
+                about = [other.text for other in others_of_row if not self._has_day(other)]
+                if any(lexicon.has("called_off", words) for words in (self._text[start:end], *about)):
+                    continue
                 is_event = lexicon.has("events", others) or lexicon.has("happens", others)
                 # Words of a row that has an event beside its day.
                 is_short = len(others) < 4 if has_han(others) else len(others.split()) <= 2
@@ -1234,7 +1295,7 @@ class _Sentence:
         """Return the place behind the clauses after an event that are no sentence: its end, its place."""
         end = clauses[last].end
         for clause in clauses[last + 1 :]:
-            is_other = clause.is_more or any(clause.start <= day.start < clause.end for day in self._days)
+            is_other = clause.is_more or self._has_day(clause)
             if is_other or len(clause.text.split()) > _PARTICULARS:
                 break
             is_own = self._has_aside or DIGIT.search(clause.text) or self._is_place(clause.text)
@@ -1291,7 +1352,12 @@ class _Sentence:
         if self._heading and f"{title}:" in self._text and is_label(lexicon, title):
             title = f"{self._heading}: {title}"  # "Frist: 3.5.", below what it is for
         clock = None if day.has_time else time_in(self._text[day.end : until])
-        day = self._reader.at_time(day, clock, self._start) if clock else day
+        if clock:
+            day = self._reader.at_time(day, clock, self._start)
+            between = self._text[day.end : self._text.find(clock, day.end)].partition(",")[2]
+            is_apart = any(map(str.isalpha, between))  # "the trip, back at 15:00"
+            is_begin = day.has_time and not (is_apart or _INTERVAL.search(clock))
+            title = title_of(title.replace(clock, "", 1)) or title if is_begin else title
         if self._is_deadline(title, day):
             fields: dict[str, Field] = {"title": title, "assignee": self._people("") or [*self._owners.names]}
             return self._add(TableName.TASKS, fields, begin, self._start + end, "deadline", day)

@@ -36,6 +36,7 @@ _CLOCK: Final = re.compile(  # behind a day
 )
 _NUMBERED: Final = """
 akt sto kla eta ug sem jah qua kap pla run man geb hal spi woc tag tei ban auf lig obe stu sch rei mal ver adv
+kw
 """
 _ORDERED: Final = frozenset(_NUMBERED.split())  # first letters of nouns with ordinals: "2. Akt", "3. Stock"
 

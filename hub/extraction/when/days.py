@@ -4,6 +4,7 @@ from datetime import date, datetime
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from hub.extraction.when.language import has_han
 from hub.extraction.when.resolve import Anchor, ResolvedTime, dates_in, is_coming_span, local_day, resolve
 from hub.extraction.wording.languages import Lexicon, language_of, languages_in, script_of
 
@@ -11,6 +12,12 @@ _MAX_LEADING: Final = 2  # words dropped before a date
 _HAN_FILLERS: Final = "\u8bf7\u7684\u662f\u5c31"  # before a date, which date words may include
 
 _TO: Final = frozenset(("-", "\u2013", "to", "until", "bis", "au", "al", "\u0434\u043e", "\u043f\u043e"))
+_ENDS: Final = ",;.!?():\u2013-"  # behind a clause
+_IN: Final = frozenset(("in", "by", "bis", "en", "\u043d\u0430", "\u0434\u043e"))
+_OF: Final = tuple(
+    f" {word} " for word in ("of", "des", "der", "du", "de", "del", "de la")
+)  # "week 3 of the course"
+_FOR: Final = frozenset(("for", "of", "f\u00fcr", "pour", "para", "de", "du", "del"))
 _QUOTES: Final = frozenset(('""', "\u201c\u201d", "\u201e\u201c", "\u00ab\u00bb"))  # around a name, not a day
 
 
@@ -21,6 +28,7 @@ class FoundDay(NamedTuple):
         at: moment in UTC; None if the words are ambiguous, or no day is known to count from.
         is_due: the words name a deadline ("by 3 May", "expires on 3 May"), which may have passed.
         is_of: they tell which meeting or bill ("the meeting of 3 May"), and no day of work.
+        is_week: they name a week, whose first day it is: a day for work, and not for an event.
     """
 
     start: int
@@ -30,6 +38,7 @@ class FoundDay(NamedTuple):
     words: str
     is_due: bool = False
     is_of: bool = False
+    is_week: bool = False
 
     def counts(self, today: date | None, zone: ZoneInfo) -> bool:
         """Return True for a day that work can have: one that is known, and ahead or a deadline."""
@@ -62,19 +71,29 @@ def find_days(
         is_day_first: order of dates with slashes, if it is known.
     """
     found: list[tuple[int, int, bool, bool]] = []
+    weeks: dict[tuple[int, int], str] = {}  # words for the first day of each
     orders: dict[int, bool | None] = {}  # by the language of the words
     for words in dates_in(text, has_spans=True):
         is_span = is_coming_span(words.parts)
         before, after = text[: words.start].rstrip()[-1:], text[words.end :].lstrip()[:1]
         is_part = is_span and after in ("'", "\u2019")  # "next week's menu"
         is_other = words.is_word and _is_foreign(words.language, text, lexicon)
+        is_part = is_part or (
+            is_span and words.parts.week is not None and text[words.end :].lower().startswith(_OF)
+        )
         if not (is_part or is_other or f"{before}{after}" in _QUOTES):
             found.append((words.start, words.end, is_span, bool(words.parts.is_due)))
             orders[words.start] = language_of(words.language).time.is_day_first
+            if is_span and words.parts.week is not None and _is_of_year(text, words.start, words.end):
+                weeks[words.start, words.end] = words.words
     lexicons = [lexicon] if lexicon else languages_in(script_of(text))
     for known in lexicons:
-        edges = known.patterns("edges")[0].finditer(text)
-        found += ((*match.span(), match.lastgroup == "open", False) for match in edges)
+        for match in known.patterns("edges")[0].finditer(text):
+            first = match.groupdict().get("first")
+            if first and (dates_in(first) or resolve_ahead(first, anchor, timezone, is_day_first)):
+                weeks[match.span()] = first
+            if not first or match.span() in weeks:
+                found.append((*match.span(), match.lastgroup == "open", False))
     if not found:
         return []
     rows = [row for known in lexicons for row in known.patterns("undated")]
@@ -87,9 +106,20 @@ def find_days(
             at = end
             reading = _Reading(anchor, timezone, orders.get(start) if is_day_first is None else is_day_first)
             day = _day_at(text, start, end, reading, is_known=not is_span)
+            if (first := weeks.get((start, end))) and (moment := resolve_ahead(first, *reading)):
+                day = FoundDay(start, end, moment.at, False, text[start:end], is_week=True)
             is_due = is_due or is_all_due
             days.append(day._replace(is_due=is_due, is_of=not is_due and _is_of_noun(text, start, end)))
     return days
+
+
+def _is_of_year(text: str, start: int, end: int) -> bool:
+    """Return True for a week of the calendar ("KW 50", "in week 50"), and not of a course ("for week 3")."""
+    first, after = text[start:end].lower().split()[0], text[end:].split(maxsplit=1)
+    if has_han(first) or first.startswith(("kw", "cw", "kalender", "calendar")):
+        return True
+    is_end = not after or after[0][0] in _ENDS
+    return first in _IN or (is_end and first not in _FOR)
 
 
 def _is_of_noun(text: str, start: int, end: int) -> bool:

@@ -243,6 +243,15 @@ _NUMBERS: Final = {
     "h": "hour",
     "min": "minute",
 }
+# Behind a day, "19.30" is a time, and "12.50 euros" an amount.
+_POINTED: Final = (
+    r"(?P<h>2[0-3]|1\d|0?\d)(?P<pt>\.)(?P<min>[0-5]\d)(?! ?(?:[€$£¥%°₽]|eur|usd|chf|gbp|pro[cz]|per\b|each\b"
+    r"|a piece|[kcm]?m\b|k?g\b|m?l\b|kwh?\b|[gm]b\b|руб|р\b|тыс|млн|к?г\b|к?м\b|л\b))"  # noqa: RUF001
+)
+_ARTICLES: Final = frozenset(
+    ("the", "die", "das", "des", "les", "la", "los")
+)  # before an amount: "die 10.45"
+_DAYS: Final = frozenset({"d", "a", "weekday", "dth", "days"})
 _BETWEEN: Final = re.compile(r"[ .,]+|: ")  # separators between the parts of a saying
 _START: Final = re.compile(
     rf"(?P<word>[^\W\d_{HAN}]+)(?= (?P<second>[^\W\d_{HAN}]+|\d)(?: (?P<third>[^\W\d_{HAN}]+|\d))?)?|[{HAN}]"
@@ -358,6 +367,11 @@ class SayingMatch(NamedTuple):
         return not {"h", "half", "hour"}.isdisjoint((*self.groups, *self.saying.meaning))
 
     @property
+    def has_day(self) -> bool:
+        """True if it has a day."""
+        return not _DAYS.isdisjoint((*self.groups, *self.saying.meaning))
+
+    @property
     def is_lead(self) -> bool:
         """True for a word before a day or a deadline ("on", "by")."""
         return self.saying.meaning == _DUE or self.match.group() in self.saying.language.lead_words
@@ -424,7 +438,8 @@ class Index:
             if gap := _BETWEEN.match(line, at):
                 at = gap.end()
                 continue
-            phrase = self._longest(language, line, at)
+            has_day = any(before.has_day for before in found) and found[-1].match.group() not in _ARTICLES
+            phrase = self._longest(language, line, at, has_day)
             if phrase is None:
                 break
             found.append(phrase)
@@ -445,14 +460,14 @@ class Index:
             found.pop()
         return found
 
-    def _longest(self, language: "Language", line: str, at: int) -> SayingMatch | None:
+    def _longest(self, language: "Language", line: str, at: int, has_day: bool) -> SayingMatch | None:
         best: re.Match[str] | None = None
         chosen, end = None, at
         place = _START.match(line, at)
         for head in self._heads(place) if place else (line[at],):
             for saying in self._found.get(head, {}).get(language, ()):
                 match = saying.pattern.match(line, at)
-                if match and match.end() > end:
+                if match and match.end() > end and (has_day or "pt" not in match.re.groupindex):
                     best, chosen, end = match, saying, match.end()
         if best is None or chosen is None:
             return None
@@ -460,10 +475,14 @@ class Index:
 
 
 def _is_loose(phrase: SayingMatch, language: "Language") -> bool:
-    """Return True for a short word behind a day that belongs to the words after it ("Friday at the")."""
+    """Return True for a short word behind a day that belongs to the words after it ("Friday at the").
+
+    So does a word for an edge, or before a day: "Sunday 10:00 start".
+    """
     word = phrase.match.group()
     return language.is_spaced and (
-        (phrase.is_filler and len(word) <= 3)
+        (phrase.saying.meaning.keys() == {"edge"} or (phrase.is_filler and phrase.is_lead))
+        or (phrase.is_filler and len(word) <= 3)
         or (phrase.saying.meaning == _DUE and word in _BEFORE)
         or phrase.saying.meaning.get("is_to") is not None
     )
@@ -495,6 +514,8 @@ def is_supported(found: Sequence[SayingMatch], language: "Language") -> bool:
     days = [nth for nth, phrase in enumerate(found) if "a" in phrase.groups]
     others = [phrase for nth, phrase in enumerate(found) if nth not in days]
     if not days or any(_has_meaning(phrase) for phrase in others):
+        return True
+    if any("weekday" in (*found[nth].groups, *found[nth].saying.meaning) for nth in days):
         return True
     return any(_is_sure_day(found, nth, language) for nth in days)
 
@@ -687,6 +708,8 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, f
             "h": r"(?P<h>2[0-4]|1\d|0?\d)",
             "hour": rf"(?P<h>2[0-4]|1\d|0?\d|{words['n']})",
             "min": r"(?P<min>[0-5]\d)",
+            "pointed": _POINTED,
+            "week": r"(?P<w>5[0-3]|[1-4]\d|0?[1-9])(?!\d)",
         }
         places |= {name: f"(?:{unmarked(uncaptured(part))})" for name, part in self.parts.items()}
         written: list[tuple[str, str | Mapping[str, object]]] = [*rules(self.sayings)]

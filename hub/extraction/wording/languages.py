@@ -118,7 +118,9 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
         asks: questions who does a work; *answers*: short answers to them; *agreed*: words of consent.
         events: nouns for events; *happens*: verbs for them.
         articles: articles at the beginning of the title of an event.
-        absent: words for an event that does not take place.
+        absent: words for an event that does not take place; *called_off*: those that end its clause.
+        moved: words between an event and its new day, which is behind them or in the group ``new``; in the
+            group ``same``, words for its old time.
         copulas: verbs between a title and its day, which neither begin nor end it.
         pronoun_subjects: words for an event that the sentence before names.
         decisions: decisions.
@@ -138,7 +140,8 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
         pronouns: work on something that the words before name ("bring it").
         brief: work that needs the words before to be understood ("have a look").
         dangling: words that neither begin nor end a title ("and"); those before days only end none ("by").
-        edges: words for the edge of a span ("by the end of May"); in the group ``open``, for no certain day.
+        edges: words for the edge of a span ("by the end of May"); in the group ``open``, for no certain day;
+            with the group ``first``, for the week of that day.
         undated: words for a day that is none of work: of a kind ("a weekend number"), or since when.
         lapses: words that make a day the end of what they are about ("expires on"), as a deadline is.
         inverted: a verb before its subject, which a day comes before ("Am 3. werden die Zähler gelesen").
@@ -203,6 +206,8 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
     events: Rows = _NEVER
     happens: Rows = _NEVER
     absent: Rows = _NEVER
+    called_off: Rows = _NEVER
+    moved: Rows = _NEVER
     articles: Rows = _NEVER
     decisions: Rows = _NEVER
     facts: Rows = _NEVER
