@@ -26,6 +26,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 
 from protocol.errors import CodedError, ErrorCode, HubError
+from protocol.items import folded
 from protocol.secret_rules import redact_secrets
 from storage.kernel.database import UnreadableRow
 from storage.kernel.statements import NamedRow, ResultRows
@@ -213,23 +214,34 @@ def _ask_postgresql(element: now_ms, compiler: sa.sql.compiler.SQLCompiler, **_:
     return "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"
 
 
-class plain(sa.sql.functions.FunctionElement[str]):
-    """Text without case and without marks on letters, as of ``protocol.items.folded``."""
+class folded_text(sa.sql.functions.FunctionElement[str]):
+    """Text without case and without marks on letters: ``protocol.items.folded`` in a statement.
+
+    On SQLite it is that function. PostgreSQL runs none of Python, and folds no case before release 18: there
+    the marks are those that the function leaves out, letters are lowered by the locale of the database, and
+    the final sigma, the iota below and the sharp s are replaced.
+    """
 
     type = sa.Text()
     inherit_cache = True
-    name = "plain"
+    name = "folded_text"
 
 
-@compiles(plain)
-def _plain_of_sqlite(element: plain, compiler: sa.sql.compiler.SQLCompiler, **asked: Any) -> str:
-    return f"hub_plain({compiler.process(element.clauses, **asked)})"
+@compiles(folded_text)
+def _folded_in_file(element: folded_text, compiler: sa.sql.compiler.SQLCompiler, **asked: Any) -> str:
+    return f"hub_folded({compiler.process(element.clauses, **asked)})"
 
 
-@compiles(plain, "postgresql")
-def _plain_of_postgresql(element: plain, compiler: sa.sql.compiler.SQLCompiler, **asked: Any) -> str:
+@compiles(folded_text, "postgresql")
+def _folded_on_server(element: folded_text, compiler: sa.sql.compiler.SQLCompiler, **asked: Any) -> str:
     text = compiler.process(element.clauses, **asked)
-    return f"replace(lower(regexp_replace(normalize({text}, NFKD), '[\u0300-\u036f]', '', 'g')), 'ß', 'ss')"
+    letters = f"lower(regexp_replace(normalize({text}, NFKD), '[{_marks()}]', '', 'g'))"
+    return f"replace(translate({letters}, '\u03c2\u0345', '\u03c3\u03b9'), 'ß', 'ss')"
+
+
+@cache
+def _marks() -> str:
+    return "".join(mark for mark in map(chr, range(0x300, 0x20000)) if not folded(mark))
 
 
 class _each_text(sa.sql.functions.FunctionElement[str]):

@@ -180,9 +180,9 @@ def machine_now_ms() -> int:
 
 
 def set_clock(driver: sqlite3.Connection, now_ms: Callable[[], int] = machine_now_ms) -> None:
-    """Set the functions ``now_ms()`` and ``plain()`` of ``storage.kernel.columns`` on this connection."""
+    """Set ``now_ms()`` and ``folded_text()`` of ``storage.kernel.columns`` on this connection."""
     driver.create_function("hub_now_ms", 0, now_ms)
-    driver.create_function("hub_plain", 1, lambda text: folded(text or ""), deterministic=True)
+    driver.create_function("hub_folded", 1, lambda text: folded(text or ""), deterministic=True)
 
 
 def empty_database() -> bytes:

@@ -19,10 +19,10 @@ from storage.kernel.columns import (
     Key,
     columns_of,
     fetch_page,
+    folded_text,
     in_parts,
     listed_keys,
     paged,
-    plain,
     readable,
     readable_page,
     reader,
@@ -322,7 +322,9 @@ def _newest(query: sa.Select[Any]) -> sa.Select[Any]:
 def _has_text(text: str) -> sa.ColumnElement[bool]:
     places = agents.c.name, runs.c.task_id, runs.c.reason, runs.c.status_message
     errors = sa.cast(runs.c.errors, sa.Text)
-    return sa.or_(*(plain(place).contains(folded(text), autoescape=True) for place in (*places, errors)))
+    return sa.or_(
+        *(folded_text(place).contains(folded(text), autoescape=True) for place in (*places, errors))
+    )
 
 
 def _filtered(query: sa.Select[Any], of: RunFilter) -> sa.Select[Any]:

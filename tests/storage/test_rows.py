@@ -10,7 +10,7 @@ from protocol.items import folded
 from protocol.lifecycles import RunState
 from storage.agents import agents
 from storage.agents.declared_agents import DeclaredAgent
-from storage.kernel.columns import columns_of, now_ms, plain, struct_from, values_of
+from storage.kernel.columns import columns_of, folded_text, now_ms, struct_from, values_of
 from storage.kernel.database import UnreadableRow
 from storage.schema import boards, idempotency_keys, runs, users
 from tests.storage.rows import AT, LAPTOP, ME, declare, make_agent, make_run
@@ -108,9 +108,16 @@ def test_database_constraint_refuses_an_impossible_run_row(c: sa.Connection, imp
         c.exec_driver_sql(impossible)
 
 
-@pytest.mark.parametrize("text", ["", "Plan", "Größe", "Zoë Müller", "CAFÉ", "Ångström", "Łódź"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "Plan", "Größe", "STRASSE \u1e9e \ufb01", "Zoë Müller", "CAFÉ", "Ångström", "Łódź", "ДЕНЬ Ёж"),
+        "\u039f\u0394\u039f\u03a3 \u1f41\u03b4\u03cc\u03c2 \u1fbc",
+        *("\u05e9\u05c1\u05b8\u05dc", "क़िला", "が プラン"),
+    ],
+)
 def test_database_folds_letters_as_the_lists_do(c: sa.Connection, text: str) -> None:
-    assert c.execute(sa.select(plain(sa.literal(text)))).scalar_one() == folded(text)
+    assert c.execute(sa.select(folded_text(sa.literal(text)))).scalar_one() == folded(text)
 
 
 def test_database_clock_advances_within_a_transaction(c: sa.Connection) -> None:
