@@ -40,8 +40,8 @@ CREATE TABLE IF NOT EXISTS remote_reviews (
     PRIMARY KEY (tbl, row_id)
 ) STRICT, WITHOUT ROWID
 """
-# Proposed change that the verdict of ``remote_reviews`` was about, and what the hub had written until then. No
-# columns of that table: release 0.2, which may serve the file again, inserts its rows without their names.
+# Proposed change that the verdict of ``remote_reviews`` was about, and what the hub had written until then.
+# Release 0.2, which may serve the file again, writes rows of the other table by the order of its columns.
 CREATE_PROPOSALS: Final = """
 CREATE TABLE IF NOT EXISTS remote_proposals (
     tbl TEXT NOT NULL,
