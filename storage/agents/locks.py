@@ -235,24 +235,10 @@ def find_locks_named(c: sa.Connection, name: str, *, user_id: UserId | None = No
 def list_lock_waits(
     c: sa.Connection,
     *,
-    user_id: UserId | None = None,
-    agent_ids: Sequence[AgentId] | None = None,
     resources: Sequence[str] | None = None,
 ) -> list[LockWait]:
-    """Return waiting requests by user and lock, next turn first.
-
-    Args:
-        user_id: only waits for locks of this user.
-        agent_ids: only waits of these agents.
-        resources: only waits for locks of these names.
-    """
-    query = WAITS
-    if user_id is not None:
-        query = query.where(lock_waits.c.user_id == user_id)
-    if agent_ids is not None:
-        query = query.where(lock_waits.c.agent_id.in_(agent_ids))
-    if resources is not None:
-        query = query.where(lock_waits.c.resource.in_(resources))
+    """Return waiting requests by user and lock, next turn first. *resources*: only for these locks."""
+    query = WAITS if resources is None else WAITS.where(lock_waits.c.resource.in_(resources))
     return readable(lambda row: struct_from(LockWait, row, holder=struct_from(Holder, row)), c.execute(query))
 
 
