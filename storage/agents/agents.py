@@ -248,7 +248,7 @@ def get_agent(c: sa.Connection, id: AgentId) -> AgentRow:
 
 def find_agent_by_name(c: sa.Connection, name: str, *, user_id: UserId | None = None) -> AgentRow | None:
     """Return the agent with that name, of any user or of *user_id*; archived only if no other has it."""
-    named = _of_user(AGENTS.where(agents.c.name == name), user_id)
+    named = of_user(AGENTS.where(agents.c.name == name), user_id)
     present = named.where(agents.c.deleted_at.is_(None)).order_by(agents.c.created_at, agents.c.id)
     removed = named.where(agents.c.deleted_at.is_not(None)).order_by(agents.c.created_at, agents.c.id)
     row = c.execute(present).first() or c.execute(removed).first()
@@ -259,7 +259,7 @@ def free_name(c: sa.Connection, user_id: UserId, preferred: str) -> str:
     """Return the name, or the first of name-2, name-3, ... that no agent of the user ever had."""
     numbered = agents.c.name.startswith(f"{preferred}-", autoescape=True)
     query = sa.select(agents.c.name).where(sa.or_(agents.c.name == preferred, numbered))
-    taken = set(c.execute(_of_user(query, user_id)).scalars())
+    taken = set(c.execute(of_user(query, user_id)).scalars())
     names = (f"{preferred}-{number}" for number in count(2))
     return preferred if preferred not in taken else next(name for name in names if name not in taken)
 
@@ -325,7 +325,7 @@ def agent_called(
 
 
 def _removed(c: sa.Connection, given: str, user_id: UserId | None) -> AgentRow | None:
-    row = c.execute(_of_user(AGENT, user_id), {"agent": given}).one_or_none()
+    row = c.execute(of_user(AGENT, user_id), {"agent": given}).one_or_none()
     return find_agent_by_name(c, given, user_id=user_id) if row is None else agent_in(row)
 
 
@@ -371,7 +371,7 @@ def list_agents(
     Args:
         only: conditions of the agents, see ``hub.api.agent_bodies``.
     """
-    query = _of_user(PRESENT_AGENTS, user_id).where(*only)
+    query = of_user(PRESENT_AGENTS, user_id).where(*only)
     query = paged(query, agents.c.name, agents.c.id, limit=limit, after=after)
     if device_id is not None:
         query = query.where(agents.c.device_id == device_id)
@@ -409,7 +409,7 @@ def count_agents(c: sa.Connection, *, user_id: UserId | None = None) -> int:
     if user_id is None:
         return int(c.execute(COUNT).scalar_one())
     query = sa.select(sa.func.count()).select_from(agents).where(agents.c.deleted_at.is_(None))
-    return int(c.execute(_of_user(query, user_id)).scalar_one())
+    return int(c.execute(of_user(query, user_id)).scalar_one())
 
 
 def agents_by(
@@ -421,7 +421,7 @@ def agents_by(
 ) -> dict[str, dict[AgentId, str]]:
     """Return the names of present agents by id, for each of these values of a column, by name."""
     key = agents.c[column]
-    query = _of_user(sa.select(key, agents.c.id, agents.c.name), user_id)
+    query = of_user(sa.select(key, agents.c.id, agents.c.name), user_id)
     query = query.where(key.in_(ids), agents.c.deleted_at.is_(None)).order_by(agents.c.name, agents.c.id)
     found: dict[str, dict[AgentId, str]] = {id: {} for id in ids}
     for value, agent_id, name in c.execute(query):
@@ -429,7 +429,8 @@ def agents_by(
     return found
 
 
-def _of_user(query: sa.Select[Any], user_id: UserId | None) -> sa.Select[Any]:
+def of_user(query: sa.Select[Any], user_id: UserId | None) -> sa.Select[Any]:
+    """Restrict *query*, which joins the agents, to one user; None: no restriction."""
     return query if user_id is None else query.where(agents.c.user_id == user_id)
 
 

@@ -321,7 +321,7 @@ _EVENTS: Final = {
     MessageKind.ASK_USER: "gateway.lead.ask_user",
     MessageKind.ANSWER: "agent.answer",
 }
-_UNDELIVERED: Final = (MessageState.FAILED, MessageState.EXPIRED)
+NOT_DELIVERED: Final = (MessageState.FAILED, MessageState.EXPIRED)
 
 
 def record_move(c: sa.Connection, before: MessageState, row: MessageRow) -> None:
@@ -333,7 +333,7 @@ def record_move(c: sa.Connection, before: MessageState, row: MessageRow) -> None
         return
     if row.state in DELIVERED and before not in DELIVERED:
         outcome, level, message = "sent", "info", _sent(row)
-    elif row.state in _UNDELIVERED and before not in DELIVERED:
+    elif row.state in NOT_DELIVERED and before not in DELIVERED:
         outcome, level = "failed", "warning"
         message = f"{_failed(row)}: {row.reason or row.state}"
     else:

@@ -39,6 +39,7 @@ from storage import audit
 from storage.coordination.boards import list_places
 from storage.coordination.message_rows import (
     LOCK_MESSAGE,
+    NOT_DELIVERED,
     SIGHTS,
     UNPROVEN,
     MessageFields,
@@ -401,8 +402,6 @@ def open_count(c: sa.Connection, user_id: UserId, most: int) -> int:
     return int(c.execute(OPEN_OF_USER, {"user": user_id, "most": most}).scalar_one())
 
 
-_UNDELIVERED: Final = (MessageState.FAILED, MessageState.EXPIRED)
-
 IS_SETTLED: Final = sa.select(questions.c.settled_at).where(questions.c.id == sa.bindparam("question"))
 
 
@@ -468,7 +467,7 @@ def retry_message(
         make_due(c, id, at)
         audit.append(c, at=at, actor=actor, event="message.retried", subject=id, detail=detail)
         return get_message(c, id)
-    if seen.state not in _UNDELIVERED:
+    if seen.state not in NOT_DELIVERED:
         raise CodedError(ErrorCode.MESSAGE_SETTLED, f"message {id} is {seen.state}: its agent has it")
     asked = seen.question_id if seen.kind is MessageKind.ASK_USER else None
     if asked is not None and c.execute(IS_SETTLED, {"question": asked}).scalar_one_or_none() is not None:

@@ -29,6 +29,7 @@ import sqlalchemy as sa
 
 from storage.kernel.columns import Int
 from storage.runs.calls import IS_OPEN
+from storage.runs.model_batches import is_run_on
 from storage.schema import (
     activity_log,
     agent_config_history,
@@ -410,8 +411,7 @@ prune_answers = Pruning(model_answers, model_answers.c.used_at)
 # Requests outlive their runs, because costs are also reported by day, agent and user.
 prune_calls = Pruning(model_calls, model_calls.c.at)
 # A run that has not ended would submit its questions again, and pay for them again.
-_is_awaited = sa.exists().where(runs.c.id == model_batches.c.run_id, runs.c.completed_at.is_(None))
-prune_batches = Pruning(model_batches, model_batches.c.created_at, ~_is_awaited)
+prune_batches = Pruning(model_batches, model_batches.c.created_at, ~is_run_on)
 
 
 Place = tuple[int, int]

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, get_args
 import msgspec
 import sqlalchemy as sa
 
-from protocol.calls import RowPlace
+from protocol.calls import RowPlace, RowState
 from protocol.errors import CodedError, ErrorCode
 from protocol.grants import NO_LIMITS, TokenLimits
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
@@ -66,9 +66,8 @@ def end_review(c: sa.Connection, call_ids: Sequence[str], at: int) -> None:
 # Fingerprint of an item that its device reported: which config found it is unknown.
 TAKEN: Final = ""
 
-ItemState = Literal["open", "approved", "edited", "rejected"]  # of an item that is, or was, for its device
-Verdict = Literal[ItemState, "held"]
-VERDICTS: Final[tuple[ItemState, ...]] = get_args(ItemState)
+Verdict = Literal[RowState, "held"]
+VERDICTS: Final[tuple[RowState, ...]] = get_args(RowState)  # of an item that is, or was, for its device
 CallAction = Literal["insert", "update"]
 
 DAY_MS = 86_400_000

@@ -31,11 +31,11 @@ _ROWS = sa.select(*columns_of(BatchRow, model_batches)).order_by(
     model_batches.c.created_at, model_batches.c.id
 )
 BATCHES = _ROWS.where(model_batches.c.run_id == sa.bindparam("run"))
-_is_run_on = sa.exists().where(runs.c.id == model_batches.c.run_id, runs.c.completed_at.is_(None))
+is_run_on = sa.exists().where(runs.c.id == model_batches.c.run_id, runs.c.completed_at.is_(None))
 LEFT_BEHIND = _ROWS.where(
     model_batches.c.agent_id == sa.bindparam("agent"),
     model_batches.c.state.in_(("made", "submitted")),
-    sa.not_(_is_run_on),
+    sa.not_(is_run_on),
 )
 
 

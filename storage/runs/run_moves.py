@@ -689,7 +689,7 @@ REQUEUE = (
         updated_at=sa.bindparam("now"),
     )
 )
-REQUEUED = sa.select(runs.c.id, runs.c.agent_id, runs.c.state_seq, runs.c.attempt, runs.c.fence).where(
+MOVED = sa.select(runs.c.id, runs.c.agent_id, runs.c.state_seq, runs.c.attempt, runs.c.fence).where(
     runs.c.id.in_(sa.bindparam("runs", expanding=True))
 )
 
@@ -818,7 +818,7 @@ def _requeue(c: sa.Connection, left: dict[RunId, RunState], at: int, why: str) -
     written = write_each(c, REQUEUE, [{"run": run_id, **given} for run_id in left])
     ids = [RunId(str(move["run"])) for move in written]
     release_locks(c, ids)
-    moved = [row for part in in_parts(ids) for row in c.execute(REQUEUED, {"runs": part})]
+    moved = [row for part in in_parts(ids) for row in c.execute(MOVED, {"runs": part})]
     moves = []
     for row in moved:
         before = left[row.id]

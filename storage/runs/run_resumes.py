@@ -8,7 +8,7 @@ from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import RESUMED_BY, RUN, PauseReason, RunState
 from storage.agents import exhaustion
 from storage.kernel.columns import in_parts
-from storage.runs.run_moves import remember_moves
+from storage.runs.run_moves import MOVED, remember_moves
 from storage.runs.runs import RunMove
 from storage.schema import runs
 
@@ -34,9 +34,6 @@ RESUME = (
         state_seq=runs.c.state_seq + 1,
         updated_at=sa.bindparam("now"),
     )
-)
-MOVED = sa.select(runs.c.id, runs.c.agent_id, runs.c.state_seq, runs.c.attempt, runs.c.fence).where(
-    runs.c.id.in_(sa.bindparam("runs", expanding=True))
 )
 
 

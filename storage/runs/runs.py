@@ -13,6 +13,7 @@ from protocol.lifecycles import LIVE_RUN_STATES, CallState, PauseReason, RunOutc
 from protocol.secret_rules import redact_secrets
 from protocol.status_vocabularies import RunLogStatus
 from protocol.work import Usage
+from storage.agents.agents import of_user
 from storage.executing_runs import FencedRun, check_held, is_held, stale
 from storage.kernel.columns import (
     Int,
@@ -202,7 +203,7 @@ def find_run(
     c: sa.Connection, id: RunId, *, user_id: UserId | None = None, devices: Collection[DeviceId] = ()
 ) -> RunRow | None:
     """Return the run, if any; with *user_id* or *devices*, only a run of this user's agents, or of these."""
-    row = c.execute(_of_devices(_of_user(RUN_BY_ID, user_id), devices), {"run": id}).one_or_none()
+    row = c.execute(_of_devices(of_user(RUN_BY_ID, user_id), devices), {"run": id}).one_or_none()
     return None if row is None else _run(row)
 
 
@@ -223,7 +224,7 @@ def runs_ending_in(
 
     *end* must not contain wildcards.
     """
-    query = _of_devices(_of_user(RUNS_BY_END, user_id), devices)
+    query = _of_devices(of_user(RUNS_BY_END, user_id), devices)
     return [RunId(found) for found in c.execute(query, {"end": end, "most": most}).scalars()]
 
 
@@ -329,7 +330,7 @@ def _has_text(text: str) -> sa.ColumnElement[bool]:
 
 def _filtered(query: sa.Select[Any], of: RunFilter) -> sa.Select[Any]:
     agent_id, states, task_id = of.get("agent_id"), of.get("states"), of.get("task_id")
-    query = _of_devices(_of_user(query, of.get("user_id")), of.get("devices", ()))
+    query = _of_devices(of_user(query, of.get("user_id")), of.get("devices", ()))
     if agent_id is not None:
         # SQLite has no figures by which to choose an index: a task has fewer runs than an agent
         query = query.where((runs.c.agent_id if task_id is None else unindexed(runs.c.agent_id)) == agent_id)
@@ -360,7 +361,7 @@ def _filtered(query: sa.Select[Any], of: RunFilter) -> sa.Select[Any]:
 
 def count_live(c: sa.Connection, *, user_id: UserId | None = None) -> dict[RunState, int]:
     """Return the number of live runs in each state, of all users or one; states without runs are omitted."""
-    query = LIVE_COUNTS if user_id is None else _of_user(LIVE_COUNTS.join_from(runs, agents), user_id)
+    query = LIVE_COUNTS if user_id is None else of_user(LIVE_COUNTS.join_from(runs, agents), user_id)
     found = {row.state: row.runs for row in c.execute(query)}
     return {state: found[state] for state in sorted(RunState) if state in found}
 
@@ -397,11 +398,6 @@ def moves_of_runs(
     if after is not None:
         query = query.where(runs.c.created_at <= after[0])  # the index of runs has no other part of the key
     return fetch_page(c, MoveOfRun, query, limit, {"agent": agent_id})
-
-
-def _of_user(query: sa.Select[Any], user_id: UserId | None) -> sa.Select[Any]:
-    """Restrict *query*, which joins the agents, to one user; None: no restriction."""
-    return query if user_id is None else query.where(agents.c.user_id == user_id)
 
 
 def _of_devices(query: sa.Select[Any], devices: Collection[DeviceId]) -> sa.Select[Any]:

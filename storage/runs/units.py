@@ -667,7 +667,6 @@ def _fail(
 SPOILED: Final = ""  # as digest: the ledger was changed while the run was reading
 
 
-OF_RUN = sa.select(runs.c.agent_id, runs.c.config_fingerprint).where(runs.c.id == sa.bindparam("run"))
 IS_SETTLED = sa.select(folder_trees.c.digest).where(
     folder_trees.c.agent_id == sa.bindparam("agent"),
     folder_trees.c.digest == sa.bindparam("digest"),
@@ -696,7 +695,7 @@ def has_settled_tree(c: sa.Connection, held: FencedRun, digest: str | None, at: 
         StaleRun: the run has another fence, or has ended; nothing was written.
     """
     check_held(c, held)
-    agent_id, fingerprint = c.execute(OF_RUN, {"run": held.id}).one()
+    agent_id, fingerprint = c.execute(AGENT_OF_RUN, {"run": held.id}).one()
     sought = {"agent": agent_id, "digest": digest, "fingerprint": fingerprint, "since": at - RENEWED_AFTER_MS}
     if digest is not None and c.execute(IS_SETTLED, sought).one_or_none() is not None:
         is_first_attempt = c.execute(ANY_UNIT, {"run": held.id}).one_or_none() is None
@@ -728,7 +727,7 @@ def settle_tree(c: sa.Connection, held: FencedRun, digest: str, units: Mapping[s
         StaleRun: the run has another fence, or has ended; nothing was written.
     """
     check_held(c, held)
-    agent_id, fingerprint = c.execute(OF_RUN, {"run": held.id}).one()
+    agent_id, fingerprint = c.execute(AGENT_OF_RUN, {"run": held.id}).one()
     # Another run of the agent may have settled other content of a listed unit meanwhile.
     if [tuple(row) for row in c.execute(READERS, {"agent": agent_id})] != [(held.id, None)]:
         return False
