@@ -422,3 +422,8 @@ def _shortened(table: DeviceTable, data: Record) -> Record:
     if more is None or more == table.title:
         return data | {table.title: short}
     return data | {table.title: short, more: f"{title}\n{data.get(more) or ''}".strip()}
+
+
+def by_place(items: Iterable[Item]) -> list[Item]:
+    """Return the items in the order of the text."""
+    return sorted(items, key=lambda item: (item.start, item.end))

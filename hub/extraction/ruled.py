@@ -6,7 +6,6 @@ A request has all that its answer depends on, and both can be sent to another pr
 import struct
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable
 from functools import partial
 from itertools import filterfalse
 from typing import Any, Final, Generic, TypeVar
@@ -20,7 +19,16 @@ from hub.extraction import chunk, duplicates, injection_warnings, judge
 from hub.extraction.chunk import Chunk
 from hub.extraction.dating import PassageDates
 from hub.extraction.due_days import with_due_days, with_planned_days
-from hub.extraction.items import Dropped, Extraction, ExtractionOptions, Item, Notes, RulesForm, lines_of
+from hub.extraction.items import (
+    Dropped,
+    Extraction,
+    ExtractionOptions,
+    Item,
+    Notes,
+    RulesForm,
+    by_place,
+    lines_of,
+)
 from hub.extraction.when.resolve import local_day
 from hub.text.files import CALENDAR, CALENDARS
 from protocol.secret_rules import redact_typed
@@ -171,11 +179,6 @@ def _is_over(item: Item, document: Document, timezone: str) -> bool:
         return False
     zone, is_of_calendar = ZoneInfo(timezone), item.evidence and item.evidence.rule.startswith("calendar.")
     return not is_of_calendar and local_day(from_epoch_ms(at), zone) < local_day(written_at, zone)
-
-
-def by_place(items: Iterable[Item]) -> list[Item]:
-    """Return the items in the order of the text."""
-    return sorted(items, key=lambda item: (item.start, item.end))
 
 
 def _left_out(value: Any) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 from zlib import crc32
 
-from hub.extraction.items import Item
+from hub.extraction.items import Item, by_place
 from hub.extraction.judge import odds, probability, weights
 
 MAX_UNMARKED: Final = 5
@@ -55,7 +55,7 @@ def tiers_of(
     elif any(map(_is_sample, unsure)):
         suggested += filter(_is_sample, unsure)
         unsure = [item for item in unsure if not _is_sample(item)]
-    return TieredItems(_in_order(suggested), _in_order(unsure), unlikely)
+    return TieredItems(by_place(suggested), by_place(unsure), unlikely)
 
 
 def shifted(item: Item, shift: Callable[[Item], float]) -> float:
@@ -71,7 +71,3 @@ def _is_unmarked(item: Item) -> bool:
 
 def _is_sample(item: Item) -> bool:
     return crc32(item.quote.encode("utf-8", "replace")) % SHOWN_SHARE == 0
-
-
-def _in_order(items: Iterable[Item]) -> list[Item]:
-    return sorted(items, key=lambda item: (item.start, item.end))
