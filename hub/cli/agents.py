@@ -19,7 +19,7 @@ from hub.base.name_lists import counted, listed
 from hub.base.printable import one_line, spelled
 from hub.cli import show
 from hub.cli.access import revoke_agent_token
-from hub.cli.declared import GIVEN, present
+from hub.cli.declared import FILE, GIVEN, present
 from hub.cli.errors import CommandError, Exit
 from hub.cli.formats import changed, config_value, figure, short, usd
 from hub.cli.hub_client import HubClient, Responses, agent_names, hub_command, open_client, path_of
@@ -701,7 +701,6 @@ def _print_chart(response: Mapping[str, Any]) -> None:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 CONFIG_TYPES: Final = ("string", "integer", "float", "boolean", "json")  # as in protocol.configs.ConfigType
-_FILE: Final = FilePathParam(exists=True, dir_okay=False)
 _FIELDS: Final = ("title", "device", "prompt", "template", "schedule", "timezone", "description")
 _LISTS: Final = {"path": "paths", "extension": "file_extensions", "data_type": "data_types"}
 
@@ -739,7 +738,7 @@ def _agent_options(command: Command) -> Command:
         click.option("--path", multiple=True, metavar="PATH", help="Path to read on the device."),
         click.option("--device", type=NAME, metavar="NAME", help="Device that the agent works on."),
         click.option(
-            "--file", type=_FILE, metavar="FILE", help="TOML or JSON file with a table as in [[agents]]."
+            "--file", type=FILE, metavar="FILE", help="TOML or JSON file with a table as in [[agents]]."
         ),
     ):
         command = option(command)
@@ -804,7 +803,7 @@ def edit(hub: HubClient, name: str, unset: tuple[str, ...], **options: Any) -> R
 @click.argument("name", required=False, shell_complete=agent_names)
 @click.option("--template", type=NAME, metavar="NAME", help="Validate a template and all agents that use it.")
 @click.option(
-    "--file", type=_FILE, metavar="FILE", help="New content of the template [default: its present content]."
+    "--file", type=FILE, metavar="FILE", help="New content of the template [default: its present content]."
 )
 @hub_option
 @json_option

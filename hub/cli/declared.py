@@ -40,7 +40,7 @@ Values = Mapping[str, Any]
 Step = tuple[str, list[str]]  # a word of a command, and the names of its arguments
 
 _FIELD: Final = re.compile(r"\{([\w.*]+(?:\|\w+)?)\}")
-_FILE: Final = FilePathParam(exists=True, dir_okay=False)
+FILE: Final = FilePathParam(exists=True, dir_okay=False)
 MIN_END: Final = 6  # characters at the end of an id that identify it
 SEARCHED: Final = 1_000  # first items of a list that are searched for the end of an id
 GIVEN: Final = "hub.given"  # key of ctx.meta: arguments of the groups around a command
@@ -112,7 +112,7 @@ def _group_of_one(name: str, argument: str, spec: CommandSpec) -> click.Group:
 def _command(spec: CommandSpec, name: str, arguments: Sequence[str]) -> click.Command:
     params: list[click.Parameter] = [_argument(argument, spec["params"]) for argument in arguments]
     if spec["file"]:
-        params.append(click.Option(["--file"], type=_FILE, required=True, metavar="FILE", help=spec["file"]))
+        params.append(click.Option(["--file"], type=FILE, required=True, metavar="FILE", help=spec["file"]))
     for parameter in (spec["params"] or {}).values():
         params += _options(parameter)
     if spec["lines"]:

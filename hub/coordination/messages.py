@@ -26,6 +26,7 @@ from hub.base.metrics import Metrics
 from hub.coordination import board_access
 from hub.coordination.board_access import Caller
 from hub.coordination.message_delivery import MessageDeliveryService
+from hub.coordination.message_transitions import ANSWERABLE
 from hub.coordination.provisioning import Provisioning
 from hub.coordination.questions import checked_tags, checked_word
 from hub.openclaw import GatewayError
@@ -51,7 +52,6 @@ from storage.store import Connection, Store
 EXPIRES_S: Final = 86_400.0
 WAIT_S: Final = 10.0  # for delivery, before the message's state is returned
 MAX_WAIT_S: Final = 120.0
-_ANSWERED: Final = (MessageKind.NUDGE, MessageKind.QUESTION, MessageKind.HANDOFF)
 
 
 class NoSession(HubError):
@@ -283,7 +283,7 @@ class MessageService:
             raise CodedError(ErrorCode.BAD_PARAMS, "text: an answer may not be empty")
         if row.state is MessageState.ANSWERED and row.answer == answer:
             return row
-        if row.kind not in _ANSWERED or not MESSAGE.allows(row.state, MessageEvent.ANSWERED):
+        if row.kind not in ANSWERABLE or not MESSAGE.allows(row.state, MessageEvent.ANSWERED):
             raise CodedError(ErrorCode.MESSAGE_SETTLED, f"message {id} is {row.state}: it takes no answer")
         moved = await self._courier.moving.answer(row, answer, {"device": device_id})
         return moved if moved is not None else await self.answer_at_device(device_id, id, text)

@@ -1,7 +1,7 @@
 """Routes of model costs, by agent, model, device or day."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from msgspec import Meta
 
@@ -18,13 +18,11 @@ from hub.base.roles import Scope
 from hub.base.toml.limits import NANOS
 from storage.agents import agents
 from storage.runs import model_calls
-from storage.runs.model_calls import CostRow
+from storage.runs.model_calls import CostRow, CostsBy
 from storage.store import Store
 
 LATELY: Final = timedelta(days=30)
 DAY: Final = timedelta(days=1)
-
-CostsBy = Literal["agent", "user", "model", "run", "file", "day", "call"]
 
 
 class CostView(View, kw_only=True):
