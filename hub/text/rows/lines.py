@@ -16,7 +16,7 @@ from hub.base.clock import from_epoch_ms
 from hub.text.rows.markdown_escapes import escape, unescape, unescape_former
 from hub.text.rows.marks import MARK, MARKS, in_tasks, in_todo_txt, project_mark, split_marks
 from hub.text.rows.row import LateFields, Put, Shape, shape_of
-from hub.text.rows.row_format import Format, Piece, with_line
+from hub.text.rows.row_format import Format, Piece
 from protocol.tables import Column, DeviceTable
 
 _BOXES: Final = {"todo": " ", "in_progress": "/", "done": "x"}
@@ -139,9 +139,6 @@ class Markdown(Format):
         lines = escape(below).split("\n") if below else []
         return line + "".join(f"{indent}{words}\n" if words.strip() else "\n" for words in lines)
 
-    def insert(self, text: str, put: Put) -> str:
-        return with_line(text, self.rendered(put, text, None))
-
 
 def _title(shape: Shape, rest: str) -> str:
     """Return the words of a row as they are written, without its marks and fields."""
@@ -243,9 +240,6 @@ class TodoTxt(Format):
         parts += [f"due:{due}" if due else "", f"id:{put.key}"]
         parts += ["" if is_first or not letter else f"pri:{letter}", *marks]
         return lead + " ".join(filter(None, parts)) + "\n"
-
-    def insert(self, text: str, put: Put) -> str:
-        return with_line(text, self.rendered(put, text, None))
 
 
 def with_other_tick(line: str, at_ms: int) -> tuple[bool, str]:

@@ -163,9 +163,6 @@ class JsonLines(Format):
         named = others | {_KEY: put.key, _TABLE: put.table.name, **put.fields}
         return printable_json(json.dumps(named, ensure_ascii=False)) + "\n"
 
-    def insert(self, text: str, put: Put) -> str:
-        return with_line(text, self.rendered(put, text, None))
-
 
 def _object(line: str) -> dict[str, Any]:
     try:

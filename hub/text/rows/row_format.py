@@ -38,7 +38,8 @@ class Format(Protocol):
         """Return a row for *text*, in place of *piece*, whose other marks it keeps."""
 
     def insert(self, text: str, put: Put) -> str:
-        """Return the text with a new row."""
+        """Return the text with a new row, at its end."""
+        return with_line(text, self.rendered(put, text, None))
 
 
 def with_line(text: str, line: str) -> str:
