@@ -21,9 +21,10 @@ from hub.device.schema import quoted
 from hub.device.sinks.reports import Destination, destinations
 from hub.device.sources import Sources, SourceState
 from hub.device.titled_rows import titles_of_referred
-from hub.device.verdicts import Remarks, Review, ReviewState
+from hub.device.verdicts import Remarks, Review
 from hub.text.excerpt import Excerpt
 from hub.text.rows.same_things import MAX_COMPARED, Thing, author_of, others_in, same_things
+from protocol.calls import RowState
 from protocol.coordination import Method
 from protocol.frame import Record
 from protocol.items import with_missing
@@ -87,7 +88,7 @@ class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
     start: int | None
     end: int | None
     at: datetime
-    verdict: ReviewState
+    verdict: RowState
     remarks: Remarks
     proposal: Proposal | None = None
     belongs_to: dict[str, str] = {}

@@ -37,7 +37,7 @@ class Proposal(msgspec.Struct, frozen=True):
     data: Record | None
 
 
-_decoder: Final = msgspec.json.Decoder(Record | None)
+row_decoder: Final = msgspec.json.Decoder(Record | None)
 
 
 _TICK: Final[Record] = {"status": "done"}
@@ -135,7 +135,7 @@ def of_row(db: sqlite3.Connection, table: str, row_id: str) -> Proposal | None:
         "SELECT call_id, data FROM proposals WHERE tbl = ? AND row_id = ? AND NOT is_rejected",
         (table, row_id),
     ).fetchone()
-    return None if found is None else Proposal(found[0], _decoder.decode(found[1]))
+    return None if found is None else Proposal(found[0], row_decoder.decode(found[1]))
 
 
 def accept(db: sqlite3.Connection, table: DeviceTable, row_id: str, proposal: Proposal, at_ms: int) -> None:

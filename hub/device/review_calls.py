@@ -16,7 +16,7 @@ from hub.device import (
     rows,
     verdicts,
 )
-from hub.device.proposals import Proposal
+from hub.device.proposals import Proposal, row_decoder
 from hub.device.rows import CallRefusal
 from hub.device.titled_rows import row_called, titles_of_referred
 from protocol.agenda import seen_row
@@ -69,9 +69,6 @@ SELECT coalesce((
     SELECT call_id FROM proposals WHERE tbl = ?1 AND row_id = ?2 AND NOT is_rejected AND ?3
 ), call_id) FROM reviews WHERE tbl = ?1 AND row_id = ?2
 """
-
-
-_row: Final = msgspec.json.Decoder(Record | None)
 
 
 def apply(
@@ -269,11 +266,11 @@ def _undo(
         "SELECT before, after FROM remote_reviews WHERE tbl = ? AND row_id = ? AND call_id = ?",
         (table.name, row_id, review.seen),
     ).fetchone()
-    before = None if saved is None else _row.decode(saved["before"])
+    before = None if saved is None else row_decoder.decode(saved["before"])
     is_decided = before is not None and has_proposal and not before["isApproved"]
     is_new = before is not None and not before["isApproved"]
     is_seen = is_new and row is not None and _is_as_seen(db, table, row, review)
-    if before is None or is_decided or not (is_seen or _row.decode(saved["after"]) == row):
+    if before is None or is_decided or not (is_seen or row_decoder.decode(saved["after"]) == row):
         raise _changed(table, "the row has been decided about or changed since that verdict")
     rows.restore(db, table, before)
     decided = db.execute(
@@ -285,7 +282,7 @@ def _undo(
         written = (decided["written"], table.name, row_id)
         db.execute("UPDATE reviews SET written = ? WHERE tbl = ? AND row_id = ?", written)
         if not has_proposal:
-            data = _row.decode(decided["data"])
+            data = row_decoder.decode(decided["data"])
             proposals.propose(db, table, row_id, decided["call_id"], data, at_ms)
     db.execute("DELETE FROM remote_reviews WHERE tbl = ? AND row_id = ?", (table.name, row_id))
 

@@ -15,6 +15,7 @@ from hub.device.declared_tables import tables_of
 from hub.device.rows import on_the_wire
 from hub.device.schema import quoted
 from hub.text.rows.same_things import author_of
+from protocol.calls import RowState
 from protocol.frame import Record
 from protocol.items import Changed, CountedDay, FoundBy, ItemSource, Provenance, Unresolved
 from protocol.tables import (
@@ -24,9 +25,6 @@ from protocol.tables import (
 )
 
 Word = Literal["approved", "edited", "rejected"]
-
-
-ReviewState = Literal["open", "approved", "edited", "rejected"]
 
 
 # columns that are no content: stamps of the device, and flags
@@ -96,7 +94,7 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
     row_id: str
     call_id: str
     row: Record | None
-    state: ReviewState
+    state: RowState
     reported: Word | None
 
     @property
@@ -255,7 +253,7 @@ def note_reported(db: sqlite3.Connection, report: Sequence[RowVerdict]) -> None:
     )
 
 
-def state_of(table: DeviceTable, row: Record | None, written: str) -> ReviewState:
+def state_of(table: DeviceTable, row: Record | None, written: str) -> RowState:
     """Return the verdict on *row*, to which a hub wrote *written*; None for *row*: it was deleted."""
     if row is None:
         return "rejected"
