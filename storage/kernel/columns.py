@@ -217,9 +217,9 @@ def _ask_postgresql(element: now_ms, compiler: sa.sql.compiler.SQLCompiler, **_:
 class folded_text(sa.sql.functions.FunctionElement[str]):
     """Text without case and without marks on letters: ``protocol.items.folded`` in a statement.
 
-    On SQLite it is that function. PostgreSQL runs none of Python, and folds no case before release 18: there
-    the marks are those that the function leaves out, letters are lowered by the locale of the database, and
-    the final sigma, the iota below and the sharp s are replaced.
+    On SQLite it is that function. PostgreSQL runs none of Python, and folds no case before release 18. There
+    the marks are those that the function leaves out, and the locale of the database lowers letters. Three
+    that it does not fold are replaced: the final sigma, the iota below, and the sharp s.
     """
 
     type = sa.Text()
