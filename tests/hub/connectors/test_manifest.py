@@ -85,7 +85,7 @@ async def test_an_entry_is_a_message_with_text_author_labels_and_link(
         assert message.received_at == here.clock.now().replace(microsecond=0)
         assert read.media_type == "text/markdown" and message.key.startswith(f"{name}:")
         assert read.hidden_parts == (1 if name in ("rss", "atom") else 0)
-        assert find(name).is_prose
+        assert vars(find(name))["is_prose"]
 
 
 async def test_a_task_of_todoist_is_read_by_rules() -> None:
@@ -104,7 +104,7 @@ async def test_a_task_of_todoist_is_read_by_rules() -> None:
         assert tasks["Buy; soil, pots\\"] == [("Buy; soil, pots\\", day[4])]
         assert tasks["Call"][0][1] in (day[5], day[5] + 15 * 3_600_000)
         assert (tasks["Write"], len(tasks["Rest"])) == ([("Write", None)], 1)
-        assert not find("todoist").is_prose
+        assert not vars(find("todoist"))["is_prose"]
 
 
 @each("name", PAGED)
@@ -453,7 +453,7 @@ async def test_ics_events_are_listed_on_entering_the_window_despite_a_broken_eve
         assert set(found) == {"soon", ""}
         assert document(found[""]).text.count("BEGIN:VALARM") == 1, "its reading says what is missing"
         assert document(found["soon"]).media_type == "text/calendar"
-        assert found["soon"][0].key.endswith(".ics") and not find("ics").is_prose
+        assert found["soon"][0].key.endswith(".ics") and not vars(find("ics"))["is_prose"]
         assert (await here.run(cursor, window_days=20))[1] == {}
         here.arrive("large").text = "x" * 300_000
         cursor, found = await here.run(cursor, window_days=20)
