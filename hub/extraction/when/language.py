@@ -42,6 +42,12 @@ SAYINGS: Final[tuple[tuple[str, Mapping[str, object]], ...]] = (
     (r"(?P<a>\d{1,2})(?P<s>[./-])(?P<b>\d{1,2})(?P=s)(?P<c>[12]\d{3}|\d{2})\.?", {}),
     (r"(?P<a>\d{1,2})(?P<s>/)(?P<b>\d{1,2})", {}),
     (r"(?P<a>\d{1,2})(?P<s>\.) ?(?P<b>\d{1,2})\.(?!\d)", {}),
+    # Behind a weekday: "by Thu 26.11"; minutes are no month, and mostly divide by five.
+    (
+        r"{weekday},? ?(?P<a>(?:2[4-9]|3[01])(?=\.0?[1-9]|\.1[0-2])|\d{1,2}(?=\.0[1-46-9]|\.1[12]|\.[1-9](?!\d)))"
+        r"(?P<s>\.)(?P<b>1[0-2]|0?[1-9])(?:\.(?!\d))?",
+        {},
+    ),
     # 3.-5.5.2025
     (r"(?P<a>\d{1,2})\.? ?- ?\d{1,2}(?P<s>\.)(?P<b>\d{1,2})\.(?P<c>[12]\d{3}|\d{2})?\.?", {}),
     (r"(?P<mo>1[0-2]|0?[1-9])[./]{y}", {}),
@@ -531,7 +537,7 @@ def _is_sure_day(found: Sequence[SayingMatch], nth: int, language: "Language") -
     year = groups.get("c", "")
     if len(groups["a"]) == 4 or len(year) == 4 or (year and int(year) in _YEARS_OF_NOW):
         return True
-    if not match.group()[0].isdecimal() or "-" in match.group():
+    if not match.group()[0].isdecimal() or "-" in match.group() or "is_due" in found[nth].saying.meaning:
         return True
     # "4.2. Zahnarzt", and "4.2. bis 6.2.", in a language that writes days so
     is_no_section = int(groups["a"]) > 9 or "0" in (groups["a"][0], groups["b"][0])
@@ -711,6 +717,7 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, f
             "pointed": _POINTED,
             "week": r"(?P<w>5[0-3]|[1-4]\d|0?[1-9])(?!\d)",
         }
+        places["dm"] = r"(?P<a>\d{1,2})(?P<s>\.)(?P<b>1[0-2]|0[1-9])(?:\.(?!\d))?"
         places |= {name: f"(?:{unmarked(uncaptured(part))})" for name, part in self.parts.items()}
         written: list[tuple[str, str | Mapping[str, object]]] = [*rules(self.sayings)]
         written += [(word, _FILLER) for word in f"{self.fillers}|{self.leads}".split("|") if word]

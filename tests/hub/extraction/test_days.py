@@ -138,6 +138,37 @@ pagar antes del viernes 27 de noviembre | antes del viernes 27 de noviembre | 20
 12月4日下午3点开会 | 12月4日下午3点 | 2026-12-04 15:00 | 开会
 请周五前提交报告 | 周五前 | 2026-11-27 | 请提交报告
 把 API 升级到 4.2.
+send it by Thu 26.11 to Bob | by Thu 26.11 | 2026-11-26 | send it to Bob
+send it by Thursday, 26/11, to Bob | by Thursday, 26/11, | 2026-11-26 | send it to Bob
+send it by Thu 27.11 to Bob | by Thu 27.11 | ? | send it to Bob
+Karte bis Donnerstag 26.11 schicken | bis Donnerstag 26.11 | 2026-11-26 | Karte schicken
+Karte bis Donnerstag, 10.12 schicken | bis Donnerstag, 10.12 | 2026-12-10 | Karte schicken
+Karte bis Donnerstag 27.11 schicken | bis Donnerstag 27.11 | ? | Karte schicken
+Heft bis 3.12 abgeben | bis 3.12 | 2026-12-03 | Heft abgeben
+Heft zum 8.12. abgeben | zum 8.12. | 2026-12-08 | Heft abgeben
+Heft abgeben, Frist 27.11 | Frist 27.11 | 2026-11-27 | Heft abgeben
+Heft bis 3.12 Euro kaufen
+Python 3.8 bis 3.12 testen
+rendre la carte avant jeudi 26.11 | avant jeudi 26.11 | 2026-11-26 | rendre la carte
+rendre la carte jusqu'à jeudi 26/11 | jusqu'à jeudi 26/11 | 2026-11-26 | rendre la carte
+rendre la carte avant le 3.12 | avant le 3.12 | 2026-12-03 | rendre la carte
+entregar la carta hasta el jueves 26/11 | hasta el jueves 26/11 | 2026-11-26 | entregar la carta
+entregar la carta antes del jueves 26.11 | antes del jueves 26.11 | 2026-11-26 | entregar la carta
+entregar la carta antes del 3.12 | antes del 3.12 | 2026-12-03 | entregar la carta
+сдать карту до четверга 26.11 | до четверга 26.11 | 2026-11-26 | сдать карту
+сдать карту в чт 26.11 | в чт 26.11 | 2026-11-26 | сдать карту
+сдать карту в четверг, 10.12 | в четверг, 10.12 | 2026-12-10 | сдать карту
+сдать карту до воскресенья 29.11. | до воскресенья 29.11. | 2026-11-29 | сдать карту
+сдать карту до чт 27.11 | до чт 27.11 | ? | сдать карту
+сдать карту до 3.12 | до 3.12 | 2026-12-03 | сдать карту
+сдать карту к 8.12. | к 8.12. | 2026-12-08 | сдать карту
+сдать карту, срок 27.11 | срок 27.11 | 2026-11-27 | сдать карту
+сдать карту, срок: 27.11 | срок: 27.11 | 2026-11-27 | сдать карту
+обновить сервер до 3.12
+проверить Django до 3.12
+周四11/26前交卡 | 周四11/26前 | 2026-11-26 | 交卡
+周四11.26交卡 | 周四11.26 | 2026-11-26 | 交卡
+12/3前交卡 | 12/3前 | 2026-12-03 | 交卡
 """
 
 
