@@ -15,7 +15,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, timedelta
-from functools import cache, lru_cache, partial
+from functools import cache, cached_property, lru_cache, partial
 from itertools import islice, takewhile
 from pathlib import PurePosixPath
 from typing import Final, NamedTuple
@@ -134,8 +134,29 @@ _DAY_LABEL: Final = re.compile(
 )
 _GERMAN_WEEK: Final = re.compile(r"\b(?:kw|woche)\b")
 _GERMAN_DAYS: Final = {"mo": 0, "di": 1, "mi": 2, "do": 3, "fr": 4, "sa": 5, "so": 6}
-_WEEK: Final = re.compile(r"\b(?:weeks?|wk|woche|kw|semaine|semana|недел\w*)\b|周")
-_WEEKDAY_CHARS, _OWN_CHARS, _SATURDAY = 20, 60, 5  # of a line that is a weekday, or a day
+_WEEK: Final = re.compile(
+    r"\b(?:weeks?|wk|w/[cb]|woche|kw|semaine|semana|недел\w*)\b|[这本]?周", re.IGNORECASE
+)
+_WEEK_NUMBER: Final = re.compile(  # folded: "неделя 49", "第49周"; not a day: "semana 30 nov", "неделя 30.11"
+    r"\b(?:week|wk|woche|kw|semaine|semana|неделя) ?(?P<after>5[0-3]|[1-4]\d|0?[1-9])"
+    r"(?!\d| ?[-./]? ?(?!20\d\d)\d| ?[^\W\d_]{2})"
+    r"|(?P<before>5[0-3]|[1-4]\d|0?[1-9])(?:-?я неделя|周$)"
+)
+_WEEK_DAY: Final = re.compile(
+    r"(?:\b(?:del?|du|of|the|vom|\u0441|from)|/[cb]) (?P<day>3[01]|[12]\d|[1-9])(?:st|nd|rd|th)?(?![\d./-])"
+)
+_UNPOINTED: Final = re.compile(r"(?<![\d.])(\d{1,2}\.(?:1[0-2]|0[1-9]|(?<=[12]\d\.|3[01]\.)[1-9]))(?![\d.])")
+_NEAR_WEEKS: Final = timedelta(weeks=9)  # of a week without a year
+_WEEKDAY_CHARS, _OWN_CHARS, _SATURDAY = 40, 60, 5  # of a line that is a weekday, or a day
+_LINE_DAY: Final = re.compile(
+    r"(?P<name>(?:周|星期|礼拜)[一二三四五六日天]|[^\W\d_]+)(?:[.,: ]+|$|(?<=[一二三四五六日天]))(?P<rest>.*)"
+)
+_DAY_WORDS: Final = re.compile(r"[^\W\d_]+")
+_DAY_NUMBER: Final = re.compile(r"(?:the |den |le |el )?(?P<day>\d{1,2})(?:\.(?P<month>\d{1,2}))?\.?")
+_AMID_DATES: Final = frozenset(
+    ("the", "of", "den", "der", "dem", "le", "el", "de", "del", "d", "st", "nd", "rd", "th", "er")
+) | frozenset(("\u0433\u043e", "\u0435", "\u0433", "年", "月", "日", "号"))
+_ENGLISH_DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 # Folded names of lists of work, beside a day: "Prep for", "Einkaufsliste".
 _WORK_LIST: Final = re.compile(
     r"(?:(?:my |our )?(?:prep(?:aration)?s?|plan|jobs|chores|errands|tasks?|to ?-?do|shopping)(?: list)?|list"
@@ -337,6 +358,7 @@ class _Section(NamedTuple):
         is_day: its date comes from a line of the document, or from its name.
         is_open: that line tells no certain day, such as "Monday", and contradicts none.
         week: the first day of the week that it names, with its evidence.
+        is_listed: its plan ends at a blank line below a row.
     """
 
     level: int
@@ -347,6 +369,7 @@ class _Section(NamedTuple):
     year: int | None = None
     week: tuple[date, DateEvidence] | None = None
     plan: PlannedDay | None = None
+    is_listed: bool = False
 
 
 class _Heading(NamedTuple):
@@ -413,7 +436,8 @@ class _DateReader:
         self._is_dated = False  # by a line of its own
         self._above: set[int] = set()  # header lines of quoted mails
         self.plans: list[tuple[int, PlannedDay | None]] = []
-        self._listed: PlannedDay | None = None  # below a line that is a weekday, up to a blank one
+        self._rows = 0  # lines below one that is a weekday
+        self._is_apart = False  # the line before is blank
         self.stamps: list[tuple[int, int]] = []  # places of the words that tell a date of writing
 
     @property
@@ -445,7 +469,9 @@ class _DateReader:
                     scope: dated
                 }
             if not content.strip():
-                self._listed = None
+                self._is_apart = True
+                if self._rows and self._sections[-1].is_listed:
+                    self._sections[-1] = self._sections[-1]._replace(plan=None)
                 if self._entry is not None and self._entry[2]:
                     self._entry = None
                 continue
@@ -457,7 +483,7 @@ class _DateReader:
                 self._take_item(nth, content, len(text[: marks.end()].expandtabs(4)) if marks else 0)
                 self._read_line(nth, content, depth, is_notes)
             self._note(line.start, self._now(depth))
-            plan = self._listed or self._sections[-1].plan
+            plan, self._is_apart = self._sections[-1].plan, False
             if plan != (self.plans[-1][1] if self.plans else None):
                 self.plans.append((line.start, plan))
         root = self._date if self._is_own or not self._is_dated else None
@@ -483,13 +509,14 @@ class _DateReader:
     def _read_line(self, nth: int, content: str, depth: int, is_notes: bool) -> None:
         """Update the current date by one line."""
         self._since_heading += 1
+        self._rows += 1
         start = self._lines[nth].start + len(self._texts[nth]) - len(content)
         if depth == 0 and (heading := self._heading(nth, content, is_notes)) is not None:
             self._open(heading)
             if not heading.is_marked and self._day(self._sections[-1].anchor) is not None:
                 self.stamps.append((start, start + len(content)))
-        elif depth == 0 and fold(content[:_WEEKDAY_CHARS]).strip(" *:_") in _weekdays():
-            self._listed = self._planned(content, self._sections[-1])
+        elif depth == 0 and self._is_day_line(content):
+            self._begin_weekday(content)
         elif depth == 0 and (day := self._labelled_day(content)) is not None:
             self._entry = depth, day, True, _shown("entry", content)
         elif (stamp := self._stamp(content, start)) is not None:
@@ -516,9 +543,66 @@ class _DateReader:
                 self._is_dated = self._is_dated or len(self._sections) > 1
         elif self._entry is not None and self._entry[0] != depth:
             self._entry = None
+        top = self._sections[-1]
+        if top.level == _OWN_LINE_LEVEL and top.plan and self._since_heading and self._ends_day(content):
+            self._sections[-1] = top._replace(plan=None)
         is_top = nth == self._first and depth == 0 and not (self._is_own or self._sections[-1].is_day)
         if is_top and _CONTACT.search(content):
             self._open_contact(content.rstrip())
+
+    def _ends_day(self, content: str) -> bool:
+        """Return True for a line in bold, or a label below a blank line, that is no day."""
+        is_title = not (_ITEM.match(content) or self._is_day_line(content) or self._is_own_line(content))
+        is_bold = content.startswith(("**", "__")) and content.rstrip(" :").endswith(("**", "__"))
+        is_label = content.rstrip().endswith((":", "\uff1a")) and self._is_apart
+        return is_title and len(content) <= _OWN_CHARS and (is_bold or is_label)
+
+    def _weekday_in(self, bare: str) -> tuple[int | None, str]:
+        """Return the weekday with which a short line begins, and the folded words behind it."""
+        name, rest = _first_word(bare) if len(bare) <= _WEEKDAY_CHARS else ("", "")
+        weekday, week = _weekdays().get(name), self._sections[-1].week
+        is_german = rest or (week and _GERMAN_WEEK.search(fold(week[1].words))) or self._is_german
+        if weekday is None and name in _GERMAN_DAYS and is_german:
+            weekday = _GERMAN_DAYS[name]
+        return weekday, rest
+
+    def _is_day_line(self, content: str) -> bool:
+        """Return True for a line that is only a weekday, also with its date: "**Tues 1st**", "Freitag:"."""
+        bare = content.strip(_DECORATION)
+        if _ITEM.match(content) or content.startswith("["):
+            return False
+        weekday, rest = self._weekday_in(bare)
+        is_marked = content.startswith(("**", "__")) or content.rstrip().endswith((":", "\uff1a"))
+        if weekday is None and not (is_marked and len(bare) <= _WEEKDAY_CHARS and _DIGIT.search(bare)):
+            return False
+        words = _DAY_WORDS.findall(fold(bare) if weekday is None else rest)
+        is_bare = all(word in _AMID_DATES or word in _months() for word in words)
+        return is_bare and (weekday is not None or bool(words) or bool(dates_in(_pointed(bare))))
+
+    @cached_property
+    def _is_german(self) -> bool:
+        """True for a text in which "Do" and "So" are days."""
+        lexicon = lexicon_in("\n".join(self._texts)[:20_000], None)
+        return lexicon is not None and lexicon.code == "de"
+
+    def _begin_weekday(self, content: str) -> None:
+        """Begin the work of a line that is a weekday; unless it is in bold, it ends at a blank line."""
+        sibling = self._close(_OWN_LINE_LEVEL)
+        around = self._sections[-1]
+        plan = self._planned(content, around, sibling)
+        is_listed = not content.startswith(("**", "__"))
+        section = around._replace(level=_OWN_LINE_LEVEL, plan=plan, is_listed=is_listed)
+        if sibling is not None and sibling.is_day:
+            section = section._replace(anchor=None, is_day=True, is_open=True)
+        self._rows = 0
+        self._sections.append(section)
+
+    def _close(self, level: int) -> _Section | None:
+        """Close the sections of *level* and below, and return the last one of the level."""
+        closed = None
+        while len(self._sections) > 1 and self._sections[-1].level >= level:
+            closed = self._sections.pop()
+        return closed
 
     def _open_contact(self, line: str) -> None:
         """Set the date of the text to the past day of a call or a mail in its first line."""
@@ -548,7 +632,8 @@ class _DateReader:
         kind: EvidenceKind = "line"  # of a letter
         if title is None and self._is_title(nth):
             title, kind = content, "title"
-        if title is None or self._is_dated or self._day(self._of_title(title)) is None:
+        is_week = title is not None and kind == "title" and self._week(title, self._sections[0]) is not None
+        if title is None or self._is_dated or not (is_week or self._day(self._of_title(title))):
             return None
         return _Heading(1, title, kind)
 
@@ -581,20 +666,19 @@ class _DateReader:
 
     def _is_own_line(self, line: str) -> bool:
         bare = line.strip(_DECORATION)
-        return (
-            len(bare) <= 60 and line[:2] not in ("- ", "* ", "+ ") and _OWN_LINE.fullmatch(bare) is not None
+        is_day = _OWN_LINE.fullmatch(bare) is not None or (
+            _DIGIT.search(bare) is not None and self._is_day_line(line)
         )
+        return len(bare) <= _OWN_CHARS and line[:2] not in ("- ", "* ", "+ ") and is_day
 
     def _open(self, heading: _Heading) -> None:
         """Open the passage of a heading; without a date, it inherits that of the enclosing passage."""
         level, title = heading.level, heading.title
-        while len(self._sections) > 1 and self._sections[-1].level >= level:
-            self._sections.pop()
+        sibling = self._close(level)
         around, anchor = self._sections[-1], self._of_title(title)
-        around = around._replace(
-            plan=self._planned(title, around) or around.plan, week=self._week(title, around)
-        )
-        self._listed = None
+        planned = self._planned(title, around, sibling)
+        plan = planned or (None if self._is_day_line(title) or self._is_own_line(title) else around.plan)
+        around = around._replace(plan=plan, week=self._week(title, around), is_listed=False)
         self._entry, self._quotes, self._since_heading, self._outline = None, {}, 0, []
         years = set(map(int, _YEAR.findall(title)))
         year = years.pop() if len(years) == 1 else around.year
@@ -621,16 +705,37 @@ class _DateReader:
 
     def _week(self, title: str, around: _Section) -> tuple[date, DateEvidence] | None:
         """Return the week in a heading, such as "Week of 23 November" or "KW 48", else that around it."""
-        since = self._own_day or self._day(self._date)
-        is_week = _WEEK.search(fold(title)) is not None and len(self._read) < self._most_read
-        for words in dates_in(title, has_spans=True) if is_week else ():
-            moment = resolve(words.words, anchor=since, timezone=self._timezone)
-            about = words.parts.about_day
-            is_day = words.is_full or words.parts.figures or about >= {"month", "day"}
-            if moment is not None and (is_day or "week" in about):
-                day = local_day(moment.at, self._zone)
+        since, folded = self._own_day or self._day(self._date), fold(title)
+        named = _WEEK.search(title) if len(self._read) < self._most_read else None
+        if named is None or since is None:
+            return around.week
+        number, year = _WEEK_NUMBER.search(folded), _YEAR.search(folded)
+        rest = f"{title[: named.start()]} {title[named.end() :]}".strip()
+        if number is not None:
+            found = [f"week {number['after'] or number['before']} {year[0] if year else ''}"]
+        else:
+            dates = dates_in(_pointed(rest))
+            found = [day.words for day in dates if self._names_day(day)]
+        order = self._is_day_first
+        moments = [
+            resolve(words, anchor=since, timezone=self._timezone, is_day_first=order) for words in found[:1]
+        ]
+        if (alone := _WEEK_DAY.search(folded)) and not found:
+            days = (
+                near
+                for near in (since + step * _DAY for step in range(-15, 16))
+                if near.day == int(alone["day"])
+            )
+        else:
+            days = (local_day(moment.at, self._zone) for moment in moments if moment is not None)
+        for day in days:
+            if year or abs(day - since) < _NEAR_WEEKS:
                 return day - day.weekday() * _DAY, _shown("heading", title)
         return around.week
+
+    def _names_day(self, words: DateWords) -> bool:
+        """Return True for words with a day and its month."""
+        return bool(words.is_full or words.parts.figures) or words.parts.about_day >= {"month", "day"}
 
     def _reference(self, around: _Section) -> tuple[date | None, DateEvidence]:
         """Return the day from which a heading counts: that around it, or of the file, also one ahead."""
@@ -642,29 +747,44 @@ class _DateReader:
             return day, named.by
         return self._own_day, named.by if self._day(named.anchor) else self._by
 
-    def _planned(self, title: str, around: _Section) -> PlannedDay | None:
-        """Return the day of a heading that is a day, or work and its day: one ahead, or one of its week."""
+    def _planned(self, title: str, around: _Section, sibling: _Section | None = None) -> PlannedDay | None:
+        """Return the day of a heading that is a day, or work and its day: one ahead, or one of its week.
+
+        A weekday without a week counts from the day of the heading before it.
+        """
         bare = title.strip(_DECORATION)
-        is_read = len(bare) <= _OWN_CHARS and len(self._read) < self._most_read
-        words = next(iter(dates_in(bare)), None) if is_read else None
-        named = fold(f"{bare[: words.start]} {bare[words.end :]}").strip(_LIST_NAME_ENDS) if words else ""
-        if words is None or (named and not _WORK_LIST.fullmatch(named)):
+        if len(bare) > _OWN_CHARS or len(self._read) >= self._most_read:
             return None
+        weekday, rest = self._weekday_in(bare)
+        text = _pointed(bare)
+        if weekday is not None and (number := _DAY_NUMBER.fullmatch(rest)):  # "Mi 2.", "Do 3.12"
+            month = number["month"]
+            text = f"{_ENGLISH_DAYS[weekday]} {number['day']}" + (f".{month}." if month else "th")
+        is_alone = weekday is not None and not rest
+        words = None if is_alone else next(iter(dates_in(text)), None)
+        named = fold(f"{text[: words.start]} {text[words.end :]}").strip(_LIST_NAME_ENDS) if words else ""
+        if (words is None and not is_alone) or (named and not _WORK_LIST.fullmatch(named)):
+            return None
+        about = words.parts.about_day if words else {"weekday"}
+        weekday = weekday if words is None else words.parts.weekday
         since, by = self._reference(around)
-        weekday = words.parts.weekday if words.parts.about_day == {"weekday"} else None
-        if weekday is not None:
+        if about == {"weekday"} and weekday is not None:
+            if sibling is not None and sibling.plan is not None:
+                since, by = date.fromisoformat(sibling.plan.day), _shown("line", sibling.plan.words)
             since, by = around.week or (since, by)
             is_past = since is not None and not around.week and weekday < since.weekday() < _SATURDAY
             day = None if since is None or is_past else since + (weekday - since.weekday()) % 7 * _DAY
         else:
             since, by = (since, by) if since else (self._day(self._date), self._by)
-            is_date = words.parts.figures or words.parts.about_day >= {"month", "day"}
+            is_date = words is not None and (self._names_day(words) or about == {"weekday", "day"})
             order = self._is_day_first
-            found = resolve(words.words, anchor=since, timezone=self._timezone, is_day_first=order)
+            read = words.words if words else ""
+            found = resolve(read, anchor=since, timezone=self._timezone, is_day_first=order)
             day = local_day(found.at, self._zone) if found and is_date else None
-        if since is None or day is None or (day <= since and not (around.week and weekday is not None)):
+        if since is None or day is None or (day <= since and not (around.week and about == {"weekday"})):
             return None
-        return PlannedDay(day.isoformat(), words.words, since.isoformat(), by)
+        shown = words.words if words and words.words in bare else bare
+        return PlannedDay(day.isoformat(), shown, since.isoformat(), by)
 
     def _labelled_day(self, content: str) -> date | None:
         """Return the day of a row in a week with a date that begins with a weekday: "Tue: rang Ann"."""
@@ -800,9 +920,8 @@ class _DateReader:
             year, about = self._sections[-1].year, day_words.parts.about_day
             if about == {"weekday"} and (day := self._own_day) and self._is_weekday_of(day, day_words.words):
                 return day
-            if fold(title[day_words.end :]).strip(" .") or not (
-                about >= {"month", "day"} or day_words.parts.figures
-            ):
+            is_date = about >= {"month", "day"} or day_words.parts.figures or about == {"weekday", "day"}
+            if fold(title[day_words.end :]).strip(" .") or not is_date:
                 continue
             near: Anchor | None = date(year, 7, 1) if year else self._date if "weekday" in about else None
             moment = near and resolve(day_words.words, anchor=near, timezone=self._timezone)
@@ -913,6 +1032,25 @@ def _weekdays() -> dict[str, int]:
     """Return the folded names of weekdays in all languages, with their numbers."""
     days = [day for language in languages() for day in enumerate(language.time.weekdays.split(","))]
     return {fold(word): nth for nth, words in days for word in words.split() if len(word) > 1}
+
+
+@lru_cache(maxsize=4_096)  # lines are looked at several times
+def _first_word(bare: str) -> tuple[str, str]:
+    """Return the folded word with which a line begins, and those behind it."""
+    begin = _LINE_DAY.fullmatch(fold(bare))
+    return (begin["name"], begin["rest"].strip(" .")) if begin else ("", "")
+
+
+def _pointed(text: str) -> str:
+    """Return a text with the last point of days such as "30.11"."""
+    return _UNPOINTED.sub(r"\1.", text)
+
+
+@cache
+def _months() -> frozenset[str]:
+    """Return the folded names of months in all languages."""
+    names = (word for language in languages() for word in re.split(r"[,\s]+", language.time.months))
+    return frozenset(map(fold, filter(None, names)))
 
 
 def _shown(by: EvidenceKind, line: str) -> DateEvidence:

@@ -194,6 +194,66 @@ def test_work_below_a_heading_of_a_day_is_due_on_the_day(name: str, above: str, 
     assert (row.data["title"], day_of(row)) == ("take out the bins", expected)
 
 
+# Headings of the week of Monday, 30 November 2026, and spellings of its Wednesday in one language.
+WEEKS = [
+    (
+        "w/c 30 Nov; Week of 30 November; Week 49; Week 30/11 - 6/12",
+        "Wednesday; Weds 2nd; Wed 2/12; Wed 2 Dec",
+    ),
+    ("KW 49; Woche vom 30.11; KW 49 (30.11.-6.12.)", "Mittwoch; Mi; Mi 2.; Mi 2.12; Mittwoch, den 2.12."),
+    ("Semaine du 30 novembre; Semaine 49; Semaine du 30/11 au 6/12", "Mercredi; Mercredi 2; Mer 2/12"),
+    ("Semana del 30; Semana del 30 de noviembre; Semana 49/2026", "Miércoles; Miércoles 2; Mié 2/12"),
+    ("Неделя 49; Неделя 30.11 - 6.12; Неделя с 30 ноября", "Среда; Ср; Ср 2.12; Среда, 2 декабря"),
+    ("第49周; 11月30日这周; 本周（11月30日-12月6日）", "周三; 星期三; 周三 12/2; 周三（12月2日）"),
+]
+FORMS = ["## {}", "#### {}", "**{}**", "__{}:__", "{}:", "{}\n---", "{}"]
+
+
+@each(
+    ("week", "spelling", "form"),
+    [
+        (week, spelling, form)
+        for weeks, spellings in WEEKS
+        for nth, week in enumerate(weeks.split("; "))
+        for spelling in spellings.split("; ")[: 1 if nth else None]
+        for form in FORMS[: 1 if nth else None]
+    ],
+)
+def test_weekday_below_a_week_is_the_day_of_its_work_in_each_form(
+    week: str, spelling: str, form: str
+) -> None:
+    above, day = form.format("{}"), form.format(spelling)
+    text = f"# {week}\n\n{above.format('Sat')}\n- [ ] one\n\n{day}\n- [ ] two\n- [ ] three\n"
+    days = {str(item.data["title"]): day_of(item) for item in tasks_in("a.md", text)}
+    assert days == {"one": "2026-12-05", "two": "2026-12-02", "three": "2026-12-02"}
+
+
+# Lines of a text, with the days of its rows.
+ENDS = [
+    ("**Mon 30 Nov**|- [ ] a|**Tues 1st**|- [ ] b|**Weds 33rd**|- [ ] c", "2026-11-30 2026-12-01 -"),
+    (
+        "## Tue 8 Dec|- [ ] a|### Wed 9.12|- [ ] b|**10 Dec**|- [ ] c|11.12:|- [ ] d",
+        "2026-12-08 2026-12-09 2026-12-10 2026-12-11",
+    ),
+    ("## Thursday 3 Dec|- [ ] a|### Fri 33rd|- [ ] b|## Shopping|- [ ] c", "2026-12-03 - -"),
+    ("## Thursday 3 Dec|- [ ] a|### Evening|- [ ] b|10:30:|- [ ] c", "2026-12-03 2026-12-03 2026-12-03"),
+    ("## Thursday 3 Dec|- [ ] a|## Friday|- [ ] b|## Monday|- [ ] c", "2026-12-03 2026-12-04 -"),
+    ("# Week 49|**Thursday**|- [ ] a|**Shopping**|- [ ] b", "2026-12-03 -"),
+    ("# Week 49|**Thursday**|- [ ] a||- [ ] b||Later:|- [ ] c", "2026-12-03 2026-12-03 -"),
+    ("# Week 49|Thursday:||- [ ] a||- [ ] b", "2026-12-03 -"),
+    ("# Week 3 of the course|## Monday|- [ ] a", "-"),
+    ("# Week 30|## Monday|- [ ] a", "-"),
+    ("# This week|## Monday|- [ ] a|## Thursday|- [ ] b", "- -"),
+    ("## Thurs 26th|- [ ] a tomorrow|## Fri 27th|- [ ] b tomorrow", "2026-11-27 2026-11-28"),
+]
+
+
+@each(("lines", "expected"), ENDS)
+def test_day_of_work_ends_at_the_next_heading_of_a_day(lines: str, expected: str) -> None:
+    items = tasks_in("a.md", lines.replace("|", "\n") + "\n")
+    assert " ".join(day_of(item) or "-" for item in sorted(items, key=lambda item: item.start)) == expected
+
+
 # The first line of a note, and the Friday after the day of the note.
 CONTACTS = [
     ("gaz rang 25/11 14:10, can come on Tuesday", "2026-11-27"),
