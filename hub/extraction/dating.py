@@ -109,7 +109,7 @@ _FIELD: Final = re.compile(
 )
 
 # Words by which the first line of a note tells when it was written: "Gaz rang 25/11".
-_CONTACT: Final = re.compile(
+CONTACT: Final = re.compile(
     r"\b(?:rang|(?<!project )called(?! off)|phoned|spoke|met|(?:e-?)?mailed|texted|wrote|visited"
     r"|came (?:by|round)|(?:phone )?call (?:with|from)"
     r"|(?:e-?mail|message|letter|text|voicemails?|visit)(?: from| to|\b(?= ?\d))"
@@ -547,7 +547,7 @@ class _DateReader:
         if top.level == _OWN_LINE_LEVEL and top.plan and self._since_heading and self._ends_day(content):
             self._sections[-1] = top._replace(plan=None)
         is_top = nth == self._first and depth == 0 and not (self._is_own or self._sections[-1].is_day)
-        if is_top and _CONTACT.search(content):
+        if is_top and CONTACT.search(content):
             self._open_contact(content.rstrip())
 
     def _ends_day(self, content: str) -> bool:

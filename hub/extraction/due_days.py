@@ -10,14 +10,18 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from hub.base.clock import epoch_ms
-from hub.extraction.dating import PassageDates
+from hub.extraction.dating import CONTACT, PassageDates
 from hub.extraction.items import Item, RulesForm
-from hub.extraction.when.days import find_days, resolve_ahead
+from hub.extraction.when.days import FoundDay, find_days, resolve_ahead
 from hub.extraction.when.resolve import date_ms, local_day, resolve, time_in
+from hub.extraction.wording.languages import languages_in, script_of
 from protocol.tables import TableName
 
 _ADDRESS: Final = re.compile(r"\w{2,10}://\S+")
 _DUE: Final = "dueDate"
+_BEFORE: Final = "(-\u2013\u2014,;:|\uff08\uff0c\uff1a"  # a day at the end of a row
+_BEHIND: Final = ("-", "\u2013", "\u2014", ":", "\uff1a")  # a day at its start
+_EDGES: Final = " .,;:!)\uff09*_"
 
 
 def with_due_days(form: RulesForm, dates: PassageDates, timezone: str) -> Iterator[Item]:
@@ -65,10 +69,30 @@ def _days_of(item: Item, dates: PassageDates, timezone: str) -> Iterator[tuple[d
     zone = ZoneInfo(timezone)
     today = local_day(anchor, zone) if isinstance(anchor, datetime) else anchor
     for day in find_days(title, anchor=anchor, timezone=timezone, is_day_first=is_day_first):
-        if not day.is_of and (day.at is None or day.counts(today, zone)):
+        if not day.is_of and (day.at is None or day.counts(today, zone) or _is_missed(title, day)):
             # "Di 1.12. Elternabend 19 Uhr"
             rest = f"{title[day.end :]}, {title[: day.start]}"
             clock = None if day.has_time or not day.at else time_in(rest)
             timed = f"{day.words} {clock}"
             moment = resolve_ahead(timed, anchor, timezone, is_day_first) if clock else None
             yield moment.at if moment else day.at, moment.has_time if moment else day.has_time, day.words
+
+
+def _is_missed(title: str, day: FoundDay) -> bool:
+    """Return True for the past day of open work: at an edge of its row, and not of a thing that it names.
+
+    "Pay the milkman - Sat 28 Nov", "Tue 24.11: send it", and not "type the minutes 24 Nov".
+    """
+    before, after = title[: day.start].rstrip(" *_"), title[day.end :].strip()
+    lexicons = languages_in(script_of(title))
+    has_figures = any(map(str.isdecimal, day.words))
+    is_over = any(lexicon.has(name, title) for lexicon in lexicons for name in ("settled", "past"))
+    if is_over or not has_figures:
+        return False
+    if not before:
+        return after.startswith(_BEHIND) or day.words.endswith(_BEHIND)
+    noun = before[-4:] if script_of(title) == "han" else " ".join(before.split()[-2:])
+    names = ("events", "minutes", "invoices")
+    is_named = any(lexicon.has(name, noun) for lexicon in lexicons for name in names)
+    is_named = is_named or CONTACT.search(f"{before} {day.words}") is not None
+    return not after.strip(_EDGES) and (before[-1] in _BEFORE or not is_named)

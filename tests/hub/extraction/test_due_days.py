@@ -194,6 +194,45 @@ def test_work_below_a_heading_of_a_day_is_due_on_the_day(name: str, above: str, 
     assert (row.data["title"], day_of(row)) == ("take out the bins", expected)
 
 
+# Open rows of a list with a past day, and the day of the work; none where it names a thing, or is over.
+MISSED = """
+Pay the milkman - Fri 27 Nov | 2026-11-27
+Pay the gym 27/11 | 2026-11-27
+Pay the club (27 Nov) | 2026-11-27
+Pay the invoice, 27 Nov | 2026-11-27
+Tue 24.11: send the contract | 2026-11-24
+Paint the hall 20 December 2025 | 2025-12-20
+Type the minutes 24 Nov |
+Pay the invoice 24 Nov |
+Answer the letter 24 Nov |
+Send the 24 Nov figures to Ann |
+Ring Ann, already done 24 Nov |
+Miete zahlen – Fr 27.11. | 2026-11-27
+Di 24.11.: Vertrag schicken | 2026-11-24
+Protokoll 24.11. schreiben |
+Payer le loyer 27/11 | 2026-11-27
+Payer le loyer – vendredi 27 novembre | 2026-11-27
+Pagar el alquiler 27/11 | 2026-11-27
+Pagar el alquiler (viernes 27 de noviembre) | 2026-11-27
+вт 24.11: отправить договор | 2026-11-24
+Оплатить счёт – пт 27.11 | 2026-11-27
+Отправить протокол 24.11 |
+交房租（11月27日） | 2026-11-27
+周二11/24：寄合同 | 2026-11-24
+"""
+
+
+@each(
+    ("line", "expected"),
+    [(row.rpartition("|")[0].strip(), row.rpartition("|")[2].strip()) for row in MISSED.split("\n")[1:-1]],
+)
+def test_past_day_at_an_edge_of_an_open_row_is_the_day_of_its_work(line: str, expected: str) -> None:
+    (row,) = tasks_in("a.md", f"# Jobs\n\n- [ ] {line}\n")
+    assert (row.data["title"], day_of(row)) == (line, expected)
+    (done,) = tasks_in("a.md", f"# Jobs\n\n- [x] {line}\n")
+    assert day_of(done) == ""
+
+
 # Headings of the week of Monday, 30 November 2026, and spellings of its Wednesday in one language.
 WEEKS = [
     (
