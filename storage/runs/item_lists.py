@@ -174,18 +174,22 @@ def list_in_order(
         for row in c.execute(query.where(items.c.id.in_(ids)))
     )
     ranked = sorted(rank for rank in readable(partial(_rank, order), rows) if rank > done)
-    listed = {rank[-1]: (*top, *bottom, *rank) for rank in ranked[:limit]}
-    found = [
-        msgspec.structs.replace(item, key=listed[item.row.id])
-        for ids in in_parts([*listed])
-        for item in readable(partial(_listed, chosen), c.execute(_NAMED.where(items.c.id.in_(ids))))
-    ]
-    rest: Key | None = None
-    if len(ranked) > limit:
-        rest = (*top, *bottom, *ranked[limit - 1])
-    elif bottom != (0, ""):
-        rest = (*bottom, 0, "", *_FROM_THE_TOP)
-    return ItemPage(sorted(found, key=lambda item: item.key), rest)
+    keys_of = {rank[-1]: (*top, *bottom, *rank) for rank in ranked}
+    found: list[ListedItem] = []
+    many = limit if chosen.text is None else IN_LIST  # the file lets more through than the ones with a text
+    at = 0
+    while at < len(ranked) and len(found) < limit:
+        ids = [rank[-1] for rank in ranked[at : at + many]]
+        listed = (row for part in in_parts(ids) for row in c.execute(_NAMED.where(items.c.id.in_(part))))
+        found += (
+            msgspec.structs.replace(item, key=keys_of[item.row.id])
+            for item in readable(partial(_listed, chosen), listed)
+        )
+        at += many
+    found = sorted(found, key=lambda item: item.key)
+    if at < len(ranked) or len(found) > limit:
+        return ItemPage(found[:limit], found[limit - 1].key)
+    return ItemPage(found, None if bottom == (0, "") else (*bottom, 0, "", *_FROM_THE_TOP))
 
 
 def _rank(order: RankedOrder, row: Any) -> tuple[int, str, int, str]:

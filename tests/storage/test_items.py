@@ -468,6 +468,17 @@ def test_text_of_a_filter_is_found_whatever_case_and_accents(
     assert item_lists.count_items(c, chosen).total == is_found
 
 
+@pytest.mark.parametrize("text", ["звонок", "ring", "звонок 12"])
+def test_page_of_a_text_is_full_and_the_last_one_leads_nowhere(c: sa.Connection, text: str) -> None:
+    titles = [f"{'ring звонок 12' if n % 5 == 0 else f'Grün {n + 1000:o}'} {n:02}x" for n in range(25)]
+    plan(c, running(c), as_new(*map(item, titles)))
+    chosen = ItemFilter(user_id=ME, text=text, verdict="open")
+    first = item_lists.list_in_order(c, chosen, order="day", limit=4)
+    assert (len(first.items), first.rest is None) == (4, False)
+    last = item_lists.list_in_order(c, chosen, order="day", limit=4, after=first.rest)
+    assert (len(last.items), last.rest) == (1, None)
+
+
 @pytest.mark.parametrize("most", [10, 2_500])
 def test_items_are_listed_in_each_order_once_over_pages_among_new_and_decided_items(
     c: sa.Connection, monkeypatch: pytest.MonkeyPatch, most: int
