@@ -245,19 +245,16 @@ def order_key(
 ) -> tuple[int, str, int]:
     """Return the sort key of an item in a list; items with a mark come after all others.
 
-    Items of one day, or of equal doubt, are in the order of their files, and of the text there.
+    Items of equal doubt are by day; those of one day in the order of their files, and of the text there.
 
     Args:
         day: the instant that orders items by day, in epoch milliseconds.
         source: ``start`` is the place in the text, ``found_by`` orders items of equal marks.
     """
     file = path if len(path) <= 2 * _MAX_ENDS else f"{path[:_MAX_ENDS]} {path[-_MAX_ENDS:]}"
-    rank = {
-        "day": _NO_DAY if day is None else day,
-        "file": 0,
-        "doubt": 2 * len(marks) + (source.get("found_by") == FoundBy.MODEL),
-    }[order]
-    return int(bool(marks)), f"{rank + _NO_DAY:020d} {file}", source.get("start") or 0
+    doubt = 2 * len(marks) + (source.get("found_by") == FoundBy.MODEL) if order == "doubt" else 0
+    when = 0 if order == "file" else _NO_DAY if day is None else day
+    return int(bool(marks)), f"{doubt} {when + _NO_DAY:020d} {file}", source.get("start") or 0
 
 
 EvidenceKind = Literal[

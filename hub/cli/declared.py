@@ -158,7 +158,8 @@ def _options(spec: CommandSpec) -> Iterator[click.Option]:
     flag, off, name = spec["flag"], spec["off"], f"{FIELD_PREFIX}{spec['name']}"
     is_switch = spec["type"] == "boolean"
     if off and not is_switch:
-        help = f"Remove the {spec['name'].replace('_', ' ')}." if flag else spec["help"]
+        word = "Whatever" if spec["in"] == "query" else "Remove"
+        help = f"{word} the {spec['name'].replace('_', ' ')}." if flag else spec["help"]
         yield click.Option([off, f"{name}_null"], is_flag=True, help=help)
     if not flag:
         return

@@ -234,7 +234,7 @@ KEYS: Final[Mapping[str, str]] = {
     "u": "take the last decision back, then the one before it",
     "R": "reject all items of the file",
     "x": "select the item",
-    "A": "select all items without a warning and a proposed change",
+    "A": "select all items without a warning and a proposed change; of marked ones alone, all",
     "Esc": "clear the selection",
     "/": "find a text in titles, values and paths",
     "?": "these keys, until any key; one that is held down counts again and again",
@@ -480,7 +480,8 @@ class TerminalInbox:
             self._picked ^= {self.item.number}
 
     def _pick_all(self) -> None:
-        unmarked = [item for item in self.items if not item.marks]
+        items = self.items
+        unmarked = [item for item in items if not item.marks] or items
         plain = [item for item in unmarked if item.proposal is None]
         self._picked = {item.number for item in plain}
         changes = len(unmarked) - len(plain)
@@ -593,4 +594,4 @@ def _read(terminal: int, decoder: IncrementalDecoder) -> str:
 
 
 def _list_texts(item: DeviceItem) -> list[str]:
-    return [item.title, item.source_path or "", *map(str, item.data.values())]
+    return [item.title, item.source_path or "", *item.marks, *map(str, item.data.values())]

@@ -24,6 +24,7 @@ TRIES, PAUSE_S = 20, 0.25  # while a device has not answered to the verdict befo
 Chosen = dict[str, Any]
 _NO_NEXT: Final = "the next one is not made here; write its day where you keep it"
 _SETTLING: Final = ("accept", "decline")  # what is proposed
+_STATES: Final = ("open", "approved", "edited", "rejected", "held")
 _FILTERS: Final = {
     "agent": "Those of this agent.",
     "device": "Those for this device.",
@@ -31,7 +32,15 @@ _FILTERS: Final = {
     "table": "Those of this table.",
     "path": "Those of this file, or of the folder if it ends in a slash.",
     "text": "Those with this text in a value or in the path.",
+    "warning": "Those with this warning, with any, or with none.",
 }
+
+
+def _filtered(command: CommandT) -> CommandT:
+    """Add the options that filter items."""
+    for name, about in reversed(_FILTERS.items()):
+        command = click.option(f"--{name}", help=about)(command)
+    return command
 
 
 def _choosing(command: CommandT) -> CommandT:
@@ -47,9 +56,7 @@ def _choosing(command: CommandT) -> CommandT:
         type=click.FloatRange(0, 36_500, min_open=True),
         help="Those found longer ago.",
     )
-    for name, about in reversed(_FILTERS.items()):
-        command = click.option(f"--{name}", help=about)(command)
-    return older(command)
+    return older(_filtered(command))
 
 
 @click.group(cls=ListByDefault, epilog=example("hub items ls --table tasks"))
@@ -72,10 +79,8 @@ def items() -> None:
 @click.option("--project", help="Words of the name of its project.")
 @moment_option("--since", "Only those due from then on")
 @moment_option("--until", "Only those due until then, a day included")
-@click.option("--table", metavar="NAME", help="Only of this table.")
-@click.option(
-    "--in-state", "verdict", type=click.Choice(("open", "approved", "edited")), help="Only in this state."
-)
+@_filtered
+@click.option("--in-state", "verdict", type=click.Choice(_STATES), help="Only in this state.")
 @click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="Most items.")
 @hub_command
 def find(hub: HubClient, words: Sequence[str], **asked: Any) -> Responses:

@@ -598,7 +598,7 @@ class ItemsResource(Resource):
             "device": "Only for this device.",
             "run": "Only those whose newest version this run found.",
             "table": "Only of this table.",
-            "verdict": "=open/--all: Include items that have a verdict.",
+            "verdict": "--in-state=open/--all: Only in this state.",
             "warning": "Only with this warning, with any, or with none.",
             "apart": "--apart/--not-apart: Only items that agents list apart, or only others.",
             "path": "Only of this file, or of the folder if it ends in a slash.",

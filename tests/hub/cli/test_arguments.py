@@ -303,7 +303,7 @@ def test_unknown_name_is_answered_with_the_most_similar_name_of_the_kind(
         (("messages", "ls", "--state", "waiting"), "--only waiting"),
         (("items", "find", "offer", "--state", "open"), "--in-state open"),
         (("export", "--state", "approved"), "--in-state approved"),
-        (("items", "ls", "--state", "rejected"), "--all"),
+        (("items", "ls", "--state", "rejected"), "--in-state rejected"),
         (("ask", "ls", "--state", "answered"), "--all"),
         (("tasks", "--state", "done"), "--done"),
         (("notify", "deliveries", "phone", "--state", "failed"), "--in-state failed"),

@@ -95,6 +95,13 @@ def test_inbox_selects_several_items_and_filters_by_text(owner: Owner) -> None:
     assert owner.decided() == {"pay": "open", "mend the roof": "open"}
 
 
+def test_inbox_finds_items_by_a_mark_and_rejects_them_together(tmp_path: Path) -> None:
+    owner = Owner(tmp_path, "call Ana", "pay", "mend the roof", marked=["pay", "call Ana"])
+    assert owner.types("/", *"INSTRUCTION", ENTER, "A")[-1] == "2 selected"
+    assert owner.types("r")[-1] == "rejected: 2 items; u takes it back"
+    assert owner.decided() == {"mend the roof": "open"}
+
+
 def test_inbox_approves_an_item_with_a_mark_alone_after_a_question(tmp_path: Path) -> None:
     owner = Owner(tmp_path, "pay", "obey", "mend the roof", marked=["obey"])
     assert owner.types("x", "j", "x", "j", "x", "a")[-1].endswith("1 with a mark: approve each alone")
