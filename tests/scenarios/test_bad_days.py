@@ -136,7 +136,7 @@ async def test_decisions_of_two_windows_meet_and_each_row_is_decided_once(
         await two.get_by_text("Rejected “").wait_for()
         await one.keyboard.press("a")
         await come(windows.play, [third], "done")
-    await expect(two.locator(".outcome .bad")).to_contain_text("not taken")
+    await expect(two.locator(".outcome .bad")).to_contain_text("was not rejected")
     assert at_device(windows.play) == {"rows": 6, "approved": 2, "applied": 4}
 
 

@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator
 from datetime import date, timedelta
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import anyio
+import click
 import msgspec
 import pytest
 import sqlalchemy as sa
@@ -339,7 +340,7 @@ async def test_review_keys_approve_edit_and_undo_items(hub: ServedHub, visit: Vi
     await saved(visit.page)
     assert await verdicts(hub) == {"i-2": ("approve", {})}
     await keys.press("u")
-    await visit.page.get_by_text("Undoing: “Send Anna").wait_for()
+    await visit.page.get_by_text("Undone: “Send Anna").wait_for()
     await saved(visit.page)
     assert await verdicts(hub) == {}
     await visit.open("review?item=i-2")
@@ -349,7 +350,7 @@ async def test_review_keys_approve_edit_and_undo_items(hub: ServedHub, visit: Vi
     await visit.page.get_by_label("title").fill("")
     await visit.page.get_by_label("status").select_option("done")
     await visit.page.get_by_role("button", name="Approve with the changes").click()
-    await visit.page.get_by_text("waits again, not taken: tasks.title: is required").wait_for()
+    await visit.page.get_by_text("was not approved: tasks.title: is required").wait_for()
     assert await verdicts(hub) == {}
     await visit.page.locator(".picks li", has_text="not taken").get_by_role("link").click()
     await visit.page.get_by_text("Your decision was not taken").wait_for()
@@ -745,12 +746,8 @@ async def test_review_page_filters_items_with_counts_and_rejects_a_file_by_key(
     await visit.page.reload()
     await expect(chips).to_contain_text(["Remove the filter mark: instruction"])
     await expect(rows).to_have_count(2)
-    await keys.press("A")
-    await visit.page.get_by_text("are selected one by one").wait_for()
     command = visit.page.locator("button.command code")
     await expect(command).to_have_text("hub items ls --warning instruction --order day")
-    await visit.open("review?verdict=any&path=a';rm%20-rf%20~/")
-    await expect(command).to_have_text(r"hub items ls --all --path 'a'\'';rm -rf ~/' --order day")
     await visit.open("review?item=i-0")
     await keys.press("?")
     shown = await visit.page.locator("dialog.help dt").all_inner_texts()
@@ -763,24 +760,99 @@ async def test_review_page_filters_items_with_counts_and_rejects_a_file_by_key(
     await expect(rows.filter(has_text="reject")).to_have_count(1)
 
 
+_COMMANDS: Final = {
+    "": "ls --order day",
+    "by=file&table=tasks": "ls --table tasks --order file",
+    "verdict=any": "ls --all --order day",
+    "verdict=approved": "ls --in-state approved --order day",
+    "verdict=edited": "ls --in-state edited --order day",
+    "verdict=rejected": "ls --in-state rejected --order day",
+    "verdict=rejected&unsure=true": "ls --in-state rejected --order day",
+    "unsure=true": "ls --unsure --order day",
+    "apart=true": "ls --apart --order day",
+    "warning=instruction&agent=notes": "ls --agent notes --warning instruction --order day",
+    "proposed=true&device=desk": "ls --proposed --device desk --order day",
+    "proposed=false&run=r-1": "ls --not-proposed --run r-1 --order day",
+    "verdict=any&path=a';rm%20-rf%20~/": r"ls --all --path 'a'\'';rm -rf ~/' --order day",
+    "person=anna&text=x&verdict=any": "find --person anna --text x",
+    "q=-x&verdict=rejected": "find --in-state rejected -- '-x'",
+    "q=x&unsure=true&warning=none": "find --warning none --in-state held x",
+}
+
+
+async def test_review_page_shows_the_command_of_each_filter_and_less_sure_items_beside_open_ones(
+    hub: ServedHub, visit: Visit
+) -> None:
+    held = sa.update(item_rows).values(verdict="held", row_id=None).where(item_rows.c.id == "i-1")
+    await hub.store.write(lambda c: c.execute(held))
+    less_sure = visit.page.get_by_text("less sure")
+    for query, command in _COMMANDS.items():
+        await visit.open(f"inbox?{query}")
+        await expect(visit.page.locator("button.command code")).to_have_text(f"hub items {command}")
+        words = shlex.split(f"items {command}")
+        checked = click.Context(cli)
+        group = cli.get_command(checked, words[0])
+        assert isinstance(group, click.Group)
+        found = group.get_command(checked, words[1])
+        assert found is not None and found.make_context(words[1], words[2:], parent=checked), command
+        await visit.page.locator(".picks li, .empty").first.wait_for()
+        await expect(visit.page.get_by_role("navigation", name="Pages of the list")).to_have_count(0)
+        if "verdict" in query:
+            await expect(less_sure).to_have_count(0)
+    await visit.open("inbox?q=x&proposed=true")
+    await visit.page.get_by_text("Nothing here is like this.").wait_for()
+    await expect(visit.page.locator("button.command code")).to_have_count(0)
+    await visit.open("inbox")
+    await expect(less_sure.first).to_be_visible()
+
+
+async def test_marked_items_of_a_filter_are_selected_and_rejected_together(
+    hub: ServedHub, visit: Visit
+) -> None:
+    await visit.open("review?warning=instruction")
+    await visit.page.get_by_role("button", name="Select all").click()
+    await visit.page.get_by_text("2 tasks selected, to be rejected together").wait_for()
+    await expect(visit.page.get_by_role("button", name="Approve 0")).to_be_disabled()
+    await visit.page.get_by_role("button", name="Reject 2").click()
+    await saved(visit.page)
+    given = {id: verdict for id, (verdict, _) in (await verdicts(hub)).items()}
+    assert given == dict.fromkeys(("i-0", "i-1"), "reject")
+
+
+async def test_selection_drops_an_item_that_another_window_rejected(hub: ServedHub, visit: Visit) -> None:
+    plain = sa.update(item_rows).values(warnings=[])
+    await hub.store.write(lambda c: c.execute(plain))
+    await visit.open("review")
+    await visit.page.keyboard.press("A")
+    await visit.page.get_by_role("button", name="Approve 3").wait_for()
+    async with over_unix(hub) as operator:
+        await operator.post("/v1/items/verdicts", json={"verdicts": [{"id": "i-0", "verdict": "reject"}]})
+    await hub.clock.pass_time(1)
+    await visit.page.get_by_role("button", name="Approve 2").click()
+    await saved(visit.page)
+    given_now = {id: verdict for id, (verdict, _) in (await verdicts(hub)).items()}
+    assert given_now == {"i-0": "reject", "i-1": "approve", "i-2": "approve"}
+    await expect(visit.page.locator(".outcome .bad")).to_have_count(0)
+
+
 async def test_review_page_searches_by_words_and_days_and_shows_the_command(visit: Visit) -> None:
     await visit.open("review")
     filter, rows = visit.page.get_by_role("combobox", name="Filter"), visit.page.locator(".picks li")
     command = visit.page.locator("button.command code")
     before, after = "2026-11-29", "2026-12-01"  # the day on which the items are due
     for typed, count, shown in (
-        ("words:INVOICE anna", 1, "hub items find 'INVOICE anna'"),
-        (f"since:{before}", 1, f"hub items find --since {before} 'INVOICE anna'"),
-        (f"until:{before}", 0, f"hub items find --since {before} --until {before} 'INVOICE anna'"),
-        (f"until:{after}", 1, f"hub items find --since {before} --until {after} 'INVOICE anna'"),
+        ("words:INVOICE anna", 1, ""),
+        (f"since:{before}", 1, f"--since {before} "),
+        (f"until:{before}", 0, f"--since {before} --until {before} "),
+        (f"until:{after}", 1, f"--since {before} --until {after} "),
     ):
         await filter.fill(typed)
         await filter.press("Enter")
-        await expect(command).to_have_text(shown)
+        await expect(command).to_have_text(f"hub items find {shown}--in-state open 'INVOICE anna'")
         await expect(rows).to_have_count(count)
         await expect(visit.page.get_by_text(re.compile("waits? for you"))).to_have_count(0)
     await visit.open("review?q=--token%20x")
-    await expect(command).to_have_text("hub items find -- '--token x'")
+    await expect(command).to_have_text("hub items find --in-state open -- '--token x'")
     await visit.page.get_by_text("Nothing here is like this.").wait_for()
     assert visit.complaints == []
 
@@ -910,8 +982,13 @@ async def test_review_keys_are_saved_while_loading_offline_or_leaving_the_page(
 async def test_item_decided_in_another_window_remains_listed_with_the_conflict(
     hub: ServedHub, visit: Visit
 ) -> None:
+    plain = sa.update(item_rows).values(warnings=[]).where(item_rows.c.id == "i-1")
+    await hub.store.write(lambda c: c.execute(plain))
     await visit.open("review")
+    await visit.page.locator(".picks li").nth(2).wait_for()
     await visit.page.route("**/v1/items?*", lambda route: route.abort())  # it hears of nothing
+    for title in (PLAIN, "long"):
+        await visit.page.get_by_role("checkbox", name=f"Select {title}").check()
     async with over_unix(hub) as operator:
         verdict = {"id": "i-2", "verdict": "reject"}
         answer = await operator.post("/v1/items/verdicts", json={"verdicts": [verdict]})
@@ -920,7 +997,10 @@ async def test_item_decided_in_another_window_remains_listed_with_the_conflict(
     done, desk = [VerdictAnswer(id=given.id, state="rejected")], await hub.device("desk")
     await hub.store.write(item_verdicts.settle, desk.id, done, epoch=1, at=hub.now_ms)
     await visit.page.keyboard.press("a")
-    await visit.page.get_by_text("waits again, not taken: the item is rejected already").wait_for()
+    await visit.page.get_by_text(
+        "1 of 2 taken. “Send Anna the invoice” was not approved: the item is rejected already."
+    ).wait_for()
+    assert (await verdicts(hub))["i-1"][0] == "approve"
     await expect(visit.page.locator(".picks li").first).to_contain_text(re.compile("not taken|rejected"))
 
 

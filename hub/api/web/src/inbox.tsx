@@ -1,7 +1,7 @@
 // The items of the page Inbox, and the keys on them: each acts once, in its turn, on what the keys before it left.
 import { computed, signal } from "@preact/signals";
 import type { ComponentChildren, JSX } from "preact";
-import { refused, report } from "./acting";
+import { outcome, refused, report } from "./acting";
 import { question } from "./confirm";
 import { beginOf, dayHeading, endOf, fieldName, thing } from "./format";
 import { now } from "./live";
@@ -10,7 +10,7 @@ import { Foreign } from "./parts";
 import { go, link, place } from "./router";
 import { ask } from "./server";
 import type { ItemDetail, ItemView, ItemsPage } from "./types";
-import { MOST, type Values, type Verdict, canUndo, delay, give, isUndecided, isUndoable, note, undo, unsent, withdraw, whenFailed } from "./verdicts";
+import { MOST, type Values, type Verdict, canUndo, delay, give, isUndecided, isUndoable, note, undo, unsent, withdraw, whenFailed, whenUndone } from "./verdicts";
 
 export const ROWS = 100; // of which more are read while fewer are ahead
 const MAX_ROWS = 1_000; // of one page
@@ -57,11 +57,13 @@ export const sought = computed(() => {
 });
 /** Whether items are found by them, in an order of the hub's own. */
 export const isSought = computed(() => Object.keys(sought.value).length > 0);
+/** Whether less sure items are listed, of which none is decided. */
+export const isUnsure = computed(() => place.value.query.get("unsure") === "true" && !place.value.query.has("verdict"));
 /** What is listed: the other filters of the address. */
 export const asked = computed(() => {
-  const { agent, run, table, device, warning, path, text, proposed, unsure, verdict = "open", apart } = Object.fromEntries(place.value.query);
+  const { agent, run, table, device, warning, path, text, proposed, verdict = "open", apart } = Object.fromEntries(place.value.query);
+  if (isUnsure.value) return { agent, run, table, device, warning, path, text, unsure: "true" };
   // Agents list items of unknown authors apart; a run's items, and those of one warning, are shown together.
-  if (unsure === "true") return { agent, run, table, device, warning, path, text, unsure };
   const isApart = apart ?? ((run ?? warning ?? proposed) !== undefined || isSought.value ? undefined : "false");
   return { agent, run, table, device, warning, path, text, proposed, apart: isApart, verdict: verdict === "any" ? undefined : verdict };
 });
@@ -146,6 +148,9 @@ export function take(key: string, page: ItemsPage): void {
   note(page.items);
   const listed = new Set(page.items.map(({ id }) => id));
   restored.value = new Set([...restored.value].filter((id) => !listed.has(id)));
+  // What was decided elsewhere is selected no more; one that has changed is, as it was shown: the hub refuses its verdict.
+  const rest = [...chosen.value].filter(([id, was]) => page.items.some((row) => row.id === id && (isOpen(was) ? isOpen(row) : canUndo(row))) || (!listed.has(id) && !list.value.listed.has(id)));
+  if (rest.length < chosen.value.size) chosen.value = new Map(rest);
   const before = list.value.rows.filter(({ id }) => listed.has(id) || isUndoable(id) || restored.value.has(id) || id === current.value);
   list.value = { key, rows: merged(before, inOrder(page.items)), listed, next: page.next_cursor };
   if (isAtEnd) advance();
@@ -351,7 +356,7 @@ export function takeBack(): void {
   const ids = step.items.map(({ id }) => id);
   restored.value = new Set([...restored.value, ...ids]);
   show(one.id);
-  report(<>Undoing: {titled(step.items)}</>);
+  say(step.items);
 }
 
 /** Take the newest decisions about items back, whichever window gave them. */
@@ -359,21 +364,30 @@ export function undoThese(items: readonly ItemView[]): void {
   if (!withdraw(...items)) return;
   restored.value = new Set([...restored.value, ...items.map(({ id }) => id)]);
   chosen.value = new Map();
+  say(items);
+}
+
+let said: typeof outcome.value = null; // of an undo that is on its way
+
+function say(items: readonly ItemView[]): void {
   report(<>Undoing: {titled(items)}</>);
+  said = outcome.value;
 }
 
 /** Select all items without a warning or a change that the filters let through; of decided ones, those that can be undone. */
 export async function pickAll(): Promise<void> {
   const { warning, verdict = "open" } = asked.value;
   const isPast = verdict !== "open";
-  if (!isPast && warning !== undefined && warning !== "none") return report("Items with a warning are selected one by one.");
-  const page = await listed({ ...asked.value, ...sought.value, verdict, ...(!isPast && { warning: "none" }) });
+  const isMarked = !isPast && warning !== undefined && warning !== "none";
+  const page = await listed({ ...asked.value, ...sought.value, verdict, ...(!isPast && !isMarked && { warning: "none" }) });
   const found = page.items.filter((item) => isPast ? canUndo(item) : isOpen(item) && !isChange(item));
   if (found.length === 0) return report(isPast ? "None of these was decided at the hub." : "None of these items has no warning and can be decided here.", true);
   const isAgain = found.every(({ id }) => chosen.value.has(id));
   chosen.value = new Map(isAgain ? [] : found.map((row) => [row.id, row]));
   if (isAgain) return;
-  if (page.next_cursor) report(<>{titled(found)} selected; there are more: once these are decided, A selects the next ones</>);
+  const more = page.next_cursor ? "; there are more: once these are decided, A selects the next ones" : "";
+  if (isMarked) report(<>{titled(found)} selected, to be rejected together; each is approved where it is shown{more}</>);
+  else if (more) report(<>{titled(found)} selected{more}</>);
 }
 
 export async function rejectFile(): Promise<void> {
@@ -398,9 +412,14 @@ async function listed(asked: Readonly<Record<string, string | undefined>>): Prom
   }
 }
 
-whenFailed((items, why) => {
-  const end = items.some(({ verdict }) => verdict !== "open" && verdict !== "held") ? "as before" : items.length === 1 ? "waits again" : "wait again";
-  report(<>{titled(items)} {end}, not taken: {why}</>, true);
+whenUndone((items) => {
+  if (said !== null && outcome.value === said) report(<>Undone: {titled(items)}</>);
+});
+
+whenFailed((failed, taken) => {
+  const ends = failed.map(({ verdict, why }) => `${verdict === "undo" ? "undone" : DONE[verdict].toLowerCase()}: ${why}`);
+  const left = [...new Set(ends)].map((end) => [end, failed.filter((_, at) => ends[at] === end).map(({ item }) => item)] as const);
+  report(<>{taken > 0 && `${taken} of ${taken + failed.length} taken. `}{left.map(([end, items]) => <>{titled(items)} {items.length === 1 ? "was" : "were"} not {end}. </>)}</>, true);
 });
 
 const REASONS: Readonly<Record<string, string>> = {

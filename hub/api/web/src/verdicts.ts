@@ -64,11 +64,22 @@ const undoneAfter = new Map<string, string | undefined>(); // when the verdict w
 const steps: Step[] = [];
 let sending: readonly Unsent[] = []; // at the beginning of the queue
 let isSending = false;
-let onFailed: (items: readonly ItemView[], why: string) => void = () => undefined;
+interface Failed {
+  readonly item: ItemView;
+  readonly verdict: Verdict | "undo";
+  readonly why: string;
+}
+let onFailed: (failed: readonly Failed[], taken: number) => void = () => undefined;
+let onUndone: (items: readonly ItemView[]) => void = () => undefined;
 
-/** Set what is called with items whose verdicts were not taken, and why. */
+/** Set what is called with verdicts that were not taken, and the number of others that were decided with them. */
 export function whenFailed(then: typeof onFailed): void {
   onFailed = then;
+}
+
+/** Set what is called with items whose verdicts were taken back. */
+export function whenUndone(then: typeof onUndone): void {
+  onUndone = then;
 }
 
 export function isOnItsWay(item: ItemView): boolean {
@@ -274,6 +285,8 @@ function settled(sent: readonly Unsent[], answer: Exclude<Answered, undefined>):
     else failed.push([one, plain(error.message)]);
   });
   if (failed.length > 0) fail(failed);
+  const undone = sent.filter((one) => one.verdict === "undo" && !held.includes(one) && !failed.some(([other]) => other === one));
+  if (undone.length > 0) onUndone(undone.map(({ item }) => item));
   return held;
 }
 
@@ -292,7 +305,9 @@ function fail(failed: readonly (readonly [Unsent, string])[]): void {
   }
   const reasons = missed.map(([{ item, data }, why]) => [item.id, { why, data }] as const);
   failures.value = new Map([...failures.value, ...reasons].slice(-MAX_KEPT));
-  if (missed[0]) onFailed(missed.map(([{ item }]) => item), missed[0][1]);
+  const theirs = [...new Set(missed.map(([one]) => one.step))];
+  const taken = theirs.flatMap(({ items }) => items.filter(({ id }) => !ids.has(id))).length;
+  if (missed.length > 0) onFailed(missed.map(([{ item, verdict }, why]) => ({ item, verdict, why })), taken);
 }
 
 /** Return an error about one item, without the id of the item that is shown. */

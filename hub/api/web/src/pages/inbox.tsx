@@ -5,7 +5,7 @@ import { attempt, report } from "../acting";
 import { Confirm } from "../confirm";
 import { beginOf, ago, commandOf, count, dayAfter, dayOf, daysUntil, exact, fieldName, quoted, thing, things } from "../format";
 import {
-  accept, act, asked, because, begin, BeingSaved, chosen, clear, current, Delay, DONE, edit, edited, type Group, groupsOf, headingOf, isOpen, isPlain, isSought, judge, judgeFile, list, move, onTheWay, order,
+  accept, act, asked, because, begin, BeingSaved, chosen, clear, current, Delay, DONE, edit, edited, type Group, groupsOf, headingOf, isOpen, isPlain, isSought, isUnsure, judge, judgeFile, list, move, onTheWay, order,
   ORDERS, pickAll, press, rejectFile, ROWS, rows, size, sought, take, takeBack, takeOne, titled, toggle, typedEarly, undoThese,
 } from "../inbox";
 import { type Key, useKeys } from "../keys";
@@ -54,10 +54,19 @@ function fieldsOf(counts: ItemCountsView | undefined): readonly SearchField[] {
   return all.filter(({ name }) => !isOwner() || !FOR_OPERATORS.includes(name) || place.value.query.has(name));
 }
 
-/** Return the command that finds the items that the address asks for. */
-function findingCommand({ q, person, project, due_since: since, due_until: until, table }: Readonly<Record<string, string>>): string {
-  const words = q ? [q.startsWith("-") ? "--" : "", quoted(q)] : []; // a word is no option of the command
-  return [commandOf("hub items find", { person, project, since, until, table }), ...words].filter(Boolean).join(" ");
+/** Return the command that lists what is listed here; empty: none does. *hasApart*: some are listed apart. */
+function listingCommand({ q, person, project, due_since: since, due_until: until }: Readonly<Record<string, string>>, hasApart: boolean): string {
+  if (isAtDevice()) return "hub review";
+  const { agent, run, table, device, warning, path, text, proposed, apart, verdict } = { proposed: undefined, apart: undefined, verdict: undefined, ...asked.value };
+  const filters = { agent, run, table, device, warning, path, text, "in-state": isUnsure.value ? "held" : verdict };
+  if (isSought.value) {
+    if (proposed !== undefined || apart !== undefined) return "";
+    const words = q ? [q.startsWith("-") ? "--" : "", quoted(q)] : []; // a word is no option of the command
+    return [commandOf("hub items find", { person, project, since, until, ...filters }), ...words].filter(Boolean).join(" ");
+  }
+  const state = isUnsure.value ? " --unsure" : verdict === undefined ? " --all" : "";
+  const [isProposed, isApart] = [["proposed", proposed], ["apart", apart === "false" && !hasApart ? undefined : apart]].map(([name, value]) => (value === undefined ? "" : ` --${value === "true" ? "" : "not-"}${name}`));
+  return commandOf(`hub items ls${state}${isProposed}${isApart}`, { ...filters, "in-state": verdict === "open" ? undefined : verdict, order: order.value });
 }
 
 const KEYS: readonly Key[] = [
@@ -73,7 +82,7 @@ const JUDGING: readonly Key[] = [
   { key: "u", about: "take the last decision back, then the one before it", action: takeBack },
   { key: "R", about: "reject all items of the file", action: rejectFile },
   { key: "x", about: "select the item", action: () => toggle(rows.value.find(({ id }) => id === current.value)) },
-  { key: "A", about: "select all of these filters that have no warning, and change nothing that you approved; of decided ones, all", action: pickAll },
+  { key: "A", about: "select all of these filters that have no warning, and change nothing that you approved; of a mark, or decided, all", action: pickAll },
 ];
 const CLEAR: Key = { key: "Escape", about: "clear the selection", action: clear };
 
@@ -81,17 +90,19 @@ export function Inbox(): JSX.Element {
   const query = Object.fromEntries(place.value.query);
   const verdict = query["verdict"] ?? "open";
   const { agent, run, table, device, warning, path, text } = asked.value;
-  const filters = { agent, run, table, device, warning, path, text, order: order.value === "day" && isAtDevice() ? undefined : order.value };
   const key = JSON.stringify([asked.value, sought.value, order.value, query["cursor"]]);
   useLayoutEffect(() => begin(key), [key]);
   const isRead = list.value.key === key && list.value.next !== undefined;
   const items = useReading("/v1/items", { query: { ...asked.value, ...sought.value, order: isSought.value ? undefined : order.value, cursor: query["cursor"], limit: size.value }, kinds: KINDS });
   const counts = useReading("/v1/items/counts", { query: asked.value, kinds: KINDS });
-  const isUnsure = query["unsure"] === "true";
-  const unsure = useReading("/v1/items/counts", { query: { agent, run, table, device, path, text, unsure: "true" }, kinds: KINDS });
-  const hidden = useReading("/v1/items", { query: { agent, run, table, device, path, text, unsure: "true", ...sought.value, order: isSought.value ? undefined : "day", limit: size.value }, kinds: KINDS, when: !isUnsure && !isAtDevice() && Boolean(unsure.data?.total) });
+  // Less sure ones wait: they are named beside others that do.
+  const isBeside = verdict === "open" && !("proposed" in query || "apart" in query || isUnsure.value);
+  const held = { agent, run, table, device, warning, path, text, unsure: "true" };
+  const unsure = useReading("/v1/items/counts", { query: held, kinds: KINDS, when: isBeside });
+  const hidden = useReading("/v1/items", { query: { ...held, ...sought.value, order: isSought.value ? undefined : "day", limit: size.value }, kinds: KINDS, when: isBeside && !isAtDevice() && Boolean(unsure.data?.total) });
   const late = (hidden.data?.items ?? []).filter((one) => one.table === "tasks" && one.day && daysUntil(one.day, now.value) < 0).length;
-  const lessSure = isSought.value ? hidden.data?.items.length : unsure.data?.total;
+  const lessSure = !isBeside ? 0 : isSought.value ? hidden.data?.items.length : unsure.data?.total;
+  const apart = warning || run || isSought.value ? 0 : counts.data?.warnings["apart"];
   const hasFilter = verdict !== "open" || Object.keys(query).some((name) => !["by", "cursor", "item", "verdict"].includes(name));
   const id = current.value;
   const rested = useRested(id);
@@ -126,17 +137,15 @@ export function Inbox(): JSX.Element {
 
   const keys = mayJudge ? JUDGING.filter(({ key }) => key !== "p" || !isAtDevice()) : KEYS;
   useKeys([...keys.map((one) => ({ ...one, action: () => press(one.key, one.action) })), CLEAR]);
-  const listing = verdict === "open" ? "hub items ls" : "hub items ls --all";
-  const command = isAtDevice() ? "hub review" : isSought.value ? findingCommand(query) : commandOf(listing, filters);
 
   return (
-    <Page title="Inbox" command={command}>
+    <Page title="Inbox" command={listingCommand(query, Boolean(apart))}>
       <div class="review" data-open={isAlone}>
         <div class="review-list">
           <Search fields={fieldsOf(counts.data)} />
           <div class="listing">
             <p class="quiet" role="status">
-              {isSought.value ? isRead && found(items.data) : counts.data && total(counts.data, verdict === "open" && !isUnsure, unsure.data?.total)}
+              {isSought.value ? isRead && found(items.data) : counts.data && total(counts.data, verdict === "open" && !isUnsure.value, lessSure)}
               <BeingSaved after=" · " />
             </p>
             {order.value && (
@@ -154,22 +163,22 @@ export function Inbox(): JSX.Element {
           <Delay />
           {mayJudge && rows.value.some((one) => isOpen(one) || canUndo(one)) && (
             <div class="actions">
-              <Press of="A" label={!["open", "any"].includes(verdict) ? "Select all" : picked.length > 1 ? "All unmarked" : "Select all unmarked"} action={pickAll} />
-              <span class={picked.length > 0 ? "actions" : "actions reserved"}><Judge count={picked.length} /></span>
+              <Press of="A" label={!["open", "any"].includes(verdict) || (warning ?? "none") !== "none" ? "Select all" : "Select unmarked"} action={pickAll} />
+              <span class={picked.length > 0 ? "actions" : "actions reserved"}><Judge count={picked.length} approvable={picked.length === 1 ? 1 : picked.filter(({ warnings }) => warnings.length === 0).length} /></span>
               {past.length > 0 && <Press of="" label={`Undo ${past.length}`} action={() => undoThese(past)} />}
             </div>
           )}
           <Read of={items}>
             {() => (
               <>
-                <List query={query} mayJudge={mayJudge} hidden={isUnsure || order.value !== "day" ? [] : (hidden.data?.items ?? [])} />
-                {isRead && !(verdict === "open" ? rows.value.some(isUndecided) : rows.value.length > 0) && <Nothing hasFilter={hasFilter} isElsewhere={!isUnsure && Boolean(lessSure)} />}
+                <List query={query} mayJudge={mayJudge} hidden={!isBeside || order.value !== "day" ? [] : (hidden.data?.items ?? [])} />
+                {isRead && !(verdict === "open" ? rows.value.some(isUndecided) : rows.value.length > 0) && <Nothing hasFilter={hasFilter} isElsewhere={Boolean(lessSure)} />}
                 <Pager next={list.value.next} />
               </>
             )}
           </Read>
-          <Aside name="unsure" text={late > 0 ? `less sure, ${late} overdue` : "less sure"} back="Suggested items" count={lessSure} />
-          <Aside name="apart" text="of unknown authors, listed apart" back="Other items" count={warning || run || isSought.value ? 0 : counts.data?.warnings["apart"]} />
+          {(isBeside || isUnsure.value) && <Aside name="unsure" text={late > 0 ? `less sure, ${late} overdue` : "less sure"} back="Suggested items" count={lessSure} />}
+          <Aside name="apart" text="of unknown authors, listed apart" back="Other items" count={apart} />
         </div>
         <div class="review-item">
           <a class="back" href={link(["inbox"], { ...query, item: undefined })}>
@@ -181,7 +190,7 @@ export function Inbox(): JSX.Element {
             <ItemCard of={{ ...row, ...detail }} marks={<Marks of={row} />} decisions={decisionsOf(row)} origin={originOf({ ...row, ...detail })}>
               {failure && (
                 <p class="banner" role="status">
-                  <strong>Your decision was not taken</strong>: {failure.why}. It waits: decide again.
+                  <strong>Your decision was not taken</strong>: {failure.why}.{isUndecided(row) && " It waits: decide again."}
                 </p>
               )}
               {detail && edited.value === id && <Editor key={id} of={detail} failure={failure} early={typedEarly} approve={(data) => judge("approve", data)} close={() => (edited.value = undefined)} />}
@@ -255,11 +264,11 @@ function Press({ of, label, action, kind, disabled }: PressProps): JSX.Element {
 }
 
 /** Decides about the item that is shown, or about so many that are selected. */
-function Judge({ count, mayApprove = true }: { count?: number; mayApprove?: boolean }): JSX.Element {
+function Judge({ count, approvable = count, mayApprove = true }: { count?: number; approvable?: number | undefined; mayApprove?: boolean }): JSX.Element {
   const many = count === undefined ? "" : ` ${count}`;
   return (
     <>
-      {mayApprove && <Press of="a" label={`Approve${many}`} action={() => judge("approve")} kind="main" disabled={count === 0} />}
+      {mayApprove && <Press of="a" label={`Approve${approvable === undefined ? "" : ` ${approvable}`}`} action={() => judge("approve")} kind="main" disabled={approvable === 0} />}
       <Press of="r" label={`Reject${many}`} action={() => judge("reject")} disabled={count === 0} />
     </>
   );
@@ -378,7 +387,7 @@ function Row({ of, base, mayJudge, isCurrent, isChosen, state, isFile }: RowProp
             {of.person && <><Foreign of={of.person} /> · </>}
             <Source of={of} isShort isFile={isFile} />
             {isUndecided(of) && <Changes of={of} />}
-            {of.also.map((one) => <span key={one.id}> · also in <Foreign class="path" of={one.path.split("/").at(-1) ?? ""} title={one.path} />{one.line !== null && `, line\u00a0${one.line}`}</span>)}
+            {of.also.map((one) => <span key={one.id}> · also in <span class="from"><Foreign class="path" of={one.path.split("/").at(-1) ?? ""} title={one.path} />{one.line !== null && <span>{`, line\u00a0${one.line}`}</span>}</span></span>)}
           </span>
         </a>
         <Marks of={of} />

@@ -83,6 +83,8 @@ function held(items: readonly ItemView[]): string {
 function Files({ agent }: { agent: string | null }): JSX.Element {
   const runs = useReading("/v1/runs", { query: { agent, limit: FILES }, kinds: ["run"] });
   const items = useReading("/v1/items", { query: { agent, limit: MOST, each: true }, kinds: ["item", "verdict"] });
+  const unsure = useReading("/v1/items", { query: { agent, limit: MOST, unsure: true }, kinds: ["item", "verdict"] });
+  const all = [...(items.data?.items ?? []), ...(unsure.data?.items ?? [])];
   const [files, setFiles] = useState<readonly ReadFile[]>();
   useEffect(() => {
     const of = async (run: RunView): Promise<readonly ReadFile[]> => (await ask("get", "/v1/runs/{run_id}/units", { params: { run_id: run.id }, query: { limit: FILES } })).units.map((unit) => ({ ...unit, run }));
@@ -91,14 +93,14 @@ function Files({ agent }: { agent: string | null }): JSX.Element {
   const columns: readonly Column<ReadFile>[] = [
     { head: "File", kind: "main", cell: ({ path, run }) => <a href={whyOf(path, run.agent)}><Foreign of={path} /></a> },
     { head: "Read", cell: ({ run }) => soon(run.completed_at ?? run.created_at, now.value) },
-    { head: "Has", kind: "text", cell: (file) => file.error ?? (file.state === "DONE" ? held(items.data?.items.filter(({ agent, path }) => agent === file.run.agent && path === file.path) ?? []) : <State of={file.state} />) },
+    { head: "Has", kind: "text", cell: (file) => file.error ?? (file.state === "DONE" ? held(all.filter(({ agent, path }) => agent === file.run.agent && path === file.path)) : <State of={file.state} />) },
   ];
   return (
     <Read of={runs}>
       {({ runs: [last] }) => (
         <>
           {last && <LeftOut of={last} unit="file" />}
-          {files && items.data && <Table label="Files" columns={columns} rows={files} id={keyOf} empty="No file was read lately." />}
+          {files && items.data && unsure.data && <Table label="Files" columns={columns} rows={files} id={keyOf} empty="No file was read lately." />}
         </>
       )}
     </Read>
