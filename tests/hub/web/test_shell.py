@@ -227,6 +227,21 @@ async def test_sources_page_says_what_was_read_and_why_the_rest_was_kept_back(
         await devtools.send("Emulation.setTimezoneOverride", {"timezoneId": "Europe/Madrid"})
         await visit.open("runs/r-1")
         await expect(page.get_by_text("as in the 3 runs since 5 Jan 2026, 10:00").first).to_be_visible()
+        for values, shown in (
+            (
+                {"outcome": "partial", "reason": "no word", "units_done": 0},
+                ("tried ", "not read: no word. What"),
+            ),
+            ({"state": "QUEUED", "outcome": None, "completed_at": None}, ("waits to be read",)),
+        ):
+            changed = (
+                sa.update(runs).where(runs.c.id == "r-1").values(units_skipped=0, folded_since=None, **values)
+            )
+            await hub.store.write(sa.Connection.execute, changed)
+            await visit.open("sources")
+            for text in shown:
+                await expect(row).to_contain_text(text)
+            await expect(row).not_to_contain_text("nothing new")
         assert visit.complaints == []
 
 

@@ -98,6 +98,16 @@ export function inZone(sentence: string): string {
   return sentence.replace(/(\d{4}-\d\d-\d\d) (\d\d:\d\d(?::\d\d)?) UTC/g, (_, day: string, time: string) => exact(`${day}T${time}Z`));
 }
 
+/** Return a sentence with the days that it names, as in 2026-11-29, as people write them; names of files stay. */
+export function inWords(sentence: string): string {
+  return sentence.replace(/(?<![\w/."'“-])\d{4}-\d\d-\d\d(?![\w/"'”-]|\.\w| \d)/g, dayOrTime);
+}
+
+/** Return a sentence with a mark at its end. */
+export function ended(sentence: string): string {
+  return sentence === "" || /[.!?…:]$/.test(sentence) ? sentence : `${sentence}.`;
+}
+
 export const DAY_MS = 86_400_000;
 const WEEK_MS = 7 * DAY_MS;
 const NEAR_DAYS = 180; // whose day and month say the year

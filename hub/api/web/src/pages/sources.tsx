@@ -2,7 +2,7 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { Act, type Order, starting } from "../acting";
-import { count, HERE, inZone, isAsHere, isDay, providerName, quoted, soon } from "../format";
+import { count, ended, HERE, inZone, isAsHere, isDay, providerName, quoted, soon } from "../format";
 import { now } from "../live";
 import { isOwner, may } from "../me";
 import { Command, Empty, Entry, Foreign, Page, Read, Section, Time } from "../parts";
@@ -67,7 +67,7 @@ export function Sources(): JSX.Element {
         </Read>
       </Section>
       {isCut && <p class="quiet">The first {KNOWN} of each kind are shown: <a href="/agents">all agents</a>, <a href="/connectors">all accounts</a>.</p>}
-      <Adding key={place.value.query.get("add")} />
+      {place.value.query.has("add") && <Adding key={place.value.query.get("add")} />}
     </Page>
   );
 }
@@ -124,7 +124,7 @@ function Folders({ readers, devices }: { readers: readonly AgentView[]; devices:
           actions={!isMissing && <Act scope="run" {...reading(one)} />}
         >
           {device?.because && <p class="banner" role="status">{isMissing ? <><Foreign of={device.because.split(";")[0] ?? ""} />. Put it back, or type its new place on {device.name}: <Command text="hub up FOLDER" /></> : <Foreign of={device.because} />}</p>}
-          <LastRun of={one.last_run} unit="file" />
+          <LastRun of={one.last_run} unit="file" isSaid={isMissing} />
         </Entry>;
       })}
       {unread.map(({ device, root }) => (
@@ -148,12 +148,12 @@ function Account({ of, readers }: { of: ConnectorView; readers: readonly AgentVi
       about={<>{of.account ?? providerName(of.provider)} · last reached <Time at={of.last_ok_at} none="never" /></>}
       actions={readers.slice(0, 1).map((one) => <Act key={one.id} scope="run" {...reading(one)} />)}
     >
-      {of.state !== "ok" && <p>{of.detail} <a href={link(["connectors", of.name])}>{of.state === "sign_in" ? "Sign in" : of.state === "untested" ? "Test it" : "Put it right"}</a></p>}
+      {of.state !== "ok" && <p>{ended(of.detail ?? "")} <a href={link(["connectors", of.name])}>{of.state === "sign_in" ? "Sign in" : of.state === "untested" ? "Test it" : "Put it right"}</a></p>}
       {readers.length === 0 && <p>Nothing reads it yet: <a href={link(["connectors", of.name])}>choose what is read</a></p>}
       {readers.map((one) => (
         <div key={one.id}>
           <p class="quiet"><WasRead of={one} unit="message" /> · <a href={link(["why"], { agent: one.name })}>its messages</a></p>
-          <LastRun of={one.last_run} unit="message" />
+          <LastRun of={one.last_run} unit="message" isSaid={of.state !== "ok"} />
         </div>
       ))}
     </Entry>
@@ -161,7 +161,7 @@ function Account({ of, readers }: { of: ConnectorView; readers: readonly AgentVi
 }
 
 function reading({ name }: AgentView): Order {
-  return { ...starting(name), label: "Read now", done: `${name} is read now.` };
+  return { ...starting(name), label: "Read now", done: `Reading ${name} begins; what comes of it is shown here.` };
 }
 
 /** Return a number with its noun. */
@@ -177,22 +177,27 @@ function excluded(run: RunView): number {
 function WasRead({ of: { last_run: run, next_fires: [next] }, unit }: { of: AgentView; unit: string }): JSX.Element {
   const then = next && ` · again ${soon(next.at, now.value)} at the latest`;
   if (!run) return <>not read yet{then}</>;
-  if (!run.completed_at) return <>being read</>;
+  if (!run.completed_at) return <>{run.waiting_for ? "waits to be read" : "being read"}</>;
   const read = run.units_done + run.units_skipped - excluded(run);
+  if (read <= 0 && run.outcome !== "success") return <>tried <Time at={run.completed_at} />{then}</>;
   return <>read <Time at={run.completed_at} />: {read > 0 ? many(read, unit) : "nothing new"}{run.items_created > 0 && `, ${count(run.items_created)} found`}{then}</>;
 }
 
-function LastRun({ of: run, unit }: { of: RunView | null; unit: string }): JSX.Element | null {
+/** What came of the last run. *isSaid*: what its source lacks is above it. */
+function LastRun({ of: run, unit, isSaid }: { of: RunView | null; unit: string; isSaid: boolean }): JSX.Element | null {
   if (!run) return null;
   const page = link(["runs", run.id]);
   const problems: ComponentChildren = run.outcome && run.outcome !== "success" && (
-    <p>
-      <strong>{run.outcome === "partial" ? "A part was not read" : "It was not read"}:</strong> {inZone(run.because ?? run.reason ?? "")} {run.fix} <a href={page}>What happened</a>
-    </p>
+    <>
+      <p>
+        <strong>{run.outcome === "partial" ? "A part was not read" : "It was not read"}:</strong> {ended(inZone(run.because ?? run.reason ?? ""))} <a href={page}>What happened</a>
+      </p>
+      {run.fix && <p>To mend it: {run.fix}</p>}
+    </>
   );
   return (
     <>
-      {!run.completed_at && <p role="status">{run.waiting_for ?? <>Reading: <Done of={run} /> <a href={page}>{unit}s</a></>}</p>}
+      {!run.completed_at && !(run.waiting_for && isSaid) && <p role="status">{run.waiting_for ?? <>Reading: <Done of={run} /> <a href={page}>{unit}s</a></>}</p>}
       {problems}
       <LeftOut of={run} unit={unit} />
     </>
