@@ -229,7 +229,7 @@ class BearerTokens:
 _HINTS: Final = {"operator": NEW_TOKEN, "agent": NEW_AGENT_TOKEN, "browser": NEW_LINK}
 _MESSAGES: Final = {
     "no_session": "this session has ended: sign in again",
-    "no_link": "this link was used, or is older than a minute",
+    "no_link": "this link was used, or its time is over",
     "unknown": "this token is unknown",
     "revoked": "this token was revoked",
     "expired": "this token has expired",

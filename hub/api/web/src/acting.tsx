@@ -15,14 +15,15 @@ interface Outcome {
 }
 
 export const outcome = signal<Outcome | null>(null);
-export const SHOWN_MS = 8_000;
+const SHOWN_MS = 8_000;
+const UNDO_MS = 20_000; // what is offered with it is read and reached
 let timer: ReturnType<typeof setTimeout> | undefined;
 
 export function report(text: ComponentChildren, isRefusal = false, undo?: () => void): void {
   clearTimeout(timer);
   outcome.value = { text, isRefusal, undo, at: performance.now() };
   // A refusal stays until the next action: it says what to do.
-  if (!isRefusal) timer = setTimeout(() => (outcome.value = null), SHOWN_MS);
+  if (!isRefusal) timer = setTimeout(() => (outcome.value = null), undo ? UNDO_MS : SHOWN_MS);
 }
 
 /** Report a refusal; raise any other error. */

@@ -298,7 +298,7 @@ function Help(): JSX.Element {
         {[...own.value.map(({ key, about }) => [key, about] as const), ...others].map(([key, about]) => (
           <div key={key}>
             <dt>
-              <kbd>{key}</kbd>
+              <kbd>{key === " " ? "Space" : key}</kbd>
             </dt>
             <dd>{about}</dd>
           </div>

@@ -49,7 +49,7 @@ export function SignIn(): JSX.Element {
       await enterAs();
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      setRefusal(error);
+      setRefusal(secret === code ? new Refusal(error.status, error.code, error.message, "") : error); // below is how a new link is made
     }
   }
 

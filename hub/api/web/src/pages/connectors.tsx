@@ -172,7 +172,7 @@ export function AddAccount(): JSX.Element {
   }
   return (
     <>
-      <Form send={add}>
+      <Form send={add} kind="editor">
         <Select label="Provider" values={Object.keys(PROVIDERS)} value={provider} change={setProvider} word={providerName} hint={guide && <>An application is registered with the provider first: {guide}.</>} />
         {provider === "gmail" && <p>Easier: an app password. <button type="button" onClick={useAppPassword}>Use an app password</button> <a href="/docs/mailboxes.md#gmail-with-an-app-password">How to get one</a></p>}
         <Field label="Name" value={name} change={(text) => setName(text.replaceAll(" ", "-"))} problem={problem} hint="As in: work-mail; a blank becomes -" />
@@ -309,7 +309,7 @@ function Change({ of: { name, provider, agents }, test }: { of: ConnectorDetail;
   }
   return (
     <Section title="How it is reached">
-      <Form send={change}>
+      <Form send={change} kind="editor">
         <AccountFields asked={asked} typed={{ ...known, ...typed }} change={(key, value) => setTyped({ ...typed, [key]: value })} />
         <button disabled={Object.keys(changed).length === 0}>Change</button>
       </Form>

@@ -1,6 +1,6 @@
 // An item as a person decides about it: its words among those around them, its marks, its values, and what others propose.
 import type { ComponentChildren, JSX } from "preact";
-import { balanced, dayWords, daysUntil, fieldName, soon, thing } from "../format";
+import { balanced, dayWords, daysUntil, fieldName, inWords, soon, thing } from "../format";
 import { now } from "../live";
 import { Command, Elsewhere, Facts, Foreign, Section, Time, Was, reached } from "../parts";
 import { MARKS } from "../types";
@@ -61,7 +61,7 @@ export function ItemCard({ of, marks, decisions, origin, children }: CardProps):
       ))}
       {(of.reasons ?? []).map((reason) => (
         <p key={reason} class="quiet">
-          <Foreign of={reason.replace(/^\w+(?=:)/, fieldName)} />
+          <Foreign of={inWords(reason.replace(/^\w+(?=:)/, fieldName))} />
         </p>
       ))}
       {of.places.map((place) => (
@@ -112,10 +112,10 @@ export function Source({ of, isShort = false, isFile = false }: { of: Shown; isS
   const line = lineOf(of);
   const name = isShort ? (of.path.split("/").at(-1) ?? "") : of.path;
   return (
-    <>
+    <span class="from">
       {!isFile && <Foreign class="path" of={name} title={of.path} />}
-      {line !== null && `${isFile ? "" : ", "}line\u00a0${line}`}
-    </>
+      {line !== null && <span>{`${isFile ? "" : ", "}line\u00a0${line}`}</span>}
+    </span>
   );
 }
 

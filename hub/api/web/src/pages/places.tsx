@@ -2,7 +2,7 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act, Form, refused, report } from "../acting";
-import { count, things } from "../format";
+import { count, inWords, things } from "../format";
 import { refresh } from "../live";
 import { Command, Empty, Entry, Field, Foreign, Page, Read, Section, Select, Time } from "../parts";
 import { learn, useReading } from "../reading";
@@ -132,7 +132,7 @@ function OfPlace({ of, device, version, children }: OfPlaceProps): JSX.Element {
       }
     >
       {problem && <p class="bad"><Foreign of={problem} /></p>}
-      {[of.remedy, of.asked].map((text) => text && <p class="quiet"><Foreign of={text} /></p>)}
+      {[of.remedy, of.asked].map((text) => text && <p class="quiet"><Foreign of={inWords(text)} /></p>)}
       {children}
     </Entry>
   );

@@ -109,7 +109,7 @@ export function Tasks(): JSX.Element {
   const edit = ({ row }: Task): void => (fixed(row) ? report(fixed(row), true) : setEdited(row.id));
   const keys: readonly Key[] = [
     { key: "x", about: "done, or not done", action: act(tick) },
-    { key: " ", about: "done, or not done", action: act(tick) },
+    { key: " ", about: "the same", action: act(tick) },
     { key: "e", about: "change it", action: act(edit) },
     { key: "u", about: "take the last change back", action: takeBack },
   ];
@@ -239,7 +239,7 @@ function Row({ task, edit, isEdited, close }: { task: Task; edit: () => void; is
   const facts = [shown(data["assignee"]), shown(data["projectId"]), priority].filter(Boolean);
   return (
     <li>
-      {isTask && <label class="tick"><input type="checkbox" data-task={row.row_id} aria-label={`Done: ${title.slice(0, 80)}`} checked={isDone} disabled={why !== ""} title={why} onChange={() => tick(task)} /></label>}
+      {isTask ? <label class="tick"><input type="checkbox" data-task={row.row_id} aria-label={`Done: ${title.slice(0, 80)}`} checked={isDone} disabled={why !== ""} title={why} onChange={() => tick(task)} /></label> : <span class="tick"><span /></span>}
       <div class="task">
         <button type="button" class="bare" {...(!isTask || why ? { "data-task": row.row_id ?? "" } : {})} title={why || "Change it"} onClick={edit}>
           <Foreign class={isDone ? "title done" : "title"} of={title || "no title"} />
