@@ -343,6 +343,7 @@ class _Pairing:
 
         self._match_alike(is_open, measure=_continued)
         self._match_alike(is_missing, measure=_Moved())
+        self._match_alike(is_missing, measure=_ticked_since)
         self._match_first_word(is_open)
 
     def _match_first_word(self, may: _May) -> None:
@@ -445,6 +446,15 @@ def _likeness(main: str, other: str) -> float:
     return matcher.ratio()
 
 
+def _is_in_quote(item: FoundItem, row: ItemRow) -> bool:
+    return overlap_of(item, row) >= SAME_PLACE
+
+
+def _ticked_since(item: FoundItem, row: ItemRow) -> float:
+    """Return 1.0 for a done task whose words were prose, which another title was read from."""
+    return float(_is_ticked(item, row) and item.data.get("status") == "done" and _is_in_quote(item, row))
+
+
 def _continued(item: FoundItem, row: ItemRow) -> float:
     """Return 1.0 if one title of at least two words is the beginning of the other, else 0.0."""
     shorter, longer = sorted((item.main.split(), main_of(item.declaration, row.data).split()), key=len)
@@ -489,10 +499,8 @@ def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) 
     """Decide on an item that was extracted from this unit before."""
     row = known.row
     item = _in_zone_of(row, item, finder)
-    if item.data.get("status") == "done" and row.date_ms is not None and item.date_ms is None:
-        # the words of a done task are not read for days
-        days = {column: row.data[column] for column in ("dueDate",) if column in row.data}
-        item = msgspec.structs.replace(item, data=days | item.data, date_ms=row.date_ms)
+    if item.data.get("status") == "done" != row.data.get("status"):
+        item = _ticked(item, row)
     is_same = item.data == row.data
     is_refused = known.call_state is CallState.REJECTED and _may_have_an_earlier_version(row)
     if is_refused and item.data == row.before:
@@ -525,6 +533,14 @@ def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) 
     return _changed(item, row, finder, can_update, before=before)
 
 
+def _ticked(item: FoundItem, row: ItemRow) -> FoundItem:
+    """Return a done item with what its row has besides: a tick takes priorities away, and days are not read."""
+    title = item.declaration.title
+    data = row.data | item.data | ({title: row.data[title]} if _is_in_quote(item, row) else {})
+    day = row.date_ms if item.date_ms is None else item.date_ms
+    return msgspec.structs.replace(item, data=data, date_ms=day)
+
+
 def _zone_of(source: Mapping[str, object] | None) -> str | None:
     """Return the time zone in which the days of an item begin, or None for times and unknown zones."""
     zone = (source or {}).get("timezone")
@@ -554,8 +570,7 @@ def _in_zone_of(row: ItemRow, item: FoundItem, finder: Finder) -> FoundItem:
 
 def _is_ticked(item: FoundItem, row: ItemRow) -> bool:
     """Return True if a task's check box, which is not part of a quote, was ticked or cleared."""
-    before = row.data.get("status")
-    is_other = before is not None and item.data.get("status") not in (None, before)
+    is_other = item.data.get("status") not in (None, row.data.get("status") or "todo")
     return item.is_by_rule and is_other and row.verdict != "rejected"
 
 

@@ -1,6 +1,7 @@
 """Ticks of lines and to-dos that their owner wrote: where they are, and what sets or takes away one.
 
-Only the tick changes: the mark in a box of Markdown, ``x`` with its dates in todo.txt, the state of a to-do.
+Only the tick changes: the mark in a box of Markdown, a sign or word for one, ``x`` with its dates in todo.txt,
+the state of a to-do.
 """
 
 import re
@@ -10,10 +11,15 @@ from hub.text.folding import splits
 from hub.text.rows.calendar import place_of_to_do, with_other_state
 from hub.text.rows.lines import with_other_tick
 
-_BOX: Final = re.compile(r"[ \t>]*+(?:[-*+]|\d{1,9}[.)])[ \t]++\[(?P<mark>[ /xX])\][ \t]")
+_BULLET: Final = r"(?:\*{1,9}|[-+]|\d{1,9}[.)])"
+_SIGN: Final = r"\[(?P<mark>[ /xX]?)\]|\((?P<round>[ xX])\)|(?P<sign>[\u2610\u2611])|(?P<word>TODO|DONE):?"
+_BOX: Final = re.compile(rf"[ \t>]*+(?:{_BULLET}[ \t]*+)?[*_]{{0,2}}+(?:{_SIGN})[ \t]")
+_OTHERS: Final = {"x": " ", "X": " ", "\u2611": "\u2610", "DONE": "TODO", "\u2610": "\u2611", "TODO": "DONE"}
+_DONE: Final = frozenset({"x", "X", "\u2611", "DONE"})
 # What changes with a tick: all before the words of a line, and the priority behind them.
 _LEAD: Final = re.compile(
-    r"[ \t>]*+(?:(?:[-*+]|\d{1,9}[.)])[ \t]++)?(?:\[[^\n]\][ \t]++)?(?:x[ \t]++)?"
+    rf"[ \t>]*+(?:{_BULLET}[ \t]++)?"
+    r"(?:(?:\[[^\n]?\]|\([ xX]\)|[\u2610\u2611]|(?:TODO|DONE):?)[ \t]++)?(?:x[ \t]++)?"
     r"(?:(?:\([A-Z]\)|\d{4}-\d\d-\d\d)[ \t]++){0,4}"
 )
 _LEAD_CHARS: Final = 200
@@ -77,9 +83,9 @@ def tick_of(text: str, quote: str, start: int | None, kind: str, at_ms: int = 0)
     begin, line_end = line_around(text, at)
     later = text[at:end].rstrip()
     if box := _BOX.match(text, begin):
-        is_done = box["mark"] in "xX"
+        group = box.lastgroup or "mark"
         several = any(_BOX.match(text, at + line.end()) for line in _LINE_END.finditer(later))
-        return None if several else Tick(is_done, " " if is_done else "x", *box.span("mark"))
+        return None if several else Tick(box[group] in _DONE, _OTHERS.get(box[group], "x"), *box.span(group))
     if kind != "todo.txt" or begin == line_end or _LINE_END.search(later):
         return None
     return Tick(*with_other_tick(text[begin:line_end], at_ms), begin, line_end)

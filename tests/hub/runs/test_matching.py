@@ -266,6 +266,29 @@ def test_done_task_is_not_suggested_but_sets_a_suggested_task_to_done() -> None:
     assert len(decisions(item("call Anna", table=TableName.NOTES, content="status: done"), done)) == 1
 
 
+@pytest.mark.parametrize(
+    ("title", "before", "line", "is_sent"),
+    [
+        ("buy strings", "(A) 2026-11-20 buy strings", "x 2026-11-29 2026-11-20 buy strings", True),
+        ("buy strings", "- [ ] buy strings", "- [x] buy strings", True),
+        ("buy strings", "buy strings by Friday", "- [x] buy strings by Friday", True),
+        ("buy strings", "We have to buy strings soon.", "- [x] We have to buy strings soon.", True),
+        ("sell strings", "We sell strings.", "- [x] buy strings", False),
+    ],
+)
+def test_tick_of_a_line_changes_only_the_state_of_its_task(
+    title: str, before: str, line: str, is_sent: bool
+) -> None:
+    row = known(item(title, before, priority="high", dueDate=FRIDAY), verdict="approved", text=before)
+    words = line.removeprefix("- [x] ").removeprefix("x 2026-11-29 2026-11-20 ")
+    done = msgspec.structs.replace(item(words, line, status="done"), origin="rule")
+    new = found_items(Document(unit_key="notes/a.md", text=line, content_hash="1" * 64), [done], None, TABLES)
+    given = decide(
+        KnownItems(finder=FINDER, here=(row,), elsewhere=()), found=new, timezone="UTC", can_update=True
+    )
+    assert [sent(one) for one in given] == [("update", {"status": "done"})] * is_sent
+
+
 def test_the_same_item_has_the_same_ids_in_every_run_at_any_time() -> None:
     later = msgspec.structs.replace(FINDER, run_id=RunId("r-9"), at=9_999)
     (one,), (other,) = decisions(item("call Anna")), decisions(item("Call  ANNA"), finder=later)
