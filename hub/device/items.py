@@ -340,6 +340,16 @@ def sources_of(db: sqlite3.Connection) -> Sources:
     return Sources({name: Path(root) for root, name in db.execute("SELECT path, name FROM roots")}, db)
 
 
+def lost_lines(sources: Sources, items: Iterable[DeviceItem]) -> frozenset[str]:
+    """Return the rows of approved items whose quote is not in its file, where no line has their title."""
+    return frozenset(
+        item.row_id
+        for item in items
+        if sources.state(item.source_path, item.quote) is SourceState.WORDS_MISSING
+        and not sources.has_line_of(item.source_path, item.title)
+    )
+
+
 def _item(
     db: sqlite3.Connection,
     sources: Sources,

@@ -17,7 +17,7 @@ from hub.text import archives
 from hub.text.decoding import decode
 from hub.text.excerpt import Excerpt, Excerpts
 from hub.text.files import AUDIO, HTML, MAIL, MBOX, OFFICE, PICTURES, NotConvertible, media_type_of
-from hub.text.rows.ticks import line_around, place_of_quote, tick_of
+from hub.text.rows.ticks import line_around, lines_of, place_of_quote, tick_of
 
 MAX_BYTES: Final = 4 << 20  # of a file that is searched for a quote; the state of larger files is unknown
 
@@ -79,6 +79,11 @@ class Sources:
         text = self._plain(file) if quote else None
         is_found = text is None or not quote or quote in text or place_of_quote(text, quote) is not None
         return None if is_found else SourceState.WORDS_MISSING
+
+    def has_line_of(self, path: str | None, title: str) -> bool:
+        """Return True if a line of a file has all words of a title."""
+        root, file = self._place(path)
+        return root is not None and bool(lines_of(self._plain(file) or "", title))
 
     def excerpt(self, path: str | None, quote: str | None, start: int | None) -> Excerpt | None:
         """Return the lines around a quote; None where the file no longer has it once or at *start*."""

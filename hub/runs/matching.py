@@ -24,7 +24,8 @@ The rules, in this order:
 - Of a title that its owner has rejected three times, and never kept, for an agent that learns: not sent.
 - Already done: not sent. A known item that is now done is updated as above.
 - All other items are new.
-- Not found again, and waiting: marked while the text lacks its quote.
+- An event that is not found again, and whose line calls it off or has another day: its row is updated.
+- Not found again: marked while the text lacks its quote; one that was approved, while no line has its title.
 
 An item of which rules are unsure is held instead of sent, unless its device has it; one that is held is sent
 once they are sure of it.
@@ -50,10 +51,12 @@ from hub.document import Document
 from hub.extraction.calendars import CANCELLED
 from hub.extraction.duplicates import are_alike, significant_words
 from hub.extraction.when.resolve import dates_in, local_day
+from hub.runs.changed_lines import MAX_ROWS, changed_events, is_restored, titles_of, with_other_data
 from hub.runs.decided_items import SAME_PLACE, decided_pairs, overlap_of
-from hub.runs.found_items import is_same_place, likeness_of, local_data, main_of, payload_of, place_of_date
+from hub.runs.found_items import is_same_place, local_data, main_of, payload_of, place_of_date
 from hub.runs.reported_rows import is_taken, pair_by_place
 from hub.text.folding import fold, words_of
+from hub.text.rows.ticks import lines_of
 from protocol.frame import Field, Record
 from protocol.ids import content_of, derive_call_id, derive_item_id, is_taken_item_id
 from protocol.items import SOURCE_MISSING, with_missing
@@ -143,11 +146,21 @@ def decide(
             decisions.append(Decision(after=row, call=call))
         elif with_done:
             decisions.append(Decision(skipped="done"))
-    if document is not None and document.effect == "cancel" and "" in document.dates:
-        off = _called_off(document, pairing.rows, declarations, len(found))
-        decisions += [_again(item, one, known.finder, can_update) for item, one in off]
-    if document is not None and is_absent is not None:
-        decisions += _without_words(document, pairing.rows, known.finder)
+    if document is not None:
+        finder, rows = known.finder, list(pairing.rows)
+        if document.effect == "cancel" and "" in document.dates:
+            off = list(_called_off(document, rows, declarations, len(found)))
+        else:
+            here = (
+                known_item
+                for known_item in rows
+                if known_item.row.unit_key == finder.unit_key and not document.event
+            )
+            off = list(changed_events(document, here, timezone, len(found), at_ms=finder.at))
+        decisions += [_again(item, known_item, finder, can_update) for item, known_item in off]
+        updated = {known_item.row.id for _, known_item in off}
+        left_rows = [known_item.row for known_item in rows if known_item.row.id not in updated]
+        decisions += _without_words(document, left_rows, finder) if is_absent is not None else ()
     return decisions if with_quotes else [_without_quote(decision) for decision in decisions]
 
 
@@ -173,12 +186,22 @@ def _with_moved(
     )
 
 
-def _without_words(document: Document, rows: Iterable[KnownItem], finder: Finder) -> Iterator[Decision]:
-    """Yield the waiting items of a unit that were not extracted, where the mark of missing words changes."""
-    for row in (known_item.row for known_item in rows):
-        quote = (row.source or {}).get("quote") or ""
-        marks = with_missing(row.warnings, is_missing=quote not in document.text)
-        if row.verdict == "open" and row.unit_key == finder.unit_key and marks != row.warnings:
+def _without_words(document: Document, rows: Iterable[ItemRow], finder: Finder) -> Iterator[Decision]:
+    """Yield the items of a unit that were not extracted, where the mark of missing words changes.
+
+    An approved item misses them once no line has all words of its title.
+    """
+    compared = 0
+    for row in rows:
+        if row.verdict == "held" or row.unit_key != finder.unit_key:
+            continue
+        is_missing = ((row.source or {}).get("quote") or "") not in document.text
+        if is_missing and row.verdict != "open":
+            compared += 1
+            titles = titles_of(row, TABLES.of(row.target_table)) if compared <= MAX_ROWS else ()
+            is_missing = bool(titles) and not any(lines_of(document.text, title) for title in titles)
+        marks = with_missing(row.warnings, is_missing=is_missing)
+        if marks != row.warnings:
             yield Decision(before=row, after=msgspec.structs.replace(row, warnings=marks), skipped="missing")
 
 
@@ -194,23 +217,7 @@ def _called_off(
             continue
         if isinstance(title, str) and not title.startswith(CANCELLED):
             data = row.data | {declaration.title: f"{CANCELLED}{title}"}
-            main, content = main_of(declaration, data), content_of(data)
-            item = FoundItem(
-                ordinal=ordinal,
-                declaration=declaration,
-                data=data,
-                main=main,
-                likeness=likeness_of(declaration.name, main),
-                quote_hash=content,
-                words_hash=row.quote_hash,
-                place_hash=row.place_hash,
-                date_ms=row.date_ms,
-                warnings=row.warnings,
-                source=row.source or {},
-                is_by_rule=True,
-                is_of_event=True,
-            )
-            yield item, one
+            yield with_other_data(row, declaration, data, row.source or {}, ordinal), one
 
 
 def _unwanted_names(known: KnownItems) -> frozenset[str]:
@@ -344,6 +351,8 @@ class _Pairing:
         self._match_alike(is_open, measure=_continued)
         self._match_alike(is_missing, measure=_Moved())
         self._match_alike(is_missing, measure=_ticked_since)
+        self._match_alike(is_missing, measure=is_restored)
+        self._match_alike(is_missing, measure=_remarked)
         self._match_first_word(is_open)
 
     def _match_first_word(self, may: _May) -> None:
@@ -455,6 +464,12 @@ def _ticked_since(item: FoundItem, row: ItemRow) -> float:
     return float(_is_ticked(item, row) and item.data.get("status") == "done" and _is_in_quote(item, row))
 
 
+def _remarked(item: FoundItem, row: ItemRow) -> float:
+    """Return 1.0 if one title is the other with a remark behind it: "Dinner (moved)"."""
+    shorter, longer = sorted((item.main, main_of(item.declaration, row.data)), key=len)
+    return float(longer.endswith(")") and longer.rpartition("(")[0].rstrip() == shorter)
+
+
 def _continued(item: FoundItem, row: ItemRow) -> float:
     """Return 1.0 if one title of at least two words is the beginning of the other, else 0.0."""
     shorter, longer = sorted((item.main.split(), main_of(item.declaration, row.data).split()), key=len)
@@ -534,7 +549,7 @@ def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) 
 
 
 def _ticked(item: FoundItem, row: ItemRow) -> FoundItem:
-    """Return a done item with what its row has besides: a tick takes priorities away, and days are not read."""
+    """Return a done item with what its row has besides: of a ticked line, days are not read."""
     title = item.declaration.title
     data = row.data | item.data | ({title: row.data[title]} if _is_in_quote(item, row) else {})
     day = row.date_ms if item.date_ms is None else item.date_ms

@@ -23,6 +23,7 @@ from protocol.capabilities import CapabilityName
 from protocol.errors import DeliveryError, DeviceOffline, LinkLost
 from protocol.frame import Record
 from protocol.ids import traceparent
+from protocol.items import binding
 from protocol.tables import TABLES
 from protocol.tool_calls import Action, ToolCall
 from storage.runs.items import DAY_MS, ItemRow, Verdict, newest_judged
@@ -84,7 +85,7 @@ def _is_own(row: ItemRow) -> bool:
     A rejected item has no source any more. It counts as own if its unit is named as a file that only its
     owner writes.
     """
-    if row.warnings:
+    if binding(row.warnings):
         return False
     if row.source is not None:
         provenance = row.source.get("provenance") or {}

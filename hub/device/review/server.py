@@ -28,7 +28,7 @@ from hub.device.agenda import page_of as page_of_agenda
 from hub.device.device_file import DeviceFileError, connect_shared
 from hub.device.held_items import HeldItem, judge_held, list_held
 from hub.device.inbox import Inbox
-from hub.device.items import DeviceItem, proposed_by_others, read_excerpt, waits
+from hub.device.items import DeviceItem, lost_lines, proposed_by_others, read_excerpt, sources_of, waits
 from hub.device.review.filters import Query, counts_of, is_held_match, page_of
 from hub.device.review.views import (
     Fields,
@@ -173,8 +173,10 @@ class OwnReview:
             raise DeviceFileError(f"this page asks for no tasks: {error}") from None
         with connect_shared(self._inbox.path) as db:
             page = page_of_agenda(db, asked, MAX_TASKS)
-        items = {item.row_id: item for item in self._inbox.items()}
-        return tasks_view(self._inbox.path.stem, page, items)
+            items = {item.row_id: item for item in self._inbox.items()}
+            shown = (items[row.row_id] for row in page.rows if row.row_id in items)
+            lost = lost_lines(sources_of(db), shown)
+        return tasks_view(self._inbox.path.stem, page, items, lost)
 
     def _held(self, path: str, query: Query) -> Fields | None:
         """Return what a page reads of the items that the hub holds; None if there is nothing."""

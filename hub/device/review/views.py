@@ -23,6 +23,7 @@ from hub.text.rows.same_things import MAX_SAME
 from protocol.agenda import AgendaPage, AgendaRow
 from protocol.calls import place_sentence
 from protocol.frame import Record
+from protocol.items import with_missing
 from protocol.tables import SUGGESTED, TABLES, Column, DeviceTable, Filler, person_in
 
 MAX_VERDICTS: Final = 500  # in one request
@@ -143,19 +144,24 @@ def item_view(item: DeviceItem) -> Fields:
     }
 
 
-def tasks_view(name: str, page: AgendaPage, items: Mapping[str, DeviceItem]) -> Fields:
-    """Return a page of approved tasks of the device's file *name*; *items*: by their rows."""
-    tasks = [_task_view(row, items.get(row.row_id)) for row in page.rows]
+def tasks_view(name: str, page: AgendaPage, items: Mapping[str, DeviceItem], lost: Collection[str]) -> Fields:
+    """Return a page of approved tasks of the device's file *name*.
+
+    Args:
+        items: by their rows; *lost*: rows whose line is not in its file any more.
+    """
+    tasks = [_task_view(row, items.get(row.row_id), is_missing=row.row_id in lost) for row in page.rows]
     cursor = f"{page.rows[-1].place}.{page.rows[-1].row_id}" if page.more else None
     devices = [{"name": name, "state": "present", "last_seen_at": None}]
     return {"tasks": tasks, "devices": devices, "next_cursor": cursor}
 
 
-def _task_view(row: AgendaRow, item: DeviceItem | None) -> Fields:
+def _task_view(row: AgendaRow, item: DeviceItem | None, *, is_missing: bool) -> Fields:
     table = TABLES[row.table]
     own = {"table": row.table, "verdict": "approved", "version": 0, "row_id": row.row_id}
     if item is not None:
         own = item_view(item) | {"places": [_destination_view(destination) for destination in item.goes_to]}
+        own["warnings"] = with_missing(item.marks, is_missing=is_missing)
     return (
         _VIEW
         | own

@@ -1,13 +1,13 @@
 """Ticks of lines and to-dos that their owner wrote: where they are, and what sets or takes away one.
 
-Only the tick changes: the mark in a box of Markdown, a sign or word for one, ``x`` with its dates in todo.txt,
-the state of a to-do.
+Only the tick changes: the mark in a box of Markdown, a sign or word for one, ``x`` with its dates in
+todo.txt, the state of a to-do.
 """
 
 import re
 from typing import Final, NamedTuple
 
-from hub.text.folding import splits
+from hub.text.folding import splits, words_of
 from hub.text.rows.calendar import place_of_to_do, with_other_state
 from hub.text.rows.lines import with_other_tick
 
@@ -23,6 +23,7 @@ _LEAD: Final = re.compile(
     r"(?:(?:\([A-Z]\)|\d{4}-\d\d-\d\d)[ \t]++){0,4}"
 )
 _LEAD_CHARS: Final = 200
+_MAX_CHARS: Final = 200_000  # of a text whose lines are compared
 _MAX_FOUND: Final = 1_000  # places of the same words
 _LINE_END: Final = re.compile(r"[\r\n]+")
 _PRIORITY: Final = re.compile(r"(?<=\S)[ \t]++pri:[A-Z][ \t]*\Z")
@@ -35,6 +36,23 @@ class Tick(NamedTuple):
     other: str
     start: int
     end: int
+
+
+class Line(NamedTuple):
+    """Line of a text and its place."""
+
+    text: str
+    start: int
+
+
+def lines_of(text: str, title: str) -> list[Line]:
+    """Return the lines of a text that have all words of a title."""
+    words, start, found = set(words_of(title)), 0, list[Line]()
+    for line in text[:_MAX_CHARS].splitlines(keepends=True):
+        if words and words.issubset(words_of(line)):
+            found.append(Line(line.rstrip(), start))
+        start += len(line)
+    return found
 
 
 def place_of_quote(text: str, quote: str, start: int | None = None) -> tuple[int, int] | None:

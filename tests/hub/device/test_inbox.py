@@ -38,13 +38,17 @@ COUNTED = CountedDay(
 
 
 def inbox_of(
-    folder: Path, *titles: str, sourced: Collection[str] = (), marked: Collection[str] = ()
+    folder: Path,
+    *titles: str,
+    sourced: Collection[str] = (),
+    marked: Collection[str] = (),
+    path_of_source: str = "a.md",
 ) -> Inbox:
     """The inbox of a device's file with a task of each title; with a source or a mark, if named."""
     path, clock = folder / "desk.db", FakeClock()
     with open_device_store(path, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
         rows = [{"title": title, **SUGGESTED} for title in titles]
-        source = ItemSource(path="a.md", quote="x", start=0, end=1, counted=[COUNTED])
+        source = ItemSource(path=path_of_source, quote="x", start=0, end=1, counted=[COUNTED])
         order = ItemSource(path="a.md", quote="x", start=0, end=1, warnings=["instruction"])
         store.apply(
             [
@@ -285,6 +289,36 @@ async def test_approved_tasks_are_listed_and_ticked_on_the_own_page(tmp_path: Pa
             assert (refused.json()["code"], refused.status_code) == ("database_unavailable", 503)
         assert (await page.get("/v1/tasks", params=asked | {"cursor": f"{'9' * 30}."})).status_code == 200
         assert (await page.get("/v1/items", params={"limit": "9" * 5_000})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("text", "is_missing"),
+    [
+        ("x", False),
+        ("- [x] 'one', at last", False),
+        ("two", True),
+        (None, False),
+    ],
+)
+async def test_approved_task_is_marked_while_no_line_of_the_file_has_its_title(
+    tmp_path: Path, text: str | None, is_missing: bool
+) -> None:
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    if text is not None:
+        (notes / "a.md").write_text(text)
+    inbox = inbox_of(tmp_path, "one", sourced=["one"], path_of_source="notes/a.md")
+    with connect_shared(inbox.path) as db:
+        db.execute("INSERT INTO roots (path, name) VALUES (?, 'notes')", (str(notes),))
+        db.commit()
+    approve(inbox.path, [1], at_ms=AT)
+    async with signed_in(OwnReview(inbox, port=8080, clock=FakeClock(), chance=SeededChance())) as page:
+        (task,) = (await page.get("/v1/tasks", params={"begin": "2026-11-28T00:00:00.000Z"})).json()["tasks"]
+        assert task["warnings"] == (["missing"] if is_missing else [])
+        verdict = {"id": task["id"], "verdict": "edit", "data": {"status": "done"}}
+        given = {"verdicts": [verdict | {"version": task["version"], "seen_row": task["seen_row"]}]}
+        (result,) = (await page.post("/v1/items/verdicts", json=given)).json()["results"]
+        assert result["state"] == "done"
 
 
 async def test_own_page_settles_the_items_that_a_verdict_names_alone(tmp_path: Path) -> None:

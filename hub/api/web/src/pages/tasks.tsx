@@ -250,6 +250,7 @@ function Row({ task, edit, isEdited, close }: { task: Task; edit: () => void; is
           {facts.map((fact) => <Foreign key={fact} of={fact} />)}
           {row.places.map((one) => <span key={one.name}><PlaceName of={one} /></span>)}
           {row.path && <span>from <a href={whyOf(row.path, row.agent)} title={row.path}><Foreign class="path" of={row.path.split("/").at(-1) ?? ""} /></a></span>}
+          {!isDone && row.warnings.includes("missing") && <span>its line is not in that file any more</span>}
           {isDone && isTask && <span>changed <Time at={String(data["updatedAt"] ?? "") || null} /></span>}
           {!row.is_present && row.verdict === "edited" && row.given?.verdict !== "edit" && <span>changed on its computer since</span>}
           {isWaiting && <span>on its way to its computer</span>}
