@@ -335,8 +335,9 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
 
     def formed(self, name: str, word: str) -> str:
         """Return another form of *word*; every language has the form ``lower``, in small letters."""
+        word = word.lower()
         if name == "lower":
-            return word.lower()
+            return word
         form = self.forms[name]
         plain = word.translate(_translation(form.alike))
         for old, new in self._endings(form):
