@@ -1,8 +1,9 @@
 """Rules for mails: which parts of a mail yield items (own text, quotations, invitations). Pure functions.
 
 The view of the rules has no headers, legal remarks or names of attachments. Of a subject and of a quoted mail
-only events count. A mail that was forwarded, or whose answer is too short to be understood alone, counts as a
-whole. Mail of lists and machines has no prose, nor has the text of an attached invitation.
+only events count, and of a mail that an answer with a day ahead quotes nothing. A mail that was forwarded, or
+whose answer is too short to be understood alone, counts as a whole. Mail of lists and machines has no prose,
+nor has the text of an attached invitation.
 ``hub.text.letter_text`` decides which answer is too short.
 """
 
@@ -10,7 +11,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Final
 
 import msgspec
@@ -28,6 +29,7 @@ from hub.extraction.items import (
     blanked,
     lines_of,
 )
+from hub.extraction.when.resolve import dates_in, resolve
 from hub.text.archives import ArchivedMessage, mails_in
 from hub.text.calendars import unfold_names
 from hub.text.files import CALENDARS, MBOX, OFFICE
@@ -53,6 +55,7 @@ _INVITATION: Final = re.compile(
 _INSIDE: Final = re.compile(r"\n(?>(?:> [^\n]++\n)+)>\n")
 _NOTE_INSIDE: Final = re.compile(r"^> \[attachment: ", re.MULTILINE)
 _TEXTS: Final = frozenset({"text/plain", "text/markdown", "text/html"}) | OFFICE
+_MAX_ANSWER: Final = 50  # lines of an answer in which days are looked for
 _ALL_BUT_EVENTS: Final = frozenset(TableName) - {TableName.TIMELINES}
 
 
@@ -151,6 +154,7 @@ class _Mail:
 
     def __init__(self, document: Document, options: ExtractionOptions, mail: ArchivedMessage) -> None:
         self._text = text = document.text
+        self._at, self._timezone = document.modified_at, options.timezone
         self.items: list[Item] = []
         self.parts = Counter[str]()
         self.dropped: list[Dropped] = []
@@ -209,6 +213,9 @@ class _Mail:
         own = sum(len(line.text.strip()) for line in lines if not line.text.startswith(">"))
         quoted = [text for text in texts if text.startswith(">")]
         counts = is_forward(mail.subject, quoted) or own < FEW_CHARS
+        answer = islice((text for text in texts if text.strip() and not text.startswith(">")), _MAX_ANSWER)
+        # An answer with a day of its own is newer than what it quotes; else it may agree to that.
+        out = frozenset(TableName) if any(map(self._names_day_ahead, answer)) else _ALL_BUT_EVENTS
         for is_blank, group in groupby(lines, key=lambda line: not line.text.strip()):
             some = list(group)
             if not is_blank and _LEGAL.match(some[0].text):
@@ -218,7 +225,11 @@ class _Mail:
             start, stop = some[0].start, some[-1].after
             self.prose.append(Passage(start, stop, self._headings[: 1 if is_quoted else 2]))
             if is_quoted and not counts:
-                self.excluded.append((start, stop, _ALL_BUT_EVENTS))
+                self.excluded.append((start, stop, out))
+
+    def _names_day_ahead(self, line: str) -> bool:
+        found = (resolve(day.words, anchor=self._at, timezone=self._timezone) for day in dates_in(line))
+        return any(moment and (self._at is None or moment.at > self._at) for moment in found)
 
     def _hide(self, lines: Sequence[DocumentLine]) -> None:
         if lines:

@@ -81,6 +81,12 @@ TASK = [["tasks", "order the lamp oil"]]
             [["timelines", "Fair"]],
         ),
         (
+            "Subject: Re: Lamp\n",
+            "That is too late for me and for Otto, then.\nDoes 2 June 2027 at 16:30 suit you?\n\n"
+            "> The fair is on 5 June 2027.\n",
+            [],
+        ),
+        (
             "Subject: Fwd: Lamp\n",
             f"See what Otto has to say about the lamp in the boat house.\n\n"
             f"---------- Forwarded message ---------\nFrom: Otto <otto@x.example>\nDate: Sun, 28 Feb 2027\n"

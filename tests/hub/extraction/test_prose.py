@@ -107,7 +107,7 @@ Could Ben please check if it has a weekend number? | tasks | check if it has a w
 Please send the list by this weekend. | tasks | send the list | | 2026-03-07
 Send the figures by Friday, or by fax. | tasks | Send the figures, or by fax | | 2026-03-06
 Can you order 40 boxes by Friday please? | tasks | order 40 boxes | | 2026-03-06
-Could you send the claim by Friday please, they rang twice. | tasks | send the claim, they rang twice | | 2026-03-06
+Could you send it to Ben by Friday please, he rang. | tasks | send it to Ben, he rang | | 2026-03-06
 Great, can you order the paper? | tasks | order the paper
 The day of the audit is fixed: 18 March 2026. | timelines | Day of the audit is fixed | | 2026-03-18
 Lunch with Nora is on Saturday, 13 March 2026.
