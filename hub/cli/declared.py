@@ -271,7 +271,7 @@ def _response(hub: HubClient, spec: CommandSpec, values: Values) -> dict[str, An
         if isinstance(value, tuple) and parameter["type"] != "array":
             value = TEXT.convert(_joined(value), None, None)
         if off and parameter["type"] != "boolean" and values[f"{name}_null"]:
-            if name in values and value is not None:
+            if name in values and value not in (None, parameter["default"]):
                 raise CommandError(
                     f"{parameter['flag'] or name.upper()} and {off} exclude each other", Exit.USAGE
                 )

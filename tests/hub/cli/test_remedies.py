@@ -321,7 +321,7 @@ def state_of_things_as_the_state_folder(desk: Desk) -> None:
     for words, state, meant in (
         (["ask", "ls"], "opne", "open ones are listed without"),
         (["ask", "ls"], "answered", "did you mean --all?"),
-        (["items", "ls"], "aproved", "did you mean --all?"),
+        (["items", "ls"], "aproved", "did you mean --in-state approved?"),
         (["items", "ls"], "pendng", "pending ones are listed without"),
         (["runs", "ls"], "faild", "did you mean --in-state FAILED?"),
         (["issues", "ls"], "mutd", "did you mean --muted?"),
