@@ -29,7 +29,7 @@ _URL: Final = re.compile(
 _NAME: Final = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*(?P<last>[a-z0-9_-]{1,63})\.?")
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")  # as a last label, of an IPv4 address in some notation
 
-MOST_TRIED: Final = 8  # addresses of a name: a server that names thousands would hold a caller for hours
+MAX_TRIED: Final = 8  # addresses of a name: a server that names thousands would hold a caller for hours
 
 _NO_WAY: Final = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL)
 _UNREACHED: Final[Mapping[type[BaseException], str]] = {
@@ -120,7 +120,7 @@ def is_own(address: str) -> bool:
 def connect_to_first(addresses: Iterable[str], port: int, timeout_s: float) -> socket.socket:
     """Connect to the first of these addresses that answers, of eight; blocks. Raises OSError: none does."""
     failure = OSError("it has no address")
-    for address in islice(addresses, MOST_TRIED):
+    for address in islice(addresses, MAX_TRIED):
         try:
             return socket.create_connection((address, port), timeout_s)
         except OSError as error:

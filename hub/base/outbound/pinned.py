@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import httpx2
 
-from hub.base.outbound.addresses import MOST_TRIED
+from hub.base.outbound.addresses import MAX_TRIED
 
 
 class PinnedTransport(httpx2.HTTPTransport):
@@ -27,7 +27,7 @@ class PinnedTransport(httpx2.HTTPTransport):
         except OSError as error:
             raise httpx2.ConnectError(str(error)) from error
         request.extensions = {**request.extensions, "sni_hostname": request.url.raw_host.decode()}
-        for address in self._addresses[:MOST_TRIED]:
+        for address in self._addresses[:MAX_TRIED]:
             request.url = request.url.copy_with(host=address)
             try:
                 return super().handle_request(request)
