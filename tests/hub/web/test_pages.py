@@ -1470,6 +1470,7 @@ async def test_why_page_leads_from_an_agent_or_a_text_to_the_reasons_of_a_file(v
         await page.get_by_role("table", name="Reasons").wait_for()
         assert "path=" in page.url
     await visit.open("why")
+    await files.get_by_role("link").first.wait_for()
     paths = await files.get_by_role("link").all_inner_texts()
     assert len(paths) == len(set(paths)) > 0  # several runs read them
     await page.get_by_role("combobox", name="Filter").fill("nothing of this kind")
