@@ -356,7 +356,7 @@ export function takeBack(): void {
   const ids = step.items.map(({ id }) => id);
   restored.value = new Set([...restored.value, ...ids]);
   show(one.id);
-  say(step.items);
+  reportUndoing(step.items);
 }
 
 /** Take the newest decisions about items back, whichever window gave them. */
@@ -364,14 +364,14 @@ export function undoThese(items: readonly ItemView[]): void {
   if (!withdraw(...items)) return;
   restored.value = new Set([...restored.value, ...items.map(({ id }) => id)]);
   chosen.value = new Map();
-  say(items);
+  reportUndoing(items);
 }
 
-let said: typeof outcome.value = null; // of an undo that is on its way
+let undoing: typeof outcome.value = null; // of an undo that is on its way
 
-function say(items: readonly ItemView[]): void {
+function reportUndoing(items: readonly ItemView[]): void {
   report(<>Undoing: {titled(items)}</>);
-  said = outcome.value;
+  undoing = outcome.value;
 }
 
 /** Select all items without a warning or a change that the filters let through; of decided ones, those that can be undone. */
@@ -413,7 +413,7 @@ async function listed(asked: Readonly<Record<string, string | undefined>>): Prom
 }
 
 whenUndone((items) => {
-  if (said !== null && outcome.value === said) report(<>Undone: {titled(items)}</>);
+  if (undoing !== null && outcome.value === undoing) report(<>Undone: {titled(items)}</>);
 });
 
 whenFailed((failed, taken) => {

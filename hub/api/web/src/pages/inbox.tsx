@@ -64,9 +64,10 @@ function listingCommand({ q, person, project, due_since: since, due_until: until
     const words = q ? [q.startsWith("-") ? "--" : "", quoted(q)] : []; // a word is no option of the command
     return [commandOf("hub items find", { person, project, since, until, ...filters }), ...words].filter(Boolean).join(" ");
   }
-  const state = isUnsure.value ? " --unsure" : verdict === undefined ? " --all" : "";
-  const [isProposed, isApart] = [["proposed", proposed], ["apart", apart === "false" && !hasApart ? undefined : apart]].map(([name, value]) => (value === undefined ? "" : ` --${value === "true" ? "" : "not-"}${name}`));
-  return commandOf(`hub items ls${state}${isProposed}${isApart}`, { ...filters, "in-state": verdict === "open" ? undefined : verdict, order: order.value });
+  const state = isUnsure.value ? ["--unsure"] : verdict === undefined ? ["--all"] : [];
+  const flags = Object.entries({ proposed, apart: apart === "false" && !hasApart ? undefined : apart }).map(([name, value]) => value && `--${value === "true" ? "" : "not-"}${name}`);
+  const options = commandOf("", { ...filters, "in-state": verdict === "open" ? undefined : verdict, order: order.value }).trim();
+  return ["hub items ls", ...state, ...flags, options].filter(Boolean).join(" ");
 }
 
 const KEYS: readonly Key[] = [
@@ -96,12 +97,12 @@ export function Inbox(): JSX.Element {
   const items = useReading("/v1/items", { query: { ...asked.value, ...sought.value, order: isSought.value ? undefined : order.value, cursor: query["cursor"], limit: size.value }, kinds: KINDS });
   const counts = useReading("/v1/items/counts", { query: asked.value, kinds: KINDS });
   // Less sure ones wait: they are named beside others that do.
-  const isBeside = verdict === "open" && !("proposed" in query || "apart" in query || isUnsure.value);
+  const hasHeld = verdict === "open" && !("proposed" in query || "apart" in query || isUnsure.value);
   const held = { agent, run, table, device, warning, path, text, unsure: "true" };
-  const unsure = useReading("/v1/items/counts", { query: held, kinds: KINDS, when: isBeside });
-  const hidden = useReading("/v1/items", { query: { ...held, ...sought.value, order: isSought.value ? undefined : "day", limit: size.value }, kinds: KINDS, when: isBeside && !isAtDevice() && Boolean(unsure.data?.total) });
+  const unsure = useReading("/v1/items/counts", { query: held, kinds: KINDS, when: hasHeld });
+  const hidden = useReading("/v1/items", { query: { ...held, ...sought.value, order: isSought.value ? undefined : "day", limit: size.value }, kinds: KINDS, when: hasHeld && !isAtDevice() && Boolean(unsure.data?.total) });
   const late = (hidden.data?.items ?? []).filter((one) => one.table === "tasks" && one.day && daysUntil(one.day, now.value) < 0).length;
-  const lessSure = !isBeside ? 0 : isSought.value ? hidden.data?.items.length : unsure.data?.total;
+  const lessSure = !hasHeld ? 0 : isSought.value ? hidden.data?.items.length : unsure.data?.total;
   const apart = warning || run || isSought.value ? 0 : counts.data?.warnings["apart"];
   const hasFilter = verdict !== "open" || Object.keys(query).some((name) => !["by", "cursor", "item", "verdict"].includes(name));
   const id = current.value;
@@ -171,13 +172,13 @@ export function Inbox(): JSX.Element {
           <Read of={items}>
             {() => (
               <>
-                <List query={query} mayJudge={mayJudge} hidden={!isBeside || order.value !== "day" ? [] : (hidden.data?.items ?? [])} />
+                <List query={query} mayJudge={mayJudge} hidden={!hasHeld || order.value !== "day" ? [] : (hidden.data?.items ?? [])} />
                 {isRead && !(verdict === "open" ? rows.value.some(isUndecided) : rows.value.length > 0) && <Nothing hasFilter={hasFilter} isElsewhere={Boolean(lessSure)} />}
                 <Pager next={list.value.next} />
               </>
             )}
           </Read>
-          {(isBeside || isUnsure.value) && <Aside name="unsure" text={late > 0 ? `less sure, ${late} overdue` : "less sure"} back="Suggested items" count={lessSure} />}
+          {(hasHeld || isUnsure.value) && <Aside name="unsure" text={late > 0 ? `less sure, ${late} overdue` : "less sure"} back="Suggested items" count={lessSure} />}
           <Aside name="apart" text="of unknown authors, listed apart" back="Other items" count={apart} />
         </div>
         <div class="review-item">
