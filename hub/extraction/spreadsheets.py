@@ -15,19 +15,22 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from functools import cache, cached_property
 from itertools import chain
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import msgspec
 
+from hub.base.clock import from_epoch_ms
 from hub.document import Document
 from hub.extraction.blocks import STRUCK_WORDS
 from hub.extraction.chunk import Passage, trimmed
 from hub.extraction.dating import PassageDates, order_of
 from hub.extraction.items import Evidence, ExtractionOptions, Place, RowItems, RulesForm, lines_of
 from hub.extraction.tokens import unmarked
-from hub.extraction.when.resolve import Anchor, date_ms, resolve
+from hub.extraction.when.resolve import Anchor, date_ms, local_day, resolve
 from protocol.frame import Field
 from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind, TableName, plain_choice
 
@@ -45,6 +48,8 @@ def plain(words: str) -> str:
 #   type, archived       rows that are no tasks
 #   record, log          what lists of other things have, if the title is no work or event, or in any case
 #   settled              that what is due is done
+#   act                  day by which the thing of the row, or whom it names, has to be paid, called or chased
+#   day                  the same, or the day on which that was done
 #   since                begin of a shift or an absence
 #   known                words that tell nothing of a task
 _HEADINGS: Final = {
@@ -62,8 +67,15 @@ _HEADINGS: Final = {
         done: ok
         priority: priority, prio, importance, urgency
         assignee: assignee, assignees, assign, assigned, assigned to, owner, owners, responsible, who, person
-        assignee: people, member, members, in charge
+        assignee: people, member, members, in charge, handled by, done by, who does it
         due: due, due date, due on, due by, due at, deadline, by, by when, until, target date, finish by
+        act: pay by, pay before, pay until, payable by, payment due, payment deadline, payment due date
+        act: call by
+        act: call back, call back by, call back on, callback, callback date, ring by, ring back, ring back by
+        act: follow up, follow up by, follow up on, follow up date, chase, chase by, chase on, remind on
+        act: deliver by, delivery due, reply by, reply due, answer by, send by, return by, renew by, order by
+        act: contact by, next contact, next call, next step by
+        day: date of payment, payment date, pay date, payment day, delivery date, date of delivery
         start: start, starts, start date, starts on, starts at, begin, begins, begin date
         date: date, when, event date
         time: time, start time
@@ -71,7 +83,7 @@ _HEADINGS: Final = {
         archived: archived, deleted, cancelled, canceled
         project: project, projects, project name, board, board name
         record: amount, price, cost, balance, iban, qty, quantity, phone, paid
-        settled: paid, returned, given back
+        settled: paid, paid on, date paid, returned, given back, called, called back, delivered
         since: from, since
         known: sent, issued, invoice date, received, created, pos
         log: billable, billable amount, tracked time
@@ -91,8 +103,14 @@ _HEADINGS: Final = {
         priority: Priorität, Wichtigkeit, Dringlichkeit
         assignee: wer, verantwortlich, Verantwortliche, Verantwortlicher, zuständig, Zuständige, zugewiesen
         assignee: zugewiesen an, zugewiesene Person, Bearbeiter, Bearbeiterin, Person, zuständige Person
-        assignee: Mitglied, Mitglieder
+        assignee: Mitglied, Mitglieder, Zuständigkeit, wer macht es, Ansprechpartner, Besitzer
         due: fällig, fällig am, Fälligkeit, Fälligkeitsdatum, Frist, bis, bis wann, Termin, Abgabe, Zieltermin
+        act: zahlbar bis, zu zahlen bis, zahlen bis, bezahlen bis, Zahlungsziel, Zahlungsfrist, Rückruf
+        act: Rückruf bis, Rückruf am, zurückrufen, zurückrufen bis, anrufen bis, anrufen am, nachfassen
+        act: nachfassen am, nachfassen bis, Nachfassdatum, nachhaken, Wiedervorlage, Wiedervorlage am
+        act: erinnern am, melden bis, Antwort bis, antworten bis, Rückgabe bis, zurück bis, kündigen bis
+        act: Liefertermin, Lieferfrist, liefern bis, Lieferung bis, nächster Kontakt
+        day: Zahlungsdatum, Zahltag, Zahlungstag, Lieferdatum, Tag der Zahlung
         start: Beginn, Start, Startdatum, Anfang, beginnt am
         date: Datum, wann
         time: Uhrzeit, Zeit
@@ -100,7 +118,8 @@ _HEADINGS: Final = {
         archived: archiviert, gelöscht, storniert, abgesagt
         project: Projekt, Projekte, Projektname
         record: Betrag, Preis, Kosten, Saldo, Menge, Anzahl, Telefon, bezahlt
-        settled: bezahlt, zurück, zurückgegeben, zurückgebracht, retour
+        settled: bezahlt, bezahlt am, beglichen, angerufen, geliefert, zurück, zurückgegeben
+        settled: zurückgebracht, retour
         since: von, ab, seit
         known: gesendet, verschickt, ausgestellt, Rechnungsdatum, eingegangen
         log: abrechenbar, fakturierbar
@@ -115,8 +134,16 @@ _HEADINGS: Final = {
         list: liste, section, compartiment, nom du compartiment, colonne, résolution, % achevé
         done: fait, fait le, terminé, terminée, terminé le, achevé, fini, réalisé, date de fin
         priority: priorité, urgence
-        assignee: qui, responsable, responsables, attribué à, attribuée à, assigné à, assignée à, personne
+        assignee: qui, pris en charge par, en charge, qui s'en charge, responsable, responsables
+        assignee: attribué à, attribuée à, assigné à, assignée à, personne
         due: échéance, date d'échéance, pour le, pour quand, avant le, date limite, délai, à rendre
+        act: à payer avant, à payer avant le, à payer le, à payer pour le, payer avant le, payable avant le
+        act: date limite de paiement, échéance de paiement, délai de paiement, à régler avant le, à régler le
+        act: rappeler, rappeler le, rappeler avant le, à rappeler, à rappeler le, à rappeler avant le, relance
+        act: relancer, relancer le, à relancer, à relancer le, date de relance, suivi le, répondre avant le
+        act: à livrer avant le, à livrer le, livraison prévue, à rendre avant le, à rendre le, rendre avant le
+        act: prochain contact
+        day: date de paiement, date de règlement, date de livraison, livraison le, livraison
         start: début, date de début, commence le
         date: date, quand
         time: heure, horaire
@@ -124,7 +151,7 @@ _HEADINGS: Final = {
         archived: archivé, archivée, annulé, supprimé
         project: projet, projets, nom du projet, tableau
         record: montant, prix, solde, quantité, téléphone, coût, payé
-        settled: payé, payée, réglé, réglée, rendu, rendue
+        settled: payé, payée, payé le, réglé, réglée, réglé le, rendu, rendue, rappelé, livré, livrée
         since: du, de, depuis
         known: envoyé, envoyée, émis, émise, reçu, date de facture
         log: facturable
@@ -139,9 +166,18 @@ _HEADINGS: Final = {
         list: lista, sección, columna, depósito, nombre del depósito, resolución, % completado
         done: hecho, hecha, terminado, terminada, completado, completada, realizado, fecha de finalización
         priority: prioridad, importancia, urgencia
-        assignee: responsable, responsables, quién, encargado, encargada, asignado a, asignada a, persona
+        assignee: a cargo de, a cargo, quién lo hace, responsable, responsables, quién, encargado
+        assignee: encargada, asignado a, asignada a, persona
         due: plazo, fecha límite, vencimiento, fecha de vencimiento, vence, para cuándo, fecha de entrega
         due: para
+        due: hasta, antes de, antes del, vence el
+        act: pagar antes de, pagar antes del, pagar hasta, a pagar antes del, fecha límite de pago
+        act: plazo de pago
+        act: vencimiento del pago, llamar antes de, llamar antes del, llamar el, devolver llamada
+        act: volver a llamar
+        act: devolver la llamada, seguimiento, fecha de seguimiento, recordar el, responder antes del
+        act: entregar antes de, entregar antes del, plazo de entrega, devolver antes del, próximo contacto
+        day: fecha de pago, día de pago
         start: inicio, fecha de inicio, comienzo
         date: fecha, cuándo
         time: hora, horario
@@ -149,7 +185,7 @@ _HEADINGS: Final = {
         archived: archivado, archivada, cancelado, cancelada
         project: proyecto, proyectos, nombre del proyecto, tablero
         record: importe, precio, saldo, cantidad, teléfono, coste, monto, pagado
-        settled: pagado, pagada, devuelto, devuelta
+        settled: pagado, pagada, pagado el, devuelto, devuelta, llamado, entregado, entregada
         since: desde, de
         known: enviado, enviada, emitido, emitida, recibido, fecha de factura
         log: facturable
@@ -164,8 +200,15 @@ _HEADINGS: Final = {
         list: список, раздел, сегмент, имя сегмента, колонка, решение, % завершения
         done: готово, сделано, выполнено, завершено, закрыто, дата завершения
         priority: приоритет, важность, срочность
-        assignee: кто, ответственный, ответственные, исполнитель, исполнители, назначено, кому назначено
+        assignee: кто, кто делает, кто отвечает, отвечает, за кем, ответственный, ответственные
+        assignee: исполнитель, исполнители, назначено, кому назначено
         due: срок, дедлайн, до, срок исполнения, срок выполнения, крайний срок
+        due: сделать до, выполнить до
+        act: оплатить до, срок оплаты, оплатить, к оплате до, заплатить до, платить до, крайний срок оплаты
+        act: перезвонить, перезвонить до, позвонить до, позвонить, обратный звонок, связаться, связаться до
+        act: напомнить, срок поставки, поставить до, доставить до, срок доставки, сдать до, срок сдачи
+        act: вернуть до, срок возврата, ответить до, отправить до, следующий контакт, следующий звонок
+        day: дата оплаты, день оплаты, дата платежа, дата доставки, дата поставки
         start: начало, дата начала
         date: дата, когда
         time: время
@@ -173,7 +216,7 @@ _HEADINGS: Final = {
         archived: архив, в архиве, отменено, удалено
         project: проект, проекты, название проекта, доска
         record: сумма, цена, стоимость, количество, телефон, баланс, оплачено
-        settled: оплачено, оплачен, возвращено, вернули
+        settled: оплачено, оплачен, оплачена, возвращено, вернули, перезвонили, доставлено
         since: \u0441, от
         known: отправлено, выставлен, получено, дата счёта
     """,
@@ -187,8 +230,12 @@ _HEADINGS: Final = {
         list: 列表, 分组, 存储桶, 存储桶名称, 阶段
         done: 完成, 已完成, 是否完成, 完成日期, 完成时间
         priority: 优先级, 重要性, 紧急程度
-        assignee: 负责人, 责任人, 谁, 执行人, 经办人, 分配给
+        assignee: 由谁负责, 担当人, 负责人, 责任人, 谁, 执行人, 经办人, 分配给
         due: 截止, 截止日期, 截止时间, 期限, 到期日, 到期日期, 最后期限
+        act: 付款期限, 付款截止, 付款截止日期, 付款到期日, 应付日期, 缴费期限, 缴费截止, 还款日, 最后付款日
+        act: 回电, 回电日期, 回电期限, 回电截止, 回访, 回访日期, 跟进, 跟进日期, 下次跟进, 联系日期, 下次联系
+        act: 回复期限, 回复截止, 归还期限, 交货期, 交货期限, 交付期限
+        day: 付款日期, 付款日, 缴费日期, 交货日期, 交付日期, 送货日期
         start: 开始, 开始日期
         date: 日期, 什么时候
         time: 时间, 开始时间
@@ -196,7 +243,7 @@ _HEADINGS: Final = {
         archived: 归档, 已归档, 已取消
         project: 项目, 项目名称, 看板
         record: 金额, 价格, 单价, 数量, 电话, 余额
-        settled: 已付, 已付款, 已支付, 已还, 归还
+        settled: 已付, 已付款, 已支付, 已还, 归还, 已回电, 已交货
         since: 从, 自, 起
         known: 发出, 开票日期, 收到
     """,
@@ -236,8 +283,12 @@ _STATES: Final = """
     done: hecho, hecha, terminado, terminada, completado, completada, cerrado, cerrada, finalizado, listo, sí
     done: готово, сделано, выполнено, выполнена, завершено, завершена, закрыта, закрыто, да
     done: 完成, 已完成, 已关闭, 已解决, 结束, 是
-    done: paid, bezahlt, payé, payée, réglé, réglée, pagado, pagada, оплачено, оплачен, 已付, 已付款
-    todo: unpaid, unbezahlt, impayé, impayée, sin pagar, не оплачено, не оплачен, 未付, 未付款
+    done: paid, bezahlt, payé, payée, réglé, réglée, pagado, pagada, оплачено, оплачен, оплачена, 已付, 已付款
+    done: delivered, called back, geliefert, beglichen, zurückgerufen, livré, livrée, rappelé, entregado
+    done: entregada, доставлено, доставлен, доставлена, перезвонили, 已支付, 已交货, 已回电
+    todo: unpaid, not paid, unbezahlt, nicht bezahlt, impayé, impayée, non payé, non payée, à payer, sin pagar
+    todo: no pagado, no pagada, не оплачено, не оплачен, не оплачена, открыт, 未付, 未付款, 未支付, 待付款
+    todo: overdue, due, überfällig, fällig, en retard, vencido, vencida, просрочен, просрочено, 逾期
     cancelled: cancelled, canceled, won't do, won't fix, dropped, rejected, obsolete, duplicate, archived, [-]
     cancelled: abgebrochen, abgesagt, entfällt, entfallen, storniert, hinfällig, verworfen, archiviert
     cancelled: abgelehnt, wird nicht erledigt
@@ -285,6 +336,7 @@ def means(meanings: Mapping[str, str], cell: str) -> str | None:
 
 
 _CANCELLED: Final = "cancelled"
+_DAY_BEHIND: Final = re.compile(r",?[ ](?:(?:am|on|le|el) )?\d[\d./-]{3,9}\Z")  # "paid 28.11"
 _ROW_NUMBER: Final = 2  # characters of a number of the row
 _TABLE_ROW: Final = Evidence(mark="form", rule="table.row")
 _TASK_MARKS: Final = ("status", "done", "priority", "assignee")
@@ -301,7 +353,7 @@ _SUBJECTS: Final = frozenset(
     map(plain, ("what", "was", "quoi", "qué", "что", "什么", "事项"))
 )  # headings of nouns
 _CURRENCY: Final = re.compile(r"\b(?:EUR|USD|CHF|GBP)\b|[€$£]")
-_SPANS: Final = frozenset(map(plain, ("until", "bis", "до", "para", "vóór")))  # also for how long
+_SPANS: Final = frozenset(map(plain, ("until", "bis", "до", "para", "hasta", "vóór")))  # also for how long
 _KINDS: Final = {"dueDate": "when", "date": "when", "description": "remark"}  # of columns, by field
 _DELIMITERS: Final = (",", ";", "\t", "|")
 _HEAD_CHARS: Final = 4_000  # at the start of a file, which tell its delimiter and its day
@@ -519,7 +571,8 @@ def _read_rows(
             if state == _CANCELLED:
                 continue
             name, cells = columns.table.name, list(_cells(columns, row))
-            is_other = row.is_sentence or (columns.places.get("things") and not (state or cells[1:]))
+            is_thing = bool(columns.places.get("things"))
+            is_other = row.is_sentence or (is_thing and not (state or columns.of(row, "when")))
             fields = None if is_other else _row_fields(columns, row, cells, state, dates)
             words = {column.name: cell for column, _, cell in cells if column.kind is Kind.EPOCH_MS}
             if fields and found.add(name, fields, (row.start, row.end), _TABLE_ROW, words=words):
@@ -542,6 +595,9 @@ def _is_list(header: _SheetRow, columns: _Columns, rows: Sequence[_SheetRow], da
         values = [*filter(None, values), *(_is_due(cell, dates) or None for cell in days)]
         words = [cell for row in rows for cell in columns.of(row, "things") if any(map(str.isalpha, cell))]
         figures = sum(len(columns.of(row, "things")) for row in rows) - len(words)
+        past = [cell for row in rows for cell in columns.of(row, "day") if dates.is_past(cell)]
+        # Days of payment or delivery that are over tell what was done.
+        is_longer = is_longer or 2 * len(past) > len(days)
         # A table of figures, such as a budget, is no list of what is due.
         is_longer = is_longer or 2 * len(days) < len(rows) or figures > len(rows)
     return not is_longer and 2 * values.count(None) <= len(values)
@@ -629,10 +685,16 @@ def _built_in(header: _SheetRow, options: ExtractionOptions) -> Iterator[_Column
         at["work"] = at.pop("content", [])
     names = [plain(name) for name in header.cells]
     # A name beside an amount is no work: "Morgan, 280.00, due on 4 December".
-    has_title = bool(at["work"] or at["event"] or at["content"] or (at["title"] and not at["record"]))
+    is_act = bool(at["act"])
+    is_named = bool(at["title"]) and not (at["record"] or is_act)
+    has_title = bool(at["work"] or at["event"] or (at["content"] and not is_act) or is_named)
+    at["due"] = at["due"] + at["act"]
+    days = [] if at["due"] else at["day"]
+    at["due"] = at["due"] or days
     # Rows of things with a day on which each is due, of which other columns tell what it is.
     may_be_span = at["due"] and names[at["due"][0]] in _SPANS
-    is_span = may_be_span and (at["since"] or at["start"] or not (at["assignee"] or at["done"]))
+    is_done = at["assignee"] or at["done"] or at["status"]
+    is_span = may_be_span and (at["since"] or at["start"] or not is_done)
     is_dues = bool(at["due"]) and not (has_title or is_span)
     if at["log"] or (at["record"] and not (at["work"] or at["event"] or is_dues)):
         return
@@ -646,14 +708,14 @@ def _built_in(header: _SheetRow, options: ExtractionOptions) -> Iterator[_Column
     if not (has_title or things) and all(name in HEADINGS for name in names):
         at["work"] = at.pop("description", [])
     at["remark"] = at["description"] + at["content"]
-    at["day"] = at["date"] or at["start"] or at["time"]
+    at["begin"] = at["date"] or at["start"] or at["time"]
     for name, titles, when, marks, more in (
         (TableName.TASKS, things[:1] or at["work"] + at["title"], "deadline", _TASK_MARKS, _OF_TASKS),
-        (TableName.TIMELINES, at["event"] + at["title"], "day", (), ("time",)),
+        (TableName.TIMELINES, at["event"] + at["title"], "begin", (), ("time",)),
         (TableName.NOTES, at["title"], "", ("content",), ()),
     ):
         if len(titles) == 1 and len(at[when]) <= 1 and any(at[kind] for kind in (when, *marks)):
-            places = {kind: at[kind] for kind in (*marks, *more)} | {"things": things}
+            places = {kind: at[kind] for kind in (*marks, *more)} | {"things": things, "day": days}
             is_named = titles == at["work"] and names[titles[0]] in _SUBJECTS
             places["party"] = parties if is_named else []
             whole = things + at["record"] if things else places["party"] + titles
@@ -721,6 +783,14 @@ class _Dates:
                 return
         self._is_day_first = any(plain(cell) in DAY_FIRST for cell in header.cells) or self._order()
 
+    def is_past(self, cell: str) -> bool:
+        """Return True for a day before that of the table."""
+        at_ms, zone = self.at_ms(cell), ZoneInfo(self._timezone)
+        if at_ms is None or self.anchor is None:
+            return False
+        today = local_day(self.anchor, zone) if isinstance(self.anchor, datetime) else self.anchor
+        return local_day(from_epoch_ms(at_ms), zone) < today
+
     def at_ms(self, cell: str, *, is_due: bool = True) -> int | None:
         """Return the date of a cell, or None if its words do not tell a day."""
         cell = _MIDNIGHT.sub("", _NAMED_MONTH.sub(r"\1 \2 20\3", cell))
@@ -738,7 +808,7 @@ class _Dates:
 
 def _state(columns: _Columns, row: _SheetRow, dates: _Dates) -> str | None:
     """Return the state of a row; it is "cancelled" for one that is put away, or that is no task."""
-    found = {means(STATES, cell) for cell in columns.of(row, "status", "list")}
+    found = {means(STATES, _DAY_BEHIND.sub("", cell)) for cell in columns.of(row, "status", "list")}
     found |= {_state_of(cell, dates) for cell in columns.of(row, "done")}
     found |= {means(STATES, cell) for cell in columns.of(row, "when")}  # "paid" instead of a day
     found |= {_CANCELLED for cell in columns.of(row, "archived") if means(STATES, cell) == "done"}
@@ -749,7 +819,7 @@ def _state(columns: _Columns, row: _SheetRow, dates: _Dates) -> str | None:
 
 def _state_of(cell: str, dates: _Dates) -> str | None:
     """Return the state that a cell tells; a day is the one on which a task was done."""
-    return means(STATES, cell) or ("done" if dates.at_ms(cell) is not None else None)
+    return means(STATES, _DAY_BEHIND.sub("", cell)) or ("done" if dates.at_ms(cell) is not None else None)
 
 
 def _cells(columns: _Columns, row: _SheetRow) -> Iterator[tuple[Column, str, str]]:

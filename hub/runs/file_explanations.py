@@ -259,6 +259,10 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
         "no rule reads it as work, an event, a decision or a fact of the tables of agent {agent}",
         "write it as a row of work, '- [ ] ...', or {model}: hub help models",
     ),
+    "no_row": (
+        "it is in a table of which no row is work: no columns say what is to be done, and by which day",
+        "head a column Task, or Due, Pay by or Call back by above a day in most rows: hub help extraction",
+    ),
     "not_prose": (
         "it is a part of its format that makes no record by itself: a heading, a field, or what is given up",
         "write it as a row of its own",
@@ -731,6 +735,7 @@ def _of_others(
     tables = {bisect_right(starts, item.start) - 1: item.table for item in everything.items}
     taken = _Spans(place for place, _ in rows)
     prose = _Spans((passage.start, passage.end) for passage in everything.form.prose)
+    rows_of_tables = _Spans(everything.form.tables)
     first: dict[str, int] = {}
     for nth, start, end in _pieces(text, sentences, taken):
         words, table = fold(text[start:end]), tables.get(nth)
@@ -738,6 +743,7 @@ def _of_others(
             first.setdefault(words, start)
         elif chunk.is_readable(text[start:end]):
             code = unread if prose.touch(start, end) else "not_prose"
+            code = "no_row" if code == "no_rule" and rows_of_tables.touch(start, end) else code
             code = "twice" if words in first else code if table in (None, *chosen) else "not_chosen"
             line = f"line {bisect_right(begins, first.get(words, 0))}"
             yield (start, end), file.reason(code, table=table, line=line)

@@ -72,6 +72,7 @@ REMEDIES: Final = {
     "outside": "known_senders",
     "not_chosen": "data_types",
     "no_rule": "hub help models",
+    "no_row": "Call back by",
     "not_prose": "row of its own",
     "blank": "another line",
     "no_line": "another line",
@@ -360,6 +361,7 @@ def plant_first(work: Planter, each: int) -> None:
     file("work/empty.md", ())
     work.cases.append(Case("empty", "work", "notes/work/empty.md"))
     file("work/lists.csv", ["Task,Who", "Rake leaves,Ben"], ["not_prose", "item"])
+    file("work/stock.csv", ["Part,Stock,Counted", "Screw,200,2026-11-01"], ["no_row", "no_row"])
     for i in n:
         work.cases.append(Case("no_line", "work", "notes/work/house.md", 4 * each + 1 + i))
     file("work/long.md", ["x" * (MAX_TEXT + 1)], ["too_long"])

@@ -250,8 +250,66 @@ def test_rows_are_items_by_the_headings_of_well_known_programs(text: str, rows: 
 
 
 @pytest.mark.parametrize(
+    ("headings", "states"),
+    [
+        ("Bill;Amount;Pay by;Status", "paid 28.11.2026/not paid"),
+        ("Bill;Amount;Date of payment;Status", "paid/overdue"),
+        ("Rechnung;Betrag;Zahlbar bis;Status", "bezahlt am 28.11./offen"),
+        ("Rechnung;Betrag;Zahlungsziel;Bezahlt", "ja/nein"),
+        ("Facture;Montant;À payer avant le;Statut", "payée/à payer"),
+        ("Facture;Montant;Date de paiement;Payée", "oui/non"),
+        ("Factura;Importe;Hasta;Estado", "pagada/no pagada"),
+        ("Factura;Importe;Fecha de pago;Estado", "pagada/vencida"),
+        ("Счёт;Сумма;Оплатить до;Статус", "оплачен 28.11/не оплачен"),
+        ("Счёт;Сумма;Срок оплаты;Оплачено", "да/нет"),
+        ("Счёт;Сумма;Дата оплаты;Статус", "оплачен/не оплачен"),
+        ("账单;金额;付款期限;状态", "已支付/待付款"),
+        ("账单;金额;付款日期;状态", "已付/未付"),
+    ],
+)
+def test_bills_are_tasks_by_the_column_of_their_payment(headings: str, states: str) -> None:
+    paid, open_ = states.split("/")
+    text = f"{headings}\nGas;20.00;12.12.2026;{paid}\nTV;31.50;14.12.2026;{open_}\n"
+    assert rows_of(text) == ["Gas (20.00) | 2026-12-12 | done", "TV (31.50) | 2026-12-14 | todo"]
+    lines = [f"| {line} |".replace(";", " | ") for line in text.splitlines()]
+    assert rows_of("\n".join([lines[0], "|---|---|---|---|", *lines[1:]]), "home.md") == rows_of(text)
+
+
+@pytest.mark.parametrize(
+    "headings",
+    [
+        "Date;Client;Call back by;Done",
+        "Name;Pet;Call back;Called back",
+        "Lead;Company;Follow-up;Done",
+        "Datum;Kunde;Nachfassen;Erledigt",
+        "Name;Anliegen;Rückruf bis;Erledigt",
+        "Nom;Motif;À rappeler le;Fait",
+        "Client;Devis;Relance;Fait",
+        "Nombre;Motivo;Llamar antes del;Hecho",
+        "Cliente;Oferta;Seguimiento;Hecho",
+        "Имя;Вопрос;Перезвонить до;Сделано",
+        "Клиент;Тема;Связаться;Готово",
+        "姓名;事由;回电日期;完成",
+        "客户;主题;跟进;完成",
+    ],
+)
+def test_names_are_tasks_by_the_column_of_their_call(headings: str) -> None:
+    row = "24.11.2026;Ann" if headings.startswith("Dat") else "Ann;Roof"
+    rows = rows_of(f"{headings}\n{row};12.12.2026;no\n{row};14.12.2026;yes\n")
+    assert [row.partition(" | ")[2] for row in rows] == ["2026-12-12 | todo", "2026-12-14 | done"]
+    assert all(row.startswith("Ann") for row in rows)
+
+
+@pytest.mark.parametrize(
     "text",
     [
+        "Payee,Amount,Payment date\nGas,20.00,2026-10-02\nWater,30.00,2026-11-02\n",
+        "Заказ;Товар;Дата доставки\n1-1;Стол;02.10.2026\n1-2;Стул;02.11.2026\n",
+        "Artikel;Bestand;Letzte Inventur\nSchrauben;200;01.12.2026\nMuttern;100;02.12.2026\n",
+        "Référence;Stock;Péremption\nVis;200;01/12/2026\nColle;100;02/12/2026\n",
+        "Libro;Autor;Prestado\nNada;Laforet;01.12.2026\nNiebla;Unamuno;02.12.2026\n",
+        "编号,名称,上次盘点\nA1,螺丝,2026-12-01\nA2,螺母,2026-12-02\n",
+        "Customer;Offer;Sent;Status;Follow up\nAnn;Roof;12.11.2026;accepted;\n",
         "time,level\n2026-12-01T00:00:00,185.3\n2026-12-02T00:00:00,190.1\n",
         "Date,Name,Amount\n2026-12-01,Rent is due tomorrow,500\n2026-12-04,Call Bob by Friday,50\n",
         "Name,Status,Address\nrouter,online,10.0.0.1\nprinter,offline,10.0.0.2\n",
@@ -272,7 +330,8 @@ def test_rows_are_items_by_the_headings_of_well_known_programs(text: str, rows: 
     ],
 )
 def test_rows_of_other_tables_are_no_items_and_no_prose(text: str) -> None:
-    assert items_of(text, "notes.md" if "|" in text else "list.csv" if "," in text else "list.txt") == []
+    name = "notes.md" if "|" in text else "list.csv" if {*",;"} & {*text} else "list.txt"
+    assert items_of(text, name) == []
 
 
 def test_a_sentence_beside_columns_or_a_frame_is_prose() -> None:
