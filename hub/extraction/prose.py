@@ -697,7 +697,8 @@ class _Sentence:
         if match is None and len(self._about.speakers) == _TWO:  # "sure", said by the other one
             match = lexicon.match("agreed", bare)
         if match is not None:
-            who = _named(match) or who
+            named = _named(match)  # "Yes will do" names its speaker alone
+            who = named if named and named.lower() not in lexicon.other_words else who
         elif asked is not None and self._is_name(bare):
             who = bare
         else:
@@ -1081,7 +1082,10 @@ class _Sentence:
             while at < clause.end and self._text[at] in " \"'(*_\u201c\u201e\u00ab\u00bf\u00a1":
                 at += 1
             match = self._lexicon.patterns("leads")[0].match(self._text, at)
-            if match is not None and match.end() < clause.end:
+            lead = match.group().strip() if match is not None else ""
+            # A short name is no word, as the Russian one for a service of a car: "\u0422\u041e".
+            is_name = lead.isalpha() and lead.isupper() and 1 < len(lead) <= 3 and not self._text.isupper()
+            if match is not None and match.end() < clause.end and not is_name:
                 at = match.end()
             day = next((day for day in self._days if day.start == at and day.end < clause.end), None)
             if day is not None:
@@ -1171,7 +1175,9 @@ class _Sentence:
             is_known = self._reader.is_person(self._speaker) or _INITIALS.fullmatch(self._speaker) is not None
             is_ones = who or self._about.is_minutes or (is_of_list and is_known)
             return [self._speaker] if is_ones else []
-        return self._persons(who)
+        # "Lena Geburtstag, bitte Kuchen backen": the last word tells an event.
+        lasts = {name: name.rpartition(" ")[2] for name in self._persons(who) if " " in name}
+        return [name for name in self._persons(who) if not lexicon.match("events", lasts.get(name, ""))]
 
     def _shown(self, start: int, end: int, *, keep_days: bool = False) -> str:
         """Return a part of the sentence without the words for its days and fillers."""
@@ -1181,8 +1187,10 @@ class _Sentence:
             counts = self._reader.counts(day, self._start)  # else it is past, or its meaning unclear
             if start <= day.start and day.end <= end and counts and not self._cuts_word(day):
                 is_apart = self._text.startswith(",", day.end)  # "Concert: 3 April, in the hall"
-                part = self._text[at : day.start].rstrip(" ,:" if is_apart else "")
-                head, _, last = part.rpartition(" ")  # "the course is on 3 May, in the hall"
+                part = self._text[at : day.start].rstrip(" ,:-\u2013\u2014" if is_apart else "")
+                head, _, last = part.rstrip().rpartition(" ")  # "the course is on 3 May, in the hall"
+                if last.lower() in self._lexicon.each_words:
+                    continue
                 parts.append(head if is_apart and last.lower() in self._lexicon.copula_words else part)
                 at = day.end + self._text.startswith(". ", day.end)
         blank = " " if self._lexicon.time.is_spaced else ""

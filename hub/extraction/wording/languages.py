@@ -139,6 +139,7 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
         rewrites: patterns of titles, with their better forms.
         pronouns: work on something that the words before name ("bring it").
         brief: work that needs the words before to be understood ("have a look").
+        each: words of repetition before a weekday, which stay in a title with it.
         dangling: words that neither begin nor end a title ("and"); those before days only end none ("by").
         edges: words for the edge of a span ("by the end of May"); in the group ``open``, for no certain day;
             with the group ``first``, for the week of that day.
@@ -164,6 +165,7 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
     rewrites: str = ""
     variants: str = ""
     copulas: str = ""
+    each: str = ""
     pronoun_subjects: str = ""
     dangling: str = ""
     way_fields: str = ""
@@ -273,6 +275,11 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
     def dangling_words(self) -> frozenset[str]:
         """Words that end no title."""
         return frozenset(self.dangling.split())
+
+    @cached_property
+    def each_words(self) -> frozenset[str]:
+        """Words of repetition, in small letters."""
+        return frozenset(self.each.split())
 
     @cached_property
     def copula_words(self) -> frozenset[str]:

@@ -981,6 +981,46 @@ def test_title_of_a_request_has_the_verb_before_please(sentence: str, title: str
 
 
 @pytest.mark.parametrize(
+    ("row", "title"),
+    [
+        ("ТО машины 16/12 в 8:00", "ТО машины"),
+        (
+            "кардиолог др. Озолиня — чт 12 марта 14:20, Клиника, каб. 312",
+            "кардиолог др. Озолиня, Клиника, каб. 312",
+        ),
+        (
+            "каждый понедельник разложить таблетки в коробочку",
+            "каждый понедельник разложить таблетки в коробочку",
+        ),
+        (
+            "collect prescription every Friday from the chemist",
+            "collect prescription every Friday from the chemist",
+        ),
+        ("Lena Geburtstag am 9.3., Kuchen backen!", "Lena Geburtstag, Kuchen backen"),
+    ],
+)
+def test_title_of_a_row_keeps_short_names_numbered_places_and_repetition(row: str, title: str) -> None:
+    (item,) = found(f"# Woche\n\n- {row}\n", name="a.md")
+    assert (item.data["title"], item.data.get("assignee")) == (title, None)
+
+
+@pytest.mark.parametrize("answer", ["Yes will do", "Ok can do", "Sure will do that", "Will do"])
+def test_consent_before_a_promise_is_no_person(answer: str) -> None:
+    rows = [
+        "Moira K: Ben can you bring the black folders on Friday please?",
+        "Ida: \U0001f44d",
+        f"Ben: {answer}",
+    ]
+    items = found("".join(f"[03/03/2026, 19:0{n}:11] {row}\n" for n, row in enumerate(rows)))
+    assert all(item.data.get("assignee") in (None, ["Ben"]) for item in items) and items
+
+
+def test_event_of_a_person_before_work_is_no_person() -> None:
+    (item,) = found("Lena Geburtstag, bitte Kuchen backen.")
+    assert (item.data["title"], item.data.get("assignee")) == ("Kuchen backen", None)
+
+
+@pytest.mark.parametrize(
     ("sentence", "hour", "title"),
     [
         ("Zahnarzt am 8.4. um 7 Uhr", "2026-04-08 07:00", "Zahnarzt"),

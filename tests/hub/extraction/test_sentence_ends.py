@@ -8,6 +8,7 @@ from hub.extraction.chunk import sentences
 # Sentences of a line, with " | " between them.
 LINES = {
     "en": (
+        "Dentist at 11:00, rm. 12, St. John, hwy. 4, Mt. Pleasant. | Bring the card.",
         "Bring two chairs (min. 3 if Ann comes) to the hall. | Ben knows.",
         "Please send the form by Dec. 4 to the office. | Thanks.",
         "Pay the fee by Dec. | The office closes then.",
@@ -29,6 +30,7 @@ LINES = {
         "Wash the car. | 5 people come. | Send the PDF. | 3 pages.",
     ),
     "de": (
+        "Arzt um 11 Uhr, Zi. 12, Zim. 4, Etg. 2, R. 12, St. Johannis. | Bitte Tee mitbringen.",
         "Bitte Stühle mitbringen (mind. 3), sonst stehen wir. | Danke.",
         "Gebt mir bis Montag, 30.11. Bescheid. | Danke!",
         "Der Umzug ist am 1. Mai. | Wir helfen.",
@@ -49,6 +51,7 @@ LINES = {
         "Nimm den Bus. | 5 Leute warten. | Frag die GmbH. | Krug kommt.",
     ),
     "fr": (
+        "Médecin à 11h, bât. B, ét. 4, app. 7, pl. Carnot, av. Foch. | Merci.",
         "M. Petit et Mme. Roux arrivent le 3 déc. 2026. | Merci de réserver.",
         "Apporte des fruits (p. ex. Poires) et env. 3 litres de jus. | Le reste est là.",
         "Tu viens ? | Oui ! | Merci.",
@@ -59,6 +62,7 @@ LINES = {
         "Au 12 av. Foch, l'apt. 5 et le rés. 3 avant lundi. | Prends le bus. | 5 personnes viennent.",
     ),
     "es": (
+        "Cita a las 11:00, hab. 12, of. 4, pta. 3, pl. Mayor. | Gracias.",
         "El Sr. Ruiz y la Sra. Gil llegan a las 8 h. | Llama antes.",
         "Trae fruta (p. ej. Peras) y aprox. 3 litros. | Gracias.",
         "¿Vienes? | ¡Claro! | Hasta luego.",
@@ -68,6 +72,7 @@ LINES = {
         "Calle Mayor, apto. 5, edif. 7 antes del lunes. | Llama a Ana. | 5 personas vienen.",
     ),
     "ru": (
+        "Терапевт в 11:00, каб. 312, пом. 12, ауд. 14, пал. 5, пл. Ливу. | Спасибо.",
         "Принеси стулья (мин. 3 шт.) в зал. | Спасибо.",
         "Заплати, т. е. Анна ждёт, до 3 дек. 2026 г. | Потом позвони.",
         "Купи хлеб, сыр и т. д. | Потом позвони.",
