@@ -18,7 +18,7 @@ The rules, in this order:
 - Known in a file that is not offered any more, with the same quote: the item moves here.
 - Known in another source of the same user on the same device, with all of the item's content: not sent. But
   an item without a date in the notes of two days is a separate item for each day. Two times of a day are two
-  items.
+  items. At one time, an event is the same whose title has words less, or more than that of a decided one.
 - Title similar to that of an item whose quote was deleted, ignoring dates; or a longer or shorter form of the
   title of an open item, of one word only if no other title begins with it: that row is updated.
 - Of a title that its owner has rejected three times, and never kept, for an agent that learns: not sent.
@@ -37,7 +37,7 @@ rows are compared at all is decided in ``storage.runs.items``.
 import re
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from datetime import date
+from datetime import date, time
 from difflib import SequenceMatcher
 from itertools import islice
 from typing import Any, Final
@@ -56,6 +56,7 @@ from hub.runs.decided_items import SAME_PLACE, decided_pairs, overlap_of
 from hub.runs.found_items import is_same_place, local_data, main_of, payload_of, place_of_date
 from hub.runs.reported_rows import is_taken, pair_by_place
 from hub.text.folding import fold, words_of
+from hub.text.rows.same_things import says_more
 from hub.text.rows.ticks import lines_of
 from protocol.frame import Field, Record
 from protocol.ids import content_of, derive_call_id, derive_item_id, is_taken_item_id
@@ -847,8 +848,19 @@ class ItemsOfOtherSources:
             return
         mine = _specific_words(item.main, item.data)
         for known_item, words in self._of_day.get((item.table, today), ()):
-            if known_item.row.likeness != item.likeness and are_alike(mine, words):
+            row = known_item.row
+            is_near = are_alike(mine, words) or self._is_at_once(item, mine, row, words)
+            if row.likeness != item.likeness and is_near:
                 yield known_item
+
+    def _is_at_once(self, item: FoundItem, mine: Sequence[str], row: ItemRow, words: Sequence[str]) -> bool:
+        """Return True for an event at the time of a row of which one title has the other, and more words."""
+        if item.table != TableName.TIMELINES or item.date_ms is None or item.date_ms != row.date_ms:
+            return False
+        at = from_epoch_ms(item.date_ms).astimezone(ZoneInfo(self._timezone))
+        is_decided = row.verdict != "open"
+        is_more = says_more(words, mine, at) or (is_decided and says_more(mine, words, at))
+        return is_more and at.time() != time.min
 
     def _covers(self, item: FoundItem, row: ItemRow) -> bool:
         """Return True if the row has all that the item says, and not another time of day."""

@@ -5,7 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from hub.text.rows.same_things import MAX_COMPARED, Thing, author_of, others_in, rough_words, same_things
+from hub.text.rows.same_things import (
+    MAX_COMPARED,
+    MAX_SAME,
+    Thing,
+    author_of,
+    others_in,
+    rough_words,
+    same_things,
+)
 from protocol.ids import CallId, DeviceId, UserId
 from protocol.items import Provenance
 from protocol.tables import Tables
@@ -54,16 +62,20 @@ def folded_filter(c: Connection, chosen: ItemFilter, tables: Tables) -> tuple[It
 
 
 def waiting_rows(c: Connection, chosen: ItemFilter) -> dict[str, ItemRow]:
-    """Return those of the newest waiting items of the caller of a filter whose titles are alike, by id.
+    """Return those of the newest waiting items of a filter's caller with titles alike, or one time, by id.
 
     An item with an open verdict is not among them.
     """
     waiting = ItemFilter(user_id=chosen.user_id, limits=chosen.limits, verdict="open")
     alike: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
     titles = item_lists.waiting_titles(c, waiting, MAX_COMPARED)
-    for id, owner, words in titles:
+    at_once: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
+    for id, owner, words, at_ms in titles:
         alike[owner, *rough_words(words.split())].append(id)
+        if at_ms is not None:
+            at_once[owner, at_ms].append(id)
     ids = {id for near in alike.values() if len(near) > 1 for id in near}
+    ids |= {id for near in at_once.values() if 1 < len(near) <= MAX_SAME for id in near}
     decided = item_verdicts.items_under_way(c) if ids else set()
     return item_lists.rows_of(c, [id for id, *_ in titles if id in ids - decided])
 

@@ -511,18 +511,20 @@ def lets_through(chosen: ItemFilter, row: ItemRow) -> bool:
     )
 
 
-_WAITING: Final = sa.select(items.c.id, items.c.user_id, items.c.device_id, item_words.c.title).join_from(
-    items, item_words, item_words.c.item_id == items.c.id
-)
+_WAITING: Final = sa.select(
+    items.c.id, items.c.user_id, items.c.device_id, items.c.date_ms, item_words.c.title
+).join_from(items, item_words, item_words.c.item_id == items.c.id)
 
 
-def waiting_titles(c: sa.Connection, chosen: ItemFilter, limit: int) -> list[tuple[str, str, str]]:
-    """Return the ids of the newest items of a filter, their owners, and the words of their titles."""
+def waiting_titles(
+    c: sa.Connection, chosen: ItemFilter, limit: int
+) -> list[tuple[str, str, str, int | None]]:
+    """Return the ids of the newest items of a filter, their owners, the words of their titles, and days."""
     only, parts = _indexed(chosen)
     only += within(chosen.limits)
     by = items.c.created_at, items.c.id
     query = paged(_WAITING, *by, limit=limit, descending=True, only=only, parts=parts)
-    return [(row.id, f"{row.user_id} {row.device_id}", row.title) for row in c.execute(query)]
+    return [(row.id, f"{row.user_id} {row.device_id}", row.title, row.date_ms) for row in c.execute(query)]
 
 
 def rows_of(c: sa.Connection, ids: Sequence[str]) -> dict[str, ItemRow]:

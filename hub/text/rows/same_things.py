@@ -1,9 +1,10 @@
 """Near repeats among waiting items: which of them, in several files, are the same thing. Pure.
 
 Two tasks or events are the same if their titles have the same characters. Case, blanks, articles, the end and
-words of their own day do not count. No other field may differ. A wrong join hides a task, so that each
-doubt leaves items apart. Doubts are other days, people, states or authors, and the same table twice in one
-file. So are a short title without a day, and several days to which an item without a day may belong.
+words of their own day do not count. Of two events at one time, one title may have more words. No other field
+may differ. A wrong join hides a task, so that each doubt leaves items apart. Doubts are other days, people,
+states or authors, and the same table twice in one file. So are a short title without a day, and several days
+to which an item without a day may belong.
 """
 
 import re
@@ -50,9 +51,15 @@ _BEFORE_DAYS: Final = "by on until due at bis am um"
 _SPELLED: Final = f"{_ARTICLES} please bitte пожалуиста {_IN_MONTHS} {_IN_WEEKS} {_BEFORE_DAYS} st nd rd th"
 _ROUGH: Final = frozenset(_SPELLED.translate(str.maketrans("äéá", "aea")).split())
 _END: Final = " .,;:!?…。\uff01\uff1f"  # no part of what a title says
+_SIGNS: Final = _END + "()[]\"'\u2013\u2014-"  # beside words
 _NUMBERS: Final = re.compile(r"\d+")
 _IF_BOTH: Final = frozenset({"priority", "status"})  # fields that contradict each other only if both have one
 _OF_ONE_KIND: Final = frozenset({TableName.TASKS, TableName.TIMELINES})
+_NO: Final = (
+    "no not cancelled without nicht kein keine ohne abgesagt pas sans annulé sin cancelado не без отмена"
+)
+_NEGATED: Final = frozenset(_NO.split())
+_OF_TIMES: Final = frozenset(["at", "um", "uhr", "h", "à", "a", "las", "um", "в"])
 MIN_WORDS: Final = 3  # of a title without a name or number that says enough without a day
 
 
@@ -121,9 +128,17 @@ def same_things(things: Iterable[Thing]) -> list[Sequence[Thing]]:
     """
     found: list[Sequence[Thing]] = []
     alike: defaultdict[tuple[object, ...], list[Thing]] = defaultdict(list)
+    at_once: defaultdict[tuple[str, str, datetime], list[tuple[str, ...]]] = defaultdict(list)
     for thing in things:
         if thing.table.name in _OF_ONE_KIND and not thing.is_marked and thing.words:
             alike[thing.owner, thing.by, thing.words].append(thing)
+            if thing.at is not None and thing.table.name == TableName.TIMELINES and _has_time(thing):
+                at_once[thing.owner, thing.by, thing.at].append(thing.words)
+    for (owner, by, at), titles in at_once.items():
+        for less in set(titles) if 1 < len(titles) <= MAX_SAME else ():
+            longer = {more for more in titles if says_more(more, less, at)}
+            if len(longer) == 1 and all(thing.at == at for thing in alike[owner, by, less]):
+                alike[owner, by, *longer] += alike.pop((owner, by, less))
     for near in alike.values():
         by_day: defaultdict[date | None, list[Thing]] = defaultdict(list)
         for thing in near if len(near) > 1 else ():
@@ -132,6 +147,22 @@ def same_things(things: Iterable[Thing]) -> list[Sequence[Thing]]:
         groups = [near] if is_of_one_day else by_day.values()
         found += [sorted(group, key=_rank) for group in groups if len(group) > 1 and _are_same(group)]
     return found
+
+
+def says_more(more: Iterable[str], less: Iterable[str], at: datetime) -> bool:
+    """Return True if a title has all words of another one, and beside them no number, letter or "not".
+
+    Args:
+        at: time of both, which one may tell.
+    """
+    most, least = ({word.strip(_SIGNS) for word in words} - {""} for words in (more, less))
+    own = {f"{at:%H}", f"{at:%M}", str(at.hour), f"{at.hour}h", f"{at:%H:%M}", f"{at.hour}:{at:%M}"}
+    beside = most - least - own - _OF_TIMES
+    return (
+        bool(least)
+        and least < most
+        and not any(word in _NEGATED or len(word) == 1 or not word.isalpha() for word in beside)
+    )
 
 
 def rough_words(words: Iterable[str]) -> tuple[str, ...]:

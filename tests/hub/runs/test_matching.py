@@ -1,12 +1,13 @@
 """What becomes of found items, by what the ledger knows: the rules of the ledger, one by one."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 from itertools import product
 from typing import Any
 
 import msgspec
 import pytest
 
+from hub.base.clock import epoch_ms
 from hub.base.dates import begin_of, dates_as_texts
 from hub.document import Document
 from hub.extraction.duplicates import significant_words
@@ -544,6 +545,30 @@ def test_undelivered_item_of_another_source_is_sent_with_the_same_call_id(
     assert (second.call, second.awaits) == (None, there[0].row.id)
     planned = elsewhere(item("call Anna"), told=False, state=state, held_by="r-2", call_unit="notes/a.md")
     assert decisions(item("call Anna"), elsewhere=planned)[0].call == first.call
+
+
+@each(
+    "case",
+    [
+        ("Zahnarzt 8:15", "Zahnarzt", "approved", 0, True),
+        ("Zahnarzt", "Zahnarzt Kern", "approved", 0, True),
+        ("Zahnarzt Kern", "Zahnarzt", "open", 0, True),
+        ("Zahnarzt", "Zahnarzt Kern", "open", 0, False),
+        ("Zahnarzt Kern", "Zahnarzt Rossi", "approved", 0, False),
+        ("Zahnarzt Kern", "Zahnarzt", "approved", 1, False),
+        ("keine Probe", "Probe", "approved", 0, False),
+        ("Exam 2", "Exam", "approved", 0, False),
+    ],
+)
+def test_event_at_the_time_of_a_known_one_with_words_more_is_not_sent(
+    case: tuple[str, str, str, int, bool],
+) -> None:
+    known_title, title, verdict, hours, is_known = case
+    at = epoch_ms(datetime(2027, 2, 3, 8, 15, tzinfo=UTC))
+    there = elsewhere(item(known_title, table=TableName.TIMELINES, date=at), verdict=verdict)
+    one = item(title, table=TableName.TIMELINES, date=at + hours * 3_600_000)
+    (decision,) = decisions(one, elsewhere=there)
+    assert (decision.call is None) is is_known
 
 
 def test_item_rejected_for_another_source_is_tried_as_a_new_item() -> None:
