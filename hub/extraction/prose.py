@@ -93,7 +93,7 @@ _SPANNING: Final = ("promises", "requests", "spanning")  # the work may be in a 
 _TO: Final = "[-\u2013\u2014\u81f3\u5230]|bis|to|until|till|\u00e0|al?|\u0434\u043e|\u043f\u043e"
 _NUMBER_OF_TIME: Final = r"\d{1,2}(?:[:.h]\d{2}|h\b)?\.?"
 _INTERVAL: Final = re.compile(
-    rf"(?<![\d./-]){_NUMBER_OF_TIME} ?(?:{_TO}) ?(?!00|2[5-9]|[3-9]\d){_NUMBER_OF_TIME}(?![\d-])"
+    rf"(?<![\d./-]){_NUMBER_OF_TIME} ?(?:{_TO}) ?(?!00|2[5-9]|[3-9]\d){_NUMBER_OF_TIME}(?![\d/-]|\.\d)"
 )  # "14:00-15:30"
 _ARROW: Final = re.compile(  # before the new day of an event
     r"\s(?:->|\u2192|=>)\s?(?:(?:now|new|neu|jetzt|maintenant|ahora|nuevo|\u0442\u0435\u043f\u0435\u0440\u044c)\b:?)?",
@@ -415,6 +415,15 @@ class _Task(NamedTuple):
     to: str = ""  # to whom it was promised
 
 
+def _is_weekday(word: str) -> bool:
+    """Return True for a day of the week in any language, also if it is shortened: "Mo"."""
+    return any(
+        name.startswith(word.lower())
+        for language in languages()
+        for name in language.time.weekdays.replace(",", " ").split()
+    )
+
+
 class _Sentence:
     """Sentence with what decides about it."""
 
@@ -621,6 +630,10 @@ class _Sentence:
         if is_other or self._lexicon.match("metadata", self._line.text):
             return
         ahead = any(self._reader.is_ahead(day, self._start) for day in self._days)
+        orders = ("requests", "duties", *(["listed"] if self._lexicon.time.is_spaced else []))
+        asks = any(self._lexicon.match(name, self._text) for name in orders)
+        if not asks and self._lexicon.has("conditions", self._text):
+            return
         lead = self._lexicon.patterns("leads")[0].match(self._text)
         words = self._text[lead.end() :] if lead else self._text
         if not (ahead or self._is_question) and self._lexicon.match("values", words):
@@ -1274,7 +1287,13 @@ class _Sentence:
                 title_start = min(at, day.start) if has_day_in_leads else at
                 title = self._shown(start if at >= end else title_start, end)
                 others = self._shown(start, end)
-                if lexicon.has("absent", passage) or lexicon.has("absent", others):
+                is_absent = lexicon.has("absent", passage) or lexicon.has("absent", others)
+                is_condition = lexicon.has("conditions", passage) or lexicon.has("conditions", others)
+                # "Mo-Sa 8-20 Uhr" tells when something is open
+                is_open = self._text[: day.start].endswith(("-", "\u2013")) and _is_weekday(others)
+                if is_condition or is_open:
+                    return False
+                if is_absent:
                     continue
                 others_of_row = (other for n, other in enumerate(clauses) if not first <= n <= last)
                 about = [other.text for other in others_of_row if not self._has_day(other)]

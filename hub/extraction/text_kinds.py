@@ -14,6 +14,7 @@ from hub.extraction.chunk import Passage
 from hub.extraction.wording.languages import is_line_of, languages_in, script_of
 
 _MIN_CLAUSES: Final = 3
+_MOST_LINES: Final = 80  # of a recipe
 _LONG: Final = 1_500  # characters
 _PAGES: Final = frozenset(
     {".htm", ".html", ".xhtml", ".rst"}
@@ -44,6 +45,31 @@ _OPEN: Final = re.compile(r"^[ \t]*+(?:[-*+]|\d{1,3}\.) (?:\[ \]|TODO\b)", re.MU
 _CLAUSE: Final = re.compile(r"^[ \t]*+(\d{1,2})\.(\d{1,2})\.?[ \t]++[^\W\d_]", re.MULTILINE)
 
 
+# Units of a kitchen, and of a time of cooking.
+_UNITS: Final = """
+g kg mg ml cl dl l oz lb tsp tbsp cup cups el tl bund prise cuillère cuillères cda cdas cucharada min mins
+minute minutes minuten minutos h hour hours stunde stunden heure heures hora horas °c \u0433 кг мл л стакан
+стакана щепотка мин минут минуты час часа часов
+"""
+_AMOUNT: Final = re.compile(
+    rf"\d ?(?:{'|'.join(_UNITS.split())})(?!\w)|\d ?(?:克|千克|毫升|勺|分钟|小时)", re.IGNORECASE
+)
+_LEAST_STEPS: Final = 2  # of a recipe, and amounts
+
+
+def _is_recipe(text: str) -> bool:
+    """Return True if half of the lines of a text have an amount, or a verb of cooking, and none a box."""
+    lines = [line for line in text.splitlines() if line.strip(_MARKS)]
+    if len(lines) > _MOST_LINES or _OPEN.search(text):
+        return False
+    cooked = {
+        line for language in languages_in(script_of(text)) for line in lines if language.has("cooking", line)
+    }
+    measured = {line for line in lines if _AMOUNT.search(line)}
+    is_both = min(len(cooked), len(measured)) >= _LEAST_STEPS
+    return is_both and 2 * len(cooked | measured) >= len(lines)
+
+
 def is_reference(name: str, text: str, passages: Sequence[Passage], *, has_day: bool) -> bool:
     """Return True if *text* is read to know something, and not to do it.
 
@@ -59,6 +85,8 @@ def is_reference(name: str, text: str, passages: Sequence[Passage], *, has_day: 
     titles = {title.strip(_MARKS): None for passage in passages for title in passage.headings}
     first = _BEFORE_SENTENCES.split(first)[0]  # "Recipe of the week: Wash the jars. Dry them."
     if _is_title(first) or any(_is_title(title) for title in list(titles)[:1]):
+        return True
+    if _is_recipe(text):
         return True
     is_page = PurePosixPath(name).suffix.lower() in _PAGES
     if (

@@ -110,6 +110,7 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
         unreal: hopes, doubts and stories; *general*: what holds for people in general, and habits.
         salutations: first lines of a letter below its head; *closings*: the last ones above its signature.
         reference: titles of texts without work for a certain person, such as licences.
+        cooking: verbs of recipes, behind which a text with amounts is one.
         invoices: lines that tell an invoice: its first row is a title, the second a sum.
         openers: words at which a request or a duty may begin within a clause.
         questions: endings of questions without a question mark.
@@ -121,6 +122,7 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
         absent: words for an event that does not take place; *called_off*: those that end its clause.
         moved: words between an event and its new day, which is behind them or in the group ``new``; in the
             group ``same``, words for its old time.
+        conditions: terms of an offer, no work.
         copulas: verbs between a title and its day, which neither begin nor end it.
         pronoun_subjects: words for an event that the sentence before names.
         decisions: decisions.
@@ -197,6 +199,7 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
     salutations: Rows = _NEVER
     closings: Rows = _NEVER
     reference: Rows = _NEVER
+    cooking: Rows = _NEVER
     invoices: Rows = _NEVER
     openers: Rows = _NEVER
     questions: Rows = _NEVER
@@ -210,6 +213,7 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
     absent: Rows = _NEVER
     called_off: Rows = _NEVER
     moved: Rows = _NEVER
+    conditions: Rows = _NEVER
     articles: Rows = _NEVER
     decisions: Rows = _NEVER
     facts: Rows = _NEVER

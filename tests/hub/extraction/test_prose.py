@@ -1020,6 +1020,65 @@ def test_event_of_a_person_before_work_is_no_person() -> None:
     assert (item.data["title"], item.data.get("assignee")) == ("Kuchen backen", None)
 
 
+CONDITIONS = """
+Angebot Dachdecker: 1.200 € bis 31.3. gültig
+Fa. Lorenz: 3.400 €, gültig bis 15.3.
+Fa. Schütz 2.950 € inkl. Anfahrt, bis 31.3. Rabatt 5 %
+Skonto 2 % bei Zahlung bis 10.3.
+Mo-Sa 8-20 Uhr
+3 % off if paid by 10 March
+Cette offre est valable jusqu'au 15 avril
+Escompte 2 % pour paiement avant le 10 mars
+Oferta válida hasta el 15 de marzo
+Descuento 5 % hasta el 31 de marzo
+Предложение действует до 15 марта
+Скидка 2 % при оплате до 10 марта
+报价有效期至3月15日
+3月31日前优惠5%
+"""
+OFFERS_TO_WRITE = {
+    "Müller: Angebot bis Fr 13.3.": "Müller: Angebot",
+    "Angebot schreiben bis 13.3.": "Angebot schreiben",
+    "Send the offer by 13 March": "Send the offer",
+    "Reisepass bis 13.3. verlängern": "Reisepass verlängern",
+}
+RECIPES = (
+    "# Dumpling\n\n- 225g flour\n- 175g suet\n\n1. Mix it.\n2. Tie and boil 3 hours.\n3. Serve hot.\n",
+    "# Linsensuppe\n\n- 250 g Linsen\n\n1. Linsen einweichen, 12h\n2. 45 min kochen\n3. abschmecken\n",
+    "# Soupe\n\n- 250 g de lentilles\n\n1. Faire tremper 12 h\n2. Cuire 45 minutes\n3. Servir chaud\n",
+    "# Lentejas\n\n- 250 g de lentejas\n\n1. Remojar 12 h\n2. Cocer 45 minutos\n3. Servir\n",
+    "# Варенье\n\n1. Промыть 1 кг ягод\n2. Засыпать сахаром 1,2 кг, оставить до завтра\n3. Варить 15 минут\n",
+    "# 汤\n\n- 250克 扁豆\n\n1. 浸泡12小时\n2. 煮45分钟\n",
+)
+
+
+@pytest.mark.parametrize("row", CONDITIONS.strip().splitlines())
+def test_condition_of_an_offer_is_no_item(row: str) -> None:
+    assert found(f"- {row}\n", name="a.md") == []
+
+
+@pytest.mark.parametrize(("row", "title"), OFFERS_TO_WRITE.items())
+def test_offer_to_be_written_is_a_task(row: str, title: str) -> None:
+    assert [item.data["title"] for item in found(f"# Notiz\n\n- {row}\n", name="a.md")] == [title]
+
+
+@pytest.mark.parametrize("text", RECIPES)
+def test_recipe_without_a_title_of_recipes_has_no_items(text: str) -> None:
+    assert is_reference("a.md", text, [], has_day=False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# Saturday\n\n1. Buy 2 kg flour\n2. Call Bob\n3. Bake a cake, 45 minutes\n4. Pay\n5. Wash up\n",
+        "# Saturday\n\n- [ ] boil eggs 10 min\n- [ ] bake 2 kg bread\n",
+        "run 30 minutes\nbuy 500 g mince\ncall the plumber\nserve on the committee\n",
+    ],
+)
+def test_list_of_work_with_amounts_is_no_recipe(text: str) -> None:
+    assert not is_reference("a.md", text, [], has_day=False)
+
+
 @pytest.mark.parametrize(
     ("sentence", "hour", "title"),
     [
