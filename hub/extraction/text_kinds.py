@@ -14,7 +14,7 @@ from hub.extraction.chunk import Passage
 from hub.extraction.wording.languages import is_line_of, languages_in, script_of
 
 _MIN_CLAUSES: Final = 3
-_MOST_LINES: Final = 80  # of a recipe
+_MAX_LINES: Final = 80  # of a recipe
 _LONG: Final = 1_500  # characters
 _PAGES: Final = frozenset(
     {".htm", ".html", ".xhtml", ".rst"}
@@ -54,19 +54,19 @@ minute minutes minuten minutos h hour hours stunde stunden heure heures hora hor
 _AMOUNT: Final = re.compile(
     rf"\d ?(?:{'|'.join(_UNITS.split())})(?!\w)|\d ?(?:克|千克|毫升|勺|分钟|小时)", re.IGNORECASE
 )
-_LEAST_STEPS: Final = 2  # of a recipe, and amounts
+_MIN_STEPS: Final = 2  # of a recipe, and amounts
 
 
 def _is_recipe(text: str) -> bool:
     """Return True if half of the lines of a text have an amount, or a verb of cooking, and none a box."""
     lines = [line for line in text.splitlines() if line.strip(_MARKS)]
-    if len(lines) > _MOST_LINES or _OPEN.search(text):
+    if len(lines) > _MAX_LINES or _OPEN.search(text):
         return False
     cooked = {
         line for language in languages_in(script_of(text)) for line in lines if language.has("cooking", line)
     }
     measured = {line for line in lines if _AMOUNT.search(line)}
-    is_both = min(len(cooked), len(measured)) >= _LEAST_STEPS
+    is_both = min(len(cooked), len(measured)) >= _MIN_STEPS
     return is_both and 2 * len(cooked | measured) >= len(lines)
 
 

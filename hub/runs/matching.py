@@ -56,7 +56,7 @@ from hub.runs.decided_items import SAME_PLACE, decided_pairs, overlap_of
 from hub.runs.found_items import is_same_place, local_data, main_of, payload_of, place_of_date
 from hub.runs.reported_rows import is_taken, pair_by_place
 from hub.text.folding import fold, words_of
-from hub.text.rows.same_things import says_more
+from hub.text.rows.same_things import extends_title
 from hub.text.rows.ticks import lines_of
 from protocol.frame import Field, Record
 from protocol.ids import content_of, derive_call_id, derive_item_id, is_taken_item_id
@@ -859,7 +859,7 @@ class ItemsOfOtherSources:
             return False
         at = from_epoch_ms(item.date_ms).astimezone(ZoneInfo(self._timezone))
         is_decided = row.verdict != "open"
-        is_more = says_more(words, mine, at) or (is_decided and says_more(mine, words, at))
+        is_more = extends_title(words, mine, at) or (is_decided and extends_title(mine, words, at))
         return is_more and at.time() != time.min
 
     def _covers(self, item: FoundItem, row: ItemRow) -> bool:

@@ -136,7 +136,7 @@ def same_things(things: Iterable[Thing]) -> list[Sequence[Thing]]:
                 at_once[thing.owner, thing.by, thing.at].append(thing.words)
     for (owner, by, at), titles in at_once.items():
         for less in set(titles) if 1 < len(titles) <= MAX_SAME else ():
-            longer = {more for more in titles if says_more(more, less, at)}
+            longer = {more for more in titles if extends_title(more, less, at)}
             if len(longer) == 1 and all(thing.at == at for thing in alike[owner, by, less]):
                 alike[owner, by, *longer] += alike.pop((owner, by, less))
     for near in alike.values():
@@ -149,7 +149,7 @@ def same_things(things: Iterable[Thing]) -> list[Sequence[Thing]]:
     return found
 
 
-def says_more(more: Iterable[str], less: Iterable[str], at: datetime) -> bool:
+def extends_title(more: Iterable[str], less: Iterable[str], at: datetime) -> bool:
     """Return True if a title has all words of another one, and beside them no number, letter or "not".
 
     Args:
@@ -157,11 +157,11 @@ def says_more(more: Iterable[str], less: Iterable[str], at: datetime) -> bool:
     """
     most, least = ({word.strip(_SIGNS) for word in words} - {""} for words in (more, less))
     own = {f"{at:%H}", f"{at:%M}", str(at.hour), f"{at.hour}h", f"{at:%H:%M}", f"{at.hour}:{at:%M}"}
-    beside = most - least - own - _OF_TIMES
+    additional = most - least - own - _OF_TIMES
     return (
         bool(least)
         and least < most
-        and not any(word in _NEGATED or len(word) == 1 or not word.isalpha() for word in beside)
+        and not any(word in _NEGATED or len(word) == 1 or not word.isalpha() for word in additional)
     )
 
 
