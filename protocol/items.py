@@ -153,7 +153,7 @@ class RowReview(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     *seen*: the call that last wrote the row or proposed its change; to undo, the call of the undone verdict.
     *titles*: of rows that fields of an approval or edit refer to; a project that is not there is made.
     *row*: of an edit of an approved row, ``seen_row`` of it as its owner saw it; another row is a conflict.
-    With an undo of an approval, it allows a row that has changed since.
+    With an undo, it allows a row that has changed since.
     """
 
     verdict: ReviewVerdict

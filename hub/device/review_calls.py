@@ -260,18 +260,22 @@ def _undo(
 ) -> None:
     """Restore the row from before the verdict that *review* names, and propose a change again.
 
-    An approval is undone although the row has changed since, where its owner saw the row as it is.
+    Where its owner saw the row as it is, it is undone although the row has changed since: an approval as a
+    whole, and a change of an approved row in the fields that it changed.
     """
     saved = db.execute(
         "SELECT before, after FROM remote_reviews WHERE tbl = ? AND row_id = ? AND call_id = ?",
         (table.name, row_id, review.seen),
     ).fetchone()
     before = None if saved is None else row_decoder.decode(saved["before"])
+    after = None if saved is None else row_decoder.decode(saved["after"])
     is_decided = before is not None and has_proposal and not before["isApproved"]
-    is_new = before is not None and not before["isApproved"]
-    is_seen = is_new and row is not None and _is_as_seen(db, table, row, review)
-    if before is None or is_decided or not (is_seen or row_decoder.decode(saved["after"]) == row):
+    is_seen = row is not None and _is_as_seen(db, table, row, review)
+    if before is None or is_decided or not (is_seen or after == row):
         raise _changed(table, "the row has been decided about or changed since that verdict")
+    if before["isApproved"] and row is not None and after is not None and after != row:
+        same = {name for name, value in before.items() if after[name] == value} | {"updatedAt"}
+        before |= {name: row[name] for name in same & row.keys()}
     rows.restore(db, table, before)
     decided = db.execute(
         "DELETE FROM remote_proposals WHERE tbl = ? AND row_id = ? AND verdict_id = ?"

@@ -768,7 +768,7 @@ def test_remote_verdict_on_a_row_changed_by_the_owner_is_a_conflict(
 @pytest.mark.parametrize("sees", ["nothing", "before", "now"])
 @pytest.mark.parametrize("verdict", [APPROVE, EDIT])
 @pytest.mark.parametrize("said", ["UPDATE tasks SET status = 'done'", "DELETE FROM tasks"])
-def test_undo_after_an_owner_change_takes_back_an_approval_alone_of_the_row_as_seen(
+def test_undo_after_an_owner_change_needs_the_row_as_seen_and_leaves_other_fields_of_an_approved_row(
     hub: VerdictHub, owner: sqlite3.Connection, said: str, verdict: ReviewVerdict, sees: str
 ) -> None:
     first = whole(owner)
@@ -781,9 +781,29 @@ def test_undo_after_an_owner_change_takes_back_an_approval_alone_of_the_row_as_s
     before = whole(owner)
     seen["now"] = seen_row(TABLES["tasks"], before[0]) if before else "none"
     undone = hub.bring(UNDO, seen="v-1", row=seen[sees])
-    is_taken_back = (sees, verdict, bool(before)) == ("now", APPROVE, True)
-    assert undone == ("open" if is_taken_back else ErrorCode.CHANGED_MEANWHILE)
-    assert whole(owner) == (first if is_taken_back else before)
+    if sees != "now" or not before:
+        assert (undone, whole(owner)) == (ErrorCode.CHANGED_MEANWHILE, before)
+    elif verdict is APPROVE:
+        assert (undone, whole(owner)) == ("open", first)
+    else:
+        assert (undone, whole(owner)) == ("edited", [{**before[0], "title": "call Ana"}])
+
+
+@pytest.mark.parametrize(("verdict", "title"), [(APPROVE, "call Bo"), (REJECT, "call Ana")])
+def test_undo_of_a_decided_change_of_a_row_ticked_since_leaves_the_tick_and_proposes_again(
+    hub: VerdictHub, owner: sqlite3.Connection, verdict: ReviewVerdict, title: str
+) -> None:
+    hub.bring(APPROVE)
+    hub.ask(Action.UPDATE, "c-2", where={"id": hub.row}, data={"title": "call Bo"})
+    hub.bring(verdict, seen="c-2")
+    owner.execute("UPDATE tasks SET status = 'done'")
+    (now,) = whole(owner)
+    assert now["title"] == title
+    assert hub.bring(UNDO, seen="v-2") == ErrorCode.CHANGED_MEANWHILE
+    assert hub.bring(UNDO, seen="v-2", row=seen_row(TABLES["tasks"], now)) == "open"
+    assert whole(owner) == [{**now, "title": "call Ana"}]
+    assert hub.bring(APPROVE, seen="c-2") == "approved"
+    assert [(row["title"], row["status"]) for row in whole(owner)] == [("call Bo", "done")]
 
 
 def test_a_verdict_on_an_earlier_version_of_the_row_is_a_conflict(
