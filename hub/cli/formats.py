@@ -359,17 +359,21 @@ def item_state(item: Item) -> str:
     changes = item.get("changes", ())  # a hub of an older release has none
     words += [f"{change['field']}: {change['before']} → {change['after']}" for change in changes]
     if given and (given["state"] != "done" or given["verdict"] == "undo"):
-        words.insert(1, given_state(given))
+        words.insert(1, given_state(given) + _way_of_undo(item, given))
     return ", ".join(words)
 
 
 def given_state(given: Item) -> str:
     """Return what became of a verdict that was given at the hub, and why it was refused."""
-    way = "; hub tasks undo takes an approval back all the same"
-    is_passed = (given["verdict"], given["reason"]) == ("undo", "changed_meanwhile")
-    return f"{given['verdict']} {given['state']}" + (
-        f": {refusal(given['reason'])}{way if is_passed else ''}" if given["reason"] else ""
-    )
+    why = f": {refusal(given['reason'])}" if given["reason"] else ""
+    return f"{given['verdict']} {given['state']}{why}"
+
+
+def _way_of_undo(item: Item, given: Item) -> str:
+    """Return how a refused undo of an item that ``hub tasks`` lists can be given again."""
+    is_refused = (given["verdict"], given["reason"]) == ("undo", "changed_meanwhile")
+    is_listed = item["table"] in ("tasks", "timelines") and item["verdict"] in ("approved", "edited")
+    return "; hub tasks undo can try it again on the row as it is now" if is_refused and is_listed else ""
 
 
 @_format

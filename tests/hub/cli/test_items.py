@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from hub.base.printable import NOT_QUOTED
 from hub.base.roles import Role
 from hub.cli.errors import CommandError, Exit
-from hub.cli.formats import proposals
+from hub.cli.formats import item_state, proposals
 from hub.cli.items import agreed
 from protocol.calls import RowPlace
 from protocol.capabilities import CAPABILITY_OF
@@ -88,6 +88,24 @@ def test_held_items_are_listed_shown_and_approved_apart(
     ends(hub("items", "reject", "i-0"), 0, output=("reject task 0: done",))
     ends(hub("items", "undo", "i-0"), 0)
     ends(hub("items", "approve", "i-0"), 0, output=("approve task 0: pending",))
+
+
+@pytest.mark.parametrize(
+    ("table", "verdict", "is_listed"),
+    [
+        ("tasks", "edited", True),
+        ("timelines", "approved", True),
+        ("notes", "approved", False),
+        ("tasks", "rejected", False),
+        ("tasks", "open", False),
+    ],
+)
+def test_refused_undo_names_tasks_undo_only_for_rows_of_the_agenda(
+    table: str, verdict: str, is_listed: bool
+) -> None:
+    given = {"verdict": "undo", "state": "refused", "reason": "changed_meanwhile"}
+    shown = item_state({"table": table, "verdict": verdict, "warnings": [], "given": given})
+    assert ("undo refused: " in shown, "hub tasks undo" in shown) == (True, is_listed)
 
 
 def test_items_find_shows_days_quotes_and_files(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:

@@ -431,9 +431,15 @@ const REASONS: Readonly<Record<string, string>> = {
   bad_record: "a value, or the project or task that it names, does not fit what is there: change it, or decide there by hub review",
 };
 
-export function because(reason: string | null | undefined, verdict?: string): string {
-  if (verdict === "undo" && reason === "changed_meanwhile") return "it was ticked or changed since; the page Tasks takes the approval back all the same";
+export function because(reason: string | null | undefined): string {
   return reason ? (REASONS[reason] ?? reason) : "";
+}
+
+/** Why the newest decision about an item was refused; an undo of what the page Tasks lists is done there. */
+export function refusalOf({ given, table, verdict }: Pick<ItemView, "given" | "table" | "verdict">): string {
+  const isListed = (table === "tasks" || table === "timelines") && (verdict === "approved" || verdict === "edited");
+  if (isListed && given?.verdict === "undo" && given.reason === "changed_meanwhile") return "it was ticked or changed since, or its computer does not know any more how it was before; the page Tasks can try it again";
+  return because(given?.reason);
 }
 
 export function titled(items: readonly ItemView[]): ComponentChildren {

@@ -6,7 +6,7 @@ import { Confirm } from "../confirm";
 import { beginOf, ago, commandOf, count, dayAfter, dayOf, daysUntil, exact, fieldName, quoted, thing, things } from "../format";
 import {
   accept, act, asked, because, begin, BeingSaved, chosen, clear, current, Delay, DONE, edit, edited, type Group, groupsOf, headingOf, isOpen, isPlain, isSought, isUnsure, judge, judgeFile, list, move, onTheWay, order,
-  ORDERS, pickAll, press, rejectFile, ROWS, rows, size, sought, take, takeBack, takeOne, titled, toggle, typedEarly, undoThese,
+  ORDERS, pickAll, press, refusalOf, rejectFile, ROWS, rows, size, sought, take, takeBack, takeOne, titled, toggle, typedEarly, undoThese,
 } from "../inbox";
 import { type Key, useKeys } from "../keys";
 import { now } from "../live";
@@ -16,7 +16,7 @@ import { useReading } from "../reading";
 import { link, place, refine } from "../router";
 import { ask } from "../server";
 import { Search, type SearchField, TEXT_FIELD } from "../search";
-import { type ItemCountsView, type ItemDetail, type ItemView, type ItemsPage, MARKS, type ProposalView } from "../types";
+import { type ItemCountsView, type ItemView, type ItemsPage, MARKS, type ProposalView } from "../types";
 import { canUndo, decided, failures, forget, isOnItsWay, isUndecided, refusedOf } from "../verdicts";
 import { Changes, Due, ItemCard, Proposed, type CardProps, type Shown, Source } from "./item_card";
 import { Editor } from "./item_editor";
@@ -130,9 +130,9 @@ export function Inbox(): JSX.Element {
     const refused = refusedOf(known);
     if (refused.length === 0) return;
     forget(refused.map((row) => row.id));
-    const { reason, verdict } = refused[0]?.given ?? {};
+    const verdict = refused[0]?.given?.verdict;
     const end = verdict === "undo" ? "as before" : refused.length === 1 ? "waits again" : "wait again";
-    const why = because(reason, verdict);
+    const why = refused[0] && refusalOf(refused[0]);
     report(<>{titled(refused)} {end}: its computer refused the {verdict === "undo" ? "undo" : "decision"}{why && ` (${why})`}</>, true);
   }, [items.data, detail]);
 
@@ -481,7 +481,7 @@ function Marks({ of }: { of: ItemView }): JSX.Element {
       {isUndecided(of) && of.lacks.length > 0 && <State of={`needs a ${of.lacks.map(fieldName).join(", ")}`} />}
       {isUndecided(of) && of.proposals[0] && <State of={`proposed: ${of.proposals[0].verdict}`} />}
       {of.verdict === "held" && !on && <State of="less sure" />}
-      {of.verdict !== "open" && of.verdict !== "held" && !isUndone ? <State of={of.verdict} /> : on ? <State of={on} /> : of.given?.state === "refused" && <span>refused: {because(of.given.reason, of.given.verdict)}</span>}
+      {of.verdict !== "open" && of.verdict !== "held" && !isUndone ? <State of={of.verdict} /> : on ? <State of={on} /> : of.given?.state === "refused" && <span>refused: {refusalOf(of)}</span>}
     </span>
   );
 }
@@ -490,7 +490,7 @@ function Marks({ of }: { of: ItemView }): JSX.Element {
 function decisionsOf(of: ItemView): CardProps["decisions"] {
   return [
     ["Decided", of.verdict_at && `${of.verdict}, ${exact(of.verdict_at)}`],
-    ["Given here", of.given && given(of.given)],
+    ["Given here", of.given && given(of, of.given)],
   ];
 }
 
@@ -507,10 +507,11 @@ function originOf(of: Shown): CardProps["origin"] {
 
 const GIVEN = { approve: "approved", edit: "changed", reject: "rejected", undo: "taken back" } as const;
 
-function given({ verdict, by, state, created_at: at, reason, proposed_by: proposer }: NonNullable<ItemDetail["given"]>): string {
+function given(of: ItemView, { verdict, by, state, created_at: at, proposed_by: proposer }: NonNullable<ItemView["given"]>): string {
+  const why = refusalOf(of);
   const end = { pending: ", on its way to its computer", sent: ", on its way to its computer", done: "", refused: ", and its computer refused it" }[state];
   const where = by.startsWith("session ") ? "on this page" : `by ${by}`;
-  return `${GIVEN[verdict]} ${where}${proposer ? `, proposed by ${proposer}` : ""}, ${ago(at, Math.max(now.value, Date.now()))}${end}${reason ? ` (${because(reason, verdict)})` : ""}`;
+  return `${GIVEN[verdict]} ${where}${proposer ? `, proposed by ${proposer}` : ""}, ${ago(at, Math.max(now.value, Date.now()))}${end}${why && ` (${why})`}`;
 }
 
 function found({ items, next_cursor: next }: ItemsPage = { items: [], next_cursor: null }): string {

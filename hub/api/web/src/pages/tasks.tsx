@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { report } from "../acting";
 import { beginOf, dayHeading, dayOf, daysUntil, exact, soon } from "../format";
-import { because, BeingSaved, Delay, titled } from "../inbox";
+import { BeingSaved, Delay, refusalOf, titled } from "../inbox";
 import { type Key, moveFocus, useKeys } from "../keys";
 import { now } from "../live";
 import { may } from "../me";
@@ -75,6 +75,7 @@ function tick(task: Task): void {
 
 /** Return what the newest decision about a row is taken back as. */
 function backOf({ given }: ApprovedItemView): string {
+  if (given?.verdict === "undo") return "Try to take it back again";
   return `Take back the ${given?.verdict === "edit" ? "last change" : given?.verdict === "reject" ? "rejection of its change" : "approval"}`;
 }
 
@@ -82,7 +83,7 @@ function backOf({ given }: ApprovedItemView): string {
 function takeBackOf({ row, title }: Task): void {
   const isPlain = row.verdict === "approved" && row.given?.verdict === "approve" && row.warnings.length === 0;
   const again = (): void => (give([row], "approve") ? report(<>Approved again: {titled([{ ...row, title }])}</>) : undefined);
-  if (withdraw(row)) report(<>{row.given?.verdict === "edit" ? "The last change is taken back" : "Taken back: in the Inbox again, less sure if so before"}: {titled([{ ...row, title }])}</>, false, isPlain ? again : undefined);
+  if (withdraw(row)) report(<>{row.given?.verdict === "edit" ? "The last change is taken back" : row.given?.verdict === "undo" ? "Taken back" : "Taken back: in the Inbox again, less sure if so before"}: {titled([{ ...row, title }])}</>, false, isPlain ? again : undefined);
 }
 
 function takeBack(): void {
@@ -199,9 +200,10 @@ function useRefusals(rows: readonly ApprovedItemView[]): void {
 }
 
 /** Return why the last change of a row was refused; empty: it was not. */
-function whyRefused({ given }: ApprovedItemView): string {
+function whyRefused(row: ApprovedItemView): string {
+  const { given } = row;
   if (given?.state !== "refused") return "";
-  return given.verdict === "edit" && given.reason === CHANGED ? "it was changed on its own computer meanwhile" : `its computer refused it: ${because(given.reason, given.verdict)}`;
+  return given.verdict === "edit" && given.reason === CHANGED ? "it was changed on its own computer meanwhile" : `its computer refused it: ${refusalOf(row)}`;
 }
 
 const STATES: Readonly<Record<Exclude<TasksOfDevice["state"], "present">, string>> = {
