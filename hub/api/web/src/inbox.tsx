@@ -424,7 +424,7 @@ whenFailed((failed, taken) => {
 
 const REASONS: Readonly<Record<string, string>> = {
   not_granted: "its owner has not granted review.remote to the hub",
-  call_unsupported: "the program there is too old for it: decide there",
+  call_unsupported: "the program there takes no such decision from a hub: decide there",
   changed_meanwhile: "its owner decided otherwise, or the item has changed since",
   database_conflict: "the row is not there any more",
   device_error: "the program there answered otherwise than asked: look there",
