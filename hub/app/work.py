@@ -217,7 +217,11 @@ class Work:
             model_named=models.named,
         )
         self.verdicts = VerdictDelivery(
-            store, find_link=self._agreeing, clock=clock, tables=lambda: extractor.tables
+            store,
+            find_link=self._agreeing,
+            clock=clock,
+            seals=self.seals,
+            tables=lambda: extractor.tables,
         )
         self.wakes = WakeDelivery(store=store, find_link=roster.find, clock=clock, ids=ids, metrics=metrics)
         news = NewsRuns(store, extractor, clock=clock, ids=ids, on_queued=self._queued)

@@ -46,7 +46,7 @@ from protocol.tool_calls import Action, Answer, ToolCall
 from storage.kernel.database import Conflict, StorageError
 from storage.runs import plans
 from storage.runs.calls import CallAnswer, OpenCall, mark_sent
-from storage.runs.excerpts import SealedExcerpt
+from storage.runs.excerpts import SealedExcerpt, find_excerpts
 from storage.runs.items import DecidedKinds, ItemRow, decided_kinds
 from storage.runs.plans import ItemCaps, PlannedMessage, Seal, UnitPlan, UnitToPlan
 from storage.runs.units import AnsweredCalls, SettledCalls, settle_answers
@@ -84,22 +84,44 @@ class ExcerptSeals:
             except BadKeys as error:
                 log.warning("excerpt.not_sealed", why=str(error))
                 return None
-            end = source["end" if source["quote"] else "start"]  # the quote of a message is only here
-            key_id, sealed = ring.seal(excerpts.around(source["start"], end), row=item.id, owner=item.id)
+            is_alone = not source["quote"]  # the quote of a message is only here
+            around = excerpts.around(source["start"], source["end"], has_quote=is_alone)
+            key_id, sealed = ring.seal(around, row=item.id, owner=item.id)
             return SealedExcerpt(item.id, key_id, sealed)
 
         return seal
 
-    async def open(self, sealed: Mapping[str, SealedExcerpt]) -> dict[str, Excerpt]:
+    def open(self, sealed: Mapping[str, SealedExcerpt]) -> dict[str, Excerpt]:
         """Return those of these excerpts, by item, that this node can open."""
         opened: dict[str, Excerpt] = {}
         for id, found in sealed.items():
             try:
-                ring = await anyio.to_thread.run_sync(self._keys.ring_now)
+                ring = self._keys.ring_now()
                 opened[id] = ring.open(found.sealed, Excerpt, row=id, owner=id, key_id=found.key_id)
             except (BadKeys, NotOpened) as error:
                 log.warning("excerpt.not_opened", item_id=id, why=str(error))
         return opened
+
+    def with_quotes(self, c: Connection, rows: Sequence[ItemRow]) -> list[ItemRow]:
+        """Return items with the quotes of messages in their sources, if these can be opened."""
+        lacking = [row.id for row in rows if row.source is not None and not row.source["quote"]]
+        excerpts = self.open(find_excerpts(c, lacking))
+        return [
+            msgspec.structs.replace(row, source={**row.source, "quote": words_of(row, excerpts[row.id])[0]})
+            if row.source is not None and row.id in excerpts
+            else row
+            for row in rows
+        ]
+
+
+def words_of(row: ItemRow, excerpt: Excerpt | None) -> tuple[str | None, Excerpt | None]:
+    """Return the quote of an item, and the lines around it, which have the quote of a message."""
+    source = row.source or {}
+    if excerpt is None or source["quote"]:
+        return source.get("quote"), excerpt
+    length = source["end"] - source["start"]
+    rest = excerpt.after[length:]
+    return excerpt.after[:length], msgspec.structs.replace(excerpt, after=rest)
 
 
 BATCHES_IN_FLIGHT = 2  # per run: the hub writes the answers to one while the device writes the other's rows;

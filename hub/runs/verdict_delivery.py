@@ -17,7 +17,7 @@ from hub.base.clock import Clock, now_ms
 from hub.base.log import Channel
 from hub.base.periodic_loop import PeriodicLoop
 from hub.links.device_link import IDEMPOTENT, DeviceLink
-from hub.runs.delivery import TableRefused, declare, may_change, row_id_of
+from hub.runs.delivery import ExcerptSeals, TableRefused, declare, may_change, row_id_of
 from hub.runs.found_items import frame_of, payload_of
 from protocol.calls import Reviewed
 from protocol.capabilities import CAPABILITY_OF
@@ -37,7 +37,8 @@ from protocol.tool_calls import Action, Answer, ToolCall
 from storage.kernel.database import StorageError
 from storage.runs import item_verdicts, items
 from storage.runs.item_verdicts import DueVerdict, VerdictAnswer
-from storage.store import Store
+from storage.runs.items import ItemRow
+from storage.store import Connection, Store
 
 log = Channel(__name__)
 
@@ -58,16 +59,19 @@ class VerdictDelivery:
         *,
         find_link: Callable[[DeviceId], DeviceLink | None],
         clock: Clock,
+        seals: ExcerptSeals,
         tables: Callable[[], Tables] = lambda: TABLES,
     ) -> None:
         """Set up the service.
 
         Args:
             find_link: returns the link of a device that is connected to this hub and agrees about the past.
+            seals: open the quotes of messages that are brought.
             tables: returns the declarations of all tables.
         """
         self.loop = PeriodicLoop(clock)
         self._store = store
+        self._seals = seals
         self._tables = tables
         self._find_link = find_link
         self._clock = clock
@@ -232,7 +236,11 @@ class VerdictDelivery:
         """
         if verdict.sends and IDEMPOTENT.isdisjoint(link.capabilities):  # it may insert the item twice
             return VerdictAnswer(id=verdict.id, reason=ErrorCode.UNKNOWN_EFFECT)
-        item, *_ = await self._store.read(items.get_item, verdict.item_id)
+
+        def read(c: Connection) -> list[ItemRow]:
+            return self._seals.with_quotes(c, [items.get_item(c, verdict.item_id)[0]])
+
+        [item] = await self._store.read(read)
         table = self._tables().of(item.target_table)
         try:
             if table.name not in TABLES:

@@ -39,10 +39,13 @@ class Excerpts:
         first = text[:SIDE_BYTES].partition("\n")[0].strip() if text.startswith(_SUBJECT) else _SUBJECT
         self._subject = _encoded(first[len(_SUBJECT) :]).decode()
 
-    def around(self, start: int, end: int) -> Excerpt:
+    def around(self, start: int, end: int, *, has_quote: bool = False) -> Excerpt:
         """Return the rest of the lines of ``text[start:end]``, and LINES lines before and after them.
 
         A line that is cut by SIDE_BYTES begins or ends in ``…``.
+
+        Args:
+            has_quote: *after* begins with the whole of ``text[start:end]``.
         """
         text = self._text
         begin = start
@@ -62,10 +65,11 @@ class Excerpts:
         after = _encoded(text[end:stop])[:SIDE_BYTES].decode("utf-8", "ignore")
         first, last = start - len(before), end + len(after)
         is_cut = (first > 0 and text[first - 1] != "\n", last < len(text) and text[last - 1] != "\n")
+        quote = _encoded(text[start:end]).decode() if has_quote else ""
         return Excerpt(
             self._line_of(first),
             f"…{before}" if is_cut[0] else before,
-            f"{after}…" if is_cut[1] else after.removesuffix("\n"),
+            quote + (f"{after}…" if is_cut[1] else after.removesuffix("\n")),
             self._subject,
         )
 

@@ -339,7 +339,7 @@ class SimHub:
         self.wakes = WakeDelivery(
             store=store, find_link=self.roster.find, clock=clock, ids=self.ids, metrics=METRICS
         )
-        self.verdicts = VerdictDelivery(store, find_link=self._agreeing, clock=clock)
+        self.verdicts = VerdictDelivery(store, find_link=self._agreeing, clock=clock, seals=excerpt_seals())
         self.scheduler = Scheduler(
             store=store,
             extractor=extractor,

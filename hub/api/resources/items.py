@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
+from anyio import to_thread
 from msgspec import Meta, Struct
 
 from hub.api.agent_bodies import ids_called
@@ -39,7 +40,7 @@ from hub.base.metrics import Metrics
 from hub.base.printable import NOT_QUOTED
 from hub.base.roles import BY_ALL, BY_DEVICE, SESSION, Scope
 from hub.links.roster import Roster
-from hub.runs.delivery import ExcerptSeals
+from hub.runs.delivery import ExcerptSeals, words_of
 from hub.runs.repeated_items import Repeats, folded_filter, others_of, repeats_in_report
 from hub.runs.row_choices import RowTitle, choices_of
 from hub.runs.verdict_checks import lacking, problem_with, unsupported
@@ -684,10 +685,11 @@ class ItemsResource(Resource):
         if asked.table and is_empty and not self.limited_to.tables:
             for _, (message, hint) in unknown_tables([asked.table], self._tables()):
                 raise CodedError(ErrorCode.BAD_PARAMS, f"query.table: {message}; {hint}")
-        excerpts = await self._seals.open(
-            {item.row.id: sealed[item.row.id] for item in page.items if item.row.id in sealed}
+        excerpts = await to_thread.run_sync(
+            self._seals.open,
+            {item.row.id: sealed[item.row.id] for item in page.items if item.row.id in sealed},
         )
-        words = {item.row.id: _words_of(item.row, excerpts.get(item.row.id)) for item in page.items}
+        words = {item.row.id: words_of(item.row, excerpts.get(item.row.id)) for item in page.items}
         return ItemsPage(
             items=tuple(
                 ItemView.from_row(
@@ -815,7 +817,8 @@ class ItemsResource(Resource):
         counted = msgspec.convert(source.get("counted", ()), list[CountedDay])
         unresolved = msgspec.convert(source.get("unresolved", ()), list[Unresolved])
         if place is not None:
-            words, place.excerpt = _words_of(row, (await self._seals.open(sealed)).get(row.id))
+            opened = await to_thread.run_sync(self._seals.open, sealed)
+            words, place.excerpt = words_of(row, opened.get(row.id))
             place.quote = words or ""
         shown = self._shown(row, agent, device_name, timezone, newest, elsewhere)
         table = self._tables().of(row.target_table)
@@ -958,7 +961,7 @@ class ItemsResource(Resource):
         """Return the open proposals on items, by item."""
         found = item_proposals.open_on(c, [row.id for row in rows])
         names = audit.actor_names(c, {proposal.actor for on in found.values() for proposal in on})
-        known = {row.id: row for row in rows if row.id in found}
+        known = {row.id: row for row in self._seals.with_quotes(c, [row for row in rows if row.id in found])}
 
         def view(open_proposal: ProposalRow) -> ProposalView:
             row = known[open_proposal.item_id]
@@ -1077,12 +1080,16 @@ class ItemsResource(Resource):
         """List the newest items of a device that the hub holds, with what a reviewer needs of each."""
         chosen = ItemFilter(device_id=link.device_id, user_id=link.user_id, verdict="held")
 
-        def read(c: Connection) -> tuple[ItemPage, int]:
+        def read(c: Connection) -> tuple[list[ListedItem], int]:
             page = runs_item_lists.list_items(c, chosen, limit=MAX_LONG)
-            return page, runs_item_lists.count_items(c, chosen, most=MAX_HELD_COUNTED).total
+            rows = self._seals.with_quotes(c, [item.row for item in page.items])
+            found = [
+                msgspec.structs.replace(item, row=row) for item, row in zip(page.items, rows, strict=True)
+            ]
+            return found, runs_item_lists.count_items(c, chosen, most=MAX_HELD_COUNTED).total
 
-        page, total = await self._store.read(read)
-        views = [msgspec.to_builtins(self._held_view(found_item)) for found_item in page.items]
+        found, total = await self._store.read(read)
+        views = [msgspec.to_builtins(self._held_view(found_item)) for found_item in found]
         return {"items": views[: fitting(views)], "total": total}
 
     def _held_view(self, found_item: ListedItem) -> HeldItemView:
@@ -1155,16 +1162,6 @@ def _changes(table: DeviceTable, row: ItemRow, timezone: str | None) -> tuple[Va
 
 def _also(others: Sequence[Thing]) -> tuple[RepeatView, ...]:
     return tuple(RepeatView(id=other.id, path=other.path, line=other.line) for other in others)
-
-
-def _words_of(row: ItemRow, excerpt: Excerpt | None) -> tuple[str | None, Excerpt | None]:
-    """Return the quote of an item, and the lines around it, which have the quote of a message."""
-    source = row.source or {}
-    if excerpt is None or source["quote"]:
-        return source.get("quote"), excerpt
-    length = source["end"] - source["start"]
-    rest = excerpt.after[length:]
-    return excerpt.after[:length], msgspec.structs.replace(excerpt, after=rest)
 
 
 def _fitting(rows: Sequence[ItemRow], sealed: Mapping[str, SealedExcerpt]) -> int:

@@ -290,6 +290,23 @@ async def test_open_item_shows_the_excerpt_and_lists_only_with_detail(
     assert await hub.store.read(excerpts.keys_of_excerpts) == {}
 
 
+async def test_proposal_of_words_in_the_sealed_quote_of_a_mail_is_supported(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
+    ring = KeyStore(hub.folder, chance=SeededChance(), environ={}).ring_now()
+    sealed = SealedExcerpt("i-0", *ring.seal(Excerpt(3, "", "task\nBye."), row="i-0", owner="i-0"))
+    source = sa.func.json_set(schema.items.c.source, "$.quote", "")
+    await hub.store.write(
+        lambda c: c.execute(sa.update(schema.items).where(schema.items.c.id == "i-0").values(source=source))
+    )
+    await hub.store.write(excerpts.put_excerpts, {"i-0": sealed}, at=1)
+    for name, unsupported in (("Eve", ["assignee"]), ("task", [])):
+        proposal = {"item": "i-0", "verdict": "edit", "why": "who", "data": {"assignee": [name]}}
+        await client.post("/v1/items/proposals", json={"proposals": [proposal]})
+        (shown,) = (await client.get("/v1/items/i-0")).json()["proposals"]
+        assert shown["unsupported"] == unsupported
+
+
 async def test_items_are_chosen_by_agent_verdict_and_run(client: httpx2.AsyncClient) -> None:
     assert await titles(client, verdict="rejected") == ["task 3"]
     assert await titles(client, verdict="open", run="r-1") == ["task 0"]

@@ -31,6 +31,7 @@ from storage.store import Store
 from tests.hub.runs.past import Past, store_of_device
 from tests.storage.test_items import DESK, EPOCH, at_device, give, stored
 from tests.support.clock import FakeClock
+from tests.support.excerpts import excerpt_seals
 from tests.support.link import FakeLink
 from tests.support.runs import Bench
 from tests.support.wire import until
@@ -619,7 +620,8 @@ async def deliver(store: Store, clock: FakeClock, link: FakeLink) -> Sequence[To
         c.execute(sa.update(devices).values(session_epoch=link.epoch))
 
     await store.write(connect)
-    delivery = VerdictDelivery(store, find_link={DESK: link}.get, clock=clock)
+    find_link = {DESK: link}.get
+    delivery = VerdictDelivery(store, find_link=find_link, clock=clock, seals=excerpt_seals())
     async with anyio.create_task_group() as tasks:
         await tasks.start(delivery.serve)
         await clock.pass_time(0.0)

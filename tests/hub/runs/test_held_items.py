@@ -36,9 +36,12 @@ from storage.runs.item_verdicts import GivenVerdict, NewVerdict, VerdictRow
 from storage.runs.items import DecidedKinds, ItemRow, Verdict
 from storage.schema import devices
 from storage.schema import items as ledger
+from storage.store import Store
 from tests.hub.runs.test_ledger import folder
+from tests.hub.runs.test_mailboxes import bench_over
 from tests.support.clock import SeededChance
 from tests.support.link import FakeLink
+from tests.support.mailbox import Mailbox
 from tests.support.requests import result
 from tests.support.runs import MODERN, Bench
 from tests.support.scripted_hub import HubCalls
@@ -107,7 +110,8 @@ async def deliver(bench: Bench, link: FakeLink) -> None:
         c.execute(sa.update(devices).values(session_epoch=link.epoch))
 
     await bench.store.write(connect)
-    service = VerdictDelivery(bench.store, find_link={link.device_id: link}.get, clock=bench.clock)
+    find_link = {link.device_id: link}.get
+    service = VerdictDelivery(bench.store, find_link=find_link, clock=bench.clock, seals=bench.seals)
     async with anyio.create_task_group() as tasks:
         await tasks.start(service.serve)
         await bench.clock.pass_time(0.0)
@@ -509,6 +513,44 @@ async def test_an_item_that_its_owner_approves_at_the_device_is_one_approved_row
     assert (row.title, row.verdict) == ("call Anna", "approved")
     assert (await listed(bench, "approved"))["call Anna"].row_id == row.row_id
     assert await held_at_device(bench) == []
+
+
+async def held_mail(store: Store) -> tuple[Bench, ItemRow, HeldItem]:
+    """Return a bench whose mailbox has one held item: its row, and the item as its device lists it."""
+    mailbox = Mailbox()
+    mailbox.add("t1", ANNA)
+    bench = await bench_over(store, mailbox)
+    bench.connect(capabilities=REVIEWS)
+    await bench.run()
+    (item,) = await held_at_device(bench)
+    return bench, (await listed(bench, "held"))["call Anna"], item
+
+
+async def test_held_item_of_a_mail_is_listed_and_approved_at_the_device_with_its_sealed_quote(
+    store: Store, doubted: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doubted.add("call Anna")
+    bench, held, item = await held_mail(store)
+    assert ((held.source or {})["quote"], item.quote) == ("", "call Anna")
+    with desk(tmp_path, bench) as device:
+        answers(monkeypatch, None)
+        assert judge_held(tmp_path / "desk.db", [item], "approve") == [None]
+        assert await judge(bench, item, "approve") is None
+        await deliver(bench, linked(bench, lambda call: device.apply([call])[0]))
+    (row,) = read_items(tmp_path / "desk.db")
+    assert (row.quote, row.verdict) == ("call Anna", "approved")
+
+
+async def test_held_item_of_a_mail_approved_at_the_hub_is_sent_with_its_sealed_quote(
+    store: Store, doubted: set[str]
+) -> None:
+    doubted.add("call Anna")
+    bench, held, _ = await held_mail(store)
+    await give(bench, held, "approve")
+    link = linked(bench, _row_of_title)
+    link.owner_grants = {GRANT: ["marked"]}
+    await deliver(bench, link)
+    assert [call.source.quote for call in link.calls if call.source] == ["call Anna"]
 
 
 MOVED: Final = {"path": "moved.md", "start": 9, "end": 18}

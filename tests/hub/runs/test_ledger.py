@@ -192,7 +192,7 @@ async def excerpt_of(bench: Bench, title: str) -> Excerpt | None:
     row = (await ledger(bench))[title]
     sealed = await bench.store.read(excerpts.find_excerpts, [row.id])
     assert not any(b"Hello" in one.sealed for one in sealed.values()), "it is not readable in the database"
-    return (await bench.seals.open(sealed)).get(row.id)
+    return bench.seals.open(sealed).get(row.id)
 
 
 @pytest.mark.parametrize("verdict", ["approved", "rejected"])

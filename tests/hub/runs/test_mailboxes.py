@@ -106,7 +106,7 @@ async def test_messages_become_device_items_without_quotes_and_advance_the_curso
     found = await bench.store.read(item_lists.list_items, ItemFilter())
     assert {(one.row.source or {}).get("quote") for one in found.items} == {""}, "no part of a mail is kept"
     sealed = await bench.store.read(excerpts.find_excerpts, [one.row.id for one in found.items])
-    opened = (await bench.seals.open(sealed)).values()
+    opened = bench.seals.open(sealed).values()
     assert {one.after for one in opened} == {"t1", "t2", "t3"}, "but sealed, until the verdict"
     calls = await bench.store.read(lambda c: c.execute(sa.select(run_calls.c.payload)).scalars().all())
     assert [(one["data"]["title"], one["source"]["quote"]) for one in calls] == [

@@ -35,6 +35,12 @@ def test_excerpt_ends_at_the_end_of_the_text(text: str, quote: str, found: Excer
     assert around(text, quote) == found
 
 
+@each("quote", ["\u4e2d" * 400, "\ud800?", "1\n2\n3\n4\n5\n6"])
+def test_excerpt_with_its_quote_has_the_whole_quote_before_the_lines_after_it(quote: str) -> None:
+    found = Excerpts(f"a\n{quote}\nb").around(2, 2 + len(quote), has_quote=True)
+    assert found == Excerpt(1, "a\n", quote.replace("\ud800", "?") + "\nb")
+
+
 @each("letter", ["x", "\u00e4", "\U0001f600", "\ud800"])
 def test_long_line_is_cut_with_an_ellipsis(letter: str) -> None:
     text = f"first\n{letter * 3_000}quote{letter * 3_000}\nlast"
