@@ -518,6 +518,19 @@ _HELD_OF_AGENT: Final = (
     .select_from(items)
     .where(items.c.agent_id == sa.bindparam("agent"), items.c.verdict == "held", listed_keys(items))
 )
+_NTH_OF_UNIT: Final = sa.func.row_number().over(
+    partition_by=items.c.unit_key, order_by=(items.c.created_at, items.c.id)
+)
+_MOST_HELD: Final = (
+    sa.select(items.c.id, _NTH_OF_UNIT.label("nth"), items.c.created_at)
+    .where(items.c.agent_id == sa.bindparam("agent"), items.c.verdict == "held", listed_keys(items))
+    .subquery()
+)
+_LAST_OF_UNITS: Final = (
+    sa.select(_MOST_HELD.c.id, _MOST_HELD.c.nth)
+    .order_by(_MOST_HELD.c.nth.desc(), _MOST_HELD.c.created_at, _MOST_HELD.c.id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
 _LET_GO: Final = sa.delete(items).where(
     items.c.id.in_(sa.bindparam("ids", expanding=True)), items.c.verdict == "held"
 )
@@ -526,6 +539,12 @@ _LET_GO: Final = sa.delete(items).where(
 def count_held(c: sa.Connection, agent_id: AgentId) -> int:
     """Return the number of items of an agent that the hub holds."""
     return int(c.execute(_HELD_OF_AGENT, {"agent": agent_id}).scalar_one())
+
+
+def last_held(c: sa.Connection, agent_id: AgentId, most: int) -> list[tuple[str, int]]:
+    """Return held items of an agent with their places in their units: of the units with most, the oldest."""
+    found = c.execute(_LAST_OF_UNITS, {"agent": agent_id, "most": most})
+    return [(row.id, row.nth) for row in found]
 
 
 def drop_held(c: sa.Connection, ids: Sequence[str]) -> None:

@@ -43,6 +43,7 @@ from storage.runs.items import (
     are_answered,
     count_held,
     drop_held,
+    last_held,
     write_items,
 )
 from storage.runs.runs import advance
@@ -272,6 +273,7 @@ class _WindowCounts:
         self.planned: Counter[RunId] = Counter()  # calls that are not written yet
         self.marked: Counter[RunId] = Counter()
         self.held: Counter[AgentId] = Counter()  # items that are not written yet
+        self.changed: set[str] = set()  # items that decisions change or delete
 
 
 class _UnitPlanning:
@@ -419,14 +421,14 @@ def plan_units(c: sa.Connection, units: Sequence[UnitToPlan]) -> list[UnitPlan |
                 keys.add(unit.unit_key)
                 works[nth] = _UnitPlanning(unit, run, row)
         lookup = ItemLookup(c, [(work.finder, work.unit.found) for work in works.values()])
-        changed: set[str] = set()
+        counts.changed.clear()
         for nth, work in list(works.items()):
             known = lookup.known(work.finder, work.unit.found)
-            if changed and not changed.isdisjoint(item.row.id for item in (*known.here, *known.elsewhere)):
+            if not counts.changed.isdisjoint(item.row.id for item in (*known.here, *known.elsewhere)):
                 later.append((nth, work.unit))
                 del works[nth]
                 continue
-            changed |= work.decide(c, known, counts)
+            counts.changed |= work.decide(c, known, counts)
             lookup.add(work.decisions, work.finder)
         outcomes |= zip(works, _write_plans(c, list(works.values()), counts), strict=True)
         counts.planned.clear()
@@ -595,7 +597,9 @@ def _note_seen(c: sa.Connection, work: _UnitPlanning) -> None:
 def _held(
     c: sa.Connection, known: KnownItems, decisions: Sequence[Decision], counts: _WindowCounts
 ) -> tuple[Sequence[Decision], int, int, set[str]]:
-    """Delete items that the hub holds and that the unit does not have any more.
+    """Delete items that the hub holds: those that the unit does not have any more, and those of fuller units.
+
+    An agent that holds all it may takes an item from the unit with most, so no unit keeps out all others.
 
     Returns:
         The decisions, without those that would hold too many items; the number of items that are held, and of
@@ -610,13 +614,19 @@ def _held(
     fresh = [decision for decision in held if decision.before is None]
     if not fresh:
         return decisions, len(held), 0, outdated
-    in_window = counts.held[agent_id]
-    of_agent = MAX_HELD_OF_AGENT - count_held(c, agent_id) - in_window
-    room = max(0, min(MAX_HELD_OF_UNIT - len(held) + len(fresh), of_agent))
-    beyond = {id(decision) for decision in fresh[room:]}
+    rest = max(0, MAX_HELD_OF_UNIT - len(held) + len(fresh))
+    free = max(0, MAX_HELD_OF_AGENT - count_held(c, agent_id) - counts.held[agent_id])
+    in_need = fresh[free:rest]
+    spared = counts.changed.union(decision.before.id for decision in decisions if decision.before is not None)
+    taken = last_held(c, agent_id, len(in_need) + len(spared)) if in_need else []
+    taken = [one for one in taken if one[0] not in spared]
+    first = len(held) - len(fresh) + free + 1
+    displaced = [item_id for place, (item_id, nth) in enumerate(taken[: len(in_need)], first) if place <= nth]
+    drop_held(c, displaced)
+    beyond = {id(decision) for decision in fresh[min(free, rest) + len(displaced) :]}
     counts.held[agent_id] += len(fresh) - len(beyond)
     left = [decision for decision in decisions if id(decision) not in beyond]
-    return left, len(held) - len(beyond), len(beyond), outdated
+    return left, len(held) - len(beyond), len(beyond), outdated.union(displaced)
 
 
 def _calls_of_before(c: sa.Connection, work: _UnitPlanning) -> set[str]:

@@ -455,6 +455,25 @@ async def test_a_held_item_without_a_source_is_forgotten_with_time(bench: Bench,
 # --- the owner decides at the device ---
 
 
+async def test_held_items_of_an_agent_give_places_to_files_with_fewer(
+    bench: Bench, doubted: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plans, "MAX_HELD_OF_AGENT", 4)
+    held: list[str] = []
+    files: dict[str, str] = {}
+    for name, number in (("a", 4), ("b", 2), ("c", 1), ("d", 3)):
+        titles = [f"ask {name * 4} about {thing}" for thing in ("rent", "paint", "locks", "stairs")[:number]]
+        doubted.update(titles)
+        files[name] = "".join(f"- [ ] {title}\n" for title in titles)
+        await run(bench, **files)
+        await bench.clock.pass_time(1.0)
+        held.append("".join(sorted(row.unit_key[0] for row in (await listed(bench, "held")).values())))
+    assert held == ["aaaa", "aabb", "abbc", "abcd"], "of the files with most items, the oldest give"
+    (newest, *_) = await bench.store.read(runs.list_runs, limit=1)
+    notes = (await bench.units(newest.id))["d.md"].notes
+    assert notes == {"held": 1, "dropped": {"unlikely": 2}}
+
+
 def answers(monkeypatch: pytest.MonkeyPatch, *results: str | None, problem: str = "") -> None:
     """Let the connected device pass on what its hub answers."""
     reply = PageReply(hub="hub", result={"results": [*results]}, problem=problem)
