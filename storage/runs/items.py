@@ -521,14 +521,14 @@ _HELD_OF_AGENT: Final = (
 _NTH_OF_UNIT: Final = sa.func.row_number().over(
     partition_by=items.c.unit_key, order_by=(items.c.created_at, items.c.id)
 )
-_MOST_HELD: Final = (
+_PLACES_HELD: Final = (
     sa.select(items.c.id, _NTH_OF_UNIT.label("nth"), items.c.created_at)
     .where(items.c.agent_id == sa.bindparam("agent"), items.c.verdict == "held", listed_keys(items))
     .subquery()
 )
 _LAST_OF_UNITS: Final = (
-    sa.select(_MOST_HELD.c.id, _MOST_HELD.c.nth)
-    .order_by(_MOST_HELD.c.nth.desc(), _MOST_HELD.c.created_at, _MOST_HELD.c.id)
+    sa.select(_PLACES_HELD.c.id, _PLACES_HELD.c.nth)
+    .order_by(_PLACES_HELD.c.nth.desc(), _PLACES_HELD.c.created_at, _PLACES_HELD.c.id)
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
 _LET_GO: Final = sa.delete(items).where(

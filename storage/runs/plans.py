@@ -619,7 +619,7 @@ def _held(
     in_need = fresh[free:rest]
     spared = counts.changed.union(decision.before.id for decision in decisions if decision.before is not None)
     taken = last_held(c, agent_id, len(in_need) + len(spared)) if in_need else []
-    taken = [one for one in taken if one[0] not in spared]
+    taken = [(item_id, nth) for item_id, nth in taken if item_id not in spared]
     first = len(held) - len(fresh) + free + 1
     displaced = [item_id for place, (item_id, nth) in enumerate(taken[: len(in_need)], first) if place <= nth]
     drop_held(c, displaced)
