@@ -282,10 +282,10 @@ class PassageDates(msgspec.Struct, frozen=True):
         Words that mean the same on any day explain themselves.
         """
         anchor, zone = self.at(item.start), ZoneInfo(timezone)
-        if (plan := self.plan_at(item.start)) and plan.words == item.words.get("dueDate"):
-            by, words = plan.evidence, plan.words
-            since = plan.since
-            return (CountedDay(field="dueDate", words=words, since=since, by=by.by, evidence=by.words),)
+        if (plan := self.plan_at(item.start)) and plan.words in item.words.values():
+            by, words, since = plan.evidence, plan.words, plan.since
+            field = "dueDate" if "dueDate" in item.words else "date"
+            return (CountedDay(field=field, words=words, since=since, by=by.by, evidence=by.words),)
         if anchor is None:
             return ()
         by = self.evidence[bisect_right(self.places, item.start) - 1]
@@ -1032,6 +1032,11 @@ def _weekdays() -> dict[str, int]:
     """Return the folded names of weekdays in all languages, with their numbers."""
     days = [day for language in languages() for day in enumerate(language.time.weekdays.split(","))]
     return {fold(word): nth for nth, words in days for word in words.split() if len(word) > 1}
+
+
+def weekday_of(name: str, *, is_german: bool) -> int | None:
+    """Return the number of a weekday by its name, in German also by two letters."""
+    return _weekdays().get(fold(name), _GERMAN_DAYS.get(fold(name)) if is_german else None)
 
 
 @lru_cache(maxsize=4_096)  # lines are looked at several times

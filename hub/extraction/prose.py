@@ -38,7 +38,7 @@ from hub.extraction.titles import EDGES, closed_span, title_of
 from hub.extraction.tokens import fold
 from hub.extraction.when.days import FoundDay, find_days, resolve_ahead
 from hub.extraction.when.language import has_han
-from hub.extraction.when.resolve import Anchor, local_day, time_in
+from hub.extraction.when.resolve import Anchor, local_day, open_clock_in, read_date, time_in
 from hub.extraction.wording.languages import Lexicon, is_label, is_line_of, languages, mail_fields, way_fields
 from hub.extraction.wording.names import is_person, split_names
 from protocol.frame import Field
@@ -359,6 +359,11 @@ class _ProseReader:
         zone, words = self._options.timezone, f"{day.words} {clock}"
         moment = resolve_ahead(words, self._day_at(place), zone, self._is_day_first)
         return day._replace(at=moment.at, has_time=True) if moment and moment.has_time else day
+
+    def on_day(self, day: FoundDay) -> FoundDay:
+        """Return the day without its time."""
+        begin = day.at and local_day(day.at, self._zone).isoformat()
+        return day._replace(at=read_date(begin or "", self._options.timezone), has_time=False)
 
     def is_ahead(self, day: FoundDay, place: int) -> bool:
         """Return True if the day is known, no week, and not before the text was written."""
@@ -1392,5 +1397,7 @@ class _Sentence:
             return self._add(TableName.TASKS, {"title": title}, begin, self._start + end, "event", day)
         if not self._reader.is_ahead(day, self._start):
             return False
+        if day.has_time and lexicon.has("evenings", title) and (clock := open_clock_in(day.words)):
+            day, title = self._reader.on_day(day), f"{title} ({clock})"
         title += f" ({interval[0]})" if (interval := _INTERVAL.search(day.words)) else ""
         return self._add(TableName.TIMELINES, {"title": title}, begin, self._start + end, "event", day)

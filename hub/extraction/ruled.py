@@ -85,14 +85,20 @@ class ToRead(RulesRequest[RulesResult], frozen=True, kw_only=True, tag="read"):
 
     def answer(self) -> RulesResult:
         """Read the document."""
-        from hub.extraction import structured  # imported here: a hub leaves the reading to another process
+        from hub.extraction import (
+            day_rows,
+            structured,
+        )  # imported here: a hub leaves the reading to another process
 
         document, options = self.document, self.options
         form = structured.read(document, options)
         dates = PassageDates.of(document, date=form.date, timezone=options.timezone)
         items = [*with_due_days(form, dates, options.timezone)]
         by_rules = msgspec.structs.replace(form.by_rules or form, tables=form.tables)
-        found = structured.read_prose(document, options, by_rules, dates) if self.reads_prose else ()
+        found = list[Item]()
+        if self.reads_prose:
+            found = structured.read_prose(document, options, by_rules, dates)
+            found = day_rows.with_day_rows(found, document, by_rules, dates, options)
         ahead = filterfalse(partial(_is_over, document=document, timezone=options.timezone), items)
         found = by_place([*ahead, *filter(by_rules.admits, found)])
         found = [*with_planned_days(found, dates, options.timezone)]

@@ -631,12 +631,34 @@ def dates_in(text: str, *, has_spans: bool = False) -> list[DateWords]:
     return list(found.values())
 
 
-def time_in(text: str) -> str | None:
-    """Return the first words for a definite time of day that are beside no day, or None."""
+def time_in(text: str, *, is_sure: bool = True) -> str | None:
+    """Return the first words for a time of day that are beside no day, or None.
+
+    Args:
+        is_sure: the hour is that of the morning, or that of the evening.
+    """
     tokens = Tokens(text[:MAX_SENTENCE_CHARS])
     for start, end, _, parts in _phrases_in(tokens.line):
-        if not parts.about_day and find_time(parts) is not None:
+        if not parts.about_day and (find_time(parts) if is_sure else parts.hour) is not None:
             return text[slice(*tokens.place(start, end))]
+    return None
+
+
+def is_sure_clock(words: str, lexicon: Lexicon) -> bool:
+    """Return True for a time that is definite in a language."""
+    parts = together(_parsed(lexicon.time, fold(words)) or ())
+    return parts is not None and find_time(parts) is not None
+
+
+def open_clock_in(words: str) -> str | None:
+    """Return the time in words, also behind those for a day, that is one of the morning or of the evening."""
+    parts = words.split()
+    for text in (" ".join(parts[nth:]) for nth in range(len(parts))):
+        tokens = Tokens(text)
+        for start, end, _, time in _phrases_in(tokens.line):
+            if time.hour is not None and not time.about_day:
+                is_open = time.hour < _NOON and time.half is None and not time.is_sure
+                return text[slice(*tokens.place(start, end))] if is_open else None
     return None
 
 

@@ -145,6 +145,8 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
         dangling: words that neither begin nor end a title ("and"); those before days only end none ("by").
         edges: words for the edge of a span ("by the end of May"); in the group ``open``, for no certain day;
             with the group ``first``, for the week of that day.
+        evenings: nouns for events of the evening, whose hour on a clock of twelve is not of the morning.
+        timetables: words of timetables, opening hours and programmes, whose times are no appointments.
         undated: words for a day that is none of work: of a kind ("a weekend number"), or since when.
         lapses: words that make a day the end of what they are about ("expires on"), as a deadline is.
         inverted: a verb before its subject, which a day comes before ("Am 3. werden die Zähler gelesen").
@@ -239,6 +241,8 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
     edges: Rows = _NEVER
     undated: Rows = _NEVER
     lapses: Rows = _NEVER
+    evenings: Rows = _NEVER
+    timetables: Rows = _NEVER
     nominal: Rows = _NEVER
     inverted: Rows = _NEVER
 
