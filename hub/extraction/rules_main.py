@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from hub.document import Document
-from hub.extraction import judge, prompt_injection, structured
+from hub.extraction import day_rows, judge, prompt_injection, structured
 from hub.extraction.items import ExtractionOptions
 from hub.extraction.ruled import MEMORY_BYTES, Request, frame_of
 from hub.extraction.when.resolve import ZONES
@@ -61,6 +61,7 @@ def main() -> None:
         raise confinement.Unconfined("its network cannot be closed")
     decoder = msgspec.msgpack.Decoder(Request)
     assert zones
+    assert day_rows  # the module, of which no part can be loaded any more
     gc.freeze()
     gc.enable()
     with open(0, "rb", closefd=False) as asked, open(1, "wb", closefd=False) as answers:
