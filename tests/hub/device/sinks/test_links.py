@@ -145,7 +145,7 @@ def test_link_appearing_during_a_write_is_not_written_through(
     monkeypatch.setattr(os, "unlink", measure)
     bench.synchronize(target)
     monkeypatch.undo()
-    if moment == "before the file is created":
+    if moment == "before the file is created" and way is folders.PathFolder and link.startswith("folder"):
         assert set(removed) <= {0}  # nothing was written into a folder that was exchanged
     assert swaps == [link]
     assert (vault.is_unchanged(), (vault.home / "fresh").exists()) == (True, False)
