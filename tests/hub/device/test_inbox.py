@@ -251,7 +251,7 @@ async def test_items_are_listed_page_by_page_by_day_by_file_and_the_surest_first
         for order, titles in {
             "day": ["two", "four", "one", "three"],
             "file": ["one", "two", "four", "three"],
-            "doubt": ["one", "two", "four", "three"],
+            "doubt": ["two", "four", "one", "three"],
         }.items():
             for limit in (1, 3):
                 assert await _listed(page, order=order, limit=limit) == titles, order
