@@ -212,11 +212,16 @@ class DeviceStore:
         return before != self._seen[asker]
 
     def unreported(self, most: int) -> list[RowVerdict]:
-        """Return at most *most* verdicts of the owner that the hub has not confirmed."""
-        return [
-            *verdicts.unreported(self._db, self.hub),
-            *proposals.unreported(self._db, self.hub),
-        ][:most]
+        """Return at most *most* verdicts of the owner that the hub has not confirmed, and note them as sent.
+
+        Those that were taken back come first and alone: a hub of an older release refuses their word.
+        """
+        found = [*verdicts.unreported(self._db, self.hub), *proposals.unreported(self._db, self.hub)]
+        report = ([verdict for verdict in found if verdict.verdict == "open"] or found)[:most]
+        if report:
+            with suppress(sqlite3.Error), self._transaction():  # a full disk is reported by the confirmation
+                verdicts.note_sent(self._db, report)
+        return report
 
     def note_reported(self, report: Sequence[RowVerdict]) -> None:
         """Mark verdicts as confirmed by the hub."""
@@ -620,6 +625,7 @@ def _add_tables(db: sqlite3.Connection) -> None:
         review_calls.CREATE_PROPOSALS,
         declared_tables.CREATE,
         verdicts.APPROVALS_AHEAD,
+        verdicts.SENT,
         *schema.SINKS,
         *moved_files.CREATE,
     ):

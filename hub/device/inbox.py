@@ -94,6 +94,8 @@ class Inbox:
             self._saved[item.number] = [_Saved(table, before, self._row(table, item.row_id)), *settled]
             if len(self._saved) > MAX_SAVED:
                 del self._saved[next(iter(self._saved))]
+        elif decided.done:
+            self._saved.pop(item.number, None)  # undo is of the last decision, or of none
         return _sentence(decided)
 
     def undo(self, number: int) -> None:
@@ -135,8 +137,6 @@ def _restore(db: sqlite3.Connection, saved: _Saved) -> None:
         rows.restore(db, saved.table, saved.before)
     except CallRefusal as refusal:
         raise NotDecided(str(refusal)) from refusal
-    # the next decision is reported to the hub, whatever was reported of this one
-    db.execute("UPDATE reviews SET reported = NULL WHERE tbl = ? AND row_id = ?", (saved.table.name, row_id))
 
 
 def _sentence(decided: OwnerDecisions) -> str:

@@ -46,6 +46,8 @@ class Outbox(NamedTuple, Generic[Decision]):
         unconfirmed: returns at most so many decisions that the hub has not confirmed.
         confirm: marks a decision as confirmed.
         discard: marks a decision that the hub refused for good; None: it is sent again.
+        is_optional: returns True for a report that a hub of an older release refuses (``bad_params``); it is
+            confirmed then, and the counter tells the hub.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Outbox(NamedTuple, Generic[Decision]):
     params: Callable[[Sequence[Decision]], Parameters]
     confirm: Callable[[DeviceStore, Sequence[Decision]], None]
     discard: Callable[[DeviceStore, Sequence[Decision]], None] | None = None
+    is_optional: Callable[[Sequence[Decision]], bool] = lambda report: False
 
 
 # the owner's verdicts on rows that a hub wrote
@@ -65,6 +68,7 @@ VERDICTS: Final = Outbox[RowVerdict](
     DeviceStore.unreported,
     lambda report: {"verdicts": [msgspec.structs.asdict(verdict) for verdict in report]},
     DeviceStore.note_reported,
+    is_optional=lambda report: report[0].verdict == "open",
 )
 
 
@@ -157,7 +161,8 @@ class Reporting:
             if response is None:
                 return ErrorCode.CALL_TIMED_OUT
             error, mark = response.error, outbox.confirm
-            if error is not None:
+            is_older = error is not None and error.code == ErrorCode.BAD_PARAMS
+            if error is not None and not (is_older and outbox.is_optional(report)):
                 if error.retryable or error.code == ErrorCode.UNKNOWN_METHOD or outbox.discard is None:
                     return error.code
                 # another answer counts, or the hub does not know the id: a retry cannot succeed

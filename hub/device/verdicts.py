@@ -7,7 +7,7 @@ device's file. Plain functions over a connection, inside the caller's transactio
 import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
@@ -23,9 +23,6 @@ from protocol.tables import (
     DeviceTable,
     Filler,
 )
-
-Word = Literal["approved", "edited", "rejected"]
-
 
 # columns that are no content: stamps of the device, and flags
 _NO_CONTENT: Final = frozenset({"id", "createdAt", "updatedAt", *SUGGESTED})
@@ -45,11 +42,15 @@ APPROVED_AHEAD: Final = (
 )
 
 
+# Calls whose verdicts were sent and not confirmed: the hub may have them.
+SENT: Final = "CREATE TABLE IF NOT EXISTS sent_verdicts (call_id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID"
+
+
 class RowVerdict(msgspec.Struct, frozen=True):
-    """Owner's verdict on the row that call *call_id* wrote."""
+    """Owner's verdict on the row that call *call_id* wrote; ``open``: it was taken back."""
 
     call_id: str
-    verdict: Word
+    verdict: RowState
 
 
 class Remarks(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -95,7 +96,7 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
     call_id: str
     row: Record | None
     state: RowState
-    reported: Word | None
+    reported: RowState | None
 
     @property
     def label(self) -> str:
@@ -237,20 +238,32 @@ def reviews(db: sqlite3.Connection, hub: str | None = None) -> Iterator[Review]:
 
 
 def unreported(db: sqlite3.Connection, hub: str) -> list[RowVerdict]:
-    """Return the owner's verdicts on rows of *hub* that it has not confirmed."""
+    """Return the owner's verdicts on rows of *hub* that it has not confirmed.
+
+    One that was taken back is ``open`` if the hub has confirmed it, or may have it.
+    """
+    sent = {call_id for (call_id,) in db.execute("SELECT call_id FROM sent_verdicts")}
     return [
         RowVerdict(review.call_id, review.state)
         for review in reviews(db, hub)
-        if review.state != "open" and review.state != review.reported
+        if review.state != (review.reported or "open") or (review.state == "open" and review.call_id in sent)
     ]
+
+
+def note_sent(db: sqlite3.Connection, report: Sequence[RowVerdict]) -> None:
+    """Record that a hub may have these verdicts from now on."""
+    db.executemany(
+        "INSERT OR IGNORE INTO sent_verdicts VALUES (?)", [(verdict.call_id,) for verdict in report]
+    )
 
 
 def note_reported(db: sqlite3.Connection, report: Sequence[RowVerdict]) -> None:
     """Record verdicts that a hub has confirmed. A later different verdict is reported again."""
     db.executemany(
-        "UPDATE reviews SET reported = ? WHERE call_id = ?",
+        "UPDATE reviews SET reported = nullif(?, 'open') WHERE call_id = ?",
         [(verdict.verdict, verdict.call_id) for verdict in report],
     )
+    db.executemany("DELETE FROM sent_verdicts WHERE call_id = ?", [(verdict.call_id,) for verdict in report])
 
 
 def state_of(table: DeviceTable, row: Record | None, written: str) -> RowState:

@@ -483,7 +483,8 @@ def _admit_row(
         other = ledger.other_of_row(known, one.row_id)
         if other is not None and other.call_id not in lost:  # else it is sent again
             _take_row(c, other)
-        if one.verdict == "open" != known.verdict:  # a verdict was undone, or its device restored
+        if one.verdict == "open" and (known.verdict != "open" or known.source is None):
+            # a verdict was undone, or its device restored
             source = known.source or one.source
             again = {
                 "verdict": "open",

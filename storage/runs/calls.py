@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
 
+from protocol.calls import RowState
 from protocol.errors import HubError, IllegalTransition, LinkLost
 from protocol.ids import CallId, DeviceId, RunId
 from protocol.lifecycles import CALL, CallEvent, CallState, UnitState
@@ -321,10 +322,10 @@ def _settle(
 
 
 class ReportedVerdict(msgspec.Struct, frozen=True):
-    """Verdict of a device's owner about the item of call *call_id*."""
+    """Verdict of a device's owner about the item of call *call_id*; ``open``: it was taken back."""
 
     call_id: CallId
-    verdict: Literal["approved", "edited", "rejected"]
+    verdict: RowState
 
 
 VERDICTS = sa.select(items.c.call_id, items.c.verdict, items.c.answered_at).where(
@@ -351,10 +352,22 @@ JUDGE = (
         ),
         same_as=sa.bindparam("repeated", type_=sa.Text),
         before=sa.case((items.c.answered_at.is_(None), items.c.before), else_=sa.null()),
-        verdict_at=sa.bindparam("now", type_=Int),
+        verdict_at=sa.case(
+            (sa.bindparam("reported") == "open", sa.null()), else_=sa.bindparam("now", type_=Int)
+        ),
         answered_at=sa.func.coalesce(items.c.answered_at, sa.bindparam("now", type_=Int)),
         updated_at=sa.bindparam("now", type_=Int),
     )
+)
+PAYLOADS = sa.select(run_calls.c.call_id, run_calls.c.payload).where(AMONG, run_calls.c.payload.is_not(None))
+SOURCE_AGAIN = (
+    sa.update(items)
+    .where(
+        items.c.device_id == sa.bindparam("device"),
+        items.c.call_id == sa.bindparam("call"),
+        items.c.source.is_(None),
+    )
+    .values(source=sa.bindparam("kept", type_=items.c.source.type))
 )
 WAITING_OF_CALLS = ITEMS.where(
     items.c.device_id == sa.bindparam("device"),
@@ -378,7 +391,7 @@ def record_verdicts(
     restored meanwhile and that knows neither the call nor the verdict.
 
     Verdicts about items of other devices, and about replaced versions, are ignored. A repeated report does no
-    harm.
+    harm. A rejected item that its device has again gets the source of its call, while that is stored.
 
     Args:
         repeats: ids of the items because of whose approval others were rejected, by the calls of those.
@@ -388,6 +401,7 @@ def record_verdicts(
     known = [
         row for part in in_parts(sorted(reported)) for row in c.execute(VERDICTS, query | {"calls": part})
     ]
+    known = [row for row in known if row.verdict != "held" or reported[row.call_id] != "open"]
     # Before the answer about a version, the ledger has the verdict on the version before it.
     changed = sorted(
         row.call_id for row in known if reported[row.call_id] != row.verdict or row.answered_at is None
@@ -398,7 +412,11 @@ def record_verdicts(
     if changed:
         judged = [{"call": id, "reported": reported[id], "repeated": repeats.get(id)} for id in changed]
         c.execute(JUDGE, [{"device": device_id, "now": at, **verdict} for verdict in judged])
-        end_review(c, changed, at)
+        restored = [row.call_id for row in known if row.verdict == "rejected" != reported[row.call_id]]
+        for call in execute_among(c, PAYLOADS, "calls", restored):
+            if source := call.payload.get("source"):
+                c.execute(SOURCE_AGAIN, {"device": device_id, "call": call.call_id, "kept": source})
+        end_review(c, [call_id for call_id in changed if reported[call_id] != "open"], at)
         follow(c, changed, BY_CALL)
     return {row.call_id: reported[row.call_id] != row.verdict for row in known}
 

@@ -4,11 +4,14 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import anyio
 import pytest
 
+from hub.base.clock import SystemClock, now_ms
+from hub.device.inbox import Inbox, Verdict
+from hub.device.items import DeviceItem
 from tests.scenarios.restores import Restores, put_back, snapshot
 from tests.scenarios.scene import Point, Scene, check_boxes, rows, scene
 from tests.support.postgres import Postgres
@@ -91,6 +94,75 @@ async def test_remote_verdicts_are_applied_undone_and_yield_to_the_owner(
         await give(play, "reject", [sixth])
         (item,) = await come(play, [sixth], "refused")
         assert (item["given"]["reason"], at_device(play)["rows"]) == ("changed_meanwhile", 6)
+
+
+async def verdicts_at_hub(play: Scene, ids: Sequence[str], wanted: Sequence[str]) -> None:
+    """Wait until the hub has these verdicts of the items."""
+    found: list[str] = []
+    with anyio.move_on_after(60):
+        while found != [*wanted]:
+            found = [(await play.hub.get(f"/v1/items/{id}"))["verdict"] for id in ids]
+            await anyio.sleep(POLL_S)
+        return
+    raise AssertionError(f"never {wanted}, but {found}\n{play.hub.log()[-3000:]}")
+
+
+AT_THE_DEVICE: Final[Sequence[tuple[Verdict, dict[str, str]]]] = [
+    ("approve", {}),
+    ("reject", {}),
+    ("edit", {"title": "Another one"}),
+]
+DECIDED: Final = ["approved", "rejected", "edited"]
+
+
+async def test_verdicts_undone_at_the_device_are_undone_at_the_hub_past_restarts_and_lost_reports(
+    tmp_path: Path,
+) -> None:
+    async with found(tmp_path, GRANT) as play:
+        inbox = Inbox(play.device.database)
+
+        def judge() -> None:
+            for item, (verdict, fields) in zip(shown, AT_THE_DEVICE, strict=True):
+                inbox.judge(inbox_item(item.number), verdict, fields, at_ms=now_ms(SystemClock()))
+
+        def undo() -> None:
+            for item in shown:
+                inbox.undo(item.number)
+
+        def inbox_item(number: int) -> DeviceItem:
+            return next(item for item in inbox.items() if item.number == number)
+
+        shown = inbox.items()[:3]
+        named = {item["row_id"]: item["id"] for item in (await play.hub.get("/v1/items"))["items"]}
+        chosen = [named[item.row_id] for item in shown]
+
+        judge()
+        await verdicts_at_hub(play, chosen, DECIDED)
+        undo()
+        await verdicts_at_hub(play, chosen, ["open"] * 3)
+        for id in chosen:
+            assert (await play.hub.get(f"/v1/items/{id}"))["place"]["quote"]
+
+        judge()
+        await verdicts_at_hub(play, chosen, DECIDED)
+        await play.device.kill()
+        undo()
+        await play.kill_hub()
+        await play.start_hub()
+        await play.device.start()
+        await verdicts_at_hub(play, chosen, ["open"] * 3)
+
+        judge()
+        await verdicts_at_hub(play, chosen, DECIDED)
+        await play.device.kill()
+        with closing(sqlite3.connect(play.device.database)) as db, db:  # the hub's answer was lost
+            db.execute("INSERT INTO sent_verdicts SELECT call_id FROM reviews WHERE reported IS NOT NULL")
+            db.execute("UPDATE reviews SET reported = NULL")
+        undo()
+        await play.device.start()
+        await verdicts_at_hub(play, chosen, ["open"] * 3)
+        assert {one["state"] for one in await give(play, "approve", chosen)} == {"pending"}
+        assert [item["verdict"] for item in await come(play, chosen, "done")] == ["approved"] * 3
 
 
 def of_one_thing(play: Scene) -> dict[str, Any]:

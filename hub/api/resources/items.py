@@ -1043,7 +1043,9 @@ class ItemsResource(Resource):
 
         def write(c: Connection) -> dict[CallId, bool]:
             calls.check_newest(c, link.device_id, link.epoch)  # over a newer one, its owner may say another
-            item_verdicts.overtake(c, link.device_id, last, at)
+            # of a row that waits again, the device takes what is on its way
+            decided = [verdict for verdict in last if verdict.verdict != "open"]
+            item_verdicts.overtake(c, link.device_id, decided, at)
             repeats = repeats_in_report(c, link.device_id, last, self._tables())
             known = calls.record_verdicts(c, link.device_id, last, at, repeats=repeats)
             # a device whose file keeps no confirmation reports the same ones again and again

@@ -67,6 +67,24 @@ async def test_device_reports_verdicts_of_own_items_and_repeats_are_idempotent(b
     assert bench.metrics.registry.get_sample_value("hub_verdicts_unknown_total") == 4
 
 
+@pytest.mark.parametrize("word", ["approved", "edited", "rejected"])
+@pytest.mark.parametrize("again", ["open", "approved"])
+async def test_item_whose_owner_took_the_verdict_back_is_as_the_device_reports(
+    bench: Bench, word: str, again: str
+) -> None:
+    link = bench.connect(runs=folder(a="- [ ] call Anna"))
+    await bench.run()
+    (listed,) = (await bench.store.read(item_lists.list_items, ItemFilter(), limit=9)).items
+    for said in (word, again, again):
+        verdicts: Parameter = [{"call_id": link.calls[0].id, "verdict": said}]
+        assert await result(bench, "review.report", verdicts=verdicts) == {"known": 1, "unknown": 0}
+    (after,) = (await bench.store.read(item_lists.list_items, ItemFilter(), limit=9)).items
+    assert (after.row.verdict, after.row.verdict_at is None) == (again, again == "open")
+    assert (after.row.source or {})["quote"] == (listed.row.source or {})["quote"]
+    counted = [one.detail for one in await bench.store.read(audit.list_entries, event="item.judged")]
+    assert sorted(str(detail) for detail in counted) == sorted(f'{{"{one}":1}}' for one in {word, again})
+
+
 async def test_verdicts_over_an_older_connection_are_not_written(bench: Bench) -> None:
     """The hub was frozen, and the device has told another hub since that its owner approves."""
     link = bench.connect(runs=folder(a="- [ ] call Anna"))
@@ -121,7 +139,7 @@ REFUSED: tuple[tuple[str, Parameters, ErrorCode], ...] = (
     ("runs.start", {"agent_id": "nobody"}, ErrorCode.UNKNOWN_AGENT),
     ("review.report", {}, ErrorCode.BAD_PARAMS),
     ("review.report", {"verdicts": [{"call_id": "c-1"}]}, ErrorCode.BAD_PARAMS),
-    ("review.report", {"verdicts": [{"call_id": "c-1", "verdict": "open"}]}, ErrorCode.BAD_PARAMS),
+    ("review.report", {"verdicts": [{"call_id": "c-1", "verdict": "held"}]}, ErrorCode.BAD_PARAMS),
     ("review.report", {"verdicts": [{}] * 501}, ErrorCode.BAD_PARAMS),
     ("places.report", {}, ErrorCode.BAD_PARAMS),
     ("places.report", {"rows": [{"row_id": "r-1"}]}, ErrorCode.BAD_PARAMS),

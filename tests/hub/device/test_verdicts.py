@@ -12,6 +12,7 @@ import pytest
 
 from hub.base.clock import IdFactory
 from hub.device.device_file import DeviceFileError, DeviceStore, connect_shared, open_device_store
+from hub.device.inbox import Inbox
 from hub.device.items import read_items
 from hub.device.owner import approve, edit, reject
 from hub.device.reporting import POLL_EVERY_S
@@ -89,6 +90,54 @@ def test_confirmed_verdict_is_reported_again_only_after_a_change(
     assert words(store) == {}
     owner.execute("DELETE FROM tasks")
     assert words(store) == {"c-1": "rejected"}
+
+
+TAKEN_BACK = [
+    ("isApproved = 1", "isApproved = 0"),
+    ("title = 'Another one'", "title = 'call Ana'"),
+    ("title = 'Another one', isApproved = 1", "title = 'call Ana', isApproved = 0"),
+]
+
+
+@pytest.mark.parametrize("has_answer", [True, False])
+@pytest.mark.parametrize(("given", "taken_back"), TAKEN_BACK)
+def test_verdict_taken_back_in_the_file_is_reported_as_open_until_confirmed(
+    store: DeviceStore, owner: sqlite3.Connection, given: str, taken_back: str, has_answer: bool
+) -> None:
+    store.apply([insert("c-1"), insert("c-2")])
+    owner.execute(f"UPDATE tasks SET {given}")
+    owner.execute(f"UPDATE tasks SET {taken_back}")
+    assert words(store) == {}  # the hub has none of both
+    owner.execute(f"UPDATE tasks SET {given}")
+    (said,) = {*words(store).values()}
+    if has_answer:  # else the hub may have it all the same
+        store.note_reported(store.unreported(2))
+    owner.execute(f"UPDATE tasks SET {taken_back}")
+    assert words(store) == {"c-1": "open", "c-2": "open"}
+    before = store.mark.counter
+    store.note_reported([RowVerdict("c-1", "open"), RowVerdict("c-2", "open")])
+    assert (words(store), store.mark.counter) == ({}, before + 2)
+    owner.execute(f"UPDATE tasks SET {given}")
+    assert words(store) == {"c-1": said, "c-2": said}
+
+
+async def test_undone_verdicts_are_reported_alone_and_once_to_a_hub_without_the_word(
+    device: RunningDevice, guest: Guest, clock: FakeClock
+) -> None:
+    await guest.call(insert("c-1"))
+    await guest.call(insert("c-2"))
+    inbox = Inbox(device.db)
+    (second, first) = inbox.items()
+    inbox.judge(first, "approve", at_ms=5)
+    asked = await report(guest, clock)
+    await guest.say(Response(id=asked.id, result={"known": 1, "unknown": 0}))
+    inbox.undo(first.number)
+    inbox.judge(second, "reject", at_ms=6)
+    asked = await report(guest, clock)
+    assert asked.params == {"verdicts": [{"call_id": "c-1", "verdict": "open"}]}
+    await guest.say(Response(id=asked.id, error=ErrorBody(code=ErrorCode.BAD_PARAMS, message="what?")))
+    asked = await report(guest, clock)
+    assert asked.params == {"verdicts": [{"call_id": "c-2", "verdict": "rejected"}]}
 
 
 def test_verdict_on_a_row_updated_by_the_hub_names_the_newest_call(
