@@ -13,7 +13,7 @@ for (const step of JSON.parse(readFileSync(0, "utf8"))) {
   const done = await records.change(() => {
     try {
       if (what === "apply") return records.apply(args[0]);
-      if (what === "unreported") return records.unreported();
+      if (what === "unreported") return records.unreported(1000);
       records[what](...args);
       return true;
     } catch {

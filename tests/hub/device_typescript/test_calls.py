@@ -85,7 +85,8 @@ def script(seed: int) -> list[list[Any]]:
             case 7:
                 made.append(["approve", id])
             case 8:
-                made.append(["edit", id, {"title": f"own {number}"}])
+                title = chance.choice([f"own {number}", f"call {id.removeprefix('@c-')}"])  # back as it was
+                made.append(["edit", id, {"title": title}])
             case 9:
                 made.append(["reject", id])
             case 10:

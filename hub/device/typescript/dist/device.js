@@ -455,8 +455,13 @@ export class Device {
         clearTimeout(this.#reportTimer);
         const rows = this.#rows;
         try {
-            for (let report = verdicts(rows); report.length > 0; report = verdicts(rows)) {
-                await connection.request("review.report", { verdicts: report });
+            const unreported = () => rows.change(() => rows.unreported(MAX_VERDICTS));
+            for (let report = await unreported(); report.length > 0; report = await unreported()) {
+                await connection.request("review.report", { verdicts: report }).catch((error) => {
+                    const isOlder = error instanceof HubError && error.code === "bad_params" && report[0]?.verdict === "open";
+                    if (!isOlder)
+                        throw error; // an older hub learns by the counter of the row
+                });
                 await rows.change(() => rows.noteReported(report));
             }
         }
@@ -502,7 +507,6 @@ export class Device {
         });
     }
 }
-const verdicts = (rows) => rows.unreported().slice(0, MAX_VERDICTS);
 function farewell(end) {
     const meaning = end.code === null ? "" : (CLOSE_MEANINGS[end.code] ?? "");
     return ([end.reason, meaning].filter((one, at, all) => one !== "" && all.indexOf(one) === at).join(": ") ||

@@ -11,9 +11,10 @@ export type Answer = {
     };
     readonly counter?: number;
 };
+/** `open`: the owner took the verdict back. */
 export type Report = {
     readonly call_id: string;
-    readonly verdict: Verdict;
+    readonly verdict: Verdict | "open";
 };
 /** A call that wrote a row, or proposed its change. */
 type Write = {
@@ -23,7 +24,8 @@ type Write = {
     readonly agent: string | null;
     readonly run: string | null;
 };
-/** A row with its history. `row` is null once its owner deleted it; `own`: no hub wrote it. */
+/** A row with its history. `row` is null once its owner deleted it; `own`: no hub wrote it.
+ *  `sent`: the call whose verdict the hub may have, unconfirmed. */
 export type Kept = {
     readonly id: string;
     readonly table: string;
@@ -33,6 +35,7 @@ export type Kept = {
     readonly made: string;
     readonly written: Row;
     readonly reported: Verdict | null;
+    readonly sent?: string | null;
     readonly owned: boolean;
     readonly proposal: {
         readonly by: Write;
@@ -76,8 +79,9 @@ export declare class Records {
     remove(id: string): void;
     /** Write a row of the owner's own, as a project that suggestions may belong to. */
     add(tableName: string, data: Row): string;
-    /** Verdicts of the owner that the hub has not confirmed. */
-    unreported(): Report[];
+    /** At most so many verdicts of the owner that the hub has not confirmed, noted as sent. Those that were taken back
+     *  come first and alone: a hub of an older release refuses their word. */
+    unreported(most: number): Report[];
     /** Keep that the hub has confirmed verdicts; each gets a new number, for a hub that is restored. */
     noteReported(reports: readonly Report[]): void;
 }

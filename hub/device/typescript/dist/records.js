@@ -473,14 +473,28 @@ export class Records {
         this.#checkReferences(table, fields);
         return edited;
     }
-    /** Verdicts of the owner that the hub has not confirmed. */
-    unreported() {
+    /** At most so many verdicts of the owner that the hub has not confirmed, noted as sent. Those that were taken back
+     *  come first and alone: a hub of an older release refuses their word. */
+    unreported(most) {
+        const found = this.#unconfirmed();
+        const undone = found.filter(({ verdict }) => verdict === "open");
+        const report = (undone.length > 0 ? undone : found).slice(0, most);
+        const calls = new Set(report.map(({ call_id }) => call_id));
+        for (const kept of [...this.kept()]) {
+            const { call } = kept.by;
+            if (!kept.own && calls.has(call) && kept.sent !== call)
+                this.#keep({ ...kept, sent: call });
+        }
+        return report;
+    }
+    #unconfirmed() {
         const reports = [];
         for (const kept of this.kept()) {
             if (kept.own)
                 continue;
             const state = this.state(kept);
-            if (state !== "open" && state !== kept.reported)
+            const isSent = state === "open" && kept.sent === kept.by.call;
+            if (isSent || state !== (kept.reported ?? "open"))
                 reports.push({ call_id: kept.by.call, verdict: state });
             if (kept.proposal !== null && (kept.proposal.rejected || kept.row === null)) {
                 reports.push({ call_id: kept.proposal.by.call, verdict: state === "open" ? "edited" : state });
@@ -495,8 +509,9 @@ export class Records {
         const proposed = new Map(kept.map((one) => [one.proposal?.by.call, one.id]));
         for (const { call_id, verdict } of reports) {
             const row = this.row(written.get(call_id) ?? "");
+            const reported = verdict === "open" ? null : verdict;
             if (row !== undefined)
-                this.#keep({ ...row, by: { ...row.by, counter: this.#count() }, reported: verdict });
+                this.#keep({ ...row, by: { ...row.by, counter: this.#count() }, reported, sent: null });
             const other = this.row(proposed.get(call_id) ?? "");
             if (other === undefined)
                 continue;

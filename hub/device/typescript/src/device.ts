@@ -14,7 +14,7 @@ import {
   type ToolCall,
   type Welcome,
 } from "./protocol.js";
-import { Records, refusal, type Answer, type Kept, type Report, type Verdict } from "./records.js";
+import { Records, refusal, type Answer, type Kept, type Verdict } from "./records.js";
 import { PAIRING, REPLACED, RESTARTING, Route, addressOf, dialled, isInClear, waitAfter } from "./route.js";
 import type { Store } from "./store.js";
 import { Refusal, bytesOf, type Row } from "./tables.js";
@@ -546,8 +546,12 @@ export class Device {
     clearTimeout(this.#reportTimer);
     const rows = this.#rows;
     try {
-      for (let report = verdicts(rows); report.length > 0; report = verdicts(rows)) {
-        await connection.request("review.report", { verdicts: report });
+      const unreported = () => rows.change(() => rows.unreported(MAX_VERDICTS));
+      for (let report = await unreported(); report.length > 0; report = await unreported()) {
+        await connection.request("review.report", { verdicts: report }).catch((error: unknown) => {
+          const isOlder = error instanceof HubError && error.code === "bad_params" && report[0]?.verdict === "open";
+          if (!isOlder) throw error; // an older hub learns by the counter of the row
+        });
         await rows.change(() => rows.noteReported(report));
       }
     } catch (error) {
@@ -588,8 +592,6 @@ export class Device {
     });
   }
 }
-
-const verdicts = (rows: Records): Report[] => rows.unreported().slice(0, MAX_VERDICTS);
 
 function farewell(end: End): string {
   const meaning = end.code === null ? "" : (CLOSE_MEANINGS[end.code] ?? "");

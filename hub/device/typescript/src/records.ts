@@ -31,7 +31,8 @@ export type Answer = {
   readonly error?: { readonly code: string; readonly message: string; readonly retryable?: boolean };
   readonly counter?: number;
 };
-export type Report = { readonly call_id: string; readonly verdict: Verdict };
+/** `open`: the owner took the verdict back. */
+export type Report = { readonly call_id: string; readonly verdict: Verdict | "open" };
 
 /** A call that wrote a row, or proposed its change. */
 type Write = {
@@ -42,7 +43,8 @@ type Write = {
   readonly run: string | null;
 };
 
-/** A row with its history. `row` is null once its owner deleted it; `own`: no hub wrote it. */
+/** A row with its history. `row` is null once its owner deleted it; `own`: no hub wrote it.
+ *  `sent`: the call whose verdict the hub may have, unconfirmed. */
 export type Kept = {
   readonly id: string;
   readonly table: string;
@@ -52,6 +54,7 @@ export type Kept = {
   readonly made: string;
   readonly written: Row;
   readonly reported: Verdict | null;
+  readonly sent?: string | null;
   readonly owned: boolean;
   readonly proposal: { readonly by: Write; readonly data: Row | null; readonly rejected: boolean } | null;
 };
@@ -546,13 +549,27 @@ export class Records {
     return edited;
   }
 
-  /** Verdicts of the owner that the hub has not confirmed. */
-  unreported(): Report[] {
+  /** At most so many verdicts of the owner that the hub has not confirmed, noted as sent. Those that were taken back
+   *  come first and alone: a hub of an older release refuses their word. */
+  unreported(most: number): Report[] {
+    const found = this.#unconfirmed();
+    const undone = found.filter(({ verdict }) => verdict === "open");
+    const report = (undone.length > 0 ? undone : found).slice(0, most);
+    const calls = new Set(report.map(({ call_id }) => call_id));
+    for (const kept of [...this.kept()]) {
+      const { call } = kept.by;
+      if (!kept.own && calls.has(call) && kept.sent !== call) this.#keep({ ...kept, sent: call });
+    }
+    return report;
+  }
+
+  #unconfirmed(): Report[] {
     const reports: Report[] = [];
     for (const kept of this.kept()) {
       if (kept.own) continue;
       const state = this.state(kept);
-      if (state !== "open" && state !== kept.reported) reports.push({ call_id: kept.by.call, verdict: state });
+      const isSent = state === "open" && kept.sent === kept.by.call;
+      if (isSent || state !== (kept.reported ?? "open")) reports.push({ call_id: kept.by.call, verdict: state });
       if (kept.proposal !== null && (kept.proposal.rejected || kept.row === null)) {
         reports.push({ call_id: kept.proposal.by.call, verdict: state === "open" ? "edited" : state });
       }
@@ -567,7 +584,8 @@ export class Records {
     const proposed = new Map(kept.map((one) => [one.proposal?.by.call, one.id]));
     for (const { call_id, verdict } of reports) {
       const row = this.row(written.get(call_id) ?? "");
-      if (row !== undefined) this.#keep({ ...row, by: { ...row.by, counter: this.#count() }, reported: verdict });
+      const reported = verdict === "open" ? null : verdict;
+      if (row !== undefined) this.#keep({ ...row, by: { ...row.by, counter: this.#count() }, reported, sent: null });
       const other = this.row(proposed.get(call_id) ?? "");
       if (other === undefined) continue;
       this.#count();
