@@ -358,9 +358,18 @@ def item_state(item: Item) -> str:
     words = ["less sure" if item["verdict"] == "held" else item["verdict"], *item["warnings"]]
     changes = item.get("changes", ())  # a hub of an older release has none
     words += [f"{change['field']}: {change['before']} → {change['after']}" for change in changes]
-    if given and (given["state"] != "done" or given["verdict"] == "undo"):
+    if given and (
+        given["state"] != "done" or (given["verdict"] == "undo" and not _is_overtaken(item, given))
+    ):
         words.insert(1, given_state(given) + _way_of_undo(item, given))
     return ", ".join(words)
+
+
+def _is_overtaken(item: Item, given: Item) -> bool:
+    """Return True if the owner has decided about an item at its device since a verdict was settled."""
+    times = item.get("verdict_at"), given.get("settled_at")  # a hub of an older release does not tell it
+    decided, settled = (None if time is None else datetime.fromisoformat(time) for time in times)
+    return decided is not None and settled is not None and decided > settled
 
 
 def given_state(given: Item) -> str:

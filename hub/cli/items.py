@@ -330,8 +330,20 @@ def _answered(
         state = result["error"]["message"] if result["error"] else result["state"]
         is_of_approved = state == "open" and item.get("verdict") in ("approved", "edited")
         state = "taken back before it was sent" if is_of_approved else state
+        state = _undone_before(item, state) if verdict == "undo" else state
         if result["error"] or not is_short:
             show.report(one_line(f"{verdict} {short(item['title'])}: {state}"))
+
+
+def _undone_before(item: Chosen, state: str) -> str:
+    """Return what became of an undo; of one that repeats an older one, what is left of the item."""
+    before = item.get("given") or {}
+    is_again = state == "done" == before.get("state") and before["verdict"] == "undo"
+    if not is_again:
+        return state
+    left = f"nothing is left to take back here; it is {item['verdict']}"
+    is_decided = item["verdict"] in ("approved", "edited")
+    return f"{left}, for its device remembers one step: decide there" if is_decided else left
 
 
 def agreed(ids: Sequence[str], lines: Callable[[str], Sequence[str]]) -> list[str]:

@@ -200,6 +200,8 @@ class PlaceView(View):
 class GivenVerdictView(View):
     """Newest verdict that was given at the hub. *reason* of a refusal: an error code.
 
+    *settled_at*: when its device answered; a later ``verdict_at`` is of a newer verdict, given at the device.
+
     *by*: who gave it, for people: ``token phone``; *actor*: the same as the audit log has it. *proposed_by*:
     whose proposal it accepted.
     """
@@ -209,6 +211,7 @@ class GivenVerdictView(View):
     actor: str
     state: VerdictState
     created_at: Instant
+    settled_at: Instant | None = None
     reason: str | None = None
     proposed_by: str | None = None
 

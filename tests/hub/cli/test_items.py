@@ -108,6 +108,34 @@ def test_refused_undo_names_tasks_undo_only_for_rows_of_the_agenda(
     assert ("undo refused: " in shown, "hub tasks undo" in shown) == (True, is_listed)
 
 
+@pytest.mark.parametrize(
+    ("decided_at", "shown"),
+    [
+        (None, "open, undo done"),
+        ("2026-11-29T10:00:00Z", "approved, undo done"),
+        ("2026-11-29T10:00:00.500Z", "approved"),
+    ],
+)
+def test_undo_is_listed_until_a_newer_verdict_at_the_device(decided_at: str | None, shown: str) -> None:
+    given = {"verdict": "undo", "state": "done", "reason": None, "settled_at": "2026-11-29T10:00:00Z"}
+    verdict = "open" if decided_at is None else "approved"
+    item = {"table": "tasks", "verdict": verdict, "verdict_at": decided_at, "warnings": [], "given": given}
+    assert item_state(item) == shown
+
+
+@pytest.mark.parametrize("command", ["tasks", "items"])
+def test_second_undo_of_a_tick_says_that_the_device_remembers_one_step(
+    command: str, hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    settled = sa.update(schema.item_verdicts).values(state="done", settled_at=2**42)
+    ends(hub("tasks", "tick", "i-1"), 0)
+    portal.call(served.store.write, lambda c: c.execute(settled))
+    ends(hub(command, "undo", "i-1"), 0, output=("undo task 1: pending",))
+    portal.call(served.store.write, lambda c: c.execute(settled))
+    left = "nothing is left to take back here; it is approved, for its device remembers one step"
+    ends(hub(command, "undo", "i-1"), 0, output=(f"undo task 1: {left}",))
+
+
 def test_items_find_shows_days_quotes_and_files(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
     found = hub("items", "find", "TASK", "4").output
     assert "task 4" in found and "notes/a.md" in found and "“task”" in found and "task 1" not in found
