@@ -289,3 +289,9 @@ async def test_page_ticks_changes_undoes_and_explains_a_device_away(tmp_path: Pa
         await page.get_by_role("button", name="Change it all the same").click()
         await reads(lambda: states(owners)["Call Bo"] == "done")
         await expect(boxes).to_have_count(0)
+        with closing(sqlite3.connect(owners.play.device.database)) as db, db:
+            db.execute("UPDATE tasks SET title = 'Call Cy' WHERE title = 'Call Bo'")
+        await keys.press("u")  # the refused row stays among the folded ones
+        await expect(page.locator(".outcome")).to_contain_text(
+            "Call Cy is not changed: its computer refused it"
+        )

@@ -97,10 +97,12 @@ export function Tasks(): JSX.Element {
   const [isUnfolded, setUnfolded] = useState(false);
   const begin = beginOf(dayOf(new Date(now.value)));
   const asked = { begin, text: query.get("text"), limit: 100 };
+  const isUndone = [...decided.value.values()].includes(null); // a row that stays done says there that its undo was refused
   const open = useReading("/v1/tasks", { query: { ...asked, cursor: query.get("cursor") }, kinds: KINDS, every: EVERY_MS });
-  const done = useReading("/v1/tasks", { query: { ...asked, done: true, cursor: query.get("done") }, kinds: KINDS, every: EVERY_MS, when: isUnfolded });
+  const done = useReading("/v1/tasks", { query: { ...asked, done: true, cursor: query.get("done") }, kinds: KINDS, every: EVERY_MS, when: isUnfolded || isUndone });
   const tasks = (open.data?.tasks ?? []).map(taskOf);
-  const past = isUnfolded ? (done.data?.tasks ?? []).map(taskOf) : [];
+  const read = (done.data?.tasks ?? []).map(taskOf);
+  const past = isUnfolded ? read : [];
   const all = [...tasks, ...past];
   const act = (then: (task: Task) => void) => (): void => {
     const task = all.find(({ row }) => row.row_id === (document.activeElement as HTMLElement | null)?.dataset["task"]);
@@ -116,7 +118,7 @@ export function Tasks(): JSX.Element {
   ];
   useKeys(may("review") ? keys : []);
   useFocus();
-  useRefusals(all.map(({ row }) => row));
+  useRefusals([...tasks, ...read].map(({ row }) => row));
   const rows = (of: readonly Task[]): JSX.Element => (
     <ul class="cards tasks">
       {of.map((task) => (
