@@ -17,7 +17,7 @@ from hub.cli.inbox import TerminalInbox, lines_of
 from hub.device import owner_requests
 from hub.device.device_file import connect_shared, open_device_store
 from hub.device.held_items import HeldItem
-from hub.device.inbox import Inbox, NotDecided
+from hub.device.inbox import Inbox, NotDecided, Verdict
 from hub.device.items import DeviceItem, without_repeats
 from hub.device.owner import approve
 from hub.device.owner_requests import PageReply
@@ -208,6 +208,27 @@ def test_undo_of_a_decision_on_a_changed_item_is_refused(tmp_path: Path) -> None
     with pytest.raises(NotDecided, match="changed since"):
         inbox.undo(1)
     assert shown(inbox)["call Bo"].data["isApproved"]
+
+
+@pytest.mark.parametrize("verdict", ["approve", "reject"])
+def test_undo_behind_a_decided_change_leaves_the_approval_before_as_it_is(
+    tmp_path: Path, verdict: Verdict
+) -> None:
+    inbox = inbox_of(tmp_path, "one")
+    (item,) = inbox.items()
+    inbox.judge(item, "approve", at_ms=AT)
+    clock = FakeClock()
+    update = ToolCall(
+        id="c-2", action=Action.UPDATE, table="tasks", where={"id": item.row_id}, data={"priority": "high"}
+    )
+    with open_device_store(inbox.path, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+        store.apply([update])
+    (changed,) = inbox.items()
+    inbox.judge(changed, verdict, at_ms=AT + 1)
+    before = inbox.items()
+    with pytest.raises(NotDecided, match="cannot be taken back"):
+        inbox.undo(item.number)
+    assert inbox.items() == before
 
 
 def test_approval_with_an_unknown_field_is_refused_and_leaves_the_item_open(tmp_path: Path) -> None:
