@@ -490,6 +490,7 @@ class _Sentence:
         moves = [match for row in lexicon.patterns("moved") for match in row.finditer(text)]
         same = [match for match in moves if match.groupdict().get("same")]
         moves = [match for match in moves if match not in same] or [*filter(None, [_ARROW.search(text)])]
+        whole = self._reader.days_of(text, self._start, lexicon) if moves else []
         for move in moves[:1]:
             start, end = move.span("new") if move.groupdict().get("new") else (move.end(), len(text))
             new = self._reader.days_of(text[start:end], self._start + start, lexicon)
@@ -497,6 +498,12 @@ class _Sentence:
             clock = "" if new else time_in(text[start:end]) or ""
             at = start + new[0].start if new else text.find(clock, start)
             is_next = bool(new or (clock and old)) and not text[start:at].strip(EDGES)
+            first = move.end() - len(move[0].lstrip(EDGES))
+            is_day = any(
+                day.start <= first and start < day.end and day.at != new[0].at for day in new and whole
+            )
+            if is_day:
+                continue  # "pasado ma\u00f1ana"
             if move.re is _ARROW:  # "Dinner, 5 Dec -> 6 Dec", and no way from one place to another
                 is_next = is_next and bool(old) and bool(text[old[-1].end : move.start()].strip(EDGES))
                 is_next = is_next and not text[start + new[0].end if new else end :].strip(EDGES)
