@@ -168,6 +168,10 @@ _WORK_LIST: Final = re.compile(
     r"|准备|备料|备菜|计划|清单|待办(?:事项|清单)?|任务|采购|购物清单|要做的事)"
     r"(?: (?:for|on|by|fur|zum|am|bis|pour|du|le|de|para|el|del|на|к|ко))?"
 )
+_RECORD: Final = re.compile(  # folded
+    r"tagebuch|protokoll|logbuch|journal|diary|diaries|changelog|\b(?:log|logs|minutes|diario|bitacora|acta|actas"
+    r"|registro|historial|compte[- ]rendu|proces[- ]verbal)\b|дневник|журнал|протокол|日记|日志|纪要|记录"
+)
 _LIST_SIGNS: Final = " \t>-*+[]"
 _LIST_NAME_ENDS: Final = " .,:;()|/-\u2013\u2014\u3000\uff0c\uff1a"
 _NAMED: Final = re.compile(r"(?<!\d)((?:19|20)\d\d)[-_. ]?(\d\d)[-_. ]?(\d\d)(?!\d)")
@@ -201,12 +205,17 @@ class DateEvidence(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PlannedDay(msgspec.Struct, frozen=True, array_like=True):
-    """Day by ISO 8601 that a heading names for the work below it, and from when its words count."""
+    """Day by ISO 8601 that a heading names for the work below it, and from when its words count.
+
+    Attributes:
+        is_over: it has passed, and only an open box below it is work of that day.
+    """
 
     day: str
     words: str
     since: str
     evidence: DateEvidence
+    is_over: bool = False
 
 
 class PassageDates(msgspec.Struct, frozen=True):
@@ -271,10 +280,15 @@ class PassageDates(msgspec.Struct, frozen=True):
             return NearDay.fromisoformat(written[1:]) if written else None
         return datetime.fromisoformat(written) if "T" in written else date.fromisoformat(written)
 
-    def plan_at(self, place: int) -> PlannedDay | None:
-        """Return the day of the work at *place* by a heading above it, such as "Thursday"."""
+    def plan_at(self, place: int, *, is_box: bool = False) -> PlannedDay | None:
+        """Return the day of the work at *place* by a heading above it, such as "Thursday".
+
+        Args:
+            is_box: it may have passed.
+        """
         nth = bisect_right(self.plans, place, key=lambda plan: plan[0])
-        return self.plans[nth - 1][1] if nth else None
+        plan = self.plans[nth - 1][1] if nth else None
+        return None if plan is None or (plan.is_over and not is_box) else plan
 
     def counted(self, item: Item, timezone: str) -> tuple[CountedDay, ...]:
         """Return why fields of an item have their days, where its words count from the day of its passage.
@@ -282,7 +296,7 @@ class PassageDates(msgspec.Struct, frozen=True):
         Words that mean the same on any day explain themselves.
         """
         anchor, zone = self.at(item.start), ZoneInfo(timezone)
-        if (plan := self.plan_at(item.start)) and plan.words in item.words.values():
+        if (plan := self.plan_at(item.start, is_box=True)) and plan.words in item.words.values():
             by, words, since = plan.evidence, plan.words, plan.since
             field = "dueDate" if "dueDate" in item.words else "date"
             return (CountedDay(field=field, words=words, since=since, by=by.by, evidence=by.words),)
@@ -781,10 +795,28 @@ class _DateReader:
             read = words.words if words else ""
             found = resolve(read, anchor=since, timezone=self._timezone, is_day_first=order)
             day = local_day(found.at, self._zone) if found and is_date else None
-        if since is None or day is None or (day <= since and not (around.week and about == {"weekday"})):
+        if since is None or day is None:
             return None
+        is_of_week, is_over = around.week and about == {"weekday"}, self._is_overdue(day)
+        if is_over and words is not None and words.is_full:  # of notes of that day
+            return None
+        if day <= since and not (is_over or is_of_week):
+            return None
+        is_over = is_over and not is_of_week
         shown = words.words if words and words.words in bare else bare
-        return PlannedDay(day.isoformat(), shown, since.isoformat(), by)
+        return PlannedDay(day.isoformat(), shown, since.isoformat(), by, is_over)
+
+    def _is_overdue(self, day: date) -> bool:
+        """Return True for a day of the last weeks, in a text that is no record of what was done."""
+        today = self._own_day or self._day(self._date)
+        is_near = today is not None and today - _NEAR_WEEKS < day < today
+        return is_near and not self._is_record
+
+    @cached_property
+    def _is_record(self) -> bool:
+        """True for a diary, a log or minutes, by the name or the first line."""
+        first = self._texts[self._first] if self._first >= 0 else ""
+        return _RECORD.search(f"{self._name} {fold(first)}".lower()) is not None
 
     def _labelled_day(self, content: str) -> date | None:
         """Return the day of a row in a week with a date that begins with a weekday: "Tue: rang Ann"."""

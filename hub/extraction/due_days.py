@@ -44,10 +44,11 @@ def with_due_days(form: RulesForm, dates: PassageDates, timezone: str) -> Iterat
 
 
 def with_planned_days(items: Iterable[Item], dates: PassageDates, timezone: str) -> Iterator[Item]:
-    """Yield items; open work without a day gets that of the heading above it."""
+    """Yield items; open work without a day gets that of the heading above it, a box also a past one."""
     for item in items:
-        plan = dates.plan_at(item.start)
-        is_open = item.table == TableName.TASKS and item.data.get("status") != "done"
+        status = item.data.get("status")
+        plan = dates.plan_at(item.start, is_box=status is not None)
+        is_open = item.table == TableName.TASKS and status != "done"
         if plan is not None and is_open and not item.unresolved and _DUE not in item.data:
             clock = time_in(str(item.data["title"]))
             moment = clock and resolve(f"{plan.day} {clock}", anchor=None, timezone=timezone)
