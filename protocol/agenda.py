@@ -25,7 +25,7 @@ class AgendaQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         begin: when today begins for the reader.
-        text: only rows with these letters in their title, whatever their case and accents.
+        text: only rows with these words in their title, whatever their case and accents.
         place, row_id: only rows behind this one.
     """
 

@@ -1,7 +1,7 @@
 """Fields of items on the wire: source, warnings, evidence and review."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 from unicodedata import combining, normalize
@@ -23,6 +23,7 @@ _MONTHS: Final = (
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
 )
+_QUOTES: Final = re.compile("[\u201c\u201d\u201e\u201f\u00ab\u00bb\uff02]")
 _STROKES: Final = re.compile(r"(?<![\d/])(0?[1-9]|1[0-2])/(0?[1-9]|1[0-2])(?!\d)")  # two readings
 
 
@@ -31,6 +32,24 @@ def folded(text: str) -> str:
     if text.isascii():
         return text.lower()
     return "".join(letter for letter in normalize("NFKD", text).casefold() if not combining(letter))
+
+
+def parts_in(question: str) -> Iterator[tuple[str, bool]]:
+    """Yield the words of a question, and its phrases in quotes. True: it is a phrase."""
+    for place, part in enumerate(_QUOTES.sub('"', question).split('"')):
+        is_phrase = place % 2 == 1
+        yield from ((text, is_phrase) for text in ([part.strip()] if is_phrase else part.split()) if text)
+
+
+def sought_in(question: str) -> list[str]:
+    """Return what a list is searched for: each of it, folded, has to be found, in any order."""
+    return [*dict.fromkeys(folded(text) for text, _ in parts_in(question))]
+
+
+def has_each(sought: Iterable[str], texts: Iterable[str]) -> bool:
+    """Return True if each word and phrase of ``sought_in`` is a part of one of the texts."""
+    searched = [*map(folded, texts)] if sought else ()
+    return all(any(part in text for text in searched) for part in sought)
 
 
 class Unresolved(msgspec.Struct, frozen=True, kw_only=True):

@@ -42,7 +42,7 @@ from hub.device.items import (
 from hub.device.owner import lacking, remedy
 from hub.text.excerpt import Excerpt, lines_around, spoken
 from protocol.frame import Field, Record
-from protocol.items import MARKS, FoundBy, Provenance, ProvenanceOrigin, folded
+from protocol.items import MARKS, FoundBy, Provenance, ProvenanceOrigin, has_each, sought_in
 from protocol.tables import SUGGESTED, TABLES, Column, Filler, Kind
 
 _INDENT: Final = 4
@@ -303,11 +303,11 @@ class TerminalInbox:
     @property
     def items(self) -> list[DeviceItem]:
         """Items that wait and have the searched text, the newest first."""
-        text = folded(self._find)
+        sought = sought_in(self._find)
         return without_repeats(
             item
             for item in sorted(self._inbox.items(), key=is_apart)  # those of unknown authors at the end
-            if waits(item) and (not text or any(text in folded(part) for part in _list_texts(item)))
+            if waits(item) and has_each(sought, _list_texts(item))
         )
 
     @property

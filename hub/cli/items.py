@@ -31,7 +31,7 @@ _FILTERS: Final = {
     "run": "Those whose newest version this run found.",
     "table": "Those of this table.",
     "path": "Those of this file, or of the folder if it ends in a slash.",
-    "text": "Those with this text in a value or in the path.",
+    "text": "Those with these words in a value or in the path.",
     "warning": "Those with this warning, with any, or with none.",
 }
 

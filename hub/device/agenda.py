@@ -14,7 +14,7 @@ from hub.device import rows
 from hub.device.titled_rows import titles_of_referred
 from protocol.agenda import NO_DAY, AgendaPage, AgendaQuery, AgendaRow, agenda_fields, seen_row
 from protocol.calls import MAX_PAGE_BYTES
-from protocol.items import folded
+from protocol.items import has_each, sought_in
 from protocol.tables import TABLES
 from protocol.tool_calls import ToolCall
 
@@ -40,9 +40,9 @@ def answer(db: sqlite3.Connection, call: ToolCall) -> AgendaPage:
 
 def page_of(db: sqlite3.Connection, asked: AgendaQuery, limit: int) -> AgendaPage:
     """Return a page of approved rows."""
-    text, size = folded(asked.text), 0
+    sought, size = sought_in(asked.text), 0
     listed = db.execute(_ROWS, msgspec.structs.asdict(asked))
-    chosen = list(islice((row for row in listed if text in folded(row["title"])), limit + 1))
+    chosen = list(islice((row for row in listed if has_each(sought, [row["title"]])), limit + 1))
     found: list[AgendaRow] = []
     for tbl, row_id, _, place in chosen[:limit]:
         table = TABLES[tbl]

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from protocol.grants import NO_LIMITS, TokenLimits
 from protocol.ids import AgentId, DeviceId, RunId, UserId
-from protocol.items import RankedOrder, folded, order_key
+from protocol.items import RankedOrder, has_each, order_key, sought_in
 from storage.kernel.columns import (
     IN_LIST,
     Int,
@@ -377,13 +377,13 @@ def _checked(chosen: ItemFilter) -> Iterator[sa.ColumnElement[bool]]:
         is_named = path.endswith(f"/{chosen.path}", autoescape=True)
         yield is_at if "/" in chosen.path else sa.or_(is_at, is_named)
     if chosen.text is not None:
-        yield _may_have(chosen.text)
+        yield from map(_may_have, sought_in(chosen.text))
     for part in in_parts(sorted(chosen.without)):
         yield items.c.id.not_in(part)
 
 
 def _may_have(text: str) -> sa.ColumnElement[bool]:
-    """Return a condition of all items with *text*, also in their words, whose letters are folded.
+    """Return a condition of all items with folded *text*, also in their words.
 
     Letters whose case no database knows are left out.
     """
@@ -397,12 +397,11 @@ def _may_have(text: str) -> sa.ColumnElement[bool]:
 
 
 def _has_text(text: str, row: Any) -> bool:
-    sought, path = folded(text), row.unit_key
     source = row.source if isinstance(row.source, dict) else {}
     author, quote = (source.get("provenance") or {}).get("author"), source.get("quote")
     lists = (value if isinstance(value, list) else [value] for value in (author, quote, *row.data.values()))
     found = (value for values in lists for value in values if isinstance(value, str))
-    return sought in folded(path) or any(sought in folded(value) for value in found)
+    return has_each(sought_in(text), (row.unit_key, *found))
 
 
 def _last_examined(

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from protocol.errors import CodedError, ErrorCode
-from protocol.items import folded
+from protocol.items import folded, parts_in
 from protocol.tables import TABLES
 from storage.kernel.columns import FIRST_INSTANT, IN_LIST, LAST_INSTANT, execute_for_each, in_parts
 from storage.schema import item_verdicts, item_words, items
@@ -33,7 +33,6 @@ _ALONE: Final = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9f
 # Digits are words of their own: a server takes 1e5x for a number.
 _WORD: Final = re.compile(rf"\d+|(?=[^\W\d_])[{_ALONE}]|[^\W\d_{_ALONE}]+")
 _PLAIN: Final = re.compile("[0-9]+|[a-z]+")
-_QUOTES: Final = re.compile("[\u201c\u201d\u201e\u201f\u00ab\u00bb\uff02]")
 
 Column = Literal["title", "project", "person", "body"]
 _COLUMNS: Final[Mapping[str, Column]] = {
@@ -208,12 +207,10 @@ def terms_in(question: str, column: Column | None = None, *, name: str = "q") ->
         CodedError (BAD_PARAMS): it has no words, or too many.
     """
     terms = []
-    for place, part in enumerate(_QUOTES.sub('"', question).split('"')):
-        is_phrase = place % 2 == 1
-        for text in [part] if is_phrase else part.split():
-            if words := tuple(words_in(text)):
-                is_begin = not is_phrase and len(words[-1]) >= MIN_BEGIN
-                terms.append(SearchTerm(words, column, is_begin))
+    for text, is_phrase in parts_in(question):
+        if words := tuple(words_in(text)):
+            is_begin = not is_phrase and len(words[-1]) >= MIN_BEGIN
+            terms.append(SearchTerm(words, column, is_begin))
     if not terms or sum(len(term.words) for term in terms) > MAX_TERMS:
         why = (
             f"has more than {MAX_TERMS} words; ask for fewer"

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BootId, DeviceId, RunId, UserId
-from protocol.items import folded
+from protocol.items import sought_in
 from protocol.lifecycles import LIVE_RUN_STATES, CallState, PauseReason, RunOutcome, RunState
 from protocol.secret_rules import redact_secrets
 from protocol.status_vocabularies import RunLogStatus
@@ -323,8 +323,10 @@ def _newest(query: sa.Select[Any]) -> sa.Select[Any]:
 def _has_text(text: str) -> sa.ColumnElement[bool]:
     places = agents.c.name, runs.c.task_id, runs.c.reason, runs.c.status_message
     errors = sa.cast(runs.c.errors, sa.Text)
-    return sa.or_(
-        *(folded_text(place).contains(folded(text), autoescape=True) for place in (*places, errors))
+    searched = [folded_text(place) for place in (*places, errors)]
+    return sa.and_(
+        sa.true(),
+        *(sa.or_(*(place.contains(part, autoescape=True) for place in searched)) for part in sought_in(text)),
     )
 
 

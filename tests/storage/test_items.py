@@ -429,7 +429,7 @@ def test_few_items_among_many_are_found_over_pages_of_limited_work(
 ) -> None:
     monkeypatch.setattr(item_lists, "MAX_EXAMINED", 10)
     plan(c, running(c), as_new(*(item(f"Überweisung {n}") for n in range(25))))
-    sought = ItemFilter(text="ÜBERWEISUNG 2", verdict="open")
+    sought = ItemFilter(text='"ÜBERWEISUNG 2"', verdict="open")
     pages = [item_lists.list_items(c, sought, limit=50)]
     while pages[-1].rest is not None:
         pages.append(item_lists.list_items(c, sought, limit=50, after=pages[-1].rest))
@@ -449,6 +449,15 @@ def test_few_items_among_many_are_found_over_pages_of_limited_work(
         ("zoe@ex", True),
         ("ZOÉ AHR", True),
         ("hobbs | roll", True),
+        ("7 STRASSE salle", True),
+        ("hobbs zoé a.txt 'réserver", False),
+        ("hobbs zoé a.txt réserver", True),
+        ('"une salle" reserver', True),
+        ("«une salle» reserver", True),
+        ('"salle une"', False),
+        ('"une salle', True),
+        ('"', True),
+        ("salle absente", False),
         ("réserver 8", False),
         ("reservée", False),
         ("%", False),

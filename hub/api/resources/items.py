@@ -487,7 +487,12 @@ class ItemListFilter(NamedTuple):
         Annotated[_Text, Meta(description="Of a file, or its name; of a folder, if it ends in a slash.")]
         | None
     ) = None
-    text: Annotated[_Text, Meta(description="In a value, the quote, the author or the path.")] | None = None
+    text: (
+        Annotated[
+            _Text, Meta(description="Words or quoted phrases, in a value, the quote, the author or the path.")
+        ]
+        | None
+    ) = None
     since: Annotated[Instant, Meta(description="Found from then on.")] | None = None
     proposed: Annotated[bool | None, Meta(description="With an open proposal.")] = None
     unsure: Annotated[bool, Meta(description="Only held ones.")] = False
@@ -606,7 +611,7 @@ class ItemsResource(Resource):
             "warning": "Only with this warning, with any, or with none.",
             "apart": "--apart/--not-apart: Only items that agents list apart, or only others.",
             "path": "Only of this file, or of the folder if it ends in a slash.",
-            "text": "Only with this text in a value, the quote, the author or the path.",
+            "text": "Only with these words in a value, the quote, the author or the path.",
             "since": "Only those found from then on.",
             "proposed": "--proposed/--not-proposed: Only items with an open proposal, or only others.",
             "unsure": "Only less sure items, which stay at the hub until you approve them.",

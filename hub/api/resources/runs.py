@@ -360,7 +360,7 @@ class RunsResource(Resource):
             "outcome": "Only the runs that ended so.",
             "since": "Only the runs created from then on.",
             "until": "Only the runs created until then, a day included.",
-            "text": "Only those with this text in the agent's name, the reason or the errors.",
+            "text": "Only those with these words in the agent's name, the reason or the errors.",
             "limit": "--limit=20: Maximum number of runs.",
         },
         rows="runs",

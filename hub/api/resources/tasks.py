@@ -27,7 +27,7 @@ from protocol.agenda import (
 )
 from protocol.capabilities import CapabilityName
 from protocol.errors import DeliveryError
-from protocol.items import binding, folded
+from protocol.items import binding, has_each, sought_in
 from protocol.owner_grants import OwnerGrant
 from protocol.tables import TABLES, person_in
 from protocol.tool_calls import Action, ToolCall
@@ -107,7 +107,7 @@ class TasksResource(Resource):
         options={
             "begin": "--begin=today: Events before then are done.",
             "done": "Done ones, the newest first.",
-            "text": "Only with this text in the title.",
+            "text": "Only with these words in the title.",
             "limit": "--limit=50: Maximum number of tasks and events.",
         },
         rows="tasks",
@@ -266,7 +266,7 @@ class TasksResource(Resource):
                 seen_row=seen_row(table, data),
             )
             is_behind = (entry.place, entry.row_id) > (asked.place, asked.row_id)
-            has_text = folded(asked.text) in folded(str(data.get(table.title, "")))
+            has_text = has_each(sought_in(asked.text), [str(data.get(table.title, ""))])
             if is_done == asked.is_done and is_behind and has_text:
                 entries.append((entry, item))
         return entries

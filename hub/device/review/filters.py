@@ -11,7 +11,7 @@ import msgspec
 from hub.device.held_items import HeldItem
 from hub.device.items import DeviceItem, without_repeats
 from hub.device.review.views import Fields, item_view, verdict_of
-from protocol.items import RankedOrder, folded, order_key
+from protocol.items import RankedOrder, has_each, order_key, sought_in
 
 DEFAULT_LIMIT: Final = 50  # items in a page
 MAX_LIMIT: Final = 1_000
@@ -34,17 +34,16 @@ def matches(item: DeviceItem, query: Query, *, without: str = "") -> bool:
     apart = None if without == "warning" else query.get("apart")
     if apart is not None and (apart == "true") != ("apart" in item.remarks.warnings):
         return False
-    text = folded(filters.get("text") or "")
-    values = (item.source_path or "", item.quote or "", *item.data.values())
-    return not text or any(text in folded(str(value)) for value in values)
+    values = (item.source_path or "", item.quote or "", *map(str, item.data.values()))
+    return has_each(sought_in(filters.get("text") or ""), values)
 
 
 def is_held_match(item: HeldItem, query: Query) -> bool:
     """Return whether the filters of a request let an item through that the hub holds."""
     texts = (item.path, item.title, item.quote, *map(str, item.data.values()))
-    text, table = folded(query.get("text") or ""), query.get("table")
+    table = query.get("table")
     is_of_mark = query.get("warning") in (None, *(("any", *item.warnings) if item.warnings else ("none",)))
-    is_of_text = any(text in folded(part) for part in texts)
+    is_of_text = has_each(sought_in(query.get("text") or ""), texts)
     return (
         table in (None, item.table)
         and is_of_mark

@@ -79,6 +79,8 @@ def test_agenda_lists_open_rows_by_day_and_done_ones_by_change(
     assert [row.row_id for row in asked(store).rows] == ["t-2", "e-1", "t-3", "t-1"]
     assert [row.row_id for row in asked(store, is_done=True).rows] == ["t-5", "t-4", "e-2"]
     assert [row.row_id for row in asked(store, text="ÜB").rows] == ["t-3"]
+    assert [row.row_id for row in asked(store, text="day no").rows] == ["t-1"]
+    assert asked(store, text='"day no"').rows == []
     last = asked(store).rows[-1].data
     assert (last["projectId"], "description" in last) == ("House", False)
 
