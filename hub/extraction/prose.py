@@ -189,6 +189,7 @@ class _ProseReader:
         self.asked: _AssigneeQuestion | None = None  # by the sentence before
         self.offered: tuple[int, int] = 0, 0  # items of the sentence before, whose work a person may take
         self.offered_by = ""  # speaker of that sentence
+        self.called_off = ""  # event of a mail, whose new day may follow
 
     def read(self, passages: Sequence[Passage]) -> list[Item]:
         if len(passages) > 1:
@@ -226,7 +227,7 @@ class _ProseReader:
         if not lines:
             return
         author = next(filter(None, map(_AUTHOR.match, passage.headings)), None)
-        self.author = author["name"] if author else ""
+        self.author, self.called_off = author["name"] if author else "", ""
         about = PassageLayout(lines, self._lexicon)
         section = Section.PLAIN
         for title in passage.headings:
@@ -399,6 +400,13 @@ def _section_at(
     return section_of(lexicon, f"{line.speaker} {line.text}" if line.speaker else line.text) or other
 
 
+def _blanked(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    """Return the text with blanks at *spans*."""
+    for start, end in spans:
+        text = text[:start] + " " * (end - start) + text[end:]
+    return text
+
+
 def _blanks(match: re.Match[str]) -> str:
     return " " * len(match.group())
 
@@ -455,6 +463,7 @@ class _Sentence:
         self._lead = 0  # characters of a subject that the text has from the speaker
         self._called = ""
         self._people_of_label: list[str] = []
+        self._moved = ""  # event of a mail that the sentence moves
         self._speaker, self._text, self._start = self._body()
         if mention := _MENTION.match(self._text):
             self._called = mention["who"]
@@ -486,7 +495,7 @@ class _Sentence:
 
         "Mon 23 Nov 14:00 Physio - moved to Thu 26 Nov" becomes "Physio Thu 26 Nov".
         """
-        lexicon, text = self._lexicon, self._text
+        lexicon, text = self._lexicon, self._without_announcement()
         moves = [match for row in lexicon.patterns("moved") for match in row.finditer(text)]
         same = [match for match in moves if match.groupdict().get("same")]
         moves = [match for match in moves if match not in same] or [*filter(None, [_ARROW.search(text)])]
@@ -518,6 +527,68 @@ class _Sentence:
                 words = time if same and (first, last) == same[0].span() else ""
                 text = text[:first] + words[: last - first].ljust(last - first) + text[last:]
         return text
+
+    def _without_announcement(self) -> str:
+        """Return the text of a mail that moves an event, without its old day, else that of the sentence.
+
+        A sentence that calls an event off has none: "we have to cancel your appointment on Tuesday".
+        """
+        lexicon, text, reader = self._lexicon, self._text, self._reader
+        if not reader.author or self._is_question:
+            return text
+        days = reader.days_of(text, self._start, lexicon)
+        verb = next((found for row in lexicon.patterns("moving") if (found := row.search(text))), None)
+        lead = next(
+            (found for row in lexicon.patterns("announced") if verb and (found := row.search(text))), None
+        )
+        if verb is None or any(day.is_due for day in days):
+            return text
+        if verb.groupdict().get("passive") is not None:
+            is_own = any(day.end <= verb.start() for day in days)  # "the visit on Friday has to be moved"
+        else:
+            is_own = lead is not None and self._is_of_event(text, lead.end(), verb, days)
+        if not is_own:
+            return text
+        blanks = [verb.span(), *([lead.span()] if lead else [])]
+        for row in lexicon.patterns("onto"):
+            for onto in reversed([*row.finditer(text)]):
+                new = reader.days_of(text[onto.end() :], self._start, lexicon)[:1]
+                if new and not text[onto.end() : onto.end() + new[0].start].strip(EDGES):
+                    old = reader.days_of(text[: onto.start()], self._start, lexicon)
+                    blanks += [onto.span(), *map(self._span_of, old)]
+                    shown = _blanked(text, blanks)
+                    self._moved = self._event_in(shown[: onto.start()])
+                    return shown
+        if not days:
+            return text
+        reader.called_off = self._event_in(_blanked(text, [*blanks, *map(self._span_of, days)]))
+        return " " * len(text)
+
+    def _is_of_event(self, text: str, at: int, verb: re.Match[str], days: Sequence[FoundDay]) -> bool:
+        """Return True if the object of a verb behind *at* is an event: "your appointment", "das Essen"."""
+        lexicon, is_last = self._lexicon, text[at : verb.start()].strip(EDGES) != ""
+        bare = _blanked(text, [self._span_of(day) for day in days])
+        words = " ".join((bare[at : verb.start()] if is_last else bare[verb.end() :]).split())
+        article = lexicon.patterns("articles")[0].match(words)
+        noun = words[article.end() :] if article else words
+        noun = " ".join(noun.split()[:2]) if lexicon.time.is_spaced else noun
+        is_one = not is_last or lexicon.patterns("joints")[0].search(words) is None
+        return article is not None and is_one and lexicon.has("events", noun)
+
+    def _span_of(self, day: FoundDay) -> tuple[int, int]:
+        """Return the place of words for a day without a noun that leads them: "appointment on 3 May"."""
+        nouns = [word for word in day.words.split()[:-1] if self._lexicon.has("events", word)]
+        at = day.words.find(nouns[0]) + len(nouns[0]) if nouns else 0
+        return day.start + at, day.end
+
+    def _event_in(self, text: str) -> str:
+        """Return the words for an event in a text without its day."""
+        for row in self._lexicon.patterns("called_off"):
+            text = row.sub(" ", text)
+        title = title_of(" ".join(text.split())) or ""
+        article = self._lexicon.patterns("articles")[0].match(title)
+        title = title[article.end() if article else 0 :].strip(EDGES)
+        return title[:1].upper() + title[1:]
 
     def _place_of_time(self, day: FoundDay) -> int:
         """Return the place of the time in words for a day, or of their end."""
@@ -1310,6 +1381,7 @@ class _Sentence:
                 others_of_row = (other for n, other in enumerate(clauses) if not first <= n <= last)
                 about = [other.text for other in others_of_row if not self._has_day(other)]
                 if any(lexicon.has("called_off", words) for words in (self._text[start:end], *about)):
+                    reader.called_off = self._event_in(others)
                     continue
                 is_event = lexicon.has("events", others) or lexicon.has("happens", others)
                 # Words of a row that has an event beside its day.
@@ -1384,6 +1456,11 @@ class _Sentence:
                 title, begin = f"{above}: {title}", self._place(0)
             elif self._before is not None:
                 title, begin = f"{self._before.text.strip(EDGES)}: {title}", self._before.start
+        if new := next(filter(None, (row.match(title) for row in lexicon.patterns("renewed"))), None):
+            title = f"{self._reader.called_off or new[0].strip(EDGES)}{title[new.end() :]}"
+        elif self._moved:
+            about = self._moved if " " in self._moved else f"{self._moved} ({self._reader.author})"
+            title = "".join((about, *title.partition(",")[1:]))
         until = min(
             (following.start for following in self._days if following.start > day.start),
             default=len(self._text),

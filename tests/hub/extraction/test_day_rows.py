@@ -1,6 +1,7 @@
 # ruff: noqa: RUF001 - signs between times
 """Rows of plans of days: which have events, which have times of work, and which lists of times have none."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -8,7 +9,7 @@ import pytest
 
 from hub.base.clock import from_epoch_ms
 from hub.document import Document
-from hub.extraction.items import ExtractionOptions
+from hub.extraction.items import ExtractionOptions, Item
 from hub.extraction.ruled import ToExtract
 from protocol.tables import TableName
 
@@ -82,13 +83,20 @@ LISTS = {
 
 
 def found_in(text: str) -> list[str]:
-    """Return day and time, table and title of the items that have a day."""
+    """Return the items of a text that have a day."""
     document = Document(
         unit_key="plan.md", text=text, content_hash="", media_type="text/markdown", modified_at=WRITTEN
     )
-    tables = (TableName.TASKS, TableName.TIMELINES)
-    options = ExtractionOptions(data_types=tables, timezone=BERLIN)
-    items = ToExtract(document=document, options=options, reads_prose=True).answer().items
+    return days_of(ToExtract(document=document, options=options_of(), reads_prose=True).answer().items)
+
+
+def options_of() -> ExtractionOptions:
+    """Return the options of a reader in Berlin for tasks and events."""
+    return ExtractionOptions(data_types=(TableName.TASKS, TableName.TIMELINES), timezone=BERLIN)
+
+
+def days_of(items: Iterable[Item]) -> list[str]:
+    """Return day and time, table and title of the items that have a day."""
     days = [(item, item.data.get("date", item.data.get("dueDate"))) for item in items]
     return [
         f"{from_epoch_ms(at).astimezone(ZoneInfo(BERLIN)):%-d %H:%M} "

@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - letters of other scripts
 """Words for the day after tomorrow in sentences and rows of six languages, on 29 November 2026."""
 
 import pytest

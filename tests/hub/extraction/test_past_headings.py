@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - letters of other scripts
 """Open boxes below a heading of a past day, read on Sunday 29 November 2026, and records of such days."""
 
 import pytest
