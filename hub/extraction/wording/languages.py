@@ -122,9 +122,9 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
         absent: words for an event that does not take place; *called_off*: those that end its clause.
         moved: words between an event and its new day, which is behind them or in the group ``new``; in the
             group ``same``, words for its old time.
-        announced: words before the verb of a mail that moves an event or calls it off; *moving*: these verbs, in
-            the group ``passive`` also without such words; *onto*: words between its old and its new day;
-            *renewed*: labels of its new day.
+        announced: words before the verb of a mail that moves an event or calls it off; *moving*: these
+            verbs, in the group ``passive`` also without such words; *onto*: words between its old and its
+            new day; *renewed*: labels of its new day.
         conditions: terms of an offer, no work.
         copulas: verbs between a title and its day, which neither begin nor end it.
         pronoun_subjects: words for an event that the sentence before names.
