@@ -26,7 +26,7 @@ import msgspec
 from hub.base.clock import from_epoch_ms
 from hub.document import Document
 from hub.extraction.items import Item, front_matter, lines_of
-from hub.extraction.prose_layout import lexicon_in
+from hub.extraction.prose_layout import is_evident, lexicon_in
 from hub.extraction.tokens import fold
 from hub.extraction.when.resolve import Anchor, DateWords, NearDay, dates_in, local_day, read_date, resolve
 from hub.extraction.wording.languages import languages, languages_in, script_of
@@ -129,6 +129,23 @@ _ORDERED: Final = re.compile(  # dates with slashes of one reading
 )
 _ORDERING: Final = re.compile(rf"{_ORDERED.pattern}|[^\W\d_]{{2}}\.?,? \d{{1,2}}/\d")
 _MAX_ORDERED: Final = 100  # lines
+_WEEKDAY_ROW: Final = re.compile(  # "**Sat** cut the tree 12/5"
+    r"[ \t>*+\[\]_-]{0,12}(?P<name>[^\W\d_]{2,12})\b[^/\n]{1,150}?(?<![\d/.])"
+    r"(?P<day>\d{1,2}/\d{1,2})(?![\d/.])"
+)
+_HALF_DAY: Final = re.compile(r"(?<=\d) ?[ap]\.?m\b", re.IGNORECASE)
+_NEAR_DAYS: Final = 92
+_MONTH_FIRST: Final = re.compile(  # zones in which English dates begin with the month
+    r"US/|Asia/Manila|Pacific/(?:Honolulu|Guam|Saipan|Pago_Pago)"
+    r"|America/(?:New_York|Chicago|Denver|Los_Angeles|Phoenix|Detroit|Boise|Anchorage|Juneau|Sitka|Nome|Adak"
+    r"|Metlakatla|Yakutat|Menominee|Puerto_Rico|Indiana/|Kentucky/|North_Dakota/|Louisville|Indianapolis)"
+)
+_DAY_FIRST: Final = re.compile(  # and those in which they begin with the day; Canada has both
+    r"Europe/(?:London|Dublin|Belfast|Jersey|Guernsey|Isle_of_Man|Malta|Gibraltar)|GB|Eire|NZ|Australia/|Africa/"
+    r"|Pacific/(?:Auckland|Fiji)|Asia/(?:Kolkata|Calcutta|Singapore|Hong_Kong|Karachi|Dhaka|Colombo|Dubai)"
+    r"|America/(?:Mexico_City|Monterrey|Tijuana|Cancun|Sao_Paulo|Bogota|Lima|Santiago|Caracas|Montevideo"
+    r"|Argentina/|Buenos_Aires|Jamaica|Barbados|Port_of_Spain)"
+)
 _DAY_LABEL: Final = re.compile(
     r"(?:[-*+] )?\**([^\W\d_]{1,12})\.?(?:\*\* ?)?(?: ?[:\uff1a]| [-\u2013\u2014])"
 )
@@ -243,7 +260,10 @@ class PassageDates(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, document: Document, *, date: datetime | None, timezone: str) -> "PassageDates":
         """Return the dates of a document. *date*: that of the whole."""
-        messages, order = messages_in(document.text, document.media_type), order_of(document.text, date)
+        messages, order = (
+            messages_in(document.text, document.media_type),
+            order_of(document.text, date, timezone),
+        )
         if not messages:
             whole = _DateReader(document, date, timezone)
             begins, days = whole.read()
@@ -326,20 +346,60 @@ def _days_counted(words: str, anchor: Anchor, timezone: str, is_day_first: bool 
     return {local_day(moment.at, ZoneInfo(timezone)) for moment in moments if moment is not None}
 
 
-def order_of(text: str, since: Anchor | None = None) -> bool | None:
-    """Return True if the day comes first in dates with slashes: in those of one order, or in the language.
+def order_of(text: str, since: Anchor | None = None, timezone: str = "UTC") -> bool | None:
+    """Return True if the day comes first in dates with slashes; None if nothing tells.
+
+    Dates of one reading tell it, else weekdays beside dates or at the start of their rows. Else the language
+    does, and for English the country of the writer. The last does not count against a date of the next months.
 
     Args:
-        since: time of writing, from which a weekday beside such a date tells its order.
+        since: time of writing, from which a weekday tells the order, and which days are near.
+        timezone: IANA name of the writer's.
     """
-    lines = islice(filter(_ORDERING.search, text.split("\n")), _MAX_ORDERED)
+    lines = [*islice(filter(_ORDERING.search, text.split("\n")), _MAX_ORDERED)]
     days = [day for line in lines for day in dates_in(line[:_LINE_CHARS].lstrip(_LIST_SIGNS))]
     orders = {pair["day"] is not None for day in days if (pair := _ORDERED.search(day.words))}
     orders = orders or {order for day in days if (order := _order_by_weekday(day, since)) is not None}
+    orders = orders or {
+        order
+        for row in islice(filter(None, map(_WEEKDAY_ROW.match, text.split("\n"))), _MAX_ORDERED)
+        if fold(row["name"]) in _weekdays()
+        for day in dates_in(f"{row['name']} {row['day']}")
+        if (order := _order_by_weekday(day, since)) is not None
+    }
     if orders or not _STROKES.search(text):
         return orders.pop() if len(orders) == 1 else None
-    lexicon = lexicon_in(text[:20_000], None)
-    return lexicon.time.is_day_first if lexicon else None
+    begin = _HALF_DAY.sub(" ", text[:20_000])
+    lexicon = lexicon_in(begin, None)
+    if lexicon is None:
+        return None
+    if lexicon.time.is_day_first is not None and is_evident(lexicon, begin):
+        return lexicon.time.is_day_first
+    order = _order_of_zone(timezone)
+    if order is None and not _HALF_DAY.search(text):
+        order = lexicon.time.is_day_first
+    if order is None:
+        return None
+    slashed = filter(_STROKES.search, text.split("\n"))
+    days = [day for line in islice(slashed, _MAX_ORDERED) for day in dates_in(line[:_LINE_CHARS])]
+    nearness = [[_is_near(day.words, since, is_first) for is_first in (order, not order)] for day in days]
+    return None if [False, True] in nearness else order
+
+
+def _is_near(words: str, since: Anchor | None, is_day_first: bool) -> bool:
+    """Return True if words with a date with slashes mean a day of the next months, or of the last weeks."""
+    if since is None or "/" not in words:
+        return False
+    moment = resolve(words, anchor=since, timezone="UTC", is_day_first=is_day_first)
+    today = since.date() if isinstance(since, datetime) else since
+    return moment is not None and -_NEAR_DAYS / 3 <= (moment.at.date() - today).days <= _NEAR_DAYS
+
+
+def _order_of_zone(timezone: str) -> bool | None:
+    """Return True if those who write English in a time zone put the day first; None if both are in use."""
+    if _MONTH_FIRST.match(timezone):
+        return False
+    return True if _DAY_FIRST.match(timezone) else None
 
 
 def _order_by_weekday(words: DateWords, since: Anchor | None) -> bool | None:
@@ -431,7 +491,7 @@ class _DateReader:
         body = range(self._front, len(self._texts))
         self._first = next((nth for nth in body if self._texts[nth].strip()), -1)  # line with text
         self._head = self._end_of_head()
-        self._is_day_first = order_of(document.text, date)
+        self._is_day_first = order_of(document.text, date, timezone)
         # A date from the file may be its last modification: it counts only if no other date exists.
         self._is_own = self._is_mail or (date is not None and date != document.modified_at)
         fields = (f"{key}: {text}" for key, text in front.items() if read_date(text, timezone) == date)

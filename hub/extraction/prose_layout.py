@@ -233,15 +233,21 @@ def lexicon_in(text: str, known: Lexicon | None, least: int = _MIN_SIGNS) -> Lex
     if len(lexicons) == 1:
         return lexicons[0]
     words = [word.lower() for word in _WORD.findall(text)]
-
-    def signs(lexicon: Lexicon) -> int:
-        common = sum(map(lexicon.common_words.__contains__, words))
-        return common + len(lexicon.patterns("letters")[0].findall(text))
-
-    if known in lexicons and (not known.common_words.isdisjoint(words) or signs(known)):
+    if known in lexicons and (not known.common_words.isdisjoint(words) or _signs(known, words, text)):
         return known
-    best = max(lexicons, key=signs)
-    return best if known is None or signs(best) >= least else known
+    best = max(lexicons, key=lambda lexicon: _signs(lexicon, words, text))
+    return best if known is None or _signs(best, words, text) >= least else known
+
+
+def is_evident(lexicon: Lexicon, text: str) -> bool:
+    """Return True if words or letters of a text, or its script, tell this language."""
+    is_only = len(languages_in(script_of(text))) == 1
+    return is_only or _signs(lexicon, [word.lower() for word in _WORD.findall(text)], text) >= _MIN_SIGNS
+
+
+def _signs(lexicon: Lexicon, words: Sequence[str], text: str) -> int:
+    common = sum(map(lexicon.common_words.__contains__, words))
+    return common + len(lexicon.patterns("letters")[0].findall(text))
 
 
 def section_of(lexicon: Lexicon | None, heading: str) -> Section | None:

@@ -763,7 +763,7 @@ class _Dates:
     def __init__(
         self, options: ExtractionOptions, text: str, anchors: Callable[[int], Anchor | None]
     ) -> None:
-        self._order = cache(lambda: order_of(text.replace("|", "\n")))
+        self._order = cache(lambda: order_of(text.replace("|", "\n"), anchors(0), options.timezone))
         self.anchor: Anchor | None = None
         self.anchors = anchors
         self._is_day_first: bool | None = None

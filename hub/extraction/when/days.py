@@ -72,7 +72,7 @@ def find_days(
     """
     found: list[tuple[int, int, bool, bool]] = []
     weeks: dict[tuple[int, int], str] = {}  # words for the first day of each
-    orders: dict[int, bool | None] = {}  # by the language of the words
+    orders: dict[tuple[int, int], bool | None] = {}  # by the language of the words
     for words in dates_in(text, has_spans=True):
         is_span = is_coming_span(words.parts)
         before, after = text[: words.start].rstrip()[-1:], text[words.end :].lstrip()[:1]
@@ -83,7 +83,7 @@ def find_days(
         )
         if not (is_part or is_other or f"{before}{after}" in _QUOTES):
             found.append((words.start, words.end, is_span, bool(words.parts.is_due)))
-            orders[words.start] = language_of(words.language).time.is_day_first
+            orders[words.start, words.end] = language_of(words.language).time.is_day_first
             if is_span and words.parts.week is not None and _is_of_year(text, words.start, words.end):
                 weeks[words.start, words.end] = words.words
     lexicons = [lexicon] if lexicon else languages_in(script_of(text))
@@ -104,7 +104,8 @@ def find_days(
     for start, end, is_span, is_due in sorted(found, key=lambda place: (place[0], -place[1], not place[2])):
         if start >= at and not any(first <= start < last for first, last in kinds):
             at = end
-            reading = _Reading(anchor, timezone, orders.get(start) if is_day_first is None else is_day_first)
+            order = orders.get((start, end)) if is_day_first is None else is_day_first
+            reading = _Reading(anchor, timezone, order)
             day = _day_at(text, start, end, reading, is_known=not is_span)
             if (first := weeks.get((start, end))) and (moment := resolve_ahead(first, *reading)):
                 day = FoundDay(start, end, moment.at, False, text[start:end], is_week=True)

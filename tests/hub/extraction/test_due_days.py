@@ -128,6 +128,48 @@ def test_date_with_slashes_has_the_order_of_other_dates_in_its_text(
     assert bool(first.unresolved) == (expected == "")
 
 
+# A note, the zone of its writer, and the days of its items by their first words; "": unclear.
+WRITERS = [
+    (
+        "Eye doctor 12/3 8:20am\nreturn the drill 12/2\nSat 12/12 swap 2pm",
+        "America/New_York",
+        "03.12. 02.12. 12.12.",
+    ),
+    (
+        "Eye doctor 3/12 8.20am\nreturn the drill 2/12\nSat 12/12 swap 2pm",
+        "Europe/London",
+        "03.12. 02.12. 12.12.",
+    ),
+    ("Eye doctor 12/3 8:20am\nreturn the drill 12/2", "Europe/London", ""),
+    ("Eye doctor 3/12 8:20am\nreturn the drill 2/12", "UTC", ""),
+    ("Eye doctor 3/12 8:20am\nreturn the drill 5/12", "America/New_York", ""),
+    ("Eye doctor 12/3 8:20am\nreturn the drill 12/2", "America/Toronto", ""),
+    ("12/5 10am Young's farm", "Europe/Berlin", ""),
+    ("12/5 10am Young's farm\nMon 12/7 8am the vet", "Europe/London", "05.12. 07.12."),
+    ("**Sat** the tree?? 12/5 10am Young's farm", "Europe/London", "05.12."),
+    ("**Thu** Ava orthodontist 12/3 at 8:20am", "UTC", "03.12."),
+    ("- dentista 4/12 10:00\n- pagar la luz antes del 2/12", "America/Mexico_City", "04.12. 02.12."),
+    ("- dentista 4/12 10:00\n- pagar la luz antes del 2/12", "America/New_York", "04.12. 02.12."),
+    ("- dentiste 4/12 10h30\n- payer le loyer avant le 2/12", "America/Toronto", "04.12. 02.12."),
+    ("- 12/4 14:00 牙医\n- 12/2前交房租", "Asia/Shanghai", "04.12. 02.12."),
+    ("| What | When |\n|---|---|\n| Oil change | 12/3 8:30am |", "America/Chicago", "03.12."),
+    ("| What | When |\n|---|---|\n| Oil change | 3/12 8:30am |", "Europe/London", "03.12."),
+]
+
+
+@each(("text", "zone", "expected"), WRITERS)
+def test_date_with_slashes_has_the_order_of_weekdays_then_of_the_language_then_of_the_country(
+    text: str, zone: str, expected: str
+) -> None:
+    options = ExtractionOptions(data_types=tuple(TableName), timezone=zone)
+    document = Document(unit_key="a.md", text=text, content_hash="", modified_at=WRITTEN)
+    items = ToRead(document=document, options=options, reads_prose=True).answer().items
+    moments = [item.data.get("date", item.data.get("dueDate")) for item in items]
+    instants = [from_epoch_ms(at) for at in moments if isinstance(at, int)]
+    days = [f"{at.astimezone(ZoneInfo(zone)):%d.%m.}" for at in instants]
+    assert " ".join(days) == expected
+
+
 NAMED_AHEAD = [
     ("# Klassenfahrt (17.–21.05.2027)", "bis 11.12.", "2026-12-11"),
     ("# Trip (17-21 May 2027)", "by Friday", "2026-12-04"),
