@@ -119,6 +119,7 @@ class NewVerdict(msgspec.Struct, frozen=True, kw_only=True):
     *proposal*: the one that is accepted, whose values *data* repeats; *proposed_by*: its proposer.
     *seen_row*: of an edit or undo of an approved row, the state of it that its owner saw; without it, what is
     decided is not edited.
+    *undoes*: when the verdict was given that an undo takes back; without it, the newest one.
     *also*: items that its owner saw as the same thing; an approval settles them.
     *led_by*: the verdict on another item with which this one is given.
     """
@@ -131,6 +132,7 @@ class NewVerdict(msgspec.Struct, frozen=True, kw_only=True):
     proposal: str | None = None
     proposed_by: str | None = None
     seen_row: str | None = None
+    undoes: int | None = None
     also: Sequence[str] = ()
     led_by: CallId | None = None
 
@@ -262,6 +264,10 @@ def give(
                 verdict = _accepted(item, read(item, verdict), proposals.get(verdict.proposal))
             verdict = _as_seen(item, read(item, verdict))
             is_undo = verdict.verdict == "undo"
+            if is_undo and before is not None and verdict.undoes is not None:
+                named = before if before.undoes is None else undone_by(c, before.undoes)
+                if named is None or named.created_at != verdict.undoes:
+                    raise _conflict(item, "was decided about again since; it stays as it is now")
             if is_undo and before is not None and before.state == "pending" and before.verdict != "undo":
                 is_stored = fresh.pop(item.id, None) is None
                 if is_stored and not is_dry and c.execute(WITHDRAW, {"given": before.id}).rowcount == 0:

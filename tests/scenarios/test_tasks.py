@@ -241,6 +241,36 @@ async def test_tasks_without_grants_are_shown_as_known_and_not_changed(tmp_path:
 
 
 @pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt-get install chromium")
+async def test_second_window_neither_undoes_nor_overwrites_an_unseen_change(tmp_path: Path) -> None:
+    expect.set_options(timeout=30_000)
+    async with owners_page(tmp_path, *GRANTS) as owners, browsing() as browser:
+        titles = [task["title"] for task in (await owners.until(known_to_hub))["tasks"]]
+        context = await browser.new_context()
+        one = await context.new_page()
+        await one.goto(await link_of(owners.play.device.database))
+        await one.locator(".navigation").wait_for()
+        two = await context.new_page()
+        for window in (one, two):
+            await window.goto(f"{owners.client.base_url}/tasks")
+            await window.get_by_role("button", name=titles[0]).click()
+            await window.get_by_label("title").fill("By one" if window is one else "By two")
+        await one.get_by_role("button", name="Save").click()
+        await reads(lambda: "By one" in states(owners))
+        await two.get_by_role("button", name="Save").click()
+        await expect(two.get_by_text("This is how it is now")).to_be_visible()
+        await expect(two.get_by_role("button", name="By one")).to_be_visible()
+        await two.get_by_role("button", name="By one").click()
+        await expect(two.get_by_label("title")).to_have_value("By two")
+        await two.get_by_role("button", name="Save").click()
+        await reads(lambda: "By two" in states(owners))
+        await one.keyboard.press("u")
+        await expect(one.locator(".outcome")).to_contain_text("“By one” was not undone")
+        assert set(states(owners)) == {"By two", titles[1]}
+        await two.keyboard.press("u")
+        await reads(lambda: set(states(owners)) == {"By one", titles[1]})
+
+
+@pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt-get install chromium")
 async def test_page_ticks_changes_undoes_and_explains_a_device_away(tmp_path: Path) -> None:
     expect.set_options(timeout=30_000)
     todo = tmp_path / "todo.txt"

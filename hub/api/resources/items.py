@@ -411,7 +411,8 @@ class NewVerdictView(View):
     ``{"title": ...}``: the device finds that row, or makes a project. A date is a text, as ``2027-02-03`` or
     ``2027-02-03T15:00Z``. *version*: as it was shown; another is a conflict. *proposal*: accepts it,
     with its *verdict* and *data*. *seen_row*: of an edit of an approved row, of ``GET /v1/tasks``; an
-    undo of an approval with it also takes back a row that has changed since.
+    undo of an approval with it also takes back a row that has changed since. *undoes*: ``created_at`` of the
+    verdict that an undo takes back; it is a conflict if there is a newer one.
     *confirmed*: its words were shown. *also*: ids of ``also`` shown with it, which an approval settles, too.
     """
 
@@ -421,6 +422,7 @@ class NewVerdictView(View):
     version: Annotated[int, Meta(ge=1)] | None = None
     proposal: _Name | None = None
     seen_row: Annotated[str, Meta(max_length=64)] | None = None
+    undoes: Instant | None = None
     confirmed: bool = False
     also: Annotated[list[_Name], Meta(max_length=MAX_SAME)] = []
 
@@ -454,10 +456,12 @@ class VerdictResult(View):
 
     *state*: ``open`` if a verdict was undone before it was sent; null: nothing was stored. *reason* of a
     refusal: an error code; ``not_granted`` and ``call_unsupported``: the device decides itself.
+    *created_at*: of the stored verdict, which an undo names.
     """
 
     id: str
     state: Literal["pending", "sent", "done", "refused", "open"] | None = None
+    created_at: Instant | None = None
     reason: str | None = None
     error: VerdictError | None = None
 
@@ -904,6 +908,7 @@ class ItemsResource(Resource):
                 version=verdict.version,
                 proposal=verdict.proposal,
                 seen_row=verdict.seen_row,
+                undoes=None if verdict.undoes is None else epoch_ms(verdict.undoes),
                 also=verdict.also,
             )
             for id, verdict in zip(fresh, given.verdicts, strict=True)
@@ -1239,7 +1244,7 @@ def _result(item_id: str, given: VerdictRow | HubError | None, *, is_dry: bool) 
         return VerdictResult(id=item_id, error=error_of(given))
     if given is None or is_dry:
         return VerdictResult(id=item_id, state=None if is_dry else "open")
-    return VerdictResult(id=item_id, state=given.state, reason=given.reason)
+    return VerdictResult.from_row(given, id=item_id)
 
 
 def error_of(error: HubError) -> VerdictError:

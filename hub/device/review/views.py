@@ -35,7 +35,7 @@ class PageVerdict(msgspec.Struct, forbid_unknown_fields=True):
     """Verdict on the item *id*.
 
     *data*: values of an approval or edit. *version*: of the item as it was shown; *seen_row*: of the approved
-    row. *proposal* is ignored: a device has one open change of an item at most. *confirmed*: its words were
+    row. *proposal* and *undoes* are ignored: a device has one open change of an item at most, and one window. *confirmed*: its words were
     shown, if it has a mark. *also*: ids that were shown as the same thing.
     """
 
@@ -45,6 +45,7 @@ class PageVerdict(msgspec.Struct, forbid_unknown_fields=True):
     version: Annotated[int, msgspec.Meta(ge=1)] | None = None
     proposal: _Name | None = None
     seen_row: _Name | None = None
+    undoes: _Name | None = None
     confirmed: bool = False
     also: Annotated[list[_Name], msgspec.Meta(max_length=MAX_SAME)] = []
 
@@ -329,4 +330,4 @@ def choices_view(column: Column, titles: Iterable[tuple[str, str]]) -> Fields:
 
 def result_view(id: str, state: str | None, error: Fields | None = None) -> Fields:
     """Return the result of a verdict on the item *id*: its state, or an error."""
-    return {"id": id, "state": state, "reason": None, "error": error}
+    return {"id": id, "state": state, "created_at": None, "reason": None, "error": error}

@@ -453,6 +453,18 @@ async def test_unsent_verdict_is_undone_and_the_item_is_open_again(client: httpx
     assert (again["state"], undone["state"], other["state"]) == ("pending", "open", "pending")
 
 
+async def test_undo_of_a_verdict_before_the_newest_is_a_conflict(client: httpx2.AsyncClient) -> None:
+    undo = {"id": "i-0", "verdict": "undo"}
+    (first,) = await give(client, {"id": "i-0", "verdict": "approve"})
+    assert (await client.get("/v1/items/i-0")).json()["given"]["created_at"] == first["created_at"]
+    for undoes, state, code in (
+        ("2026-01-01T00:00:00Z", None, "changed_meanwhile"),
+        (first["created_at"], "open", None),
+    ):
+        (result,) = await give(client, undo | {"undoes": undoes})
+        assert (result["state"], (result["error"] or {}).get("code")) == (state, code), undoes
+
+
 async def test_a_verdict_on_another_version_is_a_conflict_with_the_version_now(
     client: httpx2.AsyncClient,
 ) -> None:

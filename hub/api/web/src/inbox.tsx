@@ -256,8 +256,9 @@ export function clear(): void {
 }
 
 /** Decide about the selected items, else about the one that is shown. */
-export function judge(verdict: Verdict, data?: Values): void {
-  const one = subject();
+export function judge(verdict: Verdict, data?: Values, version?: number): void {
+  const shown = subject();
+  const one = shown && version !== undefined ? { ...shown, version } : shown;
   const them = data || chosen.value.size === 0 ? (one ? [one] : []) : [...chosen.value.values()];
   const taken = them.filter((item) => isOpen(item) && (verdict === "reject" || !item.needs_owner));
   if (verdict === "approve" && !data && chosen.value.size === 0 && taken[0] && taken[0].lacks.length > 0) {

@@ -106,7 +106,7 @@ export type NewMember = { "agent": string; "is_lead"?: boolean };
 export type NewName = { "name": string };
 export type NewProposalView = { "item": string; "verdict": "approve" | "edit" | "reject"; "why": string; "data"?: { readonly [name: string]: unknown }; "version"?: number | null };
 export type NewProposalsView = { "proposals": readonly (NewProposalView)[] };
-export type NewVerdictView = { "id": string; "verdict": "approve" | "edit" | "reject" | "undo"; "data"?: { readonly [name: string]: unknown }; "version"?: number | null; "proposal"?: string | null; "seen_row"?: string | null; "confirmed"?: boolean; "also"?: readonly (string)[] };
+export type NewVerdictView = { "id": string; "verdict": "approve" | "edit" | "reject" | "undo"; "data"?: { readonly [name: string]: unknown }; "version"?: number | null; "proposal"?: string | null; "seen_row"?: string | null; "undoes"?: string | null; "confirmed"?: boolean; "also"?: readonly (string)[] };
 export type NewVerdictsView = { "verdicts": readonly (NewVerdictView)[] };
 export type Notify = { "targets": readonly (TargetView)[]; "next_cursor": string | null };
 export type NudgeBody = { "content"?: string; "deliver"?: boolean; "queue_mode"?: string | null; "correlation_id"?: string | null; "message"?: string };
@@ -193,7 +193,7 @@ export type UnreadView = { "agent": string; "message": string; "state": string; 
 export type Upcoming = { "at": string; "local": string; "shift": string | null };
 export type ValueChangeView = { "field": string; "before": unknown; "after": unknown };
 export type VerdictError = { "code": string; "message": string; "status": number; "version": number | null };
-export type VerdictResult = { "id": string; "state": ("done" | "open" | "pending" | "refused" | "sent") | (null); "reason": string | null; "error": (VerdictError) | (null) };
+export type VerdictResult = { "id": string; "state": ("done" | "open" | "pending" | "refused" | "sent") | (null); "created_at": string | null; "reason": string | null; "error": (VerdictError) | (null) };
 export type VerdictResults = { "results": readonly (VerdictResult)[] };
 
 export interface Get {

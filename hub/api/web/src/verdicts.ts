@@ -35,12 +35,16 @@ interface Unsent {
   /** Its mark and its words were shown, and a person agreed. */
   readonly isConfirmed?: boolean;
   readonly step: Step;
+  /** Its item was taken back as it is listed, which may be older than what this window gave. */
+  readonly isListed?: boolean;
   /** When its item was first found to have another verdict on its way. */
   heldAt?: number;
 }
 interface Step {
   readonly verdict: Verdict;
   items: readonly ItemView[];
+  /** When the hub stored its verdicts, by item. */
+  readonly given: Map<string, string>;
 }
 export interface Failure {
   readonly why: string;
@@ -62,6 +66,7 @@ type Answered = readonly VerdictResult[] | Refusal | undefined;
 const queue: Unsent[] = [];
 const undoneAfter = new Map<string, string | undefined>(); // when the verdict was given that was the newest one then
 const steps: Step[] = [];
+const newest = new Map<string, string>(); // when the hub stored the last verdict of this window, by item
 let sending: readonly Unsent[] = []; // at the beginning of the queue
 let isSending = false;
 interface Failed {
@@ -97,7 +102,8 @@ export function isUndecided(item: ItemView): boolean {
 /** Decide about items, by their newest proposals or not. Return false, and say why, if too many wait for the hub already. */
 export function give(items: readonly ItemView[], verdict: Verdict, data?: Values, isProposed = false, isConfirmed = false): boolean {
   if (isFull(items)) return false;
-  const step = { verdict, items };
+  const title = data?.["title"];
+  const step = { verdict, items: typeof title === "string" ? items.map((item) => ({ ...item, title })) : items, given: new Map() };
   steps.push(step);
   if (steps.length > MAX_STEPS) steps.shift();
   decide(items, verdict, data);
@@ -130,7 +136,8 @@ export function withdraw(...items: readonly ItemView[]): boolean {
   restore(items);
   for (const item of items) {
     const was = item.given?.verdict ?? "undo";
-    queue.push({ item, verdict: "undo", data: undefined, step: { verdict: was === "undo" ? "edit" : was, items: [item] } });
+    const given = new Map(item.given && was !== "undo" ? [[item.id, item.given.created_at]] : []);
+    queue.push({ item, verdict: "undo", data: undefined, step: { verdict: was === "undo" ? "edit" : was, items: [item], given }, isListed: true });
   }
   void send();
   return true;
@@ -179,7 +186,8 @@ export function refusedOf<Row extends ItemView>(rows: readonly Row[]): readonly 
   return rows.filter(({ id, given }) => {
     const mine = decided.value.get(id);
     const after = mine === null ? undoneAfter.get(id) : mine?.after;
-    return mine !== undefined && given?.state === "refused" && given.created_at !== after && (mine !== null || given.verdict === "undo");
+    if (!given || mine === undefined || given.state !== "refused" || given.created_at === after) return false;
+    return mine === null ? given.verdict === "undo" : (newest.get(id) ?? given.created_at) === given.created_at; // else another window's
   });
 }
 
@@ -234,12 +242,20 @@ function sizeOfFirst(verdicts: readonly Unsent[]): number {
   return Math.min(AT_ONCE, second < 0 ? verdicts.length : second);
 }
 
-function body({ item, verdict, data, proposal, isConfirmed, step }: Unsent): NewVerdictView {
+/** Return when the verdict was given that an undo takes back; undefined: the page does not know. */
+function undoes({ item: { id }, step, isListed }: Unsent): string | undefined {
+  const [shown, mine] = [step.given.get(id), isListed ? newest.get(id) : undefined];
+  return shown && mine ? (shown < mine ? mine : shown) : shown;
+}
+
+function body(one: Unsent): NewVerdictView {
+  const { item, verdict, data, proposal, isConfirmed, step } = one;
   const { id, version } = item;
   const seen = verdict === "edit" || verdict === "undo" ? seenRowOf(item) : undefined;
   const also = verdict === "approve" ? item.also.map((one) => one.id).filter((other) => !step.items.some((one) => one.id === other)) : []; // as its row shows them
   const more = { ...(also.length > 0 && { also }), ...(data && { data }), ...(proposal && { proposal }), ...(seen && { seen_row: seen }), ...(isConfirmed && { confirmed: true }) };
-  return { id, verdict, ...(verdict !== "undo" && { version }), ...more };
+  const before = verdict === "undo" ? undoes(one) : undefined;
+  return { id, verdict, ...(verdict !== "undo" && { version }), ...(before && { undoes: before }), ...more };
 }
 
 /** Return the state of an approved row as it was shown; an open item has none. */
@@ -277,31 +293,39 @@ async function answered(verdicts: readonly NewVerdictView[], key: string): Promi
 function settled(sent: readonly Unsent[], answer: Exclude<Answered, undefined>): readonly Unsent[] {
   const held: Unsent[] = [];
   const failed: (readonly [Unsent, string])[] = [];
+  const lost = new Set<Unsent>(); // undone by nothing: another decision followed
   sent.forEach((one, at) => {
-    const error = answer instanceof Refusal ? answer : answer[at]?.error;
+    const result = answer instanceof Refusal ? undefined : answer[at];
+    const error = answer instanceof Refusal ? answer : result?.error;
+    if (!error && result?.created_at && one.verdict !== "undo") {
+      one.step.given.set(one.item.id, result.created_at);
+      newest.set(one.item.id, result.created_at);
+    }
     if (!error) return;
+    if (one.verdict === "undo" && error.code === "changed_meanwhile") lost.add(one);
     one.heldAt ??= performance.now();
     if (error.code === "verdict_under_way" && performance.now() - one.heldAt < ANSWER_MS) held.push(one);
     else failed.push([one, plain(error.message)]);
   });
-  if (failed.length > 0) fail(failed);
+  if (failed.length > 0) fail(failed, lost);
   const undone = sent.filter((one) => one.verdict === "undo" && !held.includes(one) && !failed.some(([other]) => other === one));
   if (undone.length > 0) onUndone(undone.map(({ item }) => item));
   return held;
 }
 
 /** Show items whose verdicts were not taken as they are at the hub. */
-function fail(failed: readonly (readonly [Unsent, string])[]): void {
+function fail(failed: readonly (readonly [Unsent, string])[], lost: ReadonlySet<Unsent>): void {
   const ids = new Set(failed.map(([{ item }]) => item.id));
   // What followed on the item was about a verdict that there is not; a failed one that was taken back is not reported.
   const undone = new Set(queue.filter(({ verdict }) => verdict === "undo").map(({ item }) => item.id));
   queue.splice(0, queue.length, ...queue.filter(({ item }) => !ids.has(item.id)));
   forget([...ids]);
   const missed = failed.filter(([{ item, verdict }]) => verdict === "undo" || !undone.has(item.id));
-  for (const [{ step, verdict, item }] of missed) {
-    if (verdict !== "undo") continue;
+  for (const [one] of missed) {
+    const { step, verdict, item } = one;
+    if (verdict !== "undo" || lost.has(one)) continue;
     decide([item], step.verdict);
-    steps.push({ verdict: step.verdict, items: [item] });
+    steps.push({ ...step, items: [item] });
   }
   const reasons = missed.map(([{ item, data }, why]) => [item.id, { why, data }] as const);
   failures.value = new Map([...failures.value, ...reasons].slice(-MAX_KEPT));

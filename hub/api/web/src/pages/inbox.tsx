@@ -194,7 +194,7 @@ export function Inbox(): JSX.Element {
                   <strong>Your decision was not taken</strong>: {failure.why}.{isUndecided(row) && " It waits: decide again."}
                 </p>
               )}
-              {detail && edited.value === id && <Editor key={id} of={detail} failure={failure} early={typedEarly} approve={(data) => judge("approve", data)} close={() => (edited.value = undefined)} />}
+              {detail && edited.value === id && <Editor key={id} of={detail} failure={failure} early={typedEarly} approve={(data, { version }) => judge("approve", data, version)} close={() => (edited.value = undefined)} />}
               {isUndecided(row) && (row.device_refuses || (isWaiting && row.needs_owner)) && (
                 <p class="banner" role="status">
                   <strong>{row.device_refuses ? `Its computer takes no decision from here: ${because(row.device_refuses)}.` : "It has a mark, so only its owner approves or changes it."}</strong>

@@ -10,10 +10,10 @@ import type { Failure } from "../verdicts";
 type Value = string | number | readonly string[];
 /** A row that the item is put under, by its title: its device finds it, and makes a missing project. */
 type Called = { readonly title: string };
-interface EditorProps {
-  readonly of: ItemDetail;
-  /** The hub takes one verdict on an item: with the changed values. */
-  readonly approve: (changed: Readonly<Record<string, Value | Called | null>>) => void;
+interface EditorProps<Of extends ItemDetail> {
+  readonly of: Of;
+  /** The hub takes one verdict on an item: with the changed values, and the item as it was when they were typed. */
+  readonly approve: (changed: Readonly<Record<string, Value | Called | null>>, seen: Of) => void;
   /** What the hub did not take, and why. */
   readonly failure: Failure | undefined;
   /** What was typed before the form was there. */
@@ -28,7 +28,7 @@ interface EditorProps {
 }
 
 /** What was typed last and not given: the form of its item has it again, behind another page or a new session. */
-let draft: { readonly id: string; readonly texts: Readonly<Record<string, string>> } | undefined;
+let draft: { readonly of: ItemDetail; readonly texts: Readonly<Record<string, string>> } | undefined;
 
 /** Return a value as a text: a date as a day or a time, a list of names in a line, another row by its title. */
 export function shown(value: unknown, kind?: TableField["kind"]): string {
@@ -42,7 +42,8 @@ export function facts({ fields = [] }: Partial<Pick<ItemDetail, "fields">>, data
   return Object.entries(data).map(([name, value]) => [name, shown(value, kinds.get(name))]);
 }
 
-export function Editor({ of, approve, failure, early = () => "", label = "Approve with the changes", hasChoices = true, close, children }: EditorProps): JSX.Element {
+export function Editor<Of extends ItemDetail>({ of: present, approve, failure, early = () => "", label = "Approve with the changes", hasChoices = true, close, children }: EditorProps<Of>): JSX.Element {
+  const of = draft?.of.id === present.id ? (draft.of as Of) : present;
   const form = useRef<HTMLFormElement>(null);
   // At once: what is typed next goes into the form.
   useLayoutEffect(() => form.current?.querySelector<HTMLElement>("input, textarea, select")?.focus(), []);
@@ -50,8 +51,8 @@ export function Editor({ of, approve, failure, early = () => "", label = "Approv
   const choices = useReading("/v1/items/{item_id}/choices", { params: { item_id: of.id }, when: hasChoices });
   const above = choices.data?.fields ?? [];
   const fields: readonly TableField[] = of.fields.filter(({ refers_to }) => refers_to === null);
-  const [texts, setTexts] = useState(() => ({ ...begun(of, fields, failure, early()), ...(draft?.id === of.id && draft.texts) }));
-  const change = (name: string) => (value: string): void => setTexts((draft = { id: of.id, texts: { ...texts, [name]: value } }).texts);
+  const [texts, setTexts] = useState(() => ({ ...begun(of, fields, failure, early()), ...(draft?.of.id === of.id && draft.texts) }));
+  const change = (name: string) => (value: string): void => setTexts((draft = { of, texts: { ...texts, [name]: value } }).texts);
   const end = (then: () => void): void => {
     draft = undefined;
     then();
@@ -107,7 +108,7 @@ export function Editor({ of, approve, failure, early = () => "", label = "Approv
           // Enter presses it, too. The event of the form does not come in a frame that may send none.
           onClick={(event) => {
             event.preventDefault();
-            if (form.current?.reportValidity()) end(() => approve(Object.fromEntries(changed)));
+            if (form.current?.reportValidity()) end(() => approve(Object.fromEntries(changed), of));
           }}
         >
           {label}

@@ -205,7 +205,7 @@ function useRefusals(rows: readonly ApprovedItemView[]): void {
 function whyRefused(row: ApprovedItemView): string {
   const { given } = row;
   if (given?.state !== "refused") return "";
-  return given.verdict === "edit" && given.reason === CHANGED ? "it was changed on its own computer meanwhile" : `its computer refused it: ${refusalOf(row)}`;
+  return given.verdict === "edit" && given.reason === CHANGED ? "it was changed meanwhile" : `its computer refused it: ${refusalOf(row)}`;
 }
 
 const STATES: Readonly<Record<Exclude<TasksOfDevice["state"], "present">, string>> = {
@@ -236,8 +236,8 @@ function Row({ task, edit, isEdited, close }: { task: Task; edit: () => void; is
   const isTask = row.table === "tasks";
   const why = fixed(row);
   if (isEdited && detail.data) {
-    const of = { ...detail.data, data: { ...data, projectId: null }, fields: detail.data.fields.filter(({ name }) => EDITED.includes(name)) };
-    return <li><Editor of={of} failure={failure} label="Save" approve={(values) => (close(), change(task, values))} close={close}>{row.given && (row.given.verdict === "undo") === (row.given.state === "refused") && <button type="button" onClick={() => (close(), takeBackOf(task))}>{backOf(row)}</button>}</Editor></li>;
+    const of = { ...detail.data, seen_row: row.seen_row, data: { ...data, projectId: null }, fields: detail.data.fields.filter(({ name }) => EDITED.includes(name)) };
+    return <li><Editor of={of} failure={failure} label="Save" approve={(values, { seen_row }) => (close(), change({ ...task, row: { ...row, seen_row } }, values))} close={close}>{row.given && (row.given.verdict === "undo") === (row.given.state === "refused") && <button type="button" onClick={() => (close(), takeBackOf(task))}>{backOf(row)}</button>}</Editor></li>;
   }
   const priority = data["priority"] === "high" || data["priority"] === "low" ? `${data["priority"]} priority` : "";
   const facts = [shown(data["assignee"]), shown(data["projectId"]), priority].filter(Boolean);
