@@ -35,8 +35,8 @@ class PageVerdict(msgspec.Struct, forbid_unknown_fields=True):
     """Verdict on the item *id*.
 
     *data*: values of an approval or edit. *version*: of the item as it was shown; *seen_row*: of the approved
-    row. *proposal* and *undoes* are ignored: a device has one open change of an item at most, and one window. *confirmed*: its words were
-    shown, if it has a mark. *also*: ids that were shown as the same thing.
+    row. *proposal* and *undoes* are ignored: a device has one open change of an item at most, and one window.
+    *confirmed*: its words were shown, if it has a mark. *also*: ids that were shown as the same thing.
     """
 
     id: _Name
