@@ -30,6 +30,7 @@ from hub.extraction.prose_layout import is_evident, lexicon_in
 from hub.extraction.tokens import fold
 from hub.extraction.when.resolve import Anchor, DateWords, NearDay, dates_in, local_day, read_date, resolve
 from hub.extraction.wording.languages import languages, languages_in, script_of
+from hub.extraction.wording.names import is_person
 from hub.text.archives import messages_in
 from hub.text.files import CHAT, MAIL, is_named
 from hub.text.header_values import date_in
@@ -1129,6 +1130,12 @@ def _weekdays() -> dict[str, int]:
 def weekday_of(name: str, *, is_german: bool) -> int | None:
     """Return the number of a weekday by its name, in German also by two letters."""
     return _weekdays().get(fold(name), _GERMAN_DAYS.get(fold(name)) if is_german else None)
+
+
+def is_weekday(name: str) -> bool:
+    """Return True for a weekday in any language, also by two letters, and no name: "Sam" may be one."""
+    day = fold(name.strip(" ."))
+    return (day in _weekdays() or day in _GERMAN_DAYS) and not is_person(name)
 
 
 @lru_cache(maxsize=4_096)  # lines are looked at several times

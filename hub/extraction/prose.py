@@ -18,6 +18,7 @@ import msgspec
 
 from hub.base.clock import epoch_ms
 from hub.extraction.chunk import Passage
+from hub.extraction.dating import is_weekday
 from hub.extraction.items import Evidence, EvidenceMark, ExtractionOptions, Item, make_item
 from hub.extraction.outline import people_above
 from hub.extraction.prose_layout import (
@@ -100,6 +101,15 @@ _ARROW: Final = re.compile(  # before the new day of an event
     re.IGNORECASE,
 )
 _PARTICULARS: Final = 6  # words of a part of a row without a sentence of its own
+_AGENDAS: Final = frozenset(
+    (
+        *("agenda", "tagesordnung", "ordre du jour", "orden del d\u00eda", "\u8bae\u7a0b"),
+        *(
+            "\u043f\u043e\u0432\u0435\u0441\u0442\u043a\u0430",
+            "\u043f\u043e\u0432\u0435\u0441\u0442\u043a\u0430 \u0434\u043d\u044f",
+        ),
+    )
+)
 _MAY_END: Final = re.compile("hasta|bis|\u0434\u043e", re.IGNORECASE)  # an event, or a deadline
 _UNTIL: Final = re.compile("until|till|jusqu", re.IGNORECASE)  # it may end then
 _CONTINUED: Final = ("more", "gapped")  # work behind other work of its sentence
@@ -204,7 +214,8 @@ class _ProseReader:
 
     def is_person(self, name: str) -> bool:
         """Return True for a known name, and for one of a speaker, a participant or a mention."""
-        return is_person(name) or not self._people.isdisjoint((name.lower(), name.split(" ")[0].lower()))
+        is_known = not self._people.isdisjoint((name.lower(), name.split(" ")[0].lower()))
+        return is_person(name) or (is_known and not is_weekday(name))
 
     # --- layout ---
 
@@ -236,6 +247,7 @@ class _ProseReader:
             title.strip(EDGES).lower() == "agenda" for title in passage.headings[-1:]
         ):
             section = Section.PLAIN  # a calendar, as in French and Spanish
+        is_agenda = any(map(_is_agenda, passage.headings[-1:]))
         since, topic, heading = 0, None, passage.headings[-1] if passage.headings else ""
         for nth, line in enumerate(lines):
             lexicon = lexicon_in(line.text, about.lexicon, 1)
@@ -255,7 +267,7 @@ class _ProseReader:
             above, heading = heading, line.text.strip(EDGES) if is_topic else ""
             new = _section_at(about, lexicon, section, line, below)
             if new is not None:
-                section, heading = new, ""
+                section, heading, is_agenda = new, "", _is_agenda(line.text)
                 continue
             if nth and section is not Section.PLAIN and self._is_after_list(lines[nth - 1], line):
                 section = Section.OTHER
@@ -271,6 +283,13 @@ class _ProseReader:
             )
             if is_sentence and not line.is_bullet:
                 kind = Section.PLAIN if kind is Section.TO_DO else kind  # a paragraph, and no row
+            if (
+                kind is Section.TALK
+                and is_agenda
+                and not line.is_bullet
+                and line.text.rstrip().endswith(ENDS)
+            ):
+                kind = Section.PLAIN
             sentence = _Sentence(self, about, lexicon, line, kind, topic or before, above)
             sentence.read()
             if self.count > count:
@@ -383,6 +402,11 @@ class _ProseReader:
     def _today(self, place: int) -> date | None:
         anchor = self._day_at(place)
         return local_day(anchor, self._zone) if isinstance(anchor, datetime) else anchor
+
+
+def _is_agenda(title: str) -> bool:
+    """Return True for the title of a plan of a meeting or of days, below which sentences may name work."""
+    return title.strip(EDGES).lower() in _AGENDAS
 
 
 def _section_at(
@@ -1270,7 +1294,7 @@ class _Sentence:
             is_of_list = self._line.is_bullet or not self._about.is_chat
             is_known = self._reader.is_person(self._speaker) or _INITIALS.fullmatch(self._speaker) is not None
             is_ones = who or self._about.is_minutes or (is_of_list and is_known)
-            return [self._speaker] if is_ones else []
+            return [self._speaker] if is_ones and not is_weekday(self._speaker) else []
         # "Lena Geburtstag, bitte Kuchen backen": the last word tells an event.
         lasts = {name: name.rpartition(" ")[2] for name in self._persons(who) if " " in name}
         return [name for name in self._persons(who) if not lexicon.match("events", lasts.get(name, ""))]

@@ -84,10 +84,15 @@ LISTS = {
 
 def found_in(text: str) -> list[str]:
     """Return the items of a text that have a day."""
+    return days_of(items_of(text))
+
+
+def items_of(text: str) -> tuple[Item, ...]:
+    """Return the items of a text."""
     document = Document(
         unit_key="plan.md", text=text, content_hash="", media_type="text/markdown", modified_at=WRITTEN
     )
-    return days_of(ToExtract(document=document, options=options_of(), reads_prose=True).answer().items)
+    return ToExtract(document=document, options=options_of(), reads_prose=True).answer().items
 
 
 def options_of() -> ExtractionOptions:

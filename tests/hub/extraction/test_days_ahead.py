@@ -1,8 +1,8 @@
-"""Words for the day after tomorrow in sentences and rows of six languages, on 29 November 2026."""
+"""Days of sentences and rows in six languages, on 29 November 2026: below a plan, and beside a weekday."""
 
 import pytest
 
-from tests.hub.extraction.test_day_rows import found_in
+from tests.hub.extraction.test_day_rows import found_in, items_of
 
 DAYS = """
 Ich muss übermorgen das Auto abholen. | das Auto abholen
@@ -31,3 +31,33 @@ def test_day_after_tomorrow_is_two_days_ahead(text: str, title: str) -> None:
 
 def test_order_with_a_verb_of_moving_has_its_verb_in_the_title() -> None:
     assert found_in("Cambia mañana la bombilla del baño.") == ["30 00:00 t Cambia la bombilla del baño"]
+
+
+AGENDAS = """
+# Agenda | Tengo que mandar el pedido a Planeta el martes. | mandar el pedido a Planeta
+Agenda | Tengo que mandar el pedido a Planeta el martes. | mandar el pedido a Planeta
+# Agenda | I have to send the order on Tuesday. | send the order
+# Tagesordnung | Ich muss die Bestellung am Dienstag schicken. | die Bestellung schicken
+# Ordre du jour | Je dois envoyer la commande mardi. | envoyer la commande
+# Повестка | Нужно отправить заказ во вторник. | отправить заказ
+"""
+
+
+@pytest.mark.parametrize("row", AGENDAS.strip().splitlines())
+def test_sentence_below_the_title_of_a_plan_names_work(row: str) -> None:
+    title, sentence, work = row.split(" | ")
+    assert found_in(f"{title}\n\n{sentence}\n") == [f"1 00:00 t {work}"]
+
+
+def test_topic_of_an_agenda_is_no_work() -> None:
+    assert found_in("# Agenda\n\n- Budget\n- Send the order on Tuesday\n- Any other business\n") == []
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["- Mo: Lukas Küche\n- Di: Greta Bad\n- Fr: Vorzimmer saugen", "- Пн: помыть пол\n- Вт: помыть окна"],
+)
+def test_weekday_before_a_colon_is_no_person(row: str) -> None:
+    items = items_of(f"# Putzplan\n\n{row}\n")
+    assert items
+    assert not any(item.data.get("assignee") for item in items)
