@@ -7,7 +7,7 @@ import math
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -27,6 +27,7 @@ from hub.api.http.server import (
 from hub.api.resource import ResourceRegistry
 from hub.app.boot import HubContext
 from hub.base import open_files
+from hub.base.listen_errors import CannotListen
 from hub.base.log import Channel
 from hub.base.open_files import SPARE_FILES
 from hub.base.toml.limits import Limits
@@ -209,8 +210,28 @@ def open_device_port(context: HubContext) -> Iterator[socket.socket]:
         check_reach(DEVICES, held, context.settings.listen.devices)
         yield held
         return
-    with listen_on_tcp(context.settings.listen.devices.address) as sock:
+    with ExitStack() as opened:
+        try:
+            sock = opened.enter_context(listen_on_tcp(context.settings.listen.devices.address))
+        except CannotListen as error:
+            raise _with_others(context, error) from error
         yield sock
+
+
+def _with_others(context: HubContext, error: CannotListen) -> CannotListen:
+    """Return the error of the device port together with those of the other ports, which come after it."""
+    listen, errors = context.settings.listen, [error]
+    held = OPERATORS in context.manager.sockets
+    others = {"operator": None if held else listen.operator, "webhooks": listen.webhooks}
+    for name, other in others.items():
+        try:
+            with ExitStack() if other is None else listen_on_tcp(other.address, name):
+                pass
+        except CannotListen as found:
+            errors.append(found)
+    both = CannotListen("; ".join(map(str, errors)))
+    both.hint = "; ".join(one.hint for one in errors)
+    return both
 
 
 def make_device_listener(
