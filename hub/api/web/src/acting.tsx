@@ -1,9 +1,10 @@
 // Changes: a button that asks first where that is right, and one line that says what became of it.
 import { signal } from "@preact/signals";
 import type { ComponentChildren, JSX } from "preact";
-import { useRef, useState } from "preact/hooks";
+import { useContext, useRef, useState } from "preact/hooks";
 import { refresh } from "./live";
 import { may } from "./me";
+import { Subject } from "./parts";
 import { Refusal, ask } from "./server";
 import type { ProblemView, ReloadView, Scope } from "./types";
 
@@ -117,11 +118,13 @@ export function Act({ label, scope, action, done, confirm, then, isMain, disable
     dialog.current?.close();
     if (await attempt(action, done)) then?.();
   });
+  const subject = useContext(Subject);
   if (!may(scope)) return null;
   return (
     <>
       <button
         type="button"
+        aria-label={subject ? `${label} ${subject}` : undefined}
         class={isMain ? "main" : confirm ? "danger" : ""}
         disabled={isBusy || disabled}
         onClick={() => (confirm ? dialog.current?.showModal() : void act())}

@@ -370,7 +370,8 @@ export function undoThese(items: readonly ItemView[]): void {
 
 let undoing: typeof outcome.value = null; // of an undo that is on its way
 
-function reportUndoing(items: readonly ItemView[]): void {
+/** Say that decisions are being taken back, until the hub has done so. */
+export function reportUndoing(items: readonly ItemView[]): void {
   report(<>Undoing: {titled(items)}</>);
   undoing = outcome.value;
 }

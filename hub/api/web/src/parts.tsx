@@ -1,5 +1,5 @@
 // Parts of pages: heading, table, facts, states, times, commands to copy, refusals.
-import type { ComponentChildren, JSX } from "preact";
+import { type ComponentChildren, createContext, type JSX, toChildArray } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { ago, balanced, full, second } from "./format";
 import { lostAt, now } from "./live";
@@ -33,7 +33,7 @@ export function Page({ title, command, actions, children }: PageProps): JSX.Elem
           {title}
         </h1>
         {command && <Command text={command} />}
-        {actions && <div class="actions">{actions}</div>}
+        {actions && <div class="actions"><Subject.Provider value={title}>{actions}</Subject.Provider></div>}
       </header>
       {children}
     </div>
@@ -329,6 +329,9 @@ export function Pager({ next, name = "cursor" }: { next: string | null | undefin
   );
 }
 
+/** What the buttons beside it are about: a part of their names where several rows have the same ones. */
+export const Subject = createContext("");
+
 interface EntryProps {
   readonly title: string;
   readonly href?: string;
@@ -352,6 +355,11 @@ export function Entry({ title, href, state, about, actions, children }: EntryPro
       {children}
     </li>
   );
+}
+
+/** What there is to know about a row, in a line that has dots between its parts. */
+export function Details({ children }: { children: Children }): JSX.Element {
+  return <span class="quiet details">{toChildArray(children).map((one, at) => <span key={at}>{at > 0 && <span class="dot"> · </span>}{one}</span>)}</span>;
 }
 
 /** What is shown in the place of rows that there are not: why, and what to do. */

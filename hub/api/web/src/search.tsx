@@ -1,6 +1,6 @@
 // The filters of a list: one field for all of them. What is set is a chip, and a part of the address of the page.
 import type { JSX } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { dayOf, dayTyped, lastDays } from "./format";
 import { Foreign } from "./parts";
 import { useReading } from "./reading";
@@ -61,6 +61,12 @@ export function Search({ fields }: { fields: readonly SearchField[] }): JSX.Elem
   const input = useRef<HTMLInputElement>(null);
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
   useEffect(() => () => clearTimeout(timer.current), []);
+  useLayoutEffect(() => {
+    // An address may name a field as the page does.
+    const { query } = place.value;
+    const called = fields.filter((one) => query.has(labelOf(one)) && !fields.some(({ name }) => name === labelOf(one)));
+    if (called.length > 0) refine(Object.fromEntries(called.flatMap((one) => [[labelOf(one), undefined], [one.name, query.get(labelOf(one)) ?? ""]])));
+  }, [place.value]);
   const isOffered = (name: keyof typeof NAMED): boolean => isUsed && fields.some((one) => one.name === name && !one.offers);
   const names = { agent: useNames("agent", isOffered("agent")), board: useNames("board", isOffered("board")), device: useNames("device", isOffered("device")) };
   const text = fields.find(({ isText }) => isText);
@@ -158,7 +164,7 @@ export function Search({ fields }: { fields: readonly SearchField[] }): JSX.Elem
               {labelOf(field)}
             </button>
           ))}
-        <em id="search-problem" class="bad" role="status">{problem}</em>
+        <em id="search-problem" class={problem === choices(typed) ? "quiet" : "bad"} role="status">{problem}</em>
       </div>
     </form>
   );

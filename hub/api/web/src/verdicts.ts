@@ -120,11 +120,13 @@ export function undo(): Step | undefined {
   const step = steps.pop();
   if (!step) return undefined;
   restore(step.items);
+  const unheard: ItemView[] = [];
   for (const item of step.items) {
     const at = queue.findIndex((one, place) => place >= sending.length && one.step === step && one.item.id === item.id);
-    if (at >= 0) queue.splice(at, 1); // the hub never hears of it
+    if (at >= 0) unheard.push(...queue.splice(at, 1).map((one) => one.item)); // the hub never hears of it
     else queue.push({ item, verdict: "undo", data: undefined, step });
   }
+  if (unheard.length > 0) queueMicrotask(() => onUndone(unheard));
   void send();
   return step;
 }

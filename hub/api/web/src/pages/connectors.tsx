@@ -331,9 +331,9 @@ function Password({ of, test }: { of: ConnectorDetail; test: Test }): JSX.Elemen
   }
   return (
     <Section title="Password">
-      <Form send={give}>
+      <Form send={give} kind="editor">
         <Field label="Password, or app password" kind="secret" value={password} change={setPassword} />
-        <button class="main">{of.state === "sign_in" ? "Sign in" : "Replace"}</button>
+        <div class="actions"><button class="main">{of.state === "sign_in" ? "Sign in" : "Replace"}</button></div>
       </Form>
     </Section>
   );

@@ -11,7 +11,7 @@ import {
 import { type Key, useKeys } from "../keys";
 import { now } from "../live";
 import { isAtDevice, isOwner, may } from "../me";
-import { Command, Empty, Foreign, Page, Pager, Read, Refused, State } from "../parts";
+import { Command, Details, Empty, Foreign, Page, Pager, Read, Refused, State } from "../parts";
 import { useReading } from "../reading";
 import { link, place, refine } from "../router";
 import { ask } from "../server";
@@ -194,7 +194,7 @@ export function Inbox(): JSX.Element {
                   <strong>Your decision was not taken</strong>: {failure.why}.{isUndecided(row) && " It waits: decide again."}
                 </p>
               )}
-              {detail && edited.value === id && <Editor key={id} of={detail} failure={failure} early={typedEarly} approve={(data, { version }) => judge("approve", data, version)} close={() => (edited.value = undefined)} />}
+              {detail && edited.value === id && <Editor key={id} of={detail} failure={failure} early={typedEarly} approve={(data, { version }) => judge("approve", data, version)} close={() => (edited.value = undefined)} held={!isUndecided(row) && <><strong>It was decided elsewhere</strong>: {decidedAs(row)}. What you typed stays here{canUndo(row) ? ": Undo, and approve with it." : "."}</>} />}
               {isUndecided(row) && (row.device_refuses || (isWaiting && row.needs_owner)) && (
                 <p class="banner" role="status">
                   <strong>{row.device_refuses ? `Its computer takes no decision from here: ${because(row.device_refuses)}.` : "It has a mark, so only its owner approves or changes it."}</strong>
@@ -211,7 +211,7 @@ export function Inbox(): JSX.Element {
               )}
               {isUndecided(row) && row.changes.length > 0 && !isAtDevice() && (
                 <p class="banner">
-                  <strong>You approved it before, and where it is from has changed.</strong> Approve takes the new values, Reject leaves it as it is<Changes of={row} />
+                  <strong>You approved it before, and where it is from has changed.</strong> Approve takes the new values, Reject leaves it as it is · <Changes of={row} />
                 </p>
               )}
               {isUndecided(row) && row.proposals.map((one, place) => <Proposal key={one.id} of={one} item={{ ...row, ...detail }} mayAccept={isWaiting && place === 0 && (one.verdict === "reject" || mayApprove)} />)}
@@ -382,14 +382,14 @@ function Row({ of, base, mayJudge, isCurrent, isChosen, state, isFile }: RowProp
         {mayJudge && <label class="tick"><input type="checkbox" aria-label={`Select ${of.title.slice(0, 80)}`} checked={isChosen} onChange={() => toggle(of)} /></label>}
         <a href={`${base}${encodeURIComponent(of.id)}`} aria-current={isCurrent ? "true" : undefined}>
           <Foreign class="title" of={of.title || "no title"} />
-          <span class="quiet">
-            {of.table !== "tasks" && `${thing(of.table)} · `}
-            {of.day && <><Due day={of.day} isTask={of.table === "tasks"} isOpen={of.verdict === "open" || of.verdict === "held"} /> · </>}
-            {of.person && <><Foreign of={of.person} /> · </>}
+          <Details>
+            {of.table !== "tasks" && thing(of.table)}
+            {of.day && <Due day={of.day} isTask={of.table === "tasks"} isOpen={of.verdict === "open" || of.verdict === "held"} />}
+            {of.person && <Foreign of={of.person} />}
             <Source of={of} isShort isFile={isFile} />
-            {isUndecided(of) && <Changes of={of} />}
-            {of.also.map((one) => <span key={one.id}> · also in <span class="from"><Foreign class="path" of={one.path.split("/").at(-1) ?? ""} title={one.path} />{one.line !== null && <span>{`, line\u00a0${one.line}`}</span>}</span></span>)}
-          </span>
+            {isUndecided(of) && of.changes.length > 0 && <Changes of={of} />}
+            {of.also.map((one) => <span key={one.id}>also in <span class="from"><Foreign class="path" of={one.path.split("/").at(-1) ?? ""} title={one.path} />{one.line !== null && <span>{`, line\u00a0${one.line}`}</span>}</span></span>)}
+          </Details>
         </a>
         <Marks of={of} />
       </li>
@@ -484,6 +484,11 @@ function Marks({ of }: { of: ItemView }): JSX.Element {
       {of.verdict !== "open" && of.verdict !== "held" && !isUndone ? <State of={of.verdict} /> : on ? <State of={on} /> : of.given?.state === "refused" && <span>refused: {refusalOf(of)}</span>}
     </span>
   );
+}
+
+/** Return what was decided about an item, and by whom. */
+function decidedAs(of: ItemView): string {
+  return of.given ? given(of, of.given) : `${of.verdict}${of.verdict_at ? `, ${exact(of.verdict_at)}` : ""}`;
 }
 
 /** What became of an item, where anything did. */

@@ -122,7 +122,7 @@ export function Source({ of, isShort = false, isFile = false }: { of: Shown; isS
 /** What an item would change of what its owner has approved: change: due Wed 2 Dec → none. */
 export function Changes({ of }: { of: ItemView }): JSX.Element {
   const words = (value: unknown): string => (/^\d{4}-\d\d-\d\d/.test(String(value)) ? dayWords(String(value), now.value) : shown(value)) || "none";
-  return <>{of.changes.map(({ field, before, after }) => <span key={field}> · change: {fieldName(field)} <Foreign of={words(before)} /> → <Foreign of={words(after)} /></span>)}</>;
+  return <>{of.changes.map(({ field, before, after }, at) => <span key={field}>{at > 0 && " · "}change: {fieldName(field)} <Foreign of={words(before)} /> → <Foreign of={words(after)} /></span>)}</>;
 }
 
 /** The words of an item, marked in the lines around them. */

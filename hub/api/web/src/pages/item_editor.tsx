@@ -23,6 +23,8 @@ interface EditorProps<Of extends ItemDetail> {
   /** False: rows to put it under cannot be asked for. */
   readonly hasChoices?: boolean;
   readonly close: () => void;
+  /** Why the changes cannot be given now; what is typed stays. */
+  readonly held?: ComponentChildren;
   /** What else can be done. */
   readonly children?: ComponentChildren;
 }
@@ -42,7 +44,7 @@ export function facts({ fields = [] }: Partial<Pick<ItemDetail, "fields">>, data
   return Object.entries(data).map(([name, value]) => [name, shown(value, kinds.get(name))]);
 }
 
-export function Editor<Of extends ItemDetail>({ of: present, approve, failure, early = () => "", label = "Approve with the changes", hasChoices = true, close, children }: EditorProps<Of>): JSX.Element {
+export function Editor<Of extends ItemDetail>({ of: present, approve, failure, early = () => "", label = "Approve with the changes", hasChoices = true, close, held, children }: EditorProps<Of>): JSX.Element {
   const of = draft?.of.id === present.id ? (draft.of as Of) : present;
   const form = useRef<HTMLFormElement>(null);
   // At once: what is typed next goes into the form.
@@ -79,6 +81,7 @@ export function Editor<Of extends ItemDetail>({ of: present, approve, failure, e
       onSubmit={(event) => event.preventDefault()}
       onKeyDown={(event) => event.key === "Escape" && end(close)}
     >
+      {held && <p class="banner" role="status">{held}</p>}
       {fields.map(({ name, kind, choices, is_required, is_needed, about }) => {
         const value = texts[name] ?? editable(of.data[name], kind);
         const isOptional = !(is_required || is_needed);
@@ -104,7 +107,7 @@ export function Editor<Of extends ItemDetail>({ of: present, approve, failure, e
       <div class="actions">
         <button
           class="main"
-          disabled={changed.length === 0}
+          disabled={changed.length === 0 || Boolean(held)}
           // Enter presses it, too. The event of the form does not come in a frame that may send none.
           onClick={(event) => {
             event.preventDefault();

@@ -120,7 +120,7 @@ function OfPlace({ of, device, version, children }: OfPlaceProps): JSX.Element {
       actions={
         <>
           <Act label="Test" scope="review" action={() => act(device, { do: "test", name, version })} done={`${name} can be written.`} />
-          {CHOICES[choiceOf(of.kind)] && <a class="button" href={link(["places"], { change: name, on: device })}>Change</a>}
+          {CHOICES[choiceOf(of.kind)] && <a class="button" aria-label={`Change ${name}`} href={link(["places"], { change: name, on: device })}>Change</a>}
           <Act
             label="Remove"
             scope="review"

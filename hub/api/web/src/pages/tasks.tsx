@@ -3,11 +3,11 @@ import type { JSX } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { report } from "../acting";
 import { beginOf, dayHeading, dayOf, daysUntil, exact, soon } from "../format";
-import { BeingSaved, Delay, refusalOf, titled } from "../inbox";
+import { BeingSaved, Delay, refusalOf, reportUndoing, titled } from "../inbox";
 import { type Key, moveFocus, useKeys } from "../keys";
 import { now } from "../live";
 import { may } from "../me";
-import { Command, Elsewhere, Foreign, Page, Pager, Read, Time } from "../parts";
+import { Command, Details, Elsewhere, Foreign, Page, Pager, Read, Time } from "../parts";
 import { useReading } from "../reading";
 import { place } from "../router";
 import { Search, TEXT_FIELD } from "../search";
@@ -88,7 +88,8 @@ function takeBackOf({ row, title }: Task): void {
 
 function takeBack(): void {
   const step = undo();
-  report(step ? <>Undoing: {titled(step.items)}</> : "There is nothing to undo.");
+  if (step) reportUndoing(step.items);
+  else report("There is nothing to undo.");
 }
 
 export function Tasks(): JSX.Element {
@@ -243,12 +244,12 @@ function Row({ task, edit, isEdited, close }: { task: Task; edit: () => void; is
   const facts = [shown(data["assignee"]), shown(data["projectId"]), priority].filter(Boolean);
   return (
     <li>
-      {isTask ? <label class="tick"><input type="checkbox" data-task={row.row_id} aria-label={`Done: ${title.slice(0, 80)}`} checked={isDone} disabled={why !== ""} title={why} onChange={() => tick(task)} /></label> : <span class="tick"><span /></span>}
+      {isTask ? <label class="tick"><input type="checkbox" data-task={row.row_id} aria-label={`Done: ${title.slice(0, 80)}`} checked={isDone} disabled={why !== ""} title={why} onChange={() => tick(task)} /></label> : <span class="tick" title="event" aria-hidden="true"><span /></span>}
       <div class="task">
         <button type="button" class="bare" {...(!isTask || why ? { "data-task": row.row_id ?? "" } : {})} title={why || "Change it"} onClick={edit}>
           <Foreign class={isDone ? "title done" : "title"} of={title || "no title"} />
         </button>
-        <span class="quiet details">
+        <Details>
           {day && <Due day={day} isTask={isTask} isOpen={!isDone} />}
           {!isTask && <span>event</span>}
           {facts.map((fact) => <Foreign key={fact} of={fact} />)}
@@ -259,7 +260,7 @@ function Row({ task, edit, isEdited, close }: { task: Task; edit: () => void; is
           {!row.is_present && row.verdict === "edited" && row.given?.verdict !== "edit" && <span>changed on its computer since</span>}
           {isWaiting && <span>on its way to its computer</span>}
           {!failure && !isWaiting && whyRefused(row) && <span>not changed: {whyRefused(row)}</span>}
-        </span>
+        </Details>
         {failure && (
           <p class="banner" role="status">
             Not changed: {failure.why}. This is how it is now.{" "}
