@@ -230,7 +230,7 @@ def _with_others(context: HubContext, error: CannotListen) -> CannotListen:
         except CannotListen as found:
             errors.append(found)
     both = CannotListen("; ".join(map(str, errors)))
-    both.hint = "; ".join(one.hint for one in errors)
+    both.hint = "; ".join(error.hint for error in errors)
     return both
 
 

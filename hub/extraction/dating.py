@@ -351,7 +351,8 @@ def order_of(text: str, since: Anchor | None = None, timezone: str = "UTC") -> b
     """Return True if the day comes first in dates with slashes; None if nothing tells.
 
     Dates of one reading tell it, else weekdays beside dates or at the start of their rows. Else the language
-    does, and for English the country of the writer. The last does not count against a date of the next months.
+    does, and for English the country of the writer. The last does not count against a date of the next
+    months.
 
     Args:
         since: time of writing, from which a weekday tells the order, and which days are near.
