@@ -282,6 +282,7 @@ class Web:
         if self._is_cut and event == "connection.connect_tcp.started":
             raise TargetFailed(f"{self.host}: {_TOO_SLOW}", PlaceProblem.UNREACHABLE)
         if event == "connection.connect_tcp.complete":
+            self._close_handles()  # of connections that the server has closed: requests follow each other
             self._sockets.append(about["return_value"].get_extra_info("socket").dup())
             if self._is_cut:  # meanwhile
                 self._cut()

@@ -217,11 +217,17 @@ async def redirect(rig: Rig, host: str) -> None:
             await client.get(url, follow_redirects=True)
 
 
+def ask_once(url: str) -> None:
+    web = Web(url, lambda: "Basic x", silence_s=0.1)
+    with web.connected():
+        web.ask("GET", url)
+
+
 async def redirect_of_a_sink(rig: Rig, host: str) -> None:
     for scheme in ("http", "https"):
         async with answering_with_redirects(url_of(scheme, host, rig.port)) as url:
             with contextlib.suppress(TargetFailed):
-                await anyio.to_thread.run_sync(Web(url, lambda: "Basic x", silence_s=0.1).ask, "GET", url)
+                await anyio.to_thread.run_sync(ask_once, url)
 
 
 async def hub_named_address(rig: Rig, host: str) -> None:
@@ -255,7 +261,7 @@ async def sink(rig: Rig, host: str) -> None:
     for scheme in ("http", "https"):
         url = url_of(scheme, host, rig.port)
         with contextlib.suppress(TargetFailed):
-            await anyio.to_thread.run_sync(Web(url, lambda: "Basic x", silence_s=0.1).ask, "GET", url)
+            await anyio.to_thread.run_sync(ask_once, url)
 
 
 @asynccontextmanager
