@@ -410,10 +410,9 @@ class NewVerdictView(View):
     *data*: values of an approval or edit, by field. One that refers to a row has its id, or
     ``{"title": ...}``: the device finds that row, or makes a project. A date is a text, as ``2027-02-03`` or
     ``2027-02-03T15:00Z``. *version*: as it was shown; another is a conflict. *proposal*: accepts it,
-    with its *verdict* and *data*. *seen_row*: of an edit of an approved row, of ``GET /v1/tasks``; an
-    undo of an approval with it also takes back a row that has changed since. *undoes*: ``created_at`` of the
-    verdict that an undo takes back; it is a conflict if there is a newer one.
-    *confirmed*: its words were shown. *also*: ids of ``also`` shown with it, which an approval settles, too.
+    with its *verdict* and *data*. *seen_row*: of an edit of an approved row, of ``GET /v1/tasks``; with it,
+    an undo of an approval takes a changed row back. *undoes*: ``created_at`` of the verdict to take back, if
+    none is newer. *confirmed*: its words were shown. *also*: ids of ``also``, settled, too.
     """
 
     id: _Name
