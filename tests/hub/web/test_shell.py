@@ -282,6 +282,7 @@ async def test_many_loads_and_windows_share_a_single_stream_of_changes(tmp_path:
         assert visit.complaints == []
 
 
+@pytest.mark.soak
 async def test_stream_of_a_window_that_hangs_is_taken_over_by_another_window(tmp_path: Path) -> None:
     async with (
         browsing() as browser,
