@@ -96,7 +96,7 @@ export function follow(steal = false): void {
   if (!navigator.locks) return void stream(signal);
   const how = steal ? { steal } : { signal };
   // A window whose stream was taken over waits for its turn again.
-  navigator.locks.request(PATH, how, () => stream(signal)).catch(() => signal.aborted || follow());
+  navigator.locks.request(PATH, how, () => signal.aborted || stream(signal)).catch(() => signal.aborted || follow());
 }
 
 function leave(): void {
