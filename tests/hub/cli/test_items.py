@@ -124,7 +124,7 @@ def test_undo_is_listed_until_a_newer_verdict_at_the_device(decided_at: str | No
 
 
 @pytest.mark.parametrize("command", ["tasks", "items"])
-def test_second_undo_of_a_tick_says_that_the_device_remembers_one_step(
+def test_second_undo_of_a_tick_names_the_only_step_of_the_device(
     command: str, hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     settled = sa.update(schema.item_verdicts).values(state="done", settled_at=2**42)

@@ -211,7 +211,7 @@ def test_undo_of_a_decision_on_a_changed_item_is_refused(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("verdict", ["approve", "reject"])
-def test_undo_behind_a_decided_change_leaves_the_approval_before_as_it_is(
+def test_undo_behind_a_decided_change_leaves_the_approval_before_unchanged(
     tmp_path: Path, verdict: Verdict
 ) -> None:
     inbox = inbox_of(tmp_path, "one")
@@ -321,7 +321,7 @@ async def test_approved_tasks_are_listed_and_ticked_on_the_own_page(tmp_path: Pa
         (None, False),
     ],
 )
-async def test_approved_task_is_marked_while_no_line_of_the_file_has_its_title(
+async def test_approved_task_without_a_line_in_the_file_is_marked(
     tmp_path: Path, text: str | None, is_missing: bool
 ) -> None:
     notes = tmp_path / "notes"

@@ -29,7 +29,7 @@ def test_day_after_tomorrow_is_two_days_ahead(text: str, title: str) -> None:
     assert found_in(text) == [f"1 00:00 t {title}"]
 
 
-def test_order_with_a_verb_of_moving_has_its_verb_in_the_title() -> None:
+def test_title_of_an_order_keeps_a_verb_of_moving() -> None:
     assert found_in("Cambia mañana la bombilla del baño.") == ["30 00:00 t Cambia la bombilla del baño"]
 
 

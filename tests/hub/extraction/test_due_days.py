@@ -268,7 +268,7 @@ Pagar el alquiler (viernes 27 de noviembre) | 2026-11-27
     ("line", "expected"),
     [(row.rpartition("|")[0].strip(), row.rpartition("|")[2].strip()) for row in MISSED.split("\n")[1:-1]],
 )
-def test_past_day_at_an_edge_of_an_open_row_is_the_day_of_its_work(line: str, expected: str) -> None:
+def test_past_day_at_an_edge_of_an_open_row_is_the_day_of_the_work(line: str, expected: str) -> None:
     (row,) = tasks_in("a.md", f"# Jobs\n\n- [ ] {line}\n")
     assert (row.data["title"], day_of(row)) == (line, expected)
     (done,) = tasks_in("a.md", f"# Jobs\n\n- [x] {line}\n")
@@ -300,7 +300,7 @@ FORMS = ["## {}", "#### {}", "**{}**", "__{}:__", "{}:", "{}\n---", "{}"]
         for form in FORMS[: 1 if nth else None]
     ],
 )
-def test_weekday_below_a_week_is_the_day_of_its_work_in_each_form(
+def test_weekday_below_a_week_is_the_day_of_the_work_in_each_form(
     week: str, spelling: str, form: str
 ) -> None:
     above, day = form.format("{}"), form.format(spelling)

@@ -591,7 +591,7 @@ def test_calendar_whose_list_of_changes_never_ends_is_a_problem(monkeypatch: pyt
 
 
 @pytest.mark.parametrize("href", ["//{}", "https://{}", "other:/{}", "https://127.0.0.1:9/{}.ics"])
-def test_calendar_that_lists_a_row_at_another_server_leaves_out_the_row_alone(href: str) -> None:
+def test_calendar_listing_a_row_at_another_server_leaves_out_the_row_alone(href: str) -> None:
     key, asked = "hub-aaaaaaaaaaaaaaaa", list[Asked]()
     answers = [
         f"<d:response><d:href>{href.format(key)}</d:href><d:propstat><d:prop><d:getetag>1</d:getetag></d:prop>"

@@ -129,7 +129,7 @@ def test_lines_are_ticked_in_a_todo_txt_and_in_no_private_file(
             assert file.read_text() == (f"x {DAY} Pay\n" if is_own else "Pay\n")
 
 
-def test_several_lines_of_a_todo_txt_that_were_quoted_together_are_not_ticked(tmp_path: Path) -> None:
+def test_lines_of_a_todo_txt_quoted_together_are_not_ticked(tmp_path: Path) -> None:
     note = Note(tmp_path, "Pay\nSell\n", "Pay\nSell", name="todo.txt")
     assert note.tick() == ("", "Pay\nSell\n")
 
