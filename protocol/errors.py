@@ -317,9 +317,11 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
     ),
     _E.MODEL_EXHAUSTED: CodeInfo(_P, True, 429, "the model's quota is used up for now"),
     _E.MODEL_ANSWER_INVALID: CodeInfo(
-        _P, True, 502, "the model's answer could not be read; nothing was taken from it"
+        _P, True, 502, "the next run asks again; if it stays so, name another model, or leave the text out"
     ),
-    _E.MODEL_ANSWER_CUT_OFF: CodeInfo(_P, True, 502, "the model's answer was cut off at its token limit"),
+    _E.MODEL_ANSWER_CUT_OFF: CodeInfo(
+        _P, True, 502, "switch the model's thinking off, lower chunk_tokens in [model], or name another model"
+    ),
     _E.MODEL_DECLINED: CodeInfo(
         _P, False, 422, "the model or a filter refuses this text; name another model, or leave the text out"
     ),

@@ -58,13 +58,17 @@ def read(text: str) -> ParsedRecords:
     Raises:
         Unreadable: the answer has no records, and not even an empty or truncated list.
     """
-    content = _FENCE.sub("", _THOUGHTS.sub("", text).strip()).strip()
+    content = _FENCE.sub("", without_thoughts(text).strip()).strip()
     if content == "[]":  # only as the whole answer; elsewhere it may be chatter or a part of a value
         return ParsedRecords([])
-    if content.startswith("<think>"):  # the thoughts never ended
-        raise UnreadableAnswer("nothing but thoughts")
     strict = _strictly(content)
     return ParsedRecords(strict) if strict is not None else _tolerantly(content)
+
+
+def without_thoughts(text: str) -> str:
+    """Return *text* from the end of its thoughts on; empty if these never ended."""
+    text = _THOUGHTS.sub("", text)
+    return "" if text.lstrip().startswith("<think>") else text
 
 
 def is_whole(text: str) -> bool:

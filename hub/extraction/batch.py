@@ -16,7 +16,7 @@ from hub.base.log import Channel
 from hub.base.outbound.client import AnswerTooLarge
 from hub.base.outbound.rules import AddressRefused
 from hub.extraction.circuit_breaker import EndpointRefused
-from hub.extraction.completion import AnswerText, Unusable, completion_of, tokens_of
+from hub.extraction.completion import AnswerText, TokenCounts, Unusable, completion_of
 from hub.extraction.endpoint import Endpoint, import_openai
 from hub.extraction.endpoint_errors import RateLimited, TryEnd, end_of
 from hub.extraction.model import (
@@ -165,21 +165,23 @@ class BatchClient:
             failed[name] = message or f"HTTP {response.status_code if response else 'without an answer'}"
             self._endpoint.counting.tried(TryEnd.FAILED)
             return
-        body = bytes(response.body)
-        spent = self._spent(body)
         try:
-            completion = completion_of(body)
+            completion = completion_of(bytes(response.body))
         except Unusable as error:
             failed[name] = str(error)
             self._endpoint.counting.tried(TryEnd.UNUSABLE)
+            self._spent(error.counted)
             return
         self._endpoint.counting.tried(end_of(completion))
         answers[name] = ModelAnswer(
-            text=completion.text, finish=completion.finish, usage=spent, model=self._endpoint.name
+            text=completion.text,
+            finish=completion.finish,
+            usage=self._spent(completion.counted),
+            model=self._endpoint.name,
+            thinking_tokens=completion.thinking_tokens,
         )
 
-    def _spent(self, body: bytes) -> Usage:
-        counted = tokens_of(body)
+    def _spent(self, counted: TokenCounts | None) -> Usage:
         if counted is None:
             return Usage(requests=1)
         full = self._endpoint.price_of(counted.prompt, counted.completion)

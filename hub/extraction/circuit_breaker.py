@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from hub.base.clock import Clock
-from hub.extraction.model import ModelError, ModelExhausted, ModelRefused, ModelUnavailable
+from hub.extraction.model import ModelError, ModelExhausted, ModelRefused, ModelUnavailable, OddAnswer
 from protocol.backoff import Backoff
 
 FAILURES: Final = 3  # consecutive questions, each with all its retries
@@ -79,8 +79,8 @@ class Breaker:
                 self._open(error, after_s)
             case ModelExhausted():
                 self._open(error, self._next_wait_s())
-            case ModelUnavailable() | EndpointRefused():
-                self._unanswered = error
+            case ModelUnavailable() | EndpointRefused() | OddAnswer():
+                self._unanswered = None if isinstance(error, OddAnswer) else error
                 self._in_a_row += 1
                 if self._in_a_row >= FAILURES:
                     self._open(error, self._next_wait_s())

@@ -30,7 +30,7 @@ from hub.base.metrics import Metrics
 from hub.base.outbound.client import MAX_ANSWER_BYTES, AnswerTooLarge, OutboundClient
 from hub.base.outbound.rules import AddressRefused, OutboundRules
 from hub.extraction.circuit_breaker import Breaker, Circuit, EndpointRefused
-from hub.extraction.completion import Completion, TokenCounts, Unusable, completion_of, tokens_of
+from hub.extraction.completion import Completion, Unusable, completion_of
 from hub.extraction.dialect import Dialect
 from hub.extraction.endpoint_errors import (
     Counting,
@@ -44,6 +44,8 @@ from hub.extraction.endpoint_errors import (
 )
 from hub.extraction.error_bodies import ReportedError, reported_error
 from hub.extraction.model import (
+    LESS_THINKING,
+    MAX_THINKING_TOKENS,
     REFUSED,
     Finish,
     ModelAnswer,
@@ -52,6 +54,7 @@ from hub.extraction.model import (
     ModelRefused,
     ModelRequest,
     ModelUnavailable,
+    OddAnswer,
     Price,
 )
 from hub.extraction.rate_limiter import Limiter, LimiterPermit
@@ -64,6 +67,7 @@ if TYPE_CHECKING:
 CHUNK_TOKENS: Final = 1_500  # long enough for context, short enough that a model overlooks nothing
 IN_FLIGHT: Final = 8
 MAX_TRIES: Final = 6  # with the backoff below, about half a minute of failures is tolerated
+MAX_ODD_ANSWERS: Final = 3  # to one question; each costs its tokens
 MAX_REFUSALS: Final = 9  # of one question by a rate limit, each followed by a wait
 MAX_RETRY_AFTER_S: Final = 120.0  # for a longer wait, the run pauses
 
@@ -79,6 +83,10 @@ BYTES_PER_TOKEN: Final = 3.5  # of UTF-8: 3.5 Latin letters per token, or about 
 _LEARNT: Final = 0.2  # weight of the newest answer in the ratio
 _MIN_RATIO, _MAX_RATIO = 0.2, 5.0  # bounds for any endpoint
 _SPARE: Final = 1.05  # initial margin, since tokenizers differ
+_TEMPLATE_TOKENS: Final = 1_000  # of a model's own words around a question, at most
+_LEAST_ROOM: Final = 512  # tokens for thoughts
+_THINKS_PER_S: Final = 25  # tokens, at least; a try may take longer by its room for thoughts
+_THREAD_BYTES: Final = 131_072  # larger answers are parsed in a thread: streams with many parts
 
 
 class EndpointQuestion:
@@ -110,7 +118,7 @@ class EndpointQuestion:
     @property
     def key(self) -> str:
         """Idempotency key: equal for equal requests, but new after an unusable answer."""
-        asked = (self.request.digest, str(self.dialect), self.unusable)
+        asked = (self.request.digest, self.request.limit, str(self.dialect), self.unusable)
         return hashlib.sha256(msgspec.json.encode(asked)).hexdigest()
 
 
@@ -126,7 +134,7 @@ class Sizer:
 
     def tokens(self, request: ModelRequest) -> float:
         """Estimate the maximum tokens of *request* and its answer."""
-        return (self.prompt_tokens(request) + request.max_tokens) * _SPARE
+        return (self.prompt_tokens(request) + request.limit) * _SPARE
 
     def learn(self, request: ModelRequest, prompt_tokens: int) -> None:
         """Correct the ratio by the endpoint's count for *request*."""
@@ -298,7 +306,7 @@ class Endpoint:
             nothing = EndpointQuestion(ModelRequest(messages=(), schema={"type": "object"}, max_tokens=1))
             with (
                 anyio.move_on_after(REACH_S),
-                suppress(EndpointError, RateLimited, UnsupportedParameter, AnswerTooLarge),
+                suppress(EndpointError, RateLimited, UnsupportedParameter),
             ):
                 try:
                     await self._post(nothing)
@@ -386,6 +394,12 @@ class Endpoint:
                 except RateLimited as refusal:
                     wait_s = self._sit_out(question, turn, refusal)
                 except UnsupportedParameter as dislike:
+                    request = question.request
+                    if dislike.error.is_too_long and request.thinking_tokens:
+                        # The context has no place for so many thoughts.
+                        room = request.thinking_tokens // 4 // _LEAST_ROOM * _LEAST_ROOM
+                        question.request = msgspec.structs.replace(request, thinking_tokens=room)
+                        continue
                     if (refused := self._refused_text(question, dislike.error)) is not None:
                         return refused
                     wait_s = self._ask_simpler(question, dislike)
@@ -411,16 +425,15 @@ class Endpoint:
         question.spent += Usage(requests=1)
         try:
             reply = await self._post(question)
-        except AnswerTooLarge:
-            self.counting.tried(TryEnd.CUT_OFF)
-            return ModelAnswer(text="", finish=Finish.CUT_OFF, usage=question.spent, model=self.name)
         except (EndpointError, RateLimited, UnsupportedParameter, ModelError) as error:
             self.counting.tried(end_of(error))
             self.limiter.failed(turn)
             raise
-        body = reply.content.removeprefix(BOM_UTF8)
-        with self.counting.reading():
-            counted = self._tokens_of(question, body)
+        try:
+            answer: Completion | Unusable = await self._parsed(question, reply.content)
+        except Unusable as unusable:
+            answer = unusable
+        counted = answer.counted
         if counted is not None:
             usage = self.price_of(counted.prompt, counted.completion)
             question.spent += usage
@@ -428,29 +441,36 @@ class Endpoint:
             self._sizer.learn(question.request, counted.prompt)
         total = None if counted is None else counted.prompt + counted.completion
         self.limiter.answered(turn, total, reply.response.headers)
-        try:
-            with self.counting.reading():
-                completion = self._completion_of(body)
-        except Unusable as error:
-            question.unusable += 1
+        if isinstance(answer, Unusable):
             self.counting.tried(TryEnd.UNUSABLE)
-            raise self.meaning_of(reply, str(error)) from None
-        self.counting.tried(end_of(completion))
-        if not self._is_proved and completion.finish is Finish.WHOLE:
-            self._speak(question, self._dialect_after(question, completion))
+            raise self.meaning_of(reply, str(answer))
+        self.counting.tried(end_of(answer))
+        if not self._is_proved and answer.finish is Finish.WHOLE:
+            self._speak(question, self._dialect_after(question, answer))
         return ModelAnswer(
-            text=completion.text,
-            finish=completion.finish,
+            text=answer.text,
+            finish=answer.finish,
             usage=question.spent,
             model=self.name,
-            words=completion.filtered,
+            words=answer.words,
+            thinking_tokens=answer.thinking_tokens,
         )
 
-    def _tokens_of(self, question: EndpointQuestion, body: bytes) -> TokenCounts | None:
-        return tokens_of(body)
+    async def _parsed(self, question: EndpointQuestion, body: bytes) -> Completion:
+        if len(body) > _THREAD_BYTES:
+            return await anyio.to_thread.run_sync(self._completion_of, question, body)
+        with self.counting.reading():
+            return self._completion_of(question, body)
 
-    def _completion_of(self, body: bytes) -> Completion:
-        return completion_of(body)
+    def _completion_of(self, question: EndpointQuestion, body: bytes) -> Completion:
+        request = question.request
+        return completion_of(
+            body.removeprefix(BOM_UTF8),
+            room=request.thinking_tokens,
+            # A token has a byte at least, but for a model's own words around a question, and hidden thoughts.
+            most_prompt=int(estimated_prompt(request) * BYTES_PER_TOKEN) + _TEMPLATE_TOKENS,
+            most_completion=max(request.limit, len(body)),
+        )
 
     def _dialect_after(self, question: EndpointQuestion, completion: Completion) -> Dialect:
         """Return the dialect to use after the first answer."""
@@ -465,11 +485,19 @@ class Endpoint:
         client = await self._opened()
         import openai
 
+        limit_s = self._limit_s(question.request)
         try:
-            with anyio.fail_after(self._try_timeout_s):
+            with anyio.fail_after(limit_s):
                 return await self._send(client, question)
+        except AnswerTooLarge as error:
+            why = f"more than {MAX_ANSWER_BYTES:,} bytes"
+            raise EndpointError(why, is_answer=error.status < 300) from None
         except TimeoutError:
-            raise EndpointError(f"no whole answer within {self._try_timeout_s:.0f} s") from None
+            if question.request.thinking_tokens == MAX_THINKING_TOKENS:  # once more would take as long
+                raise OddAnswer(
+                    f"{self.place} did not end its thoughts within {limit_s:.0f} s{LESS_THINKING}"
+                ) from None
+            raise EndpointError(f"no whole answer within {limit_s:.0f} s") from None
         except AddressRefused as error:
             raise EndpointRefused(
                 f"the model endpoint {self.place.base_url} may not be called: {error}"
@@ -479,6 +507,10 @@ class Endpoint:
         except openai.APIConnectionError as error:
             raise EndpointError(f"{error.message} {type(error.__cause__).__name__}") from None
 
+    def _limit_s(self, request: ModelRequest) -> float:
+        """Return the longest duration of one try."""
+        return self._try_timeout_s + request.thinking_tokens / _THINKS_PER_S
+
     async def _send(
         self, client: "openai.AsyncOpenAI", question: EndpointQuestion
     ) -> "openai.HttpxBinaryResponseContent":
@@ -486,11 +518,16 @@ class Endpoint:
 
         # Encoded here: the client would spend a third of a question's time on walking the schema.
         body = msgspec.json.encode(question.dialect.body(self.name, question.request))
+        is_silent = question.request.thinking_tokens > 0  # while it thinks
+        silence_s = self._limit_s(question.request) if is_silent else self._read_timeout_s
         return await client.post(
             "/chat/completions",
             cast_to=openai.HttpxBinaryResponseContent,
             content=body,
-            options={"headers": {"Idempotency-Key": question.key}},
+            options={
+                "headers": {"Idempotency-Key": question.key},
+                "timeout": openai.Timeout(silence_s, connect=_CONNECT_TIMEOUT_S),
+            },
         )
 
     def meaning_of(
@@ -500,13 +537,13 @@ class Endpoint:
         raw = response.response
         error = reported_error(raw.content, raw.status_code, secret=self.api_key or "")
         if error is None:
-            return EndpointError(problem)
+            return EndpointError(problem, is_answer=True)
         return meaning_of(error, raw.headers, self.place, self._clock.now())
 
     def _refused_text(self, question: EndpointQuestion, error: ReportedError) -> ModelAnswer | None:
         """Return the answer to a question whose text was refused, for its length or content; else None."""
         text, finish = (REFUSED + error.words, Finish.WHOLE) if error.is_declined else ("", Finish.TOO_LONG)
-        is_limit = question.dialect.within_limit(error.words, question.request.max_tokens) is not None
+        is_limit = question.dialect.within_limit(error.words, question.request.limit) is not None
         if not error.is_declined and (is_limit or not error.is_too_long):
             return None
         return ModelAnswer(text=text, finish=finish, usage=question.spent, model=self.name, words=error.words)
@@ -514,7 +551,10 @@ class Endpoint:
     def _wait_s(self, question: EndpointQuestion, trouble: EndpointError) -> float:
         """Return the wait before the next attempt. Raises ModelUnavailable after the last one."""
         question.failures += 1
+        question.unusable += trouble.is_answer
         after_s = trouble.after_s
+        if question.unusable >= min(self._max_tries, MAX_ODD_ANSWERS):
+            raise OddAnswer(f"{self.place} answered with {trouble} (asked {question.failures} times)")
         if question.failures >= self._max_tries or (after_s or 0.0) > MAX_RETRY_AFTER_S:
             raise ModelUnavailable(
                 f"{self.name} at {self.place.base_url} gave no answer "
@@ -545,7 +585,7 @@ class Endpoint:
     def _ask_simpler(self, question: EndpointQuestion, dislike: UnsupportedParameter) -> float:
         """Switch to a simpler dialect at once. Raises ModelRefused if none exists."""
         dialect, error = question.dialect, dislike.error
-        simpler = dialect.within_limit(error.words, question.request.max_tokens)
+        simpler = dialect.within_limit(error.words, question.request.limit)
         simpler = simpler or dialect.after_refusal(error.param)
         if simpler is None:
             raise ModelRefused(
@@ -637,6 +677,8 @@ class Chain:
 def _together(errors: Sequence[ModelError], spent: Usage) -> ModelError:
     """Combine the errors of all endpoints; a known wait takes precedence, because it loses no work."""
     message = "; ".join(str(error) for error in errors)
+    if any(isinstance(error, OddAnswer) for error in errors):
+        return OddAnswer(message, spent=spent)
     exhausted = [error for error in errors if isinstance(error, ModelExhausted)]
     limited = [error for error in exhausted if error.reason == "rate_limit"]
     if limited:

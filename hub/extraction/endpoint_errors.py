@@ -38,11 +38,17 @@ class EndpointRef(msgspec.Struct, frozen=True):
 
 
 class EndpointError(Exception):
-    """Failed attempt; a retry may succeed. *after_s* is the requested wait, or None."""
+    """Failed attempt; a retry may succeed.
 
-    def __init__(self, why: str, *, after_s: float | None = None) -> None:
+    Attributes:
+        after_s: the requested wait, or None.
+        is_answer: the endpoint reported a success, so that the fault may be of this text alone.
+    """
+
+    def __init__(self, why: str, *, after_s: float | None = None, is_answer: bool = False) -> None:
         super().__init__(why)
         self.after_s = after_s
+        self.is_answer = is_answer
 
 
 class RateLimited(Exception):
@@ -80,7 +86,7 @@ def meaning_of(
         after_s, reason = (None, reason) if wait is None else (wait.seconds, reason + wait.note)
         if status == 429:
             return RateLimited(reason, after_s, headers)
-        return EndpointError(reason, after_s=after_s)
+        return EndpointError(reason, after_s=after_s, is_answer=status < 300)
     words = f"; it says: {error.words}" if error.words else ""
     if status in (401, 403):
         return EndpointRefused(

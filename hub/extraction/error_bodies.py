@@ -28,6 +28,7 @@ _DECLINED: Final = re.compile(
 _OF_ACCOUNT: Final = frozenset({401, 402, 429})  # with these, few words are about the text
 _MAX_BYTES: Final = 65_536  # of an error; only the first words of a longer body are read
 _TAG: Final = re.compile(r"<style\b.*?(?:</style|\Z)[^<>]*+>?|<[^<>]*+>", re.I | re.S)  # a style is no text
+_ERROR_EVENT: Final = re.compile(rb"""^data:\s*+(\{"error".*)""", re.M)  # of a stream
 _PAGE: Final = re.compile(r"\s*+<(?:!doctype|html|head|body|title)\b", re.I)
 
 
@@ -35,7 +36,7 @@ class ReportedError(msgspec.Struct, frozen=True, kw_only=True):
     """Error that an endpoint reports.
 
     Attributes:
-        status: of the response; of an error in a 200 the one that it names, if it does.
+        status: of the response; of an error in a response without one, as a 200, that which it names.
         codes: its code and type, and those inside of it.
         param: refused parameter, if it names one.
         words: its message, printable and bounded, without secrets.
@@ -56,34 +57,36 @@ class ReportedError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def reported_error(body: bytes, status: int, *, secret: str = "") -> ReportedError | None:
-    """Return the error in *body*; None for a 200 without one.
+    """Return the error in *body*; None for a success without one.
 
-    Of a 200 without JSON, a page is an error. Another body may be an answer with the text of a document, as a
-    stream or a part of JSON has it: its words are no error, and are shown nowhere.
+    Of a success without JSON, a page is an error, and an event of a stream may be one. Another body may be an
+    answer with the text of a document, as a part of JSON has it: its words are shown nowhere.
 
     Args:
         secret: key of the endpoint, which its words may repeat.
     """
     body = body.removeprefix(BOM_UTF8)
+    if event := _ERROR_EVENT.search(body):
+        body = event[1]
     is_page = body.lstrip()[:1] == b"<"  # of a proxy, which knows no text
     try:
         top = msgspec.json.decode(body[:_MAX_BYTES])
     except NO_JSON:
         page = body[:8_192].decode("utf-8", "replace")
-        if status == 200 and not _PAGE.match(page):
+        if status < 300 and not _PAGE.match(page):
             return None
         top = {"error": _TAG.sub(" ", page)}  # its first words
     top = top[0] if isinstance(top, list) and top else top
-    choices = _member(top, "choices")
-    error = _member(top, "error") or (isinstance(choices, list) and choices and _member(choices[0], "error"))
-    if status == 200 and not error:
+    choices = member(top, "choices")
+    error = member(top, "error") or (isinstance(choices, list) and choices and member(choices[0], "error"))
+    if status < 300 and not error:
         return None
     error = error or top
-    message = _member(error, "message") or _without_input(_member(error, "detail")) or error
-    codes = [_member(error, "code"), _member(error, "type"), _member(_member(error, "innererror"), "code")]
-    if status == 200 and codes[0] in range(400, 600):
+    message = member(error, "message") or _without_input(member(error, "detail")) or error
+    codes = [member(error, "code"), member(error, "type"), member(member(error, "innererror"), "code")]
+    if status < 300 and codes[0] in range(400, 600):
         status = codes[0]
-    parts = (message, _member(_member(error, "metadata"), "raw") or "")
+    parts = (message, member(member(error, "metadata"), "raw") or "")
     texts = [part if isinstance(part, str) else msgspec.json.encode(part).decode() for part in parts if part]
     words = foreign_words(" ".join(" ".join(texts).split()), secret=secret)
     names = [foreign_words(code) for code in codes if isinstance(code, str)]
@@ -93,7 +96,7 @@ def reported_error(body: bytes, status: int, *, secret: str = "") -> ReportedErr
     return ReportedError(
         status=status,
         codes=names,
-        param=_member(error, "param"),
+        param=member(error, "param"),
         words=words,
         is_too_long=is_too_large or (status not in _OF_ACCOUNT and _TOO_LONG.search(known) is not None),
         is_declined=is_about_text and _DECLINED.search(known) is not None,
@@ -105,11 +108,14 @@ def _without_input(detail: Any) -> Any:
     if not isinstance(detail, list):
         return detail
     return [
-        {"loc": _member(problem, "loc"), "msg": _member(problem, "msg")}
+        {"loc": member(problem, "loc"), "msg": member(problem, "msg")}
         for problem in detail
-        if _member(problem, "msg")
+        if member(problem, "msg")
     ]
 
 
-def _member(value: Any, name: str) -> Any:
-    return value.get(name) if isinstance(value, dict) else None
+def member(value: Any, *names: str) -> Any:
+    """Return the member at the path *names* of foreign JSON; None if there is none."""
+    for name in names:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value

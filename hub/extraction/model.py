@@ -21,6 +21,9 @@ from protocol.work import Usage
 JsonSchema = dict[str, object]
 
 REFUSED: Final = "The model refuses this text: "  # begin of an answer that is none, as the journal keeps it
+# Tokens before an answer: room that is enough for most models that think, and an end for those that never do.
+MAX_THINKING_TOKENS: Final = 8_192
+LESS_THINKING: Final = ": switch thinking off at its endpoint, or lower its effort, or name another model"
 BATCH_REQUESTS: Final = 1_000  # in one batch: its answers are loaded at once, a few MiB
 
 
@@ -45,13 +48,21 @@ class Price(msgspec.Struct, frozen=True):
 class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Question, to be answered by JSON that matches *schema*, in at most *max_tokens* tokens.
 
-    *user* is the owner of the work: an endpoint's capacity is divided fairly among users.
+    Attributes:
+        user: owner of the work: an endpoint's capacity is divided fairly among users.
+        thinking_tokens: room for thoughts before the answer; the same question may have more or less.
     """
 
     messages: tuple[PromptMessage, ...]
     schema: JsonSchema
     max_tokens: int
     user: str = ""
+    thinking_tokens: int = 0
+
+    @property
+    def limit(self) -> int:
+        """The most tokens that thoughts and answer may have together."""
+        return self.max_tokens + self.thinking_tokens
 
     @property
     def digest(self) -> str:
@@ -69,13 +80,22 @@ class Finish(StrEnum):
 
 
 class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Answer of a model: text that should be JSON, with its usage including failed attempts."""
+    """Answer of a model: text that should be JSON, with its usage including failed attempts.
+
+    *thinking_tokens*: estimated tokens of thoughts before the text; no journal keeps them.
+    """
 
     text: str
     finish: Finish
     usage: Usage
     model: str = ""  # the endpoint of a chain that answered
     words: str = ""  # of the endpoint about an answer that is not whole; no journal keeps them
+    thinking_tokens: int = 0
+
+    @property
+    def is_crowded_out(self) -> bool:
+        """True if thoughts used up the limit before the answer."""
+        return self.finish is Finish.CUT_OFF and not self.text
 
     @property
     def refusal(self) -> str:
@@ -238,6 +258,13 @@ class ExtractionError(ModelError):
     """Document that cannot be extracted now; the unit fails with this reason."""
 
     code = ErrorCode.MODEL_ANSWER_INVALID
+
+
+class OddAnswer(ExtractionError):
+    """Answer about a text in a form that cannot be read, or none in time for thoughts.
+
+    It is a fault of the endpoint only if other texts get none, either.
+    """
 
 
 class ModelRefused(ExtractionError):

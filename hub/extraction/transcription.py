@@ -10,6 +10,7 @@ An endpoint that refuses ``verbose_json`` returns no times; its text is used as 
 """
 
 import math
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, Annotated, Final
@@ -84,15 +85,11 @@ class Transcriber(Endpoint):
             options={"headers": {"Idempotency-Key": question.key, "Content-Type": "multipart/form-data"}},
         )
 
-    def _tokens_of(self, question: EndpointQuestion, body: bytes) -> TokenCounts | None:
-        try:
-            seconds = _transcript_in(body).seconds
-        except Unusable:
-            return None
-        return TokenCounts(0, question.request.max_tokens if seconds is None else math.ceil(seconds))
-
-    def _completion_of(self, body: bytes) -> Completion:
-        return Completion("".join(_lines(_transcript_in(body))), Finish.WHOLE)
+    def _completion_of(self, question: EndpointQuestion, body: bytes) -> Completion:
+        transcript = _transcript_in(body.removeprefix(BOM_UTF8))
+        seconds = transcript.seconds
+        counted = TokenCounts(0, question.request.max_tokens if seconds is None else math.ceil(seconds))
+        return Completion("".join(_lines(transcript)), Finish.WHOLE, counted=counted)
 
     def _dialect_after(self, question: EndpointQuestion, completion: Completion) -> Dialect:
         return question.dialect
@@ -148,9 +145,9 @@ def _transcript_in(body: bytes) -> _Transcript:
     try:
         found = msgspec.json.decode(body, type=_Transcript)
     except NO_JSON:
-        raise Unusable("what it sent is no transcription") from None
+        raise Unusable("no transcription") from None
     if len(found.text) > 2_000_000:  # about a day of speech
-        raise Unusable("what it sent is longer than any speech")
+        raise Unusable("more text than any speech has")
     return found
 
 

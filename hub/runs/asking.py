@@ -8,7 +8,7 @@ that were in flight are repeated. Every token is counted once, including those o
 import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from typing import Final
 
 import anyio
@@ -384,14 +384,14 @@ class RunModel:
         return await self._ask(question, request, self._unit.run.gate.asking())
 
     async def _ask(
-        self, question: str, request: ModelRequest, asking: AbstractContextManager[None]
+        self, question: str, request: ModelRequest, asking: AbstractAsyncContextManager[None]
     ) -> ModelAnswer:
         request = msgspec.structs.replace(request, user=str(self._order.user_id))
         reservation = await self._unit.run.budget.reserve(self.name, request, self.price)
         began = self._asking.clock.monotonic()
         async with reservation.held() as spend:
             try:
-                with asking:
+                async with asking:
                     answer = await self._model.answer(request)
             except ModelError as exc:
                 if exc.spent != NOTHING_SPENT:

@@ -1,16 +1,17 @@
 """Gates of models: runs wait while a model does not answer, until a probe succeeds.
 
 A question without an answer after all attempts closes its model's gate, unless another question was answered
-in the meantime. While a gate is closed, no question is asked. Rules still extract items, and runs wait for
-the rest as rows (PAUSED, ``model_away``).
+in the meantime, or the gate's own question about no text is answered: then the fault is that of one text.
+While a gate is closed, no question is asked. Rules still extract items, and runs wait for the rest as rows
+(PAUSED, ``model_away``).
 
 As long as runs wait, the model's endpoints are probed for their list of models. The waiting runs are in the
 database. The state of a gate is lost in a restart, and the first probe is then made at once.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import anyio
@@ -23,8 +24,11 @@ from hub.extraction.circuit_breaker import OPEN
 from hub.extraction.model import (
     LanguageModel,
     ModelError,
+    ModelRequest,
     Models,
     ModelUnavailable,
+    OddAnswer,
+    PromptMessage,
 )
 from protocol.backoff import Backoff
 
@@ -35,6 +39,21 @@ PROBE: Final = Backoff(base_s=5.0, cap_s=60.0)  # while probes fail
 RELEASE: Final = OPEN  # while probes succeed but questions fail: 30 s to 10 min
 
 POLL_S: Final = 1.0
+
+CONTROL: Final = ModelRequest(  # costs some 20 tokens
+    messages=(
+        PromptMessage("system", "Answer with one JSON object."),
+        PromptMessage("user", 'Answer {"items": []}.'),
+    ),
+    schema={
+        "type": "object",
+        "properties": {"items": {"type": "array", "items": {"type": "string"}}},
+        "required": ["items"],
+        "additionalProperties": False,
+    },
+    max_tokens=16,
+)
+CONTROL_S: Final = 60.0
 
 
 class ModelGate:
@@ -50,16 +69,18 @@ class ModelGate:
         self.away: str | None = None
         self._answers = 0
         self._asking: set[anyio.CancelScope] = set()
+        self._controlling = anyio.Lock()
         self._is_awaited = self._is_released = False
         self._due = 0.0  # monotonic time of the next probe
         self._probes = self._releases = 0  # attempts since the last success, of probes and of questions
 
-    @contextmanager
-    def asking(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def asking(self) -> AsyncIterator[None]:
         """Track one question inside the block; cancel it if the gate closes meanwhile.
 
         Raises:
             ModelUnavailable: the gate is closed, or was closed while the question waited.
+            OddAnswer: the model answers, but not about this text.
         """
         if self.away is not None:
             raise ModelUnavailable(self.away)
@@ -68,10 +89,10 @@ class ModelGate:
             self._asking.add(scope)
             try:
                 yield
-            except ModelUnavailable as exc:
+            except (ModelUnavailable, OddAnswer) as exc:
                 self._asking.discard(scope)
-                if self._answers == answers:
-                    self.close(str(exc))
+                if self._answers == answers and not await self._answers_control(exc):
+                    raise ModelUnavailable(str(exc), spent=exc.spent) from None
                 raise
             except ModelError:  # a refusal proves that the model answers, and must reach the caller
                 self._answered()
@@ -82,6 +103,25 @@ class ModelGate:
                 self._asking.discard(scope)
         if scope.cancelled_caught:
             raise ModelUnavailable(self.away or "the model was away")
+
+    async def _answers_control(self, error: ModelError) -> bool:
+        """Return True if the model answers, though not about a text; else close the gate.
+
+        Args:
+            error: about the text; the costs of the control are added to its own.
+        """
+        answers = self._answers
+        async with self._controlling:
+            if self.away is None and self._answers == answers and not await self._is_there(error):
+                self.close(str(error))
+            return self.away is None
+
+    async def _is_there(self, error: ModelError) -> bool:
+        if await self._model.reach() is None:
+            with anyio.move_on_after(CONTROL_S), suppress(ModelUnavailable, OddAnswer):
+                error.spent += (await self._model.answer(CONTROL)).usage
+                return True
+        return False
 
     def _answered(self) -> None:
         self._answers += 1

@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from hub.extraction.model import REFUSED, Finish, ModelAnswer, ModelError, ModelRefused
+from hub.extraction.model import REFUSED, Finish, ModelAnswer, ModelError, ModelRefused, OddAnswer
 from protocol.errors import ErrorCode
 from protocol.work import Usage
 
@@ -47,6 +47,17 @@ OUTCOMES: Final = (
         ErrorCode.MODEL_ANSWER_CUT_OFF,
         ModelAnswer(text='{"items": [', finish=Finish.CUT_OFF, usage=_SPENT),
         "cut off at its limit",
+    ),
+    Outcome(
+        "thoughts up to the limit of tokens, twice",
+        ErrorCode.MODEL_ANSWER_CUT_OFF,
+        ModelAnswer(text="", finish=Finish.CUT_OFF, usage=_SPENT),
+        "switch thinking off",
+    ),
+    Outcome(
+        "a success without a text in a known form, three times",
+        ErrorCode.MODEL_ANSWER_INVALID,
+        OddAnswer(f"the model answered with {WORDS}"),
     ),
     Outcome(
         "prose in place of a list, twice",

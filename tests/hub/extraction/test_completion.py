@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.extraction.completion import MAX_CHARS, TokenCounts, Unusable, completion_of, runs_away, tokens_of
+from hub.extraction.completion import MAX_CHARS, TokenCounts, Unusable, completion_of, runs_away
 from hub.extraction.dialect import Dialect
 from hub.extraction.endpoint import Sizer
 from hub.extraction.model import Finish, ModelRequest, PromptMessage
@@ -38,14 +38,14 @@ def test_finish_reason_of_each_provider_spelling_is_recognized(finish: str, mean
 @pytest.mark.parametrize(
     ("sent", "told"),
     [
-        (b"", "no chat completion"),
-        (b"\xff\xfe", "no chat completion"),
-        (b"[]", "no chat completion"),
-        (body()[:-40], "no chat completion"),
-        (body(choices=None), "no chat completion"),
-        (body(choices=[]), "no choice in it"),
-        (b'{"error": {"message": "overloaded"}}', "no choice in it"),
-        (body(finish=None), "does not say how the answer ended"),
+        (b"", "an empty body"),
+        (b"\xff\xfe", "no JSON object"),
+        (b"[]", "no JSON object"),
+        (body()[:-40], "no JSON object"),
+        (body(choices=None), "no list of choices"),
+        (body(choices=[]), "an empty list of choices"),
+        (b'{"error": {"message": "overloaded"}}', "no list of choices"),
+        (body('{"items": [', finish=None), "does not say how it ended"),
     ],
 )
 def test_body_without_an_answer_is_unusable(sent: bytes, told: str) -> None:
@@ -53,11 +53,39 @@ def test_body_without_an_answer_is_unusable(sent: bytes, told: str) -> None:
         completion_of(sent)
 
 
+def counted(sent: bytes) -> TokenCounts | None:
+    try:
+        return completion_of(sent).counted
+    except Unusable as error:
+        return error.counted
+
+
 def test_tokens_are_read_from_a_body_without_an_answer() -> None:
-    assert tokens_of(body(choices="none at all")) == TokenCounts(7, 3)
-    assert tokens_of(body(usage=None)) is None
-    assert tokens_of(body(usage={"prompt_tokens": None, "completion_tokens": -5})) == TokenCounts(0, 0)
-    assert tokens_of(b"<html>") is None
+    assert counted(body(choices="none at all")) == TokenCounts(7, 3)
+    assert counted(body(usage=None)) is None
+    assert counted(body(usage={"prompt_tokens": None, "completion_tokens": -5})) == TokenCounts(0, 0)
+    assert counted(b"<html>") is None
+
+
+def test_token_counts_that_no_question_can_have_are_bounded() -> None:
+    sent = body(usage={"prompt_tokens": 10**18, "completion_tokens": 10**18})
+    assert completion_of(sent, most_prompt=900, most_completion=80).counted == TokenCounts(900, 80)
+
+
+@pytest.mark.parametrize(
+    ("usage", "room", "text"),
+    [
+        ({"completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 390}}, 0, ""),
+        ({"completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 390}}, 390, "{"),
+        ({"completion_tokens": 400}, 0, ""),
+        ({"completion_tokens": 0}, 0, "{"),
+    ],
+)
+def test_answer_cut_off_behind_more_thoughts_than_their_room_has_no_text(
+    usage: dict[str, object], room: int, text: str
+) -> None:
+    completion = completion_of(body("{", "length", usage=usage), room=room)
+    assert (completion.finish, completion.text) == (Finish.CUT_OFF, text)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +148,7 @@ def test_an_answer_nested_without_an_end_is_cut_off(text: str) -> None:
 
 def test_endlessly_nested_response_body_is_unusable() -> None:
     nested = b'{"other": ' + b"[" * 50_000
-    assert tokens_of(nested) is None
+    assert counted(nested) is None
     with pytest.raises(Unusable):
         completion_of(nested)
 

@@ -13,7 +13,6 @@ from llmock.pytest_plugin import LLMock
 
 from hub.base.clock import SystemClock
 from hub.base.metrics import Metrics
-from hub.base.outbound.client import MAX_ANSWER_BYTES
 from hub.base.outbound.rules import OutboundRules
 from hub.extraction import endpoint
 from hub.extraction.circuit_breaker import FAILURES, OPEN, Breaker, Circuit, EndpointRefused
@@ -26,6 +25,7 @@ from hub.extraction.model import (
     ModelRefused,
     ModelRequest,
     ModelUnavailable,
+    OddAnswer,
     Price,
     PromptMessage,
 )
@@ -101,14 +101,17 @@ async def test_tokens_and_cost_of_unusable_answers_are_counted(oracle: Oracle) -
 
 
 @pytest.mark.parametrize(
-    ("fault", "message"),
-    [(Fault.SERVER_ERROR, "no answer in 3 tries"), (Fault.NO_CHOICES, "has no choice in it")],
+    ("fault", "kind", "message"),
+    [
+        (Fault.SERVER_ERROR, ModelUnavailable, "no answer in 3 tries"),
+        (Fault.NO_CHOICES, OddAnswer, "answered with an empty list of choices"),
+    ],
 )
-async def test_model_is_unavailable_after_the_last_try_and_all_tokens_are_counted(
-    oracle: Oracle, fault: Fault, message: str
+async def test_question_without_an_answer_fails_after_the_last_try_and_all_tokens_are_counted(
+    oracle: Oracle, fault: Fault, kind: type[ModelError], message: str
 ) -> None:
     oracle.play(fault, times=9)
-    with pytest.raises(ModelUnavailable, match=message) as caught:
+    with pytest.raises(kind, match=message) as caught:
         await ask(patient(oracle, max_tries=3))
     assert caught.value.retryable
     assert caught.value.spent.requests == oracle.stats.calls == 3
@@ -251,7 +254,7 @@ async def test_retry_reuses_the_idempotency_key_unless_the_try_was_answered(
     [
         ("faults", [Fault.CUT_OFF], Finish.CUT_OFF),
         ("context_tokens", 10, Finish.TOO_LONG),
-        ("padding_chars", MAX_ANSWER_BYTES, Finish.CUT_OFF),
+        ("padding_chars", 100_000, Finish.CUT_OFF),
     ],
 )
 async def test_model_answer_reports_the_finish_reason(

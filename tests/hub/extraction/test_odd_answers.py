@@ -259,7 +259,7 @@ ODD: Final[dict[str, Odd]] = {
         200, error("Insufficient credits", code=402), "model_exhausted", "Insufficient credits", 1
     ),
     "ollama: text as error in a 200": Odd(
-        200, {"error": "llama runner process has terminated"}, "model_unavailable", "llama runner process"
+        200, {"error": "llama runner process has terminated"}, "model_answer_invalid", "llama runner process"
     ),
     "llama.cpp: loading": Odd(
         503,
@@ -297,20 +297,13 @@ ODD: Final[dict[str, Odd]] = {
     "network: page with its policy": Odd(
         200,
         "<html><body>Accept our usage policy</body></html>",
-        "model_unavailable",
+        "model_answer_invalid",
         "Accept our usage policy",
     ),
-    "network: page of its login": Odd(200, LOGIN, "model_unavailable", "200: Wi-Fi Sign in to the network"),
-    "any: stream that was not asked for": Odd(
-        200, f"data: {ANSWER}\n\ndata: [DONE]\n\n", "model_unavailable", "a stream, which was not asked for"
+    "network: page of its login": Odd(
+        200, LOGIN, "model_answer_invalid", "200: Wi-Fi Sign in to the network"
     ),
-    "any: part of an answer": Odd(200, ANSWER[:-9], "model_unavailable", "is no chat completion"),
-    "any: long answer without its end": Odd(
-        200,
-        ANSWER.replace('"stop"', '"", "more": "' + "more " * 20_000 + '"'),
-        "model_unavailable",
-        "how the answer",
-    ),
+    "any: part of an answer": Odd(200, ANSWER[:-9], "model_answer_invalid", "answered with no JSON object"),
     "any: error behind a byte order mark": Odd(
         400, f"\ufeff{json.dumps(error('no such field'))}", "model_refused", "(HTTP 400: no such field)"
     ),
@@ -381,7 +374,10 @@ ODD: Final[dict[str, Odd]] = {
         '[{"loc":["body"],"msg":"Field required"}]',
     ),
     "any: long answer that does not say how it ended": Odd(
-        200, chat("Our content policy. " * 4_000, None), "model_unavailable", "what it sent does not say how"
+        200,
+        chat("Our content policy. " * 4_000, None),
+        "model_answer_invalid",
+        "it does not say how it ended",
     ),
     "any: refusal in prose": Odd(
         200,

@@ -179,6 +179,7 @@ async def test_failed_model_tries_are_counted_with_tokens_and_cost(store: Store,
     bench, teller = Bench(store, agent), Teller()
     unit = await opened(bench)
     teller.error = ModelUnavailable("no answer after all tries", spent=Usage(3, 300, 7, 11))
+    bench.model.errors[""] = teller.error
 
     with pytest.raises(ModelUnavailable):
         await unit.through(teller).answer(question())
@@ -570,29 +571,34 @@ async def test_model_gate_releases_runs_ever_more_slowly_if_only_probes_are_answ
 
 
 async def test_open_questions_are_aborted_when_a_question_finds_the_model_away() -> None:
-    gate = ModelGate(KeywordModel(), FakeClock())
+    model = KeywordModel()
+    model.errors["iddle"] = AWAY
+    gate = ModelGate(model, FakeClock())
     ended: list[str] = []
 
     async def wait() -> None:
-        with pytest.raises(ModelUnavailable), gate.asking():
-            await anyio.sleep_forever()
+        with pytest.raises(ModelUnavailable):
+            async with gate.asking():
+                await anyio.sleep_forever()
         ended.append("given up")
 
     async with anyio.create_task_group() as asking:
         asking.start_soon(wait)
         asking.start_soon(wait)
         await anyio.wait_all_tasks_blocked()
-        with pytest.raises(ModelUnavailable), gate.asking():
-            raise AWAY
+        with pytest.raises(ModelUnavailable):
+            async with gate.asking():
+                raise AWAY
     assert ended == ["given up"] * 2
 
 
 async def test_a_question_without_an_answer_closes_no_gate_while_others_are_answered() -> None:
     gate = ModelGate(KeywordModel(), FakeClock())
-    with pytest.raises(ModelUnavailable), gate.asking():
-        with gate.asking():
-            pass
-        raise AWAY
+    with pytest.raises(ModelUnavailable):
+        async with gate.asking():
+            async with gate.asking():
+                pass
+            raise AWAY
     assert gate.away is None
 
 

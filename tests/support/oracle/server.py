@@ -244,6 +244,7 @@ class Completion(msgspec.Struct):
     prompt_tokens: int
     completion_tokens: int
     has_choices: bool = True
+    thought_tokens: int = 0
 
 
 class Oracle(Traits):
@@ -432,9 +433,12 @@ class Oracle(Traits):
                 text += (", " + json.dumps(INVENTED)) * (limit // 20)
             case Fault.CUT_OFF:
                 limit = max(1, _tokens_of(text) // 2)
+        thought = min(self.thinks_tokens, limit)
+        limit -= thought
         if _tokens_of(text) > limit:
             text, finish = text[: int(limit * CHARS_PER_TOKEN)], "length"
-        return Completion(text, finish, prompt_tokens, _tokens_of(text), fault is not Fault.NO_CHOICES)
+        written = thought + _tokens_of(text)
+        return Completion(text, finish, prompt_tokens, written, fault is not Fault.NO_CHOICES, thought)
 
     def _records(self, request: dict[str, Any], fault: Fault | None) -> list[Record]:
         text = text_of(request, with_context=fault is Fault.BEFORE_BORDER)
@@ -478,22 +482,32 @@ class Oracle(Traits):
         return response
 
     def _body(self, completion: Completion, request: dict[str, Any]) -> dict[str, Any]:
-        choice = {
-            "index": 0,
-            "finish_reason": completion.finish,
-            "message": message_of(completion.text + " " * self.padding_chars, request),
+        message = message_of(completion.text + " " * self.padding_chars, request)
+        usage: dict[str, Any] = {
+            "prompt_tokens": completion.prompt_tokens,
+            "completion_tokens": completion.completion_tokens,
+            "total_tokens": completion.prompt_tokens + completion.completion_tokens,
         }
+        if completion.thought_tokens:
+            thoughts = "Hm." * completion.thought_tokens
+            match self.thinks_in:
+                case "details":
+                    usage["completion_tokens_details"] = {"reasoning_tokens": completion.thought_tokens}
+                case "reasoning_content":
+                    message["reasoning_content"] = thoughts
+                case "content":
+                    is_over = completion.thought_tokens < _limit_of(request)
+                    message["content"] = f"<think>{thoughts}{'</think>' * is_over}{message['content']}"
+                case "hidden":
+                    pass
+        choice = {"index": 0, "finish_reason": completion.finish, "message": message}
         return {
             "id": f"oracle-{self.stats.calls}",
             "object": "chat.completion",
             "created": 0,
             "model": request["model"],
             "choices": [choice] if completion.has_choices else [],
-            "usage": {
-                "prompt_tokens": completion.prompt_tokens,
-                "completion_tokens": completion.completion_tokens,
-                "total_tokens": completion.prompt_tokens + completion.completion_tokens,
-            },
+            "usage": usage,
         }
 
     async def _batched(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal
 
 MODEL_NAME: Final = "oracle"
 
@@ -85,7 +85,10 @@ class Traits:
         counts_max_tokens: what an answer may have, and not what it has, is taken from the limit.
         quota_calls: after so many answers the account is spent.
         retry_after_s: what a queued rate limit asks for.
-        latency_s: how long it thinks.
+        latency_s: how long it takes.
+        thinks_tokens: before each answer; they count for its limit, and may use it up.
+        thinks_in: where its thoughts are: ``details`` of the usage, ``reasoning_content``, ``content``, or
+            nowhere (``hidden``).
         padding_chars: blanks behind every answer.
         batch_s: how long a batch takes.
         batch_share: how much of a batch is done when it expires; 1: all of it, and it completes.
@@ -110,6 +113,8 @@ class Traits:
     quota_calls: int | None = None
     retry_after_s: float = 0.2
     latency_s: float = 0.0
+    thinks_tokens: int = 0
+    thinks_in: Literal["details", "reasoning_content", "content", "hidden"] = "details"
     padding_chars: int = 0
     batch_s: float = 0.0
     batch_share: float = 1.0

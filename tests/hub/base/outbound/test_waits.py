@@ -11,7 +11,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.http11 import Response
 
 from hub.base.outbound.rules import bounded, bounded_wait, retry_after
-from hub.extraction.completion import tokens_of
+from hub.extraction.completion import completion_of
 from hub.extraction.rate_limiter import QuotaModel, reported_quota
 from hub.openclaw.frames import RefusalBody
 from hub.openclaw.gateway_errors import REFUSED_S, of_answer, of_opening, of_refusal
@@ -92,9 +92,10 @@ def test_device_reconnects_within_a_day_despite_a_longer_requested_wait() -> Non
 
 
 def test_token_counts_of_an_endpoint_are_bounded() -> None:
+    choice = b'{"message": {"content": "{}"}, "finish_reason": "stop"}'
     for count in (-5, 0, 10**20, 10**400):
-        found = tokens_of(b'{"usage": {"prompt_tokens": %d, "completion_tokens": 1}}' % count)
-        assert found is not None and 0 <= found.prompt <= 10**8
+        found = completion_of(b'{"choices": [%s], "usage": {"prompt_tokens": %d}}' % (choice, count)).counted
+        assert (count == 10**400) if found is None else 0 <= found.prompt <= 10**8
 
 
 def test_foreign_numbers_are_bounded_and_invalid_values_become_the_default() -> None:
