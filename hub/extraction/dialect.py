@@ -37,7 +37,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
         body: dict[str, Any] = {
             "model": model,
             "messages": [{"role": turn.role, "content": turn.content} for turn in self._messages(request)],
-            self.limit_field: min(request.max_tokens, self.answer_tokens or request.max_tokens),
+            self.limit_field: min(request.limit, self.answer_tokens or request.limit),
         }
         if self.has_temperature:
             body["temperature"] = 0

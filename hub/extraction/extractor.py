@@ -44,6 +44,8 @@ from hub.extraction.items import (
     merged,
 )
 from hub.extraction.model import (
+    LESS_THINKING,
+    MAX_THINKING_TOKENS,
     ExtractionError,
     Finish,
     LanguageModel,
@@ -54,7 +56,7 @@ from hub.extraction.model import (
     PromptMessage,
     Through,
 )
-from hub.extraction.prompt import CORRECTION, MAX_ASKED_AGAIN, LiteralPrompt, Prompt
+from hub.extraction.prompt import CORRECTION, MAX_ASKED_AGAIN, THINK_LESS, LiteralPrompt, Prompt
 from hub.extraction.ruled import ToExtract, ToRead, ToSort
 from hub.extraction.rules_process import RulesClient, RulesHere
 from hub.extraction.validate import CheckedRecords, Checking, FailedRecord, Material
@@ -167,7 +169,8 @@ class ExtractionPass:
         halvings -= _UNREADABLE_COSTS if is_corrected else 0
         records = self._restored(answer)
         is_whole = _is_whole(reply, answer)
-        halves = chunk.halve(self._text, piece) if halvings > 0 and not reply.refusal else []
+        may_halve = halvings > 0 and not reply.refusal and not reply.is_crowded_out
+        halves = chunk.halve(self._text, piece) if may_halve else []
         if is_whole and not (halves and prompt.may_hide_more(piece, len(records))):
             self._read += 1
             checked = await self._accept(prompt, piece, records)
@@ -262,7 +265,7 @@ class ExtractionPass:
         if _is_whole(reply, answer) or (records and len(asked) == 1):
             return records, []
         # The size matters little to a model that cannot write JSON.
-        if len(asked) == 1 or (answer is None and reply.finish is Finish.WHOLE):
+        if len(asked) == 1 or reply.is_crowded_out or (answer is None and reply.finish is Finish.WHOLE):
             return [], asked
         middle = len(asked) // 2
         halves = [
@@ -282,8 +285,8 @@ class ExtractionPass:
         self._hopeless = self._hopeless or unread
         if unread.code is ErrorCode.MODEL_DECLINED:
             self._declined = self._declined or reply.refusal or reply.words
-        # A model is unsuitable that could read none of the first three pieces.
-        if self._counts["given_up"] >= 3 and not self._has_anything():
+        # A model is unsuitable that could read none of the first three pieces, or does not end its thoughts.
+        if (self._counts["given_up"] >= 3 or reply.is_crowded_out) and not self._has_anything():
             raise self._hopeless
         return CheckedRecords(marked, [])
 
@@ -291,17 +294,22 @@ class ExtractionPass:
         return bool(self._read or self._counts["salvaged"])
 
     async def _ask_for_records(self, request: ModelRequest) -> tuple[ModelAnswer, ParsedRecords | None, bool]:
-        """Return an answer, its records, and whether the question had to be repeated for it."""
+        """Return an answer, its records, and whether the question had to be repeated for it.
+
+        After thoughts without an answer, the repeated question has the most room for thoughts.
+        """
         reply = await self._ask(request)
         answer = await self._answer_in(reply)
-        if answer is not None or reply.finish is not Finish.WHOLE or reply.refusal:
+        is_unread = answer is None and reply.finish is Finish.WHOLE and not reply.refusal
+        if not is_unread and not reply.is_crowded_out:
             return reply, answer, False
         turns = (
             *request.messages,
             PromptMessage("assistant", reply.text[:_MAX_BAD_ANSWER_CHARS] or "(nothing)"),
-            PromptMessage("user", CORRECTION),
+            PromptMessage("user", CORRECTION if is_unread else THINK_LESS),
         )
-        reply = await self._ask(msgspec.structs.replace(request, messages=turns))
+        room = 0 if is_unread else MAX_THINKING_TOKENS
+        reply = await self._ask(msgspec.structs.replace(request, messages=turns, thinking_tokens=room))
         return reply, await self._answer_in(reply), True
 
     async def _ask(self, request: ModelRequest) -> ModelAnswer:
@@ -363,11 +371,15 @@ def _unread(reply: ModelAnswer, chars: int, most_tokens: int) -> ExtractionError
     message = f"{about} was cut off at its limit of {most_tokens} tokens"
     if words := reply.refusal or (reply.words if reply.finish is Finish.CUT_OFF else ""):
         code, message = ErrorCode.MODEL_DECLINED, f"the model refused {chars} characters of text: {words}"
+    elif reply.is_crowded_out:
+        most_tokens += MAX_THINKING_TOKENS
+        message = f"the model thought for {most_tokens} tokens about {chars} characters of text"
+        message = f"{message}, and gave no answer{LESS_THINKING}"
     elif reply.finish is Finish.WHOLE:
-        words = (
-            "" if "{" in reply.text or not reply.text.strip() else f"; it says: {foreign_words(reply.text)}"
-        )
-        code, message = ErrorCode.MODEL_ANSWER_INVALID, f"{about} could not be read, twice{words}"
+        words = f"it has {reply.words or 'no text'}"
+        if said := reply.text.strip():
+            words = "it breaks off, or lists nothing" if "{" in said else f"it says: {foreign_words(said)}"
+        code, message = ErrorCode.MODEL_ANSWER_INVALID, f"{about} could not be read: {words}"
     elif reply.finish is Finish.TOO_LONG or 0 < tokens < most_tokens:
         ended = f"{about} ended after {tokens} tokens, before its limit of {most_tokens}"
         code = ErrorCode.MODEL_CONTEXT_EXCEEDED

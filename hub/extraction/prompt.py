@@ -131,6 +131,9 @@ def _with_ends(schema: JsonSchema, chars: int) -> JsonSchema:
 CORRECTION: Final = (
     "That cannot be read. Answer again: one JSON object with the field items and nothing around it."
 )
+THINK_LESS: Final = (
+    "That ended before the answer. Do not think. Answer with one JSON object with the field items alone."
+)
 MAX_ASKED_AGAIN: Final = 8  # records in one question, which stays as short as the first
 
 # An answer may have at least 4,096 tokens, which every hosted model allows; about a larger chunk, twice its

@@ -329,6 +329,7 @@ class CountedModel:
         Raises:
             BudgetReached: the budget is used up; the model was not asked.
         """
+        request = self._densities.with_room(self.name, request)
         amount = self._densities.most_of(self.name, request, self.price)
         while kind := self._account.missing(amount):
             if not self._account.is_waited_for:
@@ -343,9 +344,9 @@ class CountedModel:
                 raise
             spend(answer.usage)
         self.spent += answer.usage
-        self._densities.learn(self.name, request, answer.usage)
+        self._densities.learn(self.name, request, answer)
         self.unparsable += not _can_be_read(answer.text)
-        if answer.finish is Finish.CUT_OFF:
+        if answer.finish is Finish.CUT_OFF and not answer.is_crowded_out:
             self.cut_off += 1
             if answer.usage.requests == 1:  # else the tokens of other attempts are among them
                 self.cut_off_tokens = max(self.cut_off_tokens, answer.usage.completion_tokens)

@@ -344,6 +344,7 @@ class RunModel:
             StorageError: the model answered, but the answer could not be stored.
         """
         question = question_of(self.name, request)
+        request = self._asking.budgets.densities.with_room(self.name, request)
         self._unit.asked.add(question)
         async with self._asking.alone(self._order.agent_id, question):
             answer = await self._journaled(question) or await self._note_or_ask(question, request)
@@ -403,7 +404,7 @@ class RunModel:
                 raise
             spend(answer.usage)
             self._unit.run.spent += answer.usage
-            self._asking.budgets.densities.learn(self.name, request, answer.usage)
+            self._asking.budgets.densities.learn(self.name, request, answer)
             call = self._call(question, answer.model or self.name, schema.ANSWERED, answer.usage, began)
             journaled = JournaledAnswer(model=call.model, finish=answer.finish, text=answer.text)
             # Shielded: the answer is paid for, even if the run is being cancelled.

@@ -21,7 +21,14 @@ import msgspec
 from hub.base.clock import Clock, epoch_ms
 from hub.base.metrics import Metrics
 from hub.base.toml.limits import NANOS, BudgetSettings
-from hub.extraction.model import ModelError, ModelExhausted, ModelRequest, Price
+from hub.extraction.model import (
+    MAX_THINKING_TOKENS,
+    ModelAnswer,
+    ModelError,
+    ModelExhausted,
+    ModelRequest,
+    Price,
+)
 from hub.runs.run_order import RunOrder
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, BootId
@@ -36,6 +43,7 @@ from storage.store import Store
 
 _TOKENS_PER_BYTE: Final = 0.4  # of UTF-8; English has 0.25, Chinese 0.33, digits 0.4
 _SPARE: Final = 1.1  # margin above the highest tokens per byte seen of a model
+_SHRINK: Final = 0.9  # of a model's room for thoughts, with each answer that needs less
 _STALE_S: Final = 1.0  # maximum age of a day's sum, where other hubs spend from the same budgets
 _OTHERS_S: Final = 0.5  # between two looks at a budget on which another hub has reserved the rest
 
@@ -177,21 +185,31 @@ class BudgetAccount:
 
 
 class Densities:
-    """Tokens per byte of a question for each model, learnt from answers."""
+    """Tokens per byte of a question for each model, and tokens of its thoughts, learnt from answers."""
 
     def __init__(self) -> None:
         self._densest: dict[str, float] = {}  # the highest value seen
+        self._rooms: dict[str, int] = {}  # for thoughts
+
+    def with_room(self, model: str, request: ModelRequest) -> ModelRequest:
+        """Return a question with at least the room for thoughts that answers of the model need."""
+        room = max(request.thinking_tokens, self._rooms.get(model, 0))
+        return msgspec.structs.replace(request, thinking_tokens=room)
 
     def most_of(self, model: str, request: ModelRequest, price: Price) -> Spent:
         """Return the highest possible cost of a question, provided that its first attempt succeeds."""
         density = max(_TOKENS_PER_BYTE, _SPARE * self._densest.get(model, 0.0))
         prompt = round(size_of(request) * density) + 1
-        return Spent(tokens=prompt + request.max_tokens, cost_nanos=price.of(prompt, request.max_tokens))
+        return Spent(tokens=prompt + request.limit, cost_nanos=price.of(prompt, request.limit))
 
-    def learn(self, model: str, request: ModelRequest, usage: Usage) -> None:
-        """Record the tokens per byte of an answered question, if it took a single request."""
-        if usage.requests == 1:
-            density = usage.prompt_tokens / size_of(request)
+    def learn(self, model: str, request: ModelRequest, answer: ModelAnswer) -> None:
+        """Record the tokens per byte of a question that took a single request, and those of thoughts."""
+        if answer.text:
+            # Twice the thoughts of this answer, and less than for the last one only step by step.
+            room = max(2 * answer.thinking_tokens, int(_SHRINK * self._rooms.get(model, 0)))
+            self._rooms[model] = min(MAX_THINKING_TOKENS, room)
+        if answer.usage.requests == 1:
+            density = answer.usage.prompt_tokens / size_of(request)
             self._densest[model] = max(density, self._densest.get(model, 0.0))
 
 

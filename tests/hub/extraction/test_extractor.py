@@ -326,7 +326,7 @@ TALKS: dict[str, tuple[str, Say, list[str], int, Mapping[str, object]]] = {
         )
         for again, asked in (
             (cut(items(*WRONG)[:60]), 16),
-            (cut(""), 16),
+            (cut("["), 16),
             (whole("}{ items ]["), 3),
         )
     },
@@ -341,7 +341,7 @@ TALKS: dict[str, tuple[str, Say, list[str], int, Mapping[str, object]]] = {
         for nth, (again, asked, notes) in enumerate(
             (
                 (whole(""), 3, {"asked_again": 1}),
-                (cut(""), 2, {"asked_again": 1}),
+                (cut("["), 2, {"asked_again": 1}),
                 (whole(items(UNQUOTED)), 2, {"asked_again": 1}),
             )
         )
@@ -444,7 +444,7 @@ async def test_only_the_record_with_an_unreadable_repeated_answer_is_lost() -> N
     def say(_: str, number: int) -> ModelAnswer:
         if number == 1:
             return whole(items(task(ANNA), *WRONG))
-        return cut("") if "2. " in model.last or "it 3 times" in model.last else whole(items())
+        return cut("[") if "2. " in model.last or "it 3 times" in model.last else whole(items())
 
     model = Spoken(say)
     found = await extract(model, note(CALM))
@@ -462,7 +462,7 @@ async def test_invalid_second_answer_is_asked_again_and_all_valid_records_remain
 
 @pytest.mark.parametrize("title", ["Bob", "the quote", "paint the house", "the door of"])
 async def test_title_too_short_ambiguous_or_elsewhere_is_not_used_as_quote(title: str) -> None:
-    model = Spoken(first_and(items(task(ANNA), UNQUOTED | {"title": title}), cut("")))
+    model = Spoken(first_and(items(task(ANNA), UNQUOTED | {"title": title}), cut("[")))
     found = await extract(model, note(f"{BOTH} Eve must oil the door of the shed."))
     assert (quotes(found), found.notes.lost) == ([ANNA], 1)
 
