@@ -1,6 +1,7 @@
 """What is made of the bytes that an endpoint sends back."""
 
 import json
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -170,3 +171,28 @@ def test_answer_token_limit_is_learned_from_the_refusal_text(message: str, limit
     assert (smaller and smaller.answer_tokens) == limit
     # The same refusal again: it was about something else.
     assert (smaller or Dialect()).within_limit(message, 16_384) is None
+
+
+MEMBERS = (
+    "message",
+    "delta",
+    "content",
+    "text",
+    "type",
+    "tool_calls",
+    "function",
+    "arguments",
+    "finish_reason",
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(MEMBERS), inner, max_size=4),
+)
+
+
+@given(VALUES, st.integers(0, 200))
+def test_body_with_members_of_any_type_is_read_or_unusable(value: object, cut: int) -> None:
+    sent = json.dumps({"choices": value, "usage": value}).encode()
+    for form in (sent, sent[:cut], b"data: " + sent):
+        with suppress(Unusable):
+            assert isinstance(completion_of(form).text, str)
