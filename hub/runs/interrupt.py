@@ -18,6 +18,7 @@ class Interrupt:
         self.reason: str | None = None
         self.is_winding_up = False
         self.is_leaving = False  # the hub is stopping; failed writes are left to the next boot
+        self.rest = anyio.CancelScope()  # before a failed write is tried again
         self.over = anyio.Event()  # the execution no longer uses its device
         self._thinking: set[anyio.CancelScope] = set()
         self._nudged = anyio.Event()
@@ -26,6 +27,9 @@ class Interrupt:
         """Stop after the units in progress, without reading further units."""
         if self.event is None:
             self.event, self.reason = event, reason
+        if event is RunEvent.DRAINED:
+            self.is_leaving = True
+            self.rest.cancel()
         self.reading.cancel()
         self.nudge()
 
@@ -36,7 +40,6 @@ class Interrupt:
         """
         self.ask(event, reason)
         self.is_winding_up = True
-        self.is_leaving = self.is_leaving or event is RunEvent.DRAINED
         for scope in self._thinking:
             scope.cancel()
         if grace_s > 0:

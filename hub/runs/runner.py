@@ -709,7 +709,8 @@ class Runner:
                     log.error("run.not_ended", exc=exc)
                     if interrupt.is_leaving:
                         return  # the next boot recovers the row
-                    await self._clock.sleep(wait_s)
+                    with anyio.CancelScope() as interrupt.rest:
+                        await self._clock.sleep(wait_s)
                     wait_s = min(2 * wait_s, END_AGAIN_CAP_S)
                     continue
                 log.error("run.broke", exc=exc)

@@ -30,7 +30,8 @@ from protocol.lifecycles import PauseReason, RunEvent, RunState
 from protocol.work import AgentCancel, AgentComplete, AgentManifest
 from storage.agents import agents, exhaustion, locks
 from storage.agents.agents import AgentRow
-from storage.kernel.database import Busy
+from storage.executing_runs import FencedRun
+from storage.kernel.database import Busy, DatabaseUnavailable
 from storage.runs import run_claims, run_moves, run_pauses
 from storage.runs.runs import RunRow
 from storage.schema import runs as run_table
@@ -111,6 +112,26 @@ async def test_dispatcher_stop_pauses_the_run_and_the_next_boot_resumes(bench: B
     async with served(bench):
         done = await until(bench, run.id, lambda row: row.state is RunState.COMPLETED)
     assert (titles(before), titles(after), done.items_created) == (["one"], ["two"], 2)
+
+
+async def test_run_whose_end_cannot_be_written_delays_no_stop(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.connect(runs=folder(a="- [ ] one"))
+    move, was_refused = bench.lifecycle.move, anyio.Event()
+
+    async def refuse(held: FencedRun, event: RunEvent, **given: Any) -> Any:
+        if event is RunEvent.ACKNOWLEDGED:
+            return await move(held, event, **given)
+        was_refused.set()
+        raise DatabaseUnavailable("removed while the hub had it open", "replaced")
+
+    monkeypatch.setattr(bench.lifecycle, "move", refuse)
+    with anyio.fail_after(bench.dispatcher.limits.drain_timeout_s / 4):
+        async with served(bench):
+            run = await bench.control.submit(bench.agent)
+            await was_refused.wait()
+    assert (await bench.row(run.id)).state is RunState.RUNNING  # the next boot recovers it
 
 
 async def test_idle_dispatcher_rests_until_the_next_store_write(
