@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable
 
 from hub.app.boot import HubContext, StartResult
-from hub.base.version import command_to_add
 from hub.cluster.messages import (
     RENEWALS,
     BusReply,
@@ -18,7 +17,6 @@ from hub.cluster.messages import (
 from hub.links.roster import Roster
 from hub.runs.leases import NodeLease
 from hub.runs.lifecycle import RunWatch
-from protocol.errors import CodedError, ErrorCode
 from protocol.ids import BootId, DeviceId, RunId
 
 
@@ -36,19 +34,13 @@ def make_bus(
         on_request: answers a request of another node; likewise.
 
     Raises:
-        CodedError: a package is missing.
         SecretMissing: the address cannot be resolved.
     """
     url = context.settings.cluster.resolved()
     if not url or not context.store.is_shared:
         return None
-    try:
-        from hub.cluster.bus import Bus, Member
-    except ImportError as error:
-        raise CodedError(
-            ErrorCode.BAD_SETTINGS,
-            f"[cluster] bus needs {error.name}, of the extra 'cluster': {command_to_add('cluster')}",
-        ) from error
+    from hub.cluster.bus import Bus, Member  # only with the extra [cluster]
+
     member = Member(start.hub_id, context.boot_id, start.secret)
     return Bus(
         url, member, clock=context.clock, chance=context.chance, on_hint=on_hint, on_request=on_request

@@ -50,8 +50,6 @@ def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
     Never overwrites an existing file. Writes a schema next to it, with which TOML editors
     check the file.
     """
-    from hub.extraction.local_model import find_weights
-    from hub.extraction.model import ModelUnavailable
     from hub.settings.reading import check_settings
 
     zone, origin = machine_zone()
@@ -60,7 +58,7 @@ def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
     if as_json:
         show.print_json("init", {"config": str(config), "state": str(state), "timezone": zone})
         return
-    for problem in check_settings(config).problems:  # of overrides and secrets on this machine
+    for problem in check_settings(config, serving=True).problems:  # of overrides and this machine
         show.report(str(problem))
     show.report(f"wrote {config}; the hub's state is kept in {state}")
     show.report(f"its agent uses the time zone {zone} ({origin})")
@@ -69,11 +67,6 @@ def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
         if local
         else "it has no model: rules alone read files and mail; to add one: hub help models"
     )
-    if local:
-        try:
-            find_weights()
-        except ModelUnavailable as error:
-            show.report(f"the hub does not start yet: {error}", f"  {error.hint}")
     where = "" if state == default_state() else f" --state {shell_word(state)}"
     show.report(f"next: edit {config}, then: hub serve --config {shell_word(config)}{where}")
 

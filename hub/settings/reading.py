@@ -32,6 +32,7 @@ from hub.base.toml.origins import Override, TomlPosition, TomlPositions
 from hub.base.toml.parsing import parsed
 from hub.base.toml.positions import KeyPath, Located, document
 from hub.base.toml.problems import (
+    Reporter,
     SettingsInvalid,
     SettingsProblem,
     found_by_validation,
@@ -41,6 +42,7 @@ from hub.base.toml.problems import (
 )
 from hub.base.toml.schema import default_at, names_at
 from hub.settings.editor_schema import is_text
+from hub.settings.needed_packages import found_in_packages
 from hub.settings.overrides import PREFIX, in_environment, overlaid
 from hub.settings.settings import Settings
 from hub.settings.settings_checks import (
@@ -226,8 +228,8 @@ def check_text(
 ) -> ParsedSettings:
     """Report all problems of *text* as the content of the file *path*.
 
-    A missing secret is an error if *serving*, else a warning: a file may be checked on a machine where no hub
-    serves with it.
+    A missing secret or package is an error if *serving*, else a warning: a file may be checked on a machine
+    where no hub serves with it.
 
     Args:
         name: name of the file in problems; by default its path.
@@ -263,6 +265,7 @@ def check_text(
         )
     else:
         problems += found_beyond(settings, places, now=clock.now())
+        problems += found_in_packages(settings, Reporter(places), environ, is_server=serving)
     around = ReferenceContext(folder, environ, is_server=serving, now=clock.now())
     problems += found_in_references(doc, places, around)
     if any(problem.severity == "error" for problem in problems):

@@ -20,7 +20,7 @@ from hub.base.outbound.rules import AddressRefused, OutboundRules
 from hub.base.printable import shell_word
 from hub.base.system.files import is_open_to_others
 from hub.base.toml.cluster import ClusterSettings
-from hub.base.toml.listeners import TlsSettings
+from hub.base.toml.listeners import Listen, TlsSettings
 from hub.base.toml.origins import TomlPositions
 from hub.base.toml.positions import KeyPath, value_at
 from hub.base.toml.problems import Reporter, SettingsProblem, is_secret_like
@@ -59,10 +59,9 @@ def found_in_agents(settings: Settings, report: Reporter) -> Iterator[SettingsPr
 
 
 def _may_miss_something(agent: AgentSettings) -> bool:
-    """Return True if a schedule, slots or a push of the agent may lack a setting."""
+    """Return True if runs or slots of the agent may lack a setting."""
     has_source = agent.paths is not None or agent.connector is not None
-    is_complete = bool(agent.device and has_source and agent.data_types and agent.prompt)
-    return not is_complete and bool(agent.schedule or agent.slots or agent.push)
+    return not (agent.device and has_source and agent.data_types and agent.prompt)
 
 
 def setup_in(agent: "DeclaredAgent", templates: "Mapping[str, WrittenTemplate]") -> "Setup":
@@ -104,6 +103,7 @@ def _found_in_setups(
 ) -> Iterator[SettingsProblem]:
     from hub.agents.schemas import problems_of
     from hub.settings.declared import declared_agent
+    from storage.agents.agents import spell_missing
 
     declared = {template.name for template in settings.templates}
     for number, agent in enumerate(settings.agents):
@@ -115,7 +115,11 @@ def _found_in_setups(
             row = declared_agent(
                 agent, run_wall_s=settings.limits.run_wall_s, patterns=settings.redaction.patterns
             )
-            for wrong in problems_of(setup_in(row, templates)):
+            setup = setup_in(row, templates)
+            if setup.missing_for_runs and not setup.problems:  # else they are among them
+                message = f"its runs cannot start without {spell_missing(setup.missing_for_runs)}"
+                yield report.warning(("agents", number, "name"), message)
+            for wrong in problems_of(setup):
                 key, sign, message = wrong.partition(": ")
                 if sign and getattr(agent, key, None):
                     yield report.error(("agents", number, key), message)
@@ -290,7 +294,7 @@ def found_in_references(
         if secret.file is not None and is_open_to_others(secret.file):
             remedy = f"chmod 600 {shell_word(secret.file)}"
             yield report.warning(path, f"others may read {secret.file}", remedy)
-    for name in ("devices", "operator"):
+    for name in Listen.model_fields:
         tls_path = ("listen", name, "tls")
         if (tls := _read(TlsSettings, value_at(doc, tls_path), around)) is not None:
             yield from _found_in_certificate(tls_path, tls, report, missing, around.now)

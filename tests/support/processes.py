@@ -115,22 +115,40 @@ async def spawn(words: list[str], log: Path, *, is_forked: bool) -> Running:
         is_forked: from a process with all imports; otherwise the program begins as it does for its users.
     """
     if is_forked:
-        process = _FORKS.Process(target=_live, args=(words, log, dict(os.environ)))
-        process.start()
-        return _Forked(process)
+        return _Forked(forked(words, log))
     with log.open("ab") as output:
         return await anyio.open_process(
             [sys.executable, "-m", *words], stdin=DEVNULL, stdout=output, stderr=output, cwd=ROOT
         )
 
 
-def _live(words: list[str], log: Path, environment: Mapping[str, str]) -> None:
+def forked(
+    words: list[str],
+    log: Path,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    folder: Path = ROOT,
+    is_fresh: bool = False,
+) -> ForkServerProcess:
+    """Start ``python -m`` with *words* in *folder*, from a process that has imported the hub.
+
+    Args:
+        is_fresh: in an interpreter that has imported nothing, as users start it.
+    """
+    process = _FORKS.Process(target=_live, args=(words, log, dict(environ), folder, is_fresh))
+    process.start()
+    return process
+
+
+def _live(words: list[str], log: Path, environment: Mapping[str, str], folder: Path, is_fresh: bool) -> None:
     """Be the program, in the fork."""
     output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.close(output)
-    os.chdir(ROOT)
+    os.chdir(folder)
+    if is_fresh:
+        os.execve(sys.executable, [sys.executable, "-m", *words], {**environment})
     os.environ.clear()
     os.environ.update(environment)
     sys.argv[:] = words

@@ -54,7 +54,6 @@ from hub.base.metrics import Metrics
 from hub.base.periodic_loop import LoopReports
 from hub.base.toml.limits import DEFAULTS
 from hub.base.toml.values import HostPort
-from hub.base.version import command_to_add
 from hub.base.web.pages import Pages
 from hub.base.web.problem import ProblemResponse
 from hub.connectors.webhook import Source, VerifiedPost, judge, value_of
@@ -62,7 +61,7 @@ from hub.links.acceptor import Acceptor, Make
 from hub.links.connection_limits import ConnectionSlot, Gate
 from hub.links.deadline_wheel import DeadlineWheel
 from hub.links.hosts import FORWARDING, Hosts, TrustedProxies, network_of
-from protocol.errors import CodedError, ErrorCode, HubError
+from protocol.errors import ErrorCode, HubError
 from storage.connectors import connectors, seen_messages
 from storage.connectors.connectors import UnknownConnector
 from storage.connectors.seen_messages import TooManyPosted
@@ -400,14 +399,9 @@ class OperatorServer(HttpServer):
 def _assistants(
     hub: ResourceRegistry, streams: Streams, find_access: Callable[[], Access]
 ) -> AssistantApplication:
-    # Imported where it is used alone: the package takes a second and 28 MiB.
-    try:
-        from hub.api.http.assistants import AssistantServer
-    except ImportError as error:
-        raise CodedError(
-            ErrorCode.BAD_SETTINGS,
-            f"[listen.operator] assistants needs {error.name}, of the extra 'mcp': {command_to_add('mcp')}",
-        ) from error
+    # Imported where it is used alone: the package is of an extra, and takes a second and 28 MiB.
+    from hub.api.http.assistants import AssistantServer
+
     return AssistantServer(hub, streams, find_access)
 
 

@@ -3,7 +3,6 @@
 import json as stdlib_json
 import os
 import re
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from getpass import getuser
@@ -41,11 +40,10 @@ from hub.api.http.assistants import CARD, DATA, MAX_BYTES, MAX_ROWS, META_KEY, R
 from hub.base.printable import NOT_QUOTED
 from hub.base.roles import ROUTES, Role, Scope
 from hub.cli.mcp import CALLED
-from protocol.errors import CodedError
 from protocol.lifecycles import RunState
 from tests.hub.api.test_items import keep
 from tests.support.families import each
-from tests.support.hub import ServedHub, answer, open_hub, over_tcp, over_unix, serving
+from tests.support.hub import ServedHub, over_tcp, over_unix, serving
 
 REVISIONS = ("legacy", "2026-07-28")  # the first: of 2025-11-25, with a session
 
@@ -374,16 +372,6 @@ async def test_tool_result_is_limited_in_rows_and_in_bytes(hub: ServedHub) -> No
             after = await client.call_tool("agents_all", {"limit": 2, "cursor": page["next_cursor"]})
             assert after.structured_content is not None
             assert after.structured_content["agents"][0]["name"] > page["agents"][-1]["name"]
-
-
-async def test_assistants_without_the_mcp_package_are_refused_with_the_install_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "mcp.server", None)
-    monkeypatch.delitem(sys.modules, "hub.api.http.assistants")
-    with pytest.raises(CodedError, match=r"needs mcp.server, of the extra 'mcp': .*\[mcp\]"):
-        async with open_hub(tmp_path) as hub:
-            answer(hub, assistants=True)
 
 
 async def test_mcp_request_to_a_hub_without_assistants_is_answered_with_the_setting(tmp_path: Path) -> None:

@@ -170,9 +170,7 @@ def test_init_with_a_missing_local_model_names_the_install_command(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     told = hub("init", "--local", "--config", str(tmp_path / "hub.toml")).stderr
-    assert (
-        "does not start yet: the small model needs its engine, the package xllamacpp\n  pip install " in told
-    )
+    assert "error: model.kind: the small model needs its engine, the package xllamacpp - pip install " in told
 
 
 def test_init_overwrites_neither_an_existing_file_nor_the_state_path(
