@@ -95,6 +95,9 @@ soak: $(VENV)/.dev  ## the slow proofs: what CI leaves out, large folders, kills
 	@$(BIN)/python -m tests.scenarios.kills --of hooks
 	@$(BIN)/python -m tests.scenarios.deaths
 	@$(BIN)/python -m tests.scenarios.recovery
+	@$(BIN)/python -m tests.scenarios.full_disk
+	@$(BIN)/python -m tests.scenarios.database_states
+	@$(BIN)/python -m tests.scenarios.accepted_settings
 	@$(BIN)/python -m tests.scenarios.flapping
 	@$(BIN)/python -m tests.scenarios.half_answers --kills 200
 	@$(BIN)/python -m tests.scenarios.crowds --way come_back

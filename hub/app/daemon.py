@@ -19,7 +19,7 @@ from hub.app.boot import HubContext, Node
 from hub.app.hub import Hub
 from hub.app.listeners import DEVICES
 from hub.app.settings_application import begin_with_revision
-from hub.app.state_database import check_database, write_hub_id
+from hub.app.state_database import check_database, refusal_of, write_hub_id
 from hub.app.systemd import ServiceManager, serve_signals
 from hub.base.clock import (
     HubClock,
@@ -43,6 +43,7 @@ from hub.settings.reload import Reloader, SettingsWatch
 from protocol.ids import BootId
 from storage.devices import settings_revisions
 from storage.kernel import identity
+from storage.kernel.backup import BackupRefused
 from storage.store import ObservedDatabase, open_store
 
 log = Channel(__name__)
@@ -117,7 +118,12 @@ async def serve(
             await _serve_hub(watch_settings, state, opened, manager, drain, clock, debug, on_ready)
             watch.cancel_scope.cancel()
     except* Exception as group:
-        raise _first(group) from None
+        error = _first(group)
+        # A backup is made before an upgrade: it may be the first to read all pages.
+        if isinstance(error, BackupRefused) or getattr(error, "trouble", None) == "damaged":
+            is_server = getattr(error, "is_on_a_server", False)
+            error = await refusal_of(str(error), state, is_server=is_server)
+        raise error from None
     log.info("hub.stopped")
 
 

@@ -169,8 +169,13 @@ class Hub:
         disk = DiskGuard(context.state, clock=context.clock, ballast=Ballast(context.state))
         self.notifier = notifier = make_notifier(context, pages=lambda: address_of_pages(self._pages_at()))
         self.issues = issues = make_issues(context, notifier)
+        backups = make_backups(context)
         database = DatabaseWatch(
-            context.store, boot.make_beat(context), clock=context.clock, on_change=issues.forget
+            context.store,
+            boot.make_beat(context),
+            clock=context.clock,
+            backups=backups,
+            on_change=issues.forget,
         )
 
         def stops() -> list[Finding]:
@@ -224,7 +229,6 @@ class Hub:
         identity = make_identity(
             context, start, roster=roster, pages_at=self._pages_at, on_erased=erasures.loop.wake
         )
-        backups = make_backups(context)
         self.resources = make_resources(
             context,
             start,

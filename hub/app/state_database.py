@@ -5,7 +5,6 @@ folder names the hub that used it last, in the file ``hub_id``. Without that fil
 backups do.
 """
 
-from contextlib import suppress
 from pathlib import Path
 
 import anyio.to_thread
@@ -13,12 +12,11 @@ import anyio.to_thread
 from hub.accounts import sealing_keys
 from hub.base.atomic_file import write_atomically
 from hub.base.clock import Clock, IdFactory, SystemChance, epoch_ms
-from hub.base.printable import shell_word
-from hub.health.backups import FOLDER, manifests_in
+from hub.health.backups import FOLDER, hubs_of, manifests_in, read_hub_id, way_to_restore
 from protocol.errors import CodedError, ErrorCode
 from storage.kernel import backup
 from storage.kernel.address import SERVER, shown
-from storage.kernel.backup import HUB_ID, BackupRefused
+from storage.kernel.backup import HUB_ID
 from storage.kernel.database import StorageError, file_of, held_alone
 from storage.kernel.identity import ensure_hub_id
 from storage.kernel.verify import hub_id_of
@@ -45,23 +43,28 @@ async def check_database(url: str, state: Path) -> None:
             raise
         damage = error
     backups = await anyio.to_thread.run_sync(manifests_in, state / FOLDER)
-    saved = {manifest.hub_id for manifest in backups.values() if manifest}
-    known = {_read_hub_id(state)} - {""} or saved - {""}
+    known = hubs_of(state, backups)
     is_used = bool(backups) or (state / sealing_keys.FILE).exists()  # also where no backup can be read
     if found in known or not (known or (found is None and is_used)):
         return
     problem = f"the database {where} is of another hub, {found}"
     if found is None:
         problem = str(damage or f"the database {where} is missing or empty")
-    of_hub = [file for file, manifest in backups.items() if manifest and manifest.hub_id in known]
-    newest = await anyio.to_thread.run_sync(next, filter(_is_good, of_hub), None)
-    source = shell_word(newest) if newest else "FILE, from where you keep some"
-    restore = "pg_restore --clean --dbname NAME FILE" if is_server else f"hub restore {source}"
-    raise CodedError(
+    raise await refusal_of(problem, state, is_server=is_server)
+
+
+async def refusal_of(problem: str, state: Path, *, is_server: bool) -> CodedError:
+    """Return the error that ends a hub whose database is damaged or missing, with the way out."""
+    known = hubs_of(state, await anyio.to_thread.run_sync(manifests_in, state / FOLDER))
+    restore = (
+        "restore the newest backup: pg_restore --clean --dbname NAME FILE"
+        if is_server
+        else await way_to_restore(state)
+    )
+    return CodedError(
         ErrorCode.BAD_SETTINGS,
         f"{problem}; {state} belongs to {' or '.join(sorted(known)) or 'a hub that left keys or backups'}",
-        hint=f"see whether its address and its disk are right; else restore the newest backup: {restore};"
-        " or begin anew, without its data: hub restore --anew",
+        hint=f"see whether its address and its disk are right; else {restore}",
     )
 
 
@@ -87,18 +90,5 @@ async def begin_anew(url: str, state: Path, clock: Clock) -> tuple[str, Path | N
 
 def write_hub_id(url: str, state: Path, hub_id: str) -> None:
     """Record which hub a state folder belongs to, unless the database is in memory. Raises OSError."""
-    if (url.startswith(SERVER) or file_of(url, state)) and _read_hub_id(state) != hub_id:
+    if (url.startswith(SERVER) or file_of(url, state)) and read_hub_id(state) != hub_id:
         write_atomically(state / HUB_ID, hub_id.encode(), mode=0o600)
-
-
-def _read_hub_id(state: Path) -> str:
-    with suppress(FileNotFoundError):
-        return (state / HUB_ID).read_text("utf-8", "replace").strip()
-    return ""
-
-
-def _is_good(file: Path) -> bool:
-    with suppress(BackupRefused, StorageError):
-        backup.verify(file)
-        return True
-    return False

@@ -193,6 +193,7 @@ def _seen_without_it(state: Path, config: Path) -> Iterator[Issue]:
 def _database_faults(storage: "StorageSettings", state: Path) -> Iterator[Issue]:
     from hub.app.state_database import check_database
     from hub.base.toml.values import SecretMissing
+    from hub.health.backups import way_to_restore
     from protocol.errors import CodedError
     from storage.kernel.address import SERVER
     from storage.kernel.backup import BackupRefused, checked
@@ -209,7 +210,7 @@ def _database_faults(storage: "StorageSettings", state: Path) -> Iterator[Issue]
             yield from map(_about_row, broken)
             checked(database)
         if refusal := anyio.run(partial(schema_version_of, url, base=state)).refusal:
-            fix = "start that hub, or restore a backup made before: hub restore FILE"
+            fix = f"start that hub, or {anyio.run(way_to_restore, state)}"
             yield _issue("database.refused", refusal, fix=fix)
     except CodedError as error:
         yield _issue("database.missing", str(error), fix=error.hint)
@@ -220,7 +221,7 @@ def _database_faults(storage: "StorageSettings", state: Path) -> Iterator[Issue]
         yield _issue("database.unreadable", str(error), fix=fix)
     except BackupRefused as error:
         if not broken:  # else these are the damage
-            yield _issue("database.damaged", str(error), fix="restore a backup: hub restore FILE")
+            yield _issue("database.damaged", str(error), fix=anyio.run(way_to_restore, state))
 
 
 def _broken_rows(database: Path) -> "tuple[BrokenRow, ...]":

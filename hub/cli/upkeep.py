@@ -67,7 +67,7 @@ def backup(file: Path, verify: bool, record: bool, config: Path, state: Path, as
             raise CommandError(
                 str(error), Exit.FAILED, next_step="write a new one: hub backup FILE"
             ) from error
-        next_step = "choose another FILE" if isinstance(error, BackupRefused) else ""
+        next_step = "choose another FILE" if file.exists() else "'hub doctor' says what to do about it"
         raise CommandError(str(error), Exit.CANNOT_CREATE, next_step=next_step) from error
     if manifest.has_broken_rows:
         show.report("warning: its database has broken rows, which 'hub migrate verify' names")
@@ -169,7 +169,8 @@ def _back_up(file: Path, config: Path, state: Path) -> "BackupManifest":
         raise CommandError(
             f"there is no database {database}, so there is nothing to back up",
             Exit.FAILED,
-            next_step="is the state folder right? use --state DIR; a hub creates its database when it starts",
+            next_step="is the state folder right? use --state DIR; 'hub doctor' says where the data of a lost"
+            " database is; a hub creates a new one when it starts",
         )
     others = files_along(state / name for name in ALONG)
     if config.is_file():

@@ -5,7 +5,8 @@ The newest backup of each recent day and week is kept. These backups are on the 
 """
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from anyio.abc import TaskStatus
 from hub.base.clock import Clock, epoch_ms, from_epoch_ms
 from hub.base.log import Channel
 from hub.base.periodic_loop import LoopReports
+from hub.base.printable import shell_word
 from hub.base.toml.limits import BackupSettings
 from hub.base.version import VERSION
 from hub.health.issues import Finding, notice
@@ -27,7 +29,7 @@ from storage.devices import users
 from storage.kernel import backup, identity
 from storage.kernel.address import SERVER
 from storage.kernel.backup import BackupManifest, BackupRefused
-from storage.kernel.database import file_of
+from storage.kernel.database import StorageError, file_of
 from storage.kernel.verify import schema_version_of
 from storage.store import Connection, Store
 
@@ -118,6 +120,22 @@ class Backups:
         await self._store.write(audit.append_entry, entry_of(made, actor=actor))
         return made
 
+    async def keep_saved(self, file: Path) -> Path:
+        """Make a backup of a database that lost its name, and delete *file*. Return where its data is.
+
+        Raises:
+            BackupRefused, Unavailable: *file* stays, because it is damaged, or there is no room.
+        """
+        now = self._clock.now()
+        target = _free_name(self._folder, now)
+        await anyio.to_thread.run_sync(partial(_make, target, file, epoch_ms(now), self._along))
+        await anyio.to_thread.run_sync(file.unlink)
+        return target
+
+    async def way_to_restore(self) -> str:
+        """Return the commands that replace the database; see the function."""
+        return await way_to_restore(self._folder.parent)
+
     async def _is_due(self) -> bool:
         own, _ = await sort_backups(self._store, self._folder)
         now, made = self._clock.now(), filter(None, map(made_when, own))
@@ -151,6 +169,43 @@ def manifests_in(folder: Path) -> dict[Path, BackupManifest | None]:
     """Return the manifests of the backups in a folder, the newest first by their names; None: damaged."""
     files = sorted(folder.glob(f"*{SUFFIX}"), reverse=True)
     return {file: backup.read_manifest(file) for file in files}
+
+
+async def find_restorable(state: Path) -> Path | None:
+    """Return the newest good backup in a state folder of the hub that the folder belongs to, or None."""
+    manifests = await anyio.to_thread.run_sync(manifests_in, state / FOLDER)
+    known = hubs_of(state, manifests)
+    of_hub = [file for file, manifest in manifests.items() if manifest and manifest.hub_id in known]
+    return await anyio.to_thread.run_sync(lambda: next(filter(_is_good, of_hub), None))
+
+
+async def way_to_restore(state: Path) -> str:
+    """Return the commands that replace a lost database, for a hub that has stopped."""
+    newest = await find_restorable(state)
+    anew = "begin anew, without its data: hub restore --anew"
+    if newest is None:
+        return f"restore a backup from where you keep some: hub restore FILE; or {anew}"
+    return f"restore the newest backup: hub restore {shell_word(newest)}; or {anew}"
+
+
+def hubs_of(state: Path, manifests: Mapping[Path, BackupManifest | None]) -> set[str]:
+    """Return the ids of the hubs to which a state folder belongs: of its last use, else of its backups."""
+    saved = {manifest.hub_id for manifest in manifests.values() if manifest}
+    return {read_hub_id(state)} - {""} or saved - {""}
+
+
+def read_hub_id(state: Path) -> str:
+    """Return the id of the hub that used a state folder last, or an empty string."""
+    with suppress(FileNotFoundError):
+        return (state / backup.HUB_ID).read_text("utf-8", "replace").strip()
+    return ""
+
+
+def _is_good(file: Path) -> bool:
+    with suppress(BackupRefused, StorageError):
+        backup.verify(file)
+        return True
+    return False
 
 
 async def backup_before_upgrade(url: str, *, state: Path, clock: Clock) -> Made | None:

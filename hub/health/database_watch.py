@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
+from pathlib import Path
 from typing import Final
 
 import anyio
@@ -12,7 +14,10 @@ from anyio.abc import TaskStatus
 from hub.base.clock import Clock, from_epoch_ms, now_ms
 from hub.base.log import Channel
 from hub.base.periodic_loop import PeriodicLoop
+from hub.base.printable import shell_word
+from hub.health.backups import Backups
 from hub.health.issues import Finding, error
+from protocol.errors import HubError
 from storage.devices import nodes
 from storage.kernel.database import StorageError, Trouble
 from storage.kernel.sqlite import SqliteDatabase, SqliteFiles
@@ -46,6 +51,13 @@ PAGES_EVERY_S: Final = 10.0
 NAMED: Final = 5  # damaged tables
 
 
+STOP: Final = (
+    "stop the hub, and wait until it has ended: hub drain, as a service:"
+    " systemctl stop hub.socket hub-admin.socket hub.service"
+)
+SAVE_S: Final = 30.0  # for the data of a file that was replaced, before the hub ends
+
+
 PAGES_REST: Final = 50  # times as long as all pages took to read: 2 % of one core at most
 
 
@@ -58,12 +70,14 @@ class DatabaseWatch:
         write: Callable[[Connection], object],
         *,
         clock: Clock,
+        backups: Backups,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         """Create the service.
 
         Args:
             write: a job that changes a page each time.
+            backups: keeps the data of a file that was replaced, and names the backup to restore.
             on_change: called when a condition begins or ends.
         """
         self.loop = PeriodicLoop(clock)
@@ -71,13 +85,14 @@ class DatabaseWatch:
         self._store = store
         self._write = write
         self._clock = clock
+        self._backups = backups
         self._files = store.database.files if isinstance(store.database, SqliteDatabase) else None
         self._pages_at = self._write_at = clock.monotonic()
         self._answered_at = -math.inf  # monotonic time of the last write that was answered
         self._silent: tuple[float, datetime] | None = (
             None  # monotonic and wall time of the first that was not
         )
-        self._more = ""  # about a lasting condition
+        self._more, self._way_out = "", ""  # about a lasting condition
         store.health.on_change = self._changed
 
     def _changed(self) -> None:
@@ -98,7 +113,7 @@ class DatabaseWatch:
         return error(
             f"database.{condition.trouble}",
             f"{condition.error}{self._more}{stopped}",
-            fix=condition.error.hint,
+            fix=self._way_out or condition.error.hint,
             since=from_epoch_ms(condition.since_ms),
             is_stop=True,
         )
@@ -138,7 +153,12 @@ class DatabaseWatch:
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Check until cancelled."""
         task_status.started()
-        await self.loop.serve(self.check, of="database", every_s=EVERY_S)
+        try:
+            await self.loop.serve(self.check, of="database", every_s=EVERY_S)
+        finally:  # its file may have been replaced since the last check
+            self._pages_at = math.inf
+            with anyio.move_on_after(SAVE_S, shield=True):
+                await self.check()
 
     async def check(self) -> None:
         """Check once; the results are the condition of the database."""
@@ -163,9 +183,9 @@ class DatabaseWatch:
         except LostLease:
             pass  # another service ends this process
         if health.condition is None:
-            self._more = ""
-        elif health.condition.is_lasting and not self._more:
-            self._more = await self._find_more(health.condition.trouble)
+            self._more = self._way_out = ""
+        elif health.condition.is_lasting and files is not None and not self._way_out:
+            self._more, self._way_out = await self._find_more(files, health.condition.trouble)
 
     async def _check_pages(self, files: SqliteFiles) -> bool:
         """Read all pages, if that is due. Return True if they could be read now."""
@@ -184,20 +204,41 @@ class DatabaseWatch:
             self._pages_at = ended + max(PAGES_EVERY_S, PAGES_REST * (ended - began))
         return True
 
-    async def _find_more(self, trouble: Trouble) -> str:
-        """Save the data if a file was replaced, else name the damaged tables. Return words about it."""
-        database = self._store.database
-        if not isinstance(database, SqliteDatabase) or database.files is None:
-            return ""
-        file = database.files.path
+    async def _find_more(self, files: SqliteFiles, trouble: Trouble) -> tuple[str, str]:
+        """Save the data if a file was replaced, else name the damaged tables.
+
+        Returns:
+            Words about it, and the commands after which a hub goes on with the most data that is left.
+        """
+        words = step = ""
         if trouble == "damaged":
-            tables = await anyio.to_thread.run_sync(database.files.damaged_tables)
-            return f"; tables: {', '.join(tables[:NAMED])}" if tables else ""
-        copy = file.with_name(f"{file.name}.saved-{now_ms(self._clock)}")
+            tables = await anyio.to_thread.run_sync(files.damaged_tables)
+            words = f"; tables: {', '.join(tables[:NAMED])}" if tables else ""
+        elif saved := await self._save(files):
+            words = f"; what it had is in {saved}"
+            if saved == files.path:
+                return words, f"{STOP}; start it again: hub serve"
+            if saved.parent == files.path.parent:
+                step = f"put it back: mv {shell_word(saved)} {shell_word(files.path)}"
+        step = step or await self._backups.way_to_restore()
+        if trouble == "replaced" and files.path.exists():
+            step += "; or keep the file that is there now"
+        return words, f"{STOP}; {step}; start it again: hub serve"
+
+    async def _save(self, files: SqliteFiles) -> Path | None:
+        """Keep the data of a file that lost its name. Return where it is, or None if it cannot be saved."""
+        saved: Path | None = None
+        copy = files.path.with_name(f"{files.path.name}.saved-{now_ms(self._clock)}")
         try:
-            saved = copy if await database.save_replaced(copy) else file
-        except (StorageError, OSError) as exc:
+            # Its folder may have been removed with it.
+            await anyio.to_thread.run_sync(partial(copy.parent.mkdir, 0o700, parents=True, exist_ok=True))
+            assert isinstance(self._store.database, SqliteDatabase)
+            is_lost = await self._store.database.save_replaced(copy)
+            saved = copy if is_lost else files.path
+            if is_lost:
+                saved = await self._backups.keep_saved(copy)
+        except (HubError, OSError) as exc:
             log.error("database.not_saved", exc=exc)
-            return ""
-        log.warning("database.saved", file=str(saved))
-        return f"; what it had is in {saved}"
+        if saved is not None:
+            log.warning("database.saved", file=str(saved))
+        return saved

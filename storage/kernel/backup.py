@@ -116,6 +116,8 @@ def make(
     except FileExistsError as error:
         raise BackupRefused(f"{target} is there already, and was left as it is") from error
     except (OSError, sqlite3.Error) as error:
+        if isinstance(error, sqlite3.Error):
+            checked(database)  # SQLite blames the copy for damages of the database, too
         raise DatabaseUnavailable(f"cannot back up to {target}: {worded(error)}") from error
     return manifest
 

@@ -70,8 +70,8 @@ Trouble = Literal[
 
 CONTINUES: Final = "; the hub continues by itself"
 REMEDIES: Final = {
-    "damaged": "hub drain; hub backup --verify FILE of the newest backup; hub restore FILE; hub serve",
-    "replaced": "hub drain, then hub serve: it goes on with the file that is there by then",
+    "damaged": "hub doctor names the backup to restore",
+    "replaced": "hub doctor names where its data is, and how to go on with it",
     "full": f"free some space{CONTINUES}",
     "read_only": f"let the hub's user write the file and its folder{CONTINUES}",
     "failing": f"see dmesg for the disk, quota and ulimit -f for limits{CONTINUES}",

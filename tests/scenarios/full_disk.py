@@ -1,7 +1,8 @@
 """A hub is killed while its disk is full, starts again on it, and goes on once there is room.
 
 ``python -m tests.scenarios.full_disk`` fills a real file system of its own, a tmpfs in a mount
-name space that needs no rights, and runs the daemon as it is installed. It prints what was seen as JSON.
+name space that needs no rights, and runs the daemon as it is installed. It prints what was seen as JSON, and
+exits with 1 if it is not what a hub has to do.
 """
 
 import json
@@ -68,7 +69,8 @@ async def outlive(disk: Path, elsewhere: Path) -> dict[str, Any]:
             run_id = await hub.start_run()
             waiting = await hub.get(f"/v1/runs/{run_id}")
             seen["waits"] = [waiting["state"], waiting["waiting_for"]]
-            seen["status"] = " ".join((await hub.get("/v1/status"))["conditions"])
+            worst = (await hub.get("/v1/status"))["worst"]
+            seen["status"] = " ".join(issue["explanation"] for issue in worst)
             seen["issues"] = [issue["id"] for issue in (await hub.get("/v1/issues"))["issues"]]
 
             (disk / "filler").unlink()
@@ -131,7 +133,14 @@ def main() -> int:
         finally:
             run(["umount", str(disk)], check=True)
     print(json.dumps(seen))  # noqa: T201  # for the person, or the test, that runs it
-    return 0
+    is_right = (
+        seen["waits"][0] == "QUEUED"
+        and "disk.full" in seen["issues"]
+        and seen["ended"] == ["COMPLETED", "success"]
+        and seen["items are right"]
+        and seen["exit"] == 0
+    )
+    return 0 if is_right else 1
 
 
 if __name__ == "__main__":

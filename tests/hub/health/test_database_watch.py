@@ -15,9 +15,10 @@ import sqlalchemy as sa
 from hub.base.web.problem import ProblemResponse
 from hub.cli.errors import as_failure
 from hub.health import database_watch
+from hub.health.backups import FOLDER, SUFFIX, Backups
 from hub.health.database_watch import FRESH_S, SILENT_S, VALID_S, DatabaseWatch
 from protocol.errors import CATALOGUE
-from storage.kernel import database, identity
+from storage.kernel import backup, database, identity
 from storage.kernel.database import StorageError, Trouble, translated
 from storage.kernel.sqlite import open_sqlite
 from storage.schema import metadata
@@ -26,6 +27,7 @@ from tests.scenarios.database_faults import overwrite
 from tests.support.clock import FakeClock
 from tests.support.database import new_database
 from tests.support.families import each
+from tests.support.services import running
 
 
 class Bench(NamedTuple):
@@ -65,7 +67,8 @@ async def opened(folder: Path, on_change: Callable[[], None] = lambda: None) -> 
     file, clock = made(folder), FakeClock()
     async with open_sqlite(file) as database:
         store = ObservedDatabase(database, monotonic=clock.monotonic)
-        watch = DatabaseWatch(store, write, clock=clock, on_change=on_change)
+        backups = Backups(store, file.parent, file, clock=clock)
+        watch = DatabaseWatch(store, write, clock=clock, backups=backups, on_change=on_change)
         bench = Bench(file, store, watch, clock)
         assert await bench.look() is None
         yield bench
@@ -182,13 +185,34 @@ async def test_replaced_database_is_saved_and_the_new_file_is_not_written(
             await bench.store.write(write)
         await bench.look()
         assert bench.file.with_name("hub.db-wal").stat().st_size == 0
-        (saved,) = bench.file.parent.glob("hub.db.saved-*")
+        (saved,) = bench.file.parent.glob(f"{FOLDER}/*{SUFFIX}")
+        assert not list(bench.file.parent.glob("hub.db.saved-*"))
         assert saved.stat().st_mode & 0o777 == 0o600
         assert bench.watch.finding is not None
         assert str(saved) in bench.watch.finding.explanation
+        assert f"hub restore {saved}" in bench.watch.finding.fix
     assert bench.file.read_bytes() == there
-    with closing(sqlite3.connect(saved)) as copy:
-        assert copy.execute("SELECT value FROM hub").fetchone() == ("hub-1.",)
+    with backup.unpacked(saved) as (manifest, _):
+        assert manifest.hub_id == "hub-1."
+
+
+async def test_file_deleted_just_before_the_hub_ends_is_saved(tmp_path: Path) -> None:
+    async with opened(tmp_path / "state") as bench:
+        async with running(bench.watch):
+            bench.file.unlink()
+        (saved,) = bench.file.parent.glob(f"{FOLDER}/*{SUFFIX}")
+    assert backup.verify(saved).hub_id == "hub-1."
+
+
+async def test_replaced_file_that_makes_no_backup_is_saved_as_it_is(tmp_path: Path) -> None:
+    async with opened(tmp_path / "state") as bench:
+        (bench.file.parent / FOLDER).touch()  # no folder, so no backup can be made
+        rename_over(bench)
+        await bench.look()
+        (saved,) = bench.file.parent.glob("hub.db.saved-*")
+        assert bench.watch.finding is not None
+        assert str(saved) in bench.watch.finding.explanation
+        assert f"mv {saved} {bench.file}" in bench.watch.finding.fix
 
 
 async def test_database_condition_is_reported_at_begin_and_end(tmp_path: Path) -> None:
