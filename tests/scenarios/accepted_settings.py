@@ -245,12 +245,10 @@ def values_of(key: str, about: str) -> Iterator[tuple[str, Any]]:
 
 def _table(doc: dict[str, Any], section: str) -> dict[str, Any]:
     """Return the table of a section in the document; of a list, its last one."""
-    table: Any = doc
+    table: dict[str, Any] = doc
     for part in section.partition(" ")[0].split("."):
-        table = table.setdefault(part, {})
-        table = table[-1] if isinstance(table, list) else table
-        if isinstance(table, str):  # the short form
-            return {}
+        inner: Any = table.setdefault(part, {})
+        table = inner[-1] if isinstance(inner, list) else inner
     return table
 
 
@@ -289,7 +287,7 @@ def drawn(seed: int, files: int) -> Iterator[Drawn]:
 class Verdict(NamedTuple):
     """What the commands did: exit codes, and what they wrote; None: *serve* was ready."""
 
-    check: int
+    check: int | None
     check_said: str
     serve: int | None
     serve_said: str
