@@ -248,6 +248,13 @@ def remove_log(place: Place) -> None:
     (place.state / "hub.db-wal").unlink()
 
 
+def remove_folder(place: Place) -> None:
+    """Remove the state folder, of which the hub writes the log meanwhile."""
+    removed = place.folder / "removed"
+    place.state.rename(removed)
+    shutil.rmtree(removed, ignore_errors=True)
+
+
 def protect(place: Place) -> None:
     for path in (*place.state.glob("hub.db*"), place.state):
         path.chmod(path.stat().st_mode & ~0o222)
@@ -311,7 +318,7 @@ STATES: Final = (
     State("log deleted", remove_log, True, NOW),
     *_both("moved, put back", move, NOW, undo=move_back, stopped=NOW),
     *_both("moved", move, NOW),
-    *_both("folder removed", lambda place: shutil.rmtree(place.state), NOW, stopped=()),
+    *_both("folder removed", remove_folder, NOW, stopped=()),
     *_both("read-only", protect, NOW, undo=unprotect, stopped=NOW),
     *_both("wrong owner", give_away, NOW, undo=take_back, stopped=NOW),
     State("no room", fill, True, NOW, undo=make_room),
