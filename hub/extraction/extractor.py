@@ -522,10 +522,11 @@ class Extractor:
         )
 
         model = through(model) if through else model
-        seen = _seen(document, found.form)
+        read = ruled.beginning_of(document, found.chars)
+        seen = _seen(read, found.form)
         # In a thread, unless the document is short (its dates take up to 50 ms), or nothing else needs this
         # process.
-        if len(document.text) < 500 or isinstance(self._rules, RulesHere):
+        if len(read.text) < 500 or isinstance(self._rules, RulesHere):
             material = _material(seen, options, found.dates)
         else:
             material = await anyio.to_thread.run_sync(
@@ -544,6 +545,7 @@ class Extractor:
             ToSort(
                 document=document,
                 options=options,
+                chars=found.chars,
                 form=found.form,
                 dates=found.dates,
                 found=[*found.items, *of_model],

@@ -29,6 +29,7 @@ from hub.extraction.items import (
     by_place,
     lines_of,
 )
+from hub.extraction.reading_cost import readable_chars, steps_until
 from hub.extraction.when.resolve import local_day
 from hub.text.files import CALENDAR, CALENDARS
 from protocol.secret_rules import redact_typed
@@ -41,9 +42,11 @@ class RulesResult(msgspec.Struct, frozen=True):
     """Result of the rules, before its items are sorted out.
 
     Attributes:
+        chars: characters of the text that were read, from its beginning.
         pieces: of the prose, for a model.
     """
 
+    chars: int
     form: RulesForm
     dates: PassageDates
     items: list[Item]
@@ -51,14 +54,23 @@ class RulesResult(msgspec.Struct, frozen=True):
 
 
 class RulesRequest(msgspec.Struct, Generic[RulesAnswer], frozen=True, kw_only=True):
-    """Request about a document to the rules, by the type of its answer."""
+    """Request about a document to the rules, by the type of its answer.
+
+    Attributes:
+        reads_prose: apply the rules for prose too.
+    """
 
     document: Document
     options: ExtractionOptions
+    reads_prose: bool = False
 
     @abstractmethod
     def answer(self) -> RulesAnswer:
         """Return the answer."""
+
+    def steps_to(self, limit: float) -> float:
+        """Return the estimated steps of the answer, counted up to a limit."""
+        return steps_until(self.document, limit, reads_prose=self.reads_prose)[0]
 
     @property
     def needs(self) -> frozenset[str]:
@@ -74,23 +86,23 @@ class ToRead(RulesRequest[RulesResult], frozen=True, kw_only=True, tag="read"):
     """Request to read a document by rules.
 
     Attributes:
-        reads_prose: apply the rules for prose too.
         chunk_tokens: size of the pieces for a model; None without one.
         by_sentence: each sentence is a piece.
     """
 
-    reads_prose: bool
     chunk_tokens: int | None = None
     by_sentence: bool = False
 
     def answer(self) -> RulesResult:
-        """Read the document."""
+        """Read the document, up to the end of what its author's steps cover."""
         from hub.extraction import (
             day_rows,
             structured,
         )  # imported here: a hub leaves the reading to another process
 
         document, options = self.document, self.options
+        chars = readable_chars(document, reads_prose=self.reads_prose)
+        document = beginning_of(document, chars)
         form = structured.read(document, options)
         dates = PassageDates.of(document, date=form.date, timezone=options.timezone)
         items = [*with_due_days(form, dates, options.timezone)]
@@ -104,15 +116,20 @@ class ToRead(RulesRequest[RulesResult], frozen=True, kw_only=True, tag="read"):
         found = [*with_planned_days(found, dates, options.timezone)]
         items = judge.judged(found, document, list(lines_of(document.text)))
         if self.chunk_tokens is None:
-            return RulesResult(form, dates, items)
+            return RulesResult(chars, form, dates, items)
         text = form.view or document.text
         pieces = chunk.split(text, form.prose, self.chunk_tokens, by_sentence=self.by_sentence)
-        return RulesResult(form, dates, items, pieces)
+        return RulesResult(chars, form, dates, items, pieces)
 
 
 class ToSort(RulesRequest[Extraction], frozen=True, kw_only=True, tag="sort"):
-    """Request to remove duplicates from the items of a document, and to mark them."""
+    """Request to remove duplicates from the items of a document, and to mark them.
 
+    Attributes:
+        chars: characters of the text that were read.
+    """
+
+    chars: int
     form: RulesForm
     dates: PassageDates
     found: list[Item]
@@ -120,7 +137,8 @@ class ToSort(RulesRequest[Extraction], frozen=True, kw_only=True, tag="sort"):
 
     def answer(self) -> Extraction:
         """Sort the items out."""
-        document, options, form = self.document, self.options, self.form
+        document, options, form = beginning_of(self.document, self.chars), self.options, self.form
+        rest = self.document.text[self.chars :]
         suspicions = injection_warnings.spans(form.authored or document.text, form.apart)
         marked = injection_warnings.marked(self.found, document.text, suspicions, options.tables)
         single, doubles = duplicates.deduplicate(marked, options.tables)
@@ -138,7 +156,9 @@ class ToSort(RulesRequest[Extraction], frozen=True, kw_only=True, tag="sort"):
             guessed_encoding={document.guessed: beyond_ascii} if document.guessed else {},
             parts=dict(Counter(document.parts) + Counter(form.parts)),
             unresolved=sum(len(item.unresolved) for item in items),
-            is_cut_off=form.is_cut_off,
+            is_cut_off=form.is_cut_off and not rest,  # else the end of the text is not known
+            unread_chars=len(rest),
+            unread_lines=len(rest.splitlines()),
         )
         return Extraction(items=tuple(items), dropped=dropped, notes=notes)
 
@@ -158,8 +178,6 @@ class ToSort(RulesRequest[Extraction], frozen=True, kw_only=True, tag="sort"):
 class ToExtract(RulesRequest[Extraction], frozen=True, kw_only=True, tag="extract"):
     """Request to read a document without a model, and to sort out its items."""
 
-    reads_prose: bool
-
     def answer(self) -> Extraction:
         """Read the document and sort its items out."""
         document, options = self.document, self.options
@@ -167,6 +185,7 @@ class ToExtract(RulesRequest[Extraction], frozen=True, kw_only=True, tag="extrac
         return ToSort(
             document=document,
             options=options,
+            chars=found.chars,
             form=found.form,
             dates=found.dates,
             found=found.items,
@@ -176,6 +195,12 @@ class ToExtract(RulesRequest[Extraction], frozen=True, kw_only=True, tag="extrac
 
 Request = ToRead | ToExtract | ToSort
 MEMORY_BYTES: Final = 1 << 30  # of the process that answers; a text needs ten times its size
+
+
+def beginning_of(document: Document, chars: int) -> Document:
+    """Return a document with the first *chars* characters of its text."""
+    whole = chars >= len(document.text)
+    return document if whole else msgspec.structs.replace(document, text=document.text[:chars])
 
 
 def _is_over(item: Item, document: Document, timezone: str) -> bool:

@@ -19,6 +19,7 @@ import msgspec
 
 from hub.agents.prompts import BadPrompt
 from hub.base.clock import utc_text
+from hub.base.name_lists import counted
 from hub.base.printable import shell_word
 from hub.document import Document
 from hub.extraction import chunk, judge
@@ -263,6 +264,11 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
         "it is in a table of which no row is work: no columns say what is to be done, and by which day",
         "head a column Task, or Due, Pay by or Call back by above a day in most rows: hub help extraction",
     ),
+    "beyond_budget": (
+        "the end of the text was not read, as that would cost more than texts of its author may: {detail}",
+        "split the file, or write tasks as rows, '- [ ] ...', which cost little; of a mail by a known person,"
+        " name its sender in known_senders",
+    ),
     "not_prose": (
         "it is a part of its format that makes no record by itself: a heading, a field, or what is given up",
         "write it as a row of its own",
@@ -376,6 +382,8 @@ class Explainer:
                         return [*top, *_grouped(file, found.text, rows, line)]
             if isinstance(found, Document) and top:
                 code, detail = "too_long", f"it has more than {MAX_TEXT:,} characters"
+                if file is not None and (lines := file.notes.get("unread_lines")):
+                    top += [file.reason("beyond_budget", detail=counted(lines, "line"))]
             elif isinstance(found, UnreadUnit):
                 code, detail = found.code, found.message.partition(": ")[2] or found.message
             else:
@@ -737,7 +745,12 @@ def _of_others(
     prose = _Spans((passage.start, passage.end) for passage in everything.form.prose)
     rows_of_tables = _Spans(everything.form.tables)
     first: dict[str, int] = {}
+    if everything.chars < len(text):
+        detail = f"{len(text) - everything.chars:,} characters"
+        yield (everything.chars, len(text)), file.reason("beyond_budget", detail=detail)
     for nth, start, end in _pieces(text, sentences, taken):
+        if start >= everything.chars:
+            break
         words, table = fold(text[start:end]), tables.get(nth)
         if taken.touch(start, end):
             first.setdefault(words, start)

@@ -4,7 +4,7 @@ import anyio
 import pytest
 
 from hub.extraction.items import Evidence, Extraction, Item
-from hub.extraction.model import ModelAnswer, ModelRequest
+from hub.extraction.model import ModelAnswer, ModelRequest, Models
 from hub.runs.file_explanations import MAX_COMPARED, Explainer, similar
 from protocol.skipped_files import SkippedFile
 from protocol.work import AgentComplete, AgentManifest, ManifestFile, RunLimits
@@ -113,3 +113,36 @@ async def test_line_of_a_sentence_with_an_item_on_another_line_has_a_reason(
 def test_name_with_swapped_letters_is_found_among_more_names_than_are_compared() -> None:
     others = [f"meeting-{number}.md" for number in range(5 * MAX_COMPARED)]
     assert similar("invioce-may.md", [*others, "invoice-may.md"]) == ["invoice-may.md"]
+
+
+@pytest.mark.parametrize("line", [None, 99])
+async def test_lines_behind_the_part_of_a_text_that_is_read_are_named(
+    store: Store, agent: AgentRow, monkeypatch: pytest.MonkeyPatch, line: int | None
+) -> None:
+    monkeypatch.setattr("hub.extraction.reading_cost.OWN_STEPS", 1)
+    monkeypatch.setattr("hub.extraction.reading_cost._OWN_STEPS_PER_CHAR", 0)
+    lines = [f"{'It rained all day, and nobody came to see us. ' * 2} Nr {n:03}\n" for n in range(100)]
+    bench = Bench(store, agent)
+    bench.asking.models = bench.extractor.models = Models()
+    link = bench.connect(runs=folder(a="".join(lines)))
+    reasons = await Explainer(bench.previews).explain(agent, "a.md", line, link, within_s=20.0)
+    said = [(reason.code, reason.lines) for reason in reasons if reason.code != "no_rule"]
+    assert said == [("unread", ""), ("beyond_budget", "21-100")]
+    assert f"{sum(map(len, lines[20:])):,} characters" in reasons[-1].because
+
+
+async def test_unread_end_of_a_text_that_is_too_long_to_explain_is_named(
+    store: Store, agent: AgentRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.extraction.reading_cost.OWN_STEPS", 1)
+    monkeypatch.setattr("hub.extraction.reading_cost._OWN_STEPS_PER_CHAR", 0)
+    text = "It rained all day.\n" * 6_000
+    bench = Bench(store, agent)
+    bench.asking.models = bench.extractor.models = Models()
+    bench.connect(runs=folder(a=text))
+    run = await bench.run()
+    assert (run.units_done, run.units_failed) == (1, 0)
+    link = bench.connect(runs=folder(a=text))
+    reasons = await Explainer(bench.previews).explain(agent, "a.md", None, link, within_s=20.0)
+    assert [reason.code for reason in reasons] == ["settled", "beyond_budget", "too_long"]
+    assert "lines" in reasons[1].because
