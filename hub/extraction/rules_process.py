@@ -44,11 +44,11 @@ from protocol.frame import NO_JSON
 log = Channel(__name__)
 
 IDLE_S: Final = 60.0
-LARGE_CHARS: Final = 50_000  # half a second; one process at a time reads such a text, alone
+LARGE_STEPS: Final = 250_000  # a quarter of a second; one process at a time reads such a text, alone
 MAX_PROCESSES: Final = 2
 MAX_ZONES: Final = 3  # of requests, each for another process; with one more, the next process loads all
 _MAX_AHEAD: Final = 8  # documents sent to a process, and
-_MAX_CHARS_AHEAD: Final = 16_000
+_MAX_STEPS_AHEAD: Final = LARGE_STEPS  # so that a text of another run waits no longer for any of them
 _BACKLOG_CHARS: Final = 300_000  # two seconds of processor time; a start takes a sixth of a second
 _SLOW_S: Final = 10.0  # at one text, which is handled like a large one from then on
 _LIMIT_EVERY_S: Final = 1.0
@@ -81,7 +81,7 @@ class RulesHere:
 class _QueuedRequest:
     """Request with the future of its answer."""
 
-    __slots__ = ("answer", "is_large", "is_repeated", "needs", "request", "run", "seconds")
+    __slots__ = ("answer", "is_large", "is_repeated", "needs", "request", "run", "seconds", "steps")
 
     def __init__(self, request: RulesRequest[Any]) -> None:
         options = request.options
@@ -90,7 +90,8 @@ class _QueuedRequest:
         self.request = msgspec.structs.replace(request, options=needed)
         self.seconds = _FREE_S + self.chars / _CHARS_PER_S  # of processor time
         self.needs = request.needs
-        self.is_large = self.chars > LARGE_CHARS
+        self.steps = request.steps_to(LARGE_STEPS)
+        self.is_large = self.steps > LARGE_STEPS
         self.is_repeated = False
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
@@ -320,8 +321,8 @@ class RulesProcess:
         """Return True if a request can be sent to it: a large one alone, others some ahead."""
         if not self.jobs:
             return True
-        chars = job.chars + sum(ahead.chars for ahead in self.jobs)
-        return not self.is_reading_large and len(self.jobs) < _MAX_AHEAD and chars <= _MAX_CHARS_AHEAD
+        steps = job.steps + sum(ahead.steps for ahead in self.jobs)
+        return not self.is_reading_large and len(self.jobs) < _MAX_AHEAD and steps <= _MAX_STEPS_AHEAD
 
     def send(self, job: _QueuedRequest) -> None:
         """Send a request."""

@@ -273,6 +273,23 @@ async def test_small_text_is_read_by_another_process_while_one_reads_a_large_tex
     assert LARGE in found
 
 
+async def test_text_of_another_run_is_read_while_a_run_with_many_files_occupies_one_process(
+    rules: RulesProcesses,
+) -> None:
+    found, extractor = Found(), await stopped(rules)
+    many = [f"{number} {'Anna must send the quote by Friday. ' * 1_360}" for number in range(36)]
+    assert {len(text) // 1_000 for text in many} == {48}
+    async with anyio.create_task_group() as tasks:
+        for text in many:
+            tasks.start_soon(read, extractor, text, found)
+        await anyio.wait_all_tasks_blocked()
+        with anyio.fail_after(PATIENCE_S):
+            await read(extractor, TEXTS[0], found, msgspec.structs.replace(OPTIONS))
+        assert found == {TEXTS[0]: 1}
+        assert sum(process.is_reading_large for process in rules.processes) == 1
+        tasks.cancel_scope.cancel()
+
+
 async def test_texts_behind_a_slow_one_are_read_by_another_process(
     rules: RulesProcesses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
