@@ -83,6 +83,8 @@ def _facts(run: Mapping[str, Any]) -> dict[str, object]:
     }
     if run["state"] == "QUEUED" and run["because"] and run["waiting_for"]:
         facts["returned because"] = run["because"]
+    if run["left_because"]:
+        facts["left"] = run["left_because"]
     if run["fix"]:
         facts["to mend it"] = run["fix"]
     if run["missed_because"]:
@@ -113,6 +115,7 @@ def _facts(run: Mapping[str, Any]) -> dict[str, object]:
 _REMARKS: Final = {
     "undecoded": "{} characters, U+FFFD was read in their place",
     "guessed_encoding": "{} characters, which may be wrong",
+    "unread_chars": "{} at its end, see hub why",
 }
 
 
@@ -315,6 +318,8 @@ def sum_up(run: Mapping[str, Any]) -> None:
     items = f"{counted(run['items_created'], 'item')}{also_found(run)}"
     requests = counted(run["model_requests"], "model request")
     show.out(f"{went}{why}: {files_of(run)}, {items}, {requests}{cost}")
+    if run["left_because"]:
+        show.report(run["left_because"])
     report_errors(run)
     if run["fix"]:
         show.report(f"to mend it: {run['fix']}")

@@ -610,6 +610,8 @@ def _first_run(
             run: dict[str, Any] = hub.get(path_of("runs", runs[0]["id"]))
             if run["state"] in FINAL and run["followed_by"] is None:
                 return run
+            if run["followed_by"] is not None:
+                show.report(run["left_because"])
             runs[0] = {"id": run["followed_by"] or run["id"]}
             show_step({"run": run, "working_on": None})
             if clock.monotonic() > gives_up_at:

@@ -15,6 +15,7 @@ from hub.runs.sources import PathListing, ReadTree, UnreadUnit
 from protocol.lifecycles import RunState, UnitState
 from protocol.skipped_files import LEFT_OUT
 from storage.runs.items import ItemRow, source_of
+from storage.runs.run_moves import FollowUp
 from storage.runs.units import UnitRow
 
 
@@ -38,6 +39,7 @@ class Attempt:
         self.listing = PathListing()  # of the newest visit
         self.unread = 0  # files beyond the largest number of items that no run of its fire tried
         self.is_broke = False  # reached the budget of a run
+        self.follow_up: FollowUp | None = None  # queued already, as messages are left
         # only for a run that reads a mailbox, while its device is connected
         self.link: DeviceLink | None = None
 

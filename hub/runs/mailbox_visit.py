@@ -314,6 +314,7 @@ class MailboxVisits:
         follow_up = FollowUp(RunId(self._ids.fresh()), settings.config_fingerprint, builtins)
         run = await self._store.read(runs.get_run, attempt.order.run_id)
         await self._store.write(run_moves.follow, run, follow_up, self.at())
+        attempt.follow_up = follow_up  # which the end of this run finds, and names
         log.info("run.goes_on", run_id=run.id)
 
     async def _ending(self, row: ConnectorRow, failure: ConnectorFailure) -> AttemptEnding:

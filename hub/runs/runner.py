@@ -740,7 +740,7 @@ class Runner:
             wait_s=ending.wait_s,
             agent_id=order.agent_id,
             device_id=order.device_id,
-            follow_up=await self._follow_up(attempt) if ending.is_followed else None,
+            follow_up=await self._follow_up(attempt) if ending.is_followed else attempt.follow_up,
         )
 
 

@@ -140,6 +140,16 @@ def describe_reason(reason: str | None, *, within_s: float | None = None) -> str
     return None if reason is None else _REASONS.get(reason, reason)
 
 
+def describe_left(settled: int, left: int, *, is_followed: bool) -> str | None:
+    """Return what an ended run has left, and which runs read it; None: it left nothing."""
+    if left == 0:
+        return "more is left; the next run goes on with it at once" if is_followed else None
+    rest = (
+        f"the next run goes on with {left:,} at once" if is_followed else f"{left:,} left for the next runs"
+    )
+    return f"{settled:,} of {settled + left:,} files read; {rest}"
+
+
 def describe_folded(runs: int, since: datetime) -> str:
     """Return how many runs another one represents: ``nothing new, as in the 8638 runs since …``."""
     before = "the run" if runs == 1 else f"the {runs} runs"

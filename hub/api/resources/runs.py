@@ -42,7 +42,7 @@ from hub.runs.control import RunControl
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.failures import describe_errors, explain
 from hub.runs.lifecycle import RunWatch
-from hub.runs.sentences import describe_folded, describe_missed, describe_reason
+from hub.runs.sentences import describe_folded, describe_left, describe_missed, describe_reason
 from hub.runs.wait_sentences import PAUSING
 from protocol.coordination import Method
 from protocol.errors import CodedError, ErrorCode, IllegalTransition
@@ -102,6 +102,7 @@ class RunView(View, kw_only=True):
     units_failed: int = 0
     units_left: int = 0  # of a run that has ended: files left to the next runs
     followed_by: str | None = None  # id of the run that reads them at once
+    left_because: str | None = None  # a sentence: how many are read and left, and which run goes on with them
     items_created: int = 0
     error_count: int = 0  # so far; a completed run does not count what a later attempt overcame
     model_requests: int = 0
@@ -747,6 +748,8 @@ def _run_view(
         because = errors or because
     if row.folded_since is not None:
         because = describe_folded(row.folded, from_epoch_ms(row.folded_since))
+    left = total - settled if RUN.is_final(row.state) else 0
+    followed_by = result.get("followed_by")
     is_well = row.outcome in (None, RunOutcome.SUCCESS)
     return RunView.from_row(
         row,
@@ -763,8 +766,9 @@ def _run_view(
         units_total=total,
         units_skipped=skipped,
         left_out=result.get("left_out", {}),
-        units_left=total - settled if RUN.is_final(row.state) else 0,
-        followed_by=result.get("followed_by"),
+        units_left=left,
+        followed_by=followed_by,
+        left_because=describe_left(settled, left, is_followed=followed_by is not None),
         model_requests=row.usage.requests,
         usd=row.usage.cost_nanos / NANOS,
         message=row.status_message,

@@ -509,6 +509,10 @@ def test_run_with_follow_continues_with_the_following_runs(
         "success: 1 read, 1 skipped, 0 failed, 1 item, 0 model requests",
     ]
     assert f"1 file left to run {last['id'][-8:]}" in hub("runs").stdout
+    assert before["left_because"] == "1 of 2 files read; the next run goes on with 1 at once"
+    assert last["left_because"] is None
+    assert before["left_because"] in result.stderr
+    assert before["left_because"] in hub("runs", "show", before["id"]).stdout
 
 
 class ChainedRuns:

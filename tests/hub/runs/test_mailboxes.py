@@ -457,6 +457,10 @@ async def test_run_at_max_messages_is_followed_by_another_run_at_once(store: Sto
         ended.append(shown(await bench.run()))
     assert (ended, sorted(map(str, titles(link)))) == ([DONE] * 3, [f"t{number}" for number in range(1, 8)])
     assert len(mailbox.read) == 7
+    made = await store.read(runs.list_runs)
+    named = [(run.result or {}).get("followed_by") for run in made]
+    assert {*named} == {*(run.id for run in made if run.trigger_kind == "wake"), None}
+    assert len({*named}) == 3
 
 
 async def test_mailbox_run_meeting_the_budget_at_max_messages_is_not_followed(

@@ -87,7 +87,7 @@ function columnsOf(isOpen: boolean, toggle: () => void): readonly Column<Row>[] 
       },
     },
     { head: "Device", cell: unless((run) => run.device) },
-    { head: "Because", cell: unless((run) => run.waiting_for ?? (run.folded > 0 ? startedBy(run) : run.because && inZone(run.because)) ?? startedBy(run)) },
+    { head: "Because", cell: unless((run) => run.waiting_for ?? (run.folded > 0 ? startedBy(run) : run.because && inZone(run.because)) ?? run.left_because ?? startedBy(run)) },
     { head: "Files", kind: "number", cell: unless((run) => <Done of={run} />) },
     { head: "Items", kind: "number", cell: unless((run) => <a href={itemsOf(run)}>{count(run.items_created)}{run.items_updated > 0 && `, ${count(run.items_updated)} updated`}</a>) },
     { head: "Errors", kind: "number", cell: unless((run) => count(run.error_count)) },

@@ -10,7 +10,7 @@ import { ask } from "../server";
 import type { MoveView, RunCountsView, RunDetail, RunErrorView, UnitView } from "../types";
 import { Done, RunState, RunTable, itemsOf, startedBy } from "./run_parts";
 import { Waterfall } from "./waterfall";
-import { whyOf } from "./why";
+import { unread, whyOf } from "./why";
 
 const ROWS = 50;
 const STATES = ["QUEUED", "PREPARING", "RUNNING", "PAUSED", "COMPLETED", "FAILED", "CANCELLED"];
@@ -106,10 +106,10 @@ const UNITS = (agent: string): readonly Column<UnitView>[] => [
   { head: "Error", kind: "text", cell: (unit) => unit.error ?? "" },
 ];
 
-/** The parts of a mail of which one was not read, with what became of each. */
+/** Return the parts of a mail of which one was not read, and the unread end of a long text. */
 function partsOf({ notes }: UnitView): string {
   const parts = typeof notes.parts === "object" ? Object.entries(notes.parts) : [];
-  return parts.map(([part, times]) => (times > 1 ? `${count(times)} ${part}` : part)).join(", ");
+  return [...parts.map(([part, times]) => (times > 1 ? `${count(times)} ${part}` : part)), ...unread(notes)].join(", ");
 }
 const ERRORS: readonly Column<RunErrorView>[] = [
   { head: "When", cell: (error) => <Time at={error.at} /> },
@@ -138,6 +138,7 @@ function Detail({ of }: { of: RunDetail }): JSX.Element {
           ["Started", <Time at={of.started_at} none={of.completed_at ? "never" : "not yet"} />],
           ["Took", between(of.started_at, of.completed_at, now.value)],
           ["Files", <Done of={of} />],
+          ["Left", of.left_because && <>{of.left_because}{of.followed_by && <>: <a href={link(["runs", of.followed_by])}>{brief(of.followed_by)}</a></>}</>],
           ["Left out", Object.entries(of.left_out).map(([why, files]) => `${count(files)} ${why.replaceAll("_", " ")}`).join(", ")],
           ["Items", <a href={itemsOf(of)}>{`${count(of.items_created)} new, ${count(of.items_updated)} updated, ${count(of.items_known)} known`}</a>],
           ["Model", `${count(of.model_requests)} requests, ${count(of.prompt_tokens)} tokens in, ${count(of.completion_tokens)} out`],

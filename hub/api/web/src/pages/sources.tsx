@@ -198,6 +198,7 @@ function LastRun({ of: run, unit, isSaid }: { of: RunView | null; unit: string; 
   return (
     <>
       {!run.completed_at && !(run.waiting_for && isSaid) && <p role="status">{run.waiting_for ?? <>Reading: <Done of={run} /> <a href={page}>{unit}s</a></>}</p>}
+      {run.left_because && <p role="status">{ended(run.left_because)} <a href={page}>Its run</a></p>}
       {problems}
       <LeftOut of={run} unit={unit} />
     </>

@@ -21,6 +21,11 @@ export function whyOf(path: string, agent: string): string {
   return link(["why"], { path, agent });
 }
 
+/** Return how much of a text was not read, as nothing or one remark. */
+export function unread({ unread_chars: chars, unread_lines: lines }: UnitView["notes"]): readonly string[] {
+  return typeof chars === "number" && typeof lines === "number" ? [`${count(lines)} ${lines === 1 ? "line" : "lines"} at its end not read (${count(chars)} characters)`] : [];
+}
+
 const COLUMNS: readonly Column<Reason>[] = [
   { head: "Lines", kind: "main", cell: (reason) => (reason.lines && `${/\D/.test(reason.lines) ? "lines" : "line"} ${reason.lines}`) || <Foreign of={reason.path} /> },
   {
@@ -93,7 +98,7 @@ function Files({ agent }: { agent: string | null }): JSX.Element {
   const columns: readonly Column<ReadFile>[] = [
     { head: "File", kind: "main", cell: ({ path, run }) => <a href={whyOf(path, run.agent)}><Foreign of={path} /></a> },
     { head: "Read", cell: ({ run }) => soon(run.completed_at ?? run.created_at, now.value) },
-    { head: "Has", kind: "text", cell: (file) => file.error ?? (file.state === "DONE" ? held(all.filter(({ agent, path }) => agent === file.run.agent && path === file.path)) : <State of={file.state} />) },
+    { head: "Has", kind: "text", cell: (file) => file.error ?? (file.state === "DONE" ? [held(all.filter(({ agent, path }) => agent === file.run.agent && path === file.path)), ...unread(file.notes)].join(", ") : <State of={file.state} />) },
   ];
   return (
     <Read of={runs}>
