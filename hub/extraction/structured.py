@@ -125,7 +125,7 @@ def read(document: Document, options: ExtractionOptions) -> RulesForm:
     """Extract items by rules, and return the remaining prose. Never raises, for any text."""
     name = PurePosixPath(document.unit_key.replace("\\", "/")).name.lower()
     media_type = (document.media_type or "").split(";")[0].strip().lower()
-    reader = _BY_SUFFIX.get(PurePosixPath(name).suffix) or _BY_MEDIA_TYPE.get(media_type)
+    reader = _BY_SUFFIX.get(name[name.rfind(".", 1) :]) or _BY_MEDIA_TYPE.get(media_type)
     is_named = name in ("todo.txt", "done.txt") or name.endswith(".todo.txt")
     if (is_named or reader in (None, read_markdown)) and is_todo_txt(document.text, is_named=is_named):
         reader = read_todo_txt
