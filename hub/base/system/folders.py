@@ -31,6 +31,18 @@ _NAME_SURROGATE: Final = 0x2000_0000  # of a reparse tag: a link or a mount poin
 _READ_FLAGS: Final = ("O_BINARY", "O_NOINHERIT", "O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC")
 
 
+_PREFIX: Final = ".hub-unfinished-"  # of files that will replace others
+_UNFINISHED: Final = re.compile(rf"{re.escape(_PREFIX)}[a-z0-9_]{{8}}")
+
+
+def _lock(descriptor: int) -> None:
+    """Lock an open file until it is closed. Raises OSError: another process has, or the disk has no locks."""
+    if sys.platform != "win32":
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def _flags(*names: str) -> int:
     """Return the flags of these names that the system has."""
     flags = os.O_RDONLY
@@ -102,22 +114,37 @@ class Folder(ABC):
         Raises:
             OSError: the old file is unchanged, and no temporary file is left, as after an error in the block.
         """
-        fresh = self._reached(os.path.basename(tempfile.mktemp(prefix=f".{name}.")))  # created exclusively
+        fresh = self._reached(os.path.basename(tempfile.mktemp(prefix=_PREFIX)))  # created exclusively
         descriptor = os.open(fresh, _CREATE, 0o600, dir_fd=self._descriptor)
         try:
             with open(descriptor, "wb") as file:
+                with suppress(OSError):  # of a disk without locks
+                    _lock(descriptor)
                 self._reached(name)  # before anything is written
                 os.chmod(descriptor if os.chmod in os.supports_fd else fresh, mode)
                 yield file
                 file.flush()
                 os.fsync(descriptor)
-            check()
-            replace(fresh, self._reached(name), self._descriptor)
+                if sys.platform == "win32":
+                    file.close()  # it moves no open file; elsewhere the file stays locked
+                check()
+                replace(fresh, self._reached(name), self._descriptor)
         except BaseException:
             with suppress(OSError):
                 os.unlink(fresh, dir_fd=self._descriptor)
             raise
         sync_folder(Path(self.path))
+
+    def remove_unfinished(self) -> None:
+        """Remove the files that processes left in this folder when they were killed while they replaced one.
+
+        A process that is replacing a file has a lock on it; Windows removes no open file.
+        """
+        for name in filter(_UNFINISHED.fullmatch, self.names()):
+            with suppress(OSError):
+                with open(self.open_file(name), "rb") as file:
+                    _lock(file.fileno())
+                os.unlink(self._reached(name), dir_fd=self._descriptor)
 
     def __enter__(self) -> Self:
         return self

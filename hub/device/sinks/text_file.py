@@ -89,6 +89,7 @@ class TextFile:
     def __init__(self, path: Path, form: Format) -> None:
         self._path = str(path)
         self._form = form
+        self._cleaned: set[Path] = set()  # folders of its places, once for a process
         # keys that a file near this one did not have, and its stamp then, by its path
         self._without: dict[str, tuple[Hashable, frozenset[str]]] = {}
         # keys that the last search did not find for certain, and the files that it read, with their stamp
@@ -128,6 +129,9 @@ class TextFile:
 
         A place to which rows were moved, and that cannot be read, counts as missing.
         """
+        for folder in {Path(place).parent for place in places} - self._cleaned:
+            remove_unfinished(folder)
+            self._cleaned.add(folder)
         lines: dict[str, list[Found]] = {}
         contents: dict[str, bytes | None] = {}
         unreadable: dict[str, str] = {}
@@ -274,6 +278,12 @@ def _folder_of(path: Path) -> Folder:
     return enter(str(Path(without_links(str(path))).parent), lists=False)
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove files that a device left in a folder when it was killed while it replaced another one."""
+    with suppress(OSError), enter(without_links(str(folder))) as opened:
+        opened.remove_unfinished()
+
+
 def text_in(place: str, content: bytes | None, newline: str) -> tuple[str, str]:
     """Return a text with line feeds and without its byte order mark, and how its lines end, or *newline*.
 
@@ -325,6 +335,7 @@ def replace_content(
         if content_of(path)[0] != before:
             raise TargetChanged(f"{path}: another program changed it just now")
 
+    remove_unfinished(path.parent)
     try:
         with _folder_of(path) as folder, ExitStack() as opened:
             old: int | None = None
