@@ -105,6 +105,7 @@ soak: $(VENV)/.dev  ## the slow proofs: what CI leaves out, large folders, kills
 	@$(BIN)/python -m tests.scenarios.quiet_day --hours 1
 	@$(BIN)/python -m tests.scenarios.units
 	@$(BIN)/python -m tests.scenarios.sinks
+	@$(BIN)/python -m tests.scenarios.ticks
 	@$(BIN)/python -m tests.scenarios.lacking
 	@$(BIN)/python -m tests.scenarios.crowds --way stop
 	@$(BIN)/python -m tests.scenarios.migrations

@@ -613,7 +613,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
 
 def has_tables(db: sqlite3.Connection) -> bool:
     """Return True if a device of this release has served the file."""
-    return db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sink_waits'").fetchone() is not None
+    return db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sink_writes'").fetchone() is not None
 
 
 def _add_tables(db: sqlite3.Connection) -> None:

@@ -182,6 +182,8 @@ CREATE TABLE agent_files (
 # that of the place, which is asked what it is before its first row, or of its owner. A row of a sink waits
 # alone if the place refused it, or a look missed it, which is no deletion yet. It waits until *until_ms*. A
 # row that its owner moved out of the sink's file belongs to the sink as long as its former place, its *home*.
+# A write has the fields that are being written to a place, as of *at_ms*, until the row is recorded: a
+# process that died in between may have written them. *inode*: of the place's file before.
 SINKS: Final = (
     """
 CREATE TABLE IF NOT EXISTS sink_rows (
@@ -250,6 +252,17 @@ CREATE TABLE IF NOT EXISTS sink_moves (
     PRIMARY KEY (sink, key)
 ) STRICT, WITHOUT ROWID
 """,
+    """
+CREATE TABLE IF NOT EXISTS sink_writes (
+    sink TEXT NOT NULL,
+    key TEXT NOT NULL,
+    fields TEXT NOT NULL CHECK (json_valid(fields)),
+    at_ms INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
+    PRIMARY KEY (sink, key)
+) STRICT, WITHOUT ROWID
+""",
+    "CREATE INDEX IF NOT EXISTS sink_history_row ON sink_history (row_id)",
     """
 CREATE TABLE IF NOT EXISTS place_reports (
     tbl TEXT NOT NULL,

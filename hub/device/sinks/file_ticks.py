@@ -16,16 +16,19 @@ from typing import Final, NamedTuple
 
 from hub.base.clock import epoch_ms
 from hub.device import proposals, rows
+from hub.device.declared_tables import json_text
 from hub.device.exclusion import why_private
 from hub.device.items import sources_of
 from hub.device.moved_files import note_replaced
+from hub.device.schema import transaction
 from hub.device.sinks import answers
+from hub.device.sinks.recorded_rows import forget_writes, inode_at, note_writes
 from hub.device.sinks.reports import OWN_LINE
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import Synced
 from hub.device.sinks.text_file import bytes_of, content_of, replace_content, require_writable, text_in
 from hub.text.folding import words_of
-from hub.text.rows.row import TargetFailed
+from hub.text.rows.row import Put, TargetFailed
 from hub.text.rows.row_keys import key_of
 from hub.text.rows.ticks import Tick, tick_of
 from protocol.tables import TABLES, TableName
@@ -34,10 +37,11 @@ SOURCES: Final = ""  # no sink of the settings has this name
 _SEARCH_MS: Final = 600_000  # between two searches for the same missing file
 _TASKS: Final = """
 SELECT tasks.id, tasks.status = 'done', tasks."isApproved", calls.source_path, calls.quote, calls.quote_start,
-    sink_rows.base, sink_rows.digest
+    sink_rows.base, sink_rows.digest, sink_writes.fields, sink_writes.inode
 FROM tasks JOIN reviews ON reviews.tbl = 'tasks' AND reviews.row_id = tasks.id
 JOIN calls ON calls.call_id = reviews.call_id
 LEFT JOIN sink_rows ON sink_rows.sink = '' AND sink_rows.row_id = tasks.id
+LEFT JOIN sink_writes ON sink_writes.sink = '' AND sink_writes.key = sink_rows.key
 WHERE calls.quote IS NOT NULL ORDER BY calls.source_path
 """
 _RECORD: Final = """
@@ -46,11 +50,12 @@ VALUES ('', ?, 'tasks', ?, ?, ?, ?, ?)
 """
 _TABLE: Final = TABLES[TableName.TASKS]
 _State = tuple[str | None, str | None]  # what is recorded of a line: base and digest
-_STATES: Final = {False: '{"status":"todo"}', True: '{"status":"done"}'}  # also of 0 and 1
+_FIELDS: Final = {False: {"status": "todo"}, True: {"status": "done"}}
+_STATES: Final = {is_done: json_text(fields) for is_done, fields in _FIELDS.items()}  # also of 0 and 1
 
 
 class _LineTask(NamedTuple):
-    """Task with the line that it was found in, and what is recorded of the line."""
+    """Task with the line that it was found in, and what is recorded of the line and of its latest write."""
 
     id: str
     is_done: int
@@ -60,6 +65,8 @@ class _LineTask(NamedTuple):
     start: int | None
     base: str | None
     digest: str | None
+    sent: str | None
+    inode: int | None
 
 
 def tick_sources(
@@ -113,6 +120,7 @@ class _Ticks:
             else:
                 self._tick_once(path, file, tasks, sink)
         except TargetFailed as error:  # the next look tries again
+            self._forget_writes(tasks)
             consent = answers.request_consent(self._db, sink.name if sink else SOURCES, error)
             self.synced.problem = f"{error}{consent}"
 
@@ -126,10 +134,16 @@ class _Ticks:
         if not os.path.lexists(file):
             return  # the sink says so
         note = self._open(path, file, tasks, sink.kind)
-        self.synced.taken_back += note.take_back(self._db, line, self._at_ms)
-        ticks = note.changed(due, is_opened=True)
+        with transaction(self._db):
+            self.synced.taken_back += note.take_back(self._db, line, self._at_ms)
+            ticks = note.changed(due, is_opened=True)
+            self._record(tasks, note.states((), line), file)
+            note_writes(self._db, SOURCES, note.writes(ticks, self._at_ms))
         self._replace(note, ticks, path, file, sink.name)
-        self._record(tasks, note.states(ticks, line), file)
+        if ticks:
+            with transaction(self._db):
+                self._record(tasks, note.states(ticks, line), file)
+                self._forget_writes(tasks)
 
     def _tick_once(self, path: str, file: Path, tasks: Sequence[_LineTask], sink: Sink | None) -> None:
         """Mark the lines of done tasks, also in a file that was moved to another allowed place."""
@@ -189,6 +203,9 @@ class _Ticks:
             note.replace(ticks, agreed)
             note_replaced(self._db, str(file), path)
 
+    def _forget_writes(self, tasks: Sequence[_LineTask]) -> None:
+        forget_writes(self._db, SOURCES, [key_of(_TABLE.name, task.id) for task in tasks])
+
     def _record(self, tasks: Sequence[_LineTask], states: Mapping[str, _State], file: Path) -> None:
         """Record the states that have changed."""
         for task in tasks:
@@ -225,13 +242,28 @@ class _TickedFile:
         count = 0
         for tick, tasks in self.lines.items():
             for number, task in enumerate(tasks):
-                was_done = task.base == _STATES[True] and task.digest in (line, OWN_LINE)
+                was_done = self._was_done(task, line, is_done=tick.is_done)
                 if task.is_approved and tick.is_done not in (was_done, task.is_done):
                     tasks[number] = task._replace(is_done=tick.is_done)
                     rows.update(db, _TABLE, task.id, {"status": "done" if tick.is_done else "todo"}, at_ms)
                     proposals.drop_done(db, _TABLE, task.id)
                     count += 1
         return count
+
+    def _was_done(self, task: _LineTask, line: str, *, is_done: bool) -> bool:
+        """Return whether the line was done when both sides agreed; if that is unknown, a tick stands."""
+        if task.sent is not None and inode_at(str(self._file)) != task.inode:
+            return is_done and task.sent == _STATES[True]
+        return task.base == _STATES[True] and task.digest in (line, OWN_LINE)
+
+    def writes(self, ticks: Collection[Tick], at_ms: int) -> list[Put]:
+        """Return what is written to the lines of approved tasks."""
+        return [
+            Put(key_of(_TABLE.name, task.id), _TABLE, _FIELDS[not tick.is_done], str(self._file), at_ms)
+            for tick in ticks
+            for task in self.lines[tick]
+            if task.is_approved
+        ]
 
     def changed(self, due: Collection[str], *, is_opened: bool) -> Collection[Tick]:
         """Return the ticks that are to change: a line is done once all approved tasks of it are."""

@@ -1,10 +1,13 @@
 """Merge of a row's changes at the device and at the target: which side wins for each field.
 
 The base of a row is the fields that both sides had last: a side whose field differs from it was changed.
-Where both sides were changed, the later change counts.
+Where both sides were changed, the later change counts. If the process died while it wrote the row, a field
+that the target has as it was written is the base. Without a base a tick of either side stands, unless the
+history has a later opening, and different words of other fields stay at both sides.
 """
 
 import sqlite3
+from typing import Final
 
 import msgspec
 
@@ -12,18 +15,20 @@ from hub.device import declared_tables, rows
 from hub.device.owner import read_fields
 from hub.device.sinks.approved_rows import ApprovedRow
 from hub.device.sinks.moved_rows import last_place
-from hub.device.sinks.recorded_rows import RecordedRow, note_change, record
+from hub.device.sinks.recorded_rows import RecordedRow, inode_at, note_change, record, reopened_ms
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.target import Found, is_archived
 from hub.text.rows.row import Fields
+
+_STATUS: Final = "status"
+_DONE: Final = "done"
 
 
 class Merge(msgspec.Struct):
     """Decision about a row: fields to change here, and those to write to the target, if any.
 
     *expressed*: the fields that the target has after it wrote *written*. *unsettled*: fields of which
-    both sides keep what they have: refused ones, and those that the target has for the first time, with other
-    words than here.
+    both sides keep what they have: refused ones, and those without a base that have other words than here.
     """
 
     base: dict[str, str]
@@ -34,20 +39,25 @@ class Merge(msgspec.Struct):
     unsettled: frozenset[str] = frozenset()
 
 
-def merge_row(sink: Sink, recorded: RecordedRow, approved: ApprovedRow, found: Found | None) -> Merge:
+def merge_row(
+    db: sqlite3.Connection, sink: Sink, recorded: RecordedRow, approved: ApprovedRow, found: Found | None
+) -> Merge:
     """Decide about a row that is not as it was recorded, or that its target does not have yet.
 
     Raises:
         TargetFailed: the target cannot express the row.
     """
-    if found is None:
-        expressed = sink.target.expressed(approved.table, approved.fields)
-        return Merge({}, {}, approved.fields, expressed)
-    base = recorded.base
-    # Such as a column that became that of a field.
-    new = set() if recorded.base_text is None else found.fields.keys() - base.keys()
-    is_unchanged = recorded.is_unchanged(approved) and not new
+    if found is None:  # a server knows a request again that may have been carried out
+        fields = recorded.sent or approved.fields
+        return Merge({}, {}, fields, sink.target.expressed(approved.table, fields))
+    base = _base(sink, recorded, approved, found)
+    # All of a row without a base, or such as a column that became that of a field.
+    new = found.fields.keys() - base.keys()
+    is_unchanged = recorded.is_unchanged(approved) and not new and recorded.sent_text is None
     own = base if is_unchanged else sink.target.expressed(approved.table, approved.fields)
+    if _STATUS in new:
+        base[_STATUS] = _status_before(db, recorded, own.get(_STATUS, ""), found)
+        new.remove(_STATUS)
     unsettled = {name for name in new if "" != found.fields[name] != own.get(name, "") != ""}
     merge = Merge({}, {}, unsettled=frozenset(unsettled))
     remote_edits: dict[str, str] = {}
@@ -56,24 +66,50 @@ def merge_row(sink: Sink, recorded: RecordedRow, approved: ApprovedRow, found: F
         if name in unsettled:
             remote_edits[name] = theirs
             continue
-        ours, before = own.get(name, ""), base.get(name, "" if name in new else None)
-        if before is not None and found.former.get(name) == before:
+        ours, before = own.get(name, ""), base.get(name, "")
+        if name in base and found.former.get(name) == before:
             theirs = before  # unchanged since a former release wrote it
         merge.base[name] = theirs
         if ours == theirs:
             continue
         is_local_edit, is_remote_edit = ours != before, theirs != before
-        merge.conflict |= is_local_edit and is_remote_edit and before is not None
+        merge.conflict |= is_local_edit and is_remote_edit
         if is_remote_edit and (not is_local_edit or found.at_ms > approved.at_ms):
             merge.back |= {name: theirs} if sink.back else {}
             remote_edits[name] = theirs
         else:
             is_written = True
-            merge.base[name] = before or ""
+            merge.base[name] = before
     if is_written and not is_archived(sink.target, found.place, found.fields):
         merge.written = {**approved.fields, **remote_edits}
         merge.expressed = sink.target.expressed(approved.table, merge.written)
     return merge
+
+
+def _base(sink: Sink, recorded: RecordedRow, approved: ApprovedRow, found: Found) -> dict[str, str]:
+    """Return the fields that both sides had last, as far as that is known."""
+    base = recorded.base
+    if recorded.sent is None or inode_at(found.place) == recorded.inode != 0:  # it was not written
+        return base
+    sent = sink.target.expressed(approved.table, recorded.sent)
+    is_as_sent = not recorded.inode and found.at_ms <= recorded.sent_ms
+    for name, theirs in found.fields.items():
+        if theirs == sent.get(name, "") or (is_as_sent and name != _STATUS):
+            base[name] = theirs
+        elif name == _STATUS and not is_as_sent:
+            base.pop(name, None)  # it was written and changed there since, or not written
+        elif recorded.base_text is None and name != _STATUS:
+            base[name] = sent.get(name, "")
+    return base
+
+
+def _status_before(db: sqlite3.Connection, recorded: RecordedRow, ours: str, found: Found) -> str:
+    """Return the status that counts as the former one where none is known, so that a tick stands."""
+    theirs = found.fields[_STATUS]
+    if _DONE not in (ours, theirs):
+        return "todo"
+    is_reopened = theirs == _DONE != ours and reopened_ms(db, recorded) > found.at_ms
+    return _DONE if is_reopened else ours if theirs == _DONE else theirs
 
 
 def apply_merge(
@@ -107,6 +143,8 @@ def apply_merge(
     if changed or merge.conflict:
         what = "conflict" if merge.conflict else "taken back"
         note_change(db, sink.name, recorded, at_ms, what, approved.fields, found.fields)
+    if merge.written and merge.written.get(_STATUS) != _DONE == merge.base.get(_STATUS):
+        note_change(db, sink.name, recorded, at_ms, "reopened", approved.fields, found.fields)
     approved.fields = approved.fields | changed
     digest = approved.digest if merge.written is None and not refusals else ""
     if digest and found.source and not changed:
@@ -114,6 +152,7 @@ def apply_merge(
     recorded.home = last_place(sink, recorded)
     before = msgspec.structs.replace(recorded)
     recorded.place, recorded.digest, recorded.is_deleted = found.place, digest, False
+    recorded.sent_text = None
     if recorded.base_text is None or merge.base != recorded.base:
         recorded.base_text = declared_tables.json_text(merge.base)
     if recorded != before:

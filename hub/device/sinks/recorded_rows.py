@@ -1,25 +1,37 @@
 """State of each row at the last synchronization with a target, and the history of changes."""
 
 import sqlite3
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from hub.base.system.files import stamp_of_file
 from hub.device import declared_tables
 from hub.device.sinks.approved_rows import DIGEST_CHARS, ApprovedRow
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.target import Found
 from hub.device.sinks.waits import end_waits, waits_of
-from hub.text.rows.row import Fields
+from hub.text.rows.row import Fields, Put
 
 MAX_HISTORY: Final = 20_000  # changes that are remembered, of all sinks
 _ROWS: Final = """
-SELECT key, tbl, row_id, place, base, digest, is_deleted, coalesce(home, '') AS home
-FROM sink_rows LEFT JOIN sink_moves USING (sink, key) WHERE sink = ? ORDER BY key
+SELECT key, tbl, row_id, place, base, digest, is_deleted, coalesce(home, ''),
+    fields, coalesce(sink_writes.at_ms, 0), coalesce(inode, 0)
+FROM sink_rows LEFT JOIN sink_moves USING (sink, key) LEFT JOIN sink_writes USING (sink, key)
+WHERE sink = ? ORDER BY key
 """
 _RECORD: Final = "INSERT OR REPLACE INTO sink_rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_NOTE_WRITE: Final = "INSERT OR REPLACE INTO sink_writes VALUES (?, ?, ?, ?, ?)"
 _NOTE: Final = """
 INSERT INTO sink_history (at_ms, sink, tbl, row_id, what, local, remote) VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+_REOPENED: Final = """
+SELECT coalesce(max(at_ms), 0) FROM sink_history WHERE row_id = ? AND tbl = ? AND (what = 'reopened'
+    OR what = 'taken back' AND json_extract(local, '$.status') = 'done'
+    AND json_extract(remote, '$.status') != 'done')
 """
 _FORGET_NOTES: Final = "DELETE FROM sink_history WHERE number <= (SELECT max(number) FROM sink_history) - ?"
 AGAIN: Final = "again"  # digest of a row that is searched before it is written again
@@ -35,7 +47,8 @@ class RecordedRow(msgspec.Struct, gc=False):  # it has texts alone
     """Row as it was recorded; without a *base* it is being written for the first time.
 
     *digest*: of the fields that both sides have, then of their sources; empty if they differ; ``AGAIN``.
-    *home*: place of the sink that the row had before its owner moved it to another file.
+    *home*: place of the sink that the row had before its owner moved it to another file. *sent_text*: the
+    fields of a write that may have ended or not, as of *sent_ms*; *inode*: of the place's file before it.
     """
 
     key: str
@@ -46,10 +59,17 @@ class RecordedRow(msgspec.Struct, gc=False):  # it has texts alone
     digest: str = ""
     is_deleted: bool = False
     home: str = ""
+    sent_text: str | None = None
+    sent_ms: int = 0
+    inode: int = 0
 
     @property
     def base(self) -> dict[str, str]:
         return {} if self.base_text is None else msgspec.json.decode(self.base_text)
+
+    @property
+    def sent(self) -> dict[str, str] | None:
+        return None if self.sent_text is None else msgspec.json.decode(self.sent_text)
 
     @property
     def is_written(self) -> bool:
@@ -57,8 +77,8 @@ class RecordedRow(msgspec.Struct, gc=False):  # it has texts alone
 
     @property
     def is_again(self) -> bool:
-        """True if the row was written once, and is to be written again where it is nowhere else."""
-        return self.base_text is None and self.digest == AGAIN
+        """True if the row was written once, or may have been, and is written where it is nowhere else."""
+        return self.base_text is None and (self.digest == AGAIN or self.sent_text is not None)
 
     def is_unchanged(self, approved: ApprovedRow) -> bool:
         """Return True if the fields of the row here are as they were when this was recorded."""
@@ -72,7 +92,7 @@ class RecordedRow(msgspec.Struct, gc=False):  # it has texts alone
 
 def recorded_rows(db: sqlite3.Connection, sink: str) -> dict[str, RecordedRow]:
     """Return the recorded rows of a sink by key."""
-    return {row["key"]: RecordedRow(*row) for row in db.execute(_ROWS, (sink,))}
+    return {row[0]: RecordedRow(*row) for row in db.execute(_ROWS, (sink,))}
 
 
 def record(db: sqlite3.Connection, sink: Sink, row: RecordedRow, at_ms: int) -> None:
@@ -84,11 +104,36 @@ def record(db: sqlite3.Connection, sink: Sink, row: RecordedRow, at_ms: int) -> 
         db.execute("INSERT OR REPLACE INTO sink_moves VALUES (?, ?, ?)", (sink.name, row.key, row.home))
     else:
         db.execute("DELETE FROM sink_moves WHERE sink = ? AND key = ?", (sink.name, row.key))
+    forget_writes(db, sink.name, [row.key])
+
+
+def note_writes(db: sqlite3.Connection, sink: str, puts: Iterable[Put]) -> None:
+    """Note rows that are about to be written, until they are recorded."""
+    inode = lru_cache(inode_at)
+    for put in puts:
+        fields = declared_tables.json_text(dict(put.fields))
+        db.execute(_NOTE_WRITE, (sink, put.key, fields, put.at_ms, inode(put.place)))
+
+
+def forget_writes(db: sqlite3.Connection, sink: str, keys: Iterable[str]) -> None:
+    """Forget writes that are recorded, or were not carried out."""
+    db.executemany("DELETE FROM sink_writes WHERE sink = ? AND key = ?", [(sink, key) for key in keys])
+
+
+def inode_at(place: str) -> int:
+    """Return the inode of a place that is a file, or 0."""
+    return (stamp_of_file(Path(place)) or (0,))[-1]
+
+
+def reopened_ms(db: sqlite3.Connection, row: RecordedRow) -> int:
+    """Return when a done row was opened again last, as far as the history says, in epoch ms; else 0."""
+    (at_ms,) = db.execute(_REOPENED, (row.row_id, row.tbl)).fetchone()
+    return int(at_ms)
 
 
 def forget(db: sqlite3.Connection, sink: str, key: str) -> None:
     """Forget that a row is at a sink, or waits for it."""
-    for table in ("sink_rows", "sink_moves", "sink_waits"):
+    for table in ("sink_rows", "sink_moves", "sink_waits", "sink_writes"):
         db.execute(f"DELETE FROM {table} WHERE sink = ? AND key = ?", (sink, key))
 
 

@@ -1,8 +1,8 @@
 """Synchronization of approved rows with a target: reading, merging, writing, retry after a conflict.
 
-The key of a row is derived from its table and id, and its place is recorded before it is written. So a row is
-found again that was written, but not recorded, when the process died. If another program changes the target
-meanwhile, ``_TRIES`` attempts are made.
+The key of a row is derived from its table and id, and its place and fields are noted before it is written. So
+a row is found again, and merged, that was written, but not recorded, when the process died. If another
+program changes the target meanwhile, ``_TRIES`` attempts are made.
 """
 
 import sqlite3
@@ -24,7 +24,15 @@ from hub.device.sinks.approved_rows import ApprovedRow, approved_rows
 from hub.device.sinks.listed_sources import listed_already
 from hub.device.sinks.merging import Merge, apply_merge, merge_row
 from hub.device.sinks.moved_rows import leaves_place, locate_rows, vanished_places
-from hub.device.sinks.recorded_rows import RecordedRow, forget, note_change, record, recorded_rows
+from hub.device.sinks.recorded_rows import (
+    RecordedRow,
+    forget,
+    forget_writes,
+    note_change,
+    note_writes,
+    record,
+    recorded_rows,
+)
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.target import Found, Snapshot, TargetChanged, is_archived
 from hub.device.sinks.waits import WaitReason, due_keys, end_waits, missed_until, note_refusals, waits_of
@@ -134,9 +142,11 @@ class _Pass:
             lost = [key for key in lost if self._recorded[key].place not in vanished]
             missed = self._missed([*lost, *vanished])
             self._compare(snapshot, vanished, missed)
+            puts, removed = self._due()
+            note_writes(self._db, self._sink.name, puts.values())
         self._synced.missing = sorted(vanished - missed)
         self._synced.places |= {row.place for row in self._recorded.values()}
-        self._handle_errors(has_accepted=self._write(snapshot))
+        self._handle_errors(has_accepted=self._write(snapshot, puts, removed))
         self._report(refusals)
 
     def _record_new_rows(self) -> None:
@@ -261,7 +271,7 @@ class _Pass:
             self._problems.append(problem)
             return False
         try:
-            merge = merge_row(self._sink, row, approved, found)
+            merge = merge_row(self._db, self._sink, row, approved, found)
         except Exception as error:  # of a format, or of a package of others: it is of this row
             reason = f"{error}" if isinstance(error, TargetFailed) else f"it fails: {error!r}"
             self._errors[row.key] = TargetFailed(reason, PlaceProblem.REFUSED, RefusalScope.ROW)
@@ -274,23 +284,33 @@ class _Pass:
         self._merges[row.key] = merge
         return False
 
-    def _write(self, snapshot: Snapshot) -> bool:
-        """Write and remove the rows that are due; return True if the target has accepted one."""
+    def _due(self) -> tuple[Mapping[str, Put], Sequence[str]]:
+        """Return the rows to write now, by key, and the keys of those to remove."""
         changed_ms = {key: self._approved[key].at_ms for key in self._waits.keys() & self._approved.keys()}
         keys = [*self._merges, *self._removed, *self._errors]
         due = due_keys(self._waits, keys, changed_ms, self._at_ms)
         self._errors = {key: error for key, error in self._errors.items() if key in due}
         puts = {key: self._row_to_write(key, self._merges[key]) for key in due if key in self._merges}
-        removed = [key for key in due if key in self._removed]
+        return puts, [key for key in due if key in self._removed]
+
+    def _write(self, snapshot: Snapshot, puts: Mapping[str, Put], removed: Sequence[str]) -> bool:
+        """Write and remove rows; return True if the target has accepted one."""
         if not puts and not removed:
             return False
         agreed = answers.confirmed(self._db, self._sink.name)
-        results = self._sink.target.write(snapshot._replace(agreed=agreed), [*puts.values()], removed)
+        try:
+            results = self._sink.target.write(snapshot._replace(agreed=agreed), [*puts.values()], removed)
+        except TargetFailed:
+            if len({put.place for put in puts.values()}) == 1:  # of several, the first may be written
+                forget_writes(self._db, self._sink.name, puts)
+            raise
         left = {key: result for key, result in results.items() if not isinstance(result, Found)}
         self._errors |= {key: error for key, error in left.items() if error is not None}
         accepted = [key for key in (*puts, *removed) if key not in left]
         places = {puts[key].place if key in puts else snapshot.found[key].place for key in accepted}
         with transaction(self._db):
+            refused = [key for key, error in left.items() if error is None or not error.is_of_all]
+            forget_writes(self._db, self._sink.name, refused)
             for place in places:
                 note_replaced(self._db, place)
             for key in accepted:
@@ -302,8 +322,10 @@ class _Pass:
         return bool(accepted)
 
     def _row_to_write(self, key: str, merge: Merge) -> Put:
-        approved, place = self._approved[key], self._recorded[key].place
-        return Put(key, approved.table, merge.written or {}, place, approved.at_ms)
+        approved, row, fields = self._approved[key], self._recorded[key], merge.written or {}
+        return Put(
+            key, approved.table, fields, row.place, row.sent_ms if fields == row.sent else approved.at_ms
+        )
 
     def _record_written(self, put: Put, result: object) -> None:
         """Record a row that the target has, with its place and fields there where they differ."""

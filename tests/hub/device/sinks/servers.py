@@ -86,6 +86,7 @@ class Tasks:
         self.tasks: dict[str, dict[str, Any]] = {}
         self.changes = 0
         self.page = 3  # tasks of a page, so that few tasks have several
+        self.now: Callable[[], str] = lambda: "2099-01-01T00:00:00Z"
         self._answers: dict[str, Reply] = {}
         self._lock = Lock()
 
@@ -109,7 +110,7 @@ class Tasks:
         unknown = sent.keys() - task.keys() - {"content"}
         assert not unknown, unknown
         self.changes += 1
-        task |= sent | {"updated_at": "2099-01-01T00:00:00Z"}
+        task |= sent | {"updated_at": self.now()}
         task["content"] = task["content"].strip()
         return task
 
