@@ -296,7 +296,7 @@ def test_items_of_a_device_file_of_an_older_release_are_read_before_serving(
 ) -> None:
     store.apply([_insert("c-1")])
     with sqlite3.connect(db) as older:
-        for table in ("sink_rows", "sink_moves", "sink_waits", "source_files"):
+        for table in ("sink_rows", "sink_moves", "sink_waits", "sink_writes", "source_files"):
             older.execute(f"DROP TABLE {table}")
 
     assert [item.title for item in read_items(db)] == ["Call Ana"]
