@@ -15,7 +15,14 @@ from hub.device import declared_tables, rows
 from hub.device.owner import read_fields
 from hub.device.sinks.approved_rows import ApprovedRow
 from hub.device.sinks.moved_rows import last_place
-from hub.device.sinks.recorded_rows import RecordedRow, inode_at, note_change, record, reopened_ms
+from hub.device.sinks.recorded_rows import (
+    RecordedRow,
+    forget_writes,
+    inode_at,
+    note_change,
+    record,
+    reopened_ms,
+)
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.target import Found, is_archived
 from hub.text.rows.row import Fields
@@ -152,7 +159,8 @@ def apply_merge(
     recorded.home = last_place(sink, recorded)
     before = msgspec.structs.replace(recorded)
     recorded.place, recorded.digest, recorded.is_deleted = found.place, digest, False
-    recorded.sent_text = None
+    if recorded.sent_text is not None:
+        forget_writes(db, sink.name, [recorded.key])
     if recorded.base_text is None or merge.base != recorded.base:
         recorded.base_text = declared_tables.json_text(merge.base)
     if recorded != before:

@@ -104,7 +104,6 @@ def record(db: sqlite3.Connection, sink: Sink, row: RecordedRow, at_ms: int) -> 
         db.execute("INSERT OR REPLACE INTO sink_moves VALUES (?, ?, ?)", (sink.name, row.key, row.home))
     else:
         db.execute("DELETE FROM sink_moves WHERE sink = ? AND key = ?", (sink.name, row.key))
-    forget_writes(db, sink.name, [row.key])
 
 
 def note_writes(db: sqlite3.Connection, sink: str, puts: Iterable[Put]) -> None:

@@ -171,6 +171,7 @@ class _Pass:
         if new:
             place = self._sink.target.fresh_place(self._now)
             with transaction(self._db):
+                forget_writes(self._db, self._sink.name, new)
                 for key, row in new.items():
                     self._recorded[key] = RecordedRow(key, row.table.name, row.row_id, place)
                     record(self._db, self._sink, self._recorded[key], self._at_ms)
@@ -309,8 +310,8 @@ class _Pass:
         accepted = [key for key in (*puts, *removed) if key not in left]
         places = {puts[key].place if key in puts else snapshot.found[key].place for key in accepted}
         with transaction(self._db):
-            refused = [key for key, error in left.items() if error is None or not error.is_of_all]
-            forget_writes(self._db, self._sink.name, refused)
+            unknown = {key for key, error in left.items() if error is not None and error.is_of_all}
+            forget_writes(self._db, self._sink.name, puts.keys() - unknown)
             for place in places:
                 note_replaced(self._db, place)
             for key in accepted:
