@@ -1,6 +1,7 @@
 """Cleaning of titles and texts of items: removal of control and invisible characters."""
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from hub.base.printable import CONTROLS
@@ -36,3 +37,8 @@ def with_clean_title(table: DeviceTable, data: Record) -> Record:
         return data
     is_line = column.max_length <= MAX_TITLE_CHARS
     return {**data, table.title: title_line(title) if is_line else plain_lines(title)}
+
+
+def clean_fields(table: DeviceTable, fields: Mapping[str, str]) -> dict[str, str]:
+    """Return the fields of a row of another program as this one writes them: line ends and the title."""
+    return {name: plain_lines(str(text)) for name, text in with_clean_title(table, {**fields}).items()}

@@ -25,6 +25,7 @@ from hub.device.sinks.recorded_rows import (
 )
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.target import Found, is_archived
+from hub.text.item_text import clean_fields
 from hub.text.rows.row import Fields
 
 _STATUS: Final = "status"
@@ -57,6 +58,7 @@ def merge_row(
     if found is None:  # a server knows a request again that may have been carried out
         fields = recorded.sent or approved.fields
         return Merge({}, {}, fields, sink.target.expressed(approved.table, fields))
+    found = found._replace(fields=clean_fields(approved.table, found.fields))
     base = _base(sink, recorded, approved, found)
     # All of a row without a base, or such as a column that became that of a field.
     new = found.fields.keys() - base.keys()

@@ -137,7 +137,8 @@ class Markdown(Format):
             return line + text[row.end : piece.end]
         indent = " " * (row.indent if row else 2)
         lines = escape(below).split("\n") if below else []
-        return line + "".join(f"{indent}{words}\n" if words.strip() else "\n" for words in lines)
+        indented = "".join(f"{indent}{words}\n" if words.strip() else "\n" for words in lines).strip("\n")
+        return line + indented + "\n" * bool(indented)
 
 
 def _title(shape: Shape, rest: str) -> str:
