@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Annotated, Any, Final, Literal
 from unicodedata import combining, normalize
 
@@ -114,6 +114,14 @@ class ProvenanceOrigin(StrEnum):
     CALENDAR = "calendar"
 
 
+class Rank(IntEnum):
+    """Rank of the author of a text: words of a lower rank change no item of a higher one."""
+
+    OTHERS = 0  # unknown, or not verified
+    TRUSTED = 1  # a verified sender that the owner knows
+    OWN = 2
+
+
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     """Authorship of the text that an item is from.
 
@@ -125,6 +133,13 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     origin: ProvenanceOrigin
     author: Annotated[str, Meta(max_length=MAX_AUTHOR_CHARS)] | None = None
     trusted: bool
+
+    @property
+    def rank(self) -> Rank:
+        """Rank of the author."""
+        if not self.trusted:
+            return Rank.OTHERS
+        return Rank.OWN if self.origin is ProvenanceOrigin.OWN else Rank.TRUSTED
 
 
 class FoundBy(StrEnum):

@@ -1436,6 +1436,7 @@ items = table(
     number("updated_at"),
     sa.Column("evidence", sa.Text),
     sa.Column("same_as", sa.Text),
+    sa.Column("rank", Int),
     one_of("verdict", ("open", "approved", "edited", "rejected", "held")),
     sa.CheckConstraint("(verdict IN ('open', 'held')) = (verdict_at IS NULL)", name="verdict_at"),
     index("items_unit", "user_id", "unit_key"),

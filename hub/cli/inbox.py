@@ -42,7 +42,7 @@ from hub.device.items import (
 from hub.device.owner import lacking, remedy
 from hub.text.excerpt import Excerpt, lines_around, spoken
 from protocol.frame import Field, Record
-from protocol.items import MARKS, FoundBy, Provenance, ProvenanceOrigin, has_each, sought_in
+from protocol.items import MARKS, FoundBy, Provenance, Rank, has_each, sought_in
 from protocol.tables import SUGGESTED, TABLES, Column, Filler, Kind
 
 _INDENT: Final = 4
@@ -106,7 +106,7 @@ def lines_of(
 
 def origin_of(provenance: Provenance | None) -> str:
     """Return who wrote the text of an item, for its reviewer; empty for the owner's own files."""
-    if provenance is None or (provenance.trusted and provenance.origin is ProvenanceOrigin.OWN):
+    if provenance is None or provenance.rank is Rank.OWN:
         return ""
     by = f", {provenance.author}" if provenance.author else ""
     return f"from: {provenance.origin}{by}{'' if provenance.trusted else ', not verified'}"

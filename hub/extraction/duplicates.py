@@ -10,7 +10,7 @@ names of the assignees.
 
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import takewhile
 from operator import itemgetter
@@ -44,11 +44,14 @@ _OF_ROWS: Final = frozenset({TableName.TASKS, TableName.TIMELINES})
 
 
 def deduplicate(
-    items: Iterable[Item], tables: Tables = TABLES
+    items: Iterable[Item], tables: Tables = TABLES, rank_at: Callable[[int], int] = lambda place: 0
 ) -> tuple[tuple[Item, ...], tuple[Dropped, ...]]:
     """Return the first of equal items, in the given order, and a note for every other.
 
     A later item with more fields replaces an equal item of a model.
+
+    Args:
+        rank_at: returns the rank of the words at a place: those of the highest rank come first.
     """
     items = list(items)
     order = {id(item): nth for nth, item in enumerate(items)}
@@ -57,7 +60,8 @@ def deduplicate(
     same: defaultdict[tuple[str, ...], list[Place]] = defaultdict(list)
     near: defaultdict[str, list[_Neighbour]] = defaultdict(list)
     by_words: dict[tuple[str, tuple[str, ...]], Item] = {}  # of their titles
-    for item in sorted(items, key=_is_of_words):  # marked rows first
+    # Marked rows come first among the words of one rank.
+    for item in sorted(items, key=lambda item: (-rank_at(item.start), _is_of_words(item))):
         neighbours, table = near[item.table], tables.of(item.table)
         title = fold(_title(item, table))
         words = _significant(title, item.data.get("assignee"))

@@ -16,6 +16,7 @@ import msgspec
 from hub.base.clock import from_epoch_ms
 from hub.document import Document
 from hub.extraction import chunk, duplicates, injection_warnings, judge
+from hub.extraction.authorship import ranks_in
 from hub.extraction.chunk import Chunk
 from hub.extraction.dating import PassageDates
 from hub.extraction.due_days import with_due_days, with_planned_days
@@ -141,7 +142,7 @@ class ToSort(RulesRequest[Extraction], frozen=True, kw_only=True, tag="sort"):
         rest = self.document.text[self.chars :]
         suspicions = injection_warnings.spans(form.authored or document.text, form.apart)
         marked = injection_warnings.marked(self.found, document.text, suspicions, options.tables)
-        single, doubles = duplicates.deduplicate(marked, options.tables)
+        single, doubles = duplicates.deduplicate(marked, options.tables, ranks_in(document))
         found = "\n".join(text for item in single for text in item.data.values() if isinstance(text, str))
         finish = self._finished if redact_typed(found) != found else self._counted
         items, outside = injection_warnings.by_authorship(map(finish, single), document, options.outside)

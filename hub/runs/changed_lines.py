@@ -13,16 +13,18 @@ import msgspec
 
 from hub.base.clock import from_epoch_ms
 from hub.document import Document
+from hub.extraction.authorship import ranks_in
 from hub.extraction.blocks import STRUCK_WORDS
 from hub.extraction.calendars import CANCELLED
 from hub.extraction.when.resolve import dates_in, local_day, resolve
 from hub.extraction.wording.languages import languages_in, script_of
 from hub.runs.found_items import likeness_of, main_of
+from hub.runs.item_ranks import rank_of
 from hub.text.folding import words_of
 from hub.text.rows.ticks import Line, lines_of
 from protocol.frame import Record
 from protocol.ids import content_of
-from protocol.items import with_missing
+from protocol.items import Rank, with_missing
 from protocol.tables import TABLES, DeviceTable, TableName
 from storage.runs.items import FoundItem, ItemRow, KnownItem
 
@@ -43,10 +45,11 @@ def changed_events(
     events = (
         known for known in rows if known.row.target_table == _EVENTS.name and known.row.source is not None
     )
+    rank_at = ranks_in(document)
     for ordinal, known in enumerate(islice(events, MAX_ROWS), first):
         titles, data = titles_of(known.row, _EVENTS), known.row.before or known.row.data
         line = None if titles[0].startswith(CANCELLED) else _line_of(known.row, document.text, titles)
-        if line is not None and _is_called_off(line.text):
+        if line is not None and rank_at(line.start) >= rank_of(known.row) and _is_called_off(line.text):
             off = {_EVENTS.title: f"{CANCELLED}{data.get(_EVENTS.title)}"}
             data = data | (_moved(known.row, line.text, timezone, from_epoch_ms(at_ms)) or off)
             place = {"quote": line.text, "start": line.start, "end": line.start + len(line.text)}
@@ -80,6 +83,7 @@ def with_other_data(
         source=source,
         is_by_rule=True,
         is_of_event=True,
+        rank=Rank(rank_of(row)),
     )
 
 

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 from hub.extraction.duplicates import significant_words
 from hub.runs.found_items import MAX_QUOTE_CHARS, main_of
+from hub.runs.item_ranks import may_pair
 from hub.text.folding import words_of
 from storage.runs.items import FoundItem, ItemRow, KnownItem
 
@@ -58,6 +59,8 @@ def _pairs_of_table(
     for nth, item in enumerate(items):
         mine = _words(item.main, item.source)
         for place in index.candidates(item, mine):
+            if not may_pair(item, rows[place].row):
+                continue
             overlap, share = overlap_of(item, rows[place].row), _share(mine, words[place])
             is_named = rows[place].row.verdict == "rejected" and _has_title(mine, words[place])
             if overlap >= SAME_PLACE or share >= SAME_WORDS:

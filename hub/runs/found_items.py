@@ -15,6 +15,7 @@ import msgspec
 from hub.base.clock import epoch_ms, from_epoch_ms
 from hub.base.dates import day_at
 from hub.document import Document
+from hub.extraction.authorship import ranks_in
 from hub.extraction.chunk import sentences
 from hub.extraction.items import Item
 from hub.text.files import OFFICE
@@ -22,7 +23,7 @@ from hub.text.folding import fold
 from hub.text.item_text import with_clean_title
 from protocol.frame import Field, Record
 from protocol.ids import RunId, content_of, traceparent
-from protocol.items import Changed, FoundBy, ItemSource, Unresolved
+from protocol.items import Changed, FoundBy, ItemSource, Rank, Unresolved
 from protocol.tables import SUGGESTED, DeviceTable, Tables
 from protocol.tool_calls import Action, ToolCall
 from storage.runs.items import FoundItem, ItemRow
@@ -45,9 +46,17 @@ def found_items(
     Args:
         unsure: those of *items* that are held until their owner approves them.
     """
-    held = {id(item) for item in unsure}
+    held, rank_at = {id(item) for item in unsure}, ranks_in(document)
     return [
-        _found(document, ordinal, item, timezone, tables[item.table], is_unsure=id(item) in held)
+        _found(
+            document,
+            ordinal,
+            item,
+            timezone,
+            tables[item.table],
+            is_unsure=id(item) in held,
+            rank=rank_at(item.start),
+        )
         for ordinal, item in enumerate(items)
     ]
 
@@ -60,6 +69,7 @@ def _found(
     table: DeviceTable,
     *,
     is_unsure: bool,
+    rank: Rank,
 ) -> FoundItem:
     given: Record = {name: value for name, value in item.data.items() if value is not None}
     data = with_clean_title(table, given)
@@ -97,6 +107,7 @@ def _found(
         is_of_event=item.date_of_series is not None,
         is_unsure=is_unsure,
         evidence=None if item.evidence is None else item.evidence.mark,
+        rank=rank,
     )
 
 

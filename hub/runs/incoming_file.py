@@ -20,6 +20,7 @@ import msgspec
 
 from hub.base.clock import from_epoch_ms
 from hub.document import Document
+from hub.extraction.authorship import origin_of
 from hub.extraction.injection_warnings import hidden_count, spans
 from hub.text import archives
 from hub.text.convert import convert, convert_file
@@ -44,12 +45,6 @@ MAX_DOCUMENT_BYTES: Final = 32 * 1024 * 1024  # per file; text is held as one st
 # Bytes of a file in memory. A run's 64 MiB thus cover 256 open files.
 _SPOOLED_BYTES: Final = 256 * 1024
 _AS_IT_IS: Final = (None, "text", "utf-8")
-_FROM_OTHERS: Final = {
-    MAIL: ProvenanceOrigin.MAIL,
-    MBOX: ProvenanceOrigin.MAIL,
-    CHAT: ProvenanceOrigin.CHAT,
-    HTML: ProvenanceOrigin.WEB,
-}
 
 
 class BrokenFile(HubError):
@@ -222,9 +217,9 @@ def _not_base64() -> BrokenFile:
 
 def provenance_of(read: Converted, path: str) -> Provenance:
     """Return the provenance of a file: a saved mail or web page is from others, wherever it is stored."""
-    origin = _FROM_OTHERS.get(read.media_type) or _FROM_OTHERS.get(media_type_of(path))
-    if origin is None:
-        return Provenance(origin=ProvenanceOrigin.OWN, trusted=True)
+    origin = origin_of(read.media_type, path)
+    if origin is ProvenanceOrigin.OWN:
+        return Provenance(origin=origin, trusted=True)
     author = read.author
     if author is None and origin is ProvenanceOrigin.MAIL:  # a device sent the text alone
         author = archives.author_of_mail(read.text)

@@ -39,7 +39,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import date, time
 from difflib import SequenceMatcher
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -48,19 +48,21 @@ import msgspec
 from hub.base.clock import from_epoch_ms
 from hub.base.dates import dates_as_instants, dates_as_texts, day_at
 from hub.document import Document
+from hub.extraction.authorship import rank_of_document
 from hub.extraction.calendars import CANCELLED
 from hub.extraction.duplicates import are_alike, significant_words
 from hub.extraction.when.resolve import dates_in, local_day
 from hub.runs.changed_lines import MAX_ROWS, changed_events, is_restored, titles_of, with_other_data
 from hub.runs.decided_items import SAME_PLACE, decided_pairs, overlap_of
 from hub.runs.found_items import is_same_place, local_data, main_of, payload_of, place_of_date
+from hub.runs.item_ranks import covering_rank, is_raised, may_pair, rank_of
 from hub.runs.reported_rows import is_taken, pair_by_place
 from hub.text.folding import fold, words_of
 from hub.text.rows.same_things import extends_title
 from hub.text.rows.ticks import lines_of
 from protocol.frame import Field, Record
 from protocol.ids import content_of, derive_call_id, derive_item_id, is_taken_item_id
-from protocol.items import SOURCE_MISSING, with_missing
+from protocol.items import SOURCE_MISSING, Rank, with_missing
 from protocol.lifecycles import CallState
 from protocol.tables import TABLES, DeviceTable, Filler, Kind, TableName
 from storage.runs.items import (
@@ -118,16 +120,22 @@ def decide(
     pairing.match_same(known.finder)
     pairing.match_decided(known.finder, found)
     declarations = {item.table: item.declaration for item in found}
-    elsewhere = ItemsOfOtherSources(known.elsewhere, timezone, known.finder.unit_key, declarations)
     left = (*pairing.left, *pairing.new_dates)
+    lowest = min((item.rank for item in left), default=Rank.OWN)
+    above = (known_item for known_item in pairing.rows if known_item.row.least_rank > lowest)
+    elsewhere = ItemsOfOtherSources([*known.elsewhere, *above], timezone, known.finder.unit_key, declarations)
     others = {item.ordinal: other for item in left if (other := elsewhere.find(item)) is not None}
     pairing.match_changed(but=others)
-    unwanted = _unwanted_names(known) if learns else frozenset()
+    unwanted: Container[object] = _UnwantedNames(known) if learns else ()
     fresh = _FreshIds(known.finder, [known_item.row for known_item in known.here])
     promised: set[str] = set()
     decisions = []
     for item in found:
-        if (other := others.get(item.ordinal)) is not None:
+        if (other := others.get(item.ordinal)) is not None and is_raised(item, other.row):
+            is_held = other.row.verdict == "held"
+            taken = _of_held(item, other.row, known.finder) if is_held else None
+            decisions.append(taken or _again(item, other, known.finder, can_update))
+        elif other is not None:
             decisions.append(_shared_decision(item, other, known.finder, can_update, promised))
         elif (pair := pairing.pairs.get(item.ordinal)) is not None and item.ordinal in pairing.taken:
             row = pair.row
@@ -139,7 +147,7 @@ def decide(
             decisions.append(Decision(before=pair.row, after=_seen(item, pair.row, known.finder)))
         elif pair is not None:
             decisions.append(_again(item, pair, known.finder, can_update))
-        elif item.likeness in unwanted:
+        elif item in unwanted:
             decisions.append(Decision(skipped="unwanted"))
         elif not (item.table == TableName.TASKS and item.data.get("status") == "done"):
             row = _new_row(item, known.finder, fresh.of(item))
@@ -214,25 +222,28 @@ def _called_off(
     for ordinal, one in enumerate(rows, first):
         row, declaration = one.row, declarations.get(one.row.target_table)
         title = row.data.get(declaration.title) if declaration is not None else None
-        if declaration is None or row.place_hash not in places or row.verdict == "rejected":
+        is_lower = rank_of_document(document) < rank_of(row)
+        if declaration is None or row.place_hash not in places or row.verdict == "rejected" or is_lower:
             continue
         if isinstance(title, str) and not title.startswith(CANCELLED):
             data = row.data | {declaration.title: f"{CANCELLED}{title}"}
             yield with_other_data(row, declaration, data, row.source or {}, ordinal), one
 
 
-def _unwanted_names(known: KnownItems) -> frozenset[str]:
-    """Return the names of items that the agent's owner has only ever rejected, and often."""
-    rows = [
-        known_item.row
-        for known_item in (*known.here, *known.elsewhere)
-        if known_item.row.agent_id == known.finder.agent_id
-    ]
-    rejected = Counter(row.likeness for row in rows if row.verdict == "rejected")
-    others = {row.likeness for row in rows if row.verdict not in ("rejected", "held")}
-    return frozenset(
-        name for name, times in rejected.items() if times >= UNWANTED_TIMES and name not in others
-    )
+class _UnwantedNames(Container[object]):
+    """Items of names that the agent's owner has only ever rejected, and often, in words of no lower rank."""
+
+    def __init__(self, known: KnownItems) -> None:
+        self._named: dict[str, list[ItemRow]] = {}
+        for known_item in (*known.here, *known.elsewhere):
+            row = known_item.row
+            if row.agent_id == known.finder.agent_id and row.verdict != "held":
+                self._named.setdefault(row.likeness, []).append(row)
+
+    def __contains__(self, item: object) -> bool:
+        assert isinstance(item, FoundItem)
+        rows = [row for row in self._named.get(item.likeness, ()) if covering_rank(row) >= item.rank]
+        return len(rows) >= UNWANTED_TIMES and all(row.verdict == "rejected" for row in rows)
 
 
 def _without_quote(decision: Decision) -> Decision:
@@ -372,15 +383,19 @@ class _Pairing:
             if words := words_of(item.main):
                 items.setdefault((item.table, words[0]), []).append(item)
         for key, beginning in items.items():
-            if len(beginning) == len(alike := rows.get(key, [])) == 1:
+            alike = [known for known in rows.get(key, ()) if may_pair(beginning[0], known.row)]
+            if len(beginning) == len(alike) == 1:
                 self._pair(beginning[0], alike[0])
 
     def _match(self, key: _Key, may: _May = lambda row: True) -> None:
         """Pair items of the same *key*, in order."""
         rows = self._by_key(key, may)
         for item in list(self._found.values()):
-            if alike := rows.get((item.table, key(item))):
-                self._pair(item, alike.pop(0))
+            alike = rows.get((item.table, key(item)), [])
+            one = next((known_item for known_item in alike if may_pair(item, known_item.row)), None)
+            if one is not None:
+                alike.remove(one)
+                self._pair(item, one)
 
     def _match_alike(
         self,
@@ -395,6 +410,7 @@ class _Pairing:
             (item, known_item)
             for item in self._found.values()
             for known_item in rows.get((item.table, key(item)), ())
+            if may_pair(item, known_item.row)
         )
         candidates = list(islice(pairs, MAX_COMPARED + 1))
         if len(candidates) > MAX_COMPARED:
@@ -517,7 +533,8 @@ def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) 
     item = _in_zone_of(row, item, finder)
     if item.data.get("status") == "done" != row.data.get("status"):
         item = _ticked(item, row)
-    is_same = item.data == row.data
+    is_above = is_raised(item, row)
+    is_same = item.data == row.data and not is_above
     is_refused = known.call_state is CallState.REJECTED and _may_have_an_earlier_version(row)
     if is_refused and item.data == row.before:
         # its update was refused, and its source has the old content again
@@ -531,7 +548,7 @@ def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) 
             # the ledger keeps the older place, so that the newer place counts as a change later
             if not is_same:
                 older = {"quote_hash": row.quote_hash, "place_hash": row.place_hash, "source": row.source}
-                after = msgspec.structs.replace(after, **older)
+                after = msgspec.structs.replace(after, rank=rank_of(row), **older)
             call = _call(item, after, can_update)
             return Decision(before=row, after=after, call=call, is_behind=not is_same)
         return _changed(item, row, finder, can_update, before=row.before)
@@ -540,7 +557,7 @@ def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) 
     )
     is_exact = item.quote_hash != item.words_hash  # its content is its place
     is_seen_before = is_seen_before or (item.is_unsure and row.verdict == "rejected")
-    if is_seen_before or (is_same and (is_exact or row.verdict != "rejected")):
+    if (is_seen_before and not is_above) or (is_same and (is_exact or row.verdict != "rejected")):
         seen = item.quote_hash, item.place_hash, finder.config_fingerprint, finder.unit_key
         is_seen = seen == (row.quote_hash, row.place_hash, row.config_fingerprint, row.unit_key)
         is_seen = is_seen and SOURCE_MISSING not in row.warnings
@@ -621,6 +638,7 @@ def _seen(item: FoundItem, row: ItemRow, finder: Finder) -> ItemRow:
         source=None if row.verdict == "rejected" else _source_of(item, row),
         config_fingerprint=finder.config_fingerprint,
         run_id=finder.run_id if row.answered_at is None else row.run_id,
+        rank=item.rank,
         updated_at=finder.at,
         evidence=row.evidence if row.verdict == "rejected" else item.evidence or row.evidence,
     )
@@ -658,10 +676,11 @@ def _changed(
 
 
 def _call(item: FoundItem, row: ItemRow, can_update: bool) -> PlannedCall:
+    is_of_row = row.source is not None and row.rank not in (None, item.rank)
     payload = payload_of(
         item.declaration,
         row.data,
-        _source_of(item, row),
+        (row.source if is_of_row else None) or _source_of(item, row),
         before=row.before,
         row_id=row.row_id,
         can_update=can_update,
@@ -713,6 +732,7 @@ def _new_row(item: FoundItem, finder: Finder, item_id: str) -> ItemRow:
         created_at=finder.at,
         updated_at=finder.at,
         evidence=item.evidence,
+        rank=item.rank,
     )
 
 
@@ -800,7 +820,8 @@ class ItemsOfOtherSources:
         self._alike: dict[str, list[tuple[KnownItem, date | None]]] = {}
         self._quoted: dict[tuple[str, str], list[tuple[KnownItem, date | None]]] = {}
         self._of_day: dict[tuple[str, date], list[tuple[KnownItem, tuple[str, ...]]]] = {}
-        for known_item in known:
+        self._taken_over: set[str] = set()
+        for known_item in sorted(known, key=lambda known_item: -covering_rank(known_item.row)):
             row = known_item.row
             if row.answered_at is None and known_item.call_state is CallState.REJECTED:
                 continue
@@ -816,19 +837,27 @@ class ItemsOfOtherSources:
         if not self._alike:  # the usual case: nothing is known elsewhere
             return None
         alike = islice(self._candidates(item), MAX_LOOKED_AT)
-        found = next((known_item for known_item in alike if self._covers(item, known_item.row)), None)
-        return found or self._of_same_words(item)
+        covering = (known_item for known_item in alike if self._covers(item, known_item.row))
+        below: KnownItem | None = None
+        for known_item in chain(covering, self._of_same_words(item)):
+            row = known_item.row
+            is_held_line = row.verdict == "held" and covering_rank(row) > item.rank and not item.is_unsure
+            if covering_rank(row) >= item.rank and not is_held_line:
+                return known_item
+            if below is None and is_raised(item, row) and row.id not in self._taken_over:
+                below = known_item
+        if below is not None:
+            self._taken_over.add(below.row.id)
+        return below
 
-    def _of_same_words(self, item: FoundItem) -> KnownItem | None:
-        """Return an item of the same quote, under any name, of the same day or reported by its device."""
+    def _of_same_words(self, item: FoundItem) -> Iterator[KnownItem]:
+        """Yield items of the same quote, under any name, of the same day or reported by its device."""
         today = None if item.date_ms is None else _day(item.date_ms, self._timezone)
-        same = (
-            known_item
-            for known_item, day in self._quoted.get((item.table, item.words_hash), ())
-            if (is_taken(known_item.row) or (day == today and self._covers(item, known_item.row)))
-            and not self._is_of_another_day(known_item.row)
-        )
-        return next(same, None)
+        for known_item, day in self._quoted.get((item.table, item.words_hash), ()):
+            row = known_item.row
+            is_same = is_taken(row) or (day == today and self._covers(item, row))
+            if is_same and not self._is_of_another_day(row):
+                yield known_item
 
     def _candidates(self, item: FoundItem) -> Iterator[KnownItem]:
         """Yield items of the same name, then items of the same day with a similar name."""
@@ -836,13 +865,12 @@ class ItemsOfOtherSources:
         is_specific = item.table not in TABLES or len(words_of(item.main)) >= MIN_SPECIFIC_WORDS
         today = None if item.date_ms is None else _day(item.date_ms, self._timezone)
         for known_item, day in self._alike.get(item.likeness, ()):
+            row = known_item.row
             # An item of another day is different; an item without a day says less.
-            is_same_day = today is not None and day == today
-            if today is None and self._is_of_another_day(known_item.row):
+            is_same_day = today is not None and (day == today or (day is None and is_raised(item, row)))
+            if today is None and self._is_of_another_day(row):
                 continue
-            if (today is None or is_same_day) and (
-                is_specific or is_same_day or is_same_place(item, known_item.row)
-            ):
+            if (today is None or is_same_day) and (is_specific or is_same_day or is_same_place(item, row)):
                 yield known_item
         if today is None:
             return

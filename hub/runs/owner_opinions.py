@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from hub.document import Document
+from hub.extraction.authorship import rank_of_document
 from hub.extraction.items import Extraction, Item
 from hub.extraction.judge import MARKED, odds, probability, weights
 from hub.extraction.tiers import TieredItems, shifted, tiers_of
@@ -80,7 +81,7 @@ def tiered(document: Document, found: Extraction, decided: DecidedKinds) -> tupl
 
 def _kinds_of(document: Document, decided: DecidedKinds) -> dict[str, tuple[int, int]]:
     """Return the numbers of the document's source, by kind of evidence."""
-    source = source_of(document.unit_key)
+    source = source_of(document.unit_key, rank_of_document(document))
     return {mark: counts for (other, mark), counts in decided.kinds.items() if other == source}
 
 
@@ -94,7 +95,8 @@ def correction(item: Item, document: Document, decided: DecidedKinds) -> str:
     if all((before >= limit) == (after >= limit) for limit in limits):
         return ""
     accepted, rejected = kinds[item.evidence.mark]
-    place = f"of {source}" if (source := source_of(document.unit_key)) else "of its agent"
+    source = source_of(document.unit_key, rank_of_document(document))
+    place = f"of {source}" if source else "of its agent"
     counted = f"{accepted} approved and {rejected} rejected"
     return f"moved to {after:.2f} by verdicts on items {place} with such evidence: {counted}"
 

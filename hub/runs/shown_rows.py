@@ -16,14 +16,14 @@ import msgspec
 from hub.base.log import Channel
 from hub.extraction.items import ExtractionOptions, JudgedTitle, Reference
 from hub.links.device_link import DeviceLink
+from hub.runs.item_ranks import rank_of
 from hub.runs.run_order import RunOrder
-from hub.text.files import HTML, MAIL, is_named, media_type_of
 from hub.text.folding import fold, shown
 from protocol.capabilities import CapabilityName
 from protocol.errors import DeliveryError, DeviceOffline, LinkLost
 from protocol.frame import Record
 from protocol.ids import traceparent
-from protocol.items import binding
+from protocol.items import Rank, binding
 from protocol.tables import TABLES
 from protocol.tool_calls import Action, ToolCall
 from storage.runs.items import DAY_MS, ItemRow, Verdict, newest_judged
@@ -80,18 +80,8 @@ async def judged_titles(store: Store, order: RunOrder) -> tuple[JudgedTitle, ...
 
 
 def _is_own(row: ItemRow) -> bool:
-    """Return True if an item is from its owner's own text, and nothing in it is marked.
-
-    A rejected item has no source any more. It counts as own if its unit is named as a file that only its
-    owner writes.
-    """
-    if binding(row.warnings):
-        return False
-    if row.source is not None:
-        provenance = row.source.get("provenance") or {}
-        return provenance.get("trusted") is True
-    is_message = row.unit_key.startswith("mid:") or not is_named(row.unit_key)
-    return not is_message and media_type_of(row.unit_key) not in (MAIL, HTML)
+    """Return True if an item is in words of its owner or a known sender, and nothing in it is marked."""
+    return not binding(row.warnings) and rank_of(row) > Rank.OTHERS
 
 
 class _ShownRows(msgspec.Struct):

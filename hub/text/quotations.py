@@ -73,13 +73,31 @@ def fields_below(lines: Sequence[str], last: int) -> list[str]:
     return list(takewhile(MAIL_FIELD.match, lines[last + 1 : last + 9]))
 
 
-def places_of_others(text: str) -> list[tuple[int, int]]:
-    """Return what others wrote in a file of a person: quoted lines, mails, an invitation, a clipped page."""
+def is_of_others(text: str) -> bool:
+    """Return True for an invitation, and for a page that was clipped: its address is kept with it."""
     begin = text.lstrip("\ufeff \r\n")
     front = begin.split("\n---", 1)[0] if begin.startswith("---") else ""
-    if _CLIPPED.search(front) or (begin.startswith("BEGIN:VCAL") and _INVITATION.search(begin)):
+    is_invitation = begin.startswith("BEGIN:VCAL") and _INVITATION.search(begin) is not None
+    return is_invitation or _CLIPPED.search(front) is not None
+
+
+def quoted_lines(text: str) -> list[tuple[int, int]]:
+    """Return the lines of a text with the sign of a quotation, without those of a callout of Markdown."""
+    places: list[tuple[int, int]] = []
+    is_callout, expected = False, -1
+    for match in _QUOTED.finditer(text) if ">" in text else ():
+        if match.start() != expected:  # the first line of a block
+            is_callout = match[0].lstrip("> \t").startswith("[!")
+        expected = match.end() + 1
+        places += [] if is_callout else [match.span()]
+    return places
+
+
+def places_of_others(text: str) -> list[tuple[int, int]]:
+    """Return what others wrote in a file of a person: quoted lines, mails, an invitation, a clipped page."""
+    if is_of_others(text):
         return [(0, len(text))]
-    places, lines = [match.span() for match in _QUOTED.finditer(text)], text.split("\n")
+    places, lines = quoted_lines(text), text.split("\n")
     for _, last, _ in _headers(lines):
         below = next((line for line in lines[last + 1 : last + 9] if line.strip()), "")
         if not below.lstrip().startswith(">"):  # else the signs tell its end

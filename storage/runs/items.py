@@ -21,6 +21,7 @@ from protocol.calls import RowPlace, RowState
 from protocol.errors import CodedError, ErrorCode
 from protocol.grants import NO_LIMITS, TokenLimits
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
+from protocol.items import Rank
 from protocol.lifecycles import FINAL_RUN_STATES, CallState, RunState
 from protocol.tables import DeviceTable
 from storage.agents import configs
@@ -93,6 +94,7 @@ class FoundItem(msgspec.Struct, frozen=True, kw_only=True):
         is_of_event: *place_hash* says which date of the unit's event it is, not where it is.
         is_unsure: it is held at the hub until its owner approves it, unless a device has it already.
         evidence: kind of evidence by which a rule found it; None: a model did.
+        rank: of the author of its words.
     """
 
     ordinal: int
@@ -110,6 +112,7 @@ class FoundItem(msgspec.Struct, frozen=True, kw_only=True):
     is_of_event: bool = False
     is_unsure: bool = False
     evidence: str | None = None
+    rank: Rank = Rank.OWN
 
     @property
     def table(self) -> str:
@@ -137,6 +140,7 @@ class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
         version: number of its calls.
         evidence: kind of evidence by which a rule found it; None: a model did, or an older release.
         same_as: of an item that was rejected because another one says the same, that one.
+        rank: of the author of its words (``Rank``); None: its device or an older release told it.
     """
 
     id: str
@@ -166,6 +170,12 @@ class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: int
     evidence: str | None = None
     same_as: str | None = None
+    rank: int | None = None
+
+    @property
+    def least_rank(self) -> int:
+        """Its rank; the highest if it is not known, so that no item is compared in its place."""
+        return Rank.OWN if self.rank is None else self.rank
 
 
 class KnownItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -292,6 +302,8 @@ QUOTED = _KNOWN.where(
 )
 # One statement, because each costs the hub and a server more than its rows.
 NEAR = sa.union_all(OF_UNITS, ALIKE, QUOTED)
+# Items of others leave out no item of the owner; one of an unknown rank may be the owner's.
+RANK: Final = sa.func.coalesce(items.c.rank, int(Rank.OWN))
 OF_DAY = (
     _KNOWN.where(
         items.c.user_id == sa.bindparam("user"),
@@ -300,7 +312,7 @@ OF_DAY = (
         items.c.date_ms >= sa.bindparam("since"),
         items.c.date_ms < sa.bindparam("until"),
     )
-    .order_by(items.c.created_at, items.c.id)
+    .order_by(RANK.desc(), items.c.created_at, items.c.id)
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
 
@@ -396,7 +408,7 @@ class ItemLookup:
         return sorted(found.values(), key=_age)
 
     def _of_day(self, finder: Finder, table: str, day: int) -> list[KnownItem]:
-        """Return the items of a table and day, and of the days beside it, oldest first."""
+        """Return the items of a table and day, and of the days beside it, of the highest rank first."""
         # A day in the user's time zone may overlap the UTC days before and after.
         since, until = (day - 1) * DAY_MS, (day + 2) * DAY_MS
         key = finder.user_id, finder.device_id, table, day
@@ -408,7 +420,7 @@ class ItemLookup:
             self._days[key] = [_known(row) for row in self._c.execute(OF_DAY, sought)]
         days = (day - 1, day, day + 1)
         planned = [known for near in days for known in self._planned.get((*key[:3], near), ())]
-        return sorted([*self._days[key], *planned], key=_age) if planned else self._days[key]
+        return sorted([*self._days[key], *planned], key=_by_rank) if planned else self._days[key]
 
 
 def known_items(c: sa.Connection, finder: Finder, found: Sequence[FoundItem]) -> KnownItems:
@@ -418,6 +430,10 @@ def known_items(c: sa.Connection, finder: Finder, found: Sequence[FoundItem]) ->
 
 def _age(known: KnownItem) -> tuple[int, str]:
     return known.row.created_at, known.row.id
+
+
+def _by_rank(known: KnownItem) -> tuple[int, int, str]:
+    return -known.row.least_rank, *_age(known)
 
 
 def _known(row: Any) -> KnownItem:
@@ -477,7 +493,7 @@ class DecidedKinds(msgspec.Struct, frozen=True):
 MAX_DECIDED: Final = 1_000  # of an agent, with each verdict
 DECIDED_ITEMS: Final = sa.union_all(
     *(
-        sa.select(items.c.evidence, items.c.verdict, items.c.unit_key)
+        sa.select(items.c.evidence, items.c.verdict, items.c.unit_key, items.c.rank)
         .where(
             items.c.agent_id == sa.bindparam("agent"),
             listed_keys(items),
@@ -493,10 +509,11 @@ DECIDED_ITEMS: Final = sa.union_all(
 )
 
 
-def source_of(unit_key: str) -> str:
-    """Return the shared folder of a file; empty: the unit is of the agent's mailbox, or in no folder."""
+def source_of(unit_key: str, rank: int | None = None) -> str:
+    """Return the shared folder of a file; empty: words of others, as in a mailbox, or in no folder."""
     folder, _, inside = unit_key.partition("/")
-    return folder if inside and "@" not in unit_key else ""
+    is_own = "@" not in unit_key and rank in (None, Rank.OWN)
+    return folder if inside and is_own else ""
 
 
 def decided_kinds(c: sa.Connection, agent_id: AgentId) -> DecidedKinds:
@@ -506,7 +523,7 @@ def decided_kinds(c: sa.Connection, agent_id: AgentId) -> DecidedKinds:
     for row in c.execute(DECIDED_ITEMS, {"agent": agent_id}):
         units.add(row.unit_key)
         if row.evidence is not None:
-            kind = source_of(row.unit_key), row.evidence
+            kind = source_of(row.unit_key, row.rank), row.evidence
             accepted, rejected = kinds.get(kind, (0, 0))
             is_rejected = row.verdict == "rejected"
             kinds[kind] = accepted + (not is_rejected), rejected + is_rejected
@@ -522,13 +539,13 @@ _NTH_OF_UNIT: Final = sa.func.row_number().over(
     partition_by=items.c.unit_key, order_by=(items.c.created_at, items.c.id)
 )
 _PLACES_HELD: Final = (
-    sa.select(items.c.id, _NTH_OF_UNIT.label("nth"), items.c.created_at)
+    sa.select(items.c.id, _NTH_OF_UNIT.label("nth"), items.c.created_at, RANK.label("rank"))
     .where(items.c.agent_id == sa.bindparam("agent"), items.c.verdict == "held", listed_keys(items))
     .subquery()
 )
 _LAST_OF_UNITS: Final = (
-    sa.select(_PLACES_HELD.c.id, _PLACES_HELD.c.nth)
-    .order_by(_PLACES_HELD.c.nth.desc(), _PLACES_HELD.c.created_at, _PLACES_HELD.c.id)
+    sa.select(_PLACES_HELD.c.id, _PLACES_HELD.c.nth, _PLACES_HELD.c.rank)
+    .order_by(_PLACES_HELD.c.rank, _PLACES_HELD.c.nth.desc(), _PLACES_HELD.c.created_at, _PLACES_HELD.c.id)
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
 _LET_GO: Final = sa.delete(items).where(
@@ -541,10 +558,13 @@ def count_held(c: sa.Connection, agent_id: AgentId) -> int:
     return int(c.execute(_HELD_OF_AGENT, {"agent": agent_id}).scalar_one())
 
 
-def last_held(c: sa.Connection, agent_id: AgentId, most: int) -> list[tuple[str, int]]:
-    """Return held items of an agent with their places in their units: of the units with most, the oldest."""
+def last_held(c: sa.Connection, agent_id: AgentId, most: int) -> list[tuple[str, int, int]]:
+    """Return held items of an agent with their places in their units, and their ranks.
+
+    Those of the lowest rank come first, and of the units with most, the oldest.
+    """
     found = c.execute(_LAST_OF_UNITS, {"agent": agent_id, "most": most})
-    return [(row.id, row.nth) for row in found]
+    return [(row.id, row.nth, row.rank) for row in found]
 
 
 def drop_held(c: sa.Connection, ids: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from protocol.errors import HubError, IllegalTransition
 from protocol.ids import AgentId, CallId, RunId
-from protocol.items import SOURCE_MISSING, with_missing
+from protocol.items import SOURCE_MISSING, Rank, with_missing
 from protocol.lifecycles import FINAL_RUN_STATES, UNIT, CallState, UnitEvent, UnitState
 from storage.connectors import seen_messages
 from storage.connectors.seen_messages import State
@@ -619,9 +619,14 @@ def _held(
     in_need = fresh[free:rest]
     spared = counts.changed.union(decision.before.id for decision in decisions if decision.before is not None)
     taken = last_held(c, agent_id, len(in_need) + len(spared)) if in_need else []
-    taken = [(item_id, nth) for item_id, nth in taken if item_id not in spared]
+    taken = [found for found in taken if found[0] not in spared]
     first = len(held) - len(fresh) + free + 1
-    displaced = [item_id for place, (item_id, nth) in enumerate(taken[: len(in_need)], first) if place <= nth]
+    lowest = min((decision.after.least_rank for decision in in_need if decision.after), default=Rank.OTHERS)
+    displaced = [
+        item_id
+        for place, (item_id, nth, rank) in enumerate(taken[: len(in_need)], first)
+        if rank < lowest or (rank == lowest and place <= nth)
+    ]
     drop_held(c, displaced)
     beyond = {id(decision) for decision in fresh[min(free, rest) + len(displaced) :]}
     counts.held[agent_id] += len(fresh) - len(beyond)

@@ -11,7 +11,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.grants import TokenLimits
 from protocol.handshake import StoreMark
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
-from protocol.items import RankedOrder
+from protocol.items import Rank, RankedOrder
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunState, UnitState
 from protocol.tables import TABLES
 from storage.agents.agents import AgentRow
@@ -292,6 +292,49 @@ def test_plan_sees_similar_items_of_other_units_of_the_device(c: sa.Connection, 
     phone = make_run(c, "run-2", agent=make_agent(c, "other", device="phone"), state=RunState.RUNNING).held
     plan(c, phone, look, found=[item()])
     assert seen[2].elsewhere == ()  # what the laptop has, the phone has not
+
+
+def test_items_of_others_leave_out_no_item_of_the_owner_of_the_same_day(
+    c: sa.Connection, held: FencedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(items, "MAX_OF_A_DAY", 2)
+    ranks = {"mail.eml": Rank.OTHERS, "page.eml": Rank.OTHERS, "known.eml": Rank.TRUSTED, "own.txt": Rank.OWN}
+    for nth, (unit, rank) in enumerate(ranks.items()):
+        one = item(f"ring {nth}", day=20_000, quote=unit)
+        plan(c, held, as_new(one), unit)
+        c.execute(sa.update(item_rows).where(item_rows.c.unit_key == unit).values(rank=int(rank)))
+    seen: list[KnownItems] = []
+
+    def look(known: KnownItems) -> list[Decision]:
+        seen.append(known)
+        return []
+
+    plan(c, held, look, found=[item("Anna is called", day=20_001)])
+    assert [one.row.unit_key for one in seen[0].elsewhere] == ["own.txt", "known.eml"]
+
+
+def test_held_items_of_others_are_displaced_first_and_displace_none_of_the_owner(
+    c: sa.Connection, held: FencedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plans, "MAX_HELD_OF_AGENT", 2)
+
+    def holds(unit: str, rank: Rank) -> Decide:
+        def decide(known: KnownItems) -> list[Decision]:
+            row = new(known, item(unit)).after
+            assert row is not None
+            return [Decision(after=msgspec.structs.replace(row, verdict="held", rank=int(rank)))]
+
+        return decide
+
+    def units_held() -> list[str]:
+        of_held = sa.select(item_rows.c.unit_key).where(item_rows.c.verdict == "held")
+        return sorted(c.execute(of_held).scalars())
+
+    for unit, rank in {"a.txt": Rank.OWN, "b.eml": Rank.OTHERS, "c.txt": Rank.OWN}.items():
+        plan(c, held, holds(unit, rank), unit)
+    assert units_held() == ["a.txt", "c.txt"]
+    plan(c, held, holds("d.eml", Rank.OTHERS), "d.eml")
+    assert units_held() == ["a.txt", "c.txt"]
 
 
 def test_two_agents_reading_the_same_file_of_a_device_share_the_items(c: sa.Connection) -> None:

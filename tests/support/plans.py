@@ -105,7 +105,7 @@ _ALLOWED: Final = {
     "counts up to a limit, when something is added": (
         "agents.declared_agents.check_number",
         *("agents.declared_agents.check_room", "agents.measurements._check_room", "agents.locks._make"),
-        *("runs.items.count_held", "runs.items.decided_kinds"),
+        *("runs.items.count_held", "runs.items.decided_kinds", "runs.items.last_held"),
     ),
     "a person asks for totals, or gives the end of an id": (
         *("agents.agents.count_agents", "devices.devices.count_devices", "agents.agents.names_of_agents"),

@@ -21,7 +21,7 @@ import msgspec
 
 from hub.base.clock import from_epoch_ms
 from hub.text.folding import words_in
-from protocol.items import Provenance, ProvenanceOrigin
+from protocol.items import Provenance, Rank
 from protocol.tables import SUGGESTED, DeviceTable, TableName
 
 MAX_COMPARED: Final = 1_000  # newest waiting items of an owner
@@ -116,7 +116,7 @@ class Thing(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 def author_of(provenance: Provenance | None) -> str:
     """Return the author of a text as ``Thing`` has it; of an older hub, the owner."""
-    if provenance is None or (provenance.trusted and provenance.origin is ProvenanceOrigin.OWN):
+    if provenance is None or provenance.rank is Rank.OWN:
         return ""
     return f"{provenance.origin} {provenance.author or ''}"
 

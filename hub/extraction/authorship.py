@@ -1,0 +1,56 @@
+"""Authors of texts: the rank of the words at each place of a document. Pure functions.
+
+A saved mail, chat or web page is by others wherever it is stored, and so is a page that was clipped into a
+note, or an invitation. In a note of the owner, quoted lines are by others; of a mail that was pasted without
+signs, nothing tells the end, so that it is the owner's.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from hub.document import Document
+from hub.text.files import CHAT, HTML, MAIL, MBOX, is_named, media_type_of
+from hub.text.quotations import is_of_others, quoted_lines
+from protocol.items import ProvenanceOrigin, Rank
+
+_FROM_OTHERS: Final[Mapping[str | None, ProvenanceOrigin]] = {
+    MAIL: ProvenanceOrigin.MAIL,
+    MBOX: ProvenanceOrigin.MAIL,
+    CHAT: ProvenanceOrigin.CHAT,
+    HTML: ProvenanceOrigin.WEB,
+}
+
+
+def origin_of(media_type: str | None, path: str) -> ProvenanceOrigin:
+    """Return the origin of a file: by its media type, else by its name."""
+    found = _FROM_OTHERS.get(media_type) or _FROM_OTHERS.get(media_type_of(path))
+    return found or ProvenanceOrigin.OWN
+
+
+def rank_of_unit(unit_key: str) -> Rank:
+    """Return the rank of the words of a unit of which nothing but its key is known."""
+    folder, slash, _ = unit_key.partition("/")
+    is_file = ":" not in folder and (is_named(unit_key) or bool(folder and slash))  # no "teams:a/b"
+    return Rank.OWN if is_file and origin_of(None, unit_key) is ProvenanceOrigin.OWN else Rank.OTHERS
+
+
+def rank_of_document(document: Document) -> Rank:
+    """Return the rank of the words of a document, apart from those that it quotes."""
+    known = document.provenance
+    rank = rank_of_unit(document.unit_key) if known is None else known.rank
+    return Rank.OTHERS if rank is Rank.OWN and is_of_others(document.text) else rank
+
+
+def ranks_in(document: Document) -> Callable[[int], Rank]:
+    """Return a function that returns the rank of the words at a place of a document."""
+    whole = rank_of_document(document)
+    if whole is Rank.TRUSTED:
+        return lambda place: getattr(document.provenance_at(place), "rank", whole)
+    quoted = quoted_lines(document.text) if whole is Rank.OWN else []
+
+    def rank_at(place: int) -> Rank:
+        nth = bisect_right(quoted, (place, len(document.text))) - 1
+        return Rank.OTHERS if nth >= 0 and place < quoted[nth][1] else whole
+
+    return rank_at if quoted else lambda place: whole

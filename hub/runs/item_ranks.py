@@ -1,0 +1,42 @@
+"""Ranks of items: which words may change, cover or settle an item of the ledger. Pure functions.
+
+An approved item is its owner's, whoever wrote its words. Of an item whose rank is not known, as an older
+release or its device told it, the source tells it, or the key of its unit: one of a file is the owner's, so
+that nobody is asked again about a line that was decided.
+
+The handbook lists where words of others meet those of an owner (``extraction.md``, "Authors have a rank").
+"""
+
+import msgspec
+
+from hub.extraction.authorship import rank_of_unit
+from protocol.items import Provenance, Rank
+from storage.runs.items import FoundItem, ItemRow
+
+
+def rank_of(row: ItemRow) -> int:
+    """Return the rank of the author of an item's words."""
+    if row.rank is not None:
+        return row.rank
+    provenance = (row.source or {}).get("provenance")
+    known = rank_of_unit(row.unit_key)
+    return known if provenance is None else msgspec.convert(provenance, Provenance).rank
+
+
+def covering_rank(row: ItemRow) -> int:
+    """Return the highest rank of words that an item may stand for, or whose rejection it is."""
+    return Rank.OWN if row.verdict in ("approved", "edited") else rank_of(row)
+
+
+def may_pair(item: FoundItem, row: ItemRow) -> bool:
+    """Return True if words in the unit of an item are so high that they may be the item's."""
+    if row.rank is None or item.rank == row.rank:
+        return True
+    # the sender of a mail that was read before may be known by now
+    is_same = item.rank < Rank.OWN and item.quote_hash == row.quote_hash
+    return item.rank > row.rank and (row.verdict != "rejected" or is_same)
+
+
+def is_raised(item: FoundItem, row: ItemRow) -> bool:
+    """Return True for an open item that becomes that of words of a higher rank."""
+    return row.verdict in ("open", "held") and item.rank > rank_of(row)

@@ -1,0 +1,329 @@
+"""Words of others beside words of an owner: what an item of each rank and verdict means for a line."""
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any, Final
+
+import msgspec
+import pytest
+
+from hub.document import Document
+from hub.extraction.authorship import ranks_in
+from hub.extraction.duplicates import deduplicate
+from hub.extraction.items import ExtractionOptions, Item
+from hub.extraction.ruled import ToRead
+from hub.runs.found_items import found_items
+from hub.runs.item_ranks import covering_rank, rank_of
+from hub.runs.matching import UNWANTED_TIMES, decide
+from protocol.ids import AgentId, DeviceId, RunId, UserId
+from protocol.items import Provenance, ProvenanceOrigin, Rank
+from protocol.lifecycles import CallState
+from protocol.tables import TABLES, TableName
+from storage.runs.items import Decision, Finder, FoundItem, ItemRow, KnownItem, KnownItems
+
+NOTE, OTHER = "notes/a.md", "notes/b.md"
+FINDER = Finder(
+    user_id=UserId("u"),
+    agent_id=AgentId("a"),
+    device_id=DeviceId("desk"),
+    run_id=RunId("r-2"),
+    unit_key=NOTE,
+    config_fingerprint="prompt-1",
+    at=1_000,
+)
+AUTHORS: Final = {
+    Rank.OWN: Provenance(origin=ProvenanceOrigin.OWN, trusted=True),
+    Rank.TRUSTED: Provenance(origin=ProvenanceOrigin.MAIL, trusted=True),
+    Rank.OTHERS: Provenance(origin=ProvenanceOrigin.MAIL, trusted=False),
+}
+VERDICTS: Final = ("open", "held", "rejected", "approved")
+TITLE: Final = "clean the kitchen"
+DAY: Final = 22_000 * 86_400_000
+
+
+def item(title: str = TITLE, **data: Any) -> Item:
+    quote = f"- [ ] {title}"
+    fields = {"title": title} | data
+    return Item(table=TableName.TASKS, data=fields, quote=quote, start=0, end=len(quote), origin="rule")
+
+
+def found(rank: Rank, *items: Item, path: str = NOTE) -> list[FoundItem]:
+    text = "\n".join(one.quote for one in items)
+    document = Document(unit_key=path, text=text, content_hash="0" * 64, provenance=AUTHORS[rank])
+    return found_items(document, items, "UTC", TABLES)
+
+
+def decisions(
+    known: list[KnownItem], new: list[FoundItem], *, learns: bool = False, document: Document | None = None
+) -> list[Decision]:
+    here = tuple(one for one in known if one.row.unit_key == NOTE)
+    elsewhere = tuple(one for one in known if one.row.unit_key != NOTE)
+    ledger = KnownItems(finder=FINDER, here=here, elsewhere=elsewhere)
+    return decide(
+        ledger, found=new, timezone="UTC", can_update=True, learns=learns, document=document, with_done=True
+    )
+
+
+def known(rank: Rank, verdict: str, path: str, title: str = TITLE, **changed: Any) -> KnownItem:
+    """Return an item of the ledger in words of a rank, which its device has unless the hub holds it."""
+    (decision,) = decisions([], found(rank, item(title, **changed.pop("data", {})), path=path))
+    row = decision.after
+    assert row is not None
+    is_held, is_rejected = verdict == "held", verdict == "rejected"
+    now: dict[str, Any] = {
+        "id": f"{row.id} {path}",
+        "run_id": RunId("r-1"),
+        "unit_key": path,
+        "answered_at": None if is_held else 2,
+        "row_id": None if is_held else "row-1",
+        "verdict": verdict,
+        "verdict_at": None if verdict in ("open", "held") else 3,
+        "source": None if is_rejected else row.source,
+    }
+    state = None if is_held else CallState.ACKED
+    return KnownItem(row=msgspec.structs.replace(row, **now | changed), call_state=state)
+
+
+def outcome(decision: Decision, before: ItemRow) -> str:
+    """Return what a decision makes of a line, by the item that there was before."""
+    if decision.after is not None and decision.before is not None and decision.call is not None:
+        return "becomes the line's" if decision.after.unit_key == NOTE else "is delivered"
+    if decision.call is not None:
+        return "new"
+    return "covered" if (decision.elsewhere or decision.before) == before else "lost"
+
+
+def expected(line: Rank, rank: Rank, verdict: str, path: str) -> str:
+    if verdict == "approved" or (rank == line and verdict != "held"):
+        return "covered"
+    if verdict == "rejected":  # in its own mail, the sender may be known by now
+        return "new" if line > rank and (line is Rank.OWN or path == OTHER) else "covered"
+    if line > rank:
+        return "becomes the line's"
+    if verdict == "open":
+        return "covered"
+    if line < rank:  # no mail releases a held line
+        return "new"
+    return "becomes the line's" if path == NOTE else "is delivered"
+
+
+def test_line_of_each_rank_meets_an_item_of_each_rank_and_verdict() -> None:
+    wrong = []
+    for line, rank, verdict, path in product(Rank, Rank, VERDICTS, (NOTE, OTHER)):
+        before = known(rank, verdict, path)
+        (decision,) = decisions([before], found(line, item()))
+        case = f"{line.name} line, {rank.name} {verdict} item, {path}"
+        if (is_ := outcome(decision, before.row)) != (due := expected(line, rank, verdict, path)):
+            wrong.append(f"{case}: {is_}, not {due}")
+        after = decision.after
+        if after is not None and decision.call is not None and after.rank != line:
+            wrong.append(f"{case}: of {after.rank}") if is_ != "is delivered" else None
+    assert wrong == []
+
+
+def test_line_takes_words_day_and_source_of_an_open_item_of_others_over() -> None:
+    before = known(Rank.OTHERS, "open", OTHER, "Clean the kitchen", data={"dueDate": DAY})
+    (decision,) = decisions([before], found(Rank.OWN, item()))
+    assert decision.call is not None and decision.after is not None
+    payload = decision.call.payload
+    assert (decision.call.action, payload["where"]) == ("update", {"id": "row-1"})
+    assert payload["data"] == {"title": TITLE, "dueDate": None}
+    assert (payload["source"]["path"], payload["source"]["provenance"]["origin"]) == (NOTE, "own")
+    again = KnownItem(row=msgspec.structs.replace(decision.after, answered_at=3, before=None))
+    assert [one.call for one in decisions([again], found(Rank.OWN, item()))] == [None]
+
+
+def test_two_equal_lines_take_one_item_of_others_over_once() -> None:
+    before = known(Rank.OTHERS, "open", OTHER)
+    first, second = decisions([before], found(Rank.OWN, item(), item()))
+    assert (first.before, second.before) == (before.row, None)
+    assert second.is_new
+
+
+def test_mail_delivers_a_waiting_line_with_the_source_of_the_line() -> None:
+    before = known(Rank.OWN, "open", OTHER, answered_at=None, row_id=None)
+    before = msgspec.structs.replace(before, call_state=CallState.PLANNED)
+    (decision,) = decisions([before], found(Rank.OTHERS, item()))
+    assert decision.call is not None
+    assert decision.call.payload["source"] == before.row.source
+
+
+@pytest.mark.parametrize("state", [CallState.PLANNED, CallState.SENT])
+def test_item_of_others_on_its_way_becomes_that_of_the_line_once_its_call_is_settled(
+    state: CallState,
+) -> None:
+    before = known(Rank.OTHERS, "open", OTHER, answered_at=None, row_id=None, data={"dueDate": DAY})
+    before = msgspec.structs.replace(before, call_state=state)
+    (decision,) = decisions([before], found(Rank.OWN, item()))
+    assert decision.call is not None and decision.after is not None
+    if state is CallState.PLANNED:
+        assert decision.call.payload["data"] == {"title": TITLE}
+        return
+    assert (decision.call.call_id, decision.is_behind) == (before.row.call_id, True)
+    assert decision.call.payload["source"] == before.row.source
+    sent = KnownItem(row=msgspec.structs.replace(decision.after, answered_at=3, row_id="row-1"))
+    (decision,) = decisions([sent], found(Rank.OWN, item()))
+    assert decision.call is not None
+    assert decision.call.payload["data"] == {"dueDate": None}
+
+
+@pytest.mark.parametrize(
+    ("of", "line", "is_sent"),
+    [
+        (Rank.OTHERS, Rank.OWN, True),
+        (Rank.OTHERS, Rank.OTHERS, False),
+        (Rank.OWN, Rank.OTHERS, False),
+        (Rank.OWN, Rank.OWN, False),
+    ],
+)
+def test_title_rejected_often_is_unwanted_in_words_of_no_higher_rank(
+    of: Rank, line: Rank, *, is_sent: bool
+) -> None:
+    rows = [
+        known(of, "rejected", f"notes/2026-01-0{day}.md", data={"dueDate": DAY + day * 86_400_000})
+        for day in range(1, UNWANTED_TIMES + 1)
+    ]
+    new = found(line, item(dueDate=DAY + 30 * 86_400_000))
+    assert [one.is_new for one in decisions(rows, new, learns=True)] == [is_sent]
+
+
+def event(rank: Rank, *, effect: Any = "", day: str = "20310301") -> tuple[Document, list[FoundItem]]:
+    lines = (
+        "BEGIN:VCALENDAR",
+        "BEGIN:VEVENT",
+        "UID:1",
+        "SUMMARY:Fair",
+        f"DTSTART:{day}T100000Z",
+        "END:VEVENT",
+    )
+    text = "\n".join([*lines, "END:VCALENDAR", ""])
+    document = Document(
+        unit_key=NOTE,
+        text=text,
+        content_hash="0" * 64,
+        media_type="text/calendar",
+        provenance=AUTHORS[rank],
+        event='{"": "1"}',
+        dates=("",),
+        effect=effect,
+    )
+    options = ExtractionOptions(data_types=("timelines",), timezone="UTC")
+    named = msgspec.structs.replace(document, unit_key="event.ics")
+    items = ToRead(document=named, options=options, reads_prose=False).answer().items
+    return document, found_items(document, items, "UTC", TABLES)
+
+
+@pytest.mark.parametrize("verdict", ["open", "approved"])
+@pytest.mark.parametrize("effect", ["", "cancel"])
+def test_mail_of_an_unverified_sender_neither_moves_nor_calls_off_an_event_of_a_known_one(
+    effect: str, verdict: str
+) -> None:
+    document, new = event(Rank.TRUSTED)
+    (first,) = decisions([], new, document=document)
+    assert first.after is not None
+    now = msgspec.structs.replace(first.after, answered_at=2, row_id="row-1", verdict=verdict)
+    for rank in (Rank.OTHERS, Rank.TRUSTED):
+        document, new = event(rank, effect=effect, day="20310405")
+        other = Item(
+            table=TableName.TIMELINES, data={"title": "Other"}, quote="Other", start=0, end=5, origin="rule"
+        )
+        found_then = found(rank, other) if effect else new
+        changed = [
+            one.call
+            for one in decisions([KnownItem(row=now)], found_then, document=document)
+            if one.before is not None and one.call is not None
+        ]
+        assert len(changed) == (rank is Rank.TRUSTED), (effect, rank)
+
+
+def test_quoted_line_does_not_call_off_an_event_of_the_note() -> None:
+    (first,) = decisions(
+        [],
+        found(
+            Rank.OWN,
+            Item(
+                table=TableName.TIMELINES,
+                data={"title": "Fair", "date": DAY},
+                quote="Fair on Monday",
+                start=0,
+                end=14,
+                origin="rule",
+            ),
+        ),
+    )
+    assert first.after is not None
+    now = KnownItem(
+        row=msgspec.structs.replace(first.after, answered_at=2, row_id="row-1", verdict="approved")
+    )
+    for line, is_changed in (("> Fair on Monday is cancelled", False), ("Fair on Monday is cancelled", True)):
+        document = Document(unit_key=NOTE, text=line, content_hash="1" * 64, provenance=AUTHORS[Rank.OWN])
+        given = decisions([now], [], document=document)
+        assert any(one.call is not None for one in given) is is_changed, line
+
+
+# Words by the rank of their author, in a text of each kind.
+TEXTS: Final = {
+    "own note": ("notes/a.md", None, "- [ ] WORDS\n", Rank.OWN),
+    "quoted in an own note": ("notes/a.md", None, "Bob:\n> - [ ] WORDS\n", Rank.OTHERS),
+    "below a quotation": ("notes/a.md", None, "> Bob\n\n- [ ] WORDS\n", Rank.OWN),
+    "callout": ("notes/a.md", None, "> [!todo] Today\n> - [ ] WORDS\n", Rank.OWN),
+    "clipped page": ("notes/a.md", None, "---\nsource: https://x.example\n---\n- [ ] WORDS\n", Rank.OTHERS),
+    "own front matter": ("notes/a.md", None, "---\ntags: home\n---\n- [ ] WORDS\n", Rank.OWN),
+    "invitation": ("notes/a.ics", None, "BEGIN:VCALENDAR\nMETHOD:REQUEST\nSUMMARY:WORDS\n", Rank.OTHERS),
+    "saved mail": ("notes/a.eml", None, "WORDS\n", Rank.OTHERS),
+    "saved page": ("notes/a.html", None, "WORDS\n", Rank.OTHERS),
+    "message": ("mid:a@example.org", None, "WORDS\n", Rank.OTHERS),
+    "message of a team": ("teams:a/b", None, "WORDS\n", Rank.OTHERS),
+    "mail": ("mid:a@example.org", Rank.OTHERS, "WORDS\n", Rank.OTHERS),
+    "known sender": ("mid:a@example.org", Rank.TRUSTED, "WORDS\n", Rank.TRUSTED),
+    "quoted by a known sender": ("mid:a@example.org", Rank.TRUSTED, "Yes.\n> WORDS\n", Rank.OTHERS),
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_words_have_the_rank_of_their_author_in_a_text_of_each_kind(kind: str) -> None:
+    path, author, text, rank = TEXTS[kind]
+    provenance = None if author is None else AUTHORS[author]
+    document = Document(unit_key=path, text=text, content_hash="0" * 64, provenance=provenance)
+    assert ranks_in(document)(text.index("WORDS")) is rank
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "rank"),
+    [
+        (NOTE, None, Rank.OWN),
+        ("notes/TODO", None, Rank.OWN),
+        ("notes/mail.eml", None, Rank.OTHERS),
+        ("mid:a.md@example.org", None, Rank.OTHERS),
+        (NOTE, {"provenance": {"origin": "web", "trusted": False}}, Rank.OTHERS),
+        ("mid:a@b", {"provenance": {"origin": "mail", "trusted": True}}, Rank.TRUSTED),
+    ],
+)
+def test_item_of_an_older_release_has_the_rank_of_its_source_or_unit(
+    path: str, source: dict[str, Any] | None, rank: Rank
+) -> None:
+    row = msgspec.structs.replace(
+        known(Rank.OWN, "rejected", NOTE).row, unit_key=path, source=source, rank=None
+    )
+    assert (rank_of(row), covering_rank(row)) == (rank, rank)
+    assert covering_rank(msgspec.structs.replace(row, verdict="approved")) == Rank.OWN
+
+
+def test_line_that_an_older_release_recorded_as_rejected_is_not_suggested_again() -> None:
+    for path in (NOTE, OTHER):
+        row = msgspec.structs.replace(known(Rank.OWN, "rejected", path).row, rank=None)
+        before = KnownItem(row=row)
+        assert [one.is_new for one in decisions([before], found(Rank.OWN, item()))] == [False], path
+
+
+def _of_one_text(text: str) -> Iterator[Item]:
+    document = Document(unit_key=NOTE, text=text, content_hash="0" * 64)
+    options = ExtractionOptions(data_types=("tasks",), timezone="UTC")
+    items = ToRead(document=document, options=options, reads_prose=True).answer().items
+    yield from deduplicate(items, rank_at=ranks_in(document))[0]
+
+
+def test_sentence_of_the_owner_remains_beside_a_quoted_box_with_a_day() -> None:
+    quoted = "> - [ ] clean the kitchen by 3 March 2031\n\nPlease clean the kitchen.\n"
+    own = [one for one in _of_one_text(quoted) if one.start > quoted.index("\n\n")]
+    assert [one.data.get("dueDate") for one in own] == [None]
