@@ -42,6 +42,8 @@ def row_called(
         or [row for row in candidates if row[1] == text]
         or [row for row in candidates if row[1].casefold() == text.casefold()]
     )
+    # A suggestion, whose words may be of others, takes no name of an approved row.
+    found = [row for row in found if row["isApproved"]] or found
     if len(found) > 1:
         raise bad_record(f"{len(found)} {table.name} are called {cut(text)}: name one by its number or id")
     is_made = table.name is TableName.PROJECTS

@@ -218,6 +218,20 @@ def test_an_owner_accepts_a_change_and_gives_the_row_a_project(
     assert [row["name"] for row in hub.query(table="projects")] == ["House"]
 
 
+def test_project_named_by_the_owner_is_the_approved_one_and_no_suggestion_of_its_title(
+    hub: HubCalls, owner: sqlite3.Connection, db: Path
+) -> None:
+    made = approved(hub, db)
+    hub.ask(Action.UPDATE, where=made, data=CHANGED)
+    owner.execute(
+        "INSERT INTO projects (id, name, isApproved, createdAt, updatedAt) VALUES ('own', 'House', 1, 1, 1)"
+    )
+    assert hub.ask(Action.INSERT, table="projects", data={"name": "House"}).error is None
+    told = approve(db, [1], at_ms=9, fields={"project": "House"}).done
+    assert told == ["approved: call Bo"]
+    assert [id for (id,) in owner.execute("SELECT projectId FROM tasks").fetchall()] == ["own"]
+
+
 def test_row_with_owner_edits_remains_hidden_after_an_accepted_change(
     hub: HubCalls, owner: sqlite3.Connection, db: Path
 ) -> None:
