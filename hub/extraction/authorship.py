@@ -5,13 +5,12 @@ note, or an invitation. In a note of the owner, quoted lines are by others; of a
 signs, nothing tells the end, so that it is the owner's.
 """
 
-from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from hub.document import Document
 from hub.text.files import CHAT, HTML, MAIL, MBOX, is_named, media_type_of
-from hub.text.quotations import is_of_others, quoted_lines
+from hub.text.quotations import is_of_others, others_at
 from protocol.items import ProvenanceOrigin, Rank
 
 _FROM_OTHERS: Final[Mapping[str | None, ProvenanceOrigin]] = {
@@ -47,10 +46,7 @@ def ranks_in(document: Document) -> Callable[[int], Rank]:
     whole = rank_of_document(document)
     if whole is Rank.TRUSTED:
         return lambda place: getattr(document.provenance_at(place), "rank", whole)
-    quoted = quoted_lines(document.text) if whole is Rank.OWN else []
-
-    def rank_at(place: int) -> Rank:
-        nth = bisect_right(quoted, (place, len(document.text))) - 1
-        return Rank.OTHERS if nth >= 0 and place < quoted[nth][1] else whole
-
-    return rank_at if quoted else lambda place: whole
+    if whole is Rank.OTHERS:
+        return lambda place: whole
+    is_by_others = others_at(document.text)
+    return lambda place: Rank.OTHERS if is_by_others(place) else Rank.OWN

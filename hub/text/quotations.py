@@ -6,7 +6,7 @@ They have the words of thirteen languages by mail-parser-reply, and of those tha
 import bisect
 import heapq
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import accumulate, takewhile
 from typing import Final
@@ -91,6 +91,17 @@ def quoted_lines(text: str) -> list[tuple[int, int]]:
         expected = match.end() + 1
         places += [] if is_callout else [match.span()]
     return places
+
+
+def others_at(text: str) -> Callable[[int], bool]:
+    """Return a function that returns True for a place in words of others, but for mails without signs."""
+    places = [(0, len(text))] if is_of_others(text) else quoted_lines(text)
+
+    def is_by_others(place: int) -> bool:
+        nth = bisect.bisect_right(places, (place, len(text))) - 1
+        return nth >= 0 and place < places[nth][1]
+
+    return is_by_others
 
 
 def places_of_others(text: str) -> list[tuple[int, int]]:

@@ -3,7 +3,8 @@
 The base of a row is the fields that both sides had last: a side whose field differs from it was changed.
 Where both sides were changed, the later change counts. If the process died while it wrote the row, a field
 that the target has as it was written is the base. Without a base a tick of either side stands, unless the
-history has a later opening, and different words of other fields stay at both sides.
+history has a later opening, and different words of other fields stay at both sides. A line that was moved
+changes the state of its row: of another title or day, both sides keep theirs until they are the same.
 """
 
 import sqlite3
@@ -16,6 +17,7 @@ from hub.device.owner import read_fields
 from hub.device.sinks.approved_rows import ApprovedRow
 from hub.device.sinks.moved_rows import last_place
 from hub.device.sinks.recorded_rows import (
+    MOVED,
     RecordedRow,
     forget_writes,
     inode_at,
@@ -36,7 +38,8 @@ class Merge(msgspec.Struct):
     """Decision about a row: fields to change here, and those to write to the target, if any.
 
     *expressed*: the fields that the target has after it wrote *written*. *unsettled*: fields of which
-    both sides keep what they have: refused ones, and those without a base that have other words than here.
+    both sides keep what they have: refused ones, those without a base that have other words than here, and
+    titles and days of lines that were moved. *mark*: recorded instead of a digest.
     """
 
     base: dict[str, str]
@@ -45,6 +48,7 @@ class Merge(msgspec.Struct):
     expressed: Fields = {}
     conflict: bool = False
     unsettled: frozenset[str] = frozenset()
+    mark: str = ""
 
 
 def merge_row(
@@ -71,6 +75,9 @@ def merge_row(
     merge = Merge({}, {}, unsettled=frozenset(unsettled))
     remote_edits: dict[str, str] = {}
     is_written = False
+    was_moved, named = recorded.digest == MOVED, {approved.table.title, *approved.table.days}
+    merge.mark = MOVED if was_moved and unsettled else ""
+    is_moved = recorded.base_text is not None and found.place != recorded.place
     for name, theirs in found.fields.items():
         if name in unsettled:
             remote_edits[name] = theirs
@@ -80,6 +87,11 @@ def merge_row(
             theirs = before  # unchanged since a former release wrote it
         merge.base[name] = theirs
         if ours == theirs:
+            continue
+        if name in named and ((was_moved and name in new) or (is_moved and theirs != before)):
+            del merge.base[name]
+            remote_edits[name], merge.mark = theirs, MOVED
+            merge.unsettled |= {name}
             continue
         is_local_edit, is_remote_edit = ours != before, theirs != before
         merge.conflict |= is_local_edit and is_remote_edit
@@ -134,7 +146,7 @@ def apply_merge(
     changed: dict[str, str] = {}
     refusals = [
         f"{found.place}: {approved.title}: {name}: there is {found.fields[name][:40]!r}, here is"
-        f" {approved.fields.get(name, '')[:40]!r}: empty one of the two; until then both stay"
+        f" {approved.fields.get(name, '')[:40]!r}: write the same in both; until then both stay"
         for name in sorted(merge.unsettled)
     ]
     for name, text in merge.back.items():
@@ -155,8 +167,8 @@ def apply_merge(
     if merge.written and merge.written.get(_STATUS) != _DONE == merge.base.get(_STATUS):
         note_change(db, sink.name, recorded, at_ms, "reopened", approved.fields, found.fields)
     approved.fields = approved.fields | changed
-    digest = approved.digest if merge.written is None and not refusals else ""
-    if digest and found.source and not changed:
+    digest = approved.digest if merge.written is None and not refusals else merge.mark
+    if digest and digest != MOVED and found.source and not changed:
         digest += approved.digest_with(found.source)
     recorded.home = last_place(sink, recorded)
     before = msgspec.structs.replace(recorded)

@@ -1,7 +1,9 @@
 """Rows that people or programs moved within or between files of a target: how they are found.
 
 Of several lines of a row that at its recorded place counts. One in an archive, or in the note
-of an earlier day, is a copy that was left behind, if there is another line.
+of an earlier day, is a copy that was left behind, if there is another line. One in words of others, as in a
+clipped page, is no moved row. A row that was moved has its place and its tick from there, but neither title
+nor day (``merging``).
 """
 
 import sqlite3
@@ -25,13 +27,16 @@ def locate_rows(
     for key, lines in snapshot.copies.items():
         copies[key] = _valid_lines(target, lines)
     found: dict[str, Found] = {}
+    strays: dict[str, Found] = {}
     for key, row in recorded.items():
         lines = copies.get(key) or [*filter(None, [snapshot.found.get(key)])]
+        strays.update((key, line) for line in lines if _is_stray(sink, row, line))
+        lines = [line for line in lines if not _is_stray(sink, row, line)]
         line = next((line for line in lines if line.place == row.place), next(iter(lines), None))
         # A row that is being written was not moved to an archive: a line there is older.
         if line and not (row.base_text is None and is_archived(target, line.place, line.fields)):
             found[key] = line
-    snapshot = snapshot._replace(found=found, copies=copies)
+    snapshot = snapshot._replace(found=found, copies=copies, strays={**snapshot.strays, **strays})
     if not isinstance(target, SearchingTarget):
         return snapshot, []
     written = {key for key, row in recorded.items() if row.is_written}
@@ -65,7 +70,12 @@ def locate_rows(
             undecided.append(key)
         if line is not None and (is_own or is_archive or row.place not in snapshot.missing):
             found[key] = line
-    return wider._replace(found=found), undecided
+    return wider._replace(found=found, strays={**strays, **wider.strays}), undecided
+
+
+def _is_stray(sink: Sink, row: RecordedRow, line: Found) -> bool:
+    """Return True for a line of others that is not at the own place of a row."""
+    return line.is_by_others and not (line.place == row.place and sink.target.owns(line.place))
 
 
 def _valid_lines(target: Target, lines: Sequence[Found]) -> list[Found]:

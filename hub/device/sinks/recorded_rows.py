@@ -34,6 +34,7 @@ SELECT coalesce(max(at_ms), 0) FROM sink_history WHERE row_id = ? AND tbl = ? AN
     AND json_extract(remote, '$.status') != 'done')
 """
 _FORGET_NOTES: Final = "DELETE FROM sink_history WHERE number <= (SELECT max(number) FROM sink_history) - ?"
+MOVED: Final = "moved"  # digest of a row whose line was moved, and has another title or day
 AGAIN: Final = "again"  # digest of a row that is searched before it is written again
 # Done rows in an archive stay there.
 _AGAIN: Final = f"""
@@ -46,7 +47,8 @@ AND NOT (coalesce(json_extract(base, '$.status'), '') = 'done'
 class RecordedRow(msgspec.Struct, gc=False):  # it has texts alone
     """Row as it was recorded; without a *base* it is being written for the first time.
 
-    *digest*: of the fields that both sides have, then of their sources; empty if they differ; ``AGAIN``.
+    *digest*: of the fields that both sides have, then of their sources; empty if they differ; ``AGAIN``;
+    ``MOVED``.
     *home*: place of the sink that the row had before its owner moved it to another file. *sent_text*: the
     fields of a write that may have ended or not, as of *sent_ms*; *inode*: of the place's file before it.
     """

@@ -218,6 +218,12 @@ class _Pass:
             for key, (first, other, *_) in copied
             if key in self._approved and key in snapshot.found
         ]
+        self._problems += [
+            f"{line.place}:{line.line} has the key of {self._approved[key].title[:80]!r}, but is by others,"
+            " as in a clipped page: nothing is taken from there; remove the key"
+            for key, line in snapshot.strays.items()
+            if key in self._approved and key not in snapshot.found
+        ]
 
     def _missed(self, lost: Collection[str]) -> Set[str]:
         """Return those of the *lost* rows, by their keys, and places that wait for another look."""
@@ -338,7 +344,7 @@ class _Pass:
         base |= {name: merge.base[name] for name in merge.unsettled & merge.base.keys()}
         row.base_text, row.place = declared_tables.json_text(base), stored.place
         is_agreed = put.fields == approved.fields and (bool(stored.source) or stored.fields == expressed)
-        row.digest = approved.digest if is_agreed else ""
+        row.digest = approved.digest if is_agreed else merge.mark
         record(self._db, self._sink, row, self._at_ms)
         self._synced.written += 1
 

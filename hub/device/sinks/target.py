@@ -28,6 +28,7 @@ class Found(NamedTuple):
         line: the number of its line, where a place has lines.
         source: the text from which the fields are parsed. While it and the row of the device are as they were
             recorded, the fields are not used. Empty: they are always used.
+        is_by_others: it is in a clipped page, an invitation or a quotation, so that no row was moved there.
     """
 
     fields: Fields
@@ -36,6 +37,7 @@ class Found(NamedTuple):
     former: Mapping[str, str] = {}
     line: int = 0
     source: str = ""
+    is_by_others: bool = False
 
 
 class Snapshot(NamedTuple):
@@ -49,6 +51,7 @@ class Snapshot(NamedTuple):
         unreadable: why a row is not in *found* though it is there, by its key or its place.
         agreed: place and matter of each ``Unconfirmed`` that the owner has agreed to.
         copies: all lines of each key that is on several ones; the first is also in *found*.
+        strays: lines of others with the key of a row that is nowhere else.
     """
 
     found: Mapping[str, Found]
@@ -58,6 +61,7 @@ class Snapshot(NamedTuple):
     unreadable: Mapping[str, str] = {}
     agreed: Collection[tuple[str, str]] = ()
     copies: Mapping[str, Sequence[Found]] = {}
+    strays: Mapping[str, Found] = {}
 
 
 Written = Found | TargetFailed | None  # None: not tried, after refusals of other rows

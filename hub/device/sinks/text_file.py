@@ -25,6 +25,7 @@ from hub.device.sinks.target import (
     WrongPlace,
     is_archived,
 )
+from hub.text.quotations import others_at
 from hub.text.rows.row import Fields, LateFields, Put, TargetFailed
 from hub.text.rows.row_format import Format, Piece
 from protocol.calls import PlaceProblem
@@ -92,6 +93,7 @@ class TextFile:
         self._cleaned: set[Path] = set()  # folders of its places, once for a process
         # keys that a file near this one did not have, and its stamp then, by its path
         self._without: dict[str, tuple[Hashable, frozenset[str]]] = {}
+        self._strays: dict[str, Found] = {}  # of the last search
         # keys that the last search did not find for certain, and the files that it read, with their stamp
         self._not_found: tuple[frozenset[str], Collection[str], Hashable] = (frozenset(), (), None)
 
@@ -143,7 +145,7 @@ class TextFile:
                 if self.owns(place):
                     raise
                 contents[place], at_ms, text = None, 0, ""
-            line, at = 1, 0
+            line, at, is_by_others = 1, 0, others_at(text)
             for piece in self._form.pieces(text, tables):
                 line, at = line + text.count("\n", at, piece.start), piece.start
                 source = piece.context + text[piece.start : piece.end]
@@ -151,7 +153,7 @@ class TextFile:
                 fields = LateFields(partial(_fields_of, read_again))
                 has_former = isinstance(piece.former, LateFields)
                 former = LateFields(partial(_former_of, read_again)) if has_former else piece.former
-                row = Found(fields, place, at_ms, former, line, source)
+                row = Found(fields, place, at_ms, former, line, source, is_by_others(piece.start))
                 lines.setdefault(piece.key, []).append(row)
             line, at = 1, 0
             for key in _KEY.finditer(text):
@@ -162,7 +164,8 @@ class TextFile:
         found = {key: several[0] for key, several in lines.items()}
         copies = {key: several for key, several in lines.items() if len(several) > 1}
         missing = {place for place, content in contents.items() if not content or not content.strip()}
-        return Snapshot(found, missing, contents, tables, unreadable, copies=copies)
+        strays = {key: row for key, row in self._strays.items() if key in tables}
+        return Snapshot(found, missing, contents, tables, unreadable, copies=copies, strays=strays)
 
     def search(self, snapshot: Snapshot, lost: Mapping[str, str], others: Collection[str]) -> Snapshot:
         """Return the snapshot with *lost* rows that are in files near the file; see ``SearchingTarget``.
@@ -171,7 +174,7 @@ class TextFile:
         of days earlier than that of a row count last.
         """
         left, found, contents = {*lost}, dict[str, Found](), {**snapshot.contents}
-        earlier: dict[str, Found] = {}
+        earlier, strays = dict[str, Found](), dict[str, Found]()
         folder = Path(f"{self._path.partition(DATE)[0]}_").parent
         near = files_near(folder, Path(self._path).suffix)
         near.sort(key=lambda place: place if self.owns(place) else "", reverse=True)
@@ -192,10 +195,11 @@ class TextFile:
                 if left.isdisjoint(_KEY.findall(text)):
                     self._without[place] = stamp, frozenset(left)
                     continue
-                rows = {
-                    piece.key: Found(piece.fields, place, at_ms, piece.former)
-                    for piece in self._form.pieces(text, snapshot.tables)
-                }
+                rows, is_by_others = dict[str, Found](), others_at(text)
+                for piece in self._form.pieces(text, snapshot.tables):
+                    line = text.count("\n", 0, piece.start) + 1
+                    row = Found(piece.fields, place, at_ms, piece.former, line)
+                    (strays if is_by_others(piece.start) else rows)[piece.key] = row
                 lost_here = left & rows.keys()
                 here = rows.keys() & snapshot.found.keys()
                 stays = [key for key in here if not is_archived(self, place, rows[key].fields)]
@@ -211,7 +215,9 @@ class TextFile:
             if self.owns(row.place) or is_archived(self, row.place, row.fields)
         }
         self._not_found = frozenset(lost.keys() - moved), searched, stamp_before
-        return snapshot._replace(found={**snapshot.found, **earlier, **found}, contents=contents)
+        found = {**snapshot.found, **earlier, **found}
+        self._strays = {key: row for key, row in strays.items() if key in lost.keys() - found.keys()}
+        return snapshot._replace(found=found, contents=contents, strays=self._strays)
 
     def was_searched(self, keys: Collection[str]) -> bool:
         not_found, searched, stamp = self._not_found

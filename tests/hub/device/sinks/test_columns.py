@@ -94,7 +94,7 @@ def test_column_becoming_a_field_replaces_no_words_on_either_side(
     words = path.read_text().splitlines()[1].split(",")[1:], bench.row(row)["description"] or ""
     title = "Call Ana" if edit == "none" else "Call Bo"
     assert words == ([title, cell if both is None else both], text if both is None else both)
-    problem = f"{path}: {title}: description: there is 'of mine', here is 'about': empty one of the two;"
+    problem = f"{path}: {title}: description: there is 'of mine', here is 'about': write the same in both;"
     assert results[-1].problem.startswith(problem) if both is None else not results[-1].problem
     assert not both or bench.history() in ([], ["taken back"])
 
