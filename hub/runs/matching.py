@@ -392,10 +392,11 @@ class _Pairing:
         rows = self._by_key(key, may)
         for item in list(self._found.values()):
             alike = rows.get((item.table, key(item)), [])
-            one = next((known_item for known_item in alike if may_pair(item, known_item.row)), None)
-            if one is not None:
-                alike.remove(one)
-                self._pair(item, one)
+            for nth, known_item in enumerate(alike):
+                if may_pair(item, known_item.row):
+                    self._pair(item, known_item)
+                    del alike[nth]
+                    break
 
     def _match_alike(
         self,
@@ -531,9 +532,9 @@ def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) 
     """Decide on an item that was extracted from this unit before."""
     row = known.row
     item = _in_zone_of(row, item, finder)
-    if item.data.get("status") == "done" != row.data.get("status"):
-        item = _ticked(item, row)
     is_above = is_raised(item, row)
+    if item.data.get("status") == "done" != row.data.get("status") and not is_above:
+        item = _ticked(item, row)
     is_same = item.data == row.data and not is_above
     is_refused = known.call_state is CallState.REJECTED and _may_have_an_earlier_version(row)
     if is_refused and item.data == row.before:
@@ -844,7 +845,8 @@ class ItemsOfOtherSources:
             is_held_line = row.verdict == "held" and covering_rank(row) > item.rank and not item.is_unsure
             if covering_rank(row) >= item.rank and not is_held_line:
                 return known_item
-            if below is None and is_raised(item, row) and row.id not in self._taken_over:
+            is_free = below is None and item.data.get("status") != "done" and row.id not in self._taken_over
+            if is_free and is_raised(item, row):
                 below = known_item
         if below is not None:
             self._taken_over.add(below.row.id)

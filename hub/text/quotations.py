@@ -96,6 +96,8 @@ def quoted_lines(text: str) -> list[tuple[int, int]]:
 def others_at(text: str) -> Callable[[int], bool]:
     """Return a function that returns True for a place in words of others, but for mails without signs."""
     places = [(0, len(text))] if is_of_others(text) else quoted_lines(text)
+    if not places:
+        return lambda place: False
 
     def is_by_others(place: int) -> bool:
         nth = bisect.bisect_right(places, (place, len(text))) - 1

@@ -133,6 +133,13 @@ def test_line_takes_words_day_and_source_of_an_open_item_of_others_over() -> Non
     assert [one.call for one in decisions([again], found(Rank.OWN, item()))] == [None]
 
 
+@pytest.mark.parametrize("path", [NOTE, OTHER])
+def test_line_that_is_done_takes_neither_item_nor_day_of_others_over(path: str) -> None:
+    before = known(Rank.OTHERS, "open", path, data={"dueDate": DAY})
+    for decision in decisions([before], found(Rank.OWN, item(status="done"))):
+        assert decision.call is None or decision.call.payload["data"] == {"status": "done", "dueDate": None}
+
+
 def test_two_equal_lines_take_one_item_of_others_over_once() -> None:
     before = known(Rank.OTHERS, "open", OTHER)
     first, second = decisions([before], found(Rank.OWN, item(), item()))
