@@ -63,10 +63,12 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             is_quoted = nth >= 0 and place <= self._quoted[nth][1]
             if is_quoted or place >= self._own_end:
                 return msgspec.structs.replace(known, author=None, trusted=False)
+        if known is None or not self.authors:  # the usual case
+            return known
         nth = bisect_right(self.authors, place, key=lambda part: part[0]) - 1
-        if self.provenance is None or nth < 0:
-            return self.provenance
-        return msgspec.structs.replace(self.provenance, author=self.authors[nth][1])
+        if nth < 0:
+            return known
+        return msgspec.structs.replace(known, author=self.authors[nth][1])
 
     def line_at(self, place: int) -> int:
         """Return the number of the line that has *place*; the first is 1."""

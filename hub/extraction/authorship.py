@@ -46,7 +46,7 @@ def ranks_in(document: Document) -> Callable[[int], Rank]:
     whole = rank_of_document(document)
     if whole is Rank.TRUSTED:
         return lambda place: getattr(document.provenance_at(place), "rank", whole)
-    if whole is Rank.OTHERS:
+    is_by_others = others_at(document.text) if whole is Rank.OWN else None
+    if is_by_others is None:
         return lambda place: whole
-    is_by_others = others_at(document.text)
-    return lambda place: Rank.OTHERS if is_by_others(place) else Rank.OWN
+    return lambda place: Rank.OTHERS if is_by_others(place) else whole

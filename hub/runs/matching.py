@@ -822,7 +822,9 @@ class ItemsOfOtherSources:
         self._quoted: dict[tuple[str, str], list[tuple[KnownItem, date | None]]] = {}
         self._of_day: dict[tuple[str, date], list[tuple[KnownItem, tuple[str, ...]]]] = {}
         self._taken_over: set[str] = set()
-        for known_item in sorted(known, key=lambda known_item: -covering_rank(known_item.row)):
+        if len(known) > MAX_LOOKED_AT:  # candidates of the highest rank
+            known = sorted(known, key=lambda known_item: -covering_rank(known_item.row))
+        for known_item in known:
             row = known_item.row
             if row.answered_at is None and known_item.call_state is CallState.REJECTED:
                 continue
@@ -841,9 +843,9 @@ class ItemsOfOtherSources:
         covering = (known_item for known_item in alike if self._covers(item, known_item.row))
         below: KnownItem | None = None
         for known_item in chain(covering, self._of_same_words(item)):
-            row = known_item.row
-            is_held_line = row.verdict == "held" and covering_rank(row) > item.rank and not item.is_unsure
-            if covering_rank(row) >= item.rank and not is_held_line:
+            row, rank = known_item.row, covering_rank(known_item.row)
+            is_held_line = row.verdict == "held" and rank > item.rank and not item.is_unsure
+            if rank >= item.rank and not is_held_line:
                 return known_item
             is_free = below is None and item.data.get("status") != "done" and row.id not in self._taken_over
             if is_free and is_raised(item, row):

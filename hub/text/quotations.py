@@ -93,17 +93,18 @@ def quoted_lines(text: str) -> list[tuple[int, int]]:
     return places
 
 
-def others_at(text: str) -> Callable[[int], bool]:
-    """Return a function that returns True for a place in words of others, but for mails without signs."""
+def others_at(text: str) -> Callable[[int], bool] | None:
+    """Return a function that returns True for a place in words of others; None: there are none.
+
+    Mails without signs are not found.
+    """
     places = [(0, len(text))] if is_of_others(text) else quoted_lines(text)
-    if not places:
-        return lambda place: False
 
     def is_by_others(place: int) -> bool:
         nth = bisect.bisect_right(places, (place, len(text))) - 1
         return nth >= 0 and place < places[nth][1]
 
-    return is_by_others
+    return is_by_others if places else None
 
 
 def places_of_others(text: str) -> list[tuple[int, int]]:

@@ -153,7 +153,8 @@ class TextFile:
                 fields = LateFields(partial(_fields_of, read_again))
                 has_former = isinstance(piece.former, LateFields)
                 former = LateFields(partial(_former_of, read_again)) if has_former else piece.former
-                row = Found(fields, place, at_ms, former, line, source, is_by_others(piece.start))
+                is_stray = is_by_others is not None and is_by_others(piece.start)
+                row = Found(fields, place, at_ms, former, line, source, is_stray)
                 lines.setdefault(piece.key, []).append(row)
             line, at = 1, 0
             for key in _KEY.finditer(text):
@@ -199,7 +200,8 @@ class TextFile:
                 for piece in self._form.pieces(text, snapshot.tables):
                     line = text.count("\n", 0, piece.start) + 1
                     row = Found(piece.fields, place, at_ms, piece.former, line)
-                    (strays if is_by_others(piece.start) else rows)[piece.key] = row
+                    is_stray = is_by_others is not None and is_by_others(piece.start)
+                    (strays if is_stray else rows)[piece.key] = row
                 lost_here = left & rows.keys()
                 here = rows.keys() & snapshot.found.keys()
                 stays = [key for key in here if not is_archived(self, place, rows[key].fields)]
