@@ -1,8 +1,8 @@
 """Ranks of items: which words may change, cover or settle an item of the ledger. Pure functions.
 
-An approved item is its owner's, whoever wrote its words. Of an item whose rank is not known, as an older
-release or its device told it, the source tells it, or the key of its unit: one of a file is the owner's, so
-that nobody is asked again about a line that was decided.
+An approved item is its owner's, by any author. An older release or a device records no rank: the source
+tells it, or the key of the unit. An item of a file is the owner's, so that no owner is asked again about a
+decided line.
 
 The handbook lists where words of others meet those of an owner (``extraction.md``, "Authors have a rank").
 """

@@ -140,7 +140,7 @@ class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
         version: number of its calls.
         evidence: kind of evidence by which a rule found it; None: a model did, or an older release.
         same_as: of an item that was rejected because another one says the same, that one.
-        rank: of the author of its words (``Rank``); None: its device or an older release told it.
+        rank: of the author of its words (``Rank``); None: its device or an older release recorded it.
     """
 
     id: str
