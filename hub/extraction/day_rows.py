@@ -184,7 +184,8 @@ def _rows(
         near = date.fromisoformat(plan.day) - _DAY if plan else anchor
         order = dates.is_day_first
         days = find_days(content, lexicon, anchor=near, timezone=options.timezone, is_day_first=order)
-        own = next((day for day in days if day.at and (plan or not content[: day.start].strip())), None)
+        sure = (day for day in days if not day.unclear_words)
+        own = next((day for day in sure if plan or not content[: day.start].strip()), None)
         if own is not None and own.at is not None:
             bare = own.words.partition(clock)[0] if (clock := _clock_behind(own.words)) else own.words
             blanks = content[: own.start] + " " * len(bare) + content[own.start + len(bare) :]

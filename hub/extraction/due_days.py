@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -27,14 +28,14 @@ _EDGES: Final = " .,;:!)\uff09*_"
 def with_due_days(form: RulesForm, dates: PassageDates, timezone: str) -> Iterator[Item]:
     """Yield items of lists; a task without a day gets the first one that its words denote, else the form's.
 
-    Words for a day that is unknown stay for a person.
+    Words for a day that is unknown, or not of its weekday, stay for a person.
     """
     for item in form.items:
         is_open = item.table == TableName.TASKS and item.data.get("status") != "done"
         if is_open and not item.is_exact and _DUE not in item.data:
-            for at, has_time, words in islice(_days_of(item, dates, timezone), 1):
+            for at, has_time, words, is_unclear in islice(_days_of(item, dates, timezone), 1):
                 data = item.data | ({} if at is None else {_DUE: epoch_ms(at)})
-                unresolved, known = ({_DUE: words}, {}) if at is None else ({}, {_DUE: words})
+                unresolved, known = ({_DUE: words}, {}) if is_unclear else ({}, {_DUE: words})
                 item = msgspec.structs.replace(
                     item, data=data, unresolved=unresolved, words=known, has_time=has_time
                 )
@@ -59,12 +60,20 @@ def with_planned_days(items: Iterable[Item], dates: PassageDates, timezone: str)
         yield item
 
 
-def _days_of(item: Item, dates: PassageDates, timezone: str) -> Iterator[tuple[datetime | None, bool, str]]:
-    """Yield the days of a field or a title, of past ones the deadlines, and words for unknown days."""
+def _days_of(
+    item: Item, dates: PassageDates, timezone: str
+) -> Iterator[tuple[datetime | None, bool, str, bool]]:
+    """Yield the days of a field or a title, of past ones the deadlines, and words for unknown days.
+
+    Each comes with whether it has a time, its words, and whether these are unclear.
+    """
     anchor, is_day_first = dates.at(item.start), dates.is_day_first
     if (words := item.unresolved.get(_DUE)) is not None:
-        moment = resolve(words, anchor=anchor, timezone=timezone, is_due=True, is_day_first=is_day_first)
-        yield (moment.at, moment.has_time, words) if moment else (None, False, words)
+        read = partial(
+            resolve, words, anchor=anchor, timezone=timezone, is_due=True, is_day_first=is_day_first
+        )
+        found = (sure := read()) or read(is_checked=False)
+        yield found.at if found else None, found is not None and found.has_time, words, sure is None
         return
     title = _ADDRESS.sub(lambda address: " " * len(address[0]), str(item.data["title"]))
     zone = ZoneInfo(timezone)
@@ -76,7 +85,8 @@ def _days_of(item: Item, dates: PassageDates, timezone: str) -> Iterator[tuple[d
             clock = None if day.has_time or not day.at else time_in(rest)
             timed = f"{day.words} {clock}"
             moment = resolve_ahead(timed, anchor, timezone, is_day_first) if clock else None
-            yield moment.at if moment else day.at, moment.has_time if moment else day.has_time, day.words
+            at, has_time = (moment.at, moment.has_time) if moment else (day.at, day.has_time)
+            yield at, has_time, day.words, bool(day.unclear_words)
 
 
 def _is_missed(title: str, day: FoundDay) -> bool:

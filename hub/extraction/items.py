@@ -104,7 +104,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         warnings: warnings for the reviewer.
-        unresolved: by field, words of the text that could not be converted to a value.
+        unresolved: by field, words of the text that could not be converted to a value, or not surely.
         words: by field, words of the text from which its day was resolved.
         counted: why fields have their days, of those whose words count from another day.
         is_exact: the item equals its source, though the quote is only a part: an event is quoted by its

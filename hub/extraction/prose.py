@@ -330,7 +330,7 @@ class _ProseReader:
             if meaning not in self._meanings:
                 self._meanings.add(meaning)
                 worded = {} if day is None else {date: day.words}
-                words, unresolved = (worded, {}) if day is not None and day.at else ({}, worded)
+                words, unresolved = ({}, worded) if day is None or day.unclear_words else (worded, {})
                 has_time = day is not None and day.has_time
                 self._items.append(
                     msgspec.structs.replace(

@@ -29,6 +29,7 @@ class FoundDay(NamedTuple):
         is_due: the words name a deadline ("by 3 May", "expires on 3 May"), which may have passed.
         is_of: they tell which meeting or bill ("the meeting of 3 May"), and no day of work.
         is_week: they name a week, whose first day it is: a day for work, and not for an event.
+        is_unclear: their weekday is not that of the day ("Thu 9 Dec" of 2026).
     """
 
     start: int
@@ -39,6 +40,12 @@ class FoundDay(NamedTuple):
     is_due: bool = False
     is_of: bool = False
     is_week: bool = False
+    is_unclear: bool = False
+
+    @property
+    def unclear_words(self) -> str:
+        """Words of which a person decides what they mean; empty for a clear day."""
+        return self.words if self.at is None or self.is_unclear else ""
 
     def counts(self, today: date | None, zone: ZoneInfo) -> bool:
         """Return True for a day that work can have: one that is known, and ahead or a deadline."""
@@ -163,8 +170,12 @@ def _day_at(text: str, start: int, end: int, reading: _Reading, *, is_known: boo
     while start < end - 1 and text[start] in _HAN_FILLERS:
         start += 1
     words = text[start:end]
+    is_unclear = moment is None and has_weekday is True and is_known
+    if is_unclear:
+        moment = resolve(words, **reading._asdict(), is_checked=False)
     guess = moment or (resolve_ahead(words, *reading._replace(is_day_first=True)) if "/" in words else None)
-    return FoundDay(start, end, moment.at if moment else None, bool(guess and guess.has_time), words)
+    has_time = bool(guess and guess.has_time)
+    return FoundDay(start, end, moment.at if moment else None, has_time, words, is_unclear=is_unclear)
 
 
 def _has_weekday(words: str) -> bool | None:

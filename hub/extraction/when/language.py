@@ -184,7 +184,7 @@ def _start_of(start: DateParts, end: DateParts) -> DateParts | None:
         lent = {name: getattr(end, name) for name in end.about_day}
     if start.about_day == {"weekday"} and end.weekday is not None:
         lent["span"] = end.span
-    if start.about_day == {"day"} and end.day is not None:
+    if start.about_day - {"weekday"} == {"day"} and end.day is not None:
         lent |= {"month": end.month, "year": end.year, "span": end.span}
     elif start.month is not None and start.year is None and end.year is not None:
         lent["year"] = end.year - (end.month is not None and start.month > end.month)

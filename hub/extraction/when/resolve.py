@@ -23,7 +23,8 @@ The rules hold in all languages. The *anchor* is the day of the document.
 - "This Friday": the first on or after the anchor. "Last Friday": the last one before it.
 - A weekday of a week ("Friday next week"): in that week; weeks begin on Monday (ISO 8601).
 - A day of the month alone ("the 15th"): the first such day on or after the anchor.
-- A weekday next to a date must match. If a year or a month is missing, it helps to determine it.
+- A weekday next to a date must match. It helps to determine a missing month, and a missing year among the
+  days of seven months before and after the anchor. If none of these matches, the words are unclear.
 - A span or an interval is its start ("in May", "next week", "3 to 5 May"). A current span such as "this week"
   is not a day, and neither is a past edge of it.
 - Start, middle and end of a month are its first, its 15th and its last day (section 192 of the German civil
@@ -64,7 +65,7 @@ from hub.extraction.wording.languages import Lexicon, languages, languages_in, s
 Rule = Callable[[DateParts, date], date | None]
 _DAY: Final = timedelta(days=1)
 _LATE: Final = timedelta(days=31)  # a deadline may just have passed
-_FAR: Final = timedelta(days=183)  # the nearest such day is not so far; else its weekday is wrong
+_FAR: Final = timedelta(days=214)  # seven months, within which a weekday chooses the year
 
 
 class NearDay(date):
@@ -149,8 +150,6 @@ def _part_of_span(parts: DateParts, anchor: date) -> date | None:
 def _figures(parts: DateParts, anchor: date) -> date | None:
     """Return the day if all readings of the figures agree."""
     ways = {_figured(parts, figures, anchor) for figures in parts.figures or ()} - {None}
-    if len(ways) > 1 and parts.weekday is not None:  # one of them may be that of no near year
-        ways = {day for day in ways if day and abs(day - anchor) <= _FAR} or ways
     if len(ways) > 1:
         raise Ambiguous
     return next(iter(ways), None)
@@ -327,10 +326,10 @@ def _fitting(parts: DateParts, days: Iterable[date | None]) -> date | None:
 
 
 def _nearest_year(parts: DateParts, days: Iterable[date | None], anchor: date) -> date | None:
-    """Return the day of the nearest year; none if the weekday beside it is that of the last year alone."""
-    day = _nearest(parts, _fitting_all(parts, days), anchor)
-    is_other = parts.weekday is not None and day is not None and anchor - day > _FAR
-    return None if is_other else day
+    """Return the day of the nearest year; a weekday beside it chooses among near days, and moves none."""
+    if parts.weekday is not None:
+        days = (day for day in days if day and abs(day - anchor) <= _FAR)
+    return _nearest(parts, _fitting_all(parts, days), anchor)
 
 
 def _nearest(parts: DateParts, days: Iterable[date | None], anchor: date) -> date | None:
@@ -537,6 +536,7 @@ def resolve(
     timezone: str,
     is_due: bool = False,
     is_day_first: bool | None = None,
+    is_checked: bool = True,
 ) -> ResolvedTime | None:
     """Resolve *words* to a moment; return ``None`` if they are ambiguous.
 
@@ -551,6 +551,7 @@ def resolve(
         is_due: True if the words are a deadline, even without a word such as "by".
         timezone: IANA name, for words without a time zone.
         is_day_first: order of a date with slashes that has two readings; without it, none counts.
+        is_checked: False: a weekday next to a date without a year need not match; the nearest day counts.
 
     Raises:
         zoneinfo.ZoneInfoNotFoundError: the time zone is unknown.
@@ -563,7 +564,7 @@ def resolve(
     orders = (None, is_day_first) if is_day_first is not None and "/" in text else (None, True, False)
     try:
         read = [
-            _read(language, text, words, anchor, zone, is_due, is_day_first)
+            _read(language, text, words, anchor, zone, is_due, is_day_first, is_checked)
             for language in _languages_of(text)
             if language.is_day_first in orders
         ]
@@ -766,12 +767,15 @@ def _read(
     zone: ZoneInfo,
     is_due: bool,
     is_day_first: bool | None,
+    is_checked: bool,
 ) -> ResolvedTime | None:
     """Resolve *text* in one language."""
     found = _parsed(language, text)
     parts = together([*found, DateParts(is_due=True)] if is_due else found) if found else None
     if parts is None:
         return None
+    if not (is_checked or _is_full(parts)) and parts.about_day > {"weekday"}:
+        parts = msgspec.structs.replace(parts, weekday=None, is_due=None)
     if parts.shift and parts.shift[1] in _SECONDS:
         return _elapsed(parts, words, anchor)
     if parts.hour is not None and not parts.about_day and find_time(parts) is None:
