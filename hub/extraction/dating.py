@@ -13,7 +13,7 @@ surrounding passage. Otherwise the date is unknown, and relative dates stay unre
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import cache, cached_property, lru_cache, partial
 from itertools import islice, takewhile
@@ -28,9 +28,19 @@ from hub.document import Document
 from hub.extraction.items import Item, front_matter, lines_of
 from hub.extraction.prose_layout import is_evident, lexicon_in
 from hub.extraction.tokens import fold
-from hub.extraction.when.resolve import Anchor, DateWords, NearDay, dates_in, local_day, read_date, resolve
+from hub.extraction.when.resolve import (
+    Anchor,
+    DateWords,
+    NearDay,
+    ResolvedTime,
+    dates_in,
+    local_day,
+    read_date,
+    resolve,
+)
 from hub.extraction.wording.languages import languages, languages_in, script_of
 from hub.extraction.wording.names import is_person
+from hub.extraction.wording.recognition import TextLanguages, unread_languages
 from hub.text.archives import messages_in
 from hub.text.files import CHAT, MAIL, is_named
 from hub.text.header_values import date_in
@@ -248,6 +258,7 @@ class PassageDates(msgspec.Struct, frozen=True):
         has_day: a line of the text, or the name of its file, tells a day, or it has messages.
         is_day_first: order of dates with slashes; None: it is unknown.
         plans: days of the work below headings, by the place where each begins; None: it ends there.
+        languages: those of the text.
     """
 
     places: list[int]
@@ -257,6 +268,7 @@ class PassageDates(msgspec.Struct, frozen=True):
     has_day: bool
     is_day_first: bool | None = None
     plans: list[tuple[int, PlannedDay | None]] = []
+    languages: TextLanguages = TextLanguages()
 
     @classmethod
     def of(cls, document: Document, *, date: datetime | None, timezone: str) -> "PassageDates":
@@ -265,11 +277,13 @@ class PassageDates(msgspec.Struct, frozen=True):
             messages_in(document.text, document.media_type),
             order_of(document.text, date, timezone),
         )
+        since = date or document.modified_at
+        languages = TextLanguages.of(document.text, since and local_day(since, ZoneInfo(timezone)))
         if not messages:
-            whole = _DateReader(document, date, timezone)
+            whole = _DateReader(document, date, timezone, language_at=languages.at)
             begins, days = whole.read()
             has_day = whole.has_days or document.media_type == MAIL
-            return cls(begins, *_columns(days), whole.stamps, has_day, order, whole.plans)
+            return cls(begins, *_columns(days), whole.stamps, has_day, order, whole.plans, languages)
         places: list[int] = [0]
         dates: list[tuple[Anchor | None, DateEvidence]] = [(None, DateEvidence("message"))]
         stamps: list[tuple[int, int]] = []
@@ -286,13 +300,20 @@ class PassageDates(msgspec.Struct, frozen=True):
             by = DateEvidence("message", message.written)
             places.append(message.start)  # its subject
             dates.append((written, by))
-            reader = _DateReader(mail, written, timezone, most_read=left, by=by)
+            reader = _DateReader(
+                mail,
+                written,
+                timezone,
+                most_read=left,
+                by=by,
+                language_at=partial(_shifted, languages, message.body),
+            )
             inner, of_inner = reader.read()
             places += (message.body + place for place in inner)
             dates += of_inner
             stamps += ((message.body + start, message.body + end) for start, end in reader.stamps)
             left -= reader.read_lines
-        return cls(places, *_columns(dates), stamps, has_day=True, is_day_first=order)
+        return cls(places, *_columns(dates), stamps, has_day=True, is_day_first=order, languages=languages)
 
     def at(self, place: int) -> Anchor | None:
         """Return the reference date for *place*, or None if it is unknown or ambiguous."""
@@ -330,17 +351,22 @@ class PassageDates(msgspec.Struct, frozen=True):
             CountedDay(field=name, words=item.words[name], since=since, by=by.by, evidence=by.words)
             for name, at in days.items()
             if local_day(from_epoch_ms(at), zone)
-            in _days_counted(item.words[name], anchor, timezone, self.is_day_first)
+            in _days_counted(
+                item.words[name], anchor, timezone, self.is_day_first, self.languages.at(item.start)
+            )
         )
 
 
 @lru_cache(maxsize=10_000, typed=True)  # the same words in many rows
-def _days_counted(words: str, anchor: Anchor, timezone: str, is_day_first: bool | None) -> set[date]:
+def _days_counted(
+    words: str, anchor: Anchor, timezone: str, is_day_first: bool | None, language: str
+) -> set[date]:
     """Return the days that *words* may mean from *anchor*; none if they mean one without it."""
-    if resolve(words, anchor=None, timezone=timezone, is_day_first=is_day_first) is not None:
+    read = partial(resolve, timezone=timezone, is_day_first=is_day_first, language=language)
+    if read(words, anchor=None) is not None:
         return set()
     moments = [
-        resolve(text, anchor=anchor, timezone=timezone, is_due=is_due, is_day_first=is_day_first)
+        read(text, anchor=anchor, is_due=is_due)
         for text in (words, f"{words}.")  # "27.11" of a sentence with "27.11."
         for is_due in (False, True)
     ]
@@ -395,6 +421,11 @@ def _is_near(words: str, since: Anchor | None, is_day_first: bool) -> bool:
     moment = resolve(words, anchor=since, timezone="UTC", is_day_first=is_day_first)
     today = since.date() if isinstance(since, datetime) else since
     return moment is not None and -_NEAR_DAYS / 3 <= (moment.at.date() - today).days <= _NEAR_DAYS
+
+
+def _shifted(languages: TextLanguages, start: int, place: int) -> str:
+    """Return the language at a place of a part of a text, which begins at *start*."""
+    return languages.at(start + place)
 
 
 def _order_of_zone(timezone: str) -> bool | None:
@@ -467,7 +498,10 @@ class _Heading(NamedTuple):
 
 
 class _DateReader:
-    """Reader of one text, whose own date is *date*. *by*: what tells that date, if it is known."""
+    """Reader of one text, whose own date is *date*.
+
+    *by*: what tells that date, if it is known; *language_at* returns the code of the language at a place.
+    """
 
     def __init__(
         self,
@@ -477,6 +511,7 @@ class _DateReader:
         *,
         most_read: int = _MAX_READ,
         by: DateEvidence | None = None,
+        language_at: Callable[[int], str],
     ) -> None:
         self._most_read = most_read
         self._zone = ZoneInfo(timezone)
@@ -485,6 +520,7 @@ class _DateReader:
         self._is_mail = document.media_type == MAIL or self._name.suffix.lower() == ".eml"
         self._is_org = self._name.suffix.lower() == ".org"
         self._date = date
+        self._language_at, self._language = language_at, language_at(0)
         self._latest = local_day(document.modified_at, self._zone) + _DAY if document.modified_at else None
         self._read: dict[str, _LineDate] = {}
         self._lines = list(lines_of(document.text))
@@ -535,7 +571,7 @@ class _DateReader:
         is_notes = sum(map(self._is_own_line, self._texts)) > 1
         is_code = False
         for nth, line in enumerate(self._lines[self._front :], self._front):
-            text = self._texts[nth]
+            text, self._language = self._texts[nth], self._language_at(line.start)
             marks = _QUOTED.match(text)
             content = text[marks.end() :] if marks else text
             depth = text[: marks.end()].count(">") if marks else 0
@@ -636,8 +672,9 @@ class _DateReader:
     def _weekday_in(self, bare: str) -> tuple[int | None, str]:
         """Return the weekday with which a short line begins, and the folded words behind it."""
         name, rest = _first_word(bare) if len(bare) <= _WEEKDAY_CHARS else ("", "")
-        weekday, week = _weekdays().get(name), self._sections[-1].week
-        is_german = rest or (week and _GERMAN_WEEK.search(fold(week[1].words))) or self._is_german
+        weekday, week = self._weekdays.get(name), self._sections[-1].week
+        is_of_week = week is not None and _GERMAN_WEEK.search(fold(week[1].words)) is not None
+        is_german = is_of_week or self._language == "de" or bool(rest and self._weekdays)
         if weekday is None and name in _GERMAN_DAYS and is_german:
             weekday = _GERMAN_DAYS[name]
         return weekday, rest
@@ -653,13 +690,26 @@ class _DateReader:
             return False
         words = _DAY_WORDS.findall(fold(bare) if weekday is None else rest)
         is_bare = all(word in _AMID_DATES or word in _months() for word in words)
-        return is_bare and (weekday is not None or bool(words) or bool(dates_in(_pointed(bare))))
+        return is_bare and (weekday is not None or bool(words) or bool(self._dates_in(_pointed(bare))))
 
-    @cached_property
-    def _is_german(self) -> bool:
-        """True for a text in which "Do" and "So" are days."""
-        lexicon = lexicon_in("\n".join(self._texts)[:20_000], None)
-        return lexicon is not None and lexicon.code == "de"
+    @property
+    def _weekdays(self) -> Mapping[str, int]:
+        """Names of weekdays that count: those of all languages, in a text of one that is read."""
+        return {} if self._language in unread_languages() else _weekdays()
+
+    def _dates_in(self, text: str) -> list[DateWords]:
+        return dates_in(text, language=self._language)
+
+    def _moment(
+        self, words: str, since: Anchor | None = None, is_day_first: bool | None = None
+    ) -> ResolvedTime | None:
+        return resolve(
+            words,
+            anchor=since,
+            timezone=self._timezone,
+            is_day_first=is_day_first,
+            language=self._language,
+        )
 
     def _begin_weekday(self, content: str) -> None:
         """Begin the work of a line that is a weekday; unless it is in bold, it ends at a blank line."""
@@ -683,10 +733,10 @@ class _DateReader:
     def _open_contact(self, line: str) -> None:
         """Set the date of the text to the past day of a call or a mail in its first line."""
         # "Anruf von Ann 25.11."
-        days = dates_in(line) or dates_in(_POINTED.sub(": ", line))
+        days = self._dates_in(line) or self._dates_in(_POINTED.sub(": ", line))
         order, since = self._is_day_first, self._date
         words = days[0].words if since and days and not any(day.parts.is_due for day in days) else ""
-        moment = resolve(words, anchor=since, timezone=self._timezone, is_day_first=order)
+        moment = self._moment(words, since, order)
         if moment is not None and (day := self._checked(local_day(moment.at, self._zone))):
             by = _shown("line", line)
             self._sections[-1] = self._sections[-1]._replace(anchor=day, by=by, is_day=True)
@@ -722,7 +772,7 @@ class _DateReader:
     def _letter_day(self, content: str) -> str | None:
         """Return the day behind the place of a letter; a weekday is no place."""
         letter = _LETTER.fullmatch(content)
-        return letter["day"] if letter and not dates_in(letter["place"]) else None
+        return letter["day"] if letter and not self._dates_in(letter["place"]) else None
 
     def _is_title(self, nth: int) -> bool:
         """Return True for a line that names the text: the first one, or that of minutes below a name."""
@@ -771,10 +821,10 @@ class _DateReader:
 
     def _is_about_days_ahead(self, title: str) -> bool:
         """Return True for a name with days after the file's, such as "Trip (17-21 May 2027)"."""
-        latest, days = self._latest, [day for day in dates_in(title) if day.is_full]
+        latest, days = self._latest, [day for day in self._dates_in(title) if day.is_full]
         if latest is None:
             return False
-        found = [resolve(day.words, anchor=None, timezone=self._timezone) for day in days]
+        found = [self._moment(day.words) for day in days]
         bare = "".join(title[: day.start] + title[day.end :] for day in days[:1])
         are_ahead = all(moment is not None and local_day(moment.at, self._zone) > latest for moment in found)
         return are_ahead and any(map(str.isalpha, bare))
@@ -790,12 +840,10 @@ class _DateReader:
         if number is not None:
             found = [f"week {number['after'] or number['before']} {year[0] if year else ''}"]
         else:
-            dates = dates_in(_pointed(rest))
+            dates = self._dates_in(_pointed(rest))
             found = [day.words for day in dates if self._names_day(day)]
         order = self._is_day_first
-        moments = [
-            resolve(words, anchor=since, timezone=self._timezone, is_day_first=order) for words in found[:1]
-        ]
+        moments = [self._moment(words, since, order) for words in found[:1]]
         if (alone := _WEEK_DAY.search(folded)) and not found:
             days = (
                 near
@@ -837,7 +885,7 @@ class _DateReader:
             month = number["month"]
             text = f"{_ENGLISH_DAYS[weekday]} {number['day']}" + (f".{month}." if month else "th")
         is_alone = weekday is not None and not rest
-        words = None if is_alone else next(iter(dates_in(text)), None)
+        words = None if is_alone else next(iter(self._dates_in(text)), None)
         named = fold(f"{text[: words.start]} {text[words.end :]}").strip(_LIST_NAME_ENDS) if words else ""
         if (words is None and not is_alone) or (named and not _WORK_LIST.fullmatch(named)):
             return None
@@ -855,7 +903,7 @@ class _DateReader:
             is_date = words is not None and (self._names_day(words) or about == {"weekday", "day"})
             order = self._is_day_first
             read = words.words if words else ""
-            found = resolve(read, anchor=since, timezone=self._timezone, is_day_first=order)
+            found = self._moment(read, since, order)
             day = local_day(found.at, self._zone) if found and is_date else None
         if since is None or day is None:
             return None
@@ -885,7 +933,7 @@ class _DateReader:
         week, label = self._sections[-1].week, _DAY_LABEL.match(content)
         name = fold(label[1]) if week and label else ""
         short = _GERMAN_DAYS if week and _GERMAN_WEEK.search(fold(week[1].words)) else {}
-        weekday = _weekdays().get(name, short.get(name))
+        weekday = self._weekdays.get(name, short.get(name))
         return None if week is None or weekday is None else week[0] + weekday * _DAY
 
     def _stamp(self, content: str, start: int) -> tuple[_LineDate, bool, DateEvidence] | None:
@@ -910,7 +958,7 @@ class _DateReader:
     def _is_plan(self, words: str) -> bool:
         """Return True for a day after that of the file."""
         numbers = _NUMERIC.fullmatch(words)
-        moment = None if numbers else resolve(words, anchor=None, timezone=self._timezone)
+        moment = None if numbers else self._moment(words)
         day = local_day(moment.at, self._zone) if moment else self._numeric(numbers)
         return day is not None and self._latest is not None and day > self._latest
 
@@ -964,10 +1012,10 @@ class _DateReader:
 
     def _of_field(self, value: str) -> _LineDate:
         """Return the day in a field; one without a year is of the nearest, and ahead it is a plan."""
-        anchor, days = self._of_title(value), dates_in(value)
+        anchor, days = self._of_title(value), self._dates_in(value)
         if anchor is not None or _YEAR.search(value) or any(day_words.is_full for day_words in days):
             return anchor
-        near = {resolve(day.words, anchor=self._date, timezone=self._timezone) for day in days[:1]}
+        near = {self._moment(day.words, self._date) for day in days[:1]}
         known = [local_day(moment.at, self._zone) for moment in near if moment]
         return next(filter(None, map(self._checked, known)), _NO_DATE)
 
@@ -980,7 +1028,7 @@ class _DateReader:
         return self._read[key]
 
     def _by_lexicon(self, title: str) -> _LineDate:
-        dates = [day_words for day_words in dates_in(title) if not day_words.parts.is_due]
+        dates = [day_words for day_words in self._dates_in(title) if not day_words.parts.is_due]
         full = [day_words for day_words in dates if day_words.is_full]
         is_interval_of_years = not dates and len(_YEAR.findall(title)) > 1
         if is_interval_of_years:
@@ -988,10 +1036,7 @@ class _DateReader:
         if not full:
             leading = [day_words for day_words in dates if not fold(title[: day_words.start])]
             return self._without_year(leading, title) if leading else _NO_DATE
-        moments = {
-            day_words.words: resolve(day_words.words, anchor=None, timezone=self._timezone)
-            for day_words in full
-        }
+        moments = {day_words.words: self._moment(day_words.words) for day_words in full}
         days = {local_day(moment.at, self._zone) if moment else None for moment in moments.values()}
         longest = max(full, key=lambda one: len(one.words))
         moment = moments[longest.words]
@@ -1018,7 +1063,7 @@ class _DateReader:
             if fold(title[day_words.end :]).strip(" .") or not is_date:
                 continue
             near: Anchor | None = date(year, 7, 1) if year else self._date if "weekday" in about else None
-            moment = near and resolve(day_words.words, anchor=near, timezone=self._timezone)
+            moment = near and self._moment(day_words.words, near)
             day = local_day(moment.at, self._zone) if moment else None
             if day is not None and year in (None, day.year):
                 return self._checked(day)
@@ -1031,7 +1076,7 @@ class _DateReader:
         return by_name or (self._day(self._date) if self._is_own else None)
 
     def _is_weekday_of(self, day: date, words: str) -> bool:
-        moment = resolve(words, anchor=day - _DAY, timezone=self._timezone)
+        moment = self._moment(words, day - _DAY)
         return moment is not None and local_day(moment.at, self._zone) == day
 
     def _checked(self, anchor: Anchor | None) -> Anchor | None:
@@ -1091,10 +1136,10 @@ class _DateReader:
         full = [
             day_words.words
             for line in header.split("\n")
-            for day_words in dates_in(line)
+            for day_words in self._dates_in(line)
             if day_words.is_full
         ]
-        moments = [resolve(words, anchor=None, timezone=self._timezone) for words in full]
+        moments = [*map(self._moment, full)]
         days = {local_day(moment.at, self._zone) if moment else None for moment in moments}
         known = [moment for moment in moments if moment]
         if len(days) != 1 or not known:

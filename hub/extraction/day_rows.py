@@ -123,7 +123,8 @@ def with_day_rows(
         return known
     text = form.view or document.text
     struck = (STRUCK_WORDS if document.media_type in OFFICE else STRUCK).finditer(text)
-    text = blanked(text, [*dates.stamps, *(match.span() for match in struck)])
+    unread = dates.languages.unread(len(text))
+    text = blanked(text, [*dates.stamps, *unread, *(match.span() for match in struck)])
     written = document.modified_at and local_day(document.modified_at, ZoneInfo(options.timezone))
     found = _rows(text, written, passages, dates, options)
     rows = [row for row in found if written is None or row.day >= written]
@@ -183,7 +184,14 @@ def _rows(
         since = local_day(anchor, zone) if isinstance(anchor, datetime) else anchor
         near = date.fromisoformat(plan.day) - _DAY if plan else anchor
         order = dates.is_day_first
-        days = find_days(content, lexicon, anchor=near, timezone=options.timezone, is_day_first=order)
+        days = find_days(
+            content,
+            lexicon,
+            anchor=near,
+            timezone=options.timezone,
+            is_day_first=order,
+            language=dates.languages.at(line.start),
+        )
         sure = (day for day in days if not day.unclear_words)
         own = next((day for day in sure if plan or not content[: day.start].strip()), None)
         if own is not None and own.at is not None:

@@ -450,7 +450,7 @@ def rest_of(text: str, piece: Chunk, places: Set[tuple[int, int]], doubt: float)
     return chunk.part_of(text, piece, spans[nth][0], piece.end, before=before)
 
 
-EXTRACTOR_VERSION: Final = 32  # incremented when a document may yield other items than before
+EXTRACTOR_VERSION: Final = 33  # incremented when a document may yield other items than before
 
 MAX_REFERENCES: Final = 50  # each costs the tokens of its title in every question
 

@@ -155,6 +155,7 @@ def read(
     is_invoice: bool = False,
     written_at: datetime | None = None,
     is_day_first: bool | None = None,
+    language_at: Callable[[int], str | None] = lambda _: None,
 ) -> list[Item]:
     """Extract items from the prose of *passages*.
 
@@ -165,10 +166,12 @@ def read(
         is_invoice: only what is due on a day counts.
         written_at: time before which all events were past when a passage without a date was written.
         is_day_first: order of dates with slashes, if it is known.
+        language_at: returns the code of the language of which short names of days count at a place.
     """
     view, is_sparse = view_of_prose(text), (is_reference, is_invoice)
     view = _CLAUSE_NUMBER.sub(_blanks, view) if is_reference else view
-    return _ProseReader(view, quoted, options, day_at, is_sparse, written_at, is_day_first).read(passages)
+    reader = _ProseReader(view, quoted, options, day_at, is_sparse, written_at, is_day_first, language_at)
+    return reader.read(passages)
 
 
 class _ProseReader:
@@ -181,8 +184,10 @@ class _ProseReader:
         is_sparse: tuple[bool, bool],
         written_at: datetime | None,
         is_day_first: bool | None,
+        language_at: Callable[[int], str | None],
     ) -> None:
         self._text = text
+        self._language_at = language_at
         self._is_day_first = is_day_first
         self._quoted = quoted
         self._options = options
@@ -365,19 +370,22 @@ class _ProseReader:
 
     def days_of(self, clause: str, place: int, lexicon: Lexicon) -> list[FoundDay]:
         """Return the days in a clause that can be resolved, in order."""
-        anchor = self._day_at(place)
-        key = clause, anchor, type(anchor)  # a day near that of writing is another one
+        anchor, language = self._day_at(place), self._language_at(place)
+        key = clause, anchor, type(anchor), language  # a day near that of writing is another one
         if key not in self._days:
             if len(self._days) > 1_000:
                 self._days.clear()
             zone, order = self._options.timezone, self._is_day_first
-            self._days[key] = find_days(clause, lexicon, anchor=anchor, timezone=zone, is_day_first=order)
+            self._days[key] = find_days(
+                clause, lexicon, anchor=anchor, timezone=zone, is_day_first=order, language=language
+            )
         return self._days[key]
 
     def at_time(self, day: FoundDay, clock: str, place: int) -> FoundDay:
         """Return the day with a time that other words of its sentence tell."""
         zone, words = self._options.timezone, f"{day.words} {clock}"
-        moment = resolve_ahead(words, self._day_at(place), zone, self._is_day_first)
+        language = self._language_at(place)
+        moment = resolve_ahead(words, self._day_at(place), zone, self._is_day_first, language)
         return day._replace(at=moment.at, has_time=True) if moment and moment.has_time else day
 
     def on_day(self, day: FoundDay) -> FoundDay:

@@ -29,6 +29,7 @@ from hub.extraction.items import ExtractionOptions
 from hub.extraction.ruled import MEMORY_BYTES, Request, frame_of
 from hub.extraction.when.resolve import ZONES
 from hub.extraction.wording.languages import languages
+from hub.extraction.wording.recognition import unread_languages
 from hub.text import confinement
 from hub.text.files import CALENDAR
 from protocol.tables import TABLES
@@ -76,6 +77,7 @@ def _warm(needs: Set[str]) -> list[zoneinfo.ZoneInfo]:
     Patterns need no file: each is compiled with the first text that needs it.
     """
     languages()
+    unread_languages()
     judge.weights()
     prompt_injection.weight("")
     names = {*ZONES.values(), *needs} - {CALENDAR}

@@ -31,6 +31,7 @@ from hub.extraction.dating import PassageDates, order_of
 from hub.extraction.items import Evidence, ExtractionOptions, Place, RowItems, RulesForm, lines_of
 from hub.extraction.tokens import unmarked
 from hub.extraction.when.resolve import Anchor, date_ms, local_day, resolve
+from hub.extraction.wording.recognition import TextLanguages
 from protocol.frame import Field
 from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind, TableName, plain_choice
 
@@ -764,6 +765,7 @@ class _Dates:
         self, options: ExtractionOptions, text: str, anchors: Callable[[int], Anchor | None]
     ) -> None:
         self._order = cache(lambda: order_of(text.replace("|", "\n"), anchors(0), options.timezone))
+        self._languages = cache(lambda: TextLanguages.of(text))
         self.anchor: Anchor | None = None
         self.anchors = anchors
         self._is_day_first: bool | None = None
@@ -801,7 +803,14 @@ class _Dates:
         key = (cell, is_due, self.anchor, self._is_day_first)
         if in_figures is None and cell and key not in self._known and len(self._known) < _MAX_DATES:
             anchor, order = self.anchor, self._is_day_first
-            moment = resolve(cell, anchor=anchor, timezone=self._timezone, is_due=is_due, is_day_first=order)
+            moment = resolve(
+                cell,
+                anchor=anchor,
+                timezone=self._timezone,
+                is_due=is_due,
+                is_day_first=order,
+                language=self._languages().whole,
+            )
             self._known[key] = moment.at_ms if moment is not None else None
         return self._known.get(key) if in_figures is None else in_figures
 

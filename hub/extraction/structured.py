@@ -148,7 +148,7 @@ def read_prose(
     struck = (match.span() for match in is_struck.finditer(text))
     text = blanked(text, [*dates.stamps, *form.tables, *struck])
     work = read_work_lines(document, text, form.prose, options)
-    text = blanked(text, work.labels)
+    text = blanked(text, [*work.labels, *dates.languages.unread(len(text))])
     # Words are read without the signs between them, at places that are found again in the text.
     is_covered = COVER in text
     places = [at for at, char in enumerate(text) if char != COVER] if is_covered else range(len(text))
@@ -169,6 +169,7 @@ def read_prose(
         is_invoice=is_invoice(document.text),
         written_at=document.modified_at,
         is_day_first=dates.is_day_first,
+        language_at=lambda place: dates.languages.at(places[min(place, len(places) - 1)]),
     )
     found = [_at(item, places, document.text) for item in found] if is_covered else found
     rows = with_due_days(RulesForm(items=[*work.items]), dates, options.timezone)

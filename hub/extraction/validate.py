@@ -270,11 +270,18 @@ class RecordReader:
         self._known = known
         self._timezone = timezone
 
-    def values(self, table: DeviceTable, fields: Mapping[str, object], anchor: Anchor | None) -> Values:
+    def values(
+        self,
+        table: DeviceTable,
+        fields: Mapping[str, object],
+        anchor: Anchor | None,
+        language: str | None,
+    ) -> Values:
         """Convert *fields* to values for *table*; required fields are not checked here.
 
         Args:
             anchor: time of writing, the reference for relative dates.
+            language: code of that of the text, of which alone short names of days count.
         """
         read = Values({}, {}, [], {})
         for name, raw in fields.items():
@@ -284,7 +291,7 @@ class RecordReader:
                 continue
             if raw is None or (isinstance(raw, str) and raw.strip().lower() in _EMPTY_VALUES):
                 continue
-            value = self._value(column, raw, anchor)
+            value = self._value(column, raw, anchor, language)
             if value is not None and not problem_of(column, value):
                 read.data[name] = value
                 if column.kind is Kind.EPOCH_MS:
@@ -302,6 +309,7 @@ class RecordReader:
         fields: Mapping[str, object],
         quote: str,
         anchor: Anchor | None,
+        language: str | None,
     ) -> Values:
         """Correct dates that contradict the words of the *quote*.
 
@@ -318,7 +326,9 @@ class RecordReader:
             if worked_out is None:
                 continue
             is_due = column.name == "dueDate"
-            days = days_in(shown(quote), anchor=anchor, timezone=self._timezone, is_due=is_due)
+            days = days_in(
+                shown(quote), anchor=anchor, timezone=self._timezone, is_due=is_due, language=language
+            )
             zone = ZoneInfo(self._timezone)
             if len(days) == 1:
                 read.words[column.name] = days[0].words
@@ -330,14 +340,15 @@ class RecordReader:
                 read.data[column.name] = days[0].at_ms
                 _drop(read, table, "wrong_date", column.name)
             elif not days and (anchor is None or isinstance(anchor, NearDay)):
-                relative = [date.words for date in dates_in(shown(quote)) if not date.is_full]
+                found = dates_in(shown(quote), language=language)
+                relative = [date.words for date in found if not date.is_full]
                 if relative:
                     del read.data[column.name]
                     read.unresolved[column.name] = relative[0]
                     _drop(read, table, "wrong_date", column.name)
         return read
 
-    def _value(self, column: Column, raw: object, anchor: Anchor | None) -> Field:
+    def _value(self, column: Column, raw: object, anchor: Anchor | None, language: str | None) -> Field:
         """Convert *raw* to the column's type; ``None`` if that would be guessing."""
         match column.kind:
             case Kind.TEXT if isinstance(raw, str):
@@ -349,7 +360,9 @@ class RecordReader:
             case Kind.EPOCH_MS if isinstance(raw, str):
                 is_due = column.name == "dueDate"
                 words = shown(raw).strip()
-                moment = resolve(words, anchor=anchor, timezone=self._timezone, is_due=is_due)
+                moment = resolve(
+                    words, anchor=anchor, timezone=self._timezone, is_due=is_due, language=language
+                )
                 return moment.at_ms if moment else None
             case Kind.NUMBER if isinstance(raw, int | float) and not isinstance(raw, bool):
                 return float(raw)
@@ -479,14 +492,14 @@ class Checking:
         title = fold(str(fields.get(table.title)))
         spot = self._spot(table, title, record.get("quote"))
         place = self._shown(spot) if spot is not None else None
-        anchor = self._material.dates.at(place.start) if place is not None else None
-        values = self._reading.values(
-            table, {key: fields[key] for key in fields if key not in _NO_FIELDS}, anchor
-        )
+        dates = self._material.dates
+        anchor = dates.at(place.start) if place is not None else None
+        language = dates.languages.at(place.start if place is not None else 0)
+        kept = {key: fields[key] for key in fields if key not in _NO_FIELDS}
+        values = self._reading.values(table, kept, anchor, language)
         if place is not None and not self._is_literal:
-            values = self._reading.by_words(
-                table, values, fields, self._text[place.start : place.end], anchor
-            )
+            quoted = self._text[place.start : place.end]
+            values = self._reading.by_words(table, values, fields, quoted, anchor, language)
         self._dropped += values.dropped
         at = place or self._nearest(record.get("quote"))
         taken_as, data = table, values.data

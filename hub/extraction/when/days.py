@@ -6,7 +6,8 @@ from zoneinfo import ZoneInfo
 
 from hub.extraction.when.language import has_han
 from hub.extraction.when.resolve import Anchor, ResolvedTime, dates_in, is_coming_span, local_day, resolve
-from hub.extraction.wording.languages import Lexicon, language_of, languages_in, script_of
+from hub.extraction.wording.languages import Lexicon, languages_in, script_of
+from hub.extraction.wording.recognition import unread_languages
 
 _MAX_LEADING: Final = 2  # words dropped before a date
 _HAN_FILLERS: Final = "\u8bf7\u7684\u662f\u5c31"  # before a date, which date words may include
@@ -61,6 +62,7 @@ class _Reading(NamedTuple):
     anchor: Anchor | None
     timezone: str
     is_day_first: bool | None
+    language: str | None = None
 
 
 def find_days(
@@ -70,34 +72,38 @@ def find_days(
     anchor: Anchor | None,
     timezone: str,
     is_day_first: bool | None = None,
+    language: str | None = None,
 ) -> list[FoundDay]:
     """Return the days in a text, the longest words at each place, in order.
 
     Args:
         lexicon: language of the text; without it, that of all languages in its script.
         is_day_first: order of dates with slashes, if it is known.
+        language: code of the text's, as for ``resolve``.
     """
     found: list[tuple[int, int, bool, bool]] = []
     weeks: dict[tuple[int, int], str] = {}  # words for the first day of each
     orders: dict[tuple[int, int], bool | None] = {}  # by the language of the words
-    for words in dates_in(text, has_spans=True):
+    for words in dates_in(text, has_spans=True, language=language):
         is_span = is_coming_span(words.parts)
         before, after = text[: words.start].rstrip()[-1:], text[words.end :].lstrip()[:1]
         is_part = is_span and after in ("'", "\u2019")  # "next week's menu"
-        is_other = words.is_word and _is_foreign(words.language, text, lexicon)
+        is_other = words.is_word and _is_foreign(words.language.code, text, lexicon)
         is_part = is_part or (
             is_span and words.parts.week is not None and text[words.end :].lower().startswith(_OF)
         )
         if not (is_part or is_other or f"{before}{after}" in _QUOTES):
             found.append((words.start, words.end, is_span, bool(words.parts.is_due)))
-            orders[words.start, words.end] = language_of(words.language).time.is_day_first
+            orders[words.start, words.end] = words.language.is_day_first
             if is_span and words.parts.week is not None and _is_of_year(text, words.start, words.end):
                 weeks[words.start, words.end] = words.words
     lexicons = [lexicon] if lexicon else languages_in(script_of(text))
+    if language in unread_languages():
+        lexicons = ()
     for known in lexicons:
         for match in known.patterns("edges")[0].finditer(text):
             first = match.groupdict().get("first")
-            if first and (dates_in(first) or resolve_ahead(first, anchor, timezone, is_day_first)):
+            if first and (dates_in(first) or resolve_ahead(first, anchor, timezone, is_day_first, language)):
                 weeks[match.span()] = first
             if not first or match.span() in weeks:
                 found.append((*match.span(), match.lastgroup == "open", False))
@@ -112,7 +118,7 @@ def find_days(
         if start >= at and not any(first <= start < last for first, last in kinds):
             at = end
             order = orders.get((start, end)) if is_day_first is None else is_day_first
-            reading = _Reading(anchor, timezone, order)
+            reading = _Reading(anchor, timezone, order, language)
             day = _day_at(text, start, end, reading, is_known=not is_span)
             if (first := weeks.get((start, end))) and (moment := resolve_ahead(first, *reading)):
                 day = FoundDay(start, end, moment.at, False, text[start:end], is_week=True)
@@ -185,14 +191,18 @@ def _has_weekday(words: str) -> bool | None:
 
 
 def resolve_ahead(
-    words: str, anchor: Anchor | None, timezone: str, is_day_first: bool | None = None
+    words: str,
+    anchor: Anchor | None,
+    timezone: str,
+    is_day_first: bool | None = None,
+    language: str | None = None,
 ) -> ResolvedTime | None:
     """Resolve words for a day; one that would be in the past is ahead if it may be, as a deadline is."""
-    moment = resolve(words, anchor=anchor, timezone=timezone, is_day_first=is_day_first)
+    reading = _Reading(anchor, timezone, is_day_first, language)._asdict()
+    moment = resolve(words, **reading)
     if moment is None or anchor is None:
         return moment
     today = local_day(anchor, ZoneInfo(timezone)) if isinstance(anchor, datetime) else anchor
     if local_day(moment.at, ZoneInfo(timezone)) >= today:
         return moment
-    due = resolve(words, anchor=anchor, timezone=timezone, is_due=True, is_day_first=is_day_first)
-    return due or moment
+    return resolve(words, **reading, is_due=True) or moment

@@ -228,6 +228,7 @@ _BEFORE: Final = frozenset(("vor", "zum", "zur", "by", "before", "pour", "para")
 _IN: Final = frozenset(("in", "im", "en", "в"))  # fillers before the year of a date
 _PLACE: Final = re.compile(r"\{([A-Za-z]+)\}")  # {d}, not the {2} of a pattern
 _NUMBER: Final = re.compile(r"[^=]+=-?\d+")
+_SHORT_NAME: Final = re.compile(r"[^\W\d_]{1,3}(?=\()")
 _CONTINUED: Final = re.compile(r"\\\n\s*")
 _GROUP: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\((?!\?)")
 _ATOM: Final = re.compile(  # or several letters
@@ -377,6 +378,11 @@ class SayingMatch(NamedTuple):
     def has_day(self) -> bool:
         """True if it has a day."""
         return not _DAYS.isdisjoint((*self.groups, *self.saying.meaning))
+
+    @property
+    def is_short_day(self) -> bool:
+        """True for a weekday beside figures by a name that is another word elsewhere, as "do"."""
+        return self.saying.meaning.keys() == {"weekday"}
 
     @property
     def is_lead(self) -> bool:
@@ -608,13 +614,18 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, f
             if wrong := [pair for pair in getattr(self, name).split() if not _NUMBER.fullmatch(pair)]:
                 raise NotationError(f"{name}: pairs such as 'two=2' are expected, not {wrong[0]!r}")
 
-    def parse(self, text: str) -> list[DateParts] | None:
-        """Parse folded *text* into its parts; ``None`` if it has an unknown word."""
+    def parse(self, text: str, *, is_own: bool = True) -> list[DateParts] | None:
+        """Parse folded *text* into its parts; ``None`` if it has an unknown word.
+
+        Args:
+            is_own: it is in this language, so that short names of days count.
+        """
         for pattern, plain in self.compiled_rewrites:
             text = pattern.sub(plain, text)
         found = self._index.sequence(self, text)
         rest = text[found[-1].match.end() if found else 0 :]
-        return None if rest.strip(" .,") else self.parts_of(found)
+        is_foreign = not is_own and any(phrase.is_short_day for phrase in found)
+        return None if is_foreign or rest.strip(" .,") else self.parts_of(found)
 
     def parts_of(self, found: Sequence[SayingMatch]) -> list[DateParts]:
         """Return the parts of sayings."""
@@ -691,6 +702,13 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, f
         return self.loose_words | self._lookup["month"].keys() | self._lookup["weekday"].keys()
 
     @cached_property
+    def short_days(self) -> Mapping[str, int]:
+        """Short names of weekdays that count beside figures, in texts of this language alone."""
+        named = [(_SHORT_NAME.match(pattern), result) for pattern, result in rules(self.sayings)]
+        days = ((name[0], result) for name, result in named if name and result.startswith("weekday="))
+        return {name: int(result.removeprefix("weekday=")) for name, result in days}
+
+    @cached_property
     def _index(self) -> Index:
         return Index([self])
 
@@ -722,7 +740,7 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, f
         places |= {name: f"(?:{unmarked(uncaptured(part))})" for name, part in self.parts.items()}
         written: list[tuple[str, str | Mapping[str, object]]] = [*rules(self.sayings)]
         written += [(word, _FILLER) for word in f"{self.fillers}|{self.leads}".split("|") if word]
-        written += [(word, _DUE) for word in self.dues.split("|")]
+        written += [(word, _DUE) for word in self.dues.split("|") if word]
         written += SAYINGS
         end = _END_OF_WORD if self.is_spaced else _END_OF_NUMBER
         pattern = ""

@@ -38,7 +38,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from datetime import timezone as fixed_zone
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -61,6 +61,7 @@ from hub.extraction.when.language import (
     together,
 )
 from hub.extraction.wording.languages import Lexicon, languages, languages_in, script_of
+from hub.extraction.wording.recognition import unread_languages
 
 Rule = Callable[[DateParts, date], date | None]
 _DAY: Final = timedelta(days=1)
@@ -516,7 +517,7 @@ class DateWords(NamedTuple):
         parts: parsed words.
         is_full: True if they contain year, month and day.
         is_word: they are one word, which may be another one in a text of another language.
-        language: code of the language that has these words.
+        language: the language that has these words.
     """
 
     start: int
@@ -525,7 +526,7 @@ class DateWords(NamedTuple):
     parts: DateParts
     is_full: bool
     is_word: bool
-    language: str
+    language: Language
 
 
 @lru_cache(maxsize=4_096, typed=True)  # rows of a list often have the same day
@@ -537,6 +538,7 @@ def resolve(
     is_due: bool = False,
     is_day_first: bool | None = None,
     is_checked: bool = True,
+    language: str | None = None,
 ) -> ResolvedTime | None:
     """Resolve *words* to a moment; return ``None`` if they are ambiguous.
 
@@ -552,6 +554,8 @@ def resolve(
         timezone: IANA name, for words without a time zone.
         is_day_first: order of a date with slashes that has two readings; without it, none counts.
         is_checked: False: a weekday next to a date without a year need not match; the nearest day counts.
+        language: code of the text's, of which alone short names of days count; empty: it is not known; None:
+            those of all languages count.
 
     Raises:
         zoneinfo.ZoneInfoNotFoundError: the time zone is unknown.
@@ -564,9 +568,9 @@ def resolve(
     orders = (None, is_day_first) if is_day_first is not None and "/" in text else (None, True, False)
     try:
         read = [
-            _read(language, text, words, anchor, zone, is_due, is_day_first, is_checked)
-            for language in _languages_of(text)
-            if language.is_day_first in orders
+            _read(each, text, words, anchor, zone, is_due, is_day_first, is_checked, language)
+            for each in _languages_of(text, language)
+            if each.is_day_first in orders
         ]
     except NotationError:  # a ValueError, too; a faulty file would silence all languages
         raise
@@ -577,15 +581,18 @@ def resolve(
     return next(iter(moments.values())) if len(moments) == 1 else None
 
 
-def days_in(text: str, *, anchor: Anchor | None, timezone: str, is_due: bool = False) -> list[ResolvedTime]:
+def days_in(
+    text: str, *, anchor: Anchor | None, timezone: str, is_due: bool = False, language: str | None = None
+) -> list[ResolvedTime]:
     """Return the unambiguous moments in *text*, a sentence or two; each day once.
 
     Stricter than ``resolve``: "the second draft" and "sat down" are no days, so a day needs a name, a number
     with a month, or a distance.
     """
     found: dict[date, ResolvedTime] = {}
-    for day_words in dates_in(text):
-        if moment := resolve(day_words.words, anchor=anchor, timezone=timezone, is_due=is_due):
+    read = partial(resolve, anchor=anchor, timezone=timezone, is_due=is_due, language=language)
+    for day_words in dates_in(text, language=language):
+        if moment := read(day_words.words):
             found.setdefault(local_day(moment.at, ZoneInfo(timezone)), moment)
     return list(found.values())
 
@@ -603,7 +610,7 @@ def _is_numbered(match: re.Match[str]) -> bool:
     return not (is_title or any(lexicon.has("events", noun) for lexicon in lexicons))
 
 
-def dates_in(text: str, *, has_spans: bool = False) -> list[DateWords]:
+def dates_in(text: str, *, has_spans: bool = False, language: str | None = None) -> list[DateWords]:
     """Return the words for days in *text*, a line or some sentences, in any of its languages.
 
     Numbers that are versions, prices, telephones and the like are none, and neither is a number without a
@@ -611,13 +618,14 @@ def dates_in(text: str, *, has_spans: bool = False) -> list[DateWords]:
 
     Args:
         has_spans: also return words for the next week or month.
+        language: code of the text's, as for ``resolve``.
     """
     tokens = Tokens(text[:MAX_SENTENCE_CHARS])
     found: dict[tuple[int, int], DateWords] = {}
     line = _NUMBERED.sub(
         lambda match: match[0].translate(_NO_DIGITS) if _is_numbered(match) else match[0], tokens.line
     )
-    for start, end, run, parts in _phrases_in(line):
+    for start, end, run, parts in _phrases_in(line, language):
         is_day = _denotes_day(parts, run) or _ends_with_day(parts, run, text[tokens.place(start, end)[1] :])
         is_day = is_day and not tokens.line.startswith("'s", end)  # "today's post"
         if (start, end) not in found and (is_day or (has_spans and is_coming_span(parts))):
@@ -625,10 +633,8 @@ def dates_in(text: str, *, has_spans: bool = False) -> list[DateWords]:
             is_amid = "," in text[begin:after] and not text[:begin].rstrip().endswith(",")
             if is_amid and not run[-1].is_time and text.startswith(",", after):
                 after += 1  # "on Monday, 3 May, at home"
-            words, language = text[begin:after], run[0].saying.language
-            found[start, end] = DateWords(
-                begin, after, words, parts, _is_full(parts), words.isalpha(), language.code
-            )
+            words, of = text[begin:after], run[0].saying.language
+            found[start, end] = DateWords(begin, after, words, parts, _is_full(parts), words.isalpha(), of)
     return list(found.values())
 
 
@@ -663,10 +669,13 @@ def open_clock_in(words: str) -> str | None:
     return None
 
 
-def _phrases_in(line: str) -> Iterator[tuple[int, int, Sequence[SayingMatch], DateParts]]:
+def _phrases_in(
+    line: str, code: str | None = None
+) -> Iterator[tuple[int, int, Sequence[SayingMatch], DateParts]]:
     """Yield the places of words about time in a line, with their sayings and what they mean together."""
-    for language, found in _index(_languages_of(line)).runs(line):
-        run = found
+    for language, run in _index(_languages_of(line, code)).runs(line):
+        if code not in (None, language.code) and any(phrase.is_short_day for phrase in run):
+            continue
         while len(run) > 1 and run[-1].is_time and _is_unsure(language.parts_of(run[-1:])):
             run = run[:-1]  # "at 3" stays a word of the sentence
         try:
@@ -743,7 +752,9 @@ def _is_sure_weekday(phrase: SayingMatch, before: SayingMatch | None) -> bool:
     return bool(name and language.has_short_days and before and before.is_lead)
 
 
-def _languages_of(line: str) -> tuple[Language, ...]:
+def _languages_of(line: str, code: str | None = None) -> tuple[Language, ...]:
+    if unread := unread_languages().get(code or ""):
+        return (unread.time,)
     script = script_of(line)
     is_without_letters = script == "latin" and not has_latin(line)
     return _times(languages() if is_without_letters else languages_in(script))
@@ -755,8 +766,8 @@ def _times(lexicons: tuple[Lexicon, ...]) -> tuple[Language, ...]:
 
 
 @lru_cache(maxsize=4_096)  # words of one text are often the same
-def _parsed(language: Language, line: str) -> Sequence[DateParts] | None:
-    return language.parse(line)
+def _parsed(language: Language, line: str, *, is_own: bool = True) -> Sequence[DateParts] | None:
+    return language.parse(line, is_own=is_own)
 
 
 def _read(
@@ -768,9 +779,10 @@ def _read(
     is_due: bool,
     is_day_first: bool | None,
     is_checked: bool,
+    code: str | None,
 ) -> ResolvedTime | None:
     """Resolve *text* in one language."""
-    found = _parsed(language, text)
+    found = _parsed(language, text, is_own=code in (None, language.code))
     parts = together([*found, DateParts(is_due=True)] if is_due else found) if found else None
     if parts is None:
         return None

@@ -486,7 +486,7 @@ FOLDER: Final = Path(__file__).parent
 @cache
 def languages() -> tuple[Lexicon, ...]:
     """Return all languages by their rank."""
-    paths = sorted(FOLDER.glob("*.toml"))
+    paths = sorted(FOLDER.glob("??.toml"))
     found = [read_language(path.stem, path.read_text(encoding="utf-8")) for path in paths]
     return tuple(sorted(found, key=lambda language: language.rank))
 

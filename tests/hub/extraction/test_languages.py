@@ -12,6 +12,7 @@ from hub.extraction.ruled import ToRead
 from hub.extraction.when.language import NotationError
 from hub.extraction.when.resolve import resolve
 from hub.extraction.wording import languages as module
+from hub.extraction.wording import recognition
 from hub.extraction.wording.languages import (
     ATTRIBUTES,
     Lexicon,
@@ -236,7 +237,8 @@ def test_faulty_language_file_is_an_error_for_dates_of_every_language(folder: Pa
 
 def forget() -> None:
     """Let the data files be read again."""
-    for cached in (languages, languages_in, module.way_fields, module.mail_fields):
+    known = (recognition.unread_languages, recognition.common_codes)
+    for cached in (languages, languages_in, module.way_fields, module.mail_fields, *known):
         cached.cache_clear()
 
 
