@@ -320,6 +320,9 @@ def sum_up(run: Mapping[str, Any]) -> None:
     show.out(f"{went}{why}: {files_of(run)}, {items}, {requests}{cost}")
     if run["left_because"]:
         show.report(run["left_because"])
+    if languages := run["unread_languages"]:
+        named = ", ".join(f"{counted(count, 'file')} in {name}" for name, count in languages.items())
+        show.report(f"{named}: rules read only check boxes and dates there; choose a model: hub help models")
     report_errors(run)
     if run["fix"]:
         show.report(f"to mend it: {run['fix']}")

@@ -184,6 +184,7 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             of its author may; *unread_lines*: number of their lines.
         awaits_model: only rules were applied: the model is to read the rest when it answers.
         shared_message_id: 1 if another mail with the same Message-ID has other content; added by the run.
+        unread_languages: by name, the language of a text whose sentences no rule and no model reads.
     """
 
     dropped: dict[str, int] = {}
@@ -208,6 +209,7 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     unread_lines: int = 0
     awaits_model: bool = False
     shared_message_id: int = 0
+    unread_languages: dict[str, int] = {}
 
 
 class Extraction(msgspec.Struct, frozen=True, kw_only=True):

@@ -183,7 +183,8 @@ class ToExtract(RulesRequest[Extraction], frozen=True, kw_only=True, tag="extrac
         """Read the document and sort its items out."""
         document, options = self.document, self.options
         found = ToRead(document=document, options=options, reads_prose=self.reads_prose).answer()
-        return ToSort(
+        unread = found.dates.languages.unread_name if self.reads_prose and found.form.prose else ""
+        sorted_out = ToSort(
             document=document,
             options=options,
             chars=found.chars,
@@ -192,6 +193,10 @@ class ToExtract(RulesRequest[Extraction], frozen=True, kw_only=True, tag="extrac
             found=found.items,
             dropped=found.form.dropped,
         ).answer()
+        if not unread:
+            return sorted_out
+        notes = msgspec.structs.replace(sorted_out.notes, unread_languages={unread: 1})
+        return msgspec.structs.replace(sorted_out, notes=notes)
 
 
 Request = ToRead | ToExtract | ToSort

@@ -33,6 +33,7 @@ class Attempt:
         self.unchanged = 0  # files of this visit that are settled since an earlier run
         self.left_out: Counter[str] = Counter()  # files of this run that are left out on purpose, by reason
         self.unlisted = 0  # of them, those without a name
+        self.unread_languages: Counter[str] = Counter()  # files of this run, by a language that is not read
         self.tree: ReadTree | None = None  # the manifest, if the visit read all of it
         self.left: UnreadUnit | None = None  # files that this visit leaves to the next runs
         self.fresh: set[str] = set()  # paths of the chosen files that no run of its fire tried
@@ -52,7 +53,9 @@ class Attempt:
         units = list(units)
         self.waiting = {unit.unit_key for unit in units if unit.state is UnitState.PENDING}
         self.left_out.clear()
+        self.unread_languages.clear()
         for unit in units:
+            self.unread_languages.update((unit.notes or {}).get("unread_languages", {}))
             if unit.state is UnitState.SKIPPED and unit.error is not None:
                 self.leave_out(unit.error.partition(":")[0])
         self.unchanged = self.unlisted = 0

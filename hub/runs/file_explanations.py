@@ -260,6 +260,10 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
         "no rule reads it as work, an event, a decision or a fact of the tables of agent {agent}",
         "write it as a row of work, '- [ ] ...', or {model}: hub help models",
     ),
+    "unread_language": (
+        "it is in {language}, of which rules read only check boxes and dates",
+        "write it as a row of work, '- [ ] ...', or choose a model: hub help models",
+    ),
     "no_row": (
         "it is in a table of which no row is work: no columns say what is to be done, and by which day",
         "head a column Task, or Due, Pay by or Call back by above a day in most rows: hub help extraction",
@@ -469,6 +473,10 @@ class Explainer:
             found = await extractor.extract_by_rules(document, options)
         everything = await extractor.read_all_tables(document, options, models)
         unread = "no_rule"
+        if language := next(iter(found.notes.unread_languages), None):
+            unread = "unread_language"
+            file.name_language(language)
+            top.because += f"; it is in {language}, which rules do not read: {file.reason(unread).remedy}"
         if not extractor.reads_prose_by_rules(options, models):
             is_read = file.is_settled or not found.notes.awaits_model
             unread = "no_item" if is_read else "not_asked"
@@ -578,6 +586,10 @@ class _File:
     def leaves_prose_to_rules(self) -> None:
         """Name the setting with which the model that is set reads prose."""
         self._facts["model"] = "set reads_prose of [model] to true, or name a larger model"
+
+    def name_language(self, language: str) -> None:
+        """Name the language of the file, which is not read."""
+        self._facts["language"] = language
 
     def _name_run(self, run_id: RunId | None) -> None:
         self._run_id = run_id

@@ -261,13 +261,17 @@ class Runner:
                 return AttemptEnding(event=interrupt.event, reason=interrupt.reason)
             await asking.finish()
             ending = await self._end_of_postponed(attempt)
-            if attempt.left_out:
+            languages = attempt.unread_languages
+            if attempt.unchanged:  # files that an earlier run has counted
+                languages |= await self._store.read(runs.unread_languages, order.agent_id)
+            if attempt.left_out or languages:
                 await self._store.write(
                     runs.note_left_out,
                     order.held(RunState.RUNNING),
                     attempt.left_out,
                     now_ms(self._clock),
                     unlisted=attempt.unlisted,
+                    unread_languages=languages,
                 )
             return ending or await self._finished(attempt)
 
@@ -475,6 +479,7 @@ class Runner:
                 # A paused run of the same agent planned these items, and will deliver them.
                 await self._fail(order, reading, ErrorCode.BUSY, str(exc))
                 return
+            attempt.unread_languages.update(found.notes.unread_languages)
             if found.notes.given_up_chars or found.notes.lost:
                 await unit.forget(unit.useless)
             attempt.is_full = attempt.is_full or "items_per_run" in plan.left_out

@@ -1,5 +1,6 @@
 """Runs in the database: reading, listing, filters, counters, progress and errors."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, NamedTuple, TypedDict, Unpack
 
@@ -501,20 +502,44 @@ NOTE_LEFT_OUT = (
 
 
 def note_left_out(
-    c: sa.Connection, held: FencedRun, left_out: Mapping[str, int], at: int, *, unlisted: int
+    c: sa.Connection,
+    held: FencedRun,
+    left_out: Mapping[str, int],
+    at: int,
+    *,
+    unlisted: int,
+    unread_languages: Mapping[str, int] = {},
 ) -> None:
     """Record the number of files that were left out on purpose, by reason, in the run's result.
 
     Args:
         unlisted: how many of them were counted without their names, so that no unit counts them.
+        unread_languages: files of the agent, by the language in which nothing reads their sentences.
 
     Raises:
         StaleRun: the run has another fence, or has ended; nothing was written.
     """
-    counts = {"left_out": dict(left_out), "unlisted": unlisted}
+    counts: dict[str, Any] = {"left_out": dict(left_out), "unlisted": unlisted}
+    if unread_languages:
+        counts[UNREAD_LANGUAGES] = dict(unread_languages)
     noted = {"run": held.id, "held": held.fence, "counts": counts, "now": at}
     if c.execute(NOTE_LEFT_OUT, noted).rowcount == 0:
         raise stale(held)
+
+
+UNREAD_LANGUAGES: Final = "unread_languages"  # of a run's result
+NEWEST_RESULT = (
+    sa.select(runs.c.result)
+    .where(runs.c.agent_id == sa.bindparam("agent"), runs.c.completed_at.is_not(None))
+    .order_by(runs.c.completed_at.desc())
+    .limit(1)
+)
+
+
+def unread_languages(c: sa.Connection, agent_id: AgentId) -> Counter[str]:
+    """Return the files in languages that are not read, by language, as the last ended run counts."""
+    result = c.execute(NEWEST_RESULT, {"agent": agent_id}).scalar_one_or_none() or {}
+    return Counter(result.get(UNREAD_LANGUAGES, {}))
 
 
 ATTEMPT_FAILED: Final = "attempt_failed"  # code of the error that ended an attempt, but not the run

@@ -99,6 +99,7 @@ class RunView(View, kw_only=True):
     units_done: int = 0
     units_skipped: int = 0  # known from an earlier run, or left out on purpose
     left_out: dict[str, int] = {}  # of them, those that were left out, by reason; see PROTOCOL.md
+    unread_languages: dict[str, int] = {}  # files of its agent whose sentences nothing reads, by language
     units_failed: int = 0
     units_left: int = 0  # of a run that has ended: files left to the next runs
     followed_by: str | None = None  # id of the run that reads them at once
@@ -766,6 +767,7 @@ def _run_view(
         units_total=total,
         units_skipped=skipped,
         left_out=result.get("left_out", {}),
+        unread_languages=result.get(runs.UNREAD_LANGUAGES, {}),
         units_left=left,
         followed_by=followed_by,
         left_because=describe_left(settled, left, is_followed=followed_by is not None),

@@ -153,6 +153,22 @@ def test_a_partial_run_shows_failed_and_remaining_files(hub: Hub, partial_run: s
     assert "1 read, 0 skipped, 2 failed, 4 left for the next runs" in shown
 
 
+def test_runs_name_the_files_in_languages_that_rules_do_not_read(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    polish = "Trzeba jeszcze zapłacić czynsz do 9.12, bo nie mam już czasu."
+    (frames,) = folder(a=polish, b="Call Ann by Friday, please.")
+    sentence = (
+        "1 file in Polish: rules read only check boxes and dates there; choose a model: hub help models"
+    )
+    for counts in ("2 read, 0 skipped", "0 read, 2 skipped"):
+        with portal.wrap_async_context_manager(served.working(frames)):
+            followed = hub("run", "notes", "--follow")
+        assert counts in followed.stdout and sentence in followed.stderr
+    runs = json.loads(hub("runs", "--json").stdout)["runs"]
+    assert [run["unread_languages"] for run in runs] == [{"Polish": 1}, {"Polish": 1}]
+
+
 def test_run_outputs_count_skipped_files_with_reasons(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:

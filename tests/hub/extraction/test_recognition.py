@@ -8,7 +8,7 @@ from hub.base.clock import from_epoch_ms
 from hub.document import Document
 from hub.extraction.items import Extraction, ExtractionOptions
 from hub.extraction.ruled import ToExtract
-from hub.extraction.wording.recognition import TextLanguages
+from hub.extraction.wording.recognition import TextLanguages, unread_languages
 from protocol.tables import TABLES
 from tests.support.families import each
 
@@ -54,6 +54,7 @@ def test_file_in_an_unread_language_is_recognized_and_has_no_day_of_another_lang
     assert days_in("a.md", text) <= frozenset().union(*(days for _, days in lines))
     prose = extraction_of("a.txt", "".join(f"{line}.\n\n" for line, _ in lines))
     assert prose.items == ()
+    assert prose.notes.unread_languages == {unread_languages()[code].name: 1}
 
 
 SHORT = [  # a line with a short name of a day, the text around it, the day

@@ -200,9 +200,16 @@ function LastRun({ of: run, unit, isSaid }: { of: RunView | null; unit: string; 
       {!run.completed_at && !(run.waiting_for && isSaid) && <p role="status">{run.waiting_for ?? <>Reading: <Done of={run} /> <a href={page}>{unit}s</a></>}</p>}
       {run.left_because && <p role="status">{ended(run.left_because)} <a href={page}>Its run</a></p>}
       {problems}
+      <OtherLanguages of={run} unit={unit} />
       <LeftOut of={run} unit={unit} />
     </>
   );
+}
+
+/** How many files or messages are in languages that rules do not read. */
+function OtherLanguages({ of: run, unit }: { of: RunView; unit: string }): JSX.Element | null {
+  const named = Object.entries(run.unread_languages).map(([name, number]) => `${many(number, unit)} in ${name}`);
+  return named.length === 0 ? null : <p>{named.join(", ")}: rules read only check boxes and dates there. <a href="/docs/models.md">Choose a model</a> that reads them.</p>;
 }
 
 /** How many files or messages a run kept back, and why. */
