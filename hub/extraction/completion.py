@@ -1,8 +1,8 @@
 """Parsing of a model endpoint's response: token counts, text, and detection of endless answers. Pure.
 
-An answer is read in each form that tells its text: as a text or as parts of one, as arguments of a call, as
-a stream that was not asked for, in a wrong encoding, or between other bytes. A member of a wrong type makes
-no other member unreadable, and a body without a text is described for a person.
+An answer is read in each form that has its text: parts of a text, arguments of a call, a stream that was not
+requested, a wrong encoding, or other bytes around it. A member of a wrong type makes no other member
+unreadable, and a body without a text is described for a person.
 
 ``runs_away`` recognizes endless blanks and repetitions.
 """
@@ -105,8 +105,8 @@ def completion_of(
     if not choices or any(member(choice, "error") for choice in choices):
         what = "no list of choices" if bodies else "no JSON object" if body.strip() else "an empty body"
         raise Unusable("an error" if choices else "an empty list of choices" if lists else what, counted)
-    said, refusals, thoughts, reasons = zip(*map(_texts, choices), strict=True)
-    whole, refusal = "".join(said), "".join(refusals)
+    texts, refusals, thoughts, reasons = zip(*map(_texts, choices), strict=True)
+    whole, refusal = "".join(texts), "".join(refusals)
     text = without_thoughts(whole)
     reason = next(filter(None, reversed(reasons)), "stop" if is_whole(text) else "")
     if not reason:
@@ -115,15 +115,15 @@ def completion_of(
     if refusal or (filtered and not text):
         refused = REFUSED + foreign_words(refusal or filtered)
         return Completion(refused, Finish.WHOLE, counted=counted)
-    told = (len(whole) - len(text) + len("".join(thoughts))) // 4
+    visible = (len(whole) - len(text) + len("".join(thoughts))) // 4
     counts = counted or TokenCounts()
     hidden = counts.completion - len(text.encode()) // _BYTES_PER_TOKEN
-    thinking_tokens = max(told, counts.thoughts, hidden)
+    thinking_tokens = max(visible, counts.thoughts, hidden)
     is_runaway = runs_away(text)
     is_cut = is_runaway or filtered or reason in _CUT_OFF or len(text) > MAX_CHARS
     if reason in _CUT_OFF and thinking_tokens > room:
         text = ""
-    without = "" if text.strip() or is_cut else "thoughts alone" if told or counts.thoughts else "no text"
+    without = "" if text.strip() or is_cut else "thoughts alone" if visible or counts.thoughts else "no text"
     finish = Finish.CUT_OFF if is_cut else Finish.WHOLE
     return Completion(text[:MAX_CHARS], finish, is_runaway, filtered or without, thinking_tokens, counted)
 
@@ -148,11 +148,11 @@ def _bodies(content: bytes) -> list[ResponseBody]:
 
 
 def _tokens_of(bodies: list[ResponseBody], most_prompt: int, most_completion: int) -> TokenCounts | None:
-    told = [usage for part in bodies if isinstance(usage := _decoded(part.usage), dict)]
-    if not told:
+    usages = [usage for part in bodies if isinstance(usage := _decoded(part.usage), dict)]
+    if not usages:
         return None
     prompt, completion, thoughts = (
-        int(bounded(member(told[-1], *names), least=0, most=most, default=0))
+        int(bounded(member(usages[-1], *names), least=0, most=most, default=0))
         for most, *names in (
             (most_prompt, "prompt_tokens"),
             (most_completion, "completion_tokens"),

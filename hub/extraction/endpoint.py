@@ -84,7 +84,7 @@ _LEARNT: Final = 0.2  # weight of the newest answer in the ratio
 _MIN_RATIO, _MAX_RATIO = 0.2, 5.0  # bounds for any endpoint
 _SPARE: Final = 1.05  # initial margin, since tokenizers differ
 _TEMPLATE_TOKENS: Final = 1_000  # of a model's own words around a question, at most
-_LEAST_ROOM: Final = 512  # tokens for thoughts
+_ROOM_STEP: Final = 512  # tokens for thoughts
 _THINKS_PER_S: Final = 25  # tokens, at least; a try may take longer by its room for thoughts
 _THREAD_BYTES: Final = 131_072  # larger answers are parsed in a thread: streams with many parts
 
@@ -397,7 +397,7 @@ class Endpoint:
                     request = question.request
                     if dislike.error.is_too_long and request.thinking_tokens:
                         # The context has no place for so many thoughts.
-                        room = request.thinking_tokens // 4 // _LEAST_ROOM * _LEAST_ROOM
+                        room = request.thinking_tokens // 4 // _ROOM_STEP * _ROOM_STEP
                         question.request = msgspec.structs.replace(request, thinking_tokens=room)
                         continue
                     if (refused := self._refused_text(question, dislike.error)) is not None:

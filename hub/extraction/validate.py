@@ -495,8 +495,8 @@ class Checking:
         dates = self._material.dates
         anchor = dates.at(place.start) if place is not None else None
         language = dates.languages.at(place.start if place is not None else 0)
-        kept = {key: fields[key] for key in fields if key not in _NO_FIELDS}
-        values = self._reading.values(table, kept, anchor, language)
+        given = {key: fields[key] for key in fields if key not in _NO_FIELDS}
+        values = self._reading.values(table, given, anchor, language)
         if place is not None and not self._is_literal:
             quoted = self._text[place.start : place.end]
             values = self._reading.by_words(table, values, fields, quoted, anchor, language)

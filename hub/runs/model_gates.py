@@ -1,9 +1,9 @@
 """Gates of models: runs wait while a model does not answer, until a probe succeeds.
 
 A question without an answer after all attempts closes its model's gate, unless another question was answered
-in the meantime, or the gate's own question about no text is answered: then the fault is that of one text.
-While a gate is closed, no question is asked. Rules still extract items, and runs wait for the rest as rows
-(PAUSED, ``model_away``).
+in the meantime. The gate stays open if the model answers its own question about no text: the fault is that of
+one text then. While a gate is closed, no question is asked. Rules still extract items, and runs wait for the
+rest as rows (PAUSED, ``model_away``).
 
 As long as runs wait, the model's endpoints are probed for their list of models. The waiting runs are in the
 database. The state of a gate is lost in a restart, and the first probe is then made at once.
@@ -112,11 +112,11 @@ class ModelGate:
         """
         answers = self._answers
         async with self._controlling:
-            if self.away is None and self._answers == answers and not await self._is_there(error):
+            if self.away is None and self._answers == answers and not await self._model_answers(error):
                 self.close(str(error))
             return self.away is None
 
-    async def _is_there(self, error: ModelError) -> bool:
+    async def _model_answers(self, error: ModelError) -> bool:
         if await self._model.reach() is None:
             with anyio.move_on_after(CONTROL_S), suppress(ModelUnavailable, OddAnswer):
                 error.spent += (await self._model.answer(CONTROL)).usage

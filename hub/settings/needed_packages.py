@@ -11,7 +11,7 @@ from typing import Final
 from hub.base.toml.positions import KeyPath
 from hub.base.toml.problems import Reporter, SettingsProblem
 from hub.base.toml.values import SecretMissing
-from hub.base.version import command_to_add
+from hub.base.version import WEIGHTS, command_to_add
 from hub.settings.settings import LocalModelSettings, Settings
 from storage.kernel.address import SERVER
 
@@ -27,7 +27,6 @@ def found_in_packages(
         if find_spec(package) is None:
             message = f"needs the package {package}, of the extra [{extra}]"
             yield missing(path, message, command_to_add(extra))
-    yield from _found_in_local_model(settings, report, is_server=is_server)
     for number, agent in enumerate(settings.agents):
         for message, hint in _unread_kinds(agent.file_extensions, settings):
             yield report.warning(("agents", number, "file_extensions"), message, hint)
@@ -35,6 +34,9 @@ def found_in_packages(
 
 def _needed_packages(settings: Settings, environ: Mapping[str, str]) -> Iterator[tuple[KeyPath, str, str]]:
     """Yield the key, the extra and the package of each need."""
+    if isinstance(settings.model, LocalModelSettings):
+        yield ("model", "kind"), "local", "xllamacpp"
+        yield ("model", "kind"), "local", next(filter(find_spec, WEIGHTS), WEIGHTS[0])
     if settings.listen.operator.assistants:
         yield ("listen", "operator", "assistants"), "mcp", "mcp"
     with suppress(SecretMissing):  # another check reports it
@@ -43,21 +45,6 @@ def _needed_packages(settings: Settings, environ: Mapping[str, str]) -> Iterator
                 yield ("storage", "url"), "cluster", package
             if settings.cluster.bus is not None:
                 yield ("cluster", "bus"), "cluster", "nats"
-
-
-def _found_in_local_model(
-    settings: Settings, report: Reporter, *, is_server: bool
-) -> Iterator[SettingsProblem]:
-    if not isinstance(settings.model, LocalModelSettings):
-        return
-    from hub.extraction.local_model import find_weights
-    from hub.extraction.model import ModelUnavailable
-
-    try:
-        find_weights()
-    except ModelUnavailable as error:
-        missing = report.error if is_server else report.warning
-        yield missing(("model", "kind"), str(error), error.hint)
 
 
 def _unread_kinds(endings: tuple[str, ...], settings: Settings) -> Iterator[tuple[str, str]]:

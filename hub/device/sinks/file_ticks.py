@@ -251,7 +251,7 @@ class _TickedFile:
         return count
 
     def _was_done(self, task: _LineTask, line: str, *, is_done: bool) -> bool:
-        """Return whether the line was done when both sides agreed; if that is unknown, a tick stands."""
+        """Return whether the line was done when both sides agreed; if that is unknown, a tick counts."""
         if task.sent is not None and inode_at(str(self._file)) != task.inode:
             return is_done and task.sent == _STATES[True]
         return task.base == _STATES[True] and task.digest in (line, OWN_LINE)

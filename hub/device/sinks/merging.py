@@ -2,8 +2,8 @@
 
 The base of a row is the fields that both sides had last: a side whose field differs from it was changed.
 Where both sides were changed, the later change counts. If the process died while it wrote the row, a field
-that the target has as it was written is the base. Without a base a tick of either side stands, unless the
-history has a later opening, and different words of other fields stay at both sides. A line that was moved
+that the target has as it was written is the base. Without a base a tick of either side counts, unless the
+history has a later opening. Different words of other fields stay at both sides then. A line that was moved
 changes the state of its row: of another title or day, both sides keep theirs until they are the same.
 """
 
@@ -125,7 +125,7 @@ def _base(sink: Sink, recorded: RecordedRow, approved: ApprovedRow, found: Found
 
 
 def _status_before(db: sqlite3.Connection, recorded: RecordedRow, ours: str, found: Found) -> str:
-    """Return the status that counts as the former one where none is known, so that a tick stands."""
+    """Return the status that counts as the former one where none is known, so that a tick counts."""
     theirs = found.fields[_STATUS]
     if _DONE not in (ours, theirs):
         return "todo"

