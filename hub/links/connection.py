@@ -137,8 +137,9 @@ class OpenLink:
         self._clock = clock
         self._metrics = metrics
         self._calls = PendingCalls(wheel, clock, most=limits.pending_calls)
-        # Calls to a device that may not keep ids, by id, with packed answers; None: without one so far.
-        self._sent: dict[str, bytes | None] = {}
+        # Calls to a device that may not keep ids, by id: the packed answer, or until when (monotonic seconds)
+        # the newest sending is awaited.
+        self._sent: dict[str, bytes | float] = {}
         self._is_idempotent = not IDEMPOTENT.isdisjoint(offers)
         self.settle = self._calls.settle  # for the connection
         self._create_future = asyncio.get_running_loop().create_future  # the lookup costs a system call
@@ -195,8 +196,8 @@ class OpenLink:
     async def call_many(self, frames: Sequence[ToolCall]) -> list[Answer | DeliveryError]:
         """Send calls, in one frame if the device can take it, and return what became of each.
 
-        To a device that may not keep the ids of calls none is sent twice on its connection: a repeated call
-        waits for the answer to the first, or gets it at once.
+        A repeated call is sent again, by its id. To a device that may not keep ids it is not sent while the
+        sending before it is awaited, nor once it was answered: it gets that answer.
         """
         for frame in frames:
             self._check(frame)
@@ -213,7 +214,7 @@ class OpenLink:
             if CapabilityName.TOOL_CALLS in self.capabilities:
                 self._carrier.send_now(ToolCalls(calls=[*frames]))
             else:
-                self._send_each(frames, batch)
+                self._send_each(frames, batch, began)
             unfinished = "cancelled"
             outcomes = await batch.filled
             return outcomes
@@ -230,13 +231,14 @@ class OpenLink:
                     self._metrics.limits_reached.labels("call_timeout_s").inc()
                 self._metrics.frames.calls.observe((frame.action, outcome), took_s)
 
-    def _send_each(self, frames: Sequence[ToolCall], batch: "_Batch") -> None:
+    def _send_each(self, frames: Sequence[ToolCall], batch: "_Batch", now: float) -> None:
         """Send calls in frames of their own; those after a full buffer, or after the end, are not sent."""
         for index, frame in enumerate(frames):
-            if frame.id in self._sent:
-                stored = self._sent[frame.id]
-                if stored is not None:
-                    self._calls.settle(frame.id, msgspec.msgpack.decode(stored, type=Answer))
+            before = self._sent.get(frame.id, now)
+            if isinstance(before, bytes):
+                self._calls.settle(frame.id, msgspec.msgpack.decode(before, type=Answer))
+                continue
+            if before > now:  # sent for a caller that has left: its answer settles this call too
                 continue
             try:
                 self._carrier.send_now(frame)
@@ -245,15 +247,15 @@ class OpenLink:
                     place.set_exception(error)
                 return
             if not self._is_idempotent:
-                self._sent[frame.id] = None
+                self._sent[frame.id] = now + frame.deadline_ms / 1000
                 self.settle = self._keep_and_settle
                 if len(self._sent) > MAX_SENT_CALLS:
-                    answered = (id for id, stored in self._sent.items() if stored is not None)
+                    answered = (id for id, stored in self._sent.items() if isinstance(stored, bytes))
                     del self._sent[next(answered, next(iter(self._sent)))]
 
     def _keep_and_settle(self, call_id: str, answer: Answer) -> bool:
         """Keep *answer* if ``call_many`` sent its call, also if no caller waits. Return False if unknown."""
-        is_first = call_id in self._sent and self._sent[call_id] is None
+        is_first = isinstance(self._sent.get(call_id), float)
         if is_first and answer.error is None:
             self._sent[call_id] = _stored(answer)
         elif is_first:

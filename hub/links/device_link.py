@@ -170,7 +170,8 @@ class DeviceLink(Protocol):
         """Send calls together, and wait until each is answered, or its deadline has passed.
 
         A device that can take several calls in a frame gets one frame; the calls' texts fit into it
-        (``batches_of``). A device that may not keep the ids of calls gets none twice on its connection.
+        (``batches_of``). A device that may not keep the ids of calls gets none again that it has answered on
+        its connection.
 
         Returns:
             For each call the answer, or CallTimedOut, LinkLost or DeviceSlow, as ``call`` raises them.

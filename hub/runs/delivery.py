@@ -9,6 +9,7 @@ so that the failure is reported and the next run reads the file again. Questions
 cost nothing then.
 """
 
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -128,13 +129,16 @@ BATCHES_IN_FLIGHT = 2  # per run: the hub writes the answers to one while the de
 # together half of a device's limit, so that other calls get through
 SINGLE_CALLS: Final = 16  # in a batch of a device that takes one call in a frame; old ones have 64 at most
 _CHARACTERS_AROUND: Final = 1_000  # of a call beside its payload: ids, names, numbers
-_NO_ANSWER: Final = "no answer came"
+_NO_ANSWER: Final = "not answered"
 MAX_SENDS = 5  # afterwards the effect is unknown and a person must check
-# Then the call is sent again with its id; a device writes a row in milliseconds.
+# Then the call is sent again with its id, and awaited twice as long as before; a device writes a row in
+# milliseconds. After MAX_SILENT_MS the file fails, so that the device is free for other runs. The next run
+# sends the call again, or takes the answer if it has come on the same connection.
 CALL_TIMEOUT_MS = 30_000
-# Of a device that may not keep ids, which gets no call again. After MAX_SENDS of them, in ten minutes, the
-# file fails and gives its place to others; a later answer is kept for the next run on the same connection.
-SLOW_CALL_TIMEOUT_MS = 120_000
+MAX_SILENT_MS = 90_000
+# A connection loses answers if a call is answered that was sent after a silent one: in one list, or within
+# PROMPT_S. Then its calls are repeated sooner in this run, and more of them are under way.
+PROMPT_S, LOSSY_TIMEOUT_MS = 1.0, 2_000
 SLOW_DEVICE_WAIT_S = 0.5  # within seconds the write buffer drains, or the connection is cut
 # backoff between attempts of a call that the device refused temporarily
 REFUSED_BASE_S, REFUSED_CAP_S = 0.5, 30.0
@@ -152,10 +156,11 @@ _TABLE_TOOLS: Final = tuple(CAPABILITY_OF[action] for action in ALWAYS_ACTIONS)
 
 
 class _Sending:
-    """Call of a window. *sends*: attempts of this execution; *why*: what became of the last one.
+    """Call of a window. *sends*: how often it was sent in this execution; *why*: what became of it at last.
 
-    *is_of_whole*: nothing is missing of its unit. *is_marked*: its plan marked it as sent, just now.
-    *is_withdrawn*: the task that delivers its unit has left, so no task of the window sends it again.
+    *silent_ms*: how long it was awaited in vain, since the moment *silent_from*. *is_of_whole*: nothing is
+    missing of its unit. *is_marked*: its plan marked it as sent, just now. *is_withdrawn*: the task that
+    delivers its unit has left, so no task of the window sends it again.
     """
 
     __slots__ = (
@@ -167,6 +172,8 @@ class _Sending:
         "is_withdrawn",
         "payload",
         "sends",
+        "silent_from",
+        "silent_ms",
         "why",
     )
 
@@ -175,10 +182,19 @@ class _Sending:
         self.is_of_whole = is_of_whole
         self.is_marked = is_marked
         self.payload = msgspec.convert(call.payload, CallPayload)
-        self.sends = 0
+        self.sends = self.silent_ms = 0
+        self.silent_from = math.inf
         self.why = _NO_ANSWER
         self.is_waiting = True
         self.is_done = self.is_withdrawn = False
+
+    def may_be_sent(self, max_sends: int) -> bool:
+        """Return False if the call was sent *max_sends* times, or awaited in vain for MAX_SILENT_MS."""
+        return self.sends < max_sends and self.silent_ms < MAX_SILENT_MS
+
+    def timeout_ms(self, *, is_lossy: bool) -> int:
+        """Return how long the next sending is awaited: longer each time."""
+        return LOSSY_TIMEOUT_MS << self.sends if is_lossy else 2 * self.silent_ms or CALL_TIMEOUT_MS
 
 
 class Window:
@@ -199,6 +215,8 @@ class Window:
         self.settles = settles
         self.room = BATCHES_IN_FLIGHT
         self.waiting: deque[_Sending] = deque()
+        self.is_lossy = False  # the connection loses answers
+        self.prompt_from = 0.0  # when the newest calls were sent that were answered promptly
         self.done: set[str] = set()  # keys of units that were settled with their calls
         self.changed = anyio.Event()
         self._planned: int | None = None  # calls of units whose plans are written; None: not known
@@ -227,9 +245,10 @@ class Window:
             # Others may have been written since the plan counted the calls before it.
             self._planned = max(before, self._planned or 0) + plan.calls
 
-    def next_batch(self, most: int) -> list[_Sending]:
-        """Take the next calls that fit into one frame: at least one, at most *most*."""
+    def next_batch(self, link: DeviceLink) -> list[_Sending]:
+        """Take the next calls that fit into one frame: at least one, and no more than the device takes."""
         batch: list[_Sending] = []
+        most = max(most_in_batch(link), SINGLE_CALLS if self.is_lossy else 1)
         room = MAX_BATCH_CHARACTERS
         while self.waiting and len(batch) < most:
             room -= _characters(self.waiting[0])
@@ -407,7 +426,7 @@ class ItemDelivery:
         is_whole: bool = False,
         marked: int = 0,
     ) -> bool:
-        """Send every call until it is answered, refused, or sent MAX_SENDS times.
+        """Send every call until it is answered, refused, sent MAX_SENDS times, or silent for MAX_SILENT_MS.
 
         Return True if all calls were sent. Once the run is winding up, no further call is sent, and calls in
         flight are awaited.
@@ -448,7 +467,7 @@ class ItemDelivery:
         self, link: DeviceLink, order: RunOrder, window: Window, interrupt: Interrupt
     ) -> None:
         """Send the next batches, each until its calls are settled, as long as all calls are answered."""
-        batch = left = window.next_batch(most_in_batch(link))
+        batch = left = window.next_batch(link)
         try:
             while left:
                 window.room -= 1
@@ -479,27 +498,33 @@ class ItemDelivery:
         Returns:
             The others; if there are none, the next batch: its calls are marked as sent with these answers.
         """
-        given_up = [sending for sending in batch if sending.sends >= self._max_sends]
+        given_up = [sending for sending in batch if not sending.may_be_sent(self._max_sends)]
         settled = [_unknown(call) for call in given_up]
         # Committed before the send: SENT only means that a call may have been sent.
         marked = {sending.call.call_id for sending in batch if sending.is_marked}
         ids = [
             sending.call.call_id
             for sending in batch
-            if sending.sends < self._max_sends and not sending.is_marked
+            if sending.may_be_sent(self._max_sends) and not sending.is_marked
         ]
         if ids:
             held = order.held(RunState.RUNNING)
             marked.update(await self._store.write(mark_sent, held, ids, at=now_ms(self._clock)))
         for sending in batch:  # the owner rejected the others meanwhile
             sending.is_marked = False
-            sending.is_done = sending.call.call_id not in marked and sending.sends < self._max_sends
+            is_given_up = not sending.may_be_sent(self._max_sends)
+            sending.is_done = not is_given_up and sending.call.call_id not in marked
         asked = [sending for sending in batch if sending.call.call_id in marked]
         left: list[_Sending] = []
         done = list(given_up)
         lost: LinkLost | None = None
+        began = self._clock.monotonic()
         with window.settles.expected():
-            answers = await self._ask(link, order, asked)
+            answers = await self._ask(link, order, window, asked)
+        took_s = self._clock.monotonic() - began
+        are_answered = [isinstance(answer, Answer) for answer in answers]
+        if took_s <= PROMPT_S and True in are_answered:
+            window.prompt_from = max(window.prompt_from, began)
         for sending, answer in zip(asked, answers, strict=True):
             if isinstance(answer, LinkLost):  # it ends each task of the window, and counts for none of them
                 left.append(sending)
@@ -507,6 +532,8 @@ class ItemDelivery:
                 continue
             sending.sends += 1
             if isinstance(answer, DeliveryError):
+                sending.silent_from = min(sending.silent_from, began)
+                sending.silent_ms += round(took_s * 1000)
                 sending.why = _NO_ANSWER
                 left.append(sending)
             elif may_change(answer):
@@ -517,8 +544,11 @@ class ItemDelivery:
                 stored = None if order.settings.mailbox is None else _without_quote(sending.call.payload)
                 settled.append(_settled(sending, answer, link.epoch, order.tables, stored))
                 done.append(sending)
+        is_overtaken = False in are_answered and True in are_answered[are_answered.index(False) :]
+        is_skipped = any(sending.silent_from < window.prompt_from for sending in asked)
+        window.is_lossy = window.is_lossy or is_overtaken or is_skipped
         goes_on = bool(settled) and not left and not interrupt.is_winding_up
-        following = window.next_batch(most_in_batch(link)) if goes_on else []
+        following = window.next_batch(link) if goes_on else []
         try:
             await self._settle(order, window, done, settled, following)
         except BaseException:
@@ -529,10 +559,9 @@ class ItemDelivery:
         return [sending for sending in left if not sending.is_withdrawn], following
 
     async def _ask(
-        self, link: DeviceLink, order: RunOrder, batch: Sequence[_Sending]
+        self, link: DeviceLink, order: RunOrder, window: Window, batch: Sequence[_Sending]
     ) -> list[Answer | DeliveryError]:
         """Return for each call the device's answer, CallTimedOut or LinkLost."""
-        is_idempotent = not IDEMPOTENT.isdisjoint(link.capabilities)
         frames = [
             frame_of(
                 sending.call.call_id,
@@ -540,7 +569,7 @@ class ItemDelivery:
                 sending.payload,
                 run_id=order.run_id,
                 agent_id=order.agent_id,
-                deadline_ms=CALL_TIMEOUT_MS if is_idempotent else SLOW_CALL_TIMEOUT_MS,
+                deadline_ms=sending.timeout_ms(is_lossy=window.is_lossy),
             )
             for sending in batch
         ]
@@ -574,22 +603,22 @@ class ItemDelivery:
     ) -> None:
         if not answers:
             return
-        most = self._max_sends
+        sent = [sending for sending in following if sending.may_be_sent(self._max_sends)]
         answered = AnsweredCalls(
             held=order.held(RunState.RUNNING),
             answers=answers,
             at=now_ms(self._clock),
             whole={sending.call.unit_key for sending in sendings if sending.is_of_whole},
-            following=[sending.call.call_id for sending in following if sending.sends < most],
+            following=[sending.call.call_id for sending in sent],
         )
         # Another task of the run may end it meanwhile, as the connection has; what the device did is written.
         with anyio.CancelScope(shield=True):
             result = await window.settles.run(answered)
         window.done |= result.done
         if result.marked is not None:  # the owner rejected the others meanwhile
-            for sending in following:
+            for sending in sent:
                 sending.is_marked = sending.call.call_id in result.marked
-                sending.is_done = not sending.is_marked and sending.sends < most
+                sending.is_done = not sending.is_marked
         failed = [outcome for outcome in result.outcomes if isinstance(outcome, Exception)]
         together = zip(sendings, answers, result.outcomes, strict=True)
         written = [(one, answer) for one, answer, outcome in together if not isinstance(outcome, Exception)]
@@ -648,7 +677,7 @@ def _unknown(one: _Sending) -> CallAnswer:
     """Return the answer in place of the one that did not come."""
     error = ErrorBody(
         code=ErrorCode.UNKNOWN_EFFECT,
-        message=f"tried {one.sends} times; {one.why}",
+        message=f"sent {one.sends} times; {one.why}",
     )
     result = {"result": None, "error": msgspec.to_builtins(error)}
     return CallAnswer(call_id=one.call.call_id, event=CallEvent.GIVEN_UP, result=result)
@@ -658,7 +687,7 @@ def most_in_batch(link: DeviceLink) -> int:
     """Return the number of calls that the device takes at once.
 
     It is 1 for a device that may not keep ids: each answer is stored at once, so that the end of a connection
-    leaves few calls that may have been done.
+    leaves few calls that may have been done. A window whose answers are lost takes more (``is_lossy``).
     """
     if IDEMPOTENT.isdisjoint(link.capabilities):
         return 1

@@ -1,4 +1,4 @@
-"""Calls to a device that may not keep their ids: none is sent twice while its connection lives."""
+"""Calls to a device that may not keep their ids: none is sent while its answer is awaited, or is here."""
 
 from contextlib import AbstractAsyncContextManager
 
@@ -36,8 +36,7 @@ async def has_nothing_else(port: Port, device: RawDevice) -> None:
         await device.say(type="tool_result", id="c-last", result={})
 
 
-@pytest.mark.parametrize("seconds", [35, 300])
-async def test_repeated_call_waits_for_the_answer_of_a_slow_device(port: Port, seconds: float) -> None:
+async def test_call_is_sent_again_after_the_deadline_and_settled_by_the_first_answer(port: Port) -> None:
     async with port.device() as device:
         outcomes: list[Answer | DeliveryError]
         async with asking(port, "c-1", wait_ms=30_000) as outcomes:
@@ -45,8 +44,21 @@ async def test_repeated_call_waits_for_the_answer_of_a_slow_device(port: Port, s
             await port.clock.pass_time(30.5)
         assert isinstance(outcomes[0], CallTimedOut)
         async with asking(port, "c-1", wait_ms=LONG_MS) as outcomes:
+            assert (await device.hear())["id"] == "c-1"
+            await port.clock.pass_time(9.5)
+            await device.say(type="tool_result", id="c-1", result={"row": "r-1"})
+        assert outcomes == [ROW]
+        await has_nothing_else(port, device)
+
+
+async def test_repeated_call_waits_for_the_answer_while_the_sending_of_another_caller_is_awaited(
+    port: Port,
+) -> None:
+    async with port.device() as device:
+        await ask_and_give_up(port, device)
+        await port.clock.pass_time(29.0)
+        async with asking(port, "c-1") as outcomes:
             await until(lambda: port.link().pending_calls == 1)  # type: ignore[attr-defined]
-            await port.clock.pass_time(seconds - 30.5)
             await device.say(type="tool_result", id="c-1", result={"row": "r-1"})
         assert outcomes == [ROW]
         await has_nothing_else(port, device)

@@ -156,19 +156,6 @@ def people(bench: Bench) -> Bench:
     return bench
 
 
-@pytest.mark.parametrize(
-    ("capabilities", "deadline_ms"),
-    [((), 120_000), (("agent_manifest",), 120_000), (MODERN, 30_000), (("tool_calls",), 30_000)],
-)
-async def test_device_without_kept_ids_has_two_minutes_for_an_answer(
-    store: Store, agent: AgentRow, capabilities: tuple[str, ...], deadline_ms: int
-) -> None:
-    bench = Bench(store, agent)
-    link = bench.connect(runs=folder(a="- [ ] call Anna\n"), capabilities=capabilities)
-    assert (await bench.run()).outcome is RunOutcome.SUCCESS
-    assert [call.deadline_ms for call in link.calls] == [deadline_ms]
-
-
 async def test_table_is_declared_to_the_device_before_the_first_insert(people: Bench) -> None:
     link = people.connect(runs=folder(a=QUOTE), capabilities=CAN)
     assert (await people.run()).outcome is RunOutcome.SUCCESS

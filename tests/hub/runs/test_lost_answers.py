@@ -1,0 +1,186 @@
+"""Answers that a device loses, on a real connection: its calls are repeated by their ids, and hold nobody."""
+
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from hub.runs.delivery import MAX_SILENT_MS
+from protocol.errors import ErrorCode
+from protocol.ids import DeviceId
+from protocol.lifecycles import RunOutcome
+from storage.agents.agents import AgentRow
+from storage.runs.runs import RunRow
+from storage.store import Store
+from tests.support.runs import Bench
+from tests.support.wire import Port, RawDevice, open_port, until
+
+# Devices by age. What keeps ids says so by one of the last two; the first is one of the oldest frames alone.
+AGES: dict[str, tuple[str, ...]] = {
+    "the oldest frames alone": (),
+    "acknowledged runs": ("agent_ack",),
+    "kept ids": ("tool.insert",),
+    "several calls in a frame": ("tool.insert", "tool_calls"),
+}
+Loses = Callable[["Device", str], bool]  # given the id of a call that is done: whether its answer is lost
+LOSSES: dict[str, Loses] = {
+    "no answer": lambda device, id: False,
+    "each twentieth answer": lambda device, id: device.answers.total() % 20 == 0,
+    "the first answer to each call": lambda device, id: device.answers[id] == 1,
+}
+MAX_LONGER_S = 60.0
+
+
+class Device:
+    """A device that keeps the rows of calls by their ids, and loses some of the answers.
+
+    Attributes:
+        answers: how often it answered each call, lost or not.
+        takes_s: how long it takes to write a row. A call that comes again meanwhile is the same call.
+    """
+
+    def __init__(self, files: dict[str, str], loses: Loses) -> None:
+        self.rows: Counter[str] = Counter()
+        self.answers: Counter[str] = Counter()
+        self.received = 0  # frames with calls
+        self.unanswered: set[str] = set()
+        self.takes_s = 0.0
+        self._files = files
+        self.loses = loses
+        self._writing: set[str] = set()
+
+    async def serve(self, port: Port, raw: RawDevice, tasks: anyio.abc.TaskGroup) -> None:
+        """Answer the hub until cancelled."""
+        async for message in raw.socket:
+            frame = json.loads(message)
+            if frame["type"] == "agent_run":
+                run = {"run_id": frame["run_id"], "fence": frame["fence"]}
+                for path, content in self._files.items():
+                    await raw.say(type="agent_data", files=[{"path": path, "content": content}], **run)
+                await raw.say(type="agent_complete", **run)
+            calls = frame.get("calls", [frame] if frame["type"] == "tool_call" else [])
+            self.received += bool(calls)
+            for call in calls:
+                self.unanswered.add(call["id"])
+                if self.takes_s == 0.0:
+                    await self._do(raw, call["id"])
+                elif call["id"] not in self._writing:
+                    self._writing.add(call["id"])
+                    tasks.start_soon(self._do_slowly, port, raw, call["id"])
+
+    async def _do_slowly(self, port: Port, raw: RawDevice, id: str) -> None:
+        await port.clock.sleep(self.takes_s)
+        self._writing.discard(id)
+        await self._do(raw, id)
+
+    async def _do(self, raw: RawDevice, id: str) -> None:
+        if id not in self.rows:
+            self.rows[id] += 1
+        self.answers[id] += 1
+        if not self.loses(self, id):
+            self.unanswered.discard(id)
+            await raw.say(type="tool_result", id=id, result={"id": f"row of {id}"})
+
+
+class Play:
+    """A hub, and a device that is connected to it; time passes while nothing but lost answers is awaited."""
+
+    def __init__(self, bench: Bench, port: Port, device: Device) -> None:
+        self.bench, self.port, self.device = bench, port, device
+
+    async def run(self) -> tuple[RunRow, float]:
+        """Execute a run; return it and the seconds that it took."""
+        began = self.bench.clock.monotonic()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._pass_time)
+            run = await self.bench.run()
+            tasks.cancel_scope.cancel()
+        return run, self.bench.clock.monotonic() - began
+
+    async def _pass_time(self) -> None:
+        while True:
+            await until(self._is_quiet)
+            await self.bench.clock.pass_time(0.5)
+
+    def _is_quiet(self) -> bool:
+        """Return True if the hub awaits calls that the device has received and not answered, and no other."""
+        link = self.port.link(str(self.bench.agent.device_id))
+        awaited = set(link._calls._open)  # type: ignore[attr-defined]
+        return bool(awaited) and awaited <= self.device.unanswered and self._sent() == self.device.received
+
+    def _sent(self) -> float:
+        frames = ("tool_call", "tool_calls")
+        return sum(self.port.count("hub_frames_total", direction="out", type=type) for type in frames)
+
+
+@asynccontextmanager
+async def playing(
+    store: Store, agent: AgentRow, files: dict[str, str], loses: Loses, can: Sequence[str] = ()
+) -> AsyncIterator[Play]:
+    """Connect a device with these files over a real WebSocket."""
+    bench = Bench(store, agent)
+    name = str(agent.device_id)
+    device = Device(files, loses)
+    async with open_port(bench.clock) as port, port.device(name, capabilities=tuple(can)) as raw:
+        bench.links[DeviceId(name)] = port.link(name)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(device.serve, port, raw, tasks)
+            yield Play(bench, port, device)
+            tasks.cancel_scope.cancel()
+
+
+def files_of(sizes: Sequence[int]) -> dict[str, str]:
+    """Return files with so many tasks each."""
+    return {
+        f"{name}.md": "".join(f"- [ ] task {number} of {name}\n" for number in range(size))
+        for name, size in zip("abcdefgh", sizes, strict=False)
+    }
+
+
+@pytest.mark.parametrize("sizes", [(1,), (39,), (13, 25, 1)], ids=str)
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("age", AGES)
+async def test_lost_answers_double_no_row_and_lengthen_a_run_by_a_minute_at_most(
+    store: Store, agent: AgentRow, age: str, loss: str, sizes: Sequence[int]
+) -> None:
+    async with playing(store, agent, files_of(sizes), LOSSES[loss], AGES[age]) as play:
+        run, took_s = await play.run()
+        assert (run.outcome, run.errors, run.items_created) == (RunOutcome.SUCCESS, (), sum(sizes))
+        assert [*play.device.rows.values()] == [1] * sum(sizes)
+        assert took_s <= (0.0 if loss == "no answer" else MAX_LONGER_S)
+
+
+@pytest.mark.parametrize("age", AGES)
+async def test_never_answered_call_fails_the_file_and_is_sent_by_the_next_run(
+    store: Store, agent: AgentRow, age: str
+) -> None:
+    def loses(device: Device, id: str) -> bool:
+        return id == next(iter(device.answers))
+
+    async with playing(store, agent, files_of((1,) * 6), loses, AGES[age]) as play:
+        run, took_s = await play.run()
+        assert (run.outcome, run.items_created, run.units_failed) == (RunOutcome.PARTIAL, 5, 1)
+        assert took_s <= MAX_SILENT_MS / 1000 + 2.0
+        (error,) = run.errors
+        sent = next(iter(play.device.answers.values()))
+        assert (error.code, sent > 1) == (ErrorCode.UNKNOWN_EFFECT, True)
+        assert f": sent {sent} times; not answered" in error.message
+        play.device.loses = LOSSES["no answer"]
+        run, took_s = await play.run()
+        assert (run.outcome, took_s <= 1.0) == (RunOutcome.SUCCESS, True)
+        assert [*play.device.rows.values()] == [1] * 6
+
+
+@pytest.mark.parametrize("takes_s", [29.0, 40.0, 80.0])
+@pytest.mark.parametrize("age", AGES)
+async def test_device_slower_than_the_first_deadline_writes_the_row_once(
+    store: Store, agent: AgentRow, age: str, takes_s: float
+) -> None:
+    async with playing(store, agent, files_of((2,)), LOSSES["no answer"], AGES[age]) as play:
+        play.device.takes_s = takes_s
+        run, took_s = await play.run()
+        assert (run.outcome, [*play.device.rows.values()]) == (RunOutcome.SUCCESS, [1, 1])
+        assert took_s <= 2 * takes_s + 1.0
