@@ -535,6 +535,13 @@ class HubError(Exception):
         return CATALOGUE[self.code].retryable
 
 
+def first_error(error: Exception) -> Exception:
+    """Return the first error of a task group, or *error* itself if it is no group of errors."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 class CodedError(HubError):
     """Error that no caller tells from others by its type: its code and message say all.
 

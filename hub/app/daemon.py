@@ -40,6 +40,7 @@ from hub.runs.clock_watch import ClockWatch
 from hub.runs.disk import make_room_for_a_start
 from hub.settings.reading import OpenedSettings
 from hub.settings.reload import Reloader, SettingsWatch
+from protocol.errors import first_error
 from protocol.ids import BootId
 from storage.devices import settings_revisions
 from storage.kernel import identity
@@ -118,7 +119,7 @@ async def serve(
             await _serve_hub(watch_settings, state, opened, manager, drain, clock, debug, on_ready)
             watch.cancel_scope.cancel()
     except* Exception as group:
-        error = _first(group)
+        error = first_error(group)
         # A backup is made before an upgrade: it may be the first to read all pages.
         if isinstance(error, BackupRefused) or getattr(error, "trouble", None) == "damaged":
             is_server = getattr(error, "is_on_a_server", False)
@@ -200,11 +201,3 @@ async def _stop_when_asked(
     manager.notify(STOPPING=1)
     hub.begin_drain()
     everything.cancel()
-
-
-def _first(group: BaseExceptionGroup[Exception]) -> Exception:
-    inner: BaseException = group
-    while isinstance(inner, BaseExceptionGroup):
-        inner = inner.exceptions[0]
-    assert isinstance(inner, Exception)
-    return inner

@@ -18,7 +18,7 @@ from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.periodic_loop import LoopReports, PeriodicLoop
 from protocol.backoff import Backoff
-from protocol.errors import CodedError, ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError, first_error
 
 log = Channel(__name__)
 
@@ -187,8 +187,7 @@ class Supervisor:
             await self._clock.sleep(wait_s)
 
     def _count(self, name: str, exc: Exception, *, is_down: bool = True) -> None:
-        while isinstance(exc, ExceptionGroup):
-            exc = exc.exceptions[0]
+        exc = first_error(exc)
         before = self._failures.get(name)
         error = f"{type(exc).__name__}: {exc}" if isinstance(exc, HubError) else type(exc).__name__
         count = 1 if before is None else before.count + 1

@@ -28,6 +28,7 @@ from hub.base.clock import Chance, Clock
 from hub.base.log import Channel
 from hub.base.periodic_loop import LoopReports
 from hub.cluster.messages import RENEWALS, BusReply, BusRequest, Hint, Message, NodeUnreachable
+from protocol.errors import first_error
 from protocol.ids import BootId
 
 log = Channel(__name__)
@@ -120,9 +121,7 @@ class Bus:
             try:
                 await self._serve_once()
             except* (nats.errors.Error, OSError, TimeoutError) as errors:
-                error: Exception = self._last_error or errors
-                while isinstance(error, ExceptionGroup):  # of the tasks of the connection
-                    error = error.exceptions[0]
+                error = first_error(self._last_error or errors)
                 self.problem = str(error) or type(error).__name__
                 log.debug("bus.unreachable", why=self.problem)
             await self._clock.sleep(self._chance.uniform(RETRY_S, 2 * RETRY_S))

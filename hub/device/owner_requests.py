@@ -29,7 +29,7 @@ from hub.base.system.files import create_private
 from hub.device.addresses import is_local
 from hub.device.connection import HubConnection
 from protocol.coordination import Method, Response
-from protocol.errors import ErrorCode
+from protocol.errors import ErrorCode, first_error
 
 SUFFIX: Final = ".sock"  # next to the device's file
 ANSWER_S: Final = 10.0
@@ -100,8 +100,8 @@ async def serve_links(path: Path, line: HubConnection, address: str, hub: str, c
                     with suppress(OSError):
                         asking, _ = listener.accept()
                         tasks.start_soon(_answer, asking, line, address, hub, secret)
-    except OSError as error:
-        log.warning("device.links.not_served", path=str(path), exc=error)
+    except* OSError as errors:
+        log.warning("device.links.not_served", path=str(path), exc=first_error(errors))
 
 
 @contextmanager

@@ -41,7 +41,7 @@ from hub.text import office, pictures
 from hub.text.convert import convert
 from hub.text.files import AUDIO, OFFICE, PICTURES, Converted, NotConvertible, media_type_of
 from hub.text.rows.own_rows import without_own_rows
-from protocol.errors import ErrorCode
+from protocol.errors import ErrorCode, first_error
 from protocol.frame import ErrorBody, Frame
 from protocol.handshake import Limits
 from protocol.receipts import Sent, root_of, sent_text
@@ -754,10 +754,12 @@ class Readings:
     async def _serve(self, run: FolderRun) -> None:
         try:
             await run.serve()
-        except sqlite3.Error as error:
-            log.error("device.sending.not_logged", exc=error)
-            message = f"the device cannot log what it sends: {error}; free space on its disk"
-            await run.complete(ErrorBody(code=ErrorCode.DATABASE_UNAVAILABLE, message=message))
-        except Exception as error:  # a failing run must not stop the device
-            log.error("device.run.failed", exc=error)
-            await run.complete(ErrorBody(code=ErrorCode.INTERNAL, message="a fault in the device"))
+        except Exception as exc:  # a failing run must not stop the device
+            error = first_error(exc)
+            if isinstance(error, sqlite3.Error):
+                log.error("device.sending.not_logged", exc=error)
+                message = f"the device cannot log what it sends: {error}; free space on its disk"
+                await run.complete(ErrorBody(code=ErrorCode.DATABASE_UNAVAILABLE, message=message))
+            else:
+                log.error("device.run.failed", exc=error)
+                await run.complete(ErrorBody(code=ErrorCode.INTERNAL, message="a fault in the device"))

@@ -17,6 +17,7 @@ from hub.base.clock import Clock, now_ms
 from hub.base.log import Channel
 from hub.base.periodic_loop import PeriodicLoop
 from hub.links.device_link import IDEMPOTENT, DeviceLink
+from hub.runs.attempt_ending import gravest
 from hub.runs.delivery import ExcerptSeals, TableRefused, declare, may_change, row_id_of
 from hub.runs.found_items import frame_of, payload_of
 from protocol.calls import Reviewed
@@ -103,10 +104,12 @@ class VerdictDelivery:
         try:
             while await self._send_next(link):
                 pass
-        except StorageError as exc:
-            log.error("verdict.database", exc=exc)
         except Exception as exc:  # the other devices' verdicts must go on
-            log.error("verdict.broke", exc=exc)
+            broken = gravest(exc)
+            if isinstance(broken, StorageError):
+                log.error("verdict.database", exc=broken)
+            else:
+                log.error("verdict.broke", exc=broken)
         finally:
             self._in_progress.discard(link.device_id)
 

@@ -3,9 +3,10 @@
 A rule takes modules and gives findings, one line each, so that it can be tried on a planted violation.
 """
 
+import ast
 import graphlib
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final
 
 from tests.support.source import Module, facts, imports_of
@@ -123,6 +124,20 @@ QUOTED_NAME: Final = re.compile(r"``([a-z_]+(?:\.[a-z_]+)*)``")
 TIME_AND_CHANCE_COME_IN_AT = {"hub.base.clock", "storage.kernel.sqlite"}
 
 
+OPENS_A_GROUP: Final = "create_task_group"
+CATCH_A_GROUP: Final = {"Exception", "BaseException", "ExceptionGroup", "BaseExceptionGroup"}
+# Calls of these names lead to no group of errors: their tasks catch all errors, or return them to the block,
+# which raises one after the group; ``read`` is that of another class.
+RAISE_NO_GROUP: Final = {
+    "hub.connectors.process": {"_call"},
+    "hub.coordination.gateway_watch": {"_lead", "_turn"},
+    "hub.device.run_reading": {"_read_with_reminders"},
+    "hub.extraction.extractor": {"_read_piece", "read"},
+    "hub.lab.evaluation": {"read"},
+    "hub.runs.mailbox_visit": {"_flush", "_pages", "_read_page", "read"},
+}
+
+
 Rule = Callable[[Collection[Module]], Iterator[str]]
 
 
@@ -202,6 +217,49 @@ def time_and_chance_are_handed_in(modules: Collection[Module]) -> Iterator[str]:
                 yield f"{module.name}:{line}: {used}; take a Clock, a Chance or an IdFactory"
 
 
+def errors_of_task_groups_are_caught(modules: Collection[Module]) -> Iterator[str]:
+    """No ``except X`` around a task group of the module: it does not catch a group of errors with an X."""
+    for module in modules:
+        if OPENS_A_GROUP not in module.source:
+            continue
+        tree = ast.parse(module.source)
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef)]
+        groups, before = {OPENS_A_GROUP}, 0
+        while before < len(groups):
+            before = len(groups)
+            groups |= {function.name for function in functions if _called(function.body) & groups}
+        groups -= RAISE_NO_GROUP.get(module.name, set())
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Try) or not _called(node.body) & groups:
+                continue
+            for handler in node.handlers:
+                named = _names(handler.type)
+                if not named & CATCH_A_GROUP and not named <= {"get_cancelled_exc_class", "GeneratorExit"}:
+                    yield (
+                        f"{module.name}:{handler.lineno}: does not catch errors of the tasks; "
+                        "write except*, or catch Exception and ask first_error"
+                    )
+
+
+def _called(body: Sequence[ast.stmt]) -> set[str]:
+    """Return the names of functions and methods that are called in *body*."""
+    calls = (node for part in body for node in ast.walk(part) if isinstance(node, ast.Call))
+    return {_last_name(call.func) for call in calls}
+
+
+def _names(caught: ast.expr | None) -> set[str]:
+    """Return the names of the classes that an ``except`` catches; a bare one catches all."""
+    if caught is None:
+        return {"BaseException"}
+    return {_last_name(one) for one in (caught.elts if isinstance(caught, ast.Tuple) else [caught])}
+
+
+def _last_name(node: ast.expr) -> str:
+    if isinstance(node, ast.Call):
+        return _last_name(node.func)
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
 def packages_name_modules_that_exist(modules: Collection[Module]) -> Iterator[str]:
     """A name between double backticks in a package's docstring is a module, or what a module defines."""
     sources = {module.name: module.source for module in modules} | dict.fromkeys(NO_MODULES, "")
@@ -226,6 +284,7 @@ RULES: tuple[Rule, ...] = (
     the_protocol_does_no_io,
     nothing_imports_itself_by_a_detour,
     tasks_have_an_owner,
+    errors_of_task_groups_are_caught,
     time_and_chance_are_handed_in,
     packages_name_modules_that_exist,
 )

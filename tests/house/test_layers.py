@@ -5,6 +5,7 @@ import pytest
 from tests.house.rules import (
     RULES,
     Rule,
+    errors_of_task_groups_are_caught,
     libraries_stand_in_their_rooms,
     nothing_imports_itself_by_a_detour,
     packages_name_modules_that_exist,
@@ -29,7 +30,25 @@ def test_layer_rules_are_applied_to_all_packages() -> None:
     assert {"protocol.session", "storage", "hub", "hub.base.clock", "hub.links"} <= names
 
 
+GROUP = "async def serve():\n    async with create_task_group() as tasks:\n        tasks.start_soon(f)\n"
+AROUND = "async def keep():\n    try:\n        await self.serve()\n    except {}:\n        pass\n"
 PLANTED: list[tuple[Rule, str, str]] = [
+    (errors_of_task_groups_are_caught, "hub.runs.runner", GROUP + AROUND.format("StorageError")),
+    (
+        errors_of_task_groups_are_caught,
+        "hub.runs.runner",
+        GROUP + AROUND.format("(OSError, Conflict) as e"),
+    ),
+    (
+        errors_of_task_groups_are_caught,
+        "hub.runs.runner",
+        GROUP + "async def lead():\n    await serve()\n" + AROUND.format("OSError").replace("serve", "lead"),
+    ),
+    (
+        errors_of_task_groups_are_caught,
+        "storage.store",
+        "async def f():\n    try:\n        async with create_task_group(): ...\n    except OSError: ...",
+    ),
     (rooms_keep_to_their_floor, "protocol.frame", "import storage.store"),
     (rooms_keep_to_their_floor, "protocol.frame", "from hub.base.clock import Clock"),
     (rooms_keep_to_their_floor, "storage.runs.runs", "from hub import clock"),
@@ -116,6 +135,8 @@ ALLOWED: list[tuple[str, str]] = [
     ("hub.links.listener", "from websockets.asyncio.server import serve"),
     ("hub.runs.runner", "from datetime import datetime\ndatetime.fromtimestamp(0, UTC)\ngroup.start_soon(f)"),
     ("hub.device.client", "import aiosqlite\nimport websockets\nfrom hub.base.log import Channel"),
+    ("hub.runs.runner", GROUP + AROUND.format("Exception")),
+    ("hub.runs.runner", GROUP + AROUND.format("StorageError").replace("except", "except*")),
     ("hub.app.daemon", "from hub.api.http.server import OperatorServer\nfrom hub.runs.runner import Runner"),
     ("hub.api.http.server", "import uvicorn\nfrom hub.health.issues import Issues"),
 ]

@@ -34,6 +34,7 @@ from hub.base.log.line_formats import is_journal, json_line, short_line, with_pr
 from hub.base.log.redaction import redact, redact_fields, shortened
 from hub.base.log.ring import ENTRIES, LogEntry, Ring
 from hub.base.printable import one_line
+from protocol.errors import first_error
 from protocol.ids import RunId, trace_id_of
 
 log = Channel(__name__)
@@ -231,8 +232,7 @@ def passing_fault(record: logging.LogRecord) -> str:
     Such is the error of a server that is away, of a busy database, or of a limit in time.
     """
     error = record.exc_info[1] if record.exc_info else None
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
+    error = first_error(error) if isinstance(error, Exception) else error
     is_passing = isinstance(error, ConnectionError | TimeoutError) or getattr(error, "retryable", False)
     return f"{type(error).__name__}: {error}" if is_passing else ""
 

@@ -555,6 +555,33 @@ async def test_device_sends_empty_data_frames_during_a_long_conversion(
     assert [piece.path for piece in _pieces(frames)] == ["notes/b.md"]
 
 
+async def test_run_names_a_full_log_that_fails_during_a_long_conversion(
+    desk: Desk, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error is of a task beside the conversion, so that it comes in a group of errors."""
+    is_ended = threading.Event()
+    text = Contents.text
+
+    def slow(self: Contents, file: SharedFile, *args: Any, **options: Any) -> Any:
+        while file.path == "notes/b.md" and not is_ended.wait(0.001):
+            from_thread.check_cancelled()
+        return text(self, file, *args, **options)
+
+    monkeypatch.setattr(Contents, "text", slow)
+    desk.write(a="call Ana", b="pay rent")
+    await desk.offer()
+    desk.rows("DROP TABLE sent")
+    desk.fetch("a", "b")
+    with anyio.fail_after(PATIENCE_S):
+        while desk.hears_nothing():
+            await clock.pass_time(REMIND_S)
+    is_ended.set()
+    error = (await desk.hear(AgentComplete)).error
+
+    assert error is not None
+    assert (error.code, "cannot log" in error.message) == (ErrorCode.DATABASE_UNAVAILABLE, True)
+
+
 async def test_device_sends_empty_data_frames_during_many_short_failed_conversions(
     desk: Desk, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

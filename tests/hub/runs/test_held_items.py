@@ -29,6 +29,7 @@ from protocol.items import ItemSource
 from protocol.tables import SUGGESTED
 from protocol.tool_calls import Action, Answer, ToolCall
 from storage.effects import orphans
+from storage.kernel.database import DatabaseUnavailable
 from storage.runs import item_lists as runs_item_lists
 from storage.runs import item_verdicts, items, plans, runs
 from storage.runs.item_lists import ItemFilter
@@ -326,6 +327,29 @@ async def test_a_device_that_keeps_no_ids_gets_an_item_once_though_it_did_not_an
     await deliver(bench, again)
     assert (len(lost.calls), again.calls) == (1, [])
     assert (await newest_verdict(bench, row)).reason == ErrorCode.UNKNOWN_EFFECT
+
+
+async def test_verdict_waits_for_a_database_that_is_away_as_it_is_sent(
+    bench: Bench, doubted: set[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each verdict is sent by a task, so that the error comes in a group of errors."""
+
+    def away(*_: Any, **__: Any) -> None:
+        raise DatabaseUnavailable("the database cannot be reached")
+
+    doubted.add("call Anna")
+    await run(bench, a=ANNA)
+    row = (await listed(bench, "held"))["call Anna"]
+    await give(bench, row, "approve")
+    with monkeypatch.context() as broken:
+        broken.setattr(item_verdicts, "note_delivered", away)
+        await deliver(bench, linked(bench, _row_of_title, grants=[GRANT]))
+    assert {record.message for record in caplog.records} & VERDICT_EVENTS == {"verdict.database"}
+    await deliver(bench, linked(bench, _row_of_title, epoch=2, grants=[GRANT]))
+    assert (await newest_verdict(bench, row)).sends == 2
+
+
+VERDICT_EVENTS = {"verdict.database", "verdict.broke"}
 
 
 async def test_an_approval_that_is_taken_back_before_it_is_sent_holds_the_item_again(
