@@ -14,6 +14,7 @@ from protocol.coordination import SoulWriteState
 from protocol.lifecycles import CallState, PauseReason, RunOutcome, RunState, UnitState
 from storage.kernel.columns import (
     HAPPENED,
+    HISTORY_OF,
     NOMINAL,
     Choice,
     Doc,
@@ -1499,6 +1500,7 @@ item_verdicts = table(
     index("item_verdicts_settled", "settled_at", where="settled_at IS NOT NULL"),
     index("item_verdicts_led", "led_by", where="led_by IS NOT NULL"),
 )
+item_verdicts.info[HISTORY_OF] = "item_id"  # the newest one can be undone
 
 # Verdicts that readers of items propose to their owners; ``storage.runs.item_proposals``.
 item_proposals = table(

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from msgspec.structs import replace
 
 from storage import audit
-from storage.kernel.columns import Int, instants, now_ms
+from storage.kernel.columns import HISTORY_OF, Int, instants, now_ms
 from storage.kernel.database import lone
 from storage.schedules import schedules
 from storage.schema import activity_log, hub, model_calls, nodes
@@ -168,6 +168,10 @@ def _waits() -> list[sa.Update]:
 
 def _redating(table: sa.Table, columns: list[sa.Column[Any]]) -> sa.Update:
     later = {column: _is_later(column) for column in columns}
+    if HISTORY_OF in table.info:  # its rows move together, so that their order stays
+        whole = table.c[table.info[HISTORY_OF]]
+        moving = whole.in_(sa.select(whole).where(sa.or_(*later.values())))
+        return sa.update(table).where(moving).values({column: column + _by for column in columns})
     moved = {column: sa.case((is_later, column + _by), else_=column) for column, is_later in later.items()}
     return sa.update(table).where(sa.or_(*later.values())).values(moved)
 

@@ -337,6 +337,7 @@ Instant = Literal["happened", "waits", "expires", "nominal"]
 Info: TypeAlias = dict[Any, Any]  # of a column
 NOMINAL: Info = {"nominal": ""}
 HAPPENED: Info = {"happened": ""}
+HISTORY_OF: Final = "history_of"  # in the info of a table: the column of what its rows are the history of
 
 
 def waits(where: str = "TRUE", *, happened: bool = False) -> Info:

@@ -15,7 +15,7 @@ from protocol.items import Rank, RankedOrder
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunState, UnitState
 from protocol.tables import TABLES
 from storage.agents.agents import AgentRow
-from storage.effects import retention
+from storage.effects import clock_steps, retention
 from storage.executing_runs import FencedRun
 from storage.kernel.database import Database
 from storage.runs import (
@@ -676,6 +676,26 @@ def row(c: sa.Connection) -> ItemRow:
 def approved(c: sa.Connection, row: ItemRow) -> None:
     """A verdict that waits for its device."""
     give(c, "approve")
+
+
+@pytest.mark.parametrize("back_ms", [5_000, 70_000, 72_000_000])
+def test_newest_verdict_stays_the_newest_after_a_clock_set_back(
+    c: sa.Connection, row: ItemRow, back_ms: int
+) -> None:
+    """The clock is set back to a moment between the verdicts."""
+    for id, verdict, state, at in (("v-1", "reject", "rejected", AT), ("v-2", "undo", "open", AT + 60_000)):
+        new = NewVerdict(id=CallId(id), item_id=row.id, verdict=verdict)  # type: ignore[arg-type]
+        item_verdicts.give(c, [new], user_id=None, actor="operator:7", at=at, check=lambda *_: None)
+        send(c, at=at, again=at + 60_000)
+        answer = VerdictAnswer(id=CallId(id), state=state)  # type: ignore[arg-type]
+        item_verdicts.settle(c, DESK, [answer], epoch=EPOCH, at=at + 9)
+    clock_steps.redate(c, "item_verdicts", by_ms=-back_ms, at=AT + 100)
+    newest = stored(c)
+    assert (newest.verdict, newest.created_at, newest.settled_at) == (
+        "undo",
+        AT + 60_000 - back_ms,
+        AT + 60_009 - back_ms,
+    )
 
 
 @pytest.fixture
