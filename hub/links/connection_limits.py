@@ -2,7 +2,8 @@
 
 A connection counts from its acceptance until its socket is closed. It counts as a stranger until it is
 welcomed. Loopback counts as a network like any other. If no place is free, a new connection gets that
-of the stranger that has let the hub wait longest. So half-open connections do not fill a port.
+of the HTTP connection that has been idle longest, else that of the stranger that has let the hub wait
+longest. So neither idle nor half-open connections fill a port.
 """
 
 from collections import Counter
@@ -72,8 +73,8 @@ class ConnectionSlot:
 
     Attributes:
         network: None until a proxy has named the client.
-        give_way: closes the connection of a stranger with a reason, and returns True, unless the stranger
-            waits for the hub; None: nothing can close it.
+        give_way: closes a connection that is idle or a stranger's, with a reason, and returns True, unless
+            it waits for the hub; None: nothing can close it.
     """
 
     __slots__ = ("_gate", "_is_stranger", "give_way", "network")
@@ -99,8 +100,19 @@ class ConnectionSlot:
             self._is_stranger = False
             self._gate.forget_stranger(self)
 
+    def rest(self) -> None:
+        """Count the connection as idle from now on."""
+        if self._gate is not None:
+            self._gate.idle[self] = None
+
+    def wake(self) -> None:
+        """Count the connection as idle no longer."""
+        if self._gate is not None:
+            self._gate.idle.pop(self, None)
+
     def leave(self) -> None:
         """Release the place after the socket is closed."""
+        self.wake()
         if self._gate is None:
             return
         gate, self._gate = self._gate, None
@@ -132,6 +144,7 @@ class Gate:
 
     Attributes:
         limits: may be replaced at any time; open connections stay.
+        idle: places of HTTP connections without a request, the longest idle one first.
 
     Args:
         prefix: prefix of the names of the limits; empty for the device port.
@@ -145,6 +158,7 @@ class Gate:
         self._by_network: Counter[str] = Counter()
         self._strangers: dict[str | None, dict[ConnectionSlot, None]] = {}  # by network, the oldest first
         self._arrivals: Buckets[str] = Buckets()
+        self.idle: dict[ConnectionSlot, None] = {}
         self.limits = limits
 
     def __len__(self) -> int:
@@ -229,10 +243,16 @@ class Gate:
         self._strangers.setdefault(network, {})[place] = None
 
     def _make_room(self, turned: AdmissionRefused, network: str | None = None) -> None:
-        """Close the oldest stranger of *network*, or of the network that has most; else raise *turned*."""
+        """Close a connection of *network*, or of all; raise *turned* if none can be closed.
+
+        That is the longest idle one, else the oldest stranger: of all, one of the network that has most. An
+        idle one that was welcomed makes no room among strangers.
+        """
+        is_of_strangers = turned.reason is ErrorCode.OVERLOADED
+        idle = [] if is_of_strangers else [at for at in self.idle if network in (None, at.network)]
         if network is None:
             network = max(self._strangers, key=lambda one: len(self._strangers[one]))
-        for place in list(self._strangers.get(network, ())):
+        for place in (*idle, *self._strangers.get(network, ())):
             if place.give_way is not None and place.give_way(turned):
                 place.leave()
                 return

@@ -328,7 +328,7 @@ class DevicesPort:
         try:
             socket.address = self._rules.client(request, socket.address)
             socket.dialled = self._rules.dialled(request, socket.local_address[:2])
-            if self._roster.is_draining:
+            if self._roster.is_draining or not socket.server.is_serving():
                 raise RequestRefused(ErrorCode.STOPPING, "the hub stops")
             if self._roster.is_cut_off():
                 raise RequestRefused(ErrorCode.DATABASE_UNAVAILABLE, CUT_OFF.message, retry_s=CUT_OFF_RETRY_S)

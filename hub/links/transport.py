@@ -36,7 +36,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import CONNECTING, OPEN, Event
 from websockets.speedups import apply_mask
 
-from hub.links.connection_limits import HEAD_BYTES, AdmissionRefused, ConnectionSlot
+from hub.links.connection_limits import HEAD_BYTES, RETRY_S, AdmissionRefused, ConnectionSlot
 from hub.links.deadline_wheel import DeadlineWheel, Slot
 from hub.links.device_link import RoundTrip
 from hub.links.hosts import FORWARDING, BadForwarding, Hosts, TrustedProxies
@@ -61,7 +61,7 @@ class RequestRefused(HubError):
         message: str,
         *,
         status: HTTPStatus | None = None,
-        retry_s: float | None = None,
+        retry_s: float = RETRY_S,
     ) -> None:
         super().__init__(message)
         self.reason = reason
@@ -89,7 +89,7 @@ class RequestRefused(HubError):
             "Content-Length": str(len(body)),
             "Connection": "close",
         }
-        if self.retry_s is not None:
+        if self.status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
             headers["Retry-After"] = str(max(1, round(self.retry_s)))
         return headers, body
 

@@ -58,7 +58,7 @@ from hub.base.roles import (
 from hub.base.tokens import TokenKind
 from hub.base.web.cookies import MARK, cookie_of, origin_of
 from hub.base.web.pages import Pages
-from hub.base.web.problem import ProblemResponse
+from hub.base.web.problem import BUSY, RETRY_AFTER, ProblemResponse
 from hub.links.failed_attempts import FailedAttempts
 from hub.links.hosts import FORWARDING, Hosts, TrustedProxies, network_of
 from hub.links.refusals import OTHERS, RefusalSamples
@@ -630,7 +630,9 @@ class Access:
         if wait_s > MAX_WAIT_S:
             share = self.loop.share(actor)
             message = f"your requests take {share:.0%} of the hub's time, and others wait: {SHARE:.0%} may"
-            raise CodedError(ErrorCode.OVERLOADED, message, hint=f"ask again in {wait_s:.0f} s")
+            raise CodedError(
+                ErrorCode.OVERLOADED, message, hint=f"ask again in {wait_s:.0f} s", retry_after_s=wait_s
+            )
         return wait_s
 
     def _check_origin(self, scope: Request, headers: Headers) -> None:
@@ -783,13 +785,18 @@ def _quoted(scope: Request) -> str:
 
 
 def _uncached(send: Send) -> Send:
-    """Wrap *send* so that no cache keeps a response, and no browser takes it for another type."""
+    """Wrap *send* so that no cache keeps a response, and no browser takes it for another type.
+
+    A busy hub says when to ask again.
+    """
 
     async def send_uncached(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(raw=message["headers"])
             headers.setdefault("cache-control", "no-store")
             headers.setdefault("x-content-type-options", "nosniff")
+            if message["status"] in BUSY:  # also of the package that serves assistants
+                headers.setdefault("retry-after", RETRY_AFTER)
         await send(message)
 
     return send_uncached

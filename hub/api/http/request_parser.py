@@ -22,6 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from hub.api.http.access import LET_IN, LIVENESS, PEER_UID, SOCKET_PATH
 from hub.base.loop_meter import LoopMeter
+from hub.base.web.keep_alive import KEEP_ALIVE
 from hub.base.web.problem import ProblemResponse
 from hub.links.connection_limits import MIN_WAIT_S, AdmissionRefused, ConnectionSlot, LivenessSlot
 from hub.links.intake import MAX_WAIT_S, Intake
@@ -36,6 +37,7 @@ KNOWN_READS_PER_S, KNOWN_BYTES_PER_S = 2_000.0, 64.0 * 1024 * 1024
 _TOO_LONG: Final = f"the address and the headers have at most {HEADER_BYTES} bytes"
 _CREDENTIALS: Final = struct.Struct("3i")  # struct ucred of Linux: pid, uid, gid
 _LAST: Final = {"connection": "close"}
+_KEPT: Final = tuple(word.encode() for word in KEEP_ALIVE)
 
 
 class _RefusedRequest(Exception):
@@ -75,7 +77,7 @@ def connection_factory(
     """
     made = partial(
         BoundedConnection,
-        local=set(),
+        local={},
         most_local=most_local,
         head_s=head_s,
         on_refusal=on_refusal,
@@ -89,14 +91,14 @@ class BoundedConnection(HttpToolsProtocol):
     """uvicorn's connection, with these limits.
 
     Args:
-        local: open connections over Unix sockets.
+        local: open connections over Unix sockets, those that answered a request last at the end.
         place: the connection's place at the gate of its port; none over a Unix socket.
     """
 
     def __init__(
         self,
         *args: Any,
-        local: set[HttpToolsProtocol],
+        local: "dict[BoundedConnection, None]",
         most_local: int,
         head_s: float,
         on_refusal: Callable[[str, str], None],
@@ -130,16 +132,19 @@ class BoundedConnection(HttpToolsProtocol):
         self._allow_intake()
         if self._place is not None:
             self._place.give_way = self._give_way
+            self._place.rest()
+        full = AdmissionRefused("local", f"{self._most_local} connections are open already")
+        is_full = uid is not None and len(self._local) >= self._most_local
+        if is_full and not any(other._give_way(full) for other in [*self._local]):
+            self._refuse(ErrorCode.OVERLOADED, str(full))
+            return
         if uid is not None:
-            self._local.add(self)
-        if len(self._local) > self._most_local and uid is not None:
-            self._refuse(ErrorCode.OVERLOADED, f"{self._most_local} connections are open already")
-        else:
-            self._await_head()
+            self._local[self] = None
+        self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_is_here()
-        self._local.discard(self)
+        self._local.pop(self, None)
         super().connection_lost(exc)
         if self._place is not None:
             self._place.leave()
@@ -152,6 +157,8 @@ class BoundedConnection(HttpToolsProtocol):
     def _read(self, data: bytes) -> None:
         if self._is_deaf or self.transport.is_closing():
             return
+        if self._place is not None:
+            self._place.wake()
         super().data_received(data)
         if self._is_in_head and not self._is_deaf:  # not refused yet
             self._count_head(len(data))
@@ -212,7 +219,16 @@ class BoundedConnection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if not self.cycle.response_started:
             self.cycle.keep_alive = self._would_keep_alive
+            if self._would_keep_alive:
+                self.cycle.default_headers = [*self.cycle.default_headers, _KEPT]
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._place is not None:
+            self._place.rest()
+        elif self in self._local:
+            self._local[self] = self._local.pop(self)
 
     # --- the bounds ---
 
@@ -264,7 +280,7 @@ class BoundedConnection(HttpToolsProtocol):
         """Refuse a request that is not here as a whole, and close. Return False while one is answered."""
         if self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body:
             return False
-        self._refuse(turned.reason, str(turned))
+        self._refuse(turned.reason, str(turned), headers=_headers_of(turned))
         return True
 
     def _too_slow(self) -> None:
@@ -279,8 +295,11 @@ class BoundedConnection(HttpToolsProtocol):
         status: int | None = None,
         headers: dict[str, str] = _LAST,
     ) -> None:
+        if self.transport.is_closing():
+            return
         self._on_refusal(code, detail)
         self._is_deaf = True
+        self._local.pop(self, None)
         if self.cycle is None or self.cycle.response_complete:  # no other response is half written
             self.transport.write(_spelled(ProblemResponse(code, detail, status=status, headers=headers)))
         self.transport.close()

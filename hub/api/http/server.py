@@ -54,6 +54,7 @@ from hub.base.metrics import Metrics
 from hub.base.periodic_loop import LoopReports
 from hub.base.toml.limits import DEFAULTS
 from hub.base.toml.values import HostPort
+from hub.base.web.keep_alive import IDLE_S
 from hub.base.web.pages import Pages
 from hub.base.web.problem import ProblemResponse
 from hub.connectors.webhook import Source, VerifiedPost, judge, value_of
@@ -206,6 +207,7 @@ class HttpServer:
             server_header=False,
             date_header=False,  # set with each request
             timeout_graceful_shutdown=FINISH_S,
+            timeout_keep_alive=IDLE_S,
         )
 
 
@@ -408,7 +410,6 @@ def _assistants(
 AT_ONCE: Final = 32  # each holds a body in memory while its signature is checked
 MAX_WAITING: Final = 1_000  # of one webhook, whose agent reads them a run at a time
 _BODY_S: Final = 10.0  # time limit for receiving a body; senders have the whole body before they begin
-BUSY_S: Final = 1  # Retry-After when all places are taken
 FULL_S: Final = 60  # Retry-After when an agent has to process posts first
 _PLACE: Final = "/hooks/"
 _MEDIA_TYPE_CHARS: Final = 200
@@ -500,9 +501,7 @@ class WebhookApplication:
         if self._taken >= self.at_once:
             self._metrics.limits_reached.labels("posts_at_once").inc()
             message = f"{self.at_once} posts are being answered, and no further one is now"
-            await self._refuse(RefusedPost(ErrorCode.OVERLOADED, message, retry_after=str(BUSY_S)))(
-                scope, receive, send
-            )
+            await self._refuse(RefusedPost(ErrorCode.OVERLOADED, message))(scope, receive, send)
             return
         try:
             name = self._check_shape(scope)
@@ -614,10 +613,7 @@ class WebhookApplication:
             self.note_refusal(error.reason, str(error))
             return error.answer
         self.note_refusal(error.code, str(error))
-        answer = ProblemResponse.of(error)
-        if answer.status_code == 503:
-            answer.headers.setdefault("retry-after", str(BUSY_S))
-        return answer
+        return ProblemResponse.of(error)
 
 
 def _challenge(body: bytes, media_type: str) -> str | None:

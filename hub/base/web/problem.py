@@ -5,7 +5,7 @@ The one map from error code to HTTP status is the catalogue's ``http_status``.
 
 import math
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from starlette.responses import JSONResponse
 
@@ -14,6 +14,8 @@ from protocol.errors import CATALOGUE, ErrorCode, HubError
 from protocol.secret_rules import redact_keys
 
 MEDIA_TYPE = "application/problem+json"
+BUSY: Final = (429, 503)  # statuses that say when to ask again
+RETRY_AFTER: Final = "1"  # seconds, where the end of the cause is not known
 
 
 class ProblemResponse(JSONResponse):
@@ -21,6 +23,7 @@ class ProblemResponse(JSONResponse):
 
     *status* replaces the catalogue's where HTTP has a more specific number (400, 405, 411, 431).
     *hint* replaces the catalogue's with a more specific hint; *members* are further fields.
+    A status of ``BUSY`` always has ``Retry-After``.
     """
 
     media_type = MEDIA_TYPE
@@ -40,6 +43,8 @@ class ProblemResponse(JSONResponse):
         given = dict(headers or {})
         if status == 401:
             given["www-authenticate"] = "Bearer"
+        if status in BUSY:
+            given.setdefault("retry-after", RETRY_AFTER)
         super().__init__(body, status_code=status, headers=given)
 
     def render(self, content: Any) -> bytes:

@@ -22,6 +22,7 @@ from hub.base import tokens
 from hub.base.clock import Chance, Clock, epoch_ms, from_epoch_ms
 from hub.base.tokens import TokenKind
 from hub.base.web.cookies import MARK, cookie_of, spelled_cookie
+from hub.base.web.keep_alive import IDLE_S, KEEP_ALIVE
 from hub.base.web.pages import Pages
 from hub.base.web.problem import ProblemResponse
 from hub.device.agenda import page_of as page_of_agenda
@@ -51,6 +52,8 @@ from protocol.tables import TABLES, Column, Kind
 
 LINK_S: Final = 60.0
 MAX_BODY: Final = 1 << 20
+MAX_AT_ONCE: Final = 64  # requests, streams among them
+_POSTED: Final = ("/v1/sessions", "/v1/items/verdicts")
 POLL_S: Final = 1.0
 MAX_TASKS: Final = 100  # in a page
 _UNCONFIRMED: Final = "the item has the mark {}: its words are shown first, and it is confirmed alone"
@@ -75,22 +78,31 @@ class OwnReview:
         self._session = ""
         self._shown: dict[str, HeldItem] = {}  # items that the hub held, also those that were decided since
         self._one_at_a_time = anyio.CapacityLimiter(1)
+        self._taken = 0
         self.path = f"/login#{self._code}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         if scope["type"] != "http":
             return
-        request = Request(scope, receive)
+        self._taken += 1
         try:
-            response = await self._answer(request)
-        except DeviceFileError as error:
-            response = ProblemResponse(ErrorCode.DATABASE_UNAVAILABLE, str(error))
-        response.headers.setdefault("cache-control", "no-store")
-        response.headers.setdefault("x-content-type-options", "nosniff")
-        await response(scope, receive, send)
+            response = await self._answer(Request(scope, receive))
+            response.headers.setdefault("cache-control", "no-store")
+            response.headers.setdefault("x-content-type-options", "nosniff")
+            await response(scope, receive, send)
+        finally:
+            self._taken -= 1
 
     async def _answer(self, request: Request) -> Response:
+        if self._taken > MAX_AT_ONCE:
+            return ProblemResponse(ErrorCode.OVERLOADED, f"{MAX_AT_ONCE} requests are being answered")
+        try:
+            return await self._asked(request)
+        except DeviceFileError as error:
+            return ProblemResponse(ErrorCode.DATABASE_UNAVAILABLE, str(error))
+
+    async def _asked(self, request: Request) -> Response:
         method, path, headers = request.method, request.url.path, request.headers
         if headers.get("host") not in self._hosts:  # a page of a site whose name leads here
             return ProblemResponse(ErrorCode.WRONG_HOST, "this is no name of this server")
@@ -98,15 +110,19 @@ class OwnReview:
             return ProblemResponse(ErrorCode.FOREIGN_ORIGIN, "a change comes from the page of this server")
         if (page := await self._pages.find(method, path, headers)) is not None:
             return page
-        if (method, path) == ("POST", "/v1/sessions"):
+        allowed = "POST" if path in _POSTED else "GET"
+        if method != allowed:
+            what, headers = f"{path} does not take {method}, but {allowed}", {"allow": allowed}
+            return ProblemResponse(ErrorCode.UNKNOWN_METHOD, what, status=405, headers=headers)
+        if path == "/v1/sessions":
             return self._sign_in(request)
         if not self._session or not hmac.compare_digest(cookie_of(request.scope) or "", self._session):
             return ProblemResponse(ErrorCode.AUTH_FAILED, "sign in with the link", hint="hub review --web")
-        if (method, path) == ("GET", "/v1/changes"):
+        if path == "/v1/changes":
             return StreamingResponse(self._changes(), media_type="text/event-stream")
-        if (method, path) == ("POST", "/v1/items/verdicts"):
+        if path == "/v1/items/verdicts":
             return await self._judge_all(request)
-        found = await self._find(path, request.query_params) if method == "GET" else None
+        found = await self._find(path, request.query_params)
         if found is None:
             return ProblemResponse(ErrorCode.UNKNOWN_ITEM, f"there is nothing at {path}")
         return _json(found)
@@ -286,10 +302,11 @@ async def serve(app: OwnReview, sock: socket.socket) -> None:
         access_log=False,
         date_header=False,
         lifespan="off",
-        limit_concurrency=64,
+        headers=[KEEP_ALIVE],
         log_level="critical",
         server_header=False,
         timeout_graceful_shutdown=1,
+        timeout_keep_alive=IDLE_S,
     )
     await uvicorn.Server(config).serve([sock])
 

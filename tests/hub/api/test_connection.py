@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +18,18 @@ from starlette.responses import PlainTextResponse
 from uvicorn.server import ServerState
 
 from hub.api.http.access import LIVENESS_PLACES
-from hub.api.http.request_parser import STRANGER_READS_PER_S, BoundedConnection
+from hub.api.http.request_parser import STRANGER_READS_PER_S, BoundedConnection, operator_refusal
+from hub.app.listeners import operator_port_limits
 from hub.base.loop_meter import LoopMeter
 from hub.base.metrics import Metrics
 from hub.base.roles import Role
-from hub.links.connection_limits import Gate
+from hub.base.toml.limits import Limits
+from hub.base.web.keep_alive import ANNOUNCED_S, IDLE_S
+from hub.base.web.problem import ProblemResponse
+from hub.links.acceptor import device_refusal
+from hub.links.connection_limits import AdmissionRefused, Gate
+from hub.links.transport import RequestRefused
+from protocol.errors import CATALOGUE, ErrorCode
 from tests.support.clock import FakeClock
 from tests.support.hub import ROOMY, ServedHub, over_tcp, over_unix, serving
 
@@ -126,20 +133,23 @@ class Wire(asyncio.Transport):
         return False
 
 
-async def test_unauthenticated_connection_is_read_at_a_limited_rate() -> None:
-    config = uvicorn.Config(PlainTextResponse(""), lifespan="off", log_config=None)
-    connection = BoundedConnection(
-        config=config,
+def _connection(on_refusal: Callable[[str, str], None]) -> BoundedConnection:
+    return BoundedConnection(
+        config=uvicorn.Config(PlainTextResponse(""), lifespan="off", log_config=None),
         server_state=ServerState(),
         app_state={},
-        local=set(),
-        most_local=0,
+        local={},
+        most_local=1,
         head_s=60.0,
-        on_refusal=lambda *_: None,
+        on_refusal=on_refusal,
         meter=LoopMeter(),
         allows_chunks=False,
         place=_gate().enter("127.0.0.1"),
     )
+
+
+async def test_unauthenticated_connection_is_read_at_a_limited_rate() -> None:
+    connection = _connection(lambda *_: None)
     with socket.socket() as sock:
         wire = Wire(sock)
         connection.connection_made(wire)
@@ -211,12 +221,11 @@ async def test_connection_beyond_the_limit_replaces_the_oldest_silent_connection
 async def test_only_healthz_is_answered_when_all_connections_are_in_use(tmp_path: Path) -> None:
     counted: list[str] = []
     gate = _gate(connections=2)
-    async with serving(tmp_path, gate=gate, requests=2, on_refusal=counted.append) as hub:
+    async with serving(tmp_path, gate=gate, requests=8, on_refusal=counted.append) as hub:
         token = await hub.token()
         async with over_tcp(hub, token) as first, over_tcp(hub, token) as second, AsyncExitStack() as opened:
             for client in (first, second):
-                assert (await client.get("/v1/status")).status_code == 200
-            await opened.enter_async_context(first.stream("GET", "/v1/events"))
+                await opened.enter_async_context(client.stream("GET", "/v1/events"))
             for number in range(3 * LIVENESS_PLACES):
                 async with await _connect(hub) as third:
                     answer = await _health(third)
@@ -229,6 +238,93 @@ async def test_only_healthz_is_answered_when_all_connections_are_in_use(tmp_path
             refused = await _rest(silent)
             assert _problem(refused) == (503, "too_many_connections")
             assert b"retry-after: 1" in refused
+
+
+async def test_longest_idle_connection_is_closed_for_a_new_one_and_told_to_retry(tmp_path: Path) -> None:
+    async with serving(tmp_path, gate=(gate := _gate(connections_per_network=2))) as hub:
+        token = (await hub.token()).encode()
+        asked = b"GET /v1/status HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer " + token + b"\r\n\r\n"
+        async with await _connect(hub) as first, await _connect(hub) as second:
+            for stream in (first, second, first):
+                await stream.send(asked)
+                assert (await stream.receive()).startswith(b"HTTP/1.1 200 ")
+            assert (gate.strangers, len(gate)) == (0, 2)
+            async with await _connect(hub) as third:
+                await third.send(asked)
+                assert (await third.receive()).startswith(b"HTTP/1.1 200 ")
+            refused = await _rest(second)
+            assert (_problem(refused), b"retry-after: 1" in refused) == ((503, "too_many_connections"), True)
+            await first.send(asked)
+            assert (await first.receive()).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_longest_idle_connection_over_the_unix_socket_is_closed_for_a_new_one(tmp_path: Path) -> None:
+    async with serving(tmp_path, connections=1) as hub, over_unix(hub) as first, over_unix(hub) as second:
+        for client in (first, second, first):
+            assert (await client.get("/v1/status")).status_code == 200
+
+
+async def test_idle_connection_is_announced_to_last_longer_than_those_of_clients(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert max(httpx2.Limits().keepalive_expiry or 0, 60) < ANNOUNCED_S < IDLE_S  # 60 s: of proxies
+    monkeypatch.setattr("hub.api.http.server.IDLE_S", 0.05)
+    async with serving(tmp_path) as hub, await _connect(hub) as stream:
+        answer = await _health(stream)
+        assert f"keep-alive: timeout={ANNOUNCED_S}\r\n".encode() in answer
+        assert await _rest(stream) == b""
+        async with await _connect(hub) as last:
+            await last.send(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")
+            assert b"keep-alive" not in await _rest(last)
+
+
+async def test_forty_connections_at_once_are_served_or_told_when_to_retry(tmp_path: Path) -> None:
+    bounds = operator_port_limits(Limits())
+    gate = Gate(bounds, clock=FakeClock(), metrics=Metrics(), prefix="operator_")
+    answers: list[httpx2.Response] = []
+    async with serving(tmp_path, gate=gate) as hub:
+        token = await hub.token()
+
+        async def ask() -> None:
+            async with over_tcp(hub, token) as client:
+                answers.append(await client.get("/v1/status"))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(40):
+                tasks.start_soon(ask)
+    assert {answer.status_code for answer in answers} <= {200, 503}
+    assert [answer.headers.get("retry-after") for answer in answers if answer.status_code == 503] == ["1"] * (
+        40 - sum(answer.status_code == 200 for answer in answers)
+    )
+    assert len(answers) == 40
+
+
+BUSY: Final = [code for code, info in CATALOGUE.items() if info.http_status in (429, 503)]
+
+
+@pytest.mark.parametrize("code", BUSY)
+def test_each_listener_says_when_to_retry_after_a_refusal_for_now(code: ErrorCode) -> None:
+    turned = AdmissionRefused("connections", "full", reason=code)
+    assert ProblemResponse(code, "busy").headers["retry-after"] == "1"
+    assert b"retry-after: 1\r\n" in operator_refusal(turned)
+    assert b"Retry-After: 1\r\n" in device_refusal(turned)
+    assert RequestRefused(code, "busy").response().headers["Retry-After"] == "1"
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})])
+async def test_timer_of_a_closed_connection_writes_nothing() -> None:
+    refused: list[str] = []
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    connection = _connection(lambda code, _: refused.append(code))
+    with theirs:
+        transport, _ = await loop.connect_accepted_socket(lambda: connection, ours)
+        transport.abort()
+        await anyio.lowlevel.checkpoint()  # the loop has closed the socket, and not yet told the connection
+        connection._too_slow()
+        await anyio.wait_all_tasks_blocked()
+        connection._too_slow()
+    assert refused == []
 
 
 async def test_unix_socket_is_served_when_tcp_connections_are_used_up(tmp_path: Path) -> None:
@@ -248,8 +344,8 @@ async def test_unix_socket_connections_have_a_separate_limit(tmp_path: Path) -> 
     async with (
         serving(tmp_path, connections=1) as hub,
         over_unix(hub) as client,
+        client.stream("GET", "/v1/events"),
     ):
-        assert (await client.get("/v1/status")).status_code == 200
         async with await anyio.connect_unix(str(hub.listening.unix)) as second:
             assert _problem(await _rest(second)) == (503, "overloaded")
         async with await _connect(hub) as stranger:

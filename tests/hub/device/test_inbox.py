@@ -250,6 +250,24 @@ async def test_items_are_listed_page_by_page_the_newest_first(tmp_path: Path) ->
     assert shown["reasons"] == [COUNTED.sentence]
 
 
+async def test_own_page_names_the_method_of_a_path_and_the_time_to_retry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = OwnReview(inbox_of(tmp_path, "one"), port=8080, clock=FakeClock(), chance=SeededChance())
+    async with signed_in(app) as page:
+        for method, path, allowed in (
+            ("DELETE", "/v1/items", "GET"),
+            ("POST", "/v1/tasks", "GET"),
+            ("GET", "/v1/items/verdicts", "POST"),
+            ("PUT", "/v1/sessions", "POST"),
+        ):
+            refused = await page.request(method, path, content=b"x" * 10)
+            assert (refused.status_code, refused.headers.get("allow")) == (405, allowed), path
+        monkeypatch.setattr("hub.device.review.server.MAX_AT_ONCE", 0)
+        busy = await page.get("/v1/items")
+    assert (busy.status_code, busy.headers["retry-after"]) == (503, "1")
+
+
 async def _listed(page: httpx2.AsyncClient, **query: Any) -> list[str]:
     """Return the titles of all pages of a list."""
     titles, cursor = list[str](), ""
