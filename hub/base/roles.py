@@ -206,12 +206,23 @@ def declare_request(method: Method, need: DeviceNeed) -> None:
 
 
 def rows_of(path: str) -> dict[str, RouteKey]:
-    """Return the rows that match a path, by method; one whose last parts are no parameters goes first."""
+    """Return the rows that match a path, by method; one whose last parts are no parameters goes first.
+
+    A path that has a text wherever another one has a text, and in more places, hides the other one.
+    """
     root, *parts = path.split("/")
-    nodes = [] if root else [_tree()]
-    for part in parts:
-        nodes = [node[key] for key in (_PARAMETER, part) for node in nodes if part and key in node]
-    return {method: asked for node in nodes for method, asked in node.get(_ROWS, {}).items()}
+    nodes = {} if root else {0: _tree()}  # by the places of their texts, as bits
+    for place, part in enumerate(parts):
+        nodes = {
+            texts | bit: node[key]
+            for key, bit in ((_PARAMETER, 0), (part, 1 << place))
+            for texts, node in nodes.items()
+            if part and key in node
+        }
+    found = {texts: node[_ROWS] for texts, node in nodes.items() if _ROWS in node}
+    hidden = {texts for texts in found for other in found if texts != other and texts & other == texts}
+    rows = [found[texts] for texts in found if texts not in hidden]
+    return {method: asked for row in rows for method, asked in row.items()}
 
 
 def may_ask(principal: Principal | None, asked: RouteKey) -> bool:

@@ -210,6 +210,7 @@ def rest_page() -> str:
   offset from UTC, as in `2026-01-05T09:00:00Z`. A refusal names every wrong parameter and key,
   also those that the route does not have.
 - A request states its length; chunked bodies are refused.
+- A method that a path does not take is 405, with those that it takes in `Allow`, before a body is read.
 - An idle connection is kept for 90 seconds, announced as `Keep-Alive: timeout=75`. Where no place is free,
   the one that has been idle longest is closed, with a 503 for a request that is on its way.
 - Each 429 and 503 says in `Retry-After` after how many seconds to ask again.""",

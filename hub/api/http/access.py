@@ -445,12 +445,12 @@ class Access:
         send_page, send = send, _uncached(send)
         with ExitStack() as places:
             try:
-                has_body = self._check_shape(scope)
                 rows = rows_of(scope["path"])
+                asked = rows.get(scope["method"])
+                has_body = self._check_shape(scope, asked)
                 if not rows and (page := await self._page(scope)) is not None:
                     await page(scope, receive, send_page)
                     return
-                asked = rows.get(scope["method"])
                 if asked is not None and asked.path == LIVENESS:
                     if scope["state"].get(PEER_UID) is None:
                         self._client(scope)
@@ -469,6 +469,9 @@ class Access:
                 await self._refuse(refusal, scope, receive, send, before_body=True)
                 return
             state |= {PRINCIPAL: principal, ROUTE: asked, BODY: b"", NETWORK: network}
+            if asked is None:
+                await answer_before_body(self._app, scope, receive, send)
+                return
             if principal is None:  # a public route, of which few read a body
                 await self._answer_all(scope, receive, send, has_body)
                 return
@@ -591,8 +594,8 @@ class Access:
                 within = f"{principal.actor} {asked.path if asked else scope['path']}"
                 await self._replays.answer(self._app, scope, receive, send, body=body, key=key, within=within)
 
-    def _check_shape(self, scope: Request) -> bool:
-        """Check the form of a request. Return whether it has a body.
+    def _check_shape(self, scope: Request, asked: RouteKey | None) -> bool:
+        """Check the form of a request, and of a body that its route *asked* takes. Return whether it has one.
 
         Raises:
             HubError: the request is too long or malformed.
@@ -605,11 +608,13 @@ class Access:
             raise CodedError(
                 ErrorCode.TOKEN_IN_URL, "a token in an address is read by others: it is not taken"
             )
+        if scope["state"].get(PEER_UID) is None:
+            self._check_origin(scope, headers)
+        if asked is None:
+            return False
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > self.body_bytes:
             raise CodedError(ErrorCode.TOO_LARGE, f"a body has at most {self.body_bytes} bytes")
-        if scope["state"].get(PEER_UID) is None:
-            self._check_origin(scope, headers)
         has_body = length.strip("0") != "" or "transfer-encoding" in headers
         if has_body and scope["method"] in READING_METHODS:  # before it is read, or its elements are counted
             raise CodedError(ErrorCode.BAD_PARAMS, f"a {scope['method']} has no body", hint="leave it out")

@@ -31,7 +31,7 @@ from hub.links.failed_attempts import FailedAttempts
 from hub.links.hosts import Hosts
 from protocol.coordination import Method
 from tests.support.families import each
-from tests.support.hub import ServedHub, over_tcp, serving
+from tests.support.hub import ServedHub, over_tcp, over_unix, serving
 from tests.support.identity import IdentityBench, open_identity
 
 # What each role may, written down a second time: a row that changes here was meant to.
@@ -77,6 +77,31 @@ def test_agent_named_like_a_path_part_is_routed_correctly(last: str) -> None:
     method = "GET" if last == "status" else "POST"
     assert rows_of(f"/v1/agents/as/{last}")[method].path == f"/v1/agents/{{name}}/{last}"
     assert rows_of("/v1/agents/as/orchestrator")["POST"].path == "/v1/agents/as/{vocabulary}"
+
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY")
+
+
+async def test_each_method_that_a_path_does_not_take_is_refused_with_the_methods_that_it_takes(
+    hub: ServedHub,
+) -> None:
+    wrong = list[tuple[str, str, int, str | None]]()
+    taken: dict[str, set[str]] = {}
+    for asked in ROUTES:
+        taken.setdefault(asked.path, set()).add(asked.method)
+    async with over_unix(hub) as client:
+        for path, methods in taken.items():
+            for method in METHODS:
+                if method in methods:
+                    continue
+                # A body of no route: too long, and of another type.
+                sent = {"content": b"x" * 2_000_000, "headers": {"content-type": "text/plain"}}
+                body = {} if method in ("HEAD", "OPTIONS") else sent
+                answer = await client.request(method, path.replace("{", "").replace("}", ""), **body)
+                allowed = answer.headers.get("allow")
+                if (answer.status_code, {*(allowed or "").split(", ")}) != (405, methods):
+                    wrong.append((method, path, answer.status_code, allowed))
+    assert wrong == []
 
 
 def test_each_role_has_the_documented_scopes() -> None:
