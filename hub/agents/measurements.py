@@ -262,7 +262,7 @@ class MeasurementService:
         if step_ms is None:
             step_ms = next((step for step in HUB_STEPS_MS if end - begin <= step * HUB_POINTS), DAY_MS)
             step_ms = step_ms if begin >= retained.minutes_from else max(step_ms, HOUR_MS)
-        if step_ms % SLOT_MS:
+        if step_ms <= 0 or step_ms % SLOT_MS:
             raise CodedError(
                 ErrorCode.BAD_PARAMS, f"step: expected whole steps of 5 minutes; not {step_ms / 1_000:g} s"
             )

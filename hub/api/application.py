@@ -49,7 +49,7 @@ from hub.api.resource import (
     operator,
 )
 from hub.base.log import Channel
-from hub.base.printable import spelled
+from hub.base.printable import TYPED, spelled
 from hub.base.roles import (
     AGENT,
     PRINCIPAL,
@@ -341,6 +341,13 @@ OWN_STATUS: Final = {
     431: _E.TOO_LARGE,
 }
 
+_REFUSAL_HEADERS: Final = {
+    "Retry-After": {
+        "description": "Seconds after which to ask again; of 429 and 503.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+    "Allow": {"description": "Methods of the path; of 405.", "schema": {"type": "string"}},
+}
 _KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -361,7 +368,6 @@ _EXAMPLES: Final[Mapping[str, Any]] = {
     "capabilities": "tool_call",
     "connectivity": "online",
     "created_by": "operator:1000",
-    "cursor": "WyJub3RlcyJd",
     "data_types": "tasks",
     "database": "sqlite:///hub.db",
     "detail": "there is no agent 'nots'",
@@ -409,6 +415,7 @@ _EXAMPLES: Final[Mapping[str, Any]] = {
 ALIAS: Final = "x-alias-of"  # of a field that is another one by a further name
 _SCHEMA: Final = "#/components/schemas/{name}"
 _REFUSED: Final = "default"  # refusals of every route
+_OF_VALUES: Final = frozenset(("enum", "const", "format"))  # keys of a schema that lists its texts
 
 Schema = dict[str, Any]
 Spelled = Mapping[str, bytes]  # the document in each content coding
@@ -457,7 +464,11 @@ def openapi_document(routes: Collection[RouteHandler]) -> dict[str, Any]:
             "schemas": {name: _plain(schema) for name, schema in parts.schemas.items()}
             | {"Problem": _problem()},
             "parameters": parts.parameters,
-            "responses": parts.responses | {_REFUSED: _refusal(_SHARED, f"Refusals of every route{also}: ")},
+            "responses": parts.responses
+            | {
+                _REFUSED: _refusal(_SHARED, f"Refusals of every route{also}: ")
+                | {"headers": _REFUSAL_HEADERS}
+            },
             "securitySchemes": {
                 "token": token
                 | {"description": f"An operator's token, hub_op_..., with the scopes of its role. {roles}"},
@@ -614,15 +625,13 @@ def _security(need: Need) -> list[dict[str, Any]]:
 
 def _parameter(part: RequestParameter, parts: _Components) -> dict[str, Any]:
     schema = parts.schema(part.kind, part.name)
-    match schema:  # a parameter that is left out is not null
-        case {"type": [kind, "null"]}:
-            schema["type"] = kind
-        case {"anyOf": [only, {"type": "null"}]}:
-            schema = dict(only)
+    text = schema.get("items", schema)
+    if part.place != "header" and text.get("type") == "string" and not text.keys() & _OF_VALUES:
+        text |= {"maxLength": part.most, "pattern": TYPED} | text
     parameter: dict[str, Any] = {"name": part.name, "in": part.place}
     if part.default is MISSING:
         parameter["required"] = True
-    elif part.default is not None:
+    elif part.default not in (None, ""):
         schema["default"] = part.default
     if about := schema.pop("description", ""):
         parameter["description"] = about

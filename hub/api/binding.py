@@ -15,8 +15,8 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from datetime import date, timedelta
 from operator import attrgetter
-from types import MappingProxyType
-from typing import Annotated, Any, Final, NamedTuple, TypeVar, get_args, get_origin
+from types import MappingProxyType, NoneType, UnionType
+from typing import Annotated, Any, Final, NamedTuple, TypeVar, Union, get_args, get_origin
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -149,7 +149,7 @@ class RequestParameter:
     Attributes:
         place: ``path``, ``query``, ``header`` or ``body``.
         name: as the request spells it; of the body, the name of the parameter.
-        kind: type of the value, with its limits.
+        kind: type of the value, with its limits. Outside of a body it is never null: that is a text.
         default: value where the request has none; MISSING: it is required.
         is_time: whether it is a time of a query: text of RFC 3339, and no number of seconds.
         most: characters that a text in a path or a query may have.
@@ -158,6 +158,7 @@ class RequestParameter:
     """
 
     def __init__(self, place: str, name: str, kind: Any, default: Any) -> None:
+        kind = kind if place == "body" else _without_null(kind)
         self.place, self.name, self.kind, self.default = place, name, kind, default
         self.is_time = place == "query" and _has(kind, shapes.DateTimeType)
         self.is_list = place == "query" and _has(kind, shapes.ListType | shapes.VarTupleType)
@@ -407,6 +408,16 @@ def _class_in(kind: Any, base: type[T]) -> type[T] | None:
     """Return the subclass of *base* that a type is, or a member of its union; None: it has none."""
     members = (kind, *get_args(kind))
     return next((member for member in members if isinstance(member, type) and issubclass(member, base)), None)
+
+
+def _without_null(kind: Any) -> Any:
+    """Return a type without None."""
+    if get_origin(kind) is Annotated:
+        inner, *limits = get_args(kind)
+        return Annotated[(_without_null(inner), *limits)]
+    if get_origin(kind) not in (Union, UnionType):
+        return kind
+    return Union[tuple(member for member in get_args(kind) if member is not NoneType)]  # noqa: UP007
 
 
 def _has(kind: Any, shape: Any) -> bool:

@@ -592,7 +592,10 @@ class PageRequest:
 def page(
     call: RequestContext,
     limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="Maximum number of items.")] = DEFAULT_LIMIT,
-    cursor: Annotated[str, Meta(max_length=1_000, description="``next_cursor`` of the page before.")]
+    cursor: Annotated[
+        str,
+        Meta(max_length=1_000, pattern="^[A-Za-z0-9_-]+$", description="``next_cursor`` of the page before."),
+    ]
     | None = None,
 ) -> PageRequest:
     """Return the part of a list that a REST request asks for."""

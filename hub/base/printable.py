@@ -8,7 +8,9 @@ from typing import Final
 # C0 without tab and line feed, DEL, C1, separators of lines, controls of direction, halves of characters,
 # and characters without a width: soft hyphens, zero-width spaces, invisible operators, fillers, tags and the
 # selectors that no emoji uses. One joiner stays after a letter or an emoji that may be written with it.
-_NOT_TYPED: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
+_CONTROL: Final = r"\x00-\x1f\x7f-\x9f"
+_NOT_TYPED: Final = re.compile(f"[{_CONTROL}]")
+TYPED: Final = rf"^(?!\s*$)[^{_CONTROL}]+$"  # a text without ``typed_problem``, in a schema
 _HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")  # escaped surrogate; two in a row make a whole character
 _SURROGATE: Final = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")  # as "surrogatepass" encodes it
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}".encode()

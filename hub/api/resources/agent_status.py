@@ -333,16 +333,14 @@ class AgentStatusesResource(Resource):
         self,
         name: str,
         paging: Paging,
-        axis: Annotated[str, Meta(max_length=20, description="Moves on this axis only, as in lifecycle.")]
-        | None = None,
+        axis: Annotated[Axis, Meta(description="Moves on this axis only.")] | None = None,
     ) -> ListPage[AgentMoveView]:
         """List the moves of an agent on its axes, the newest first: when, from where, why, and by whom."""
-        of_axis = None if axis is None else _axis(axis)
 
         def read(c: Connection) -> tuple[list[AgentMove], dict[str, str]]:
             agent = agents.agent_called(c, name, self.user_id)
             limit, after = paging.part.limit, paging.after
-            rows = agents_state_history.history_page(c, agent.id, axis=of_axis, limit=limit, after=after)
+            rows = agents_state_history.history_page(c, agent.id, axis=axis, limit=limit, after=after)
             return rows, audit.names_of_actors(c, {row.actor for row in rows})
 
         rows, names = await self._store.read(read)
@@ -465,13 +463,6 @@ def _asked(change: StatusChange, version: int | None) -> StatusWrite:
         values["metadata"] = bounded_metadata(change.metadata)
     axes = {str(axis): value for axis in STORED_AXES if (value := getattr(change, axis)) is not None}
     return StatusWrite(axes=axes, reason=change.reason, version=version, **values)
-
-
-def _axis(axis: str) -> Axis:
-    """Return an axis that has a history, which *activity* has as well."""
-    if axis not in list(Axis):
-        raise CodedError(ErrorCode.BAD_PARAMS, f"there is no axis {axis!r}; axes: {', '.join(Axis)}")
-    return Axis(axis)
 
 
 def _move_view(row: AgentMove, names: Mapping[str, str]) -> AgentMoveView:

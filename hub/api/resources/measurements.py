@@ -247,7 +247,12 @@ class MeasurementsResource(Resource):
         until: Annotated[Instant, Meta(description="Not included; now by default.")] | None = None,
         step_s: Annotated[
             float,
-            Meta(gt=0, le=1e9, description="Of one step: whole minutes; what suits the range by default."),
+            Meta(
+                gt=0,
+                le=1e9,
+                description="Of one step: whole minutes; what suits the range by default.",
+                extra_json_schema={"multipleOf": 60},
+            ),
         ]
         | None = None,
         agg: Annotated[
@@ -318,7 +323,12 @@ class HubSeriesResource(Resource):
         until: Annotated[Instant, Meta(description="Not included; now by default.")] | None = None,
         step_s: Annotated[
             float,
-            Meta(gt=0, le=1e9, description="Whole steps of 5 minutes; what suits the range by default."),
+            Meta(
+                gt=0,
+                le=1e9,
+                description="Whole steps of 5 minutes; what suits the range by default.",
+                extra_json_schema={"multipleOf": 300},
+            ),
         ]
         | None = None,
         name: Annotated[str, Meta(max_length=255, description="Series of this metric alone.")] | None = None,

@@ -34,7 +34,7 @@ from protocol.tool_calls import Action, ToolCall
 from storage.devices import devices, users
 from storage.devices.browser_sessions import session_of
 from storage.devices.devices import DeviceRow
-from storage.kernel.columns import Key
+from storage.kernel.columns import Key, foreign_key
 from storage.runs import item_lists, item_verdicts, item_words
 from storage.runs.item_lists import ItemFilter, ListedItem
 from storage.store import Connection, Store
@@ -139,10 +139,13 @@ class TasksResource(Resource):
         of both tables; so has the only user of a hub, over its Unix socket. Of other devices, and for other
         callers, there are the values that the hub knows.
         """
-        place, row_id = paging.after or (-NO_DAY, "")
-        asked = AgendaQuery(
-            begin=epoch_ms(begin), is_done=done, text=text, place=int(place), row_id=str(row_id)
-        )
+        match paging.after or (-NO_DAY, ""):
+            case (int(place), str(row_id)):
+                asked = AgendaQuery(
+                    begin=epoch_ms(begin), is_done=done, text=text, place=place, row_id=row_id
+                )
+            case _:
+                raise foreign_key()
         paging.limit = min(paging.limit, MAX_ROWS)
         visible, owner = await self._store.read(self._devices_of, caller)
         answers: list[_Answer] = []

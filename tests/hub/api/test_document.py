@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx2
+import jsonschema  # it brings no types
 import pytest
 
 from hub.api.application import ANSWERED, EVERY, WITH_TOKEN, openapi_document
+from hub.api.binding import RequestContext, RequestParameter
 from hub.base.roles import AGENT, PUBLIC, ROUTES
 from protocol.errors import CATALOGUE, ErrorCode
 
@@ -23,7 +26,7 @@ async def test_openapi_document_is_sent_compressed_and_cached_by_etag(client: ht
     again = await client.get("/v1/openapi.json", headers={"if-none-match": packed.headers["etag"]})
     assert whole.json() == packed.json()
     assert whole.headers["etag"] != packed.headers["etag"]
-    assert int(packed.headers["content-length"]) * 5 < int(whole.headers["content-length"]) < 450_000
+    assert int(packed.headers["content-length"]) * 5 < int(whole.headers["content-length"]) < 455_000
     assert (again.status_code, again.content) == (304, b"")
 
 
@@ -111,3 +114,58 @@ def test_response_schemas_require_all_fields_and_request_schemas_do_not(document
     for name in ("RunView", "Runs", "ItemDetail", "ItemPlace"):
         assert set(schemas[name]["required"]) == schemas[name]["properties"].keys(), name
     assert schemas["RunRequest"].get("required", []) == []
+
+
+TEXTS = ["", " ", "\u00a0", "a\x07", "a\u0085b", "null", "ä b", "notes", "1.0.0", "calendar"]
+
+
+def test_each_text_of_a_path_or_query_fits_the_schema_exactly_if_the_route_reads_it(
+    document: dict[str, Any],
+) -> None:
+    wrong = set[tuple[str, str]]()
+    compared = 0
+    for asked, route in ANSWERED.items():
+        declared = [
+            _whole(document, given)
+            for given in document["paths"][asked.path][asked.method.lower()].get("parameters", ())
+        ]
+        schemas = {(given["in"], given["name"]): given["schema"] for given in declared}
+        for part in route.binding.parts:
+            schema = schemas.get((part.place, part.name), {})
+            text = schema.get("items", schema)
+            if part.place not in ("path", "query") or not _is_text(text):
+                continue
+            fits = jsonschema.Draft202012Validator(text)
+            most = text.get("maxLength", 0)
+            for value in (*TEXTS, "a" * most, "a" * (most + 1)):
+                compared += 1
+                if fits.is_valid(value) == bool(_refusals(part, value)):
+                    wrong.add((f"{asked.method} {asked.path} {part.name}", value[:20]))
+    assert (wrong, compared > 4_000) == (set(), True)
+
+
+def _is_text(schema: dict[str, Any]) -> bool:
+    return schema.get("type") == "string" and not schema.keys() & {"format", "enum"}
+
+
+def _request(part: RequestParameter, value: str) -> RequestContext:
+    query = urlencode({part.name: value}).encode() if part.place == "query" else b""
+    scope = {"type": "http", "headers": [], "query_string": query}
+    return RequestContext(scope, {part.name: value}, b"")
+
+
+def test_null_is_no_value_of_a_parameter_that_may_be_left_out() -> None:
+    taken = [
+        (asked, part.name)
+        for asked, route in ANSWERED.items()
+        for part in route.binding.parts
+        if part.place == "query" and part.default is None
+        if not _refusals(part, "null") and part.read(_request(part, "null"), []) is None
+    ]
+    assert taken == []
+
+
+def _refusals(part: RequestParameter, value: str) -> list[Any]:
+    refused: list[Any] = []
+    part.read(_request(part, value), refused)
+    return refused
