@@ -131,14 +131,15 @@ def trusted_proxies(listen: Listener, *, opened: Listener) -> TrustedProxies:
 def operator_port_limits(limits: Limits) -> PortLimits:
     """Return the limits of the number of operator connections over TCP.
 
-    An address gets a quarter of them. A request takes milliseconds, so all may be opened anew each second.
+    An address gets a quarter of them, also of those whose callers are not known yet: a program opens all that
+    it needs at once. A request takes milliseconds, so all may be opened anew each second.
     """
     most = limits.operator_connections
     return PortLimits(
         connections=most,
         connections_per_network=max(1, most // 4),
-        strangers=64,
-        strangers_per_network=16,
+        strangers=max(1, most // 2),
+        strangers_per_network=max(1, most // 4),
         new_at_once=most,
         new_per_s=most,
     )

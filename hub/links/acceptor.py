@@ -206,7 +206,10 @@ class Acceptor:
 
         try:
             with anyio.CancelScope() as opening:
-                place.give_way = give_way  # until the protocol has a connection
+                if (
+                    self._tls is not None
+                ):  # else it has its connection at once, and is not to be cut off between
+                    place.give_way = give_way
                 await self._loop.connect_accepted_socket(
                     lambda: self._make(place, peer), connection, ssl=self._tls, **timeouts
                 )

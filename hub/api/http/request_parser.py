@@ -24,6 +24,7 @@ from hub.api.http.access import LET_IN, LIVENESS, PEER_UID, SOCKET_PATH
 from hub.base.loop_meter import LoopMeter
 from hub.base.web.keep_alive import KEEP_ALIVE
 from hub.base.web.problem import ProblemResponse
+from hub.links.acceptor import LINGER_S, MAX_LINGERING
 from hub.links.connection_limits import MIN_WAIT_S, AdmissionRefused, ConnectionSlot, LivenessSlot
 from hub.links.intake import MAX_WAIT_S, Intake
 from protocol.errors import ErrorCode
@@ -269,7 +270,7 @@ class BoundedConnection(HttpToolsProtocol):
             self._refuse(ErrorCode.TOO_LARGE, _TOO_LONG, status=431)
 
     def _await_head(self) -> None:
-        self._head_timer = self.loop.call_later(self._head_s, self._too_slow)
+        self._head_timer = self.loop.call_later(self._head_s, self._head_is_due)
 
     def _head_is_here(self) -> None:
         if self._head_timer is not None:
@@ -283,6 +284,10 @@ class BoundedConnection(HttpToolsProtocol):
         self._refuse(turned.reason, str(turned), headers=_headers_of(turned))
         return True
 
+    def _head_is_due(self) -> None:
+        """Let the loop read once more: the head may have come in a pause of the whole process."""
+        self._head_timer = self.loop.call_later(MIN_WAIT_S, self._too_slow)
+
     def _too_slow(self) -> None:
         self._head_timer = None
         self._refuse(ErrorCode.HELLO_TIMEOUT, f"no request came within {self._head_s:g} s")
@@ -295,14 +300,20 @@ class BoundedConnection(HttpToolsProtocol):
         status: int | None = None,
         headers: dict[str, str] = _LAST,
     ) -> None:
-        if self.transport.is_closing():
+        if self._is_deaf or self.transport.is_closing():
             return
         self._on_refusal(code, detail)
         self._is_deaf = True
         self._local.pop(self, None)
-        if self.cycle is None or self.cycle.response_complete:  # no other response is half written
+        is_free = self.cycle is None or self.cycle.response_complete  # no other response is half written
+        if is_free:
             self.transport.write(_spelled(ProblemResponse(code, detail, status=status, headers=headers)))
-        self.transport.close()
+        lingering = sum(getattr(other, "_is_deaf", False) for other in self.connections)
+        if is_free and lingering <= MAX_LINGERING and self.transport.can_write_eof():
+            self.transport.write_eof()  # closed at once, what the peer still sends would take the response
+            self.loop.call_later(LINGER_S, self.transport.close)
+        else:
+            self.transport.close()
 
 
 def operator_refusal(turned: AdmissionRefused) -> bytes:
