@@ -6,6 +6,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from protocol.digests import digest_of
 from protocol.frame import EpochMs, Id, Name, Record, Text
 from protocol.tables import TABLES, DeviceTable, TableName, problem_of
 
@@ -74,16 +75,24 @@ def page_behind(page: AgendaPage, asked: AgendaQuery, limit: int) -> AgendaPage:
     return AgendaPage(rows=[rows[key] for key in keys[:limit]], more=more)
 
 
-def seen_row(table: DeviceTable, data: Record) -> str:
+def seen_row(table: DeviceTable, data: Record, *, is_sha256: bool = False) -> str:
     """Return a digest of all values of a row, to compare two states of it.
 
     Args:
         data: the rows that it refers to by their titles, as people see them.
+        is_sha256: in the form of ``protocol.digests``; else BLAKE2b, as programs of release 0.2 expect.
     """
     values = [
         column.default if data.get(column.name) is None else data[column.name] for column in table.fields
     ]
+    if is_sha256:
+        return digest_of(values)
     return hashlib.blake2b(msgspec.json.encode(values), digest_size=16).hexdigest()
+
+
+def is_as_seen(table: DeviceTable, data: Record, seen: str) -> bool:
+    """Return whether *seen* is the digest of a row, in either form."""
+    return seen in (seen_row(table, data), seen_row(table, data, is_sha256=True))
 
 
 def agenda_fields(table: DeviceTable) -> list[str]:

@@ -30,6 +30,7 @@ class CapabilityName(StrEnum):
     ROWS_LIST = "rows.list"
     ROWS_KNOWN = "rows.known"
     ROWS_AGENDA = "rows.agenda"
+    ROWS_SHA256 = "rows.sha256"  # digests of rows are SHA-256, not BLAKE2b
     AGENT_WAKE = "agent.wake"
     AGENT_WORK = "agent.work"  # runs in the mode work
     TABLE_DECLARE = "table.declare"

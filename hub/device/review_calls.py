@@ -19,7 +19,7 @@ from hub.device import (
 from hub.device.proposals import Proposal, row_decoder
 from hub.device.rows import CallRefusal
 from hub.device.titled_rows import row_called, titles_of_referred
-from protocol.agenda import seen_row
+from protocol.agenda import is_as_seen
 from protocol.calls import Reviewed
 from protocol.errors import ErrorCode
 from protocol.frame import Record
@@ -292,7 +292,8 @@ def _undo(
 
 
 def _is_as_seen(db: sqlite3.Connection, table: DeviceTable, row: Record, review: RowReview) -> bool:
-    return seen_row(table, {**row, **titles_of_referred(db, table, row)}) == review.row
+    data = {**row, **titles_of_referred(db, table, row)}
+    return review.row is not None and is_as_seen(table, data, review.row)
 
 
 def _changed(table: DeviceTable, why: str) -> CallRefusal:

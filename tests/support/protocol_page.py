@@ -95,6 +95,7 @@ _LIMITS = (
 )
 
 _CAPABILITIES = {
+    CapabilityName.ROWS_SHA256: "takes digests of rows by SHA-256 from the hub, and has no BLAKE2b",
     CapabilityName.AGENT_DATA_CREDIT: "keeps to credit: at most so many pieces under way as were granted",
     CapabilityName.AGENT_MANIFEST: "answers `mode: manifest` with digests; an unchanged folder is one frame",
     CapabilityName.AGENT_MANIFEST_PAGES: "lists all its files in a `paged` run, a frame for each question",

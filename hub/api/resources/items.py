@@ -362,7 +362,10 @@ class ItemDetail(ItemView, kw_only=True):
 
 
 class HeldItemView(View):
-    """Item that the hub holds for a device, as the device shows it. *data*: with dates as texts."""
+    """Item that the hub holds for a device, as the device shows it.
+
+    *data*: with dates as texts. *values*: as the call has them that brings the item, without its flags.
+    """
 
     id: str
     call_id: str
@@ -372,6 +375,7 @@ class HeldItemView(View):
     quote: str
     created_at: Instant
     data: dict[str, Any]
+    values: dict[str, Any]
     warnings: tuple[str, ...] = ()
     evidence: str | None = None
     marks: tuple[str, ...] = ()
@@ -1116,6 +1120,7 @@ class ItemsResource(Resource):
             quote=(row.source or {}).get("quote", ""),
             marks=tuple((row.source or {}).get("marks", ())),
             data=dates_as_texts(table, row.data, found_item.timezone),
+            values=row.data,
         )
 
     @device(Method.HELD_JUDGE, "its own items")

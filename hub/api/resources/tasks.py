@@ -252,6 +252,8 @@ class TasksResource(Resource):
         of_kind = [msgspec.structs.replace(chosen, table=table) for table in sorted(AGENDA)]
         found = [item for kind in of_kind for item in item_lists.list_items(c, kind, limit=MAX_KNOWN).items]
         edits = item_words.edited_values(c, [item.row for item in found])
+        link = self._roster.find(device.id)
+        is_sha256 = link is not None and CapabilityName.ROWS_SHA256 in link.capabilities
         entries: list[tuple[AgendaRow, ListedItem | None]] = []
         for item in found:
             row, table = item.row, TABLES[item.row.target_table]
@@ -266,7 +268,7 @@ class TasksResource(Resource):
                 row_id=row.row_id or row.id,
                 place=place,
                 data=data,
-                seen_row=seen_row(table, data),
+                seen_row=seen_row(table, data, is_sha256=is_sha256),
             )
             is_behind = (entry.place, entry.row_id) > (asked.place, asked.row_id)
             has_text = has_each(sought_in(asked.text), [str(data.get(table.title, ""))])

@@ -45,7 +45,7 @@ from hub.device.review.views import (
     tasks_view,
     version_of,
 )
-from protocol.agenda import NO_DAY, AgendaQuery, seen_row
+from protocol.agenda import NO_DAY, AgendaQuery, is_as_seen
 from protocol.errors import CATALOGUE, ErrorCode
 from protocol.items import ONE_CONFIRMED
 from protocol.tables import TABLES, Column, Kind
@@ -259,7 +259,8 @@ class OwnReview:
                 code = ErrorCode.NEEDS_CONFIRMATION
                 raise DeviceFileError(_UNCONFIRMED.format(", ".join(marks)))
             columns = item.declaration
-            if given.seen_row not in (None, seen_row(columns, {**item.data, **item.belongs_to})):
+            row = {**item.data, **item.belongs_to}
+            if given.seen_row is not None and not is_as_seen(columns, row, given.seen_row):
                 raise DeviceFileError("the row has changed since it was shown")
             fields = {name: _typed(value, columns.column(name)) for name, value in given.data.items()}
             also = [other.label for other in item.also if str(other.number) in {*given.also} - named]

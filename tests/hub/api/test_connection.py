@@ -259,13 +259,16 @@ async def test_longest_idle_connection_is_closed_for_a_new_one_and_told_to_retry
 
 
 async def test_request_that_crosses_a_refusal_does_not_reset_the_connection(tmp_path: Path) -> None:
-    async with serving(tmp_path, gate=_gate(strangers=1)) as hub, await _connect(hub) as first:
-        async with await _connect(hub) as second:
-            assert (await _health(second)).startswith(b"HTTP/1.1 200 ")
-            for _ in range(3):  # the first one would be answered by a reset if the hub had closed the socket
-                await first.send(POST)
-                await anyio.wait_all_tasks_blocked()
-            refused = await _rest(first)
+    async with (
+        serving(tmp_path, gate=_gate(strangers=1)) as hub,
+        await _connect(hub) as first,
+        await _connect(hub) as second,
+    ):
+        assert (await _health(second)).startswith(b"HTTP/1.1 200 ")
+        for _ in range(3):  # the first one would be answered by a reset if the hub had closed the socket
+            await first.send(POST)
+            await anyio.wait_all_tasks_blocked()
+        refused = await _rest(first)
     assert (_problem(refused), b"retry-after: 1" in refused) == ((503, "overloaded"), True)
 
 

@@ -3,7 +3,7 @@
 import re
 import sqlite3
 from collections.abc import Iterator
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +14,8 @@ import protocol
 from hub.device.agenda import page_of
 from hub.device.device_file import DeviceStore
 from hub.device.schema import quoted
-from protocol.agenda import NO_DAY, AgendaPage, AgendaQuery, AgendaRow, seen_row
+from protocol.agenda import NO_DAY, AgendaPage, AgendaQuery, AgendaRow, is_as_seen, seen_row
+from protocol.digests import digest_of
 from protocol.errors import ErrorCode
 from protocol.frame import MAX_RESULT_BYTES, Record
 from protocol.items import ReviewVerdict, RowReview
@@ -248,6 +249,16 @@ def test_digest_of_a_row_follows_the_name_of_its_project(
     assert row.apply("v-1", status="done").result == {"state": "edited"}
 
 
+def test_edit_of_an_approved_row_names_it_by_either_digest(
+    store: DeviceStore, owner: sqlite3.Connection
+) -> None:
+    row = OwnedRow(store, owner)
+    for verdict, is_sha256 in (("v-1", True), ("v-2", False)):
+        (listed,) = asked(store).rows
+        row.seen = seen_row(TABLES["tasks"], listed.data, is_sha256=is_sha256)
+        assert row.apply(verdict, priority="low" if is_sha256 else "high").result == {"state": "edited"}
+
+
 @pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
 def test_digest_of_a_row_has_all_fields_of_its_table(table: DeviceTable) -> None:
     empty = seen_row(table, {})
@@ -281,6 +292,23 @@ def test_page_of_agenda_reads_rows_without_a_hub(store: DeviceStore, owner: sqli
 
 def test_digest_of_a_row_is_the_one_that_the_protocol_spells() -> None:
     page = (Path(protocol.__file__).parent / "PROTOCOL.md").read_text()
-    digest = seen_row(TABLES["tasks"], {"title": "Café", "updatedAt": 1})
+    row = {"title": "Café", "updatedAt": 1}
     (spelled,) = re.findall(r"`(\[\"Café\".*?\])` and gives", page)
-    assert (blake2b(spelled.encode(), digest_size=16).hexdigest(), digest in page) == (digest, True)
+    for is_sha256, made in (
+        (False, blake2b(spelled.encode(), digest_size=16)),
+        (True, sha256(spelled.encode())),
+    ):
+        digest = seen_row(TABLES["tasks"], row, is_sha256=is_sha256)
+        assert (made.hexdigest(), digest in page) == (digest, True)
+
+
+def test_digests_of_the_examples_are_those_of_their_texts() -> None:
+    examples = msgspec.json.decode((Path(protocol.__file__).parent / "digests.json").read_bytes())
+    for row in examples["rows"]:
+        table, text = TABLES[row["table"]], row["text"].encode()
+        assert seen_row(table, row["row"], is_sha256=True) == sha256(text).hexdigest() == row["sha256"]
+        assert seen_row(table, row["row"]) == blake2b(text, digest_size=16).hexdigest() == row["blake2b"]
+        assert is_as_seen(table, row["row"], row["sha256"]) and is_as_seen(table, row["row"], row["blake2b"])
+        assert not is_as_seen(table, row["row"] | {"title": "other"}, row["sha256"])
+    for value in examples["values"]:
+        assert digest_of(value["value"]) == sha256(value["text"].encode()).hexdigest() == value["sha256"]

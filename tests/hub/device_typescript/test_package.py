@@ -71,6 +71,12 @@ def test_examples_of_the_protocol_are_signed_checked_and_named_alike() -> None:
     assert found["waits"] == [500, 5000, 60_000, 3000, 1000, 5000, None, None, None]
 
 
+def test_digests_of_the_examples_are_those_of_the_protocol() -> None:
+    examples = json.loads((PAGE.parent / "digests.json").read_bytes())
+    expected = {name: [example["sha256"] for example in examples[name]] for name in ("rows", "values")}
+    assert run_script("node_digests.mjs", examples) == expected
+
+
 def test_hub_cannot_name_an_address_of_the_devices_own_machine_in_any_spelling() -> None:
     here = ["127.0.0.1", "127.0.0.2", "127。0。0。1", "127.1", "0x7f000001", "2130706433", "0177.0.0.1"]
     here += ["%31%32%37.0.0.1", "localhost", "localhost.", "foo.localhost", "ⓛocalhost", "0", "0.0.0.0"]

@@ -558,6 +558,23 @@ async def test_an_item_that_its_owner_approves_at_the_device_is_one_approved_row
     assert await held_at_device(bench) == []
 
 
+async def test_values_of_a_held_item_are_those_of_the_call_that_brings_it(
+    bench: Bench, doubted: set[str]
+) -> None:
+    doubted.add("call Anna")
+    await run(bench, a="- [ ] call Anna due:2026-12-10\n")
+    (item,) = (await result(bench, "held.list"))["items"]
+    assert await judge(bench, msgspec.convert(item, HeldItem), "approve") is None
+    link = linked(bench, _row_of_title)
+    await deliver(bench, link)
+    (call,) = link.calls
+    assert (call.id, call.data) == (item["call_id"], item["values"] | SUGGESTED)
+    assert isinstance(item["values"]["dueDate"], int)
+    assert call.source is not None
+    shown = (item["quote"], [*item["warnings"]], [*item["marks"]])
+    assert (call.source.quote, call.source.warnings, call.source.marks) == shown
+
+
 async def held_mail(store: Store) -> tuple[Bench, ItemRow, HeldItem]:
     """Return a bench whose mailbox has one held item: its row, and the item as its device lists it."""
     mailbox = Mailbox()

@@ -1,6 +1,8 @@
 export { HubError } from "./connection.js";
 export { Device, TurnedAway } from "./device.js";
 export type { DeviceEvents, DeviceOptions, Item, Tool, ToolName } from "./device.js";
+export { digestOf, rowDigest } from "./digests.js";
+export type { Json } from "./digests.js";
 export { Unreadable } from "./files.js";
 export type { Files, Root, SharedFile } from "./files.js";
 export { HubNotTrusted, keyId } from "./keys.js";
