@@ -24,7 +24,7 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-DESCRIPTION_CHARACTERS: Final = 4_096
+DESCRIPTION_CHARACTERS: Final = 10_000
 CAPABILITIES: Final = 256  # of one agent
 CAPABILITY_BYTES: Final = 16 * 1024  # of the config of one
 

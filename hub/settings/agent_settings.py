@@ -228,7 +228,7 @@ class CapabilitySettings(SettingsTable):
     config: Annotated[dict[str, Any], accepted(_checked_config, "capability")] = live(
         {}, "Configuration for its program."
     )
-    description: Annotated[str, Field(max_length=4_096)] | None = live(None, "Description, for people.")
+    description: Annotated[str, Field(max_length=10_000)] | None = live(None, "Description, for people.")
 
 
 def check_versions(written: Sequence[CapabilitySettings]) -> None:
@@ -268,7 +268,7 @@ def _text(written: str) -> str:
 
 
 Path = Annotated[str, StringConstraints(min_length=1, max_length=4_096), AfterValidator(_text)]
-Description = Annotated[str, StringConstraints(min_length=1, max_length=4_096), AfterValidator(_text)]
+Description = Annotated[str, StringConstraints(min_length=1, max_length=10_000), AfterValidator(_text)]
 
 
 def _title(written: str) -> str:

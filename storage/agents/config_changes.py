@@ -22,7 +22,7 @@ from storage.kernel.columns import values_of
 from storage.schema import agent_config_history, agent_configs, agents
 
 API = "api"
-DESCRIPTION_CHARACTERS = 4_096
+DESCRIPTION_CHARACTERS = 10_000
 REMEMBERED = 1_000  # changes of one agent that are kept, each with the values before and after
 REMEMBERED_CHARACTERS = 2 * 1024 * 1024  # of these values: an agent that changes much forgets sooner
 

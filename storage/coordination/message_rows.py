@@ -517,8 +517,8 @@ def answer_by_memory(c: sa.Connection, memory: MemoryRow, *, at: int) -> Message
     """Answer the message that a new memory item replies to; ``None`` if it answers none.
 
     Called in the transaction that adds the item. Only the agent that got the message, or a person, can answer
-    it; the first answer stays. An item of an agent without *reply_to* answers the only message to it that is
-    open and asked for its tags and source.
+    it; the first answer stays. An item of an agent without *reply_to* answers the only question to it that is
+    open and asked for its tags and source, or the only handoff where no question is.
     """
     seen = _asked_for(c, memory) if memory.reply_to is None else find_message(c, memory.reply_to)
     if seen is None or seen.board_id != memory.board_id or seen.kind in BY_PERSON:
@@ -542,7 +542,10 @@ def answer_by_memory(c: sa.Connection, memory: MemoryRow, *, at: int) -> Message
 
 
 def _asked_for(c: sa.Connection, memory: MemoryRow) -> MessageRow | None:
-    """Return the only open message to the writer of an item that asked for its tags and source, if any."""
+    """Return the only open question to the writer of an item that asked for its tags and source.
+
+    Without a question that is the only handoff; None: there is none, or it could be of either.
+    """
     query = MESSAGES.where(
         messages.c.to_agent_id == memory.agent_id,
         messages.c.board_id == memory.board_id,
@@ -558,6 +561,7 @@ def _asked_for(c: sa.Connection, memory: MemoryRow) -> MessageRow | None:
             memory, row.reply_tags or DEFAULT_TAGS, row.reply_source or DEFAULT_SOURCE, row.correlation_id
         )
     ]
+    found = [row for row in found if row.kind is MessageKind.QUESTION] or found
     return found[0] if len(found) == 1 else None
 
 

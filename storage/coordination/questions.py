@@ -505,7 +505,7 @@ def answer_by_memory(
 ) -> QuestionRow | None:
     """Answer the question that a new item of a board's memory replies to; ``None`` if none.
 
-    Called in the transaction that adds the item. An item of the gateway's main agent without *reply_to*
+    Called in the transaction that adds the item. An item of a person or the main agent without *reply_to*
     answers the only open question with the same correlation id, or with its tags and source. Only a person
     and the main agent of the board's gateway can answer; a reply to a settled question is only an item.
 
@@ -525,7 +525,7 @@ def answer_by_memory(
                 )
             )
         )
-    elif main is not None:
+    else:
         # Only open questions: a correlation id may be used again later.
         query = QUESTIONS.where(
             questions.c.board_id == item.board_id, listed_keys(questions), sa.text(IS_OPEN)

@@ -429,6 +429,12 @@ async def the_memory_body_of_the_letter_answers_the_open_message_and_question(
     assert (await walk.get(f"messages/{said['id']}"))["answer"] == "done"
     again = await by(walk, "garden-lead", "POST", "boards/garden/memory", body)
     assert again.json()["answered_message"] is None
+    sent = [
+        (await walk.post(LEAD, {"content": "a", "kind": kind}))["message"] for kind in ("question", "handoff")
+    ]
+    for message in sent:  # the question first, then the handoff
+        answer = await by(walk, "garden-lead", "POST", "boards/garden/memory", body)
+        assert answer.json()["answered_message"] == message["id"], answer.text
     gateway.release(f"agent:lead-{board}:main")
     asked = await walk.post(ASK, {"content": "Which hedge?"})
     reply = {
@@ -438,9 +444,13 @@ async def the_memory_body_of_the_letter_answers_the_open_message_and_question(
     }
     foreign = await by(walk, "digger", "POST", "boards/garden/memory", reply)
     assert foreign.json()["answered_question"] is None
+    note = await by(walk, "office-main", "POST", "boards/garden/memory", {"content": "The left."})
+    assert note.json()["answered_question"] is None, "without tags and source it is a note"
     answer = await by(walk, "office-main", "POST", "boards/garden/memory", reply)
     assert answer.json()["answered_question"] == asked["id"], answer.text
     assert (await walk.get(f"questions/{asked['id']}"))["answer"] == "The left."
+    asked = await walk.post(ASK, {"content": "Which hedge?"})
+    assert (await walk.post("boards/garden/memory", reply))["answered_question"] == asked["id"], "by a person"
     for _ in range(2):
         await walk.post(ASK, {"content": "Which hedge?"})
     answer = await by(walk, "office-main", "POST", "boards/garden/memory", reply)

@@ -100,7 +100,7 @@ class ConfigRequest(View):
 
     value: Any
     type: ConfigType | None = None
-    description: Annotated[str, Meta(max_length=4_096)] | UnsetType | None = UNSET
+    description: Annotated[str, Meta(max_length=10_000)] | UnsetType | None = UNSET
 
 
 class AgentConfigEdit(View):

@@ -31,7 +31,7 @@ from storage.agents.agents import AgentRow
 from storage.agents.capabilities import CapabilityRow, DeclaredCapability
 from storage.store import Store
 
-Description = Annotated[str, Meta(max_length=4_096, pattern=r"^[^\x00]*$")]
+Description = Annotated[str, Meta(max_length=10_000, pattern=r"^[^\x00]*$")]
 
 
 FIRST_VERSION: Final = "1.0.0"  # of a capability that names none
