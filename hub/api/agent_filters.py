@@ -27,15 +27,7 @@ class AgentQuery(NamedTuple):
     connectivity: Annotated[Connectivity, Meta(description="Only with this connectivity.")] | None = None
     health: Annotated[Health, Meta(description="Only with this health.")] | None = None
     activity: Annotated[Activity, Meta(description="Only with this activity.")] | None = None
-    type: (
-        Annotated[
-            _Word,
-            Meta(
-                description="Only agents of this type or subtype.", extra_json_schema={"enum": [*TYPE_NAMES]}
-            ),
-        ]
-        | None
-    ) = None
+    type: Annotated[_Word, Meta(description="Only agents of this type or subtype.")] | None = None
     project_id: Annotated[str, Meta(max_length=128, description="Only agents of this project.")] | None = None
     capability: (
         Annotated[

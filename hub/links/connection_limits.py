@@ -2,8 +2,7 @@
 
 A connection counts from its acceptance until its socket is closed. It counts as a stranger until it is
 welcomed. Loopback counts as a network like any other. If no place is free, a new connection gets that
-of the HTTP connection that has been idle longest, else that of the stranger that has let the hub wait
-longest. So neither idle nor half-open connections fill a port.
+of the longest idle HTTP connection. Without one it gets that of the oldest stranger. So neither idle nor half-open connections fill a port.
 """
 
 from collections import Counter

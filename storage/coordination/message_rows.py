@@ -517,8 +517,8 @@ def answer_by_memory(c: sa.Connection, memory: MemoryRow, *, at: int) -> Message
     """Answer the message that a new memory item replies to; ``None`` if it answers none.
 
     Called in the transaction that adds the item. Only the agent that got the message, or a person, can answer
-    it; the first answer stays. An item of an agent without *reply_to* answers the only question to it that is
-    open and asked for its tags and source, or the only handoff where no question is.
+    it; the first answer stays. An item of an agent without *reply_to* answers the message that ``_asked_for``
+    returns.
     """
     seen = _asked_for(c, memory) if memory.reply_to is None else find_message(c, memory.reply_to)
     if seen is None or seen.board_id != memory.board_id or seen.kind in BY_PERSON:

@@ -505,8 +505,8 @@ def answer_by_memory(
 ) -> QuestionRow | None:
     """Answer the question that a new item of a board's memory replies to; ``None`` if none.
 
-    Called in the transaction that adds the item. An item of a person or the main agent without *reply_to*
-    answers the only open question with the same correlation id, or with its tags and source. Only a person
+    Called in the transaction that adds the item. An item without *reply_to* answers the only open question
+    with the same correlation id, or with its tags and source. Only a person
     and the main agent of the board's gateway can answer; a reply to a settled question is only an item.
 
     Args:

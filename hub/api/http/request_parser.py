@@ -38,7 +38,7 @@ KNOWN_READS_PER_S, KNOWN_BYTES_PER_S = 2_000.0, 64.0 * 1024 * 1024
 _TOO_LONG: Final = f"the address and the headers have at most {HEADER_BYTES} bytes"
 _CREDENTIALS: Final = struct.Struct("3i")  # struct ucred of Linux: pid, uid, gid
 _LAST: Final = {"connection": "close"}
-_KEPT: Final = tuple(word.encode() for word in KEEP_ALIVE)
+_ANNOUNCED: Final = tuple(word.encode() for word in KEEP_ALIVE)
 
 
 class _RefusedRequest(Exception):
@@ -221,7 +221,7 @@ class BoundedConnection(HttpToolsProtocol):
         if not self.cycle.response_started:
             self.cycle.keep_alive = self._would_keep_alive
             if self._would_keep_alive:
-                self.cycle.default_headers = [*self.cycle.default_headers, _KEPT]
+                self.cycle.default_headers = [*self.cycle.default_headers, _ANNOUNCED]
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -285,7 +285,7 @@ class BoundedConnection(HttpToolsProtocol):
         return True
 
     def _head_is_due(self) -> None:
-        """Let the loop read once more: the head may have come in a pause of the whole process."""
+        """Wait for one more turn of the loop: the head may have come in a pause of the whole process."""
         self._head_timer = self.loop.call_later(MIN_WAIT_S, self._too_slow)
 
     def _too_slow(self) -> None:
