@@ -2,7 +2,8 @@
 
 A connection counts from its acceptance until its socket is closed. It counts as a stranger until it is
 welcomed. Loopback counts as a network like any other. If no place is free, a new connection gets that
-of the longest idle HTTP connection. Without one it gets that of the oldest stranger. So neither idle nor half-open connections fill a port.
+of the longest idle HTTP connection. Without one it gets that of the oldest stranger. So neither idle nor
+half-open connections fill a port.
 """
 
 from collections import Counter

@@ -29,7 +29,7 @@ from hub.links.connection_limits import MIN_WAIT_S, AdmissionRefused, Connection
 from hub.links.intake import MAX_WAIT_S, Intake
 from protocol.errors import ErrorCode
 
-HEAD_S: Final = 5.0
+HEAD_S: Final = 30.0  # a client may stall after it connected; a silent connection gives way where places lack
 HEADER_BYTES: Final = 16 * 1024  # including the request line
 HEADERS: Final = 128  # of a request; browsers send about twenty
 # Limits of a connection: reads per second (a read is 1 byte to 256 KiB), and bytes per second.
@@ -38,7 +38,7 @@ KNOWN_READS_PER_S, KNOWN_BYTES_PER_S = 2_000.0, 64.0 * 1024 * 1024
 _TOO_LONG: Final = f"the address and the headers have at most {HEADER_BYTES} bytes"
 _CREDENTIALS: Final = struct.Struct("3i")  # struct ucred of Linux: pid, uid, gid
 _LAST: Final = {"connection": "close"}
-_ANNOUNCED: Final = tuple(word.encode() for word in KEEP_ALIVE)
+_ANNOUNCED: Final = (KEEP_ALIVE[0].encode(), KEEP_ALIVE[1].encode())
 
 
 class _RefusedRequest(Exception):

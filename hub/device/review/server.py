@@ -112,8 +112,8 @@ class OwnReview:
             return page
         allowed = "POST" if path in _POSTED else "GET"
         if method != allowed:
-            what, headers = f"{path} does not take {method}, but {allowed}", {"allow": allowed}
-            return ProblemResponse(ErrorCode.UNKNOWN_METHOD, what, status=405, headers=headers)
+            what = f"{path} does not take {method}, but {allowed}"
+            return ProblemResponse(ErrorCode.UNKNOWN_METHOD, what, status=405, headers={"allow": allowed})
         if path == "/v1/sessions":
             return self._sign_in(request)
         if not self._session or not hmac.compare_digest(cookie_of(request.scope) or "", self._session):
