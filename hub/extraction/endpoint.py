@@ -67,7 +67,6 @@ if TYPE_CHECKING:
 CHUNK_TOKENS: Final = 1_500  # long enough for context, short enough that a model overlooks nothing
 IN_FLIGHT: Final = 8
 MAX_TRIES: Final = 6  # with the backoff below, about half a minute of failures is tolerated
-MAX_ODD_ANSWERS: Final = 3  # to one question; each costs its tokens
 MAX_REFUSALS: Final = 9  # of one question by a rate limit, each followed by a wait
 MAX_RETRY_AFTER_S: Final = 120.0  # for a longer wait, the run pauses
 
@@ -553,7 +552,7 @@ class Endpoint:
         question.failures += 1
         question.unusable += trouble.is_answer
         after_s = trouble.after_s
-        if question.unusable >= min(self._max_tries, MAX_ODD_ANSWERS):
+        if question.failures >= self._max_tries and trouble.is_answer:
             raise OddAnswer(f"{self.place} answered with {trouble} (asked {question.failures} times)")
         if question.failures >= self._max_tries or (after_s or 0.0) > MAX_RETRY_AFTER_S:
             raise ModelUnavailable(
