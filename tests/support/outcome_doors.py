@@ -55,7 +55,7 @@ OUTCOMES: Final = (
         "switch thinking off",
     ),
     Outcome(
-        "a success without a text in a known form, three times",
+        "a success without a text in a known form, six times",
         ErrorCode.MODEL_ANSWER_INVALID,
         OddAnswer(f"the model answered with {WORDS}"),
     ),
