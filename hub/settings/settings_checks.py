@@ -693,7 +693,7 @@ REMOVED: Final[Mapping[str, float | str]] = {
     "operator_strangers_per_network": 16,
     "operator_new_connections_at_once": "as many as operator_connections",
     "operator_new_connections_per_s": "as many as operator_connections",
-    "operator_head_timeout_s": 5.0,
+    "operator_head_timeout_s": 30.0,
     "log_entries": 2_000,
     "log_queue": 8_192,
     "log_repeats": 10,

@@ -170,7 +170,7 @@ def test_init_with_a_missing_local_model_names_the_install_command(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     told = hub("init", "--local", "--config", str(tmp_path / "hub.toml")).stderr
-    assert "error: model.kind: the small model needs its engine, the package xllamacpp - pip install " in told
+    assert "error: model.kind: needs the package xllamacpp, of the extra [local] - pip install " in told
 
 
 def test_init_overwrites_neither_an_existing_file_nor_the_state_path(
