@@ -80,7 +80,10 @@ class Fall(msgspec.Struct):
         if name == self.name:
             self.left -= 1
             if self.left < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+                self.end()
+
+    def end(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 class FallingTarget:

@@ -16,19 +16,18 @@ from typing import Final, NamedTuple
 
 from hub.base.clock import epoch_ms
 from hub.device import proposals, rows
-from hub.device.declared_tables import json_text
 from hub.device.exclusion import why_private
 from hub.device.items import sources_of
 from hub.device.moved_files import note_replaced
 from hub.device.schema import transaction
 from hub.device.sinks import answers
-from hub.device.sinks.recorded_rows import forget_writes, inode_at, note_writes
+from hub.device.sinks.recorded_rows import inode_at
 from hub.device.sinks.reports import OWN_LINE
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import Synced
 from hub.device.sinks.text_file import bytes_of, content_of, replace_content, require_writable, text_in
 from hub.text.folding import words_of
-from hub.text.rows.row import Put, TargetFailed
+from hub.text.rows.row import TargetFailed
 from hub.text.rows.row_keys import key_of
 from hub.text.rows.ticks import Tick, tick_of
 from protocol.tables import TABLES, TableName
@@ -37,25 +36,30 @@ SOURCES: Final = ""  # no sink of the settings has this name
 _SEARCH_MS: Final = 600_000  # between two searches for the same missing file
 _TASKS: Final = """
 SELECT tasks.id, tasks.status = 'done', tasks."isApproved", calls.source_path, calls.quote, calls.quote_start,
-    sink_rows.base, sink_rows.digest, sink_writes.fields, sink_writes.inode
+    json_remove(base, '$.inode'), json_extract(base, '$.inode'), digest
 FROM tasks JOIN reviews ON reviews.tbl = 'tasks' AND reviews.row_id = tasks.id
 JOIN calls ON calls.call_id = reviews.call_id
 LEFT JOIN sink_rows ON sink_rows.sink = '' AND sink_rows.row_id = tasks.id
-LEFT JOIN sink_writes ON sink_writes.sink = '' AND sink_writes.key = sink_rows.key
 WHERE calls.quote IS NOT NULL ORDER BY calls.source_path
 """
 _RECORD: Final = """
 INSERT OR REPLACE INTO sink_rows (sink, key, tbl, row_id, place, base, digest, at_ms)
-VALUES ('', ?, 'tasks', ?, ?, ?, ?, ?)
+VALUES ('', ?, 'tasks', ?, ?, json_patch(?, json_object('inode', ?)), ?, ?)
+"""
+_END_WRITES: Final = """
+UPDATE sink_rows SET base = json_remove(base, '$.inode')
+WHERE sink = '' AND place = ? AND json_extract(base, '$.inode') IS NOT NULL
 """
 _TABLE: Final = TABLES[TableName.TASKS]
-_State = tuple[str | None, str | None]  # what is recorded of a line: base and digest
-_FIELDS: Final = {False: {"status": "todo"}, True: {"status": "done"}}
-_STATES: Final = {is_done: json_text(fields) for is_done, fields in _FIELDS.items()}  # also of 0 and 1
+_State = tuple[str | None, int | None, str | None]  # what is recorded of a line: base, inode and digest
+_STATES: Final = {False: '{"status":"todo"}', True: '{"status":"done"}'}  # also of 0 and 1
 
 
 class _LineTask(NamedTuple):
-    """Task with the line that it was found in, and what is recorded of the line and of its latest write."""
+    """Task with the line that it was found in, and what is recorded of the line.
+
+    *inode*: of the file when the other state of the line was about to be written; None once this is recorded.
+    """
 
     id: str
     is_done: int
@@ -64,9 +68,8 @@ class _LineTask(NamedTuple):
     quote: str
     start: int | None
     base: str | None
-    digest: str | None
-    sent: str | None
     inode: int | None
+    digest: str | None
 
 
 def tick_sources(
@@ -120,7 +123,7 @@ class _Ticks:
             else:
                 self._tick_once(path, file, tasks, sink)
         except TargetFailed as error:  # the next look tries again
-            self._forget_writes(tasks)
+            self._db.execute(_END_WRITES, (str(file),))
             consent = answers.request_consent(self._db, sink.name if sink else SOURCES, error)
             self.synced.problem = f"{error}{consent}"
 
@@ -137,13 +140,11 @@ class _Ticks:
         with transaction(self._db):
             self.synced.taken_back += note.take_back(self._db, line, self._at_ms)
             ticks = note.changed(due, is_opened=True)
-            self._record(tasks, note.states((), line), file)
-            note_writes(self._db, SOURCES, note.writes(ticks, self._at_ms))
+            self._record(tasks, note.states((), line, unfinished=ticks), file)
         self._replace(note, ticks, path, file, sink.name)
         if ticks:
             with transaction(self._db):
                 self._record(tasks, note.states(ticks, line), file)
-                self._forget_writes(tasks)
 
     def _tick_once(self, path: str, file: Path, tasks: Sequence[_LineTask], sink: Sink | None) -> None:
         """Mark the lines of done tasks, also in a file that was moved to another allowed place."""
@@ -164,7 +165,7 @@ class _Ticks:
         note = self._open(path, file, tasks, sink.kind if sink else _kind_of(file))
         ticks = note.changed(due, is_opened=False)
         self._replace(note, ticks, path, file, sink.name if sink else SOURCES)
-        without_box = dict.fromkeys(due - note.found, (_STATES[True], ""))  # these are done with
+        without_box = dict.fromkeys(due - note.found, (_STATES[True], None, ""))  # these are done with
         self._record(tasks, note.states(ticks, "") | without_box, file)
 
     def _find_sink(self, file: Path) -> tuple[Sink | None, Path]:
@@ -203,13 +204,10 @@ class _Ticks:
             note.replace(ticks, agreed)
             note_replaced(self._db, str(file), path)
 
-    def _forget_writes(self, tasks: Sequence[_LineTask]) -> None:
-        forget_writes(self._db, SOURCES, [key_of(_TABLE.name, task.id) for task in tasks])
-
     def _record(self, tasks: Sequence[_LineTask], states: Mapping[str, _State], file: Path) -> None:
         """Record the states that have changed."""
         for task in tasks:
-            if (state := states.get(task.id, (task.base, task.digest))) != (task.base, task.digest):
+            if (state := states.get(task.id)) not in (None, (task.base, task.inode, task.digest)):
                 key = key_of(_TABLE.name, task.id)
                 self._db.execute(_RECORD, (key, task.id, str(file), *state, self._at_ms))
 
@@ -227,7 +225,7 @@ class _TickedFile:
     """
 
     def __init__(self, file: Path, tasks: Sequence[_LineTask], kind: str, at_ms: int) -> None:
-        self._file, self._content = file, content_of(file)[0]
+        self._file, self._inode, self._content = file, inode_at(str(file)), content_of(file)[0]
         self._text, self._newline = text_in(str(file), self._content, "\n")
         self.lines: dict[Tick, list[_LineTask]] = {}
         self.found: set[str] = set()
@@ -252,18 +250,9 @@ class _TickedFile:
 
     def _was_done(self, task: _LineTask, line: str, *, is_done: bool) -> bool:
         """Return whether the line was done when both sides agreed; if that is unknown, a tick counts."""
-        if task.sent is not None and inode_at(str(self._file)) != task.inode:
-            return is_done and task.sent == _STATES[True]
+        if task.inode not in (None, self._inode):
+            return is_done and task.base == _STATES[False]
         return task.base == _STATES[True] and task.digest in (line, OWN_LINE)
-
-    def writes(self, ticks: Collection[Tick], at_ms: int) -> list[Put]:
-        """Return what is written to the lines of approved tasks."""
-        return [
-            Put(key_of(_TABLE.name, task.id), _TABLE, _FIELDS[not tick.is_done], str(self._file), at_ms)
-            for tick in ticks
-            for task in self.lines[tick]
-            if task.is_approved
-        ]
 
     def changed(self, due: Collection[str], *, is_opened: bool) -> Collection[Tick]:
         """Return the ticks that are to change: a line is done once all approved tasks of it are."""
@@ -281,8 +270,10 @@ class _TickedFile:
             text = text[: tick.start] + tick.other + text[tick.end :]
         replace_content(self._file, self._content, bytes_of(text, self._newline, self._content), agreed)
 
-    def states(self, changed: Collection[Tick], line: str) -> dict[str, _State]:
-        """Return what is recorded of each task with a tick, by id.
+    def states(
+        self, changed: Collection[Tick], line: str, unfinished: Collection[Tick] = ()
+    ) -> dict[str, _State]:
+        """Return what is recorded of each task with a tick, by id; *unfinished* are about to be written.
 
         Of a suggestion, it is a tick that this device wrote: such a tick is no word of its owner.
         """
@@ -292,7 +283,7 @@ class _TickedFile:
             for task in tasks:
                 if not task.is_approved:
                     base = _STATES[is_done] if tick in changed or not is_done else task.base
-                    found |= {task.id: (base, OWN_LINE)} if tick in changed or task.base else {}
+                    found |= {task.id: (base, None, OWN_LINE)} if tick in changed or task.base else {}
                 elif line or (is_done and task.is_done):
-                    found[task.id] = _STATES[is_done], line
+                    found[task.id] = _STATES[is_done], self._inode if tick in unfinished else None, line
         return found

@@ -15,7 +15,7 @@ from protocol.tables import TABLES
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.places import FilePlace, Place, RestPlace
 from tests.hub.device.sinks.test_plays import Killed, Played
-from tests.scenarios.ticks import SinkRows
+from tests.scenarios.ticks import Fall, OwnLines, SinkRows
 
 STATES = {"ticked": "done", "opened": "todo"}
 
@@ -96,6 +96,45 @@ def test_update_changed_after_a_kill_before_its_record_is_as_the_owner_left_it(
     place.change_others()
     assert look(bench, place) == ""
     assert (bench.row(row)["status"], is_done(place, row)) == (left, left == "done")
+
+
+class _Death(Fall):
+    """Point at which a look ends before the record of a line."""
+
+    def end(self) -> None:
+        raise Killed
+
+
+# Acts at the device, of which the look after the last one dies, complete looks, acts at the line.
+LINES = [
+    ("ticked", 1, "", True),
+    ("ticked", 1, "opened", False),
+    ("ticked", 2, "opened ticked", True),
+    ("ticked opened", 1, "", False),
+    ("ticked opened", 1, "ticked", True),
+]
+
+
+@pytest.mark.parametrize(("before", "looks", "after", "is_left_done"), LINES)
+def test_own_line_changed_after_a_kill_and_a_look_is_as_the_owner_left_it(
+    before: str, looks: int, after: str, is_left_done: bool, tmp_path: Path, bench: SinkBench
+) -> None:
+    lines, unharmed = OwnLines(tmp_path, bench), Fall("", 0)
+    row = lines.ids[0]
+    key = key_of("tasks", row)
+    *others, last = before.split()
+    for deed in others:
+        act(bench, row, deed)
+        lines.look(bench, unharmed)
+    act(bench, row, last)
+    with pytest.raises(Killed):
+        lines.look(bench, _Death("written", 0))
+    for _ in range(looks):
+        lines.look(bench, unharmed)
+    for deed in after.split():
+        lines.change(key, is_done=deed == "ticked")
+        lines.look(bench, unharmed)
+    assert (lines.is_done(key), bench.row(row)["status"] == "done") == (is_left_done, is_left_done)
 
 
 def test_row_opened_before_a_kill_and_ticked_after_it_is_done(place: Place, bench: SinkBench) -> None:
