@@ -185,7 +185,7 @@ def test_words_that_differ_without_a_record_stay_at_both_sides_with_a_problem(
     with bench.open() as db:
         write_again(db, "there")
     problem = look(bench, place)
-    assert "title: there is 'Phone Ana', here is 'Ring Ana': empty one of the two" in problem
+    assert "title: there is 'Phone Ana', here is 'Ring Ana': write the same in both" in problem
     assert (bench.row(row)["title"], bench.row(row)["status"], is_done(place, row)) == (
         "Ring Ana",
         "done",
