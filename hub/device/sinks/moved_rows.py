@@ -57,7 +57,13 @@ def locate_rows(
     query = "SELECT DISTINCT place FROM sink_rows WHERE sink NOT IN (?, '')"
     others = {place for (place,) in db.execute(query, (sink.name,))}
     wider = target.search(snapshot, deleted | again | lost, others)
-    found |= {key: wider.found[key] for key in again.keys() & wider.found.keys()}
+    found |= {
+        key: line
+        for key, line in wider.found.items()
+        # A row that was being written when the process died may have left an archive before that.
+        if key in again
+        and not (is_archived(target, line.place, line.fields) and line.at_ms < recorded[key].sent_ms)
+    }
     undecided: list[str] = []
     for key in sorted(deleted | lost):
         row, line = recorded[key], wider.found.get(key) or earlier.get(key)

@@ -1,5 +1,6 @@
 """Rows of a place without the device's record: it died before it, was restored, or writes all again."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -229,6 +230,41 @@ def test_row_ticked_and_archived_after_a_kill_before_its_record_is_not_written_a
     for _ in range(3):
         assert bench.synchronize(target).problem == ""
     assert (bench.row(row)["status"], "Call Ana" in place.text) == ("done", False)
+
+
+@pytest.mark.parametrize(("is_written", "left"), [(False, "todo"), (True, "done")])
+def test_row_opened_out_of_an_archive_has_only_a_tick_that_follows_the_write(
+    is_written: bool, left: str, tmp_path: Path, bench: SinkBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, archive = FilePlace("todo.txt", tmp_path), tmp_path / "done.todo.txt"
+    target = TextFile(tmp_path / "there.todo.txt", TodoTxt())
+    row = bench.approve({"title": "Call Ana"})
+    assert bench.synchronize(target).problem == ""
+    (line,) = (line for line in place.text.splitlines() if "Call Ana" in line)
+    place.path.write_text(place.text.replace(f"{line}\n", ""))
+    archive.write_text(f"x {line}\n")
+    assert bench.synchronize(target).problem == ""
+    assert bench.row(row)["status"] == "done"
+    act(bench, row, "opened")
+    os.utime(archive, (time_before := bench.at_ms // 1_000 - 60, time_before))
+
+    def die(*words: object) -> None:
+        if is_written:
+            write(*words)  # type: ignore[arg-type]
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        write = target.write
+        patch.setattr(target, "write", die)
+        with pytest.raises(Killed):
+            bench.synchronize(target)
+    if is_written:
+        (line,) = (line for line in place.text.splitlines() if "Call Ana" in line)
+        place.path.write_text(place.text.replace(f"{line}\n", ""))
+        archive.write_text(f"x {line}\n")
+    for _ in range(3):
+        assert bench.synchronize(target).problem == ""
+    assert (bench.row(row)["status"], "Call Ana" in place.text) == (left, left == "todo")
 
 
 def test_row_at_a_renamed_file_keeps_its_tick(tmp_path: Path, bench: SinkBench) -> None:
