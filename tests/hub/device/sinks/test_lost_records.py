@@ -1,6 +1,7 @@
 """Rows of a place without the device's record: it died before it, was restored, or writes all again."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from hub.base.clock import SystemClock
 from hub.device import rows
 from hub.device.sinks.recorded_rows import write_again
+from hub.device.sinks.target import Written
 from hub.device.sinks.text_file import TextFile
 from hub.text.rows.lines import TodoTxt
 from hub.text.rows.row_keys import key_of
@@ -35,6 +37,13 @@ def _times_of_tasks(request: pytest.FixtureRequest) -> None:
     place = request.getfixturevalue("place") if "place" in request.fixturenames else None
     if isinstance(place, RestPlace):
         place.tasks.now = lambda: SystemClock().now().isoformat()
+
+
+class Unwritten(Played):
+    """Target of a process that dies before it writes."""
+
+    def write(self, *words: object) -> Mapping[str, Written]:
+        raise Killed
 
 
 def look_and_die(bench: SinkBench, place: Place) -> None:
@@ -234,7 +243,7 @@ def test_row_ticked_and_archived_after_a_kill_before_its_record_is_not_written_a
 
 @pytest.mark.parametrize(("is_written", "left"), [(False, "todo"), (True, "done")])
 def test_row_opened_out_of_an_archive_has_only_a_tick_that_follows_the_write(
-    is_written: bool, left: str, tmp_path: Path, bench: SinkBench, monkeypatch: pytest.MonkeyPatch
+    is_written: bool, left: str, tmp_path: Path, bench: SinkBench
 ) -> None:
     place, archive = FilePlace("todo.txt", tmp_path), tmp_path / "done.todo.txt"
     target = TextFile(tmp_path / "there.todo.txt", TodoTxt())
@@ -247,21 +256,14 @@ def test_row_opened_out_of_an_archive_has_only_a_tick_that_follows_the_write(
     assert bench.row(row)["status"] == "done"
     act(bench, row, "opened")
     os.utime(archive, (time_before := bench.at_ms // 1_000 - 60, time_before))
-
-    def die(*words: object) -> None:
-        if is_written:
-            write(*words)  # type: ignore[arg-type]
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        write = target.write
-        patch.setattr(target, "write", die)
-        with pytest.raises(Killed):
-            bench.synchronize(target)
     if is_written:
+        look_and_die(bench, place)
         (line,) = (line for line in place.text.splitlines() if "Call Ana" in line)
         place.path.write_text(place.text.replace(f"{line}\n", ""))
         archive.write_text(f"x {line}\n")
+    else:
+        with pytest.raises(Killed):
+            bench.synchronize(Unwritten(target))
     for _ in range(3):
         assert bench.synchronize(target).problem == ""
     assert (bench.row(row)["status"], "Call Ana" in place.text) == (left, left == "todo")
