@@ -165,7 +165,8 @@ class _Ticks:
         note = self._open(path, file, tasks, sink.kind if sink else _kind_of(file))
         ticks = note.changed(due, is_opened=False)
         self._replace(note, ticks, path, file, sink.name if sink else SOURCES)
-        without_box = dict.fromkeys(due - note.found, (_STATES[True], None, ""))  # these are done with
+        with_box = {task.id for of_line in note.lines.values() for task in of_line}
+        without_box = dict.fromkeys(due - with_box, (_STATES[True], None, ""))  # these are done with
         self._record(tasks, note.states(ticks, "") | without_box, file)
 
     def _find_sink(self, file: Path) -> tuple[Sink | None, Path]:
@@ -228,31 +229,28 @@ class _TickedFile:
         self._file, self._inode, self._content = file, inode_at(str(file)), content_of(file)[0]
         self._text, self._newline = text_in(str(file), self._content, "\n")
         self.lines: dict[Tick, list[_LineTask]] = {}
-        self.found: set[str] = set()
         for task in tasks:
             tick = tick_of(self._text, task.quote, task.start, kind, at_ms)
             if tick is not None:
                 self.lines.setdefault(tick, []).append(task)
-                self.found.add(task.id)
 
     def take_back(self, db: sqlite3.Connection, line: str, at_ms: int) -> int:
         """Change the approved tasks whose lines their owner ticked or opened; return their number."""
         count = 0
         for tick, tasks in self.lines.items():
             for number, task in enumerate(tasks):
-                was_done = self._was_done(task, line, is_done=tick.is_done)
+                # The file was replaced since a write was noted: a line that is not as written has its tick.
+                was_done = (
+                    task.base == _STATES[True] and task.digest in (line, OWN_LINE)
+                    if task.inode in (None, self._inode)
+                    else tick.is_done and task.base == _STATES[False]
+                )
                 if task.is_approved and tick.is_done not in (was_done, task.is_done):
                     tasks[number] = task._replace(is_done=tick.is_done)
                     rows.update(db, _TABLE, task.id, {"status": "done" if tick.is_done else "todo"}, at_ms)
                     proposals.drop_done(db, _TABLE, task.id)
                     count += 1
         return count
-
-    def _was_done(self, task: _LineTask, line: str, *, is_done: bool) -> bool:
-        """Return whether the line was done when both sides agreed; if that is unknown, a tick counts."""
-        if task.inode not in (None, self._inode):
-            return is_done and task.base == _STATES[False]
-        return task.base == _STATES[True] and task.digest in (line, OWN_LINE)
 
     def changed(self, due: Collection[str], *, is_opened: bool) -> Collection[Tick]:
         """Return the ticks that are to change: a line is done once all approved tasks of it are."""

@@ -110,10 +110,9 @@ def record(db: sqlite3.Connection, sink: Sink, row: RecordedRow, at_ms: int) -> 
 
 def note_writes(db: sqlite3.Connection, sink: str, puts: Iterable[Put]) -> None:
     """Note rows that are about to be written, until they are recorded."""
-    inode = lru_cache(inode_at)
-    for put in puts:
-        fields = declared_tables.json_text(dict(put.fields))
-        db.execute(_NOTE_WRITE, (sink, put.key, fields, put.at_ms, inode(put.place)))
+    text, inode = declared_tables.json_text, lru_cache(inode_at)
+    writes = [(sink, put.key, text(dict(put.fields)), put.at_ms, inode(put.place)) for put in puts]
+    db.executemany(_NOTE_WRITE, writes)
 
 
 def forget_writes(db: sqlite3.Connection, sink: str, keys: Iterable[str]) -> None:
