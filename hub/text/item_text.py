@@ -16,7 +16,7 @@ _HIDDEN: Final = re.compile(f"(?![\U000e0100-\U000e01ef])(?:{CONTROLS.pattern})"
 
 def plain_lines(text: str) -> str:
     """Return a text whose lines end with line feeds, and which has no other control character but tabs."""
-    return _SILENT.sub("", _ENDS.sub("\n", text))
+    return text if text.isprintable() else _SILENT.sub("", _ENDS.sub("\n", text))
 
 
 def title_line(text: str) -> str:
