@@ -127,8 +127,7 @@ def inode_at(place: str) -> int:
 
 def reopened_ms(db: sqlite3.Connection, row: RecordedRow) -> int:
     """Return when a done row was opened again last, as far as the history says, in epoch ms; else 0."""
-    (at_ms,) = db.execute(_REOPENED, (row.row_id, row.tbl)).fetchone()
-    return int(at_ms)
+    return int(db.execute(_REOPENED, (row.row_id, row.tbl)).fetchone()[0])
 
 
 def forget(db: sqlite3.Connection, sink: str, key: str) -> None:

@@ -8,7 +8,7 @@ from codecs import BOM_UTF8
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from hub.base.dates import DAY
@@ -90,7 +90,7 @@ class TextFile:
     def __init__(self, path: Path, form: Format) -> None:
         self._path = str(path)
         self._form = form
-        self._cleaned: set[Path] = set()  # folders of its places, once for a process
+        self._clean_once = lru_cache(remove_unfinished)  # in a process
         # keys that a file near this one did not have, and its stamp then, by its path
         self._without: dict[str, tuple[Hashable, frozenset[str]]] = {}
         self._strays: dict[str, Found] = {}  # of the last search
@@ -131,9 +131,8 @@ class TextFile:
 
         A place to which rows were moved, and that cannot be read, counts as missing.
         """
-        for folder in {Path(place).parent for place in places} - self._cleaned:
-            remove_unfinished(folder)
-            self._cleaned.add(folder)
+        for folder in {Path(place).parent for place in places}:
+            self._clean_once(folder)
         lines: dict[str, list[Found]] = {}
         contents: dict[str, bytes | None] = {}
         unreadable: dict[str, str] = {}
