@@ -124,7 +124,7 @@ def test_config_description_remains_until_a_new_description_is_given(
     put(c, agent, a=2)
     (row,) = configs.list_configs(c, agent.id)
     assert (row.value, row.description) == (2, "how many")
-    for given in (None, "x" * 5_000):
+    for given in (None, "x" * 10_001):
         told = NewConfig(key="a", value=2, description=given)
         if given is None:
             assert config_changes.change(c, agent.id, [told], at=AT, actor="operator:7").keys == ("a",)

@@ -168,7 +168,7 @@ def test_init_with_local_chooses_the_local_model(hub: Hub, tmp_path: Path) -> No
 def test_init_with_a_missing_local_model_names_the_install_command(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
     told = hub("init", "--local", "--config", str(tmp_path / "hub.toml")).stderr
     assert "error: model.kind: needs the package xllamacpp, of the extra [local] - pip install " in told
 
