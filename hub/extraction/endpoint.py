@@ -374,7 +374,7 @@ class Endpoint:
 
     async def _first_or_with_others(self, question: EndpointQuestion) -> ModelAnswer:
         """Ask a question; serialize questions until the endpoint's dialect and availability are known."""
-        if not self._is_proved:
+        if not (self._is_proved or question.request.is_control):
             async with self._proving:
                 if not self._is_proved:
                     return await self._ask(question)

@@ -51,6 +51,7 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         user: owner of the work: an endpoint's capacity is divided fairly among users.
         thinking_tokens: room for thoughts before the answer; the same question may have more or less.
+        is_control: it is about no text, and waits for none that may never be answered.
     """
 
     messages: tuple[PromptMessage, ...]
@@ -58,6 +59,7 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int
     user: str = ""
     thinking_tokens: int = 0
+    is_control: bool = False
 
     @property
     def limit(self) -> int:

@@ -52,6 +52,7 @@ CONTROL: Final = ModelRequest(  # costs some 20 tokens
         "additionalProperties": False,
     },
     max_tokens=16,
+    is_control=True,
 )
 CONTROL_S: Final = 60.0
 

@@ -224,7 +224,8 @@ class AssistantTool:
             self._places[name] = part["in"], part["name"]
             about = {"description": part["description"]} if "description" in part else {}
             # An assistant reads each schema; the patterns of all texts would be a fifth of it.
-            properties[name] = about | {key: part["schema"][key] for key in part["schema"] if key != "pattern"}
+            properties[name] = about | part["schema"]
+            properties[name].pop("pattern", None)
             required += [name] if part.get("required") else []
         if _LIMIT in properties:
             properties[_LIMIT] |= {"default": ROWS, "maximum": MAX_ROWS}

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 from llmock.pytest_plugin import LLMock
 
@@ -376,6 +377,16 @@ async def test_failing_endpoint_is_probed_by_a_single_question(oracle: Oracle) -
             assert model.breaker.error is not None
     assert model.breaker.error is None
     assert oracle.stats.answered == 4
+
+
+async def test_control_question_is_answered_while_the_first_text_is_never_answered(oracle: Oracle) -> None:
+    oracle.play(Fault.HANG)
+    async with aclosing(model_at(oracle.base_url)) as model, anyio.create_task_group() as tasks:
+        tasks.start_soon(model.answer, question("a text without an end"))
+        await until(lambda: oracle.stats.calls == 1)
+        await model.answer(msgspec.structs.replace(question(), is_control=True))
+        await model.answer(question("a text that waited"))
+        tasks.cancel_scope.cancel()
 
 
 async def test_requests_tokens_and_costs_of_an_endpoint_are_counted(oracle: Oracle) -> None:
