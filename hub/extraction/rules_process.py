@@ -1,7 +1,7 @@
 """Separate processes for reading by rules: queues, time limits, memory, restart after a crash.
 
-The first is started with the first document, and another one where documents wait: on a second core, or
-behind a large text. A process loads only what documents have needed so far, as calendars and all time zones
+The first is started with the first document, and another one with the first large text, or where documents
+wait on a second core. A process loads only what documents have needed so far, as calendars and all time zones
 are a quarter of its start, and 10 MB. If the next document needs more, another process replaces it; without
 one for a while, it is ended. Each gets some documents ahead, and sends each answer when it is ready. A text
 that breaks its process, or takes too long, is given up alone: those behind it are read by another process.
@@ -232,16 +232,19 @@ class RulesProcesses:
         return self._started() if is_behind_large and len(self.processes) < MAX_PROCESSES else None
 
     def _start_where_documents_wait(self) -> None:
-        """Start another process on another core if each one had several documents during much work.
+        """Start another process on another core behind a large text, or after much work with several each.
 
         The work is counted in characters, as time passes on a busy machine too, where a start pays least.
         """
         if not (self.processes and all(len(process.jobs) > 1 for process in self.processes)):
             self._backlog_chars = 0
-        is_worth_it = self._backlog_chars > _BACKLOG_CHARS
+        is_worth_it = self._backlog_chars > _BACKLOG_CHARS or any(
+            process.is_reading_large for process in self.processes
+        )
         if is_worth_it and len(self.processes) < min(MAX_PROCESSES, os.cpu_count() or 1):
-            self._started()
-            self.distribute()
+            with suppress(OSError):  # the others read them
+                self._started()
+                self.distribute()
 
     def _end(self, process: "RulesProcess") -> int:
         self.processes.remove(process)

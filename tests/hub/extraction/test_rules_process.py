@@ -253,11 +253,21 @@ async def test_rules_process_reads_for_others_after_an_asker_is_cancelled(rules:
 
 async def test_cancelled_large_text_ends_the_rules_process(rules: RulesProcesses) -> None:
     extractor = await stopped(rules)
+    reading = rules.processes[0]
     async with anyio.create_task_group() as cancelled:
         cancelled.start_soon(read, extractor, LARGE, Found())
         await anyio.wait_all_tasks_blocked()
         cancelled.cancel_scope.cancel()
-    assert rules.processes == []
+    assert reading not in rules.processes
+
+
+async def test_process_for_short_texts_starts_with_the_first_large_text(rules: RulesProcesses) -> None:
+    extractor = await stopped(rules)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read, extractor, LARGE, Found())
+        await anyio.wait_all_tasks_blocked()
+        assert [len(process.jobs) for process in rules.processes] == [1, 0]
+        tasks.cancel_scope.cancel()
 
 
 async def test_small_text_is_read_by_another_process_while_one_reads_a_large_text(
