@@ -115,7 +115,7 @@ def _facts(run: Mapping[str, Any]) -> dict[str, object]:
 _REMARKS: Final = {
     "undecoded": "{} characters, U+FFFD was read in their place",
     "guessed_encoding": "{} characters, which may be wrong",
-    "unread_chars": "{} at its end, see hub why",
+    "unread_chars": "{}, see hub why",
 }
 
 

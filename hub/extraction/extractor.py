@@ -522,7 +522,7 @@ class Extractor:
         )
 
         model = through(model) if through else model
-        read = ruled.beginning_of(document, found.chars)
+        read = ruled.part_of(document, *found.parts[0])
         seen = _seen(read, found.form)
         # In a thread, unless the document is short (its dates take up to 50 ms), or nothing else needs this
         # process.
@@ -538,14 +538,13 @@ class Extractor:
             await reading.read(prompt, [piece for piece in pieces if not reading.has_items(piece)])
         # Quotes are from the document itself, whichever view the model read.
         of_model = [
-            msgspec.structs.replace(item, quote=document.text[item.start : item.end])
-            for item in reading.items()
+            msgspec.structs.replace(item, quote=read.text[item.start : item.end]) for item in reading.items()
         ]
         result = await self._rules.ask(
             ToSort(
                 document=document,
                 options=options,
-                chars=found.chars,
+                parts=found.parts,
                 form=found.form,
                 dates=found.dates,
                 found=[*found.items, *of_model],

@@ -180,8 +180,8 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         declined: words with which the model refused one of them for its content; the only text here.
         left_out: new items beyond a limit, by its name; added by the run.
         is_cut_off: the end of a calendar or of its entry is missing: the document is partially read.
-        unread_chars: characters at the end of the text that were not read, as they would cost more than texts
-            of its author may; *unread_lines*: number of their lines.
+        unread_chars: characters in lines whose sentences were not read, as they would cost more than texts
+            of its author may; *unread_lines*: number of the lines.
         awaits_model: only rules were applied: the model is to read the rest when it answers.
         shared_message_id: 1 if another mail with the same Message-ID has other content; added by the run.
         unread_languages: by name, the language of a text whose sentences no rule and no model reads.

@@ -1,69 +1,98 @@
-"""Work of the rules at a text, estimated from its lines, and the part of a text that a reading covers.
+"""Work of the rules at a text, estimated from its lines, and the parts of a text that a reading covers.
 
 A step is about a microsecond of a processor. Steps are counted from the characters, words, numbers,
-sentences and lines of a text, and no clock is asked: each reading of a text ends at the same place, on a
-busy machine too. Texts by others have a fixed number of steps, whatever their size. Those of the owner and of
+sentences and lines of a text, and no clock is asked: each reading of a text covers the same parts, on a busy
+machine too. Texts by others have a fixed number of steps, whatever their size. Those of the owner and of
 known senders have a minimum, and beyond it steps for each character.
+
+Marks, rows, headings and dates cost a fifth of sentences. So they are read in the whole text, and sentences
+at both of its ends, where people write, with the steps that are left. A share of the steps is kept for
+sentences: a text whose marks alone cost more has an end that is not read at all, of a chat the old messages.
 """
 
 import re
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from math import fsum
 from operator import mul
 from pathlib import PurePosixPath
 from typing import Final
 
 from hub.document import Document
+from hub.extraction.items import Place
+from hub.text.files import CHAT
 
-OWN_STEPS: Final = 1_450_000
-_OWN_STEPS_PER_CHAR: Final = 15  # of a longer text: lists are read as a whole, and a third of dense prose
+OWN_STEPS: Final = 1_600_000
+_OWN_STEPS_PER_CHAR: Final = 16  # of a longer text: lists are read as a whole, and a quarter of dense prose
 OTHERS_STEPS: Final = 320_000
+_OWN_SHARE: Final = 1 / 5  # of the steps, which is kept for sentences
+_OTHERS_SHARE: Final = 1 / 2
 _FREE_CHARS: Final = 2_000  # of a text that is read without counting
-_CUT_CHARS: Final = 2_000  # before the last step, in which the end of a line or of a sentence is sought
-_PIECE: Final = re.compile(r"[^\r\n]{1,400}[\r\n]{0,400}|[\r\n]{1,400}")  # a line, or a part of a long one
+_PIECE: Final = re.compile(  # a line, else sentences of a long one, else a part of it
+    "[^\r\n]{0,400}(?:[\r\n]{1,400}|(?<=[.!?;] )|(?<=\u3002))|[^\r\n]{1,400}"
+)
 _WORD: Final = re.compile("[^\\W\\d_\u4e00-\u9fff]+|[\u4e00-\u9fff]{1,2}")
 _NUMBER: Final = re.compile(r"\d+")
 _SENTENCE: Final = re.compile("[.!?;:](?=[\\s\"')\\]])|[\u3002\uff01\uff1f\uff1b]")
 _STAMP: Final = re.compile(  # of a message in a chat, and of a caption: its numbers are no days to resolve
     r"\[[\d.,/: -]{8,24}\]|[\d./]{6,10}, \d{1,2}:\d\d - |[\d:.,]{8,16} --> [^\r\n]*"
 )
-_ROW: Final = re.compile(r"[ \t>]*(?:[-*+\u2022]|\d+[.)])?[ \t]*\[[ xX.-]\]|[^|\n]*\|[^|\n]*\||[ \t]*>")
+_ROW: Final = re.compile(
+    r"[ \t>]*(?:[-*+\u2022]|\d+[.)])?[ \t]*\[[ xX.-]\]|[^|\n]*\|[^|\n]*\||[ \t]*>|#{1,6} "
+)
 _STRUCTURED: Final = (".ics", ".ical", ".csv", ".tsv", ".org", ".org_archive", ".taskpaper", "todo.txt")
 # Steps of one character, word, number, sentence and piece, fitted to 80 measured shapes of texts.
 _PROSE: Final = (14.5, 65, 530, 420, 720)
-_LEFT_TO_MODEL: Final = (3.4, 18, 8, 24, 190)  # prose that the rules only divide and date
-_ROWS: Final = (10.6, 0, 185, 0, 110)  # boxes, tables, quotations, and formats of fields
+_MARKS: Final = (3, 9, 20, 11, 75)  # marks, headings and dates in it
+_ROWS: Final = (9, 0, 50, 0, 110)  # boxes, tables, quotations, headings, and formats of fields
 
 
-def steps_until(document: Document, limit: float, *, reads_prose: bool) -> tuple[float, int]:
-    """Return the steps of a text and its length; beyond a limit, the steps and the place that reached it."""
-    steps, text = 0.0, document.text
+def steps_until(document: Document, limit: float, *, reads_prose: bool) -> float:
+    """Return the steps of a text, counted up to a limit."""
+    steps = 50.0 * len(document.text)
+    if len(document.text) > _FREE_CHARS:
+        pieces = _pieces(document, reads_prose=reads_prose)
+        for steps in accumulate(marks + sentences for _, _, marks, sentences in pieces):
+            if steps > limit:
+                break
+    return steps
+
+
+def parts_to_read(document: Document, *, reads_prose: bool) -> tuple[Place, Place]:
+    """Return the part of a text that is read, and the part of the text whose sentences are not."""
+    text, by, is_chat = document.text, document.provenance, document.media_type == CHAT
     if len(text) <= _FREE_CHARS:
-        return 50.0 * len(text), len(text)
-    is_structured = PurePosixPath(document.unit_key.lower()).name.endswith(_STRUCTURED)
-    prose = _ROWS if is_structured else _PROSE if reads_prose else _LEFT_TO_MODEL
-    for piece in _PIECE.finditer(text):
-        line = _STAMP.sub("", piece[0], 1)
-        steps += _steps_of(line, _ROWS if _ROW.match(line) else prose)
-        if steps > limit:
-            return steps, piece.start()
-    return steps, len(text)
+        return (0, len(text)), (len(text), len(text))
+    limit, share = float(OTHERS_STEPS), _OTHERS_SHARE
+    if by is None or by.trusted:
+        limit, share = float(max(OWN_STEPS, _OWN_STEPS_PER_CHAR * len(text))), _OWN_SHARE
+    pieces, left, needed = list[tuple[int, int, float]](), limit, 0.0
+    for start, end, marks, sentences in _pieces(document, reads_prose=reads_prose, is_backwards=is_chat):
+        if left - marks < min(needed + sentences, limit * share):
+            break
+        left, needed = left - marks, needed + sentences
+        pieces.append((start, end, sentences))
+    pieces.sort()
+    borders = [pieces[0][0], *(end for _, end, _ in pieces)]
+    steps = [*accumulate((sentences for _, _, sentences in pieces), initial=0.0)]
+    is_cut = borders[-1] < len(text)
+    first = 0.0 if is_chat else left if is_cut else left / 2
+    stop = borders[bisect_right(steps, first) - 1]
+    resume = borders[bisect_left(steps, needed - (left - first))]
+    unread = (0, resume) if is_chat else (stop, len(text) if is_cut else max(stop, resume))
+    return (borders[0], borders[-1]), unread
 
 
-def _steps_of(line: str, weights: Sequence[float]) -> float:
-    counts = (len(kind.findall(line)) for kind in (_WORD, _NUMBER, _SENTENCE))
-    return fsum(map(mul, weights, (len(line), *counts, 1)))
-
-
-def readable_chars(document: Document, *, reads_prose: bool) -> int:
-    """Return the number of characters of a text that are read, from its beginning, within its steps."""
-    text, by = document.text, document.provenance
-    if len(text) <= _FREE_CHARS:
-        return len(text)
-    own_steps = max(OWN_STEPS, _OWN_STEPS_PER_CHAR * len(text))
-    limit = own_steps if by is None or by.trusted else OTHERS_STEPS
-    _, end = steps_until(document, limit, reads_prose=reads_prose)
-    if end == len(text):
-        return end
-    marks, end = ("\n", "\r", ". ", "\u3002"), max(end, _FREE_CHARS)
-    return max(text.rfind(mark, end - _CUT_CHARS, end) for mark in marks) + 1 or end
+def _pieces(
+    document: Document, *, reads_prose: bool, is_backwards: bool = False
+) -> Iterator[tuple[int, int, float, float]]:
+    """Yield the places of lines, or of parts of long ones, with the steps of marks and those of sentences."""
+    name = PurePosixPath(document.unit_key.lower()).name
+    lines: Iterable[re.Match[str]] = _PIECE.finditer(document.text)
+    for line in reversed([*lines]) if is_backwards else lines:
+        words = _STAMP.sub("", line[0], 1)
+        counts = (len(words), *(len(kind.findall(words)) for kind in (_WORD, _NUMBER, _SENTENCE)), 1)
+        is_row = name.endswith(_STRUCTURED) or _ROW.match(words)
+        marks, whole = (fsum(map(mul, weights, counts)) for weights in (_ROWS if is_row else _MARKS, _PROSE))
+        yield *line.span(), marks, 0.0 if is_row or not reads_prose else whole - marks

@@ -6,6 +6,7 @@ A request has all that its answer depends on, and both can be sent to another pr
 import struct
 from abc import abstractmethod
 from collections import Counter
+from collections.abc import Iterable
 from functools import partial
 from itertools import filterfalse
 from typing import Any, Final, Generic, TypeVar
@@ -26,28 +27,31 @@ from hub.extraction.items import (
     ExtractionOptions,
     Item,
     Notes,
+    Place,
     RulesForm,
     by_place,
     lines_of,
 )
-from hub.extraction.reading_cost import readable_chars, steps_until
+from hub.extraction.reading_cost import parts_to_read, steps_until
 from hub.extraction.when.resolve import local_day
 from hub.text.files import CALENDAR, CALENDARS
 from protocol.secret_rules import redact_typed
 from protocol.tables import TableName
 
 RulesAnswer = TypeVar("RulesAnswer")
+_Placed = TypeVar("_Placed", Item, Dropped)
 
 
 class RulesResult(msgspec.Struct, frozen=True):
     """Result of the rules, before its items are sorted out.
 
     Attributes:
-        chars: characters of the text that were read, from its beginning.
+        parts: the part of the text that was read, from which all places count, and that of which no
+            sentences were.
         pieces: of the prose, for a model.
     """
 
-    chars: int
+    parts: tuple[Place, Place]
     form: RulesForm
     dates: PassageDates
     items: list[Item]
@@ -71,7 +75,7 @@ class RulesRequest(msgspec.Struct, Generic[RulesAnswer], frozen=True, kw_only=Tr
 
     def steps_to(self, limit: float) -> float:
         """Return the estimated steps of the answer, counted up to a limit."""
-        return steps_until(self.document, limit, reads_prose=self.reads_prose)[0]
+        return steps_until(self.document, limit, reads_prose=self.reads_prose)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -95,19 +99,20 @@ class ToRead(RulesRequest[RulesResult], frozen=True, kw_only=True, tag="read"):
     by_sentence: bool = False
 
     def answer(self) -> RulesResult:
-        """Read the document, up to the end of what its author's steps cover."""
+        """Read the parts of the document that its author's steps cover."""
         from hub.extraction import (
             day_rows,
             structured,
         )  # imported here: a hub leaves the reading to another process
 
         document, options = self.document, self.options
-        chars = readable_chars(document, reads_prose=self.reads_prose)
-        document = beginning_of(document, chars)
+        parts = parts_to_read(document, reads_prose=self.reads_prose)
+        document = part_of(document, *parts[0])
         form = structured.read(document, options)
         dates = PassageDates.of(document, date=form.date, timezone=options.timezone)
         items = [*with_due_days(form, dates, options.timezone)]
-        by_rules = msgspec.structs.replace(form.by_rules or form, tables=form.tables)
+        by_rules = _without(msgspec.structs.replace(form.by_rules or form, tables=form.tables), parts)
+        form = _without(form, parts)
         found = list[Item]()
         if self.reads_prose:
             found = structured.read_prose(document, options, by_rules, dates)
@@ -117,20 +122,20 @@ class ToRead(RulesRequest[RulesResult], frozen=True, kw_only=True, tag="read"):
         found = [*with_planned_days(found, dates, options.timezone)]
         items = judge.judged(found, document, list(lines_of(document.text)))
         if self.chunk_tokens is None:
-            return RulesResult(chars, form, dates, items)
+            return RulesResult(parts, form, dates, items)
         text = form.view or document.text
         pieces = chunk.split(text, form.prose, self.chunk_tokens, by_sentence=self.by_sentence)
-        return RulesResult(chars, form, dates, items, pieces)
+        return RulesResult(parts, form, dates, items, pieces)
 
 
 class ToSort(RulesRequest[Extraction], frozen=True, kw_only=True, tag="sort"):
     """Request to remove duplicates from the items of a document, and to mark them.
 
     Attributes:
-        chars: characters of the text that were read.
+        parts: the part of the text that was read, and that of which no sentences were.
     """
 
-    chars: int
+    parts: tuple[Place, Place]
     form: RulesForm
     dates: PassageDates
     found: list[Item]
@@ -138,8 +143,9 @@ class ToSort(RulesRequest[Extraction], frozen=True, kw_only=True, tag="sort"):
 
     def answer(self) -> Extraction:
         """Sort the items out."""
-        document, options, form = beginning_of(self.document, self.chars), self.options, self.form
-        rest = self.document.text[self.chars :]
+        (begin, end), unread = self.parts
+        document, options, form = part_of(self.document, begin, end), self.options, self.form
+        rest = self.document.text[slice(*unread)]
         suspicions = injection_warnings.spans(form.authored or document.text, form.apart)
         marked = injection_warnings.marked(self.found, document.text, suspicions, options.tables)
         single, doubles = duplicates.deduplicate(marked, options.tables, ranks_in(document))
@@ -157,11 +163,11 @@ class ToSort(RulesRequest[Extraction], frozen=True, kw_only=True, tag="sort"):
             guessed_encoding={document.guessed: beyond_ascii} if document.guessed else {},
             parts=dict(Counter(document.parts) + Counter(form.parts)),
             unresolved=sum(len(item.unresolved) for item in items),
-            is_cut_off=form.is_cut_off and not rest,  # else the end of the text is not known
+            is_cut_off=form.is_cut_off and end == len(self.document.text),  # else its end is not known
             unread_chars=len(rest),
             unread_lines=len(rest.splitlines()),
         )
-        return Extraction(items=tuple(items), dropped=dropped, notes=notes)
+        return Extraction(items=_moved(items, begin), dropped=_moved(dropped, begin), notes=notes)
 
     def _finished(self, item: Item) -> Item:
         """Return an item with the reasons of its days, and without keys and passwords in its texts.
@@ -187,7 +193,7 @@ class ToExtract(RulesRequest[Extraction], frozen=True, kw_only=True, tag="extrac
         sorted_out = ToSort(
             document=document,
             options=options,
-            chars=found.chars,
+            parts=found.parts,
             form=found.form,
             dates=found.dates,
             found=found.items,
@@ -203,10 +209,30 @@ Request = ToRead | ToExtract | ToSort
 MEMORY_BYTES: Final = 1 << 30  # of the process that answers; a text needs ten times its size
 
 
-def beginning_of(document: Document, chars: int) -> Document:
-    """Return a document with the first *chars* characters of its text."""
-    whole = chars >= len(document.text)
-    return document if whole else msgspec.structs.replace(document, text=document.text[:chars])
+def part_of(document: Document, begin: int, end: int) -> Document:
+    """Return a document with a part of its text."""
+    authors = tuple((place - begin, author) for place, author in document.authors)
+    return msgspec.structs.replace(document, text=document.text[begin:end], authors=authors)
+
+
+def _moved(found: Iterable[_Placed], chars: int) -> tuple[_Placed, ...]:
+    """Return items or notes of a part of a text with their places in the whole text."""
+    return tuple(msgspec.structs.replace(one, start=one.start + chars, end=one.end + chars) for one in found)
+
+
+def _without(form: RulesForm, parts: tuple[Place, Place]) -> RulesForm:
+    """Return a form without the passages of which no sentences are read."""
+    (begin, _), (stop, resume) = parts
+    prose = [
+        msgspec.structs.replace(passage, start=start, end=end)
+        for passage in form.prose
+        for start, end in (
+            (passage.start, min(passage.end, stop - begin)),
+            (max(passage.start, resume - begin), passage.end),
+        )
+        if start < end
+    ]
+    return form if stop == resume else msgspec.structs.replace(form, prose=prose)
 
 
 def _is_over(item: Item, document: Document, timezone: str) -> bool:

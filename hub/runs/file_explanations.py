@@ -19,7 +19,6 @@ import msgspec
 
 from hub.agents.prompts import BadPrompt
 from hub.base.clock import utc_text
-from hub.base.name_lists import counted
 from hub.base.printable import shell_word
 from hub.document import Document
 from hub.extraction import chunk, judge
@@ -269,7 +268,7 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
         "head a column Task, or Due, Pay by or Call back by above a day in most rows: hub help extraction",
     ),
     "beyond_budget": (
-        "the end of the text was not read, as that would cost more than texts of its author may: {detail}",
+        "{detail} were not read, as they would cost more than texts of its author may ({size})",
         "split the file, or write tasks as rows, '- [ ] ...', which cost little; of a mail by a known person,"
         " name its sender in known_senders",
     ),
@@ -387,7 +386,8 @@ class Explainer:
             if isinstance(found, Document) and top:
                 code, detail = "too_long", f"it has more than {MAX_TEXT:,} characters"
                 if file is not None and (lines := file.notes.get("unread_lines")):
-                    top += [file.reason("beyond_budget", detail=counted(lines, "line"))]
+                    size = f"{file.notes['unread_chars']:,} characters"
+                    top += [file.reason("beyond_budget", detail=f"sentences in {lines:,} lines", size=size)]
             elif isinstance(found, UnreadUnit):
                 code, detail = found.code, found.message.partition(": ")[2] or found.message
             else:
@@ -752,21 +752,27 @@ def _of_others(
     """
     sentences = list(chunk.sentences(text, 0, len(text)))
     starts, begins = [start for start, _ in sentences], _begins(text)
-    tables = {bisect_right(starts, item.start) - 1: item.table for item in everything.items}
+    (begin, stop), (unread_from, unread_to) = everything.parts
+    tables = {bisect_right(starts, item.start + begin) - 1: item.table for item in everything.items}
     taken = _Spans(place for place, _ in rows)
-    prose = _Spans((passage.start, passage.end) for passage in everything.form.prose)
-    rows_of_tables = _Spans(everything.form.tables)
+    prose = _Spans((passage.start + begin, passage.end + begin) for passage in everything.form.prose)
+    rows_of_tables = _Spans((start + begin, end + begin) for start, end in everything.form.tables)
     first: dict[str, int] = {}
-    if everything.chars < len(text):
-        detail = f"{len(text) - everything.chars:,} characters"
-        yield (everything.chars, len(text)), file.reason("beyond_budget", detail=detail)
+    if unread_from < unread_to:
+        lines, rows_read = (
+            f"lines {bisect_right(begins, start):,} to {bisect_right(begins, end - 1):,}"
+            for start, end in ((unread_from, unread_to), (begin, stop))
+        )
+        size = f"{unread_to - unread_from:,} characters; rows with marks were read in {rows_read}"
+        yield (
+            (unread_from, unread_to),
+            file.reason("beyond_budget", detail=f"sentences in {lines}", size=size),
+        )
     for nth, start, end in _pieces(text, sentences, taken):
-        if start >= everything.chars:
-            break
         words, table = fold(text[start:end]), tables.get(nth)
         if taken.touch(start, end):
             first.setdefault(words, start)
-        elif chunk.is_readable(text[start:end]):
+        elif chunk.is_readable(text[start:end]) and not unread_from <= start < unread_to:
             code = unread if prose.touch(start, end) else "not_prose"
             code = "no_row" if code == "no_rule" and rows_of_tables.touch(start, end) else code
             code = "twice" if words in first else code if table in (None, *chosen) else "not_chosen"

@@ -1,4 +1,4 @@
-"""Which part of a long text is read, by its shape and its author, and what is said of the rest."""
+"""Which parts of a long text are read, by its shape and its author, and what is said of the rest."""
 
 from datetime import UTC, datetime
 from itertools import count
@@ -8,8 +8,9 @@ import pytest
 
 from hub.document import Document
 from hub.extraction.items import Extraction, ExtractionOptions
-from hub.extraction.reading_cost import OTHERS_STEPS, OWN_STEPS, readable_chars, steps_until
-from hub.extraction.ruled import ToExtract, beginning_of
+from hub.extraction.reading_cost import OTHERS_STEPS, OWN_STEPS, parts_to_read, steps_until
+from hub.extraction.ruled import ToExtract, part_of
+from hub.text.files import CHAT
 from protocol.items import Provenance, ProvenanceOrigin
 from protocol.tables import TABLES
 from tests.support.families import each
@@ -60,43 +61,64 @@ def extract(document: Document) -> Extraction:
 
 @each_shape
 @each(("by", "most"), [(OWN, OWN_STEPS), (KNOWN, OWN_STEPS), (STRANGER, OTHERS_STEPS)])
-def test_read_part_of_a_long_text_has_the_steps_of_its_author(shape: str, by: Provenance, most: int) -> None:
+def test_read_parts_of_a_long_text_have_the_steps_of_its_author(
+    shape: str, by: Provenance, most: int
+) -> None:
     document = long_text(shape, by)
-    chars = readable_chars(document, reads_prose=True)
-    steps, _ = steps_until(beginning_of(document, chars), float("inf"), reads_prose=True)
-    assert steps <= max(most, 15 * len(document.text) if by.trusted else 0)
-    assert chars == len(document.text) or chars <= 2_000 or steps > most / 2
+    (start, end), (stop, resume) = parts_to_read(document, reads_prose=True)
+    most = max(most, 16 * len(document.text)) if by.trusted else most
+
+    def steps(start: int, end: int, *, reads_prose: bool) -> float:
+        return steps_until(part_of(document, start, end), float("inf"), reads_prose=reads_prose)
+
+    marks = steps(start, end, reads_prose=False)
+    sentences = [
+        steps(*place, reads_prose=True) - steps(*place, reads_prose=False)
+        for place in ((start, stop), (resume, end))
+        if place[1] - place[0] > 2_000
+    ]
+    assert marks + sum(sentences) <= most
+    assert end - start == len(document.text) or marks > most / 3
 
 
 @each_shape
-def test_part_that_is_read_of_a_text_by_others_is_the_same_whatever_follows(shape: str) -> None:
-    parts = {
-        readable_chars(long_text(shape, STRANGER, chars), reads_prose=True) for chars in (CHARS, 3 * CHARS)
-    }
-    assert len(parts) == 1
+def test_parts_that_are_read_of_a_text_by_others_are_the_same_whatever_follows(shape: str) -> None:
+    first, second = (
+        parts_to_read(long_text(shape, STRANGER, chars), reads_prose=True) for chars in (CHARS, 3 * CHARS)
+    )
+    assert (first[0], first[1][0]) == (second[0], second[1][0])
+
+
+@pytest.mark.parametrize("shape", ["prose", "one line", "days", "times", "han", "boxes", "html"])
+def test_marks_in_a_long_text_of_the_owner_are_read_to_its_end(shape: str) -> None:
+    document = long_text(shape, OWN)
+    assert parts_to_read(document, reads_prose=True)[0] == (0, len(document.text))
 
 
 @pytest.mark.parametrize("shape", ["prose", "one line", "days", "headings", "han"])
 def test_items_of_a_long_text_by_others_are_those_of_the_part_that_is_read(shape: str) -> None:
     document = long_text(shape, STRANGER)
-    chars = readable_chars(document, reads_prose=True)
-    found, alone = extract(document), extract(beginning_of(document, chars))
-    assert found.items == alone.items
-    rest = document.text[chars:]
+    _, (stop, _) = parts_to_read(document, reads_prose=True)
+    found, alone = extract(document), extract(part_of(document, 0, stop))
+    assert [item.data for item in found.items] == [item.data for item in alone.items]
+    assert alone.notes.unread_chars == 0
+    rest = document.text[stop:]
     assert (found.notes.unread_chars, found.notes.unread_lines) == (len(rest), len(rest.splitlines()))
-    assert (alone.notes.unread_chars, alone.notes.unread_lines) == (0, 0)
 
 
 @pytest.mark.parametrize("shape", ["prose", "headings", "days", "boxes"])
-def test_part_that_is_read_ends_with_a_line(shape: str) -> None:
-    document = long_text(shape, STRANGER)
-    assert document.text[readable_chars(document, reads_prose=True) - 1] == "\n"
+@each("by", [OWN, STRANGER])
+def test_parts_that_are_read_end_with_a_line(shape: str, by: Provenance) -> None:
+    document = long_text(shape, by)
+    parts = parts_to_read(document, reads_prose=True)
+    assert {document.text[place - 1] for part in parts for place in part if place} == {"\n"}
 
 
 @pytest.mark.parametrize("provenance", [OWN, KNOWN, None])
 def test_list_of_boxes_of_a_known_author_is_read_as_a_whole(provenance: Provenance | None) -> None:
     document = long_text("boxes", provenance)
-    assert readable_chars(document, reads_prose=True) == len(document.text)
+    part, (stop, resume) = parts_to_read(document, reads_prose=True)
+    assert (part, resume - stop) == ((0, len(document.text)), 0)
 
 
 def test_calendar_of_which_the_end_is_not_read_is_not_cut_off() -> None:
@@ -106,5 +128,65 @@ def test_calendar_of_which_the_end_is_not_read_is_not_cut_off() -> None:
 
 def test_prose_that_a_model_reads_costs_the_rules_fewer_steps() -> None:
     document = long_text("prose", STRANGER)
-    by_rules = readable_chars(document, reads_prose=True)
-    assert readable_chars(document, reads_prose=False) > 3 * by_rules
+    by_rules, by_model = (parts_to_read(document, reads_prose=is_read)[1][0] for is_read in (True, False))
+    assert by_model > 3 * by_rules
+
+
+JOURNAL: Final = {
+    "en": ("Dentist", "It rained all day, and the garden stayed closed. Nobody had seen the old boiler.\n"),
+    "de": ("Zahnarzt", "Es regnete den ganzen Tag, der Garten blieb zu. Niemand hatte den Ofen gesehen.\n"),
+    "fr": (
+        "Dentiste",
+        "Il a plu toute la journée, le jardin est resté fermé. Personne n'avait vu le four.\n",
+    ),
+    "es": ("Dentista", "Llovió todo el día, y el jardín se quedó cerrado. Nadie había visto la caldera.\n"),
+    "ru": ("Стоматолог", "Весь день шёл дождь, и сад был закрыт. Никто не видел старый котёл.\n"),
+    "zh": ("牙医", "昨天一直下雨，花园关着门。很多年没有人见过那个旧锅炉。\n"),  # noqa: RUF001
+}
+
+
+def journal(language: str, lines: int) -> Document:
+    row, line = JOURNAL[language]
+    text = (
+        f"- [ ] call Anna\n\n## Mon 30.11.\n\n- {row} 8:15\n\n## Notes\n\n{line * lines}\n"
+        f"## Wed 2.12.\n\n- [ ] call Ben\n\n## Notes\n\n{line * lines}\n"
+        f"## Thu 3.12.\n\n- {row} 9:45\n\n## Fri 4.12.\n\n- [ ] call Cleo\n"
+    )
+    written = datetime(2026, 11, 28, 12, tzinfo=UTC)
+    return Document(unit_key="a.md", text=text, content_hash="0" * 64, modified_at=written, provenance=OWN)
+
+
+@pytest.mark.parametrize("language", JOURNAL)
+def test_rows_at_both_ends_and_boxes_amid_a_long_journal_are_found(language: str) -> None:
+    short, long = (
+        extract(journal(language, lines)) for lines in (2, CHARS // 2 // len(JOURNAL[language][1]))
+    )
+    assert len(short.items) == len(JOURNAL[language]) + 3
+    assert [(item.table, item.data) for item in long.items] == [
+        (item.table, item.data) for item in short.items
+    ]
+    assert (short.notes.unread_chars, long.notes.unread_chars > CHARS / 2) == (0, True)
+
+
+@each("by", [OWN, STRANGER])
+def test_newest_message_of_a_long_chat_is_read(by: Provenance) -> None:
+    old = "".join(
+        f"[{1 + nth // 100:02}.10.26, 10:{nth % 60:02}:00] Ben: It rained all day, nobody came.\n"
+        for nth in range(1_600)
+    )
+    text = f"{old}[28.11.26, 09:00:00] Ann: I will send the contract to Ben by 4 December.\n"
+    document = Document(
+        unit_key="a.txt",
+        text=text,
+        content_hash="0" * 64,
+        media_type=CHAT,
+        modified_at=datetime(2026, 11, 28, 12, tzinfo=UTC),
+        provenance=by,
+        authors=((0, "Ben"), (len(old), "Ann")),
+    )
+    found = extract(document)
+    (item,) = found.items
+    assert (item.table, item.data["assignee"]) == ("tasks", ["Ann"])
+    assert item.quote == text[item.start : item.end]
+    assert item.start >= len(old)
+    assert found.notes.unread_chars > CHARS / 3

@@ -115,26 +115,33 @@ def test_name_with_swapped_letters_is_found_among_more_names_than_are_compared()
     assert similar("invioce-may.md", [*others, "invoice-may.md"]) == ["invoice-may.md"]
 
 
-@pytest.mark.parametrize("line", [None, 99])
-async def test_lines_behind_the_part_of_a_text_that_is_read_are_named(
+@pytest.mark.parametrize("line", [None, 40])
+async def test_lines_of_which_sentences_were_not_read_are_named_and_their_boxes_are_items(
     store: Store, agent: AgentRow, monkeypatch: pytest.MonkeyPatch, line: int | None
 ) -> None:
-    monkeypatch.setattr("hub.extraction.reading_cost.OWN_STEPS", 1)
+    monkeypatch.setattr("hub.extraction.reading_cost.OWN_STEPS", 150_000)
     monkeypatch.setattr("hub.extraction.reading_cost._OWN_STEPS_PER_CHAR", 0)
     lines = [f"{'It rained all day, and nobody came to see us. ' * 2} Nr {n:03}\n" for n in range(100)]
+    lines[49] = "\n- [ ] call Ann\n\n"
     bench = Bench(store, agent)
     bench.asking.models = bench.extractor.models = Models()
     link = bench.connect(runs=folder(a="".join(lines)))
     reasons = await Explainer(bench.previews).explain(agent, "a.md", line, link, within_s=20.0)
     said = [(reason.code, reason.lines) for reason in reasons if reason.code != "no_rule"]
-    assert said == [("unread", ""), ("beyond_budget", "21-100")]
-    assert f"{sum(map(len, lines[20:])):,} characters" in reasons[-1].because
+    boxes = [("new", "51")] if line is None else []
+    assert said == [("unread", ""), ("beyond_budget", "11-92"), *boxes]
+    (because,) = (reason.because for reason in reasons if reason.code == "beyond_budget")
+    assert "sentences in lines 11 to 92 were not read" in because
+    assert (
+        f"({sum(map(len, lines[10:90])):,} characters; rows with marks were read in lines 1 to 102)"
+        in because
+    )
 
 
-async def test_unread_end_of_a_text_that_is_too_long_to_explain_is_named(
+async def test_unread_lines_of_a_text_that_is_too_long_to_explain_is_named(
     store: Store, agent: AgentRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hub.extraction.reading_cost.OWN_STEPS", 1)
+    monkeypatch.setattr("hub.extraction.reading_cost.OWN_STEPS", 150_000)
     monkeypatch.setattr("hub.extraction.reading_cost._OWN_STEPS_PER_CHAR", 0)
     text = "It rained all day.\n" * 6_000
     bench = Bench(store, agent)
@@ -145,4 +152,4 @@ async def test_unread_end_of_a_text_that_is_too_long_to_explain_is_named(
     link = bench.connect(runs=folder(a=text))
     reasons = await Explainer(bench.previews).explain(agent, "a.md", None, link, within_s=20.0)
     assert [reason.code for reason in reasons] == ["settled", "beyond_budget", "too_long"]
-    assert "lines" in reasons[1].because
+    assert "sentences in 5," in reasons[1].because

@@ -106,7 +106,7 @@ const UNITS = (agent: string): readonly Column<UnitView>[] => [
   { head: "Error", kind: "text", cell: (unit) => unit.error ?? "" },
 ];
 
-/** Return the parts of a mail of which one was not read, and the unread end of a long text. */
+/** Return the parts of a mail of which one was not read, and how much of a long text was not. */
 function partsOf({ notes }: UnitView): string {
   const parts = typeof notes.parts === "object" ? Object.entries(notes.parts) : [];
   return [...parts.map(([part, times]) => (times > 1 ? `${count(times)} ${part}` : part)), ...unread(notes)].join(", ");

@@ -23,7 +23,7 @@ export function whyOf(path: string, agent: string): string {
 
 /** Return how much of a text was not read, as nothing or one remark. */
 export function unread({ unread_chars: chars, unread_lines: lines }: UnitView["notes"]): readonly string[] {
-  return typeof chars === "number" && typeof lines === "number" ? [`${count(lines)} ${lines === 1 ? "line" : "lines"} at its end not read (${count(chars)} characters)`] : [];
+  return typeof chars === "number" && typeof lines === "number" ? [`sentences in ${count(lines)} ${lines === 1 ? "line" : "lines"} not read (${count(chars)} characters)`] : [];
 }
 
 const COLUMNS: readonly Column<Reason>[] = [
