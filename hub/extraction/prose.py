@@ -1014,7 +1014,8 @@ class _Sentence:
                     elif self._text[last.end : clause.start].strip() not in ends:
                         found[-1] = last._replace(end=clause.end)
                 continue
-            while match.start("what") >= clause.end:  # "we ask you, parents, to come"
+            # "we ask you, parents, to come"
+            while match.start("what") >= clause.end and max(done, nth) + 1 < len(clauses):
                 done = max(done, nth) + 1
                 clause = _Clause(self._text[clause.start : clauses[done].end], clause.start, clause.is_more)
             groups = match.groupdict()
