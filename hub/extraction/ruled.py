@@ -217,7 +217,9 @@ def part_of(document: Document, begin: int, end: int) -> Document:
 
 def _moved(found: Iterable[_Placed], chars: int) -> tuple[_Placed, ...]:
     """Return items or notes of a part of a text with their places in the whole text."""
-    return tuple(msgspec.structs.replace(one, start=one.start + chars, end=one.end + chars) for one in found)
+    return tuple(
+        msgspec.structs.replace(item, start=item.start + chars, end=item.end + chars) for item in found
+    )
 
 
 def _without(form: RulesForm, parts: tuple[Place, Place]) -> RulesForm:
