@@ -51,15 +51,20 @@ _COLONS: Final = (":", "：")  # noqa: RUF001
 # characters cost a millisecond at worst, 20,000 would cost minutes.
 _LINE_CHARS: Final = 200
 MAIL_FIELD: Final = re.compile(r"(?:>[ \t]?)*[*_]*[^\W\d_][\w -]{0,24}[*_]*[ \t]?[:\uff1a]")
-# A line of a quotation, also behind the signs of a list; an invitation; a page whose address is kept with it.
+# A line of a quotation, also behind the signs of a list; an invitation; properties of a note.
 _QUOTED: Final = re.compile(
     r"^(?>(?:[-*+(] ?|[^\S\n]|\d{1,9}(?:[-.)]|(?=\s))|[A-Zx](?:\)|(?=\s)))*)(?<![-=])>[^\n]*", re.MULTILINE
 )
+_OWN_CALLOUT: Final = re.compile(r"\[!(?!quote|cite)", re.IGNORECASE)
 _INVITATION: Final = re.compile(r"^METHOD\b[^:\n]{0,99}:(?!PUBLISH)", re.MULTILINE | re.IGNORECASE)
-_CLIPPED: Final = re.compile(
-    r"^[\w-]{0,20}(?:source|ur[il]|link|origin|canonical|quelle|fuente|источник|来源)[\w-]{0,20}:[ \t]*+[\"'<]?https?://",
-    re.MULTILINE | re.IGNORECASE,
+_FRONT_MATTER: Final = re.compile(r"---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*\r?$", re.MULTILINE | re.DOTALL)
+_PROPERTY: Final = re.compile(
+    r"^[\"']?([^\W\d_][\w .-]{0,40}?)[\"']?[ \t]*:((?:[^\n]*)(?:\n(?:[ \t-][^\n]*)?)*)", re.MULTILINE
 )
+# Names of a page's address alone, and such as people also use; with these, another property tells a clipper.
+_SOURCES: Final = {"source", "sourceurl", "clippedfrom", "quelle", "fuente", "источник", "来源"}
+_LINKS: Final = {"url", "uri", "link", "permalink", "canonical", "canonicalurl", "originalurl"}
+_OF_PAGES: Final = {"author", "authors", "byline", "published", "publisher", "site", "clipped", "saved"}
 _FORWARD_SUBJECT: Final = re.compile(r"(?:fwd?|wg|tr|rv|пересл|переслано|пер)\s?(?:\[\d+\])?\s?:", re.I)
 _FORWARD_LINE: Final = re.compile(
     r"forwarded (?:message|mail)|weitergeleitete|пересыла|пересланн|переадресован|перенаправлен"
@@ -76,29 +81,33 @@ def fields_below(lines: Sequence[str], last: int) -> list[str]:
 def is_of_others(text: str) -> bool:
     """Return True for an invitation, and for a page that was clipped: its address is kept with it."""
     begin = text.lstrip("\ufeff \r\n")
-    front = begin.split("\n---", 1)[0] if begin.startswith("---") else ""
-    is_invitation = begin.startswith("BEGIN:VCAL") and _INVITATION.search(begin) is not None
-    return is_invitation or _CLIPPED.search(front) is not None
+    if begin.startswith("BEGIN:VCAL"):
+        return _INVITATION.search(begin) is not None
+    front = _FRONT_MATTER.match(begin)
+    found = _PROPERTY.findall(front[1]) if front else ()
+    named = {re.sub(r"[\W_]", "", name).casefold(): value for name, value in found}
+    addresses = {name for name, value in named.items() if re.search("https?://", value, re.IGNORECASE)}
+    return bool(addresses & _SOURCES or (addresses & _LINKS and named.keys() & _OF_PAGES))
 
 
 def quoted_lines(text: str) -> list[tuple[int, int]]:
-    """Return the lines of a text with the sign of a quotation, without those of a callout of Markdown."""
+    """Return the lines of a text with the sign of a quotation, without those of an own callout."""
     places: list[tuple[int, int]] = []
     is_callout, expected = False, -1
     for match in _QUOTED.finditer(text) if ">" in text else ():
         if match.start() != expected:  # the first line of a block
-            is_callout = match[0].lstrip("> \t").startswith("[!")
+            is_callout = _OWN_CALLOUT.match(match[0].lstrip("> \t")) is not None
         expected = match.end() + 1
         places += [] if is_callout else [match.span()]
     return places
 
 
-def others_at(text: str) -> Callable[[int], bool] | None:
+def others_at(text: str, *, is_own: bool = False) -> Callable[[int], bool] | None:
     """Return a function that returns True for a place in words of others; None: there are none.
 
-    Mails without signs are not found.
+    Mails without signs are not found. *is_own*: the text is no page or invitation, whatever it begins with.
     """
-    places = [(0, len(text))] if is_of_others(text) else quoted_lines(text)
+    places = [(0, len(text))] if not is_own and is_of_others(text) else quoted_lines(text)
 
     def is_by_others(place: int) -> bool:
         nth = bisect.bisect_right(places, (place, len(text))) - 1

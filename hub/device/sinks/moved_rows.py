@@ -2,8 +2,8 @@
 
 Of several lines of a row that at its recorded place counts. One in an archive, or in the note
 of an earlier day, is a copy that was left behind, if there is another line. One in words of others, as in a
-clipped page, is no moved row. A row that was moved has its place and its tick from there, but neither title
-nor day (``merging``).
+clipped page or a quotation, is no row. While it is there, the row is not deleted: its owner may have quoted
+it. A row that was moved has its place and its tick from there, but neither title nor day (``merging``).
 """
 
 import sqlite3
@@ -24,14 +24,15 @@ def locate_rows(
     being written just now, or was lost.
     """
     target, copies = sink.target, dict[str, Sequence[Found]]()
-    for key, lines in snapshot.copies.items():
-        copies[key] = _valid_lines(target, lines)
     found: dict[str, Found] = {}
     strays: dict[str, Found] = {}
+    for key, several in snapshot.copies.items():
+        copies[key] = _valid_lines(target, [line for line in several if not line.is_by_others])
     for key, row in recorded.items():
-        lines = copies.get(key) or [*filter(None, [snapshot.found.get(key)])]
-        strays.update((key, line) for line in lines if _is_stray(sink, row, line))
-        lines = [line for line in lines if not _is_stray(sink, row, line)]
+        single = snapshot.found.get(key)
+        lines = copies.get(key, [single] if single and not single.is_by_others else [])
+        if single and not lines:
+            strays[key] = single
         line = next((line for line in lines if line.place == row.place), next(iter(lines), None))
         # A row that is being written was not moved to an archive: a line there is older.
         if line and not (row.base_text is None and is_archived(target, line.place, line.fields)):
@@ -52,7 +53,7 @@ def locate_rows(
     again = {key: last_place(sink, row) for key, row in absent.items() if row.is_again}
     # A release that searched no archives took archived rows for deleted ones.
     deleted = {key: last_place(sink, row) for key, row in absent.items() if row.is_deleted}
-    if not lost and not again and target.was_searched(deleted):
+    if lost.keys() <= snapshot.strays.keys() and not again and target.was_searched(deleted | lost):
         return snapshot, []
     query = "SELECT DISTINCT place FROM sink_rows WHERE sink NOT IN (?, '')"
     others = {place for (place,) in db.execute(query, (sink.name,))}
@@ -79,15 +80,10 @@ def locate_rows(
     return wider._replace(found=found, strays={**strays, **wider.strays}), undecided
 
 
-def _is_stray(sink: Sink, row: RecordedRow, line: Found) -> bool:
-    """Return True for a line of others that is not at the own place of a row."""
-    return line.is_by_others and not (line.place == row.place and sink.target.owns(line.place))
-
-
 def _valid_lines(target: Target, lines: Sequence[Found]) -> list[Found]:
     """Return the lines of a row without copies that were left behind; in archives alone, the last line."""
-    current = [line for line in lines if not is_archived(target, line.place, line.fields)] or [lines[-1]]
-    latest = current[0].place  # of several days
+    current = [line for line in lines if not is_archived(target, line.place, line.fields)] or [*lines[-1:]]
+    latest = current[0].place if current else ""  # of several days
     return [line for line in current if line.place == latest or not target.owns(line.place)]
 
 

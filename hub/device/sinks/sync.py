@@ -243,13 +243,18 @@ class _Pass:
             unreadable = snapshot.unreadable.get(key) or snapshot.unreadable.get(row.place)
             if found is None and unreadable:
                 self._problems.append(unreadable)
-            elif self._compare_row(row, self._approved.get(key), found):
+            elif self._compare_row(row, self._approved.get(key), found, is_quoted=key in snapshot.strays):
                 agreed.add(key)
         known = self._recorded.keys() | self._approved.keys()
         end_waits(self._db, self._sink.name, self._waits.keys() & agreed | self._waits.keys() - known)
 
-    def _compare_row(self, row: RecordedRow, approved: ApprovedRow | None, found: Found | None) -> bool:
-        """Compare both sides of a row; return True if there is nothing to write to the target."""
+    def _compare_row(
+        self, row: RecordedRow, approved: ApprovedRow | None, found: Found | None, *, is_quoted: bool
+    ) -> bool:
+        """Compare both sides of a row; return True if there is nothing to write to the target.
+
+        *is_quoted*: a line in words of others has its key, so that it was not deleted.
+        """
         place, fields = (row.place, row.base) if found is None else (found.place, found.fields)
         is_history = is_archived(self._sink.target, place, fields)
         if approved is None and (found is None or is_history):
@@ -258,7 +263,7 @@ class _Pass:
             self._removed[row.key] = None
             return False
         elif found is None and row.base_text is not None:
-            if not is_history and not row.is_deleted:
+            if not is_history and not row.is_deleted and not is_quoted:
                 self._note_deleted(row, approved)
         elif found is None or not row.is_current(approved, found):
             return self._merge(row, approved, found)

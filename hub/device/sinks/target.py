@@ -28,7 +28,7 @@ class Found(NamedTuple):
         line: the number of its line, where a place has lines.
         source: the text from which the fields are parsed. While it and the row of the device are as they were
             recorded, the fields are not used. Empty: they are always used.
-        is_by_others: it is in a clipped page, an invitation or a quotation, so that no row was moved there.
+        is_by_others: it is in a clipped page, an invitation or a quotation, so that it is not the row.
     """
 
     fields: Fields

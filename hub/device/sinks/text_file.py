@@ -58,9 +58,11 @@ def spliced(
 ) -> str:
     """Return the text with rows in place of those with the same keys, or at its end, and without others."""
     waiting = {put.key: put for put in puts}
-    parts, at = [], 0
+    parts, at, is_quoted = [], 0, _quoted_in(form, text)
     changed = {key: tables[key] for key in (*waiting, *removals) if key in tables}
     for piece in form.pieces(text, changed):
+        if is_quoted is not None and is_quoted(piece.start):
+            continue
         if (put := waiting.pop(piece.key, None)) is None and piece.key not in removals:
             continue  # a copy of the row
         parts += [text[at : piece.start], "" if put is None else form.rendered(put, text, piece)]
@@ -69,6 +71,11 @@ def spliced(
     for put in waiting.values():
         text = form.insert(text, put)
     return text
+
+
+def _quoted_in(form: Format, text: str) -> Callable[[int], bool] | None:
+    """Return ``others_at`` of a place's own file; a title in a todo.txt may begin as a quotation."""
+    return None if form.kind == "todo.txt" else others_at(text, is_own=True)
 
 
 def _first_piece(form: Format, source: str, key: str, table: DeviceTable) -> Piece:
@@ -144,7 +151,8 @@ class TextFile:
                 if self.owns(place):
                     raise
                 contents[place], at_ms, text = None, 0, ""
-            line, at, is_by_others = 1, 0, others_at(text)
+            line, at = 1, 0
+            is_by_others = _quoted_in(self._form, text) if self.owns(place) else others_at(text)
             for piece in self._form.pieces(text, tables):
                 line, at = line + text.count("\n", at, piece.start), piece.start
                 source = piece.context + text[piece.start : piece.end]

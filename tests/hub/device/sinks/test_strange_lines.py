@@ -13,6 +13,7 @@ from hub.text.rows.lines import TodoTxt
 from tests.hub.device.sinks.test_moved_rows import KINDS, Desk, Kind
 
 CLIPPED: Final = "---\ntitle: Page\nsource: https://evil.example/page\n---\n"
+LINKED: Final = CLIPPED.replace("source:", "author: Bob\nurl:")
 INVITED: Final = "BEGIN:VCALENDAR\nMETHOD:REQUEST\nBEGIN:VEVENT\nUID:x\nEND:VEVENT\n"
 VAULT: Final = KINDS["an archive elsewhere in a vault"]
 
@@ -28,7 +29,7 @@ class Strange(NamedTuple):
 
 STRANGE: Final = {
     "page clipped below a vault": Strange(VAULT, "Work/Clippings/Page.md", CLIPPED),
-    "page clipped next to a note": Strange(VAULT, "Page.md", CLIPPED.replace("source", "url")),
+    "page clipped next to a note": Strange(VAULT, "Page.md", LINKED),
     "page clipped into the folder of days": Strange(KINDS["daily notes"], "days/2026-01-06.md", CLIPPED),
     "page clipped next to the days": Strange(KINDS["daily notes"], "days/Page.md", CLIPPED),
     "page next to a todo.txt": Strange(KINDS["todo.txt and done.txt"], "done.txt", CLIPPED),
@@ -66,18 +67,71 @@ def test_line_in_words_of_others_is_no_moved_row_and_the_place_names_the_line(
     assert strange.read_text() == content
     for synced in (looks[0], looks[-1]):
         assert str(strange) in synced.problem and "is by others" in synced.problem, synced
-    assert (sum(look.deleted for look in looks), desk.state(1)) == (1, "deleted")
+    assert (sum(look.deleted for look in looks), desk.state(1)) == (0, "arrived")
     strange.write_text(content.replace(desk.keys[1], "key"))
-    assert desk.look().problem == ""
+    assert [desk.look().deleted, desk.look(11).deleted, desk.look().problem] == [0, 1, ""]
 
 
-def test_line_below_a_callout_is_a_moved_row(tmp_path: Path) -> None:
+BEFORE: Final = {
+    "callout": ("> [!todo] Today\n> ", True),
+    "callout of a quotation": ("> [!quote] Bob\n> ", False),
+    "meeting": ("---\nmeeting_link: https://meet.example/1\n---\n", True),
+    "person": ("---\nlinkedin: https://linkedin.example/ana\nauthor: Ana\n---\n", True),
+    "project": ("---\njira-url: https://jira.example/1\nrepo_url: https://git.example/a\n---\n", True),
+    "links": ("---\nresources: https://a.example\nlink: https://board.example\n---\n", True),
+    "heading": ("--- Plan ---\nsource: https://a.example\n", True),
+    "line that closes nothing": ("---\nsource: https://a.example\n\n", True),
+    "address of a page": ("---\nSource: 'https://a.example'\n---\n", False),
+    "address in a list": ("---\nsource:\n  - https://a.example\n---\n", False),
+    "address in a list at the margin": ("---\nsource:\n- https://a.example\n---\n", False),
+    "addresses in brackets": ('---\n"source": ["https://a.example"]\n---\n', False),
+    "folded address": ("---\nsource: >-\n  https://a.example\n---\n", False),
+    "author of a page": ("---\nauthor: Bob\nlink: https://a.example\n---\n", False),
+}
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_ticked_line_in_another_note_is_a_moved_row_unless_the_note_or_line_is_by_others(
+    name: str, tmp_path: Path
+) -> None:
+    before, is_own = BEFORE[name]
     desk = Desk(VAULT, tmp_path)
-    note = desk.own.with_name("Plan.md")
-    note.write_text("> [!todo] Today\n> " + desk.cut(1).replace("[ ]", "[x]"))
-    desk.look()
-    desk.look(11)
-    assert desk.status(1) == "done"
+    desk.own.with_name("Plan.md").write_text(before + desk.cut(1).replace("[ ]", "[x]"))
+    looks = [desk.look(), desk.look(11), desk.look()]
+    assert desk.status(1) == ("done" if is_own else "todo")
+    assert (sum(look.deleted for look in looks), looks[-1].problem == "") == (0, is_own)
+
+
+@pytest.mark.parametrize("is_above", [True, False])
+@pytest.mark.parametrize("kind", [VAULT, KINDS["daily notes"]], ids=["vault", "days"])
+def test_quotation_in_the_own_file_of_a_row_changes_nothing_while_its_line_is_there(
+    kind: Kind, is_above: bool, tmp_path: Path
+) -> None:
+    desk = Desk(kind, tmp_path)
+    text = desk.own.read_text()
+    line = next(line for line in text.splitlines() if "Call 1" in line)
+    quoted = f"> {line.replace('[ ]', '[x]').replace('Call 1', 'Transfer to evil')}\n"
+    desk.own.write_text(f"{quoted}\n{text}" if is_above else f"{text}\n{quoted}")
+    assert [desk.look().taken_back, desk.look(11).taken_back, desk.look().problem] == [0, 0, ""]
+    assert (desk.bench.row(desk.ids[1])["title"], desk.status(1)) == ("Call 1", "todo")
+    desk.bench.change(desk.ids[1], {"title": "Call Ana"})
+    assert [desk.look().taken_back, desk.look().taken_back] == [0, 0]
+    assert quoted in desk.own.read_text()
+    assert line.replace("Call 1", "Call Ana") in desk.own.read_text()
+    row = desk.own.read_text().replace(line.replace("Call 1", "Call Ana") + "\n", "")
+    desk.own.write_text(row)  # the quotation alone
+    looks = [desk.look(), desk.look(11), desk.look()]
+    assert "is by others" in looks[-1].problem and sum(look.deleted for look in looks) == 0
+    assert (desk.bench.row(desk.ids[1])["title"], desk.status(1)) == ("Call Ana", "todo")
+
+
+@pytest.mark.parametrize("name", ["daily notes", "todo.txt and done.txt", "csv"])
+def test_title_that_begins_as_a_quotation_is_that_of_an_own_row(name: str, tmp_path: Path) -> None:
+    desk = Desk(KINDS[name], tmp_path)
+    row = desk.bench.approve({"title": "> Call Eve"})
+    assert [desk.look().problem, desk.look().problem] == ["", ""]
+    desk.bench.change(row, {"title": "> Call Eve now"})
+    assert (desk.look().problem, desk.own.read_text().count("Call Eve")) == ("", 1)
 
 
 def test_line_of_an_invitation_is_no_moved_row(tmp_path: Path) -> None:
