@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from hub.document import Document
-from hub.text.files import CHAT, HTML, MAIL, MBOX, is_named, media_type_of
+from hub.text.files import CALENDAR, CHAT, HTML, MAIL, MBOX, is_named, media_type_of
 from hub.text.quotations import is_of_others, others_at
-from protocol.items import ProvenanceOrigin, Rank
+from protocol.items import Provenance, ProvenanceOrigin, Rank
 
 _FROM_OTHERS: Final[Mapping[str | None, ProvenanceOrigin]] = {
     MAIL: ProvenanceOrigin.MAIL,
@@ -50,3 +50,19 @@ def ranks_in(document: Document) -> Callable[[int], Rank]:
     if is_by_others is None:
         return lambda place: whole
     return lambda place: Rank.OTHERS if is_by_others(place) else whole
+
+
+def provenances_in(document: Document) -> Callable[[int], Provenance | None]:
+    """Return a function that returns who wrote the text at a place of a document, if known.
+
+    In a file of the owner, a page and a quotation have the origin of what they were copied from.
+    """
+    rank_at, is_by_others = ranks_in(document), rank_of_document(document) is Rank.OTHERS
+    whole = ProvenanceOrigin.CALENDAR if document.media_type == CALENDAR else ProvenanceOrigin.WEB
+    copied = Provenance(origin=whole if is_by_others else ProvenanceOrigin.MAIL, trusted=False)
+
+    def provenance_at(place: int) -> Provenance | None:
+        known = document.provenance_at(place)
+        return copied if known is not None and known.rank > rank_at(place) else known
+
+    return provenance_at

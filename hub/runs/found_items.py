@@ -15,7 +15,7 @@ import msgspec
 from hub.base.clock import epoch_ms, from_epoch_ms
 from hub.base.dates import day_at
 from hub.document import Document
-from hub.extraction.authorship import ranks_in
+from hub.extraction.authorship import provenances_in, ranks_in
 from hub.extraction.chunk import sentences
 from hub.extraction.items import Item
 from hub.text.files import OFFICE
@@ -23,7 +23,7 @@ from hub.text.folding import fold
 from hub.text.item_text import with_clean_title
 from protocol.frame import Field, Record
 from protocol.ids import RunId, content_of, traceparent
-from protocol.items import Changed, FoundBy, ItemSource, Rank, Unresolved
+from protocol.items import Changed, FoundBy, ItemSource, Provenance, Rank, Unresolved
 from protocol.tables import SUGGESTED, DeviceTable, Tables
 from protocol.tool_calls import Action, ToolCall
 from storage.runs.items import FoundItem, ItemRow
@@ -46,7 +46,8 @@ def found_items(
     Args:
         unsure: those of *items* that are held until their owner approves them.
     """
-    held, rank_at = {id(item) for item in unsure}, ranks_in(document)
+    held = {id(item) for item in unsure}
+    rank_at, provenance_at = ranks_in(document), provenances_in(document)
     return [
         _found(
             document,
@@ -56,6 +57,7 @@ def found_items(
             tables[item.table],
             is_unsure=id(item) in held,
             rank=rank_at(item.start),
+            provenance=provenance_at(item.start),
         )
         for ordinal, item in enumerate(items)
     ]
@@ -70,6 +72,7 @@ def _found(
     *,
     is_unsure: bool,
     rank: Rank,
+    provenance: Provenance | None,
 ) -> FoundItem:
     given: Record = {name: value for name, value in item.data.items() if value is not None}
     data = with_clean_title(table, given)
@@ -102,7 +105,7 @@ def _found(
         place_hash=place_hash,
         date_ms=at_ms,
         warnings=item.warnings,
-        source=source_of(document, item, zone),
+        source=source_of(document, item, zone, provenance),
         is_by_rule=item.origin == "rule",
         is_of_event=item.date_of_series is not None,
         is_unsure=is_unsure,
@@ -198,7 +201,9 @@ def frame_of(
     )
 
 
-def source_of(document: Document, item: Item, timezone: str | None = None) -> dict[str, Any]:
+def source_of(
+    document: Document, item: Item, timezone: str | None = None, provenance: Provenance | None = None
+) -> dict[str, Any]:
     """Return an item's source in wire format; *timezone* is the zone in which its days begin."""
     unresolved = [
         Unresolved(field=field, words=words[:MAX_VALUE_CHARACTERS])
@@ -215,7 +220,7 @@ def source_of(document: Document, item: Item, timezone: str | None = None) -> di
         counted=list(item.counted[:MAX_UNRESOLVED]),
         link=document.link,
         timezone=timezone,
-        provenance=document.provenance_at(item.start),
+        provenance=provenance,
         found_by=FoundBy(item.origin),
         line=document.line_at(item.start),
         marks=[] if document.media_type in OFFICE else list(item.marks[:MAX_UNRESOLVED]),

@@ -8,13 +8,14 @@ import msgspec
 import pytest
 
 from hub.document import Document
-from hub.extraction.authorship import ranks_in
+from hub.extraction.authorship import rank_of_unit, ranks_in
 from hub.extraction.duplicates import deduplicate
 from hub.extraction.items import ExtractionOptions, Item
 from hub.extraction.ruled import ToRead
 from hub.runs.found_items import found_items
 from hub.runs.item_ranks import covering_rank, rank_of
 from hub.runs.matching import UNWANTED_TIMES, decide
+from hub.text.rows.same_things import Thing, author_of, same_things
 from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.items import Provenance, ProvenanceOrigin, Rank
 from protocol.lifecycles import CallState
@@ -275,6 +276,7 @@ TEXTS: Final = {
     "below a quotation": ("notes/a.md", None, "> Bob\n\n- [ ] WORDS\n", Rank.OWN),
     "callout": ("notes/a.md", None, "> [!todo] Today\n> - [ ] WORDS\n", Rank.OWN),
     "clipped page": ("notes/a.md", None, "---\nsource: https://x.example\n---\n- [ ] WORDS\n", Rank.OTHERS),
+    "callout of a quotation": ("notes/a.md", None, "> [!cite]\n> - [ ] WORDS\n", Rank.OTHERS),
     "own front matter": ("notes/a.md", None, "---\ntags: home\n---\n- [ ] WORDS\n", Rank.OWN),
     "invitation": ("notes/a.ics", None, "BEGIN:VCALENDAR\nMETHOD:REQUEST\nSUMMARY:WORDS\n", Rank.OTHERS),
     "saved mail": ("notes/a.eml", None, "WORDS\n", Rank.OTHERS),
@@ -292,7 +294,31 @@ def test_words_have_the_rank_of_their_author_in_a_text_of_each_kind(kind: str) -
     path, author, text, rank = TEXTS[kind]
     provenance = None if author is None else AUTHORS[author]
     document = Document(unit_key=path, text=text, content_hash="0" * 64, provenance=provenance)
-    assert ranks_in(document)(text.index("WORDS")) is rank
+    at = text.index("WORDS")
+    assert ranks_in(document)(at) is rank
+    by = msgspec.structs.replace(document, provenance=provenance or AUTHORS[rank_of_unit(path)])
+    (one,) = found_items(by, [msgspec.structs.replace(item(), start=at, end=at + 5)], "UTC", TABLES)
+    assert msgspec.convert(one.source["provenance"], Provenance).rank is rank
+
+
+def test_quoted_line_with_a_day_hides_no_own_line_without_one() -> None:
+    texts = {
+        NOTE: "Bob:\n> - [ ] Clean the old kitchen of Anna",
+        OTHER: "- [ ] Clean the old kitchen of Anna",
+    }
+    things = []
+    for path, text in texts.items():
+        own = Document(unit_key=path, text=text, content_hash="0" * 64, provenance=AUTHORS[Rank.OWN])
+        fields = {"dueDate": DAY} if path == NOTE else {}
+        start = text.index("- [ ]")
+        one = msgspec.structs.replace(item(text[start + 6 :], **fields), start=start, end=len(text))
+        (new,) = found_items(own, [one], "UTC", TABLES)
+        by = author_of(msgspec.convert(new.source["provenance"], Provenance))
+        things.append(
+            Thing(id=path, owner="", table=TABLES[TableName.TASKS], data=new.data, path=path, by=by)
+        )
+    assert same_things(things) == []
+    assert len(same_things(msgspec.structs.replace(thing, by="") for thing in things)) == 1
 
 
 @pytest.mark.parametrize(
