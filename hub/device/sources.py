@@ -17,6 +17,7 @@ from hub.text import archives
 from hub.text.decoding import decode
 from hub.text.excerpt import Excerpt, Excerpts
 from hub.text.files import AUDIO, HTML, MAIL, MBOX, OFFICE, PICTURES, NotConvertible, media_type_of
+from hub.text.quotations import others_at
 from hub.text.rows.ticks import line_around, lines_of, place_of_quote, tick_of
 
 MAX_BYTES: Final = 4 << 20  # of a file that is searched for a quote; the state of larger files is unknown
@@ -99,11 +100,11 @@ class Sources:
         return text[text.rfind("\n", 0, begin) + 1 : end]
 
     def ticked(self, path: str | None, quote: str | None, start: int | None) -> str | None:
-        """Return the line or to-do of a quote if it is done."""
+        """Return the line or to-do of a quote if it is done, and in no words of others."""
         root, file = self._place(path)
         text = self._plain(file) if root is not None and quote else None
         kind = "ics" if file.suffix == ".ics" else "todo.txt"
-        tick = None if text is None or not quote else tick_of(text, quote, start, kind)
+        tick = None if text is None or not quote else tick_of(text, quote, start, kind, 0, others_at(text))
         if text is None or tick is None or not tick.is_done:
             return None
         begin, end = tick[-2:] if kind == "ics" else line_around(text, tick.start)

@@ -26,9 +26,12 @@ from hub.device.sinks.reports import OWN_LINE
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import Synced
 from hub.device.sinks.text_file import bytes_of, content_of, replace_content, require_writable, text_in
+from hub.device.verdicts import read_remarks
 from hub.text.folding import words_of
+from hub.text.quotations import others_at
 from hub.text.rows.row import TargetFailed
 from hub.text.rows.row_keys import key_of
+from hub.text.rows.same_things import author_of
 from hub.text.rows.ticks import Tick, tick_of
 from protocol.tables import TABLES, TableName
 
@@ -36,7 +39,7 @@ SOURCES: Final = ""  # no sink of the settings has this name
 _SEARCH_MS: Final = 600_000  # between two searches for the same missing file
 _TASKS: Final = """
 SELECT tasks.id, tasks.status = 'done', tasks."isApproved", calls.source_path, calls.quote, calls.quote_start,
-    json_remove(base, '$.inode'), json_extract(base, '$.inode'), digest
+    json_remove(base, '$.inode'), json_extract(base, '$.inode'), digest, calls.remarks
 FROM tasks JOIN reviews ON reviews.tbl = 'tasks' AND reviews.row_id = tasks.id
 JOIN calls ON calls.call_id = reviews.call_id
 LEFT JOIN sink_rows ON sink_rows.sink = '' AND sink_rows.row_id = tasks.id
@@ -70,6 +73,7 @@ class _LineTask(NamedTuple):
     base: str | None
     inode: int | None
     digest: str | None
+    remarks: str | None
 
 
 def tick_sources(
@@ -229,8 +233,10 @@ class _TickedFile:
         self._file, self._inode, self._content = file, inode_at(str(file)), content_of(file)[0]
         self._text, self._newline = text_in(str(file), self._content, "\n")
         self.lines: dict[Tick, list[_LineTask]] = {}
+        is_by_others = others_at(self._text)
         for task in tasks:
-            tick = tick_of(self._text, task.quote, task.start, kind, at_ms)
+            is_own = author_of(read_remarks(task.remarks).provenance) == ""
+            tick = tick_of(self._text, task.quote, task.start, kind, at_ms, is_by_others if is_own else None)
             if tick is not None:
                 self.lines.setdefault(tick, []).append(task)
 

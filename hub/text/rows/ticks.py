@@ -5,6 +5,7 @@ todo.txt, the state of a to-do.
 """
 
 import re
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from hub.text.folding import splits, words_of
@@ -55,21 +56,29 @@ def lines_of(text: str, title: str) -> list[Line]:
     return found
 
 
-def place_of_quote(text: str, quote: str, start: int | None = None) -> tuple[int, int] | None:
+def place_of_quote(
+    text: str, quote: str, start: int | None = None, is_by_others: Callable[[int], bool] | None = None
+) -> tuple[int, int] | None:
     """Return where a quote is: at *start*, once in the text, or in one line that was ticked since.
 
-    It begins and ends with whole words: another line may begin with the same letters.
+    It begins and ends with whole words: another line may begin with the same letters. *is_by_others* is
+    ``others_at`` of the text, if the quote is in no words of others.
     """
     if not quote.strip():
         return None
-    if start is not None and text.startswith(quote, start) and _is_whole(text, start, len(quote)):
+
+    def is_at(at: int, words: str) -> bool:
+        is_own_place = is_by_others is None or not is_by_others(at)
+        return is_own_place and not splits(text, at) and not splits(text, at + len(words))
+
+    if start is not None and text.startswith(quote, start) and is_at(start, quote):
         return start, start + len(quote)
     at = -1
     whole: list[int] = []
     for _ in range(_MAX_FOUND):
         if (at := text.find(quote, at + 1)) < 0 or len(whole) > 1:
             break
-        whole += [at] if _is_whole(text, at, len(quote)) else []
+        whole += [at] if is_at(at, quote) else []
     if len(whole) == 1 and at < 0:
         return whole[0], whole[0] + len(quote)
     lead = _LEAD.match(quote)
@@ -80,19 +89,27 @@ def place_of_quote(text: str, quote: str, start: int | None = None) -> tuple[int
         if (at := text.find(words, at + 1)) < 0:
             return (places[0], places[0] + len(words)) if len(places) == 1 else None
         begin = _line_begin(text, at, max(0, at - _LEAD_CHARS))
-        is_line = _is_whole(text, at, len(words)) and _LEAD.fullmatch(text, begin, at)
+        is_line = is_at(at, words) and _LEAD.fullmatch(text, begin, at)
         places += [at] if is_line else []
     return None
 
 
-def tick_of(text: str, quote: str, start: int | None, kind: str, at_ms: int = 0) -> Tick | None:
+def tick_of(
+    text: str,
+    quote: str,
+    start: int | None,
+    kind: str,
+    at_ms: int = 0,
+    is_by_others: Callable[[int], bool] | None = None,
+) -> Tick | None:
     """Return the tick of the only line or to-do of a quote; None if it has none, or further ones.
 
     Args:
         kind: that of a place with this text: Markdown has boxes, a todo.txt may have boxes besides.
         at_ms: when it is ticked, in epoch milliseconds.
+        is_by_others: as for ``place_of_quote``.
     """
-    if (found := place_of_quote(text, quote, start)) is None:
+    if (found := place_of_quote(text, quote, start, is_by_others)) is None:
         return None
     at, end = found
     if kind == "ics":
@@ -120,7 +137,3 @@ def line_around(text: str, at: int) -> tuple[int, int]:
 def _line_begin(text: str, at: int, first: int = 0) -> int:
     begin = text.rfind("\n", first, at) + 1
     return max(begin, text.rfind("\r", max(begin, first), at) + 1)
-
-
-def _is_whole(text: str, at: int, length: int) -> bool:
-    return not splits(text, at) and not splits(text, at + length)

@@ -97,7 +97,11 @@ TICK: Record = {"status": "done"}
     ("line", "more", "changes", "is_applied"),
     [
         ("- [x] call Ana", {}, TICK, True),
-        ("> 2. [X] call Ana on Friday", {}, TICK, True),
+        ("2. [X] call Ana on Friday", {}, TICK, True),
+        ("> [X] call Ana", {}, TICK, False),
+        ("> [X] call Ana", {"is_open": True}, TICK, False),
+        ("- [ ] call Ana\n> - [x] call Ana", {}, TICK, False),
+        ("---\nsource: https://a.example\n---\n- [x] call Ana", {}, TICK, False),
         ("x (A) call Ana", {}, TICK, True),
         ("x 2026-11-28 2026-11-20 call Ana pri:A", {"quote": "(A) 2026-11-20 call Ana"}, TICK, True),
         ("[x] call Ana", {}, TICK, True),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -17,7 +18,7 @@ from hub.device.sinks.text_file import TextFile
 from hub.text.rows.lines import Markdown, TodoTxt
 from hub.text.rows.row_format import Format
 from protocol.frame import Record
-from protocol.items import ItemSource
+from protocol.items import ItemSource, Provenance, ProvenanceOrigin
 from protocol.tables import SUGGESTED
 from protocol.tool_calls import Action, ToolCall
 from tests.support.clock import FakeClock, SeededChance
@@ -31,12 +32,24 @@ class Note:
     """Note in a shared folder, and a done task that was found in it."""
 
     def __init__(
-        self, folder: Path, text: str, quote: str, *, is_done: bool = True, name: str = "plan.md"
+        self,
+        folder: Path,
+        text: str,
+        quote: str,
+        *,
+        is_done: bool = True,
+        name: str = "plan.md",
+        is_others: bool = False,
     ) -> None:
         self.root = folder / "notes"
         self.root.mkdir()
         self.path, self.db = self.root / name, folder / "desk.db"
         self.path.write_bytes(text.encode())
+        self.provenance = (
+            Provenance(origin=ProvenanceOrigin.MAIL, trusted=False)
+            if is_others
+            else Provenance(origin=ProvenanceOrigin.OWN, trusted=True)
+        )
         self.find(quote)
         approve(self.db, [1], at_ms=AT)
         if is_done:
@@ -46,7 +59,7 @@ class Note:
         """Find another task."""
         start = self.path.read_bytes().decode().find(quote)
         path, end = f"notes/{self.path.name}", start + len(quote)
-        source = ItemSource(path=path, quote=quote, start=start, end=end)
+        source = ItemSource(path=path, quote=quote, start=start, end=end, provenance=self.provenance)
         data = {"title": "Pay", **SUGGESTED}
         self.apply(ToolCall(id=f"c{number}", action=Action.INSERT, table="tasks", data=data, source=source))
 
@@ -93,6 +106,35 @@ def test_tick_changes_only_the_box_of_a_done_task(tmp_path: Path, text: str, quo
     assert note.tick() == ("", after)
     note.path.write_bytes(text.encode())  # its owner opens the box again
     assert note.tick() == ("", text)
+
+
+QUOTED: Final = {
+    "a copy at the place of the line": ("> [x] Pay Ana\n\n- [ ] Pay Ana\n", "todo"),
+    "a copy above the line": ("Bob wrote:\n> - [x] Pay Ana\n\n- [ ] Pay Ana\n", "todo"),
+    "a copy above another line": ("Bob wrote:\n> - [x] Pay Ana\n\n- [ ] Pay Bo\n", "todo"),
+    "a copy alone": ("> - [x] Pay Ana\n", "todo"),
+    "a clipped page": ("---\nsource: https://a.example\n---\n- [x] Pay Ana\n", "todo"),
+    "a copy above the ticked line": ("> - [ ] Pay Ana\n\n- [x] Pay Ana\n", "done"),
+    "a callout": ("> [!todo]\n> - [x] Pay Ana\n", "done"),
+}
+
+
+@pytest.mark.parametrize("name", QUOTED)
+def test_tick_in_words_of_others_in_an_own_file_of_a_sink_is_no_tick_of_its_task(
+    name: str, tmp_path: Path
+) -> None:
+    text, status = QUOTED[name]
+    note = Note(tmp_path, "- [ ] Pay Ana\n", "Pay Ana", is_done=False)
+    sink = Sink("plan", TextFile(note.path, Markdown()), ("tasks",), back=True, kind="markdown")
+    note.states(sink)
+    note.path.write_text(text)
+    assert note.states(sink) == ([status], [True], text)
+
+
+@pytest.mark.parametrize("is_quoted", [True, False])
+def test_done_task_is_ticked_in_a_quotation_if_it_was_found_there(is_quoted: bool, tmp_path: Path) -> None:
+    note = Note(tmp_path, "> - [ ] Pay\n", "Pay", is_others=is_quoted)
+    assert note.tick() == ("", "> - [x] Pay\n" if is_quoted else "> - [ ] Pay\n")
 
 
 @pytest.mark.parametrize("more", ["", "\r\nSell\n"])
@@ -357,7 +399,8 @@ COMPLETED = f"STATUS:COMPLETED\r\nCOMPLETED:{CLOCK.now():%Y%m%dT%H%M%SZ}\r\nPERC
 def test_task_line_of_a_place_is_ticked_and_opened_on_both_sides(
     tmp_path: Path, kind: str, text: str, quote: str, done: str, again: str | None
 ) -> None:
-    note = Note(tmp_path, text, quote or text.partition("\n")[0], is_done=False)
+    words = quote or text.partition("\n")[0]
+    note = Note(tmp_path, text, words, is_done=False, is_others=text[0] == ">")
     sink = Sink("todo", TextFile(note.path, FORMATS[kind]()), ("tasks",), kind=kind)
     again = text if again is None else again
 
