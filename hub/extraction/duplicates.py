@@ -3,7 +3,8 @@
 Two items are equal if they are of the same table, overlap in the text, have similar titles, and do not
 contradict each other: "call Bob" on Monday and on Tuesday are two items, as are items for Anna and Ben. The
 same words at another place are another item: a list may contain "call Bob" twice on purpose. But a sentence
-that says no more than another place of its document is no item of its own. Titles are similar if each
+that says no more than another place of its document is no item of its own. Nor are words of others that say
+no more than those of a higher rank. Titles are similar if each
 word of one has a similar word in the other. An additional word is a difference, except for stop words and the
 names of the assignees.
 """
@@ -69,7 +70,8 @@ def deduplicate(
         is_new = _claim(same[_meaning(item, title, deciding)], (item.start, item.end))
         alike = _find_alike(neighbours, item, words, unique, deciding) if is_new else None
         first = by_words.setdefault((item.table, words), item)
-        is_repeated = first is not item and _is_of_words(item) and _covers(first, item, deciding)
+        is_less = _is_of_words(item) or rank_at(item.start) < rank_at(first.start)
+        is_repeated = first is not item and is_less and _covers(first, item, deciding)
         if not is_new or alike is not None or is_repeated:
             doubles.append(_double(item))
             if (

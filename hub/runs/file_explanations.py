@@ -487,6 +487,7 @@ class Explainer:
         top.judged = WEIGHED[f"document_{kind}"] if any(item.evidence for item in found.items) else ""
         found, tiers = tiered(document, found, decided)
         items = found_items(document, found.items, order.settings.timezone, options.tables, tiers.unsure)
+        ordered = [found.items[item.ordinal] for item in items]
         finder = preview.finder(document)
 
         def read(c: Connection) -> KnownItems:
@@ -522,7 +523,7 @@ class Explainer:
                 for tier, some in zip(TieredItems._fields, tiers, strict=True)
                 for item in some
             }
-            rows = [*_of_items(file, found, decisions, judgements), *_of_rows(file, document, left)]
+            rows = [*_of_items(file, ordered, decisions, judgements), *_of_rows(file, document, left)]
             rows += [*_of_unlikely(file, tiers.unlikely, judgements), *_of_dropped(file, found, rows)]
             rows += [*_of_others(file, document.text, everything, order.settings.data_types, unread, rows)]
             return sorted(rows, key=lambda row: row[0])
@@ -680,11 +681,11 @@ def _judgement(tier: str, item: Item, moved: str) -> str:
 
 
 def _of_items(
-    file: _File, found: Extraction, decisions: Sequence[Decision], judgements: Mapping[int, str]
+    file: _File, items: Iterable[Item], decisions: Sequence[Decision], judgements: Mapping[int, str]
 ) -> Rows:
     """Yield the reasons of the items that are found in a text now."""
     limits = ", ".join(file.notes.get("left_out", ()))
-    for item, decision in zip(found.items, decisions, strict=True):
+    for item, decision in zip(items, decisions, strict=True):
         row, other = decision.before, decision.elsewhere
         if other is not None:
             reason = file.reason("duplicate", table=other.target_table, item_id=other.id, path=other.unit_key)

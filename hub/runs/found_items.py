@@ -43,12 +43,14 @@ def found_items(
 ) -> list[FoundItem]:
     """Return the items of a document with their comparison keys; their days begin in *timezone*.
 
+    Those in words of the highest rank come first, so that words of others exhaust no limit before them.
+
     Args:
         unsure: those of *items* that are held until their owner approves them.
     """
     held = {id(item) for item in unsure}
     rank_at, provenance_at = ranks_in(document), provenances_in(document)
-    return [
+    found = [
         _found(
             document,
             ordinal,
@@ -61,6 +63,7 @@ def found_items(
         )
         for ordinal, item in enumerate(items)
     ]
+    return sorted(found, key=lambda item: -item.rank)
 
 
 def _found(

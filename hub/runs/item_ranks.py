@@ -7,11 +7,13 @@ decided line.
 The handbook lists where words of others meet those of an owner (``extraction.md``, "Authors have a rank").
 """
 
+from collections.abc import Iterable
+
 import msgspec
 
 from hub.extraction.authorship import rank_of_unit
 from protocol.items import Provenance, Rank
-from storage.runs.items import FoundItem, ItemRow
+from storage.runs.items import TAKEN, FoundItem, ItemRow, KnownItem
 
 
 def rank_of(row: ItemRow) -> int:
@@ -28,13 +30,31 @@ def covering_rank(row: ItemRow) -> int:
     return Rank.OWN if row.verdict in ("approved", "edited") else rank_of(row)
 
 
+def with_ranks(known: Iterable[KnownItem], found: Iterable[FoundItem]) -> list[KnownItem]:
+    """Return known items of a unit with their ranks, the highest first.
+
+    One without a recorded rank has that of its words in the unit now, if they are in words of others.
+    """
+    now = dict[tuple[bool, str], Rank]()
+    for item in sorted(found, key=lambda item: item.rank):
+        now |= {(False, item.quote_hash): item.rank, (True, item.words_hash): item.rank}
+
+    def ranked(known: KnownItem) -> KnownItem:
+        row = known.row
+        if row.rank is not None:
+            return known
+        rank = min(rank_of(row), now.get((row.config_fingerprint == TAKEN, row.quote_hash), Rank.OWN))
+        return msgspec.structs.replace(known, row=msgspec.structs.replace(row, rank=rank))
+
+    return sorted(map(ranked, known), key=lambda known: -rank_of(known.row))
+
+
 def may_pair(item: FoundItem, row: ItemRow) -> bool:
     """Return True if words in the unit of an item are so high that they may be the item's."""
-    if row.rank is None or item.rank == row.rank:
-        return True
+    rank = rank_of(row)
     # the sender of a mail that was read before may be known by now
     is_same = item.rank < Rank.OWN and item.quote_hash == row.quote_hash
-    return item.rank > row.rank and (row.verdict != "rejected" or is_same)
+    return item.rank == rank or (item.rank > rank and (row.verdict != "rejected" or is_same))
 
 
 def is_raised(item: FoundItem, row: ItemRow) -> bool:

@@ -55,7 +55,7 @@ from hub.extraction.when.resolve import dates_in, local_day
 from hub.runs.changed_lines import MAX_ROWS, changed_events, is_restored, titles_of, with_other_data
 from hub.runs.decided_items import SAME_PLACE, decided_pairs, overlap_of
 from hub.runs.found_items import is_same_place, local_data, main_of, payload_of, place_of_date
-from hub.runs.item_ranks import covering_rank, is_raised, may_pair, rank_of
+from hub.runs.item_ranks import covering_rank, is_raised, may_pair, rank_of, with_ranks
 from hub.runs.reported_rows import is_taken, pair_by_place
 from hub.text.folding import fold, words_of
 from hub.text.rows.same_things import extends_title
@@ -112,7 +112,8 @@ def decide(
     """
     if is_absent is not None:
         known = _with_moved(known, found, is_absent)
-    pairing = _Pairing(found, known.here)
+    ranked = with_ranks(known.here, found)
+    pairing = _Pairing(found, ranked)
     if document is not None:
         pairing.match_taken(document)
         if document.event:
@@ -122,13 +123,22 @@ def decide(
     declarations = {item.table: item.declaration for item in found}
     left = (*pairing.left, *pairing.new_dates)
     lowest = min((item.rank for item in left), default=Rank.OWN)
-    above = (known_item for known_item in pairing.rows if known_item.row.least_rank > lowest)
-    elsewhere = ItemsOfOtherSources([*known.elsewhere, *above], timezone, known.finder.unit_key, declarations)
-    others = {item.ordinal: other for item in left if (other := elsewhere.find(item)) is not None}
+    above, elsewhere = (
+        ItemsOfOtherSources(rows, timezone, known.finder.unit_key, declarations)
+        for rows in (
+            [known_item for known_item in ranked if rank_of(known_item.row) > lowest],
+            known.elsewhere,
+        )
+    )
+    others = dict[int, KnownItem]()
+    for item in left:
+        covering = above.find(item) if item.rank == lowest else None
+        if other := covering or elsewhere.find(item):
+            others[item.ordinal] = other
     pairing.match_changed(but=others)
     unwanted: Container[object] = _UnwantedNames(known) if learns else ()
-    fresh = _FreshIds(known.finder, [known_item.row for known_item in known.here])
-    promised: set[str] = set()
+    fresh = _FreshIds(known.finder, [known_item.row for known_item in ranked])
+    promised = {pair.row.id for pair in pairing.pairs.values()}
     decisions = []
     for item in found:
         if (other := others.get(item.ordinal)) is not None and is_raised(item, other.row):
@@ -270,8 +280,9 @@ class _Pairing:
         self.new_dates: list[FoundItem] = []  # of an event, without a row
         self.taken: set[int] = set()  # ordinals paired by place with a row that the device reported
         self.decided: set[int] = set()  # ordinals paired with a row by what other rules had found of it
-        self._quoted = {item.quote_hash for item in found}
-        self._places = {item.place_hash for item in found}
+        rising = sorted(found, key=lambda item: item.rank)
+        self._quoted = {item.quote_hash: item.rank for item in rising}
+        self._places = {item.place_hash: item.rank for item in rising}
         self._found = {item.ordinal: item for item in found}
         self._known = {known_item.row.id: known_item for known_item in here}
 
@@ -349,11 +360,9 @@ class _Pairing:
             return
 
         def is_missing(row: ItemRow) -> bool:
-            return (
-                row.quote_hash not in self._quoted
-                and row.place_hash not in self._places
-                and row.verdict != "rejected"
-            )
+            here = (self._quoted.get(row.quote_hash), self._places.get(row.place_hash))
+            is_here = any(rank is not None and rank >= rank_of(row) for rank in here)
+            return not is_here and row.verdict != "rejected"
 
         self._match_alike(is_missing)
 

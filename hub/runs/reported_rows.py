@@ -11,6 +11,7 @@ import msgspec
 
 from hub.document import Document
 from hub.runs.found_items import likeness_of, main_of, quote_hash_of, sentences_around
+from hub.runs.item_ranks import rank_of
 from protocol.calls import ListedRow
 from protocol.frame import Record
 from protocol.ids import CallId, DeviceId, RunId, UserId, content_of, derive_taken_item_id
@@ -104,7 +105,8 @@ def _pair(
         by_table.setdefault(known_item.row.target_table, []).append(known_item)
     for item in list(items.values()):
         candidates = by_table.get(item.table, [])
-        known = next((known_item for known_item in candidates if alike(item, known_item.row)), None)
+        high = (known_item for known_item in candidates if item.rank >= rank_of(known_item.row))
+        known = next((known_item for known_item in high if alike(item, known_item.row)), None)
         if known is not None:
             candidates.remove(known)
             pairs.append((item, known))

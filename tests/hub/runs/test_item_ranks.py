@@ -20,7 +20,7 @@ from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.items import Provenance, ProvenanceOrigin, Rank
 from protocol.lifecycles import CallState
 from protocol.tables import TABLES, TableName
-from storage.runs.items import Decision, Finder, FoundItem, ItemRow, KnownItem, KnownItems
+from storage.runs.items import TAKEN, Decision, Finder, FoundItem, ItemRow, KnownItem, KnownItems
 
 NOTE, OTHER = "notes/a.md", "notes/b.md"
 FINDER = Finder(
@@ -360,3 +360,59 @@ def test_sentence_of_the_owner_remains_beside_a_quoted_box_with_a_day() -> None:
     quoted = "> - [ ] clean the kitchen by 3 March 2031\n\nPlease clean the kitchen.\n"
     own = [one for one in _of_one_text(quoted) if one.start > quoted.index("\n\n")]
     assert [one.data.get("dueDate") for one in own] == [None]
+
+
+def _read(text: str) -> tuple[Document, list[FoundItem]]:
+    document = Document(unit_key=NOTE, text=text, content_hash=f"{len(text):064}")
+    return document, found_items(document, _of_one_text(text), "UTC", TABLES)
+
+
+LINE, DATED = "- [ ] clean the kitchen\n", " by 3 March 2031\n"
+REPLY: Final = "Bob wrote:\n\n> - [ ] clean the kitchen"
+# Text now, and the ranks of what is new in it, of a note that had the line alone.
+NOTES: Final = {
+    "line": (LINE, []),
+    "line, quoted above": (f"{REPLY}\n\n{LINE}", []),
+    "line, quoted below": (f"{LINE}\n{REPLY}\n", []),
+    "line that is quoted": (f"{REPLY}\n", []),
+    "line, and again with a day in a quotation": (f"{REPLY}{DATED}\n\n{LINE}", [0]),
+    "line that is quoted with a day": (f"{REPLY}{DATED}", [0]),
+    "line twice, quoted above": (f"{REPLY}\n\n{LINE}\nHome:\n{LINE}", [2]),
+}
+
+
+def _row_of_line(verdict: Any) -> ItemRow:
+    (first,) = decisions([], _read(LINE)[1])
+    assert first.after is not None
+    row = msgspec.structs.replace(first.after, id="row", answered_at=2, row_id="row-1", verdict=verdict)
+    return msgspec.structs.replace(row, source=None if verdict == "rejected" else row.source)
+
+
+def _given(row: ItemRow, text: str) -> list[Decision]:
+    document, items = _read(text)
+    return decisions([KnownItem(row=row, call_state=CallState.ACKED)], items, document=document)
+
+
+@pytest.mark.parametrize("form", ["recorded", "of an older release", "reported"])
+@pytest.mark.parametrize("verdict", ["open", "approved", "rejected"])
+@pytest.mark.parametrize("case", NOTES)
+def test_line_of_a_note_remains_one_item_beside_quotations_of_it(case: str, verdict: Any, form: str) -> None:
+    text, new = NOTES[case]
+    row = _row_of_line(verdict)
+    if form != "recorded":
+        row = msgspec.structs.replace(row, rank=None)
+    if form == "reported":
+        row = msgspec.structs.replace(row, config_fingerprint=TAKEN, agent_id=None)
+    given = _given(row, text)
+    after = [one.after for one in given if one.is_new and one.after is not None]
+    assert [one.rank for one in after] == new
+    assert [one for one in given if one.call is not None and not one.is_new] == []
+
+
+@pytest.mark.parametrize("verdict", ["open", "approved"])
+def test_line_in_other_words_updates_its_item_while_a_quotation_has_the_old_ones(verdict: str) -> None:
+    given = _given(_row_of_line(verdict), f"{REPLY}\n\n- [ ] clean the whole kitchen\n")
+    calls = [one.call for one in given if one.call is not None]
+    assert [(one.action, one.payload["data"]) for one in calls] == [
+        ("update", {"title": "clean the whole kitchen"})
+    ]
