@@ -4,13 +4,16 @@ import re
 from bisect import bisect_right
 from datetime import datetime
 from functools import cached_property
+from operator import itemgetter
 from typing import IO, Final, Literal
 
 import msgspec
 
 from protocol.items import Provenance, ProvenanceOrigin
 
-_ENCLOSED: Final = "\n[attachment: "  # begins the texts of a mail's attachments, which follow its own
+# Begins the text of an attachment of a mail, which follows its own.
+_ENCLOSED: Final = re.compile(r"(?<=\n)\[attachment: [^\n]*")
+_IS_CALENDAR: Final = re.compile(r"[ ](?:text/calendar|application/ics)[,\]]")
 _QUOTED: Final = re.compile(r"^>[^\n]*", re.MULTILINE)
 
 
@@ -56,12 +59,16 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     recording: IO[bytes] | None = None
 
     def provenance_at(self, place: int) -> Provenance | None:
-        """Return who wrote the text at *place*; what a trusted mail quotes or encloses is by others."""
+        """Return who wrote the text at *place*; what a trusted mail quotes or encloses is by others.
+
+        The calendar of the event that it is about is its own.
+        """
         known = self.provenance
         if known is not None and known.trusted and known.origin is ProvenanceOrigin.MAIL:
             nth = bisect_right(self._quoted, (place, len(self.text))) - 1
             is_quoted = nth >= 0 and place <= self._quoted[nth][1]
-            if is_quoted or place >= self._own_end:
+            nth = bisect_right(self._enclosed, place, key=itemgetter(0)) - 1
+            if is_quoted or (nth >= 0 and not self._enclosed[nth][1]):
                 return msgspec.structs.replace(known, author=None, trusted=False)
         if known is None or not self.authors:  # the usual case
             return known
@@ -85,7 +92,9 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return [match.span() for match in _QUOTED.finditer(self.text)]
 
     @cached_property
-    def _own_end(self) -> int:
-        """Place at which the attachments of a mail begin; behind the text without any."""
-        at = self.text.find(_ENCLOSED)
-        return at + len(_ENCLOSED) - 1 if at >= 0 else len(self.text) + 1
+    def _enclosed(self) -> list[tuple[int, bool]]:
+        """Places at which the attachments of a mail begin; True for the calendar that its event is from."""
+        notes = list(_ENCLOSED.finditer(self.text))
+        calendars = (note for note in notes if _IS_CALENDAR.search(note[0]))
+        of_event = next(calendars, None) if self.event else None
+        return [(note.start(), note is of_event) for note in notes]

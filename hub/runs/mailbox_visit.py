@@ -367,8 +367,8 @@ def _key_of_content(message: Message, document: Document) -> str:
 
 
 _DIGEST_CHARS: Final = 16  # of an address, which is compared and not shown
-# In the version of an event, beside its dates: who sent the first mail, and the version that called it off.
-_FIRST, _CALLED_OFF = "first", "off"
+# In the version of an event, beside its dates: who sent the first mail, if verified, and what called it off.
+_FIRST, _SENT_BY, _CALLED_OFF = "first", "by", "off"
 
 
 class _MailboxReading:
@@ -609,15 +609,19 @@ class _MailboxReading:
         """Return a mail as a version of its event, or as a mail that does not change it.
 
         Only its organizer may change it, or who sent the first invitation, with a later version. Each date of
-        its series has a version of its own. None: a version of it is on the way in this run, so the next run
-        reads the mail.
+        its series has a version of its own. Mails of verified senders are about an event of their own, that
+        no other mail changes. None: a version of it is on the way in this run, so the next run reads the mail.
         """
-        seen = await self._store.read(seen_messages.seen_of, self._order.agent_id, [event.key])
+        sent_by = "verified" if message.is_verified else "unverified"
+        keys = [event.key, f"{event.key} {sent_by}"]
+        seen = await self._store.read(seen_messages.seen_of, self._order.agent_id, keys)
+        versions = {key: msgspec.json.decode(seen[key].version, type=dict[str, str]) for key in seen}
+        key = keys[versions.get(event.key, {}).get(_SENT_BY, sent_by) != sent_by]
+        known = versions.get(key, {})
         sender, organizer = (
             seen_messages.digest_of(address)[:_DIGEST_CHARS]
             for address in (message.sender.email if message.sender else "", event.organizer)
         )
-        known: dict[str, str] = msgspec.json.decode(seen[event.key].version) if event.key in seen else {}
         first = known.get(_FIRST, organizer if event.is_cancel else sender)
         off = known.get(_CALLED_OFF, "")
         newer = {date: at for date, at in event.stamps.items() if at > max(known.get(date, ""), off)}
@@ -630,15 +634,16 @@ class _MailboxReading:
             log.info("message.event_unchanged", message=message.key, why=refusal)
             parts = document.parts | {part_key("text/calendar", refusal): 1}
             return msgspec.structs.replace(document, effect="none", parts=parts)
-        if event.key in self._units:  # its version is on the way to the device
+        if key in self._units:  # its version is on the way to the device
             self.is_held = self.is_full = True
             return None
-        self._units.add(event.key)
+        self._units.add(key)
         is_off = event.is_cancel and "" in newer
-        version = known | newer | {_FIRST: first} | ({_CALLED_OFF: newer[""]} if is_off else {})
+        version = known | newer | {_FIRST: first, _SENT_BY: sent_by}
+        version |= {_CALLED_OFF: newer[""]} if is_off else {}
         return msgspec.structs.replace(
             document,
-            unit_key=event.key,
+            unit_key=key,
             event=msgspec.json.encode(version).decode(),
             dates=tuple(newer),
             effect="cancel" if event.is_cancel and (known or not is_off) else "",

@@ -1,6 +1,6 @@
 """A hub's runs over a store in memory, a device that is a list, and extractors made for the test."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -147,6 +147,7 @@ class Bench:
     desk: ConnectorOpener | None = None
     seals: ExcerptSeals = field(default_factory=excerpt_seals)
     looked: int = 0
+    trusted: Collection[str] = ()  # senders of mails
 
     def __post_init__(self) -> None:
         chance = SeededChance()
@@ -179,7 +180,9 @@ class Bench:
         self.mailboxes = (
             None
             if self.desk is None
-            else MailboxVisits(self.store, self.desk, clock=self.clock, chance=chance, ids=self.ids)
+            else MailboxVisits(
+                self.store, self.desk, clock=self.clock, chance=chance, ids=self.ids, trusted=self.trusted
+            )
         )
         own_rows = OwnRows(self.store, self.clock, without_own_rows)
         self.runner = Runner(

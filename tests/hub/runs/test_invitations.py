@@ -1,5 +1,8 @@
 """Mails about one event: it is one row, which its organizer changes and calls off, and no one else."""
 
+from collections.abc import Collection
+from typing import Any, Final
+
 import msgspec
 import pytest
 
@@ -9,7 +12,7 @@ from hub.text.files import MAIL
 from protocol.capabilities import CapabilityName
 from protocol.frame import Record
 from protocol.lifecycles import RunOutcome, RunState
-from protocol.tool_calls import Action
+from protocol.tool_calls import Action, ToolCall
 from storage.agents.configs import Mailbox as MailboxConfig
 from storage.connectors import seen_messages
 from storage.store import Store, open_store
@@ -64,12 +67,12 @@ async def bench(store: Store, mailbox: Mailbox) -> Bench:
     return await bench_over(store, mailbox)
 
 
-async def bench_over(store: Store, mailbox: Mailbox) -> Bench:
+async def bench_over(store: Store, mailbox: Mailbox, trusted: Collection[str] = ()) -> Bench:
     await declare_connector(store)
     config = MailboxConfig(connector="work", filter={})
     agent = await declare_agent(store, name="mail", mailbox=config, data_types=("timelines",))
     clock = FakeClock()
-    return Bench(store, agent, clock=clock, desk=ListDesk(mailbox, clock))
+    return Bench(store, agent, clock=clock, desk=ListDesk(mailbox, clock), trusted=trusted)
 
 
 async def changes(bench: Bench, mailbox: Mailbox, *mails: tuple[str, str]) -> list[tuple[Action, Record]]:
@@ -84,10 +87,11 @@ async def changes(bench: Bench, mailbox: Mailbox, *mails: tuple[str, str]) -> li
         assert (run.state, run.outcome) == (RunState.COMPLETED, RunOutcome.SUCCESS)
         before, seen = seen, len(await bench.store.read(seen_messages.seen_of, bench.agent.id, keys))
         assert seen > before
-    names = ("title", "date")
-    return [
-        (call.action, {name: call.data[name] for name in names if name in call.data}) for call in link.calls
-    ]
+    return list(map(_said, link.calls))
+
+
+def _said(call: ToolCall) -> tuple[Action, Record]:
+    return call.action, {name: call.data[name] for name in ("title", "date") if name in call.data}
 
 
 FIRST = (Action.INSERT, {"title": "Tasting", "date": TENTH})
@@ -288,6 +292,45 @@ async def test_invitation_copies_in_other_folders_are_skipped(bench: Bench, mail
     run = await bench.run()
 
     assert (len(link.calls), run.units_done, run.units_skipped) == (1, 1, 1)
+
+
+def only(method: str, *events: str) -> str:
+    """Return the text of a mail that is nothing but a calendar."""
+    calendar = "\r\n".join(["BEGIN:VCALENDAR", f"METHOD:{method}", *events, "END:VCALENDAR"])
+    head = f"Subject: Tasting\r\nContent-Type: text/calendar; method={method}\r\n\r\n"
+    return convert(f"{head}{calendar}\r\n".encode(), path="a.eml").text
+
+
+SPOOFED: Final = {
+    "move": ("REQUEST", event(24, 25), at(25)),
+    "cancel": ("CANCEL", event(24, 25, STATUS="CANCELLED"), None),
+}
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("spoofed", SPOOFED)
+@pytest.mark.parametrize("form", [mail, only])
+@pytest.mark.parametrize("trusted", [(), (INES,)])
+async def test_mail_with_the_address_of_the_organizer_changes_no_event_of_verified_mails(
+    store: Store, mailbox: Mailbox, trusted: tuple[str, ...], form: Any, spoofed: str, place: int
+) -> None:
+    bench = await bench_over(store, mailbox, trusted)
+    method, about, its_own = SPOOFED[spoofed]
+    mails = [
+        (form("REQUEST", event(0)), True),
+        (form("REQUEST", event(1, 11)), True),
+        (form("CANCEL", event(2, 11, STATUS="CANCELLED")), True),
+    ]
+    mails.insert(place, (form(method, about), False))
+    link = bench.connect(capabilities=(*MODERN, CapabilityName.TOOL_UPDATE))
+    for number, (text, is_verified) in enumerate(mails):
+        mailbox.add(f"mid:{number}", text, sender=Address(INES), is_verified=is_verified)
+        await bench.run()
+    expected = [FIRST, LATER, CALLED_OFF]
+    expected[place:place] = [] if its_own is None else [its_own]
+    assert list(map(_said, link.calls)) == expected
+    known = [call.source.provenance for call in link.calls if call.source and _said(call) != its_own]
+    assert [one.trusted for one in known if one] == 3 * [bool(trusted)]
 
 
 async def test_event_cancellation_by_another_sender_is_noted_and_not_applied(
