@@ -3,7 +3,7 @@
 A line is that of a row if it has the row's quote, or if no other one has all words of its title.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from itertools import islice
 from typing import Final
@@ -42,14 +42,17 @@ def changed_events(
         first: ordinal of the first item.
         at_ms: now.
     """
-    events = (
+    events = [
         known for known in rows if known.row.target_table == _EVENTS.name and known.row.source is not None
-    )
+    ]
+    events.sort(key=lambda known: -rank_of(known.row))
     rank_at = ranks_in(document)
     for ordinal, known in enumerate(islice(events, MAX_ROWS), first):
         titles, data = titles_of(known.row, _EVENTS), known.row.before or known.row.data
-        line = None if titles[0].startswith(CANCELLED) else _line_of(known.row, document.text, titles)
-        if line is not None and rank_at(line.start) >= rank_of(known.row) and _is_called_off(line.text):
+        line = (
+            None if titles[0].startswith(CANCELLED) else _line_of(known.row, document.text, titles, rank_at)
+        )
+        if line is not None and _is_called_off(line.text):
             off = {_EVENTS.title: f"{CANCELLED}{data.get(_EVENTS.title)}"}
             data = data | (_moved(known.row, line.text, timezone, from_epoch_ms(at_ms)) or off)
             place = {"quote": line.text, "start": line.start, "end": line.start + len(line.text)}
@@ -93,9 +96,13 @@ def is_restored(item: FoundItem, row: ItemRow) -> float:
     return float(words[:1] == words_of(CANCELLED) and words[1:] == words_of(item.main))
 
 
-def _line_of(row: ItemRow, text: str, titles: Iterable[str]) -> Line | None:
+def _line_of(row: ItemRow, text: str, titles: Iterable[str], rank_at: Callable[[int], int]) -> Line | None:
+    """Return the only line of a row, among those in words of its rank or a higher one."""
     quote = str((row.source or {}).get("quote") or "")
-    lines = next(filter(None, (lines_of(text, title) for title in titles)), [])
+    found = (
+        [line for line in lines_of(text, title) if rank_at(line.start) >= rank_of(row)] for title in titles
+    )
+    lines = next(filter(None, found), [])
     quoted = [line for line in lines if quote and quote in line.text]
     chosen = quoted if len(quoted) == 1 else lines
     return chosen[0] if len(chosen) == 1 else None

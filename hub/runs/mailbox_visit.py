@@ -610,7 +610,7 @@ class _MailboxReading:
 
         Only its organizer may change it, or who sent the first invitation, with a later version. Each date of
         its series has a version of its own. Mails of verified senders are about an event of their own, that
-        no other mail changes. None: a version of it is on the way in this run, so the next run reads the mail.
+        no other mail changes. None: a version of it is on the way in this run; the next run reads the mail.
         """
         sent_by = "verified" if message.is_verified else "unverified"
         keys = [event.key, f"{event.key} {sent_by}"]

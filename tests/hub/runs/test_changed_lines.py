@@ -9,6 +9,7 @@ import pytest
 from hub.document import Document
 from hub.extraction.items import ExtractionOptions
 from hub.extraction.ruled import ToExtract
+from hub.runs.changed_lines import MAX_ROWS
 from hub.runs.found_items import found_items
 from hub.runs.matching import decide
 from protocol.frame import Record
@@ -138,6 +139,25 @@ def test_line_of_one_of_two_dates_that_is_called_off_changes_its_row_alone() -> 
     (decision,) = [one for one in decisions(off, rows) if one.call is not None]
     assert (decision.before or rows[0]).data["date"] == at(8, 20)
     assert changes(text.replace("\n8.12", " fällt aus\n8.12"), rows) == [{"title": "Cancelled: Bandprobe"}]
+
+
+DINNER = "Dinner with Ana on 3 December at 14:00"
+MANY = "".join(
+    f"> Meeting {number} with Bob on 2 December at 9:{number:02}\n" for number in range(MAX_ROWS + 5)
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "quoted"),
+    [
+        ("", f"Bob wrote:\n> {DINNER}\n\n"),
+        (f"Bob wrote:\n{MANY}\n", ""),
+    ],
+    ids=["quoted since", "many events were quoted"],
+)
+def test_line_that_calls_an_event_off_counts_beside_quotations(before: str, quoted: str) -> None:
+    rows = decided(f"{before}- {DINNER}\n")
+    assert changes(f"{quoted}- {DINNER} cancelled\n", rows) == [{"title": "Cancelled: Dinner with Ana"}]
 
 
 def test_event_that_is_called_off_is_proposed_once_and_comes_back_with_its_line() -> None:
