@@ -13,7 +13,7 @@ import msgspec
 
 from hub.extraction.authorship import rank_of_unit
 from protocol.items import Provenance, Rank
-from storage.runs.items import TAKEN, FoundItem, ItemRow, KnownItem
+from storage.runs.items import OWNED, TAKEN, FoundItem, ItemRow, KnownItem
 
 
 def rank_of(row: ItemRow) -> int:
@@ -27,7 +27,7 @@ def rank_of(row: ItemRow) -> int:
 
 def covering_rank(row: ItemRow) -> int:
     """Return the highest rank of words that an item may stand for, or whose rejection it is."""
-    return Rank.OWN if row.verdict in ("approved", "edited") else rank_of(row)
+    return Rank.OWN if row.verdict in OWNED else rank_of(row)
 
 
 def with_ranks(known: Iterable[KnownItem], found: Iterable[FoundItem]) -> list[KnownItem]:

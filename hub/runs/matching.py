@@ -39,7 +39,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import date, time
 from difflib import SequenceMatcher
-from itertools import chain, islice
+from itertools import chain, islice, product
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -82,7 +82,9 @@ SAME_TITLE: Final = 0.7
 # minimum length of a title that another title extends: too many titles begin with the same word
 CONTINUED_WORDS: Final = 2
 UNWANTED_TIMES: Final = 3  # that an agent's owner has rejected a title, for an agent that learns
-MAX_COMPARED: Final = 1_000  # pairs of titles per unit; above this, a changed title is a new item
+MAX_COMPARED: Final = (
+    1_000  # pairs of titles per unit, of the highest ranks; others that change are new items
+)
 MAX_READ: Final = 40  # titles per unit in which dates are searched, at 2 ms each
 COMPARED_CHARS: Final = 160  # of a title; a comparison takes up to 0.3 ms in the database's single writer
 
@@ -415,23 +417,29 @@ class _Pairing:
     ) -> None:
         """Pair items of the same *key* with similar titles, the most similar first."""
         measure = measure or _likeness_of
-        rows = self._by_key(key, may)
-        pairs = (
-            (item, known_item)
-            for item in self._found.values()
-            for known_item in rows.get((item.table, key(item)), ())
-            if may_pair(item, known_item.row)
-        )
-        candidates = list(islice(pairs, MAX_COMPARED + 1))
-        if len(candidates) > MAX_COMPARED:
-            return
+        rows = self._by_key(lambda row: (rank_of(row), key(row)), may)
+        candidates = list[tuple[FoundItem, KnownItem]]()
+        for rank, of in product(sorted(Rank, reverse=True), repeat=2):
+            pairs = (
+                (item, known_item)
+                for item in self._found.values()
+                if item.rank == rank
+                for known_item in rows.get((item.table, (of, key(item))), ())
+                if may_pair(item, known_item.row)
+            )
+            more = list(islice(pairs, MAX_COMPARED + 1 - len(candidates)))
+            if len(candidates) + len(more) > MAX_COMPARED:
+                break
+            candidates += more
         scored = [(-measure(item, one.row), place) for place, (item, one) in enumerate(candidates)]
         for score, place in sorted(scored):
             item, one = candidates[place]
             if -score >= SAME_TITLE and item.ordinal in self._found and one.row.id in self._known:
                 self._pair(item, one)
 
-    def _by_key(self, key: _Key, may: _May) -> dict[tuple[str, object], list[KnownItem]]:
+    def _by_key(
+        self, key: Callable[[ItemRow], object], may: _May
+    ) -> dict[tuple[str, object], list[KnownItem]]:
         rows: dict[tuple[str, object], list[KnownItem]] = {}
         for known_item in self._known.values():
             if may(known_item.row):

@@ -69,6 +69,7 @@ TAKEN: Final = ""
 
 Verdict = Literal[RowState, "held"]
 VERDICTS: Final[tuple[RowState, ...]] = get_args(RowState)  # of an item that is, or was, for its device
+OWNED: Final = ("approved", "edited")  # verdicts that make an item of any author its owner's
 CallAction = Literal["insert", "update"]
 
 DAY_MS = 86_400_000
@@ -174,8 +175,8 @@ class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def least_rank(self) -> int:
-        """Its rank; the highest if it is not known, so that no item is compared in its place."""
-        return Rank.OWN if self.rank is None else self.rank
+        """Its rank; the highest if it is approved or not known, so that no item is compared in its place."""
+        return Rank.OWN if self.rank is None or self.verdict in OWNED else self.rank
 
 
 class KnownItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -303,7 +304,9 @@ QUOTED = _KNOWN.where(
 # One statement, because each costs the hub and a server more than its rows.
 NEAR = sa.union_all(OF_UNITS, ALIKE, QUOTED)
 # Items of others leave out no item of the owner; one of an unknown rank may be the owner's.
-RANK: Final = sa.func.coalesce(items.c.rank, int(Rank.OWN))
+RANK: Final = sa.case(
+    (items.c.verdict.in_(OWNED), int(Rank.OWN)), else_=sa.func.coalesce(items.c.rank, int(Rank.OWN))
+)
 OF_DAY = (
     _KNOWN.where(
         items.c.user_id == sa.bindparam("user"),
@@ -379,7 +382,7 @@ class ItemLookup:
                     key = row.user_id, row.device_id, row.target_table, day
                     self._planned.setdefault(key, []).append(known)
 
-    def known(self, finder: Finder, found: Iterable[FoundItem]) -> KnownItems:
+    def known(self, finder: Finder, found: Sequence[FoundItem]) -> KnownItems:
         """Return the known items of a unit, and those similar to the items found in it."""
 
         def is_here(row: ItemRow) -> bool:
@@ -396,8 +399,7 @@ class ItemLookup:
         for known in (*self._of("name", names), *self._of("quote", quotes)):
             if is_elsewhere(known.row):
                 elsewhere[known.row.id] = known
-        days = sorted({(item.table, item.date_ms // DAY_MS) for item in found if item.date_ms is not None})
-        for table, day in days if len(days) <= MAX_DAYS else ():
+        for table, day in _days(found):
             near = (known for known in self._of_day(finder, table, day) if is_elsewhere(known.row))
             elsewhere |= {known.row.id: known for known in islice(near, MAX_OF_A_DAY)}
         return KnownItems(finder=finder, here=tuple(here), elsewhere=tuple(elsewhere.values()))
@@ -421,6 +423,16 @@ class ItemLookup:
         days = (day - 1, day, day + 1)
         planned = [known for near in days for known in self._planned.get((*key[:3], near), ())]
         return sorted([*self._days[key], *planned], key=_by_rank) if planned else self._days[key]
+
+
+def _days(found: Sequence[FoundItem]) -> list[tuple[str, int]]:
+    """Return the days of items by table: of all, else of those of the highest ranks that are no calendar."""
+    for least in Rank:
+        dated = (item for item in found if item.rank >= least and item.date_ms is not None)
+        days = {(item.table, (item.date_ms or 0) // DAY_MS) for item in dated}
+        if len(days) <= MAX_DAYS:
+            return sorted(days)
+    return []
 
 
 def known_items(c: sa.Connection, finder: Finder, found: Sequence[FoundItem]) -> KnownItems:

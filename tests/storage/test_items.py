@@ -297,12 +297,18 @@ def test_plan_sees_similar_items_of_other_units_of_the_device(c: sa.Connection, 
 def test_items_of_others_leave_out_no_item_of_the_owner_of_the_same_day(
     c: sa.Connection, held: FencedRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(items, "MAX_OF_A_DAY", 2)
+    monkeypatch.setattr(items, "MAX_OF_A_DAY", 3)
     ranks = {"mail.eml": Rank.OTHERS, "page.eml": Rank.OTHERS, "known.eml": Rank.TRUSTED, "own.txt": Rank.OWN}
+    ranks["approved.eml"] = Rank.OTHERS
     for nth, (unit, rank) in enumerate(ranks.items()):
         one = item(f"ring {nth}", day=20_000, quote=unit)
         plan(c, held, as_new(one), unit)
         c.execute(sa.update(item_rows).where(item_rows.c.unit_key == unit).values(rank=int(rank)))
+    c.execute(
+        sa.update(item_rows)
+        .where(item_rows.c.unit_key == "approved.eml")
+        .values(verdict="approved", verdict_at=AT, created_at=AT + 9)
+    )
     seen: list[KnownItems] = []
 
     def look(known: KnownItems) -> list[Decision]:
@@ -310,7 +316,24 @@ def test_items_of_others_leave_out_no_item_of_the_owner_of_the_same_day(
         return []
 
     plan(c, held, look, found=[item("Anna is called", day=20_001)])
-    assert [one.row.unit_key for one in seen[0].elsewhere] == ["own.txt", "known.eml"]
+    assert {one.row.unit_key for one in seen[0].elsewhere} == {"own.txt", "approved.eml", "known.eml"}
+
+
+@pytest.mark.parametrize(("rank", "is_compared"), [(Rank.OTHERS, True), (Rank.OWN, False)])
+def test_quoted_days_leave_no_day_of_the_owner_uncompared(
+    c: sa.Connection, held: FencedRun, rank: Rank, *, is_compared: bool
+) -> None:
+    plan(c, held, as_new(item("ring", day=20_000, quote="b")), "other.txt")
+    quoted = [item(f"ring {day}", day=day, quote=f"{day}") for day in range(21_000, 21_000 + items.MAX_DAYS)]
+    found = [msgspec.structs.replace(one, rank=rank) for one in quoted]
+    seen: list[KnownItems] = []
+
+    def look(known: KnownItems) -> list[Decision]:
+        seen.append(known)
+        return []
+
+    plan(c, held, look, found=[*found, item("Anna is called", day=20_000)])
+    assert [one.row.unit_key for one in seen[0].elsewhere] == (["other.txt"] if is_compared else [])
 
 
 def test_held_items_of_others_are_displaced_first_and_displace_none_of_the_owner(

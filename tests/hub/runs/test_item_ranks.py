@@ -21,6 +21,7 @@ from protocol.items import Provenance, ProvenanceOrigin, Rank
 from protocol.lifecycles import CallState
 from protocol.tables import TABLES, TableName
 from storage.runs.items import TAKEN, Decision, Finder, FoundItem, ItemRow, KnownItem, KnownItems
+from storage.runs.plans import ItemCaps, capped
 
 NOTE, OTHER = "notes/a.md", "notes/b.md"
 FINDER = Finder(
@@ -407,6 +408,21 @@ def test_line_of_a_note_remains_one_item_beside_quotations_of_it(case: str, verd
     after = [one.after for one in given if one.is_new and one.after is not None]
     assert [one.rank for one in after] == new
     assert [one for one in given if one.call is not None and not one.is_new] == []
+
+
+def test_quotations_exhaust_no_limit_before_the_line_of_the_owner() -> None:
+    def note(words: str, line: str) -> str:
+        return "".join([*(f"> - [ ] {words} {number}\n" for number in range(40)), f"\n- [ ] {line}\n"])
+
+    given = decisions([], _read(note("Order the chairs", "mend the old bicycle"))[1])
+    caps = ItemCaps(items_per_file=1, items_per_run=9)
+    assert [one.after.rank for one in capped(given, caps, planned=0)[0] if one.after] == [Rank.OWN]
+    rows = [
+        msgspec.structs.replace(one.after, answered_at=2, row_id=one.after.id) for one in given if one.after
+    ]
+    document, items = _read(note("Something else of Bob", "mend the bicycle"))
+    given = decisions([KnownItem(row=row) for row in reversed(rows)], items, document=document)
+    assert [one.call.action for one in given if one.call and one.after and one.after.rank] == ["update"]
 
 
 @pytest.mark.parametrize("verdict", ["open", "approved"])
