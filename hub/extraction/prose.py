@@ -42,6 +42,7 @@ from hub.extraction.when.language import has_han
 from hub.extraction.when.resolve import Anchor, local_day, open_clock_in, read_date, time_in
 from hub.extraction.wording.languages import Lexicon, is_label, is_line_of, languages, mail_fields, way_fields
 from hub.extraction.wording.names import is_person, split_names
+from hub.text.quotations import others_at
 from protocol.frame import Field
 from protocol.tables import TABLES, TableName
 
@@ -197,7 +198,8 @@ class _ProseReader:
         self._written = None if written_at is None else local_day(written_at, self._zone)
         self._items: list[Item] = []
         self._days: dict[tuple[object, ...], list[FoundDay]] = {}
-        self._meanings: set[tuple[str, ...]] = set()  # each meaning is suggested once
+        self._meanings: set[tuple[object, ...]] = set()  # each is suggested once, and once in a quotation
+        self._is_by_others = others_at(quoted) or (lambda place: False)
         self._lexicon: Lexicon | None = None  # of all passages
         self._people = {name.lower() for name in _MENTIONED.findall(text)}
         self.author = ""  # of a mail, who says "I"
@@ -331,7 +333,8 @@ class _ProseReader:
             start += 1
         item = make_item(table, fields, self._quoted, start, end, self._options, evidence)
         if item is not None:
-            meaning = table, fold(str(item.data.get(TABLES[table].title))), str(item.data.get(date))
+            title = fold(str(item.data.get(TABLES[table].title)))
+            meaning = table, title, item.data.get(date), self._is_by_others(start)
             if meaning not in self._meanings:
                 self._meanings.add(meaning)
                 worded = {} if day is None else {date: day.words}

@@ -151,9 +151,10 @@ MANY = "".join(
     ("before", "quoted"),
     [
         ("", f"Bob wrote:\n> {DINNER}\n\n"),
+        (f"Bob wrote:\n> {DINNER}\n\n", f"Bob wrote:\n> {DINNER}\n\n"),
         (f"Bob wrote:\n{MANY}\n", ""),
     ],
-    ids=["quoted since", "many events were quoted"],
+    ids=["quoted since", "quoted before", "many events were quoted"],
 )
 def test_line_that_calls_an_event_off_counts_beside_quotations(before: str, quoted: str) -> None:
     rows = decided(f"{before}- {DINNER}\n")
