@@ -9,6 +9,7 @@ import pytest
 from hub.api.resource import PageRequest, cursor_of
 from hub.api.resources.agent_status import AgentStatusesResource, StatusChange
 from hub.base.roles import Principal
+from protocol.agent_status import Axis
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import UserId
 from protocol.lifecycles import RunState
@@ -157,7 +158,7 @@ async def test_agent_status_history_is_paged_and_filtered_by_axis(
     await bench.control.submit(bench.agent)
     everything = (await statuses.history("notes", page_of())).items
     assert [move.seq for move in everything] == list(range(len(everything), 0, -1))
-    (activity,) = (await statuses.history("notes", page_of(), axis="activity")).items
+    (activity,) = (await statuses.history("notes", page_of(), axis=Axis.ACTIVITY)).items
     assert (activity.before, activity.after) == ("idle", "waiting")
     assert activity.snapshot["lifecycle"] == "active"
     assert (await statuses.history("notes", page_of(2, (3,)))).items == everything[-2:]

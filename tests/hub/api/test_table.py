@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx2
@@ -96,7 +97,7 @@ async def test_each_method_that_a_path_does_not_take_is_refused_with_the_methods
                     continue
                 # A body of no route: too long, and of another type.
                 sent = {"content": b"x" * 2_000_000, "headers": {"content-type": "text/plain"}}
-                body = {} if method in ("HEAD", "OPTIONS") else sent
+                body: dict[str, Any] = {} if method in ("HEAD", "OPTIONS") else sent
                 answer = await client.request(method, path.replace("{", "").replace("}", ""), **body)
                 allowed = answer.headers.get("allow")
                 if (answer.status_code, {*(allowed or "").split(", ")}) != (405, methods):

@@ -292,7 +292,7 @@ def test_page_of_agenda_reads_rows_without_a_hub(store: DeviceStore, owner: sqli
 
 def test_digest_of_a_row_is_the_one_that_the_protocol_spells() -> None:
     page = (Path(protocol.__file__).parent / "PROTOCOL.md").read_text()
-    row = {"title": "Café", "updatedAt": 1}
+    row: Record = {"title": "Café", "updatedAt": 1}
     (spelled,) = re.findall(r"`(\[\"Café\".*?\])` and gives", page)
     for is_sha256, made in (
         (False, blake2b(spelled.encode(), digest_size=16)),

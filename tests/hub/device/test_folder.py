@@ -578,7 +578,7 @@ async def test_run_names_a_full_log_that_fails_during_a_long_conversion(
     is_ended.set()
     error = (await desk.hear(AgentComplete)).error
 
-    assert error is not None
+    assert isinstance(error, ErrorBody)
     assert (error.code, "cannot log" in error.message) == (ErrorCode.DATABASE_UNAVAILABLE, True)
 
 

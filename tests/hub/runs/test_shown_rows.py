@@ -200,8 +200,8 @@ async def test_only_titles_from_the_owners_own_unmarked_text_are_shown(bench: Be
         {"unit_key": "AAMkAD"},
         {"unit_key": "a.md", "agent_id": None},
     ):
-        changed |= {"rank": None}  # of an older release
-        await decided(bench, "join the meeting", **rejected, **changed)  # type: ignore[arg-type]
+        # of an older release
+        await decided(bench, "join the meeting", **rejected, **changed, rank=None)  # type: ignore[arg-type]
         assert await shown(bench, order) == [], changed
     source = {"path": "a.md", "quote": "q", "provenance": {"origin": "mail", "author": "x", "trusted": False}}
     await decided(bench, "pay the invoice", "approved", at=1, source=source, rank=None)
