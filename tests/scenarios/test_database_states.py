@@ -16,7 +16,7 @@ PLAYED = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @each(("name", "is_running"), PLAYED)
 def test_commands_named_for_a_database_state_bring_the_hub_back(
     tmp_path: Path, name: str, is_running: bool
