@@ -376,7 +376,7 @@ def mailbox_with_a_wrong_password(desk: Desk, dovecot: Dovecot) -> None:
     doctor = desk.hub("doctor")
     ends(doctor, 1, stdout=["(connector.sign_in"])
     refused = mend(desk.hub, doctor, "connectors login", input="wrong\n")
-    ends(refused, Exit.FAILED, "does not let user0 in", "hub connectors login M1")
+    ends(refused, Exit.FAILED, f"does not let {user} in", "hub connectors login M1")
     ends(mend(desk.hub, refused, "connectors login", input=f"{PASSWORD}\n"), 0)
     ends(desk.hub("connectors", "test", "M1"), 0)
 

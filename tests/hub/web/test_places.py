@@ -30,6 +30,7 @@ async def check_access(page: Page) -> None:
     assert await page.evaluate("axe.run().then(({violations}) => violations.map(({id}) => id))") == []
 
 
+@pytest.mark.soak  # a console message of a 502 that is not explained yet
 async def test_places_are_tested_saved_changed_and_removed_on_the_page(
     tmp_path: Path, browser: Browser, radicale: Radicale, monkeypatch: pytest.MonkeyPatch
 ) -> None:
