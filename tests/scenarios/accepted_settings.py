@@ -285,7 +285,7 @@ def drawn(seed: int, files: int) -> Iterator[Drawn]:
 
 
 class Verdict(NamedTuple):
-    """What the commands did: exit codes, and what they wrote; None: *serve* was ready."""
+    """Exit codes and output of the commands; None: *serve* was ready."""
 
     check: int | None
     check_said: str

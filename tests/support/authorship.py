@@ -35,7 +35,7 @@ _MAIL: Final = (
 
 
 class Order(StrEnum):
-    """What arrives first, and what its owner decides about it before the other one arrives."""
+    """First arrival, and its owner's decision before the other one arrives."""
 
     OWN_FIRST = "own first"
     MAIL_FIRST = "mail first"
@@ -115,7 +115,7 @@ class Pair(NamedTuple):
 
     @property
     def verdict(self) -> RowState | None:
-        """What its owner decides about the rows of the first phase."""
+        """Return the decisions of the owner about the rows of the first phase."""
         decided: dict[Order, RowState] = {Order.MAIL_REJECTED: "rejected", Order.OWN_REJECTED: "rejected"}
         return "approved" if self.order is Order.MAIL_APPROVED else decided.get(self.order)
 

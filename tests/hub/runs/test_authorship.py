@@ -76,7 +76,7 @@ class Device:
 
 
 def folder(texts: dict[str, str]) -> list[list[Any]]:
-    """What a device sends of a folder with notes and saved mails."""
+    """Files that a device sends of a folder with notes and saved mails."""
     pieces = [
         FilePiece(path=f"notes/{name}", content=text, sha256=hashlib.sha256(text.encode()).hexdigest())
         for name, text in sorted(texts.items())

@@ -1,4 +1,4 @@
-"""What settings need of an installation, and of an agent, is said before a hub starts with them."""
+"""Needs of settings, of packages and of agents, are reported before a hub starts with them."""
 
 import sys
 from pathlib import Path
