@@ -240,7 +240,9 @@ async def test_only_healthz_is_answered_when_all_connections_are_in_use(tmp_path
             assert b"retry-after: 1" in refused
 
 
-async def test_longest_idle_connection_is_closed_for_a_new_one_and_told_to_retry(tmp_path: Path) -> None:
+async def test_longest_idle_connection_is_closed_for_a_new_connection_with_retry_after(
+    tmp_path: Path,
+) -> None:
     async with serving(tmp_path, gate=(gate := _gate(connections_per_network=2))) as hub:
         token = (await hub.token()).encode()
         asked = b"GET /v1/status HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer " + token + b"\r\n\r\n"
@@ -272,13 +274,15 @@ async def test_request_that_crosses_a_refusal_does_not_reset_the_connection(tmp_
     assert (_problem(refused), b"retry-after: 1" in refused) == ((503, "overloaded"), True)
 
 
-async def test_longest_idle_connection_over_the_unix_socket_is_closed_for_a_new_one(tmp_path: Path) -> None:
+async def test_longest_idle_connection_over_the_unix_socket_is_closed_for_a_new_connection(
+    tmp_path: Path,
+) -> None:
     async with serving(tmp_path, connections=1) as hub, over_unix(hub) as first, over_unix(hub) as second:
         for client in (first, second, first):
             assert (await client.get("/v1/status")).status_code == 200
 
 
-async def test_idle_connection_is_announced_to_last_longer_than_those_of_clients(
+async def test_announced_idle_time_exceeds_the_idle_time_of_clients(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert max(httpx2.Limits().keepalive_expiry or 0, 60) < ANNOUNCED_S < IDLE_S  # 60 s: of proxies

@@ -119,7 +119,7 @@ def test_response_schemas_require_all_fields_and_request_schemas_do_not(document
 TEXTS = ["", " ", "\u00a0", "a\x07", "a\u0085b", "null", "ä b", "notes", "1.0.0", "calendar"]
 
 
-def test_each_text_of_a_path_or_query_fits_the_schema_exactly_if_the_route_reads_it(
+def test_text_of_a_path_or_query_fits_the_schema_exactly_if_its_route_reads_the_text(
     document: dict[str, Any],
 ) -> None:
     wrong = set[tuple[str, str]]()

@@ -83,7 +83,7 @@ def test_agent_named_like_a_path_part_is_routed_correctly(last: str) -> None:
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY")
 
 
-async def test_each_method_that_a_path_does_not_take_is_refused_with_the_methods_that_it_takes(
+async def test_method_without_a_route_is_refused_with_the_methods_of_its_path(
     hub: ServedHub,
 ) -> None:
     wrong = list[tuple[str, str, int, str | None]]()
