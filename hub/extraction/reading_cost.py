@@ -39,7 +39,7 @@ _STAMP: Final = re.compile(  # of a message in a chat, and of a caption: its num
     r"\[[\d.,/: -]{8,24}\]|[\d./]{6,10}, \d{1,2}:\d\d - |[\d:.,]{8,16} --> [^\r\n]*"
 )
 _ROW: Final = re.compile(
-    r"[ \t>]*(?:[-*+\u2022]|\d+[.)])?[ \t]*\[[ xX.-]\]|[^|\n]*\|[^|\n]*\||[ \t]*>|#{1,6} "
+    r"[ \t>]*(?:(?:[-*+\u2022]|\d+[.)])[ \t]*)?\[[ xX.-]\]|[^|\n]*\|[^|\n]*\||[ \t]*>|#{1,6} "
 )
 _STRUCTURED: Final = (".ics", ".ical", ".csv", ".tsv", ".org", ".org_archive", ".taskpaper", "todo.txt")
 # Steps of one character, word, number, sentence and piece, fitted to 80 measured shapes of texts.

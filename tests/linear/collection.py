@@ -12,6 +12,7 @@ import pkgutil
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import date
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -113,6 +114,7 @@ def _names() -> Iterator[str]:
 def _build_the_rest(*, has_words: bool) -> dict[Pattern, tuple[str, str]]:
     """Build the expressions that the product compiles when they are first used; return their names."""
     from hub.extraction import chunk, injection_warnings, prompt_injection
+    from hub.extraction.wording import recognition
     from hub.extraction.wording.languages import ATTRIBUTES, languages
     from hub.text import quotations
     from hub.text.redaction import BUILT_IN, Redaction
@@ -132,6 +134,9 @@ def _build_the_rest(*, has_words: bool) -> dict[Pattern, tuple[str, str]]:
     named[chunk._day_with_point()] = "hub.extraction.chunk", "day"
     prompt_injection._dress()
     prompt_injection._overriding()
+    for unread in recognition.unread_languages().values():
+        named[unread.pattern] = "hub.extraction.wording.recognition", unread.code
+    list(recognition._by_dates("", date(2026, 1, 1)))
     quotations.above_quotations()
     list(injection_warnings._hidden_runs("\u200b" * 99))
     pattern_of_names(["Anna Rossi", "Anna", "laptop-2"])

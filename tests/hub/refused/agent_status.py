@@ -219,7 +219,7 @@ ROWS = (
         "a-history-of-no-axis",
         Rest("GET", "/v1/agents/notes/history?axis=mood"),
         "bad_params",
-        ("there is no axis 'mood'", "lifecycle"),
+        ("query.axis", "expected one of lifecycle", "not 'mood'"),
     ),
     Refused(
         "an-external-identifier-of-nobody",
