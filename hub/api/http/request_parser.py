@@ -122,6 +122,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._is_in_head = False
         self._would_keep_alive = True
         self._is_deaf = False  # further input is dropped
+        self._upgrade_end = self._body_left = 0  # of a request that offers HTTP/2 or a WebSocket
 
     # --- the transport ---
 
@@ -160,22 +161,37 @@ class BoundedConnection(HttpToolsProtocol):
             return
         if self._place is not None:
             self._place.wake()
-        super().data_received(data)
+        if not self._body_left:
+            super().data_received(data)
+            data = data[self._upgrade_end :]
+        if self._body_left:
+            self._read_body(data)
         if self._is_in_head and not self._is_deaf:  # not refused yet
             self._count_head(len(data))
+
+    def _read_body(self, data: bytes) -> None:
+        """Read the body of a request that offers another protocol, which the parser does not."""
+        part, self._upgrade_end = data[: self._body_left], 0
+        self._body_left -= len(part)
+        self.on_body(part)
+        if not self._body_left:
+            self._is_deaf = True
+            self.on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Answer a request that the parser rejected: not HTTP, or an exception raised by a callback."""
         match sys.exc_info()[1]:
             case BaseException(__context__=_PipelinedRequest()):
                 self._is_deaf, self.cycle.keep_alive = True, False
+                self.cycle.default_headers = self.server_state.default_headers
             case BaseException(__context__=_RefusedRequest() as refused):
                 self._refuse(refused.code, str(refused), status=refused.status, headers=refused.headers)
             case _:
                 self._refuse(ErrorCode.BAD_PARAMS, msg, status=400)
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Log nothing when a WebSocket is requested: uvicorn's advice to install a library is wrong here."""
+        """Note where the head ends. Log nothing: uvicorn's advice to install a library is wrong here."""
+        (self._upgrade_end,) = cast(Exception, sys.exc_info()[1]).args
 
     # --- the parser ---
 
@@ -212,12 +228,14 @@ class BoundedConnection(HttpToolsProtocol):
         # A response before the body's end closes the connection: the rest of the body is never read.
         self._would_keep_alive = self.cycle.keep_alive and turned is None
         self.cycle.keep_alive = False
-        if (
-            self.parser.should_upgrade()
-        ):  # the parser expects no body then: further bytes would be parsed as a request
-            self._would_keep_alive, self._is_deaf = False, True
+        if self.parser.should_upgrade():  # the parser ends there: of what follows, only a body is read
+            self._would_keep_alive = False
+            self._body_left = int(dict(self.headers).get(b"content-length", 0))
+            self._is_deaf = not self._body_left
 
     def on_message_complete(self) -> None:
+        if self._body_left:
+            return
         if not self.cycle.response_started:
             self.cycle.keep_alive = self._would_keep_alive
             if self._would_keep_alive:

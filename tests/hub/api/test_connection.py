@@ -107,12 +107,31 @@ async def test_bytes_after_a_refused_upgrade_are_not_read_as_a_request(hub: Serv
     assert b"connection: close" in told
 
 
+@pytest.mark.parametrize("cut", [0, 3, 12])
+async def test_body_of_a_request_that_offers_http2_is_read(hub: ServedHub, cut: int) -> None:
+    # As the HTTP client of Java sends the first request of a connection.
+    offer = b"connection: Upgrade, HTTP2-Settings\r\nhttp2-settings: AAEAAEAA\r\nupgrade: h2c\r\n"
+    body = b'{"axis": "x"}'
+    token = (await hub.token(role=Role.ADMIN)).encode()
+    head = b"POST /v1/agents HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n" + offer
+    head += b"authorization: Bearer %s\r\ncontent-length: %d\r\n\r\n" % (token, len(body))
+    async with await _connect(hub) as stream:
+        await stream.send(head + body[:cut])
+        if cut:
+            await anyio.wait_all_tasks_blocked()
+        await stream.send(body[cut:] + b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+        told = await _rest(stream)
+    assert told.count(b"HTTP/1.1 ") == 1
+    assert b"axis" in told
+
+
 async def test_pipelined_requests_are_not_read(hub: ServedHub) -> None:
     async with await _connect(hub) as stream:
         await stream.send(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n" * 100)
         told = await _rest(stream)
     assert told.count(b"HTTP/1.1 200 ") == 1
     assert b"connection: close" in told
+    assert b"keep-alive" not in told.lower()
 
 
 class Wire(asyncio.Transport):
