@@ -25,7 +25,7 @@ import tomli_w
 
 from tests.scenarios.lacking import without
 from tests.support.certificates import write_certificate
-from tests.support.processes import forked
+from tests.support.processes import ask_hub, forked
 from tests.support.source import ROOT
 
 PAGE: Final = ROOT / "hub/docs/settings.md"
@@ -312,14 +312,15 @@ def judge(file: Drawn, folder: Path) -> Verdict:
     (folder / "empty.txt").touch(mode=0o600)
     write_certificate(folder)
     settings, state = folder / "hub.toml", folder / "state"
+    path = state / "hub.sock"
     settings.write_text(tomli_w.dumps(file.doc))
     command, log = ["hub", "--state", str(state)], folder / "log"
     checked = _start([*command, "check", str(settings)], file, folder / "checked")
     checked.join(120)
     hub = _start([*command, "serve", "--config", str(settings)], file, log)
     try:
-        code = _code(hub, state)
-        refused = {} if code is not None else dict(_refused_runs(file, state))
+        code = _code(hub, path)
+        refused = {} if code is not None else dict(_refused_runs(file, path))
     finally:
         hub.terminate()
         hub.join(60)
@@ -336,29 +337,23 @@ def _start(words: list[str], file: Drawn, log: Path) -> ForkServerProcess:
     return forked(words, log, environ=environ, is_fresh=bool(file.lacks))
 
 
-def _ask(state: Path, method: str, path: str, body: Any = None) -> httpx2.Response:
-    transport = httpx2.HTTPTransport(uds=str(state / "hub.sock"), verify=False)
-    with httpx2.Client(transport=transport, base_url="http://hub", timeout=30.0) as client:
-        return client.request(method, path, json=body)
-
-
-def _code(hub: ForkServerProcess, state: Path) -> int | None:
+def _code(hub: ForkServerProcess, path: Path) -> int | None:
     """Return None once the hub takes work, else its exit code."""
     ends_at = monotonic() + 60
     while monotonic() < ends_at and hub.is_alive():
         with suppress(httpx2.TransportError, OSError):
-            if _ask(state, "GET", "/readyz").status_code == 200:
+            if ask_hub(path, "GET", "/readyz").status_code == 200:
                 return None
         hub.join(0.1)
     return -1 if hub.is_alive() else hub.exitcode
 
 
-def _refused_runs(file: Drawn, state: Path) -> Iterator[tuple[str, str]]:
+def _refused_runs(file: Drawn, path: Path) -> Iterator[tuple[str, str]]:
     """Yield the agents whose runs are refused though their devices are let in."""
     for device in {agent["device"] for agent in file.doc["agents"] if isinstance(agent.get("device"), str)}:
-        _ask(state, "POST", "/v1/tokens", {"device": device})
+        ask_hub(path, "POST", "/v1/tokens", {"device": device})
     for agent in file.doc["agents"]:
-        answer = _ask(state, "POST", f"/v1/agents/{agent['name']}/runs", {})
+        answer = ask_hub(path, "POST", f"/v1/agents/{agent['name']}/runs", {})
         if not answer.is_success:
             yield agent["name"], answer.text[:200]
 

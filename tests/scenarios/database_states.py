@@ -25,7 +25,7 @@ import httpx2
 from sqlalchemy import create_engine
 
 from tests.support.old_tables import make_old
-from tests.support.processes import START_TIMEOUT_S, forked
+from tests.support.processes import START_TIMEOUT_S, ask_hub, forked
 from tests.support.remedies import commands_in
 
 SETTINGS: Final = """\
@@ -67,7 +67,7 @@ class Place:
         return process.exitcode or 0, output.read_text()
 
     def serve(self) -> tuple[int | None, str]:
-        """Start the hub. Return None once it listens, else its exit code; and what it wrote for people."""
+        """Start the hub. Return None once it listens, else its exit code or -1, and its texts for people."""
         log = self.folder / "hub.log"
         log.unlink(missing_ok=True)
         self.hub = forked(["hub", "serve"], log, environ=self._environ, folder=self.folder)
@@ -77,14 +77,13 @@ class Place:
                 return None, f"answers {answer.status_code}"
             self.hub.join(POLL_S)
         lines = log.read_text().splitlines()
-        return self.hub.exitcode, "\n".join(line for line in lines if not line.startswith("{"))
+        said = "\n".join(line for line in lines if not line.startswith("{"))
+        return -1 if self.hub.is_alive() else self.hub.exitcode, said
 
     def ask(self, method: str, path: str, body: Any = None) -> httpx2.Response | None:
         """Send a request over the hub's socket; None: it does not answer."""
-        transport = httpx2.HTTPTransport(uds=str(self.state / "hub.sock"), verify=False)
-        client = httpx2.Client(transport=transport, base_url="http://hub", timeout=10.0)
-        with suppress(httpx2.TransportError, OSError), client:
-            return client.request(method, path, json=body)
+        with suppress(httpx2.TransportError, OSError):
+            return ask_hub(self.state / "hub.sock", method, path, body, timeout_s=10.0)
         return None
 
     def add_agent(self, name: str) -> None:
@@ -368,7 +367,8 @@ def play(state: State, folder: Path) -> dict[str, Any]:
     place = Place(folder)
     told: dict[str, Any] = {"state": f"{state.name} ({'running' if state.is_running else 'stopped'})"}
     try:
-        place.serve()
+        code, said = place.serve()
+        assert code is None, said
         place.add_agent("before")
         answer = place.ask("POST", "/v1/backups")
         assert answer is not None and answer.is_success

@@ -16,14 +16,14 @@ def test_reference_page_of_settings_is_read_whole() -> None:
     assert {"hub", "model local", "agents.schedule", "listen.webhooks.tls", "backup"} <= sections
 
 
-@pytest.mark.soak
+@pytest.mark.slow
 @each("file", FILES[len(EXTRAS) :])
 def test_drawn_settings_file_is_accepted_by_all_commands_or_by_none(tmp_path: Path, file: object) -> None:
     number = FILES.index(file)  # type: ignore[arg-type]
     assert judge(FILES[number], tmp_path / str(number)).faults() == []
 
 
-@pytest.mark.soak
+@pytest.mark.slow
 @each("lacks", [("mcp",), ("asyncpg",)])
 def test_settings_of_a_missing_extra_are_refused_by_check_and_serve(
     tmp_path: Path, lacks: tuple[str, ...]

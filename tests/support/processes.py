@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import runpy
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -153,6 +154,21 @@ def _live(words: list[str], log: Path, environment: Mapping[str, str], folder: P
     os.environ.update(environment)
     sys.argv[:] = words
     runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+
+
+def ask_hub(
+    path: Path, method: str, target: str, body: Any = None, *, timeout_s: float = 30.0
+) -> httpx2.Response:
+    """Send a request to the hub that listens on the Unix socket *path*, and return the response.
+
+    Raises:
+        OSError, httpx2.TransportError: no hub listens there, or it did not respond in time.
+    """
+    with socket.socket(socket.AF_UNIX) as knocking:
+        knocking.connect(str(path))  # httpx2 would leave its own socket open where this fails
+    transport = httpx2.HTTPTransport(uds=str(path), verify=False)  # no TLS: nothing to load
+    with httpx2.Client(transport=transport, base_url="http://hub", timeout=timeout_s) as client:
+        return client.request(method, target, json=body)
 
 
 class _Forked:
