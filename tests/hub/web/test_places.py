@@ -30,7 +30,6 @@ async def check_access(page: Page) -> None:
     assert await page.evaluate("axe.run().then(({violations}) => violations.map(({id}) => id))") == []
 
 
-@pytest.mark.soak  # a console message of a 502 that is not explained yet
 async def test_places_are_tested_saved_changed_and_removed_on_the_page(
     tmp_path: Path, browser: Browser, radicale: Radicale, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,7 +81,9 @@ async def test_places_are_tested_saved_changed_and_removed_on_the_page(
         await page.get_by_text("It can be written. 1 approved item goes there").wait_for()
         await check_access(page)
         is_connecting = True
-        await page.get_by_role("button", name="Save").click()
+        async with page.expect_console_message(lambda message: "502" in message.text) as refused:
+            await page.get_by_role("button", name="Save").click()
+        visit.complaints.remove((await refused.value).text)  # of the list, which the page reads again
         await page.get_by_text("todo.txt · ~/todo.txt").wait_for()
         is_connecting = False
         assert desk.sync() == [""]
