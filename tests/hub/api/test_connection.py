@@ -279,7 +279,7 @@ async def test_longest_idle_connection_is_closed_for_a_new_connection_with_retry
             assert (await first.receive()).startswith(b"HTTP/1.1 200 ")
 
 
-async def test_request_that_crosses_a_refusal_does_not_reset_the_connection(tmp_path: Path) -> None:
+async def test_request_crossing_a_refusal_does_not_reset_the_connection(tmp_path: Path) -> None:
     async with (
         serving(tmp_path, gate=_gate(strangers=1)) as hub,
         await _connect(hub) as first,

@@ -154,7 +154,7 @@ def _request(part: RequestParameter, value: str) -> RequestContext:
     return RequestContext(scope, {part.name: value}, b"")
 
 
-def test_null_is_no_value_of_a_parameter_that_may_be_left_out() -> None:
+def test_null_is_no_value_of_an_optional_parameter() -> None:
     taken = [
         (asked, part.name)
         for asked, route in ANSWERED.items()

@@ -153,9 +153,7 @@ def test_a_partial_run_shows_failed_and_remaining_files(hub: Hub, partial_run: s
     assert "1 read, 0 skipped, 2 failed, 4 left for the next runs" in shown
 
 
-def test_runs_name_the_files_in_languages_that_rules_do_not_read(
-    hub: Hub, served: ServedHub, portal: BlockingPortal
-) -> None:
+def test_runs_name_the_files_in_unread_languages(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
     polish = "Trzeba jeszcze zapłacić czynsz do 9.12, bo nie mam już czasu."
     (frames,) = folder(a=polish, b="Call Ann by Friday, please.")
     sentence = (

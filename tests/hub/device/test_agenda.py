@@ -249,7 +249,7 @@ def test_digest_of_a_row_follows_the_name_of_its_project(
     assert row.apply("v-1", status="done").result == {"state": "edited"}
 
 
-def test_edit_of_an_approved_row_names_it_by_either_digest(
+def test_edit_of_an_approved_row_has_either_digest_of_the_row(
     store: DeviceStore, owner: sqlite3.Connection
 ) -> None:
     row = OwnedRow(store, owner)

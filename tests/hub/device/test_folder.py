@@ -555,7 +555,7 @@ async def test_device_sends_empty_data_frames_during_a_long_conversion(
     assert [piece.path for piece in _pieces(frames)] == ["notes/b.md"]
 
 
-async def test_run_names_a_full_log_that_fails_during_a_long_conversion(
+async def test_run_names_a_broken_log_during_a_long_conversion(
     desk: Desk, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error is of a task beside the conversion, so that it comes in a group of errors."""

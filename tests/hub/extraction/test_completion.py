@@ -68,7 +68,7 @@ def test_tokens_are_read_from_a_body_without_an_answer() -> None:
     assert counted(b"<html>") is None
 
 
-def test_token_counts_that_no_question_can_have_are_bounded() -> None:
+def test_impossible_token_counts_are_bounded() -> None:
     sent = body(usage={"prompt_tokens": 10**18, "completion_tokens": 10**18})
     assert completion_of(sent, most_prompt=900, most_completion=80).counted == TokenCounts(900, 80)
 

@@ -82,7 +82,7 @@ def test_read_parts_of_a_long_text_have_the_steps_of_its_author(
 
 
 @each_shape
-def test_parts_that_are_read_of_a_text_by_others_are_the_same_whatever_follows(shape: str) -> None:
+def test_read_parts_of_a_text_by_others_do_not_depend_on_the_rest(shape: str) -> None:
     first, second = (
         parts_to_read(long_text(shape, STRANGER, chars), reads_prose=True) for chars in (CHARS, 3 * CHARS)
     )
@@ -96,7 +96,7 @@ def test_marks_in_a_long_text_of_the_owner_are_read_to_its_end(shape: str) -> No
 
 
 @pytest.mark.parametrize("shape", ["prose", "one line", "days", "headings", "han"])
-def test_items_of_a_long_text_by_others_are_those_of_the_part_that_is_read(shape: str) -> None:
+def test_long_text_by_others_has_the_items_of_the_read_part(shape: str) -> None:
     document = long_text(shape, STRANGER)
     _, (stop, _) = parts_to_read(document, reads_prose=True)
     found, alone = extract(document), extract(part_of(document, 0, stop))
@@ -108,7 +108,7 @@ def test_items_of_a_long_text_by_others_are_those_of_the_part_that_is_read(shape
 
 @pytest.mark.parametrize("shape", ["prose", "headings", "days", "boxes"])
 @each("by", [OWN, STRANGER])
-def test_parts_that_are_read_end_with_a_line(shape: str, by: Provenance) -> None:
+def test_read_parts_end_with_a_line(shape: str, by: Provenance) -> None:
     document = long_text(shape, by)
     parts = parts_to_read(document, reads_prose=True)
     assert {document.text[place - 1] for part in parts for place in part if place} == {"\n"}
@@ -121,12 +121,12 @@ def test_list_of_boxes_of_a_known_author_is_read_as_a_whole(provenance: Provenan
     assert (part, resume - stop) == ((0, len(document.text)), 0)
 
 
-def test_calendar_of_which_the_end_is_not_read_is_not_cut_off() -> None:
+def test_calendar_with_an_unread_end_is_not_cut_off() -> None:
     notes = extract(long_text("calendar", STRANGER)).notes
     assert (notes.is_cut_off, notes.unread_chars > 0) == (False, True)
 
 
-def test_prose_that_a_model_reads_costs_the_rules_fewer_steps() -> None:
+def test_prose_for_a_model_costs_the_rules_fewer_steps() -> None:
     document = long_text("prose", STRANGER)
     by_rules, by_model = (parts_to_read(document, reads_prose=is_read)[1][0] for is_read in (True, False))
     assert by_model > 3 * by_rules

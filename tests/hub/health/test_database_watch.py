@@ -204,7 +204,7 @@ async def test_file_deleted_just_before_the_hub_ends_is_saved(tmp_path: Path) ->
     assert backup.verify(saved).hub_id == "hub-1."
 
 
-async def test_replaced_file_that_makes_no_backup_is_saved_as_it_is(tmp_path: Path) -> None:
+async def test_replaced_file_without_a_backup_is_saved_unchanged(tmp_path: Path) -> None:
     async with opened(tmp_path / "state") as bench:
         (bench.file.parent / FOLDER).touch()  # no folder, so no backup can be made
         rename_over(bench)

@@ -156,7 +156,7 @@ MANY = "".join(
     ],
     ids=["quoted since", "quoted before", "many events were quoted"],
 )
-def test_line_that_calls_an_event_off_counts_beside_quotations(before: str, quoted: str) -> None:
+def test_line_calling_an_event_off_counts_beside_quotations(before: str, quoted: str) -> None:
     rows = decided(f"{before}- {DINNER}\n")
     assert changes(f"{quoted}- {DINNER} cancelled\n", rows) == [{"title": "Cancelled: Dinner with Ana"}]
 

@@ -116,7 +116,7 @@ def test_name_with_swapped_letters_is_found_among_more_names_than_are_compared()
 
 
 @pytest.mark.parametrize("line", [None, 40])
-async def test_lines_of_which_sentences_were_not_read_are_named_and_their_boxes_are_items(
+async def test_lines_with_unread_sentences_are_named_and_boxes_there_are_items(
     store: Store, agent: AgentRow, monkeypatch: pytest.MonkeyPatch, line: int | None
 ) -> None:
     monkeypatch.setattr("hub.extraction.reading_cost.OWN_STEPS", 150_000)
@@ -138,7 +138,7 @@ async def test_lines_of_which_sentences_were_not_read_are_named_and_their_boxes_
     )
 
 
-async def test_unread_lines_of_a_text_that_is_too_long_to_explain_is_named(
+async def test_unread_lines_of_a_text_too_long_to_explain_are_named(
     store: Store, agent: AgentRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hub.extraction.reading_cost.OWN_STEPS", 150_000)

@@ -329,7 +329,7 @@ async def test_a_device_that_keeps_no_ids_gets_an_item_once_though_it_did_not_an
     assert (await newest_verdict(bench, row)).reason == ErrorCode.UNKNOWN_EFFECT
 
 
-async def test_verdict_waits_for_a_database_that_is_away_as_it_is_sent(
+async def test_verdict_waits_for_a_database_lost_during_the_call(
     bench: Bench, doubted: set[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each verdict is sent by a task, so that the error comes in a group of errors."""
@@ -558,7 +558,7 @@ async def test_an_item_that_its_owner_approves_at_the_device_is_one_approved_row
     assert await held_at_device(bench) == []
 
 
-async def test_values_of_a_held_item_are_those_of_the_call_that_brings_it(
+async def test_values_of_a_held_item_equal_the_values_of_the_later_call(
     bench: Bench, doubted: set[str]
 ) -> None:
     doubted.add("call Anna")

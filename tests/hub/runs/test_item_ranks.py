@@ -136,7 +136,7 @@ def test_line_takes_words_day_and_source_of_an_open_item_of_others_over() -> Non
 
 
 @pytest.mark.parametrize("path", [NOTE, OTHER])
-def test_line_that_is_done_takes_neither_item_nor_day_of_others_over(path: str) -> None:
+def test_done_line_takes_neither_item_nor_day_of_others_over(path: str) -> None:
     before = known(Rank.OTHERS, "open", path, data={"dueDate": DAY})
     for decision in decisions([before], found(Rank.OWN, item(status="done"))):
         assert decision.call is None or decision.call.payload["data"] == {"status": "done", "dueDate": None}
@@ -158,7 +158,7 @@ def test_mail_delivers_a_waiting_line_with_the_source_of_the_line() -> None:
 
 
 @pytest.mark.parametrize("state", [CallState.PLANNED, CallState.SENT])
-def test_item_of_others_on_its_way_becomes_that_of_the_line_once_its_call_is_settled(
+def test_sent_item_of_others_becomes_the_item_of_the_line_once_the_call_is_settled(
     state: CallState,
 ) -> None:
     before = known(Rank.OTHERS, "open", OTHER, answered_at=None, row_id=None, data={"dueDate": DAY})
@@ -343,7 +343,7 @@ def test_item_of_an_older_release_has_the_rank_of_its_source_or_unit(
     assert covering_rank(msgspec.structs.replace(row, verdict="approved")) == Rank.OWN
 
 
-def test_line_that_an_older_release_recorded_as_rejected_is_not_suggested_again() -> None:
+def test_line_rejected_in_an_older_release_is_not_suggested_again() -> None:
     for path in (NOTE, OTHER):
         row = msgspec.structs.replace(known(Rank.OWN, "rejected", path).row, rank=None)
         before = KnownItem(row=row)
@@ -397,7 +397,9 @@ def _given(row: ItemRow, text: str) -> list[Decision]:
 @pytest.mark.parametrize("form", ["recorded", "of an older release", "reported"])
 @pytest.mark.parametrize("verdict", ["open", "approved", "rejected"])
 @pytest.mark.parametrize("case", NOTES)
-def test_line_of_a_note_remains_one_item_beside_quotations_of_it(case: str, verdict: Any, form: str) -> None:
+def test_line_of_a_note_remains_one_item_beside_quotations_of_the_line(
+    case: str, verdict: Any, form: str
+) -> None:
     text, new = NOTES[case]
     row = _row_of_line(verdict)
     if form != "recorded":

@@ -81,7 +81,7 @@ async def run_over_five(odd: Odd) -> tuple[list[RunRow], list[str], str]:
 
 
 @pytest.mark.parametrize("odd", READABLE.values(), ids=READABLE)
-async def test_answer_in_an_odd_form_that_tells_its_text_is_read_at_once(odd: Odd) -> None:
+async def test_answer_with_a_text_in_an_odd_form_is_read_at_once(odd: Odd) -> None:
     (run,), found, _ = await run_over_five(odd)
     assert (run.outcome, found) == (RunOutcome.SUCCESS, sorted([*OTHERS, "paint the fence"]))
     assert run.usage.requests == len(FILES)

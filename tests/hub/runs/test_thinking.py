@@ -49,7 +49,7 @@ async def read_one_after_another(oracle: Oracle) -> tuple[list[Cost], list[str],
 
 @pytest.mark.parametrize("thinks_in", ["details", "reasoning_content", "content", "hidden"])
 @pytest.mark.parametrize(("thinks", "first", "later"), [(0, 1, 1), (300, 1, 1), (1_500, 2, 1), (4_000, 2, 1)])
-async def test_note_is_read_by_a_model_that_thinks_and_its_room_is_learnt(
+async def test_note_is_read_by_a_thinking_model_and_the_room_for_thoughts_is_learnt(
     thinks_in: str, thinks: int, first: int, later: int
 ) -> None:
     costs, found, said = await read_one_after_another(Oracle(thinks_tokens=thinks, thinks_in=thinks_in))
@@ -58,14 +58,14 @@ async def test_note_is_read_by_a_model_that_thinks_and_its_room_is_learnt(
     assert costs[-1].most_limit <= 500 + min(2.2 * thinks, MAX_THINKING_TOKENS)
 
 
-async def test_model_that_does_not_end_its_thoughts_is_asked_twice_and_named_as_the_cause() -> None:
+async def test_model_with_endless_thoughts_is_asked_twice_and_named_as_the_cause() -> None:
     costs, found, said = await read_one_after_another(Oracle(thinks_tokens=ENDLESS))
     assert (found, [cost.requests for cost in costs]) == ([], [2, 2, 2])
     assert all(cost.most_limit < 500 + MAX_THINKING_TOKENS for cost in costs)
     assert "tokens about 70 characters of text, and gave no answer: switch thinking off" in said[0]
 
 
-async def test_question_with_more_room_is_left_out_where_a_budget_does_not_cover_it() -> None:
+async def test_question_with_more_room_is_left_out_beyond_a_budget() -> None:
     oracle = Oracle(thinks_tokens=1_500)
     text = f"The day was long. {plant('Anna', WORK[0], '2026-12-01', 'K-0001')}"
     async with anyio.create_task_group() as tasks:
@@ -81,7 +81,7 @@ async def test_question_with_more_room_is_left_out_where_a_budget_does_not_cover
     assert run.outcome is RunOutcome.ERROR
 
 
-async def test_context_too_small_for_all_thoughts_gets_less_room_for_them() -> None:
+async def test_small_context_leaves_less_room_for_thoughts() -> None:
     oracle = SmallContext(thinks_tokens=1_500)
     costs, found, said = await read_one_after_another(oracle)
     assert (tuple(found), said) == (WORK, [])

@@ -19,7 +19,7 @@ WORDS = st.text(st.sampled_from(SIGNS), max_size=9)
 @pytest.mark.parametrize("kind", FILES)
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(st.tuples(WORDS, WORDS, WORDS), min_size=6, max_size=6))
-def test_text_with_any_line_ends_is_stable_when_it_is_written_read_and_written_again(
+def test_text_with_any_line_ends_is_stable_through_writes_and_reads(
     kind: str, rows: list[tuple[str, str, str]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("ends")

@@ -95,7 +95,7 @@ UPDATES = [
 
 
 @pytest.mark.parametrize(("before", "after", "left"), UPDATES)
-def test_update_changed_after_a_kill_before_its_record_is_as_the_owner_left_it(
+def test_update_before_a_kill_keeps_a_change_of_the_owner_after_the_kill(
     before: str, after: str, left: str, place: Place, bench: SinkBench
 ) -> None:
     row = bench.approve({"title": "Call Ana"})
@@ -126,7 +126,7 @@ LINES = [
 
 
 @pytest.mark.parametrize(("before", "looks", "after", "is_left_done"), LINES)
-def test_own_line_changed_after_a_kill_and_a_look_is_as_the_owner_left_it(
+def test_own_line_keeps_a_change_of_the_owner_after_a_kill_and_a_look(
     before: str, looks: int, after: str, is_left_done: bool, tmp_path: Path, bench: SinkBench
 ) -> None:
     lines, unharmed = OwnLines(tmp_path, bench), Fall("", 0)
@@ -147,7 +147,7 @@ def test_own_line_changed_after_a_kill_and_a_look_is_as_the_owner_left_it(
     assert (lines.is_done(key), bench.row(row)["status"] == "done") == (is_left_done, is_left_done)
 
 
-def test_row_opened_before_a_kill_and_ticked_after_it_is_done(place: Place, bench: SinkBench) -> None:
+def test_row_opened_before_a_kill_and_ticked_afterwards_is_done(place: Place, bench: SinkBench) -> None:
     row = bench.approve({"title": "Call Ana", "status": "done"})
     look(bench, place)
     act(bench, row, "opened")
@@ -185,7 +185,7 @@ def test_ticks_of_the_place_come_back_after_a_restore_of_the_device(
     assert (bench.row(row)["status"], is_done(place, row)) == ("done", True)
 
 
-def test_words_that_differ_without_a_record_stay_at_both_sides_with_a_problem(
+def test_differing_words_without_a_record_stay_at_both_sides_with_a_problem(
     place: Place, bench: SinkBench
 ) -> None:
     row = bench.approve({"title": "Call Ana"})
@@ -242,7 +242,7 @@ def test_row_ticked_and_archived_after_a_kill_before_its_record_is_not_written_a
 
 
 @pytest.mark.parametrize(("is_written", "left"), [(False, "todo"), (True, "done")])
-def test_row_opened_out_of_an_archive_has_only_a_tick_that_follows_the_write(
+def test_row_opened_out_of_an_archive_has_only_a_tick_after_the_write(
     is_written: bool, left: str, tmp_path: Path, bench: SinkBench
 ) -> None:
     place, archive = FilePlace("todo.txt", tmp_path), tmp_path / "done.todo.txt"

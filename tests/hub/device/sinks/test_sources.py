@@ -132,7 +132,7 @@ def test_tick_in_words_of_others_in_an_own_file_of_a_sink_is_no_tick_of_its_task
 
 
 @pytest.mark.parametrize("is_quoted", [True, False])
-def test_done_task_is_ticked_in_a_quotation_if_it_was_found_there(is_quoted: bool, tmp_path: Path) -> None:
+def test_done_task_of_a_quotation_is_ticked_there(is_quoted: bool, tmp_path: Path) -> None:
     note = Note(tmp_path, "> - [ ] Pay\n", "Pay", is_others=is_quoted)
     assert note.tick() == ("", "> - [x] Pay\n" if is_quoted else "> - [ ] Pay\n")
 

@@ -126,7 +126,7 @@ def test_quotation_in_the_own_file_of_a_row_changes_nothing_while_its_line_is_th
 
 
 @pytest.mark.parametrize("name", ["daily notes", "todo.txt and done.txt", "csv"])
-def test_title_that_begins_as_a_quotation_is_that_of_an_own_row(name: str, tmp_path: Path) -> None:
+def test_title_beginning_as_a_quotation_belongs_to_an_own_row(name: str, tmp_path: Path) -> None:
     desk = Desk(KINDS[name], tmp_path)
     row = desk.bench.approve({"title": "> Call Eve"})
     assert [desk.look().problem, desk.look().problem] == ["", ""]
