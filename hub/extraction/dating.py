@@ -30,6 +30,7 @@ from hub.extraction.prose_layout import is_evident, lexicon_in
 from hub.extraction.tokens import fold
 from hub.extraction.when.resolve import (
     Anchor,
+    DateContext,
     DateWords,
     NearDay,
     ResolvedTime,
@@ -322,6 +323,10 @@ class PassageDates(msgspec.Struct, frozen=True):
             return NearDay.fromisoformat(written[1:]) if written else None
         return datetime.fromisoformat(written) if "T" in written else date.fromisoformat(written)
 
+    def context_at(self, place: int, timezone: str) -> DateContext:
+        """Return how words for days at *place* are read. *timezone*: IANA name of the reader's."""
+        return DateContext(self.at(place), timezone, self.is_day_first, self.languages.at(place))
+
     def plan_at(self, place: int, *, is_box: bool = False) -> PlannedDay | None:
         """Return the day of the work at *place* by a heading above it, such as "Thursday".
 
@@ -337,40 +342,36 @@ class PassageDates(msgspec.Struct, frozen=True):
 
         Words that mean the same on any day explain themselves.
         """
-        anchor, zone = self.at(item.start), ZoneInfo(timezone)
+        context = self.context_at(item.start, timezone)
         if (plan := self.plan_at(item.start, is_box=True)) and plan.words in item.words.values():
             by, words, since = plan.evidence, plan.words, plan.since
             field = "dueDate" if "dueDate" in item.words else "date"
             return (CountedDay(field=field, words=words, since=since, by=by.by, evidence=by.words),)
-        if anchor is None:
+        if context.today is None:
             return ()
-        by = self.evidence[bisect_right(self.places, item.start) - 1]
-        since = (local_day(anchor, zone) if isinstance(anchor, datetime) else anchor).isoformat()
+        by, since = self.evidence[bisect_right(self.places, item.start) - 1], context.today.isoformat()
         days = {name: at for name in item.words if isinstance(at := item.data.get(name), int)}
         return tuple(
             CountedDay(field=name, words=item.words[name], since=since, by=by.by, evidence=by.words)
             for name, at in days.items()
-            if local_day(from_epoch_ms(at), zone)
-            in _days_counted(
-                item.words[name], anchor, timezone, self.is_day_first, self.languages.at(item.start)
-            )
+            if local_day(from_epoch_ms(at), context.zone) in _days_counted(item.words[name], *context)
         )
 
 
 @lru_cache(maxsize=10_000, typed=True)  # the same words in many rows
 def _days_counted(
-    words: str, anchor: Anchor, timezone: str, is_day_first: bool | None, language: str
+    words: str, anchor: Anchor | None, timezone: str, is_day_first: bool | None, language: str | None
 ) -> set[date]:
-    """Return the days that *words* may mean from *anchor*; none if they mean one without it."""
-    read = partial(resolve, timezone=timezone, is_day_first=is_day_first, language=language)
-    if read(words, anchor=None) is not None:
+    """Return the days that *words* may mean; none if they mean one without the anchor."""
+    context = DateContext(anchor, timezone, is_day_first, language)
+    if resolve(words, *context._replace(anchor=None)) is not None:
         return set()
     moments = [
-        read(text, anchor=anchor, is_due=is_due)
+        resolve(text, *context, is_due=is_due)
         for text in (words, f"{words}.")  # "27.11" of a sentence with "27.11."
         for is_due in (False, True)
     ]
-    return {local_day(moment.at, ZoneInfo(timezone)) for moment in moments if moment is not None}
+    return {local_day(moment.at, context.zone) for moment in moments if moment is not None}
 
 
 def order_of(text: str, since: Anchor | None = None, timezone: str = "UTC") -> bool | None:
@@ -703,13 +704,7 @@ class _DateReader:
     def _moment(
         self, words: str, since: Anchor | None = None, is_day_first: bool | None = None
     ) -> ResolvedTime | None:
-        return resolve(
-            words,
-            anchor=since,
-            timezone=self._timezone,
-            is_day_first=is_day_first,
-            language=self._language,
-        )
+        return resolve(words, since, self._timezone, is_day_first, self._language)
 
     def _begin_weekday(self, content: str) -> None:
         """Begin the work of a line that is a weekday; unless it is in bold, it ends at a blank line."""
@@ -1081,7 +1076,7 @@ class _DateReader:
 
     def _checked(self, anchor: Anchor | None) -> Anchor | None:
         """Return the date, or None if it is later than the file: then it is a plan."""
-        day = local_day(anchor, self._zone) if isinstance(anchor, datetime) else anchor
+        day = self._day(anchor)
         return None if day is None or (self._latest is not None and day > self._latest) else anchor
 
     def _day(self, anchor: _LineDate) -> date | None:

@@ -8,7 +8,7 @@ timetables, logs and diaries, are recognized by their words, their minutes and t
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from itertools import groupby
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -161,7 +161,6 @@ def _rows(
     options: ExtractionOptions,
 ) -> Iterator[_Row]:
     """Yield the rows with a day and a sign of a time, without those with a box."""
-    zone = ZoneInfo(options.timezone)
     read = merged((passage.start, passage.end) for passage in passages)
     headings = {start for start, _ in dates.plans}
     whole = lexicon_in(text[:20_000], None)
@@ -180,31 +179,24 @@ def _rows(
         lexicon = lexicon_in(content, whole, 1)
         if lexicon is None:
             continue
-        anchor = dates.at(line.start)
-        since = local_day(anchor, zone) if isinstance(anchor, datetime) else anchor
-        near = date.fromisoformat(plan.day) - _DAY if plan else anchor
-        order = dates.is_day_first
-        days = find_days(
-            content,
-            lexicon,
-            anchor=near,
-            timezone=options.timezone,
-            is_day_first=order,
-            language=dates.languages.at(line.start),
-        )
+        context = dates.context_at(line.start, options.timezone)
+        near = date.fromisoformat(plan.day) - _DAY if plan else context.anchor
+        days = find_days(content, context._replace(anchor=near), lexicon)
         sure = (day for day in days if not day.unclear_words)
         own = next((day for day in sure if plan or not content[: day.start].strip()), None)
         if own is not None and own.at is not None:
             bare = own.words.partition(clock)[0] if (clock := _clock_behind(own.words)) else own.words
             blanks = content[: own.start] + " " * len(bare) + content[own.start + len(bare) :]
-            day = local_day(own.at, zone)
+            day = local_day(own.at, context.zone)
             is_plan = plan is not None and plan.day == day.isoformat()
             yield _Row(
                 blanks, start, day, plan.words if plan and is_plan else bare.strip(), lexicon, bool(plan)
             )
         elif plan is not None:
             yield _Row(content, start, date.fromisoformat(plan.day), plan.words, lexicon, True)
-        elif (match := _ROW_DAY.match(content)) and (coming := _day_of_row(match, since or written, lexicon)):
+        elif (match := _ROW_DAY.match(content)) and (
+            coming := _day_of_row(match, context.today or written, lexicon)
+        ):
             blanks = " " * match.end() + content[match.end() :]
             yield _Row(blanks, start, coming, match[0].strip(" :,"), lexicon, False)
 

@@ -6,7 +6,6 @@ from datetime import datetime
 from functools import partial
 from itertools import islice
 from typing import Final
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -14,7 +13,7 @@ from hub.base.clock import epoch_ms
 from hub.extraction.dating import CONTACT, PassageDates
 from hub.extraction.items import Item, RulesForm
 from hub.extraction.when.days import FoundDay, find_days, resolve_ahead
-from hub.extraction.when.resolve import date_ms, local_day, resolve, time_in
+from hub.extraction.when.resolve import date_ms, resolve, time_in
 from hub.extraction.wording.languages import languages_in, script_of
 from protocol.tables import TableName
 
@@ -67,32 +66,21 @@ def _days_of(
 
     Each comes with whether it has a time, its words, and whether these are unclear.
     """
-    anchor, is_day_first, language = dates.at(item.start), dates.is_day_first, dates.languages.at(item.start)
+    context = dates.context_at(item.start, timezone)
     if (words := item.unresolved.get(_DUE)) is not None:
-        read = partial(
-            resolve,
-            words,
-            anchor=anchor,
-            timezone=timezone,
-            is_due=True,
-            is_day_first=is_day_first,
-            language=language,
-        )
+        read = partial(resolve, words, *context, is_due=True)
         found = (sure := read()) or read(is_checked=False)
         yield found.at if found else None, found is not None and found.has_time, words, sure is None
         return
     title = _ADDRESS.sub(lambda address: " " * len(address[0]), str(item.data["title"]))
-    zone = ZoneInfo(timezone)
-    today = local_day(anchor, zone) if isinstance(anchor, datetime) else anchor
-    for day in find_days(
-        title, anchor=anchor, timezone=timezone, is_day_first=is_day_first, language=language
-    ):
-        if not day.is_of and (day.at is None or day.counts(today, zone) or _is_missed(title, day)):
+    for day in find_days(title, context):
+        is_ahead = day.at is None or day.counts(context.today, context.zone)
+        if not day.is_of and (is_ahead or _is_missed(title, day)):
             # "Di 1.12. Elternabend 19 Uhr"
             rest = f"{title[day.end :]}, {title[: day.start]}"
             clock = None if day.has_time or not day.at else time_in(rest)
             timed = f"{day.words} {clock}"
-            moment = resolve_ahead(timed, anchor, timezone, is_day_first, language) if clock else None
+            moment = resolve_ahead(timed, context) if clock else None
             at, has_time = (moment.at, moment.has_time) if moment else (day.at, day.has_time)
             yield at, has_time, day.words, bool(day.unclear_words)
 

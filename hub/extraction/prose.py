@@ -39,7 +39,7 @@ from hub.extraction.titles import EDGES, closed_span, title_of
 from hub.extraction.tokens import fold
 from hub.extraction.when.days import FoundDay, find_days, resolve_ahead
 from hub.extraction.when.language import has_han
-from hub.extraction.when.resolve import Anchor, local_day, open_clock_in, read_date, time_in
+from hub.extraction.when.resolve import DateContext, local_day, open_clock_in, read_date, time_in
 from hub.extraction.wording.languages import Lexicon, is_label, is_line_of, languages, mail_fields, way_fields
 from hub.extraction.wording.names import is_person, split_names
 from hub.text.quotations import others_at
@@ -150,29 +150,24 @@ def read(
     passages: Sequence[Passage],
     options: ExtractionOptions,
     *,
-    day_at: Callable[[int], Anchor | None],
+    context_at: Callable[[int], DateContext],
     quoted: str,
     is_reference: bool = False,
     is_invoice: bool = False,
     written_at: datetime | None = None,
-    is_day_first: bool | None = None,
-    language_at: Callable[[int], str | None] = lambda _: None,
 ) -> list[Item]:
     """Extract items from the prose of *passages*.
 
     Args:
         text: text to read, of the same length as *quoted*, from which the quotes are.
-        day_at: returns the day from which relative dates at a place count, if it is known.
+        context_at: returns how words for days at a place are read.
         is_reference: only the work of a person on a day counts.
         is_invoice: only what is due on a day counts.
         written_at: time before which all events were past when a passage without a date was written.
-        is_day_first: order of dates with slashes, if it is known.
-        language_at: returns the code of the language of which short names of days count at a place.
     """
     view, is_sparse = view_of_prose(text), (is_reference, is_invoice)
     view = _CLAUSE_NUMBER.sub(_blanks, view) if is_reference else view
-    reader = _ProseReader(view, quoted, options, day_at, is_sparse, written_at, is_day_first, language_at)
-    return reader.read(passages)
+    return _ProseReader(view, quoted, options, context_at, is_sparse, written_at).read(passages)
 
 
 class _ProseReader:
@@ -181,18 +176,14 @@ class _ProseReader:
         text: str,
         quoted: str,
         options: ExtractionOptions,
-        day_at: Callable[[int], Anchor | None],
+        context_at: Callable[[int], DateContext],
         is_sparse: tuple[bool, bool],
         written_at: datetime | None,
-        is_day_first: bool | None,
-        language_at: Callable[[int], str | None],
     ) -> None:
         self._text = text
-        self._language_at = language_at
-        self._is_day_first = is_day_first
         self._quoted = quoted
         self._options = options
-        self._day_at = day_at
+        self._context_at = context_at
         self._is_reference, self._is_invoice = is_sparse
         self._zone = ZoneInfo(options.timezone)
         self._written = None if written_at is None else local_day(written_at, self._zone)
@@ -373,22 +364,17 @@ class _ProseReader:
 
     def days_of(self, clause: str, place: int, lexicon: Lexicon) -> list[FoundDay]:
         """Return the days in a clause that can be resolved, in order."""
-        anchor, language = self._day_at(place), self._language_at(place)
-        key = clause, anchor, type(anchor), language  # a day near that of writing is another one
+        context = self._context_at(place)
+        key = clause, context, type(context.anchor)  # a day near that of writing is another one
         if key not in self._days:
             if len(self._days) > 1_000:
                 self._days.clear()
-            zone, order = self._options.timezone, self._is_day_first
-            self._days[key] = find_days(
-                clause, lexicon, anchor=anchor, timezone=zone, is_day_first=order, language=language
-            )
+            self._days[key] = find_days(clause, context, lexicon)
         return self._days[key]
 
     def at_time(self, day: FoundDay, clock: str, place: int) -> FoundDay:
         """Return the day with a time that other words of its sentence tell."""
-        zone, words = self._options.timezone, f"{day.words} {clock}"
-        language = self._language_at(place)
-        moment = resolve_ahead(words, self._day_at(place), zone, self._is_day_first, language)
+        moment = resolve_ahead(f"{day.words} {clock}", self._context_at(place))
         return day._replace(at=moment.at, has_time=True) if moment and moment.has_time else day
 
     def on_day(self, day: FoundDay) -> FoundDay:
@@ -411,8 +397,7 @@ class _ProseReader:
         return day.at is not None and local_day(day.at, self._zone) == self._today(place)
 
     def _today(self, place: int) -> date | None:
-        anchor = self._day_at(place)
-        return local_day(anchor, self._zone) if isinstance(anchor, datetime) else anchor
+        return self._context_at(place).today
 
 
 def _is_agenda(title: str) -> bool:

@@ -15,11 +15,9 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
 from functools import cache, cached_property
 from itertools import chain
 from typing import Final
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -30,7 +28,7 @@ from hub.extraction.chunk import Passage, trimmed
 from hub.extraction.dating import PassageDates, order_of
 from hub.extraction.items import Evidence, ExtractionOptions, Place, RowItems, RulesForm, lines_of
 from hub.extraction.tokens import unmarked
-from hub.extraction.when.resolve import Anchor, date_ms, local_day, resolve
+from hub.extraction.when.resolve import Anchor, DateContext, date_ms, local_day, resolve
 from hub.extraction.wording.recognition import TextLanguages
 from protocol.frame import Field
 from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind, TableName, plain_choice
@@ -787,11 +785,10 @@ class _Dates:
 
     def is_past(self, cell: str) -> bool:
         """Return True for a day before that of the table."""
-        at_ms, zone = self.at_ms(cell), ZoneInfo(self._timezone)
-        if at_ms is None or self.anchor is None:
+        at_ms, context = self.at_ms(cell), DateContext(self.anchor, self._timezone)
+        if at_ms is None or context.today is None:
             return False
-        today = local_day(self.anchor, zone) if isinstance(self.anchor, datetime) else self.anchor
-        return local_day(from_epoch_ms(at_ms), zone) < today
+        return local_day(from_epoch_ms(at_ms), context.zone) < context.today
 
     def at_ms(self, cell: str, *, is_due: bool = True) -> int | None:
         """Return the date of a cell, or None if its words do not tell a day."""
@@ -802,15 +799,8 @@ class _Dates:
         in_figures = date_ms(cell, self._timezone)
         key = (cell, is_due, self.anchor, self._is_day_first)
         if in_figures is None and cell and key not in self._known and len(self._known) < _MAX_DATES:
-            anchor, order = self.anchor, self._is_day_first
-            moment = resolve(
-                cell,
-                anchor=anchor,
-                timezone=self._timezone,
-                is_due=is_due,
-                is_day_first=order,
-                language=self._languages().whole,
-            )
+            language = self._languages().whole
+            moment = resolve(cell, self.anchor, self._timezone, self._is_day_first, language, is_due=is_due)
             self._known[key] = moment.at_ms if moment is not None else None
         return self._known.get(key) if in_figures is None else in_figures
 

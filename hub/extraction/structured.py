@@ -163,13 +163,12 @@ def read_prose(
         shown,
         passages,
         options,
-        day_at=lambda place: dates.at(places[min(place, len(places) - 1)]),  # a row may have no words
+        # A row may have no words.
+        context_at=lambda place: dates.context_at(places[min(place, len(places) - 1)], options.timezone),
         quoted=shown if is_covered else document.text,
         is_reference=is_reference(document.unit_key, document.text, passages, has_day=dates.has_day),
         is_invoice=is_invoice(document.text),
         written_at=document.modified_at,
-        is_day_first=dates.is_day_first,
-        language_at=lambda place: dates.languages.at(places[min(place, len(places) - 1)]),
     )
     found = [_at(item, places, document.text) for item in found] if is_covered else found
     rows = with_due_days(RulesForm(items=[*work.items]), dates, options.timezone)

@@ -30,7 +30,7 @@ from hub.document import Document
 from hub.extraction.chunk import Chunk, is_readable, sentence_at, sentences
 from hub.extraction.dating import PassageDates
 from hub.extraction.items import Dropped, DropReason, ExtractionOptions, Item, Reference
-from hub.extraction.when.resolve import Anchor, NearDay, dates_in, days_in, local_day, read_date, resolve
+from hub.extraction.when.resolve import DateContext, NearDay, dates_in, days_in, local_day, read_date, resolve
 from hub.text.folding import Folded, fold, folded_alone, occurs_in, shown, splits, words_of
 from hub.text.redaction import Redaction
 from protocol.frame import Field, Record
@@ -263,26 +263,18 @@ class RecordReader:
 
     Args:
         known: folded text in which names and words must occur.
-        timezone: time zone of dates in words.
     """
 
-    def __init__(self, *, known: str, timezone: str) -> None:
+    def __init__(self, *, known: str) -> None:
         self._known = known
-        self._timezone = timezone
 
     def values(
         self,
         table: DeviceTable,
         fields: Mapping[str, object],
-        anchor: Anchor | None,
-        language: str | None,
+        context: DateContext,
     ) -> Values:
-        """Convert *fields* to values for *table*; required fields are not checked here.
-
-        Args:
-            anchor: time of writing, the reference for relative dates.
-            language: code of that of the text, of which alone short names of days count.
-        """
+        """Convert *fields* to values for *table*; required fields are not checked here."""
         read = Values({}, {}, [], {})
         for name, raw in fields.items():
             column = table.column(name)
@@ -291,7 +283,7 @@ class RecordReader:
                 continue
             if raw is None or (isinstance(raw, str) and raw.strip().lower() in _EMPTY_VALUES):
                 continue
-            value = self._value(column, raw, anchor, language)
+            value = self._value(column, raw, context)
             if value is not None and not problem_of(column, value):
                 read.data[name] = value
                 if column.kind is Kind.EPOCH_MS:
@@ -308,13 +300,12 @@ class RecordReader:
         values: Values,
         fields: Mapping[str, object],
         quote: str,
-        anchor: Anchor | None,
-        language: str | None,
+        context: DateContext,
     ) -> Values:
         """Correct dates that contradict the words of the *quote*.
 
         If the quote has several days, nothing changes, because one of them may be meant. If it has a relative
-        day without a known *anchor*, the model's date is rejected.
+        day without a known anchor, the model's date is rejected.
         """
         data = values.data
         read = Values(dict(data), dict(values.unresolved), list(values.dropped), dict(values.words))
@@ -322,25 +313,22 @@ class RecordReader:
             raw = fields.get(column.name)
             if column.kind is not Kind.EPOCH_MS or column.name not in data or not isinstance(raw, str):
                 continue
-            worked_out = read_date(shown(raw).strip(), self._timezone)
+            worked_out = read_date(shown(raw).strip(), context.timezone)
             if worked_out is None:
                 continue
             is_due = column.name == "dueDate"
-            days = days_in(
-                shown(quote), anchor=anchor, timezone=self._timezone, is_due=is_due, language=language
-            )
-            zone = ZoneInfo(self._timezone)
+            days = days_in(shown(quote), context, is_due=is_due)
             if len(days) == 1:
                 read.words[column.name] = days[0].words
             if (
                 len(days) == 1
-                and local_day(days[0].at, zone) != local_day(worked_out, zone)
+                and local_day(days[0].at, context.zone) != local_day(worked_out, context.zone)
                 and not problem_of(column, days[0].at_ms)
             ):
                 read.data[column.name] = days[0].at_ms
                 _drop(read, table, "wrong_date", column.name)
-            elif not days and (anchor is None or isinstance(anchor, NearDay)):
-                found = dates_in(shown(quote), language=language)
+            elif not days and (context.anchor is None or isinstance(context.anchor, NearDay)):
+                found = dates_in(shown(quote), language=context.language)
                 relative = [date.words for date in found if not date.is_full]
                 if relative:
                     del read.data[column.name]
@@ -348,7 +336,7 @@ class RecordReader:
                     _drop(read, table, "wrong_date", column.name)
         return read
 
-    def _value(self, column: Column, raw: object, anchor: Anchor | None, language: str | None) -> Field:
+    def _value(self, column: Column, raw: object, context: DateContext) -> Field:
         """Convert *raw* to the column's type; ``None`` if that would be guessing."""
         match column.kind:
             case Kind.TEXT if isinstance(raw, str):
@@ -359,10 +347,7 @@ class RecordReader:
                 return self._names(raw)
             case Kind.EPOCH_MS if isinstance(raw, str):
                 is_due = column.name == "dueDate"
-                words = shown(raw).strip()
-                moment = resolve(
-                    words, anchor=anchor, timezone=self._timezone, is_due=is_due, language=language
-                )
+                moment = resolve(shown(raw).strip(), *context, is_due=is_due)
                 return moment.at_ms if moment else None
             case Kind.NUMBER if isinstance(raw, int | float) and not isinstance(raw, bool):
                 return float(raw)
@@ -437,7 +422,7 @@ class Checking:
         self._material = material
         self._options = material.options
         self._is_literal = is_literal
-        self._reading = RecordReader(known=material.known, timezone=material.options.timezone)
+        self._reading = RecordReader(known=material.known)
         self._grounding = Grounding(self._text, piece.start, piece.end)
         self._taken: defaultdict[tuple[str, int, int], set[str]] = defaultdict(set)
         self._items: list[Item] = []
@@ -492,14 +477,14 @@ class Checking:
         title = fold(str(fields.get(table.title)))
         spot = self._spot(table, title, record.get("quote"))
         place = self._shown(spot) if spot is not None else None
-        dates = self._material.dates
-        anchor = dates.at(place.start) if place is not None else None
-        language = dates.languages.at(place.start if place is not None else 0)
+        dates, start = self._material.dates, place.start if place is not None else 0
+        anchor = dates.at(start) if place is not None else None
+        context = DateContext(anchor, self._options.timezone, language=dates.languages.at(start))
         given = {key: fields[key] for key in fields if key not in _NO_FIELDS}
-        values = self._reading.values(table, given, anchor, language)
+        values = self._reading.values(table, given, context)
         if place is not None and not self._is_literal:
             quoted = self._text[place.start : place.end]
-            values = self._reading.by_words(table, values, fields, quoted, anchor, language)
+            values = self._reading.by_words(table, values, fields, quoted, context)
         self._dropped += values.dropped
         at = place or self._nearest(record.get("quote"))
         taken_as, data = table, values.data

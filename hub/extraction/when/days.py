@@ -5,7 +5,14 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from hub.extraction.when.language import has_han
-from hub.extraction.when.resolve import Anchor, ResolvedTime, dates_in, is_coming_span, local_day, resolve
+from hub.extraction.when.resolve import (
+    DateContext,
+    ResolvedTime,
+    dates_in,
+    is_coming_span,
+    local_day,
+    resolve,
+)
 from hub.extraction.wording.languages import Lexicon, languages_in, script_of
 from hub.extraction.wording.recognition import unread_languages
 
@@ -58,33 +65,16 @@ class FoundDay(NamedTuple):
         return self.at is None and "/" in self.words
 
 
-class _Reading(NamedTuple):
-    anchor: Anchor | None
-    timezone: str
-    is_day_first: bool | None
-    language: str | None = None
-
-
-def find_days(
-    text: str,
-    lexicon: Lexicon | None = None,
-    *,
-    anchor: Anchor | None,
-    timezone: str,
-    is_day_first: bool | None = None,
-    language: str | None = None,
-) -> list[FoundDay]:
+def find_days(text: str, context: DateContext, lexicon: Lexicon | None = None) -> list[FoundDay]:
     """Return the days in a text, the longest words at each place, in order.
 
     Args:
-        lexicon: language of the text; without it, that of all languages in its script.
-        is_day_first: order of dates with slashes, if it is known.
-        language: code of the text's, as for ``resolve``.
+        lexicon: words of its language; without it, those of all languages in its script.
     """
     found: list[tuple[int, int, bool, bool]] = []
     weeks: dict[tuple[int, int], str] = {}  # words for the first day of each
     orders: dict[tuple[int, int], bool | None] = {}  # by the language of the words
-    for words in dates_in(text, has_spans=True, language=language):
+    for words in dates_in(text, has_spans=True, language=context.language):
         is_span = is_coming_span(words.parts)
         before, after = text[: words.start].rstrip()[-1:], text[words.end :].lstrip()[:1]
         is_part = is_span and after in ("'", "\u2019")  # "next week's menu"
@@ -97,13 +87,12 @@ def find_days(
             orders[words.start, words.end] = words.language.is_day_first
             if is_span and words.parts.week is not None and _is_of_year(text, words.start, words.end):
                 weeks[words.start, words.end] = words.words
-    lexicons = [lexicon] if lexicon else languages_in(script_of(text))
-    if language in unread_languages():
-        lexicons = ()
+    known_words = [lexicon] if lexicon else languages_in(script_of(text))
+    lexicons = () if context.language in unread_languages() else known_words
     for known in lexicons:
         for match in known.patterns("edges")[0].finditer(text):
             first = match.groupdict().get("first")
-            if first and (dates_in(first) or resolve_ahead(first, anchor, timezone, is_day_first, language)):
+            if first and (dates_in(first) or resolve_ahead(first, context)):
                 weeks[match.span()] = first
             if not first or match.span() in weeks:
                 found.append((*match.span(), match.lastgroup == "open", False))
@@ -117,10 +106,10 @@ def find_days(
     for start, end, is_span, is_due in sorted(found, key=lambda place: (place[0], -place[1], not place[2])):
         if start >= at and not any(first <= start < last for first, last in kinds):
             at = end
-            order = orders.get((start, end)) if is_day_first is None else is_day_first
-            reading = _Reading(anchor, timezone, order, language)
-            day = _day_at(text, start, end, reading, is_known=not is_span)
-            if (first := weeks.get((start, end))) and (moment := resolve_ahead(first, *reading)):
+            of_words = context._replace(is_day_first=orders.get((start, end)))
+            ordered = of_words if context.is_day_first is None else context
+            day = _day_at(text, start, end, ordered, is_known=not is_span)
+            if (first := weeks.get((start, end))) and (moment := resolve_ahead(first, ordered)):
                 day = FoundDay(start, end, moment.at, False, text[start:end], is_week=True)
             is_due = is_due or is_all_due
             days.append(day._replace(is_due=is_due, is_of=not is_due and _is_of_noun(text, start, end)))
@@ -161,9 +150,9 @@ def _is_foreign(code: str, text: str, lexicon: Lexicon | None) -> bool:
     return lexicon.code != code if lexicon else counts.get(code, 0) < max(counts.values())
 
 
-def _day_at(text: str, start: int, end: int, reading: _Reading, *, is_known: bool) -> FoundDay:
+def _day_at(text: str, start: int, end: int, context: DateContext, *, is_known: bool) -> FoundDay:
     begin = start
-    moment = resolve_ahead(text[start:end], *reading) if is_known else None
+    moment = resolve_ahead(text[start:end], context) if is_known else None
     has_weekday = moment is None and _has_weekday(text[start:end])
     for _ in range(_MAX_LEADING if is_known else 0):  # "start on 18 May" is no edge of May
         first, _, rest = text[begin:end].partition(" ")
@@ -171,15 +160,15 @@ def _day_at(text: str, start: int, end: int, reading: _Reading, *, is_known: boo
         if moment is not None or not rest or dates_in(first) or _has_weekday(rest) != has_weekday:
             break
         begin = end - len(rest)
-        moment = resolve_ahead(rest, *reading)
+        moment = resolve_ahead(rest, context)
     start = begin if moment is not None else start
     while start < end - 1 and text[start] in _HAN_FILLERS:
         start += 1
     words = text[start:end]
     is_unclear = moment is None and has_weekday is True and is_known
     if is_unclear:
-        moment = resolve(words, **reading._asdict(), is_checked=False)
-    guess = moment or (resolve_ahead(words, *reading._replace(is_day_first=True)) if "/" in words else None)
+        moment = resolve(words, *context, is_checked=False)
+    guess = moment or (resolve_ahead(words, context._replace(is_day_first=True)) if "/" in words else None)
     has_time = bool(guess and guess.has_time)
     return FoundDay(start, end, moment.at if moment else None, has_time, words, is_unclear=is_unclear)
 
@@ -190,19 +179,9 @@ def _has_weekday(words: str) -> bool | None:
     return any(day.parts.weekday is not None for day in days) if days else None
 
 
-def resolve_ahead(
-    words: str,
-    anchor: Anchor | None,
-    timezone: str,
-    is_day_first: bool | None = None,
-    language: str | None = None,
-) -> ResolvedTime | None:
+def resolve_ahead(words: str, context: DateContext) -> ResolvedTime | None:
     """Resolve words for a day; one that would be in the past is ahead if it may be, as a deadline is."""
-    reading = _Reading(anchor, timezone, is_day_first, language)._asdict()
-    moment = resolve(words, **reading)
-    if moment is None or anchor is None:
+    moment, today = resolve(words, *context), context.today
+    if moment is None or today is None or local_day(moment.at, context.zone) >= today:
         return moment
-    today = local_day(anchor, ZoneInfo(timezone)) if isinstance(anchor, datetime) else anchor
-    if local_day(moment.at, ZoneInfo(timezone)) >= today:
-        return moment
-    return resolve(words, **reading, is_due=True) or moment
+    return resolve(words, *context, is_due=True) or moment

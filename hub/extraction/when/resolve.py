@@ -38,7 +38,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from datetime import timezone as fixed_zone
-from functools import cache, lru_cache, partial
+from functools import cache, lru_cache
 from typing import Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -508,6 +508,34 @@ ZONES: Final[Mapping[str, str]] = {
 }
 
 
+class DateContext(NamedTuple):
+    """What words for a day count from, and how those of its text are read.
+
+    Attributes:
+        anchor: time of writing: an aware moment, or a local day, from which hours cannot be counted; without
+            it, only words with a year are resolved.
+        timezone: IANA name, for words without a time zone.
+        is_day_first: order of a date with slashes that has two readings; without it, none counts.
+        language: code of the text's, of which alone short names of days count; empty: it is not known; None:
+            those of all languages count.
+    """
+
+    anchor: Anchor | None
+    timezone: str
+    is_day_first: bool | None = None
+    language: str | None = None
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone. Raises ZoneInfoNotFoundError if it is unknown."""
+        return ZoneInfo(self.timezone)
+
+    @property
+    def today(self) -> date | None:
+        """Local day of writing, if it is known."""
+        return local_day(self.anchor, self.zone) if isinstance(self.anchor, datetime) else self.anchor
+
+
 class DateWords(NamedTuple):
     """Words of a text for a day.
 
@@ -532,15 +560,17 @@ class DateWords(NamedTuple):
 @lru_cache(maxsize=4_096, typed=True)  # rows of a list often have the same day
 def resolve(
     words: str,
-    *,
     anchor: Anchor | None,
     timezone: str,
-    is_due: bool = False,
     is_day_first: bool | None = None,
-    is_checked: bool = True,
     language: str | None = None,
+    *,
+    is_due: bool = False,
+    is_checked: bool = True,
 ) -> ResolvedTime | None:
     """Resolve *words* to a moment; return ``None`` if they are ambiguous.
+
+    The arguments behind the words are those of a ``DateContext``.
 
     Supports ISO 8601 and English, German, French, Spanish, Russian and Chinese. Words around a date ("by",
     "bis") are ignored, an interval is its start, and a day without a time starts at midnight in *timezone*.
@@ -548,14 +578,8 @@ def resolve(
     ``hub.extraction.when.resolve``.
 
     Args:
-        anchor: time of writing: an aware moment, or a local day, from which hours cannot be counted; without
-            it, only words with a year are resolved.
         is_due: True if the words are a deadline, even without a word such as "by".
-        timezone: IANA name, for words without a time zone.
-        is_day_first: order of a date with slashes that has two readings; without it, none counts.
         is_checked: False: a weekday next to a date without a year need not match; the nearest day counts.
-        language: code of the text's, of which alone short names of days count; empty: it is not known; None:
-            those of all languages count.
 
     Raises:
         zoneinfo.ZoneInfoNotFoundError: the time zone is unknown.
@@ -564,11 +588,11 @@ def resolve(
         return None
     if moment := read_iso(words, timezone):
         return moment
-    text, zone = fold(words), ZoneInfo(timezone)
+    text, context = fold(words), DateContext(anchor, timezone, is_day_first, language)
     orders = (None, is_day_first) if is_day_first is not None and "/" in text else (None, True, False)
     try:
         read = [
-            _read(each, text, words, anchor, zone, is_due, is_day_first, is_checked, language)
+            _read(each, text, words, context, is_due, is_checked)
             for each in _languages_of(text, language)
             if each.is_day_first in orders
         ]
@@ -581,19 +605,16 @@ def resolve(
     return next(iter(moments.values())) if len(moments) == 1 else None
 
 
-def days_in(
-    text: str, *, anchor: Anchor | None, timezone: str, is_due: bool = False, language: str | None = None
-) -> list[ResolvedTime]:
+def days_in(text: str, context: DateContext, *, is_due: bool = False) -> list[ResolvedTime]:
     """Return the unambiguous moments in *text*, a sentence or two; each day once.
 
     Stricter than ``resolve``: "the second draft" and "sat down" are no days, so a day needs a name, a number
     with a month, or a distance.
     """
     found: dict[date, ResolvedTime] = {}
-    read = partial(resolve, anchor=anchor, timezone=timezone, is_due=is_due, language=language)
-    for day_words in dates_in(text, language=language):
-        if moment := read(day_words.words):
-            found.setdefault(local_day(moment.at, ZoneInfo(timezone)), moment)
+    for day_words in dates_in(text, language=context.language):
+        if moment := resolve(day_words.words, *context, is_due=is_due):
+            found.setdefault(local_day(moment.at, context.zone), moment)
     return list(found.values())
 
 
@@ -618,7 +639,7 @@ def dates_in(text: str, *, has_spans: bool = False, language: str | None = None)
 
     Args:
         has_spans: also return words for the next week or month.
-        language: code of the text's, as for ``resolve``.
+        language: code of the text's, as of a ``DateContext``.
     """
     tokens = Tokens(text[:MAX_SENTENCE_CHARS])
     found: dict[tuple[int, int], DateWords] = {}
@@ -774,33 +795,29 @@ def _read(
     language: Language,
     text: str,
     words: str,
-    anchor: Anchor | None,
-    zone: ZoneInfo,
+    context: DateContext,
     is_due: bool,
-    is_day_first: bool | None,
     is_checked: bool,
-    code: str | None,
 ) -> ResolvedTime | None:
     """Resolve *text* in one language."""
-    found = _parsed(language, text, is_own=code in (None, language.code))
+    found = _parsed(language, text, is_own=context.language in (None, language.code))
     parts = together([*found, DateParts(is_due=True)] if is_due else found) if found else None
     if parts is None:
         return None
     if not (is_checked or _is_full(parts)) and parts.about_day > {"weekday"}:
         parts = msgspec.structs.replace(parts, weekday=None, is_due=None)
     if parts.shift and parts.shift[1] in _SECONDS:
-        return _elapsed(parts, words, anchor)
+        return _elapsed(parts, words, context.anchor)
     if parts.hour is not None and not parts.about_day and find_time(parts) is None:
         raise Ambiguous  # "at 3", without a day that would still be resolved
-    since = anchor.astimezone(zone).date() if isinstance(anchor, datetime) else anchor
     try:
-        day = find_day(parts, since)
+        day = find_day(parts, context.today)
     except Ambiguous:
-        if is_day_first is None or parts.figures is None:
+        if context.is_day_first is None or parts.figures is None:
             raise
-        ordered = parts.figures[:1] if is_day_first else parts.figures[1:2]
-        day = find_day(msgspec.structs.replace(parts, figures=ordered), since)
-    return _moment(parts, day, words, zone) if day else None
+        ordered = parts.figures[:1] if context.is_day_first else parts.figures[1:2]
+        day = find_day(msgspec.structs.replace(parts, figures=ordered), context.today)
+    return _moment(parts, day, words, context.zone) if day else None
 
 
 def _elapsed(parts: DateParts, words: str, anchor: Anchor | None) -> ResolvedTime | None:

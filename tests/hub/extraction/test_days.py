@@ -13,6 +13,7 @@ import pytest
 from hub.extraction.tokens import Tokens, without
 from hub.extraction.when.days import find_days
 from hub.extraction.when.language import Index, has_han
+from hub.extraction.when.resolve import DateContext
 from hub.extraction.wording.languages import languages
 from tests.support.families import each
 
@@ -182,7 +183,7 @@ def rows() -> list[list[str]]:
 @each("row", rows())
 def test_days_of_a_line_are_cut_out_of_the_title_at_the_places_read(row: list[str]) -> None:
     line, words, moment, title = (*row, "", "", row[0])[:4] if len(row) == 1 else row
-    days = find_days(line, anchor=FRIDAY, timezone=ZONE)
+    days = find_days(line, DateContext(FRIDAY, ZONE))
     assert (
         [line[day.start : day.end] for day in days]
         == [day.words for day in days]

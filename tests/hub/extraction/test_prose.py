@@ -395,7 +395,7 @@ def found(
         form.view or text,
         form.prose,
         options,
-        day_at=dates.at,
+        context_at=lambda place: dates.context_at(place, "UTC"),
         quoted=text,
         is_reference=is_reference(name, text, form.prose, has_day=dates.has_day),
         written_at=written_at,

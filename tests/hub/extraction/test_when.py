@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub.extraction.when.resolve import MAX_CHARS, days_in, resolve
+from hub.extraction.when.resolve import MAX_CHARS, DateContext, days_in, resolve
 from tests.support.families import each
 
 GROUPS: list[dict[str, Any]] = json.loads(
@@ -92,7 +92,7 @@ def test_words_differing_between_languages_are_not_resolved() -> None:
 
 
 def test_ist_after_a_time_is_a_german_word_and_no_time_zone() -> None:
-    (moment,) = days_in("Freitag um 18:00 ist Probe", anchor=WEDNESDAY, timezone="Europe/Berlin")
+    (moment,) = days_in("Freitag um 18:00 ist Probe", DateContext(WEDNESDAY, "Europe/Berlin"))
     assert moment.has_time
 
 

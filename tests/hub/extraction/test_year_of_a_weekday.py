@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.extraction.when.days import find_days
-from hub.extraction.when.resolve import days_in, resolve
+from hub.extraction.when.resolve import DateContext, days_in, resolve
 from tests.support.families import each
 
 SEVEN_MONTHS = timedelta(days=214)
@@ -61,9 +61,9 @@ def test_day_with_a_weekday_is_at_most_seven_months_from_its_anchor(drawn: tuple
     words, anchor = drawn
     moments = [resolve(words, anchor=anchor, timezone="UTC", is_due=is_due) for is_due in (False, True)]
     found = [moment.at for moment in moments if moment]
-    found += [moment.at for moment in days_in(f"send it {words} to Ann", anchor=anchor, timezone="UTC")]
+    found += [moment.at for moment in days_in(f"send it {words} to Ann", DateContext(anchor, "UTC"))]
     for text in (words, f"send it {words} to Ann"):
-        days = find_days(text, anchor=anchor, timezone="UTC")
+        days = find_days(text, DateContext(anchor, "UTC"))
         found += [day.at for day in days if day.at and not day.unclear_words]
     assert [at for at in found if abs(at.date() - anchor) > SEVEN_MONTHS] == []
 
@@ -71,7 +71,7 @@ def test_day_with_a_weekday_is_at_most_seven_months_from_its_anchor(drawn: tuple
 @given(words_and_anchor())
 def test_day_without_a_matching_weekday_is_unclear_and_the_nearest(drawn: tuple[str, date]) -> None:
     words, anchor = drawn
-    for day in find_days(words, anchor=anchor, timezone="UTC"):
+    for day in find_days(words, DateContext(anchor, "UTC")):
         if day.at and day.is_unclear and "29" not in words:  # 29 February is not of each year
             assert abs(day.at.date() - anchor) <= timedelta(days=183)
 
@@ -104,6 +104,6 @@ def test_weekday_chooses_among_the_days_of_seven_months(words: str, expected: st
 
 @pytest.mark.parametrize("words", ["Thu 9 Dec", "by Thu 9 Dec", "Do 9.12.", "до чт 9 дек"])
 def test_nearest_day_is_unclear_if_its_weekday_is_another(words: str) -> None:
-    (day,) = find_days(words, anchor=WRITTEN, timezone="UTC")
+    (day,) = find_days(words, DateContext(WRITTEN, "UTC"))
     assert day.at is not None
     assert (day.at.date(), day.unclear_words) == (date(2026, 12, 9), words)
