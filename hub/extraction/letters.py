@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
-from itertools import groupby, islice
+from itertools import groupby
 from typing import Final
 
 import msgspec
@@ -30,9 +30,11 @@ from hub.extraction.items import (
     lines_of,
 )
 from hub.extraction.when.resolve import dates_in, resolve
+from hub.extraction.wording.recognition import TextLanguages
 from hub.text.archives import ArchivedMessage, mails_in
 from hub.text.calendars import unfold_names
 from hub.text.files import CALENDARS, MBOX, OFFICE
+from hub.text.header_values import date_in
 from hub.text.parts import part_key
 from hub.text.quotations import BULK, FEW_CHARS, fields_below, is_forward, lines_above
 from protocol.tables import TableName
@@ -154,7 +156,7 @@ class _Mail:
 
     def __init__(self, document: Document, options: ExtractionOptions, mail: ArchivedMessage) -> None:
         self._text = text = document.text
-        self._at, self._timezone = document.modified_at, options.timezone
+        self._at, self._timezone = date_in(mail.written) or document.modified_at, options.timezone
         self.items: list[Item] = []
         self.parts = Counter[str]()
         self.dropped: list[Dropped] = []
@@ -213,9 +215,9 @@ class _Mail:
         own = sum(len(line.text.strip()) for line in lines if not line.text.startswith(">"))
         quoted = [text for text in texts if text.startswith(">")]
         counts = is_forward(mail.subject, quoted) or own < FEW_CHARS
-        answer = islice((text for text in texts if text.strip() and not text.startswith(">")), _MAX_ANSWER)
+        answer = [text for text in texts if text.strip() and not text.startswith(">")][:_MAX_ANSWER]
         # An answer with a day of its own is newer than what it quotes; else it may agree to that.
-        out = frozenset(TableName) if any(map(self._names_day_ahead, answer)) else _ALL_BUT_EVENTS
+        out = frozenset(TableName) if self._names_day_ahead(answer) else _ALL_BUT_EVENTS
         for is_blank, group in groupby(lines, key=lambda line: not line.text.strip()):
             some = list(group)
             if not is_blank and _LEGAL.match(some[0].text):
@@ -227,8 +229,13 @@ class _Mail:
             if is_quoted and not counts:
                 self.excluded.append((start, stop, out))
 
-    def _names_day_ahead(self, line: str) -> bool:
-        found = (resolve(day.words, anchor=self._at, timezone=self._timezone) for day in dates_in(line))
+    def _names_day_ahead(self, lines: Sequence[str]) -> bool:
+        language = TextLanguages.of("\n".join(lines), self._at and self._at.date()).whole
+        found = (
+            resolve(day.words, self._at, self._timezone, language=language)
+            for line in lines
+            for day in dates_in(line, language=language)
+        )
         return any(moment and (self._at is None or moment.at > self._at) for moment in found)
 
     def _hide(self, lines: Sequence[DocumentLine]) -> None:

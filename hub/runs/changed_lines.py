@@ -4,10 +4,9 @@ A line is that of a row if it has the row's quote, or if no other one has all wo
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from functools import cache
 from itertools import islice
 from typing import Final
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -16,8 +15,9 @@ from hub.document import Document
 from hub.extraction.authorship import ranks_in
 from hub.extraction.blocks import STRUCK_WORDS
 from hub.extraction.calendars import CANCELLED
-from hub.extraction.when.resolve import dates_in, local_day, resolve
+from hub.extraction.when.resolve import DateContext, dates_in, local_day, resolve
 from hub.extraction.wording.languages import languages_in, script_of
+from hub.extraction.wording.recognition import TextLanguages
 from hub.runs.found_items import likeness_of, main_of
 from hub.runs.item_ranks import rank_of
 from hub.text.folding import words_of
@@ -46,7 +46,8 @@ def changed_events(
         known for known in rows if known.row.target_table == _EVENTS.name and known.row.source is not None
     ]
     events.sort(key=lambda known: -rank_of(known.row))
-    rank_at = ranks_in(document)
+    rank_at, now = ranks_in(document), from_epoch_ms(at_ms)
+    languages = cache(lambda: TextLanguages.of(document.text, now.date()))
     for ordinal, known in enumerate(islice(events, MAX_ROWS), first):
         titles, data = titles_of(known.row, _EVENTS), known.row.before or known.row.data
         line = (
@@ -54,7 +55,8 @@ def changed_events(
         )
         if line is not None and _is_called_off(line.text):
             off = {_EVENTS.title: f"{CANCELLED}{data.get(_EVENTS.title)}"}
-            data = data | (_moved(known.row, line.text, timezone, from_epoch_ms(at_ms)) or off)
+            context = DateContext(now, timezone, language=languages().at(line.start))
+            data = data | (_moved(known.row, line.text, context) or off)
             place = {"quote": line.text, "start": line.start, "end": line.start + len(line.text)}
             source = (known.row.source or {}) | place | {"sha256": document.content_hash}
             item = with_other_data(known.row, _EVENTS, data, source, ordinal)
@@ -115,12 +117,11 @@ def _is_called_off(line: str) -> bool:
     )
 
 
-def _moved(row: ItemRow, line: str, timezone: str, now: datetime) -> Record | None:
+def _moved(row: ItemRow, line: str, context: DateContext) -> Record | None:
     """Return the only day of a line, if a row has another one; else None."""
-    days = dates_in(line)
-    moment = resolve(days[0].words, anchor=now, timezone=timezone) if len(days) == 1 else None
+    days = dates_in(line, language=context.language)
+    moment = resolve(days[0].words, *context) if len(days) == 1 else None
     if moment is None or row.date_ms is None:
         return None
-    zone = ZoneInfo(timezone)
-    is_same = local_day(moment.at, zone) == local_day(from_epoch_ms(row.date_ms), zone)
+    is_same = local_day(moment.at, context.zone) == local_day(from_epoch_ms(row.date_ms), context.zone)
     return None if is_same else {"date": moment.at_ms}

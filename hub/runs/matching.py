@@ -39,6 +39,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import date, time
 from difflib import SequenceMatcher
+from functools import cache
 from itertools import chain, islice, product
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -52,6 +53,7 @@ from hub.extraction.authorship import rank_of_document
 from hub.extraction.calendars import CANCELLED
 from hub.extraction.duplicates import are_alike, significant_words
 from hub.extraction.when.resolve import dates_in, local_day
+from hub.extraction.wording.recognition import TextLanguages
 from hub.runs.changed_lines import MAX_ROWS, changed_events, is_restored, titles_of, with_other_data
 from hub.runs.decided_items import SAME_PLACE, decided_pairs, overlap_of
 from hub.runs.found_items import is_same_place, local_data, main_of, payload_of, place_of_date
@@ -137,7 +139,7 @@ def decide(
         covering = above.find(item) if item.rank == lowest else None
         if other := covering or elsewhere.find(item):
             others[item.ordinal] = other
-    pairing.match_changed(but=others)
+    pairing.match_changed(document, but=others)
     unwanted: Container[object] = _UnwantedNames(known) if learns else ()
     fresh = _FreshIds(known.finder, [known_item.row for known_item in ranked])
     promised = {pair.row.id for pair in pairing.pairs.values()}
@@ -355,7 +357,7 @@ class _Pairing:
         self._match_alike(lambda row: row.verdict == "rejected", measure=_unsure_again)
         self.decided = same | before - {*self._found}
 
-    def match_changed(self, *, but: Container[int]) -> None:
+    def match_changed(self, document: Document | None, *, but: Container[int]) -> None:
         """Pair items whose title and sentence have both changed, except the ordinals in *but*."""
         self._found = {ordinal: item for ordinal, item in self._found.items() if ordinal not in but}
         if not self._known:
@@ -372,7 +374,7 @@ class _Pairing:
             return row.verdict == "open" and is_missing(row)
 
         self._match_alike(is_open, measure=_continued)
-        self._match_alike(is_missing, measure=_Moved())
+        self._match_alike(is_missing, measure=_Moved(document))
         self._match_alike(is_missing, measure=_ticked_since)
         self._match_alike(is_missing, measure=is_restored)
         self._match_alike(is_missing, measure=_remarked)
@@ -518,15 +520,18 @@ class _Moved:
     make them similar. Dates are parsed for at most MAX_READ titles.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, document: Document | None) -> None:
         self._days: dict[str, str | None] = {}
+        text, at = (document.text, document.modified_at) if document else ("", None)
+        self._languages = cache(lambda: TextLanguages.of(text, at and at.date()))
 
     def __call__(self, item: FoundItem, row: ItemRow) -> float:
         if item.date_ms is None or row.date_ms in (None, item.date_ms):
             return 0.0
         main = item.main[:COMPARED_CHARS]
         other = main_of(item.declaration, row.data)[:COMPARED_CHARS]
-        day, before = self._day(main), self._day(other)
+        place = int(item.source.get("start", 0))
+        day, before = self._day(main, place), self._day(other, place)
         if day is None or before is None:
             return 0.0
         shorter, longer = sorted(
@@ -537,10 +542,11 @@ class _Moved:
             return 0.0
         return _likeness(main.replace(day, before, 1), other)
 
-    def _day(self, main: str) -> str | None:
+    def _day(self, main: str, place: int) -> str | None:
         """Return the longest date phrase of a title, or None. Returns None after MAX_READ titles."""
         if main not in self._days and len(self._days) < MAX_READ:
-            phrases = (date.words for date in dates_in(main) if date.words in main)
+            found = dates_in(main, language=self._languages().at(place))
+            phrases = (date.words for date in found if date.words in main)
             self._days[main] = max(phrases, key=len, default=None)
         return self._days.get(main)
 

@@ -92,7 +92,7 @@ def find_days(text: str, context: DateContext, lexicon: Lexicon | None = None) -
     for known in lexicons:
         for match in known.patterns("edges")[0].finditer(text):
             first = match.groupdict().get("first")
-            if first and (dates_in(first) or resolve_ahead(first, context)):
+            if first and (dates_in(first, language=context.language) or resolve_ahead(first, context)):
                 weeks[match.span()] = first
             if not first or match.span() in weeks:
                 found.append((*match.span(), match.lastgroup == "open", False))
@@ -153,11 +153,16 @@ def _is_foreign(code: str, text: str, lexicon: Lexicon | None) -> bool:
 def _day_at(text: str, start: int, end: int, context: DateContext, *, is_known: bool) -> FoundDay:
     begin = start
     moment = resolve_ahead(text[start:end], context) if is_known else None
-    has_weekday = moment is None and _has_weekday(text[start:end])
+    has_weekday = moment is None and _has_weekday(text[start:end], context)
     for _ in range(_MAX_LEADING if is_known else 0):  # "start on 18 May" is no edge of May
         first, _, rest = text[begin:end].partition(" ")
         # Of a date with a wrong weekday, neither counts.
-        if moment is not None or not rest or dates_in(first) or _has_weekday(rest) != has_weekday:
+        if (
+            moment is not None
+            or not rest
+            or dates_in(first, language=context.language)
+            or _has_weekday(rest, context) != has_weekday
+        ):
             break
         begin = end - len(rest)
         moment = resolve_ahead(rest, context)
@@ -173,9 +178,9 @@ def _day_at(text: str, start: int, end: int, context: DateContext, *, is_known: 
     return FoundDay(start, end, moment.at if moment else None, has_time, words, is_unclear=is_unclear)
 
 
-def _has_weekday(words: str) -> bool | None:
+def _has_weekday(words: str, context: DateContext) -> bool | None:
     """Return True if words for a day may name its weekday; None without a day."""
-    days = dates_in(words)
+    days = dates_in(words, language=context.language)
     return any(day.parts.weekday is not None for day in days) if days else None
 
 

@@ -86,6 +86,17 @@ TASK = [["tasks", "order the lamp oil"]]
             "> The fair is on 5 June 2027.\n",
             [],
         ),
+        *(  # "Do 14:00" is a Thursday in a German answer; in a Polish one "do 14:00" is until that hour
+            ("Subject: Re: Lamp\n", f"{answer}\n\n> The fair is on 5 June 2027.\n", items)
+            for answer, items in (
+                (
+                    "Dobrze, ale nie wiem jeszcze czy to jest dla nas. Dam znać do 14:00.",
+                    [["timelines", "Fair"]],
+                ),
+                ("Das ist für mich und für Otto leider nicht möglich. Geht Do 14:00 Uhr?", []),
+                ("Geht auch Do 4.3. um 14:00 Uhr, und zwar bei Otto im Bootshaus unten?", []),
+            )
+        ),
         (
             "Subject: Fwd: Lamp\n",
             f"See what Otto has to say about the lamp in the boat house.\n\n"

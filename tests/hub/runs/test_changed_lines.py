@@ -132,6 +132,32 @@ def test_line_that_calls_an_approved_event_off_changes_its_title(before: str, af
     assert changes(after, rows) == [{"title": f"Cancelled: {rows[0].data['title']}"}]
 
 
+POLISH = (
+    "Notatki ze spotkania. Proszę jeszcze sprawdzić, czy wszystko jest gotowe oraz dać znać, bo nie ma czasu."
+)
+
+
+def test_line_of_a_language_that_is_not_read_names_no_day_by_a_word_of_another() -> None:
+    (row,) = decided("Dinner with Ana on 4 December at 14:00")
+    title, quote = "Kolacja z Anną", "Kolacja z Anną 4.12. o 14:00"
+    rows = [
+        msgspec.structs.replace(
+            row, data=row.data | {"title": title}, source=(row.source or {}) | {"quote": quote}
+        )
+    ]
+    assert changes(f"{POLISH}\n\n~~{quote}~~ otwarte do 15:00\n", rows) == [{"title": f"Cancelled: {title}"}]
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_row_moved_to_a_month_of_its_language_changes_its_item(is_read: bool) -> None:
+    above, title, day = (
+        ("", "Fix car", "9 December 2026") if is_read else (POLISH, "Oddać auto", "9 grudnia 2026")
+    )
+    rows = decided(f"{above}\n\n- [ ] {title} 12.01.2027\n")
+    (changed,) = changes(f"{above}\n\n- [ ] {title} {day}\n", rows)
+    assert changed == {"title": f"{title} {day}", "dueDate": at(9, 0)}
+
+
 def test_line_of_one_of_two_dates_that_is_called_off_changes_its_row_alone() -> None:
     text = "1.12. 20 Uhr Bandprobe\n8.12. 20 Uhr Bandprobe\n"
     rows = decided(text)
