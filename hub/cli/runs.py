@@ -310,6 +310,13 @@ def _resumption(paused: Mapping[str, Any]) -> str:
     return "the run resumes by itself; what is wrong: hub doctor --online"
 
 
+def unread_languages(run: Mapping[str, Any]) -> str:
+    """Return how many files are in languages that rules do not read, and a remedy; empty for none."""
+    found = run["unread_languages"]
+    named = ", ".join(f"{counted(count, 'file')} in {name}" for name, count in found.items())
+    return named and f"{named}: rules read only check boxes and dates there; choose a model: hub help models"
+
+
 def sum_up(run: Mapping[str, Any]) -> None:
     """Print the result of an ended run in one line, and its errors."""
     went = run["outcome"] or run["state"].lower()
@@ -320,9 +327,8 @@ def sum_up(run: Mapping[str, Any]) -> None:
     show.out(f"{went}{why}: {files_of(run)}, {items}, {requests}{cost}")
     if run["left_because"]:
         show.report(run["left_because"])
-    if languages := run["unread_languages"]:
-        named = ", ".join(f"{counted(count, 'file')} in {name}" for name, count in languages.items())
-        show.report(f"{named}: rules read only check boxes and dates there; choose a model: hub help models")
+    if unread := unread_languages(run):
+        show.report(unread)
     report_errors(run)
     if run["fix"]:
         show.report(f"to mend it: {run['fix']}")

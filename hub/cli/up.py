@@ -48,7 +48,7 @@ from hub.cli.options import (
     state_option,
 )
 from hub.cli.review import open_page
-from hub.cli.runs import show_found, sum_up
+from hub.cli.runs import show_found, sum_up, unread_languages
 from hub.cli.zones import other_zone, usual_zone
 
 if TYPE_CHECKING:
@@ -611,14 +611,14 @@ def _first_run(
             if run["state"] in FINAL and run["followed_by"] is None:
                 return run
             if run["followed_by"] is not None:
-                show.report(run["left_because"])
+                show.report("; ".join(filter(None, (run["left_because"], unread_languages(run)))))
             runs[0] = {"id": run["followed_by"] or run["id"]}
             show_step({"run": run, "working_on": None})
             if clock.monotonic() > gives_up_at:
                 command = f"hub runs show {show.short_id(run['id'])} --follow"
-                show.report(
-                    f"the first run goes on, {show.progress_of(run)}; the page shows what is found: {command}"
-                )
+                so_far = f"the first run goes on, {show.progress_of(run)}"
+                page = f"the page shows what is found: {command}"
+                show.report("; ".join(filter(None, (so_far, unread_languages(run), page))))
                 break
             Event().wait(_POLL_S)
     return None

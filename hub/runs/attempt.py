@@ -16,7 +16,7 @@ from protocol.lifecycles import RunState, UnitState
 from protocol.skipped_files import LEFT_OUT
 from storage.runs.items import ItemRow, source_of
 from storage.runs.run_moves import FollowUp
-from storage.runs.units import UnitRow
+from storage.runs.units import UnitRow, unread_languages
 
 
 class Attempt:
@@ -53,9 +53,8 @@ class Attempt:
         units = list(units)
         self.waiting = {unit.unit_key for unit in units if unit.state is UnitState.PENDING}
         self.left_out.clear()
-        self.unread_languages.clear()
+        self.unread_languages = unread_languages(units)
         for unit in units:
-            self.unread_languages.update((unit.notes or {}).get("unread_languages", {}))
             if unit.state is UnitState.SKIPPED and unit.error is not None:
                 self.leave_out(unit.error.partition(":")[0])
         self.unchanged = self.unlisted = 0

@@ -263,7 +263,9 @@ class Runner:
             ending = await self._end_of_postponed(attempt)
             languages = attempt.unread_languages
             if attempt.unchanged:  # files that an earlier run has counted
-                languages |= await self._store.read(runs.unread_languages, order.agent_id)
+                languages = await self._store.read(
+                    runs.all_unread_languages, order.agent_id, order.run_id, languages
+                )
             if attempt.left_out or languages:
                 await self._store.write(
                     runs.note_left_out,

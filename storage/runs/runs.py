@@ -536,10 +536,16 @@ NEWEST_RESULT = (
 )
 
 
-def unread_languages(c: sa.Connection, agent_id: AgentId) -> Counter[str]:
-    """Return the files in languages that are not read, by language, as the last ended run counts."""
+def all_unread_languages(
+    c: sa.Connection, agent_id: AgentId, run_id: RunId, found: Counter[str]
+) -> Counter[str]:
+    """Return the files of an agent in languages that are not read: those that a run *found*, and former ones.
+
+    A run that goes on with another one reads other files; else it may have read the same ones again.
+    """
     result = c.execute(NEWEST_RESULT, {"agent": agent_id}).scalar_one_or_none() or {}
-    return Counter(result.get(UNREAD_LANGUAGES, {}))
+    known = Counter[str](result.get(UNREAD_LANGUAGES, {}))
+    return known + found if result.get("followed_by") == run_id else known | found
 
 
 ATTEMPT_FAILED: Final = "attempt_failed"  # code of the error that ended an attempt, but not the run

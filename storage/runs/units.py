@@ -82,6 +82,11 @@ class UnitRow(msgspec.Struct, frozen=True):
     notes: dict[str, Any] | None = None  # statistics about its reading; numbers, never text of the unit
 
 
+def unread_languages(units: Iterable[UnitRow]) -> Counter[str]:
+    """Return the number of units by the language in which nothing reads their sentences."""
+    return Counter(name for unit in units for name in (unit.notes or {}).get("unread_languages", ()))
+
+
 class LedgerEntry(msgspec.Struct, frozen=True):
     """Entry of the ledger. *content_hash*: the settled content, empty if the unit must be read again."""
 

@@ -56,7 +56,7 @@ from storage.runs import runs
 from storage.runs.run_needs import Offered
 from storage.runs.runs import TASK_CHARACTERS, RunFilter, RunMove, RunReport, RunRow
 from storage.runs.spans import KINDS, RunSpan, SpanKind, list_spans
-from storage.runs.units import UnitRow, first_units, list_units, missing_units
+from storage.runs.units import UnitRow, first_units, list_units, missing_units, unread_languages
 from storage.schedules import fires
 from storage.store import Connection, Store
 
@@ -518,6 +518,7 @@ class RunsResource(Resource):
             dispatches=row.dispatch_count,
             crashes=row.crash_count,
             trace_id=trace_id_of(row.id),
+            unread_languages=view.unread_languages or unread_languages(units),
             units=tuple(map(_unit_view, units)),
             errors=tuple(RunErrorView.from_row(error, path=error.unit_key) for error in row.errors),
             history=tuple(_move_view(move, row, names) for move in moves),

@@ -19,7 +19,7 @@ import pytest
 import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
 
-from hub.cli import show
+from hub.cli import show, up
 from hub.cli.hub_client import HubClient
 from hub.cli.options import TimeParam
 from hub.cli.runs import (
@@ -153,12 +153,55 @@ def test_a_partial_run_shows_failed_and_remaining_files(hub: Hub, partial_run: s
     assert "1 read, 0 skipped, 2 failed, 4 left for the next runs" in shown
 
 
+POLISH = "Trzeba jeszcze zapłacić czynsz do 9.12, bo nie mam już czasu."
+IN_POLISH = "file in Polish: rules read only check boxes and dates there; choose a model: hub help models"
+
+
+class RunningHub:
+    """A hub whose first run has gone on for longer than ``hub up`` waits."""
+
+    def get_all(self, path: str, kind: str) -> dict[str, Any]:
+        agent = {"name": "notes", "user": "anna", "device": "desk", "paths": ["/notes"], "last_run": None}
+        return {kind: [agent | {"timezone": "UTC"}]}
+
+    def post(self, path: str) -> dict[str, Any]:
+        return {"id": ID}
+
+    def get(self, path: str) -> dict[str, Any]:
+        counts = {
+            "units_total": 9,
+            "units_done": 4,
+            "units_skipped": 0,
+            "units_failed": 0,
+            "items_created": 1,
+        }
+        found = {"unread_languages": {"Polish": 1}, "followed_by": None, "left_because": None}
+        return counts | found | {"id": ID, "state": "RUNNING", "waiting_for": None, "message": None}
+
+
+def test_up_names_unread_languages_of_a_first_run_that_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(up, "RUN_S", -1.0)
+    running: Any = RunningHub()
+    assert up._first_run(running, "desk", (), (), ()) is None
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "goes on" in line]
+    assert line.startswith(f"the first run goes on, 4/9 files, 1 item; 1 {IN_POLISH}; the page shows")
+
+
+def test_run_that_is_reading_names_unread_languages(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    row = portal.call(served.run, ID, RunState.RUNNING)
+    unit = {"run_id": row.id, "unit_key": "notes/a.md", "content_hash": "0", "state": "DONE"}
+    noted = unit | {"updated_at": 1, "notes": {"unread_languages": {"Polish": 1}}}
+    portal.call(served.store.write, lambda c: c.execute(sa.insert(run_units), noted) and None)
+    assert json.loads(hub("runs", "show", ID, "--json").stdout)["unread_languages"] == {"Polish": 1}
+
+
 def test_runs_name_the_files_in_unread_languages(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
-    polish = "Trzeba jeszcze zapłacić czynsz do 9.12, bo nie mam już czasu."
-    (frames,) = folder(a=polish, b="Call Ann by Friday, please.")
-    sentence = (
-        "1 file in Polish: rules read only check boxes and dates there; choose a model: hub help models"
-    )
+    (frames,) = folder(a=POLISH, b="Call Ann by Friday, please.")
+    sentence = f"1 {IN_POLISH}"
     for counts in ("2 read, 0 skipped", "0 read, 2 skipped"):
         with portal.wrap_async_context_manager(served.working(frames)):
             followed = hub("run", "notes", "--follow")
@@ -502,7 +545,7 @@ def test_long_failure_reason_is_wrapped_below_the_file_line() -> None:
 def test_run_with_follow_continues_with_the_following_runs(
     hub: Hub, served: ServedHub, portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ((manifest, first, second, end),) = folder(a="- [ ] call Ann", b="- [ ] pay")
+    ((manifest, first, second, end),) = folder(a=f"{POLISH}\n\n- [ ] call Ann", b=f"{POLISH}\n\n- [ ] pay")
     served.work._source.limits = RunLimits(files=1)
     follow = HubClient.follow
 
@@ -525,6 +568,7 @@ def test_run_with_follow_continues_with_the_following_runs(
     assert f"1 file left to run {last['id'][-8:]}" in hub("runs").stdout
     assert before["left_because"] == "1 of 2 files read; the next run goes on with 1 at once"
     assert last["left_because"] is None
+    assert [run["unread_languages"] for run in (before, last)] == [{"Polish": 1}, {"Polish": 2}]
     assert before["left_because"] in result.stderr
     assert before["left_because"] in hub("runs", "show", before["id"]).stdout
 
