@@ -368,6 +368,7 @@ Le dije a Anna que estaría enfermo el viernes.
 我们约定由我在周五之前准备幻灯片。 | tasks | 准备幻灯片 | | 2026-03-06
 王芳答应我周五之前发送报价。 | tasks | 发送报价 | 王芳 | 2026-03-06
 我没有答应王芳周五之前发送报价。
+小王答应我们，同时
 我答应王芳发送报价，周一已经发了。
 """
 LANGUAGES = (ENGLISH, GERMAN, FRENCH, SPANISH, RUSSIAN, CHINESE, PROMISES)
