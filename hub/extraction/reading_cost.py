@@ -29,8 +29,9 @@ OTHERS_STEPS: Final = 320_000
 _OWN_SHARE: Final = 1 / 5  # of the steps, which is kept for sentences
 _OTHERS_SHARE: Final = 1 / 2
 _FREE_CHARS: Final = 2_000  # of a text that is read without counting
+_LONG: Final = 400  # characters of a line that is no row: one with bars in it is a table of one, and prose
 _PIECE: Final = re.compile(  # a line, else sentences of a long one, else a part of it
-    "[^\r\n]{0,400}(?:[\r\n]{1,400}|(?<=[.!?;] )|(?<=\u3002))|[^\r\n]{1,400}"
+    f"[^\r\n]{{0,{_LONG}}}(?:[\r\n]{{1,{_LONG}}}|(?<=[.!?;] )|(?<=\u3002))|[^\r\n]{{1,{_LONG}}}"
 )
 _WORD: Final = re.compile("[^\\W\\d_\u4e00-\u9fff]+|[\u4e00-\u9fff]{1,2}")
 _NUMBER: Final = re.compile(r"\d+")
@@ -41,7 +42,14 @@ _STAMP: Final = re.compile(  # of a message in a chat, and of a caption: its num
 _ROW: Final = re.compile(
     r"[ \t>]*(?:(?:[-*+\u2022]|\d+[.)])[ \t]*)?\[[ xX.-]\]|[^|\n]*\|[^|\n]*\||[ \t]*>|#{1,6} "
 )
-_STRUCTURED: Final = (".ics", ".ical", ".csv", ".tsv", ".org", ".org_archive", ".taskpaper", "todo.txt")
+# Likewise, in files of these names. Their other lines are read as prose, and cost as much.
+_ROWS_OF: Final = {
+    **dict.fromkeys((".csv", ".tsv", "todo.txt"), re.compile("")),
+    **dict.fromkeys((".ics", ".ical"), re.compile("[A-Z-]+[;:]|[ \t]")),
+    **dict.fromkeys((".org", ".org_archive"), re.compile(r"\*+ |[ \t]*[:#]")),
+    ".taskpaper": re.compile("[ \t]*- "),
+}
+_NO_ROW: Final = re.compile("(?!)")
 # Steps of one character, word, number, sentence and piece, fitted to 80 measured shapes of texts.
 _PROSE: Final = (14.5, 65, 530, 420, 720)
 _MARKS: Final = (3, 9, 20, 11, 75)  # marks, headings and dates in it
@@ -89,10 +97,11 @@ def _pieces(
 ) -> Iterator[tuple[int, int, float, float]]:
     """Yield the places of lines, or of parts of long ones, with the steps of marks and those of sentences."""
     name = PurePosixPath(document.unit_key.lower()).name
+    of_format = next((rows for ending, rows in _ROWS_OF.items() if name.endswith(ending)), _NO_ROW)
     lines: Iterable[re.Match[str]] = _PIECE.finditer(document.text)
     for line in reversed([*lines]) if is_backwards else lines:
         words = _STAMP.sub("", line[0], 1)
         counts = (len(words), *(len(kind.findall(words)) for kind in (_WORD, _NUMBER, _SENTENCE)), 1)
-        is_row = name.endswith(_STRUCTURED) or _ROW.match(words)
+        is_row = (len(words) < _LONG and _ROW.match(words)) or of_format.match(words)
         marks, whole = (fsum(map(mul, weights, counts)) for weights in (_ROWS if is_row else _MARKS, _PROSE))
         yield *line.span(), marks, 0.0 if is_row or not reads_prose else whole - marks

@@ -1,9 +1,11 @@
 """Which parts of a long text are read, by its shape and its author, and what is said of the rest."""
 
+import math
 from datetime import UTC, datetime
 from itertools import count
 from typing import Final
 
+import msgspec
 import pytest
 
 from hub.document import Document
@@ -124,6 +126,17 @@ def test_list_of_boxes_of_a_known_author_is_read_as_a_whole(provenance: Provenan
 def test_calendar_with_an_unread_end_is_not_cut_off() -> None:
     notes = extract(long_text("calendar", STRANGER)).notes
     assert (notes.is_cut_off, notes.unread_chars > 0) == (False, True)
+
+
+@pytest.mark.parametrize("name", ["a.org", "a.ics", "a.taskpaper"])
+@pytest.mark.parametrize("shape", ["prose", "days", "one line"])
+def test_prose_in_a_file_of_rows_costs_as_much_as_in_any_other(shape: str, name: str) -> None:
+    document = long_text(shape, STRANGER)
+    steps = [
+        steps_until(msgspec.structs.replace(document, unit_key=key), math.inf, reads_prose=True)
+        for key in ("a.txt", name)
+    ]
+    assert steps[0] == steps[1]
 
 
 def test_prose_for_a_model_costs_the_rules_fewer_steps() -> None:
