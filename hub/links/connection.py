@@ -157,6 +157,11 @@ class OpenLink:
         """Newest round trip of the connection, or None before the first."""
         return self._carrier.round_trip
 
+    @property
+    def answered_at(self) -> float:
+        """Moment of the device's last answer to a call, in monotonic seconds."""
+        return self._calls.answered_at
+
     def can(self, capability: str) -> bool:
         """Return True if the device listed the capability, or if every device has it."""
         return capability in self.capabilities or capability in ALWAYS
@@ -392,11 +397,14 @@ class _Batch:
 class PendingCalls:
     """Open calls of one connection, by id: a future, the deadline and the time limit of each, in seconds.
 
+    The time limit of a call in a batch begins anew with each answer, because a device may do one call after
+    the other.
+
     The wheel has one entry for all of them, at the earliest deadline that was known when it was added: most
     calls are answered long before theirs, so that an entry for each would cost more than the rest.
     """
 
-    __slots__ = ("_clock", "_due", "_due_at", "_ended", "_most", "_open", "_wheel")
+    __slots__ = ("_clock", "_due", "_due_at", "_ended", "_most", "_open", "_wheel", "answered_at")
 
     def __init__(self, wheel: DeadlineWheel, clock: Clock, *, most: int = MAX_PENDING_CALLS) -> None:
         self._wheel = wheel
@@ -406,6 +414,7 @@ class PendingCalls:
         self._due: Slot | None = None  # where the wheel has this object
         self._due_at = math.inf
         self._ended: str | None = None
+        self.answered_at = -math.inf
 
     def __len__(self) -> int:
         return len(self._open)
@@ -416,7 +425,7 @@ class PendingCalls:
         """Give *future* the answer to *call_id*; ``close`` the call with it if there was none.
 
         The future raises CallTimedOut *timeout_s* after *began* (monotonic seconds), and LinkLost when the
-        connection ends.
+        connection ends. A place in a batch counts from the device's last answer, if that is later.
 
         Raises:
             TooManyCalls: the limit of open calls is reached.
@@ -449,6 +458,7 @@ class PendingCalls:
 
     def settle(self, call_id: str, answer: Answer) -> bool:
         """Deliver *answer* to its call. Return False if no open call has this id."""
+        self.answered_at = self._clock.monotonic()
         call = self._open.pop(call_id, None)
         if call is None:
             return False
@@ -475,6 +485,8 @@ class PendingCalls:
         now = self._clock.monotonic()
         next_at = math.inf
         for call_id, (future, deadline, timeout_s) in self._open.items():
+            if isinstance(future, _BatchedAnswer):
+                deadline = max(deadline, self.answered_at + timeout_s)
             if deadline > now:
                 next_at = min(next_at, deadline)
             elif not future.done():

@@ -149,6 +149,11 @@ class DeviceLink(Protocol):
         """Newest round trip of the connection, or None before the first."""
         ...
 
+    @property
+    def answered_at(self) -> float:
+        """Moment of the device's last answer to a call of any sender, in monotonic seconds; -inf: none."""
+        ...
+
     def can(self, capability: str) -> bool:
         """Return True if the device has a capability, or supports an action of ``tool_call``.
 
@@ -168,6 +173,8 @@ class DeviceLink(Protocol):
 
     async def call_many(self, frames: Sequence[ToolCall]) -> list[Answer | DeliveryError]:
         """Send calls together, and wait until each is answered, or its deadline has passed.
+
+        The deadlines count from the device's last answer to any call, if that is later than the sending.
 
         A device that can take several calls in a frame gets one frame; the calls' texts fit into it
         (``batches_of``). A device that may not keep the ids of calls gets none again that it has answered on

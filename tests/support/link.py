@@ -1,6 +1,7 @@
 """A ``DeviceLink`` without a device: it answers from a list, or not at all."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -54,6 +55,7 @@ class FakeLink:
         self.missing: Sequence[str] = ()
         self.round_trip: RoundTrip | None = None
         self.credential = "token:t-1"
+        self.answered_at = -math.inf
         self.calls: list[ToolCall] = []
         self.sent: list[Frame] = []
         self.streams: list[FakeStream] = []

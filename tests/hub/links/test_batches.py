@@ -82,6 +82,22 @@ async def test_refused_or_late_call_does_not_affect_others_of_the_batch(
     await until(lambda: port.count("hub_frames_dropped_total", reason="unknown_call") == 1)
 
 
+async def test_deadline_of_the_other_calls_begins_anew_with_each_answer(
+    port: Port, device: RawDevice
+) -> None:
+    async with asking(port, *IDS, wait_ms=2_000) as outcomes:
+        await device.hear()
+        for number, id in enumerate(IDS[:2], 1):
+            await port.clock.pass_time(1.5)
+            assert port.link().answered_at < port.clock.monotonic()
+            await device.say(type="tool_result", **result(id))
+            await until(lambda: port.count("hub_frames_total", direction="in", type="tool_result") == number)  # noqa: B023
+        assert port.link().answered_at == port.clock.monotonic()
+        await port.clock.pass_time(2.5)
+    assert outcomes[:2] == [answer(id) for id in IDS[:2]]
+    assert isinstance(outcomes[2], CallTimedOut)
+
+
 async def test_answers_received_before_the_connection_ended_are_returned(
     port: Port, device: RawDevice
 ) -> None:
