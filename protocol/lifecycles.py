@@ -217,7 +217,7 @@ class CallState(StrEnum):
     SENT = "SENT"
     ACKED = "ACKED"
     REJECTED = "REJECTED"
-    UNKNOWN = "UNKNOWN"  # sent the maximum number of times, never answered
+    UNKNOWN = "UNKNOWN"  # given up in its run: not answered, or not sent to a silent device
 
 
 class CallEvent(Enum):
@@ -234,6 +234,7 @@ CALL: Table[CallState, CallEvent] = Table(
     CallState.PLANNED,
     {
         (CallState.PLANNED, CallEvent.SENT): CallState.SENT,
+        (CallState.PLANNED, CallEvent.GIVEN_UP): CallState.UNKNOWN,
         (CallState.SENT, CallEvent.SENT): CallState.SENT,
         (CallState.SENT, CallEvent.ACKED): CallState.ACKED,
         (CallState.SENT, CallEvent.REJECTED): CallState.REJECTED,

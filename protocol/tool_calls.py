@@ -59,7 +59,7 @@ class ToolCall(Frame, frozen=True, kw_only=True, tag="tool_call"):
     source: ItemSource | None = None
     review: RowReview | None = None  # review.apply
     declares: DeviceTable | None = None  # table.declare
-    deadline_ms: Count = 30_000  # how long the hub waits, counted from sending
+    deadline_ms: Count = 30_000  # how long the hub waits; of a run, since the device's last answer
 
 
 class ToolResult(Frame, frozen=True, kw_only=True, tag="tool_result"):

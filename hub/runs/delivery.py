@@ -27,6 +27,7 @@ from hub.base.call_coalescer import CallCoalescer
 from hub.base.clock import Clock, now_ms
 from hub.base.log import Channel
 from hub.base.metrics import Metrics
+from hub.base.name_lists import often
 from hub.base.toml.limits import Limits
 from hub.connectors.connector import Message
 from hub.document import Document
@@ -129,16 +130,16 @@ BATCHES_IN_FLIGHT = 2  # per run: the hub writes the answers to one while the de
 # together half of a device's limit, so that other calls get through
 SINGLE_CALLS: Final = 16  # in a batch of a device that takes one call in a frame; old ones have 64 at most
 _CHARACTERS_AROUND: Final = 1_000  # of a call beside its payload: ids, names, numbers
-_NO_ANSWER: Final = "not answered"
 MAX_SENDS = 5  # afterwards the effect is unknown and a person must check
-# Then the call is sent again with its id, and awaited twice as long as before; a device writes a row in
-# milliseconds. After MAX_SILENT_MS the file fails, so that the device is free for other runs. The next run
-# sends the call again, or takes the answer if it has come on the same connection.
+# All times begin anew with each answer of the device: it may do one call after the other. After so long a
+# call is sent again with its id.
 CALL_TIMEOUT_MS = 30_000
+# Then the run sends no further call, so that the device is free for other runs. The next run sends them, or
+# takes an answer that has come on the same connection.
 MAX_SILENT_MS = 90_000
-# A connection loses answers if a call is answered that was sent after a silent one: in one list, or within
-# PROMPT_S. Then its calls are repeated sooner in this run, and more of them are under way.
-PROMPT_S, LOSSY_TIMEOUT_MS = 1.0, 2_000
+# A connection loses answers if a batch has some and lacks others. A device that keeps ids gets the calls of
+# this run again sooner then, each time after four times as long.
+LOSSY_TIMEOUT_MS = 2_000
 SLOW_DEVICE_WAIT_S = 0.5  # within seconds the write buffer drains, or the connection is cut
 # backoff between attempts of a call that the device refused temporarily
 REFUSED_BASE_S, REFUSED_CAP_S = 0.5, 30.0
@@ -156,11 +157,11 @@ _TABLE_TOOLS: Final = tuple(CAPABILITY_OF[action] for action in ALWAYS_ACTIONS)
 
 
 class _Sending:
-    """Call of a window. *sends*: how often it was sent in this execution; *why*: what became of it at last.
+    """Call of a window. *sends*: how often it was sent in this execution, first at the moment *sent_from*.
 
-    *silent_ms*: how long it was awaited in vain, since the moment *silent_from*. *is_of_whole*: nothing is
-    missing of its unit. *is_marked*: its plan marked it as sent, just now. *is_withdrawn*: the task that
-    delivers its unit has left, so no task of the window sends it again.
+    *refusal*: the newest answer, if the device may answer differently. *is_of_whole*: nothing is missing of
+    its unit. *is_marked*: its plan marked it as sent, just now. *is_withdrawn*: the task that delivers its
+    unit has left, so no task of the window sends it again.
     """
 
     __slots__ = (
@@ -171,10 +172,9 @@ class _Sending:
         "is_waiting",
         "is_withdrawn",
         "payload",
+        "refusal",
         "sends",
-        "silent_from",
-        "silent_ms",
-        "why",
+        "sent_from",
     )
 
     def __init__(self, call: OpenCall, *, is_of_whole: bool, is_marked: bool) -> None:
@@ -182,19 +182,17 @@ class _Sending:
         self.is_of_whole = is_of_whole
         self.is_marked = is_marked
         self.payload = msgspec.convert(call.payload, CallPayload)
-        self.sends = self.silent_ms = 0
-        self.silent_from = math.inf
-        self.why = _NO_ANSWER
+        self.sends = 0
+        self.sent_from = math.inf
+        self.refusal: ErrorBody | None = None
         self.is_waiting = True
         self.is_done = self.is_withdrawn = False
 
-    def may_be_sent(self, max_sends: int) -> bool:
-        """Return False if the call was sent *max_sends* times, or awaited in vain for MAX_SILENT_MS."""
-        return self.sends < max_sends and self.silent_ms < MAX_SILENT_MS
-
     def timeout_ms(self, *, is_lossy: bool) -> int:
-        """Return how long the next sending is awaited: longer each time."""
-        return LOSSY_TIMEOUT_MS << self.sends if is_lossy else 2 * self.silent_ms or CALL_TIMEOUT_MS
+        """Return how long the next sending is awaited, at most."""
+        if is_lossy:
+            return LOSSY_TIMEOUT_MS << 2 * self.sends
+        return CALL_TIMEOUT_MS if self.sends < 2 else MAX_SILENT_MS
 
 
 class Window:
@@ -215,8 +213,9 @@ class Window:
         self.settles = settles
         self.room = BATCHES_IN_FLIGHT
         self.waiting: deque[_Sending] = deque()
-        self.is_lossy = False  # the connection loses answers
-        self.prompt_from = 0.0  # when the newest calls were sent that were answered promptly
+        self.is_lossy = False  # the connection loses answers of a device that keeps ids
+        self.silent_link: DeviceLink | None = None  # its device has answered no call for MAX_SILENT_MS
+        self.unanswered: set[_Sending] = set()  # open calls that were awaited in vain
         self.done: set[str] = set()  # keys of units that were settled with their calls
         self.changed = anyio.Event()
         self._planned: int | None = None  # calls of units whose plans are written; None: not known
@@ -248,9 +247,11 @@ class Window:
     def next_batch(self, link: DeviceLink) -> list[_Sending]:
         """Take the next calls that fit into one frame: at least one, and no more than the device takes."""
         batch: list[_Sending] = []
-        most = max(most_in_batch(link), SINGLE_CALLS if self.is_lossy else 1)
+        most = most_in_batch(link)
         room = MAX_BATCH_CHARACTERS
         while self.waiting and len(batch) < most:
+            if batch and (batch[0].sends == 0) != (self.waiting[0].sends == 0):
+                break  # repeated alone, so that a fresh call that is lost does not hold up its answer
             room -= _characters(self.waiting[0])
             if room < 0 and batch:
                 break
@@ -259,14 +260,33 @@ class Window:
         return batch
 
     def put_back(self, batch: Sequence[_Sending]) -> None:
-        """Return the unanswered calls of a batch to those that wait, apart from those withdrawn meanwhile."""
+        """Return the unanswered calls of a batch to those that wait, apart from those withdrawn meanwhile.
+
+        What was sent twice waits behind the others: a device may answer all calls but some.
+        """
         for sending in reversed(batch):
             if not (sending.is_done or sending.is_withdrawn):
                 sending.is_waiting = True
-                self.waiting.appendleft(sending)
+                put = self.waiting.appendleft if sending.sends < 2 else self.waiting.append
+                put(sending)
+
+    def silent_ms(self, link: DeviceLink, now: float) -> float:
+        """Return how long unanswered calls have been open since the device's last answer."""
+        opened_at = min((sending.sent_from for sending in self.unanswered), default=now)
+        return 1000 * (now - max(opened_at, link.answered_at))
+
+    def note_silence(self, link: DeviceLink, outcomes: Mapping[_Sending, object], now: float) -> None:
+        """Note whether the connection loses answers, and whether its device is silent."""
+        answered = {sending for sending, outcome in outcomes.items() if isinstance(outcome, Answer)}
+        if answered and not self.unanswered.isdisjoint(outcomes):
+            self.is_lossy = not IDEMPOTENT.isdisjoint(link.capabilities)
+        self.unanswered -= answered
+        if self.silent_ms(link, now) >= MAX_SILENT_MS:
+            self.silent_link = link
 
     def withdraw(self, calls: Collection[_Sending]) -> None:
         """Mark the calls of a task that leaves. Another task may hold some of them in its batch."""
+        self.unanswered.difference_update(calls)
         for sending in calls:
             sending.is_withdrawn = True
         if any(sending.is_waiting and not sending.is_done for sending in calls):
@@ -426,10 +446,10 @@ class ItemDelivery:
         is_whole: bool = False,
         marked: int = 0,
     ) -> bool:
-        """Send every call until it is answered, refused, sent MAX_SENDS times, or silent for MAX_SILENT_MS.
+        """Send every call until it is answered, refused or sent MAX_SENDS times, or the device is silent.
 
-        Return True if all calls were sent. Once the run is winding up, no further call is sent, and calls in
-        flight are awaited.
+        Return True if all calls were settled. Once the run is winding up, no further call is sent, and calls
+        in flight are awaited.
 
         Args:
             window: of the whole run; notes in ``done`` if the unit was settled too.
@@ -466,7 +486,7 @@ class ItemDelivery:
     async def _send_next(
         self, link: DeviceLink, order: RunOrder, window: Window, interrupt: Interrupt
     ) -> None:
-        """Send the next batches, each until its calls are settled, as long as all calls are answered."""
+        """Send the next batches, as long as all calls are answered."""
         batch = left = window.next_batch(link)
         try:
             while left:
@@ -478,9 +498,11 @@ class ItemDelivery:
                     window.notify()
                 if following:
                     batch = left = following
-                elif any(sending.why is not _NO_ANSWER for sending in left):
+                elif any(sending.refusal is not None for sending in left):
                     sends = max(sending.sends for sending in left)
                     await self._clock.sleep(min(REFUSED_CAP_S, REFUSED_BASE_S * 2.0 ** (sends - 1)))
+                else:
+                    break
         finally:
             window.put_back(batch)
             window.notify()
@@ -498,22 +520,18 @@ class ItemDelivery:
         Returns:
             The others; if there are none, the next batch: its calls are marked as sent with these answers.
         """
-        given_up = [sending for sending in batch if not sending.may_be_sent(self._max_sends)]
+        given_up = [sending for sending in batch if not self._may_send(sending, window, link)]
+        window.unanswered.difference_update(given_up)
         settled = [_unknown(call) for call in given_up]
         # Committed before the send: SENT only means that a call may have been sent.
         marked = {sending.call.call_id for sending in batch if sending.is_marked}
-        ids = [
-            sending.call.call_id
-            for sending in batch
-            if sending.may_be_sent(self._max_sends) and not sending.is_marked
-        ]
+        ids = [sending.call.call_id for sending in batch if sending not in given_up and not sending.is_marked]
         if ids:
             held = order.held(RunState.RUNNING)
             marked.update(await self._store.write(mark_sent, held, ids, at=now_ms(self._clock)))
         for sending in batch:  # the owner rejected the others meanwhile
             sending.is_marked = False
-            is_given_up = not sending.may_be_sent(self._max_sends)
-            sending.is_done = not is_given_up and sending.call.call_id not in marked
+            sending.is_done = sending not in given_up and sending.call.call_id not in marked
         asked = [sending for sending in batch if sending.call.call_id in marked]
         left: list[_Sending] = []
         done = list(given_up)
@@ -521,10 +539,6 @@ class ItemDelivery:
         began = self._clock.monotonic()
         with window.settles.expected():
             answers = await self._ask(link, order, window, asked)
-        took_s = self._clock.monotonic() - began
-        are_answered = [isinstance(answer, Answer) for answer in answers]
-        if took_s <= PROMPT_S and True in are_answered:
-            window.prompt_from = max(window.prompt_from, began)
         for sending, answer in zip(asked, answers, strict=True):
             if isinstance(answer, LinkLost):  # it ends each task of the window, and counts for none of them
                 left.append(sending)
@@ -532,25 +546,24 @@ class ItemDelivery:
                 continue
             sending.sends += 1
             if isinstance(answer, DeliveryError):
-                sending.silent_from = min(sending.silent_from, began)
-                sending.silent_ms += round(took_s * 1000)
-                sending.why = _NO_ANSWER
+                sending.sent_from = min(sending.sent_from, began)
+                sending.refusal = None
+                window.unanswered.add(sending)
                 left.append(sending)
             elif may_change(answer):
-                assert answer.error is not None
-                sending.why = f"at last: {answer.error.code}: {answer.error.message}"
+                sending.refusal = answer.error
                 left.append(sending)
             else:
                 stored = None if order.settings.mailbox is None else _without_quote(sending.call.payload)
                 settled.append(_settled(sending, answer, link.epoch, order.tables, stored))
                 done.append(sending)
-        is_overtaken = False in are_answered and True in are_answered[are_answered.index(False) :]
-        is_skipped = any(sending.silent_from < window.prompt_from for sending in asked)
-        window.is_lossy = window.is_lossy or is_overtaken or is_skipped
+        if window.unanswered:
+            window.note_silence(link, dict(zip(asked, answers, strict=True)), self._clock.monotonic())
         goes_on = bool(settled) and not left and not interrupt.is_winding_up
         following = window.next_batch(link) if goes_on else []
         try:
-            await self._settle(order, window, done, settled, following)
+            sent = [sending for sending in following if self._may_send(sending, window, link)]
+            await self._settle(order, window, done, settled, sent)
         except BaseException:
             window.put_back(following)
             raise
@@ -558,10 +571,14 @@ class ItemDelivery:
             raise lost
         return [sending for sending in left if not sending.is_withdrawn], following
 
+    def _may_send(self, sending: _Sending, window: Window, link: DeviceLink) -> bool:
+        return link is not window.silent_link and sending.sends < self._max_sends
+
     async def _ask(
         self, link: DeviceLink, order: RunOrder, window: Window, batch: Sequence[_Sending]
     ) -> list[Answer | DeliveryError]:
         """Return for each call the device's answer, CallTimedOut or LinkLost."""
+        left_ms = max(0.0, MAX_SILENT_MS - window.silent_ms(link, self._clock.monotonic()))
         frames = [
             frame_of(
                 sending.call.call_id,
@@ -569,7 +586,7 @@ class ItemDelivery:
                 sending.payload,
                 run_id=order.run_id,
                 agent_id=order.agent_id,
-                deadline_ms=sending.timeout_ms(is_lossy=window.is_lossy),
+                deadline_ms=math.ceil(min(left_ms, sending.timeout_ms(is_lossy=window.is_lossy))),
             )
             for sending in batch
         ]
@@ -603,20 +620,19 @@ class ItemDelivery:
     ) -> None:
         if not answers:
             return
-        sent = [sending for sending in following if sending.may_be_sent(self._max_sends)]
         answered = AnsweredCalls(
             held=order.held(RunState.RUNNING),
             answers=answers,
             at=now_ms(self._clock),
             whole={sending.call.unit_key for sending in sendings if sending.is_of_whole},
-            following=[sending.call.call_id for sending in sent],
+            following=[sending.call.call_id for sending in following],
         )
         # Another task of the run may end it meanwhile, as the connection has; what the device did is written.
         with anyio.CancelScope(shield=True):
             result = await window.settles.run(answered)
         window.done |= result.done
         if result.marked is not None:  # the owner rejected the others meanwhile
-            for sending in sent:
+            for sending in following:
                 sending.is_marked = sending.call.call_id in result.marked
                 sending.is_done = not sending.is_marked
         failed = [outcome for outcome in result.outcomes if isinstance(outcome, Exception)]
@@ -675,10 +691,10 @@ def _settled(
 
 def _unknown(one: _Sending) -> CallAnswer:
     """Return the answer in place of the one that did not come."""
-    error = ErrorBody(
-        code=ErrorCode.UNKNOWN_EFFECT,
-        message=f"sent {one.sends} times; {one.why}",
-    )
+    why = "not answered" if one.refusal is None else f"at last: {one.refusal.code}: {one.refusal.message}"
+    if one.sends == 0:
+        why = f"the device answered no call for {MAX_SILENT_MS // 1000} s"
+    error = ErrorBody(code=ErrorCode.UNKNOWN_EFFECT, message=f"sent {often(one.sends)}; {why}")
     result = {"result": None, "error": msgspec.to_builtins(error)}
     return CallAnswer(call_id=one.call.call_id, event=CallEvent.GIVEN_UP, result=result)
 
@@ -687,7 +703,7 @@ def most_in_batch(link: DeviceLink) -> int:
     """Return the number of calls that the device takes at once.
 
     It is 1 for a device that may not keep ids: each answer is stored at once, so that the end of a connection
-    leaves few calls that may have been done. A window whose answers are lost takes more (``is_lossy``).
+    leaves few calls that may have been done.
     """
     if IDEMPOTENT.isdisjoint(link.capabilities):
         return 1

@@ -3,12 +3,14 @@
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from typing import Any
 
 import anyio
 import pytest
 
-from hub.runs.delivery import MAX_SILENT_MS
+from hub.runs import delivery
+from hub.runs.delivery import MAX_SENDS, MAX_SILENT_MS
 from protocol.errors import ErrorCode
 from protocol.ids import DeviceId
 from protocol.lifecycles import RunOutcome
@@ -18,6 +20,7 @@ from storage.store import Store
 from tests.support.runs import Bench
 from tests.support.wire import Port, RawDevice, open_port, until
 
+WITH_IDS = ("kept ids", "several calls in a frame")
 # Devices by age. What keeps ids says so by one of the last two; the first is one of the oldest frames alone.
 AGES: dict[str, tuple[str, ...]] = {
     "the oldest frames alone": (),
@@ -31,7 +34,11 @@ LOSSES: dict[str, Loses] = {
     "each twentieth answer": lambda device, id: device.answers.total() % 20 == 0,
     "the first answer to each call": lambda device, id: device.answers[id] == 1,
 }
+NONE, EACH_FIRST = LOSSES["no answer"], LOSSES["the first answer to each call"]
+ALL: Loses = lambda device, id: True  # noqa: E731
 MAX_LONGER_S = 60.0
+TICKS_S = 1.0  # of deadlines, and of the time that passes in a play
+SILENT_S = MAX_SILENT_MS / 1000
 
 
 class Device:
@@ -40,7 +47,12 @@ class Device:
     Attributes:
         answers: how often it answered each call, lost or not.
         takes_s: how long it takes to write a row. A call that comes again meanwhile is the same call.
+        is_serial: it does one call after the other, in the order in which they come.
+        is_forgetful: it keeps no ids, so a call that comes again has another row.
+        answer: what it answers besides the id of the call.
     """
+
+    is_serial = is_forgetful = False
 
     def __init__(self, files: dict[str, str], loses: Loses) -> None:
         self.rows: Counter[str] = Counter()
@@ -48,9 +60,11 @@ class Device:
         self.received = 0  # frames with calls
         self.unanswered: set[str] = set()
         self.takes_s = 0.0
+        self.answer: dict[str, Any] | None = None
         self._files = files
         self.loses = loses
         self._writing: set[str] = set()
+        self._turn = anyio.Lock()
 
     async def serve(self, port: Port, raw: RawDevice, tasks: anyio.abc.TaskGroup) -> None:
         """Answer the hub until cancelled."""
@@ -67,22 +81,23 @@ class Device:
                 self.unanswered.add(call["id"])
                 if self.takes_s == 0.0:
                     await self._do(raw, call["id"])
-                elif call["id"] not in self._writing:
+                elif call["id"] not in self._writing or self.is_forgetful:
                     self._writing.add(call["id"])
                     tasks.start_soon(self._do_slowly, port, raw, call["id"])
 
     async def _do_slowly(self, port: Port, raw: RawDevice, id: str) -> None:
-        await port.clock.sleep(self.takes_s)
-        self._writing.discard(id)
-        await self._do(raw, id)
+        async with self._turn if self.is_serial else nullcontext():
+            await port.clock.sleep(self.takes_s)
+            self._writing.discard(id)
+            await self._do(raw, id)
 
     async def _do(self, raw: RawDevice, id: str) -> None:
-        if id not in self.rows:
+        if id not in self.rows or self.is_forgetful:
             self.rows[id] += 1
         self.answers[id] += 1
         if not self.loses(self, id):
             self.unanswered.discard(id)
-            await raw.say(type="tool_result", id=id, result={"id": f"row of {id}"})
+            await raw.say(type="tool_result", id=id, **(self.answer or {"result": {"id": f"row of {id}"}}))
 
 
 class Play:
@@ -103,25 +118,40 @@ class Play:
     async def _pass_time(self) -> None:
         while True:
             await until(self._is_quiet)
-            await self.bench.clock.pass_time(0.5)
+            await self.bench.clock.pass_time(0.0)  # until the hub has written what it does meanwhile
+            if self._is_quiet():
+                await self.bench.clock.pass_time(0.5)
 
     def _is_quiet(self) -> bool:
         """Return True if the hub awaits calls that the device has received and not answered, and no other."""
         link = self.port.link(str(self.bench.agent.device_id))
         awaited = set(link._calls._open)  # type: ignore[attr-defined]
-        return bool(awaited) and awaited <= self.device.unanswered and self._sent() == self.device.received
+        is_slow = awaited or self.device.answer  # which may be refused, and then sent again after a while
+        return bool(is_slow) and awaited <= self.device.unanswered and self._sent() == self.device.received
 
     def _sent(self) -> float:
         frames = ("tool_call", "tool_calls")
         return sum(self.port.count("hub_frames_total", direction="out", type=type) for type in frames)
 
 
+@pytest.fixture(autouse=True)
+def settle_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no answer wait for others: that is time of the machine, in which the time of a play would pass."""
+    monkeypatch.setattr(delivery, "MAX_SETTLE_WAIT_S", 0.0)
+
+
 @asynccontextmanager
 async def playing(
-    store: Store, agent: AgentRow, files: dict[str, str], loses: Loses, can: Sequence[str] = ()
+    store: Store,
+    agent: AgentRow,
+    files: dict[str, str],
+    loses: Loses,
+    can: Sequence[str] = (),
+    *,
+    max_sends: int = MAX_SENDS,
 ) -> AsyncIterator[Play]:
     """Connect a device with these files over a real WebSocket."""
-    bench = Bench(store, agent)
+    bench = Bench(store, agent, max_sends=max_sends)
     name = str(agent.device_id)
     device = Device(files, loses)
     async with open_port(bench.clock) as port, port.device(name, capabilities=tuple(can)) as raw:
@@ -136,7 +166,7 @@ def files_of(sizes: Sequence[int]) -> dict[str, str]:
     """Return files with so many tasks each."""
     return {
         f"{name}.md": "".join(f"- [ ] task {number} of {name}\n" for number in range(size))
-        for name, size in zip("abcdefgh", sizes, strict=False)
+        for name, size in zip("abcdefghijklmnopqrstuvwxyz", sizes, strict=False)
     }
 
 
@@ -146,11 +176,15 @@ def files_of(sizes: Sequence[int]) -> dict[str, str]:
 async def test_lost_answers_double_no_row_and_lengthen_a_run_by_a_minute_at_most(
     store: Store, agent: AgentRow, age: str, loss: str, sizes: Sequence[int]
 ) -> None:
+    longest_s = MAX_LONGER_S
+    if LOSSES[loss] is EACH_FIRST and age not in WITH_IDS:  # one after the other, each after 30 s
+        sizes = [-(-size // 5) for size in sizes]
+        longest_s = 30.5 * sum(sizes)
     async with playing(store, agent, files_of(sizes), LOSSES[loss], AGES[age]) as play:
         run, took_s = await play.run()
         assert (run.outcome, run.errors, run.items_created) == (RunOutcome.SUCCESS, (), sum(sizes))
         assert [*play.device.rows.values()] == [1] * sum(sizes)
-        assert took_s <= (0.0 if loss == "no answer" else MAX_LONGER_S)
+        assert took_s <= (0.0 if loss == "no answer" else longest_s + TICKS_S)
 
 
 @pytest.mark.parametrize("age", AGES)
@@ -163,15 +197,58 @@ async def test_never_answered_call_fails_the_file_and_is_sent_by_the_next_run(
     async with playing(store, agent, files_of((1,) * 6), loses, AGES[age]) as play:
         run, took_s = await play.run()
         assert (run.outcome, run.items_created, run.units_failed) == (RunOutcome.PARTIAL, 5, 1)
-        assert took_s <= MAX_SILENT_MS / 1000 + 2.0
+        assert took_s <= SILENT_S + TICKS_S
         (error,) = run.errors
         sent = next(iter(play.device.answers.values()))
         assert (error.code, sent > 1) == (ErrorCode.UNKNOWN_EFFECT, True)
         assert f": sent {sent} times; not answered" in error.message
-        play.device.loses = LOSSES["no answer"]
+        play.device.loses = NONE
         run, took_s = await play.run()
         assert (run.outcome, took_s <= 1.0) == (RunOutcome.SUCCESS, True)
         assert [*play.device.rows.values()] == [1] * 6
+
+
+@pytest.mark.parametrize("sizes", [(1,) * 20, (240,)], ids=["20 files", "240 calls of a file"])
+@pytest.mark.parametrize("age", AGES)
+async def test_run_sends_no_further_call_to_a_silent_device_and_leaves_the_rest_to_the_next_run(
+    store: Store, agent: AgentRow, age: str, sizes: Sequence[int]
+) -> None:
+    async with playing(store, agent, files_of(sizes), ALL, AGES[age]) as play:
+        run, took_s = await play.run()
+        assert (run.outcome, run.units_failed) == (RunOutcome.ERROR, len(sizes))
+        assert took_s <= SILENT_S + TICKS_S
+        received = len(play.device.answers)
+        unsent = sum("answered no call for 90 s" in error.message for error in run.errors)
+        assert unsent == max(0, len(run.errors) - received)
+        play.device.loses = NONE
+        run, took_s = await play.run()
+        assert (run.outcome, took_s <= 1.0) == (RunOutcome.SUCCESS, True)
+        assert [*play.device.rows.values()] == [1] * sum(sizes)
+
+
+@pytest.mark.parametrize("age", AGES)
+async def test_device_that_falls_silent_after_lost_answers_is_given_up_after_the_same_time(
+    store: Store, agent: AgentRow, age: str
+) -> None:
+    def loses(device: Device, id: str) -> bool:
+        return device.answers.total() == 3 or device.answers.total() > 8
+
+    async with playing(store, agent, files_of((20,)), loses, AGES[age]) as play:
+        run, took_s = await play.run()
+        assert (run.outcome, run.items_created < 8) == (RunOutcome.PARTIAL, True)
+        assert SILENT_S <= took_s <= SILENT_S + 30.5 + TICKS_S
+
+
+@pytest.mark.parametrize("age", AGES)
+async def test_calls_that_are_never_answered_do_not_keep_the_others_from_their_device(
+    store: Store, agent: AgentRow, age: str
+) -> None:
+    def loses(device: Device, id: str) -> bool:
+        return [*device.answers].index(id) < 2
+
+    async with playing(store, agent, files_of((1,) * 6), loses, AGES[age]) as play:
+        run, _ = await play.run()
+        assert (run.outcome, run.items_created, run.units_failed) == (RunOutcome.PARTIAL, 4, 2)
 
 
 @pytest.mark.parametrize("takes_s", [29.0, 40.0, 80.0])
@@ -179,8 +256,34 @@ async def test_never_answered_call_fails_the_file_and_is_sent_by_the_next_run(
 async def test_device_slower_than_the_first_deadline_writes_the_row_once(
     store: Store, agent: AgentRow, age: str, takes_s: float
 ) -> None:
-    async with playing(store, agent, files_of((2,)), LOSSES["no answer"], AGES[age]) as play:
+    async with playing(store, agent, files_of((2,)), NONE, AGES[age]) as play:
         play.device.takes_s = takes_s
         run, took_s = await play.run()
         assert (run.outcome, [*play.device.rows.values()]) == (RunOutcome.SUCCESS, [1, 1])
         assert took_s <= 2 * takes_s + 1.0
+
+
+@pytest.mark.parametrize("takes_s", [4.0, 20.0])
+@pytest.mark.parametrize("age", AGES)
+async def test_device_that_does_one_call_after_the_other_gets_each_call_once(
+    store: Store, agent: AgentRow, age: str, takes_s: float
+) -> None:
+    async with playing(store, agent, files_of((20, 3, 2)), NONE, AGES[age]) as play:
+        play.device.takes_s, play.device.is_serial = takes_s, True
+        run, took_s = await play.run()
+        assert (run.outcome, [*play.device.answers.values()]) == (RunOutcome.SUCCESS, [1] * 25)
+        assert took_s <= 25 * takes_s + TICKS_S
+
+
+@pytest.mark.parametrize("takes_s", [0.0, 3.0])
+async def test_device_without_ids_has_a_row_twice_for_a_lost_answer_alone(
+    store: Store, agent: AgentRow, takes_s: float
+) -> None:
+    def loses(device: Device, id: str) -> bool:
+        return device.answers.total() in (4, 30)
+
+    async with playing(store, agent, files_of((25, 15)), loses) as play:
+        device = play.device
+        device.takes_s, device.is_serial, device.is_forgetful = takes_s, True, True
+        run, _ = await play.run()
+        assert (run.outcome, len(device.rows), device.rows.total()) == (RunOutcome.SUCCESS, 40, 42)
