@@ -256,7 +256,7 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
     _E.CALL_UNSUPPORTED: CodeInfo(_R, False, 409, "the device does not list this capability"),
     _E.RESULT_TOO_LARGE: CodeInfo(_R, False, 413, "ask for fewer rows"),
     _E.CANCELLED: CodeInfo(_O, False, 409, "it was cancelled on purpose"),
-    _E.BUSY: CodeInfo(_R, True, 409, "the device works on another run"),
+    _E.BUSY: CodeInfo(_R, True, 409, "the device works on something else; try again later"),
     _E.NOTHING_SHARED: CodeInfo(_R, False, 409, "share a folder that the agent's paths lie in: '--root DIR'"),
     _E.UNKNOWN_TABLE: CodeInfo(
         _R, False, 404, "PROTOCOL.md has the built-in tables; others are in [[tables]] of hub.toml"

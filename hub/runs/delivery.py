@@ -642,8 +642,11 @@ class ItemDelivery:
             sending.is_done = True
             error = answer.result["error"]
             # the call's unit fails, and the run's errors report it
-            if error is not None and not answer.is_deleted:
-                log.warning("call.refused", call_id=answer.call_id, run_id=order.run_id, code=error["code"])
+            about = {"call_id": answer.call_id, "run_id": order.run_id, "code": error and error["code"]}
+            if answer.event is CallEvent.GIVEN_UP:
+                log.warning("call.given_up", **about)
+            elif error is not None and not answer.is_deleted:
+                log.warning("call.refused", **about)
         counts = Counter((sending.call.table, answer.event) for sending, answer in written)
         for (table, event), count in counts.items():
             self._metrics.run_items.labels(table, event.name.lower()).inc(count)
@@ -691,10 +694,14 @@ def _settled(
 
 def _unknown(one: _Sending) -> CallAnswer:
     """Return the answer in place of the one that did not come."""
-    why = "not answered" if one.refusal is None else f"at last: {one.refusal.code}: {one.refusal.message}"
-    if one.sends == 0:
-        why = f"the device answered no call for {MAX_SILENT_MS // 1000} s"
-    error = ErrorBody(code=ErrorCode.UNKNOWN_EFFECT, message=f"sent {often(one.sends)}; {why}")
+    if one.refusal is not None:
+        message = f"{often(one.sends)}, at last: {one.refusal.message}"
+        error = ErrorBody(code=one.refusal.code, message=message)
+    elif one.sends:
+        error = ErrorBody(code=ErrorCode.UNKNOWN_EFFECT, message=f"sent {often(one.sends)}")
+    else:
+        message = f"it answered no call for {MAX_SILENT_MS // 1000} s, and the next run sends this one"
+        error = ErrorBody(code=ErrorCode.CALL_TIMED_OUT, message=message)
     result = {"result": None, "error": msgspec.to_builtins(error)}
     return CallAnswer(call_id=one.call.call_id, event=CallEvent.GIVEN_UP, result=result)
 

@@ -43,6 +43,10 @@ FAILURES: Final[Mapping[str, ExplainedFailure]] = {
     "too_large": ExplainedFailure("{path} is too large{more}", _SPLIT),
     "too_deep": ExplainedFailure("{path} lies in too many folders inside each other", "move it up: {paths}"),
     "limit": ExplainedFailure("device {device} has more files than it can list{more}", _SPLIT),
+    "result_too_large": ExplainedFailure(
+        "{where}{message}",
+        "look on {device}: the item may be there; correct its program: hub help write-a-device",
+    ),
     "convert_seconds": ExplainedFailure("making text of {path} takes too long{more}", _SPLIT),
     "convert_memory_bytes": ExplainedFailure("making text of {path} needs too much memory{more}", _SPLIT),
     "not_convertible": ExplainedFailure("{path} cannot be made into text{more}", _SPLIT),
@@ -114,7 +118,8 @@ def describe_errors(
         describe: returns the sentence about one error.
     """
     of_files = [error for error in errors if error.unit_key]
-    codes = Counter(error.code for error in of_files)
+    # A file has an error for each of its calls.
+    codes = Counter({error.unit_key: error.code for error in reversed(of_files)}.values())
     counted = [f"{count} {code}" for code, count in codes.most_common()] if len(codes) > 1 else []
     recorded = codes.total()
     first = f"{failed} failed" + (f"; the first {recorded}" if 0 < recorded < failed else "")

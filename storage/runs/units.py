@@ -432,7 +432,9 @@ def settle_unit(
         raise StillOpen(unit_key, still_open)
     if counts.get(CallState.REJECTED) or counts.get(CallState.UNKNOWN):
         errors = _refusals(c, held.id, unit_key)
-        return _fail(c, held, unit, f"the device did not take {len(errors)} of its items", errors, at)
+        failures = Counter(_FAILURES[code] for code, _ in errors)
+        summary = " and ".join(f"{verb} {count}" for verb, count in failures.items())
+        return _fail(c, held, unit, f"the device {summary} of its calls", errors, at)
     after = UNIT.after(unit.state, UnitEvent.SETTLED if waits_for is None else UnitEvent.POSTPONED)
     here = {"run": held.id, "unit": unit_key, "now": at}
     c.execute(MOVE_UNIT, here | {"after": after, "wrong": waits_for, "dropped": 0})
@@ -567,16 +569,31 @@ def settle_leaning(
     return found[-1].unit_key if len(found) == most else None
 
 
-def _refusals(c: sa.Connection, run_id: RunId, unit_key: str) -> list[tuple[str, str]]:
-    """Return code and message for each call of a unit that the device refused or did not confirm."""
+# What a device did with a call that it did not take, by the code of the run's error.
+_FAILURES: Final = {
+    ErrorCode.DEVICE_ERROR: "refused",
+    ErrorCode.BUSY: "could not take",
+    ErrorCode.RESULT_TOO_LARGE: "answered too much to",
+    ErrorCode.UNKNOWN_EFFECT: "did not answer",
+    ErrorCode.CALL_TIMED_OUT: "did not get",
+}
+# Errors in the stored answers that the hub made itself.
+_OF_HUB: Final = {
+    CallState.REJECTED: (ErrorCode.RESULT_TOO_LARGE,),
+    CallState.UNKNOWN: (ErrorCode.UNKNOWN_EFFECT, ErrorCode.CALL_TIMED_OUT),
+}
+
+
+def _refusals(c: sa.Connection, run_id: RunId, unit_key: str) -> list[tuple[ErrorCode, str]]:
+    """Return code and message for each call of a unit that the device did not take."""
     found = []
     for call in c.execute(REFUSALS, {"run": run_id, "unit": unit_key}):
         error = (call.result or {}).get("error") or {}
         why = f": {error['message']} ({error['code']})" if "message" in error else ""
-        is_refused = call.state is CallState.REJECTED
-        code = ErrorCode.DEVICE_ERROR if is_refused else ErrorCode.UNKNOWN_EFFECT
-        verb = "refused" if is_refused else "did not confirm"
-        found.append((str(code), f"the device {verb} an {call.action} of {call.target_table}{why}"))
+        code = ErrorCode.DEVICE_ERROR if call.state is CallState.REJECTED else ErrorCode.BUSY
+        if (by_hub := error.get("code", ErrorCode.UNKNOWN_EFFECT)) in _OF_HUB[call.state]:
+            code = ErrorCode(by_hub)
+        found.append((code, f"the device {_FAILURES[code]} an {call.action} of {call.target_table}{why}"))
     return found
 
 

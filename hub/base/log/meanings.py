@@ -56,6 +56,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "bus.request_failed": "a request of another hub failed by a fault in this one",
     "bus.unanswered": "another hub did not answer a request",
     "bus.unreachable": "another hub could not be reached",
+    "call.given_up": "the device did not take a call in this run; the next run sends it",
     "call.refused": "the device refused a call, which is not repeated",
     "certificate.refused": "new certificate files cannot be used; the certificate in use stays",
     "certificate.renewed": "a renewed certificate is in use",

@@ -12,6 +12,7 @@ import pytest
 from hub.runs import delivery
 from hub.runs.delivery import MAX_SENDS, MAX_SILENT_MS
 from protocol.errors import ErrorCode
+from protocol.frame import MAX_RESULT_BYTES
 from protocol.ids import DeviceId
 from protocol.lifecycles import RunOutcome
 from storage.agents.agents import AgentRow
@@ -201,7 +202,7 @@ async def test_never_answered_call_fails_the_file_and_is_sent_by_the_next_run(
         (error,) = run.errors
         sent = next(iter(play.device.answers.values()))
         assert (error.code, sent > 1) == (ErrorCode.UNKNOWN_EFFECT, True)
-        assert f": sent {sent} times; not answered" in error.message
+        assert f"did not answer an insert of tasks: sent {sent} times" in error.message
         play.device.loses = NONE
         run, took_s = await play.run()
         assert (run.outcome, took_s <= 1.0) == (RunOutcome.SUCCESS, True)
@@ -218,8 +219,10 @@ async def test_run_sends_no_further_call_to_a_silent_device_and_leaves_the_rest_
         assert (run.outcome, run.units_failed) == (RunOutcome.ERROR, len(sizes))
         assert took_s <= SILENT_S + TICKS_S
         received = len(play.device.answers)
-        unsent = sum("answered no call for 90 s" in error.message for error in run.errors)
-        assert unsent == max(0, len(run.errors) - received)
+        codes = Counter(error.code for error in run.errors)
+        assert codes[ErrorCode.UNKNOWN_EFFECT] == min(received, codes.total())
+        if received < codes.total():
+            assert any("did not get an insert of tasks: it answered no" in e.message for e in run.errors)
         play.device.loses = NONE
         run, took_s = await play.run()
         assert (run.outcome, took_s <= 1.0) == (RunOutcome.SUCCESS, True)
@@ -287,3 +290,36 @@ async def test_device_without_ids_has_a_row_twice_for_a_lost_answer_alone(
         device.takes_s, device.is_serial, device.is_forgetful = takes_s, True, True
         run, _ = await play.run()
         assert (run.outcome, len(device.rows), device.rows.total()) == (RunOutcome.SUCCESS, 40, 42)
+
+
+ANSWERS: dict[str, tuple[dict[str, Any], ErrorCode, str]] = {
+    "refused": (
+        {"error": {"code": "disk_gone", "message": "no disk"}},
+        ErrorCode.DEVICE_ERROR,
+        "the device refused an insert of tasks: no disk (disk_gone)",
+    ),
+    "busy": (
+        {"error": {"code": "busy", "message": "later"}},
+        ErrorCode.BUSY,
+        "the device could not take an insert of tasks: once, at last: later (busy)",
+    ),
+    "too large": (
+        {"result": {"id": "x" * MAX_RESULT_BYTES}},
+        ErrorCode.RESULT_TOO_LARGE,
+        f"the device answered too much to an insert of tasks: the result has {MAX_RESULT_BYTES + 10} bytes, "
+        f"the most is {MAX_RESULT_BYTES} (result_too_large)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+async def test_error_of_a_call_says_what_its_device_answered(
+    store: Store, agent: AgentRow, case: str
+) -> None:
+    answer, code, message = ANSWERS[case]
+    async with playing(store, agent, files_of((2,)), NONE, max_sends=1) as play:
+        play.device.answer = answer
+        run, _ = await play.run()
+        assert {(error.code, error.message) for error in run.errors} == {(code, message)}
+        unit = (await play.bench.units(run.id))["a.md"]
+        assert unit.error == message.partition(" an insert")[0] + " 2 of its calls"

@@ -259,7 +259,7 @@ async def test_call_without_an_answer_fails_as_unknown_effect_after_max_sends(be
     assert [call.id for call in link.calls] == [link.calls[0].id] * bench.max_sends
     assert (run.state, run.outcome) == (RunState.FAILED, RunOutcome.ERROR)
     assert run.errors[0].code == ErrorCode.UNKNOWN_EFFECT
-    assert f"sent {bench.max_sends} times; not answered" in run.errors[0].message
+    assert f"did not answer an insert of tasks: sent {bench.max_sends} times" in run.errors[0].message
     reached = bench.metrics.registry.get_sample_value
     assert reached("hub_limits_reached_total", {"limit": "call_sends"}) == 1
 

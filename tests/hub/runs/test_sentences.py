@@ -347,11 +347,12 @@ def test_failures_of_a_run_are_summarized_with_the_sentence_of_the_first_and_the
         return describe_errors(errors, failed=failed, describe=lambda one: f"{one.unit_key or 'all'} is bad")
 
     assert (describe([], 0), describe([error("too_large")], 1)) == (None, "1 failed: a.md is bad")
-    both = [error("changed"), error("too_large"), error("too_large")]
+    both = [error("changed"), *[error("too_large", "b.md")] * 4, error("too_large", "c.md")]
     assert describe(both, 3) == "3 failed: 2 too_large, 1 changed; first: a.md is bad"
     whole = RunError(None, "limit_reached", "", 1)
     assert describe([whole, whole], 0) == "all is bad"
-    assert describe([error("changed")] * 2 + [whole], 9) == "9 failed; the first 2: a.md is bad; all is bad"
+    two = [error("changed"), error("changed", "b.md")]
+    assert describe([*two, whole], 9) == "9 failed; the first 2: a.md is bad; all is bad"
     assert describe([], 9) == "9 failed"
 
 
