@@ -26,6 +26,7 @@ from hub.links.failed_attempts import FailedAttempts
 from hub.links.hosts import network_of
 from hub.links.pairing import PairingDesk, label_of
 from hub.links.refusals import HelloRefusal, Peer, RefusalSamples, RefusedPeers
+from protocol.capabilities import CapabilityName
 from protocol.causes import left_by
 from protocol.errors import CloseCode, ErrorCode, HubError, connect_command
 from protocol.handshake import (
@@ -292,6 +293,7 @@ class Authenticator:
             store="" if hello.store is None else hello.store.id,
             instance=client.instance,
             at=now_ms(self._clock),
+            takes_sha256=any(listed.name == CapabilityName.ROWS_SHA256 for listed in hello.capabilities),
         )
         opening = Opening(
             device_id=owner.device_id,

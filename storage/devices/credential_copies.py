@@ -24,7 +24,8 @@ _MACHINE: Final = ("host", "store", "address")
 class Origin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Machine and program of a connection, as they name themselves; *at*: when it began, epoch milliseconds.
 
-    *store*: id of the device's file; *instance*: of the program's process.
+    *store*: id of the device's file; *instance*: of the program's process. *takes_sha256*: the program
+    compares rows by SHA-256.
     """
 
     address: str = ""
@@ -32,6 +33,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     store: str = ""
     instance: str = ""
     at: int = 0
+    takes_sha256: bool = False
 
     def __str__(self) -> str:
         return f"{self.host or 'a machine'} at {self.address} (file {self.store[-6:] or 'unknown'})"
@@ -56,13 +58,20 @@ def _differing(one: Origin, other: Origin) -> list[str]:
     return [part for part in _MACHINE if getattr(one, part) != getattr(other, part)]
 
 
+def origin_of(c: sa.Connection, device_id: DeviceId) -> Origin:
+    """Return the origin of the device's newest connection, without any parts if it is not known."""
+    text = c.execute(sa.select(devices.c.origin).where(devices.c.id == device_id)).scalar_one_or_none()
+    with suppress(msgspec.DecodeError):  # a broken row
+        return msgspec.json.decode(text or "{}", type=Origin)
+    return Origin()
+
+
 def note_replaced(c: sa.Connection, device_id: DeviceId, older: Origin, *, at: int) -> Copy | None:
     """Note that *older* still answered when the device's present connection took its place.
 
     Return the two machines, or None if it was one program, or one machine with another program.
     """
-    text = c.execute(sa.select(devices.c.origin).where(devices.c.id == device_id)).scalar_one_or_none()
-    newer = Origin() if text is None else msgspec.json.decode(text, type=Origin)
+    newer = origin_of(c, device_id)
     are_two = bool(older.store and newer.store) and older.store != newer.store
     if older.instance and newer.instance:
         are_two = older.instance != newer.instance and bool(_differing(older, newer))

@@ -17,6 +17,7 @@ from tests.support import left_out, references
 from tests.support.commands import command_list, commands
 from tests.support.device_types import TYPES as DEVICE_TYPES
 from tests.support.device_types import device_types
+from tests.support.digest_examples import digest_examples
 from tests.support.issue_page import issue_list
 from tests.support.protocol_page import Notes, notes_in, rewrite, sections
 from tests.support.protocol_schema import asyncapi, export_schema, json_schema
@@ -92,6 +93,7 @@ def documents() -> dict[Path, str]:
         PROTOCOL / "schema.json": json_schema(),
         PROTOCOL / "asyncapi.json": asyncapi(),
         PROTOCOL / "export.json": export_schema(),
+        PROTOCOL / "digests.json": digest_examples(),
         COMMANDS: commands(),
         TYPES: types(),
         DEVICE_TYPES: device_types(),

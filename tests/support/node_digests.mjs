@@ -3,8 +3,8 @@ import { readFileSync } from "node:fs";
 import { digestOf, rowDigest } from "../../hub/device/typescript/dist/index.js";
 import { TABLES } from "../../hub/device/typescript/dist/protocol.js";
 
-const { rows, values } = JSON.parse(readFileSync(0, "utf8"));
-const tableOf = (name) => TABLES.find((table) => table.name === name);
+const { tables, rows, values } = JSON.parse(readFileSync(0, "utf8"));
+const tableOf = (name) => [...TABLES, ...tables].find((table) => table.name === name);
 console.log(
   JSON.stringify({
     rows: await Promise.all(rows.map(({ table, row }) => rowDigest(tableOf(table), row))),

@@ -33,6 +33,7 @@ from protocol.tables import TABLES, person_in
 from protocol.tool_calls import Action, ToolCall
 from storage.devices import devices, users
 from storage.devices.browser_sessions import session_of
+from storage.devices.credential_copies import origin_of
 from storage.devices.devices import DeviceRow
 from storage.kernel.columns import Key, foreign_key
 from storage.runs import item_lists, item_verdicts, item_words
@@ -252,8 +253,7 @@ class TasksResource(Resource):
         of_kind = [msgspec.structs.replace(chosen, table=table) for table in sorted(AGENDA)]
         found = [item for kind in of_kind for item in item_lists.list_items(c, kind, limit=MAX_KNOWN).items]
         edits = item_words.edited_values(c, [item.row for item in found])
-        link = self._roster.find(device.id)
-        is_sha256 = link is not None and CapabilityName.ROWS_SHA256 in link.capabilities
+        is_sha256 = origin_of(c, device.id).takes_sha256
         entries: list[tuple[AgendaRow, ListedItem | None]] = []
         for item in found:
             row, table = item.row, TABLES[item.row.target_table]

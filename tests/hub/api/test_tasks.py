@@ -4,13 +4,18 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import httpx2
+import msgspec
 import pytest
+import sqlalchemy as sa
 
 from protocol.agenda import NO_DAY
 from protocol.capabilities import CapabilityName
 from protocol.ids import UserId
 from protocol.tool_calls import Answer
+from storage.devices.credential_copies import Origin
 from storage.devices.users import ensure_user
+from storage.schema import devices
+from tests.hub.api.test_items import keep
 from tests.support.families import each
 from tests.support.hub import ServedHub, over_tcp, over_unix
 
@@ -123,3 +128,17 @@ async def test_only_user_reads_present_values_over_the_socket_of_the_hub_alone(
     states = {device["name"]: device["state"] for device in found["devices"]}
     assert states["desk"] == ("present" if users == 1 else "not_owner")
     assert [task["row_id"] for task in found["tasks"]] == (["r-1"] if users == 1 else [])
+
+
+def set_origin(c: sa.Connection, origin: Origin) -> None:
+    """Let all devices have connected from there last."""
+    c.execute(sa.update(devices).values(origin=msgspec.json.encode(origin).decode()))
+
+
+async def test_known_row_of_an_absent_device_has_the_digest_that_the_device_takes(hub: ServedHub) -> None:
+    await hub.store.write(keep)
+    for origin, length in ((Origin(takes_sha256=True), 64), (Origin(), 32)):
+        await hub.store.write(set_origin, origin)
+        async with over_unix(hub) as client:
+            found = (await client.get("/v1/tasks", params={"begin": BEGIN})).json()
+        assert {len(task["seen_row"]) for task in found["tasks"]} == {length}

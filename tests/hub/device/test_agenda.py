@@ -19,7 +19,7 @@ from protocol.digests import digest_of
 from protocol.errors import ErrorCode
 from protocol.frame import MAX_RESULT_BYTES, Record
 from protocol.items import ReviewVerdict, RowReview
-from protocol.tables import SUGGESTED, TABLES, DeviceTable
+from protocol.tables import SUGGESTED, TABLES, DeviceTable, Filler, problems_of, tables_with
 from protocol.tool_calls import Action, Answer, ToolCall
 
 DAY: Final = 86_400_000
@@ -304,11 +304,14 @@ def test_digest_of_a_row_is_the_one_that_the_protocol_spells() -> None:
 
 def test_digests_of_the_examples_are_those_of_their_texts() -> None:
     examples = msgspec.json.decode((Path(protocol.__file__).parent / "digests.json").read_bytes())
+    tables = tables_with(msgspec.convert(examples["tables"], tuple[DeviceTable, ...]))
     for row in examples["rows"]:
-        table, text = TABLES[row["table"]], row["text"].encode()
+        table, text = tables[row["table"]], row["text"].encode()
         assert seen_row(table, row["row"], is_sha256=True) == sha256(text).hexdigest() == row["sha256"]
         assert seen_row(table, row["row"]) == blake2b(text, digest_size=16).hexdigest() == row["blake2b"]
         assert is_as_seen(table, row["row"], row["sha256"]) and is_as_seen(table, row["row"], row["blake2b"])
-        assert not is_as_seen(table, row["row"] | {"title": "other"}, row["sha256"])
+        assert not is_as_seen(table, row["row"] | {table.title: "other"}, row["sha256"])
+        given = {name: value for name, value in row["row"].items() if name != "updatedAt"}
+        assert problems_of(table, given, frozenset({Filler.MODEL, Filler.PERSON})) == []
     for value in examples["values"]:
         assert digest_of(value["value"]) == sha256(value["text"].encode()).hexdigest() == value["sha256"]

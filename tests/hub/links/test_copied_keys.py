@@ -92,3 +92,11 @@ async def test_choosing_a_machine_for_a_key_without_copies_is_refused(port: Port
 
 async def keep(port: Port, called: str) -> None:
     await port.store.write(credential_copies.keep, LAPTOP, called, at=AT_MS, actor="operator:0")
+
+
+async def test_hub_knows_of_an_absent_device_which_digests_the_newest_program_takes(port: Port) -> None:
+    for capabilities in (("rows.sha256",), ()):
+        async with port.device(capabilities=capabilities):
+            pass
+        origin = await port.store.read(credential_copies.origin_of, LAPTOP)
+        assert origin.takes_sha256 is bool(capabilities)
