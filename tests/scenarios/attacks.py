@@ -360,14 +360,14 @@ def operator_attacks(seconds: float) -> list[Attack]:
         attack(
             name="bodies in chunks of a byte",
             plan=plan(8, endless, flood=_CHUNKS, again=True),
-            must="411 bad_params",
+            must="401 auth_failed",
             may=AND_MORE,
         ),
         attack(
             name="posts in chunks of a byte",
             door=Door.HOOKS,
             plan=plan(8, endless.replace("/v1/users", "/hooks/none"), flood=_CHUNKS, again=True),
-            must="411 bad_params",
+            must="open",
             may=AND_MORE,
         ),
         attack(
@@ -398,17 +398,17 @@ def operator_attacks(seconds: float) -> list[Attack]:
         ),
         attack(
             name="sockets without a request",
-            plan=plan(100, "", addresses=40),
+            plan=plan(140, "", addresses=40),
             must="503 overloaded",
             may=("408 hello_timeout", "cut", "open"),
             limit="operator_strangers",
         ),
         attack(
             name="the same of one address",
-            plan=plan(40, ""),
-            must="503 overloaded",
+            plan=plan(70, ""),
+            must="503 too_many_connections",
             may=("408 hello_timeout", "cut", "open"),
-            limit="operator_strangers_per_network",
+            limit="operator_connections_per_network",
         ),
         attack(
             name="wrong tokens of operators",
@@ -436,7 +436,7 @@ def operator_attacks(seconds: float) -> list[Attack]:
             name="connecting to operate without end",
             plan=plan(8, "?\r\n\r\n", again=True),
             must="429 rate_limited",
-            may=("400 bad_params", *AND_MORE),
+            may=("501 unknown_method", *AND_MORE),
             limit="operator_new_connections_per_s",
         ),
         small(

@@ -463,6 +463,12 @@ async def over_tcp(hub: ServedHub, token: str | None = None) -> AsyncIterator[ht
         yield client
 
 
+async def too_long() -> AsyncIterator[bytes]:
+    """Yield a body that is sent in chunks, and is longer than a hub reads."""
+    for _ in range(40):
+        yield b" " * 65_536
+
+
 @asynccontextmanager
 async def over_unix(hub: ServedHub) -> AsyncIterator[httpx2.AsyncClient]:
     """Open a client on the Unix socket, whose user may send every request."""

@@ -550,7 +550,7 @@ class Access:
             try:
                 body = await read_body(receive, within_s=self._body_s, max_bytes=self.body_bytes)
             except HubError as refusal:
-                await self._refuse(refusal, scope, receive, send)
+                await self._refuse(refusal, scope, receive, send, before_body=True)
                 return
             if body is None:
                 return  # the peer disconnected
@@ -567,7 +567,7 @@ class Access:
         has_body: bool,
     ) -> None:
         # The body is received before the lock is taken, so that a slow sender delays no other request.
-        body = b""
+        body, received = b"", None
         if has_body:
             try:
                 received = await read_body(receive, within_s=self._body_s, max_bytes=self.body_bytes)
@@ -575,7 +575,7 @@ class Access:
                     _check_body(received or b"")
                     await anyio.lowlevel.checkpoint()
             except HubError as refusal:
-                await self._refuse(refusal, scope, receive, send)
+                await self._refuse(refusal, scope, receive, send, before_body=received is None)
                 return
             if received is None:
                 return  # the peer disconnected

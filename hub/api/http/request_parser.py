@@ -1,11 +1,11 @@
-"""Parser of HTTP requests: size limits, bytes per second with and without a token, refusals (411, 431).
+"""Parser of HTTP requests: size limits, bytes per second with and without a token, refusals (400, 431, 501).
 
 A connection, also of the webhooks' listener, is limited before its peer is authenticated.
 
 The parser is httptools', in C: parsing costs the loop about as much as reading the bytes. A connection
-has an intake budget like that of a device. It sends one request at a time, and declares the length of
-a body before sending it: a chunked body is refused (411), and so are too many or too long headers (431).
-The listener of webhooks takes chunks, because its peers cannot be configured.
+has an intake budget like that of a device, which bounds what a body costs until the application has refused
+it. It sends one request at a time; too many or too long headers are refused (431). An offer of another
+protocol is ignored, as RFC 9110 lets a server do: the request is answered, and the connection ends.
 """
 
 import asyncio
@@ -16,8 +16,10 @@ from collections.abc import Callable
 from email.utils import formatdate
 from functools import partial
 from http import HTTPStatus
+from types import SimpleNamespace
 from typing import Any, Final, cast
 
+from httptools import HttpParserInvalidMethodError, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from hub.api.http.access import LET_IN, LIVENESS, PEER_UID, SOCKET_PATH
@@ -38,6 +40,7 @@ KNOWN_READS_PER_S, KNOWN_BYTES_PER_S = 2_000.0, 64.0 * 1024 * 1024
 _TOO_LONG: Final = f"the address and the headers have at most {HEADER_BYTES} bytes"
 _CREDENTIALS: Final = struct.Struct("3i")  # struct ucred of Linux: pid, uid, gid
 _LAST: Final = {"connection": "close"}
+_FRAMING: Final = (b"content-length", b"transfer-encoding")
 _ANNOUNCED: Final = (KEEP_ALIVE[0].encode(), KEEP_ALIVE[1].encode())
 
 
@@ -63,7 +66,6 @@ def connection_factory(
     head_s: float,
     on_refusal: Callable[[str, str], None],
     loop: LoopMeter,
-    allows_chunks: bool,
 ) -> type[asyncio.Protocol]:
     """Return the protocol class that uvicorn instantiates for each connection.
 
@@ -74,7 +76,6 @@ def connection_factory(
             request began.
         on_refusal: called with the code and the reason of each refusal.
         loop: meter that is charged with the loop time of reading.
-        allows_chunks: a body may come in chunks; the application limits it.
     """
     made = partial(
         BoundedConnection,
@@ -83,7 +84,6 @@ def connection_factory(
         head_s=head_s,
         on_refusal=on_refusal,
         meter=loop,
-        allows_chunks=allows_chunks,
     )
     return cast(type[asyncio.Protocol], made)
 
@@ -104,14 +104,12 @@ class BoundedConnection(HttpToolsProtocol):
         head_s: float,
         on_refusal: Callable[[str, str], None],
         meter: LoopMeter,
-        allows_chunks: bool,
         place: ConnectionSlot | None = None,
         **options: Any,
     ) -> None:
         super().__init__(*args, **options)
         self._on_refusal = on_refusal
         self._meter = meter
-        self._allows_chunks = allows_chunks
         self._local, self._most_local = local, most_local
         self._place = place
         self._is_known = place is None
@@ -122,7 +120,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._is_in_head = False
         self._would_keep_alive = True
         self._is_deaf = False  # further input is dropped
-        self._upgrade_end = self._body_left = 0  # of a request that offers HTTP/2 or a WebSocket
+        self._head_end = 0  # in what was read last, of a request that offers HTTP/2 or a WebSocket
 
     # --- the transport ---
 
@@ -161,22 +159,29 @@ class BoundedConnection(HttpToolsProtocol):
             return
         if self._place is not None:
             self._place.wake()
-        if not self._body_left:
-            super().data_received(data)
-            data = data[self._upgrade_end :]
-        if self._body_left:
-            self._read_body(data)
+        super().data_received(data)
+        if self._head_end:
+            self._read_body(data[self._head_end :])
         if self._is_in_head and not self._is_deaf:  # not refused yet
             self._count_head(len(data))
 
     def _read_body(self, data: bytes) -> None:
-        """Read the body of a request that offers another protocol, which the parser does not."""
-        part, self._upgrade_end = data[: self._body_left], 0
-        self._body_left -= len(part)
-        self.on_body(part)
-        if not self._body_left:
-            self._is_deaf = True
-            self.on_message_complete()
+        """Read what follows the head of a request that offers another protocol, at which its parser ended.
+
+        Another parser reads it, which was shown no offer; what follows the body is no request to it.
+        """
+        framing = b"".join(name + b": " + value + b"\r\n" for name, value in self.headers if name in _FRAMING)
+        reader = SimpleNamespace(on_body=self._read_part, on_message_complete=self._end_body)
+        self._head_end, self.parser = 0, HttpRequestParser(reader)
+        super().data_received(b"POST / HTTP/1.1\r\n%b\r\n%b" % (framing, data))
+
+    def _read_part(self, part: bytes) -> None:
+        if not self._is_deaf:  # the body's end was not read yet
+            self.on_body(part)
+
+    def _end_body(self) -> None:
+        self._is_deaf = True
+        self.on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Answer a request that the parser rejected: not HTTP, or an exception raised by a callback."""
@@ -186,12 +191,14 @@ class BoundedConnection(HttpToolsProtocol):
                 self.cycle.default_headers = self.server_state.default_headers
             case BaseException(__context__=_RefusedRequest() as refused):
                 self._refuse(refused.code, str(refused), status=refused.status, headers=refused.headers)
+            case HttpParserInvalidMethodError():
+                self._refuse(ErrorCode.UNKNOWN_METHOD, "HTTP has no such method", status=501)
             case _:
                 self._refuse(ErrorCode.BAD_PARAMS, msg, status=400)
 
     def _unsupported_upgrade_warning(self) -> None:
         """Note where the head ends. Log nothing: uvicorn's advice to install a library is wrong here."""
-        (self._upgrade_end,) = cast(Exception, sys.exc_info()[1]).args
+        (self._head_end,) = cast(Exception, sys.exc_info()[1]).args
 
     # --- the parser ---
 
@@ -208,9 +215,6 @@ class BoundedConnection(HttpToolsProtocol):
         self._headers += 1
         if self._headers > HEADERS:
             raise _RefusedRequest(ErrorCode.TOO_LARGE, f"a request has at most {HEADERS} headers", 431)
-        if name.lower() == b"transfer-encoding" and not self._allows_chunks:
-            # a body without a declared length cannot be limited before it is read
-            raise _RefusedRequest(ErrorCode.BAD_PARAMS, "say how long the body is: Content-Length", 411)
         if self._is_in_head:  # what follows a chunked body was in no check of the head
             super().on_header(name, value)
 
@@ -226,15 +230,11 @@ class BoundedConnection(HttpToolsProtocol):
         self.server_state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
         super().on_headers_complete()
         # A response before the body's end closes the connection: the rest of the body is never read.
-        self._would_keep_alive = self.cycle.keep_alive and turned is None
+        self._would_keep_alive = self.cycle.keep_alive and turned is None and not self.parser.should_upgrade()
         self.cycle.keep_alive = False
-        if self.parser.should_upgrade():  # the parser ends there: of what follows, only a body is read
-            self._would_keep_alive = False
-            self._body_left = int(dict(self.headers).get(b"content-length", 0))
-            self._is_deaf = not self._body_left
 
     def on_message_complete(self) -> None:
-        if self._body_left:
+        if self.parser.should_upgrade():  # a body may follow
             return
         if not self.cycle.response_started:
             self.cycle.keep_alive = self._would_keep_alive

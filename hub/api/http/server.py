@@ -104,7 +104,6 @@ class HttpServer:
         on_refusal: called with the error code of every refused connection.
         loop: meter that is charged with the loop time of connections.
         liveness_places: connections over the limit that may ask whether the hub lives.
-        allows_chunks: a body may come in chunks; *application* limits it.
     """
 
     def __init__(
@@ -118,7 +117,6 @@ class HttpServer:
         on_refusal: Callable[[str], None],
         loop: LoopMeter,
         liveness_places: int = 0,
-        allows_chunks: bool = False,
         clock: Clock,
     ) -> None:
         self.loop = LoopReports(clock)
@@ -131,7 +129,6 @@ class HttpServer:
         self._loop = loop
         self._clock = clock
         self._liveness_places = liveness_places
-        self._allows_chunks = allows_chunks
         self._acceptor: Acceptor | None = None
 
     def apply(self, *, hosts: Hosts, proxies: TrustedProxies) -> None:
@@ -196,7 +193,6 @@ class HttpServer:
                 head_s=self._head_s,
                 on_refusal=self._note_refusal,
                 loop=self._loop,
-                allows_chunks=self._allows_chunks,
             ),
             ws="none",
             lifespan="off",
@@ -690,7 +686,6 @@ class WebhookServer(HttpServer):
             tls=tls,
             on_refusal=lambda code: on_refusal(code, "its connection was refused"),
             loop=loop or LoopMeter(),
-            allows_chunks=True,
             clock=clock,
         )
 

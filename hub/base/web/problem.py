@@ -21,7 +21,7 @@ RETRY_AFTER: Final = "1"  # seconds, where the end of the cause is not known
 class ProblemResponse(JSONResponse):
     """A refusal as a response: what happened, its stable code, what a person can do.
 
-    *status* replaces the catalogue's where HTTP has a more specific number (400, 405, 411, 431).
+    *status* replaces the catalogue's where HTTP has a more specific number (400, 405, 431, 501).
     *hint* replaces the catalogue's with a more specific hint; *members* are further fields.
     A status of ``BUSY`` always has ``Retry-After``.
     """

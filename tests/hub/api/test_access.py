@@ -22,7 +22,7 @@ from storage import audit
 from storage.devices.tokens import OPERATOR_TOKENS
 from tests.support.clock import FakeClock
 from tests.support.families import each
-from tests.support.hub import ServedHub, over_tcp, over_unix, serving
+from tests.support.hub import ServedHub, over_tcp, over_unix, serving, too_long
 
 POST_A_RUN = ("POST", "/v1/agents/notes/runs")
 
@@ -203,6 +203,7 @@ MALFORMED: Final[list[tuple[dict[str, Any], int, str]]] = [
         "too_large",
     ),
     ({"json": {}, "headers": {"x-long": "x" * 17_000}}, 431, "too_large"),
+    ({"content": too_long(), "headers": {"content-type": "application/json"}}, 413, "too_large"),
     ({"params": {"user": "a\0b"}}, 422, "bad_params"),
 ]
 
