@@ -125,7 +125,8 @@ class EventStream(StreamedResponse):
             await send(
                 {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
             )
-            await self._send_all(principal, receive, send)
+            if scope["method"] != "HEAD":
+                await self._send_all(principal, receive, send)
             with anyio.move_on_after(1.0, shield=True):  # the peer may have disconnected
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 

@@ -180,13 +180,14 @@ _ROWS: Final = ""  # in a node of the tree: the rows whose path ends there, by m
 
 @cache
 def _tree() -> dict[str, Any]:
-    """Return the table by the parts of its paths."""
+    """Return the table by the parts of its paths; a row of GET also answers HEAD."""
     tree: dict[str, Any] = {}
     for asked in ROUTES:
         node = tree
         for part in asked.path[1:].split("/"):
             node = node.setdefault(_PARAMETER if part[0] == "{" else part, {})
-        node.setdefault(_ROWS, {})[asked.method] = asked
+        also = ("HEAD",) if asked.method == "GET" else ()
+        node.setdefault(_ROWS, {}).update(dict.fromkeys((asked.method, *also), asked))
     return tree
 
 

@@ -32,7 +32,7 @@ from hub.links.failed_attempts import FailedAttempts
 from hub.links.hosts import Hosts
 from protocol.coordination import Method
 from tests.support.families import each
-from tests.support.hub import ServedHub, over_tcp, over_unix, serving
+from tests.support.hub import ServedHub, over_tcp, over_unix, serving, too_long
 from tests.support.identity import IdentityBench, open_identity
 
 # What each role may, written down a second time: a row that changes here was meant to.
@@ -89,20 +89,31 @@ async def test_method_without_a_route_is_refused_with_the_methods_of_its_path(
     wrong = list[tuple[str, str, int, str | None]]()
     taken: dict[str, set[str]] = {}
     for asked in ROUTES:
-        taken.setdefault(asked.path, set()).add(asked.method)
+        taken.setdefault(asked.path, set()).update(
+            ("GET", "HEAD") if asked.method == "GET" else [asked.method]
+        )
     async with over_unix(hub) as client:
         for path, methods in taken.items():
             for method in METHODS:
                 if method in methods:
                     continue
                 # A body of no route: too long, and of another type.
-                sent = {"content": b"x" * 2_000_000, "headers": {"content-type": "text/plain"}}
+                content = b"x" * 2_000_000 if method == "PUT" else too_long()
+                sent = {"content": content, "headers": {"content-type": "text/plain"}}
                 body: dict[str, Any] = {} if method in ("HEAD", "OPTIONS") else sent
                 answer = await client.request(method, path.replace("{", "").replace("}", ""), **body)
                 allowed = answer.headers.get("allow")
                 if (answer.status_code, {*(allowed or "").split(", ")}) != (405, methods):
                     wrong.append((method, path, answer.status_code, allowed))
     assert wrong == []
+
+
+async def test_head_is_answered_as_get_and_has_no_end_to_wait_for(hub: ServedHub) -> None:
+    async with over_unix(hub) as client:
+        for asked, path, need in _asked():
+            if asked.method == "GET" and need is not AGENT:
+                answer = await client.head(path, timeout=10)
+                assert (answer.status_code in (200, 404, 422), answer.content) == (True, b""), (path, answer)
 
 
 def test_each_role_has_the_documented_scopes() -> None:
