@@ -100,7 +100,7 @@ class OwnReview:
         try:
             return await self._asked(request)
         except DeviceFileError as error:
-            return ProblemResponse(ErrorCode.DATABASE_UNAVAILABLE, str(error))
+            return ProblemResponse.of(error)
 
     async def _asked(self, request: Request) -> Response:
         method, path, headers = request.method, request.url.path, request.headers
@@ -186,7 +186,7 @@ class OwnReview:
                 row_id=row_id,
             )
         except (KeyError, TypeError, ValueError) as error:  # a date without a zone, or a number too long
-            raise DeviceFileError(f"this page asks for no tasks: {error}") from None
+            raise DeviceFileError(f"begin or cursor: {error}", ErrorCode.BAD_PARAMS) from None
         with connect_shared(self._inbox.path) as db:
             page = page_of_agenda(db, asked, MAX_TASKS)
             items = {item.row_id: item for item in self._inbox.items()}

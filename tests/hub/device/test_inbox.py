@@ -322,10 +322,9 @@ async def test_approved_tasks_are_listed_and_ticked_on_the_own_page(tmp_path: Pa
         undone = {"verdicts": [{"id": one["id"], "verdict": "undo"}]}
         await page.post("/v1/items/verdicts", json=undone)
         assert len((await page.get("/v1/tasks", params=asked)).json()["tasks"]) == 2
-        assert (await page.get("/v1/tasks")).status_code != 200
-        for wrong in ({"begin": "2026-01-01"}, asked | {"cursor": f"{'9' * 5_000}."}):
+        for wrong in ({}, {"begin": "2026-01-01"}, {"begin": "soon"}, asked | {"cursor": f"{'9' * 5_000}."}):
             refused = await page.get("/v1/tasks", params=wrong)
-            assert (refused.json()["code"], refused.status_code) == ("database_unavailable", 503)
+            assert (refused.json()["code"], refused.status_code) == ("bad_params", 422)
         assert (await page.get("/v1/tasks", params=asked | {"cursor": f"{'9' * 30}."})).status_code == 200
         assert (await page.get("/v1/items", params={"limit": "9" * 5_000})).status_code == 200
 
