@@ -10,11 +10,13 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from hub.text import chats
-from hub.text.files import CHAT, JSON, MAIL, MBOX, PLAIN
+from hub.text.decoding import from_first_letter
+from hub.text.files import CHAT, JSON, MAIL, MARKDOWN, MBOX, PLAIN
 
 HEAD_BYTES: Final = 64 * 1024  # examined to detect the kind of a file
 
-_MBOX_HEAD: Final = re.compile(rb"(?:\xef\xbb\xbf)?From [^\r\n]{0,400}\r?\n[!-9;-~]{1,80}:[ \t]")
+_MBOX_HEAD: Final = re.compile(rb"From [^\r\n]{0,400}\r?\n[!-9;-~]{1,80}:[ \t]")
+_MAY_BE_ARCHIVE: Final = frozenset((PLAIN, MARKDOWN, JSON))  # Markdown of a mail, but not of a copied chat
 _MAIL_FIELD: Final = re.compile(rb"([!-9;-~]{1,80}):(?:[ \t]|$)")
 _TRANSPORT_FIELDS: Final = frozenset(
     (b"message-id", b"mime-version", b"received", b"return-path", b"delivered-to")
@@ -43,9 +45,12 @@ class ArchivedMessage(NamedTuple):
 
 def kind_in(head: bytes, kind: str) -> str:
     """Return MBOX, MAIL or CHAT if the first HEAD_BYTES of a file of text show that, else *kind*."""
-    if kind == PLAIN and _MBOX_HEAD.match(head):
+    if kind not in _MAY_BE_ARCHIVE:
+        return kind
+    head = from_first_letter(head)
+    if kind != JSON and _MBOX_HEAD.match(head):
         return MBOX
-    if kind == PLAIN and _is_mail(head):
+    if kind != JSON and _is_mail(head):
         return MAIL
     if kind in (PLAIN, JSON) and chats.is_export(head.decode("utf-8", "replace"), is_json=kind == JSON):
         return CHAT

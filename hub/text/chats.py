@@ -23,6 +23,7 @@ from typing import Final
 
 import msgspec
 
+from hub.text.decoding import LEAD
 from hub.text.files import NotConvertible
 from hub.text.header_values import date_in, on_one_line
 
@@ -49,7 +50,9 @@ def text_of_export(text: str) -> str:
     Raises:
         NotConvertible: the text is no such export.
     """
-    first = text.lstrip("\ufeff \t\r\n")[:1]
+    lead = text[: len(text) - len(text.lstrip(LEAD))]
+    text = "\n" * lead.count("\n") + text[len(lead) :]  # so that lines keep their numbers
+    first = text.lstrip()[:1]
     try:
         if first == "{":
             written = list(_telegram(text))

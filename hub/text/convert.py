@@ -15,7 +15,7 @@ from tempfile import TemporaryFile
 from typing import IO, Final
 
 from hub.text import archives, chats, office, pictures
-from hub.text.decoding import decode_or_guess
+from hub.text.decoding import decode_or_guess, from_first_letter
 from hub.text.files import (
     CHAT,
     HTML,
@@ -248,9 +248,9 @@ def _by_kind(data: bytes, kind: str, attached: Attached) -> Converted:
     if kind in PICTURES:
         return Converted(pictures.read(data), kind)
     if kind == MAIL:
-        return text_of_letter(letter_of_mail(data, WHOLE), WHOLE, attached=attached)
+        return text_of_letter(letter_of_mail(from_first_letter(data), WHOLE), WHOLE, attached=attached)
     if kind == MBOX:
-        return text_of_mbox(data, attached=attached)
+        return text_of_mbox(from_first_letter(data), attached=attached)
     text, guessed = decode_or_guess(data, is_page=kind == HTML)
     if kind == CHAT:
         parts = {part_key("", "elsewhere"): count} if (count := chats.count_media(text)) else {}

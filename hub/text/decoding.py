@@ -23,6 +23,11 @@ import webencodings
 
 from hub.text.files import NotConvertible
 
+# Blanks and characters without a glyph that programs put before the first line of a text.
+LEAD: Final = (
+    " \t\r\n\x0b\x0c\x85\u00a0\u00ad\u200b\u200c\u200d\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e"
+    "\u2060\u2066\u2067\u2068\u2069\u3000\ufeff"
+)
 # Longer marks first: UTF-32 LE starts with the mark of UTF-16 LE.
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -114,6 +119,16 @@ def _declared_in(page: bytes) -> str | None:
     codec = codec_of((found[1] or found[2]).decode("ascii", "replace")) if found else None
     # The declaration was read as ASCII, so the page is not in such an encoding.
     return None if codec is None or codec.replace("_", "-").startswith(("utf-16", "utf-32")) else codec
+
+
+def from_first_letter(data: bytes) -> bytes:
+    """Return a text from its first visible character on, as UTF-8 if it is in UTF-16."""
+    if b"!" <= data[:1] <= b"~" and data[1:2] != b"\0":  # the usual case
+        return data
+    if b"\0" in data[:4]:
+        with suppress(NotConvertible):
+            data = decode(data).encode("utf-8", "replace")
+    return data.decode("utf-8", "surrogateescape").lstrip(LEAD).encode("utf-8", "surrogateescape")
 
 
 def decode(data: bytes) -> str:

@@ -9,6 +9,7 @@ MAX_BYTES: Final = 32 * MIB  # same limit as for a mail provider's answers
 
 PLAIN: Final = "text/plain"
 HTML: Final = "text/html"
+MARKDOWN: Final = "text/markdown"
 MAIL: Final = "message/rfc822"
 MBOX: Final = "application/mbox"
 JSON: Final = "application/json"
@@ -37,8 +38,8 @@ _TEXT_TYPES: Final = {
     ".org": PLAIN,
     ".rst": PLAIN,
     ".taskpaper": PLAIN,
-    ".md": "text/markdown",
-    ".markdown": "text/markdown",
+    ".md": MARKDOWN,
+    ".markdown": MARKDOWN,
     ".csv": "text/csv",
     ".tsv": "text/tab-separated-values",
     ".ics": CALENDAR,

@@ -27,9 +27,7 @@ from hub.text.parts import MAX_NAMED, part_key
 MAX_MAILS: Final = 100_000
 
 # A blank line, the separator, and a header field: "From here on ..." in a mail is no separator.
-_SEPARATOR: Final = re.compile(
-    rb"(?:\A(?:\xef\xbb\xbf)?|(?<=\n\n)|(?<=\n\r\n))From ([^\r\n]*)\r?\n(?=[!-9;-~]+:)"
-)
+_SEPARATOR: Final = re.compile(rb"(?:\A|(?<=\n\n)|(?<=\n\r\n))From ([^\r\n]*)\r?\n(?=[!-9;-~]+:)")
 _ESCAPED: Final = re.compile(rb"^>(?=>*From )", re.MULTILINE)
 _ALIKE: Final = re.compile(r"^(?=From )", re.MULTILINE)
 

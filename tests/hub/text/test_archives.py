@@ -3,16 +3,17 @@
 import json
 from collections.abc import Callable
 from email.message import EmailMessage
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from hub.text.archives import ArchivedMessage, messages_in
 from hub.text.convert import convert
-from hub.text.files import CHAT, JSON, MBOX, PLAIN, Converted
+from hub.text.files import CHAT, JSON, MAIL, MBOX, PLAIN, Converted
 from tests.support.families import each
 
 SIZE = 128 * 1024
+DATE: Final = "Tue, 03 Jun 2025 10:00:00 +0200"
 
 
 def messages(read: Converted) -> list[tuple[str | None, str, str]]:
@@ -55,6 +56,50 @@ def mail(body: str, **headers: str) -> bytes:
         message[name] = value
     message.set_content(body)
     return bytes(message)
+
+
+MAILS: Final = mail("Please come.", From="Eve <eve@example.org>", Date=DATE, **{"Message-ID": "<a@b>"})
+CHATS: Final = b"06/01/2025, 14:22 - Anna: Please come\n06/01/2025, 14:23 - Bob: ok\n"
+COPIED: Final = b"Anna\n2:22 PM\nPlease come\nBob\n2:23 PM\nok\n"
+# Before the first line of a file.
+LEADS: Final = (
+    "",
+    "\ufeff",
+    "\n",
+    "\r\n\r\n",
+    "  ",
+    "\t",
+    "\ufeff\r\n",
+    "\ufeff\ufeff",
+    "\u200b",
+    "\u200e",
+    "\xa0",
+    "\f",
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "data", "kind"),
+    [
+        ("a.txt", MAILS, MAIL),
+        ("a.md", MAILS, MAIL),
+        ("a.log", mbox(MAILS), MBOX),
+        ("Inbox", mbox(MAILS), MBOX),
+        ("a.txt", CHATS, CHAT),
+        ("a.txt", COPIED, CHAT),
+        ("a.json", json.dumps(telegram(note("Please come"))).encode(), CHAT),
+    ],
+    ids=["mail", "mail in Markdown", "mbox", "mbox without an ending", "chat", "copied chat", "chat in JSON"],
+)
+def test_archive_is_recognized_behind_marks_and_blanks_and_in_wide_characters(
+    path: str, data: bytes, kind: str
+) -> None:
+    text = data.decode()
+    files = [lead.encode() + data for lead in LEADS] + [text.encode("utf-16"), text.encode("utf-16-le")]
+    for file in files:
+        read = convert(file, path=path)
+        assert (read.media_type, read.text.count("Please come")) == (kind, 1), file[:20]
+        assert "Message-ID" not in read.text, file[:20]
 
 
 def test_whatsapp_export_is_converted_to_dated_messages_with_authors() -> None:
