@@ -13,6 +13,8 @@ from typing import Final
 
 from mailparser_reply import EmailMessage
 
+from hub.text.decoding import LEAD
+
 BULK: Final = "Precedence: bulk"  # line of a mail from a list or a machine
 FEW_CHARS: Final = 40  # "ok, do it": incomprehensible without the mail that it answers
 _FORWARD_CHARS: Final = 160  # examined in a line
@@ -55,12 +57,22 @@ MAIL_FIELD: Final = re.compile(r"(?:>[ \t]?)*[*_]*[^\W\d_][\w -]{0,24}[*_]*[ \t]
 _QUOTED: Final = re.compile(
     r"^(?>(?:[-*+(] ?|[^\S\n]|\d{1,9}(?:[-.)]|(?=\s))|[A-Zx](?:\)|(?=\s)))*)(?<![-=])>[^\n]*", re.MULTILINE
 )
+_SIGNS: Final = re.compile(r">(?:[ \t]*>)*[ \t]*")
 _OWN_CALLOUT: Final = re.compile(r"\[!(?!quote|cite)", re.IGNORECASE)
 _INVITATION: Final = re.compile(r"^METHOD\b[^:\n]{0,99}:(?!PUBLISH)", re.MULTILINE | re.IGNORECASE)
 _FRONT_MATTER: Final = re.compile(r"---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*\r?$", re.MULTILINE | re.DOTALL)
 _PROPERTY: Final = re.compile(
     r"^[\"']?([^\W\d_][\w .-]{0,40}?)[\"']?[ \t]*:((?:[^\n]*)(?:\n(?:[ \t-][^\n]*)?)*)", re.MULTILINE
 )
+# Below the headings and pictures at the start of a note: fields as of Notion, Dataview or Readwise.
+_FIELD: Final = re.compile(
+    r"^[^\S\n]*(?:[-*+] |#\+|[\[(])?[*_]{0,3}([^\W\d_][\w .-]{0,40}?)[*_]{0,3} ?"
+    r"(?:::?[*_]{0,3}[^\S\n]|\uff1a)([^\n]*)",
+    re.MULTILINE,
+)
+_TOP: Final = re.compile(rf"(?>(?:(?:[^\S\n]*|[^\S\n]*(?:#+ |!\[)[^\n]*|{_FIELD.pattern})\n)*)", re.MULTILINE)
+_TOP_CHARS: Final = 2_000
+_NOTION: Final = re.compile(r"^URL: https?://\S+\s*?$", re.MULTILINE)  # of a page that was clipped there
 # Names of a page's address alone, and such as people also use; with these, another property tells a clipper.
 _SOURCES: Final = {"source", "sourceurl", "clippedfrom", "quelle", "fuente", "источник", "来源"}
 _LINKS: Final = {"url", "uri", "link", "permalink", "canonical", "canonicalurl", "originalurl"}
@@ -80,11 +92,16 @@ def fields_below(lines: Sequence[str], last: int) -> list[str]:
 
 def is_of_others(text: str) -> bool:
     """Return True for an invitation, and for a page that was clipped: its address is kept with it."""
-    begin = text.lstrip("\ufeff \r\n")
+    begin = text.lstrip(LEAD)
     if begin.startswith("BEGIN:VCAL"):
         return _INVITATION.search(begin) is not None
     front = _FRONT_MATTER.match(begin)
-    found = _PROPERTY.findall(front[1]) if front else ()
+    found = _PROPERTY.findall(front[1]) if front else []
+    after = front.end() if front else 0
+    top = _TOP.match(begin, after, after + _TOP_CHARS)
+    found += _FIELD.findall(top[0]) if top else []
+    if top and _NOTION.search(top[0]):
+        return True
     named = {re.sub(r"[\W_]", "", name).casefold(): value for name, value in found}
     addresses = {name for name, value in named.items() if re.search("https?://", value, re.IGNORECASE)}
     return bool(addresses & _SOURCES or (addresses & _LINKS and named.keys() & _OF_PAGES))
@@ -93,12 +110,17 @@ def is_of_others(text: str) -> bool:
 def quoted_lines(text: str) -> list[tuple[int, int]]:
     """Return the lines of a text with the sign of a quotation, without those of an own callout."""
     places: list[tuple[int, int]] = []
-    is_callout, expected = False, -1
+    before = own = 0  # signs of the line before, and those of callouts
+    expected = -1
     for match in _QUOTED.finditer(text) if ">" in text else ():
         if match.start() != expected:  # the first line of a block
-            is_callout = _OWN_CALLOUT.match(match[0].lstrip("> \t")) is not None
-        expected = match.end() + 1
-        places += [] if is_callout else [match.span()]
+            before = own = 0
+        signs = _SIGNS.search(match[0])
+        depth = signs[0].count(">") if signs else 0
+        is_callout = before < depth == own + 1 and signs and _OWN_CALLOUT.match(match[0], signs.end())
+        own = depth if is_callout else min(own, depth)
+        before, expected = depth, match.end() + 1
+        places += [match.span()] if depth > own else []
     return places
 
 

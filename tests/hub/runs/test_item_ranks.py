@@ -270,6 +270,7 @@ def test_quoted_line_does_not_call_off_an_event_of_the_note() -> None:
         assert any(one.call is not None for one in given) is is_changed, line
 
 
+PAGE: Final = "https://x.example/tea"
 # Words by the rank of their author, in a text of each kind.
 TEXTS: Final = {
     "own note": ("notes/a.md", None, "- [ ] WORDS\n", Rank.OWN),
@@ -277,7 +278,23 @@ TEXTS: Final = {
     "below a quotation": ("notes/a.md", None, "> Bob\n\n- [ ] WORDS\n", Rank.OWN),
     "callout": ("notes/a.md", None, "> [!todo] Today\n> - [ ] WORDS\n", Rank.OWN),
     "clipped page": ("notes/a.md", None, "---\nsource: https://x.example\n---\n- [ ] WORDS\n", Rank.OTHERS),
+    "clip of Notion": ("notes/a.md", None, f"# Tea\n\nURL: {PAGE}\nTags: a\n\n- [ ] WORDS\n", Rank.OTHERS),
+    "field of Dataview": ("notes/a.md", None, f"# Tea\n\nsource:: {PAGE}\n\n- [ ] WORDS\n", Rank.OTHERS),
+    "notes of a reader": (
+        "notes/a.md",
+        None,
+        f"# T\r\n![]({PAGE})\r\n## Metadata\r\n- Author: Eve\r\n- URL: {PAGE}\r\n\r\n## N\r\n- WORDS\r\n",
+        Rank.OTHERS,
+    ),
+    "clip with a mark": ("notes/a.md", None, f"\ufeff\u200b\n---\nsource: {PAGE}\n---\nWORDS\n", Rank.OTHERS),
+    "source in full width": ("notes/a.md", None, f"# 茶\n来源\uff1a{PAGE}\nWORDS\n", Rank.OTHERS),
+    "own link": ("notes/a.md", None, f"# Tea\nLink: {PAGE}\nurl: {PAGE}\n- [ ] WORDS\n", Rank.OWN),
+    "source below own words": ("notes/a.md", None, f"- [ ] Tea\nsource:: {PAGE}\n- [ ] WORDS\n", Rank.OWN),
     "callout of a quotation": ("notes/a.md", None, "> [!cite]\n> - [ ] WORDS\n", Rank.OTHERS),
+    "quotation in a callout": ("notes/a.md", None, "> [!todo] A\n> - [ ] B\n> > - [ ] WORDS\n", Rank.OTHERS),
+    "below a quotation in a callout": ("notes/a.md", None, "> [!todo] A\n> > B\n> - [ ] WORDS\n", Rank.OWN),
+    "callout in a callout": ("notes/a.md", None, "> [!todo] A\n> > [!note] B\n> > - [ ] WORDS\n", Rank.OWN),
+    "callout in a quotation": ("notes/a.md", None, "> [!todo] A\n> > B\n> > [!todo] WORDS\n", Rank.OTHERS),
     "own front matter": ("notes/a.md", None, "---\ntags: home\n---\n- [ ] WORDS\n", Rank.OWN),
     "invitation": ("notes/a.ics", None, "BEGIN:VCALENDAR\nMETHOD:REQUEST\nSUMMARY:WORDS\n", Rank.OTHERS),
     "saved mail": ("notes/a.eml", None, "WORDS\n", Rank.OTHERS),
