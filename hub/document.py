@@ -9,11 +9,13 @@ from typing import IO, Final, Literal
 
 import msgspec
 
+from hub.text.quotations import is_forward
 from protocol.items import Provenance, ProvenanceOrigin
 
 # Begins the text of an attachment of a mail, which follows its own.
 _ENCLOSED: Final = re.compile(r"(?<=\n)\[attachment: [^\n]*")
 _IS_CALENDAR: Final = re.compile(r"[ ](?:text/calendar|application/ics)[,\]]")
+_SUBJECT: Final = re.compile(r"Subject: ([^\n]*)")
 _QUOTED: Final = re.compile(r"^>[^\n]*", re.MULTILINE)
 
 
@@ -88,8 +90,14 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def _quoted(self) -> list[tuple[int, int]]:
-        """Lines of a mail that quote another one. Found once, as a text has many items."""
-        return [match.span() for match in _QUOTED.finditer(self.text)]
+        """Lines of a mail that quote another one. Found once, as a text has many items.
+
+        All of a forwarded mail without such lines: nothing tells whose its words are.
+        """
+        subject = _SUBJECT.match(self.text)
+        places = [match.span() for match in _QUOTED.finditer(self.text)]
+        is_unmarked = not places and subject is not None and is_forward(subject[1], ())
+        return [(0, len(self.text))] if is_unmarked else places
 
     @cached_property
     def _enclosed(self) -> list[tuple[int, bool]]:

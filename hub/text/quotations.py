@@ -38,10 +38,18 @@ _APPLES: Final = (
     r"|Начало (?:переадресованного|пересылаемого) сообщения|Début du message (?:transféré|réexpédié)"
     r"|Inicio del mensaje reenviado) ?:"
 )
+# Four fields in any language, the first with an address and the second with a year and a time.
+_FIELDS: Final = (
+    r"(?:> ?)*[^\W\d_][\w ]{1,24} ?[:\uff1a] ?[^\n<>]{1,80}<[^\s<>]{1,80}@[^\s<>]{1,80}>\n"
+    r"(?:> ?)*[^\W\d_][\w ]{1,24} ?[:\uff1a] ?(?=[^\n]{0,60}\d{4})[^\n]{0,80}\d[:.]\d\d[^\n]{0,20}\n"
+    r"(?:> ?)*[^\W\d_][\w ]{1,24} ?[:\uff1a] ?[^\n]{1,200}\n(?:> ?)*[^\W\d_][\w ]{1,24} ?[:\uff1a] ?[^\n]*"
+)
 # Lines that mail programs in these languages put above a forwarded or answered mail.
 _RULES: Final = (
     r"^(?:> ?)*-{2,} ?(?:Original Message|Forwarded message|Ursprüngliche Nachricht|Weitergeleitete Nachricht"
     r"|Message d'origine|Message transféré|Mensaje original|Mensaje reenviado|原始邮件|转发的邮件) ?-{2,}$"
+    r"|^(?:> ?)*-{2,} ?(?:Begin |Start of )?Forwarded (?:message|mail|by)\b[^\n]{0,150}-{2,}$"
+    rf"|^{_FIELDS}"
     rf"|^{_APPLES}$"
     r"|^(?:> ?)*De ?: .{0,300}\n(?:> ?)*(?:À|Envoyé|Date|Objet) ?: .*"
 )
@@ -77,7 +85,11 @@ _NOTION: Final = re.compile(r"^URL: https?://\S+\s*?$", re.MULTILINE)  # of a pa
 _SOURCES: Final = {"source", "sourceurl", "clippedfrom", "quelle", "fuente", "источник", "来源"}
 _LINKS: Final = {"url", "uri", "link", "permalink", "canonical", "canonicalurl", "originalurl"}
 _OF_PAGES: Final = {"author", "authors", "byline", "published", "publisher", "site", "clipped", "saved"}
-_FORWARD_SUBJECT: Final = re.compile(r"(?:fwd?|wg|tr|rv|пересл|переслано|пер)\s?(?:\[\d+\])?\s?:", re.I)
+_FORWARD_SUBJECT: Final = re.compile(
+    r"(?:\[[^\]\n]{1,40}\]\s?)*(?:fwd?|wg|tr|rv|enc|doorst|pd|v[bsl]|i|ilt|továbbítás|πρθ|пересл|переслано|пер"
+    r"|转发|轉寄|轉發|전달|הועבר)\s?(?:\[\d+\])?\s?[:\uff1a]",
+    re.IGNORECASE,
+)
 _FORWARD_LINE: Final = re.compile(
     r"forwarded (?:message|mail)|weitergeleitete|пересыла|пересланн|переадресован|перенаправлен"
     r"|message (?:transféré|réexpédié)|(?:mensaje|correo) reenviado",

@@ -271,6 +271,8 @@ def test_quoted_line_does_not_call_off_an_event_of_the_note() -> None:
 
 
 PAGE: Final = "https://x.example/tea"
+MESSAGE: Final = "mid:a@example.org"
+FORWARDED: Final = "Subject: [External] FW: Tea\nFrom: Ann <ann@example.org>\n\n"
 # Words by the rank of their author, in a text of each kind.
 TEXTS: Final = {
     "own note": ("notes/a.md", None, "- [ ] WORDS\n", Rank.OWN),
@@ -303,6 +305,8 @@ TEXTS: Final = {
     "message of a team": ("teams:a/b", None, "WORDS\n", Rank.OTHERS),
     "mail": ("mid:a@example.org", Rank.OTHERS, "WORDS\n", Rank.OTHERS),
     "known sender": ("mid:a@example.org", Rank.TRUSTED, "WORDS\n", Rank.TRUSTED),
+    "forwarded without a sign": (MESSAGE, Rank.TRUSTED, f"{FORWARDED}Eve asks:\n\nWORDS\n", Rank.OTHERS),
+    "above what is forwarded": (MESSAGE, Rank.TRUSTED, f"{FORWARDED}WORDS\n\n> Please come\n", Rank.TRUSTED),
     "quoted by a known sender": ("mid:a@example.org", Rank.TRUSTED, "Yes.\n> WORDS\n", Rank.OTHERS),
 }
 

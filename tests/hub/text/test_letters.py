@@ -353,6 +353,12 @@ def test_mail_parameter_given_whole_and_in_parts_is_ignored_or_damages_a_boundar
         "-------- Пересылаемое сообщение --------",
         "From: Bob <bob@example.org>\nSent: Monday, 5 May 2025 10:00\nTo: Ana\nSubject: Rent",
         "От: Боб\nКому: Анна\nТема: Аренда",
+        "Kimden: Bob <bob@example.org>\nGönderilme: 5 Mayıs 2025 Pazartesi 10:00\nKime: Ana\nKonu: Kira",
+        "Feladó: Bob <bob@example.org>\nElküldve: 2025. május 5., hétfő 10:00\nCímzett: Ana\nTárgy: Bérlet",
+        "Lähettäjä: Bob <bob@example.org>\nLähetetty: ma 5. toukokuuta 2025 10.00\nKenelle: Ana\nAihe: Vene",
+        "من: Bob <bob@example.org>\nتم الإرسال: 05/مايو/2025 10:00\nإلى: Ana\nالموضوع: الإيجار",
+        "----- Forwarded by Bob/Boats on 05/05/2025 10:00 AM -----",
+        "----- Begin forwarded message -----",
     ],
 )
 def test_text_below_the_head_of_another_mail_is_marked_as_quoted(above: str) -> None:
@@ -371,7 +377,10 @@ def test_text_below_the_head_of_another_mail_is_marked_as_quoted(above: str) -> 
         (text := "> Can you pay?\nYes, on Friday.\n> And call?\nNo.", text),
         *(
             (text, text)
-            for text in ("From: the desk of Ana", "On Monday we wrote:\nnothing", "Dear Bob,\n\nbye")
+            for text in (
+                *("From: the desk of Ana", "On Monday we wrote:\nnothing", "Dear Bob,\n\nbye"),
+                "Ana Boats\nE-Mail: Ana <ana@example.org>\nPhone: 030 2025\nHours: 10:00\nPlace: Rome",
+            )
         ),
     ],
 )
