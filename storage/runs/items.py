@@ -49,6 +49,7 @@ from storage.schema import (
 )
 
 MAX_JUDGED: Final = 500
+_MAX_EXAMINED: Final = 5_000  # verdicts of an owner, among which those of one agent are searched
 
 
 DROP_OF_CALLS = sa.delete(item_excerpts).where(
@@ -828,8 +829,8 @@ def count_open(c: sa.Connection) -> int:
     return c.execute(REVIEW_QUEUE).scalar_one()
 
 
-_DECIDED: Final = (
-    sa.select(*columns_of(ItemRow, items))
+_NEWEST: Final = (
+    sa.select(items)
     .where(
         items.c.user_id == sa.bindparam("user"),
         items.c.verdict == sa.bindparam("verdict"),
@@ -837,24 +838,36 @@ _DECIDED: Final = (
         sa.text("items.verdict_at IS NOT NULL AND length(items.id) > 0"),
     )
     .order_by(items.c.verdict_at.desc(), items.c.id.desc())
-    .limit(MAX_JUDGED)
+    .limit(_MAX_EXAMINED)
+    .subquery()
+)
+# A flood of one stranger, or of another agent, pushes none of them out.
+_DECIDED: Final = (
+    sa.select(*columns_of(ItemRow, _NEWEST))
+    .where(
+        _NEWEST.c.agent_id == sa.bindparam("agent"),
+        _NEWEST.c.same_as.is_(None),
+        sa.func.coalesce(_NEWEST.c.rank, int(Rank.OWN)) > int(Rank.OTHERS),
+    )
+    .order_by(_NEWEST.c.verdict_at.desc(), _NEWEST.c.id.desc())
+    .limit(sa.bindparam("most", type_=sa.Integer))
 )
 
 
 def newest_judged(
     c: sa.Connection, user_id: UserId, agent_id: AgentId, verdicts: Iterable[Verdict], before: int
 ) -> list[ItemRow]:
-    """Return the items of an agent with one of these verdicts, the newest verdict first.
+    """Return the newest items of an agent with one of these verdicts that are not known to be by others.
 
-    Only the newest ``MAX_JUDGED`` items of its user with each verdict are examined.
+    They are at most ``MAX_JUDGED`` of each verdict, the newest first.
 
     Args:
         before: only verdicts before this instant, in epoch milliseconds.
     """
+    sought = {"user": user_id, "agent": agent_id, "before": before, "most": MAX_JUDGED}
     found = [
         struct_from(ItemRow, row)
         for verdict in verdicts
-        for row in c.execute(_DECIDED, {"user": user_id, "verdict": verdict, "before": before})
-        if row.agent_id == agent_id and row.same_as is None
+        for row in c.execute(_DECIDED, sought | {"verdict": verdict})
     ]
     return sorted(found, key=lambda row: (row.verdict_at or 0, row.id), reverse=True)

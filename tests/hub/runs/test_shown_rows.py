@@ -210,6 +210,19 @@ async def test_only_titles_from_the_owners_own_unmarked_text_are_shown(bench: Be
     assert await shown(bench, order) == [("join the meeting", False)]
 
 
+@pytest.mark.parametrize("other", [{"rank": 0}, {"agent_id": None}], ids=["of a stranger", "of another"])
+async def test_verdicts_about_others_push_no_title_of_the_owner_out(
+    bench: Bench, other: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.runs.items.MAX_JUDGED", 4)
+    boxes = "".join(f"- [ ] call person {number:02} of the house\n" for number in range(9))
+    order = await learning(bench, a=boxes)
+    for number in range(9):
+        changed = other if number else {}
+        await decided(bench, f"call person {number:02} of the house", "rejected", at=number + 1, **changed)
+    assert await shown(bench, order) == [("call person 00 of the house", False)]
+
+
 async def test_the_newest_titles_of_each_verdict_are_shown_and_no_more(bench: Bench) -> None:
     boxes = "".join(f"- [ ] call person {number:02} of the house\n" for number in range(20))
     order = await learning(bench, a=boxes)
