@@ -52,6 +52,17 @@ def ranks_in(document: Document) -> Callable[[int], Rank]:
     return lambda place: Rank.OTHERS if is_by_others(place) else whole
 
 
+def text_of_rank(document: Document, rank: int) -> str:
+    """Return the text of a document without the lines in words of a lower rank."""
+    if rank == Rank.OTHERS:
+        return document.text
+    rank_at, lines, start = ranks_in(document), list[str](), 0
+    for line in document.text.splitlines(keepends=True):
+        lines += [line] if rank_at(start) >= rank else []
+        start += len(line)
+    return "".join(lines)
+
+
 def provenances_in(document: Document) -> Callable[[int], Provenance | None]:
     """Return a function that returns who wrote the text at a place of a document, if known.
 

@@ -49,7 +49,7 @@ import msgspec
 from hub.base.clock import from_epoch_ms
 from hub.base.dates import dates_as_instants, dates_as_texts, day_at
 from hub.document import Document
-from hub.extraction.authorship import rank_of_document
+from hub.extraction.authorship import rank_of_document, text_of_rank
 from hub.extraction.calendars import CANCELLED
 from hub.extraction.duplicates import are_alike, significant_words
 from hub.extraction.when.resolve import dates_in, local_day
@@ -212,17 +212,20 @@ def _with_moved(
 def _without_words(document: Document, rows: Iterable[ItemRow], finder: Finder) -> Iterator[Decision]:
     """Yield the items of a unit that were not extracted, where the mark of missing words changes.
 
-    An approved item misses them once no line has all words of its title.
+    An approved item misses them once no line has all words of its title. Words of a lower rank, such as those
+    of a quotation of the line, do not count.
     """
     compared = 0
+    text_of = cache(lambda rank: text_of_rank(document, rank))
     for row in rows:
         if row.verdict == "held" or row.unit_key != finder.unit_key:
             continue
-        is_missing = ((row.source or {}).get("quote") or "") not in document.text
+        text = text_of(rank_of(row))
+        is_missing = ((row.source or {}).get("quote") or "") not in text
         if is_missing and row.verdict != "open":
             compared += 1
             titles = titles_of(row, TABLES.of(row.target_table)) if compared <= MAX_ROWS else ()
-            is_missing = bool(titles) and not any(lines_of(document.text, title) for title in titles)
+            is_missing = bool(titles) and not any(lines_of(text, title) for title in titles)
         marks = with_missing(row.warnings, is_missing=is_missing)
         if marks != row.warnings:
             yield Decision(before=row, after=msgspec.structs.replace(row, warnings=marks), skipped="missing")

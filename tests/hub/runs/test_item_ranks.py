@@ -17,7 +17,7 @@ from hub.runs.item_ranks import covering_rank, rank_of
 from hub.runs.matching import UNWANTED_TIMES, decide
 from hub.text.rows.same_things import Thing, author_of, same_things
 from protocol.ids import AgentId, DeviceId, RunId, UserId
-from protocol.items import Provenance, ProvenanceOrigin, Rank
+from protocol.items import SOURCE_MISSING, Provenance, ProvenanceOrigin, Rank
 from protocol.lifecycles import CallState
 from protocol.tables import TABLES, TableName
 from storage.runs.items import TAKEN, Decision, Finder, FoundItem, ItemRow, KnownItem, KnownItems
@@ -431,6 +431,21 @@ def test_line_of_a_note_remains_one_item_beside_quotations_of_the_line(
     after = [one.after for one in given if one.is_new and one.after is not None]
     assert [one.rank for one in after] == new
     assert [one for one in given if one.call is not None and not one.is_new] == []
+
+
+@pytest.mark.parametrize("verdict", ["open", "approved"])
+@pytest.mark.parametrize(
+    ("text", "is_missing"), [(f"{REPLY}\n", True), (f"{REPLY}\n\n{LINE}", False), ("", True)]
+)
+def test_line_misses_words_that_a_quotation_alone_has(text: str, verdict: Any, *, is_missing: bool) -> None:
+    row = _row_of_line(verdict)
+    document = Document(unit_key=NOTE, text=text, content_hash="1" * 64, provenance=AUTHORS[Rank.OWN])
+    here = KnownItems(finder=FINDER, here=(KnownItem(row=row),), elsewhere=())
+    given = decide(
+        here, found=[], timezone="UTC", can_update=True, document=document, is_absent=lambda row: False
+    )
+    marked = [SOURCE_MISSING in one.after.warnings for one in given if one.after is not None]
+    assert any(marked) is is_missing
 
 
 def test_quotations_exhaust_no_limit_before_the_line_of_the_owner() -> None:
