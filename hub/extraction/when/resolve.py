@@ -509,7 +509,7 @@ ZONES: Final[Mapping[str, str]] = {
 
 
 class DateContext(NamedTuple):
-    """What words for a day count from, and how those of its text are read.
+    """Time from which words for a day count, and how words of the same text are read.
 
     Attributes:
         anchor: time of writing: an aware moment, or a local day, from which hours cannot be counted; without
