@@ -473,7 +473,9 @@ class Access:
                 await answer_before_body(self._app, scope, receive, send)
                 return
             if principal is None:  # a public route, of which few read a body
-                await self._answer_all(scope, receive, send, has_body)
+                is_form = has_body and scope["path"] in FORMS
+                if not is_form or await self._is_read(scope, receive, send):
+                    await self._app(scope, receive, send)
                 return
             if wait_s:
                 await anyio.sleep(wait_s)
@@ -544,18 +546,19 @@ class Access:
         else:
             await problem(scope, receive, send)
 
-    async def _answer_all(self, scope: Request, receive: Receive, send: Send, has_body: bool) -> None:
-        """Answer a request to a public route."""
-        if has_body and scope["path"] in FORMS:
-            try:
-                body = await read_body(receive, within_s=self._body_s, max_bytes=self.body_bytes)
-            except HubError as refusal:
-                await self._refuse(refusal, scope, receive, send, before_body=True)
-                return
-            if body is None:
-                return  # the peer disconnected
-            scope["state"][BODY] = body
-        await self._app(scope, receive, send)
+    async def _is_read(self, scope: Request, receive: Receive, send: Send) -> bool:
+        """Read the body into the state of *scope*. Return False if it is refused, or the peer is gone."""
+        body = None
+        try:
+            body = await read_body(receive, within_s=self._body_s, max_bytes=self.body_bytes)
+            async with self._checks:  # one in a turn of the loop: that of a MiB takes up to 20 ms
+                _check_body(body or b"")
+                await anyio.lowlevel.checkpoint()
+        except HubError as refusal:
+            await self._refuse(refusal, scope, receive, send, before_body=body is None)
+            return False
+        scope["state"][BODY] = body
+        return body is not None
 
     async def _answer(
         self,
@@ -567,19 +570,8 @@ class Access:
         has_body: bool,
     ) -> None:
         # The body is received before the lock is taken, so that a slow sender delays no other request.
-        body, received = b"", None
-        if has_body:
-            try:
-                received = await read_body(receive, within_s=self._body_s, max_bytes=self.body_bytes)
-                async with self._checks:  # one in a turn of the loop: that of a MiB takes up to 20 ms
-                    _check_body(received or b"")
-                    await anyio.lowlevel.checkpoint()
-            except HubError as refusal:
-                await self._refuse(refusal, scope, receive, send, before_body=received is None)
-                return
-            if received is None:
-                return  # the peer disconnected
-            body = scope["state"][BODY] = received
+        if has_body and not await self._is_read(scope, receive, send):
+            return
         if scope["method"] in READING_METHODS:
             await self._app(scope, receive, send)
             return
@@ -592,6 +584,7 @@ class Access:
                 await self._app(scope, receive, send)
             else:
                 within = f"{principal.actor} {asked.path if asked else scope['path']}"
+                body = scope["state"][BODY]
                 await self._replays.answer(self._app, scope, receive, send, body=body, key=key, within=within)
 
     def _check_shape(self, scope: Request, asked: RouteKey | None) -> bool:
