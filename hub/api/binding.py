@@ -13,6 +13,7 @@ the name of the parameter ends in ``until``.
 import inspect
 import re
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from datetime import date, timedelta
 from operator import attrgetter
 from types import MappingProxyType, NoneType, UnionType
@@ -33,7 +34,6 @@ from hub.api.errors import (
     no_json,
     parts_of,
     refusals,
-    refused_body,
     refused_parts,
     sentence,
     table_refusals,
@@ -48,6 +48,7 @@ from protocol.similar_names import did_you_mean
 MISSING: Final = object()
 MAX_OF_TEXT: Final = 1_000  # characters of a parameter of a path or a query, if it has no limit of its own
 T = TypeVar("T")
+_EXACT: Final = 2**53  # numbers below are the same in each language
 _KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
 
 
@@ -192,11 +193,11 @@ class RequestParameter:
 
     def _decoded(self, body: bytes, where: str, wrong: list[Refusal]) -> Any:
         try:
-            if self.aliases:
-                return self._converted(msgspec.json.decode(body), where, wrong)
-            if self._decoder is not None:
-                return self._decoder.decode(body)
-            assert self.table is not None
+            if self._decoder is not None and not self.aliases:
+                with suppress(msgspec.ValidationError):  # read again below, where 7.0 is a whole number
+                    return self._decoder.decode(body)
+            if self.table is None:
+                return self._converted(_UNTYPED.decode(body), where, wrong)
             given = msgspec.json.decode(body)
             if too_many := refused_parts(given, where):
                 wrong += too_many
@@ -205,7 +206,7 @@ class RequestParameter:
         except ValidationError as error:
             wrong += table_refusals(error, where)
         except NO_JSON as error:
-            wrong += refused_body(body, self.kind, where) if self._decoder else [no_json(where, error)]
+            wrong.append(no_json(where, error))
         return None
 
     def _converted(self, given: Any, where: str, wrong: list[Refusal]) -> Any:
@@ -217,13 +218,20 @@ class RequestParameter:
             elif alias in given:
                 used |= {} if field in given else {field: alias}
                 renamed = {field if key == alias else key: value for key, value in renamed.items()}
-        if wrong:
-            return None
         for message, hint in refusals(renamed, self.kind, where):
             for field, alias in used.items():
                 message = re.sub(rf"^{re.escape(at(where, field))}\b", at(where, alias), message)
             wrong.append((message, hint))
         return None if wrong else msgspec.convert(renamed, self.kind)
+
+
+def _number(text: str) -> float:
+    """Return the number that JSON spells, as a whole one where it is: some write 7 as 7.0."""
+    number: float = msgspec.json.decode(text)
+    return int(number) if number.is_integer() and abs(number) < _EXACT else number
+
+
+_UNTYPED: Final = msgspec.json.Decoder(float_hook=_number)
 
 
 class _Step(NamedTuple):

@@ -14,7 +14,6 @@ from msgspec import inspect as shapes
 from pydantic import ValidationError
 
 from hub.base.toml import sentences
-from protocol.frame import NO_JSON
 from protocol.similar_names import did_you_mean
 
 _PLACE: Final = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
@@ -82,15 +81,6 @@ def sentence(problem: str, shape: Any, value: Any = None, where: str = "") -> st
     if "datetime" in what:
         return begin + _INSTANT
     return begin + what
-
-
-def refused_body(body: bytes, kind: Any, where: str) -> list[Refusal]:
-    """Return everything that keeps a body from being of this *kind*, key by key if it is a struct."""
-    try:
-        given = msgspec.json.decode(body)
-    except NO_JSON as error:
-        return [no_json(where, error)]
-    return refusals(given, kind, where)
 
 
 def refusals(given: Any, kind: Any, where: str) -> list[Refusal]:

@@ -171,12 +171,20 @@ async def test_request_body_with_several_wrong_keys_names_all_of_the_keys() -> N
         (b"[" * 3_000 + b"]" * 3_000, "body: objects and lists are nested too deep"),
         (b'{"name": "a", "part": {"size": 1, "more": 2}}', "body.part.more: there is no such field"),
         (b'{"name": "a", "part": {}}', "body.part.size: missing"),
+        (b'{"name": "a", "part": {"size": 1.5}}', "body.part.size: expected a whole number, not a number"),
+        (b'{"name": "a", "part": {"size": 1e999}}', "body: is no JSON: Number out of range"),
     ],
 )
 async def test_unparsable_request_body_is_refused_with_the_reason(body: bytes, message: str) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)) as refused:
         await bound(with_body, a_call(body=body))
     assert str(refused.value).startswith(message)
+
+
+async def test_whole_number_is_read_however_a_body_spells_the_number() -> None:
+    for spelled in (b"7", b"7.0", b"0.7e1"):
+        given = await bound(with_body, a_call(body=b'{"name": "a", "part": {"size": %b}}' % spelled))
+        assert given["body"].part.size == 7
 
 
 async def with_options(options: Annotated[Options, OPTIONAL]) -> None: ...
@@ -248,7 +256,8 @@ async def test_body_field_is_accepted_by_alias_and_refused_under_the_name_used()
             b'{"message": "a", "content": "b"}',
             "body.message: another name of content",
         ),
-        (b'{"ids": []}', "body.content: missing"),
+        (b'{"ids": [], "x": 1}', "body.content: missing; body.x: there is no such field"),
+        (b'{"message": "a", "content": "b", "to": 7.0}', "; body.to: expected a list, not a whole number"),
         (b'{"message": "a"', "is no JSON"),
         (b'{"message": ' + b"[" * 3_000 + b"]" * 3_000 + b"}", "nested too deep"),
         (b"[]", "expected an object"),
