@@ -261,6 +261,7 @@ class FileExcerpt(msgspec.Struct, frozen=True, kw_only=True):
         lines, characters: of the whole text.
         next_offset: where the next part begins; ``None``: this is the last one.
         hidden: number of invisible parts left out of the text.
+        quotes: True if the part has words of others: of a quotation, or of a clipped page.
     """
 
     path: Path
@@ -274,6 +275,7 @@ class FileExcerpt(msgspec.Struct, frozen=True, kw_only=True):
     characters: Count
     next_offset: Count | None = None
     hidden: Count = 0
+    quotes: bool = False
 
 
 def root_in(path: str) -> str:

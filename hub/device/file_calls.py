@@ -21,6 +21,7 @@ from hub.device.sending_log import SendingOrder
 from hub.device.shared import FileLocation, SharedFile, UnreadableFile, is_hard_link
 from hub.text import pictures
 from hub.text.files import PICTURES
+from hub.text.quotations import has_others
 from protocol.calls import (
     MAX_PAGE_BYTES,
     PART_BYTES,
@@ -108,6 +109,7 @@ class FileCalls(GrantedCalls):
             characters=len(whole),
             next_offset=end if end < len(whole) else None,
             hidden=text.hidden,
+            quotes=has_others(whole, start, end),
         )
 
     def _file(self, path: str, roots: Collection[str]) -> SharedFile:

@@ -150,6 +150,11 @@ def others_at(text: str, *, is_own: bool = False) -> Callable[[int], bool] | Non
     return is_by_others if places else None
 
 
+def has_others(text: str, start: int, end: int) -> bool:
+    """Return True if a part of a text has words of others: of a quotation, a page or an invitation."""
+    return is_of_others(text) or any(begin < end and start < stop for begin, stop in quoted_lines(text))
+
+
 def places_of_others(text: str) -> list[tuple[int, int]]:
     """Return what others wrote in a file of a person: quoted lines, mails, an invitation, a clipped page."""
     if is_of_others(text):

@@ -31,6 +31,7 @@ from hub.links.device_link import DeviceLink
 from hub.links.roster import Roster
 from hub.runs.incoming_file import marks_of, provenance_of
 from hub.text.files import Converted
+from hub.text.quotations import has_others
 from protocol.calls import FileExcerpt, FilesList, FilesPage, FilesRead, root_in
 from protocol.capabilities import CapabilityName
 from protocol.errors import CallTimedOut, CodedError, ErrorCode, LinkLost
@@ -518,9 +519,13 @@ def _marked(
 
 
 def _marks_in(part: FileExcerpt) -> tuple[tuple[str, ...], Provenance]:
-    """Return the marks of a part of a file, and who wrote it; takes a while."""
+    """Return the marks of a part of a file, and who wrote the file; takes a while.
+
+    A device of an older release does not say that a part of a clipped page is one.
+    """
     provenance = provenance_of(Converted(part.content, part.media_type), part.path)
     marks = [*marks_of(part.content, is_row=False)]
     marks += ["hidden_characters"] if part.hidden else []
-    marks += [] if provenance.trusted else ["outside"]
+    quotes = part.quotes or has_others(part.content, 0, len(part.content))
+    marks += [] if provenance.trusted and not quotes else ["outside"]
     return tuple(dict.fromkeys(marks)), provenance

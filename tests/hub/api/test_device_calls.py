@@ -186,8 +186,9 @@ def _files(call: ToolCall) -> Answer:
     part = {"path": path, "sha256": "a" * 64, "modified_ms": 1_800_000_000_000, "offset": 0, "line": 1}
     about = {"lines": 9, "characters": 500, "next_offset": 50, "hidden": int(path.endswith(".html"))}
     kind = "message/rfc822" if path.endswith(".eml") else "text/html" if about["hidden"] else "text/markdown"
+    content = MAIL_FILE if "eml" in path else "> Bob:\n> buy tea" if "quoted" in path else "Plan"
     return Answer(
-        result=part | about | {"media_type": kind, "content": MAIL_FILE if "eml" in path else "Plan"}
+        result=part | about | {"media_type": kind, "content": content, "quotes": path.endswith("clip.md")}
     )
 
 
@@ -240,6 +241,9 @@ async def test_shared_file_part_is_read_with_marks_and_provenance(
     assert (mail["provenance"]["author"], mail["provenance"]["trusted"]) == ("Max <max@example.org>", False)
     page = (await librarian.post(READ, json={"path": "work/x.html"})).json()
     assert page["marks"] == ["hidden_characters", "outside"]
+    for path in ("notes/clip.md", "notes/quoted.md"):  # of this release, and of an older one
+        note = (await librarian.post(READ, json={"path": path})).json()
+        assert (note["marks"], note["provenance"]["origin"]) == (["outside"], "own")
     entries = await hub.store.read(audit.list_entries, event="device.called")
     details = [str(entry.detail) for entry in entries]
     assert all(any(name in one for one in details) for name in ("notes/a.md", "work/x.eml", "work/x.html"))

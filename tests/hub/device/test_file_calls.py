@@ -128,6 +128,23 @@ async def test_a_file_is_read_in_parts_by_lines_and_by_characters(desk: Desk) ->
         assert (await desk.ask(Action.FILES_READ, path="notes/a.md", **beyond)).content == ""
 
 
+@pytest.mark.parametrize(
+    ("text", "quotes"),
+    [
+        ("# Tea\n- [ ] buy tea\n> Bob:\n> bring milk\n", [False, False, True, True]),
+        ("> [!todo] Tea\n> - [ ] buy tea\n> > bring milk\n", [False, False, True]),
+        ("---\nsource: https://x.example\n---\n- [ ] buy tea\n", [True] * 4),
+    ],
+)
+async def test_part_of_a_file_says_if_words_of_others_are_in_the_part(
+    desk: Desk, tmp_path: Path, text: str, quotes: list[bool]
+) -> None:
+    (tmp_path / "notes/tea.md").write_text(text)
+    lines = range(1, len(quotes) + 1)
+    parts = [await desk.ask(Action.FILES_READ, path="notes/tea.md", line=line, lines=1) for line in lines]
+    assert [part.quotes for part in parts] == quotes
+
+
 @pytest.mark.parametrize("text", ["x" * 80_000, '"\\\n' * 20_000, "ä€𝄞" * 10_000])
 async def test_long_file_is_read_in_parts_within_the_answer_limit(
     desk: Desk, tmp_path: Path, text: str
