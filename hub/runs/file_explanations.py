@@ -230,8 +230,9 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
         "change the sentence, or turn learning off: {edit}learn",
     ),
     "outside": (
-        "its author is not known, and the agent drops what others write",
-        "{edit}outside, to mark; or name the sender in known_senders",
+        "it is in words of others, as a mail, a quoted line or a clipped page has, and the agent drops those",
+        "{edit}outside, to mark; of a mail, name the sender in known_senders; in a note, write it in words of"
+        " your own, without '>' and outside of the clip",
     ),
     "not_chosen": (
         "it is for {table}, which agent {agent} does not look for",

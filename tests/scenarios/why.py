@@ -372,6 +372,14 @@ def plant_first(work: Planter, each: int) -> None:
         text = convert(path.read_bytes(), path=path.name, limits=ConvertLimits()).text
         (line,) = [k for k, one in enumerate(text.splitlines(), 1) if one.startswith("Please send")]
         work.cases.append(Case("outside", "work", f"notes/work/mail{i}.eml", line))
+    for i in n:
+        file(
+            f"work/quoted{i}.md",
+            [f"- [ ] Oil hinge {i}", "> Zoe:", f"> - [ ] Send lamp {i}"],
+            ["item", "", "outside"],
+        )
+        clip = ["---", "source: https://example.org/tea", "---", f"- [ ] Buy tea {i}"]
+        file(f"work/clip{i}.md", clip, ["", "", "", "outside"])
     for day in range(3):
         file(f"work/2026-11-0{day + 1}.md", _numbered("- [ ] Water plant {}", each))
     file("work/large.md", _numbered("- [ ] Carry box {}", _CAP + each), [""] * _CAP + ["left_out"] * each)
