@@ -183,7 +183,8 @@ CREATE TABLE agent_files (
 # alone if the place refused it, or a look missed it, which is no deletion yet. It waits until *until_ms*. A
 # row that its owner moved out of the sink's file belongs to the sink as long as its former place, its *home*.
 # A write has the fields that are being written to a place, as of *at_ms*, until the row is recorded: a
-# process that died in between may have written them. *inode*: of the place's file before.
+# process that died in between may have written them. *inode*: of the file that takes the place of another
+# one, and is left if that did not end; 0 at a server.
 SINKS: Final = (
     """
 CREATE TABLE IF NOT EXISTS sink_rows (

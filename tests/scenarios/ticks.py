@@ -1,12 +1,13 @@
 """Ticks at places of a device that is killed between a place and its own file, or restored from a backup.
 
 ``python -m tests.scenarios.ticks`` (``make soak``) draws 1,000 ticks at files of five kinds, a calendar, a
-task list, and lines that their owner wrote. Each look at a place is a process that kills itself at a drawn
-point: before or after a statement of SQLite, a request, or the exchange of a file. Then the owner goes on.
+task list, and lines that their owner wrote in a file of a place, or in a note that is ticked once. Each look
+at a place is a process that kills itself at a drawn point: before or after a statement of SQLite, a request,
+or the exchange of a file. Then the owner goes on.
 
 Each item must be as its owner left it, at both sides. The owner acts as the side shows it: what is open there
 is ticked, and what is done is opened again. Between two looks that end, an item is opened at one side only;
-it may then be ticked at the other one.
+it may then be ticked at the other one. Files are saved in place, and by programs that replace them.
 """
 
 import os
@@ -41,7 +42,7 @@ from hub.text.rows.lines import Markdown
 from hub.text.rows.row import Put
 from hub.text.rows.row_keys import key_of
 from protocol.frame import Record
-from protocol.items import ItemSource
+from protocol.items import ItemSource, Provenance, ProvenanceOrigin
 from protocol.tables import SUGGESTED, TABLES, DeviceTable
 from protocol.tool_calls import Action, ToolCall
 from tests.hub.device.sinks.bench import SinkBench
@@ -51,8 +52,10 @@ from tests.scenarios.program import Verdict, run
 from tests.support.clock import SeededChance
 from tests.support.radicale import running_radicale
 
-KINDS: Final = (*FILES, "caldav", "rest", "lines")
+KINDS: Final = (*FILES, "caldav", "rest", "lines", "notes")
 TASKS: Final = TABLES["tasks"]
+DONE: Final[Record] = {"status": "done"}
+OWN: Final = Provenance(origin=ProvenanceOrigin.OWN, trusted=True)
 MAX_ROWS: Final = 12  # of a device, before it starts anew
 # Points of a look, each with the number of times that it may be passed before the kill.
 POINTS: Final[Mapping[str, int]] = {
@@ -135,8 +138,20 @@ class FallingConnection:
         return self._db.execute(*words)
 
 
+def save(path: Path, content: bytes, *, replaces: bool) -> None:
+    """Save a file as its owner, in place or by a program that replaces it."""
+    file = path.with_name(f"{path.name}.new") if replaces else path
+    file.write_bytes(content)
+    os.replace(file, path)
+
+
 class Rows(Protocol):
-    """Rows of a place, one by one, as their owner sees and changes them there."""
+    """Rows of a place, one by one, as their owner sees and changes them there.
+
+    *replaces*: the owner's program replaces files.
+    """
+
+    replaces: bool = False
 
     def look(self, bench: SinkBench, fall: Fall) -> None:
         """Synchronize both sides."""
@@ -148,7 +163,7 @@ class Rows(Protocol):
         """Tick a row, or open it again."""
 
 
-class SinkRows:
+class SinkRows(Rows):
     """Rows that the device writes to a place."""
 
     def __init__(self, place: Place) -> None:
@@ -179,7 +194,7 @@ class SinkRows:
         else:
             assert isinstance(place, FilePlace)
             whole = place.path.read_bytes().decode().replace("\r\n", "\n")
-            place.path.write_bytes(whole.replace(text, changed).encode())
+            save(place.path, whole.replace(text, changed).encode(), replaces=self.replaces)
 
     def _text(self, key: str) -> str | None:
         """Return the part of the place that is a row."""
@@ -233,36 +248,49 @@ _CHANGES: Final[Mapping[str, Callable[[str, bool], str]]] = {
 }
 
 
-class OwnLines:
-    """Lines that the owner wrote in a file of a sink, and in which the tasks were found."""
+class OwnLines(Rows):
+    """Lines that the owner wrote in a file of a sink, and in which the tasks were found.
 
-    def __init__(self, folder: Path, bench: SinkBench) -> None:
-        self._path, ids = folder / "notes" / "plan.md", IdFactory(bench.clock, SeededChance())
-        self._path.parent.mkdir()
+    *is_place*: False: the file is none of a sink, but below a folder whose lines are ticked once.
+    """
+
+    is_place = True
+
+    def __init__(self, folder: Path, bench: SinkBench, tasks_of_line: int = 1) -> None:
+        self._path, self._bench = folder / "notes" / "plan.md", bench
+        self._path.parent.mkdir(parents=True)
         titles = [f"Item {number:03}x" for number in range(MAX_ROWS)]
         self._path.write_text("".join(f"- [ ] {title}\n" for title in titles))
         calls = []
-        for number, title in enumerate(titles):
+        for number in range(tasks_of_line * MAX_ROWS):
+            title = titles[number % MAX_ROWS]
             quote = f"- [ ] {title}"
-            at = number * (len(quote) + 1)
-            source = ItemSource(path="notes/plan.md", quote=quote, start=at, end=at + len(quote))
+            at = number % MAX_ROWS * (len(quote) + 1)
+            source = ItemSource(
+                path="notes/plan.md", quote=quote, start=at, end=at + len(quote), provenance=OWN
+            )
             data: Record = {"title": title, **SUGGESTED}
             call = ToolCall(id=f"c{number}", action=Action.INSERT, table="tasks", data=data, source=source)
             calls.append(call)
-        with open_device_store(bench.path, clock=bench.clock, ids=ids) as store:
-            store.name_roots([str(self._path.parent)])
-            store.apply(calls)
+        self.apply(calls)
         approve(bench.path, range(1, MAX_ROWS + 1), at_ms=1)
         with bench.open() as db:
-            found = dict(db.execute("SELECT id, title FROM tasks").fetchall())
+            found = dict(db.execute("SELECT id, title FROM tasks ORDER BY rowid").fetchall())
         self.ids = [*found]
         self._titles = {key_of("tasks", row_id): title for row_id, title in found.items()}
+
+    def apply(self, calls: Sequence[ToolCall]) -> None:
+        ids = IdFactory(self._bench.clock, SeededChance())
+        with open_device_store(self._bench.path, clock=self._bench.clock, ids=ids) as store:
+            store.name_roots([str(self._path.parent)])
+            store.apply(calls)
 
     def look(self, bench: SinkBench, fall: Fall) -> None:
         replace = _FOLDERS.replace
         with bench.open() as db:
             falling: Any = FallingConnection(db, fall)
             sink = Sink("own", TextFile(self._path, Markdown()), ("tasks",), kind="markdown")
+            below = () if self.is_place else (self._path.parent,)
 
             def exchange(*words: Any) -> None:
                 replace(*words)
@@ -272,8 +300,9 @@ class OwnLines:
 
             _FOLDERS.replace = exchange
             try:
-                synchronize(falling, sink, bench.clock.now())
-                tick_sources(falling, (), bench.clock.now(), sinks=[sink])
+                if self.is_place:
+                    synchronize(falling, sink, bench.clock.now())
+                tick_sources(falling, below, bench.clock.now(), sinks=[sink][: self.is_place])
             finally:
                 _FOLDERS.replace = replace
 
@@ -285,7 +314,8 @@ class OwnLines:
         signs, title = ("[x]", "[ ]") if is_done else ("[ ]", "[x]"), self._titles[key]
         text = self._path.read_text()
         assert f"- {signs[1]} {title}" in text
-        self._path.write_text(text.replace(f"- {signs[1]} {title}", f"- {signs[0]} {title}"))
+        changed = text.replace(f"- {signs[1]} {title}", f"- {signs[0]} {title}")
+        save(self._path, changed.encode(), replaces=self.replaces)
 
 
 class Toll(msgspec.Struct):
@@ -310,6 +340,78 @@ class Toll(msgspec.Struct):
     @property
     def is_well(self) -> bool:
         return self.kills.total() > 0 and not self.lost and not self.unasked and not self.left
+
+
+def fall_of(chance: SeededChance, names: Sequence[str] = tuple(POINTS)) -> Fall:
+    """Draw a point among those of these *names*."""
+    name = names[int(chance.uniform(0, len(names)))]
+    return Fall(name, int(chance.uniform(0, POINTS[name])))
+
+
+def look_apart(there: Rows, bench: SinkBench, fall: Fall) -> bool:
+    """Look in another process; return whether it was killed."""
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            replace = _FOLDERS.replace
+
+            def exchange(*words: Any) -> None:
+                fall.passed("temporary")
+                replace(*words)
+
+            _FOLDERS.replace = exchange
+            there.look(bench, fall)
+            code = 0
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, status
+    return os.WIFSIGNALED(status)
+
+
+def play_note(folder: Path, seed: int, toll: Toll, chance: SeededChance) -> None:
+    """Tick tasks of a note whose lines are ticked once, each with a suggestion of the same line beside.
+
+    A line is as its owner left it behind the device's tick. A suggestion, which a hub calls done once a tick
+    is read, is approved by ticks of the owner alone.
+    """
+    folder.mkdir()
+    bench = SinkBench(folder, seed)
+    note, done, opened, words = OwnLines(folder / "vault", bench, 2), set[str](), set[str](), set[str]()
+    note.is_place = False
+    tasks, suggestions = note.ids[:MAX_ROWS], note.ids[MAX_ROWS:]
+    for _ in range(3):
+        for row_id in tasks:
+            key, is_chosen = key_of("tasks", row_id), chance.uniform(0, 1) < 0.3
+            if is_chosen and row_id not in done | words:
+                bench.change(row_id, {"status": "done"})
+                done.add(row_id)
+                opened.discard(row_id)
+                toll.ticks += 1
+        fall = fall_of(chance, ("execute", "temporary", "written"))
+        toll.kills[fall.name] += look_apart(note, bench, fall)
+        for row_id in tasks:
+            key, note.replaces = key_of("tasks", row_id), chance.uniform(0, 1) < 0.5
+            is_done = bool(note.is_done(key))
+            if chance.uniform(0, 1) < 0.3 and (is_done or row_id not in done):
+                note.change(key, is_done=not is_done)
+                (opened if is_done else words).add(row_id)
+                (words if is_done else opened).discard(row_id)
+                toll.ticks += not is_done
+                toll.openings += is_done
+    for _ in range(2):
+        look_apart(note, bench, Fall("", 0))
+    for row_id, suggestion in zip(tasks, suggestions, strict=True):
+        is_done = bool(note.is_done(key_of("tasks", row_id)))
+        is_left_done = row_id in (done | words) - opened
+        toll.lost += is_left_done and not is_done
+        toll.unasked += is_done and not is_left_done
+        where: Record = {"id": suggestion}
+        update = ToolCall(id=f"u{suggestion}", action=Action.UPDATE, table="tasks", where=where, data=DONE)
+        note.apply([update] if is_done else [])
+        toll.unasked += bool(bench.row(suggestion)["isApproved"]) and row_id not in words
+    toll.left += sum(1 for file in folder.rglob(".*"))
 
 
 class World:
@@ -376,6 +478,7 @@ class World:
             self._done[row_id] = not is_done
             self._note(row_id, f"{side} {'opened' if is_done else 'ticked'}")
             if side == "place":
+                self._there.replaces = self._chance.uniform(0, 1) < 0.5
                 self._there.change(key_of("tasks", row_id), is_done=not is_done)
             else:
                 with self._bench.open() as db:
@@ -389,9 +492,8 @@ class World:
 
     def _fall(self) -> None:
         """Look in a process that kills itself at some point, if it comes there."""
-        names = [*POINTS]
-        name = names[int(self._chance.uniform(0, len(names)))]
-        fall = Fall(name, int(self._chance.uniform(0, POINTS[name])))
+        fall = fall_of(self._chance)
+        name = fall.name
         what = f"{name} {fall.left}"
         if self._look(fall):
             self._toll.kills[name] += 1
@@ -401,24 +503,7 @@ class World:
     def _look(self, fall: Fall) -> bool:
         """Look in another process; return whether it was killed."""
         self._now()
-        child = os.fork()
-        if not child:
-            code = 1
-            try:
-                replace = _FOLDERS.replace
-
-                def exchange(*words: Any) -> None:
-                    fall.passed("temporary")
-                    replace(*words)
-
-                _FOLDERS.replace = exchange
-                self._there.look(self._bench, fall)
-                code = 0
-            finally:
-                os._exit(code)
-        _, status = os.waitpid(child, 0)
-        assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, (self._kind, status)
-        return os.WIFSIGNALED(status)
+        return look_apart(self._there, self._bench, fall)
 
     def _end_looks(self) -> None:
         for _ in range(3):  # the last ones write what those before them read
@@ -468,6 +553,10 @@ def play_kind(kind: str, folder: Path, ticks: int, seed: int, toll: Toll) -> Non
     """Play with a place of a kind."""
     chance = SeededChance(seed)
     folder.mkdir()
+    while kind == "notes" and toll.ticks < ticks:
+        play_note(folder / str(toll.ticks), seed, toll, chance)
+    if kind == "notes":
+        return
     bench = SinkBench(folder, seed)
     with ExitStack() as opened:
         if kind == "lines":

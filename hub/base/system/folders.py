@@ -43,6 +43,11 @@ def _lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def _inode_of(descriptor: int) -> int:
+    """Return the inode of an open file without its 64th bit, for which integers of SQLite have no place."""
+    return os.fstat(descriptor).st_ino & 2**63 - 1
+
+
 def _flags(*names: str) -> int:
     """Return the flags of these names that the system has."""
     flags = os.O_RDONLY
@@ -103,17 +108,20 @@ class Folder(ABC):
 
     @contextmanager
     def replacing(
-        self, name: str, *, mode: int, check: Callable[[], None] = lambda: None
+        self, name: str, *, mode: int, check: Callable[[int], bool] = lambda inode: False
     ) -> Iterator[BinaryIO]:
         """Yield a new file that replaces *name*, also if it is a link, after the block, synced to disk.
 
         Args:
             mode: mode of the new file, where the system has modes.
-            check: called last, since the sync takes long; what it raises leaves the old file.
+            check: called last, since the sync takes long, with the inode of the new file; what it raises
+                leaves the old file. If it returns True, and the exchange fails, the new file stays until
+                ``remove_unfinished``.
 
         Raises:
             OSError: the old file is unchanged, and no temporary file is left, as after an error in the block.
         """
+        is_left = False
         fresh = self._reached(os.path.basename(tempfile.mktemp(prefix=_PREFIX)))  # created exclusively
         descriptor = os.open(fresh, _CREATE, 0o600, dir_fd=self._descriptor)
         try:
@@ -125,25 +133,31 @@ class Folder(ABC):
                 yield file
                 file.flush()
                 os.fsync(descriptor)
+                inode = _inode_of(descriptor)
                 if sys.platform == "win32":
                     file.close()  # it moves no open file; elsewhere the file stays locked
-                check()
+                is_left = check(inode)
                 replace(fresh, self._reached(name), self._descriptor)
         except BaseException:
             with suppress(OSError):
-                os.unlink(fresh, dir_fd=self._descriptor)
+                if not is_left:
+                    os.unlink(fresh, dir_fd=self._descriptor)
             raise
         sync_folder(Path(self.path))
 
-    def remove_unfinished(self) -> None:
+    def remove_unfinished(self, note: Callable[[int], None]) -> None:
         """Remove the files that processes left in this folder when they were killed while they replaced one.
 
         A process that is replacing a file has a lock on it; Windows removes no open file.
+
+        Args:
+            note: called with the inode of each one before it is removed.
         """
         for name in filter(_UNFINISHED.fullmatch, self.names()):
             with suppress(OSError):
                 with open(self.open_file(name), "rb") as file:
                     _lock(file.fileno())
+                    note(_inode_of(file.fileno()))
                 os.unlink(self._reached(name), dir_fd=self._descriptor)
 
     def __enter__(self) -> Self:

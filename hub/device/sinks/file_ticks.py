@@ -2,12 +2,13 @@
 
 Only the tick changes, and only while the line is the one that was quoted; a line of several tasks is done
 with the last. Below the folders that its owner agrees to, the line of a done task is ticked once. In a sink's
-own file, a line and its task follow each other, whichever was changed since both last agreed.
+own file, a line and its task follow each other, whichever was changed since both last agreed. A tick that a
+killed device wrote is known as its own, and no word of its owner.
 """
 
 import os
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby, product
 from operator import attrgetter
@@ -21,7 +22,7 @@ from hub.device.items import sources_of
 from hub.device.moved_files import note_replaced
 from hub.device.schema import transaction
 from hub.device.sinks import answers
-from hub.device.sinks.recorded_rows import inode_at
+from hub.device.sinks.recorded_rows import settle_unfinished
 from hub.device.sinks.reports import OWN_LINE
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import Synced
@@ -39,7 +40,7 @@ SOURCES: Final = ""  # no sink of the settings has this name
 _SEARCH_MS: Final = 600_000  # between two searches for the same missing file
 _TASKS: Final = """
 SELECT tasks.id, tasks.status = 'done', tasks."isApproved", calls.source_path, calls.quote, calls.quote_start,
-    json_remove(base, '$.inode'), json_extract(base, '$.inode'), digest, calls.remarks
+    json_remove(base, '$.inode'), digest, calls.remarks
 FROM tasks JOIN reviews ON reviews.tbl = 'tasks' AND reviews.row_id = tasks.id
 JOIN calls ON calls.call_id = reviews.call_id
 LEFT JOIN sink_rows ON sink_rows.sink = '' AND sink_rows.row_id = tasks.id
@@ -51,18 +52,15 @@ VALUES ('', ?, 'tasks', ?, ?, json_patch(?, json_object('inode', ?)), ?, ?)
 """
 _END_WRITES: Final = """
 UPDATE sink_rows SET base = json_remove(base, '$.inode')
-WHERE sink = '' AND place = ? AND json_extract(base, '$.inode') IS NOT NULL
+WHERE sink = '' AND json_extract(base, '$.inode') IS NOT NULL
 """
 _TABLE: Final = TABLES[TableName.TASKS]
-_State = tuple[str | None, int | None, str | None]  # what is recorded of a line: base, inode and digest
+_State = tuple[str | None, str | None]  # what is recorded of a line: base and digest
 _STATES: Final = {False: '{"status":"todo"}', True: '{"status":"done"}'}  # also of 0 and 1
 
 
 class _LineTask(NamedTuple):
-    """Task with the line that it was found in, and what is recorded of the line.
-
-    *inode*: of the file when the other state of the line was about to be written; None once this is recorded.
-    """
+    """Task with the line that it was found in, and what is recorded of the line."""
 
     id: str
     is_done: int
@@ -71,7 +69,6 @@ class _LineTask(NamedTuple):
     quote: str
     start: int | None
     base: str | None
-    inode: int | None
     digest: str | None
     remarks: str | None
 
@@ -91,6 +88,7 @@ def tick_sources(
         searches: when each missing file was searched, in epoch ms, and what was found, by its path; a search
             is repeated after ``_SEARCH_MS``, and once a found file is missing.
     """
+    settle_unfinished(db, ())
     ticks = _Ticks(db, folders, epoch_ms(now), {} if searches is None else searches, sinks)
     tasks = map(_LineTask._make, db.execute(_TASKS).fetchall())
     for path, of_file in groupby(tasks, attrgetter("path")):
@@ -127,7 +125,6 @@ class _Ticks:
             else:
                 self._tick_once(path, file, tasks, sink)
         except TargetFailed as error:  # the next look tries again
-            self._db.execute(_END_WRITES, (str(file),))
             consent = answers.request_consent(self._db, sink.name if sink else SOURCES, error)
             self.synced.problem = f"{error}{consent}"
 
@@ -143,16 +140,12 @@ class _Ticks:
         note = self._open(path, file, tasks, sink.kind)
         with transaction(self._db):
             self.synced.taken_back += note.take_back(self._db, line, self._at_ms)
-            ticks = note.changed(due, is_opened=True)
-            self._record(tasks, note.states((), line, unfinished=ticks), file)
-        self._replace(note, ticks, path, file, sink.name)
-        if ticks:
-            with transaction(self._db):
-                self._record(tasks, note.states(ticks, line), file)
+            self._record(tasks, note.states((), line), file)
+        self._replace(note, note.changed(due, is_opened=True), line, path, file, sink.name)
 
     def _tick_once(self, path: str, file: Path, tasks: Sequence[_LineTask], sink: Sink | None) -> None:
         """Mark the lines of done tasks, also in a file that was moved to another allowed place."""
-        due = {task.id for task in tasks if task.is_approved and task.is_done and task.base is None}
+        due = {task.id for task in tasks if task.is_approved and task.is_done and task.base != _STATES[True]}
         if not due or not (sink or self._is_allowed(file)):
             return
         if not os.path.lexists(file):
@@ -167,11 +160,11 @@ class _Ticks:
                 return
             file = found
         note = self._open(path, file, tasks, sink.kind if sink else _kind_of(file))
-        ticks = note.changed(due, is_opened=False)
-        self._replace(note, ticks, path, file, sink.name if sink else SOURCES)
         with_box = {task.id for of_line in note.lines.values() for task in of_line}
-        without_box = dict.fromkeys(due - with_box, (_STATES[True], None, ""))  # these are done with
-        self._record(tasks, note.states(ticks, "") | without_box, file)
+        without_box = dict.fromkeys(due - with_box, (_STATES[True], ""))  # these are done with
+        self._record(tasks, note.states((), "") | without_box, file)
+        ticks = note.changed(due, is_opened=False)
+        self._replace(note, ticks, "", path, file, sink.name if sink else SOURCES)
 
     def _find_sink(self, file: Path) -> tuple[Sink | None, Path]:
         """Return the sink whose own file this is, and its path there."""
@@ -200,21 +193,35 @@ class _Ticks:
         return note
 
     def _replace(
-        self, note: "_TickedFile", ticks: Collection[Tick], path: str, file: Path, sink: str
+        self, note: "_TickedFile", ticks: Collection[Tick], line: str, path: str, file: Path, sink: str
     ) -> None:
-        """Write the other state of ticks. Raises TargetFailed: the file cannot be written now."""
+        """Write the other state of ticks. Raises TargetFailed: the file cannot be written now.
+
+        It is recorded before the exchange, until whose end the record has the inode of the new file.
+        """
+        tasks = [task for tick in ticks for task in note.lines[tick]]
+
+        def record(inode: int) -> None:
+            with transaction(self._db):
+                self._record(tasks, note.states(ticks, line), file, inode)
+
         if ticks:
+            settle_unfinished(self._db, [str(file)])
             agreed = answers.confirmed(self._db, sink)
             require_writable(file, agreed)
-            note.replace(ticks, agreed)
+            note.replace(ticks, agreed, record)
+            self._db.execute(_END_WRITES)
             note_replaced(self._db, str(file), path)
 
-    def _record(self, tasks: Sequence[_LineTask], states: Mapping[str, _State], file: Path) -> None:
-        """Record the states that have changed."""
+    def _record(
+        self, tasks: Sequence[_LineTask], states: Mapping[str, _State], file: Path, inode: int | None = None
+    ) -> None:
+        """Record states that have changed, or those that the new file with an *inode* will have."""
         for task in tasks:
-            if (state := states.get(task.id)) not in (None, (task.base, task.inode, task.digest)):
+            base, digest = states.get(task.id, (None, None))
+            if digest is not None and (inode or (base, digest) != (task.base, task.digest)):
                 key = key_of(_TABLE.name, task.id)
-                self._db.execute(_RECORD, (key, task.id, str(file), *state, self._at_ms))
+                self._db.execute(_RECORD, (key, task.id, str(file), base, inode, digest, self._at_ms))
 
 
 def _kind_of(file: Path) -> str:
@@ -230,7 +237,7 @@ class _TickedFile:
     """
 
     def __init__(self, file: Path, tasks: Sequence[_LineTask], kind: str, at_ms: int) -> None:
-        self._file, self._inode, self._content = file, inode_at(str(file)), content_of(file)[0]
+        self._file, self._content = file, content_of(file)[0]
         self._text, self._newline = text_in(str(file), self._content, "\n")
         self.lines: dict[Tick, list[_LineTask]] = {}
         is_by_others = others_at(self._text)
@@ -245,12 +252,7 @@ class _TickedFile:
         count = 0
         for tick, tasks in self.lines.items():
             for number, task in enumerate(tasks):
-                # The file was replaced since a write was noted: a line that is not as written has its tick.
-                was_done = (
-                    task.base == _STATES[True] and task.digest in (line, OWN_LINE)
-                    if task.inode in (None, self._inode)
-                    else tick.is_done and task.base == _STATES[False]
-                )
+                was_done = task.base == _STATES[True] and task.digest in (line, OWN_LINE)
                 if task.is_approved and tick.is_done not in (was_done, task.is_done):
                     tasks[number] = task._replace(is_done=tick.is_done)
                     rows.update(db, _TABLE, task.id, {"status": "done" if tick.is_done else "todo"}, at_ms)
@@ -267,17 +269,18 @@ class _TickedFile:
             if all(task.is_done for task in tasks if task.is_approved) != tick.is_done
         }
 
-    def replace(self, ticks: Collection[Tick], agreed: Collection[tuple[str, str]]) -> None:
+    def replace(
+        self, ticks: Collection[Tick], agreed: Collection[tuple[str, str]], note: Callable[[int], None]
+    ) -> None:
         """Write the other state of ticks. Raises TargetFailed: the file cannot be written now."""
         text = self._text
         for tick in sorted(ticks, key=attrgetter("start"), reverse=True):
             text = text[: tick.start] + tick.other + text[tick.end :]
-        replace_content(self._file, self._content, bytes_of(text, self._newline, self._content), agreed)
+        content = bytes_of(text, self._newline, self._content)
+        replace_content(self._file, self._content, content, agreed, note)
 
-    def states(
-        self, changed: Collection[Tick], line: str, unfinished: Collection[Tick] = ()
-    ) -> dict[str, _State]:
-        """Return what is recorded of each task with a tick, by id; *unfinished* are about to be written.
+    def states(self, changed: Collection[Tick], line: str) -> dict[str, _State]:
+        """Return what is recorded of each task with a tick, by id.
 
         Of a suggestion, it is a tick that this device wrote: such a tick is no word of its owner.
         """
@@ -287,7 +290,7 @@ class _TickedFile:
             for task in tasks:
                 if not task.is_approved:
                     base = _STATES[is_done] if tick in changed or not is_done else task.base
-                    found |= {task.id: (base, None, OWN_LINE)} if tick in changed or task.base else {}
+                    found |= {task.id: (base, OWN_LINE)} if tick in changed or task.base else {}
                 elif line or (is_done and task.is_done):
-                    found[task.id] = _STATES[is_done], self._inode if tick in unfinished else None, line
+                    found[task.id] = _STATES[is_done], line
         return found

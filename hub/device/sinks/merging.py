@@ -1,10 +1,11 @@
 """Merge of a row's changes at the device and at the target: which side wins for each field.
 
 The base of a row is the fields that both sides had last: a side whose field differs from it was changed.
-Where both sides were changed, the later change counts. If the process died while it wrote the row, a field
-that the target has as it was written is the base. Without a base a tick of either side counts, unless the
-history has a later opening. Different words of other fields stay at both sides then. A line that was moved
-changes the state of its row: of another title or day, both sides keep theirs until they are the same.
+Where both sides were changed, the later change counts. If the process died behind the write to a file, what
+was written is the base, and at a server a field that is as it was written. Without a base a tick of either
+side counts, unless the history has a later opening. Different words of other fields stay at both sides then.
+A line that was moved changes the state of its row: of another title or day, both sides keep theirs until they
+are the same.
 """
 
 import sqlite3
@@ -20,7 +21,6 @@ from hub.device.sinks.recorded_rows import (
     MOVED,
     RecordedRow,
     forget_writes,
-    inode_at,
     note_change,
     record,
     reopened_ms,
@@ -110,10 +110,12 @@ def merge_row(
 def _base(sink: Sink, recorded: RecordedRow, approved: ApprovedRow, found: Found) -> dict[str, str]:
     """Return the fields that both sides had last, as far as that is known."""
     base = recorded.base
-    if recorded.sent is None or inode_at(found.place) == recorded.inode != 0:  # it was not written
+    if recorded.sent is None:
         return base
     sent = sink.target.expressed(approved.table, recorded.sent)
-    is_as_sent = not recorded.inode and found.at_ms <= recorded.sent_ms
+    if recorded.inode:
+        return base | {name: sent.get(name, "") for name in found.fields}
+    is_as_sent = found.at_ms <= recorded.sent_ms
     for name, theirs in found.fields.items():
         if theirs == sent.get(name, "") or (is_as_sent and name != _STATUS):
             base[name] = theirs

@@ -1,14 +1,14 @@
 """State of each row at the last synchronization with a target, and the history of changes."""
 
 import sqlite3
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from hub.base.system.files import stamp_of_file
+from hub.base.system.folders import enter, without_links
 from hub.device import declared_tables
 from hub.device.sinks.approved_rows import DIGEST_CHARS, ApprovedRow
 from hub.device.sinks.sink import Sink
@@ -25,6 +25,17 @@ WHERE sink = ? ORDER BY key
 """
 _RECORD: Final = "INSERT OR REPLACE INTO sink_rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _NOTE_WRITE: Final = "INSERT OR REPLACE INTO sink_writes VALUES (?, ?, ?, ?, ?)"
+# A write has the inode of its new file, of a line in its base, until it is recorded.
+_NOTED: Final = """
+SELECT place FROM sink_rows JOIN sink_writes USING (sink, key) WHERE inode != 0
+UNION SELECT place FROM sink_rows WHERE sink = '' AND json_extract(base, '$.inode') IS NOT NULL
+"""
+_NOT_WRITTEN: Final = "DELETE FROM sink_writes WHERE inode = ?"
+_LINE_NOT_WRITTEN: Final = """
+UPDATE sink_rows
+SET base = json_object('status', iif(json_extract(base, '$.status') = 'done', 'todo', 'done'))
+WHERE sink = '' AND json_extract(base, '$.inode') = ?
+"""
 _NOTE: Final = """
 INSERT INTO sink_history (at_ms, sink, tbl, row_id, what, local, remote) VALUES (?, ?, ?, ?, ?, ?, ?)
 """
@@ -50,7 +61,8 @@ class RecordedRow(msgspec.Struct, gc=False):  # it has texts alone
     *digest*: of the fields that both sides have, then of their sources; empty if they differ; ``AGAIN``;
     ``MOVED``.
     *home*: place of the sink that the row had before its owner moved it to another file. *sent_text*: the
-    fields of a write that may have ended or not, as of *sent_ms*; *inode*: of the place's file before it.
+    fields of a write that may have ended or not, as of *sent_ms*; *inode*: of the file that was written,
+    which has ended then, or 0.
     """
 
     key: str
@@ -108,10 +120,10 @@ def record(db: sqlite3.Connection, sink: Sink, row: RecordedRow, at_ms: int) -> 
         db.execute("DELETE FROM sink_moves WHERE sink = ? AND key = ?", (sink.name, row.key))
 
 
-def note_writes(db: sqlite3.Connection, sink: str, puts: Iterable[Put]) -> None:
-    """Note rows that are about to be written, until they are recorded."""
-    text, inode = declared_tables.json_text, lru_cache(inode_at)
-    writes = [(sink, put.key, text(dict(put.fields)), put.at_ms, inode(put.place)) for put in puts]
+def note_writes(db: sqlite3.Connection, sink: str, puts: Iterable[Put], inode: int = 0) -> None:
+    """Note rows that are about to be written, until they are recorded. *inode*: of their new file."""
+    text = declared_tables.json_text
+    writes = [(sink, put.key, text(dict(put.fields)), put.at_ms, inode) for put in puts]
     db.executemany(_NOTE_WRITE, writes)
 
 
@@ -120,9 +132,21 @@ def forget_writes(db: sqlite3.Connection, sink: str, keys: Iterable[str]) -> Non
     db.executemany("DELETE FROM sink_writes WHERE sink = ? AND key = ?", [(sink, key) for key in keys])
 
 
-def inode_at(place: str) -> int:
-    """Return the inode of a place that is a file, or 0."""
-    return (stamp_of_file(Path(place)) or (0,))[-1]
+def settle_unfinished(db: sqlite3.Connection, places: Collection[str]) -> None:
+    """Remove the new files that a killed device left beside *places*, and take back what is noted of them.
+
+    So a write of a file that is still noted has ended, whatever other programs made of the file since. Its
+    inode could not tell: it is given again to the next file.
+    """
+
+    def take_back(inode: int) -> None:
+        for statement in (_NOT_WRITTEN, _LINE_NOT_WRITTEN):
+            db.execute(statement, (inode,))
+
+    noted = {place for (place,) in db.execute(_NOTED)}
+    for folder in {Path(place).parent for place in noted.union(places)}:
+        with suppress(OSError), enter(without_links(str(folder))) as opened:
+            opened.remove_unfinished(take_back)
 
 
 def reopened_ms(db: sqlite3.Connection, row: RecordedRow) -> int:

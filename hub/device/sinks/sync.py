@@ -1,8 +1,9 @@
 """Synchronization of approved rows with a target: reading, merging, writing, retry after a conflict.
 
-The key of a row is derived from its table and id, and its place and fields are noted before it is written. So
-a row is found again, and merged, that was written, but not recorded, when the process died. If another
-program changes the target meanwhile, ``_TRIES`` attempts are made.
+The key of a row is derived from its table and id, and its place and fields are noted before it is written:
+those of a file just before the file is exchanged. So a row is found again, and merged, that was written, but
+not recorded, when the process died. If another program changes the target meanwhile, ``_TRIES`` attempts are
+made.
 """
 
 import sqlite3
@@ -32,6 +33,7 @@ from hub.device.sinks.recorded_rows import (
     note_writes,
     record,
     recorded_rows,
+    settle_unfinished,
 )
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.target import Found, Snapshot, TargetChanged, is_archived
@@ -48,6 +50,9 @@ INSERT INTO sink_states VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (sink) DO UPDATE S
 (excluded.at_ms, excluded.problem, excluded.why, excluded.kind, excluded.missing)
 WHERE (problem, kind, missing) != (excluded.problem, excluded.kind, excluded.missing)
 """
+
+
+_PLACES: Final = "SELECT DISTINCT place FROM sink_rows WHERE sink = ?"
 
 
 class Synced(msgspec.Struct):
@@ -82,6 +87,7 @@ def synchronize(db: sqlite3.Connection, sink: Sink, now: datetime) -> Synced:
         sqlite3.Error: the device's file cannot be written.
     """
     synced = Synced()
+    settle_unfinished(db, [place for (place,) in db.execute(_PLACES, (sink.name,))])
     for attempt in range(_TRIES):
         try:
             _Pass(db, sink, now, synced, is_last=attempt == _TRIES - 1).run()
@@ -143,7 +149,8 @@ class _Pass:
             missed = self._missed([*lost, *vanished])
             self._compare(snapshot, vanished, missed)
             puts, removed = self._due()
-            note_writes(self._db, self._sink.name, puts.values())
+            of_servers = [put for put in puts.values() if put.place not in snapshot.contents]
+            note_writes(self._db, self._sink.name, of_servers)
         self._synced.missing = sorted(vanished - missed)
         self._synced.places |= {row.place for row in self._recorded.values()}
         self._handle_errors(has_accepted=self._write(snapshot, puts, removed))
@@ -311,7 +318,8 @@ class _Pass:
             return False
         agreed = answers.confirmed(self._db, self._sink.name)
         try:
-            results = self._sink.target.write(snapshot._replace(agreed=agreed), [*puts.values()], removed)
+            snapshot = snapshot._replace(agreed=agreed, note=self._note)
+            results = self._sink.target.write(snapshot, [*puts.values()], removed)
         except TargetFailed:
             if len({put.place for put in puts.values()}) == 1:  # of several, the first may be written
                 forget_writes(self._db, self._sink.name, puts)
@@ -332,6 +340,11 @@ class _Pass:
                     self._record_removed(self._recorded[key], snapshot.found[key])
             end_waits(self._db, self._sink.name, self._waits.keys() & {*accepted})
         return bool(accepted)
+
+    def _note(self, puts: Sequence[Put], inode: int) -> None:
+        """Note the rows of a file that is about to be exchanged for one with this *inode*."""
+        with transaction(self._db):
+            note_writes(self._db, self._sink.name, puts, inode)
 
     def _row_to_write(self, key: str, merge: Merge) -> Put:
         approved, row, fields = self._approved[key], self._recorded[key], merge.written or {}

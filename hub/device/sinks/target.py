@@ -1,6 +1,6 @@
 """Interface of a target of approved rows. Fields are texts by column, as an owner types them."""
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import entry_points
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
@@ -52,6 +52,8 @@ class Snapshot(NamedTuple):
         agreed: place and matter of each ``Unconfirmed`` that the owner has agreed to.
         copies: all lines of each key that is on several ones; the first is also in *found*.
         strays: lines of others with the key of a row that is nowhere else.
+        note: called before a file is exchanged for one with these rows, with the inode of the new file, which
+            is left if that fails.
     """
 
     found: Mapping[str, Found]
@@ -62,6 +64,7 @@ class Snapshot(NamedTuple):
     agreed: Collection[tuple[str, str]] = ()
     copies: Mapping[str, Sequence[Found]] = {}
     strays: Mapping[str, Found] = {}
+    note: Callable[[Sequence[Put], int], None] = lambda puts, inode: None
 
 
 Written = Found | TargetFailed | None  # None: not tried, after refusals of other rows

@@ -8,7 +8,7 @@ from codecs import BOM_UTF8
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import datetime
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 from hub.base.dates import DAY
@@ -97,7 +97,6 @@ class TextFile:
     def __init__(self, path: Path, form: Format) -> None:
         self._path = str(path)
         self._form = form
-        self._clean_once = lru_cache(remove_unfinished)  # in a process
         # keys that a file near this one did not have, and its stamp then, by its path
         self._without: dict[str, tuple[Hashable, frozenset[str]]] = {}
         self._strays: dict[str, Found] = {}  # of the last search
@@ -138,8 +137,6 @@ class TextFile:
 
         A place to which rows were moved, and that cannot be read, counts as missing.
         """
-        for folder in {Path(place).parent for place in places}:
-            self._clean_once(folder)
         lines: dict[str, list[Found]] = {}
         contents: dict[str, bytes | None] = {}
         unreadable: dict[str, str] = {}
@@ -244,7 +241,8 @@ class TextFile:
                 continue
             text, newline = text_in(place, before, self._form.newline)
             text = spliced(self._form, text, here, removals, snapshot.tables)
-            replace_content(Path(place), before, bytes_of(text, newline, before), snapshot.agreed)
+            content, note = bytes_of(text, newline, before), partial(snapshot.note, here)
+            replace_content(Path(place), before, content, snapshot.agreed, note)
         return {}
 
 
@@ -293,12 +291,6 @@ def _folder_of(path: Path) -> Folder:
     return enter(str(Path(without_links(str(path))).parent), lists=False)
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove files that a device left in a folder when it was killed while it replaced another one."""
-    with suppress(OSError), enter(without_links(str(folder))) as opened:
-        opened.remove_unfinished()
-
-
 def text_in(place: str, content: bytes | None, newline: str) -> tuple[str, str]:
     """Return a text with line feeds and without its byte order mark, and how its lines end, or *newline*.
 
@@ -331,6 +323,7 @@ def replace_content(
     before: bytes | None,
     content: bytes,
     agreed: Collection[tuple[str, str]] = (),
+    note: Callable[[int], None] = lambda inode: None,
     *,
     is_trial: bool = False,
 ) -> None:
@@ -338,6 +331,7 @@ def replace_content(
 
     Args:
         agreed: place and matter of each ``Unconfirmed`` that the owner has agreed to.
+        note: called before the exchange, with the inode of the new file, which is left if that fails.
         is_trial: write all next to the old file, which stays.
 
     Raises:
@@ -346,11 +340,12 @@ def replace_content(
         TargetFailed: it cannot be written.
     """
 
-    def require_unchanged() -> None:
+    def check(inode: int) -> bool:
         if content_of(path)[0] != before:
             raise TargetChanged(f"{path}: another program changed it just now")
+        note(inode)
+        return True
 
-    remove_unfinished(path.parent)
     try:
         with _folder_of(path) as folder, ExitStack() as opened:
             old: int | None = None
@@ -364,7 +359,7 @@ def replace_content(
                 names = f"it has {info.st_nlink} names (hard links): the others would keep the old text"
                 raise Unconfirmed(str(path), links, names)
             mode = 0o600 if info is None else stat.S_IMODE(info.st_mode)
-            with folder.replacing(path.name, mode=mode, check=require_unchanged) as file:
+            with folder.replacing(path.name, mode=mode, check=check) as file:
                 lost = [] if old is None else copy_access(old, file.fileno())
                 opened.close()  # Windows replaces no open file
                 if lost and (str(path), OWNER) not in agreed:

@@ -117,6 +117,8 @@ class _Death(Fall):
 
 # Acts at the device, of which the look after the last one dies, complete looks, acts at the line.
 LINES = [
+    ("ticked", 0, "opened", False),
+    ("ticked opened", 0, "ticked", True),
     ("ticked", 1, "", True),
     ("ticked", 1, "opened", False),
     ("ticked", 2, "opened ticked", True),
@@ -125,11 +127,13 @@ LINES = [
 ]
 
 
+@pytest.mark.parametrize("replaces", [False, True])
 @pytest.mark.parametrize(("before", "looks", "after", "is_left_done"), LINES)
-def test_own_line_keeps_a_change_of_the_owner_after_a_kill_and_a_look(
-    before: str, looks: int, after: str, is_left_done: bool, tmp_path: Path, bench: SinkBench
+def test_own_line_keeps_a_change_of_the_owner_after_a_kill(
+    before: str, looks: int, after: str, is_left_done: bool, replaces: bool, tmp_path: Path, bench: SinkBench
 ) -> None:
     lines, unharmed = OwnLines(tmp_path, bench), Fall("", 0)
+    lines.replaces = replaces
     row = lines.ids[0]
     key = key_of("tasks", row)
     *others, last = before.split()
@@ -147,12 +151,20 @@ def test_own_line_keeps_a_change_of_the_owner_after_a_kill_and_a_look(
     assert (lines.is_done(key), bench.row(row)["status"] == "done") == (is_left_done, is_left_done)
 
 
-def test_row_opened_before_a_kill_and_ticked_afterwards_is_done(place: Place, bench: SinkBench) -> None:
+@pytest.mark.parametrize("side", ["place", "place replaced", "device"])
+def test_row_opened_before_a_kill_and_ticked_afterwards_is_done(
+    side: str, place: Place, bench: SinkBench
+) -> None:
     row = bench.approve({"title": "Call Ana", "status": "done"})
     look(bench, place)
     act(bench, row, "opened")
     look_and_die(bench, place)
-    act(bench, row, "ticked")
+    if side == "device":
+        act(bench, row, "ticked")
+    else:
+        there = SinkRows(place)
+        there.replaces = side == "place replaced"
+        there.change(key_of("tasks", row), is_done=True)
     place.change_others()
     assert look(bench, place) == ""
     assert (bench.row(row)["status"], is_done(place, row)) == ("done", True)

@@ -1,8 +1,11 @@
 """Boxes of tasks in the notes that they were found in."""
 
+import os
+import signal
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -24,6 +27,7 @@ from protocol.tool_calls import Action, ToolCall
 from tests.support.clock import FakeClock, SeededChance
 
 CLOCK = FakeClock()
+FOLDERS: Final[Any] = import_module("hub.base.system.folders")
 AT = 1_800_000_000_000
 DAY = f"{CLOCK.now().astimezone():%Y-%m-%d}"
 
@@ -76,6 +80,22 @@ class Note:
             found = db.execute('SELECT status, "isApproved" FROM tasks ORDER BY rowid').fetchall()
         return [row[0] for row in found], [bool(row[1]) for row in found], self.path.read_text()
 
+    def die(self, *sinks: Sink, is_written: bool) -> None:
+        """Tick in a process that is killed before or after it exchanges the file for the new one."""
+        child = os.fork()
+        if not child:
+            replace = FOLDERS.replace
+
+            def exchange(*words: Any) -> None:
+                if is_written:
+                    replace(*words)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+            FOLDERS.replace = exchange
+            self.states(*sinks)
+            os._exit(1)
+        assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
     def tick(self, *folders: Path) -> tuple[str, str]:
         """Tick, and return the problem and the text."""
         with connect_shared(self.db) as db:
@@ -106,6 +126,17 @@ def test_tick_changes_only_the_box_of_a_done_task(tmp_path: Path, text: str, quo
     assert note.tick() == ("", after)
     note.path.write_bytes(text.encode())  # its owner opens the box again
     assert note.tick() == ("", text)
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+def test_line_opened_after_a_kill_is_ticked_only_if_no_tick_was_written(
+    is_written: bool, tmp_path: Path
+) -> None:
+    note = Note(tmp_path, "- [ ] Pay\n", "Pay")
+    note.die(is_written=is_written)
+    (tmp_path / "new").write_text("- [ ] Pay\n")
+    (tmp_path / "new").rename(note.path)  # its owner saves the file with a program that replaces it
+    assert note.tick() == ("", "- [ ] Pay\n" if is_written else "- [x] Pay\n")
 
 
 QUOTED: Final = {
@@ -256,13 +287,17 @@ def test_line_of_two_tasks_is_ticked_with_the_last_and_counts_only_as_the_word_o
 
 
 @pytest.mark.parametrize("is_place", [False, True])
-@pytest.mark.parametrize("is_own", [False, True])
+@pytest.mark.parametrize(
+    ("death", "is_own"), [("", False), ("", True), ("before", False), ("before", True), ("after", False)]
+)
 def test_tick_of_the_device_approves_no_suggestion_of_the_same_line(
-    is_own: bool, is_place: bool, tmp_path: Path
+    death: str, is_own: bool, is_place: bool, tmp_path: Path
 ) -> None:
     note = Note(tmp_path, "- [ ] Pay Ana, Pay Bo\n", "Pay Ana")
     sinks = [Sink("todo", TextFile(note.path, Markdown()), ("tasks",), kind="markdown")] * is_place
     note.find("Pay Bo", 2)
+    if death:
+        note.die(*sinks, is_written=death == "after")
     if is_own:
         note.path.write_text("- [x] Pay Ana, Pay Bo\n")
     assert note.states(*sinks) == (["done", "todo"], [True, False], "- [x] Pay Ana, Pay Bo\n")
