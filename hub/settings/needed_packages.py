@@ -1,4 +1,4 @@
-"""Packages of extras that settings need: a hub without them does not start, or leaves files out.
+"""Packages of extras that settings need: a hub without them does not start.
 
 This table is what ``hub check`` and each start of a hub read.
 """
@@ -27,9 +27,6 @@ def found_in_packages(
         if find_spec(package) is None:
             message = f"needs the package {package}, of the extra [{extra}]"
             yield missing(path, message, command_to_add(extra))
-    for number, agent in enumerate(settings.agents):
-        for message, hint in _unread_kinds(agent.file_extensions, settings):
-            yield report.warning(("agents", number, "file_extensions"), message, hint)
 
 
 def _needed_packages(settings: Settings, environ: Mapping[str, str]) -> Iterator[tuple[KeyPath, str, str]]:
@@ -45,23 +42,3 @@ def _needed_packages(settings: Settings, environ: Mapping[str, str]) -> Iterator
                 yield ("storage", "url"), "cluster", package
             if settings.cluster.bus is not None:
                 yield ("cluster", "bus"), "cluster", "nats"
-
-
-def _unread_kinds(endings: tuple[str, ...], settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield message and hint about each of an agent's file extensions that this hub cannot read."""
-    if not endings:
-        return
-    from hub.text import office, pictures
-    from hub.text.files import AUDIO, OFFICE, PICTURES, media_type_of
-
-    for ending in endings:
-        kind = media_type_of(f"x{ending}")
-        if kind in AUDIO and settings.transcription is None:
-            yield f"{ending} is read only with [transcription]", "write that table, or leave it out"
-        for kinds, extra, is_installed in (
-            (OFFICE, "files", office.is_installed),
-            (PICTURES, "ocr", pictures.is_installed),
-        ):
-            if kind in kinds and not is_installed():
-                message = f"{ending} is read only on devices that have the extra [{extra}]: this hub has not"
-                yield message, command_to_add(extra)
