@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.extraction.when.days import find_days
-from hub.extraction.when.resolve import DateContext, days_in, resolve
+from hub.extraction.when.resolve import DateContext, dates_in, days_in, resolve
 from tests.support.families import each
 
 SEVEN_MONTHS = timedelta(days=214)
+ELEVEN_MONTHS = timedelta(days=335)  # a deadline is at most a month in the past
 WRITTEN = date(2026, 11, 28)  # 9 December is a Wednesday, in 2027 a Thursday
 
 # Of ten languages, four of which are not read: weekdays from Monday on, months, and lines with both.
@@ -42,8 +43,10 @@ FORMS = (
 
 
 @st.composite
-def words_and_anchor(draw: st.DrawFn) -> tuple[str, date]:
-    weekdays, months = (names.split() for names in draw(st.sampled_from([*LANGUAGES.values()])))
+def words_and_context(draw: st.DrawFn) -> tuple[str, DateContext]:
+    """Return words for a day, and how they are read: in their language, an unknown one, or in any."""
+    code, both = draw(st.sampled_from([*LANGUAGES.items()]))
+    weekdays, months = (names.split() for names in both)
     named = draw(st.dates(date(2028, 1, 1), date(2028, 12, 31)))  # 29 February, too
     weekday = draw(st.integers(0, 6))
     words = draw(st.sampled_from(FORMS)).format(
@@ -53,27 +56,39 @@ def words_and_anchor(draw: st.DrawFn) -> tuple[str, date]:
         month=months[named.month - 1],
         number=named.month,
     )
-    return words, draw(st.dates(date(2020, 1, 1), date(2032, 12, 31)))
+    anchor = draw(st.dates(date(2020, 1, 1), date(2032, 12, 31)))
+    return words, DateContext(anchor, "UTC", language=draw(st.sampled_from([code, "", None])))
 
 
-@given(words_and_anchor())
-def test_day_with_a_weekday_is_at_most_seven_months_from_its_anchor(drawn: tuple[str, date]) -> None:
-    words, anchor = drawn
-    moments = [resolve(words, anchor=anchor, timezone="UTC", is_due=is_due) for is_due in (False, True)]
-    found = [moment.at for moment in moments if moment]
-    found += [moment.at for moment in days_in(f"send it {words} to Ann", DateContext(anchor, "UTC"))]
+def reach(words: str, context: DateContext) -> timedelta:
+    """Return how far the day of words may be: a weekday that is read chooses among seven months."""
+    days = dates_in(words, language=context.language)
+    if any(day.parts.weekday is not None for day in days):
+        return SEVEN_MONTHS
+    return timedelta.max if "29" in words else ELEVEN_MONTHS  # 29 February is not of each year
+
+
+@given(words_and_context())
+def test_day_with_a_weekday_is_at_most_seven_months_from_its_anchor(
+    drawn: tuple[str, DateContext],
+) -> None:
+    words, context = drawn
+    assert context.today
+    moments = [resolve(words, *context, is_due=is_due) for is_due in (False, True)]
+    moments += days_in(f"send it {words} to Ann", context)
+    found = [(moment.at, moment.words) for moment in moments if moment]
     for text in (words, f"send it {words} to Ann"):
-        days = find_days(text, DateContext(anchor, "UTC"))
-        found += [day.at for day in days if day.at and not day.unclear_words]
-    assert [at for at in found if abs(at.date() - anchor) > SEVEN_MONTHS] == []
+        found += [(day.at, day.words) for day in find_days(text, context) if day.at and not day.unclear_words]
+    assert [row for row in found if abs(row[0].date() - context.today) > reach(row[1], context)] == []
 
 
-@given(words_and_anchor())
-def test_day_without_a_matching_weekday_is_unclear_and_the_nearest(drawn: tuple[str, date]) -> None:
-    words, anchor = drawn
-    for day in find_days(words, DateContext(anchor, "UTC")):
+@given(words_and_context())
+def test_day_without_a_matching_weekday_is_unclear_and_the_nearest(drawn: tuple[str, DateContext]) -> None:
+    words, context = drawn
+    assert context.today
+    for day in find_days(words, context):
         if day.at and day.is_unclear and "29" not in words:  # 29 February is not of each year
-            assert abs(day.at.date() - anchor) <= timedelta(days=183)
+            assert abs(day.at.date() - context.today) <= timedelta(days=183)
 
 
 @each(
