@@ -44,7 +44,8 @@ _ROW: Final = re.compile(
 )
 # Likewise, in files of these names. Their other lines are read as prose, and cost as much.
 _ROWS_OF: Final = {
-    **dict.fromkeys((".csv", ".tsv", "todo.txt"), re.compile("")),
+    **dict.fromkeys((".csv", ".tsv"), re.compile("[^,;\t\r\n]*[,;\t]")),
+    "todo.txt": re.compile(""),
     **dict.fromkeys((".ics", ".ical"), re.compile("[A-Z-]+[;:]|[ \t]")),
     **dict.fromkeys((".org", ".org_archive"), re.compile(r"\*+ |[ \t]*[:#]")),
     ".taskpaper": re.compile("[ \t]*- "),

@@ -128,8 +128,8 @@ def test_calendar_with_an_unread_end_is_not_cut_off() -> None:
     assert (notes.is_cut_off, notes.unread_chars > 0) == (False, True)
 
 
-@pytest.mark.parametrize("name", ["a.org", "a.ics", "a.taskpaper"])
-@pytest.mark.parametrize("shape", ["prose", "days", "one line"])
+@pytest.mark.parametrize("name", ["a.org", "a.ics", "a.taskpaper", "a.csv"])
+@pytest.mark.parametrize("shape", ["times", "days", "one line"])
 def test_prose_in_a_file_of_rows_costs_as_much_as_in_any_other(shape: str, name: str) -> None:
     document = long_text(shape, STRANGER)
     steps = [
