@@ -180,7 +180,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 LOCK_CHARACTERS: Final = 255
 MAX_LOCKS: Final = 16  # acquired together by one request
 MAX_OF_RUN: Final = 2 * MAX_LOCKS  # those of its agent, and its own
-_LOCK: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*", re.ASCII)
+LOCK: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*", re.ASCII)
 
 
 def lock_names(given: Iterable[str]) -> tuple[str, ...]:
@@ -191,7 +191,7 @@ def lock_names(given: Iterable[str]) -> tuple[str, ...]:
     """
     names = tuple(sorted(set(given)))
     for name in names:
-        if len(name) > LOCK_CHARACTERS or _LOCK.fullmatch(name) is None:
+        if len(name) > LOCK_CHARACTERS or LOCK.fullmatch(name) is None:
             shown = name if len(name) <= 40 else f"{name[:40]}..."
             raise CodedError(
                 ErrorCode.BAD_PARAMS,

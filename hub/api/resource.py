@@ -467,6 +467,8 @@ class Resource:
 
 
 # For URLs and command lines, as in hub.toml. Python's ``$`` alone would allow a line feed after the name.
+# Text that is not blank: whoever reads it says what is wrong, so the pattern is of the document alone.
+NotBlank = Annotated[str, Meta(extra_json_schema={"pattern": r"^[^\x00]*[^\s\x00][^\x00]*$"})]
 Name = Annotated[str, Meta(pattern=r"^\w[\w.-]{0,63}$(?!\n)")]
 Instant = Annotated[datetime, Meta(tz=True)]
 

@@ -57,7 +57,7 @@ from hub.settings.declared import written_template
 from hub.settings.reading import FileLines
 from protocol.agent_status import Lifecycle
 from protocol.agent_types import AgentKind
-from protocol.coordination import MAX_CHANGED_AGENTS, MAX_LOCKS, Method
+from protocol.coordination import LOCK, LOCK_CHARACTERS, MAX_CHANGED_AGENTS, MAX_LOCKS, Method
 from protocol.errors import CodedError, ErrorCode
 from protocol.grants import NO_LIMITS, Grant, TokenLimits
 from protocol.ids import AgentId, DeviceId, UserId
@@ -299,7 +299,6 @@ _WRITTEN: Final = (
 # For the document only; ``protocol.requirements`` and ``protocol.coordination`` check, with better messages.
 _NUMBER = "(0|[1-9][0-9]{0,5})"
 _NEEDED = rf"^[A-Za-z0-9_][A-Za-z0-9_.:-]{{0,254}}( *(>=|>|<=|<|==|!=|\^|~) *{_NUMBER}(\.{_NUMBER}){{0,2}})?$"
-_LOCKED = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,254}$"
 
 Need = Annotated[
     str,
@@ -308,7 +307,12 @@ Need = Annotated[
     ),
 ]
 Lock = Annotated[
-    str, Meta(min_length=1, max_length=255, extra_json_schema={"pattern": _LOCKED, "examples": ["mailbox"]})
+    str,
+    Meta(
+        min_length=1,
+        max_length=LOCK_CHARACTERS,
+        extra_json_schema={"pattern": f"^{LOCK.pattern}$", "examples": ["mailbox"]},
+    ),
 ]
 
 

@@ -27,7 +27,7 @@ from hub.base.clock import Clock, from_epoch_ms
 from hub.base.log import Channel
 from hub.base.roles import Scope
 from protocol.agent_status import Lifecycle
-from protocol.coordination import LOCK_CHARACTERS, MAX_LOCKS, Method, lock_names
+from protocol.coordination import LOCK, LOCK_CHARACTERS, MAX_LOCKS, Method, lock_names
 from protocol.errors import CodedError, ErrorCode
 from protocol.frame import Fence
 from protocol.grants import Grant
@@ -75,6 +75,7 @@ _RELEASE: Final = BodyField(
 )
 
 
+LockName = Annotated[str, Meta(extra_json_schema={"pattern": f"^{LOCK.pattern}$"})]
 TtlMs = Annotated[int, Meta(ge=MIN_TTL_MS, le=MAX_TTL_MS)]
 
 
@@ -250,7 +251,9 @@ class LocksResource(Resource):
         self,
         name: str,
         resources: Annotated[
-            Annotated[tuple[str, ...], Meta(min_length=1, max_length=MAX_LOCKS, examples=[["mailbox:anna"]])],
+            Annotated[
+                tuple[LockName, ...], Meta(min_length=1, max_length=MAX_LOCKS, examples=[["mailbox:anna"]])
+            ],
             _LOCK_REQUEST_BODY,
         ],
         ttl_ms: Annotated[TtlMs, _LOCK_REQUEST_BODY] = TTL_MS,

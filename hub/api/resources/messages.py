@@ -11,6 +11,7 @@ from hub.api.resource import (
     MAX_LONG,
     Instant,
     ListPart,
+    NotBlank,
     Paging,
     Resource,
     RetryKey,
@@ -164,7 +165,7 @@ class NudgeBody(View):
 
     aliases: ClassVar = {"message": "content"}
 
-    content: Annotated[str, Meta(examples=["The release is at noon: is the changelog ready?"])]
+    content: Annotated[NotBlank, Meta(examples=["The release is at noon: is the changelog ready?"])]
     deliver: bool = True
     queue_mode: Annotated[_Word, Meta(examples=[str(mode) for mode in QueueMode])] | None = None
     correlation_id: Annotated[_Word, Meta(examples=["order-17"])] | None = None
@@ -486,7 +487,7 @@ class LeadMessageView(View, kw_only=True):
 class LeadMessageBody(View):
     """A message to a lead. *kind*: whether it is to answer a question or to take over work."""
 
-    content: Annotated[str, Meta(examples=["Is the changelog ready?"])]
+    content: Annotated[NotBlank, Meta(examples=["Is the changelog ready?"])]
     kind: LeadKindWord = "question"
     correlation_id: Annotated[_Word, Meta(examples=["order-17"])] | None = None
     reply_tags: Annotated[

@@ -27,6 +27,7 @@ from hub.base.metrics import Metrics
 from hub.base.roles import Scope
 from hub.links import pairing as links_pairing
 from hub.links.failed_attempts import FailedAttempts
+from hub.links.pairing import ALPHABET, LENGTH
 from protocol import keys
 from protocol.errors import CodedError, ErrorCode, connect_command
 from protocol.ids import DeviceId, PairingId, UserId
@@ -70,6 +71,15 @@ class PairedView(View):
     dry_run: bool = False
 
 
+# The document alone has the pattern: a refusal names the first character that no code has.
+_CODE: Final = Meta(
+    min_length=1,
+    max_length=32,
+    extra_json_schema={
+        "pattern": f"^([{ALPHABET}{ALPHABET.lower()}][ -]*){{{LENGTH}}}$",
+        "examples": ["K7QF-2M9X"],
+    },
+)
 _APPROVAL: Final = BodyField(
     "Approval",
     """The code that the device shows. *dry_run*: only return which device it is.
@@ -151,7 +161,7 @@ class PairingsResource(Resource):
     @audited("pairing.approved")
     async def approve(
         self,
-        code: Annotated[str, Meta(min_length=1, max_length=32, examples=["K7QF-2M9X"]), _APPROVAL],
+        code: Annotated[str, _CODE, _APPROVAL],
         actor: Actor,
         pairing_id: Annotated[Annotated[str, Meta(min_length=1, max_length=64)] | None, _APPROVAL] = None,
         name: Annotated[Name | None, _APPROVAL] = None,

@@ -13,6 +13,7 @@ from hub.api.resource import (
     DryRun,
     Instant,
     ListPage,
+    NotBlank,
     Paging,
     Resource,
     RetryKey,
@@ -83,7 +84,7 @@ class QuestionDetail(QuestionView):
 class AskBody(View):
     """A question to ask. *reply_tags*, *reply_source*: of the answer in the board's memory."""
 
-    content: Annotated[str, Meta(examples=["Which colour is the door to be?"])]
+    content: Annotated[NotBlank, Meta(examples=["Which colour is the door to be?"])]
     preferred_channel: Annotated[str, Meta(max_length=CHANNEL_CHARACTERS, examples=["slack"])] | None = None
     correlation_id: Annotated[_Word, Meta(examples=["order-17"])] | None = None
     reply_tags: Annotated[
@@ -308,7 +309,7 @@ class QuestionsResource(Resource):
         caller: Caller,
         question_id: str,
         answer: Annotated[
-            str, Meta(examples=["Red, please."]), BodyField("AnswerBody", "The answer of the person.")
+            NotBlank, Meta(examples=["Red, please."]), BodyField("AnswerBody", "The answer of the person.")
         ],
         dry_run: DryRun = False,
     ) -> QuestionView:
