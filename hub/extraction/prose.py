@@ -190,7 +190,7 @@ class _ProseReader:
         self._items: list[Item] = []
         self._days: dict[tuple[object, ...], list[FoundDay]] = {}
         self._meanings: set[tuple[object, ...]] = set()  # each is suggested once, and once in a quotation
-        self._is_by_others = others_at(quoted) or (lambda place: False)
+        self._is_by_others = others_at(quoted, is_own=True) or (lambda place: False)
         self._lexicon: Lexicon | None = None  # of all passages
         self._people = {name.lower() for name in _MENTIONED.findall(text)}
         self.author = ""  # of a mail, who says "I"

@@ -67,7 +67,9 @@ _QUOTED: Final = re.compile(
 )
 _SIGNS: Final = re.compile(r">(?:[ \t]*>)*[ \t]*")
 _OWN_CALLOUT: Final = re.compile(r"\[!(?!quote|cite)", re.IGNORECASE)
-_INVITATION: Final = re.compile(r"^METHOD\b[^:\n]{0,99}:(?!PUBLISH)", re.MULTILINE | re.IGNORECASE)
+_CALENDAR: Final = re.compile("BEGIN:VC", re.IGNORECASE)  # or a card before one
+_FOLDED: Final = re.compile(r"\r?\n[ \t]")
+_INVITATION: Final = re.compile(r"^METHOD\b[^:\n]{0,99}:(?!PUBLISH\s)", re.MULTILINE | re.IGNORECASE)
 _FRONT_MATTER: Final = re.compile(r"---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*\r?$", re.MULTILINE | re.DOTALL)
 _PROPERTY: Final = re.compile(
     r"^[\"']?([^\W\d_][\w .-]{0,40}?)[\"']?[ \t]*:((?:[^\n]*)(?:\n(?:[ \t-][^\n]*)?)*)", re.MULTILINE
@@ -85,6 +87,16 @@ _NOTION: Final = re.compile(r"^URL: https?://\S+\s*?$", re.MULTILINE)  # of a pa
 _SOURCES: Final = {"source", "sourceurl", "clippedfrom", "quelle", "fuente", "источник", "来源"}
 _LINKS: Final = {"url", "uri", "link", "permalink", "canonical", "canonicalurl", "originalurl"}
 _OF_PAGES: Final = {"author", "authors", "byline", "published", "publisher", "site", "clipped", "saved"}
+# Names of the fields of a mail that was saved or clipped as text.
+_SENDERS: Final = {
+    *("from", "von", "de", "da", "van", "od", "от", "від", "发件人", "寄件者", "差出人", "보낸사람"),
+    *("fra", "från", "kimden", "feladó", "lähettäjä", "από", "מאת", "من"),
+}
+_SUBJECTS: Final = {
+    *("subject", "betreff", "objet", "asunto", "тема", "主题", "主旨", "件名", "제목", "oggetto"),
+    *("onderwerp", "temat", "předmět", "emne", "ämne", "assunto", "konu", "tárgy", "aihe"),
+    *("θέμα", "נושא", "الموضوع"),
+}
 _FORWARD_SUBJECT: Final = re.compile(
     r"(?:\[[^\]\n]{1,40}\]\s?)*(?:fwd?|wg|tr|rv|enc|doorst|pd|v[bsl]|i|ilt|továbbítás|πρθ|пересл|переслано|пер"
     r"|转发|轉寄|轉發|전달|הועבר)\s?(?:\[\d+\])?\s?[:\uff1a]",
@@ -103,10 +115,10 @@ def fields_below(lines: Sequence[str], last: int) -> list[str]:
 
 
 def is_of_others(text: str) -> bool:
-    """Return True for an invitation, and for a page that was clipped: its address is kept with it."""
+    """Return True for an invitation, a clipped page with its address, and a mail with sender and subject."""
     begin = text.lstrip(LEAD)
-    if begin.startswith("BEGIN:VCAL"):
-        return _INVITATION.search(begin) is not None
+    if _CALENDAR.match(begin):
+        return _INVITATION.search(_FOLDED.sub("", begin)) is not None
     front = _FRONT_MATTER.match(begin)
     found = _PROPERTY.findall(front[1]) if front else []
     after = front.end() if front else 0
@@ -114,9 +126,11 @@ def is_of_others(text: str) -> bool:
     found += _FIELD.findall(top[0]) if top else []
     if top and _NOTION.search(top[0]):
         return True
-    named = {re.sub(r"[\W_]", "", name).casefold(): value for name, value in found}
-    addresses = {name for name, value in named.items() if re.search("https?://", value, re.IGNORECASE)}
-    return bool(addresses & _SOURCES or (addresses & _LINKS and named.keys() & _OF_PAGES))
+    fields = [(re.sub(r"[\W_]", "", name).casefold(), value) for name, value in found]
+    addresses = {name for name, value in fields if re.search("https?://", value, re.IGNORECASE)}
+    named = {name for name, _ in fields}
+    is_page = bool(addresses & _SOURCES or (addresses & _LINKS and named & _OF_PAGES))
+    return is_page or bool(named & _SENDERS and named & _SUBJECTS)
 
 
 def quoted_lines(text: str) -> list[tuple[int, int]]:
@@ -124,6 +138,7 @@ def quoted_lines(text: str) -> list[tuple[int, int]]:
     places: list[tuple[int, int]] = []
     before = own = 0  # signs of the line before, and those of callouts
     expected = -1
+    text = text if "\n" in text else text.replace("\r", "\n")  # lines of old Macintosh files
     for match in _QUOTED.finditer(text) if ">" in text else ():
         if match.start() != expected:  # the first line of a block
             before = own = 0
