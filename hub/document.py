@@ -9,7 +9,7 @@ from typing import IO, Final, Literal
 
 import msgspec
 
-from hub.text.quotations import is_forward
+from hub.base.mail_subjects import is_of_forward
 from protocol.items import Provenance, ProvenanceOrigin
 
 # Begins the text of an attachment of a mail, which follows its own.
@@ -96,7 +96,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """
         subject = _SUBJECT.match(self.text)
         places = [match.span() for match in _QUOTED.finditer(self.text)]
-        is_unmarked = not places and subject is not None and is_forward(subject[1], ())
+        is_unmarked = not places and subject is not None and is_of_forward(subject[1])
         return [(0, len(self.text))] if is_unmarked else places
 
     @cached_property

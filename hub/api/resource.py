@@ -466,9 +466,9 @@ class Resource:
                 yield declared, method
 
 
-# For URLs and command lines, as in hub.toml. Python's ``$`` alone would allow a line feed after the name.
-# Text that is not blank: whoever reads it says what is wrong, so the pattern is of the document alone.
+# The method that takes such a text says what is wrong with it: the pattern is of the OpenAPI document alone.
 NotBlank = Annotated[str, Meta(extra_json_schema={"pattern": r"^[^\x00]*[^\s\x00][^\x00]*$"})]
+# For URLs and command lines, as in hub.toml. Python's ``$`` alone would allow a line feed after the name.
 Name = Annotated[str, Meta(pattern=r"^\w[\w.-]{0,63}$(?!\n)")]
 Instant = Annotated[datetime, Meta(tz=True)]
 

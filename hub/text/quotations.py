@@ -13,6 +13,7 @@ from typing import Final
 
 from mailparser_reply import EmailMessage
 
+from hub.base.mail_subjects import is_of_forward
 from hub.text.decoding import LEAD
 
 BULK: Final = "Precedence: bulk"  # line of a mail from a list or a machine
@@ -97,11 +98,6 @@ _SUBJECTS: Final = {
     *("onderwerp", "temat", "předmět", "emne", "ämne", "assunto", "konu", "tárgy", "aihe"),
     *("θέμα", "נושא", "الموضوع"),
 }
-_FORWARD_SUBJECT: Final = re.compile(
-    r"(?:\[[^\]\n]{1,40}\]\s?)*(?:fwd?|wg|tr|rv|enc|doorst|pd|v[bsl]|i|ilt|továbbítás|πρθ|пересл|переслано|пер"
-    r"|转发|轉寄|轉發|전달|הועבר)\s?(?:\[\d+\])?\s?[:\uff1a]",
-    re.IGNORECASE,
-)
 _FORWARD_LINE: Final = re.compile(
     r"forwarded (?:message|mail)|weitergeleitete|пересыла|пересланн|переадресован|перенаправлен"
     r"|message (?:transféré|réexpédié)|(?:mensaje|correo) reenviado",
@@ -255,6 +251,4 @@ def above_quotations() -> re.Pattern[str]:
 
 def is_forward(subject: str, quoted: Sequence[str]) -> bool:
     """Return True if a mail with *quoted* lines forwards another one."""
-    return _FORWARD_SUBJECT.match(subject.strip()) is not None or any(
-        _FORWARD_LINE.search(line[:_FORWARD_CHARS]) for line in quoted[:3]
-    )
+    return is_of_forward(subject) or any(_FORWARD_LINE.search(line[:_FORWARD_CHARS]) for line in quoted[:3])

@@ -547,7 +547,7 @@ class Access:
             await problem(scope, receive, send)
 
     async def _is_read(self, scope: Request, receive: Receive, send: Send) -> bool:
-        """Read the body into the state of *scope*. Return False if it is refused, or the peer is gone."""
+        """Read the body into the state of *scope*. Return False if the body is refused, or its peer left."""
         body = None
         try:
             body = await read_body(receive, within_s=self._body_s, max_bytes=self.body_bytes)

@@ -2,8 +2,8 @@
 
 The base of a row is the fields that both sides had last: a side whose field differs from it was changed.
 Where both sides were changed, the later change counts. If the process died behind the write to a file, what
-was written is the base, and at a server a field that is as it was written. Without a base a tick of either
-side counts, unless the history has a later opening. Different words of other fields stay at both sides then.
+was written is the base. At a server that holds for a field that is as it was written. Without a base a tick
+of either side counts, unless the history has a later opening. Different words of other fields stay at both.
 A line that was moved changes the state of its row: of another title or day, both sides keep theirs until they
 are the same.
 """

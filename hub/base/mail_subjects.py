@@ -1,0 +1,15 @@
+"""Subjects of mails that forward another one, by the marks of mail programs in their languages."""
+
+import re
+from typing import Final
+
+_FORWARD: Final = re.compile(
+    r"(?:\[[^\]\n]{1,40}\]\s?)*(?:fwd?|wg|tr|rv|enc|doorst|pd|v[bsl]|i|ilt|továbbítás|πρθ|пересл|переслано|пер"
+    r"|转发|轉寄|轉發|전달|הועבר)\s?(?:\[\d+\])?\s?[:\uff1a]",
+    re.IGNORECASE,
+)
+
+
+def is_of_forward(subject: str) -> bool:
+    """Return True if a subject begins with the mark of a forwarded mail."""
+    return _FORWARD.match(subject.strip()) is not None
