@@ -1301,8 +1301,8 @@ class _Sentence:
         start, end = closed_span(self._text, start, end)
         parts, at = [], start
         for day in () if keep_days else self._days:
-            counts = self._reader.counts(day, self._start)  # else it is past, or its meaning unclear
-            if start <= day.start and day.end <= end and counts and not self._cuts_word(day):
+            is_in = start <= day.start and day.end <= end and not self._cuts_word(day)
+            if is_in and self._reader.counts(day, self._start):  # else it is past, or its meaning unclear
                 is_apart = self._text.startswith(",", day.end)  # "Concert: 3 April, in the hall"
                 part = self._text[at : day.start].rstrip(" ,:-\u2013\u2014" if is_apart else "")
                 head, _, last = part.rstrip().rpartition(" ")  # "the course is on 3 May, in the hall"
