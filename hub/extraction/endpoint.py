@@ -25,9 +25,9 @@ import anyio.to_thread
 import msgspec
 
 from hub.base.clock import Chance, Clock
-from hub.base.log import Channel
+from hub.base.log import Channel, foreign_words
 from hub.base.metrics import Metrics
-from hub.base.outbound.client import MAX_ANSWER_BYTES, AnswerTooLarge, OutboundClient
+from hub.base.outbound.client import MAX_ANSWER_BYTES, AnswerTooLarge, OutboundClient, was_never_sent
 from hub.base.outbound.rules import AddressRefused, OutboundRules
 from hub.extraction.circuit_breaker import Breaker, Circuit, EndpointRefused
 from hub.extraction.completion import Completion, Unusable, completion_of
@@ -67,6 +67,8 @@ if TYPE_CHECKING:
 CHUNK_TOKENS: Final = 1_500  # long enough for context, short enough that a model overlooks nothing
 IN_FLIGHT: Final = 8
 MAX_TRIES: Final = 6  # with the backoff below, about half a minute of failures is tolerated
+MAX_SILENCES: Final = 2  # of these tries without an answer in time, while others get one
+CONTROL_TRIES: Final = 3
 MAX_REFUSALS: Final = 9  # of one question by a rate limit, each followed by a wait
 MAX_RETRY_AFTER_S: Final = 120.0  # for a longer wait, the run pauses
 
@@ -95,6 +97,8 @@ class EndpointQuestion:
         dialect: dialect of the next attempt.
         spent: usage of all attempts so far.
         failures: attempts without an answer, which are limited.
+        is_late: one of them lasted until a time limit.
+        silences: number of the late ones that no other question explains.
         refusals: refusals by a rate limit, counted separately.
         waited_s: total wait for that rate limit, in seconds.
         unusable: number of unusable answers.
@@ -104,7 +108,8 @@ class EndpointQuestion:
         self.request = request
         self.dialect = Dialect()
         self.spent = Usage()
-        self.failures = 0
+        self.failures = self.silences = 0
+        self.is_late = False
         self.refusals = 0
         self.waited_s = 0.0
         self.unusable = 0
@@ -236,7 +241,7 @@ class Endpoint:
             clock, in_flight=in_flight, requests_per_min=requests_per_min, tokens_per_min=tokens_per_min
         )
         self._sizer = Sizer()
-        self._is_proved = self._has_listed = False
+        self._is_proved = self._has_listed = self._is_late = False
         self._proving = anyio.Lock()
         self.counting = Counting(metrics or Metrics(), name)
         self.counting.watch(
@@ -373,42 +378,52 @@ class Endpoint:
         return answer
 
     async def _first_or_with_others(self, question: EndpointQuestion) -> ModelAnswer:
-        """Ask a question; serialize questions until the endpoint's dialect and availability are known."""
+        """Ask a question; serialize questions until the endpoint's dialect and availability are known.
+
+        An answer that does not come in time may come to other questions, so they are serialized no longer.
+        """
+        answer = None
         if not (self._is_proved or question.request.is_control):
             async with self._proving:
-                if not self._is_proved:
-                    return await self._ask(question)
-        return await self._ask(question)
+                while answer is None and not (self._is_proved or self._is_late):
+                    answer = await self._ask(question)
+        while answer is None:
+            answer = await self._ask(question)
+        return answer
 
-    async def _ask(self, question: EndpointQuestion) -> ModelAnswer:
-        """Make all attempts of one question. The limiter's slot is released between two attempts."""
-        question.dialect = self.dialect
-        while True:
-            tokens = self._sizer.tokens(question.request)
-            async with self.limiter.turn(question.request.user, tokens, again=question.was_asked) as turn:
-                try:
-                    answer = await self._try(question, turn)
-                except EndpointError as trouble:
-                    wait_s = self._wait_s(question, trouble)
-                except RateLimited as refusal:
-                    wait_s = self._sit_out(question, turn, refusal)
-                except UnsupportedParameter as dislike:
-                    request = question.request
-                    if dislike.error.is_too_long and request.thinking_tokens:
-                        # The context has no place for so many thoughts.
-                        room = request.thinking_tokens // 4 // _ROOM_STEP * _ROOM_STEP
-                        question.request = msgspec.structs.replace(request, thinking_tokens=room)
-                        continue
-                    if (refused := self._refused_text(question, dislike.error)) is not None:
-                        return refused
-                    wait_s = self._ask_simpler(question, dislike)
-                else:
-                    # Stored only after a success: a request that always fails must not degrade the dialect
-                    # for others.
-                    self.dialect, self._is_proved = question.dialect, True
-                    return answer
-            if wait_s > 0:
-                await self._clock.sleep(wait_s)
+    async def _ask(self, question: EndpointQuestion) -> ModelAnswer | None:
+        """Make one attempt of a question, and wait if another is to follow: then return None.
+
+        The limiter's slot is released before the wait.
+        """
+        if not question.was_asked:
+            question.dialect = self.dialect
+        tokens = self._sizer.tokens(question.request)
+        async with self.limiter.turn(question.request.user, tokens, again=question.was_asked) as turn:
+            try:
+                answer = await self._try(question, turn)
+            except EndpointError as trouble:
+                wait_s = self._wait_s(question, trouble)
+            except RateLimited as refusal:
+                wait_s = self._sit_out(question, turn, refusal)
+            except UnsupportedParameter as dislike:
+                request = question.request
+                if dislike.error.is_too_long and request.thinking_tokens:
+                    # The context has no place for so many thoughts.
+                    room = request.thinking_tokens // 4 // _ROOM_STEP * _ROOM_STEP
+                    question.request = msgspec.structs.replace(request, thinking_tokens=room)
+                    return None
+                if (refused := self._refused_text(question, dislike.error)) is not None:
+                    return refused
+                wait_s = self._ask_simpler(question, dislike)
+            else:
+                # Stored only after a success: a request that always fails must not degrade the dialect
+                # for others.
+                self.dialect, self._is_proved, self._is_late = question.dialect, True, False
+                return answer
+        if wait_s > 0:
+            await self._clock.sleep(wait_s)
+        return None
 
     async def _try(self, question: EndpointQuestion, turn: LimiterPermit) -> ModelAnswer:
         """Make one attempt.
@@ -427,6 +442,9 @@ class Endpoint:
         except (EndpointError, RateLimited, UnsupportedParameter, ModelError) as error:
             self.counting.tried(end_of(error))
             self.limiter.failed(turn)
+            if isinstance(error, EndpointError) and error.is_late:
+                self._is_late = question.is_late = True
+                question.silences += self.limiter.slow_down(turn)
             raise
         try:
             answer: Completion | Unusable = await self._parsed(question, reply.content)
@@ -496,7 +514,7 @@ class Endpoint:
                 raise OddAnswer(
                     f"{self.place} did not end its thoughts within {limit_s:.0f} s{LESS_THINKING}"
                 ) from None
-            raise EndpointError(f"no whole answer within {limit_s:.0f} s") from None
+            raise self._late(f"no whole answer within {limit_s:g} s") from None
         except AddressRefused as error:
             raise EndpointRefused(
                 f"the model endpoint {self.place.base_url} may not be called: {error}"
@@ -504,7 +522,20 @@ class Endpoint:
         except openai.APIStatusError as error:
             raise self.meaning_of(error) from None
         except openai.APIConnectionError as error:
-            raise EndpointError(f"{error.message} {type(error.__cause__).__name__}") from None
+            cause = error.__cause__
+            if isinstance(error, openai.APITimeoutError) and not was_never_sent(cause):
+                waited_s = self._silence_s(question.request)
+                raise self._late(f"nothing within {waited_s:g} s") from None
+            raise EndpointError(foreign_words(str(cause)) or type(cause).__name__) from None
+
+    def _late(self, what: str) -> EndpointError:
+        hint = f"timeout_s in {self.place.table} of hub.toml sets how long it may take"
+        return EndpointError(f"{what}; {hint}", is_late=True)
+
+    def _silence_s(self, request: ModelRequest) -> float:
+        """Return the longest silence in one try: a model that thinks, or answers others first, is silent."""
+        is_silent = request.thinking_tokens > 0 or request.is_control
+        return self._limit_s(request) if is_silent else self._read_timeout_s
 
     def _limit_s(self, request: ModelRequest) -> float:
         """Return the longest duration of one try."""
@@ -517,15 +548,13 @@ class Endpoint:
 
         # Encoded here: the client would spend a third of a question's time on walking the schema.
         body = msgspec.json.encode(question.dialect.body(self.name, question.request))
-        is_silent = question.request.thinking_tokens > 0  # while it thinks
-        silence_s = self._limit_s(question.request) if is_silent else self._read_timeout_s
         return await client.post(
             "/chat/completions",
             cast_to=openai.HttpxBinaryResponseContent,
             content=body,
             options={
                 "headers": {"Idempotency-Key": question.key},
-                "timeout": openai.Timeout(silence_s, connect=_CONNECT_TIMEOUT_S),
+                "timeout": openai.Timeout(self._silence_s(question.request), connect=_CONNECT_TIMEOUT_S),
             },
         )
 
@@ -551,17 +580,18 @@ class Endpoint:
         """Return the wait before the next attempt. Raises ModelUnavailable after the last one."""
         question.failures += 1
         question.unusable += trouble.is_answer
-        after_s = trouble.after_s
-        if question.failures >= self._max_tries and trouble.is_answer:
+        after_s, is_control = trouble.after_s, question.request.is_control
+        most = min(CONTROL_TRIES, self._max_tries) if is_control else self._max_tries
+        is_silent = question.silences >= MAX_SILENCES or (is_control and question.is_late)
+        is_last = is_silent or question.failures >= most
+        if is_last and trouble.is_answer:
             raise OddAnswer(f"{self.place} answered with {trouble} (asked {question.failures} times)")
-        if question.failures >= self._max_tries or (after_s or 0.0) > MAX_RETRY_AFTER_S:
-            raise ModelUnavailable(
-                f"{self.name} at {self.place.base_url} gave no answer "
-                f"in {question.failures} tries ({trouble})"
-            )
+        if is_last or (after_s or 0.0) > MAX_RETRY_AFTER_S:
+            tries = "1 try" if question.failures == 1 else f"{question.failures} tries"
+            raise ModelUnavailable(f"{self.place} gave no answer in {tries} ({trouble})")
         wait_s = self._backoff_s(question.failures) if after_s is None else after_s
         self._log_retry(question, wait_s, trouble)
-        if after_s is None:
+        if after_s is None or question.failures > 1:  # others need not wait for a text that always fails
             return wait_s
         self.limiter.shut(after_s)
         return 0.0  # the limiter enforces the wait for all questions

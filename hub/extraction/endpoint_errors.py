@@ -43,12 +43,16 @@ class EndpointError(Exception):
     Attributes:
         after_s: the requested wait, or None.
         is_answer: the endpoint reported a success, so that the fault may be of this text alone.
+        is_late: a time limit ended the attempt.
     """
 
-    def __init__(self, why: str, *, after_s: float | None = None, is_answer: bool = False) -> None:
+    def __init__(
+        self, why: str, *, after_s: float | None = None, is_answer: bool = False, is_late: bool = False
+    ) -> None:
         super().__init__(why)
         self.after_s = after_s
         self.is_answer = is_answer
+        self.is_late = is_late
 
 
 class RateLimited(Exception):

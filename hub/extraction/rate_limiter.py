@@ -270,9 +270,10 @@ class LimiterPermit:
         number: sequence number of all turns, in the order of their start.
         before: number of turns that the endpoint had certainly counted before this one.
         before_tokens: tokens reserved by those.
+        is_alone: True if it started while no other turn was under way.
     """
 
-    __slots__ = ("before", "before_tokens", "number", "tokens", "user", "woken")
+    __slots__ = ("before", "before_tokens", "is_alone", "number", "tokens", "user", "woken")
 
     def __init__(self, user: str, tokens: float) -> None:
         self.user = user
@@ -280,6 +281,7 @@ class LimiterPermit:
         self.number = 0  # 0: not started yet
         self.before = 0
         self.before_tokens = 0.0
+        self.is_alone = False
         self.woken = anyio.Event()
 
 
@@ -312,6 +314,8 @@ class Limiter:
         self._numbers = 0
         self._shrunk_at = 0  # number of the last turn started before the pace was reduced
         self._newest_number = 0  # number of the turn with the newest headers
+        self._newest_answered = 0  # the highest number of a turn with an answer
+        self._numbers_at_answer = 0  # turns started before the last answer
         self._tokens = 0.0  # of all turns started
         self._unordered = SlidingWindow(UNORDERED_S)
         now = clock.monotonic()
@@ -373,6 +377,8 @@ class Limiter:
         if tokens is not None:
             self._give_back(turn, tokens)
         self._pace = min(1.0, self._pace + GROWTH)
+        self._newest_answered = max(self._newest_answered, turn.number)
+        self._numbers_at_answer = self._numbers
         self._apply_headers(turn, headers)
 
     def shut(self, after_s: float) -> None:
@@ -383,9 +389,7 @@ class Limiter:
         """Record a refusal by a rate limit, and start no turn for *after_s* seconds."""
         self.shut(after_s)
         self._apply_headers(turn, headers)
-        if turn.number > self._shrunk_at:  # concurrent requests carry no new information
-            self._pace = max(MIN_PACE, self._pace * SHRINK)
-            self._shrunk_at = self._numbers
+        self._shrink(turn, self._pace * SHRINK)
         now = self._clock.monotonic()
         for own, amount in (
             (self._own_tokens, turn.tokens),
@@ -394,6 +398,23 @@ class Limiter:
             if own is not None:
                 own.apply_refusal(amount, after_s, now, self._pace)
                 break
+
+    def slow_down(self, turn: LimiterPermit) -> bool:
+        """Record an answer that did not come in time, because the endpoint may have too many questions.
+
+        Return True if that is not the reason: it was the only question, or a later one was answered.
+        """
+        is_only = turn.is_alone and turn.number == self._numbers
+        if is_only or self._newest_answered > turn.number:
+            return True
+        is_stalled = self._numbers_at_answer < turn.number  # then one question may block all others
+        self._shrink(turn, 1 / self._in_flight if is_stalled else self._pace * SHRINK)
+        return False
+
+    def _shrink(self, turn: LimiterPermit, pace: float) -> None:
+        if turn.number > self._shrunk_at:  # concurrent requests carry no new information
+            self._pace = max(MIN_PACE, min(self._pace, pace))
+            self._shrunk_at = self._numbers
 
     def failed(self, turn: LimiterPermit) -> None:
         """Record a missing or unusable answer: its tokens are returned to the quota of hub.toml."""
@@ -462,6 +483,7 @@ class Limiter:
         self._tokens += turn.tokens
         self._asking += 1
         turn.number = self._numbers
+        turn.is_alone = self._asking == 1
         for quota, amount in self._needs(turn):
             quota.spend(amount)
         turn.woken.set()

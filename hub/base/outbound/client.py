@@ -255,9 +255,9 @@ def trust_store() -> ssl.SSLContext:
     return httpx2.create_ssl_context()
 
 
-def was_never_sent(error: httpx2.TransportError) -> bool:
+def was_never_sent(error: BaseException | None) -> bool:
     """Return True if the call failed before its first byte was sent, as no connection was established."""
-    return isinstance(
+    return error is not None and isinstance(
         error.__cause__, httpcore2.ConnectError | httpcore2.ConnectTimeout | httpcore2.PoolTimeout
     )
 

@@ -389,6 +389,21 @@ async def test_control_question_is_answered_while_the_first_text_is_never_answer
         tasks.cancel_scope.cancel()
 
 
+async def test_text_waits_only_for_the_first_try_of_a_text_that_is_never_answered(oracle: Oracle) -> None:
+    oracle.play(Fault.HANG)
+    async with (
+        aclosing(model_at(oracle.base_url, read_timeout_s=0.3)) as model,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(model.answer, question("a text without an end"))
+        await until(lambda: oracle.stats.calls == 1)
+        oracle.play(Fault.HANG)
+        tasks.start_soon(model.answer, question("a text that waited"))
+        await until(lambda: oracle.stats.calls == 3)
+        await model.answer(question("another text"))
+        tasks.cancel_scope.cancel()
+
+
 async def test_requests_tokens_and_costs_of_an_endpoint_are_counted(oracle: Oracle) -> None:
     metrics = Metrics()
     oracle.play(Fault.RATE_LIMIT, Fault.SERVER_ERROR)

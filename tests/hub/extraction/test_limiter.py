@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -120,6 +121,30 @@ async def six_minutes(provider: Provider, *limiters: Limiter, held: float, count
                 asking.start_soon(ask_on, provider, limiter, f"user {number % 3}", held, counted)
         await provider.clock.pass_time(360)
         asking.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("others", "answered", "is_own", "next_at_once"),
+    [
+        ((), (), True, 8),  # nothing else was asked
+        ((0,), (), False, 1),  # nothing was answered since it was asked
+        ((2,), (), False, 1),
+        ((0, 2), (0,), False, 4),  # the answer to an earlier question
+        ((0, 2), (2,), True, 8),  # a later one was answered first
+    ],
+)
+async def test_late_answer_lowers_the_pace_unless_the_question_alone_explains_the_delay(
+    others: tuple[int, ...], answered: tuple[int, ...], is_own: bool, next_at_once: int
+) -> None:
+    limiter = Limiter(BriskClock(), in_flight=8)
+    async with AsyncExitStack() as stack:
+        turns = {}
+        for number in sorted({1, *others}):
+            turns[number] = await stack.enter_async_context(limiter.turn("anna", 1.0))
+        for number in answered:
+            limiter.answered(turns[number], None, {})
+        assert limiter.slow_down(turns[1]) is is_own
+    assert await taken_at_once(limiter) == next_at_once
 
 
 async def note(limiter: Limiter, user: str, noted: list[str], word: str = "", *, again: bool = False) -> None:
