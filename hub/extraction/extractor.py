@@ -53,6 +53,7 @@ from hub.extraction.model import (
     ModelError,
     ModelRequest,
     Models,
+    OddAnswer,
     PromptMessage,
     Through,
 )
@@ -96,10 +97,9 @@ class ExtractionPass:
         self._text = material.document.text
         self._found: dict[Chunk, list[CheckedRecords]] = {}
         self._failed: ModelError | None = None
-        self._hopeless: ExtractionError | None = None  # raised if nothing can be read
         self._read = 0  # pieces with a complete answer
         self._counts: Counter[str] = Counter()
-        self._declined = ""  # words of the first refusal
+        self._reason: ExtractionError | None = None  # why a part is not read; of several, the first
         self._shared: set[tuple[int, int]] = set()  # places that two pieces have in common
 
     async def read(self, prompt: Prompt | LiteralPrompt, pieces: Sequence[Chunk]) -> None:
@@ -114,7 +114,7 @@ class ExtractionPass:
             for _ in range(min(self._model.in_flight, len(pieces))):
                 readers.start_soon(self._read_on, prompt, todo, readers.cancel_scope)
         if self._failed is None and self._counts["given_up"] and not self._has_anything():
-            self._failed = self._hopeless
+            self._failed = self._reason
         if self._failed is not None:
             self._failed.spent = self.spent
             raise self._failed
@@ -135,7 +135,9 @@ class ExtractionPass:
 
     def noted(self, notes: Notes, *, redacted: int) -> Notes:
         """Return *notes* with the statistics of the reading."""
-        return msgspec.structs.replace(notes, redacted=redacted, declined=self._declined, **self._counts)
+        why = self._reason
+        failed, code = ("", "") if why is None else (str(why), str(why.code))
+        return msgspec.structs.replace(notes, redacted=redacted, failed=failed, code=code, **self._counts)
 
     def _in_order(self) -> Iterator[CheckedRecords]:
         for piece in sorted(self._found, key=lambda piece: piece.start):
@@ -165,7 +167,12 @@ class ExtractionPass:
         if piece.shared:
             self._shared.add((piece.start, piece.start + piece.shared))
         request = prompt.ask(piece)
-        reply, answer, is_corrected = await self._ask_for_records(request)
+        try:
+            reply, answer, is_corrected = await self._ask_for_records(request)
+        except OddAnswer as error:
+            self.spent += error.spent
+            self._counts["unanswered"] += 1
+            return [self._give_up(piece, error)]
         halvings -= _UNREADABLE_COSTS if is_corrected else 0
         records = self._restored(answer)
         is_whole = _is_whole(reply, answer)
@@ -180,7 +187,8 @@ class ExtractionPass:
             ]
         salvaged = (await _checked(self._checking(piece).take_all, records, piece)).items
         if not halves:
-            return [self._give_up(piece, request, reply, salvaged)]
+            unread = _unread(reply, piece.end - piece.start, request.max_tokens)
+            return [self._give_up(piece, unread, salvaged, is_last=reply.is_crowded_out)]
         self._counts["halved"] += 1
         found = await self._read_each(prompt, halves, halvings - 1, is_rest=is_rest)
         rest = self._not_returned(salvaged, [item for checked in found for item in checked.items])
@@ -275,19 +283,20 @@ class ExtractionPass:
         return [item for half, _ in halves for item in half], [item for _, half in halves for item in half]
 
     def _give_up(
-        self, piece: Chunk, request: ModelRequest, reply: ModelAnswer, salvaged: Iterable[Item]
+        self, piece: Chunk, unread: ExtractionError, salvaged: Iterable[Item] = (), *, is_last: bool = False
     ) -> CheckedRecords:
-        """Return the usable rest of a piece without any complete answer, and count the piece as given up."""
+        """Return the usable rest of a piece without any complete answer, and count the piece as given up.
+
+        Args:
+            is_last: the model does not end its thoughts, so it is asked about no other piece.
+        """
         marked = [msgspec.structs.replace(item, warnings=(*item.warnings, "cut_answer")) for item in salvaged]
         chars = piece.end - piece.start
         self._counts += Counter(given_up=1, given_up_chars=chars, salvaged=len(marked))
-        unread = _unread(reply, chars, request.max_tokens)
-        self._hopeless = self._hopeless or unread
-        if unread.code is ErrorCode.MODEL_DECLINED:
-            self._declined = self._declined or reply.refusal or reply.words
-        # A model is unsuitable that could read none of the first three pieces, or does not end its thoughts.
-        if (self._counts["given_up"] >= 3 or reply.is_crowded_out) and not self._has_anything():
-            raise self._hopeless
+        self._reason = self._reason or unread
+        # A model is unsuitable that could read none of the first three pieces.
+        if (self._counts["given_up"] >= 3 or is_last) and not self._has_anything():
+            raise self._reason
         return CheckedRecords(marked, [])
 
     def _has_anything(self) -> bool:
@@ -560,13 +569,20 @@ class Extractor:
             notes=reading.noted(result.notes, redacted=material.redaction.count),
         )
 
-    async def extract_by_rules(self, document: Document, options: ExtractionOptions) -> Extraction:
+    async def extract_by_rules(
+        self, document: Document, options: ExtractionOptions, failure: ExtractionError | None = None
+    ) -> Extraction:
         """Extract by the rules for forms only; the notes say that the document still awaits its model.
 
         The rules for prose are left out: the model will read the prose, in other words.
+
+        Args:
+            failure: why the model does not read the document: then the notes say so.
         """
         found = await self._rules.ask(ToExtract(document=document, options=options, reads_prose=False))
-        notes = msgspec.structs.replace(found.notes, awaits_model=True)
+        notes = msgspec.structs.replace(found.notes, awaits_model=failure is None)
+        if failure is not None:
+            notes = msgspec.structs.replace(notes, unanswered=1, failed=str(failure), code=str(failure.code))
         return msgspec.structs.replace(found, notes=notes)
 
     async def read_all_tables(

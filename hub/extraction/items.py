@@ -177,7 +177,9 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         salvaged: items from truncated answers that no half returned again.
         given_up: pieces without any complete answer: the document is partially read.
         given_up_chars: number of their characters.
-        declined: words with which the model refused one of them for its content; the only text here.
+        unanswered: questions without an answer that could be used: the document is partially read.
+        failed: why a part was not read, in words of the model or its endpoint; the only text here.
+        code: of the error that *failed* describes.
         left_out: new items beyond a limit, by its name; added by the run.
         is_cut_off: the end of a calendar or of its entry is missing: the document is partially read.
         unread_chars: characters in lines whose sentences were not read, as they would cost more than texts
@@ -202,7 +204,9 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     salvaged: int = 0
     given_up: int = 0
     given_up_chars: int = 0
-    declined: str = ""
+    unanswered: int = 0
+    failed: str = ""
+    code: str = ""
     left_out: dict[str, int] = {}
     is_cut_off: bool = False
     unread_chars: int = 0

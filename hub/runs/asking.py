@@ -7,8 +7,8 @@ that were in flight are repeated. Every token is counted once, including those o
 
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Final
 
 import anyio
@@ -29,7 +29,7 @@ from hub.extraction.model import (
     ModelUnavailable,
 )
 from hub.extraction.transcription import Recording, recording_of
-from hub.runs.batches import Batching, Collection
+from hub.runs.batches import MIN_WAIT_S, Batching, BatchPending, Collection
 from hub.runs.budget import Budgets, RunBudget
 from hub.runs.model_gates import ModelGate, ModelGates
 from hub.runs.run_order import RunOrder
@@ -220,7 +220,7 @@ class RunAsking:
             ModelUnavailable, ModelExhausted: the batch could not be submitted.
         """
         if self.collection is not None:
-            with self._closing_gate():
+            async with self._closing_gate():
                 await self.collection.finish()
 
     async def make_room(self) -> None:
@@ -230,16 +230,17 @@ class RunAsking:
             ModelUnavailable, ModelExhausted: the batch could not be submitted.
         """
         if self.collection is not None and self.collection.is_full:
-            with self._closing_gate():
+            async with self._closing_gate():
                 await self.collection.hand_in()
 
-    @contextmanager
-    def _closing_gate(self) -> Iterator[None]:
-        """Close the model's gate if a batch cannot be submitted, as for a question without an answer."""
+    @asynccontextmanager
+    async def _closing_gate(self) -> AsyncIterator[None]:
+        """Close the model's gate if a batch cannot be submitted, and no question is answered, either."""
         try:
             yield
         except ModelUnavailable as exc:
-            self.gate.close(str(exc))
+            if known := await self.gate.ask_control(exc):
+                raise BatchPending(f"{exc}{known}", wait_s=MIN_WAIT_S) from exc
             raise
 
     @property

@@ -78,7 +78,8 @@ def ending_of(
                 wait_s = _wait(chance, order.dispatches, SENT_BACK_BASE_S, cap_s)
                 return AttemptEnding(event=RunEvent.SENT_BACK, reason=str(exc), error=str(exc), wait_s=wait_s)
             if order.attempt < order.max_attempts:
-                return retried(str(exc), order, chance)
+                wait_s = _wait(chance, order.attempt - 1, RETRY_BASE_S, RETRY_CAP_S)
+                return AttemptEnding(event=RunEvent.RETRIED, reason=str(exc), error=str(exc), wait_s=wait_s)
             reason = f"given up after {order.attempt} attempts: {exc}"
             return AttemptEnding(
                 event=RunEvent.FAILED, reason=reason, code=exc.code, outcome=RunOutcome.ERROR
@@ -92,12 +93,6 @@ def ending_of(
             log.error("run.broke", exc=wordless(exc))
             code, reason = ErrorCode.INTERNAL, f"{ErrorCode.INTERNAL}: {type(exc).__name__}"
             return AttemptEnding(event=RunEvent.FAILED, reason=reason, code=code, outcome=RunOutcome.ERROR)
-
-
-def retried(reason: str, order: RunOrder, chance: Chance) -> AttemptEnding:
-    """Return an ending with another attempt after a wait."""
-    wait_s = _wait(chance, order.attempt - 1, RETRY_BASE_S, RETRY_CAP_S)
-    return AttemptEnding(event=RunEvent.RETRIED, reason=reason, error=reason, wait_s=wait_s)
 
 
 def _wait(chance: Chance, tries: int, base_s: float, cap_s: float) -> float:

@@ -755,12 +755,11 @@ def may_change(answer: Answer) -> bool:
 
 def missing_of(notes: Notes) -> tuple[ErrorCode, str] | None:
     """Return the code and message of what the notes on the reading say is missing; None: nothing is."""
-    if notes.given_up_chars:
-        return (
-            ErrorCode.MODEL_DECLINED if notes.declined else ErrorCode.MODEL_ANSWER_CUT_OFF,
-            f"no whole answer could be had about {notes.given_up_chars} characters of it; the rest was read"
-            + (f"; the model refused: {notes.declined}" if notes.declined else ""),
-        )
+    if notes.given_up_chars or notes.unanswered:
+        about = f" about {notes.given_up_chars} characters of it" if notes.given_up_chars else ""
+        message = f"no whole answer could be had{about}; the rest was read"
+        code = ErrorCode(notes.code or ErrorCode.MODEL_ANSWER_CUT_OFF)
+        return code, ": ".join(filter(None, (message, notes.failed)))
     if notes.lost:
         return (
             ErrorCode.MODEL_ANSWER_INVALID,

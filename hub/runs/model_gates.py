@@ -1,9 +1,9 @@
 """Gates of models: runs wait while a model does not answer, until a probe succeeds.
 
-A question without an answer after all attempts closes its model's gate, unless another question was answered
-in the meantime. The gate stays open if the model answers its own question about no text: the fault is that of
-one text then. While a gate is closed, no question is asked. Rules still extract items, and runs wait for the
-rest as rows (PAUSED, ``model_away``).
+After a question without an answer, the gate asks the model one of its own, about no text. The gate closes if
+that one has no answer, either; otherwise the fault is that of one text, which fails alone. While a gate is
+closed, no question is asked. Rules still extract items, and runs wait for the rest as rows (PAUSED,
+``model_away``).
 
 As long as runs wait, the model's endpoints are probed for their list of models. The waiting runs are in the
 database. The state of a gate is lost in a restart, and the first probe is then made at once.
@@ -11,7 +11,7 @@ database. The state of a gate is lost in a restart, and the first probe is then 
 
 import math
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final
 
 import anyio
@@ -24,6 +24,7 @@ from hub.extraction.circuit_breaker import OPEN
 from hub.extraction.model import (
     LanguageModel,
     ModelError,
+    ModelExhausted,
     ModelRequest,
     Models,
     ModelUnavailable,
@@ -54,7 +55,6 @@ CONTROL: Final = ModelRequest(  # costs some 20 tokens
     max_tokens=16,
     is_control=True,
 )
-CONTROL_S: Final = 60.0
 
 
 class ModelGate:
@@ -80,7 +80,9 @@ class ModelGate:
         """Track one question inside the block; cancel it if the gate closes meanwhile.
 
         Raises:
-            ModelUnavailable: the gate is closed, or was closed while the question waited.
+            ModelUnavailable: the gate is closed, or was closed while the question waited; or neither this
+                question nor the one about no text has an answer.
+            ModelExhausted: the question about no text was refused by a rate limit, for example.
             OddAnswer: the model answers, but not about this text.
         """
         if self.away is not None:
@@ -92,9 +94,11 @@ class ModelGate:
                 yield
             except (ModelUnavailable, OddAnswer) as exc:
                 self._asking.discard(scope)
-                if self._answers == answers and not await self._answers_control(exc):
-                    raise ModelUnavailable(str(exc), spent=exc.spent) from None
-                raise
+                if isinstance(exc, ModelUnavailable):
+                    answers = self._answers  # those before it failed prove nothing
+                others = await self.ask_control(exc, since=answers)
+                kind = OddAnswer if others else ModelUnavailable
+                raise kind(f"{exc}{others}", spent=exc.spent) from None
             except ModelError:  # a refusal proves that the model answers, and must reach the caller
                 self._answered()
                 raise
@@ -105,24 +109,38 @@ class ModelGate:
         if scope.cancelled_caught:
             raise ModelUnavailable(self.away or "the model was away")
 
-    async def _answers_control(self, error: ModelError) -> bool:
-        """Return True if the model answers, though not about a text; else close the gate.
+    async def ask_control(self, error: ModelError, *, since: int | None = None) -> str:
+        """Ask the question about no text, unless another one was answered. Close the gate without an answer.
+
+        Returns:
+            what is known of other questions, in words that follow *error*; empty if the gate is closed.
 
         Args:
             error: about the text; the costs of the control are added to its own.
-        """
-        answers = self._answers
-        async with self._controlling:
-            if self.away is None and self._answers == answers and not await self._model_answers(error):
-                self.close(str(error))
-            return self.away is None
+            since: number of answers, any further one of which proves it; None: those so far.
 
-    async def _model_answers(self, error: ModelError) -> bool:
-        if await self._model.reach() is None:
-            with anyio.move_on_after(CONTROL_S), suppress(ModelUnavailable, OddAnswer):
-                error.spent += (await self._model.answer(CONTROL)).usage
-                return True
-        return False
+        Raises:
+            ModelExhausted: it cannot be known before the endpoint takes questions again.
+        """
+        answers = self._answers if since is None else since
+        async with self._controlling:
+            if self.away is None and self._answers == answers:
+                try:
+                    error.spent += (await self._model.answer(CONTROL)).usage
+                    self._answered()
+                except ModelError as exc:
+                    error.spent += exc.spent
+                    match exc:
+                        case _ if self._answers != answers:  # another question was answered meanwhile
+                            pass
+                        case ModelExhausted():
+                            exc.spent = error.spent
+                            raise
+                        case ModelUnavailable() | OddAnswer():
+                            self.close(str(exc))
+                        case _:  # a refusal keeps no run waiting, and is not the fault of one text
+                            return f"; of a question about no text: {exc}"
+            return "" if self.away else ", though it answers other questions"
 
     def _answered(self) -> None:
         self._answers += 1

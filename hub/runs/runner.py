@@ -21,12 +21,12 @@ from hub.base.metrics import Metrics
 from hub.base.name_lists import count_waiting, counted
 from hub.document import Document
 from hub.extraction.extractor import Extractor
-from hub.extraction.items import ExtractionOptions, Notes
+from hub.extraction.items import Extraction, ExtractionOptions, Notes
 from hub.extraction.model import ExtractionError, ModelError, ModelUnavailable
 from hub.links.device_link import DeviceLink
-from hub.runs.asking import Asking
+from hub.runs.asking import Asking, UnitAsking
 from hub.runs.attempt import Attempt, DocumentReading
-from hub.runs.attempt_ending import AttemptEnding, ending_of, gravest, retried, wordless
+from hub.runs.attempt_ending import AttemptEnding, ending_of, gravest, wordless
 from hub.runs.budget import BudgetReached
 from hub.runs.delivery import NOT_READ, POSTPONED, ItemDelivery, TableRefused, declare, missing_of
 from hub.runs.interrupt import Interrupt
@@ -158,7 +158,11 @@ class Runner:
             raise broken
         if broken is not None and interrupt.event is None:
             order = attempt.order
-            is_model_away = isinstance(broken, ModelUnavailable) and await self._waits_for_model(order)
+            is_model_away = (
+                isinstance(broken, ModelUnavailable)
+                and self._asking.away(order) is not None
+                and self._may_wait(order)
+            )
             return ending_of(broken, order, attempt.state, self._chance, is_model_away=is_model_away)
         if interrupt.event is not None:
             return AttemptEnding(event=interrupt.event, reason=interrupt.reason)
@@ -423,45 +427,10 @@ class Runner:
                 attempt.unread += entries.get(document.unit_key, NO_ENTRY).tried_at < order.fire_at
                 await self._fail(order, reading, ErrorCode.LIMIT_REACHED, NOT_READ, is_tried=False)
                 return
-            try:
-                with interrupt.thinking() as thinking, attempt.window.plans.expected():
-                    models = reading.asking.models
-                    if document.recording is not None:
-                        document = await unit.transcribed(document)
-                    document = await self._own_rows.blank(order.user_id, document)
-                    reading = reading._replace(document=document)
-                    found = await self._extractor.extract(
-                        document, reading.extraction_config, through=unit.through, models=models
-                    )
-                if thinking.cancelled_caught or unit.is_waiting:
-                    return
-            except BudgetReached as exc:
-                attempt.is_broke = True
-                await self._fail(order, reading, exc.code, str(exc))
+            if (extracted := await self._extracted(attempt, reading, unit, interrupt)) is None:
                 return
-            except ModelUnavailable as exc:
-                if reading.message is not None:  # a message is read only once, so it must be read completely
-                    raise
-                if document.recording is not None:  # there is no text for the rules
-                    await self._fail(order, reading, exc.code, str(exc))
-                    return
-                attempt.unanswered = str(exc)
-                try:
-                    found = await self._extractor.extract_by_rules(document, reading.extraction_config)
-                except ExtractionError as failure:
-                    await self._fail(order, reading, failure.code, str(failure))
-                    return
-            except ExtractionError as exc:
-                await self._fail(order, reading, exc.code, str(exc))
-                await unit.forget(unit.asked)
-                return
-            except Exception as exc:  # a document that breaks the extractor must not break its run
-                broken = gravest(exc)
-                if isinstance(broken, ModelError | StorageError):
-                    raise
-                log.error("unit.broke", exc=wordless(broken))
-                await self._fail(order, reading, ErrorCode.INTERNAL, type(broken).__name__)
-                return
+            reading, found = extracted
+            document = reading.document
             with suppress(anyio.WouldBlock):
                 self._behind.acquire_nowait()
                 slots.release()
@@ -482,7 +451,7 @@ class Runner:
                 await self._fail(order, reading, ErrorCode.BUSY, str(exc))
                 return
             attempt.unread_languages.update(found.notes.unread_languages)
-            if found.notes.given_up_chars or found.notes.lost:
+            if found.notes.given_up_chars or found.notes.lost or found.notes.unanswered:
                 await unit.forget(unit.useless)
             attempt.is_full = attempt.is_full or "items_per_run" in plan.left_out
             if plan.settled is None:
@@ -501,6 +470,65 @@ class Runner:
             slot.release()
             if recording is not None:
                 recording.close()
+
+    async def _extracted(
+        self, attempt: Attempt, reading: DocumentReading, unit: UnitAsking, interrupt: Interrupt
+    ) -> tuple[DocumentReading, Extraction] | None:
+        """Return the items of a document with its text; None if it failed, or is left to another attempt."""
+        order = attempt.order
+        try:
+            with interrupt.thinking() as thinking, attempt.window.plans.expected():
+                if reading.document.recording is not None:
+                    reading = reading._replace(document=await unit.transcribed(reading.document))
+                document = await self._own_rows.blank(order.user_id, reading.document)
+                reading = reading._replace(document=document)
+                found = await self._extractor.extract(
+                    document, reading.extraction_config, through=unit.through, models=reading.asking.models
+                )
+            if thinking.cancelled_caught or unit.is_waiting:
+                return None
+            if reading.message is None or not found.notes.unanswered:
+                return reading, found
+            # A message is read only once, so it must be read completely.
+            await self._fail(order, reading, ErrorCode(found.notes.code), found.notes.failed)
+        except BudgetReached as exc:
+            attempt.is_broke = True
+            await self._fail(order, reading, exc.code, str(exc))
+        except (ModelUnavailable, ExtractionError) as exc:
+            return await self._without_model(attempt, reading, unit, exc)
+        except Exception as exc:  # a document that breaks the extractor must not break its run
+            broken = gravest(exc)
+            if isinstance(broken, ModelError | StorageError):
+                raise
+            log.error("unit.broke", exc=wordless(broken))
+            await self._fail(order, reading, ErrorCode.INTERNAL, type(broken).__name__)
+        return None
+
+    async def _without_model(
+        self,
+        attempt: Attempt,
+        reading: DocumentReading,
+        unit: UnitAsking,
+        error: ModelUnavailable | ExtractionError,
+    ) -> tuple[DocumentReading, Extraction] | None:
+        """Return what rules find in a file that the model does not read; None if the unit failed."""
+        document, lasting = reading.document, error if isinstance(error, ExtractionError) else None
+        if lasting is None and reading.message is not None:
+            raise error  # the run waits, as a message is read only once
+        failure: ModelError = error
+        if reading.message is None and document.recording is None:  # else there is no text for the rules
+            try:
+                found = await self._extractor.extract_by_rules(document, reading.extraction_config, lasting)
+                if lasting is None:
+                    attempt.unanswered = str(error)
+                if lasting is None or found.items:
+                    return reading, found
+            except ExtractionError as exc:
+                failure = exc
+        await self._fail(attempt.order, reading, failure.code, str(failure))
+        if lasting is not None:
+            await unit.forget(unit.asked)
+        return None
 
     async def bring(
         self,
@@ -589,11 +617,9 @@ class Runner:
                 attempt.postponed.add(unit_key)
         self._watch.changed(order.run_id)
 
-    async def _waits_for_model(self, order: RunOrder) -> bool:
-        """Return True if the model's gate is closed and the run is young enough to wait."""
-        row = await self._store.read(runs.get_run, order.run_id)
-        age_ms = now_ms(self._clock) - row.created_at
-        return self._asking.away(order) is not None and age_ms < MODEL_WAIT_S * 1_000
+    def _may_wait(self, order: RunOrder) -> bool:
+        """Return True if the run is young enough to wait for its model."""
+        return now_ms(self._clock) - order.created_at < MODEL_WAIT_S * 1_000
 
     async def _end_of_postponed(self, attempt: Attempt) -> AttemptEnding | None:
         """Return the ending of an attempt whose files wait for the model, or None if none does."""
@@ -616,18 +642,14 @@ class Runner:
         waiting = [unit for unit in postponed if unit.unit_key in attempt.postponed]
         if not waiting:
             return None
-        away, why = self._asking.away(order), attempt.unanswered
-        if why is None or await self._waits_for_model(order):
+        why = self._asking.away(order) or attempt.unanswered or "it is asked again now"
+        if self._may_wait(order):
             row = await self._store.read(runs.get_run, order.run_id)
-            read = counted(row.units_done, "file")
-            message = f"{read} read by rules; {count_waiting(len(waiting), 'file')} for the model"
-            return AttemptEnding(
-                event=RunEvent.MODEL_AWAY, reason=f"{message}: {away or why or 'not asked yet'}"
-            )
-        if away is None and order.attempt < order.max_attempts:
-            return retried(why, order, self._chance)
-        error = f"what no rule reads in it was not read: {why}"
+            read, waits = counted(row.units_done, "file"), count_waiting(len(waiting), "file")
+            reason = f"{read} read by rules; {waits} for the model: {why}"
+            return AttemptEnding(event=RunEvent.MODEL_AWAY, reason=reason)
         for unit in waiting:
+            error = f"what no rule reads in it was not read: {why}"
             await self._fail_read(order, unit, ErrorCode.MODEL_UNAVAILABLE, error)
         return None
 

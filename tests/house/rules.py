@@ -133,7 +133,7 @@ RAISE_NO_GROUP: Final = {
     "hub.connectors.process": {"_call"},
     "hub.coordination.gateway_watch": {"_lead", "_turn"},
     "hub.device.run_reading": {"_read_with_reminders"},
-    "hub.extraction.extractor": {"_read_piece", "read"},
+    "hub.extraction.extractor": {"_ask_for_records", "_read_piece", "read"},
     "hub.lab.evaluation": {"read"},
     "hub.runs.mailbox_visit": {"_flush", "_pages", "_read_page", "read"},
 }

@@ -2,7 +2,15 @@
 
 from typing import Final, NamedTuple
 
-from hub.extraction.model import REFUSED, Finish, ModelAnswer, ModelError, ModelRefused, OddAnswer
+from hub.extraction.model import (
+    REFUSED,
+    Finish,
+    ModelAnswer,
+    ModelError,
+    ModelRefused,
+    ModelUnavailable,
+    OddAnswer,
+)
 from protocol.errors import ErrorCode
 from protocol.work import Usage
 
@@ -58,6 +66,11 @@ OUTCOMES: Final = (
         "a success without a text in a known form, six times",
         ErrorCode.MODEL_ANSWER_INVALID,
         OddAnswer(f"the model answered with {WORDS}"),
+    ),
+    Outcome(
+        "HTTP 5xx six times, or nothing in time, while a short question about no text is answered",
+        ErrorCode.MODEL_ANSWER_INVALID,
+        ModelUnavailable(f"the model gave no answer in 6 tries (HTTP 500: {WORDS})"),
     ),
     Outcome(
         "prose in place of a list, twice",

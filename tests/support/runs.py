@@ -57,7 +57,10 @@ TAKEN = Answer(result={"id": "row"})
 
 
 class KeywordModel:
-    """A ``LanguageModel`` that finds nothing, and raises what a word in the text stands for."""
+    """A ``LanguageModel`` that finds nothing, and raises what a word in the text stands for.
+
+    Without *answers_control*, it is away with the first of these errors.
+    """
 
     name, chunk_tokens, in_flight, is_literal, price = "keyword", 1_500, 4, False, Price()
 
@@ -68,6 +71,7 @@ class KeywordModel:
         self.said = '{"items": []}'
         self.usage = Usage(1, 10, 2)
         self.errors: dict[str, Exception] = {}
+        self.answers_control = False
         self.on_ask: Callable[[], None] = lambda: None
         self.may_answer = anyio.Event()
         self.may_answer.set()
@@ -77,6 +81,10 @@ class KeywordModel:
         return str(next(iter(self.errors.values()))) if self.errors else None
 
     async def answer(self, request: ModelRequest) -> ModelAnswer:
+        if request.is_control:
+            if self.errors and not self.answers_control:
+                raise next(iter(self.errors.values()))
+            return ModelAnswer(text=self.said, finish=self.finish, usage=Usage())
         self.asked += 1
         self.requests.append(request)
         self.on_ask()

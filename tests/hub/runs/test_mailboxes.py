@@ -23,7 +23,7 @@ from hub.connectors.calling import (
     Unavailable,
 )
 from hub.connectors.connector import Address, Connector, Message
-from hub.extraction.model import Models
+from hub.extraction.model import ModelError, Models, ModelUnavailable, OddAnswer
 from hub.runs.interrupt import Interrupt
 from hub.text.files import MAIL
 from protocol.capabilities import CapabilityName
@@ -881,3 +881,26 @@ async def test_run_whose_connector_agent_or_device_is_removed_meanwhile_is_no_fa
         assert row.reason == "what the run uses was removed meanwhile: there is no connector 'work-id'"
     else:
         assert row.state is RunState.PAUSED, "what was found waits for the device"
+
+
+@pytest.mark.parametrize("parts", [1, 20])
+@pytest.mark.parametrize("error", [ModelUnavailable("HTTP 500"), OddAnswer("a page")])
+async def test_message_without_an_answer_of_the_model_fails_alone_and_is_asked_about_by_the_next_run(
+    bench: Bench, mailbox: Mailbox, error: ModelError, parts: int
+) -> None:
+    mailbox.add("t1")
+    prose = "The weather of that day was rather fine in all of the valley. " * parts
+    mailbox.add("t2", f"- [ ] t2\n\n# One\n\nA riddle to read.\n\n# Two\n\n{prose}")
+    mailbox.add("t3")
+    bench.model.chunk_tokens = 60
+    bench.model.errors["riddle"], bench.model.answers_control = error, True
+    link = bench.connect()
+    run = await bench.run()
+    assert (shown(run), run.attempt) == ((RunState.COMPLETED, RunOutcome.PARTIAL), 1)
+    (failed,) = run.errors
+    assert (failed.unit_key, str(error) in failed.message) == ("t2", True)
+    assert (titles(link), await state_of(bench, "t2")) == (["t1", "t3"], ("failed", 1))
+
+    bench.model.errors.clear()
+    assert shown(await bench.run()) == DONE
+    assert titles(link) == ["t1", "t3", "t2"]

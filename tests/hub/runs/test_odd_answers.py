@@ -1,18 +1,22 @@
 """Odd answers about one text of five: the others are read, and the run ends and says what came."""
 
 from contextlib import aclosing
+from math import inf
+from typing import Any
 
 import anyio
 import pytest
 
-from hub.extraction.endpoint import Chain
+from hub.extraction.endpoint import MAX_TRIES, Chain
 from hub.runs.failures import explain
 from protocol.lifecycles import RunOutcome, RunState
 from storage.runs.runs import RunRow
 from storage.store import open_store
 from tests.hub.extraction.conftest import HastyClock, model_at
-from tests.support.oracle import plant
+from tests.support.oracle import Oracle, plant
+from tests.support.oracle.asker import text_of
 from tests.support.oracle.odd import READABLE, UNREADABLE, Odd, OddOracle
+from tests.support.oracle.wire import HttpResponse
 from tests.support.runs import Bench, declare_agent, folder, titles
 
 WORD = "Zoé"
@@ -25,6 +29,7 @@ FILES = {
 }
 OTHERS = ["mend the gate", "order paper", "send the quote", "water the roses"]
 MAX_ATTEMPTS = 5  # of a run
+READ_S, TRY_S = 0.5, 1.2
 NO_JSON = "answered with no JSON object"
 NO_LIST = "answered with no list of choices"
 NO_TEXT = "could not be read: it has no text"
@@ -37,6 +42,9 @@ SAID = {
     "content: number": "it says: 42",
     "content: prose": "it says: As a language model, I like the weather.",
     "content: half": "it breaks off",
+    "content: encoded": "it breaks off",
+    "content: other": "it breaks off",
+    "tool call": "it breaks off",
     "content": NO_TEXT,
     "refusal": "the model refused 69 characters of text: I cannot help with that.",
     "finish: content filter": "the model refused 69 characters of text: content_filter",
@@ -49,13 +57,25 @@ SAID = {
     "5 MiB": "answered with more than 4,194,304 bytes",
     "stream: error": "answered with HTTP 200: upstream said no",
     "stream: broken off": "it does not say how it ended",
+    "body": NO_LIST,
     "gzip": "gave no answer in 6 tries (Error -3 while decompressing data",
     "broken off": "gave no answer in 6 tries (peer closed connection without sending complete message body",
-    "broken": "gave no answer in 6 tries (illegal chunk header",
+    "broken chunks": "gave no answer in 6 tries (illegal chunk header",
+    "last chunk": "gave no answer in 6 tries (peer closed connection without sending complete message body",
+    "head": "gave no answer in 6 tries (Receive buffer too long)",
+    "length": "gave no answer in 6 tries (bad Content-Length)",
     "no HTTP": "gave no answer in 6 tries (Server disconnected",
     "closed": "gave no answer in 6 tries (Server disconnected",
+    "never": f"gave no answer in 2 tries (nothing within {READ_S} s; timeout_s in [model] of hub.toml sets",
+    "endless": f"gave no answer in 2 tries (no whole answer within {TRY_S} s; timeout_s in [model]",
+    "408": "gave no answer in 6 tries (HTTP 408",
+    "413": "refused the request (HTTP 413",
+    "429": "on tokens per min (TPM): Limit 300, Requested 700.; the model's context is too small",
+    "500, asks": "gave no answer in 1 try (HTTP 500",
     "500": "gave no answer in 6 tries (HTTP 500",
     "502": "gave no answer in 6 tries (HTTP 502",
+    "503": "gave no answer in 6 tries (HTTP 503",
+    "999": "gave no answer in 6 tries (HTTP 999: beyond all numbers)",
     "400": "refused the request (HTTP 400",
     "401": "refused our key (HTTP 401)",
     "307": "sends us elsewhere (HTTP 307)",
@@ -63,12 +83,13 @@ SAID = {
 }
 
 
-async def run_over_five(odd: Odd) -> tuple[list[RunRow], list[str], str]:
-    """Return the run after each attempt, the inserted titles, and what is said of its errors."""
+async def run_over_five(odd: Odd) -> tuple[list[RunRow], list[str], str, int]:
+    """Return the run after each attempt, the inserted titles, the words about errors, and the odd answers."""
     oracle = OddOracle(odd, word=WORD)
     async with anyio.create_task_group() as tasks:
         await tasks.start(oracle.serve)
-        endpoint = model_at(oracle.base_url, clock=HastyClock(0.0), read_timeout_s=5.0)
+        endpoint = model_at(oracle.base_url, clock=HastyClock(0.0), read_timeout_s=READ_S)
+        endpoint._try_timeout_s = TRY_S
         async with open_store("sqlite://") as store, aclosing(endpoint):
             bench = Bench(store, await declare_agent(store), model=Chain([endpoint]))  # type: ignore[arg-type]
             link = bench.connect(runs=folder(**FILES) * MAX_ATTEMPTS)
@@ -78,12 +99,12 @@ async def run_over_five(odd: Odd) -> tuple[list[RunRow], list[str], str]:
                 runs.append(await bench.run())
         tasks.cancel_scope.cancel()
     said = "; ".join(explain(error, runs[-1], "desk").sentence for error in runs[-1].lasting_errors)
-    return runs, sorted(map(str, titles(link))), said
+    return runs, sorted(map(str, titles(link))), said, oracle.asked_odd
 
 
 @pytest.mark.parametrize("odd", READABLE.values(), ids=READABLE)
 async def test_answer_with_a_text_in_an_odd_form_is_read_at_once(odd: Odd) -> None:
-    (run,), found, _ = await run_over_five(odd)
+    (run,), found, *_ = await run_over_five(odd)
     assert (run.outcome, found) == (RunOutcome.SUCCESS, sorted([*OTHERS, "paint the fence"]))
     assert run.usage.requests == len(FILES)
     assert run.usage.prompt_tokens + run.usage.completion_tokens < 20_000  # whatever the odd answer counts
@@ -91,10 +112,10 @@ async def test_answer_with_a_text_in_an_odd_form_is_read_at_once(odd: Odd) -> No
 
 @pytest.mark.parametrize("name", UNREADABLE)
 async def test_answer_without_a_text_fails_one_file_alone_in_words_about_the_answer(name: str) -> None:
-    runs, found, said = await run_over_five(UNREADABLE[name])
+    runs, found, said, tries = await run_over_five(UNREADABLE[name])
     assert found == OTHERS
-    assert RunState.PAUSED not in [run.state for run in runs]
-    assert (runs[-1].outcome, runs[-1].units_failed) == (RunOutcome.PARTIAL, 1)
+    assert [(run.outcome, run.units_failed) for run in runs] == [(RunOutcome.PARTIAL, 1)]
+    assert tries <= MAX_TRIES
     assert next(words for begin, words in SAID.items() if name.startswith(begin)) in said
 
 
@@ -110,3 +131,44 @@ async def test_endpoint_with_odd_answers_about_all_texts_lets_the_run_wait() -> 
         tasks.cancel_scope.cancel()
     assert (run.state, run.units_failed) == (RunState.PAUSED, 0)
     assert "answered with an empty list of choices" in (run.reason or "")
+
+
+class CrowdedOracle(Oracle):
+    """Oracle that answers *slots* questions at once, each after *takes_s*, and one about WORD never."""
+
+    def __init__(self, slots: int, takes_s: float) -> None:
+        super().__init__()
+        self._slots, self._takes_s = anyio.Semaphore(slots), takes_s
+
+    async def _complete(self, request: dict[str, Any], key: str | None) -> HttpResponse:
+        async with self._slots:
+            await anyio.sleep(inf if WORD in text_of(request) else self._takes_s)
+            return await super()._complete(request, key)
+
+
+@pytest.mark.parametrize(
+    ("slots", "in_flight", "silent", "takes_s"),
+    [(1, 1, 2, 0.0), (1, 8, 1, 0.0), (1, 8, 3, 0.0), (8, 8, 3, 0.0), (1, 8, 0, 0.2), (2, 8, 1, 0.1)],
+)
+async def test_texts_behind_others_are_read_in_one_attempt_at_an_endpoint_with_few_slots(
+    slots: int, in_flight: int, silent: int, takes_s: float
+) -> None:
+    files = {
+        "0123456789ab"[nth]: plant(
+            WORD if nth < silent else "Anna", f"do work {nth}", "2026-12-01", f"K-00{nth:02}"
+        )
+        for nth in range(12)
+    }
+    oracle = CrowdedOracle(slots, takes_s)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(oracle.serve)
+        endpoint = model_at(
+            oracle.base_url, clock=HastyClock(0.0), read_timeout_s=READ_S, in_flight=in_flight
+        )
+        endpoint._try_timeout_s = TRY_S
+        async with open_store("sqlite://") as store, aclosing(endpoint):
+            bench = Bench(store, await declare_agent(store), model=Chain([endpoint]))  # type: ignore[arg-type]
+            link = bench.connect(runs=folder(**files))
+            run = await bench.run()
+        tasks.cancel_scope.cancel()
+    assert (run.state, run.units_failed, len(titles(link))) == (RunState.COMPLETED, silent, 12 - silent)

@@ -93,6 +93,11 @@ def stream(
     return answer
 
 
+def endless(content: bytes = b"", drip: bytes = b"") -> Odd:
+    """Begin a response that does not end: *drip* follows for ever, or nothing does."""
+    return lambda body: HttpResponse(content, drip=drip)
+
+
 def _content(body: Body) -> str:
     return str(body["choices"][0]["message"]["content"])
 
@@ -108,6 +113,9 @@ def _function(arguments: Any) -> Body:
 PAGE: Final = b"<!doctype html><html><head><title>Just a moment</title></head><body>Checking</body></html>"
 DECLINED: Final = "I cannot help with that."
 HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+EVENTS: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+PART: Final = b'data: {"choices": [{"index": 0, "delta": {"content": "Hm. "}}]}\n\n'
+TOO_LARGE: Final = "Request too large for the model on tokens per min (TPM): Limit 300, Requested 700."
 
 # Answers that say what the model found.
 READABLE: Final[dict[str, Odd]] = {
@@ -172,6 +180,10 @@ READABLE: Final[dict[str, Odd]] = {
     "usage: large": top(usage={"prompt_tokens": 90_000_000, "completion_tokens": 90_000_000}),
     "usage: infinite": raw(lambda body: body.replace(b'"prompt_tokens": ', b'"prompt_tokens": 1e999, "a": ')),
     "no type": wire(lambda body: b"HTTP/1.1 200 OK\r\n\r\n" + body),
+    "299": lambda body: respond(299, body),
+    "early hints before": wire(lambda body: b"HTTP/1.1 103 Early Hints\r\n\r\n" * 9 + HEAD + b"\r\n" + body),
+    "content: two objects": message(lambda text: {"content": f'{text}\n{{"items": []}}'}),
+    "hundred choices": lambda body: top(choices=[*body["choices"] * 100])(body),
 }
 
 # Answers without a text of the model.
@@ -231,7 +243,40 @@ UNREADABLE: Final[dict[str, Odd]] = {
     "broken off": wire(lambda body: HEAD + b"Content-Length: 9999\r\n\r\n" + body),
     "no HTTP": wire(lambda body: b"SSH-2.0-OpenSSH_9.2\r\n"),
     "closed without a word": wire(lambda body: b""),
+    "body of the interface of responses": lambda body: respond(
+        200, {"output": [{"type": "message", "content": [{"type": "output_text", "text": _content(body)}]}]}
+    ),
+    "body of another provider": lambda body: respond(
+        200, {"candidates": [{"content": {"parts": [{"text": _content(body)}]}}]}
+    ),
+    "body with a message alone": lambda body: respond(200, {"message": {"content": "Hm."}, "done": True}),
+    "tool call: half of the arguments": message(
+        lambda text: {"content": None, "tool_calls": [{"function": _function(text[:20])}]}
+    ),
+    "content: encoded twice": message(lambda text: {"content": json.dumps(text)}),
+    "half a surrogate": raw(
+        lambda body: body.replace(b'"finish_reason"', b'"name": "\\ud800", "finish_reason"')
+    ),
+    "content: other words for the keys": message(lambda text: {"content": text.upper()}),
+    "head of 200 KB": wire(lambda body: HEAD + b"X: " + b"x" * 200_000 + b"\r\n\r\n" + body),
+    "length below nothing": wire(lambda body: HEAD + b"Content-Length: -5\r\n\r\n" + body),
+    "last chunk missing": wire(
+        lambda body: HEAD + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(body) + body + b"\r\n"
+    ),
+    "never": endless(),
+    "never a body": endless(HEAD + b"Content-Length: 700\r\n\r\n"),
+    "never the rest of a body": endless(HEAD + b"Content-Length: 700\r\n\r\n" + b'{"choices": ['),
+    "endless stream": endless(EVENTS, PART),
+    "endless comments": endless(EVENTS, b": keep-alive\n\n"),
+    "endless body": endless(HEAD + b"Content-Length: 99999999\r\n\r\n{", b" "),
+    "endless hints": endless(b"", b"HTTP/1.1 102 Processing\r\n\r\n"),
+    "408": lambda body: refusal(408, "timeout"),
+    "413 page": lambda body: respond(413, PAGE, kind="text/html"),
+    "429 of a text that is too large": lambda body: refusal(429, "tokens", message=TOO_LARGE),
     "500": lambda body: refusal(500, "server_error"),
+    "500, asks for an hour": lambda body: refusal(500, "server_error", ("Retry-After", "3600")),
+    "503, asks for a minute": lambda body: refusal(503, "overloaded", ("Retry-After", "60")),
+    "999": lambda body: respond(999, {"error": "beyond all numbers"}),
     "502 page": lambda body: respond(502, PAGE, kind="text/html"),
     "400": lambda body: refusal(400, "bad_request"),
     "401": lambda body: refusal(401, "invalid_api_key"),

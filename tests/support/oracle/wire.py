@@ -10,6 +10,7 @@ import anyio
 from anyio.abc import SocketStream
 
 _MAX_HEAD_BYTES = 64 * 1024
+_DRIP_S = 0.02
 
 
 class HttpRequest(NamedTuple):
@@ -22,10 +23,14 @@ class HttpRequest(NamedTuple):
 
 
 class HttpResponse(NamedTuple):
-    """One response; with *breaks_off_at* the connection ends after so many bytes of it."""
+    """One response; with *breaks_off_at* the connection ends after so many bytes of it.
+
+    *drip* follows again and again, until the client hangs up; if it is empty, nothing does.
+    """
 
     content: bytes
     breaks_off_at: int | None = None
+    drip: bytes | None = None
 
 
 def respond(
@@ -66,6 +71,15 @@ class Connection:
                     await self._stream.send(response.content[: response.breaks_off_at])
                     if response.breaks_off_at is not None:
                         return
+                    if response.drip is not None:
+                        await self._drip(response.drip)
+
+    async def _drip(self, drip: bytes) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._watch, tasks.cancel_scope)
+            while True:
+                await self._stream.send(drip) if drip else None
+                await anyio.sleep(_DRIP_S)
 
     async def while_there(self, work: Callable[[], Awaitable[HttpResponse]]) -> HttpResponse | None:
         """What comes of *work*; ``None`` when the client hung up meanwhile."""
