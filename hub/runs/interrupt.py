@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import anyio
 
+from hub.extraction.model import ModelExhausted
 from protocol.lifecycles import RunEvent
 
 
@@ -20,6 +21,7 @@ class Interrupt:
         self.is_leaving = False  # the hub is stopping; failed writes are left to the next boot
         self.rest = anyio.CancelScope()  # before a failed write is tried again
         self.over = anyio.Event()  # the execution no longer uses its device
+        self.exhausted: ModelExhausted | None = None  # the first refusal of a question for lack of quota
         self._thinking: set[anyio.CancelScope] = set()
         self._nudged = anyio.Event()
 
@@ -32,6 +34,16 @@ class Interrupt:
             self.rest.cancel()
         self.reading.cancel()
         self.nudge()
+
+    def exhaust(self, error: ModelExhausted) -> None:
+        """Read no further units, as their questions would be refused; those in progress may be answered."""
+        self.exhausted = self.exhausted or error
+        self.reading.cancel()
+
+    def check_quota(self) -> None:
+        """Raise the error of ``exhaust``, after the units in progress have ended."""
+        if self.exhausted is not None:
+            raise self.exhausted
 
     def stop(self, event: RunEvent, reason: str, *, grace_s: float = 0.0) -> None:
         """Stop as soon as sent calls are answered, at the latest after *grace_s* seconds.

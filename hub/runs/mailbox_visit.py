@@ -433,6 +433,7 @@ class _MailboxReading:
         async with anyio.create_task_group() as tasks:
             with interrupt.reading:
                 failed = await self._read_on(tasks.start_soon, interrupt)  # units in progress end first
+        interrupt.check_quota()
         if failed is not None:
             raise failed
 

@@ -22,7 +22,7 @@ from hub.base.name_lists import count_waiting, counted
 from hub.document import Document
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import Extraction, ExtractionOptions, Notes
-from hub.extraction.model import ExtractionError, ModelError, ModelUnavailable
+from hub.extraction.model import ExtractionError, ModelError, ModelExhausted, ModelUnavailable
 from hub.links.device_link import DeviceLink
 from hub.runs.asking import Asking, UnitAsking
 from hub.runs.attempt import Attempt, DocumentReading
@@ -263,6 +263,7 @@ class Runner:
                                     units.start(self.unit, attempt, reading, slots, interrupt)
             if interrupt.event is not None:
                 return AttemptEnding(event=interrupt.event, reason=interrupt.reason)
+            interrupt.check_quota()
             await asking.finish()
             ending = await self._end_of_postponed(attempt)
             languages = attempt.unread_languages
@@ -491,6 +492,8 @@ class Runner:
                 return reading, found
             # A message is read only once, so it must be read completely.
             await self._fail(order, reading, ErrorCode(found.notes.code), found.notes.failed)
+        except ModelExhausted as exc:
+            interrupt.exhaust(exc)  # what the other units have answers about is delivered
         except BudgetReached as exc:
             attempt.is_broke = True
             await self._fail(order, reading, exc.code, str(exc))

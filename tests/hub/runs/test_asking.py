@@ -35,6 +35,7 @@ from protocol.errors import ErrorCode
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState, UnitState
 from protocol.secret_rules import RedactionRule
 from protocol.work import Usage
+from storage.agents import exhaustion
 from storage.agents.agents import AgentRow
 from storage.agents.configs import ModelUse
 from storage.runs import model_answers, model_calls, run_moves, runs, units
@@ -654,6 +655,32 @@ async def test_text_has_the_fault_if_another_question_is_answered_before_the_con
         async with gate.asking():
             raise AWAY
     assert gate.away is None
+
+
+async def test_rate_limit_of_the_control_pauses_the_run_after_the_answered_texts_are_delivered(
+    bench: Bench,
+) -> None:
+    bench.model.errors |= {"busy": BUSY, "iddle": AWAY}
+    bench.model.may_answer = anyio.Event()
+    link = bench.connect(runs=folder(**FILES | {"a": f"{FILES['a']}\n\nPlain prose."}) * 2)
+
+    def answer_all() -> None:
+        if bench.model.asked == 3:
+            bench.model.may_answer.set()
+
+    bench.model.on_ask = answer_all
+
+    run = await bench.run()
+
+    assert (run.state, run.pause_reason) == (RunState.PAUSED, PauseReason.EXHAUSTED)
+    assert titles(link) == ["one", "two"]
+    back = await bench.store.read(exhaustion.next_recovery)
+    assert back == bench.now_ms + 90_000
+
+    bench.model.errors.clear()
+    bench.clock.advance(90)
+    await bench.dispatcher.open_gates()
+    assert (await bench.run()).outcome is RunOutcome.SUCCESS
 
 
 def test_model_gates_without_a_model_are_open() -> None:
