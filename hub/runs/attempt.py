@@ -28,7 +28,7 @@ class Attempt:
         self.state = RunState.PREPARING
         self.is_full = False  # reached the largest number of items of a run
         self.postponed: set[str] = set()  # units whose free text waits for the model
-        self.unanswered: str | None = None  # why the model did not answer about one of them
+        self.unanswered: dict[str, str] = {}  # why the model was asked about some of them in vain
         self.waiting: set[str] = set()  # units that were postponed before this visit
         self.unchanged = 0  # files of this visit that are settled since an earlier run
         self.left_out: Counter[str] = Counter()  # files of this run that are left out on purpose, by reason

@@ -57,6 +57,10 @@ CONTROL: Final = ModelRequest(  # costs some 20 tokens
 )
 
 
+class NotAsked(ModelUnavailable):
+    """The gate is closed, or was closed while the question waited: the fault is not that of its text."""
+
+
 class ModelGate:
     """Gate in front of one model.
 
@@ -80,13 +84,13 @@ class ModelGate:
         """Track one question inside the block; cancel it if the gate closes meanwhile.
 
         Raises:
-            ModelUnavailable: the gate is closed, or was closed while the question waited; or neither this
-                question nor the one about no text has an answer.
+            NotAsked: the gate is closed, or was closed while the question waited.
+            ModelUnavailable: neither this question nor the one about no text has an answer.
             ModelExhausted: the question about no text was refused by a rate limit, for example.
             OddAnswer: the model answers, but not about this text.
         """
         if self.away is not None:
-            raise ModelUnavailable(self.away)
+            raise NotAsked(self.away)
         answers = self._answers
         with anyio.CancelScope() as scope:
             self._asking.add(scope)
@@ -107,7 +111,7 @@ class ModelGate:
             finally:
                 self._asking.discard(scope)
         if scope.cancelled_caught:
-            raise ModelUnavailable(self.away or "the model was away")
+            raise NotAsked(self.away or "the model was away")
 
     async def ask_control(self, error: ModelError, *, since: int | None = None) -> str:
         """Ask the question about no text, unless another one was answered. Close the gate without an answer.

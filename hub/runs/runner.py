@@ -32,6 +32,7 @@ from hub.runs.delivery import NOT_READ, POSTPONED, ItemDelivery, TableRefused, d
 from hub.runs.interrupt import Interrupt
 from hub.runs.lifecycle import RunTransitions, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits, MessageWork
+from hub.runs.model_gates import NotAsked
 from hub.runs.rows_read_back import OwnRows
 from hub.runs.run_order import RunOrder, UndeclaredTable, set_up, settings_of
 from hub.runs.shown_rows import run_extraction_config
@@ -522,8 +523,8 @@ class Runner:
         if reading.message is None and document.recording is None:  # else there is no text for the rules
             try:
                 found = await self._extractor.extract_by_rules(document, reading.extraction_config, lasting)
-                if lasting is None:
-                    attempt.unanswered = str(error)
+                if lasting is None and not isinstance(error, NotAsked):
+                    attempt.unanswered[document.unit_key] = str(error)
                 if lasting is None or found.items:
                     return reading, found
             except ExtractionError as exc:
@@ -615,6 +616,7 @@ class Runner:
                 unit_key,
                 at=now_ms(self._clock),
                 waits_for=POSTPONED if notes.awaits_model else None,
+                unanswered=attempt.unanswered.get(unit_key),
             )
             if settled is UnitState.PENDING:
                 attempt.postponed.add(unit_key)
@@ -645,14 +647,16 @@ class Runner:
         waiting = [unit for unit in postponed if unit.unit_key in attempt.postponed]
         if not waiting:
             return None
-        why = self._asking.away(order) or attempt.unanswered or "it is asked again now"
+        why = self._asking.away(order) or next(iter(attempt.unanswered.values()), "it is asked again now")
         if self._may_wait(order):
             row = await self._store.read(runs.get_run, order.run_id)
+            unasked = sum(unit.unit_key not in attempt.unanswered for unit in waiting)
             read, waits = counted(row.units_done, "file"), count_waiting(len(waiting), "file")
-            reason = f"{read} read by rules; {waits} for the model: {why}"
+            new = f" ({unasked} not asked about yet)" if unasked else ""
+            reason = f"{read} read; {waits} for the model{new}: {why}"
             return AttemptEnding(event=RunEvent.MODEL_AWAY, reason=reason)
         for unit in waiting:
-            error = f"what no rule reads in it was not read: {why}"
+            error = f"what no rule reads in it was not read: {attempt.unanswered.get(unit.unit_key, why)}"
             await self._fail_read(order, unit, ErrorCode.MODEL_UNAVAILABLE, error)
         return None
 

@@ -403,7 +403,13 @@ AWAITS = sa.select(run_units.c.awaits, run_units.c.is_behind).where(
 
 
 def settle_unit(
-    c: sa.Connection, held: FencedRun, unit_key: str, at: int, *, waits_for: str | None = None
+    c: sa.Connection,
+    held: FencedRun,
+    unit_key: str,
+    at: int,
+    *,
+    waits_for: str | None = None,
+    unanswered: str | None = None,
 ) -> UnitState:
     """Settle a unit whose calls are all answered: DONE and in the ledger, or FAILED if one was refused.
 
@@ -414,6 +420,7 @@ def settle_unit(
     Args:
         waits_for: description of what the rest of the unit waits for: it becomes PENDING instead of DONE, and
             the run's next attempt reads it again.
+        unanswered: why that was asked for in vain; attempts then read other units first.
 
     Raises:
         StaleRun: the run has another fence, or has ended.
@@ -437,8 +444,11 @@ def settle_unit(
         return _fail(c, held, unit, f"the device {summary} of its calls", errors, at)
     after = UNIT.after(unit.state, UnitEvent.SETTLED if waits_for is None else UnitEvent.POSTPONED)
     here = {"run": held.id, "unit": unit_key, "now": at}
-    c.execute(MOVE_UNIT, here | {"after": after, "wrong": waits_for, "dropped": 0})
+    wrong = waits_for if unanswered is None else f"{waits_for}: {unanswered}"
+    c.execute(MOVE_UNIT, here | {"after": after, "wrong": wrong, "dropped": 0})
     if waits_for is not None:
+        if unanswered is not None:
+            _note_tried(c, held.id, unit_key, at)
         return after
     awaits, is_behind = c.execute(AWAITS, here).one()
     if not is_behind and are_answered(c, awaits):

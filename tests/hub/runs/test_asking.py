@@ -361,7 +361,7 @@ async def test_run_without_the_model_delivers_rule_items_and_pauses(bench: Bench
     assert sorted(map(str, titles(link))) == ["one", "three", "two"]
     assert (run.state, run.pause_reason, run.attempt) == (RunState.PAUSED, PauseReason.MODEL_AWAY, 1)
     assert run.reason is not None
-    assert run.reason.startswith("1 file read by rules; 2 files wait for the model")
+    assert run.reason.startswith("1 file read; 2 files wait for the model")
     assert run.reason.endswith(f": {AWAY}")
     units = await bench.units(run.id)
     assert {key: unit.state for key, unit in units.items()} == {
@@ -681,6 +681,27 @@ async def test_rate_limit_of_the_control_pauses_the_run_after_the_answered_texts
     bench.clock.advance(90)
     await bench.dispatcher.open_gates()
     assert (await bench.run()).outcome is RunOutcome.SUCCESS
+
+
+async def test_resumed_run_reads_other_texts_before_the_text_without_an_answer(
+    store: Store, agent: AgentRow
+) -> None:
+    bench = Bench(store, agent, units_in_flight=1)
+    bench.model.errors["Text a"] = AWAY
+    link = bench.connect(runs=folder(a="Text a.", b="Text b.", c="Text c.") * 2)
+    first = await bench.run()
+    assert first.reason is not None
+    assert first.reason == f"0 files read; 3 files wait for the model (2 not asked about yet): {AWAY}"
+    assert str(AWAY) in ((await bench.units(first.id))["a.md"].error or "")
+
+    give_back(bench)
+    run = await bench.run()
+
+    assert (run.id, run.outcome) == (first.id, RunOutcome.SUCCESS)
+    assert [stream.fetched[-1][0] for stream in link.streams] == [
+        ("a.md", "b.md", "c.md"),
+        ("b.md", "c.md", "a.md"),
+    ]
 
 
 def test_model_gates_without_a_model_are_open() -> None:

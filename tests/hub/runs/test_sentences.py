@@ -68,10 +68,10 @@ def _why(**facts: object) -> str | None:
             {
                 "state": RunState.PAUSED,
                 "pause_reason": PauseReason.MODEL_AWAY,
-                "reason": "80 files read by rules; 3 files wait for the model: no answer",
+                "reason": "80 files read; 3 files wait for the model: no answer",
                 "is_online": False,
             },
-            "80 files read by rules; 3 files wait for the model: no answer; goes on when it answers",
+            "80 files read; 3 files wait for the model: no answer; goes on when it answers",
         ),
         (
             {"lock": LockInTheWay(lock=LOCK, is_held=True, ahead=0)},
