@@ -525,7 +525,8 @@ class Dispatcher:
     async def _run(self, run: RunRow, interrupt: Interrupt) -> None:
         try:
             fences = await self._store.read(locks.run_fences, run.id) if run.locks else {}
-            order = order_of(run, locks=fences)
+            executed_ms = await self._store.read(run_moves.executed_ms, run.id) if run.fence > 1 else 0
+            order = order_of(run, locks=fences, executed_ms=executed_ms)
         except ValueError as exc:  # a release with another format of run parameters
             reason = f"its settings cannot be read: {exc}"
             try:

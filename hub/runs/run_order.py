@@ -175,7 +175,8 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     max_attempts: int
     dispatches: int  # number of times the run was claimed and returned to the queue unworked
-    timeout_s: float  # of this execution
+    timeout_s: float  # of all executions together
+    executed_s: float = 0.0  # by earlier ones
     settings: RunSettings
     config_rev: int = 0  # of the agent, at the run's creation
     parameters: dict[str, Any] = {}
@@ -212,10 +213,11 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
         return tables_with(self.settings.own_tables)
 
 
-def order_of(run: RunRow, *, locks: Mapping[str, int] | None = None) -> RunOrder:
+def order_of(run: RunRow, *, locks: Mapping[str, int] | None = None, executed_ms: int = 0) -> RunOrder:
     """Return the order of a run that was just claimed.
 
     Args:
+        executed_ms: how long its earlier executions took.
         locks: locks acquired with the claim, with their fences.
 
     Raises:
@@ -233,6 +235,7 @@ def order_of(run: RunRow, *, locks: Mapping[str, int] | None = None) -> RunOrder
         max_attempts=run.max_attempts,
         dispatches=run.dispatch_count,
         timeout_s=run.timeout_ms / 1000,
+        executed_s=executed_ms / 1000,
         settings=msgspec.convert(run.settings, RunSettings),
         config_rev=run.config_rev,
         parameters=run.parameters,

@@ -151,7 +151,7 @@ class Runner:
         """Run the attempt, and convert every error into an ending."""
         broken: Exception | None = None
         try:
-            with interrupt.scope, anyio.move_on_after(attempt.order.timeout_s):
+            with interrupt.scope, anyio.move_on_after(attempt.order.timeout_s - attempt.order.executed_s):
                 return await self._work(attempt, interrupt)
         except Exception as exc:  # the only catch-all: a run must end in a state change after any error
             broken = gravest(exc)

@@ -66,6 +66,7 @@ from storage.runs.runs import (
     keep_result,
     record_error,
     record_failed_attempt,
+    run_history,
     task_in,
 )
 from storage.runs.units import ADD_UNIT, find_unit
@@ -335,7 +336,7 @@ def create_run(
         needs, locks: of this run, in addition to those of its agent.
         eligible_at: earliest time of the claim; by default *at*.
         fire_at: nominal time; by default *at*.
-        timeout_ms: maximum time of one execution.
+        timeout_ms: maximum time of its executions together.
 
     Raises:
         CodedError (UNKNOWN_AGENT): the agent does not exist or was archived; nothing was written.
@@ -758,6 +759,17 @@ def hand_over(c: sa.Connection, device_ids: Collection[DeviceId], *, boot_id: Bo
     """
     found = c.execute(ELSEWHERE, {"ids": sorted(device_ids), "boot": boot_id}).all()
     return _settle(c, found, at, MOVED_FOR)
+
+
+def executed_ms(c: sa.Connection, run_id: RunId) -> int:
+    """Return how long the ended executions of a run took, but for those that ended with their hub."""
+    total, began = 0, None
+    for made in run_history(c, run_id):
+        is_over = made.new_state not in EXECUTING_RUN_STATES
+        if is_over and began is not None and made.reason != REQUEUED_FOR:
+            total += max(0, made.at - began)
+        began = None if is_over else made.at if began is None else began
+    return total
 
 
 _IS_OURS = sa.and_(sa.text("runs." + schema.EXECUTING), runs.c.lease_boot_id == sa.bindparam("boot"))

@@ -8,6 +8,7 @@ from protocol.lifecycles import (
     FINAL_RUN_STATES,
     LIVE_RUN_STATES,
     PAUSE_REASONS,
+    RESUMED_BY,
     RUN,
     CallEvent,
     RunEvent,
@@ -54,6 +55,29 @@ def outcome_for(event: RunEvent) -> RunOutcome | None:
 def counters(c: sa.Connection) -> tuple[int, int]:
     agent = agents.list_agents(c)[0]
     return agent.runs_waiting, agent.runs_executing
+
+
+def test_executed_time_is_that_of_all_ended_executions_but_for_those_that_ended_with_their_hub(
+    c: sa.Connection,
+) -> None:
+    held, at = make_run(c).held, AT
+    for event, took_ms in (
+        (RunEvent.MODEL_AWAY, 20),
+        (RunEvent.DEVICE_LOST, 300),
+        (RunEvent.HUB_LOST, 4_000),
+        (RunEvent.RETRIED, 50_000),
+    ):
+        run = claim(c, at=at)
+        assert run is not None
+        held = run_moves.move(c, run.held, RunEvent.ACKNOWLEDGED, at=at + took_ms // 2, actor="hub")
+        reason = run_moves.REQUEUED_FOR if event is RunEvent.HUB_LOST else None
+        held = run_moves.move(c, held, event, at=at + took_ms, actor="hub", reason=reason)
+        if held.state is RunState.PAUSED:
+            back = RESUMED_BY[PAUSE_REASONS[event]]
+            held = run_moves.move(c, held, back, at=at + 700_000, actor="hub")
+        at += 700_000
+    assert claim(c, at=at) is not None
+    assert run_moves.executed_ms(c, held.id) == 50_320
 
 
 @pytest.mark.slow

@@ -40,7 +40,7 @@ from storage.agents.declared_agents import DeclaredAgent
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector
 from storage.devices import users
-from storage.runs import run_claims, runs, units, waiting_runs
+from storage.runs import run_claims, run_moves, runs, units, waiting_runs
 from storage.runs.run_claims import Gates
 from storage.runs.runs import RunRow
 from storage.runs.units import UnitRow
@@ -300,7 +300,8 @@ class Bench:
             most=1,
         )
         assert claimed, "nothing can be claimed"
-        return order_of(claimed[0])
+        executed_ms = await self.store.read(run_moves.executed_ms, claimed[0].id)
+        return order_of(claimed[0], executed_ms=executed_ms)
 
     async def run(self, interrupt: Interrupt | None = None) -> RunRow:
         """Queue a run, or take the one that waits, and execute it to the end of this attempt."""

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.base.clock import epoch_ms, from_epoch_ms
+from hub.base.toml.limits import Limits
 from hub.extraction.model import (
     REFUSED,
     Finish,
@@ -702,6 +703,22 @@ async def test_resumed_run_reads_other_texts_before_the_text_without_an_answer(
         ("a.md", "b.md", "c.md"),
         ("b.md", "c.md", "a.md"),
     ]
+
+
+async def test_time_limit_of_a_run_counts_all_executions(store: Store, agent: AgentRow) -> None:
+    bench = Bench(store, agent, limits=Limits(run_wall_s=3_600.0))
+    take_away(bench)
+    bench.model.on_ask = lambda: bench.clock.advance(2_000)
+    bench.connect(runs=folder(c=FILES["c"]) * 3)
+    states = []
+    for _ in range(3):
+        run = await bench.run()
+        states.append((run.state, run.reason and run.reason.partition(":")[0]))
+        give_back(bench)
+        await bench.probe_models()
+        take_away(bench)
+    waits = "0 files read; 1 file waits for the model"
+    assert states == [(RunState.PAUSED, waits), (RunState.PAUSED, waits), (RunState.FAILED, "deadline")]
 
 
 def test_model_gates_without_a_model_are_open() -> None:
