@@ -161,19 +161,28 @@ async def check_models(
         return [_about_waits(waits, away) for waits in waiting]
     answering = [name for name in breakers if name not in failing]
     meanwhile = f"{answering[0]} is asked instead" if answering else "no document is read by a model"
+    again = "the next document finds out whether it is over"
     if count := sum(waits.count for waits in waiting):
         meanwhile += f"; {count_waiting(count, 'run')}"
-    return [_about_endpoint(name, breaker, meanwhile, now) for name, breaker in failing.items()]
+        again = "it is tried again and again"
+    findings = []
+    for name, breaker in failing.items():
+        # Without another endpoint, a wait holds only where the quota is used up.
+        has_wait = breaker.wait_s and (answering or hasattr(breaker.error, "reason"))
+        when = describe_time(now + timedelta(seconds=breaker.wait_s), now, UTC)
+        then = f"it is not asked before {when}" if has_wait else again
+        findings.append(_about_endpoint(name, breaker, f"{then}, and until then {meanwhile}"))
+    return findings
 
 
-def _about_endpoint(name: str, breaker: EndpointState, meanwhile: str, now: datetime) -> Finding:
+def _about_endpoint(name: str, breaker: EndpointState, meanwhile: str) -> Finding:
     failure = breaker.error
     word = getattr(failure, "reason", None) or getattr(failure, "code", None)  # the reason is more exact
     cause = MODEL.get(str(word), MODEL["model_unavailable"])
     return Finding(
         Severity.ERROR if cause.lasts_after_s == AT_ONCE else Severity.WARNING,
         "model.away",
-        f"{failure}; {_again(breaker, now)}, and until then {meanwhile}",
+        f"{failure}; {meanwhile}",
         fix=cause.remedy,
         subject=name,
         since=breaker.failed_at,
@@ -191,12 +200,6 @@ def _about_waits(waits: waiting_runs.ModelWaits, away: Away) -> Finding:
         subject="" if waits.allow_cloud else "without the cloud",
         since=from_epoch_ms(waits.since),
     )
-
-
-def _again(breaker: EndpointState, now: datetime) -> str:
-    if not breaker.wait_s:
-        return "the next document finds out whether it is over"
-    return f"it is asked again after {describe_time(now + timedelta(seconds=breaker.wait_s), now, UTC)}"
 
 
 async def check_connectors(

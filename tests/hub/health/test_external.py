@@ -178,7 +178,7 @@ async def test_model_without_quota_is_reported_with_next_attempt_and_substitute(
     (found,) = await look(clock.now())
     assert found.subject == "first"
     assert found.explanation == (
-        "no quota is left; it is asked again after 09:01:30 UTC, and until then second is asked instead"
+        "no quota is left; it is not asked before 09:01:30 UTC, and until then second is asked instead"
     )
     clock.advance(90)
     (found,) = await look(clock.now())
@@ -188,7 +188,7 @@ async def test_model_without_quota_is_reported_with_next_attempt_and_substitute(
     clock.advance(15 * 3_600 - 120)  # shortly before midnight
     breakers["first"].failed(ModelExhausted("no quota is left", reason="rate_limit", retry_after_s=90.0))
     (found,) = await look(clock.now())
-    assert "it is asked again after 2026-01-06 00:01 UTC, and" in found.explanation
+    assert "it is not asked before 2026-01-06 00:01 UTC, and" in found.explanation
 
 
 @pytest.mark.parametrize(
@@ -224,10 +224,17 @@ async def test_unanswering_model_is_a_single_finding_from_the_first_failure_unti
         "no answer (HTTP 500); the next document finds out whether it is over,"
         " and until then no document is read by a model"
     )
+    breaker.failed(ModelUnavailable("no answer (HTTP 500)"))
+    breaker.failed(ModelUnavailable("no answer (HTTP 500)"))
+    assert breaker.wait_s, "which a hub without another endpoint does not keep to"
+    assert list(await look(clock.now())) == [found]
     run = await store.write(make_run, state=RunState.RUNNING)
     await store.write(run_moves.move, run.held, RunEvent.MODEL_AWAY, at=AT, actor="hub")
     (waited,) = await look(clock.now())
-    assert waited.explanation.endswith("; 1 run waits")
+    assert waited.explanation == (
+        "no answer (HTTP 500); it is tried again and again,"
+        " and until then no document is read by a model; 1 run waits"
+    )
     clock.advance(60)
     await store.write(run_resumes.resume_runs, PauseReason.MODEL_AWAY, at=AT)
     breaker.failed(ModelUnavailable("no answer (HTTP 500)"))
