@@ -360,14 +360,14 @@ def operator_attacks(seconds: float) -> list[Attack]:
         attack(
             name="bodies in chunks of a byte",
             plan=plan(8, endless, flood=_CHUNKS, again=True),
-            must="401 auth_failed",
-            may=AND_MORE,
+            must="413 too_large",
+            may=("401 auth_failed", *AND_MORE),
         ),
         attack(
             name="posts in chunks of a byte",
             door=Door.HOOKS,
             plan=plan(8, endless.replace("/v1/users", "/hooks/none"), flood=_CHUNKS, again=True),
-            must="open",
+            must="413 too_large",
             may=AND_MORE,
         ),
         attack(

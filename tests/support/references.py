@@ -209,8 +209,8 @@ def rest_page() -> str:
 - A value has the type that the document says: a number is not a text, and a point in time has seconds and an
   offset from UTC, as in `2026-01-05T09:00:00Z`. A refusal names every wrong parameter and key,
   also those that the route does not have.
-- A body states its length, or comes in chunks, and has at most 1 MiB. An offer of another protocol
-  (`Upgrade`) is ignored.
+- A body has at most 1 MiB. It states its length, or comes in 2,048 chunks at most. An offer of another
+  protocol (`Upgrade`) is ignored.
 - HEAD is answered as GET is, without a body. A method that a path does not take is 405, with those that it
   takes in `Allow`, before a body is read; one that HTTP does not have is 501.
 - An idle connection is kept for 90 seconds, announced as `Keep-Alive: timeout=75`. Where no place is free,

@@ -34,6 +34,7 @@ from protocol.errors import ErrorCode
 HEAD_S: Final = 30.0  # a client may stall after it connected; a silent connection gives way where places lack
 HEADER_BYTES: Final = 16 * 1024  # including the request line
 HEADERS: Final = 128  # of a request; browsers send about twenty
+CHUNKS: Final = 2_048  # of a body: half a microsecond each
 # Limits of a connection: reads per second (a read is 1 byte to 256 KiB), and bytes per second.
 STRANGER_READS_PER_S, STRANGER_BYTES_PER_S = 50.0, 256.0 * 1024
 KNOWN_READS_PER_S, KNOWN_BYTES_PER_S = 2_000.0, 64.0 * 1024 * 1024
@@ -116,7 +117,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._intake = Intake(0)
         self._head_s = head_s
         self._head_timer: asyncio.TimerHandle | None = None
-        self._head_bytes = self._headers = 0
+        self._head_bytes = self._headers = self._chunks = 0
         self._is_in_head = False
         self._would_keep_alive = True
         self._is_deaf = False  # further input is dropped
@@ -162,8 +163,10 @@ class BoundedConnection(HttpToolsProtocol):
         super().data_received(data)
         if self._head_end:
             self._read_body(data[self._head_end :])
-        if self._is_in_head and not self._is_deaf:  # not refused yet
-            self._count_head(len(data))
+        if self._is_in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEADER_BYTES:
+                self._refuse(ErrorCode.TOO_LARGE, _TOO_LONG, status=431)
 
     def _read_body(self, data: bytes) -> None:
         """Read what follows the head of a request that offers another protocol, at which its parser ended.
@@ -171,17 +174,19 @@ class BoundedConnection(HttpToolsProtocol):
         Another parser reads it, which was shown no offer; what follows the body is no request to it.
         """
         framing = b"".join(name + b": " + value + b"\r\n" for name, value in self.headers if name in _FRAMING)
-        reader = SimpleNamespace(on_body=self._read_part, on_message_complete=self._end_body)
-        self._head_end, self.parser = 0, HttpRequestParser(reader)
+        self.parser = HttpRequestParser(
+            SimpleNamespace(
+                on_chunk_header=self.on_chunk_header,
+                on_body=self.on_body,
+                on_message_complete=self._end_body,
+            )
+        )
+        self._head_end = 0
         super().data_received(b"POST / HTTP/1.1\r\n%b\r\n%b" % (framing, data))
 
-    def _read_part(self, part: bytes) -> None:
-        if not self._is_deaf:  # the body's end was not read yet
-            self.on_body(part)
-
     def _end_body(self) -> None:
-        self._is_deaf = True
         self.on_message_complete()
+        raise _PipelinedRequest  # whatever follows
 
     def send_400_response(self, msg: str) -> None:
         """Answer a request that the parser rejected: not HTTP, or an exception raised by a callback."""
@@ -206,7 +211,7 @@ class BoundedConnection(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             raise _PipelinedRequest
         super().on_message_begin()
-        self._head_bytes = self._headers = 0
+        self._head_bytes = self._headers = self._chunks = 0
         self._is_in_head = True
         if self._head_timer is None:
             self._await_head()
@@ -232,6 +237,12 @@ class BoundedConnection(HttpToolsProtocol):
         # A response before the body's end closes the connection: the rest of the body is never read.
         self._would_keep_alive = self.cycle.keep_alive and turned is None and not self.parser.should_upgrade()
         self.cycle.keep_alive = False
+
+    def on_chunk_header(self) -> None:
+        """Count the chunks of a body: each costs the loop more than its bytes do."""
+        self._chunks += 1
+        if self._chunks > CHUNKS:
+            raise _RefusedRequest(ErrorCode.TOO_LARGE, f"a body has at most {CHUNKS} chunks", 413)
 
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade():  # a body may follow
@@ -282,11 +293,6 @@ class BoundedConnection(HttpToolsProtocol):
         if not self.transport.is_closing() and not self.flow.read_paused:
             self.transport.resume_reading()
 
-    def _count_head(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > HEADER_BYTES:
-            self._refuse(ErrorCode.TOO_LARGE, _TOO_LONG, status=431)
-
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(self._head_s, self._head_is_due)
 
@@ -323,7 +329,11 @@ class BoundedConnection(HttpToolsProtocol):
         self._on_refusal(code, detail)
         self._is_deaf = True
         self._local.pop(self, None)
-        is_free = self.cycle is None or self.cycle.response_complete  # no other response is half written
+        is_free = True  # no other response is half written
+        if self.cycle is not None:
+            is_free = self.cycle.response_complete or not self.cycle.response_started
+            self.cycle.disconnected = True  # the application reads no more, and its response is dropped
+            self.cycle.message_event.set()
         if is_free:
             self.transport.write(_spelled(ProblemResponse(code, detail, status=status, headers=headers)))
         lingering = sum(getattr(other, "_is_deaf", False) for other in self.connections)

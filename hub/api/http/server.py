@@ -197,7 +197,7 @@ class HttpServer:
             ws="none",
             lifespan="off",
             log_config=None,
-            log_level="warning",
+            log_level="error",  # a stranger can cause each warning; refusals are counted
             access_log=False,
             proxy_headers=False,  # the application checks forwarding headers
             server_header=False,

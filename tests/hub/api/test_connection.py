@@ -85,6 +85,7 @@ REFUSED: Final[tuple[tuple[bytes, int, str], ...]] = (
     (b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 200 + b"\r\n", 431, "too_large"),
     (b"GET /healthz?" + b"a&" * 10_000 + b" HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n", 431, "too_large"),
     (POST + b"transfer-encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 1_000, 401, "auth_failed"),
+    (POST + b"transfer-encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 3_000, 413, "too_large"),
     (READ + b"content-length: 100\r\n\r\n", 422, "bad_params"),  # before the body is read
     (POST + b"content-length: 1000\r\n\r\n{", 401, "auth_failed"),  # nor is anything after a refusal
 )
