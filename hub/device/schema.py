@@ -184,7 +184,7 @@ CREATE TABLE agent_files (
 # row that its owner moved out of the sink's file belongs to the sink as long as its former place, its *home*.
 # A write has the fields that are being written to a place, as of *at_ms*, until the row is recorded: a
 # process that died in between may have written them. *inode*: of the file that takes the place of another
-# one, and is left if that did not end; 0 at a server.
+# one, and is left if that did not end; then 1; at a server, a mark of the row before.
 SINKS: Final = (
     """
 CREATE TABLE IF NOT EXISTS sink_rows (

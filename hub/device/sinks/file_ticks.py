@@ -22,7 +22,7 @@ from hub.device.items import sources_of
 from hub.device.moved_files import note_replaced
 from hub.device.schema import transaction
 from hub.device.sinks import answers
-from hub.device.sinks.recorded_rows import settle_unfinished
+from hub.device.sinks.recorded_rows import LINES_WRITTEN, settle_unfinished
 from hub.device.sinks.reports import OWN_LINE
 from hub.device.sinks.sink import Sink
 from hub.device.sinks.sync import Synced
@@ -49,10 +49,6 @@ WHERE calls.quote IS NOT NULL ORDER BY calls.source_path
 _RECORD: Final = """
 INSERT OR REPLACE INTO sink_rows (sink, key, tbl, row_id, place, base, digest, at_ms)
 VALUES ('', ?, 'tasks', ?, ?, json_patch(?, json_object('inode', ?)), ?, ?)
-"""
-_END_WRITES: Final = """
-UPDATE sink_rows SET base = json_remove(base, '$.inode')
-WHERE sink = '' AND json_extract(base, '$.inode') IS NOT NULL
 """
 _TABLE: Final = TABLES[TableName.TASKS]
 _State = tuple[str | None, str | None]  # what is recorded of a line: base and digest
@@ -210,7 +206,7 @@ class _Ticks:
             agreed = answers.confirmed(self._db, sink)
             require_writable(file, agreed)
             note.replace(ticks, agreed, record)
-            self._db.execute(_END_WRITES)
+            self._db.execute(LINES_WRITTEN, (str(file),))
             note_replaced(self._db, str(file), path)
 
     def _record(

@@ -1,5 +1,6 @@
 """State of each row at the last synchronization with a target, and the history of changes."""
 
+import hashlib
 import sqlite3
 from collections.abc import Collection, Iterable
 from contextlib import suppress
@@ -25,10 +26,19 @@ WHERE sink = ? ORDER BY key
 """
 _RECORD: Final = "INSERT OR REPLACE INTO sink_rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _NOTE_WRITE: Final = "INSERT OR REPLACE INTO sink_writes VALUES (?, ?, ?, ?, ?)"
-# A write has the inode of its new file, of a line in its base, until it is recorded.
+# A write has the inode of its new file, of a line in its base, until a look finds or records it. Then it has
+# 1, as the inode is soon that of another file. At a server it has a mark of the source of its row before.
 _NOTED: Final = """
-SELECT place FROM sink_rows JOIN sink_writes USING (sink, key) WHERE inode != 0
+SELECT place FROM sink_rows JOIN sink_writes USING (sink, key) WHERE inode > 1
 UNION SELECT place FROM sink_rows WHERE sink = '' AND json_extract(base, '$.inode') IS NOT NULL
+"""
+_ROWS_WRITTEN: Final = """
+UPDATE sink_writes SET inode = 1 WHERE inode > 1
+AND (sink, key) IN (SELECT sink, key FROM sink_rows WHERE place = ?)
+"""
+LINES_WRITTEN: Final = """
+UPDATE sink_rows SET base = json_remove(base, '$.inode')
+WHERE sink = '' AND place = ? AND json_extract(base, '$.inode') IS NOT NULL
 """
 _NOT_WRITTEN: Final = "DELETE FROM sink_writes WHERE inode = ?"
 _LINE_NOT_WRITTEN: Final = """
@@ -61,8 +71,8 @@ class RecordedRow(msgspec.Struct, gc=False):  # it has texts alone
     *digest*: of the fields that both sides have, then of their sources; empty if they differ; ``AGAIN``;
     ``MOVED``.
     *home*: place of the sink that the row had before its owner moved it to another file. *sent_text*: the
-    fields of a write that may have ended or not, as of *sent_ms*; *inode*: of the file that was written,
-    which has ended then, or 0.
+    fields of a write that may have ended or not, as of *sent_ms*; *inode*: above 0, it has ended, in a
+    file; at a server, ``mark_of`` the row before it.
     """
 
     key: str
@@ -120,10 +130,16 @@ def record(db: sqlite3.Connection, sink: Sink, row: RecordedRow, at_ms: int) -> 
         db.execute("DELETE FROM sink_moves WHERE sink = ? AND key = ?", (sink.name, row.key))
 
 
-def note_writes(db: sqlite3.Connection, sink: str, puts: Iterable[Put], inode: int = 0) -> None:
-    """Note rows that are about to be written, until they are recorded. *inode*: of their new file."""
+def mark_of(found: Found | None) -> int:
+    """Return a number below 0 that differs with the source of a row at a server; 0 without one."""
+    source = b"" if found is None else found.source.encode("utf-8", "surrogatepass")
+    return -1 - int.from_bytes(hashlib.sha256(source).digest()[:7]) if source else 0
+
+
+def note_writes(db: sqlite3.Connection, sink: str, puts: Iterable[tuple[Put, int]]) -> None:
+    """Note rows that are about to be written, until they are recorded, each with its inode or mark."""
     text = declared_tables.json_text
-    writes = [(sink, put.key, text(dict(put.fields)), put.at_ms, inode) for put in puts]
+    writes = [(sink, put.key, text(dict(put.fields)), put.at_ms, inode) for put, inode in puts]
     db.executemany(_NOTE_WRITE, writes)
 
 
@@ -147,6 +163,9 @@ def settle_unfinished(db: sqlite3.Connection, places: Collection[str]) -> None:
     for folder in {Path(place).parent for place in noted.union(places)}:
         with suppress(OSError), enter(without_links(str(folder))) as opened:
             opened.remove_unfinished(take_back)
+            for place in (place for place in noted if Path(place).parent == folder):
+                db.execute(_ROWS_WRITTEN, (place,))
+                db.execute(LINES_WRITTEN, (place,))
 
 
 def reopened_ms(db: sqlite3.Connection, row: RecordedRow) -> int:

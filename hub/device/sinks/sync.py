@@ -29,6 +29,7 @@ from hub.device.sinks.recorded_rows import (
     RecordedRow,
     forget,
     forget_writes,
+    mark_of,
     note_change,
     note_writes,
     record,
@@ -149,8 +150,9 @@ class _Pass:
             missed = self._missed([*lost, *vanished])
             self._compare(snapshot, vanished, missed)
             puts, removed = self._due()
-            of_servers = [put for put in puts.values() if put.place not in snapshot.contents]
-            note_writes(self._db, self._sink.name, of_servers)
+            of_servers = (put for put in puts.values() if put.place not in snapshot.contents)
+            marks = ((put, mark_of(snapshot.found.get(put.key))) for put in of_servers)
+            note_writes(self._db, self._sink.name, marks)
         self._synced.missing = sorted(vanished - missed)
         self._synced.places |= {row.place for row in self._recorded.values()}
         self._handle_errors(has_accepted=self._write(snapshot, puts, removed))
@@ -344,7 +346,7 @@ class _Pass:
     def _note(self, puts: Sequence[Put], inode: int) -> None:
         """Note the rows of a file that is about to be exchanged for one with this *inode*."""
         with transaction(self._db):
-            note_writes(self._db, self._sink.name, puts, inode)
+            note_writes(self._db, self._sink.name, ((put, inode) for put in puts))
 
     def _row_to_write(self, key: str, merge: Merge) -> Put:
         approved, row, fields = self._approved[key], self._recorded[key], merge.written or {}

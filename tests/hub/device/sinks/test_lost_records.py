@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,23 @@ def test_row_opened_before_a_kill_and_ticked_afterwards_is_done(
     place.change_others()
     assert look(bench, place) == ""
     assert (bench.row(row)["status"], is_done(place, row)) == ("done", True)
+
+
+def test_row_opened_before_a_kill_without_a_write_is_open_beside_a_place_whose_clock_is_ahead(
+    place: Place, bench: SinkBench
+) -> None:
+    row, there = bench.approve({"title": "Call Ana"}), SinkRows(place)
+    look(bench, place)
+    if isinstance(place, RestPlace):
+        place.tasks.now = lambda: (SystemClock().now() + timedelta(minutes=1)).isoformat()
+    there.change(key_of("tasks", row), is_done=True)  # of a calendar, by two seconds
+    look(bench, place)
+    assert bench.row(row)["status"] == "done"
+    act(bench, row, "opened")
+    with pytest.raises(Killed):
+        bench.synchronize(Unwritten(place.open()))
+    assert look(bench, place) == ""
+    assert (bench.row(row)["status"], is_done(place, row)) == ("todo", False)
 
 
 @pytest.mark.parametrize("is_saved_before_the_row", [True, False])
