@@ -212,10 +212,10 @@ class RequestParameter:
     def _converted(self, given: Any, where: str, wrong: list[Refusal]) -> Any:
         renamed, used = given, dict[str, str]()  # aliases of the request, by the field
         for alias, field in self.aliases.items() if isinstance(given, dict) else ():
-            if alias in given and given.get(field, given[alias]) != given[alias]:
-                message = f"{at(where, alias)}: another name of {field}, which has another value"
-                wrong.append((message, f"leave {alias} or {field} out"))
-            elif alias in given:
+            if alias in given:
+                if given.get(field, given[alias]) != given[alias]:
+                    message = f"{at(where, alias)}: another name of {field}, which has another value"
+                    wrong.append((message, f"leave {alias} or {field} out"))
                 used |= {} if field in given else {field: alias}
                 renamed = {field if key == alias else key: value for key, value in renamed.items()}
         for message, hint in refusals(renamed, self.kind, where):
