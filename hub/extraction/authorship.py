@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from hub.document import Document
-from hub.text.files import CALENDAR, CHAT, HTML, MAIL, MBOX, is_named, media_type_of
-from hub.text.quotations import is_of_others, others_at
+from hub.text.files import CHAT, HTML, MAIL, MBOX, is_named, media_type_of
+from hub.text.quotations import is_of_others, kind_of_others, others_at
 from protocol.items import Provenance, ProvenanceOrigin, Rank
 
 _FROM_OTHERS: Final[Mapping[str | None, ProvenanceOrigin]] = {
@@ -66,10 +66,10 @@ def text_of_rank(document: Document, rank: int) -> str:
 def provenances_in(document: Document) -> Callable[[int], Provenance | None]:
     """Return a function that returns who wrote the text at a place of a document, if known.
 
-    In a file of the owner, a page and a quotation have the origin of what they were copied from.
+    In a file of the owner, a page, a mail and a quotation have the origin of what they were copied from.
     """
     rank_at, is_by_others = ranks_in(document), rank_of_document(document) is Rank.OTHERS
-    whole = ProvenanceOrigin.CALENDAR if document.media_type == CALENDAR else ProvenanceOrigin.WEB
+    whole = _FROM_OTHERS.get(kind_of_others(document.text), ProvenanceOrigin.CALENDAR)
     copied = Provenance(origin=whole if is_by_others else ProvenanceOrigin.MAIL, trusted=False)
 
     def provenance_at(place: int) -> Provenance | None:

@@ -15,6 +15,7 @@ from mailparser_reply import EmailMessage
 
 from hub.base.mail_subjects import is_of_forward
 from hub.text.decoding import LEAD
+from hub.text.files import CALENDAR, HTML, MAIL
 
 BULK: Final = "Precedence: bulk"  # line of a mail from a list or a machine
 FEW_CHARS: Final = 40  # "ok, do it": incomprehensible without the mail that it answers
@@ -111,22 +112,28 @@ def fields_below(lines: Sequence[str], last: int) -> list[str]:
 
 
 def is_of_others(text: str) -> bool:
-    """Return True for an invitation, a clipped page with its address, and a mail with sender and subject."""
+    """Return True for an invitation, a clipped page or a mail, however a person's file has it."""
+    return kind_of_others(text) is not None
+
+
+def kind_of_others(text: str) -> str | None:
+    """Return the media type of an invitation, a page with its address, or a mail with sender and subject."""
     begin = text.lstrip(LEAD)
     if _CALENDAR.match(begin):
-        return _INVITATION.search(_FOLDED.sub("", begin)) is not None
+        return CALENDAR if _INVITATION.search(_FOLDED.sub("", begin)) else None
     front = _FRONT_MATTER.match(begin)
     found = _PROPERTY.findall(front[1]) if front else []
     after = front.end() if front else 0
     top = _TOP.match(begin, after, after + _TOP_CHARS)
     found += _FIELD.findall(top[0]) if top else []
     if top and _NOTION.search(top[0]):
-        return True
+        return HTML
     fields = [(re.sub(r"[\W_]", "", name).casefold(), value) for name, value in found]
     addresses = {name for name, value in fields if re.search("https?://", value, re.IGNORECASE)}
     named = {name for name, _ in fields}
-    is_page = bool(addresses & _SOURCES or (addresses & _LINKS and named & _OF_PAGES))
-    return is_page or bool(named & _SENDERS and named & _SUBJECTS)
+    if addresses & _SOURCES or (addresses & _LINKS and named & _OF_PAGES):
+        return HTML
+    return MAIL if named & _SENDERS and named & _SUBJECTS else None
 
 
 def quoted_lines(text: str) -> list[tuple[int, int]]:

@@ -599,7 +599,8 @@ def _held(
 ) -> tuple[Sequence[Decision], int, int, set[str]]:
     """Delete items that the hub holds: those that the unit does not have any more, and those of fuller units.
 
-    An agent that holds all it may takes an item from the unit with most, so no unit keeps out all others.
+    An agent that holds all it may takes an item from the unit with most, so no unit keeps out all others. New
+    items of several ranks make room as those of the lowest, so that others take no item of the owner away.
 
     Returns:
         The decisions, without those that would hold too many items; the number of items that are held, and of

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from hub.document import Document
-from hub.extraction.authorship import rank_of_unit, ranks_in
+from hub.extraction.authorship import provenances_in, rank_of_unit, ranks_in
 from hub.extraction.duplicates import deduplicate
 from hub.extraction.items import ExtractionOptions, Item
 from hub.extraction.ruled import ToRead
@@ -366,6 +366,23 @@ def test_words_have_the_rank_of_their_author_in_a_text_of_each_kind(kind: str) -
     by = msgspec.structs.replace(document, provenance=provenance or AUTHORS[rank_of_unit(path)])
     (one,) = found_items(by, [msgspec.structs.replace(item(), start=at, end=at + 5)], "UTC", TABLES)
     assert msgspec.convert(one.source["provenance"], Provenance).rank is rank
+
+
+@pytest.mark.parametrize(
+    ("kind", "origin"),
+    [
+        ("own note", ProvenanceOrigin.OWN),
+        ("quoted in an own note", ProvenanceOrigin.MAIL),
+        ("mail saved as text", ProvenanceOrigin.MAIL),
+        ("clip of Notion", ProvenanceOrigin.WEB),
+        ("invitation in folded lines", ProvenanceOrigin.CALENDAR),
+    ],
+)
+def test_words_in_a_file_of_the_owner_name_their_origin(kind: str, origin: ProvenanceOrigin) -> None:
+    path, _, text, _ = TEXTS[kind]
+    document = Document(unit_key=path, text=text, content_hash="0" * 64, provenance=AUTHORS[Rank.OWN])
+    found = provenances_in(document)(text.index("WORDS"))
+    assert found is not None and found.origin is origin
 
 
 def test_quoted_line_with_a_day_hides_no_own_line_without_one() -> None:
