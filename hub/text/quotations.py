@@ -86,7 +86,11 @@ _TOP: Final = re.compile(rf"(?>(?:(?:[^\S\n]*|[^\S\n]*(?:#+ |!\[)[^\n]*|{_FIELD.
 _TOP_CHARS: Final = 2_000
 _NOTION: Final = re.compile(r"^URL: https?://\S+\s*?$", re.MULTILINE)  # of a page that was clipped there
 # Names of a page's address alone, and such as people also use; with these, another property tells a clipper.
-_SOURCES: Final = {"source", "sourceurl", "clippedfrom", "quelle", "fuente", "источник", "来源"}
+_SOURCES: Final = {
+    *("source", "sourceurl", "clippedfrom", "pageurl", "articleurl", "quelle", "fuente", "fonte", "bron"),
+    *("källa", "kilde", "lähde", "źródło", "zdroj", "forrás", "kaynak", "источник", "джерело"),
+    *("πηγή", "מקור", "المصدر", "来源", "來源", "出典", "출처"),
+}
 _LINKS: Final = {"url", "uri", "link", "permalink", "canonical", "canonicalurl", "originalurl"}
 _OF_PAGES: Final = {"author", "authors", "byline", "published", "publisher", "site", "clipped", "saved"}
 # Names of the fields of a mail that was saved or clipped as text.
@@ -142,7 +146,10 @@ def quoted_lines(text: str) -> list[tuple[int, int]]:
     before = own = 0  # signs of the line before, and those of callouts
     expected = -1
     text = text if "\n" in text else text.replace("\r", "\n")  # lines of old Macintosh files
-    for match in _QUOTED.finditer(text) if ">" in text else ():
+    found = _QUOTED.finditer(text) if ">" in text else iter(())
+    if "[!" not in text:  # the usual case
+        return [match.span() for match in found]
+    for match in found:
         if match.start() != expected:  # the first line of a block
             before = own = 0
         signs = _SIGNS.search(match[0])

@@ -316,6 +316,7 @@ TEXTS: Final = {
     "old Macintosh file": ("notes/a.txt", None, "Eve:\r> WORDS\r", Rank.OTHERS),
     "separator in a quotation": ("notes/a.md", None, "> Eve:\r\u2028\x0b- [ ] WORDS\n", Rank.OTHERS),
     "source in full width": ("notes/a.md", None, f"# 茶\n来源\uff1a{PAGE}\nWORDS\n", Rank.OTHERS),
+    "source in Polish": ("notes/a.md", None, f"---\nźródło: {PAGE}\n---\nWORDS\n", Rank.OTHERS),
     "own link": ("notes/a.md", None, f"# Tea\nLink: {PAGE}\nurl: {PAGE}\n- [ ] WORDS\n", Rank.OWN),
     "source below own words": ("notes/a.md", None, f"- [ ] Tea\nsource:: {PAGE}\n- [ ] WORDS\n", Rank.OWN),
     "callout of a quotation": ("notes/a.md", None, "> [!cite]\n> - [ ] WORDS\n", Rank.OTHERS),
