@@ -86,6 +86,10 @@ BEFORE: Final = {
     "address in a list at the margin": ("---\nsource:\n- https://a.example\n---\n", False),
     "addresses in brackets": ('---\n"source": ["https://a.example"]\n---\n', False),
     "folded address": ("---\nsource: >-\n  https://a.example\n---\n", False),
+    "clip of Notion": ("# Page\n\nURL: https://a.example\n\n", False),
+    "field of Dataview": ("source:: https://a.example\n\n", False),
+    "mail that was pasted as a file": ("From: Bob\nDate: Monday\nSubject: Plan\n\n", False),
+    "quotation in a callout": ("> [!todo] Today\n> > ", False),
     "author of a page": ("---\nauthor: Bob\nlink: https://a.example\n---\n", False),
 }
 
