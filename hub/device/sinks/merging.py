@@ -117,10 +117,11 @@ def _base(sink: Sink, recorded: RecordedRow, approved: ApprovedRow, found: Found
         return base | {name: sent.get(name, "") for name in found.fields}
     is_as_sent = found.at_ms <= recorded.sent_ms
     for name, theirs in found.fields.items():
-        if theirs == sent.get(name, "") or (is_as_sent and name != _STATUS):
+        is_written = theirs == sent.get(name, "")
+        if name == _STATUS and not is_as_sent and (not is_written or found.at_ms > approved.at_ms):
+            base.pop(name, None)  # it may have been changed there, since it was written or without that
+        elif is_written or (is_as_sent and name != _STATUS):
             base[name] = theirs
-        elif name == _STATUS and not is_as_sent:
-            base.pop(name, None)  # it was written and changed there since, or not written
         elif recorded.base_text is None and name != _STATUS:
             base[name] = sent.get(name, "")
     return base

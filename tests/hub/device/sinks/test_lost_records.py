@@ -188,6 +188,20 @@ def test_row_opened_before_a_kill_without_a_write_is_open_beside_a_place_whose_c
     assert (bench.row(row)["status"], is_done(place, row)) == ("todo", False)
 
 
+def test_row_opened_at_the_device_and_ticked_at_the_place_after_a_kill_without_a_write_is_done(
+    place: Place, bench: SinkBench
+) -> None:
+    row = bench.approve({"title": "Call Ana"})
+    look(bench, place)
+    act(bench, row, "ticked")
+    with pytest.raises(Killed):
+        bench.synchronize(Unwritten(place.open()))
+    act(bench, row, "opened")
+    SinkRows(place).change(key_of("tasks", row), is_done=True)
+    assert look(bench, place) == ""
+    assert (bench.row(row)["status"], is_done(place, row)) == ("done", True)
+
+
 @pytest.mark.parametrize("is_saved_before_the_row", [True, False])
 def test_ticks_of_the_place_come_back_after_a_restore_of_the_device(
     is_saved_before_the_row: bool, place: Place, bench: SinkBench
