@@ -21,6 +21,7 @@ from hub.device.sinks.recorded_rows import (
     MOVED,
     RecordedRow,
     forget_writes,
+    mark_of,
     note_change,
     record,
     reopened_ms,
@@ -110,10 +111,10 @@ def merge_row(
 def _base(sink: Sink, recorded: RecordedRow, approved: ApprovedRow, found: Found) -> dict[str, str]:
     """Return the fields that both sides had last, as far as that is known."""
     base = recorded.base
-    if recorded.sent is None:
+    if recorded.sent is None or recorded.inode == mark_of(found) < 0:  # it was not written
         return base
     sent = sink.target.expressed(approved.table, recorded.sent)
-    if recorded.inode:
+    if recorded.inode > 0:
         return base | {name: sent.get(name, "") for name in found.fields}
     is_as_sent = found.at_ms <= recorded.sent_ms
     for name, theirs in found.fields.items():
