@@ -146,7 +146,7 @@ def test_runs_show_names_the_parts_unread_by_a_device(
 
 
 def test_a_partial_run_shows_failed_and_remaining_files(hub: Hub, partial_run: str) -> None:
-    note = "2 failed: 1 unreadable, 1 changed; first: "
+    note = "2 failed: 1 changed, 1 unreadable; first: "
     assert f"3/7    2      {note}" in hub("runs").stdout
     assert "4 files left for the next runs" in hub("runs").stdout
     shown = hub("runs", "show", partial_run).stdout
