@@ -33,6 +33,7 @@ from protocol.errors import ErrorCode
 
 HEAD_S: Final = 30.0  # a client may stall after it connected; a silent connection gives way where places lack
 HEADER_BYTES: Final = 16 * 1024  # including the request line
+_FRAMING_BYTES: Final = 4 * HEADER_BYTES  # of a request but its body: sizes of chunks, and what follows
 HEADERS: Final = 128  # of a request; browsers send about twenty
 CHUNKS: Final = 2_048  # of a body: half a microsecond each
 # Limits of a connection: reads per second (a read is 1 byte to 256 KiB), and bytes per second.
@@ -163,10 +164,13 @@ class BoundedConnection(HttpToolsProtocol):
         super().data_received(data)
         if self._head_end:
             self._read_body(data[self._head_end :])
-        if self._is_in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEADER_BYTES:
-                self._refuse(ErrorCode.TOO_LARGE, _TOO_LONG, status=431)
+        self._head_bytes += len(data)
+        if self._head_bytes > (HEADER_BYTES if self._is_in_head else _FRAMING_BYTES):
+            self._refuse(ErrorCode.TOO_LARGE, _TOO_LONG, status=431)
+
+    def on_body(self, body: bytes) -> None:
+        self._head_bytes -= len(body)
+        super().on_body(body)
 
     def _read_body(self, data: bytes) -> None:
         """Read what follows the head of a request that offers another protocol, at which its parser ended.

@@ -141,6 +141,15 @@ async def test_body_is_read_in_chunks_and_after_an_offer_of_http2(
     assert b'"body.axis":"there is no such field"' in told
 
 
+async def test_endless_field_behind_a_body_in_chunks_is_refused(hub: ServedHub) -> None:
+    token = (await hub.token(role=Role.ADMIN)).encode()
+    head = b"POST /v1/agents HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+    async with await _connect(hub) as stream:
+        await stream.send(head + b"authorization: Bearer %b\r\n" % token + CHUNKED + b"1\r\n[\r\n0\r\nx: ")
+        await stream.send(b"a" * 100_000)
+        assert _problem(await _rest(stream)) == (431, "too_large")
+
+
 async def test_pipelined_requests_are_not_read(hub: ServedHub) -> None:
     async with await _connect(hub) as stream:
         await stream.send(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n" * 100)
