@@ -26,7 +26,7 @@ _LEAST: Final = 2  # different words that the nearest language which is read has
 _OF_BLOCK: Final = 4  # likewise, of a block in a text of another language
 _SURE: Final = 3  # likewise, that need no letters beside them
 _WORD: Final = re.compile(r"[^\W\d_]+")
-_BLOCK: Final = re.compile(r"(?:[^\n]*\S[^\n]*(?:\n|$))+")  # lines between blank ones
+_BLOCK: Final = re.compile(r"(?:^[^\S\n]*\S[^\n]*\n?)+", re.MULTILINE)  # lines between blank ones
 _SIX: Final = "," * 6
 _SAYINGS: Final = r"""
 {d}\.? (d[ei]l? |de )?{month}( (de )?{y})?
