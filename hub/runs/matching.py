@@ -141,7 +141,7 @@ def decide(
             others[item.ordinal] = other
     pairing.match_changed(document, but=others)
     unwanted: Container[object] = _UnwantedNames(known) if learns else ()
-    fresh = _FreshIds(known.finder, [known_item.row for known_item in ranked])
+    fresh = _FreshIds(known, [known_item.row for known_item in ranked])
     promised = {pair.row.id for pair in pairing.pairs.values()}
     decisions = []
     for item in found:
@@ -773,8 +773,8 @@ class _FreshIds:
         here: the unit's known items.
     """
 
-    def __init__(self, finder: Finder, here: Sequence[ItemRow]) -> None:
-        self._finder = finder
+    def __init__(self, known: KnownItems, here: Sequence[ItemRow]) -> None:
+        self._finder, self._is_used = known.finder, known.is_used
         self._taken = {row.id for row in here}
         self._first = max((row.version for row in here if is_taken_item_id(row.id)), default=0)
         self._next: Counter[str] = Counter()  # per name, because a list may repeat a name a thousand times
@@ -790,7 +790,7 @@ class _FreshIds:
                 nth=self._first + self._next[item.likeness],
             )
             self._next[item.likeness] += 1
-            if item_id not in self._taken:
+            if item_id not in self._taken and not self._is_used(item_id):
                 return item_id
 
 

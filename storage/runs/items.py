@@ -9,7 +9,7 @@ the unit has more than ``MAX_DAYS``.
 An item whose row the device no longer has when an update arrives there counts as rejected.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice, zip_longest
 from typing import Any, Final, Literal, get_args
@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from protocol.calls import RowPlace, RowState
 from protocol.errors import CodedError, ErrorCode
 from protocol.grants import NO_LIMITS, TokenLimits
-from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
+from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId, derive_item_id
 from protocol.items import Rank
 from protocol.lifecycles import FINAL_RUN_STATES, CallState, RunState
 from protocol.tables import DeviceTable
@@ -210,12 +210,14 @@ class Finder(msgspec.Struct, frozen=True, kw_only=True):
 class KnownItems(msgspec.Struct, frozen=True, kw_only=True):
     """Known items: all of the unit, and similar ones of the device's other units.
 
-    *here* includes items that other agents of the user found in the same unit of the same device.
+    *here* includes items that other agents of the user found in the same unit of the same device. *is_used*
+    tells whether an item of another unit has an id: one that began here, and that a line there took over.
     """
 
     finder: Finder
     here: tuple[KnownItem, ...]
     elsewhere: tuple[KnownItem, ...]
+    is_used: Callable[[str], bool] = frozenset[str]().__contains__
 
 
 class PlannedCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -303,7 +305,8 @@ QUOTED = _KNOWN.where(
     items.c.user_id + "" == sa.bindparam("user"),
 )
 # One statement, because each costs the hub and a server more than its rows.
-NEAR = sa.union_all(OF_UNITS, ALIKE, QUOTED)
+NAMED = _KNOWN.where(items.c.id.in_(sa.bindparam("ids", expanding=True)))
+NEAR = sa.union_all(OF_UNITS, ALIKE, QUOTED, NAMED)
 # Items of others leave out no item of the owner; one of an unknown rank may be the owner's.
 RANK: Final = sa.case(
     (items.c.verdict.in_(OWNED), int(Rank.OWN)), else_=sa.func.coalesce(items.c.rank, int(Rank.OWN))
@@ -336,6 +339,7 @@ class ItemLookup:
     def __init__(self, c: sa.Connection, lookups: Sequence[tuple[Finder, Sequence[FoundItem]]]) -> None:
         self._c = c
         self._rows: dict[str, KnownItem] = {}
+        self._sought = set[str]()  # ids that have no item but those in *_rows*
         self._by: defaultdict[tuple[str, str], dict[str, KnownItem]] = defaultdict(dict)
         self._days: dict[tuple[UserId, DeviceId | None, str, int], list[KnownItem]] = {}
         self._planned: dict[tuple[UserId, DeviceId | None, str, int], list[KnownItem]] = {}
@@ -345,16 +349,19 @@ class ItemLookup:
         for (user, device), members in groups.items():
             finders = [lookups[nth][0] for nth in members]
             found = [item for nth in members for item in lookups[nth][1]]
+            ids = [id for nth in members for id in _new_ids(*lookups[nth])]
+            self._sought.update(ids)
             parts = zip_longest(
                 in_parts(sorted({finder.unit_key for finder in finders})),
                 in_parts(sorted({item.likeness for item in found})),
                 in_parts(sorted({item.words_hash for item in found})),
+                in_parts(ids),
                 fillvalue=(),
             )
             agents_ = sorted({finder.agent_id for finder in finders})
-            for units, alike, quoted in parts:
+            for units, alike, quoted, some in parts:
                 sought: dict[str, Any] = {"user": user, "device": device, "agents": agents_}
-                sought |= {"units": units, "likenesses": alike, "quotes": quoted}
+                sought |= {"units": units, "likenesses": alike, "quotes": quoted, "ids": some}
                 for row in c.execute(NEAR, sought):
                     if row.id not in self._rows:
                         self._index(_known(row))
@@ -403,7 +410,14 @@ class ItemLookup:
         for table, day in _days(found):
             near = (known for known in self._of_day(finder, table, day) if is_elsewhere(known.row))
             elsewhere |= {known.row.id: known for known in islice(near, MAX_OF_A_DAY)}
-        return KnownItems(finder=finder, here=tuple(here), elsewhere=tuple(elsewhere.values()))
+        return KnownItems(
+            finder=finder, here=tuple(here), elsewhere=tuple(elsewhere.values()), is_used=self._is_used
+        )
+
+    def _is_used(self, id: str) -> bool:
+        if id in self._rows or id in self._sought:
+            return id in self._rows
+        return self._c.execute(sa.select(items.c.id).where(items.c.id == id)).first() is not None
 
     def _of(self, kind: str, values: Iterable[str]) -> list[KnownItem]:
         """Return the items with one of these units, names or quotes, oldest first."""
@@ -424,6 +438,19 @@ class ItemLookup:
         days = (day - 1, day, day + 1)
         planned = [known for near in days for known in self._planned.get((*key[:3], near), ())]
         return sorted([*self._days[key], *planned], key=_by_rank) if planned else self._days[key]
+
+
+def _new_ids(finder: Finder, found: Sequence[FoundItem]) -> Iterator[str]:
+    """Yield the ids that items have if all are new in their unit."""
+    for likeness, count in Counter(item.likeness for item in found).items():
+        for nth in range(count):
+            yield derive_item_id(
+                user_id=finder.user_id,
+                agent_id=finder.agent_id,
+                unit_key=finder.unit_key,
+                likeness=likeness,
+                nth=nth,
+            )
 
 
 def _days(found: Sequence[FoundItem]) -> list[tuple[str, int]]:

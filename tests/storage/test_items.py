@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.grants import TokenLimits
 from protocol.handshake import StoreMark
-from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
+from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId, derive_item_id
 from protocol.items import Rank, RankedOrder
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunState, UnitState
 from protocol.tables import TABLES
@@ -292,6 +292,35 @@ def test_plan_sees_similar_items_of_other_units_of_the_device(c: sa.Connection, 
     phone = make_run(c, "run-2", agent=make_agent(c, "other", device="phone"), state=RunState.RUNNING).held
     plan(c, phone, look, found=[item()])
     assert seen[2].elsewhere == ()  # what the laptop has, the phone has not
+
+
+def test_ids_of_items_taken_over_by_another_unit_are_used(c: sa.Connection, held: FencedRun) -> None:
+    ids: list[str] = []
+
+    def taken_over(known: KnownItems) -> list[Decision]:
+        user, agent = known.finder.user_id, known.finder.agent_id
+        ids.extend(
+            derive_item_id(
+                user_id=user, agent_id=agent, unit_key="mail.eml", likeness=item().likeness, nth=nth
+            )
+            for nth in range(3)
+        )
+        rows = [new(known, item(f"ring {nth}", quote=f"{nth}")).after for nth in range(2)]
+        return [
+            Decision(after=msgspec.structs.replace(row, id=id))
+            for row, id in zip(rows, ids, strict=False)
+            if row is not None
+        ]
+
+    plan(c, held, taken_over, "own.txt")
+    seen: list[bool] = []
+
+    def look(known: KnownItems) -> list[Decision]:
+        seen.extend(map(known.is_used, ids))
+        return []
+
+    plan(c, held, look, "mail.eml", found=[item()])
+    assert seen == [True, True, False]
 
 
 def test_items_of_others_leave_out_no_item_of_the_owner_of_the_same_day(
