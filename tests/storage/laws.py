@@ -101,7 +101,8 @@ LAWS: dict[str, str] = {
         SELECT call_id FROM run_calls JOIN runs ON runs.id = run_calls.run_id
         WHERE runs.state NOT IN {_FINAL} AND run_calls.state IN ('PLANNED', 'SENT') AND payload IS NULL""",
     "a call was sent as its state says (I6)": """
-        SELECT call_id FROM run_calls WHERE (state = 'PLANNED') <> (sends = 0)""",
+        SELECT call_id FROM run_calls
+        WHERE state <> 'UNKNOWN' AND (state = 'PLANNED') <> (sends = 0)""",
     "a unit of a live run counts its calls (I6)": f"""
         SELECT run_units.run_id || ' ' || unit_key FROM run_units JOIN runs ON runs.id = run_units.run_id
         WHERE runs.state NOT IN {_FINAL} AND (
