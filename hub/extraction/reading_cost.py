@@ -44,11 +44,11 @@ _ROW: Final = re.compile(
 )
 # Likewise, in files of these names. Their other lines are read as prose, and cost as much.
 _ROWS_OF: Final = {
-    **dict.fromkeys((".csv", ".tsv"), re.compile("[^,;\t\r\n]*[,;\t]")),
+    **dict.fromkeys((".csv", ".tsv"), re.compile(r"\A[^,;\t\r\n]*[,;\t]")),
     "todo.txt": re.compile(""),
-    **dict.fromkeys((".ics", ".ical"), re.compile("[A-Z-]+[;:]|[ \t]")),
-    **dict.fromkeys((".org", ".org_archive"), re.compile(r"\*+ |[ \t]*[:#]")),
-    ".taskpaper": re.compile("[ \t]*- "),
+    **dict.fromkeys((".ics", ".ical"), re.compile(r"\A(?:[A-Z-]+[;:]|[ \t])")),
+    **dict.fromkeys((".org", ".org_archive"), re.compile(r"\A(?:\*+ |[ \t]*[:#])")),
+    ".taskpaper": re.compile(r"\A[ \t]*- "),
 }
 _NO_ROW: Final = re.compile("(?!)")
 # Steps of one character, word, number, sentence and piece, fitted to 80 measured shapes of texts.
