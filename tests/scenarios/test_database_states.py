@@ -28,7 +28,7 @@ def test_commands_named_for_a_database_state_bring_the_hub_back(
     assert told["right"], told
 
 
-def test_first_command_without_a_placeholder_is_followed_of_alternatives() -> None:
+def test_first_command_without_a_name_to_fill_in_is_followed_of_alternatives() -> None:
     text = "stop it: hub drain; go on with: hub restore {}; or begin anew: hub restore --anew; hub serve"
     drain, serve, anew = ["hub", "drain"], ["hub", "serve"], ["hub", "restore", "--anew"]
     assert steps_of(text.format("a.backup")) == [drain, ["hub", "restore", "a.backup"], serve]

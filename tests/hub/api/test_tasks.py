@@ -135,7 +135,7 @@ def set_origin(c: sa.Connection, origin: Origin) -> None:
     c.execute(sa.update(devices).values(origin=msgspec.json.encode(origin).decode()))
 
 
-async def test_known_row_of_an_absent_device_has_the_digest_that_the_device_takes(hub: ServedHub) -> None:
+async def test_known_row_of_an_absent_device_has_a_digest_of_the_device(hub: ServedHub) -> None:
     await hub.store.write(keep)
     for origin, length in ((Origin(takes_sha256=True), 64), (Origin(), 32)):
         await hub.store.write(set_origin, origin)

@@ -179,7 +179,7 @@ class RunningHub:
         return counts | found | {"id": ID, "state": "RUNNING", "waiting_for": None, "message": None}
 
 
-def test_up_names_unread_languages_of_a_first_run_that_goes_on(
+def test_up_names_unread_languages_of_an_unfinished_first_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(up, "RUN_S", -1.0)
@@ -189,9 +189,7 @@ def test_up_names_unread_languages_of_a_first_run_that_goes_on(
     assert line.startswith(f"the first run goes on, 4/9 files, 1 item; 1 {IN_POLISH}; the page shows")
 
 
-def test_run_that_is_reading_names_unread_languages(
-    hub: Hub, served: ServedHub, portal: BlockingPortal
-) -> None:
+def test_unfinished_run_names_unread_languages(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
     row = portal.call(served.run, ID, RunState.RUNNING)
     unit = {"run_id": row.id, "unit_key": "notes/a.md", "content_hash": "0", "state": "DONE"}
     noted = unit | {"updated_at": 1, "notes": {"unread_languages": {"Polish": 1}}}

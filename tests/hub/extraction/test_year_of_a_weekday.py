@@ -69,7 +69,7 @@ def reach(words: str, context: DateContext) -> timedelta:
 
 
 @given(words_and_context())
-def test_day_with_a_weekday_is_at_most_seven_months_from_its_anchor(
+def test_day_with_a_weekday_is_within_seven_months_of_the_anchor(
     drawn: tuple[str, DateContext],
 ) -> None:
     words, context = drawn

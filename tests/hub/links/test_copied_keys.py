@@ -94,7 +94,7 @@ async def keep(port: Port, called: str) -> None:
     await port.store.write(credential_copies.keep, LAPTOP, called, at=AT_MS, actor="operator:0")
 
 
-async def test_hub_knows_of_an_absent_device_which_digests_the_newest_program_takes(port: Port) -> None:
+async def test_digests_of_an_absent_device_are_of_the_newest_program_there(port: Port) -> None:
     for capabilities in (("rows.sha256",), ()):
         async with port.device(capabilities=capabilities):
             pass

@@ -137,7 +137,7 @@ POLISH = (
 )
 
 
-def test_line_of_a_language_that_is_not_read_names_no_day_by_a_word_of_another() -> None:
+def test_line_of_an_unread_language_names_no_day_by_a_word_of_another_language() -> None:
     (row,) = decided("Dinner with Ana on 4 December at 14:00")
     title, quote = "Kolacja z Anną", "Kolacja z Anną 4.12. o 14:00"
     rows = [
@@ -149,7 +149,7 @@ def test_line_of_a_language_that_is_not_read_names_no_day_by_a_word_of_another()
 
 
 @pytest.mark.parametrize("is_read", [True, False])
-def test_row_moved_to_a_month_of_its_language_changes_its_item(is_read: bool) -> None:
+def test_row_moved_to_a_month_in_an_unread_language_changes_the_item(is_read: bool) -> None:
     above, title, day = (
         ("", "Fix car", "9 December 2026") if is_read else (POLISH, "Oddać auto", "9 grudnia 2026")
     )

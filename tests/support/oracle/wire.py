@@ -23,7 +23,7 @@ class HttpRequest(NamedTuple):
 
 
 class HttpResponse(NamedTuple):
-    """One response; with *breaks_off_at* the connection ends after so many bytes of it.
+    """HTTP response; with *breaks_off_at*, the connection ends after so many bytes of the content.
 
     *drip* follows again and again, until the client hangs up; if it is empty, nothing does.
     """
