@@ -40,6 +40,7 @@ CHUNKS: Final = 2_048  # of a body: half a microsecond each
 STRANGER_READS_PER_S, STRANGER_BYTES_PER_S = 50.0, 256.0 * 1024
 KNOWN_READS_PER_S, KNOWN_BYTES_PER_S = 2_000.0, 64.0 * 1024 * 1024
 _TOO_LONG: Final = f"the address and the headers have at most {HEADER_BYTES} bytes"
+_MUCH_FRAMING: Final = f"all of a request but its body has at most {_FRAMING_BYTES} bytes"
 _CREDENTIALS: Final = struct.Struct("3i")  # struct ucred of Linux: pid, uid, gid
 _LAST: Final = {"connection": "close"}
 _FRAMING: Final = (b"content-length", b"transfer-encoding")
@@ -165,8 +166,10 @@ class BoundedConnection(HttpToolsProtocol):
         if self._head_end:
             self._read_body(data[self._head_end :])
         self._head_bytes += len(data)
-        if self._head_bytes > (HEADER_BYTES if self._is_in_head else _FRAMING_BYTES):
+        if self._is_in_head and self._head_bytes > HEADER_BYTES:
             self._refuse(ErrorCode.TOO_LARGE, _TOO_LONG, status=431)
+        elif self._head_bytes > _FRAMING_BYTES:
+            self._refuse(ErrorCode.TOO_LARGE, _MUCH_FRAMING, status=431)
 
     def on_body(self, body: bytes) -> None:
         self._head_bytes -= len(body)
