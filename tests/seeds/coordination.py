@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any, Final
 
+import anyio
 import httpx2
 import pytest
 
@@ -409,6 +410,13 @@ async def an_item_of_the_boards_memory_answers_the_letter(walk: Walk, gateway: F
     gateway.release(f"agent:lead-{board}:main")
 
 
+async def _leaves(walk: Walk, message: str) -> None:
+    """Wait until a message was sent: no agent answers one before."""
+    with anyio.fail_after(10):
+        while (await walk.get(f"messages/{message}"))["state"] == "waiting":
+            await anyio.lowlevel.checkpoint()
+
+
 @in_garden(
     'Body: {"content":"...","tags":{tags_json},"source":"{source}"}',
     lives="board_memory, messages.answer, questions.answer",
@@ -420,6 +428,7 @@ async def the_memory_body_of_the_letter_answers_the_open_message_and_question(
     gateway.hold(f"agent:lead-{board}:main")
     body = {"content": "done", "tags": ["gateway_main", "lead_reply"], "source": "lead_to_gateway_main"}
     said = (await walk.post(LEAD, {"content": "a"}))["message"]
+    await _leaves(walk, said["id"])
     chat = await by(walk, "garden-lead", "POST", "boards/garden/memory", body | {"is_chat": True})
     other = await by(walk, "garden-lead", "POST", "boards/garden/memory", body | {"tags": ["beds"]})
     foreign = await by(walk, "digger", "POST", "boards/garden/memory", body)
@@ -433,6 +442,7 @@ async def the_memory_body_of_the_letter_answers_the_open_message_and_question(
         (await walk.post(LEAD, {"content": "a", "kind": kind}))["message"] for kind in ("question", "handoff")
     ]
     for message in sent:  # the question first, then the handoff
+        await _leaves(walk, message["id"])
         answer = await by(walk, "garden-lead", "POST", "boards/garden/memory", body)
         assert answer.json()["answered_message"] == message["id"], answer.text
     gateway.release(f"agent:lead-{board}:main")
