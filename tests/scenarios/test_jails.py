@@ -17,7 +17,7 @@ import httpx2
 import pytest
 
 from hub.text.confinement import landlock_version
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, ask_hub
 from tests.support.programs import ending, free_port
 
 pytestmark = pytest.mark.skipif(landlock_version() < 1, reason="the jail is of Linux with Landlock")
@@ -225,21 +225,16 @@ def _by_up(loop: str, state: Path, settings: Path) -> Iterator[int]:
 
 def _post(state: Path, sockets: str, path: str) -> None:
     """Send a request over the Unix socket; its answer is not looked at."""
-    transport = httpx2.HTTPTransport(uds=str(state / sockets), verify=False)
-    with (
-        suppress(httpx2.TransportError),
-        httpx2.Client(transport=transport, base_url="http://hub", timeout=PATIENCE_S) as client,
-    ):
-        client.post(path, json={})
+    with suppress(httpx2.TransportError):
+        ask_hub(state / sockets, "POST", path, {}, timeout_s=PATIENCE_S)
 
 
 def _wait_until_ready(state: Path, sockets: str) -> None:
-    transport = httpx2.HTTPTransport(uds=str(state / sockets), verify=False)
-    with httpx2.Client(transport=transport, base_url="http://hub", timeout=PATIENCE_S) as client:
-        for _ in range(int(PATIENCE_S / POLL_S)):
-            if (state / sockets).exists() and client.get("/readyz").status_code == 200:
+    for _ in range(int(PATIENCE_S / POLL_S)):
+        with suppress(OSError, httpx2.TransportError):  # a socket has its path before it listens
+            if ask_hub(state / sockets, "GET", "/readyz").status_code == 200:
                 return
-            Event().wait(POLL_S)
+        Event().wait(POLL_S)
     raise AssertionError("the hub is not ready in time")
 
 
