@@ -130,7 +130,9 @@ def known_to_hub(found: dict[str, Any]) -> bool:
 
 
 def ticked(todo: Path) -> list[str]:
-    """Return the lines of a todo.txt that are done."""
+    """Return the lines of a todo.txt that are done: none before the device has written the file."""
+    if not todo.exists():
+        return []
     return [line for line in todo.read_text().splitlines() if line.startswith("x ")]
 
 
