@@ -489,7 +489,7 @@ async def read_all(bench: Bench, taken: Mapping[str, str], mails: int) -> None:
     """Let runs read until one finds nothing; then each mail is one row."""
     for _ in range(MAX_RUNS):
         run = await bench.run()
-        if (run.state, run.units_total) == (RunState.COMPLETED, 0):
+        if (run.outcome, run.units_done) == (RunOutcome.SUCCESS, 0):
             break
         bench.clock.advance(HOUR_S)
         await bench.store.write(recover_agents, bench.now_ms)  # of a provider that asked for a pause
