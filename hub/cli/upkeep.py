@@ -154,6 +154,10 @@ def _begin_anew(config: Path, state: Path, *, yes: bool, as_json: bool) -> None:
         f"{state} belongs to hub {hub_id} now;"
         f" next: hub serve --state {shell_word(state)} --config {shell_word(config)}"
     )
+    show.report(
+        "then let its devices in again: 'hub status' shows FINGERPRINT, 'hub connect URL --root DIR"
+        " --accept-hub FINGERPRINT' starts each one, and 'hub pair approve CODE' takes it under its name"
+    )
 
 
 def _back_up(file: Path, config: Path, state: Path) -> "BackupManifest":
