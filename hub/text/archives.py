@@ -10,7 +10,6 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from hub.text import chats
-from hub.text.decoding import from_first_letter
 from hub.text.files import CHAT, JSON, MAIL, MARKDOWN, MBOX, PLAIN
 
 HEAD_BYTES: Final = 64 * 1024  # examined to detect the kind of a file
@@ -47,6 +46,8 @@ def kind_in(head: bytes, kind: str) -> str:
     """Return MBOX, MAIL or CHAT if the first HEAD_BYTES of a file of text show that, else *kind*."""
     if kind not in _MAY_BE_ARCHIVE:
         return kind
+    from hub.text.decoding import from_first_letter  # not by a rules process, which has texts alone
+
     head = from_first_letter(head)
     if kind != JSON and _MBOX_HEAD.match(head):
         return MBOX

@@ -23,8 +23,8 @@ from typing import Final
 
 import msgspec
 
-from hub.text.decoding import LEAD
 from hub.text.files import NotConvertible
+from hub.text.folding import LEAD
 from hub.text.header_values import date_in, on_one_line
 
 # Beginning of a message in the text.

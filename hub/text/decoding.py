@@ -22,12 +22,8 @@ from typing import Final
 import webencodings
 
 from hub.text.files import NotConvertible
+from hub.text.folding import LEAD
 
-# Blanks and characters without a glyph that programs put before the first line of a text.
-LEAD: Final = (
-    " \t\r\n\x0b\x0c\x85\u00a0\u00ad\u200b\u200c\u200d\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e"
-    "\u2060\u2066\u2067\u2068\u2069\u3000\ufeff"
-)
 # Longer marks first: UTF-32 LE starts with the mark of UTF-16 LE.
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),

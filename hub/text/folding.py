@@ -15,6 +15,11 @@ from typing import Final
 
 from hub.text.excerpt import CUE, STAMP
 
+# Blanks and characters without a glyph that programs put before the first line of a text.
+LEAD: Final = (
+    " \t\r\n\x0b\x0c\x85\u00a0\u00ad\u200b\u200c\u200d\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e"
+    "\u2060\u2066\u2067\u2068\u2069\u3000\ufeff"
+)
 _MARKS: Final = str.maketrans(
     {
         **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u2039\u203a\u0060\u00b4", "'"),

@@ -14,8 +14,8 @@ from typing import Final
 from mailparser_reply import EmailMessage
 
 from hub.base.mail_subjects import is_of_forward
-from hub.text.decoding import LEAD
 from hub.text.files import CALENDAR, HTML, MAIL
+from hub.text.folding import LEAD
 
 BULK: Final = "Precedence: bulk"  # line of a mail from a list or a machine
 FEW_CHARS: Final = 40  # "ok, do it": incomprehensible without the mail that it answers
