@@ -572,7 +572,7 @@ def _first_run(
 ) -> Mapping[str, Any] | None:
     """Make an agent for folders that none reads, and run what never ran; return a run that has ended.
 
-    Agents that follow their *moved* folder run, too.
+    Agents that follow their *moved* folder run, too. If none begins, a run that goes on is reported.
     """
     everything = hub.get_all("/v1/agents", "agents")["agents"]
     agents = [agent for agent in everything if agent["device"] == device and agent["paths"]]
@@ -598,13 +598,14 @@ def _first_run(
     for agent in agents:
         if found := other_zone(agent, everything):
             show.report("; ".join(found))
-    runs = [
+    started = [
         hub.post(path_of("agents", agent["name"], "runs"))
         for agent in agents
         if agent["last_run"] is None or agent["name"] in moved
     ]
+    runs = started or [run for agent in agents if (run := agent["last_run"]) and run["state"] not in FINAL]
     clock = SystemClock()
-    gives_up_at = clock.monotonic() + RUN_S
+    gives_up_at = clock.monotonic() + (RUN_S if started else 0)
     with show.following() as show_step:
         while runs:
             run: dict[str, Any] = hub.get(path_of("runs", runs[0]["id"]))
@@ -616,7 +617,7 @@ def _first_run(
             show_step({"run": run, "working_on": None})
             if clock.monotonic() > gives_up_at:
                 command = f"hub runs show {show.short_id(run['id'])} --follow"
-                so_far = f"the first run goes on, {show.progress_of(run)}"
+                so_far = f"{'the first run' if started else 'a run'} goes on, {show.progress_of(run)}"
                 page = f"the page shows what is found: {command}"
                 show.report("; ".join(filter(None, (so_far, unread_languages(run), page))))
                 break

@@ -158,11 +158,14 @@ IN_POLISH = "file in Polish: rules read only check boxes and dates there; choose
 
 
 class RunningHub:
-    """A hub whose first run has gone on for longer than ``hub up`` waits."""
+    """A hub whose run, perhaps the first one, has gone on for longer than ``hub up`` waits."""
+
+    def __init__(self, last_run: dict[str, Any] | None) -> None:
+        self.last_run = last_run
 
     def get_all(self, path: str, kind: str) -> dict[str, Any]:
-        agent = {"name": "notes", "user": "anna", "device": "desk", "paths": ["/notes"], "last_run": None}
-        return {kind: [agent | {"timezone": "UTC"}]}
+        agent = {"name": "notes", "user": "anna", "device": "desk", "paths": ["/notes"], "timezone": "UTC"}
+        return {kind: [agent | {"last_run": self.last_run}]}
 
     def post(self, path: str) -> dict[str, Any]:
         return {"id": ID}
@@ -179,14 +182,20 @@ class RunningHub:
         return counts | found | {"id": ID, "state": "RUNNING", "waiting_for": None, "message": None}
 
 
-def test_up_names_unread_languages_of_an_unfinished_first_run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("last_run", "named"), [(None, "the first run"), ({"id": ID, "state": "RUNNING"}, "a run")]
+)
+def test_up_names_progress_and_unread_languages_of_an_unfinished_run(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    last_run: dict[str, Any] | None,
+    named: str,
 ) -> None:
     monkeypatch.setattr(up, "RUN_S", -1.0)
-    running: Any = RunningHub()
+    running: Any = RunningHub(last_run)
     assert up._first_run(running, "desk", (), (), ()) is None
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "goes on" in line]
-    assert line.startswith(f"the first run goes on, 4/9 files, 1 item; 1 {IN_POLISH}; the page shows")
+    assert line.startswith(f"{named} goes on, 4/9 files, 1 item; 1 {IN_POLISH}; the page shows")
 
 
 def test_unfinished_run_names_unread_languages(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
