@@ -87,7 +87,6 @@ class DeclaredCommand(NamedTuple):
         message: text about the response.
         confirm: question before the request, unless ``--yes`` answers it.
         help: text of the help in place of the docstring of the method.
-        ids: argument that may be the end of an id in the list of the resource.
         quotes: fields with texts of people, ``answer|->`` with a mark before the text.
         prints: column that is printed alone, to be copied or piped.
         notes: texts about the response, or about each item of a list, where they are not empty.
@@ -110,7 +109,6 @@ class DeclaredCommand(NamedTuple):
     confirm: str = ""
     file: str = ""
     help: str = ""
-    ids: str = ""
     quotes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     prints: str = ""

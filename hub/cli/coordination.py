@@ -7,13 +7,12 @@ from typing import Any, Final
 import click
 
 from hub.cli import show
-from hub.cli.declared import item_called, present
+from hub.cli.declared import present
 from hub.cli.errors import CommandError, Exit
 from hub.cli.hub_client import HubClient, Responses, agent_names, board_names, hub_command, path_of
 from hub.cli.options import NAME, FilePathParam, ListByDefault, example, text_in
 
 BROADCASTS: Final = "/v1/broadcasts"
-SEARCHED: Final = 100  # newest broadcasts that are searched for the end of an id
 PAGE: Final = 500  # results in one response
 
 
@@ -144,8 +143,7 @@ def messages() -> None:
 @hub_command
 def show_broadcast(hub: HubClient, broadcast: str, failed: bool) -> Responses:
     """Show BROADCAST and its result at each board."""
-    found = item_called(hub.get(BROADCASTS, limit=SEARCHED)["broadcasts"], broadcast)
-    pages = list(hub.pages(path_of("broadcasts", found["id"] if found else broadcast), limit=PAGE))
+    pages = list(hub.pages(path_of("broadcasts", broadcast), limit=PAGE))
     results = [result for page in pages for result in page["results"] if not (failed and result["ok"])]
     response = pages[-1] | {"results": results}
     yield "broadcast", response

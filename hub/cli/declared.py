@@ -42,7 +42,6 @@ Step = tuple[str, list[str]]  # a word of a command, and the names of its argume
 _FIELD: Final = re.compile(r"\{([\w.*]+(?:\|\w+)?)\}")
 FILE: Final = FilePathParam(exists=True, dir_okay=False)
 MIN_END: Final = 6  # characters at the end of an id that identify it
-SEARCHED: Final = 1_000  # first items of a list that are searched for the end of an id
 GIVEN: Final = "hub.given"  # key of ctx.meta: arguments of the groups around a command
 
 
@@ -204,12 +203,6 @@ def _run(spec: CommandSpec, values: dict[str, Any], state: Path, *, as_json: boo
     if spec["confirm"] and not values.pop("yes"):
         show.confirm(_text(spec["confirm"], values))
     with open_client(state) as hub:
-        if spec["ids"]:
-            path, noun = spec["path"].partition("/{")[0], spec["noun"]
-            found = item_called(hub.get(path, limit=SEARCHED)[noun], values[spec["ids"]])
-            if found is None and noun == "items":
-                found = item_called(hub.get(path, limit=SEARCHED, unsure="true")[noun], values[spec["ids"]])
-            values[spec["ids"]] = found["id"] if found else values[spec["ids"]]
         response = _response(hub, spec, values)
     if as_json:
         show.print_json(spec["json"], response)

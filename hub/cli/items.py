@@ -13,7 +13,7 @@ import click
 from hub.base.name_lists import counted
 from hub.base.printable import one_line
 from hub.cli import show
-from hub.cli.declared import MIN_END, SEARCHED, item_called
+from hub.cli.declared import MIN_END, item_called
 from hub.cli.errors import CommandError, Exit
 from hub.cli.formats import proposals, short
 from hub.cli.hub_client import HubClient, Responses, hub_command, path_of
@@ -427,6 +427,17 @@ def _sent(hub: HubClient, verdicts: Sequence[Chosen], tries: int = TRIES) -> lis
     return results
 
 
+def _named(hub: HubClient, id: str) -> Chosen:
+    """Return the item with that id, or whose id ends so; of none, the id alone. Raises CommandError."""
+    try:
+        found: Chosen = hub.get(path_of("items", id))
+    except CommandError as error:
+        if error.exit_code != Exit.FAILED:
+            raise
+        return {"id": id, "title": id}  # its verdict is refused, beside those of the others
+    return found
+
+
 def _chosen(
     hub: HubClient,
     ids: Sequence[str],
@@ -444,9 +455,7 @@ def _chosen(
         raise click.UsageError(
             "name items by their ids, as 'hub items' lists them, or choose them by a filter"
         )
-    listed = hub.get("/v1/items", limit=SEARCHED)["items"]
-    if any(".." not in id and item_called(listed, id) is None for id in ids):
-        listed += hub.get("/v1/items", limit=SEARCHED, unsure="true")["items"]
+    listed = list[Chosen]()
     if is_filtered or any(".." in id for id in ids):
         waiting = "held" if unsure else None if verdict == "undo" else "open"
         each = "true" if verdict == "reject" else None  # approved, the others of one thing are settled
@@ -457,11 +466,12 @@ def _chosen(
     named: list[Chosen] = []
     several = [] if ids else listed
     for id in ids:
-        ends = [one for end in id.split("..") if (one := item_called(listed, end))]
         if ".." not in id:
-            named.append({"id": id, "title": id, **(ends[0] if ends else {})})
-        elif len(ends) == 2:
-            from_, until = sorted(map(listed.index, ends))
+            named.append(_named(hub, id))
+            continue
+        ends = [one for end in id.split("..") if (one := item_called(listed, end))]
+        if len(ends) == 2:
+            from_, until = sorted(listed.index(dict(end)) for end in ends)
             several += listed[from_ : until + 1]
         else:
             raise CommandError(f"{id}: both are to be items that 'hub items ls' lists", Exit.USAGE)
@@ -480,9 +490,6 @@ def _chosen(
         if edits:
             show.report(f"{len(edits)} that change values are left out: accept them by their ids")
         several = [item for item in several if item not in edits]
-        named = [
-            hub.get(path_of("items", item["id"])) if _proposal(item, by)["data"] else item for item in named
-        ]
     if verdict in ("approve", "edit", "accept"):
         for field, why in (("warnings", "with a mark"), ("changes", "that change what you approved")):
             left = [item for item in several if item.get(field)]

@@ -342,7 +342,7 @@ def _gateway_of(c: Connection, caller: Caller) -> GatewayId | None:
 
 def _seen(c: Connection, caller: Caller, id: str) -> BroadcastRow:
     gateway_id = _gateway_of(c, caller)
-    row = messages.get_broadcast(c, id)
+    row = messages.get_broadcast(c, id, caller.user_id)
     if caller.user_id not in (None, row.user_id) or gateway_id not in (None, row.gateway_id):
         raise CodedError(ErrorCode.UNKNOWN_BROADCAST, f"there is no broadcast {id}")
     return row

@@ -293,7 +293,7 @@ class MessageService:
 
 
 def _seen(c: Connection, caller: Caller, id: str) -> MessageRow:
-    row = message_rows.find_message(c, id)
+    row = message_rows.find_message(c, id, caller.user_id)
     is_theirs = row is not None and caller.user_id in (None, row.user_id)
     if row is not None and caller.agent_id is not None:
         is_theirs = is_theirs and caller.agent_id in (row.from_agent_id, row.to_agent_id)

@@ -33,6 +33,7 @@ from storage.kernel.columns import (
     struct_or_none,
     structs_from,
     unindexed,
+    whole_id,
 )
 from storage.schema import (
     agent_states,
@@ -227,9 +228,10 @@ MOVES = (
 )
 
 
-def find_message(c: sa.Connection, id: str) -> MessageRow | None:
-    """Return the message with that id, if any."""
-    return struct_or_none(MessageRow, c.execute(MESSAGE_BY_ID, {"message": id}).one_or_none())
+def find_message(c: sa.Connection, id: str, user_id: UserId | None = None) -> MessageRow | None:
+    """Return the message with that id, or the one of the user whose id ends so (``whole_id``), if any."""
+    whole = whole_id(c, messages, id, user_id=user_id)
+    return struct_or_none(MessageRow, c.execute(MESSAGE_BY_ID, {"message": whole}).one_or_none())
 
 
 def get_message(c: sa.Connection, id: str) -> MessageRow:

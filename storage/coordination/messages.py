@@ -64,6 +64,7 @@ from storage.kernel.columns import (
     struct_from,
     structs_from,
     values_of,
+    whole_id,
 )
 from storage.leases import is_alive
 from storage.schema import (
@@ -620,9 +621,10 @@ RESULTS = (
 )
 
 
-def get_broadcast(c: sa.Connection, id: str) -> BroadcastRow:
-    """Return the broadcast with that id, or raise CodedError."""
-    row = c.execute(BROADCAST, {"broadcast": id}).one_or_none()
+def get_broadcast(c: sa.Connection, id: str, user_id: UserId | None = None) -> BroadcastRow:
+    """Return the broadcast with that id, or the one of the user whose id ends so, or raise CodedError."""
+    whole = whole_id(c, broadcasts, id, user_id=user_id)
+    row = c.execute(BROADCAST, {"broadcast": whole}).one_or_none()
     if row is None:
         raise CodedError(ErrorCode.UNKNOWN_BROADCAST, f"there is no broadcast {id}")
     return struct_from(BroadcastRow, row)

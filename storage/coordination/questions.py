@@ -39,6 +39,7 @@ from storage.kernel.columns import (
     structs_from,
     unindexed,
     values_of,
+    whole_id,
 )
 from storage.schema import agents, devices, gateway_agents, messages, question_tellings, questions, users
 from storage.schema import boards as board_table
@@ -158,12 +159,12 @@ def find_question(c: sa.Connection, id: str, *, user_id: UserId | None = None) -
 
 
 def get_question(c: sa.Connection, id: str, *, user_id: UserId | None = None) -> QuestionRow:
-    """Return the question with that id.
+    """Return the question with that id, or the one of the user whose id ends so; see ``whole_id``.
 
     Raises:
         CodedError (UNKNOWN_QUESTION): no question has the id, or it belongs to another user.
     """
-    found = find_question(c, id, user_id=user_id)
+    found = find_question(c, whole_id(c, questions, id, user_id=user_id), user_id=user_id)
     if found is None:
         raise CodedError(ErrorCode.UNKNOWN_QUESTION, f"there is no question {id}")
     return found

@@ -25,7 +25,16 @@ from storage.devices import keys, tokens
 from storage.devices.devices import DeviceRow, UnknownDevice, devices_called, find_device, revoked_device
 from storage.devices.keys import KeyOwner
 from storage.devices.tokens import INVITATIONS, InvitationRow
-from storage.kernel.columns import Key, columns_of, fetch_page, paged, struct_from, struct_or_none, values_of
+from storage.kernel.columns import (
+    Key,
+    columns_of,
+    fetch_page,
+    paged,
+    struct_from,
+    struct_or_none,
+    values_of,
+    whole_id,
+)
 from storage.schema import device_keys as key_table
 from storage.schema import device_tokens, devices, invitations, pairings
 
@@ -237,6 +246,7 @@ def deny(c: sa.Connection, id: PairingId, *, actor: str, at: int) -> PairingRow:
     Raises:
         CodedError (UNKNOWN_PAIRING): the pairing does not wait; nothing was written.
     """
+    id = PairingId(whole_id(c, pairings, id))
     decision = {"pairing": id, "now": at, "as": "denied", "by": actor, "became": None}
     if c.execute(DECIDE, decision).rowcount == 0:
         raise CodedError(ErrorCode.UNKNOWN_PAIRING, f"no device waits under the id {id!r}")

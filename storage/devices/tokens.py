@@ -15,7 +15,16 @@ from protocol.ids import AgentId, DeviceId, InvitationId, TokenId, UserId
 from storage import audit
 from storage.devices import devices as all_devices
 from storage.devices.devices import DeviceRow
-from storage.kernel.columns import Key, columns_of, fetch_page, paged, readable, struct_from, struct_or_none
+from storage.kernel.columns import (
+    Key,
+    columns_of,
+    fetch_page,
+    paged,
+    readable,
+    struct_from,
+    struct_or_none,
+    whole_id,
+)
 from storage.schema import (
     agent_states,
     agent_tokens,
@@ -113,8 +122,10 @@ class TokenStatements(Generic[RowT]):
         return dict(readable(lambda row: (row.hash, struct_from(self._row, row)), found))
 
     def find_by_id(self, c: sa.Connection, id: str) -> RowT | None:
-        """Return the token with that id, valid or not."""
-        return struct_or_none(self._row, c.execute(self._query.where(self._table.c.id == id)).one_or_none())
+        """Return the token with that id, or whose id ends so (``whole_id``), valid or not."""
+        whole = whole_id(c, self._table, id)
+        found = c.execute(self._query.where(self._table.c.id == whole)).one_or_none()
+        return struct_or_none(self._row, found)
 
     def page(
         self,

@@ -687,6 +687,43 @@ def paged(
     return found.order_by(*order).limit(limit)
 
 
+_END: Final = re.compile(r"[0-9a-f-]{6,35}")  # of an id: its end is chance, its beginning may be a time
+_MAX_ALIKE: Final = 20
+
+
+def whole_id(
+    c: sa.Connection,
+    table: sa.Table,
+    given: str,
+    *,
+    user_id: str | None = None,
+    only: Iterable[sa.ColumnElement[bool]] = (),
+) -> str:
+    """Return the only id of *table* that ends with *given*, six or more characters; *given* if none does.
+
+    All ids are read, 0.1 ms for a thousand: an index of their ends would cost each row that is written.
+
+    Args:
+        user_id: only of rows of this user.
+        only: further conditions of the rows that may be named.
+
+    Raises:
+        CodedError (BAD_PARAMS): several ids end so; it names them.
+    """
+    if not _END.fullmatch(given):
+        return given
+    id = table.c.id
+    alike = c.execute(sa.select(id).where(id.endswith(given)).limit(_MAX_ALIKE)).scalars().all()
+    query = sa.select(id).where(id.in_(alike), *only).order_by(id)
+    query = query if user_id is None else query.where(table.c.user_id == user_id)
+    found = c.execute(query).scalars().all() if alike else []
+    if len(found) > 1 and given not in found:
+        raise CodedError(
+            ErrorCode.BAD_PARAMS, f"several ids end in {given!r}: {', '.join(found)}; give more of one"
+        )
+    return given if given in found or not found else found[0]
+
+
 def readable_page(
     c: sa.Connection,
     convert: Callable[[Any], R],

@@ -36,6 +36,7 @@ from storage.kernel.columns import (
     struct_from,
     unindexed,
     values_of,
+    whole_id,
 )
 from storage.runs.item_proposals import withdraw
 from storage.runs.item_words import BY_CALL, add_words, follow
@@ -791,10 +792,14 @@ def get_item(
 ) -> tuple[ItemRow, str, str | None, str | None]:
     """Return an item with the names of its agent and device, and the zone in which its days begin.
 
+    Its id is *id* or ends so; see ``whole_id``.
+
     Raises:
         CodedError: there is no such item of this user within *limits*.
     """
-    row = c.execute(ITEM.where(*within(limits)), {"item": id}).one_or_none()
+    only = within(limits)
+    whole = whole_id(c, items, id, user_id=user_id, only=only)
+    row = c.execute(ITEM.where(*only), {"item": whole}).one_or_none()
     if row is None or user_id not in (None, row.user_id):
         raise CodedError(ErrorCode.UNKNOWN_ITEM, f"there is no item {id!r}")
     return struct_from(ItemRow, row), row.agent_name, row.device_name, _timezone(row)

@@ -31,6 +31,7 @@ from storage.kernel.columns import (
     spelled,
     struct_from,
     unindexed,
+    whole_id,
 )
 from storage.schema import LIVE, agents, run_calls, run_state_history, runs
 
@@ -179,13 +180,6 @@ LIVE_COUNTS = (
 )
 RUN_BY_ID = RUNS.where(runs.c.id == sa.bindparam("run"))
 RUNS_BY_ID = RUNS.where(runs.c.id.in_(sa.bindparam("runs", expanding=True)))
-RUNS_BY_END = (
-    sa.select(runs.c.id)
-    .join_from(runs, agents)
-    .where(runs.c.id.endswith(sa.bindparam("end"), autoescape=False))
-    .order_by(runs.c.id)
-    .limit(sa.bindparam("most", type_=sa.Integer))
-)
 
 
 def get_run(c: sa.Connection, id: RunId) -> RunRow:
@@ -213,20 +207,14 @@ def find_runs(c: sa.Connection, ids: Sequence[RunId]) -> list[RunRow]:
     return [run for part in in_parts(ids) for run in readable(_run, c.execute(RUNS_BY_ID, {"runs": part}))]
 
 
-def runs_ending_in(
-    c: sa.Connection,
-    end: str,
-    *,
-    most: int = 2,
-    user_id: UserId | None = None,
-    devices: Collection[DeviceId] = (),
-) -> list[RunId]:
-    """Return runs whose id ends with *end*; two results mean that it is ambiguous. Scans all ids.
-
-    *end* must not contain wildcards.
-    """
-    query = _of_devices(of_user(RUNS_BY_END, user_id), devices)
-    return [RunId(found) for found in c.execute(query, {"end": end, "most": most}).scalars()]
+def whole_run_id(
+    c: sa.Connection, given: str, user_id: UserId | None = None, devices: Collection[DeviceId] = ()
+) -> RunId:
+    """Return the id of the run that *given* is, or is the end of; see ``whole_id``."""
+    of_user = sa.select(agents.c.id).where(agents.c.user_id == user_id)
+    only = [] if user_id is None else [runs.c.agent_id.in_(of_user)]
+    only += [runs.c.device_id.in_(devices)] if devices else []
+    return RunId(whole_id(c, runs, given, only=only))
 
 
 # as ``protocol.status_vocabularies.run_log_status``, which a test compares

@@ -505,8 +505,10 @@ def test_runs_are_listed_found_and_counted_by_user(c: sa.Connection, both: tuple
     assert runs.find_run(c, RunId("run-eve"), user_id=EVE) is not None
     assert runs.find_run(c, RunId("run-eve")) is not None
     assert [run.id for run in runs.list_runs(c, user_id=ME)] == ["run-me"]
-    assert runs.runs_ending_in(c, "eve", user_id=ME) == []
-    assert runs.runs_ending_in(c, "eve", user_id=EVE) == runs.runs_ending_in(c, "eve") == ["run-eve"]
+    make_run(c, "run-abcdef", agent=both[1])
+    assert runs.whole_run_id(c, "abcdef", ME) == "abcdef"
+    assert runs.whole_run_id(c, "abcdef", EVE) == runs.whole_run_id(c, "abcdef") == "run-abcdef"
+    c.execute(sa.delete(schema.runs).where(schema.runs.c.id == "run-abcdef"))
     assert runs.count_live(c, user_id=ME) == {RunState.QUEUED: 1}
     assert runs.count_live(c) == {RunState.QUEUED: 2}
 

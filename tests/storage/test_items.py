@@ -619,6 +619,29 @@ def test_items_are_listed_in_each_order_once_over_pages_among_new_and_decided_it
         item_lists.list_in_order(c, ItemFilter(), order="day", limit=4, after=(1, "a"))
 
 
+@pytest.mark.parametrize(
+    ("characters", "user", "table", "is_found"),
+    [
+        (6, None, "tasks", True),
+        (12, ME, "tasks", True),
+        (5, ME, "tasks", False),  # too short an end
+        (6, UserId("eve"), "tasks", False),
+        (6, ME, "notes", False),
+    ],
+)
+def test_item_is_found_by_six_characters_at_the_end_of_the_id_within_limits(
+    c: sa.Connection, characters: int, user: UserId | None, table: str, is_found: bool
+) -> None:
+    plan(c, running(c), as_new(*(item(f"{n}1234567890a{n}") for n in "bcd")))
+    id = ledger(c)[1].id
+    limits, end = TokenLimits(tables=(table,)), id[-characters:]
+    if is_found:
+        assert items.get_item(c, end, user, limits)[0].id == id
+    else:
+        with pytest.raises(HubError, match=f"there is no item '{end}'"):
+            items.get_item(c, end, user, limits)
+
+
 def test_items_are_listed_and_counted_within_token_limits_only(c: sa.Connection, delivered: None) -> None:
     one = the_item(c)
     assert one.device_id is not None

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from protocol.errors import CodedError
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState
 from protocol.requirements import Unmet, parse_version
@@ -569,10 +570,11 @@ def test_waits_of_no_runs_or_an_unknown_run_is_empty(c: sa.Connection) -> None:
 def test_runs_are_found_by_the_end_of_their_ids(c: sa.Connection, agent: AgentRow) -> None:
     for run_id in ("0197-aa-1234abcd", "0198-bb-1234abcd", "0199-cc-9999ffff"):
         make_run(c, run_id, agent=agent)
-    assert runs.runs_ending_in(c, "9999ffff") == ["0199-cc-9999ffff"]
-    assert len(runs.runs_ending_in(c, "1234abcd")) == 2
-    assert runs.runs_ending_in(c, "bb-1234abcd") == ["0198-bb-1234abcd"]
-    assert runs.runs_ending_in(c, "0197") == []
+    assert runs.whole_run_id(c, "9999ffff") == "0199-cc-9999ffff"
+    with pytest.raises(CodedError, match="0197-aa-1234abcd, 0198-bb-1234abcd"):
+        runs.whole_run_id(c, "1234abcd")
+    assert runs.whole_run_id(c, "bb-1234abcd") == "0198-bb-1234abcd"
+    assert [runs.whole_run_id(c, end) for end in ("9ffff", "0000ffff")] == ["9ffff", "0000ffff"]
 
 
 def test_find_runs_returns_several_runs_together(c: sa.Connection, agent: AgentRow) -> None:

@@ -109,7 +109,8 @@ _ALLOWED: Final = {
     ),
     "a person asks for totals, or gives the end of an id": (
         *("agents.agents.count_agents", "devices.devices.count_devices", "agents.agents.names_of_agents"),
-        *("runs.model_calls.costs", "runs.runs.count_live", "runs.runs.runs_ending_in"),
+        *("runs.model_calls.costs", "runs.runs.count_live", "runs.runs.whole_run_id"),
+        "runs.items.get_item",
         *(
             "runs.model_calls.lately",
             "runs.model_calls.spent_since",

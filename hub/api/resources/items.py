@@ -54,7 +54,7 @@ from protocol.capabilities import CapabilityName
 from protocol.causes import PLACE_CAUSES
 from protocol.coordination import DEVICE, Method
 from protocol.errors import CATALOGUE, VERDICT_REFUSALS, CodedError, ErrorCode, HubError
-from protocol.ids import CallId, DeviceId, RunId, UserId
+from protocol.ids import CallId, DeviceId, UserId
 from protocol.items import (
     ONE_CONFIRMED,
     CountedDay,
@@ -69,7 +69,7 @@ from protocol.tables import TABLES, DeviceTable, Filler, Kind, Tables, person_in
 from storage import audit
 from storage.audit import AuditEntry
 from storage.devices import devices, users
-from storage.runs import calls, item_proposals, item_verdicts, item_words, items
+from storage.runs import calls, item_proposals, item_verdicts, item_words, items, runs
 from storage.runs import excerpts as runs_excerpts
 from storage.runs import item_lists as runs_item_lists
 from storage.runs.calls import ReportedVerdict
@@ -755,7 +755,7 @@ class ItemsResource(Resource):
             limits=self.limited_to,
             agent_id=agent_id,
             device_id=device_id,
-            run_id=None if asked.run is None else RunId(asked.run),
+            run_id=None if asked.run is None else runs.whole_run_id(c, asked.run, self.user_id),
             verdict="held" if asked.unsure else asked.verdict,
             table=asked.table,
             warning=asked.warning,
@@ -771,7 +771,6 @@ class ItemsResource(Resource):
         example="hub items show 4e21a9",
         json="item",
         help="Show an item: its values, its place in the source, and what became of it.",
-        ids="item_id",
         facts=(
             "id as item",
             "table",
@@ -816,12 +815,13 @@ class ItemsResource(Resource):
             set[DeviceId],
             Repeats,
         ]:
-            newest = _given(c, [item_id]).get(item_id)
             found = items.get_item(c, item_id, self.user_id, self.limited_to)
+            id = found[0].id
+            newest = _given(c, [id]).get(id)
             asker = ItemFilter(user_id=found[0].user_id, limits=self.limited_to, verdict="open")
             repeats = folded_filter(c, asker, self._tables())[1] if found[0].verdict == "open" else {}
             edits, elsewhere = item_words.edited_values(c, found[:1]), self._elsewhere(c, found[:1])
-            proposals, sealed = self._proposed(c, found[:1]), runs_excerpts.find_excerpts(c, [item_id])
+            proposals, sealed = self._proposed(c, found[:1]), runs_excerpts.find_excerpts(c, [id])
             return found, newest, proposals, sealed, edits, elsewhere, repeats
 
         found, newest, proposals, sealed, edits, elsewhere, repeats = await self._store.read(read)

@@ -308,7 +308,6 @@ class MessagesResource(Resource):
         example="hub messages show 4e21a9",
         json="message",
         help=_STATES_HELP,
-        ids="message_id",
         facts=(
             "id as message",
             "state",
@@ -348,7 +347,6 @@ class MessagesResource(Resource):
         example="hub messages cancel 4e21a9",
         json="message",
         help="Cancel a message before it is delivered. A message that was sent cannot be recalled.",
-        ids="message_id",
         message="{reason}: {content|short}",
     )
     @route(
@@ -367,7 +365,6 @@ class MessagesResource(Resource):
         example="hub messages retry 4e21a9",
         json="message",
         help="Retry a message now if it waits; send it again if it failed or expired.",
-        ids="message_id",
         message="{*|delivery}",
     )
     @route(
@@ -758,7 +755,6 @@ class BroadcastsResource(Resource):
         example="hub messages resume 4e21a9",
         json="broadcast",
         help="Send a broadcast again to the leads that have not received it.",
-        ids="broadcast_id",
         options={"wait_s": _WAIT_HELP},
         message="{*|counts}: {id}{results|errors}",
         fails_if="failed",

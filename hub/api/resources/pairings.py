@@ -206,7 +206,6 @@ class PairingsResource(Resource):
         example="hub pair deny 4e21a9",
         json="pairing",
         help="Refuse a device that waits for approval.",
-        ids="pairing_id",
         message="{label} is refused",
     )
     @route("POST", "/{pairing_id}/deny", Scope.DEVICES)

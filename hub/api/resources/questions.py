@@ -235,7 +235,6 @@ class QuestionsResource(Resource):
         example="hub ask show 4e21a9",
         json="question",
         help="Show a question and its answer.",
-        ids="question_id",
         facts=(
             "id as question",
             "state",
@@ -274,7 +273,6 @@ class QuestionsResource(Resource):
         example="hub ask answer 4e21a9 'Friday, 10:00'",
         json="question",
         help="Answer a question for the person; the first answer counts.",
-        ids="question_id",
         message="answered: {content|short}",
     )
     @tool(
@@ -325,7 +323,6 @@ class QuestionsResource(Resource):
         example="hub ask withdraw 4e21a9",
         json="question",
         help="Withdraw a question; an answer is not expected any more.",
-        ids="question_id",
         message="withdrawn: {content|short}",
     )
     @route(

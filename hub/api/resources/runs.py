@@ -3,7 +3,6 @@
 A request with ``Prefer: wait=N`` is answered at the end of a run, or after ``LONGEST_WAIT_S``.
 """
 
-import re
 from collections import Counter
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
@@ -64,7 +63,6 @@ LONGEST_WAIT_S: Final = 60  # proxies commonly give up then
 LISTED_RUNS: Final = 50  # in an answer to a device
 LISTED_ERRORS: Final = 20  # of a run in an answer to a device, the newest
 MAX_UNITS: Final = 2_000  # shown of one run; its counts are of all
-SUFFIX: Final = re.compile(r"[0-9a-f-]{6,35}")  # of a UUID: its end is chance, its beginning is the time
 OutcomeWord = Literal["success", "partial", "failed", "cancelled"]
 _OUTCOMES: Final[Mapping[OutcomeWord | None, RunOutcome]] = {
     "success": RunOutcome.SUCCESS,
@@ -713,17 +711,11 @@ def run_named(
     Raises:
         CodedError (UNKNOWN_RUN, BAD_PARAMS): no run is called so, or several are.
     """
-    row = runs.find_run(c, RunId(run_id), user_id=user_id, devices=devices)
-    if row is not None:
-        return row
-    found = (
-        runs.runs_ending_in(c, run_id, user_id=user_id, devices=devices) if SUFFIX.fullmatch(run_id) else []
-    )
-    if len(found) > 1:
-        raise CodedError(ErrorCode.BAD_PARAMS, f"several runs end in {run_id!r}; give more of the id")
-    if not found:
+    whole = runs.whole_run_id(c, run_id, user_id, devices)
+    row = runs.find_run(c, whole, user_id=user_id, devices=devices)
+    if row is None:
         raise CodedError(ErrorCode.UNKNOWN_RUN, f"there is no run {run_id!r}")
-    return runs.get_run(c, found[0])
+    return row
 
 
 def _run_view(

@@ -228,8 +228,8 @@ class SecretsOfKind(Generic[RowT]):
         if row is None or self.user_id not in (None, row.user_id):
             code, text = self.unknown
             raise CodedError(code, text.format(id))
-        await self._store.write(self.stored.revoke, id, at=self._now, actor=actor)
-        return await self._store.read(self.stored.find_by_id, id) or row
+        await self._store.write(self.stored.revoke, row.id, at=self._now, actor=actor)
+        return await self._store.read(self.stored.find_by_id, row.id) or row
 
 
 class TokenView(View, kw_only=True):
@@ -723,7 +723,6 @@ class InvitationsResource(SecretsOfKind[InvitationRow], Resource):
         example="hub pair uninvite 4e21a9",
         json="invitation",
         help="Revoke an invitation. Devices that it admitted stay.",
-        ids="invitation_id",
         message="the invitation that ends in {last4} is revoked",
     )
     @route("DELETE", "/{invitation_id}", Scope.DEVICES)
