@@ -317,7 +317,11 @@ def _print_table(spec: CommandSpec, rows: Sequence[Values], fields: Values) -> N
     below: Any = [_value(row, spec["below"]) for row in rows] if spec["below"] else ()
     show.print_table(headers, zip(*(cells for _, _, cells in shown), strict=True), below)
     if fields.get("next_cursor") and (limit := spec["params"]["limit"]):
-        show.report(f"there are more: {limit['flag'].partition(',')[0]} {2 * len(rows)}")
+        flag, most = limit["flag"].partition(",")[0], limit["max"]
+        more = f"{flag} {most} is the largest: choose fewer with the options of --help"
+        if len(rows) < most:
+            more = f"{flag} {min(2 * len(rows), most)}"
+        show.report(f"there are more: {more}")
 
 
 def _column(spelled: str) -> tuple[str, str]:

@@ -24,6 +24,7 @@ TRIES, PAUSE_S = 20, 0.25  # while a device has not answered to the verdict befo
 Chosen = dict[str, Any]
 _NO_NEXT: Final = "the next one is not made here; write its day where you keep it"
 _SETTLING: Final = ("accept", "decline")  # what is proposed
+_MAX_FOUND: Final = 200  # with their values, in one response
 _STATES: Final = ("open", "approved", "edited", "rejected", "held")
 _FILTERS: Final = {
     "agent": "Those of this agent.",
@@ -81,7 +82,9 @@ def items() -> None:
 @moment_option("--until", "Only those due until then, a day included")
 @_filtered
 @click.option("--in-state", "verdict", type=click.Choice(_STATES), help="Only in this state.")
-@click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="Most items.")
+@click.option(
+    "--limit", type=click.IntRange(1, _MAX_FOUND), default=20, show_default=True, help="Most items."
+)
 @hub_command
 def find(hub: HubClient, words: Sequence[str], **asked: Any) -> Responses:
     """Find items by their words: what was promised, to whom, until when.
@@ -109,7 +112,8 @@ def find(hub: HubClient, words: Sequence[str], **asked: Any) -> Responses:
     if not found["items"]:
         show.report("no item has all of these words")
     elif found["next_cursor"]:
-        show.report("there are more: give another word, or a higher --limit")
+        is_most = asked["limit"] == _MAX_FOUND
+        show.report(f"there are more: give another word{'' if is_most else ', or a higher --limit'}")
 
 
 @items.command("approve", epilog=example("hub items approve 4e21a9 title='Call Ana'"))

@@ -18,7 +18,7 @@ from hub.api.application import ANSWERED, openapi_document
 from hub.api.resources import questions
 from hub.base.clock import epoch_ms
 from hub.base.roles import ROUTES
-from hub.cli.declared import MIN_END, item_called, present
+from hub.cli.declared import MIN_END, CommandSpec, item_called, present
 from hub.cli.errors import CommandError, Exit
 from hub.cli.formats import FORMATS
 from hub.cli.hub_client import OWN_ROUTES
@@ -141,6 +141,17 @@ def test_cut_list_names_the_option_to_continue(hub: Hub, board: str) -> None:
     assert "one" not in listed.stdout
     assert listed.stderr == "there are more: --last 4\n"
     assert hub("boards", "memory", board, "ls", "--last", "3").stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("most", "named"), [(1_000, "--limit 6"), (5, "--limit 5"), (3, "--limit 3 is the largest")]
+)
+def test_cut_list_names_no_limit_above_the_largest(
+    capsys: pytest.CaptureFixture[str], most: int, named: str
+) -> None:
+    rows, limit = [{"id": id} for id in "abc"], CommandSpec(flag="--limit", max=most)
+    present({"rows": rows, "next_cursor": "c"}, rows="rows", table=("id",), params={"limit": limit})
+    assert capsys.readouterr().err.startswith(f"there are more: {named}")
 
 
 def test_list_command_with_a_large_limit_reads_several_pages(
