@@ -1,9 +1,9 @@
 """Lists of items: filters, search, pages, and counts per value.
 
 A page is read in the order of an index. A filter that no index has is checked item by item, of
-``MAX_EXAMINED`` items at most: the next page goes on behind them. An order other than by time is that of
-the newest ``MAX_EXAMINED`` items; those behind them follow in an order of their own. Counts are of the newest
-``MAX_COUNTED`` items.
+``MAX_EXAMINED`` items at most: the next page goes on behind them. A list in another order has parts of
+``MAX_EXAMINED`` items, each in an order of its own: by day, those that are due first, of all items, else the
+newest ones. Counts are of the newest ``MAX_COUNTED`` items.
 """
 
 from collections import Counter
@@ -134,11 +134,16 @@ def list_items(
     return ItemPage(found, last if limit is None or len(found) < limit else None)
 
 
+_DAY: Final = sa.case((item_words.c.number > 0, item_words.c.due), else_=items.c.date_ms)
+_WITH_WORDS: Final = items.outerjoin(item_words, item_words.c.item_id == items.c.id)
 _SORTED: Final = sa.select(
-    *(items.c.id, items.c.unit_key, items.c.warnings, items.c.source),
-    sa.case((item_words.c.number > 0, item_words.c.due), else_=items.c.date_ms).label("day"),
-).outerjoin_from(items, item_words, item_words.c.item_id == items.c.id)
+    *(items.c.id, items.c.unit_key, items.c.warnings, items.c.source), _DAY.label("day")
+).select_from(_WITH_WORDS)
 _ABOVE: Final = (2**62, "")  # sort key of the list, above those of all items
+_BELOW: Final = (-(2**62), "")
+# The earliest day is first where the newest item would be; one without a day is last.
+_BY_DAY: Final = sa.func.coalesce(-_DAY, sa.literal(_BELOW[0], Int)), items.c.id
+_KEY_OF_DAY: Final = sa.select(*_BY_DAY).select_from(_WITH_WORDS)
 _FROM_THE_TOP: Final = (-1, "", 0, "")  # place in a part that was not read yet
 
 
@@ -147,26 +152,27 @@ def list_in_order(
 ) -> ItemPage:
     """Return a page of items in an order other than by time.
 
-    Each page reads the ranks of ``MAX_EXAMINED`` items, without their content.
+    Each page reads the ranks of ``MAX_EXAMINED`` items, without their content; by day, the days of all, some
+    0.1 s for 100,000.
 
     Args:
-        after: ``key`` of the last item of the previous page: the ends of its part by time, and its rank.
+        after: ``key`` of the last item of the previous page: the ends of its part, and its rank.
     """
-    place = after or (*_ABOVE, 0, "", *_FROM_THE_TOP)
+    place = after or (*_ABOVE, *_BELOW, *_FROM_THE_TOP)
     if [*map(type, place)] != [int, str, int, str, int, str, int, str]:
         raise foreign_key()
     top, bottom, done = place[:2], place[2:4], place[4:]
-    by_time, (indexed, parts) = sa.tuple_(items.c.created_at, items.c.id), _indexed(chosen)
+    query, by = (_KEY_OF_DAY, _BY_DAY) if order == "day" else (_KEY, (items.c.created_at, items.c.id))
+    key, (indexed, parts) = sa.tuple_(*by), _indexed(chosen)
     is_begun = done != _FROM_THE_TOP
     # A part keeps its ends from its first page on, however many items are new by then.
-    indexed += [] if after is None else [by_time < sa.tuple_(*map(sa.literal, top))]
-    indexed += [by_time >= sa.tuple_(*map(sa.literal, bottom))] if is_begun else []
-    by = items.c.created_at, items.c.id
+    indexed += [] if after is None else [key < sa.tuple_(*map(sa.literal, top))]
+    indexed += [key >= sa.tuple_(*map(sa.literal, bottom))] if is_begun else []
     keys = c.execute(
-        paged(_KEY, *by, limit=MAX_EXAMINED, descending=not is_begun, only=indexed, parts=parts)
+        paged(query, *by, limit=MAX_EXAMINED, descending=not is_begun, only=indexed, parts=parts)
     ).all()
     if not is_begun and len(keys) == MAX_EXAMINED:
-        bottom = (keys[-1].created_at, keys[-1].id)
+        bottom = tuple(keys[-1])
     query = _SORTED.where(*_checked(chosen))
     rows = (
         row
@@ -189,7 +195,7 @@ def list_in_order(
     found = sorted(found, key=lambda item: item.key)
     if at < len(ranked) or len(found) > limit:
         return ItemPage(found[:limit], found[limit - 1].key)
-    return ItemPage(found, None if bottom == (0, "") else (*bottom, 0, "", *_FROM_THE_TOP))
+    return ItemPage(found, None if bottom == _BELOW else (*bottom, *_BELOW, *_FROM_THE_TOP))
 
 
 def _rank(order: RankedOrder, row: Any) -> tuple[int, str, int, str]:

@@ -619,6 +619,21 @@ def test_items_are_listed_in_each_order_once_over_pages_among_new_and_decided_it
         item_lists.list_in_order(c, ItemFilter(), order="day", limit=4, after=(1, "a"))
 
 
+@pytest.mark.parametrize("verdict", ["open", None])
+def test_list_by_day_begins_with_the_earliest_days_of_more_items_than_a_part_has(
+    c: sa.Connection, monkeypatch: pytest.MonkeyPatch, verdict: Verdict | None
+) -> None:
+    monkeypatch.setattr(item_lists, "MAX_EXAMINED", 5)
+    plan(c, running(c), as_new(*(item(f"task {n:02}", day=n or None) for n in range(12))))
+    c.execute(sa.update(item_rows).values(warnings=[]))
+    chosen, titles, after = ItemFilter(user_id=ME, verdict=verdict), list[str](), None
+    while not titles or after is not None:
+        page = item_lists.list_in_order(c, chosen, order="day", limit=3, after=after)
+        titles += [one.row.data["title"] for one in page.items]
+        after = page.rest
+    assert titles == [f"task {n:02}" for n in (*range(1, 12), 0)]  # the newest has the last day
+
+
 @pytest.mark.parametrize(
     ("characters", "user", "table", "is_found"),
     [

@@ -118,6 +118,9 @@ _ALLOWED: Final = {
         ),
         "runs.excerpts.keys_of_excerpts",
     ),
+    "finds the items that are due first for a person, at 1 µs for each that is sorted": (
+        "runs.item_lists.list_in_order",
+    ),
     "sorts the rows of one agent, board, run or name, which are few": (
         *("agents.agents.agent_called", "agents.agents.find_agent_by_name", "runs.units.first_units"),
         *("agents.agents.find_agent", "agents.agents.find_agent_on", "agents.agent_states.status_called"),
