@@ -603,8 +603,8 @@ def _first_run(
         for agent in agents
         if agent["last_run"] is None or agent["name"] in moved
     ]
-    last = (agent["last_run"] for agent in agents)
-    runs = started or [one for one in last if one is not None and one["state"] not in FINAL]
+    last_runs = filter(None, (agent["last_run"] for agent in agents))
+    runs = started or [last_run for last_run in last_runs if last_run["state"] not in FINAL]
     clock = SystemClock()
     gives_up_at = clock.monotonic() + (RUN_S if started else 0)
     with show.following() as show_step:

@@ -656,10 +656,10 @@ class ItemsResource(Resource):
     ) -> ItemsPage:
         """List items, the newest first, or in another order.
 
-        By day are the 2,500 that are due first, by file or doubt, the surest first, the newest 2,500, then
-        those behind them, each with its marked ones last. Open items that are one thing are listed once, the
-        others in ``also``, or with ``each`` all. A page has fewer items than its limit where many are
-        examined for few: ``next_cursor`` goes on. With ``values`` or ``detail`` it has 200 at most,
+        By day, the 2,500 that are due first come first; by file or doubt, the surest first, the newest 2,500.
+        Behind them are the others, and in each part its marked ones last. Open items that are one thing are
+        listed once, the others in ``also``, or with ``each`` all. A page has fewer items than its limit where
+        many are examined for few: ``next_cursor`` goes on. With ``values`` or ``detail`` it has 200 at most,
         ``detail`` 256 KiB of quotes and texts.
         A search by words or days lists items with all words in their titles first, and rejected ones only by
         ``verdict``.
