@@ -180,7 +180,7 @@ function WasRead({ of: { last_run: run, next_fires: [next] }, unit }: { of: Agen
   if (!run.completed_at) return <>{run.waiting_for ? "waits to be read" : "being read"}</>;
   const read = run.units_done + run.units_skipped - excluded(run);
   if (read <= 0 && run.outcome !== "success") return <>tried <Time at={run.completed_at} />{then}</>;
-  return <>read <Time at={run.completed_at} />: {read > 0 ? many(read, unit) : "nothing new"}{run.items_created > 0 && `, ${count(run.items_created)} found`}{then}</>;
+  return <>read <Time at={run.completed_at} />: {read > 0 ? many(read, unit) : "nothing new"}{run.items_created > 0 && `, ${many(run.items_created, "new item")}`}{then}</>;
 }
 
 /** What came of the last run. *isSaid*: what its source lacks is above it. */
