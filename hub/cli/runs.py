@@ -257,11 +257,15 @@ def follow_to_end(
     Raises:
         Failure: the hub stopped before the run ended; the run continues later.
     """
-    last = _follow_one(ctx, hub, run, as_json=as_json)
+    last, items = _follow_one(ctx, hub, run, as_json=as_json), 0
     while last["followed_by"] is not None:
+        items += last["items_created"]
         if not as_json:
             sum_up(hub.get(path_of("runs", last["id"])))
         last = _follow_one(ctx, hub, hub.get(path_of("runs", last["followed_by"])), as_json=as_json)
+    if items and not as_json:
+        items += last["items_created"]
+        show.report(f"with the runs before: {counted(items, 'item', f'{items:,}')}")
     return last
 
 

@@ -577,6 +577,7 @@ def test_run_with_follow_continues_with_the_following_runs(
     assert last["left_because"] is None
     assert [run["unread_languages"] for run in (before, last)] == [{"Polish": 1}, {"Polish": 2}]
     assert before["left_because"] in result.stderr
+    assert "with the runs before: 2 items" in result.stderr.splitlines()
     assert before["left_because"] in hub("runs", "show", before["id"]).stdout
 
 
@@ -589,7 +590,8 @@ class ChainedRuns:
     def get(self, path: str) -> dict[str, Any]:
         number = int(path.rpartition("/")[2])
         followed_by = str(number + 1) if number < self._most else None
-        return {"id": str(number), "state": "COMPLETED", "waiting_for": None, "followed_by": followed_by}
+        run = {"id": str(number), "state": "COMPLETED", "waiting_for": None, "items_created": 1}
+        return run | {"followed_by": followed_by}
 
     def follow(self, path: str) -> Iterator[Any]:
         yield {"run": self.get(path.removesuffix("/events"))}
