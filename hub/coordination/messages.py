@@ -232,7 +232,9 @@ class MessageService:
         Raises:
             UnknownMessage
         """
-        return await self._store.read(lambda c: (_seen(c, caller, id), message_rows.moves_of(c, id)))
+        return await self._store.read(
+            lambda c: (row := _seen(c, caller, id), message_rows.moves_of(c, row.id))
+        )
 
     async def cancel(self, caller: Caller, id: str) -> MessageRow:
         """Cancel a message, so that no further delivery is attempted.

@@ -473,7 +473,7 @@ def answer(c: sa.Connection, id: str, given: NewAnswer, *, user_id: UserId | Non
     memory_id = None if asked.board_id is None else given.memory_id
     answered = {"text": given.text, "who": given.actor, "memory": memory_id}
     if not settle(c, asked, QuestionState.ANSWERED, given.at, answered):
-        return check_answer(c, id, given.text, given.actor)
+        return check_answer(c, asked.id, given.text, given.actor)
     if asked.board_id is not None:
         item = NewMemory(
             id=given.memory_id,
@@ -676,13 +676,13 @@ def withdraw(
     """
     asked = get_question(c, id, user_id=user_id)
     if not settle(c, asked, QuestionState.WITHDRAWN, at, {}):
-        current = get_question(c, id)
+        current = get_question(c, asked.id)
         if current.state is QuestionState.WITHDRAWN:
             return current
         raise settled(c, current)
     audit.append(c, at=at, actor=actor, event=WITHDRAWN, subject=asked.id, detail={"board": asked.board})
     record(c, WITHDRAWN, asked, f"Withdrawn: {short(asked.content)}", activity_id, actor, at)
-    return get_question(c, id)
+    return get_question(c, asked.id)
 
 
 def is_any_due(c: sa.Connection, at: int) -> bool:
