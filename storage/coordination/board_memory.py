@@ -14,7 +14,16 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, MemoryId, UserId
 from storage import audit
 from storage.coordination.boards import TooManyOfBoards, lock_board
-from storage.kernel.columns import Key, columns_of, fetch_page, paged, struct_from, texts_in, values_of
+from storage.kernel.columns import (
+    Key,
+    columns_of,
+    fetch_page,
+    paged,
+    struct_from,
+    texts_in,
+    values_of,
+    whole_id,
+)
 from storage.schema import agents, board_memory, boards
 
 
@@ -120,8 +129,9 @@ def add_memory(
 
 
 def get_memory(c: sa.Connection, board_id: BoardId, id: str) -> MemoryRow:
-    """Return the item of the board, or raise CodedError."""
-    row = c.execute(ITEM, {"item": id}).one_or_none()
+    """Return the item of the board with that id, or whose id ends so (``whole_id``), or raise CodedError."""
+    whole = whole_id(c, board_memory, id, only=[board_memory.c.board_id == board_id])
+    row = c.execute(ITEM, {"item": whole}).one_or_none()
     if row is None or row.board_id != board_id:
         raise CodedError(ErrorCode.UNKNOWN_MEMORY, f"this board remembers no item {id!r}")
     return struct_from(MemoryRow, row)
@@ -157,8 +167,8 @@ def remove_memory(c: sa.Connection, board_id: BoardId, id: str, *, at: int, acto
         CodedError (UNKNOWN_MEMORY): the board's memory has no item with that id.
     """
     item = get_memory(c, board_id, id)
-    c.execute(sa.delete(board_memory).where(board_memory.c.id == id, board_memory.c.board_id == board_id))
-    audit.append(c, at=at, actor=actor, event="memory.removed", subject=id, detail={"board": board_id})
+    c.execute(sa.delete(board_memory).where(board_memory.c.id == item.id))
+    audit.append(c, at=at, actor=actor, event="memory.removed", subject=item.id, detail={"board": board_id})
     return item
 
 

@@ -39,6 +39,7 @@ from storage.schema import (
     agent_states,
     agents,
     boards,
+    broadcasts,
     gateway_agents,
     gateways,
     message_moves,
@@ -272,9 +273,12 @@ def list_messages(
 
     Args:
         agent_ids: only messages from or to these agents.
+        broadcast_id: id of a broadcast, or the end of one; see ``whole_id``.
         after: ``(created_at, id)`` of the last message of the previous page.
     """
     of = messages.c
+    if broadcast_id is not None:
+        broadcast_id = whole_id(c, broadcasts, broadcast_id, user_id=user_id)
     user = (of.user_id, user_id if agent_ids is None else None)
     only = narrowed(
         (of.broadcast_id, broadcast_id), (of.correlation_id, correlation_id), (of.board_id, board_id), user

@@ -70,7 +70,7 @@ def test_boards_memory_command_adds_lists_filters_and_removes_items(hub: Hub, bo
     assert "nice weather" not in hub("boards", "memory", board, "ls", "--tag", "weeds").stdout
     assert "cut them" not in hub("boards", "memory", board, "ls", "--chat").stdout
     (item,) = json.loads(hub("boards", "memory", board, "ls", "--no-chat", "--json").stdout)["memory"]
-    assert "removed from the memory" in hub("boards", "memory", board, "rm", item["id"], "--yes").output
+    assert "removed from the memory" in hub("boards", "memory", board, "rm", item["id"][-8:], "--yes").output
     assert "cut them" not in hub("boards", "memory", board).stdout
 
 
@@ -129,6 +129,8 @@ def test_a_broadcast_is_sent_listed_shown_and_resumed(garden: Hub) -> None:
     id = json.loads(garden("messages", "broadcasts", "--json").stdout)["broadcasts"][0]["id"]
     shown = garden("messages", "broadcast-show", id[-8:]).output
     assert "garden" in shown and "refused" in shown and "1 wait" in shown
+    of = (json.loads(garden("messages", "ls", "--broadcast", end, "--json").stdout) for end in (id, id[-8:]))
+    assert next(of) == next(of) != {"messages": []}
     told = json.loads(garden("messages", "broadcast-show", id, "--failed", "--json").stdout)
     assert {one["state"] for one in told["results"]} == {"waiting", "refused"}
     assert "0 of 2 leads received it" in garden("messages", "resume", id[-8:], *NOW).output
