@@ -553,7 +553,7 @@ DECIDED_ITEMS: Final = sa.union_all(
 def source_of(unit_key: str, rank: int | None = None) -> str:
     """Return the shared folder of a file; empty: words of others, as in a mailbox, or in no folder."""
     folder, _, inside = unit_key.partition("/")
-    is_own = "@" not in unit_key and rank in (None, Rank.OWN)
+    is_own = rank == Rank.OWN or (rank is None and "@" not in unit_key)
     return folder if inside and is_own else ""
 
 

@@ -44,6 +44,7 @@ class Order(StrEnum):
     OWN_REJECTED = "own rejected, then mail"
     MAIL_APPROVED = "mail approved, then own"
     OWN_TWICE = "own, then own in another note"
+    OWN_APPROVED = "own approved, then mail"  # as many as are rejected, or further ones are held by design
 
 
 class Placed(NamedTuple):
@@ -108,7 +109,7 @@ class Pair(NamedTuple):
                 return own | mail
             case Order.OWN_TWICE:
                 return own | ({f"again-{self.note}": f"# Again\n\n{self.line}"} if phase else {})
-            case Order.OWN_FIRST | Order.OWN_REJECTED:
+            case Order.OWN_FIRST | Order.OWN_REJECTED | Order.OWN_APPROVED:
                 return own | (mail if phase else {})
             case _:
                 return mail | (own if phase else {})
@@ -116,8 +117,11 @@ class Pair(NamedTuple):
     @property
     def verdict(self) -> RowState | None:
         """Return the decisions of the owner about the rows of the first phase."""
-        decided: dict[Order, RowState] = {Order.MAIL_REJECTED: "rejected", Order.OWN_REJECTED: "rejected"}
-        return "approved" if self.order is Order.MAIL_APPROVED else decided.get(self.order)
+        decided: dict[Order, RowState] = {
+            **dict.fromkeys((Order.MAIL_REJECTED, Order.OWN_REJECTED), "rejected"),
+            **dict.fromkeys((Order.MAIL_APPROVED, Order.OWN_APPROVED), "approved"),
+        }
+        return decided.get(self.order)
 
     @property
     def is_one(self) -> bool:
@@ -158,7 +162,8 @@ def wrong_about(pair: Pair, rows: Iterable[Placed]) -> list[str]:
         found += ["double of a rejected line"] if pair.is_one and waiting else []
         return [f"{pair.order}: {pair.line.strip()} | {pair.words}: {what}" for what in found]
     is_covered = any(row.state == "approved" and pair.own_day in (None, row.day) for row in others)
-    living = [row for row in own if row.state == "open"]
+    kept = "approved" if pair.order is Order.OWN_APPROVED else "open"
+    living = [row for row in own if row.state == kept]
     if not living and not is_covered:
         found.append("line is hidden")
     if len(living) > 1:

@@ -137,15 +137,18 @@ def tiers_after(path: str, kinds: dict[tuple[str, str], tuple[int, int]]) -> tup
     return [len(tier) for tier in tiers], [words for words in moved if words]
 
 
-def test_kind_that_is_rejected_ten_times_sinks_in_its_source_alone_and_loses_none() -> None:
-    before, words = tiers_after("work/a.md", {})
+@pytest.mark.parametrize("path", ["work/a.md", "work/to do@desk.md", "work/@home/a.md"])
+def test_kind_that_is_rejected_ten_times_sinks_in_its_source_alone_and_loses_none(path: str) -> None:
+    before, words = tiers_after(path, {})
     assert (before, words) == ([20, 0, 0], [])
     rejected = {("work", "heading"): (0, 10)}
-    (suggested, unsure, lost), words = tiers_after("work/a.md", rejected)
+    (suggested, unsure, lost), words = tiers_after(path, rejected)
     assert (suggested + unsure, lost) == (20, 0) and unsure >= 15 and len(words) >= unsure
     assert words[0].endswith("items of work with such evidence: 0 approved and 10 rejected")
-    assert tiers_after("home/a.md", rejected) == tiers_after("work/a.md", {("work", "box"): (0, 10)})
+    assert tiers_after("home/a.md", rejected) == tiers_after(path, {("work", "box"): (0, 10)})
     assert tiers_after("home/a.md", rejected) == (before, [])
+    of_others = {("", "heading"): (0, 10)}
+    assert tiers_after(path, of_others) == (before, [])
 
 
 async def test_unlikely_items_are_left_out_and_counted(bench: Bench) -> None:
