@@ -19,8 +19,9 @@ from markdown_it.utils import EnvType
 from pygments.lexers import get_all_lexers
 
 from hub.document import Document
-from hub.extraction.items import DocumentLine, Place, blanked
+from hub.extraction.items import DocumentLine, blanked
 from hub.text.files import JSON, PLAIN
+from hub.text.places import Place
 
 _NO_PROSE: Final = frozenset({"fence", "code_block", "html_block"})
 _ORG_BLOCKS: Final = """

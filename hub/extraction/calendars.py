@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, Final
 from hub.base.clock import epoch_ms
 from hub.document import Document
 from hub.extraction.chunk import Passage
-from hub.extraction.items import Dropped, Evidence, ExtractionOptions, Place, RowItems, RulesForm
+from hub.extraction.items import Dropped, Evidence, ExtractionOptions, RowItems, RulesForm
 from hub.extraction.when.resolve import date_ms
 from hub.text.calendars import BROKEN, reading_calendar, unfold_names
 from hub.text.folding import shown
 from hub.text.parts import part_key
+from hub.text.places import Place
 from hub.text.rows.marks import MARK
 from protocol.frame import Field, Record
 from protocol.tables import TableName

@@ -20,18 +20,7 @@ from hub.document import Document
 from hub.extraction.blocks import COVER, STRUCK, STRUCK_WORDS, is_code
 from hub.extraction.chunk import Passage
 from hub.extraction.dating import PassageDates, weekday_of
-from hub.extraction.items import (
-    Evidence,
-    ExtractionOptions,
-    Item,
-    Place,
-    RulesForm,
-    blanked,
-    lines_of,
-    make_item,
-    merged,
-    place_at,
-)
+from hub.extraction.items import Evidence, ExtractionOptions, Item, RulesForm, blanked, lines_of, make_item
 from hub.extraction.prose_layout import ENDS, lexicon_in
 from hub.extraction.text_kinds import is_invoice, is_reference
 from hub.extraction.titles import EDGES, title_of
@@ -39,6 +28,7 @@ from hub.extraction.when.days import find_days
 from hub.extraction.when.resolve import date_ms, is_sure_clock, local_day, open_clock_in, resolve, time_in
 from hub.extraction.wording.languages import Lexicon, languages_in, script_of
 from hub.text.files import CHAT, MAIL, MBOX, OFFICE
+from hub.text.places import Place, merged, place_at
 from protocol.frame import Field
 from protocol.tables import TableName
 

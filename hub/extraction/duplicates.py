@@ -19,8 +19,9 @@ from typing import Final
 
 import msgspec
 
-from hub.extraction.items import Dropped, Item, Place, place_at
+from hub.extraction.items import Dropped, Item
 from hub.text.folding import fold, words_in, words_of
+from hub.text.places import Place, place_at
 from protocol.tables import (
     TABLES,
     DeviceTable,

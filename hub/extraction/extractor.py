@@ -33,16 +33,7 @@ from hub.extraction import answers, chunk, ruled
 from hub.extraction.answers import ParsedRecords, UnreadableAnswer
 from hub.extraction.chunk import Chunk, sentences
 from hub.extraction.dating import PassageDates
-from hub.extraction.items import (
-    Dropped,
-    Extraction,
-    ExtractionOptions,
-    Item,
-    Notes,
-    Reference,
-    RulesForm,
-    merged,
-)
+from hub.extraction.items import Dropped, Extraction, ExtractionOptions, Item, Notes, Reference, RulesForm
 from hub.extraction.model import (
     LESS_THINKING,
     MAX_THINKING_TOKENS,
@@ -62,6 +53,7 @@ from hub.extraction.ruled import ToExtract, ToRead, ToSort
 from hub.extraction.rules_process import RulesClient, RulesHere
 from hub.extraction.validate import CheckedRecords, Checking, FailedRecord, Material
 from hub.text.folding import fold
+from hub.text.places import merged
 from hub.text.redaction import Redaction
 from protocol.errors import ErrorCode
 from protocol.tables import TABLES, DeviceTable, TableName, Tables

@@ -22,10 +22,11 @@ import msgspec
 from hub.document import Document
 from hub.extraction.authorship import provenances_in
 from hub.extraction.chunk import sentences
-from hub.extraction.items import Dropped, Item, Outside, merged, place_at
+from hub.extraction.items import Dropped, Item, Outside
 from hub.extraction.prompt_injection import SCALE, find_orders, score_of, sentences_of
 from hub.extraction.quote_support import is_supported
 from hub.text.folding import clusters, is_hidden, is_plain
+from hub.text.places import merged, place_at
 from hub.text.quotations import places_of_others
 from protocol.items import Mark
 from protocol.tables import TABLES, Tables

@@ -5,16 +5,15 @@ Its data contains only fields that a document can determine; ids, flags and fore
 """
 
 import re
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from operator import itemgetter
 from typing import Any, Final, Literal
 
 import msgspec
 
 from hub.extraction.chunk import Passage
 from hub.text.folding import shown
+from hub.text.places import Place, merged
 from protocol.frame import Field, Record
 from protocol.items import CountedDay, Mark
 from protocol.secret_rules import RedactionRule
@@ -241,7 +240,6 @@ class Extraction(msgspec.Struct, frozen=True, kw_only=True):
 
 _BY_RULE: Final = frozenset({Filler.MODEL})  # a rule fills the same fields as a model
 MAX_NAMES: Final = 50  # a longer list does not name assignees
-Place = tuple[int, int]
 _LINE: Final = re.compile(r"([^\r\n]*)(\r\n|\r|\n|$)")
 _FRONT_FIELD: Final = re.compile(r"([A-Za-z][\w -]*+)[ \t]*+:[ \t]++(.+)")
 _FRONT_REMARK: Final = re.compile(r"(?<!\s)\s++#.*$")
@@ -320,23 +318,6 @@ def front_matter(lines: Sequence[DocumentLine]) -> tuple[dict[str, str], int]:
             value = _FRONT_REMARK.sub("", match.group(2)).rstrip(" \t").strip("\"'")
             fields[re.sub(r"[\s_-]", "", match.group(1)).lower()] = value
     return {}, 0
-
-
-def merged(places: Iterable[Place]) -> list[Place]:
-    """Sort places and merge those that touch."""
-    found: list[Place] = []
-    for start, end in sorted(places):
-        if found and start <= found[-1][1]:
-            found[-1] = found[-1][0], max(end, found[-1][1])
-        elif start < end:
-            found.append((start, end))
-    return found
-
-
-def place_at(places: Sequence[Place], at: int) -> int | None:
-    """Return the index of the place that covers *at*; they are in order and disjoint."""
-    nth = bisect_right(places, at, key=itemgetter(0)) - 1
-    return nth if nth >= 0 and at < places[nth][1] else None
 
 
 def blanked(text: str, places: Iterable[Place]) -> str:

@@ -19,16 +19,7 @@ import msgspec
 from hub.document import Document
 from hub.extraction.calendars import events_in, read_calendar
 from hub.extraction.chunk import Passage
-from hub.extraction.items import (
-    DocumentLine,
-    Dropped,
-    ExtractionOptions,
-    Item,
-    Place,
-    RulesForm,
-    blanked,
-    lines_of,
-)
+from hub.extraction.items import DocumentLine, Dropped, ExtractionOptions, Item, RulesForm, blanked, lines_of
 from hub.extraction.when.resolve import dates_in, resolve
 from hub.extraction.wording.recognition import TextLanguages
 from hub.text.archives import ArchivedMessage, mails_in
@@ -36,6 +27,7 @@ from hub.text.calendars import unfold_names
 from hub.text.files import CALENDARS, MBOX, OFFICE
 from hub.text.header_values import date_in
 from hub.text.parts import part_key
+from hub.text.places import Place
 from hub.text.quotations import BULK, FEW_CHARS, fields_below, is_forward, lines_above
 from protocol.tables import TableName
 

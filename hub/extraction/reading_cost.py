@@ -20,8 +20,8 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from hub.document import Document
-from hub.extraction.items import Place
 from hub.text.files import CHAT
+from hub.text.places import Place
 
 OWN_STEPS: Final = 1_600_000
 _OWN_STEPS_PER_CHAR: Final = 16  # of a longer text: lists are read as a whole, and a quarter of dense prose

@@ -27,7 +27,6 @@ from hub.extraction.items import (
     ExtractionOptions,
     Item,
     Notes,
-    Place,
     RulesForm,
     by_place,
     lines_of,
@@ -35,6 +34,7 @@ from hub.extraction.items import (
 from hub.extraction.reading_cost import parts_to_read, steps_until
 from hub.extraction.when.resolve import local_day
 from hub.text.files import CALENDAR, CALENDARS
+from hub.text.places import Place
 from protocol.secret_rules import redact_typed
 from protocol.tables import TableName
 

@@ -26,10 +26,11 @@ from hub.document import Document
 from hub.extraction.blocks import STRUCK_WORDS
 from hub.extraction.chunk import Passage, trimmed
 from hub.extraction.dating import PassageDates, order_of
-from hub.extraction.items import Evidence, ExtractionOptions, Place, RowItems, RulesForm, lines_of
+from hub.extraction.items import Evidence, ExtractionOptions, RowItems, RulesForm, lines_of
 from hub.extraction.tokens import unmarked
 from hub.extraction.when.resolve import Anchor, DateContext, date_ms, local_day, resolve
 from hub.extraction.wording.recognition import TextLanguages
+from hub.text.places import Place
 from protocol.frame import Field
 from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind, TableName, plain_choice
 

@@ -25,7 +25,7 @@ from hub.extraction.chunk import Passage
 from hub.extraction.dating import PassageDates
 from hub.extraction.due_days import with_due_days
 from hub.extraction.duplicates import with_rows
-from hub.extraction.items import ExtractionOptions, Item, RulesForm, blanked, lines_of, merged
+from hub.extraction.items import ExtractionOptions, Item, RulesForm, blanked, lines_of
 from hub.extraction.letters import read_mail
 from hub.extraction.spreadsheets import read_spreadsheet, read_tables
 from hub.extraction.task_lists import (
@@ -43,6 +43,7 @@ from hub.text.excerpt import CUE
 from hub.text.files import CALENDAR, CHAT, MAIL, MBOX, OFFICE, PLAIN
 from hub.text.folding import asides
 from hub.text.parts import part_key
+from hub.text.places import merged
 
 _BLOCK: Final = re.compile(
     r"(?:\A\ufeff?WEBVTT|(?<=\n)(?:NOTE|STYLE|REGION)(?=[ \t\r\n]))(?:[^\n]*\S[^\n]*\n?)*"

@@ -28,13 +28,10 @@ from hub.extraction.items import (
     Evidence,
     ExtractionOptions,
     Item,
-    Place,
     RowItems,
     RulesForm,
     front_matter,
     lines_of,
-    merged,
-    place_at,
 )
 from hub.extraction.outline import People, known_people, people_above
 from hub.extraction.tokens import without
@@ -43,6 +40,7 @@ from hub.extraction.wording.languages import is_label, languages_in, script_of
 from hub.extraction.wording.names import is_person, names_in
 from hub.extraction.work_sections import SectionState, WorkSections, heading_state, name_state, rows_below
 from hub.text.files import PLAIN
+from hub.text.places import Place, merged, place_at
 from hub.text.rows.marks import MARK
 from protocol.frame import Field
 from protocol.tables import TableName

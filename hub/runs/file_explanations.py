@@ -22,7 +22,7 @@ from hub.base.clock import utc_text
 from hub.base.printable import shell_word
 from hub.document import Document
 from hub.extraction import chunk, judge
-from hub.extraction.items import Extraction, Item, merged
+from hub.extraction.items import Extraction, Item
 from hub.extraction.model import ModelAnswer, ModelError, ModelRequest, ModelUnavailable
 from hub.extraction.ruled import RulesResult
 from hub.extraction.tiers import TieredItems
@@ -34,6 +34,7 @@ from hub.runs.owner_opinions import correction, tiered
 from hub.runs.previewing import PreviewRequest, Previews, RunPreview
 from hub.runs.sources import UnreadUnit, plain_path
 from hub.text.folding import fold
+from hub.text.places import merged
 from protocol.causes import AWAY, FOLDER_MISSING, AwayCause, cause_of, without_folders
 from protocol.errors import DeviceOffline, HubError, LinkLost
 from protocol.ids import RunId
