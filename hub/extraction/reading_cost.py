@@ -20,8 +20,10 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from hub.document import Document
+from hub.extraction.authorship import rank_of_document
 from hub.text.files import CHAT
 from hub.text.places import Place
+from protocol.items import Rank
 
 OWN_STEPS: Final = 1_600_000
 _OWN_STEPS_PER_CHAR: Final = 16  # of a longer text: lists are read as a whole, and a quarter of dense prose
@@ -70,11 +72,11 @@ def steps_until(document: Document, limit: float, *, reads_prose: bool) -> float
 
 def parts_to_read(document: Document, *, reads_prose: bool) -> tuple[Place, Place]:
     """Return the part of a text that is read, and the part of the text whose sentences are not."""
-    text, by, is_chat = document.text, document.provenance, document.media_type == CHAT
+    text, is_chat = document.text, document.media_type == CHAT
     if len(text) <= _FREE_CHARS:
         return (0, len(text)), (len(text), len(text))
     limit, share = float(OTHERS_STEPS), _OTHERS_SHARE
-    if by is None or by.trusted:
+    if rank_of_document(document) is not Rank.OTHERS:
         limit, share = float(max(OWN_STEPS, _OWN_STEPS_PER_CHAR * len(text))), _OWN_SHARE
     pieces, left, needed = list[tuple[int, int, float]](), limit, 0.0
     for start, end, marks, sentences in _pieces(document, reads_prose=reads_prose, is_backwards=is_chat):

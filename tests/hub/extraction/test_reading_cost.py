@@ -83,6 +83,14 @@ def test_read_parts_of_a_long_text_have_the_steps_of_its_author(
     assert end - start == len(document.text) or marks > most / 3
 
 
+@pytest.mark.parametrize("head", ["---\nsource: https://x.example\n---\n", "From: Eve\nSubject: Tea\n\n"])
+def test_page_or_mail_in_a_note_of_the_owner_has_the_steps_of_others(head: str) -> None:
+    own, others = long_text("prose", OWN), long_text("prose", STRANGER)
+    copied, same = (msgspec.structs.replace(one, text=head + one.text) for one in (own, others))
+    parts = [parts_to_read(one, reads_prose=True) for one in (own, copied, same)]
+    assert parts[0] != parts[1] == parts[2]
+
+
 @each_shape
 def test_read_parts_of_a_text_by_others_do_not_depend_on_the_rest(shape: str) -> None:
     first, second = (
