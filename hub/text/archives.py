@@ -17,6 +17,7 @@ HEAD_BYTES: Final = 64 * 1024  # examined to detect the kind of a file
 _MBOX_HEAD: Final = re.compile(rb"From [^\r\n]{0,400}\r?\n[!-9;-~]{1,80}:[ \t]")
 _MAY_BE_ARCHIVE: Final = frozenset((PLAIN, MARKDOWN, JSON))  # Markdown of a mail, but not of a copied chat
 _MAIL_FIELD: Final = re.compile(rb"([!-9;-~]{1,80}):(?:[ \t]|$)")
+_LENGTH: Final = re.compile(rb"\d{1,10}[ \t]*\r?\n(?=[!-9;-~]{1,80}:)")
 _TRANSPORT_FIELDS: Final = frozenset(
     (b"message-id", b"mime-version", b"received", b"return-path", b"delivered-to")
 )
@@ -51,11 +52,17 @@ def kind_in(head: bytes, kind: str) -> str:
     head = from_first_letter(head)
     if kind != JSON and _MBOX_HEAD.match(head):
         return MBOX
-    if kind != JSON and _is_mail(head):
+    if kind != JSON and _is_mail(mail_in(head)):
         return MAIL
     if kind in (PLAIN, JSON) and chats.is_export(head.decode("utf-8", "replace"), is_json=kind == JSON):
         return CHAT
     return kind
+
+
+def mail_in(data: bytes) -> bytes:
+    """Return the mail in a file of Apple Mail, which is between its length and a property list, or *data*."""
+    length = _LENGTH.match(data)
+    return data[length.end() : length.end() + int(length[0])] if length else data
 
 
 def _is_mail(head: bytes) -> bool:

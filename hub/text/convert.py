@@ -248,7 +248,8 @@ def _by_kind(data: bytes, kind: str, attached: Attached) -> Converted:
     if kind in PICTURES:
         return Converted(pictures.read(data), kind)
     if kind == MAIL:
-        return text_of_letter(letter_of_mail(from_first_letter(data), WHOLE), WHOLE, attached=attached)
+        mail = archives.mail_in(from_first_letter(data))
+        return text_of_letter(letter_of_mail(mail, WHOLE), WHOLE, attached=attached)
     if kind == MBOX:
         return text_of_mbox(from_first_letter(data), attached=attached)
     text, guessed = decode_or_guess(data, is_page=kind == HTML)

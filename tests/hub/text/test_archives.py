@@ -60,6 +60,7 @@ def mail(body: str, **headers: str) -> bytes:
 
 MAILS: Final = mail("Please come.", From="Eve <eve@example.org>", Date=DATE, **{"Message-ID": "<a@b>"})
 CHATS: Final = b"06/01/2025, 14:22 - Anna: Please come\n06/01/2025, 14:23 - Bob: ok\n"
+APPLES: Final = b"%d  \n%s<?xml version='1.0'?><plist>Please come</plist>\n" % (len(MAILS), MAILS)
 COPIED: Final = b"Anna\n2:22 PM\nPlease come\nBob\n2:23 PM\nok\n"
 # Before the first line of a file.
 LEADS: Final = (
@@ -83,13 +84,17 @@ LEADS: Final = (
     [
         ("a.txt", MAILS, MAIL),
         ("a.md", MAILS, MAIL),
+        ("1.emlx", APPLES, MAIL),
         ("a.log", mbox(MAILS), MBOX),
         ("Inbox", mbox(MAILS), MBOX),
         ("a.txt", CHATS, CHAT),
         ("a.txt", COPIED, CHAT),
         ("a.json", json.dumps(telegram(note("Please come"))).encode(), CHAT),
     ],
-    ids=["mail", "mail in Markdown", "mbox", "mbox without an ending", "chat", "copied chat", "chat in JSON"],
+    ids=[
+        *("mail", "mail in Markdown", "mail of Apple", "mbox", "mbox without an ending"),
+        *("chat", "copied chat", "chat in JSON"),
+    ],
 )
 def test_archive_is_recognized_behind_marks_and_blanks_and_in_wide_characters(
     path: str, data: bytes, kind: str
