@@ -1,22 +1,14 @@
-"""Document: a text with its origin, and which parts of a trusted mail (quotations) are not trusted."""
+"""Document: a text with its origin."""
 
 import re
 from bisect import bisect_right
 from datetime import datetime
 from functools import cached_property
-from operator import itemgetter
-from typing import IO, Final, Literal
+from typing import IO, Literal
 
 import msgspec
 
-from hub.base.mail_subjects import is_of_forward
-from protocol.items import Provenance, ProvenanceOrigin
-
-# Begins the text of an attachment of a mail, which follows its own.
-_ENCLOSED: Final = re.compile(r"(?<=\n)\[attachment: [^\n]*")
-_IS_CALENDAR: Final = re.compile(r"[ ](?:text/calendar|application/ics)[,\]]")
-_SUBJECT: Final = re.compile(r"Subject: ([^\n]*)")
-_QUOTED: Final = re.compile(r"^>[^\n]*", re.MULTILINE)
+from protocol.items import Provenance
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -61,17 +53,8 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     recording: IO[bytes] | None = None
 
     def provenance_at(self, place: int) -> Provenance | None:
-        """Return who wrote the text at *place*; what a trusted mail quotes or encloses is by others.
-
-        The calendar of the event that it is about is its own.
-        """
+        """Return who wrote the part of the text at *place*, apart from what the part quotes."""
         known = self.provenance
-        if known is not None and known.trusted and known.origin is ProvenanceOrigin.MAIL:
-            nth = bisect_right(self._quoted, (place, len(self.text))) - 1
-            is_quoted = nth >= 0 and place <= self._quoted[nth][1]
-            nth = bisect_right(self._enclosed, place, key=itemgetter(0)) - 1
-            if is_quoted or (nth >= 0 and not self._enclosed[nth][1]):
-                return msgspec.structs.replace(known, author=None, trusted=False)
         if known is None or not self.authors:  # the usual case
             return known
         nth = bisect_right(self.authors, place, key=lambda part: part[0]) - 1
@@ -87,22 +70,3 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def _line_feeds(self) -> list[int]:
         """Places of the line feeds, found once likewise."""
         return [match.start() for match in re.finditer("\n", self.text)]
-
-    @cached_property
-    def _quoted(self) -> list[tuple[int, int]]:
-        """Lines of a mail that quote another one. Found once, as a text has many items.
-
-        All of a forwarded mail without such lines: nothing tells whose its words are.
-        """
-        subject = _SUBJECT.match(self.text)
-        places = [match.span() for match in _QUOTED.finditer(self.text)]
-        is_unmarked = not places and subject is not None and is_of_forward(subject[1])
-        return [(0, len(self.text))] if is_unmarked else places
-
-    @cached_property
-    def _enclosed(self) -> list[tuple[int, bool]]:
-        """Places at which the attachments of a mail begin; True for the calendar that its event is from."""
-        notes = list(_ENCLOSED.finditer(self.text))
-        calendars = (note for note in notes if _IS_CALENDAR.search(note[0]))
-        of_event = next(calendars, None) if self.event else None
-        return [(note.start(), note is of_event) for note in notes]

@@ -8,8 +8,19 @@ _FORWARD: Final = re.compile(
     r"|转发|轉寄|轉發|전달|הועבר)\s?(?:\[\d+\])?\s?[:\uff1a]",
     re.IGNORECASE,
 )
+# Behind marks of answers and of lists, whatever their language.
+_FORWARD_BEFORE: Final = re.compile(
+    rf"(?>(?!{_FORWARD.pattern})(?:\[[^\]\n]{{1,40}}\]\s?|[^\W\d_]{{1,6}}\s?(?:\[\d+\])?\s?[:\uff1a]\s?))*"
+    rf"{_FORWARD.pattern}",
+    re.IGNORECASE,
+)
 
 
 def is_of_forward(subject: str) -> bool:
     """Return True if a subject begins with the mark of a forwarded mail."""
     return _FORWARD.match(subject.strip()) is not None
+
+
+def has_forward(subject: str) -> bool:
+    """Return True if a subject has the mark of a forwarded mail, also behind those of answers to that."""
+    return _FORWARD_BEFORE.match(subject.strip()) is not None

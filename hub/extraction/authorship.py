@@ -2,15 +2,19 @@
 
 A saved mail, chat or web page is by others wherever it is stored. So is a page that was clipped into a note,
 or an invitation. In a note of the owner, quoted lines are by others; of a mail that was pasted without
-signs, nothing tells the end, so that it is the owner's.
+signs, nothing tells the end, so that it is the owner's. What a mail of a known sender quotes, forwards or
+encloses is by others.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from hub.base.mail_subjects import has_forward
 from hub.document import Document
 from hub.text.files import CHAT, HTML, MAIL, MBOX, is_named, media_type_of
-from hub.text.quotations import is_of_others, kind_of_others, others_at
+from hub.text.places import Place, merged, place_at
+from hub.text.quotations import kind_of_others, quoted_lines
 from protocol.items import Provenance, ProvenanceOrigin, Rank
 
 _FROM_OTHERS: Final[Mapping[str | None, ProvenanceOrigin]] = {
@@ -19,6 +23,10 @@ _FROM_OTHERS: Final[Mapping[str | None, ProvenanceOrigin]] = {
     CHAT: ProvenanceOrigin.CHAT,
     HTML: ProvenanceOrigin.WEB,
 }
+# Begins the text of an attachment of a mail, which follows its own.
+_ENCLOSED: Final = re.compile(r"(?<=\n)\[attachment: [^\n]*")
+_IS_CALENDAR: Final = re.compile(r"[ ](?:text/calendar|application/ics)[,\]]")
+_SUBJECT: Final = re.compile(r"Subject: ([^\n]*)")
 
 
 def origin_of(media_type: str | None, path: str) -> ProvenanceOrigin:
@@ -38,18 +46,33 @@ def rank_of_document(document: Document) -> Rank:
     """Return the rank of the words of a document, apart from those that it quotes."""
     known = document.provenance
     rank = rank_of_unit(document.unit_key) if known is None else known.rank
-    return Rank.OTHERS if rank is Rank.OWN and is_of_others(document.text) else rank
+    return Rank.OTHERS if rank is Rank.OWN and kind_of_others(document.text) else rank
 
 
 def ranks_in(document: Document) -> Callable[[int], Rank]:
     """Return a function that returns the rank of the words at a place of a document."""
     whole = rank_of_document(document)
-    if whole is Rank.TRUSTED:
-        return lambda place: getattr(document.provenance_at(place), "rank", whole)
-    is_by_others = others_at(document.text) if whole is Rank.OWN else None
-    if is_by_others is None:
-        return lambda place: whole
-    return lambda place: Rank.OTHERS if is_by_others(place) else whole
+    places = quoted_lines(document.text) if whole is Rank.OWN else []
+    if whole is Rank.TRUSTED and document.provenance and document.provenance.origin is ProvenanceOrigin.MAIL:
+        places = _places_of_others(document)
+    return lambda place: whole if not places or place_at(places, place) is None else Rank.OTHERS
+
+
+def _places_of_others(document: Document) -> list[Place]:
+    """Return what a trusted mail quotes or encloses, without the calendar of the event that it is about.
+
+    All of a forwarded mail without signs: nothing tells whose its words are.
+    """
+    text, subject = document.text, _SUBJECT.match(document.text)
+    quoted = quoted_lines(text, has_own=False)
+    if not quoted and subject and has_forward(subject[1]):
+        return [(0, len(text))]
+    notes = list(_ENCLOSED.finditer(text))
+    calendars = (note for note in notes if _IS_CALENDAR.search(note[0]))
+    of_event = next(calendars, None) if document.event else None
+    ends = [*(note.start() for note in notes[1:]), len(text)]
+    enclosed = zip(notes, ends, strict=False)
+    return merged([*quoted, *((note.start(), end) for note, end in enclosed if note is not of_event)])
 
 
 def text_of_rank(document: Document, rank: int) -> str:
@@ -68,9 +91,9 @@ def provenances_in(document: Document) -> Callable[[int], Provenance | None]:
 
     In a file of the owner, a page, a mail and a quotation have the origin of what they were copied from.
     """
-    rank_at, is_by_others = ranks_in(document), rank_of_document(document) is Rank.OTHERS
-    whole = _FROM_OTHERS.get(kind_of_others(document.text), ProvenanceOrigin.CALENDAR)
-    copied = Provenance(origin=whole if is_by_others else ProvenanceOrigin.MAIL, trusted=False)
+    rank_at = ranks_in(document)
+    kind = kind_of_others(document.text) if rank_of_document(document) is Rank.OTHERS else MAIL
+    copied = Provenance(origin=_FROM_OTHERS.get(kind, ProvenanceOrigin.CALENDAR), trusted=False)
 
     def provenance_at(place: int) -> Provenance | None:
         known = document.provenance_at(place)

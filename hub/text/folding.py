@@ -55,7 +55,7 @@ _EMOJI: Final = ("\U0001f300", "\U0001faff")  # new ones appear every year, befo
 _NOWHERE: Final = (sys.maxsize, sys.maxsize)
 _SPACED_CONTROLS: Final = frozenset("\t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85")
 _JOINERS: Final = frozenset("\u200c\u200d")  # part of words in Persian and Hindi, and of emoji
-_FILLERS: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")  # blank, but not control characters
+FILLERS: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")  # blank, but not control characters
 
 
 @lru_cache(maxsize=8_192)  # texts have few different characters, which are tested repeatedly
@@ -63,7 +63,7 @@ def is_hidden(char: str) -> bool:
     """Return True for characters without a glyph: control, zero-width, bidi, tag, private use."""
     if char in _SPACED_CONTROLS or _EMOJI[0] <= char <= _EMOJI[1]:
         return False
-    return char in _FILLERS or unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn")
+    return char in FILLERS or unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn")
 
 
 def is_plain(text: str) -> bool:

@@ -6,8 +6,9 @@ They have the words of thirteen languages by mail-parser-reply, and of those tha
 import bisect
 import heapq
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import accumulate, takewhile
 from typing import Final
 
@@ -15,7 +16,8 @@ from mailparser_reply import EmailMessage
 
 from hub.base.mail_subjects import is_of_forward
 from hub.text.files import CALENDAR, HTML, MAIL
-from hub.text.folding import LEAD
+from hub.text.folding import FILLERS, is_hidden
+from hub.text.places import Place, merged, place_at
 
 BULK: Final = "Precedence: bulk"  # line of a mail from a list or a machine
 FEW_CHARS: Final = 40  # "ok, do it": incomprehensible without the mail that it answers
@@ -63,28 +65,41 @@ _COLONS: Final = (":", "：")  # noqa: RUF001
 # characters cost a millisecond at worst, 20,000 would cost minutes.
 _LINE_CHARS: Final = 200
 MAIL_FIELD: Final = re.compile(r"(?:>[ \t]?)*[*_]*[^\W\d_][\w -]{0,24}[*_]*[ \t]?[:\uff1a]")
-# A line of a quotation, also behind the signs of a list; an invitation; properties of a note.
+# A line of a quotation, also behind the signs of a list; an element with one, in HTML or Org.
 _QUOTED: Final = re.compile(
-    r"^(?>(?:[-*+(] ?|[^\S\n]|\d{1,9}(?:[-.)]|(?=\s))|[A-Zx](?:\)|(?=\s)))*)(?<![-=])>[^\n]*", re.MULTILINE
+    r"(?<![^\n\r])(?>(?:[-*+(] ?|[ \t]|\d{1,9}(?:[-.)]|(?=\s))|[A-Zx](?:\)|(?=\s)))*)(?<![-=])>[^\n]*"
+)
+_ELEMENT: Final = re.compile(
+    r"(?<!`)<(/?)blockquote\b|^[ \t]*#\+(?:begin|(end))_quote\b", re.MULTILINE | re.IGNORECASE
 )
 _SIGNS: Final = re.compile(r">(?:[ \t]*>)*[ \t]*")
 _OWN_CALLOUT: Final = re.compile(r"\[!(?!quote|cite)", re.IGNORECASE)
+_INTRODUCED: Final = re.compile(r"^(?!#)[^\n]*[:\uff1a][\s*_>]*\Z", re.MULTILINE)
+# An invitation; properties of a note, as YAML, TOML or JSON.
 _CALENDAR: Final = re.compile("BEGIN:VC", re.IGNORECASE)  # or a card before one
-_FOLDED: Final = re.compile(r"\r?\n[ \t]")
+_FOLDED: Final = re.compile(r" ?\n[ \t]")
 _INVITATION: Final = re.compile(r"^METHOD\b[^:\n]{0,99}:(?!PUBLISH\s)", re.MULTILINE | re.IGNORECASE)
-_FRONT_MATTER: Final = re.compile(r"---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*\r?$", re.MULTILINE | re.DOTALL)
-_PROPERTY: Final = re.compile(
-    r"^[\"']?([^\W\d_][\w .-]{0,40}?)[\"']?[ \t]*:((?:[^\n]*)(?:\n(?:[ \t-][^\n]*)?)*)", re.MULTILINE
+_FRONT_MATTER: Final = re.compile(
+    r"(?:---|\+\+\+)[a-z \t]*\n(.*?)^(?:---|\+\+\+|\.\.\.)[ \t]*$"
+    r"|(\{(?:[^{}]|\{[^{}]*\})*+\})[ \t]*\n(?=\s*[^\s{])",
+    re.MULTILINE | re.DOTALL,
 )
-# Below the headings and pictures at the start of a note: fields as of Notion, Dataview or Readwise.
+_PROPERTY: Final = re.compile(
+    r"^()[\"']?([^\W\d_][\w .-]{0,40}?)[\"']?[ \t]*[:=]((?:[^\n]*)(?:\n(?:[ \t-][^\n]*)?)*)", re.MULTILINE
+)
+# Below the headings, pictures and rules at the start of a text: fields as of Notion, Dataview or Readwise,
+# and of a mail, whose fields go on in indented lines, or are rows of a table.
 _FIELD: Final = re.compile(
-    r"^[^\S\n]*(?:[-*+] |#\+|[\[(])?[*_]{0,3}([^\W\d_][\w .-]{0,40}?)[*_]{0,3} ?"
-    r"(?:::?[*_]{0,3}[^\S\n]|\uff1a)([^\n]*)",
+    r"^[ \t]*+([-*+] )?(?:#\+|[\[(]|\|[ \t]*+)?[*_]{0,3}([^\W\d_][\w .-]{0,40}?)[*_]{0,3} ?"
+    r"(?:::?|[\uff1a|])[*_]{0,3}([^\n]*)",
     re.MULTILINE,
 )
-_TOP: Final = re.compile(rf"(?>(?:(?:[^\S\n]*|[^\S\n]*(?:#+ |!\[)[^\n]*|{_FIELD.pattern})\n)*)", re.MULTILINE)
-_TOP_CHARS: Final = 2_000
-_NOTION: Final = re.compile(r"^URL: https?://\S+\s*?$", re.MULTILINE)  # of a page that was clipped there
+_TOP: Final = re.compile(
+    rf"(?>(?:(?:[ \t]*+(?:#+ |!\[)[^\n]*|[-_=]{{5}}[^\n]*[-_=]{{5}}[ \t]*|\|[-|: \t]*+|[\d \t]*+"
+    rf"|(?![ \t]*+[-*+]){_FIELD.pattern}(?:\n[ \t]++[^\n]++)*|{_FIELD.pattern})\n)*)",
+    re.MULTILINE,
+)
+_NOTION: Final = re.compile(r"^URL ?: *https?://\S+\s*?$", re.MULTILINE)  # of a page that was clipped there
 # Names of a page's address alone, and such as people also use; with these, another property tells a clipper.
 _SOURCES: Final = {
     *("source", "sourceurl", "clippedfrom", "pageurl", "articleurl", "quelle", "fuente", "fonte", "bron"),
@@ -120,45 +135,95 @@ def is_of_others(text: str) -> bool:
     return kind_of_others(text) is not None
 
 
+@lru_cache(maxsize=4)  # of the texts that are read, in which many items and lines are looked for
 def kind_of_others(text: str) -> str | None:
     """Return the media type of an invitation, a page with its address, or a mail with sender and subject."""
-    begin = text.lstrip(LEAD)
+    visible = plain_lines(text).replace(_HIDDEN, "").replace("\r", "\n")
+    begin = unicodedata.normalize("NFC", visible.lstrip())
     if _CALENDAR.match(begin):
         return CALENDAR if _INVITATION.search(_FOLDED.sub("", begin)) else None
     front = _FRONT_MATTER.match(begin)
-    found = _PROPERTY.findall(front[1]) if front else []
-    after = front.end() if front else 0
-    top = _TOP.match(begin, after, after + _TOP_CHARS)
-    found += _FIELD.findall(top[0]) if top else []
-    if top and _NOTION.search(top[0]):
+    properties = front[front.lastindex or 0].strip() if front else ""
+    if properties.startswith("{"):
+        properties = re.sub(r"[{,]\s*", "\n", properties)
+    top = _TOP.match(begin, front.end() if front else 0)
+    above = top[0] if top else ""
+    if _NOTION.search(above):
         return HTML
-    fields = [(re.sub(r"[\W_]", "", name).casefold(), value) for name, value in found]
-    addresses = {name for name, value in fields if re.search("https?://", value, re.IGNORECASE)}
-    named = {name for name, _ in fields}
-    if addresses & _SOURCES or (addresses & _LINKS and named & _OF_PAGES):
+    fields = [
+        (mark, re.sub(r"[\W_]", "", name).casefold(), value)
+        for mark, name, value in _PROPERTY.findall(properties) + _FIELD.findall(above)
+    ]
+    addresses = {name for _, name, value in fields if re.search("https?://", value, re.IGNORECASE)}
+    if addresses & _SOURCES or (addresses & _LINKS and {name for _, name, _ in fields} & _OF_PAGES):
         return HTML
-    return MAIL if named & _SENDERS and named & _SUBJECTS else None
+    unlisted = {name for mark, name, _ in fields if not mark}  # a list of such fields is its owner's
+    return MAIL if unlisted & _SENDERS and unlisted & _SUBJECTS else None
 
 
-def quoted_lines(text: str) -> list[tuple[int, int]]:
-    """Return the lines of a text with the sign of a quotation, without those of an own callout."""
-    places: list[tuple[int, int]] = []
+class _PlainChars(dict[int, str]):
+    """What a character is in ``plain_lines``, by its number."""
+
+    def __missing__(self, number: int) -> str:
+        char = chr(number)
+        kinds = {"\r": not char.splitlines()[0], " ": char.isspace(), _HIDDEN: is_hidden(char), char: True}
+        self[number] = plain = next(sign for sign, is_kind in kinds.items() if is_kind)
+        return plain
+
+
+_HIDDEN: Final = "\u200b"
+_PLAIN: Final = _PlainChars({ord(char): char for char in "\n\t"})
+
+
+def plain_lines(text: str) -> str:
+    """Return a text with its usual line ends as LF, others as CR, and one kind of blank and hidden sign.
+
+    All characters remain at their places.
+    """
+    lines = text if "\n" in text else text.replace("\r", "\n")  # of old Macintosh files
+    lines = lines.replace("\r\n", " \n")
+    is_plain = lines.replace("\n", "").replace("\t", "").isprintable()
+    return lines if is_plain and not any(filler in lines for filler in FILLERS) else lines.translate(_PLAIN)
+
+
+def quoted_lines(text: str, *, has_own: bool = True) -> list[Place]:
+    """Return the lines of a text with the sign of a quotation, and the elements of quotations.
+
+    Args:
+        has_own: lines of a callout have the same sign, but are no quotation, unless a line introduces them.
+    """
+    text = plain_lines(text).replace(_HIDDEN, " ")
+    places = _quoting_elements(text)
+    found = _QUOTED.finditer(text) if ">" in text else iter(())
+    if not has_own or "[!" not in text:  # the usual case
+        return merged([*places, *(match.span() for match in found)])
     before = own = 0  # signs of the line before, and those of callouts
     expected = -1
-    text = text if "\n" in text else text.replace("\r", "\n")  # lines of old Macintosh files
-    found = _QUOTED.finditer(text) if ">" in text else iter(())
-    if "[!" not in text:  # the usual case
-        return [match.span() for match in found]
     for match in found:
         if match.start() != expected:  # the first line of a block
             before = own = 0
         signs = _SIGNS.search(match[0])
         depth = signs[0].count(">") if signs else 0
-        is_callout = before < depth == own + 1 and signs and _OWN_CALLOUT.match(match[0], signs.end())
+        is_callout = (
+            before < depth == own + 1
+            and signs
+            and _OWN_CALLOUT.match(match[0], signs.end())
+            and not _INTRODUCED.search(text[max(0, match.start() - 300) : match.start()])
+        )
         own = depth if is_callout else min(own, depth)
         before, expected = depth, match.end() + 1
         places += [match.span()] if depth > own else []
-    return places
+    return merged(places)
+
+
+def _quoting_elements(text: str) -> list[Place]:
+    places = list[Place]()
+    depth = begin = 0
+    for tag in _ELEMENT.finditer(text) if "quote" in text.lower() else ():
+        begin = begin if depth else tag.start()
+        depth = max(0, depth - 1 if tag[1] or tag[2] else depth + 1)
+        places += [] if depth else [(begin, tag.end())]
+    return [*places, (begin, len(text))] if depth else places
 
 
 def others_at(text: str, *, is_own: bool = False) -> Callable[[int], bool] | None:
@@ -168,11 +233,7 @@ def others_at(text: str, *, is_own: bool = False) -> Callable[[int], bool] | Non
     """
     places = [(0, len(text))] if not is_own and is_of_others(text) else quoted_lines(text)
 
-    def is_by_others(place: int) -> bool:
-        nth = bisect.bisect_right(places, (place, len(text))) - 1
-        return nth >= 0 and place < places[nth][1]
-
-    return is_by_others if places else None
+    return (lambda place: place_at(places, place) is not None) if places else None
 
 
 def has_others(text: str, start: int, end: int) -> bool:
@@ -180,7 +241,7 @@ def has_others(text: str, start: int, end: int) -> bool:
     return is_of_others(text) or any(begin < end and start < stop for begin, stop in quoted_lines(text))
 
 
-def places_of_others(text: str) -> list[tuple[int, int]]:
+def places_of_others(text: str) -> list[Place]:
     """Return what others wrote in a file of a person: quoted lines, mails, an invitation, a clipped page."""
     if is_of_others(text):
         return [(0, len(text))]

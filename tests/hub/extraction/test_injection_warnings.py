@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.document import Document
+from hub.extraction.authorship import provenances_in
 from hub.extraction.extractor import Extractor
 from hub.extraction.injection_warnings import hidden_count, marked, spans
 from hub.extraction.items import Extraction, ExtractionOptions, Item, Origin, Outside
@@ -600,5 +601,5 @@ async def test_quoted_and_attached_text_of_a_trusted_mail_is_of_unknown_authors(
         "buy cards": ("outside",),
     }
     document = Document(unit_key="a", text=text, content_hash="", provenance=KNOWN)
-    authors = [document.provenance_at(item.start) for item in found.items]
+    authors = [provenances_in(document)(item.start) for item in found.items]
     assert [one and one.author for one in authors] == [KNOWN.author, None, None]
