@@ -91,7 +91,7 @@ from hub.text.mime import (
     undone,
 )
 from hub.text.parts import MAX_NAMED, part_key
-from hub.text.quotations import BULK, FEW_CHARS, is_forward, lines_above
+from hub.text.quotations import BULK, FEW_CHARS, are_signed_below, is_forward, lines_above
 
 MAX_LETTER_BYTES: Final = 25 * MIB  # of one mail; no large provider accepts more
 MAX_PARTS: Final = 100
@@ -660,9 +660,7 @@ def mark(text: str) -> str:
     for first, last in lines_above(lines):
         if first < done:
             continue
-        below = next((at for at in range(last + 1, len(lines)) if lines[at].strip()), None)
-        is_marked = below is not None and lines[below].lstrip().startswith(">")
-        end = last + 1 if is_marked else len(lines)
+        end = last + 1 if are_signed_below(lines, first, last) else len(lines)
         for at in range(first, end):
             if not marked[at].startswith(">"):
                 marked[at] = f"{MARK}{marked[at]}".rstrip()

@@ -246,11 +246,20 @@ def places_of_others(text: str) -> list[Place]:
     if is_of_others(text):
         return [(0, len(text))]
     places, lines = quoted_lines(text), text.split("\n")
-    for _, last, _ in _headers(lines):
-        below = next((line for line in lines[last + 1 : last + 9] if line.strip()), "")
-        if not below.lstrip().startswith(">"):  # else the signs tell its end
+    for first, last, _ in _headers(lines):
+        if not are_signed_below(lines, first, last):
             return [*places, (sum(len(line) + 1 for line in lines[: last + 1]), len(text))]
     return places
+
+
+def are_signed_below(lines: Sequence[str], first: int, last: int) -> bool:
+    """Return True if signs tell the end of the mail below a header, which has no fields without a sign.
+
+    Programs that put fields above a mail leave its lines as they are, and so the signs of its author in them.
+    """
+    fields = [*takewhile(MAIL_FIELD.match, lines[first : last + 1]), *fields_below(lines, last)]
+    below = next((line for line in lines[last + 1 : last + 9] if line.strip()), "")
+    return below.lstrip().startswith(">") and (len(fields) < 2 or fields[0].startswith(">"))
 
 
 def lines_above(lines: Sequence[str]) -> Iterator[tuple[int, int]]:

@@ -374,6 +374,10 @@ def test_text_below_the_head_of_another_mail_is_marked_as_quoted(above: str) -> 
     ("text", "marked"),
     [
         (text := "On Mon, 5 May 2025, Bob wrote:\n> please pay\n> the rent\n\nI will pay.", f"> {text}"),
+        (
+            "Fine.\n\nFrom: Bob\nSent: 5 May 2025 10:00\nTo: Ana\nSubject: Rent\n\n> All?\nPay",
+            "Fine.\n\n> From: Bob\n> Sent: 5 May 2025 10:00\n> To: Ana\n> Subject: Rent\n>\n> All?\n> Pay",
+        ),
         (text := "> Can you pay?\nYes, on Friday.\n> And call?\nNo.", text),
         *(
             (text, text)
@@ -384,9 +388,7 @@ def test_text_below_the_head_of_another_mail_is_marked_as_quoted(above: str) -> 
         ),
     ],
 )
-def test_an_answer_below_or_between_quoted_lines_and_ordinary_words_are_not_marked(
-    text: str, marked: str
-) -> None:
+def test_quotation_ends_below_signs_and_ordinary_words_are_not_marked(text: str, marked: str) -> None:
     assert mark(text) == marked
 
 
