@@ -81,7 +81,7 @@ _FOLDED: Final = re.compile(r" ?\n[ \t]")
 _INVITATION: Final = re.compile(r"^METHOD\b[^:\n]{0,99}:(?!PUBLISH\s)", re.MULTILINE | re.IGNORECASE)
 _FRONT_MATTER: Final = re.compile(
     r"(?:---|\+\+\+)[a-z \t]*\n(.*?)^(?:---|\+\+\+|\.\.\.)[ \t]*$"
-    r"|(\{(?:[^{}]|\{[^{}]*\})*+\})[ \t]*\n(?=\s*[^\s{])",
+    r"|(\{(?>(?:[^{}]|\{[^{}]*\})*)\})[ \t]*\n(?=\s*[^\s{])",
     re.MULTILINE | re.DOTALL,
 )
 _PROPERTY: Final = re.compile(
@@ -162,7 +162,7 @@ def kind_of_others(text: str) -> str | None:
 
 
 class _PlainChars(dict[int, str]):
-    """What a character is in ``plain_lines``, by its number."""
+    """Characters of ``plain_lines``, by the numbers of those of a text."""
 
     def __missing__(self, number: int) -> str:
         char = chr(number)
