@@ -74,7 +74,6 @@ _ELEMENT: Final = re.compile(
 )
 _SIGNS: Final = re.compile(r">(?:[ \t]*>)*[ \t]*")
 _OWN_CALLOUT: Final = re.compile(r"\[!(?!quote|cite)", re.IGNORECASE)
-_INTRODUCED: Final = re.compile(r"^(?!#)[^\n]*[:\uff1a][\s*_>]*\Z", re.MULTILINE)
 # An invitation; properties of a note, as YAML, TOML or JSON.
 _CALENDAR: Final = re.compile("BEGIN:VC", re.IGNORECASE)  # or a card before one
 _FOLDED: Final = re.compile(r" ?\n[ \t]")
@@ -208,12 +207,18 @@ def quoted_lines(text: str, *, has_own: bool = True) -> list[Place]:
             before < depth == own + 1
             and signs
             and _OWN_CALLOUT.match(match[0], signs.end())
-            and not _INTRODUCED.search(text[max(0, match.start() - 300) : match.start()])
+            and not _is_introduced(text[max(0, match.start() - 300) : match.start()])
         )
         own = depth if is_callout else min(own, depth)
         before, expected = depth, match.end() + 1
         places += [match.span()] if depth > own else []
     return merged(places)
+
+
+def _is_introduced(above: str) -> bool:
+    """Return True if the line above a place ends with a colon, as "Eve wrote:" does, and is no heading."""
+    line = above.rstrip(" \t\r\n*_>").rpartition("\n")[2]
+    return line.endswith(_COLONS) and not line.startswith("#")
 
 
 def _quoting_elements(text: str) -> list[Place]:

@@ -74,6 +74,9 @@ def test_line_in_words_of_others_is_no_moved_row_and_the_place_names_the_line(
 
 BEFORE: Final = {
     "callout": ("> [!todo] Today\n> ", True),
+    "callout in a mail": ("On Mon, 5 Jan 2026, Bob wrote:\n\n> [!todo] Today\n> ", False),
+    "element": ("<blockquote>\n\n", False),
+    "address in TOML": ('+++\nsource = "https://a.example"\n+++\n', False),
     "callout of a quotation": ("> [!quote] Bob\n> ", False),
     "meeting": ("---\nmeeting_link: https://meet.example/1\n---\n", True),
     "person": ("---\nlinkedin: https://linkedin.example/ana\nauthor: Ana\n---\n", True),
