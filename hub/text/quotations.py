@@ -70,7 +70,7 @@ _QUOTED: Final = re.compile(
     r"(?<![^\n\r])(?>(?:[-*+(] ?|[ \t]|\d{1,9}(?:[-.)]|(?=\s))|[A-Zx](?:\)|(?=\s)))*)(?<![-=])>[^\n]*"
 )
 _ELEMENT: Final = re.compile(
-    r"(?<!`)<(/?)blockquote\b|^[ \t]*#\+(?:begin|(end))_quote\b", re.MULTILINE | re.IGNORECASE
+    r"(?<!`)<(/?)blockquote\b|^[ \t]*(?:[-*+] )?#\+(?:begin|(end))_quote\b", re.MULTILINE | re.IGNORECASE
 )
 _SIGNS: Final = re.compile(r">(?:[ \t]*>)*[ \t]*")
 _OWN_CALLOUT: Final = re.compile(r"\[!(?!quote|cite)", re.IGNORECASE)
@@ -90,7 +90,7 @@ _PROPERTY: Final = re.compile(
 # and of a mail, whose fields go on in indented lines, or are rows of a table.
 _FIELD: Final = re.compile(
     r"^[ \t]*+([-*+] )?(?:#\+|[\[(]|\|[ \t]*+)?[*_]{0,3}([^\W\d_][\w .-]{0,40}?)[*_]{0,3} ?"
-    r"(?:::?|[\uff1a|])[*_]{0,3}([^\n]*)",
+    r"(?:::?|\|)[*_]{0,3}([^\n]*)",
     re.MULTILINE,
 )
 _TOP: Final = re.compile(
@@ -138,7 +138,7 @@ def is_of_others(text: str) -> bool:
 def kind_of_others(text: str) -> str | None:
     """Return the media type of an invitation, a page with its address, or a mail with sender and subject."""
     visible = plain_lines(text).replace(_HIDDEN, "").replace("\r", "\n")
-    begin = unicodedata.normalize("NFC", visible.lstrip())
+    begin = unicodedata.normalize("NFKC", visible.lstrip())
     if _CALENDAR.match(begin):
         return CALENDAR if _INVITATION.search(_FOLDED.sub("", begin)) else None
     front = _FRONT_MATTER.match(begin)

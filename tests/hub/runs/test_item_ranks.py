@@ -364,6 +364,12 @@ TEXTS: Final = {
     "below an element": ("notes/a.md", None, "<blockquote>A</blockquote>\n- [ ] WORDS\n", Rank.OWN),
     "name of an element": ("notes/a.md", None, "Write `<blockquote>` around.\n- [ ] WORDS\n", Rank.OWN),
     "quotation in Org": ("notes/a.org", None, "* A\n#+BEGIN_QUOTE\n- [ ] WORDS\n#+END_QUOTE\n", Rank.OTHERS),
+    "quotation in Logseq": (
+        *("notes/a.md", None),
+        "- A\n\t- #+BEGIN_QUOTE\n\t  - [ ] WORDS\n\t  #+END_QUOTE\n",
+        Rank.OTHERS,
+    ),
+    "mail in full width": ("notes/a.txt", None, "\uff26rom\uff1aEve\nSubject: Tea\n\nWORDS\n", Rank.OTHERS),
     "below a quotation in Org": (
         *("notes/a.org", None),
         "#+begin_quote\nB\n#+end_quote\n* TODO WORDS\n",
