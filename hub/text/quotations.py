@@ -129,11 +129,6 @@ def fields_below(lines: Sequence[str], last: int) -> list[str]:
     return list(takewhile(MAIL_FIELD.match, lines[last + 1 : last + 9]))
 
 
-def is_of_others(text: str) -> bool:
-    """Return True for an invitation, a clipped page or a mail, however a person's file has it."""
-    return kind_of_others(text) is not None
-
-
 @lru_cache(maxsize=4)  # of the texts that are read, in which many items and lines are looked for
 def kind_of_others(text: str) -> str | None:
     """Return the media type of an invitation, a page with its address, or a mail with sender and subject."""
@@ -236,19 +231,20 @@ def others_at(text: str, *, is_own: bool = False) -> Callable[[int], bool] | Non
 
     Mails without signs are not found. *is_own*: the text is no page or invitation, whatever it begins with.
     """
-    places = [(0, len(text))] if not is_own and is_of_others(text) else quoted_lines(text)
+    places = [(0, len(text))] if not is_own and kind_of_others(text) else quoted_lines(text)
 
     return (lambda place: place_at(places, place) is not None) if places else None
 
 
 def has_others(text: str, start: int, end: int) -> bool:
     """Return True if a part of a text has words of others: of a quotation, a page or an invitation."""
-    return is_of_others(text) or any(begin < end and start < stop for begin, stop in quoted_lines(text))
+    is_quoted = any(begin < end and start < stop for begin, stop in quoted_lines(text))
+    return is_quoted or kind_of_others(text) is not None
 
 
 def places_of_others(text: str) -> list[Place]:
     """Return what others wrote in a file of a person: quoted lines, mails, an invitation, a clipped page."""
-    if is_of_others(text):
+    if kind_of_others(text):
         return [(0, len(text))]
     places, lines = quoted_lines(text), text.split("\n")
     for first, last, _ in _headers(lines):
