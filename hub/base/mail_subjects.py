@@ -3,15 +3,14 @@
 import re
 from typing import Final
 
-_FORWARD: Final = re.compile(
-    r"(?:\[[^\]\n]{1,40}\]\s?)*(?:fwd?|wg|tr|rv|enc|doorst|pd|v[bsl]|i|ilt|továbbítás|πρθ|пересл|переслано|пер"
-    r"|转发|轉寄|轉發|전달|הועבר)\s?(?:\[\d+\])?\s?[:\uff1a]",
-    re.IGNORECASE,
+_MARK: Final = (
+    r"(?:fwd?|wg|tr|rv|enc|doorst|pd|v[bsl]|i|ilt|továbbítás|πρθ|пересл|переслано|пер"
+    r"|转发|轉寄|轉發|전달|הועבר)\s?(?:\[\d+\])?\s?[:\uff1a]"
 )
+_FORWARD: Final = re.compile(rf"(?:\[[^\]\n]{{1,40}}\]\s?)*{_MARK}", re.IGNORECASE)
 # Behind marks of answers and of lists, whatever their language.
 _FORWARD_BEFORE: Final = re.compile(
-    rf"(?>(?!{_FORWARD.pattern})(?:\[[^\]\n]{{1,40}}\]\s?|[^\W\d_]{{1,6}}\s?(?:\[\d+\])?\s?[:\uff1a]\s?))*"
-    rf"{_FORWARD.pattern}",
+    rf"(?>(?:\[[^\]\n]{{1,40}}\]\s?|(?!{_MARK})[^\W\d_]{{1,6}}\s?(?:\[\d{{1,9}}\])?\s?[:\uff1a]\s?)*){_MARK}",
     re.IGNORECASE,
 )
 
