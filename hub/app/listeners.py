@@ -26,6 +26,7 @@ from hub.api.http.server import (
 )
 from hub.api.resource import ResourceRegistry
 from hub.app.boot import HubContext
+from hub.app.state_database import SOCKET
 from hub.base import open_files
 from hub.base.listen_errors import CannotListen
 from hub.base.log import Channel
@@ -176,7 +177,6 @@ def _names(host: str) -> tuple[str, ...]:
     return ()
 
 
-SOCKET: Final = "hub.sock"
 SPOOL: Final = "spool"
 # Names of the sockets that the service manager holds.
 DEVICES, OPERATORS, ADMIN = HELD = ("devices", "operators", "admin")

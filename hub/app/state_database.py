@@ -5,22 +5,53 @@ folder names the hub that used it last, in the file ``hub_id``. Without that fil
 backups do.
 """
 
+import os
 from pathlib import Path
+from typing import Final
 
 import anyio.to_thread
 
 from hub.accounts import sealing_keys
+from hub.api.http.listening import check_path, listen_on_tcp
 from hub.base.atomic_file import write_atomically
 from hub.base.clock import Clock, IdFactory, SystemChance, epoch_ms
+from hub.base.toml.positions import KeyPath
+from hub.base.toml.values import HostPort
 from hub.health.backups import FOLDER, hubs_of, manifests_in, read_hub_id, way_to_restore
-from protocol.errors import CodedError, ErrorCode
+from hub.settings.settings import Settings
+from protocol.errors import CodedError, ErrorCode, HubError
+from storage.agents.templates import UnknownTemplate, names_of_templates
 from storage.kernel import backup
 from storage.kernel.address import SERVER, shown
 from storage.kernel.backup import HUB_ID
-from storage.kernel.database import StorageError, file_of, held_alone
+from storage.kernel.database import DatabaseUnavailable, StorageError, file_of, held_alone
 from storage.kernel.identity import ensure_hub_id
-from storage.kernel.verify import hub_id_of
+from storage.kernel.verify import hub_id_of, read_once
 from storage.store import open_store
+
+SOCKET: Final = "hub.sock"
+# Other files and folders of a state folder, which a database in their place would break.
+RESERVED_NAMES: Final = {
+    "ballast",
+    "devices",
+    "erased-users",
+    "gateways",
+    "hub.schema.json",
+    "hub.toml",
+    "keys",
+} | {*(HUB_ID, FOLDER, SOCKET, "last-good.toml", "log", "node_id", "spool", "up")}
+
+
+def _check_place(file: Path, state: Path) -> None:
+    """Refuse a database file that cannot be made, or in the place of another file of the hub."""
+    base, folder = state.resolve(), file.parent
+    if folder == base and file.name in RESERVED_NAMES:
+        problem = f"the database {file} would be in the place of another file of the hub"
+        raise CodedError(ErrorCode.BAD_SETTINGS, problem, hint='choose another name, as "sqlite:///hub.db"')
+    if file == base or (file.exists() and not file.is_file()):
+        raise DatabaseUnavailable(f"unable to open the database {file}: this is no file")
+    if not (folder == base or os.access(folder, os.W_OK | os.X_OK)):
+        raise DatabaseUnavailable(f"cannot open the database {file}: the hub cannot write to {folder}")
 
 
 async def check_database(url: str, state: Path) -> None:
@@ -30,12 +61,14 @@ async def check_database(url: str, state: Path) -> None:
 
     Raises:
         CodedError (BAD_SETTINGS): it is refused; the hint names the newest good backup.
-        StorageError: the database cannot be opened.
+        StorageError, OSError: the database cannot be opened.
     """
     is_server, damage, found = url.startswith(SERVER), None, None
     where = shown(url) if is_server else file_of(url, state)
     if where is None:  # in memory
         return
+    if isinstance(where, Path):
+        _check_place(where, state)
     try:
         found = await hub_id_of(url, base=state)
     except StorageError as error:
@@ -51,6 +84,33 @@ async def check_database(url: str, state: Path) -> None:
     if found is None:
         problem = str(damage or f"the database {where} is missing or empty")
     raise await refusal_of(problem, state, is_server=is_server)
+
+
+async def refused_start(settings: Settings, state: Path) -> tuple[KeyPath, HubError] | None:
+    """Return why no hub starts with these settings on this folder, with the setting; () is the folder.
+
+    ``hub serve`` refuses the same. Raises OSError: the database's file cannot be looked at.
+    """
+    path: KeyPath = ()
+    try:
+        check_path(state / SOCKET)
+        for name, listener in settings.listen.named():
+            path = ("listen", name, "address")
+            with listen_on_tcp(HostPort(listener.address.host, 0), name):  # the port may be in use until then
+                pass
+        path = ("storage", "url")
+        url = settings.storage.resolved()
+        await check_database(url, state)
+        declared = {template.name for template in settings.templates} | {None}
+        for number, agent in enumerate(settings.agents):
+            path = ("agents", number, "template")
+            if agent.template not in declared:
+                declared |= await read_once(url, names_of_templates, state) or set()
+            if agent.template is not None and agent.template not in declared:
+                raise UnknownTemplate(agent.template)
+    except HubError as error:
+        return path, error
+    return None
 
 
 async def refusal_of(problem: str, state: Path, *, is_server: bool) -> CodedError:

@@ -21,6 +21,7 @@ from hub.cli.options import URL, FilePathParam, config_option, example, hub_opti
 if TYPE_CHECKING:
     from hub.base.toml.positions import KeyPath
     from hub.base.toml.problems import SettingsProblem
+    from hub.settings.reading import ParsedSettings
 
 
 PATH: Final = "/v1/config"
@@ -373,6 +374,9 @@ def check(
     is_here = not (elsewhere or against_running)  # a running hub knows its secrets
     reading = check_settings(file, serving=is_here)
     problems, changes = reading.problems, dict[str, Any]()
+    is_refused = False
+    if is_here and reading.settings is not None and (refused := _refused_start(reading, state)):
+        problems, is_refused = [*problems, refused], True
     if against_running and reading.settings is not None:
         with open_client(state) as hub:
             body = {"text": reading.text}
@@ -392,7 +396,7 @@ def check(
             show.out(str(problem))
         if not problems:
             show.report(f"{file}: no problems")
-        if is_here and reading.settings is None and check_settings(file).settings is not None:
+        if is_refused or (is_here and reading.settings is None and check_settings(file).settings is not None):
             show.report(
                 "hub serve would not start here; for a hub elsewhere or run as a service:",
                 f"  hub check {shell_word(file)} --elsewhere",
@@ -400,6 +404,26 @@ def check(
         if changes and is_ok:
             report_changes(changes, nothing="no changes: the hub uses these settings")
     ctx.exit(Exit.DONE if is_ok else Exit.SETTINGS)
+
+
+def _refused_start(reading: "ParsedSettings", state: Path) -> "SettingsProblem | None":
+    """Return the problem of valid settings with which no hub starts on this state folder."""
+    import anyio
+
+    from hub.app.state_database import refused_start
+    from hub.base.toml.problems import Reporter, SettingsProblem
+
+    assert reading.places is not None
+    try:
+        refused = anyio.run(refused_start, reading.usable(), state)
+    except OSError as error:
+        return Reporter(reading.places).error(("storage", "url"), str(error))
+    if refused is None:
+        return None
+    path, why = refused
+    if not path:
+        return SettingsProblem("--state", 0, 0, "", str(why))
+    return Reporter(reading.places).error(path, str(why), getattr(why, "hint", ""))
 
 
 @click.command(epilog=example("hub reload"))

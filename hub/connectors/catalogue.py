@@ -50,6 +50,11 @@ class UnknownProvider(HubError):
         self.is_broken = is_broken
 
 
+def installed() -> dict[str, str]:
+    """Return the installed plug-ins, allowed or not: name -> place of the class."""
+    return {point.name: point.value for point in entry_points(group=GROUP)}
+
+
 def find(
     name: str,
     allowed: Collection[str] = (),
@@ -68,7 +73,7 @@ def find(
     place = BUILT_IN["manifest" if name in shipped() else name] if name in (*BUILT_IN, *shipped()) else None
     if place is not None:
         return _loaded(name, place).variant(name, settings, folder)
-    plugins = {point.name: point.value for point in entry_points(group=GROUP)}
+    plugins = installed()
     if name not in plugins:
         known = [*BUILT_IN, *shipped()]
         near = did_you_mean(name, [*known, *(set(plugins) & set(allowed))])

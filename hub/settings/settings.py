@@ -92,12 +92,15 @@ class TranscriptionSettings(EndpointAccess):
     price_minute_usd: Usd | None = live(None, "Price of a minute of recording, in US dollars.")
 
 
+ChunkTokens = Annotated[int, Field(strict=True, ge=50, le=2**53)]  # with fewer, a question has no sentence
+
+
 class ModelTuning(SettingsTable):
     """Settings of both kinds of models."""
 
     timeout_s: Seconds = live(60.0, "Seconds without data after which a request to the endpoint fails.")
     concurrency: Whole = live(8, "Concurrent requests, of all runs together.")
-    chunk_tokens: Whole | None = live(
+    chunk_tokens: ChunkTokens | None = live(
         None, "Tokens of text in one request; by default as it suits the kind of model."
     )
 
@@ -140,7 +143,7 @@ class LocalModelSettings(ModelTuning):
         300.0, "Seconds without output after which a request fails; one thread is slow."
     )
     concurrency: Whole = restart(1, "Concurrent requests.")
-    chunk_tokens: Whole | None = restart(None, "Tokens of text in one request.")
+    chunk_tokens: ChunkTokens | None = restart(None, "Tokens of text in one request.")
     reads_prose: Flag = restart(
         False,
         "Ask it about sentences that no rule reads. Most of what it adds is wrong, so rules read alone.",
@@ -164,6 +167,8 @@ def _database_url(url: str) -> str:
     if not _is_database(url):
         hint = f'as in "sqlite:///hub.db" or "{SERVER}user@host/name"'
         raise refusal("database", "not the address of a database", hint=hint)
+    if url == f"{SQLITE}/":
+        raise refusal("database", "names no file", hint='as in "sqlite:///hub.db"')
     if url.startswith(SERVER) and has_password(url):
         raise refusal("literal_secret", IN_THE_OPEN, hint=REFER_TO_IT)
     if url.startswith(SERVER) and (fault := fault_of(url)):

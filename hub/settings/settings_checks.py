@@ -148,12 +148,20 @@ def found_in_tables(settings: Settings, report: Reporter) -> Iterator[SettingsPr
 
 def found_in_connectors(settings: Settings, report: Reporter) -> Iterator[SettingsProblem]:
     """Yield problems of unknown providers, refused settings or filters, and missing connectors."""
-    if not settings.connectors and not any(agent.connector for agent in settings.agents):
+    allowed = settings.plugins.connectors
+    if not (settings.connectors or allowed or any(agent.connector for agent in settings.agents)):
         return
     # Imported here: most settings have no connectors.
-    from hub.connectors.catalogue import UnknownProvider, find
+    from hub.connectors.catalogue import UnknownProvider, find, installed
     from hub.connectors.connector import Auth, ConnectorClass
 
+    plugins = installed() if allowed else {}
+    for number, name in enumerate(allowed):
+        if name not in plugins:
+            hint = did_you_mean(name, plugins) or "install the package that has it, or leave the name out"
+            yield report.warning(
+                ("plugins", "connectors", number), "no installed plug-in has this name", hint
+            )
     kinds: dict[str, ConnectorClass] = {}
     for number, connector in enumerate(settings.connectors):
         whole: KeyPath = ("connectors", number)

@@ -110,6 +110,12 @@ def find_template(c: sa.Connection, name: str) -> TemplateRow | None:
     )
 
 
+def names_of_templates(c: sa.Connection) -> set[str]:
+    """Return the names of all templates; of a database without tables, none."""
+    is_created = sa.inspect(c).has_table(agent_templates.name)
+    return set(c.execute(sa.select(agent_templates.c.name)).scalars()) if is_created else set()
+
+
 def list_templates(
     c: sa.Connection, *, limit: int | None = None, after: Key | None = None
 ) -> list[TemplateRow]:

@@ -61,7 +61,7 @@ async def schema_version_of(url: str, *, base: Path | None = None) -> SchemaVers
     Raises:
         Busy, Unavailable: the database cannot be read.
     """
-    found = await _read_once(url, _schema_version_in, base)
+    found = await read_once(url, _schema_version_in, base)
     return SchemaVersion(None, tuple(revisions())) if found is None else found
 
 
@@ -92,15 +92,19 @@ async def hub_id_of(url: str, *, base: Path | None = None) -> str | None:
     Raises:
         Busy, Unavailable: the database cannot be read.
     """
-    return await _read_once(url, _hub_id_in, base)
+    return await read_once(url, _hub_id_in, base)
 
 
 def _hub_id_in(c: sa.Connection) -> str | None:
     return find_hub_id(c) if sa.inspect(c).has_table(hub.name) else None
 
 
-async def _read_once(url: str, read: Callable[[sa.Connection], T | None], base: Path | None) -> T | None:
-    """Run *read* on a database that a hub may have open. Return None if there is no such file."""
+async def read_once(url: str, read: Callable[[sa.Connection], T | None], base: Path | None) -> T | None:
+    """Run *read* on a database that a hub may have open. Return None if there is no such file.
+
+    Raises:
+        Busy, Unavailable: the database cannot be read.
+    """
     if url.startswith(SERVER):
         from storage.kernel import postgres
 
@@ -155,7 +159,7 @@ async def verify(url: str, *, base: Path | None = None) -> Verified:
     Raises:
         Busy, Unavailable: the database cannot be read, or does not exist.
     """
-    found = await _read_once(url, verified, base)
+    found = await read_once(url, verified, base)
     if found is None:
         raise DatabaseUnavailable(f"there is no database {file_of(url, base) or url}")
     return found

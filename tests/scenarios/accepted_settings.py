@@ -43,9 +43,9 @@ _AGENT: Final = {
 _OPENAI: Final = {"kind": "openai", "base_url": "http://127.0.0.1:9/v1", "name": "m"}
 # A valid table of each section of the page, by its name; every file has the first two listeners.
 TABLES: Final[dict[str, dict[str, Any]]] = {
-    "listen.devices": {"listen": {"devices": {}}},
+    "listen.devices": {"listen": {"devices": {"insecure": True}}},  # so that any address may be tried
     "listen.devices.tls": {"listen": {"devices": {"tls": {"certificate": "hub.crt", "key": "hub.key"}}}},
-    "listen.operator": {"listen": {"operator": {}}},
+    "listen.operator": {"listen": {"operator": {"insecure": True}}},
     "listen.operator.tls": {"listen": {"operator": {"tls": {"certificate": "hub.crt", "key": "hub.key"}}}},
     "listen.webhooks": {"listen": {"webhooks": {"address": "127.0.0.1:0"}}},
     "listen.webhooks.tls": {
@@ -121,10 +121,16 @@ ODD: Final[dict[str, tuple[Any, ...]]] = {
         "sqlite:////no/such/folder/hub.db",
         "sqlite:///../hub.db",
         "sqlite:///",
+        "sqlite:///hub_id",
+        "sqlite:///keys",
+        "sqlite:////dev/null",
+        "postgresql://127.0.0.1:9/hub",
+        "postgresql://no-such-host.invalid/hub",
         "mysql://h/d",
     ),
     "bus": ("nats://127.0.0.1:9", "nats://"),
     "connectors": (["nothing"], ["imap"]),
+    "chunk_tokens": (1,),
     "template": ("nothing", ""),
     "connector": ("nothing",),
     "device": ("other", "desk 2"),
@@ -272,6 +278,9 @@ def drawn(seed: int, files: int) -> Iterator[Drawn]:
     names.sort(key=lambda name: _number(seed, "order", *name))
     for section, key in names[: max(0, files - len(extras))]:
         values = by_key[section, key]
+        odd = [value for value in values if value[0] == "odd"]
+        if _number(seed, "odd", section, key) % 2:  # they are few beside values of a wrong type or number
+            values = odd or values
         how, value = values[_number(seed, "value", section, key) % len(values)]
         doc = merged(base(), TABLES.get(section, {}))
         table = _table(doc, section)
@@ -350,8 +359,10 @@ def _code(hub: ForkServerProcess, path: Path) -> int | None:
 
 def _refused_runs(file: Drawn, path: Path) -> Iterator[tuple[str, str]]:
     """Yield the agents whose runs are refused though their devices are let in."""
-    for device in {agent["device"] for agent in file.doc["agents"] if isinstance(agent.get("device"), str)}:
-        ask_hub(path, "POST", "/v1/tokens", {"device": device})
+    for agent in file.doc["agents"]:
+        if isinstance(device := agent.get("device"), str):
+            user = {"user": agent["user"]} if "user" in agent else {}
+            ask_hub(path, "POST", "/v1/tokens", {"device": device, **user})
     for agent in file.doc["agents"]:
         answer = ask_hub(path, "POST", f"/v1/agents/{agent['name']}/runs", {})
         if not answer.is_success:

@@ -14,6 +14,12 @@ _MAX_PATH_BYTES = 107  # sun_path of Linux, less its closing zero
 _BACKLOG = 128
 
 
+def check_path(path: Path) -> None:
+    """Refuse a path that is too long for a Unix socket. Raises CannotListen."""
+    if len(os.fsencode(path)) > _MAX_PATH_BYTES:
+        raise CannotListen(f"{path} is too long for a socket; choose a shorter folder with --state")
+
+
 @contextmanager
 def listen_on_unix(path: Path) -> Iterator[socket.socket]:
     """Listen at *path* with mode 0600 from the first moment; a dead hub's socket is replaced.
@@ -22,8 +28,7 @@ def listen_on_unix(path: Path) -> Iterator[socket.socket]:
         AnotherHub: another process answers at the path.
         CannotListen: the path cannot be used.
     """
-    if len(os.fsencode(path)) > _MAX_PATH_BYTES:
-        raise CannotListen(f"{path} is too long for a socket; choose a shorter folder with --state")
+    check_path(path)
     _remove_dead(path)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     umask = os.umask(0o177)  # set before bind: a chmod after it would leave a gap

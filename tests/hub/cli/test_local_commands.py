@@ -273,6 +273,45 @@ def test_check_and_serve_report_a_missing_secret_alike(hub: Hub, without_key: Pa
     assert json.loads(hub("check", str(without_key), "--json").stdout)["ok"] is False
 
 
+# What only the machine shows: lines of the settings, another name of the state folder, and what is refused.
+UNFIT_HERE: dict[str, tuple[str, str, str]] = {
+    "no folder": ('[storage]\nurl = "sqlite:////nowhere/hub.db"', "", "cannot write to /nowhere"),
+    "no server": ('[storage]\nurl = "postgresql://127.0.0.1:9/hub"', "", "cannot be reached"),
+    "a file": ('[storage]\nurl = "sqlite:////dev/null"', "", "this is no file"),
+    "a name of the hub": ('[storage]\nurl = "sqlite:///hub_id"', "", "in the place of another file"),
+    "an address": (
+        '[listen.devices]\naddress = "192.0.2.7:8770"\ninsecure = true',
+        "",
+        "cannot listen on 192.0.2.7",
+    ),
+    "a template": (
+        '[[agents]]\nname = "a"\ndevice = "d"\npaths = ["n"]\ndata_types = ["tasks"]\ntemplate = "none"',
+        "",
+        "no template 'none'",
+    ),
+    "a long path": ("", "x" * 100, "too long for a socket"),
+}
+
+
+@pytest.mark.parametrize("case", UNFIT_HERE)
+def test_check_and_serve_refuse_what_only_the_machine_shows(hub: Hub, tmp_path: Path, case: str) -> None:
+    lines, folder, problem = UNFIT_HERE[case]
+    file, state = tmp_path / "hub.toml", str(tmp_path / "state" / folder)
+    ports = "".join(
+        f'[listen.{name}]\naddress = "127.0.0.1:0"\n' for name in ("operator", "devices") if name not in lines
+    )
+    file.write_text(f"{ports}{lines}")
+    checked = hub("--state", state, "check", str(file))
+    assert (checked.exit_code, problem in checked.stdout) == (78, True), checked.output
+    assert hub("--state", state, "check", str(file), "--elsewhere").exit_code == 0
+    with subprocess.Popen(
+        [sys.executable, "-m", "hub", "--state", state, "serve", "--config", str(file)],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as served:
+        assert served.wait(30) != 0
+
+
 def test_check_elsewhere_reports_a_missing_secret_only_as_a_warning(hub: Hub, without_key: Path) -> None:
     checked = hub("check", str(without_key), "--elsewhere")
     assert (checked.exit_code, ": warning: model.api_key: " in checked.stdout) == (0, True)
