@@ -11,6 +11,7 @@ Every sentence is read once and by itself, and a longer one in pieces, so the wo
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime
+from functools import cache
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -1357,14 +1358,13 @@ class _Sentence:
         is_first = self._line.start == self._about.start
         if not ahead or ((is_first or not ahead[0].has_time) and reader.is_today(ahead[0], self._start)):
             return False
-        clauses, end = self._clauses(), len(self._text)
-        is_named = any(map(str.isalnum, self._text[: ahead[0].start])) or lexicon.has(
-            "events", self._shown(0, end)
-        )
-        words, is_apart = self._shown(0, end), self._text.startswith(",", ahead[0].end)
+        # Many days may have the same words around them.
+        clauses, end, shown, has = self._clauses(), len(self._text), cache(self._shown), cache(lexicon.has)
+        words, is_apart = shown(0, end), self._text.startswith(",", ahead[0].end)
+        is_named = any(map(str.isalnum, self._text[: ahead[0].start])) or has("events", words)
         is_list = self._about.is_calendar and not (self._about.is_minutes or is_apart)
         is_named = is_named or (is_list and any(map(str.isalpha, words)))
-        if not is_named and lexicon.has("events", self._heading) and not lexicon.has("settled", self._text):
+        if not is_named and has("events", self._heading) and not has("settled", self._text):
             title = _NUMBERING.sub("", self._heading)
             title += "" if is_apart or not words[:1].isupper() else f": {words}"
             return self._add_event(title, 0, end, ahead[0])
@@ -1384,15 +1384,15 @@ class _Sentence:
                     continue
                 start, end = clauses[first].start, clauses[last].end
                 passage = self._state[start:end]
-                if any(lexicon.has(name, passage) for name in ("settled", "past", "unreal")):
+                if any(has(name, passage) for name in ("settled", "past", "unreal")):
                     return False
                 at = self._after_leads(clauses[first]) if first == nth else start
                 has_day_in_leads = at > day.end
                 title_start = min(at, day.start) if has_day_in_leads else at
-                title = self._shown(start if at >= end else title_start, end)
-                others = self._shown(start, end)
-                is_absent = lexicon.has("absent", passage) or lexicon.has("absent", others)
-                is_condition = lexicon.has("conditions", passage) or lexicon.has("conditions", others)
+                title = shown(start if at >= end else title_start, end)
+                others = shown(start, end)
+                is_absent = has("absent", passage) or has("absent", others)
+                is_condition = has("conditions", passage) or has("conditions", others)
                 # "Mo-Sa 8-20 Uhr" tells when something is open
                 is_open = self._text[: day.start].endswith(("-", "\u2013")) and _is_weekday(others)
                 if is_condition or is_open:
@@ -1401,13 +1401,13 @@ class _Sentence:
                     continue
                 others_of_row = (other for n, other in enumerate(clauses) if not first <= n <= last)
                 about = [other.text for other in others_of_row if not self._has_day(other)]
-                if any(lexicon.has("called_off", words) for words in (self._text[start:end], *about)):
+                if any(has("called_off", words) for words in (self._text[start:end], *about)):
                     reader.called_off = self._event_in(others)
                     continue
-                is_event = lexicon.has("events", others) or lexicon.has("happens", others)
+                is_event = has("events", others) or has("happens", others)
                 # Words of a row that has an event beside its day.
                 is_short = len(others) < 4 if has_han(others) else len(others.split()) <= 2
-                if first == last > 0 and is_short and lexicon.has("lapses", others):
+                if first == last > 0 and is_short and has("lapses", others):
                     continue  # "The Trial - return date 5 December"
                 is_apart = not self._about.is_chat and (
                     len(clauses) == 1 or ("," not in others and self._is_day(clauses[last]))
@@ -1419,7 +1419,7 @@ class _Sentence:
                 is_event = is_event or (is_row and others.lower() not in lexicon.other_words)
                 if any(map(str.isalpha, others)) and (is_event or (by_time and not self._about.is_chat)):
                     if (behind := self._particulars(clauses, last)) > end:
-                        title, end = self._shown(start if at >= end else title_start, behind), behind
+                        title, end = shown(start if at >= end else title_start, behind), behind
                     return self._add_event(title or others, start, end, day)
         return False
 

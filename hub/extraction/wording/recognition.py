@@ -117,12 +117,11 @@ def _letters_of(lexicon: Lexicon, text: str) -> int:
 
 def _by_dates(text: str, day: date | None) -> Iterator[str]:
     """Yield the languages by whose short names of days most dates of a text are right: "Do 26.11."."""
+    line = fold(text) if day else ""
     for lexicon in languages_in("latin") if day else ():
         names = lexicon.time.short_days
         found = (
-            re.finditer(rf"\b({'|'.join(names)})\.?,? (\d{{1,2}})[./](\d{{1,2}})\b", fold(text))
-            if names
-            else ()
+            re.finditer(rf"\b({'|'.join(names)})\.?,? (\d{{1,2}})[./](\d{{1,2}})\b", line) if names else ()
         )
         are_right = [
             _weekday_near(day, int(match[2]), int(match[3])) == names[match[1]] for match in found if day

@@ -1246,6 +1246,13 @@ def test_single_line_text_is_read_in_linear_time(unit: str) -> None:
     assert long <= 5 * short + 1_000
 
 
+@pytest.mark.parametrize("unit", ["@ann by Friday TODO ", "the tree on Friday ", "\u00e0 by Friday ,"])
+def test_sentence_of_many_days_is_read_with_few_calls(unit: str) -> None:
+    text = unit * (1_500 // len(unit))
+    found(text)  # patterns are compiled
+    assert calls_of(partial(found, text)) <= CALLS_PER_CHARACTER * len(text)
+
+
 def test_ticket_chat_comment_has_the_author_and_quotes_the_line() -> None:
     text = (
         "Ticket 12: the pump\n\nAna: The pump hums again. It is loud.\n"
