@@ -32,8 +32,9 @@ _OWN_SHARE: Final = 1 / 5  # of the steps, which is kept for sentences
 _OTHERS_SHARE: Final = 1 / 2
 _FREE_CHARS: Final = 2_000  # of a text that is read without counting
 _LONG: Final = 400  # characters of a line that is no row: one with bars in it is a table of one, and prose
+_LINE_ENDS: Final = 10  # of a piece: an empty line costs more than its character
 _PIECE: Final = re.compile(  # a line, else sentences of a long one, else a part of it
-    f"[^\r\n]{{0,{_LONG}}}(?:[\r\n]{{1,{_LONG}}}|(?<=[.!?;] )|(?<=\u3002))|[^\r\n]{{1,{_LONG}}}"
+    f"[^\r\n]{{0,{_LONG}}}(?:[\r\n]{{1,{_LINE_ENDS}}}|(?<=[.!?;] )|(?<=\u3002))|[^\r\n]{{1,{_LONG}}}"
 )
 _WORD: Final = re.compile("[^\\W\\d_\u4e00-\u9fff]+|[\u4e00-\u9fff]{1,2}")
 _NUMBER: Final = re.compile(r"\d+")
@@ -44,9 +45,10 @@ _STAMP: Final = re.compile(  # of a message in a chat, and of a caption: its num
 _ROW: Final = re.compile(
     r"[ \t>]*(?:(?:[-*+\u2022]|\d+[.)])[ \t]*)?\[[ xX.-]\]|[^|\n]*\|[^|\n]*\||[ \t]*>|#{1,6} "
 )
-# Likewise, in files of these names. Their other lines are read as prose, and cost as much.
+# Likewise, in files of these names, where commas of sentences stand before blanks. Their other lines are read
+# as prose, and cost as much; so is a file of one line.
 _ROWS_OF: Final = {
-    **dict.fromkeys((".csv", ".tsv"), re.compile(r"\A[^,;\t\r\n]*[,;\t]")),
+    **dict.fromkeys((".csv", ".tsv"), re.compile(r"\A[^\t\r\n]*?(?:[,;](?! )|\t)")),
     "todo.txt": re.compile(""),
     **dict.fromkeys((".ics", ".ical"), re.compile(r"\A(?:[A-Z-]+[;:]|[ \t])")),
     **dict.fromkeys((".org", ".org_archive"), re.compile(r"\A(?:\*+ |[ \t]*[:#])")),
@@ -100,11 +102,13 @@ def _pieces(
 ) -> Iterator[tuple[int, int, float, float]]:
     """Yield the places of lines, or of parts of long ones, with the steps of marks and those of sentences."""
     name = PurePosixPath(document.unit_key.lower()).name
-    of_format = next((rows for ending, rows in _ROWS_OF.items() if name.endswith(ending)), _NO_ROW)
+    rows_of = _ROWS_OF.items() if len(document.text[:_FREE_CHARS].splitlines()) > 1 else ()
+    of_format = next((rows for ending, rows in rows_of if name.endswith(ending)), _NO_ROW)
     lines: Iterable[re.Match[str]] = _PIECE.finditer(document.text)
     for line in reversed([*lines]) if is_backwards else lines:
         words = _STAMP.sub("", line[0], 1)
         counts = (len(words), *(len(kind.findall(words)) for kind in (_WORD, _NUMBER, _SENTENCE)), 1)
-        is_row = (len(words) < _LONG and _ROW.match(words)) or of_format.match(words)
+        is_line = words.endswith(("\r", "\n"))  # and not a part of a long one
+        is_row = (is_line and _ROW.match(words)) or of_format.match(words)
         marks, whole = (fsum(map(mul, weights, counts)) for weights in (_ROWS if is_row else _MARKS, _PROSE))
         yield *line.span(), marks, 0.0 if is_row or not reads_prose else whole - marks

@@ -147,6 +147,29 @@ def test_prose_in_a_file_of_rows_costs_as_much_as_in_any_other(shape: str, name:
     assert steps[0] == steps[1]
 
 
+@each(
+    ("unit", "name"),
+    [
+        ("Call Ann about {}. | By 3 May! | ", "a.md"),
+        ("Call Ann about {}; Ben, by 3 May! ", "a.csv"),
+        ("Ann calls Ben, and {} comes by Friday, too.\n", "a.csv"),
+    ],
+)
+def test_prose_with_signs_of_rows_costs_as_much_as_without_them(unit: str, name: str) -> None:
+    text = "".join(map(unit.format, range(200)))
+    documents = [
+        msgspec.structs.replace(long_text("prose", STRANGER, 0), unit_key=key, text=words)
+        for key, words in ((name, text), ("a.txt", text.replace("|", "/")))
+    ]
+    steps = [steps_until(document, math.inf, reads_prose=True) for document in documents]
+    assert steps[0] == steps[1]
+
+
+def test_empty_lines_cost_more_than_their_characters() -> None:
+    document = long_text("line ends", STRANGER)
+    assert steps_until(document, math.inf, reads_prose=False) > 8 * len(document.text)
+
+
 def test_prose_for_a_model_costs_the_rules_fewer_steps() -> None:
     document = long_text("prose", STRANGER)
     by_rules, by_model = (parts_to_read(document, reads_prose=is_read)[1][0] for is_read in (True, False))
