@@ -524,6 +524,7 @@ class _DateReader:
         self._language_at, self._language = language_at, language_at(0)
         self._latest = local_day(document.modified_at, self._zone) + _DAY if document.modified_at else None
         self._read: dict[str, _LineDate] = {}
+        self._known_dates = cache(dates_in)  # lines of a diary repeat
         self._lines = list(lines_of(document.text))
         self._texts = [line.text[:_LINE_CHARS] for line in self._lines]
         front, self._front = front_matter(self._lines)
@@ -699,7 +700,7 @@ class _DateReader:
         return {} if self._language in unread_languages() else _weekdays()
 
     def _dates_in(self, text: str) -> list[DateWords]:
-        return dates_in(text, language=self._language)
+        return self._known_dates(text, language=self._language)
 
     def _moment(
         self, words: str, since: Anchor | None = None, is_day_first: bool | None = None
