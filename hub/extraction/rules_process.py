@@ -226,6 +226,9 @@ class RulesProcesses:
             return None
         if not job.is_large and self._large and not is_large_read:
             free = [process for process in free if process is self.processes[0]]  # the other is to get empty
+        if job.is_large and len(self.processes) == 1 and self._may_start:
+            with suppress(OSError):  # the one that has read texts reads small ones soonest
+                return self._started()
         if free:
             return min(free, key=lambda process: len(process.jobs))
         is_behind_large = job.is_large or all(process.is_reading_large for process in self.processes)
@@ -241,10 +244,14 @@ class RulesProcesses:
         is_worth_it = self._backlog_chars > _BACKLOG_CHARS or any(
             process.is_reading_large for process in self.processes
         )
-        if is_worth_it and len(self.processes) < min(MAX_PROCESSES, os.cpu_count() or 1):
+        if is_worth_it and self._may_start:
             with suppress(OSError):  # the others read them
                 self._started()
                 self.distribute()
+
+    @property
+    def _may_start(self) -> bool:
+        return len(self.processes) < min(MAX_PROCESSES, os.cpu_count() or 1)
 
     def _end(self, process: "RulesProcess") -> int:
         self.processes.remove(process)

@@ -253,20 +253,22 @@ async def test_rules_process_reads_for_others_after_an_asker_is_cancelled(rules:
 
 async def test_cancelled_large_text_ends_the_rules_process(rules: RulesProcesses) -> None:
     extractor = await stopped(rules)
-    reading = rules.processes[0]
     async with anyio.create_task_group() as cancelled:
         cancelled.start_soon(read, extractor, LARGE, Found())
         await anyio.wait_all_tasks_blocked()
+        (reading,) = (process for process in rules.processes if process.is_reading_large)
         cancelled.cancel_scope.cancel()
     assert reading not in rules.processes
 
 
-async def test_process_for_short_texts_starts_with_the_first_large_text(rules: RulesProcesses) -> None:
+async def test_large_text_is_read_by_another_process_than_the_short_texts_before(
+    rules: RulesProcesses,
+) -> None:
     extractor = await stopped(rules)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(read, extractor, LARGE, Found())
         await anyio.wait_all_tasks_blocked()
-        assert [len(process.jobs) for process in rules.processes] == [1, 0]
+        assert [len(process.jobs) for process in rules.processes] == [0, 1]
         tasks.cancel_scope.cancel()
 
 
@@ -277,9 +279,10 @@ async def test_small_text_is_read_by_another_process_while_one_reads_a_large_tex
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(read, extractor, LARGE, found)
         await anyio.wait_all_tasks_blocked()
+        stop_other(rules)
         await read(extractor, TEXTS[0], found)
         assert found == {TEXTS[0]: 1}
-        os.kill(rules.processes[0].process.pid, signal.SIGCONT)
+        os.kill(rules.processes[1].process.pid, signal.SIGCONT)
     assert LARGE in found
 
 
@@ -293,6 +296,7 @@ async def test_text_of_another_run_is_read_while_a_run_with_many_files_occupies_
         for text in many:
             tasks.start_soon(read, extractor, text, found)
         await anyio.wait_all_tasks_blocked()
+        stop_other(rules)
         with anyio.fail_after(PATIENCE_S):
             await read(extractor, TEXTS[0], found, msgspec.structs.replace(OPTIONS))
         assert found == {TEXTS[0]: 1}
@@ -367,6 +371,13 @@ async def stopped(rules: RulesProcesses) -> Extractor:
     await extractor.extract(document("Call Bob."), OPTIONS)
     os.kill(pid_of(rules), signal.SIGSTOP)
     return extractor
+
+
+def stop_other(rules: RulesProcesses) -> None:
+    """Let the first rules process, which is stopped, go on, and stop the second."""
+    first, second = (process.process.pid for process in rules.processes)
+    os.kill(second, signal.SIGSTOP)
+    os.kill(first, signal.SIGCONT)
 
 
 async def read(extractor: Extractor, text: str, found: Found, options: ExtractionOptions = OPTIONS) -> None:
