@@ -104,6 +104,8 @@ def completion_of(
     choices = [_chosen(found) for found in lists if found]
     if not choices or any(member(choice, "error") for choice in choices):
         what = "no list of choices" if bodies else "no JSON object" if body.strip() else "an empty body"
+        if any(len(bytes(part.choices)) > _MAX_BYTES for part in bodies):
+            what = "a longer answer than any text has"
         raise Unusable("an error" if choices else "an empty list of choices" if lists else what, counted)
     texts, refusals, thoughts, reasons = zip(*map(_texts, choices), strict=True)
     whole, refusal = "".join(texts), "".join(refusals)

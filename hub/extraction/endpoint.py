@@ -27,6 +27,7 @@ import msgspec
 from hub.base.clock import Chance, Clock
 from hub.base.log import Channel, foreign_words
 from hub.base.metrics import Metrics
+from hub.base.name_lists import counted
 from hub.base.outbound.client import MAX_ANSWER_BYTES, AnswerTooLarge, OutboundClient, was_never_sent
 from hub.base.outbound.rules import AddressRefused, OutboundRules
 from hub.extraction.circuit_breaker import Breaker, Circuit, EndpointRefused
@@ -587,7 +588,7 @@ class Endpoint:
         if is_last and trouble.is_answer:
             raise OddAnswer(f"{self.place} answered with {trouble} (asked {question.failures} times)")
         if is_last or (after_s or 0.0) > MAX_RETRY_AFTER_S:
-            tries = "1 try" if question.failures == 1 else f"{question.failures} tries"
+            tries = counted(question.failures, "try")
             raise ModelUnavailable(f"{self.place} gave no answer in {tries} ({trouble})")
         wait_s = self._backoff_s(question.failures) if after_s is None else after_s
         self._log_retry(question, wait_s, trouble)
@@ -603,7 +604,7 @@ class Endpoint:
         question.waited_s += after_s
         if question.refusals > MAX_REFUSALS or question.waited_s > MAX_RETRY_AFTER_S:
             raise ModelExhausted(
-                f"{self.name} is at its rate limit after {question.refusals} tries ({refusal})",
+                f"{self.name} is at its rate limit after {counted(question.refusals, 'try')} ({refusal})",
                 reason="rate_limit",
                 retry_after_s=refusal.after_s,
             )

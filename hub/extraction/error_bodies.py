@@ -75,7 +75,7 @@ def reported_error(body: bytes, status: int, *, secret: str = "") -> ReportedErr
         page = body[:8_192].decode("utf-8", "replace")
         if status < 300 and not _PAGE.match(page):
             return None
-        top = {"error": _TAG.sub(" ", page)}  # its first words
+        top = {"error": first} if (first := _TAG.sub(" ", page).strip()) else ""
     top = top[0] if isinstance(top, list) and top else top
     choices = member(top, "choices")
     error = member(top, "error") or (isinstance(choices, list) and choices and member(choices[0], "error"))

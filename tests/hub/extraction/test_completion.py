@@ -46,6 +46,7 @@ def test_finish_reason_of_each_provider_spelling_is_recognized(finish: str, mean
         (body(choices=None), "no list of choices"),
         (body(choices=[]), "an empty list of choices"),
         (b'{"error": {"message": "overloaded"}}', "no list of choices"),
+        (body("x" * 6 * MAX_CHARS), "a longer answer than any text has"),
         (body('{"items": [', finish=None), "does not say how it ended"),
     ],
 )

@@ -281,6 +281,7 @@ ODD: Final[dict[str, Odd]] = {
         "model_unavailable",
         "502 Bad Gateway",
     ),
+    "any: failed without a word": Odd(500, "", "model_unavailable", "(HTTP 500)"),
     "bedrock: tokens a minute": Odd(
         429,
         error("Too many tokens, please wait before trying again.", type="ThrottlingException"),
