@@ -92,15 +92,13 @@ def reported_error(body: bytes, status: int, *, secret: str = "") -> ReportedErr
     names = [foreign_words(code) for code in codes if isinstance(code, str)]
     known = "" if is_page else " ".join((*names, words))
     is_about_text = status not in (*_OF_ACCOUNT, 404, 408) and status < 500  # not a filter that is away
-    is_too_large = status == 413 or _TOO_LARGE in known.lower()
+    is_too_large = _TOO_LARGE in known.lower()
     return ReportedError(
         status=status,
         codes=names,
         param=member(error, "param"),
         words=words,
-        is_too_long=status == 413
-        or is_too_large
-        or (status not in _OF_ACCOUNT and _TOO_LONG.search(known) is not None),
+        is_too_long=is_too_large or (status not in _OF_ACCOUNT and _TOO_LONG.search(known) is not None),
         is_declined=is_about_text and _DECLINED.search(known) is not None,
     )
 

@@ -198,13 +198,6 @@ ODD: Final[dict[str, Odd]] = {
         "prompt is too long",
         FEW,
     ),
-    "nginx: a body too large for a proxy": Odd(
-        413,
-        "<html><head><title>413 Payload Refused</title></head><body><center>nginx</center></body></html>",
-        "model_context_exceeded",
-        "413 Payload Refused",
-        FEW,
-    ),
     "groq: tokens a minute": Odd(
         413,
         error(
