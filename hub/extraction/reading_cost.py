@@ -43,7 +43,7 @@ _STAMP: Final = re.compile(  # of a message in a chat, and of a caption: its num
     r"\[[\d.,/: -]{8,24}\]|[\d./]{6,10}, \d{1,2}:\d\d - |[\d:.,]{8,16} --> [^\r\n]*"
 )
 _ROW: Final = re.compile(
-    r"[ \t>]*(?:(?:[-*+\u2022]|\d+[.)])[ \t]*)?\[[ xX.-]\]|[^|\n]*\|[^|\n]*\||[ \t]*>|#{1,6} "
+    r"[ \t>]*(?:(?:[-*+\u2022]|\d+[.)])[ \t]*)?\[[ xX.-]\]|[^|\n]*\|[^|\n]*\||#{1,6} "
 )
 # Likewise, in files of these names, where commas of sentences stand before blanks. Their other lines are read
 # as prose, and cost as much; so is a file of one line.
@@ -58,7 +58,7 @@ _NO_ROW: Final = re.compile("(?!)")
 # Steps of one character, word, number, sentence and piece, fitted to 80 measured shapes of texts.
 _PROSE: Final = (14.5, 65, 530, 420, 720)
 _MARKS: Final = (3, 9, 20, 11, 75)  # marks, headings and dates in it
-_ROWS: Final = (9, 0, 50, 0, 110)  # boxes, tables, quotations, headings, and formats of fields
+_ROWS: Final = (9, 0, 50, 0, 110)  # boxes, tables, headings, and formats of fields
 
 
 def steps_until(document: Document, limit: float, *, reads_prose: bool) -> float:

@@ -153,13 +153,14 @@ def test_prose_in_a_file_of_rows_costs_as_much_as_in_any_other(shape: str, name:
         ("Call Ann about {}. | By 3 May! | ", "a.md"),
         ("Call Ann about {}; Ben, by 3 May! ", "a.csv"),
         ("Ann calls Ben, and {} comes by Friday, too.\n", "a.csv"),
+        ("> We meet on Monday at {}.\n", "a.md"),
     ],
 )
 def test_prose_with_signs_of_rows_costs_as_much_as_without_them(unit: str, name: str) -> None:
     text = "".join(map(unit.format, range(200)))
     documents = [
         msgspec.structs.replace(long_text("prose", STRANGER, 0), unit_key=key, text=words)
-        for key, words in ((name, text), ("a.txt", text.replace("|", "/")))
+        for key, words in ((name, text), ("a.txt", text.replace("|", "/").replace(">", "/")))
     ]
     steps = [steps_until(document, math.inf, reads_prose=True) for document in documents]
     assert steps[0] == steps[1]
