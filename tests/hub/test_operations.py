@@ -240,7 +240,7 @@ async def test_run_is_found_by_an_unambiguous_end_of_the_run_id(
     await bench.store.write(
         run_moves.create_run, id=twin, agent=bench.agent, fire_key="m:twin", at=1, config_fingerprint="c"
     )
-    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match="give more of the id"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match="give more of one"):
         await operations.resource(RunsResource).get(first.id[-8:])
     assert (await operations.resource(RunsResource).get(twin)).id == twin
 
