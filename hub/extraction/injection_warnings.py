@@ -25,7 +25,7 @@ from hub.extraction.chunk import sentences
 from hub.extraction.items import Dropped, Item, Outside
 from hub.extraction.prompt_injection import SCALE, find_orders, score_of, sentences_of
 from hub.extraction.quote_support import is_supported
-from hub.text.folding import clusters, is_hidden, is_plain
+from hub.text.folding import clusters, is_hidden, is_plain, normalized, with_few_marks
 from hub.text.places import merged, place_at
 from hub.text.quotations import places_of_others
 from protocol.items import Mark
@@ -195,7 +195,7 @@ def _plain(text: str) -> tuple[str, list[int]]:
     """Return the normalized *text* for the patterns, and the place of each character; empty if unchanged."""
     chars = set(text)
     alike, hidden = {ord(char): _alike(char) for char in chars}, set(filter(is_hidden, chars))
-    if unicodedata.is_normalized("NFC", text):
+    if with_few_marks(text) == text and unicodedata.is_normalized("NFC", text):
         if not hidden:
             return text.translate(alike), []
         places = [at for at, char in enumerate(text) if char not in hidden]
@@ -204,7 +204,7 @@ def _plain(text: str) -> tuple[str, list[int]]:
     places = []
     for start, end in clusters(text):
         visible = "".join(char for char in text[start:end] if char not in hidden)
-        plain = "".join(map(_alike, unicodedata.normalize("NFC", visible)))
+        plain = "".join(map(_alike, normalized("NFC", visible)))
         letters.append(plain)
         places += [start] * len(plain)
     return "".join(letters), [*places, len(text)]

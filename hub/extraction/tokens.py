@@ -18,6 +18,8 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property, lru_cache
 from typing import Final, Literal, NamedTuple
 
+from hub.text.folding import normalized
+
 Kind = Literal["word", "number", "time", "value", "sign", "link", "code"]
 
 HAN: Final = "\u3400-\u4dbf\u4e00-\u9fff"
@@ -96,7 +98,7 @@ def unmarked(text: str) -> str:
     """Remove accents and other marks from letters; Cyrillic short i and yo become i and ye."""
     if text.isascii():
         return text
-    apart = unicodedata.normalize("NFD", text)
+    apart = normalized("NFD", text)
     return "".join(sign for sign in apart if not unicodedata.combining(sign)).replace("\u00df", "ss")
 
 
@@ -111,7 +113,7 @@ def _folded(piece: str) -> str:
         return "-"
     if piece in _APOSTROPHES:
         return "'"
-    folded = unmarked(unicodedata.normalize("NFKC", piece).casefold()).translate(_SIMPLE)
+    folded = unmarked(normalized("NFKC", piece).casefold()).translate(_SIMPLE)
     return " " if folded in _ASIDES else folded
 
 

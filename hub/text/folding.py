@@ -11,7 +11,7 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Final
+from typing import Final, Literal
 
 from hub.text.excerpt import CUE, STAMP
 
@@ -51,6 +51,8 @@ _MARKUP: Final = re.compile(
     r"|(?<=<)/?(?:b|i|u|em|strong|code|span|font)(?: [^<>\r\n]{0,80})?>)",
     re.IGNORECASE,
 )
+_MAX_MARKS: Final = 30  # in a row, as in the Stream-Safe Text Format of UAX #15
+_LONG_MARKS: Final = re.compile(rf"[^\w\s\x00-\x7f]{{{_MAX_MARKS + 1},}}")  # and other signs
 _EMOJI: Final = ("\U0001f300", "\U0001faff")  # new ones appear every year, before Python's database has them
 _NOWHERE: Final = (sys.maxsize, sys.maxsize)
 _SPACED_CONTROLS: Final = frozenset("\t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85")
@@ -64,6 +66,26 @@ def is_hidden(char: str) -> bool:
     if char in _SPACED_CONTROLS or _EMOJI[0] <= char <= _EMOJI[1]:
         return False
     return char in FILLERS or unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn")
+
+
+def with_few_marks(text: str) -> str:
+    """Return *text* without combining marks beyond 30 in a row, which Python sorts in quadratic time."""
+    if len(text) <= _MAX_MARKS or text.isascii():
+        return text
+    return _LONG_MARKS.sub(_first_marks, text)
+
+
+def _first_marks(run: re.Match[str]) -> str:
+    marks, kept = 0, list[str]()
+    for char in run[0]:
+        marks = marks + 1 if unicodedata.combining(char) else 0
+        kept += [char] if marks <= _MAX_MARKS else []
+    return "".join(kept)
+
+
+def normalized(form: Literal["NFC", "NFD", "NFKC"], text: str) -> str:
+    """Return *text* in a form of Unicode, without more combining marks than letters have."""
+    return unicodedata.normalize(form, with_few_marks(text))
 
 
 def is_plain(text: str) -> bool:
@@ -280,7 +302,7 @@ def _folded(text: str) -> Iterator[tuple[str, int, int]]:
 def _unified(text: str) -> str:
     if text.isascii():
         return text.replace("`", "'").lower()
-    folded = unicodedata.normalize("NFKC", text.translate(_MARKS)).casefold()
+    folded = normalized("NFKC", text.translate(_MARKS)).casefold()
     return unicodedata.normalize("NFKC", folded)
 
 

@@ -1,5 +1,6 @@
 """Where a quote stands: to the letter, folded, or nearly; and never where it does not."""
 
+import unicodedata
 from functools import partial
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hub.extraction.validate import Grounding, QuoteSpan
-from hub.text.folding import fold, is_hidden, shown
+from hub.text.folding import fold, is_hidden, normalized, shown
 from tests.support.calls import calls_of
 
 TEXT = (
@@ -217,3 +218,10 @@ def test_folding_of_a_line_is_independent_of_neighbouring_words(line: str) -> No
 def test_display_form_of_a_line_is_independent_of_neighbouring_words(line: str) -> None:
     assert shown(f"{line}\u00e9") == shown(line) + "\u00e9"
     assert shown(line) == "".join(char for char in line if not is_hidden(char))
+
+
+@pytest.mark.parametrize("marks", ["\u0300\u0316", "\u0316"])
+def test_text_is_compared_with_thirty_marks_in_a_row_at_most(marks: str) -> None:
+    assert normalized("NFC", "a" + marks * 15) == unicodedata.normalize("NFC", "a" + marks * 15)
+    assert normalized("NFC", "a" + marks * 30_000 + "b") == normalized("NFC", ("a" + marks * 30)[:31] + "b")
+    assert normalized("NFC", "\u2500" * 100) == "\u2500" * 100
