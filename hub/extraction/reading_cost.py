@@ -42,9 +42,7 @@ _SENTENCE: Final = re.compile("[.!?;:](?=[\\s\"')\\]])|[\u3002\uff01\uff1f\uff1b
 _STAMP: Final = re.compile(  # of a message in a chat, and of a caption: its numbers are no days to resolve
     r"\[[\d.,/: -]{8,24}\]|[\d./]{6,10}, \d{1,2}:\d\d - |[\d:.,]{8,16} --> [^\r\n]*"
 )
-_ROW: Final = re.compile(
-    r"[ \t>]*(?:(?:[-*+\u2022]|\d+[.)])[ \t]*)?\[[ xX.-]\]|[^|\n]*\|[^|\n]*\||#{1,6} "
-)
+_ROW: Final = re.compile(r"[ \t>]*(?:(?:[-*+\u2022]|\d+[.)])[ \t]*)?\[[ xX.-]\]|[^|\n]*\|[^|\n]*\||#{1,6} ")
 # Likewise, in files of these names, where commas of sentences stand before blanks. Their other lines are read
 # as prose, and cost as much; so is a file of one line.
 _ROWS_OF: Final = {

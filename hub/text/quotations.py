@@ -6,7 +6,6 @@ They have the words of thirteen languages by mail-parser-reply, and of those tha
 import bisect
 import heapq
 import re
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, lru_cache
 from itertools import accumulate, takewhile
@@ -16,7 +15,7 @@ from mailparser_reply import EmailMessage
 
 from hub.base.mail_subjects import is_of_forward
 from hub.text.files import CALENDAR, HTML, MAIL
-from hub.text.folding import FILLERS, is_hidden
+from hub.text.folding import FILLERS, is_hidden, normalized
 from hub.text.places import Place, merged, place_at
 
 BULK: Final = "Precedence: bulk"  # line of a mail from a list or a machine
@@ -69,8 +68,9 @@ MAIL_FIELD: Final = re.compile(r"(?:>[ \t]?)*[*_]*[^\W\d_][\w -]{0,24}[*_]*[ \t]
 _QUOTED: Final = re.compile(
     r"(?<![^\n\r])(?>(?:[-*+(] ?|[ \t]|\d{1,9}(?:[-.)]|(?=\s))|[A-Zx](?:\)|(?=\s)))*)(?<![-=])>[^\n]*"
 )
-_ELEMENT: Final = re.compile(
-    r"(?<!`)<(/?)blockquote\b|^[ \t]*(?:[-*+] )?#\+(?:begin|(end))_quote\b", re.MULTILINE | re.IGNORECASE
+_ELEMENTS: Final = (
+    re.compile(r"(?<!`)<(/?)blockquote\b", re.IGNORECASE),
+    re.compile(r"^[ \t]*(?:[-*+] )?#\+(?:begin|(end))_quote\b", re.MULTILINE | re.IGNORECASE),
 )
 _SIGNS: Final = re.compile(r">(?:[ \t]*>)*[ \t]*")
 _OWN_CALLOUT: Final = re.compile(r"\[!(?!quote|cite)", re.IGNORECASE)
@@ -84,20 +84,21 @@ _FRONT_MATTER: Final = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _PROPERTY: Final = re.compile(
-    r"^()[\"']?([^\W\d_][\w .-]{0,40}?)[\"']?[ \t]*[:=]((?:[^\n]*)(?:\n(?:[ \t-][^\n]*)?)*)", re.MULTILINE
+    r"^()[\"']?([^\W\d_][\w .-]{0,80}?)[\"']?[ \t]*[:=]((?:[^\n]*)(?:\n(?:[ \t-][^\n]*)?)*)", re.MULTILINE
 )
 # Below the headings, pictures and rules at the start of a text: fields as of Notion, Dataview or Readwise,
 # and of a mail, whose fields go on in indented lines, or are rows of a table.
 _FIELD: Final = re.compile(
-    r"^[ \t]*+([-*+] )?(?:#\+|[\[(]|\|[ \t]*+)?[*_]{0,3}([^\W\d_][\w .-]{0,40}?)[*_]{0,3} ?"
+    r"^[ \t]*+([-*+] )?(?:#\+|[\[(]|\|[ \t]*+)?[*_]{0,3}([^\W\d_][\w .-]{0,80}?)[*_]{0,3} ?"
     r"(?:::?|\|)[*_]{0,3}([^\n]*)",
     re.MULTILINE,
 )
 _TOP: Final = re.compile(
     rf"(?>(?:(?:[ \t]*+(?:#+ |!\[)[^\n]*|[-_=]{{5}}[^\n]*[-_=]{{5}}[ \t]*|\|[-|: \t]*+|[\d \t]*+"
-    rf"|(?![ \t]*+[-*+]){_FIELD.pattern}(?:\n[ \t]++[^\n]++)*|{_FIELD.pattern})\n)*)",
+    rf"|>?From \S+@[^\n]*|(?![ \t]*+[-*+]){_FIELD.pattern}(?:\n[ \t]++[^\n]++)*|{_FIELD.pattern})\n)*)",
     re.MULTILINE,
 )
+_LETTERS: Final = re.compile(r"[^\W\d_]{2}")
 _NOTION: Final = re.compile(r"^URL ?: *https?://\S+\s*?$", re.MULTILINE)  # of a page that was clipped there
 # Names of a page's address alone, and such as people also use; with these, another property tells a clipper.
 _SOURCES: Final = {
@@ -132,8 +133,8 @@ def fields_below(lines: Sequence[str], last: int) -> list[str]:
 @lru_cache(maxsize=4)  # of the texts that are read, in which many items and lines are looked for
 def kind_of_others(text: str) -> str | None:
     """Return the media type of an invitation, a page with its address, or a mail with sender and subject."""
-    visible = plain_lines(text).replace(_HIDDEN, "").replace("\r", "\n")
-    begin = unicodedata.normalize("NFKC", visible.lstrip())
+    visible = plain_lines(text).replace(_HIDDEN, "").replace("\r", " ")  # within a title, which others chose
+    begin = normalized("NFKC", visible.lstrip())
     if _CALENDAR.match(begin):
         return CALENDAR if _INVITATION.search(_FOLDED.sub("", begin)) else None
     front = _FRONT_MATTER.match(begin)
@@ -151,7 +152,10 @@ def kind_of_others(text: str) -> str | None:
     addresses = {name for _, name, value in fields if re.search("https?://", value, re.IGNORECASE)}
     if addresses & _SOURCES or (addresses & _LINKS and {name for _, name, _ in fields} & _OF_PAGES):
         return HTML
-    unlisted = {name for mark, name, _ in fields if not mark}  # a list of such fields is its owner's
+    # A list of such fields is its owner's, and so is a timetable, from 9:00.
+    unlisted = {
+        name for mark, name, value in fields if not mark and (name in _SUBJECTS or _LETTERS.search(value))
+    }
     return MAIL if unlisted & _SENDERS and unlisted & _SUBJECTS else None
 
 
@@ -218,12 +222,17 @@ def _is_introduced(above: str) -> bool:
 
 def _quoting_elements(text: str) -> list[Place]:
     places = list[Place]()
-    depth = begin = 0
-    for tag in _ELEMENT.finditer(text) if "quote" in text.lower() else ():
-        begin = begin if depth else tag.start()
-        depth = max(0, depth - 1 if tag[1] or tag[2] else depth + 1)
-        places += [] if depth else [(begin, tag.end())]
-    return [*places, (begin, len(text))] if depth else places
+    for element in _ELEMENTS if "quote" in text.lower() else ():
+        depth = begin = 0
+        for tag in element.finditer(text):
+            before = text[max(0, tag.start() - _LINE_CHARS) : tag.start()].rpartition("\n")[2]
+            if not depth and before.strip(" \t-*+"):
+                continue  # named in a sentence
+            begin = begin if depth else tag.start()
+            depth = max(0, depth - 1 if tag[1] else depth + 1)
+            places += [] if depth else [(begin, tag.end())]
+        places += [(begin, len(text))] if depth else []
+    return places
 
 
 def others_at(text: str, *, is_own: bool = False) -> Callable[[int], bool] | None:

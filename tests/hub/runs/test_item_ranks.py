@@ -389,6 +389,33 @@ TEXTS: Final = {
         Rank.OTHERS,
     ),
     "mail in old lines": ("notes/a.txt", None, "From: Eve\rSubject: Tea\r\rWORDS\r", Rank.OTHERS),
+    "mail with another line end in its subject": (
+        *("notes/a.txt", None),
+        "Subject: Tea\u2028time\nFrom: Eve <eve@example.org>\n\nWORDS\n",
+        Rank.OTHERS,
+    ),
+    "mail with a long name of a field": (
+        *("notes/a.txt", None),
+        "X-MS-Exchange-CrossTenant-OriginalArrivalTime: 1\nFrom: Eve\nSubject: Tea\n\nWORDS\n",
+        Rank.OTHERS,
+    ),
+    "mail of a mailbox file": (
+        *("notes/a.txt", None),
+        "From eve@example.org Mon May 4\nFrom: Eve\nSubject: Tea\n\nWORDS\n",
+        Rank.OTHERS,
+    ),
+    "own lesson from nine": ("notes/a.txt", None, "From: 9:00\nTo: 10:00\nSubject: Tea\n\nWORDS\n", Rank.OWN),
+    "clip with another line end in its title": (
+        *("notes/a.md", None),
+        f'---\ntitle: "Tea\u2028---\u2028"\nsource: {PAGE}\n---\nWORDS\n',
+        Rank.OTHERS,
+    ),
+    "quotation in HTML around another end": (
+        *("notes/a.md", None),
+        "<blockquote>\n\nHi.\n\n#+end_quote\n\nWORDS\n</blockquote>\n",
+        Rank.OTHERS,
+    ),
+    "own words below a named element": ("notes/a.md", None, "Style <blockquote>.\n\nWORDS\n", Rank.OWN),
     "mail below a length": ("notes/a.txt", None, "1234\nFrom: Eve\nSubject: Tea\n\nWORDS\n", Rank.OTHERS),
     "mail below a rule": (
         *("notes/a.txt", None),
