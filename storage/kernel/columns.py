@@ -712,11 +712,9 @@ def whole_id(
     """
     if not _END.fullmatch(given):
         return given
-    id = table.c.id
-    alike = c.execute(sa.select(id).where(id.endswith(given)).limit(_MAX_ALIKE)).scalars().all()
-    query = sa.select(id).where(id.in_(alike), *only).order_by(id)
+    query = sa.select(table.c.id).where(table.c.id.endswith(given), *only).order_by(table.c.id)
     query = query if user_id is None else query.where(table.c.user_id == user_id)
-    found = c.execute(query).scalars().all() if alike else []
+    found = c.execute(query.limit(_MAX_ALIKE)).scalars().all()
     if len(found) > 1 and given not in found:
         raise CodedError(
             ErrorCode.BAD_PARAMS, f"several ids end in {given!r}: {', '.join(found)}; give more of one"
