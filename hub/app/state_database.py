@@ -50,6 +50,9 @@ def _check_place(file: Path, state: Path) -> None:
         raise CodedError(ErrorCode.BAD_SETTINGS, problem, hint='choose another name, as "sqlite:///hub.db"')
     if file == base or (file.exists() and not file.is_file()):
         raise DatabaseUnavailable(f"unable to open the database {file}: this is no file")
+    if folder != base and not folder.is_dir():
+        problem = f"the database {file} cannot be made: there is no folder {folder}"
+        raise CodedError(ErrorCode.BAD_SETTINGS, problem, hint="make the folder, or change url of [storage]")
     if not (folder == base or os.access(folder, os.W_OK | os.X_OK)):
         raise DatabaseUnavailable(f"cannot open the database {file}: the hub cannot write to {folder}")
 
@@ -101,6 +104,7 @@ async def refused_start(settings: Settings, state: Path) -> tuple[KeyPath, HubEr
         path = ("storage", "url")
         url = settings.storage.resolved()
         await check_database(url, state)
+        await hub_id_of(url, base=state)  # which fails on one that is damaged in a new state folder
         declared = {template.name for template in settings.templates} | {None}
         for number, agent in enumerate(settings.agents):
             path = ("agents", number, "template")

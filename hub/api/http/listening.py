@@ -1,5 +1,6 @@
 """Listening sockets of the operators' interface: the Unix socket with its rights, and TCP ports."""
 
+import errno
 import os
 import socket
 import stat
@@ -77,8 +78,10 @@ def listen_on_tcp(address: HostPort, of: str = "devices") -> Iterator[socket.soc
 
 
 def _not_at(address: HostPort, of: str, error: OSError) -> CannotListen:
-    refused = CannotListen(f"cannot listen on {address}: {error.strerror}")
-    refused.hint = f"end the program that listens there, or change address in [listen.{of}] of the settings"
+    where = f"{address}" if address.port else address.host
+    refused = CannotListen(f"cannot listen on {where}: {error.strerror}")
+    taken = "end the program that listens there, or " if error.errno == errno.EADDRINUSE else ""
+    refused.hint = f"{taken}change address in [listen.{of}] of the settings"
     return refused
 
 

@@ -275,7 +275,8 @@ def test_check_and_serve_report_a_missing_secret_alike(hub: Hub, without_key: Pa
 
 # What only the machine shows: lines of the settings, another name of the state folder, and what is refused.
 UNFIT_HERE: dict[str, tuple[str, str, str]] = {
-    "no folder": ('[storage]\nurl = "sqlite:////nowhere/hub.db"', "", "cannot write to /nowhere"),
+    "no folder": ('[storage]\nurl = "sqlite:////nowhere/hub.db"', "", "there is no folder /nowhere"),
+    "no database": (f'[storage]\nurl = "sqlite:///{Path(__file__)}"', "", "not a database"),
     "no server": ('[storage]\nurl = "postgresql://127.0.0.1:9/hub"', "", "cannot be reached"),
     "a file": ('[storage]\nurl = "sqlite:////dev/null"', "", "this is no file"),
     "a name of the hub": ('[storage]\nurl = "sqlite:///hub_id"', "", "in the place of another file"),
