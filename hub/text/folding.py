@@ -76,11 +76,11 @@ def with_few_marks(text: str) -> str:
 
 
 def _first_marks(run: re.Match[str]) -> str:
-    marks, kept = 0, list[str]()
+    marks, chars = 0, list[str]()
     for char in run[0]:
         marks = marks + 1 if unicodedata.combining(char) else 0
-        kept += [char] if marks <= _MAX_MARKS else []
-    return "".join(kept)
+        chars += [char] if marks <= _MAX_MARKS else []
+    return "".join(chars)
 
 
 def normalized(form: Literal["NFC", "NFD", "NFKC"], text: str) -> str:
