@@ -7,17 +7,7 @@ import sqlalchemy as sa
 
 from protocol.errors import CodedError, ErrorCode, IllegalTransition
 from protocol.ids import BootId, DeviceId, NodeId, UserId
-from storage.kernel.columns import (
-    Int,
-    Key,
-    columns_of,
-    fetch_page,
-    in_parts,
-    now_ms,
-    paged,
-    struct_from,
-    whole_id,
-)
+from storage.kernel.columns import Int, Key, columns_of, fetch_page, in_parts, now_ms, paged, struct_from
 from storage.kernel.database import lone
 from storage.kernel.migrate import revisions
 from storage.leases import END, LIVING_BOOTS, NODE_PREFIX, is_alive, is_online, lease_of_node
@@ -184,8 +174,8 @@ def node_called(c: sa.Connection, called: str, *, user_id: UserId | None = None)
     Raises:
         CodedError: there is none, or several.
     """
-    is_called = sa.or_(nodes.c.id == whole_id(c, nodes, called), nodes.c.name == called)
-    query = _nodes(user_id).where(is_called).limit(2)
+    is_end = nodes.c.id.endswith(called, autoescape=True) if len(called) >= MIN_END else sa.false()
+    query = _nodes(user_id).where(sa.or_(nodes.c.id == called, nodes.c.name == called, is_end)).limit(2)
     found = c.execute(query).all()
     if not found:
         raise CodedError(ErrorCode.UNKNOWN_NODE, f"there is no node {called!r}")
