@@ -95,7 +95,7 @@ _FIELD: Final = re.compile(
 )
 _TOP: Final = re.compile(
     rf"(?>(?:(?:[ \t]*+(?:#+ |!\[)[^\n]*|[-_=]{{5}}[^\n]*[-_=]{{5}}[ \t]*|\|[-|: \t]*+|[\d \t]*+"
-    rf"|>?From \S+@[^\n]*|(?![ \t]*+[-*+]){_FIELD.pattern}(?:\n[ \t]++[^\n]++)*|{_FIELD.pattern})\n)*)",
+    rf"|>?From [^\s@]+@[^\n]*|(?![ \t]*+[-*+]){_FIELD.pattern}(?:\n[ \t]++[^\n]++)*|{_FIELD.pattern})\n)*)",
     re.MULTILINE,
 )
 _LETTERS: Final = re.compile(r"[^\W\d_]{2}")
