@@ -130,7 +130,7 @@ def fields_below(lines: Sequence[str], last: int) -> list[str]:
     return list(takewhile(MAIL_FIELD.match, lines[last + 1 : last + 9]))
 
 
-@lru_cache(maxsize=4)  # of the texts that are read, in which many items and lines are looked for
+@lru_cache(maxsize=1)  # of the text that is read, which may be large, and is asked for each of its items
 def kind_of_others(text: str) -> str | None:
     """Return the media type of an invitation, a page with its address, or a mail with sender and subject."""
     visible = plain_lines(text).replace(_HIDDEN, "").replace("\r", " ")  # within a title, which others chose
