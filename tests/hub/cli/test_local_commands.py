@@ -295,7 +295,7 @@ UNFIT_HERE: dict[str, tuple[str, str, str]] = {
 
 
 @pytest.mark.parametrize("case", UNFIT_HERE)
-def test_check_and_serve_refuse_what_only_the_machine_shows(hub: Hub, tmp_path: Path, case: str) -> None:
+def test_check_and_serve_refuse_settings_unfit_for_the_machine(hub: Hub, tmp_path: Path, case: str) -> None:
     lines, folder, problem = UNFIT_HERE[case]
     file, state = tmp_path / "hub.toml", str(tmp_path / "state" / folder)
     ports = "".join(

@@ -389,7 +389,7 @@ async def test_control_question_is_answered_while_the_first_text_is_never_answer
         tasks.cancel_scope.cancel()
 
 
-async def test_text_waits_for_one_try_of_an_unanswered_text_alone(oracle: Oracle) -> None:
+async def test_text_waits_for_a_single_try_of_an_unanswered_text(oracle: Oracle) -> None:
     oracle.play(Fault.HANG)
     async with (
         aclosing(model_at(oracle.base_url, read_timeout_s=0.3)) as model,

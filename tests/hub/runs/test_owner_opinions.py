@@ -138,7 +138,7 @@ def tiers_after(path: str, kinds: dict[tuple[str, str], tuple[int, int]]) -> tup
 
 
 @pytest.mark.parametrize("path", ["work/a.md", "work/to do@desk.md", "work/@home/a.md"])
-def test_kind_that_is_rejected_ten_times_sinks_in_its_source_alone_and_loses_none(path: str) -> None:
+def test_kind_rejected_ten_times_sinks_in_the_same_source_and_loses_no_item(path: str) -> None:
     before, words = tiers_after(path, {})
     assert (before, words) == ([20, 0, 0], [])
     rejected = {("work", "heading"): (0, 10)}
