@@ -32,14 +32,19 @@ from storage.store import open_store
 SOCKET: Final = "hub.sock"
 # Other files and folders of a state folder, which a database in their place would break.
 RESERVED_NAMES: Final = {
-    "ballast",
-    "devices",
-    "erased-users",
-    "gateways",
-    "hub.schema.json",
-    "hub.toml",
-    "keys",
-} | {*(HUB_ID, FOLDER, SOCKET, "last-good.toml", "log", "node_id", "spool", "up")}
+    *(
+        HUB_ID,
+        FOLDER,
+        SOCKET,
+        "ballast",
+        "devices",
+        "erased-users",
+        "gateways",
+        "hub.schema.json",
+        "hub.toml",
+    ),
+    *("keys", "last-good.toml", "log", "node_id", "spool", "up"),
+}
 
 
 def _check_place(file: Path, state: Path) -> None:
@@ -104,13 +109,12 @@ async def refused_start(settings: Settings, state: Path) -> tuple[KeyPath, HubEr
         path = ("storage", "url")
         url = settings.storage.resolved()
         await check_database(url, state)
-        await hub_id_of(url, base=state)  # which fails on one that is damaged in a new state folder
-        declared = {template.name for template in settings.templates} | {None}
+        # It fails on a damaged database, which may be in a new state folder.
+        known = await read_once(url, names_of_templates, state) or set()
+        known |= {template.name for template in settings.templates}
         for number, agent in enumerate(settings.agents):
             path = ("agents", number, "template")
-            if agent.template not in declared:
-                declared |= await read_once(url, names_of_templates, state) or set()
-            if agent.template is not None and agent.template not in declared:
+            if agent.template is not None and agent.template not in known:
                 raise UnknownTemplate(agent.template)
     except HubError as error:
         return path, error

@@ -365,6 +365,7 @@ def check(
 
     Prints a line for each problem: file:line:column, message, hint. Exits with 78 when there are
     errors, as 'hub serve' does. Secrets that the file names must be available on this machine.
+    It opens the database and signs in to its server, as a start does; not with --elsewhere.
     """
     from hub.settings.reading import check_settings
 
