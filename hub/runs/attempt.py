@@ -9,7 +9,7 @@ from hub.document import Document
 from hub.extraction.items import ExtractionOptions
 from hub.links.device_link import DeviceLink
 from hub.runs.asking import RunAsking
-from hub.runs.delivery import Window
+from hub.runs.call_window import Window
 from hub.runs.run_order import RunOrder
 from hub.runs.sources import PathListing, ReadTree, UnreadUnit
 from protocol.lifecycles import RunState, UnitState

@@ -10,9 +10,8 @@ cost nothing then.
 """
 
 import math
-from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 from typing import Any, Final, TypeVar
@@ -32,7 +31,8 @@ from hub.base.toml.limits import Limits
 from hub.connectors.connector import Message
 from hub.document import Document
 from hub.extraction.items import Extraction, Notes
-from hub.links.device_link import ALWAYS_ACTIONS, IDEMPOTENT, DeviceLink
+from hub.links.device_link import ALWAYS_ACTIONS, DeviceLink
+from hub.runs.call_window import BATCHES_IN_FLIGHT, MAX_SILENT_MS, SentCall, Window, most_in_batch
 from hub.runs.found_items import CallPayload, found_items, frame_of
 from hub.runs.interrupt import Interrupt
 from hub.runs.matching import decide
@@ -41,7 +41,7 @@ from hub.runs.run_order import RunOrder
 from hub.text.excerpt import Excerpt, Excerpts
 from protocol.capabilities import CAPABILITY_OF, CapabilityName
 from protocol.errors import CATALOGUE, DeliveryError, DeviceSlow, ErrorCode, HubError, LinkLost, TooManyCalls
-from protocol.frame import MAX_BATCH_CALLS, MAX_BATCH_CHARACTERS, ErrorBody
+from protocol.frame import ErrorBody
 from protocol.lifecycles import CallEvent, RunState
 from protocol.tables import DeviceTable, Tables
 from protocol.tool_calls import Action, Answer, ToolCall
@@ -126,20 +126,7 @@ def words_of(row: ItemRow, excerpt: Excerpt | None) -> tuple[str | None, Excerpt
     return excerpt.after[:length], msgspec.structs.replace(excerpt, after=rest)
 
 
-BATCHES_IN_FLIGHT = 2  # per run: the hub writes the answers to one while the device writes the other's rows;
-# together half of a device's limit, so that other calls get through
-SINGLE_CALLS: Final = 16  # in a batch of a device that takes one call in a frame; old ones have 64 at most
-_CHARACTERS_AROUND: Final = 1_000  # of a call beside its payload: ids, names, numbers
 MAX_SENDS = 5  # afterwards the effect is unknown and a person must check
-# All times begin anew with each answer of the device: it may do one call after the other. After so long a
-# call is sent again with its id.
-CALL_TIMEOUT_MS = 30_000
-# Then the run sends no further call, so that the device is free for other runs. The next run sends them, or
-# takes an answer that has come on the same connection.
-MAX_SILENT_MS = 90_000
-# A connection loses answers if a batch has some and lacks others. A device that keeps ids gets the calls of
-# this run again sooner then, each time after four times as long.
-LOSSY_TIMEOUT_MS = 2_000
 SLOW_DEVICE_WAIT_S = 0.5  # within seconds the write buffer drains, or the connection is cut
 # backoff between attempts of a call that the device refused temporarily
 REFUSED_BASE_S, REFUSED_CAP_S = 0.5, 30.0
@@ -154,153 +141,6 @@ _NEXT: Final = {
 }
 POSTPONED: Final = "what no rule reads in it waits for the model"
 _TABLE_TOOLS: Final = tuple(CAPABILITY_OF[action] for action in ALWAYS_ACTIONS)
-
-
-class _Sending:
-    """Call of a window. *sends*: how often it was sent in this execution, first at the moment *sent_from*.
-
-    *refusal*: the newest answer, if the device may answer differently. *is_of_whole*: nothing is missing of
-    its unit. *is_marked*: its plan marked it as sent, just now. *is_withdrawn*: the task that delivers its
-    unit has left, so no task of the window sends it again.
-    """
-
-    __slots__ = (
-        "call",
-        "is_done",
-        "is_marked",
-        "is_of_whole",
-        "is_waiting",
-        "is_withdrawn",
-        "payload",
-        "refusal",
-        "sends",
-        "sent_from",
-    )
-
-    def __init__(self, call: OpenCall, *, is_of_whole: bool, is_marked: bool) -> None:
-        self.call = call
-        self.is_of_whole = is_of_whole
-        self.is_marked = is_marked
-        self.payload = msgspec.convert(call.payload, CallPayload)
-        self.sends = 0
-        self.sent_from = math.inf
-        self.refusal: ErrorBody | None = None
-        self.is_waiting = True
-        self.is_done = self.is_withdrawn = False
-
-    def timeout_ms(self, *, is_lossy: bool) -> int:
-        """Return how long the next sending is awaited, at most."""
-        if is_lossy:
-            return LOSSY_TIMEOUT_MS << 2 * self.sends
-        return CALL_TIMEOUT_MS if self.sends < 2 else MAX_SILENT_MS
-
-
-class Window:
-    """Calls of one execution of a run: those that wait to be sent, and room for those under way.
-
-    It has an upper bound on the number of the run's calls too, since no other process plans calls of the run.
-
-    All units of the run share it. A task of a unit that has unanswered calls sends and settles the next batch
-    when there is room, whatever units its calls are of. So there is no task for each call.
-    """
-
-    def __init__(
-        self,
-        plans: CallCoalescer[Callable[[], UnitToPlan], UnitPlan],
-        settles: CallCoalescer[AnsweredCalls, SettledCalls],
-    ) -> None:
-        self.plans = plans
-        self.settles = settles
-        self.room = BATCHES_IN_FLIGHT
-        self.waiting: deque[_Sending] = deque()
-        self.is_lossy = False  # the connection loses answers of a device that keeps ids
-        self.silent_link: DeviceLink | None = None  # its device has answered no call for MAX_SILENT_MS
-        self.unanswered: set[_Sending] = set()  # open calls that were awaited in vain
-        self.done: set[str] = set()  # keys of units that were settled with their calls
-        self.changed = anyio.Event()
-        self._planned: int | None = None  # calls of units whose plans are written; None: not known
-        self._in_plans = 0  # items of plans that are being written
-        self.decided: DecidedKinds | None = None  # as its owner had decided when the first plan needed it
-
-    @property
-    def planned_at_most(self) -> int | None:
-        """Upper bound on the number of calls that the run has planned; None: it is not known."""
-        return None if self._planned is None else self._planned + self._in_plans
-
-    @contextmanager
-    def planning(self, items: int) -> Iterator[None]:
-        """Count that many items as planned in the block, which writes their plan.
-
-        They are counted for good after an error or a cancellation: the plan may be written all the same.
-        """
-        self._in_plans += items
-        yield
-        self._in_plans -= items
-
-    def note_plan(self, plan: UnitPlan) -> None:
-        """Count the calls of a plan that was written."""
-        before = self._planned if plan.planned_before is None else plan.planned_before
-        if before is not None:
-            # Others may have been written since the plan counted the calls before it.
-            self._planned = max(before, self._planned or 0) + plan.calls
-
-    def next_batch(self, link: DeviceLink) -> list[_Sending]:
-        """Take the next calls that fit into one frame: at least one, and no more than the device takes."""
-        batch: list[_Sending] = []
-        most = most_in_batch(link)
-        room = MAX_BATCH_CHARACTERS
-        while self.waiting and len(batch) < most:
-            if batch and (batch[0].sends == 0) != (self.waiting[0].sends == 0):
-                break  # repeated alone, so that a fresh call that is lost does not hold up its answer
-            room -= _characters(self.waiting[0])
-            if room < 0 and batch:
-                break
-            batch.append(self.waiting.popleft())
-            batch[-1].is_waiting = False
-        return batch
-
-    def put_back(self, batch: Sequence[_Sending]) -> None:
-        """Return the unanswered calls of a batch to those that wait, apart from those withdrawn meanwhile.
-
-        What was sent twice waits behind the others: a device may answer all calls but some.
-        """
-        for sending in reversed(batch):
-            if not (sending.is_done or sending.is_withdrawn):
-                sending.is_waiting = True
-                put = self.waiting.appendleft if sending.sends < 2 else self.waiting.append
-                put(sending)
-
-    def silent_ms(self, link: DeviceLink, now: float) -> float:
-        """Return how long unanswered calls have been open since the device's last answer."""
-        opened_at = min((sending.sent_from for sending in self.unanswered), default=now)
-        return 1000 * (now - max(opened_at, link.answered_at))
-
-    def note_silence(self, link: DeviceLink, outcomes: Mapping[_Sending, object], now: float) -> None:
-        """Note whether the connection loses answers, and whether its device is silent."""
-        answered = {sending for sending, outcome in outcomes.items() if isinstance(outcome, Answer)}
-        if answered and not self.unanswered.isdisjoint(outcomes):
-            self.is_lossy = not IDEMPOTENT.isdisjoint(link.capabilities)
-        self.unanswered -= answered
-        if self.silent_ms(link, now) >= MAX_SILENT_MS:
-            self.silent_link = link
-
-    def withdraw(self, calls: Collection[_Sending]) -> None:
-        """Mark the calls of a task that leaves. Another task may hold some of them in its batch."""
-        self.unanswered.difference_update(calls)
-        for sending in calls:
-            sending.is_withdrawn = True
-        if any(sending.is_waiting and not sending.is_done for sending in calls):
-            self.waiting = deque(sending for sending in self.waiting if not sending.is_withdrawn)
-
-    def notify(self) -> None:
-        """Wake all tasks that wait for a change."""
-        self.changed.set()
-        self.changed = anyio.Event()
-
-
-def _characters(sending: _Sending) -> int:
-    """Return a bound on the characters of a call as JSON."""
-    return _CHARACTERS_AROUND + len(msgspec.json.encode(sending.payload).decode())
 
 
 class ItemDelivery:
@@ -464,7 +304,7 @@ class ItemDelivery:
         if window.room == 0 or not all(sending.is_marked for sending in window.waiting):
             marked = 0
         mine = [
-            _Sending(call, is_of_whole=is_whole, is_marked=number < marked)
+            SentCall(call, is_of_whole=is_whole, is_marked=number < marked)
             for number, call in enumerate(calls)
         ]
         window.waiting.extend(mine)
@@ -512,9 +352,9 @@ class ItemDelivery:
         link: DeviceLink,
         order: RunOrder,
         window: Window,
-        batch: Sequence[_Sending],
+        batch: Sequence[SentCall],
         interrupt: Interrupt,
-    ) -> tuple[list[_Sending], list[_Sending]]:
+    ) -> tuple[list[SentCall], list[SentCall]]:
         """Send calls once, and settle those that are answered for good.
 
         Returns:
@@ -533,7 +373,7 @@ class ItemDelivery:
             sending.is_marked = False
             sending.is_done = sending not in given_up and sending.call.call_id not in marked
         asked = [sending for sending in batch if sending.call.call_id in marked]
-        left: list[_Sending] = []
+        left: list[SentCall] = []
         done = list(given_up)
         lost: LinkLost | None = None
         began = self._clock.monotonic()
@@ -571,11 +411,11 @@ class ItemDelivery:
             raise lost
         return [sending for sending in left if not sending.is_withdrawn], following
 
-    def _may_send(self, sending: _Sending, window: Window, link: DeviceLink) -> bool:
+    def _may_send(self, sending: SentCall, window: Window, link: DeviceLink) -> bool:
         return link is not window.silent_link and sending.sends < self._max_sends
 
     async def _ask(
-        self, link: DeviceLink, order: RunOrder, window: Window, batch: Sequence[_Sending]
+        self, link: DeviceLink, order: RunOrder, window: Window, batch: Sequence[SentCall]
     ) -> list[Answer | DeliveryError]:
         """Return for each call the device's answer, CallTimedOut or LinkLost."""
         left_ms = max(0.0, MAX_SILENT_MS - window.silent_ms(link, self._clock.monotonic()))
@@ -614,9 +454,9 @@ class ItemDelivery:
         self,
         order: RunOrder,
         window: Window,
-        sendings: Sequence[_Sending],
+        sendings: Sequence[SentCall],
         answers: Sequence[CallAnswer],
-        following: Sequence[_Sending],
+        following: Sequence[SentCall],
     ) -> None:
         if not answers:
             return
@@ -675,7 +515,7 @@ def _without_quote(payload: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _settled(
-    one: _Sending, answer: Answer, epoch: int, tables: Tables, stored: dict[str, Any] | None
+    one: SentCall, answer: Answer, epoch: int, tables: Tables, stored: dict[str, Any] | None
 ) -> CallAnswer:
     """Return the answer of a device as it is stored."""
     is_deleted = is_row_deleted(tables.of(one.call.table), one.payload, answer)
@@ -692,7 +532,7 @@ def _settled(
     )
 
 
-def _unknown(one: _Sending) -> CallAnswer:
+def _unknown(one: SentCall) -> CallAnswer:
     """Return the answer in place of the one that did not come."""
     if one.refusal is not None:
         message = f"{often(one.sends)}, at last: {one.refusal.message}"
@@ -704,17 +544,6 @@ def _unknown(one: _Sending) -> CallAnswer:
         error = ErrorBody(code=ErrorCode.CALL_TIMED_OUT, message=message)
     result = {"result": None, "error": msgspec.to_builtins(error)}
     return CallAnswer(call_id=one.call.call_id, event=CallEvent.GIVEN_UP, result=result)
-
-
-def most_in_batch(link: DeviceLink) -> int:
-    """Return the number of calls that the device takes at once.
-
-    It is 1 for a device that may not keep ids: each answer is stored at once, so that the end of a connection
-    leaves few calls that may have been done.
-    """
-    if IDEMPOTENT.isdisjoint(link.capabilities):
-        return 1
-    return MAX_BATCH_CALLS if CapabilityName.TOOL_CALLS in link.capabilities else SINGLE_CALLS
 
 
 def can_update(capabilities: Collection[str]) -> bool:

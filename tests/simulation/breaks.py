@@ -30,7 +30,7 @@ import sqlalchemy as sa
 from hub.links.connection import OpenLink
 from hub.links.device_link import DeviceLink
 from hub.runs.agreement import Agreements
-from hub.runs.delivery import Window, _Sending
+from hub.runs.call_window import SentCall, Window
 from protocol.calls import RowState
 from protocol.errors import DeliveryError, HubError
 from protocol.ids import CallId, RunId
@@ -362,7 +362,7 @@ class NoAgreement(Agreements):
 class NoMark(Window):
     """Window that forgets which calls were withdrawn while another task held them."""
 
-    def put_back(self, batch: Sequence[_Sending]) -> None:
+    def put_back(self, batch: Sequence[SentCall]) -> None:
         """Return all unanswered calls of a batch."""
         for sending in batch:
             sending.is_withdrawn = False

@@ -23,7 +23,7 @@ from anyio.abc import TaskGroup
 from hub.base.tokens import hash_token
 from hub.links.connection import OpenLink
 from hub.runs.agreement import Agreements
-from hub.runs.delivery import Window
+from hub.runs.call_window import Window
 from protocol.errors import HubError
 from protocol.ids import DeviceId, TokenId, UserId
 from storage import leases

@@ -10,7 +10,8 @@ import anyio
 import pytest
 
 from hub.runs import delivery
-from hub.runs.delivery import MAX_SENDS, MAX_SILENT_MS
+from hub.runs.call_window import MAX_SILENT_MS
+from hub.runs.delivery import MAX_SENDS
 from protocol.errors import ErrorCode
 from protocol.frame import MAX_RESULT_BYTES
 from protocol.ids import DeviceId

@@ -13,7 +13,7 @@ from hub.base.toml.limits import BudgetSettings, Limits
 from hub.extraction.model import ExtractionError, Finish, ModelExhausted, ModelUnavailable
 from hub.links.device_link import RunFrame
 from hub.runs import runner
-from hub.runs.delivery import SINGLE_CALLS
+from hub.runs.call_window import SINGLE_CALLS
 from hub.runs.interrupt import Interrupt
 from hub.runs.run_order import RunOptions, RunOrder
 from protocol.capabilities import CapabilityName

@@ -15,8 +15,9 @@ from hub.links.auth import Admission
 from hub.links.connection import DeviceConnection, OpenLink
 from hub.links.deadline_wheel import DeadlineWheel
 from hub.links.link_limits import LinkLimits
-from hub.runs import delivery
-from hub.runs.delivery import BATCHES_IN_FLIGHT, ItemDelivery
+from hub.runs import call_window
+from hub.runs.call_window import BATCHES_IN_FLIGHT
+from hub.runs.delivery import ItemDelivery
 from hub.runs.interrupt import Interrupt
 from hub.runs.run_order import RunOrder
 from protocol.errors import LinkLost
@@ -191,7 +192,7 @@ EVENTS = [
 async def test_delivery_tasks_leaving_in_any_order_leave_no_call_open_or_sent_twice(
     events: Sequence[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "SINGLE_CALLS", MAX_IN_BATCH)
+    monkeypatch.setattr(call_window, "SINGLE_CALLS", MAX_IN_BATCH)
     planned = await plan_run()
     for order in orders_of(events):
         try:
