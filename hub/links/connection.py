@@ -34,7 +34,16 @@ from hub.base.metrics import Metrics
 from hub.links.auth import Admission
 from hub.links.connection_limits import MIN_WAIT_S, AdmissionRefused, ConnectionSlot
 from hub.links.deadline_wheel import DeadlineWheel, Slot
-from hub.links.device_link import ALWAYS, ALWAYS_ACTIONS, IDEMPOTENT, RoundTrip, RunFrame, RunStream
+from hub.links.device_link import (
+    ALWAYS,
+    ALWAYS_ACTIONS,
+    IDEMPOTENT,
+    LATE_AFTER_S,
+    RepeatedCall,
+    RoundTrip,
+    RunFrame,
+    RunStream,
+)
 from hub.links.link_limits import LinkLimits
 from hub.links.roster import AgentsSilent, HeartbeatReceived, RequestReceived, Roster
 from hub.links.streams import RunStreams
@@ -75,6 +84,7 @@ from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest, Age
 
 MAX_SENT_CALLS: Final = 1_000  # of a device that may not keep ids: many times the open calls of a run
 MAX_STORED_BYTES: Final = 1_024  # of an answer; of a longer one only the id of its row is kept
+_NEVER: Final = (-math.inf, 0.0)
 _UNCHECKED: Final = frozenset(ALWAYS_ACTIONS) - GRANTED_ACTIONS  # to every device, without a grant
 
 
@@ -82,13 +92,14 @@ class OpenLink:
     """A ``LocalLink``. See ``DeviceLink`` for the contract of its methods."""
 
     __slots__ = (
+        "_answered",
+        "_awaited",
         "_calls",
         "_carrier",
         "_clock",
         "_create_future",
         "_is_idempotent",
         "_metrics",
-        "_sent",
         "_streams",
         "capabilities",
         "client",
@@ -137,9 +148,10 @@ class OpenLink:
         self._clock = clock
         self._metrics = metrics
         self._calls = PendingCalls(wheel, clock, most=limits.pending_calls)
-        # Calls to a device that may not keep ids, by id: the packed answer, or until when (monotonic seconds)
-        # the newest sending is awaited.
-        self._sent: dict[str, bytes | float] = {}
+        # Calls to a device that may not keep ids, by id: the packed answers, and for those without one until
+        # when it is awaited, in monotonic seconds, and how long; in the order in which they were sent.
+        self._answered: dict[str, bytes] = {}
+        self._awaited: dict[str, tuple[float, float]] = {}
         self._is_idempotent = not IDEMPOTENT.isdisjoint(offers)
         self.settle = self._calls.settle  # for the connection
         self._create_future = asyncio.get_running_loop().create_future  # the lookup costs a system call
@@ -208,13 +220,14 @@ class OpenLink:
             self._check(frame)
         clock = self._clock
         began = clock.monotonic()
-        batch = _Batch(len(frames))
+        batch = _Batch(len(frames), renews=self._is_idempotent)
         outcomes: list[Answer | DeliveryError] | None = None
         unfinished = "not_sent"
         opened = 0
         try:
             for frame, place in zip(frames, batch.places, strict=True):
-                self._calls.open(frame.id, began, frame.deadline_ms / 1000, place)
+                wait_s = frame.deadline_ms / 1000 if self._is_idempotent else LATE_AFTER_S
+                self._calls.open(frame.id, began, wait_s, place)
                 opened += 1
             if CapabilityName.TOOL_CALLS in self.capabilities:
                 self._carrier.send_now(ToolCalls(calls=[*frames]))
@@ -232,18 +245,27 @@ class OpenLink:
             took_s = clock.monotonic() - began
             for index, frame in enumerate(frames):
                 outcome = unfinished if outcomes is None else _name_of(outcomes[index])
+                if outcome == "timed_out" and self.repeat_of(frame.id) is RepeatedCall.AWAITED:
+                    continue
                 if outcome == "timed_out":
                     self._metrics.limits_reached.labels("call_timeout_s").inc()
                 self._metrics.frames.calls.observe((frame.action, outcome), took_s)
 
+    def repeat_of(self, call_id: str) -> RepeatedCall:
+        """Return what ``call_many`` would do with the call of this id now."""
+        if call_id in self._answered:
+            return RepeatedCall.ANSWERED
+        until, _ = self._awaited.get(call_id, _NEVER)
+        return RepeatedCall.AWAITED if until > self._clock.monotonic() else RepeatedCall.SENT
+
     def _send_each(self, frames: Sequence[ToolCall], batch: "_Batch", now: float) -> None:
         """Send calls in frames of their own; those after a full buffer, or after the end, are not sent."""
         for index, frame in enumerate(frames):
-            before = self._sent.get(frame.id, now)
-            if isinstance(before, bytes):
-                self._calls.settle(frame.id, msgspec.msgpack.decode(before, type=Answer))
-                continue
-            if before > now:  # sent for a caller that has left: its answer settles this call too
+            repeat = self.repeat_of(frame.id)
+            if repeat is RepeatedCall.ANSWERED:
+                answer = msgspec.msgpack.decode(self._answered[frame.id], type=Answer)
+                self._calls.settle(frame.id, answer)
+            if repeat is not RepeatedCall.SENT:
                 continue
             try:
                 self._carrier.send_now(frame)
@@ -252,19 +274,31 @@ class OpenLink:
                     place.set_exception(error)
                 return
             if not self._is_idempotent:
-                self._sent[frame.id] = now + frame.deadline_ms / 1000
-                self.settle = self._keep_and_settle
-                if len(self._sent) > MAX_SENT_CALLS:
-                    answered = (id for id, stored in self._sent.items() if isinstance(stored, bytes))
-                    del self._sent[next(answered, next(iter(self._sent)))]
+                self._note_sent(frame.id, now, frame.deadline_ms / 1000)
+
+    def _note_sent(self, call_id: str, now: float, timeout_s: float) -> None:
+        """Keep the answer to a call, whenever it comes; the oldest of MAX_SENT_CALLS are forgotten."""
+        if self._awaited.pop(call_id, None):  # behind those that were sent before
+            self._metrics.limits_reached.labels("call_timeout_s").inc()
+        self._awaited[call_id] = now + timeout_s, timeout_s
+        self.settle = self._keep_and_settle
+        if len(self._awaited) + len(self._answered) > MAX_SENT_CALLS:
+            oldest = self._answered or self._awaited
+            del oldest[next(iter(oldest))]
 
     def _keep_and_settle(self, call_id: str, answer: Answer) -> bool:
         """Keep *answer* if ``call_many`` sent its call, also if no caller waits. Return False if unknown."""
-        is_first = isinstance(self._sent.get(call_id), float)
-        if is_first and answer.error is None:
-            self._sent[call_id] = _stored(answer)
-        elif is_first:
-            del self._sent[call_id]  # what was refused may be sent again
+        is_first = call_id in self._awaited
+        if is_first:
+            now = self._calls.answered_at = self._clock.monotonic()
+            # The device may begin now with those that were sent after it.
+            later = list(self._awaited)[list(self._awaited).index(call_id) + 1 :]
+            del self._awaited[call_id]
+            for id in later:
+                timeout_s = self._awaited[id][1]
+                self._awaited[id] = now + timeout_s, timeout_s
+            if answer.error is None:  # what was refused may be sent again
+                self._answered[call_id] = _stored(answer)
         return self._calls.settle(call_id, answer) or is_first
 
     def _check(self, frame: ToolCall) -> None:
@@ -353,10 +387,10 @@ def _name_of(outcome: Answer | DeliveryError) -> str:
 class _BatchedAnswer:
     """Place of one answer in a batch: ``PendingCalls`` uses it like the future of a single call."""
 
-    __slots__ = ("_batch", "outcome")
+    __slots__ = ("batch", "outcome")
 
     def __init__(self, batch: "_Batch") -> None:
-        self._batch = batch
+        self.batch = batch
         self.outcome: Answer | DeliveryError | None = None
 
     def done(self) -> bool:
@@ -370,19 +404,23 @@ class _BatchedAnswer:
 
     def set_result(self, answer: Answer) -> None:
         self.outcome = answer
-        self._batch.count_down()
+        self.batch.count_down()
 
     def set_exception(self, error: DeliveryError) -> None:
         self.outcome = error
-        self._batch.count_down()
+        self.batch.count_down()
 
 
 class _Batch:
-    """Calls that are awaited together. *filled* resolves to their outcomes, in order."""
+    """Calls that are awaited together. *filled* resolves to their outcomes, in order.
 
-    __slots__ = ("_left", "filled", "places")
+    *renews*: their time limits begin anew with each answer of the device.
+    """
 
-    def __init__(self, size: int) -> None:
+    __slots__ = ("_left", "filled", "places", "renews")
+
+    def __init__(self, size: int, *, renews: bool) -> None:
+        self.renews = renews
         self.filled: asyncio.Future[list[Answer | DeliveryError]] = asyncio.get_running_loop().create_future()
         self.places = [_BatchedAnswer(self) for _ in range(size)]
         self._left = size
@@ -397,8 +435,8 @@ class _Batch:
 class PendingCalls:
     """Open calls of one connection, by id: a future, the deadline and the time limit of each, in seconds.
 
-    The time limit of a call in a batch begins anew with each answer, because a device may do one call after
-    the other.
+    The time limit of a call in a batch may begin anew with each answer, because a device may do one call
+    after the other.
 
     The wheel has one entry for all of them, at the earliest deadline that was known when it was added: most
     calls are answered long before theirs, so that an entry for each would cost more than the rest.
@@ -425,7 +463,7 @@ class PendingCalls:
         """Give *future* the answer to *call_id*; ``close`` the call with it if there was none.
 
         The future raises CallTimedOut *timeout_s* after *began* (monotonic seconds), and LinkLost when the
-        connection ends. A place in a batch counts from the device's last answer, if that is later.
+        connection ends. A place in a batch that renews counts from the device's last answer, if later.
 
         Raises:
             TooManyCalls: the limit of open calls is reached.
@@ -458,10 +496,10 @@ class PendingCalls:
 
     def settle(self, call_id: str, answer: Answer) -> bool:
         """Deliver *answer* to its call. Return False if no open call has this id."""
-        self.answered_at = self._clock.monotonic()
         call = self._open.pop(call_id, None)
         if call is None:
             return False
+        self.answered_at = self._clock.monotonic()
         future = call[0]
         if future.done():  # it has failed, and is closed by its caller
             self._open[call_id] = call
@@ -485,7 +523,7 @@ class PendingCalls:
         now = self._clock.monotonic()
         next_at = math.inf
         for call_id, (future, deadline, timeout_s) in self._open.items():
-            if isinstance(future, _BatchedAnswer):
+            if isinstance(future, _BatchedAnswer) and future.batch.renews:
                 deadline = max(deadline, self.answered_at + timeout_s)
             if deadline > now:
                 next_at = min(next_at, deadline)

@@ -10,6 +10,7 @@ Guarantees of every implementation:
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from enum import Enum
 from typing import Final, NamedTuple, Protocol
 
 from protocol.capabilities import CAPABILITY_OF, CapabilityName
@@ -28,6 +29,18 @@ ALWAYS: Final = frozenset[str]({*ALWAYS_ACTIONS, *(CAPABILITY_OF[action] for act
 IDEMPOTENT: Final = frozenset[str]({CapabilityName.TOOL_INSERT, CapabilityName.TOOL_CALLS})
 
 RunFrame = AgentAck | AgentManifest | AgentData | AgentComplete
+
+
+# So long ``call_many`` waits for a device that may not keep ids; other calls are sent meanwhile.
+LATE_AFTER_S: Final = 0.5
+
+
+class RepeatedCall(Enum):
+    """Fate of a call whose id ``call_many`` may have sent before on the same connection."""
+
+    SENT = "sent"  # a device that keeps ids gets it each time
+    AWAITED = "awaited"  # the device may be at work on it still
+    ANSWERED = "answered"  # it returns that answer
 
 
 class RoundTrip(NamedTuple):
@@ -151,7 +164,10 @@ class DeviceLink(Protocol):
 
     @property
     def answered_at(self) -> float:
-        """Moment of the device's last answer to a call of any sender, in monotonic seconds; -inf: none."""
+        """Moment of the device's last answer to a call of any sender, in monotonic seconds; -inf: none.
+
+        An answer to no call of this connection does not count.
+        """
         ...
 
     def can(self, capability: str) -> bool:
@@ -177,8 +193,11 @@ class DeviceLink(Protocol):
         The deadlines count from the device's last answer to any call, if that is later than the sending.
 
         A device that can take several calls in a frame gets one frame; the calls' texts fit into it
-        (``batches_of``). A device that may not keep the ids of calls gets none again that it has answered on
-        its connection.
+        (``batches_of``).
+
+        A device that may not keep the ids of calls gets none again that it has answered on its connection,
+        and none before its deadline. There it counts from the last answer to a call that was sent before.
+        This method waits LATE_AFTER_S at most for such a device; see ``repeat_of`` for the others.
 
         Returns:
             For each call the answer, or CallTimedOut, LinkLost or DeviceSlow, as ``call`` raises them.
@@ -186,6 +205,10 @@ class DeviceLink(Protocol):
         Raises:
             CallUnsupported, CallNotGranted, TooManyCalls, DeviceSlow, LinkLost: nothing was sent.
         """
+        ...
+
+    def repeat_of(self, call_id: str) -> RepeatedCall:
+        """Return what ``call_many`` would do with the call of this id now."""
         ...
 
     def open_run(self, frame: AgentRun) -> AbstractAsyncContextManager[RunStream]:

@@ -4,13 +4,13 @@ import math
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 import anyio
 import msgspec
 
 from hub.base.call_coalescer import CallCoalescer
-from hub.links.device_link import IDEMPOTENT, DeviceLink
+from hub.links.device_link import IDEMPOTENT, DeviceLink, RepeatedCall
 from hub.runs.found_items import CallPayload
 from protocol.capabilities import CapabilityName
 from protocol.frame import MAX_BATCH_CALLS, MAX_BATCH_CHARACTERS, ErrorBody
@@ -24,19 +24,40 @@ BATCHES_IN_FLIGHT = 2  # per run: the hub writes the answers to one while the de
 # together half of a device's limit, so that other calls get through
 SINGLE_CALLS: Final = 16  # in a batch of a device that takes one call in a frame; old ones have 64 at most
 _CHARACTERS_AROUND: Final = 1_000  # of a call beside its payload: ids, names, numbers
-# All times begin anew with each answer of the device: it may do one call after the other. After so long a
-# call is sent again with its id.
+# All times begin anew with each answer of the device, of one that may not keep ids with each answer to a call
+# that was sent before: it may do one call after the other. After so long a call is sent again with its id.
 CALL_TIMEOUT_MS = 30_000
 # Then the run sends no further call, so that the device is free for other runs. The next run sends them, or
 # takes an answer that has come on the same connection.
 MAX_SILENT_MS = 90_000
 # A connection loses answers if a batch has some and lacks others. A device that keeps ids gets the calls of
 # this run again sooner then, each time after four times as long.
-LOSSY_TIMEOUT_MS = 2_000
+LOSSY_TIMEOUT_MS = 1_000
+AT_ONCE_S: Final = 1.0  # so soon a device answers a repeated call if it had not begun it late
+
+
+class Pace(NamedTuple):
+    """Number of calls that a device has open that may not keep ids, and of those sent at once.
+
+    After *timeout_ms* they are sent again.
+
+    Those that have no answer when the connection ends may be done twice.
+    """
+
+    most_open: int
+    at_once: int
+    timeout_ms: int
+
+
+CAREFUL: Final = Pace(most_open=2, at_once=1, timeout_ms=CALL_TIMEOUT_MS)
+# It answered at once what it was sent again, so the first answer is lost, and more may be.
+LOSSY: Final = Pace(most_open=256, at_once=SINGLE_CALLS, timeout_ms=8_000)
 
 
 class SentCall:
-    """Call of a window. *sends*: how often it was sent in this execution, first at the moment *sent_from*.
+    """Call of a window. *sends*: how often it was sent in this execution.
+
+    *sent_from*, *sent_at*: moments of its first and its newest sending.
 
     *refusal*: the newest answer, if the device may answer differently. *is_of_whole*: nothing is missing of
     its unit. *is_marked*: its plan marked it as sent, just now. *is_withdrawn*: the task that delivers its
@@ -53,6 +74,7 @@ class SentCall:
         "payload",
         "refusal",
         "sends",
+        "sent_at",
         "sent_from",
     )
 
@@ -63,15 +85,60 @@ class SentCall:
         self.payload = msgspec.convert(call.payload, CallPayload)
         self.sends = 0
         self.sent_from = math.inf
+        self.sent_at = -math.inf
         self.refusal: ErrorBody | None = None
         self.is_waiting = True
         self.is_done = self.is_withdrawn = False
 
-    def timeout_ms(self, *, is_lossy: bool) -> int:
-        """Return how long the next sending is awaited, at most."""
-        if is_lossy:
-            return LOSSY_TIMEOUT_MS << 2 * self.sends
-        return CALL_TIMEOUT_MS if self.sends < 2 else MAX_SILENT_MS
+
+class LateCalls:
+    """Calls to a device that may not keep ids, which had no answer within a moment.
+
+    They are sent again when their own time is over. Meanwhile they give their place to the next calls, so
+    that many lost answers take no longer than one.
+    """
+
+    def __init__(self) -> None:
+        self.pace = CAREFUL
+        self._late: list[SentCall] = []
+        self._open: set[SentCall] = set()  # sent, or about to be, without an answer
+
+    def next_batch(self, link: DeviceLink, fresh: deque[SentCall], *, is_winding_up: bool) -> list[SentCall]:
+        """Take late calls that are answered or whose time is over, else fresh ones, else await a late one.
+
+        A run that winds up awaits what was sent, and sends nothing.
+        """
+        self._open = {call for call in self._open if not (call.is_done or call.is_withdrawn)}
+        repeats = {call: link.repeat_of(call.call.call_id) for call in self._late}
+        ready = {RepeatedCall.ANSWERED} if is_winding_up else {RepeatedCall.ANSWERED, RepeatedCall.SENT}
+        batch = [call for call, repeat in repeats.items() if repeat in ready][: self.pace.at_once]
+        if not batch and not is_winding_up:
+            # What was sent twice holds up no other: a device may answer all calls but some.
+            open = sum(call.sends < 2 for call in self._open)
+            most = min(self.pace.at_once, self.pace.most_open - open)
+            batch = [fresh.popleft() for _ in range(min(most, len(fresh)))]
+            self._open.update(batch)
+        if not batch:
+            batch = [call for call, repeat in repeats.items() if repeat is RepeatedCall.AWAITED][:1]
+        self._late = [call for call in self._late if call not in batch]
+        return batch
+
+    def put_back(self, call: SentCall, fresh: deque[SentCall]) -> None:
+        """Return a call that has no answer yet, and may be unsent."""
+        if call.sends:
+            self._late.append(call)
+        else:
+            self._open.discard(call)
+            fresh.appendleft(call)
+
+    def note_answer(self, call: SentCall, now: float) -> None:
+        """Note what an answer tells of those that are missing."""
+        if call.sends > 1 and now - call.sent_at < AT_ONCE_S:
+            self.pace = LOSSY
+
+    def withdraw(self) -> None:
+        """Forget the calls whose tasks have left."""
+        self._late = [call for call in self._late if not call.is_withdrawn]
 
 
 class Window:
@@ -92,6 +159,7 @@ class Window:
         self.settles = settles
         self.room = BATCHES_IN_FLIGHT
         self.waiting: deque[SentCall] = deque()
+        self.late: LateCalls | None = None  # None: the device keeps ids
         self.is_lossy = False  # the connection loses answers of a device that keeps ids
         self.silent_link: DeviceLink | None = None  # its device has answered no call for MAX_SILENT_MS
         self.unanswered: set[SentCall] = set()  # open calls that were awaited in vain
@@ -123,10 +191,19 @@ class Window:
             # Others may have been written since the plan counted the calls before it.
             self._planned = max(before, self._planned or 0) + plan.calls
 
-    def next_batch(self, link: DeviceLink) -> list[SentCall]:
-        """Take the next calls that fit into one frame: at least one, and no more than the device takes."""
-        batch: list[SentCall] = []
-        most = most_in_batch(link)
+    def next_batch(self, link: DeviceLink, *, is_winding_up: bool = False) -> list[SentCall]:
+        """Take the next calls that fit into one frame, and no more than the device takes.
+
+        A run that winds up sends none.
+        """
+        if not is_idempotent(link):
+            self.late = self.late or LateCalls()
+            batch = self.late.next_batch(link, self.waiting, is_winding_up=is_winding_up)
+            for call in batch:
+                call.is_waiting = False
+            return batch
+        batch = []
+        most = 0 if is_winding_up else most_in_batch(link)
         room = MAX_BATCH_CHARACTERS
         while self.waiting and len(batch) < most:
             if batch and (batch[0].sends == 0) != (self.waiting[0].sends == 0):
@@ -144,10 +221,28 @@ class Window:
         What was sent twice waits behind the others: a device may answer all calls but some.
         """
         for sending in reversed(batch):
-            if not (sending.is_done or sending.is_withdrawn):
-                sending.is_waiting = True
+            if sending.is_done or sending.is_withdrawn:
+                continue
+            sending.is_waiting = True
+            if self.late is not None:
+                self.late.put_back(sending, self.waiting)
+            else:
                 put = self.waiting.appendleft if sending.sends < 2 else self.waiting.append
                 put(sending)
+
+    def timeout_ms(self, call: SentCall) -> int:
+        """Return how long the newest sending of a call is awaited, at most."""
+        if self.is_lossy:
+            return LOSSY_TIMEOUT_MS << 2 * (call.sends - 1)
+        if call.sends > 2:
+            return MAX_SILENT_MS
+        return CALL_TIMEOUT_MS if self.late is None else self.late.pace.timeout_ms
+
+    def note_sent(self, call: SentCall, now: float) -> None:
+        """Note that a call is sent now."""
+        call.sends += 1
+        call.sent_at = now
+        call.sent_from = min(call.sent_from, now)
 
     def silent_ms(self, link: DeviceLink, now: float) -> float:
         """Return how long unanswered calls have been open since the device's last answer."""
@@ -158,8 +253,11 @@ class Window:
         """Note whether the connection loses answers, and whether its device is silent."""
         answered = {sending for sending, outcome in outcomes.items() if isinstance(outcome, Answer)}
         if answered and not self.unanswered.isdisjoint(outcomes):
-            self.is_lossy = not IDEMPOTENT.isdisjoint(link.capabilities)
+            self.is_lossy = self.late is None
         self.unanswered -= answered
+        if self.late is not None:
+            for call in answered:
+                self.late.note_answer(call, now)
         if self.silent_ms(link, now) >= MAX_SILENT_MS:
             self.silent_link = link
 
@@ -170,6 +268,8 @@ class Window:
             sending.is_withdrawn = True
         if any(sending.is_waiting and not sending.is_done for sending in calls):
             self.waiting = deque(sending for sending in self.waiting if not sending.is_withdrawn)
+            if self.late is not None:
+                self.late.withdraw()
 
     def notify(self) -> None:
         """Wake all tasks that wait for a change."""
@@ -182,12 +282,17 @@ def _characters(sending: SentCall) -> int:
     return _CHARACTERS_AROUND + len(msgspec.json.encode(sending.payload).decode())
 
 
+def is_idempotent(link: DeviceLink) -> bool:
+    """Return True if the device says that it keeps the ids of calls with their answers."""
+    return not IDEMPOTENT.isdisjoint(link.capabilities)
+
+
 def most_in_batch(link: DeviceLink) -> int:
     """Return the number of calls that the device takes at once.
 
     It is 1 for a device that may not keep ids: each answer is stored at once, so that the end of a connection
     leaves few calls that may have been done.
     """
-    if IDEMPOTENT.isdisjoint(link.capabilities):
+    if not is_idempotent(link):
         return 1
     return MAX_BATCH_CALLS if CapabilityName.TOOL_CALLS in link.capabilities else SINGLE_CALLS

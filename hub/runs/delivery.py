@@ -12,6 +12,7 @@ cost nothing then.
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from itertools import accumulate
 from typing import Any, Final, TypeVar
@@ -31,7 +32,7 @@ from hub.base.toml.limits import Limits
 from hub.connectors.connector import Message
 from hub.document import Document
 from hub.extraction.items import Extraction, Notes
-from hub.links.device_link import ALWAYS_ACTIONS, DeviceLink
+from hub.links.device_link import ALWAYS_ACTIONS, DeviceLink, RepeatedCall
 from hub.runs.call_window import BATCHES_IN_FLIGHT, MAX_SILENT_MS, SentCall, Window, most_in_batch
 from hub.runs.found_items import CallPayload, found_items, frame_of
 from hub.runs.interrupt import Interrupt
@@ -311,8 +312,9 @@ class ItemDelivery:
         try:
             await anyio.lowlevel.checkpoint()  # calls of units that were planned with this one
             while left := [sending for sending in mine if not sending.is_done]:
-                if not interrupt.is_winding_up and window.room and window.waiting:
-                    await self._send_next(link, order, window, interrupt)
+                winds_up = interrupt.is_winding_up
+                if window.room and (batch := window.next_batch(link, is_winding_up=winds_up)):
+                    await self._send_next(link, order, window, batch, interrupt)
                 elif interrupt.is_winding_up and all(sending.is_waiting for sending in left):
                     return False
                 else:
@@ -324,10 +326,15 @@ class ItemDelivery:
             window.withdraw(mine)
 
     async def _send_next(
-        self, link: DeviceLink, order: RunOrder, window: Window, interrupt: Interrupt
+        self,
+        link: DeviceLink,
+        order: RunOrder,
+        window: Window,
+        batch: Sequence[SentCall],
+        interrupt: Interrupt,
     ) -> None:
-        """Send the next batches, as long as all calls are answered."""
-        batch = left = window.next_batch(link)
+        """Send a batch and those after it, as long as all calls are answered."""
+        left = batch
         try:
             while left:
                 window.room -= 1
@@ -355,7 +362,7 @@ class ItemDelivery:
         batch: Sequence[SentCall],
         interrupt: Interrupt,
     ) -> tuple[list[SentCall], list[SentCall]]:
-        """Send calls once, and settle those that are answered for good.
+        """Send calls once, or await those that were sent, and settle those that are answered for good.
 
         Returns:
             The others; if there are none, the next batch: its calls are marked as sent with these answers.
@@ -363,30 +370,25 @@ class ItemDelivery:
         given_up = [sending for sending in batch if not self._may_send(sending, window, link)]
         window.unanswered.difference_update(given_up)
         settled = [_unknown(call) for call in given_up]
-        # Committed before the send: SENT only means that a call may have been sent.
-        marked = {sending.call.call_id for sending in batch if sending.is_marked}
-        ids = [sending.call.call_id for sending in batch if sending not in given_up and not sending.is_marked]
-        if ids:
-            held = order.held(RunState.RUNNING)
-            marked.update(await self._store.write(mark_sent, held, ids, at=now_ms(self._clock)))
-        for sending in batch:  # the owner rejected the others meanwhile
-            sending.is_marked = False
-            sending.is_done = sending not in given_up and sending.call.call_id not in marked
-        asked = [sending for sending in batch if sending.call.call_id in marked]
-        left: list[SentCall] = []
+        left = [sending for sending in batch if sending not in given_up]
+        fresh = [sending for sending in left if _is_to_send(sending, link)]
+        await self._mark(order, fresh)
+        asked = [sending for sending in left if not sending.is_done]
+        left = []
         done = list(given_up)
         lost: LinkLost | None = None
         began = self._clock.monotonic()
-        with window.settles.expected():
+        for sending in asked:
+            if sending in fresh or not sending.sends:
+                window.note_sent(sending, began)
+        # What is awaited for long holds up no answer of the others.
+        with window.settles.expected() if fresh else nullcontext():
             answers = await self._ask(link, order, window, asked)
         for sending, answer in zip(asked, answers, strict=True):
-            if isinstance(answer, LinkLost):  # it ends each task of the window, and counts for none of them
+            if isinstance(answer, LinkLost):  # it ends each task of the window
                 left.append(sending)
                 lost = answer
-                continue
-            sending.sends += 1
-            if isinstance(answer, DeliveryError):
-                sending.sent_from = min(sending.sent_from, began)
+            elif isinstance(answer, DeliveryError):
                 sending.refusal = None
                 window.unanswered.add(sending)
                 left.append(sending)
@@ -411,8 +413,22 @@ class ItemDelivery:
             raise lost
         return [sending for sending in left if not sending.is_withdrawn], following
 
+    async def _mark(self, order: RunOrder, batch: Sequence[SentCall]) -> None:
+        """Mark calls as sent, except for those that their plan or the answers before have marked."""
+        # Committed before the send: SENT only means that a call may have been sent.
+        unmarked = [sending for sending in batch if not sending.is_marked]
+        for sending in batch:
+            sending.is_marked = False
+        if unmarked:
+            ids = [sending.call.call_id for sending in unmarked]
+            held = order.held(RunState.RUNNING)
+            marked = await self._store.write(mark_sent, held, ids, at=now_ms(self._clock))
+            for sending in unmarked:  # the owner rejected the others meanwhile
+                sending.is_done = sending.call.call_id not in marked
+
     def _may_send(self, sending: SentCall, window: Window, link: DeviceLink) -> bool:
-        return link is not window.silent_link and sending.sends < self._max_sends
+        is_over = sending.sends >= self._max_sends and _is_to_send(sending, link)
+        return link is not window.silent_link and not is_over
 
     async def _ask(
         self, link: DeviceLink, order: RunOrder, window: Window, batch: Sequence[SentCall]
@@ -426,7 +442,7 @@ class ItemDelivery:
                 sending.payload,
                 run_id=order.run_id,
                 agent_id=order.agent_id,
-                deadline_ms=math.ceil(min(left_ms, sending.timeout_ms(is_lossy=window.is_lossy))),
+                deadline_ms=math.ceil(min(left_ms, window.timeout_ms(sending))),
             )
             for sending in batch
         ]
@@ -494,6 +510,11 @@ class ItemDelivery:
             self._metrics.limits_reached.labels("call_sends").inc(given_up)
         if failed:
             raise failed[0]
+
+
+def _is_to_send(sending: SentCall, link: DeviceLink) -> bool:
+    """Return False if the answer to a call is there or awaited, of a device that may not keep its id."""
+    return link.repeat_of(sending.call.call_id) is RepeatedCall.SENT
 
 
 def _with_room(unit: UnitToPlan, window: Window, link: DeviceLink | None) -> UnitToPlan:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import anyio
 import anyio.lowlevel
 
-from hub.links.device_link import ALWAYS, RoundTrip, RunFrame
+from hub.links.device_link import ALWAYS, RepeatedCall, RoundTrip, RunFrame
 from protocol.errors import CallTimedOut, DeliveryError, DeviceSlow, LinkLost
 from protocol.frame import Frame
 from protocol.handshake import Client
@@ -85,6 +85,9 @@ class FakeLink:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def repeat_of(self, call_id: str) -> RepeatedCall:
+        return RepeatedCall.SENT
 
     async def call_many(self, frames: Sequence[ToolCall]) -> list[Answer | DeliveryError]:
         async def outcome(frame: ToolCall) -> Answer | DeliveryError:

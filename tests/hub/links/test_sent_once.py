@@ -7,6 +7,7 @@ import pytest
 
 from hub.links import connection
 from hub.links.connection import MAX_STORED_BYTES
+from hub.links.device_link import LATE_AFTER_S, RepeatedCall
 from protocol.errors import CallTimedOut, DeliveryError
 from protocol.tool_calls import Answer
 from tests.hub.links.test_batches import asking
@@ -45,10 +46,47 @@ async def test_call_is_sent_again_after_the_deadline_and_settled_by_the_first_an
         assert isinstance(outcomes[0], CallTimedOut)
         async with asking(port, "c-1", wait_ms=LONG_MS) as outcomes:
             assert (await device.hear())["id"] == "c-1"
-            await port.clock.pass_time(9.5)
             await device.say(type="tool_result", id="c-1", result={"row": "r-1"})
         assert outcomes == [ROW]
         await has_nothing_else(port, device)
+
+
+# Calls that are sent one after the other, those of them that are answered after 20 s, and those that are
+# due at 31 s: others count from an answer to a call before them.
+ORDERS = {
+    "none answered": ("", "c-1 c-2 c-3"),
+    "first answered": ("c-1", ""),
+    "second answered": ("c-2", "c-1"),
+    "last answered": ("c-3", "c-1 c-2"),
+    "answer to no call": ("c-4", "c-1 c-2 c-3"),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+async def test_deadline_begins_anew_with_the_answer_to_a_call_that_was_sent_before(
+    port: Port, order: str
+) -> None:
+    answered, due = ORDERS[order]
+    async with port.device() as device:
+        link = port.link()
+        for id in ("c-1", "c-2", "c-3"):
+            async with asking(port, id) as outcomes:
+                await device.hear()
+                await port.clock.pass_time(LATE_AFTER_S + 0.5)
+            assert isinstance(outcomes[0], CallTimedOut)
+            assert link.repeat_of(id) is RepeatedCall.AWAITED
+        await port.clock.pass_time(17.0)
+        answered_at = link.answered_at
+        if answered:
+            await device.say(type="tool_result", id=answered, result={"row": "r-1"})
+            await until(lambda: port.count("hub_frames_total", direction="in", type="tool_result") == 1)
+        assert (link.answered_at > answered_at) is (answered in ("c-1", "c-2", "c-3"))
+        await port.clock.pass_time(13.0)
+        repeats = {id: link.repeat_of(id) for id in ("c-1", "c-2", "c-3")}
+        assert [id for id, repeat in repeats.items() if repeat is RepeatedCall.SENT] == due.split()
+        assert [id for id, repeat in repeats.items() if repeat is RepeatedCall.ANSWERED] == (
+            [answered] if answered in repeats else []
+        )
 
 
 async def test_repeated_call_waits_for_the_answer_while_the_sending_of_another_caller_is_awaited(

@@ -12,10 +12,11 @@ import pytest
 from hub.runs import delivery
 from hub.runs.call_window import MAX_SILENT_MS
 from hub.runs.delivery import MAX_SENDS
+from hub.runs.interrupt import Interrupt
 from protocol.errors import ErrorCode
 from protocol.frame import MAX_RESULT_BYTES
 from protocol.ids import DeviceId
-from protocol.lifecycles import RunOutcome
+from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage.agents.agents import AgentRow
 from storage.runs.runs import RunRow
 from storage.store import Store
@@ -108,12 +109,12 @@ class Play:
     def __init__(self, bench: Bench, port: Port, device: Device) -> None:
         self.bench, self.port, self.device = bench, port, device
 
-    async def run(self) -> tuple[RunRow, float]:
+    async def run(self, interrupt: Interrupt | None = None) -> tuple[RunRow, float]:
         """Execute a run; return it and the seconds that it took."""
         began = self.bench.clock.monotonic()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._pass_time)
-            run = await self.bench.run()
+            run = await self.bench.run(interrupt)
             tasks.cancel_scope.cancel()
         return run, self.bench.clock.monotonic() - began
 
@@ -172,21 +173,17 @@ def files_of(sizes: Sequence[int]) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("sizes", [(1,), (39,), (13, 25, 1)], ids=str)
+@pytest.mark.parametrize("sizes", [(1,), (240,), (20,) * 12], ids=str)
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("age", AGES)
 async def test_lost_answers_double_no_row_and_lengthen_a_run_by_a_minute_at_most(
     store: Store, agent: AgentRow, age: str, loss: str, sizes: Sequence[int]
 ) -> None:
-    longest_s = MAX_LONGER_S
-    if LOSSES[loss] is EACH_FIRST and age not in WITH_IDS:  # one after the other, each after 30 s
-        sizes = [-(-size // 5) for size in sizes]
-        longest_s = 30.5 * sum(sizes)
     async with playing(store, agent, files_of(sizes), LOSSES[loss], AGES[age]) as play:
         run, took_s = await play.run()
         assert (run.outcome, run.errors, run.items_created) == (RunOutcome.SUCCESS, (), sum(sizes))
         assert [*play.device.rows.values()] == [1] * sum(sizes)
-        assert took_s <= (0.0 if loss == "no answer" else longest_s + TICKS_S)
+        assert took_s <= (0.0 if loss == "no answer" else MAX_LONGER_S)
 
 
 @pytest.mark.parametrize("age", AGES)
@@ -277,6 +274,25 @@ async def test_device_that_does_one_call_after_the_other_gets_each_call_once(
         run, took_s = await play.run()
         assert (run.outcome, [*play.device.answers.values()]) == (RunOutcome.SUCCESS, [1] * 25)
         assert took_s <= 25 * takes_s + TICKS_S
+
+
+@pytest.mark.parametrize("age", AGES)
+async def test_run_that_winds_up_awaits_what_was_sent_and_sends_nothing(
+    store: Store, agent: AgentRow, age: str
+) -> None:
+    async with playing(store, agent, files_of((200,)), NONE, AGES[age]) as play:
+        play.device.takes_s, play.device.is_serial = 4.0, True
+        interrupt = Interrupt()
+
+        async def stop() -> None:
+            await until(lambda: bool(play.device.unanswered))
+            interrupt.stop(RunEvent.CANCELLED, "enough", grace_s=3_600)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stop)
+            run, _ = await play.run(interrupt)
+        assert (run.state, play.device.unanswered) == (RunState.CANCELLED, set())
+        assert run.items_created == play.device.rows.total() < 200
 
 
 async def test_device_without_ids_has_a_row_twice_for_a_lost_answer_alone(
