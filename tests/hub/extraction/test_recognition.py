@@ -14,7 +14,7 @@ from tests.support.families import each
 
 BERLIN = ZoneInfo("Europe/Berlin")
 WRITTEN = datetime(2026, 11, 28, 9, tzinfo=UTC)
-# Lines of notes and mails in five languages that are not read, and the days of their figures and months.
+# Lines of notes and mails in six languages that are not read, and the days of their figures and months.
 LINES = [
     (code, line, frozenset(filter(None, days.split(","))))
     for code, line, days in (
@@ -46,7 +46,7 @@ def test_line_of_an_unread_language_has_no_day_of_another_languages_word(
     assert days_in("a.txt", f"{line}\n") <= days
 
 
-@each("code", ["cs", "it", "nl", "pl", "pt"])
+@each("code", ["cs", "is", "it", "nl", "pl", "pt"])
 def test_file_in_an_unread_language_is_recognized_and_has_no_day_of_another_languages_word(code: str) -> None:
     lines = [(line, days) for language, line, days in LINES if language == code]
     text = "".join(f"- [ ] {line}\n" for line, _ in lines)
