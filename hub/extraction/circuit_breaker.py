@@ -96,7 +96,9 @@ class Breaker:
         if self.circuit is Circuit.OPEN and isinstance(self.error, ModelExhausted):
             known = self.error
             left_s = None if known.retry_after_s is None else self.wait_s
-            raise ModelExhausted(str(known), reason=known.reason, retry_after_s=left_s)
+            raise ModelExhausted(
+                str(known), reason=known.reason, retry_after_s=left_s, is_known=True, observed=known.observed
+            )
 
     def _next_wait_s(self) -> float:
         wait_s = OPEN.delay(self._openings, 1.0)

@@ -71,7 +71,7 @@ MAX_TRIES: Final = 6  # with the backoff below, about half a minute of failures 
 MAX_SILENCES: Final = 2  # of these tries without an answer in time, while others get one
 CONTROL_TRIES: Final = 3
 MAX_REFUSALS: Final = 9  # of one question by a rate limit, each followed by a wait
-MAX_RETRY_AFTER_S: Final = 120.0  # for a longer wait, the run pauses
+MAX_RETRY_AFTER_S: Final = 120.0  # for a longer wait, the run pauses, or the text is left to the next run
 
 REACH_S: Final = 8.0  # limit for a person waiting at a screen
 
@@ -436,7 +436,8 @@ class Endpoint:
             ModelExhausted: the account's quota is used up.
             EndpointRefused: the configuration does not fit the endpoint.
         """
-        self.breaker.check_quota()  # the quota may have run out while this question waited
+        if not question.request.is_control:  # which finds out whether it was the quota of one text alone
+            self.breaker.check_quota()  # the quota may have run out while this question waited
         question.spent += Usage(requests=1)
         try:
             reply = await self._post(question)
@@ -602,11 +603,14 @@ class Endpoint:
         question.refusals += 1
         after_s = self._backoff_s(question.refusals) if refusal.after_s is None else refusal.after_s
         question.waited_s += after_s
-        if question.refusals > MAX_REFUSALS or question.waited_s > MAX_RETRY_AFTER_S:
+        is_last = question.refusals > MAX_REFUSALS or question.waited_s > MAX_RETRY_AFTER_S
+        if is_last or question.request.is_control:  # a control may be early: its text has waited already
+            tries = counted(question.refusals, "try")
             raise ModelExhausted(
-                f"{self.name} is at its rate limit after {counted(question.refusals, 'try')} ({refusal})",
+                f"{self.name} is at its rate limit after {tries} ({refusal})",
                 reason="rate_limit",
                 retry_after_s=refusal.after_s,
+                observed=f"{self.name} refused a text in {tries} for a rate limit ({refusal})",
             )
         self.limiter.refused(turn, after_s, refusal.headers)
         self._log_retry(question, after_s, refusal)
@@ -618,9 +622,9 @@ class Endpoint:
         simpler = dialect.within_limit(error.words, question.request.limit)
         simpler = simpler or dialect.after_refusal(error.param)
         if simpler is None:
+            observed = f"the model endpoint {self.place.base_url} refused the request ({dislike})"
             raise ModelRefused(
-                f"the model endpoint {self.place.base_url} refused the request ({dislike}): "
-                f"look at base_url and name in {self.place.table} of hub.toml"
+                f"{observed}: look at base_url and name in {self.place.table} of hub.toml", observed=observed
             )
         self._speak(question, simpler)
         return 0.0
@@ -707,16 +711,25 @@ class Chain:
 def _together(errors: Sequence[ModelError], spent: Usage) -> ModelError:
     """Combine the errors of all endpoints; a known wait takes precedence, because it loses no work."""
     message = "; ".join(str(error) for error in errors)
+    observed = "; ".join(error.observed for error in errors)
     if any(isinstance(error, OddAnswer) for error in errors):
         return OddAnswer(message, spent=spent)
     exhausted = [error for error in errors if isinstance(error, ModelExhausted)]
+    is_known = len(exhausted) == len(errors) and all(error.is_known for error in exhausted)
     limited = [error for error in exhausted if error.reason == "rate_limit"]
     if limited:
         waits = [error.retry_after_s for error in limited if error.retry_after_s is not None]
         soonest_s = min(waits, default=None)
-        return ModelExhausted(message, reason="rate_limit", retry_after_s=soonest_s, spent=spent)
+        return ModelExhausted(
+            message,
+            reason="rate_limit",
+            retry_after_s=soonest_s,
+            is_known=is_known,
+            observed=observed,
+            spent=spent,
+        )
     if any(isinstance(error, ModelUnavailable) for error in errors):
         return ModelUnavailable(message, spent=spent)
     if exhausted:
-        return ModelExhausted(message, reason="billing", spent=spent)
-    return ModelRefused(message, spent=spent)
+        return ModelExhausted(message, reason="billing", is_known=is_known, observed=observed, spent=spent)
+    return ModelRefused(message, observed=observed, spent=spent)

@@ -84,6 +84,7 @@ def meaning_of(
             f"the account behind {place.name} has no quota left ({reason}): look at its plan "
             f"and billing, or name another model in {place.table} of hub.toml",
             reason="billing",
+            observed=f"{place.name} refused a text for lack of quota ({reason})",
         )
     if status == 429 or status in _RETRIED or status >= 500:
         wait = retry_after(headers, now)
@@ -93,21 +94,18 @@ def meaning_of(
         return EndpointError(reason, after_s=after_s, is_answer=status < 300)
     words = f"; it says: {error.words}" if error.words else ""
     if status in (401, 403):
-        return EndpointRefused(
-            f"the model endpoint {place.base_url} refused our key (HTTP {status}): "
-            f"correct api_key in {place.table} of hub.toml{words}"
-        )
-    if 300 <= status < 400:
-        return EndpointRefused(
-            f"the model endpoint {place.base_url} sends us elsewhere (HTTP {status}), "
-            f"and redirects are not followed: correct base_url in {place.table} of hub.toml"
-        )
-    if status == 404:
-        return EndpointRefused(
-            f"the model endpoint {place.base_url} has no model {place.name!r} (HTTP 404): "
-            f"correct name or base_url in {place.table} of hub.toml{words}"
-        )
-    return UnsupportedParameter(error)
+        what, wrong = "refused our key", "api_key"
+    elif 300 <= status < 400:
+        what, wrong, words = "sends us elsewhere", "base_url", "; redirects are not followed"
+    elif status == 404:
+        what, wrong = f"has no model {place.name!r}", "name or base_url"
+    else:
+        return UnsupportedParameter(error)
+    what = f"the model endpoint {place.base_url} {what}"
+    return EndpointRefused(
+        f"{what} (HTTP {status}): correct {wrong} in {place.table} of hub.toml{words}",
+        observed=f"{what} ({reason})",
+    )
 
 
 class TryEnd(StrEnum):

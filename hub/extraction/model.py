@@ -217,12 +217,22 @@ class Models(msgspec.Struct, frozen=True):
 
 
 class ModelError(HubError):
-    """Failure of a model. *spent* is the usage nonetheless; *hint* what to do, if it is known."""
+    """Failure of a model. *spent* is the usage nonetheless; *hint* what to do, if it is known.
+
+    *observed*: the message without what is true only if the endpoint treats all texts so.
+    """
 
     def __init__(
-        self, message: str, *, spent: Usage | None = None, code: ErrorCode | None = None, hint: str = ""
+        self,
+        message: str,
+        *,
+        observed: str = "",
+        spent: Usage | None = None,
+        code: ErrorCode | None = None,
+        hint: str = "",
     ) -> None:
         super().__init__(message)
+        self.observed = observed or message
         self.hint = hint
         self.spent = spent or Usage()
         self.code = code or self.code
@@ -238,7 +248,8 @@ class ModelExhausted(ModelError):
     """Used-up quota: a run pauses and keeps its work.
 
     *retry_after_s* is the wait that the endpoint requested; ``None`` if it did not (``billing`` never does).
-    For a ``budget``, which is the hub's own, it is the time until the end of the day.
+    For a ``budget``, which is the hub's own, it is the time until the end of the day. *is_known*: that of
+    another question, so that this one was not sent.
     """
 
     code = ErrorCode.MODEL_EXHAUSTED
@@ -249,10 +260,13 @@ class ModelExhausted(ModelError):
         *,
         reason: Literal["rate_limit", "billing", "budget"],
         retry_after_s: float | None = None,
+        is_known: bool = False,
+        observed: str = "",
         spent: Usage | None = None,
     ) -> None:
-        super().__init__(message, spent=spent)
+        super().__init__(message, observed=observed, spent=spent)
         self.reason = reason
+        self.is_known = is_known
         self.retry_after_s = retry_after_s
 
 

@@ -8,7 +8,7 @@ that were in flight are repeated. Every token is counted once, including those o
 import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import Final
 
 import anyio
@@ -31,7 +31,7 @@ from hub.extraction.model import (
 from hub.extraction.transcription import Recording, recording_of
 from hub.runs.batches import MIN_WAIT_S, Batching, BatchPending, Collection
 from hub.runs.budget import Budgets, RunBudget
-from hub.runs.model_gates import ModelGate, ModelGates
+from hub.runs.model_gates import ModelGate, ModelGates, NotRefused
 from hub.runs.run_order import RunOrder
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, RunId
@@ -383,7 +383,9 @@ class RunModel:
         if (collection := self._unit.run.collection) is not None:
             request = msgspec.structs.replace(request, user=str(self._order.user_id))
             return await collection.note(self.name, self.price, self._unit.unit_key, question, request)
-        return await self._ask(question, request, self._unit.run.gate.asking())
+        while True:
+            with suppress(NotRefused):
+                return await self._ask(question, request, self._unit.run.gate.asking(self._unit.unit_key))
 
     async def _ask(
         self, question: str, request: ModelRequest, asking: AbstractAsyncContextManager[None]

@@ -5,6 +5,9 @@ that one has no answer, either; otherwise the fault is that of one text, which f
 closed, no question is asked. Rules still extract items, and runs wait for the rest as rows (PAUSED,
 ``model_away``).
 
+A refusal for a rate limit, for lack of quota or of the access is that of one text likewise. If the question
+about no text is refused, too, or several texts in a row are, a run with a used-up quota pauses.
+
 As long as runs wait, the model's endpoints are probed for their list of models. The waiting runs are in the
 database. The state of a gate is lost in a restart, and the first probe is then made at once.
 """
@@ -20,11 +23,12 @@ from anyio.abc import TaskStatus
 from hub.base.clock import Clock
 from hub.base.log import Channel
 from hub.base.periodic_loop import PeriodicLoop
-from hub.extraction.circuit_breaker import OPEN
+from hub.extraction.circuit_breaker import FAILURES, OPEN
 from hub.extraction.model import (
     LanguageModel,
     ModelError,
     ModelExhausted,
+    ModelRefused,
     ModelRequest,
     Models,
     ModelUnavailable,
@@ -32,6 +36,7 @@ from hub.extraction.model import (
     PromptMessage,
 )
 from protocol.backoff import Backoff
+from protocol.errors import ErrorCode
 
 log = Channel(__name__)
 
@@ -61,6 +66,12 @@ class NotAsked(ModelUnavailable):
     """The gate is closed, or was closed while the question waited: the fault is not that of its text."""
 
 
+class NotRefused(ModelError):
+    """The question waited because of the quota of another text alone: it is asked now."""
+
+    code = ErrorCode.MODEL_EXHAUSTED
+
+
 class ModelGate:
     """Gate in front of one model.
 
@@ -75,18 +86,25 @@ class ModelGate:
         self._answers = 0
         self._asking: set[anyio.CancelScope] = set()
         self._controlling = anyio.Lock()
+        self._refused: set[str] = set()  # texts refused for their quota since the last answer about a text
+        self._is_refused = False  # the question about no text, since the last answer
         self._is_awaited = self._is_released = False
         self._due = 0.0  # monotonic time of the next probe
         self._probes = self._releases = 0  # attempts since the last success, of probes and of questions
 
     @asynccontextmanager
-    async def asking(self) -> AsyncIterator[None]:
+    async def asking(self, unit_key: str = "") -> AsyncIterator[None]:
         """Track one question inside the block; cancel it if the gate closes meanwhile.
+
+        Args:
+            unit_key: of the text that it is about.
 
         Raises:
             NotAsked: the gate is closed, or was closed while the question waited.
+            NotRefused: it was not asked, and may be now.
             ModelUnavailable: neither this question nor the one about no text has an answer.
             ModelExhausted: the question about no text was refused by a rate limit, for example.
+            ModelRefused: the question about no text has no answer, either.
             OddAnswer: the model answers, but not about this text.
         """
         if self.away is not None:
@@ -96,17 +114,22 @@ class ModelGate:
             self._asking.add(scope)
             try:
                 yield
-            except (ModelUnavailable, OddAnswer) as exc:
+            except ModelError as exc:
                 self._asking.discard(scope)
-                if isinstance(exc, ModelUnavailable):
+                is_known = isinstance(exc, ModelExhausted) and exc.is_known
+                if isinstance(exc, ModelExhausted) and not is_known and unit_key not in self._refused:
+                    self._refused.add(unit_key)
+                    if len(self._refused) >= FAILURES:  # the question about no text may be too small a proof
+                        raise
+                if isinstance(exc, ModelUnavailable | ModelExhausted):
                     answers = self._answers  # those before it failed prove nothing
                 others = await self.ask_control(exc, since=answers)
+                if is_known:
+                    raise NotRefused(str(exc), spent=exc.spent) from None
                 kind = OddAnswer if others else ModelUnavailable
-                raise kind(f"{exc}{others}", spent=exc.spent) from None
-            except ModelError:  # a refusal proves that the model answers, and must reach the caller
-                self._answered()
-                raise
+                raise kind(f"{exc.observed}{others}", spent=exc.spent) from None
             else:
+                self._refused.clear()
                 self._answered()
             finally:
                 self._asking.discard(scope)
@@ -125,10 +148,15 @@ class ModelGate:
 
         Raises:
             ModelExhausted: it cannot be known before the endpoint takes questions again.
+            ModelRefused: *error*, without another proof.
         """
         answers = self._answers if since is None else since
         async with self._controlling:
             if self.away is None and self._answers == answers:
+                if isinstance(error, ModelExhausted) and error.is_known:
+                    raise error
+                if isinstance(error, ModelRefused) and self._is_refused:
+                    raise error
                 try:
                     error.spent += (await self._model.answer(CONTROL)).usage
                     self._answered()
@@ -137,6 +165,9 @@ class ModelGate:
                     match exc:
                         case _ if self._answers != answers:  # another question was answered meanwhile
                             pass
+                        case _ if isinstance(error, ModelExhausted | ModelRefused):
+                            self._is_refused = True
+                            raise error from None
                         case ModelExhausted():
                             exc.spent = error.spent
                             raise
@@ -148,6 +179,7 @@ class ModelGate:
 
     def _answered(self) -> None:
         self._answers += 1
+        self._is_refused = False
         self._probes = self._releases = 0
         self.away = None
 

@@ -7,6 +7,7 @@ from hub.extraction.model import (
     Finish,
     ModelAnswer,
     ModelError,
+    ModelExhausted,
     ModelRefused,
     ModelUnavailable,
     OddAnswer,
@@ -68,17 +69,22 @@ OUTCOMES: Final = (
         OddAnswer(f"the model answered with {WORDS}"),
     ),
     Outcome(
-        "HTTP 5xx six times, or nothing in time, while a short question about no text is answered",
-        ErrorCode.MODEL_ANSWER_INVALID,
-        ModelUnavailable(f"the model gave no answer in 6 tries (HTTP 500: {WORDS})"),
-    ),
-    Outcome(
         "prose in place of a list, twice",
         ErrorCode.MODEL_ANSWER_INVALID,
         ModelAnswer(text=WORDS, finish=Finish.WHOLE, usage=_SPENT),
     ),
     Outcome(
-        "another error of the request: 400, 401, 403, 404, 422",
+        "HTTP 5xx six times, or nothing in time, while a short question about no text is answered",
+        ErrorCode.MODEL_ANSWER_INVALID,
+        ModelUnavailable(f"the model gave no answer in 6 tries (HTTP 500: {WORDS})"),
+    ),
+    Outcome(
+        "HTTP 4xx, while that question is answered",
+        ErrorCode.MODEL_ANSWER_INVALID,
+        ModelExhausted(f"the model refused a text (HTTP 402: {WORDS})", reason="billing"),
+    ),
+    Outcome(
+        "HTTP 400, 401, 403, 404 or 422, while that question is not answered",
         ErrorCode.MODEL_REFUSED,
         ModelRefused(f"the model endpoint refused the request (HTTP 400: {WORDS})"),
     ),

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from hub.extraction.endpoint import MAX_TRIES, Chain
+from hub.extraction.endpoint import MAX_REFUSALS, MAX_TRIES, Chain
 from hub.runs.failures import explain
 from protocol.lifecycles import RunOutcome, RunState
 from storage.runs.runs import RunRow
@@ -70,6 +70,10 @@ SAID = {
     "endless": f"gave no answer in 2 tries (no whole answer within {TRY_S} s; timeout_s in [model]",
     "408": "gave no answer in 6 tries (HTTP 408",
     "413": "refused the request (HTTP 413",
+    "429 of this text": "for a rate limit (HTTP 429 rate_limit_exceeded: Rate limit reached), though",
+    "429 of a quota": "for lack of quota (HTTP 429 insufficient_quota: the oracle was told to say",
+    "402": "for lack of quota (HTTP 402 payment_required: Insufficient credits), though",
+    "403": "for lack of quota (HTTP 403 insufficient_quota",
     "429": "on tokens per min (TPM): Limit 300, Requested 700.; the model's context is too small",
     "500, asks": "gave no answer in 1 try (HTTP 500",
     "500": "gave no answer in 6 tries (HTTP 500",
@@ -77,8 +81,9 @@ SAID = {
     "503": "gave no answer in 6 tries (HTTP 503",
     "999": "gave no answer in 6 tries (HTTP 999: beyond all numbers)",
     "400": "refused the request (HTTP 400",
-    "401": "refused our key (HTTP 401)",
-    "307": "sends us elsewhere (HTTP 307)",
+    "401": "refused our key (HTTP 401",
+    "404": "has no model 'oracle' (HTTP 404",
+    "307": "sends us elsewhere (HTTP 307",
     "": NO_JSON,
 }
 
@@ -115,12 +120,29 @@ async def test_answer_without_a_text_fails_one_file_alone_in_words_about_the_ans
     runs, found, said, tries = await run_over_five(UNREADABLE[name])
     assert found == OTHERS
     assert [(run.outcome, run.units_failed) for run in runs] == [(RunOutcome.PARTIAL, 1)]
-    assert tries <= MAX_TRIES
+    assert tries <= (MAX_REFUSALS + 1 if "of this text" in name else MAX_TRIES)
     assert next(words for begin, words in SAID.items() if name.startswith(begin)) in said
 
 
-async def test_endpoint_with_odd_answers_about_all_texts_lets_the_run_wait() -> None:
-    oracle = OddOracle(UNREADABLE["choices: empty"], word="")
+@pytest.mark.parametrize(
+    ("name", "word", "tries", "why"),
+    [
+        ("choices: empty", "", 13, "answered with an empty list of choices"),
+        ("429 of this text", "", 10, "at its rate limit after 9 tries (HTTP 429"),
+        ("429 of this text, asks for a second", "", 11, "at its rate limit after 10 tries (HTTP 429"),
+        ("429 of this text, asks for a minute", "", 4, "at its rate limit after 3 tries (HTTP 429"),
+        ("429 of this text, asks for an hour", "", 2, "at its rate limit after 1 try (HTTP 429"),
+        ("429 of a quota", "", 2, "has no quota left (HTTP 429"),
+        ("402", "", 2, "has no quota left (HTTP 402"),
+        ("403 of a quota", "", 2, "has no quota left (HTTP 403"),
+        ("429 of this text, asks for an hour", "by 2026", 5, "at its rate limit after 1 try (HTTP 429"),
+        ("402", "by 2026", 5, "has no quota left (HTTP 402"),
+    ],
+)
+async def test_endpoint_with_odd_answers_about_all_texts_lets_the_run_wait(
+    name: str, word: str, tries: int, why: str
+) -> None:
+    oracle = OddOracle(UNREADABLE[name], word=word)
     async with anyio.create_task_group() as tasks:
         await tasks.start(oracle.serve)
         endpoint = model_at(oracle.base_url, clock=HastyClock(0.0))
@@ -129,8 +151,10 @@ async def test_endpoint_with_odd_answers_about_all_texts_lets_the_run_wait() -> 
             bench.connect(runs=folder(**FILES))
             run = await bench.run()
         tasks.cancel_scope.cancel()
-    assert (run.state, run.units_failed) == (RunState.PAUSED, 0)
-    assert "answered with an empty list of choices" in (run.reason or "")
+    is_text_alone = bool(word)  # the question about no text is small enough to be answered
+    assert (run.state, run.units_failed) == (RunState.PAUSED, 2 if is_text_alone else 0)
+    assert oracle.asked_odd <= tries
+    assert why in (run.reason or "")
 
 
 class CrowdedOracle(Oracle):

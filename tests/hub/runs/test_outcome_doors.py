@@ -8,6 +8,7 @@ from hub.extraction.model import ModelAnswer, ModelError, ModelRequest
 from hub.health import work
 from hub.runs.failures import explain
 from hub.runs.model_gates import CONTROL
+from protocol.errors import ErrorCode
 from storage.agents.agents import AgentRow
 from storage.runs.units import find_unit
 from storage.store import Store
@@ -23,7 +24,7 @@ class Sayer(KeywordModel):
         self.outcome = outcome
 
     async def answer(self, request: ModelRequest) -> ModelAnswer:
-        if request == CONTROL:
+        if request == CONTROL and self.outcome.code is not ErrorCode.MODEL_REFUSED:
             return await super().answer(request)
         if isinstance(self.outcome.answer, ModelError):
             raise self.outcome.answer

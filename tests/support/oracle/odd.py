@@ -98,6 +98,12 @@ def endless(content: bytes = b"", drip: bytes = b"") -> Odd:
     return lambda body: HttpResponse(content, drip=drip)
 
 
+def limited(*after_s: int) -> Odd:
+    """Refuse for a rate limit, with the wait that is requested, if one is given."""
+    headers = [("Retry-After", str(seconds)) for seconds in after_s]
+    return lambda body: refusal(429, "rate_limit_exceeded", *headers, message="Rate limit reached")
+
+
 def _content(body: Body) -> str:
     return str(body["choices"][0]["message"]["content"])
 
@@ -273,6 +279,13 @@ UNREADABLE: Final[dict[str, Odd]] = {
     "408": lambda body: refusal(408, "timeout"),
     "413 page": lambda body: respond(413, PAGE, kind="text/html"),
     "429 of a text that is too large": lambda body: refusal(429, "tokens", message=TOO_LARGE),
+    "429 of this text": limited(),
+    "429 of this text, asks for a second": limited(1),
+    "429 of this text, asks for a minute": limited(60),
+    "429 of this text, asks for an hour": limited(3_600),
+    "429 of a quota": lambda body: refusal(429, "insufficient_quota"),
+    "402": lambda body: refusal(402, "payment_required", message="Insufficient credits"),
+    "403 of a quota": lambda body: refusal(403, "insufficient_quota"),
     "500": lambda body: refusal(500, "server_error"),
     "500, asks for an hour": lambda body: refusal(500, "server_error", ("Retry-After", "3600")),
     "503, asks for a minute": lambda body: refusal(503, "overloaded", ("Retry-After", "60")),
@@ -280,5 +293,6 @@ UNREADABLE: Final[dict[str, Odd]] = {
     "502 page": lambda body: respond(502, PAGE, kind="text/html"),
     "400": lambda body: refusal(400, "bad_request"),
     "401": lambda body: refusal(401, "invalid_api_key"),
+    "404": lambda body: refusal(404, "model_not_found"),
     "307": lambda body: refusal(307, "elsewhere", ("location", "http://127.0.0.1:1/v1")),
 }
