@@ -69,6 +69,7 @@ from storage.runs.units import (
     UnitRow,
     fail_unit,
     find_unit,
+    note_tried,
     postponed_units,
     renew_entries,
     settle_leaning,
@@ -495,6 +496,9 @@ class Runner:
             await self._fail(order, reading, ErrorCode(found.notes.code), found.notes.failed)
         except ModelExhausted as exc:
             interrupt.exhaust(exc)  # what the other units have answers about is delivered
+            if exc.spent.requests:  # later attempts read other units first
+                tried = order.run_id, document.unit_key, now_ms(self._clock)
+                await self._store.write(note_tried, *tried)
         except BudgetReached as exc:
             attempt.is_broke = True
             await self._fail(order, reading, exc.code, str(exc))

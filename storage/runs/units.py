@@ -368,7 +368,7 @@ def skip_units(
     if fresh or postponed:
         advance(c, held, at=at, skipped=len(fresh) + len(postponed))
         for key in (*fresh, *(str(move["unit"]) for move in postponed)) if is_tried else ():
-            _note_tried(c, held.id, key, at)
+            note_tried(c, held.id, key, at)
     return len(fresh)
 
 
@@ -448,7 +448,7 @@ def settle_unit(
     c.execute(MOVE_UNIT, here | {"after": after, "wrong": wrong, "dropped": 0})
     if waits_for is not None:
         if unanswered is not None:
-            _note_tried(c, held.id, unit_key, at)
+            note_tried(c, held.id, unit_key, at)
         return after
     awaits, is_behind = c.execute(AWAITS, here).one()
     if not is_behind and are_answered(c, awaits):
@@ -622,7 +622,7 @@ def enter_units(c: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     execute_for_each(c, ENTER, sorted(rows, key=itemgetter("agent_id", "unit_key")))
 
 
-def _note_tried(c: sa.Connection, run_id: RunId, unit_key: str, at: int) -> None:
+def note_tried(c: sa.Connection, run_id: RunId, unit_key: str, at: int) -> None:
     """Record an attempt, so that later runs try other units first.
 
     A unit that was never settled gets a ledger entry with an empty content hash, which matches no content.
@@ -691,7 +691,7 @@ def _fail(
     for code, text in errors:
         record_error(c, held.id, unit.unit_key, code, text, at)
     if is_tried:
-        _note_tried(c, held.id, unit.unit_key, at)
+        note_tried(c, held.id, unit.unit_key, at)
     advance(c, held, at=at, failed=1)
     return after
 

@@ -615,7 +615,7 @@ async def test_a_question_without_an_answer_closes_no_gate_while_others_are_answ
 
 
 REFUSED_KEY = ModelRefused("the key is refused")
-BUSY = ModelExhausted("too many questions", reason="rate_limit", retry_after_s=90.0)
+BUSY = ModelExhausted("too many questions", reason="rate_limit", retry_after_s=90.0, spent=Usage(1))
 ODD = OddAnswer("gpt answered with a page")
 
 
@@ -687,18 +687,28 @@ async def test_rate_limit_of_the_control_pauses_the_run_after_the_answered_texts
     assert (await bench.run()).outcome is RunOutcome.SUCCESS
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (AWAY, f"0 files read; 3 files wait for the model (2 not asked about yet): {AWAY}"),
+        (BUSY, str(BUSY)),
+    ],
+    ids=["no answer", "rate limit"],
+)
 async def test_resumed_run_reads_other_texts_before_the_text_without_an_answer(
-    store: Store, agent: AgentRow
+    store: Store, agent: AgentRow, error: ModelError, reason: str
 ) -> None:
     bench = Bench(store, agent, units_in_flight=1)
-    bench.model.errors["Text a"] = AWAY
+    bench.model.errors["Text a"] = error
     link = bench.connect(runs=folder(a="Text a.", b="Text b.", c="Text c.") * 2)
     first = await bench.run()
-    assert first.reason is not None
-    assert first.reason == f"0 files read; 3 files wait for the model (2 not asked about yet): {AWAY}"
-    assert str(AWAY) in ((await bench.units(first.id))["a.md"].error or "")
+    assert first.reason == reason
+    noted = (await bench.units(first.id)).get("a.md")
+    assert noted is None or str(error) in (noted.error or "")
 
     give_back(bench)
+    bench.clock.advance(90)
+    await bench.dispatcher.open_gates()
     run = await bench.run()
 
     assert (run.id, run.outcome) == (first.id, RunOutcome.SUCCESS)
