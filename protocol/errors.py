@@ -315,7 +315,7 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
     _E.MODEL_REFUSED: CodeInfo(
         _P, False, 502, "the model endpoint refused; look at name and api_key in [model]"
     ),
-    _E.MODEL_EXHAUSTED: CodeInfo(_P, True, 429, "the model's quota is used up for now"),
+    _E.MODEL_EXHAUSTED: CodeInfo(_P, True, 429, "the model's rate limit or quota is reached for now"),
     _E.MODEL_ANSWER_INVALID: CodeInfo(
         _P, True, 502, "the next run asks again; if it stays so, name another model, or leave the text out"
     ),

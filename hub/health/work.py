@@ -42,7 +42,8 @@ NEEDY_FOR: Final = timedelta(minutes=5)  # a device that has just connected stil
 
 _PROVIDER: Final = "see to the plan at the provider; hub agents resume {name} asks again at once"
 _EXHAUSTED: Final = {  # by reason: explanation and fix
-    "rate_limit": ("the model's quota for agent {name} is used up", _PROVIDER),
+    "": ("the model's quota for agent {name} is used up", _PROVIDER),
+    "rate_limit": ("a rate limit is reached for agent {name}", _PROVIDER),
     "billing": ("the bill of the model of agent {name} is not paid", _PROVIDER),
     "budget": (
         "a budget of the day is reached for agent {name}",
@@ -137,7 +138,7 @@ async def check_agents(
 def _about_agent(row: AgentRow, budgets: Iterable[Reached]) -> Iterator[Finding]:
     is_reported = row.exhaust_reason == "budget" and any(budget.holds(row.id) for budget in budgets)
     if row.availability == "exhausted" and not is_reported:
-        what, fix = _EXHAUSTED.get(row.exhaust_reason or "", _EXHAUSTED["rate_limit"])
+        what, fix = _EXHAUSTED[row.exhaust_reason or ""]
         again = ""
         if row.recovery_at is not None:
             again = f"; it is asked again at {utc_text(row.recovery_at)}"
@@ -147,6 +148,7 @@ def _about_agent(row: AgentRow, budgets: Iterable[Reached]) -> Iterator[Finding]
             fix=fix.format(name=row.name),
             subject=row.id,
             user_id=row.user_id,
+            since=None if row.exhausted_at is None else from_epoch_ms(row.exhausted_at),
             fixes=_resume(row.id, row.name),
         )
     if row.health != "ok":

@@ -14,7 +14,7 @@ from storage.schedules.fires import FireCount
 _CAUSES: Final = {
     "hub_down": "the hub was down",
     "device_offline": "device {device} was offline",
-    "exhausted": "the model's quota was used up",
+    "exhausted": "the model's rate limit or quota was reached",
     "agent_paused": "the agent was paused",
     "schedule_paused": "the schedule was paused",
     "still_running": "the run before was still going",

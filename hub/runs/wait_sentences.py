@@ -253,6 +253,8 @@ def _held_by_the_model(facts: WaitFacts, zone: tzinfo | None) -> str | None:
             what = "a budget of the day is reached"
         case "billing":
             what = "model's bill is not paid"
+        case "rate_limit":
+            what = "a rate limit is reached"
         case _:
             what = "model's quota is used up"
     again_at = facts.recovery_at or (None if facts.is_exhausted else facts.eligible_at)

@@ -149,6 +149,7 @@ class AgentRow(AgentFields, frozen=True, kw_only=True):
     lifecycle: str
     availability: str
     exhaust_reason: str | None
+    exhausted_at: int | None
     recovery_at: int | None  # when an exhausted agent recovers or probes
     connectivity: str
     last_heartbeat_at: int | None

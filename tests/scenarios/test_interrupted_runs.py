@@ -120,7 +120,9 @@ FIRST_CALL = Point("the device gets the first call", "to_device", "tool_call", a
 
 @pytest.mark.soak
 async def test_run_waits_while_an_earlier_run_of_the_agent_waits_for_quota(tmp_path: Path) -> None:
-    oracle = Oracle().play(Fault.RATE_LIMIT_MS, times=MAX_REFUSALS + 1)
+    oracle = Oracle().play(
+        Fault.RATE_LIMIT_MS, times=MAX_REFUSALS + 2
+    )  # the question about no text is the last
     oracle.retry_after_s = 0.05
     async with scene(tmp_path, FEW_BOXES | ONE_LETTER, oracle=oracle) as play:
         await play.device.start()
@@ -137,7 +139,7 @@ async def test_run_waits_while_an_earlier_run_of_the_agent_waits_for_quota(tmp_p
         second = await play.hub.start_run()
         await play.happened()
         waiting = await play.hub.get(f"/v1/runs/{second}")
-        assert (waiting["state"], waiting["waiting_for"][:24]) == ("QUEUED", "model's quota is used up")
+        assert (waiting["state"], waiting["waiting_for"][:23]) == ("QUEUED", "a rate limit is reached")
 
         await play.hub.ask("POST", "/v1/agents/notes/resume")
         ended = [await play.hub.ended(run_id) for run_id in (first, second)]
@@ -253,7 +255,7 @@ def state(play: Scene) -> tuple[Any, ...]:
 async def test_a_429_pauses_the_run_until_retry_after_within_a_day_and_to_the_second(
     tmp_path: Path, requested_s: float, paused_s: int
 ) -> None:
-    oracle = Oracle().play(Fault.RATE_LIMIT)
+    oracle = Oracle().play(Fault.RATE_LIMIT, times=2)  # a text and the question about none
     oracle.retry_after_s = requested_s
     async with scene(tmp_path, LETTER, oracle=oracle, kind=AheadHub) as play:
         await play.device.start()
@@ -263,7 +265,7 @@ async def test_a_429_pauses_the_run_until_retry_after_within_a_day_and_to_the_se
         availability, reason, since, until, probe, times = state(play)
         assert (availability, reason, probe, times) == ("exhausted", "rate_limit", None, 1)
         assert until - since == paused_s * 1_000
-        assert paused["waiting_for"].startswith("model's quota is used up; tried again at ")
+        assert paused["waiting_for"].startswith("a rate limit is reached; tried again at ")
 
         await time_goes_to(play, paused_s + 1)
         run = await play.hub.ended(run_id)
@@ -272,7 +274,7 @@ async def test_a_429_pauses_the_run_until_retry_after_within_a_day_and_to_the_se
         assert state(play) == ("available", None, None, None, None, 0)  # forgiven: the model answered
         told = rows(play.folder / "hub.db", HISTORY)
         assert [(value, actor) for value, _, actor in told] == [("exhausted", "hub"), ("available", "hub")]
-        assert (told[0][1][:10], told[1][1], oracle.stats.refused) == ("rate_limit", "recovered", {"429": 1})
+        assert (told[0][1][:10], told[1][1], oracle.stats.refused) == ("rate_limit", "recovered", {"429": 2})
         are_there_once(play.items(), LETTER_TITLE)
 
 

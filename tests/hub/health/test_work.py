@@ -45,10 +45,11 @@ async def test_exhausted_agent_is_reported_with_the_recovery_time(bench: Bench) 
         at=epoch_ms(START),
         actor="hub",
     )
-    (found,) = await look(START)
+    (found,) = await look(START + timedelta(minutes=10))
     assert (found.id, found.severity, found.user_id) == ("agent.exhausted", Severity.WARNING, "u")
+    assert found.since == START
     back = START + timedelta(minutes=30)
-    assert "the model's quota for agent notes is used up" in found.explanation
+    assert "a rate limit is reached for agent notes, and its runs wait" in found.explanation
     assert f"it is asked again at {back:%Y-%m-%d %H:%M} UTC" in found.explanation
 
 

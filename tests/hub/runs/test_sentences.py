@@ -127,7 +127,7 @@ def _why(**facts: object) -> str | None:
         ({"is_exhausted": True, "exhaust_reason": "budget"}, "a budget of the day is reached"),
         (
             {"is_exhausted": True, "exhaust_reason": "rate_limit", "budget": "budget.day_usd"},
-            "model's quota is used up",
+            "a rate limit is reached",
         ),
         (
             {"pause_reason": PauseReason.EXHAUSTED, "eligible_at": START + timedelta(minutes=5)},
@@ -278,7 +278,7 @@ def test_times_of_day_are_in_the_time_zone_of_the_reader() -> None:
         ("skipped_overlap", "still_running", 1, "skipped: the run before was still going"),
         ("skipped_window", "window", 9, "not caught up: older than the catch-up window"),
         ("skipped_paused", "agent_paused", 2, "skipped: the agent was paused"),
-        ("skipped_exhausted", "exhausted", 1, "skipped: the model's quota was used up"),
+        ("skipped_exhausted", "exhausted", 1, "skipped: the model's rate limit or quota was reached"),
         ("dropped_queue_full", "queue_full", 1, "dropped: too many runs were waiting"),
         ("from_the_future", "new_word", 1, "from the future: new word"),
     ],
@@ -308,7 +308,8 @@ def test_each_decision_is_a_sentence(decision: str, reason: str | None, fires: i
         ),
         (
             [FireCount("coalesced", "hub_down", 2_000), FireCount("coalesced", "exhausted", 999)],
-            "2999 or more missed: the hub was down (2000 or more), the model's quota was used up (999)",
+            "2999 or more missed: the hub was down (2000 or more), the model's rate limit or quota was"
+            " reached (999)",
         ),
         ([FireCount("skipped_overlap", None, 1_000)], "1000 or more skipped while it was under way"),
     ],
