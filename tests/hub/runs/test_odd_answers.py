@@ -124,6 +124,23 @@ async def test_answer_without_a_text_fails_one_file_alone_in_words_about_the_ans
     assert next(words for begin, words in SAID.items() if name.startswith(begin)) in said
 
 
+async def run_over_all(name: str, word: str = "") -> tuple[RunRow, int]:
+    """Return a run whose texts have the odd answer, as does the question about no text without *word*.
+
+    The number is that of the odd answers.
+    """
+    oracle = OddOracle(UNREADABLE[name], word=word)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(oracle.serve)
+        endpoint = model_at(oracle.base_url, clock=HastyClock(0.0))
+        async with open_store("sqlite://") as store, aclosing(endpoint):
+            bench = Bench(store, await declare_agent(store), model=Chain([endpoint]))  # type: ignore[arg-type]
+            bench.connect(runs=folder(**FILES))
+            run = await bench.run()
+        tasks.cancel_scope.cancel()
+    return run, oracle.asked_odd
+
+
 @pytest.mark.parametrize(
     ("name", "word", "tries", "why"),
     [
@@ -142,19 +159,18 @@ async def test_answer_without_a_text_fails_one_file_alone_in_words_about_the_ans
 async def test_endpoint_with_odd_answers_about_all_texts_lets_the_run_wait(
     name: str, word: str, tries: int, why: str
 ) -> None:
-    oracle = OddOracle(UNREADABLE[name], word=word)
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(oracle.serve)
-        endpoint = model_at(oracle.base_url, clock=HastyClock(0.0))
-        async with open_store("sqlite://") as store, aclosing(endpoint):
-            bench = Bench(store, await declare_agent(store), model=Chain([endpoint]))  # type: ignore[arg-type]
-            bench.connect(runs=folder(**FILES))
-            run = await bench.run()
-        tasks.cancel_scope.cancel()
+    run, asked = await run_over_all(name, word)
     is_text_alone = bool(word)  # the question about no text is small enough to be answered
     assert (run.state, run.units_failed) == (RunState.PAUSED, 2 if is_text_alone else 0)
-    assert oracle.asked_odd <= tries
+    assert asked <= tries
     assert why in (run.reason or "")
+
+
+@pytest.mark.parametrize("name", ["401", "404", "307"])
+async def test_endpoint_that_refuses_all_texts_is_asked_once_about_no_text(name: str) -> None:
+    run, asked = await run_over_all(name)
+    assert (run.state, asked) == (RunState.FAILED, len(FILES) + 1)
+    assert all("of hub.toml" in error.message for error in run.lasting_errors)  # names the setting to correct
 
 
 class CrowdedOracle(Oracle):
