@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from hub.extraction.endpoint import MAX_REFUSALS, MAX_TRIES, Chain
+from hub.extraction.endpoint import IN_FLIGHT, MAX_REFUSALS, MAX_TRIES, Chain
 from hub.runs.failures import explain
 from protocol.lifecycles import RunOutcome, RunState
 from storage.runs.runs import RunRow
@@ -124,21 +124,17 @@ async def test_answer_without_a_text_fails_one_file_alone_in_words_about_the_ans
     assert next(words for begin, words in SAID.items() if name.startswith(begin)) in said
 
 
-async def run_over_all(name: str, word: str = "") -> tuple[RunRow, int]:
-    """Return a run whose texts have the odd answer, as does the question about no text without *word*.
-
-    The number is that of the odd answers.
-    """
-    oracle = OddOracle(UNREADABLE[name], word=word)
+async def run_over(oracle: Oracle, files: dict[str, str] = FILES) -> RunRow:
+    """Return a run after its first attempt."""
     async with anyio.create_task_group() as tasks:
         await tasks.start(oracle.serve)
         endpoint = model_at(oracle.base_url, clock=HastyClock(0.0))
         async with open_store("sqlite://") as store, aclosing(endpoint):
             bench = Bench(store, await declare_agent(store), model=Chain([endpoint]))  # type: ignore[arg-type]
-            bench.connect(runs=folder(**FILES))
+            bench.connect(runs=folder(**files))
             run = await bench.run()
         tasks.cancel_scope.cancel()
-    return run, oracle.asked_odd
+    return run
 
 
 @pytest.mark.parametrize(
@@ -159,18 +155,31 @@ async def run_over_all(name: str, word: str = "") -> tuple[RunRow, int]:
 async def test_endpoint_with_odd_answers_about_all_texts_lets_the_run_wait(
     name: str, word: str, tries: int, why: str
 ) -> None:
-    run, asked = await run_over_all(name, word)
+    oracle = OddOracle(UNREADABLE[name], word=word)
+    run = await run_over(oracle)
     is_text_alone = bool(word)  # the question about no text is small enough to be answered
     assert (run.state, run.units_failed) == (RunState.PAUSED, 2 if is_text_alone else 0)
-    assert asked <= tries
+    assert oracle.asked_odd <= tries
     assert why in (run.reason or "")
 
 
 @pytest.mark.parametrize("name", ["401", "404", "307"])
 async def test_endpoint_that_refuses_all_texts_is_asked_once_about_no_text(name: str) -> None:
-    run, asked = await run_over_all(name)
-    assert (run.state, asked) == (RunState.FAILED, len(FILES) + 1)
+    oracle = OddOracle(UNREADABLE[name], word="")
+    run = await run_over(oracle)
+    assert (run.state, oracle.asked_odd) == (RunState.FAILED, len(FILES) + 1)
     assert all("of hub.toml" in error.message for error in run.lasting_errors)  # names the setting to correct
+
+
+@pytest.mark.parametrize("answered", [1, 20, 35])
+async def test_quota_that_ends_during_a_run_fails_no_text(answered: int) -> None:
+    files = {
+        f"{nth:02x}": plant("Anna", f"do work {nth}", "2026-12-01", f"K-00{nth:02}") for nth in range(40)
+    }
+    oracle = Oracle(quota_calls=answered)
+    run = await run_over(oracle, files)
+    assert (run.state, run.units_done, run.units_failed) == (RunState.PAUSED, answered, 0)
+    assert oracle.stats.refused["429"] <= IN_FLIGHT + 2
 
 
 class CrowdedOracle(Oracle):
