@@ -121,7 +121,7 @@ class ModelGate:
                     self._refused.add(unit_key)
                     if len(self._refused) >= FAILURES:  # the question about no text may be too small a proof
                         raise
-                if isinstance(exc, ModelUnavailable | ModelExhausted):
+                if not isinstance(exc, OddAnswer):
                     answers = self._answers  # those before it failed prove nothing
                 others = await self.ask_control(exc, since=answers)
                 if is_known:

@@ -30,7 +30,7 @@ from hub.health import external
 from hub.health.issues import Severity
 from hub.runs.asking import UnitAsking, question_of
 from hub.runs.interrupt import Interrupt
-from hub.runs.model_gates import PROBE, RELEASE, ModelGate, ModelGates
+from hub.runs.model_gates import CONTROL, PROBE, RELEASE, ModelGate, ModelGates
 from hub.runs.runner import MODEL_WAIT_S
 from protocol.errors import ErrorCode
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState, UnitState
@@ -659,6 +659,25 @@ async def test_text_has_the_fault_if_another_question_is_answered_before_the_con
         async with gate.asking():
             raise AWAY
     assert gate.away is None
+
+
+@pytest.mark.parametrize("error", [AWAY, BUSY, REFUSED_KEY], ids=["silent", "busy", "refused"])
+async def test_answer_before_the_failure_of_a_text_is_no_proof_of_the_endpoint(error: ModelError) -> None:
+    model = KeywordModel()
+    controls: list[ModelRequest] = []
+
+    async def answer(request: ModelRequest) -> ModelAnswer:
+        controls.append(request)
+        return ModelAnswer(text=model.said, finish=Finish.WHOLE, usage=Usage())
+
+    model.answer = answer  # type: ignore[method-assign]
+    gate = ModelGate(model, FakeClock())
+    with pytest.raises(OddAnswer):
+        async with gate.asking():
+            async with gate.asking():
+                pass
+            raise error
+    assert controls == [CONTROL]
 
 
 async def test_rate_limit_of_the_control_pauses_the_run_after_the_answered_texts_are_delivered(
