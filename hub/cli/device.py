@@ -397,6 +397,7 @@ def sync(ctx: click.Context, again: bool, agree: tuple[str, ...], config: Path) 
     from hub.device.sinks.configured import sinks_of
     from hub.device.sinks.file_ticks import tick_sources
     from hub.device.sinks.recorded_rows import write_again
+    from hub.device.sinks.remarks import boxes_of_others
     from hub.device.sinks.states import forget_others
     from hub.device.sinks.sync import synchronize
     from hub.device.sinks.text_file import TextFile
@@ -432,6 +433,8 @@ def sync(ctx: click.Context, again: bool, agree: tuple[str, ...], config: Path) 
         if ticked.problem:
             has_problem = True
             show.report(f"tick_in: {ticked.problem}")
+        for remark in boxes_of_others(db).values():
+            show.report(remark)
     ctx.exit(Exit.FAILED if has_problem else 0)
 
 
@@ -543,7 +546,7 @@ def _plan(ctx: click.Context, config: Path, settings: "DeviceSettings") -> "Devi
 
 
 def remarks_of(db: Path, sinks: "Sequence[Sink]") -> list[str]:
-    """Return remarks about approved rows without a place, and columns without a field."""
+    """Return remarks about approved rows without a place, columns without a field, and boxes."""
     from hub.device.device_file import DeviceFileError, connect_shared
     from hub.device.sinks.remarks import remarks_on
 

@@ -66,16 +66,24 @@ def list_places(ctx: click.Context, config: Path, as_json: bool) -> None:
         ]
         show.print_json("places", {"places": facts, "remarks": remarks})
         return
-    if not listed:
+    if listed:
+        show.print_table(
+            ["name", "kind~2", "place~1", "items~4", "wait", "deleted there~3", "problem"],
+            [
+                [
+                    item.name,
+                    item.kind,
+                    item.place,
+                    state.rows,
+                    state.waiting,
+                    len(state.deleted),
+                    state.problem,
+                ]
+                for item, state in listed
+            ],
+        )
+    else:
         show.report(f"none yet; add one: {_ADD}")
-        return
-    show.print_table(
-        ["name", "kind~2", "place~1", "items~4", "wait", "deleted there~3", "problem"],
-        [
-            [item.name, item.kind, item.place, state.rows, state.waiting, len(state.deleted), state.problem]
-            for item, state in listed
-        ],
-    )
     for item, state in listed:
         for text in filter(None, (asked.get(item.name, ""), state.remedy(item.name))):
             show.out(f"{item.name}: {text}")

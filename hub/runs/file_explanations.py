@@ -22,6 +22,7 @@ from hub.base.clock import utc_text
 from hub.base.printable import shell_word
 from hub.document import Document
 from hub.extraction import chunk, judge
+from hub.extraction.authorship import rank_of_unit
 from hub.extraction.items import Extraction, Item
 from hub.extraction.model import ModelAnswer, ModelError, ModelRequest, ModelUnavailable
 from hub.extraction.ruled import RulesResult
@@ -35,10 +36,11 @@ from hub.runs.previewing import PreviewRequest, Previews, RunPreview
 from hub.runs.sources import UnreadUnit, plain_path
 from hub.text.folding import fold
 from hub.text.places import merged
+from hub.text.quotations import OF_OTHERS, kind_of_others
 from protocol.causes import AWAY, FOLDER_MISSING, AwayCause, cause_of, without_folders
 from protocol.errors import DeviceOffline, HubError, LinkLost
 from protocol.ids import RunId
-from protocol.items import MARKS
+from protocol.items import MARKS, Rank
 from protocol.items import REASONS as WEIGHED
 from protocol.lifecycles import FINAL_RUN_STATES, RunOutcome, UnitState
 from protocol.skipped_files import LEFT_OUT
@@ -479,6 +481,9 @@ class Explainer:
             unread = "unread_language"
             file.name_language(language)
             top.because += f"; it is in {language}, which rules do not read: {file.reason(unread).remedy}"
+        if rank_of_unit(document.unit_key) is Rank.OWN and (by_others := kind_of_others(document.text)):
+            why, remedy = OF_OTHERS[by_others]
+            top.because += f"; its words count as those of others, since {why}: if they are yours, {remedy}"
         if not extractor.reads_prose_by_rules(options, models):
             is_read = file.is_settled or not found.notes.awaits_model
             unread = "no_item" if is_read else "not_asked"

@@ -118,6 +118,13 @@ _SUBJECTS: Final = {
     *("onderwerp", "temat", "předmět", "emne", "ämne", "assunto", "konu", "tárgy", "aihe"),
     *("θέμα", "נושא", "الموضوع"),
 }
+# Why a text counts as words of others, by what ``kind_of_others`` returns, and what mends that of an own one.
+OF_OTHERS: Final = {
+    HTML: ("it begins with an address and its source or author, as a clipped page", "rename these fields"),
+    MAIL: ("it begins with a sender and a subject, as a saved mail", "rename these fields"),
+    CALENDAR: ("it is an invitation", "delete its line METHOD"),
+    None: ("they are in a quotation", "move them out of it"),
+}
 _FORWARD_LINE: Final = re.compile(
     r"forwarded (?:message|mail)|weitergeleitete|пересыла|пересланн|переадресован|перенаправлен"
     r"|message (?:transféré|réexpédié)|(?:mensaje|correo) reenviado",

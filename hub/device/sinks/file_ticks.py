@@ -3,7 +3,8 @@
 Only the tick changes, and only while the line is the one that was quoted; a line of several tasks is done
 with the last. Below the folders that its owner agrees to, the line of a done task is ticked once. In a sink's
 own file, a line and its task follow each other, whichever was changed since both last agreed. A tick that a
-killed device wrote is known as its own, and no word of its owner.
+killed device wrote is known as its own, and no word of its owner. A box that an older release found in what
+counts as words of others now stays as it is, and ``remarks`` tells its owner.
 """
 
 import os
@@ -15,7 +16,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from hub.base.clock import epoch_ms
+from hub.base.clock import epoch_ms, from_epoch_ms
 from hub.device import proposals, rows
 from hub.device.exclusion import why_private
 from hub.device.items import sources_of
@@ -52,6 +53,7 @@ VALUES ('', ?, 'tasks', ?, ?, json_patch(?, json_object('inode', ?)), ?, ?)
 """
 _TABLE: Final = TABLES[TableName.TASKS]
 _State = tuple[str | None, str | None]  # what is recorded of a line: base and digest
+BY_OTHERS: Final = "quote"  # digest of a box in what counts as words of others
 _STATES: Final = {False: '{"status":"todo"}', True: '{"status":"done"}'}  # also of 0 and 1
 
 
@@ -133,10 +135,10 @@ class _Ticks:
         self.synced.places |= {str(file)}
         if not os.path.lexists(file):
             return  # the sink says so
-        note = self._open(path, file, tasks, sink.kind)
+        note = self._open(path, file, tasks, sink.kind, sink)
         with transaction(self._db):
             self.synced.taken_back += note.take_back(self._db, line, self._at_ms)
-            self._record(tasks, note.states((), line), file)
+            self._record(tasks, note.states((), line) | note.by_others, file)
         self._replace(note, note.changed(due, is_opened=True), line, path, file, sink.name)
 
     def _tick_once(self, path: str, file: Path, tasks: Sequence[_LineTask], sink: Sink | None) -> None:
@@ -155,10 +157,13 @@ class _Ticks:
                 )
                 return
             file = found
-        note = self._open(path, file, tasks, sink.kind if sink else _kind_of(file))
+        note = self._open(path, file, tasks, sink.kind if sink else _kind_of(file), sink)
         with_box = {task.id for of_line in note.lines.values() for task in of_line}
         without_box = dict.fromkeys(due - with_box, (_STATES[True], ""))  # these are done with
-        self._record(tasks, note.states((), "") | without_box, file)
+        unticked = _STATES[False], BY_OTHERS
+        by_others = {key: state for key, state in note.by_others.items() if key in due and state == unticked}
+        self.synced.places |= {str(file)} if by_others else set()
+        self._record(tasks, note.states((), "") | without_box | by_others, file)
         ticks = note.changed(due, is_opened=False)
         self._replace(note, ticks, "", path, file, sink.name if sink else SOURCES)
 
@@ -181,9 +186,13 @@ class _Ticks:
             self._searches[path] = self._at_ms, moved
         return moved
 
-    def _open(self, path: str, file: Path, tasks: Sequence[_LineTask], kind: str) -> "_TickedFile":
+    def _open(
+        self, path: str, file: Path, tasks: Sequence[_LineTask], kind: str, sink: Sink | None
+    ) -> "_TickedFile":
         """Read a file with the ticks of its tasks. Raises TargetFailed: it cannot be read."""
-        note = _TickedFile(file, tasks, kind, self._at_ms)
+        # What its owner named as a place is no page; one that was clipped may have the name of a day.
+        is_place = sink is not None and sink.target.fresh_place(from_epoch_ms(0)) == str(file)
+        note = _TickedFile(file, tasks, kind, self._at_ms, is_place=is_place)
         if not note.lines and not os.path.exists(file):
             self.synced.problem = f"{path} is missing, no box is ticked there"
         return note
@@ -230,18 +239,27 @@ class _TickedFile:
     """Text of a file with the ticks of tasks, of which a line may have several.
 
     Raises TargetFailed: it cannot be read.
+
+    Attributes:
+        by_others: what is recorded of approved tasks whose boxes are in what counts as words of others.
     """
 
-    def __init__(self, file: Path, tasks: Sequence[_LineTask], kind: str, at_ms: int) -> None:
+    def __init__(
+        self, file: Path, tasks: Sequence[_LineTask], kind: str, at_ms: int, *, is_place: bool
+    ) -> None:
         self._file, self._content = file, content_of(file)[0]
         self._text, self._newline = text_in(str(file), self._content, "\n")
         self.lines: dict[Tick, list[_LineTask]] = {}
-        is_by_others = others_at(self._text)
+        self.by_others: dict[str, _State] = {}
+        is_by_others = others_at(self._text, is_own=is_place)
         for task in tasks:
             is_own = author_of(read_remarks(task.remarks).provenance) == ""
-            tick = tick_of(self._text, task.quote, task.start, kind, at_ms, is_by_others if is_own else None)
+            at = (task.quote, task.start, kind, at_ms)
+            tick = tick_of(self._text, *at, is_by_others if is_own else None)
             if tick is not None:
                 self.lines.setdefault(tick, []).append(task)
+            elif is_own and task.is_approved and (box := tick_of(self._text, *at)):
+                self.by_others[task.id] = _STATES[box.is_done], BY_OTHERS
 
     def take_back(self, db: sqlite3.Connection, line: str, at_ms: int) -> int:
         """Change the approved tasks whose lines their owner ticked or opened; return their number."""

@@ -110,6 +110,20 @@ async def test_line_of_a_sentence_with_an_item_on_another_line_has_a_reason(
         assert reasons[-1].code == "no_item"
 
 
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        ("author: Ana\nurl: https://a.example", "as a clipped page"),
+        ("from: Ana\nsubject: Rent", "a saved mail"),
+    ],
+)
+async def test_own_file_that_begins_as_words_of_others_says_so(bench: Bench, head: str, words: str) -> None:
+    for text, is_said in ((f"---\n{head}\n---\n- [ ] pay\n", True), ("> - [ ] pay\n", False)):
+        link = bench.connect(runs=folder(a=text))
+        top, *_ = await Explainer(bench.previews).explain(bench.agent, "a.md", None, link, within_s=5.0)
+        assert (words in top.because, "if they are yours" in top.because) == (is_said, is_said)
+
+
 def test_name_with_swapped_letters_is_found_among_more_names_than_are_compared() -> None:
     others = [f"meeting-{number}.md" for number in range(5 * MAX_COMPARED)]
     assert similar("invioce-may.md", [*others, "invoice-may.md"]) == ["invoice-may.md"]

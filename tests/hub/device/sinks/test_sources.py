@@ -13,6 +13,7 @@ from hub.base.clock import IdFactory
 from hub.device.device_file import connect_shared, open_device_store
 from hub.device.owner import approve, edit
 from hub.device.sinks.file_ticks import tick_sources
+from hub.device.sinks.remarks import boxes_of_others
 from hub.device.sinks.reports import destinations
 from hub.device.sinks.running import FORMATS
 from hub.device.sinks.sink import Sink
@@ -96,6 +97,11 @@ class Note:
             os._exit(1)
         assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
+    def remark(self) -> str:
+        """Return the remark on boxes of the note; empty if there is none."""
+        with connect_shared(self.db) as db:
+            return boxes_of_others(db).get(f"boxes.{self.path}", "")
+
     def tick(self, *folders: Path) -> tuple[str, str]:
         """Tick, and return the problem and the text."""
         with connect_shared(self.db) as db:
@@ -144,7 +150,7 @@ QUOTED: Final = {
     "a copy above the line": ("Bob wrote:\n> - [x] Pay Ana\n\n- [ ] Pay Ana\n", "todo"),
     "a copy above another line": ("Bob wrote:\n> - [x] Pay Ana\n\n- [ ] Pay Bo\n", "todo"),
     "a copy alone": ("> - [x] Pay Ana\n", "todo"),
-    "a clipped page": ("---\nsource: https://a.example\n---\n- [x] Pay Ana\n", "todo"),
+    "fields of a page": ("---\nsource: https://a.example\n---\n- [x] Pay Ana\n", "done"),
     "a copy above the ticked line": ("> - [ ] Pay Ana\n\n- [x] Pay Ana\n", "done"),
     "a callout": ("> [!todo]\n> - [x] Pay Ana\n", "done"),
 }
@@ -166,6 +172,44 @@ def test_tick_in_words_of_others_in_an_own_file_of_a_sink_is_no_tick_of_its_task
 def test_done_task_of_a_quotation_is_ticked_there(is_quoted: bool, tmp_path: Path) -> None:
     note = Note(tmp_path, "> - [ ] Pay\n", "Pay", is_others=is_quoted)
     assert note.tick() == ("", "> - [x] Pay\n" if is_quoted else "> - [ ] Pay\n")
+
+
+OF_OTHERS: Final = {
+    "page": ("---\nauthor: Ana\nurl: https://a.example\n---\n- [ ] Pay\n", "rename these fields", "url"),
+    "mail": ("From: Ana\nSubject: Rent\n\n- [ ] Pay\n", "rename these fields", "Subject"),
+    "quotation": ("Plan\n> - [ ] Pay\n", "move them out of it", "> "),
+}
+
+
+@pytest.mark.parametrize("name", OF_OTHERS)
+@pytest.mark.parametrize("is_daily", [True, False])
+def test_box_of_an_own_task_in_words_of_others_is_told_until_both_agree(
+    name: str, is_daily: bool, tmp_path: Path
+) -> None:
+    text, remedy, sign = OF_OTHERS[name]
+    note = Note(tmp_path, text, "Pay", name="2026-01-05.md")
+    days = TextFile(note.root / "{date}.md", Markdown())
+    sinks = [Sink("days", days, ("tasks",), back=True, kind="markdown")] * is_daily
+    assert note.states(*sinks) == (["done"], [True], text)
+    assert remedy in note.remark() and "'Pay'" in note.remark()
+    note.path.write_text(text.replace("[ ]", "[x]"))
+    assert (note.states(*sinks)[0], note.remark()) == (["done"], "")
+    note.path.write_text(text)
+    edit(note.db, [1], {"status": "todo"}, at_ms=AT)
+    assert (note.states(*sinks)[2], note.remark()) == (text, "")
+
+
+@pytest.mark.parametrize("name", OF_OTHERS)
+@pytest.mark.parametrize("is_daily", [True, False])
+def test_box_is_ticked_once_its_words_count_as_own(name: str, is_daily: bool, tmp_path: Path) -> None:
+    text, _, sign = OF_OTHERS[name]
+    note = Note(tmp_path, text, "Pay", name="2026-01-05.md")
+    days = TextFile(note.root / "{date}.md", Markdown())
+    sinks = [Sink("days", days, ("tasks",), back=True, kind="markdown")] * is_daily
+    assert note.states(*sinks)[2] == text and note.remark()
+    own = text.replace(sign, "")
+    note.path.write_text(own)
+    assert (note.states(*sinks)[2], note.remark()) == (own.replace("[ ]", "[x]"), "")
 
 
 @pytest.mark.parametrize("more", ["", "\r\nSell\n"])
