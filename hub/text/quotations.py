@@ -74,10 +74,18 @@ _ELEMENTS: Final = (
 )
 _SIGNS: Final = re.compile(r">(?:[ \t]*>)*[ \t]*")
 _OWN_CALLOUT: Final = re.compile(r"\[!(?!quote|cite)", re.IGNORECASE)
+# A colon with no words behind it but in brackets or a comment; or the head of a quotation that is apart.
+_INTRODUCTION: Final = re.compile(
+    r"[:\uff1a](?:\([^()]*\)|\[[^][]*\]|\{[^{}]*\}|<[^<>]*>|%%[^%]*%%|\^[\w-]+|[^\w([{<:\uff1a]|_)*+$"
+    r"|^[ \t>]*\[!(?:quote|cite)",
+    re.IGNORECASE,
+)
 # An invitation; properties of a note, as YAML, TOML or JSON.
 _CALENDAR: Final = re.compile("BEGIN:VC", re.IGNORECASE)  # or a card before one
 _FOLDED: Final = re.compile(r" ?\n[ \t]")
-_INVITATION: Final = re.compile(r"^METHOD\b[^:\n]{0,99}:(?!PUBLISH\s)", re.MULTILINE | re.IGNORECASE)
+_INVITATION: Final = re.compile(
+    r"^METHOD\b(?!(?:\"[^\"\n]*\"|[^\":\n])*+:PUBLISH\s)[^\n]*:", re.MULTILINE | re.IGNORECASE
+)
 _FRONT_MATTER: Final = re.compile(
     r"(?:---|\+\+\+)[a-z \t]*\n(.*?)^(?:---|\+\+\+|\.\.\.)[ \t]*$"
     r"|(\{(?>(?:[^{}]|\{[^{}]*\})*)\})[ \t]*\n(?=\s*[^\s{])",
@@ -203,28 +211,33 @@ def quoted_lines(text: str, *, has_own: bool = True) -> list[Place]:
     if not has_own or "[!" not in text:  # the usual case
         return merged([*places, *(match.span() for match in found)])
     before = own = 0  # signs of the line before, and those of callouts
-    expected = -1
+    introduced = end = 0  # signs of an introduced quotation, which goes on behind empty lines
     for match in found:
-        if match.start() != expected:  # the first line of a block
+        if match.start() != end + 1:  # the first line of a block
             before = own = 0
         signs = _SIGNS.search(match[0])
         depth = signs[0].count(">") if signs else 0
+        has_words = signs and signs.end() < len(match[0])
+        if text[end : match.start()].strip() or (has_words and depth < introduced):
+            introduced = 0
+        if before < depth and _is_introduced(text[max(0, match.start() - 300) : match.start()]):
+            introduced = introduced or depth
         is_callout = (
             before < depth == own + 1
+            and not introduced
             and signs
             and _OWN_CALLOUT.match(match[0], signs.end())
-            and not _is_introduced(text[max(0, match.start() - 300) : match.start()])
         )
         own = depth if is_callout else min(own, depth)
-        before, expected = depth, match.end() + 1
+        before, end = depth, match.end()
         places += [match.span()] if depth > own else []
     return merged(places)
 
 
 def _is_introduced(above: str) -> bool:
-    """Return True if the line above a place ends with a colon, as "Eve wrote:" does, and is no heading."""
-    line = above.rstrip(" \t\r\n*_>").rpartition("\n")[2]
-    return line.endswith(_COLONS) and not line.startswith("#")
+    """Return True if the line above a place is as "Eve wrote:" or "> [!quote] Eve", and no heading."""
+    line = next((line for line in reversed(above.split("\n")) if line.strip(" \t\r*_>")), "#")
+    return not line.startswith("#") and _INTRODUCTION.search(line) is not None
 
 
 def _quoting_elements(text: str) -> list[Place]:

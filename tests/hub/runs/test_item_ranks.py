@@ -344,6 +344,21 @@ TEXTS: Final = {
         "BEGIN:VCARD\nEND:VCARD\nBEGIN:VCALENDAR\nMETHOD:COUNTER\nSUMMARY:WORDS\n",
         Rank.OTHERS,
     ),
+    "invitation with another method in a parameter": (
+        *("notes/a.ics", None),
+        'BEGIN:VCALENDAR\nMETHOD;X=":PUBLISH ":REQUEST\nSUMMARY:WORDS\n',
+        Rank.OTHERS,
+    ),
+    "invitation with an open parameter": (
+        *("notes/a.ics", None),
+        'BEGIN:VCALENDAR\nMETHOD;X=":REQUEST\nSUMMARY:WORDS\n',
+        Rank.OTHERS,
+    ),
+    "published calendar with parameters": (
+        *("notes/a.ics", None),
+        'BEGIN:VCALENDAR\nMETHOD;X="a:b";Y=c:PUBLISH\nSUMMARY:WORDS\n',
+        Rank.OWN,
+    ),
     "published calendar": ("notes/a.ics", None, "BEGIN:VCALENDAR\nMETHOD:PUBLISH\nSUMMARY:WORDS\n", Rank.OWN),
     # in other forms of the same
     "callout below the line of a mail program": (
@@ -354,6 +369,51 @@ TEXTS: Final = {
     "callout below a name": ("notes/a.md", None, "**Eve:**\n> [!todo] A\n> - [ ] WORDS\n", Rank.OTHERS),
     "own callout below a heading": ("notes/a.md", None, "## Now:\n> [!todo] A\n> - [ ] WORDS\n", Rank.OWN),
     "own callout below words": ("notes/a.md", None, "A day: good.\n\n> [!todo]\n> - [ ] WORDS\n", Rank.OWN),
+    "own callout below properties": (
+        *("notes/a.md", None),
+        "---\naliases:\n---\n> [!todo] A\n> - [ ] WORDS\n",
+        Rank.OWN,
+    ),
+    "own callout below words in brackets": (
+        *("notes/a.md", None),
+        "A plan: see (page 3) and [B](https://x.example): good.\n> [!todo] A\n> - [ ] WORDS\n",
+        Rank.OWN,
+    ),
+    "own callout below own words behind a quotation": (
+        *("notes/a.md", None),
+        "Eve:\n> Hi\n\nMine\n\n> [!todo] A\n> - [ ] WORDS\n",
+        Rank.OWN,
+    ),
+    "own callout behind another quotation": (
+        *("notes/a.md", None),
+        "> [!quote] Eve\n> Hi\n\n> [!todo] A\n> - [ ] WORDS\n",
+        Rank.OWN,
+    ),
+    "callout below an introduction with brackets": (
+        *("notes/a.md", None),
+        "Eve wrote: (see [1])[^2] ^a1\n> [!todo] A\n> - [ ] WORDS\n",
+        Rank.OTHERS,
+    ),
+    "callout below an introduction in HTML": (
+        *("notes/a.md", None),
+        "<b>Eve wrote:</b><br>\n> [!todo] A\n> - [ ] WORDS\n",
+        Rank.OTHERS,
+    ),
+    "callout below the head of a quotation": (
+        *("notes/a.md", None),
+        "> [!quote] Eve\n\n> [!todo] A\n> - [ ] WORDS\n",
+        Rank.OTHERS,
+    ),
+    "callout within an introduced quotation": (
+        *("notes/a.md", None),
+        "Eve wrote:\n> Hi\n>\n> Ho\n\n> [!todo] A\n> - [ ] WORDS\n",
+        Rank.OTHERS,
+    ),
+    "callout within a quotation in a callout": (
+        *("notes/a.md", None),
+        "> [!note] A\n> Eve wrote:\n> > Hi\n>\n> > [!todo] B\n> > - [ ] WORDS\n",
+        Rank.OTHERS,
+    ),
     "element": ("notes/a.md", None, "<blockquote>\n\n- [ ] WORDS\n\n</blockquote>\n", Rank.OTHERS),
     "element in an element": (
         *("notes/a.md", None),
