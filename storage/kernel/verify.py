@@ -6,8 +6,12 @@ was created from scratch.
 """
 
 import re
+import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple, TypeAlias, TypeVar
 
 import anyio.to_thread
@@ -15,7 +19,7 @@ import sqlalchemy as sa
 
 from storage.change_triggers import make_triggers, trigger_names
 from storage.kernel.address import SERVER
-from storage.kernel.database import DatabaseUnavailable, address_of, file_of, translation
+from storage.kernel.database import DatabaseUnavailable, file_of, translation
 from storage.kernel.identity import find_hub_id
 from storage.kernel.migrate import (
     VERSION_TABLE,
@@ -102,6 +106,8 @@ def _hub_id_in(c: sa.Connection) -> str | None:
 async def read_once(url: str, read: Callable[[sa.Connection], T | None], base: Path | None) -> T | None:
     """Run *read* on a database that a hub may have open. Return None if there is no such file.
 
+    No byte of a file changes, also of another program's: what its journal undoes is undone in a copy.
+
     Raises:
         Busy, Unavailable: the database cannot be read.
     """
@@ -116,8 +122,23 @@ async def read_once(url: str, read: Callable[[sa.Connection], T | None], base: P
 
 
 def _read_file(path: Path, read: Callable[[sa.Connection], T]) -> T:
-    engine = sa.create_engine(address_of(path), poolclass=sa.NullPool)
-    with translation(), engine.connect() as connection:
+    open_file = partial(sqlite3.connect, f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    with translation():
+        try:
+            return _with_file(open_file, read)
+        except sa.exc.OperationalError as error:
+            if getattr(error.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_READONLY_ROLLBACK:
+                raise
+        with TemporaryDirectory() as folder:
+            copy = Path(folder, path.name)
+            for end in ("", "-journal"):
+                shutil.copyfile(f"{path}{end}", f"{copy}{end}")
+            return _with_file(partial(sqlite3.connect, copy), read)
+
+
+def _with_file(open_file: Callable[[], sqlite3.Connection], read: Callable[[sa.Connection], T]) -> T:
+    engine = sa.create_engine("sqlite://", creator=open_file, poolclass=sa.NullPool)
+    with engine.connect() as connection:
         return read(connection)
 
 

@@ -4,7 +4,9 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 import anyio
 import pytest
@@ -13,7 +15,7 @@ import sqlalchemy as sa
 from protocol.keys import key_id
 from storage.kernel.database import DatabaseUnavailable
 from storage.kernel.migrate import BrokenRow, SearchPosition, broken_from, revisions
-from storage.kernel.verify import Verified, schema_version_of, verify
+from storage.kernel.verify import Verified, read_once, schema_version_of, verify
 from storage.schema import metadata
 from storage.store import open_store
 from tests.support.broken_rows import Fault, faults, plant, script_for_server
@@ -128,6 +130,32 @@ async def test_verify_changes_nothing_while_a_hub_has_the_file_open(tmp_path: Pa
         files = sorted(os.listdir(tmp_path))
         assert await verify(URL, base=tmp_path) == Verified(revisions()[-1], ())
         assert sorted(os.listdir(tmp_path)) == files
+
+
+# Statements of a program that is killed behind them.
+UNFINISHED: Final = {
+    "a journal": ("PRAGMA cache_size = 1", "BEGIN", "INSERT INTO t SELECT zeroblob(9999) FROM t, t, t"),
+    "a log": ("PRAGMA journal_mode = wal", "INSERT INTO t VALUES (1)"),
+}
+
+
+@pytest.mark.parametrize("name", UNFINISHED)
+def test_file_of_a_killed_program_is_read_without_a_change_of_a_byte(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "hub.db"
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute("CREATE TABLE t (x)")
+        db.executemany("INSERT INTO t VALUES (?)", [(number,) for number in range(8)])
+    if not (child := os.fork()):
+        program = sqlite3.connect(file, isolation_level=None)
+        for statement in UNFINISHED[name]:
+            program.execute(statement)
+        os._exit(0)
+    os.waitpid(child, 0)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if not path.name.endswith("-shm")}
+    assert len(before) == 2
+    count = partial(sa.Connection.scalar, statement=sa.text("SELECT count(*) FROM t"))
+    assert anyio.run(read_once, URL, count, tmp_path) == (8 if name == "a journal" else 9)
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
 
 
 async def test_verify_of_a_missing_database_creates_no_file(tmp_path: Path) -> None:
