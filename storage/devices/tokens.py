@@ -122,10 +122,16 @@ class TokenStatements(Generic[RowT]):
         return dict(readable(lambda row: (row.hash, struct_from(self._row, row)), found))
 
     def find_by_id(self, c: sa.Connection, id: str) -> RowT | None:
-        """Return the token with that id, or whose id ends so (``whole_id``), valid or not."""
-        whole = whole_id(c, self._table, id)
-        found = c.execute(self._query.where(self._table.c.id == whole)).one_or_none()
+        """Return the token with that id, valid or not."""
+        found = c.execute(self._query.where(self._table.c.id == id)).one_or_none()
         return struct_or_none(self._row, found)
+
+    def find_by_end(self, c: sa.Connection, id: str, user_id: str | None) -> RowT | None:
+        """Return the token with that id, or whose id ends so (``whole_id``), of the user; None: of any."""
+        key, of_user = self._table.c.id, self._of({"user_id": user_id})
+        ids = sa.select(of_user.subquery().c.id)
+        whole = whole_id(c, self._table, id, only=[] if user_id is None else [key.in_(ids)])
+        return struct_or_none(self._row, c.execute(of_user.where(key == whole)).one_or_none())
 
     def page(
         self,

@@ -6,11 +6,13 @@ from protocol.ids import AgentId, DeviceId, KeyId, TokenId, UserId
 from storage import audit
 from storage.agents import state_moves
 from storage.devices import devices, keys, tokens, users
+from storage.devices.browser_sessions import SESSIONS
 from storage.devices.devices import DeviceRow
 from storage.devices.keys import KeyRevoked, RotatedTooSoon
 from storage.devices.tokens import (
     AGENT_TOKENS,
     DEVICE_TOKENS,
+    INVITATIONS,
     OPERATOR_TOKENS,
     AgentTokenRow,
     OperatorTokenRow,
@@ -74,6 +76,26 @@ def test_token_limits_with_a_non_list_value_are_a_broken_row(c: sa.Connection) -
     assert broken_rows(c) == []
     c.execute(change.values(limits=limits | {"tables": {"tasks": 1}}))
     assert [row.what for row in broken_rows(c)] == ["limits has a value that is no JSON array"]
+
+
+def test_end_of_an_id_names_tokens_of_the_asking_user_alone(c: sa.Connection) -> None:
+    anna, bo = (ensure_user(c, UserId(f"u-{name}"), name, AT) for name in ("anna", "bo"))
+    made = {
+        user: [
+            make_token(c, f"{user}-{nth}-00abcdef", token_hash=f"{user}{nth}".encode() * 8, user_id=user).id
+            for nth in range(count)
+        ]
+        for user, count in ((anna, 1), (bo, 2))
+    }
+    assert (found := OPERATOR_TOKENS.find_by_end(c, "abcdef", anna)) and [found.id] == made[anna]
+    assert OPERATOR_TOKENS.find_by_end(c, made[bo][0], anna) is None
+    with pytest.raises(CodedError, match="several ids end in") as several:
+        OPERATOR_TOKENS.find_by_end(c, "abcdef", bo)
+    assert [id in str(several.value) for id in (*made[bo], *made[anna])] == [True, True, False]
+    with pytest.raises(CodedError, match=made[anna][0]):
+        OPERATOR_TOKENS.find_by_end(c, "abcdef", None)
+    for kind in (DEVICE_TOKENS, AGENT_TOKENS, INVITATIONS, SESSIONS):
+        assert kind.find_by_end(c, "abcdef", anna) is None
 
 
 def test_operator_tokens_are_listed_by_user(c: sa.Connection) -> None:

@@ -110,7 +110,7 @@ _ALLOWED: Final = {
     "a person asks for totals, or gives the end of an id": (
         *("agents.agents.count_agents", "devices.devices.count_devices", "agents.agents.names_of_agents"),
         *("runs.model_calls.costs", "runs.runs.count_live", "runs.runs.whole_run_id"),
-        "runs.items.get_item",
+        *("runs.items.get_item", "devices.tokens.TokenStatements.find_by_end"),
         *(
             "runs.model_calls.lately",
             "runs.model_calls.spent_since",

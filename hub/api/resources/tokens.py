@@ -224,8 +224,8 @@ class SecretsOfKind(Generic[RowT]):
 
     async def _revoke(self, id: str, actor: str) -> RowT:
         """Revoke a secret, unless it is revoked, and return its row."""
-        row = await self._store.read(self.stored.find_by_id, id)
-        if row is None or self.user_id not in (None, row.user_id):
+        row = await self._store.read(self.stored.find_by_end, id, self.user_id)
+        if row is None:
             code, text = self.unknown
             raise CodedError(code, text.format(id))
         await self._store.write(self.stored.revoke, row.id, at=self._now, actor=actor)
