@@ -34,6 +34,7 @@ from hub.runs.matching import decide
 from hub.runs.owner_opinions import correction, tiered
 from hub.runs.previewing import PreviewRequest, Previews, RunPreview
 from hub.runs.sources import UnreadUnit, plain_path
+from hub.runs.verdict_delivery import refused_by
 from hub.text.folding import fold
 from hub.text.places import merged
 from hub.text.quotations import OF_OTHERS, kind_of_others
@@ -70,6 +71,8 @@ _ON_DEVICE: Final = (
     "on {device}, hub review ls --all has its number; there: hub review edit NUMBER FIELD=VALUE,"
     " or, to delete it, hub review reject NUMBER --approved"
 )
+
+_UNGRANTED: Final = ", once its owner has typed hub grants +review.remote=marked there"
 
 # Each reason as a sentence, and how to change it. ``hub help why`` lists them.
 REASONS: Final[Mapping[str, tuple[str, str]]] = {
@@ -176,8 +179,8 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
     "item": ("it became item {item} of {table}, which waits for a verdict", "hub items show {item}"),
     "marked": (
         "it became item {item} of {table}; it is marked, so it is approved only by its own id: {marks}",
-        "check its source: hub items show {item}; approve it on {device}: hub review; or here, once its owner"
-        " has typed hub grants +review.remote=marked there: hub items approve {item}",
+        "check its source: hub items show {item}; approve it on {device}: hub review; or here"
+        f"{_UNGRANTED}: hub items approve {{item}} --marked",
     ),
     "not_delivered": (
         "it became item {item} of {table}, which the device has not confirmed so far",
@@ -282,6 +285,10 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "blank": ("the line has no words, or its device wrote it for an approved item", "name another line"),
     "empty": ("it is empty", "write something into it"),
+    "own_rows": (
+        "it has blanks alone, as in place of the rows that its device wrote there for approved items",
+        "write a line of your own; hub items ls --all has approved items",
+    ),
     "no_line": (
         "its last line is {detail}",
         "name another line; of a converted file, lines are those of its text",
@@ -381,9 +388,10 @@ class Explainer:
                     found = await preview.find(key)
                 if isinstance(found, Document) and found.recording is None:
                     file = _File(agent, found.unit_key, *await self._store.read(_past, agent, found.unit_key))
+                    file.takes_marked = link is not None and refused_by(link, is_marked=True) is None
                     top = [file.of_document(found, preview.order.settings.config_fingerprint)]
                     if not found.text.strip():
-                        return [*top, file.reason("empty")]
+                        return [*top, file.reason("own_rows" if found.text.strip("\r\n") else "empty")]
                     if len(found.text) <= MAX_TEXT:
                         rows = await self._sentences(preview, found, file, top[0])
                         return [*top, *_grouped(file, found.text, rows, line)]
@@ -555,6 +563,7 @@ class _File:
     Attributes:
         judges: names of those who gave the newest verdicts at the hub, by item and end of the verdict.
         is_settled: a run has read it as it is, with the settings of now.
+        takes_marked: its device takes verdicts about marked items from this hub.
         was_read: a run has had it, as it is or as it was.
     """
 
@@ -566,7 +575,7 @@ class _File:
         self._newest = newest
         self.notes = (self._past.unit and self._past.unit.notes) or {}
         self.judges: dict[tuple[str, int | None], str] = {}
-        self.is_settled = False
+        self.is_settled = self.takes_marked = False
         self.was_read = self._past.done_in is not None
         when = f" at {utc_text(past.done_at)}" if past.done_at else ""
         last = "no run has read it so far"
@@ -672,6 +681,7 @@ class _File:
         reason = self.reason(
             code, table=row.target_table, item_id=row.id, at=at, by=by, marks=marks, detail=detail
         )
+        reason.remedy = reason.remedy.replace(_UNGRANTED, "") if self.takes_marked else reason.remedy
         reason.title = str(next(iter(row.data.values()), ""))
         reason.found_by = (row.source or {}).get("found_by")
         return reason
