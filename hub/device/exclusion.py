@@ -111,6 +111,8 @@ IGNORE_FILES: Final = (_GIT, _OWN)
 STATE: Final = "the state of a device"
 OWN_PATTERNS: Final = "ignore in device.toml"
 _MAX_BYTES: Final = 1024 * 1024  # of an ignore file
+QUIET: Final = re2.Options()
+QUIET.log_errors = False  # RE2 writes to stderr, also where a large pattern is only matched more slowly
 _NOT_A_PATTERN: Final = (ValueError, re.error, re2.error)
 
 
@@ -153,7 +155,7 @@ class Patterns:
     """
 
     def __init__(self, name: str, lines: Sequence[str]) -> None:
-        self._set = re2.Set.FullMatchSet()
+        self._set = re2.Set.FullMatchSet(QUIET)
         self._rules: list[tuple[int, bool]] = []  # line, and whether it excludes
         for number, line in enumerate(lines, 1):
             if not line.strip() or line.startswith("#"):

@@ -20,15 +20,17 @@ from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import re2
 
+from hub.device.exclusion import QUIET
 from hub.text.files import NotConvertible
 
+_compile: Final = partial(re2.compile, options=QUIET)
 _FILES: Final = ("own_secrets.toml", "gitleaks.toml")
 _ALLOW: Final = re.compile(r"(?<!\w)gitleaks:allow(?!\w)")
 _AROUND: Final = 200  # bytes of a line around a match in which a mark makes it harmless
@@ -61,15 +63,15 @@ _WORD: Final = (
     r"|парол[ьи]|密码|口令)"
 )
 _LABEL: Final = rf"(?:[\w-]{{1,20}}[ _-])?{_WORD}(?:(?:[ _-][\p{{L}}\d_-]{{1,20}}){{0,3}}| \([^()]{{1,30}}\))"
-_has_label: Final = re2.compile(f"(?i){_WORD}").search
-_is_label: Final = re2.compile(f"(?i){_LABEL}").fullmatch
-_head: Final = re2.compile(
+_has_label: Final = _compile(f"(?i){_WORD}").search
+_is_label: Final = _compile(f"(?i){_LABEL}").fullmatch
+_head: Final = _compile(
     rf"(?i)(?P<indent>\s*)(?:- )?[\"']?(?P<label>{_LABEL})[\"']?\s*[:=]\s*(?P<bracket>\[?)(?P<items>.*)"
 ).fullmatch
-_item: Final = re2.compile(
+_item: Final = _compile(
     r"(?P<indent>\s*)(?P<mark>- +|[\"'])(?:[\w. -]{1,40}: +)?(?P<value>[^\s\[{].*)"
 ).fullmatch
-_is_name: Final = re2.compile(r"[\p{L}_][\p{L}\d_ .()/-]*").fullmatch  # of a column
+_is_name: Final = _compile(r"[\p{L}_][\p{L}\d_ .()/-]*").fullmatch  # of a column
 _DELIMITERS: Final = "\t|;,"
 
 
@@ -126,7 +128,7 @@ class _SecretRule:
 
     @cached_property
     def _pattern(self) -> Any:
-        return re2.compile(self._regex)
+        return _compile(self._regex)
 
     def matches(self, data: bytes, path: str, allowed: Sequence[_Allowed]) -> Iterator[int]:
         """Yield the places of secrets of this kind."""
@@ -222,7 +224,7 @@ def _loaded() -> _Rules:
 
 @cache
 def _any_of(regexes: tuple[str, ...]) -> Any:
-    return re2.compile("|".join(f"(?:{regex})" for regex in regexes).encode())
+    return _compile("|".join(f"(?:{regex})" for regex in regexes).encode())
 
 
 def _entropy(secret: bytes) -> float:

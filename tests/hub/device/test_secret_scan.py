@@ -157,6 +157,15 @@ def test_ordinary_line_about_passwords_has_no_secret(line: str) -> None:
     assert list(find_secrets(f"# Notes\n\n{line}\n")) == []
 
 
+def test_text_that_outgrows_the_memory_of_a_pattern_is_searched_without_a_word(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    key = PLANTED["aws"](Maker(1))
+    text = "Пароль wort: passмдж ключ é\n" * 30
+    assert [found.line for found in find_secrets(f"{text}{key}\n")] == [31]
+    assert capfd.readouterr() == ("", "")
+
+
 def test_allow_comment_exempts_only_the_own_line_from_the_secret_scan() -> None:
     key = PLANTED["aws"](Maker(1))
     assert list(find_secrets(f"{key}  # gitleaks:allow\n")) == []

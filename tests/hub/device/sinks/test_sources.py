@@ -186,7 +186,7 @@ OF_OTHERS: Final = {
 def test_box_of_an_own_task_in_words_of_others_is_told_until_both_agree(
     name: str, is_daily: bool, tmp_path: Path
 ) -> None:
-    text, remedy, sign = OF_OTHERS[name]
+    text, remedy, _ = OF_OTHERS[name]
     note = Note(tmp_path, text, "Pay", name="2026-01-05.md")
     days = TextFile(note.root / "{date}.md", Markdown())
     sinks = [Sink("days", days, ("tasks",), back=True, kind="markdown")] * is_daily
