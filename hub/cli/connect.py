@@ -171,8 +171,8 @@ def _introduce(roots: Sequence[Path], db: Path) -> None:
         files, stay = sum(part.files for part in found.offered), sum(part.files for part in found.stays)
         words = " ".join(f"--root {shell_word(root)}" for root in new)
         show.report(
-            f"new to this device: {counted(files, 'file')}, and {stay} that stay here:"
-            f" hub device preview {words}"
+            f"new to this device: {counted(files, 'file')}, and {stay} that stay here by their names;"
+            f" those with keys or passwords stay, too: hub device preview {words}"
         )
         return
     show_preview(preview_of(new, 10.0))  # their owner waits

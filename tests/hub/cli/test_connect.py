@@ -156,7 +156,7 @@ def test_connect_shows_new_folders_and_asks_the_owner_once(
     file = tmp_path / "desk.db"
     words = ("connect", "nowhere", "--root", str(folder), "--db", str(file))
     result = hub(*words)
-    ends(result, Exit.USAGE, f"3 files, and 2 that stay here: hub device preview --root {folder}")
+    ends(result, Exit.USAGE, "3 files, and 2 that stay here by their names", f"preview --root {folder}")
 
     monkeypatch.setattr(processes, "can_ask", lambda: True)
     refused = hub(*words, input="n\n")
