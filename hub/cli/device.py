@@ -146,6 +146,7 @@ def run(ctx: click.Context, config: Path, log_level: str) -> None:
     def load() -> "DevicePlan":
         return _plan(ctx, config, check_device_file(config).usable())
 
+    require_settings(config)
     make_folder(load().options.db.parent)
     with closing(open_log(log_level)) as opened:
         keeper = Keeper(config, load, SystemClock(), opened.show)
@@ -518,10 +519,18 @@ def _database(ctx: click.Context, config: Path, name: str) -> Path:
 
 
 def settings_of(config: Path) -> "DeviceSettings":
-    """Return the settings of a device. Raises SettingsInvalid: they are unusable."""
+    """Return the settings of a device. Raises SettingsInvalid: they are unusable; CommandError: missing."""
     from hub.device.settings import check_device_file
 
+    require_settings(config)
     return check_device_file(config).usable()
+
+
+def require_settings(config: Path) -> None:
+    """Check that there is a device.toml. Raises CommandError."""
+    if not config.exists():
+        next_step = "make it: hub device install, or hub up FOLDER"
+        raise CommandError(f"there is no settings file {config}", Exit.SETTINGS, next_step=next_step)
 
 
 def _plan(ctx: click.Context, config: Path, settings: "DeviceSettings") -> "DevicePlan":

@@ -11,7 +11,7 @@ import click
 from hub.base.clock import SystemClock, from_epoch_ms
 from hub.base.name_lists import counted
 from hub.cli import show
-from hub.cli.device import database, remarks_of, settings_of, settings_option
+from hub.cli.device import database, remarks_of, require_settings, settings_of, settings_option
 from hub.cli.errors import CommandError, Exit
 from hub.cli.options import NAME, ListByDefault, device_state_option, example, json_option
 
@@ -190,6 +190,7 @@ def _answered(
     from hub.device.sinks.place_book import PlaceBook
     from protocol.places import PlaceOrder
 
+    require_settings(config)
     book = PlaceBook(config, database(ctx, config), SystemClock().now)
     answer = book.answer(msgspec.convert(order, PlaceOrder))
     if answer.problem and (fails or not answer.calendars):

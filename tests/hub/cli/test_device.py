@@ -92,6 +92,19 @@ def test_install_takes_hub_and_folders_of_the_connected_device(hub: Hub, home: P
     )
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["device run", "device status", "device sync", "places ls", "places add todo.txt /tmp/todo.txt"],
+)
+def test_command_without_settings_names_the_missing_file_and_what_makes_it(
+    hub: Hub, home: Path, command: str
+) -> None:
+    SinkBench(home / "state/devices")  # of a device that hub connect ran
+    result = hub(*command.split())
+    ends(result, Exit.SETTINGS, "there is no settings file", "device.toml", "hub device install")
+    assert "Errno" not in result.output
+
+
 def test_device_pause_lasts_for_the_given_time_or_until_resumed(hub: Hub, home: Path) -> None:
     installed(hub, home)
     ends(hub("device", "pause", "1h"), 0, "paused until 20")
