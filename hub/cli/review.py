@@ -581,7 +581,9 @@ def grants(
         show.print_json("grants", {"hub": hub.address, "key": hub.fingerprint, "grants": granted})
         return
     if granted:
-        show.print_table(("grant", "of"), granted.items())
+        show.report(f"granted to the hub at {hub.address}; take one back: hub grants -GRANT")
+        for grant, words in granted.items():
+            show.out("=".join(filter(None, (grant, ",".join(words)))))
         return
     show.report(
         f"the hub at {hub.address} may only write suggestions; to grant it more:",

@@ -160,7 +160,7 @@ def found_in_connectors(settings: Settings, report: Reporter) -> Iterator[Settin
         if name not in plugins:
             hint = did_you_mean(name, plugins) or "install the package that has it, or leave the name out"
             yield report.warning(
-                ("plugins", "connectors", number), "no installed plug-in has this name", hint
+                ("plugins", "connectors", number), f"no installed plug-in is called {name!r}", hint
             )
     kinds: dict[str, ConnectorClass] = {}
     for number, connector in enumerate(settings.connectors):
