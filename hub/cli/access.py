@@ -315,7 +315,7 @@ def list_tokens(hub: HubClient) -> Responses:
 def revoke_token(hub: HubClient, id: str, yes: bool) -> Responses:
     """Revoke a token and close its connection, or end the session of a browser.
 
-    The last characters of its ID are enough.
+    Six characters at the end of its ID are enough.
     """
     listed = _all_tokens(hub)
     found = item_called([token for tokens in listed.values() for token in tokens], id)
@@ -500,7 +500,7 @@ def open_browser(link: str, folder: Path | None, within: str = "a minute") -> bo
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @hub_command
 def revoke_agent_token(hub: HubClient, name: str, id: str, yes: bool) -> Responses:
-    """Revoke a token of an agent. The last characters of its ID are enough."""
+    """Revoke a token of an agent. Six characters at the end of its ID are enough."""
     found = item_called(hub.get_all(path_of("agents", name, "tokens"), "tokens")["tokens"], id)
     if found is None:
         next_step = f"list its tokens: hub agents tokens {name}"

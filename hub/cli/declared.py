@@ -213,10 +213,13 @@ def _run(spec: CommandSpec, values: dict[str, Any], state: Path, *, as_json: boo
 
 
 def item_called(items: Sequence[Values], id: str) -> Values | None:
-    """Return the only item whose id is *id* or ends in it. Raises Failure: several ids do."""
+    """Return the only item whose id is *id* or ends in it. Raises CommandError: several do; it is short."""
     found = [
         item for item in items if item["id"] == id or (len(id) >= MIN_END and str(item["id"]).endswith(id))
     ]
+    if not found and len(id) < MIN_END and any(str(item["id"]).endswith(id) for item in items):
+        step = f"type {MIN_END} characters of the end of an id"
+        raise CommandError(f"{id!r} is too short", Exit.USAGE, next_step=step)
     if len(found) > 1:
         raise CommandError(
             f"several ids end in {id!r}",

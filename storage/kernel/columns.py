@@ -688,6 +688,7 @@ def paged(
 
 
 _END: Final = re.compile(r"[0-9a-f-]{6,35}")  # of an id: its end is chance, its beginning may be a time
+_SHORT_END: Final = re.compile(r"[0-9a-f]{4,5}")  # what people type, as of a commit
 _MAX_ALIKE: Final = 20
 
 
@@ -708,8 +709,11 @@ def whole_id(
         only: further conditions of the rows that may be named.
 
     Raises:
-        CodedError (BAD_PARAMS): several ids end so; it names them.
+        CodedError (BAD_PARAMS): several ids end so; it names them. Or *given* is no id, and too short an end.
     """
+    exact = sa.select(table.c.id).where(table.c.id == given)
+    if _SHORT_END.fullmatch(given) and c.execute(exact).first() is None:
+        raise CodedError(ErrorCode.BAD_PARAMS, f"{given!r} is too short: an end of an id has six characters")
     if not _END.fullmatch(given):
         return given
     query = sa.select(table.c.id).where(table.c.id.endswith(given), *only).order_by(table.c.id)

@@ -171,8 +171,8 @@ def test_commands_find_a_question_by_the_end_of_the_id(hub: Hub, board: str) -> 
     first, second = (json.loads(hub("ask", "user", board, text, "--json").stdout)["id"] for text in "ab")
     assert hub("ask", "show", first[-MIN_END:]).stdout.splitlines()[0].split() == ["question", first]
     unknown = hub("ask", "show", second[-MIN_END + 1 :])
-    assert unknown.exit_code == Exit.FAILED  # too short an end is not searched for
-    assert f"there is no question {second[-MIN_END + 1 :]}" in unknown.stderr
+    assert unknown.exit_code == Exit.USAGE  # too short an end is not searched for
+    assert f"{second[-MIN_END + 1 :]!r} is too short: an end of an id has six characters" in unknown.stderr
 
 
 @given(st.lists(st.text("ab", min_size=7, max_size=9), unique=True), st.text("ab", min_size=1, max_size=9))
@@ -183,6 +183,9 @@ def test_item_is_found_by_id_end_unless_the_end_is_ambiguous(ids: Sequence[str],
         with pytest.raises(CommandError, match="several ids end in") as several:
             item_called(items, end)
         assert several.value.exit_code == Exit.USAGE
+    elif not called and len(end) < MIN_END and any(id.endswith(end) for id in ids):
+        with pytest.raises(CommandError, match="is too short"):
+            item_called(items, end)
     else:
         found = item_called(items, end)
         assert (found and found["id"]) == (called[0] if called else None)
