@@ -286,7 +286,7 @@ def settled(run: Mapping[str, Any]) -> str:
 def progress_of(run: Mapping[str, Any]) -> str:
     """Describe the progress of a run: settled files and items, or of a task what its program reports."""
     if not run["units_total"]:
-        return f"{run['progress']:.0f} %, {run['message']}" if run["message"] else "no file yet"
+        return f"{run['progress']:.0f} %, {run['message']}" if run["message"] else "looks for files"
     shown = settled(run)
     files = counted(int(shown.rpartition("/")[2]), "file", shown)
     return f"{files}, {counted(run['items_created'], 'item')}"
