@@ -76,7 +76,7 @@ _SIGNS: Final = re.compile(r">(?:[ \t]*>)*[ \t]*")
 _OWN_CALLOUT: Final = re.compile(r"\[!(?!quote|cite)", re.IGNORECASE)
 # A colon with no words behind it but in brackets or a comment; or the head of a quotation that is apart.
 _INTRODUCTION: Final = re.compile(
-    r"[:\uff1a](?:\([^()]*\)|\[[^][]*\]|\{[^{}]*\}|<[^<>]*>|%%[^%]*%%|\^[\w-]+|[^\w([{<:\uff1a]|_)*+$"
+    r"[:\uff1a](?>(?:\([^()]*\)|\[[^][]*\]|\{[^{}]*\}|<[^<>]*>|%%[^%]*%%|\^[\w-]+|[^\w([{<:\uff1a]|_)*)$"
     r"|^[ \t>]*\[!(?:quote|cite)",
     re.IGNORECASE,
 )
@@ -84,7 +84,7 @@ _INTRODUCTION: Final = re.compile(
 _CALENDAR: Final = re.compile("BEGIN:VC", re.IGNORECASE)  # or a card before one
 _FOLDED: Final = re.compile(r" ?\n[ \t]")
 _INVITATION: Final = re.compile(
-    r"^METHOD\b(?!(?:\"[^\"\n]*\"|[^\":\n])*+:PUBLISH\s)[^\n]*:", re.MULTILINE | re.IGNORECASE
+    r"^METHOD\b(?!(?>(?:\"[^\"\n]*\"|[^\":\n])*):PUBLISH\s)[^\n]*:", re.MULTILINE | re.IGNORECASE
 )
 _FRONT_MATTER: Final = re.compile(
     r"(?:---|\+\+\+)[a-z \t]*\n(.*?)^(?:---|\+\+\+|\.\.\.)[ \t]*$"
