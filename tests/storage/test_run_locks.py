@@ -574,7 +574,9 @@ def test_runs_are_found_by_the_end_of_their_ids(c: sa.Connection, agent: AgentRo
     with pytest.raises(CodedError, match="0197-aa-1234abcd, 0198-bb-1234abcd"):
         runs.whole_run_id(c, "1234abcd")
     assert runs.whole_run_id(c, "bb-1234abcd") == "0198-bb-1234abcd"
-    assert [runs.whole_run_id(c, end) for end in ("9ffff", "0000ffff")] == ["9ffff", "0000ffff"]
+    assert [runs.whole_run_id(c, end) for end in ("fff", "0000ffff")] == ["fff", "0000ffff"]
+    with pytest.raises(CodedError, match="'9ffff' is too short"):
+        runs.whole_run_id(c, "9ffff")
 
 
 def test_find_runs_returns_several_runs_together(c: sa.Connection, agent: AgentRow) -> None:
