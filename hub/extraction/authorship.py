@@ -86,17 +86,21 @@ def text_of_rank(document: Document, rank: int) -> str:
     return "".join(lines)
 
 
-def provenances_in(document: Document) -> Callable[[int], Provenance | None]:
+def provenances_in(
+    document: Document, rank_at: Callable[[int], Rank] | None = None
+) -> Callable[[int], Provenance | None]:
     """Return a function that returns who wrote the text at a place of a document, if known.
 
     In a file of the owner, a page, a mail and a quotation have the origin of what they were copied from.
+    *rank_at* is ``ranks_in`` of the document, if it is known.
     """
-    rank_at = ranks_in(document)
-    kind = kind_of_others(document.text) if rank_of_document(document) is Rank.OTHERS else MAIL
-    copied = Provenance(origin=_FROM_OTHERS.get(kind, ProvenanceOrigin.CALENDAR), trusted=False)
+    rank_at = rank_at or ranks_in(document)
 
     def provenance_at(place: int) -> Provenance | None:
         known = document.provenance_at(place)
-        return copied if known is not None and known.rank > rank_at(place) else known
+        if known is None or known.rank <= rank_at(place):
+            return known
+        kind = kind_of_others(document.text) if rank_of_document(document) is Rank.OTHERS else MAIL
+        return Provenance(origin=_FROM_OTHERS.get(kind, ProvenanceOrigin.CALENDAR), trusted=False)
 
     return provenance_at

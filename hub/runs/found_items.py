@@ -49,7 +49,8 @@ def found_items(
         unsure: those of *items* that are held until their owner approves them.
     """
     held = {id(item) for item in unsure}
-    rank_at, provenance_at = ranks_in(document), provenances_in(document)
+    rank_at = ranks_in(document)
+    provenance_at = provenances_in(document, rank_at)
     found = [
         _found(
             document,

@@ -196,7 +196,9 @@ def plain_lines(text: str) -> str:
     lines = text if "\n" in text else text.replace("\r", "\n")  # of old Macintosh files
     lines = lines.replace("\r\n", " \n")
     is_plain = lines.replace("\n", "").replace("\t", "").isprintable()
-    return lines if is_plain and not any(filler in lines for filler in FILLERS) else lines.translate(_PLAIN)
+    if is_plain and (lines.isascii() or not any(filler in lines for filler in FILLERS)):
+        return lines
+    return lines.translate(_PLAIN)
 
 
 def quoted_lines(text: str, *, has_own: bool = True) -> list[Place]:
@@ -205,10 +207,12 @@ def quoted_lines(text: str, *, has_own: bool = True) -> list[Place]:
     Args:
         has_own: lines of a callout have the same sign, but are no quotation, unless a line introduces them.
     """
+    if ">" not in text and "quote" not in text.lower():  # the usual case
+        return []
     text = plain_lines(text).replace(_HIDDEN, " ")
     places = _quoting_elements(text)
     found = _QUOTED.finditer(text) if ">" in text else iter(())
-    if not has_own or "[!" not in text:  # the usual case
+    if not has_own or "[!" not in text:
         return merged([*places, *(match.span() for match in found)])
     before = own = 0  # signs of the line before, and those of callouts
     introduced = end = 0  # signs of an introduced quotation, which goes on behind empty lines
