@@ -45,6 +45,8 @@ def changed_events(
     events = [
         known for known in rows if known.row.target_table == _EVENTS.name and known.row.source is not None
     ]
+    if not events:  # the usual case
+        return
     events.sort(key=lambda known: -rank_of(known.row))
     rank_at, now = ranks_in(document), from_epoch_ms(at_ms)
     languages = cache(lambda: TextLanguages.of(document.text, now.date()))

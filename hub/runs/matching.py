@@ -183,7 +183,8 @@ def decide(
         decisions += [_again(item, known_item, finder, can_update) for item, known_item in off]
         updated = {known_item.row.id for _, known_item in off}
         left_rows = [known_item.row for known_item in rows if known_item.row.id not in updated]
-        decisions += _without_words(document, left_rows, finder) if is_absent is not None else ()
+        if left_rows and is_absent is not None:
+            decisions += _without_words(document, left_rows, finder)
     return decisions if with_quotes else [_without_quote(decision) for decision in decisions]
 
 
@@ -423,6 +424,8 @@ class _Pairing:
         """Pair items of the same *key* with similar titles, the most similar first."""
         measure = measure or _likeness_of
         rows = self._by_key(lambda row: (rank_of(row), key(row)), may)
+        if not rows:
+            return
         candidates = list[tuple[FoundItem, KnownItem]]()
         for rank, of in product(sorted(Rank, reverse=True), repeat=2):
             pairs = (
