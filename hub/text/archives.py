@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from hub.text import chats
 from hub.text.files import CHAT, JSON, MAIL, MARKDOWN, MBOX, PLAIN
+from hub.text.header_values import CHAT_MESSAGE
 
 HEAD_BYTES: Final = 64 * 1024  # examined to detect the kind of a file
 
@@ -47,7 +47,8 @@ def kind_in(head: bytes, kind: str) -> str:
     """Return MBOX, MAIL or CHAT if the first HEAD_BYTES of a file of text show that, else *kind*."""
     if kind not in _MAY_BE_ARCHIVE:
         return kind
-    from hub.text.decoding import from_first_letter  # not by a rules process, which has texts alone
+    from hub.text import chats  # not by a rules process, which has texts alone
+    from hub.text.decoding import from_first_letter
 
     head = from_first_letter(head)
     if kind != JSON and _MBOX_HEAD.match(head):
@@ -120,7 +121,7 @@ def _head(text: str, start: int, end: int) -> tuple[dict[str, str], int]:
 
 
 def _chat(text: str) -> Iterator[ArchivedMessage]:
-    begins = list(chats.BEGINNING.finditer(text))
+    begins = list(CHAT_MESSAGE.finditer(text))
     ends = [*(match.start() for match in begins[1:]), len(text)]
     for match, end in zip(begins, ends, strict=False):  # one end without a beginning, of a text that is none
         yield ArchivedMessage(match.start(), match.end(), end, match["author"], match["at"])

@@ -25,10 +25,7 @@ import msgspec
 
 from hub.text.files import NotConvertible
 from hub.text.folding import LEAD
-from hub.text.header_values import date_in, on_one_line
-
-# Beginning of a message in the text.
-BEGINNING: Final = re.compile(r"^\[(?P<at>[^\]\n]{1,40})\] (?P<author>[^:\n]{1,80}):(?: |$)", re.MULTILINE)
+from hub.text.header_values import CHAT_MESSAGE, date_in, on_one_line
 
 _MAX_NAME_CHARS: Final = 60
 _NOT_TEXT: Final = re.compile("[\0\ud800-\udfff]")
@@ -64,7 +61,7 @@ def text_of_export(text: str) -> str:
             written = list(_copied(text.replace("\r\n", "\n")))
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise NotConvertible("not an export of a chat") from error
-    if not any(BEGINNING.match(line) for line in written):
+    if not any(CHAT_MESSAGE.match(line) for line in written):
         raise NotConvertible("not an export of a chat: it contains no message")
     return "\n".join(written) + "\n"
 

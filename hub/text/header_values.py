@@ -1,4 +1,4 @@
-"""Values of headers: a date, and text on one line. Pure functions."""
+"""Values of headers: a date, text on one line, and the beginning of a message in a chat. Pure functions."""
 
 import re
 import unicodedata
@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+# Beginning of a message in the text of a chat.
+CHAT_MESSAGE: Final = re.compile(r"^\[(?P<at>[^\]\n]{1,40})\] (?P<author>[^:\n]{1,80}):(?: |$)", re.MULTILINE)
 MAX_HEADER_CHARS: Final = 1_000  # about a hundred addressees
 _SPACE: Final = re.compile(r"\s+")
 _ISO_DATE: Final = re.compile(r"\d{4}-\d\d-\d\dT")
