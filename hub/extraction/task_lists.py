@@ -14,6 +14,7 @@ import html
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cached_property
 from itertools import islice, takewhile
 from typing import Final, Literal, NamedTuple
 
@@ -116,7 +117,10 @@ class Convention:
     def __init__(self, *marks: Mark, signs: str = "") -> None:
         self.marks = marks
         self._signs = re.compile(signs)
-        self._patterns = [(mark, re.compile(mark.pattern, re.IGNORECASE)) for mark in marks]
+
+    @cached_property
+    def _patterns(self) -> Sequence[tuple[Mark, re.Pattern[str]]]:
+        return [(mark, re.compile(mark.pattern, re.IGNORECASE)) for mark in self.marks]
 
     def read(self, line: str) -> ParsedLine:
         """Parse the marks of *line*; the rest of the line is the title."""

@@ -113,7 +113,7 @@ def _names() -> Iterator[str]:
 
 def _build_the_rest(*, has_words: bool) -> dict[Pattern, tuple[str, str]]:
     """Build the expressions that the product compiles when they are first used; return their names."""
-    from hub.extraction import chunk, injection_warnings, prompt_injection
+    from hub.extraction import chunk, injection_warnings, prompt_injection, task_lists
     from hub.extraction.wording import recognition
     from hub.extraction.wording.languages import ATTRIBUTES, languages
     from hub.text import quotations
@@ -132,6 +132,8 @@ def _build_the_rest(*, has_words: bool) -> dict[Pattern, tuple[str, str]]:
         built += [("rewrites", pattern) for pattern, _ in time.compiled_rewrites]
         named |= {pattern: ("hub.extraction.when", f"{name} ({code})") for name, pattern in built}
     named[chunk._day_with_point()] = "hub.extraction.chunk", "day"
+    for convention in (task_lists.MARKDOWN, task_lists.TASKPAPER, task_lists.TODO_TXT):
+        convention.read("2026-05-06 @a")
     prompt_injection._dress()
     prompt_injection._overriding()
     for unread in recognition.unread_languages().values():
