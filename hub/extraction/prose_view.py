@@ -24,8 +24,8 @@ _STAMPED: Final = (
     r"\d{1,2}[:.]\d\d(?:[ \u202f]?(?:[AP]M|Uhr|h))?[\])]?[ \t]*+"
 )
 
-# Written by machines, for machines, or a part of a link that is not shown.
-_MACHINE: Final = re.compile(
+# Written by machines, for machines, or a part of a link that is not shown. Compiled with the first prose.
+_MACHINE: Final = (
     r"(?<=\])\([^()\s]{0,1000}+(?:\([^()\s]{0,200}\)[^()\s]{0,200})?"  # the target of a link
     r"(?:[ \t]++(?:\"[^\"\r\n]{0,200}\"|'[^'\r\n]{0,200}'))?[ \t]*+\)"
     r"|^[ \t>]{0,8}\[[^\]\r\n:]{1,80}+\]:[ \t]++\S[^\r\n]*+"  # what a link or a footnote refers to
@@ -41,8 +41,7 @@ _MACHINE: Final = re.compile(
     rf"|^{_STAMPED}$(?=\r?\n[^\r\n]*\S)(?!\r?\n{_STAMPED}$)"
     r"|!\[\[[^\]\r\n]{1,200}\]\]"  # another file
     r"|^[ \t]*+>[ \t]?>[^\r\n]*+"  # an earlier mail, quoted in a quoted one
-    r"|^--[ ]?\r?\n(?:[^\r\n]*\S[^\r\n]*(?:\r?\n|\Z)){1,8}",  # the signature of a mail
-    re.MULTILINE,
+    r"|^--[ ]?\r?\n(?:[^\r\n]*\S[^\r\n]*(?:\r?\n|\Z)){1,8}"  # the signature of a mail
 )
 _SPOKEN: Final = re.compile(
     '(?:[^\\s:.!?"][^\r\n:.!?"]{0,40}:[ \t]*+)?(?P<said>"[^"\r\n]{1,400}"'
@@ -70,7 +69,7 @@ _LONGEST_JOINT: Final = 4  # letters of a word that ends no line, such as "on", 
 
 def view_of_prose(text: str) -> str:
     """Return *text* with blanks for texts of machines, for quoted speech, and for line ends in sentences."""
-    text = blanked(text, (match.span() for match in _MACHINE.finditer(text)))
+    text = blanked(text, (match.span() for match in re.finditer(_MACHINE, text, re.MULTILINE)))
     text = unwrapped(blanked(text, _letter_parts(text)))
     return blanked(text, (match.span() for match in _SPOKEN.finditer(text) if _is_speech(match["said"])))
 
