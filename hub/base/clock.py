@@ -4,8 +4,8 @@ All other modules receive a ``Clock``, a ``Chance`` or an ``IdFactory``. So a te
 simulation can run the hub from a seed.
 """
 
+import os
 import random
-import secrets
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -114,7 +114,7 @@ class SystemChance:
     """Random numbers of the operating system."""
 
     def token_bytes(self, count: int) -> bytes:
-        return secrets.token_bytes(count)
+        return os.urandom(count)
 
     def uniform(self, low: float, high: float) -> float:
         return random.uniform(low, high)
