@@ -138,7 +138,7 @@ def _build_the_rest(*, has_words: bool) -> dict[Pattern, tuple[str, str]]:
     prompt_injection._overriding()
     for unread in recognition.unread_languages().values():
         named[unread.pattern] = "hub.extraction.wording.recognition", unread.code
-    list(recognition._by_dates("", date(2026, 1, 1)))
+    list(recognition._by_dates("1.1.", date(2026, 1, 1)))
     quotations.above_quotations()
     list(injection_warnings._hidden_runs("\u200b" * 99))
     pattern_of_names(["Anna Rossi", "Anna", "laptop-2"])

@@ -8,7 +8,6 @@ not read (``unread.toml``), only figures and its own months count.
 import re
 import tomllib
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from functools import cache, cached_property
@@ -26,6 +25,7 @@ _LEAST: Final = 2  # different words that the nearest language which is read has
 _OF_BLOCK: Final = 4  # likewise, of a block in a text of another language
 _SURE: Final = 3  # likewise, that need no letters beside them
 _WORD: Final = re.compile(r"[^\W\d_]+")
+_FIGURES: Final = re.compile(r"\d[./]\d")
 _BLOCK: Final = re.compile(r"(?:^[^\S\n]*\S[^\n]*\n?)+", re.MULTILINE)  # lines between blank ones
 _SIX: Final = "," * 6
 _SAYINGS: Final = r"""
@@ -89,19 +89,27 @@ def common_codes() -> Mapping[str, Sequence[str]]:
     return codes
 
 
-def _language_of(words: set[str], text: str, least: int = _LEAST) -> str:
-    """Return the code of the language of most of these words, in small letters, of a text; "": not known."""
+def _language_of(words: set[str], text: str, least: int = _LEAST, *, is_any: bool = True) -> str:
+    """Return the code of the language of most of these words, in small letters, of a text; "": not known.
+
+    *is_any*: False: one that is read is not of interest.
+    """
     found = [*filter(None, map(common_codes().get, words))]
-    counts = Counter(chain.from_iterable(found))
+    counts = dict.fromkeys((*unread_languages(), *(lexicon.code for lexicon in languages())), 0)
+    for code in chain.from_iterable(found):
+        counts[code] += 1
     read = {lexicon.code: counts[lexicon.code] for lexicon in languages_in(script_of(text))}
     special = [] if text.isascii() else [word for word in words if not word.isascii()]
     for code, language in unread_languages().items() if special else ():
         counts[code] += sum(language.pattern.search(word) is not None for word in special)
     unread, nearest = max(unread_languages(), key=counts.__getitem__), max(read, key=counts.__getitem__)
     best = read[nearest]
-    shared = sum(unread in codes and nearest in codes for codes in found)
-    if counts[unread] - shared >= least and counts[unread] > best:
-        return unread
+    if counts[unread] > best:
+        shared = sum(unread in codes and nearest in codes for codes in found)
+        if counts[unread] - shared >= least:
+            return unread
+    if not is_any:
+        return ""
     if best < _SURE and len(read) > 1:
         read = {code: count + _letters_of(language_of(code), text) for code, count in read.items()}
         best = max(read.values())
@@ -118,7 +126,7 @@ def _letters_of(lexicon: Lexicon, text: str) -> int:
 def _by_dates(text: str, day: date | None) -> Iterator[str]:
     """Yield the languages by whose short names of days most dates of a text are right: "Do 26.11."."""
     line = fold(text) if day else ""
-    for lexicon in languages_in("latin") if day else ():
+    for lexicon in languages_in("latin") if _FIGURES.search(line) else ():
         names = lexicon.time.short_days
         found = (
             re.finditer(rf"\b({'|'.join(names)})\.?,? (\d{{1,2}})[./](\d{{1,2}})\b", line) if names else ()
@@ -162,7 +170,7 @@ class TextLanguages(msgspec.Struct, frozen=True):
             whole = next(_by_dates(text[:_MAX_CHARS], day), whole)
         places, codes = list[int](), list[str]()
         for start, some, block in blocks if len(blocks) > 1 else ():
-            code = _language_of(some, block, _OF_BLOCK)
+            code = _language_of(some, block, _OF_BLOCK, is_any=whole in unread_languages())
             code = code if code and {code, whole} & unread_languages().keys() else whole
             if code != (codes[-1] if codes else whole):
                 places.append(start)
