@@ -211,20 +211,26 @@ MEMORY_BYTES: Final = 1 << 30  # of the process that answers; a text needs ten t
 
 def part_of(document: Document, begin: int, end: int) -> Document:
     """Return a document with a part of its text."""
+    if end - begin == len(document.text):  # the usual case
+        return document
     authors = tuple((place - begin, author) for place, author in document.authors)
     return msgspec.structs.replace(document, text=document.text[begin:end], authors=authors)
 
 
 def _moved(found: Iterable[_Placed], chars: int) -> tuple[_Placed, ...]:
     """Return items or notes of a part of a text with their places in the whole text."""
-    return tuple(
-        msgspec.structs.replace(item, start=item.start + chars, end=item.end + chars) for item in found
-    )
+    if chars:
+        found = (
+            msgspec.structs.replace(item, start=item.start + chars, end=item.end + chars) for item in found
+        )
+    return tuple(found)
 
 
 def _without(form: RulesForm, parts: tuple[Place, Place]) -> RulesForm:
     """Return a form without the passages of which no sentences are read."""
     (begin, _), (stop, resume) = parts
+    if stop == resume:
+        return form
     prose = [
         msgspec.structs.replace(passage, start=start, end=end)
         for passage in form.prose
@@ -234,7 +240,7 @@ def _without(form: RulesForm, parts: tuple[Place, Place]) -> RulesForm:
         )
         if start < end
     ]
-    return form if stop == resume else msgspec.structs.replace(form, prose=prose)
+    return msgspec.structs.replace(form, prose=prose)
 
 
 def _is_over(item: Item, document: Document, timezone: str) -> bool:
