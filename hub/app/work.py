@@ -237,6 +237,7 @@ class Work:
             on_queued=self._queued,
             on_cancel=self.dispatcher.supersede,
             on_wakes=self.wakes.recheck,
+            clock_watch=context.clock_watch,
         )
         models.serve_to(self._use, is_used=lambda old: old in asking.in_use)
         self.apply(limits)

@@ -71,12 +71,12 @@ class ClockWatch:
         Raises:
             StorageError: the database is unavailable.
         """
-        base, newest = await self._store.read(clock_steps.find_base)
+        known, newest = await self._store.read(clock_steps.find_base)
         self._clock.move(await self._apart_s() or 0.0)
         now, uptime_ms = now_ms(self._clock), round(self._clock.uptime_s() * 1000)
         off_ms = 0
-        if base is not None and base.machine == self.base.machine != "":
-            expected = base.at + uptime_ms - base.uptime_ms
+        if known is not None and known.machine == self.base.machine != "":
+            expected = known.at + uptime_ms - known.uptime_ms
         else:
             expected = max(newest, EARLIEST_MS, now)
             off_ms = max(0, now - newest) if newest else 0
@@ -84,7 +84,8 @@ class ClockWatch:
                 self._doubted_until = self._clock.uptime_s() + DOUBT_S
         self._clock.move((expected - now) / 1000)
         base = await self._record(off_ms)
-        self.base = replace(self.base, steps=base.steps, last=base.last)
+        steps = base.steps if known is None else known.steps  # a later one may not be in the time read above
+        self.base = replace(self.base, steps=steps, last=base.last)
         await self.check()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -97,22 +98,34 @@ class ClockWatch:
         if self._clock.uptime_s() - self.base.uptime_ms / 1000 >= RECORD_S:
             await self._record()
 
+    async def is_behind(self) -> bool:
+        """Return whether another hub has followed a step that this one has not yet.
+
+        Stored instants are then those of another time than the hub's. A plan that was read from them before
+        this call is one of the same time, or its rows have changed since.
+
+        Raises:
+            StorageError: the database is unavailable.
+        """
+        return (await self._known()).steps > self.base.steps
+
     async def check(self) -> None:
         """Follow the wall clock.
 
         Raises:
             StorageError: the database is unavailable; the clock has not stepped.
         """
+        known = await self._known()  # before the clocks are compared, so that they differ by later steps only
         step_s = await self._apart_s()
         if step_s is None:
             return
         if abs(step_s) <= JUMP_S or (self._doubted_until and step_s > 0):  # the machine was off meanwhile
             self._clock.move(step_s)
             self._doubted_until = 0.0
-        elif (
-            self._clock.uptime_s() >= self._doubted_until
-            and now_ms(self._clock) + step_s * 1000 >= EARLIEST_MS
-        ):
+            self.base = replace(self.base, steps=known.steps, last=known.last)  # perhaps undone meanwhile
+        elif (known.steps > self.base.steps or self._clock.uptime_s() >= self._doubted_until) and now_ms(
+            self._clock
+        ) + step_s * 1000 >= EARLIEST_MS:
             await self._step(step_s)
             self._doubted_until = 0.0
 
@@ -159,6 +172,11 @@ class ClockWatch:
         self.base = replace(self.base, at=at, uptime_ms=uptime_ms)
         record = partial(clock_steps.record_base, machine=self.base.machine, off_ms=off_ms)
         return await self._store.write(record, at, uptime_ms)
+
+    async def _known(self) -> ClockBase:
+        """Return the base with the newest step that any hub has followed."""
+        known = await self._store.read(clock_steps.read_base) if self._store.is_shared else None
+        return known or self.base
 
     async def _apart_s(self) -> float | None:
         """Return the seconds by which the wall clock is ahead of the hub's; None: not known just now."""

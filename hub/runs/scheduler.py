@@ -25,6 +25,7 @@ from hub.base.log import Channel
 from hub.base.metrics import Metrics
 from hub.base.periodic_loop import LoopReports
 from hub.extraction.extractor import Extractor
+from hub.runs.clock_watch import ClockWatch
 from hub.runs.leadership import Leadership
 from hub.runs.run_order import RunSettings, UndeclaredTable, settings_of, setups_of_due
 from hub.schedules.cron import BadSchedule
@@ -260,6 +261,7 @@ class Scheduler:
         on_queued: Callable[[], None],
         on_cancel: Callable[[RunId], None],
         on_wakes: Callable[[], None] = lambda: None,
+        clock_watch: ClockWatch | None = None,
         batch: int = BATCH,
     ) -> None:
         """Set up the scheduler.
@@ -268,6 +270,7 @@ class Scheduler:
             on_queued: called when runs were queued, or changed in the queue.
             on_wakes: called when slots have begun whose agents must be woken.
             on_cancel: called when a newer run supersedes an executing run; its row already says so.
+            clock_watch: knows whether other hubs have left the time of *clock*; None: there are none.
             batch: schedules decided in one transaction.
         """
         self.loop = LoopReports(clock)
@@ -279,6 +282,7 @@ class Scheduler:
         self._on_queued = on_queued
         self._on_cancel = on_cancel
         self._on_wakes = on_wakes
+        self._clock_watch = clock_watch
         self._batch = batch
         self._leadership = Leadership(store, LEASE, boot_id, clock=clock)
         self._wake = anyio.Event()
@@ -340,6 +344,8 @@ class Scheduler:
                 if agenda.next_due_at is None:
                     return POLL_S
                 return min(POLL_S, max(0.0, (agenda.next_due_at - now_ms(self._clock)) / 1000))
+            if self._clock_watch is not None and await self._clock_watch.is_behind():
+                return RETRY_S
             for unreadable in agenda.unreadable:
                 await self._give_up(term, unreadable.schedule, f"it cannot be read: {unreadable.why}")
             await self._plan(term, agenda.unplanned, at)

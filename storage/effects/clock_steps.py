@@ -80,6 +80,11 @@ def find_base(c: sa.Connection) -> tuple[ClockBase | None, int]:
     return base, max(*newest, 0 if base is None else base.at)
 
 
+def read_base(c: sa.Connection) -> ClockBase | None:
+    """Return the base that was recorded last, with the newest step; None before the first start."""
+    return _base(c, BASE)
+
+
 @lone
 def database_time(c: sa.Connection) -> int:
     """Return the time of the database's own clock, UTC epoch milliseconds."""

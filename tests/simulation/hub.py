@@ -350,6 +350,7 @@ class SimHub:
             on_queued=self._queued,
             on_cancel=self.dispatcher.supersede,
             on_wakes=self.wakes.recheck,
+            clock_watch=self.watch,
         )
         news = NewsRuns(store, extractor, clock=clock, ids=self.ids, on_queued=self._queued)
         self.files = FileWatch(store, extractor, news, clock=clock)

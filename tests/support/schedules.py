@@ -14,6 +14,7 @@ from hub.base.clock import HubClock, IdFactory, epoch_ms
 from hub.base.metrics import Metrics
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
+from hub.runs.clock_watch import ClockWatch
 from hub.runs.scheduler import Scheduler
 from protocol.ids import BootId, RunId, UserId
 from storage import audit
@@ -84,7 +85,9 @@ class Desk:
         self.ids = IdFactory(self.hub_clock, self.chance)
         self.current = self.scheduler()
 
-    def scheduler(self, boot_id: BootId = BOOT, store: Store | None = None) -> Scheduler:
+    def scheduler(
+        self, boot_id: BootId = BOOT, store: Store | None = None, clock_watch: ClockWatch | None = None
+    ) -> Scheduler:
         return Scheduler(
             store=store or self.store,
             extractor=Extractor(Models(), secret=bytes(32)),
@@ -94,6 +97,7 @@ class Desk:
             boot_id=boot_id,
             on_queued=self._count_queued,
             on_cancel=self.cancelled.append,
+            clock_watch=clock_watch,
         )
 
     @asynccontextmanager

@@ -1,10 +1,12 @@
 """Wall clocks that are set, while the hub runs and while it does not: schedules go on, once each."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
+from hub.base.clock import HubClock
 from hub.health.machine_and_load import check_clock
 from hub.runs.clock_watch import DOUBT_S, JUMP_S, ClockWatch
 from storage.effects import clock_steps
@@ -12,7 +14,7 @@ from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.store import open_store
 from tests.scenarios.clock_steps import DAY_S, HOUR_S, Expected
 from tests.support.clock import START
-from tests.support.schedules import OTHER_BOOT, Desk
+from tests.support.schedules import OTHER_BOOT, Desk, Shared
 
 EVERY_S = 600
 QUARTERS, MORNINGS = "*/15 * * * *", "0 10 * * *"
@@ -46,6 +48,28 @@ def watch_of(desk: Desk, machine: str = "machine") -> ClockWatch:
     return watch
 
 
+async def one_of_two(desk: Desk, clock: HubClock | None = None) -> ClockWatch:
+    """The watch of one of two hubs on a database, whose server has the machine's clock; it has begun."""
+    watch = ClockWatch(
+        Shared(desk.store), clock or desk.hub_clock, ids=desk.ids, metrics=desk.metrics, machine="machine"
+    )
+    watch.reference = wall_of(desk)
+    watch.on_step = lambda by_ms: desk.current.recheck()
+    await watch.begin()
+    return watch
+
+
+async def other_of_two(desk: Desk) -> ClockWatch:
+    return await one_of_two(desk, HubClock(desk.clock, desk.clock.monotonic))
+
+
+def wall_of(desk: Desk) -> Callable[[], Coroutine[Any, Any, float | None]]:
+    async def time_of_server() -> float:
+        return desk.clock.now().timestamp()
+
+    return time_of_server
+
+
 async def counts(desk: Desk) -> list[int]:
     """Runs of each agent."""
     names = [run.agent_name for run in await desk.runs()]
@@ -61,26 +85,36 @@ async def live(desk: Desk, seconds: float) -> None:
         seconds -= part
 
 
-async def step(desk: Desk, watch: ClockWatch, by_s: float) -> tuple[int, int]:
-    """Set the wall clock, and let the hub notice; its time before and after."""
+async def step(
+    desk: Desk, watch: ClockWatch, by_s: float, earlier: ClockWatch | None = None
+) -> tuple[int, int]:
+    """Set the wall clock, and let the hub notice, after an *earlier* one; its time before and after."""
     before = desk.at
-    desk.clock.set_wall(desk.clock.now() + timedelta(seconds=by_s))
+    set_by(desk, by_s)
+    if earlier is not None:
+        await earlier.check()
+        await desk.looks_again()
     await watch.check()
     await desk.looks_again()
     return before, desk.at
 
 
+def set_by(desk: Desk, seconds: float) -> None:
+    desk.clock.set_wall(desk.clock.now() + timedelta(seconds=seconds))
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["first hub", "second hub"])
 @pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS)
 async def test_schedules_lose_and_double_no_fire_when_the_clock_is_set(
-    desk: Desk, steps: tuple[float, ...]
+    desk: Desk, steps: tuple[float, ...], *, is_first: bool
 ) -> None:
     await desk.declare(INTERVAL, CRON, DAILY)
-    watch, expected = watch_of(desk), [Expected(QUARTERS, desk.at, "UTC"), Expected(MORNINGS, desk.at, "UTC")]
-    await watch.begin()
-    async with desk.serving():
+    expected = [Expected(QUARTERS, desk.at, "UTC"), Expected(MORNINGS, desk.at, "UTC")]
+    watch, earlier = await one_of_two(desk), None if is_first else await other_of_two(desk)
+    async with desk.serving(desk.scheduler(clock_watch=watch)):
         await live(desk, PART_S)
         for by_s in steps:
-            before, after = await step(desk, watch, by_s)
+            before, after = await step(desk, watch, by_s, earlier)
             assert after - before == by_s * 1000
             for one in expected:
                 one.live(before).step(after)
@@ -151,6 +185,48 @@ async def test_clock_set_back_at_machine_start_is_accepted_after_the_doubt_perio
     await watch.check()
     assert await desk.told("clock.stepped") == ["The clock was set back by 36000 s"]
     assert [one.id for one in check_clock(watch, desk.hub_clock.now())] == ["clock.set"]
+
+
+async def test_step_undone_before_a_second_hub_saw_it_is_followed_there(desk: Desk) -> None:
+    watch, other = await one_of_two(desk), await other_of_two(desk)
+    for by_s in (-2 * HOUR_S, 2 * HOUR_S):
+        set_by(desk, by_s)
+        await other.check()
+    assert await watch.is_behind()
+    await watch.check()
+    assert not await watch.is_behind()
+    set_by(desk, -HOUR_S)
+    await watch.check()
+    assert len(await desk.told("clock.stepped")) == 3
+
+
+@pytest.mark.parametrize("is_ahead", [False, True], ids=["time read before", "time doubted"])
+async def test_step_that_another_hub_follows_during_a_start_is_judged_once(
+    desk: Desk, *, is_ahead: bool
+) -> None:
+    other = await other_of_two(desk)
+    watch = ClockWatch(
+        Shared(desk.store), desk.hub_clock, ids=desk.ids, metrics=desk.metrics, machine="started again"
+    )
+    if is_ahead:
+        set_by(desk, -2 * HOUR_S)
+
+    async def time_of_server() -> float:
+        read_s = desk.clock.now().timestamp()
+        watch.reference = wall_of(desk)
+        if not is_ahead:
+            set_by(desk, -2 * HOUR_S)
+            await other.check()
+        return read_s
+
+    watch.reference = time_of_server
+    await watch.begin()
+    if is_ahead:
+        assert watch.ahead_s < -JUMP_S
+        await other.check()
+    await watch.check()
+    assert await desk.told("clock.stepped") == ["The clock was set back by 7200 s"]
+    assert (watch.ahead_s, await watch.is_behind()) == (0.0, False)
 
 
 async def test_clock_corrected_after_a_start_is_not_a_clock_step(desk: Desk) -> None:
