@@ -167,6 +167,7 @@ class Work:
             hold_until_ms=boot.hold_until_ms,
             why_stopped=why_stopped,
             is_model_back=self.model_gates.let_through,
+            clock_watch=context.clock_watch,
         )
         self.control = RunControl(
             store=store,

@@ -25,6 +25,7 @@ from hub.base.metrics import Metrics
 from hub.base.periodic_loop import LoopReports
 from hub.base.toml.limits import Limits
 from hub.links.device_link import DeviceLink
+from hub.runs.clock_watch import ClockWatch
 from hub.runs.interrupt import Interrupt
 from hub.runs.leases import LEASE_MS, RENEW_EVERY_S
 from hub.runs.lifecycle import RunTransitions
@@ -219,6 +220,7 @@ class Dispatcher:
         hold_until_ms: int = 0,
         why_stopped: Callable[[], str | None] = lambda: None,
         is_model_back: Callable[[bool], bool] = lambda _allow_cloud: True,
+        clock_watch: ClockWatch | None = None,
     ) -> None:
         """Set up the dispatcher.
 
@@ -227,6 +229,7 @@ class Dispatcher:
             is_model_back: returns True if runs that wait for their model may resume; see
                 ``ModelGates.let_through``.
             hold_until_ms: after repeated crashes, no run that may have caused them starts before this time.
+            clock_watch: knows whether other hubs have left the time of *clock*; None: there are none.
         """
         self.loop = LoopReports(clock)
         self.limits = limits
@@ -238,6 +241,7 @@ class Dispatcher:
         self._boot_id = boot_id
         self.why_stopped = why_stopped
         self._is_model_back = is_model_back
+        self.clock_watch = clock_watch
         self.hold_until_ms = hold_until_ms
         self.arrivals = Arrivals(clock=clock, chance=chance, settle_s=limits.connected_s)
         self._executing: dict[RunId, Interrupt] = {}
@@ -391,7 +395,8 @@ class Dispatcher:
                 await self._resume(PauseReason.MODEL_AWAY, agents=served)
         for run_id, reason in seen.cancelled:
             self.interrupt(run_id, reason or "asked for at another node")
-        if is_steady and seen.is_overdue:
+        is_behind = self.clock_watch is not None and seen.is_overdue and await self.clock_watch.is_behind()
+        if is_steady and seen.is_overdue and not is_behind:
             await self._sweep(at)
         self._is_resting = self._can_rest and not (
             has_written or self._has_written or seen.executing or seen.awaiting_model or seen.is_any_queued

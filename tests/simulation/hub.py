@@ -323,6 +323,7 @@ class SimHub:
             limits=limits,
             hold_until_ms=self.hold_until_ms,
             is_model_back=asking.gates.let_through,
+            clock_watch=self.watch,
         )
         self.control = RunControl(
             store=store,

@@ -14,12 +14,13 @@ import sqlalchemy as sa
 from hub.agents.capabilities import CapabilityRegistry
 from hub.agents.reconciliation import reconcile
 from hub.api.wait_reasons import WaitReasons, read_waits
-from hub.base.clock import epoch_ms
+from hub.base.clock import HubClock, epoch_ms
 from hub.extraction.model import ModelExhausted
 from hub.health import work
 from hub.health.issues import Severity
 from hub.links.device_link import DeviceLink
 from hub.runs import dispatcher
+from hub.runs.clock_watch import ClockWatch
 from hub.runs.dispatcher import CROWD_WINDOW_S, FLAP_SETTLE_S, Arrivals
 from hub.runs.interrupt import Interrupt
 from hub.runs.run_order import RunOptions, RunOrder
@@ -363,6 +364,19 @@ async def test_runs_resumed_after_an_exhaustion_have_staggered_start_times(
     assert starts == [number * dispatcher.RESUME_SPREAD_MS for number in range(3)]
 
 
+class LeftClock(ClockWatch):
+    """A watch whose time another hub has left."""
+
+    is_left = True
+
+    def __init__(self, bench: Bench) -> None:
+        clock = HubClock(bench.clock, bench.clock.monotonic)
+        super().__init__(bench.store, clock, ids=bench.ids, metrics=bench.metrics, machine="")
+
+    async def is_behind(self) -> bool:
+        return self.is_left
+
+
 async def test_run_past_the_start_deadline_or_paused_too_long_is_ended(bench: Bench) -> None:
     late = await bench.control.submit(bench.agent)
     at = int(bench.clock.now().timestamp() * 1000)
@@ -376,6 +390,10 @@ async def test_run_past_the_start_deadline_or_paused_too_long_is_ended(bench: Be
     bench.links.clear()
 
     bench.clock.advance(7 * 86_400)
+    bench.dispatcher.clock_watch = watch = LeftClock(bench)
+    await bench.dispatcher.open_gates()
+    assert {(await bench.row(run.id)).state for run in (late, left)} == {RunState.QUEUED, RunState.PAUSED}
+    watch.is_left = False
     await bench.dispatcher.open_gates()
 
     first, second = await bench.row(late.id), await bench.row(left.id)
