@@ -83,7 +83,7 @@ class OneOwner(Law):
                 self.findings.add("one owner", f"{device.id} was sent away by a hub, as if it were a copy")
             self._sent_away[device.id] = device.sent_away
         rows = {id: (boot_id, epoch) for id, boot_id, epoch in self.facts.disk.rows(ONLINE)}
-        self._no_ghosts(hubs, rows, now)
+        self._no_ghosts(hubs, rows if steady else {}, now)  # a hub that serves removes them
         self._rows_agree(steady, rows, now)
 
     def _one_owner(self, hubs: list[SimHub], now: float) -> None:

@@ -116,7 +116,8 @@ class Fires(Law):
             return
         now_ms = hubs[0].now_ms()
         for schedule in self.facts.schedules.values():
-            since_ms = now_ms if schedule.kind == "every" else now_ms + REPEATED_MS
+            follows = schedule.kind == "every" or (schedule.expr and Job(schedule.expr).is_wildcard)
+            since_ms = now_ms if follows else now_ms + REPEATED_MS
             fires = fires_of(schedule, since_ms, since_ms + DAY_MS, self.around.time.epoch)
             next_at = schedule.next_fire_at or 0
             if schedule.enabled and fires and next_at > fires[0]:
