@@ -288,15 +288,17 @@ class OpenLink:
 
     def _keep_and_settle(self, call_id: str, answer: Answer) -> bool:
         """Keep *answer* if ``call_many`` sent its call, also if no caller waits. Return False if unknown."""
-        is_first = call_id in self._awaited
-        if is_first:
+        is_first, is_second = call_id in self._awaited, call_id in self._answered
+        if is_first or is_second:
             now = self._calls.answered_at = self._clock.monotonic()
-            # The device may begin now with those that were sent after it.
-            later = list(self._awaited)[list(self._awaited).index(call_id) + 1 :]
-            del self._awaited[call_id]
-            for id in later:
+            # The device may begin now with those that were sent after it. A device that keeps no ids does a
+            # repeated call twice.
+            ids = list(self._awaited)
+            for id in ids[ids.index(call_id) + 1 :] if is_first else ids:
                 timeout_s = self._awaited[id][1]
                 self._awaited[id] = now + timeout_s, timeout_s
+        if is_first:
+            del self._awaited[call_id]
             if answer.error is None:  # what was refused may be sent again
                 self._answered[call_id] = _stored(answer)
         return self._calls.settle(call_id, answer) or is_first

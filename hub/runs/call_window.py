@@ -4,14 +4,15 @@ import math
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final, NamedTuple
+from typing import Final
 
 import anyio
 import msgspec
 
 from hub.base.call_coalescer import CallCoalescer
-from hub.links.device_link import IDEMPOTENT, DeviceLink, RepeatedCall
+from hub.links.device_link import IDEMPOTENT, LATE_AFTER_S, DeviceLink, RepeatedCall
 from hub.runs.found_items import CallPayload
+from protocol.backoff import Backoff
 from protocol.capabilities import CapabilityName
 from protocol.frame import MAX_BATCH_CALLS, MAX_BATCH_CHARACTERS, ErrorBody
 from protocol.tool_calls import Answer
@@ -27,37 +28,24 @@ _CHARACTERS_AROUND: Final = 1_000  # of a call beside its payload: ids, names, n
 # All times begin anew with each answer of the device, of one that may not keep ids with each answer to a call
 # that was sent before: it may do one call after the other. After so long a call is sent again with its id.
 CALL_TIMEOUT_MS = 30_000
+LOST_TIMEOUT_MS: Final = 15_000  # of the second sending of a call whose first answer was lost
 # Then the run sends no further call, so that the device is free for other runs. The next run sends them, or
 # takes an answer that has come on the same connection.
 MAX_SILENT_MS = 90_000
 # A connection loses answers if a batch has some and lacks others. A device that keeps ids gets the calls of
 # this run again sooner then, each time after four times as long.
 LOSSY_TIMEOUT_MS = 1_000
-AT_ONCE_S: Final = 1.0  # so soon a device answers a repeated call if it had not begun it late
-
-
-class Pace(NamedTuple):
-    """Number of calls that a device has open that may not keep ids, and of those sent at once.
-
-    After *timeout_ms* they are sent again.
-
-    Those that have no answer when the connection ends may be done twice.
-    """
-
-    most_open: int
-    at_once: int
-    timeout_ms: int
-
-
-CAREFUL: Final = Pace(most_open=2, at_once=1, timeout_ms=CALL_TIMEOUT_MS)
-# It answered at once what it was sent again, so the first answer is lost, and more may be.
-LOSSY: Final = Pace(most_open=256, at_once=SINGLE_CALLS, timeout_ms=8_000)
+# Places of a run at a device that may not keep ids: those of its calls that are neither late nor lost.
+MIN_PLACES, MAX_PLACES, MAX_OPEN = 2, 128, 256
+# Between two sendings of a query, which shows that answers are lost.
+PROBE: Final = Backoff(cap_s=2.0)
 
 
 class SentCall:
     """Call of a window. *sends*: how often it was sent in this execution.
 
-    *sent_from*, *sent_at*: moments of its first and its newest sending.
+    *sent_from*, *sent_at*: moments of its first sending, which was the one of this *number* in the window,
+    and of its newest. *is_passed*: a call that was sent after it was answered.
 
     *refusal*: the newest answer, if the device may answer differently. *is_of_whole*: nothing is missing of
     its unit. *is_marked*: its plan marked it as sent, just now. *is_withdrawn*: the task that delivers its
@@ -69,8 +57,10 @@ class SentCall:
         "is_done",
         "is_marked",
         "is_of_whole",
+        "is_passed",
         "is_waiting",
         "is_withdrawn",
+        "number",
         "payload",
         "refusal",
         "sends",
@@ -84,26 +74,39 @@ class SentCall:
         self.is_marked = is_marked
         self.payload = msgspec.convert(call.payload, CallPayload)
         self.sends = 0
-        self.sent_from = math.inf
-        self.sent_at = -math.inf
+        self.sent_from, self.sent_at = math.inf, -math.inf
+        self.number = 0
         self.refusal: ErrorBody | None = None
         self.is_waiting = True
-        self.is_done = self.is_withdrawn = False
+        self.is_done = self.is_withdrawn = self.is_passed = False
 
 
 class LateCalls:
     """Calls to a device that may not keep ids, which had no answer within a moment.
 
-    They are sent again when their own time is over. Meanwhile they give their place to the next calls, so
-    that many lost answers take no longer than one.
+    They are sent again when their own time is over. A device that does one call after the other has lost its
+    answer to one that it passed: that gives its place to the next call, so that many lost answers take no
+    longer than one. A query, which may be done twice, is sent where nothing else can tell. One that does
+    several at a time shows by its answers how long it may take for one.
+
+    A device that is only slow has MIN_PLACES open. What has no answer when the connection ends may be done
+    twice.
     """
 
     def __init__(self) -> None:
-        self.pace = CAREFUL
         self._late: list[SentCall] = []
         self._open: set[SentCall] = set()  # sent, or about to be, without an answer
+        self._places = MIN_PLACES
+        self._sent = self._answers = 0  # first sendings, and answers
+        self._longest_s = 0.0  # until a late answer to one
+        self.probes = 0  # different queries
+        # First sendings and answers to them before the open query, and how often that was sent.
+        self._probe: tuple[int, int, int] | None = None
+        self._probed_until = -math.inf
 
-    def next_batch(self, link: DeviceLink, fresh: deque[SentCall], *, is_winding_up: bool) -> list[SentCall]:
+    def next_batch(
+        self, link: DeviceLink, fresh: deque[SentCall], now: float, *, is_winding_up: bool
+    ) -> list[SentCall]:
         """Take late calls that are answered or whose time is over, else fresh ones, else await a late one.
 
         A run that winds up awaits what was sent, and sends nothing.
@@ -111,17 +114,24 @@ class LateCalls:
         self._open = {call for call in self._open if not (call.is_done or call.is_withdrawn)}
         repeats = {call: link.repeat_of(call.call.call_id) for call in self._late}
         ready = {RepeatedCall.ANSWERED} if is_winding_up else {RepeatedCall.ANSWERED, RepeatedCall.SENT}
-        batch = [call for call, repeat in repeats.items() if repeat in ready][: self.pace.at_once]
+        at_once = self._places // 2
+        batch = [call for call, repeat in repeats.items() if repeat in ready][:at_once]
         if not batch and not is_winding_up:
-            # What was sent twice holds up no other: a device may answer all calls but some.
-            open = sum(call.sends < 2 for call in self._open)
-            most = min(self.pace.at_once, self.pace.most_open - open)
-            batch = [fresh.popleft() for _ in range(min(most, len(fresh)))]
+            places = min(self._places - self._taken(now), MAX_OPEN - len(self._open))
+            batch = [fresh.popleft() for _ in range(min(at_once, places, len(fresh)))]
             self._open.update(batch)
         if not batch:
             batch = [call for call, repeat in repeats.items() if repeat is RepeatedCall.AWAITED][:1]
         self._late = [call for call in self._late if call not in batch]
         return batch
+
+    @property
+    def _late_s(self) -> float:
+        return max(LATE_AFTER_S, 4 * self._longest_s)
+
+    def _taken(self, now: float) -> int:
+        """Return the number of open calls that give their place to no other."""
+        return sum(not (call.is_passed and now - call.sent_from > self._late_s) for call in self._open)
 
     def put_back(self, call: SentCall, fresh: deque[SentCall]) -> None:
         """Return a call that has no answer yet, and may be unsent."""
@@ -131,10 +141,45 @@ class LateCalls:
             self._open.discard(call)
             fresh.appendleft(call)
 
-    def note_answer(self, call: SentCall, now: float) -> None:
-        """Note what an answer tells of those that are missing."""
-        if call.sends > 1 and now - call.sent_at < AT_ONCE_S:
-            self.pace = LOSSY
+    def note_sent(self, call: SentCall) -> None:
+        """Number a call that is sent for the first time."""
+        self._sent += 1
+        call.number = self._sent
+
+    def note_answer(self, call: SentCall, now: float, *, is_late: bool) -> None:
+        """Note what the answer to a call tells of those that were sent before."""
+        self._answers += 1
+        self._places = MIN_PLACES
+        self._probe, self._probed_until = None, -math.inf
+        # What is answered at once when it is sent again was lost before.
+        if is_late and (call.sends == 1 or now - call.sent_at > 2 * LATE_AFTER_S):
+            self._longest_s = max(self._longest_s, now - call.sent_from)
+        self._pass(call.number)
+
+    def _pass(self, number: int) -> None:
+        for call in self._open:
+            call.is_passed = call.is_passed or 0 < call.number < number
+
+    def is_to_probe(self, fresh: Collection[SentCall], now: float) -> bool:
+        """Return True if a query is to be sent now, which shows whether answers are lost."""
+        unpassed = (call.sent_from for call in self._open if not call.is_passed)
+        is_late = now - min(unpassed, default=now) > self._late_s
+        if not (fresh and is_late and self._taken(now) >= self._places) or now < self._probed_until:
+            return False
+        sent, answers, sendings = self._probe or (self._sent, self._answers, 0)
+        self.probes += self._probe is None
+        self._probe = sent, answers, sendings + 1
+        self._probed_until = now + PROBE.delay(sendings, 1.0)
+        return True
+
+    def note_probe(self) -> None:
+        """Note that the device answered the newest query."""
+        if self._probe is not None:
+            sent, answers, _ = self._probe
+            self._probe, self._probed_until = None, -math.inf
+            self._pass(sent + 1)
+            if answers == self._answers:  # it answered this alone
+                self._places = min(MAX_PLACES, 2 * self._places)
 
     def withdraw(self) -> None:
         """Forget the calls whose tasks have left."""
@@ -191,14 +236,14 @@ class Window:
             # Others may have been written since the plan counted the calls before it.
             self._planned = max(before, self._planned or 0) + plan.calls
 
-    def next_batch(self, link: DeviceLink, *, is_winding_up: bool = False) -> list[SentCall]:
+    def next_batch(self, link: DeviceLink, now: float, *, is_winding_up: bool = False) -> list[SentCall]:
         """Take the next calls that fit into one frame, and no more than the device takes.
 
         A run that winds up sends none.
         """
         if not is_idempotent(link):
             self.late = self.late or LateCalls()
-            batch = self.late.next_batch(link, self.waiting, is_winding_up=is_winding_up)
+            batch = self.late.next_batch(link, self.waiting, now, is_winding_up=is_winding_up)
             for call in batch:
                 call.is_waiting = False
             return batch
@@ -234,15 +279,17 @@ class Window:
         """Return how long the newest sending of a call is awaited, at most."""
         if self.is_lossy:
             return LOSSY_TIMEOUT_MS << 2 * (call.sends - 1)
-        if call.sends > 2:
-            return MAX_SILENT_MS
-        return CALL_TIMEOUT_MS if self.late is None else self.late.pace.timeout_ms
+        if call.sends == 1 or (call.sends == 2 and self.late is None):
+            return CALL_TIMEOUT_MS
+        return LOST_TIMEOUT_MS if call.sends == 2 and call.is_passed else MAX_SILENT_MS
 
     def note_sent(self, call: SentCall, now: float) -> None:
         """Note that a call is sent now."""
         call.sends += 1
         call.sent_at = now
         call.sent_from = min(call.sent_from, now)
+        if call.sends == 1 and self.late is not None:
+            self.late.note_sent(call)
 
     def silent_ms(self, link: DeviceLink, now: float) -> float:
         """Return how long unanswered calls have been open since the device's last answer."""
@@ -255,9 +302,6 @@ class Window:
         if answered and not self.unanswered.isdisjoint(outcomes):
             self.is_lossy = self.late is None
         self.unanswered -= answered
-        if self.late is not None:
-            for call in answered:
-                self.late.note_answer(call, now)
         if self.silent_ms(link, now) >= MAX_SILENT_MS:
             self.silent_link = link
 

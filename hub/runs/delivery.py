@@ -12,7 +12,7 @@ cost nothing then.
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from itertools import accumulate
 from typing import Any, Final, TypeVar
@@ -32,8 +32,8 @@ from hub.base.toml.limits import Limits
 from hub.connectors.connector import Message
 from hub.document import Document
 from hub.extraction.items import Extraction, Notes
-from hub.links.device_link import ALWAYS_ACTIONS, DeviceLink, RepeatedCall
-from hub.runs.call_window import BATCHES_IN_FLIGHT, MAX_SILENT_MS, SentCall, Window, most_in_batch
+from hub.links.device_link import ALWAYS_ACTIONS, LATE_AFTER_S, DeviceLink, RepeatedCall
+from hub.runs.call_window import BATCHES_IN_FLIGHT, MAX_SILENT_MS, LateCalls, SentCall, Window, most_in_batch
 from hub.runs.found_items import CallPayload, found_items, frame_of
 from hub.runs.interrupt import Interrupt
 from hub.runs.matching import decide
@@ -41,10 +41,20 @@ from hub.runs.owner_opinions import are_certain, tiered
 from hub.runs.run_order import RunOrder
 from hub.text.excerpt import Excerpt, Excerpts
 from protocol.capabilities import CAPABILITY_OF, CapabilityName
-from protocol.errors import CATALOGUE, DeliveryError, DeviceSlow, ErrorCode, HubError, LinkLost, TooManyCalls
+from protocol.errors import (
+    CATALOGUE,
+    CallTimedOut,
+    DeliveryError,
+    DeviceSlow,
+    ErrorCode,
+    HubError,
+    LinkLost,
+    TooManyCalls,
+)
 from protocol.frame import ErrorBody
+from protocol.ids import CallId
 from protocol.lifecycles import CallEvent, RunState
-from protocol.tables import DeviceTable, Tables
+from protocol.tables import DeviceTable, TableName, Tables
 from protocol.tool_calls import Action, Answer, ToolCall
 from storage.kernel.database import Conflict, StorageError
 from storage.runs import plans
@@ -312,8 +322,8 @@ class ItemDelivery:
         try:
             await anyio.lowlevel.checkpoint()  # calls of units that were planned with this one
             while left := [sending for sending in mine if not sending.is_done]:
-                winds_up = interrupt.is_winding_up
-                if window.room and (batch := window.next_batch(link, is_winding_up=winds_up)):
+                now, winds_up = self._clock.monotonic(), interrupt.is_winding_up
+                if window.room and (batch := window.next_batch(link, now, is_winding_up=winds_up)):
                     await self._send_next(link, order, window, batch, interrupt)
                 elif interrupt.is_winding_up and all(sending.is_waiting for sending in left):
                     return False
@@ -372,7 +382,8 @@ class ItemDelivery:
         settled = [_unknown(call) for call in given_up]
         left = [sending for sending in batch if sending not in given_up]
         fresh = [sending for sending in left if _is_to_send(sending, link)]
-        await self._mark(order, fresh)
+        # What was planned anew is marked, too, if an earlier run sent it on this connection.
+        await self._mark(order, [sending for sending in left if sending in fresh or not sending.sends])
         asked = [sending for sending in left if not sending.is_done]
         left = []
         done = list(given_up)
@@ -381,6 +392,8 @@ class ItemDelivery:
         for sending in asked:
             if sending in fresh or not sending.sends:
                 window.note_sent(sending, began)
+        if not fresh and window.late is not None and not interrupt.is_winding_up:
+            await self._probe(link, order, window.late, window.waiting)
         # What is awaited for long holds up no answer of the others.
         with window.settles.expected() if fresh else nullcontext():
             answers = await self._ask(link, order, window, asked)
@@ -399,10 +412,13 @@ class ItemDelivery:
                 stored = None if order.settings.mailbox is None else _without_quote(sending.call.payload)
                 settled.append(_settled(sending, answer, link.epoch, order.tables, stored))
                 done.append(sending)
+            if window.late is not None and isinstance(answer, Answer):
+                is_late = sending in window.unanswered
+                window.late.note_answer(sending, self._clock.monotonic(), is_late=is_late)
         if window.unanswered:
             window.note_silence(link, dict(zip(asked, answers, strict=True)), self._clock.monotonic())
         goes_on = bool(settled) and not left and not interrupt.is_winding_up
-        following = window.next_batch(link) if goes_on else []
+        following = window.next_batch(link, self._clock.monotonic()) if goes_on else []
         try:
             sent = [sending for sending in following if self._may_send(sending, window, link)]
             await self._settle(order, window, done, settled, sent)
@@ -429,6 +445,23 @@ class ItemDelivery:
     def _may_send(self, sending: SentCall, window: Window, link: DeviceLink) -> bool:
         is_over = sending.sends >= self._max_sends and _is_to_send(sending, link)
         return link is not window.silent_link and not is_over
+
+    async def _probe(
+        self, link: DeviceLink, order: RunOrder, late: LateCalls, fresh: Collection[SentCall]
+    ) -> None:
+        """Ask a device that is late for a row, if it is time: it may answer that, and have lost an answer."""
+        if late.is_to_probe(fresh, self._clock.monotonic()):
+            frame = ToolCall(
+                id=CallId(f"{order.run_id}:late:{late.probes}"),
+                action=Action.QUERY,
+                table=TableName.TASKS,
+                where={"isApproved": 1},
+                limit=1,
+                deadline_ms=math.ceil(1000 * LATE_AFTER_S),
+            )
+            with suppress(CallTimedOut, DeviceSlow, TooManyCalls):
+                await link.call(frame)
+                late.note_probe()
 
     async def _ask(
         self, link: DeviceLink, order: RunOrder, window: Window, batch: Sequence[SentCall]

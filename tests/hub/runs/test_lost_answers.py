@@ -62,6 +62,7 @@ class Device:
         self.answers: Counter[str] = Counter()
         self.received = 0  # frames with calls
         self.unanswered: set[str] = set()
+        self.queries: list[str] = []
         self.takes_s = 0.0
         self.answer: dict[str, Any] | None = None
         self._files = files
@@ -82,20 +83,27 @@ class Device:
             self.received += bool(calls)
             for call in calls:
                 self.unanswered.add(call["id"])
+                self.queries += [call["id"]] if call["action"] == "query" else []
                 if self.takes_s == 0.0:
                     await self._do(raw, call["id"])
                 elif call["id"] not in self._writing or self.is_forgetful:
                     self._writing.add(call["id"])
                     tasks.start_soon(self._do_slowly, port, raw, call["id"])
 
+    @property
+    def inserts(self) -> dict[str, int]:
+        """Return how often it answered each call but queries."""
+        return {id: count for id, count in self.answers.items() if id not in self.queries}
+
     async def _do_slowly(self, port: Port, raw: RawDevice, id: str) -> None:
         async with self._turn if self.is_serial else nullcontext():
-            await port.clock.sleep(self.takes_s)
+            if id not in self.queries:
+                await port.clock.sleep(self.takes_s)
             self._writing.discard(id)
             await self._do(raw, id)
 
     async def _do(self, raw: RawDevice, id: str) -> None:
-        if id not in self.rows or self.is_forgetful:
+        if id not in self.queries and (id not in self.rows or self.is_forgetful):
             self.rows[id] += 1
         self.answers[id] += 1
         if not self.loses(self, id):
@@ -216,7 +224,7 @@ async def test_run_sends_no_further_call_to_a_silent_device_and_leaves_the_rest_
         run, took_s = await play.run()
         assert (run.outcome, run.units_failed) == (RunOutcome.ERROR, len(sizes))
         assert took_s <= SILENT_S + TICKS_S
-        received = len(play.device.answers)
+        received = len(play.device.inserts)
         codes = Counter(error.code for error in run.errors)
         assert codes[ErrorCode.UNKNOWN_EFFECT] == min(received, codes.total())
         if received < codes.total():
@@ -252,6 +260,35 @@ async def test_calls_that_are_never_answered_do_not_keep_the_others_from_their_d
         assert (run.outcome, run.items_created, run.units_failed) == (RunOutcome.PARTIAL, 4, 2)
 
 
+@pytest.mark.parametrize("age", AGES)
+async def test_call_answered_after_its_run_is_settled_by_the_next_run_whatever_else_it_brings(
+    store: Store, agent: AgentRow, age: str
+) -> None:
+    files = files_of((1,))
+    async with playing(store, agent, files, NONE, AGES[age]) as play:
+        play.device.takes_s = 100.0
+        assert (await play.run())[0].outcome is RunOutcome.ERROR
+        await play.bench.clock.pass_time(20.0)
+        await until(lambda: not play.device.unanswered)
+        play.device.takes_s = 0.0
+        files |= files_of((1, 1, 3, 1))
+        run, _ = await play.run()
+        assert (run.outcome, run.items_created) == (RunOutcome.SUCCESS, 6)
+        assert [*play.device.rows.values()] == [1] * 6
+
+
+@pytest.mark.parametrize("takes_s", [30.5, 31.5, 40.0])
+async def test_slow_device_without_ids_gets_all_rows_in_a_run(
+    store: Store, agent: AgentRow, takes_s: float
+) -> None:
+    async with playing(store, agent, files_of((20,)), NONE) as play:
+        play.device.takes_s = takes_s
+        play.device.is_serial = play.device.is_forgetful = True
+        run, _ = await play.run()
+        assert (run.outcome, run.items_created) == (RunOutcome.SUCCESS, 20)
+        assert play.device.rows.total() <= 39
+
+
 @pytest.mark.parametrize("takes_s", [29.0, 40.0, 80.0])
 @pytest.mark.parametrize("age", AGES)
 async def test_device_slower_than_the_first_deadline_writes_the_row_once(
@@ -272,7 +309,7 @@ async def test_device_that_does_one_call_after_the_other_gets_each_call_once(
     async with playing(store, agent, files_of((20, 3, 2)), NONE, AGES[age]) as play:
         play.device.takes_s, play.device.is_serial = takes_s, True
         run, took_s = await play.run()
-        assert (run.outcome, [*play.device.answers.values()]) == (RunOutcome.SUCCESS, [1] * 25)
+        assert (run.outcome, [*play.device.inserts.values()]) == (RunOutcome.SUCCESS, [1] * 25)
         assert took_s <= 25 * takes_s + TICKS_S
 
 
