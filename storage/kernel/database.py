@@ -349,7 +349,10 @@ def file_of(url: str, base: Path | None = None) -> Path | None:
         return None
     if not name.startswith("/") or name == "/":
         raise DatabaseUnavailable(f"the database {url!r} names no file; write sqlite:///hub.db")
-    return ((base or Path.cwd()) / name[1:]).resolve()
+    try:
+        return ((base or Path.cwd()) / name[1:]).resolve()
+    except RuntimeError as error:  # until Python 3.13
+        raise DatabaseUnavailable(f"the database {url!r} is a link to itself") from error
 
 
 def address_of(path: Path) -> sa.URL:

@@ -6,20 +6,18 @@ was created from scratch.
 """
 
 import re
-import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 import anyio.to_thread
 import sqlalchemy as sa
 
 from storage.change_triggers import make_triggers, trigger_names
 from storage.kernel.address import SERVER
-from storage.kernel.database import DatabaseUnavailable, file_of, translation
+from storage.kernel.database import WAL, DatabaseUnavailable, StorageError, file_of, translation
 from storage.kernel.identity import find_hub_id
 from storage.kernel.migrate import (
     VERSION_TABLE,
@@ -33,6 +31,7 @@ from storage.kernel.migrate import (
 from storage.schema import hub
 
 T = TypeVar("T")
+_JOURNAL: Final = "-journal"  # suffix of what SQLite notes beside a file to undo a change
 
 
 class SchemaVersion(NamedTuple):
@@ -106,7 +105,7 @@ def _hub_id_in(c: sa.Connection) -> str | None:
 async def read_once(url: str, read: Callable[[sa.Connection], T | None], base: Path | None) -> T | None:
     """Run *read* on a database that a hub may have open. Return None if there is no such file.
 
-    No byte of a file changes, also of another program's: what its journal undoes is undone in a copy.
+    No byte of a file changes, also of another program's. A file is not read where a journal is left to undo.
 
     Raises:
         Busy, Unavailable: the database cannot be read.
@@ -122,24 +121,23 @@ async def read_once(url: str, read: Callable[[sa.Connection], T | None], base: P
 
 
 def _read_file(path: Path, read: Callable[[sa.Connection], T]) -> T:
+    for file in (Path(f"{path}{end}") for end in ("", _JOURNAL, WAL)):
+        if file.exists() and not file.is_file():  # a named pipe would be waited for without end
+            raise DatabaseUnavailable(f"unable to open the database {path}: {file.name} is no file")
     open_file = partial(sqlite3.connect, f"{path.absolute().as_uri()}?mode=ro", uri=True)
-    with translation():
-        try:
-            return _with_file(open_file, read)
-        except sa.exc.OperationalError as error:
-            if getattr(error.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_READONLY_ROLLBACK:
-                raise
-        with TemporaryDirectory() as folder:
-            copy = Path(folder, path.name)
-            for end in ("", "-journal"):
-                shutil.copyfile(f"{path}{end}", f"{copy}{end}")
-            return _with_file(partial(sqlite3.connect, copy), read)
-
-
-def _with_file(open_file: Callable[[], sqlite3.Connection], read: Callable[[sa.Connection], T]) -> T:
     engine = sa.create_engine("sqlite://", creator=open_file, poolclass=sa.NullPool)
-    with engine.connect() as connection:
-        return read(connection)
+    try:
+        with translation(), engine.connect() as connection:
+            return read(connection)
+    except StorageError as error:
+        cause = getattr(error.__cause__, "orig", None)
+        if getattr(cause, "sqlite_errorcode", None) != sqlite3.SQLITE_READONLY_ROLLBACK:
+            raise
+        raise DatabaseUnavailable(
+            f"the database {path} is not read: another program was stopped in the middle of a change of it"
+            f" (journal {path.name}{_JOURNAL}); let that program open it once, or name another file",
+            None,
+        ) from error
 
 
 Parts: TypeAlias = dict[SchemaPart, str]  # SQL of each part as the database spells it, without schema names

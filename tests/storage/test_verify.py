@@ -3,7 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -140,7 +140,7 @@ UNFINISHED: Final = {
 
 
 @pytest.mark.parametrize("name", UNFINISHED)
-def test_file_of_a_killed_program_is_read_without_a_change_of_a_byte(name: str, tmp_path: Path) -> None:
+def test_file_of_a_killed_program_keeps_each_byte(name: str, tmp_path: Path) -> None:
     file = tmp_path / "hub.db"
     with closing(sqlite3.connect(file)) as db, db:
         db.execute("CREATE TABLE t (x)")
@@ -154,8 +154,25 @@ def test_file_of_a_killed_program_is_read_without_a_change_of_a_byte(name: str, 
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if not path.name.endswith("-shm")}
     assert len(before) == 2
     count = partial(sa.Connection.scalar, statement=sa.text("SELECT count(*) FROM t"))
-    assert anyio.run(read_once, URL, count, tmp_path) == (8 if name == "a journal" else 9)
+    refused = pytest.raises(DatabaseUnavailable, match=r"not read: .*\(journal hub\.db-journal\)")
+    with refused if name == "a journal" else nullcontext():
+        assert anyio.run(read_once, URL, count, tmp_path) == 9
     assert {name: (tmp_path / name).read_bytes() for name in before} == before
+
+
+@pytest.mark.parametrize("name", ["hub.db", "hub.db-journal", "hub.db-wal"])
+def test_named_pipe_in_the_place_of_a_file_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "hub.db").write_bytes(b"x" * 512)
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DatabaseUnavailable, match=f"{name} is no file"):
+        anyio.run(partial(schema_version_of, URL, base=tmp_path))
+
+
+async def test_link_to_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "hub.db").symlink_to("hub.db")
+    with pytest.raises(DatabaseUnavailable, match="is a link to itself"):
+        await schema_version_of(URL, base=tmp_path)
 
 
 async def test_verify_of_a_missing_database_creates_no_file(tmp_path: Path) -> None:
