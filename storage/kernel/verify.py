@@ -121,10 +121,13 @@ async def read_once(url: str, read: Callable[[sa.Connection], T | None], base: P
 
 
 def _read_file(path: Path, read: Callable[[sa.Connection], T]) -> T:
-    for file in (Path(f"{path}{end}") for end in ("", _JOURNAL, WAL)):
+    logs = [Path(f"{path}{end}") for end in (_JOURNAL, WAL)]
+    for file in (path, *logs):
         if file.exists() and not file.is_file():  # a named pipe would be waited for without end
             raise DatabaseUnavailable(f"unable to open the database {path}: {file.name} is no file")
-    open_file = partial(sqlite3.connect, f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    # Without this option, SQLite makes a log and its index, and leaves them.
+    alone = "" if any(file.exists() for file in logs) else "&immutable=1"
+    open_file = partial(sqlite3.connect, f"{path.absolute().as_uri()}?mode=ro{alone}", uri=True)
     engine = sa.create_engine("sqlite://", creator=open_file, poolclass=sa.NullPool)
     try:
         with translation(), engine.connect() as connection:
