@@ -74,12 +74,19 @@ _ELEMENTS: Final = (
 )
 _SIGNS: Final = re.compile(r">(?:[ \t]*>)*[ \t]*")
 _OWN_CALLOUT: Final = re.compile(r"\[!(?!quote|cite)", re.IGNORECASE)
-# A colon with no words behind it but in brackets or a comment; or the head of a quotation that is apart.
+# A colon behind a word, and behind it a footnote, tag of HTML, comment or id of a block; behind two words,
+# also a remark in brackets, link or tag, as "tags: [work]" is a field; or the head of a quotation apart.
+_MARKS: Final = r"(?>[ \t\r*_]|\[\^[^][]*\]|<(?:!--|/?[a-z][a-z\d]*(?=[\s/>]))[^<>]*>|%%[^%]*%%|\^[\w-]+)*"
 _INTRODUCTION: Final = re.compile(
-    r"[:\uff1a](?>(?:\([^()]*\)|\[[^][]*\]|\{[^{}]*\}|<[^<>]*>|%%[^%]*%%|\^[\w-]+|[^\w([{<:\uff1a]|_)*)$"
+    rf"\w[:\uff1a]{_MARKS}$"
+    rf"|\w[ ,*_]{{1,4}}\w+[:\uff1a]{_MARKS}"
+    rf"(?:\([^()]*\)|\[\[[^][]*\]\]|\[[^][]*\](?:\([^()]*\))?|#[\w/-]+){_MARKS}$"
     r"|^[ \t>]*\[!(?:quote|cite)",
     re.IGNORECASE,
 )
+_ROW: Final = re.compile(r"[ \t>]*\||[-|: \t>]*$")  # of a table, or below its heads
+# Lines that go on with a quoted line, as a mail program wraps it: no list, heading, table, rule or code.
+_WRAPPED: Final = re.compile(r"(?>\n(?![ \t]*(?:[-*+] |\d{1,9}[.)] |#+ |\||[-*_=`~]{3}))[ \t\r]*\S[^\n]*)*")
 # An invitation; properties of a note, as YAML, TOML or JSON.
 _CALENDAR: Final = re.compile("BEGIN:VC", re.IGNORECASE)  # or a card before one
 _FOLDED: Final = re.compile(r" ?\n[ \t]")
@@ -217,12 +224,14 @@ def quoted_lines(text: str, *, has_own: bool = True) -> list[Place]:
     before = own = 0  # signs of the line before, and those of callouts
     introduced = end = 0  # signs of an introduced quotation, which goes on behind empty lines
     for match in found:
-        if match.start() != end + 1:  # the first line of a block
+        wrapped = _WRAPPED.match(text, end, match.start())
+        apart = text[wrapped.end() if wrapped else end : match.start()]
+        if apart != "\n" or (own and match.start() != end + 1):  # the first line of a block
             before = own = 0
         signs = _SIGNS.search(match[0])
         depth = signs[0].count(">") if signs else 0
         has_words = signs and signs.end() < len(match[0])
-        if text[end : match.start()].strip() or (has_words and depth < introduced):
+        if apart.strip() or (has_words and depth < introduced):
             introduced = 0
         if before < depth and _is_introduced(text[max(0, match.start() - 300) : match.start()]):
             introduced = introduced or depth
@@ -240,8 +249,11 @@ def quoted_lines(text: str, *, has_own: bool = True) -> list[Place]:
 
 def _is_introduced(above: str) -> bool:
     """Return True if the line above a place is as "Eve wrote:" or "> [!quote] Eve", and no heading."""
-    line = next((line for line in reversed(above.split("\n")) if line.strip(" \t\r*_>")), "#")
-    return not line.startswith("#") and _INTRODUCTION.search(line) is not None
+    words = above.rstrip(" \t\r\n*_>")
+    line = above[words.rfind("\n") + 1 :].partition("\n")[0]
+    if line.startswith("#") or _ROW.match(line):
+        return False
+    return words.endswith(_COLONS) or _INTRODUCTION.search(line) is not None
 
 
 def _quoting_elements(text: str) -> list[Place]:

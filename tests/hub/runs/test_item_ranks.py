@@ -414,6 +414,59 @@ TEXTS: Final = {
         "> [!note] A\n> Eve wrote:\n> > Hi\n>\n> > [!todo] B\n> > - [ ] WORDS\n",
         Rank.OTHERS,
     ),
+    "callout within a wrapped quotation": (
+        *("notes/a.md", None),
+        "Eve wrote:\n> a long line\nin two\n> [!todo] A\n> - [ ] WORDS\n",
+        Rank.OTHERS,
+    ),
+    "callout behind a wrapped quotation": (
+        *("notes/a.md", None),
+        "Eve wrote:\n> a long line\nin two\n\n> [!todo] A\n> - [ ] WORDS\n",
+        Rank.OTHERS,
+    ),
+    "callout within a wrapped quotation without an introduction": (
+        *("notes/a.md", None),
+        "> a long line\nin two\n> [!todo] A\n> - [ ] WORDS\n",
+        Rank.OTHERS,
+    ),
+    "callout below an introduction behind a callout": (
+        *("notes/a.md", None),
+        "> [!note] A\n> B\nEve wrote:\n> [!todo] A\n> - [ ] WORDS\n",
+        Rank.OTHERS,
+    ),
+    **{
+        f"own callout behind a quotation and {line!r}": (
+            *("notes/a.md", None),
+            f"Eve wrote:\n> Hi\n{line}\n> [!todo] A\n> - [ ] WORDS\n",
+            Rank.OWN,
+        )
+        for line in ("- Mine", "1. Mine", "# Mine", "| Mine |", "---", "\nMine")
+    },
+    **{
+        f"own callout below {line!r}": (
+            *("notes/a.md", None),
+            f"{line}\n> [!note] B\n> C\n\n> [!todo] A\n> - [ ] WORDS\n",
+            Rank.OWN,
+        )
+        for line in (
+            *("Nice day :)", "Nice day :-)", "hm :/", "|:---|---:|", ":---|---:", "| Total: | |", "| A | B:"),
+            *("note: →", "tags: [work]", "- [x] due: (2026)", "due:: (2026)", "tags: #work", "day: [[2026]]"),
+            *("see https://", "see: <https://x.example>", "we see: (a) and (b)"),
+        )
+    },
+    **{
+        f"callout below {line!r}": (
+            *("notes/a.md", None),
+            f"{line}\n> [!todo] A\n> - [ ] WORDS\n",
+            Rank.OTHERS,
+        )
+        for line in (
+            *("Eve a écrit :", "Eve | X wrote:", "Eve <eve@example.org>:", "Eve:[^1]", "Eve: %% a: b %%"),
+            *("Eve: <!-- a --><br/>", "Eve wrote: (see 1)", "Eve wrote: [see (1)]", "Eve wrote: [[2026]]"),
+            *("Eve wrote: #chat", "Eve wrote: [a](https://x.example)", "**Eve wrote:** #chat"),
+            "小明写道\uff1a",
+        )
+    },
     "element": ("notes/a.md", None, "<blockquote>\n\n- [ ] WORDS\n\n</blockquote>\n", Rank.OTHERS),
     "element in an element": (
         *("notes/a.md", None),
