@@ -10,6 +10,7 @@ import click
 
 from hub.base.clock import SystemClock, from_epoch_ms
 from hub.base.name_lists import counted
+from hub.base.printable import one_line
 from hub.cli import show
 from hub.cli.device import database, remarks_of, require_settings, settings_of, settings_option
 from hub.cli.errors import CommandError, Exit
@@ -88,14 +89,15 @@ def list_places(ctx: click.Context, config: Path, as_json: bool) -> None:
         for text in filter(None, (asked.get(item.name, ""), state.remedy(item.name))):
             show.out(f"{item.name}: {text}")
         for row in state.deleted:
-            show.out(f"deleted in {item.name}: {row.table}  {row.title}")
+            show.out(one_line(f"deleted in {item.name}: {row.table}  {row.title}"))
         if state.deleted:
             delete, write = "hub review reject NUMBERS --approved", "hub device sync --again"
             show.out(f"  here they stay; delete them here, too: {delete}; or write them there: {write}")
         for refused in state.refused:
             at = show.column_moment(from_epoch_ms(refused.until_ms).isoformat(), seconds=True)
             until = f"refused {counted(refused.tries, 'time')}, tried again from {at}"
-            show.out(f"refused by {item.name}: {refused.table}  {refused.title}: {refused.reason}; {until}")
+            what = f"{refused.table}  {refused.title}: {refused.reason}; {until}"
+            show.out(one_line(f"refused by {item.name}: {what}"))
     for remark in remarks:
         show.out(remark)
 

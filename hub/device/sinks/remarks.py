@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from hub.base.name_lists import listed
+from hub.base.printable import one_line
 from hub.device import declared_tables
 from hub.device.sinks.approved_rows import count_approved
 from hub.device.sinks.file_ticks import BY_OTHERS
@@ -46,7 +47,7 @@ def remarks_on(db: sqlite3.Connection, sinks: Sequence[Sink], now: datetime) -> 
                 text = (content_of(Path(place))[0] or b"").decode("utf-8-sig").replace("\r\n", "\n")
                 if remark := column_remark(text, declared[sink.tables[0]]):
                     remarks[f"sinks.{sink.name}"] = f"{place}: {remark}"
-    return remarks
+    return {name: one_line(remark) for name, remark in remarks.items()}
 
 
 def boxes_of_others(db: sqlite3.Connection) -> dict[str, str]:
@@ -57,7 +58,7 @@ def boxes_of_others(db: sqlite3.Connection) -> dict[str, str]:
         with suppress(TargetFailed):
             if content := content_of(Path(place))[0]:
                 why, remedy = OF_OTHERS[kind_of_others(content.decode(errors="replace"))]
-                remarks[f"boxes.{place}"] = (
+                remarks[f"boxes.{place}"] = one_line(
                     f"{place}: ticks of {titles} are neither written nor read there, since {why}:"
                     f" if the words are yours, {remedy}; else tick there and here yourself"
                 )

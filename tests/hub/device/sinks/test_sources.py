@@ -187,11 +187,13 @@ def test_box_of_an_own_task_in_words_of_others_is_told_until_both_agree(
     name: str, is_daily: bool, tmp_path: Path
 ) -> None:
     text, remedy, _ = OF_OTHERS[name]
-    note = Note(tmp_path, text, "Pay", name="2026-01-05.md")
+    folder = tmp_path / "a\nb\x1b"
+    folder.mkdir()
+    note = Note(folder, text, "Pay", name="2026-01-05.md")
     days = TextFile(note.root / "{date}.md", Markdown())
     sinks = [Sink("days", days, ("tasks",), back=True, kind="markdown")] * is_daily
     assert note.states(*sinks) == (["done"], [True], text)
-    assert remedy in note.remark() and "'Pay'" in note.remark()
+    assert remedy in note.remark() and "'Pay'" in note.remark() and note.remark().isprintable()
     note.path.write_text(text.replace("[ ]", "[x]"))
     assert (note.states(*sinks)[0], note.remark()) == (["done"], "")
     note.path.write_text(text)
