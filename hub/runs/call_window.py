@@ -164,7 +164,8 @@ class LateCalls:
         """Return True if a query is to be sent now, which shows whether answers are lost."""
         unpassed = (call.sent_from for call in self._open if not call.is_passed)
         is_late = now - min(unpassed, default=now) > self._late_s
-        if not (fresh and is_late and self._taken(now) >= self._places) or now < self._probed_until:
+        has_place = bool(fresh) and self._taken(now) < self._places
+        if has_place or not is_late or now < self._probed_until:
             return False
         sent, answers, sendings = self._probe or (self._sent, self._answers, 0)
         self.probes += self._probe is None

@@ -129,7 +129,9 @@ class Play:
     async def _pass_time(self) -> None:
         while True:
             await until(self._is_quiet)
-            await self.bench.clock.pass_time(0.0)  # until the hub has written what it does meanwhile
+            for _ in range(3):  # until the hub has written what it does meanwhile
+                await self.bench.store.write(lambda c: None)
+                await self.bench.clock.pass_time(0.0)
             if self._is_quiet():
                 await self.bench.clock.pass_time(0.5)
 
@@ -286,7 +288,7 @@ async def test_slow_device_without_ids_gets_all_rows_in_a_run(
         play.device.is_serial = play.device.is_forgetful = True
         run, _ = await play.run()
         assert (run.outcome, run.items_created) == (RunOutcome.SUCCESS, 20)
-        assert play.device.rows.total() <= 39
+        assert max(play.device.rows.values()) <= 3
 
 
 @pytest.mark.parametrize("takes_s", [29.0, 40.0, 80.0])
