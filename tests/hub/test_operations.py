@@ -232,9 +232,12 @@ async def test_run_is_found_by_an_unambiguous_end_of_the_run_id(
 ) -> None:
     first = await operations.resource(AgentsResource).start_run("notes", RunRequest(), "me")
     assert (await operations.resource(RunsResource).get(first.id[-6:])).id == first.id
-    for name in ("", "nothing", first.id[-5:], "%" + first.id[-6:], first.id[:8]):
+    for name in ("", "nothing", "%" + first.id[-6:], first.id[:8]):
         with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_RUN)):
             await operations.resource(RunsResource).get(name)
+
+    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match="too short"):
+        await operations.resource(RunsResource).get(first.id[-5:])
 
     twin = RunId("f" + first.id[1:])
     await bench.store.write(
