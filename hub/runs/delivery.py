@@ -398,7 +398,8 @@ class ItemDelivery:
         with window.settles.expected() if fresh else nullcontext():
             answers = await self._ask(link, order, window, asked)
         for sending, answer in zip(asked, answers, strict=True):
-            if isinstance(answer, LinkLost):  # it ends each task of the window
+            if isinstance(answer, LinkLost):  # it ends each task of the window, and counts for none of them
+                sending.sends -= 1
                 left.append(sending)
                 lost = answer
             elif isinstance(answer, DeliveryError):

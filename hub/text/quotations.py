@@ -79,8 +79,8 @@ _OWN_CALLOUT: Final = re.compile(r"\[!(?!quote|cite)", re.IGNORECASE)
 _MARKS: Final = r"(?>[ \t\r*_]|\[\^[^][]*\]|<(?:!--|/?[a-z][a-z\d]*(?=[\s/>]))[^<>]*>|%%[^%]*%%|\^[\w-]+)*"
 _INTRODUCTION: Final = re.compile(
     rf"\w[:\uff1a]{_MARKS}$"
-    rf"|\w[ ,*_]{{1,4}}\w+[:\uff1a]{_MARKS}"
-    rf"(?:\([^()]*\)|\[\[[^][]*\]\]|\[[^][]*\](?:\([^()]*\))?|#[\w/-]+){_MARKS}$"
+    rf"|[^\W_][ ,*_]{{1,4}}(?>[^\W_]+)[:\uff1a]{_MARKS}"
+    rf"(?:\([^()]*\)|\[\[[^][]*\]\]|\[[^][]*\](?:\([^()]*\))?|(?>#[\w/-]+)){_MARKS}$"
     r"|^[ \t>]*\[!(?:quote|cite)",
     re.IGNORECASE,
 )
