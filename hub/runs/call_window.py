@@ -148,6 +148,7 @@ class LateCalls:
 
     def note_answer(self, call: SentCall, now: float, *, is_late: bool) -> None:
         """Note what the answer to a call tells of those that were sent before."""
+        self._open.discard(call)  # its place is free before the answer is written
         self._answers += 1
         self._places = MIN_PLACES
         self._probe, self._probed_until = None, -math.inf
