@@ -37,12 +37,12 @@ from hub.links.deadline_wheel import DeadlineWheel, Slot
 from hub.links.device_link import (
     ALWAYS,
     ALWAYS_ACTIONS,
-    IDEMPOTENT,
     LATE_AFTER_S,
     RepeatedCall,
     RoundTrip,
     RunFrame,
     RunStream,
+    is_idempotent,
 )
 from hub.links.link_limits import LinkLimits
 from hub.links.roster import AgentsSilent, HeartbeatReceived, RequestReceived, Roster
@@ -152,7 +152,7 @@ class OpenLink:
         # when it is awaited, in monotonic seconds, and how long; in the order in which they were sent.
         self._answered: dict[str, bytes] = {}
         self._awaited: dict[str, tuple[float, float]] = {}
-        self._is_idempotent = not IDEMPOTENT.isdisjoint(offers)
+        self._is_idempotent = is_idempotent(offers)
         self.settle = self._calls.settle  # for the connection
         self._create_future = asyncio.get_running_loop().create_future  # the lookup costs a system call
         self._streams = RunStreams(

@@ -25,14 +25,19 @@ ALWAYS_ACTIONS: Final = (Action.INSERT, Action.UPDATE, Action.DELETE, Action.QUE
 
 ALWAYS: Final = frozenset[str]({*ALWAYS_ACTIONS, *(CAPABILITY_OF[action] for action in ALWAYS_ACTIONS)})
 
-# Capabilities of devices that answer a repeated call as before, by its id; others may do it again.
-IDEMPOTENT: Final = frozenset[str]({CapabilityName.TOOL_INSERT, CapabilityName.TOOL_CALLS})
+# Of devices that answer a repeated call as before, by its id; others may do it again.
+_IDEMPOTENT: Final = frozenset[str]({CapabilityName.TOOL_INSERT, CapabilityName.TOOL_CALLS})
 
 RunFrame = AgentAck | AgentManifest | AgentData | AgentComplete
 
 
 # So long ``call_many`` waits for a device that may not keep ids; other calls are sent meanwhile.
 LATE_AFTER_S: Final = 0.5
+
+
+def is_idempotent(capabilities: Collection[str]) -> bool:
+    """Return True if a device with these capabilities keeps the ids of calls with their answers."""
+    return not _IDEMPOTENT.isdisjoint(capabilities)
 
 
 class RepeatedCall(Enum):

@@ -10,7 +10,7 @@ import anyio
 import msgspec
 
 from hub.base.call_coalescer import CallCoalescer
-from hub.links.device_link import IDEMPOTENT, LATE_AFTER_S, DeviceLink, RepeatedCall
+from hub.links.device_link import LATE_AFTER_S, DeviceLink, RepeatedCall, is_idempotent
 from hub.runs.found_items import CallPayload
 from protocol.backoff import Backoff
 from protocol.capabilities import CapabilityName
@@ -136,6 +136,7 @@ class LateCalls:
     def put_back(self, call: SentCall, fresh: deque[SentCall]) -> None:
         """Return a call that has no answer yet, and may be unsent."""
         if call.sends:
+            self._open.add(call)  # also one that was refused for now, and is sent again
             self._late.append(call)
         else:
             self._open.discard(call)
@@ -243,7 +244,7 @@ class Window:
 
         A run that winds up sends none.
         """
-        if not is_idempotent(link):
+        if not is_idempotent(link.capabilities):
             self.late = self.late or LateCalls()
             batch = self.late.next_batch(link, self.waiting, now, is_winding_up=is_winding_up)
             for call in batch:
@@ -328,17 +329,12 @@ def _characters(sending: SentCall) -> int:
     return _CHARACTERS_AROUND + len(msgspec.json.encode(sending.payload).decode())
 
 
-def is_idempotent(link: DeviceLink) -> bool:
-    """Return True if the device says that it keeps the ids of calls with their answers."""
-    return not IDEMPOTENT.isdisjoint(link.capabilities)
-
-
 def most_in_batch(link: DeviceLink) -> int:
     """Return the number of calls that the device takes at once.
 
     It is 1 for a device that may not keep ids: each answer is stored at once, so that the end of a connection
     leaves few calls that may have been done.
     """
-    if not is_idempotent(link):
+    if not is_idempotent(link.capabilities):
         return 1
     return MAX_BATCH_CALLS if CapabilityName.TOOL_CALLS in link.capabilities else SINGLE_CALLS

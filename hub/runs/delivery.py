@@ -380,24 +380,12 @@ class ItemDelivery:
         given_up = [sending for sending in batch if not self._may_send(sending, window, link)]
         window.unanswered.difference_update(given_up)
         settled = [_unknown(call) for call in given_up]
-        left = [sending for sending in batch if sending not in given_up]
-        fresh = [sending for sending in left if _is_to_send(sending, link)]
-        # What was planned anew is marked, too, if an earlier run sent it on this connection.
-        await self._mark(order, [sending for sending in left if sending in fresh or not sending.sends])
-        asked = [sending for sending in left if not sending.is_done]
-        left = []
+        may_send = [sending for sending in batch if sending not in given_up]
+        answers = await self._answers_to(may_send, link, order, window, interrupt)
+        left: list[SentCall] = []
         done = list(given_up)
         lost: LinkLost | None = None
-        began = self._clock.monotonic()
-        for sending in asked:
-            if sending in fresh or not sending.sends:
-                window.note_sent(sending, began)
-        if not fresh and window.late is not None and not interrupt.is_winding_up:
-            await self._probe(link, order, window.late, window.waiting)
-        # What is awaited for long holds up no answer of the others.
-        with window.settles.expected() if fresh else nullcontext():
-            answers = await self._ask(link, order, window, asked)
-        for sending, answer in zip(asked, answers, strict=True):
+        for sending, answer in answers.items():
             if isinstance(answer, LinkLost):  # it ends each task of the window, and counts for none of them
                 sending.sends -= 1
                 left.append(sending)
@@ -417,7 +405,7 @@ class ItemDelivery:
                 is_late = sending in window.unanswered
                 window.late.note_answer(sending, self._clock.monotonic(), is_late=is_late)
         if window.unanswered:
-            window.note_silence(link, dict(zip(asked, answers, strict=True)), self._clock.monotonic())
+            window.note_silence(link, answers, self._clock.monotonic())
         goes_on = bool(settled) and not left and not interrupt.is_winding_up
         following = window.next_batch(link, self._clock.monotonic()) if goes_on else []
         try:
@@ -429,6 +417,33 @@ class ItemDelivery:
         if lost is not None:
             raise lost
         return [sending for sending in left if not sending.is_withdrawn], following
+
+    async def _answers_to(
+        self,
+        batch: Sequence[SentCall],
+        link: DeviceLink,
+        order: RunOrder,
+        window: Window,
+        interrupt: Interrupt,
+    ) -> dict[SentCall, Answer | DeliveryError]:
+        """Send those calls of a batch that are to be sent, and await all but those that were settled before.
+
+        Return for each the device's answer, CallTimedOut or LinkLost.
+        """
+        fresh = [sending for sending in batch if _is_to_send(sending, link)]
+        # What was planned anew is marked, too, if an earlier run sent it on this connection.
+        counted = [sending for sending in batch if sending in fresh or not sending.sends]
+        await self._mark(order, counted)
+        now = self._clock.monotonic()
+        for sending in counted:
+            if not sending.is_done:
+                window.note_sent(sending, now)
+        if not fresh and window.late is not None and not interrupt.is_winding_up:
+            await self._probe(link, order, window.late, window.waiting)
+        asked = [sending for sending in batch if not sending.is_done]
+        # What is awaited for long holds up no answer of the others.
+        with window.settles.expected() if fresh else nullcontext():
+            return dict(zip(asked, await self._ask(link, order, window, asked), strict=True))
 
     async def _mark(self, order: RunOrder, batch: Sequence[SentCall]) -> None:
         """Mark calls as sent, except for those that their plan or the answers before have marked."""

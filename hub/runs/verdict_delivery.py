@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from hub.base.clock import Clock, now_ms
 from hub.base.log import Channel
 from hub.base.periodic_loop import PeriodicLoop
-from hub.links.device_link import IDEMPOTENT, DeviceLink
+from hub.links.device_link import DeviceLink, is_idempotent
 from hub.runs.attempt_ending import gravest
 from hub.runs.delivery import ExcerptSeals, TableRefused, declare, may_change, row_id_of
 from hub.runs.found_items import frame_of, payload_of
@@ -237,7 +237,7 @@ class VerdictDelivery:
 
         Without it, return the answer that settles the verdict, or None if there is none yet.
         """
-        if verdict.sends and IDEMPOTENT.isdisjoint(link.capabilities):  # it may insert the item twice
+        if verdict.sends and not is_idempotent(link.capabilities):  # it may insert the item twice
             return VerdictAnswer(id=verdict.id, reason=ErrorCode.UNKNOWN_EFFECT)
 
         def read(c: Connection) -> list[ItemRow]:

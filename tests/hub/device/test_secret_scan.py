@@ -157,7 +157,7 @@ def test_ordinary_line_about_passwords_has_no_secret(line: str) -> None:
     assert list(find_secrets(f"# Notes\n\n{line}\n")) == []
 
 
-def test_text_that_outgrows_the_memory_of_a_pattern_is_searched_without_a_word(
+def test_text_beyond_the_memory_of_a_pattern_is_searched_without_output(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     key = PLANTED["aws"](Maker(1))

@@ -63,9 +63,7 @@ ORDERS = {
 
 
 @pytest.mark.parametrize("order", ORDERS)
-async def test_deadline_begins_anew_with_the_answer_to_a_call_that_was_sent_before(
-    port: Port, order: str
-) -> None:
+async def test_deadline_begins_anew_with_the_answer_to_an_earlier_call(port: Port, order: str) -> None:
     answered, due = ORDERS[order]
     async with port.device() as device:
         link = port.link()

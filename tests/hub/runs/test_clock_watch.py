@@ -187,7 +187,9 @@ async def test_clock_set_back_at_machine_start_is_accepted_after_the_doubt_perio
     assert [one.id for one in check_clock(watch, desk.hub_clock.now())] == ["clock.set"]
 
 
-async def test_step_undone_before_a_second_hub_saw_it_is_followed_there(desk: Desk) -> None:
+async def test_clock_step_undone_before_a_second_hub_saw_one_leaves_the_next_step_followed(
+    desk: Desk,
+) -> None:
     watch, other = await one_of_two(desk), await other_of_two(desk)
     for by_s in (-2 * HOUR_S, 2 * HOUR_S):
         set_by(desk, by_s)
@@ -201,7 +203,7 @@ async def test_step_undone_before_a_second_hub_saw_it_is_followed_there(desk: De
 
 
 @pytest.mark.parametrize("is_ahead", [False, True], ids=["time read before", "time doubted"])
-async def test_step_that_another_hub_follows_during_a_start_is_judged_once(
+async def test_clock_step_followed_by_another_hub_during_a_start_is_judged_once(
     desk: Desk, *, is_ahead: bool
 ) -> None:
     other = await other_of_two(desk)

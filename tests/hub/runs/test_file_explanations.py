@@ -120,7 +120,9 @@ async def test_line_of_a_sentence_with_an_item_on_another_line_has_a_reason(
         ("from: Ana\nsubject: Rent", "a saved mail"),
     ],
 )
-async def test_own_file_that_begins_as_words_of_others_says_so(bench: Bench, head: str, words: str) -> None:
+async def test_own_file_beginning_as_words_of_others_is_explained_as_such(
+    bench: Bench, head: str, words: str
+) -> None:
     for text, is_said in ((f"---\n{head}\n---\n- [ ] pay\n", True), ("> - [ ] pay\n", False)):
         link = bench.connect(runs=folder(a=text))
         top, *_ = await Explainer(bench.previews).explain(bench.agent, "a.md", None, link, within_s=5.0)
@@ -128,7 +130,7 @@ async def test_own_file_that_begins_as_words_of_others_says_so(bench: Bench, hea
 
 
 @pytest.mark.parametrize(("text", "code"), [("\n\n", "empty"), (" " * 30 + "\n", "own_rows")])
-async def test_file_without_words_is_empty_or_has_rows_of_its_device(
+async def test_file_without_words_is_explained_as_empty_or_as_rows_of_the_device(
     bench: Bench, text: str, code: str
 ) -> None:
     link = bench.connect(runs=folder(a=text))
