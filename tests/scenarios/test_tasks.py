@@ -18,7 +18,7 @@ from hub.device.items import read_items
 from hub.device.owner import approve
 from tests.scenarios.scene import Scene, check_boxes, rows, scene
 from tests.support.browser import chromium
-from tests.support.dashboard import AXE, browsing
+from tests.support.dashboard import AXE, browsing, needs_axe
 from tests.support.processes import POLL_S, KeptDevice
 
 pytestmark = pytest.mark.slow  # each starts a hub and a device
@@ -273,6 +273,7 @@ async def test_second_window_neither_undoes_nor_overwrites_an_unseen_change(tmp_
 
 
 @pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt-get install chromium")
+@needs_axe
 async def test_page_ticks_changes_undoes_and_explains_a_device_away(tmp_path: Path) -> None:
     expect.set_options(timeout=30_000)
     todo = tmp_path / "todo.txt"

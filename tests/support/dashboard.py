@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 import anyio
 import msgspec
+import pytest
 import sqlalchemy as sa
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
@@ -98,6 +99,7 @@ url = "http://127.0.0.1:1/news"
 events = ["run.failed"]
 """
 AXE: Final = Path(__file__).parents[2] / "hub" / "api" / "web" / "node_modules" / "axe-core" / "axe.min.js"
+needs_axe: Final = pytest.mark.skipif(not AXE.exists(), reason="no axe-core here: make web")
 
 
 @asynccontextmanager

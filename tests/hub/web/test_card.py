@@ -18,7 +18,7 @@ from storage.schema import items
 from tests.hub.api.test_assistants import APPS, NO, YES, Person, assistant, stored
 from tests.hub.web.test_pages import VIOLATIONS
 from tests.support.browser import chromium
-from tests.support.dashboard import AXE, LONG, PLAIN, keep_items, takes_verdicts
+from tests.support.dashboard import AXE, LONG, PLAIN, keep_items, needs_axe, takes_verdicts
 from tests.support.hub import ServedHub, serving
 
 pytestmark = [
@@ -268,7 +268,7 @@ async def test_card_shows_a_refusal_for_an_invalid_tool_answer(tmp_path: Path, b
         await program.card.get_by_text("Proposed: its owner decides.").wait_for()
 
 
-@pytest.mark.skipif(not AXE.exists(), reason="no axe-core here: make web")
+@needs_axe
 async def test_card_meets_the_accessibility_rules(tmp_path: Path, browser: Browser) -> None:
     async with (
         hub_of_items(tmp_path) as (hub, _),

@@ -47,6 +47,7 @@ from tests.support.dashboard import (
     SIZES,
     Visit,
     check_fit,
+    needs_axe,
     saved,
     shown_hub,
     takes_verdicts,
@@ -440,6 +441,7 @@ async def sign_in(hub: ServedHub, visit: Visit) -> None:
     await visit.page.get_by_role("heading", name="Status").wait_for()
 
 
+@needs_axe
 async def test_marked_item_is_approved_alone_below_its_mark_and_words(hub: ServedHub, visit: Visit) -> None:
     takes_verdicts(await hub.device("desk"), hub)
     await sign_in(hub, visit)

@@ -15,7 +15,7 @@ from storage.schema import browser_sessions
 from tests.hub.device.sinks.test_place_book import SETTINGS, Desk
 from tests.hub.web.test_pages import sign_in
 from tests.support.browser import chromium
-from tests.support.dashboard import AXE, visiting
+from tests.support.dashboard import AXE, needs_axe, visiting
 from tests.support.hub import serving
 from tests.support.radicale import PASSWORD, Radicale
 
@@ -30,6 +30,7 @@ async def check_access(page: Page) -> None:
     assert await page.evaluate("axe.run().then(({violations}) => violations.map(({id}) => id))") == []
 
 
+@needs_axe
 async def test_places_are_tested_saved_changed_and_removed_on_the_page(
     tmp_path: Path, browser: Browser, radicale: Radicale, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from storage.schema import items as item_rows
 from storage.schema import runs
 from tests.hub.web.test_pages import check_for_everybody
 from tests.support.browser import chromium
-from tests.support.dashboard import SIZES, Visit, browsing, keep_items, visiting
+from tests.support.dashboard import SIZES, Visit, browsing, keep_items, needs_axe, visiting
 from tests.support.hub import ServedHub, over_unix, serving
 
 pytestmark = [
@@ -71,6 +71,7 @@ async def test_owner_begins_with_the_inbox_and_unfolds_the_hub_side_for_good(
         assert visit.complaints == []
 
 
+@needs_axe
 async def test_owner_in_another_time_zone_changes_that_of_agents_by_a_press(
     hub: ServedHub, browser: Browser
 ) -> None:
@@ -165,6 +166,7 @@ async def test_key_leads_to_its_page(hub: ServedHub, browser: Browser, key: str,
         await expect(visit.page.locator("main h1")).to_be_focused()
 
 
+@needs_axe
 async def test_phone_has_a_bar_for_thumbs_and_the_rest_behind_more(hub: ServedHub, browser: Browser) -> None:
     async with owning(browser, hub, PHONE) as visit:
         page = visit.page

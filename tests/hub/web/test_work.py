@@ -20,7 +20,7 @@ from storage.devices.tokens import INVITATIONS
 from tests.hub.api.test_authorizations import REDIRECT, SETTINGS, exchanged, query
 from tests.support.asgi import serving as serving_app
 from tests.support.browser import chromium
-from tests.support.dashboard import AXE, HOSTILE, TARGET, Visit, keep_deliveries, visiting, whom
+from tests.support.dashboard import AXE, HOSTILE, TARGET, Visit, keep_deliveries, needs_axe, visiting, whom
 from tests.support.dovecot import PASSWORD, Dovecot
 from tests.support.hub import TEXT, ServedHub, over_unix, serving
 from tests.support.identity import EndedLink
@@ -407,6 +407,7 @@ async def _asked(visit: Visit, hub: ServedHub, token: str | None = None) -> Page
     return page
 
 
+@needs_axe
 async def test_authorize_page_allows_an_assistant_with_reduced_scopes(
     tmp_path: Path, browser: Browser
 ) -> None:
