@@ -189,6 +189,7 @@ class DeviceLink(Protocol):
             CallUnsupported, CallNotGranted, TooManyCalls, DeviceSlow: the frame was not sent.
             LinkLost: the connection ended; ``dispatched`` is True if the frame may have been sent.
             CallTimedOut: no answer in time; the effect is unknown.
+            LocalProtocolError: a call with this id is open on this connection already.
         """
         ...
 

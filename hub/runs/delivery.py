@@ -49,6 +49,7 @@ from protocol.errors import (
     ErrorCode,
     HubError,
     LinkLost,
+    LocalProtocolError,
     TooManyCalls,
 )
 from protocol.frame import ErrorBody
@@ -475,7 +476,8 @@ class ItemDelivery:
                 limit=1,
                 deadline_ms=math.ceil(1000 * LATE_AFTER_S),
             )
-            with suppress(CallTimedOut, DeviceSlow, TooManyCalls):
+            # After a stall, this one is due before the task of the one before has seen its time-out.
+            with suppress(CallTimedOut, DeviceSlow, TooManyCalls, LocalProtocolError):
                 await link.call(frame)
                 late.note_probe()
 

@@ -112,7 +112,13 @@ class Device:
 
 
 class Play:
-    """A hub, and a device that is connected to it; time passes while nothing but lost answers is awaited."""
+    """A hub, and a device that is connected to it; time passes while nothing but lost answers is awaited.
+
+    Attributes:
+        stall_s: time that the hub stands still, again and again, so that several deadlines are over at once.
+    """
+
+    stall_s = 0.0
 
     def __init__(self, bench: Bench, port: Port, device: Device) -> None:
         self.bench, self.port, self.device = bench, port, device
@@ -133,6 +139,7 @@ class Play:
                 await self.bench.store.write(lambda c: None)
                 await self.bench.clock.pass_time(0.0)
             if self._is_quiet():
+                self.bench.clock.advance(self.stall_s)
                 await self.bench.clock.pass_time(0.5)
 
     def _is_quiet(self) -> bool:
@@ -235,6 +242,18 @@ async def test_run_sends_no_further_call_to_a_silent_device_and_leaves_the_rest_
         run, took_s = await play.run()
         assert (run.outcome, took_s <= 1.0) == (RunOutcome.SUCCESS, True)
         assert [*play.device.rows.values()] == [1] * sum(sizes)
+
+
+@pytest.mark.parametrize("age", AGES)
+async def test_hub_that_stands_still_breaks_no_run_of_a_device_that_answers_nothing(
+    store: Store, agent: AgentRow, age: str
+) -> None:
+    async with playing(store, agent, files_of((1,) * 6), ALL, AGES[age]) as play:
+        play.stall_s = 5.0
+        run, _ = await play.run()
+        codes = {error.code for error in run.errors}
+        assert run.units_failed == 6
+        assert codes <= {ErrorCode.UNKNOWN_EFFECT, ErrorCode.CALL_TIMED_OUT}
 
 
 @pytest.mark.parametrize("age", AGES)
