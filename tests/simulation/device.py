@@ -446,6 +446,8 @@ class SimDevice:
             return Answer(result=self._listed(call))
         if call.action is Action.ROWS_KNOWN:
             return Answer(result=self._known(call))
+        if call.action is Action.QUERY:
+            return Answer(result={"rows": self._approved(call.limit)})
         if call.action is Action.AGENT_WAKE:
             if call_id not in self.memory.woken:
                 self.memory.woken.append(call_id)
@@ -496,6 +498,10 @@ class SimDevice:
             "calls": [one for one in calls if one in self.memory.answers],
             "rows": [one for one in rows if one in there],
         }
+
+    def _approved(self, limit: int) -> list[dict[str, Any]]:
+        rows = [row for row in self.memory.rows if row.state == "approved"][:limit]
+        return [{"id": row.row_id, "title": row.title, "isApproved": 1} for row in rows]
 
     def _changed(self, call: ToolCall) -> Answer:
         rows = self.memory.rows

@@ -102,17 +102,22 @@ class _Listener(logging.Handler):
 
 @contextmanager
 def _listening(world: World) -> Iterator[None]:
-    logger = logging.getLogger("hub")
-    before = logger.level, logger.propagate
     listener = _Listener(world)
-    logger.addHandler(listener)
-    logger.propagate = False
-    logger.setLevel(logging.DEBUG if world.is_traced else logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("hub", "asyncio")]  # which tells of broken callbacks
+    before = [(logger.level, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(listener)
+        logger.propagate = False
+        logger.setLevel(logging.ERROR)
+    if world.is_traced:
+        loggers[0].setLevel(logging.DEBUG)
     try:
         yield
     finally:
-        logger.removeHandler(listener)
-        logger.level, logger.propagate = before
+        for logger, (level, propagates) in zip(loggers, before, strict=True):
+            logger.removeHandler(listener)
+            logger.propagate = propagates
+            logger.setLevel(level)
 
 
 __all__ = ["Report", "Stuck", "simulate"]
