@@ -656,7 +656,15 @@ def dates_in(text: str, *, has_spans: bool = False, language: str | None = None)
                 after += 1  # "on Monday, 3 May, at home"
             words, of = text[begin:after], run[0].saying.language
             found[start, end] = DateWords(begin, after, words, parts, _is_full(parts), words.isalpha(), of)
-    return list(found.values())
+    days = list(found.values())
+    # In "by mar 5 janv", one language ends its date amid that of another: neither counts.
+    cuts = [
+        (day.start, other.end)
+        for day in days
+        for other in days
+        if day.start < other.start < day.end < other.end and day.language is not other.language
+    ]
+    return [day for day in days if all(day.end <= start or end <= day.start for start, end in cuts)]
 
 
 def time_in(text: str, *, is_sure: bool = True) -> str | None:

@@ -122,3 +122,9 @@ def test_nearest_day_is_unclear_if_its_weekday_is_another(words: str) -> None:
     (day,) = find_days(words, DateContext(WRITTEN, "UTC"))
     assert day.at is not None
     assert (day.at.date(), day.unclear_words) == (date(2026, 12, 9), words)
+
+
+@pytest.mark.parametrize("words", ["by mar 5 janv", "Finish the report by mar 5 janv", "until mar 1 mars"])
+def test_date_that_another_language_cuts_in_two_is_no_day(words: str) -> None:
+    context = DateContext(WRITTEN, "UTC")
+    assert (find_days(words, context), days_in(words, context)) == ([], [])
