@@ -136,7 +136,7 @@ class LateCalls:
     def put_back(self, call: SentCall, fresh: deque[SentCall]) -> None:
         """Return a call that has no answer yet, and may be unsent."""
         if call.sends:
-            self._open.add(call)  # also one that was refused for now, and is sent again
+            self._open.add(call)  # a refusal, which is an answer, took it out
             self._late.append(call)
         else:
             self._open.discard(call)

@@ -125,6 +125,6 @@ def test_nearest_day_is_unclear_if_its_weekday_is_another(words: str) -> None:
 
 
 @pytest.mark.parametrize("words", ["by mar 5 janv", "Finish the report by mar 5 janv", "until mar 1 mars"])
-def test_date_that_another_language_cuts_in_two_is_no_day(words: str) -> None:
+def test_date_cut_in_two_by_another_language_is_no_day(words: str) -> None:
     context = DateContext(WRITTEN, "UTC")
     assert (find_days(words, context), days_in(words, context)) == ([], [])

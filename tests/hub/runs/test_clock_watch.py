@@ -187,7 +187,7 @@ async def test_clock_set_back_at_machine_start_is_accepted_after_the_doubt_perio
     assert [one.id for one in check_clock(watch, desk.hub_clock.now())] == ["clock.set"]
 
 
-async def test_clock_step_undone_before_a_second_hub_saw_one_leaves_the_next_step_followed(
+async def test_clock_step_undone_unseen_by_a_second_hub_leaves_the_next_step_followed(
     desk: Desk,
 ) -> None:
     watch, other = await one_of_two(desk), await other_of_two(desk)

@@ -115,7 +115,7 @@ class Play:
     """A hub, and a device that is connected to it; time passes while nothing but lost answers is awaited.
 
     Attributes:
-        stall_s: time that the hub stands still, again and again, so that several deadlines are over at once.
+        stall_s: duration of repeated stalls of the hub; several deadlines are over after each.
     """
 
     stall_s = 0.0
@@ -245,9 +245,7 @@ async def test_run_sends_no_further_call_to_a_silent_device_and_leaves_the_rest_
 
 
 @pytest.mark.parametrize("age", AGES)
-async def test_hub_that_stands_still_breaks_no_run_of_a_device_that_answers_nothing(
-    store: Store, agent: AgentRow, age: str
-) -> None:
+async def test_stalled_hub_breaks_no_run_of_a_silent_device(store: Store, agent: AgentRow, age: str) -> None:
     async with playing(store, agent, files_of((1,) * 6), ALL, AGES[age]) as play:
         play.stall_s = 5.0
         run, _ = await play.run()

@@ -203,7 +203,7 @@ def test_box_of_an_own_task_in_words_of_others_is_told_until_both_agree(
 
 @pytest.mark.parametrize("name", OF_OTHERS)
 @pytest.mark.parametrize("is_daily", [True, False])
-def test_box_is_ticked_after_its_file_counts_as_own_again(name: str, is_daily: bool, tmp_path: Path) -> None:
+def test_box_is_ticked_after_a_file_counts_as_own_again(name: str, is_daily: bool, tmp_path: Path) -> None:
     text, _, sign = OF_OTHERS[name]
     note = Note(tmp_path, text, "Pay", name="2026-01-05.md")
     days = TextFile(note.root / "{date}.md", Markdown())
