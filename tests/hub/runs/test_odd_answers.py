@@ -7,7 +7,14 @@ from typing import Any
 import anyio
 import pytest
 
-from hub.extraction.endpoint import CONTROL_TRIES, IN_FLIGHT, MAX_REFUSALS, MAX_TRIES, Chain
+from hub.extraction.endpoint import (
+    CONTROL_TRIES,
+    IN_FLIGHT,
+    MAX_REFUSALS,
+    MAX_SILENCES,
+    MAX_TRIES,
+    Chain,
+)
 from hub.runs.failures import explain
 from protocol.lifecycles import RunOutcome, RunState
 from storage.runs.runs import RunRow
@@ -66,8 +73,8 @@ SAID = {
     "length": "gave no answer in 6 tries (bad Content-Length)",
     "no HTTP": "gave no answer in 6 tries (Server disconnected",
     "closed": "gave no answer in 6 tries (Server disconnected",
-    "never": f"gave no answer in 2 tries (nothing within {READ_S} s; timeout_s in [model] of hub.toml sets",
-    "endless": f"gave no answer in 2 tries (no whole answer within {TRY_S} s; timeout_s in [model]",
+    "never": f"tries (nothing within {READ_S} s; timeout_s in [model] of hub.toml sets",
+    "endless": f"tries (no whole answer within {TRY_S} s; timeout_s in [model]",
     "408": "gave no answer in 6 tries (HTTP 408",
     "413": "refused the request (HTTP 413",
     "429 of this text": "for a rate limit (HTTP 429 rate_limit_exceeded: Rate limit reached), though",
@@ -120,7 +127,10 @@ async def test_answer_without_a_text_fails_one_file_alone_in_words_about_the_ans
     runs, found, said, tries = await run_over_five(UNREADABLE[name])
     assert found == OTHERS
     assert [(run.outcome, run.units_failed) for run in runs] == [(RunOutcome.PARTIAL, 1)]
-    assert tries <= (MAX_REFUSALS + 1 if "of this text" in name else MAX_TRIES)
+    most = MAX_REFUSALS + 1 if "of this text" in name else MAX_TRIES
+    if name.startswith(("never", "endless")):
+        most = MAX_SILENCES + 1  # if it is asked last, others may explain the first one
+    assert tries <= most
     assert next(words for begin, words in SAID.items() if name.startswith(begin)) in said
 
 

@@ -843,7 +843,8 @@ async def test_run_with_files_left_is_followed_immediately_until_no_file_is_left
 
     runs_made = [await bench.run() for _ in range(3)]
 
-    assert titles(link) == ["aa", "bb", "cc", "dd", "ee"]
+    made = list(map(str, titles(link)))
+    assert [sorted(made[:2]), sorted(made[2:4]), made[4:]] == [["aa", "bb"], ["cc", "dd"], ["ee"]]
     assert [(run.outcome, run.error_count, run.units_total) for run in runs_made] == [
         (RunOutcome.SUCCESS, 0, 5)
     ] * 3
