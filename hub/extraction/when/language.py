@@ -10,6 +10,7 @@ reading is valid.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from datetime import date
 from functools import cached_property, lru_cache
@@ -417,6 +418,7 @@ class Index:
         if self._anchors.isdisjoint(_ANCHOR.findall(line)):
             return
         ends: dict[Language, int] = {}
+        vain: defaultdict[Language, set[int]] = defaultdict(set)  # places without a sequence
         places = [(place.start(), self._heads(place)) for place in _START.finditer(line)]
         has_day = [not self._of_days.isdisjoint(heads) for _, heads in places]
         if not any(not self._sure.isdisjoint(heads) for _, heads in places):
@@ -426,7 +428,9 @@ class Index:
                 for language in self._found.get(head, ()):
                     if at < ends.get(language, 0) or (language.is_spaced and at and line[at - 1].isalnum()):
                         continue
-                    found = self._run(language, line, at)
+                    if at in vain[language]:
+                        continue
+                    found = self._run(language, line, at, vain[language])
                     if found:
                         ends[language] = found[-1].match.end()
                         yield language, found
@@ -444,33 +448,42 @@ class Index:
             return (two, word)
         return (f"{two} {'0' if third.isdecimal() else third}", two, word)
 
-    def sequence(self, language: "Language", line: str, at: int = 0) -> list[SayingMatch]:
-        """Return the sayings of a language from a place of a line on, up to words that are none."""
-        found: list[SayingMatch] = []
+    def sayings(self, language: "Language", line: str, at: int = 0) -> Iterator[SayingMatch]:
+        """Yield the sayings of a language from a place of a line on, up to words that are none."""
+        has_day, word = False, ""
         while at < len(line):
             if gap := _BETWEEN.match(line, at):
                 at = gap.end()
                 continue
-            has_day = any(before.has_day for before in found) and found[-1].match.group() not in _ARTICLES
-            phrase = self._longest(language, line, at, has_day)
+            phrase = self._longest(language, line, at, has_day and word not in _ARTICLES)
             if phrase is None:
-                break
-            found.append(phrase)
-            at = phrase.match.end()
-        return found
+                return
+            yield phrase
+            has_day = has_day or phrase.has_day
+            word, at = phrase.match.group(), phrase.match.end()
 
-    def _run(self, language: "Language", line: str, at: int) -> list[SayingMatch]:
-        """Return a sequence without what does not belong to a day at its edges."""
-        found = self.sequence(language, line, at)
-        if language.is_spaced:  # "est" behind no time is a verb in some languages
-            zones = (nth for nth, phrase in enumerate(found) if phrase.groups.keys() == {"zone"})
-            found = found[: next((nth for nth in zones if not (nth and found[nth - 1].is_time)), None)]
+    def _run(self, language: "Language", line: str, at: int, vain: set[int]) -> list[SayingMatch]:
+        """Return a sequence without what does not belong to a day at its edges.
+
+        If nothing is left, the places of its sayings are added to *vain*: from none of them is anything left.
+        """
+        found: list[SayingMatch] = []
+        for phrase in self.sayings(language, line, at):
+            is_zone = language.is_spaced and phrase.groups.keys() == {"zone"}
+            if is_zone and not (found and found[-1].is_time):
+                break  # "est" behind no time is a verb in some languages
+            found.append(phrase)
+        if language.is_spaced:
             found = found[_after_others_year(found, at > 0) :]
+        places = [phrase.match.start() for phrase in found]
+        if language.is_spaced:
             nth = next((nth for nth, phrase in enumerate(found) if not phrase.is_filler), 0)
             if nth and found[nth].saying.meaning == _DUE and found[nth].match.group() in _BEFORE:
                 found = found[nth:]  # "confirm the date by Friday"
         while found and _is_loose(found[-1], language):
             found.pop()
+        if not found:
+            vain.update(places)
         return found
 
     def _longest(self, language: "Language", line: str, at: int, has_day: bool) -> SayingMatch | None:
@@ -622,7 +635,7 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, f
         """
         for pattern, plain in self.compiled_rewrites:
             text = pattern.sub(plain, text)
-        found = self._index.sequence(self, text)
+        found = list(self._index.sayings(self, text))
         rest = text[found[-1].match.end() if found else 0 :]
         is_foreign = not is_own and any(phrase.is_short_day for phrase in found)
         return None if is_foreign or rest.strip(" .,") else self.parts_of(found)

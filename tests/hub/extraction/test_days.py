@@ -12,7 +12,7 @@ import pytest
 
 from hub.extraction.tokens import Tokens, without
 from hub.extraction.when.days import find_days
-from hub.extraction.when.language import Index, has_han
+from hub.extraction.when.language import Index, Language, SayingMatch, has_han
 from hub.extraction.when.resolve import DateContext
 from hub.extraction.wording.languages import languages
 from tests.support.families import each
@@ -258,7 +258,28 @@ def test_index_finds_the_longest_saying_that_any_language_has_at_a_place() -> No
                 sayings = (one for one in language.all_sayings if "pt" not in one.pattern.groupindex)
                 matches = (saying.pattern.match(line, at) for saying in sayings)
                 end = max((match.end() for match in matches if match), default=at)
-                begun = index.sequence(language, line, at)[:1]
+                begun = list(index.sayings(language, line, at))[:1]
                 assert (begun[0].match.end() if begun else at) == end, (line[at:], language.code)
                 found += end > at
     assert found > 300
+
+
+@each("word", ["a", "à", "z", "pt", "est", "a la", "до"])
+def test_index_with_a_line_of_one_word_has_work_in_proportion_to_the_words(
+    word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+    longest = Index._longest
+
+    def counted(self: Index, language: Language, line: str, at: int, has_day: bool) -> SayingMatch | None:
+        looked.append(at)
+        return longest(self, language, line, at, has_day)
+
+    monkeypatch.setattr(Index, "_longest", counted)
+    index = Index([lexicon.time for lexicon in languages()])
+    counts = []
+    for times in (40, 80):
+        looked.clear()
+        list(index.runs(Tokens(f"{word} " * times).line))
+        counts.append(len(looked))
+    assert 0 < counts[1] <= 2.2 * counts[0]
