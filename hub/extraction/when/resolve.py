@@ -35,6 +35,7 @@ The rules hold in all languages. The *anchor* is the day of the document.
 
 import calendar
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from datetime import timezone as fixed_zone
@@ -642,7 +643,7 @@ def dates_in(text: str, *, has_spans: bool = False, language: str | None = None)
         language: code of the text's, as of a ``DateContext``.
     """
     tokens = Tokens(text[:MAX_SENTENCE_CHARS])
-    found: dict[tuple[int, int], DateWords] = {}
+    found: dict[tuple[int, int], tuple[DateParts, Sequence[SayingMatch]]] = {}
     line = _NUMBERED.sub(
         lambda match: match[0].translate(_NO_DIGITS) if _is_numbered(match) else match[0], tokens.line
     )
@@ -650,21 +651,45 @@ def dates_in(text: str, *, has_spans: bool = False, language: str | None = None)
         is_day = _denotes_day(parts, run) or _ends_with_day(parts, run, text[tokens.place(start, end)[1] :])
         is_day = is_day and not tokens.line.startswith("'s", end)  # "today's post"
         if (start, end) not in found and (is_day or (has_spans and is_coming_span(parts))):
-            begin, after = tokens.place(start, end)
-            is_amid = "," in text[begin:after] and not text[:begin].rstrip().endswith(",")
-            if is_amid and not run[-1].is_time and text.startswith(",", after):
-                after += 1  # "on Monday, 3 May, at home"
-            words, of = text[begin:after], run[0].saying.language
-            found[start, end] = DateWords(begin, after, words, parts, _is_full(parts), words.isalpha(), of)
-    days = list(found.values())
-    # In "by mar 5 janv", one language ends its date amid that of another: neither counts.
+            found[start, end] = parts, run
     cuts = [
-        (day.start, other.end)
-        for day in days
-        for other in days
-        if day.start < other.start < day.end < other.end and day.language is not other.language
+        (start, end)
+        for (start, amid), (_, run) in found.items()
+        for (begin, end), (_, other) in found.items()
+        if start < begin < amid < end and not _may_agree(run, other)
     ]
-    return [day for day in days if all(day.end <= start or end <= day.start for start, end in cuts)]
+    days: list[DateWords] = []
+    for (start, end), (parts, run) in found.items():
+        # In "by mar 5 janv", one language ends its date amid another date of another: neither counts.
+        # In "lun 7 déc", one has the whole.
+        is_cut = any(
+            start < stop and begin < end and not start <= begin < stop <= end for begin, stop in cuts
+        )
+        if is_cut:
+            continue
+        begin, after = tokens.place(start, end)
+        is_amid = "," in text[begin:after] and not text[:begin].rstrip().endswith(",")
+        if is_amid and not run[-1].is_time and text.startswith(",", after):
+            after += 1  # "on Monday, 3 May, at home"
+        words, of = text[begin:after], run[0].saying.language
+        days.append(DateWords(begin, after, words, parts, _is_full(parts), words.isalpha(), of))
+    return days
+
+
+def _may_agree(run: Sequence[SayingMatch], other: Sequence[SayingMatch]) -> bool:
+    """Return True for sayings of one language, or without a part about the day that differs."""
+    one, two = _named(run), _named(other)
+    is_same = all(one[name] & two[name] for name in one.keys() & two.keys())
+    return run[0].saying.language is other[0].saying.language or is_same
+
+
+def _named(run: Sequence[SayingMatch]) -> dict[str, set[object]]:
+    """Return the parts about a day of sayings, with all their readings."""
+    named: defaultdict[str, set[object]] = defaultdict(set)
+    for part in run[0].saying.language.parts_of(run):
+        for name in part.about_day:
+            named[name].update(part.figures or () if name == "figures" else (getattr(part, name),))
+    return named
 
 
 def time_in(text: str, *, is_sure: bool = True) -> str | None:

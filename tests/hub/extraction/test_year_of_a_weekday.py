@@ -124,7 +124,26 @@ def test_nearest_day_is_unclear_if_its_weekday_is_another(words: str) -> None:
     assert (day.at.date(), day.unclear_words) == (date(2026, 12, 9), words)
 
 
-@pytest.mark.parametrize("words", ["by mar 5 janv", "Finish the report by mar 5 janv", "until mar 1 mars"])
+@pytest.mark.parametrize("words", ["by mar 5 janv", "Finish the report by mar 5 janv", "until mar 5 avril"])
 def test_date_cut_in_two_by_another_language_is_no_day(words: str) -> None:
     context = DateContext(WRITTEN, "UTC")
     assert (find_days(words, context), days_in(words, context)) == ([], [])
+
+
+@each(
+    ("line", "day"),
+    [
+        ("dentiste lun 7 déc", date(2026, 12, 7)),
+        ("dentiste lun. 7 déc. 18h30", date(2026, 12, 7)),
+        ("Vacances du lun 7 déc au ven 11 déc", date(2026, 12, 7)),
+        ("Stage mar 18 mai au jeu 20 mai", date(2027, 5, 18)),
+        ("Congreso lun 8 feb al vie 12 feb", date(2027, 2, 8)),
+        ("dentista mar 2 feb 18 h", date(2027, 2, 2)),
+        ("Dentist Saturday 3 April 4:30", date(2027, 4, 3)),
+        ("Conference Saturday 3 April 4:30 - Sunday 4 April 6:00", date(2027, 4, 3)),
+        ("Dentist Fri 4/12 18h", date(2026, 12, 4)),
+        ("set the table on Fri 18 Dec", date(2026, 12, 18)),
+    ],
+)
+def test_date_that_other_languages_cut_is_kept_where_one_has_the_whole(line: str, day: date) -> None:
+    assert [found.at and found.at.date() for found in find_days(line, DateContext(WRITTEN, "UTC"))] == [day]
