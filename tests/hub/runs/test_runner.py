@@ -1,5 +1,6 @@
 """A run from its claim to its end, over a real store and a device that is a list."""
 
+import asyncio
 import logging
 from typing import Any
 
@@ -40,6 +41,7 @@ from storage.executing_runs import FencedRun
 from storage.kernel.database import Busy
 from storage.runs import run_pauses, runs
 from storage.runs.calls import open_calls
+from storage.runs.runs import RunRow
 from storage.runs.spans import list_spans
 from storage.runs.units import RENEWED_AFTER_MS
 from storage.schema import items, unit_ledger
@@ -47,6 +49,7 @@ from storage.store import Store
 from tests.storage.rows import calls, known_units, plan
 from tests.support.log import opened_log
 from tests.support.runs import PAGED, TAKEN, Bench, declare_agent, digest, folder, titles
+from tests.support.wire import until
 
 
 async def test_each_item_is_inserted_as_a_suggestion_with_the_quote(bench: Bench) -> None:
@@ -661,15 +664,24 @@ async def test_files_unread_at_the_run_deadline_are_read_by_the_next_run(
 
 
 async def test_run_at_the_deadline_names_the_number_of_unanswered_calls(
-    store: Store, agent: AgentRow
+    store: Store, agent: AgentRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = Bench(store, agent, limits=Limits(run_wall_s=0.2))
-    bench.connect(runs=folder(a="- [ ] one"), answers=[])
+    bench = Bench(store, agent, limits=Limits(run_wall_s=3_600.0))
+    link = bench.connect(runs=folder(a="- [ ] one"), answers=[])
+    loop, passed_s, ended = asyncio.get_running_loop(), 0.0, list[RunRow]()
+    elapsed = loop.time
+    monkeypatch.setattr(loop, "time", lambda: elapsed() + passed_s)
 
-    run = await bench.run()
+    async def execute() -> None:
+        ended.append(await bench.run())
 
-    waited = "deadline: not done after 0.2 s; calls that the device has not answered: 1"
-    assert (run.state, run.reason) == (RunState.FAILED, waited)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(execute)
+        await until(lambda: bool(link.calls))
+        passed_s = 3_600.0
+
+    waited = "deadline: not done after 3600 s; calls that the device has not answered: 1"
+    assert [(run.state, run.reason) for run in ended] == [(RunState.FAILED, waited)]
 
 
 @pytest.mark.parametrize("in_flight", [2, 8])
