@@ -475,8 +475,6 @@ _NUMBERED: Final = re.compile(
 )
 _NO_DIGITS: Final = dict.fromkeys(map(ord, "0123456789"), "#")
 _FEW: Final = 2  # letters of words before days
-_WORD: Final = re.compile(r"[^\W\d_]+")
-_NEAR: Final = 30  # characters with the next two words, "de fevereiro"
 _ENDS: Final = ",;.!?()"  # of a clause
 _BEFORE_TITLES: Final = ".:;!?(-*"
 _SUFFICIENT: Final = frozenset({"weekday", "days", "shift", "figures"})
@@ -667,7 +665,7 @@ def dates_in(text: str, *, has_spans: bool = False, language: str | None = None)
         is_cut = any(
             start < stop and begin < end and not start <= begin < stop <= end for begin, stop in cuts
         )
-        if is_cut or (language not in unread_languages() and _is_begin(parts, end, line)):
+        if is_cut:
             continue
         begin, after = tokens.place(start, end)
         is_amid = "," in text[begin:after] and not text[:begin].rstrip().endswith(",")
@@ -692,19 +690,6 @@ def _named(run: Sequence[SayingMatch]) -> dict[str, set[object]]:
         for name in part.about_day:
             named[name].update(part.figures or () if name == "figures" else (getattr(part, name),))
     return named
-
-
-def _is_begin(parts: DateParts, end: int, line: str) -> bool:
-    """Return True for a day whose month follows in a language that is not read ("ven 18 giu")."""
-    following = _WORD.findall(line[end : end + _NEAR])[:2]
-    if "day" not in parts.about_day or _unread_months().isdisjoint(following):
-        return False
-    runs = (run for _, run in _index(_unread_times()).runs(line))
-    return any(
-        run[0].match.start() < end < run[-1].match.end()
-        and parts.month not in _named(run).get("month", {parts.month})
-        for run in runs
-    )
 
 
 def time_in(text: str, *, is_sure: bool = True) -> str | None:
@@ -827,18 +812,6 @@ def _languages_of(line: str, code: str | None = None) -> tuple[Language, ...]:
     script = script_of(line)
     is_without_letters = script == "latin" and not has_latin(line)
     return _times(languages() if is_without_letters else languages_in(script))
-
-
-@cache
-def _unread_times() -> tuple[Language, ...]:
-    return tuple(unread.time for unread in unread_languages().values())
-
-
-@cache
-def _unread_months() -> frozenset[str]:
-    """Return the folded names of months of all languages that are not read."""
-    names = (language.months.replace(",", " ").split() for language in _unread_times())
-    return frozenset(fold(name) for each in names for name in each)
 
 
 @cache
