@@ -475,6 +475,7 @@ _NUMBERED: Final = re.compile(
 )
 _NO_DIGITS: Final = dict.fromkeys(map(ord, "0123456789"), "#")
 _FEW: Final = 2  # letters of words before days
+_OPTIONAL_PARTS: Final = frozenset({"weekday", "is_to"})
 _ENDS: Final = ",;.!?()"  # of a clause
 _BEFORE_TITLES: Final = ".:;!?(-*"
 _SUFFICIENT: Final = frozenset({"weekday", "days", "shift", "figures"})
@@ -677,9 +678,13 @@ def dates_in(text: str, *, has_spans: bool = False, language: str | None = None)
 
 
 def _may_agree(run: Sequence[SayingMatch], other: Sequence[SayingMatch]) -> bool:
-    """Return True for sayings of one language, or without a part about the day that differs."""
+    """Return True for sayings of one language, or with the same parts of a date in a value that is the same.
+
+    One without the month of the other is no date of its own: "dom 6" of "dom 6 may".
+    """
     one, two = _named(run), _named(other)
-    is_same = all(one[name] & two[name] for name in one.keys() & two.keys())
+    is_same = one.keys() - _OPTIONAL_PARTS == two.keys() - _OPTIONAL_PARTS
+    is_same = is_same and all(one[name] & two[name] for name in one.keys() & two.keys())
     return run[0].saying.language is other[0].saying.language or is_same
 
 

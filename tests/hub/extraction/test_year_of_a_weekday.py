@@ -124,7 +124,9 @@ def test_nearest_day_is_unclear_if_its_weekday_is_another(words: str) -> None:
     assert (day.at.date(), day.unclear_words) == (date(2026, 12, 9), words)
 
 
-@pytest.mark.parametrize("words", ["by mar 5 janv", "Finish the report by mar 5 janv", "until mar 5 avril"])
+@pytest.mark.parametrize(
+    "words", ["by mar 5 janv", "Finish the report by mar 5 janv", "until mar 5 avril", "viernes 2 avril"]
+)
 def test_date_cut_in_two_by_another_language_is_no_day(words: str) -> None:
     context = DateContext(WRITTEN, "UTC")
     assert (find_days(words, context), days_in(words, context)) == ([], [])
@@ -143,6 +145,11 @@ def test_date_cut_in_two_by_another_language_is_no_day(words: str) -> None:
         ("Conference Saturday 3 April 4:30 - Sunday 4 April 6:00", date(2027, 4, 3)),
         ("Dentist Fri 4/12 18h", date(2026, 12, 4)),
         ("set the table on Fri 18 Dec", date(2026, 12, 18)),
+        ("cena dom 6 may", date(2027, 5, 6)),
+        ("Dec 4 out of office", date(2026, 12, 4)),
+        ("Dec 12 Juli's birthday", date(2026, 12, 12)),
+        ("bis Freitag 18. Set bestellen", date(2026, 12, 18)),
+        ("viernes 4 uno de los dos", date(2026, 12, 4)),
     ],
 )
 def test_date_that_other_languages_cut_is_kept_where_one_has_the_whole(line: str, day: date) -> None:
