@@ -61,9 +61,13 @@ def words_and_context(draw: st.DrawFn) -> tuple[str, DateContext]:
 
 
 def reach(words: str, context: DateContext) -> timedelta:
-    """Return how far the day of words may be: a weekday that is read chooses among seven months."""
+    """Return how far the day of words may be: a weekday that is read chooses among seven months.
+
+    The longest words count: "by mar 1" is a day of March, whatever "mar 1" is in other languages.
+    """
     days = dates_in(words, language=context.language)
-    if any(day.parts.weekday is not None for day in days):
+    longest = max((day.end - day.start for day in days), default=0)
+    if any(day.parts.weekday is not None for day in days if day.end - day.start == longest):
         return SEVEN_MONTHS
     return timedelta.max if "29" in words else ELEVEN_MONTHS  # 29 February is not of each year
 
