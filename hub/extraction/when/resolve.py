@@ -475,7 +475,7 @@ _NUMBERED: Final = re.compile(
 )
 _NO_DIGITS: Final = dict.fromkeys(map(ord, "0123456789"), "#")
 _FEW: Final = 2  # letters of words before days
-_OPTIONAL_PARTS: Final = frozenset({"weekday", "is_to"})
+_OPTIONAL_PARTS: Final = frozenset({"weekday", "is_to"})  # of a date that several languages have
 _ENDS: Final = ",;.!?()"  # of a clause
 _BEFORE_TITLES: Final = ".:;!?(-*"
 _SUFFICIENT: Final = frozenset({"weekday", "days", "shift", "figures"})

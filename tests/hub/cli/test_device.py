@@ -96,7 +96,7 @@ def test_install_takes_hub_and_folders_of_the_connected_device(hub: Hub, home: P
     "command",
     ["device run", "device status", "device sync", "places ls", "places add todo.txt /tmp/todo.txt"],
 )
-def test_command_without_settings_names_the_missing_file_and_commands_to_make_one(
+def test_command_without_settings_names_the_missing_file_and_fitting_commands(
     hub: Hub, home: Path, command: str
 ) -> None:
     SinkBench(home / "state/devices")  # of a device that hub connect ran

@@ -265,7 +265,7 @@ def test_index_finds_the_longest_saying_that_any_language_has_at_a_place() -> No
 
 
 @each("word", ["a", "à", "z", "pt", "est", "a la", "до"])
-def test_index_with_a_line_of_one_word_has_work_in_proportion_to_the_words(
+def test_index_with_a_line_of_a_repeated_word_has_linear_work(
     word: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[int] = []

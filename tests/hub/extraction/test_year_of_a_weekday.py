@@ -148,13 +148,8 @@ def test_date_cut_in_two_by_another_language_is_no_day(words: str) -> None:
         ("Dentist Saturday 3 April 4:30", date(2027, 4, 3)),
         ("Conference Saturday 3 April 4:30 - Sunday 4 April 6:00", date(2027, 4, 3)),
         ("Dentist Fri 4/12 18h", date(2026, 12, 4)),
-        ("set the table on Fri 18 Dec", date(2026, 12, 18)),
         ("cena dom 6 may", date(2027, 5, 6)),
-        ("Dec 4 out of office", date(2026, 12, 4)),
-        ("Dec 12 Juli's birthday", date(2026, 12, 12)),
-        ("bis Freitag 18. Set bestellen", date(2026, 12, 18)),
-        ("viernes 4 uno de los dos", date(2026, 12, 4)),
     ],
 )
-def test_date_that_other_languages_cut_is_kept_where_one_has_the_whole(line: str, day: date) -> None:
+def test_date_cut_by_words_of_other_languages_is_kept_whole(line: str, day: date) -> None:
     assert [found.at and found.at.date() for found in find_days(line, DateContext(WRITTEN, "UTC"))] == [day]
