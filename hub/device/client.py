@@ -92,6 +92,7 @@ class _ConnectionAttempt:
 
     was_welcome: bool = False
     is_unanswered: bool = False  # the device said hello, and the hub nothing
+    was_left: bool = False  # by the device, to say hello anew
     close: int | None = None  # None: the connection broke, or was never established
     reason: str = ""
     distrust: str = ""  # reason why the device did not authenticate
@@ -197,7 +198,8 @@ class DeviceClient:
                 unanswered_until = now + _LATE_S
             elif visit.close == CloseCode.REPLACED and now < unanswered_until:
                 visit.close = CloseCode.RESTARTING
-            if visit.close in _NO_FAILED_TRY or (visit.was_welcome and now - began >= _STEADY_S):
+            is_steady = visit.was_welcome and now - began >= _STEADY_S
+            if visit.was_left or is_steady or visit.close in _NO_FAILED_TRY:
                 away_since = now
             draw = self._chance.uniform(0.0, 1.0)
             wait_s = self._backoff.after_close(visit.close, now - away_since, draw, visit.retry_after_ms)
@@ -214,7 +216,7 @@ class DeviceClient:
             if to is not None and self._route.turn_to(to):
                 wait_s = max(requested_wait_s(visit.retry_after_ms), _TURN_S * draw)
                 where = f" at {dialled(self._route.current)}"
-            elif visit.close != CloseCode.PAIRING_REQUIRED and self._route.turn():
+            elif not visit.was_left and visit.close != CloseCode.PAIRING_REQUIRED and self._route.turn():
                 wait_s = _TURN_S * draw
                 where = f" at {dialled(self._route.current)}"
             log.info("device.connection.lost", close=visit.close, wait_s=round(wait_s, 1))
@@ -272,7 +274,7 @@ class DeviceClient:
         line = HubConnection(session, socket)
         address = dialled(self._route.current)
         ended: Ended | None = None
-        is_cancelled = True
+        is_cancelled = visit.was_left = True
         try:
             async with anyio.create_task_group() as tasks:
 
@@ -290,7 +292,7 @@ class DeviceClient:
                 tasks.start_soon(line.write)
                 tasks.start_soon(self._mind_the_time, session, talk)
                 await self._read(socket, session, talk)
-                ended = talk.ended
+                ended, visit.was_left = talk.ended, False
                 tasks.cancel_scope.cancel()
             is_cancelled = False
         finally:

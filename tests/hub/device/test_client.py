@@ -16,6 +16,8 @@ from hub.device.addresses import HubRoute, UnusableHubAddress, address_of
 from hub.device.app import CAPABILITIES
 from hub.device.client import DeviceClient, HubRejection, why_unreachable
 from hub.device.credentials import BadCredential, TokenCredential, read_secret
+from hub.device.owner import change_grants
+from hub.device.reporting import POLL_EVERY_S
 from protocol.capabilities import CapabilityName
 from protocol.codec import JSON
 from protocol.coordination import Heartbeat
@@ -409,6 +411,25 @@ async def test_reconnect_wait_grows_with_the_time_since_all_hub_addresses_failed
             waits.append(float(told.rpartition("next try in ")[2].split(" s")[0]))
             clock.advance(waits[-1] + 0.1)
     assert waits == expected
+
+
+async def test_device_whose_owner_changes_grants_again_and_again_says_hello_within_a_second(
+    hub: ScriptedHub, tmp_path: Path, clock: FakeClock
+) -> None:
+    other = "ws://127.0.0.1:1"
+    async with open_device(hub.url, tmp_path, clock=clock, chance=_Always(0.99), more=[other]) as device:
+        guest = await hub.welcomed()
+        for change in ("+review.remote", "+places", "-places", "-review.remote"):
+            change_grants(device.db, hub.key.public_key, [change])
+            await device.reports("connected as")
+            device.told.clear()
+            await clock.pass_time(POLL_EVERY_S)
+            await guest.left()
+            assert (await _away(device, clock)).endswith("next try in 0.5 s")
+            clock.advance(0.5)
+            guest = await hub.guest()
+            hello = await guest.welcome()
+            assert (change[1:] in [grant.name for grant in hello.grants]) == change.startswith("+")
 
 
 async def test_address_of_another_hub_is_dropped_and_the_other_addresses_are_used(
