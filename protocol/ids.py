@@ -6,7 +6,7 @@ time and randomness.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NewType
 
 UserId = NewType("UserId", str)
@@ -31,6 +31,7 @@ QuestionId = NewType("QuestionId", str)
 SoulWriteId = NewType("SoulWriteId", str)
 
 _TAKEN = "t-"
+_DIGEST_BYTES = 16  # of derived ids
 CHANCE_BYTES = 10  # input of spell_id: 74 random bits, rounded up
 
 
@@ -50,9 +51,16 @@ def spell_id(now_ms: int, chance: bytes) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def derive_item_id(*, user_id: UserId, agent_id: AgentId, unit_key: str, likeness: str, nth: int) -> str:
-    """Return the id of an item found in a unit: the *nth* with the same *likeness* there."""
-    return f"i-{_digest(user_id, agent_id, unit_key, likeness, str(nth))}"
+def derive_item_ids(*, user_id: UserId, agent_id: AgentId, unit_key: str) -> Callable[[str, int], str]:
+    """Return a function that returns the id of an item of a unit, the *nth* of its *likeness* there."""
+    of_unit = hashlib.blake2b(_framed(user_id, agent_id, unit_key), digest_size=_DIGEST_BYTES)
+
+    def item_id(likeness: str, nth: int) -> str:
+        digest = of_unit.copy()
+        digest.update(_framed(likeness, str(nth)))
+        return f"i-{digest.hexdigest()}"
+
+    return item_id
 
 
 def derive_taken_item_id(*, device_id: DeviceId, call_id: str) -> str:
@@ -84,10 +92,16 @@ def content_of(data: Mapping[str, Any]) -> str:
 
 
 def _digest(*parts: str) -> str:
-    encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
-    # with their lengths, so that different tuples never join to the same bytes
-    joined = b"".join([piece for raw in encoded for piece in (len(raw).to_bytes(8, "big"), raw)])
-    return hashlib.blake2b(joined, digest_size=16).hexdigest()
+    return hashlib.blake2b(_framed(*parts), digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def _framed(*parts: str) -> bytes:
+    """Return texts with their lengths, so that different tuples are never the same bytes."""
+    framed = b""
+    for part in parts:
+        raw = part.encode("utf-8", "surrogatepass")
+        framed += len(raw).to_bytes(8, "big") + raw
+    return framed
 
 
 # Trace ids of runs, for following a run across processes (W3C Trace Context, 3.2). A run is a trace. Its id

@@ -63,7 +63,7 @@ from hub.text.folding import fold, words_of
 from hub.text.rows.same_things import extends_title
 from hub.text.rows.ticks import lines_of
 from protocol.frame import Field, Record
-from protocol.ids import content_of, derive_call_id, derive_item_id, is_taken_item_id
+from protocol.ids import content_of, derive_call_id, is_taken_item_id
 from protocol.items import SOURCE_MISSING, Rank, with_missing
 from protocol.lifecycles import CallState
 from protocol.tables import TABLES, DeviceTable, Filler, Kind, TableName
@@ -777,7 +777,7 @@ class _FreshIds:
     """
 
     def __init__(self, known: KnownItems, here: Sequence[ItemRow]) -> None:
-        self._finder, self._is_used = known.finder, known.is_used
+        self._item_id, self._is_used = known.finder.item_id, known.is_used
         self._taken = {row.id for row in here}
         self._first = max((row.version for row in here if is_taken_item_id(row.id)), default=0)
         self._next: Counter[str] = Counter()  # per name, because a list may repeat a name a thousand times
@@ -785,13 +785,7 @@ class _FreshIds:
     def of(self, item: FoundItem) -> str:
         """Return the next unused id for an item of this name."""
         while True:
-            item_id = derive_item_id(
-                user_id=self._finder.user_id,
-                agent_id=self._finder.agent_id,
-                unit_key=self._finder.unit_key,
-                likeness=item.likeness,
-                nth=self._first + self._next[item.likeness],
-            )
+            item_id = self._item_id(item.likeness, self._first + self._next[item.likeness])
             self._next[item.likeness] += 1
             if item_id not in self._taken and not self._is_used(item_id):
                 return item_id

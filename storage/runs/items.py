@@ -11,6 +11,7 @@ An item whose row the device no longer has when an update arrives there counts a
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cache, cached_property
 from itertools import islice, zip_longest
 from typing import Any, Final, Literal, get_args
 
@@ -20,7 +21,7 @@ import sqlalchemy as sa
 from protocol.calls import RowPlace, RowState
 from protocol.errors import CodedError, ErrorCode
 from protocol.grants import NO_LIMITS, TokenLimits
-from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId, derive_item_id
+from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId, derive_item_ids
 from protocol.items import Rank
 from protocol.lifecycles import FINAL_RUN_STATES, CallState, RunState
 from protocol.tables import DeviceTable
@@ -196,7 +197,7 @@ class KnownItem(msgspec.Struct, frozen=True, kw_only=True):
     held_by: RunId | None = None
 
 
-class Finder(msgspec.Struct, frozen=True, kw_only=True):
+class Finder(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """Planner of a unit; *at* in epoch milliseconds."""
 
     user_id: UserId
@@ -206,6 +207,12 @@ class Finder(msgspec.Struct, frozen=True, kw_only=True):
     unit_key: str
     config_fingerprint: str
     at: int
+
+    @cached_property
+    def item_id(self) -> Callable[[str, int], str]:
+        """Ids of items of the unit, by likeness and number; each is derived once."""
+        ids = derive_item_ids(user_id=self.user_id, agent_id=self.agent_id, unit_key=self.unit_key)
+        return cache(ids)
 
 
 class KnownItems(msgspec.Struct, frozen=True, kw_only=True):
@@ -443,15 +450,9 @@ class ItemLookup:
 
 def _new_ids(finder: Finder, found: Sequence[FoundItem]) -> Iterator[str]:
     """Yield the ids that items have if all are new in their unit."""
-    for likeness, count in Counter(item.likeness for item in found).items():
+    for likeness, count in Counter([item.likeness for item in found]).items():
         for nth in range(count):
-            yield derive_item_id(
-                user_id=finder.user_id,
-                agent_id=finder.agent_id,
-                unit_key=finder.unit_key,
-                likeness=likeness,
-                nth=nth,
-            )
+            yield finder.item_id(likeness, nth)
 
 
 def _days(found: Sequence[FoundItem]) -> list[tuple[str, int]]:

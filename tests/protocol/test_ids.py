@@ -16,7 +16,7 @@ from protocol.ids import (
     RunId,
     UserId,
     derive_call_id,
-    derive_item_id,
+    derive_item_ids,
     spell_id,
     trace_id_of,
     traceparent,
@@ -46,9 +46,7 @@ def derive(item: str = "i-1", version: int = 1, content: str = "h") -> CallId:
 
 
 def derive_item(agent: str = "a", unit: str = "u", likeness: str = "l", nth: int = 0) -> str:
-    return derive_item_id(
-        user_id=UserId("me"), agent_id=AgentId(agent), unit_key=unit, likeness=likeness, nth=nth
-    )
+    return derive_item_ids(user_id=UserId("me"), agent_id=AgentId(agent), unit_key=unit)(likeness, nth)
 
 
 def test_the_same_version_of_an_item_has_the_same_call_id_for_ever() -> None:

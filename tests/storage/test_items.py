@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.grants import TokenLimits
 from protocol.handshake import StoreMark
-from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId, derive_item_id
+from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.items import Rank, RankedOrder
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunState, UnitState
 from protocol.tables import TABLES
@@ -298,13 +298,8 @@ def test_ids_of_items_taken_over_by_another_unit_are_used(c: sa.Connection, held
     ids: list[str] = []
 
     def taken_over(known: KnownItems) -> list[Decision]:
-        user, agent = known.finder.user_id, known.finder.agent_id
-        ids.extend(
-            derive_item_id(
-                user_id=user, agent_id=agent, unit_key="mail.eml", likeness=item().likeness, nth=nth
-            )
-            for nth in range(3)
-        )
+        of_mail = msgspec.structs.replace(known.finder, unit_key="mail.eml")
+        ids.extend(of_mail.item_id(item().likeness, nth) for nth in range(3))
         rows = [new(known, item(f"ring {nth}", quote=f"{nth}")).after for nth in range(2)]
         return [
             Decision(after=msgspec.structs.replace(row, id=id))

@@ -13,11 +13,10 @@ from hub.document import Document
 from hub.extraction.duplicates import significant_words
 from hub.extraction.items import ExtractionOptions, Item
 from hub.extraction.ruled import ToRead
-from hub.runs import matching
 from hub.runs import matching as elsewhere_of_device
 from hub.runs.found_items import found_items
 from hub.runs.matching import MAX_COMPARED, decide
-from protocol.ids import AgentId, DeviceId, RunId, UserId, derive_item_id
+from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.lifecycles import CallState
 from protocol.tables import TABLES, TableName
 from storage.runs.items import Decision, Finder, FoundItem, ItemRow, KnownItem, KnownItems
@@ -322,11 +321,11 @@ def test_item_ids_of_a_list_of_equal_titles_are_derived_once_each(
 ) -> None:
     made: list[str] = []
 
-    def counted(**parts: Any) -> str:
-        made.append(derive_item_id(**parts))
+    def counted(likeness: str, nth: int) -> str:
+        made.append(f"i-{likeness}-{nth}")
         return made[-1]
 
-    monkeypatch.setattr(matching, "derive_item_id", counted)
+    monkeypatch.setitem(vars(FINDER), "item_id", counted)
     decided = decisions(*(item("do it", f"- [ ] do it ({n})") for n in range(300)))
     assert ([stored(decision).id for decision in decided], len(set(made))) == (made, 300)
 
