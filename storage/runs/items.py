@@ -351,6 +351,7 @@ class ItemLookup:
         self._by: defaultdict[tuple[str, str], dict[str, KnownItem]] = defaultdict(dict)
         self._days: dict[tuple[UserId, DeviceId | None, str, int], list[KnownItem]] = {}
         self._planned: dict[tuple[UserId, DeviceId | None, str, int], list[KnownItem]] = {}
+        self._added: list[tuple[Iterable[Decision], Finder]] = []  # for the next unit, if there is one
         groups: defaultdict[tuple[UserId, DeviceId | None], list[int]] = defaultdict(list)
         for nth, (finder, _) in enumerate(lookups):
             groups[finder.user_id, finder.device_id].append(nth)
@@ -382,7 +383,11 @@ class ItemLookup:
 
     def add(self, planned: Iterable[Decision], finder: Finder) -> None:
         """Add the new items of a unit's plan, which are not written yet, as they will be read."""
-        for decision in planned:
+        self._added.append((planned, finder))
+
+    def _index_added(self) -> None:
+        added = [(decision, finder) for planned, finder in self._added for decision in planned]
+        for decision, finder in added:
             if decision.after is not None and decision.before is None:
                 row, call = decision.after, decision.call
                 stored = {"data": as_stored(self._c, row.data), "source": as_stored(self._c, row.source)}
@@ -397,9 +402,11 @@ class ItemLookup:
                     day = row.date_ms // DAY_MS
                     key = row.user_id, row.device_id, row.target_table, day
                     self._planned.setdefault(key, []).append(known)
+        self._added.clear()
 
     def known(self, finder: Finder, found: Sequence[FoundItem]) -> KnownItems:
         """Return the known items of a unit, and those similar to the items found in it."""
+        self._index_added()
 
         def is_here(row: ItemRow) -> bool:
             is_same = finder.device_id is not None and row.device_id == finder.device_id
