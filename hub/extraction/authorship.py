@@ -86,21 +86,19 @@ def text_of_rank(document: Document, rank: int) -> str:
     return "".join(lines)
 
 
-def provenances_in(
-    document: Document, rank_at: Callable[[int], Rank] | None = None
-) -> Callable[[int], Provenance | None]:
-    """Return a function that returns who wrote the text at a place of a document, if known.
+def authors_in(document: Document) -> Callable[[int], tuple[Rank, Provenance | None]]:
+    """Return a function that returns the rank of the words at a place of a document, and their author.
 
-    In a file of the owner, a page, a mail and a quotation have the origin of what they were copied from.
-    *rank_at* is ``ranks_in`` of the document, if it is known.
+    The author is None if it is not known. In a file of the owner, a page, a mail and a quotation have the
+    origin of what they were copied from.
     """
-    rank_at = rank_at or ranks_in(document)
+    rank_at = ranks_in(document)
 
-    def provenance_at(place: int) -> Provenance | None:
-        known = document.provenance_at(place)
-        if known is None or known.rank <= rank_at(place):
-            return known
+    def author_at(place: int) -> tuple[Rank, Provenance | None]:
+        rank, known = rank_at(place), document.provenance_at(place)
+        if known is None or known.rank <= rank:
+            return rank, known
         kind = kind_of_others(document.text) if rank_of_document(document) is Rank.OTHERS else MAIL
-        return Provenance(origin=_FROM_OTHERS.get(kind, ProvenanceOrigin.CALENDAR), trusted=False)
+        return rank, Provenance(origin=_FROM_OTHERS.get(kind, ProvenanceOrigin.CALENDAR), trusted=False)
 
-    return provenance_at
+    return author_at

@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from hub.document import Document
-from hub.extraction.authorship import provenances_in
+from hub.extraction.authorship import authors_in
 from hub.extraction.chunk import sentences
 from hub.extraction.items import Dropped, Item, Outside
 from hub.extraction.prompt_injection import SCALE, find_orders, score_of, sentences_of
@@ -111,13 +111,13 @@ def by_authorship(
     remaining: list[Item] = []
     dropped: list[Dropped] = []
     foreign: list[Span] | None = None
-    provenance_at = provenances_in(document)
+    author_at = authors_in(document)
     for found in items:
         item = found
         if item.marks:  # which act in words of the owner alone
             foreign = merged(places_of_others(document.text)) if foreign is None else foreign
             item = item if place_at(foreign, item.start) is None else msgspec.structs.replace(item, marks=())
-        provenance = provenance_at(item.start)
+        _, provenance = author_at(item.start)
         if provenance is None or provenance.trusted:
             remaining.append(item)
         elif outside == "drop":

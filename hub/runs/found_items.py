@@ -7,6 +7,7 @@ a restart. Pure functions.
 import hashlib
 from collections.abc import Iterable
 from datetime import UTC
+from operator import attrgetter
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -15,7 +16,7 @@ import msgspec
 from hub.base.clock import epoch_ms, from_epoch_ms
 from hub.base.dates import day_at
 from hub.document import Document
-from hub.extraction.authorship import provenances_in, ranks_in
+from hub.extraction.authorship import authors_in
 from hub.extraction.chunk import sentences
 from hub.extraction.items import Item
 from hub.text.files import OFFICE
@@ -49,8 +50,7 @@ def found_items(
         unsure: those of *items* that are held until their owner approves them.
     """
     held = {id(item) for item in unsure}
-    rank_at = ranks_in(document)
-    provenance_at = provenances_in(document, rank_at)
+    author_at = authors_in(document)
     found = [
         _found(
             document,
@@ -59,12 +59,11 @@ def found_items(
             timezone,
             tables[item.table],
             is_unsure=id(item) in held,
-            rank=rank_at(item.start),
-            provenance=provenance_at(item.start),
+            author=author_at(item.start),
         )
         for ordinal, item in enumerate(items)
     ]
-    return sorted(found, key=lambda item: -item.rank)
+    return sorted(found, key=attrgetter("rank"), reverse=True)
 
 
 def _found(
@@ -75,9 +74,9 @@ def _found(
     table: DeviceTable,
     *,
     is_unsure: bool,
-    rank: Rank,
-    provenance: Provenance | None,
+    author: tuple[Rank, Provenance | None],
 ) -> FoundItem:
+    rank, provenance = author
     given: Record = {name: value for name, value in item.data.items() if value is not None}
     data = with_clean_title(table, given)
     main = main_of(table, data)

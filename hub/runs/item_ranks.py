@@ -7,7 +7,8 @@ decided line.
 The handbook lists where words of others meet those of an owner (``extraction.md``, "Authors have a rank").
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from operator import attrgetter
 
 import msgspec
 
@@ -30,13 +31,15 @@ def covering_rank(row: ItemRow) -> int:
     return Rank.OWN if row.verdict in OWNED else rank_of(row)
 
 
-def with_ranks(known: Iterable[KnownItem], found: Iterable[FoundItem]) -> list[KnownItem]:
+def with_ranks(known: Collection[KnownItem], found: Iterable[FoundItem]) -> list[KnownItem]:
     """Return known items of a unit with their ranks, the highest first.
 
     One without a recorded rank has that of its words in the unit now, if they are in words of others.
     """
+    if not known:
+        return []
     now = dict[tuple[bool, str], Rank]()
-    for item in sorted(found, key=lambda item: item.rank):
+    for item in sorted(found, key=attrgetter("rank")):
         now |= {(False, item.quote_hash): item.rank, (True, item.words_hash): item.rank}
 
     def ranked(known: KnownItem) -> KnownItem:

@@ -41,6 +41,7 @@ from datetime import date, time
 from difflib import SequenceMatcher
 from functools import cache
 from itertools import chain, islice, product
+from operator import attrgetter
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -126,7 +127,7 @@ def decide(
     pairing.match_decided(known.finder, found)
     declarations = {item.table: item.declaration for item in found}
     left = (*pairing.left, *pairing.new_dates)
-    lowest = min((item.rank for item in left), default=Rank.OWN)
+    lowest = min(map(attrgetter("rank"), left), default=Rank.OWN)
     above, elsewhere = (
         ItemsOfOtherSources(rows, timezone, known.finder.unit_key, declarations)
         for rows in (
@@ -288,7 +289,7 @@ class _Pairing:
         self.new_dates: list[FoundItem] = []  # of an event, without a row
         self.taken: set[int] = set()  # ordinals paired by place with a row that the device reported
         self.decided: set[int] = set()  # ordinals paired with a row by what other rules had found of it
-        rising = sorted(found, key=lambda item: item.rank)
+        rising = sorted(found, key=attrgetter("rank"))
         self._quoted = {item.quote_hash: item.rank for item in rising}
         self._places = {item.place_hash: item.rank for item in rising}
         self._found = {item.ordinal: item for item in found}

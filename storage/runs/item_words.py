@@ -62,8 +62,9 @@ def words_of(item: Any, edited: Mapping[str, Any] = {}) -> dict[str, Any]:
     title = next((name for name, one in data.items() if isinstance(one, str)), "")
     title = title if table is None else table.title
     for name, value in data.items():
-        if name not in _NOT_WORDS:
-            texts["title" if name == title else _COLUMNS.get(name, "body")] += _texts(value)
+        if value is not None and name not in _NOT_WORDS:
+            column = "title" if name == title else _COLUMNS.get(name, "body")
+            texts[column] += [value] if isinstance(value, str) else _texts(value)
     source = item.source or {}
     texts["person"] += _texts((source.get("provenance") or {}).get("author"))
     texts["body"] += [*_texts(source.get("quote")), *_texts(item.unit_key)]

@@ -464,9 +464,9 @@ def _new_ids(finder: Finder, found: Sequence[FoundItem]) -> Iterator[str]:
 
 def _days(found: Sequence[FoundItem]) -> list[tuple[str, int]]:
     """Return the days of items by table: of all, else of those of the highest ranks that are no calendar."""
+    dated = [(item, item.date_ms // DAY_MS) for item in found if item.date_ms is not None]
     for least in Rank:
-        dated = (item for item in found if item.rank >= least and item.date_ms is not None)
-        days = {(item.table, (item.date_ms or 0) // DAY_MS) for item in dated}
+        days = {(item.table, day) for item, day in dated if item.rank >= least}
         if len(days) <= MAX_DAYS:
             return sorted(days)
     return []

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.document import Document
-from hub.extraction.authorship import provenances_in
+from hub.extraction.authorship import authors_in
 from hub.extraction.extractor import Extractor
 from hub.extraction.injection_warnings import hidden_count, marked, spans
 from hub.extraction.items import Extraction, ExtractionOptions, Item, Origin, Outside
@@ -601,5 +601,5 @@ async def test_quoted_and_attached_text_of_a_trusted_mail_is_of_unknown_authors(
         "buy cards": ("outside",),
     }
     document = Document(unit_key="a", text=text, content_hash="", provenance=KNOWN)
-    authors = [provenances_in(document)(item.start) for item in found.items]
+    authors = [authors_in(document)(item.start)[1] for item in found.items]
     assert [one and one.author for one in authors] == [KNOWN.author, None, None]

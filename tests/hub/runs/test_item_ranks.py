@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from hub.document import Document
-from hub.extraction.authorship import provenances_in, rank_of_unit, ranks_in
+from hub.extraction.authorship import authors_in, rank_of_unit, ranks_in
 from hub.extraction.duplicates import deduplicate
 from hub.extraction.items import ExtractionOptions, Item
 from hub.extraction.ruled import ToRead
@@ -618,7 +618,7 @@ def test_words_have_the_rank_of_their_author_in_a_text_of_each_kind(kind: str) -
 def test_words_in_a_file_of_the_owner_name_their_origin(kind: str, origin: ProvenanceOrigin) -> None:
     path, _, text, _ = TEXTS[kind]
     document = Document(unit_key=path, text=text, content_hash="0" * 64, provenance=AUTHORS[Rank.OWN])
-    found = provenances_in(document)(text.index("WORDS"))
+    _, found = authors_in(document)(text.index("WORDS"))
     assert found is not None and found.origin is origin
 
 
