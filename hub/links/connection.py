@@ -261,7 +261,7 @@ class OpenLink:
     def _send_each(self, frames: Sequence[ToolCall], batch: "_Batch", now: float) -> None:
         """Send calls in frames of their own; those after a full buffer, or after the end, are not sent."""
         for index, frame in enumerate(frames):
-            repeat = self.repeat_of(frame.id)
+            repeat = RepeatedCall.SENT if self._is_idempotent else self.repeat_of(frame.id)
             if repeat is RepeatedCall.ANSWERED:
                 answer = msgspec.msgpack.decode(self._answered[frame.id], type=Answer)
                 self._calls.settle(frame.id, answer)

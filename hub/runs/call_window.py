@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -286,13 +286,15 @@ class Window:
             return CALL_TIMEOUT_MS
         return LOST_TIMEOUT_MS if call.sends == 2 and call.is_passed else MAX_SILENT_MS
 
-    def note_sent(self, call: SentCall, now: float) -> None:
-        """Note that a call is sent now."""
-        call.sends += 1
-        call.sent_at = now
-        call.sent_from = min(call.sent_from, now)
-        if call.sends == 1 and self.late is not None:
-            self.late.note_sent(call)
+    def note_sent(self, calls: Iterable[SentCall], now: float) -> None:
+        """Note that calls are sent now."""
+        for call in calls:
+            call.sends += 1
+            call.sent_at = now
+            if call.sends == 1:
+                call.sent_from = min(call.sent_from, now)
+                if self.late is not None:
+                    self.late.note_sent(call)
 
     def silent_ms(self, link: DeviceLink, now: float) -> float:
         """Return how long unanswered calls have been open since the device's last answer."""

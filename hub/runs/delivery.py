@@ -378,7 +378,7 @@ class ItemDelivery:
         Returns:
             The others; if there are none, the next batch: its calls are marked as sent with these answers.
         """
-        given_up = [sending for sending in batch if not self._may_send(sending, window, link)]
+        given_up = self._given_up(batch, window, link)
         window.unanswered.difference_update(given_up)
         settled = [_unknown(call) for call in given_up]
         may_send = [sending for sending in batch if sending not in given_up]
@@ -410,7 +410,8 @@ class ItemDelivery:
         goes_on = bool(settled) and not left and not interrupt.is_winding_up
         following = window.next_batch(link, self._clock.monotonic()) if goes_on else []
         try:
-            sent = [sending for sending in following if self._may_send(sending, window, link)]
+            over = self._given_up(following, window, link)
+            sent = [sending for sending in following if sending not in over]
             await self._settle(order, window, done, settled, sent)
         except BaseException:
             window.put_back(following)
@@ -431,14 +432,14 @@ class ItemDelivery:
 
         Return for each the device's answer, CallTimedOut or LinkLost.
         """
-        fresh = [sending for sending in batch if _is_to_send(sending, link)]
-        # What was planned anew is marked, too, if an earlier run sent it on this connection.
-        counted = [sending for sending in batch if sending in fresh or not sending.sends]
+        fresh = counted = batch
+        if window.late is not None:
+            fresh = [sending for sending in batch if _is_to_send(sending, link)]
+            # What was planned anew is marked, too, if an earlier run sent it on this connection.
+            counted = [sending for sending in batch if sending in fresh or not sending.sends]
         await self._mark(order, counted)
-        now = self._clock.monotonic()
-        for sending in counted:
-            if not sending.is_done:
-                window.note_sent(sending, now)
+        sent = [sending for sending in counted if not sending.is_done]
+        window.note_sent(sent, self._clock.monotonic())
         if not fresh and window.late is not None and not interrupt.is_winding_up:
             await self._probe(link, order, window.late, window.waiting)
         asked = [sending for sending in batch if not sending.is_done]
@@ -459,9 +460,11 @@ class ItemDelivery:
             for sending in unmarked:  # the owner rejected the others meanwhile
                 sending.is_done = sending.call.call_id not in marked
 
-    def _may_send(self, sending: SentCall, window: Window, link: DeviceLink) -> bool:
-        is_over = sending.sends >= self._max_sends and _is_to_send(sending, link)
-        return link is not window.silent_link and not is_over
+    def _given_up(self, calls: Sequence[SentCall], window: Window, link: DeviceLink) -> Sequence[SentCall]:
+        """Return the calls that are not sent any more, and have no answer that is there or awaited."""
+        if link is window.silent_link:
+            return calls
+        return [call for call in calls if call.sends >= self._max_sends and _is_to_send(call, link)]
 
     async def _probe(
         self, link: DeviceLink, order: RunOrder, late: LateCalls, fresh: Collection[SentCall]
@@ -485,7 +488,8 @@ class ItemDelivery:
         self, link: DeviceLink, order: RunOrder, window: Window, batch: Sequence[SentCall]
     ) -> list[Answer | DeliveryError]:
         """Return for each call the device's answer, CallTimedOut or LinkLost."""
-        left_ms = max(0.0, MAX_SILENT_MS - window.silent_ms(link, self._clock.monotonic()))
+        silent_ms = window.silent_ms(link, self._clock.monotonic())
+        left_ms = max(0, math.ceil(MAX_SILENT_MS - silent_ms))
         frames = [
             frame_of(
                 sending.call.call_id,
@@ -493,7 +497,7 @@ class ItemDelivery:
                 sending.payload,
                 run_id=order.run_id,
                 agent_id=order.agent_id,
-                deadline_ms=math.ceil(min(left_ms, window.timeout_ms(sending))),
+                deadline_ms=min(left_ms, window.timeout_ms(sending)),
             )
             for sending in batch
         ]
