@@ -778,7 +778,7 @@ class _FreshIds:
     """
 
     def __init__(self, known: KnownItems, here: Sequence[ItemRow]) -> None:
-        self._item_id, self._is_used = known.finder.item_id, known.is_used
+        self._ids, self._is_used = known.finder.item_ids, known.is_used
         self._taken = {row.id for row in here}
         self._first = max((row.version for row in here if is_taken_item_id(row.id)), default=0)
         self._next: Counter[str] = Counter()  # per name, because a list may repeat a name a thousand times
@@ -786,7 +786,7 @@ class _FreshIds:
     def of(self, item: FoundItem) -> str:
         """Return the next unused id for an item of this name."""
         while True:
-            item_id = self._item_id(item.likeness, self._first + self._next[item.likeness])
+            item_id = self._ids[item.likeness, self._first + self._next[item.likeness]]
             self._next[item.likeness] += 1
             if item_id not in self._taken and not self._is_used(item_id):
                 return item_id

@@ -81,6 +81,8 @@ def tiered(document: Document, found: Extraction, decided: DecidedKinds) -> tupl
 
 def _kinds_of(document: Document, decided: DecidedKinds) -> dict[str, tuple[int, int]]:
     """Return the numbers of the document's source, by kind of evidence."""
+    if not decided.kinds:
+        return {}
     source = source_of(document.unit_key, rank_of_document(document))
     return {mark: counts for (other, mark), counts in decided.kinds.items() if other == source}
 

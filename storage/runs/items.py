@@ -9,9 +9,9 @@ the unit has more than ``MAX_DAYS``.
 An item whose row the device no longer has when an update arrives there counts as rejected.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import islice, zip_longest
 from typing import Any, Final, Literal, get_args
 
@@ -197,6 +197,15 @@ class KnownItem(msgspec.Struct, frozen=True, kw_only=True):
     held_by: RunId | None = None
 
 
+class _ItemIds(dict[tuple[str, int], str]):
+    def __init__(self, derive: Callable[[str, int], str]) -> None:
+        self._derive = derive
+
+    def __missing__(self, key: tuple[str, int]) -> str:
+        self[key] = derived = self._derive(*key)
+        return derived
+
+
 class Finder(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """Planner of a unit; *at* in epoch milliseconds."""
 
@@ -209,10 +218,9 @@ class Finder(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     at: int
 
     @cached_property
-    def item_id(self) -> Callable[[str, int], str]:
+    def item_ids(self) -> Mapping[tuple[str, int], str]:
         """Ids of items of the unit, by likeness and number; each is derived once."""
-        ids = derive_item_ids(user_id=self.user_id, agent_id=self.agent_id, unit_key=self.unit_key)
-        return cache(ids)
+        return _ItemIds(derive_item_ids(user_id=self.user_id, agent_id=self.agent_id, unit_key=self.unit_key))
 
 
 class KnownItems(msgspec.Struct, frozen=True, kw_only=True):
@@ -457,15 +465,16 @@ class ItemLookup:
 
 def _new_ids(finder: Finder, found: Sequence[FoundItem]) -> Iterator[str]:
     """Yield the ids that items have if all are new in their unit."""
-    for likeness, count in Counter([item.likeness for item in found]).items():
-        for nth in range(count):
-            yield finder.item_id(likeness, nth)
+    before: defaultdict[str, int] = defaultdict(int)
+    for item in found:
+        yield finder.item_ids[item.likeness, before[item.likeness]]
+        before[item.likeness] += 1
 
 
 def _days(found: Sequence[FoundItem]) -> list[tuple[str, int]]:
     """Return the days of items by table: of all, else of those of the highest ranks that are no calendar."""
     dated = [(item, item.date_ms // DAY_MS) for item in found if item.date_ms is not None]
-    for least in Rank:
+    for least in Rank if dated else ():
         days = {(item.table, day) for item, day in dated if item.rank >= least}
         if len(days) <= MAX_DAYS:
             return sorted(days)

@@ -299,7 +299,7 @@ def test_ids_of_items_taken_over_by_another_unit_are_used(c: sa.Connection, held
 
     def taken_over(known: KnownItems) -> list[Decision]:
         of_mail = msgspec.structs.replace(known.finder, unit_key="mail.eml")
-        ids.extend(of_mail.item_id(item().likeness, nth) for nth in range(3))
+        ids.extend(of_mail.item_ids[item().likeness, nth] for nth in range(3))
         rows = [new(known, item(f"ring {nth}", quote=f"{nth}")).after for nth in range(2)]
         return [
             Decision(after=msgspec.structs.replace(row, id=id))

@@ -321,11 +321,12 @@ def test_item_ids_of_a_list_of_equal_titles_are_derived_once_each(
 ) -> None:
     made: list[str] = []
 
-    def counted(likeness: str, nth: int) -> str:
-        made.append(f"i-{likeness}-{nth}")
-        return made[-1]
+    class Counted(dict[tuple[str, int], str]):
+        def __missing__(self, key: tuple[str, int]) -> str:
+            made.append(f"i-{key}")
+            return made[-1]
 
-    monkeypatch.setitem(vars(FINDER), "item_id", counted)
+    monkeypatch.setitem(vars(FINDER), "item_ids", Counted())
     decided = decisions(*(item("do it", f"- [ ] do it ({n})") for n in range(300)))
     assert ([stored(decision).id for decision in decided], len(set(made))) == (made, 300)
 
