@@ -357,6 +357,7 @@ _SPANS: Final = frozenset(map(plain, ("until", "bis", "до", "para", "hasta", "
 _KINDS: Final = {"dueDate": "when", "date": "when", "description": "remark"}  # of columns, by field
 _DELIMITERS: Final = (",", ";", "\t", "|")
 _HEAD_CHARS: Final = 4_000  # at the start of a file, which tell its delimiter and its day
+_MAX_READ_ABOVE: Final = 8  # tables; a file of short ones would be read again and again
 _FENCE: Final = re.compile(r"^[ \t>]{0,40}(?:```|~~~)", re.MULTILINE)
 _QUOTED: Final = re.compile(r"[ \t]*(?:>[ \t]?)*")
 _SENTENCE_ENDS: Final = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f")
@@ -436,12 +437,13 @@ class _Grid(msgspec.Struct):
 def read_spreadsheet(document: Document, options: ExtractionOptions) -> RulesForm | None:
     """Convert the rows of tables to items; ``None`` for prose, which has no rows of one width."""
     text, found = document.text, RowItems(document.text, options)
+    days = _DaysAbove(document, options)
     head, is_table = _QUOTATION.sub("", text[:_HEAD_CHARS]), False
     for delimiter in sorted(filter(head.count, _DELIMITERS), key=head.count, reverse=True):
         rows = list[_SheetRow]()
         with suppress(csv.Error):
             rows.extend(_rows(text, delimiter))
-            dates = _Dates(options, text, lambda place: _anchor(document, options, place))
+            dates = _Dates(options, text, days.at)
             columns = _without_headings(rows, options)
             start = _Grid(_SheetRow(rows[0].cells, 0, 0), columns) if columns else _Grid()
             if (left := _read_rows(text, rows, dates, (), found, start)) is not None:
@@ -463,10 +465,21 @@ def read_spreadsheet(document: Document, options: ExtractionOptions) -> RulesFor
     return whole if is_table else None
 
 
-def _anchor(document: Document, options: ExtractionOptions, place: int) -> Anchor | None:
-    """Return the day of a file, by its name or the lines above its first table."""
-    above = msgspec.structs.replace(document, text=document.text[: min(place, _HEAD_CHARS)])
-    return PassageDates.of(above, date=document.modified_at, timezone=options.timezone).at(place)
+class _DaysAbove:
+    """Days of a file, by its name or the lines above a table in its head."""
+
+    def __init__(self, document: Document, options: ExtractionOptions) -> None:
+        self._document, self._timezone = document, options.timezone
+        self._known: dict[int, PassageDates] = {}  # by the end of the lines
+
+    def at(self, place: int) -> Anchor | None:
+        """Return the day at a table; the lines above each are read for the first tables alone."""
+        end = _HEAD_CHARS if len(self._known) >= _MAX_READ_ABOVE else min(place, _HEAD_CHARS)
+        if end not in self._known:
+            above = msgspec.structs.replace(self._document, text=self._document.text[:end])
+            days = PassageDates.of(above, date=above.modified_at, timezone=self._timezone)
+            self._known[end] = days
+        return self._known[end].at(place)
 
 
 def read_tables(document: Document, form: RulesForm, options: ExtractionOptions) -> RulesForm:

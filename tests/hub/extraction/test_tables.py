@@ -427,3 +427,10 @@ def test_table_reader_makes_a_bounded_number_of_calls_per_row() -> None:
     items_of("Task,Who,Due,Status\n" + rows[0])  # compiles what is needed
     text = "".join(["Task,Who,Due,Status\n", *rows])
     assert calls_of(partial(items_of, text)) <= CALLS_PER_ROW * len(rows)
+
+
+def test_reading_many_short_tables_takes_a_constant_number_of_calls_a_table() -> None:
+    few, many = (
+        calls_of(partial(items_of, count * "task,due\nCall Ann,2031-02-03\n\n")) for count in (50, 500)
+    )
+    assert (many - few) / 450 < 2 * CALLS_PER_ROW  # of a heading and a row
