@@ -12,7 +12,7 @@ from anyio.from_thread import BlockingPortal
 from click.testing import CliRunner, Result
 
 from hub.base.clock import IdFactory
-from hub.cli import show
+from hub.cli import show, waiting
 from hub.cli.app import hub as command
 from hub.cli.hub_client import HubClient
 from hub.device.device_file import DeviceStore, open_device_store
@@ -61,7 +61,10 @@ def hub(state: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     monkeypatch.setattr(show, "clock", FakeClock())
 
     def run(*words: str, **given: str) -> Result:
-        return CliRunner().invoke(command, ["--state", str(state), *words], **given)  # type: ignore[arg-type]
+        with pytest.MonkeyPatch.context() as patched:
+            if "--timeout" not in words:  # a busy machine adds no notice
+                patched.setattr(waiting, "NOTICE_S", 600.0)
+            return CliRunner().invoke(command, ["--state", str(state), *words], **given)  # type: ignore[arg-type]
 
     return run
 
