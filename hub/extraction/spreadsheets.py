@@ -357,7 +357,7 @@ _SPANS: Final = frozenset(map(plain, ("until", "bis", "до", "para", "hasta", "
 _KINDS: Final = {"dueDate": "when", "date": "when", "description": "remark"}  # of columns, by field
 _DELIMITERS: Final = (",", ";", "\t", "|")
 _HEAD_CHARS: Final = 4_000  # at the start of a file, which tell its delimiter and its day
-_MAX_READ_ABOVE: Final = 8  # tables; a file of short ones would be read again and again
+_MAX_ABOVE_CHARS: Final = 40_000  # of lines above tables, which begin anew for each of them
 _FENCE: Final = re.compile(r"^[ \t>]{0,40}(?:```|~~~)", re.MULTILINE)
 _QUOTED: Final = re.compile(r"[ \t]*(?:>[ \t]?)*")
 _SENTENCE_ENDS: Final = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f")
@@ -471,11 +471,15 @@ class _DaysAbove:
     def __init__(self, document: Document, options: ExtractionOptions) -> None:
         self._document, self._timezone = document, options.timezone
         self._known: dict[int, PassageDates] = {}  # by the end of the lines
+        self._left = _MAX_ABOVE_CHARS
 
     def at(self, place: int) -> Anchor | None:
-        """Return the day at a table; the lines above each are read for the first tables alone."""
-        end = _HEAD_CHARS if len(self._known) >= _MAX_READ_ABOVE else min(place, _HEAD_CHARS)
+        """Return the day at a table, by the lines above; behind many tables, by those of the whole head."""
+        end = min(place, _HEAD_CHARS)
+        if end > self._left:
+            end = _HEAD_CHARS  # a day of no table above, but maybe none where a line below has another
         if end not in self._known:
+            self._left = max(0, self._left - end)
             above = msgspec.structs.replace(self._document, text=self._document.text[:end])
             days = PassageDates.of(above, date=above.modified_at, timezone=self._timezone)
             self._known[end] = days

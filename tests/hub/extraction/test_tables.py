@@ -429,6 +429,12 @@ def test_table_reader_makes_a_bounded_number_of_calls_per_row() -> None:
     assert calls_of(partial(items_of, text)) <= CALLS_PER_ROW * len(rows)
 
 
+@pytest.mark.parametrize("tables", [1, 9, 60])
+def test_table_below_other_tables_has_its_day_whatever_stands_below(tables: int) -> None:
+    text = tables * "title,date\n\n" + "task,due\nPlan,May 5\n2031-05-08\n"
+    assert rows_of(text) == ["Plan | 2027-05-05", "2031-05-08 | 2031-05-08"]
+
+
 def test_reading_many_short_tables_takes_a_constant_number_of_calls_a_table() -> None:
     few, many = (
         calls_of(partial(items_of, count * "task,due\nCall Ann,2031-02-03\n\n")) for count in (50, 500)
