@@ -361,8 +361,8 @@ def _refused_runs(file: Drawn, path: Path) -> Iterator[tuple[str, str]]:
     """Yield the agents whose runs are refused though their devices are let in."""
     for agent in file.doc["agents"]:
         if isinstance(device := agent.get("device"), str):
-            user = {"user": agent["user"]} if "user" in agent else {}
-            ask_hub(path, "POST", "/v1/tokens", {"device": device, **user})
+            user = f"?user={agent['user']}" if agent.get("user") else ""
+            ask_hub(path, "POST", f"/v1/tokens{user}", {"device": device})
     for agent in file.doc["agents"]:
         answer = ask_hub(path, "POST", f"/v1/agents/{agent['name']}/runs", {})
         if not answer.is_success:
