@@ -308,11 +308,13 @@ async def test_page_ticks_changes_undoes_and_explains_a_device_away(tmp_path: Pa
         await reads(lambda: "Call Anna" in states(owners))
         await expect(page.get_by_role("button", name="Call Anna")).to_be_visible()
         await expect(page.locator(".outcome")).to_contain_text("Changed: “Call Anna”")
+        on_its_way = page.get_by_text("on its way to its computer")
+        await expect(on_its_way).to_have_count(0)  # until then, a tick takes the change back
 
         await owners.play.device.kill()
         await expect(page.get_by_text("this computer is away")).to_be_visible()
         await page.get_by_role("checkbox", name="Done: Call Anna").check()
-        await expect(page.get_by_text("on its way to its computer")).to_be_visible()
+        await expect(on_its_way).to_be_visible()
         with closing(sqlite3.connect(owners.play.device.database)) as db, db:
             db.execute("UPDATE tasks SET title = 'Call Bo' WHERE title = 'Call Anna'")
         await owners.play.kill_hub()
