@@ -22,7 +22,7 @@ from hub.document import Document
 from hub.extraction.chunk import Passage
 from hub.extraction.items import Dropped, Evidence, ExtractionOptions, RowItems, RulesForm
 from hub.extraction.when.resolve import date_ms
-from hub.text.calendars import BROKEN, reading_calendar, unfold_names
+from hub.text.calendars import BORDER, BORDER_WITHIN, BROKEN, reading_calendar, unfold_names
 from hub.text.folding import shown
 from hub.text.parts import part_key
 from hub.text.places import Place
@@ -41,9 +41,6 @@ _END: Final = re.compile(
     r"^END:(VTODO|VEVENT|VJOURNAL|VTIMEZONE)[ \t]*+(?=\r?$)", re.MULTILINE | re.IGNORECASE
 )
 _ITEM_KINDS: Final = frozenset({"VTODO", "VEVENT", "VJOURNAL"})
-_BORDER: Final = re.compile(
-    r"^(BEGIN|END):(VCALENDAR|VTODO|VEVENT|VJOURNAL)[ \t]*+(?=\r?$)", re.MULTILINE | re.IGNORECASE
-)
 _VOID: Final = re.compile(  # or the end of its calendar
     r"^(?:END:VCALENDAR|(?P<method>METHOD:(?:CANCEL|REPLY|REFRESH|COUNTER|DECLINECOUNTER)))[ \t]*+(?=\r?$)",
     re.MULTILINE | re.IGNORECASE,
@@ -80,7 +77,7 @@ _Parse = Callable[[str], "Component"]
 def read_calendar(document: Document, options: ExtractionOptions) -> RulesForm | None:
     """Extract the items of a calendar, or of its entries alone; return ``None`` for other text."""
     text = unfold_names(document.text)
-    if _BORDER.search(text[:1000]) is None:
+    if BORDER.search(text[:BORDER_WITHIN]) is None:
         return None
     with reading_calendar() as parse:
         return _read_calendar(document, text, options, parse)
@@ -277,7 +274,7 @@ def _without_names(text: str, blocks: Sequence[Place]) -> str:
 def _lacks_end(text: str) -> bool:
     """Return True if a calendar, or an entry of it, has a beginning and no end."""
     counts = Counter[str]()
-    for match in _BORDER.finditer(text):
+    for match in BORDER.finditer(text):
         counts[match[2].upper()] += 1 if match[1].upper() == "BEGIN" else -1
     return any(count > 0 for count in counts.values())
 

@@ -21,7 +21,8 @@ from typing import Final
 
 from hub.document import Document
 from hub.extraction.authorship import rank_of_document
-from hub.text.files import CHAT
+from hub.text.calendars import BORDER, BORDER_WITHIN
+from hub.text.files import CALENDAR, CHAT, MARKDOWN, OFFICE, PLAIN
 from hub.text.places import Place
 from protocol.items import Rank
 
@@ -40,22 +41,38 @@ _NUMBER: Final = re.compile(r"\d+")
 # Compiled with the first long text, as a range of signs of Han costs a millisecond.
 _WORD: Final = "[^\\W\\d_\u4e00-\u9fff]+|[\u4e00-\u9fff]{1,2}"
 _SENTENCE: Final = "[.!?;:](?=[\\s\"')\\]])|[\u3002\uff01\uff1f\uff1b]"
-# Of a message in a chat, and of a caption: its numbers are no days to resolve. A search for one set of first
-# characters is faster than that for three.
-_STAMP: Final = re.compile(
-    r"[\[\d./:,](?:(?<=\[)[\d.,/: -]{8,24}\]|(?<=[\d./])[\d./]{5,9}, \d{1,2}:\d\d - "
-    r"|(?<=[\d:.,])[\d:.,]{7,15} --> [^\r\n]*)"
-)
-_ROW: Final = re.compile(r"[ \t>]*(?:(?:[-*+\u2022]|\d+[.)])[ \t]*)?\[[ xX.-]\]|[^|\n]*\|[^|\n]*\||#{1,6} ")
-# Likewise, in files of these names, where commas of sentences stand before blanks. Their other lines are read
-# as prose, and cost as much; so is a file of one line.
+# Of a message in a chat: its numbers are no days to resolve.
+_STAMP: Final = re.compile(r"[\[\d./:,](?:(?<=\[)[\d.,/: -]{8,24}\]|(?<=[\d./])[\d./]{5,9}, \d{1,2}:\d\d - )")
+_LINE: Final = "(?=[^\r\n]*[\r\n])"  # and not a part of a long one
+_BARS: Final = rf"[^|\r\n]*\|[^|\r\n]*\|{_LINE}"
+_BOX: Final = rf"(?:[-*+\u2022]|\d+[.)])[ \t]*\[[ xX.-]\]{_LINE}"
+_OF_PLAIN: Final = re.compile(rf"[ \t]*{_BOX}|{_BARS}")
+_OF_OTHERS: Final = re.compile(_BARS)
+_OF_SPREADSHEETS: Final = re.compile(
+    rf"[^\t\r\n]*?(?:[,;](?! )|\t)|{_BARS}"
+)  # commas of sentences: before blanks
+_OF_CALENDARS: Final = re.compile(r"[A-Z-]+[;:]|[ \t]")
+_OF_TODO_TXT: Final = re.compile("")
+_OF_CAPTIONS: Final = re.compile(rf"[\d:.,]{{7,15}} --> |{_BARS}")
+# Beginnings of rows, by the end of a name or the type, of files whose readers take them for rows. All other
+# lines are read as prose, and cost as much; so is a file of one line.
 _ROWS_OF: Final = {
-    **dict.fromkeys((".csv", ".tsv"), re.compile(r"\A[^\t\r\n]*?(?:[,;](?! )|\t)")),
-    "todo.txt": re.compile(""),
-    **dict.fromkeys((".ics", ".ical"), re.compile(r"\A(?:[A-Z-]+[;:]|[ \t])")),
-    **dict.fromkeys((".org", ".org_archive"), re.compile(r"\A(?:\*+ |[ \t]*[:#])")),
-    ".taskpaper": re.compile(r"\A[ \t]*- "),
+    **dict.fromkeys(
+        (".md", ".markdown", MARKDOWN, "text/x-markdown"),
+        re.compile(rf"[ \t>]*(?:{_BOX}|\[[ xX.-]\]{_LINE})|#{{1,6}} {_LINE}|{_BARS}"),
+    ),
+    **dict.fromkeys((".csv", ".tsv", "text/csv", "text/tab-separated-values"), _OF_SPREADSHEETS),
+    **dict.fromkeys((".ics", ".ical", CALENDAR), _OF_CALENDARS),
+    **dict.fromkeys(
+        (".org", ".org_archive"),
+        re.compile(rf"\*+ |[ \t]*(?:#[+ \t\r\n]|:[\w-]+:[ \t]*[^ \t\r\n]*[ \t]*[\r\n])|{_BARS}"),
+    ),
+    ".taskpaper": re.compile(r"[ \t]*- "),
+    **dict.fromkeys((".vtt", ".srt", "text/vtt", "application/x-subrip"), _OF_CAPTIONS),
+    ".rst": _OF_OTHERS,
+    **dict.fromkeys(("", PLAIN, *OFFICE), _OF_PLAIN),
 }
+_LISTED: Final = re.compile(r"[ \t\ufeff>]*(?:[-*+]|\d{1,9}[.)]|[-#=*_~]{1,20})[ \t]")  # no line of todo.txt
 _NO_ROW: Final = re.compile("(?!)")
 # Steps of one character, word, number, sentence and piece, fitted to 80 measured shapes of texts.
 _PROSE: Final = (14.5, 65, 530, 420, 720)
@@ -104,15 +121,12 @@ def _pieces(
     document: Document, *, reads_prose: bool, is_backwards: bool = False
 ) -> Iterator[tuple[int, int, float, float]]:
     """Yield the places of lines, or of parts of long ones, with the steps of marks and those of sentences."""
-    name = PurePosixPath(document.unit_key.lower()).name
-    rows_of = _ROWS_OF.items() if len(document.text[:_FREE_CHARS].splitlines()) > 1 else ()
-    of_format = next((rows for ending, rows in rows_of if name.endswith(ending)), _NO_ROW)
+    rows = _rows_of(document)
     lines: Iterable[re.Match[str]] = _PIECE.finditer(document.text)
     for line in reversed([*lines]) if is_backwards else lines:
         words = _STAMP.sub("", line[0], 1)
-        is_line = words.endswith(("\r", "\n"))  # and not a part of a long one
         numbers = len(_NUMBER.findall(words))
-        if (is_line and _ROW.match(words)) or of_format.match(words):
+        if rows.match(words):
             of_char, of_number, of_piece = _ROWS
             yield *line.span(), of_char * len(words) + of_number * numbers + of_piece, 0.0
             continue
@@ -125,3 +139,15 @@ def _pieces(
         )
         marks, whole = (fsum(map(mul, weights, counts)) for weights in (_MARKS, _PROSE))
         yield *line.span(), marks, whole - marks if reads_prose else 0.0
+
+
+def _rows_of(document: Document) -> re.Pattern[str]:
+    """Return what begins a row of the document's format; a text that has only the name of one has none."""
+    text, name = document.text, PurePosixPath(document.unit_key.lower()).name
+    if len(text[:_FREE_CHARS].splitlines()) < 2:
+        return _NO_ROW
+    if name in ("todo.txt", "done.txt") or name.endswith(".todo.txt"):
+        return _OF_PLAIN if any(map(_LISTED.match, text.splitlines())) else _OF_TODO_TXT
+    media_type = (document.media_type or "").partition(";")[0].strip().lower()
+    rows = _ROWS_OF.get(PurePosixPath(name).suffix or media_type) or _ROWS_OF.get(media_type, _OF_OTHERS)
+    return rows if rows is not _OF_CALENDARS or BORDER.search(text[:BORDER_WITHIN]) else _OF_OTHERS

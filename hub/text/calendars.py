@@ -29,6 +29,11 @@ _NAME: Final = re.compile(
     r"(?:BEGIN|END|METHOD):.*|[A-Z0-9-]++(?:;(?:[^:\"]|\"[^\"]*\")*)?:", re.IGNORECASE | re.DOTALL
 )
 
+BORDER: Final = re.compile(
+    r"^(BEGIN|END):(VCALENDAR|VTODO|VEVENT|VJOURNAL)[ \t]*+(?=\r?$)", re.MULTILINE | re.IGNORECASE
+)
+BORDER_WITHIN: Final = 1_000  # characters at the start of a text that is a calendar
+
 # The library keeps each time zone that a calendar defines, for all calendars of the process.
 _ZONES = Lock()
 

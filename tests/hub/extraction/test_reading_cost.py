@@ -2,7 +2,7 @@
 
 import math
 from datetime import UTC, datetime
-from itertools import count
+from itertools import count, product
 from typing import Final
 
 import msgspec
@@ -12,7 +12,7 @@ from hub.document import Document
 from hub.extraction.items import Extraction, ExtractionOptions
 from hub.extraction.reading_cost import OTHERS_STEPS, OWN_STEPS, parts_to_read, steps_until
 from hub.extraction.ruled import ToExtract, part_of
-from hub.text.files import CHAT
+from hub.text.files import CHAT, MAIL
 from protocol.items import Provenance, ProvenanceOrigin
 from protocol.tables import TABLES
 from tests.support.families import each
@@ -163,6 +163,30 @@ def test_prose_with_signs_of_rows_costs_as_much_as_without_them(unit: str, name:
         for key, words in ((name, text), ("a.txt", text.replace("|", "/").replace(">", "/")))
     ]
     steps = [steps_until(document, math.inf, reads_prose=True) for document in documents]
+    assert steps[0] == steps[1]
+
+
+@each(
+    ("name", "begin"),
+    [
+        *product(("a.txt", "a.csv", "a.ics", "a.srt", "a.eml"), ("# ", "[-] ", "> [ ] ")),
+        *product(("a.csv", "a.ics", "a.rst", "a.vtt", "x"), ("- [ ] ", "1. [x] ")),
+        *product(("a.ics", "a.ical"), (" ", "\t", "NOTE: ", "NOTE;X=1:")),
+        *product(("a.org",), (": ", ":ID: ", "#")),
+        *product(("a.md", "a.txt", "a.org"), ("00:00:01,000 --> 00:00:02,000 ",)),
+        *product(("todo.txt",), ("- ", "* ", "# ")),
+        ("a.taskpaper", "1. [x] "),
+    ],
+)
+def test_row_of_another_format_costs_as_much_as_prose(name: str, begin: str) -> None:
+    text = "".join(f"{begin}Please send report {nth} to Ann by Friday.\n" for nth in range(200))
+    document = msgspec.structs.replace(
+        long_text("prose", STRANGER, 0), text=text, media_type=MAIL if name == "x" else ""
+    )
+    steps = [
+        steps_until(msgspec.structs.replace(document, unit_key=key), math.inf, reads_prose=True)
+        for key in (name, "a.rst")
+    ]
     assert steps[0] == steps[1]
 
 
