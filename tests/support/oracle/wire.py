@@ -77,9 +77,11 @@ class Connection:
     async def _drip(self, drip: bytes) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._watch, tasks.cancel_scope)
-            while True:
-                await self._stream.send(drip) if drip else None
-                await anyio.sleep(_DRIP_S)
+            with suppress(anyio.BrokenResourceError):  # in here: the group would wrap it
+                while True:
+                    await self._stream.send(drip) if drip else None
+                    await anyio.sleep(_DRIP_S)
+            tasks.cancel_scope.cancel()
 
     async def while_there(self, work: Callable[[], Awaitable[HttpResponse]]) -> HttpResponse | None:
         """What comes of *work*; ``None`` when the client hung up meanwhile."""
