@@ -22,7 +22,7 @@ from hub.document import Document
 from hub.extraction.chunk import Passage
 from hub.extraction.items import Dropped, Evidence, ExtractionOptions, RowItems, RulesForm
 from hub.extraction.when.resolve import date_ms
-from hub.text.calendars import BORDER, BORDER_WITHIN, BROKEN, reading_calendar, unfold_names
+from hub.text.calendars import BORDER, BROKEN, is_calendar, reading_calendar, unfold_names
 from hub.text.folding import shown
 from hub.text.parts import part_key
 from hub.text.places import Place
@@ -76,9 +76,9 @@ _Parse = Callable[[str], "Component"]
 
 def read_calendar(document: Document, options: ExtractionOptions) -> RulesForm | None:
     """Extract the items of a calendar, or of its entries alone; return ``None`` for other text."""
-    text = unfold_names(document.text)
-    if BORDER.search(text[:BORDER_WITHIN]) is None:
+    if not is_calendar(document.text):
         return None
+    text = unfold_names(document.text)
     with reading_calendar() as parse:
         return _read_calendar(document, text, options, parse)
 

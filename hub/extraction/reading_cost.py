@@ -21,7 +21,7 @@ from typing import Final
 
 from hub.document import Document
 from hub.extraction.authorship import rank_of_document
-from hub.text.calendars import BORDER, BORDER_WITHIN
+from hub.text.calendars import is_calendar
 from hub.text.files import CALENDAR, CHAT, MARKDOWN, OFFICE, PLAIN
 from hub.text.places import Place
 from protocol.items import Rank
@@ -43,16 +43,15 @@ _WORD: Final = "[^\\W\\d_\u4e00-\u9fff]+|[\u4e00-\u9fff]{1,2}"
 _SENTENCE: Final = "[.!?;:](?=[\\s\"')\\]])|[\u3002\uff01\uff1f\uff1b]"
 # Of a message in a chat: its numbers are no days to resolve.
 _STAMP: Final = re.compile(r"[\[\d./:,](?:(?<=\[)[\d.,/: -]{8,24}\]|(?<=[\d./])[\d./]{5,9}, \d{1,2}:\d\d - )")
-_LINE: Final = "(?=[^\r\n]*[\r\n])"  # and not a part of a long one
+_LINE: Final = "(?=[^\r\n]*[\r\n])"  # a part of a long line has no end
 _BARS: Final = rf"[^|\r\n]*\|[^|\r\n]*\|{_LINE}"
 _BOX: Final = rf"(?:[-*+\u2022]|\d+[.)])[ \t]*\[[ xX.-]\]{_LINE}"
 _OF_PLAIN: Final = re.compile(rf"[ \t]*{_BOX}|{_BARS}")
 _OF_OTHERS: Final = re.compile(_BARS)
-_OF_SPREADSHEETS: Final = re.compile(
-    rf"[^\t\r\n]*?(?:[,;](?! )|\t)|{_BARS}"
-)  # commas of sentences: before blanks
+# Commas of sentences stand before blanks.
+_OF_SPREADSHEETS: Final = re.compile(rf"[^\t\r\n]*?(?:[,;](?! )|\t)|{_BARS}")
 _OF_CALENDARS: Final = re.compile(r"[A-Z-]+[;:]|[ \t]")
-_OF_TODO_TXT: Final = re.compile("")
+_EVERY_LINE: Final = re.compile("")
 _OF_CAPTIONS: Final = re.compile(rf"[\d:.,]{{7,15}} --> |{_BARS}")
 # Beginnings of rows, by the end of a name or the type, of files whose readers take them for rows. All other
 # lines are read as prose, and cost as much; so is a file of one line.
@@ -70,9 +69,10 @@ _ROWS_OF: Final = {
     ".taskpaper": re.compile(r"[ \t]*- "),
     **dict.fromkeys((".vtt", ".srt", "text/vtt", "application/x-subrip"), _OF_CAPTIONS),
     ".rst": _OF_OTHERS,
-    **dict.fromkeys(("", PLAIN, *OFFICE), _OF_PLAIN),
+    **dict.fromkeys((PLAIN, *OFFICE), _OF_PLAIN),
 }
-_LISTED: Final = re.compile(r"[ \t\ufeff>]*(?:[-*+]|\d{1,9}[.)]|[-#=*_~]{1,20})[ \t]")  # no line of todo.txt
+# With one of these, a file named todo.txt may be read as plain text, with lists and headings.
+_LISTED: Final = re.compile(r"[ \t\ufeff>]*(?:[-*+]|\d{1,9}[.)]|[-#=*_~]{1,20})[ \t]")
 _NO_ROW: Final = re.compile("(?!)")
 # Steps of one character, word, number, sentence and piece, fitted to 80 measured shapes of texts.
 _PROSE: Final = (14.5, 65, 530, 420, 720)
@@ -147,7 +147,7 @@ def _rows_of(document: Document) -> re.Pattern[str]:
     if len(text[:_FREE_CHARS].splitlines()) < 2:
         return _NO_ROW
     if name in ("todo.txt", "done.txt") or name.endswith(".todo.txt"):
-        return _OF_PLAIN if any(map(_LISTED.match, text.splitlines())) else _OF_TODO_TXT
-    media_type = (document.media_type or "").partition(";")[0].strip().lower()
-    rows = _ROWS_OF.get(PurePosixPath(name).suffix or media_type) or _ROWS_OF.get(media_type, _OF_OTHERS)
-    return rows if rows is not _OF_CALENDARS or BORDER.search(text[:BORDER_WITHIN]) else _OF_OTHERS
+        return _OF_PLAIN if any(map(_LISTED.match, text.splitlines())) else _EVERY_LINE
+    media_type = (document.media_type or "").partition(";")[0].strip().lower() or PLAIN
+    rows = _ROWS_OF.get(PurePosixPath(name).suffix) or _ROWS_OF.get(media_type, _OF_OTHERS)
+    return _OF_OTHERS if rows is _OF_CALENDARS and not is_calendar(text) else rows

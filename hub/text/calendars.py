@@ -29,10 +29,10 @@ _NAME: Final = re.compile(
     r"(?:BEGIN|END|METHOD):.*|[A-Z0-9-]++(?:;(?:[^:\"]|\"[^\"]*\")*)?:", re.IGNORECASE | re.DOTALL
 )
 
-BORDER: Final = re.compile(
+BORDER: Final = re.compile(  # of a calendar and its entries
     r"^(BEGIN|END):(VCALENDAR|VTODO|VEVENT|VJOURNAL)[ \t]*+(?=\r?$)", re.MULTILINE | re.IGNORECASE
 )
-BORDER_WITHIN: Final = 1_000  # characters at the start of a text that is a calendar
+_HEAD_CHARS: Final = 1_000  # of which one is in a calendar
 
 # The library keeps each time zone that a calendar defines, for all calendars of the process.
 _ZONES = Lock()
@@ -51,6 +51,11 @@ def reading_calendar() -> Iterator[Callable[[str], "Component"]]:
         icalendar.Todo.ignore_exceptions = icalendar.Journal.ignore_exceptions = True
         # A text without a line end that names a file would be read from that file.
         yield lambda text: icalendar.Calendar.from_ical(f"{text}\r\n")
+
+
+def is_calendar(text: str) -> bool:
+    """Return True for a calendar, or entries of one alone."""
+    return BORDER.search(unfold_names(text[:_HEAD_CHARS])) is not None
 
 
 def unfold_names(text: str) -> str:

@@ -430,7 +430,7 @@ def test_table_reader_makes_a_bounded_number_of_calls_per_row() -> None:
 
 
 @pytest.mark.parametrize("tables", [1, 9, 60])
-def test_table_below_other_tables_has_its_day_whatever_stands_below(tables: int) -> None:
+def test_later_date_changes_no_day_in_a_table_below_other_tables(tables: int) -> None:
     text = tables * "title,date\n\n" + "task,due\nPlan,May 5\n2031-05-08\n"
     assert rows_of(text) == ["Plan | 2027-05-05", "2031-05-08 | 2031-05-08"]
 
