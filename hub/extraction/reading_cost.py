@@ -12,7 +12,7 @@ sentences: a text whose marks alone cost more has an end that is not read at all
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
 from math import fsum
 from operator import mul
@@ -46,34 +46,35 @@ _STAMP: Final = re.compile(r"[\[\d./:,](?:(?<=\[)[\d.,/: -]{8,24}\]|(?<=[\d./])[
 _LINE: Final = "(?=[^\r\n]*[\r\n])"  # a part of a long line has no end
 _BARS: Final = rf"[^|\r\n]*\|[^|\r\n]*\|{_LINE}"
 _BOX: Final = rf"(?:[-*+\u2022]|\d+[.)])[ \t]*\[[ xX.-]\]{_LINE}"
-_OF_PLAIN: Final = re.compile(rf"[ \t]*{_BOX}|{_BARS}")
-_OF_OTHERS: Final = re.compile(_BARS)
+_is_row_of_plain: Final = re.compile(rf"[ \t]*{_BOX}|{_BARS}").match
+_is_row_of_other: Final = re.compile(_BARS).match
 # Commas of sentences stand before blanks.
-_OF_SPREADSHEETS: Final = re.compile(rf"[^\t\r\n]*?(?:[,;](?! )|\t)|{_BARS}")
-_OF_CALENDARS: Final = re.compile(r"[A-Z-]+[;:]|[ \t]")
-_EVERY_LINE: Final = re.compile("")
-_OF_CAPTIONS: Final = re.compile(rf"[\d:.,]{{7,15}} --> |{_BARS}")
+_is_row_of_spreadsheet: Final = re.compile(rf"[^\t\r\n]*?(?:[,;](?! )|\t)|{_BARS}").match
+_is_row_of_calendar: Final = re.compile(r"[A-Z-]+[;:]|[ \t]").match
+_is_row_of_captions: Final = re.compile(rf"[\d:.,]{{7,15}} --> |{_BARS}").match
+_is_row_of_markdown: Final = re.compile(
+    rf"[ \t>]*(?:{_BOX}|\[[ xX.-]\]{_LINE})|#{{1,6}} {_LINE}|{_BARS}"
+).match
+_is_row_of_org: Final = re.compile(
+    rf"\*+ |[ \t]*(?:#[+ \t\r\n]|:[\w-]+:[ \t]*+[^ \t\r\n]*+[ \t]*+[\r\n])|{_BARS}"
+).match
+_is_row_of_taskpaper: Final = re.compile(r"[ \t]*- ").match
+_is_any_line: Final = re.compile("").match
+_is_no_line: Final = re.compile("(?!)").match
 # Beginnings of rows, by the end of a name or the type, of files whose readers take them for rows. All other
 # lines are read as prose, and cost as much; so is a file of one line.
-_ROWS_OF: Final = {
-    **dict.fromkeys(
-        (".md", ".markdown", MARKDOWN, "text/x-markdown"),
-        re.compile(rf"[ \t>]*(?:{_BOX}|\[[ xX.-]\]{_LINE})|#{{1,6}} {_LINE}|{_BARS}"),
-    ),
-    **dict.fromkeys((".csv", ".tsv", "text/csv", "text/tab-separated-values"), _OF_SPREADSHEETS),
-    **dict.fromkeys((".ics", ".ical", CALENDAR), _OF_CALENDARS),
-    **dict.fromkeys(
-        (".org", ".org_archive"),
-        re.compile(rf"\*+ |[ \t]*(?:#[+ \t\r\n]|:[\w-]+:[ \t]*[^ \t\r\n]*[ \t]*[\r\n])|{_BARS}"),
-    ),
-    ".taskpaper": re.compile(r"[ \t]*- "),
-    **dict.fromkeys((".vtt", ".srt", "text/vtt", "application/x-subrip"), _OF_CAPTIONS),
-    ".rst": _OF_OTHERS,
-    **dict.fromkeys((PLAIN, *OFFICE), _OF_PLAIN),
+_ROWS_OF: Final[Mapping[str, Callable[[str], re.Match[str] | None]]] = {
+    **dict.fromkeys((".md", ".markdown", MARKDOWN, "text/x-markdown"), _is_row_of_markdown),
+    **dict.fromkeys((".csv", ".tsv", "text/csv", "text/tab-separated-values"), _is_row_of_spreadsheet),
+    **dict.fromkeys((".ics", ".ical", CALENDAR), _is_row_of_calendar),
+    **dict.fromkeys((".org", ".org_archive"), _is_row_of_org),
+    ".taskpaper": _is_row_of_taskpaper,
+    **dict.fromkeys((".vtt", ".srt", "text/vtt", "application/x-subrip"), _is_row_of_captions),
+    ".rst": _is_row_of_other,
+    **dict.fromkeys((PLAIN, *OFFICE), _is_row_of_plain),
 }
 # With one of these, a file named todo.txt may be read as plain text, with lists and headings.
 _LISTED: Final = re.compile(r"[ \t\ufeff>]*(?:[-*+]|\d{1,9}[.)]|[-#=*_~]{1,20})[ \t]")
-_NO_ROW: Final = re.compile("(?!)")
 # Steps of one character, word, number, sentence and piece, fitted to 80 measured shapes of texts.
 _PROSE: Final = (14.5, 65, 530, 420, 720)
 _MARKS: Final = (3, 9, 20, 11, 75)  # marks, headings and dates in it
@@ -121,12 +122,12 @@ def _pieces(
     document: Document, *, reads_prose: bool, is_backwards: bool = False
 ) -> Iterator[tuple[int, int, float, float]]:
     """Yield the places of lines, or of parts of long ones, with the steps of marks and those of sentences."""
-    rows = _rows_of(document)
+    is_row = _rows_of(document)
     lines: Iterable[re.Match[str]] = _PIECE.finditer(document.text)
     for line in reversed([*lines]) if is_backwards else lines:
         words = _STAMP.sub("", line[0], 1)
         numbers = len(_NUMBER.findall(words))
-        if rows.match(words):
+        if is_row(words):
             of_char, of_number, of_piece = _ROWS
             yield *line.span(), of_char * len(words) + of_number * numbers + of_piece, 0.0
             continue
@@ -141,13 +142,13 @@ def _pieces(
         yield *line.span(), marks, whole - marks if reads_prose else 0.0
 
 
-def _rows_of(document: Document) -> re.Pattern[str]:
+def _rows_of(document: Document) -> Callable[[str], re.Match[str] | None]:
     """Return what begins a row of the document's format; a text that has only the name of one has none."""
     text, name = document.text, PurePosixPath(document.unit_key.lower()).name
     if len(text[:_FREE_CHARS].splitlines()) < 2:
-        return _NO_ROW
+        return _is_no_line
     if name in ("todo.txt", "done.txt") or name.endswith(".todo.txt"):
-        return _OF_PLAIN if any(map(_LISTED.match, text.splitlines())) else _EVERY_LINE
+        return _is_row_of_plain if any(map(_LISTED.match, text.splitlines())) else _is_any_line
     media_type = (document.media_type or "").partition(";")[0].strip().lower() or PLAIN
-    rows = _ROWS_OF.get(PurePosixPath(name).suffix) or _ROWS_OF.get(media_type, _OF_OTHERS)
-    return _OF_OTHERS if rows is _OF_CALENDARS and not is_calendar(text) else rows
+    is_row = _ROWS_OF.get(PurePosixPath(name).suffix) or _ROWS_OF.get(media_type, _is_row_of_other)
+    return _is_row_of_other if is_row is _is_row_of_calendar and not is_calendar(text) else is_row
