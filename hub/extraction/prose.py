@@ -1437,6 +1437,8 @@ class _Sentence:
     def _is_place(self, words: str) -> bool:
         """Return True for a name or some nouns, such as a place: a sentence has words of its language."""
         lexicon, parts = self._lexicon, words.split()
+        if not parts:  # a sentence that begins with a colon
+            return False
         if has_han(words):
             opening = lexicon.opening_words
             return len(words) <= _PARTICULARS and opening.isdisjoint((*words, words[:2]))

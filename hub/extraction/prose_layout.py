@@ -153,7 +153,8 @@ class PassageLayout:
 
     def __init__(self, lines: Sequence[SentenceLine], known: Lexicon | None = None) -> None:
         self.lexicon = lexicon_in(" ".join(line.text for line in lines[:200]), known)
-        firsts = [line for line in lines if line.is_first]
+        # None begins a line if those before were fields of a mail's header, or a name that is a heading.
+        firsts = [line for line in lines if line.is_first] or lines[:1]
         self.speakers = speakers = Counter(line.speaker.lower() for line in firsts if line.speaker)
         top = " ".join(line.text for line in lines[:3])  # of a text, which may name its kind
         lexicon = self.lexicon

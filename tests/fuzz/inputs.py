@@ -228,6 +228,70 @@ _TOKENS: Final = (
     ),
 )
 
+_NAMES: Final = (
+    *("a.txt", "a.md", "a.org", "a.csv", "a.tsv", "a.ics", "a.taskpaper", "todo.txt", "a.srt", "a.vtt"),
+    *("a.rst", "a.html", "a.json", "a.tex", "a.log", "a.docx", "a.pdf", "a.eml", "a.yaml", "a.adoc"),
+)
+_WORDS: Final = """
+please send call Ann Ben report the by Friday tomorrow next week meeting at until due must should we
+will agreed decided project note bitte bis Freitag morgen Bericht anrufen Herr M\u00fcller muss soll
+Termin um Uhr spätestens veuillez envoyer avant vendredi demain réunion rapport il faut rendre le
+janvier por favor enviar antes del viernes mañana reunión informe hay que el enero пожалуйста отправить
+до пятницы завтра встреча отчёт нужно 请在周五之前 明天 开会 报告 jutro spotkanie domani venerdì amanhã sexta
+vergadering TODO DONE WAITING BEGIN:VEVENT SUMMARY: DUE; https://x.example/a?b=1 a@b.example @context
++project #tag 📅 ✅ key:value due:2031-05-01 rec:1w <b>call</b> <p> &nbsp; `code` **bold** [link](u)
+[[wiki]] $12.50 12,50 100% v1.2.3 3x 2nd Q3 KW12 W23 ABC-123 2031-05-06 2031-05-06T10:00:00Z 9.12 9.12.
+24/3 3/1/31 10:30 17h 4:15pm 9-10 Mon Di jeu vie пт 周三 Dec März mai ago 12月 7 31 2031 99999999 ? !.. ( )
+— … • \u200b |
+"""
+_BEGINNINGS: Final = (
+    *(
+        "",
+        "",
+        "",
+        "",
+        "- ",
+        "* ",
+        "- [ ] ",
+        "- [x] ",
+        "1. ",
+        "2) [ ] ",
+        "# ",
+        "## ",
+        "> ",
+        "> > ",
+        "\t",
+        "  ",
+    ),
+    *(
+        "| ",
+        "* TODO ",
+        "(A) ",
+        "x 2031-01-01 ",
+        ": ",
+        "-- ",
+        "Ann: ",
+        "Date: ",
+        "From: ",
+        "Subject: ",
+        ":ID: ",
+    ),
+    *("On 2031-01-01 Ann wrote: ", "[01/02/31, 10:00:00] Ann: ", "01.02.31, 10:00 - Ann: ", "\ufeff", "…"),
+    *("DTSTART:20310511T100000Z ", "#+X: ", "00:00:11,000 --> 00:00:12,000 "),
+)
+_SEPARATORS: Final = (*(" ",) * 8, ", ", "; ", ". ", "  ", "\t", "", "|", ",", "! ", "? ", " - ", ": ", "\n")
+_ENDS: Final = (*("\n",) * 8, "\n\n", "\r\n", "\r", " ", "", ". ", "\n---\n", "\u2028")
+
+
+def written(chance: random.Random) -> tuple[str, str]:
+    """Return the name of a file, and lines of words, dates and marks of many languages and formats."""
+    lines = []
+    for _ in range(chance.choice((1, 2, 3, 5, 12, 30))):
+        separator = chance.choice(_SEPARATORS)
+        words = chance.choices(_WORDS.split(), k=chance.choice((0, 1, 2, 4, 6, 10, 30)))
+        lines.append(chance.choice(_BEGINNINGS) + separator.join(words) + chance.choice(_ENDS))
+    return chance.choice(_NAMES), "".join(lines)
+
 
 def bent(chance: random.Random, examples: Sequence[bytes]) -> bytes:
     """Return one of the *examples* with a few random changes."""

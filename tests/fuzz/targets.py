@@ -30,6 +30,7 @@ from hub.extraction.answers import UnreadableAnswer, is_whole, read
 from hub.extraction.calendars import read_calendar
 from hub.extraction.chunk import Chunk
 from hub.extraction.items import ExtractionOptions
+from hub.extraction.ruled import ToExtract
 from hub.extraction.validate import Checking
 from hub.schedules.cron import BadSchedule, parse_cron
 from hub.schedules.trigger import CronTrigger
@@ -42,6 +43,7 @@ from protocol.codec import CODECS, Codec
 from protocol.errors import RemoteProtocolError
 from protocol.handshake import DeviceHello
 from protocol.ids import ConnectionId, DeviceId, UserId
+from protocol.items import Provenance, ProvenanceOrigin
 from protocol.session import DeviceSession, HubSession, Session
 from protocol.tables import TableName
 from tests.fuzz import inputs
@@ -335,6 +337,18 @@ def _read_answer(data: bytes) -> None:
             msgspec.json.encode(item.data)
 
 
+def _read_file(file: tuple[str, str]) -> None:
+    """Read a file as one of the owner, and as one of others."""
+    name, text = file
+    for by in (None, Provenance(origin=ProvenanceOrigin.MAIL, author="x@example.org", trusted=False)):
+        document = Document(
+            unit_key=name, text=text, content_hash="0" * 64, modified_at=_WRITTEN, provenance=by
+        )
+        for item in ToExtract(document=document, options=_OPTIONS, reads_prose=True).answer().items:
+            assert text[item.start : item.end] == item.quote
+            msgspec.json.encode(item.data)
+
+
 def _read_calendar(data: bytes) -> None:
     text = data.decode("utf-8", "replace")
     document = Document(unit_key="a.ics", text=text, content_hash="0" * 64, modified_at=_WRITTEN)
@@ -401,6 +415,7 @@ TARGETS: Final = {
     "cron": Target(make=_bent(inputs.CRON), opened=of(_read_cron), refused=(BadSchedule,)),
     "answers of models": Target(make=_answer, opened=of(_read_answer), refused=(UnreadableAnswer,)),
     "mail": Target(make=_bent(inputs.MAILS), opened=of(_read_mail), refused=(NotConvertible,), bound_s=2.0),
+    "files": Target(make=inputs.written, opened=of(_read_file), bound_s=5.0),  # with all languages
     "iCalendar": Target(make=_bent(inputs.CALENDARS), opened=of(_read_calendar)),
     "feeds": Target(make=_bent(inputs.FEEDS, inputs.CALENDARS), opened=of(_read_feed), bound_s=2.0),
     "CalDAV": Target(make=_bent(inputs.MULTISTATUS), opened=of(_read_multistatus), refused=(Unavailable,)),

@@ -627,6 +627,11 @@ PASSAGES: dict[str, tuple[str, list[str]]] = {
     "deadline below the name": ("Steuererklärung\nFrist: 10.3.\n", ["Steuererklärung: Frist | | 2026-03-10"]),
     "Chinese rows about a document": ("状态：处理中\n主持：许静\n昨天：部署新版本\n", []),
     "Chinese duty": ("昨天天气不错。厨房的水龙头得换。街上很热闹。晚风也凉。", ["厨房的水龙头得换"]),
+    "event behind a colon": (": party on 12 March\n", ["party | | 2026-03-12"]),
+    "sentences behind the fields of a mail": (
+        "From: Ann. Please call the plumber by 12 March.\nTo: Ben. Thank you.\n",
+        ["call the plumber | | 2026-03-12"],
+    ),
     "answer to a Chinese question": ("班长：海报谁设计\n小颜：我来\n班长：好，谢谢\n", ["海报 | 小颜"]),
 }
 
