@@ -509,7 +509,7 @@ def note_left_out(
     """
     counts: dict[str, Any] = {"left_out": dict(left_out), "unlisted": unlisted}
     if unread_languages:
-        counts[UNREAD_LANGUAGES] = dict(unread_languages)
+        counts[UNREAD_LANGUAGES] = dict(sorted(unread_languages.items()))
     noted = {"run": held.id, "held": held.fence, "counts": counts, "now": at}
     if c.execute(NOTE_LEFT_OUT, noted).rowcount == 0:
         raise stale(held)
