@@ -1,6 +1,7 @@
 """Days in a sentence or a title, with their places. Pure functions."""
 
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -153,15 +154,15 @@ def _is_foreign(code: str, text: str, lexicon: Lexicon | None) -> bool:
 def _day_at(text: str, start: int, end: int, context: DateContext, *, is_known: bool) -> FoundDay:
     begin = start
     moment = resolve_ahead(text[start:end], context) if is_known else None
-    has_weekday = moment is None and _has_weekday(text[start:end], context)
+    has_weekday = moment is None and _has_weekday(text[start:end], context.language)
     for _ in range(_MAX_LEADING if is_known else 0):  # "start on 18 May" is no edge of May
         first, _, rest = text[begin:end].partition(" ")
         # Of a date with a wrong weekday, neither counts.
         if (
             moment is not None
             or not rest
-            or dates_in(first, language=context.language)
-            or _has_weekday(rest, context) != has_weekday
+            or _has_weekday(first, context.language) is not None
+            or _has_weekday(rest, context.language) != has_weekday
         ):
             break
         begin = end - len(rest)
@@ -178,9 +179,10 @@ def _day_at(text: str, start: int, end: int, context: DateContext, *, is_known: 
     return FoundDay(start, end, moment.at if moment else None, has_time, words, is_unclear=is_unclear)
 
 
-def _has_weekday(words: str, context: DateContext) -> bool | None:
+@lru_cache(maxsize=1_000)  # the days of a list are often the same
+def _has_weekday(words: str, language: str | None) -> bool | None:
     """Return True if words for a day may name its weekday; None without a day."""
-    days = dates_in(words, language=context.language)
+    days = dates_in(words, language=language)
     return any(day.parts.weekday is not None for day in days) if days else None
 
 
