@@ -56,7 +56,7 @@ _is_row_of_markdown: Final = re.compile(
     rf"[ \t>]*(?:{_BOX}|\[[ xX.-]\]{_LINE})|#{{1,6}} {_LINE}|{_BARS}"
 ).match
 _is_row_of_org: Final = re.compile(
-    rf"\*+ |[ \t]*(?:#[+ \t\r\n]|:[\w-]+:[ \t]*+[^ \t\r\n]*+[ \t]*+[\r\n])|{_BARS}"
+    rf"\*+ |[ \t]*(?:{_BOX}|#[+ \t\r\n]|:[\w-]+:[ \t]*+[^ \t\r\n]*+[ \t]*+[\r\n])|{_BARS}"
 ).match
 _is_row_of_taskpaper: Final = re.compile(r"[ \t]*- ").match
 _is_any_line: Final = re.compile("").match
@@ -75,6 +75,10 @@ _ROWS_OF: Final[Mapping[str, Callable[[str], re.Match[str] | None]]] = {
 }
 # With one of these, a file named todo.txt may be read as plain text, with lists and headings.
 _LISTED: Final = re.compile(r"[ \t\ufeff>]*(?:[-*+]|\d{1,9}[.)]|[-#=*_~]{1,20})[ \t]")
+# A short line with a figure that is in bold or ends with a colon may be a day for the lines below it.
+_DAY_HEADING: Final = re.compile(r"(?=[^\r\n]*\d)(?:\*\*|__|[^\r\n]*:[ \t]*(?:[\r\n]|$))")
+_DAY_HEADING_CHARS: Final = 60
+_DAY_HEADING_STEPS: Final = 280
 # Steps of one character, word, number, sentence and piece, fitted to 80 measured shapes of texts.
 _PROSE: Final = (14.5, 65, 530, 420, 720)
 _MARKS: Final = (3, 9, 20, 11, 75)  # marks, headings and dates in it
@@ -139,7 +143,10 @@ def _pieces(
             1,
         )
         marks, whole = (fsum(map(mul, weights, counts)) for weights in (_MARKS, _PROSE))
-        yield *line.span(), marks, whole - marks if reads_prose else 0.0
+        sentences = whole - marks if reads_prose else 0.0
+        if len(words) <= _DAY_HEADING_CHARS and _DAY_HEADING.match(words):
+            marks += _DAY_HEADING_STEPS
+        yield *line.span(), marks, sentences
 
 
 def _rows_of(document: Document) -> Callable[[str], re.Match[str] | None]:

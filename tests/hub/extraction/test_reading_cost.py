@@ -15,6 +15,7 @@ from hub.extraction.ruled import ToExtract, part_of
 from hub.text.files import CHAT, MAIL
 from protocol.items import Provenance, ProvenanceOrigin
 from protocol.tables import TABLES
+from tests.support.calls import calls_of
 from tests.support.families import each
 
 OPTIONS: Final = ExtractionOptions(data_types=tuple(TABLES), timezone="Europe/Berlin")
@@ -22,6 +23,7 @@ OWN: Final = Provenance(origin=ProvenanceOrigin.OWN, trusted=True)
 KNOWN: Final = Provenance(origin=ProvenanceOrigin.MAIL, author="ana@example.org", trusted=True)
 STRANGER: Final = Provenance(origin=ProvenanceOrigin.MAIL, author="x@example.org", trusted=False)
 CHARS: Final = 100_000
+CALLS_PER_STEP: Final = 5
 # One unit of each shape, repeated with a number.
 SHAPES: Final[dict[str, tuple[str, str]]] = {
     "prose": ("a.txt", "Please send report {} to Ann by Friday. It rained all day, and nobody came.\n"),
@@ -189,6 +191,28 @@ def test_row_of_another_format_costs_as_much_as_prose(name: str, begin: str) -> 
         for key in (name, "a.rst")
     ]
     assert steps[0] == steps[1]
+
+
+@each(
+    ("name", "unit"),
+    [
+        *product(
+            ("a.txt", "a.org"),
+            ("- [ ] tree {}\n", "- [ ] tree {} 12/3\n", "- [ ] tree {} 5/6.2031 31.1.\n"),
+        ),
+        *product(("a.txt", "a.tsv", "a.md"), ("** 11/10. {}\n", "11/10. {}:\n", "{} 1/2:\n")),
+        ("todo.txt", "tree {} 5/6.2031 31.1.\n"),
+        ("a.org", "* TODO tree {} 12/3\n"),
+        ("a.md", "| tree {} | 12/3 |\n"),
+        ("a.csv", "tree,{},2031-03-12\n"),
+    ],
+)
+def test_marks_and_dates_are_read_within_the_calls_of_their_steps(name: str, unit: str) -> None:
+    text = "".join(map(unit.format, range(200)))
+    document = msgspec.structs.replace(long_text("prose", STRANGER, 0), unit_key=name, text=text)
+    request = ToExtract(document=document, options=OPTIONS, reads_prose=False)
+    request.answer()  # patterns are compiled
+    assert calls_of(request.answer) <= CALLS_PER_STEP * steps_until(document, math.inf, reads_prose=False)
 
 
 def test_empty_lines_cost_more_than_their_characters() -> None:
