@@ -112,6 +112,14 @@ soak: $(VENV)/.dev  ## the slow proofs: what CI leaves out, large folders, kills
 	@$(BIN)/python -m tests.scenarios.upgrade
 	@$(BIN)/python -m tests.scenarios.versions
 	@$(BIN)/python -m tests.scenarios.chaos --seeds 1
+	@$(BIN)/python -m tests.proofs.beside
+	@$(BIN)/python -m tests.proofs.foreign_lines
+	@$(BIN)/python -m tests.proofs.large_folders
+	@$(BIN)/python -m tests.proofs.large_folders --page
+	@$(BIN)/python -m tests.proofs.long_texts
+	@$(BIN)/python -m tests.proofs.lost_answers
+	@$(BIN)/python -m tests.proofs.own_lines
+	@$(BIN)/python -m tests.proofs.pauses
 	@$(BIN)/python -m tests.fuzz --seconds 60 --jobs $(CORES)
 	@$(BIN)/python -m tests.storage.machine
 

@@ -110,7 +110,7 @@ class PlainDevice:
         if not is_lost:
             yield {"type": "tool_result", "id": id, "result": result}
         elif self._play.stall_s:
-            time.sleep(self._play.stall_s)  # noqa: TID251 - it holds the whole process, which has no Clock
+            time.sleep(self._play.stall_s)
 
     def _insert(self, call: str, title: str) -> dict[str, Any]:
         known = self._db.execute("SELECT id FROM rows WHERE call = ?", (call,)).fetchone()
