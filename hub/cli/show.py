@@ -324,7 +324,8 @@ def _bar() -> Iterator[Callable[[Mapping[str, Any]], None]]:
         TextColumn("{task.fields[text]}", markup=False),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    # Soft wrap: a command in a line printed above the bar is copied as one line.
+    with Progress(*columns, console=Console(stderr=True, soft_wrap=True), transient=True) as bar:
         task = bar.add_task("", total=None, state="", text="")
 
         def show_step(step: Mapping[str, Any]) -> None:

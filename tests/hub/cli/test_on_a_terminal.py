@@ -134,16 +134,25 @@ def test_follow_of_a_task_prints_each_report_of_the_program_once(capsys: pytest.
     assert capsys.readouterr().err.splitlines() == ["RUNNING: 10 %, fetched", "RUNNING: 50 %, sorted"]
 
 
-def test_report_line_of_a_followed_run_is_printed_above_the_progress_bar() -> None:
-    program = """
+@pytest.mark.parametrize(
+    "line",
+    [
+        "it waits: the device is away",
+        f"the first run goes on, {'9 of 9 files, ' * 5}the page shows more: hub runs show 1 --follow",
+    ],
+    ids=["short", "wider than the terminal"],
+)
+def test_report_line_of_a_followed_run_is_printed_whole_above_the_progress_bar(line: str) -> None:
+    program = f"""
 from hub.cli import show
 counts = dict.fromkeys(("units_done", "units_skipped", "units_failed", "units_total", "items_created"), 0)
 with show.following() as step:
-    step({"run": {**counts, "message": None, "waiting_for": None, "state": "RUNNING"}, "working_on": "a.md"})
-    show.report("it waits: the device is away")
+    run = dict(counts, message=None, waiting_for=None, state="RUNNING")
+    step(dict(run=run, working_on="a.md"))
+    show.report({line!r})
 """
     shown = [line.rpartition("\x1b[2K")[2] for line in _told([sys.executable, "-c", program]).split("\r\n")]
-    assert "it waits: the device is away" in [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line) for line in shown]
+    assert line in [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line) for line in shown]
 
 
 async def test_background_command_prints_no_lines_into_an_open_prompt(
