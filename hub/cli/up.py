@@ -620,10 +620,17 @@ def _first_run(
                 command = f"hub runs show {show.short_id(run['id'])} --follow"
                 so_far = f"{'the first run' if started else 'a run'} goes on, {show.progress_of(run)}"
                 page = f"the page shows what is found: {command}"
-                show.report("; ".join(filter(None, (so_far, unread_languages(run), page))))
+                show.report("; ".join(filter(None, (so_far, _rest(hub, run), unread_languages(run), page))))
                 break
             Event().wait(_POLL_S)
     return None
+
+
+def _rest(hub: HubClient, run: Mapping[str, Any]) -> str:
+    """Return how the files are read that a run in progress leaves; empty where it reads all of them."""
+    most = int(hub.get("/v1/config")["settings"]["limits"]["run_files"])
+    is_whole = run["units_total"] - run["units_skipped"] <= most
+    return "" if is_whole else f"a run reads at most {most:,} files, and the next run goes on at once"
 
 
 def _report(

@@ -160,8 +160,8 @@ IN_POLISH = "file in Polish: rules read only check boxes and dates there; choose
 class RunningHub:
     """A hub whose run, perhaps the first one, has gone on for longer than ``hub up`` waits."""
 
-    def __init__(self, last_run: dict[str, Any] | None) -> None:
-        self.last_run = last_run
+    def __init__(self, last_run: dict[str, Any] | None, run_files: int) -> None:
+        self.last_run, self.run_files = last_run, run_files
 
     def get_all(self, path: str, kind: str) -> dict[str, Any]:
         agent = {"name": "notes", "user": "anna", "device": "desk", "paths": ["/notes"], "timezone": "UTC"}
@@ -171,10 +171,12 @@ class RunningHub:
         return {"id": ID}
 
     def get(self, path: str) -> dict[str, Any]:
+        if path == "/v1/config":
+            return {"settings": {"limits": {"run_files": self.run_files}}}
         counts = {
             "units_total": 9,
-            "units_done": 4,
-            "units_skipped": 0,
+            "units_done": 3,
+            "units_skipped": 1,
             "units_failed": 0,
             "items_created": 1,
         }
@@ -182,20 +184,26 @@ class RunningHub:
         return counts | found | {"id": ID, "state": "RUNNING", "waiting_for": None, "message": None}
 
 
+MORE_RUNS = "; a run reads at most 7 files, and the next run goes on at once"
+
+
+@pytest.mark.parametrize(("run_files", "rest"), [(8, ""), (7, MORE_RUNS)])
 @pytest.mark.parametrize(
     ("last_run", "named"), [(None, "the first run"), ({"id": ID, "state": "RUNNING"}, "a run")]
 )
-def test_up_names_progress_and_unread_languages_of_an_unfinished_run(
+def test_up_names_progress_next_run_and_unread_languages_of_an_unfinished_run(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     last_run: dict[str, Any] | None,
     named: str,
+    run_files: int,
+    rest: str,
 ) -> None:
     monkeypatch.setattr(up, "RUN_S", -1.0)
-    running: Any = RunningHub(last_run)
+    running: Any = RunningHub(last_run, run_files)
     assert up._first_run(running, "desk", (), (), ()) is None
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "goes on" in line]
-    assert line.startswith(f"{named} goes on, 4/9 files, 1 item; 1 {IN_POLISH}; the page shows")
+    assert line.startswith(f"{named} goes on, 4/9 files, 1 item{rest}; 1 {IN_POLISH}; the page shows")
 
 
 def test_unfinished_run_names_unread_languages(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
