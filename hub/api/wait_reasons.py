@@ -119,6 +119,7 @@ class WaitReasons:
             unanswered_since=None
             if gates.unanswered_since is None
             else from_epoch_ms(gates.unanswered_since),
+            advanced_at=from_epoch_ms(run.updated_at),
             is_draining=dispatcher.is_draining,
             stopped=dispatcher.why_stopped(),
             hold=self._hold if waits_for_calm else None,

@@ -24,6 +24,7 @@ _LIFECYCLES: Final = {
     "terminated": "agent has ended",
 }
 PAUSING: Final = "pauses when the files in hand are done"
+SILENT_AFTER: Final = timedelta(seconds=5)  # without an answer by which the run advances
 
 
 class CrashHold(msgspec.Struct):
@@ -82,6 +83,7 @@ class WaitFacts(msgspec.Struct, frozen=True, kw_only=True):
         lock: first of the run's locks that it cannot acquire yet.
         has_place: False if the agent has no device, and its user none that is admitted.
         unanswered_since: when the oldest of the calls that its device has not answered was sent.
+        advanced_at: when the run last changed, as it does with each item that its device takes.
         connector: connector that the run reads instead of its device; the device may be disconnected then.
     """
 
@@ -122,6 +124,7 @@ class WaitFacts(msgspec.Struct, frozen=True, kw_only=True):
     has_place: bool = True
     connector: Wanting | None = None
     unanswered_since: datetime | None = None
+    advanced_at: datetime | None = None
     is_draining: bool = False
     stopped: str | None = None  # why the hub starts no run
     hold: CrashHold | None = None
@@ -141,7 +144,7 @@ def why_waiting(facts: WaitFacts, zone: tzinfo | None = None) -> str | None:
         if facts.is_cancelling:
             return f"is being cancelled: device {facts.device} has to let go"
         since = facts.unanswered_since
-        if since is not None and (facts.is_pausing or facts.now - since >= timedelta(seconds=30)):
+        if since is not None and (facts.is_pausing or _is_silent(since, facts)):
             silent = (
                 f"device {facts.device} has not answered a call of {describe_time(since, facts.now, zone)}"
             )
@@ -166,6 +169,11 @@ def why_waiting(facts: WaitFacts, zone: tzinfo | None = None) -> str | None:
         or _no_slot(facts)
         or "next in line"
     )
+
+
+def _is_silent(since: datetime, facts: WaitFacts) -> bool:
+    """Return whether the run has not advanced since a call of *since*. A slow device lets it advance."""
+    return facts.now - max(since, facts.advanced_at or since) >= SILENT_AFTER
 
 
 def _held_by_a_person(facts: WaitFacts) -> str | None:

@@ -277,6 +277,28 @@ def test_runs_pause_reports_a_pause_waiting_for_files_in_progress(
     assert as_json["is_pausing"] is True
 
 
+def test_runs_show_names_a_silent_device_five_seconds_after_a_call_or_the_last_answer(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    def reason(seconds: float) -> str:
+        """Return why the run waits after these seconds."""
+        served.clock.advance(seconds)
+        shown = json.loads(hub("runs", "show", id, "--json").stdout)
+        return str(shown["waiting_for"]).partition(" of ")[0]
+
+    def advances(c: sa.Connection) -> None:
+        c.execute(sa.update(run_table).values(updated_at=served.now_ms))
+
+    with portal.wrap_async_context_manager(served.working(*folder(a="- [ ] one"), answers=())) as link:
+        id = hub("run", "notes").stdout.strip()
+        portal.call(link.is_called)
+        reasons = [reason(4), reason(1)]
+        portal.call(served.store.write, advances)
+        reasons += [reason(4), reason(1)]
+        portal.call(link.cut)
+    assert reasons == ["None", "device desk has not answered a call"] * 2
+
+
 def test_runs_show_prints_the_duration_of_each_step(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:

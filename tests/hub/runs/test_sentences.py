@@ -159,10 +159,26 @@ def _why(**facts: object) -> str | None:
             "is being cancelled: device desk has to let go",
         ),
         (
-            {"state": RunState.RUNNING, "unanswered_since": START - timedelta(seconds=30)},
+            {"state": RunState.RUNNING, "unanswered_since": START - timedelta(seconds=5)},
             "device desk has not answered a call of 08:59 UTC",
         ),
-        ({"state": RunState.RUNNING, "unanswered_since": START - timedelta(seconds=29)}, None),
+        ({"state": RunState.RUNNING, "unanswered_since": START - timedelta(seconds=4)}, None),
+        (
+            {
+                "state": RunState.RUNNING,
+                "unanswered_since": START - timedelta(seconds=9),
+                "advanced_at": START - timedelta(seconds=5),
+            },
+            "device desk has not answered a call of 08:59 UTC",
+        ),
+        (
+            {
+                "state": RunState.RUNNING,
+                "unanswered_since": START - timedelta(seconds=40),
+                "advanced_at": START - timedelta(seconds=4),
+            },
+            None,
+        ),
         ({"state": RunState.RUNNING, "is_pausing": True}, "pauses when the files in hand are done"),
         (
             {"state": RunState.RUNNING, "is_pausing": True, "unanswered_since": START - timedelta(seconds=5)},
