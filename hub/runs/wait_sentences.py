@@ -145,9 +145,8 @@ def why_waiting(facts: WaitFacts, zone: tzinfo | None = None) -> str | None:
             return f"is being cancelled: device {facts.device} has to let go"
         since = facts.unanswered_since
         if since is not None and (facts.is_pausing or _is_silent(since, facts)):
-            silent = (
-                f"device {facts.device} has not answered a call of {describe_time(since, facts.now, zone)}"
-            )
+            sent = describe_time(since, facts.now, zone, has_seconds=True)
+            silent = f"device {facts.device} has not answered a call of {sent}"
             return f"pauses when its calls are answered: {silent}" if facts.is_pausing else silent
         return PAUSING if facts.is_pausing else None
     return (
@@ -324,12 +323,17 @@ def _no_slot(facts: WaitFacts) -> str | None:
 NEAR: Final = timedelta(minutes=2)  # below this, seconds are shown
 
 
-def describe_time(at: datetime, now: datetime, zone: tzinfo | None = None) -> str:
+def describe_time(
+    at: datetime, now: datetime, zone: tzinfo | None = None, *, has_seconds: bool = False
+) -> str:
     """Return the time as ``09:14 +01:00``; with seconds if near ahead, with the date if on another day.
 
     Args:
         zone: time zone of the result; by default this machine's.
+        has_seconds: False: with seconds only if near ahead.
     """
-    here, today = at.astimezone(zone), now.astimezone(zone).date()
-    time = "%H:%M:%S" if timedelta() <= at - now < NEAR else "%H:%M"
-    return f"{here:{time if here.date() == today else '%Y-%m-%d %H:%M'}} {offset_text(here)}"
+    here = at.astimezone(zone)
+    is_today = here.date() == now.astimezone(zone).date()
+    is_near = is_today and timedelta() <= at - now < NEAR
+    time = "%H:%M:%S" if has_seconds or is_near else "%H:%M"
+    return f"{here:{time if is_today else f'%Y-%m-%d {time}'}} {offset_text(here)}"

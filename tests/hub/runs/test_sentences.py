@@ -160,7 +160,11 @@ def _why(**facts: object) -> str | None:
         ),
         (
             {"state": RunState.RUNNING, "unanswered_since": START - timedelta(seconds=5)},
-            "device desk has not answered a call of 08:59 UTC",
+            "device desk has not answered a call of 08:59:55 UTC",
+        ),
+        (
+            {"state": RunState.RUNNING, "unanswered_since": START - timedelta(days=1)},
+            "device desk has not answered a call of 2026-01-04 09:00:00 UTC",
         ),
         ({"state": RunState.RUNNING, "unanswered_since": START - timedelta(seconds=4)}, None),
         (
@@ -169,7 +173,7 @@ def _why(**facts: object) -> str | None:
                 "unanswered_since": START - timedelta(seconds=9),
                 "advanced_at": START - timedelta(seconds=5),
             },
-            "device desk has not answered a call of 08:59 UTC",
+            "device desk has not answered a call of 08:59:51 UTC",
         ),
         (
             {
@@ -182,7 +186,7 @@ def _why(**facts: object) -> str | None:
         ({"state": RunState.RUNNING, "is_pausing": True}, "pauses when the files in hand are done"),
         (
             {"state": RunState.RUNNING, "is_pausing": True, "unanswered_since": START - timedelta(seconds=5)},
-            "pauses when its calls are answered: device desk has not answered a call of 08:59 UTC",
+            "pauses when its calls are answered: device desk has not answered a call of 08:59:55 UTC",
         ),
         (
             {"state": RunState.RUNNING, "is_pausing": True, "is_cancelling": True},
