@@ -24,7 +24,6 @@ from hub.base.clock import SystemClock
 from hub.base.version import command_here
 from hub.cli import show
 from hub.cli.errors import CommandError, Exit, log_ending, using
-from hub.cli.formats import FINAL
 from hub.cli.hub_client import HubClient, hub_status, open_client
 from hub.cli.runs import show_found, sum_up
 from hub.cli.zones import machine_zone
@@ -223,7 +222,7 @@ def _run(folder: Path, children: Sequence[_Child]) -> Any:
             if (problem := _problem(hub, run)) is not None:
                 hub.post(f"/v1/runs/{id}/cancel")  # else a later demo waits for it
                 raise problem
-            return run if run["state"] in FINAL or (is_begun and run["state"] != "QUEUED") else None
+            return run if run["state"] in show.FINAL or (is_begun and run["state"] != "QUEUED") else None
 
         with show.following() as show_step:
             _until(children, partial(read, is_begun=True), within_s=START_TIMEOUT_S)

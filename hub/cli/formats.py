@@ -22,7 +22,6 @@ COLUMNS: Final = ("▁▂▃▄▅▆▇█", "_-~=+*%#")  # from low to high; w
 GAPS: Final = ("·", ".")
 MAX_SHOWN: Final = 80  # characters of a text in a table
 MAX_COUNTED: Final = 1_000  # in a summary of the hub
-FINAL: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})  # states of runs
 _INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]{5,15}(Z|[+-]\d\d:\d\d)", re.ASCII)
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 FORMATS: Final[dict[str, Callable[[Any], object]]] = {
@@ -292,7 +291,7 @@ def price_note(total: Item) -> str:
 @_format
 def run_note(run: Item) -> str:
     """Return the reason why a run waits or failed, the missed times that it covers, and the files left."""
-    why = run["because"] if run["state"] in FINAL else run["waiting_for"]
+    why = run["because"] if run["state"] in show.FINAL else run["waiting_for"]
     reader = f"to run {show.short_id(run['followed_by'])}" if run["followed_by"] else "for the next runs"
     left = f"{counted(run['units_left'], 'file')} left {reader}" if run["units_left"] else None
     return "; ".join(filter(None, (why, run["missed_because"], left)))
@@ -324,7 +323,7 @@ def run_reason(run: Item) -> str:
 
 @_format
 def run_state(run: Item) -> str:
-    if run["state"] in FINAL - {"CANCELLED"}:
+    if run["state"] in show.FINAL - {"CANCELLED"}:
         return f"had ended already: {run['state']}"
     return ", ".join(filter(None, (run["state"], run["waiting_for"])))
 

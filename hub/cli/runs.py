@@ -13,7 +13,7 @@ from hub.base.printable import one_line, shell_word, spelled
 from hub.cli import show
 from hub.cli.declared import present
 from hub.cli.errors import CommandError, Exit
-from hub.cli.formats import FINAL, FORMATS, left_out, usd
+from hub.cli.formats import FORMATS, left_out, usd
 from hub.cli.hub_client import HubClient, agent_names, open_client, path_of, run_ids
 from hub.cli.options import ListByDefault, default_state, example, hub_option, json_option, object_option
 from hub.text.parts import is_lost
@@ -44,7 +44,7 @@ def show_run(ctx: click.Context, id: str, follow: bool, state: Path, as_json: bo
     """
     with open_client(state) as hub:
         response = hub.get(path_of("runs", id))
-        if follow and (response["state"] not in FINAL or response["followed_by"]):
+        if follow and (response["state"] not in show.FINAL or response["followed_by"]):
             ended = follow_to_end(ctx, hub, response, as_json=as_json)
             response = hub.get(path_of("runs", ended["id"]))
     if not as_json:
@@ -298,7 +298,7 @@ def _follow_one(
     except KeyboardInterrupt:
         show.report(f"the run continues; show it: {command}")
         ctx.exit(Exit.FAILED)
-    if last["state"] not in FINAL:
+    if last["state"] not in show.FINAL:
         raise CommandError(
             "the hub stopped; the run continues when the hub runs again",
             Exit.TRY_AGAIN,
@@ -369,13 +369,22 @@ def show_found(hub: HubClient, run: Mapping[str, Any], state: Path) -> None:
     show.report(f"{verb} for review on {run['device']}; {command}")
 
 
+BEGUN: Final = ("PENDING", "EXTRACTED")  # states of files that have arrived and have no result yet
+MAX_LISTED: Final = 2_000  # of a run in its details, at most
+
+
 def files_of(run: Mapping[str, Any]) -> str:
-    """Count the files of a run by their results."""
+    """Count the files of a run by their results; of one that goes on, those that have none yet, too."""
     reasons = dict(run["left_out"])
     if reasons and (unchanged := run["units_skipped"] - sum(reasons.values())):
         reasons["unchanged"] = unchanged
     why = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in reasons.items())
     skipped = f"{run['units_skipped']} skipped{f' ({why})' if why else ''}"
+    if run["state"] not in show.FINAL:
+        begun = sum(unit["state"] in BEGUN for unit in run["units"])
+        at_least = "at least " if len(run["units"]) == MAX_LISTED else ""
+        counts = f"{run['units_done']} done, {skipped}, {run['units_failed']} failed"
+        return f"{counts}, {at_least}{begun} begun" if begun else counts
     counts = f"{run['units_done']} read, {skipped}, {run['units_failed']} failed"
     reader = f"to run {show.short_id(run['followed_by'])}" if run["followed_by"] else "for the next runs"
     return f"{counts}, {run['units_left']} left {reader}" if run["units_left"] else counts

@@ -29,6 +29,7 @@ NARROW: Final = 20  # columns that a title gets, by folding others, unless it ne
 MIN_FOLDED: Final = 12  # columns of a folded cell
 MAX_RANKED: Final = 32  # columns of a cell that may be left out, as a path, while a table is too wide
 GAP: Final = "  "  # between columns
+FINAL: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})  # states of runs
 
 clock: Clock = SystemClock()  # times far from now are shown with the year
 
@@ -278,18 +279,30 @@ def took(seconds: float) -> str:
 
 
 def settled(run: Mapping[str, Any]) -> str:
-    """Count the settled files of a run: ``12/20``, or ``12`` while their number is not known."""
-    settled, total = run["units_done"] + run["units_skipped"] + run["units_failed"], run["units_total"]
-    return f"{settled}/{total}" if total >= settled else str(settled)
+    """Count the settled files of a run: ``12/20``, or ``12/?`` while their number is not known."""
+    return f"{_settled(run)}/{run['units_total'] if _is_counted(run) else '?'}"
+
+
+def _settled(run: Mapping[str, Any]) -> int:
+    return int(run["units_done"] + run["units_skipped"] + run["units_failed"])
+
+
+def _is_counted(run: Mapping[str, Any]) -> bool:
+    """Return whether the number of files of a run is known."""
+    return run["state"] in FINAL or run["units_total"] >= max(1, _settled(run))
 
 
 def progress_of(run: Mapping[str, Any]) -> str:
     """Describe the progress of a run: settled files and items, or of a task what its program reports."""
-    if not run["units_total"]:
-        return f"{run['progress']:.0f} %, {run['message']}" if run["message"] else "looks for files"
-    shown = settled(run)
-    files = counted(int(shown.rpartition("/")[2]), "file", shown)
-    return f"{files}, {counted(run['items_created'], 'item')}"
+    if run["message"] and not run["units_total"]:
+        return f"{run['progress']:.0f} %, {run['message']}"
+    items = counted(run["items_created"], "item")
+    if _is_counted(run):
+        return f"{counted(run['units_total'], 'file', settled(run))}, {items}"
+    done = _settled(run)
+    if run["state"] == "PREPARING" and not done:
+        return "looks for files"  # later, some may have arrived of which the run has no count
+    return f"{counted(done, 'file')} finished so far, {items}"
 
 
 @contextmanager
@@ -333,11 +346,10 @@ def _bar() -> Iterator[Callable[[Mapping[str, Any]], None]]:
             doing = run["waiting_for"] or step["working_on"] or ""
             text = Text(printable(f"{progress_of(run)}  {doing}"))
             text.truncate(45, overflow="ellipsis")
-            settled = run["units_done"] + run["units_skipped"] + run["units_failed"]
             bar.update(
                 task,
                 total=run["units_total"] or None,
-                completed=settled,
+                completed=_settled(run),
                 state=run["state"],
                 text=text.plain,
             )

@@ -37,7 +37,6 @@ from hub.cli.device import SETTINGS as DEVICE_SETTINGS
 from hub.cli.device import database, default_settings
 from hub.cli.device import write_settings as write_device_settings
 from hub.cli.errors import CommandError, Exit, log_ending, using
-from hub.cli.formats import FINAL
 from hub.cli.hub_client import HubClient, hub_status, open_client, path_of, start_command
 from hub.cli.options import (
     SETTINGS,
@@ -604,13 +603,13 @@ def _first_run(
         if agent["last_run"] is None or agent["name"] in moved
     ]
     last_runs = filter(None, (agent["last_run"] for agent in agents))
-    runs = started or [last_run for last_run in last_runs if last_run["state"] not in FINAL]
+    runs = started or [last_run for last_run in last_runs if last_run["state"] not in show.FINAL]
     clock = SystemClock()
     gives_up_at = clock.monotonic() + (RUN_S if started else 0)
     with show.following() as show_step:
         while runs:
             run: dict[str, Any] = hub.get(path_of("runs", runs[0]["id"]))
-            if run["state"] in FINAL and run["followed_by"] is None:
+            if run["state"] in show.FINAL and run["followed_by"] is None:
                 return run
             if run["followed_by"] is not None:
                 show.report("; ".join(filter(None, (run["left_because"], unread_languages(run)))))

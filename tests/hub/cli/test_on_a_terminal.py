@@ -9,6 +9,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Final
 
 import anyio
 import anyio.to_thread
@@ -21,6 +22,7 @@ from storage.runs import runs
 from storage.schedules.schedule_rows import DeclaredSchedule
 from tests.hub.cli.conftest import Hub
 from tests.support.clock import FakeClock
+from tests.support.families import each
 from tests.support.hub import ServedHub
 from tests.support.runs import folder
 from tests.support.source import ROOT
@@ -84,7 +86,7 @@ def test_table_on_a_terminal_wraps_only_the_long_note_column(
     header, *lines = _on_a_terminal(state, "runs").splitlines()
     note = header.index("note")
     _, agent, run_state, _, *rest = lines[0][:note].split()
-    assert (agent, run_state, rest) == ("notes", "QUEUED", ["09:00", "0/0", "0"])
+    assert (agent, run_state, rest) == ("notes", "QUEUED", ["09:00", "0/?", "0"])
     wrapped = " ".join(line[note:].strip() for line in lines)
     assert wrapped.startswith("device desk is offline, last seen ")
     assert wrapped.endswith("2 missed: device desk was offline")
@@ -132,6 +134,33 @@ def test_follow_of_a_task_prints_each_report_of_the_program_once(capsys: pytest.
         for progress, message in reports:
             show_step({"run": run | {"progress": progress, "message": message}})
     assert capsys.readouterr().err.splitlines() == ["RUNNING: 10 %, fetched", "RUNNING: 50 %, sorted"]
+
+
+UNCOUNTED: Final = {
+    **{"state": "RUNNING", "message": None, "waiting_for": None, "progress": 0.0, "items_created": 0},
+    **{"units_total": 0, "units_done": 0, "units_skipped": 0, "units_failed": 0},
+}
+
+
+@each(
+    ("run", "files", "progress"),
+    [
+        ({"state": "PREPARING"}, "0/?", "looks for files"),
+        ({"state": "QUEUED"}, "0/?", "0 files finished so far, 0 items"),
+        ({}, "0/?", "0 files finished so far, 0 items"),
+        ({"items_created": 7}, "0/?", "0 files finished so far, 7 items"),
+        ({"units_done": 1, "items_created": 9}, "1/?", "1 file finished so far, 9 items"),
+        ({"state": "PREPARING", "units_failed": 2}, "2/?", "2 files finished so far, 0 items"),
+        ({"units_total": 1, "units_done": 1, "units_skipped": 1}, "2/?", "2 files finished so far, 0 items"),
+        ({"units_total": 9, "units_done": 4}, "4/9", "4/9 files, 0 items"),
+        ({"state": "COMPLETED"}, "0/0", "0/0 files, 0 items"),
+    ],
+)
+def test_run_without_a_known_number_of_files_counts_what_is_finished(
+    run: dict[str, Any], files: str, progress: str
+) -> None:
+    of = UNCOUNTED | run
+    assert (show.settled(of), show.progress_of(of)) == (files, progress)
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_runs_command_lists_id_end_and_cause_of_the_wait(
         "QUEUED",
         "01-05",
         "09:01",
-        "0/0",
+        "0/?",
         "0",
         "device desk is offline, last seen 09:01:00 UTC",
     ]
@@ -275,6 +275,22 @@ def test_runs_pause_reports_a_pause_waiting_for_files_in_progress(
     waits = "of notes: RUNNING, pauses when its calls are answered: device desk has not answered a call of "
     assert waits in paused.stderr
     assert as_json["is_pausing"] is True
+
+
+def test_runs_show_counts_begun_files_while_their_number_is_unknown(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    (frames,) = folder(a="- [ ] one", b="- [ ] two")
+    frames = [frame for frame in frames if isinstance(frame, AgentData)]
+    with portal.wrap_async_context_manager(served.working(frames, answers=(), capabilities=())) as link:
+        id = hub("run", "notes").stdout.strip()
+        portal.call(link.is_called)
+        shown, listed = hub("runs", "show", id).stdout, hub("runs").stdout
+        portal.call(link.cut)
+    (files,) = re.findall(r"^files +(.+)", shown, re.MULTILINE)
+    begun = len(re.findall(r"^\w\.md +EXTRACTED", shown, re.MULTILINE))
+    assert (files, begun > 0) == (f"0 done, 0 skipped, 0 failed, {begun} begun", True)
+    assert re.search(r" RUNNING .* 0/\? ", listed)
 
 
 def test_runs_show_names_a_silent_device_five_seconds_after_a_call_or_the_last_answer(

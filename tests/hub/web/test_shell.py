@@ -244,6 +244,8 @@ async def test_sources_page_says_what_was_read_and_why_the_rest_was_kept_back(
             for text in shown:
                 await expect(row).to_contain_text(text)
             await expect(row).not_to_contain_text("nothing new")
+        await visit.open("runs/r-1")
+        await expect(page.get_by_text("0 of ?", exact=True)).to_be_visible()  # their number is not known yet
         assert visit.complaints == []
 
 

@@ -26,7 +26,8 @@ export function itemsOf({ id }: RunView): string {
 
 export function Done({ of }: { of: RunView }): JSX.Element {
   const done = of.units_done + of.units_skipped;
-  const text = of.units_total < done ? count(done) : `${count(done)} of ${count(of.units_total)}`; // else not known yet
+  const isCounted = of.completed_at !== null || of.units_total >= Math.max(1, done);
+  const text = `${count(done)} of ${isCounted ? count(of.units_total) : "?"}`;
   return (
     <span class="done">
       {of.units_total > 0 && <progress max={of.units_total} value={done} aria-label={text} />}
