@@ -626,9 +626,9 @@ def _first_run(
 
 
 def _rest(hub: HubClient, run: Mapping[str, Any]) -> str:
-    """Return how the files are read that a run in progress leaves; empty where it reads all of them."""
+    """Return how the files are read that a run may leave; empty where it is known to read all of them."""
     most = int(hub.get("/v1/config")["settings"]["limits"]["run_files"])
-    is_whole = run["units_total"] - run["units_skipped"] <= most
+    is_whole = 0 < run["units_total"] <= most + run["units_skipped"]
     return "" if is_whole else f"a run reads at most {most:,} files, and the next run goes on at once"
 
 

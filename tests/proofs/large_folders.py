@@ -36,6 +36,9 @@ RUN_S: Final = 300.0  # for one run, on a busy machine
 ALL_S: Final = 3_600.0  # for all runs of the folder
 SENTENCE: Final = re.compile(r"([\d,]+) of ([\d,]+) files read; the next run goes on with ([\d,]+) at once")
 GOES_ON: Final = re.compile(r"run goes on, ([\d,]+)/([\d,]+) files")  # of "hub up", which ends before the run
+UNCOUNTED: Final = re.compile(
+    r"run goes on, 0 files finished.* at most 2,000 files, and the next run goes on"
+)
 LISTED: Final = re.compile(r"([\d,]+)/([\d,]+) +[\d,]+ +([\d,]+) files? left to run \w+")
 FOLLOWED: Final = rf"{SENTENCE.pattern}|with the runs before: ([\d,]+) items"
 LOST: Final = "The hub is out of reach"
@@ -96,11 +99,11 @@ def all_runs(home: Home) -> list[dict[str, Any]]:
 
 
 def check_up(report: Report, said: str, files: int) -> None:
-    """Claim that ``hub up`` tells how many files are read of how many, and that a run goes on."""
+    """Claim that ``hub up`` tells how many files are read, of how many once counted, and that it goes on."""
     told = numbers(SENTENCE, said) or numbers(GOES_ON, said)
     left = f" ({told[2]:,} left)" if told else ""
     holds = told is not None and (told[1], told[0] + told[2]) == (files, files)
-    report.claim(holds, f"hub up: {line_of(said, 'goes on')}{left}")
+    report.claim(holds or UNCOUNTED.search(said) is not None, f"hub up: {line_of(said, 'goes on')}{left}")
 
 
 def check_places(report: Report, home: Home, rest: httpx2.Client, run_id: str, told: tuple[int, ...]) -> str:

@@ -160,8 +160,8 @@ IN_POLISH = "file in Polish: rules read only check boxes and dates there; choose
 class RunningHub:
     """A hub whose run, perhaps the first one, has gone on for longer than ``hub up`` waits."""
 
-    def __init__(self, last_run: dict[str, Any] | None, run_files: int) -> None:
-        self.last_run, self.run_files = last_run, run_files
+    def __init__(self, last_run: dict[str, Any] | None, files: int, run_files: int) -> None:
+        self.last_run, self.files, self.run_files = last_run, files, run_files
 
     def get_all(self, path: str, kind: str) -> dict[str, Any]:
         agent = {"name": "notes", "user": "anna", "device": "desk", "paths": ["/notes"], "timezone": "UTC"}
@@ -174,7 +174,7 @@ class RunningHub:
         if path == "/v1/config":
             return {"settings": {"limits": {"run_files": self.run_files}}}
         counts = {
-            "units_total": 9,
+            "units_total": self.files,
             "units_done": 3,
             "units_skipped": 1,
             "units_failed": 0,
@@ -187,7 +187,14 @@ class RunningHub:
 MORE_RUNS = "; a run reads at most 7 files, and the next run goes on at once"
 
 
-@pytest.mark.parametrize(("run_files", "rest"), [(8, ""), (7, MORE_RUNS)])
+@pytest.mark.parametrize(
+    ("files", "run_files", "told"),
+    [
+        (9, 8, "4/9 files, 1 item"),
+        (9, 7, f"4/9 files, 1 item{MORE_RUNS}"),
+        (0, 7, f"4 files finished so far, 1 item{MORE_RUNS}"),
+    ],
+)
 @pytest.mark.parametrize(
     ("last_run", "named"), [(None, "the first run"), ({"id": ID, "state": "RUNNING"}, "a run")]
 )
@@ -196,14 +203,15 @@ def test_up_names_progress_next_run_and_unread_languages_of_an_unfinished_run(
     capsys: pytest.CaptureFixture[str],
     last_run: dict[str, Any] | None,
     named: str,
+    files: int,
     run_files: int,
-    rest: str,
+    told: str,
 ) -> None:
     monkeypatch.setattr(up, "RUN_S", -1.0)
-    running: Any = RunningHub(last_run, run_files)
+    running: Any = RunningHub(last_run, files, run_files)
     assert up._first_run(running, "desk", (), (), ()) is None
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "goes on" in line]
-    assert line.startswith(f"{named} goes on, 4/9 files, 1 item{rest}; 1 {IN_POLISH}; the page shows")
+    assert line.startswith(f"{named} goes on, {told}; 1 {IN_POLISH}; the page shows")
 
 
 def test_unfinished_run_names_unread_languages(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
