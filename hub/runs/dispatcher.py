@@ -373,6 +373,7 @@ class Dispatcher:
         seen = await self._store.read(
             runs_waiting_runs.read_gates, boot_id=self._boot_id, at=at, paused_ms=PAUSED_MS
         )
+        at = min(at, now_ms(self._clock))  # it was set back meanwhile: deadlines up to the old time are ahead
         if self._store.is_shared:
             await self._take_over(seen, at)
         if seen.is_any_drained and (self._store.is_shared or not self._has_resumed):
@@ -397,7 +398,7 @@ class Dispatcher:
             self.interrupt(run_id, reason or "asked for at another node")
         is_behind = self.clock_watch is not None and seen.is_overdue and await self.clock_watch.is_behind()
         if is_steady and seen.is_overdue and not is_behind:
-            await self._sweep(at)
+            await self._sweep(now_ms(self._clock))
         self._is_resting = self._can_rest and not (
             has_written or self._has_written or seen.executing or seen.awaiting_model or seen.is_any_queued
         )

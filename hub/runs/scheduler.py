@@ -340,6 +340,8 @@ class Scheduler:
             term = await self._leadership.keep()
             at = now_ms(self._clock)
             agenda = await self._store.read(agents_due_schedules.agenda, at, self._batch)
+            if now_ms(self._clock) < at:  # it was set back meanwhile, and fires up to the old time are ahead
+                continue
             if agenda.is_empty:
                 if agenda.next_due_at is None:
                     return POLL_S

@@ -125,7 +125,10 @@ class WakeDelivery:
             await self._store.write(schedules_wakes.resend, now_ms(self._clock))
             self._is_first = False
         at = now_ms(self._clock)
-        for wake in await self._store.read(schedules_wakes.due_wakes, at, AT_ONCE):
+        due = await self._store.read(schedules_wakes.due_wakes, at, AT_ONCE)
+        if now_ms(self._clock) < at:  # it was set back meanwhile, and slots up to the old time are ahead
+            return 0.0
+        for wake in due:
             if wake.id in self._in_flight:
                 continue  # its call in flight will settle or postpone it
             self.loop.work()

@@ -2,19 +2,24 @@
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pytest
+import sqlalchemy as sa
 
 from hub.base.clock import HubClock
 from hub.health.machine_and_load import check_clock
 from hub.runs.clock_watch import DOUBT_S, JUMP_S, ClockWatch
+from storage.agents import due_schedules
 from storage.effects import clock_steps
 from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.store import open_store
 from tests.scenarios.clock_steps import DAY_S, HOUR_S, Expected
 from tests.support.clock import START
 from tests.support.schedules import OTHER_BOOT, Desk, Shared
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 EVERY_S = 600
 QUARTERS, MORNINGS = "*/15 * * * *", "0 10 * * *"
@@ -129,6 +134,41 @@ async def test_schedules_lose_and_double_no_fire_when_the_clock_is_set(
         assert len(await desk.told("clock.stepped")) == len(steps)
     (finding,) = check_clock(watch, desk.hub_clock.now())
     assert finding.id == "clock.set"
+
+
+class Interrupted(Shared):
+    """A store before whose next list of due schedules something happens."""
+
+    is_shared = False
+    before: Callable[[], Coroutine[Any, Any, None]] | None = None
+
+    async def read(
+        self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        if fn is due_schedules.agenda and (before := self.before) is not None:
+            self.before = None
+            await before()
+        return await super().read(fn, *args, **kwargs)
+
+
+async def test_clock_set_back_while_due_schedules_are_read_decides_no_fire_ahead(desk: Desk) -> None:
+    await desk.declare(INTERVAL, CRON)
+    watch, store = watch_of(desk), Interrupted(desk.store)
+    await watch.begin()
+
+    async def set_back() -> None:
+        set_by(desk, -2 * HOUR_S)
+        await watch.check()
+
+    async with desk.serving(desk.scheduler(store=store, clock_watch=watch)):
+        await live(desk, PART_S)
+        store.before = set_back
+        await desk.looks_again()
+        assert len(await desk.told("clock.stepped")) == 1
+        interval, _ = (schedule.next_fire_at for schedule in await desk.schedules())
+        assert interval is not None
+        assert interval - desk.at == (EVERY_S - PART_S % EVERY_S) * 1000
+        assert len(await desk.runs()) == PART_S // EVERY_S + PART_S // (15 * 60)
 
 
 async def test_suspended_machine_is_not_a_clock_step(desk: Desk) -> None:

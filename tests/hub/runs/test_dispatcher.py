@@ -365,15 +365,19 @@ async def test_runs_resumed_after_an_exhaustion_have_staggered_start_times(
 
 
 class LeftClock(ClockWatch):
-    """A watch whose time another hub has left."""
+    """A watch whose time another hub has left, or whose clock is set back while it is asked."""
 
     is_left = True
+    set_back_s = 0.0
 
     def __init__(self, bench: Bench) -> None:
         clock = HubClock(bench.clock, bench.clock.monotonic)
         super().__init__(bench.store, clock, ids=bench.ids, metrics=bench.metrics, machine="")
+        self.of_hub = bench.clock
 
     async def is_behind(self) -> bool:
+        self.of_hub.set_wall(self.of_hub.now() - timedelta(seconds=self.set_back_s))
+        self.set_back_s = 0.0
         return self.is_left
 
 
@@ -393,8 +397,12 @@ async def test_run_past_the_start_deadline_or_paused_too_long_is_ended(bench: Be
     bench.dispatcher.clock_watch = watch = LeftClock(bench)
     await bench.dispatcher.open_gates()
     assert {(await bench.row(run.id)).state for run in (late, left)} == {RunState.QUEUED, RunState.PAUSED}
-    watch.is_left = False
+    watch.is_left, watch.set_back_s = False, 8 * 86_400
     await bench.dispatcher.open_gates()
+    assert {(await bench.row(run.id)).state for run in (late, left)} == {RunState.QUEUED, RunState.PAUSED}
+    for _ in range(2):  # the first one sees that the clock was set, and waits until it is steady
+        bench.clock.advance(8 * 86_400)
+        await bench.dispatcher.open_gates()
 
     first, second = await bench.row(late.id), await bench.row(left.id)
     assert (first.state, first.reason) == (RunState.CANCELLED, "start_deadline")
