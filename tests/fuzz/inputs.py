@@ -283,12 +283,24 @@ _SEPARATORS: Final = (*(" ",) * 8, ", ", "; ", ". ", "  ", "\t", "", "|", ",", "
 _ENDS: Final = (*("\n",) * 8, "\n\n", "\r\n", "\r", " ", "", ". ", "\n---\n", "\u2028")
 
 
+_DATES: Final = 0.15  # of the words of a line
+
+
+def _date(chance: random.Random) -> str:
+    """Return figures of a day, with any sign between them, or of a time."""
+    if chance.random() < 0.3:
+        return f"{chance.randrange(24)}{chance.choice(':.h')}{chance.randrange(60):02}"
+    year = chance.choice(("", ".", ".2031", "/31", "-2031"))
+    return f"{chance.randrange(1, 32)}{chance.choice('./-')}{chance.randrange(1, 13)}{year}"
+
+
 def written(chance: random.Random) -> tuple[str, str]:
     """Return the name of a file, and lines of words, dates and marks of many languages and formats."""
     lines = []
     for _ in range(chance.choice((1, 2, 3, 5, 12, 30))):
         separator = chance.choice(_SEPARATORS)
         words = chance.choices(_WORDS.split(), k=chance.choice((0, 1, 2, 4, 6, 10, 30)))
+        words = [_date(chance) if chance.random() < _DATES else word for word in words]
         lines.append(chance.choice(_BEGINNINGS) + separator.join(words) + chance.choice(_ENDS))
     return chance.choice(_NAMES), "".join(lines)
 
