@@ -1,10 +1,10 @@
 """A hub's schedules over a store in memory, and a clock that stands still until it is told to move."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -66,6 +66,25 @@ class Shared:
         self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         return await self._store.write(fn, *args, **kwargs)
+
+
+class Interrupted(Shared):
+    """A store of one hub that does *before* once, ahead of the next *interrupted* read."""
+
+    is_shared = False
+    before: Callable[[], Coroutine[Any, Any, None]] | None = None
+
+    def __init__(self, store: Store, interrupted: Callable[..., object]) -> None:
+        super().__init__(store)
+        self._interrupted = interrupted
+
+    async def read(
+        self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        if fn is self._interrupted and (before := self.before) is not None:
+            self.before = None
+            await before()
+        return await super().read(fn, *args, **kwargs)
 
 
 @dataclass

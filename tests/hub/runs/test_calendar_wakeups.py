@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import anyio
@@ -24,11 +25,11 @@ from storage.schedules import fires, schedule_rows
 from storage.schedules import wakes as stored_wakes
 from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.schedules.wakes import WakeProjection, WakeRow
-from storage.store import open_store
-from tests.support.clock import FakeClock
+from storage.store import Store, open_store
+from tests.support.clock import START, FakeClock
 from tests.support.coded import coded
 from tests.support.link import FakeLink, Replies
-from tests.support.schedules import HOUR_S, Desk, hours
+from tests.support.schedules import HOUR_S, Desk, Interrupted, hours
 
 SLOT = DeclaredSchedule(
     kind="every",
@@ -98,10 +99,10 @@ class Calendar:
         )
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator[None]:
-        """The services of one hub; leaving kills it."""
+    async def serving(self, store: Store | None = None) -> AsyncIterator[None]:
+        """The services of one hub; leaving kills it. *store*: of its wakes, by default that of the desk."""
         service = WakeDelivery(
-            store=self.desk.store,
+            store=store or self.desk.store,
             find_link=self.links.get,
             clock=self.clock,
             ids=self.desk.ids,
@@ -214,6 +215,24 @@ async def test_agent_returning_within_the_slot_is_woken(calendar: Calendar) -> N
         await calendar.pass_time(WAKEUPS_POLL_S)
         assert len(link.calls) == 1
     assert (await calendar.outcome())[1] == "woken"
+
+
+async def test_clock_set_back_while_due_wakes_are_read_drops_no_wake_ahead(calendar: Calendar) -> None:
+    store, ahead = Interrupted(calendar.desk.store, stored_wakes.due_wakes), timedelta(seconds=900)
+
+    async def set_back() -> None:
+        calendar.clock.set_wall(calendar.clock.now() - ahead)
+
+    async with calendar.serving(store):
+        await calendar.pass_time(HOUR_S)
+        calendar.clock.set_wall(calendar.clock.now() + ahead)  # beyond the slot's end
+        store.before = set_back
+        await calendar.pass_time(WAKEUPS_POLL_S)
+        assert calendar.clock.now() == START + timedelta(seconds=HOUR_S + WAKEUPS_POLL_S)
+        assert (await calendar.outcome())[0] == "waiting"
+        await calendar.connect([YES])
+        await calendar.pass_time(WAKEUPS_POLL_S)
+    assert await calendar.outcome() == ("acknowledged", "woken", None)
 
 
 async def test_an_agent_whose_quota_is_back_within_the_slot_is_woken_then(calendar: Calendar) -> None:

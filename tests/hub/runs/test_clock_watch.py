@@ -2,10 +2,9 @@
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from hub.base.clock import HubClock
 from hub.health.machine_and_load import check_clock
@@ -16,10 +15,7 @@ from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.store import open_store
 from tests.scenarios.clock_steps import DAY_S, HOUR_S, Expected
 from tests.support.clock import START
-from tests.support.schedules import OTHER_BOOT, Desk, Shared
-
-P = ParamSpec("P")
-T = TypeVar("T")
+from tests.support.schedules import OTHER_BOOT, Desk, Interrupted, Shared
 
 EVERY_S = 600
 QUARTERS, MORNINGS = "*/15 * * * *", "0 10 * * *"
@@ -136,24 +132,9 @@ async def test_schedules_lose_and_double_no_fire_when_the_clock_is_set(
     assert finding.id == "clock.set"
 
 
-class Interrupted(Shared):
-    """A store before whose next list of due schedules something happens."""
-
-    is_shared = False
-    before: Callable[[], Coroutine[Any, Any, None]] | None = None
-
-    async def read(
-        self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        if fn is due_schedules.agenda and (before := self.before) is not None:
-            self.before = None
-            await before()
-        return await super().read(fn, *args, **kwargs)
-
-
 async def test_clock_set_back_while_due_schedules_are_read_decides_no_fire_ahead(desk: Desk) -> None:
     await desk.declare(INTERVAL, CRON)
-    watch, store = watch_of(desk), Interrupted(desk.store)
+    watch, store = watch_of(desk), Interrupted(desk.store, due_schedules.agenda)
     await watch.begin()
 
     async def set_back() -> None:

@@ -33,7 +33,7 @@ from storage.agents import agents, exhaustion, locks
 from storage.agents.agents import AgentRow
 from storage.executing_runs import FencedRun
 from storage.kernel.database import Busy, DatabaseUnavailable
-from storage.runs import run_claims, run_moves, run_pauses
+from storage.runs import run_claims, run_moves, run_pauses, waiting_runs
 from storage.runs.runs import RunRow
 from storage.schema import runs as run_table
 from storage.store import ObservedDatabase, Store
@@ -41,6 +41,7 @@ from tests.support.clock import START, FakeClock, SeededChance
 from tests.support.link import FakeLink
 from tests.support.presence import BOOT, live, open_session
 from tests.support.runs import MODERN, Bench, folder, titles
+from tests.support.schedules import Interrupted
 
 
 @asynccontextmanager
@@ -362,6 +363,31 @@ async def test_runs_resumed_after_an_exhaustion_have_staggered_start_times(
     assert [run.state for run in resumed] == [RunState.QUEUED] * 3
     starts = sorted(run.eligible_at - bench.now_ms for run in resumed)
     assert starts == [number * dispatcher.RESUME_SPREAD_MS for number in range(3)]
+
+
+async def test_clock_set_back_while_gates_are_read_resumes_no_run_ahead(bench: Bench) -> None:
+    run = await bench.control.submit(bench.agent)
+    await bench.store.write(set_columns, run.id, state=RunState.PAUSED, pause_reason=PauseReason.EXHAUSTED)
+    back = bench.now_ms + 60_000
+    await bench.store.write(
+        exhaustion.exhaust, bench.agent.id, cause="rate_limit", recovery_at=back, at=bench.now_ms, actor="hub"
+    )
+    store, ahead = Interrupted(bench.store, waiting_runs.read_gates), timedelta(hours=2)
+    bench.dispatcher._store = store
+
+    async def set_back() -> None:
+        bench.clock.set_wall(bench.clock.now() - ahead)
+
+    bench.clock.set_wall(bench.clock.now() + ahead)
+    store.before = set_back
+    await bench.dispatcher.open_gates()
+    assert bench.clock.now() == START
+    assert (await bench.row(run.id)).state is RunState.PAUSED
+    assert (await bench.store.read(agents.get_agent, bench.agent.id)).availability == "exhausted"
+
+    bench.clock.advance(60)
+    await bench.dispatcher.open_gates()
+    assert (await bench.row(run.id)).state is RunState.QUEUED
 
 
 class LeftClock(ClockWatch):
