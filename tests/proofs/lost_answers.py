@@ -49,7 +49,7 @@ class Done(NamedTuple):
 
 
 class Play(NamedTuple):
-    """What a device does wrong: answers that it loses, after each of which it stands still for *stall_s*.
+    """Fault of a device: answers that it loses, after each of which it does not advance for *stall_s*.
 
     *is_forgetful*: it keeps no ids, so a call that comes again has another row.
     """
@@ -138,8 +138,8 @@ def serve(url: str, token: str, folder: Path, database: Path, name: Name) -> Non
 class Outcome(NamedTuple):
     """Result of a run, which took *took_s* seconds (infinity: it did not end within RUN_TIMEOUT).
 
-    *words*: what ``hub runs show --follow`` said; *answers_lost*: of inserts and queries; *repeats*: inserts
-    that were sent before; *lost*, *doubled*: number of rows.
+    *words*: what ``hub runs show --follow`` printed; *answers_lost*: of inserts and queries; *repeats*:
+    inserts that were sent before; *lost*, *doubled*: number of rows.
     """
 
     took_s: float
@@ -164,7 +164,7 @@ class Outcome(NamedTuple):
 
 
 async def _hub(folder: Path, *words: str) -> tuple[str, str]:
-    """Return what a command of the hub prints, and what it says to a person beside it."""
+    """Return the standard output of a command of the hub, and its standard error, which is for people."""
     command = [sys.executable, "-m", "hub", "--state", str(folder), *words]
     done = await anyio.run_process(command, cwd=ROOT, check=False)
     return done.stdout.decode().strip(), done.stderr.decode().strip()
@@ -181,9 +181,9 @@ async def observe(folder: Path, name: Name, files: int) -> Outcome:
         process.start()
         with ending(process):
             await play.has_connected()
-            id, said = await _hub(folder, "run", "notes")
-            assert id, said
-            shown, said = await _hub(folder, "runs", "show", id, "--follow", "--timeout", RUN_TIMEOUT)
+            id, stderr = await _hub(folder, "run", "notes")
+            assert id, stderr
+            shown, stderr = await _hub(folder, "runs", "show", id, "--follow", "--timeout", RUN_TIMEOUT)
             ended = json.loads((await _hub(folder, "runs", "show", id, "--json"))[0])
     took_s = math.inf
     if ended["completed_at"]:
@@ -195,7 +195,7 @@ async def observe(folder: Path, name: Name, files: int) -> Outcome:
     return Outcome(
         took_s=took_s,
         status=f"{ended['state']} {ended['outcome']}",
-        words="; ".join([*said.splitlines(), *facts]),
+        words="; ".join([*stderr.splitlines(), *facts]),
         answers_lost=rows(database, "SELECT count(*) FROM answers WHERE is_lost")[0][0],
         repeats=inserts[0][0] - inserts[0][1],
         lost=(Counter(planted) - found).total(),

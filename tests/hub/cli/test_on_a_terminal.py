@@ -156,7 +156,7 @@ UNCOUNTED: Final = {
         ({"state": "COMPLETED"}, "0/0", "0/0 files, 0 items"),
     ],
 )
-def test_run_without_a_known_number_of_files_counts_what_is_finished(
+def test_run_without_a_known_number_of_files_counts_finished_files(
     run: dict[str, Any], files: str, progress: str
 ) -> None:
     of = UNCOUNTED | run
