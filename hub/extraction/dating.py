@@ -140,7 +140,7 @@ _ORDERED: Final = re.compile(  # dates with slashes of one reading
     r"(?<![\d/])(?:(?P<day>1[3-9]|2\d|3[01])/(?:0?[1-9]|1[0-2])|(?:0?[1-9]|1[0-2])/(?:1[3-9]|2\d|3[01]))(?!\d)"
 )
 _ORDERING: Final = re.compile(rf"{_ORDERED.pattern}|[^\W\d_]{{2}}\.?,? \d{{1,2}}/\d")
-_MAX_ORDERED: Final = 100  # lines
+_MAX_ORDERED: Final = 100  # lines, and dates in them
 _WEEKDAY_ROW: Final = re.compile(  # "**Sat** cut the tree 12/5"
     r"[ \t>*+\[\]_-]{0,12}(?P<name>[^\W\d_]{2,12})\b[^/\n]{1,150}?(?<![\d/.])"
     r"(?P<day>\d{1,2}/\d{1,2})(?![\d/.])"
@@ -281,7 +281,7 @@ class PassageDates(msgspec.Struct, frozen=True):
         since = date or document.modified_at
         languages = TextLanguages.of(document.text, since and local_day(since, ZoneInfo(timezone)))
         if not messages:
-            whole = _DateReader(document, date, timezone, language_at=languages.at)
+            whole = _DateReader(document, date, timezone, order, language_at=languages.at)
             begins, days = whole.read()
             has_day = whole.has_days or document.media_type == MAIL
             return cls(begins, *_columns(days), whole.stamps, has_day, order, whole.plans, languages)
@@ -305,6 +305,7 @@ class PassageDates(msgspec.Struct, frozen=True):
                 mail,
                 written,
                 timezone,
+                order_of(mail.text, written, timezone),
                 most_read=left,
                 by=by,
                 language_at=partial(_shifted, languages, message.body),
@@ -385,8 +386,7 @@ def order_of(text: str, since: Anchor | None = None, timezone: str = "UTC") -> b
         since: time of writing, from which a weekday tells the order, and which days are near.
         timezone: IANA name of the writer's.
     """
-    lines = [*islice(filter(_ORDERING.search, text.split("\n")), _MAX_ORDERED)]
-    days = [day for line in lines for day in dates_in(line[:_LINE_CHARS].lstrip(_LIST_SIGNS))]
+    days = _days_of_lines(_ORDERING, text)
     orders = {pair["day"] is not None for day in days if (pair := _ORDERED.search(day.words))}
     orders = orders or {order for day in days if (order := _order_by_weekday(day, since)) is not None}
     orders = orders or {
@@ -409,10 +409,16 @@ def order_of(text: str, since: Anchor | None = None, timezone: str = "UTC") -> b
         order = lexicon.time.is_day_first
     if order is None:
         return None
-    slashed = filter(_STROKES.search, text.split("\n"))
-    days = [day for line in islice(slashed, _MAX_ORDERED) for day in dates_in(line[:_LINE_CHARS])]
+    days = _days_of_lines(_STROKES, text)
     nearness = [[_is_near(day.words, since, is_first) for is_first in (order, not order)] for day in days]
     return None if [False, True] in nearness else order
+
+
+def _days_of_lines(having: re.Pattern[str], text: str) -> list[DateWords]:
+    """Return the first words for days in the first lines that have a pattern."""
+    lines = islice(filter(having.search, text.split("\n")), _MAX_ORDERED)
+    days = (day for line in lines for day in dates_in(line[:_LINE_CHARS].lstrip(_LIST_SIGNS)))
+    return [*islice(days, _MAX_ORDERED)]
 
 
 def _is_near(words: str, since: Anchor | None, is_day_first: bool) -> bool:
@@ -509,6 +515,7 @@ class _DateReader:
         document: Document,
         date: datetime | None,
         timezone: str,
+        is_day_first: bool | None,
         *,
         most_read: int = _MAX_READ,
         by: DateEvidence | None = None,
@@ -531,7 +538,7 @@ class _DateReader:
         body = range(self._front, len(self._texts))
         self._first = next((nth for nth in body if self._texts[nth].strip()), -1)  # line with text
         self._head = self._end_of_head()
-        self._is_day_first = order_of(document.text, date, timezone)
+        self._is_day_first = is_day_first
         # A date from the file may be its last modification: it counts only if no other date exists.
         self._is_own = self._is_mail or (date is not None and date != document.modified_at)
         fields = (f"{key}: {text}" for key, text in front.items() if read_date(text, timezone) == date)
