@@ -38,6 +38,7 @@ _PIECE: Final = re.compile(  # a line, else sentences of a long one, else a part
     f"[^\r\n]{{0,{_LONG}}}(?:[\r\n]{{1,{_LINE_ENDS}}}|(?<=[.!?;] )|(?<=\u3002))|[^\r\n]{{1,{_LONG}}}"
 )
 _NUMBER: Final = re.compile(r"\d+")
+_SHORT_DATE: Final = re.compile(r"(?<![\d./])\d{1,2}[./]\d{1,2}(?![./]?\d{4})")  # read in each language
 # Compiled with the first long text, as a range of signs of Han costs a millisecond.
 _WORD: Final = "[^\\W\\d_\u4e00-\u9fff]+|[\u4e00-\u9fff]{1,2}"
 _SENTENCE: Final = "[.!?;:](?=[\\s\"')\\]])|[\u3002\uff01\uff1f\uff1b]"
@@ -79,11 +80,11 @@ _LISTED: Final = re.compile(r"[ \t\ufeff>]*(?:[-*+]|\d{1,9}[.)]|[-#=*_~]{1,20})[
 _DAY_HEADING: Final = re.compile(r"(?=[^\r\n]*\d)(?:\*\*|__|[^\r\n]*:[ \t]*(?:[\r\n]|$))")
 _DAY_HEADING_CHARS: Final = 60
 _DAY_HEADING_STEPS: Final = 280
-# Steps of one character, word, number, sentence and piece, fitted to 80 measured shapes of texts.
-_PROSE: Final = (14.5, 65, 530, 420, 720)
-_MARKS: Final = (3, 9, 20, 11, 75)  # marks, headings and dates in it
-# Steps of one character, number and piece of boxes, tables, headings and formats of fields.
-_ROWS: Final = (9, 50, 110)
+# Steps of one character, word, number, date without a year, sentence and piece, fitted to measured texts.
+_PROSE: Final = (14.5, 65, 530, 80, 420, 720)
+_MARKS: Final = (3, 9, 20, 80, 11, 75)  # marks, headings and dates in it
+# Steps of one character, number, date without a year and piece of boxes, tables, headings and fields.
+_ROWS: Final = (5, 80, 95, 130)
 
 
 def steps_until(document: Document, limit: float, *, reads_prose: bool) -> float:
@@ -130,23 +131,25 @@ def _pieces(
     lines: Iterable[re.Match[str]] = _PIECE.finditer(document.text)
     for line in reversed([*lines]) if is_backwards else lines:
         words = _STAMP.sub("", line[0], 1)
-        numbers = len(_NUMBER.findall(words))
         if is_row(words):
-            of_char, of_number, of_piece = _ROWS
-            yield *line.span(), of_char * len(words) + of_number * numbers + of_piece, 0.0
+            yield *line.span(), _steps(_ROWS, len(line[0]), *_numbers_in(line[0]), 1), 0.0
             continue
-        counts = (
-            len(words),
-            len(re.findall(_WORD, words)),
-            numbers,
-            len(re.findall(_SENTENCE, words)),
-            1,
-        )
-        marks, whole = (fsum(map(mul, weights, counts)) for weights in (_MARKS, _PROSE))
+        of_words, of_sentences = len(re.findall(_WORD, words)), len(re.findall(_SENTENCE, words))
+        counts = (len(words), of_words, *_numbers_in(words), of_sentences, 1)
+        marks, whole = _steps(_MARKS, *counts), _steps(_PROSE, *counts)
         sentences = whole - marks if reads_prose else 0.0
         if len(words) <= _DAY_HEADING_CHARS and _DAY_HEADING.match(words):
             marks += _DAY_HEADING_STEPS
         yield *line.span(), marks, sentences
+
+
+def _numbers_in(words: str) -> tuple[int, int]:
+    """Return how many numbers words have, and how many dates without a year."""
+    return len(_NUMBER.findall(words)), len(_SHORT_DATE.findall(words))
+
+
+def _steps(weights: Iterable[float], *counts: int) -> float:
+    return fsum(map(mul, weights, counts))
 
 
 def _rows_of(document: Document) -> Callable[[str], re.Match[str] | None]:

@@ -204,6 +204,8 @@ def test_row_of_another_format_costs_as_much_as_prose(name: str, begin: str) -> 
         ("todo.txt", "tree {} 5/6.2031 31.1.\n"),
         ("a.org", "* TODO tree {} 12/3\n"),
         ("a.md", "| tree {} | 12/3 |\n"),
+        ("a.md", "- [ ] Di 7/11/{} ( mar -\n"),
+        ("a.log", f"{{}} {'19-10.2031 10.11. 16/3/31 ' * 4}\n"),
         ("a.csv", "tree,{},2031-03-12\n"),
     ],
 )
