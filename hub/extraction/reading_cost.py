@@ -13,7 +13,7 @@ sentences: a text whose marks alone cost more has an end that is not read at all
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import accumulate
+from itertools import accumulate, chain
 from math import fsum
 from operator import mul
 from pathlib import PurePosixPath
@@ -21,6 +21,7 @@ from typing import Final
 
 from hub.document import Document
 from hub.extraction.authorship import rank_of_document
+from hub.extraction.spreadsheets import DELIMITERS, PIPE_TABLE, QUOTATION, have_one_width
 from hub.text.calendars import is_calendar
 from hub.text.files import CALENDAR, CHAT, MARKDOWN, OFFICE, PLAIN
 from hub.text.places import Place
@@ -32,7 +33,7 @@ OTHERS_STEPS: Final = 320_000
 _OWN_SHARE: Final = 1 / 5  # of the steps, which is kept for sentences
 _OTHERS_SHARE: Final = 1 / 2
 _FREE_CHARS: Final = 2_000  # of a text that is read without counting
-_LONG: Final = 400  # characters of a line that is no row: one with bars in it is a table of one, and prose
+_LONG: Final = 400  # characters of a part of a line
 _LINE_ENDS: Final = 10  # of a piece: an empty line costs more than its character
 _PIECE: Final = re.compile(  # a line, else sentences of a long one, else a part of it
     f"[^\r\n]{{0,{_LONG}}}(?:[\r\n]{{1,{_LINE_ENDS}}}|(?<=[.!?;] )|(?<=\u3002))|[^\r\n]{{1,{_LONG}}}"
@@ -45,19 +46,15 @@ _SENTENCE: Final = "[.!?;:](?=[\\s\"')\\]])|[\u3002\uff01\uff1f\uff1b]"
 # Of a message in a chat: its numbers are no days to resolve.
 _STAMP: Final = re.compile(r"[\[\d./:,](?:(?<=\[)[\d.,/: -]{8,24}\]|(?<=[\d./])[\d./]{5,9}, \d{1,2}:\d\d - )")
 _LINE: Final = "(?=[^\r\n]*[\r\n])"  # a part of a long line has no end
-_BARS: Final = rf"[^|\r\n]*\|[^|\r\n]*\|{_LINE}"
 _BOX: Final = rf"(?:[-*+\u2022]|\d+[.)])[ \t]*\[[ xX.-]\]{_LINE}"
-_is_row_of_plain: Final = re.compile(rf"[ \t]*{_BOX}|{_BARS}").match
-_is_row_of_other: Final = re.compile(_BARS).match
+_is_row_of_plain: Final = re.compile(rf"[ \t]*{_BOX}").match
 # Commas of sentences stand before blanks.
-_is_row_of_spreadsheet: Final = re.compile(rf"[^\t\r\n]*?(?:[,;](?! )|\t)|{_BARS}").match
+_is_row_of_spreadsheet: Final = re.compile(r"[^\t\r\n]*?(?:[,;](?! )|\t)").match
 _is_row_of_calendar: Final = re.compile(r"[A-Z-]+[;:]|[ \t]").match
-_is_row_of_captions: Final = re.compile(rf"[\d:.,]{{7,15}} --> |{_BARS}").match
-_is_row_of_markdown: Final = re.compile(
-    rf"[ \t>]*(?:{_BOX}|\[[ xX.-]\]{_LINE})|#{{1,6}} {_LINE}|{_BARS}"
-).match
+_is_row_of_captions: Final = re.compile(r"[\d:.,]{7,15} --> ").match
+_is_row_of_markdown: Final = re.compile(rf"[ \t>]*(?:{_BOX}|\[[ xX.-]\]{_LINE})|#{{1,6}} {_LINE}").match
 _is_row_of_org: Final = re.compile(
-    rf"\*+ |[ \t]*(?:{_BOX}|#[+ \t\r\n]|:[\w-]+:[ \t]*+[^ \t\r\n]*+[ \t]*+[\r\n])|{_BARS}"
+    rf"\*+ |[ \t]*(?:{_BOX}|#[+ \t\r\n]|:[\w-]+:[ \t]*+[^ \t\r\n]*+[ \t]*+[\r\n])"
 ).match
 _is_row_of_taskpaper: Final = re.compile(r"[ \t]*- ").match
 _is_any_line: Final = re.compile("").match
@@ -71,20 +68,25 @@ _ROWS_OF: Final[Mapping[str, Callable[[str], re.Match[str] | None]]] = {
     **dict.fromkeys((".org", ".org_archive"), _is_row_of_org),
     ".taskpaper": _is_row_of_taskpaper,
     **dict.fromkeys((".vtt", ".srt", "text/vtt", "application/x-subrip"), _is_row_of_captions),
-    ".rst": _is_row_of_other,
+    ".rst": _is_no_line,
     **dict.fromkeys((PLAIN, *OFFICE), _is_row_of_plain),
 }
 # With one of these, a file named todo.txt may be read as plain text, with lists and headings.
 _LISTED: Final = re.compile(r"[ \t\ufeff>]*(?:[-*+]|\d{1,9}[.)]|[-#=*_~]{1,20})[ \t]")
 # A short line with a figure that is in bold or ends with a colon may be a day for the lines below it.
+# So may a line that is underlined, also a row.
 _DAY_HEADING: Final = re.compile(r"(?=[^\r\n]*\d)(?:\*\*|__|[^\r\n]*:[ \t]*(?:[\r\n]|$))")
+_UNDERLINE: Final = re.compile(r" {0,3}(?:={3,}|-{3,})[ \t]*[\r\n]")
 _DAY_HEADING_CHARS: Final = 60
 _DAY_HEADING_STEPS: Final = 280
-# Steps of one character, word, number, date without a year, sentence and piece, fitted to measured texts.
-_PROSE: Final = (14.5, 65, 530, 80, 420, 720)
-_MARKS: Final = (3, 9, 20, 80, 11, 75)  # marks, headings and dates in it
-# Steps of one character, number, date without a year and piece of boxes, tables, headings and fields.
-_ROWS: Final = (5, 80, 95, 130)
+_FEW: Final = 5  # numbers of a piece: beyond them are dates that are read with all before them
+# Steps of one character, word, number, further number, date without a year, sentence and piece, fitted to
+# measured texts.
+_PROSE: Final = (14.5, 65, 530, 0, 60, 420, 720)
+_MARKS: Final = (3, 9, 20, 90, 60, 11, 75)  # marks, headings and dates in it
+# Steps of one character, number, further number, date without a year and piece of boxes, tables, headings and
+# formats of fields.
+_ROWS: Final = (7, 30, 75, 160, 70)
 
 
 def steps_until(document: Document, limit: float, *, reads_prose: bool) -> float:
@@ -128,24 +130,29 @@ def _pieces(
 ) -> Iterator[tuple[int, int, float, float]]:
     """Yield the places of lines, or of parts of long ones, with the steps of marks and those of sentences."""
     is_row = _rows_of(document)
+    piped = () if is_row is _is_row_of_taskpaper else PIPE_TABLE.finditer(document.text)  # a note is a line
+    tables = [*chain.from_iterable(table.span() for table in piped)]
     lines: Iterable[re.Match[str]] = _PIECE.finditer(document.text)
     for line in reversed([*lines]) if is_backwards else lines:
         words = _STAMP.sub("", line[0], 1)
-        if is_row(words):
-            yield *line.span(), _steps(_ROWS, len(line[0]), *_numbers_in(line[0]), 1), 0.0
+        of_heading = _DAY_HEADING_STEPS if _UNDERLINE.match(words) else 0.0
+        if is_row(words) or bisect_right(tables, line.start()) % 2:
+            steps = _steps(_ROWS, len(line[0]), *_numbers_in(line[0]), 1)
+            yield *line.span(), steps + of_heading, 0.0
             continue
         of_words, of_sentences = len(re.findall(_WORD, words)), len(re.findall(_SENTENCE, words))
         counts = (len(words), of_words, *_numbers_in(words), of_sentences, 1)
         marks, whole = _steps(_MARKS, *counts), _steps(_PROSE, *counts)
         sentences = whole - marks if reads_prose else 0.0
         if len(words) <= _DAY_HEADING_CHARS and _DAY_HEADING.match(words):
-            marks += _DAY_HEADING_STEPS
-        yield *line.span(), marks, sentences
+            of_heading = _DAY_HEADING_STEPS
+        yield *line.span(), marks + of_heading, sentences
 
 
-def _numbers_in(words: str) -> tuple[int, int]:
-    """Return how many numbers words have, and how many dates without a year."""
-    return len(_NUMBER.findall(words)), len(_SHORT_DATE.findall(words))
+def _numbers_in(words: str) -> tuple[int, int, int]:
+    """Return how many numbers words have, how many beyond a few, and how many dates without a year."""
+    numbers = len(_NUMBER.findall(words))
+    return numbers, max(0, numbers - _FEW), len(_SHORT_DATE.findall(words))
 
 
 def _steps(weights: Iterable[float], *counts: int) -> float:
@@ -160,5 +167,13 @@ def _rows_of(document: Document) -> Callable[[str], re.Match[str] | None]:
     if name in ("todo.txt", "done.txt") or name.endswith(".todo.txt"):
         return _is_row_of_plain if any(map(_LISTED.match, text.splitlines())) else _is_any_line
     media_type = (document.media_type or "").partition(";")[0].strip().lower() or PLAIN
-    is_row = _ROWS_OF.get(PurePosixPath(name).suffix) or _ROWS_OF.get(media_type, _is_row_of_other)
-    return _is_row_of_other if is_row is _is_row_of_calendar and not is_calendar(text) else is_row
+    is_row = _ROWS_OF.get(PurePosixPath(name).suffix) or _ROWS_OF.get(media_type, _is_no_line)
+    is_other = is_row is _is_row_of_calendar and not is_calendar(text)
+    is_other = is_other or (is_row is _is_row_of_spreadsheet and not _has_even_rows(text))
+    return _is_no_line if is_other else is_row
+
+
+def _has_even_rows(text: str) -> bool:
+    """Return True for a text with rows of one width, as a spreadsheet has them: others are read as prose."""
+    lines = [*filter(str.strip, QUOTATION.sub("", text).splitlines())]
+    return any(have_one_width(line.count(sign) + 1 for line in lines) for sign in DELIMITERS)

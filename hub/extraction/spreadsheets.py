@@ -355,7 +355,7 @@ _SUBJECTS: Final = frozenset(
 _CURRENCY: Final = re.compile(r"\b(?:EUR|USD|CHF|GBP)\b|[€$£]")
 _SPANS: Final = frozenset(map(plain, ("until", "bis", "до", "para", "hasta", "vóór")))  # also for how long
 _KINDS: Final = {"dueDate": "when", "date": "when", "description": "remark"}  # of columns, by field
-_DELIMITERS: Final = (",", ";", "\t", "|")
+DELIMITERS: Final = (",", ";", "\t", "|")
 _HEAD_CHARS: Final = 4_000  # at the start of a file, which tell its delimiter and its day
 _MAX_ABOVE_CHARS: Final = 40_000  # of lines above tables, which begin anew for each of them
 _FENCE: Final = re.compile(r"^[ \t>]{0,40}(?:```|~~~)", re.MULTILINE)
@@ -365,7 +365,7 @@ _EMPHASIS: Final = re.compile(r"\*\*|`")
 _LINK: Final = re.compile(r"\[([^\[\]\r\n]{1,200})\]\([^()\s]{1,400}\)")
 _PIPE: Final = re.compile(r"(?<!\\)\|")
 _RULE: Final = re.compile(r":?[-+=]+:?")
-_TABLE: Final = re.compile(  # three lines with a pipe, or a border between rows
+PIPE_TABLE: Final = re.compile(  # three lines with a pipe, or a border between rows
     r"(?>(?:^(?:[^|\r\n]*+\|[^\r\n]*+|[ \t>]*+\+[-+=]++[ \t]*+)(?:\r?\n|\Z)){3,})", re.MULTILINE
 )
 _TABBED: Final = re.compile(  # two lines with a tab between words, as of a page or a copied spreadsheet
@@ -377,7 +377,7 @@ _ALIGNED: Final = re.compile(  # two lines with three columns, or a frame
     r"|(?>(?:^[ ]*+[\u2500-\u257f][^\r\n|]*+(?:\r?\n|\Z))+)",
     re.MULTILINE,
 )
-_GAPS: Final = {_TABLE: _PIPE, _TABBED: re.compile("\t"), _ALIGNED: re.compile("[\u2500-\u257f]| {3,}")}
+_GAPS: Final = {PIPE_TABLE: _PIPE, _TABBED: re.compile("\t"), _ALIGNED: re.compile("[\u2500-\u257f]| {3,}")}
 _MAY_BE_TABLE: Final = re.compile("[|\t\u2500-\u257f]| {3}")
 _MAX_DATES: Final = 1_000  # different words for dates in one file that are parsed, 2 ms each
 _FIGURES: Final = re.compile(r"(?<![\d/-])(\d{1,2})([/-])(\d{1,2})\2(?:20)?(\d\d)(?![\d/-])")
@@ -385,8 +385,8 @@ _NAMED_MONTH: Final = re.compile(r"(?<!\w)(\d{1,2})[/-]([^\W\d_]{3,12}\.?)[/-](?
 _MIDNIGHT: Final = re.compile(r"(?<=\d),?[ \t](?:12:00(?::00)? AM|00:00(?::00)?)$", re.IGNORECASE)
 _POINTED: Final = re.compile(r"(?<![\d.])\d{1,2}\.\d{1,2}$")  # without a year: "4.12"
 _MONTHS: Final = 12
-_QUOTATION: Final = re.compile(r'"[^"]*+(?:"|\Z)')
-_BETWEEN: Final = re.compile(rf"({_QUOTATION.pattern}|[,;\t|])")
+QUOTATION: Final = re.compile(r'"[^"]*+(?:"|\Z)')
+_BETWEEN: Final = re.compile(rf"({QUOTATION.pattern}|[,;\t|])")
 _PERSON_NUMBER: Final = re.compile(r"[ \t]\(\d{1,20}\)$")  # behind a name, in an export of Todoist
 
 
@@ -438,8 +438,8 @@ def read_spreadsheet(document: Document, options: ExtractionOptions) -> RulesFor
     """Convert the rows of tables to items; ``None`` for prose, which has no rows of one width."""
     text, found = document.text, RowItems(document.text, options)
     days = _DaysAbove(document, options)
-    head, is_table = _QUOTATION.sub("", text[:_HEAD_CHARS]), False
-    for delimiter in sorted(filter(head.count, _DELIMITERS), key=head.count, reverse=True):
+    head, is_table = QUOTATION.sub("", text[:_HEAD_CHARS]), False
+    for delimiter in sorted(filter(head.count, DELIMITERS), key=head.count, reverse=True):
         rows = list[_SheetRow]()
         with suppress(csv.Error):
             rows.extend(_rows(text, delimiter))
@@ -456,13 +456,18 @@ def read_spreadsheet(document: Document, options: ExtractionOptions) -> RulesFor
                     apart=[(row.start, row.end) for row in rows if row.cells],
                     tables=[(0, len(text))],
                 )
-        widths = Counter(len(row.cells) for row in rows if any(row.cells))
-        count, width = max(((count, width) for width, count in widths.items()), default=(0, 0))
-        is_even = width > 1 and 1 < count >= widths.total() / 2
+        is_even = have_one_width(len(row.cells) for row in rows if any(row.cells))
         # Commas of sentences stand before blanks.
         is_table = is_table or (is_even and 2 * head.count(f"{delimiter} ") < head.count(delimiter))
     whole = RulesForm(prose=[Passage(0, len(text))], date=document.modified_at, tables=[(0, len(text))])
     return whole if is_table else None
+
+
+def have_one_width(rows: Iterable[int]) -> bool:
+    """Return True if half of the rows have as many cells, two at least. *rows*: number of cells of each."""
+    widths = Counter(rows)
+    count, width = max(((count, width) for width, count in widths.items()), default=(0, 0))
+    return width > 1 and 1 < count >= widths.total() / 2
 
 
 class _DaysAbove:
@@ -528,7 +533,7 @@ def _tables(text: str, passage: Passage) -> Iterator[re.Match[str]]:
 def _rows_of_lines(table: re.Match[str]) -> Iterator[_SheetRow]:
     """Yield the rows of a table, without the line below its header."""
     for line in lines_of(table[0]):
-        marks = _QUOTED.match(line.text) if table.re is _TABLE else None
+        marks = _QUOTED.match(line.text) if table.re is PIPE_TABLE else None
         start, end = trimmed(line.text, marks.end() if marks else 0, len(line.text))
         row = line.text[start:end].removeprefix("|")
         row = row if row.endswith(r"\|") else row.removesuffix("|")

@@ -155,6 +155,9 @@ def test_prose_in_a_file_of_rows_costs_as_much_as_in_any_other(shape: str, name:
         ("Call Ann about {}. | By 3 May! | ", "a.md"),
         ("Call Ann about {}; Ben, by 3 May! ", "a.csv"),
         ("Ann calls Ben, and {} comes by Friday, too.\n", "a.csv"),
+        ("Ann,Ben;{} go\nCall Ann,Ben,Cem by Friday\nDan\nCem,Ann,Eli,Fay by 3 May\n", "a.csv"),
+        ("| Call Ann about {} | by 3 May |\n\n", "a.md"),
+        ("Call Ann about {} | by | Friday\n", "a.taskpaper"),
         ("> We meet on Monday at {}.\n", "a.md"),
     ],
 )
@@ -201,6 +204,7 @@ def test_row_of_another_format_costs_as_much_as_prose(name: str, begin: str) -> 
             ("- [ ] tree {}\n", "- [ ] tree {} 12/3\n", "- [ ] tree {} 5/6.2031 31.1.\n"),
         ),
         *product(("a.txt", "a.tsv", "a.md"), ("** 11/10. {}\n", "11/10. {}:\n", "{} 1/2:\n")),
+        *product(("a.txt", "todo.txt"), ("13h49 {} due\n---\n",)),
         ("todo.txt", "tree {} 5/6.2031 31.1.\n"),
         ("a.org", "* TODO tree {} 12/3\n"),
         ("a.md", "| tree {} | 12/3 |\n"),
