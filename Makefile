@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest --dist=worksteal --numprocesses=$(shell echo $
 # Where this is set, each of the hundreds of processes of a test run compiles the hub anew: five seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo cluster-demo test slow quick check bench $(EVALUATIONS) gateway-check connector-check container-check autobahn mutants locks soak attack simulate fuzz release documents web screenshots pictures lock weights release-check clean
+.PHONY: help demo cluster-demo test slow quick check bench $(EVALUATIONS) gateway-check connector-check container-check autobahn mutants locks soak proofs attack simulate fuzz release documents web screenshots pictures lock weights release-check clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -81,47 +81,14 @@ mutants: $(VENV)/.dev  ## a hundred faults planted in a copy of the product, one
 	@$(BIN)/python -m tests.mutants $(MUTANTS)
 
 locks: $(VENV)/.dev  ## fifty processes at a few locks, stopped and killed: a hundred thousand on each database
-	@$(BIN)/python -m tests.scenarios.locks --database sqlite
-	@$(BIN)/python -m tests.scenarios.locks --database postgresql
+	@$(BIN)/python -m tests.proofs --group locks
 
 soak: $(VENV)/.dev  ## the slow proofs: what CI leaves out, large folders, kills, ten thousand runs, ninety days
 	@$(PYTEST) --soak $(PYTEST_ARGS)
-	@$(BIN)/python -m tests.scenarios.folders
-	@$(BIN)/python -m tests.scenarios.kills --of folders --kills 200
-	@$(BIN)/python -m tests.scenarios.kills --of imap
-	@$(BIN)/python -m tests.scenarios.kills --of rude --kills 8
-	@$(BIN)/python -m tests.scenarios.kills --of gmail
-	@$(BIN)/python -m tests.scenarios.kills --of outlook
-	@$(BIN)/python -m tests.scenarios.kills --of hooks
-	@$(BIN)/python -m tests.scenarios.deaths
-	@$(BIN)/python -m tests.scenarios.recovery
-	@$(BIN)/python -m tests.scenarios.full_disk
-	@$(BIN)/python -m tests.scenarios.database_states
-	@$(BIN)/python -m tests.scenarios.accepted_settings
-	@$(BIN)/python -m tests.scenarios.flapping
-	@$(BIN)/python -m tests.scenarios.half_answers --kills 200
-	@$(BIN)/python -m tests.scenarios.crowds --way come_back
-	@$(BIN)/python -m tests.scenarios.ninety_days
-	@$(BIN)/python -m tests.scenarios.quiet_day --hours 1
-	@$(BIN)/python -m tests.scenarios.units
-	@$(BIN)/python -m tests.scenarios.sinks
-	@$(BIN)/python -m tests.scenarios.ticks
-	@$(BIN)/python -m tests.scenarios.lacking
-	@$(BIN)/python -m tests.scenarios.crowds --way stop
-	@$(BIN)/python -m tests.scenarios.migrations
-	@$(BIN)/python -m tests.scenarios.upgrade
-	@$(BIN)/python -m tests.scenarios.versions
-	@$(BIN)/python -m tests.scenarios.chaos --seeds 1
-	@$(BIN)/python -m tests.proofs.beside
-	@$(BIN)/python -m tests.proofs.foreign_lines
-	@$(BIN)/python -m tests.proofs.large_folders
-	@$(BIN)/python -m tests.proofs.large_folders --page
-	@$(BIN)/python -m tests.proofs.long_texts
-	@$(BIN)/python -m tests.proofs.lost_answers
-	@$(BIN)/python -m tests.proofs.own_lines
-	@$(BIN)/python -m tests.proofs.pauses
-	@$(BIN)/python -m tests.fuzz --seconds 60 --jobs $(CORES)
-	@$(BIN)/python -m tests.storage.machine
+	@$(BIN)/python -m tests.proofs --group soak
+
+proofs: $(VENV)/.dev  ## the table of all proofs: PROOFS="kills-imap ticks" by name, MINUTES=30 for another share of them each day, SEED=N
+	@$(BIN)/python -m tests.proofs $(PROOFS) $(if $(filter command% environment%,$(origin MINUTES)),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 attack: $(VENV)/.dev  ## nobody may stop a hub: attacks by name and from a seed, and what others felt: MINUTES=5 SEED=N
 	@$(BIN)/python -m tests.scenarios.attack_gate --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
