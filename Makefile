@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest --dist=worksteal --numprocesses=$(shell echo $
 # Where this is set, each of the hundreds of processes of a test run compiles the hub anew: five seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo cluster-demo test slow quick check bench $(EVALUATIONS) gateway-check connector-check container-check autobahn mutants locks soak proofs attack simulate fuzz release documents web screenshots pictures lock weights release-check clean
+.PHONY: help demo cluster-demo test slow quick check bench $(EVALUATIONS) gateway-check connector-check container-check autobahn mutants locks soak proofs attack simulate fuzz release goldens documents web screenshots pictures lock weights release-check clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -112,6 +112,9 @@ release: $(VENV)/.dev  ## cut a release: VERSION=0.2.0 in each place that names 
 
 release-check: $(VENV)/.dev  ## build what people get of this commit, compare, install, look through it (needs npm)
 	@$(BIN)/python -m tests.release $(if $(WITHOUT),--without $(WITHOUT))
+
+goldens: $(VENV)/.dev  ## write anew what the rules find in all gold sets; the commit says why in a line "Goldens: ..."
+	@$(BIN)/python -m tests.goldens
 
 documents: $(VENV)/.dev  ## write the generated documents anew: the handbook's references, PROTOCOL.md, schema.json, asyncapi.json
 	@$(BIN)/python -m tests.support.documents
