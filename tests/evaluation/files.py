@@ -21,9 +21,10 @@ from hub.extraction.items import ExtractionOptions, lines_of
 from hub.extraction.model import Models
 from hub.extraction.when.resolve import local_day
 from hub.lab.evaluation import Evaluation
-from hub.lab.gold import EXPECTED, Tally, in_all, read_folder
+from hub.lab.gold import EXPECTED, Tally, added, in_all, read_folder
 from protocol.tables import TABLES
 from tests.evaluation.figures import Figure, Told, at_least, only
+from tests.evaluation.marks import by_mark, figures_by_mark
 
 FILES: Final = Path(__file__).parents[1] / "gold" / "files"
 _OPTIONS: Final = ExtractionOptions(data_types=tuple(TABLES), timezone="Europe/Berlin")
@@ -36,6 +37,7 @@ _MIN_DAYS: Final = 0.95
 async def measure(told: Told) -> list[Figure]:
     """Recall and precision by format and of all files, and the share of documents whose day is known."""
     evaluation, extractor = Evaluation(), Extractor(Models(), secret=bytes(32))
+    tallies: dict[str, Tally] = {}
     days = dict(_days())
     wrong_days = 0
     for gold in read_folder(FILES):
@@ -44,6 +46,7 @@ async def measure(told: Told) -> list[Figure]:
         document = gold.document(options.timezone)
         extraction = await extractor.extract(document, options)
         result = evaluation.count(msgspec.structs.replace(gold, kind=form), extraction, options)
+        tallies = added(tallies, by_mark(gold, [item for item in extraction.items if not item.is_done]))
         for number in result.missed:
             told(f"{gold.id}: missed {result.labels[number].headline}")
         for shown in result.false:
@@ -63,6 +66,7 @@ async def measure(told: Told) -> list[Figure]:
         at_least("recall or precision of the worst format", worst, _MIN_OF_FORMAT, ".2f"),
         at_least("share of right days of documents", 1 - wrong_days / len(days), _MIN_DAYS, ".2f"),
         only("all formats: share of right fields", whole.field_share or 0.0, ".2f"),
+        *figures_by_mark("all formats", tallies),
     ]
 
 

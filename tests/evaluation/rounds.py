@@ -8,8 +8,9 @@ precision is from resampled repositories.
 import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Final, NamedTuple
 
 import anyio
@@ -19,11 +20,12 @@ from hub.extraction.items import ExtractionOptions, Item
 from hub.extraction.judge import MARKED
 from hub.extraction.model import Models
 from hub.extraction.tiers import tiers_of
-from hub.lab.gold import judge, wrong_fields
+from hub.lab.gold import Tally, judge, wrong_fields
 from hub.lab.planted import Lots
 from protocol.tables import TABLES, TableName
 from tests.evaluation.judging import interval
 from tests.evaluation.labels import LabelledFile, read_files
+from tests.evaluation.marks import WITH_MARK, WITHOUT_MARK, by_mark
 
 _OPTIONS: Final = ExtractionOptions(data_types=tuple(TABLES), timezone="UTC")
 _COUNTED: Final = frozenset({TableName.TASKS, TableName.TIMELINES})  # for recall: others are all optional
@@ -40,14 +42,23 @@ class Outcome(NamedTuple):
 
 
 class FileOutcome(NamedTuple):
-    """Outcomes of a file. *missed*: labels that no item matches; *by_unsure*: those that unsure ones do."""
+    """Outcomes of a file.
+
+    Attributes:
+        missed: labels that no item matches.
+        days: wrong ones: field, expected, found.
+        marks: scores of suggested items on lines with a mark, and on others.
+        all_marks: likewise with unsure items.
+    """
 
     file: LabelledFile
     outcomes: Sequence[Outcome]
     missed: Sequence[str]
     labelled: int
-    days: Sequence[tuple[str, str, str]]  # wrong: field, expected, found
+    days: Sequence[tuple[str, str, str]]
     dated: int
+    marks: Mapping[str, Tally]
+    all_marks: Mapping[str, Tally]
 
     @property
     def false(self) -> int:
@@ -106,6 +117,8 @@ async def _outcome(extractor: Extractor, file: LabelledFile) -> FileOutcome:
         labelled=sum(not label.is_optional and label.table in _COUNTED for label in labels),
         days=[wrong for label, item in dated for wrong in wrong_fields(label, item, timezone="UTC")],
         dated=len(dated),
+        marks=by_mark(file.gold, tiers.suggested),
+        all_marks=by_mark(file.gold, items),
     )
 
 
@@ -125,6 +138,8 @@ def print_figures(files: Sequence[FileOutcome]) -> None:
         f"[{low:.3f}, {high:.3f}], recall {counts.right / labelled:.3f}, "
         f"with unsure {_right_of(files) / labelled:.3f} of {labelled}"
     )
+    for name in (WITH_MARK, WITHOUT_MARK):
+        _print_mark(name, files)
     worst = max(files, key=lambda file: file.false)
     dated, wrong = sum(file.dated for file in files), sum(len(file.days) for file in files)
     print(
@@ -149,6 +164,36 @@ def print_figures(files: Sequence[FileOutcome]) -> None:
             f"unsure {len(unsure):4}  right {sum(bool(outcome.is_right) for outcome in unsure):4}"
         )
     _print_bins([outcome for file in files for outcome in file.outcomes])
+
+
+def _print_mark(name: str, files: Sequence[FileOutcome]) -> None:
+    """Print the figures of lines with a mark or without, in all and as means over repositories."""
+    groups: dict[str, Tally] = defaultdict(Tally)
+    whole = unsure = Tally()
+    for file in files:
+        tally = file.marks.get(name, Tally())
+        groups[file.file.source.repository] += tally
+        whole, unsure = whole + tally, unsure + file.all_marks.get(name, Tally())
+    means = [
+        [share for tally in groups.values() if (share := getattr(tally, kind)) is not None]
+        for kind in ("precision", "recall")
+    ]
+    precision, recall = (
+        f"{sum(shares) / max(1, len(shares)):.3f} [{low:.3f}, {high:.3f}]"
+        for shares in means
+        for low, high in (_interval_of_mean(shares),)
+    )
+    print(
+        f"  {name}: {whole.right} right of {whole.found} suggested, {whole.labelled} wanted, "
+        f"{unsure.right} with unsure; means over repositories: precision {precision}, recall {recall}"
+    )
+
+
+def _interval_of_mean(shares: Sequence[float]) -> tuple[float, float]:
+    """Return the 95 % interval of a mean, from resampling."""
+    lots = Lots("shares")
+    drawn = sorted(mean(lots.choose(shares) for _ in shares) for _ in range(_RESAMPLES if shares else 0))
+    return (drawn[int(0.025 * _RESAMPLES)], drawn[int(0.975 * _RESAMPLES)]) if drawn else (0.0, 0.0)
 
 
 def _print_bins(outcomes: Iterable[Outcome]) -> None:
