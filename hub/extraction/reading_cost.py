@@ -86,7 +86,7 @@ _PROSE: Final = (14.5, 65, 530, 0, 60, 420, 720)
 _MARKS: Final = (3, 9, 20, 90, 60, 11, 75)  # marks, headings and dates in it
 # Steps of one character, number, further number, date without a year and piece of boxes, tables, headings and
 # formats of fields.
-_ROWS: Final = (7, 30, 75, 160, 70)
+_ROWS: Final = (6, 30, 75, 160, 110)
 
 
 def steps_until(document: Document, limit: float, *, reads_prose: bool) -> float:
