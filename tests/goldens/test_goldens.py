@@ -26,7 +26,14 @@ def test_reader_finds_in_a_gold_set_what_its_goldens_say(name: str) -> None:
 def test_commit_that_changes_goldens_says_why() -> None:
     if not (ROOT / ".git").exists() or shutil.which("git") is None:
         pytest.skip("no history of commits")
-    command = ("git", "log", "--format=%h %s%n%b%x00", "--", "tests/goldens/*.jsonl")
-    log = run(command, cwd=ROOT, capture_output=True, check=True, encoding="utf-8").stdout
+    # The first commit of a shallow clone seems to add all files.
+    if _git("rev-parse", "--is-shallow-repository").strip() != "false":
+        pytest.skip("a part of the history of commits")
+    log = _git("log", "--format=%h %s%n%b%x00", "--", "tests/goldens/*.jsonl")
     commits = filter(None, map(str.strip, log.split("\0")))
     assert [commit for commit in commits if "\nGoldens: " not in commit] == []
+
+
+def _git(*command: str) -> str:
+    """Return what git prints; nothing if it refuses, as in a folder of another user."""
+    return run(("git", *command), cwd=ROOT, capture_output=True, check=False, encoding="utf-8").stdout
