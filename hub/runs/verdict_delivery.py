@@ -161,6 +161,10 @@ class VerdictDelivery:
 
     async def _ask(self, link: DeviceLink, verdict: DueVerdict) -> VerdictAnswer | None:
         """Return the device's answer; None if there is none yet."""
+        if verdict.undoes is not None and verdict.row_id is None:
+            # A device that was restored lost the row meanwhile: the hub holds the item again, as if no device
+            # had ever had it.
+            return VerdictAnswer(id=verdict.id, state="open", is_removed=True)
         # The device may have applied what was sent before: only its answer tells.
         is_marked = binding(verdict.warnings) and verdict.verdict in ("approve", "edit")
         is_owned = verdict.seen_row is not None

@@ -785,6 +785,8 @@ def _judge(c: sa.Connection, verdict: VerdictRow, state: RowState, at: int, *, i
         c.execute(
             TAKE_BACK, item | {"call": verdict.seen_call, "fresh": CallId(f"{verdict.id}-held"), "now": at}
         )
+        if verdict.source:
+            c.execute(GIVE_BACK, item | {"kept": verdict.source})
         follow(c, [verdict.item_id])
         return
     if state == "open":

@@ -452,6 +452,32 @@ async def test_undo_is_refused_and_may_be_given_again_where_the_device_says_anot
     assert (await listed(bench))["call Anna"].verdict == said
 
 
+@pytest.mark.parametrize(("verdict", "state"), [("reject", "rejected"), ("approve", "approved")])
+async def test_undo_of_a_row_that_a_restored_device_lost_holds_the_item_again(
+    bench: Bench, tmp_path: Path, verdict: GivenVerdict, state: Verdict
+) -> None:
+    await run(bench, a=ANNA)
+    row = (await listed(bench))["call Anna"]
+    await give(bench, row, verdict)
+    await deliver(bench, linked(bench, lambda call: Answer(result={"state": state}), grants=[GRANT]))
+    await give(bench, row, "undo")
+
+    def lose(c: sa.Connection) -> None:  # as the comparison with a device that has another row there
+        items.change_item(c, msgspec.structs.replace(items.get_item(c, row.id)[0], row_id=None, before=None))
+
+    await bench.store.write(lose)
+    await deliver(bench, link := linked(bench, _row_of_title, epoch=2, grants=[GRANT]))
+    held = (await listed(bench, "held"))["call Anna"]
+    assert (link.calls, held.id, held.source, held.data) == ([], row.id, row.source, row.data)
+    assert (await newest_verdict(bench, row)).state == "done"
+    with desk(tmp_path, bench) as device:
+        device.granted([f"+{GRANT}"])
+        await give(bench, held, "approve")
+        whole = linked(bench, lambda call: device.apply([call])[0], epoch=3, grants=[GRANT])
+        await deliver(bench, whole)
+        assert [item.verdict for item in read_items(tmp_path / "desk.db")] == ["approved"]
+
+
 async def test_of_a_file_so_many_unsure_items_are_held_and_the_others_are_counted(
     bench: Bench, doubted: set[str]
 ) -> None:
