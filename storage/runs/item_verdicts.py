@@ -782,10 +782,8 @@ def _judge(c: sa.Connection, verdict: VerdictRow, state: RowState, at: int, *, i
     """Write the verdict of an item, as its device answered; a newer version of the item has none yet."""
     item = {"item": verdict.item_id}
     if is_removed:  # its next call is another one, as the device has answered to this one
-        c.execute(
-            TAKE_BACK, item | {"call": verdict.seen_call, "fresh": CallId(f"{verdict.id}-held"), "now": at}
-        )
-        if verdict.source:
+        given = item | {"call": verdict.seen_call, "fresh": CallId(f"{verdict.id}-held"), "now": at}
+        if c.execute(TAKE_BACK, given).rowcount and verdict.source:
             c.execute(GIVE_BACK, item | {"kept": verdict.source})
         follow(c, [verdict.item_id])
         return
