@@ -1,8 +1,8 @@
 """Lines with a mark of work, apart from all others: what is found in boxes says nothing about plain lines.
 
 A mark is a check box, a keyword such as TODO, a field such as ``due:``, or the form of the file: a calendar,
-a ``todo.txt``, a project of TaskPaper. Marks are told by the text alone, and not by what the rules make of
-it, so that a mark that they miss counts as one.
+a ``todo.txt``, a project of TaskPaper. Marks are recognized in the text alone, so that one
+that the rules miss counts, too.
 """
 
 import re

@@ -49,14 +49,14 @@ SETS: Final = (*_SETS, "files", "hostile")
 def lines_of(name: str) -> Iterator[str]:
     """Yield the lines of a set: one of each document with its number of items, below it one of each item.
 
-    Of the unseen set items have their digest alone, as nobody who works on a rule reads it.
+    Of the unseen set items have their digest alone, as those who work on a rule do not read it.
     """
     for key, document, timezone in documents_of(name):
         options = msgspec.structs.replace(_OPTIONS, timezone=timezone)
         items = ToExtract(document=document, options=options, reads_prose=True).answer().items
         yield _line({"document": key, "items": len(items)})
         for item in items:
-            line = _line(_told(item))
+            line = _line(_fields_of(item))
             yield hashlib.sha256(line.encode()).hexdigest()[:16] if name == "unseen" else line
 
 
@@ -70,7 +70,7 @@ def path_of(name: str) -> Path:
     return FOLDER / f"{name}.jsonl"
 
 
-def _told(item: Item) -> Mapping[str, Any]:
+def _fields_of(item: Item) -> Mapping[str, Any]:
     """Return what an item says, without defaults."""
     plain = Item(table="", data={}, quote="", start=0, end=0, origin=item.origin)
     fields = {name: getattr(item, name) for name in item.__struct_fields__ if name not in _LEFT_OUT}
