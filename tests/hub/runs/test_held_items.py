@@ -478,6 +478,26 @@ async def test_undo_of_a_row_that_a_restored_device_lost_holds_the_item_again(
         assert [item.verdict for item in read_items(tmp_path / "desk.db")] == ["approved"]
 
 
+async def test_undo_gives_no_source_to_a_rejected_newer_version_of_the_item(bench: Bench) -> None:
+    await run(bench, a=ANNA)
+    row = (await listed(bench))["call Anna"]
+    await give(bench, row, "reject")
+    rejected = Answer(result={"state": "rejected"})
+    await deliver(bench, linked(bench, lambda call: rejected, grants=[GRANT]))
+    await give(bench, row, "undo")
+
+    def replace(c: sa.Connection) -> ItemRow:
+        newer = {"call_id": CallId("newer"), "row_id": None, "before": None}
+        items.change_item(c, msgspec.structs.replace(items.get_item(c, row.id)[0], **newer))
+        return items.get_item(c, row.id)[0]
+
+    newer = await bench.store.write(replace)
+    await deliver(bench, linked(bench, _row_of_title, epoch=2, grants=[GRANT]))
+    assert (await newest_verdict(bench, row)).state == "done"
+    assert (await bench.store.read(items.get_item, row.id))[0] == newer
+    assert (newer.verdict, newer.source) == ("rejected", None)
+
+
 async def test_of_a_file_so_many_unsure_items_are_held_and_the_others_are_counted(
     bench: Bench, doubted: set[str]
 ) -> None:
