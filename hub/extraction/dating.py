@@ -272,14 +272,27 @@ class PassageDates(msgspec.Struct, frozen=True):
     languages: TextLanguages = TextLanguages()
 
     @classmethod
-    def of(cls, document: Document, *, date: datetime | None, timezone: str) -> "PassageDates":
-        """Return the dates of a document. *date*: that of the whole."""
-        messages, order = (
-            messages_in(document.text, document.media_type),
-            order_of(document.text, date, timezone),
-        )
-        since = date or document.modified_at
-        languages = TextLanguages.of(document.text, since and local_day(since, ZoneInfo(timezone)))
+    def of(
+        cls,
+        document: Document,
+        *,
+        date: datetime | None,
+        timezone: str,
+        like: "PassageDates | None" = None,
+    ) -> "PassageDates":
+        """Return the dates of a document.
+
+        Args:
+            date: that of the whole.
+            like: dates of a longer text, of which the document is the beginning: it has their order and
+                languages.
+        """
+        messages, since = messages_in(document.text, document.media_type), date or document.modified_at
+        if like is None:
+            order = order_of(document.text, date, timezone)
+            languages = TextLanguages.of(document.text, since and local_day(since, ZoneInfo(timezone)))
+        else:
+            order, languages = like.is_day_first, like.languages
         if not messages:
             whole = _DateReader(document, date, timezone, order, language_at=languages.at)
             begins, days = whole.read()

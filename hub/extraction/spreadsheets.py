@@ -485,10 +485,18 @@ class _DaysAbove:
             end = _HEAD_CHARS  # a day of no table above, but maybe none where a line below has another
         if end not in self._known:
             self._left = max(0, self._left - end)
-            above = msgspec.structs.replace(self._document, text=self._document.text[:end])
-            days = PassageDates.of(above, date=above.modified_at, timezone=self._timezone)
-            self._known[end] = days
+            has_words = bool(self._document.text[:end].strip())
+            self._known[end] = self._read(end, like=self._head if has_words else None)
         return self._known[end].at(place)
+
+    @cached_property
+    def _head(self) -> PassageDates:
+        """Dates of the head, whose order and languages are those of all tables: to find them costs most."""
+        return self._read(_HEAD_CHARS)
+
+    def _read(self, end: int, like: PassageDates | None = None) -> PassageDates:
+        above = msgspec.structs.replace(self._document, text=self._document.text[:end])
+        return PassageDates.of(above, date=above.modified_at, timezone=self._timezone, like=like)
 
 
 def read_tables(document: Document, form: RulesForm, options: ExtractionOptions) -> RulesForm:

@@ -435,6 +435,11 @@ def test_later_date_changes_no_day_in_a_table_below_other_tables(tables: int) ->
     assert rows_of(text) == ["Plan | 2027-05-05", "2031-05-08 | 2031-05-08"]
 
 
+def test_day_above_a_table_has_the_order_of_all_dates_in_the_head() -> None:
+    text = "3/4/2026\ntask,due\nPlan,tomorrow\nPay the rent,14/4/2026\n"
+    assert rows_of(text) == ["Plan | 2026-04-04", "Pay the rent | 2026-04-14"]
+
+
 def test_reading_many_short_tables_takes_a_constant_number_of_calls_a_table() -> None:
     few, many = (
         calls_of(partial(items_of, count * "task,due\nCall Ann,2031-02-03\n\n")) for count in (50, 500)
