@@ -103,7 +103,7 @@ _HAN_PERSON: Final = re.compile(
     rf"[老小阿大][一-鿿]|[{_SURNAMES}](?:[一-鿿]{{1,2}}|经理|老师|师傅|先生|女士|医生|主任|阿姨)"
 )
 _JOINTS: Final = re.compile(r"(?:(?<!\s)\s++)?(?:[,;/&+、，和]|\b(?:and|or|und|oder|et|ou|y|e|o|и)\b)\s*")
-_ARTICLE: Final = re.compile(r"(?:the|die|der|les?|la|los|el) ", re.IGNORECASE)
+_ARTICLE: Final = re.compile(r"^(?:the|die|der|les?|la|los|el) ", re.IGNORECASE)
 _LONGEST: Final = 80  # characters of a label
 
 

@@ -19,6 +19,7 @@ from hub.extraction.model import Models
 from hub.extraction.prose import read
 from hub.extraction.prose_view import view_of_prose
 from hub.extraction.text_kinds import is_reference
+from hub.extraction.wording.names import split_names
 from protocol.tables import TABLES, TableName
 from storage.runs.item_words import words_of
 from tests.storage.test_item_words import row
@@ -930,6 +931,11 @@ def test_person_before_a_colon_is_assigned_the_task_after_the_colon(head: str, w
 def test_ambiguous_word_before_an_auxiliary_is_read_as_a_noun(head: str) -> None:
     (item,) = found(f"{head}The chimney sweep will come on 9 April at 8:15.\n")
     assert told(item) == ["timelines", "Chimney sweep will come", "", "2026-04-09"]
+
+
+def test_article_within_a_name_stays_and_one_before_it_goes() -> None:
+    names = ["Bärbel Krüger", "M. Le Goff", "Trainer"]
+    assert split_names("Bärbel Krüger, M. Le Goff und die Trainer") == names
 
 
 def test_name_at_the_start_of_a_caption_is_the_assignee() -> None:
