@@ -645,6 +645,12 @@ class TooManyCalls(DeliveryError):
     code = ErrorCode.TOO_MANY_CALLS
 
 
+class CallInWork(DeliveryError):
+    """Error: a call with this id is open on the connection, by another sender; the frame was not sent."""
+
+    code = ErrorCode.TOO_MANY_CALLS
+
+
 class CallTimedOut(DeliveryError):
     """Error: no answer within the deadline; the effect is unknown."""
 

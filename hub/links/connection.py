@@ -51,6 +51,7 @@ from hub.links.transport import WHOLE_BINARY, WHOLE_TEXT, DeviceSocket
 from protocol.capabilities import CAPABILITY_OF, CapabilityName
 from protocol.coordination import Heartbeat, Request
 from protocol.errors import (
+    CallInWork,
     CallNotGranted,
     CallTimedOut,
     CallUnsupported,
@@ -59,7 +60,6 @@ from protocol.errors import (
     DeviceSlow,
     ErrorCode,
     LinkLost,
-    LocalProtocolError,
     RemoteProtocolError,
     TooManyCalls,
 )
@@ -470,13 +470,13 @@ class PendingCalls:
         Raises:
             TooManyCalls: the limit of open calls is reached.
             LinkLost: the connection has ended; ``dispatched`` is False.
-            LocalProtocolError: a call with this id is open on this connection already.
+            CallInWork: a call with this id is open on this connection.
         """
         calls = self._open
         if self._ended is not None:
             raise LinkLost(f"the connection ended ({self._ended})", dispatched=False)
         if call_id in calls:
-            raise LocalProtocolError(f"call {call_id} is open on this connection already")
+            raise CallInWork(f"call {call_id} is in work; it is sent again once that has ended")
         if len(calls) >= self._most:
             raise TooManyCalls(f"{self._most} calls are open; none is sent until one is settled")
         deadline = began + timeout_s

@@ -186,10 +186,9 @@ class DeviceLink(Protocol):
         """Send a call to the device and wait up to ``frame.deadline_ms`` for its answer.
 
         Raises:
-            CallUnsupported, CallNotGranted, TooManyCalls, DeviceSlow: the frame was not sent.
+            CallUnsupported, CallNotGranted, TooManyCalls, CallInWork, DeviceSlow: the frame was not sent.
             LinkLost: the connection ended; ``dispatched`` is True if the frame may have been sent.
             CallTimedOut: no answer in time; the effect is unknown.
-            LocalProtocolError: a call with this id is open on this connection already.
         """
         ...
 
@@ -209,7 +208,7 @@ class DeviceLink(Protocol):
             For each call the answer, or CallTimedOut, LinkLost or DeviceSlow, as ``call`` raises them.
 
         Raises:
-            CallUnsupported, CallNotGranted, TooManyCalls, DeviceSlow, LinkLost: nothing was sent.
+            CallUnsupported, CallNotGranted, TooManyCalls, CallInWork, DeviceSlow, LinkLost: nothing was sent.
         """
         ...
 

@@ -34,6 +34,7 @@ from hub.runs.reported_rows import taken_item
 from protocol.calls import KnownToDevice, RowsPage
 from protocol.capabilities import CapabilityName
 from protocol.errors import (
+    CallInWork,
     CodedError,
     DeviceSlow,
     ErrorCode,
@@ -406,7 +407,7 @@ class Agreements:
         while True:
             try:
                 answer = await link.call(frame)
-            except (DeviceSlow, TooManyCalls):
+            except (DeviceSlow, TooManyCalls, CallInWork):
                 await self._clock.sleep(SLOW_DEVICE_WAIT_S)
                 continue
             if answer.error is not None and may_change(answer):

@@ -43,13 +43,13 @@ from hub.text.excerpt import Excerpt, Excerpts
 from protocol.capabilities import CAPABILITY_OF, CapabilityName
 from protocol.errors import (
     CATALOGUE,
+    CallInWork,
     CallTimedOut,
     DeliveryError,
     DeviceSlow,
     ErrorCode,
     HubError,
     LinkLost,
-    LocalProtocolError,
     TooManyCalls,
 )
 from protocol.frame import ErrorBody
@@ -480,7 +480,7 @@ class ItemDelivery:
                 deadline_ms=math.ceil(1000 * LATE_AFTER_S),
             )
             # After a stall, this one is due before the task of the one before has seen its time-out.
-            with suppress(CallTimedOut, DeviceSlow, TooManyCalls, LocalProtocolError):
+            with suppress(CallTimedOut, DeviceSlow, TooManyCalls, CallInWork):
                 await link.call(frame)
                 late.note_probe()
 
@@ -505,7 +505,7 @@ class ItemDelivery:
         while frames:
             try:
                 outcomes = await link.call_many(frames)
-            except (DeviceSlow, TooManyCalls):
+            except (DeviceSlow, TooManyCalls, CallInWork):
                 outcomes = []
             except LinkLost as error:  # some of the calls may have been answered before
                 outcomes = [error] * len(frames)
@@ -517,7 +517,8 @@ class ItemDelivery:
                     answers[frame.id] = outcome
             frames = unsent
             if frames:
-                # No attempt is counted: the device reads on, or its connection ends.
+                # No attempt is counted: the device reads on, a verdict on the item has brought it, or the
+                # connection ends.
                 await self._clock.sleep(SLOW_DEVICE_WAIT_S)
         return [answers[sending.call.call_id] for sending in batch]
 

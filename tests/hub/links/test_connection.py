@@ -24,6 +24,7 @@ from hub.links.link_limits import LinkLimits
 from hub.links.roster import AgentsSilent, DeviceLost, DeviceReady, HeartbeatReceived, RequestReceived
 from protocol.coordination import Response
 from protocol.errors import (
+    CallInWork,
     CallNotGranted,
     CallTimedOut,
     CallUnsupported,
@@ -31,7 +32,6 @@ from protocol.errors import (
     DeviceSlow,
     ErrorCode,
     LinkLost,
-    LocalProtocolError,
     TooManyCalls,
 )
 from protocol.frame import MAX_PENDING_CALLS, ErrorBody, Record
@@ -568,7 +568,7 @@ async def test_call_beyond_the_pending_limit_is_refused_until_another_is_settled
     with opened(calls, "c-1"), opened(calls, "c-2"):
         with pytest.raises(TooManyCalls), opened(calls, "c-3"):
             pass
-        with pytest.raises(LocalProtocolError, match="c-1 is open"), opened(calls, "c-1"):
+        with pytest.raises(CallInWork, match="c-1 is in work"), opened(calls, "c-1"):
             pass
     with opened(calls, "c-3"):
         assert len(calls) == 1

@@ -20,7 +20,7 @@ from hub.runs.interrupt import Interrupt
 from hub.runs.run_order import RunOptions, RunOrder
 from protocol.capabilities import CapabilityName
 from protocol.causes import FOLDER_MISSING
-from protocol.errors import CallTimedOut, ErrorCode, LinkLost, TooManyCalls
+from protocol.errors import CallInWork, CallTimedOut, DeliveryError, ErrorCode, LinkLost, TooManyCalls
 from protocol.frame import ErrorBody
 from protocol.ids import trace_id_of
 from protocol.lifecycles import EXECUTING_RUN_STATES, PauseReason, RunEvent, RunOutcome, RunState, UnitState
@@ -408,9 +408,9 @@ async def test_document_breaking_the_reader_fails_alone_and_is_logged_without_te
     assert "ZeroDivisionError" in caplog.text
 
 
-async def test_call_refused_by_a_full_link_is_retried_until_sent(bench: Bench) -> None:
-    full = TooManyCalls("64 calls are open")
-    link = bench.connect(runs=folder(a="- [ ] one"), answers=[full] * 20 + [TAKEN])
+@pytest.mark.parametrize("why", [TooManyCalls("64 calls are open"), CallInWork("call c is in work")])
+async def test_call_refused_by_the_link_is_retried_until_sent(bench: Bench, why: DeliveryError) -> None:
+    link = bench.connect(runs=folder(a="- [ ] one"), answers=[why] * 20 + [TAKEN])
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bench.run)
         with anyio.fail_after(20):
