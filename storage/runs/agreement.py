@@ -217,16 +217,14 @@ DETACH = (
     .where(items.c.id == sa.bindparam("item"), items.c.row_id == sa.bindparam("row"))
     .values(row_id=None)
 )
-READ_AGAIN = (
+READ_ALL_AGAIN = (
     sa.update(unit_ledger)
     .where(
-        unit_ledger.c.unit_key == sa.bindparam("unit"),
-        unit_ledger.c.agent_id.in_(
-            sa.select(agents.c.id).where(agents.c.device_id == sa.bindparam("device"))
-        ),
+        unit_ledger.c.agent_id.in_(sa.select(agents.c.id).where(agents.c.device_id == sa.bindparam("device")))
     )
     .values(content_hash="")  # the entry stays: without one the unit would count as gone
 )
+READ_AGAIN = READ_ALL_AGAIN.where(unit_ledger.c.unit_key == sa.bindparam("unit"))
 
 
 def list_at_device(c: sa.Connection, device_id: DeviceId, *, after: str, limit: int) -> list[ItemRow]:
@@ -268,8 +266,8 @@ def note_resent(
     A run may have planned a newer version of an item meanwhile: that version then goes to the item's new row.
 
     Args:
-        unknown: items that the device lost and whose data the hub does not know: their sources are read
-            again.
+        unknown: items that the device lost and whose data the hub does not know: all sources of the device
+            are read again, as each of them may have the same sentence, for which the row stood.
         rowless: items whose call on its way changes a row that the device lost: it inserts them instead.
         deleted: items whose row their owner deleted meanwhile; they are rejected then.
         refused: number of items that the device did not accept.
@@ -288,13 +286,14 @@ def note_resent(
             _change_row(c, changing[call.item_id], call.row_id)
         c.execute(HAS_AGAIN, {"item": call.item_id, "row": call.row_id, "now": at})
     follow(c, [call.item_id for call in resent])
-    for item in lacking.values():
-        if item.id in changing:
-            _insert_instead(c, changing[item.id])
-        elif item.answered_at is not None:
-            item_verdicts.withdraw_with(c, item.id)
-            c.execute(FORGET_ITEM, {"item": item.id})
-            _read_again(c, item.unit_key, device_id)
+    for id in sorted(lacking.keys() & changing.keys()):
+        _insert_instead(c, changing[id])
+    forgotten = [id for id, item in lacking.items() if id not in changing and item.answered_at is not None]
+    for id in forgotten:
+        item_verdicts.withdraw_with(c, id)
+        c.execute(FORGET_ITEM, {"item": id})
+    if forgotten:
+        _read_again(c, None, device_id)
     record_verdicts(c, device_id, [ReportedVerdict(item.call_id, "rejected") for item in deleted], at)
     counted = {
         "sent": device_stores.c.sent + len(resent),
@@ -599,8 +598,10 @@ def _change_call(c: sa.Connection, item: ItemRow, changes: dict[str, Any]) -> No
         c.execute(CHANGE_CALL, {"call": item.call_id, "does": changed["action"], "changes": changed})
 
 
-def _read_again(c: sa.Connection, unit_key: str, device_id: DeviceId | None) -> None:
-    c.execute(READ_AGAIN, {"unit": unit_key, "device": device_id})
+def _read_again(c: sa.Connection, unit_key: str | None, device_id: DeviceId | None) -> None:
+    """Mark a unit of a device as one that the next run reads; ``None``: all of its units."""
+    again = READ_ALL_AGAIN if unit_key is None else READ_AGAIN
+    c.execute(again, {"device": device_id} | ({} if unit_key is None else {"unit": unit_key}))
     spoil_trees_of_device(c, device_id)
 
 

@@ -90,13 +90,14 @@ def test_places_of_an_item_follow_the_device_reports_until_a_lost_row(
 
 
 @pytest.mark.usefixtures("delivered")
-def test_item_with_unknown_content_is_deleted_and_the_file_is_read_again(
+def test_item_with_unknown_content_is_deleted_and_all_files_of_its_device_are_read_again(
     c: sa.Connection, held: FencedRun
 ) -> None:
     units.settle_unit(c, held, "a.txt", AT)
     other = make_agent(c, "elsewhere", device="tower").id  # which has read a file of the same name
     (known,) = c.execute(sa.select(unit_ledger)).mappings()
     c.execute(sa.insert(unit_ledger), {**known, "agent_id": other})
+    c.execute(sa.insert(unit_ledger), {**known, "unit_key": "b.txt"})  # which may have the same sentence
     assert not has_settled_tree(c, held, "tree", AT) and settle_tree(c, held, "tree", {})
     (there,) = agreement.list_at_device(c, DESK, after="", limit=9)
     agreement.note_resent(c, DESK, [], unknown=[there], after=None, epoch=0, at=AT)
@@ -104,7 +105,7 @@ def test_item_with_unknown_content_is_deleted_and_the_file_is_read_again(
     assert agreement.list_at_device(c, DESK, after="", limit=9) == []
     settled = sa.select(unit_ledger.c.agent_id).where(unit_ledger.c.content_hash != "")
     assert c.execute(settled).scalars().all() == [other]
-    assert len(c.execute(sa.select(unit_ledger)).all()) == 2, "the unit counts as gone"
+    assert len(c.execute(sa.select(unit_ledger)).all()) == 3, "a unit counts as gone"
 
 
 @pytest.mark.usefixtures("delivered")
