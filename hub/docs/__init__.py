@@ -37,7 +37,17 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {
             "write-a-device",
         ),
     ),
-    "Reference": ("settings", "cli", "rest", "errors", "scopes", "metrics", "log-events", "vocabularies"),
+    "Reference": (
+        "settings",
+        "cli",
+        "rest",
+        "errors",
+        "scopes",
+        "metrics",
+        "log-events",
+        "vocabularies",
+        "glossary",
+    ),
     "Explanation": (
         "architecture",
         "modules",

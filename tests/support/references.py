@@ -213,7 +213,7 @@ def rest_page() -> str:
   protocol (`Upgrade`) is ignored.
 - HEAD is answered as GET is, without a body. A method that a path does not take is 405, with those that it
   takes in `Allow`, before a body is read; one that HTTP does not have is 501.
-- An idle connection is kept for 90 seconds, announced as `Keep-Alive: timeout=75`. Where no place is free,
+- An idle connection is kept for 90 seconds, announced as `Keep-Alive: timeout=75`. Where all are taken,
   the one that has been idle longest is closed, with a 503 for a request that is on its way.
 - The tokens of a user together, or a token of all users, have half of `operator_requests` at once, which
   is 32; a further request gets 503.

@@ -43,13 +43,15 @@ IMAP_CODES: Final = (
 HEAD: Final = """\
 # Scopes
 
-How far a refusal of a server reaches: one item or message, its place, the account, or a moment.
+How far a refusal reaches: one item or message, its folder or list, the account, or a moment.
 
 {note}
 
 A refusal of one item, message or object is no error of all. What is refused waits alone, is named with its
 reason and is tried again; the others arrive. Where a status leaves open whose fault it is, what the server
 does with the others decides: after {most} refusals in a row without an accepted one it is of the place.
+For a message, `place` is the folder, list or calendar that it is read from; for an approved item, the place
+where it goes.
 
 | scope | what it stops |
 |---|---|

@@ -196,7 +196,7 @@ class ConfigResource(Resource):
 
     @route("GET", "/config", Scope.SETTINGS)
     async def get(self, head: ResponseHead) -> SettingsView:
-        """Return the settings in use, with the file's text and the place that sets each value."""
+        """Return the settings in use, with the file's text and what sets each value."""
         reloader, shared = self.reloader, self.reloader.shared
         head.headers["etag"] = reloader.tag
         return SettingsView.from_row(

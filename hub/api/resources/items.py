@@ -771,7 +771,7 @@ class ItemsResource(Resource):
         "items show ITEM_ID",
         example="hub items show 4e21a9",
         json="item",
-        help="Show an item: its values, its place in the source, and what became of it.",
+        help="Show an item: its values, its lines in the source, and what became of it.",
         facts=(
             "id as item",
             "table",
@@ -803,7 +803,7 @@ class ItemsResource(Resource):
     @tool(resource=_RESOURCE)
     @route("GET", "/{item_id}", Scope.READ, errors=[ErrorCode.UNKNOWN_ITEM])
     async def get(self, item_id: Annotated[str, Meta(max_length=200)]) -> ItemDetail:
-        """Return one item with its content and its place in the source."""
+        """Return one item with its content and its lines in the source."""
 
         def read(
             c: Connection,
