@@ -107,7 +107,7 @@ fuzz: $(VENV)/.dev  ## cron against a model, frames against the WebSocket librar
 CASES ?= 39000
 SECONDS ?= 600
 
-release: $(VENV)/.dev  ## cut a release: VERSION=0.2.0 in each place that names it, and a section of CHANGELOG.md
+release: $(VENV)/.dev  ## cut a release: VERSION=0.2.0 in each file that names it, and a section of CHANGELOG.md
 	@$(BIN)/python -m tests.release.cut $(VERSION)
 
 release-check: $(VENV)/.dev  ## build what people get of this commit, compare, install, look through it (needs npm)

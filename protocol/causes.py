@@ -63,7 +63,7 @@ SHARE_MORE: Final = (
 )
 NO_FOLDER: Final = AwayCause(
     "{folders} was moved or renamed, or its disk is not there",
-    "on {device}: put it back, or name its new place: hub up FOLDER; of a hub elsewhere: hub help device",
+    "on {device}: put it back, or name its new path: hub up FOLDER; of a hub elsewhere: hub help device",
     AT_ONCE,
 )
 PLACE_CAUSES: Final[Mapping[str, AwayCause]] = {
@@ -124,7 +124,9 @@ ACCOUNT: Final[Mapping[str, AwayCause]] = {  # by state, or by code of the error
     "provider_busy": AwayCause(
         "wants a pause", "its runs go on after it; at once: hub connectors test {account}"
     ),
-    "cursor_lost": AwayCause("lost its place", "its runs begin anew; at once: hub connectors test {account}"),
+    "cursor_lost": AwayCause(
+        "no longer knows how far it was read", "its runs begin anew; at once: hub connectors test {account}"
+    ),
     "untested": AwayCause("was not read yet", "hub connectors test {account}"),
 }
 _ASK: Final = "hub config edit; then: hub doctor --online"

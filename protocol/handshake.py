@@ -168,7 +168,7 @@ class Welcome(Frame, frozen=True, kw_only=True, tag="welcome"):
 
 
 class Hubs(Frame, frozen=True, kw_only=True, tag="hubs"):
-    """hub -> device: the addresses of all nodes, in place of those of the welcome.
+    """hub -> device: the addresses of all nodes, instead of those of the welcome.
 
     Only to a device that lists the capability, when a node was added or removed. Not answered.
     """

@@ -150,7 +150,7 @@ class FoundBy(StrEnum):
 
 
 class ItemSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Place of an item: ``text[start:end] == quote``, counted in code points of the file's text."""
+    """Position of an item: ``text[start:end] == quote``, counted in code points of the file's text."""
 
     path: Path
     quote: Annotated[str, Meta(max_length=2_000)]
@@ -283,7 +283,7 @@ def order_key(
 
     Args:
         day: the instant that orders items by day, in epoch milliseconds.
-        source: ``start`` is the place in the text, ``found_by`` orders items of equal marks.
+        source: ``start`` is the position in the text, ``found_by`` orders items of equal marks.
     """
     file = path if len(path) <= 2 * _MAX_ENDS else f"{path[:_MAX_ENDS]} {path[-_MAX_ENDS:]}"
     doubt = 2 * len(marks) + (source.get("found_by") == FoundBy.MODEL) if order == "doubt" else 0

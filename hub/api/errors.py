@@ -1,4 +1,4 @@
-"""Error messages for request values of a wrong type: place, expected type and actual value.
+"""Error messages for request values of a wrong type: position, expected type and actual value.
 
 Validation errors of msgspec and of tables of hub.toml: where, what is expected, what came.
 """

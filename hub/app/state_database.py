@@ -51,7 +51,7 @@ def _check_place(file: Path, state: Path) -> None:
     """Refuse a database file that cannot be made, or in the place of another file of the hub."""
     base, folder = state.resolve(), file.parent
     if folder == base and file.name in RESERVED_NAMES:
-        problem = f"the database {file} would be in the place of another file of the hub"
+        problem = f"the database {file} would replace another file of the hub"
         raise CodedError(ErrorCode.BAD_SETTINGS, problem, hint='choose another name, as "sqlite:///hub.db"')
     if file == base or (file.exists() and not file.is_file()):
         raise DatabaseUnavailable(f"unable to open the database {file}: this is no file")

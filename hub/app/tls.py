@@ -55,7 +55,7 @@ class Tls:
             try:
                 pairs[name] = load_pair(tls.certificate, tls.key)
             except CertificateUnusable as error:
-                fix = "put a certificate and its key in their places"
+                fix = "put a certificate and its key there"
                 raise Unfit(("listen", name, "tls"), str(error), fix) from error
         return partial(self._use, settings.listen, pairs)
 

@@ -15,7 +15,7 @@ from protocol.errors import ErrorCode, HubError
 
 BEFORE_THE_END: Final = timedelta(days=21)  # a person is warned this long before a certificate expires
 RENEW: Final = (
-    "put a new one in its place (one of 'hub tls init': by the same command again);"
+    "replace it by a new one (one of 'hub tls init': by the same command again);"
     " the hub takes it up within seconds, or by 'hub reload'"
 )
 

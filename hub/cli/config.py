@@ -186,7 +186,7 @@ def revert(hub: HubClient, what: str) -> Responses:
 
 @config.command(epilog=example("hub config push hub.toml"))
 @click.argument("file", type=FilePathParam(dir_okay=False), required=False)
-@click.option("--revision", type=int, help="Publish this earlier revision again, in place of a file.")
+@click.option("--revision", type=int, help="Publish this earlier revision again, instead of a file.")
 @click.option("--withdraw", is_flag=True, help="Let each node use the tables of its own file again.")
 @click.option("--archive", is_flag=True, help="With --withdraw: archive agents that are in no hub.toml.")
 @click.option("--after", type=click.IntRange(min=0), help="Only if this revision is the newest; 0: none.")
@@ -197,7 +197,7 @@ def push(
     """Publish the settings of a file for all nodes: agents, models, limits and what else they share.
 
     This node checks them first; if it cannot apply them, nothing is published. The others apply them within
-    seconds, in place of these tables of their own files; hub nodes shows which revision each one uses. Tables
+    seconds, instead of these tables of their own files; hub nodes shows which revision each one uses. Tables
     about one machine, such as [listen] and [storage], are left out.
 
     The first line of a file from hub config show --revision names the revision: the file is refused if

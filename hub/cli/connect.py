@@ -66,7 +66,7 @@ _NAMED: Final = (
 @click.option(
     "--accept-hub",
     metavar="FINGERPRINT",
-    help="Accept the hub with this key in place of the known hub at URL ('hub status' prints it there).",
+    help="Accept the hub with this key instead of the known hub at URL ('hub status' prints it there).",
 )
 @click.option(
     "--grant",

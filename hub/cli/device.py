@@ -109,7 +109,7 @@ def preview(
     is_new, folders = not folders, [root for root in folders if root.is_dir()]
     if not folders:
         problem = "this device has not shared a folder yet" if is_new else "no folder to share is there"
-        again = "" if is_new or roots else "put it back, or name its new place: hub up FOLDER; or "
+        again = "" if is_new or roots else "put it back, or name its new path: hub up FOLDER; or "
         next_step = f"{again}name a folder: {ctx.command_path} --root DIR"
         raise CommandError(problem, Exit.USAGE, next_step=next_step)
     found = preview_of(folders, 0 if names_only else math.inf, settings)

@@ -113,7 +113,7 @@ def _facts(run: Mapping[str, Any]) -> dict[str, object]:
 
 
 _REMARKS: Final = {
-    "undecoded": "{} characters, U+FFFD was read in their place",
+    "undecoded": "{} characters, U+FFFD was read instead",
     "guessed_encoding": "{} characters, which may be wrong",
     "unread_chars": "{}, see hub why",
 }

@@ -468,7 +468,7 @@ def _device_roots(
     moved: tuple[Path, Path] | None = None
     if len(missing) == len(shared) == 1:
         (before,), (after,) = missing, shared
-        question = f"{before} is not there: does {after} take its place?"
+        question = f"{before} is not there: does {after} replace it?"
         is_moved = False
         with suppress(DeviceFileError), connect_shared(database(ctx, config)) as db:
             is_moved = is_renamed(db, before, after)
@@ -478,7 +478,7 @@ def _device_roots(
             moved = before, after
         elif yes:
             show.report(
-                f"{before} stays shared: its disk may be away; if {after} takes its place, leave out --yes"
+                f"{before} stays shared: its disk may be away; if {after} replaces it, leave out --yes"
             )
     if new or moved:
         named = ", ".join(map(str, new))
@@ -504,7 +504,7 @@ def _device_roots(
         if moved is None:
             show.report(f"the device shares {named}, too: see roots of {config}")
         else:
-            show.report(f"{moved[1]} takes the place of {moved[0]}: see roots of {config}")
+            show.report(f"{moved[1]} replaces {moved[0]}: see roots of {config}")
     return [root for root in (*roots, *new) if moved is None or root != moved[0]], moved
 
 
@@ -643,7 +643,7 @@ def _report(
     if missing:
         named = ", ".join(map(str, missing))
         show.report(
-            f"not shared, because it is missing: {named}; put it back, or name its new place: hub up FOLDER"
+            f"not shared, because it is missing: {named}; put it back, or name its new path: hub up FOLDER"
         )
     if status["model"] is None:
         adds = "see hub help models" if _has_model() else command_here("local")

@@ -84,7 +84,7 @@ def backup(file: Path, verify: bool, record: bool, config: Path, state: Path, as
 @click.option(
     "--anew",
     is_flag=True,
-    help="Begin with an empty database in place of a lost one: a new hub, which no device knows yet.",
+    help="Begin with an empty database instead of a lost one: a new hub, which no device knows yet.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @config_option

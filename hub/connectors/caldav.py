@@ -332,7 +332,7 @@ class CalDavConnector(Connector):
         answer = await self._ask("REPORT", calendar.url, body, depth="0", accept=(207, *_REFUSED))
         if answer.status != 207:
             if is_token_refused(answer.body) or answer.status == 410:
-                raise CursorLost(f"{calendar.name}: the server does not know our place in it any more")
+                raise CursorLost(f"{calendar.name}: the server does not know any more how far it was read")
             raise general(answer)
         return multistatus(answer.body)
 

@@ -716,7 +716,7 @@ class GmailStream:
             if page is None:
                 if token is None:
                     raise CursorLost("Gmail's history does not reach back so far any more")
-                raise Unavailable("Gmail lost its place in a list")  # the next run resumes here
+                raise Unavailable("Gmail lost its position in a list")  # the next run resumes here
             if page.history:
                 reported = None
             elif token is None and page.history_id is not None:

@@ -44,11 +44,11 @@ class McpSettings(ProviderSettings):
         default="", max_length=1_000, description="Of the server's streamable HTTP: https://HOST/mcp"
     )
     server: ProgramSettings | None = Field(
-        default=None, description="In place of url: a server that is a program, which is started in a jail."
+        default=None, description="Instead of url: a server that is a program, which is started in a jail."
     )
     prefix: str = Field(default="", max_length=1_000, description="Begin of the URIs that are read.")
     tools: tuple[McpTool, ...] = Field(
-        default=(), max_length=20, description="Read what these tools list, in place of resources."
+        default=(), max_length=20, description="Read what these tools list, instead of resources."
     )
 
     @model_validator(mode="after")

@@ -26,7 +26,7 @@ _MEANINGS: Final[dict[int, tuple[type[ConnectorFailure], str]]] = {
     50058: (SignInNeeded, "the sign-in has ended"),
     50072: (SignInNeeded, "the account has to set up a second factor"),
     50074: (SignInNeeded, "Microsoft wants the second factor again"),
-    50076: (SignInNeeded, "Microsoft wants the second factor: a rule or the place has changed"),
+    50076: (SignInNeeded, "Microsoft wants the second factor: a rule or the location has changed"),
     50078: (SignInNeeded, "the second factor has expired"),
     50079: (SignInNeeded, "the account has to set up a second factor"),
     50133: (SignInNeeded, "the session ended: the password was changed or has expired"),

@@ -20,7 +20,7 @@ With a model, step 2 is its: ``chunk`` cuts the passages, ``hub.text.redaction``
 asks, ``endpoint`` or ``local_model`` answers, ``answers`` and ``validate`` make items; a second request does
 step 4.
 
-Items carry their place in the text and its quote. Nothing is kept between two documents but the compiled
+Items carry their position in the text and its quote. Nothing is kept between two documents but the compiled
 languages, in the process of the rules, and what endpoints did before, in ``circuit_breaker`` and
 ``rate_limiter``.
 """

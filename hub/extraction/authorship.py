@@ -1,4 +1,4 @@
-"""Authors of texts: the rank of the words at each place of a document. Pure functions.
+"""Authors of texts: the rank of the words at each position of a document. Pure functions.
 
 A saved mail, chat or web page is by others wherever it is stored. So is a page that was clipped into a note,
 or an invitation. In a note of the owner, quoted lines are by others; of a mail that was pasted without

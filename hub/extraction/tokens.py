@@ -1,4 +1,4 @@
-"""Tokens of a text, with their places in the original. Pure functions.
+"""Tokens of a text, with their positions in the original. Pure functions.
 
 A text is cut one time, in linear time. What is found in the line begins and ends where tokens do. So its
 place in the original is known, and is never found again by folding and counting letters::

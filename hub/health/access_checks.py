@@ -333,7 +333,7 @@ async def check_copies(store: Store, now: datetime) -> Iterable[Finding]:
         error(
             "device.copied",
             f"the key of device {row.name} is on two machines: {copy.newer} connected at"
-            f" {utc_text(copy.newer.at)} and took the place of {copy.older}, connected since"
+            f" {utc_text(copy.newer.at)} and replaced {copy.older}, connected since"
             f" {utc_text(copy.older.at)}",
             fix=f"keep one by its host, address or file: hub devices keep {row.name} MACHINE",
             subject=row.id,
@@ -355,7 +355,7 @@ async def check_takeovers(
     return [
         error(
             "device.taken_over",
-            f"device {row.name} takes its own place again and again: the same key on two machines?",
+            f"device {row.name} replaces its own connection again and again: the same key on two machines?",
             fix=f"remove the key from one of them, or revoke it: hub devices revoke {row.name}",
             subject=row.id,
             user_id=row.user_id,

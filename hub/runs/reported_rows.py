@@ -1,4 +1,4 @@
-"""Matching of rows that a device reported with documents, by quote and place. Pure functions.
+"""Matching of rows that a device reported with documents, by quote and position. Pure functions.
 
 The hub that wrote such a row is unknown, and so are the words of the model. Only the place remains: the
 quote, or the sentences around it. Pure functions.

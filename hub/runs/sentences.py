@@ -24,7 +24,7 @@ _CAUSES: Final = {
     "edited": "the schedule was changed",
     "not_told_yet": "the agent is woken as soon as it is connected and idle",
     "still_waking": "the wake before was not answered yet",
-    "superseded": "a newer slot took its place",
+    "superseded": "a newer slot replaced it",
     "busy": "the agent was at work",
     "no_answer": "device {device} did not answer",
     "refused": "device {device} refused",
@@ -124,7 +124,7 @@ _REASONS: Final = {
     "crash_loop": "the hub ended again and again while it was under way",
     "paused_too_long": "what it waited for did not come in time",
     "device_gone": "its device is not known any more",
-    "superseded": "a newer run takes its place",
+    "superseded": "a newer run replaces it",
     "first_connect": "its device connected, and the agent had never run",
 }
 

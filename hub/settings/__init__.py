@@ -2,7 +2,7 @@
 
 The way of a text: ``reading.check_text`` parses it, fills the models of ``settings`` (whose tables are in
 modules such as ``agent_settings``), and adds the ``settings_checks``; ``overrides`` replace values.
-``hub.base.toml`` knows the place of each key and words each problem. ``reading`` also opens the file at the
+``hub.base.toml`` knows the line of each key and words each problem. ``reading`` also opens the file at the
 start, with the last good one as a fallback. ``reload`` is the only way to change the settings of a running
 hub; ``edits`` writes single keys and spells what changed, ``reading`` selects what all nodes share.
 ``declared`` converts agents, gateways and connectors to the rows of ``storage.agents.declared_agents``.

@@ -430,7 +430,7 @@ class AgentSettings(SettingsTable):
             if 2 * table.jitter >= period_s:
                 raise refusal(
                     "jitter",
-                    "the runs of two fires could change places",
+                    "the runs of two fires could change their order",
                     key=f"{key}.jitter_s",
                     hint=f"less than half of {timedelta(seconds=period_s)}, its shortest time between two",
                 )

@@ -1,4 +1,4 @@
-"""Places of a text, each from a start to an end: merged, and found by a character. Pure functions."""
+"""Positions in a text, each from a start to an end: merged, and found by a character. Pure functions."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence

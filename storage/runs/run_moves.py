@@ -632,7 +632,7 @@ BROKEN_FOR: Final = "hub_error"  # its task ended here with an exception, or the
 MOVED_FOR: Final = "device_moved"
 # Reasons and messages of runs that failed as often as CRASH_LIMIT, by the reason of their last return.
 _GIVEN_UP: Final = {
-    REQUEUED_FOR: ("crash_loop", "the hub ended {} times at the same place of it"),
+    REQUEUED_FOR: ("crash_loop", "the hub ended {} times at the same point of it"),
     BROKEN_FOR: (BROKEN_FOR, "an error of the hub ended its work {} times; the log has each as run.broke"),
 }
 

@@ -205,13 +205,13 @@ def test_folder_named_in_place_of_a_missing_one_is_read_by_the_same_agent(home: 
     own.write_text(own.read_text().replace("# tick_in = []", f'tick_in = ["{home.notes}"]'))
     vault = home.notes.rename(home.folder / "vault")
 
-    assert f"missing: {home.notes}; put it back, or name its new place: hub up FOLDER" in home.hub("up")
-    assert f"not done: {home.notes} is not there: does {vault} take its place?" in home.hub(
+    assert f"missing: {home.notes}; put it back, or name its new path: hub up FOLDER" in home.hub("up")
+    assert f"not done: {home.notes} is not there: does {vault} replace it?" in home.hub(
         "up", str(vault), code=2
     )
     said = home.hub("up", str(vault), "--yes")
 
-    assert f"{vault} takes the place of {home.notes}" in said
+    assert f"{vault} replaces {home.notes}" in said
     (agent,) = home.json("agents", "ls")["agents"]
     assert (agent["name"], agent["paths"]) == ("notes", [str(vault)])
     assert f'path = "{vault}/todo.md"' in own.read_text()

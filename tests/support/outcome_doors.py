@@ -69,7 +69,7 @@ OUTCOMES: Final = (
         OddAnswer(f"the model answered with {WORDS}"),
     ),
     Outcome(
-        "prose in place of a list, twice",
+        "prose instead of a list, twice",
         ErrorCode.MODEL_ANSWER_INVALID,
         ModelAnswer(text=WORDS, finish=Finish.WHOLE, usage=_SPENT),
     ),

@@ -203,7 +203,7 @@ def rest_page() -> str:
   Where nothing that is read has an `ETag`, as a document of a vocabulary, `If-Match` is refused.
 - Each `POST` takes an `Idempotency-Key`: the same key is done once, and gets the same answer again.
 - `Prefer: wait=N` (RFC 7240) at the start of a run, and at `GET /v1/runs/{run_id}`, answers when the run has
-  ended, or after N seconds, 60 at most; `Preference-Applied` says so. It takes the place of an event stream:
+  ended, or after N seconds, 60 at most; `Preference-Applied` says so. It replaces an event stream:
   where none is free, the answer comes at once.
 - A refusal is `application/problem+json` with a stable `code`: see [errors](errors.md).
 - A value has the type that the document says: a number is not a text, and a point in time has seconds and an

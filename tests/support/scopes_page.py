@@ -21,7 +21,7 @@ from tests.support.references import NOTE
 
 WITHOUT_SERVER: Final = {
     "imap": "the codes below",
-    "maildir": "a file that cannot be read is a message of its own; a folder is the place",
+    "maildir": "row of a file that cannot be read; else folder",
     "webhook": "asks no server: what was posted is in its inbox",
 }
 IMAP_CODES: Final = (
@@ -49,13 +49,13 @@ How far a refusal reaches: one item or message, its folder or list, the account,
 
 A refusal of one item, message or object is no error of all. What is refused waits alone, is named with its
 reason and is tried again; the others arrive. Where a status leaves open whose fault it is, what the server
-does with the others decides: after {most} refusals in a row without an accepted one it is of the place.
-For a message, `place` is the folder, list or calendar that it is read from; for an approved item, the place
-where it goes.
+does with the others decides: after {most} refusals in a row without an accepted one it is of the place,
+or of the folder, list or calendar that a message is read from.
 
 | scope | what it stops |
 |---|---|
 {meanings}
+| folder | the message where its folder, list or calendar accepts others, else all of them |
 
 An item at a place is tried again after 30 seconds, then after twice as long each time, at most six hours
 (`hub places`). A message is tried again by the next runs; where others were accepted, the third failure
@@ -74,6 +74,11 @@ def scope_at(provider: str, status: int) -> RefusalScope:
     answer = HttpReply(status, {}, b"")
     failure: ConnectorFailure = connector_class(provider).judge(answer) or general(answer)
     return failure.scope
+
+
+def of_message(scope: RefusalScope) -> str:
+    """Return the name of a scope of a message: "place" is where approved items go."""
+    return "folder" if scope is RefusalScope.PLACE else str(scope)
 
 
 def at_sinks() -> dict[int, tuple[str, ...]]:
@@ -97,14 +102,17 @@ def table(head: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Iterator[st
 def at_providers() -> dict[str, list[str]]:
     """Return by status the scope at each provider that is asked by HTTP."""
     providers = [name for name in BUILT_IN if name not in WITHOUT_SERVER]
-    return {f"{status}": [str(scope_at(name, status)) for name in providers] for status in sorted(SCOPES)}
+    return {
+        f"{status}": [of_message(scope_at(name, status)) for name in providers] for status in sorted(SCOPES)
+    }
 
 
 def page() -> str:
     """Return the whole page."""
     meanings = "\n".join(f"| {scope} | {meaning} |" for scope, meaning in SCOPE_MEANINGS.items())
     providers = [name for name in BUILT_IN if name not in WITHOUT_SERVER]
-    codes = {code or "none": [str(failure_of(ImapRefused("NO", code, ""), "").scope)] for code in IMAP_CODES}
+    refused = {code or "none": failure_of(ImapRefused("NO", code, ""), "") for code in IMAP_CODES}
+    codes = {code: [of_message(failure.scope)] for code, failure in refused.items()}
     sinks = {f"{status}": cells for status, cells in at_sinks().items()}
     lines = [
         HEAD.format(note=NOTE, most=MAX_REFUSALS, meanings=meanings),

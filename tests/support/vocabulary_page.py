@@ -58,8 +58,8 @@ them, by the rules below. Coordination has no status; it has names of events and
   need *run*. Settings of an agent that is declared in `hub.toml` are changed there.
 - **Create**: `POST /v1/agents/as/{vocabulary}` makes an agent out of its settings and, if they are given, its
   first words: of an orchestrator it is INACTIVE until it is activated. The tables say which columns it needs.
-  Its name in the hub is made of its name there, with a number where that is taken; its `id` stands in place
-  of it. A device does the same with `as` in `agents.create`.
+  Its name in the hub is made of its name there, with a number where that is taken; its `id` may be given
+  instead. A device does the same with `as` in `agents.create`.
 - **A whole object** may be sent back as it was read, with changes: columns that are equal are no change, also
   those that are not written. One that was read before another change is refused by the columns that differ.
 - A device does the same for its own agents with `status.get` and `status.set`.

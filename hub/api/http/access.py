@@ -807,9 +807,7 @@ def _check_page(scope: Request) -> None:
         raise CodedError(ErrorCode.FOREIGN_ORIGIN, "a page of another origin may not ask with this cookie")
     if scope["method"] not in READING_METHODS and MARK not in headers:
         message = "a change with a cookie bears the header X-Hub-Request"
-        raise CodedError(
-            ErrorCode.FORBIDDEN, message, hint="send X-Hub-Request: 1, or a token in place of it"
-        )
+        raise CodedError(ErrorCode.FORBIDDEN, message, hint="send X-Hub-Request: 1, or a token instead")
 
 
 def _check_body(body: bytes) -> None:

@@ -366,7 +366,7 @@ class RunRequest(View):
     """Requirements, locks, parameters and context of a run, in addition to those that its agent declares.
 
     *needs*: capabilities, as in ``file.read >= 1.2``. *locks*: names. *parameters*: values of the prompt's
-    variables in this run, in place of the agent's configs of the same names. *context*: description of the
+    variables in this run, instead of the agent's configs of the same names. *context*: description of the
     run; *task_id* becomes part of it. Both are kept with the run and sent to its device.
     """
 

@@ -46,7 +46,7 @@ class ChangeView(View):
 class ChangesView(View):
     """Event of a stream of changes.
 
-    *id*: for ``Last-Event-ID``. *event*: ``open`` comes first, ``reset`` in its place if changes may be
+    *id*: for ``Last-Event-ID``. *event*: ``open`` comes first, ``reset`` instead if changes may be
     missing, so that everything has to be read again; ``changed`` bears *changes*, each thing once.
     """
 

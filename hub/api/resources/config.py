@@ -73,7 +73,7 @@ class SettingsView(View):
         file: the path of hub.toml.
         text: the file as it was applied.
         settings: every value in use, defaults too; secrets as references.
-        origins: of each key with a value that is not the default, the place that sets it.
+        origins: of each key with a value that is not the default, what sets it.
         waiting: keys whose values apply after a restart.
         refused: problems of the file when it was read last; empty: it was applied.
         on_last_good: the file was broken at the start, so that the last good settings are in use.
@@ -219,7 +219,7 @@ class ConfigResource(Resource):
     ) -> ReloadView:
         """Edit hub.toml and apply it; comments and order stay. An edit that cannot apply is not written.
 
-        Only a caller with all scopes of an admin changes a secret, a file or the place of the model.
+        Only a caller with all scopes of an admin changes a secret, a file or the address of the model.
         """
         done = await self.reloader.edit(
             Edit(text=edit.text, values=edit.values, without=edit.without),
@@ -404,7 +404,7 @@ class ConfigResource(Resource):
         return reload_view(done)
 
     def _origins(self) -> dict[str, str]:
-        """Return of each key with a value the place that sets it. Keys of an agent have its name."""
+        """Return what sets each key that has a value. Keys of an agent have its name."""
         places = self.reloader.reading.places
         assert places is not None
         settings = self.reloader.current.model_dump(mode="json", exclude_none=True)

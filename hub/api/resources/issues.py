@@ -126,7 +126,7 @@ class IssuesResource(Resource):
         self,
         online: Annotated[bool, Meta(description="Ask other machines too, as the model's endpoint.")] = False,
         anew: Annotated[bool, Meta(description="Check now; else a check a few seconds old will do.")] = False,
-        muted: Annotated[bool, Meta(description="Those that are muted, in place of the others.")] = False,
+        muted: Annotated[bool, Meta(description="Those that are muted, instead of the others.")] = False,
         part: ListPart = ALL,
     ) -> list[IssueView]:
         """Check settings, certificates, disk, tokens, devices, agents, backups and the audit log."""

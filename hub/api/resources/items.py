@@ -326,7 +326,7 @@ class ItemCountsView(ItemFacets, View):
 
 
 class ItemPlace(Struct):
-    """Place of an item's words in its source.
+    """Position of an item's words in its source.
 
     *quote* are the code points from *start* to *end* of the text that had the digest *sha256*. *link* opens
     the message that they are in. *excerpt*: null once its owner has decided, as the quote of a mail is empty.

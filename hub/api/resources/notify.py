@@ -53,7 +53,7 @@ class TargetView(View, kw_only=True):
 
 
 class DeliveryView(View, kw_only=True):
-    """An event on its way to a target. *number*: its place in the order; *answer*: of the last attempt."""
+    """An event on its way to a target. *number*: its number in the order; *answer*: of the last attempt."""
 
     id: str
     number: int

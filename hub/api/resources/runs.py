@@ -285,7 +285,7 @@ class WaitPreference:
     async def wait_for(self, events: AsyncGenerator[object]) -> None:
         """Read *events* to their end, until the time is over, or until the hub stops.
 
-        It takes the place of an event stream; where none is free, the preference is not applied.
+        It replaces an event stream; where none is free, the preference is not applied.
 
         Raises:
             CodedError (AUTH_FAILED): the token does not count any more.

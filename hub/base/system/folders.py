@@ -308,9 +308,7 @@ def without_links(path: str) -> str:
             continue
         if not _is_of_administrator(part.parent.lstat()):
             real = slashed(os.path.realpath(path))
-            what = (
-                f"{'it' if part == way else part} is a link; if {real} is meant, write this path in its place"
-            )
+            what = f"{'it' if part == way else part} is a link; if {real} is meant, write this path instead"
             raise OSError(errno.ELOOP, what, path)
         return without_links(os.path.normpath(part.parent / part.readlink() / way.relative_to(part)))
     return path

@@ -1,4 +1,4 @@
-"""Error reports about a settings file: place, message, hint, and order.
+"""Error reports about a settings file: position, message, hint, and order.
 
 A problem never quotes the faulty value, which may be a secret.
 """

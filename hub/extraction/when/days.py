@@ -1,4 +1,4 @@
-"""Days in a sentence or a title, with their places. Pure functions."""
+"""Days in a sentence or a title, with their positions. Pure functions."""
 
 from datetime import date, datetime
 from functools import lru_cache

@@ -64,7 +64,7 @@ class Csv(Format):
         columns = columns_of(_header_of(text).names, put.table)
         for name in (_KEY, put.table.title):  # without its key, an item would count as deleted there
             if name not in columns:
-                why = f"its first line has no column {name!r}: add one, at any place"
+                why = f"its first line has no column {name!r}: add one, anywhere"
                 raise TargetFailed(why, PlaceProblem.UNREADABLE)
         return with_line(text, self.rendered(put, text, None))
 

@@ -127,7 +127,7 @@ def test_agent_change_writes_only_the_given_configs() -> None:
         ({"priority": "high"}, ("priority: a whole number",)),
         ({"priorty": 1}, ("priorty: there is no such field",)),
         ({"user": "anna"}, ("user: there is no such field",)),
-        ({"schedule": {"every_s": 60, "jitter_s": 40}}, ("schedule.jitter_s", "change places")),
+        ({"schedule": {"every_s": 60, "jitter_s": 40}}, ("schedule.jitter_s", "change their order")),
         ({"paths": []}, ("paths:",)),
     ],
 )

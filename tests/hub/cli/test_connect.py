@@ -141,7 +141,7 @@ def test_device_preview_without_folders_uses_the_folders_of_the_device(
         store.name_roots([str(folder)])
     moved = folder.rename(tmp_path / "moved")
     away = (
-        "no folder to share is there\n  put it back, or name its new place: hub up FOLDER; or name a folder: "
+        "no folder to share is there\n  put it back, or name its new path: hub up FOLDER; or name a folder: "
     )
     ends(hub("device", "preview", "--db", str(file)), Exit.USAGE, away)
     moved.rename(folder)

@@ -279,7 +279,7 @@ UNFIT_HERE: dict[str, tuple[str, str, str]] = {
     "no database": (f'[storage]\nurl = "sqlite:///{Path(__file__)}"', "", "not a database"),
     "no server": ('[storage]\nurl = "postgresql://127.0.0.1:9/hub"', "", "cannot be reached"),
     "a file": ('[storage]\nurl = "sqlite:////dev/null"', "", "this is no file"),
-    "a name of the hub": ('[storage]\nurl = "sqlite:///hub_id"', "", "in the place of another file"),
+    "a name of the hub": ('[storage]\nurl = "sqlite:///hub_id"', "", "replace another file"),
     "an address": (
         '[listen.devices]\naddress = "192.0.2.7:8770"\ninsecure = true',
         "",

@@ -284,12 +284,12 @@ def test_a_mistake_in_an_agent_is_reported(check: Check, line: str, problem: str
         ),
         (
             "{ every_s = 60, jitter_s = 30 }",
-            "7:39: error: agents.notes.schedule.jitter_s: the runs of two fires could change places"
+            "7:39: error: agents.notes.schedule.jitter_s: the runs of two fires could change their order"
             " - less than half of 0:01:00, its shortest time between two",
         ),
         (
             '{ cron = "*/10,*/15 * * * *", jitter_s = 150 }',
-            "7:53: error: agents.notes.schedule.jitter_s: the runs of two fires could change places"
+            "7:53: error: agents.notes.schedule.jitter_s: the runs of two fires could change their order"
             " - less than half of 0:05:00, its shortest time between two",
         ),
         (
@@ -322,7 +322,7 @@ def test_mistake_in_a_schedule_is_reported_with_the_position(
         ),
         (
             'label = "x"\nevery_s = 60\nduration_s = 60\njitter_s = 40',
-            "11:12: error: agents.notes.slots.x.jitter_s: the runs of two fires could change places",
+            "11:12: error: agents.notes.slots.x.jitter_s: the runs of two fires could change their order",
         ),
         (
             'label = "x"\nevery_s = 60\nduration_s = 30\n'

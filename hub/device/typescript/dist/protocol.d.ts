@@ -69,7 +69,7 @@ export type Goodbye = {
     "message"?: (string) | (null);
     "to"?: (string) | (null);
 };
-/** hub -> device: the addresses of all nodes, in place of those of the welcome. */
+/** hub -> device: the addresses of all nodes, instead of those of the welcome. */
 export type Hubs = {
     "type": "hubs";
     "trace"?: (string) | (null);
@@ -196,7 +196,7 @@ export type ToolCall = {
 };
 /** Operation of a call at the device. */
 export type Action = "agent.wake" | "browser.open" | "delete" | "file.get" | "file.put" | "files.list" | "files.read" | "insert" | "message.deliver" | "places.manage" | "query" | "review.apply" | "rows.agenda" | "rows.known" | "rows.list" | "table.declare" | "update" | "user.ask";
-/** Place of an item: ``text[start:end] == quote``, counted in code points of the file's text. */
+/** Position of an item: ``text[start:end] == quote``, counted in code points of the file's text. */
 export type ItemSource = {
     "path": string;
     "quote": string;

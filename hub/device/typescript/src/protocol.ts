@@ -17,7 +17,7 @@ export type StoreMark = { "id": string; "counter": number };
 export type Error = { "type": "error"; "trace"?: (string) | (null); "code": string; "message"?: string; "ref"?: (string) | (null); "pairing_code"?: (string) | (null); "retry_after_ms"?: (number) | (null); "hint"?: (string) | (null) };
 /** hub -> device: the last frame before every close that the hub makes on purpose. */
 export type Goodbye = { "type": "goodbye"; "trace"?: (string) | (null); "reason": string; "retry_after_ms"?: (number) | (null); "message"?: (string) | (null); "to"?: (string) | (null) };
-/** hub -> device: the addresses of all nodes, in place of those of the welcome. */
+/** hub -> device: the addresses of all nodes, instead of those of the welcome. */
 export type Hubs = { "type": "hubs"; "trace"?: (string) | (null); "hubs": readonly (string)[] };
 /** hub -> device: read files for a run, or do a task. */
 export type AgentRun = { "type": "agent_run"; "trace"?: (string) | (null); "run_id": string; "fence": number; "agent_id": string; "config": RunConfig; "mode"?: RunMode; "paged"?: boolean; "tree"?: boolean; "credit"?: number; "limits"?: RunLimits; "config_rev"?: (number) | (null); "reads"?: readonly (string)[]; "parameters"?: { readonly [name: string]: unknown }; "context"?: { readonly [name: string]: unknown }; "checkpoint"?: (RunCheckpoint) | (null); "locks"?: { readonly [name: string]: number }; "only"?: (string) | (null); "reader"?: string; "receipt"?: (string) | (null) };
@@ -43,7 +43,7 @@ export type Receipt = { "id": string; "hub": string; "device_id": string; "run_i
 export type ToolCall = { "type": "tool_call"; "trace"?: (string) | (null); "id": string; "action": Action; "table"?: (string) | (null); "data"?: { readonly [name: string]: (string) | (number) | (number) | (boolean) | (readonly (string)[]) | (null) }; "where"?: { readonly [name: string]: (string) | (number) | (number) | (boolean) | (readonly (string)[]) | (null) }; "limit"?: number; "run_id"?: (string) | (null); "agent_id"?: (string) | (null); "source"?: (ItemSource) | (null); "review"?: (RowReview) | (null); "declares"?: (DeviceTable) | (null); "deadline_ms"?: number };
 /** Operation of a call at the device. */
 export type Action = "agent.wake" | "browser.open" | "delete" | "file.get" | "file.put" | "files.list" | "files.read" | "insert" | "message.deliver" | "places.manage" | "query" | "review.apply" | "rows.agenda" | "rows.known" | "rows.list" | "table.declare" | "update" | "user.ask";
-/** Place of an item: ``text[start:end] == quote``, counted in code points of the file's text. */
+/** Position of an item: ``text[start:end] == quote``, counted in code points of the file's text. */
 export type ItemSource = { "path": string; "quote": string; "start": number; "end": number; "sha256"?: (string) | (null); "warnings"?: readonly (string)[]; "unresolved"?: readonly (Unresolved)[]; "changed"?: readonly (Changed)[]; "replaces"?: (string) | (null); "link"?: (string) | (null); "timezone"?: (string) | (null); "provenance"?: (Provenance) | (null); "found_by"?: (FoundBy) | (null); "counted"?: readonly (CountedDay)[]; "line"?: (number) | (null); "marks"?: readonly (string)[] };
 /** Words of the text that could not be converted to a field's value, as "some day next spring". */
 export type Unresolved = { "field": string; "words": string };

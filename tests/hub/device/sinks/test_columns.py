@@ -138,7 +138,7 @@ def test_file_without_a_column_of_titles_is_refused(bench: SinkBench, tmp_path: 
     path.write_text("id,Aufgabe\n")
     bench.approve({"title": "Call Ana"})
     assert bench.synchronize(TextFile(path, Csv())).problem == (
-        "its first line has no column 'title': add one, at any place"
+        "its first line has no column 'title': add one, anywhere"
     )
     assert path.read_text() == "id,Aufgabe\n"
 

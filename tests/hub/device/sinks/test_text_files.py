@@ -336,7 +336,7 @@ def test_csv_file_without_a_column_for_the_key_is_refused(bench: SinkBench, tmp_
     for _ in range(2):
         synced = bench.synchronize(TextFile(path, Csv()))
         assert (synced.problem, synced.deleted) == (
-            "its first line has no column 'id': add one, at any place",
+            "its first line has no column 'id': add one, anywhere",
             0,
         )
     assert path.read_text() == "title,status\nof others,todo\n"

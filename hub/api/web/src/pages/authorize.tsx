@@ -52,7 +52,7 @@ function Request({ of, query }: { of: AuthorizationView; query: string }): JSX.E
     <>
       <p>
         <strong>Allow it only if you have just connected it yourself.</strong> What it is called is its own word; what it
-        gets goes to the place below.
+        gets goes to the address below.
       </p>
       <Facts
         rows={[

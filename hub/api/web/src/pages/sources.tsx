@@ -29,7 +29,7 @@ const EXCLUSIONS: Readonly<Record<string, readonly [why: string, remedy: string]
   version_control: ["of a version control system", "Copy what you need out of its folder."],
   outside_shared: ["outside of what the computer shares", "Share the folder: hub up FOLDER, on that computer."],
   outside_paths: ["outside of the folders that are read", "Add the folder to the paths of its agent."],
-  symlink: ["links to another place", "Share the folder that the link leads to."],
+  symlink: ["links to another folder", "Share the folder that the link leads to."],
   hard_link: ["with another name outside of what is read", "Copy the file."],
   too_large: ["too large", "Split the file, or raise max_file_bytes on its computer."],
   not_offered: ["no longer there", "Nothing."],
@@ -123,7 +123,7 @@ function Folders({ readers, devices }: { readers: readonly AgentView[]; devices:
           about={<>on {one.device} · <WasRead of={one} unit="file" /> · <a href={link(["why"], { agent: one.name })}>its files</a></>}
           actions={!isMissing && <Act scope="run" {...reading(one)} />}
         >
-          {device?.because && <p class="banner" role="status">{isMissing ? <><Foreign of={device.because.split(";")[0] ?? ""} />. Put it back, or type its new place on {device.name}: <Command text="hub up FOLDER" /></> : <Foreign of={device.because} />}</p>}
+          {device?.because && <p class="banner" role="status">{isMissing ? <><Foreign of={device.because.split(";")[0] ?? ""} />. Put it back, or type its new path on {device.name}: <Command text="hub up FOLDER" /></> : <Foreign of={device.because} />}</p>}
           <LastRun of={one.last_run} unit="file" isSaid={isMissing} />
         </Entry>;
       })}
