@@ -38,6 +38,7 @@ NEXT_STEPS: Final = """\
 {version} is cut. Next:
   git diff                                   # read it
   make web                                   # the packages of npm have the version too
+  python -m tests.fixtures                   # what every later change has to open
   make check test slow
   make bench                                 # nothing may be slower than the last release
   git commit -am 'release: {version}'
