@@ -60,7 +60,11 @@ def main() -> int:
         began = perf_counter()
         figures = anyio.run(bar.measure, _tell)
         print(*(figure.line for figure in figures), sep="\n")
-        print(f"  ({perf_counter() - began:.0f} s)", flush=True)
+        met = sum(figure.is_met for figure in figures)
+        print(
+            f"bar {number}: {met} of {len(figures)} figures are met; {perf_counter() - began:.0f} s",
+            flush=True,
+        )
         all_met &= are_met(figures)
     return 0 if all_met else _FAILED
 

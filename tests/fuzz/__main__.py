@@ -98,7 +98,11 @@ def main() -> int:
     chosen = parser.parse_args()
     if chosen.target is None:
         with ThreadPoolExecutor(chosen.jobs) as pool:
-            return int(any(list(pool.map(partial(_apart, chosen), TARGETS))))
+            faulty = sum(map(bool, pool.map(partial(_apart, chosen), TARGETS)))
+        print(
+            f"{len(TARGETS)} readers for {chosen.seconds:g} s from seed {chosen.seed}: {faulty} with faults"
+        )
+        return int(faulty > 0)
     signal.signal(signal.SIGPROF, _hung)
     span = {"seconds": chosen.seconds} if chosen.case is None else {"first": chosen.case, "cases": 1}
     return int(asyncio.run(attack(chosen.target, TARGETS[chosen.target], seed=chosen.seed, **span)) > 0)

@@ -103,6 +103,7 @@ async def _play(software: Software, folder: Path, wanted: list[str]) -> bool:
             await place.hub.close()
     _tell("\nscene, and how many of its figures are as they must be")
     _tell("\n".join(result.line for result in results))
+    _tell(f"{sum(result.is_met for result in results)} of {len(results)} scenes are as they must be")
     return are_met(results)
 
 

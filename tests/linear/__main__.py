@@ -47,7 +47,7 @@ def main() -> int:
             problems.append(row)
         if options.table:
             print(row, flush=True)  # noqa: T201 - for people
-    print(f"{judged} expressions, {len(problems)} problems", *problems, sep="\n")  # noqa: T201
+    print(*problems, f"{judged} expressions, {len(problems)} problems", sep="\n")  # noqa: T201
     return 1 if problems else 0
 
 

@@ -144,12 +144,12 @@ async def play(_folder: Path, *, draws: int = 10, texts: int = 36) -> Verdict:
     wait = max(map(max, measured.seconds.values())) - alone
     small = sum(items == SMALL_ITEMS for items in measured.small_items)
     lines += (
-        f"beside {texts} texts of {LARGE_CHARS:,} characters it waits at most {wait:.3f} s longer than the "
-        f"median alone, of {BOUND_S} s allowed",
         f"{measured.beside} of {2 * draws} small files beside them were read while a large text was",
         f"at most {measured.most_large} large text was read at once, of 1 allowed",
         f"read: {measured.large_read} of {draws * texts} large texts, and {small} of {3 * draws} small files "
         f"with all {SMALL_ITEMS} items",
+        f"beside {texts} texts of {LARGE_CHARS:,} characters it waits at most {wait:.3f} s longer than the "
+        f"median alone, of {BOUND_S} s allowed",
     )
     is_read = measured.large_read == draws * texts and small == 3 * draws
     is_beside = measured.most_large == 1 and measured.beside == 2 * draws

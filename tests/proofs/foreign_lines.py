@@ -190,6 +190,7 @@ async def play(folder: Path) -> Verdict:
     parts = f"{len(_POLISH)} files in Polish", f"{len(_ICELANDIC)} files in Icelandic", "hub help models"
     is_named = len(said) == 1 and all(part in said[0] for part in parts)
     told.append(f"hub up names both languages and the remedy in one line: {'yes' if is_named else 'no'}")
+    told.append(f"{len(every)} lines: {foreign} days from words of other languages, {dated} items with a day")
     return "\n".join(told), foreign == 0 and dated > 0 and is_named
 
 

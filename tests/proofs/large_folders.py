@@ -45,13 +45,14 @@ LOST: Final = "The hub is out of reach"
 
 
 class Report:
-    """Lines of the proof, printed at once. *is_well*: every claim holds so far."""
+    """Lines of the proof, printed at once, and the numbers of claims and of broken ones."""
 
-    is_well = True
+    claims = broken = 0
 
     def claim(self, holds: bool, line: str) -> None:
         """Print a claim, and whether it holds."""
-        self.is_well &= holds
+        self.claims += 1
+        self.broken += not holds
         sys.stdout.write(f"{'holds ' if holds else 'BROKEN'} {line}\n")
         sys.stdout.flush()
 
@@ -247,7 +248,8 @@ def main() -> None:
     report = Report()
     with tempfile.TemporaryDirectory() as folder:
         anyio.run(play_pages if options.page else play_terminal, report, Path(folder), files)
-    sys.exit(0 if report.is_well else 1)
+    sys.stdout.write(f"{files} files: {report.broken} of {report.claims} claims are broken\n")
+    sys.exit(1 if report.broken else 0)
 
 
 if __name__ == "__main__":

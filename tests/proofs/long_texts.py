@@ -73,6 +73,7 @@ def main() -> int:
         said = f"median {median(took):.2f}, worst {max(took):.2f}"
         print(f"{author}: {above} of {len(took)} above {most} s; {said}")
         far += above
+    print(f"{asked.texts} texts of seed {asked.seed}, by {len(MOST_S)} authors: {far} above their bound")
     return int(far > 0)
 
 

@@ -41,6 +41,7 @@ def main() -> int:
                         f"{engine}, {mails}, {len(parts)} x {len(parts[0])}: {len(found)} wrong", *found[:5]
                     )
                     far += len(found)
+    print(f"{len(pairs)} pairs of seed {asked.seed}: {far} wrong lines")
     return int(far > 0)
 
 

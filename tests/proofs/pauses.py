@@ -283,10 +283,10 @@ async def play(
     lines = [
         drawn(plans, seed),
         *(told for told, _ in verdicts),
-        f"{planned - total['answered']} of {planned:,} calls lost (bound: 0)",
         f"{total['written']} changes answered, {done} in the audit log",
         f"{at_once} connections at once: {', '.join(f'{n} {what}' for what, n in sorted(outcomes.items()))}",
-        f"took {perf_counter() - began:.0f} s; niceness of the hub: {nice}",
+        f"niceness of the hub: {nice}",
+        f"{planned - total['answered']} of {planned:,} calls lost (bound: 0); {perf_counter() - began:.0f} s",
     ]
     are_served = outcomes["served at the first try"] + outcomes["served at the second try"] == at_once
     return "\n".join(lines), all(well for _, well in verdicts) and done == total["written"] and are_served

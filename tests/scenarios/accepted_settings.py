@@ -385,7 +385,7 @@ def main(args: list[str]) -> bool:
             if faults or chosen.all:
                 line = {"file": file.what, "check": verdict.check, "serve": verdict.serve, "faults": faults}
                 print(json.dumps(line), flush=True)  # noqa: T201  # for the person who runs it
-    print(f"{wrong} of {chosen.files} files: the commands disagree")  # noqa: T201
+    print(f"{chosen.files} files of seed {chosen.seed}: the commands disagree about {wrong}")  # noqa: T201
     return not wrong
 
 

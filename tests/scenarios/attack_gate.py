@@ -324,10 +324,11 @@ async def main(minutes: float, seed: int, only: str, tell: Callable[[str], None]
                     bad += gate.report(attack.name, await play(gate.arena, attack, gate.health, gate.quiet))
                     played += 1
             bad += gate.silent
+    uncharged = await charges.main(only, tell)
     tell(
         f"{played + len(inner)} of {len(found) + len(inner)} attacks, {bad} with faults; again: --seed {seed}"
     )
-    return int(bool(bad + await charges.main(only, tell)))
+    return int(bool(bad + uncharged))
 
 
 class Gate:

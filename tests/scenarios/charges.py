@@ -292,7 +292,7 @@ def _session(rig: Rig, token: str) -> str:
 
 async def main(only: str, tell: Callable[[str], None]) -> int:
     """Measure, print, and return the exit code."""
-    bad = 0
+    bad = count = 0
     with tempfile.TemporaryDirectory() as folder:
         async with opened_rig(Path(folder)) as rig:
             tell(f"{'request':60} {'spent':>7} {'charged':>7} {'part':>5}  ms of CPU time each; answers")
@@ -303,7 +303,8 @@ async def main(only: str, tell: Callable[[str], None]) -> int:
                     f"  {one.answers}{'' if one.is_paid else '  NOT CHARGED'}"
                 )
                 bad += not one.is_paid
-    tell(f"{bad} with less than {MIN_CHARGED:.0%} charged")
+                count += 1
+    tell(f"{count} requests: {bad} with less than {MIN_CHARGED:.0%} charged")
     return int(bool(bad))
 
 

@@ -301,16 +301,19 @@ async def _until(holds: Callable[[], bool], otherwise: str) -> None:
 
 async def main(cases: Sequence[Case]) -> int:
     """Print a line for each schedule and case; 1 if anything is wrong."""
-    wrong = 0
+    seen: list[Row] = []
     for case in cases:
         with tempfile.TemporaryDirectory() as folder:
             for row in await play(case, Path(folder)):
-                wrong += is_wrong(row)
+                seen.append(row)
                 print(  # noqa: T201  # for the person who runs it
                     f"{row.case:40} {row.schedule:9} next {row.next_fire:20} {row.runs:3} runs,"
                     f" {row.lost} lost, {row.doubled} doubled",
                     flush=True,
                 )
+    wrong = sum(map(is_wrong, seen))
+    lost, doubled = (sum(numbers) for numbers in zip(*((row.lost, row.doubled) for row in seen), strict=True))
+    print(f"{len(cases)} cases: {lost} fires lost, {doubled} doubled, {wrong} schedules wrong")  # noqa: T201
     return int(wrong > 0)
 
 

@@ -132,6 +132,11 @@ async def meet_all(folder: Path, words: Sequence[str] = ()) -> list[Row]:
             rows.append(await meet(cluster, *case, round=number))
             sys.stdout.write(f"{rows[-1]}\n")
             sys.stdout.flush()
+    wrong = sum(not row.is_right for row in rows)
+    lost, doubled = sum(row.lost for row in rows), sum(row.doubled for row in rows)
+    sys.stdout.write(
+        f"{len(rows)} faults: {lost} items lost, {doubled} doubled, {wrong} faults out of bounds\n"
+    )
     return rows
 
 

@@ -164,6 +164,7 @@ async def play(folder: Path, *, shares: int = len(_SHARES), many: int = 20_000) 
     async for left, growth_mib in read_over_runs(place, many, most_files=most_files):
         told.append(f"{many:,} files, {most_files:,} a run: {left:,} left, memory + {growth_mib:.0f} MiB")
         worst = max(worst, growth_mib)
+    told.append(f"memory grew by at most {worst:.0f} MiB, of {MAX_GROWTH_MIB:.0f} MiB allowed")
     return "\n".join(told), worst < MAX_GROWTH_MIB
 
 

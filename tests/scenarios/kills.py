@@ -489,9 +489,10 @@ async def play(
         f" others used over {NOISY:.0%} of the CPU)",
         f"CPU until ready: {cpu_s[0]:.2f} / {median(cpu_s):.2f} / {cpu_s[-1]:.2f} s (min / median / max)",
         "; ".join(toll.figures),
-        f"items: {toll.planted.total()} planted, {toll.found.total()} found, {lost.total()} lost,"
-        f" {doubled.total()} doubled",
         *toll.faults,
+        f"items: {toll.planted.total()} planted, {toll.found.total()} found, {lost.total()} lost,"
+        f" {doubled.total()} doubled with {toll.kills} kills;"
+        f" {len(toll.faults)} other faults, {slow} slow starts",
     ]
     return "\n".join(told), toll.is_well and not slow
 

@@ -53,7 +53,9 @@ async def play(folder: Path) -> Verdict:
     """Run the device's tests without each name, and without all of them."""
     verdicts = [(names, await _tested(names)) for names in (*((name,) for name in NAMES), WINDOWS)]
     said = [f"without {', '.join(names)}: {text}" for names, (text, _) in verdicts]
-    return "\n".join(said), all(is_well for _, (_, is_well) in verdicts)
+    failed = [", ".join(names) for names, (_, is_well) in verdicts if not is_well]
+    said.append(f"{len(verdicts)} interpreters: the tests fail in {len(failed)} {'; '.join(failed)}".rstrip())
+    return "\n".join(said), not failed
 
 
 if __name__ == "__main__":

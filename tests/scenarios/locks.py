@@ -233,9 +233,9 @@ def main(kind: str, processes: int, acquisitions: int, seed: int) -> int:
         f" in {toll.took_s:.0f} s, {toll.waited} of them after a wait\n"
         f"{toll.stopped} times a process was stopped for {STOPPED_S:g} s, {toll.killed} were killed;"
         f" a holder's time is {TTL_MS / 1_000:g} s\n"
-        f"protected writes: {toll.written} accepted, {toll.refused} refused,"
-        f" {toll.out_of_fence_order} accepted out of fence order\n"
-        f"served out of turn: {toll.out_of_turn}; locks stuck: {toll.stuck}"
+        f"protected writes: {toll.written} accepted, {toll.refused} refused;"
+        f" accepted out of fence order: {toll.out_of_fence_order}; served out of turn:"
+        f" {toll.out_of_turn}; locks stuck: {toll.stuck}"
     )
     return int(not toll.is_clean)
 

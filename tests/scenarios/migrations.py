@@ -127,7 +127,10 @@ def main() -> None:
             f" then complete with {len(killed.differences)} differences, rows lost: {len(killed.rows_lost)}"
         )
         sys.stdout.write("\n  ".join((told, *killed.differences)) + "\n")
-    sys.exit(0 if all(killed.is_clean for killed in results.values()) else 1)
+    unclean = [name for name, killed in results.items() if not killed.is_clean]
+    deaths = sum(killed.deaths for killed in results.values())
+    sys.stdout.write(f"{deaths} kills in {len(results)} databases: {len(unclean)} databases differ\n")
+    sys.exit(1 if unclean else 0)
 
 
 if __name__ == "__main__":

@@ -273,17 +273,18 @@ async def play(folder: Path, what: str, mode: Any, *, log_s: float = 60.0) -> di
 def main(chosen: Sequence[str]) -> int:
     """Play the outages whose names begin with a word of *chosen*; 0 if each was named in time."""
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    is_right = True
+    played: list[bool] = []
     for what, mode in CASES:
         if chosen and not any(f"{what} {mode}".startswith(word) for word in chosen):
             continue
         with TemporaryDirectory() as folder:
             seen = anyio.run(play, Path(folder), what, mode)
         faults = faults_of(seen, what)
-        is_right &= not faults
+        played.append(bool(faults))
         for name, value in (seen | {"faults": faults}).items():
             console.print(f"{name}: {value}")
-    return 0 if is_right else 1
+    console.print(f"{len(played)} outages: {sum(played)} with faults")
+    return int(any(played))
 
 
 if __name__ == "__main__":

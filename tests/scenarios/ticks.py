@@ -577,13 +577,19 @@ def play_kind(kind: str, folder: Path, ticks: int, seed: int, toll: Toll) -> Non
 
 async def play(folder: Path, *, ticks: int = 1_000, seed: int = 1, kind: str = "") -> Verdict:
     """Tick items at both sides while the device is killed and restored: none is lost."""
-    began, lines, is_well = perf_counter(), list[str](), True
+    began, lines, tolls = perf_counter(), list[str](), list[Toll]()
     for name in [kind] if kind else KINDS:
         toll = Toll()
         play_kind(name, folder / name, ticks if kind else ticks // len(KINDS), seed, toll)
         lines.append(f"  {name:9} {toll}")
-        is_well &= toll.is_well
-    return "\n".join([f"{perf_counter() - began:.0f} s", *lines]), is_well
+        tolls.append(toll)
+    sums = (
+        f"{sum(getattr(toll, name) for toll in tolls)} {name}"
+        for name in ("ticks", "restored", "lost", "unasked", "left")
+    )
+    kills = sum(toll.kills.total() for toll in tolls)
+    lines.append(f"{len(tolls)} kinds: {', '.join(sums)}, {kills} kills, {perf_counter() - began:.0f} s")
+    return "\n".join(lines), all(toll.is_well for toll in tolls)
 
 
 if __name__ == "__main__":

@@ -276,7 +276,10 @@ async def play(folder: Path, *, devices: int = 300) -> Verdict:
         f"  {one.what:10} {one.returned} came back, longest gap {one.longest_gap_s:.2f} s"
         for one in went.rounds
     ]
-    told += [f"  refused {went.refused}, turned away {went.turned_away}, broken tries {went.broken}"]
+    told += [
+        f"{sum(one.returned for one in went.rounds)} returns: {went.refused} refused,"
+        f" {went.turned_away} turned away, {went.broken} broken tries"
+    ]
     return "\n".join(told), not (went.refused or went.turned_away)
 
 

@@ -596,7 +596,8 @@ def wrong_in(worlds: list[World]) -> int:
     lines = [f"{code:<24}{counts[True]:>6}{counts[False]:>6}" for code, counts in sorted(results.items())]
     right, wrong = (sum(counts[is_right] for counts in results.values()) for is_right in (True, False))
     misses = [miss for play in worlds for miss in play.misses]
-    lines = [f"{'reason':<24}{'right':>6}{'wrong':>6}", *lines, f"{'all':<24}{right:>6}{wrong:>6}", *misses]
+    last = f"{len(results)} reasons: {right} right answers, {wrong} wrong, {len(misses)} misses"
+    lines = [f"{'reason':<24}{'right':>6}{'wrong':>6}", *lines, *misses, last]
     print("\n".join(lines))  # noqa: T201
     return max(wrong, len(misses))
 

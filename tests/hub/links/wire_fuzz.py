@@ -206,7 +206,7 @@ async def _main(first: int, cases: int) -> int:
         if found := await differences(seed):
             print(f"seed {seed}: {', '.join(found)} differ")
             return 1
-    print(f"{cases} streams: no difference")
+    print(f"{cases} streams from seed {first}: no difference")
     return 0
 
 

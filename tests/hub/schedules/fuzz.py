@@ -207,9 +207,8 @@ def main() -> int:
     seconds = time.perf_counter() - began
     lines = [
         *map(str, tally.mismatches),
-        f"seed         {chosen.seed}",
         str(tally),
-        f"seconds      {seconds:.0f}",
+        f"{tally.cases} cases of seed {chosen.seed}: {len(tally.mismatches)} mismatches, {seconds:.0f} s",
     ]
     sys.stdout.write("\n".join(lines) + "\n")
     return 1 if tally.mismatches else 0
