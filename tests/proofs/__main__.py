@@ -9,21 +9,22 @@ is the day unless it is set: after some days all proofs have run that fit.
 import argparse
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
+from tests.proofs.figures import FIGURES, figures
 from tests.proofs.table import PROOFS, Proof
 from tests.support.browser import chromium
 from tests.support.dovecot import why_no_dovecot
@@ -31,8 +32,7 @@ from tests.support.nats import why_no_nats
 from tests.support.postgres import why_no_postgres
 from tests.support.source import ROOT
 
-FIGURES: Final = ROOT / "tests/proofs/figures.jsonl"
-UNKNOWN_MINUTES: Final = 30.0  # of a part whose duration is not known
+UNKNOWN_MINUTES: Final = 30.0  # of a part without a figure; no part takes longer
 LONGER: Final = 3  # times its usual minutes, after which a part is stopped
 MIN_LIMIT_MINUTES: Final = 10.0
 END_S: Final = 20.0  # from the interrupt of a part to its kill
@@ -46,18 +46,15 @@ LACKS: Final[Mapping[str, Callable[[], bool]]] = {
 
 
 class Part(NamedTuple):
-    """A part of a proof, by its number from 1."""
+    """A part of a proof, by its number from 1, and the minutes that it took last."""
 
     proof: Proof
     number: int
+    minutes: float = UNKNOWN_MINUTES
 
     @property
     def name(self) -> str:
         return f"{self.proof.name}/{self.number}" if len(self.proof.parts) > 1 else self.proof.name
-
-    @property
-    def minutes(self) -> float:
-        return self.proof.minutes / len(self.proof.parts) or UNKNOWN_MINUTES
 
     @property
     def limit_s(self) -> float:
@@ -76,23 +73,33 @@ class Outcome(NamedTuple):
     said: str
 
 
-def choose(names: Sequence[str], group: str | None, number: int | None) -> list[Part]:
+def choose(names: Collection[str], group: str | None, number: int | None) -> list[Part]:
     """Return the parts of the proofs in *names* and of *group*; without both, of all proofs."""
-    chosen = [
-        proof for proof in PROOFS if proof.name in names or proof.group == group or not (names or group)
+    took = {
+        (name, figure["part"]): figure["seconds"] / 60
+        for name, of_parts in figures(FIGURES).items()
+        for figure in of_parts
+    }
+    return [
+        Part(proof, nth, took.get((proof.name, nth), UNKNOWN_MINUTES))
+        for proof in PROOFS
+        if proof.name in names or proof.group == group or not (names or group)
+        for nth in range(1, len(proof.parts) + 1)
+        if number in (None, nth)
     ]
-    parts = [Part(proof, nth) for proof in chosen for nth in range(1, len(proof.parts) + 1)]
-    return [part for part in parts if number in (None, part.number)]
 
 
 def share(parts: Sequence[Part], minutes: float, seed: int) -> list[Part]:
     """Return parts that take at most *minutes* in all; consecutive seeds lead to all parts that fit."""
     shares: list[list[Part]] = []
     fitting = (part for part in parts if part.minutes <= minutes)
-    for part in sorted(fitting, key=lambda part: part.minutes):
-        if not shares or sum(other.minutes for other in shares[-1]) + part.minutes > minutes:
-            shares.append([])
-        shares[-1].append(part)
+    for part in sorted(fitting, key=lambda part: part.minutes, reverse=True):
+        left = minutes - part.minutes
+        room = next((taken for taken in shares if sum(other.minutes for other in taken) <= left), None)
+        if room is None:
+            shares.append([part])
+        else:
+            room.append(part)
     return shares[seed % len(shares)] if shares else []
 
 
@@ -119,7 +126,8 @@ def run(command: Sequence[str], log: Path, limit_s: float) -> Outcome:
         finally:
             _end(child)
     lines = log.read_text("utf-8", errors="replace").splitlines()
-    said = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    # The last lines of a traceback of a group are drawn.
+    said = next((line.strip(" |") for line in reversed(lines) if re.search(r"\w", line)), "")
     if code is None:
         said = f"stopped after {limit_s / 60:.0f} minutes: {said}"
     outcome = {0: "ok", UNAVAILABLE: "skipped"}.get(-1 if code is None else code, "failed")
@@ -141,10 +149,11 @@ def play(parts: Sequence[Part], seed: int, logs: Path, *, keeps_figures: bool) -
     """Run the parts one after another, and return True if none failed."""
     is_well = True
     for part in parts:
+        log = logs / f"{part.name.replace('/', '-')}.log"
         if missing := lacking(part.proof):
             ended = Outcome("skipped", 0.0, f"needs {', '.join(missing)}")
         else:
-            ended = run(part.command(seed), logs / f"{part.name.replace('/', '-')}.log", part.limit_s)
+            ended = run(part.command(seed), log, part.limit_s)
         print(f"proof {part.name} {ended.outcome} {ended.seconds:.1f} s: {ended.said}", flush=True)
         is_well &= ended.outcome != "failed"
         if keeps_figures:
@@ -176,40 +185,11 @@ def _git(*words: str) -> str:
     ).stdout.strip()
 
 
-def figures(file: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return the last figure of each part in *file* that was not skipped, by the name of its proof."""
-    lines = file.read_text("utf-8").splitlines() if file.exists() else []
-    kept = (figure for figure in map(json.loads, lines) if figure["outcome"] != "skipped")
-    last = {(figure["proof"], figure["part"]): figure for figure in kept}
-    found = defaultdict(list)
-    for (name, _), figure in sorted(last.items()):
-        found[name].append(figure)
-    return found
-
-
-def page(recorded: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """Return the proofs as tables in Markdown, one for each group, with their last figures."""
-    lines: list[str] = []
-    for group in dict.fromkeys(proof.group for proof in PROOFS):
-        lines += [f"## {group}", "", "| proof | what it shows | minutes | last figure |", "|---|---|---|---|"]
-        for proof in (proof for proof in PROOFS if proof.group == group):
-            told = "; ".join(
-                f"{one['day']}, {one['commit']}{' and changes' if one['dirty'] else ''}: {one['outcome']},"
-                f" {one['said']}"
-                for one in recorded.get(proof.name, ())
-            )
-            cells = (f"`{proof.name}`", proof.shows, f"{proof.minutes:g}" if proof.minutes else "", told)
-            lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
-        lines.append("")
-    return "\n".join(lines)
-
-
 def listing() -> str:
-    """Return a line for each proof: name, group, minutes, number of parts and what it shows."""
+    """Return a line for each part: name, group, minutes that it took last, and what its proof shows."""
     return "\n".join(
-        f"{proof.name:20} {proof.group:10} {f'{proof.minutes:g}' if proof.minutes else '?':>4}"
-        f" {len(proof.parts):3}  {proof.shows}"
-        for proof in PROOFS
+        f"{part.name:22} {part.proof.group:10} {part.minutes:5.1f}  {part.proof.shows}"
+        for part in choose([], None, None)
     )
 
 
@@ -229,9 +209,10 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--logs", type=Path, metavar="FOLDER", help="for the output [default: a temporary one]"
     )
-    parser.add_argument("--record", action="store_true", help=f"append figures to {FIGURES.name}")
+    parser.add_argument(
+        "--record", action="store_true", help=f"append figures to {FIGURES.name}; then: make documents"
+    )
     parser.add_argument("--list", action="store_true", help="print the table")
-    parser.add_argument("--page", action="store_true", help="print the table with figures as Markdown")
     asked = parser.parse_args(arguments)
     if unknown := sorted(set(asked.names) - {proof.name for proof in PROOFS}):
         parser.error(f"no proof is named {', '.join(unknown)}; --list prints the names")
@@ -241,8 +222,8 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the proofs of a command line and return the exit code."""
     asked = _parsed(arguments)
-    if asked.list or asked.page:
-        print(page(figures(FIGURES)) if asked.page else listing())
+    if asked.list:
+        print(listing())
         return 0
     seed = _today().toordinal() if asked.seed is None else asked.seed
     parts = choose(asked.names, asked.group, asked.part)

@@ -14,7 +14,6 @@ class Proof(NamedTuple):
         shows: the property, as one sentence.
         command: the arguments after ``python -m``. ``{seed}`` is replaced by the seed of a run, and
             ``{jobs}`` by the number of cores.
-        minutes: the usual duration of all parts on two cores; 0 if it is not known.
         parts: the arguments that are added for each part. A part takes half an hour at most.
         needs: programs of the system without which the proof cannot run.
         group: a target of the Makefile, or a kind.
@@ -24,7 +23,6 @@ class Proof(NamedTuple):
     shows: str
     command: str
     group: str
-    minutes: float = 0
     parts: tuple[str, ...] = ("",)
     needs: tuple[str, ...] = ()
 
@@ -43,7 +41,6 @@ SOAK: Final = (
         "No item is lost or doubled when a hub that reads folders is killed 200 times.",
         "tests.scenarios.kills --of folders --kills 200 --seed {seed}",
         "soak",
-        minutes=10,
     ),
     *(
         Proof(
@@ -51,7 +48,6 @@ SOAK: Final = (
             f"No mail or item is lost or doubled when a hub that reads {source} is killed again and again.",
             f"tests.scenarios.kills --of {mailbox} --seed {{seed}}",
             "soak",
-            minutes=5,
             needs=needs,
         )
         for mailbox, source, needs in (
@@ -65,7 +61,6 @@ SOAK: Final = (
         "400 mails of a server that cuts connections reach the device once, with eight kills of the hub.",
         "tests.scenarios.kills --of rude --kills 8 --seed {seed}",
         "soak",
-        minutes=5,
         needs=("dovecot",),
     ),
     Proof(
@@ -73,7 +68,6 @@ SOAK: Final = (
         "No delivery of a webhook is lost or doubled when its hub is killed again and again.",
         "tests.scenarios.kills --of hooks --seed {seed}",
         "soak",
-        minutes=5,
     ),
     Proof(
         "deaths",
@@ -92,7 +86,6 @@ SOAK: Final = (
         "A hub that is killed on a full disk starts again on it, and its run ends once there is room.",
         "tests.scenarios.full_disk",
         "soak",
-        minutes=1,
         needs=("unshare",),
     ),
     Proof(
@@ -125,14 +118,12 @@ SOAK: Final = (
         "A thousand devices reconnect within seconds, and all their overdue runs end.",
         "tests.scenarios.crowds --way come_back --seed {seed}",
         "soak",
-        minutes=2,
     ),
     Proof(
         "crowds-stop",
         "A hub with a thousand connected devices stops within seconds and loses no run.",
         "tests.scenarios.crowds --way stop --seed {seed}",
         "soak",
-        minutes=2,
     ),
     Proof(
         "ninety-days",
@@ -191,7 +182,6 @@ SOAK: Final = (
         "The last release and this source work with each other, as hub and as device, in both codecs.",
         "tests.scenarios.versions",
         "soak",
-        minutes=2,
     ),
     Proof(
         "chaos",
@@ -240,7 +230,6 @@ SOAK: Final = (
         "Runs succeed in time and lose no row when a device does not send some of its answers.",
         "tests.proofs.lost_answers",
         "soak",
-        minutes=8,
     ),
     Proof(
         "own-lines",
@@ -254,14 +243,12 @@ SOAK: Final = (
         "No call of three HTTP clients is lost after pauses on connections that they keep.",
         "tests.proofs.pauses --seed {seed}",
         "soak",
-        minutes=6,
     ),
     Proof(
         "readers-short",
         "No reader of foreign text fails or takes too long within a minute of random input.",
         "tests.fuzz --seconds 60 --seed {seed} --jobs {jobs}",
         "soak",
-        minutes=6,
     ),
     Proof(
         "row-machine",
@@ -320,7 +307,6 @@ SOAK: Final = (
         "No mail of a large mailbox at a server that cuts connections is lost or doubled with 20 kills.",
         "tests.scenarios.kills --of rude --mails 25000 --kills 20 --life-s 100",
         "long",
-        minutes=60,
         parts=("--seed {seed}", "--seed {seed}1"),
         needs=("dovecot",),
     ),
@@ -348,14 +334,12 @@ SEARCHES: Final = (
         "No attack makes a hub slow or large for the others, and each request is charged to its caller.",
         "tests.scenarios.attack_gate --minutes 5 --seed {seed}",
         "attack",
-        minutes=8,
     ),
     Proof(
         "charges",
         "Callers are charged for most of the processor time that their requests cost.",
         "tests.scenarios.charges",
         "attack",
-        minutes=1,
     ),
     Proof(
         "simulation",
@@ -381,7 +365,6 @@ SEARCHES: Final = (
         "No reader of foreign text fails or takes too long within ten minutes of random input.",
         "tests.fuzz --seconds 600 --seed {seed}",
         "fuzz",
-        minutes=110,
         parts=(
             *("'frames of devices'", "'frames of hubs'", "http", "hub.toml", "cron", "'answers of models'"),
             *("mail", "files", "iCalendar", "feeds", "CalDAV"),
@@ -503,7 +486,6 @@ PEERS: Final = (
         "The device port passes the Autobahn test suite, but for explained cases.",
         "tests.autobahn",
         "peers",
-        minutes=15,
     ),
     Proof(
         "cluster",

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.proofs import __main__ as runner
-from tests.proofs.__main__ import Part, choose, figures, main, page, share
+from tests.proofs.__main__ import Part, choose, main, share
+from tests.proofs.figures import figures, page
 from tests.proofs.table import Proof
 from tests.support.families import each
 
@@ -74,7 +75,7 @@ def test_ended_proof_prints_and_records_its_line_and_leaves_no_process(
         monkeypatch.setattr(Part, "limit_s", 1.0)
     proof = Proof("planted", "Nothing.", f"{program} {ending} {{seed}}", "soak")
     assert run_one(proof, monkeypatch, tmp_path) == code
-    line = capfd.readouterr().out.splitlines()[-1]
+    _, line = capfd.readouterr().out.splitlines()
     assert line.startswith(f"proof planted {outcome} ") and line.endswith(f" s: {said}")
     pid = int((tmp_path / "logs/planted.log").read_text().split()[0])
     while not has_ended(pid):  # it is killed without a wait for its end
@@ -92,12 +93,26 @@ def test_proof_without_its_program_is_skipped_by_name(
     assert capfd.readouterr().out.endswith("proof planted skipped 0.0 s: needs no-such-program\n")
 
 
-@each("minutes", [1, 10, 30, 60])
+@each("minutes", [1, 2, 30, 60])
 def test_shares_of_consecutive_seeds_take_the_minutes_and_lead_to_all_parts_that_fit(minutes: int) -> None:
     parts = choose([], None, None)
     shares = [share(parts, minutes, seed) for seed in range(739_950, 739_950 + len(parts))]
     assert all(sum(part.minutes for part in taken) <= minutes for taken in shares)
-    assert {part for taken in shares for part in taken} == {part for part in parts if part.minutes <= minutes}
+    fitting = {part for part in parts if part.minutes <= minutes}
+    assert {part for taken in shares for part in taken} == fitting
+
+
+def test_usual_minutes_of_a_part_are_those_of_its_last_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "FIGURES", tmp_path / "figures.jsonl")
+    figure = {"proof": "upgrade", "part": 2}
+    lines = (
+        figure | {"outcome": ended, "seconds": s} for ended, s in (("ok", 90), ("ok", 300), ("skipped", 0))
+    )
+    (tmp_path / "figures.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    first, second = choose(["upgrade"], None, None)
+    assert (first.minutes, second.minutes, second.limit_s) == (runner.UNKNOWN_MINUTES, 5, 900)
 
 
 def test_chosen_parts_are_those_of_names_groups_and_number() -> None:
@@ -111,7 +126,14 @@ def test_chosen_parts_are_those_of_names_groups_and_number() -> None:
 
 
 def test_page_has_the_last_figure_of_a_proof(tmp_path: Path) -> None:
-    figure = {"proof": "deaths", "part": 1, "commit": "abc", "dirty": True, "day": "2026-11-30"}
+    figure = {
+        "proof": "deaths",
+        "part": 1,
+        "seconds": 90,
+        "commit": "abc",
+        "dirty": True,
+        "day": "2026-11-30",
+    }
     lines = [
         json.dumps(figure | {"outcome": outcome, "said": "a | b"}) for outcome in ("failed", "ok", "skipped")
     ]
@@ -121,4 +143,4 @@ def test_page_has_the_last_figure_of_a_proof(tmp_path: Path) -> None:
         for line in page(figures(tmp_path / "figures.jsonl")).splitlines()
         if line.startswith("| `deaths` ")
     )
-    assert line.endswith("| 2026-11-30, abc and changes: ok, a \\| b |")
+    assert line.endswith("| 1.5 | 2026-11-30, abc and changes: ok, a \\| b |")

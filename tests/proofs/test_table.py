@@ -104,7 +104,6 @@ def test_command_of_a_proof_exists_with_its_options(proof: Proof) -> None:
     assert Path(ROOT, *module_of(proof).split(".")).with_suffix(".py").is_file()
     assert unknown_options(proof) == []
     assert proof.shows.endswith(".") and proof.parts
-    assert proof.minutes / len(proof.parts) <= 30
 
 
 def test_unknown_option_of_a_command_is_found() -> None:
