@@ -25,7 +25,7 @@ from time import monotonic
 from typing import Final, NamedTuple
 
 from tests.proofs.figures import FIGURES, figures
-from tests.proofs.table import PROOFS, Proof
+from tests.proofs.table import IN_CI, PROOFS, Proof
 from tests.support.browser import chromium
 from tests.support.dovecot import why_no_dovecot
 from tests.support.nats import why_no_nats
@@ -36,6 +36,8 @@ UNKNOWN_MINUTES: Final = 30.0  # of a part without a figure; no part takes longe
 LONGER: Final = 3  # times its usual minutes, after which a part is stopped
 MIN_LIMIT_MINUTES: Final = 10.0
 END_S: Final = 20.0  # from the interrupt of a part to its kill
+MAX_SHOWN: Final = 40  # lines of the output of a part that failed
+CI: Final = "ci"  # the group of the proofs in IN_CI
 UNAVAILABLE: Final = 69  # exit code of a proof that lacks something
 LACKS: Final[Mapping[str, Callable[[], bool]]] = {
     "postgresql": lambda: why_no_postgres() is not None,
@@ -75,6 +77,8 @@ class Outcome(NamedTuple):
 
 def choose(names: Collection[str], group: str | None, number: int | None) -> list[Part]:
     """Return the parts of the proofs in *names* and of *group*; without both, of all proofs."""
+    if group == CI:
+        names = IN_CI
     took = {
         (name, figure["part"]): figure["seconds"] / 60
         for name, of_parts in figures(FIGURES).items()
@@ -155,7 +159,11 @@ def play(parts: Sequence[Part], seed: int, logs: Path, *, keeps_figures: bool) -
         else:
             ended = run(part.command(seed), log, part.limit_s)
         print(f"proof {part.name} {ended.outcome} {ended.seconds:.1f} s: {ended.said}", flush=True)
-        is_well &= ended.outcome != "failed"
+        if ended.outcome == "failed":
+            is_well = False
+            print(*log.read_text("utf-8", errors="replace").splitlines()[-MAX_SHOWN:], sep="\n")
+            again = f"python -m tests.proofs {part.proof.name} --part {part.number} --seed {seed}"
+            print(f"failed: {part.name} with seed {seed}; again: {again}", flush=True)
         if keeps_figures:
             _record(part, seed, ended)
     return is_well
@@ -198,7 +206,8 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m tests.proofs", description="Run proofs one after another."
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="proofs of --list; by default all")
-    parser.add_argument("--group", choices=sorted({proof.group for proof in PROOFS}))
+    groups = sorted({CI, *(proof.group for proof in PROOFS)})
+    parser.add_argument("--group", choices=groups, help=f"{CI}: those that CI runs")
     parser.add_argument("--part", type=int, metavar="K", help="only this part of each proof, from 1")
     parser.add_argument(
         "--minutes", type=float, metavar="M", help="a share that takes this long, by the seed"

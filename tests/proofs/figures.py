@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from tests.proofs.table import PROOFS
+from tests.proofs.table import IN_CI, PROOFS
 from tests.support.source import ROOT
 
 FIGURES: Final = ROOT / "tests/proofs/figures.jsonl"
@@ -20,7 +20,7 @@ Programs too slow for the tests, each with the property that it shows: for those
 
 `make proofs PROOFS="kills-imap ticks"` runs proofs by name, and `SEED=N` repeats a run.
 `MINUTES=30` runs a share of all proofs, another one each day. `make soak` runs the group soak.
-`.ci/run` runs two minutes of those marked CI: neither a bound of time nor a server elsewhere decides them.
+`.ci/run` runs two minutes of those marked CI: no bound of time, server elsewhere or history decides them.
 
 Figures are in `tests/proofs/figures.jsonl`, to which `python -m tests.proofs --record` appends.
 `make documents` writes this page from them.
@@ -45,8 +45,8 @@ def page(recorded: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         lines += [
             f"## {group}",
             "",
-            "| proof | what it shows | minutes | last figure |",
-            "|" + "---|" * 4,
+            "| proof | what it shows | CI | minutes | last figure |",
+            "|" + "---|" * 5,
         ]
         for proof in (proof for proof in PROOFS if proof.group == group):
             parts = recorded.get(proof.name, ())
@@ -56,7 +56,7 @@ def page(recorded: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
                 f" {figure['outcome']}, {figure['said'][:MAX_SAID]}"
                 for figure in parts
             )
-            cells = (f"`{proof.name}`", proof.shows, minutes, shown)
+            cells = (f"`{proof.name}`", proof.shows, "yes" if proof.name in IN_CI else "", minutes, shown)
             lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
         lines.append("")
     return "\n".join(lines)

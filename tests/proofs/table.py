@@ -518,3 +518,29 @@ NO_PROOFS: Final = {
     "tests.evaluation.rounds": "measures labelled files that are not in the repository",
     "tests.evaluation.training": "learns weights",
 }
+
+# Proofs that CI runs: no bound of time, server elsewhere or history of git decides them.
+IN_CI: Final = frozenset(
+    {
+        *(
+            "accepted-settings",
+            "database-states",
+            "deaths",
+            "flapping",
+            "half-answers",
+            "coordination-rounds",
+        ),
+        *(
+            "migrations",
+            "ticks",
+            "row-machine",
+            "quiet-hour",
+            "foreign-lines",
+            "own-lines",
+            "first-hour",
+            "why",
+        ),
+        *("cron", "frames", "linear", "simulation", "locks-sqlite", "locks-postgresql"),
+        *("prose", "real-formats", "calibration", "verdicts", "metrics"),
+    }
+)

@@ -10,7 +10,7 @@ import pytest
 from tests.proofs import __main__ as runner
 from tests.proofs.__main__ import Part, choose, main, share
 from tests.proofs.figures import figures, page
-from tests.proofs.table import Proof
+from tests.proofs.table import IN_CI, Proof
 from tests.support.families import each
 
 # Starts a process in its group, writes its id, and ends as its argument says.
@@ -75,8 +75,10 @@ def test_ended_proof_prints_and_records_its_line_and_leaves_no_process(
         monkeypatch.setattr(Part, "limit_s", 1.0)
     proof = Proof("planted", "Nothing.", f"{program} {ending} {{seed}}", "soak")
     assert run_one(proof, monkeypatch, tmp_path) == code
-    _, line = capfd.readouterr().out.splitlines()
+    _, line, *rest = capfd.readouterr().out.splitlines()
     assert line.startswith(f"proof planted {outcome} ") and line.endswith(f" s: {said}")
+    again = "failed: planted with seed 7; again: python -m tests.proofs planted --part 1 --seed 7"
+    assert rest[-1:] == ([again] if code else [])
     pid = int((tmp_path / "logs/planted.log").read_text().split()[0])
     while not has_ended(pid):  # it is killed without a wait for its end
         os.sched_yield()
@@ -123,6 +125,7 @@ def test_chosen_parts_are_those_of_names_groups_and_number() -> None:
     ]
     assert [part.name for part in choose(["upgrade", "deaths"], None, 2)] == ["upgrade/2"]
     assert {part.proof.group for part in choose([], "fuzz", None)} == {"fuzz"}
+    assert {part.proof.name for part in choose([], runner.CI, None)} == IN_CI
 
 
 def test_page_has_the_last_figure_of_a_proof(tmp_path: Path) -> None:
@@ -143,4 +146,4 @@ def test_page_has_the_last_figure_of_a_proof(tmp_path: Path) -> None:
         for line in page(figures(tmp_path / "figures.jsonl")).splitlines()
         if line.startswith("| `deaths` ")
     )
-    assert line.endswith("| 1.5 | 2026-11-30, abc and changes: ok, a \\| b |")
+    assert line.endswith("| yes | 1.5 | 2026-11-30, abc and changes: ok, a \\| b |")
