@@ -48,16 +48,8 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {
         "vocabularies",
         "glossary",
     ),
-    "Explanation": (
-        "architecture",
-        "modules",
-        "exactly-once",
-        "extraction",
-        "dates",
-        "security",
-        "decisions",
-        "release",
-    ),
+    "Explanation": ("exactly-once", "extraction", "dates", "security"),
+    "Changing the hub": ("architecture", "modules", "decisions", "release", "proofs"),
 }
 TOPICS: Final = tuple(topic for topics in PARTS.values() for topic in topics)
 

@@ -14,7 +14,7 @@ MAX_SAID: Final = 240  # characters of a last line on the page
 HEAD: Final = """\
 # Proofs
 
-Programs too slow for the tests, each with the property that it shows: for those who change the code.
+Programs too slow for the tests: the property that each shows, and its last figures.
 
 <!-- Generated from the code: make documents -->
 

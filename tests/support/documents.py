@@ -13,6 +13,8 @@ from hub.docs import contents
 from hub.runs.file_explanations import REASONS
 from protocol.items import MARKS
 from protocol.items import REASONS as WEIGHED
+from tests.proofs.figures import FIGURES, figures
+from tests.proofs.figures import page as proofs
 from tests.support import left_out, references
 from tests.support.commands import command_list, commands
 from tests.support.device_types import TYPES as DEVICE_TYPES
@@ -109,6 +111,7 @@ def documents() -> dict[Path, str]:
         HANDBOOK / "log-events.md": references.log_events_page(events()),
         HANDBOOK / "vocabularies.md": vocabularies(),
         HANDBOOK / "modules.md": references.modules_page(),
+        HANDBOOK / "proofs.md": proofs(figures(FIGURES)),
         CONTENTS: contents(),
         HANDBOOK / "write-a-device.md": _with_section(
             HANDBOOK / "write-a-device.md", "device", f"```python\n{device_program()}```\n"
