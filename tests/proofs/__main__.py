@@ -37,6 +37,8 @@ LONGER: Final = 3  # times its usual minutes, after which a part is stopped
 MIN_LIMIT_MINUTES: Final = 10.0
 END_S: Final = 20.0  # from the interrupt of a part to its kill
 MAX_SHOWN: Final = 40  # lines of the output of a part that failed
+# Frames of a traceback of a group, and the log of a hub, which errors have below their message.
+NO_LAST_LINE: Final = re.compile(r'^\W*$|":\S|^hub \S+ is ready: ')
 CI: Final = "ci"  # the group of the proofs in IN_CI
 UNAVAILABLE: Final = 69  # exit code of a proof that lacks something
 LACKS: Final[Mapping[str, Callable[[], bool]]] = {
@@ -130,8 +132,7 @@ def run(command: Sequence[str], log: Path, limit_s: float) -> Outcome:
         finally:
             _end(child)
     lines = log.read_text("utf-8", errors="replace").splitlines()
-    # The last lines of a traceback of a group are drawn.
-    said = next((line.strip(" |") for line in reversed(lines) if re.search(r"\w", line)), "")
+    said = next((line.strip(" |") for line in reversed(lines) if not NO_LAST_LINE.search(line)), "")
     if code is None:
         said = f"stopped after {limit_s / 60:.0f} minutes: {said}"
     outcome = {0: "ok", UNAVAILABLE: "skipped"}.get(-1 if code is None else code, "failed")

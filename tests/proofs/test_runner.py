@@ -19,7 +19,8 @@ import signal, subprocess, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 print(child.pid)
-print(f"  seed {sys.argv[2]}\\n")
+print(f"  | seed {sys.argv[2]}\\n+----")
+print('{"event":"listener.opened"}\\nhub test is ready: devices 127.0.0.1:1')
 if sys.argv[1] == "late":
     sys.stdout.flush()
     child.wait()
