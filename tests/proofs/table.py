@@ -526,7 +526,6 @@ IN_CI: Final = frozenset(
             "accepted-settings",
             "database-states",
             "deaths",
-            "flapping",
             "half-answers",
             "coordination-rounds",
         ),
