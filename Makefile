@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest --dist=worksteal --numprocesses=$(shell echo $
 # Where this is set, each of the hundreds of processes of a test run compiles the hub anew: five seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo cluster-demo test slow quick check bench $(EVALUATIONS) gateway-check connector-check container-check autobahn mutants locks soak proofs attack simulate fuzz release goldens documents web screenshots pictures lock weights release-check clean
+.PHONY: help demo cluster-demo test slow quick check bench instructions $(EVALUATIONS) gateway-check connector-check container-check autobahn mutants locks soak proofs attack simulate fuzz release goldens documents web screenshots pictures lock weights release-check clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -40,6 +40,9 @@ check: $(VENV)/.dev  ## linter, formatting, types; the house rules are tests: ma
 
 bench: $(VENV)/.dev  ## ratios against named baselines, and the last release in turns: ROWS="29 37"; a quiet machine helps
 	@$(BIN)/python -m tests.bench $(ROWS)
+
+instructions: $(VENV)/.dev  ## machine instructions of six small operations, compared with the recorded ones: WHY=TEXT records
+	@$(BIN)/python -m tests.bench.instructions $(if $(WHY),--record --why '$(WHY)')
 
 eval: $(VENV)/.dev  ## bars of extraction: planted facts, unchanged folders, places, injection
 	@$(BIN)/python -m tests.evaluation 1 3 4 injection

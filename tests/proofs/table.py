@@ -406,6 +406,13 @@ BENCH: Final = (
         needs=(*CLUSTER, "dovecot"),
     ),
     Proof(
+        "instructions",
+        "No small operation takes more machine instructions than its recorded figure allows.",
+        "tests.bench.instructions",
+        "bench",
+        needs=("valgrind",),
+    ),
+    Proof(
         "small-model",
         "The hub finds more tasks of notes than the embedded model alone; only figures are printed.",
         "tests.bench.score_model --seed {seed}",
