@@ -48,7 +48,7 @@ _MEASUREMENTS: Final = 3  # of a record
 _PATIENCE_S: Final = 1_800.0  # on a machine that others use
 _CHECKS: Final = 3  # in a row, after which processes are at rest
 _CHECK_S: Final = 0.002
-_DEVICES: Final = 50  # of which each is called once in a round of calls
+_DEVICES: Final = 5  # each called once in a round of calls; few, as the hub pings them by the real clock
 _ENTRIES: Final = 20  # boxes or sentences of a file
 _SUMMARY: Final = re.compile(r"^summary: (\d+)", re.MULTILINE)
 _CONFINING: Final = ("close_descriptors", "die_with", "leave_others", "limit", "lock")
@@ -189,7 +189,7 @@ async def calls(folder: Path) -> Figures:
                 for _ in range(times):
                     hub.ask({"do": "touch"}, _PATIENCE_S)
 
-            figures = await Counter(folder, hub=hub.pid).each("call", call, 4)
+            figures = await Counter(folder, hub=hub.pid).each("call", call, 40)
     return {key: figure // _DEVICES for key, figure in figures.items()}
 
 
