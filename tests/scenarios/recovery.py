@@ -205,7 +205,10 @@ async def play(folder: Path, *, live: int = 10_000) -> Verdict:
     said, took_s = await recover(folder, HubProcess(folder), agents=live // EACH)
     told = ", ".join(f"{number} {what}" for what, number in said.items())
     is_well = took_s <= READY_S and said == expected(live // EACH)
-    return f"{live} live runs: ready after {took_s:.2f} s; of those that had executed {told}", is_well
+    verdict = (
+        f"{live} live runs: ready after {took_s:.2f} s, of {READY_S:g} s allowed; of those that had executed"
+    )
+    return f"{verdict} {told}", is_well
 
 
 if __name__ == "__main__":
