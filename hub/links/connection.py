@@ -476,7 +476,7 @@ class PendingCalls:
         if self._ended is not None:
             raise LinkLost(f"the connection ended ({self._ended})", dispatched=False)
         if call_id in calls:
-            raise CallInWork(f"call {call_id} is in work; it is sent again once that has ended")
+            raise CallInWork(f"call {call_id} is in work on this connection; it was not sent again")
         if len(calls) >= self._most:
             raise TooManyCalls(f"{self._most} calls are open; none is sent until one is settled")
         deadline = began + timeout_s

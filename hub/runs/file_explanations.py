@@ -286,7 +286,7 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
     "blank": ("the line has no words, or its device wrote it for an approved item", "name another line"),
     "empty": ("it is empty", "write something into it"),
     "own_rows": (
-        "it has blanks alone, as instead of the rows that its device wrote there for approved items",
+        "it has nothing but blanks and rows that its device wrote there for approved items",
         "write a line of your own; hub items ls --all has approved items",
     ),
     "no_line": (
