@@ -293,7 +293,8 @@ def note_resent(
         item_verdicts.withdraw_with(c, id)
         c.execute(FORGET_ITEM, {"item": id})
     if forgotten:
-        _read_again(c, None, device_id)
+        c.execute(READ_ALL_AGAIN, {"device": device_id})
+        spoil_trees_of_device(c, device_id)
     record_verdicts(c, device_id, [ReportedVerdict(item.call_id, "rejected") for item in deleted], at)
     counted = {
         "sent": device_stores.c.sent + len(resent),
@@ -598,10 +599,8 @@ def _change_call(c: sa.Connection, item: ItemRow, changes: dict[str, Any]) -> No
         c.execute(CHANGE_CALL, {"call": item.call_id, "does": changed["action"], "changes": changed})
 
 
-def _read_again(c: sa.Connection, unit_key: str | None, device_id: DeviceId | None) -> None:
-    """Mark a unit of a device as one that the next run reads; ``None``: all of its units."""
-    again = READ_ALL_AGAIN if unit_key is None else READ_AGAIN
-    c.execute(again, {"device": device_id} | ({} if unit_key is None else {"unit": unit_key}))
+def _read_again(c: sa.Connection, unit_key: str, device_id: DeviceId | None) -> None:
+    c.execute(READ_AGAIN, {"unit": unit_key, "device": device_id})
     spoil_trees_of_device(c, device_id)
 
 
