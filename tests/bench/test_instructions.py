@@ -42,7 +42,7 @@ def test_rise_beyond_three_percent_and_twice_the_spread_fails(
     assert compare(monkeypatch, table, [value]) == code
 
 
-def test_recorded_rise_has_its_reason_and_fails_no_more(monkeypatch: pytest.MonkeyPatch, table: Path) -> None:
+def test_recorded_rise_with_a_reason_no_longer_fails(monkeypatch: pytest.MonkeyPatch, table: Path) -> None:
     with pytest.raises(SystemExit):
         compare(monkeypatch, table, [1_100], "--record")
     assert compare(monkeypatch, table, [1_090, 1_100, 1_111], "--record", "--why", "a new field") == 0
@@ -53,7 +53,7 @@ def test_recorded_rise_has_its_reason_and_fails_no_more(monkeypatch: pytest.Monk
     assert len(table.read_text().splitlines()) == 2  # figures that hold are not repeated
 
 
-def test_figure_without_a_recorded_one_fails(monkeypatch: pytest.MonkeyPatch, table: Path) -> None:
+def test_figure_of_a_row_without_a_record_fails(monkeypatch: pytest.MonkeyPatch, table: Path) -> None:
     monkeypatch.setattr(instructions, "measure", lambda times=1: {("idle minute", "hub"): [1]})
     assert main([], table) == 1
 
@@ -67,7 +67,7 @@ def test_other_environment_and_missing_valgrind_are_named_in_a_line(
     assert capsys.readouterr().out.count("\n") == 1
 
 
-async def test_costs_that_do_not_grow_with_the_operations_cancel_out() -> None:
+async def test_fixed_costs_cancel_out() -> None:
     class Planned(Counter):
         def read(self) -> dict[str, int]:
             read, spent[:] = {"hub": sum(spent)}, []
@@ -83,7 +83,7 @@ async def test_costs_that_do_not_grow_with_the_operations_cancel_out() -> None:
     assert await Planned(Path()).each("row", operate, 10) == {("row", "hub"): 7}
 
 
-async def test_process_is_at_rest_once_it_waits_and_not_while_it_is_stopped() -> None:
+async def test_waiting_process_is_at_rest_and_a_stopped_process_is_not() -> None:
     async with await anyio.open_process([sys.executable, "-c", BURN]) as process:
         await at_rest([process.pid])
         assert tree_cpu_s(process.pid) >= 0.2

@@ -933,7 +933,7 @@ def test_ambiguous_word_before_an_auxiliary_is_read_as_a_noun(head: str) -> None
     assert told(item) == ["timelines", "Chimney sweep will come", "", "2026-04-09"]
 
 
-def test_article_within_a_name_stays_and_one_before_it_goes() -> None:
+def test_article_before_a_name_is_dropped_and_within_a_name_stays() -> None:
     names = ["Bärbel Krüger", "M. Le Goff", "Trainer"]
     assert split_names("Bärbel Krüger, M. Le Goff und die Trainer") == names
 
