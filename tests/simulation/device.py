@@ -393,7 +393,7 @@ class SimDevice:
         for call in calls:
             answer = self.do(call)
             if self.dice.says(self.habits.judged):
-                self._loop.call_later(self.dice.uniform(0.1, 90.0), self.review, context=self.context)
+                self._loop.call_later(self.dice.uniform(0.1, 90.0), self._look, context=self.context)
             if self.dice.says(self.habits.silent):
                 continue
             if self.dice.says(self.habits.late):
@@ -529,6 +529,11 @@ class SimDevice:
         return Row(row_id, call_id, agent_id, run_id, source.path, source.sha256, title, source.start)
 
     # --- its owner ---
+
+    def _look(self) -> None:
+        """Let the owner look at the rows, unless the world became calm since that was planned."""
+        if self.habits.judged:
+            self.review()
 
     def review(self, row_id: str | None = None) -> None:
         """Approve, edit or remove a row as the owner, and report the verdict."""
