@@ -179,7 +179,7 @@ class Calls:
         assert {type(ended).__name__ for ended in self._tasks.ended.values()} <= {
             "Answer",
             "LinkLost",
-            "LocalProtocolError",  # of the same id, while the call is open
+            "CallInWork",
         }
 
 
