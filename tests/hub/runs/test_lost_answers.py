@@ -31,6 +31,14 @@ AGES: dict[str, tuple[str, ...]] = {
     "kept ids": ("tool.insert",),
     "several calls in a frame": ("tool.insert", "tool_calls"),
 }
+# The ages between the oldest and the newest add a frame or a capability each.
+each_age = pytest.mark.parametrize(
+    "age",
+    [
+        pytest.param(age, marks=pytest.mark.slow if 0 < nth < len(AGES) - 1 else ())
+        for nth, age in enumerate(AGES)
+    ],
+)
 Loses = Callable[["Device", str], bool]  # given the id of a call that is done: whether its answer is lost
 LOSSES: dict[str, Loses] = {
     "no answer": lambda device, id: False,
@@ -140,7 +148,7 @@ class Play:
                 await self.bench.clock.pass_time(0.0)
             if self._is_quiet():
                 self.bench.clock.advance(self.stall_s)
-                await self.bench.clock.pass_time(0.5)
+                await self.bench.clock.pass_time(TICKS_S)
 
     def _is_quiet(self) -> bool:
         """Return True if the hub awaits calls that the device has received and not answered, and no other."""
@@ -190,9 +198,18 @@ def files_of(sizes: Sequence[int]) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("sizes", [(1,), (240,), (20,) * 12], ids=str)
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        (1,),
+        (40,),
+        (10,) * 3,
+        *(pytest.param(sizes, marks=pytest.mark.slow) for sizes in ((240,), (20,) * 12)),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("age", AGES)
+@each_age
 async def test_lost_answers_double_no_row_and_lengthen_a_run_by_a_minute_at_most(
     store: Store, agent: AgentRow, age: str, loss: str, sizes: Sequence[int]
 ) -> None:
@@ -203,7 +220,7 @@ async def test_lost_answers_double_no_row_and_lengthen_a_run_by_a_minute_at_most
         assert took_s <= (0.0 if loss == "no answer" else MAX_LONGER_S)
 
 
-@pytest.mark.parametrize("age", AGES)
+@each_age
 async def test_never_answered_call_fails_the_file_and_is_sent_by_the_next_run(
     store: Store, agent: AgentRow, age: str
 ) -> None:
@@ -225,7 +242,7 @@ async def test_never_answered_call_fails_the_file_and_is_sent_by_the_next_run(
 
 
 @pytest.mark.parametrize("sizes", [(1,) * 20, (240,)], ids=["20 files", "240 calls of a file"])
-@pytest.mark.parametrize("age", AGES)
+@each_age
 async def test_run_sends_no_further_call_to_a_silent_device_and_leaves_the_rest_to_the_next_run(
     store: Store, agent: AgentRow, age: str, sizes: Sequence[int]
 ) -> None:
@@ -244,7 +261,7 @@ async def test_run_sends_no_further_call_to_a_silent_device_and_leaves_the_rest_
         assert [*play.device.rows.values()] == [1] * sum(sizes)
 
 
-@pytest.mark.parametrize("age", AGES)
+@each_age
 async def test_stalled_hub_breaks_no_run_of_a_silent_device(store: Store, agent: AgentRow, age: str) -> None:
     async with playing(store, agent, files_of((1,) * 6), ALL, AGES[age]) as play:
         play.stall_s = 5.0
@@ -254,7 +271,7 @@ async def test_stalled_hub_breaks_no_run_of_a_silent_device(store: Store, agent:
         assert codes <= {ErrorCode.UNKNOWN_EFFECT, ErrorCode.CALL_TIMED_OUT}
 
 
-@pytest.mark.parametrize("age", AGES)
+@each_age
 async def test_device_that_falls_silent_after_lost_answers_is_given_up_after_the_same_time(
     store: Store, agent: AgentRow, age: str
 ) -> None:
@@ -267,7 +284,7 @@ async def test_device_that_falls_silent_after_lost_answers_is_given_up_after_the
         assert SILENT_S <= took_s <= SILENT_S + 30.5 + TICKS_S
 
 
-@pytest.mark.parametrize("age", AGES)
+@each_age
 async def test_calls_that_are_never_answered_do_not_keep_the_others_from_their_device(
     store: Store, agent: AgentRow, age: str
 ) -> None:
@@ -279,7 +296,7 @@ async def test_calls_that_are_never_answered_do_not_keep_the_others_from_their_d
         assert (run.outcome, run.items_created, run.units_failed) == (RunOutcome.PARTIAL, 4, 2)
 
 
-@pytest.mark.parametrize("age", AGES)
+@each_age
 async def test_call_answered_after_its_run_is_settled_by_the_next_run_whatever_else_it_brings(
     store: Store, agent: AgentRow, age: str
 ) -> None:
@@ -296,7 +313,7 @@ async def test_call_answered_after_its_run_is_settled_by_the_next_run_whatever_e
         assert [*play.device.rows.values()] == [1] * 6
 
 
-@pytest.mark.parametrize("takes_s", [30.5, 40.0])
+@pytest.mark.parametrize("takes_s", [30.5, pytest.param(40.0, marks=pytest.mark.slow)])
 async def test_slow_device_without_ids_gets_all_rows_in_a_run(
     store: Store, agent: AgentRow, takes_s: float
 ) -> None:
@@ -308,8 +325,8 @@ async def test_slow_device_without_ids_gets_all_rows_in_a_run(
         assert max(play.device.rows.values()) <= 3
 
 
-@pytest.mark.parametrize("takes_s", [29.0, 40.0, 80.0])
-@pytest.mark.parametrize("age", AGES)
+@pytest.mark.parametrize("takes_s", [29.0, 40.0, pytest.param(80.0, marks=pytest.mark.slow)])
+@each_age
 async def test_device_slower_than_the_first_deadline_writes_the_row_once(
     store: Store, agent: AgentRow, age: str, takes_s: float
 ) -> None:
@@ -320,8 +337,8 @@ async def test_device_slower_than_the_first_deadline_writes_the_row_once(
         assert took_s <= 2 * takes_s + 1.0
 
 
-@pytest.mark.parametrize("takes_s", [4.0, 20.0])
-@pytest.mark.parametrize("age", AGES)
+@pytest.mark.parametrize("takes_s", [4.0, pytest.param(20.0, marks=pytest.mark.slow)])
+@each_age
 async def test_device_that_does_one_call_after_the_other_gets_each_call_once(
     store: Store, agent: AgentRow, age: str, takes_s: float
 ) -> None:
@@ -332,7 +349,7 @@ async def test_device_that_does_one_call_after_the_other_gets_each_call_once(
         assert took_s <= 25 * takes_s + TICKS_S
 
 
-@pytest.mark.parametrize("age", AGES)
+@each_age
 async def test_run_that_winds_up_awaits_what_was_sent_and_sends_nothing(
     store: Store, agent: AgentRow, age: str
 ) -> None:
