@@ -98,9 +98,11 @@ def judged(decisions: list[Decision], verdicts: tuple[str, ...] = VERDICTS) -> l
     return here
 
 
-@each("kinds", [[kind] for kind in KINDS] + [[*KINDS]])
-def test_500_decided_items_of_one_file_are_neither_suggested_again_nor_changed(kinds: list[str]) -> None:
-    text = text_of(kinds, 500)
+@each(("kinds", "number"), [*(([kind], 100) for kind in KINDS), ([*KINDS], 500)])
+def test_500_decided_items_of_one_file_are_neither_suggested_again_nor_changed(
+    kinds: list[str], number: int
+) -> None:
+    text = text_of(kinds, number)
     here = judged(choose(read(text, kinds, 1), [], rules="1"))
     again = choose(read(text, kinds, 2), here, rules="2")
     assert [decision for decision in again if decision.call is not None] == []
@@ -145,8 +147,8 @@ def test_task_with_another_number_than_a_decided_one_is_not_left_out() -> None:
     assert decision.call is not None
 
 
-@pytest.mark.parametrize("verdict", VERDICTS)
-@pytest.mark.parametrize(
+@each("verdict", VERDICTS)
+@each(
     ("title", "line"),
     [
         ("send 2 copies of letter 1 to Anna", "send 2 copies of letter 2 to Anna"),
@@ -155,14 +157,6 @@ def test_task_with_another_number_than_a_decided_one_is_not_left_out() -> None:
         ("send the report to Anna", "send the report to Bob"),
         ("call Anna about the rent", "call Anna about the flat today"),
         ("Anna pays Bob", "Bob pays Anna"),
-    ],
-    ids=[
-        "a number that repeats",
-        "numbers in another order",
-        "a number instead of one that repeats",
-        "another person",
-        "another topic",
-        "words in another order",
     ],
 )
 def test_task_with_a_title_like_a_decided_one_of_other_work_is_sent(

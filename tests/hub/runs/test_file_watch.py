@@ -201,7 +201,13 @@ async def test_saves_without_an_end_start_few_runs_an_hour(
 
 @pytest.mark.parametrize(
     ("expr", "most"),
-    [("0 7 * * 1", 2), ("0,5 7 * * 1", 2), ("0 7 * * 1,2", 9), ("0 7 * * *", 9), ("0 * * * *", 36)],
+    [
+        *(("0 7 * * 1", 2), ("0 7 * * 1,2", 9)),
+        *(
+            pytest.param(expr, most, marks=pytest.mark.slow)
+            for expr, most in (("0,5 7 * * 1", 2), ("0 7 * * *", 9), ("0 * * * *", 36))
+        ),
+    ],
 )
 async def test_runs_with_a_model_by_hints_are_a_part_of_the_period_of_the_schedule(
     hinted: HintedHub, monkeypatch: pytest.MonkeyPatch, expr: str, most: int
