@@ -11,6 +11,8 @@ from tests.hub.device.sinks.places import FILES, KINDS, CalDavPlace, FilePlace, 
 from tests.hub.device.sinks.servers import Proxy, Tasks, answering
 from tests.support.radicale import Radicale
 
+CALDAV = pytest.param("caldav", marks=pytest.mark.slow)  # a server runs for it
+
 
 @contextmanager
 def caldav_place(radicale: Radicale, folder: Path) -> Iterator[CalDavPlace]:
@@ -39,13 +41,13 @@ def place_of(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterato
             yield opened.enter_context(rest_place(folder))
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[CALDAV if kind == "caldav" else kind for kind in KINDS])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     with place_of(request.param, request, tmp_path) as found:
         yield found
 
 
-@pytest.fixture(params=["caldav", "rest"])
+@pytest.fixture(params=[CALDAV, "rest"])
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """Place at a server, behind a proxy."""
     with place_of(request.param, request, tmp_path) as found:
