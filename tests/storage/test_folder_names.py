@@ -24,9 +24,18 @@ NAMES = (
     *("q?mark", "p%20x", "%", "a b", "a&b", "a;b", "ü", "h#x", "a=b?mode=ro", ":memory:", "@host", "a+b"),
     *("".join(SIGNS[sign % len(SIGNS)] for sign in DRAWN.token_bytes(length)) for length in range(2, 18)),
 )
+SIGNS_AT_ONCE = ":memory:?%20&a b;#=漢"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        SIGNS_AT_ONCE,
+        NAMES[0],
+        NAMES[-1],
+        *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:-1]),
+    ],
+)
 async def test_every_use_of_a_file_stays_in_the_folder_under_any_name(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
     folder.mkdir()

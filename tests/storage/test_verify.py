@@ -26,7 +26,7 @@ URL = "sqlite:///hub.db"
 Changed = Callable[..., Verified]  # statements of another program, and what is found then
 
 
-@pytest.fixture(params=["file", "server"])
+@pytest.fixture(params=["file", pytest.param("server", marks=pytest.mark.slow)])
 def changed(request: pytest.FixtureRequest, tmp_path: Path) -> Changed:
     """A database of this release, on each kind."""
     if request.param == "server":
