@@ -11,7 +11,7 @@ from functools import cache
 from typing import Final, NamedTuple
 
 from tests.house.rules import within
-from tests.support.source import Module, imports_of
+from tests.support.source import Module, imports_of, tree_of
 
 MAX_ARROWS: Final = 60
 PROVIDERS: Final = frozenset(
@@ -162,7 +162,7 @@ def _graph(modules: Collection[Module]) -> dict[str, set[str]]:
 def _lines_in_functions(module: Module) -> frozenset[int]:
     """Return the lines of functions, whose imports happen when they are called."""
     found: set[int] = set()
-    left: list[ast.AST] = [ast.parse(module.source)]
+    left: list[ast.AST] = [tree_of(module)]
     while left:
         node = left.pop()
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final
 
-from tests.support.source import Module, facts, imports_of
+from tests.support.source import Module, facts, imports_of, tree_of
 
 GROUND = {
     "protocol",
@@ -223,7 +223,7 @@ def errors_of_task_groups_are_caught(modules: Collection[Module]) -> Iterator[st
     for module in modules:
         if OPENS_A_GROUP not in module.source:
             continue
-        tree = ast.parse(module.source)
+        tree = tree_of(module)
         functions = [node for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef)]
         groups, before = {OPENS_A_GROUP}, 0
         while before < len(groups):

@@ -3,11 +3,10 @@
 import ast
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
-from functools import cache
 from typing import Final, TypeGuard
 
 from tests.house.rules import Rule
-from tests.support.source import Module
+from tests.support.source import Module, nodes_of, tree_of
 
 MIN_TOPIC: Final = 30  # statements of definitions that share no name with the others of their module
 CONNECTS_NOTHING: Final = {"log", "__all__"}
@@ -37,7 +36,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 def modules_have_one_topic(modules: Collection[Module]) -> Iterator[str]:
     """Definitions of a module use each other; no two groups of MIN_TOPIC statements share no name."""
     for module in modules:
-        sizes = [size for size in _topics(_tree(module)) if size >= MIN_TOPIC]
+        sizes = [size for size in _topics(tree_of(module)) if size >= MIN_TOPIC]
         if len(sizes) > 1:
             yield f"{module.name}: {len(sizes)} topics of {sizes} statements; move all but one of them"
 
@@ -45,7 +44,7 @@ def modules_have_one_topic(modules: Collection[Module]) -> Iterator[str]:
 def modules_have_one_head(modules: Collection[Module]) -> Iterator[str]:
     """A module has one docstring, and one block of imports before its first class or function."""
     for module in modules:
-        body = _tree(module).body
+        body = tree_of(module).body
         definitions = (n for n, node in enumerate(body) if isinstance(node, Function | ast.ClassDef))
         first = next(definitions, len(body))
         for number, node in enumerate(body):
@@ -60,7 +59,7 @@ def class_names_are_of_one_module(modules: Collection[Module]) -> Iterator[str]:
     """No class name is defined in two modules, but those of SAME_WORD."""
     places = defaultdict(set)
     for module in modules:
-        for node in ast.walk(_tree(module)):
+        for node in _with_statements(tree_of(module)):
             if isinstance(node, ast.ClassDef):
                 places[node.name].add(module.name)
     for name, found in sorted(places.items()):
@@ -71,7 +70,8 @@ def class_names_are_of_one_module(modules: Collection[Module]) -> Iterator[str]:
 def names_are_words_of_the_field(modules: Collection[Module]) -> Iterator[str]:
     """Limits are MAX_ and MIN_; no loop variable is ``one``; functions say what they do with what."""
     for module in modules:
-        for node in ast.walk(_tree(module)):
+        has_old_limit = any(limit in module.source for limit in OLD_LIMITS)
+        for node in (ast.walk if has_old_limit else nodes_of)(tree_of(module)):
             if isinstance(node, Function) and node.name.lstrip("_") in VAGUE_FUNCTIONS:
                 if f"{module.name}.{node.name}" not in KEPT_FUNCTIONS:
                     yield f"{module.name}:{node.lineno}: function {node.name}; say what it does with what"
@@ -96,20 +96,24 @@ def _is_old_limit(node: ast.AST) -> TypeGuard[ast.Name]:
     return node.id.lstrip("_").startswith(OLD_LIMITS)
 
 
-@cache
-def _tree(module: Module) -> ast.Module:
-    return ast.parse(module.source)
-
-
 def statements(node: ast.AST) -> int:
     """Count the statements in *node*, docstrings left out."""
-    documented = ast.Module | ast.ClassDef | Function
-    docstrings = {
-        id(inner.body[0])
-        for inner in ast.walk(node)
-        if isinstance(inner, documented) and ast.get_docstring(inner, clean=False) is not None
-    }
-    return sum(isinstance(inner, ast.stmt) and id(inner) not in docstrings for inner in ast.walk(node))
+    return sum(isinstance(inner, ast.stmt) and not _is_text(inner) for inner in _with_statements(node))
+
+
+def _is_text(node: ast.stmt) -> bool:
+    match node:
+        case ast.Expr(value=ast.Constant(value=str())):
+            return True
+    return False
+
+
+def _with_statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield *node*, the statements in it and their branches, without expressions."""
+    yield node
+    for inner in ast.iter_child_nodes(node):
+        if isinstance(inner, ast.stmt | ast.excepthandler | ast.match_case):
+            yield from _with_statements(inner)
 
 
 def _topics(tree: ast.Module) -> list[int]:

@@ -20,7 +20,7 @@ from hub.cli.errors import Exit
 from hub.settings.editor_schema import settings_schema
 from protocol.errors import CATALOGUE
 from tests.support import outcome_doors
-from tests.support.source import LoggedEvent, modules_of_the_product
+from tests.support.source import LoggedEvent, modules_of_the_product, tree_of
 
 WIDTH: Final = 116
 WHICH_HUB: Final = ("state", "url", "token_file", "user", "timeout")  # options that most commands share
@@ -330,7 +330,7 @@ def modules_page() -> str:
     for module in modules_of_the_product():
         if module.name.startswith("storage.kernel.migrations"):  # revisions, which decide nothing
             continue
-        about = ast.get_docstring(ast.parse(module.source)) or ""
+        about = ast.get_docstring(tree_of(module)) or ""
         first, package = about.partition("\n")[0], module.name.rpartition(".")[0]
         if not first:
             raise ValueError(f"{module.name} has no docstring")

@@ -94,8 +94,13 @@ def imports_of(module: Module, known: Collection[str] = ()) -> Iterator[Import]:
 
 
 @cache
+def tree_of(module: Module) -> ast.Module:
+    return ast.parse(module.source)
+
+
+@cache
 def facts(module: Module) -> Facts:
-    """Parse *module* and collect its facts in one walk over the tree."""
+    """Collect the facts of *module* in one walk over its tree."""
     imports: list[tuple[str, str, int]] = []
     uses: list[tuple[str, int]] = []
     calls: list[tuple[str, int]] = []
@@ -104,7 +109,7 @@ def facts(module: Module) -> Facts:
     docstrings: list[Docstring] = []
     attributes: list[ast.Attribute] = []
     spelled: dict[str, str] = {}
-    for node in _nodes(ast.parse(module.source)):
+    for node in nodes_of(tree_of(module)):
         match node:
             case ast.Attribute():
                 attributes.append(node)
@@ -138,7 +143,7 @@ def facts(module: Module) -> Facts:
     return Facts(tuple(imports), tuple(uses), tuple(calls), tuple(waits), tuple(events), tuple(docstrings))
 
 
-def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
+def nodes_of(tree: ast.AST) -> Iterator[ast.AST]:
     """Return the nodes of *tree* but its leaves, in a third of the time of ``ast.walk``."""
     left = [tree]
     while left:
