@@ -2,6 +2,7 @@
 
 import math
 from datetime import UTC, datetime
+from functools import cache
 from itertools import count, product
 from typing import Final
 
@@ -48,13 +49,18 @@ SHAPES: Final[dict[str, tuple[str, str]]] = {
 each_shape = pytest.mark.parametrize("shape", SHAPES)
 
 
-def long_text(shape: str, by: Provenance | None, chars: int = CHARS) -> Document:
+@cache
+def text_of(shape: str, chars: int) -> str:
     path, unit = SHAPES[shape]
     units, size, numbers = list[str](), 0, count()
     while size < chars:
         units.append(unit.format(next(numbers)))
         size += len(units[-1])
-    text = ("BEGIN:VCALENDAR\r\n" if path.endswith(".ics") else "") + "".join(units)
+    return ("BEGIN:VCALENDAR\r\n" if path.endswith(".ics") else "") + "".join(units)
+
+
+def long_text(shape: str, by: Provenance | None, chars: int = CHARS) -> Document:
+    path, text = SHAPES[shape][0], text_of(shape, chars)
     written = datetime(2026, 5, 6, 12, tzinfo=UTC)
     return Document(unit_key=path, text=text, content_hash="0" * 64, modified_at=written, provenance=by)
 
@@ -85,7 +91,7 @@ def test_read_parts_of_a_long_text_have_the_steps_of_its_author(
     assert end - start == len(document.text) or marks > most / 3
 
 
-@pytest.mark.parametrize("head", ["---\nsource: https://x.example\n---\n", "From: Eve\nSubject: Tea\n\n"])
+@each("head", ["---\nsource: https://x.example\n---\n", "From: Eve\nSubject: Tea\n\n"])
 def test_page_or_mail_in_a_note_of_the_owner_has_the_steps_of_others(head: str) -> None:
     own, others = long_text("prose", OWN), long_text("prose", STRANGER)
     copied, same = (msgspec.structs.replace(one, text=head + one.text) for one in (own, others))
@@ -101,7 +107,7 @@ def test_read_parts_of_a_text_by_others_do_not_depend_on_the_rest(shape: str) ->
     assert (first[0], first[1][0]) == (second[0], second[1][0])
 
 
-@pytest.mark.parametrize("shape", ["prose", "one line", "days", "times", "han", "boxes", "html"])
+@each("shape", ["prose", "one line", "days", "times", "han", "boxes", "html"])
 def test_marks_in_a_long_text_of_the_owner_are_read_to_its_end(shape: str) -> None:
     document = long_text(shape, OWN)
     assert parts_to_read(document, reads_prose=True)[0] == (0, len(document.text))
@@ -118,7 +124,7 @@ def test_long_text_by_others_has_the_items_of_the_read_part(shape: str) -> None:
     assert (found.notes.unread_chars, found.notes.unread_lines) == (len(rest), len(rest.splitlines()))
 
 
-@pytest.mark.parametrize("shape", ["prose", "headings", "days", "boxes"])
+@each("shape", ["prose", "headings", "days", "boxes"])
 @each("by", [OWN, STRANGER])
 def test_read_parts_end_with_a_line(shape: str, by: Provenance) -> None:
     document = long_text(shape, by)
@@ -126,7 +132,7 @@ def test_read_parts_end_with_a_line(shape: str, by: Provenance) -> None:
     assert {document.text[place - 1] for part in parts for place in part if place} == {"\n"}
 
 
-@pytest.mark.parametrize("provenance", [OWN, KNOWN, None])
+@each("provenance", [OWN, KNOWN, None])
 def test_list_of_boxes_of_a_known_author_is_read_as_a_whole(provenance: Provenance | None) -> None:
     document = long_text("boxes", provenance)
     part, (stop, resume) = parts_to_read(document, reads_prose=True)
@@ -138,8 +144,8 @@ def test_calendar_with_an_unread_end_is_not_cut_off() -> None:
     assert (notes.is_cut_off, notes.unread_chars > 0) == (False, True)
 
 
-@pytest.mark.parametrize("name", ["a.org", "a.ics", "a.taskpaper", "a.csv"])
-@pytest.mark.parametrize("shape", ["times", "days", "one line"])
+@each("name", ["a.org", "a.ics", "a.taskpaper", "a.csv"])
+@each("shape", ["times", "days", "one line"])
 def test_prose_in_a_file_of_rows_costs_as_much_as_in_any_other(shape: str, name: str) -> None:
     document = long_text(shape, STRANGER)
     steps = [
@@ -256,7 +262,13 @@ def journal(language: str, lines: int) -> Document:
     return Document(unit_key="a.md", text=text, content_hash="0" * 64, modified_at=written, provenance=OWN)
 
 
-@pytest.mark.parametrize("language", JOURNAL)
+@pytest.mark.parametrize(
+    "language",
+    [
+        language if language in ("en", "zh") else pytest.param(language, marks=pytest.mark.slow)
+        for language in JOURNAL
+    ],
+)
 def test_rows_at_both_ends_and_boxes_amid_a_long_journal_are_found(language: str) -> None:
     short, long = (
         extract(journal(language, lines)) for lines in (2, CHARS // 2 // len(JOURNAL[language][1]))
