@@ -36,7 +36,15 @@ async def _create(state: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("broken", [*BROKEN, "missing"])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param(
+            name, marks=() if name in ("not TOML", "another database", "missing") else pytest.mark.slow
+        )
+        for name in (*BROKEN, "missing")
+    ],
+)
 def test_reading_commands_use_the_last_good_settings(
     hub: Hub, known: Path, broken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
