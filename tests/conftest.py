@@ -46,6 +46,20 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
+@pytest.fixture
+def url(postgres: Postgres) -> Iterator[str]:
+    """Address of a database of its own on the server."""
+    with postgres.database() as fresh:
+        yield fresh
+
+
+@pytest.fixture
+def bare(postgres: Postgres) -> Iterator[str]:
+    """A database on the server, without tables."""
+    with postgres.bare_database() as fresh:
+        yield fresh
+
+
 @pytest.fixture(scope="session")
 def nats() -> Iterator[Nats]:
     """Start a NATS server for all tests; each hub has subjects of its own at it."""

@@ -9,14 +9,16 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from protocol.lifecycles import RunState
 from storage.agents.agents import AgentRow
 from storage.executing_runs import FencedRun
 from storage.kernel.database import Database
 from storage.kernel.postgres import open_postgres
 from storage.kernel.sqlite import empty_database, set_clock
 from storage.kernel.statements import KernelConnection
+from storage.runs.runs import RunRow
 from storage.schedules.schedule_rows import ScheduleRow
-from tests.storage.rows import make_agent, running
+from tests.storage.rows import make_agent, make_run, running
 from tests.storage.scheduled import make_schedule
 from tests.support.blocking import blocking_engine
 from tests.support.postgres import Postgres
@@ -74,15 +76,15 @@ def held(c: sa.Connection, agent: AgentRow) -> FencedRun:
 
 
 @pytest.fixture
-def schedule(c: sa.Connection) -> ScheduleRow:
-    """An hourly schedule of the agent ``inbox``."""
-    return make_schedule(c)
+def run(c: sa.Connection) -> RunRow:
+    """A run that executes."""
+    return make_run(c, state=RunState.RUNNING)
 
 
 @pytest.fixture
-def url(postgres: Postgres) -> Iterator[str]:
-    with postgres.database() as fresh:
-        yield fresh
+def schedule(c: sa.Connection) -> ScheduleRow:
+    """An hourly schedule of the agent ``inbox``."""
+    return make_schedule(c)
 
 
 @pytest.fixture

@@ -59,12 +59,6 @@ def run_beside(c: sa.Connection, agent: AgentRow, run_id: str) -> None:
     run_moves.move(c, claimed.held, RunEvent.ACKNOWLEDGED, at=AT, actor="device")
 
 
-@pytest.fixture
-def run(c: sa.Connection) -> RunRow:
-    """A run that executes."""
-    return make_run(c, state=RunState.RUNNING)
-
-
 def test_new_agent_moves_through_each_lifecycle_state_to_active(c: sa.Connection, agent: AgentRow) -> None:
     assert history_of(c, agent.id, Axis.LIFECYCLE) == [
         (None, "created"),

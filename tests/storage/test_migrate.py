@@ -5,7 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from functools import cache
 from pathlib import Path
@@ -57,13 +57,6 @@ def revision_of(path: Path) -> str:
     (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     connection.close()
     return str(revision)
-
-
-@pytest.fixture
-def bare(postgres: Postgres) -> Iterator[str]:
-    """A database on a server, without tables."""
-    with postgres.bare_database() as url:
-        yield url
 
 
 def parts_on(server: Postgres, url: str) -> Parts:

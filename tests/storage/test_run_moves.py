@@ -363,12 +363,6 @@ def test_failed_run_has_an_error_result_and_an_unbegun_run_none(
 # --- recovery ---
 
 
-@pytest.fixture
-def run(c: sa.Connection) -> RunRow:
-    """A run that executes."""
-    return make_run(c, state=RunState.RUNNING)
-
-
 @pytest.mark.parametrize("state", [RunState.PREPARING, RunState.RUNNING])
 def test_run_held_by_a_dead_hub_is_queued_again(c: sa.Connection, state: RunState) -> None:
     run = make_run(c, state=state)

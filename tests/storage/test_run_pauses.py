@@ -44,12 +44,6 @@ def waits(c: sa.Connection) -> int | None:
     return None if back is None else back - AT
 
 
-@pytest.fixture
-def run(c: sa.Connection) -> RunRow:
-    """A run that executes."""
-    return make_run(c, state=RunState.RUNNING)
-
-
 @pytest.mark.parametrize("state", [RunState.QUEUED, RunState.PAUSED])
 def test_waiting_run_can_be_paused_and_resumed_by_a_person(c: sa.Connection, state: RunState) -> None:
     run = make_run(c, state=state)

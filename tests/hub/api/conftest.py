@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.support.gateway import FakeGateway, fake_gateway
 from tests.support.hub import ServedHub, answering, over_unix
 
 
@@ -13,6 +14,12 @@ from tests.support.hub import ServedHub, answering, over_unix
 async def hub(tmp_path: Path) -> AsyncIterator[ServedHub]:
     """The hub."""
     async with answering(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[FakeGateway]:
+    async with fake_gateway("west") as opened:
         yield opened
 
 

@@ -13,19 +13,13 @@ from hub.api.resources.tokens import AgentTokensResource
 from storage import audit
 from tests.hub.api.test_gateway_routes import keep
 from tests.hub.coordination.post import WORKERS, PostBench, open_post
-from tests.support.gateway import FakeGateway, fake_gateway
+from tests.support.gateway import FakeGateway
 from tests.support.hub import ServedHub, over_tcp
 
 NUDGE = "/v1/boards/garden/agents/worker/nudge"
 
 
 SAID = {"content": "is the gate shut?"}
-
-
-@pytest.fixture
-async def gateway() -> AsyncIterator[FakeGateway]:
-    async with fake_gateway("west") as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Nodes on one database: each answers for all."""
 
 import socket
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,6 @@ from storage import leases
 from storage.leases import LostLease
 from tests.support.dashboard import keep_items
 from tests.support.hub import NODE, NOTES, ServedHub, nodes_of, over_unix
-from tests.support.postgres import Postgres
 
 
 class Node(NamedTuple):
@@ -26,12 +25,6 @@ class Node(NamedTuple):
 
     hub: ServedHub
     client: httpx2.AsyncClient
-
-
-@pytest.fixture
-def url(postgres: Postgres) -> Iterator[str]:
-    with postgres.database() as fresh:
-        yield fresh
 
 
 @pytest.fixture

@@ -10,18 +10,12 @@ from hub.api.resources.souls import SoulsResource
 from hub.api.resources.tokens import AgentTokensResource
 from storage.coordination import souls
 from tests.hub.coordination.souls import AS_IT_WAS, SoulBench, open_souls
-from tests.support.gateway import DEFAULT_SOUL, FakeGateway, fake_gateway
+from tests.support.gateway import DEFAULT_SOUL, FakeGateway
 from tests.support.hub import ServedHub, over_tcp
 
 SOUL = "/v1/boards/garden/agents/worker/soul"
 WRITE = f"{SOUL}?wait_s=120"
 OF_LEAD = "/v1/boards/garden/agents/lead/soul"
-
-
-@pytest.fixture
-async def gateway() -> AsyncIterator[FakeGateway]:
-    async with fake_gateway("west") as opened:
-        yield opened
 
 
 @pytest.fixture

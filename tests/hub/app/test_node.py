@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
@@ -25,17 +25,10 @@ from storage.store import Store, open_store
 from tests.hub.app.test_settings_application import grounded
 from tests.support.clock import START, FakeClock, SeededChance
 from tests.support.hub import open_context
-from tests.support.postgres import Postgres
 from tests.support.settings import files_of_at_most
 from tests.support.wire import until
 
 FIRST, SECOND = BootId("first"), BootId("second")
-
-
-@pytest.fixture
-def url(postgres: Postgres) -> Iterator[str]:
-    with postgres.database() as fresh:
-        yield fresh
 
 
 @pytest.fixture

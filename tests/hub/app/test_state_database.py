@@ -3,7 +3,7 @@
 import os
 import shutil
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from datetime import timedelta
 from itertools import product
@@ -22,7 +22,6 @@ from storage.kernel.database import StorageError
 from storage.store import open_store
 from tests.support.clock import START, FakeClock
 from tests.support.database import new_database
-from tests.support.postgres import Postgres
 from tests.support.services import running
 from tests.support.wire import until
 
@@ -205,13 +204,6 @@ async def test_restore_and_a_new_beginning_are_both_followed_by_a_start(tmp_path
     backup.restore(file, tmp_path, database=tmp_path / "hub.db", at=epoch_ms(LATER))
     await check_database(URL, tmp_path)
     assert (tmp_path / "hub_id").read_text() == "hub-a"
-
-
-@pytest.fixture
-def bare(postgres: Postgres) -> Iterator[str]:
-    """A database on a server, without tables."""
-    with postgres.bare_database() as url:
-        yield url
 
 
 async def test_server_database_without_a_hub_is_refused_beside_a_known_hub_id(

@@ -1,7 +1,7 @@
 """Receipts of a hub: what one contains, what the audit log says of it, and which devices get none."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 import sqlalchemy as sa
@@ -21,7 +21,7 @@ from protocol.work import AgentComplete, AgentReceipt, FilePiece
 from storage.devices import devices, receipts, users
 from storage.effects import retention
 from storage.schema import audit_log
-from storage.store import Store, open_store
+from storage.store import Store
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.link import FakeLink
 
@@ -31,12 +31,6 @@ HUB = HubKey(bytes(32))
 DESK = DeviceIdentity(Ed25519PrivateKey.from_private_bytes(bytes(31) + b"\x01"))
 A, B = "a" * 64, "b" * 64
 FILES = [("n/a.md", 3, A), ("n/b.md", 4, B)]
-
-
-@pytest.fixture
-async def store() -> AsyncIterator[Store]:
-    async with open_store("sqlite://") as opened:
-        yield opened
 
 
 @pytest.fixture
