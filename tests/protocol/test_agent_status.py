@@ -53,6 +53,7 @@ from protocol.status_vocabularies import (
     write_pair,
 )
 from tests.support.coded import coded
+from tests.support.families import each
 
 
 @pytest.mark.parametrize("axis", TABLES)
@@ -230,9 +231,7 @@ def _axes(different: dict[str, str]) -> Axes:
     return axes
 
 
-@pytest.mark.parametrize(
-    ("column", "different", "word"), READ, ids=[f"{column.name}-{n}" for n, (column, *_) in enumerate(READ)]
-)
+@each(("column", "different", "word"), READ)
 def test_word_is_read_as_documented(column: StatusProjection, different: dict[str, str], word: str) -> None:
     assert column.read(_axes(different)) == word
 

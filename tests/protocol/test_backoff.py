@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from protocol.backoff import Backoff
 from protocol.errors import CloseCode
 from tests.support.clock import SeededChance
+from tests.support.families import each
 
 draws = st.floats(0, 1, exclude_max=True)
 
@@ -25,7 +26,7 @@ def test_full_jitter_scales_the_wait_from_zero() -> None:
     assert (Backoff().delay(4, 0.0), Backoff().delay(4, 0.25)) == (0, 2)
 
 
-@pytest.mark.parametrize("code", [None, 1006, *CloseCode])
+@each("code", [None, 1006, *CloseCode])
 def test_device_reconnects_automatically_unless_the_refusal_is_permanent(code: int | None) -> None:
     may_return = not isinstance(code, CloseCode) or code.may_return
     assert (Backoff().after_close(code, away_s=3.0, draw=0.5) is not None) == may_return

@@ -3,9 +3,10 @@
 import pytest
 
 from protocol.causes import AWAY, LEAVING, cause_of, describe_cause, left_by, without_folders, word_of
+from tests.support.families import each
 
 
-@pytest.mark.parametrize(
+@each(
     ("reason", "word"),
     [
         *((f'{{"r":"{word}"}}', word) for word in LEAVING),

@@ -25,6 +25,7 @@ from protocol.session import OVER, Ended, Session
 from protocol.tool_calls import ToolResult, ToolResults
 from protocol.work import AgentData
 from tests.protocol.conftest import both_codecs
+from tests.support.families import each
 from tests.support.frames import frames, open_values
 from tests.support.script import HELLO, OPENED_AT, WELCOME, DeviceScript, Script
 
@@ -53,8 +54,8 @@ def test_open_value_survives_encoding_and_decoding(codec: Codec, value: object) 
     assert codec.unpack(codec.pack(value)) == value
 
 
-@pytest.mark.parametrize("decode", [JSON.decode_from_device, JSON.decode_from_hub])
-@pytest.mark.parametrize(
+@each("decode", [JSON.decode_from_device, JSON.decode_from_hub])
+@each(
     "data",
     [
         b"",
@@ -77,7 +78,6 @@ def test_open_value_survives_encoding_and_decoding(codec: Codec, value: object) 
         b"[" * 100_000,
         b'{"a":' * 100_000,
     ],
-    ids=lambda data: data[:24],
 )
 def test_bytes_without_a_frame_raise_bad_frame(decode: Callable[[bytes], object], data: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match="bad_frame"):

@@ -17,6 +17,7 @@ from protocol.configs import (
     type_of,
     value_in,
 )
+from tests.support.families import each
 from tests.support.frames import open_values
 
 STRING, INTEGER, FLOAT, BOOLEAN, JSON = ConfigType
@@ -45,7 +46,7 @@ def test_config_value_has_a_single_text_and_is_read_back_from_the_text(
     assert (text_of("limit", type, value), value_in(type, text)) == (text, value)
 
 
-@pytest.mark.parametrize(
+@each(
     ("type", "value", "told"),
     [
         (INTEGER, "5", "limit: expected integer, not the text '5'"),
@@ -119,7 +120,7 @@ def test_a_key_is_letters_digits_and_three_signs(key: str) -> None:
     assert check_key(key) == key
 
 
-@pytest.mark.parametrize(
+@each(
     ("key", "told"),
     [
         ("", "begins with a letter"),

@@ -15,6 +15,7 @@ from protocol.frame import Frame
 from protocol.items import EVIDENCE, MARKS, EvidenceKind, Mark
 from protocol.lifecycles import CALL, RUN, UNIT, Table
 from protocol.session import DEVICE_SESSION, HUB_SESSION, SessionState
+from tests.support.families import each
 from tests.support.frames import frames
 from tests.support.protocol_examples import CONVERSATIONS, Conversation
 from tests.support.protocol_page import diagram, notes_in, rewrite, sections
@@ -122,7 +123,7 @@ def test_example_pairing_leaves_both_sessions_in_judging() -> None:
     DeviceScript().hub_says(challenge).greet().hub_says(refusal).device_is(SessionState.JUDGING)
 
 
-@pytest.mark.parametrize("frame", EVERY_FRAME, ids=type_of)
+@each("frame", EVERY_FRAME)
 def test_every_frame_documents_the_direction_and_answer(frame: type[Frame]) -> None:
     told = (frame.__doc__ or "").strip()
     way = {(True, False): "hub -> device", (False, True): "device -> hub", (True, True): "both ways"}

@@ -15,9 +15,10 @@ from protocol.requirements import (
     parse_version,
     unmet_by,
 )
+from tests.support.families import each
 
 
-@pytest.mark.parametrize(
+@each(
     ("need", "will_do", "will_not"),
     [
         ("file.read", "0.0.1 1.2.0-beta 9.9.9 whatever", ""),
@@ -63,7 +64,7 @@ def test_requirement_has_a_single_stored_spelling_with_the_same_meaning(written:
     assert (str(requirement), parse_requirement(kept)) == (kept, requirement)
 
 
-@pytest.mark.parametrize(
+@each(
     ("written", "told"),
     [
         ("", "begins with no name of a capability"),
@@ -124,7 +125,7 @@ def test_the_part_after_a_plus_is_ignored() -> None:
     assert (str(parse_version("1.2.3+1")), parse_version("1.2.3-rc.1+1").prerelease) == ("1.2.3", "rc.1")
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "",

@@ -4,6 +4,7 @@ import pytest
 
 from protocol.frame import Field
 from protocol.tables import SUGGESTED, TABLES, Column, Filler, Kind, TableName, problem_of, problems_of
+from tests.support.families import each
 
 EVERYBODY = frozenset(Filler)
 MODEL = frozenset({Filler.MODEL})
@@ -43,7 +44,7 @@ def test_a_good_task_has_no_problems() -> None:
     assert problems_of(TABLES[TableName.TASKS], task, MODEL) == []
 
 
-@pytest.mark.parametrize(
+@each(
     ("data", "problem"),
     [
         ({}, "tasks.title: is required"),
@@ -62,7 +63,6 @@ def test_a_good_task_has_no_problems() -> None:
         ({"title": "x", "dueDate": True}, "tasks.dueDate: expected a whole number, got bool"),
         ({"title": "x", "dueDate": -1}, "tasks.dueDate: expected UTC epoch milliseconds"),
     ],
-    ids=str,
 )
 def test_problem_of_a_task_names_the_field(data: dict[str, Field], problem: str) -> None:
     (found,) = problems_of(TABLES[TableName.TASKS], data, MODEL)

@@ -31,6 +31,7 @@ from hub.links.connection_limits import AdmissionRefused, Gate
 from hub.links.transport import RequestRefused
 from protocol.errors import CATALOGUE, ErrorCode
 from tests.support.clock import FakeClock
+from tests.support.families import each
 from tests.support.hub import ROOMY, ServedHub, over_tcp, over_unix, serving
 
 POST = b"POST /v1/runs/r-1/cancel HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
@@ -363,7 +364,7 @@ async def test_forty_connections_at_once_are_served_or_told_when_to_retry(tmp_pa
 BUSY: Final = [code for code, info in CATALOGUE.items() if info.http_status in (429, 503)]
 
 
-@pytest.mark.parametrize("code", BUSY)
+@each("code", BUSY)
 def test_each_listener_says_when_to_retry_after_a_refusal_for_now(code: ErrorCode) -> None:
     turned = AdmissionRefused("connections", "full", reason=code)
     assert ProblemResponse(code, "busy").headers["retry-after"] == "1"

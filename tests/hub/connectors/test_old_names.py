@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.families import each
+
 OLD_NAMES = [
     ("hub.document", "Document", "hub.document.Document"),
     ("hub.clock", "SystemClock", "hub.base.clock.SystemClock"),
@@ -27,7 +29,7 @@ OLD_NAMES = [
 ]
 
 
-@pytest.mark.parametrize(("module", "name", "new"), OLD_NAMES, ids=lambda part: part)
+@each(("module", "name", "new"), OLD_NAMES)
 def test_old_name_is_the_object_of_the_new_name(module: str, name: str, new: str) -> None:
     home, _, last = new.rpartition(".")
     assert getattr(import_module(module), name) is getattr(import_module(home), last)

@@ -38,6 +38,7 @@ from tests.hub.connectors.test_caldav import CALENDAR, multistatus, response
 from tests.hub.connectors.test_imap import scripted
 from tests.support.asgi import serving
 from tests.support.clock import START, SeededChance
+from tests.support.families import each
 from tests.support.gmail import FakeGmail, plain
 from tests.support.graph.account import account
 
@@ -281,7 +282,7 @@ def fetches(answer: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
             yield f"UID FETCH {name} ", [*heads, *(answer if first <= 3 <= last else [_OK])]
 
 
-@pytest.mark.parametrize("name", IMAP_ANSWERS)
+@each("name", IMAP_ANSWERS)
 async def test_imap_message_refused_in_each_way_is_named_and_the_others_are_listed(name: str) -> None:
     answers: Mapping[str, Sequence[str]] = {
         "STATUS": ["* STATUS INBOX (UIDVALIDITY 7 UIDNEXT 6 MESSAGES 5)", _OK],

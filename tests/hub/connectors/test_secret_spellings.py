@@ -11,6 +11,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from hub.connectors.secret_spellings import SecretSpellings
+from tests.support.families import each
 
 pytestmark = pytest.mark.anyio
 SECRET = "tok/4711+secret?~=x"
@@ -61,8 +62,8 @@ SPELLINGS: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("spelling", SPELLINGS)
-@pytest.mark.parametrize("before", [0, 16_380, 70_000])
+@each("spelling", SPELLINGS)
+@each("before", [0, 16_380, 70_000])
 async def test_each_usual_spelling_of_a_secret_is_noticed_at_every_position(
     spelling: str, before: int
 ) -> None:

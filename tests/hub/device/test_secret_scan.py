@@ -9,6 +9,7 @@ import pytest
 
 from hub.device.secret_scan import Secret, find_secrets
 from tests.support.clock import SeededChance
+from tests.support.families import each
 
 UPPER, LOWER, DIGITS = string.ascii_uppercase, string.ascii_lowercase, string.digits
 ALL = UPPER + LOWER + DIGITS
@@ -152,7 +153,7 @@ def connect(user, password=None, passfile=None, level=2): ...
 """
 
 
-@pytest.mark.parametrize("line", ORDINARY.splitlines())
+@each("line", ORDINARY.splitlines())
 def test_ordinary_line_about_passwords_has_no_secret(line: str) -> None:
     assert list(find_secrets(f"# Notes\n\n{line}\n")) == []
 
@@ -206,7 +207,7 @@ def coded(text: str, marks: str = "+/", *, encoding: str = "utf-8") -> str:
     return base64.b64encode(text.encode(encoding), marks.encode()).decode().rstrip("=")
 
 
-@pytest.mark.parametrize("kind", HIDDEN)
+@each("kind", HIDDEN)
 def test_encoded_secret_or_secret_below_a_label_is_found_with_the_line(kind: str) -> None:
     for seed in range(20):
         text = HIDDEN[kind](Maker(seed))

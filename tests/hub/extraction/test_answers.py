@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from hub.extraction.answers import ParsedRecords, UnreadableAnswer, read
 from tests.support.calls import calls_of
+from tests.support.families import each
 
 TASK = {"table": "tasks", "title": "send the quote"}
 TOLD = '{"items": [{"table": "tasks", "title": "send the quote"}]}'
 
 
-@pytest.mark.parametrize(
+@each(
     "answer",
     [
         TOLD,
@@ -167,8 +168,8 @@ def calls(text: str) -> int:
     return calls_of(work)
 
 
-@pytest.mark.parametrize("opening", ["", "[", '{"items": [', '{"items": ["'])
-@pytest.mark.parametrize("unit", UNITS)
+@each("opening", ["", "[", '{"items": [', '{"items": ["'])
+@each("unit", UNITS)
 def test_a_hostile_answer_is_read_in_linear_time(opening: str, unit: str) -> None:
     for length in (1_000, 8_000):
         assert calls((opening + unit * length)[:length]) <= CALLS_PER_CHARACTER * length

@@ -8,6 +8,7 @@ from hub.extraction.blocks import _parser, view_of_markdown
 from hub.extraction.items import lines_of
 from hub.text.files import HTML, MAIL
 from tests.hub.extraction.test_structured import berlin, read, suggested
+from tests.support.families import each
 
 REAL: Final = "- [ ] real one\n"
 # What stands before a real task in a file, of which nothing is to be read.
@@ -43,7 +44,7 @@ OPEN: Final = {
 }
 
 
-@pytest.mark.parametrize("what", [*NO_PROSE, *OPEN])
+@each("what", [*NO_PROSE, *OPEN])
 def test_non_prose_markdown_blocks_yield_no_items(what: str) -> None:
     form = read("a.md", (NO_PROSE | OPEN)[what] + REAL)
     assert [item.data for item in form.items] == [{"title": "real one", "status": "todo"}]
@@ -170,7 +171,7 @@ def test_a_heading_of_an_org_file_with_a_day_is_an_event() -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "media_type", "is_read"),
     [
         *(

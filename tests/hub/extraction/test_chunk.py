@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hub.extraction import chunk
 from hub.extraction.chunk import Chunk, Headings, Passage, Strength, bordered, tables
 from hub.extraction.outline import Outline
+from tests.support.families import each
 
 SCRIPTS = [
     "The first sentence. The second one? Yes! And Dr. Smith met e.g. Mr. A. Jones at 3 p.m. today.",
@@ -99,8 +100,8 @@ def test_text_without_letters_has_no_chunk() -> None:
     assert chunks("---\n\n***\n ... \n", 10) == []
 
 
-@pytest.mark.parametrize("text", SCRIPTS)
-@pytest.mark.parametrize("size", [1, 3, 10, 1000])
+@each("text", SCRIPTS)
+@each("size", [1, 3, 10, 1000])
 def test_chunks_lose_nothing_but_blanks(text: str, size: int) -> None:
     assert_whole(text, chunks(text, size))
 
@@ -206,7 +207,7 @@ def test_chunks_of_a_mail_have_the_subject_and_sender_as_headings() -> None:
     assert {piece.headings for piece in rest} == {("The roof", "From: Eve <eve@example.org>")}
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "place", "enclosing"),
     [
         ("- Anna\n  - Pump\n    - order it\n- Ben\n  - call Eve", "order", ["Anna", "Pump"]),

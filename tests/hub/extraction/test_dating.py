@@ -21,6 +21,7 @@ from hub.text.convert import convert
 from hub.text.files import CHAT, MBOX
 from protocol.tables import TableName
 from protocol.work import Usage
+from tests.support.families import each
 
 SAVED = datetime(2025, 11, 30, 9, tzinfo=UTC)  # long after all that is written in these files
 TASKS = ExtractionOptions(data_types=(TableName.TASKS,), timezone="Europe/Berlin")
@@ -212,8 +213,8 @@ def day_ms(day: date) -> int:
     return epoch_ms(datetime(day.year, day.month, day.day, tzinfo=ZoneInfo("Europe/Berlin")))
 
 
-@pytest.mark.parametrize("write", [headings, chat, mail, minutes])
-@pytest.mark.parametrize("tongue", LANGUAGES)
+@each("write", [headings, chat, mail, minutes])
+@each("tongue", LANGUAGES)
 async def test_relative_dates_count_from_the_date_of_the_passage(write: FunctionType, tongue: str) -> None:
     writer = Writer(f"{write.__name__}-{tongue}")
     text = write(writer, LANGUAGES[tongue])
@@ -222,7 +223,7 @@ async def test_relative_dates_count_from_the_date_of_the_passage(write: Function
     assert told == {one.said: day_ms(one.day) for one in writer.sentences}
 
 
-@pytest.mark.parametrize(
+@each(
     "above",
     [
         "## Week of 6 January 2025",
@@ -307,7 +308,7 @@ NOT_SAID = (
 )
 
 
-@pytest.mark.parametrize("head", [*SAID, *NOT_SAID])
+@each("head", [*SAID, *NOT_SAID])
 def test_only_first_lines_naming_the_day_of_a_document_date_the_document(head: str) -> None:
     glue = " " if head.endswith("Rain.") else "\n\n"
     text = f"{head}{glue}Anna calls tomorrow."
@@ -444,7 +445,7 @@ async def test_list_item_with_a_date_dates_the_nested_items(lines: list[str], da
 PLANS = "Anna sends report 7 by Friday.\n"
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "head", "evidence"),
     [
         ("notes.md", "## Minutes of 6 January 2025\n\n", 'the heading "Minutes of 6 January 2025"'),

@@ -12,6 +12,7 @@ from hub.document import Document
 from hub.extraction.items import ExtractionOptions, Item
 from hub.extraction.ruled import ToExtract
 from protocol.tables import TableName
+from tests.support.families import each
 
 WRITTEN = datetime(2026, 11, 29, 12, tzinfo=UTC)
 BERLIN = "Europe/Berlin"
@@ -118,6 +119,6 @@ def test_row_with_a_day_and_a_time_is_an_event_or_work_at_the_time(
     assert sorted(found_in(text)) == sorted(expected)
 
 
-@pytest.mark.parametrize("text", LISTS.values(), ids=LISTS)
+@each("text", LISTS.values())
 def test_list_of_times_without_appointments_has_no_events(text: str) -> None:
     assert found_in(text) == []

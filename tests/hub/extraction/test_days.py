@@ -196,7 +196,7 @@ def test_days_of_a_line_are_cut_out_of_the_title_at_the_places_read(row: list[st
         assert shown + "?" * bool(day.unclear_words) == moment
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         *(
@@ -215,7 +215,7 @@ def test_counting_numbers_are_covered_in_the_line_of_a_text(text: str) -> None:
     assert not any(map(str.isdigit, Tokens(f"Paid: {text}, until May").line.replace("\u00a7 ", "")))
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         *("2027-01-04", "2027-01-04t10:00:00+01:00", "12.11.2027", "bis 3.12. um 9:30", "3.-5.5.2027"),

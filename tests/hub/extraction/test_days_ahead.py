@@ -3,6 +3,7 @@
 import pytest
 
 from tests.hub.extraction.test_day_rows import found_in, items_of
+from tests.support.families import each
 
 DAYS = """
 Ich muss übermorgen das Auto abholen. | das Auto abholen
@@ -24,7 +25,7 @@ Pasado mañana tengo que escribir a Rosa. | escribir a Rosa
 """
 
 
-@pytest.mark.parametrize(("text", "title"), [row.split(" | ") for row in DAYS.strip().splitlines()])
+@each(("text", "title"), [row.split(" | ") for row in DAYS.strip().splitlines()])
 def test_day_after_tomorrow_is_two_days_ahead(text: str, title: str) -> None:
     assert found_in(text) == [f"1 00:00 t {title}"]
 

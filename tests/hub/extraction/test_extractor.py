@@ -34,6 +34,7 @@ from protocol.tables import TableName
 from protocol.work import Usage
 from tests.hub.extraction.conftest import model_at
 from tests.support.coded import coded
+from tests.support.families import each
 from tests.support.oracle import Fault, Oracle, plant
 from tests.support.runs import KeywordModel
 
@@ -351,7 +352,7 @@ TALKS: dict[str, tuple[str, Say, list[str], int, Mapping[str, object]]] = {
 }
 
 
-@pytest.mark.parametrize(("text", "say", "found", "asked", "notes"), TALKS.values(), ids=TALKS)
+@each(("text", "say", "found", "asked", "notes"), TALKS.values())
 async def test_unreadable_answer_is_asked_again_and_then_counted_as_lost(
     text: str, say: Say, found: list[str], asked: int, notes: Mapping[str, object]
 ) -> None:

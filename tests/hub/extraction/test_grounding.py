@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hub.extraction.validate import Grounding, QuoteSpan
 from hub.text.folding import fold, is_hidden, normalized, shown
 from tests.support.calls import calls_of
+from tests.support.families import each
 
 TEXT = (
     "Hello all. Anna must send the quote to the printer by 12 May, without the old logo. "
@@ -114,7 +115,7 @@ def test_quote_search_in_repetitive_text_ends_in_bounded_time(unit: str) -> None
 SAID = "Anna must send the quote to the printer by Friday"
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "So: **Anna** must _send_ the ~~quote~~ to the ==printer== by `Friday`.",
@@ -130,7 +131,7 @@ SAID = "Anna must send the quote to the printer by Friday"
         "00:04.000 --> 00:07.500 align:start\nquote <i>to the</i> <00:05.000>printer by Friday.\n",
     ],
 )
-@pytest.mark.parametrize("quote", [SAID, SAID.replace("quote", "**quote**"), f"> {SAID}"])
+@each("quote", [SAID, SAID.replace("quote", "**quote**"), f"> {SAID}"])
 def test_quote_is_located_despite_emphasis_reply_and_caption_marks(text: str, quote: str) -> None:
     ((found, is_near),) = places(quote, text)
     assert (found.endswith("Friday"), is_near) == (True, False)

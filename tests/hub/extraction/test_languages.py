@@ -22,6 +22,7 @@ from hub.extraction.wording.languages import (
     script_of,
 )
 from protocol.tables import TABLES
+from tests.support.families import each
 
 # A language of a few words: Italian, in which "comprerà" is "will buy".
 SMALL = r"""
@@ -140,7 +141,7 @@ def test_language_file_date_phrases_are_parsed_into_parts(small: Lexicon) -> Non
         assert found.items() >= parts.items(), text
 
 
-@pytest.mark.parametrize(
+@each(
     ("old", "new", "error"),
     [
         ("verbs = '\\b{work_verbs}\\b'", "", "it.toml: Object missing required field `verbs`"),

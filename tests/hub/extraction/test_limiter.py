@@ -13,6 +13,7 @@ import pytest
 
 from hub.extraction.rate_limiter import Limiter, QuotaModel, ReportedQuota, duration_s, reported_quota
 from tests.support.clock import FakeClock
+from tests.support.families import each
 
 NOTHING: Mapping[str, str] = {}
 STEPS = 30  # of the event loop until whoever woke sleeps again
@@ -332,7 +333,7 @@ async def taken_at_once(limiter: Limiter) -> int:
     return taken
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "seconds"),
     [
         *(("20ms", 0.02), ("1s", 1.0), ("6m0s", 360.0), ("1h2m3.5s", 3_723.5), ("12", 12.0), ("0s", 0.0)),

@@ -1,13 +1,12 @@
 """Mails as the rules read them: what the author wrote, and calendars that are attached."""
 
-import pytest
-
 from hub.document import Document
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import Extraction, ExtractionOptions
 from hub.extraction.model import Models
 from hub.text.convert import convert
 from protocol.tables import TABLES
+from tests.support.families import each
 
 ALL = ExtractionOptions(data_types=tuple(TABLES), timezone="UTC")
 HEAD = "From: Ines Moor <ines@x.example>\nTo: Paul <paul@x.example>\nDate: Mon, 1 Mar 2027 09:00:00 +0800\n"
@@ -43,7 +42,7 @@ ORDER = "Please order the lamp oil by Friday.\n"
 TASK = [["tasks", "order the lamp oil"]]
 
 
-@pytest.mark.parametrize(
+@each(
     ("fields", "body", "items"),
     [
         ("Subject: Lamp\n", ORDER, TASK),

@@ -1,12 +1,11 @@
 # ruff: noqa: RUF001 - letters of other scripts
 """Mails that move an event or call one off: the event of the new day, and none of the old one."""
 
-import pytest
-
 from hub.document import Document
 from hub.extraction.ruled import ToExtract
 from hub.text.files import MAIL
 from tests.hub.extraction.test_day_rows import WRITTEN, days_of, options_of
+from tests.support.families import each
 
 HEAD = (
     'From: "{}" <a@example.org>\nTo: b@example.org\nSubject: x\nDate: Sat, 28 Nov 2026 11:40:00 +0000\n\n{}\n'
@@ -47,7 +46,7 @@ Jan | Wir müssen am Freitag die Sitzung vorbereiten und den Raum absagen. | 4 0
 """
 
 
-@pytest.mark.parametrize("row", MAILS.strip().splitlines())
+@each("row", MAILS.strip().splitlines())
 def test_mail_about_a_move_has_the_event_of_the_new_day_alone(row: str) -> None:
     author, text, *expected = (part.strip(" |") for part in f"{row} ".split(" | "))
     mail = Document(

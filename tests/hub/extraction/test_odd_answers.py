@@ -18,6 +18,7 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions
 from hub.extraction.model import REFUSED, ModelError, Models
 from tests.hub.extraction.conftest import HastyClock, model_at
+from tests.support.families import each
 
 KEY: Final = "gsk-0a9b8c7d6e5f"
 TEXT: Final = " ".join(f"Anna must send the quote number {n} to Bob by Friday." for n in range(40))
@@ -432,7 +433,7 @@ async def endpoint_with(status: int, body: Any) -> AsyncIterator[tuple[str, list
         tasks.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+@each("odd", ODD.values())
 async def test_odd_answer_of_an_endpoint_has_the_code_and_words_after_few_questions(odd: Odd) -> None:
     options = ExtractionOptions(data_types=("tasks",), timezone="UTC")
     document = Document(unit_key="a.md", text=TEXT, content_hash="0" * 64, modified_at=None)

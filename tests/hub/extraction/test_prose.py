@@ -419,7 +419,7 @@ def told(item: Item) -> list[str]:
     return [*cells]
 
 
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: row[0])
+@each("row", TABLE)
 def test_sentence_yields_the_expected_items(row: list[str]) -> None:
     sentence, *expected = row
     items = [told(item) for item in found(sentence)]
@@ -637,7 +637,7 @@ PASSAGES: dict[str, tuple[str, list[str]]] = {
 }
 
 
-@pytest.mark.parametrize(("text", "rows"), PASSAGES.values(), ids=PASSAGES)
+@each(("text", "rows"), PASSAGES.values())
 def test_passage_yields_the_expected_items(text: str, rows: list[str]) -> None:
     expected = [([part.strip() for part in row.split("|")] + ["", ""])[:3] for row in rows]
     assert [told(item)[1:] for item in found(text)] == expected
@@ -823,7 +823,7 @@ def test_year_belonging_to_another_noun_is_not_used_for_the_due_date(sentence: s
     assert ("2027" in str(item.data["title"])) is day.startswith("2026")
 
 
-@pytest.mark.parametrize(
+@each(
     ("sentence", "day"),
     [
         ("Bitte melden Sie den Zählerstand der Wohnung 3 bis zum 14. Dezember.", "2026-12-14"),
@@ -1064,7 +1064,7 @@ RECIPES = (
 )
 
 
-@pytest.mark.parametrize("row", CONDITIONS.strip().splitlines())
+@each("row", CONDITIONS.strip().splitlines())
 def test_condition_of_an_offer_is_no_item(row: str) -> None:
     assert found(f"- {row}\n", name="a.md") == []
 
@@ -1091,7 +1091,7 @@ def test_list_of_work_with_amounts_is_no_recipe(text: str) -> None:
     assert not is_reference("a.md", text, [], has_day=False)
 
 
-@pytest.mark.parametrize(
+@each(
     ("sentence", "hour", "title"),
     [
         ("Zahnarzt am 8.4. um 7 Uhr", "2026-04-08 07:00", "Zahnarzt"),
@@ -1145,7 +1145,7 @@ def test_event_has_the_begin_of_an_interval_and_keeps_an_unsure_time(
     assert (f"{from_epoch_ms(date):%Y-%m-%d %H:%M}", item.data["title"]) == (hour, title)
 
 
-@pytest.mark.parametrize(
+@each(
     "row",
     [
         "Wed 8 Apr 9:30 Dentist (cancelled)",
@@ -1365,7 +1365,7 @@ NO_PROSE = [
 ]
 
 
-@pytest.mark.parametrize(("text", "expected"), NO_PROSE)
+@each(("text", "expected"), NO_PROSE)
 def test_view_of_prose_blanks_out_text_without_sentences(text: str, expected: str) -> None:
     view = view_of_prose(text)
     assert " ".join(view.split()) == expected
@@ -1452,12 +1452,12 @@ async def _titles(text: str, name: str = "a.md") -> list[object]:
     return [item.data.get("title") for item in extraction.items]
 
 
-@pytest.mark.parametrize("text", REFERENCE)
+@each("text", REFERENCE)
 async def test_text_of_reference_gives_no_task(text: str) -> None:
     assert await _titles(text) == []
 
 
-@pytest.mark.parametrize("text", REFERENCE)
+@each("text", REFERENCE)
 async def test_reference_text_yields_only_check_boxes_and_dated_work_of_a_person(text: str) -> None:
     more = f"{text}\n\n- [ ] ask the notary\n\nRosa will print the copies by 6 March 2026."
     assert await _titles(more) == ["ask the notary", "print the copies"]
@@ -1645,8 +1645,8 @@ async def test_each_row_of_a_list_of_appointments_is_an_event(text: str, first: 
     assert await rows_of_file(text) == [f"time | {first} | 2026-12-02", f"time | {second} | 2026-12-14"]
 
 
-@pytest.mark.parametrize("mark", ["", "- "])
-@pytest.mark.parametrize(
+@each("mark", ["", "- "])
+@each(
     ("text", "title"),
     [
         (
@@ -1700,7 +1700,7 @@ async def test_decided_work_with_a_day_is_a_task_and_other_decisions_are_notes(t
     assert await rows_of_file(text) == [row]
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "row"),
     [
         ("À lire avant la réunion du 3 décembre", ""),
@@ -1723,7 +1723,7 @@ async def test_day_of_a_meeting_is_no_day_of_work(text: str, row: str) -> None:
     assert await rows_of_file(f"{text}\n") == [" | ".join(filter(None, ("task", title, row)))]
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "row"),
     [
         ("inscription avant le 26 novembre 23h59", "task | inscription | 2026-11-26"),
@@ -1763,7 +1763,7 @@ async def test_noun_with_a_deadline_is_a_task_and_an_event_stays_an_event(text: 
     assert await rows_of_file(f"{text}\n") == [row]
 
 
-@pytest.mark.parametrize(
+@each(
     ("words", "day"),
     [
         ("payer la location fin décembre", "2026-12-31"),
@@ -1815,8 +1815,8 @@ async def test_words_for_a_day_in_a_row_are_a_day_or_a_remark(words: str, day: s
     assert (told(item)[3] or day) == day
 
 
-@pytest.mark.parametrize("mark", ["", "- "])
-@pytest.mark.parametrize(
+@each("mark", ["", "- "])
+@each(
     ("line", "who"),
     [
         ("Katrin: Termine an alle schicken bis 3.12.", "Katrin"),

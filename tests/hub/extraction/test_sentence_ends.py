@@ -1,9 +1,8 @@
 # ruff: noqa: RUF001 - letters of other alphabets
 """Ends of sentences on lines where the dot alone does not tell."""
 
-import pytest
-
 from hub.extraction.chunk import sentences
+from tests.support.families import each
 
 # Sentences of a line, with " | " between them.
 LINES = {
@@ -89,7 +88,7 @@ LINES = {
 }
 
 
-@pytest.mark.parametrize("line", [line for lines in LINES.values() for line in lines])
+@each("line", [line for lines in LINES.values() for line in lines])
 def test_hard_line_splits_into_its_sentences(line: str) -> None:
     text = line.replace(" | ", " ")
     assert [text[start:end] for start, end in sentences(text, 0, len(text))] == line.split(" | ")

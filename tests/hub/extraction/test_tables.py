@@ -14,6 +14,7 @@ from hub.extraction.spreadsheets import PRIORITIES, STATES, means
 from hub.text.files import media_type_of
 from protocol.tables import TableName
 from tests.support.calls import calls_of
+from tests.support.families import each
 
 CALLS_PER_ROW = 900  # of functions, C ones included; 1,500 took twice the time
 
@@ -53,7 +54,7 @@ def rows_of(text: str, name: str = "list.csv", media_type: str | None = None) ->
     return [spelled(item) for item in items_of(text, name, media_type)]
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "rows"),
     [
         pytest.param(
@@ -249,7 +250,7 @@ def test_rows_are_items_by_the_headings_of_well_known_programs(text: str, rows: 
     assert rows_of(text) == rows
 
 
-@pytest.mark.parametrize(
+@each(
     ("headings", "states"),
     [
         ("Bill;Amount;Pay by;Status", "paid 28.11.2026/not paid"),
@@ -275,7 +276,7 @@ def test_bills_are_tasks_by_the_column_of_their_payment(headings: str, states: s
     assert rows_of("\n".join([lines[0], "|---|---|---|---|", *lines[1:]]), "home.md") == rows_of(text)
 
 
-@pytest.mark.parametrize(
+@each(
     "headings",
     [
         "Date;Client;Call back by;Done",
@@ -300,7 +301,7 @@ def test_names_are_tasks_by_the_column_of_their_call(headings: str) -> None:
     assert all(row.startswith("Ann") for row in rows)
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "Payee,Amount,Payment date\nGas,20.00,2026-10-02\nWater,30.00,2026-11-02\n",
@@ -373,7 +374,7 @@ def test_dates_of_a_table_column_are_read_in_a_single_day_month_order(
     assert rows == list(days)
 
 
-@pytest.mark.parametrize(
+@each(
     ("cell", "state"),
     [
         *(("☑", "done"), ("Y", "done"), ("ja", "done"), ("[x]", "done"), ("TRUE", "done"), ("да", "done")),

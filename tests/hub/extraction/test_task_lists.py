@@ -8,6 +8,7 @@ import pytest
 from hub.extraction.task_lists import MARKDOWN, TASKPAPER, TODO_TXT, Convention
 from protocol.tables import TableName
 from tests.hub.extraction.test_structured import EVERYTHING, berlin, read, suggested
+from tests.support.families import each
 
 _TAGS: Final[dict[str, dict[str, object]]] = {
     "Pay @due(2026-12-01)": {"title": "Pay", "due": "2026-12-01"},
@@ -433,7 +434,7 @@ DIALECTS: Final[dict[str, tuple[str, dict[str, tuple[str, dict[str, Any] | None]
 DIALECT_FIELDS: Final = [(dialect, field) for dialect, (_, rows) in DIALECTS.items() for field in rows]
 
 
-@pytest.mark.parametrize(("dialect", "field"), DIALECT_FIELDS)
+@each(("dialect", "field"), DIALECT_FIELDS)
 def test_each_field_of_a_dialect_is_read(dialect: str, field: str) -> None:
     name, rows = DIALECTS[dialect]
     text, expected = rows[field]

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.extraction.titles import MAX_CHARS, closed_span, title_of
+from tests.support.families import each
 
 TITLES = {
     "**Paint** the door": "Paint the door",
@@ -26,7 +27,7 @@ TITLES = {
 }
 
 
-@pytest.mark.parametrize(("words", "title"), TITLES.items())
+@each(("words", "title"), TITLES.items())
 def test_title_has_no_marks_and_no_half_pairs(words: str, title: str) -> None:
     assert title_of(words) == title
 

@@ -5,6 +5,7 @@ import pytest
 from hub.extraction.work_sections import heading_state, name_state
 from protocol.tables import TableName
 from tests.hub.extraction.test_structured import suggested
+from tests.support.families import each
 
 
 def titles(name: str, text: str) -> list[object]:
@@ -12,7 +13,7 @@ def titles(name: str, text: str) -> list[object]:
     return [item.data["title"] for item in suggested(name, text) if item.table == TableName.TASKS]
 
 
-@pytest.mark.parametrize(
+@each(
     ("heading", "state"),
     [
         ("Done!", "over"),

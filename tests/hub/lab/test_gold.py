@@ -14,6 +14,7 @@ from hub.extraction.when.resolve import resolve
 from hub.lab.gold import BadGold, GoldDocument, Label, LabelValue, Tally, added, in_all, read_gold, score
 from protocol.frame import Field
 from protocol.tables import TABLES, Column, DeviceTable, Kind, TableName, tables_with
+from tests.support.families import each
 
 FOLDER = Path(__file__).parents[2] / "gold"
 LANGUAGES = ("en", "de", "fr", "es", "ru", "zh")
@@ -66,7 +67,7 @@ def test_gold_set_line_is_parsed_into_a_document_with_labels() -> None:
     assert str(document.document("Asia/Tokyo").modified_at) == "2026-03-04 00:00:00+09:00"
 
 
-@pytest.mark.parametrize(
+@each(
     ("line", "told"),
     [
         ('{"id": "a",', "column 12: no JSON: "),

@@ -39,8 +39,8 @@ def test_client_address_without_forwarding_headers_is_the_peer() -> None:
     )
 
 
-@pytest.mark.parametrize("peer", ["203.0.113.9", "127.0.0.1", "local"])
-@pytest.mark.parametrize("header", ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP"])
+@each("peer", ["203.0.113.9", "127.0.0.1", "local"])
+@each("header", ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP"])
 def test_only_trusted_proxies_may_forward_addresses_loopback_included(peer: str, header: str) -> None:
     with pytest.raises(BadForwarding, match="not among trusted_proxies"):
         PROXIES.client(peer, {header: ["for=203.0.113.7"]})

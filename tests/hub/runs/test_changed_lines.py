@@ -17,6 +17,7 @@ from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.lifecycles import CallState
 from protocol.tables import TABLES, TableName
 from storage.runs.items import Decision, Finder, FoundItem, ItemRow, KnownItem, KnownItems, Verdict
+from tests.support.families import each
 
 WRITTEN = datetime(2026, 11, 29, tzinfo=UTC)
 FINDER = Finder(
@@ -114,9 +115,7 @@ CALLED_OFF = {
 }
 
 
-@pytest.mark.parametrize(
-    ("before", "after"), [(before, after) for before, lines in MOVED.items() for after in lines]
-)
+@each(("before", "after"), [(before, after) for before, lines in MOVED.items() for after in lines])
 def test_day_that_the_line_of_an_approved_event_moves_to_changes_the_row(before: str, after: str) -> None:
     rows = decided(before)
     assert [row.data["date"] for row in rows] == [at(3, 14)]

@@ -22,6 +22,7 @@ from protocol.lifecycles import CallState
 from protocol.tables import TABLES, TableName
 from storage.runs.items import TAKEN, Decision, Finder, FoundItem, ItemRow, KnownItem, KnownItems
 from storage.runs.plans import ItemCaps, capped
+from tests.support.families import each
 
 NOTE, OTHER = "notes/a.md", "notes/b.md"
 FINDER = Finder(
@@ -714,9 +715,9 @@ def _given(row: ItemRow, text: str) -> list[Decision]:
     return decisions([KnownItem(row=row, call_state=CallState.ACKED)], items, document=document)
 
 
-@pytest.mark.parametrize("form", ["recorded", "of an older release", "reported"])
-@pytest.mark.parametrize("verdict", ["open", "approved", "rejected"])
-@pytest.mark.parametrize("case", NOTES)
+@each("form", ["recorded", "of an older release", "reported"])
+@each("verdict", ["open", "approved", "rejected"])
+@each("case", NOTES)
 def test_line_of_a_note_remains_one_item_beside_quotations_of_the_line(
     case: str, verdict: Any, form: str
 ) -> None:

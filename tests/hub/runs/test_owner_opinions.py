@@ -16,6 +16,7 @@ from storage.runs.calls import ReportedVerdict
 from storage.runs.items import DecidedKinds, ItemRow
 from storage.schema import items as item_rows
 from tests.hub.runs.test_ledger import ledger, run
+from tests.support.families import each
 from tests.support.runs import Bench
 
 SUGGESTED, UNSURE = weights().suggested, weights().unsure
@@ -34,10 +35,8 @@ def found(likelihood: float | None, mark: str = "words", at: int = 0) -> Item:
     )
 
 
-@pytest.mark.parametrize("likelihood", [0.45, 0.6, 0.9, 0.99])
-@pytest.mark.parametrize(
-    ("accepted", "rejected"), [(0, 0), (1, 0), (0, 3), (0, 10), (200, 0), (0, 5_000), (5, 5)]
-)
+@each("likelihood", [0.45, 0.6, 0.9, 0.99])
+@each(("accepted", "rejected"), [(0, 0), (1, 0), (0, 3), (0, 10), (200, 0), (0, 5_000), (5, 5)])
 def test_verdicts_move_the_odds_of_a_kind_by_a_bounded_amount(
     likelihood: float, accepted: int, rejected: int
 ) -> None:
@@ -58,7 +57,7 @@ def test_items_without_a_probability_and_of_other_kinds_do_not_move() -> None:
     assert shift_of(found(None), kinds) == shift_of(found(0.9, "box"), kinds) == 0.0
 
 
-@pytest.mark.parametrize(
+@each(
     ("mark", "accepted", "rejected", "falls"),
     [
         *((mark, 0, 1, True) for mark in ("words", "heading")),

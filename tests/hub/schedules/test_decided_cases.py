@@ -40,7 +40,7 @@ def test_a_real_debian_cron_ran_the_job_at_the_same_instants(case: dict[str, Any
     assert [fire for fire in found if measured[0] <= fire <= measured[-1]] == measured
 
 
-@pytest.mark.parametrize("case", ACCEPTED, ids=lambda case: case["expr"])
+@each("case", ACCEPTED)
 def test_an_accepted_expression_fires_as_decided(case: dict[str, Any]) -> None:
     found = parse_cron(case["expr"])
     if "normalised" in case:
@@ -51,7 +51,7 @@ def test_an_accepted_expression_fires_as_decided(case: dict[str, Any]) -> None:
     assert next_fires(cron(case["expr"], case["tz"]), case["after"], len(expected)) == expected
 
 
-@pytest.mark.parametrize("case", REJECTED, ids=lambda case: repr(case["expr"]))
+@each("case", REJECTED)
 def test_rejected_cron_expression_is_refused_with_code_and_hint(case: dict[str, Any]) -> None:
     with pytest.raises(BadSchedule) as refused:
         parse_cron(case["expr"])

@@ -226,7 +226,7 @@ MALFORMED = {
 }
 
 
-@pytest.mark.parametrize("data", MALFORMED.values(), ids=MALFORMED)
+@each("data", MALFORMED.values())
 def test_malformed_mail_yields_the_readable_text(data: bytes) -> None:
     text = as_text(data).text
 

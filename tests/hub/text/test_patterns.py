@@ -34,7 +34,7 @@ def test_pattern_finds_the_longest_of_all_matches_at_a_position(
     assert found(source, text) == matches
 
 
-@pytest.mark.parametrize(
+@each(
     ("source", "wrong"),
     [
         (r"(a)\1", "\\1 is not known here (character 4)"),

@@ -12,6 +12,7 @@ from hub.text.patterns import BadPattern
 from hub.text.redaction import BUILT_IN, Redaction, problem_of
 from protocol.secret_rules import RedactionRule
 from tests.hub.extraction.value_forms import FORMS, HONEST, WRITTEN, generated
+from tests.support.families import each
 
 ALL = tuple(RedactionRule(name) for name in BUILT_IN)
 TEXT = (
@@ -84,7 +85,7 @@ def test_a_value_cut_in_two_is_hidden_without_a_number() -> None:
     )
 
 
-@pytest.mark.parametrize("at", range(16_370, 16_390))
+@each("at", range(16_370, 16_390))
 def test_a_value_is_hidden_at_every_place_of_a_long_line(at: int) -> None:
     line = "a " * (at // 2) + "eve@example.org and so on"
     assert "@" not in hidden(line, "email")
@@ -224,7 +225,7 @@ def test_every_built_in_redaction_rule_may_be_used(rule: RedactionRule) -> None:
     assert problem_of(rule) is None
 
 
-@pytest.mark.parametrize(
+@each(
     "unit",
     [
         "a",

@@ -12,6 +12,7 @@ from hub.text.rows.same_things import MAX_SAME, Thing, author_of, others_in, rou
 from protocol.items import Provenance, ProvenanceOrigin
 from protocol.tables import TABLES
 from storage.runs.item_words import words_in
+from tests.support.families import each
 
 ZONE = "Europe/Berlin"
 
@@ -207,22 +208,22 @@ TITLES = (  # of two things, also on one day, that differ in a few characters
 )
 
 
-@pytest.mark.parametrize("pair", SAME.values(), ids=SAME.keys())
+@each("pair", SAME.values())
 def test_items_of_one_thing_are_joined(pair: tuple[Thing, Thing]) -> None:
     assert len(same_things(pair)) == 1
     ((first, _),), ((again, _),) = same_things(pair), same_things(pair[::-1])
     assert first is again or pair[0].at == pair[1].at
 
 
-@pytest.mark.parametrize("titles", TITLES, ids=[title for title, _ in TITLES])
-@pytest.mark.parametrize("day", ["", DUE])
+@each("titles", TITLES)
+@each("day", ["", DUE])
 def test_items_whose_titles_differ_in_a_character_stay_apart(titles: tuple[str, str], day: str) -> None:
     one, other = (thing(title, day, path) for title, path in zip(titles, (T, J), strict=True))
 
     assert same_things([one, other]) == []
 
 
-@pytest.mark.parametrize("pair", OTHER.values(), ids=OTHER.keys())
+@each("pair", OTHER.values())
 def test_items_of_two_things_stay_apart(pair: tuple[Thing, Thing]) -> None:
     assert same_things(pair) == []
 

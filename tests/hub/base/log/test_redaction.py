@@ -42,7 +42,7 @@ SECRETS = [
 ]
 
 
-@pytest.mark.parametrize(("text", "told"), SECRETS, ids=[told for _, told in SECRETS])
+@each(("text", "told"), SECRETS)
 def test_secret_is_redacted_by_format_or_by_context(text: str, told: str) -> None:
     assert redact(text) == told
 

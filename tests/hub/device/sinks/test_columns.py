@@ -10,6 +10,7 @@ from hub.device.sinks.text_file import TextFile
 from hub.text.rows.records import Csv, columns_of
 from protocol.tables import TABLES
 from tests.hub.device.sinks.bench import SinkBench
+from tests.support.families import each
 
 # Header, and the columns in the order of title, status, priority, dueDate, description, assignee, projectId.
 HEADERS = [
@@ -34,7 +35,7 @@ HEADERS = [
 FIELDS = ("title", "status", "priority", "dueDate", "description", "assignee", "projectId")
 
 
-@pytest.mark.parametrize(("header", "columns"), HEADERS)
+@each(("header", "columns"), HEADERS)
 def test_column_is_found_by_the_name_of_the_field_or_a_usual_name(header: str, columns: str) -> None:
     found = columns_of(tuple(header.split(",")), TABLES["tasks"])
     assert ",".join(str(found.get(name, "")) for name in FIELDS) == columns

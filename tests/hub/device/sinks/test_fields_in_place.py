@@ -1,12 +1,11 @@
 """Each field of a task in a todo.txt and a calendar: read, written new, ticked in place, undone."""
 
-import pytest
-
 from hub.text.rows.calendar import CalendarFormat
 from hub.text.rows.lines import TodoTxt
 from hub.text.rows.row import Put
 from hub.text.rows.row_format import Format
 from protocol.tables import TABLES
+from tests.support.families import each
 
 TASKS = TABLES["tasks"]
 KEY = "hub-aaaaaaaaaaaaaaaa"
@@ -73,7 +72,7 @@ LINES = [
 ]
 
 
-@pytest.mark.parametrize(("line", "fields", "new", "ticked", "undone"), LINES)
+@each(("line", "fields", "new", "ticked", "undone"), LINES)
 def test_field_of_a_todo_txt_line_survives_reading_writing_a_tick_and_its_undoing(
     line: str, fields: dict[str, str], new: str, ticked: str, undone: str
 ) -> None:
@@ -119,7 +118,7 @@ PROPERTIES = [
 ]
 
 
-@pytest.mark.parametrize(("line", "fields", "new", "ticked", "undone"), PROPERTIES)
+@each(("line", "fields", "new", "ticked", "undone"), PROPERTIES)
 def test_property_of_a_calendar_survives_reading_writing_a_tick_and_its_undoing(
     line: str, fields: dict[str, str], new: str, ticked: str, undone: str
 ) -> None:

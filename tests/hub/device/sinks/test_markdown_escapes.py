@@ -17,6 +17,7 @@ from protocol.tables import TABLES
 from tests.hub.device.sinks.bench import SinkBench
 from tests.support import markdown_escapes
 from tests.support.active_texts import MARKDOWN, ActiveText, filled, random_texts, texts
+from tests.support.families import each
 from tests.support.vault_reader import active
 
 SHARE: Final = 12  # each of so many texts, of which the slow test has all
@@ -82,7 +83,7 @@ def wrong_with(written: Sequence[ActiveText]) -> Iterator[tuple[str, object]]:
                     yield name, (column, fields.get(column), note)
 
 
-@pytest.mark.parametrize("form", sorted(MARKDOWN.keys() - HARMLESS))
+@each("form", sorted(MARKDOWN.keys() - HARMLESS))
 def test_reader_of_vaults_finds_an_unescaped_form(form: str) -> None:
     note = "- " + filled(MARKDOWN[form]).replace("\n", "\n  ") + "\n"
     assert list(active(note)) != []
@@ -109,7 +110,7 @@ def test_examples_are_escaped_as_in_their_file_and_read_back() -> None:
     assert {words for words, _ in markdown_escapes.examples()} == {words for words, _ in EXAMPLES}
 
 
-@pytest.mark.parametrize("words", markdown_escapes.ORDINARY)
+@each("words", markdown_escapes.ORDINARY)
 def test_ordinary_words_are_not_escaped(words: str) -> None:
     assert escape(words) == words
 

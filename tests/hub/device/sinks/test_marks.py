@@ -25,6 +25,7 @@ from protocol.tables import SUGGESTED, TABLES
 from protocol.tool_calls import Action, ToolCall
 from tests.hub.extraction.test_structured import EVERYTHING, read
 from tests.support.clock import FakeClock, SeededChance
+from tests.support.families import each
 
 TASKS = TABLES["tasks"]
 KEY = "hub-aaaaaaaaaaaaaaaa"
@@ -197,7 +198,7 @@ ATTACKED = [
 ]
 
 
-@pytest.mark.parametrize(("name", "text", "acts"), ATTACKED)
+@each(("name", "text", "acts"), ATTACKED)
 def test_marks_are_named_in_words_of_the_owner_alone(name: str, text: str, acts: bool) -> None:
     document = Document(unit_key=name, text=text, content_hash="0" * 64)
     items = ToExtract(document=document, options=EVERYTHING, reads_prose=True).answer().items

@@ -3,8 +3,6 @@
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-import pytest
-
 from hub.device.device_file import DeviceStore, connect_shared
 from hub.device.owner import approve, reject
 from hub.device.sinks.reports import Destination, places_of
@@ -21,6 +19,7 @@ from protocol.tool_calls import Action, ToolCall
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.test_device_file import listed
 from tests.support.clock import FakeClock
+from tests.support.families import each
 
 HOME = "/home/ana"
 ROOTS = {f"{HOME}/notes": "notes", f"{HOME}/notes/work": "work"}
@@ -51,7 +50,7 @@ def reported(store: DeviceStore, most: int = 100) -> list[tuple[str, list[str]]]
     return [(one.call_id, [f"{at.state} {at.problem}" for at in one.row.places]) for one in report]
 
 
-@pytest.mark.parametrize(
+@each(
     ("link", "known"),
     [
         ("https://dav.example.org/ana/hub-x.ics", "https://dav.example.org/ana/hub-x.ics"),
