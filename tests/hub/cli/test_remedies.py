@@ -22,7 +22,9 @@ from hub.health.issues import FRESH_S
 from hub.runs.budget import Reached
 from hub.settings.reading import keep_last_good
 from protocol.causes import ACCOUNT, AT_ONCE
+from protocol.frame import ErrorBody
 from protocol.lifecycles import RunState
+from protocol.tool_calls import Answer
 from storage import schema
 from storage.agents import agents
 from tests.hub.api.test_items import keep
@@ -419,7 +421,9 @@ def device_without_the_grant_of_files(desk: Desk) -> None:
 
 def program_without_the_grants_of_the_owner(desk: Desk) -> None:
     device = desk.portal.call(desk.served.device, "desk")
-    link = desk.portal.call(desk.served.connect, device)
+    link = desk.portal.call(
+        partial(desk.served.connect, device, answers=lambda _: Answer(error=ErrorBody(code="busy")))
+    )
     link.roots, link.capabilities = ("/home/ana/my notes",), frozenset({"files.list", "files.read"})
     granted: dict[str, Any] = {}
     for words in (["devices", "files", "desk"], ["devices", "read", "desk", "my notes/a.md"]):

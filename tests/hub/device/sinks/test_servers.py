@@ -185,8 +185,11 @@ def test_redirect_within_the_host_is_followed_with_the_same_request(bench: SinkB
 def dripping(first: bytes, piece: bytes) -> Iterator[int]:
     """Answer on a free port with *first*, and then with *piece* until the connection ends."""
 
+    connections = list[socket.socket]()
+
     class Handler(StreamRequestHandler):
         def handle(self) -> None:
+            connections.append(self.request)
             self.request.recv(1)
             with suppress(OSError):
                 self.request.sendall(first)
@@ -199,6 +202,9 @@ def dripping(first: bytes, piece: bytes) -> Iterator[int]:
             yield server.server_address[1]
         finally:
             server.shutdown()
+            for connection in connections:  # a send to a peer that is gone may wait for two minutes
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
 
 DRIPS = {
