@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import pytest
 import yaml
 from anyio.abc import SocketStream
 
@@ -227,6 +228,7 @@ async def unready(state: Path) -> AsyncIterator[None]:
         tasks.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 async def test_health_check_of_image_succeeds_while_the_hub_is_ready(tmp_path: Path) -> None:
     hub = HubProcess(tmp_path)
     async with closing(hub):

@@ -126,6 +126,7 @@ async def test_erasure_on_postgresql_deletes_all_names_of_the_user(
             assert (await store.read(audit.check_part)).breaks == ()
 
 
+@pytest.mark.slow
 async def test_erasure_is_completed_by_the_next_start_of_a_killed_hub(tmp_path: Path) -> None:
     hub = HubProcess(tmp_path)
     async with open_store("sqlite:///hub.db", base=tmp_path) as store:

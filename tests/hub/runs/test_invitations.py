@@ -307,7 +307,7 @@ SPOOFED: Final = {
 }
 
 
-@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("place", [0, pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("spoofed", SPOOFED)
 @pytest.mark.parametrize("form", [mail, only])
 @pytest.mark.parametrize("trusted", [(), (INES,)])

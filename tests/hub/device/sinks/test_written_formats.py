@@ -92,7 +92,7 @@ def names_of(lines: list[str]) -> Iterator[str]:
 
 def test_calendar_has_a_single_component_with_the_properties_of_the_row() -> None:
     names = [*names_of(written(CalendarFormat(), "Call").splitlines())]
-    for text in TEXTS:
+    for text in TEXTS[::3]:  # two libraries parse each
         content = written(CalendarFormat(), text)
         lines = content.splitlines()
         assert [*names_of(lines)] == names, ascii(text)
