@@ -80,8 +80,8 @@ container-check: $(VENV)/.dev  ## build the image and run it alone and as compos
 autobahn: $(VENV)/.dev  ## the device port before the Autobahn test suite, which is installed first (needs CPython 2.7)
 	@$(BIN)/python -m tests.autobahn
 
-mutants: $(VENV)/.dev  ## a hundred faults planted in a copy of the product, one at a time: which do the tests find?
-	@$(BIN)/python -m tests.mutants $(MUTANTS)
+mutants: $(VENV)/.dev  ## a hundred faults drawn and planted in a copy, one at a time: which do the tests find? SEED=N MUTANTS="3 17"
+	@$(BIN)/python -m tests.mutants $(if $(SEED),--seed $(SEED)) $(MUTANTS)
 
 locks: $(VENV)/.dev  ## fifty processes at a few locks, stopped and killed: a hundred thousand on each database
 	@$(BIN)/python -m tests.proofs --group locks
