@@ -1,9 +1,10 @@
 """``python -m tests.bench.instructions``: machine instructions of six small operations, on any busy machine.
 
 Processes of the product run in valgrind, which counts what they execute. No start is counted: each operation
-is done N and 2N times, and a figure is the difference divided by N. The clock of hub and device stands still
+is done N and 6N times, and a figure is the difference divided by 5N. The clock of hub and device stands still
 while one of them works, and advances by STEP_S when all are at rest. So rounds of services are counted in the
-idle minute alone, and other programs change no figure.
+idle minute alone. Hub and device take turns, draw the same random numbers each time, collect no garbage, and
+the hub's database does not wait for the disk. So other programs change no figure.
 
 Exit code 1 if a figure rose by more than its limit since it was recorded in ``instructions.jsonl``; 69 if it
 cannot be compared here. ``--record --why TEXT`` measures three times, and appends the figures that moved.
@@ -11,11 +12,13 @@ cannot be compared here. ``--record --why TEXT`` measures three times, and appen
 
 import argparse
 import asyncio
+import gc
 import math
 import os
 import platform
 import re
 import shutil
+import signal
 import sqlite3
 import struct
 import subprocess
@@ -34,23 +37,27 @@ from typing import Any, Final
 import anyio
 import anyio.abc
 import msgspec
+import uvloop
 from anyio.streams.buffered import BufferedByteReceiveStream
 from websockets.asyncio.client import ClientConnection
 
-from tests.support.clock import START, FakeClock
+from tests.support.clock import START, FakeClock, SeededChance
 
 FIGURES: Final = Path(__file__).with_suffix(".jsonl")
 UNAVAILABLE: Final = 69
 LEAST: Final = 0.03  # a rise that is no noise
 STEP_S: Final = 0.25  # of the clock of hub and device
-HALF_MINUTE_S: Final = 30.0
+_MINUTES: Final = 1  # idle, to warm up and then counted: each has the same rounds of services
 _MEASUREMENTS: Final = 3  # of a record
 _PATIENCE_S: Final = 1_800.0  # on a machine that others use
-_CHECKS: Final = 3  # in a row, after which processes are at rest
+_CHECKS: Final = 2  # in a row, after which processes are at rest
 _CHECK_S: Final = 0.002
 _DEVICES: Final = 5  # each called once in a round of calls; few, as the hub pings them by the real clock
+_TIMES: Final = 6  # as many operations, from whose cost that of a few is subtracted
 _ENTRIES: Final = 20  # boxes or sentences of a file
 _SUMMARY: Final = re.compile(r"^summary: (\d+)", re.MULTILINE)
+_RESTING: Final = re.compile(r"^State:\t[SZ]", re.MULTILINE)
+_TURNS: Final = re.compile(r"ctxt_switches:\t(\d+)")
 _CONFINING: Final = ("close_descriptors", "die_with", "leave_others", "limit", "lock")
 
 Key = tuple[str, str]  # row and process
@@ -63,8 +70,15 @@ Figures = dict[Key, int]
 def serve_stepped(words: Sequence[str]) -> None:
     """Be the program ``hub`` whose clock moves by STEP_S for each byte of the standard input."""
     from hub.__main__ import main as run_program
+    from hub.base import clock as base
 
-    clock = FakeClock()
+    clock, chance = FakeClock(), SeededChance(int("serve" in words))
+    for name in ("now", "monotonic", "uptime_s", "sleep"):
+        setattr(base.SystemClock, name, getattr(clock, name))
+    for name in ("token_bytes", "uniform"):
+        setattr(base.SystemChance, name, getattr(chance, name))
+    set_timers(clock)
+    leave_garbage()
 
     def stepped(serve: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         def step() -> None:
@@ -80,19 +94,44 @@ def serve_stepped(words: Sequence[str]) -> None:
     if "serve" in words:
         from hub.app import daemon
         from hub.base import loop_lag
+        from storage.kernel import sqlite
 
         # Of the processor's time, which valgrind makes long, in the time of the clock: always an idle loop's.
         vars(loop_lag).update(IDLE=math.inf)
-        vars(daemon).update(
-            SystemClock=lambda: clock, machine_uptime_s=clock.uptime_s, serve=stepped(daemon.serve)
-        )
+        loop_lag.LoopLag._watch = lambda *_: None  # type: ignore[method-assign]  # by the machine's clock
+        # How many writes a transaction has depends on the time that the disk needs for the one before.
+        vars(sqlite).update(_PRAGMAS=(*vars(sqlite)["_PRAGMAS"], "PRAGMA synchronous=off"))
+        vars(daemon).update(machine_uptime_s=clock.uptime_s, serve=stepped(daemon.serve))
     else:
         from hub.device import app
 
-        vars(app).update(SystemClock=lambda: clock)
         app.ReferenceDevice.serve = stepped(app.ReferenceDevice.serve)  # type: ignore[assignment, method-assign]
     sys.argv[1:] = words
     run_program()
+
+
+def set_timers(clock: FakeClock) -> None:
+    """Let the timers of all event loops go by *clock*: many services poll by them."""
+
+    def call_at(loop: Any, when: float, call: Callable[..., Any], *words: Any, context: Any = None) -> Any:
+        timer = asyncio.TimerHandle(when, call, words, loop, context)
+        clock.call_at(when, lambda: timer.cancelled() or loop.call_soon_threadsafe(timer._run))
+        return timer
+
+    def call_later(loop: Any, delay: float, *words: Any, context: Any = None) -> Any:
+        return call_at(loop, clock.monotonic() + delay, *words, context=context)
+
+    for kind in (asyncio.BaseEventLoop, uvloop.Loop):
+        for method in (call_at, call_later):
+            setattr(kind, method.__name__, method)
+        setattr(kind, "time", lambda _: clock.monotonic())  # noqa: B010  # mypy refuses an assignment
+        setattr(kind, "_timer_handle_cancelled", lambda *_: None)  # noqa: B010
+
+
+def leave_garbage() -> None:
+    """Collect no garbage: as many objects as are there decide when, and what a collection costs."""
+    gc.disable()
+    vars(gc).update(enable=lambda: None)
 
 
 def serve_rules() -> None:
@@ -101,6 +140,7 @@ def serve_rules() -> None:
     from hub.text import confinement
 
     vars(confinement).update(dict.fromkeys(_CONFINING, lambda *_, **__: True))
+    leave_garbage()
     sys.argv[1:] = ["0", "Europe/Berlin"]
     rules_main.main()
 
@@ -128,15 +168,17 @@ class Counter:
         return read
 
     async def each(self, row: str, operate: Callable[[int], Awaitable[None]], number: int) -> Figures:
-        """Return the instructions of one operation in each process: 2N to warm up, then N, 2N, 2N, N."""
-        await operate(2 * number)
-        self.read()
+        """Return the instructions of one operation in each process.
+
+        N and _TIMES N operations warm up the process; then N, _TIMES N, _TIMES N and N are counted.
+        """
         sums: dict[str, int] = defaultdict(int)
-        for sign, times in ((-1, number), (1, 2 * number), (1, 2 * number), (-1, number)):
-            await operate(times)
+        for sign, times in ((0, 1), (0, _TIMES), (-1, 1), (1, _TIMES), (1, _TIMES), (-1, 1)):
+            await operate(times * number)
             for name, instructions in self.read().items():
                 sums[name] += sign * instructions
-        return {(row, name): round(instructions / (2 * number)) for name, instructions in sums.items()}
+        each = 2 * (_TIMES - 1) * number
+        return {(row, name): round(instructions / each) for name, instructions in sums.items()}
 
 
 def _monitor(pid: int, command: str) -> None:
@@ -150,24 +192,27 @@ def counted(folder: Path, module: str, *words: str) -> list[str]:
 
 
 async def at_rest(pids: Sequence[int]) -> None:
-    """Wait until all threads of the processes, and of those that they started, wait for something."""
-    calm = 0
+    """Wait until no thread of the processes, and of those that they started, works between some checks."""
+    calm, before = 0, None
     while calm < _CHECKS:
         await anyio.sleep(_CHECK_S)
-        calm = 0 if any(map(_is_working, pids)) else calm + 1
+        turns = [_turns(pid) for pid in pids]
+        calm = calm + 1 if None not in turns and turns == before else 0
+        before = turns
 
 
-def _is_working(pid: int) -> bool:
+def _turns(pid: int) -> list[Any] | None:
+    """Return how often threads of the process and of its children have come to rest; None: not all have."""
     try:
-        states = [
-            path.read_text().rpartition(")")[2].split()[0]
-            for path in Path(f"/proc/{pid}/task").glob("*/stat")
-        ]
+        threads = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status")]
         started = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
-        return True  # a thread ended meanwhile
+        return None  # a thread ended meanwhile
     # A stopped process is not at rest: it has work left.
-    return not {*states} <= {"S", "Z"} or any(_is_working(int(child)) for child in started)
+    if not all(_RESTING.search(thread) for thread in threads):
+        return None
+    turns = [_TURNS.findall(thread) for thread in threads], [_turns(int(child)) for child in started]
+    return None if None in turns[1] else [*turns]
 
 
 # --- the operations ---
@@ -189,7 +234,7 @@ async def calls(folder: Path) -> Figures:
                 for _ in range(times):
                     hub.ask({"do": "touch"}, _PATIENCE_S)
 
-            figures = await Counter(folder, hub=hub.pid).each("call", call, 40)
+            figures = await Counter(folder, hub=hub.pid).each("call", call, 10)
     return {key: figure // _DEVICES for key, figure in figures.items()}
 
 
@@ -279,10 +324,18 @@ async def items(folder: Path) -> Figures:
                 await at_rest(pids)
 
             async def complete_run(name: str, boxes: int) -> None:
+                os.kill(device.pid, signal.SIGSTOP)
                 run_id = await hub.start_run(name)
+                # As many frames and writes at once as a moment brings would be noise.
+                turns = [(hub, device), (device, hub)] if name == "notes" else [(hub, device)]
                 with anyio.fail_after(_PATIENCE_S):  # a run ends without any time, as all is there
                     while _state(folder, run_id) not in ("COMPLETED", "FAILED", "CANCELLED"):
-                        await at_rest(pids)
+                        for works, waits in turns:
+                            os.kill(waits.pid, signal.SIGSTOP)
+                            os.kill(works.pid, signal.SIGCONT)
+                            await at_rest([works.pid])
+                for pid in pids:
+                    os.kill(pid, signal.SIGCONT)
                 await at_rest(pids)
                 run = await hub.get(f"/v1/runs/{run_id}")
                 assert (run["state"], run["items_created"]) == ("COMPLETED", boxes), run
@@ -299,17 +352,20 @@ async def items(folder: Path) -> Figures:
                 os.utime(note, (START.timestamp(), START.timestamp()))
                 await complete_run("notes", boxes)
 
-            async def idle(halves: int) -> None:
-                for _ in range(halves * round(HALF_MINUTE_S / STEP_S)):
+            async def idle(minutes: int) -> None:
+                for _ in range(minutes * round(60 / STEP_S)):
                     await step()
 
             figures = await Counter(folder, hub=hub.pid).each("item of a plain device", of_plain, 20)
             counter = Counter(folder, hub=hub.pid, device=device.pid)
-            figures |= await counter.each("item of our own device", of_own, 40)
+            figures |= await counter.each("item of our own device", of_own, 20)
             tasks.cancel_scope.cancel()
             with anyio.CancelScope(shield=True):
-                halves = await counter.each("idle minute", idle, 1)
-                figures |= {key: 2 * instructions for key, instructions in halves.items()}
+                await idle(_MINUTES)
+                counter.read()
+                await idle(_MINUTES)
+                minutes = counter.read().items()
+                figures |= {("idle minute", name): instructions // _MINUTES for name, instructions in minutes}
     return figures
 
 
@@ -325,7 +381,7 @@ def measure(times: int = 1) -> dict[Key, list[int]]:
     """Return the instructions of each row and process, as often as asked."""
     measured: dict[Key, list[int]] = defaultdict(list)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for figures in pool.map(_measure, (items, rules, calls) * times):
+        for figures in pool.map(_measure, [one for one in (items, rules, calls) for _ in range(times)]):
             for key, instructions in figures.items():
                 measured[key].append(instructions)
     return measured

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import heapq
-from collections.abc import Coroutine, Set
+from collections.abc import Callable, Coroutine, Set
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from types import CodeType
@@ -44,7 +44,7 @@ class FakeClock:
         self._now = start
         self._monotonic = _FIRST_TICK
         self.suspended_s = 0.0  # that the machine was suspended: ``uptime_s`` alone counts it
-        self._sleepers: list[tuple[float, int, anyio.Event]] = []
+        self._sleepers: list[tuple[float, int, Callable[[], object]]] = []
         self._turn = count()
 
     def now(self) -> datetime:
@@ -61,7 +61,7 @@ class FakeClock:
             await anyio.lowlevel.checkpoint()
             return
         due = anyio.Event()
-        sleeper = (self._monotonic + seconds, next(self._turn), due)
+        sleeper = (self._monotonic + seconds, next(self._turn), due.set)
         heapq.heappush(self._sleepers, sleeper)
         try:
             await due.wait()
@@ -69,6 +69,10 @@ class FakeClock:
             if sleeper in self._sleepers:  # cancelled before its time
                 self._sleepers.remove(sleeper)
                 heapq.heapify(self._sleepers)
+
+    def call_at(self, monotonic: float, call: Callable[[], object]) -> None:
+        """Call a function once that time has come."""
+        heapq.heappush(self._sleepers, (monotonic, next(self._turn), call))
 
     def advance(self, seconds: float) -> None:
         """Jump *seconds* ahead and wake every sleeper whose time has come."""
@@ -99,7 +103,7 @@ class FakeClock:
         self._now += timedelta(seconds=monotonic - self._monotonic)
         self._monotonic = monotonic
         while self._sleepers and self._sleepers[0][0] <= monotonic:
-            heapq.heappop(self._sleepers)[2].set()
+            heapq.heappop(self._sleepers)[2]()
 
 
 async def _settle() -> None:
