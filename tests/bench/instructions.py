@@ -47,7 +47,6 @@ FIGURES: Final = Path(__file__).with_suffix(".jsonl")
 UNAVAILABLE: Final = 69
 LEAST: Final = 0.03  # a rise that is no noise
 STEP_S: Final = 0.25  # of the clock of hub and device
-_MINUTES: Final = 1  # idle, to warm up and then counted: each has the same rounds of services
 _MEASUREMENTS: Final = 3  # of a record
 _PATIENCE_S: Final = 1_800.0  # on a machine that others use
 _CHECKS: Final = 2  # in a row, after which processes are at rest
@@ -352,8 +351,8 @@ async def items(folder: Path) -> Figures:
                 os.utime(note, (START.timestamp(), START.timestamp()))
                 await complete_run("notes", boxes)
 
-            async def idle(minutes: int) -> None:
-                for _ in range(minutes * round(60 / STEP_S)):
+            async def idle_minute() -> None:
+                for _ in range(round(60 / STEP_S)):
                     await step()
 
             figures = await Counter(folder, hub=hub.pid).each("item of a plain device", of_plain, 20)
@@ -361,11 +360,10 @@ async def items(folder: Path) -> Figures:
             figures |= await counter.each("item of our own device", of_own, 20)
             tasks.cancel_scope.cancel()
             with anyio.CancelScope(shield=True):
-                await idle(_MINUTES)
+                await idle_minute()  # each has the same rounds of services
                 counter.read()
-                await idle(_MINUTES)
-                minutes = counter.read().items()
-                figures |= {("idle minute", name): instructions // _MINUTES for name, instructions in minutes}
+                await idle_minute()
+                figures |= {("idle minute", name): number for name, number in counter.read().items()}
     return figures
 
 
