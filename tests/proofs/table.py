@@ -14,7 +14,8 @@ class Proof(NamedTuple):
         shows: the property, as one sentence.
         command: the arguments after ``python -m``. ``{seed}`` is replaced by the seed of a run, and
             ``{jobs}`` by the number of cores.
-        parts: the arguments that are added for each part. A part takes half an hour at most.
+        parts: the arguments that are added for each part. A part takes half an hour at most,
+            but of ``long`` two hours.
         needs: programs of the system without which the proof cannot run.
         group: a target of the Makefile, or a kind.
     """
@@ -309,6 +310,12 @@ SOAK: Final = (
         "long",
         parts=("--seed {seed}", "--seed {seed}1"),
         needs=("dovecot",),
+    ),
+    Proof(
+        "steady",
+        "Memory, descriptors and rows a run stay as they were in two hours of changes and cut connections.",
+        "tests.scenarios.steady --minutes 120 --seed {seed}",
+        "long",
     ),
 )
 
