@@ -21,7 +21,8 @@ MAX_MORE: Final = {"hub MiB": 4.0, "device MiB": 4.0, "descriptors": 4.0, "rows 
 _FILES: Final = 100  # in the folder at once
 _EACH: Final = 4  # files that come in a round, and as many that change
 _ROUNDS_A_SAMPLE: Final = 5
-_CUTS: Final = 0.1  # share of the rounds
+_CUTS: Final = 0.02  # share of the rounds
+_BACK_S: Final = 120.0  # cuts that follow each other make a device wait for up to a minute
 _ASKED: Final = (
     "/v1/status",
     "/v1/items?limit=50",
@@ -121,7 +122,7 @@ async def play(folder: Path, *, minutes: float = 120.0, seed: int = 1) -> Verdic
             files.change()
             if chance.random() < _CUTS:
                 play.wire.cut()
-                await play.has_connected()
+                await play.has_connected(within_s=_BACK_S)
             ended = await play.hub.ended(await play.hub.start_run(), every_s=0.2)
             assert ended["outcome"] == "success", ended
             for path in _ASKED:
