@@ -70,7 +70,7 @@ def class_names_are_of_one_module(modules: Collection[Module]) -> Iterator[str]:
 def names_are_words_of_the_field(modules: Collection[Module]) -> Iterator[str]:
     """Limits are MAX_ and MIN_; no loop variable is ``one``; functions say what they do with what."""
     for module in modules:
-        has_old_limit = any(limit in module.source for limit in OLD_LIMITS)
+        has_old_limit = any(limit in module.source for limit in OLD_LIMITS)  # a name, and so a leaf
         for node in (ast.walk if has_old_limit else nodes_of)(tree_of(module)):
             if isinstance(node, Function) and node.name.lstrip("_") in VAGUE_FUNCTIONS:
                 if f"{module.name}.{node.name}" not in KEPT_FUNCTIONS:

@@ -12,7 +12,9 @@ Test = Callable[..., Any]
 Cases = Iterable[Any] | Callable[[], Iterable[Any]]
 
 
-def each(names: str | Sequence[str], cases: Cases) -> Callable[[Test], Test]:
+def each(
+    names: str | Sequence[str], cases: Cases, ids: Iterable[str] | None = None
+) -> Callable[[Test], Test]:
     """Run a test once for every case, all within one item; each failing case is reported as a subtest.
 
     Use it in place of ``pytest.mark.parametrize`` where no case has a mark or leaves something behind in a
@@ -22,6 +24,7 @@ def each(names: str | Sequence[str], cases: Cases) -> Callable[[Test], Test]:
         names: the parameters that a case has values for; a case of a single name is the value itself.
         cases: tuples of values, single values or ``pytest.param`` with an id; or a function of them.
             A case has no marks of its own, and none skips: that would be the end of the others.
+        ids: names of the cases in a report, where their values do not say what they are about.
     """
     wanted = [names] if isinstance(names, str) else list(names)
 
@@ -35,12 +38,12 @@ def each(names: str | Sequence[str], cases: Cases) -> Callable[[Test], Test]:
             return {name: value for name, value in fixtures.items() if name in own}
 
         def run(**fixtures: Any) -> None:
-            for name, values in _read(wanted, cases):
+            for name, values in _read(wanted, cases, ids):
                 with _reported(fixtures["subtests"], name):
                     test(**rest(fixtures), **values)
 
         async def run_async(**fixtures: Any) -> None:
-            for name, values in _read(wanted, cases):
+            for name, values in _read(wanted, cases, ids):
                 with _reported(fixtures["subtests"], name):
                     await test(**rest(fixtures), **values)
 
@@ -51,12 +54,15 @@ def each(names: str | Sequence[str], cases: Cases) -> Callable[[Test], Test]:
     return decorate
 
 
-def _read(names: Sequence[str], cases: Cases) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _read(
+    names: Sequence[str], cases: Cases, ids: Iterable[str] | None
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The name of each case, and its values by parameter. Raises ValueError for a mark or no case at all."""
     has_none = True
-    for case in cases if isinstance(cases, Iterable) else cases():
+    listed = cases if isinstance(cases, Iterable) else cases()
+    for case, name in zip(listed, ids, strict=True) if ids else ((case, "") for case in listed):
         has_none = False
-        id = getattr(case, "id", None) if isinstance(case, _PARAM) else None
+        id = name or (case.id if isinstance(case, _PARAM) else None)
         values = case.values if isinstance(case, _PARAM) else (case,) if len(names) == 1 else case
         if isinstance(case, _PARAM) and case.marks:
             raise ValueError(f"case {id or values} has a mark, which a family does not read")

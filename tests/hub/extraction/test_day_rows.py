@@ -119,6 +119,6 @@ def test_row_with_a_day_and_a_time_is_an_event_or_work_at_the_time(
     assert sorted(found_in(text)) == sorted(expected)
 
 
-@each("text", LISTS.values())
+@each("text", LISTS.values(), ids=LISTS)
 def test_list_of_times_without_appointments_has_no_events(text: str) -> None:
     assert found_in(text) == []

@@ -352,7 +352,7 @@ TALKS: dict[str, tuple[str, Say, list[str], int, Mapping[str, object]]] = {
 }
 
 
-@each(("text", "say", "found", "asked", "notes"), TALKS.values())
+@each(("text", "say", "found", "asked", "notes"), TALKS.values(), ids=TALKS)
 async def test_unreadable_answer_is_asked_again_and_then_counted_as_lost(
     text: str, say: Say, found: list[str], asked: int, notes: Mapping[str, object]
 ) -> None:

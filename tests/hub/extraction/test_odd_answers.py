@@ -433,7 +433,7 @@ async def endpoint_with(status: int, body: Any) -> AsyncIterator[tuple[str, list
         tasks.cancel_scope.cancel()
 
 
-@each("odd", ODD.values())
+@each("odd", ODD.values(), ids=ODD)
 async def test_odd_answer_of_an_endpoint_has_the_code_and_words_after_few_questions(odd: Odd) -> None:
     options = ExtractionOptions(data_types=("tasks",), timezone="UTC")
     document = Document(unit_key="a.md", text=TEXT, content_hash="0" * 64, modified_at=None)

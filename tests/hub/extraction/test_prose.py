@@ -637,7 +637,7 @@ PASSAGES: dict[str, tuple[str, list[str]]] = {
 }
 
 
-@each(("text", "rows"), PASSAGES.values())
+@each(("text", "rows"), PASSAGES.values(), ids=PASSAGES)
 def test_passage_yields_the_expected_items(text: str, rows: list[str]) -> None:
     expected = [([part.strip() for part in row.split("|")] + ["", ""])[:3] for row in rows]
     assert [told(item)[1:] for item in found(text)] == expected

@@ -159,7 +159,7 @@ async def test_throttled_device_with_a_delayed_pong_is_not_disconnected() -> Non
         send_raw(device, ANSWER * 2_000)
         await until(lambda: passed(clock, 0.005) and dropped(port) > 300)
         assert port.link().epoch == 1
-        device.socket.transport.abort()  # the hub, whose clock stands, would read no goodbye for ten seconds
+        device.socket.transport.abort()  # a hub without time reads no goodbye, for ten seconds
 
 
 async def test_round_trip_of_a_link_is_measured_by_the_newest_answered_ping() -> None:

@@ -99,7 +99,7 @@ def judged(decisions: list[Decision], verdicts: tuple[str, ...] = VERDICTS) -> l
 
 
 @each(("kinds", "number"), [*(([kind], 100) for kind in KINDS), ([*KINDS], 500)])
-def test_500_decided_items_of_one_file_are_neither_suggested_again_nor_changed(
+def test_hundreds_of_decided_items_of_a_file_are_neither_suggested_again_nor_changed(
     kinds: list[str], number: int
 ) -> None:
     text = text_of(kinds, number)
@@ -157,6 +157,14 @@ def test_task_with_another_number_than_a_decided_one_is_not_left_out() -> None:
         ("send the report to Anna", "send the report to Bob"),
         ("call Anna about the rent", "call Anna about the flat today"),
         ("Anna pays Bob", "Bob pays Anna"),
+    ],
+    ids=[
+        "a number that repeats",
+        "numbers in another order",
+        "a number instead of one that repeats",
+        "another person",
+        "another topic",
+        "words in another order",
     ],
 )
 def test_task_with_a_title_like_a_decided_one_of_other_work_is_sent(

@@ -226,7 +226,7 @@ MALFORMED = {
 }
 
 
-@each("data", MALFORMED.values())
+@each("data", MALFORMED.values(), ids=MALFORMED)
 def test_malformed_mail_yields_the_readable_text(data: bytes) -> None:
     text = as_text(data).text
 

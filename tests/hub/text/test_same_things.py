@@ -208,7 +208,7 @@ TITLES = (  # of two things, also on one day, that differ in a few characters
 )
 
 
-@each("pair", SAME.values())
+@each("pair", SAME.values(), ids=SAME)
 def test_items_of_one_thing_are_joined(pair: tuple[Thing, Thing]) -> None:
     assert len(same_things(pair)) == 1
     ((first, _),), ((again, _),) = same_things(pair), same_things(pair[::-1])
@@ -223,7 +223,7 @@ def test_items_whose_titles_differ_in_a_character_stay_apart(titles: tuple[str, 
     assert same_things([one, other]) == []
 
 
-@each("pair", OTHER.values())
+@each("pair", OTHER.values(), ids=OTHER)
 def test_items_of_two_things_stay_apart(pair: tuple[Thing, Thing]) -> None:
     assert same_things(pair) == []
 

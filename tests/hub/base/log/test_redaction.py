@@ -42,9 +42,9 @@ SECRETS = [
 ]
 
 
-@each(("text", "told"), SECRETS)
-def test_secret_is_redacted_by_format_or_by_context(text: str, told: str) -> None:
-    assert redact(text) == told
+@each(("text", "redacted"), SECRETS)
+def test_secret_is_redacted_by_format_or_by_context(text: str, redacted: str) -> None:
+    assert redact(text) == redacted
 
 
 def test_redacted_text_contains_no_part_of_a_secret_in_any_context() -> None:
