@@ -1,7 +1,7 @@
 """``python -m tests.bench.instructions``: machine instructions of six small operations, on any busy machine.
 
 Processes of the product run in valgrind, which counts what they execute. No start is counted: each operation
-is done N and 6N times, and a figure is the difference divided by 5N. The clock of hub and device stands still
+is done N and 6N times, and a figure is the difference divided by 5N. The clock of hub and device is stopped
 while one of them works, and advances by STEP_S when all are at rest. So rounds of services are counted in the
 idle minute alone. Hub and device take turns, draw the same random numbers each time, collect no garbage, and
 the hub's database does not wait for the disk. So other programs change no figure.

@@ -5,7 +5,7 @@ import ast
 from tests.mutants.__main__ import KINDS, ROOT, drawn
 
 
-def test_drawn_fault_changes_a_line_of_a_module_that_can_be_parsed() -> None:
+def test_module_with_a_drawn_fault_differs_in_a_line_and_can_be_parsed() -> None:
     faults = drawn(ROOT, 7, 24)
     assert {fault.kind for fault in faults} == {*KINDS}
     for fault in faults:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -224,11 +225,12 @@ def copies(source: Path, count: int, folder: Path) -> Iterator[Path]:
 
 
 def main() -> int:
+    today = datetime.now(UTC).date().toordinal()
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument(
         "numbers", type=int, nargs="*", help=f"faults of the seed, 1 to {COUNT}; all by default"
     )
-    parser.add_argument("--seed", type=int, default=1, help="which faults are drawn")
+    parser.add_argument("--seed", type=int, default=today, help=f"which faults are drawn; today {today}")
     parser.add_argument(
         "--tree", type=Path, default=ROOT, help="the checkout whose product and tests are taken"
     )

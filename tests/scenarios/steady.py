@@ -34,7 +34,7 @@ _ASKED: Final = (
 
 
 class Sample(NamedTuple):
-    """What hub and device hold at a moment, and how many runs and rows the hub's database has."""
+    """Memory and descriptors of hub and device at a moment, and runs and rows of the hub's database."""
 
     hub_mib: float
     device_mib: float

@@ -27,10 +27,10 @@ def not_flat(found: list[Sample]) -> list[str]:
         ("descriptors", 3, ["descriptors"]),
     ],
 )
-def test_figure_that_grows_beyond_a_twentieth_is_named(figure: str, step: float, named: list[str]) -> None:
+def test_growth_of_a_figure_beyond_a_twentieth_is_named(figure: str, step: float, named: list[str]) -> None:
     assert not_flat(samples(**{figure: step})) == named
 
 
-def test_rows_that_each_run_adds_to_what_the_last_one_added_are_named() -> None:
+def test_growing_number_of_rows_a_run_is_named() -> None:
     more = [one._replace(rows=one.rows + 70 * nth**2) for nth, one in enumerate(samples())]
     assert not_flat(more) == ["rows a run"]
