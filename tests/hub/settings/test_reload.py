@@ -295,7 +295,7 @@ async def test_settings_check_reports_changes_without_applying(bench: SettingsBe
     bench.hub.cannot_prepare = Unfit(("limits", "runs"), "too many for me")
     problems, found = await bench.reloader.check(Edit(text=TEXT.replace("4", "5")))
     assert str(problems[0]) == f"{bench.path}:6:8: error: limits.runs: too many for me"
-    assert stand(bench) == before
+    assert (stand(bench), bench.path.read_text()) == (before, TEXT)
 
 
 async def test_changed_agent_is_reported_with_the_user_if_the_user_changed(
