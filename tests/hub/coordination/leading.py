@@ -3,7 +3,6 @@
 Time goes by twenty times as fast as on the wall. Several hubs may work on one database.
 """
 
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -14,16 +13,14 @@ from anyio.abc import TaskGroup
 
 from hub.base.clock import Clock, IdFactory, epoch_ms
 from hub.base.metrics import Metrics
-from hub.base.outbound.rules import OutboundRules
 from hub.coordination.board_access import Caller
 from hub.coordination.broadcasts import BroadcastService
 from hub.coordination.message_delivery import MessageDeliveryService
 from hub.coordination.messages import MAX_WAIT_S, Ensured, LeadMessages, LeadService, MessageService
 from hub.coordination.provisioning import ConfigDebounce, Provisioning
-from hub.links.device_link import DeviceLink
-from hub.openclaw import Fleet, GatewayConfig
+from hub.openclaw import Fleet
 from protocol.agent_messages import MessageState
-from protocol.ids import AgentId, BoardId, BootId, DeviceId, GatewayId, MessageId, NodeId, UserId
+from protocol.ids import AgentId, BoardId, BootId, GatewayId, MessageId, NodeId, UserId
 from storage import leases
 from storage.coordination import boards, gateway_agents, gateways, message_rows
 from storage.coordination.gateway_agents import GatewayAgentRow
@@ -31,10 +28,10 @@ from storage.coordination.gateways import IDS_PER_GATEWAY, DeclaredGateway
 from storage.coordination.message_rows import MessageRow
 from storage.devices import users
 from storage.store import Store
-from tests.hub.coordination.souls import FastClock
+from tests.hub.coordination.post import Links
+from tests.hub.coordination.souls import FastClock, open_fleet
 from tests.support.clock import SeededChance
 from tests.support.gateway import FakeGateway
-from tests.support.wire import until
 
 OWNER = UserId("anna")
 OPERATOR = Caller("operator:1000", OWNER)
@@ -42,16 +39,6 @@ BOARD = BoardId("board-garden")
 GARDENER = "lead-board-garden"  # as gateways call its lead
 PATIENCE_S = 30.0
 TTL_MS = 60_000
-
-
-class NoLinks:
-    """No device is connected."""
-
-    def find(self, device_id: DeviceId) -> DeviceLink | None:
-        return None
-
-    def connected(self) -> Sequence[DeviceLink]:
-        return ()
 
 
 class LeadingHub:
@@ -81,7 +68,7 @@ class LeadingHub:
         self.courier = MessageDeliveryService(
             store,
             fleet=fleet,
-            links=NoLinks(),
+            links=Links(),
             chance=SeededChance(3),
             boot_id=self.boot,
             held_s=quiet.held_s,
@@ -178,34 +165,6 @@ async def make_board(
 def main_of(gateway: str) -> Caller:
     """The main agent of a gateway, as who asks."""
     return Caller.of_agent(AgentId(f"main-{gateway}"), OWNER)
-
-
-@asynccontextmanager
-async def open_fleet(
-    folder: Path, clock: Clock, gateways: Sequence[FakeGateway], *, waits: bool = True
-) -> AsyncIterator[Fleet]:
-    """A fleet that is connected to *gateways*.
-
-    Args:
-        waits: until all of them are there.
-    """
-    os.makedirs(folder, exist_ok=True)
-    fleet = Fleet(
-        folder=folder,
-        rules=OutboundRules,
-        clock=clock,
-        chance=SeededChance(5),
-        metrics=Metrics(),
-        version="test",
-    )
-    fleet.apply([GatewayConfig(name=one.name, url=one.url, token=one.token) for one in gateways])
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(fleet.serve)
-        if waits:
-            for one in gateways:
-                await until(lambda one=one: fleet.get(one.name).health().state == "ready")  # type: ignore[misc]
-        yield fleet
-        tasks.cancel_scope.cancel()
 
 
 @asynccontextmanager

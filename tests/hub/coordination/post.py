@@ -14,11 +14,10 @@ from anyio.abc import TaskGroup
 
 from hub.base.clock import Clock, IdFactory, epoch_ms
 from hub.base.metrics import Metrics
-from hub.base.outbound.rules import OutboundRules
 from hub.coordination.message_delivery import MessageDeliveryService
 from hub.coordination.messages import MessageService
 from hub.links.device_link import DeviceLink
-from hub.openclaw import Fleet, GatewayConfig
+from hub.openclaw import Fleet
 from protocol.agent_messages import MessageKind, MessageState
 from protocol.ids import AgentId, BootId, DeviceId, GatewayId, MessageId
 from storage.coordination import gateway_agents, message_rows, messages
@@ -33,11 +32,13 @@ from tests.hub.coordination.souls import (
     OWNER,
     WORKER,
     FastClock,
+    Life,
     declare,
+    open_fleet,
 )
 from tests.support.clock import SeededChance
 from tests.support.gateway import FakeGateway
-from tests.support.wire import Port, until
+from tests.support.wire import Port
 
 WORKERS, LEADS = "agent:worker:main", "agent:lead:main"  # sessions
 DAY_MS = 86_400_000
@@ -72,8 +73,6 @@ class PostBench:
     def __post_init__(self) -> None:
         self.ids = IdFactory(self.clock, SeededChance(11))
         self._boots = 0
-        self._life = anyio.CancelScope()
-        self._gone = anyio.Event()
         self.courier = self.make()
 
     @property
@@ -110,20 +109,11 @@ class PostBench:
 
     def start(self) -> None:
         """Serve the courier."""
-        self._life, self._gone = anyio.CancelScope(), anyio.Event()
-        self.tasks.start_soon(self._serve, self.courier, self._life, self._gone)
-
-    async def _serve(
-        self, courier: MessageDeliveryService, life: anyio.CancelScope, gone: anyio.Event
-    ) -> None:
-        with life:
-            await courier.serve()
-        gone.set()
+        self._life = Life(self.tasks, self.courier.serve)
 
     async def kill(self) -> None:
         """The hub is gone, in the middle of whatever it did; its database stays."""
-        self._life.cancel()
-        await self._gone.wait()
+        await self._life.kill()
         self.courier = self.make()
 
     async def say(
@@ -253,25 +243,18 @@ async def open_post(
         fast: how many times as fast as the machine's the clock is.
     """
     clock = FastClock(fast)
-    fleet = Fleet(
-        folder=folder,
-        rules=OutboundRules,
-        clock=clock,
-        chance=SeededChance(5),
-        metrics=Metrics(),
-        version="test",
-    )
-    if gateway is not None:
+    gateways = [] if gateway is None else [gateway]
+    for one in gateways:
         for agent in ("lead", "worker"):
-            gateway.add_agent(agent)
-        fleet.apply([GatewayConfig(name="west", url=url or gateway.url, token=gateway.token)])
-    async with anyio.create_task_group() as tasks, open_store("sqlite://") as own:
+            one.add_agent(agent)
+    async with (
+        open_fleet(folder, clock, gateways, url=url) as fleet,
+        open_store("sqlite://") as own,
+        anyio.create_task_group() as tasks,
+    ):
         store = kept_in or (own if port is None else port.store)
         bench = PostBench(store=store, fleet=fleet, tasks=tasks, clock=clock, port=port)
         await declare(store, clock)
-        await tasks.start(fleet.serve)
-        if gateway is not None:
-            await until(lambda: fleet.get("west").health().state == "ready")
         if is_served:
             bench.start()
         yield bench

@@ -3,8 +3,9 @@
 Time goes by twenty times as fast as on the wall: what waits a second before it tries again waits 50 ms.
 """
 
+import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -74,6 +75,23 @@ class FastClock:
             left_s = until_s - self.monotonic()
 
 
+class Life:
+    """One life of a service of a hub, which a kill ends in the middle of whatever it does."""
+
+    def __init__(self, tasks: TaskGroup, serve: Callable[[], Awaitable[None]]) -> None:
+        self._scope, self._gone = anyio.CancelScope(), anyio.Event()
+        tasks.start_soon(self._live, serve)
+
+    async def _live(self, serve: Callable[[], Awaitable[None]]) -> None:
+        with self._scope:
+            await serve()
+        self._gone.set()
+
+    async def kill(self) -> None:
+        self._scope.cancel()
+        await self._gone.wait()
+
+
 @dataclass
 class SoulBench:
     """What a test of souls works with.
@@ -92,8 +110,6 @@ class SoulBench:
 
     def __post_init__(self) -> None:
         self.ids = IdFactory(self.clock, SeededChance(11))
-        self._life = anyio.CancelScope()
-        self._gone = anyio.Event()
         self._make()
 
     @property
@@ -119,19 +135,12 @@ class SoulBench:
 
     def start(self) -> None:
         """Serve the writer."""
-        self._life, self._gone = anyio.CancelScope(), anyio.Event()
         self.fleet.listen(self.writer.on_news)
-        self.tasks.start_soon(self._serve, self.writer, self._life, self._gone)
-
-    async def _serve(self, writer: SoulWriter, life: anyio.CancelScope, gone: anyio.Event) -> None:
-        with life:
-            await writer.serve()
-        gone.set()
+        self._life = Life(self.tasks, self.writer.serve)
 
     async def kill(self) -> None:
         """The hub is gone, in the middle of whatever it did; its database stays."""
-        self._life.cancel()
-        await self._gone.wait()
+        await self._life.kill()
         self._make()
 
     async def put(
@@ -230,6 +239,33 @@ async def declare(store: Store, clock: Clock) -> None:
 
 
 @asynccontextmanager
+async def open_fleet(
+    folder: Path, clock: Clock, gateways: Sequence[FakeGateway], *, url: str | None = None
+) -> AsyncIterator[Fleet]:
+    """A fleet that is connected to *gateways*.
+
+    Args:
+        url: where they are reached, if not each at its own address.
+    """
+    os.makedirs(folder, exist_ok=True)
+    fleet = Fleet(
+        folder=folder,
+        rules=OutboundRules,
+        clock=clock,
+        chance=SeededChance(5),
+        metrics=Metrics(),
+        version="test",
+    )
+    fleet.apply([GatewayConfig(name=one.name, url=url or one.url, token=one.token) for one in gateways])
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(fleet.serve)
+        for one in gateways:
+            await until(lambda one=one: fleet.get(one.name).health().state == "ready")  # type: ignore[misc]
+        yield fleet
+        tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
 async def open_souls(
     folder: Path,
     gateway: FakeGateway | None = None,
@@ -240,25 +276,18 @@ async def open_souls(
 ) -> AsyncIterator[SoulBench]:
     """The bench, connected to *gateway*; its database in memory, that of *port*, or *kept_in*."""
     clock = FastClock(fast)
-    fleet = Fleet(
-        folder=folder,
-        rules=OutboundRules,
-        clock=clock,
-        chance=SeededChance(5),
-        metrics=Metrics(),
-        version="test",
-    )
-    if gateway is not None:
+    gateways = [] if gateway is None else [gateway]
+    for one in gateways:
         for agent in ("lead", "worker", "agent-main"):
-            gateway.add_agent(agent)
-        fleet.apply([GatewayConfig(name="west", url=gateway.url, token=gateway.token)])
-    async with anyio.create_task_group() as tasks, open_store("sqlite://") as own:
+            one.add_agent(agent)
+    async with (
+        open_fleet(folder, clock, gateways) as fleet,
+        open_store("sqlite://") as own,
+        anyio.create_task_group() as tasks,
+    ):
         store = kept_in or (own if port is None else port.store)
         bench = SoulBench(store=store, fleet=fleet, tasks=tasks, clock=clock, port=port)
         await declare(store, clock)
-        await tasks.start(fleet.serve)
-        if gateway is not None:
-            await until(lambda: fleet.get("west").health().state == "ready")
         bench.start()
         yield bench
         tasks.cancel_scope.cancel()

@@ -26,10 +26,9 @@ from tests.hub.coordination.leading import (
     LeadingHub,
     main_of,
     make_board,
-    open_fleet,
     open_leading,
 )
-from tests.hub.coordination.souls import FastClock
+from tests.hub.coordination.souls import FastClock, open_fleet
 from tests.support.coded import coded
 from tests.support.gateway import FakeGateway, fake_gateway
 

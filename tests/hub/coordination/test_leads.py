@@ -28,10 +28,9 @@ from tests.hub.coordination.leading import (
     declare,
     main_of,
     make_board,
-    open_fleet,
     open_leading,
 )
-from tests.hub.coordination.souls import FastClock
+from tests.hub.coordination.souls import FastClock, open_fleet
 from tests.support.clock import FakeClock
 from tests.support.coded import coded
 from tests.support.gateway import DEFAULT_SOUL, FakeGateway, fake_gateway

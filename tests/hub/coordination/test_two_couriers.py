@@ -1,6 +1,7 @@
 """Two hubs of one database and one gateway: each message is brought by one, and by the other if it dies."""
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +9,14 @@ import anyio
 import pytest
 
 from hub.base.metrics import Metrics
-from hub.base.outbound.rules import OutboundRules
 from hub.coordination.message_delivery import MessageDeliveryService
-from hub.openclaw import Fleet, GatewayConfig
 from protocol.agent_messages import MessageState
 from protocol.ids import BootId, NodeId
 from storage import leases
 from storage.coordination import messages
 from storage.store import open_store
 from tests.hub.coordination.post import LEADS, WORKERS, Links, PostBench
-from tests.hub.coordination.souls import GATEWAY, LEAD, WORKER, FastClock, declare
+from tests.hub.coordination.souls import GATEWAY, LEAD, WORKER, FastClock, Life, declare, open_fleet
 from tests.support.clock import SeededChance
 from tests.support.gateway import FakeGateway, fake_gateway
 from tests.support.postgres import Postgres
@@ -26,15 +25,13 @@ from tests.support.wire import until
 LEASE_MS = 60_000
 
 
+@dataclass
 class Two:
     """The first hub is the bench's; the other one has a fleet of its own."""
 
-    def __init__(
-        self, bench: PostBench, other: MessageDeliveryService, others_life: anyio.CancelScope
-    ) -> None:
-        self.bench = bench
-        self.other = other
-        self.others_life = others_life
+    bench: PostBench
+    other: MessageDeliveryService
+    others_life: Life
 
 
 @pytest.fixture
@@ -47,43 +44,25 @@ async def gateway() -> AsyncIterator[FakeGateway]:
 async def two(gateway: FakeGateway, postgres: Postgres, tmp_path: Path) -> AsyncIterator[Two]:
     clock = FastClock()
     with postgres.database() as url:
-        async with open_store(url) as store, anyio.create_task_group() as tasks:
+        async with (
+            open_store(url) as store,
+            open_fleet(tmp_path / "one", clock, [gateway]) as first,
+            open_fleet(tmp_path / "two", clock, [gateway]) as second,
+            anyio.create_task_group() as tasks,
+        ):
             await declare(store, clock)
-            fleets = [await connected(gateway, tmp_path / str(n), clock, tasks) for n in range(2)]
-            bench = PostBench(store=store, fleet=fleets[0], tasks=tasks, clock=clock)
+            bench = PostBench(store=store, fleet=first, tasks=tasks, clock=clock)
             given: dict[str, Any] = {"clock": clock, "ids": bench.ids, "metrics": Metrics()}
             boot = BootId("another")
             other = MessageDeliveryService(
-                store, fleet=fleets[1], links=Links(), chance=SeededChance(9), boot_id=boot, **given
+                store, fleet=second, links=Links(), chance=SeededChance(9), boot_id=boot, **given
             )
             for node, alive in (("one", BootId("boot-1")), ("two", boot)):
                 await store.write(leases.beat, NodeId(node), alive, ttl_ms=LEASE_MS)
-            life = anyio.CancelScope()
-            tasks.start_soon(serve, other, life)
+            life = Life(tasks, other.serve)
             bench.start()
             yield Two(bench, other, life)
             tasks.cancel_scope.cancel()
-
-
-async def serve(courier: MessageDeliveryService, life: anyio.CancelScope) -> None:
-    with life:
-        await courier.serve()
-
-
-async def connected(gateway: FakeGateway, folder: Path, clock: FastClock, tasks: Any) -> Fleet:
-    await anyio.Path(folder).mkdir()
-    fleet = Fleet(
-        folder=folder,
-        rules=OutboundRules,
-        clock=clock,
-        chance=SeededChance(5),
-        metrics=Metrics(),
-        version="test",
-    )
-    fleet.apply([GatewayConfig(name="west", url=gateway.url, token=gateway.token)])
-    await tasks.start(fleet.serve)
-    await until(lambda: fleet.get("west").health().state == "ready")
-    return fleet
 
 
 async def test_two_hubs_send_each_message_once_and_in_order(two: Two, gateway: FakeGateway) -> None:
@@ -99,7 +78,7 @@ async def test_two_hubs_send_each_message_once_and_in_order(two: Two, gateway: F
 
 async def test_sent_message_of_a_dead_hub_is_completed_by_another_hub(two: Two, gateway: FakeGateway) -> None:
     bench, store = two.bench, two.bench.store
-    two.others_life.cancel()
+    await two.others_life.kill()
     gateway.fault("chat.send", "never")
     row = await bench.say()
     await until(lambda: gateway.count("chat.send") == 1)
