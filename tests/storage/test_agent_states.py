@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from protocol.agent_status import VALUES, Activity, Axes, Axis, IllegalMove, Lifecycle
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, RunId
-from protocol.lifecycles import RunEvent, RunOutcome, RunState
+from protocol.lifecycles import RunEvent, RunState
 from protocol.status_vocabularies import OrchestratorStatus, StateDetail, Vocabulary, pair_of, status_words
 from storage.agents import agent_states, agents, exhaustion, state_history, state_moves
 from storage.agents.agents import AgentRow
@@ -309,11 +309,6 @@ def test_recorded_moves_collects_agent_moves_within_the_block_only(c: sa.Connect
         AT + 1,
         agent.id,
     )
-
-
-def test_agent_is_idle_after_the_end_of_the_run(c: sa.Connection, run: RunRow) -> None:
-    run_moves.move(c, run.held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
-    assert agent_states.find_state(c, run.agent_id).activity is Activity.IDLE
 
 
 def test_recovery_of_runs_of_a_dead_hub_makes_the_activity_waiting(c: sa.Connection, run: RunRow) -> None:

@@ -179,11 +179,6 @@ def test_refused_broadcast_writes_nothing(
     assert messages.list_broadcasts(c) == []
 
 
-def test_broadcast_with_a_known_dedupe_key_is_the_existing_broadcast(c: sa.Connection) -> None:
-    aims = garden(c, "roses")
-    assert send(c, aims, dedupe_key="k") == send(c, aims, dedupe_key="k")
-
-
 @pytest.mark.usefixtures("two_cast")
 def test_broadcast_without_pending_messages_is_settled_with_a_single_activity_entry(c: sa.Connection) -> None:
     move(c, "m1-roses", MessageEvent.SENT, MessageEvent.CONSUMED)

@@ -314,19 +314,6 @@ def test_gateway_agent_without_credit_is_probed_after_ten_minutes(
     assert exhaustion.recover_due(c, AT + 10 * MINUTE_MS, actor="hub") == [row.agent_id]
 
 
-@pytest.mark.usefixtures("office")
-def test_agent_missing_at_the_gateway_is_in_error_until_known_again(c: sa.Connection) -> None:
-    row = worker(c, remote_id="reader")
-    gone = Seen(
-        agent_id=row.agent_id, is_online=False, is_known=False, problem="gateway office has no agent reader"
-    )
-    see(c, row, gone)
-    state = agent_states.find_state(c, row.agent_id)
-    assert (state.health, state.health_reason) == ("error", "gateway office has no agent reader")
-    see(c, row, Seen(agent_id=row.agent_id, is_known=True))
-    assert agent_states.find_state(c, row.agent_id).health == "ok"
-
-
 def test_gateway_report_does_not_clear_an_error_set_by_a_person(
     c: sa.Connection, row: GatewayAgentRow
 ) -> None:

@@ -64,20 +64,6 @@ def state(c: sa.Connection) -> tuple[MessageState, str | None]:
     return row.state, row.answer
 
 
-def test_memory_item_of_the_receiving_agent_answers_the_message(c: sa.Connection) -> None:
-    replied = reply(c)
-    assert replied.is_new and replied.message is not None
-    assert (replied.message.id, replied.message.memory_id) == ("nudge", "m-1")
-    assert state(c) == (MessageState.ANSWERED, "They are.")
-
-
-def test_second_reply_to_a_message_is_a_memory_item_and_no_answer(c: sa.Connection) -> None:
-    reply(c)
-    late = reply(c, "m-2", content="Not yet.")
-    assert (late.memory.content, late.message) == ("Not yet.", None)
-    assert state(c) == (MessageState.ANSWERED, "They are.")
-
-
 @pytest.mark.parametrize("about", [{"agent_id": NOTES}, {"reply_to": "another"}, {"reply_to": None}])
 def test_item_of_another_agent_or_without_a_matching_reply_answers_no_message(
     c: sa.Connection, about: dict[str, Any]

@@ -14,6 +14,7 @@ from storage.executing_runs import FencedRun, StaleRun
 from storage.kernel.database import Conflict
 from storage.runs import run_moves, runs
 from storage.runs.calls import CallAnswer, mark_sent, open_calls
+from storage.runs.runs import RunReport
 from storage.runs.units import (
     AnsweredCalls,
     SettledCalls,
@@ -487,6 +488,8 @@ STALE: list[Callable[[sa.Connection, FencedRun], object]] = [
     lambda c, held: mark_sent(c, held, [CallId("call-1")], AT),
     lambda c, held: settle_unit(c, held, "a.txt", AT),
     lambda c, held: fail(c, held, "b.txt"),
+    lambda c, held: runs.report(c, held, RunReport(message="still here"), at=AT, context_bytes=99),
+    lambda c, held: runs.record_held_error(c, held, None, "late", "too late", AT),
 ]
 
 

@@ -169,12 +169,6 @@ def test_second_answer_to_a_question_is_refused_naming_the_first_author(c: sa.Co
     assert len(to(c, MessageKind.ANSWER)) == 1
 
 
-@pytest.mark.usefixtures("asked")
-def test_repeated_answer_to_a_question_returns_the_first(c: sa.Connection) -> None:
-    first = questions.answer(c, "q-1", said())
-    assert (questions.answer(c, "q-1", said(at=AT + 99)), len(remembered(c))) == (first, 1)
-
-
 @pytest.mark.usefixtures("board")
 def test_question_with_a_known_dedupe_key_is_the_existing_question(c: sa.Connection) -> None:
     first = ask(c, dedupe_key="k")

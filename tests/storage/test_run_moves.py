@@ -309,13 +309,6 @@ def test_run_report_changes_only_the_given_fields(c: sa.Connection, held: Fenced
     )
 
 
-def test_report_of_a_former_holder_of_a_run_is_refused(c: sa.Connection, held: FencedRun) -> None:
-    run_moves.move(c, held, RunEvent.DEVICE_LOST, at=AT, actor="hub")
-    with pytest.raises(StaleRun):
-        report(c, held, RunReport(message="still here"))
-    assert runs.get_run(c, held.id).status_message is None
-
-
 def test_hub_computes_progress_itself_when_the_number_of_units_is_known(
     c: sa.Connection, held: FencedRun
 ) -> None:

@@ -6,17 +6,16 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BootId, CallId, DeviceId, RunId
-from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState
+from protocol.lifecycles import PauseReason, RunEvent, RunState
 from storage.agents import agents, exhaustion
 from storage.agents.configs import ModelUse
 from storage.agents.declared_agents import DeclaredAgent
-from storage.executing_runs import StaleRun
 from storage.runs import run_moves, run_pauses, run_resumes, runs, waiting_runs
 from storage.runs.calls import mark_sent
 from storage.runs.runs import RunRow
 from storage.runs.waiting_runs import Swept
 from storage.schema import runs as run_table
-from tests.storage.rows import AT, BOOT, LAPTOP, calls, claim, declare, make_agent, make_run, plan, running
+from tests.storage.rows import AT, BOOT, LAPTOP, calls, claim, declare, make_agent, make_run, plan
 from tests.support.coded import coded
 from tests.support.stored import agent_history
 
@@ -153,13 +152,6 @@ def test_billing_exhaustion_ends_after_ten_minutes_by_a_probe(c: sa.Connection) 
     assert (last.new_value, last.reason) == ("available", "probe")
 
 
-def test_exhaustion_wait_is_reset_after_a_model_answer(c: sa.Connection) -> None:
-    exhaust_again(c, 3, "rate_limit")
-    held = running(c, agent=agents.find_agent_by_name(c, "inbox"))
-    exhaustion.forgive(c, runs.get_run(c, held.id).agent_id, AT)
-    assert exhaust_again(c, 1, "rate_limit") == [MINUTE]
-
-
 def test_second_exhaustion_of_an_agent_only_prolongs_the_wait(c: sa.Connection) -> None:
     agent = make_agent(c)
     for wait in (5, 1, 9):
@@ -250,11 +242,3 @@ def test_run_past_the_start_deadline_is_not_claimed(c: sa.Connection) -> None:
     make_run(c)
     c.execute(sa.update(run_table).values(start_deadline_at=AT + 5))
     assert claim(c, at=AT + 5) is None and claim(c, at=AT + 4) is not None
-
-
-def test_error_record_of_a_former_run_holder_is_refused(c: sa.Connection) -> None:
-    held = running(c)
-    done = run_moves.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
-    with pytest.raises(StaleRun):
-        runs.record_held_error(c, held, None, "late", "too late", AT)
-    assert runs.get_run(c, done.id).error_count == 0

@@ -100,14 +100,6 @@ def test_soul_write_is_due_until_settled(c: sa.Connection, write: SoulWriteRow) 
 
 
 @pytest.mark.usefixtures("agent")
-def test_second_open_write_of_a_soul_is_refused(c: sa.Connection) -> None:
-    ask(c)
-    with pytest.raises(SoulBusy) as busy:
-        ask(c, "others'", 2)
-    assert busy.value.write_id == "w-1"
-
-
-@pytest.mark.usefixtures("agent")
 def test_repeated_soul_write_returns_the_existing_write(c: sa.Connection) -> None:
     first = ask(c, dedupe_key="k")
     assert ask(c, number=2) == first
@@ -151,13 +143,6 @@ def test_soul_write_is_settled_once(c: sa.Connection, write: SoulWriteRow) -> No
     assert souls.settle(c, write, outcome(FAILED, 2), most_versions=KEPT) is None
     assert not souls.put_off(c, write, until=AT, reason_code="x", problem="x")
     assert (history(c), len(audit.list_activity(c, agent_id=INBOX))) == ([("written", "ours")], 1)
-
-
-@pytest.mark.usefixtures("agent")
-def test_soul_conflict_stores_the_found_text_before_the_refused_text(c: sa.Connection) -> None:
-    settled = end(c, ask(c, expected_sha256=digest("before")), CONFLICT, found="theirs")
-    assert (settled.expected_sha256, settled.found_sha256) == (digest("before"), digest("theirs"))
-    assert history(c) == [("seen", "theirs"), ("refused", "ours")]
 
 
 @pytest.mark.usefixtures("agent")

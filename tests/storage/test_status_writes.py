@@ -82,14 +82,6 @@ def test_status_write_of_an_unknown_agent_is_refused(c: sa.Connection) -> None:
         write_status(c, AgentId("nobody"), StatusWrite(), at=AT, actor="operator:1")
 
 
-def test_status_write_with_an_outdated_version_is_refused(c: sa.Connection, agent: AgentRow) -> None:
-    version = agent_states.find_state(c, agent.id).version
-    written = write(c, agent, StatusWrite(axes={"health": "error"}, version=version))
-    assert written.state.version == version + 1
-    with pytest.raises(CodedError, check=coded(ErrorCode.CHANGED_MEANWHILE)):
-        write(c, agent, StatusWrite(axes={"health": "ok"}, version=version))
-
-
 @pytest.mark.parametrize(
     ("cause", "recovery_at", "told", "probe"),
     [

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import anyio
 import pytest
-import sqlalchemy as sa
 
 from hub.coordination.board_access import Caller
 from hub.coordination.broadcasts import BroadcastStatus
@@ -17,7 +16,6 @@ from protocol.ids import AgentId, UserId
 from storage import audit
 from storage.coordination import boards
 from storage.coordination.messages import BoardResult
-from storage.schema import messages
 from storage.store import Store
 from tests.hub.coordination.leading import (
     OPERATOR,
@@ -188,20 +186,6 @@ async def test_resumed_broadcast_repeats_only_failed_messages(
     assert third.row.rounds == 2 and third.row.settled_at is not None
 
 
-async def test_resumed_broadcast_omits_a_message_of_unknown_effect(
-    store: Store, hub: LeadingHub, gateway: FakeGateway
-) -> None:
-    gateway.fault("agents.create", "refused", REFUSED)
-    sent = await send(hub, OPERATOR, NEWS)
-    assert (sent.tally.sent, sent.tally.failed, await events(store)) == (0, 1, {"failed": 1})
-    (one,) = (await results(hub, sent)).values()
-    await store.write(_say_that_it_is_not_known, one.message_id)
-
-    again = await resume(hub, OPERATOR, sent.row.id)
-
-    assert (again.row.rounds, again.tally.failed, gateway.count("chat.send")) == (1, 1, 0)
-
-
 async def test_broadcast_with_all_messages_cancelled_is_settled(
     hub: LeadingHub, gateway: FakeGateway
 ) -> None:
@@ -295,8 +279,3 @@ async def test_broadcast_beyond_a_limit_is_refused(store: Store, hub: LeadingHub
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)):
         await hub.broadcasts.send(main_of("west"), NEWS, [])
     assert await hub.broadcasts.page(OPERATOR, limit=5) == []
-
-
-def _say_that_it_is_not_known(c: sa.Connection, id: str) -> None:
-    is_it = messages.c.id == id
-    c.execute(sa.update(messages).where(is_it).values(reason_code=str(ErrorCode.UNKNOWN_EFFECT)))

@@ -79,14 +79,6 @@ async def test_messages_to_an_agent_are_sent_in_sequence(bench: PostBench, gatew
     assert [f"number {n}" in said for n, said in enumerate(gateway.said(WORKERS))] == [True] * 3
 
 
-async def test_message_with_a_lost_acknowledgement_is_not_sent_twice(
-    bench: PostBench, gateway: FakeGateway
-) -> None:
-    gateway.fault(SEND, "after")
-    row = await bench.end(await bench.say())
-    assert (row.state, row.attempt, len(gateway.said(WORKERS))) == (MessageState.ANSWERED, 1, 1)
-
-
 async def test_message_lost_before_the_gateway_is_resent_unchanged(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
@@ -178,18 +170,6 @@ async def test_hub_killed_before_the_acknowledgement_does_not_resend_the_message
     assert (gateway.count(SEND), len(gateway.said(WORKERS))) == (1, 1)
 
 
-async def test_nudge_activity_is_recorded_on_delivery_and_not_on_sending(
-    bench: PostBench, gateway: FakeGateway
-) -> None:
-    gateway.hold_intake()
-    row = await bench.until(await bench.say(), MessageState.ACCEPTED)
-    assert await bench.store.read(audit.list_activity, agent_id=LEAD) == []
-    gateway.release_intake()
-    await bench.end(row)
-    (told,) = await bench.store.read(audit.list_activity, agent_id=LEAD)
-    assert (told.event_type, told.message) == ("agent.nudge.sent", "Nudge sent to worker.")
-
-
 SCOPE = {"code": "MISSING_SCOPE", "missingScope": "operator.write"}
 FORBIDDEN = {"code": "FORBIDDEN", "message": "no", "details": SCOPE}
 
@@ -244,13 +224,6 @@ async def test_answer_of_a_lead_to_a_question_is_added_to_the_board_memory(
         ("gateway_main", "lead_reply"),
         "lead_to_gateway_main",
     )
-
-
-async def test_message_to_the_lead_is_addressed_to_the_lead_at_sending_time(
-    bench: PostBench, gateway: FakeGateway
-) -> None:
-    row = await bench.end(await bench.say(to=None, to_lead=True, kind=MessageKind.HANDOFF))
-    assert (row.state, row.to_agent_id, len(gateway.said(LEADS))) == (MessageState.ANSWERED, LEAD, 1)
 
 
 async def test_main_agent_reply_to_an_ask_user_message_is_passed_to_the_listener(

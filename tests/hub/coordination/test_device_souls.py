@@ -112,15 +112,6 @@ async def test_conflicting_soul_write_on_a_device_is_refused_with_both_hashes(
     ]
 
 
-async def test_a_first_write_is_refused_if_there_is_a_soul(bench: SoulBench, device: RunningDevice) -> None:
-    written_there(device, "be long")
-
-    with pytest.raises(CodedError, check=coded(ErrorCode.SOUL_CONFLICT)) as refused:
-        await bench.put("be quick", "", agent=AT_DESK)
-
-    assert (refused.value.members["expected_sha256"], await bench.read(AT_DESK)) == ("", "be long")
-
-
 @each("content", ["x" * 262_144, '\n"' * 131_072, "ä€𝄞" * 20_000])
 async def test_long_device_soul_is_read_completely_in_parts(
     bench: SoulBench, device: RunningDevice, content: str

@@ -10,13 +10,10 @@ import pytest
 from hub.coordination.messages import ToLead
 from hub.coordination.provisioning import CHANGED, CONFIG_POLL_S, MAX_S, QUIET_S, ConfigDebounce
 from hub.openclaw import GatewayEvent, GatewayRefused, Reconnected
-from protocol.agent_messages import MessageState
-from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, GatewayId
 from storage import audit
 from storage.agents import agents
 from storage.coordination import boards, gateway_agents
-from storage.coordination.leads import NoGateway
 from storage.store import Store, open_store
 from tests.hub.coordination.leading import (
     BOARD,
@@ -32,7 +29,6 @@ from tests.hub.coordination.leading import (
 )
 from tests.hub.coordination.souls import FastClock, open_fleet
 from tests.support.clock import FakeClock
-from tests.support.coded import coded
 from tests.support.gateway import DEFAULT_SOUL, FakeGateway, fake_gateway
 from tests.support.postgres import Postgres
 
@@ -194,22 +190,6 @@ async def test_messages_to_a_board_without_a_lead_create_a_lead_and_arrive_in_or
     assert gateway.count("agents.create") == 1
 
 
-async def test_board_without_lead_and_gateway_is_refused_as_no_lead(store: Store, hub: LeadingHub) -> None:
-    await make_board(store, "shed", None)
-
-    with pytest.raises(CodedError, check=coded(ErrorCode.NO_LEAD), match="board shed has no lead"):
-        await hub.leads.see_to(OPERATOR, "shed")
-    with pytest.raises(CodedError, check=coded(ErrorCode.NO_LEAD), match="board shed has no lead"):
-        await hub.to_leads.send(OPERATOR, "shed", ToLead(content="Hello?"))
-
-
-async def test_no_longer_declared_gateway_gets_no_lead(store: Store, hub: LeadingHub) -> None:
-    await declare(store, hub.at, ["east"])
-
-    with pytest.raises(NoGateway, match="is not in hub"):
-        await hub.lead()
-
-
 async def test_a_refusal_of_a_gateway_is_reported_and_the_next_request_tries_again(
     store: Store, hub: LeadingHub, gateway: FakeGateway
 ) -> None:
@@ -222,26 +202,6 @@ async def test_a_refusal_of_a_gateway_is_reported_and_the_next_request_tries_aga
     assert "agent.not_made" in [one.event_type for one in await store.read(audit.list_activity)]
 
     assert (await hub.lead()).is_ready
-
-
-async def test_message_fails_if_the_gateway_refuses_to_create_the_lead(
-    hub: LeadingHub, gateway: FakeGateway
-) -> None:
-    gateway.fault("agents.create", "refused", REFUSED)
-    said = await hub.to_leads.send(OPERATOR, "garden", ToLead(content="Hello?"), wait_s=0)
-
-    row = await hub.settled(said.message.id)
-
-    assert (row.state, row.reason_code) == (MessageState.FAILED, ErrorCode.GATEWAY_REFUSED)
-
-
-async def test_lead_is_created_when_the_gateway_is_back(hub: LeadingHub, gateway: FakeGateway) -> None:
-    await gateway.stop()
-    found = await hub.leads.see_to(OPERATOR, "garden", wait_s=1)
-    assert found.is_created and not found.is_ready
-
-    await gateway.start()
-    await hub.has_ready()
 
 
 async def test_lead_lost_by_the_gateway_is_created_again(hub: LeadingHub, gateway: FakeGateway) -> None:

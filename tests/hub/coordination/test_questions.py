@@ -234,15 +234,6 @@ async def test_question_refused_by_a_device_does_not_block_the_next_question(hub
         assert await hub.store.read(questions.known_to, second.id) == [DESK]
 
 
-async def test_a_late_answer_is_refused_with_the_name_of_the_first_answerer(hub: Hub) -> None:
-    asked = await hub.ask()
-    await hub.answer(asked, "Red.", Caller(f"device:{DESK}", ME))
-    with pytest.raises(
-        CodedError, check=coded(ErrorCode.QUESTION_SETTLED), match="answered by device laptop"
-    ):
-        await hub.answer(asked, "Blue.")
-
-
 async def test_answer_lines_in_the_main_agent_chat_answer_the_questions(
     hub: Hub,
 ) -> None:

@@ -123,19 +123,6 @@ async def test_repeated_soul_write_of_the_same_text_sends_nothing(
     assert [kind for kind, *_ in await bench.history()] == ["seen", "written"]
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-async def test_soul_write_with_a_lost_gateway_answer_is_done_once(
-    bench: SoulBench, gateway: FakeGateway, when: str
-) -> None:
-    gateway.fault(SETS, "before" if when == "before" else "after")
-
-    write = await bench.put("ours", AS_IT_WAS)
-
-    assert (write.state, there(gateway)) == (SoulWriteState.DONE, "ours")
-    assert gateway.count(SETS) == (2 if when == "before" else 1)
-    assert [kind for kind, *_ in await bench.history()] == ["seen", "written"]
-
-
 @pytest.mark.parametrize("is_done", [False, True])
 async def test_soul_write_interrupted_by_a_gateway_restart_is_done_once(
     bench: SoulBench, gateway: FakeGateway, is_done: bool
