@@ -246,12 +246,20 @@ async def test_throttled_network_admits_a_known_key_but_refuses_pairing(port: Po
     ) == (desk, "pairing_required")
 
 
-async def test_revoked_key_used_from_many_networks_is_rate_limited(port: Port) -> None:
-    key = KeyPair(1)
+async def test_credential_refused_from_many_networks_is_rate_limited(port: Port) -> None:
+    key, token = KeyPair(1), await port.pair("laptop", "hub_dev_other")
     await keyed_device(port, key)
     await port.store.write(stored.revoke_key, key_id(key.public), at=AT_MS)
-    told = [await refused(port, f"192.0.2.{number}", identity=signed_by(key)) for number in range(11)]
-    assert told == ["revoked"] * 10 + ["rate_limited"]
+    await port.store.write(DEVICE_TOKENS.revoke, TokenId(f"t-{token}"), at=AT_MS, actor="hub")
+    shown: dict[str, dict[str, Any]] = {
+        "revoked key": {"identity": signed_by(key)},
+        "revoked token": {"token": token},
+        "guessed invitation": {"identity": signed_by(KeyPair(2)), "invitation": "hub_inv_guess"},
+    }
+    for name, hello in shown.items():
+        told = [await refused(port, f"192.0.2.{number}", **hello) for number in range(11)]
+        code = "revoked" if "revoked" in name else "auth_failed"
+        assert told == [code] * 10 + ["rate_limited"], name
 
 
 async def test_a_device_whose_clock_is_off_is_accepted_and_the_difference_is_logged(
@@ -266,19 +274,6 @@ async def test_a_device_whose_clock_is_off_is_accepted_and_the_difference_is_log
         assert (await port.judge.admit(knock(port, "192.0.2.7", identity=identity))).device_id == desk
     told = [fields_of(record) for record in caplog.records if record.message == "device.clock_off"]
     assert told == [{"connection_id": "c-1", "seconds": seconds} for seconds in (61, -7_200)]
-
-
-async def test_key_guessing_invitations_from_many_networks_is_rate_limited(port: Port) -> None:
-    guess = {"identity": signed_by(KeyPair(1)), "invitation": "hub_inv_guess"}
-    told = [await refused(port, f"192.0.2.{number}", **guess) for number in range(11)]
-    assert told == ["auth_failed"] * 10 + ["rate_limited"]
-
-
-async def test_revoked_token_used_from_many_networks_is_rate_limited(port: Port) -> None:
-    token = await port.pair()
-    await port.store.write(DEVICE_TOKENS.revoke, TokenId(f"t-{token}"), at=AT_MS, actor="hub")
-    told = [await refused(port, f"192.0.2.{number}", token=token) for number in range(11)]
-    assert told == ["revoked"] * 10 + ["rate_limited"]
 
 
 async def test_guesses_during_the_wait_do_not_extend_the_wait(port: Port) -> None:

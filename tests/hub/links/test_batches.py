@@ -12,6 +12,7 @@ from hub.links.link_limits import LinkLimits
 from protocol.errors import CallTimedOut, CloseCode, DeliveryError, LinkLost, TooManyCalls
 from protocol.frame import MAX_BATCH_CALLS, MAX_RESULT_BYTES
 from protocol.tool_calls import Answer
+from tests.hub.links.test_limits import throttled_s
 from tests.support.wire import Port, RawDevice, make_call, open_port, until
 
 BATCHES = ("tool_calls",)
@@ -131,10 +132,6 @@ async def test_batched_answers_without_an_open_call_are_throttled() -> None:
             await device.say(type="tool_results", results=[result("c-1"), result("c-2")])
         await until(lambda: throttled_s(port) > 0)
         device.socket.transport.abort()
-
-
-def throttled_s(port: Port) -> float:
-    return port.count("hub_throttled_seconds_total")
 
 
 _LONG = json.dumps([{"id": "c-1", "result": "x" * MAX_RESULT_BYTES}])

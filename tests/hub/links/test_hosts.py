@@ -9,34 +9,29 @@ PROXIES = TrustedProxies(["10.0.0.0/24", "192.168.1.5", "fd00::/8"])
 
 
 @each(
-    ("header", "value", "client"),
+    ("headers", "client"),
     [
-        ("X-Forwarded-For", "203.0.113.7", "203.0.113.7"),
-        ("X-Forwarded-For", "203.0.113.7:4711", "203.0.113.7"),
-        ("X-Forwarded-For", "198.51.100.1, 203.0.113.7, 10.0.0.9", "203.0.113.7"),  # the first may be a lie
-        ("X-Forwarded-For", "10.0.0.8, 10.0.0.9", "10.0.0.8"),
-        ("X-Forwarded-For", "::ffff:203.0.113.7", "203.0.113.7"),
-        ("X-Forwarded-For", "[2001:db8::1]:4711", "2001:db8::1"),
-        ("Forwarded", "for=203.0.113.7;proto=https", "203.0.113.7"),
-        ("Forwarded", 'for="[2001:db8::1]:4711", for=10.0.0.9', "2001:db8::1"),
-        ("Forwarded", 'proto=https; For="203.0.113.7"', "203.0.113.7"),
+        ({"X-Forwarded-For": ["203.0.113.7"]}, "203.0.113.7"),
+        ({"X-Forwarded-For": ["203.0.113.7:4711"]}, "203.0.113.7"),
+        (
+            {"X-Forwarded-For": ["198.51.100.1, 203.0.113.7, 10.0.0.9"]},
+            "203.0.113.7",
+        ),  # the first may be a lie
+        ({"X-Forwarded-For": ["10.0.0.8, 10.0.0.9"]}, "10.0.0.8"),
+        ({"X-Forwarded-For": ["::ffff:203.0.113.7"]}, "203.0.113.7"),
+        ({"X-Forwarded-For": ["[2001:db8::1]:4711"]}, "2001:db8::1"),
+        ({"Forwarded": ["for=203.0.113.7;proto=https"]}, "203.0.113.7"),
+        ({"Forwarded": ['for="[2001:db8::1]:4711", for=10.0.0.9']}, "2001:db8::1"),
+        ({"Forwarded": ['proto=https; For="203.0.113.7"']}, "203.0.113.7"),
+        ({"X-Forwarded-For": ["203.0.113.7", "10.0.0.9"]}, "203.0.113.7"),
+        ({"X-Forwarded-Proto": ["https"]}, "10.0.0.2"),
+        ({}, "10.0.0.2"),
     ],
 )
-def test_client_is_the_rightmost_address_outside_the_trusted_proxies(
-    header: str, value: str, client: str
+def test_client_is_the_rightmost_address_outside_the_trusted_proxies_else_the_peer(
+    headers: dict[str, list[str]], client: str
 ) -> None:
-    assert PROXIES.client("10.0.0.2", {header: [value]}) == client
-
-
-def test_repeated_headers_are_a_single_list() -> None:
-    assert PROXIES.client("10.0.0.2", {"X-Forwarded-For": ["203.0.113.7", "10.0.0.9"]}) == "203.0.113.7"
-
-
-def test_client_address_without_forwarding_headers_is_the_peer() -> None:
-    assert (PROXIES.client("10.0.0.2", {}), PROXIES.client("10.0.0.2", {"X-Forwarded-Proto": ["https"]})) == (
-        "10.0.0.2",
-        "10.0.0.2",
-    )
+    assert PROXIES.client("10.0.0.2", headers) == client
 
 
 @each("peer", ["203.0.113.9", "127.0.0.1", "local"])

@@ -15,7 +15,6 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from hub.links.auth import Admission, Authenticator, Knock
-from hub.links.connection_limits import PortLimits
 from hub.links.listener import RESTARTING
 from protocol.codec import MSGPACK
 from protocol.errors import CloseCode, DeviceSlow
@@ -71,11 +70,6 @@ async def test_a_token_may_come_in_the_authorization_header(port: Port) -> None:
     token = await port.pair("laptop")
     async with port.connect(additional_headers={"Authorization": f"Bearer {token}"}) as device:
         assert (await device.greet(None))["type"] == "welcome"
-
-
-async def test_hello_before_the_challenge_is_read_is_welcomed(port: Port, stranger: RawDevice) -> None:
-    await stranger.say(type="device_hello", token=await port.pair())
-    assert [(await stranger.hear())["type"] for _ in range(2)] == ["challenge", "welcome"]
 
 
 async def test_frame_sent_directly_after_the_hello_is_handled_after_the_welcome(
@@ -186,19 +180,6 @@ async def test_device_of_a_newer_protocol_version_is_welcomed_with_a_skew_note(
     assert link.skew == "the hub speaks the protocol up to version 1, the device up to 2: update the hub"
 
 
-async def test_welcomed_devices_do_not_count_as_strangers() -> None:
-    async with (
-        open_port(port_limits=PortLimits(strangers=1)) as port,
-        port.device("one"),
-        port.device("two"),
-        port.device("three"),
-    ):
-        assert (
-            len(port.roster.connected()),
-            port.count("hub_connections", role="device", state="ready"),
-        ) == (3, 3)
-
-
 async def test_when_the_port_closes_every_device_gets_a_goodbye(port: Port) -> None:
     async with port.connect() as stranger, port.device("one") as one, port.device("two") as two:
         await stranger.hear()
@@ -223,12 +204,6 @@ async def test_device_ignoring_the_close_does_not_hold_up_the_stop() -> None:
         with anyio.fail_after(4):
             await port.stop()
         device.socket.transport.abort()
-
-
-async def test_listener_accepts_an_inherited_listening_socket() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        async with open_port(sock=sock) as port, port.device():
-            assert port.url == f"ws://127.0.0.1:{sock.getsockname()[1]}/v1/device"
 
 
 async def test_connection_to_a_draining_systemd_socket_waits_for_the_next_process() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hub.base.tokens import TokenKind, hash_token, last4, make
 from hub.links import pairing
 from hub.links.device_keys import BadProof, read_key
-from hub.links.pairing import ALPHABET, BadCode, hash_code, read_code
+from hub.links.pairing import ALPHABET, BadCode, read_code
 from hub.links.revocation_watch import RevocationWatch
 from protocol import keys
 from protocol.errors import CloseCode, CodedError, ErrorCode
@@ -105,18 +105,6 @@ async def test_waiting_device_gets_the_same_pairing_code_at_each_connection(
 ) -> None:
     assert len({(await knock(port))[0].get("pairing_code") for _ in range(15)}) == 1
     assert await port.store.read(audit.list_entries, limit=10) == []
-
-
-async def test_waiting_device_with_a_changed_name_gets_another_pairing_code(port: Port) -> None:
-    first, _ = await knock(port, label="desk")
-    second, _ = await knock(port, label="root")
-    assert first["pairing_code"] != second["pairing_code"]
-    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_PAIRING)):
-        await approve(port, first["pairing_code"])
-    (waiting,) = await port.store.read(pairings.list_pairings, at=now_ms(port))
-    assert waiting.label == "root"
-    third, _ = await knock(port, label="root")
-    assert third["pairing_code"] == second["pairing_code"]
 
 
 async def test_pairing_code_expires_after_ten_minutes(port: Port) -> None:
@@ -213,13 +201,6 @@ async def test_invitation_admits_a_device_at_once_up_to_the_use_limit(port: Port
         "the invitation was used as often as it may be",
         "ask for a new one: hub pair invite",
     )
-
-
-async def test_two_invited_devices_of_the_same_name_get_distinct_names(port: Port) -> None:
-    token = await invitation(port, uses=2)
-    for seed in (1, 2):
-        await knock(port, KeyPair(seed), invitation=token)
-    assert [row.name for row in await port.store.read(devices.list_devices)] == ["desk", "desk-2"]
 
 
 async def test_revoked_key_ends_the_connection_and_is_refused_afterwards(port: Port) -> None:
@@ -350,10 +331,6 @@ def test_code_alphabet_has_no_ambiguous_symbols() -> None:
 def test_an_invalid_pairing_code_is_refused(typed: str, told: str) -> None:
     with pytest.raises(BadCode, match=told):
         read_code(typed)
-
-
-def test_pairing_codes_have_distinct_hashes() -> None:
-    assert hash_code("K7QF-2M9X") != hash_code("K7QF-2M9Y")
 
 
 # --- which public keys a device may have, by other arithmetic on the curve of Ed25519 ---

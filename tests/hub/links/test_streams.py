@@ -72,18 +72,6 @@ async def read_all(stream: FrameStream) -> list[Frame]:
     return [frame async for frame in stream]
 
 
-async def test_run_stream_yields_frames_in_order_until_complete(wire: Wire) -> None:
-    frames: list[RunFrame] = [
-        AgentAck(run_id="r-1", fence=3),
-        AgentManifest(run_id="r-1", fence=3),
-        data("one"),
-        DONE,
-    ]
-    with wire.streams.open(make_run()) as stream:
-        assert wire.put(*frames) == [None] * 4
-        assert await read_all(stream) == frames
-
-
 async def test_stream_reader_waits_for_later_frames(wire: Wire) -> None:
     got: list[Frame] = []
     with wire.streams.open(make_run()) as stream:
@@ -108,26 +96,11 @@ async def test_stream_names_the_pieces_that_are_not_read_yet(wire: Wire) -> None
         assert [*stream.arrived_paths()] == ["0.md", "1.md"]
 
 
-async def test_frames_of_an_unknown_run_are_dropped(wire: Wire) -> None:
-    before = wire.put(data("one"))
-    with wire.streams.open(make_run()):
-        assert wire.put(data("one")) == [None]
-    assert before == wire.put(data("one")) == ["unknown_run"]
-
-
 async def test_frame_with_an_older_fence_is_dropped_and_without_a_fence_accepted(wire: Wire) -> None:
     without = data("without a fence", fence=None)
     with wire.streams.open(make_run(fence=3)) as stream:
         assert wire.put(data("stale", fence=2), without, DONE) == ["stale_fence", None, None]
         assert await read_all(stream) == [without, DONE]
-
-
-async def test_sending_beyond_the_credit_breaks_the_protocol(wire: Wire) -> None:
-    with wire.streams.open(make_run(credit=2)):
-        wire.put(data("one", "two"))
-        with pytest.raises(RemoteProtocolError) as wrong:
-            wire.put(data("three"))
-    assert wrong.value.reason is ErrorCode.CREDIT_EXCEEDED
 
 
 async def test_credit_of_received_pieces_can_be_granted_again(wire: Wire) -> None:
