@@ -20,7 +20,7 @@ def test_changed_top_level_hub_module_selects_the_tests_beside_the_packages() ->
 
 
 def test_data_file_of_a_package_selects_the_tests_of_the_package() -> None:
-    assert covering(["tests/storage/expected.py"]) == ["tests/house", "tests/storage"]
+    assert covering(["tests/storage/scheduled.py"]) == ["tests/house", "tests/storage"]
     assert covering(["hub/cli/sample/monday.md"]) == ["tests/house", "tests/hub/cli"]
 
 

@@ -252,12 +252,6 @@ SOAK: Final = (
         "soak",
     ),
     Proof(
-        "row-machine",
-        "The rows of the database are as expected after any order of a thousand random walks.",
-        "tests.storage.machine",
-        "soak",
-    ),
-    Proof(
         "clock-steps",
         "No fire is lost or doubled when the wall clock of a hub is set.",
         "tests.scenarios.clock_steps",
@@ -546,7 +540,6 @@ IN_CI: Final = frozenset(
         *(
             "migrations",
             "ticks",
-            "row-machine",
             "quiet-hour",
             "foreign-lines",
             "own-lines",

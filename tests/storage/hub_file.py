@@ -1,4 +1,4 @@
-"""The database in a real file as one process after another has it open, on a clock that is moved by hand."""
+"""The database in a real file as a process has it open, on a clock that is moved by hand."""
 
 import shutil
 import sqlite3
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -25,38 +24,19 @@ class HubFile:
         self.path = folder / "hub.db"
         shutil.copy(pattern, self.path)
         self.at = START
-        self._boots = 0
-        self._open()
-
-    @property
-    def boot_id(self) -> BootId:
-        return BootId(f"boot-{self._boots}")
+        self.boot_id = BootId("boot-1")
+        HubFile._opened = self
+        self._core = _engine().connect()
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
         with self._core.begin():
             yield self._core
 
-    def leave_half_done(self) -> None:
-        """Write something, and never commit it."""
-        self._core.begin()
-        self._core.exec_driver_sql("UPDATE runs SET fence = fence + 1, attempt = max_attempts")
-        self._core.exec_driver_sql("DELETE FROM run_calls")
-
-    def die(self) -> None:
-        """Whatever is not committed is lost, and another process opens the file."""
-        self.close()
-        self._open()
-
     def close(self) -> None:
         self._driver.close()
         self._core.invalidate()
         self._core.close()
-
-    def _open(self) -> None:
-        self._boots += 1
-        HubFile._opened = self
-        self._core = _engine().connect()
 
     def connect(self) -> sqlite3.Connection:
         """A connection as the hub's own."""
@@ -75,24 +55,3 @@ def _engine() -> sa.Engine:
     )
     sa.event.listen(engine, "begin", lambda core: core.exec_driver_sql("BEGIN IMMEDIATE"))
     return engine
-
-
-_TOLD = {
-    "run": """SELECT id, device_id, state, pause_reason, fence, attempt, crash_count, eligible_at, updated_at
-        FROM runs""",
-    "unit": "SELECT run_id || ' ' || unit_key, state FROM run_units",
-    "call": "SELECT call_id, run_id, unit_key, state, sends, payload IS NOT NULL FROM run_calls",
-    "ledger": "SELECT agent_id || ' ' || unit_key, content_hash FROM unit_ledger",
-    "agent": """SELECT agent_id, lifecycle, coalesce(recovery_at, probe_at) FROM agent_states""",
-    "schedule": """SELECT id, CASE WHEN NOT enabled THEN paused_reason END, cursor_at, next_fire_at,
-        consecutive_failures FROM schedules""",
-}
-
-
-def told(c: sa.Connection) -> dict[str, Any]:
-    """The rows, as ``tests.storage.expected.World.told`` tells them."""
-    return {
-        f"{kind} {key}": tuple(values)
-        for kind, query in _TOLD.items()
-        for key, *values in c.exec_driver_sql(query)
-    }
