@@ -38,6 +38,13 @@ def opened(c: sa.Connection, *, user: str | None = None, digest: str = "d") -> T
     return some(leases.acquire_lease(c, "notify ops", BOOT, ttl_ms=90_000))
 
 
+@pytest.fixture
+def term(c: sa.Connection) -> Term:
+    """The lease of the target, which is open to an agent's events."""
+    make_agent(c)
+    return opened(c)
+
+
 def target(c: sa.Connection) -> TargetRow:
     return some(deliveries.find_target(c, OPS))
 
@@ -117,9 +124,9 @@ def test_ended_run_with_open_items_makes_two_events_once(c: sa.Connection) -> No
 
 
 @pytest.mark.parametrize("titles", [False, True])
-def test_approved_item_event_has_a_title_only_if_titles_are_enabled(c: sa.Connection, titles: bool) -> None:
-    make_agent(c)
-    term = opened(c)
+def test_approved_item_event_has_a_title_only_if_titles_are_enabled(
+    c: sa.Connection, term: Term, titles: bool
+) -> None:
     find(c, "i-1")
     c.execute(sa.update(items).values(verdict="approved", verdict_at=AT + 1))
     ask(c, "q-1")
@@ -161,10 +168,8 @@ def test_changes_older_than_the_target_or_the_news_period_make_no_delivery(c: sa
 
 
 def test_changed_cursor_of_a_target_neither_repeats_nor_loses_deliveries(
-    c: sa.Connection,
+    c: sa.Connection, term: Term
 ) -> None:
-    make_agent(c)
-    term = opened(c)
     ask(c, "q-1")
     collect(c, term)
     before = deliveries.list_deliveries(c, OPS)
@@ -174,9 +179,7 @@ def test_changed_cursor_of_a_target_neither_repeats_nor_loses_deliveries(
         assert deliveries.list_deliveries(c, OPS) == before
 
 
-def test_delivery_writes_of_a_hub_without_the_lease_are_refused(c: sa.Connection) -> None:
-    make_agent(c)
-    term = opened(c)
+def test_delivery_writes_of_a_hub_without_the_lease_are_refused(c: sa.Connection, term: Term) -> None:
     ask(c, "q-1")
     collect(c, term)
     sent = due(c)
@@ -189,9 +192,7 @@ def test_delivery_writes_of_a_hub_without_the_lease_are_refused(c: sa.Connection
     assert listed(c) == [("question.asked", "question:q-1", "waiting")]
 
 
-def test_delivery_waits_only_for_earlier_events_of_the_same_subject(c: sa.Connection) -> None:
-    make_agent(c)
-    term = opened(c)
+def test_delivery_waits_only_for_earlier_events_of_the_same_subject(c: sa.Connection, term: Term) -> None:
     sync(c, issue())
     sync(c)
     sync(c, issue("token.ends"))
@@ -205,10 +206,8 @@ def test_delivery_waits_only_for_earlier_events_of_the_same_subject(c: sa.Connec
 
 
 def test_delivery_fails_after_repeated_refusals_or_days_without_delivery(
-    c: sa.Connection,
+    c: sa.Connection, term: Term
 ) -> None:
-    make_agent(c)
-    term = opened(c)
     ask(c, "q-1", "q-2")
     collect(c, term)
     for _ in range(MAX_REFUSALS):
@@ -224,12 +223,10 @@ def test_delivery_fails_after_repeated_refusals_or_days_without_delivery(
 
 
 def test_events_beyond_the_queue_of_a_target_make_a_single_gap_event(
-    c: sa.Connection, monkeypatch: pytest.MonkeyPatch
+    c: sa.Connection, term: Term, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     most = 100
     monkeypatch.setattr(deliveries, "MAX_WAITING", most)
-    make_agent(c)
-    term = opened(c)
     ask(c, *(f"q-{number:04}" for number in range(most + 7)))
     for _ in range(4):
         collect(c, term)
@@ -247,9 +244,7 @@ def test_events_beyond_the_queue_of_a_target_make_a_single_gap_event(
     assert rows[1].data == {"left_out": 8, "since": LATER}
 
 
-def test_pruned_changes_make_a_gap_event_of_unknown_size(c: sa.Connection) -> None:
-    make_agent(c)
-    term = opened(c)
+def test_pruned_changes_make_a_gap_event_of_unknown_size(c: sa.Connection, term: Term) -> None:
     c.execute(sa.text("INSERT INTO hub (key, value) VALUES ('changes.floor', '1000000')"))
     c.execute(sa.text("UPDATE changes SET seq = seq + 2000000"))
     collect(c, term)
@@ -258,11 +253,7 @@ def test_pruned_changes_make_a_gap_event_of_unknown_size(c: sa.Connection) -> No
     ]
 
 
-def test_target_with_a_dead_address_is_disabled_until_edited_or_retried(
-    c: sa.Connection,
-) -> None:
-    make_agent(c)
-    term = opened(c)
+def test_target_with_a_dead_address_is_disabled_until_edited_or_retried(c: sa.Connection, term: Term) -> None:
     ask(c, "q-1")
     collect(c, term)
     (sent,) = due(c)
@@ -275,11 +266,7 @@ def test_target_with_a_dead_address_is_disabled_until_edited_or_retried(
     assert deliveries.retry(c, "msg_other", at=LATER) is None
 
 
-def test_delivery_dropped_while_sent_is_not_retried_and_frees_the_place(
-    c: sa.Connection,
-) -> None:
-    make_agent(c)
-    term = opened(c)
+def test_delivery_dropped_while_sent_is_not_retried_and_frees_the_place(c: sa.Connection, term: Term) -> None:
     ask(c, "q-1")
     collect(c, term)
     (sent,) = due(c)
@@ -328,9 +315,7 @@ def test_issue_of_an_erased_user_ends_without_an_event(c: sa.Connection) -> None
     assert ([event for event, *_ in listed(c)], target(c).issues) == (["device.away"], {})
 
 
-def test_old_deliveries_are_deleted(c: sa.Connection) -> None:
-    make_agent(c)
-    term = opened(c)
+def test_old_deliveries_are_deleted(c: sa.Connection, term: Term) -> None:
     ask(c, "q-1")
     ask(c, "q-2", at=AT + 5)
     collect(c, term)

@@ -140,6 +140,16 @@ def is_known(known: KnownItems) -> list[Decision]:
     return [Decision(before=one.row) for one in known.here]
 
 
+def noting(seen: list[KnownItems]) -> Decide:
+    """Add what a plan knows to *seen*; nothing is sent."""
+
+    def note(known: KnownItems) -> list[Decision]:
+        seen.append(known)
+        return []
+
+    return note
+
+
 def plan(
     c: sa.Connection, held: FencedRun, decide: Decide, unit: str = "a.txt", found: Sequence[FoundItem] = ()
 ) -> UnitPlan:
@@ -273,24 +283,19 @@ def test_plan_sees_similar_items_of_other_units_of_the_device(c: sa.Connection, 
     }.items():
         plan(c, held, as_new(one), unit)
     seen: list[KnownItems] = []
-
-    def look(known: KnownItems) -> list[Decision]:
-        seen.append(known)
-        return []
-
-    plan(c, held, look, found=[item(), item("Anna is called", day=20_001)])
+    plan(c, held, noting(seen), found=[item(), item("Anna is called", day=20_001)])
     assert [one.row.unit_key for one in seen[0].elsewhere] == [
         "same.txt",
         "quoted.txt",
         "day.txt",
     ]
     assert seen[0].here == ()
-    plan(c, held, look, "same.txt", found=[item()])
+    plan(c, held, noting(seen), "same.txt", found=[item()])
     assert [one.row.unit_key for one in seen[1].here] == ["same.txt"]
     assert [one.row.unit_key for one in seen[1].elsewhere] == ["quoted.txt"]
 
     phone = make_run(c, "run-2", agent=make_agent(c, "other", device="phone"), state=RunState.RUNNING).held
-    plan(c, phone, look, found=[item()])
+    plan(c, phone, noting(seen), found=[item()])
     assert seen[2].elsewhere == ()  # what the laptop has, the phone has not
 
 
@@ -334,12 +339,7 @@ def test_items_of_others_leave_out_no_item_of_the_owner_of_the_same_day(
         .values(verdict="approved", verdict_at=AT, created_at=AT + 9)
     )
     seen: list[KnownItems] = []
-
-    def look(known: KnownItems) -> list[Decision]:
-        seen.append(known)
-        return []
-
-    plan(c, held, look, found=[item("Anna is called", day=20_001)])
+    plan(c, held, noting(seen), found=[item("Anna is called", day=20_001)])
     assert {one.row.unit_key for one in seen[0].elsewhere} == {"own.txt", "approved.eml", "known.eml"}
 
 
@@ -351,12 +351,7 @@ def test_quoted_days_leave_no_day_of_the_owner_uncompared(
     quoted = [item(f"ring {day}", day=day, quote=f"{day}") for day in range(21_000, 21_000 + items.MAX_DAYS)]
     found = [msgspec.structs.replace(one, rank=rank) for one in quoted]
     seen: list[KnownItems] = []
-
-    def look(known: KnownItems) -> list[Decision]:
-        seen.append(known)
-        return []
-
-    plan(c, held, look, found=[*found, item("Anna is called", day=20_000)])
+    plan(c, held, noting(seen), found=[*found, item("Anna is called", day=20_000)])
     assert [one.row.unit_key for one in seen[0].elsewhere] == (["other.txt"] if is_compared else [])
 
 
@@ -389,15 +384,10 @@ def test_two_agents_reading_the_same_file_of_a_device_share_the_items(c: sa.Conn
     plan(c, first, as_new(item()))
     run_moves.move(c, first, RunEvent.FAILED, at=AT, actor="hub")
     seen: list[KnownItems] = []
-
-    def look(known: KnownItems) -> list[Decision]:
-        seen.append(known)
-        return []
-
-    plan(c, running(c, "run-2", agent=make_agent(c, "notes")), look)
+    plan(c, running(c, "run-2", agent=make_agent(c, "notes")), noting(seen))
     assert [one.row.agent_id for one in seen[0].here] == ["agent-inbox"]
     phone = make_agent(c, "phone", device="phone")
-    plan(c, make_run(c, "run-3", agent=phone, state=RunState.RUNNING).held, look)
+    plan(c, make_run(c, "run-3", agent=phone, state=RunState.RUNNING).held, noting(seen))
     assert seen[1].here == ()
 
 
@@ -694,17 +684,12 @@ async def test_second_of_two_concurrent_plans_sees_the_item_of_the_first(
 
     first, second = await hubs[0].write(two_agents)
     seen: list[KnownItems] = []
-
-    def look(known: KnownItems) -> list[Decision]:
-        seen.append(known)
-        return []
-
     await while_the_other_waits(
         postgres,
         url,
         hubs,
         lambda c: plan(c, first, as_new(item()), found=[item()]),
-        lambda c: plan(c, second, look, "b.txt", found=[item()]),
+        lambda c: plan(c, second, noting(seen), "b.txt", found=[item()]),
     )
     assert [one.row.agent_id for one in seen[-1].elsewhere] == ["agent-inbox"]
 
