@@ -252,13 +252,6 @@ SOAK: Final = (
         "soak",
     ),
     Proof(
-        "clock-steps",
-        "No fire is lost or doubled when the wall clock of a hub is set.",
-        "tests.scenarios.clock_steps",
-        "soak",
-        needs=("gcc",),
-    ),
-    Proof(
         "coordination-rounds",
         "No message between a hub and a gateway is lost or doubled when the wire or either side breaks.",
         "tests.scenarios.coordination_rounds --rounds 200 --seed {seed}",

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.clock_steps import CASES, Case, is_wrong, play
 from tests.scenarios.fires import EVERY_5_S, each_was_decided_once
 from tests.scenarios.two_hubs import two_hubs
 from tests.support.postgres import Postgres
@@ -16,12 +15,6 @@ FIRING = """\
 SELECT 1 FROM (SELECT max(fire_at) AS newest FROM schedule_fires GROUP BY schedule_id) AS fires
 WHERE newest BETWEEN extract(epoch FROM clock_timestamp()) * 1000 - 10000
 AND extract(epoch FROM clock_timestamp()) * 1000 + 1000 HAVING count(*) = 2"""
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-async def test_hub_loses_and_doubles_no_fire_when_the_clock_is_set(case: Case, tmp_path: Path) -> None:
-    assert [row for row in await play(case, tmp_path) if is_wrong(row)] == []
 
 
 @pytest.mark.soak

@@ -16,6 +16,8 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.runs.clock_watch import ClockWatch
 from hub.runs.scheduler import Scheduler
+from hub.schedules.cron import parse_cron
+from hub.schedules.trigger import trigger_of
 from protocol.ids import BootId, RunId, UserId
 from storage import audit
 from storage.agents import agents, declared_agents
@@ -27,6 +29,7 @@ from storage.runs.runs import RunRow
 from storage.schedules import fires
 from storage.schedules.fires import FireRow
 from storage.schedules.schedule_rows import DeclaredSchedule, ScheduleRow
+from storage.schedules.schedules import REPEATED_MS
 from storage.store import Store
 from tests.support import stored
 from tests.support.clock import START, FakeClock, SeededChance
@@ -185,3 +188,40 @@ class Desk:
 
     def _count_queued(self) -> None:
         self.told_queued += 1
+
+
+class Expected:
+    """Number of runs that a schedule of wall-clock times gets, by a model of its cursor."""
+
+    def __init__(self, expr: str, begins_ms: int, zone: str) -> None:
+        self._trigger = trigger_of(
+            kind="cron", expr=expr, every_ms=None, at_ms=None, tz=zone, anchor_ms=begins_ms
+        )
+        self._follows_wall = parse_cron(expr).follows_wall
+        self._cursor = begins_ms
+        self.runs = 0
+
+    def live(self, until_ms: int) -> "Expected":
+        """Let the clock advance: each fire has a run."""
+        while (fire := self._after()) <= until_ms:
+            self._cursor, self.runs = fire, self.runs + 1
+        return self
+
+    def step(self, to_ms: int) -> None:
+        """Set the clock: one run makes up for passed fires, and those of the future are yet to come."""
+        before = self._cursor
+        while (fire := self._after()) <= to_ms:
+            self._cursor = fire
+        self.runs += self._cursor > before
+        if self._cursor > to_ms + (0 if self._follows_wall else REPEATED_MS):
+            self._cursor = to_ms
+
+    def _after(self) -> int:
+        fire = self._trigger.next_after(self._cursor)
+        assert fire is not None
+        return fire
+
+    @property
+    def next_fire(self) -> int:
+        """Return the next fire."""
+        return self._after()

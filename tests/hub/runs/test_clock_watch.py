@@ -1,23 +1,23 @@
 """Wall clocks that are set, while the hub runs and while it does not: schedules go on, once each."""
 
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from hub.base.clock import HubClock
+from hub.base.clock import HubClock, SystemClock, machine_uptime_s
 from hub.health.machine_and_load import check_clock
 from hub.runs.clock_watch import DOUBT_S, JUMP_S, ClockWatch
 from storage.agents import due_schedules
 from storage.effects import clock_steps
 from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.store import open_store
-from tests.scenarios.clock_steps import DAY_S, HOUR_S, Expected
 from tests.support.clock import START
-from tests.support.schedules import OTHER_BOOT, Desk, Interrupted, Shared
+from tests.support.schedules import HOUR_S, OTHER_BOOT, Desk, Expected, Interrupted, Shared
 
-EVERY_S = 600
+EVERY_S, DAY_S = 600, 24 * HOUR_S
 QUARTERS, MORNINGS = "*/15 * * * *", "0 10 * * *"
 INTERVAL = DeclaredSchedule(kind="every", every_ms=EVERY_S * 1000, overlap="allow")
 CRON = DeclaredSchedule(kind="cron", expr=QUARTERS, overlap="allow")
@@ -163,6 +163,12 @@ async def test_suspended_machine_is_not_a_clock_step(desk: Desk) -> None:
         await desk.looks_again()
     assert watch.base.last is None
     assert [(run.trigger_kind, run.coalesced_count) for run in await desk.runs()] == [("catchup", 2)]
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="a clock of Linux")
+def test_uptime_of_the_machine_counts_the_time_of_a_suspension(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "clock_gettime", {time.CLOCK_BOOTTIME: 700.0, time.CLOCK_MONOTONIC: 100.0}.get)
+    assert SystemClock().uptime_s() == machine_uptime_s() == 700.0
 
 
 @pytest.mark.parametrize("by_s", [-20 * HOUR_S, 2 * HOUR_S])
