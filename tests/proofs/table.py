@@ -102,12 +102,6 @@ SOAK: Final = (
         "soak",
     ),
     Proof(
-        "flapping",
-        "No item is lost or doubled when the connection of a device breaks 200 times at random frames.",
-        "tests.scenarios.flapping --connects 200 --seed {seed}",
-        "soak",
-    ),
-    Proof(
         "half-answers",
         "No item is lost or doubled when a device in Node is killed 200 times within batches of calls.",
         "tests.scenarios.half_answers --kills 200 --seed {seed}",
