@@ -259,13 +259,6 @@ SOAK: Final = (
         needs=CLUSTER,
     ),
     Proof(
-        "database-faults",
-        "The status, the issues, the readiness and the metrics report each fault of a hub's database.",
-        "tests.scenarios.database_faults",
-        "soak",
-        needs=("gcc",),
-    ),
-    Proof(
         "outages",
         "hub doctor names each outage of the database and of the bus, and the logs grow by a bounded amount.",
         "tests.scenarios.outages",

@@ -23,9 +23,8 @@ from storage.kernel.database import StorageError, Trouble, translated
 from storage.kernel.sqlite import open_sqlite
 from storage.schema import metadata
 from storage.store import ObservedDatabase
-from tests.scenarios.database_faults import overwrite
 from tests.support.clock import FakeClock
-from tests.support.database import new_database
+from tests.support.database import new_database, overwrite
 from tests.support.families import each
 from tests.support.services import running
 
@@ -167,7 +166,7 @@ async def test_a_damaged_page_of_any_table_is_found_and_the_table_is_named(tmp_p
     for number, table in enumerate(metadata.tables):
         for place in (0, -1):  # the root, and the last leaf
             async with opened(tmp_path / f"{number}{place}") as bench:
-                overwrite(table, place)(bench.file.parent)
+                overwrite(table, place)(bench.file)
                 await bench.look()
                 found = bench.watch.finding
                 if found is None or f"tables: {table}" not in found.explanation:
