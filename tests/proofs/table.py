@@ -252,13 +252,6 @@ SOAK: Final = (
         "soak",
     ),
     Proof(
-        "cut-off",
-        "Devices and runs move to another node when the database of one node fails, and no item is lost.",
-        "tests.scenarios.cut_off",
-        "soak",
-        needs=CLUSTER,
-    ),
-    Proof(
         "outages",
         "hub doctor names each outage of the database and of the bus, and the logs grow by a bounded amount.",
         "tests.scenarios.outages",

@@ -1,8 +1,9 @@
 """Faults of a cluster, one at a time in the middle of runs, each from several seeds.
 
 ``python -m tests.scenarios.chaos --seeds 5`` kills and freezes hubs, restarts PostgreSQL and NATS, cuts a
-hub off from either, fills PostgreSQL's disk, and lets the clock of a hub jump. After each fault every item
-is there once, no device counts as connected that is not, and every hub gives the same answers.
+hub off from either, fills PostgreSQL's disk, and lets the clock of a hub jump. Devices leave a hub that is
+cut off from PostgreSQL. After each fault every item is there once, no device counts as connected that is not,
+and every hub gives the same answers.
 """
 
 import argparse
@@ -71,9 +72,15 @@ async def restart_postgres(world: World) -> None:
 
 
 async def part_from_postgres(world: World) -> None:
-    """Let no byte pass between a hub and PostgreSQL for longer than its leases last."""
+    """Let no byte pass between a hub and PostgreSQL for longer than its leases last.
+
+    Raises:
+        AssertionError: devices are not at other hubs by then.
+    """
     world.victim.database_gate.shut()
     await anyio.sleep(PARTED_S)
+    there = world.cluster.devices_at()
+    assert (there.total(), there[world.victim.id]) == (DEVICES, 0), f"devices did not move: {there}"
     world.victim.database_gate.open()
 
 

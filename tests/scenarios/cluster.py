@@ -42,8 +42,6 @@ class Gate:
 
     Attributes:
         port: of the listener.
-        delay_s: of each packet, in both directions.
-        is_refusing: new connections are ended at once.
     """
 
     def __init__(self, target: int) -> None:
@@ -51,14 +49,6 @@ class Gate:
         self._target = target
         self._opened = anyio.Event()
         self._opened.set()
-        self._carried: set[anyio.CancelScope] = set()
-        self.delay_s = 0.0
-        self.is_refusing = False
-
-    def cut(self) -> None:
-        """End the connections there are."""
-        for scope in self._carried:
-            scope.cancel()
 
     def shut(self) -> None:
         """Let nothing pass from now on."""
@@ -69,24 +59,16 @@ class Gate:
         self._opened.set()
 
     async def _carry(self, client: SocketStream) -> None:
-        if self.is_refusing:
-            return
-        with anyio.CancelScope() as scope:
-            self._carried.add(scope)
-            try:
-                await self._opened.wait()
-                server = await anyio.connect_tcp("127.0.0.1", self._target)
-                async with server, anyio.create_task_group() as both:
-                    both.start_soon(self._pump, client, server, both.cancel_scope)
-                    both.start_soon(self._pump, server, client, both.cancel_scope)
-            finally:
-                self._carried.discard(scope)
+        await self._opened.wait()
+        server = await anyio.connect_tcp("127.0.0.1", self._target)
+        async with server, anyio.create_task_group() as both:
+            both.start_soon(self._pump, client, server, both.cancel_scope)
+            both.start_soon(self._pump, server, client, both.cancel_scope)
 
     async def _pump(self, source: ByteStream, target: ByteStream, ends: anyio.CancelScope) -> None:
         try:
             while True:
                 data = await source.receive(CHUNK)
-                await anyio.sleep(self.delay_s)
                 await self._opened.wait()
                 await target.send(data)
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
@@ -288,7 +270,6 @@ async def open_cluster(
     *,
     hubs: int = 3,
     devices: int = 20,
-    latency_s: float = _LATENCY_S,
     database: Path | None = None,
     make_hub: Callable[[Path, str], HubProcess] = _make_hub,
     begin_with: int | None = None,
@@ -310,7 +291,7 @@ async def open_cluster(
         nats = opened.enter_context(running_nats()) if has_bus else None
         tasks = await opened.enter_async_context(anyio.create_task_group())
         opened.callback(tasks.cancel_scope.cancel)
-        model = model_at(await tasks.start(Oracle(latency_s=latency_s).serve))
+        model = model_at(await tasks.start(Oracle(latency_s=_LATENCY_S).serve))
         names = [f"desk-{number:02}" for number in range(devices)]
         nodes = []
         for number in range(hubs):
