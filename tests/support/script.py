@@ -13,7 +13,7 @@ from protocol.errors import CloseCode
 from protocol.frame import Frame
 from protocol.handshake import SPOKEN, Challenge, DeviceHello, Error, Goodbye, Limits, Welcome
 from protocol.ids import CallId, ConnectionId, DeviceId, UserId
-from protocol.session import DeviceSession, HubSession, SessionEvent, SessionState
+from protocol.session import DeviceSession, HubSession, Session, SessionEvent, SessionState
 from protocol.tool_calls import Answer
 
 NONCE = bytes(range(32))
@@ -34,27 +34,63 @@ WELCOME = Welcome(
 )
 
 
-class Script:
-    """The hub's side, spoken to by a device. Its challenge is taken and checked at once."""
+class Side:
+    """One side of the conversation, and what its peer does; each side has names of its own for both."""
 
-    def __init__(self, codec: Codec = JSON, *, bearer: str | None = None) -> None:
+    session: Session
+
+    def __init__(self) -> None:
         self.now = OPENED_AT
-        self.session = HubSession(
-            codec=codec, hub_id="hub-1", nonce=NONCE, now=self.now, ts_ms=TS_MS, bearer=bearer
-        )
         self._seen: list[SessionEvent] = []
-        self.hub_says(CHALLENGE)
 
-    def device_says(self, *messages: Frame | bytes | str) -> Self:
-        """Each message as the device would put it on the wire; bytes and text go as they are."""
+    def hears(self, *messages: Frame | bytes | str) -> Self:
+        """Each message as the peer would put it on the wire; bytes and text go as they are."""
         for message in messages:
             data = self.session.codec.encode(message) if isinstance(message, Frame) else message
             self._seen += self.session.receive_data(data, self.now)
         return self
 
-    def device_hangs_up(self) -> Self:
+    def peer_hangs_up(self) -> Self:
         self._seen += self.session.receive_eof(self.now)
         return self
+
+    def sends(self, *frames: Frame) -> Self:
+        for frame in frames:
+            self.session.send(frame)
+        return self
+
+    def clock_moves(self, seconds: float) -> Self:
+        """Time passes; a driver wakes the session at its deadline."""
+        self.now += seconds
+        deadline = self.session.next_deadline()
+        if deadline is not None and deadline <= self.now:
+            self._seen += self.session.tick(self.now)
+        return self
+
+    def sees(self, *events: SessionEvent) -> Self:
+        """Exactly these events came since the last look."""
+        seen, self._seen = self._seen, []
+        assert seen == list(events)
+        return self
+
+    def has_state(self, state: SessionState) -> Self:
+        assert self.session.state is state
+        return self
+
+
+class Script(Side):
+    """The hub's side, spoken to by a device. Its challenge is taken and checked at once."""
+
+    session: HubSession
+    device_says, device_hangs_up = Side.hears, Side.peer_hangs_up
+    hub_sends, hub_sees, hub_is = Side.sends, Side.sees, Side.has_state
+
+    def __init__(self, codec: Codec = JSON, *, bearer: str | None = None) -> None:
+        super().__init__()
+        self.session = HubSession(
+            codec=codec, hub_id="hub-1", nonce=NONCE, now=self.now, ts_ms=TS_MS, bearer=bearer
+        )
+        self.hub_says(CHALLENGE)
 
     def accept(self, *, epoch: int = 7, limits: Limits = WELCOME.limits) -> Self:
         """The hub takes the device in."""
@@ -74,22 +110,9 @@ class Script:
             self._seen.append(ended)
         return self
 
-    def hub_sends(self, *frames: Frame) -> Self:
-        for frame in frames:
-            self.session.send(frame)
-        return self
-
     def hub_ends(self, goodbye: Goodbye, close: CloseCode) -> Self:
         if ended := self.session.end(goodbye, close):
             self._seen.append(ended)
-        return self
-
-    def clock_moves(self, seconds: float) -> Self:
-        """Time passes; a driver wakes the session at its deadline."""
-        self.now += seconds
-        deadline = self.session.next_deadline()
-        if deadline is not None and deadline <= self.now:
-            self._seen += self.session.tick(self.now)
         return self
 
     def hub_says(self, *frames: Frame) -> Self:
@@ -98,43 +121,20 @@ class Script:
         assert said == list(frames)
         return self
 
-    def hub_sees(self, *events: SessionEvent) -> Self:
-        """Exactly these events came since the last look."""
-        seen, self._seen = self._seen, []
-        assert seen == list(events)
-        return self
 
-    def hub_is(self, state: SessionState) -> Self:
-        assert self.session.state is state
-        return self
-
-
-class DeviceScript:
+class DeviceScript(Side):
     """The device's side, spoken to by a hub."""
 
+    session: DeviceSession
+    hub_says, hub_hangs_up = Side.hears, Side.peer_hangs_up
+    device_sends, device_sees, device_is = Side.sends, Side.sees, Side.has_state
+
     def __init__(self, codec: Codec = JSON) -> None:
-        self.now = OPENED_AT
+        super().__init__()
         self.session = DeviceSession(codec=codec, now=self.now)
-        self._seen: list[SessionEvent] = []
-
-    def hub_says(self, *messages: Frame | bytes | str) -> Self:
-        """Each message as the hub would put it on the wire; bytes and text go as they are."""
-        for message in messages:
-            data = self.session.codec.encode(message) if isinstance(message, Frame) else message
-            self._seen += self.session.receive_data(data, self.now)
-        return self
-
-    def hub_hangs_up(self) -> Self:
-        self._seen += self.session.receive_eof(self.now)
-        return self
 
     def greet(self, hello: DeviceHello = HELLO) -> Self:
         self.session.greet(hello)
-        return self
-
-    def device_sends(self, *frames: Frame) -> Self:
-        for frame in frames:
-            self.session.send(frame)
         return self
 
     def device_answers(self, call_id: str, answer: Answer) -> Self:
@@ -146,26 +146,8 @@ class DeviceScript:
             self._seen.append(ended)
         return self
 
-    def clock_moves(self, seconds: float) -> Self:
-        """Time passes; a driver wakes the session at its deadline."""
-        self.now += seconds
-        deadline = self.session.next_deadline()
-        if deadline is not None and deadline <= self.now:
-            self._seen += self.session.tick(self.now)
-        return self
-
     def device_says(self, *frames: Frame) -> Self:
         """Exactly these frames are queued."""
         said = [self.session.codec.decode_from_device(data) for data in self.session.data_to_send()]
         assert said == list(frames)
-        return self
-
-    def device_sees(self, *events: SessionEvent) -> Self:
-        """Exactly these events came since the last look."""
-        seen, self._seen = self._seen, []
-        assert seen == list(events)
-        return self
-
-    def device_is(self, state: SessionState) -> Self:
-        assert self.session.state is state
         return self
