@@ -65,7 +65,7 @@ def _make_hub(state: Path, settings: str) -> HubProcess:
 async def _measure(nodes: int) -> tuple[float, float]:
     """Return the items per second, and the milliseconds of CPU for each, of so many nodes."""
     with TemporaryDirectory(prefix="hub-bench-") as name:
-        opening = open_cluster(Path(name), hubs=nodes, devices=_DEVICES, make_hub=_make_hub, uses_gates=False)
+        opening = open_cluster(Path(name), hubs=nodes, devices=_DEVICES, make_hub=_make_hub, uses_lines=False)
         async with opening as cluster:
             # What a process pays once, as for loading the client of models, is no cost of an item.
             for desk in cluster.desks:

@@ -77,11 +77,11 @@ async def part_from_postgres(world: World) -> None:
     Raises:
         AssertionError: devices are not at other hubs by then.
     """
-    world.victim.database_gate.shut()
+    await world.victim.database_line.change("held")
     await anyio.sleep(PARTED_S)
     there = world.cluster.devices_at()
     assert (there.total(), there[world.victim.id]) == (DEVICES, 0), f"devices did not move: {there}"
-    world.victim.database_gate.open()
+    await world.victim.database_line.change("open")
 
 
 async def restart_nats(world: World) -> None:
@@ -94,10 +94,10 @@ async def restart_nats(world: World) -> None:
 
 async def part_from_nats(world: World) -> None:
     """Let no byte pass between a hub and NATS for a while."""
-    assert world.victim.bus_gate is not None
-    world.victim.bus_gate.shut()
+    assert world.victim.bus_line is not None
+    await world.victim.bus_line.change("held")
     await anyio.sleep(PARTED_S)
-    world.victim.bus_gate.open()
+    await world.victim.bus_line.change("open")
 
 
 async def jump(world: World) -> None:

@@ -11,14 +11,13 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import anyio
 import asyncpg
-from anyio.abc import ByteStream, SocketAttribute, SocketStream
 from rich.console import Console
 
 from hub.base.clock import SystemClock, now_ms
@@ -26,72 +25,12 @@ from tests.scenarios.deaths import TITLES
 from tests.scenarios.scene import rows
 from tests.support.device import RunningDevice, open_device
 from tests.support.faulty_hub import FaultyHub
+from tests.support.lines import Line, open_line
 from tests.support.nats import Nats, running_nats, why_no_nats
 from tests.support.oracle import Oracle, plant
 from tests.support.postgres import Postgres, running_postgres, why_no_postgres
 from tests.support.processes import POLL_S, HubProcess, model_at
 from tests.support.programs import free_port
-
-CHUNK = 65_536
-
-
-class Gate:
-    """Listener on loopback that forwards each connection to a server, while it is open.
-
-    Shut, it accepts connections and keeps those there are, and no byte passes: as when a cable is pulled.
-
-    Attributes:
-        port: of the listener.
-    """
-
-    def __init__(self, target: int) -> None:
-        self.port = 0
-        self._target = target
-        self._opened = anyio.Event()
-        self._opened.set()
-
-    def shut(self) -> None:
-        """Let nothing pass from now on."""
-        self._opened = anyio.Event()
-
-    def open(self) -> None:
-        """Let everything pass again, what was held too."""
-        self._opened.set()
-
-    async def _carry(self, client: SocketStream) -> None:
-        await self._opened.wait()
-        server = await anyio.connect_tcp("127.0.0.1", self._target)
-        async with server, anyio.create_task_group() as both:
-            both.start_soon(self._pump, client, server, both.cancel_scope)
-            both.start_soon(self._pump, server, client, both.cancel_scope)
-
-    async def _pump(self, source: ByteStream, target: ByteStream, ends: anyio.CancelScope) -> None:
-        try:
-            while True:
-                data = await source.receive(CHUNK)
-                await self._opened.wait()
-                await target.send(data)
-        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
-            ends.cancel()
-
-
-@asynccontextmanager
-async def open_gate(target: int) -> AsyncIterator[Gate]:
-    """Open a gate before the server at the port *target* of this machine."""
-    gate = Gate(target)
-
-    async def carried(client: SocketStream) -> None:
-        async with client:
-            with suppress(OSError):  # nobody listens there: the client sees its connection end
-                await gate._carry(client)
-
-    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
-        gate.port = listener.extra(SocketAttribute.local_port)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(listener.serve, carried)
-            yield gate
-            tasks.cancel_scope.cancel()
-
 
 AFTER_HELLO_S, AFTER_KILL_S = (
     5.0,
@@ -131,12 +70,12 @@ prompt = "Find the tasks that a person has to do."
 
 @dataclass(frozen=True)
 class Node:
-    """Hub of a cluster, with the gates between it and the servers of the database and of the bus."""
+    """Hub of a cluster, with the lines between it and the servers of the database and of the bus."""
 
     state: Path
     hub: HubProcess
-    database_gate: Gate
-    bus_gate: Gate | None
+    database_line: Line
+    bus_line: Line | None
     port: int
 
     @property
@@ -274,7 +213,7 @@ async def open_cluster(
     make_hub: Callable[[Path, str], HubProcess] = _make_hub,
     begin_with: int | None = None,
     has_bus: bool = why_no_nats() is None,
-    uses_gates: bool = True,
+    uses_lines: bool = True,
 ) -> AsyncIterator[Cluster]:
     """Start PostgreSQL, NATS, the hubs and the devices; each device is connected. All is gone afterwards.
 
@@ -283,7 +222,7 @@ async def open_cluster(
         make_hub: returns the hub with this state folder and these settings.
         begin_with: number of hubs to start; by default all. The first one makes the tables.
         has_bus: False for hubs that only the database connects.
-        uses_gates: False for hubs that reach the servers directly: a gate costs this process time.
+        uses_lines: False for hubs that reach the servers directly: a line costs this process time.
     """
     async with AsyncExitStack() as opened:
         postgres = opened.enter_context(running_postgres(database))
@@ -295,23 +234,23 @@ async def open_cluster(
         names = [f"desk-{number:02}" for number in range(devices)]
         nodes = []
         for number in range(hubs):
-            gate = await opened.enter_async_context(open_gate(postgres.port))
+            line = await opened.enter_async_context(open_line(postgres.port))
             state = folder / f"hub-{number}"
             state.mkdir()
             port = free_port()
-            to = gate.port if uses_gates else postgres.port
+            to = line.port if uses_lines else postgres.port
             settings = _SETTINGS.format(database=to, name=url.rpartition("/")[2], port=port)
-            bus_gate = None
+            bus_line = None
             if nats is not None:
-                bus_gate = await opened.enter_async_context(open_gate(nats.port))
-                bus_port = bus_gate.port if uses_gates else nats.port
+                bus_line = await opened.enter_async_context(open_line(nats.port))
+                bus_port = bus_line.port if uses_lines else nats.port
                 settings += _BUS.format(port=bus_port, node=state.name, own=port)
             settings += model + "".join(_AGENT.format(name=name) for name in names)
             hub = make_hub(state, settings)
             opened.push_async_callback(hub.close)
             if begin_with is None or number < begin_with:
                 await hub.start()
-            nodes.append(Node(state, hub, gate, bus_gate, port))
+            nodes.append(Node(state, hub, line, bus_line, port))
         addresses = [f"ws://127.0.0.1:{node.port}" for node in nodes]
         desks = []
         for number, name in enumerate(names):

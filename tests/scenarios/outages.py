@@ -12,14 +12,13 @@ from pathlib import Path
 from subprocess import PIPE
 from tempfile import TemporaryDirectory
 from time import monotonic
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import anyio
-import anyio.lowlevel
-from anyio.abc import ByteStream, SocketAttribute, SocketStream
 from rich.console import Console
 
 from tests.support.device import open_device
+from tests.support.lines import Line, open_line
 from tests.support.nats import running_nats
 from tests.support.postgres import running_postgres
 from tests.support.processes import ROOT, HubProcess
@@ -27,9 +26,6 @@ from tests.support.processes import ROOT, HubProcess
 WITHIN_S: Final = 5.0  # until a doctor has named the outage
 QUIET_S: Final = 1.0  # for a doctor without an outage, on a machine that does nothing else
 MAX_BYTES: Final = 20_000  # of log in a minute
-SLOW_S: Final = 5.0  # for each packet
-CHUNK: Final = 65_536
-Mode = Literal["open", "held", "refused", "slow", "half open"]
 
 _SETTINGS: Final = """\
 [hub]
@@ -56,83 +52,6 @@ data_types = ["tasks"]
 prompt = "Find the tasks that a person has to do."
 schedule = "* * * * *"
 """
-
-
-class Line:
-    """Listener on loopback before a server, whose connections an outage cuts, holds or slows.
-
-    Held: no byte passes either way, and none is lost. Half open: connections are accepted, what the client
-    sends arrives, and no answer comes back. Refused: connections are reset, and nothing listens.
-
-    Attributes:
-        port: of the listener.
-    """
-
-    def __init__(self, target: int) -> None:
-        self.port = 0
-        self._target = target
-        self._mode: Mode = "open"
-        self._changed = anyio.Event()
-        self._carried: set[anyio.CancelScope] = set()
-
-    async def change(self, mode: Mode) -> None:
-        """Let connections be as *mode* says from now on."""
-        self._mode = mode
-        self._changed.set()
-        self._changed = anyio.Event()
-        if mode == "refused":
-            for scope in list(self._carried):
-                scope.cancel()
-        await anyio.lowlevel.checkpoint()
-
-    async def serve(self) -> None:
-        """Listen, but not while connections are refused."""
-        while True:
-            with anyio.CancelScope() as listening:
-                async with (
-                    await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=self.port) as listener,
-                    anyio.create_task_group() as tasks,
-                ):
-                    self.port = listener.extra(SocketAttribute.local_port)
-                    tasks.start_soon(self._until_refused, listening)
-                    await listener.serve(self._carry)
-            while self._mode == "refused":
-                await self._changed.wait()
-
-    async def _until_refused(self, listening: anyio.CancelScope) -> None:
-        while self._mode != "refused":
-            await self._changed.wait()
-        listening.cancel()
-
-    async def _carry(self, client: SocketStream) -> None:
-        with anyio.CancelScope() as scope, suppress(OSError):
-            self._carried.add(scope)
-            try:
-                async with client:
-                    await self._passes()
-                    server = await anyio.connect_tcp("127.0.0.1", self._target)
-                    async with server, anyio.create_task_group() as both:
-                        both.start_soon(self._pump, client, server, both.cancel_scope, False)
-                        both.start_soon(self._pump, server, client, both.cancel_scope, True)
-            finally:
-                self._carried.discard(scope)
-
-    async def _passes(self) -> None:
-        while self._mode == "held":
-            await self._changed.wait()
-
-    async def _pump(
-        self, source: ByteStream, target: ByteStream, ends: anyio.CancelScope, is_answer: bool
-    ) -> None:
-        with suppress(anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
-            while True:
-                data = await source.receive(CHUNK)
-                await self._passes()
-                if self._mode == "slow":
-                    await anyio.sleep(SLOW_S)
-                if self._mode != "half open" or not is_answer:
-                    await target.send(data)
-        ends.cancel()
 
 
 class Doctor(NamedTuple):
@@ -185,13 +104,8 @@ async def two_hubs_behind_lines(folder: Path, *, devices: int = 4) -> AsyncItera
         postgres = opened.enter_context(running_postgres())
         url = opened.enter_context(postgres.bare_database())
         nats = opened.enter_context(running_nats())
-        tasks = await opened.enter_async_context(anyio.create_task_group())
-        opened.callback(tasks.cancel_scope.cancel)
-        database, bus = Line(postgres.port), Line(nats.port)
-        for line in (database, bus):
-            tasks.start_soon(line.serve)
-            while not line.port:
-                await anyio.sleep(0.01)
+        database = await opened.enter_async_context(open_line(postgres.port))
+        bus = await opened.enter_async_context(open_line(nats.port))
         names = [f"desk-{number}" for number in range(devices)]
         hubs = []
         for side in ("east", "west"):

@@ -8,7 +8,8 @@ import httpx2
 import pytest
 
 from storage.kernel.database import POOLED
-from tests.scenarios.outages import CASES, Mode, faults_of, play
+from tests.scenarios.outages import CASES, faults_of, play
+from tests.support.lines import Mode
 from tests.support.nats import why_no_nats
 from tests.support.pgbouncer import running_pgbouncer, why_no_pgbouncer
 from tests.support.postgres import Postgres

@@ -22,8 +22,8 @@ from hub.cluster.messages import (
     RunChanged,
 )
 from protocol.ids import BootId, RunId
-from tests.scenarios.cluster import open_gate
 from tests.support.clock import FakeClock, SeededChance
+from tests.support.lines import open_line
 from tests.support.nats import Nats, running_nats
 from tests.support.services import running
 from tests.support.wire import until
@@ -95,14 +95,14 @@ async def test_bus_request_to_a_disconnected_process_is_refused_at_once(nats: Na
 
 
 async def test_bus_withholding_messages_is_named_by_a_check_and_by_a_request(nats: Nats) -> None:
-    async with open_gate(nats.port) as gate, on_bus(f"nats://127.0.0.1:{gate.port}", EAST) as east:
+    async with open_line(nats.port) as line, on_bus(f"nats://127.0.0.1:{line.port}", EAST) as east:
         await east.bus.check()
         assert (east.bus.lost_since, east.bus.problem) == (None, "")
-        gate.shut()
+        await line.change("held")
         with anyio.fail_after(WITHIN_S), pytest.raises(NodeUnreachable, match=r"bus .* is away.*within 2 s"):
             await east.bus.ask(WEST, ASKED, within_s=10 * WITHIN_S)
         assert east.bus.lost_since is not None and "no answer" in east.bus.problem
-        gate.open()
+        await line.change("open")
         await until(lambda: east.bus.lost_since is None)
         assert east.bus.problem == ""
 
@@ -112,8 +112,8 @@ async def test_bus_is_kept_if_the_process_itself_was_late_for_the_answer_to_a_ch
 ) -> None:
     monkeypatch.setattr("hub.cluster.bus.REACH_S", 0.2)
     monkeypatch.setattr("hub.cluster.bus.LAG_S", 0.1)
-    async with open_gate(nats.port) as gate, on_bus(f"nats://127.0.0.1:{gate.port}", EAST) as east:
-        asyncio.get_running_loop().call_soon(time.sleep, 0.5)  # noqa: TID251 - the gate is late as well
+    async with open_line(nats.port) as line, on_bus(f"nats://127.0.0.1:{line.port}", EAST) as east:
+        asyncio.get_running_loop().call_soon(time.sleep, 0.5)  # noqa: TID251 - the line is late as well
         await east.bus.check()
         assert east.bus.lost_since is None
 
