@@ -111,23 +111,6 @@ async def test_two_hubs_behind_pgbouncer_deliver_and_count_each_item_once(
 
 
 @pytest.mark.soak
-async def test_run_of_a_killed_hub_continues_at_the_new_hub_of_the_device(
-    tmp_path: Path, postgres: Postgres
-) -> None:
-    async with two_hubs(tmp_path, postgres, east=("--freeze-at", "send:8:before"), roams=True) as hubs:
-        for name, text in FILES.items():
-            hubs.east.device.write(name, text)
-        run_id = await hubs.east.hub.start_run("east")
-        await hubs.east.has_frozen()
-        await hubs.east.hub.kill()
-        run = await hubs.west.hub.ended(run_id)
-
-        assert (run["state"], run["outcome"]) == ("COMPLETED", "success")
-        assert hubs.sql("SELECT 1 FROM run_state_history WHERE reason = 'device_moved'") != []
-        are_there_once(hubs.east.items(), PLANTED)
-
-
-@pytest.mark.soak
 async def test_verdicts_of_a_killed_hub_are_delivered_once_where_the_device_reconnects(
     tmp_path: Path, postgres: Postgres
 ) -> None:
@@ -172,20 +155,6 @@ async def test_device_of_a_dead_hub_is_shown_as_disconnected(tmp_path: Path, pos
         agents = {one["name"]: one for one in (await west.get("/v1/agents"))["agents"]}
         assert [agents[side]["device_connected"] for side in ("east", "west")] == [False, True]
         assert [agents[side]["connectivity"] for side in ("east", "west")] == ["offline", "online"]
-
-
-@pytest.mark.soak
-async def test_device_of_a_hub_frozen_past_the_lease_is_connected_again(
-    tmp_path: Path, postgres: Postgres
-) -> None:
-    async with two_hubs(tmp_path, postgres) as hubs:
-        await hubs.until(BOTH_CONNECTED)
-        os.kill(hubs.east.hub.pid, signal.SIGSTOP)
-        await hubs.until("SELECT 1 FROM devices WHERE name = 'east' AND boot_id IS NULL")
-        hubs.east.thaw()
-        await hubs.until("SELECT 1 FROM devices WHERE name = 'east' AND boot_id IS NOT NULL")
-        run = await hubs.east.hub.ended(await hubs.east.hub.start_run("east"))
-        assert (run["state"], run["outcome"]) == ("COMPLETED", "success")
 
 
 @pytest.mark.soak
