@@ -14,7 +14,7 @@ import re
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -234,14 +234,14 @@ def message(method: str, params: Any) -> bytes:
     return json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
 
 
-async def by_device(rig: Rig, only: str, times: int = FRAMES) -> AsyncIterator[Charges]:
-    """Measure each request of devices whose name has the words *only*."""
+async def by_device(rig: Rig, only: Sequence[str], times: int = FRAMES) -> AsyncIterator[Charges]:
+    """Measure each request of devices whose name has one of the words *only*."""
     token = await rig.hub.token("desk")
     async with connect(f"ws://{rig.devices}/v1/device", compression=None, open_timeout=END_S) as socket:
         await socket.send(json.dumps({"type": "device_hello", "token": token}))
         while json.loads(await socket.recv())["type"] != "welcome":
             pass
-        for method in (one for one in DEVICE_REQUESTS if only in f"device {one}"):
+        for method in (one for one in DEVICE_REQUESTS if any(words in f"device {one}" for words in only)):
             request = json.dumps({"type": "request", "id": "q", "method": method, "params": {"none": 1}})
 
             async def ask(request: str = request) -> str:
@@ -255,8 +255,8 @@ async def by_device(rig: Rig, only: str, times: int = FRAMES) -> AsyncIterator[C
             yield await rig.measure(f"device {method}", ask, times)
 
 
-async def all_charges(rig: Rig, only: str = "") -> AsyncIterator[Charges]:
-    """Measure all that can be asked."""
+async def all_charges(rig: Rig, only: Sequence[str] = ("",)) -> AsyncIterator[Charges]:
+    """Measure all that can be asked, or the requests whose name has one of the words *only*."""
     hub = rig.hub
     tokens = {}
     for role in ("admin", "viewer"):
@@ -266,7 +266,7 @@ async def all_charges(rig: Rig, only: str = "") -> AsyncIterator[Charges]:
     agent = (await hub.post("/v1/agents/notes/tokens"))["token"]
     session = await to_thread.run_sync(_session, rig, tokens["viewer"])
     for asked in [*others(rig, tokens["viewer"], session), *routes(rig, tokens["admin"], agent, names)]:
-        if only not in asked.name:
+        if not any(words in asked.name for words in only):
             continue
         await flooded(asked, CLIENTS)  # what is loaded at its first use
         yield await rig.measure(asked.name, partial(flooded, asked))
@@ -296,7 +296,7 @@ async def main(only: str, tell: Callable[[str], None]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         async with opened_rig(Path(folder)) as rig:
             tell(f"{'request':60} {'spent':>7} {'charged':>7} {'part':>5}  ms of CPU time each; answers")
-            async for one in all_charges(rig, only):
+            async for one in all_charges(rig, [only]):
                 part = one.charged_ms / one.spent_ms if one.spent_ms > 0 else 1.0
                 tell(
                     f"{one.name[:60]:60} {one.spent_ms:7.2f} {one.charged_ms:7.2f} {part:5.2f}"
