@@ -1,11 +1,6 @@
 """Devices that are told events: links in a real roster, which keep what they were sent."""
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
-from typing import Protocol
-
-import anyio
-from anyio.abc import TaskStatus
+from collections.abc import Iterable
 
 from hub.base.metrics import Metrics
 from hub.links.device_events import DeviceEvents
@@ -84,17 +79,3 @@ class Hearers:
     def lost(self) -> int:
         """How many events were lost."""
         return self.metrics.reached().get("device_events", 0)
-
-
-class Service(Protocol):
-    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None: ...
-
-
-@asynccontextmanager
-async def served(*services: Service) -> AsyncIterator[None]:
-    """The services are served for the block."""
-    async with anyio.create_task_group() as tasks:
-        for service in services:
-            await tasks.start(service.serve)
-        yield
-        tasks.cancel_scope.cancel()

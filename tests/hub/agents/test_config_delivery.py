@@ -27,7 +27,8 @@ from storage.devices import devices, users
 from storage.store import Store
 from tests.support.clock import START, FakeClock, SeededChance
 from tests.support.coded import coded
-from tests.support.hearing import Hearers, HearingLink, served
+from tests.support.hearing import Hearers, HearingLink
+from tests.support.services import running
 
 CAPABLE = ["agent.config"]
 SETTLED_AFTER = 20  # questions to the database, each behind one of the delivery's
@@ -106,7 +107,7 @@ async def house(store: Store) -> House:
 @pytest.fixture
 async def link(house: House) -> AsyncIterator[HearingLink]:
     """Return the connection of the laptop, which has its configurations."""
-    async with served(house.hearers.events, house.delivery):
+    async with running(house.hearers.events, house.delivery):
         link = await house.connect()
         await house.told(link)
         yield link
@@ -114,7 +115,7 @@ async def link(house: House) -> AsyncIterator[HearingLink]:
 
 async def test_device_receives_the_configuration_of_each_own_agent_on_connect(house: House) -> None:
     rev = await house.put(limit=5, where={"a": [1]})
-    async with served(house.hearers.events, house.delivery):
+    async with running(house.hearers.events, house.delivery):
         link = await house.connect()
         told = await house.told(link)
     assert sorted(told) == [("inbox", 1, {}), ("notes", rev, {"limit": 5, "where": {"a": [1]}})]
@@ -131,7 +132,7 @@ async def test_configuration_change_is_sent_once_and_only_to_the_device_of_the_a
 
 
 async def test_device_without_the_capability_gets_config_events_only_after_subscribing(house: House) -> None:
-    async with served(house.hearers.events, house.delivery):
+    async with running(house.hearers.events, house.delivery):
         link = await house.connect(capabilities=[])
         assert await house.told(link) == []
         house.hearers.events.subscribe(link, ["agent.config"])
@@ -160,7 +161,7 @@ async def test_configurations_beyond_the_event_queue_are_delivered_once_each(
     many = [DeclaredAgent(name=f"agent-{n}", device_name="laptop", paths=("notes",)) for n in range(22)]
     await reconcile(store, many, user_id=owner, clock=house.clock, ids=house.ids)
     house.hearers.events.most = 4
-    async with served(house.hearers.events, house.delivery):
+    async with running(house.hearers.events, house.delivery):
         link = await house.connect()
         told = []
         for _ in range(40):
@@ -189,7 +190,7 @@ async def test_configuration_changed_by_another_hub_is_delivered_within_seconds(
         shared, roster=house.hearers.roster, events=house.hearers.events, clock=house.clock
     )
     house.delivery = delivery
-    async with served(house.hearers.events, delivery):
+    async with running(house.hearers.events, delivery):
         link = await house.connect()
         await house.told(link)
         await store.write(
@@ -231,7 +232,7 @@ LIMITED = WrittenTemplate(
 async def test_template_defaults_are_delivered_and_delivered_again_after_a_change(house: House) -> None:
     await house.writer.put_template(LIMITED, actor="operator:7")
     await house.declare(template="limited")
-    async with served(house.hearers.events, house.delivery):
+    async with running(house.hearers.events, house.delivery):
         link = await house.connect()
         told = {name: configuration for name, _, configuration in await house.told(link)}
         assert told["notes"] == {"limit": 3, "folder": "in"}

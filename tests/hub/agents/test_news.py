@@ -20,7 +20,8 @@ from storage.runs import run_moves
 from storage.schema import metadata
 from storage.store import Store
 from tests.support.clock import START, FakeClock, SeededChance
-from tests.support.hearing import Hearers, HearingLink, served
+from tests.support.hearing import Hearers, HearingLink
+from tests.support.services import running
 
 AT = epoch_ms(START)
 SETTLED_AFTER = 5  # questions to the database, which answers in turn
@@ -77,7 +78,7 @@ async def test_agent_moved_event_is_sent_only_to_the_device_of_the_agent(house: 
     laptop = await house.connect("laptop", "agent.moved")
     phone = await house.connect("phone", "agent.moved")
     agent = await house.agent()
-    async with served(house.hearers.events, house.news):
+    async with running(house.hearers.events, house.news):
         moved = {"agent_id": agent.id, "axis": "health", "before": "ok", "after": "error", "actor": "hub"}
         house.log("agent.moved", **moved, traceback="no", trace_id="no")
         house.log("device.replaced", device_id=laptop.device_id)
@@ -93,7 +94,7 @@ async def test_run_moved_event_includes_the_agent_id(house: House, store: Store)
     run = await store.write(
         run_moves.create_run, id=RunId("r-1"), agent=agent, fire_key="k", at=AT, config_fingerprint="f"
     )
-    async with served(house.hearers.events, house.news):
+    async with running(house.hearers.events, house.news):
         house.log("run.moved", run_id=run.id, state="RUNNING")
         house.log("run.moved", run_id="gone", state="RUNNING")
         (event,) = await house.heard(laptop)
@@ -108,7 +109,7 @@ async def test_board_event_is_sent_to_every_subscribed_device_of_the_user(house:
     deaf = house.hearers.enter("deaf")
     strange = house.hearers.enter("strange", user_id="eve")
     house.hearers.events.subscribe(strange, ["*"])
-    async with served(house.hearers.events, house.news):
+    async with running(house.hearers.events, house.news):
         house.log("memory.added", board_id=board.id, memory_id="m-1", agent_id=None)
         house.log("memory.added", board_id="gone", memory_id="m-2", agent_id=None)
         told: Values = {"board_id": "b-1", "memory_id": "m-1", "agent_id": None, "at_ms": AT}
@@ -122,7 +123,7 @@ async def test_question_moved_event_is_sent_to_every_device_of_the_user(house: H
     row = {"id": "q", "user_id": "me", "actor": "hub", "content": "?", "trace_id": "t", "state": "open"}
     await store.write(lambda c: c.execute(sa.insert(metadata.tables["questions"]), row | at))
     links = [await house.connect(name, "question.moved") for name in ("laptop", "phone")]
-    async with served(house.hearers.events, house.news):
+    async with running(house.hearers.events, house.news):
         house.log("question.moved", question_id="q", state="answered", agent_id=None)
         for link in links:
             (told,) = await house.heard(link)
@@ -136,7 +137,7 @@ async def test_question_moved_event_is_sent_to_every_device_of_the_user(house: H
 async def test_suppressed_log_entries_are_a_gap_in_event_numbers(house: House) -> None:
     laptop = await house.connect("laptop", "*")
     agent = await house.agent()
-    async with served(house.hearers.events, house.news):
+    async with running(house.hearers.events, house.news):
         house.log("agent.moved", agent_id=agent.id)
         house.log("log.suppressed", of="agent.moved", count=12)
         house.log("log.suppressed", of="device.replaced", count=12)
@@ -149,7 +150,7 @@ async def test_entries_dropped_from_the_log_are_a_gap_in_event_numbers(store: St
     await house.open()
     laptop = await house.connect("laptop", "run.moved", "agent.moved")
     agent = await house.agent()
-    async with served(house.hearers.events, house.news):
+    async with running(house.hearers.events, house.news):
         for _ in range(9):
             house.log("agent.moved", agent_id=agent.id)
         assert [event.seq for event in await house.heard(laptop)] == [3, 4, 5, 6]
@@ -168,7 +169,7 @@ async def test_database_failure_is_a_gap_in_event_numbers_and_events_continue(ho
     house.news._store = broken  # type: ignore[assignment]
     laptop = await house.connect("laptop", "agent.moved")
     agent = await house.agent()
-    async with served(house.hearers.events, house.news):
+    async with running(house.hearers.events, house.news):
         house.log("agent.moved", agent_id=agent.id)
         assert await house.heard(laptop) == []
         broken.is_broken = False

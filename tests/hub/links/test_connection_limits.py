@@ -20,8 +20,8 @@ from storage.schema import failed_attempts
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock
 from tests.support.families import each
-from tests.support.hearing import served
 from tests.support.postgres import Postgres
+from tests.support.services import running
 
 ROOMY = PortLimits(new_at_once=1_000, strangers=1_000, strangers_per_network=1_000)
 
@@ -372,7 +372,7 @@ def test_a_timer_callback_may_set_another_deadline(clock: FakeClock, wheel: Dead
 async def test_served_deadline_wheel_fires_a_timer_after_the_deadline(
     clock: FakeClock, wheel: DeadlineWheel, bell: Bell
 ) -> None:
-    async with served(wheel):
+    async with running(wheel):
         wheel.add_after(bell, 3)
         await clock.pass_time(2.9)
         assert bell.rang_at == []

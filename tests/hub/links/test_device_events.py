@@ -8,7 +8,8 @@ from protocol.coordination import Event, EventName
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import DeviceId
 from tests.support.coded import coded
-from tests.support.hearing import Hearers, HearingLink, served
+from tests.support.hearing import Hearers, HearingLink
+from tests.support.services import running
 
 LAPTOP = DeviceId("laptop")
 MOVED, CONFIG = EventName.AGENT_MOVED, EventName.AGENT_CONFIG
@@ -39,7 +40,7 @@ async def moves(hearers: Hearers, times: int = 1) -> list[bool]:
 
 
 async def test_device_receives_subscribed_events_in_order(hearers: Hearers, link: HearingLink) -> None:
-    async with served(hearers.events):
+    async with running(hearers.events):
         for n in range(3):
             assert hearers.events.queue(LAPTOP, MOVED, {"n": n})
         assert not hearers.events.queue(LAPTOP, CONFIG, {"agent_id": "a"})
@@ -50,7 +51,7 @@ async def test_device_receives_subscribed_events_in_order(hearers: Hearers, link
 async def test_devices_without_the_subscription_get_no_event(hearers: Hearers, link: HearingLink) -> None:
     other = hearers.enter("phone")
     hearers.events.subscribe(other, ["*"])
-    async with served(hearers.events):
+    async with running(hearers.events):
         assert not hearers.events.queue(DeviceId("away"), MOVED, {})
         await moves(hearers)
     assert (seqs(link), seqs(other)) == ([1], [])
@@ -97,7 +98,7 @@ async def test_subscription_with_an_unknown_event_name_is_refused_entirely(
 async def test_new_connection_has_no_subscriptions_and_restarts_the_seq(
     hearers: Hearers, link: HearingLink
 ) -> None:
-    async with served(hearers.events):
+    async with running(hearers.events):
         await moves(hearers)
         newer = hearers.enter("laptop", epoch=2)
         assert await moves(hearers) == [False]
@@ -109,7 +110,7 @@ async def test_new_connection_has_no_subscriptions_and_restarts_the_seq(
 
 async def test_events_beyond_the_queue_limit_leave_a_gap_in_seq(hearers: Hearers, link: HearingLink) -> None:
     hearers.events.most = 2
-    async with served(hearers.events):
+    async with running(hearers.events):
         assert await moves(hearers, 4) == [True, True, False, False]
         await moves(hearers)
     assert (seqs(link), hearers.lost) == ([1, 2, 5], 2)
@@ -118,7 +119,7 @@ async def test_events_beyond_the_queue_limit_leave_a_gap_in_seq(hearers: Hearers
 async def test_non_reading_device_loses_events_without_disconnection(
     hearers: Hearers, link: HearingLink
 ) -> None:
-    async with served(hearers.events):
+    async with running(hearers.events):
         link.buffered_bytes = UNSENT_BYTES + 1
         assert not hearers.events.has_room(LAPTOP)
         await moves(hearers)
@@ -130,7 +131,7 @@ async def test_non_reading_device_loses_events_without_disconnection(
 
 
 async def test_an_event_without_data_leaves_a_gap(hearers: Hearers, link: HearingLink) -> None:
-    async with served(hearers.events):
+    async with running(hearers.events):
         hearers.events.skip(LAPTOP, MOVED)
         hearers.events.skip(LAPTOP, CONFIG)  # it does not want to hear that anyway
         await moves(hearers)
@@ -145,7 +146,7 @@ async def test_queued_events_of_a_disconnected_device_are_dropped(
     hearers.events.queue(LAPTOP, MOVED, {})
     hearers.events.queue(DeviceId("phone"), MOVED, {})
     hearers.leave(link)
-    async with served(hearers.events):
+    async with running(hearers.events):
         await anyio.wait_all_tasks_blocked()
     assert (seqs(link), seqs(phone), hearers.lost) == ([], [1], 0)
 
