@@ -178,12 +178,6 @@ async def test_broadcast_names_each_board_not_owned_by_the_sender(world: World) 
         assert (sent["ok"], [one["code"] for one in sent["results"]]) == (False, [code]), who
 
 
-async def test_board_of_another_user_is_not_found_by_any_verb(world: World) -> None:
-    for verb in set(ASKS) - {Verb.BROADCAST}:
-        code = "unknown_question" if "question" in verb else "unknown_board"
-        assert await world.answer("eve", verb, "worker") == f"404 {code}", verb
-
-
 async def test_entry_in_the_memory_of_a_board_answers_a_message(world: World) -> None:
     world.west.hold("agent:worker:main")  # so that it says nothing in its chat
     nudge = {"content": "Which ones are cut?"}

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-import pytest
-
-from tests.scenarios.crowds import WAITING, come_back, stop
+from tests.scenarios.crowds import come_back
 
 A_SHORT_SPREAD = ("--given", "hub.runs.dispatcher:SPREAD_EACH_S=0.02")
 SOON_AND_FEW_AT_ONCE = "connected_s = 0.5\nruns = 3\n"
@@ -15,10 +13,3 @@ async def test_many_simultaneously_reconnecting_devices_get_their_runs_within_th
 ) -> None:
     went = await come_back(tmp_path, 60, within_s=0.5, faults=A_SHORT_SPREAD, limits=SOON_AND_FEW_AT_ONCE)
     assert (went.runs, went.most_at_once) == ({"COMPLETED": 60}, 3)
-
-
-@pytest.mark.soak
-async def test_stop_with_non_reading_devices_loses_no_run(tmp_path: Path) -> None:
-    went = await stop(tmp_path, devices=20, deaf=3)
-    assert (went.exit_code, went.goodbyes) == (0, 17)
-    assert (went.runs.keys() <= WAITING, sum(went.runs.values())) == (True, 20)

@@ -1,22 +1,16 @@
-"""A live hub is killed again and again. More often: ``python -m tests.scenarios.kills``."""
+"""A live hub is killed again and again. More often, and with mailboxes: ``tests.scenarios.kills``."""
 
 from pathlib import Path
 
 import pytest
 
 from tests.scenarios.kills import SECRET, Kind, place
-from tests.support.dovecot import why_no_dovecot
-
-_NO_DOVECOT = pytest.mark.skipif(why_no_dovecot() is not None, reason=str(why_no_dovecot()))
 
 
 @pytest.mark.parametrize(
     ("of", "kills"),
     [
         ("folders", 4),
-        pytest.param("imap", 4, marks=[_NO_DOVECOT, pytest.mark.soak]),
-        pytest.param("gmail", 2, marks=pytest.mark.soak),
-        pytest.param("outlook", 2, marks=pytest.mark.soak),
         pytest.param("hooks", 3, marks=pytest.mark.soak),
     ],
 )

@@ -1,4 +1,4 @@
-"""Outages of the database and the bus are named by the first doctor, and do not fill the log."""
+"""A hub behind PgBouncer names the option that its address lacks. Outages: ``outages``."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -8,9 +8,6 @@ import httpx2
 import pytest
 
 from storage.kernel.database import POOLED
-from tests.scenarios.outages import CASES, faults_of, play
-from tests.support.lines import Mode
-from tests.support.nats import why_no_nats
 from tests.support.pgbouncer import running_pgbouncer, why_no_pgbouncer
 from tests.support.postgres import Postgres
 from tests.support.processes import HubProcess, Program
@@ -27,15 +24,6 @@ address = "127.0.0.1:0"
 [listen.operator]
 address = "127.0.0.1:0"
 """
-
-
-@pytest.mark.soak
-@pytest.mark.skipif(why_no_nats() is not None, reason="no NATS server on this machine")
-@pytest.mark.parametrize(("what", "mode"), CASES, ids=[f"{what} {mode}" for what, mode in CASES])
-async def test_first_doctor_names_an_outage_and_the_log_stays_short(
-    tmp_path: Path, what: str, mode: Mode
-) -> None:
-    assert faults_of(await play(tmp_path, what, mode), what) == []
 
 
 @pytest.mark.slow

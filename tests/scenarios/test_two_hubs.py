@@ -1,4 +1,4 @@
-"""Two hubs on one PostgreSQL: one is frozen past its leases, or its event loop is starved."""
+"""Two hubs on one PostgreSQL: one is frozen past its leases, starved or ahead, or ends."""
 
 import os
 import signal
@@ -18,6 +18,12 @@ FILES, PLANTED = check_boxes(12, each=1)
 FIRES = "SELECT 1 FROM schedule_fires"
 LED_BY_ANOTHER = "SELECT 1 FROM leases WHERE name = 'scheduler' AND fence > 1"
 BOTH_CONNECTED = "SELECT 1 FROM devices HAVING count(boot_id) = 2"
+AHEAD_S = 7_200
+# of schedules whose newest fire is of the last seconds by the server's clock
+FIRING = """\
+SELECT 1 FROM (SELECT max(fire_at) AS newest FROM schedule_fires GROUP BY schedule_id) AS fires
+WHERE newest BETWEEN extract(epoch FROM clock_timestamp()) * 1000 - 10000
+AND extract(epoch FROM clock_timestamp()) * 1000 + 1000 HAVING count(*) = 2"""
 TAKEN_OVER = "SELECT 1 FROM run_state_history WHERE reason = 'hub_restart'"
 
 
@@ -43,24 +49,6 @@ async def test_each_fire_is_decided_once_when_the_leader_freezes_past_the_lease(
 
         assert each_was_decided_once(hubs.sql) > 0
         await hubs.until("SELECT 1 FROM runs HAVING bool_and(state = 'COMPLETED')")
-
-
-@pytest.mark.soak
-async def test_run_of_a_hub_frozen_past_the_lease_delivers_each_item_once(
-    tmp_path: Path, postgres: Postgres
-) -> None:
-    async with two_hubs(tmp_path, postgres, east=("--freeze-at", "send:8:before")) as hubs:
-        for name, text in FILES.items():
-            hubs.east.device.write(name, text)
-        run_id = await hubs.east.hub.start_run("east")
-        await hubs.east.has_frozen()
-        await hubs.until(TAKEN_OVER)
-        hubs.east.thaw()
-        run = await hubs.east.hub.ended(run_id)
-
-        assert (run["state"], run["outcome"]) == ("COMPLETED", "success")
-        await hubs.east.hub.says("run.lost")
-        are_there_once(hubs.east.items(), PLANTED)
 
 
 @pytest.mark.parametrize(
@@ -189,3 +177,20 @@ async def test_devices_with_a_single_address_reconnect_to_the_other_hub_after_th
         await hubs.west.hub.start()
         await hubs.east.hub.stop()  # whose own device was never told of the west before
         await all_are_at(hubs.west)
+
+
+@pytest.mark.soak
+async def test_hub_with_a_clock_ahead_stops_no_other_hub_of_the_database(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    ahead = tmp_path / "ahead"
+    ahead.write_text(str(AHEAD_S))
+    async with two_hubs(tmp_path, postgres, east=("--clock-file", str(ahead)), schedule=EVERY_5_S) as hubs:
+        await hubs.until(FIRING)  # decided in the east
+        assert "clock.wrong" in str(await hubs.east.hub.get("/v1/issues?anew=true"))
+        assert "clock.wrong" not in str(await hubs.west.hub.get("/v1/issues?anew=true"))
+        ahead.write_text("0")
+        await hubs.east.hub.kill()
+        await hubs.until(LED_BY_ANOTHER)
+        await hubs.until(FIRING)
+        assert each_was_decided_once(hubs.sql) > 1
