@@ -23,7 +23,6 @@ from storage.store import Store
 from tests.support.runs import Bench
 from tests.support.wire import Port, RawDevice, open_port, until
 
-WITH_IDS = ("kept ids", "several calls in a frame")
 # Devices by age. What keeps ids says so by one of the last two; the first is one of the oldest frames alone.
 AGES: dict[str, tuple[str, ...]] = {
     "the oldest frames alone": (),

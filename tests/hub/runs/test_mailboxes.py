@@ -539,7 +539,8 @@ async def test_next_mailbox_run_repeats_an_unanswered_insert_with_the_same_id(
     silent = bench.connect(answers=[CallTimedOut("silence")] * 5)
     assert shown(await bench.run()) == (RunState.FAILED, RunOutcome.ERROR)
     link = bench.connect()
-    assert (shown(await bench.run()), [call.id for call in link.calls]) == (DONE, [silent.calls[0].id])
+    assert (shown(await bench.run()), len(silent.calls) > 1) == (DONE, True)
+    assert [call.id for call in link.calls] == [*{call.id for call in silent.calls}]
 
 
 # --- the hub dies ---
@@ -604,7 +605,10 @@ async def test_hub_killed_during_a_mailbox_run_loses_and_doubles_no_item(
     taken: dict[str, Any] = {}
 
     def answer(call: Any) -> Any:
-        taken.setdefault(call.id, call.data["title"])
+        is_first = call.data["title"] not in taken.values()
+        taken[call.id] = call.data["title"]
+        if is_first:
+            raise CallTimedOut("the answer is lost, and the row is there")
         return TAKEN
 
     bench.connect(answers=answer)
