@@ -29,7 +29,6 @@ from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.due_schedules import DueSchedule
 from storage.agents.templates import WrittenTemplate
 from storage.devices import users
-from storage.effects import sessions
 from storage.effects.fire_runs import BackfillPlan, BackfillSight
 from storage.effects.first_runs import note_connects
 from storage.runs import run_moves, runs, waiting_runs
@@ -72,20 +71,6 @@ async def test_scheduled_run_has_the_agent_settings_of_the_fire_time(desk: Desk)
     assert run.settings["config_fingerprint"] == run.config_fingerprint
 
 
-async def test_three_fires_of_an_offline_device_are_coalesced_into_a_single_run(desk: Desk) -> None:
-    await desk.declare(DAILY)
-    async with desk.serving():
-        for _ in range(3):
-            await desk.pass_time(24 * HOUR_S)
-    (run,) = await desk.runs()
-    assert (run.state, run.fire_at, run.coalesced_count) == (RunState.QUEUED, hours(72), 2)
-    assert [(row.decision, row.reason, row.fires, row.run_id) for row in await desk.fires()] == [
-        ("run", None, 1, run.id),
-        ("coalesced", "device_offline", 1, run.id),
-        ("coalesced", "device_offline", 1, run.id),
-    ]
-
-
 async def test_three_fires_missed_during_a_hub_downtime_make_a_single_catchup_run(desk: Desk) -> None:
     await desk.declare(DAILY)
     async with desk.serving():
@@ -102,33 +87,12 @@ async def test_three_fires_missed_during_a_hub_downtime_make_a_single_catchup_ru
         assert (await desk.fires())[-1].fire_at == hours(96)
 
 
-async def test_restart_between_two_fires_makes_no_further_run(desk: Desk) -> None:
-    await desk.declare(HOURLY)
-    async with desk.serving():
-        await desk.pass_time(HOUR_S)
-    async with desk.serving(desk.scheduler(OTHER_BOOT)):
-        assert [run.fire_at for run in await desk.runs()] == [hours(1)]
-
-
 async def test_a_new_schedule_is_planned_as_soon_as_the_scheduler_is_notified(desk: Desk) -> None:
     async with desk.serving():
         await desk.declare(HOURLY)
         await desk.looks_again()
         (schedule,) = await desk.schedules()
         assert (schedule.next_fire_at, schedule.due_at) == (hours(1), hours(1))
-
-
-async def test_edited_schedule_fires_by_the_new_rule_without_catching_up(desk: Desk) -> None:
-    await desk.declare(HOURLY)
-    async with desk.serving():
-        pass
-    desk.clock.advance(3.5 * HOUR_S)
-    await desk.declare(msgspec.structs.replace(HOURLY, every_ms=2 * HOUR_S * 1000))
-    async with desk.serving():
-        assert await desk.runs() == []
-        assert [(row.decision, row.reason) for row in await desk.fires()] == [("skipped_window", "edited")]
-        await desk.pass_time(0.5 * HOUR_S)
-        assert [run.fire_at for run in await desk.runs()] == [hours(4)]
 
 
 async def test_fire_of_a_schedule_with_jitter_is_decided_at_the_due_time(desk: Desk) -> None:
@@ -162,31 +126,11 @@ async def test_fire_after_a_jittered_late_fire_is_not_decided_early(desk: Desk) 
         assert schedule.cursor_at == epoch_ms(START) + 10_000
 
 
-async def test_single_time_schedule_fires_once_and_is_finished(desk: Desk) -> None:
-    await desk.declare(DeclaredSchedule(kind="at", at_ms=hours(1)))
-    async with desk.serving():
-        await desk.pass_time(HOUR_S)
-        (schedule,) = await desk.schedules()
-    assert (schedule.enabled, schedule.paused_reason) == (False, "finished")
-    assert [run.fire_at for run in await desk.runs()] == [hours(1)]
-
-
 async def put_in_the_way(desk: Desk, agent: AgentRow, **given: Any) -> None:
     """A run of the agent that has what a fire's run is to have."""
     row = {"id": "x", "agent_id": agent.id, "fire_key": "k", "fire_at": 0, "trigger_kind": "manual"}
     row |= {"config_rev": 1, "config_fingerprint": "", "eligible_at": 0, "created_at": 0, "updated_at": 0}
     await desk.change(sa.insert(run_table).values(**(row | given)))
-
-
-async def test_fire_with_an_existing_run_creates_no_second_run(desk: Desk) -> None:
-    (first, _) = await desk.declare(HOURLY, HOURLY)
-    async with desk.serving():
-        schedule = (await desk.schedules())[0]
-        await put_in_the_way(desk, first, fire_key=f"s:{schedule.id}:{hours(1)}")
-        await desk.pass_time(HOUR_S)
-        assert [run.agent_name for run in await desk.runs()] == ["agent-0", "agent-1"]
-        assert [schedule.cursor_at for schedule in await desk.schedules()] == [hours(1)] * 2
-        assert [(row.decision, row.run_id) for row in await desk.fires()] == [("run", "x")]
 
 
 async def test_schedule_with_a_cursor_set_back_decides_each_fire_once(desk: Desk) -> None:
@@ -488,15 +432,6 @@ async def test_backfill_makes_runs_for_old_fires_without_a_run(desk: Desk) -> No
         assert desk.told_queued == 2
 
 
-async def test_backfill_excludes_future_fires(desk: Desk) -> None:
-    await desk.declare(HOURLY)
-    async with desk.serving() as scheduler:
-        await desk.pass_time(HOUR_S)
-        (schedule,) = await desk.schedules()
-        done = await scheduler.backfill(schedule.id, hours(0.5), hours(9), actor="me")
-        assert (done.fires, done.missing) == ((hours(1),), ())
-
-
 async def test_backfill_of_more_than_a_thousand_runs_is_refused(desk: Desk) -> None:
     await desk.declare(DeclaredSchedule(kind="cron", expr="* * * * *"))
     async with desk.serving() as scheduler:
@@ -691,53 +626,6 @@ async def test_first_connection_makes_a_run_after_a_run_cancelled_by_start_deadl
         await connect(desk, agent)
         await desk.looks_again()
         assert [run.state for run in await desk.runs()] == [RunState.CANCELLED, RunState.QUEUED]
-
-
-async def test_run_of_a_first_connection_is_made_once_after_a_hub_crash(
-    desk: Desk,
-) -> None:
-    (agent,) = await desk.declare(CONNECTING)
-    async with desk.serving():
-        pass  # it dies here
-    await connect(desk, agent)
-    assert (await state_of(desk), await desk.runs()) == ("due", [])
-    left = await desk.store.write(sessions.close_left_sessions, desk.at, boot_id=OTHER_BOOT, is_alone=True)
-    assert left == 1
-    for _ in range(2):
-        async with desk.serving():
-            await connect(desk, agent)
-            await desk.looks_again()
-            assert len(await desk.runs()) == 1
-
-
-async def test_two_hubs_on_a_shared_database_make_a_single_run_at_a_first_connection(desk: Desk) -> None:
-    (agent,) = await desk.declare(CONNECTING)
-    shared = Shared(desk.store)
-    async with anyio.create_task_group() as second:
-        async with desk.serving(desk.scheduler(store=shared)):
-            other = desk.scheduler(OTHER_BOOT, shared)
-            second.start_soon(other.serve)
-            await desk.comes_to(lambda: desk.clock.sleeping == 2)
-            await connect(desk, agent)
-            other.recheck()
-            desk.current.recheck()
-            await desk.pass_time(30, sleepers=2)
-            assert len(await desk.runs()) == 1
-        await desk.pass_time(60)  # the other hub takes over
-        assert len(await desk.runs()) == 1
-        second.cancel_scope.cancel()
-
-
-async def test_missed_fires_and_a_first_connection_make_a_single_run_together(desk: Desk) -> None:
-    (agent,) = await desk.declare(msgspec.structs.replace(CONNECTING, overlap="allow"))
-    async with desk.serving():
-        pass
-    desk.clock.advance(50 * HOUR_S)
-    await connect(desk, agent)
-    async with desk.serving():
-        (run,) = await desk.runs()
-        assert (run.trigger_kind, run.coalesced_count) == ("catchup", 1)
-        assert await state_of(desk) == "done"
 
 
 async def test_connection_during_a_pause_of_agent_or_schedule_makes_no_run(desk: Desk) -> None:
