@@ -207,16 +207,6 @@ def _timed_out() -> Answer:
     raise CallTimedOut("silent")
 
 
-async def test_agent_returning_within_the_slot_is_woken(calendar: Calendar) -> None:
-    async with calendar.serving():
-        await calendar.pass_time(HOUR_S + 300)
-        assert (await calendar.outcome())[0] == "waiting"
-        link = await calendar.connect([YES])
-        await calendar.pass_time(WAKEUPS_POLL_S)
-        assert len(link.calls) == 1
-    assert (await calendar.outcome())[1] == "woken"
-
-
 async def test_clock_set_back_while_due_wakes_are_read_drops_no_wake_ahead(calendar: Calendar) -> None:
     store, ahead = Interrupted(calendar.desk.store, stored_wakes.due_wakes), timedelta(seconds=900)
 

@@ -19,7 +19,7 @@ from protocol.ids import BootId, NodeId
 from storage import audit
 from storage import leases as stored_leases
 from storage.devices import nodes
-from storage.effects import orphans, retention
+from storage.effects import orphans
 from storage.kernel.database import measure_used
 from storage.schema import (
     agents,
@@ -288,22 +288,6 @@ async def test_housekeeping_stops_after_the_loss_of_an_expired_lease(store: Stor
     assert await told(store) == 100
 
 
-async def test_unexpected_error_in_a_round_does_not_end_housekeeping(
-    store: Store, clock: FakeClock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def surprise(c: sa.Connection) -> int:
-        raise ValueError("of a newer release")
-
-    monkeypatch.setattr(retention, "vacuum", surprise)
-    async with anyio.create_task_group() as services:
-        await services.start(keeper(store, clock).serve)
-        await clock.pass_time(FIRST_AFTER_S - 1)
-        clock.advance(1)
-        await comes_to_rest(clock)
-        services.cancel_scope.cancel()
-    assert [record.getMessage() for record in caplog.records] == ["round.broke"]
-
-
 async def test_long_housekeeping_round_renews_the_lease(store: Store, clock: FakeClock) -> None:
     await tell(store, clock, days_ago=11, entries=1_200)
     async with in_time() as rounds:
@@ -313,18 +297,6 @@ async def test_long_housekeeping_round_renews_the_lease(store: Store, clock: Fak
             assert await store.write(stored_leases.acquire_lease, LEASE, OTHER, ttl_ms=60_000) is None
             clock.advance(45)
     assert await told(store) == 0
-
-
-async def test_failing_database_is_tried_again_in_an_hour(
-    clock: FakeClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with open_store("sqlite://") as closed:
-        pass
-    async with anyio.create_task_group() as services:
-        await services.start(keeper(closed, clock).serve)
-        await clock.pass_time(FIRST_AFTER_S + EVERY_S)
-        services.cancel_scope.cancel()
-    assert [record.getMessage() for record in caplog.records] == ["round.database"] * 2
 
 
 async def test_the_head_of_the_audit_log_is_logged_once_a_day(

@@ -5,12 +5,11 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
-import msgspec
 import pytest
 
 from hub.links.device_link import RunFrame
 from hub.text.excerpt import Excerpt
-from protocol.errors import ErrorCode, LinkLost
+from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody
 from protocol.lifecycles import RunOutcome, UnitState
 from protocol.tool_calls import Action, Answer, ToolCall
@@ -22,7 +21,7 @@ from storage.runs.item_lists import ItemFilter
 from storage.runs.items import ItemRow
 from storage.runs.runs import RunRow
 from tests.support.link import FakeLink
-from tests.support.runs import MODERN, Bench, declare_agent
+from tests.support.runs import MODERN, Bench
 
 
 def folder(**files: str) -> list[list[RunFrame | Exception]]:
@@ -209,13 +208,6 @@ async def test_excerpt_around_a_quote_is_deleted_at_the_verdict(bench: Bench, ve
     assert await excerpt_of(bench, "call Anna on Monday") is None, "a decided item needs none"
 
 
-async def test_equal_task_in_two_notes_is_sent_once(bench: Bench) -> None:
-    link = await run(bench, a="- [ ] call Anna\n", b="- [ ] call Anna\n- [ ] pay the rent\n")
-    assert sorted(map(str, inserted(link))) == ["call Anna", "pay the rent"]
-    row = await newest(bench)
-    assert (row.items_created, row.items_known) == (2, 1)
-
-
 @pytest.mark.parametrize(
     ("one", "other", "rows"),
     [
@@ -281,50 +273,3 @@ async def test_item_of_a_row_removed_by_the_owner_is_rejected_without_excerpt(be
     assert (await newest(bench)).outcome is RunOutcome.SUCCESS
     assert (await ledger(bench))["call Anna on Monday"].verdict == "rejected"
     assert await excerpt_of(bench, "call Anna on Monday") is None
-
-
-@pytest.mark.parametrize("edition", ["- [ ] call Anna on Friday\n", "- [ ] call Anna on Monday\n"])
-async def test_next_run_repeats_an_unanswered_call_with_the_old_id_and_data(
-    bench: Bench, edition: str
-) -> None:
-    gone = LinkLost("the connection was cut", dispatched=True)
-    lost = await run(bench, a="- [ ] call Anna on Friday\n", answers=[gone])
-    paused = await newest(bench)
-    await bench.control.cancel(paused.id, actor="somebody", reason="enough")
-
-    again = await run(bench, a=edition)
-    assert [call.id for call in again.calls] == [lost.calls[0].id]
-    assert again.calls[0].data == lost.calls[0].data
-
-    last = await run(bench, a=edition)
-    assert [call.action for call in last.calls] == ([Action.UPDATE] if "Monday" in edition else [])
-
-
-async def test_calendar_read_by_agents_of_two_time_zones_inserts_each_event_once(bench: Bench) -> None:
-    calls: list[tuple[Action, object]] = []
-    for nth, zone in enumerate(("Europe/Berlin", "America/New_York") * 2, 1):
-        events = "".join(
-            f"BEGIN:VEVENT\nSUMMARY:Fair {day}\nDTSTART;VALUE=DATE:2026050{day}\nEND:VEVENT\n"
-            for day in range(1, nth + 1)
-        )
-        ((manifest, data, done),) = folder(c=f"BEGIN:VCALENDAR\n{events}END:VCALENDAR\n")
-        assert isinstance(manifest, AgentManifest)
-        assert isinstance(data, AgentData)
-        ((listed,), (piece,)) = manifest.files, data.files
-        frames = [
-            msgspec.structs.replace(manifest, files=[msgspec.structs.replace(listed, path="c.ics")]),
-            msgspec.structs.replace(data, files=[msgspec.structs.replace(piece, path="c.ics")]),
-            done,
-        ]
-        bench.agent = await declare_agent(
-            bench.store,
-            at=nth,
-            name=zone[:4],
-            timezone=zone,
-            data_types=("timelines",),
-            fresh_ids="klmnopqrstuvwxyz"[4 * nth - 4 : 4 * nth],
-        )
-        link = bench.connect(runs=[frames], answers=takes)
-        await bench.run()
-        calls += [(call.action, call.data["title"]) for call in link.calls]
-    assert calls == [(Action.INSERT, f"Fair {day}") for day in range(1, 5)]
