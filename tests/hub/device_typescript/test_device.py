@@ -10,7 +10,7 @@ import anyio
 import httpx2
 import pytest
 
-from tests.scenarios.scene import Point, Scene, are_there_once, check_boxes, scene, write
+from tests.scenarios.scene import Scene, are_there_once, check_boxes, scene, write
 from tests.support.clock import SeededChance
 from tests.support.node_device import NodeDevice, needs_node
 from tests.support.processes import POLL_S
@@ -132,29 +132,6 @@ async def test_device_with_an_invitation_connects_without_pairing(tmp_path: Path
         assert lost["waitMs"] <= 500
         await play.start_hub()
         await device.happens("connected", 2)
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("end", ["hub", "device"])
-@pytest.mark.parametrize("arrives", [False, True])
-async def test_device_repeats_a_lost_call_answer_after_a_restart(
-    tmp_path: Path, end: str, arrives: bool
-) -> None:
-    async with connecting(tmp_path) as (play, device):
-        await device.happens("connected")
-
-        async def fault() -> None:
-            if end == "device":
-                await play.restart_device()
-            else:
-                await play.kill_hub()
-                await play.start_hub()
-
-        play.at(Point("a call is answered", "to_hub", "tool_result", arrives=arrives), fault)
-        run_id = await play.hub.start_run()
-        await play.happened()
-        assert (await play.hub.ended(run_id))["outcome"] == "success"
-        are_there_once((row["row"]["title"] for row in device.kept()), TITLES)
 
 
 KILLS = 14

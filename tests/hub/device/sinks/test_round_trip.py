@@ -1,18 +1,12 @@
 """From a line in a note to a vault and a calendar, and back to the line, while the device is killed."""
 
-import os
-from collections.abc import Callable, Iterator
-from functools import partial
-from itertools import count
+from collections.abc import Iterator
 from pathlib import Path
-from signal import SIGKILL
 
-import anyio
 import pytest
 
 from hub.base.clock import IdFactory
 from hub.device.device_file import open_device_store
-from hub.device.items import read_items
 from hub.device.owner import approve
 from protocol.items import ItemSource
 from protocol.tables import SUGGESTED
@@ -20,12 +14,9 @@ from protocol.tool_calls import Action, ToolCall
 from tests.hub.device.sinks.conftest import caldav_place
 from tests.hub.device.sinks.places import CalDavPlace, FilePlace, sink_text
 from tests.hub.device.sinks.test_kills import Device
-from tests.scenarios.test_kept_device import kept
 from tests.support.clock import FakeClock, SeededChance
-from tests.support.processes import POLL_S, KeptDevice
 from tests.support.radicale import Radicale
 
-PATIENCE_S = 90.0
 HEAD, FOOT = "# Plan\r\n\r\n- [ ] Task of others\r\n", "\r\nThe end"
 
 
@@ -115,79 +106,4 @@ def test_task_of_a_note_round_trips_through_both_sinks_despite_kills(
 
     assert note.read_bytes().decode() == text_of(tasks, is_done=True)
     check_places(vault, calendar, tasks)
-    assert (vault.others(), calendar.others()) == others
-
-
-def has_ticks(note: Path, ticks: int) -> bool:
-    return note.read_bytes().count(b"[x]") == ticks
-
-
-async def wait_for(is_done: Callable[[], bool]) -> None:
-    with anyio.fail_after(PATIENCE_S):
-        while True:
-            if is_done():
-                return
-            await anyio.sleep(POLL_S)
-
-
-async def restart(device: KeptDevice) -> None:
-    await device.kill()
-    await device.start()
-
-
-@pytest.mark.parametrize(
-    ("seed", "tasks", "kills"),
-    [pytest.param(0, 6, 2, marks=pytest.mark.soak), pytest.param(1, 200, 20, marks=pytest.mark.soak)],
-)
-async def test_task_of_a_hub_run_reaches_both_sinks_shown_by_the_hub(
-    seed: int, tasks: int, kills: int, calendar: CalDavPlace, tmp_path: Path
-) -> None:
-    vault, chance = FilePlace("markdown", tmp_path), SeededChance(seed)
-    others = vault.others(), calendar.others()
-    note = tmp_path / "notes/plan.md"
-    async with kept(tmp_path) as (play, device):
-        own = f"tick_in = ['{tmp_path}/notes']\n"
-        places = sink_text("calendar", calendar.settings()) + sink_text("vault", vault.settings())
-        device.settings.write_text(device.settings.read_text() + own + places)
-        note.write_bytes(text_of(tasks).encode())
-        assert (await play.hub.ended(await play.hub.start_run()))["items_created"] == tasks + 1
-        mine = [item.label for item in read_items(device.database) if item.title.endswith("of mine")]
-
-        async def kill_at_a_request(is_done: Callable[[], bool]) -> None:
-            """Start the device, and kill it at some request to the calendar, if it is not done before."""
-            moment, moments = int(chance.uniform(1, 2 * tasks)), count()
-            await device.kill()
-            calendar.proxy.on_request = lambda: (
-                os.kill(device.pid, SIGKILL) if next(moments) == moment else None
-            )
-            await device.start()
-            await wait_for(lambda: not device.is_running or is_done())
-            calendar.proxy.on_request = lambda: None
-
-        async def hub_shows(verdict: str) -> None:
-            """Wait until all items have the verdict at the hub, and are at both places."""
-            wanted = [(verdict, "arrived", "arrived")] * tasks
-            with anyio.fail_after(PATIENCE_S):
-                while True:
-                    items = (await play.hub.get("/v1/items?text=of+mine&limit=1000"))["items"]
-                    if [(one["verdict"], *(at["state"] for at in one["places"])) for one in items] == wanted:
-                        return
-                    await anyio.sleep(POLL_S)
-
-        approve(device.database, mine, at_ms=1)
-        for _ in range(kills // 2):
-            await kill_at_a_request(lambda: calendar.text.count("of mine") == tasks)
-        await restart(device)
-        await hub_shows("approved")
-        ticked = 0
-        for turn in range(kills // 2):
-            share = list(range(tasks))[turn :: kills // 2]
-            tick(vault, calendar, share)
-            ticked += len(share)
-            await kill_at_a_request(partial(has_ticks, note, ticked))
-        await restart(device)
-        await wait_for(partial(has_ticks, note, tasks))
-        await hub_shows("edited")
-        assert note.read_bytes().decode() == text_of(tasks, is_done=True)
-        check_places(vault, calendar, tasks)
     assert (vault.others(), calendar.others()) == others
