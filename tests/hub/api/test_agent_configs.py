@@ -76,14 +76,6 @@ async def test_capability_of_an_agent_is_registered_and_removed_over_the_api(
     assert await able(client) == ["file.read 1.2.0 enabled"]
 
 
-async def test_capability_change_with_an_outdated_etag_is_refused(client: httpx2.AsyncClient) -> None:
-    tag = (await client.get(CAPABILITIES)).headers["etag"]
-    changed = await client.put(f"{CAPABILITIES}/web/1.0.0", json={}, headers={"if-match": tag})
-    assert changed.status_code == 200
-    late = await client.put(f"{CAPABILITIES}/web/2.0.0", json={}, headers={"if-match": tag})
-    assert (late.status_code, late.json()["code"]) == (412, "changed_meanwhile")
-
-
 async def test_checkpoint_is_written_read_and_deleted_over_the_api(client: httpx2.AsyncClient) -> None:
     state: Any = {"folders": [{"name": "in", "seen": 3}]}
     kept = await client.put(f"{CHECKPOINTS}/agent", json={"sequence": 3, "state": state})

@@ -17,7 +17,6 @@ from protocol.status_vocabularies import Vocabulary
 from storage import audit
 from storage.agents import agent_states, agents
 from storage.effects.agent_changes import AgentOfFile
-from storage.effects.status_writes import BadWrite
 from storage.kernel.columns import Key
 from storage.runs import runs
 from tests.hub.agents.seed_names import SEED_NAMES
@@ -212,16 +211,6 @@ async def test_agent_status_written_in_a_vocabulary_is_read_in_all_others(
     assert details == ["CREATED", "INITIALIZING", "READY", "ACTIVE", "ERROR", "ACTIVE", "PAUSED"]
 
 
-async def test_agent_status_metadata_is_limited_and_replaced_as_a_whole(
-    bench: Bench, statuses: AgentStatusesResource
-) -> None:
-    await statuses.change_document("notes", "foundation", {"metadata": {"room": 7}}, caller=OPERATOR)
-    told = await statuses.write("notes", StatusChange(metadata={"desk": "b"}), actor="o")
-    assert told.metadata == {"desk": "b"}
-    with pytest.raises(BadWrite, match="at most 65536 are kept"):
-        await statuses.write("notes", StatusChange(metadata={"x": "y" * 70_000}), actor="o")
-
-
 async def test_a_run_is_reported_as_an_execution_and_as_a_line_of_the_run_log(
     bench: Bench, statuses: AgentStatusesResource
 ) -> None:
@@ -305,18 +294,6 @@ STATUS = "/v1/agents/inbox/status"
 async def inbox(hub: ServedHub) -> None:
     """Store the agent ``inbox``."""
     await hub.store.write(an_agent)
-
-
-@pytest.mark.usefixtures("inbox")
-async def test_status_change_with_an_outdated_etag_is_refused(client: httpx2.AsyncClient) -> None:
-    read = await client.get(STATUS)
-    tag = {"if-match": read.headers["etag"]}
-    paused = await client.patch(STATUS, json={"lifecycle": "paused"}, headers=tag)
-    assert (paused.status_code, paused.json()["lifecycle"]) == (200, "paused")
-    late = await client.patch(STATUS, json={"lifecycle": "active"}, headers=tag)
-    assert (late.status_code, late.json()["code"]) == (412, "changed_meanwhile")
-    now = {"if-match": paused.headers["etag"]}
-    assert (await client.patch(STATUS, json={"lifecycle": "active"}, headers=now)).status_code == 200
 
 
 @pytest.mark.usefixtures("inbox")

@@ -1,6 +1,5 @@
 """Agents and templates over the REST interface: created, changed, started, paused."""
 
-import os
 from typing import Any
 
 import httpx2
@@ -101,9 +100,6 @@ async def test_agent_requests_scoped_to_a_user_reach_only_agents_of_the_user(
         assert answer.json()["code"] == "unknown_agent"
 
 
-ME = f"operator:{os.getuid()}"
-
-
 async def test_agent_responses_of_all_routes_have_the_same_next_fires(client: httpx2.AsyncClient) -> None:
     listed = (await client.get("/v1/agents")).json()["agents"][0]
     one = (await client.get("/v1/agents/notes")).json()
@@ -124,15 +120,6 @@ async def test_past_fires_report_the_decision_as_a_code_and_as_a_sentence(
     assert (await client.get(f"/v1/runs/{first['run']}")).json()["trigger"] == "catchup"
 
 
-async def test_an_agent_is_paused_and_resumed_with_the_caller_as_actor(
-    client: httpx2.AsyncClient,
-) -> None:
-    assert (await client.post("/v1/agents/notes/pause")).json()["lifecycle"] == "paused"
-    assert (await client.post("/v1/agents/notes/resume")).json()["lifecycle"] == "active"
-    history = (await client.get("/v1/agents/notes/history", params={"axis": "lifecycle"})).json()["moves"]
-    assert [(move["after"], move["actor"]) for move in history[:2]] == [("active", ME), ("paused", ME)]
-
-
 async def test_a_backfill_without_instants_is_refused(client: httpx2.AsyncClient) -> None:
     for wanted in (
         {},
@@ -142,21 +129,6 @@ async def test_a_backfill_without_instants_is_refused(client: httpx2.AsyncClient
         answer = await client.post("/v1/agents/notes/backfill", json=wanted)
         assert (answer.status_code, answer.json()["code"]) == (422, "bad_params"), wanted
     assert (await client.get("/v1/runs")).json()["runs"] == []
-
-
-async def test_a_run_is_stopped_with_the_caller_as_actor(hub: ServedHub, client: httpx2.AsyncClient) -> None:
-    for number, (action, body, state, reason) in enumerate(
-        (
-            ("cancel", {"reason": "wrong folder"}, RunState.CANCELLED, "wrong folder"),
-            ("cancel", None, RunState.CANCELLED, "cancelled by an operator"),
-            ("pause", None, RunState.PAUSED, None),
-        )
-    ):
-        await hub.run(f"r-{number}")
-        answer = await client.post(f"/v1/runs/r-{number}/{action}", json=body)
-        move = (await client.get(f"/v1/runs/r-{number}")).json()["history"][-1]
-        assert answer.json()["state"] == move["after"] == state
-        assert (move["actor"], move["reason"]) == (ME, reason)
 
 
 async def test_a_rerun_is_answered_with_the_address_of_the_new_run(

@@ -55,15 +55,6 @@ async def test_device_is_reported_with_all_keys_and_tokens(bench: IdentityBench)
     assert await bench.identity.devices.get(told.id) == told
 
 
-async def test_device_name_shared_by_two_users_requires_the_user(bench: IdentityBench) -> None:
-    anna = await bench.user("anna")
-    await bench.device("desk")
-    hers = await bench.device("desk", user_id=anna)
-    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match=r"say whose: \?user=NAME"):
-        await bench.identity.devices.get("desk")
-    assert (await bench.identity.devices.seen_by(anna).get("desk")).id == hers.id
-
-
 async def test_revoked_device_is_disconnected_and_cannot_reconnect(
     bench: IdentityBench,
 ) -> None:
@@ -268,13 +259,6 @@ async def test_pairing_approval_with_a_used_device_name_is_refused(
     assert (await bench.identity.pairings.approve(code=CODE, name="laptop", actor=ME)).device == "laptop"
 
 
-async def test_pairing_reuses_the_name_of_a_revoked_device(bench: IdentityBench) -> None:
-    await bench.identity.tokens.create(device="laptop", actor=ME)
-    await bench.asks("laptop")
-    await bench.identity.devices.revoke("laptop", actor=ME)
-    assert (await bench.identity.pairings.approve(code=CODE, actor=ME)).device == "laptop"
-
-
 async def test_pairing_approved_by_a_user_belongs_to_the_user(bench: IdentityBench) -> None:
     anna = await bench.user("anna")
     await bench.asks("laptop")
@@ -324,19 +308,6 @@ async def test_concurrent_wrong_pairing_codes_are_counted_exactly(
                 partial(bench.identity.pairings.approve, code=CODE, dry_run=True, actor="operator:8")
             )
     assert (sum(looked_at), (await approve(code=CODE)).device) == (5, "laptop")
-
-
-async def test_pairing_approval_with_another_pairing_id_is_refused(bench: IdentityBench) -> None:
-    shown = await bench.asks("laptop")
-    asks_anew = await bench.asks("root")
-    approve = bench.identity.pairings.approve
-    for dry_run in (True, False):
-        with pytest.raises(
-            CodedError, check=coded(ErrorCode.CHANGED_MEANWHILE), match="than the one that you were shown"
-        ):
-            await approve(code=CODE, pairing_id=shown.id, dry_run=dry_run, actor=ME)
-    assert await bench.store.read(keys.find_key, shown.key_id) is None
-    assert (await approve(code=CODE, pairing_id=asks_anew.id, actor=ME)).device == "root"
 
 
 async def test_malformed_pairing_code_is_not_counted_as_a_wrong_code(bench: IdentityBench) -> None:
