@@ -109,16 +109,6 @@ async def test_run_of_an_agent_in_maintenance_waits_until_the_agent_is_active(
     assert (await bench.claim()).run_id == run.id
 
 
-async def test_status_write_with_an_outdated_version_is_refused(
-    bench: Bench, statuses: AgentStatusesResource
-) -> None:
-    read = await statuses.get("notes")
-    await statuses.write("notes", StatusChange(health="error"), version=read.version, actor="o")
-    with pytest.raises(CodedError, check=coded(ErrorCode.CHANGED_MEANWHILE)):
-        await statuses.write("notes", StatusChange(health="ok"), version=read.version, actor="o")
-    assert len(await _audited(bench)) == 1
-
-
 async def test_agent_declared_in_the_file_cannot_be_terminated_in_any_vocabulary(
     bench: Bench, statuses: AgentStatusesResource
 ) -> None:

@@ -86,20 +86,6 @@ async def test_forced_template_change_is_applied_and_lists_the_broken_agents(
     assert told["problems"] == ["configuration: $: missing: owner (template researcher)"]
 
 
-async def test_agent_requests_scoped_to_a_user_reach_only_agents_of_the_user(
-    client: httpx2.AsyncClient,
-) -> None:
-    await done(client, "POST", "/v1/users", {"name": "anna"})
-    mine = await client.request("POST", "/v1/agents?user=anna", json=MAIL)
-    assert mine.json()["code"] == "unknown_device"  # the device is another user's
-    others = await client.request("POST", "/v1/agents?user=anna", json=MAIL | {"user": "owner"})
-    assert others.json()["code"] == "unknown_user"
-    await done(client, "POST", "/v1/agents", MAIL)
-    for method, body in (("PATCH", {"priority": 1}), ("DELETE", None)):
-        answer = await client.request(method, "/v1/agents/mail?user=anna", json=body)
-        assert answer.json()["code"] == "unknown_agent"
-
-
 async def test_agent_responses_of_all_routes_have_the_same_next_fires(client: httpx2.AsyncClient) -> None:
     listed = (await client.get("/v1/agents")).json()["agents"][0]
     one = (await client.get("/v1/agents/notes")).json()
@@ -139,18 +125,6 @@ async def test_a_rerun_is_answered_with_the_address_of_the_new_run(
     again = answer.json()["id"]
     assert (answer.status_code, answer.headers["location"]) == (202, f"/v1/runs/{again}")
     assert (await client.get(f"/v1/runs/{again}")).json()["rerun_of"] == "r-1"
-
-
-async def test_agent_change_with_an_outdated_etag_is_refused(client: httpx2.AsyncClient) -> None:
-    read = (await client.get("/v1/agents/notes")).headers["etag"]
-    paused = await client.post("/v1/agents/notes/pause", headers={"if-match": read})
-    stale = await client.post("/v1/agents/notes/resume", headers={"if-match": read})
-    assert (await client.get("/v1/agents/notes")).json()["lifecycle"] == "paused"
-    fresh = await client.post("/v1/agents/notes/resume", headers={"if-match": paused.headers["etag"]})
-    any_tag = await client.post("/v1/agents/notes/pause", headers={"if-match": "*"})
-    answers = [paused, stale, fresh, any_tag]
-    assert [answer.status_code for answer in answers] == [200, 412, 200, 200]
-    assert stale.json()["code"] == "changed_meanwhile"
 
 
 async def test_agent_etag_changes_with_the_schedule_and_not_with_time(

@@ -101,14 +101,6 @@ async def test_agent_without_measurements_has_no_series_and_no_metric(client: ht
     assert (refused.status_code, refused.json()["code"]) == (404, "unknown_metric")
 
 
-async def test_measurements_of_an_agent_of_another_user_are_unknown(
-    client: httpx2.AsyncClient,
-) -> None:
-    for path in ("/v1/agents/inbox/metrics", "/v1/agents/inbox/metrics/open"):
-        refused = await client.get(path, params={"user": "anna"})
-        assert (refused.status_code, refused.json()["code"]) == (404, "unknown_agent")
-
-
 def keep_of_many_models(c: sa.Connection) -> None:
     samples = [
         SampleRow(agent_id=None, name="hub.model_requests", value=n, at=NOW, tags={"model": f"model-{n}"})

@@ -7,9 +7,7 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
-from hub.api.resources.schedules import SlotsResource
 from hub.base.clock import epoch_ms
-from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, UserId
 from storage.agents import declared_agents
 from storage.agents.declared_agents import DeclaredAgent
@@ -18,7 +16,6 @@ from storage.schedules import schedule_rows, wakes
 from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.schedules.wakes import INSERT
 from tests.support.clock import START
-from tests.support.coded import coded
 from tests.support.hub import ServedHub
 
 
@@ -135,13 +132,3 @@ async def test_slot_wakes_are_listed_with_the_outcome_in_words_in_pages(
         ("older", "failed", "the agent did not wake: device lab was offline"),
     ]
     assert rest["next_cursor"] is None
-
-
-@pytest.mark.usefixtures("with_slots")
-async def test_slots_of_an_agent_of_another_user_are_unknown(
-    hub: ServedHub,
-) -> None:
-    seen = hub.resource(SlotsResource).seen_by(UserId("u-anna"))
-    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT), match="inbox"):
-        await seen.of_agent("inbox")
-    assert await seen.of_agent("letters") == []

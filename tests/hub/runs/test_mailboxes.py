@@ -29,7 +29,7 @@ from hub.text.files import MAIL
 from protocol.capabilities import CapabilityName
 from protocol.errors import CallTimedOut, ErrorCode, LinkLost
 from protocol.ids import DeviceId, UserId
-from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState, UnitState
+from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState
 from protocol.tool_calls import Action, Answer, ToolCall
 from storage.agents import agents, declared_agents
 from storage.agents.configs import Mailbox as MailboxConfig
@@ -495,25 +495,6 @@ async def test_mailbox_is_read_without_the_device_and_delivered_in_order_at_reco
     )
     assert resumed == [run.id]
     assert (shown(await bench.run()), titles(link), len(mailbox.read)) == (DONE, keys, 5)
-
-
-async def test_device_lost_during_delivery_pauses_the_run_after_reading_all_messages(
-    bench: Bench, mailbox: Mailbox
-) -> None:
-    for key in ("t1", "t2", "t3", "t4"):
-        mailbox.add(key)
-    answers = [TAKEN, LinkLost("gone", dispatched=True), LinkLost("gone", dispatched=True)]
-    bench.connect(answers=answers * 2)
-    run = await bench.run()
-    assert (run.state, run.pause_reason) == (RunState.PAUSED, PauseReason.DEVICE_OFFLINE)
-    assert sorted(mailbox.read) == ["t1", "t2", "t3", "t4"]
-    link = bench.connect()
-    await bench.store.write(
-        run_resumes.resume_runs, PauseReason.DEVICE_OFFLINE, devices=set(bench.links), at=2
-    )
-    assert (shown(await bench.run()), len(mailbox.read)) == (DONE, 4)
-    assert {unit.state for unit in (await bench.units(run.id)).values()} == {UnitState.DONE}
-    assert len(link.calls) >= 3
 
 
 @pytest.mark.parametrize("event", [RunEvent.CANCELLED, RunEvent.FAILED])
