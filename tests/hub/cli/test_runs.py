@@ -58,9 +58,7 @@ def partial_run(hub: Hub, served: ServedHub, portal: BlockingPortal) -> str:
     frames[-1] = AgentComplete(
         run_id="r", skipped=[SkippedFile(path=path, reason=why) for path, why in reasons.items()]
     )
-    with portal.wrap_async_context_manager(served.working(frames)):
-        id = hub("run", "notes").stdout.strip()
-        portal.call(served.ends, id)
+    id = read(hub, served, portal, frames)
     portal.call(served.store.write, lambda c: c.execute(sa.update(run_table).values(units_total=7)) and None)
     return id
 
@@ -88,61 +86,61 @@ def test_runs_command_lists_id_end_and_cause_of_the_wait(
     assert (second.split()[-1], json.loads(hub("runs", "--json").stdout)["runs"][0]["id"]) == ("-", ID)
 
 
-def test_runs_show_names_the_guessed_encoding_of_a_file(
-    hub: Hub, served: ServedHub, portal: BlockingPortal
-) -> None:
-    (frames,) = folder(a="- [ ] payer Zoé")
-    (data,) = (frame for frame in frames if isinstance(frame, AgentData))
-    guessed = [msgspec.structs.replace(piece, guessed="cp1252") for piece in data.files]
-    frames[frames.index(data)] = msgspec.structs.replace(data, files=guessed)
+def read(hub: Hub, served: ServedHub, portal: BlockingPortal, frames: list[Any]) -> str:
+    """Return the id of a run to whose end a device sends *frames*."""
     with portal.wrap_async_context_manager(served.working(frames)):
         id = hub("run", "notes").stdout.strip()
         portal.call(served.ends, id)
-    assert "a.md: guessed encoding cp1252 1 characters, which may be wrong" in hub("runs", "show", id).stdout
+    return id
+
+
+def mail(kind: str, other: str) -> dict[str, Any]:
+    """Return the piece of a mail of two parts."""
+    text = (
+        f"Content-Type: multipart/{kind}; boundary=x\n\n--x\n\nCall Ana\n--x\nContent-Type: {other}\n--x--\n"
+    )
+    content = base64.b64encode(text.encode()).decode()
+    return {"content": content, "encoding": "base64", "media_type": "message/rfc822"}
+
+
+ENCRYPTED: dict[str, Any] = {
+    "content": "Subject: Rent\n",
+    "media_type": "message/rfc822",
+    "parts": [PartCount(name="application/pkcs7-mime encrypted")],
+}
 
 
 @pytest.mark.parametrize(
-    ("other", "remark"),
+    ("piece", "parts", "remark"),
     [
-        ("text/html\n\n<p>Call", ""),
-        ("image/png; name=a.png\n\nx", "a.md: parts text/plain read 1, parts image/png no text 1"),
+        ({"guessed": "cp1252"}, {}, "guessed encoding cp1252 1 characters, which may be wrong"),
+        (mail("alternative", "text/html\n\n<p>Call"), {"text/plain read": 1}, ""),
+        (
+            mail("mixed", "image/png; name=a.png\n\nx"),
+            {"text/plain read": 1},
+            "parts text/plain read 1, parts image/png no text 1",
+        ),
+        (ENCRYPTED, {}, "parts application/pkcs7-mime encrypted 1"),
     ],
+    ids=["guessed encoding", "other form of the text", "unread part", "part unread by the device"],
 )
-def test_runs_show_names_the_mail_parts_if_a_part_was_not_read(
-    hub: Hub, served: ServedHub, portal: BlockingPortal, other: str, remark: str
+def test_runs_show_names_what_was_guessed_or_not_read_of_a_file(
+    hub: Hub,
+    served: ServedHub,
+    portal: BlockingPortal,
+    piece: dict[str, Any],
+    parts: dict[str, int],
+    remark: str,
 ) -> None:
-    kind = "alternative" if "html" in other else "mixed"
-    mail = (
-        f"Content-Type: multipart/{kind}; boundary=x\n\n--x\n\nCall Ana\n--x\nContent-Type: {other}\n--x--\n"
-    )
-    (frames,) = folder(a="- [ ] x")
+    (frames,) = folder(a="- [ ] payer Zoé")
     (data,) = (frame for frame in frames if isinstance(frame, AgentData))
-    (piece,) = data.files
-    content = base64.b64encode(mail.encode()).decode()
-    sent = msgspec.structs.replace(piece, content=content, encoding="base64", media_type="message/rfc822")
-    frames[frames.index(data)] = msgspec.structs.replace(data, files=[sent])
-    with portal.wrap_async_context_manager(served.working(frames)):
-        id = hub("run", "notes").stdout.strip()
-        portal.call(served.ends, id)
+    sent = [msgspec.structs.replace(one, **piece) for one in data.files]
+    frames[frames.index(data)] = msgspec.structs.replace(data, files=sent)
+    id = read(hub, served, portal, frames)
     lines = hub("runs", "show", id).stdout.splitlines()
-    assert [line for line in lines if "parts" in line] == [remark] * bool(remark)
+    assert [line for line in lines if re.search("parts|guessed", line)] == [f"a.md: {remark}"] * bool(remark)
     (unit,) = json.loads(hub("runs", "show", id, "--json").stdout)["units"]
-    assert unit["notes"]["parts"]["text/plain read"] == 1
-
-
-def test_runs_show_names_the_parts_unread_by_a_device(
-    hub: Hub, served: ServedHub, portal: BlockingPortal
-) -> None:
-    (frames,) = folder(a="- [ ] x")
-    (data,) = (frame for frame in frames if isinstance(frame, AgentData))
-    (piece,) = data.files
-    parts = [PartCount(name="application/pkcs7-mime encrypted")]
-    sent = msgspec.structs.replace(piece, content="Subject: Rent\n", media_type="message/rfc822", parts=parts)
-    frames[frames.index(data)] = msgspec.structs.replace(data, files=[sent])
-    with portal.wrap_async_context_manager(served.working(frames)):
-        id = hub("run", "notes").stdout.strip()
-        portal.call(served.ends, id)
-    assert "a.md: parts application/pkcs7-mime encrypted 1" in hub("runs", "show", id).stdout
+    assert unit["notes"].get("parts", {}).items() >= parts.items()
 
 
 def test_a_partial_run_shows_failed_and_remaining_files(hub: Hub, partial_run: str) -> None:
@@ -259,9 +257,7 @@ def test_run_outputs_count_skipped_files_with_reasons(
 def test_runs_files_names_files_whose_rows_another_program_deleted(
     hub: Hub, served: ServedHub, portal: BlockingPortal, deleted: str | None
 ) -> None:
-    with portal.wrap_async_context_manager(served.working(folder(a="- [ ] pay", b="- [ ] call")[0])):
-        id = hub("run", "notes").stdout.strip()
-        portal.call(served.ends, id)
+    id = read(hub, served, portal, folder(a="- [ ] pay", b="- [ ] call")[0])
     whole = hub("runs", "files", id)
     assert (whole.exit_code, "missing" in whole.stderr) == (0, False)
     is_row = (run_units.c.unit_key == deleted) if deleted else sa.true()

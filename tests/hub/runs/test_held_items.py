@@ -205,6 +205,13 @@ async def test_each_edition_holds_and_sends_an_item_once(bench: Bench, doubted: 
         assert (await run(bench, **files), {*await listed(bench, "held")}) == (inserted, held)
 
 
+async def hold(bench: Bench, doubted: set[str]) -> ItemRow:
+    """Let the hub doubt the only item of a run, and return what it holds."""
+    doubted.add("call Anna")
+    await run(bench, a=ANNA)
+    return (await listed(bench, "held"))["call Anna"]
+
+
 @pytest.mark.parametrize("edition", [f"Hello.\n{ANNA}", "- [ ] call Anna!!!\n"])
 async def test_a_rejected_held_item_is_not_shown_again_until_the_rejection_is_undone(
     bench: Bench, doubted: set[str], edition: str
@@ -229,9 +236,7 @@ LOSSES = [(reached, is_done) for reached in range(3) for is_done in (True, False
 async def test_an_approved_item_is_one_approved_row_wherever_the_connection_breaks(
     bench: Bench, doubted: set[str], tmp_path: Path, reached: int, is_done: bool
 ) -> None:
-    doubted.add("call Anna")
-    await run(bench, a=ANNA)
-    row = (await listed(bench, "held"))["call Anna"]
+    row = await hold(bench, doubted)
     await give(bench, row, "approve")
     with desk(tmp_path, bench) as device:
         device.granted([f"+{GRANT}"])
@@ -262,9 +267,7 @@ async def test_an_approved_item_is_one_approved_row_wherever_the_connection_brea
 async def test_an_approved_item_is_sent_once_though_a_run_finds_it_before_the_verdict_is_sent(
     bench: Bench, doubted: set[str], tmp_path: Path
 ) -> None:
-    doubted.add("call Anna")
-    await run(bench, a=ANNA)
-    await give(bench, (await listed(bench, "held"))["call Anna"], "approve")
+    await give(bench, await hold(bench, doubted), "approve")
     with desk(tmp_path, bench) as device:
         device.granted([f"+{GRANT}"])
         bench.connect(
@@ -305,9 +308,7 @@ async def test_an_approval_that_a_device_refuses_leaves_the_item(
     bench: Bench, doubted: set[str], case: str
 ) -> None:
     can, grants, answers, code, state = REFUSALS[case]
-    doubted.add("call Anna")
-    await run(bench, a=ANNA)
-    row = (await listed(bench, "held"))["call Anna"]
+    row = await hold(bench, doubted)
     await give(bench, row, "approve")
     await deliver(bench, linked(bench, answers, can=can, grants=grants))
     assert (await newest_verdict(bench, row)).reason == code
@@ -317,9 +318,7 @@ async def test_an_approval_that_a_device_refuses_leaves_the_item(
 async def test_a_device_that_keeps_no_ids_gets_an_item_once_though_it_did_not_answer(
     bench: Bench, doubted: set[str]
 ) -> None:
-    doubted.add("call Anna")
-    await run(bench, a=ANNA)
-    row = (await listed(bench, "held"))["call Anna"]
+    row = await hold(bench, doubted)
     await give(bench, row, "approve")
     lost = linked(bench, [LinkLost("cut", dispatched=True)], can=("agent_manifest",))
     await deliver(bench, lost)
@@ -337,9 +336,7 @@ async def test_verdict_waits_for_a_database_lost_during_the_call(
     def away(*_: Any, **__: Any) -> None:
         raise DatabaseUnavailable("the database cannot be reached")
 
-    doubted.add("call Anna")
-    await run(bench, a=ANNA)
-    row = (await listed(bench, "held"))["call Anna"]
+    row = await hold(bench, doubted)
     await give(bench, row, "approve")
     with monkeypatch.context() as broken:
         broken.setattr(item_verdicts, "note_delivered", away)
@@ -355,9 +352,7 @@ VERDICT_EVENTS = {"verdict.database", "verdict.broke"}
 async def test_an_approval_that_is_taken_back_before_it_is_sent_holds_the_item_again(
     bench: Bench, doubted: set[str]
 ) -> None:
-    doubted.add("call Anna")
-    await run(bench, a=ANNA)
-    row = (await listed(bench, "held"))["call Anna"]
+    row = await hold(bench, doubted)
     await give(bench, row, "approve")
     assert (*await listed(bench, "open"),) == ("call Anna",)
     await give(bench, row, "undo")
@@ -370,9 +365,7 @@ async def test_an_approval_that_is_taken_back_before_it_is_sent_holds_the_item_a
 async def test_undone_approval_holds_the_item_again_wherever_the_connection_breaks(
     bench: Bench, doubted: set[str], tmp_path: Path, reached: int, is_done: bool
 ) -> None:
-    doubted.add("call Anna")
-    await run(bench, a=ANNA)
-    row = (await listed(bench, "held"))["call Anna"]
+    row = await hold(bench, doubted)
     with desk(tmp_path, bench) as device:
         device.granted([f"+{GRANT}"])
         epochs = count(1)
@@ -409,9 +402,7 @@ async def test_undone_approval_holds_the_item_again_wherever_the_connection_brea
 async def test_undone_approval_is_a_suggestion_where_the_device_does_not_say_the_row_was_deleted(
     bench: Bench, doubted: set[str], tmp_path: Path, said: Any
 ) -> None:
-    doubted.add("call Anna")
-    await run(bench, a=ANNA)
-    row = (await listed(bench, "held"))["call Anna"]
+    row = await hold(bench, doubted)
     with desk(tmp_path, bench) as device:
         device.granted([f"+{GRANT}"])
 
@@ -579,8 +570,7 @@ async def judge(bench: Bench, item: HeldItem, verdict: str, **changed: str) -> s
 async def test_an_item_that_its_owner_approves_at_the_device_is_one_approved_row_without_a_grant(
     bench: Bench, doubted: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_done: bool
 ) -> None:
-    doubted.add("call Anna")
-    await run(bench, a=ANNA)
+    await hold(bench, doubted)
     (item,) = await held_at_device(bench)
     assert (item.title, item.path, item.quote, item.table) == ("call Anna", "a.md", "call Anna", "tasks")
     with desk(tmp_path, bench) as device:
@@ -673,11 +663,9 @@ SEEN: dict[str, tuple[dict[str, Any], bool]] = {  # what is changed of a held it
 async def test_approval_at_the_device_is_of_the_item_that_was_seen(
     bench: Bench, doubted: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    doubted.add("call Anna")
-    await run(bench, a=ANNA)
+    row = await hold(bench, doubted)
     (item,) = await held_at_device(bench)
     changed, is_approved = SEEN[change]
-    row = (await listed(bench, "held"))["call Anna"]
 
     def write(c: sa.Connection) -> None:
         values = {"data": row.data | changed.get("data", {})}
@@ -703,8 +691,7 @@ async def test_approval_at_the_device_is_of_the_item_that_was_seen(
 async def test_answer_to_an_item_approved_at_the_device_counts_as_its_value_says(
     bench: Bench, doubted: set[str], tmp_path: Path, said: int | None, state: Verdict
 ) -> None:
-    doubted.add("call Anna")
-    await run(bench, a=ANNA)
+    await hold(bench, doubted)
     (item,) = await held_at_device(bench)
     assert await judge(bench, item, "approve") is None
     with desk(tmp_path, bench) as device:
@@ -735,8 +722,7 @@ async def test_approval_ahead_of_an_older_release_approves_the_item(bench: Bench
 async def test_an_item_that_its_owner_rejects_at_the_device_never_comes(
     bench: Bench, doubted: set[str]
 ) -> None:
-    doubted.add("call Anna")
-    await run(bench, a=ANNA)
+    await hold(bench, doubted)
     (item,) = await held_at_device(bench)
     assert await judge(bench, item, "reject") is None
     assert (await held_at_device(bench), await run(bench, a=f"Hello.\n{ANNA}")) == ([], [])

@@ -232,6 +232,7 @@ async def test_never_answered_call_fails_the_file_and_is_sent_by_the_next_run(
         sent = next(iter(play.device.answers.values()))
         assert (error.code, sent > 1) == (ErrorCode.UNKNOWN_EFFECT, True)
         assert f"did not answer an insert of tasks: sent {sent} times" in error.message
+        assert play.bench.metrics.reached()["call_sends"] == 1
         play.device.loses = NONE
         run, took_s = await play.run()
         assert (run.outcome, took_s <= 1.0) == (RunOutcome.SUCCESS, True)

@@ -20,7 +20,7 @@ from hub.runs.interrupt import Interrupt
 from hub.runs.run_order import RunOptions, RunOrder
 from protocol.capabilities import CapabilityName
 from protocol.causes import FOLDER_MISSING
-from protocol.errors import CallInWork, CallTimedOut, DeliveryError, ErrorCode, LinkLost, TooManyCalls
+from protocol.errors import CallInWork, DeliveryError, ErrorCode, LinkLost, TooManyCalls
 from protocol.frame import ErrorBody
 from protocol.ids import trace_id_of
 from protocol.lifecycles import EXECUTING_RUN_STATES, PauseReason, RunEvent, RunOutcome, RunState, UnitState
@@ -255,19 +255,6 @@ async def test_run_without_one_of_several_folders_reads_the_others_and_is_partia
     assert (await bench.run()).outcome is RunOutcome.SUCCESS
 
 
-async def test_call_without_an_answer_fails_as_unknown_effect_after_max_sends(bench: Bench) -> None:
-    link = bench.connect(runs=folder(a="- [ ] one"), answers=[CallTimedOut("no answer")] * 9)
-
-    run = await bench.run()
-
-    assert [call.id for call in link.calls] == [link.calls[0].id] * bench.max_sends
-    assert (run.state, run.outcome) == (RunState.FAILED, RunOutcome.ERROR)
-    assert run.errors[0].code == ErrorCode.UNKNOWN_EFFECT
-    assert f"did not answer an insert of tasks: sent {bench.max_sends} times" in run.errors[0].message
-    reached = bench.metrics.registry.get_sample_value
-    assert reached("hub_limits_reached_total", {"limit": "call_sends"}) == 1
-
-
 async def test_used_up_model_quota_pauses_the_run_and_exhausts_the_agent(bench: Bench) -> None:
     bench.model.errors["riddle"] = ModelExhausted("429", reason="rate_limit", retry_after_s=90)
     bench.connect(runs=folder(a="A riddle to read."))
@@ -319,31 +306,6 @@ async def test_unreadable_file_is_logged_by_name_once_until_readable_again(
     assert counts == [1, 1, 1, 2]
     logged = next(record for record in caplog.records if record.getMessage() == "unit.unread")
     assert "big.md" in str(vars(logged))
-
-
-async def test_intentionally_skipped_files_are_counted_and_the_run_succeeds(bench: Bench) -> None:
-    frames = folder(a="- [ ] one")[0]
-    skipped = [
-        SkippedFile(path="cat.png", reason="not_convertible: it is a picture"),
-        SkippedFile(path="film.mbox", reason="too_large: 5 bytes, at most 2 are read"),
-        SkippedFile(path="*", reason="other_extension", files=7),
-        SkippedFile(path="*", reason="hidden", files=2),
-    ]
-    frames[-1] = AgentComplete(run_id="r", skipped=skipped)
-    bench.connect(runs=[frames])
-
-    run = await bench.run()
-
-    unit = (await bench.units(run.id))["cat.png"]
-    assert (run.outcome, run.units_skipped, run.error_count) == (RunOutcome.SUCCESS, 2, 0)
-    assert (unit.state, unit.error) == (UnitState.SKIPPED, "not_convertible: it is a picture")
-    assert run.result is not None
-    assert run.result["left_out"] == {
-        "not_convertible": 1,
-        "too_large": 1,
-        "other_extension": 7,
-        "hidden": 2,
-    }
 
 
 @pytest.mark.parametrize("reason", [SkipReason.HIDDEN, SkipReason.UNREADABLE, "only_a_device_knows"])

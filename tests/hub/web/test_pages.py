@@ -17,7 +17,6 @@ import click
 import msgspec
 import pytest
 import sqlalchemy as sa
-from click.testing import CliRunner
 from playwright.async_api import Browser, Page, Route, expect
 
 from hub.base.dates import begin_of
@@ -1478,19 +1477,6 @@ async def test_why_page_leads_from_an_agent_or_a_text_to_the_reasons_of_a_file(v
     await page.get_by_role("combobox", name="Filter").fill("nothing of this kind")
     await page.get_by_text("Nothing was found with this text.").wait_for()
     assert visit.complaints == []
-
-
-@pytest.mark.soak
-async def test_each_command_shown_on_a_page_exists_in_the_cli(visit: Visit) -> None:
-    commands = set[str]()
-    for path in PAGES:
-        await visit.open(path)
-        commands |= set(await visit.page.locator("button.command code").all_inner_texts())
-    assert len(commands) >= 20
-    for command in commands:
-        program, *words = shlex.split(command)
-        asked = CliRunner().invoke(cli, [*words, "--help"])
-        assert (program, asked.exit_code) == ("hub", 0), (command, asked.output)
 
 
 @pytest.mark.soak
