@@ -195,28 +195,6 @@ def test_pair_invite_prints_only_the_invitation_on_stdout_and_uninvite_revokes(
     assert hub("pair", "invitations").stdout.splitlines()[1].endswith("2026-01-05 09:00 UTC")
 
 
-def test_users_remove_removes_a_user_without_devices(hub: Hub, served: ServedHub) -> None:
-    wrong = hub("users", "create", "no name")
-    ends(wrong, 2, "Error: NAME: expected a name", "letters, digits, _ . and -", unsaid=("pattern",))
-    hub("users", "create", "nobody")
-    result = hub("users", "remove", "nobody")
-    assert (result.exit_code, result.stderr) == (0, "user nobody is removed\n")
-    assert "nobody" not in hub("users").stdout
-    assert hub("users", "remove", "nobody").exit_code == 1
-
-
-def test_devices_command_with_user_lists_only_devices_of_the_user(hub: Hub, served: ServedHub) -> None:
-    assert hub("users", "create", "anna").exit_code == 0
-    hub("token", "create", "--device", "lab", "--user", "anna")
-    assert [line.split()[0] for line in hub("devices", "--user", "anna").stdout.splitlines()[1:]] == ["lab"]
-    assert hub("--user", "anna", "devices", "show", "desk").exit_code == 1
-    assert hub("devices", "--user", "nobody").exit_code == 1
-    assert [line.split()[:2] for line in hub("users").stdout.splitlines()[1:]] == [
-        ["anna", "1"],
-        ["owner", "1"],
-    ]
-
-
 def test_token_create_prints_only_the_token_on_stdout(hub: Hub, served: ServedHub) -> None:
     device = hub("token", "create", "--device", "desk")
     operator = hub("token", "create", "--role", "viewer", "--name", "script", "--ttl", "30d")

@@ -3,15 +3,13 @@
 import hashlib
 from typing import Any
 
-import anyio
-import anyio.lowlevel
 import pytest
 
 from hub.links.device_link import RunFrame
 from hub.text.excerpt import Excerpt
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody
-from protocol.lifecycles import RunOutcome, UnitState
+from protocol.lifecycles import RunOutcome
 from protocol.tool_calls import Action, Answer, ToolCall
 from protocol.work import AgentComplete, AgentData, AgentManifest, FilePiece, ManifestFile
 from storage.runs import calls, excerpts, runs
@@ -158,30 +156,8 @@ async def test_each_edition_of_a_file_sends_only_new_or_changed_items(bench: Ben
             await judge(bench, str(link.calls[0].data["title"]), verdict)
 
 
-async def test_changed_prompt_over_an_unchanged_file_sends_no_item_again(bench: Bench) -> None:
-    await run(bench, a="- [ ] call Anna\n")
-    await bench.store.write(
-        lambda c: c.exec_driver_sql("UPDATE unit_ledger SET config_fingerprint = 'older'").rowcount
-    )
-    await bench.store.write(
-        lambda c: c.exec_driver_sql("UPDATE items SET config_fingerprint = 'older'").rowcount
-    )
-    assert (await run(bench, a="- [ ] call Anna\n")).calls == []
-
-
-async def test_changed_line_updates_the_row_or_inserts_a_replacement_without_update_tool(
-    bench: Bench,
-) -> None:
+async def test_changed_line_is_a_new_row_at_a_device_without_updates(bench: Bench) -> None:
     await run(bench, a="- [ ] call Anna on Friday\n")
-    await judge(bench, "call Anna on Friday", "approved")
-    link = await run(bench, a="- [ ] call Anna on Monday\n")
-    (call,) = link.calls
-    assert (call.action, call.where) == (Action.UPDATE, {"id": "row of call Anna on Friday"})
-    assert call.data == {"title": "call Anna on Monday", "isAiSuggested": 1, "isApproved": 0}
-    assert call.source is not None
-    (changed,) = call.source.changed
-    assert (changed.before, changed.after) == ("call Anna on Friday", "call Anna on Monday")
-    assert (await ledger(bench))["call Anna on Monday"].verdict == "open"
     (call,) = (await run(bench, a="- [ ] call Anna on Sunday\n", capabilities=MODERN[:-1])).calls
     assert (call.action, call.data["title"]) == (Action.INSERT, "call Anna on Sunday")
     assert call.source is not None and call.source.replaces == "row of call Anna on Friday"
@@ -226,25 +202,6 @@ async def test_only_an_undated_task_in_two_daily_notes_is_two_items(
     titles = sorted(map(str, inserted(await run(bench, **notes))))
     assert (titles[1:], "call Anna" in titles[0]) == (["water the plants"] * rows, True)
     assert (await run(bench, **notes)).calls == []
-
-
-async def test_unchanged_folder_of_twenty_equal_files_is_not_read_again(bench: Bench) -> None:
-    files: dict[str, Any] = {f"copy{number}": "- [ ] water the plants\n" for number in range(20)}
-    slow = bench.connect(runs=folder(**files), answers=takes)
-    answered = slow.call
-
-    async def answer(call: ToolCall) -> Answer:
-        """Answer once other files have been settled, which lean on this very item."""
-        run_id = (await newest(bench)).id
-        while [unit.state for unit in (await bench.units(run_id)).values()].count(UnitState.DONE) < 5:
-            await anyio.lowlevel.checkpoint()
-        return await answered(call)
-
-    slow.call = answer  # type: ignore[assignment, method-assign]
-    await bench.run()
-    assert inserted(slow) == ["water the plants"]
-    assert (await run(bench, **files)).streams[0].fetched == [((), True)]
-    assert (await newest(bench)).units_skipped == 20
 
 
 @pytest.mark.parametrize(
