@@ -4,7 +4,6 @@ from typing import Any
 
 import httpx2
 
-from protocol.lifecycles import RunState
 from tests.support.hub import ServedHub
 
 MAIL: dict[str, Any] = {
@@ -115,16 +114,6 @@ async def test_a_backfill_without_instants_is_refused(client: httpx2.AsyncClient
         answer = await client.post("/v1/agents/notes/backfill", json=wanted)
         assert (answer.status_code, answer.json()["code"]) == (422, "bad_params"), wanted
     assert (await client.get("/v1/runs")).json()["runs"] == []
-
-
-async def test_a_rerun_is_answered_with_the_address_of_the_new_run(
-    hub: ServedHub, client: httpx2.AsyncClient
-) -> None:
-    await hub.run("r-1", RunState.COMPLETED)
-    answer = await client.post("/v1/runs/r-1/rerun")
-    again = answer.json()["id"]
-    assert (answer.status_code, answer.headers["location"]) == (202, f"/v1/runs/{again}")
-    assert (await client.get(f"/v1/runs/{again}")).json()["rerun_of"] == "r-1"
 
 
 async def test_agent_etag_changes_with_the_schedule_and_not_with_time(

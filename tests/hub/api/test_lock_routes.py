@@ -91,8 +91,3 @@ async def test_lock_name_shared_by_several_users_requires_the_user(client: httpx
     answer = await client.post("/v1/locks/release", json={"resource": "mailbox"})
     assert answer.status_code == 422
     assert "say whose" in answer.json()["detail"]
-
-
-async def test_resource_of_another_user_is_answered_as_unknown(client: httpx2.AsyncClient) -> None:
-    answer = await client.post("/v1/locks/release", params={"user": "owner"}, json={"resource": "printer"})
-    assert (answer.status_code, answer.json()["code"]) == (404, "unknown_lock")

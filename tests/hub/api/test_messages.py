@@ -190,12 +190,6 @@ async def test_broadcast_reports_a_result_for_each_board(client: httpx2.AsyncCli
 
 
 @pytest.mark.usefixtures("boards_of_gateways")
-async def test_broadcast_without_boards_reaches_all_boards(client: httpx2.AsyncClient) -> None:
-    told = await broadcast(client)
-    assert {one["board"] for one in told["results"]} == {"garden", "roses", "shed"}
-
-
-@pytest.mark.usefixtures("boards_of_gateways")
 async def test_broadcast_results_are_listed_in_pages(
     client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

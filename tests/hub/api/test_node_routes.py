@@ -17,7 +17,7 @@ from protocol.lifecycles import RunOutcome, RunState
 from storage import leases
 from storage.leases import LostLease
 from tests.support.dashboard import keep_items
-from tests.support.hub import NODE, NOTES, ServedHub, nodes_of, over_unix
+from tests.support.hub import NOTES, ServedHub, nodes_of, over_unix
 
 
 class Node(NamedTuple):
@@ -94,11 +94,6 @@ async def test_only_a_dead_node_is_removed_and_has_no_devices(
     assert (await west.client.delete("/v1/nodes/node-east")).status_code == 404
     with pytest.raises(LostLease):  # its process was only frozen
         await beat(ttl_ms=1000, is_first=False)
-
-
-async def test_single_hub_lists_a_single_node(client: httpx2.AsyncClient) -> None:
-    (node,) = (await client.get("/v1/nodes")).json()["nodes"]
-    assert (node["id"], node["here"], node["state"], node["devices"]) == (NODE, True, "alive", 1)
 
 
 async def test_run_executed_by_another_node_is_followed_until_the_end(pair: tuple[Node, Node]) -> None:

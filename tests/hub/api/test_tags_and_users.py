@@ -7,6 +7,8 @@ import pytest
 
 from tests.hub.api.test_agent_configs import an_agent
 from tests.hub.api.test_agents import MAIL, RESEARCHER
+from tests.hub.api.test_gateway_routes import keep as keep_gateways
+from tests.hub.api.test_lock_routes import keep as keep_locks
 from tests.support.families import each
 from tests.support.hub import ServedHub
 
@@ -18,7 +20,8 @@ Asked = tuple[str, str, Any]
 @pytest.fixture
 async def question(hub: ServedHub, client: httpx2.AsyncClient) -> str:
     """Make a thing of each kind for the owner, and an agent of eve; return the id of a question."""
-    await hub.store.write(an_agent)
+    for keep in (an_agent, keep_gateways, keep_locks):
+        await hub.store.write(keep)
     await hub.agent("hers", user_id=await hub.user("eve"))
     await hub.run("r-1")
     await client.put(TEMPLATE, json=RESEARCHER)
@@ -79,6 +82,10 @@ UNKNOWN: list[tuple[str, str, Any, str]] = [
     ("GET", f"{INBOX}/slots?user=eve", None, "unknown_agent"),
     ("PATCH", f"{INBOX}?user=eve", {"priority": 1}, "unknown_agent"),
     ("DELETE", f"{INBOX}?user=eve", None, "unknown_agent"),
+    ("GET", "/v1/gateways/theirs?user=owner", None, "unknown_gateway"),
+    ("POST", "/v1/gateways/theirs/reconnect?user=owner", None, "unknown_gateway"),
+    ("POST", "/v1/gateways/theirs/agents?user=owner", {"name": "x"}, "unknown_gateway"),
+    ("POST", "/v1/locks/release?user=owner", {"resource": "printer"}, "unknown_lock"),
     ("POST", "/v1/agents?user=eve", MAIL | {"device": "lab"}, "unknown_device"),
     ("POST", "/v1/agents?user=eve", MAIL | {"user": "owner"}, "unknown_user"),
 ]

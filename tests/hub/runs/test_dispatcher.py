@@ -11,7 +11,6 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from hub.agents.reconciliation import reconcile
 from hub.api.wait_reasons import WaitReasons, read_waits
 from hub.base.clock import HubClock, epoch_ms
 from hub.extraction.model import ModelExhausted
@@ -216,31 +215,6 @@ async def test_dispatcher_writes_no_claim_without_a_queued_run(
         run = await bench.control.submit(bench.agent)
         await until(bench, run.id, lambda row: row.state is RunState.COMPLETED)
     assert claims
-
-
-async def test_runs_of_a_no_longer_declared_agent_are_cancelled(bench: Bench) -> None:
-    waiting = await bench.control.submit(bench.agent)
-    user_id = bench.agent.user_id
-    await reconcile(bench.store, [], user_id=user_id, clock=bench.clock, ids=bench.ids)
-    row = await bench.row(waiting.id)
-    assert (row.state, row.reason) == (RunState.CANCELLED, "the agent is no longer declared")
-
-
-async def test_run_paused_for_an_offline_device_resumes_at_reconnect(bench: Bench) -> None:
-    manifest, first, second, end = folder(a="- [ ] one", b="- [ ] two")[0]
-    link = bench.connect(runs=[[manifest, first]])
-    async with served(bench):
-        run = await bench.control.submit(bench.agent)
-        await bench.settled("a.md")
-        del bench.links[link.device_id]
-        link.cut()
-        paused = await until(bench, run.id, lambda row: row.state is RunState.PAUSED)
-        assert paused.pause_reason is PauseReason.DEVICE_OFFLINE
-
-        back = bench.connect(runs=[[manifest, second, end]])
-        bench.dispatcher.recheck()
-        await until(bench, run.id, lambda row: row.state is RunState.COMPLETED)
-    assert (titles(back), back.streams[0].fetched) == (["two"], [(("b.md",), True)])
 
 
 async def test_scheduled_run_does_not_start_while_the_device_is_settling(bench: Bench) -> None:

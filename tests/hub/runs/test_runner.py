@@ -47,7 +47,7 @@ from storage.runs.spans import list_spans
 from storage.runs.units import RENEWED_AFTER_MS
 from storage.schema import items, unit_ledger
 from storage.store import Store
-from tests.storage.rows import calls, known_units, plan
+from tests.storage.rows import calls, plan
 from tests.support.log import opened_log
 from tests.support.runs import PAGED, TAKEN, Bench, declare_agent, digest, folder, titles
 from tests.support.wire import until
@@ -340,21 +340,6 @@ async def test_files_skipped_in_two_attempts_of_a_run_are_counted_once(bench: Be
     assert (run.result["left_out"], run.result["unlisted"]) == ({"not_convertible": 1, "hidden": 2}, 2)
 
 
-async def test_item_planned_by_a_paused_run_is_not_sent_by_another_run(bench: Bench) -> None:
-    gone = LinkLost("the connection was cut", dispatched=True)
-    bench.connect(runs=folder(a="- [ ] one"), answers=[gone])
-    paused = await bench.run()
-    assert paused.state is RunState.PAUSED
-
-    other = bench.connect(runs=folder(a="- [ ] one"))
-    run = await bench.run()
-
-    assert run.id != paused.id and other.calls == []
-    assert (run.outcome, run.items_created, run.items_known) == (RunOutcome.SUCCESS, 0, 1)
-    known = await bench.store.read(known_units, run.agent_id, run.config_fingerprint)
-    assert known == {}  # should the other run not bring it, the next one does
-
-
 async def test_document_breaking_the_reader_fails_alone_and_is_logged_without_text(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -554,22 +539,6 @@ async def test_drained_run_finishes_the_current_file_before_the_pause(bench: Ben
     assert (run.state, run.pause_reason) == (RunState.PAUSED, PauseReason.DRAIN)
     assert units["a.md"].state is UnitState.DONE
     assert titles(link) == ["one"]
-
-
-async def test_run_moved_by_another_process_is_released_without_an_error(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
-    bench.connect(runs=folder(a="- [ ] one"))
-    await bench.control.submit(bench.agent)
-    order = await bench.claim()
-    await bench.lifecycle.move(order.held(RunState.PREPARING), RunEvent.SENT_BACK)
-    again = await bench.claim()
-
-    await bench.runner.run(order, Interrupt())
-
-    row = await bench.row(order.run_id)
-    assert (row.state, row.fence) == (RunState.PREPARING, again.fence)
-    assert any(record.message == "run.lost" for record in caplog.records)
 
 
 async def test_halted_hub_logs_a_run_taken_over_by_another_hub_as_lost(
