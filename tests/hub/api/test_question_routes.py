@@ -48,7 +48,7 @@ async def test_question_is_reported_with_all_fields_of_the_request(client: httpx
     assert (await client.get(f"/v1/questions/{asked['id']}")).json() == asked | {"devices": []}
 
 
-async def test_questions_are_found_by_board_state_and_word_page_by_page(
+async def test_questions_are_found_by_board_state_and_word(
     client: httpx2.AsyncClient,
 ) -> None:
     first = await ask(client, correlation_id="w")
@@ -64,6 +64,3 @@ async def test_questions_are_found_by_board_state_and_word_page_by_page(
     assert await found(correlation_id="w") == await found(state="withdrawn") == [first["id"]]
     assert await found(board="theirs") == await found(user="other") == [theirs["id"]]
     assert len(await found(state=["open", "answered"])) == 2
-    page = (await client.get("/v1/questions", params={"limit": 2})).json()
-    rest = (await client.get("/v1/questions", params={"limit": 2, "cursor": page["next_cursor"]})).json()
-    assert (len(page["questions"]), len(rest["questions"]), rest["next_cursor"]) == (2, 1, None)

@@ -269,12 +269,16 @@ def test_update_to_current_values_makes_no_proposal_and_reports_the_verdict(
     assert read_items(db)[0].proposal == Proposal("c-3", PROPOSED), "what differs alone is proposed"
 
 
+@pytest.mark.parametrize("by_program", [False, True])
 def test_approved_row_with_a_proposed_change_can_be_deleted_by_the_owner(
-    hub: HubCalls, owner: sqlite3.Connection, store: DeviceStore, db: Path
+    hub: HubCalls, owner: sqlite3.Connection, store: DeviceStore, db: Path, by_program: bool
 ) -> None:
     made = approved(hub, db)
     hub.ask(Action.UPDATE, where=made, data=CHANGED)
-    assert reject(db, [1], deletes=True).done == ["deleted: call Ana"]
+    if by_program:
+        owner.execute("DELETE FROM tasks")
+    else:
+        assert reject(db, [1], deletes=True).done == ["deleted: call Ana"]
     assert titles(owner) == []
     assert words(store) == {"c-1": "rejected", "c-2": "rejected"}
 
@@ -295,16 +299,6 @@ def test_update_call_matching_several_rows_is_refused(hub: HubCalls, owner: sqli
     hub.insert("pay the rent")
     assert hub.refusal(Action.UPDATE, where={"isApproved": 0}, data={"title": "x"}) == ErrorCode.BAD_RECORD
     assert titles(owner) == [("call Ana", 0), ("pay the rent", 0)]
-
-
-def test_deleted_row_rejects_the_proposed_change(
-    hub: HubCalls, owner: sqlite3.Connection, store: DeviceStore
-) -> None:
-    made = hub.insert()
-    owner.execute("UPDATE tasks SET isApproved = 1")
-    hub.ask(Action.UPDATE, where=made, data=CHANGED)
-    owner.execute("DELETE FROM tasks")
-    assert words(store) == {"c-1": "rejected", "c-2": "rejected"}
 
 
 def test_hub_query_returns_open_rows_fully_and_approved_tasks_with_names_only(

@@ -31,7 +31,7 @@ from storage.agents import agents, exhaustion, locks
 from storage.agents.agents import AgentRow
 from storage.executing_runs import FencedRun
 from storage.kernel.database import Busy, DatabaseUnavailable
-from storage.runs import run_claims, run_moves, run_pauses, waiting_runs
+from storage.runs import run_claims, run_moves, waiting_runs
 from storage.runs.runs import RunRow
 from storage.schema import runs as run_table
 from storage.store import ObservedDatabase, Store
@@ -489,20 +489,6 @@ async def test_run_paused_as_exhausted_resumes_if_the_agent_is_recovered(bench: 
     await bench.dispatcher.open_gates()
 
     assert (await bench.row(run.id)).state is RunState.QUEUED
-
-
-async def test_run_paused_and_cancelled_before_acknowledgement_is_cancelled(bench: Bench) -> None:
-    bench.connect(runs=[[]])
-    await bench.control.submit(bench.agent)
-    order = await bench.claim()
-    interrupt = Interrupt()
-    interrupt.ask(RunEvent.USER_PAUSED, "paused by anna")
-    await bench.store.write(run_pauses.request_cancel, order.run_id, reason="enough", at=1)
-
-    await bench.runner.run(order, interrupt)
-
-    row = await bench.row(order.run_id)
-    assert (row.state, row.reason, row.error_count) == (RunState.CANCELLED, "enough", 0)
 
 
 OTHER = locks.Holder("device", "another")

@@ -349,18 +349,6 @@ async def test_verdict_waits_for_a_database_lost_during_the_call(
 VERDICT_EVENTS = {"verdict.database", "verdict.broke"}
 
 
-async def test_an_approval_that_is_taken_back_before_it_is_sent_holds_the_item_again(
-    bench: Bench, doubted: set[str]
-) -> None:
-    row = await hold(bench, doubted)
-    await give(bench, row, "approve")
-    assert (*await listed(bench, "open"),) == ("call Anna",)
-    await give(bench, row, "undo")
-    assert (*await listed(bench, "held"),) == ("call Anna",)
-    await deliver(bench, link := linked(bench, _row_of_title, grants=[GRANT]))
-    assert link.calls == []
-
-
 @pytest.mark.parametrize(("reached", "is_done"), LOSSES)
 async def test_undone_approval_holds_the_item_again_wherever_the_connection_breaks(
     bench: Bench, doubted: set[str], tmp_path: Path, reached: int, is_done: bool

@@ -23,7 +23,7 @@ from storage.runs.run_resumes import recover_agents
 from storage.store import Store
 from tests.hub.connectors.gmail_rig import Rig, rig
 from tests.hub.connectors.imap_rig import Wire, imap, mail, settings_of, wire_to
-from tests.hub.runs.test_mailboxes import bench_over, dying, run_until_killed
+from tests.hub.runs.test_mailboxes import bench_over
 from tests.support.clock import START
 from tests.support.dovecot import Dovecot
 from tests.support.gmail import FakeGmail
@@ -428,22 +428,6 @@ async def test_each_mail_becomes_a_single_row_under_every_fault_of_the_mail_serv
         for number in range(FIRST, FIRST + LATER):
             provider.deliver(task(number))
         await read_all(bench, taken, FIRST + LATER)
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("write", ["plan_units", "move_cursor", "settle_answers"])
-@pytest.mark.parametrize("name", ALL)
-async def test_each_mail_is_a_single_row_when_the_hub_dies(
-    store: Store, dovecot: Dovecot, monkeypatch: pytest.MonkeyPatch, name: str, write: str
-) -> None:
-    async with at(name, dovecot) as provider:
-        bench, taken = await bench_at(store, provider)
-        for number in range(FIRST):
-            provider.deliver(task(number))
-        monkeypatch.setattr(store, "write", dying(store, write, 2, after=True))
-        await run_until_killed(bench, monkeypatch)
-        bench.clock.advance(HOUR_S)
-        await read_all(bench, taken, FIRST)
 
 
 async def test_renamed_mail_folder_is_reported_and_each_mail_is_read_once(

@@ -370,7 +370,17 @@ async def test_an_agent_whose_tables_are_of_a_newer_release_does_not_stop_the_ot
 # --- requests of people: to pause, to fire again, to catch up, to list the next fires ---
 
 
-async def test_paused_schedule_does_not_fire_and_records_skipped_fires(desk: Desk) -> None:
+@pytest.mark.parametrize(
+    ("catch_up", "made", "fires"),
+    [
+        (False, [], [("skipped_paused", "schedule_paused", 3)]),
+        (True, [("catchup", hours(3), 2)], [("coalesced", "schedule_paused", 2), ("run", None, 1)]),
+    ],
+    ids=["skipped", "made up for"],
+)
+async def test_fires_of_a_pause_are_skipped_or_made_up_for_by_a_single_run(
+    desk: Desk, catch_up: bool, made: list[tuple[str, int, int]], fires: list[tuple[str, str | None, int]]
+) -> None:
     await desk.declare(HOURLY)
     async with desk.serving() as scheduler:
         (schedule,) = await desk.schedules()
@@ -378,28 +388,14 @@ async def test_paused_schedule_does_not_fire_and_records_skipped_fires(desk: Des
         await desk.pass_time(3.5 * HOUR_S)
         assert await desk.runs() == []
         (paused,) = await desk.schedules()
-        assert await scheduler.enable(paused, catch_up=False, actor="me")
+        assert await scheduler.enable(paused, catch_up=catch_up, actor="me")
         await desk.looks_again()
-        (row,) = await desk.fires()
-        assert (row.decision, row.reason, row.fires) == ("skipped_paused", "schedule_paused", 3)
+        assert [(run.trigger_kind, run.fire_at, run.coalesced_count) for run in await desk.runs()] == made
+        assert [(row.decision, row.reason, row.fires) for row in await desk.fires()] == fires
         await desk.pass_time(0.5 * HOUR_S)
         assert [run.fire_at for run in await desk.runs()] == [hours(4)]
     assert await desk.told("schedule.paused") == ["Schedule paused"]
     assert await desk.told("schedule.enabled") == ["Schedule fires again"]
-
-
-async def test_schedule_enabled_with_catch_up_makes_a_single_run_for_the_pause(desk: Desk) -> None:
-    await desk.declare(HOURLY)
-    async with desk.serving() as scheduler:
-        (schedule,) = await desk.schedules()
-        await scheduler.pause(schedule, actor="me")
-        await desk.pass_time(3.5 * HOUR_S)
-        (paused,) = await desk.schedules()
-        await scheduler.enable(paused, catch_up=True, actor="me")
-        await desk.looks_again()
-        (run,) = await desk.runs()
-        assert (run.trigger_kind, run.fire_at, run.coalesced_count) == ("catchup", hours(3), 2)
-        assert [row.reason for row in await desk.fires()] == ["schedule_paused", None]
 
 
 async def test_backfill_makes_runs_for_old_fires_without_a_run(desk: Desk) -> None:
