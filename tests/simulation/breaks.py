@@ -9,7 +9,6 @@
 ``no_judging``: a step of the clock leaves what is stored as it was.
 ``no_eviction``: a hub does not learn that another one has its device now.
 ``settled_when_sent``: a verdict counts as applied once it was sent, whether its device answers or not.
-``no_mark``: a task that delivers a unit leaves its calls in the batches of other tasks.
 ``no_claim_guard``: a claim takes the runs that it chose, even those that another hub has claimed meanwhile.
 ``no_holder_fence``: the holder of a run writes although the run has moved to another hub with its device.
 ``no_agreement_fence``: a hub writes which rows a device has although another hub has the device now.
@@ -30,7 +29,6 @@ import sqlalchemy as sa
 from hub.links.connection import OpenLink
 from hub.links.device_link import DeviceLink
 from hub.runs.agreement import Agreements
-from hub.runs.call_window import SentCall, Window
 from protocol.calls import RowState
 from protocol.errors import DeliveryError, HubError
 from protocol.ids import CallId, RunId
@@ -359,16 +357,6 @@ class NoAgreement(Agreements):
         return True
 
 
-class NoMark(Window):
-    """Window that forgets which calls were withdrawn while another task held them."""
-
-    def put_back(self, batch: Sequence[SentCall]) -> None:
-        """Return all unanswered calls of a batch."""
-        for sending in batch:
-            sending.is_withdrawn = False
-        super().put_back(batch)
-
-
 # The same pauses, with the product's own guard and fence: no law that they keep is broken.
 PAUSES: Final = {
     "no_claim_guard": Ways(door_of=PausedClaim, hubs=3, only="one claim"),
@@ -385,7 +373,6 @@ BREAKS: Final = {
     "no_judging": Ways(door_of=NoJudging, only="silence"),
     "no_eviction": Ways(door_of=NoEviction, hubs=3, only="one owner"),
     "settled_when_sent": Ways(door_of=SettledWhenSent, only="verdicts"),
-    "no_mark": Ways(window=NoMark, only="hub"),
     "no_claim_guard": Ways(door_of=NoClaimGuard, hubs=3, only="one claim"),
     "no_agreement_fence": Ways(door_of=NoAgreementFence, hubs=3, only="I6"),
     "no_holder_fence": Ways(door_of=_without_holder_fence, hubs=3, only="I5"),

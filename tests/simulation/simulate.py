@@ -5,9 +5,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from unittest.mock import patch
 
-from hub.runs import delivery
 from protocol.errors import HubError
 from storage.kernel.database import StorageError
 from tests.simulation.dice import Dice
@@ -56,8 +54,7 @@ def simulate(seed: int, *, say: Say | None = None, ways: Ways | None = None) -> 
     ways = ways or Ways()
     gc.disable()  # the time of a collection does not depend on the seed
     try:
-        with patch.object(delivery, "Window", ways.window):
-            return run(lambda: _simulate(seed, say, ways), dice)
+        return run(lambda: _simulate(seed, say, ways), dice)
     finally:
         gc.enable()
 

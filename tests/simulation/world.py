@@ -23,7 +23,6 @@ from anyio.abc import TaskGroup
 from hub.base.tokens import hash_token
 from hub.links.connection import OpenLink
 from hub.runs.agreement import Agreements
-from hub.runs.call_window import Window
 from protocol.errors import HubError
 from protocol.ids import DeviceId, TokenId, UserId
 from storage import leases
@@ -101,7 +100,6 @@ class Ways:
         door_of: wraps each hub's door to the disk.
         link: class of its links.
         agreements: class of the reconciliation between hub and device.
-        window: class of the calls of an execution of a run.
         hubs: number of hubs on the database, instead of the seed's.
         only: required text of a reported violation, because others would hide it.
     """
@@ -109,7 +107,6 @@ class Ways:
     door_of: "Callable[[Store, World], Store]" = lambda door, world: door
     link: type[OpenLink] = OpenLink
     agreements: type[Agreements] = Agreements
-    window: type[Window] = Window
     hubs: int | None = None
     only: str | None = None
 

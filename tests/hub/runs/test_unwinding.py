@@ -1,7 +1,7 @@
 """Delivery of a run whose tasks leave in every order: nothing is left open, sent twice at once, or lost."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, cast
 
@@ -20,6 +20,7 @@ from hub.runs.call_window import BATCHES_IN_FLIGHT
 from hub.runs.delivery import ItemDelivery
 from hub.runs.interrupt import Interrupt
 from hub.runs.run_order import RunOrder
+from protocol.capabilities import CapabilityName
 from protocol.errors import LinkLost
 from protocol.frame import Frame
 from protocol.ids import CallId, DeviceId, UserId
@@ -33,14 +34,15 @@ from tests.support.clock import FakeClock
 from tests.support.runs import Bench, declare_agent, digest
 from tests.support.unwinding import GatedStore, Tasks, orders_of, play
 
-FILES = {"a": 3, "b": 2, "c": 1}  # tasks in each: the batches of two tasks have calls of two files
+FILES = {"a": 2, "b": 1, "c": 3}  # tasks in each: the batches of two tasks have calls of two files
 MAX_IN_BATCH = 2
 
 
 class Device:
     """Device with one connection at a time, which answers when the test says so."""
 
-    def __init__(self) -> None:
+    def __init__(self, offers: Mapping[str, str]) -> None:
+        self._offers = offers
         self.rows: set[str] = set()
         self.answers_at_once = False
         self.link: OpenLink | None = None
@@ -52,7 +54,7 @@ class Device:
         self.link = OpenLink(
             cast(DeviceConnection, self),
             Admission(DeviceId(bench.agent.device_id or ""), UserId(bench.agent.user_id), epoch),
-            {},
+            self._offers,
             {},
             client=None,
             skew="",
@@ -111,7 +113,7 @@ async def plan_run() -> Planned:
 class Delivering:
     """Tasks of one execution that deliver a unit each; afterwards the device is back, and they start anew."""
 
-    def __init__(self, planned: Planned) -> None:
+    def __init__(self, planned: Planned, offers: Mapping[str, str]) -> None:
         self._bench, _, self._order, rows = planned
         planned.store.disk.put_back(rows)
         self._store = GatedStore(planned.store.disk)
@@ -121,10 +123,11 @@ class Delivering:
             metrics=self._bench.metrics,
             limits=self._bench.limits,
             seals=self._bench.seals,
-            max_sends=1,  # a lost link is no attempt: another task sends the calls on the same link
+            # A lost link is no attempt: another task sends the calls on the same link.
+            max_sends=2 if offers else 1,
         )
         self._window = self._delivery.window()
-        self._device = Device()
+        self._device = Device(offers)
         self._link = self._device.connect(self._bench, 1)
         self.events: dict[str, Callable[[], object]] = {
             "a is cancelled": lambda: self._tasks.cancel("a.md"),
@@ -154,8 +157,8 @@ class Delivering:
         self._store.is_away = False
         for unit_key, ended in self._tasks.ended.items():
             assert ended is True or isinstance(ended, LinkLost | DatabaseUnavailable), (unit_key, ended)
-        assert not self._window.waiting
         link = self._device.connect(self._bench, 2)
+        assert self._window.next_batch(link, self._bench.clock.monotonic()) == []
         async with anyio.create_task_group() as again:
             for open_ in self._open().values():
                 again.start_soon(self._deliver, link, open_)
@@ -174,28 +177,35 @@ class Delivering:
         return found
 
 
-EVENTS = [
-    ("one call is answered", "the store hangs", "the link is lost"),
+KEEPS_IDS = {CapabilityName.TOOL_INSERT: ""}
+PLAYS = [
+    (KEEPS_IDS, ("three calls are answered", "the link is lost", "a is cancelled")),
+    ({}, ("one call is answered", "three calls are answered", "the link is lost")),
     *(
-        pytest.param(events, marks=pytest.mark.slow)
-        for events in (
-            ("three calls are answered", "the store hangs", "b is cancelled", "the store goes on"),
-            ("three calls are answered", "the link is lost", "a is cancelled", "the store leaves"),
-            ("one call is answered", "the device is back", "the link is lost", "b is cancelled"),
-            ("a is cancelled", "b is cancelled", "the store leaves", "three calls are answered"),
+        pytest.param(offers, events, marks=pytest.mark.slow)
+        for offers, events in (
+            (
+                KEEPS_IDS,
+                ("one call is answered", "three calls are answered", "the link is lost", "b is cancelled"),
+            ),
+            (KEEPS_IDS, ("one call is answered", "the store hangs", "the link is lost")),
+            ({}, ("three calls are answered", "the store hangs", "b is cancelled", "the store goes on")),
+            ({}, ("three calls are answered", "the link is lost", "a is cancelled", "the store leaves")),
+            ({}, ("one call is answered", "the device is back", "the link is lost", "b is cancelled")),
+            ({}, ("a is cancelled", "b is cancelled", "the store leaves", "three calls are answered")),
         )
     ),
 ]
 
 
-@pytest.mark.parametrize("events", EVENTS, ids=", ".join)
+@pytest.mark.parametrize(("offers", "events"), PLAYS, ids=lambda given: ", ".join(given) or "keeps no ids")
 async def test_delivery_tasks_leaving_in_any_order_leave_no_call_open_or_sent_twice(
-    events: Sequence[str], monkeypatch: pytest.MonkeyPatch
+    offers: Mapping[str, str], events: Sequence[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(call_window, "SINGLE_CALLS", MAX_IN_BATCH)
     planned = await plan_run()
     for order in orders_of(events):
         try:
-            await play(Delivering(planned), order)
+            await play(Delivering(planned, offers), order)
         except Exception as error:
             raise AssertionError(order) from error
