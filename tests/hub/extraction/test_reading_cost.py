@@ -220,7 +220,7 @@ def test_row_of_another_format_costs_as_much_as_prose(name: str, begin: str) -> 
     ],
 )
 def test_marks_and_dates_are_read_within_the_calls_of_their_steps(name: str, unit: str) -> None:
-    text = "".join(map(unit.format, range(200)))
+    text = "".join(map(unit.format, range(80)))
     document = msgspec.structs.replace(long_text("prose", STRANGER, 0), unit_key=name, text=text)
     request = ToExtract(document=document, options=OPTIONS, reads_prose=False)
     request.answer()  # patterns are compiled
