@@ -55,7 +55,10 @@ DECLARED: Final = {
         ("container", words): CONTAINER
         for words in ("podman build", "podman exec -", "podman exec device-hub hub b", "podman stop", "cd ")
     },
-    **{("release", words): REPOSITORY for words in ("make release V", "make release-check", "curl -O")},
+    **{
+        ("release", words): REPOSITORY
+        for words in ("make release V", "python -m tests.f", "make release-check", "curl -O")
+    },
     ("cluster", "hub keys share"): "it seals keys for a second node of a PostgreSQL server",
     ("mailboxes", "hub connectors login"): "it needs an account of a provider and a browser",
     ("manifests", "hub connectors new"): "it asks a service that the reader names",
