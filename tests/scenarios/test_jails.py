@@ -242,8 +242,8 @@ def _wait_until_ready(state: Path, sockets: str) -> None:
     ("start", "loop"),
     [
         (_by_hand, "asyncio"),
-        (_by_hand, "uvloop"),
-        (_by_sockets, "asyncio"),
+        pytest.param(_by_hand, "uvloop", marks=pytest.mark.soak),
+        pytest.param(_by_sockets, "asyncio", marks=pytest.mark.soak),
         (_by_sockets, "uvloop"),
         (_by_up, "uvloop"),
     ],

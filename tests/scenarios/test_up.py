@@ -175,7 +175,11 @@ def test_two_concurrent_ups_start_a_single_hub_and_device_and_share_further_fold
     assert [one["paths"] for one in home.json("agents", "ls")["agents"]] == [[str(home.notes)], [str(other)]]
 
 
-@pytest.mark.parametrize("hosts", ["", '\nhosts = ["desk.local"]'], ids=["addresses", "names"])
+@pytest.mark.parametrize(
+    "hosts",
+    ["", pytest.param('\nhosts = ["desk.local"]', marks=pytest.mark.soak)],
+    ids=["addresses", "names"],
+)
 def test_device_of_up_follows_a_hub_with_the_certificate_of_tls_init_and_back(home: Home, hosts: str) -> None:
     home.hub("up", str(home.notes))
     own, plain = home.settings / "device.toml", (home.state / "hub.toml").read_text()

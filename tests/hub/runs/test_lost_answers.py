@@ -201,7 +201,8 @@ def files_of(sizes: Sequence[int]) -> dict[str, str]:
     "sizes",
     [
         (10,) * 3,
-        *(pytest.param(sizes, marks=pytest.mark.slow) for sizes in ((1,), (40,), (240,), (20,) * 12)),
+        *(pytest.param(sizes, marks=pytest.mark.slow) for sizes in ((1,), (40,))),
+        *(pytest.param(sizes, marks=pytest.mark.soak) for sizes in ((240,), (20,) * 12)),
     ],
     ids=str,
 )
