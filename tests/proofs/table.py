@@ -181,11 +181,12 @@ SOAK: Final = (
     Proof(
         "chaos",
         "After each fault of a cluster every item is there once and all hubs give the same answers.",
-        "tests.scenarios.chaos --seeds 1",
+        "tests.scenarios.chaos --seeds 2 --devices 40",
         "soak",
         parts=(
-            "--fault kill --fault freeze --fault postgresql --fault partition",
-            "--fault nats --fault 'partition from nats' --fault clock --fault disk",
+            "--fault kill --fault roll --fault freeze",
+            "--fault postgresql --fault partition --fault nats",
+            "--fault 'partition from nats' --fault clock --fault disk",
         ),
         needs=CLUSTER,
     ),

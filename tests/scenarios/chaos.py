@@ -2,8 +2,9 @@
 
 ``python -m tests.scenarios.chaos --seeds 5`` kills and freezes hubs, restarts PostgreSQL and NATS, cuts a
 hub off from either, fills PostgreSQL's disk, and lets the clock of a hub jump. Devices leave a hub that is
-cut off from PostgreSQL. After each fault every item is there once, no device counts as connected that is not,
-and every hub gives the same answers.
+cut off from PostgreSQL. Hubs also stop and start one after another, as in an upgrade. After each fault every
+item is there once, no device counts as connected that is not, every hub gives the same answers, and work goes
+on within ``AGAIN_S``.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import product
 from pathlib import Path
 from subprocess import run
@@ -31,6 +33,7 @@ from tests.support.processes import POLL_S
 HUBS, DEVICES, PAGES = 3, 6, 12
 STOPPED_S, PARTED_S, DOWN_S, FULL_S = 60.0, 45.0, 5.0, 5.0
 JUMPS_S = (3_600.0, -3_600.0)
+AGAIN_S: Final = 20.0  # after a fault: all devices are connected, and a new run has brought an item
 AGREE_S: Final = 90.0  # a lease, and what a busy machine takes
 DISK: Final = "400m"  # of PostgreSQL
 PRIVATE: Final = ("unshare", "--mount")  # what is mounted goes with the process
@@ -57,6 +60,13 @@ async def kill(world: World) -> None:
     await world.rest(10.0)
 
 
+async def roll(world: World) -> None:
+    """Stop each hub in turn, and start it again, as when all are upgraded."""
+    for node in world.cluster.nodes:
+        await node.hub.stop()
+        await node.hub.start()
+
+
 async def freeze(world: World) -> None:
     """Stop a hub for longer than its leases last."""
     os.kill(world.victim.hub.pid, signal.SIGSTOP)
@@ -80,7 +90,8 @@ async def part_from_postgres(world: World) -> None:
     await world.victim.database_line.change("held")
     await anyio.sleep(PARTED_S)
     there = world.cluster.devices_at()
-    assert (there.total(), there[world.victim.id]) == (DEVICES, 0), f"devices did not move: {there}"
+    expected = len(world.cluster.desks), 0
+    assert (there.total(), there[world.victim.id]) == expected, f"devices did not move: {there}"
     await world.victim.database_line.change("open")
 
 
@@ -122,6 +133,7 @@ async def fill_disk(world: World) -> None:
 
 FAULTS: Final[Mapping[str, Fault]] = {
     "kill": kill,
+    "roll": roll,
     "freeze": freeze,
     "postgresql": restart_postgres,
     "partition": part_from_postgres,
@@ -132,14 +144,14 @@ FAULTS: Final[Mapping[str, Fault]] = {
 }
 
 
-async def play(folder: Path, disk: Path, fault: Fault, seed: int) -> dict[str, Any]:
+async def play(folder: Path, disk: Path, fault: Fault, seed: int, *, devices: int) -> dict[str, Any]:
     """Let a fault happen in the middle of runs, then let everything end, and return what was seen.
 
     Raises:
-        AssertionError: an item is lost or doubled, or the hubs do not agree.
+        AssertionError: an item is lost or doubled, the hubs do not agree, or do not work again in time.
     """
     chance = SeededChance(seed)
-    async with open_cluster(folder, hubs=HUBS, devices=DEVICES, database=disk) as cluster:
+    async with open_cluster(folder, hubs=HUBS, devices=devices, database=disk) as cluster:
         for desk in cluster.desks:
             desk.write(PAGES)
         await cluster.start_runs()
@@ -156,11 +168,18 @@ async def play(folder: Path, disk: Path, fault: Fault, seed: int) -> dict[str, A
         for desk in cluster.desks:
             desk.write(PAGES, round=1)
         await cluster.start_runs()
+        since = f"created_at > {healed * 1000:.0f}"
+        await cluster.until(
+            f"SELECT 1 FROM runs WHERE items_created > 0 AND {since}", "a new run brings items"
+        )
+        again_s = round(now_s() - healed, 1)
+        assert again_s <= AGAIN_S, f"work goes on after {again_s} s only"
         ends = await cluster.ends()
         lost, doubled = cluster.wrong_items()
         assert (lost, doubled) == (0, 0), f"{lost} items are lost, {doubled} are doubled"
         await agree(cluster)
-        return {"fault_s": round(healed - began, 1), "over_s": round(now_s() - healed, 1), "ends": ends}
+        over_s = round(now_s() - healed, 1)
+        return {"fault_s": round(healed - began, 1), "again_s": again_s, "over_s": over_s, "ends": ends}
 
 
 async def agree(cluster: Cluster) -> None:
@@ -211,19 +230,21 @@ def small_disk(folder: Path, *, is_small: bool) -> Iterator[Path]:
             run(["umount", str(disk)], check=True)
 
 
-def play_all(faults: Sequence[str], seeds: int, console: Console) -> bool:
+def play_all(faults: Sequence[str], seeds: int, devices: int, console: Console) -> bool:
     """Play each fault from each seed. Return whether every law held."""
-    failed = 0
+    failed, longest_s = 0, 0.0
     for fault, seed in product(faults, range(seeds)):
         seen: dict[str, Any] = {"fault": fault, "seed": seed, "held": True}
         with TemporaryDirectory() as folder, small_disk(Path(folder), is_small=fault == "disk") as disk:
             try:
-                seen |= anyio.run(play, Path(folder), disk, FAULTS[fault], seed)
+                seen |= anyio.run(partial(play, Path(folder), disk, FAULTS[fault], seed, devices=devices))
+                longest_s = max(longest_s, seen["again_s"])
             except* (AssertionError, OSError, httpx2.HTTPError) as broken:
                 seen |= {"held": False, "why": repr(_innermost(broken))[:4_000]}
                 failed += 1
         console.print_json(data=seen, indent=None)
-    console.print(f"{len(faults) * seeds} plays of {len(faults)} faults: a law was broken in {failed}")
+    plays = f"{len(faults) * seeds} plays of {len(faults)} faults, {HUBS} hubs, {devices} devices"
+    console.print(f"{plays}: a law was broken in {failed}; work went on within {longest_s} s")
     return not failed
 
 
@@ -232,6 +253,7 @@ def main(arguments: Sequence[str]) -> int:
     options = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     options.add_argument("--fault", choices=FAULTS, action="append", help="by default all")
     options.add_argument("--seeds", type=int, default=5)
+    options.add_argument("--devices", type=int, default=DEVICES)
     options.add_argument("--private", action="store_true", help=argparse.SUPPRESS)
     chosen = options.parse_args(arguments)
     faults = chosen.fault or list(FAULTS)
@@ -248,7 +270,7 @@ def main(arguments: Sequence[str]) -> int:
             return run(again).returncode
         console.print("the fault 'disk' is left out: only root may mount a small disk")
         faults = [fault for fault in faults if fault != "disk"]
-    return 0 if play_all(faults, chosen.seeds, console) else 1
+    return 0 if play_all(faults, chosen.seeds, chosen.devices, console) else 1
 
 
 if __name__ == "__main__":
