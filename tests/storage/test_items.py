@@ -604,6 +604,16 @@ def test_items_are_listed_in_each_order_once_over_pages_among_new_and_decided_it
         item_lists.list_in_order(c, ItemFilter(), order="day", limit=4, after=(1, "a"))
 
 
+def test_items_are_listed_by_a_warning_by_any_and_by_none(c: sa.Connection) -> None:
+    plan(c, running(c), as_new(item("a"), item("b")))
+    c.execute(sa.update(item_rows).values(warnings=[]).where(item_rows.c.id.like("%b")))
+    found = {
+        warning: [row.data["title"] for row in ledger(c, warning=warning)]
+        for warning in ("instruction", item_lists.ANY, item_lists.NONE, "outside")
+    }
+    assert [*found.values()] == [["a"], ["a"], ["b"], []]
+
+
 @pytest.mark.parametrize("verdict", ["open", None])
 def test_list_by_day_begins_with_the_earliest_days_of_more_items_than_a_part_has(
     c: sa.Connection, monkeypatch: pytest.MonkeyPatch, verdict: Verdict | None
