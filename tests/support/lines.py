@@ -28,6 +28,7 @@ class Line:
         self._target = target
         self._mode: Mode = "open"
         self._changed = anyio.Event()
+        self._listens = anyio.Event()
         self._carried: set[anyio.CancelScope] = set()
 
     async def change(self, mode: Mode) -> None:
@@ -40,6 +41,10 @@ class Line:
                 scope.cancel()
         await anyio.lowlevel.checkpoint()
 
+    async def listens(self) -> None:
+        """Wait until the line has its port."""
+        await self._listens.wait()
+
     async def serve(self) -> None:
         """Listen, but not while connections are refused."""
         while True:
@@ -49,6 +54,7 @@ class Line:
                     anyio.create_task_group() as tasks,
                 ):
                     self.port = listener.extra(SocketAttribute.local_port)
+                    self._listens.set()
                     tasks.start_soon(self._until_refused, listening)
                     await listener.serve(self._carry)
             while self._mode == "refused":
@@ -96,7 +102,6 @@ async def open_line(target: int) -> AsyncIterator[Line]:
     line = Line(target)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(line.serve)
-        while not line.port:
-            await anyio.sleep(0.01)
+        await line.listens()
         yield line
         tasks.cancel_scope.cancel()

@@ -35,7 +35,7 @@ WELCOME = Welcome(
 
 
 class Side:
-    """One side of the conversation, and what its peer does; each side has names of its own for both."""
+    """Side of a conversation, and what its peer does; each subclass names both."""
 
     session: Session
 

@@ -124,7 +124,7 @@ ENCRYPTED: dict[str, Any] = {
     ],
     ids=["guessed encoding", "other form of the text", "unread part", "part unread by the device"],
 )
-def test_runs_show_names_what_was_guessed_or_not_read_of_a_file(
+def test_runs_show_names_guessed_and_unread_parts_of_a_file(
     hub: Hub,
     served: ServedHub,
     portal: BlockingPortal,

@@ -76,7 +76,7 @@ class FastClock:
 
 
 class Life:
-    """One life of a service of a hub, which a kill ends in the middle of whatever it does."""
+    """Life of a service of a hub, which a kill ends in the middle of whatever it does."""
 
     def __init__(self, tasks: TaskGroup, serve: Callable[[], Awaitable[None]]) -> None:
         self._scope, self._gone = anyio.CancelScope(), anyio.Event()

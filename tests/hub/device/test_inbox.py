@@ -110,7 +110,7 @@ def test_item_of_two_files_is_shown_once_and_settled_and_undone_as_a_whole(tmp_p
     assert {item.number: item for item in inbox.items()} == before
 
 
-def test_items_with_a_mark_and_without_a_file_are_no_repeats_of_another_one(tmp_path: Path) -> None:
+def test_items_with_a_mark_and_without_a_file_are_no_repeats(tmp_path: Path) -> None:
     titles = ("call Anna", "Call Anna", "CALL Anna")
     inbox = inbox_of(tmp_path, *titles, sourced=titles[:1], marked=titles[1:2], path_of_source="b.md")
     assert [item.also for item in inbox.items()] == [[], [], []]
